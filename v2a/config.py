@@ -1,0 +1,395 @@
+"""The configuration: every key with its unit, default and meaning; tiny, validate, find, load, save.
+
+A file in `configs/` is `get_config()`: `base()` plus its differences. Values are primitives and tuples of
+them; an empty string or tuple means "none". Derived lengths are properties of `clip.ClipSpec`, never keys.
+A key that is added later gets the default under which the code does what it did before, since `load` fills
+keys that an older file lacks from `base()`.
+"""
+
+from collections.abc import Callable, Iterable
+import dataclasses
+import difflib
+import importlib.util
+import json
+import pathlib
+import re
+
+import ml_collections
+
+from v2a import clip
+
+TASKS = ('codec', 'sync', 'flow')
+SCHEDULES = ('constant', 'cosine')
+DTYPES = ('float32', 'bfloat16')
+REMATS = ('none', 'full', 'dots')
+MESH_AXES = ('data', 'fsdp', 'tensor')
+
+# Where `find` looks for a name: the checkout, then the package.
+_FOLDERS = (
+    pathlib.Path(__file__).resolve().parents[1] / 'configs',
+    pathlib.Path(__file__).resolve().parent / 'assets' / 'configs',
+)
+_OVERRIDE = re.compile(r'--config\.([A-Za-z0-9_.]+)=(.*)', re.DOTALL)
+_PLAIN_NAME = re.compile(r'[A-Za-z0-9_]+')
+
+
+def base() -> ml_collections.ConfigDict:
+  """Returns the configuration with every key at its default, locked against new keys."""
+  c = ml_collections.ConfigDict()
+  c.name = 'base'  # of the experiment; names the model in manifests and reports
+  c.task = 'flow'  # what is trained: codec | sync | flow
+  c.seed = 0  # of initialisation, data order and noise
+  c.clip = ml_collections.ConfigDict(dataclasses.asdict(clip.ClipSpec()))  # see ClipSpec
+  c.data = _data()
+  c.codec = _codec()
+  c.conditioning = _conditioning()
+  c.flow = _flow()
+  c.training = _training()
+  c.init_from = _init_from()
+  c.mesh = _mesh()
+  return c.lock()
+
+
+def _data() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.train = ()  # folders of records to train on, taken as one
+  c.validation = ()  # folders of records that evaluators read
+  c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests
+  c.num_threads = 2  # threads that read and prepare batches
+  c.num_prefetched_batches = 4  # batches ready ahead of the step
+  return c
+
+
+def _codec() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.bottleneck = 'kl'  # kl | rvq
+  c.width = 256  # of the trunk
+  c.depth = 6  # ConvNeXt blocks of the encoder, and as many of the decoder
+  c.num_latent_channels = 16  # C of latent_BTC
+  return c
+
+
+def _conditioning() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.width = 128  # of the encoders
+  c.depth = 4  # layers of each encoder
+  c.num_heads = 4
+  c.patch_size = 8  # pixels
+  return c
+
+
+def _flow() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.width = 256
+  c.num_heads = 4
+  c.depth = 4  # joint blocks
+  c.audio_depth = 4  # audio-only blocks after them
+  return c
+
+
+def _training() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.batch_size = 16  # clips a step over all devices and microbatches
+  c.num_steps = 1000  # optimizer steps
+  c.microbatches = 1  # parts of a batch whose gradients are summed, to save memory
+  c.learning_rate = 3e-4  # peak
+  c.schedule = 'cosine'  # after warm-up: constant | cosine (to `final_learning_rate_ratio`)
+  c.final_learning_rate_ratio = 0.05  # of the peak, reached at num_steps
+  c.warmup_steps = 100  # linear from 0
+  c.weight_decay = 0.01  # decoupled (AdamW); on parameters of two or more dimensions alone
+  c.betas = (0.9, 0.99)  # of Adam
+  c.epsilon = 1e-8  # of Adam
+  c.clip_norm = 1.0  # global norm of the gradient; 0 for no clipping
+  c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
+  c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
+  c.remat = 'none'  # what is computed again in the backward pass: none | dots | full
+  c.log_every_steps = 20
+  c.evaluate_every_steps = 0  # 0 for never
+  c.checkpoint_every_steps = 500
+  c.keep_latest = 2  # newest checkpoints kept
+  c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
+  c.profile_at_step = 0  # start a profiler trace here; 0 for never
+  c.profile_steps = 0  # and trace so many steps
+  return c
+
+
+def _init_from() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()  # training folders or exported models; '' for none
+  c.model = ''  # all parameters of the trained model itself
+  c.codec = ''
+  c.sync = ''
+  return c
+
+
+def _mesh() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()  # devices along each axis; one of them may be -1: the rest
+  c.data = -1  # copies of the model
+  c.fsdp = 1  # parts each parameter is stored in
+  c.tensor = 1  # parts each layer's work is split in
+  return c
+
+
+def clip_spec(c: ml_collections.ConfigDict) -> clip.ClipSpec:
+  """Returns the ClipSpec of a configuration."""
+  return clip.ClipSpec(**c.clip.to_dict())
+
+
+# Key -> what tiny() caps it at, in the sections of the models.
+_TINY = {
+    'width': 32, 'depth': 2, 'num_heads': 2, 'num_latent_channels': 4, 'num_books': 2, 'codebook_size': 16,
+    'patch_size': 8, 'audio_depth': 1, 'text_depth': 1, 'transcript_depth': 1, 'semantic_depth': 1, 'sync_depth': 1,
+    'text_width': 32, 'transcript_width': 32, 'semantic_width': 32, 'sync_width': 32, 'decoder_depth': 1,
+    'encoder_depth': 1, 'joint_depth': 1, 'embedding_size': 16,
+}
+
+
+def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+  """Returns a shrunk copy: narrow, shallow, four steps on short made-up clips; runs on a CPU in seconds."""
+  c = c.copy_and_resolve_references().unlock()
+  for section in (c.codec, c.conditioning, c.flow):
+    _cap(section)
+  c.clip.frame_size = 16
+  c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
+  c.clip.num_transcript_bytes = min(c.clip.num_transcript_bytes, 16)
+  c.clip.clip_s = _shortest_clip_s(c)
+  c.data.update(train=(), validation=(), num_fake_records=16)
+  training = c.training
+  training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
+  training.update(checkpoint_every_steps=2, profile_steps=0)
+  c.init_from.update({key: '' for key in c.init_from})
+  c.mesh.update(data=-1, fsdp=1, tensor=1)
+  return c.lock()
+
+
+def _cap(section: ml_collections.ConfigDict) -> None:
+  for key, value in section.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      _cap(value)
+    elif key in _TINY:
+      section[key] = min(value, _TINY[key])
+
+
+def _shortest_clip_s(c: ml_collections.ConfigDict) -> float:
+  # Whole seconds, since 8 Hz frames and 25 Hz latents first meet again after one.
+  for clip_s in (1.0, 2.0, 5.0):
+    try:
+      clip.ClipSpec(**(c.clip.to_dict() | {'clip_s': clip_s}))
+    except ValueError:
+      continue
+    return clip_s
+  return c.clip.clip_s
+
+
+def _positive(value) -> bool:
+  return value > 0
+
+
+def _not_negative(value) -> bool:
+  return value >= 0
+
+
+def _fraction(value) -> bool:
+  return 0 <= value < 1
+
+
+# Dotted key -> (test, what is wanted).
+_CHECKS: dict[str, tuple[Callable, str]] = {
+    'name': (bool, 'a name'),
+    'task': (TASKS.__contains__, f'one of {TASKS}'),
+    'seed': (_not_negative, 'at least 0'),
+    'data.num_fake_records': (_not_negative, 'at least 0'),
+    'data.num_threads': (_positive, 'above 0'),
+    'data.num_prefetched_batches': (_positive, 'above 0'),
+    'training.batch_size': (_positive, 'above 0'),
+    'training.num_steps': (_positive, 'above 0'),
+    'training.microbatches': (_positive, 'above 0'),
+    'training.learning_rate': (_positive, 'above 0'),
+    'training.schedule': (SCHEDULES.__contains__, f'one of {SCHEDULES}'),
+    'training.final_learning_rate_ratio': (_not_negative, 'at least 0'),
+    'training.warmup_steps': (_not_negative, 'at least 0'),
+    'training.weight_decay': (_not_negative, 'at least 0'),
+    'training.betas': (lambda betas: len(betas) == 2 and all(map(_fraction, betas)), 'two numbers in [0, 1)'),
+    'training.epsilon': (_positive, 'above 0'),
+    'training.clip_norm': (_not_negative, 'at least 0'),
+    'training.ema_decay': (_fraction, 'in [0, 1)'),
+    'training.compute_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
+    'training.remat': (REMATS.__contains__, f'one of {REMATS}'),
+    'training.log_every_steps': (_positive, 'above 0'),
+    'training.evaluate_every_steps': (_not_negative, 'at least 0'),
+    'training.checkpoint_every_steps': (_positive, 'above 0'),
+    'training.keep_latest': (_positive, 'above 0'),
+    'training.keep_every_steps': (_not_negative, 'at least 0'),
+    'training.profile_at_step': (_not_negative, 'at least 0'),
+    'training.profile_steps': (_not_negative, 'at least 0'),
+    'mesh.data': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
+    'mesh.fsdp': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
+    'mesh.tensor': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
+}
+
+
+def validate(c: ml_collections.ConfigDict) -> None:
+  """Checks every value that can be checked without a device or a file.
+
+  Raises:
+    ValueError: naming the key, what was got and what was wanted.
+  """
+  for key, (test, wanted) in _CHECKS.items():
+    value = _get(c, key)
+    if not test(value):
+      raise ValueError(f'config.{key} must be {wanted}; got {value!r}.')
+  clip_spec(c)
+  training = c.training
+  if training.batch_size % training.microbatches:
+    raise ValueError(f'config.training.batch_size must be a multiple of training.microbatches='
+                     f'{training.microbatches}; got {training.batch_size}.')
+  if training.warmup_steps >= training.num_steps:
+    raise ValueError(f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
+                     f'got {training.warmup_steps}.')
+  if sum(size == -1 for size in c.mesh.values()) > 1:
+    raise ValueError(f'Only one axis of config.mesh may be -1; got {c.mesh.to_dict()}.')
+  if bool(c.data.train) and c.data.num_fake_records:
+    raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
+
+
+def _get(c: ml_collections.ConfigDict, dotted: str):
+  for part in dotted.split('.'):
+    c = c[part]
+  return c
+
+
+def keys(c: ml_collections.ConfigDict, prefix: str = '') -> list[str]:
+  """Returns the dotted names of all values of a configuration, in order."""
+  names = []
+  for key, value in c.items():
+    is_section = isinstance(value, ml_collections.ConfigDict)
+    names += keys(value, f'{prefix}{key}.') if is_section else [prefix + key]
+  return names
+
+
+def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
+  """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
+
+  Tuples are written with commas (`--config.data.train=a,b`), booleans as true or false.
+
+  Raises:
+    ValueError: an unknown key (with the nearest one), or a value of another type.
+  """
+  c = c.copy_and_resolve_references().unlock()
+  names = keys(c)
+  for argument in arguments:
+    match = _OVERRIDE.fullmatch(argument)
+    if not match:
+      raise ValueError(f'An override must look like --config.training.batch_size=8; got {argument!r}.')
+    name, text = match.groups()
+    if name not in names:
+      raise ValueError(f'Unknown key config.{name}.{_suggestion(name, names)}')
+    *sections, key = name.split('.')
+    section = _get(c, '.'.join(sections)) if sections else c
+    section[key] = _parse(name, text, section[key])
+  return c.lock()
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+  inside = [other for other in names if other.startswith(name + '.')]
+  if inside:
+    return f' It is a section; did you mean config.{inside[0]}?'
+  last = [other for other in names if other.rsplit('.')[-1] == name.rsplit('.')[-1]]
+  close = difflib.get_close_matches(name, names, 1, 0.5) or last
+  return f' Did you mean config.{close[0]}?' if close else ''
+
+
+def _parse(name: str, text: str, default):
+  kind = type(default)
+  if kind is str:
+    return text
+  if kind is bool:
+    if text.lower() not in ('true', 'false', '1', '0'):
+      raise ValueError(f'config.{name} must be true or false; got {text!r}.')
+    return text.lower() in ('true', '1')
+  if kind is tuple:
+    parts = [part.strip() for part in text.strip().strip('()[]').split(',')]
+    example = default[0] if default else ''
+    return tuple(_parse(name, part, example) for part in parts if part)
+  try:
+    return kind(text)
+  except ValueError as error:
+    raise ValueError(f'config.{name} must be of type {kind.__name__}; got {text!r}.') from error
+
+
+def find(name_or_path: str) -> ml_collections.ConfigDict:
+  """Returns a configuration by the name of a file in `configs/`, or by the path of a .py or .json file.
+
+  Raises:
+    FileNotFoundError: there is none; the message lists the names there are.
+    ValueError: the file does not define get_config().
+  """
+  path = pathlib.Path(name_or_path)
+  if path.suffix == '.json':
+    return load(path)
+  if path.suffix != '.py':
+    candidates = [folder / f'{name_or_path}.py' for folder in _FOLDERS if _PLAIN_NAME.fullmatch(name_or_path)]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+  if path is None or not path.is_file():
+    known = ', '.join(available()) or 'none'
+    raise FileNotFoundError(f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.')
+  spec = importlib.util.spec_from_file_location(f'_v2a_config_{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, 'get_config'):
+    raise ValueError(f'{path} must define get_config() with no argument.')
+  return module.get_config()
+
+
+def available() -> tuple[str, ...]:
+  """Returns the names that `find` knows."""
+  return tuple(sorted({path.stem for folder in _FOLDERS for path in folder.glob('*.py')} - {'__init__'}))
+
+
+def save(c: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
+  """Writes a configuration as JSON, beside and renamed."""
+  path = pathlib.Path(path)
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_text(dumps(c))
+  partial.rename(path)
+
+
+def dumps(c: ml_collections.ConfigDict) -> str:
+  """Returns a configuration as JSON text."""
+  return json.dumps(c.to_dict(), indent=2) + '\n'
+
+
+def load(path: str | pathlib.Path) -> ml_collections.ConfigDict:
+  """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for what is no configuration."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'No configuration at {path}.')
+  return loads(path.read_text(), str(path))
+
+
+def loads(text: str, source: str = 'text') -> ml_collections.ConfigDict:
+  """Returns the configuration of JSON text; `source` names it in errors."""
+  try:
+    values = json.loads(text)
+  except ValueError as error:
+    raise ValueError(f'{source} is no JSON: {error}.') from error
+  if not isinstance(values, dict):
+    raise ValueError(f'{source} must hold a JSON object; got a {type(values).__name__}.')
+  c = base().unlock()
+  _fill(c, values, '', source)
+  return c.lock()
+
+
+def _fill(c: ml_collections.ConfigDict, values: dict, prefix: str, source: str) -> None:
+  for key, value in values.items():
+    if key not in c:
+      close = difflib.get_close_matches(key, list(c), 1, 0.5)
+      raise ValueError(f'{source} has an unknown key {prefix}{key}.' + (f' Did you mean {close[0]}?' if close else ''))
+    is_section = isinstance(c[key], ml_collections.ConfigDict)
+    if is_section and isinstance(value, dict):
+      _fill(c[key], value, f'{prefix}{key}.', source)
+      continue
+    value = tuple(value) if isinstance(value, list) else value
+    number = isinstance(c[key], float) and type(value) is int
+    if is_section or (type(value) is not type(c[key]) and not number):
+      raise ValueError(f'{source}: {prefix}{key} must be of type {type(c[key]).__name__}; got {value!r}.')
+    c[key] = value

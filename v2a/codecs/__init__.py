@@ -1,0 +1,1 @@
+"""Waves to latents and codes, and back."""

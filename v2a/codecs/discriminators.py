@@ -1,0 +1,82 @@
+"""Multi-resolution spectrogram discriminators, for adversarial codec training.
+
+Each looks at the log-magnitude spectrogram of one resolution with strided 2-D convolutions and
+scores patches (Jang et al. 2021, arXiv 2106.07889, sec. 2.3). Hinge losses:
+
+  L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(y)),      L_G = -mean D(y)            (1)
+  L_fm = mean over layers of |D_l(x) - D_l(y)| / mean |D_l(x)|                           (2)
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a.codecs import loss
+
+RESOLUTIONS = ((1024, 256), (512, 128), (256, 64))
+NUM_LAYERS = 4
+
+
+class Conv2D(nnx.Module):
+  """A 2-D convolution over time and frequency with a leaky rectifier."""
+
+  def __init__(self, in_features: int, out_features: int, strides: tuple[int, int], *, rngs: nnx.Rngs):
+    std = 1 / np.sqrt(9 * in_features)
+    self.kernel_YXIO = nnx.Param(
+        std * jax.random.normal(rngs.params(), (3, 3, in_features, out_features)),
+        axes=(None, None, None, 'channels'))
+    self.strides = strides
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x, self.kernel_YXIO[...], self.strides, 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+
+
+class Discriminator(nnx.Module):
+  """Scores patches of the spectrogram of one resolution."""
+
+  def __init__(self, num_channels: int, width: int, n_fft: int, hop_samples: int, *, rngs: nnx.Rngs):
+    self.n_fft, self.hop_samples = n_fft, hop_samples
+    sizes = [num_channels] + [width] * NUM_LAYERS
+    self.convs = nnx.List([
+        Conv2D(sizes[i], sizes[i + 1], (1, 2), rngs=rngs) for i in range(NUM_LAYERS)])
+    self.score = Conv2D(width, 1, (1, 1), rngs=rngs)
+
+  def __call__(self, wave_BNA: jax.Array) -> list[jax.Array]:
+    """Returns the activations of every layer; the last are the scores."""
+    x = jnp.log(loss.magnitude(wave_BNA, self.n_fft, self.hop_samples) + loss.FLOOR)
+    x = x.transpose(0, 2, 3, 1)
+    activations = []
+    for conv in self.convs:
+      x = jax.nn.leaky_relu(conv(x), 0.1)
+      activations.append(x)
+    return activations + [self.score(x)]
+
+
+class Discriminators(nnx.Module):
+  """One discriminator a resolution."""
+
+  def __init__(self, num_channels: int, width: int, *, rngs: nnx.Rngs):
+    self.members = nnx.List([
+        Discriminator(num_channels, width, n_fft, hop, rngs=rngs) for n_fft, hop in RESOLUTIONS])
+
+  def __call__(self, wave_BNA: jax.Array) -> list[list[jax.Array]]:
+    """Returns the activations of every member."""
+    return [member(wave_BNA) for member in self.members]
+
+
+def discriminator_loss(real: list, fake: list) -> jax.Array:
+  """Returns L_D of eq. 1."""
+  terms = [jnp.mean(jax.nn.relu(1 - x[-1])) + jnp.mean(jax.nn.relu(1 + y[-1]))
+           for x, y in zip(real, fake)]
+  return sum(terms) / len(terms)
+
+
+def generator_loss(real: list, fake: list) -> tuple[jax.Array, jax.Array]:
+  """Returns L_G of eq. 1 and L_fm of eq. 2."""
+  adversarial = -sum(jnp.mean(y[-1]) for y in fake) / len(fake)
+  matching = [jnp.mean(jnp.abs(x - y)) / (jnp.mean(jnp.abs(x)) + 1e-6)
+              for real_layers, fake_layers in zip(real, fake)
+              for x, y in zip(real_layers[:-1], fake_layers[:-1])]
+  return adversarial, sum(matching) / len(matching)

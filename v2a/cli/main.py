@@ -1,0 +1,113 @@
+"""The program `v2a`: finds the sub-command, and turns faults of the input into one line and exit code 2."""
+
+import argparse
+import difflib
+import importlib
+import os
+import sys
+
+import v2a
+
+COMMANDS = {
+  'generate': 'draw soundtracks for videos, stills or a prompt alone',
+  'train': 'train a codec, a sync encoder or a generator from a config',
+  'evaluate': 'measure a model on clips whose truth is known',
+  'demo': 'draw soundtracks for the bundled clips and make a page of them',
+  'models': 'list the packaged models',
+  'doctor': 'show devices, versions and what is missing',
+}
+# Unknown flags of this form belong to the config, which knows its own keys.
+TAKES_OVERRIDES = ('train',)
+MAX_MESSAGE = 600
+
+
+class Parser(argparse.ArgumentParser):
+  """An argument parser that raises ValueError where argparse prints a page of usage and exits."""
+
+  def error(self, message: str):
+    """Raises ValueError with argparse's message."""
+    raise ValueError(f'{message} (see {self.prog} --help)')
+
+
+def _top() -> Parser:
+  commands = '\n'.join(f'  {name:<10} {text}' for name, text in COMMANDS.items())
+  parser = Parser(
+      prog='v2a', formatter_class=argparse.RawDescriptionHelpFormatter, usage='v2a COMMAND [flags]',
+      description='Soundtracks for silent footage.',
+      epilog=f'commands:\n{commands}\n\nv2a COMMAND --help shows the flags of one.')
+  parser.add_argument('--version', action='version', version=f'v2a {v2a.__version__}')
+  return parser
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
+  """Returns the parsed flags and the module of the sub-command."""
+  command = argv[0]
+  if command not in COMMANDS:
+    near = difflib.get_close_matches(command, COMMANDS, n=1)
+    hint = f'Did you mean {near[0]}?' if near else f'There are {", ".join(COMMANDS)}.'
+    raise ValueError(f'no command {command!r}. {hint}')
+  module = importlib.import_module(f'v2a.cli.{command}')
+  parser = Parser(prog=f'v2a {command}', description=f'{COMMANDS[command].capitalize()}.', allow_abbrev=False)
+  module.add_flags(parser)
+  args, unknown = parser.parse_known_args(argv[1:])
+  overrides = [flag for flag in unknown if command in TAKES_OVERRIDES and flag.startswith('--config.')]
+  strangers = [flag for flag in unknown if flag not in overrides]
+  if strangers:
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    near = difflib.get_close_matches(strangers[0].split('=')[0], known, n=1)
+    hint = f' Did you mean {near[0]}?' if near else ''
+    parser.error(f'unrecognized arguments: {" ".join(strangers)}.{hint}')
+  if command in TAKES_OVERRIDES:
+    args.overrides = overrides
+  return args, module
+
+
+def message(error: BaseException) -> str:
+  """Returns an error as one line: for files the name and the reason, else the error's own words."""
+  if isinstance(error, OSError) and error.filename and error.strerror:
+    text = f'{error.filename}: {error.strerror}'
+  else:
+    text = str(error) or type(error).__name__
+  text = ' '.join(text.split())
+  return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE - 3] + '...'
+
+
+def _silence_stdout() -> None:
+  """Points stdout to nowhere, so that the interpreter's last flush does not fail on a closed pipe."""
+  os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs one command line.
+
+  Args:
+    argv: the words after the program's name; None: those of this process.
+
+  Returns:
+    The exit code (see v2a.cli).
+  """
+  argv = sys.argv[1:] if argv is None else argv
+  try:
+    if not argv or argv[0].startswith('-'):
+      _top().parse_args(argv)
+      _top().print_help()
+      return 0
+    args, module = _parse(argv)
+    code = module.run(args)
+    sys.stdout.flush()
+    return code
+  except BrokenPipeError:
+    _silence_stdout()
+    return 1
+  except KeyboardInterrupt:
+    print('v2a: interrupted', file=sys.stderr)
+    return 130
+  except (ValueError, OSError) as error:
+    if os.environ.get('V2A_DEBUG') == '1':
+      raise
+    print(f'v2a: {message(error)}', file=sys.stderr)
+    return 2
+
+
+if __name__ == '__main__':
+  sys.exit(main())

@@ -1,0 +1,55 @@
+"""`v2a models`: the models that are packaged with v2a."""
+
+import argparse
+import json
+import pathlib
+
+import v2a
+
+FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags."""
+  parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+
+
+def _summary(folder: pathlib.Path) -> str:
+  """Returns the first sentence of a model's README below its heading."""
+  readme = folder / 'README.md'
+  if not readme.exists():
+    return ''
+  lines = [line.strip() for line in readme.read_text().splitlines()]
+  return next((line for line in lines if line and not line.startswith('#')), '')
+
+
+def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
+  """Returns one dict a packaged model: name, path, size_bytes, summary.
+
+  Args:
+    root: the folder of models; each has config.json and weights in .safetensors files.
+  """
+  if not root.is_dir():
+    return []
+  found = []
+  for folder in sorted(root.iterdir()):
+    weights = sorted(folder.glob('**/*.safetensors'))
+    if not weights or not (folder / 'config.json').exists():
+      continue
+    size_bytes = sum(path.stat().st_size for path in weights)
+    found.append({'name': folder.name, 'path': str(folder), 'size_bytes': size_bytes, 'summary': _summary(folder)})
+  return found
+
+
+def run(args: argparse.Namespace) -> int:
+  """Prints the models."""
+  found = packaged()
+  if args.json:
+    print(json.dumps(found, indent=2))
+  elif not found:
+    print('No models are packaged with this installation; train one with v2a train.')
+  else:
+    width = max(len(model['name']) for model in found)
+    for model in found:
+      print(f'{model["name"]:<{width}}  {model["size_bytes"] / 1e6:6.1f} MB  {model["summary"]}')
+  return 0

@@ -1,0 +1,86 @@
+"""Progress on stderr: how much is done, how fast, and how long it will still take."""
+
+import sys
+import time
+from typing import TextIO
+
+BAR_WIDTH = 24
+REDRAW_S = 0.1
+
+
+def clock(seconds: float) -> str:
+  """Returns a duration as m:ss, or h:mm:ss from an hour on."""
+  minutes, second = divmod(int(round(seconds)), 60)
+  hours, minute = divmod(minutes, 60)
+  return f'{hours}:{minute:02d}:{second:02d}' if hours else f'{minute}:{second:02d}'
+
+
+def line(label: str, done: float, total: float, unit: str, elapsed_s: float) -> str:
+  """Returns one line of progress.
+
+  Args:
+    label: what is being done.
+    done: units done so far.
+    total: units in all, positive.
+    unit: the name of a unit, in the plural.
+    elapsed_s: seconds since the start.
+  """
+  fraction = min(done / total, 1.0)
+  filled = round(fraction * BAR_WIDTH)
+  bar = '█' * filled + '░' * (BAR_WIDTH - filled)
+  text = f'{label} {bar} {done:.4g}/{total:.4g} {unit}'
+  if done and elapsed_s > 0:
+    rate = done / elapsed_s
+    text += f', {rate:.3g} {unit}/s, {clock(max(total - done, 0) / rate)} left'
+  return text
+
+
+class Progress:
+  """A bar that redraws itself; silent where stderr is no terminal, so that logs stay clean.
+
+  Use as a context; call `update(done, total)` with counts so far (it is the `progress` callable that
+  v2a.generate takes).
+  """
+
+  def __init__(self, label: str, unit: str, is_quiet: bool = False, stream: TextIO | None = None):
+    """Starts the clock.
+
+    Args:
+      label: what is being done.
+      unit: the name of a unit, in the plural.
+      is_quiet: never draw.
+      stream: where to draw; None is stderr.
+    """
+    self._label = label
+    self._unit = unit
+    self._stream = sys.stderr if stream is None else stream
+    self._is_drawn = not is_quiet and self._stream.isatty()
+    self._start_s = time.monotonic()
+    self._drawn_s = -REDRAW_S
+    self._width = 0
+
+  def __enter__(self) -> 'Progress':
+    """Returns itself."""
+    return self
+
+  def __exit__(self, *exception) -> None:
+    """Clears the line."""
+    if self._width:
+      self._stream.write('\r' + ' ' * self._width + '\r')
+      self._stream.flush()
+
+  def update(self, done: float, total: float) -> None:
+    """Draws the bar, at most every tenth of a second.
+
+    Args:
+      done: units done so far.
+      total: units in all.
+    """
+    now_s = time.monotonic() - self._start_s
+    if not self._is_drawn or total <= 0 or (now_s - self._drawn_s < REDRAW_S and done < total):
+      return
+    self._drawn_s = now_s
+    text = line(self._label, done, total, self._unit, now_s)
+    self._stream.write('\r' + text.ljust(self._width))
+    self._stream.flush()
+    self._width = len(text)

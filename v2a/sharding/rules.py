@@ -1,0 +1,82 @@
+"""One table: logical axis of a parameter -> axes of the mesh.
+
+A parameter names the logical axes of its dimensions: `nnx.Param(value, axes=('embed', 'mlp'))`, with None for
+a dimension that is never split. A stack of layers (vmapped initialisation) has one more dimension in front
+than its `axes` name; that one is 'layers'.
+"""
+
+from collections.abc import Sequence
+
+from flax import nnx
+import jax
+
+RULES = {
+    'embed': ('fsdp',),  # model width: where parameters are stored in parts
+    'mlp': ('tensor',),  # hidden units of a feed-forward layer: each member computes its own
+    'heads': ('tensor',),  # attention heads: likewise
+    'vocab': ('tensor',),  # rows of an embedding table or a codebook, columns of logits
+    'head': (),  # inside one head: a split would cut the attention product
+    'latent': (),  # latent channels: too few
+    'patch': (),  # values of one picture or spectrum patch: the input side of a small matrix
+    'layers': (),  # stacked layers: the scan walks along it
+    'channels': (),  # audio channels and other small counts
+    'kernel': (),  # taps of a convolution
+}
+
+
+def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
+                   mesh: jax.sharding.Mesh) -> jax.sharding.PartitionSpec:
+  """Returns the PartitionSpec of one parameter.
+
+  Args:
+    axes: logical names of the last dimensions, None for one that is never split; a single dimension more in
+      front is 'layers'.
+    shape: of the parameter. A dimension that the mesh axes do not divide stays whole.
+    mesh: see `v2a.sharding.mesh`.
+
+  Raises:
+    ValueError: an unknown name, a wrong number of names, or two dimensions on one mesh axis.
+  """
+  names = tuple(axes)
+  if len(names) == len(shape) - 1:
+    names = ('layers', *names)
+  if len(names) != len(shape):
+    raise ValueError(f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.')
+  entries, taken = [], {}
+  for name, size in zip(names, shape):
+    if name is not None and name not in RULES:
+      raise ValueError(f'Unknown logical axis {name!r} in axes={tuple(axes)}; known are {tuple(RULES)}.')
+    mesh_axes = RULES[name] if name is not None else ()
+    for mesh_axis in mesh_axes:
+      if mesh_axis in taken:
+        raise ValueError(f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over the mesh axis '
+                         f'{mesh_axis!r}; name one of them None.')
+      taken[mesh_axis] = name
+    num_parts = 1
+    for mesh_axis in mesh_axes:
+      num_parts *= mesh.shape[mesh_axis]
+    entries.append(mesh_axes if mesh_axes and size % num_parts == 0 else None)
+  return jax.sharding.PartitionSpec(*[entry[0] if entry and len(entry) == 1 else entry for entry in entries])
+
+
+def specs(tree, mesh: jax.sharding.Mesh):
+  """Returns the NamedSharding of every array of a pytree, in the same structure.
+
+  Args:
+    tree: nnx.State, optimizer state or any pytree of them; of arrays or of jax.ShapeDtypeStruct. Variables
+      with `axes` metadata follow the table, all else is replicated.
+    mesh: see `v2a.sharding.mesh`.
+  """
+  def one(path, leaf):
+    if not isinstance(leaf, nnx.Variable):
+      return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    axes = leaf.get_metadata().get('axes')
+    spec = jax.sharding.PartitionSpec()
+    if axes is not None:
+      try:
+        spec = partition_spec(axes, leaf.get_value().shape, mesh)
+      except ValueError as error:
+        raise ValueError(f'{jax.tree_util.keystr(path, simple=True, separator=".")}: {error}') from error
+    return leaf.replace(jax.sharding.NamedSharding(mesh, spec))
+
+  return jax.tree_util.tree_map_with_path(one, tree, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))

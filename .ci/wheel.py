@@ -37,17 +37,21 @@ def build(folder: pathlib.Path) -> pathlib.Path:
   return next(folder.glob('v2a-*.whl'))
 
 
-def contents(wheel: pathlib.Path) -> list[str]:
-  """Returns what is wrong with the wheel's list of files."""
-  with zipfile.ZipFile(wheel) as archive:
-    names = set(archive.namelist())
-  sources = [name for name in tracked('v2a', 'configs') if (ROOT / name).exists()]
-  wanted = {name if name.startswith('v2a/') else f'v2a/{name}' for name in sources}
-  faults = [f'the wheel lacks {name}' for name in sorted(wanted - names)]
+def faults_of(names: list[str], wanted: set[str]) -> list[str]:
+  """Returns what is wrong with a wheel that holds some names and should hold others."""
+  faults = [f'the wheel lacks {name}' for name in sorted(wanted - set(names))]
   if not any(name.endswith('licenses/LICENSE') for name in names):
     faults.append('the wheel lacks LICENSE')
-  strangers = sorted(name for name in names if not name.startswith('v2a'))
+  strangers = sorted(name for name in names if not name.startswith(('v2a/', 'v2a-')))
   return faults + [f'the wheel holds {name}' for name in strangers]
+
+
+def contents(wheel: pathlib.Path) -> list[str]:
+  """Returns what is wrong with the wheel's list of files."""
+  sources = [name for name in tracked('v2a', 'configs') if (ROOT / name).exists()]
+  wanted = {name if name.startswith('v2a/') else f'v2a/assets/{name}' for name in sources}
+  with zipfile.ZipFile(wheel) as archive:
+    return faults_of(archive.namelist(), wanted)
 
 
 def install(wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:

@@ -1,0 +1,84 @@
+"""A room imports only rooms above it, or its own package."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROWS = (
+  ('shapes', 'clip'),
+  ('config', 'records', 'media', 'world', 'sharding'),
+  ('models',),
+  ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
+  ('pretrained', 'generate', 'training', 'gallery'),
+  ('evaluation', 'serve'),
+  ('cli',),
+  ('__main__',),
+)
+ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
+# What rooms outside v2a may import of it; None: anything.
+OUTSIDE = {
+  'configs': {'config'},
+  'data_pipelines': {room for row in ROWS[:4] for room in row} | {'evaluation'},
+  'launch': set(),
+}
+# Rooms that must stay usable without JAX.
+NO_JAX = ('world', 'media', 'gallery')
+FILES = sorted(path for top in ('v2a', *OUTSIDE) for path in (ROOT / top).rglob('*.py') if 'assets' not in path.parts)
+
+
+def imports(tree: ast.AST) -> set[str]:
+  """Returns the dotted names that a module imports, anywhere in it."""
+  names = set()
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, 'relative import'
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+  return names
+
+
+def faults(top: str, room: str, names: set[str]) -> list[str]:
+  """Returns the imports that go the wrong way, for a file of a room."""
+  wrong = []
+  for name in sorted(names):
+    head, *rest = name.split('.')
+    if head in OUTSIDE and head != top:
+      wrong.append(name)
+    if head in ('jax', 'jaxlib', 'flax') and top == 'v2a' and room in NO_JAX:
+      wrong.append(name)
+    if head != 'v2a' or not rest or rest[0] in ('__version__', room):
+      continue
+    if top in OUTSIDE:
+      is_allowed = rest[0] in OUTSIDE[top]
+    else:
+      is_allowed = room == '__init__' or ROW_OF[rest[0]] < ROW_OF[room]
+    if not is_allowed:
+      wrong.append(name)
+  return wrong
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_up(path):
+  top, room = path.relative_to(ROOT).with_suffix('').parts[:2]
+  assert top != 'v2a' or room in ROW_OF or room == '__init__', f'{room} has no row'
+  wrong = faults(top, room, imports(ast.parse(path.read_text())))
+  assert not wrong, f'{path.relative_to(ROOT)} must not import {", ".join(wrong)}'
+
+
+@pytest.mark.parametrize(('top', 'room', 'name'), [
+  ('v2a', 'models', 'v2a.codecs.stft'), ('v2a', 'codecs', 'v2a.diffusion.process'), ('v2a', 'world', 'jax.numpy'),
+  ('v2a', 'generate', 'v2a.cli.main'), ('v2a', 'training', 'v2a.evaluation.runner'), ('v2a', 'config', 'configs.base'),
+  ('configs', 'small', 'v2a.models.mmdit'), ('launch', 'slurm', 'v2a.config'), ('data_pipelines', 'build', 'v2a.cli'),
+])
+def test_wrong_way_is_seen(top, room, name):
+  assert faults(top, room, {name}) == [name]
+
+
+def test_no_other_framework():
+  banned = {'tensorflow', 'torch', 'torchaudio', 'librosa'}
+  for path in FILES:
+    heads = {name.split('.')[0] for name in imports(ast.parse(path.read_text()))}
+    assert not heads & banned, f'{path.relative_to(ROOT)} imports {heads & banned}'

@@ -1,0 +1,1 @@
+"""Training: tasks, the sharded step, the loop around it, input and checkpoints."""

@@ -1,0 +1,111 @@
+"""What a training step changes, as one pytree that lies on the mesh.
+
+A model is split in three: the graph definition (static), the parameters that are trained, and the rest
+(frozen parameters and stored statistics), which no optimizer sees. The moving average follows the trained
+parameters alone.
+"""
+
+from collections.abc import Callable
+import dataclasses
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import optax
+
+from v2a.sharding import rules
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """Step counter and weights.
+
+  Attributes:
+    step: int32, optimizer steps done.
+    params: trained parameters.
+    frozen: everything else that the model holds.
+    ema: moving average of `params`.
+    opt_state: of the optimizer.
+  """
+
+  step: jax.Array
+  params: nnx.State
+  frozen: nnx.State
+  ema: nnx.State
+  opt_state: optax.OptState
+
+
+def is_trained(task) -> Callable:
+  """Returns the filter of trained variables: nnx.Param, but for what the task freezes by path."""
+  chosen = getattr(task, 'is_trained', None)
+  return lambda path, variable: isinstance(variable, nnx.Param) and (chosen is None or chosen(path))
+
+
+def graph(task) -> nnx.GraphDef:
+  """Returns the static part of a task's model without making its arrays."""
+  return nnx.split(_abstract(task), is_trained(task), ...)[0]
+
+
+def _abstract(task) -> nnx.Module:
+  return nnx.eval_shape(lambda: task.build(jax.random.key(0)))
+
+
+def _new(task, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
+  _, params, frozen = nnx.split(task.build(key), is_trained(task), ...)
+  return State(jnp.zeros((), jnp.int32), params, frozen, params, optimizer.init(params))
+
+
+def abstract(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> State:
+  """Returns shapes, types and shardings of a task's state on a mesh; makes no arrays.
+
+  Raises:
+    ValueError: the task trains nothing, or a parameter's `axes` break the table of `sharding.rules`.
+  """
+  shapes = jax.eval_shape(lambda: _new(task, optimizer, jax.random.key(0)))
+  if not jax.tree.leaves(shapes.params):
+    raise ValueError(f'{type(task).__name__} freezes every parameter; nothing is left to train.')
+  return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                      shapes, rules.specs(shapes, mesh))
+
+
+def shardings(state: State) -> State:
+  """Returns the shardings of a state, real or abstract."""
+  return jax.tree.map(lambda leaf: leaf.sharding, state)
+
+
+def init(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh, key: jax.Array) -> State:
+  """Returns a fresh state; each device makes its own part, so that no host ever holds the whole."""
+  # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
+  make = jax.jit(lambda key: _new(task, optimizer, key), out_shardings=shardings(abstract(task, optimizer, mesh)))
+  return make(key)
+
+
+def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:
+  """Returns the model of a state, with averaged weights or with the raw ones."""
+  return nnx.merge(graphdef, state.ema if use_ema else state.params, state.frozen)
+
+
+def replace(task, state: State, module: nnx.Module) -> State:
+  """Returns the state with all weights of `module`, the average included; the optimizer starts afresh."""
+  _, params, frozen = nnx.split(module, is_trained(task), ...)
+  params, frozen = _placed(params, state.params), _placed(frozen, state.frozen)
+  return dataclasses.replace(state, params=params, frozen=frozen, ema=jax.tree.map(jnp.copy, params))
+
+
+def replace_frozen(task, state: State, module: nnx.Module) -> State:
+  """Returns the state with the untrained variables of `module`, as when statistics were measured."""
+  _, _, frozen = nnx.split(module, is_trained(task), ...)
+  return dataclasses.replace(state, frozen=_placed(frozen, state.frozen))
+
+
+def _placed(new: nnx.State, old: nnx.State) -> nnx.State:
+  if jax.tree.structure(new) != jax.tree.structure(old):
+    raise ValueError('The new weights belong to another model: their tree differs from the state\'s.')
+  # A copy, since the step donates the state and would take the caller's arrays with it.
+  return jax.tree.map(lambda leaf, like: jax.device_put(jnp.array(leaf, like.dtype), like.sharding), new, old)
+
+
+def num_parameters(tree) -> int:
+  """Returns the number of values in a pytree of arrays."""
+  return sum(leaf.size for leaf in jax.tree.leaves(tree))

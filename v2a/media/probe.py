@@ -1,0 +1,155 @@
+"""What is in a media file, measured from its packets rather than believed from its header."""
+
+import dataclasses
+import fractions
+import os
+import pathlib
+
+import av
+
+from v2a.media import errors
+from v2a.media import orientation
+from v2a.media import source
+
+# A header may promise a little more than the last packet gives; beyond this the file was cut.
+_CUT_SHARE = 0.05
+_CUT_S = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Probe:
+  """What is in a file.
+
+  Attributes:
+    path: the file.
+    container: FFmpeg's name of the container, such as 'mov,mp4,m4a,3gp,3g2,mj2'.
+    duration_s: seconds of the picture as shown; of the sound where there is no picture; 0 for a still image.
+    has_video: whether there is a picture stream.
+    has_audio: whether there is a sound stream (which may be silent).
+    width: columns in pixels as shown, rotation applied; 0 without picture.
+    height: rows in pixels as shown, rotation applied; 0 without picture.
+    fps: average shown frames a second; 0 without picture and for a still image.
+    rotation_deg: clockwise turn that players apply to the coded picture: 0, 90, 180 or 270.
+    video_codec: name of the picture's codec, '' without picture.
+    audio_codec: name of the sound's codec, '' without sound.
+    audio_sample_rate_hz: samples a second and channel, 0 without sound.
+    audio_channels: channels of the sound, 0 without sound.
+    is_image: whether it is a single still picture.
+  """
+
+  path: pathlib.Path
+  container: str
+  duration_s: float
+  has_video: bool
+  has_audio: bool
+  width: int
+  height: int
+  fps: float
+  rotation_deg: int
+  video_codec: str
+  audio_codec: str
+  audio_sample_rate_hz: int
+  audio_channels: int
+  is_image: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class _Extent:
+  """Shown part of one stream. Times in the container's seconds."""
+
+  num_frames: int
+  start_s: fractions.Fraction
+  end_s: fractions.Fraction
+
+
+def probe(path: str | os.PathLike) -> Probe:
+  """Returns what is in a file.
+
+  Raises:
+    MediaError: the file is missing, empty, no media, cut short, or holds neither picture nor sound that decodes.
+  """
+  with source.Source(path) as opened:
+    _check_index(opened)
+    picture, sound = opened.picture, opened.sound
+    shown = picture or sound or opened.want_picture()
+    index = shown.index
+    opened.only(shown)
+    for zero_s, frame in opened.decoded(shown):
+      break
+    else:
+      raise errors.MediaError(f'{path}: no {shown.type} frame can be decoded ({shown.codec_context.name}); the file '
+                              'is damaged or cut.')
+    turn = orientation.of(frame) if picture else orientation.UPRIGHT
+    width, height = (frame.width, frame.height) if picture else (0, 0)
+    container, duration = opened.container.format.name, opened.container.duration
+    is_still = opened.is_still and picture is not None
+    channels = sound.codec_context.channels if sound else 0
+    audio_rate = sound.codec_context.sample_rate if sound else 0
+    video_codec = picture.codec_context.codec.canonical_name if picture else ''
+    audio_codec = sound.codec_context.codec.canonical_name if sound else ''
+  extent = _scan(path, index)
+  is_image = is_still or (container in ('gif', 'apng') and extent.num_frames == 1)
+  length_s = 0.0 if is_image else float(extent.end_s - zero_s)
+  if not is_image and duration:
+    _check_length(path, extent, duration / av.time_base)
+  return Probe(
+      path=pathlib.Path(path), container=container, duration_s=length_s, has_video=picture is not None,
+      has_audio=sound is not None, width=height if turn.is_sideways else width,
+      height=width if turn.is_sideways else height,
+      fps=extent.num_frames / length_s if picture and length_s else 0.0, rotation_deg=turn.rotation_deg,
+      video_codec=video_codec, audio_codec=audio_codec, audio_sample_rate_hz=audio_rate, audio_channels=channels,
+      is_image=is_image)
+
+
+def _scan(path: str | os.PathLike, index: int) -> _Extent:
+  """Reads all packets of one stream, decoding none."""
+  with source.Source(path) as opened:
+    stream = opened.container.streams[index]
+    opened.only(stream)
+    start_s = end_s = None
+    num_frames, next_s = 0, fractions.Fraction(0)
+    default_s = source.usual_length_s(stream)
+    for packet in opened.packets(stream):
+      if packet.size == 0 or packet.is_discard:
+        continue
+      ticks = packet.pts if packet.pts is not None else packet.dts
+      time_s = next_s if ticks is None else ticks * packet.time_base
+      next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
+      start_s = time_s if start_s is None else min(start_s, time_s)
+      end_s = next_s if end_s is None else max(end_s, next_s)
+      num_frames += not _is_hidden(packet, stream)
+  if start_s is None:
+    raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')
+  return _Extent(num_frames, start_s, end_s)
+
+
+def _is_hidden(packet: av.Packet, stream: av.stream.Stream) -> bool:
+  """Whether a packet is a VP8 reference picture that is never shown (RFC 6386, 9.1: show_frame)."""
+  return stream.codec_context.name == 'vp8' and not bytes(packet)[0] >> 4 & 1
+
+
+def _check_index(opened: source.Source) -> None:
+  """Raises where the index of an MP4 or AVI names bytes beyond the file's end."""
+  size = opened.path.stat().st_size
+  for stream in opened.container.streams:
+    if len(stream.index_entries) == 0:
+      continue
+    last = stream.index_entries[len(stream.index_entries) - 1]
+    if last.pos + last.size > size:
+      raise errors.MediaError(f'{opened.path}: is cut short: its index wants {last.pos + last.size} bytes, but the file '
+                              f'has {size}.')
+
+
+def _check_length(path: str | os.PathLike, extent: _Extent, promised_s: float) -> None:
+  """Raises where all streams end long before the length that the header promises."""
+  end_s, start_s = extent.end_s, extent.start_s
+  if end_s - start_s >= promised_s * (1 - _CUT_SHARE) - _CUT_S:
+    return
+  with source.Source(path) as opened:
+    for packet in opened.packets(None):
+      if packet.pts is not None and packet.size:
+        end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
+        start_s = min(start_s, packet.pts * packet.time_base)
+  if end_s - start_s < promised_s * (1 - _CUT_SHARE) - _CUT_S:
+    raise errors.MediaError(f'{path}: is cut short: its header promises {promised_s:.1f} s, but it ends at '
+                            f'{float(end_s - start_s):.1f} s.')

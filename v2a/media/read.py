@@ -1,0 +1,159 @@
+"""Frames and waves of a media file by presentation time, in bounded memory.
+
+Clock: see `v2a.media.source`. The frame at time t is the one on screen at t: the last one whose
+presentation time is at most t; the last frame of a video stays on screen, the first is there early.
+Sample k of a wave is what is heard at k / sample_rate_hz; where a file has no sound there are zeros.
+"""
+
+from collections.abc import Iterator
+import fractions
+import os
+import pathlib
+
+import av
+import numpy as np
+
+from v2a.media import errors
+from v2a.media import orientation
+from v2a.media import probe
+from v2a.media import sound
+from v2a.media import source
+
+_CHUNK_FRAMES = 64
+
+
+def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
+           duration_s: float | None = None) -> np.ndarray:
+  """Returns frame_LYX3, uint8 RGB: frame k is on screen at start_s + k / fps.
+
+  Args:
+    path: a video or a picture.
+    fps: frames a second wanted, > 0.
+    size: rows and columns in pixels; the picture is squashed to a square by area averaging.
+    start_s: seconds, >= 0.
+    duration_s: seconds; None is to the end of the picture. The result has round(duration_s * fps) frames.
+
+  Raises:
+    MediaError: the file cannot be read, has no picture, or ends before start_s.
+    ValueError: a number is out of range.
+  """
+  duration_s = _length_s(path, fps, size, start_s, duration_s)
+  frame_LYX3 = np.empty((round(duration_s * fps), size, size, 3), np.uint8)
+  done = 0
+  for chunk_LYX3 in iterate_frames(path, fps, size, start_s, duration_s):
+    frame_LYX3[done:done + len(chunk_LYX3)] = chunk_LYX3
+    done += len(chunk_LYX3)
+  return frame_LYX3
+
+
+def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
+                   duration_s: float | None = None, chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
+  """Returns an iterator over what `frames` returns, in pieces of chunk_frames (the last may be shorter)."""
+  if chunk_frames < 1:
+    raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
+  duration_s = _length_s(path, fps, size, start_s, duration_s)
+  return _chunks(pathlib.Path(path), fps, size, start_s, round(duration_s * fps), chunk_frames)
+
+
+def wave(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float = 0.0,
+         duration_s: float | None = None) -> np.ndarray:
+  """Returns wave_NA, float32, on the picture's clock; zeros where there is no sound.
+
+  Args:
+    path: a video or a sound file.
+    sample_rate_hz: samples a second wanted.
+    num_channels: 1 or 2; mixed as `v2a.media.channels` defines.
+    start_s: seconds, >= 0.
+    duration_s: seconds; None is to the end of the picture (of the sound where there is no picture).
+
+  Raises:
+    MediaError: the file cannot be read.
+    ValueError: a number is out of range.
+  """
+  if duration_s is None:
+    duration_s = _rest_s(probe.probe(path), start_s)
+  wave_NA = np.empty((round(duration_s * sample_rate_hz), num_channels), np.float32)
+  done = 0
+  for chunk_NA in sound.iterate(path, sample_rate_hz, num_channels, start_s, duration_s):
+    wave_NA[done:done + len(chunk_NA)] = chunk_NA
+    done += len(chunk_NA)
+  return wave_NA
+
+
+def _rest_s(info: probe.Probe, start_s: float) -> float:
+  if info.is_image:
+    raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
+  if start_s >= info.duration_s:
+    raise errors.MediaError(f'{info.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {start_s} s.')
+  return info.duration_s - start_s
+
+
+def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None) -> float:
+  """Checks the numbers and returns the duration, measured where None was given."""
+  if not fps > 0:
+    raise ValueError(f'fps must be positive; got {fps}.')
+  if size < 1:
+    raise ValueError(f'size must be at least 1 pixel; got {size}.')
+  if not start_s >= 0:
+    raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
+  if duration_s is None:
+    return _rest_s(probe.probe(path), start_s)
+  if not duration_s > 0:
+    raise ValueError(f'duration_s must be positive; got {duration_s}.')
+  return duration_s
+
+
+def _chunks(path: pathlib.Path, fps: float, size: int, start_s: float, num_frames: int,
+            chunk_frames: int) -> Iterator[np.ndarray]:
+  chunk_LYX3, filled = None, 0
+  shown = _shown(path, fps, start_s, num_frames)
+  reformatter = av.video.reformatter.VideoReformatter()
+  square_YX3, previous, turn = None, None, orientation.UPRIGHT
+  for index, frame in enumerate(shown):
+    if chunk_LYX3 is None:
+      chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
+    if frame is not previous:
+      if previous is None:
+        turn = orientation.of(frame)
+      square_YX3, previous = turn.apply(_square(reformatter, frame, size)), frame
+    chunk_LYX3[filled] = square_YX3
+    filled += 1
+    if filled == len(chunk_LYX3):
+      yield chunk_LYX3
+      chunk_LYX3, filled = None, 0
+
+
+def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame, size: int) -> np.ndarray:
+  small = reformatter.reformat(frame, width=size, height=size, format='rgb24', interpolation='AREA', threads=1)
+  return small.to_ndarray()
+
+
+def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int) -> Iterator[av.VideoFrame]:
+  """Yields num_frames frames, each on screen at its time."""
+  rate = fractions.Fraction(fps).limit_denominator(10**6)
+  zero_s = source.zero_s(path)
+  first_s = zero_s + fractions.Fraction(start_s).limit_denominator(10**6)
+  with source.Source(path) as opened:
+    stream = opened.want_picture()
+    opened.only(stream)
+    stream.thread_type = 'AUTO'
+    late_s = source.rounding_s(stream)
+    decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
+    index, current, end_s = 0, None, zero_s
+    for time_s, frame in decoded:
+      while current is not None and index < num_frames and first_s + index / rate < time_s - late_s:
+        yield current
+        index += 1
+      if index == num_frames:
+        return
+      current, end_s = frame, time_s + source.length_s(frame, stream)
+    if current is None:
+      raise errors.MediaError(f'{path}: no frame can be decoded ({stream.codec_context.name}).')
+    if start_s > 0 and not opened.is_still and index == 0 and end_s <= first_s:
+      raise errors.MediaError(f'{path}: lasts {float(end_s - zero_s):.3f} s; wanted a start before that, got {start_s} s.')
+    for _ in range(num_frames - index):
+      yield current
+
+
+# Nearer starts are reached sooner by decoding than by seeking.
+_SEEK_FROM_S = 2.0

@@ -1,0 +1,132 @@
+"""The sound of a file as a stream of blocks on the picture's clock: placed, mixed, resampled.
+
+A decoded block says when it is heard. Blocks are laid on a grid of the file's own sample rate that
+begins one second before the wanted start (so that the resampling filter has its past, and so that both
+grids meet at whole samples); gaps become zeros, overlaps are cut; then soxr resamples the stream.
+"""
+
+from collections.abc import Iterator
+import fractions
+import os
+import pathlib
+
+import av
+import numpy as np
+import soxr
+
+from v2a.media import channels
+from v2a.media import source
+
+_LEAD_S = 1
+# The resampler looks ahead; this much of the future is read past the wanted end.
+_TAIL_S = 0.1
+# Containers round time stamps (Matroska: 1 ms); smaller steps than this are no gaps.
+_SLACK_S = 0.005
+_FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
+
+
+def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float,
+            duration_s: float) -> Iterator[np.ndarray]:
+  """Returns an iterator over pieces of wave_NA (float32) that together have round(duration_s * sample_rate_hz) samples.
+
+  Args:
+    path: a video or a sound file; one without sound gives zeros.
+    sample_rate_hz: samples a second wanted.
+    num_channels: 1 or 2.
+    start_s: seconds on the picture's clock, >= 0.
+    duration_s: seconds, > 0.
+
+  Raises:
+    MediaError: the file cannot be read.
+    ValueError: a number is out of range.
+  """
+  if sample_rate_hz < 1:
+    raise ValueError(f'sample_rate_hz must be at least 1; got {sample_rate_hz}.')
+  if num_channels not in (1, 2):
+    raise ValueError(f'num_channels must be 1 or 2; got {num_channels}.')
+  if not start_s >= 0:
+    raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
+  if not duration_s > 0:
+    raise ValueError(f'duration_s must be positive; got {duration_s}.')
+  return _trimmed(pathlib.Path(path), sample_rate_hz, num_channels, start_s, duration_s)
+
+
+def _trimmed(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,
+             duration_s: float) -> Iterator[np.ndarray]:
+  """Yields the resampled stream without its lead, filled with zeros to its length."""
+  skip, left = _LEAD_S * sample_rate_hz, round(duration_s * sample_rate_hz)
+  for block_NA in _resampled(path, sample_rate_hz, num_channels, start_s, duration_s):
+    skipped = min(skip, len(block_NA))
+    skip -= skipped
+    block_NA = block_NA[skipped:skipped + left]
+    left -= len(block_NA)
+    if len(block_NA):
+      yield block_NA
+    if not left:
+      return
+  while left:
+    num_zeros = min(left, sample_rate_hz)
+    left -= num_zeros
+    yield np.zeros((num_zeros, num_channels), np.float32)
+
+
+def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,
+               duration_s: float) -> Iterator[np.ndarray]:
+  resampler, rate_hz = None, None
+  for block_NA, block_rate_hz in _placed(path, num_channels, start_s, duration_s):
+    if block_rate_hz != rate_hz:
+      if resampler is not None:
+        yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
+      rate_hz = block_rate_hz
+      resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, num_channels) if rate_hz != sample_rate_hz else None
+    yield block_NA if resampler is None else resampler.resample_chunk(block_NA)
+  if resampler is not None:
+    yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
+
+
+def _placed(path: pathlib.Path, num_channels: int, start_s: float,
+            duration_s: float) -> Iterator[tuple[np.ndarray, int]]:
+  """Yields (block_NA, its rate): the sound without gaps from one lead before start_s on, at the file's rate."""
+  origin_s = source.zero_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
+  end_s = _LEAD_S + duration_s + _TAIL_S
+  with source.Source(path) as opened:
+    stream = opened.sound
+    if stream is None:
+      return
+    opened.only(stream)
+    decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
+    filled, rate_hz = 0, None
+    for time_s, frame in decoded:
+      if frame.sample_rate != rate_hz:
+        filled = round(filled * frame.sample_rate / rate_hz) if rate_hz else 0
+        rate_hz = frame.sample_rate
+      block_NA = mixed(frame, num_channels)
+      gap = round((time_s - origin_s) * rate_hz) - filled
+      if filled and abs(gap) <= _SLACK_S * rate_hz:
+        gap = 0
+      if gap > end_s * rate_hz - filled:
+        return
+      while gap > 0:
+        zeros = min(gap, rate_hz)
+        yield np.zeros((zeros, num_channels), np.float32), rate_hz
+        filled, gap = filled + zeros, gap - zeros
+      block_NA = block_NA[-gap:]
+      if len(block_NA):
+        yield block_NA, rate_hz
+        filled += len(block_NA)
+      if filled >= end_s * rate_hz:
+        return
+
+
+def mixed(frame: av.AudioFrame, num_channels: int) -> np.ndarray:
+  """Returns a decoded block as float32 block_NA of 1 or 2 channels."""
+  kind = frame.format.name.removesuffix('p')
+  data = frame.to_ndarray()
+  block_NA = data.T if frame.format.is_planar else data.reshape(frame.samples, -1)
+  block_NA = block_NA.astype(np.float32)
+  if kind == 'u8':
+    block_NA = block_NA - 128.0
+  if _FULL_SCALE[kind] != 1.0:
+    block_NA = block_NA / np.float32(_FULL_SCALE[kind])
+  speakers = tuple(channel.name for channel in frame.layout.channels)
+  return np.ascontiguousarray(block_NA @ channels.gains(speakers, num_channels))

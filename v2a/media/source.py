@@ -1,0 +1,191 @@
+"""An opened media file: its streams, its clock, and decoding that survives damage.
+
+Clock of this whole room: seconds; t=0 is the presentation time of the first shown video frame (of the
+first sample where a file has no picture). Containers count from elsewhere: MPEG from any number, MP4
+moves its tracks by edit lists, Matroska rounds to milliseconds. FFmpeg applies edit lists and encoder
+delay to the timestamps of packets and drops what they hide while decoding, so that the timestamps of
+decoded frames are what players show.
+"""
+
+from collections.abc import Iterator
+import fractions
+import itertools
+import os
+import pathlib
+
+import av
+
+from v2a.media import errors
+
+# FFmpeg also knows text art, playlists that open other files, and devices; none of these is a video.
+_CONTAINERS = (
+    'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,m4v,ivf,'
+    'mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,jpegxl_pipe,'
+    'ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
+)
+_STILL_CONTAINERS = ('image2', '_pipe')
+_ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+# Matroska rounds to milliseconds: a frame this much late still counts as on screen.
+_MAX_ROUNDING_S = fractions.Fraction(1, 2000)
+_EPSILON_S = fractions.Fraction(1, 10**6)
+_SEEK_STEP_S = 4
+
+
+class Source:
+  """A media file open for reading; use as a context manager.
+
+  Attributes:
+    path: the file.
+    container: FFmpeg's opened container.
+    picture: the video stream that is shown, or None.
+    sound: the audio stream that is heard, or None.
+  """
+
+  def __init__(self, path: str | os.PathLike):
+    self.path = pathlib.Path(path)
+    _check_file(self.path)
+    try:
+      # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
+      self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS})
+    except (av.error.FFmpegError, OSError, ValueError) as error:
+      raise errors.MediaError(f'{self.path}: {explain(error)}; wanted a video, sound or picture file.') from error
+    streams = [s for s in self.container.streams if s.codec_context is not None]
+    self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
+    self.sound = _best([s for s in streams if s.type == 'audio'])
+
+  def __enter__(self) -> 'Source':
+    return self
+
+  def __exit__(self, *_) -> None:
+    self.container.close()
+
+  @property
+  def is_still(self) -> bool:
+    """Whether the container holds a single picture file such as PNG or JPEG."""
+    name = self.container.format.name
+    return name == _STILL_CONTAINERS[0] or name.endswith(_STILL_CONTAINERS[1])
+
+  def want_picture(self) -> av.VideoStream:
+    """Returns the video stream; raises MediaError where there is none."""
+    if self.picture is None:
+      what = ', '.join(sorted({s.type for s in self.container.streams})) or 'no stream at all'
+      raise errors.MediaError(f'{self.path}: has no video stream (has {what}); wanted a video or a picture.')
+    return self.picture
+
+  def only(self, stream: av.stream.Stream) -> None:
+    """Makes the demuxer skip all other streams."""
+    for other in self.container.streams:
+      if other.index != stream.index:
+        other.discard = av.stream.Discard.all
+
+  def packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
+    """Yields packets of one stream in decoding order, the empty flushing packet included."""
+    try:
+      yield from self.container.demux(stream)
+    except av.error.FFmpegError as error:
+      raise errors.MediaError(f'{self.path}: reading breaks off: {explain(error)}.') from error
+
+  def decoded(self, stream: av.stream.Stream) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
+    """Yields (presentation time in the container's seconds, frame) from where the file stands.
+
+    Damaged packets are skipped, as players do. A frame without timestamp follows its predecessor.
+    """
+    next_s = fractions.Fraction(0)
+    for packet in self.packets(stream):
+      try:
+        frames = packet.decode()
+      except av.error.FFmpegError:
+        continue
+      for frame in frames:
+        ticks = frame.pts if frame.pts is not None else frame.dts
+        time_s = next_s if ticks is None else ticks * frame.time_base
+        next_s = time_s + length_s(frame, stream)
+        yield time_s, frame
+
+  def decoded_from(self, stream: av.stream.Stream, time_s: fractions.Fraction
+                   ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
+    """Yields as `decoded`, beginning at or before `time_s` (container's seconds), not far before it."""
+    margin_s = 0
+    while True:
+      target_s = time_s - margin_s
+      try:
+        self.container.seek(int(target_s / stream.time_base), stream=stream)
+      except av.error.FFmpegError:
+        break
+      frames = self.decoded(stream)
+      first = next(frames, None)
+      # Some containers land late (MPEG has no index); then step back until the start is covered.
+      if first is not None and first[0] <= time_s:
+        yield from itertools.chain([first], frames)
+        return
+      margin_s = margin_s * 2 + _SEEK_STEP_S
+      if margin_s > 10 * 60 + _SEEK_STEP_S:
+        break
+    with Source(self.path) as fresh:
+      again = fresh.container.streams[stream.index]
+      fresh.only(again)
+      yield from fresh.decoded(again)
+
+
+def zero_s(path: pathlib.Path) -> fractions.Fraction:
+  """Returns where t=0 lies on the container's clock: the time of the first shown frame.
+
+  Raises:
+    MediaError: nothing of the file can be decoded.
+  """
+  with Source(path) as source:
+    stream = source.picture or source.sound
+    if stream is None:
+      source.want_picture()
+    source.only(stream)
+    for time_s, _ in source.decoded(stream):
+      return time_s
+  raise errors.MediaError(f'{path}: no {stream.type} frame can be decoded ({stream.codec_context.name}); the file is '
+                          'damaged or empty.')
+
+
+def length_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
+  """Returns how long a frame lasts, in seconds."""
+  if stream.type == 'audio':
+    return fractions.Fraction(frame.samples, frame.sample_rate)
+  return frame.duration * frame.time_base if frame.duration else usual_length_s(stream)
+
+
+def usual_length_s(stream: av.stream.Stream) -> fractions.Fraction:
+  """Returns how long a frame lasts that does not say so, in seconds."""
+  if stream.type == 'audio':
+    return fractions.Fraction(stream.codec_context.frame_size or 1024, stream.codec_context.sample_rate or 48000)
+  rate = stream.average_rate or stream.guessed_rate
+  return 1 / rate if rate else fractions.Fraction(1, 25)
+
+
+def rounding_s(stream: av.stream.Stream) -> fractions.Fraction:
+  """Returns by how much a container of coarse ticks may have moved a frame, in seconds."""
+  return min(stream.time_base / 2, _MAX_ROUNDING_S) + _EPSILON_S
+
+
+def explain(error: Exception) -> str:
+  """Returns FFmpeg's reason in one line, without its number and file name."""
+  text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
+  return ' '.join(text.split())
+
+
+def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
+  marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
+  return (marked or streams or [None])[0]
+
+
+def _check_file(path: pathlib.Path) -> None:
+  try:
+    if not path.exists():
+      raise errors.MediaError(f'{path}: does not exist; wanted a media file.')
+    if path.is_dir():
+      raise errors.MediaError(f'{path}: is a folder; wanted a media file.')
+    if not path.is_file():
+      raise errors.MediaError(f'{path}: is no regular file; wanted a media file.')
+    if not os.access(path, os.R_OK):
+      raise errors.MediaError(f'{path}: cannot be read (no permission).')
+    if path.stat().st_size == 0:
+      raise errors.MediaError(f'{path}: is empty (0 bytes); wanted a media file.')
+  except OSError as error:
+    raise errors.MediaError(f'{str(path)[:200]}: {error.strerror}; wanted a media file.') from error

@@ -1,0 +1,131 @@
+"""Drawing by signed distances, all frames of a clip at once.
+
+Positions and lengths are in frame widths, x to the right and y down, (0, 0) the upper left corner. Every
+parameter of a shape is a number or one value a frame. Coverage falls off over one pixel, so that motion of a
+fraction of a pixel is seen. Only the window that a shape touches in any of the frames is computed.
+"""
+
+import numpy as np
+
+
+def _column(value) -> np.ndarray:
+  """Turns a number or a value a frame into something that broadcasts over (frame, row, column)."""
+  return np.asarray(value, np.float32).reshape(-1, 1, 1)
+
+
+class Canvas:
+  """Pictures under construction.
+
+  Attributes:
+    pixels_3LYX: colours in 0..1, float32.
+    size: height and width in pixels.
+  """
+
+  def __init__(self, num_frames: int, size: int, background_3YX: np.ndarray | None = None):
+    self.size = size
+    self.pixels_3LYX = np.zeros((3, num_frames, size, size), np.float32)
+    if background_3YX is not None:
+      self.pixels_3LYX[:] = background_3YX[:, None]
+    self.centre_X = ((np.arange(size) + 0.5) / size).astype(np.float32)
+
+  def cut(self, part: slice) -> 'Canvas':
+    """Returns a canvas that shares some of the frames."""
+    view = Canvas.__new__(Canvas)
+    view.size, view.centre_X, view.pixels_3LYX = self.size, self.centre_X, self.pixels_3LYX[:, part]
+    return view
+
+  def window(self, x, y, reach_x, reach_y) -> tuple[slice, slice]:
+    """Returns the rows and columns within reach of the positions in any frame."""
+    spans = []
+    for centre, reach in ((y, reach_y), (x, reach_x)):
+      low = (np.min(np.asarray(centre) - reach)) * self.size - 1
+      high = (np.max(np.asarray(centre) + reach)) * self.size + 2
+      spans.append(slice(int(np.clip(low, 0, self.size)), int(np.clip(high, 0, self.size))))
+    return spans[0], spans[1]
+
+  def offsets(self, window, x, y) -> tuple[np.ndarray, np.ndarray]:
+    """Returns u and v, the offsets of the window's pixels from (x, y), shaped to broadcast to (L, Y, X)."""
+    rows, columns = window
+    return self.centre_X[columns][None, None, :] - _column(x), self.centre_X[rows][None, :, None] - _column(y)
+
+  def cover(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
+    """Returns coverage 0..1 from signed distance; softness widens the edge, in frame widths."""
+    width = 1 / self.size + softness
+    return np.clip(0.5 - distance / np.float32(width), 0, 1)
+
+  def paint(self, window, cover: np.ndarray, color, alpha=1.0):
+    """Blends a colour (three numbers, or three arrays that broadcast to (L, Y, X)) over the window."""
+    rows, columns = window
+    if not isinstance(alpha, float) or alpha != 1.0:
+      cover = cover * _column(alpha)
+    for channel in range(3):
+      plane = self.pixels_3LYX[channel, :, rows, columns]
+      plane += cover * (np.asarray(color[channel], np.float32) - plane)
+
+  def ellipse(self, x, y, radius_x, radius_y, color, alpha=1.0, softness=0.0):
+    """Fills an upright ellipse."""
+    window = self.window(x, y, np.max(radius_x) + softness, np.max(radius_y) + softness)
+    u, v = self.offsets(window, x, y)
+    radius_x, radius_y = _column(np.maximum(radius_x, 1e-4)), _column(np.maximum(radius_y, 1e-4))
+    norm = np.sqrt((u / radius_x) ** 2 + (v / radius_y) ** 2)
+    self.paint(window, self.cover((norm - 1) * np.minimum(radius_x, radius_y), softness), color, alpha)
+
+  def disc(self, x, y, radius, color, alpha=1.0, softness=0.0):
+    """Fills a disc."""
+    self.ellipse(x, y, radius, radius, color, alpha, softness)
+
+  def box(self, x, y, half_x, half_y, color, alpha=1.0, angle=None, corner=0.0, softness=0.0):
+    """Fills a box of half extents, turned by an angle in radians, with rounded corners."""
+    reach_x, reach_y = np.max(half_x) + softness, np.max(half_y) + softness
+    if angle is not None:
+      reach_x = reach_y = float(np.hypot(reach_x, reach_y))
+    window = self.window(x, y, reach_x, reach_y)
+    u, v = self.offsets(window, x, y)
+    self.paint(window, self.cover(box_distance(u, v, half_x, half_y, angle, corner), softness), color, alpha)
+
+  def line(self, x0, y0, x1, y1, radius, color, alpha=1.0, softness=0.0):
+    """Draws a stroke with round ends from (x0, y0) to (x1, y1)."""
+    x0, y0, x1, y1 = (np.atleast_1d(np.asarray(value, np.float32)) for value in (x0, y0, x1, y1))
+    reach = np.max(radius) + softness
+    rows, columns = self.window(np.concatenate([x0, x1]), np.concatenate([y0, y1]), reach, reach)
+    u, v = self.offsets((rows, columns), x0, y0)
+    along_x, along_y = _column(x1 - x0), _column(y1 - y0)
+    part = np.clip((u * along_x + v * along_y) / (along_x**2 + along_y**2 + 1e-9), 0, 1)
+    distance = np.sqrt((u - part * along_x) ** 2 + (v - part * along_y) ** 2) - _column(radius)
+    self.paint((rows, columns), self.cover(distance, softness), color, alpha)
+
+  def stamp(self, frame_G: np.ndarray, x_G, y_G, tile_GYX: np.ndarray, color):
+    """Blends small tiles of coverage, tile g in frame frame_G[g] around (x_G[g], y_G[g]); for many small things.
+
+    Args:
+      frame_G: numbers of the frames.
+      x_G, y_G: centres in frame widths.
+      tile_GYX: coverage 0..1 of the pixels around the pixel of the centre, of odd height and width.
+      color: three numbers.
+    """
+    high, wide = tile_GYX.shape[1:]
+    rows = np.floor(np.asarray(y_G) * self.size).astype(np.int64)[:, None, None] + (np.arange(high) - high // 2)[:, None]
+    columns = np.floor(np.asarray(x_G) * self.size).astype(np.int64)[:, None, None] + np.arange(wide) - wide // 2
+    tile_GYX = tile_GYX * ((rows >= 0) & (rows < self.size) & (columns >= 0) & (columns < self.size))
+    rows, columns = np.clip(rows, 0, self.size - 1), np.clip(columns, 0, self.size - 1)
+    frames = np.asarray(frame_G)[:, None, None]
+    for channel in range(3):
+      plane = self.pixels_3LYX[channel]
+      old = plane[frames, rows, columns]
+      plane[frames, rows, columns] = old + tile_GYX * (np.float32(color[channel]) - old)
+
+  def frames(self) -> np.ndarray:
+    """Returns frame_LYX3, uint8."""
+    scaled_3LYX = np.clip(self.pixels_3LYX * 255 + 0.5, 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.moveaxis(scaled_3LYX, 0, -1))
+
+
+def box_distance(u, v, half_x, half_y, angle=None, corner=0.0) -> np.ndarray:
+  """Returns signed distances from a box; u and v are offsets from its centre."""
+  if angle is not None:
+    cosine, sine = _column(np.cos(angle)), _column(np.sin(angle))
+    u, v = u * cosine + v * sine, v * cosine - u * sine
+  over_x = np.abs(u) - _column(half_x) + corner
+  over_y = np.abs(v) - _column(half_y) + corner
+  outside = np.sqrt(np.maximum(over_x, 0) ** 2 + np.maximum(over_y, 0) ** 2)
+  return outside + np.minimum(np.maximum(over_x, over_y), 0) - corner

@@ -1,0 +1,177 @@
+"""The picture of a file on its way into another: which packets, and with which time stamps.
+
+A part of a video begins at the key frame at or before the wanted start, because a decoder can begin
+nowhere else. Time stamps are moved so that the first frame to be shown is at 0; what must be decoded
+before it is negative, which MP4 and MOV hide by an edit list.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import fractions
+
+import av
+
+from v2a.media import errors
+from v2a.media import orientation
+from v2a.media import probe
+from v2a.media import source
+
+# Pictures without sound of their own by nature; no container with sound carries them to players.
+_REDRAWN_CODECS = ('gif', 'apng', 'webp')
+STILL_FPS = 5
+REDRAW_TICK_S = fractions.Fraction(1, 90000)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A shown part of a picture.
+
+  Attributes:
+    info: the file.
+    zero_s: where t=0 lies on the container's clock.
+    start_s: where the part begins, seconds from t=0.
+    duration_s: how long it is shown.
+    first: index of the first packet to copy, in decoding order.
+    last: index of the last packet to copy.
+  """
+
+  info: probe.Probe
+  zero_s: fractions.Fraction
+  start_s: fractions.Fraction
+  duration_s: fractions.Fraction
+  first: int
+  last: int
+
+
+def is_redrawn(info: probe.Probe) -> bool:
+  """Whether a picture must be encoded anew because its own packets go with no sound."""
+  return info.is_image or info.video_codec in _REDRAWN_CODECS
+
+
+def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
+  """Finds the packets of the part that is shown from start_s for duration_s (None: to the end).
+
+  Raises:
+    MediaError: the picture ends before start_s, or has no key frame.
+    ValueError: a number is out of range.
+  """
+  if not start_s >= 0:
+    raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
+  if duration_s is not None and not duration_s > 0:
+    raise ValueError(f'duration_s must be positive; got {duration_s}.')
+  start = fractions.Fraction(start_s).limit_denominator(10**6)
+  wanted = None if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)
+  zero_s = source.zero_s(info.path)
+  if info.is_image:
+    if wanted is None:
+      raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
+    return Part(info, zero_s, start, wanted, 0, 0)
+  rest = fractions.Fraction(info.duration_s).limit_denominator(10**6) - start
+  if rest <= 0:
+    raise errors.MediaError(f'{info.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {start_s} s.')
+  duration = rest if wanted is None else min(rest, wanted)
+  first, last = _find(info, zero_s + start if start else None, zero_s + start + duration if duration < rest else None)
+  return Part(info, zero_s, start, duration, first, last)
+
+
+def _find(info: probe.Probe, begin_s: fractions.Fraction | None,
+          end_s: fractions.Fraction | None) -> tuple[int, int]:
+  """Returns the indices of the first and the last packet needed; None is the file's own begin or end."""
+  first, last = 0, -1
+  with source.Source(info.path) as opened:
+    stream = opened.want_picture()
+    opened.only(stream)
+    late_s = source.rounding_s(stream)
+    for index, (packet, _, time_s) in enumerate(timed(opened, stream)):
+      if packet.is_keyframe and begin_s is not None and time_s <= begin_s + late_s:
+        first = index
+      if end_s is None or time_s < end_s - late_s:
+        last = index
+      elif packet.is_keyframe and time_s > end_s + _MAX_REORDER_S:
+        break
+  if last < first:
+    raise errors.MediaError(f'{info.path}: no packet of the picture lies in the wanted part.')
+  return first, last
+
+
+# Packets of earlier frames may follow a later one by this much.
+_MAX_REORDER_S = 2
+
+
+def timed(opened: source.Source, stream: av.VideoStream
+          ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
+  """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
+
+  Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first known one.
+  """
+  usual_s = source.usual_length_s(stream)
+  waiting: list[av.Packet] = []
+  previous_s = None
+  for packet in opened.packets(stream):
+    if packet.size == 0:
+      continue
+    if packet.dts is None and previous_s is None and len(waiting) < 64:
+      waiting.append(packet)
+      continue
+    for item in _counted_back(waiting, packet, usual_s):
+      previous_s = item[1]
+      yield item
+    waiting = []
+    decode_s = packet.dts * packet.time_base if packet.dts is not None else previous_s + usual_s
+    if previous_s is not None and decode_s <= previous_s:
+      decode_s = previous_s + packet.time_base
+    previous_s = decode_s
+    yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
+  if waiting:
+    yield from _counted_back(waiting, waiting[-1], usual_s)
+
+
+def _counted_back(waiting: list[av.Packet], known: av.Packet, usual_s: fractions.Fraction):
+  times = [packet.pts * packet.time_base for packet in [*waiting, known] if packet.pts is not None]
+  end_s = known.dts * known.time_base if known.dts is not None else min(times, default=fractions.Fraction(0))
+  for index, packet in enumerate(waiting):
+    decode_s = end_s - (len(waiting) - index) * usual_s
+    yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
+
+
+def copied(wanted: Part, stream: av.VideoStream, opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame."""
+  shift_s = wanted.zero_s + wanted.start_s
+  for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream)):
+    if index > wanted.last:
+      return
+    if index >= wanted.first:
+      packet.pts = round((show_s - shift_s) / packet.time_base)
+      packet.dts = round((decode_s - shift_s) / packet.time_base)
+      yield decode_s - shift_s, packet
+
+
+def redrawn(wanted: Part, codec: av.VideoCodecContext) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+  """Yields (decoding time, packet) of a still picture or animation, encoded anew."""
+  with source.Source(wanted.info.path) as opened:
+    stream = opened.want_picture()
+    opened.only(stream)
+    current = None
+    for time_s, frame in opened.decoded(stream):
+      time_s -= wanted.zero_s + wanted.start_s
+      if time_s >= wanted.duration_s:
+        break
+      if current is not None and time_s > 0:
+        yield from _encoded(codec, current, max(shown_s, fractions.Fraction(0)))
+      current, shown_s = frame, time_s
+    shown_s = max(shown_s, fractions.Fraction(0))
+    # A still picture is repeated, so that players can seek and none ends early.
+    while shown_s < wanted.duration_s:
+      yield from _encoded(codec, current, shown_s)
+      shown_s += fractions.Fraction(1, STILL_FPS)
+  for packet in codec.encode(None):
+    yield packet.dts * packet.time_base, packet
+
+
+def _encoded(codec: av.VideoCodecContext, frame: av.VideoFrame, time_s: fractions.Fraction):
+  drawn = av.VideoFrame.from_ndarray(orientation.of(frame).apply(frame.to_ndarray(format='rgb24')), 'rgb24')
+  drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709', interpolation='AREA')
+  drawn.time_base = REDRAW_TICK_S
+  drawn.pts = round(time_s / REDRAW_TICK_S)
+  for packet in codec.encode(drawn):
+    yield packet.dts * packet.time_base, packet

@@ -1,0 +1,120 @@
+"""A new sound track: the wave as long as the picture, alone or mixed with the old sound, encoded in pieces."""
+
+from collections.abc import Iterator
+import fractions
+
+import av
+import numpy as np
+import soxr
+
+from v2a.media import picture
+from v2a.media import sound
+
+# A mix peaks at most here: 1 dB below full scale, because lossy codecs overshoot.
+_MIX_PEAK = 10 ** (-1 / 20)
+_BLOCK_S = 1
+_RATES_HZ = {
+    'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
+    'libopus': (48000, 24000, 16000, 12000, 8000),
+}
+_FALLBACK_RATE_HZ = 48000
+# Bits a second and channel; an AAC frame holds at most 6144 bits a channel, 6 a sample.
+_BIT_RATE_HZ = 96000
+_MAX_BITS_PER_SAMPLE = 5
+
+
+class Wave:
+  """What is to be heard under a part of a picture, from its first shown frame to its last.
+
+  Attributes:
+    sample_rate_hz: samples a second.
+    num_channels: 1 or 2.
+    num_samples: exactly as many as the picture lasts.
+  """
+
+  def __init__(self, part: picture.Part, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
+    """Args: part: what is shown. wave_NA: sample 0 is heard with its first frame. is_mixed: add the old sound."""
+    self.sample_rate_hz = sample_rate_hz
+    self.num_samples = max(1, round(part.duration_s * sample_rate_hz))
+    self._part, self._wave_NA = part, wave_NA
+    self._is_mixed = is_mixed and part.info.has_audio
+    self.num_channels = max(wave_NA.shape[1], min(part.info.audio_channels, 2) if self._is_mixed else 1)
+    self._gain = 1.0
+    if self._is_mixed:
+      peak = max(float(np.abs(block_NA).max()) for block_NA in self.blocks())
+      self._gain = min(1.0, _MIX_PEAK / peak) if peak else 1.0
+
+  def blocks(self) -> Iterator[np.ndarray]:
+    """Yields float32 pieces, block_NA, of num_samples samples together."""
+    if not self._is_mixed:
+      for start in range(0, self.num_samples, _BLOCK_S * self.sample_rate_hz):
+        yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
+      return
+    start = 0
+    for own_NA in sound.iterate(self._part.info.path, self.sample_rate_hz, self.num_channels, float(self._part.start_s),
+                                self.num_samples / self.sample_rate_hz):
+      yield np.float32(self._gain) * (own_NA + self._piece(start, len(own_NA)))
+      start += len(own_NA)
+
+  def _piece(self, start: int, num_samples: int) -> np.ndarray:
+    """Returns a piece of the new wave, silent behind its end."""
+    block_NA = np.zeros((num_samples, self.num_channels), np.float32)
+    given_NA = self._wave_NA[start:start + num_samples]
+    block_NA[:len(given_NA)] = given_NA
+    return block_NA
+
+
+class Encoder:
+  """Encodes a Wave into packets of an output's audio stream; sample 0 has time stamp 0."""
+
+  def __init__(self, output: av.container.OutputContainer, wave: Wave, codec: str):
+    """Args: output: opened for writing, header not yet written. codec: 'aac' or 'libopus'."""
+    self._wave = wave
+    self._rate_hz = wave.sample_rate_hz if wave.sample_rate_hz in _RATES_HZ[codec] else _FALLBACK_RATE_HZ
+    self.num_samples = round(fractions.Fraction(wave.num_samples * self._rate_hz, wave.sample_rate_hz))
+    bit_rate = min(_BIT_RATE_HZ, _MAX_BITS_PER_SAMPLE * self._rate_hz) * wave.num_channels
+    self._layout = 'mono' if wave.num_channels == 1 else 'stereo'
+    self._stream = output.add_stream(codec, rate=self._rate_hz, layout=self._layout, bit_rate=bit_rate,
+                                     time_base=fractions.Fraction(1, self._rate_hz))
+
+  def packets(self) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+    """Yields (decoding time in seconds, packet); the output's header must be written."""
+    frame_samples = self._stream.codec_context.frame_size
+    for block_NA, start in self._framed(frame_samples):
+      yield from self._encode(self._frame(block_NA, start))
+    yield from self._encode(None)
+
+  def _encode(self, frame: av.AudioFrame | None) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+    for packet in self._stream.codec_context.encode(frame):
+      packet.stream = self._stream
+      yield packet.dts * packet.time_base, packet
+
+  def _frame(self, block_NA: np.ndarray, start: int) -> av.AudioFrame:
+    name = self._stream.codec_context.format.name
+    data = block_NA.T if name.endswith('p') else block_NA.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=name, layout=self._layout)
+    frame.sample_rate = self._rate_hz
+    frame.time_base = fractions.Fraction(1, self._rate_hz)
+    frame.pts = start
+    return frame
+
+  def _framed(self, frame_samples: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Yields (block_NA of the codec's frame length, its first sample); the last may be shorter."""
+    rest_NA, start = np.zeros((0, self._wave.num_channels), np.float32), 0
+    for block_NA in self._resampled():
+      rest_NA = np.concatenate([rest_NA, block_NA])
+      whole = len(rest_NA) // frame_samples * frame_samples
+      for first in range(0, whole, frame_samples):
+        yield rest_NA[first:first + frame_samples], start + first
+      rest_NA, start = rest_NA[whole:], start + whole
+    if len(rest_NA):
+      yield rest_NA, start
+
+  def _resampled(self) -> Iterator[np.ndarray]:
+    if self._rate_hz == self._wave.sample_rate_hz:
+      yield from self._wave.blocks()
+      return
+    resampler = soxr.ResampleStream(self._wave.sample_rate_hz, self._rate_hz, self._wave.num_channels)
+    for block_NA in self._wave.blocks():
+      yield resampler.resample_chunk(np.ascontiguousarray(block_NA))
+    yield resampler.resample_chunk(np.zeros((0, self._wave.num_channels), np.float32), last=True)

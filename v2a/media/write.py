@@ -1,0 +1,185 @@
+"""New sound under an untouched picture, and sound files.
+
+`mux` copies the picture's packets as they are and encodes the wave beside them. Its clock is that of
+`v2a.media.source`: sample 0 of the wave is heard when the first frame is shown. What encoders put before
+the first sample (AAC 1024 samples, Opus 312 at 48 kHz) is hidden by an edit list in MP4 and MOV and by a
+codec delay in Matroska and WebM, which all players honour.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import os
+import pathlib
+import uuid
+
+import av
+import numpy as np
+import soundfile
+
+from v2a import shapes
+from v2a.media import errors
+from v2a.media import picture
+from v2a.media import probe
+from v2a.media import source
+from v2a.media import track
+
+AUDIO_MODES = ('replace', 'mix')
+_CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
+# Carries nearly every codec.
+_FALLBACK_SUFFIX = '.mkv'
+# Edit lists count in ticks of the movie; the usual 1 ms would round the begin of a track.
+_OPTIONS = {'mp4': {'movie_timescale': '90000'}, 'mov': {'movie_timescale': '90000'}}
+_CHECK_SAMPLES = 2**20
+
+
+def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
+  """Writes a wave as 16-bit WAV; values outside [-1, 1] are clipped."""
+  _sound_file(path, wave_NA, sample_rate_hz, 'WAV')
+
+
+def flac(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
+  """Writes a wave as 16-bit FLAC; values outside [-1, 1] are clipped."""
+  _sound_file(path, wave_NA, sample_rate_hz, 'FLAC')
+
+
+def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, out_path: str | os.PathLike,
+        audio: str = 'replace', start_s: float = 0.0, duration_s: float | None = None) -> pathlib.Path:
+  """Writes the picture of a file with a new sound track.
+
+  The picture's packets are copied byte for byte with their relative time stamps. Still pictures and
+  animations (GIF, APNG), which carry no sound, become a short H.264 video instead. The track is as long as
+  the picture: a longer wave is cut, a shorter one is followed by silence.
+
+  Args:
+    source_path: the video or picture.
+    wave_NA: float wave, 1 or 2 channels; sample 0 is heard at start_s.
+    sample_rate_hz: samples a second of the wave.
+    out_path: where to write; its suffix chooses the container. Where that cannot carry the picture's codec the
+      suffix becomes .mkv.
+    audio: 'replace', or 'mix' with the file's own sound; a mix is turned down as a whole until its peak is 1 dB
+      below full scale.
+    start_s: seconds; where the shown part begins. Packets are copied from the key frame at or before it.
+    duration_s: seconds of the shown part; None is to the end, and for a still picture the length of the wave.
+
+  Returns:
+    The path that was written.
+
+  Raises:
+    MediaError: the source cannot be read, or no container carries its picture.
+    ValueError: an argument is out of range.
+  """
+  _check(wave_NA, sample_rate_hz)
+  if audio not in AUDIO_MODES:
+    raise ValueError(f'audio must be one of {AUDIO_MODES}; got {audio!r}.')
+  info = probe.probe(source_path)
+  if not info.has_video:
+    raise errors.MediaError(f'{source_path}: has no video stream; wanted a video or a picture.')
+  out_path = pathlib.Path(out_path)
+  if out_path.exists() and out_path.samefile(source_path):
+    raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
+  part = picture.part(info, start_s, len(wave_NA) / sample_rate_hz if info.is_image and not duration_s else duration_s)
+  wave = track.Wave(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
+  names = _containers(out_path)
+  for suffix, container in names:
+    try:
+      return _write(out_path.with_suffix(suffix), container, part, wave)
+    except _NotCarriedError:
+      continue
+  raise errors.MediaError(f'{source_path}: neither {" nor ".join(suffix for suffix, _ in names)} carries its picture '
+                          f'({info.video_codec}) by copying.')
+
+
+class _NotCarriedError(Exception):
+  """A container cannot hold a codec."""
+
+
+def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
+  """Returns (suffix, FFmpeg's container name) to try in order."""
+  suffix = out_path.suffix.lower()
+  if suffix not in _CONTAINERS:
+    raise ValueError(f'out_path must end in one of {", ".join(_CONTAINERS)}; got {out_path.name!r}.')
+  rest = [] if suffix == _FALLBACK_SUFFIX else [(_FALLBACK_SUFFIX, _CONTAINERS[_FALLBACK_SUFFIX])]
+  return [(out_path.suffix, _CONTAINERS[suffix]), *rest]
+
+
+def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: track.Wave) -> pathlib.Path:
+  """Writes beside and renames, so that no half-written file ever has the final name."""
+  with _beside(out_path) as partial:
+    with source.Source(part.info.path) as opened, av.open(f'file:{partial}', 'w', format=container,
+                                                          container_options=_OPTIONS.get(container, {})) as output:
+      stream = opened.want_picture()
+      opened.only(stream)
+      if picture.is_redrawn(part.info):
+        packets = picture.redrawn(part, _add_redrawn(output, part.info))
+      else:
+        _add_copy(output, stream, part.info)
+        packets = picture.copied(part, stream, opened)
+      encoder = track.Encoder(output, wave, 'libopus' if container == 'webm' else 'aac')
+      try:
+        output.start_encoding()
+      except av.error.FFmpegError as error:
+        raise _NotCarriedError from error
+      _interleave(output, packets, encoder.packets())
+  return out_path
+
+
+def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, info: probe.Probe) -> None:
+  try:
+    # opaque: the picture's codec needs no encoder here.
+    output.add_stream_from_template(stream, opaque=True)
+  except ValueError as error:
+    raise _NotCarriedError from error
+
+
+def _add_redrawn(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
+  # H.264 with halved colour wants even sizes.
+  stream = output.add_stream('libx264', rate=picture.STILL_FPS, width=max(2, info.width // 2 * 2),
+                             height=max(2, info.height // 2 * 2), pix_fmt='yuv420p', time_base=picture.REDRAW_TICK_S,
+                             options={'bf': '0', 'crf': '18', 'tune': 'stillimage'})
+  return stream.codec_context
+
+
+def _interleave(output: av.container.OutputContainer, picture_packets, sound_packets) -> None:
+  """Muxes two streams in the order of their decoding times, so that nothing piles up in memory."""
+  picture_stream = output.streams.video[0]
+  heard = next(sound_packets, None)
+  for time_s, packet in picture_packets:
+    while heard is not None and heard[0] <= time_s:
+      output.mux(heard[1])
+      heard = next(sound_packets, None)
+    packet.stream = picture_stream
+    output.mux(packet)
+  while heard is not None:
+    output.mux(heard[1])
+    heard = next(sound_packets, None)
+
+
+@contextlib.contextmanager
+def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Gives a new name beside a path; renames it to the path on success and removes it on failure."""
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.absolute().with_name(f'.{path.stem[:80]}.{uuid.uuid4().hex[:8]}.partial')
+  try:
+    yield partial
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
+
+
+def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
+  shapes.check(wave_NA=wave_NA)
+  if wave_NA.shape[1] not in (1, 2) or not len(wave_NA):
+    raise ValueError(f'wave_NA must hold samples of 1 or 2 channels; got shape {wave_NA.shape}.')
+  if not np.issubdtype(wave_NA.dtype, np.floating):
+    raise ValueError(f'wave_NA must hold floats in [-1, 1]; got {wave_NA.dtype}.')
+  if sample_rate_hz < 1:
+    raise ValueError(f'sample_rate_hz must be at least 1; got {sample_rate_hz}.')
+  for start in range(0, len(wave_NA), _CHECK_SAMPLES):
+    if not np.isfinite(wave_NA[start:start + _CHECK_SAMPLES]).all():
+      raise ValueError('wave_NA must be finite; got NaN or infinity.')
+
+
+def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
+  _check(wave_NA, sample_rate_hz)
+  with _beside(pathlib.Path(path)) as partial:
+    soundfile.write(str(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')

@@ -1,0 +1,36 @@
+"""Packaged models are listed by what lies in their folder."""
+
+import argparse
+
+from v2a.cli import models
+
+
+def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True, has_weights=True):
+  """Makes the folder of a model."""
+  place = folder / name
+  place.mkdir(parents=True)
+  if readme is not None:
+    (place / 'README.md').write_text(readme)
+  if has_config:
+    (place / 'config.json').write_text('{}')
+  if has_weights:
+    (place / 'weights.safetensors').write_bytes(bytes(1500))
+
+
+def test_only_whole_models_are_listed(tmp_path):
+  make(tmp_path, 'small')
+  make(tmp_path, 'bare', readme=None)
+  make(tmp_path, 'no-config', has_config=False)
+  make(tmp_path, 'no-weights', has_weights=False)
+  (tmp_path / 'file').write_text('')
+  found = models.packaged(tmp_path)
+  assert [(model['name'], model['size_bytes'], model['summary']) for model in found] == [
+    ('bare', 1500, ''), ('small', 1500, 'Knows bells.')]
+
+
+def test_no_models(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(models, 'FOLDER', tmp_path / 'absent')
+  assert models.packaged(tmp_path / 'absent') == []
+  monkeypatch.setattr(models, 'packaged', lambda: [])
+  assert models.run(argparse.Namespace(json=False)) == 0
+  assert 'No models' in capsys.readouterr().out

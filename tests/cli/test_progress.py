@@ -1,0 +1,52 @@
+"""Progress: what a line says, when it is drawn, and that it leaves nothing behind."""
+
+import io
+
+import pytest
+
+from v2a.cli import progress
+
+
+class Terminal(io.StringIO):
+  """A stream that says it is a terminal."""
+
+  def isatty(self):
+    """Returns True."""
+    return True
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [(0, '0:00'), (59.4, '0:59'), (61, '1:01'), (3725, '1:02:05')])
+def test_clock(seconds, text):
+  assert progress.clock(seconds) == text
+
+
+def test_line_has_rate_and_time_left():
+  text = progress.line('drawing', 25, 100, 'steps', 10.0)
+  assert text == 'drawing ██████░░░░░░░░░░░░░░░░░░ 25/100 steps, 2.5 steps/s, 0:30 left'
+  assert 'left' not in progress.line('drawing', 0, 100, 'steps', 0.0)
+
+
+def test_terminal_is_left_clean():
+  stream = Terminal()
+  with progress.Progress('drawing', 'steps', stream=stream) as bar:
+    for done in range(1, 11):
+      bar.update(done, 10)
+  drawn = stream.getvalue()
+  assert '1/10' in drawn and '10/10' in drawn
+  assert drawn.endswith('\r') and drawn.rsplit('\r', 2)[1].strip() == ''
+
+
+@pytest.mark.parametrize(('stream', 'is_quiet'), [(io.StringIO(), False), (Terminal(), True)])
+def test_silent(stream, is_quiet):
+  with progress.Progress('drawing', 'steps', is_quiet=is_quiet, stream=stream) as bar:
+    bar.update(1, 2)
+    bar.update(2, 2)
+  assert stream.getvalue() == ''
+
+
+def test_redraws_are_rare():
+  stream = Terminal()
+  with progress.Progress('drawing', 'steps', stream=stream) as bar:
+    for done in range(1, 10_000):
+      bar.update(done, 10_000)
+  assert stream.getvalue().count('steps/s') < 100

@@ -1,0 +1,99 @@
+"""One result of the gallery: a clip, what was asked for, and the soundtracks that were drawn."""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from v2a import shapes
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+  """One drawn soundtrack.
+
+  Attributes:
+    index: its number, from 0.
+    wave_NA: float samples in -1..1.
+    wav: the sound file.
+    video: the clip with this sound under its picture; None where there is no picture.
+    score: agreement of sound and picture, higher is better; None where nothing was ranked.
+    rank: place among the samples, 1 is best; None where nothing was ranked.
+  """
+
+  index: int
+  wave_NA: np.ndarray
+  wav: pathlib.Path
+  video: pathlib.Path | None = None
+  score: float | None = None
+  rank: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One clip of the gallery.
+
+  Attributes:
+    title: its heading.
+    sample_rate_hz: samples a second of every wave.
+    samples: the soundtracks, at least one.
+    prompt: what was asked for.
+    negative_prompt: what was asked to be absent.
+    transcript: the words of the dialogue.
+    note: a remark under the heading.
+    motion_L: how much each frame differs from the one before, 0..1, evenly spread over the clip; may be empty.
+    thumbnail_MYX3: frames evenly spread over the clip, uint8, each standing for the span in whose middle it is;
+      None where there is no picture.
+    aspect: width over height of the picture as shown.
+    event_times_s: times of known events, drawn as ticks.
+  """
+
+  title: str
+  sample_rate_hz: int
+  samples: tuple[Sample, ...]
+  prompt: str = ''
+  negative_prompt: str = ''
+  transcript: str = ''
+  note: str = ''
+  motion_L: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.float32))
+  thumbnail_MYX3: np.ndarray | None = None
+  aspect: float = 1.0
+  event_times_s: tuple[float, ...] = ()
+
+  def __post_init__(self):
+    if not self.samples:
+      raise ValueError(f'the entry {self.title!r} has no samples; wanted at least one.')
+    shapes.check(motion_L=self.motion_L, thumbnail_MYX3=self.thumbnail_MYX3)
+    for sample in self.samples:
+      shapes.check(wave_NA=sample.wave_NA)
+
+  @property
+  def duration_s(self) -> float:
+    """Length of the sound in seconds."""
+    return len(self.samples[0].wave_NA) / self.sample_rate_hz
+
+  @property
+  def best(self) -> Sample:
+    """The sample of the best rank; the first where nothing was ranked."""
+    return min(self.samples, key=lambda sample: (sample.rank or 0, sample.index))
+
+  @property
+  def details(self) -> list[tuple[str, str]]:
+    """What was asked for, as (name, text), without what was left empty."""
+    asked = (('prompt', self.prompt), ('without', self.negative_prompt), ('dialogue', self.transcript))
+    return [(name, text) for name, text in asked if text]
+
+
+def ticks(duration_s: float) -> list[float]:
+  """Returns times in seconds for a readable axis: 4 to 9 ticks at round numbers, starting with 0."""
+  for step_s in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200):
+    if duration_s / step_s < 9:
+      break
+  return [round(number * step_s, 1) for number in range(int(duration_s / step_s + 1e-6) + 1)]
+
+
+def label(time_s: float) -> str:
+  """Returns a time as on the axes: 2, 0.5 or 1:30."""
+  if time_s < 60:
+    return f'{time_s:g}'
+  return f'{int(time_s // 60)}:{int(time_s % 60):02d}'

@@ -1,0 +1,92 @@
+"""What a result's plots show: a mel spectrogram of the sound, and how much the picture moves.
+
+The motion curve is the mean absolute difference of neighbouring frames, so that a bounce, a strike or a cut stands
+right above the onset that belongs to it.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
+from scipy import signal
+
+from v2a import shapes
+
+FLOOR_DB = -80.0
+MAX_COLUMNS = 1200
+WINDOW_S = 0.032
+
+
+def _mel(frequency_hz):
+  """Returns mel of frequencies in hertz (O'Shaughnessy 1987)."""
+  return 2595.0 * np.log10(1.0 + np.asarray(frequency_hz) / 700.0)
+
+
+def mel_filters(num_bands: int, frequency_F: np.ndarray) -> np.ndarray:
+  """Returns filter_RF: triangles, evenly spaced in mel, that overlap by half and sum to one inside the range.
+
+  Args:
+    num_bands: number of triangles.
+    frequency_F: frequency of every bin in hertz, ascending.
+  """
+  edge = np.linspace(_mel(frequency_F[1]), _mel(frequency_F[-1]), num_bands + 2)
+  step = edge[1] - edge[0]
+  distance_RF = np.abs(_mel(frequency_F)[None, :] - edge[1:-1, None]) / step
+  return np.clip(1.0 - distance_RF, 0.0, None)
+
+
+def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -> np.ndarray:
+  """Returns level_RJ: mel levels in decibels under the loudest, from FLOOR_DB to 0, lowest band first.
+
+  Columns are spread evenly over the wave, at most MAX_COLUMNS, so that memory stays flat for long sounds.
+
+  Args:
+    wave_NA: samples, any number of channels; their powers are averaged.
+    sample_rate_hz: samples a second.
+    num_bands: mel bands.
+  """
+  shapes.check(wave_NA=wave_NA)
+  window = 2 * round(WINDOW_S * sample_rate_hz / 2)
+  num_samples = len(wave_NA)
+  hop_samples = max(window // 4, -(-num_samples // MAX_COLUMNS))
+  padded_NA = np.pad(wave_NA, ((window // 2, window // 2 + hop_samples), (0, 0)))
+  starts = range(0, max(num_samples, 1), hop_samples)
+  taper = signal.windows.hann(window, sym=False)
+  frequency_F = np.fft.rfftfreq(window, 1.0 / sample_rate_hz)
+  filter_RF = mel_filters(num_bands, frequency_F)
+  power_RJ = np.empty((num_bands, len(starts)))
+  for column, start in enumerate(starts):
+    spectrum_FA = np.fft.rfft(padded_NA[start:start + window] * taper[:, None], axis=0)
+    power_RJ[:, column] = filter_RF @ np.mean(np.abs(spectrum_FA) ** 2, axis=1)
+  peak = power_RJ.max()
+  if peak <= 0.0:
+    return np.full_like(power_RJ, FLOOR_DB)
+  return 10.0 * np.log10(np.maximum(power_RJ / peak, 10.0 ** (FLOOR_DB / 10.0)))
+
+
+def motion(chunks: Iterable[np.ndarray]) -> np.ndarray:
+  """Returns motion_L: mean absolute difference to the frame before, in 0..1; zero for the first.
+
+  Args:
+    chunks: frame_LYX3 pieces of one video in order, uint8.
+  """
+  values = []
+  last_YX3 = None
+  for frame_LYX3 in chunks:
+    shapes.check(frame_LYX3=frame_LYX3)
+    for frame_YX3 in frame_LYX3:
+      now_YX3 = frame_YX3.astype(np.int16)
+      values.append(0.0 if last_YX3 is None else float(np.abs(now_YX3 - last_YX3).mean()) / 255.0)
+      last_YX3 = now_YX3
+  return np.asarray(values, np.float32)
+
+
+def envelope(values, num_columns: int) -> np.ndarray:
+  """Returns the largest value in each of a number of equal spans, so that thin peaks survive drawing.
+
+  Args:
+    values: a track of one value a step, any length of at least 1.
+    num_columns: spans; no more come back than there are values.
+  """
+  values = np.asarray(values)
+  spans = np.array_split(values, min(num_columns, len(values)))
+  return np.asarray([span.max() for span in spans])

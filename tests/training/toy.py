@@ -1,0 +1,74 @@
+"""A task small enough for every test: tells the mean colour of a clip's frames from its wave."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a import config
+from v2a import records
+
+
+class Model(nnx.Module):
+  """Two stacked hidden layers between wave features and one number; a frozen gain and a statistic."""
+
+  def __init__(self, rngs: nnx.Rngs):
+    def make(*shape):
+      return jax.random.normal(rngs.params(), shape) / np.sqrt(shape[-2])
+
+    self.inner = nnx.Param(make(16, 32), axes=('embed', 'mlp'))
+    self.bias = nnx.Param(jnp.zeros(32), axes=('mlp',))
+    self.layers = nnx.Param(make(2, 32, 32), axes=('embed', 'mlp'))
+    self.outer = nnx.Param(make(32, 1), axes=('mlp', None))
+    self.gain = nnx.Param(jnp.ones(1), axes=(None,))
+    self.scale = nnx.Variable(jnp.full((), 2.0))
+
+  def __call__(self, x_BF: jax.Array) -> jax.Array:
+    h_BF = jnp.tanh(x_BF @ self.inner[...] + self.bias[...][None])
+    for index in range(2):
+      h_BF = jnp.tanh(h_BF @ self.layers[index])
+    return (h_BF @ self.outer[...])[:, 0] * self.gain[...] * self.scale[...]
+
+
+class Task:
+  """The toy task. With `noise` above 0 the loss draws from its key; from `nan_from` on the data hold NaN."""
+
+  def __init__(self, noise: float = 0.1, nan_from: int | None = None):
+    self.noise = noise
+    self.nan_from = nan_from
+    self.num_finished = 0
+
+  def build(self, key):
+    return Model(nnx.Rngs(key))
+
+  def is_trained(self, path):
+    return path[-1] != 'gain'
+
+  def prepare(self, items, rng):
+    rows, targets = [], []
+    for record in items:
+      start = rng.integers(0, record['wave_NA'].shape[0] - 16)
+      rows.append(records.wave_to_float(record['wave_NA'][start:start + 16, 0]))
+      targets.append(record['sync_frame_LYX3'].mean() / 255)
+    return {'x_BF': np.stack(rows), 'y_B': np.asarray(targets, np.float32)}
+
+  def loss(self, model, batch, key, step):
+    x_BF = batch['x_BF'] + self.noise * jax.random.normal(key, batch['x_BF'].shape)
+    error_B = model(x_BF) - batch['y_B']
+    loss = jnp.mean(error_B**2)
+    if self.nan_from is not None:
+      loss = jnp.where(step >= self.nan_from, jnp.nan, loss)
+    return loss, {'error': jnp.mean(jnp.abs(error_B))}
+
+  def finish(self, model, source):
+    self.num_finished += 1
+    model.scale[...] = jnp.full((), float(len(source)))
+    return model
+
+
+def configuration(**training):
+  """Returns the tiny configuration with a constant rate, and values of the section `training`."""
+  c = config.tiny(config.base()).unlock()
+  c.training.update(schedule='constant', checkpoint_every_steps=1000, learning_rate=1e-2)
+  c.training.update(training)
+  return c.lock()

@@ -1,0 +1,100 @@
+"""Checkpoints: the whole training state, by Orbax, written while training goes on.
+
+A checkpoint of step s holds the state after s steps, the resolved configuration and the position in the data,
+so that training resumes bit for bit. Orbax writes beside and renames: what a crash cut short has no final
+name, and `latest_step` does not see it. The arrays lie under flat names (see `v2a.weights`), so that they can
+be restored to any mesh.
+"""
+
+import json
+import pathlib
+
+import jax
+import ml_collections
+import orbax.checkpoint as ocp
+
+from v2a import config
+from v2a import weights
+from v2a.training import state as state_lib
+
+FOLDER = 'checkpoints'
+
+
+class Checkpoints:
+  """The checkpoints of one training folder."""
+
+  def __init__(self, workdir: str | pathlib.Path, keep_latest: int = 1, keep_every_steps: int = 0):
+    """Args: workdir: training folder. keep_latest: newest ones kept. keep_every_steps: kept for good; 0: none."""
+    self.path = pathlib.Path(workdir).resolve() / FOLDER
+    # Replicas need not share the writing: with it, the first save of replicated arrays blocks for seconds.
+    arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
+    registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
+    self._manager = ocp.CheckpointManager(
+        self.path,
+        options=ocp.CheckpointManagerOptions(
+            max_to_keep=keep_latest, keep_period=keep_every_steps or None, cleanup_tmp_directories=True),
+        item_handlers={
+            'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+            'config': ocp.JsonCheckpointHandler(),
+            'position': ocp.JsonCheckpointHandler(),
+        })
+
+  def steps(self) -> tuple[int, ...]:
+    """Returns the steps of all complete checkpoints."""
+    return tuple(sorted(self._manager.all_steps()))
+
+  def latest_step(self) -> int | None:
+    """Returns the step of the newest complete checkpoint, or None."""
+    return self._manager.latest_step()
+
+  def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
+    """Copies a state to the host and writes it in the background; a step that is there already is left alone.
+
+    Args:
+      state: of training; may be consumed by the next step once this returns.
+      c: the resolved configuration.
+      position: JSON-able, in the data.
+    """
+    step = int(state.step)
+    if step in self._manager.all_steps():
+      return
+    self._manager.save(step, force=True, args=ocp.args.Composite(
+        state=ocp.args.PyTreeSave(weights.flatten(state)),
+        config=ocp.args.JsonSave(c.to_dict()),
+        position=ocp.args.JsonSave(position)))
+
+  def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
+    """Returns the configuration and the data position of a checkpoint."""
+    items = self._manager.restore(step, args=ocp.args.Composite(
+        config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore()))
+    return config.loads(json.dumps(items.config), f'checkpoint {self.path / str(step)}'), items.position
+
+  def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
+    """Returns the state of a checkpoint.
+
+    Args:
+      step: of the checkpoint.
+      abstract: shapes, types and shardings that are wanted, on whatever mesh.
+
+    Raises:
+      ValueError: the checkpoint is of another model.
+    """
+    wanted = weights.flatten(abstract)
+    saved = self._manager.item_metadata(step).state.tree
+    try:
+      weights.check(saved, wanted)
+    except ValueError as error:
+      raise ValueError(f'Checkpoint {self.path / str(step)} is of another model. {error}') from error
+    restore_args = {name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+                    for name, leaf in wanted.items()}
+    items = self._manager.restore(step, args=ocp.args.Composite(
+        state=ocp.args.PyTreeRestore(wanted, restore_args=restore_args)))
+    return weights.unflatten(items.state, abstract)
+
+  def wait(self) -> None:
+    """Returns when everything is written."""
+    self._manager.wait_until_finished()
+
+  def close(self) -> None:
+    """Waits, then frees the threads."""
+    self._manager.close()

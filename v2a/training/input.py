@@ -1,0 +1,98 @@
+"""Batches from records: the global batch of step s is a pure function of (manifest, seed, s).
+
+Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
+epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
+arithmetic: there is no iterator state to save. Each process reads its own rows.
+"""
+
+from collections.abc import Iterator
+
+import grain
+import jax
+import ml_collections
+import numpy as np
+
+from v2a import config
+from v2a import records
+from v2a.sharding import mesh as mesh_lib
+
+# Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
+_SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
+
+
+def source(c: ml_collections.ConfigDict, split: str = 'train'):
+  """Returns the records that a configuration names (see `records.Folder` for the face).
+
+  Args:
+    c: the whole configuration.
+    split: 'train' or 'validation'.
+
+  Raises:
+    FileNotFoundError: a folder is not there.
+    ValueError: no folder is named, or the records do not fit `config.clip`.
+  """
+  spec = config.clip_spec(c)
+  if split == 'train' and c.data.num_fake_records:
+    num_channels = c.codec.num_latent_channels
+    return records.Memory([records.fake(spec, seed, num_channels) for seed in range(c.data.num_fake_records)], spec)
+  folders = c.data[split]
+  if not folders:
+    raise ValueError(f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.')
+  found = records.open(*folders)
+  for name in _SHARED:
+    got, wanted = getattr(found.spec, name), getattr(spec, name)
+    if got != wanted:
+      raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
+  if found.spec.clip_s < spec.clip_s:
+    raise ValueError(f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
+  if not len(found):
+    raise ValueError(f'The records of {folders} are none.')
+  return found
+
+
+class Batches:
+  """The batches of a run as a sequence over steps: `batches[step]` is this process' part of the global batch."""
+
+  def __init__(self, task, items, batch_size: int, num_steps: int, seed: int, process: int = 0,
+               num_processes: int = 1):
+    """Args:
+      task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
+      items: source of records.
+      batch_size: of all processes together.
+      num_steps: length of the sequence.
+      seed: of order and crops.
+      process: which of the processes this is.
+      num_processes: which the batch is split over, in order.
+    """
+    if batch_size % num_processes:
+      raise ValueError(f'batch_size must be a multiple of the {num_processes} processes; got {batch_size}.')
+    self._task = task
+    self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
+    self._batch_size = batch_size
+    self._num_steps = num_steps
+    self._seed = seed
+    size = batch_size // num_processes
+    self._rows = range(process * size, (process + 1) * size)
+
+  def __len__(self) -> int:
+    return self._num_steps
+
+  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+    parts = []
+    for row in self._rows:
+      rng = np.random.default_rng((self._seed, step, row))
+      parts.append(self._task.prepare([self._order[step * self._batch_size + row]], rng))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int) -> Iterator[dict[str, np.ndarray]]:
+  """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads."""
+  dataset = grain.MapDataset.source(batches)[start:]
+  options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
+  return iter(dataset.to_iter_dataset(options))
+
+
+def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
+  """Returns the global batch on the mesh, of which this process holds the part given."""
+  sharding = mesh_lib.batch_sharding(mesh)
+  return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}

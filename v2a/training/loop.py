@@ -1,0 +1,318 @@
+"""The training loop, and all that surrounds it: start or resume, log, evaluate, save, stop, export.
+
+A task has
+  build(key) -> nnx.Module                          a fresh model; traced, so it reads no files
+  prepare(records, rng) -> dict of arrays           any part of a batch on the host: NumPy arrays with a leading batch
+                                                    axis; pure, called from several threads
+  loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log
+and may have
+  is_trained(path) -> bool                          False for parameters that stay as they are
+  initialise(model) -> model                        weights from elsewhere, when training starts from nothing
+  finish(model, source) -> model                    last touches on the averaged model before it is exported
+"""
+
+from collections.abc import Callable, Sequence
+import contextlib
+import dataclasses
+import math
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+from clu import parameter_overview
+from flax import nnx
+import jax
+from jax.experimental import multihost_utils
+import ml_collections
+import numpy as np
+
+from v2a import config
+from v2a import weights
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import checkpoint
+from v2a.training import input as input_lib
+from v2a.training import metrics as metrics_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+
+# What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
+_FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'flow')
+
+
+class NonFiniteError(SystemExit):
+  """Loss or gradient became NaN or infinite; exit code 3."""
+
+  def __init__(self, message: str):
+    super().__init__(3)
+    self.message = message
+
+
+class Interrupted(SystemExit):
+  """A signal ended training after it was saved; exit code 128 + signal (143 for SIGTERM, 130 for Ctrl-C)."""
+
+  def __init__(self, signal_number: int):
+    super().__init__(128 + signal_number)
+
+
+@dataclasses.dataclass
+class _Run:
+  """What one call of `train` holds on to."""
+
+  c: ml_collections.ConfigDict
+  workdir: pathlib.Path
+  task: object
+  items: object
+  mesh: jax.sharding.Mesh
+  graphdef: nnx.GraphDef
+  checkpoints: checkpoint.Checkpoints
+  log: metrics_lib.Log
+  evaluators: Sequence[Callable]
+  position: dict
+  is_profiling: bool = False
+
+
+def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task, evaluators: Sequence[Callable] = (),
+          devices: Sequence[jax.Device] | None = None) -> pathlib.Path:
+  """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
+
+  Args:
+    c: the resolved configuration.
+    workdir: training folder: config.json, checkpoints/, tensorboard/, and in the end model/ (see `v2a.weights`).
+    task: see above.
+    evaluators: each `f(model, step) -> dict of floats`, given the averaged model.
+    devices: None for all.
+
+  Returns:
+    The folder of the exported model.
+
+  Raises:
+    ValueError: the configuration is wrong, or the folder holds another run.
+    NonFiniteError: the loss broke; the last good checkpoint stays.
+    Interrupted: a signal came; the state was saved.
+  """
+  config.validate(c)
+  items = input_lib.source(c)
+  mesh = mesh_lib.make(c.mesh.to_dict(), devices)
+  optimizer = optimizer_lib.make(c.training)
+  abstract = state_lib.abstract(task, optimizer, mesh)
+  graphdef = state_lib.graph(task)
+  step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
+  with contextlib.ExitStack() as stack:
+    training = c.training
+    checkpoints = checkpoint.Checkpoints(workdir, training.keep_latest, training.keep_every_steps)
+    stack.callback(checkpoints.close)
+    log = metrics_lib.Log(workdir, training.num_steps, training.batch_size)
+    stack.callback(log.close)
+    position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
+    run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position)
+    state = _start(run, optimizer, abstract)
+    if jax.process_index() == 0:
+      config.save(c, workdir / 'config.json')
+    _describe(run, state)
+    state = _loop(run, state, step_fn)
+    return _finish(run, state)
+
+
+def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
+  # The order of resuming: the folder's own checkpoint, a named model, weights that the task initialises from
+  # elsewhere, scratch.
+  latest = run.checkpoints.latest_step()
+  if latest is not None:
+    _check_same_run(run, latest)
+    run.log.line(f'Resuming from step {latest} in {run.workdir}.')
+    return run.checkpoints.restore(latest, abstract)
+  state = state_lib.init(run.task, optimizer, run.mesh, jax.random.key(run.c.seed))
+  named = run.c.init_from.model
+  if not named and not hasattr(run.task, 'initialise'):
+    return state
+  model = state_lib.model(run.graphdef, state, use_ema=False)
+  if named:
+    weights.assign(model, weights.load_export(named).arrays)
+    run.log.line(f'Starting from the weights in {named}.')
+  else:
+    model = run.task.initialise(model)
+  return state_lib.replace(run.task, state, model)
+
+
+def _check_same_run(run: _Run, step: int) -> None:
+  saved, position = run.checkpoints.read(step)
+  saved, wanted = saved.to_dict(), run.c.to_dict()
+  changed = [key for key in _FIXED if saved[key] != wanted[key]]
+  changed += [key for key in run.position if position[key] != run.position[key]]
+  if changed:
+    raise ValueError(f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use another '
+                     '--workdir, or start from its weights by config.init_from.model.')
+  if step > run.c.training.num_steps:
+    raise ValueError(f'{run.workdir} has been trained for {step} steps, beyond config.training.num_steps='
+                     f'{run.c.training.num_steps}.')
+
+
+def _describe(run: _Run, state: state_lib.State) -> None:
+  trained, frozen = state_lib.num_parameters(state.params), state_lib.num_parameters(state.frozen)
+  axes = ' x '.join(f'{name} {size}' for name, size in run.mesh.shape.items())
+  run.log.line(f'{run.c.name}: task {run.c.task}, {trained:,} parameters trained and {frozen:,} not, '
+               f'{len(run.items)} records, mesh {axes} of {run.mesh.devices.flat[0].platform}.')
+  if jax.process_index() == 0:
+    table = parameter_overview.get_parameter_overview(weights.flatten(state.params), include_stats=False)
+    (run.workdir / 'parameters.txt').write_text(table + '\n')
+
+
+def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.State:
+  training, start = run.c.training, int(state.step)
+  num_processes = jax.process_count()
+  batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed,
+                              jax.process_index(), num_processes)
+  iterator = input_lib.iterate(batches, start, run.c.data.num_threads, run.c.data.num_prefetched_batches)
+  reader = _Reader(run, start)
+  with _signals() as received:
+    for step in range(start, training.num_steps):
+      # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the previous
+      # step's metrics to the host (so that the device never waits for it) -> stop on what is not finite.
+      if step > start and _is_due(step, training.evaluate_every_steps):
+        _evaluate(run, state, step)
+        reader.skip_time()
+      if received or (step > start and _is_due(step, training.checkpoint_every_steps)):
+        reader.drain()  # never save a state whose loss has not been seen
+        run.checkpoints.save(state, run.c, run.position)
+      if received:
+        run.checkpoints.wait()
+        run.log.line(f'Stopped by {signal.Signals(received[0]).name}; saved at step {step} in {run.workdir}.')
+        raise Interrupted(received[0])
+      _profile(run, step)
+      batch = input_lib.to_devices(next(iterator), run.mesh)
+      state, values = step_fn(state, batch)
+      reader.push(step, values)
+    reader.drain()
+  _profile(run, None)
+  return state
+
+
+def _is_due(step: int, every: int) -> bool:
+  return every > 0 and step % every == 0
+
+
+class _Reader:
+  """Brings metrics to the host one step late, stops on what is not finite, and logs."""
+
+  def __init__(self, run: _Run, start: int):
+    self._run = run
+    self._window = metrics_lib.Window()
+    self._pending = None
+    self._logged_step = start
+    self._logged_s = time.perf_counter()
+    self._is_first = True
+
+  def push(self, step: int, values: dict[str, jax.Array]) -> None:
+    """Takes the metrics of a step that was just started, and reads those of the one before."""
+    previous, self._pending = self._pending, (step, values)
+    if previous:
+      self._read(*previous)
+
+  def drain(self) -> None:
+    """Reads what is left."""
+    previous, self._pending = self._pending, None
+    if previous:
+      self._read(*previous)
+
+  def skip_time(self) -> None:
+    """Leaves the time since the last line out of the next rate."""
+    self._logged_step, self._logged_s = None, time.perf_counter()
+
+  def _read(self, step: int, values: dict[str, jax.Array]) -> None:
+    values = {name: float(value) for name, value in jax.device_get(values).items()}
+    if not (math.isfinite(values['loss']) and math.isfinite(values['grad_norm'])):
+      _stop_non_finite(self._run, step, values)
+    self._window.add(values)
+    done, now_s = step + 1, time.perf_counter()
+    is_due = _is_due(done, self._run.c.training.log_every_steps) or done == self._run.c.training.num_steps
+    if is_due:
+      num_steps = done - (self._logged_step if self._logged_step is not None else step)
+      self._run.log.progress(done, self._window.flush(), num_steps / max(now_s - self._logged_s, 1e-9))
+    # The first step compiles; its time tells nothing about the rate.
+    if is_due or self._is_first or self._logged_step is None:
+      self._logged_step, self._logged_s, self._is_first = done, now_s, False
+
+
+def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
+  run.checkpoints.wait()
+  latest = run.checkpoints.latest_step()
+  kept = 'no checkpoint was written before' if latest is None else f'the checkpoint of step {latest} is kept'
+  message = (f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
+             f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.')
+  print(f'v2a: {message}', file=sys.stderr, flush=True)
+  raise NonFiniteError(message)
+
+
+def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
+  if not run.evaluators:
+    return
+  model = state_lib.model(run.graphdef, state)
+  values = {}
+  for evaluator in run.evaluators:
+    values |= evaluator(model, step)
+  run.log.scalars(step, values)
+  run.log.line(f'step {step} evaluation: ' + ' '.join(f'{name} {value:.4g}' for name, value in values.items()))
+
+
+def _profile(run: _Run, step: int | None) -> None:
+  training = run.c.training
+  if not training.profile_steps:
+    return
+  begin, end = training.profile_at_step, training.profile_at_step + training.profile_steps
+  if step is not None and begin <= step < end and not run.is_profiling:
+    jax.profiler.start_trace(str(run.workdir / 'profile'))
+    run.is_profiling = True
+  elif run.is_profiling and (step is None or step >= end):
+    jax.profiler.stop_trace()
+    run.is_profiling = False
+
+
+def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
+  step = int(state.step)
+  _evaluate(run, state, step)
+  # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to the export.
+  run.checkpoints.save(state, run.c, run.position)
+  model = state_lib.model(run.graphdef, state)
+  if hasattr(run.task, 'finish'):
+    model = run.task.finish(model, run.items)
+  path = run.workdir / weights.EXPORT_FOLDER
+  arrays = nnx.state(model)
+  if jax.process_count() > 1:
+    arrays = multihost_utils.process_allgather(arrays, tiled=True)
+  if jax.process_index() == 0:
+    about = {'name': run.c.name, 'step': step, **run.position}
+    weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)
+  run.checkpoints.wait()
+  run.log.line(f'Done: {step} steps; the model is in {path}.')
+  return path
+
+
+@contextlib.contextmanager
+def _signals():
+  """Yields a list that SIGTERM and SIGINT append to; a second signal acts as it would have without us."""
+  received = []
+  numbers = (signal.SIGTERM, signal.SIGINT)
+  if threading.current_thread() is not threading.main_thread():
+    yield received  # only the main thread may install handlers
+    return
+  previous = {number: signal.getsignal(number) for number in numbers}
+
+  def restore():
+    for number, handler in previous.items():
+      signal.signal(number, handler)
+
+  def receive(number, frame):
+    received.append(number)
+    restore()
+
+  for number in numbers:
+    signal.signal(number, receive)
+  try:
+    yield received
+  finally:
+    restore()

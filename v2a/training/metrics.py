@@ -1,0 +1,86 @@
+"""Metrics of training: averaged between two lines, printed, and written to TensorBoard files without TensorFlow."""
+
+import math
+import pathlib
+import sys
+import time
+from typing import TextIO
+
+from clu import metrics as clu_metrics
+import jax
+import numpy as np
+from tensorboard.compat.proto import event_pb2
+from tensorboard.compat.proto import summary_pb2
+from tensorboard.summary.writer import event_file_writer
+
+
+class Window:
+  """Metrics of the steps since the last line, on the host."""
+
+  def __init__(self):
+    self._values: dict[str, list[float]] = {}
+
+  def add(self, values: dict[str, float]) -> None:
+    """Adds one step's."""
+    for name, value in values.items():
+      self._values.setdefault(name, []).append(value)
+
+  def flush(self) -> dict[str, float]:
+    """Returns the means, and starts anew."""
+    means = {name: float(clu_metrics.Average.from_model_output(np.asarray(values, np.float32)).compute())
+             for name, values in self._values.items()}
+    self._values = {}
+    return means
+
+
+class Log:
+  """Writes scalars to a TensorBoard file and lines to stdout; silent but on the first process."""
+
+  def __init__(self, workdir: str | pathlib.Path, num_steps: int, batch_size: int, stream: TextIO | None = None):
+    """Args: workdir: training folder. num_steps: of the run. batch_size: clips a step. stream: None for stdout."""
+    self._is_silent = jax.process_index() != 0
+    self._num_steps = num_steps
+    self._batch_size = batch_size
+    self._stream = stream
+    self._writer = None
+    if not self._is_silent:
+      self._writer = event_file_writer.EventFileWriter(str(pathlib.Path(workdir) / 'tensorboard'))
+
+  def line(self, text: str) -> None:
+    """Prints one line at once."""
+    if not self._is_silent:
+      print(text, file=self._stream or sys.stdout, flush=True)
+
+  def scalars(self, step: int, values: dict[str, float]) -> None:
+    """Writes values of a step to the TensorBoard file."""
+    if self._is_silent:
+      return
+    summary = summary_pb2.Summary(value=[
+        summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in sorted(values.items())])
+    self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+
+  def progress(self, step: int, values: dict[str, float], steps_per_s: float) -> None:
+    """Prints and writes the mean metrics of the last steps with rate and time left."""
+    rates = {'steps_per_s': steps_per_s, 'clips_per_s': steps_per_s * self._batch_size}
+    self.scalars(step, values | rates)
+    shown = ' '.join(f'{name} {value:.4g}' for name, value in values.items())
+    left_s = (self._num_steps - step) / steps_per_s if steps_per_s else math.inf
+    self.line(f'step {step}/{self._num_steps} {shown} | {steps_per_s:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, '
+              f'{duration(left_s)} left')
+
+  def close(self) -> None:
+    """Flushes the file."""
+    if self._writer is not None:
+      self._writer.close()
+
+
+def duration(seconds: float) -> str:
+  """Returns seconds as 45s, 3m05s or 2h07m."""
+  if not math.isfinite(seconds):
+    return 'unknown time'
+  seconds = round(seconds)
+  if seconds < 60:
+    return f'{seconds}s'
+  if seconds < 3600:
+    return f'{seconds // 60}m{seconds % 60:02d}s'
+  return f'{seconds // 3600}h{seconds % 3600 // 60:02d}m'

@@ -1,0 +1,166 @@
+"""Weights for use: one .safetensors file with flat names, beside the configuration that built the model.
+
+A name is the path of a variable in its module, joined by dots: `blocks.attention.query.kernel`. The folder
+holds `model.safetensors` and `config.json`; unlike a checkpoint it has no optimizer state, and knows no mesh.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import json
+import pathlib
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from v2a import config
+
+WEIGHTS = 'model.safetensors'
+CONFIG = 'config.json'
+DTYPES = ('float16', 'float32')
+
+# Where a training folder keeps its exported model.
+EXPORT_FOLDER = 'model'
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+  """What `load_export` read.
+
+  Attributes:
+    arrays: float32 (and integer) NumPy arrays by flat name.
+    config: the configuration that the model was trained with.
+    about: notes that were saved with it.
+  """
+
+  arrays: dict[str, np.ndarray]
+  config: ml_collections.ConfigDict
+  about: dict
+
+
+def _is_variable(leaf) -> bool:
+  return isinstance(leaf, nnx.Variable)
+
+
+def flatten(tree) -> dict:
+  """Returns the arrays of a pytree by dotted name; an nnx.Variable counts as its value."""
+  leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.get_value() if _is_variable(leaf) else leaf
+          for path, leaf in leaves}
+
+
+def unflatten(arrays: Mapping, like):
+  """Returns `arrays` (see `flatten`) in the structure of `like`.
+
+  Raises:
+    ValueError: names or shapes differ from those of `like`.
+  """
+  wanted = flatten(like)
+  check(arrays, wanted)
+  values = iter([arrays[name] for name in wanted])
+  return jax.tree.map(lambda leaf: leaf.replace(next(values)) if _is_variable(leaf) else next(values), like,
+                      is_leaf=_is_variable)
+
+
+def check(arrays: Mapping, wanted: Mapping) -> None:
+  """Raises ValueError where names or shapes of two flat sets of arrays differ."""
+  missing, extra = [n for n in wanted if n not in arrays], [n for n in arrays if n not in wanted]
+  if missing or extra:
+    raise ValueError(f'The weights do not fit the model: missing {_some(missing)}, unknown {_some(extra)}.')
+  for name, array in wanted.items():
+    if tuple(arrays[name].shape) != tuple(array.shape):
+      raise ValueError(f'The weights do not fit the model: {name} has shape {tuple(arrays[name].shape)}, '
+                       f'wanted {tuple(array.shape)}.')
+
+
+def _some(names: list[str]) -> str:
+  return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '') or 'none'
+
+
+def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: str = 'float16',
+           about: dict | None = None) -> None:
+  """Writes the weights of a model.
+
+  Args:
+    tree: an nnx.Module, nnx.State or any pytree of arrays.
+    path: folder, made where it is absent; files of these names in it are replaced.
+    c: the configuration that builds the model.
+    dtype: of floating-point arrays in the file, float16 or float32.
+    about: JSON-able notes (step, data, figures).
+
+  Raises:
+    ValueError: a weight is not finite, or too large for float16.
+  """
+  if dtype not in DTYPES:
+    raise ValueError(f'dtype must be one of {DTYPES}; got {dtype!r}.')
+  tree = nnx.state(tree) if isinstance(tree, nnx.Module) else tree
+  arrays = {}
+  for name, value in flatten(tree).items():
+    array = np.asarray(value)
+    if jnp.issubdtype(array.dtype, jnp.floating):
+      with np.errstate(over='ignore'):
+        array = array.astype(dtype)
+      if not np.isfinite(array).all():
+        raise ValueError(f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.')
+    arrays[name] = np.asarray(array, order='C')
+  path = pathlib.Path(path)
+  path.mkdir(parents=True, exist_ok=True)
+  partial = path / f'.{WEIGHTS}.partial'
+  safetensors.numpy.save_file(arrays, partial, metadata={'about': json.dumps(about or {})})
+  partial.rename(path / WEIGHTS)
+  config.save(c, path / CONFIG)
+
+
+def locate(path: str | pathlib.Path) -> pathlib.Path:
+  """Returns the folder of weights at a path: the folder itself, or the exported model of a training folder.
+
+  Raises:
+    FileNotFoundError: there is none.
+  """
+  path = pathlib.Path(path)
+  for folder in (path, path / EXPORT_FOLDER):
+    if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+      return folder
+  raise FileNotFoundError(f'No model at {path}: wanted {WEIGHTS} and {CONFIG} in it or in {EXPORT_FOLDER}/.')
+
+
+def load_export(path: str | pathlib.Path) -> Export:
+  """Reads what `export` wrote, from its folder or from a training folder.
+
+  Raises:
+    FileNotFoundError: there is no model.
+    ValueError: a file is damaged.
+  """
+  folder = locate(path)
+  file = folder / WEIGHTS
+  try:
+    with safetensors.safe_open(file, framework='numpy') as handle:
+      about = json.loads((handle.metadata() or {}).get('about', '{}'))
+      arrays = {name: handle.get_tensor(name) for name in handle.keys()}
+  except safetensors.SafetensorError as error:
+    raise ValueError(f'{file} is damaged: {error}.') from error
+  arrays = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+  return Export(arrays, config.load(folder / CONFIG), about)
+
+
+def assign(module: nnx.Module, arrays: Mapping, prefix: str = '') -> None:
+  """Sets the variables of a module from flat arrays.
+
+  Args:
+    module: changed in place.
+    arrays: by flat name; with a prefix, only those under it count, and the rest is left alone.
+    prefix: such as 'codec', where the arrays are those of a larger model.
+
+  Raises:
+    ValueError: names or shapes differ.
+  """
+  if prefix:
+    arrays = {name[len(prefix) + 1:]: array for name, array in arrays.items() if name.startswith(prefix + '.')}
+  state = nnx.state(module)
+  like = flatten(state)
+  check(arrays, like)
+  nnx.update(module, unflatten({name: jnp.asarray(arrays[name], like[name].dtype) for name in like}, state))

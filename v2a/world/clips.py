@@ -45,11 +45,15 @@ class WorldClip:
   truth: dict
 
 
-def _check(scenes, clip_s, fps, frame_size, sample_rate_hz):
-  unknown = sorted(set(scenes) - set(SCENES))
-  if unknown or not scenes:
+def check(scenes, look: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
+  """Checks the arguments of `render`. Raises ValueError with what was got and what was wanted."""
+  names = tuple(SCENES) if scenes is None else tuple(scenes)
+  unknown = sorted(set(names) - set(SCENES))
+  if unknown or not names:
     raise ValueError(f'scenes must be some of {", ".join(SCENES)}; got {", ".join(unknown) or "none"}.')
-  limits = {'clip_s': (clip_s, 2, 30), 'fps': (fps, 1, 60), 'frame_size': (frame_size, 16, 1080),
+  if look is not None and look not in LOOKS:
+    raise ValueError(f'look must be one of {", ".join(LOOKS)}; got {look!r}.')
+  limits = {'clip_s': (clip_s, 2, 30), 'fps': (fps, 1, 60), 'frame_size': (frame_size, 4, 1080),
             'sample_rate_hz': (sample_rate_hz, 8000, 96000)}
   for name, (value, low, high) in limits.items():
     if not low <= value <= high:
@@ -97,7 +101,7 @@ def render(seed: int, index: int, scenes=None, look: str | None = None, clip_s: 
     look: a name of LOOKS; None draws one (70 % clean). It changes the picture, `look` and `severity` only.
     clip_s: length in seconds, 2..30.
     fps: frames a second, 1..60.
-    frame_size: height and width in pixels, 16..1080.
+    frame_size: height and width in pixels, 4..1080.
     sample_rate_hz: samples a second, 8,000..96,000.
 
   Returns:
@@ -108,8 +112,8 @@ def render(seed: int, index: int, scenes=None, look: str | None = None, clip_s: 
   Raises:
     ValueError: an unknown scene or look, or a number out of its range.
   """
-  names = tuple(scenes) if scenes is not None else tuple(SCENES)
-  _check(names, clip_s, fps, frame_size, sample_rate_hz)
+  check(scenes, look, clip_s, fps, frame_size, sample_rate_hz)
+  names = tuple(SCENES) if scenes is None else tuple(scenes)
   draw = draws.Draws(seed, index)
   chosen = looks.random_look(draw, look)
   place = stage.Stage(clip_s, sample_rate_hz)

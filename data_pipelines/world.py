@@ -1,0 +1,202 @@
+"""Renders the procedural world to video files with their truth, or to records for training.
+
+  python -m data_pipelines.world --num-clips 16 --seed 1 --scenes all --output clips/
+  python -m data_pipelines.world --num-clips 20000 --seed 0 --records --output records/
+
+Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json. Every clip depends on (seed, index) and the flags alone, not
+on the number of processes. Files and the folder of records are written beside and renamed.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+import fractions
+import functools
+import json
+import multiprocessing
+import os
+import pathlib
+import sys
+import threading
+import time
+import uuid
+
+import av
+import numpy as np
+
+from v2a import clip
+from v2a import records
+from v2a.media import write
+from v2a.world import clips
+
+FILE_SIZE, FILE_RATE_HZ = 256, 48000
+PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that memory stays bounded
+
+
+class _Parser(argparse.ArgumentParser):
+
+  def error(self, message: str):
+    """Raises ValueError where argparse would print its usage."""
+    raise ValueError(f'{message} (see --help)')
+
+
+def _whole(least: int) -> Callable[[str], int]:
+  """Returns an argparse type: a whole number of at least `least`."""
+
+  def number(text: str) -> int:
+    value = int(text)
+    if value < least:
+      raise argparse.ArgumentTypeError(f'must be at least {least}; got {value}')
+    return value
+
+  return number
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = _Parser(prog='python -m data_pipelines.world', description='Renders clips of the procedural world.',
+                   allow_abbrev=False)
+  parser.add_argument('--num-clips', type=_whole(1), required=True, help='how many clips')
+  parser.add_argument('--seed', type=_whole(0), default=0, help='number of the set of clips')
+  parser.add_argument('--start-index', type=_whole(0), default=0, help='number of the first clip of the set')
+  parser.add_argument('--scenes', default='all', help=f'all, or some of {",".join(clips.SCENES)}')
+  parser.add_argument('--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given')
+  parser.add_argument('--output', type=pathlib.Path, required=True, help='folder to write')
+  parser.add_argument('--records', action='store_true', help='write records for training, not video files')
+  parser.add_argument('--size', type=_whole(4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records')
+  parser.add_argument('--fps', type=float, help='frames a second of video files; 25')
+  parser.add_argument('--clip-seconds', type=float, default=4.0, help='length of a clip')
+  parser.add_argument('--sample-rate', type=_whole(8000),
+                      help=f'samples a second; {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} in records')
+  parser.add_argument('--num-workers', type=_whole(1), default=os.cpu_count(), help='processes')
+  args = parser.parse_args(argv)
+  if args.records and args.fps is not None:
+    parser.error('--fps goes with video files; the rates of records come from ClipSpec')
+  if not args.records and args.size is not None and args.size % 2:
+    parser.error(f'--size must be even for H.264; got {args.size}')
+  return args
+
+
+def spec_of(clip_s: float, size: int | None, sample_rate_hz: int | None) -> clip.ClipSpec:
+  """Returns the lengths of records; None keeps the default of ClipSpec."""
+  given = {'frame_size': size, 'sample_rate_hz': sample_rate_hz}
+  return clip.ClipSpec(clip_s=clip_s, **{name: value for name, value in given.items() if value is not None})
+
+
+def make_record(index: int, seed: int, spec: clip.ClipSpec, scenes: tuple[str, ...] | None = None,
+                look: str | None = None) -> dict:
+  """Returns clip `index` of a seed as a record.
+
+  Args:
+    index: number of the clip.
+    seed: number of the set.
+    spec: lengths, rates and picture size.
+    scenes, look: as `clips.render` takes them.
+  """
+  made = clips.render(seed, index, scenes, look, spec.clip_s, spec.sync_fps, spec.frame_size, spec.sample_rate_hz)
+  # The frame that is on screen at k / semantic_fps, in whole numbers so that no rounding error picks another.
+  shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
+  wave_NA = made.wave_NA if spec.num_channels == 2 else made.wave_NA.mean(axis=1, keepdims=True)
+  empty_TC = np.zeros((0, 0), np.float16)
+  return {'id': f'world/{seed}/{index}', 'wave_NA': records.wave_to_int16(wave_NA),
+          'semantic_frame_MYX3': made.frame_LYX3[shown_M], 'sync_frame_LYX3': made.frame_LYX3,
+          'text': made.truth['annotation'], 'transcript': made.truth['transcript'],
+          'truth': json.dumps(made.truth, separators=(',', ':')), 'has_video': True, 'has_audio': True,
+          'latent_mean_TC': empty_TC, 'latent_std_TC': empty_TC}
+
+
+def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
+  rate = fractions.Fraction(fps).limit_denominator(1001)
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=rate, options={'crf': '16', 'preset': 'fast', 'threads': '1'})
+    stream.height, stream.width = frame_LYX3.shape[1:3]
+    stream.pix_fmt = 'yuv420p'
+    for frame_YX3 in frame_LYX3:
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
+    container.mux(stream.encode(None))
+
+
+def write_file(index: int, seed: int, output: pathlib.Path, size: int, fps: float, clip_s: float, sample_rate_hz: int,
+               scenes: tuple[str, ...] | None = None, look: str | None = None) -> pathlib.Path:
+  """Writes one clip as mp4 with its truth as JSON beside it, and returns the mp4's path."""
+  made = clips.render(seed, index, scenes, look, clip_s, fps, size, sample_rate_hz)
+  path = output / f'{seed}-{index:05d}-{made.truth["scene"]}.mp4'
+  picture = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
+  truth = picture.with_suffix('.json')
+  try:
+    _encode_picture(picture, made.frame_LYX3, fps)
+    truth.write_text(json.dumps(made.truth, indent=1) + '\n')
+    write.mux(picture, made.wave_NA, sample_rate_hz, path)
+    truth.rename(path.with_suffix('.json'))
+  finally:
+    picture.unlink(missing_ok=True)
+    truth.unlink(missing_ok=True)
+  return path
+
+
+def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Iterator[object]:
+  """Yields work(index) in order, from as many processes; the writer's pace bounds how much waits."""
+  num_workers = min(num_workers, len(indices))
+  if num_workers == 1:
+    yield from map(work, indices)
+    return
+  # The arrays of one clip are small: threads of a linear algebra library would only get in each other's way.
+  for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
+    os.environ.setdefault(name, '1')
+  pending = threading.Semaphore(PENDING_PER_WORKER * num_workers)
+
+  def paced():
+    for index in indices:
+      pending.acquire()
+      yield index
+
+  with multiprocessing.get_context('spawn').Pool(num_workers) as pool:
+    for result in pool.imap(work, paced()):
+      pending.release()
+      yield result
+
+
+def _report(done: int, total: int, start_s: float):
+  """Redraws the line of progress on a terminal; in a log, writes one every tenth."""
+  rate = done / max(time.monotonic() - start_s, 1e-9)
+  minutes, seconds = divmod(int((total - done) / rate), 60)
+  text = f'{done}/{total} clips, {rate:.1f} clips/s, {minutes}:{seconds:02d} left'
+  if sys.stderr.isatty():
+    sys.stderr.write(f'\r{text:<60}' + ('\n' if done == total else ''))
+  elif done == total or done % max(total // 10, 1) == 0:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _render(args: argparse.Namespace):
+  scenes = None if args.scenes == 'all' else tuple(args.scenes.split(','))
+  clips.check(scenes, args.look, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000)
+  indices = range(args.start_index, args.start_index + args.num_clips)
+  start_s = time.monotonic()
+  if not args.records:
+    args.output.mkdir(parents=True, exist_ok=True)
+    work = functools.partial(write_file, seed=args.seed, output=args.output, size=args.size or FILE_SIZE,
+                             fps=args.fps or 25.0, clip_s=args.clip_seconds,
+                             sample_rate_hz=args.sample_rate or FILE_RATE_HZ, scenes=scenes, look=args.look)
+    for done, _ in enumerate(_run(work, indices, args.num_workers)):
+      _report(done + 1, len(indices), start_s)
+    return
+  spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
+  work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, look=args.look)
+  about = {'source': 'world', 'seed': args.seed, 'start_index': args.start_index, 'scenes': args.scenes,
+           'look': args.look}
+  with records.Writer(args.output, spec, about) as writer:
+    for done, record in enumerate(_run(work, indices, args.num_workers)):
+      writer.add(record)
+      _report(done + 1, len(indices), start_s)
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns 0, or 2 after one line on stderr where the input is at fault."""
+  try:
+    _render(_parse(argv))
+  except (ValueError, OSError) as error:
+    print(f'data_pipelines.world: {" ".join(str(error).split())}', file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

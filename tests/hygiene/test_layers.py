@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('shapes', 'clip'),
   ('config', 'records', 'media', 'world', 'sharding'),
-  ('models',),
+  ('models', 'weights'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
   ('pretrained', 'generate', 'training'),

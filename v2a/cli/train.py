@@ -3,18 +3,19 @@
 import argparse
 import pathlib
 
-from v2a import config
-
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `v2a train`; `--config.a.b=V` are collected by the program."""
-  parser.add_argument('--config', required=True, metavar='NAME-or-FILE', help='a name in configs/, or a .py or .json file')
+  parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
+                      help='a name in configs/, or a .py or .json file')
   parser.add_argument('--workdir', required=True, metavar='DIR', help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true', help='a shrunk model on made-up clips, to try the whole way')
 
 
 def run(args: argparse.Namespace) -> int:
   """Trains, and returns the exit code."""
+  from v2a import config
+
   c = config.find(args.config)
   if args.tiny:
     c = config.tiny(c)
@@ -23,8 +24,10 @@ def run(args: argparse.Namespace) -> int:
   workdir = pathlib.Path(args.workdir)
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  # Imported here: the flags and their faults need none of it.
+  from v2a.cli import cache
   from v2a.training import loop
   from v2a.training import tasks
+
+  cache.enable()
   loop.train(c, workdir, tasks.make(c))
   return 0

@@ -8,6 +8,7 @@ before it is negative, which MP4 and MOV hide by an edit list.
 from collections.abc import Iterator
 import dataclasses
 import fractions
+import math
 
 import av
 
@@ -17,6 +18,8 @@ from v2a.media import probe
 from v2a.media import source
 
 # Pictures without sound of their own by nature; no container with sound carries them to players.
+# Keeps two decoding times apart; short against any frame.
+MOMENT_S = fractions.Fraction(1, 10000)
 _REDRAWN_CODECS = ('gif', 'apng', 'webp')
 STILL_FPS = 5
 REDRAW_TICK_S = fractions.Fraction(1, 90000)
@@ -102,6 +105,27 @@ def timed(opened: source.Source, stream: av.VideoStream
           ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
 
+  Decoding times grow strictly: of two packets with the same one (VP8 reference pictures that are never shown) the
+  first is moved forward by a moment.
+  """
+  held, previous_s = None, None
+  for packet, decode_s, show_s in _filled(opened, stream):
+    if held is not None:
+      if previous_s is not None and held[1] <= previous_s:
+        held = (held[0], previous_s + MOMENT_S, held[2])
+      elif decode_s <= held[1]:
+        held = (held[0], decode_s - MOMENT_S, held[2])
+      previous_s = held[1]
+      yield held
+    held = (packet, decode_s, show_s)
+  if held is not None:
+    yield held
+
+
+def _filled(opened: source.Source, stream: av.VideoStream
+            ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
+  """Yields as `timed`, but decoding times may repeat.
+
   Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first known one.
   """
   usual_s = source.usual_length_s(stream)
@@ -118,8 +142,6 @@ def timed(opened: source.Source, stream: av.VideoStream
       yield item
     waiting = []
     decode_s = packet.dts * packet.time_base if packet.dts is not None else previous_s + usual_s
-    if previous_s is not None and decode_s <= previous_s:
-      decode_s = previous_s + packet.time_base
     previous_s = decode_s
     yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
   if waiting:
@@ -134,15 +156,23 @@ def _counted_back(waiting: list[av.Packet], known: av.Packet, usual_s: fractions
     yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
 
 
+def tick_s(stream: av.VideoStream) -> fractions.Fraction:
+  """Returns a unit of time for copied packets: the container's own, divided where a moment would not fit."""
+  return stream.time_base / math.ceil(stream.time_base / MOMENT_S)
+
+
 def copied(wanted: Part, stream: av.VideoStream, opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame."""
-  shift_s = wanted.zero_s + wanted.start_s
+  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`."""
+  shift_s, unit_s = wanted.zero_s + wanted.start_s, tick_s(stream)
   for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream)):
     if index > wanted.last:
       return
     if index >= wanted.first:
-      packet.pts = round((show_s - shift_s) / packet.time_base)
-      packet.dts = round((decode_s - shift_s) / packet.time_base)
+      lasting_s = packet.duration * packet.time_base
+      packet.time_base = unit_s
+      packet.pts = round((show_s - shift_s) / unit_s)
+      packet.dts = round((decode_s - shift_s) / unit_s)
+      packet.duration = round(lasting_s / unit_s)
       yield decode_s - shift_s, packet
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import soundfile
 
 from v2a import shapes
+from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import picture
 from v2a.media import probe
@@ -104,6 +105,7 @@ def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
 
 def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: track.Wave) -> pathlib.Path:
   """Writes beside and renames, so that no half-written file ever has the final name."""
+  is_vp8 = part.info.video_codec == 'vp8' and container in ('mp4', 'mov')
   with _beside(out_path) as partial:
     with source.Source(part.info.path) as opened, av.open(f'file:{partial}', 'w', format=container,
                                                           container_options=_OPTIONS.get(container, {})) as output:
@@ -112,7 +114,7 @@ def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: tra
       if picture.is_redrawn(part.info):
         packets = picture.redrawn(part, _add_redrawn(output, part.info))
       else:
-        _add_copy(output, stream, part.info)
+        _add_copy(output, stream, is_vp8)
         packets = picture.copied(part, stream, opened)
       encoder = track.Encoder(output, wave, 'libopus' if container == 'webm' else 'aac')
       try:
@@ -120,15 +122,22 @@ def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: tra
       except av.error.FFmpegError as error:
         raise _NotCarriedError from error
       _interleave(output, packets, encoder.packets())
+    if is_vp8:
+      boxes.declare_vp8(partial)
   return out_path
 
 
-def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, info: probe.Probe) -> None:
-  try:
-    # opaque: the picture's codec needs no encoder here.
-    output.add_stream_from_template(stream, opaque=True)
-  except ValueError as error:
-    raise _NotCarriedError from error
+def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, is_vp8: bool) -> None:
+  if is_vp8:
+    context = stream.codec_context
+    copy = output.add_mux_stream(boxes.STAND_IN, width=context.width, height=context.height)
+  else:
+    try:
+      # opaque: the picture's codec needs no encoder here.
+      copy = output.add_stream_from_template(stream, opaque=True)
+    except ValueError as error:
+      raise _NotCarriedError from error
+  copy.time_base = picture.tick_s(stream)
 
 
 def _add_redrawn(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:

@@ -18,10 +18,11 @@ import numpy as np
 from PIL import Image
 
 from v2a.gallery import entries
+from v2a.gallery import film
 from v2a.gallery import signals
 
-FILM_ROWS = 96
-MAX_FRAMES = 10
+FILM_ROWS, FILM_COLUMNS = 112, 1160
+POSTER_ROWS = 256
 CURVE_WIDTH, CURVE_HEIGHT = 1000, 100
 TEMPLATE = pathlib.Path(__file__).parent / 'page.html'
 
@@ -39,13 +40,10 @@ def _spectrogram(wave_NA: np.ndarray, sample_rate_hz: int) -> str:
   return _jpeg((colormaps['magma'](unit_RJ)[..., :3] * 255).astype(np.uint8))
 
 
-def _film(entry: entries.Entry) -> str:
-  """Returns thumbnails side by side as one picture."""
-  num_frames = min(MAX_FRAMES, len(entry.thumbnail_MYX3))
-  picks = np.linspace(0, len(entry.thumbnail_MYX3) - 1, num_frames).round().astype(int)
-  columns = max(8, round(FILM_ROWS * entry.aspect))
-  cells = [np.asarray(Image.fromarray(entry.thumbnail_MYX3[pick]).resize((columns, FILM_ROWS))) for pick in picks]
-  return _jpeg(np.concatenate(cells, axis=1))
+def _poster(entry: entries.Entry) -> str:
+  """Returns the first thumbnail in its own shape."""
+  columns = max(8, round(POSTER_ROWS * entry.aspect))
+  return _jpeg(film.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
 
 
 def _curve(entry: entries.Entry) -> str:
@@ -83,7 +81,8 @@ def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, 
   if sample.video is None:
     media = f'<audio controls preload="metadata" src="{wav}"></audio>'
   else:
-    media = (f'<video controls playsinline preload="metadata" style="aspect-ratio:{entry.aspect:.4f}" '
+    poster = '' if entry.thumbnail_MYX3 is None else f'poster="{_poster(entry)}" '
+    media = (f'<video controls playsinline preload="metadata" style="aspect-ratio:{entry.aspect:.4f}" {poster}'
              f'src="{_link(sample.video, folder)}"></video>')
   files = f'<a href="{wav}" download>wav</a>'
   if sample.video is not None:
@@ -97,14 +96,15 @@ def _tabs(samples: Sequence[entries.Sample], shown: entries.Sample) -> str:
     return ''
   buttons = ''.join(
       f'<button type="button" data-sample="{sample.index}" aria-pressed="{"true" if sample is shown else "false"}">'
-      f'{sample.index + 1}{" ★" if sample.rank == 1 else ""}</button>' for sample in samples)
+      f'{sample.index}{" ★" if sample.rank == 1 else ""}</button>' for sample in samples)
   return f'<div class="tabs" role="group" aria-label="samples"><span>samples</span>{buttons}</div>'
 
 
 def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
   rows = []
   if entry.thumbnail_MYX3 is not None:
-    rows.append(f'<img class="film" alt="frames of the clip over time" src="{_film(entry)}">')
+    strip_YX3 = film.strip(entry.thumbnail_MYX3, entry.aspect, FILM_ROWS, FILM_COLUMNS)
+    rows.append(f'<img class="film" alt="frames of the clip over time" src="{_jpeg(strip_YX3)}">')
   if len(entry.motion_L):
     rows.append(f'<div class="row"><span class="name">motion</span>{_curve(entry)}</div>')
   for sample in entry.samples:

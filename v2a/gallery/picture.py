@@ -9,6 +9,7 @@ from matplotlib.backends import backend_agg
 import numpy as np
 
 from v2a.gallery import entries
+from v2a.gallery import film
 from v2a.gallery import signals
 
 BACK, INK, SOFT, MOTION, EVENT = '#101218', '#e8e6e1', '#8b90a0', '#5ad1c1', '#ffb454'
@@ -62,27 +63,10 @@ def _height_in(entry: entries.Entry, num_samples: int) -> float:
   return sum(rows)
 
 
-def _film(axes, entry: entries.Entry, width_in: float) -> None:
-  """Lays frames side by side without gaps, each cut (never stretched) to its cell."""
-  wanted = max(1, round(width_in / (FILM_IN * entry.aspect)))
-  picks = np.linspace(0, len(entry.thumbnail_MYX3) - 1, min(wanted, len(entry.thumbnail_MYX3))).round().astype(int)
-  span_s = entry.duration_s / len(picks)
-  cell_aspect = width_in / len(picks) / FILM_IN
-  for place, pick in enumerate(picks):
-    axes.imshow(_cut(entry.thumbnail_MYX3[pick], cell_aspect / entry.aspect), aspect='auto',
-                extent=(place * span_s, (place + 1) * span_s, 0, 1), interpolation='bilinear')
-  axes.set_xlim(0, entry.duration_s)
-  axes.set_ylim(0, 1)
-
-
-def _cut(frame_YX3: np.ndarray, ratio: float) -> np.ndarray:
-  """Cuts rows or columns evenly off both sides, so that width over height changes by a ratio."""
-  rows, columns = frame_YX3.shape[:2]
-  if ratio < 1.0:
-    off = int(columns * (1.0 - ratio) / 2)
-    return frame_YX3[:, off:columns - off]
-  off = int(rows * (1.0 - 1.0 / ratio) / 2)
-  return frame_YX3[off:rows - off]
+def _film(axes, entry: entries.Entry) -> None:
+  columns = round((WIDTH_IN - 2 * MARGIN_IN) * DPI)
+  strip_YX3 = film.strip(entry.thumbnail_MYX3, entry.aspect, round(FILM_IN * DPI), columns)
+  axes.imshow(strip_YX3, aspect='auto', extent=(0.0, entry.duration_s, 0.0, 1.0))
 
 
 def _motion(axes, entry: entries.Entry) -> None:
@@ -109,12 +93,12 @@ def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
 
 def _entry(layout: _Layout, entry: entries.Entry, samples: list[entries.Sample]) -> None:
   layout.text(_plain(entry.title), 13, INK, weight='bold')
-  words = '   '.join(f'{name}: {text}' for name, text in entry.details) or entry.note
+  words = ' · '.join(f'{name}: {text}' for name, text in entry.details) or entry.note
   layout.skip(0.27)
   layout.text(_plain(words), 9, SOFT)
   layout.skip(HEAD_IN - 0.27)
   if entry.thumbnail_MYX3 is not None:
-    _film(layout.axes(FILM_IN, entry.duration_s), entry, WIDTH_IN - 2 * MARGIN_IN)
+    _film(layout.axes(FILM_IN, entry.duration_s), entry)
   if len(entry.motion_L):
     _motion(layout.axes(MOTION_IN, entry.duration_s), entry)
   for sample in samples:

@@ -28,7 +28,7 @@ class ClipSpec:
   patch_frames: int = 4
   semantic_fps: int = 8
   sync_fps: int = 25
-  frame_size: int = 48
+  frame_size: int = 32
   num_text_bytes: int = 128
   num_transcript_bytes: int = 64
 

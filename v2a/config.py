@@ -6,7 +6,8 @@ A key that is added later gets the default under which the code does what it did
 keys that an older file lacks from `base()`.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from collections.abc import Iterable
 import dataclasses
 import difflib
 import importlib.util
@@ -19,6 +20,7 @@ import ml_collections
 from v2a import clip
 
 TASKS = ('codec', 'sync', 'flow')
+SOLVERS = ('euler', 'heun', 'dpmpp2m')
 SCHEDULES = ('constant', 'cosine')
 DTYPES = ('float32', 'bfloat16')
 REMATS = ('none', 'full', 'dots')
@@ -43,7 +45,9 @@ def base() -> ml_collections.ConfigDict:
   c.data = _data()
   c.codec = _codec()
   c.conditioning = _conditioning()
+  c.sync = _sync()
   c.flow = _flow()
+  c.generation = _generation()
   c.training = _training()
   c.init_from = _init_from()
   c.mesh = _mesh()
@@ -62,28 +66,76 @@ def _data() -> ml_collections.ConfigDict:
 
 def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.bottleneck = 'kl'  # kl | rvq
+  c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
+  c.n_fft = 640  # samples of an STFT window, a multiple of clip.hop_samples
+  c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk
-  c.depth = 6  # ConvNeXt blocks of the encoder, and as many of the decoder
-  c.num_latent_channels = 16  # C of latent_BTC
+  c.num_encoder_layers = 3  # ConvNeXt blocks
+  c.num_decoder_layers = 5
+  c.num_codebooks = 8  # rvq
+  c.codebook_size = 256  # rvq, entries a book
+  c.crop_s = 1.0  # training sees random crops of this length, in seconds
+  c.stft_weight = 1.0
+  c.mel_weight = 2.0
+  c.kl_weight = 2e-3
+  c.quantizer_weight = 1.0
+  c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators
+  c.matching_weight = 2.0  # discriminator features, where training is adversarial
+  c.discriminator_width = 16
+  c.adversarial_start_step = 0
   return c
 
 
 def _conditioning() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.width = 128  # of the encoders
-  c.depth = 4  # layers of each encoder
-  c.num_heads = 4
-  c.patch_size = 8  # pixels
+  c.width = 128  # of all condition tokens
+  c.semantic = ml_collections.ConfigDict({
+      'patch': 8,  # pixels; divides clip.frame_size
+      'width': 128, 'num_layers': 2, 'num_heads': 4})
+  c.sync = ml_collections.ConfigDict({
+      'patch': 8,  # pixels; divides clip.frame_size
+      'patch_width': 64,
+      'num_patch_layers': 1,  # spatial transformer blocks
+      'num_layers': 2})  # temporal ConvNeXt blocks
+  c.text_encoder = ml_collections.ConfigDict({'bytes_per_token': 4, 'num_layers': 2, 'num_heads': 4})
+  c.transcript_encoder = ml_collections.ConfigDict({'bytes_per_token': 1, 'num_layers': 2, 'num_heads': 4})
+  c.drop_video = 0.1  # share of training clips that lose the picture, independently of the others
+  c.drop_text = 0.2
+  c.drop_transcript = 0.1
+  return c
+
+
+def _sync() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.width = 128  # of the shared embedding
+  c.num_audio_layers = 2  # ConvNeXt blocks over codec latents
+  c.segment_s = 0.32  # what is matched: stretches of this length
   return c
 
 
 def _flow() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.width = 256
+  c.width = 192
   c.num_heads = 4
-  c.depth = 4  # joint blocks
-  c.audio_depth = 4  # audio-only blocks after them
+  c.num_joint_layers = 3  # all streams
+  c.num_audio_layers = 4  # latents alone, after them
+  c.mlp_ratio = 2.5
+  c.conv_size = 5  # latent steps (and frames) that the MLPs of timed streams see around them
+  c.time_mean = 0.0  # m of diffusion.process eq. 4
+  c.time_std = 1.0  # s of the same
+  return c
+
+
+def _generation() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()  # what `v2a generate` uses unless told otherwise
+  c.solver = 'dpmpp2m'  # euler | heun | dpmpp2m
+  c.steps = 16
+  c.warp = 1.0  # above 1: more steps near noise
+  c.guidance = 1.0  # on all conditions at once
+  c.guidance_video = 2.0
+  c.guidance_text = 2.0
+  c.guidance_transcript = 2.0
+  c.overlap_s = 1.0  # that neighbouring windows of a long clip share
   return c
 
 
@@ -136,17 +188,16 @@ def clip_spec(c: ml_collections.ConfigDict) -> clip.ClipSpec:
 
 # Key -> what tiny() caps it at, in the sections of the models.
 _TINY = {
-    'width': 32, 'depth': 2, 'num_heads': 2, 'num_latent_channels': 4, 'num_books': 2, 'codebook_size': 16,
-    'patch_size': 8, 'audio_depth': 1, 'text_depth': 1, 'transcript_depth': 1, 'semantic_depth': 1, 'sync_depth': 1,
-    'text_width': 32, 'transcript_width': 32, 'semantic_width': 32, 'sync_width': 32, 'decoder_depth': 1,
-    'encoder_depth': 1, 'joint_depth': 1, 'embedding_size': 16,
+    'width': 32, 'patch_width': 32, 'num_heads': 2, 'num_latent_channels': 4, 'num_codebooks': 2, 'codebook_size': 16,
+    'patch': 8, 'num_layers': 1, 'num_patch_layers': 1, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
+    'num_joint_layers': 1, 'num_audio_layers': 1, 'discriminator_width': 4, 'steps': 2, 'crop_s': 0.4,
 }
 
 
 def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Returns a shrunk copy: narrow, shallow, four steps on short made-up clips; runs on a CPU in seconds."""
   c = c.copy_and_resolve_references().unlock()
-  for section in (c.codec, c.conditioning, c.flow):
+  for section in (c.codec, c.conditioning, c.sync, c.flow, c.generation):
     _cap(section)
   c.clip.frame_size = 16
   c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
@@ -156,7 +207,7 @@ def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   training = c.training
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
   training.update(checkpoint_every_steps=2, profile_steps=0)
-  c.init_from.update({key: '' for key in c.init_from})
+  c.init_from.update(dict.fromkeys(c.init_from, ''))
   c.mesh.update(data=-1, fsdp=1, tensor=1)
   return c.lock()
 
@@ -221,6 +272,16 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.keep_every_steps': (_not_negative, 'at least 0'),
     'training.profile_at_step': (_not_negative, 'at least 0'),
     'training.profile_steps': (_not_negative, 'at least 0'),
+    'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
+    'codec.crop_s': (_positive, 'above 0'),
+    'conditioning.drop_video': (_fraction, 'in [0, 1)'),
+    'conditioning.drop_text': (_fraction, 'in [0, 1)'),
+    'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
+    'sync.segment_s': (_positive, 'above 0'),
+    'flow.time_std': (_positive, 'above 0'),
+    'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
+    'generation.steps': (_positive, 'above 0'),
+    'generation.overlap_s': (_not_negative, 'at least 0'),
     'mesh.data': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
     'mesh.fsdp': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
     'mesh.tensor': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),

@@ -1,0 +1,116 @@
+"""Whole models from a configuration: codec, sync model, flow model.
+
+Networks and encoders come from rooms that never import each other; here they are put together, for
+training and generation alike.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+
+from v2a import config
+from v2a.codecs import autoencoder
+from v2a.conditioning import bundle
+from v2a.conditioning import video
+from v2a.models import layers
+from v2a.models import mmdit
+
+# config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
+_CODEC_ARGUMENTS = ('n_fft', 'num_latent_channels', 'width', 'num_encoder_layers', 'num_decoder_layers',
+                    'bottleneck', 'num_codebooks', 'codebook_size')
+
+
+def dtype(c: ml_collections.ConfigDict):
+  """Returns the type that products run in."""
+  return jnp.dtype(c.training.compute_dtype)
+
+
+def codec(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> autoencoder.Autoencoder:
+  """Returns a fresh codec."""
+  arguments = {key: c.codec[key] for key in _CODEC_ARGUMENTS}
+  return autoencoder.Autoencoder(config.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
+
+
+def flow(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'FlowModel':
+  """Returns a fresh flow model."""
+  return FlowModel(c, rngs=rngs)
+
+
+def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
+  """Returns a fresh audio-video sync model."""
+  return SyncModel(c, rngs=rngs)
+
+
+class FlowModel(nnx.Module):
+  """Conditioner and joint-attention transformer: velocities of noisy latents under conditions."""
+
+  def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
+    spec, sections = config.clip_spec(c), c.conditioning.to_dict()
+    self.conditioner = bundle.Conditioner(
+        spec, width=c.conditioning.width, semantic=sections['semantic'], sync=sections['sync'],
+        text_encoder=sections['text_encoder'], transcript_encoder=sections['transcript_encoder'],
+        rngs=rngs, dtype=dtype(c))
+    self.transformer = mmdit.MMDiT(
+        num_latent_channels=c.codec.num_latent_channels, latent_rate_hz=spec.latent_rate_hz,
+        semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
+        condition_width=c.conditioning.width, width=c.flow.width, num_heads=c.flow.num_heads,
+        num_joint_layers=c.flow.num_joint_layers, num_audio_layers=c.flow.num_audio_layers,
+        mlp_ratio=c.flow.mlp_ratio, conv_size=c.flow.conv_size, remat=c.training.remat, rngs=rngs,
+        dtype=dtype(c))
+
+  def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: bundle.Condition) -> jax.Array:
+    """Returns the predicted velocity BTC at times t_B in [0, 1]."""
+    return self.transformer(z_BTC, t_B, **vars(condition))
+
+
+class SyncModel(nnx.Module):
+  """Two towers that meet in one embedding, a vector a segment: what moves, and what sounds.
+
+  Trained by contrast (audio of the same instant against all other segments of the batch), it gives
+  the flow model's sync encoder its start, and ranks soundtracks by how well they fit the picture.
+  """
+
+  def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
+    spec = config.clip_spec(c)
+    self.spec, self.segment_s = spec, c.sync.segment_s
+    width = c.conditioning.width
+    self.video = video.SyncEncoder(
+        frame_size=spec.frame_size, width=width, rngs=rngs, dtype=dtype(c), **c.conditioning.sync.to_dict())
+    self.video_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
+    self.audio_in = layers.Linear(c.codec.num_latent_channels, width, ('latent', 'embed'), rngs=rngs)
+    self.audio_blocks = layers.stack(
+        lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype(c)),
+        c.sync.num_audio_layers, rngs)
+    self.audio_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
+    self.log_scale = nnx.Param(jnp.asarray(2.3), axes=())
+
+  def embed_video(self, sync_frame_BLYX3: jax.Array) -> jax.Array:
+    """Returns unit vectors BSD, one a segment, of frames at the sync rate."""
+    x_BLD = layers.layer_norm(self.video(sync_frame_BLYX3))
+    return self._segments(self.video_out(x_BLD), self.spec.sync_fps)
+
+  def embed_audio(self, latent_BTC: jax.Array) -> jax.Array:
+    """Returns unit vectors BSD, one a segment, of normalised latents."""
+    x_BTD = layers.layer_norm(layers.scan(self.audio_blocks, self.audio_in(latent_BTC)))
+    return self._segments(self.audio_out(x_BTD), self.spec.latent_rate_hz)
+
+  def _segments(self, x_BSD: jax.Array, rate_hz: float) -> jax.Array:
+    steps = round(self.segment_s * rate_hz)
+    num_segments = x_BSD.shape[1] // steps
+    if not steps or not num_segments:
+      raise ValueError(f'sync.segment_s={self.segment_s} does not fit a stream of {x_BSD.shape[1]} steps.')
+    x = x_BSD[:, :num_segments * steps].reshape(x_BSD.shape[0], num_segments, steps, -1).mean(axis=2)
+    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+
+  def agreement(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
+    """Returns the mean cosine of picture and sound over all segments, in [-1, 1]; more is better."""
+    return jnp.mean(jnp.sum(self.embed_video(sync_frame_BLYX3) * self.embed_audio(latent_BTC), -1), -1)
+
+
+def num_parameters(model: nnx.Module) -> int:
+  """Returns how many trained numbers a model has."""
+  return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
+
+

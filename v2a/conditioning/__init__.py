@@ -1,0 +1,1 @@
+"""Video, text and transcript to one Condition."""

@@ -1,0 +1,64 @@
+"""Pictures to features: what is seen (semantic, 8 Hz) and when it moves (sync, 25 Hz)."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from v2a.models import layers
+from v2a.models import vit
+
+
+def scale_pixels(frame_BLYX3: jax.Array) -> jax.Array:
+  """Returns uint8 pixels as floats in [-1, 1]."""
+  return frame_BLYX3.astype(jnp.float32) / 127.5 - 1
+
+
+class SemanticEncoder(nnx.Module):
+  """A picture transformer on each frame; one token a frame."""
+
+  def __init__(self, *, frame_size: int, patch: int, width: int, num_layers: int, num_heads: int,
+               out_features: int, rngs: nnx.Rngs, dtype=jnp.float32):
+    self.picture = vit.PictureEncoder(
+        frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype)
+
+  def __call__(self, frame_BMYX3: jax.Array) -> jax.Array:
+    """Args: frame_BMYX3: uint8 frames. Returns tokens BMD."""
+    return self.picture(scale_pixels(frame_BMYX3))
+
+
+class SyncEncoder(nnx.Module):
+  """Space-time patches -> spatial transformer -> all places side by side -> temporal blocks.
+
+  A patch covers three neighbouring frames. Places are concatenated, not averaged, before the
+  temporal blocks: where something moves decides the panning.
+  """
+
+  def __init__(self, *, frame_size: int, patch: int, patch_width: int, num_patch_layers: int,
+               width: int, num_layers: int, rngs: nnx.Rngs, dtype=jnp.float32):
+    num_patches = (frame_size // patch) ** 2
+    self.patch = patch
+    self.embed = layers.Linear(
+        3 * patch * patch * 3, patch_width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
+    self.position_PD = nnx.Param(
+        0.3 * jax.random.normal(rngs.params(), (num_patches, patch_width)), axes=(None, 'embed'))
+    num_heads = max(1, patch_width // 32)
+    self.patch_blocks = layers.stack(
+        lambda rngs: layers.EncoderBlock(patch_width, num_heads, rngs=rngs, dtype=dtype),
+        num_patch_layers, rngs)
+    self.gather = layers.Linear(
+        num_patches * patch_width, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
+    self.blocks = layers.stack(
+        lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype),
+        num_layers, rngs)
+
+  def __call__(self, frame_BLYX3: jax.Array) -> jax.Array:
+    """Args: frame_BLYX3: uint8 frames at the sync rate. Returns features BLD."""
+    patch_BLPI = vit.patchify(scale_pixels(frame_BLYX3), self.patch)
+    held = jnp.concatenate([patch_BLPI[:, :1], patch_BLPI, patch_BLPI[:, -1:]], axis=1)
+    # Differences to both neighbours beside the frame itself: motion is what this encoder is for.
+    before, after = patch_BLPI - held[:, :-2], held[:, 2:] - patch_BLPI
+    x_BLPD = self.embed(jnp.concatenate([patch_BLPI, 4 * before, 4 * after], axis=-1))
+    B, L, P, _ = x_BLPD.shape
+    x_BPD = x_BLPD.reshape(B * L, P, -1) + self.position_PD[...][None]
+    x_BPD = layers.layer_norm(layers.scan(self.patch_blocks, x_BPD))
+    return layers.scan(self.blocks, self.gather(x_BPD.reshape(B, L, -1)))

@@ -1,0 +1,172 @@
+"""The joint-attention diffusion transformer.
+
+Four streams (audio latents, video, text, transcript) keep their own weights and attend jointly over
+all positions; then audio-only blocks refine the latents (Esser et al. 2024, arXiv 2403.03206,
+sec. 4; Cheng et al. 2024, arXiv 2412.15322, sec. 3.3). Audio and video positions are seconds.
+
+Every block is modulated (adaLN, Peebles and Xie 2022, arXiv 2212.09748, sec. 3.2) by
+
+  c_B  = time embedding + pooled conditions                                  (1)
+  c_BT = c_B + sync features on the latent grid                              (2)
+
+eq. 2 for the audio stream, the audio-only blocks and the final layer, so that each latent step
+knows what moves at that instant; eq. 1 for the other streams.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+
+from v2a import shapes
+from v2a.models import layers
+
+STREAMS = ('audio', 'video', 'text', 'transcript')
+
+
+class Modulation(nnx.Module):
+  """Six vectors (shift, scale, gate; twice) from a condition; starts at zero."""
+
+  def __init__(self, width: int, num: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+    self.num = num
+    self.linear = layers.Linear(width, num * width, ('embed', 'mlp'), rngs=rngs, scale=0.0, dtype=dtype)
+
+  def __call__(self, c_BSD: jax.Array) -> list[jax.Array]:
+    return jnp.split(self.linear(jax.nn.silu(c_BSD)), self.num, axis=-1)
+
+
+class Stream(nnx.Module):
+  """One stream's half of a block: projections, MLP and their modulation."""
+
+  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
+               dtype=jnp.float32):
+    self.modulation = Modulation(width, 6, rngs=rngs, dtype=dtype)
+    self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
+    self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
+
+  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_S: jax.Array | None):
+    """Returns q, k, v and the modulation that `end` needs."""
+    shift, scale, *rest = self.modulation(c_BSD)
+    return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_S), rest
+
+  def end(self, x_BSD: jax.Array, y_BSHE: jax.Array, rest: list[jax.Array]) -> jax.Array:
+    """Returns the stream after attention's values and the MLP were added."""
+    gate, mlp_shift, mlp_scale, mlp_gate = rest
+    x_BSD = x_BSD + gate * self.attention.merge(y_BSHE)
+    return x_BSD + mlp_gate * self.mlp(layers.layer_norm(x_BSD) * (1 + mlp_scale) + mlp_shift)
+
+
+class JointBlock(nnx.Module):
+  """All streams attend to all positions."""
+
+  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
+               dtype=jnp.float32):
+    for name in STREAMS:
+      size = conv_size if name in ('audio', 'video') else 0
+      setattr(self, name, Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype))
+
+  def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
+    projected, rests = {}, {}
+    for name in STREAMS:
+      projected[name], rests[name] = getattr(self, name).begin(
+          streams[name], conditions[name], times[name])
+    q, k, v = (jnp.concatenate([projected[name][i] for name in STREAMS], axis=1) for i in range(3))
+    mask_BS = jnp.concatenate([masks[name] for name in STREAMS], axis=1)
+    y_BSHE = layers.attention(q, k, v, mask_BS)
+    out, start = {}, 0
+    for name in STREAMS:
+      end = start + streams[name].shape[1]
+      out[name] = getattr(self, name).end(streams[name], y_BSHE[:, start:end], rests[name])
+      start = end
+    return out
+
+
+class AudioBlock(nnx.Module):
+  """The latents attend to themselves."""
+
+  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
+               dtype=jnp.float32):
+    self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
+
+  def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_T: jax.Array) -> jax.Array:
+    (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.begin(x_BTD, c_BTD, time_T)
+    return self.audio.end(x_BTD, layers.attention(q_BTHE, k_BTHE, v_BTHE), rest)
+
+
+class MMDiT(nnx.Module):
+  """Predicts the velocity of noisy latents from a time and conditions."""
+
+  def __init__(self, *, num_latent_channels: int, latent_rate_hz: float, semantic_rate_hz: float,
+               sync_rate_hz: float, condition_width: int, width: int, num_heads: int,
+               num_joint_layers: int, num_audio_layers: int, mlp_ratio: float, conv_size: int,
+               remat: str = 'none', rngs: nnx.Rngs, dtype=jnp.float32):
+    """Args: rates of the three timed streams; width of the incoming features; own sizes."""
+    self.rates_hz = {'audio': latent_rate_hz, 'video': semantic_rate_hz}
+    self.sync_rate_hz, self.width, self.remat = sync_rate_hz, width, remat
+    linear = lambda i, o, scale=1.0: layers.Linear(
+        i, o, ('latent', 'embed'), rngs=rngs, scale=scale, dtype=dtype)
+    self.latent_in = linear(num_latent_channels, width)
+    self.latent_conv = layers.DepthwiseConv(width, 7, rngs=rngs)
+    self.video_in = linear(condition_width, width)
+    self.text_in = linear(condition_width, width)
+    self.transcript_in = linear(condition_width, width)
+    self.sync_in = layers.Mlp(condition_width, 2 * width, rngs=rngs, conv_size=3, dtype=dtype)
+    self.sync_out = linear(condition_width, width)
+    self.time_in, self.time_out = linear(width, width), linear(width, width)
+    self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
+    block = (width, num_heads, mlp_ratio, conv_size)
+    self.joint_blocks = layers.stack(
+        lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers, rngs)
+    self.audio_blocks = layers.stack(
+        lambda rngs: AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs)
+    self.final_modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
+    self.final = layers.Linear(
+        width, num_latent_channels, ('embed', 'latent'), rngs=rngs, scale=0.0, dtype=dtype)
+
+  def __call__(self, z_BTC: jax.Array, t_B: jax.Array, *, semantic_BMD: jax.Array,
+               sync_BLD: jax.Array, text_BUD: jax.Array, text_mask_BU: jax.Array,
+               transcript_BWD: jax.Array, transcript_mask_BW: jax.Array) -> jax.Array:
+    """Returns velocities BTC.
+
+    Args:
+      z_BTC: noisy latents.
+      t_B: times in [0, 1], 1 is noise.
+      semantic_BMD: picture features at the semantic rate.
+      sync_BLD: motion features at the sync rate.
+      text_BUD: prompt tokens; text_mask_BU tells which are read.
+      transcript_BWD: dialogue tokens; transcript_mask_BW tells which are read.
+    """
+    shapes.check(z_BTC=z_BTC, t_B=t_B, semantic_BMD=semantic_BMD, sync_BLD=sync_BLD,
+                 text_BUD=text_BUD, text_mask_BU=text_mask_BU, transcript_BWD=transcript_BWD,
+                 transcript_mask_BW=transcript_mask_BW)
+    streams = {
+        'audio': self.latent_conv(self.latent_in(z_BTC)),
+        'video': self.video_in(semantic_BMD),
+        'text': self.text_in(jnp.where(text_mask_BU[..., None], text_BUD, 0)),
+        'transcript': self.transcript_in(jnp.where(transcript_mask_BW[..., None], transcript_BWD, 0)),
+    }
+    num_latents = z_BTC.shape[1]
+    masks = {'audio': jnp.ones(z_BTC.shape[:2], bool), 'video': jnp.ones(semantic_BMD.shape[:2], bool),
+             'text': text_mask_BU, 'transcript': transcript_mask_BW}
+    times = {name: jnp.asarray(layers.grid_times(streams[name].shape[1], rate_hz))
+             for name, rate_hz in self.rates_hz.items()} | {'text': None, 'transcript': None}
+    c_B1D = (self._time(t_B) + self._pooled(streams, masks))[:, None]
+    sync_BTD = layers.resample_time(
+        sync_BLD + self.sync_in(sync_BLD), self.sync_rate_hz, num_latents, self.rates_hz['audio'])
+    c_BTD = c_B1D + self.sync_out(sync_BTD)
+    conditions = {name: c_BTD if name == 'audio' else c_B1D for name in STREAMS}
+    streams = layers.scan(self.joint_blocks, streams, conditions, times, masks, remat=self.remat)
+    x_BTD = layers.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'], remat=self.remat)
+    shift, scale = self.final_modulation(c_BTD)
+    return self.final(layers.layer_norm(x_BTD) * (1 + scale) + shift)
+
+  def _time(self, t_B: jax.Array) -> jax.Array:
+    features_BD = layers.timestep_features(t_B, self.width)
+    return self.time_out(jax.nn.silu(self.time_in(features_BD)))
+
+  def _pooled(self, streams: dict, masks: dict) -> jax.Array:
+    pooled = []
+    for name in STREAMS[1:]:
+      mask_BS1 = masks[name][..., None]
+      total_BD = jnp.sum(jnp.where(mask_BS1, streams[name], 0), axis=1)
+      pooled.append(total_BD / jnp.maximum(jnp.sum(mask_BS1, axis=1), 1))
+    return self.pool_out(jax.nn.silu(self.pool_in(jnp.concatenate(pooled, axis=-1))))

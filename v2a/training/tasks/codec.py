@@ -1,0 +1,113 @@
+"""Trains the codec: random crops of waves through the trunk and back.
+
+  L = w_stft L_stft + w_mel L_mel + w_kl L_kl                                    (kl)
+  L = w_stft L_stft + w_mel L_mel + w_q L_q                                      (rvq)
+    (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
+
+Terms: `codecs.loss` eq. 1-3, `codecs.quantizer` eq. 2, `codecs.discriminators`. Discriminators are
+trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from v2a import assembly
+from v2a import config
+from v2a import records
+from v2a.codecs import discriminators
+from v2a.codecs import loss
+
+NUM_STATISTIC_RECORDS = 512
+
+
+class CodecTask:
+  """See the module."""
+
+  def __init__(self, c: ml_collections.ConfigDict):
+    self.c, self.spec = c, config.clip_spec(c)
+    hop = self.spec.latent_hop_samples
+    num_samples = min(round(c.codec.crop_s * self.spec.sample_rate_hz), self.spec.num_samples)
+    self.num_crop_samples = max(1, num_samples // hop) * hop
+
+  def build(self, key: jax.Array) -> nnx.Module:
+    """Returns a fresh codec; with discriminators inside where training is adversarial."""
+    rngs = nnx.Rngs(key)
+    model = assembly.codec(self.c, rngs)
+    if self.c.codec.adversarial_weight:
+      model.discriminators = discriminators.Discriminators(
+          self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs)
+    return model
+
+  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Returns a random crop of each wave, at a random gain of -12..0 dB."""
+    crops = []
+    for record in items:
+      wave_NA = record['wave_NA']
+      start = int(rng.integers(len(wave_NA) - self.num_crop_samples + 1))
+      gain = 10 ** (rng.uniform(-12, 0) / 20)
+      crops.append(records.wave_to_float(wave_NA[start:start + self.num_crop_samples]) * np.float32(gain))
+    return {'wave_BNA': np.stack(crops)}
+
+  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+    """Returns the loss of the module and its parts."""
+    c, wave_BNA = self.c.codec, batch['wave_BNA']
+    noise_key, drop_key = jax.random.split(key)
+    if c.bottleneck == 'kl':
+      mean_BTC, log_std_BTC = model.posterior(wave_BNA)
+      noise_BTC = jax.random.normal(noise_key, mean_BTC.shape)
+      latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * noise_BTC
+      parts = {'kl': loss.kl(mean_BTC, log_std_BTC)}
+      total = c.kl_weight * parts['kl']
+    else:
+      latent_BTC, parts = self._quantize(model, wave_BNA, drop_key)
+      total = c.quantizer_weight * parts['quantizer']
+    output_BNA = model.synthesize(latent_BTC)
+    parts |= loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz)
+    total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
+    if c.adversarial_weight:
+      extra, more = self._adversarial(model, wave_BNA, output_BNA, step)
+      total, parts = total + extra, parts | more
+    return total, parts
+
+  def _quantize(self, model, wave_BNA, key):
+    # Half of the clips use all books, the others a random number of the first ones.
+    num_books = self.c.codec.num_codebooks
+    B = wave_BNA.shape[0]
+    count_key, choice_key = jax.random.split(key)
+    count_B = jax.random.randint(count_key, (B,), 1, num_books + 1)
+    num_used_B = jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), num_books, count_B)
+    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(wave_BNA), num_used_B)
+    used = jnp.zeros(self.c.codec.codebook_size).at[codes_BTK[..., 0].reshape(-1)].set(1.0)
+    return latent_BTC, {'quantizer': quantizer_loss, 'first_book_use': jnp.mean(used)}
+
+  def _adversarial(self, model, wave_BNA, output_BNA, step):
+    graphdef, state = nnx.split(model.discriminators)
+    fixed = nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, state))
+    adversarial, matching = discriminators.generator_loss(fixed(wave_BNA), fixed(output_BNA))
+    judged = discriminators.discriminator_loss(
+        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)))
+    is_on = (step >= self.c.codec.adversarial_start_step).astype(jnp.float32)
+    generator = self.c.codec.adversarial_weight * (adversarial + self.c.codec.matching_weight * matching)
+    return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
+
+  def finish(self, model: nnx.Module, source) -> nnx.Module:
+    """Stores mean and standard deviation of the latents of up to 512 records; drops discriminators."""
+    if hasattr(model, 'discriminators'):
+      del model.discriminators
+    if self.c.codec.bottleneck != 'kl':
+      return model
+    encode = nnx.jit(lambda model, wave_BNA: model.posterior(wave_BNA))
+    totals = np.zeros((3, self.c.codec.num_latent_channels))
+    for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
+      wave_BNA = records.wave_to_float(source[index]['wave_NA'])[None, :self.spec.num_samples]
+      mean_BTC, log_std_BTC = (np.asarray(x, np.float64) for x in encode(model, wave_BNA))
+      totals += [np.ones(mean_BTC.shape[-1]) * mean_BTC.shape[1], mean_BTC.sum((0, 1)),
+                 (np.square(mean_BTC) + np.exp(2 * log_std_BTC)).sum((0, 1))]
+    mean_C = totals[1] / totals[0]
+    std_C = np.sqrt(totals[2] / totals[0] - np.square(mean_C))
+    model.latent_mean_C.set_value(jnp.asarray(mean_C, jnp.float32))
+    model.latent_std_C.set_value(jnp.asarray(std_C, jnp.float32))
+    return model

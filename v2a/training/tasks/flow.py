@@ -1,0 +1,63 @@
+"""Trains the diffusion transformer with its conditioner, by flow matching on latents.
+
+Each condition is dropped on its own (config.conditioning.drop_*), which trains the nulls that
+guidance needs. The sync encoder starts from the contrastive sync model where one is given.
+"""
+
+from flax import nnx
+import jax
+import ml_collections
+import numpy as np
+
+from v2a import assembly
+from v2a import config
+from v2a import weights
+from v2a.conditioning import text
+from v2a.diffusion import loss
+from v2a.training.tasks import latents
+
+
+class FlowTask:
+  """See the module."""
+
+  def __init__(self, c: ml_collections.ConfigDict):
+    self.c, self.spec = c, config.clip_spec(c)
+
+  def build(self, key: jax.Array) -> nnx.Module:
+    """Returns a fresh flow model."""
+    return assembly.flow(self.c, nnx.Rngs(key))
+
+  def initialise(self, model: nnx.Module) -> nnx.Module:
+    """Gives the sync encoder the weights of config.init_from.sync."""
+    if self.c.init_from.sync:
+      export = weights.load_export(self.c.init_from.sync)
+      weights.assign(model.conditioner.sync, export.arrays, 'video')
+    return model
+
+  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Returns frames, bytes of both texts and a draw of each clip's latents."""
+    text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
+    transcript_BW, transcript_length_B = text.to_bytes(
+        [r['transcript'] for r in items], self.spec.num_transcript_bytes)
+    return {
+        'semantic_frame_BMYX3': np.stack([record['semantic_frame_MYX3'] for record in items]),
+        'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
+        'has_video_B': np.array([record['has_video'] for record in items]),
+        'text_BU': text_BU, 'text_length_B': text_length_B,
+        'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B,
+        'latent_BTC': latents.draw(items, rng),
+    }
+
+  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+    """Returns the flow-matching loss and its bands."""
+    del step
+    inputs = {name: value for name, value in batch.items() if name != 'latent_BTC'}
+    drop_key, flow_key = jax.random.split(key)
+    c, size = self.c.conditioning, inputs['has_video_B'].shape
+    keys = jax.random.split(drop_key, 3)
+    keep = [jax.random.bernoulli(keys[i], 1 - drop, size)
+            for i, drop in enumerate((c.drop_video, c.drop_text, c.drop_transcript))]
+    condition = model.conditioner.drop(model.conditioner(**inputs), *keep)
+    predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
+    return loss.flow_matching(predict, batch['latent_BTC'], flow_key,
+                              time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)

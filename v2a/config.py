@@ -188,7 +188,8 @@ def clip_spec(c: ml_collections.ConfigDict) -> clip.ClipSpec:
 
 # Key -> what tiny() caps it at, in the sections of the models.
 _TINY = {
-    'width': 32, 'patch_width': 32, 'num_heads': 2, 'num_latent_channels': 4, 'num_codebooks': 2, 'codebook_size': 16,
+    'width': 32, 'patch_width': 32, 'num_heads': 2, 'num_latent_channels': 4, 'num_codebooks': 2,
+    'codebook_size': 16,
     'patch': 8, 'num_layers': 1, 'num_patch_layers': 1, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
     'num_joint_layers': 1, 'num_audio_layers': 1, 'discriminator_width': 4, 'steps': 2, 'crop_s': 0.4,
 }
@@ -392,7 +393,8 @@ def find(name_or_path: str) -> ml_collections.ConfigDict:
     path = next((candidate for candidate in candidates if candidate.is_file()), None)
   if path is None or not path.is_file():
     known = ', '.join(available()) or 'none'
-    raise FileNotFoundError(f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.')
+    raise FileNotFoundError(
+        f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.')
   spec = importlib.util.spec_from_file_location(f'_v2a_config_{path.stem}', path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
@@ -444,7 +446,8 @@ def _fill(c: ml_collections.ConfigDict, values: dict, prefix: str, source: str) 
   for key, value in values.items():
     if key not in c:
       close = difflib.get_close_matches(key, list(c), 1, 0.5)
-      raise ValueError(f'{source} has an unknown key {prefix}{key}.' + (f' Did you mean {close[0]}?' if close else ''))
+      hint = f' Did you mean {close[0]}?' if close else ''
+      raise ValueError(f'{source} has an unknown key {prefix}{key}.{hint}')
     is_section = isinstance(c[key], ml_collections.ConfigDict)
     if is_section and isinstance(value, dict):
       _fill(c[key], value, f'{prefix}{key}.', source)

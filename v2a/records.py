@@ -12,8 +12,9 @@ Time of all media in seconds; t=0 is the presentation time of the first frame th
 Sample k of the wave is at k / sample_rate_hz, frame k at k / fps.
 """
 
-from collections.abc import Iterable, Sequence
 import bisect
+from collections.abc import Iterable
+from collections.abc import Sequence
 import dataclasses
 import hashlib
 import itertools
@@ -72,7 +73,8 @@ def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
   name = f'record {record.get("id", "without id")!r}'
   if set(record) != set(FIELDS):
     missing, extra = sorted(set(FIELDS) - set(record)), sorted(set(record) - set(FIELDS))
-    raise ValueError(f'{name} must have exactly the keys of v2a.records.FIELDS; missing {missing}, extra {extra}.')
+    raise ValueError(f'{name} must have exactly the keys of v2a.records.FIELDS; '
+                     f'missing {missing}, extra {extra}.')
   for key, wanted in FIELDS.items():
     value = record[key]
     if isinstance(wanted, type):
@@ -85,9 +87,9 @@ def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
       raise ValueError(f'{name}: {key} must be an array of {dtype} with {rank} axes; got {got}.')
   if not record['id']:
     raise ValueError('A record must have an id; got an empty one.')
-  if record['latent_mean_TC'].shape != record['latent_std_TC'].shape:
-    raise ValueError(f'{name}: latent_mean_TC has shape {record["latent_mean_TC"].shape}, but latent_std_TC has '
-                     f'{record["latent_std_TC"].shape}.')
+  mean, std = record['latent_mean_TC'].shape, record['latent_std_TC'].shape
+  if mean != std:
+    raise ValueError(f'{name}: latent_mean_TC has shape {mean}, but latent_std_TC has {std}.')
   if spec is not None:
     _check_lengths(name, record, spec)
 
@@ -150,7 +152,8 @@ def decode(data: bytes) -> dict:
     count = math.prod(shape)
     end = start + length + offset + count * wanted[0].itemsize
     if end > len(data):
-      raise ValueError(f'Record {header["id"]!r} is cut short: {key} ends at byte {end}, but it has {len(data)}.')
+      raise ValueError(
+          f'Record {header["id"]!r} is cut short: {key} ends at byte {end}, but it has {len(data)}.')
     record[key] = np.frombuffer(data, wanted[0], count, start + length + offset).reshape(shape)
   return record
 
@@ -268,7 +271,8 @@ class Writer:
     self._partial.rename(self.path)
 
 
-def write(path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec, about: dict | None = None) -> None:
+def write(path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec,
+          about: dict | None = None) -> None:
   """Writes all records of an iterable to a new folder; see `Writer`."""
   with Writer(path, spec, about) as writer:
     for record in items:
@@ -315,7 +319,10 @@ class Memory:
     for record in items:
       validate(record, spec)
     self.spec = spec
-    self.hash = hashlib.sha256(b''.join(struct.pack('<Q', len(data)) + data for data in self._data)).hexdigest()
+    digest = hashlib.sha256()
+    for data in self._data:
+      digest.update(struct.pack('<Q', len(data)) + data)
+    self.hash = digest.hexdigest()
 
   def __len__(self) -> int:
     return len(self._data)
@@ -335,7 +342,8 @@ class Chain:
     self.spec = sources[0].spec
     for source in sources:
       if source.spec != self.spec:
-        raise ValueError(f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.')
+        raise ValueError(
+            f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.')
     self._sources = tuple(sources)
     self._ends = list(itertools.accumulate(len(source) for source in sources))
     self.hash = hashlib.sha256(' '.join(source.hash for source in sources).encode()).hexdigest()

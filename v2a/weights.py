@@ -46,11 +46,14 @@ def _is_variable(leaf) -> bool:
   return isinstance(leaf, nnx.Variable)
 
 
+def _value(leaf):
+  return leaf.get_value() if _is_variable(leaf) else leaf
+
+
 def flatten(tree) -> dict:
   """Returns the arrays of a pytree by dotted name; an nnx.Variable counts as its value."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)
-  return {jax.tree_util.keystr(path, simple=True, separator='.'): leaf.get_value() if _is_variable(leaf) else leaf
-          for path, leaf in leaves}
+  return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
 def unflatten(arrays: Mapping, like):
@@ -105,7 +108,8 @@ def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: 
       with np.errstate(over='ignore'):
         array = array.astype(dtype)
       if not np.isfinite(array).all():
-        raise ValueError(f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.')
+        raise ValueError(
+            f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.')
     arrays[name] = np.asarray(array, order='C')
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
@@ -143,7 +147,9 @@ def load_export(path: str | pathlib.Path) -> Export:
       arrays = {name: handle.get_tensor(name) for name in handle.keys()}
   except safetensors.SafetensorError as error:
     raise ValueError(f'{file} is damaged: {error}.') from error
-  arrays = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in arrays.items()}
+  for name, array in arrays.items():
+    if array.dtype == np.float16:
+      arrays[name] = array.astype(np.float32)
   return Export(arrays, config.load(folder / CONFIG), about)
 
 
@@ -159,7 +165,8 @@ def assign(module: nnx.Module, arrays: Mapping, prefix: str = '') -> None:
     ValueError: names or shapes differ.
   """
   if prefix:
-    arrays = {name[len(prefix) + 1:]: array for name, array in arrays.items() if name.startswith(prefix + '.')}
+    prefix += '.'
+    arrays = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
   state = nnx.state(module)
   like = flatten(state)
   check(arrays, like)

@@ -8,8 +8,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `v2a train`; `--config.a.b=V` are collected by the program."""
   parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
                       help='a name in configs/, or a .py or .json file')
-  parser.add_argument('--workdir', required=True, metavar='DIR', help='training folder; taken up where it stopped')
-  parser.add_argument('--tiny', action='store_true', help='a shrunk model on made-up clips, to try the whole way')
+  parser.add_argument('--workdir', required=True, metavar='DIR',
+                      help='training folder; taken up where it stopped')
+  parser.add_argument('--tiny', action='store_true',
+                      help='a shrunk model on made-up clips, to try the whole way')
 
 
 def run(args: argparse.Namespace) -> int:

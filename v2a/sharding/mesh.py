@@ -10,7 +10,8 @@ What crosses the wire, a step:
 Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from collections.abc import Sequence
 import math
 
 import jax

@@ -41,7 +41,8 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
   if len(names) == len(shape) - 1:
     names = ('layers', *names)
   if len(names) != len(shape):
-    raise ValueError(f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.')
+    raise ValueError(
+        f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.')
   entries, taken = [], {}
   for name, size in zip(names, shape):
     if name is not None and name not in RULES:
@@ -49,8 +50,8 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
     mesh_axes = RULES[name] if name is not None else ()
     for mesh_axis in mesh_axes:
       if mesh_axis in taken:
-        raise ValueError(f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over the mesh axis '
-                         f'{mesh_axis!r}; name one of them None.')
+        raise ValueError(f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over mesh '
+                         f'axis {mesh_axis!r}; name one of them None.')
       taken[mesh_axis] = name
     num_parts = 1
     for mesh_axis in mesh_axes:

@@ -24,7 +24,13 @@ class Checkpoints:
   """The checkpoints of one training folder."""
 
   def __init__(self, workdir: str | pathlib.Path, keep_latest: int = 1, keep_every_steps: int = 0):
-    """Args: workdir: training folder. keep_latest: newest ones kept. keep_every_steps: kept for good; 0: none."""
+    """Opens the folder, and clears away what a crash cut short.
+
+    Args:
+      workdir: training folder.
+      keep_latest: newest ones kept.
+      keep_every_steps: multiples that are kept for good; 0 for none.
+    """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
     # Replicas need not share the writing: with it, the first save of replicated arrays blocks for seconds.
     arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
@@ -85,8 +91,9 @@ class Checkpoints:
       weights.check(saved, wanted)
     except ValueError as error:
       raise ValueError(f'Checkpoint {self.path / str(step)} is of another model. {error}') from error
-    restore_args = {name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
-                    for name, leaf in wanted.items()}
+    restore_args = {
+        name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+        for name, leaf in wanted.items()}
     items = self._manager.restore(step, args=ocp.args.Composite(
         state=ocp.args.PyTreeRestore(wanted, restore_args=restore_args)))
     return weights.unflatten(items.state, abstract)

@@ -33,25 +33,27 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
-    num_channels = c.codec.num_latent_channels
-    return records.Memory([records.fake(spec, seed, num_channels) for seed in range(c.data.num_fake_records)], spec)
+    num_channels, seeds = c.codec.num_latent_channels, range(c.data.num_fake_records)
+    return records.Memory([records.fake(spec, seed, num_channels) for seed in seeds], spec)
   folders = c.data[split]
   if not folders:
-    raise ValueError(f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.')
+    raise ValueError(
+        f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.')
   found = records.open(*folders)
   for name in _SHARED:
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:
       raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
   if found.spec.clip_s < spec.clip_s:
-    raise ValueError(f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
+    raise ValueError(
+        f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
   if not len(found):
     raise ValueError(f'The records of {folders} are none.')
   return found
 
 
 class Batches:
-  """The batches of a run as a sequence over steps: `batches[step]` is this process' part of the global batch."""
+  """The batches of a run by step: `batches[step]` is this process' part of the global batch."""
 
   def __init__(self, task, items, batch_size: int, num_steps: int, seed: int, process: int = 0,
                num_processes: int = 1):
@@ -85,7 +87,8 @@ class Batches:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int) -> Iterator[dict[str, np.ndarray]]:
+def iterate(batches: Batches, start: int, num_threads: int,
+            num_prefetched: int) -> Iterator[dict[str, np.ndarray]]:
   """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads."""
   dataset = grain.MapDataset.source(batches)[start:]
   options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)

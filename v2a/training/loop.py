@@ -2,8 +2,8 @@
 
 A task has
   build(key) -> nnx.Module                          a fresh model; traced, so it reads no files
-  prepare(records, rng) -> dict of arrays           any part of a batch on the host: NumPy arrays with a leading batch
-                                                    axis; pure, called from several threads
+  prepare(records, rng) -> dict of arrays           any part of a batch on the host, with a leading batch axis;
+                                                    NumPy, pure, called from several threads
   loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log
 and may have
   is_trained(path) -> bool                          False for parameters that stay as they are
@@ -11,7 +11,8 @@ and may have
   finish(model, source) -> model                    last touches on the averaged model before it is exported
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import math
@@ -39,7 +40,7 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
-_FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'flow')
+_FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow')
 
 
 class NonFiniteError(SystemExit):
@@ -74,13 +75,13 @@ class _Run:
   is_profiling: bool = False
 
 
-def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task, evaluators: Sequence[Callable] = (),
-          devices: Sequence[jax.Device] | None = None) -> pathlib.Path:
+def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
+          evaluators: Sequence[Callable] = (), devices: Sequence[jax.Device] | None = None) -> pathlib.Path:
   """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
 
   Args:
     c: the resolved configuration.
-    workdir: training folder: config.json, checkpoints/, tensorboard/, and in the end model/ (see `v2a.weights`).
+    workdir: training folder: config.json, checkpoints/, tensorboard/, and in the end model/ (`v2a.weights`).
     task: see above.
     evaluators: each `f(model, step) -> dict of floats`, given the averaged model.
     devices: None for all.
@@ -145,8 +146,8 @@ def _check_same_run(run: _Run, step: int) -> None:
   changed = [key for key in _FIXED if saved[key] != wanted[key]]
   changed += [key for key in run.position if position[key] != run.position[key]]
   if changed:
-    raise ValueError(f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use another '
-                     '--workdir, or start from its weights by config.init_from.model.')
+    raise ValueError(f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use '
+                     'another --workdir, or start from its weights by config.init_from.model.')
   if step > run.c.training.num_steps:
     raise ValueError(f'{run.workdir} has been trained for {step} steps, beyond config.training.num_steps='
                      f'{run.c.training.num_steps}.')
@@ -171,8 +172,8 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
   reader = _Reader(run, start)
   with _signals() as received:
     for step in range(start, training.num_steps):
-      # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the previous
-      # step's metrics to the host (so that the device never waits for it) -> stop on what is not finite.
+      # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
+      # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
       if step > start and _is_due(step, training.evaluate_every_steps):
         _evaluate(run, state, step)
         reader.skip_time()
@@ -256,7 +257,7 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   for evaluator in run.evaluators:
     values |= evaluator(model, step)
   run.log.scalars(step, values)
-  run.log.line(f'step {step} evaluation: ' + ' '.join(f'{name} {value:.4g}' for name, value in values.items()))
+  run.log.line(f'step {step} evaluation: {metrics_lib.shown(values)}')
 
 
 def _profile(run: _Run, step: int | None) -> None:
@@ -275,7 +276,8 @@ def _profile(run: _Run, step: int | None) -> None:
 def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   step = int(state.step)
   _evaluate(run, state, step)
-  # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to the export.
+  # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to
+  # the export.
   run.checkpoints.save(state, run.c, run.position)
   model = state_lib.model(run.graphdef, state)
   if hasattr(run.task, 'finish'):

@@ -1,4 +1,7 @@
-"""Metrics of training: averaged between two lines, printed, and written to TensorBoard files without TensorFlow."""
+"""Metrics of training: averaged between two lines, printed, and written to TensorBoard files.
+
+TensorBoard's own event writer does it without TensorFlow, which clu.metric_writers would need.
+"""
 
 import math
 import pathlib
@@ -36,8 +39,16 @@ class Window:
 class Log:
   """Writes scalars to a TensorBoard file and lines to stdout; silent but on the first process."""
 
-  def __init__(self, workdir: str | pathlib.Path, num_steps: int, batch_size: int, stream: TextIO | None = None):
-    """Args: workdir: training folder. num_steps: of the run. batch_size: clips a step. stream: None for stdout."""
+  def __init__(self, workdir: str | pathlib.Path, num_steps: int, batch_size: int,
+               stream: TextIO | None = None):
+    """Opens the files.
+
+    Args:
+      workdir: training folder.
+      num_steps: of the run.
+      batch_size: clips a step.
+      stream: where lines go; None for stdout.
+    """
     self._is_silent = jax.process_index() != 0
     self._num_steps = num_steps
     self._batch_size = batch_size
@@ -63,15 +74,20 @@ class Log:
     """Prints and writes the mean metrics of the last steps with rate and time left."""
     rates = {'steps_per_s': steps_per_s, 'clips_per_s': steps_per_s * self._batch_size}
     self.scalars(step, values | rates)
-    shown = ' '.join(f'{name} {value:.4g}' for name, value in values.items())
     left_s = (self._num_steps - step) / steps_per_s if steps_per_s else math.inf
-    self.line(f'step {step}/{self._num_steps} {shown} | {steps_per_s:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, '
-              f'{duration(left_s)} left')
+    self.line(f'step {step}/{self._num_steps} {shown(values)} | {steps_per_s:.3g} steps/s, '
+              f'{rates["clips_per_s"]:.3g} clips/s, {duration(left_s)} left')
 
   def close(self) -> None:
     """Flushes the file."""
     if self._writer is not None:
       self._writer.close()
+
+
+def shown(values: dict[str, float]) -> str:
+  """Returns metrics as text, the loss first."""
+  names = sorted(values, key=lambda name: (name != 'loss', name))
+  return ', '.join(f'{name} {values[name]:.4g}' for name in names)
 
 
 def duration(seconds: float) -> str:

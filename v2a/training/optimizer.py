@@ -29,7 +29,7 @@ def learning_rate(c: ml_collections.ConfigDict) -> optax.Schedule:
 
 
 def make(c: ml_collections.ConfigDict) -> optax.GradientTransformation:
-  """Returns the optimizer of the section `training`. Gradients are clipped by the step, which measures them."""
+  """Returns the optimizer of the section `training`; the step clips gradients, since it measures them."""
   b1, b2 = c.betas
   return optax.chain(
       optax.scale_by_adam(b1, b2, c.epsilon),

@@ -77,8 +77,8 @@ def shardings(state: State) -> State:
 def init(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh, key: jax.Array) -> State:
   """Returns a fresh state; each device makes its own part, so that no host ever holds the whole."""
   # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
-  make = jax.jit(lambda key: _new(task, optimizer, key), out_shardings=shardings(abstract(task, optimizer, mesh)))
-  return make(key)
+  out_shardings = shardings(abstract(task, optimizer, mesh))
+  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=out_shardings)(key)
 
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:

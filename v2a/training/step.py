@@ -38,8 +38,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   num_shards = mesh_lib.num_batch_shards(mesh)
   if training.batch_size % (training.microbatches * num_shards):
     raise ValueError(
-        f'config.training.batch_size must be a multiple of microbatches x data x fsdp = {training.microbatches} x '
-        f'{num_shards}; got {training.batch_size}.')
+        f'config.training.batch_size must be a multiple of microbatches x data x fsdp = '
+        f'{training.microbatches} x {num_shards}; got {training.batch_size}.')
 
   def loss(params, frozen, batch, key, step):
     value, metrics = task.loss(nnx.merge(graphdef, params, frozen), batch, key, step)
@@ -57,7 +57,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
     ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
     metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
-    return dataclasses.replace(state, step=state.step + 1, params=params, ema=ema, opt_state=opt_state), metrics
+    state = dataclasses.replace(state, step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
+    return state, metrics
 
   shardings = state_lib.shardings(abstract)
   return jax.jit(step, in_shardings=(shardings, mesh_lib.batch_sharding(mesh)),

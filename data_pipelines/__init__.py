@@ -1,0 +1,1 @@
+"""Data for training: sources of clips, and the commands that make records of them."""

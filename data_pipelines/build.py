@@ -1,0 +1,333 @@
+"""Makes records of any folder of videos.
+
+  python -m data_pipelines.build --source videos/ --output records/
+  python -m data_pipelines.build --source videos/ --output records/ --config flow_base --clip-seconds 8
+
+Every video under the folder is cut into windows, back to back; a rest of at least half a window becomes a last
+one that ends with the video, and a video shorter than a window, but not than half of one, is continued by its last
+frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, and `a.json` with the keys
+`annotation`, `transcript` and `words` (a list of {word, start_s, end_s}). A transcript without word times
+is kept only where the video makes a single window, since nobody knows which words fall into which.
+
+Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where files were
+left out (each is reported, and costs the others nothing); 2 where nothing can be done.
+"""
+
+import argparse
+from collections.abc import Iterator
+import dataclasses
+import json
+import math
+import pathlib
+import queue
+import sys
+import threading
+import time
+
+import numpy as np
+
+from v2a import clip
+from v2a import config
+from v2a import records
+from v2a.media import errors
+from v2a.media import probe
+from v2a.media import read
+from v2a.media import sound
+
+SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.flv', '.wmv',
+            '.ogv', '.3gp', '.mxf', '.vob')
+_SHORTEST_SHARE = 0.5
+# A track that never rises above this (-80 dB) is no sound, only the lack of it.
+_SILENCE_PEAK = 1e-4
+_PENDING_PER_WORKER = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+  """What is written beside a video. `timed` holds (word, start_s) where the times are known."""
+
+  annotation: str = ''
+  transcript: str = ''
+  timed: tuple[tuple[str, float], ...] = ()
+
+  def spoken(self, start_s: float, clip_s: float, is_whole: bool) -> str:
+    """Returns the transcript of a window; is_whole says that it is the video's only one."""
+    if self.timed:
+      return ' '.join(word for word, time_s in self.timed if start_s <= time_s < start_s + clip_s)
+    return self.transcript if is_whole else ''
+
+
+def find(folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns the videos under a folder, sorted by name; hidden files and folders are passed over.
+
+  Raises:
+    ValueError: it is no folder, or holds no video.
+  """
+  if not folder.is_dir():
+    raise ValueError(f'--source must be a folder; got {folder}.')
+  found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES
+                 and not any(part.startswith('.') for part in path.relative_to(folder).parts))
+  if not found:
+    raise ValueError(f'--source {folder} holds no video; wanted files that end in {", ".join(SUFFIXES)}.')
+  return found
+
+
+def words(path: pathlib.Path) -> Words:
+  """Returns what is written beside a video, in .txt and .json; the latter wins.
+
+  Raises:
+    ValueError: a file beside it is not laid out as it should be.
+  """
+  text, data = path.with_suffix('.txt'), path.with_suffix('.json')
+  try:
+    found = {'annotation': text.read_text(encoding='utf-8')} if text.is_file() else {}
+    given = json.loads(data.read_text(encoding='utf-8')) if data.is_file() else {}
+  except UnicodeDecodeError as error:
+    raise ValueError(f'{path}: the file beside it is no UTF-8 text: {error.reason}.') from error
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{data}: is no JSON: {error}.') from error
+  if not isinstance(given, dict):
+    raise ValueError(f'{data}: wanted a JSON object with annotation, transcript; got {type(given).__name__}.')
+  found |= {key: given[key] for key in ('annotation', 'transcript') if given.get(key) is not None}
+  for key, value in found.items():
+    if not isinstance(value, str):
+      raise ValueError(f'{data}: {key} must be a string; got {type(value).__name__}.')
+  return Words(**{key: ' '.join(value.split()) for key, value in found.items()}, timed=_timed(data, given))
+
+
+def _timed(path: pathlib.Path, given: dict) -> tuple[tuple[str, float], ...]:
+  try:
+    return tuple((str(item['word']), float(item['start_s'])) for item in given.get('words') or ())
+  except (TypeError, KeyError, ValueError) as error:
+    raise ValueError(f'{path}: words must be a list of {{word, start_s, end_s}}; got {error!r}.') from error
+
+
+def starts(duration_s: float, clip_s: float) -> list[float]:
+  """Returns where the windows of a video begin, in seconds; empty where it is too short for one."""
+  # Containers round: a video of 8 windows may miss the end of the last by a tick.
+  whole = math.floor(duration_s / clip_s + 1e-3)
+  rest_s = duration_s - whole * clip_s
+  begins = [index * clip_s for index in range(whole)]
+  if rest_s >= _SHORTEST_SHARE * clip_s:
+    begins.append(max(0.0, duration_s - clip_s))
+  return begins
+
+
+def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator[dict]:
+  """Yields the records of one video, in bounded memory.
+
+  Args:
+    path: the video.
+    name: begin of the records' ids.
+    spec: lengths, rates and picture size.
+
+  Raises:
+    ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
+  """
+  info, written = probe.probe(path), words(path)
+  if not info.has_video or info.is_image:
+    raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
+  begins = starts(info.duration_s, spec.clip_s)
+  if not begins:
+    raise errors.MediaError(f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
+                            f'{_SHORTEST_SHARE * spec.clip_s:g} s.')
+  is_heard = info.has_audio and _is_heard(path, info.duration_s)
+  for start_s, frame_LYX3, wave_NA in _windows(path, begins, spec):
+    yield _record(f'{name}@{start_s:.3f}', frame_LYX3, wave_NA, spec, written.annotation,
+                  written.spoken(start_s, spec.clip_s, len(begins) == 1), is_heard)
+
+
+def _is_heard(path: pathlib.Path, duration_s: float) -> bool:
+  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in sound.iterate(path, 8000, 1, 0.0, duration_s))
+
+
+def _windows(path: pathlib.Path, begins: list[float],
+             spec: clip.ClipSpec) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
+  """Yields (start_s, frame_LYX3 at the common rate of both encoders, wave_NA)."""
+  # One decoding serves both: every frame of 8 and of 25 a second is among those of 200 a second.
+  fps = math.lcm(spec.semantic_fps, spec.sync_fps)
+  size, num_frames = spec.frame_size, round(fps * spec.clip_s)
+  in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * spec.clip_s]
+  length_s = len(in_row) * spec.clip_s
+  waves = _regrouped(sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, length_s), spec.num_samples)
+  frames = read.iterate_frames(path, fps, size, 0.0, length_s, num_frames)
+  yield from zip(in_row, frames, waves)
+  for start_s in begins[len(in_row):]:
+    yield (start_s, read.frames(path, fps, size, start_s, spec.clip_s),
+           read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, spec.clip_s))
+
+
+def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
+  """Yields the same samples in pieces of num_samples."""
+  rest: list[np.ndarray] = []
+  for block_NA in blocks:
+    rest.append(block_NA)
+    if sum(map(len, rest)) >= num_samples:
+      wave_NA = np.concatenate(rest)
+      whole = len(wave_NA) // num_samples * num_samples
+      for start in range(0, whole, num_samples):
+        yield wave_NA[start:start + num_samples]
+      rest = [wave_NA[whole:]]
+
+
+def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.ClipSpec, text: str, transcript: str,
+            is_heard: bool) -> dict:
+  fps = math.lcm(spec.semantic_fps, spec.sync_fps)
+  empty_TC = np.zeros((0, 0), np.float16)
+  return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
+          'semantic_frame_MYX3': frame_LYX3[::fps // spec.semantic_fps],
+          'sync_frame_LYX3': frame_LYX3[::fps // spec.sync_fps], 'text': text, 'transcript': transcript, 'truth': '',
+          'has_video': True, 'has_audio': is_heard, 'latent_mean_TC': empty_TC, 'latent_std_TC': empty_TC}
+
+
+class _Reader:
+  """Reads some videos ahead on threads, and hands their records out in the order of the videos.
+
+  FFmpeg works outside Python's lock, so threads suffice; each video has a short queue, so memory stays bounded.
+  """
+
+  def __init__(self, paths: list[pathlib.Path], folder: pathlib.Path, spec: clip.ClipSpec, num_workers: int):
+    self._paths, self._folder, self._spec = paths, folder, spec
+    self._queues = [queue.Queue(_PENDING_PER_WORKER) for _ in paths]
+    self._next, self._lock, self._is_stopped = 0, threading.Lock(), threading.Event()
+    self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(num_workers, len(paths)))]
+    for thread in self._threads:
+      thread.start()
+
+  def _work(self):
+    while True:
+      with self._lock:
+        index, self._next = self._next, self._next + 1
+      if index >= len(self._paths) or self._is_stopped.is_set():
+        return
+      path = self._paths[index]
+      try:
+        for record in make_records(path, path.relative_to(self._folder).as_posix(), self._spec):
+          if not self._put(index, record):
+            return
+        self._put(index, None)
+      except (ValueError, OSError) as error:
+        self._put(index, error)
+
+  def _put(self, index: int, item) -> bool:
+    """Waits for room in a video's queue; returns False where the reader was stopped meanwhile."""
+    while not self._is_stopped.is_set():
+      try:
+        self._queues[index].put(item, timeout=0.2)
+        return True
+      except queue.Full:
+        continue
+    return False
+
+  def records_of(self, index: int, faults: list[str]) -> Iterator[dict]:
+    """Yields the records of one video; where reading it fails, adds one line to faults."""
+    while (item := self._queues[index].get()) is not None:
+      if isinstance(item, Exception):
+        faults.append(' '.join(str(item).split()))
+        return
+      yield item
+
+  def stop(self):
+    """Ends the threads."""
+    self._is_stopped.set()
+    for thread in self._threads:
+      thread.join()
+
+
+class _NothingMadeError(ValueError):
+  """No video gave a record."""
+
+
+def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_workers: int = 1) -> list[str]:
+  """Writes a folder of records from a folder of videos.
+
+  Args:
+    folder: searched with all its subfolders.
+    output: new folder; appears under its name only when complete.
+    spec: lengths, rates and picture size of the records.
+    num_workers: videos read at a time.
+
+  Returns:
+    One line for each video that was left out, or broke off, and why.
+
+  Raises:
+    ValueError: the folder holds no video that can be used.
+    FileExistsError: output is there already.
+  """
+  paths, faults, start_s, num_records = find(folder), [], time.monotonic(), 0
+  with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
+    reader = _Reader(paths, folder, spec, num_workers)
+    try:
+      for index in range(len(paths)):
+        for record in reader.records_of(index, faults):
+          writer.add(record)
+          num_records += 1
+        _report(index + 1, len(paths), num_records, start_s)
+    finally:
+      reader.stop()
+    if not num_records:
+      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used; the first: {faults[0]}')
+  return faults
+
+
+def _report(done: int, total: int, num_records: int, start_s: float):
+  """Redraws the line of progress on a terminal; in a log, writes one every tenth."""
+  rate = done / max(time.monotonic() - start_s, 1e-9)
+  minutes, seconds = divmod(int((total - done) / rate), 60)
+  text = f'{done}/{total} videos, {num_records} records, {rate:.1f} videos/s, {minutes}:{seconds:02d} left'
+  if sys.stderr.isatty():
+    sys.stderr.write(f'\r{text:<76}' + ('\n' if done == total else ''))
+  elif done == total or done % max(total // 10, 1) == 0:
+    print(text, file=sys.stderr, flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+
+  def error(self, message: str):
+    """Raises ValueError where argparse would print its usage."""
+    raise ValueError(f'{message} (see --help)')
+
+
+def _parse(argv: list[str] | None) -> argparse.Namespace:
+  parser = _Parser(prog='python -m data_pipelines.build', description='Makes records of a folder of videos.',
+                   allow_abbrev=False)
+  default = clip.ClipSpec()
+  parser.add_argument('--source', type=pathlib.Path, required=True, help='folder of videos, searched recursively')
+  parser.add_argument('--output', type=pathlib.Path, required=True, help='new folder of records')
+  parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
+  parser.add_argument('--clip-seconds', type=float, help=f'length of a window; {default.clip_s:g}')
+  parser.add_argument('--size', type=int, help=f'rows and columns of a frame; {default.frame_size}')
+  parser.add_argument('--sample-rate', type=int, help=f'samples a second; {default.sample_rate_hz}')
+  parser.add_argument('--num-channels', type=int, help=f'1 mono, 2 stereo; {default.num_channels}')
+  parser.add_argument('--num-workers', type=int, default=2, help='videos read at a time; 2')
+  args = parser.parse_args(argv)
+  if args.num_workers < 1:
+    parser.error(f'--num-workers must be at least 1; got {args.num_workers}')
+  return args
+
+
+def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
+  spec = config.clip_spec(config.find(args.config)) if args.config else clip.ClipSpec()
+  given = {'clip_s': args.clip_seconds, 'frame_size': args.size, 'sample_rate_hz': args.sample_rate,
+           'num_channels': args.num_channels}
+  return dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command and returns its exit code; see the module."""
+  try:
+    args = _parse(argv)
+    faults = build(args.source, args.output, _spec_of(args), args.num_workers)
+  except (ValueError, OSError) as error:
+    print(f'data_pipelines.build: {" ".join(str(error).split())}', file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print('data_pipelines.build: interrupted; nothing was written', file=sys.stderr)
+    return 130
+  for fault in faults:
+    print(f'data_pipelines.build: left out: {fault}', file=sys.stderr)
+  return 1 if faults else 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

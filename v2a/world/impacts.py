@@ -118,7 +118,7 @@ def _drops(draw: draws.Draws, place: stage.Stage, make_body, num_lanes: int, flo
       drop = Drop(rng, start_s, body, floor, gravity)
       if drop.hits_S[0] < 0.06:
         drop.shift(0.06 - drop.hits_S[0] + rng.uniform(0, 0.1))
-      while len(taken) and np.abs(drop.hits_S[:, None] - taken[None, :]).min() < GAP_S:
+      while len(taken) and np.abs(drop.hits_S[:, None] - taken[None, :]).min() < 1.3 * GAP_S:
         drop.shift(0.023)
       taken = np.concatenate([taken, drop.hits_S])
       drops.append(drop)
@@ -159,7 +159,7 @@ def bounce(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
   drops = _drops(draw, place, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_lanes, floor)
   back = backdrop.Backdrop(rng, floor)
   top_speed = float(np.sqrt(2 * 6.5 * 0.95))
-  hits = [(event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.12, 1), drop.x(time_s)),
+  hits = [(event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.15, 1), drop.x(time_s)),
            scale_of(drop.body))
           for drop in drops for time_s, speed in zip(drop.hits_S, drop.speeds_S)]
   events, wave_NA = _listen(place, hits)

@@ -1,9 +1,10 @@
 """Modal synthesis: a struck body rings with decaying sinusoids, its modes.
 
-  s(t) = sum_f g_f v^{b f} exp(-t / tau_f) sin(2 pi m_f p t) + contact noise        (1)
+  s(t) = sum_f g_f v^{a + b f} exp(-t / tau_f) sin(2 pi m_f p t) + contact noise        (1)
 
-with f the number of the mode, m_f its frequency, tau_f its decay, v the impact speed in 0..1, b the brightness
-(harder hits excite higher modes) and p the pitch scale of the body (small bodies ring higher).
+with f the number of the mode, m_f its frequency, tau_f its decay, g_f its gain, v the impact speed in 0..1, a the
+loudness and b the brightness (harder hits are louder and excite higher modes), and p the pitch scale of the body
+(small bodies ring higher).
 van den Doel et al. 2001, "FoleyAutomatic", eq. 1.
 """
 
@@ -26,15 +27,16 @@ class Material:
 
 MATERIALS = {
     'wood': Material((430, 980, 1710, 2650), (0.050, 0.036, 0.024, 0.016), (1.0, 0.8, 0.5, 0.3), 0.35, 0.62),
-    'metal': Material((610, 1530, 2810, 4290, 5870), (0.42, 0.38, 0.30, 0.22, 0.16),
+    'metal': Material((610, 1530, 2810, 4290, 5870), (0.30, 0.27, 0.22, 0.17, 0.13),
                       (0.8, 1.0, 0.8, 0.5, 0.35), 0.15, 0.66),
     'glass': Material((2090, 3480, 5230, 6810), (0.17, 0.14, 0.10, 0.07), (1.0, 0.7, 0.5, 0.3), 0.2, 0.64),
-    'rubber': Material((118, 187, 263), (0.055, 0.040, 0.030), (1.0, 0.6, 0.3), 0.06, 0.78),
+    'rubber': Material((150, 236, 331), (0.050, 0.040, 0.030), (1.0, 0.6, 0.35), 0.12, 0.78),
     'ceramic': Material((1180, 2460, 4020, 5700), (0.045, 0.035, 0.025, 0.018), (1.0, 0.9, 0.6, 0.4), 0.3, 0.6),
 }
 NAMES = tuple(MATERIALS)
 PEAK = 0.5
-BRIGHTNESS = 0.35
+BRIGHTNESS = 0.3
+LOUDNESS = 0.75  # below 1, so that soft hits are heard beside loud ones
 
 
 @functools.lru_cache(maxsize=64)
@@ -74,5 +76,5 @@ def impact(name: str, scale: float, speed: float, sample_rate_hz: int) -> np.nda
   gain_F = (speed ** (BRIGHTNESS * np.arange(len(ring_FN)))).astype(np.float32)
   mono_N = gain_F @ ring_FN
   mono_N[:len(click_N)] += click_N * np.float32(speed**0.5)
-  mono_N *= np.float32(PEAK * speed**0.9)
+  mono_N *= np.float32(PEAK * speed**LOUDNESS)
   return mono_N

@@ -1,0 +1,88 @@
+"""Renders the bundled demo clips: silent videos of the procedural world, and what to ask for each.
+
+  python -m data_pipelines.demo --output v2a/assets/demo
+
+Writes NAME.mp4 (H.264, no sound) and demo.json, a list of requests in the order of the page: video, title, note, prompt,
+negative_prompt, transcript, event_times_s (of what is seen). One clip may be asked for twice. The seed is used for
+nothing else.
+"""
+
+import argparse
+import fractions
+import json
+import os
+import pathlib
+import sys
+
+import av
+import numpy as np
+
+from v2a.world import clips
+
+SEED = 9077
+FRAME_SIZE = 256
+FPS = 25
+# Name of the clip -> scene and index.
+CLIPS = {'ball': ('bounce', 3), 'body': ('hidden', 5), 'engine': ('engine', 1), 'rain': ('rain', 5),
+         'keys': ('keys', 1), 'face': ('dialogue', 3)}
+REQUESTS = (
+  {'clip': 'ball', 'title': 'A glass ball', 'note': 'The picture shows the material, so no prompt is needed.'},
+  {'clip': 'body', 'title': 'A grey thing, in metal', 'note': 'Nothing tells what it is made of; the prompt does.',
+   'prompt': 'Metal drops and bounces repeatedly.'},
+  {'clip': 'body', 'title': 'The same thing, in wood', 'note': 'The same picture and seed, another prompt.',
+   'prompt': 'Wood drops and bounces repeatedly.'},
+  {'clip': 'engine', 'title': 'An engine', 'note': 'The speed of the wheel is the pitch.',
+   'prompt': 'An engine drones revving up.'},
+  {'clip': 'rain', 'title': 'Rain', 'note': 'The density of the drops is the level.',
+   'prompt': 'a downpour pours getting lighter', 'negative_prompt': 'music'},
+  {'clip': 'keys', 'title': 'A piano', 'note': 'The keys show the notes.', 'prompt': 'a fast piano melody'},
+  {'clip': 'face', 'title': 'A face', 'note': 'The transcript gives the words, the mouth their times.',
+   'prompt': 'a person speaks'},
+)
+
+
+def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
+  """Writes frames as H.264; the file appears under its name only when it is whole."""
+  part = path.with_name(f'.{path.name}')
+  options = {'crf': '20', 'preset': 'veryslow', 'threads': '1'}
+  with av.open(str(part), 'w', options={'movflags': 'faststart'}) as container:
+    stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options=options)
+    stream.height, stream.width = frame_LYX3.shape[1:3]
+    stream.pix_fmt = 'yuv420p'
+    for frame_YX3 in frame_LYX3:
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
+    container.mux(stream.encode(None))
+  os.replace(part, path)
+
+
+def write(output: pathlib.Path) -> None:
+  """Renders all clips and the list of requests into a folder."""
+  output.mkdir(parents=True, exist_ok=True)
+  truths = {}
+  for name, (scene, index) in CLIPS.items():
+    made = clips.render(SEED, index, scenes=(scene,), look='clean', fps=FPS, frame_size=FRAME_SIZE)
+    _encode(output / f'{name}.mp4', made.frame_LYX3)
+    truths[name] = made.truth
+  requests = []
+  for request in REQUESTS:
+    truth = truths[request['clip']]
+    times_s = sorted({round(event['time_s'], 3) for event in truth['events']})
+    requests.append({
+      'video': f'{request["clip"]}.mp4', 'title': request['title'], 'note': request['note'],
+      'prompt': request.get('prompt', ''), 'negative_prompt': request.get('negative_prompt', ''),
+      'transcript': truth['transcript'], 'event_times_s': times_s})
+  part = output / '.demo.json'
+  part.write_text(json.dumps(requests, indent=1) + '\n')
+  os.replace(part, output / 'demo.json')
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command and returns its exit code."""
+  parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
+  parser.add_argument('--output', type=pathlib.Path, required=True, metavar='DIR', help='folder of the clips')
+  write(parser.parse_args(argv).output)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

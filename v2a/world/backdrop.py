@@ -34,6 +34,11 @@ class Backdrop:
     self._drift = rng.uniform(0.02, 0.07) * draws.pick(rng, (-1, 1))
     self._still = functools.lru_cache(maxsize=2)(self._draw_still)
 
+  @property
+  def brightness(self) -> float:
+    """Luma of the middle of the background, 0..1."""
+    return float(np.dot((0.3, 0.59, 0.11), np.add(self._top, self._bottom)) / 2)
+
   def _thing(self, rng) -> dict:
     return {'kind': draws.pick(rng, ('disc', 'box', 'stripe')), 'x': rng.random(), 'y': rng.uniform(0.05, 0.65),
             'size': rng.uniform(0.04, 0.2), 'aspect': rng.uniform(0.6, 1.6), 'alpha': rng.uniform(0.25, 0.6),

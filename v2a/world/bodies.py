@@ -8,7 +8,6 @@ from v2a.world import backdrop
 from v2a.world import canvas as canvases
 from v2a.world import draws
 
-HIDDEN = (0.47, 0.47, 0.47)
 SMALLEST, LARGEST = 0.065, 0.12
 
 
@@ -21,6 +20,7 @@ class Body:
     shape: 'disc' or 'box'.
     radius: half its height, in frame widths.
     is_hidden: draw it as an even grey.
+    grey: that grey, 0..1.
     tint: three numbers around 1 that vary the colour within the material.
     grain: phase of the texture.
   """
@@ -31,6 +31,11 @@ class Body:
   is_hidden: bool
   tint: tuple[float, float, float]
   grain: float
+  grey: float = 0.47
+
+  def stand_out(self, brightness: float):
+    """Picks the grey of a hidden body so that it is seen before a background of this brightness."""
+    self.grey = 0.72 if brightness < 0.3 else 0.47 if brightness > 0.62 else 0.2
 
 
 def random_body(rng, material: str, is_hidden: bool = False, shape: str | None = None) -> Body:
@@ -95,7 +100,7 @@ def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.
     depth = np.clip(1 + distance / (0.5 * radius), 0, 1)
   cover = canvas.cover(distance)
   if body.is_hidden:
-    canvas.paint(window, cover, HIDDEN, alpha)
+    canvas.paint(window, cover, (body.grey,) * 3, alpha)
     return
   u, v = u / np.float32(radius), v / np.float32(radius)
   cosine, sine = column(np.cos(angle)), column(np.sin(angle))
@@ -109,6 +114,11 @@ def shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
   height = np.clip((floor - y) / 0.8, 0, 1)
   canvas.ellipse(x, floor + 0.012, body.radius * (1.05 - 0.5 * height), 0.02, (0.03, 0.03, 0.05),
                  0.5 * alpha * (1 - 0.85 * height), 0.015)
+
+
+def stick_color(brightness: float) -> tuple[float, float, float]:
+  """Returns the colour of a stick that is seen before a background of this brightness."""
+  return (0.85, 0.72, 0.5) if brightness < 0.42 else (0.27, 0.18, 0.1)
 
 
 def accent(rng) -> tuple[float, float, float]:

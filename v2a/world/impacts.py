@@ -158,6 +158,8 @@ def bounce(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
   order = iter(materials)
   drops = _drops(draw, place, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_lanes, floor)
   back = backdrop.Backdrop(rng, floor)
+  for drop in drops:
+    drop.body.stand_out(back.brightness)
   top_speed = float(np.sqrt(2 * 6.5 * 0.95))
   hits = [(event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.15, 1), drop.x(time_s)),
            scale_of(drop.body))
@@ -292,7 +294,9 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
   side = 1 if x < 0.5 else -1
   time_S, speed_S = _beats(draw.rng('beats'), place.clip_s)
   back = backdrop.Backdrop(rng, floor)
+  body.stand_out(back.brightness)
   colors = bodies.accent(rng), bodies.accent(rng)
+  stick = bodies.stick_color(back.brightness)
   top = floor - 0.14 - 2 * body.radius
   length = rng.uniform(0.38, 0.5)
   hits = [(event(time_s, 'strike', material, speed, x), modal.pitch_scale(body.radius / 1.25, bodies.SMALLEST,
@@ -320,8 +324,9 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
     grip_x, grip_y = x + side * length, top - 0.06
     tip_x = grip_x - side * length * np.cos(angle_L)
     tip_y = grip_y + 0.035 - length * np.sin(angle_L)
-    canvas.line(grip_x, grip_y, tip_x, tip_y, 0.014, (0.3, 0.22, 0.15))
-    canvas.disc(tip_x, tip_y, 0.035, colors[1])
+    canvas.line(grip_x, grip_y, tip_x, tip_y, 0.015, stick)
+    canvas.disc(tip_x, tip_y, 0.039, stick)
+    canvas.disc(tip_x, tip_y, 0.031, colors[1])
     canvas.disc(grip_x + side * 0.02, grip_y, 0.045, (0.86, 0.66, 0.52))
     return canvas.pixels_3LYX
 

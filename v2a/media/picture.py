@@ -21,6 +21,8 @@ from v2a.media import source
 # Keeps two decoding times apart; short against any frame.
 MOMENT_S = fractions.Fraction(1, 10000)
 _REDRAWN_CODECS = ('gif', 'apng', 'webp')
+# Packets of earlier frames may follow a later one by this much.
+_MAX_REORDER_S = 2
 STILL_FPS = 5
 REDRAW_TICK_S = fractions.Fraction(1, 90000)
 
@@ -36,6 +38,7 @@ class Part:
     duration_s: how long it is shown.
     first: index of the first packet to copy, in decoding order.
     last: index of the last packet to copy.
+    order: decoding time -> presentation time, where the container knows only the former; else None.
   """
 
   info: probe.Probe
@@ -44,6 +47,7 @@ class Part:
   duration_s: fractions.Fraction
   first: int
   last: int
+  order: dict[fractions.Fraction, fractions.Fraction] | None = None
 
 
 def is_redrawn(info: probe.Probe) -> bool:
@@ -73,19 +77,42 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   if rest <= 0:
     raise errors.MediaError(f'{info.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {start_s} s.')
   duration = rest if wanted is None else min(rest, wanted)
-  first, last = _find(info, zero_s + start if start else None, zero_s + start + duration if duration < rest else None)
-  return Part(info, zero_s, start, duration, first, last)
+  order = _order(info)
+  begin_s = zero_s + start if start else None
+  end_s = zero_s + start + duration if duration < rest else None
+  first, last = _find(info, begin_s, end_s, order)
+  return Part(info, zero_s, start, duration, first, last, order)
 
 
-def _find(info: probe.Probe, begin_s: fractions.Fraction | None,
-          end_s: fractions.Fraction | None) -> tuple[int, int]:
+def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | None:
+  """Finds presentation times that a container (AVI) does not know, by decoding; None where it knows them.
+
+  Every packet carries its decoding time through the decoder; the n-th frame shown has the time of the n-th packet.
+  """
+  with source.Source(info.path) as opened:
+    stream = opened.want_picture()
+    if not opened.is_unordered:
+      return None
+    opened.only(stream)
+    stream.codec_context.flags |= av.codec.context.Flags.copy_opaque
+    order, times = {}, []
+    for packet in opened.packets(stream):
+      packet.opaque = packet.dts
+      times += [packet.dts] if packet.size else []
+      for frame in source.decode(packet):
+        order[frame.opaque * frame.time_base] = times[len(order)] * frame.time_base
+  return order
+
+
+def _find(info: probe.Probe, begin_s: fractions.Fraction | None, end_s: fractions.Fraction | None,
+          order: dict[fractions.Fraction, fractions.Fraction] | None) -> tuple[int, int]:
   """Returns the indices of the first and the last packet needed; None is the file's own begin or end."""
   first, last = 0, -1
   with source.Source(info.path) as opened:
     stream = opened.want_picture()
     opened.only(stream)
     late_s = source.rounding_s(stream)
-    for index, (packet, _, time_s) in enumerate(timed(opened, stream)):
+    for index, (packet, _, time_s) in enumerate(timed(opened, stream, order)):
       if packet.is_keyframe and begin_s is not None and time_s <= begin_s + late_s:
         first = index
       if end_s is None or time_s < end_s - late_s:
@@ -97,11 +124,8 @@ def _find(info: probe.Probe, begin_s: fractions.Fraction | None,
   return first, last
 
 
-# Packets of earlier frames may follow a later one by this much.
-_MAX_REORDER_S = 2
-
-
-def timed(opened: source.Source, stream: av.VideoStream
+def timed(opened: source.Source, stream: av.VideoStream,
+          order: dict[fractions.Fraction, fractions.Fraction] | None = None
           ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
 
@@ -109,7 +133,10 @@ def timed(opened: source.Source, stream: av.VideoStream
   first is moved forward by a moment.
   """
   held, previous_s = None, None
+  sooner_s = max((decode_s - show_s for decode_s, show_s in order.items()), default=0) if order else 0
   for packet, decode_s, show_s in _filled(opened, stream):
+    if order:
+      decode_s, show_s = decode_s - sooner_s, order.get(decode_s, show_s)
     if held is not None:
       if previous_s is not None and held[1] <= previous_s:
         held = (held[0], previous_s + MOMENT_S, held[2])
@@ -143,7 +170,8 @@ def _filled(opened: source.Source, stream: av.VideoStream
     waiting = []
     decode_s = packet.dts * packet.time_base if packet.dts is not None else previous_s + usual_s
     previous_s = decode_s
-    yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
+    time_s = opened.time_s(packet)
+    yield packet, decode_s, decode_s if time_s is None else time_s
   if waiting:
     yield from _counted_back(waiting, waiting[-1], usual_s)
 
@@ -164,11 +192,12 @@ def tick_s(stream: av.VideoStream) -> fractions.Fraction:
 def copied(wanted: Part, stream: av.VideoStream, opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`."""
   shift_s, unit_s = wanted.zero_s + wanted.start_s, tick_s(stream)
-  for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream)):
+  for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, wanted.order)):
     if index > wanted.last:
       return
     if index >= wanted.first:
-      lasting_s = packet.duration * packet.time_base
+      # The last packet of a transport stream says no length, but its frame is shown as long as any.
+      lasting_s = packet.duration * packet.time_base or source.usual_length_s(stream)
       packet.time_base = unit_s
       packet.pts = round((show_s - shift_s) / unit_s)
       packet.dts = round((decode_s - shift_s) / unit_s)

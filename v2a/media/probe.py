@@ -112,8 +112,8 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
     for packet in opened.packets(stream):
       if packet.size == 0 or packet.is_discard:
         continue
-      ticks = packet.pts if packet.pts is not None else packet.dts
-      time_s = next_s if ticks is None else ticks * packet.time_base
+      time_s = opened.time_s(packet)
+      time_s = next_s if time_s is None else time_s
       next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
@@ -147,9 +147,10 @@ def _check_length(path: str | os.PathLike, extent: _Extent, promised_s: float) -
     return
   with source.Source(path) as opened:
     for packet in opened.packets(None):
-      if packet.pts is not None and packet.size:
-        end_s = max(end_s, (packet.pts + (packet.duration or 0)) * packet.time_base)
-        start_s = min(start_s, packet.pts * packet.time_base)
+      time_s = opened.time_s(packet)
+      if time_s is not None and packet.size:
+        end_s = max(end_s, time_s + (packet.duration or 0) * packet.time_base)
+        start_s = min(start_s, time_s)
   if end_s - start_s < promised_s * (1 - _CUT_SHARE) - _CUT_S:
     raise errors.MediaError(f'{path}: is cut short: its header promises {promised_s:.1f} s, but it ends at '
                             f'{float(end_s - start_s):.1f} s.')

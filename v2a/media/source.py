@@ -7,6 +7,7 @@ delay to the timestamps of packets and drops what they hide while decoding, so t
 decoded frames are what players show.
 """
 
+import collections
 from collections.abc import Iterator
 import fractions
 import itertools
@@ -23,12 +24,16 @@ _CONTAINERS = (
     'mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,jpegxl_pipe,'
     'ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
 )
+# What FFmpeg reports as presentation times of these is only a guess.
+_UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'm4v', 'mpegvideo', 'obu')
 _STILL_CONTAINERS = ('image2', '_pipe')
 _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 # Matroska rounds to milliseconds: a frame this much late still counts as on screen.
 _MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
 _SEEK_STEP_S = 4
+# Packets that a decoder may hold back before it shows the first.
+_MAX_DELAY_PACKETS = 256
 
 
 class Source:
@@ -65,6 +70,16 @@ class Source:
     name = self.container.format.name
     return name == _STILL_CONTAINERS[0] or name.endswith(_STILL_CONTAINERS[1])
 
+  @property
+  def is_unordered(self) -> bool:
+    """Whether the container counts frames in the order of decoding and knows no presentation times."""
+    return self.container.format.name in _UNORDERED_CONTAINERS
+
+  def time_s(self, packet: av.Packet) -> fractions.Fraction | None:
+    """Returns a packet's presentation time, its decoding time where there is no other, or None."""
+    ticks = packet.dts if self.is_unordered or packet.pts is None else packet.pts
+    return None if ticks is None else ticks * packet.time_base
+
   def want_picture(self) -> av.VideoStream:
     """Returns the video stream; raises MediaError where there is none."""
     if self.picture is None:
@@ -88,17 +103,19 @@ class Source:
   def decoded(self, stream: av.stream.Stream) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Yields (presentation time in the container's seconds, frame) from where the file stands.
 
-    Damaged packets are skipped, as players do. A frame without timestamp follows its predecessor.
+    Where a container knows no presentation times, the n-th frame to be
+    shown has the n-th packet's time. A frame without any time follows its predecessor.
     """
-    next_s = fractions.Fraction(0)
+    is_unordered = self.is_unordered and stream.type == 'video'
+    next_s, packet_times = fractions.Fraction(0), collections.deque(maxlen=_MAX_DELAY_PACKETS)
     for packet in self.packets(stream):
-      try:
-        frames = packet.decode()
-      except av.error.FFmpegError:
-        continue
-      for frame in frames:
-        ticks = frame.pts if frame.pts is not None else frame.dts
-        time_s = next_s if ticks is None else ticks * frame.time_base
+      if packet.dts is not None and packet.size and (is_unordered or packet.pts is None):
+        packet_times.append(packet.dts * packet.time_base)
+      for frame in decode(packet):
+        if frame.pts is not None and not is_unordered:
+          time_s = frame.pts * frame.time_base
+        else:
+          time_s = packet_times.popleft() if packet_times else next_s
         next_s = time_s + length_s(frame, stream)
         yield time_s, frame
 
@@ -125,6 +142,14 @@ class Source:
       again = fresh.container.streams[stream.index]
       fresh.only(again)
       yield from fresh.decoded(again)
+
+
+def decode(packet: av.Packet) -> list[av.frame.Frame]:
+  """Returns the frames that a packet makes; none where it is damaged, as players do."""
+  try:
+    return packet.decode()
+  except av.error.FFmpegError:
+    return []
 
 
 def zero_s(path: pathlib.Path) -> fractions.Fraction:

@@ -1,0 +1,139 @@
+"""Small films made on the spot: every frame shows its number, every sound clicks at known times."""
+
+import fractions
+import pathlib
+
+import av
+import numpy as np
+from scipy import signal
+
+HEIGHT, WIDTH, NUM_BITS = 64, 96, 8
+TICK_S = fractions.Fraction(1, 90000)
+# Container -> (suffix, picture encoder, sound encoder, sound rate).
+KINDS = {
+    'mp4': ('.mp4', 'libx264', 'aac', 44100),
+    'mov': ('.mov', 'libx264', 'aac', 48000),
+    'mkv': ('.mkv', 'libx264', 'libopus', 48000),
+    'mkv-h265': ('.mkv', 'libx265', 'flac', 44100),
+    'webm-vp8': ('.webm', 'libvpx', 'vorbis', 44100),
+    'webm-vp9': ('.webm', 'libvpx-vp9', 'libopus', 48000),
+    'avi': ('.avi', 'mpeg4', 'pcm_s16le', 44100),
+    'avi-h264': ('.avi', 'libx264', 'pcm_s16le', 44100),
+    'mpg': ('.mpg', 'mpeg1video', 'mp2', 44100),
+    'ts': ('.ts', 'libx264', 'aac', 48000),
+    'mp4-av1': ('.mp4', 'libsvtav1', 'aac', 48000),
+}
+_SPEED = {
+    'libx264': {'preset': 'ultrafast', 'bf': '2'}, 'libx265': {'preset': 'ultrafast', 'x265-params': 'log-level=none'},
+    'libvpx': {'deadline': 'realtime', 'cpu-used': '8'}, 'libvpx-vp9': {'deadline': 'realtime', 'cpu-used': '8'},
+    'libsvtav1': {'preset': '12'},
+}
+
+
+def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+  """Returns a picture whose left half shows a number in eight bars, least significant first; bottom right is red."""
+  bits = np.array([number >> bit & 1 for bit in range(NUM_BITS)])
+  frame_YX3 = np.zeros((height, width, 3), np.uint8)
+  half = width // 2
+  frame_YX3[:, :half] = 16 + 224 * np.repeat(bits, -(-half // NUM_BITS))[:half, None]
+  frame_YX3[height // 2:, half:] = (224, 16, 16)
+  return frame_YX3
+
+
+def number(frame_YX3: np.ndarray) -> int:
+  """Returns the number that a picture of any size shows."""
+  half = frame_YX3.shape[1] // 2
+  edges = np.linspace(0, half, NUM_BITS + 1)
+  middles = ((edges[:-1] + edges[1:]) / 2).astype(int)
+  rows = frame_YX3.shape[0] // 4, frame_YX3.shape[0] * 3 // 4
+  level = frame_YX3[rows[0]:rows[1], middles].astype(float).mean(axis=(0, 2))
+  return sum(1 << bit for bit in range(NUM_BITS) if level[bit] > 128)
+
+
+def clicks(duration_s: float, rate_hz: int, num_channels: int = 2, seed: int = 0) -> np.ndarray:
+  """Returns wave_NA with bursts of 6 ms at irregular times, the same in all channels."""
+  rng = np.random.default_rng(seed)
+  wave_NA = np.zeros((round(duration_s * rate_hz), num_channels), np.float32)
+  time_s = 0.05
+  while time_s < duration_s - 0.01:
+    # Drawn at a fixed rate, so that the click is the same sound at every rate.
+    burst_N = signal.resample_poly(rng.standard_normal(48) * np.exp(-np.arange(48) / 12), rate_hz, 8000)
+    start = round(time_s * rate_hz)
+    piece_NA = wave_NA[start:start + len(burst_N)]
+    piece_NA += (0.3 * burst_N[:len(piece_NA), None]).astype(np.float32)
+    time_s += rng.uniform(0.15, 0.35)
+  return wave_NA
+
+
+def lag_s(heard_N: np.ndarray, wanted_N: np.ndarray, rate_hz: int) -> float:
+  """Returns by how much `heard_N` is late, by the peak of the cross-correlation, to a fraction of a sample."""
+  match_N = signal.correlate(heard_N, wanted_N, method='fft')
+  lags_N = signal.correlation_lags(len(heard_N), len(wanted_N))
+  peak = int(np.argmax(match_N))
+  before, at, after = match_N[peak - 1:peak + 2]
+  return (lags_N[peak] + 0.5 * (before - after) / (before - 2 * at + after)) / rate_hz
+
+
+def make(path: pathlib.Path, kind: str = 'mp4', times_s=None, duration_s: float = 2.0, fps: int = 25,
+         wave_NA: np.ndarray | None = None, layout: str = 'stereo', sound_start_s: float = 0.0, rotation_deg: int = 0,
+         gop: int = 12, height: int = HEIGHT, width: int = WIDTH) -> pathlib.Path:
+  """Writes a film and returns its path, with the suffix of its kind.
+
+  Args:
+    path: without suffix.
+    kind: of KINDS.
+    times_s: presentation times of its frames; evenly spaced where None.
+    duration_s, fps: used where times_s is None.
+    wave_NA: its sound at the kind's rate, or None for no track.
+    layout: FFmpeg's name of the loudspeakers.
+    sound_start_s: when the first sample is heard.
+    rotation_deg: counter-clockwise turn that is written beside the picture.
+    gop: frames between key frames.
+  """
+  suffix, video_codec, audio_codec, rate_hz = KINDS[kind]
+  path = path.with_suffix(suffix)
+  times_s = np.arange(round(duration_s * fps)) / fps if times_s is None else times_s
+  # MPEG-1 and AVI know whole frames only.
+  tick_s = fractions.Fraction(1, fps) if suffix in ('.avi', '.mpg') else TICK_S
+  with av.open(str(path), 'w') as output:
+    video = output.add_stream(video_codec, rate=fps, width=width, height=height, pix_fmt='yuv420p', gop_size=gop,
+                              options=_SPEED.get(video_codec, {}), time_base=tick_s)
+    if rotation_deg:
+      video.set_display_rotation(rotation_deg)
+    if wave_NA is not None:
+      options = {'strict': '-2'} if audio_codec == 'vorbis' else {}
+      audio = output.add_stream(audio_codec, rate=rate_hz, layout=layout, time_base=fractions.Fraction(1, rate_hz), options=options,
+                                **({} if audio_codec in ('flac', 'pcm_s16le') else {'bit_rate': 192000}))
+    for index, time_s in enumerate(times_s):
+      frame = av.VideoFrame.from_ndarray(picture(index, height, width), 'rgb24')
+      frame.time_base, frame.pts = tick_s, round(time_s / tick_s)
+      output.mux(video.encode(frame))
+    output.mux(video.encode(None))
+    if wave_NA is not None:
+      _sound(output, audio, wave_NA, rate_hz, layout, sound_start_s)
+  return path
+
+
+def _sound(output, audio, wave_NA, rate_hz, layout, start_s):
+  name = audio.codec_context.format.name
+  size = audio.codec_context.frame_size or 1024
+  if name.startswith('s16'):
+    wave_NA = np.round(np.clip(wave_NA, -1, 1) * 32767).astype(np.int16)
+  for start in range(0, len(wave_NA), size):
+    block_NA = wave_NA[start:start + size]
+    data = np.ascontiguousarray(block_NA.T) if name.endswith('p') else block_NA.reshape(1, -1)
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=name, layout=layout)
+    frame.sample_rate, frame.time_base = rate_hz, fractions.Fraction(1, rate_hz)
+    frame.pts = start + round(start_s * rate_hz)
+    output.mux(audio.encode(frame))
+  output.mux(audio.encode(None))
+
+
+def packets(path: pathlib.Path) -> list[tuple[bytes, float, float]]:
+  """Returns (bytes, presentation time, decoding time) of all picture packets, times from the first packet's."""
+  with av.open(str(path)) as container:
+    stream = next(s for s in container.streams.video)
+    found = [p for p in container.demux(stream) if p.size]
+    first_s = found[0].pts * found[0].time_base if found[0].pts is not None else 0
+    return [(bytes(p), float(p.pts * p.time_base - first_s) if p.pts is not None else None,
+             float(p.dts * p.time_base - first_s) if p.dts is not None else None) for p in found]

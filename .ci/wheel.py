@@ -14,14 +14,14 @@ import venv
 import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-PROBE = '''
+PROBE = """
 import json, pathlib, sys, time
 start = time.perf_counter()
 import v2a
 elapsed_s = time.perf_counter() - start
 heavy = sorted({'jax', 'numpy', 'flax', 'scipy', 'av'} & set(sys.modules))
 print(json.dumps({'file': v2a.__file__, 'elapsed_s': elapsed_s, 'heavy': heavy}))
-'''
+"""
 
 
 def tracked(*folders: str) -> set[str]:
@@ -68,7 +68,9 @@ def install(wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
 def run(programs: pathlib.Path, folder: pathlib.Path) -> list[str]:
   """Returns what is wrong with the installed package."""
   faults = []
-  probe = subprocess.run([programs / 'python', '-c', PROBE], cwd=folder, capture_output=True, text=True, check=True)
+  probe = subprocess.run(
+    [programs / 'python', '-c', PROBE], cwd=folder, capture_output=True, text=True, check=True
+  )
   seen = json.loads(probe.stdout)
   if str(folder) not in seen['file']:
     faults.append(f'the environment imports v2a from {seen["file"]}')
@@ -77,7 +79,9 @@ def run(programs: pathlib.Path, folder: pathlib.Path) -> list[str]:
   for arguments in (['--help'], ['models'], ['doctor']):
     called = subprocess.run([programs / 'v2a', *arguments], cwd=folder, capture_output=True, text=True)
     if called.returncode:
-      faults.append(f'v2a {" ".join(arguments)} exits with {called.returncode}: {called.stderr.strip()[-300:]}')
+      faults.append(
+        f'v2a {" ".join(arguments)} exits with {called.returncode}: {called.stderr.strip()[-300:]}'
+      )
   return faults
 
 

@@ -2,9 +2,9 @@
 
   python -m data_pipelines.demo --output v2a/assets/demo
 
-Writes NAME.mp4 (H.264, no sound) and demo.json, a list of requests in the order of the page: video, title, note, prompt,
-negative_prompt, transcript, event_times_s (of what is seen). One clip may be asked for twice. The seed is used for
-nothing else.
+Writes NAME.mp4 (H.264, no sound) and demo.json, a list of requests in the order of the page: video, title,
+note, prompt, negative_prompt, transcript, event_times_s (of what is seen). One clip may be asked for twice.
+The seed is used for nothing else.
 """
 
 import argparse
@@ -23,21 +23,52 @@ SEED = 9077
 FRAME_SIZE = 256
 FPS = 25
 # Name of the clip -> scene and index.
-CLIPS = {'ball': ('bounce', 3), 'body': ('hidden', 5), 'engine': ('engine', 1), 'rain': ('rain', 5),
-         'keys': ('keys', 1), 'face': ('dialogue', 3)}
+CLIPS = {
+  'ball': ('bounce', 3),
+  'body': ('hidden', 5),
+  'engine': ('engine', 1),
+  'rain': ('rain', 5),
+  'keys': ('keys', 1),
+  'face': ('dialogue', 3),
+}
 REQUESTS = (
-  {'clip': 'ball', 'title': 'A glass ball', 'note': 'The picture shows the material, so no prompt is needed.'},
-  {'clip': 'body', 'title': 'A grey thing, in metal', 'note': 'Nothing tells what it is made of; the prompt does.',
-   'prompt': 'Metal drops and bounces repeatedly.'},
-  {'clip': 'body', 'title': 'The same thing, in wood', 'note': 'The same picture and seed, another prompt.',
-   'prompt': 'Wood drops and bounces repeatedly.'},
-  {'clip': 'engine', 'title': 'An engine', 'note': 'The speed of the wheel is the pitch.',
-   'prompt': 'An engine drones revving up.'},
-  {'clip': 'rain', 'title': 'Rain', 'note': 'The density of the drops is the level.',
-   'prompt': 'a downpour pours getting lighter', 'negative_prompt': 'music'},
+  {
+    'clip': 'ball',
+    'title': 'A glass ball',
+    'note': 'The picture shows the material, so no prompt is needed.',
+  },
+  {
+    'clip': 'body',
+    'title': 'A grey thing, in metal',
+    'note': 'Nothing tells what it is made of; the prompt does.',
+    'prompt': 'Metal drops and bounces repeatedly.',
+  },
+  {
+    'clip': 'body',
+    'title': 'The same thing, in wood',
+    'note': 'The same picture and seed, another prompt.',
+    'prompt': 'Wood drops and bounces repeatedly.',
+  },
+  {
+    'clip': 'engine',
+    'title': 'An engine',
+    'note': 'The speed of the wheel is the pitch.',
+    'prompt': 'An engine drones revving up.',
+  },
+  {
+    'clip': 'rain',
+    'title': 'Rain',
+    'note': 'The density of the drops is the level.',
+    'prompt': 'a downpour pours getting lighter',
+    'negative_prompt': 'music',
+  },
   {'clip': 'keys', 'title': 'A piano', 'note': 'The keys show the notes.', 'prompt': 'a fast piano melody'},
-  {'clip': 'face', 'title': 'A face', 'note': 'The transcript gives the words, the mouth their times.',
-   'prompt': 'a person speaks'},
+  {
+    'clip': 'face',
+    'title': 'A face',
+    'note': 'The transcript gives the words, the mouth their times.',
+    'prompt': 'a person speaks',
+  },
 )
 
 
@@ -67,10 +98,17 @@ def write(output: pathlib.Path) -> None:
   for request in REQUESTS:
     truth = truths[request['clip']]
     times_s = sorted({round(event['time_s'], 3) for event in truth['events']})
-    requests.append({
-      'video': f'{request["clip"]}.mp4', 'title': request['title'], 'note': request['note'],
-      'prompt': request.get('prompt', ''), 'negative_prompt': request.get('negative_prompt', ''),
-      'transcript': truth['transcript'], 'event_times_s': times_s})
+    requests.append(
+      {
+        'video': f'{request["clip"]}.mp4',
+        'title': request['title'],
+        'note': request['note'],
+        'prompt': request.get('prompt', ''),
+        'negative_prompt': request.get('negative_prompt', ''),
+        'transcript': truth['transcript'],
+        'event_times_s': times_s,
+      }
+    )
   part = output / '.demo.json'
   part.write_text(json.dumps(requests, indent=1) + '\n')
   os.replace(part, output / 'demo.json')

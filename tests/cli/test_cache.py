@@ -10,9 +10,16 @@ import pytest
 from v2a.cli import cache
 
 
-@pytest.mark.parametrize(('named', 'xdg', 'wanted'), [
-  ('/a/b', None, '/a/b/jax'), ('', '/x', None), (None, '/x', '/x/v2a/jax'), (None, None, '~/.cache/v2a/jax'),
-  (None, '', '~/.cache/v2a/jax')])
+@pytest.mark.parametrize(
+  ('named', 'xdg', 'wanted'),
+  [
+    ('/a/b', None, '/a/b/jax'),
+    ('', '/x', None),
+    (None, '/x', '/x/v2a/jax'),
+    (None, None, '~/.cache/v2a/jax'),
+    (None, '', '~/.cache/v2a/jax'),
+  ],
+)
 def test_folder(named, xdg, wanted, monkeypatch):
   for name, value in (('V2A_CACHE', named), ('XDG_CACHE_HOME', xdg)):
     monkeypatch.delenv(name, raising=False)
@@ -22,12 +29,16 @@ def test_folder(named, xdg, wanted, monkeypatch):
 
 
 def test_second_process_finds_the_program(tmp_path):
-  code = ('import jax\nfrom v2a.cli import cache\nprint(cache.enable())\n'
-          'jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8))).block_until_ready()')
+  code = (
+    'import jax\nfrom v2a.cli import cache\nprint(cache.enable())\n'
+    'jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8))).block_until_ready()'
+  )
   environment = {**os.environ, 'V2A_CACHE': str(tmp_path), 'JAX_PLATFORMS': 'cpu'}
   counts = []
   for _ in range(2):
-    ran = subprocess.run([sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+      [sys.executable, '-c', code], env=environment, capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == str(tmp_path / 'jax')
     counts.append(sum(path.name.endswith('-cache') for path in (tmp_path / 'jax').iterdir()))
   assert counts[0] > 0 and counts[1] == counts[0]

@@ -1,4 +1,4 @@
-"""The program's frame: one line and exit code 2 for what is the input's fault, lazy modules, pipes, interrupts."""
+"""The program's frame: one line and exit code 2 for the input's faults, overrides, pipes, interrupts."""
 
 import argparse
 import json
@@ -16,15 +16,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def stand_in(monkeypatch, run, command='models'):
   """Lets a sub-command run another function, through the real frame."""
-  module = types.SimpleNamespace(add_flags=lambda parser: parser.add_argument('--json', action='store_true'), run=run)
+  module = types.SimpleNamespace(
+    add_flags=lambda parser: parser.add_argument('--json', action='store_true'), run=run
+  )
   monkeypatch.setattr(main.importlib, 'import_module', lambda name: module)
   return command
 
 
 def fail(error: BaseException):
   """Returns a sub-command that raises an error."""
+
   def run(args: argparse.Namespace) -> int:
     raise error
+
   return run
 
 
@@ -53,10 +57,12 @@ ERRORS = [
   (IsADirectoryError(21, 'Is a directory', 'folder'), 'v2a: folder: Is a directory'),
   (FileNotFoundError('no model named x'), 'v2a: no model named x'),
   (OSError(28, 'No space left on device'), 'v2a: [Errno 28] No space left on device'),
-  (UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'invalid start byte'),
-   "v2a: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+  (
+    UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'invalid start byte'),
+    "v2a: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte",
+  ),
   (ValueError(), 'v2a: ValueError'),
-  (ValueError('long ' * 1000), 'v2a: ' + ('long ' * 1000)[:main.MAX_MESSAGE - 3] + '...'),
+  (ValueError('long ' * 1000), 'v2a: ' + ('long ' * 1000)[: main.MAX_MESSAGE - 3] + '...'),
 ]
 
 
@@ -101,8 +107,7 @@ def test_overrides_are_the_training_command_s_alone(monkeypatch):
 
 def test_closed_pipe():
   command = f'{sys.executable} -m v2a models --json | true; exit ${{PIPESTATUS[0]}}'
-  ran = subprocess.run(['bash', '-c', command], capture_output=True, text=True,
-                       cwd=ROOT)
+  ran = subprocess.run(['bash', '-c', command], capture_output=True, text=True, cwd=ROOT)
   assert ran.stderr == ''
   assert ran.returncode == 1
 

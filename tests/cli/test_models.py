@@ -25,12 +25,14 @@ def test_only_whole_models_are_listed(tmp_path):
   (tmp_path / 'file').write_text('')
   found = models.packaged(tmp_path)
   assert [(model['name'], model['size_bytes'], model['summary']) for model in found] == [
-    ('bare', 1500, ''), ('small', 1500, 'Knows bells.')]
+    ('bare', 1500, ''),
+    ('small', 1500, 'Knows bells.'),
+  ]
 
 
 def test_no_models(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(models, 'FOLDER', tmp_path / 'absent')
   assert models.packaged(tmp_path / 'absent') == []
-  monkeypatch.setattr(models, 'packaged', lambda: [])
+  monkeypatch.setattr(models, 'packaged', list)
   assert models.run(argparse.Namespace(json=False)) == 0
   assert 'No models' in capsys.readouterr().out

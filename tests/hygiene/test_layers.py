@@ -27,7 +27,9 @@ OUTSIDE = {
 }
 # Rooms that must stay usable without JAX.
 NO_JAX = ('world', 'media', 'gallery')
-FILES = sorted(path for top in ('v2a', *OUTSIDE) for path in (ROOT / top).rglob('*.py') if 'assets' not in path.parts)
+FILES = sorted(
+  path for top in ('v2a', *OUTSIDE) for path in (ROOT / top).rglob('*.py') if 'assets' not in path.parts
+)
 
 
 def imports(tree: ast.AST) -> set[str]:
@@ -70,11 +72,20 @@ def test_imports_point_up(path):
   assert not wrong, f'{path.relative_to(ROOT)} must not import {", ".join(wrong)}'
 
 
-@pytest.mark.parametrize(('top', 'room', 'name'), [
-  ('v2a', 'models', 'v2a.codecs.stft'), ('v2a', 'codecs', 'v2a.diffusion.process'), ('v2a', 'world', 'jax.numpy'),
-  ('v2a', 'generate', 'v2a.cli.main'), ('v2a', 'training', 'v2a.evaluation.runner'), ('v2a', 'config', 'configs.base'),
-  ('configs', 'small', 'v2a.models.mmdit'), ('launch', 'slurm', 'v2a.config'), ('data_pipelines', 'build', 'v2a.cli'),
-])
+@pytest.mark.parametrize(
+  ('top', 'room', 'name'),
+  [
+    ('v2a', 'models', 'v2a.codecs.stft'),
+    ('v2a', 'codecs', 'v2a.diffusion.process'),
+    ('v2a', 'world', 'jax.numpy'),
+    ('v2a', 'generate', 'v2a.cli.main'),
+    ('v2a', 'training', 'v2a.evaluation.runner'),
+    ('v2a', 'config', 'configs.base'),
+    ('configs', 'small', 'v2a.models.mmdit'),
+    ('launch', 'slurm', 'v2a.config'),
+    ('data_pipelines', 'build', 'v2a.cli'),
+  ],
+)
 def test_wrong_way_is_seen(top, room, name):
   assert faults(top, room, {name}) == [name]
 

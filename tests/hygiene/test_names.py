@@ -31,17 +31,22 @@ def bound(tree: ast.AST) -> set[str]:
 def strangers(names: set[str], legend: dict[str, str] = shapes.LEGEND) -> list[str]:
   """Returns the names with an axis that the legend does not have."""
   matches = {name: SUFFIX.match(name) for name in names}
-  return sorted(name for name, match in matches.items()
-                if match and any(not c.isdigit() and c not in legend for c in match.group(1)))
+  return sorted(
+    name
+    for name, match in matches.items()
+    if match and any(not c.isdigit() and c not in legend for c in match.group(1))
+  )
 
 
 def undocumented(tree: ast.Module) -> list[str]:
-  """Returns the public functions, classes and methods without a docstring, and 'module' for the module itself."""
+  """Returns the public functions, classes and methods without a docstring; 'module' is the module."""
   found = [] if ast.get_docstring(tree) else ['module']
 
   def visit(node: ast.AST, prefix: str):
     for child in ast.iter_child_nodes(node):
-      if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) or child.name.startswith('_'):
+      if not isinstance(
+        child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+      ) or child.name.startswith('_'):
         continue
       if not ast.get_docstring(child):
         found.append(prefix + child.name)
@@ -68,5 +73,6 @@ def test_a_strange_axis_is_seen():
 
 
 def test_a_missing_docstring_is_seen():
-  assert undocumented(ast.parse('def f(): pass\nclass C:\n  "x"\n  def g(self): pass\n  def _h(self): pass')) == [
-    'module', 'f', 'C.g']
+  assert undocumented(
+    ast.parse('def f(): pass\nclass C:\n  "x"\n  def g(self): pass\n  def _h(self): pass')
+  ) == ['module', 'f', 'C.g']

@@ -14,8 +14,10 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEAVY = ('jax', 'numpy', 'flax', 'scipy', 'av', 'matplotlib', 'ml_collections')
 # Folders of a machine and hosts of registries; written apart, so that this file does not hold them.
 MACHINE_PATH = re.compile(r'(?<![\w.~-])/' + r'(?:work|home|root|tmp|opt|Users|mnt|scratch)/[\w.-]+')
-REGISTRY = re.compile(r'(?:--(?:extra-)?index-url|--find-links|--trusted-host)\b|https?://[^\s/]*(?:pypi|simple|mirror|nexus|'
-                      r'artifactory)[^\s]*|https?://(?:\d{1,3}\.){3}\d{1,3}|https?://localhost')
+REGISTRY = re.compile(
+  r'(?:--(?:extra-)?index-url|--find-links|--trusted-host)\b|https?://[^\s/]*(?:pypi|simple|mirror|nexus|'
+  r'artifactory)[^\s]*|https?://(?:\d{1,3}\.){3}\d{1,3}|https?://localhost'
+)
 # Paths that mean the same on every machine.
 COMMON_PATHS = ('/tmp/.', '/root/.cache')
 
@@ -51,9 +53,16 @@ def test_no_machine_paths_or_registry_hosts():
   assert not found
 
 
-@pytest.mark.parametrize('content', [
-  'open("/' + 'work/main/x.py")', 'see /' + 'home/me/v2a', 'pip install --index-' + 'url x', 'https://' + 'pypi.example.org/simple',
-  'http://' + '10.0.0.3/x'])
+@pytest.mark.parametrize(
+  'content',
+  [
+    'open("/' + 'work/main/x.py")',
+    'see /' + 'home/me/v2a',
+    'pip install --index-' + 'url x',
+    'https://' + 'pypi.example.org/simple',
+    'http://' + '10.0.0.3/x',
+  ],
+)
 def test_machine_words_are_seen(content):
   assert machine_words(content)
 
@@ -75,13 +84,21 @@ def test_pins_have_hashes():
 
 def _fresh(code: str, *arguments: str) -> subprocess.CompletedProcess:
   environment = {name: value for name, value in os.environ.items() if not name.startswith('COVERAGE')}
-  return subprocess.run([sys.executable, '-c', code, *arguments], cwd=ROOT, env=environment, capture_output=True,
-                        text=True, check=True)
+  return subprocess.run(
+    [sys.executable, '-c', code, *arguments],
+    cwd=ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=True,
+  )
 
 
 def test_import_is_light():
-  code = ('import json, sys, time; start = time.perf_counter(); import v2a; '
-          'print(json.dumps([time.perf_counter() - start, list(sys.modules)]))')
+  code = (
+    'import json, sys, time; start = time.perf_counter(); import v2a; '
+    'print(json.dumps([time.perf_counter() - start, list(sys.modules)]))'
+  )
   elapsed_s, modules = json.loads(_fresh(code).stdout)
   assert not set(HEAVY) & set(modules)
   assert elapsed_s < 0.3
@@ -91,8 +108,10 @@ def test_import_is_light():
 def test_help_is_light(command):
   if command and not (ROOT / 'v2a' / 'cli' / f'{command}.py').exists():
     pytest.fail(f'v2a {command} is promised by v2a --help, but v2a/cli/{command}.py is not there')
-  code = ('import json, sys\nfrom v2a.cli import main\ntry:\n  main.main(sys.argv[1:])\n'
-          'except SystemExit:\n  pass\nprint(json.dumps(list(sys.modules)), file=sys.stderr)')
+  code = (
+    'import json, sys\nfrom v2a.cli import main\ntry:\n  main.main(sys.argv[1:])\n'
+    'except SystemExit:\n  pass\nprint(json.dumps(list(sys.modules)), file=sys.stderr)'
+  )
   ran = _fresh(code, *([command] if command else []), '--help')
   assert 'usage: v2a' in ran.stdout
   assert not set(HEAVY) & set(json.loads(ran.stderr.splitlines()[-1]))
@@ -106,4 +125,7 @@ def test_wheel_contents(tmp_path):
   wheel = check.build(tmp_path)
   assert check.contents(wheel) == []
   assert check.faults_of(['tests/test_x.py', 'v2a/__init__.py'], {'v2a/__init__.py', 'v2a/assets/a.mp4'}) == [
-    'the wheel lacks v2a/assets/a.mp4', 'the wheel lacks LICENSE', 'the wheel holds tests/test_x.py']
+    'the wheel lacks v2a/assets/a.mp4',
+    'the wheel lacks LICENSE',
+    'the wheel holds tests/test_x.py',
+  ]

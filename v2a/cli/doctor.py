@@ -13,8 +13,22 @@ import v2a
 from v2a.cli import cache
 from v2a.cli import models
 
-PACKAGES = ('jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'grain', 'array-record', 'numpy', 'scipy', 'av',
-            'soxr', 'soundfile', 'espeakng-loader', 'safetensors')
+PACKAGES = (
+  'jax',
+  'jaxlib',
+  'flax',
+  'optax',
+  'orbax-checkpoint',
+  'grain',
+  'array-record',
+  'numpy',
+  'scipy',
+  'av',
+  'soxr',
+  'soundfile',
+  'espeakng-loader',
+  'safetensors',
+)
 OPTIONAL = ('libtpu', 'jax-cuda13-plugin', 'tensorflow-datasets')
 ENCODERS = ('aac', 'libopus', 'libmp3lame', 'flac', 'libx264')
 DECODERS = ('h264', 'hevc', 'vp8', 'vp9', 'libdav1d', 'mpeg1video', 'mpeg4', 'aac', 'opus', 'mp3', 'ac3')

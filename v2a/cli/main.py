@@ -32,9 +32,12 @@ class Parser(argparse.ArgumentParser):
 def _top() -> Parser:
   commands = '\n'.join(f'  {name:<10} {text}' for name, text in COMMANDS.items())
   parser = Parser(
-      prog='v2a', formatter_class=argparse.RawDescriptionHelpFormatter, usage='v2a COMMAND [flags]',
-      description='Soundtracks for silent footage.',
-      epilog=f'commands:\n{commands}\n\nv2a COMMAND --help shows the flags of one.')
+    prog='v2a',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    usage='v2a COMMAND [flags]',
+    description='Soundtracks for silent footage.',
+    epilog=f'commands:\n{commands}\n\nv2a COMMAND --help shows the flags of one.',
+  )
   parser.add_argument('--version', action='version', version=f'v2a {v2a.__version__}')
   return parser
 
@@ -69,7 +72,7 @@ def message(error: BaseException) -> str:
   else:
     text = str(error) or type(error).__name__
   text = ' '.join(text.split())
-  return text if len(text) <= MAX_MESSAGE else text[:MAX_MESSAGE - 3] + '...'
+  return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + '...'
 
 
 def _silence_stdout() -> None:

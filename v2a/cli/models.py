@@ -37,7 +37,9 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
     if not weights or not (folder / 'config.json').exists():
       continue
     size_bytes = sum(path.stat().st_size for path in weights)
-    found.append({'name': folder.name, 'path': str(folder), 'size_bytes': size_bytes, 'summary': _summary(folder)})
+    found.append(
+      {'name': folder.name, 'path': str(folder), 'size_bytes': size_bytes, 'summary': _summary(folder)}
+    )
   return found
 
 

@@ -65,9 +65,14 @@ class Progress:
 
   def __exit__(self, *exception) -> None:
     """Clears the line."""
+    self.clear()
+
+  def clear(self) -> None:
+    """Clears the line, for other words; the next update draws it again."""
     if self._width:
       self._stream.write('\r' + ' ' * self._width + '\r')
       self._stream.flush()
+      self._width = 0
 
   def update(self, done: float, total: float) -> None:
     """Draws the bar, at most every tenth of a second.

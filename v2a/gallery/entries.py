@@ -41,9 +41,10 @@ class Entry:
     negative_prompt: what was asked to be absent.
     transcript: the words of the dialogue.
     note: a remark under the heading.
-    motion_L: how much each frame differs from the one before, 0..1, evenly spread over the clip; may be empty.
-    thumbnail_MYX3: frames evenly spread over the clip, uint8, each standing for the span in whose middle it is;
-      None where there is no picture.
+    motion_L: how much each frame differs from the one before, 0..1, evenly spread over the clip; may be
+      empty.
+    thumbnail_MYX3: frames evenly spread over the clip, uint8, each standing for the span in whose middle it
+      is; None where there is no picture.
     aspect: width over height of the picture as shown.
     event_times_s: times of known events, drawn as ticks.
   """

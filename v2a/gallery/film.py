@@ -16,9 +16,9 @@ def cut(frame_YX3: np.ndarray, ratio: float) -> np.ndarray:
   rows, columns = frame_YX3.shape[:2]
   if ratio < 1.0:
     off = min(int(columns * (1.0 - ratio) / 2), (columns - 1) // 2)
-    return frame_YX3[:, off:columns - off]
+    return frame_YX3[:, off : columns - off]
   off = min(int(rows * (1.0 - 1.0 / ratio) / 2), (rows - 1) // 2)
-  return frame_YX3[off:rows - off]
+  return frame_YX3[off : rows - off]
 
 
 def strip(thumbnail_MYX3: np.ndarray, aspect: float, num_rows: int, num_columns: int) -> np.ndarray:

@@ -1,7 +1,8 @@
-"""The gallery as a web page: players whose playhead runs through the film strip, the motion curve and the spectrogram.
+"""The gallery as a web page: players whose playhead runs through film strip, motion curve and spectrogram.
 
-The page is one file (style, script and plots inside); sounds and videos are linked relative to it. It follows the
-reader's light or dark setting, and works without a script (players and plots are there; the playhead is not).
+The page is one file (style, script and plots inside); sounds and videos are linked relative to it. It follows
+the reader's light or dark setting, and works without a script (players and plots are there; the playhead is
+not).
 """
 
 import base64
@@ -50,14 +51,20 @@ def _curve(entry: entries.Entry) -> str:
   """Returns the motion curve as SVG, with a tick for every known event."""
   level = signals.envelope(entry.motion_L, CURVE_WIDTH // 2)
   level = level / max(float(level.max()) * 1.08, 1e-3)
-  points = ' '.join(f'{(place + 0.5) * CURVE_WIDTH / len(level):.1f},{CURVE_HEIGHT * (1 - value):.1f}'
-                    for place, value in enumerate(level))
-  events = ''.join(f'<line class="event" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{CURVE_HEIGHT}"/>'
-                   for x in (CURVE_WIDTH * time_s / entry.duration_s for time_s in entry.event_times_s))
-  return (f'<svg class="curve" viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" preserveAspectRatio="none" '
-          f'role="img" aria-label="motion over time">'
-          f'<polygon points="0,{CURVE_HEIGHT} {points} {CURVE_WIDTH},{CURVE_HEIGHT}"/><polyline points="{points}"/>'
-          f'{events}</svg>')
+  points = ' '.join(
+    f'{(place + 0.5) * CURVE_WIDTH / len(level):.1f},{CURVE_HEIGHT * (1 - value):.1f}'
+    for place, value in enumerate(level)
+  )
+  events = ''.join(
+    f'<line class="event" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{CURVE_HEIGHT}"/>'
+    for x in (CURVE_WIDTH * time_s / entry.duration_s for time_s in entry.event_times_s)
+  )
+  return (
+    f'<svg class="curve" viewBox="0 0 {CURVE_WIDTH} {CURVE_HEIGHT}" preserveAspectRatio="none" '
+    f'role="img" aria-label="motion over time">'
+    f'<polygon points="0,{CURVE_HEIGHT} {points} {CURVE_WIDTH},{CURVE_HEIGHT}"/><polyline points="{points}"/>'
+    f'{events}</svg>'
+  )
 
 
 def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
@@ -82,21 +89,28 @@ def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, 
     media = f'<audio controls preload="metadata" src="{wav}"></audio>'
   else:
     poster = '' if entry.thumbnail_MYX3 is None else f'poster="{_poster(entry)}" '
-    media = (f'<video controls playsinline preload="metadata" style="aspect-ratio:{entry.aspect:.4f}" {poster}'
-             f'src="{_link(sample.video, folder)}"></video>')
+    media = (
+      f'<video controls playsinline preload="metadata" style="aspect-ratio:{entry.aspect:.4f}" {poster}'
+      f'src="{_link(sample.video, folder)}"></video>'
+    )
   files = f'<a href="{wav}" download>wav</a>'
   if sample.video is not None:
     files = f'<a href="{_link(sample.video, folder)}" download>video</a> {files}'
-  return (f'<div class="player" data-sample="{sample.index}"{hidden}>{media}'
-          f'<p class="files"><span>{_caption(sample)}</span><span>{files}</span></p></div>')
+  return (
+    f'<div class="player" data-sample="{sample.index}"{hidden}>{media}'
+    f'<p class="files"><span>{_caption(sample)}</span><span>{files}</span></p></div>'
+  )
 
 
 def _tabs(samples: Sequence[entries.Sample], shown: entries.Sample) -> str:
   if len(samples) == 1:
     return ''
   buttons = ''.join(
-      f'<button type="button" data-sample="{sample.index}" aria-pressed="{"true" if sample is shown else "false"}">'
-      f'{sample.index}{" ★" if sample.rank == 1 else ""}</button>' for sample in samples)
+    f'<button type="button" data-sample="{sample.index}" '
+    f'aria-pressed="{"true" if sample is shown else "false"}">'
+    f'{sample.index}{" ★" if sample.rank == 1 else ""}</button>'
+    for sample in samples
+  )
   return f'<div class="tabs" role="group" aria-label="samples"><span>samples</span>{buttons}</div>'
 
 
@@ -109,13 +123,20 @@ def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
     rows.append(f'<div class="row"><span class="name">motion</span>{_curve(entry)}</div>')
   for sample in entry.samples:
     hidden = '' if sample is shown else ' hidden'
-    rows.append(f'<div class="row" data-sample="{sample.index}"{hidden}><span class="name light">sound</span>'
-                f'<img class="sound" alt="spectrogram of sample {sample.index}" '
-                f'src="{_spectrogram(sample.wave_NA, entry.sample_rate_hz)}"></div>')
-  times = ''.join(f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.label(time_s)}</span>'
-                  for time_s in entries.ticks(entry.duration_s) if time_s < 0.985 * entry.duration_s)
-  return (f'<div class="plots" data-duration="{entry.duration_s:.6f}">{"".join(rows)}'
-          f'<div class="head" hidden></div></div><div class="times">{times}<b>s</b></div>')
+    rows.append(
+      f'<div class="row" data-sample="{sample.index}"{hidden}><span class="name light">sound</span>'
+      f'<img class="sound" alt="spectrogram of sample {sample.index}" '
+      f'src="{_spectrogram(sample.wave_NA, entry.sample_rate_hz)}"></div>'
+    )
+  times = ''.join(
+    f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.label(time_s)}</span>'
+    for time_s in entries.ticks(entry.duration_s)
+    if time_s < 0.985 * entry.duration_s
+  )
+  return (
+    f'<div class="plots" data-duration="{entry.duration_s:.6f}">{"".join(rows)}'
+    f'<div class="head" hidden></div></div><div class="times">{times}<b>s</b></div>'
+  )
 
 
 def _card(entry: entries.Entry, folder: pathlib.Path) -> str:
@@ -123,9 +144,11 @@ def _card(entry: entries.Entry, folder: pathlib.Path) -> str:
   details = ''.join(f'<li><b>{name}</b> {html.escape(text)}</li>' for name, text in entry.details)
   note = f'<p class="note">{html.escape(entry.note)}</p>' if entry.note else ''
   players = ''.join(_player(entry, sample, folder, sample is shown) for sample in entry.samples)
-  return (f'<article><div class="left">{players}{_tabs(entry.samples, shown)}</div>'
-          f'<div class="right"><h2>{html.escape(entry.title)}</h2>{note}<ul>{details}</ul>{_plots(entry, shown)}</div>'
-          f'</article>')
+  return (
+    f'<article><div class="left">{players}{_tabs(entry.samples, shown)}</div>'
+    f'<div class="right"><h2>{html.escape(entry.title)}</h2>{note}<ul>{details}</ul>'
+    f'{_plots(entry, shown)}</div></article>'
+  )
 
 
 def render(shown: Sequence[entries.Entry], folder: pathlib.Path, title: str, lead: str = '') -> str:

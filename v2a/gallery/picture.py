@@ -1,4 +1,4 @@
-"""The gallery as one PNG: for each clip a strip of film, the motion curve, and the spectrograms, on one time axis."""
+"""The gallery as one PNG: for each clip a strip of film, motion curve and spectrograms on one time axis."""
 
 import os
 import pathlib
@@ -39,8 +39,12 @@ class _Layout:
   def axes(self, height_in: float, duration_s: float):
     """Returns axes over the full width, whose x is seconds."""
     bottom_in = self._height_in - self._top_in - height_in
-    box = (MARGIN_IN / WIDTH_IN, bottom_in / self._height_in, 1 - 2 * MARGIN_IN / WIDTH_IN,
-           height_in / self._height_in)
+    box = (
+      MARGIN_IN / WIDTH_IN,
+      bottom_in / self._height_in,
+      1 - 2 * MARGIN_IN / WIDTH_IN,
+      height_in / self._height_in,
+    )
     axes = self.figure.add_axes(box, facecolor=BACK)
     axes.set_xlim(0.0, duration_s)
     axes.set_xticks([])
@@ -81,8 +85,16 @@ def _motion(axes, entry: entries.Entry) -> None:
 
 def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
   level_RJ = signals.spectrogram(sample.wave_NA, entry.sample_rate_hz)
-  axes.imshow(level_RJ, origin='lower', aspect='auto', cmap='magma', vmin=signals.FLOOR_DB, vmax=0.0,
-              extent=(0.0, entry.duration_s, 0.0, 1.0), interpolation='bilinear')
+  axes.imshow(
+    level_RJ,
+    origin='lower',
+    aspect='auto',
+    cmap='magma',
+    vmin=signals.FLOOR_DB,
+    vmax=0.0,
+    extent=(0.0, entry.duration_s, 0.0, 1.0),
+    interpolation='bilinear',
+  )
   words = f'sample {sample.index}'
   if sample.rank is not None:
     words += f'   rank {sample.rank}'
@@ -121,7 +133,10 @@ def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_s
   """
   if not shown:
     raise ValueError('a picture needs at least one entry; got none.')
-  chosen = [sorted(entry.samples, key=lambda sample: (sample.rank or 0, sample.index))[:max_samples] for entry in shown]
+  chosen = [
+    sorted(entry.samples, key=lambda sample: (sample.rank or 0, sample.index))[:max_samples]
+    for entry in shown
+  ]
   height_in = 2 * MARGIN_IN + (TITLE_IN if title else 0.0)
   height_in += sum(_height_in(entry, len(samples)) for entry, samples in zip(shown, chosen))
   layout = _Layout(height_in)

@@ -1,7 +1,7 @@
 """What a result's plots show: a mel spectrogram of the sound, and how much the picture moves.
 
-The motion curve is the mean absolute difference of neighbouring frames, so that a bounce, a strike or a cut stands
-right above the onset that belongs to it.
+The motion curve is the mean absolute difference of neighbouring frames, so that a bounce, a strike or a cut
+stands right above the onset that belongs to it.
 """
 
 from collections.abc import Iterable
@@ -55,7 +55,7 @@ def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -
   filter_RF = mel_filters(num_bands, frequency_F)
   power_RJ = np.empty((num_bands, len(starts)))
   for column, start in enumerate(starts):
-    spectrum_FA = np.fft.rfft(padded_NA[start:start + window] * taper[:, None], axis=0)
+    spectrum_FA = np.fft.rfft(padded_NA[start : start + window] * taper[:, None], axis=0)
     power_RJ[:, column] = filter_RF @ np.mean(np.abs(spectrum_FA) ** 2, axis=1)
   peak = power_RJ.max()
   if peak <= 0.0:

@@ -1,0 +1,95 @@
+"""`v2a demo`: soundtracks for the bundled clips, and a page of them."""
+
+import argparse
+import dataclasses
+import json
+import pathlib
+import time
+
+import v2a
+
+FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
+OUTPUT = 'demo_out'
+TITLE = 'Soundtracks for silent clips'
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags."""
+  from v2a.cli import generate
+
+  parser.add_argument(
+    '--output', type=pathlib.Path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
+  )
+  parser.add_argument(
+    '--model',
+    default=generate.MODEL,
+    metavar='NAME-or-DIR',
+    help=f'a packaged model or a folder ({generate.MODEL})',
+  )
+  parser.add_argument(
+    '--num-samples', type=generate.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
+  )
+  parser.add_argument('--seed', type=generate.number(int, 0), default=0, metavar='S', help='seed (0)')
+  parser.add_argument('--quiet', action='store_true', help='no progress')
+
+
+def requests(folder: pathlib.Path = FOLDER) -> list[dict]:
+  """Returns what is asked for: see data_pipelines/demo.py.
+
+  Raises:
+    FileNotFoundError: this installation lacks the clips.
+  """
+  listing = folder / 'demo.json'
+  if not listing.exists():
+    raise FileNotFoundError(f'the demo clips are missing from this installation: {listing}')
+  return json.loads(listing.read_text())
+
+
+def run(args: argparse.Namespace) -> int:
+  """Draws, writes the page, and says where to look and listen."""
+  from v2a.cli import generate as generate_command
+
+  generate_command.check_output(args.output)
+  wanted = requests()
+  from v2a import generate
+  from v2a.cli import cache
+  from v2a.cli import progress
+  from v2a.gallery import export
+  from v2a.gallery import page
+  from v2a.gallery import picture
+
+  cache.enable()
+  start_s = time.perf_counter()
+  model = generate.load(args.model)
+  paths = [FOLDER / request['video'] for request in wanted]
+  shown = []
+  for number, (path, stem, asked) in enumerate(
+    zip(paths, generate_command.stems(paths, args.output), wanted)
+  ):
+    request = generate.Request(
+      num_samples=args.num_samples,
+      seed=args.seed,
+      prompt=asked['prompt'],
+      negative_prompt=asked['negative_prompt'],
+      transcript=asked['transcript'],
+    )
+    source = generate.Input(path, 0.0, None)
+    with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'steps', args.quiet) as bar:
+      for result in generate.soundtracks(model, [source], request, progress=bar.update):
+        if result.error is not None:
+          raise ValueError(result.error)
+        delivery = export.deliver(model, source, request, result, stem, title=asked['title'])
+        times_s = tuple(asked['event_times_s'])
+        shown.append(dataclasses.replace(delivery.entry, note=asked['note'], event_times_s=times_s))
+  elapsed_s = time.perf_counter() - start_s
+  num_drawn = sum(len(entry.samples) for entry in shown)
+  lead = (
+    f'{num_drawn} soundtracks for {len(shown)} silent clips, drawn by the model {model.name} '
+    f'in {elapsed_s:.0f} s. '
+    'Ticks mark what happens in the picture.'
+  )
+  page.write(args.output / 'index.html', shown, TITLE, lead)
+  picture.write(args.output / 'index.png', shown, TITLE, max_samples=1)
+  print(f'look and listen:  {args.output / "index.html"}')
+  print(f'as one picture:   {args.output / "index.png"}')
+  return 0

@@ -1,0 +1,250 @@
+"""`v2a generate`: soundtracks for videos, stills, or a prompt alone."""
+
+import argparse
+from collections.abc import Iterable
+import json
+import math
+import os
+import pathlib
+import sys
+
+MODEL = 'world'
+OUTPUT = 'out'
+# What a folder is searched for.
+SUFFIXES = frozenset(
+  (
+    '.mp4',
+    '.m4v',
+    '.mov',
+    '.mkv',
+    '.webm',
+    '.avi',
+    '.mpg',
+    '.mpeg',
+    '.ts',
+    '.3gp',
+    '.ogv',
+    '.gif',
+    '.png',
+    '.jpg',
+    '.jpeg',
+    '.webp',
+  )
+)
+PROMPT_NAME = 'soundtrack'
+MAX_PATH = 4096
+
+
+def number(kind: type, least: float, is_open: bool = False):
+  """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
+
+  def parse(text: str):
+    try:
+      value = kind(text)
+    except ValueError:
+      value = math.nan
+    if not math.isfinite(value) or value < least or (is_open and value == least):
+      wanted = (
+        f'{"a whole number" if kind is int else "a number"} {"above" if is_open else "of at least"} {least:g}'
+      )
+      raise argparse.ArgumentTypeError(f'wanted {wanted}; got {text!r}')
+    return value
+
+  return parse
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags."""
+  parser.add_argument('videos', nargs='*', metavar='VIDEO', help='video, still image, or folder of them')
+  asked = parser.add_argument_group('what to hear')
+  asked.add_argument('--prompt', default='', metavar='T', help='what to hear')
+  asked.add_argument('--negative-prompt', default='', metavar='T', help='what not to hear')
+  asked.add_argument(
+    '--transcript', default='', metavar='T-or-FILE', help='words of the dialogue, or a text file'
+  )
+  asked.add_argument(
+    '--num-samples', type=number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
+  )
+  asked.add_argument(
+    '--seed', type=number(int, 0), default=0, metavar='S', help='sample i depends on (S, i) alone (0)'
+  )
+  part = parser.add_argument_group('which part')
+  part.add_argument(
+    '--start', type=number(float, 0), default=0.0, metavar='S', help='seconds into the video (0)'
+  )
+  part.add_argument(
+    '--duration',
+    type=number(float, 0, is_open=True),
+    metavar='S',
+    help='seconds (to the end; needed for stills and for a prompt alone)',
+  )
+  how = parser.add_argument_group('how')
+  how.add_argument(
+    '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
+  )
+  how.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
+  how.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
+  how.add_argument('--guidance', type=number(float, 0), metavar='G', help='scale of all guidance at once')
+  for name in ('video', 'text', 'transcript'):
+    how.add_argument(
+      f'--guidance-{name}',
+      type=number(float, 0),
+      metavar='G',
+      help=f"guidance by {name} (the model's); 1 is none",
+    )
+  out = parser.add_argument_group('output')
+  out.add_argument(
+    '--audio', choices=('replace', 'mix'), default='replace', help="the video's own sound (replace)"
+  )
+  out.add_argument(
+    '--output', type=pathlib.Path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
+  )
+  out.add_argument('--json', action='store_true', help='print the manifests alone, one line a clip')
+  out.add_argument('--quiet', action='store_true', help='no progress')
+
+
+def transcript_of(text: str) -> str:
+  """Returns a transcript: the content of a text file of that name, else the text itself.
+
+  Raises:
+    ValueError: the file is not UTF-8 text.
+  """
+  path = pathlib.Path(text)
+  if not text or len(text) > MAX_PATH or '\0' in text or '\n' in text:
+    return text
+  try:
+    if not path.is_file():
+      return text
+  except OSError:  # A sentence may be too long for a name of a file.
+    return text
+  try:
+    return path.read_text(encoding='utf-8').strip()
+  except UnicodeDecodeError as error:
+    raise ValueError(
+      f'--transcript {path}: wanted UTF-8 text; got byte {error.object[error.start]:#04x}.'
+    ) from error
+
+
+def expand(names: Iterable[str]) -> list[pathlib.Path]:
+  """Returns the files that were named, folders replaced by the videos and stills right in them.
+
+  Raises:
+    ValueError: a folder holds none.
+  """
+  paths = []
+  for name in names:
+    path = pathlib.Path(name)
+    if not path.is_dir():
+      paths.append(path)
+      continue
+    inside = sorted(
+      child
+      for child in path.iterdir()
+      if child.suffix.lower() in SUFFIXES and child.is_file() and not child.name.startswith('.')
+    )
+    if not inside:
+      raise ValueError(f'{path}: the folder holds no videos or stills.')
+    paths.extend(inside)
+  return paths
+
+
+def stems(paths: list[pathlib.Path | None], folder: pathlib.Path) -> list[pathlib.Path]:
+  """Returns where the files of each input go, without endings; equal names are numbered from the second."""
+  used = set()
+  found = []
+  for path in paths:
+    base = PROMPT_NAME if path is None else path.stem
+    name, number = base, 1
+    while name in used:
+      number += 1
+      name = f'{base}-{number}'
+    used.add(name)
+    found.append(folder / name)
+  return found
+
+
+def check_output(folder: pathlib.Path) -> None:
+  """Raises ValueError where a folder of that name cannot be made or written."""
+  if folder.exists() and not folder.is_dir():
+    raise ValueError(f'--output must be a folder; {folder} is a file.')
+  nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+  if not os.access(nearest, os.W_OK):
+    raise PermissionError(f'--output {folder}: {nearest} cannot be written.')
+
+
+def _check(args: argparse.Namespace) -> None:
+  """Raises ValueError for combinations of flags that have no meaning, before anything heavy is loaded."""
+  if not args.videos:
+    if not args.prompt and not args.transcript:
+      raise ValueError('nothing to draw for: name a VIDEO, or give --prompt with --duration.')
+    if args.duration is None:
+      raise ValueError('without a VIDEO, --duration must say how long the soundtrack is.')
+    if args.start:
+      raise ValueError(f'--start {args.start:g} has no meaning without a VIDEO.')
+    if args.audio == 'mix':
+      raise ValueError('--audio mix has no meaning without a VIDEO.')
+  check_output(args.output)
+
+
+def _request(args: argparse.Namespace):
+  from v2a import generate
+
+  scales = {
+    name: args.guidance if getattr(args, name) is None else getattr(args, name)
+    for name in ('guidance_video', 'guidance_text', 'guidance_transcript')
+  }
+  request = generate.Request(
+    num_samples=args.num_samples,
+    seed=args.seed,
+    steps=args.steps,
+    solver=args.solver,
+    prompt=args.prompt,
+    negative_prompt=args.negative_prompt,
+    transcript=transcript_of(args.transcript),
+    **scales,
+  )
+  request.validate()
+  return request
+
+
+def _report(delivery, args: argparse.Namespace) -> None:
+  """Prints the manifest, or where the files are."""
+  if args.json:
+    print(json.dumps(delivery.manifest), flush=True)
+    return
+  for sample in delivery.manifest['samples']:
+    rank = '' if sample['rank'] is None else f'  rank {sample["rank"]}'
+    print(delivery.path.with_name(sample['video'] or sample['wav']), rank, sep='')
+
+
+def run(args: argparse.Namespace) -> int:
+  """Draws and writes the soundtracks; 1 where some inputs failed, 2 where all did."""
+  _check(args)
+  paths = expand(args.videos) or [None]
+  from v2a import generate
+  from v2a.cli import cache
+  from v2a.cli import progress
+  from v2a.gallery import export
+
+  request = _request(args)
+  cache.enable()
+  model = generate.load(args.model)
+  inputs = [generate.Input(path, args.start, args.duration) for path in paths]
+  failures = []
+  with progress.Progress('drawing', 'steps', args.json or args.quiet) as bar:
+    results = generate.soundtracks(model, inputs, request, progress=bar.update)
+    for source, stem, result in zip(inputs, stems(paths, args.output), results, strict=True):
+      error = result.error
+      if error is None:
+        bar.clear()
+        try:
+          _report(export.deliver(model, source, request, result, stem, args.audio), args)
+        except ValueError as fault:
+          error = str(fault)
+      if error is not None:
+        failures.append(error)
+  for error in failures:
+    print(f'v2a: {" ".join(error.split())}', file=sys.stderr)
+  if not failures:
+    return 0
+  return 2 if len(failures) == len(inputs) else 1

@@ -1,0 +1,198 @@
+"""Puts drawn soundtracks where they belong: sound files, the picture with its new sound, manifest, plot.
+
+For a clip of the name NAME and sample i: NAME.i.mp4, NAME.i.wav, NAME.json and NAME.png. Every file is
+written beside and renamed, the manifest last, so that a manifest's presence says that all is there.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import time
+
+import numpy as np
+
+import v2a
+from v2a import generate
+from v2a.gallery import entries
+from v2a.gallery import picture
+from v2a.media import probe
+from v2a.media import read
+from v2a.media import write
+
+NUM_THUMBNAILS = 12
+THUMBNAIL_SIZE = 160
+# Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place.
+ONE_PASS_S = 20.0
+_HASH_BYTES = 1 << 20
+# A peak of silence in decibels; JSON knows no infinity.
+_SILENCE_DB = -120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Delivery:
+  """What was written for one input: its manifest, where that lies, and its entry in a gallery."""
+
+  manifest: dict
+  path: pathlib.Path
+  entry: entries.Entry
+
+
+def sha256(path: pathlib.Path) -> str:
+  """Returns the hash of a file as hexadecimal digits."""
+  digest = hashlib.sha256()
+  with path.open('rb') as file:
+    while piece := file.read(_HASH_BYTES):
+      digest.update(piece)
+  return digest.hexdigest()
+
+
+def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarray | None:
+  """Returns frame_MYX3 at the middles of equal spans of a part of a file; None where there is no picture.
+
+  Args:
+    info: the file.
+    start_s: begin of the part in seconds.
+    duration_s: length of the part in seconds.
+  """
+  if not info.has_video or duration_s <= 0:
+    return None
+  if info.is_image:
+    return read.frames(info.path, 1, THUMBNAIL_SIZE, 0.0, 1.0)
+  last_s = max(0.0, info.duration_s - start_s)
+  span_s = min(duration_s, last_s) / NUM_THUMBNAILS
+  if duration_s <= ONE_PASS_S:
+    part_s = span_s * NUM_THUMBNAILS - span_s / 2
+    return read.frames(info.path, 1 / span_s, THUMBNAIL_SIZE, start_s + span_s / 2, part_s)
+  times_s = [start_s + (number + 0.5) * span_s for number in range(NUM_THUMBNAILS)]
+  return np.concatenate([read.frames(info.path, 1.0, THUMBNAIL_SIZE, time_s, 1.0) for time_s in times_s])
+
+
+def _level_db(value: float) -> float:
+  return round(max(_SILENCE_DB, 20.0 * float(np.log10(max(value, 1e-12)))), 2)
+
+
+def _input(source: generate.Input, info: probe.Probe | None, duration_s: float) -> dict:
+  if info is None:
+    return {'path': None, 'sha256': None, 'start_s': source.start_s, 'duration_s': duration_s}
+  return {
+    'path': str(source.path),
+    'sha256': sha256(info.path),
+    'start_s': source.start_s,
+    'duration_s': duration_s,
+    'is_image': info.is_image,
+    'width': info.width,
+    'height': info.height,
+    'fps': round(info.fps, 3),
+    'video_codec': info.video_codec,
+  }
+
+
+def _samples(
+  result: generate.Result,
+  source: generate.Input,
+  info: probe.Probe | None,
+  stem: pathlib.Path,
+  sample_rate_hz: int,
+  audio: str,
+) -> list[entries.Sample]:
+  """Writes sounds and videos."""
+  samples = []
+  for index, wave_NA in enumerate(result.wave_SNA):
+    wav = stem.with_name(f'{stem.name}.{index}.wav')
+    write.wav(wav, wave_NA, sample_rate_hz)
+    video = None
+    if info is not None:
+      duration_s = len(wave_NA) / sample_rate_hz if info.is_image else source.duration_s
+      video = write.mux(
+        info.path,
+        wave_NA,
+        sample_rate_hz,
+        stem.with_name(f'{stem.name}.{index}.mp4'),
+        audio=audio,
+        start_s=source.start_s,
+        duration_s=duration_s,
+      )
+    samples.append(entries.Sample(index, wave_NA, wav, video, result.scores[index], result.ranks[index]))
+  return samples
+
+
+def _describe(sample: entries.Sample) -> dict:
+  return {
+    'index': sample.index,
+    'video': sample.video.name if sample.video else None,
+    'wav': sample.wav.name,
+    'score': sample.score,
+    'rank': sample.rank,
+    'peak': round(float(np.abs(sample.wave_NA).max(initial=0.0)), 4),
+    'rms_db': _level_db(float(np.sqrt(np.mean(np.square(sample.wave_NA, dtype=np.float64))))),
+  }
+
+
+def deliver(
+  model: generate.Model,
+  source: generate.Input,
+  request: generate.Request,
+  result: generate.Result,
+  stem: pathlib.Path,
+  audio: str = 'replace',
+  title: str = '',
+) -> Delivery:
+  """Writes everything for one input.
+
+  Args:
+    model: the model that drew.
+    source: what it was drawn for.
+    request: what was asked for.
+    result: what was drawn.
+    stem: folder and name of the files without endings.
+    audio: 'replace' the clip's sound or 'mix' with it.
+    title: heading of the plot; '' is the name.
+
+  Raises:
+    MediaError: the picture cannot be put under the sound.
+  """
+  start_s = time.perf_counter()
+  stem.parent.mkdir(parents=True, exist_ok=True)
+  info = None if source.path is None else probe.probe(source.path)
+  sample_rate_hz = model.sample_rate_hz
+  samples = _samples(result, source, info, stem, sample_rate_hz, audio)
+  duration_s = result.wave_SNA[0].shape[0] / sample_rate_hz
+  entry = entries.Entry(
+    title=title or stem.name,
+    sample_rate_hz=sample_rate_hz,
+    samples=tuple(samples),
+    prompt=request.prompt,
+    negative_prompt=request.negative_prompt,
+    transcript=request.transcript,
+    motion_L=np.asarray(result.motion_L, np.float32),
+    thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
+    aspect=info.width / info.height if info and info.has_video else 1.0,
+  )
+  write_s = time.perf_counter() - start_s
+  picture.write(stem.with_name(stem.name + '.png'), [entry])
+  plot_s = time.perf_counter() - start_s - write_s
+  settings = {**dataclasses.asdict(request), 'audio': audio}
+  for name in ('seed', 'prompt', 'negative_prompt', 'transcript'):
+    del settings[name]
+  manifest = {
+    'version': v2a.__version__,
+    'model': model.name,
+    'input': _input(source, info, duration_s),
+    'seed': request.seed,
+    'prompt': request.prompt,
+    'negative_prompt': request.negative_prompt,
+    'transcript': request.transcript,
+    'settings': settings,
+    'timings_s': {
+      name: round(value, 4) for name, value in {**result.timings_s, 'write': write_s, 'plot': plot_s}.items()
+    },
+    'plot': stem.name + '.png',
+    'samples': [_describe(sample) for sample in samples],
+  }
+  path = stem.with_name(stem.name + '.json')
+  part = path.with_name(path.name + '.part')
+  part.write_text(json.dumps(manifest, indent=1) + '\n')
+  os.replace(part, path)
+  return Delivery(manifest, path, entry)

@@ -21,7 +21,7 @@ def bound(tree: ast.AST) -> set[str]:
   for node in ast.walk(tree):
     if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
       names.add(node.id)
-    elif isinstance(node, ast.Attribute):
+    elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
       names.add(node.attr)
     elif isinstance(node, (ast.arg, ast.keyword)) and node.arg:
       names.add(node.arg)

@@ -15,11 +15,9 @@ HEAVY = ('jax', 'numpy', 'flax', 'scipy', 'av', 'matplotlib', 'ml_collections')
 # Folders of a machine and hosts of registries; written apart, so that this file does not hold them.
 MACHINE_PATH = re.compile(r'(?<![\w.~-])/' + r'(?:work|home|root|tmp|opt|Users|mnt|scratch)/[\w.-]+')
 REGISTRY = re.compile(
-  r'(?:--(?:extra-)?index-url|--find-links|--trusted-host)\b|https?://[^\s/]*(?:pypi|simple|mirror|nexus|'
+  r'--(?:(?:extra-)?index-url|find-links|trusted-host)\b|https?://[^\s/]*(?:pypi|simple|mirror|nexus|'
   r'artifactory)[^\s]*|https?://(?:\d{1,3}\.){3}\d{1,3}|https?://localhost'
 )
-# Paths that mean the same on every machine.
-COMMON_PATHS = ('/tmp/.', '/root/.cache')
 
 
 def tracked() -> list[pathlib.Path]:

@@ -62,9 +62,9 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
     MediaError: the picture ends before start_s, or has no key frame.
     ValueError: a number is out of range.
   """
-  if not start_s >= 0:
+  if not 0 <= start_s < math.inf:
     raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
-  if duration_s is not None and not duration_s > 0:
+  if duration_s is not None and not 0 < duration_s < math.inf:
     raise ValueError(f'duration_s must be positive; got {duration_s}.')
   start = fractions.Fraction(start_s).limit_denominator(10**6)
   wanted = None if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)

@@ -7,6 +7,7 @@ Sample k of a wave is what is heard at k / sample_rate_hz; where a file has no s
 
 from collections.abc import Iterator
 import fractions
+import math
 import os
 import pathlib
 
@@ -90,15 +91,15 @@ def _rest_s(info: probe.Probe, start_s: float) -> float:
 
 def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None) -> float:
   """Checks the numbers and returns the duration, measured where None was given."""
-  if not fps > 0:
+  if not 0 < fps < math.inf:
     raise ValueError(f'fps must be positive; got {fps}.')
   if size < 1:
     raise ValueError(f'size must be at least 1 pixel; got {size}.')
-  if not start_s >= 0:
+  if not 0 <= start_s < math.inf:
     raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
   if duration_s is None:
     return _rest_s(probe.probe(path), start_s)
-  if not duration_s > 0:
+  if not 0 < duration_s < math.inf:
     raise ValueError(f'duration_s must be positive; got {duration_s}.')
   return duration_s
 

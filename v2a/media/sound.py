@@ -7,6 +7,7 @@ grids meet at whole samples); gaps become zeros, overlaps are cut; then soxr res
 
 from collections.abc import Iterator
 import fractions
+import math
 import os
 import pathlib
 
@@ -44,9 +45,9 @@ def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, sta
     raise ValueError(f'sample_rate_hz must be at least 1; got {sample_rate_hz}.')
   if num_channels not in (1, 2):
     raise ValueError(f'num_channels must be 1 or 2; got {num_channels}.')
-  if not start_s >= 0:
+  if not 0 <= start_s < math.inf:
     raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
-  if not duration_s > 0:
+  if not 0 < duration_s < math.inf:
     raise ValueError(f'duration_s must be positive; got {duration_s}.')
   return _trimmed(pathlib.Path(path), sample_rate_hz, num_channels, start_s, duration_s)
 

@@ -32,6 +32,9 @@ _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thu
 _MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
 _SEEK_STEP_S = 4
+# MPEG program streams stamp some packets only; the others are counted wrongly until the next stamp after a jump.
+_UNSETTLED_CONTAINERS = ('mpeg', 'mpegvideo')
+_SETTLE_S = 3
 # Packets that a decoder may hold back before it shows the first.
 _MAX_DELAY_PACKETS = 256
 
@@ -53,7 +56,8 @@ class Source:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
       self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS})
     except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise errors.MediaError(f'{self.path}: {explain(error)}; wanted a video, sound or picture file.') from error
+      raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture '
+                              'file.') from error
     streams = [s for s in self.container.streams if s.codec_context is not None]
     self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
     self.sound = _best([s for s in streams if s.type == 'audio'])
@@ -84,6 +88,8 @@ class Source:
     """Returns the video stream; raises MediaError where there is none."""
     if self.picture is None:
       what = ', '.join(sorted({s.type for s in self.container.streams})) or 'no stream at all'
+      if any(s.type == 'video' and s.codec_context is None for s in self.container.streams):
+        what = 'video of an unknown codec'
       raise errors.MediaError(f'{self.path}: has no video stream (has {what}); wanted a video or a picture.')
     return self.picture
 
@@ -122,22 +128,21 @@ class Source:
   def decoded_from(self, stream: av.stream.Stream, time_s: fractions.Fraction
                    ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Yields as `decoded`, beginning at or before `time_s` (container's seconds), not far before it."""
-    margin_s = 0
-    while True:
-      target_s = time_s - margin_s
+    settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
+    begin_s = (stream.start_time or 0) * stream.time_base
+    margin_s = settle_s
+    while time_s - margin_s > begin_s:
       try:
-        self.container.seek(int(target_s / stream.time_base), stream=stream)
+        self.container.seek(int((time_s - margin_s) / stream.time_base), stream=stream)
       except av.error.FFmpegError:
         break
       frames = self.decoded(stream)
       first = next(frames, None)
       # Some containers land late (MPEG has no index); then step back until the start is covered.
-      if first is not None and first[0] <= time_s:
+      if first is not None and first[0] <= time_s - settle_s:
         yield from itertools.chain([first], frames)
         return
       margin_s = margin_s * 2 + _SEEK_STEP_S
-      if margin_s > 10 * 60 + _SEEK_STEP_S:
-        break
     with Source(self.path) as fresh:
       again = fresh.container.streams[stream.index]
       fresh.only(again)
@@ -193,6 +198,14 @@ def explain(error: Exception) -> str:
   """Returns FFmpeg's reason in one line, without its number and file name."""
   text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
   return ' '.join(text.split())
+
+
+def _why_closed(path: pathlib.Path, error: Exception) -> str:
+  if not isinstance(error, av.error.InvalidDataError):
+    return explain(error)
+  with path.open('rb') as file:
+    is_mp4 = file.read(8)[4:] == b'ftyp'
+  return 'is an MP4 file without its index, cut short or never finished' if is_mp4 else 'is no media file'
 
 
 def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:

@@ -1,0 +1,275 @@
+"""Frames and waves by presentation time."""
+
+import fractions
+import pathlib
+import struct
+import tracemalloc
+
+import av
+import numpy as np
+import pytest
+
+from tests.media import films
+from v2a.media import errors
+from v2a.media import probe
+from v2a.media import read
+from v2a.media import sound
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> pathlib.Path:
+  return tmp_path_factory.mktemp('films')
+
+
+def numbers(path, fps=25, start_s=0.0, duration_s=None):
+  return [films.number(frame_YX3) for frame_YX3 in read.frames(path, fps, 32, start_s, duration_s)]
+
+
+@pytest.mark.parametrize('kind', films.KINDS)
+def test_frames_and_sound_of_every_container(folder, kind):
+  rate_hz = films.KINDS[kind][3]
+  wave_NA = films.clicks(2.0, rate_hz)
+  path = films.make(folder / f'kind-{kind}', kind, wave_NA=wave_NA)
+  info = probe.probe(path)
+  assert (info.width, info.height, info.rotation_deg, info.is_image) == (96, 64, 0, False)
+  assert info.duration_s == pytest.approx(2.0, abs=0.002) and info.fps == pytest.approx(25, abs=0.03)
+  assert info.has_audio and info.audio_sample_rate_hz == rate_hz and info.audio_channels == 2
+  assert numbers(path) == list(range(50))
+  assert numbers(path, 8) == [int(k * 25 / 8) for k in range(16)]
+  heard_NA = read.wave(path, rate_hz, 2)
+  assert len(heard_NA) == pytest.approx(2 * rate_hz, abs=0.002 * rate_hz)
+  assert abs(films.lag_s(heard_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3
+
+
+@pytest.mark.parametrize('kind', ['mp4', 'mkv', 'webm-vp9', 'avi-h264', 'mpg', 'ts'])
+def test_a_start_in_the_middle(folder, kind):
+  rate_hz = films.KINDS[kind][3]
+  wave_NA = films.clicks(8.0, rate_hz)
+  path = films.make(folder / f'middle-{kind}', kind, duration_s=8.0, wave_NA=wave_NA)
+  assert numbers(path, 25, 4.36, 1.0) == list(range(109, 134))
+  assert numbers(path, 25, 0.04, 0.2) == [1, 2, 3, 4, 5]
+  heard_NA = read.wave(path, 16000, 1, 4.36, 2.0)
+  wanted_NA = films.clicks(8.0, 16000)[round(4.36 * 16000):round(6.36 * 16000)]
+  assert abs(films.lag_s(heard_NA[:, 0], wanted_NA[:, 0], 16000)) < 1e-3
+
+
+def test_variable_frame_rate(folder):
+  times_s = [0.0, 0.1, 0.15, 0.6, 0.62, 1.4]
+  path = films.make(folder / 'vfr', 'mp4', times_s=times_s)
+  want = [max(n for n, time_s in enumerate(times_s) if time_s <= k / 50 + 1e-9) for k in range(70)]
+  assert numbers(path, 50, 0.0, 1.4) == want
+  assert numbers(path, 50, 0.3, 0.5) == want[15:40]
+
+
+def test_the_first_frame_is_zero_and_the_last_one_stays(folder):
+  path = films.make(folder / 'late', 'mp4', times_s=np.arange(25) / 25 + 0.5)
+  assert numbers(path, 25, 0.0, 1.6) == [*range(25), *[24] * 15]
+  assert probe.probe(path).duration_s == pytest.approx(1.0)
+
+
+def test_matroska_rounding_repeats_no_frame(folder):
+  path = films.make(folder / 'rounded', 'mkv', times_s=np.arange(60) / 30, fps=30)
+  assert numbers(path, 30) == list(range(60))
+
+
+@pytest.mark.parametrize(('kind', 'start_s'), [('mp4', 0.4), ('mp4', 0.123), ('mkv', 0.4), ('mov', 0.25), ('ts', 0.4)])
+def test_sound_that_begins_later(folder, kind, start_s):
+  rate_hz = films.KINDS[kind][3]
+  wave_NA = films.clicks(1.0, rate_hz)
+  path = films.make(folder / f'offset-{kind}-{start_s}', kind, wave_NA=wave_NA, sound_start_s=start_s)
+  heard_N = read.wave(path, rate_hz, 1)[:, 0]
+  assert abs(films.lag_s(heard_N, wave_NA[:, 0], rate_hz) - start_s) < 1e-3
+  assert np.abs(heard_N[:round((start_s - 0.03) * rate_hz)]).max() < 1e-4
+  assert np.abs(heard_N[round((start_s + 1.1) * rate_hz):]).max() < 1e-4
+
+
+def test_a_picture_that_begins_later(folder):
+  wave_NA = films.clicks(2.0, 44100)
+  path = films.make(folder / 'late-picture', 'mp4', times_s=np.arange(25) / 25 + 0.5, wave_NA=wave_NA)
+  heard_N = read.wave(path, 44100, 1)[:, 0]
+  assert len(heard_N) == 44100
+  assert abs(films.lag_s(heard_N, wave_NA[22050:66150, 0], 44100)) < 1e-3
+
+
+def patched(path: pathlib.Path, track: int, media_time: int) -> None:
+  """Changes where the edit list of one track begins to show its media."""
+  data = bytearray(path.read_bytes())
+  place = -1
+  for _ in range(track + 1):
+    place = data.index(b'elst', place + 1)
+  assert struct.unpack('>I', data[place + 8:place + 12]) == (1,)
+  data[place + 16:place + 20] = struct.pack('>I', media_time + struct.unpack('>I', data[place + 16:place + 20])[0])
+  path.write_bytes(data)
+
+
+def test_edit_lists(folder):
+  """An edit list that hides half a second moves frames and sound by as much."""
+  wave_NA = films.clicks(2.0, 44100)
+  path = films.make(folder / 'edit-picture', 'mp4', wave_NA=wave_NA)
+  patched(path, 0, 45000)
+  assert numbers(path, 25, 0.0, 1.4)[:30] == list(range(12, 42)) or numbers(path, 25, 0.0, 1.4)[:30] == [
+      *range(13, 43)]
+  path = films.make(folder / 'edit-sound', 'mp4', wave_NA=wave_NA)
+  patched(path, 1, 22050)
+  heard_N = read.wave(path, 44100, 1)[:, 0]
+  assert abs(films.lag_s(heard_N, wave_NA[:, 0], 44100) + 0.5) < 1e-3
+
+
+@pytest.mark.parametrize('length_s', [0.7, 3.1])
+def test_sound_shorter_and_longer_than_the_picture(folder, length_s):
+  wave_NA = films.clicks(length_s, 44100)
+  path = films.make(folder / f'length-{length_s}', 'mp4', wave_NA=wave_NA)
+  heard_N = read.wave(path, 44100, 1)[:, 0]
+  assert len(heard_N) == 88200
+  assert abs(films.lag_s(heard_N, wave_NA[:, 0], 44100)) < 1e-3
+  assert not heard_N[round((length_s + 0.1) * 44100):].any()
+
+
+def test_no_sound_is_silence(folder):
+  path = films.make(folder / 'mute', 'mp4')
+  assert not probe.probe(path).has_audio
+  wave_NA = read.wave(path, 16000, 2)
+  assert wave_NA.shape == (32000, 2) and not wave_NA.any()
+
+
+@pytest.mark.parametrize(('turn', 'size'), [(90, (64, 96)), (-90, (64, 96)), (180, (96, 64))])
+def test_rotation(folder, turn, size):
+  path = films.make(folder / f'turn{turn}', 'mp4', rotation_deg=turn)
+  info = probe.probe(path)
+  assert (info.width, info.height) == size and info.rotation_deg == -turn % 360
+  upright_YX3 = read.frames(films.make(folder / 'upright', 'mp4'), 25, 32, 0.0, 0.04)[0]
+  turned_YX3 = read.frames(path, 25, 32, 0.0, 0.04)[0]
+  # NumPy turns counter-clockwise, as the film's argument does.
+  np.testing.assert_allclose(turned_YX3.astype(int), np.rot90(upright_YX3, turn // 90).astype(int), atol=3)
+
+
+def test_colours_and_area_averaging(folder):
+  path = films.make(folder / 'colours', 'mp4', height=480, width=640)
+  frame_YX3 = read.frames(path, 25, 4, 0.0, 0.04)[0]
+  np.testing.assert_allclose(frame_YX3[3, 3], (224, 16, 16), atol=12)
+  np.testing.assert_allclose(frame_YX3[0, 3], (0, 0, 0), atol=12)
+
+
+@pytest.mark.parametrize(('layout', 'gain'), [
+    ('mono', np.ones((1, 2))),
+    ('stereo', np.eye(2)),
+    ('5.1', np.array([[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071]]) / 2.4142),
+    ('7.1', np.array([[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071], [0.7071, 0],
+                      [0, 0.7071]]) / 3.1213)])
+def test_mixing(folder, layout, gain):
+  """Every channel carries a tone of its own; their levels in the mix are the matrix."""
+  rate_hz, t_N = 44100, np.arange(44100 * 2) / 44100
+  tone_NA = np.stack([0.5 * np.sin(2 * np.pi * 100 * (channel + 1) * t_N) for channel in range(len(gain))], 1)
+  path = films.make(folder / f'mix-{layout}', 'mkv-h265', wave_NA=tone_NA.astype(np.float32), layout=layout)
+  stereo_NA = read.wave(path, rate_hz, 2, 0.0, 1.0)
+  found = 2 * np.abs(np.fft.rfft(stereo_NA, axis=0))[100:100 * (len(gain) + 1):100] / (0.5 * len(stereo_NA))
+  np.testing.assert_allclose(found, gain, atol=2e-3)
+  np.testing.assert_allclose(read.wave(path, rate_hz, 1, 0.0, 1.0)[:, 0], stereo_NA.mean(axis=1), atol=1e-6)
+
+
+def test_resampling_keeps_time_and_level(folder):
+  t_N = np.arange(96000) / 48000
+  tone_NA = np.repeat(0.5 * np.sin(2 * np.pi * 440 * t_N)[:, None], 2, 1).astype(np.float32)
+  path = films.make(folder / 'tone', 'mkv', wave_NA=tone_NA)
+  for rate_hz in (16000, 22050, 44100, 96000):
+    got_N = read.wave(path, rate_hz, 1, 0.5, 1.0)[:, 0]
+    want_N = 0.5 * np.sin(2 * np.pi * 440 * (0.5 + np.arange(rate_hz) / rate_hz))
+    assert np.abs(got_N - want_N).max() < 0.01
+
+
+def test_windows_join_without_a_seam(folder):
+  """The pieces of a stream equal the whole, and so do windows that were read one by one."""
+  wave_NA = films.clicks(6.0, 44100)
+  path = films.make(folder / 'seam', 'mp4', duration_s=6.0, wave_NA=wave_NA)
+  whole_NA = read.wave(path, 16000, 2)
+  pieces = list(sound.iterate(path, 16000, 2, 0.0, 6.0))
+  assert len(pieces) > 3
+  np.testing.assert_array_equal(np.concatenate(pieces), whole_NA)
+  windows_NA = np.concatenate([read.wave(path, 16000, 2, start_s, 1.5) for start_s in (0.0, 1.5, 3.0, 4.5)])
+  np.testing.assert_allclose(windows_NA, whole_NA, atol=1e-4)
+  frames = list(read.iterate_frames(path, 25, 16, chunk_frames=40))
+  assert [len(chunk_LYX3) for chunk_LYX3 in frames] == [40, 40, 40, 30]
+  np.testing.assert_array_equal(np.concatenate(frames), read.frames(path, 25, 16))
+
+
+def test_pictures_last_as_long_as_wanted(tmp_path):
+  for name in ('still.png', 'still.jpg'):
+    path = tmp_path / name
+    av.VideoFrame.from_ndarray(films.picture(77), 'rgb24').to_image().save(path)
+    info = probe.probe(path)
+    assert info.is_image and info.duration_s == 0 and (info.width, info.height) == (96, 64)
+    assert numbers(path, 25, 3.0, 0.4) == [77] * 10
+    assert not read.wave(path, 16000, 1, 0.0, 0.5).any()
+    with pytest.raises(errors.MediaError, match='still image; wanted duration_s'):
+      read.frames(path, 25, 32)
+
+
+def test_an_animation(tmp_path):
+  path = tmp_path / 'moving.gif'
+  with av.open(str(path), 'w') as output:
+    stream = output.add_stream('gif', rate=10, width=96, height=64, pix_fmt='rgb8')
+    for index in range(10):
+      output.mux(stream.encode(av.VideoFrame.from_ndarray(films.picture(index), 'rgb24').reformat(format='rgb8')))
+    output.mux(stream.encode(None))
+  info = probe.probe(path)
+  assert not info.is_image and info.duration_s == pytest.approx(1.0) and info.video_codec == 'gif'
+  assert numbers(path, 10) == list(range(10))
+
+
+def test_a_sound_file_has_its_own_clock(folder):
+  path = films.make(folder / 'sound', 'mkv', wave_NA=films.clicks(1.0, 48000))
+  alone = folder / 'alone.wav'
+  from v2a.media import write
+  write.wav(alone, films.clicks(1.0, 48000), 48000)
+  info = probe.probe(alone)
+  assert not info.has_video and info.has_audio and info.duration_s == 1.0
+  np.testing.assert_allclose(read.wave(alone, 48000, 2), films.clicks(1.0, 48000), atol=1e-4)
+  assert read.wave(path, 48000, 2, 0.0, 1.0).shape == (48000, 2)
+  with pytest.raises(errors.MediaError, match='no video stream'):
+    read.frames(alone, 25, 16)
+
+
+def test_damage_in_the_middle_costs_only_itself(folder):
+  path = films.make(folder / 'damaged', 'mkv', duration_s=4.0, wave_NA=films.clicks(4.0, 48000), gop=5)
+  data = bytearray(path.read_bytes())
+  middle = len(data) // 2
+  data[middle:middle + 200] = bytes(range(200))
+  path.write_bytes(data)
+  seen = numbers(path, 25, 0.0, 4.0)
+  assert seen[:40] == list(range(40)) and seen[-20:] == list(range(80, 100))
+
+
+def test_memory_does_not_grow_with_length(folder):
+  """Ten times the length takes no more memory, in Python's allocations and NumPy's."""
+  peaks = []
+  for duration_s in (6.0, 60.0):
+    path = films.make(folder / f'long{duration_s:g}', 'mp4', duration_s=duration_s, fps=5, height=32, width=32,
+                      wave_NA=films.clicks(duration_s, 44100))
+    tracemalloc.start()
+    for chunk_LYX3 in read.iterate_frames(path, 5, 32, chunk_frames=10):
+      assert chunk_LYX3.shape[0] == 10
+    for block_NA in sound.iterate(path, 16000, 2, 0.0, duration_s):
+      assert len(block_NA) <= 16000
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+  assert peaks[1] < 1.1 * peaks[0] + 100_000
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'fps': 0}, 'fps must be positive; got 0'), ({'fps': float('nan')}, 'fps must be positive'),
+    ({'size': 0}, 'size must be at least 1'), ({'start_s': -1.0}, 'start_s must be at least 0 s; got -1.0'),
+    ({'duration_s': 0.0}, 'duration_s must be positive; got 0.0'),
+    ({'duration_s': float('inf')}, 'duration_s must be positive'),
+    ({'start_s': 5.0}, 'lasts 2.000 s; wanted a start before that, got 5.0'),
+    ({'start_s': 5.0, 'duration_s': 1.0}, 'lasts 2.000 s; wanted a start before that, got 5.0')])
+def test_bad_numbers(folder, change, message):
+  path = films.make(folder / 'numbers', 'mp4')
+  with pytest.raises(ValueError, match=message):
+    read.frames(**({'path': path, 'fps': 25, 'size': 8, 'start_s': 0.0, 'duration_s': None} | change))
+
+
+def test_an_odd_number_of_frames_a_second(folder):
+  path = films.make(folder / 'odd', 'mp4')
+  rate = fractions.Fraction(30000, 1001)
+  want = [int(k / rate * 25) for k in range(59)]
+  assert numbers(path, float(rate), 0.0, 59 / float(rate)) == want

@@ -1,6 +1,6 @@
 """The codec of the default model: 16 kHz stereo to 32 channels at 25 Hz.
 
-python -m data_pipelines.world --num-clips 6000 --seed 0 --size 32 --records --output data/world
+python -m data_pipelines.world --num-clips 6000 --seed 0 --records --output data/world
 v2a train --config codec_world --workdir runs/codec_world
 
 Result: not yet run.
@@ -15,10 +15,10 @@ def get_config():
   c.name = 'codec_world'
   c.task = 'codec'
   c.data.train = ('data/world',)
-  c.training.batch_size = 16
-  c.training.num_steps = 4000
-  c.training.learning_rate = 8e-4
-  c.training.warmup_steps = 200
+  c.training.batch_size = 12
+  c.training.num_steps = 1500
+  c.training.learning_rate = 1e-3
+  c.training.warmup_steps = 100
   c.training.weight_decay = 1e-3
-  c.training.ema_decay = 0.998
+  c.training.ema_decay = 0.995
   return c

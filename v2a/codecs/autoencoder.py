@@ -45,7 +45,9 @@ class Autoencoder(nnx.Module):
     self.num_latent_channels = num_latent_channels
     features = spec.num_channels * spec.patch_frames * (n_fft // 2 + 1) * 2
     make_block = lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, dtype=dtype)
-    self.patch_in = layers.Linear(features, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
+    # Digital silence maps to the bias alone; at zero, the norms behind it would multiply gradients a thousandfold.
+    self.patch_in = layers.Linear(
+        features, width, ('patch', 'embed'), rngs=rngs, bias_scale=0.5, dtype=dtype)
     self.encoder = layers.stack(make_block, num_encoder_layers, rngs)
     num_out = 2 * num_latent_channels if bottleneck == 'kl' else num_latent_channels
     self.to_latent = layers.Linear(width, num_out, ('embed', 'latent'), rngs=rngs, dtype=dtype)

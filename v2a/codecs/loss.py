@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from v2a.codecs import mel
 from v2a.codecs import stft
 
-RESOLUTIONS = ((2048, 512), (1024, 256), (512, 128), (128, 32))
-MEL_BANDS = {2048: 80, 1024: 64, 512: 40}
+RESOLUTIONS = ((2048, 512), (512, 128), (128, 32))
+MEL_BANDS = {2048: 80, 512: 40}
 FLOOR = 1e-3
 
 

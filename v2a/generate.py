@@ -1,0 +1,631 @@
+"""Video, prompts, or both, to any number of soundtracks of any length.
+
+A clip is drawn window by window. A window begins whole seconds after the last and shares
+`overlap_s` with it; in the shared part the velocity is set to e - x, the straight path to the latents
+that are already there (diffusion.process eq. 2), so that the new window continues the old one and
+no seam exists in the latents. Latents are decoded in pieces with enough context on both sides that
+the result is that of decoding all at once.
+
+Noise of sample i at second s of the clip is drawn from fold_in(fold_in(key(seed), i), s): the same
+soundtrack whatever the batch, the devices, the other samples or the clip's length. Several clips and
+samples run side by side as lanes of one compiled program; a lane that is done takes the next.
+"""
+
+from collections.abc import Callable, Iterator
+import dataclasses
+import functools
+import math
+import pathlib
+import time
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from v2a import assembly
+from v2a import clip
+from v2a import config
+from v2a import weights
+from v2a.conditioning import bundle
+from v2a.conditioning import text as text_lib
+from v2a.diffusion import guidance
+from v2a.diffusion import samplers
+from v2a.media import errors
+from v2a.media import probe as probe_lib
+from v2a.media import read
+
+MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
+PARTS = ('codec', 'flow', 'sync')
+MAX_LANES = 8
+DECODE_S = 4
+CONTEXT_S = 1
+PEAK = 0.98
+MAX_SAMPLES = 1000
+MAX_STEPS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+  """What soundtracks are drawn for.
+
+  Attributes:
+    path: video or still image; None draws from the prompt alone.
+    start_s: where in the video to begin.
+    duration_s: how long; None is to the end of the video.
+  """
+
+  path: pathlib.Path | None
+  start_s: float = 0.0
+  duration_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """How soundtracks are drawn; None takes the model's default.
+
+  Attributes:
+    num_samples: soundtracks a clip.
+    seed: of the noise, at least 0.
+    steps, solver: see diffusion.samplers.
+    guidance, guidance_video, guidance_text, guidance_transcript: see diffusion.guidance eq. 1.
+    prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
+  """
+
+  num_samples: int = 1
+  seed: int = 0
+  steps: int | None = None
+  solver: str | None = None
+  guidance: float | None = None
+  guidance_video: float | None = None
+  guidance_text: float | None = None
+  guidance_transcript: float | None = None
+  prompt: str = ''
+  negative_prompt: str = ''
+  transcript: str = ''
+
+  def validate(self) -> None:
+    """Raises ValueError where a value has no meaning for any model."""
+    if not 1 <= self.num_samples <= MAX_SAMPLES:
+      raise ValueError(f'the number of samples must lie in 1..{MAX_SAMPLES}; got {self.num_samples}.')
+    if not 0 <= self.seed < 2**31:
+      raise ValueError(f'seed must lie in 0..2147483647; got {self.seed}.')
+    if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
+      raise ValueError(f'steps must lie in 1..{MAX_STEPS}; got {self.steps}.')
+    if self.solver is not None and self.solver not in samplers.SOLVERS:
+      raise ValueError(f'solver must be one of {sorted(samplers.SOLVERS)}; got {self.solver!r}.')
+    guidance.Scales(*(1.0 if scale is None else scale for scale in (
+        self.guidance, self.guidance_video, self.guidance_text, self.guidance_transcript)))
+
+
+@dataclasses.dataclass
+class Result:
+  """What was drawn for one input.
+
+  Attributes:
+    wave_SNA: one float32 wave NA a sample.
+    scores: agreement of picture and sound in [-1, 1]; None without a picture.
+    ranks: 1 is the best score; None without a picture.
+    motion_L: mean absolute change of the picture in 0..1 at the sync rate, for plots.
+    timings_s: seconds by stage.
+    settings: everything that was used, defaults resolved.
+    error: one line where the input could not be used; the rest is empty then.
+  """
+
+  wave_SNA: list[np.ndarray]
+  scores: list[float | None]
+  ranks: list[int | None]
+  motion_L: np.ndarray
+  timings_s: dict[str, float]
+  settings: dict
+  error: str | None = None
+
+
+class Model:
+  """A codec, a flow model and (for ranking) a sync model, ready to draw.
+
+  Attributes:
+    name: of the model.
+    config: of the flow model.
+    clip_spec: rates and the length of one window.
+  """
+
+  def __init__(self, name: str, exports: dict[str, weights.Export]):
+    self.name, self.config = name, exports['flow'].config
+    self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
+    self.sample_rate_hz = self.clip_spec.sample_rate_hz
+    self.exports = exports
+    makers = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
+    self._graphs, self.states = {}, {}
+    for part, export in exports.items():
+      # Shapes alone: drawing initial weights that are replaced at once would take seconds.
+      abstract = nnx.eval_shape(lambda: makers[part](export.config, nnx.Rngs(0)))
+      self._graphs[part], state = nnx.split(abstract)
+      self.states[part] = weights.unflatten(
+          {path: jnp.asarray(array) for path, array in export.arrays.items()}, state)
+
+  def merge(self, part: str, state) -> nnx.Module:
+    """Returns a part as a module, from its (traced) state."""
+    return nnx.merge(self._graphs[part], state)
+
+  @functools.cached_property
+  def decode(self) -> Callable:
+    """latent_BTC -> wave_BNA, compiled."""
+    run = jax.jit(lambda state, latent_BTC: self.merge('codec', state).decode(latent_BTC))
+    return lambda latent_BTC: run(self.states['codec'], latent_BTC)
+
+  @functools.cached_property
+  def reconstruct(self) -> Callable:
+    """wave_BNA -> wave_BNA: the round trip through the codec, compiled."""
+
+    def run(state, wave_BNA):
+      codec = self.merge('codec', state)
+      return codec.decode(codec.encode(wave_BNA)[0])
+
+    compiled = jax.jit(run)
+    return lambda wave_BNA: compiled(self.states['codec'], wave_BNA)
+
+  @functools.cached_property
+  def agreement(self) -> Callable:
+    """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
+    run = jax.jit(lambda state, frames, latents: self.merge('sync', state).agreement(frames, latents))
+    return lambda sync_frame_BLYX3, latent_BTC: run(self.states['sync'], sync_frame_BLYX3, latent_BTC)
+
+  @functools.cached_property
+  def sample(self) -> Callable:
+    """See `_sample`; compiled once for each set of guidance branches, solver and steps."""
+    run = jax.jit(functools.partial(_sample, self), static_argnames=('branches', 'solver', 'steps', 'warp'))
+    return lambda inputs, weights_G, **settings: run(self.states['flow'], inputs, weights_G, **settings)
+
+
+def load(name_or_dir: str | pathlib.Path) -> Model:
+  """Returns a packaged model by name, or one from a folder.
+
+  A folder is either a bundle (codec/, flow/, sync/) or a flow training folder, whose config.init_from
+  names codec and sync.
+
+  Raises:
+    FileNotFoundError: there is no such model.
+    ValueError: the folder holds something else, or weights that are not finite.
+  """
+  path = pathlib.Path(name_or_dir)
+  if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
+    path = MODELS_FOLDER / str(name_or_dir)
+  if not path.is_dir():
+    known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
+    raise FileNotFoundError(
+        f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.')
+  if (path / 'flow').is_dir():
+    folders = {part: path / part for part in PARTS if (path / part).is_dir()}
+  else:
+    trained = weights.load_export(path).config
+    folders = {'flow': path, 'codec': trained.init_from.codec, 'sync': trained.init_from.sync}
+    folders = {part: folder for part, folder in folders.items() if folder}
+  if 'codec' not in folders:
+    raise ValueError(f'{path} names no codec: wanted a bundle with codec/ and flow/, or a flow model whose '
+                     'config.init_from.codec is set.')
+  exports = {part: weights.load_export(folder) for part, folder in folders.items()}
+  for part, export in exports.items():
+    if export.config.task != part:
+      raise ValueError(f'{folders[part]} must hold a {part} model; got one of task {export.config.task!r}.')
+    for key, array in export.arrays.items():
+      if not np.isfinite(array).all():
+        raise ValueError(f'{folders[part]}: weights {key} hold NaN or infinity.')
+  return Model(path.resolve().name, exports)
+
+
+def save(model: Model, path: str | pathlib.Path) -> None:
+  """Writes a model as a bundle of float16 weights that `load` reads.
+
+  Raises:
+    FileExistsError: the folder is there already.
+  """
+  path = pathlib.Path(path)
+  if path.exists():
+    raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
+  partial = path.with_name(f'.{path.name}.partial')
+  for part, export in model.exports.items():
+    c = config.loads(config.dumps(export.config)).unlock()
+    c.init_from.update({key: '' for key in c.init_from})  # a bundle is whole; paths of a machine mean nothing
+    weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
+  partial.rename(path)
+
+
+def _sample(model: Model, state, inputs: dict, weights_G, *, branches: tuple[tuple[str, ...], ...],
+            solver: str, steps: int, warp: float) -> jax.Array:
+  """Draws one window in every lane.
+
+  Args:
+    model: whose flow model `state` is.
+    state: of the flow model.
+    inputs: frames, bytes of the texts and the negative prompt, noise, and known latents with a mask.
+    weights_G: weight of each guidance branch.
+    branches: modalities that each branch drops.
+    solver, steps, warp: see diffusion.samplers.
+
+  Returns:
+    latents BTC.
+  """
+  flow = model.merge('flow', state)
+  inputs = dict(inputs)
+  noise_BTC, known_BTC, is_known_BT = (inputs.pop(key) for key in ('noise_BTC', 'known_BTC', 'is_known_BT'))
+  negative = inputs.pop('negative_BU'), inputs.pop('negative_length_B')
+  full = flow.conditioner(**inputs)
+  everything_B = jnp.ones_like(inputs['has_video_B'])
+  conditions = []
+  for dropped in branches:
+    keep = [everything_B if name not in dropped else ~everything_B for name in guidance.MODALITIES]
+    condition = flow.conditioner.drop(full, *keep)
+    if 'text' in dropped:
+      text_BUD, text_mask_BU = flow.conditioner.encode_text(*negative)
+      condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
+    conditions.append(condition)
+  condition = bundle.concatenate(conditions)
+  guided = guidance.guided(lambda z_BTC, t_B: flow.velocity(z_BTC, t_B, condition), weights_G)
+
+  def predict(z_BTC, t_B):
+    v_BTC = guided(z_BTC, t_B).astype(jnp.float32)
+    return jnp.where(is_known_BT[..., None], noise_BTC - known_BTC, v_BTC)
+
+  return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, warp=warp)
+
+
+@functools.partial(jax.jit, static_argnames='shape')
+def _second_noise(seed, sample, second, shape):
+  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), second)
+  return jax.random.normal(key, shape, jnp.float32)
+
+
+def window_noise(spec: clip.ClipSpec, num_channels: int, seed: int, sample: int, start_s: int) -> np.ndarray:
+  """Returns noise_TC of a window that begins at a whole second of the clip; see the module."""
+  rate = round(spec.latent_rate_hz)
+  seconds = range(start_s, start_s + math.ceil(spec.num_latents / rate))
+  pieces = [np.asarray(_second_noise(seed, sample, s, (rate, num_channels))) for s in seconds]
+  return np.concatenate(pieces)[:spec.num_latents]
+
+
+def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
+  """Returns resolved settings, the branches of guidance and their weights_G.
+
+  Raises:
+    ValueError: a text is longer than the model reads, or a negative prompt has no effect.
+  """
+  request.validate()
+  defaults, spec = model.config.generation, model.clip_spec
+  for name in ('prompt', 'negative_prompt'):
+    size = len(getattr(request, name).strip().encode())
+    if size > spec.num_text_bytes:
+      raise ValueError(f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
+  chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
+            for name in ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')}
+  scales = guidance.Scales(chosen['guidance'], chosen['guidance_video'], chosen['guidance_text'],
+                           chosen['guidance_transcript'])
+  given = [name for name, is_given in (
+      ('video', has_video), ('text', request.prompt.strip() or request.negative_prompt.strip()),
+      ('transcript', request.transcript.strip())) if is_given]
+  if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
+    raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
+  branches = guidance.branches(scales, tuple(given))
+  settings = {**chosen, 'warp': defaults.warp, 'overlap_s': defaults.overlap_s,
+              'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
+  weights_G = np.array([branch.weight for branch in branches], np.float32)
+  return settings, tuple(branch.dropped for branch in branches), weights_G
+
+
+def window_starts(duration_s: float, window_s: float, overlap_s: float) -> list[int]:
+  """Returns the first second of every window: whole seconds, overlapping by at least overlap_s.
+
+  Raises:
+    ValueError: the windows leave no room to advance.
+  """
+  stride = math.floor(window_s - overlap_s)
+  if stride < 1:
+    raise ValueError(f'generation.overlap_s={overlap_s} leaves no room in windows of {window_s} s.')
+  last = max(0, math.ceil(duration_s - window_s - 1e-6))
+  return [*range(0, last, stride), last]
+
+
+def spoken_in(transcript: str, start_s: float, end_s: float, duration_s: float) -> str:
+  """Returns the words of a transcript that fall into a window, spread evenly over the clip."""
+  words = transcript.split()
+  middle = [(index + 0.5) / len(words) * duration_s for index in range(len(words))]
+  return ' '.join(word for word, time_s in zip(words, middle) if start_s <= time_s < end_s)
+
+
+class _Job:
+  """One input on its way: its pictures, and the latents of its samples so far."""
+
+  def __init__(self, model: Model, source: Input, request: Request):
+    start = time.perf_counter()
+    spec = model.clip_spec
+    self.source, self.request = source, request
+    self.duration_s = _duration(source)
+    self.starts = window_starts(self.duration_s, spec.clip_s, model.config.generation.overlap_s)
+    num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
+    self.has_video = source.path is not None
+    self.frame_LYX3 = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
+    if self.has_video:
+      shown = read.frames(source.path, spec.sync_fps, spec.frame_size, source.start_s, self.duration_s)
+      shown = shown[:num_frames]
+      self.frame_LYX3[:len(shown)] = shown
+      self.frame_LYX3[len(shown):] = shown[-1]  # the last picture is held to the end of its window
+    num_latents = round((self.starts[-1] + spec.clip_s) * spec.latent_rate_hz)
+    channels = model.config.codec.num_latent_channels
+    self.latents = [np.zeros((num_latents, channels), np.float32) for _ in range(request.num_samples)]
+    self.num_left = request.num_samples
+    self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
+
+  def frames(self, spec: clip.ClipSpec, start_s: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns semantic and sync frames of a window."""
+    first = start_s * spec.sync_fps
+    sync_frame_LYX3 = self.frame_LYX3[first:first + spec.num_sync_frames]
+    shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
+    return sync_frame_LYX3[shown_M], sync_frame_LYX3
+
+
+def _duration(source: Input) -> float:
+  """Returns the length of the soundtrack in seconds. Raises ValueError where it is not defined."""
+  if source.duration_s is not None and not source.duration_s > 0:
+    raise ValueError(f'duration must be positive; got {source.duration_s} s.')
+  if not source.start_s >= 0:
+    raise ValueError(f'start must be at least 0 s; got {source.start_s} s.')
+  if source.path is None:
+    if source.duration_s is None:
+      raise ValueError('without a video, a duration is needed.')
+    return source.duration_s
+  info = probe_lib.probe(source.path)
+  if not info.has_video:
+    raise errors.MediaError(f'{source.path}: has no video stream; wanted a video or a picture.')
+  if info.is_image:
+    if source.duration_s is None:
+      raise ValueError(f'{source.path}: is a still image; wanted a duration with it.')
+    return source.duration_s
+  left_s = info.duration_s - source.start_s
+  if left_s <= 0:
+    raise ValueError(f'{source.path}: lasts {info.duration_s:.3f} s; wanted a start before that, '
+                     f'got {source.start_s} s.')
+  return left_s if source.duration_s is None else min(left_s, source.duration_s)
+
+
+@dataclasses.dataclass
+class _Lane:
+  """One sample of one job, at one of its windows."""
+
+  job: _Job
+  sample: int
+  window: int = 0
+
+
+def soundtracks(model: Model, inputs: list[Input], request: Request,
+                progress: Callable[[int, int], None] | None = None) -> Iterator[Result]:
+  """Yields the result of every input, in order.
+
+  Args:
+    model: see `load`.
+    inputs: what to draw for. One that cannot be used costs the others nothing: see Result.error.
+    request: the same for all inputs.
+    progress: called with (windows done, windows known so far).
+
+  Raises:
+    ValueError: the request has no meaning for this model.
+  """
+  progress = progress or (lambda done, total: None)
+  is_guided = [settings_of(model, request, source.path is not None) for source in inputs[:1]]
+  del is_guided  # the request is checked before any file is read
+  num_lanes = _num_lanes(len(inputs) * request.num_samples)
+  waiting, lanes, finished = list(enumerate(inputs)), [], {}
+  order, owners, done, total, next_index = [], {}, 0, 0, 0
+  while waiting or lanes:
+    while waiting and len(lanes) < num_lanes:
+      index, source = waiting.pop(0)
+      try:
+        job = _Job(model, source, request)
+      except (ValueError, OSError) as error:
+        finished[index] = _failed(error)
+        continue
+      owners[id(job)] = index
+      order.append(job)
+      total += len(job.starts) * request.num_samples
+      lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
+    # Lanes with and without a picture need other branches of guidance, so they run apart.
+    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:num_lanes] if lanes else []
+    if active:
+      progress(done, total)
+      _advance(model, request, active, num_lanes)
+      done += len(active)
+    for lane in active:
+      if lane.window == len(lane.job.starts):
+        lanes.remove(lane)
+        lane.job.num_left -= 1
+        if not lane.job.num_left:
+          finished[owners.pop(id(lane.job))] = _finish(model, request, lane.job)
+          order.remove(lane.job)
+    progress(done, total)
+    while next_index in finished:
+      yield finished.pop(next_index)
+      next_index += 1
+  while next_index in finished:
+    yield finished.pop(next_index)
+    next_index += 1
+
+
+def _num_lanes(num_rows: int) -> int:
+  lanes = 1
+  while lanes < min(num_rows, MAX_LANES):
+    lanes *= 2
+  return lanes
+
+
+def _failed(error: Exception) -> Result:
+  return Result([], [], [], np.zeros(0, np.float32), {}, {}, ' '.join(str(error).split()))
+
+
+def _advance(model: Model, request: Request, lanes: list[_Lane], num_lanes: int) -> None:
+  """Draws the current window of every lane."""
+  start = time.perf_counter()
+  spec = model.clip_spec
+  settings, branches, weights_G = settings_of(model, request, lanes[0].job.has_video)
+  rows = [_row(model, lane) for lane in lanes]
+  rows += rows[-1:] * (num_lanes - len(rows))
+  inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+  latent_BTC = np.asarray(model.sample(
+      inputs, weights_G, branches=branches, solver=settings['solver'], steps=settings['steps'],
+      warp=settings['warp']))
+  rate = round(spec.latent_rate_hz)
+  for lane, latent_TC in zip(lanes, latent_BTC):
+    first = lane.job.starts[lane.window] * rate
+    lane.job.latents[lane.sample][first:first + spec.num_latents] = latent_TC
+    lane.window += 1
+    lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
+
+
+def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
+  """Returns the inputs of `_sample` for one lane, without the batch axis."""
+  spec, job, request = model.clip_spec, lane.job, lane.job.request
+  start_s = job.starts[lane.window]
+  rate, latents = round(spec.latent_rate_hz), job.latents[lane.sample]
+  num_known = 0
+  if lane.window:
+    num_known = job.starts[lane.window - 1] * rate + spec.num_latents - start_s * rate
+  semantic_frame_MYX3, sync_frame_LYX3 = job.frames(spec, start_s)
+  spoken = request.transcript.strip()
+  if len(job.starts) > 1:
+    spoken = spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
+  size = len(spoken.encode())
+  if size > spec.num_transcript_bytes:
+    raise ValueError(f'a window of {spec.clip_s:g} s must hold at most {spec.num_transcript_bytes} bytes of '
+                     f'transcript; got {size} at {start_s} s.')
+  row = {
+      'semantic_frame_MYX3': semantic_frame_MYX3, 'sync_frame_LYX3': sync_frame_LYX3,
+      'has_video': np.array(job.has_video),
+      'noise_TC': window_noise(spec, latents.shape[1], request.seed, lane.sample, start_s),
+      'known_TC': latents[start_s * rate:start_s * rate + spec.num_latents],
+      'is_known_T': np.arange(spec.num_latents) < num_known,
+  }
+  row |= texts(spec, request.prompt, request.negative_prompt, spoken)
+  return {_batched(name): value for name, value in row.items()}
+
+
+def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str) -> dict[str, np.ndarray]:
+  """Returns bytes and lengths of the three texts of one row."""
+  found = {}
+  for name, length_name, value, size in (
+      ('text_U', 'text_length', prompt, spec.num_text_bytes),
+      ('negative_U', 'negative_length', negative_prompt, spec.num_text_bytes),
+      ('transcript_W', 'transcript_length', transcript, spec.num_transcript_bytes)):
+    byte_BU, length_B = text_lib.to_bytes([value], size)
+    found[name], found[length_name] = byte_BU[0], length_B[0]
+  return found
+
+
+def _batched(name: str) -> str:
+  """Returns the name of an array once rows are stacked: a batch axis before its own."""
+  head, _, tail = name.rpartition('_')
+  return f'{head}_B{tail}' if tail and tail[0].isupper() else f'{name}_B'
+
+
+def _finish(model: Model, request: Request, job: _Job) -> Result:
+  """Decodes and ranks the samples of a job."""
+  start = time.perf_counter()
+  num_samples = round(job.duration_s * model.sample_rate_hz)
+  waves = [_limited(decode_track(model, latent_TC, num_samples)) for latent_TC in job.latents]
+  job.timings_s['decode'] = time.perf_counter() - start
+  start = time.perf_counter()
+  scores: list[float | None] = [None] * len(waves)
+  ranks: list[int | None] = [None] * len(waves)
+  if job.has_video and 'sync' in model.states:
+    scores = [_agreement(model, job, latent_TC) for latent_TC in job.latents]
+    best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
+    ranks = [best_first.index(index) + 1 for index in range(len(scores))]
+  job.timings_s['rank'] = time.perf_counter() - start
+  settings = settings_of(model, request, job.has_video)[0]
+  return Result(waves, scores, ranks, _motion(job), job.timings_s, settings)
+
+
+def decode_track(model: Model, latent_TC: np.ndarray, num_samples: int) -> np.ndarray:
+  """Returns wave_NA of latents of any length, in memory that does not grow beyond the wave itself.
+
+  Args:
+    model: whose codec decodes.
+    latent_TC: normalised latents.
+    num_samples: length of the wave wanted.
+  """
+  spec = model.clip_spec
+  rate, hop = round(spec.latent_rate_hz), spec.latent_hop_samples
+  piece, context = DECODE_S * rate, CONTEXT_S * rate
+  wave_NA = np.zeros((num_samples, spec.num_channels), np.float32)
+  if len(latent_TC) <= piece + 2 * context:
+    whole_NA = np.asarray(model.decode(latent_TC[None]))[0][:num_samples]
+    wave_NA[:len(whole_NA)] = whole_NA
+    return wave_NA
+  size = piece + 2 * context
+  for begin in range(0, len(latent_TC), piece):
+    # At both ends the piece is moved inwards, so that every piece has the same shape and real context.
+    first = min(max(0, begin - context), len(latent_TC) - size)
+    part_NA = np.asarray(model.decode(latent_TC[None, first:first + size]))[0]
+    end = min((begin + piece) * hop, num_samples)
+    if begin * hop < end:
+      wave_NA[begin * hop:end] = part_NA[(begin - first) * hop:][:end - begin * hop]
+  return wave_NA
+
+
+def _limited(wave_NA: np.ndarray) -> np.ndarray:
+  """Returns the wave turned down as a whole where its peak would clip."""
+  peak = float(np.abs(wave_NA).max(initial=0.0))
+  return wave_NA * np.float32(PEAK / peak) if peak > PEAK else wave_NA
+
+
+def _agreement(model: Model, job: _Job, latent_TC: np.ndarray) -> float:
+  spec, rate = model.clip_spec, round(model.clip_spec.latent_rate_hz)
+  values = []
+  for start_s in job.starts:
+    sync_frame_LYX3 = job.frames(spec, start_s)[1]
+    window_TC = latent_TC[start_s * rate:start_s * rate + spec.num_latents]
+    values.append(float(model.agreement(sync_frame_LYX3[None], window_TC[None])[0]))
+  return float(np.mean(values))
+
+
+def _motion(job: _Job) -> np.ndarray:
+  frame_LYX3 = job.frame_LYX3
+  motion_L = np.zeros(len(frame_LYX3), np.float32)
+  for index in range(1, len(frame_LYX3)):
+    change = frame_LYX3[index].astype(np.int16) - frame_LYX3[index - 1]
+    motion_L[index] = np.abs(change).mean() / 255
+  return motion_L
+
+
+def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
+                   prompts: list[str], negative_prompts: list[str], transcripts: list[str],
+                   seeds: list[int], request: Request) -> np.ndarray:
+  """Returns wave_BNA: one window for every row, each with its own picture, texts and seed.
+
+  Args:
+    model: see `load`.
+    semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
+    prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
+    request: steps, solver and guidance; its texts, seed and number of samples are not used.
+  """
+  spec, num_rows = model.clip_spec, len(prompts)
+  asked = dataclasses.replace(
+      request, prompt='', negative_prompt='x' if any(negative_prompts) else '', transcript='', num_samples=1)
+  settings = settings_of(model, asked, True)[0]
+  scales = guidance.Scales(*(settings[name] for name in (
+      'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')))
+  given = ('video', 'text') + (('transcript',) if any(transcripts) else ())
+  branches = guidance.branches(scales, given)
+  channels = model.config.codec.num_latent_channels
+  empty_BTC = np.zeros((num_rows, spec.num_latents, channels), np.float32)
+  rows = [texts(spec, *row) for row in zip(prompts, negative_prompts, transcripts, strict=True)]
+  inputs = {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
+  inputs |= {
+      'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
+      'has_video_B': np.ones(num_rows, bool),
+      'noise_BTC': np.stack([window_noise(spec, channels, seed, 0, 0) for seed in seeds]),
+      'known_BTC': empty_BTC, 'is_known_BT': np.zeros(empty_BTC.shape[:2], bool),
+  }
+  latent_BTC = model.sample(
+      inputs, np.array([branch.weight for branch in branches], np.float32),
+      branches=tuple(branch.dropped for branch in branches), solver=settings['solver'],
+      steps=settings['steps'], warp=settings['warp'])
+  return np.stack([_limited(wave_NA) for wave_NA in np.asarray(model.decode(latent_BTC))])

@@ -3,12 +3,13 @@
   python -m data_pipelines.world --num-clips 16 --seed 1 --scenes all --output clips/
   python -m data_pipelines.world --num-clips 20000 --seed 0 --records --output records/
 
-Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json. Every clip depends on (seed, index) and the flags alone, not
-on the number of processes. Files and the folder of records are written beside and renamed.
+Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json. Every clip depends on (seed, index) and the flags
+alone, not on the number of processes. Files and the folder of records are written beside and renamed.
 """
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
 import fractions
 import functools
 import json
@@ -33,7 +34,6 @@ PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that 
 
 
 class _Parser(argparse.ArgumentParser):
-
   def error(self, message: str):
     """Raises ValueError where argparse would print its usage."""
     raise ValueError(f'{message} (see --help)')
@@ -52,20 +52,30 @@ def _whole(least: int) -> Callable[[str], int]:
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = _Parser(prog='python -m data_pipelines.world', description='Renders clips of the procedural world.',
-                   allow_abbrev=False)
+  parser = _Parser(
+    prog='python -m data_pipelines.world',
+    description='Renders clips of the procedural world.',
+    allow_abbrev=False,
+  )
   parser.add_argument('--num-clips', type=_whole(1), required=True, help='how many clips')
   parser.add_argument('--seed', type=_whole(0), default=0, help='number of the set of clips')
   parser.add_argument('--start-index', type=_whole(0), default=0, help='number of the first clip of the set')
   parser.add_argument('--scenes', default='all', help=f'all, or some of {",".join(clips.SCENES)}')
-  parser.add_argument('--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given')
+  parser.add_argument(
+    '--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given'
+  )
   parser.add_argument('--output', type=pathlib.Path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
-  parser.add_argument('--size', type=_whole(4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records')
+  parser.add_argument(
+    '--size', type=_whole(4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records'
+  )
   parser.add_argument('--fps', type=float, help='frames a second of video files; 25')
   parser.add_argument('--clip-seconds', type=float, default=4.0, help='length of a clip')
-  parser.add_argument('--sample-rate', type=_whole(8000),
-                      help=f'samples a second; {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} in records')
+  parser.add_argument(
+    '--sample-rate',
+    type=_whole(8000),
+    help=f'samples a second; {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} in records',
+  )
   parser.add_argument('--num-workers', type=_whole(1), default=os.cpu_count(), help='processes')
   args = parser.parse_args(argv)
   if args.records and args.fps is not None:
@@ -81,8 +91,9 @@ def spec_of(clip_s: float, size: int | None, sample_rate_hz: int | None) -> clip
   return clip.ClipSpec(clip_s=clip_s, **{name: value for name, value in given.items() if value is not None})
 
 
-def make_record(index: int, seed: int, spec: clip.ClipSpec, scenes: tuple[str, ...] | None = None,
-                look: str | None = None) -> dict:
+def make_record(
+  index: int, seed: int, spec: clip.ClipSpec, scenes: tuple[str, ...] | None = None, look: str | None = None
+) -> dict:
   """Returns clip `index` of a seed as a record.
 
   Args:
@@ -91,22 +102,34 @@ def make_record(index: int, seed: int, spec: clip.ClipSpec, scenes: tuple[str, .
     spec: lengths, rates and picture size.
     scenes, look: as `clips.render` takes them.
   """
-  made = clips.render(seed, index, scenes, look, spec.clip_s, spec.sync_fps, spec.frame_size, spec.sample_rate_hz)
+  made = clips.render(
+    seed, index, scenes, look, spec.clip_s, spec.sync_fps, spec.frame_size, spec.sample_rate_hz
+  )
   # The frame that is on screen at k / semantic_fps, in whole numbers so that no rounding error picks another.
   shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
   wave_NA = made.wave_NA if spec.num_channels == 2 else made.wave_NA.mean(axis=1, keepdims=True)
   empty_TC = np.zeros((0, 0), np.float16)
-  return {'id': f'world/{seed}/{index}', 'wave_NA': records.wave_to_int16(wave_NA),
-          'semantic_frame_MYX3': made.frame_LYX3[shown_M], 'sync_frame_LYX3': made.frame_LYX3,
-          'text': made.truth['annotation'], 'transcript': made.truth['transcript'],
-          'truth': json.dumps(made.truth, separators=(',', ':')), 'has_video': True, 'has_audio': True,
-          'latent_mean_TC': empty_TC, 'latent_std_TC': empty_TC}
+  return {
+    'id': f'world/{seed}/{index}',
+    'wave_NA': records.wave_to_int16(wave_NA),
+    'semantic_frame_MYX3': made.frame_LYX3[shown_M],
+    'sync_frame_LYX3': made.frame_LYX3,
+    'text': made.truth['annotation'],
+    'transcript': made.truth['transcript'],
+    'truth': json.dumps(made.truth, separators=(',', ':')),
+    'has_video': True,
+    'has_audio': True,
+    'latent_mean_TC': empty_TC,
+    'latent_std_TC': empty_TC,
+  }
 
 
 def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
   rate = fractions.Fraction(fps).limit_denominator(1001)
   with av.open(str(path), 'w') as container:
-    stream = container.add_stream('libx264', rate=rate, options={'crf': '16', 'preset': 'fast', 'threads': '1'})
+    stream = container.add_stream(
+      'libx264', rate=rate, options={'crf': '16', 'preset': 'fast', 'threads': '1'}
+    )
     stream.height, stream.width = frame_LYX3.shape[1:3]
     stream.pix_fmt = 'yuv420p'
     for frame_YX3 in frame_LYX3:
@@ -114,8 +137,17 @@ def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
     container.mux(stream.encode(None))
 
 
-def write_file(index: int, seed: int, output: pathlib.Path, size: int, fps: float, clip_s: float, sample_rate_hz: int,
-               scenes: tuple[str, ...] | None = None, look: str | None = None) -> pathlib.Path:
+def write_file(
+  index: int,
+  seed: int,
+  output: pathlib.Path,
+  size: int,
+  fps: float,
+  clip_s: float,
+  sample_rate_hz: int,
+  scenes: tuple[str, ...] | None = None,
+  look: str | None = None,
+) -> pathlib.Path:
   """Writes one clip as mp4 with its truth as JSON beside it, and returns the mp4's path."""
   made = clips.render(seed, index, scenes, look, clip_s, fps, size, sample_rate_hz)
   path = output / f'{seed}-{index:05d}-{made.truth["scene"]}.mp4'
@@ -167,21 +199,36 @@ def _report(done: int, total: int, start_s: float):
 
 def _render(args: argparse.Namespace):
   scenes = None if args.scenes == 'all' else tuple(args.scenes.split(','))
-  clips.check(scenes, args.look, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000)
+  clips.check(
+    scenes, args.look, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000
+  )
   indices = range(args.start_index, args.start_index + args.num_clips)
   start_s = time.monotonic()
   if not args.records:
     args.output.mkdir(parents=True, exist_ok=True)
-    work = functools.partial(write_file, seed=args.seed, output=args.output, size=args.size or FILE_SIZE,
-                             fps=args.fps or 25.0, clip_s=args.clip_seconds,
-                             sample_rate_hz=args.sample_rate or FILE_RATE_HZ, scenes=scenes, look=args.look)
+    work = functools.partial(
+      write_file,
+      seed=args.seed,
+      output=args.output,
+      size=args.size or FILE_SIZE,
+      fps=args.fps or 25.0,
+      clip_s=args.clip_seconds,
+      sample_rate_hz=args.sample_rate or FILE_RATE_HZ,
+      scenes=scenes,
+      look=args.look,
+    )
     for done, _ in enumerate(_run(work, indices, args.num_workers)):
       _report(done + 1, len(indices), start_s)
     return
   spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
   work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, look=args.look)
-  about = {'source': 'world', 'seed': args.seed, 'start_index': args.start_index, 'scenes': args.scenes,
-           'look': args.look}
+  about = {
+    'source': 'world',
+    'seed': args.seed,
+    'start_index': args.start_index,
+    'scenes': args.scenes,
+    'look': args.look,
+  }
   with records.Writer(args.output, spec, about) as writer:
     for done, record in enumerate(_run(work, indices, args.num_workers)):
       writer.add(record)

@@ -14,16 +14,39 @@ from v2a.world import talking
 
 SMALL = {'fps': 5, 'frame_size': 16}
 TRUTH_KEYS = {
-    'seed', 'index', 'scene', 'look', 'severity', 'clip_s', 'fps', 'sample_rate_hz', 'track_hz', 'annotation',
-    'transcript', 'events', 'material', 'is_material_hidden', 'envelope', 'pitch_hz', 'x', 'has_music', 'has_wind',
-    'is_music_named', 'notes', 'tempo_bpm', 'words', 'phonemes', 'mouth'}
+  'seed',
+  'index',
+  'scene',
+  'look',
+  'severity',
+  'clip_s',
+  'fps',
+  'sample_rate_hz',
+  'track_hz',
+  'annotation',
+  'transcript',
+  'events',
+  'material',
+  'is_material_hidden',
+  'envelope',
+  'pitch_hz',
+  'x',
+  'has_music',
+  'has_wind',
+  'is_music_named',
+  'notes',
+  'tempo_bpm',
+  'words',
+  'phonemes',
+  'mouth',
+}
 # Picture truths: they alone may differ between looks.
 LOOK_KEYS = {'look', 'severity'}
 
 
 def digest(index: int) -> str:
   """Returns a hash of all of a clip; at module level, for a spawned process runs it."""
-  made = clips.render(3, index, **SMALL)
+  made = clips.render(3, index, ('dialogue',) if index % 2 else None, **SMALL)
   data = made.frame_LYX3.tobytes() + made.wave_NA.tobytes() + json.dumps(made.truth, sort_keys=True).encode()
   return hashlib.sha256(data).hexdigest()
 
@@ -47,8 +70,9 @@ def test_truth_stems_and_level(scene):
     assert set(made.stems) == {'effects', 'ambience', 'music', 'speech'}
     np.testing.assert_allclose(sum(made.stems.values()), made.wave_NA, atol=1e-6)
     assert np.isfinite(made.wave_NA).all() and np.abs(made.wave_NA).max() <= clips.PEAK
-    assert (np.abs(made.wave_NA).max() > 0.02) == (scene != 'still' and bool(
-        scene != 'cut' or truth['events'] or truth['envelope']))
+    assert (np.abs(made.wave_NA).max() > 0.02) == (
+      scene != 'still' and bool(scene != 'cut' or truth['events'] or truth['envelope'])
+    )
     for track in ('envelope', 'pitch_hz', 'x', 'mouth'):
       assert truth[track] is None or len(truth[track]) == 400
     assert truth['has_music'] == bool(made.stems['music'].any())
@@ -64,7 +88,8 @@ def test_look_changes_the_picture_only(scene, look):
   other = clips.render(2, 4, (scene,), look=look, fps=25, frame_size=24)
   np.testing.assert_array_equal(clean.wave_NA, other.wave_NA)
   assert {key: clean.truth[key] for key in TRUTH_KEYS - LOOK_KEYS} == {
-      key: other.truth[key] for key in TRUTH_KEYS - LOOK_KEYS}
+    key: other.truth[key] for key in TRUTH_KEYS - LOOK_KEYS
+  }
   assert clean.truth['severity'] == 0 and 0 < other.truth['severity'] <= 1
   difference = np.abs(clean.frame_LYX3.astype(int) - other.frame_LYX3).mean()
   assert 1 < difference < 110
@@ -92,8 +117,9 @@ def test_sound_and_truth_do_not_depend_on_the_picture(scene):
 @pytest.mark.parametrize('scene', clips.SCENES)
 def test_other_lengths_and_rates(scene):
   for clip_s, sample_rate_hz in ((2.0, 48000), (9.0, 8000)):
-    made = clips.render(6, 1, (scene,), look='clean', clip_s=clip_s, fps=4, frame_size=12,
-                        sample_rate_hz=sample_rate_hz)
+    made = clips.render(
+      6, 1, (scene,), look='clean', clip_s=clip_s, fps=4, frame_size=12, sample_rate_hz=sample_rate_hz
+    )
     assert made.wave_NA.shape == (clip_s * sample_rate_hz, 2) and len(made.frame_LYX3) == 4 * clip_s
     late = [entry['time_s'] for entry in made.truth['events'] if entry['time_s'] > clip_s / 2]
     assert late or scene not in ('bounce', 'collide', 'strike', 'hidden', 'keys')
@@ -116,8 +142,10 @@ def test_annotations_are_varied_and_name_what_they_must():
 
 
 def test_music_is_there_in_half_of_the_clips_and_named_in_half_of_those():
-  truths = [clips.render(9, index, ('strike',), fps=1, frame_size=4, sample_rate_hz=8000).truth
-            for index in range(150)]
+  truths = [
+    clips.render(9, index, ('strike',), fps=1, frame_size=4, sample_rate_hz=8000).truth
+    for index in range(150)
+  ]
   music = np.array([truth['has_music'] for truth in truths])
   named = np.array([truth['is_music_named'] for truth in truths])
   assert 0.38 < music.mean() < 0.62
@@ -141,9 +169,18 @@ def test_streams_are_independent():
   assert not np.array_equal(first, draws.Draws(1, 3).rng('a').random(4))
 
 
-@pytest.mark.parametrize('arguments, words', (
-    ({'scenes': ('bounce', 'explode')}, 'explode'), ({'scenes': ()}, 'none'), ({'look': 'sepia'}, "'sepia'"),
-    ({'clip_s': 1.0}, '2..30'), ({'fps': 0}, 'fps'), ({'frame_size': 3}, '4..1080'), ({'index': -1}, 'at least 0')))
+@pytest.mark.parametrize(
+  'arguments, words',
+  (
+    ({'scenes': ('bounce', 'explode')}, 'explode'),
+    ({'scenes': ()}, 'none'),
+    ({'look': 'sepia'}, "'sepia'"),
+    ({'clip_s': 1.0}, '2..30'),
+    ({'fps': 0}, 'fps'),
+    ({'frame_size': 3}, '4..1080'),
+    ({'index': -1}, 'at least 0'),
+  ),
+)
 def test_bad_arguments(arguments, words):
   with pytest.raises(ValueError, match=words.replace('.', r'\.')):
     clips.render(**{'seed': 0, 'index': 0, **arguments})

@@ -35,7 +35,7 @@ def test_events_are_audible(scene):
     for entry in made.truth['events']:
       at = int(round(entry['time_s'] * RATE_HZ))
       if at > 160:
-        after, before = wave_N[at - 8:at + 160].max(), wave_N[at - 160:at - 8].max()
+        after, before = wave_N[at - 8 : at + 160].max(), wave_N[at - 160 : at - 8].max()
         rises.append(after > 1.3 * before)
   assert len(rises) > 30 and np.mean(rises) > (0.9 if scene == 'keys' else 0.98)
 
@@ -44,7 +44,7 @@ def test_nothing_sounds_without_an_event():
   for index in range(6):
     made = sound_only('strike', index)
     first = int(made.truth['events'][0]['time_s'] * RATE_HZ)
-    assert not made.stems['effects'][:first - 1].any()
+    assert not made.stems['effects'][: first - 1].any()
 
 
 def test_bodies_touch_the_floor_at_the_events_only():
@@ -79,10 +79,10 @@ def test_materials_ring_in_their_modes():
   for name, material in modal.MATERIALS.items():
     mono_N = modal.impact(name, 1.0, 1.0, RATE_HZ)
     assert 0.3 < np.abs(mono_N).max() < 0.75
-    late_N = mono_N[int(0.01 * RATE_HZ):]
+    late_N = mono_N[int(0.01 * RATE_HZ) :]
     peak_hz = np.abs(np.fft.rfft(late_N, 1 << 16)).argmax() * RATE_HZ / (1 << 16)
     assert min(abs(peak_hz - mode_hz) for mode_hz in material.modes_hz) < 20
-    assert np.abs(mono_N[:int(0.003 * RATE_HZ)]).max() > 0.5 * np.abs(mono_N).max()  # sharp attack
+    assert np.abs(mono_N[: int(0.003 * RATE_HZ)]).max() > 0.5 * np.abs(mono_N).max()  # sharp attack
 
 
 @pytest.mark.parametrize('scene', ('engine', 'rain', 'wind', 'pass'))
@@ -100,8 +100,8 @@ def test_engine_pitch_is_heard():
   wave_N = made.stems['effects'].sum(1)
   for time_s in (0.7, 1.5, 2.4, 3.3):
     wanted_hz = made.truth['pitch_hz'][int(time_s * 100)]
-    part_N = wave_N[int((time_s - 0.05) * RATE_HZ):int((time_s + 0.05) * RATE_HZ)]
-    power = scipy.signal.correlate(part_N, part_N)[len(part_N) - 1:]
+    part_N = wave_N[int((time_s - 0.05) * RATE_HZ) : int((time_s + 0.05) * RATE_HZ)]
+    power = scipy.signal.correlate(part_N, part_N)[len(part_N) - 1 :]
     low, high = int(RATE_HZ / 260), int(RATE_HZ / 55)
     lag = low + power[low:high].argmax()
     ratio = RATE_HZ / lag / wanted_hz
@@ -141,7 +141,7 @@ def test_mouth_moves_with_the_speech():
     pairs.append(np.corrcoef(smooth, made.truth['mouth'])[0, 1])
     assert made.truth['transcript'] == ' '.join(entry['word'] for entry in made.truth['words'])
     for entry in made.truth['words']:
-      span = heard[int(entry['start_s'] * 100):int(entry['end_s'] * 100) + 1]
+      span = heard[int(entry['start_s'] * 100) : int(entry['end_s'] * 100) + 1]
       assert span.max() > 0.02
     assert len(made.truth['transcript']) <= 64
   assert np.mean(pairs) > 0.5 and min(pairs) > 0.3
@@ -167,7 +167,7 @@ def test_keys_sound_their_notes():
   made = sound_only('keys', 1)
   note = max(made.truth['notes'], key=lambda entry: entry['duration_s'])
   start = int((note['time_s'] + 0.03) * RATE_HZ)
-  part_N = made.stems['effects'].sum(1)[start:start + int((note['duration_s'] - 0.05) * RATE_HZ)]
+  part_N = made.stems['effects'].sum(1)[start : start + int((note['duration_s'] - 0.05) * RATE_HZ)]
   spectrum = np.abs(np.fft.rfft(part_N * np.hanning(len(part_N)), 1 << 16))
   assert abs(spectrum.argmax() * RATE_HZ / (1 << 16) - note['pitch_hz']) < 4
 
@@ -189,4 +189,6 @@ def test_still_is_still():
 
 def test_stage_lengths():
   place = stage.Stage(2.5, 44100)
-  assert place.num_samples == 110250 and len(place.track_time_S) == 250 and place.silence().shape == (110250, 2)
+  assert (
+    place.num_samples == 110250 and len(place.track_time_S) == 250 and place.silence().shape == (110250, 2)
+  )

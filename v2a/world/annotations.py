@@ -4,45 +4,124 @@ from v2a.world import draws
 
 MAX_BYTES = 128
 THINGS = {
-    'wood': ('a wooden block', 'wood', 'a piece of wood', 'something wooden', 'a wooden ball', 'hollow wood'),
-    'metal': ('a metal ball', 'metal', 'a piece of metal', 'something made of metal', 'steel', 'ringing metal'),
-    'glass': ('a glass ball', 'glass', 'a glass marble', 'something made of glass', 'clear glass', 'thin glass'),
-    'rubber': ('a rubber ball', 'rubber', 'a piece of rubber', 'something made of rubber', 'soft rubber'),
-    'ceramic': ('a ceramic cup', 'ceramic', 'a porcelain bowl', 'something ceramic', 'porcelain', 'a ceramic tile'),
+  'wood': ('a wooden block', 'wood', 'a piece of wood', 'something wooden', 'a wooden ball', 'hollow wood'),
+  'metal': ('a metal ball', 'metal', 'a piece of metal', 'something made of metal', 'steel', 'ringing metal'),
+  'glass': (
+    'a glass ball',
+    'glass',
+    'a glass marble',
+    'something made of glass',
+    'clear glass',
+    'thin glass',
+  ),
+  'rubber': ('a rubber ball', 'rubber', 'a piece of rubber', 'something made of rubber', 'soft rubber'),
+  'ceramic': (
+    'a ceramic cup',
+    'ceramic',
+    'a porcelain bowl',
+    'something ceramic',
+    'porcelain',
+    'a ceramic tile',
+  ),
 }
 PLAIN = {'wood': 'wood', 'metal': 'metal', 'glass': 'glass'}
 ACTIONS = {
-    'bounce': (('bounces on the floor', 'falls and bounces', 'drops and bounces', 'hits the ground', 'bounces',
-                'is dropped on the floor'), ('bouncing', 'falling and bouncing', 'hitting the floor', 'dropping')),
-    'collide': (('hits the walls', 'knocks against others', 'collides', 'bangs into the wall', 'clatters'),
-                ('colliding', 'knocking together', 'hitting each other', 'clattering', 'bumping')),
-    'strike': (('is struck', 'is hit with a stick', 'is tapped', 'is beaten', 'is struck by a hammer'),
-               ('being struck', 'being hit', 'struck with a stick', 'being tapped')),
+  'bounce': (
+    (
+      'bounces on the floor',
+      'falls and bounces',
+      'drops and bounces',
+      'hits the ground',
+      'bounces',
+      'is dropped on the floor',
+    ),
+    ('bouncing', 'falling and bouncing', 'hitting the floor', 'dropping'),
+  ),
+  'collide': (
+    ('hits the walls', 'knocks against others', 'collides', 'bangs into the wall', 'clatters'),
+    ('colliding', 'knocking together', 'hitting each other', 'clattering', 'bumping'),
+  ),
+  'strike': (
+    ('is struck', 'is hit with a stick', 'is tapped', 'is beaten', 'is struck by a hammer'),
+    ('being struck', 'being hit', 'struck with a stick', 'being tapped'),
+  ),
 }
 ANYTHING = ('an object', 'something', 'a ball', 'a small thing', 'objects')
-NOISES = {'wood': ('dull knocks', 'woody knocks', 'clacks'), 'metal': ('bright clangs', 'ringing clangs', 'chimes'),
-          'glass': ('clear clinks', 'glassy clinks', 'tinkling'), 'rubber': ('soft thuds', 'dull thuds', 'low thumps'),
-          'ceramic': ('short clinks', 'dry ticks', 'china clinks')}
-MUSIC = ('soft music in the background', 'music', 'quiet chords', 'background music', 'gentle music plays',
-         'a melody in the background', 'music is playing')
+NOISES = {
+  'wood': ('dull knocks', 'woody knocks', 'clacks'),
+  'metal': ('bright clangs', 'ringing clangs', 'chimes'),
+  'glass': ('clear clinks', 'glassy clinks', 'tinkling'),
+  'rubber': ('soft thuds', 'dull thuds', 'low thumps'),
+  'ceramic': ('short clinks', 'dry ticks', 'china clinks'),
+}
+MUSIC = (
+  'soft music in the background',
+  'music',
+  'quiet chords',
+  'background music',
+  'gentle music plays',
+  'a melody in the background',
+  'music is playing',
+)
 WIND = ('wind', 'wind in the background', 'a breeze', 'wind blows outside', 'soft wind')
 JOINTS = (' with ', ', ', ' and ', '; ')
 SCORES = {
-    'calm': ('calm slow chords', 'peaceful slow music', 'a quiet calm score', 'soft gentle chords, slow'),
-    'sad': ('sad slow music in a minor key', 'a melancholy score', 'slow sad piano and strings', 'mournful music'),
-    'happy': ('happy lively music', 'a cheerful fast score', 'joyful music in a major key', 'upbeat happy music'),
-    'tense': ('tense fast music', 'a nervous minor arpeggio', 'a suspenseful fast score', 'anxious music'),
-    'bright': ('bright sparkling notes', 'a bright arpeggio in major', 'light bright music', 'sunny plucked music'),
-    'dark': ('dark slow chords', 'a dark gloomy score', 'slow heavy minor chords', 'ominous dark music'),
+  'calm': ('calm slow chords', 'peaceful slow music', 'a quiet calm score', 'soft gentle chords, slow'),
+  'sad': (
+    'sad slow music in a minor key',
+    'a melancholy score',
+    'slow sad piano and strings',
+    'mournful music',
+  ),
+  'happy': (
+    'happy lively music',
+    'a cheerful fast score',
+    'joyful music in a major key',
+    'upbeat happy music',
+  ),
+  'tense': ('tense fast music', 'a nervous minor arpeggio', 'a suspenseful fast score', 'anxious music'),
+  'bright': (
+    'bright sparkling notes',
+    'a bright arpeggio in major',
+    'light bright music',
+    'sunny plucked music',
+  ),
+  'dark': ('dark slow chords', 'a dark gloomy score', 'slow heavy minor chords', 'ominous dark music'),
 }
-STILL = ('silence', 'nothing is heard', 'a still picture, no sound', 'quiet', 'no sound at all', 'a silent still')
-SPEECH = ('a person speaks', 'a man is talking', 'speech', 'someone says a few words', 'a voice speaks clearly',
-          'a face talking to the camera', 'dialogue', 'a short sentence is spoken')
-KEYS = ('piano notes', 'a piano plays {pace} notes', 'someone plays the piano', 'keys of a piano are pressed',
-        'a {pace} piano melody', 'single piano notes, {pace}')
-ENGINES = (('an engine', 'a motor', 'a machine', 'a humming engine', 'an engine with a wheel'),
-           ('runs', 'turns', 'hums', 'is running', 'drones'))
-FLYERS = {'bee': ('a bee', 'a buzzing bee', 'an insect'), 'drone': ('a drone', 'a humming drone', 'a small aircraft')}
+STILL = (
+  'silence',
+  'nothing is heard',
+  'a still picture, no sound',
+  'quiet',
+  'no sound at all',
+  'a silent still',
+)
+SPEECH = (
+  'a person speaks',
+  'a man is talking',
+  'speech',
+  'someone says a few words',
+  'a voice speaks clearly',
+  'a face talking to the camera',
+  'dialogue',
+  'a short sentence is spoken',
+)
+KEYS = (
+  'piano notes',
+  'a piano plays {pace} notes',
+  'someone plays the piano',
+  'keys of a piano are pressed',
+  'a {pace} piano melody',
+  'single piano notes, {pace}',
+)
+ENGINES = (
+  ('an engine', 'a motor', 'a machine', 'a humming engine', 'an engine with a wheel'),
+  ('runs', 'turns', 'hums', 'is running', 'drones'),
+)
+FLYERS = {
+  'bee': ('a bee', 'a buzzing bee', 'an insect'),
+  'drone': ('a drone', 'a humming drone', 'a small aircraft'),
+}
 
 
 def _pace(rate_hz: float, rng) -> str:
@@ -101,19 +180,33 @@ def _machine(rng, facts: dict) -> str:
   if action == 'engine':
     things, verbs = ENGINES
     pace = 'fast' if speed > 0.6 else 'slowly' if speed < 0.4 else ''
-    tail = _trend(rng, facts['trend'], ('and speeds up', 'getting faster', 'revving up'),
-                  ('and slows down', 'getting slower', 'winding down'))
+    tail = _trend(
+      rng,
+      facts['trend'],
+      ('and speeds up', 'getting faster', 'revving up'),
+      ('and slows down', 'getting slower', 'winding down'),
+    )
     return ' '.join(f'{draws.pick(rng, things)} {draws.pick(rng, verbs)} {pace} {tail}'.split())
   if action == 'rain':
-    kind = ('heavy rain', 'a downpour', 'hard rain') if speed > 0.55 else ('light rain', 'a drizzle', 'soft rain')
+    kind = (
+      ('heavy rain', 'a downpour', 'hard rain') if speed > 0.55 else ('light rain', 'a drizzle', 'soft rain')
+    )
     tail = _trend(rng, facts['trend'], ('growing stronger', 'getting heavier'), ('fading', 'getting lighter'))
     verb = draws.pick(rng, ('falls', 'is falling', 'on the ground', 'pours', ''))
     return ' '.join(f'{draws.pick(rng, kind + ("rain",))} {verb} {tail}'.split())
   if action == 'wind':
-    kind = ('strong wind', 'a gale', 'howling wind') if speed > 0.6 else ('a light wind', 'a breeze', 'gentle wind')
+    kind = (
+      ('strong wind', 'a gale', 'howling wind')
+      if speed > 0.6
+      else ('a light wind', 'a breeze', 'gentle wind')
+    )
     tail = _trend(rng, facts['trend'], ('picking up', 'growing'), ('dying down', 'calming'))
-    return ' '.join(f'{draws.pick(rng, kind + ("wind",))} {draws.pick(rng, ("blows", "in the grass", ""))} {tail}'.split())
-  way = _trend(rng, facts['trend'], ('to the right', 'from left to right'), ('to the left', 'from right to left'))
+    return ' '.join(
+      f'{draws.pick(rng, kind + ("wind",))} {draws.pick(rng, ("blows", "in the grass", ""))} {tail}'.split()
+    )
+  way = _trend(
+    rng, facts['trend'], ('to the right', 'from left to right'), ('to the left', 'from right to left')
+  )
   verb = draws.pick(rng, ('flies past', 'buzzes around', 'hovers', 'flies by', 'passes'))
   return ' '.join(f'{draws.pick(rng, FLYERS[facts["thing"]])} {verb} {way}'.split())
 

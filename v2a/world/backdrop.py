@@ -40,9 +40,15 @@ class Backdrop:
     return float(np.dot((0.3, 0.59, 0.11), np.add(self._top, self._bottom)) / 2)
 
   def _thing(self, rng) -> dict:
-    return {'kind': draws.pick(rng, ('disc', 'box', 'stripe')), 'x': rng.random(), 'y': rng.uniform(0.05, 0.65),
-            'size': rng.uniform(0.04, 0.2), 'aspect': rng.uniform(0.6, 1.6), 'alpha': rng.uniform(0.25, 0.6),
-            'color': color(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.25, 0.9))}
+    return {
+      'kind': draws.pick(rng, ('disc', 'box', 'stripe')),
+      'x': rng.random(),
+      'y': rng.uniform(0.05, 0.65),
+      'size': rng.uniform(0.04, 0.2),
+      'aspect': rng.uniform(0.6, 1.6),
+      'alpha': rng.uniform(0.25, 0.6),
+      'color': color(rng.random(), rng.uniform(0.1, 0.5), rng.uniform(0.25, 0.9)),
+    }
 
   def _draw_thing(self, canvas, thing, x):
     size, alpha = thing['size'], thing['alpha']

@@ -60,16 +60,20 @@ def _texture(body: Body, u, v, spun_u, spun_v, depth):
     return (0.82 * tone + glint, 0.94 * tone + glint, 1.12 * tone + glint), 1.0
   if body.material == 'glass':
     rim = np.clip(depth, 0, 1) ** 3
-    return (0.45 + 0.45 * rim + glint, 0.88 + 0.12 * rim + glint, 0.93 + 0.1 * rim + glint), \
-        np.clip(0.42 + 0.5 * rim + 0.6 * glint, 0, 1)
+    return (0.45 + 0.45 * rim + glint, 0.88 + 0.12 * rim + glint, 0.93 + 0.1 * rim + glint), np.clip(
+      0.42 + 0.5 * rim + 0.6 * glint, 0, 1
+    )
   if body.material == 'rubber':
     seam = np.clip(1 - 7 * np.abs(spun_u), 0, 1)
     tone = shade * (1 - 0.45 * seam)
     return (0.52 * tone, 0.07 * tone, 0.09 * tone), 1.0
   bands = (np.abs(np.abs(spun_v) - 0.45) < 0.14).astype(np.float32)
   tone = np.clip(shade, 0.6, 1.05)
-  return ((0.96 - 0.75 * bands) * tone + 0.5 * glint, (0.94 - 0.6 * bands) * tone + 0.5 * glint,
-          (0.9 - 0.1 * bands) * tone + 0.5 * glint), 1.0
+  return (
+    (0.96 - 0.75 * bands) * tone + 0.5 * glint,
+    (0.94 - 0.6 * bands) * tone + 0.5 * glint,
+    (0.9 - 0.1 * bands) * tone + 0.5 * glint,
+  ), 1.0
 
 
 def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.0):
@@ -90,7 +94,10 @@ def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.
   u, v = canvas.offsets(window, x, y)
   if u.size == 0 or v.size == 0:
     return
-  column = (lambda value: np.asarray(value, np.float32).reshape(-1, 1, 1))
+
+  def column(value):
+    return np.asarray(value, np.float32).reshape(-1, 1, 1)
+
   if body.shape == 'disc':
     norm = np.sqrt((u / column(wide)) ** 2 + (v / column(high)) ** 2)
     distance = (norm - 1) * radius
@@ -112,8 +119,15 @@ def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.
 def shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
   """Draws the soft shadow of a body on the floor."""
   height = np.clip((floor - y) / 0.8, 0, 1)
-  canvas.ellipse(x, floor + 0.012, body.radius * (1.05 - 0.5 * height), 0.02, (0.03, 0.03, 0.05),
-                 0.5 * alpha * (1 - 0.85 * height), 0.015)
+  canvas.ellipse(
+    x,
+    floor + 0.012,
+    body.radius * (1.05 - 0.5 * height),
+    0.02,
+    (0.03, 0.03, 0.05),
+    0.5 * alpha * (1 - 0.85 * height),
+    0.015,
+  )
 
 
 def stick_color(brightness: float) -> tuple[float, float, float]:

@@ -95,7 +95,7 @@ class Canvas:
     self.paint((rows, columns), self.cover(distance, softness), color, alpha)
 
   def stamp(self, frame_G: np.ndarray, x_G, y_G, tile_GYX: np.ndarray, color):
-    """Blends small tiles of coverage, tile g in frame frame_G[g] around (x_G[g], y_G[g]); for many small things.
+    """Blends small tiles of coverage, tile g in frame frame_G[g] around (x_G[g], y_G[g]).
 
     Args:
       frame_G: numbers of the frames.
@@ -104,8 +104,13 @@ class Canvas:
       color: three numbers.
     """
     high, wide = tile_GYX.shape[1:]
-    rows = np.floor(np.asarray(y_G) * self.size).astype(np.int64)[:, None, None] + (np.arange(high) - high // 2)[:, None]
-    columns = np.floor(np.asarray(x_G) * self.size).astype(np.int64)[:, None, None] + np.arange(wide) - wide // 2
+    rows = (
+      np.floor(np.asarray(y_G) * self.size).astype(np.int64)[:, None, None]
+      + (np.arange(high) - high // 2)[:, None]
+    )
+    columns = (
+      np.floor(np.asarray(x_G) * self.size).astype(np.int64)[:, None, None] + np.arange(wide) - wide // 2
+    )
     tile_GYX = tile_GYX * ((rows >= 0) & (rows < self.size) & (columns >= 0) & (columns < self.size))
     rows, columns = np.clip(rows, 0, self.size - 1), np.clip(columns, 0, self.size - 1)
     frames = np.asarray(frame_G)[:, None, None]

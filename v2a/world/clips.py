@@ -1,31 +1,78 @@
 """Clips of the procedural world: picture, sound and exact ground truth from (seed, index) alone.
 
-Truth of a clip: see `render`. Tracks are lists at TRACK_HZ values a second. Physics is analytic, so that the times of
-events depend on neither frame rate nor frame size, and a look changes the picture only.
+Truth of a clip: see `render`. Tracks are lists at stage.TRACK_HZ values a second. Physics is analytic, so
+that the times of events depend on neither frame rate nor frame size, and a look changes the picture only.
 """
 
 import dataclasses
 
 import numpy as np
 
-from v2a.world import annotations, draws, impacts, looks, machines, musical, quiet, stage, talking, textures, tones
+from v2a.world import annotations
+from v2a.world import draws
+from v2a.world import impacts
+from v2a.world import looks
+from v2a.world import machines
+from v2a.world import musical
+from v2a.world import quiet
+from v2a.world import stage
+from v2a.world import talking
+from v2a.world import textures
+from v2a.world import tones
 
 SCENES = {
-    'bounce': impacts.bounce, 'collide': impacts.collide, 'strike': impacts.strike, 'hidden': impacts.hidden,
-    'engine': machines.engine, 'rain': machines.rain, 'wind': machines.wind, 'pass': machines.fly_past,
-    'keys': musical.keys, 'score': musical.score, 'dialogue': talking.dialogue, 'still': quiet.still,
-    'cut': quiet.cut}
+  'bounce': impacts.bounce,
+  'collide': impacts.collide,
+  'strike': impacts.strike,
+  'hidden': impacts.hidden,
+  'engine': machines.engine,
+  'rain': machines.rain,
+  'wind': machines.wind,
+  'pass': machines.fly_past,
+  'keys': musical.keys,
+  'score': musical.score,
+  'dialogue': talking.dialogue,
+  'still': quiet.still,
+  'cut': quiet.cut,
+}
 LOOKS = looks.LOOKS
 # Chances of the scenes where all are drawn: silence needs few examples, impacts and speech many.
-WEIGHTS = {'bounce': 14, 'collide': 11, 'strike': 12, 'hidden': 13, 'engine': 8, 'rain': 6, 'wind': 6, 'pass': 8,
-           'keys': 7, 'score': 5, 'dialogue': 14, 'still': 4, 'cut': 5}
+WEIGHTS = {
+  'bounce': 14,
+  'collide': 11,
+  'strike': 12,
+  'hidden': 13,
+  'engine': 8,
+  'rain': 6,
+  'wind': 6,
+  'pass': 8,
+  'keys': 7,
+  'score': 5,
+  'dialogue': 14,
+  'still': 4,
+  'cut': 5,
+}
 WITH_MUSIC = ('bounce', 'collide', 'strike', 'hidden', 'engine', 'rain', 'wind', 'pass')
 WITH_WIND = ('bounce', 'collide', 'strike', 'hidden', 'engine', 'pass')
 PEAK = 0.9
 _CHUNK_PIXELS = 1 << 19
-_EMPTY = {'transcript': '', 'events': [], 'material': None, 'is_material_hidden': False, 'envelope': None,
-          'pitch_hz': None, 'x': None, 'has_music': False, 'has_wind': False, 'is_music_named': False, 'notes': [],
-          'tempo_bpm': None, 'words': [], 'phonemes': [], 'mouth': None}
+_EMPTY = {
+  'transcript': '',
+  'events': [],
+  'material': None,
+  'is_material_hidden': False,
+  'envelope': None,
+  'pitch_hz': None,
+  'x': None,
+  'has_music': False,
+  'has_wind': False,
+  'is_music_named': False,
+  'notes': [],
+  'tempo_bpm': None,
+  'words': [],
+  'phonemes': [],
+  'mouth': None,
+}
 
 
 @dataclasses.dataclass
@@ -46,15 +93,19 @@ class WorldClip:
 
 
 def check(scenes, look: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
-  """Checks the arguments of `render`. Raises ValueError with what was got and what was wanted."""
+  """Checks the arguments of `render`. Raises ValueError on what `render` cannot do."""
   names = tuple(SCENES) if scenes is None else tuple(scenes)
   unknown = sorted(set(names) - set(SCENES))
   if unknown or not names:
     raise ValueError(f'scenes must be some of {", ".join(SCENES)}; got {", ".join(unknown) or "none"}.')
   if look is not None and look not in LOOKS:
     raise ValueError(f'look must be one of {", ".join(LOOKS)}; got {look!r}.')
-  limits = {'clip_s': (clip_s, 2, 30), 'fps': (fps, 1, 60), 'frame_size': (frame_size, 4, 1080),
-            'sample_rate_hz': (sample_rate_hz, 8000, 96000)}
+  limits = {
+    'clip_s': (clip_s, 2, 30),
+    'fps': (fps, 1, 60),
+    'frame_size': (frame_size, 4, 1080),
+    'sample_rate_hz': (sample_rate_hz, 8000, 96000),
+  }
   for name, (value, low, high) in limits.items():
     if not low <= value <= high:
       raise ValueError(f'{name} must be {low}..{high}; got {value}.')
@@ -78,34 +129,44 @@ def _music(draw: draws.Draws, place: stage.Stage) -> np.ndarray:
   return wave_NA * np.float32(level / max(peak, 1e-6))
 
 
-def _picture(draw, scene: stage.Scene, look: looks.Look, num_frames: int, fps: float, size: int) -> np.ndarray:
+def _picture(
+  draw, scene: stage.Scene, look: looks.Look, num_frames: int, fps: float, size: int
+) -> np.ndarray:
   frame_LYX3 = np.empty((num_frames, size, size, 3), np.uint8)
   chunk = max(1, _CHUNK_PIXELS // (size * size))
   shown_L = look.shown_times(draw, np.arange(num_frames) / fps)
   for start in range(0, num_frames, chunk):
-    part_L = shown_L[start:start + chunk]
+    part_L = shown_L[start : start + chunk]
     pixels_3LYX = look.apply(draw, part_L, scene.draw(part_L, size))
     scaled_3LYX = np.clip(pixels_3LYX * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
-    frame_LYX3[start:start + chunk] = np.moveaxis(scaled_3LYX, 0, -1)
+    frame_LYX3[start : start + chunk] = np.moveaxis(scaled_3LYX, 0, -1)
   return frame_LYX3
 
 
-def render(seed: int, index: int, scenes=None, look: str | None = None, clip_s: float = 4.0, fps: float = 25,
-           frame_size: int = 48, sample_rate_hz: int = 16000) -> WorldClip:
+def render(
+  seed: int,
+  index: int,
+  scenes=None,
+  look: str | None = None,
+  clip_s: float = 4.0,
+  fps: float = 25,
+  frame_size: int = 48,
+  sample_rate_hz: int = 16000,
+) -> WorldClip:
   """Renders clip `index` of the set `seed`; the same arguments give the same clip, bit for bit.
 
   Args:
     seed: number of the set, >= 0.
     index: number of the clip in the set, >= 0.
     scenes: names of SCENES to draw from; None draws from all by WEIGHTS.
-    look: a name of LOOKS; None draws one (70 % clean). It changes the picture, `look` and `severity` only.
+    look: a name of LOOKS; None draws one (70 % clean). It changes the picture, `look`, `severity`.
     clip_s: length in seconds, 2..30.
     fps: frames a second, 1..60.
     frame_size: height and width in pixels, 4..1080.
     sample_rate_hz: samples a second, 8,000..96,000.
 
   Returns:
-    The clip. Its truth has, always: seed, index, scene, look, severity, clip_s, fps, sample_rate_hz, track_hz,
+    The clip. Its truth always has: seed, index, scene, look, severity, clip_s, fps, sample_rate_hz, track_hz,
     annotation, transcript, events, material, is_material_hidden, envelope, pitch_hz, x, has_music, has_wind,
     is_music_named, notes, tempo_bpm, words, phonemes, mouth; None or [] where it does not apply.
 
@@ -127,15 +188,28 @@ def render(seed: int, index: int, scenes=None, look: str | None = None, clip_s: 
     stems['music'] = _music(draw, place)
   if has_wind:
     stems['ambience'] = _ambience(draw, place)
-  stems = {entry: place.silence() if wave_NA is None else wave_NA.astype(np.float32)
-           for entry, wave_NA in stems.items()}
+  stems = {
+    entry: place.silence() if wave_NA is None else wave_NA.astype(np.float32)
+    for entry, wave_NA in stems.items()
+  }
   wave_NA, stems = _mix(stems)
-  truth = {'seed': seed, 'index': index, 'scene': name, 'look': chosen.name, 'severity': chosen.severity,
-           'clip_s': clip_s, 'fps': fps, 'sample_rate_hz': sample_rate_hz, 'track_hz': stage.TRACK_HZ,
-           **_EMPTY, **scene.truth}
+  truth = {
+    'seed': seed,
+    'index': index,
+    'scene': name,
+    'look': chosen.name,
+    'severity': chosen.severity,
+    'clip_s': clip_s,
+    'fps': fps,
+    'sample_rate_hz': sample_rate_hz,
+    'track_hz': stage.TRACK_HZ,
+    **_EMPTY,
+    **scene.truth,
+  }
   is_hidden = truth['is_material_hidden']
-  truth['annotation'], is_named = annotations.annotate(draw.rng('annotation'), scene.facts, has_music, has_wind,
-                                                       is_hidden)
+  truth['annotation'], is_named = annotations.annotate(
+    draw.rng('annotation'), scene.facts, has_music, has_wind, is_hidden
+  )
   truth['has_music'], truth['has_wind'] = truth['has_music'] or has_music, has_wind
   truth['is_music_named'] = truth['is_music_named'] or is_named
   num_frames = int(round(clip_s * fps))

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from v2a.world import backdrop, draws
+from v2a.world import backdrop
 from v2a.world import canvas as canvases
+from v2a.world import draws
 
 
 @dataclasses.dataclass
@@ -26,10 +27,20 @@ def random_face(rng) -> Face:
   """Draws a face."""
   tone = rng.uniform(0.45, 1.0)
   skin = (0.95 * tone, (0.76 - 0.08 * (1 - tone)) * tone, (0.63 - 0.15 * (1 - tone)) * tone)
-  hair = draws.pick(rng, ((0.12, 0.08, 0.06), (0.35, 0.2, 0.1), (0.75, 0.6, 0.3), (0.5, 0.5, 0.5), (0.5, 0.15, 0.08)))
+  hair = draws.pick(
+    rng, ((0.12, 0.08, 0.06), (0.35, 0.2, 0.1), (0.75, 0.6, 0.3), (0.5, 0.5, 0.5), (0.5, 0.15, 0.08))
+  )
   lips = (min(0.95, 0.85 * tone + 0.05), 0.32 * tone, 0.33 * tone)
-  return Face(skin, hair, backdrop.color(rng.uniform(0.05, 0.65), 0.6, 0.5), lips, rng.uniform(0.46, 0.54),
-              rng.uniform(0.68, 0.73), rng.uniform(0.36, 0.41), rng.random() < 0.5)
+  return Face(
+    skin,
+    hair,
+    backdrop.color(rng.uniform(0.05, 0.65), 0.6, 0.5),
+    lips,
+    rng.uniform(0.46, 0.54),
+    rng.uniform(0.68, 0.73),
+    rng.uniform(0.36, 0.41),
+    rng.random() < 0.5,
+  )
 
 
 def moved(face: Face, shift_L: np.ndarray) -> Face:
@@ -47,7 +58,10 @@ def draw(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.
     blink_L: how far the eyes are closed, 0..1.
   """
   x = face.x
-  shade, blush = tuple(0.8 * value for value in face.skin), (face.lips[0], 0.7 * face.skin[1], 0.7 * face.skin[2])
+  shade, blush = (
+    tuple(0.8 * value for value in face.skin),
+    (face.lips[0], 0.7 * face.skin[1], 0.7 * face.skin[2]),
+  )
   canvas.ellipse(x, 0.4, face.width + 0.05, 0.42, face.hair)
   canvas.ellipse(x, 1.08, 0.45, 0.16, face.eyes)
   canvas.box(x, 0.97, 0.14, 0.14, shade, corner=0.05)
@@ -68,8 +82,14 @@ def _eye(canvas, face, x, side, blink_L, shade):
   canvas.ellipse(x, 0.38, 0.075, 0.05, shade)
   canvas.ellipse(x, 0.38, 0.072, np.maximum(open_L, 1e-3), (0.97, 0.97, 0.97), open_L > 0.004)
   for radius, color in ((0.036, face.eyes), (0.018, (0.03, 0.03, 0.03))):
-    canvas.ellipse(x, 0.38, np.minimum(radius, open_L + 1e-3), np.minimum(1.1 * radius, open_L + 1e-3), color,
-                   open_L > 0.004)
+    canvas.ellipse(
+      x,
+      0.38,
+      np.minimum(radius, open_L + 1e-3),
+      np.minimum(1.1 * radius, open_L + 1e-3),
+      color,
+      open_L > 0.004,
+    )
   canvas.disc(x + 0.013, 0.368, 0.007, (1, 1, 1), open_L > 0.025)
   canvas.line(x - 0.07, 0.38 - open_L * 0.55 + 0.012, x, 0.38 - open_L, 0.008, (0.12, 0.08, 0.07))
   canvas.line(x, 0.38 - open_L, x + 0.07, 0.38 - open_L * 0.55 + 0.012, 0.008, (0.12, 0.08, 0.07))
@@ -98,13 +118,22 @@ def _mouth(canvas, face, x, y, mouth_L5):
   canvas.ellipse(x, middle + half_y + 0.4 * lip, 0.5 * half_x, 0.3 * lip, (1, 0.9, 0.9), 0.25, softness=0.02)
   window = canvas.window(x, middle, np.max(half_x) + 0.02, np.max(half_y) + 0.02)
   u, v = canvas.offsets(window, x, middle)
-  column = (lambda value: np.maximum(np.asarray(value, np.float32), 1e-3).reshape(-1, 1, 1))
+
+  def column(value):
+    return np.maximum(np.asarray(value, np.float32), 1e-3).reshape(-1, 1, 1)
+
   inside = np.sqrt((u / column(half_x)) ** 2 + (v / column(half_y * gap)) ** 2)
   inside = canvas.cover((inside - 1) * column(half_y * gap))
   canvas.paint(window, inside, (0.16, 0.03, 0.04), gap)
-  tongue = np.sqrt((u / column(0.62 * half_x)) ** 2 + ((v - 0.6 * column(half_y)) / column(0.45 * half_y)) ** 2)
-  canvas.paint(window, inside * canvas.cover((tongue - 1) * column(0.45 * half_y)), (0.75, 0.3, 0.33),
-               gap * np.clip(opening * 2, 0, 1))
+  tongue = np.sqrt(
+    (u / column(0.62 * half_x)) ** 2 + ((v - 0.6 * column(half_y)) / column(0.45 * half_y)) ** 2
+  )
+  canvas.paint(
+    window,
+    inside * canvas.cover((tongue - 1) * column(0.45 * half_y)),
+    (0.75, 0.3, 0.33),
+    gap * np.clip(opening * 2, 0, 1),
+  )
   edge = v + column(half_y) * 0.45 - 0.012
   canvas.paint(window, inside * canvas.cover(edge), (0.96, 0.95, 0.9), teeth * gap)
   canvas.line(x - 0.9 * half_x, middle, x + 0.9 * half_x, middle, 0.006, (0.3, 0.08, 0.08), closed)

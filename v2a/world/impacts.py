@@ -2,15 +2,26 @@
 
 import numpy as np
 
-from v2a.world import backdrop, bodies, draws, modal, sound, stage
+from v2a.world import backdrop
+from v2a.world import bodies
+from v2a.world import draws
+from v2a.world import modal
+from v2a.world import sound
+from v2a.world import stage
 
 GAP_S = 0.125  # events of one clip are further apart than this, so that a detector can tell them apart
 
 
 def event(time_s: float, kind: str, material: str | None, speed: float, x: float) -> dict:
   """Returns one entry of truth['events']; x in frame widths."""
-  return {'time_s': round(float(time_s), 5), 'kind': kind, 'material': material, 'speed': round(float(speed), 4),
-          'x': round(float(2 * x - 1), 4), 'visible': True}
+  return {
+    'time_s': round(float(time_s), 5),
+    'kind': kind,
+    'material': material,
+    'speed': round(float(speed), 4),
+    'x': round(float(2 * x - 1), 4),
+    'visible': True,
+  }
 
 
 def ring(place: stage.Stage, events: list[dict], scales: list[float]) -> np.ndarray:
@@ -95,15 +106,24 @@ class Drop:
     part = slice(shown[0], shown[-1] + 1)
     time_L = time_L[part]
     view = canvas.cut(part)
-    x_L = self.x(np.minimum(time_L, self.end_s) if self._leaves else np.minimum(time_L, self.hits_S[-1] + 0.1))
+    x_L = self.x(
+      np.minimum(time_L, self.end_s) if self._leaves else np.minimum(time_L, self.hits_S[-1] + 0.1)
+    )
     y_L = self.y(np.minimum(time_L, self.end_s))
     alpha_L = np.clip((self.end_s + 0.2 - time_L) / 0.2, 0, 1) * (time_L >= self.start_s)
     since = time_L[:, None] - self.hits_S[None, :]
     squash = np.where(since >= 0, np.exp(-np.abs(since) / 0.035), 0) * self.speeds_S
     soft = {'rubber': 0.22}.get(self.body.material, 0.05) if not self.body.is_hidden else 0.05
     bodies.shadow(view, self.body, x_L, y_L + self.body.radius, floor, alpha_L)
-    bodies.draw(view, self.body, x_L, y_L, self.turn * (x_L - self.x0) / self.vx if self.vx else x_L * 0, alpha_L,
-                1 + soft * squash.max(1))
+    bodies.draw(
+      view,
+      self.body,
+      x_L,
+      y_L,
+      self.turn * (x_L - self.x0) / self.vx if self.vx else x_L * 0,
+      alpha_L,
+      1 + soft * squash.max(1),
+    )
 
 
 def _drops(draw: draws.Draws, place: stage.Stage, make_body, num_lanes: int, floor: float) -> list[Drop]:
@@ -128,7 +148,9 @@ def _drops(draw: draws.Draws, place: stage.Stage, make_body, num_lanes: int, flo
 
 def _listen(place: stage.Stage, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
   """Orders hits (event, pitch scale), drops those outside of the clip, and returns (events, wave_NA)."""
-  hits = sorted((hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s'])
+  hits = sorted(
+    (hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s']
+  )
   events = [hit for hit, _ in hits]
   return events, ring(place, events, [scale for _, scale in hits])
 
@@ -161,9 +183,14 @@ def bounce(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
   for drop in drops:
     drop.body.stand_out(back.brightness)
   top_speed = float(np.sqrt(2 * 6.5 * 0.95))
-  hits = [(event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.15, 1), drop.x(time_s)),
-           scale_of(drop.body))
-          for drop in drops for time_s, speed in zip(drop.hits_S, drop.speeds_S)]
+  hits = [
+    (
+      event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.15, 1), drop.x(time_s)),
+      scale_of(drop.body),
+    )
+    for drop in drops
+    for time_s, speed in zip(drop.hits_S, drop.speeds_S)
+  ]
   events, wave_NA = _listen(place, hits)
 
   def picture(time_L, size):
@@ -173,7 +200,9 @@ def bounce(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, place.clip_s), action='bounce')
-  return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts)
+  return stage.Scene(
+    picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
+  )
 
 
 class Run:
@@ -212,8 +241,9 @@ class Run:
 
   def positions(self, time_L: np.ndarray) -> np.ndarray:
     """Returns the centres of the bodies, one row a frame, in frame widths."""
-    points = np.concatenate([self.mover(time_L)[:, None], np.broadcast_to(self.rest_S, (len(time_L), len(
-        self.rest_S)))], axis=1)
+    points = np.concatenate(
+      [self.mover(time_L)[:, None], np.broadcast_to(self.rest_S, (len(time_L), len(self.rest_S)))], axis=1
+    )
     shift = self.left + np.cumsum(2 * self.radius_S) - self.radius_S
     return np.sort(points, axis=1) + shift
 
@@ -221,8 +251,11 @@ class Run:
     """Yields (time_s, speed, kind, number of the body) of all impacts."""
     for leg, speed in enumerate(self.speeds):
       start, end, start_s = self.places[leg], self.places[leg + 1], self.times[leg]
-      crossed = [(abs(rest - start) / speed, number) for number, rest in enumerate(self.rest_S)
-                 if min(start, end) < rest < max(start, end)]
+      crossed = [
+        (abs(rest - start) / speed, number)
+        for number, rest in enumerate(self.rest_S)
+        if min(start, end) < rest < max(start, end)
+      ]
       for delay_s, number in sorted(crossed):
         yield start_s + delay_s, speed, 'collision', number
       out = self.speeds[leg + 1] if leg + 1 < len(self.speeds) else speed
@@ -249,8 +282,9 @@ def collide(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     last_s = time_s
     x_S = run.positions(np.array([time_s]))[0]
     x = x_S[number] + run.radius_S[number] if kind == 'collision' else x_S[number]
-    hits.append((event(time_s, kind, material, np.clip(speed / run.top_speed, 0.15, 1), x),
-                 scale_of(body_list[number])))
+    hits.append(
+      (event(time_s, kind, material, np.clip(speed / run.top_speed, 0.15, 1), x), scale_of(body_list[number]))
+    )
   events, wave_NA = _listen(place, hits)
 
   def picture(time_L, size):
@@ -299,9 +333,13 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
   stick = bodies.stick_color(back.brightness)
   top = floor - 0.14 - 2 * body.radius
   length = rng.uniform(0.38, 0.5)
-  hits = [(event(time_s, 'strike', material, speed, x), modal.pitch_scale(body.radius / 1.25, bodies.SMALLEST,
-                                                                         bodies.LARGEST))
-          for time_s, speed in zip(time_S, speed_S)]
+  hits = [
+    (
+      event(time_s, 'strike', material, speed, x),
+      modal.pitch_scale(body.radius / 1.25, bodies.SMALLEST, bodies.LARGEST),
+    )
+    for time_s, speed in zip(time_S, speed_S)
+  ]
   events, wave_NA = _listen(place, hits)
 
   def lift(time_L):
@@ -311,7 +349,9 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
     since = np.where(after > 0, time_L - time_S[np.maximum(after - 1, 0)], 9.0)
     last_speed = speed_S[np.maximum(after - 1, 0)]
     down = (0.45 + 0.6 * next_speed) * np.clip(next_s / 0.14, 0, 1) ** 0.8
-    back_up = (0.25 + 0.6 * last_speed) * np.clip(since / 0.16, 0, 1) ** 0.7 + 0.3 * np.clip(since - 0.16, 0, 1)
+    back_up = (0.25 + 0.6 * last_speed) * np.clip(since / 0.16, 0, 1) ** 0.7 + 0.3 * np.clip(
+      since - 0.16, 0, 1
+    )
     wobble = 0.016 * last_speed * np.exp(-since / 0.06) * np.cos(2 * np.pi * 14 * since)
     return np.minimum(np.where(next_s < 0, 9.0, down), back_up), wobble
 

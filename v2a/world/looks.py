@@ -9,7 +9,9 @@ import scipy.ndimage
 from v2a.world import draws
 
 LOOKS = ('clean', 'archive', 'degraded')
-_QUANT_YX = 8.0 + 6.0 * (np.arange(8)[:, None] + np.arange(8)[None, :])  # grows with frequency, as JPEG's table
+_QUANT_YX = 8.0 + 6.0 * (
+  np.arange(8)[:, None] + np.arange(8)[None, :]
+)  # grows with frequency, as JPEG's table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Look:
       left_S = rng.integers(1, 2 + int(4 * self.severity), length)
       source_S = np.arange(length)
       for slot in np.flatnonzero(start_S):
-        source_S[slot:slot + 1 + left_S[slot]] = source_S[slot]
+        source_S[slot : slot + 1 + left_S[slot]] = source_S[slot]
       slot_L = (time_L / slot_s + 1e-6).astype(np.int64)
       return np.where(source_S[slot_L] == slot_L, time_L, source_S[slot_L] * slot_s)
     return time_L
@@ -66,13 +68,14 @@ def _grain(draw, name: str, shown_L: np.ndarray, size: int) -> np.ndarray:
   start_L = (_per_time(draw, name + ' start', shown_L, 2) * (3, 8191)).astype(np.int64)
   out = np.empty((len(shown_L), size, size), np.float32)
   for frame, (row, start) in enumerate(start_L):
-    out[frame] = stored[row, start:start + size * size].reshape(size, size)
+    out[frame] = stored[row, start : start + size * size].reshape(size, size)
   return out
 
 
 def _blur(plane_LYX: np.ndarray, sigma: float) -> np.ndarray:
-  return scipy.ndimage.gaussian_filter1d(scipy.ndimage.gaussian_filter1d(plane_LYX, sigma, axis=1, mode='nearest'),
-                                         sigma, axis=2, mode='nearest')
+  return scipy.ndimage.gaussian_filter1d(
+    scipy.ndimage.gaussian_filter1d(plane_LYX, sigma, axis=1, mode='nearest'), sigma, axis=2, mode='nearest'
+  )
 
 
 def _archive(draw, severity, shown_L, pixels_3LYX):
@@ -103,11 +106,11 @@ def _scratch(draw, severity, shown_L, gray_LYX):
     for number in range(3):
       if row[number] < 0.5 * severity:
         column = int(size * (lines[number] + 0.02 * (row[number + 3] - 0.5))) % size
-        gray_LYX[frame, :, column:column + thickness] += 0.3 + 0.2 * row[number + 6]
+        gray_LYX[frame, :, column : column + thickness] += 0.3 + 0.2 * row[number + 6]
     for number in range(2):
       if row[9 + number] < 0.6 * severity:
         y, x = int(97 * row[number] * size) % size, int(89 * row[number + 3] * size) % size
-        gray_LYX[frame, y:y + 2 * thickness, x:x + 2 * thickness] = 0.05 if number else 0.95
+        gray_LYX[frame, y : y + 2 * thickness, x : x + 2 * thickness] = 0.05 if number else 0.95
 
 
 def _degrade(draw, severity, shown_L, pixels_3LYX):
@@ -116,7 +119,7 @@ def _degrade(draw, severity, shown_L, pixels_3LYX):
   sigma = size * 0.009 * severity
   if sigma > 0.15:
     pixels_3LYX = np.stack([_blur(plane, sigma) for plane in pixels_3LYX])
-  # Blocks of 8 pixels of a stream with 64 to 128 lines: what a small picture shows of a badly compressed large one.
+  # As JPEG and MPEG do: every block of 8 by 8 pixels loses its weak frequencies.
   whole = -(-size // 8) * 8
   padded = np.pad(pixels_3LYX, ((0, 0), (0, 0), (0, whole - size), (0, whole - size)), mode='edge')
   blocks = padded.reshape(3, len(shown_L), whole // 8, 8, whole // 8, 8)

@@ -2,7 +2,11 @@
 
 import numpy as np
 
-from v2a.world import backdrop, bodies, draws, stage, textures
+from v2a.world import backdrop
+from v2a.world import bodies
+from v2a.world import draws
+from v2a.world import stage
+from v2a.world import textures
 
 
 def _track(place: stage.Stage, curve) -> list[float]:
@@ -14,9 +18,16 @@ def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   """A wheel with spokes and a crank: the faster it turns, the higher and louder it sounds."""
   rng = draw.rng('engine')
   speed = draws.Track(draw.rng('speed'), 0.0, 1.0, (0.5, 1.6), place.clip_s)
-  pitch = (lambda time: 60 + 190 * speed(time))
-  level = (lambda time: 0.3 + 0.7 * speed(time))
-  turns = (lambda time: 0.35 + 1.75 * speed(time))  # a second; four spokes stay below half the frame rate
+
+  def pitch(time):
+    return 60 + 190 * speed(time)
+
+  def level(time):
+    return 0.3 + 0.7 * speed(time)
+
+  def turns(time):
+    return 0.35 + 1.75 * speed(time)  # a second; four spokes stay below half the frame rate
+
   mono_N = textures.oscillate(place.follow(pitch), place.sample_rate_hz, textures.ENGINE)
   mono_N = mono_N * place.follow(level) * np.float32(0.42)
   x, y, radius = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.55), rng.uniform(0.22, 0.29)
@@ -38,8 +49,14 @@ def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     canvas.disc(x, y, radius * 0.82, (0.1, 0.1, 0.12))
     for spoke in range(spokes):
       turned_L = angle_L + 2 * np.pi * spoke / spokes
-      canvas.line(x, y, x + 0.84 * radius * np.cos(turned_L), y + 0.84 * radius * np.sin(turned_L), 0.022,
-                  (0.92, 0.9, 0.82) if spoke else (0.95, 0.35, 0.15))
+      canvas.line(
+        x,
+        y,
+        x + 0.84 * radius * np.cos(turned_L),
+        y + 0.84 * radius * np.sin(turned_L),
+        0.022,
+        (0.92, 0.9, 0.82) if spoke else (0.95, 0.35, 0.15),
+      )
     canvas.disc(x, y, 0.05, hub)
     pin_x, pin_y = x + 0.55 * radius * np.cos(angle_L), y + 0.55 * radius * np.sin(angle_L)
     rod_x = x + side * (radius + 0.14) + 0.3 * (pin_x - x)
@@ -50,8 +67,11 @@ def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     return canvas.pixels_3LYX
 
   speed_S = speed(place.track_time_S)
-  truth = {'envelope': _track(place, level), 'pitch_hz': _track(place, pitch), 'x': _track(
-      place, lambda time: np.full(len(time), 2 * x - 1))}
+  truth = {
+    'envelope': _track(place, level),
+    'pitch_hz': _track(place, pitch),
+    'x': _track(place, lambda time: np.full(len(time), 2 * x - 1)),
+  }
   facts = {'action': 'engine', 'speed': float(speed_S.mean()), 'trend': float(speed_S[-1] - speed_S[0])}
   return stage.Scene(picture, {'effects': place.spread(mono_N, 2 * x - 1)}, truth, facts)
 
@@ -60,7 +80,10 @@ def rain(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   """Rain: the more drops fall, the louder the noise."""
   rng = draw.rng('rain')
   level = draws.Track(draw.rng('density'), 0.0, 1.0, (0.7, 1.9), place.clip_s)
-  heard = (lambda time: 0.06 + 0.94 * level(time) ** 1.3)
+
+  def heard(time):
+    return 0.06 + 0.94 * level(time) ** 1.3
+
   wave_N = textures.rain(rng, place.follow(heard), place.sample_rate_hz)
   wave_NA = np.stack([wave_N, textures.rain(rng, place.follow(heard), place.sample_rate_hz)], axis=1)
   floor = rng.uniform(0.78, 0.88)
@@ -83,8 +106,14 @@ def rain(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       y_L = -0.15 + (floor + 0.2) * part_L
       shown = np.flatnonzero(alpha_L > 0.02)
       _streak(canvas, shown, drop_x[shown] + slant * part_L[shown], y_L[shown], 0.75 * alpha_L[shown])
-      _splash(canvas, shown, drop_x[shown] + slant, np.full(len(shown), floor + 0.02 + 0.08 * rank),
-              0.012 + 0.05 * part_L[shown], 0.7 * alpha_L[shown] * (1 - part_L[shown]) ** 2)
+      _splash(
+        canvas,
+        shown,
+        drop_x[shown] + slant,
+        np.full(len(shown), floor + 0.02 + 0.08 * rank),
+        0.012 + 0.05 * part_L[shown],
+        0.7 * alpha_L[shown] * (1 - part_L[shown]) ** 2,
+      )
     return canvas.pixels_3LYX
 
   level_S = heard(place.track_time_S)
@@ -121,7 +150,10 @@ def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   """Wind that bends grass and drives streaks: faster is louder and brighter."""
   rng = draw.rng('wind')
   level = draws.Track(draw.rng('gusts'), 0.0, 1.0, (0.7, 1.8), place.clip_s)
-  heard = (lambda time: 0.1 + 0.9 * level(time))
+
+  def heard(time):
+    return 0.1 + 0.9 * level(time)
+
   level_N = place.follow(heard)
   wave_NA = np.stack([textures.wind(rng, level_N, place.sample_rate_hz) for _ in range(2)], axis=1)
   floor = rng.uniform(0.78, 0.88)
@@ -130,8 +162,10 @@ def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   run_S = np.cumsum(0.15 + 2.2 * level(grid)) * 0.01
   direction = draws.pick(rng, (-1, 1))
   green = backdrop.color(rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.7))
-  blades = [(0.04 + 0.92 * (k + rng.random() * 0.6) / 14, rng.uniform(0.2, 0.42), rng.random() * 6.28)
-            for k in range(14)]
+  blades = [
+    (0.04 + 0.92 * (k + rng.random() * 0.6) / 14, rng.uniform(0.2, 0.42), rng.random() * 6.28)
+    for k in range(14)
+  ]
   streaks = [(rng.random() * 1.4, rng.uniform(0.08, 0.6), rng.uniform(0.8, 1.2)) for _ in range(7)]
 
   def picture(time_L, size):
@@ -141,8 +175,9 @@ def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       x_L = (start + pace * run_L) % 1.6 - 0.3
       x_L = x_L if direction > 0 else 1 - x_L
       reach_L = 0.03 + 0.11 * level_L
-      canvas.line(x_L - reach_L, height, x_L + reach_L, height, 0.008, (0.95, 0.95, 1.0), 0.15 + 0.6 * level_L,
-                  0.01)
+      canvas.line(
+        x_L - reach_L, height, x_L + reach_L, height, 0.008, (0.95, 0.95, 1.0), 0.15 + 0.6 * level_L, 0.01
+      )
     for x, height, phase in blades:
       sway_L = 0.12 + 1.0 * level_L + (0.06 + 0.12 * level_L) * np.sin(4.2 * run_L + phase + 3 * x)
       middle_x = x + direction * 0.35 * height * np.sin(0.45 * sway_L)
@@ -164,12 +199,22 @@ def fly_past(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   across = draws.Track(draw.rng('across'), -1.0, 1.0, (0.7, 1.8), place.clip_s)
   near = draws.Track(draw.rng('near'), 0.0, 1.0, (0.9, 2.2), place.clip_s)
   high = draws.Track(draw.rng('high'), 0.3, 0.62, (0.8, 2.0), place.clip_s)
-  distance = (lambda time: 1 + 2.5 * (1 - near(time)))
-  level = (lambda time: 1 / distance(time) ** 1.2)
-  side = (lambda time: np.clip(1.25 * across(time), -1, 1) * 0.95)
+
+  def distance(time):
+    return 1 + 2.5 * (1 - near(time))
+
+  def level(time):
+    return 1 / distance(time) ** 1.2
+
+  def side(time):
+    return np.clip(1.25 * across(time), -1, 1) * 0.95
+
   is_bee = rng.random() < 0.5
   pitch_hz = rng.uniform(185, 235) if is_bee else rng.uniform(105, 145)
-  wobble = (lambda time: pitch_hz * (1 + 0.006 * np.sin(2 * np.pi * 5.3 * time)))
+
+  def wobble(time):
+    return pitch_hz * (1 + 0.006 * np.sin(2 * np.pi * 5.3 * time))
+
   mono_N = textures.oscillate(place.follow(wobble), place.sample_rate_hz, textures.HUM)
   wave_NA = place.spread(mono_N * place.follow(level) * np.float32(0.45), place.follow(side))
   back = backdrop.Backdrop(rng, rng.uniform(0.8, 0.95) if rng.random() < 0.6 else None)
@@ -183,23 +228,45 @@ def fly_past(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     blur_L = 0.35 + 0.25 * np.cos(2 * np.pi * 11.3 * time_L)
     if is_bee:
       for way in (-1, 1):
-        canvas.ellipse(x_L + way * 0.07 * grow_L, y_L - 0.13 * grow_L, 0.06 * grow_L, 0.09 * grow_L,
-                       (0.95, 0.97, 1.0), blur_L, 0.01)
+        canvas.ellipse(
+          x_L + way * 0.07 * grow_L,
+          y_L - 0.13 * grow_L,
+          0.06 * grow_L,
+          0.09 * grow_L,
+          (0.95, 0.97, 1.0),
+          blur_L,
+          0.01,
+        )
       canvas.ellipse(x_L, y_L, 0.17 * grow_L, 0.11 * grow_L, (0.96, 0.76, 0.1))
       for way in (-0.55, 0.05, 0.6):
-        canvas.box(x_L + way * 0.17 * grow_L, y_L, 0.022 * grow_L, (0.1 - 0.05 * abs(way)) * grow_L, (0.1, 0.08, 0.05))
+        canvas.box(
+          x_L + way * 0.17 * grow_L, y_L, 0.022 * grow_L, (0.1 - 0.05 * abs(way)) * grow_L, (0.1, 0.08, 0.05)
+        )
       canvas.disc(x_L - 0.16 * grow_L, y_L - 0.01 * grow_L, 0.065 * grow_L, (0.15, 0.11, 0.06))
     else:
       for way in (-1, 1):
-        canvas.line(x_L, y_L, x_L + way * 0.2 * grow_L, y_L - 0.06 * grow_L, 0.014 * grow_L, (0.15, 0.15, 0.17))
-        canvas.ellipse(x_L + way * 0.2 * grow_L, y_L - 0.09 * grow_L, 0.13 * grow_L, 0.018 * grow_L,
-                       (0.85, 0.9, 0.95), 0.3 + blur_L, 0.01)
+        canvas.line(
+          x_L, y_L, x_L + way * 0.2 * grow_L, y_L - 0.06 * grow_L, 0.014 * grow_L, (0.15, 0.15, 0.17)
+        )
+        canvas.ellipse(
+          x_L + way * 0.2 * grow_L,
+          y_L - 0.09 * grow_L,
+          0.13 * grow_L,
+          0.018 * grow_L,
+          (0.85, 0.9, 0.95),
+          0.3 + blur_L,
+          0.01,
+        )
       canvas.ellipse(x_L, y_L, 0.13 * grow_L, 0.075 * grow_L, color)
       canvas.disc(x_L, y_L + 0.03 * grow_L, 0.035 * grow_L, (0.9, 0.2, 0.15))
     return canvas.pixels_3LYX
 
   truth = {'envelope': _track(place, level), 'x': _track(place, side)}
   x_S = side(place.track_time_S)
-  facts = {'action': 'pass', 'thing': 'bee' if is_bee else 'drone', 'trend': float(x_S[-1] - x_S[0]),
-           'speed': float(np.abs(np.diff(x_S)).sum() / place.clip_s)}
+  facts = {
+    'action': 'pass',
+    'thing': 'bee' if is_bee else 'drone',
+    'trend': float(x_S[-1] - x_S[0]),
+    'speed': float(np.abs(np.diff(x_S)).sum() / place.clip_s),
+  }
   return stage.Scene(picture, {'effects': wave_NA}, truth, facts)

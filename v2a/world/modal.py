@@ -2,9 +2,9 @@
 
   s(t) = sum_f g_f v^{a + b f} exp(-t / tau_f) sin(2 pi m_f p t) + contact noise        (1)
 
-with f the number of the mode, m_f its frequency, tau_f its decay, g_f its gain, v the impact speed in 0..1, a the
-loudness and b the brightness (harder hits are louder and excite higher modes), and p the pitch scale of the body
-(small bodies ring higher).
+with f the number of the mode, m_f its frequency, tau_f its decay, g_f its gain, v the impact speed in 0..1, a
+the loudness and b the brightness (harder hits are louder and excite higher modes), and p the pitch scale of
+the body (small bodies ring higher).
 van den Doel et al. 2001, "FoleyAutomatic", eq. 1.
 """
 
@@ -26,12 +26,13 @@ class Material:
 
 
 MATERIALS = {
-    'wood': Material((430, 980, 1710, 2650), (0.050, 0.036, 0.024, 0.016), (1.0, 0.8, 0.5, 0.3), 0.35, 0.62),
-    'metal': Material((610, 1530, 2810, 4290, 5870), (0.30, 0.27, 0.22, 0.17, 0.13),
-                      (0.8, 1.0, 0.8, 0.5, 0.35), 0.15, 0.66),
-    'glass': Material((2090, 3480, 5230, 6810), (0.17, 0.14, 0.10, 0.07), (1.0, 0.7, 0.5, 0.3), 0.2, 0.64),
-    'rubber': Material((150, 236, 331), (0.050, 0.040, 0.030), (1.0, 0.6, 0.35), 0.12, 0.78),
-    'ceramic': Material((1180, 2460, 4020, 5700), (0.045, 0.035, 0.025, 0.018), (1.0, 0.9, 0.6, 0.4), 0.3, 0.6),
+  'wood': Material((430, 980, 1710, 2650), (0.050, 0.036, 0.024, 0.016), (1.0, 0.8, 0.5, 0.3), 0.35, 0.62),
+  'metal': Material(
+    (610, 1530, 2810, 4290, 5870), (0.30, 0.27, 0.22, 0.17, 0.13), (0.8, 1.0, 0.8, 0.5, 0.35), 0.15, 0.66
+  ),
+  'glass': Material((2090, 3480, 5230, 6810), (0.17, 0.14, 0.10, 0.07), (1.0, 0.7, 0.5, 0.3), 0.2, 0.64),
+  'rubber': Material((150, 236, 331), (0.050, 0.040, 0.030), (1.0, 0.6, 0.35), 0.12, 0.78),
+  'ceramic': Material((1180, 2460, 4020, 5700), (0.045, 0.035, 0.025, 0.018), (1.0, 0.9, 0.6, 0.4), 0.3, 0.6),
 }
 NAMES = tuple(MATERIALS)
 PEAK = 0.5
@@ -75,6 +76,6 @@ def impact(name: str, scale: float, speed: float, sample_rate_hz: int) -> np.nda
   ring_FN, click_N = _bank(name, scale, sample_rate_hz)
   gain_F = (speed ** (BRIGHTNESS * np.arange(len(ring_FN)))).astype(np.float32)
   mono_N = gain_F @ ring_FN
-  mono_N[:len(click_N)] += click_N * np.float32(speed**0.5)
+  mono_N[: len(click_N)] += click_N * np.float32(speed**0.5)
   mono_N *= np.float32(PEAK * speed**LOUDNESS)
   return mono_N

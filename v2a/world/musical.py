@@ -2,13 +2,23 @@
 
 import numpy as np
 
-from v2a.world import backdrop, draws, impacts, sound, stage, tones
+from v2a.world import backdrop
 from v2a.world import canvas as canvases
+from v2a.world import draws
+from v2a.world import impacts
+from v2a.world import sound
+from v2a.world import stage
+from v2a.world import tones
 
 WHITE = (60, 62, 64, 65, 67, 69, 71, 72, 74, 76)  # MIDI notes of the keys, left to right
-MOODS = {'calm': ('major', 66, 84, 'chords'), 'sad': ('minor', 60, 80, 'both'), 'happy': ('major', 116, 144, 'both'),
-         'tense': ('minor', 120, 150, 'arpeggio'), 'bright': ('major', 104, 132, 'arpeggio'),
-         'dark': ('minor', 66, 88, 'chords')}
+MOODS = {
+  'calm': ('major', 66, 84, 'chords'),
+  'sad': ('minor', 60, 80, 'both'),
+  'happy': ('major', 116, 144, 'both'),
+  'tense': ('minor', 120, 150, 'arpeggio'),
+  'bright': ('major', 104, 132, 'arpeggio'),
+  'dark': ('minor', 66, 88, 'chords'),
+}
 
 
 def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
@@ -21,16 +31,28 @@ def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   notes = []
   while time_s < place.clip_s - 0.06:
     length_s = beat_s * draws.pick(steps, (0.5, 0.5, 1.0, 1.0, 1.5))
-    notes.append({'time_s': round(time_s, 5), 'duration_s': round(length_s, 5),
-                  'pitch_hz': round(tones.frequency_hz(WHITE[at]), 3), 'x': round((at + 0.5) / 5 - 1, 4), 'key': at,
-                  'speed': round(float(steps.uniform(0.55, 1.0)), 3)})
+    notes.append(
+      {
+        'time_s': round(time_s, 5),
+        'duration_s': round(length_s, 5),
+        'pitch_hz': round(tones.frequency_hz(WHITE[at]), 3),
+        'x': round((at + 0.5) / 5 - 1, 4),
+        'key': at,
+        'speed': round(float(steps.uniform(0.55, 1.0)), 3),
+      }
+    )
     time_s += length_s
     at = int(np.clip(at + draws.pick(steps, (-3, -2, -1, -1, 0, 1, 1, 2, 3)), 0, len(WHITE) - 1))
   wave_NA = place.silence()
   for played in notes:
     mono_N = tones.note(played['pitch_hz'], played['duration_s'] + 0.1, place.sample_rate_hz)
-    sound.place(wave_NA, mono_N, int(round(played['time_s'] * place.sample_rate_hz)), 0.8 * played['x'],
-                0.42 * played['speed'])
+    sound.place(
+      wave_NA,
+      mono_N,
+      int(round(played['time_s'] * place.sample_rate_hz)),
+      0.8 * played['x'],
+      0.42 * played['speed'],
+    )
   light = backdrop.color(rng.random(), 0.75, 1.0)
   top = rng.uniform(0.3, 0.5)
   back = backdrop.Backdrop(rng, None, is_busy=False)
@@ -50,12 +72,17 @@ def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       canvas.box((number + 1) / 10, top + 0.12, 0.028, 0.13, (0.07, 0.07, 0.08), corner=0.008)
     return canvas.pixels_3LYX
 
-  events = [impacts.event(played['time_s'], 'key', None, played['speed'], 0.5 + 0.4 * played['x'])
-            for played in notes]
+  events = [
+    impacts.event(played['time_s'], 'key', None, played['speed'], 0.5 + 0.4 * played['x']) for played in notes
+  ]
   listed = [{name: played[name] for name in ('time_s', 'duration_s', 'pitch_hz', 'x')} for played in notes]
   facts = {'action': 'keys', 'tempo_bpm': tempo_bpm}
-  return stage.Scene(picture, {'effects': sound.add_room(wave_NA, place.sample_rate_hz)},
-                     {'events': events, 'notes': listed, 'tempo_bpm': tempo_bpm}, facts)
+  return stage.Scene(
+    picture,
+    {'effects': sound.add_room(wave_NA, place.sample_rate_hz)},
+    {'events': events, 'notes': listed, 'tempo_bpm': tempo_bpm},
+    facts,
+  )
 
 
 def _white_key(canvas: canvases.Canvas, number: int, press_L: np.ndarray, top: float, tone: float, light):
@@ -83,14 +110,21 @@ def score(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     turned_L = angle + 0.25 * time_L
     u, v = canvas.offsets((slice(0, size), slice(0, size)), 0.5, 0.5)
     ramp = u * np.cos(turned_L, dtype=np.float32).reshape(-1, 1, 1) + v * np.sin(
-        turned_L, dtype=np.float32).reshape(-1, 1, 1)
+      turned_L, dtype=np.float32
+    ).reshape(-1, 1, 1)
     for channel in range(3):
       base_L = 0.5 + 0.22 * np.cos(2 * np.pi * (hue + drift * time_L + channel / 3))
       canvas.pixels_3LYX[channel] = base_L.reshape(-1, 1, 1) + depth * ramp
     return canvas.pixels_3LYX
 
-  listed = [{name: round(float(played[name]), 4) for name in ('time_s', 'duration_s', 'pitch_hz', 'x')}
-            for played in notes]
+  listed = [
+    {name: round(float(played[name]), 4) for name in ('time_s', 'duration_s', 'pitch_hz', 'x')}
+    for played in notes
+  ]
   truth = {'notes': listed, 'tempo_bpm': tempo_bpm, 'has_music': True, 'is_music_named': True}
-  return stage.Scene(picture, {'music': wave_NA}, truth,
-                     {'action': 'score', 'mood': mood, 'mode': mode, 'tempo_bpm': tempo_bpm, 'style': style})
+  return stage.Scene(
+    picture,
+    {'music': wave_NA},
+    truth,
+    {'action': 'score', 'mood': mood, 'mode': mode, 'tempo_bpm': tempo_bpm, 'style': style},
+  )

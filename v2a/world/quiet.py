@@ -2,10 +2,25 @@
 
 import numpy as np
 
-from v2a.world import backdrop, bodies, draws, face, impacts, machines, modal, musical, sound, stage
+from v2a.world import backdrop
+from v2a.world import bodies
+from v2a.world import draws
+from v2a.world import face
+from v2a.world import impacts
+from v2a.world import machines
+from v2a.world import modal
+from v2a.world import musical
+from v2a.world import sound
+from v2a.world import stage
 
-INNER = {'bounce': impacts.bounce, 'strike': impacts.strike, 'engine': machines.engine, 'rain': machines.rain,
-         'pass': machines.fly_past, 'keys': musical.keys}
+INNER = {
+  'bounce': impacts.bounce,
+  'strike': impacts.strike,
+  'engine': machines.engine,
+  'rain': machines.rain,
+  'pass': machines.fly_past,
+  'keys': musical.keys,
+}
 
 
 def still(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
@@ -14,8 +29,10 @@ def still(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   floor = rng.uniform(0.6, 0.9)
   back = backdrop.Backdrop(rng, floor)
   back.hold()
-  shown = [(bodies.random_body(rng, draws.pick(rng, modal.NAMES), rng.random() < 0.15), rng.uniform(0.1, 0.9))
-           for _ in range(int(rng.integers(0, 4)))]
+  shown = [
+    (bodies.random_body(rng, draws.pick(rng, modal.NAMES), rng.random() < 0.15), rng.uniform(0.1, 0.9))
+    for _ in range(int(rng.integers(0, 4)))
+  ]
   portrait = face.random_face(rng) if rng.random() < 0.25 else None
 
   def picture(time_L, size):
@@ -43,13 +60,20 @@ def cut(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     lit.append(not lit[-1])
   edges, lit = np.array(edges), np.array(lit)
   scene = INNER[inner_name](draw, place)
-  shows = (lambda time: lit[np.searchsorted(edges, time + 1e-9, side='right') - 1])
+
+  def shows(time):
+    return lit[np.searchsorted(edges, time + 1e-9, side='right') - 1]
+
   gate_NA = place.silence()
   for start_s, end_s, is_on in zip(edges[:-1], edges[1:], lit[:-1]):
     if is_on:
       part_NA = np.ones_like(gate_NA)
-      sound.fade(part_NA, int(round(start_s * place.sample_rate_hz)), int(round(end_s * place.sample_rate_hz)),
-                 int(0.004 * place.sample_rate_hz))
+      sound.fade(
+        part_NA,
+        int(round(start_s * place.sample_rate_hz)),
+        int(round(end_s * place.sample_rate_hz)),
+        int(0.004 * place.sample_rate_hz),
+      )
       gate_NA += part_NA
   stems = {name: wave_NA * gate_NA for name, wave_NA in scene.stems.items()}
   truth = dict(scene.truth)

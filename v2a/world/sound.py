@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-# Early reflections of one room, (delay in ms, gain left, gain right): small, so that onsets stay sharp and the
-# level difference of the channels still tells the place.
+# Early reflections of one room, (delay in ms, gain left, gain right): small, so that onsets stay sharp and
+# the level difference of the channels tells the place.
 ROOM = ((7.3, 0.05, 0.09), (11.9, 0.08, 0.04), (17.1, 0.03, 0.06), (23.7, 0.05, 0.03), (31.3, 0.02, 0.035))
 
 
@@ -22,7 +22,7 @@ def place(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: f
   if length <= 0:
     return
   for channel, share in enumerate(pan(x)):
-    wave_NA[start + skip:start + skip + length, channel] += mono_N[skip:skip + length] * (gain * share)
+    wave_NA[start + skip : start + skip + length, channel] += mono_N[skip : skip + length] * (gain * share)
 
 
 def add_room(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -39,21 +39,21 @@ def add_room(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 def fade(wave_NA: np.ndarray, start: int, end: int, length: int):
   """Silences everything outside samples start..end, with ramps of `length` samples, in place."""
   gain_N = np.zeros(len(wave_NA), np.float32)
-  gain_N[max(start, 0):max(end, 0)] = 1
+  gain_N[max(start, 0) : max(end, 0)] = 1
   if length > 1:
     ramp = np.linspace(0, 1, length, dtype=np.float32)
     if start > 0:
-      rise = gain_N[start:start + length]
-      rise *= ramp[:len(rise)]
+      rise = gain_N[start : start + length]
+      rise *= ramp[: len(rise)]
     if end < len(wave_NA):
-      fall = gain_N[max(end - length, 0):end]
-      fall *= ramp[::-1][length - len(fall):]
+      fall = gain_N[max(end - length, 0) : end]
+      fall *= ramp[::-1][length - len(fall) :]
   wave_NA *= gain_N[:, None]
 
 
 @functools.lru_cache(maxsize=16)
 def noise(length: int, stream: int) -> np.ndarray:
-  """Returns white noise of unit variance that is the same in every clip; callers start at their own offset."""
+  """Returns white noise of unit variance, the same in every clip; callers start at their own offset."""
   noise_N = np.random.default_rng([length, stream]).standard_normal(length, dtype=np.float32)
   noise_N.setflags(write=False)
   return noise_N

@@ -1,8 +1,11 @@
 """Speech by espeak-ng: one fixed voice, with times of words and phonemes, and the mouth shapes they ask for.
 
-The library and its data come in the package espeakng-loader. It keeps one state a process, so a lock guards it.
+The library and its data come in the package espeakng-loader. It has one state a process, so a lock guards it.
 """
 
+import _ctypes
+from collections.abc import Iterator
+import contextlib
 import ctypes
 import functools
 import threading
@@ -21,12 +24,21 @@ _lock = threading.Lock()
 
 
 class _Event(ctypes.Structure):
-  _fields_ = [('type', ctypes.c_int), ('unique_identifier', ctypes.c_uint), ('text_position', ctypes.c_int),
-              ('length', ctypes.c_int), ('audio_position', ctypes.c_int), ('sample', ctypes.c_int),
-              ('user_data', ctypes.c_void_p), ('string', ctypes.c_char * 8)]
+  _fields_ = [
+    ('type', ctypes.c_int),
+    ('unique_identifier', ctypes.c_uint),
+    ('text_position', ctypes.c_int),
+    ('length', ctypes.c_int),
+    ('audio_position', ctypes.c_int),
+    ('sample', ctypes.c_int),
+    ('user_data', ctypes.c_void_p),
+    ('string', ctypes.c_char * 8),
+  ]
 
 
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+_Callback = ctypes.CFUNCTYPE(
+  ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)
 _chunks: list[np.ndarray] = []
 _events: list[tuple] = []
 
@@ -45,18 +57,28 @@ def _receive(samples, count, events):
 _callback = _Callback(_receive)
 
 
-@functools.lru_cache(maxsize=1)
-def _library() -> ctypes.CDLL:
+@contextlib.contextmanager
+def _library() -> Iterator[ctypes.CDLL]:
+  """Loads the library for one utterance, and unloads it.
+
+  What it says depends a little on all that it said before (flutter, pitch phase, rounding of lengths), and no
+  call resets that; only a fresh copy of its data does. This costs 25 ms, and makes a clip depend on (seed, index)
+  alone.
+  """
   library = ctypes.CDLL(espeakng_loader.get_library_path())
-  rate_hz = library.espeak_Initialize(_RETRIEVAL, 0, espeakng_loader.get_data_path().encode(),
-                                      _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT)
-  if rate_hz != NATIVE_HZ:
-    raise RuntimeError(f'espeak_Initialize must give {NATIVE_HZ} Hz; got {rate_hz}.')
-  library.espeak_SetSynthCallback(_callback)
-  status = library.espeak_SetVoiceByName(VOICE)
-  if status:
-    raise RuntimeError(f'espeak-ng must have the voice {VOICE.decode()}; got status {status}.')
-  return library
+  try:
+    options = _PHONEME_EVENTS | _PHONEME_IPA | _DONT_EXIT
+    rate_hz = library.espeak_Initialize(_RETRIEVAL, 0, espeakng_loader.get_data_path().encode(), options)
+    if rate_hz != NATIVE_HZ:
+      raise RuntimeError(f'espeak_Initialize must give {NATIVE_HZ} Hz; got {rate_hz}.')
+    library.espeak_SetSynthCallback(_callback)
+    status = library.espeak_SetVoiceByName(VOICE)
+    if status:
+      raise RuntimeError(f'espeak-ng must have the voice {VOICE.decode()}; got status {status}.')
+    yield library
+    library.espeak_Terminate()
+  finally:
+    _ctypes.dlclose(library._handle)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -69,11 +91,10 @@ def utter(text: str, words_per_minute: int, sample_rate_hz: int):
     sample_rate_hz: samples a second of the result.
 
   Returns:
-    mono_N (float32, read only, starts with the first phoneme), words as (word, start_s, end_s), and phonemes as
-    (IPA, start_s, end_s); tuples, for they are cached.
+    mono_N (float32, read only, starts with the first phoneme), words as (word, start_s, end_s), and phonemes
+    as (IPA, start_s, end_s); tuples, for they are cached.
   """
-  with _lock:
-    library = _library()
+  with _lock, _library() as library:
     _chunks.clear()
     _events.clear()
     library.espeak_SetParameter(_RATE, words_per_minute, 0)
@@ -85,15 +106,25 @@ def utter(text: str, words_per_minute: int, sample_rate_hz: int):
     native_N = np.concatenate(_chunks).astype(np.float32) / 32768
     events = list(_events)
   total_s = len(native_N) / NATIVE_HZ
-  marks = [(sample / NATIVE_HZ, string.decode('utf-8', 'ignore')) for kind, _, _, sample, string in events
-           if kind == _PHONEME]
-  phonemes = tuple((name, start, end) for (start, name), (end, _) in zip(marks, marks[1:] + [(total_s, '')]) if name)
-  starts = [(sample / NATIVE_HZ, text[position - 1:position - 1 + length])
-            for kind, position, length, sample, _ in events if kind == _WORD]
+  marks = [
+    (sample / NATIVE_HZ, string.decode('utf-8', 'ignore'))
+    for kind, _, _, sample, string in events
+    if kind == _PHONEME
+  ]
+  phonemes = tuple(
+    (name, start, end) for (start, name), (end, _) in zip(marks, marks[1:] + [(total_s, '')]) if name
+  )
+  starts = [
+    (sample / NATIVE_HZ, text[position - 1 : position - 1 + length])
+    for kind, position, length, sample, _ in events
+    if kind == _WORD
+  ]
   last_s = phonemes[-1][2] if phonemes else total_s
   words = tuple((word, start, end) for (start, word), (end, _) in zip(starts, starts[1:] + [(last_s, '')]))
   divisor = int(np.gcd(NATIVE_HZ, sample_rate_hz))
-  mono_N = scipy.signal.resample_poly(native_N, sample_rate_hz // divisor, NATIVE_HZ // divisor).astype(np.float32)
+  mono_N = scipy.signal.resample_poly(native_N, sample_rate_hz // divisor, NATIVE_HZ // divisor).astype(
+    np.float32
+  )
   mono_N *= LEVEL / np.abs(mono_N).max()
   mono_N.setflags(write=False)
   return mono_N, words, phonemes
@@ -102,26 +133,26 @@ def utter(text: str, words_per_minute: int, sample_rate_hz: int):
 REST = (0.0, 0.35, 0.0, 0.0, 1.0)
 # Phoneme class -> opening, width, rounding, teeth, closed lips.
 SHAPES = {
-    'pbm': (0.0, 0.35, 0.1, 0.0, 1.0),
-    'fv': (0.14, 0.5, 0.0, 1.0, 0.0),
-    'szʃʒθð': (0.18, 0.75, 0.1, 0.9, 0.0),
-    'tdnlɾ': (0.28, 0.6, 0.0, 0.5, 0.0),
-    'kɡgŋhx': (0.38, 0.5, 0.0, 0.1, 0.0),
-    'ɹrw': (0.18, 0.1, 1.0, 0.0, 0.0),
-    'jiɪ': (0.34, 1.0, 0.0, 0.5, 0.0),
-    'eɛ': (0.6, 0.85, 0.0, 0.25, 0.0),
-    'æa': (0.95, 0.75, 0.0, 0.2, 0.0),
-    'ɑɐʌ': (1.0, 0.45, 0.0, 0.0, 0.0),
-    'ɔoɒ': (0.72, 0.2, 0.75, 0.0, 0.0),
-    'uʊ': (0.3, 0.0, 1.0, 0.0, 0.0),
-    'əɜɚᵻ': (0.5, 0.5, 0.1, 0.0, 0.0),
+  'pbm': (0.0, 0.35, 0.1, 0.0, 1.0),
+  'fv': (0.14, 0.5, 0.0, 1.0, 0.0),
+  'szʃʒθð': (0.18, 0.75, 0.1, 0.9, 0.0),
+  'tdnlɾ': (0.28, 0.6, 0.0, 0.5, 0.0),
+  'kɡgŋhx': (0.38, 0.5, 0.0, 0.1, 0.0),
+  'ɹrw': (0.18, 0.1, 1.0, 0.0, 0.0),
+  'jiɪ': (0.34, 1.0, 0.0, 0.5, 0.0),
+  'eɛ': (0.6, 0.85, 0.0, 0.25, 0.0),
+  'æa': (0.95, 0.75, 0.0, 0.2, 0.0),
+  'ɑɐʌ': (1.0, 0.45, 0.0, 0.0, 0.0),
+  'ɔoɒ': (0.72, 0.2, 0.75, 0.0, 0.0),
+  'uʊ': (0.3, 0.0, 1.0, 0.0, 0.0),
+  'əɜɚᵻ': (0.5, 0.5, 0.1, 0.0, 0.0),
 }
 _SHAPE_OF = {letter: shape for letters, shape in SHAPES.items() for letter in letters}
 _MARKS = 'ˈˌː\u0329\u0361'
 
 
 def shapes_of(phoneme: str) -> list[tuple]:
-  """Returns the mouth shapes of an IPA phoneme: two for a diphthong or affricate, the resting one for a pause."""
+  """Returns the mouth shapes of an IPA phoneme: two for a diphthong or affricate, REST for a pause."""
   shapes = [_SHAPE_OF[letter] for letter in phoneme if letter not in _MARKS and letter in _SHAPE_OF]
   return shapes[:2] or [REST]
 

@@ -1,7 +1,7 @@
 """Stage and Scene: what a scene is told, and what it gives back."""
 
-import dataclasses
 from collections.abc import Callable
+import dataclasses
 
 import numpy as np
 

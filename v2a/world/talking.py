@@ -2,7 +2,12 @@
 
 import numpy as np
 
-from v2a.world import backdrop, draws, face, sound, speech, stage
+from v2a.world import backdrop
+from v2a.world import draws
+from v2a.world import face
+from v2a.world import sound
+from v2a.world import speech
+from v2a.world import stage
 
 NAMES = ('anna', 'tom', 'mary', 'peter')
 NOUNS = ('dog', 'cat', 'bird', 'boat', 'house', 'car', 'moon', 'river', 'king', 'baby')
@@ -11,7 +16,10 @@ ACTS = ('sees', 'loves', 'finds', 'opens', 'moves', 'watches')
 MOVES = ('runs', 'stops', 'falls', 'waits', 'sings', 'comes')
 PLACES = ('home', 'now', 'again', 'away', 'here', 'today')
 OPENERS = ('hello', 'good morning', 'come here', 'look up', 'thank you', 'wait for me', 'we go home')
-VOCABULARY = frozenset(' '.join(NAMES + NOUNS + COLORS + ACTS + MOVES + PLACES + OPENERS + ('the', 'my', 'a')).split())
+VOCABULARY = frozenset(
+  ' '.join(NAMES + NOUNS + COLORS + ACTS + MOVES + PLACES + OPENERS + ('the', 'my', 'a')).split()
+)
+PACES = (145, 150, 155, 160, 165, 170, 175)  # words a minute; few, so that spoken sentences are reused
 
 
 def sentence(rng) -> str:
@@ -31,13 +39,17 @@ def sentence(rng) -> str:
 def _script(rng, place: stage.Stage) -> list[tuple[float, str, int]]:
   """Draws (start_s, sentence, words a minute) until the clip is full."""
   lines, start_s = [], float(rng.uniform(0.1, 0.5))
-  pace = int(rng.integers(145, 176))
+  pace = draws.pick(rng, PACES)
   for _ in range(400):
     text = sentence(rng)
-    mono_N, _, phonemes = speech.utter(text, pace, place.sample_rate_hz)
-    if start_s + phonemes[-1][2] < place.clip_s - 0.05:
+    left_s = place.clip_s - 0.05 - start_s
+    # What cannot fit even at a hurry is not worth speaking to find out.
+    length_s = (
+      np.inf if len(text) * 0.04 > left_s else speech.utter(text, pace, place.sample_rate_hz)[2][-1][2]
+    )
+    if length_s < left_s:
       lines.append((start_s, text, pace))
-      start_s += phonemes[-1][2] + float(rng.uniform(0.25, 0.8))
+      start_s += length_s + float(rng.uniform(0.25, 0.8))
     elif lines or place.clip_s - start_s < 0.5:
       break
     else:
@@ -71,9 +83,13 @@ def dialogue(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     return canvas.pixels_3LYX
 
   truth = {
-      'transcript': ' '.join(text for _, text, _ in lines),
-      'words': [{'word': word, 'start_s': round(start, 4), 'end_s': round(end, 4)} for word, start, end in words],
-      'phonemes': [{'phoneme': name, 'start_s': round(start, 4), 'end_s': round(end, 4)}
-                   for name, start, end in phonemes],
-      'mouth': np.round(speech.mouth(phonemes, place.track_time_S)[:, 0], 4).tolist()}
+    'transcript': ' '.join(text for _, text, _ in lines),
+    'words': [
+      {'word': word, 'start_s': round(start, 4), 'end_s': round(end, 4)} for word, start, end in words
+    ],
+    'phonemes': [
+      {'phoneme': name, 'start_s': round(start, 4), 'end_s': round(end, 4)} for name, start, end in phonemes
+    ],
+    'mouth': np.round(speech.mouth(phonemes, place.track_time_S)[:, 0], 4).tolist(),
+  }
   return stage.Scene(picture, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from v2a.world import draws, sound, textures
+from v2a.world import draws
+from v2a.world import sound
+from v2a.world import textures
 
 PIANO = (1.0, 0.55, 0.3, 0.18, 0.08, 0.05)
 PAD = (1.0, 0.35, 0.15, 0.06)
@@ -15,8 +17,9 @@ def frequency_hz(midi: float) -> float:
   return 440.0 * 2 ** ((midi - 69) / 12)
 
 
-def note(pitch_hz: float, duration_s: float, sample_rate_hz: int, gains=PIANO, attack_s=0.002,
-         decay_s=0.5) -> np.ndarray:
+def note(
+  pitch_hz: float, duration_s: float, sample_rate_hz: int, gains=PIANO, attack_s=0.002, decay_s=0.5
+) -> np.ndarray:
   """Returns mono_N of peak about 1: attack, exponential decay (inf holds), release of 50 ms at the end."""
   length = int(duration_s * sample_rate_hz)
   time_N = np.arange(length, dtype=np.float32) / sample_rate_hz
@@ -41,14 +44,30 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
     chord = [root + scale[(degree + step) % 7] + 12 * ((degree + step) // 7) for step in (0, 2, 4, 7)]
     if style != 'arpeggio':
       for position, midi in enumerate(chord[:3]):
-        notes.append({'time_s': bar * bar_s, 'duration_s': bar_s + 0.04, 'pitch_hz': frequency_hz(midi),
-                      'x': 0.4 * (position - 1), 'gain': 0.34, 'held': True})
+        notes.append(
+          {
+            'time_s': bar * bar_s,
+            'duration_s': bar_s + 0.04,
+            'pitch_hz': frequency_hz(midi),
+            'x': 0.4 * (position - 1),
+            'gain': 0.34,
+            'held': True,
+          }
+        )
     if style != 'chords':
       step_s = beat_s / 2
       for step in range(int(round(bar_s / step_s))):
         midi = chord[pattern[step % 4]] + 12
-        notes.append({'time_s': bar * bar_s + step * step_s, 'duration_s': max(1.2 * step_s, 0.35),
-                      'pitch_hz': frequency_hz(midi), 'x': 0.3 * (-1) ** step, 'gain': 0.5, 'held': False})
+        notes.append(
+          {
+            'time_s': bar * bar_s + step * step_s,
+            'duration_s': max(1.2 * step_s, 0.35),
+            'pitch_hz': frequency_hz(midi),
+            'x': 0.3 * (-1) ** step,
+            'gain': 0.5,
+            'held': False,
+          }
+        )
     bar += 1
   return [note for note in notes if note['time_s'] < clip_s - 0.06]
 

@@ -1,0 +1,93 @@
+"""The command that renders the world: files, records, determinism, bad arguments."""
+
+import json
+
+import av
+import numpy as np
+import pytest
+
+from data_pipelines import world
+from v2a import records
+from v2a.world import clips
+
+BASE = ['--seed', '4', '--num-workers', '1']
+
+
+def run(output, *more):
+  """Runs the command in this process."""
+  return world.main([*BASE, '--output', str(output), *more])
+
+
+def test_files_hold_the_clip(tmp_path):
+  size = ['--size', '64', '--clip-seconds', '2', '--look', 'clean']
+  assert run(tmp_path, '--num-clips', '1', '--start-index', '2', '--scenes', 'strike', *size) == 0
+  names = sorted(path.name for path in tmp_path.iterdir())
+  assert names == ['4-00002-strike.json', '4-00002-strike.mp4']
+  made = clips.render(4, 2, ('strike',), 'clean', 2.0, 25.0, 64, 48000)
+  assert json.loads((tmp_path / names[0]).read_text()) == json.loads(json.dumps(made.truth))
+  with av.open(str(tmp_path / names[1])) as container:
+    video, audio = container.streams.video[0], container.streams.audio[0]
+    assert (video.codec.name, audio.codec.name) == ('h264', 'aac') and audio.sample_rate == 48000
+    frames = [frame.to_ndarray(format='rgb24') for frame in container.decode(video)]
+  assert len(frames) == 50
+  assert np.abs(np.stack(frames).astype(int) - made.frame_LYX3).mean() < 8
+  with av.open(str(tmp_path / names[1])) as container:
+    decoded = [frame for frame in container.decode(audio=0) if frame.pts + frame.samples > 0]
+    start = decoded[0].pts
+    wave_NA = np.concatenate([frame.to_ndarray() for frame in decoded], axis=1).T
+  wave_NA = wave_NA[max(0, -start) :][: len(made.wave_NA)]
+  for entry in made.truth['events'][:3]:
+    at = int(entry['time_s'] * 48000)
+    wanted = made.wave_NA[at : at + 2000].sum(1)
+    lags = range(-96, 97, 4)
+    match = [float(wave_NA[at + lag : at + lag + 2000].sum(1) @ wanted) for lag in lags]
+    assert abs(lags[int(np.argmax(match))]) <= 48  # within a millisecond
+
+
+def test_records_hold_the_clips_whatever_the_processes(tmp_path):
+  small = ['--records', '--size', '16', '--num-clips', '6']
+  assert run(tmp_path / 'one', *small) == 0
+  assert run(tmp_path / 'two', *small, '--num-workers', '2') == 0
+  one, two = records.open(tmp_path / 'one'), records.open(tmp_path / 'two')
+  assert len(one) == 6 and one.hash == two.hash
+  record = one[5]
+  made = clips.render(4, 5, frame_size=16)
+  np.testing.assert_array_equal(record['sync_frame_LYX3'], made.frame_LYX3)
+  np.testing.assert_array_equal(record['semantic_frame_MYX3'][:4], made.frame_LYX3[[0, 3, 6, 9]])
+  np.testing.assert_allclose(record['wave_NA'] / 32767.0, made.wave_NA, atol=2e-5)
+  assert record['text'] == made.truth['annotation'] and record['transcript'] == made.truth['transcript']
+  assert json.loads(record['truth']) == json.loads(json.dumps(made.truth))
+
+
+def test_start_index_continues_a_set(tmp_path):
+  assert run(tmp_path / 'a', '--records', '--size', '16', '--num-clips', '1', '--start-index', '5') == 0
+  record = records.open(tmp_path / 'a')[0]
+  np.testing.assert_array_equal(record['sync_frame_LYX3'], clips.render(4, 5, frame_size=16).frame_LYX3)
+
+
+@pytest.mark.parametrize(
+  'flags, words',
+  (
+    (['--num-clips', '0'], 'at least 1'),
+    (['--num-clips', 'many'], 'many'),
+    (['--num-clips', '1', '--scenes', 'bounce,boom'], 'boom'),
+    (['--num-clips', '1', '--look', 'sepia'], 'sepia'),
+    (['--num-clips', '1', '--clip-seconds', '-3'], 'clip_s'),
+    (['--num-clips', '1', '--size', '63'], 'even'),
+    (['--num-clips', '1', '--records', '--fps', '30'], '--fps'),
+    (['--num-clips', '1', '--records', '--clip-seconds', '3.333'], 'whole number'),
+    (['--num-clips', '1', '--colour'], '--colour'),
+    ([], '--num-clips'),
+  ),
+)
+def test_bad_arguments_give_one_line(tmp_path, capsys, flags, words):
+  assert run(tmp_path / 'out', *flags) == 2
+  said = capsys.readouterr().err
+  assert words in said and said.count('\n') == 1
+  assert not (tmp_path / 'out').exists() or not list((tmp_path / 'out').iterdir())
+
+
+def test_existing_records_are_kept(tmp_path, capsys):
+  (tmp_path / 'out').mkdir()
+  assert run(tmp_path / 'out', '--records', '--num-clips', '1') == 2
+  assert 'exists already' in capsys.readouterr().err

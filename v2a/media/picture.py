@@ -11,6 +11,7 @@ import fractions
 import math
 
 import av
+import numpy as np
 
 from v2a.media import errors
 from v2a.media import orientation
@@ -24,6 +25,7 @@ _REDRAWN_CODECS = ('gif', 'apng', 'webp')
 # Packets of earlier frames may follow a later one by this much.
 _MAX_REORDER_S = 2
 STILL_FPS = 5
+_STILL_S = fractions.Fraction(1, STILL_FPS)
 REDRAW_TICK_S = fractions.Fraction(1, 90000)
 
 
@@ -38,6 +40,7 @@ class Part:
     duration_s: how long it is shown.
     first: index of the first packet to copy, in decoding order.
     last: index of the last packet to copy.
+    is_cut: whether the picture goes on behind it.
     order: decoding time -> presentation time, where the container knows only the former; else None.
   """
 
@@ -47,6 +50,7 @@ class Part:
   duration_s: fractions.Fraction
   first: int
   last: int
+  is_cut: bool = False
   order: dict[fractions.Fraction, fractions.Fraction] | None = None
 
 
@@ -81,7 +85,7 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   begin_s = zero_s + start if start else None
   end_s = zero_s + start + duration if duration < rest else None
   first, last = _find(info, begin_s, end_s, order)
-  return Part(info, zero_s, start, duration, first, last, order)
+  return Part(info, zero_s, start, duration, first, last, duration < rest, order)
 
 
 def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | None:
@@ -207,30 +211,36 @@ def copied(wanted: Part, stream: av.VideoStream, opened: source.Source) -> Itera
 
 def redrawn(wanted: Part, codec: av.VideoCodecContext) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of a still picture or animation, encoded anew."""
+  for packet in _encoded(wanted, codec):
+    time_s = packet.dts * packet.time_base
+    packet.duration = round(min(_STILL_S, wanted.duration_s - time_s) / packet.time_base)
+    yield time_s, packet
+
+
+def _encoded(wanted: Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
+  for time_s, frame in _changes(wanted):
+    shown_YX3 = orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))
+    drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown_YX3), 'rgb24')
+    drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709', interpolation='AREA')
+    drawn.time_base = REDRAW_TICK_S
+    drawn.pts = round(time_s / REDRAW_TICK_S)
+    yield from codec.encode(drawn)
+  yield from codec.encode(None)
+
+
+def _changes(wanted: Part) -> Iterator[tuple[fractions.Fraction, av.VideoFrame]]:
+  """Yields (time from the begin of the part, frame); the last one again and again, so that players can seek."""
+  time_s, current = fractions.Fraction(0), None
   with source.Source(wanted.info.path) as opened:
     stream = opened.want_picture()
     opened.only(stream)
-    current = None
-    for time_s, frame in opened.decoded(stream):
-      time_s -= wanted.zero_s + wanted.start_s
-      if time_s >= wanted.duration_s:
+    for frame_s, frame in opened.decoded(stream):
+      frame_s -= wanted.zero_s + wanted.start_s
+      if frame_s >= wanted.duration_s:
         break
-      if current is not None and time_s > 0:
-        yield from _encoded(codec, current, max(shown_s, fractions.Fraction(0)))
-      current, shown_s = frame, time_s
-    shown_s = max(shown_s, fractions.Fraction(0))
-    # A still picture is repeated, so that players can seek and none ends early.
-    while shown_s < wanted.duration_s:
-      yield from _encoded(codec, current, shown_s)
-      shown_s += fractions.Fraction(1, STILL_FPS)
-  for packet in codec.encode(None):
-    yield packet.dts * packet.time_base, packet
-
-
-def _encoded(codec: av.VideoCodecContext, frame: av.VideoFrame, time_s: fractions.Fraction):
-  drawn = av.VideoFrame.from_ndarray(orientation.of(frame).apply(frame.to_ndarray(format='rgb24')), 'rgb24')
-  drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709', interpolation='AREA')
-  drawn.time_base = REDRAW_TICK_S
-  drawn.pts = round(time_s / REDRAW_TICK_S)
-  for packet in codec.encode(drawn):
-    yield packet.dts * packet.time_base, packet
+      if frame_s > time_s and current is not None:
+        yield time_s, current
+      time_s, current = max(fractions.Fraction(0), frame_s), frame
+    while time_s < wanted.duration_s:
+      yield time_s, current
+      time_s += _STILL_S

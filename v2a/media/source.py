@@ -11,6 +11,7 @@ import collections
 from collections.abc import Iterator
 import fractions
 import itertools
+import math
 import os
 import pathlib
 
@@ -58,6 +59,8 @@ class Source:
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture '
                               'file.') from error
+    # FFmpeg puts the begin of an edit list at 0, and lets slip a frame before it where it parses packets (MPEG-1).
+    self._hidden_before_s = 0 if 'mov' in self.container.format.name.split(',') else -math.inf
     streams = [s for s in self.container.streams if s.codec_context is not None]
     self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
     self.sound = _best([s for s in streams if s.type == 'audio'])
@@ -123,7 +126,8 @@ class Source:
         else:
           time_s = packet_times.popleft() if packet_times else next_s
         next_s = time_s + length_s(frame, stream)
-        yield time_s, frame
+        if time_s >= self._hidden_before_s:
+          yield time_s, frame
 
   def decoded_from(self, stream: av.stream.Stream, time_s: fractions.Fraction
                    ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:

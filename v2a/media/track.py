@@ -17,6 +17,9 @@ _RATES_HZ = {
     'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
     'libopus': (48000, 24000, 16000, 12000, 8000),
 }
+# Of codecs without a frame length of their own.
+_PCM_FRAME_SAMPLES = 1024
+_FORMATS = {'aac': 'fltp', 'libopus': 'flt', 'pcm_s16le': 's16'}
 _FALLBACK_RATE_HZ = 48000
 # Bits a second and channel; an AAC frame holds at most 6144 bits a channel, 6 a sample.
 _BIT_RATE_HZ = 96000
@@ -70,16 +73,17 @@ class Encoder:
   def __init__(self, output: av.container.OutputContainer, wave: Wave, codec: str):
     """Args: output: opened for writing, header not yet written. codec: 'aac' or 'libopus'."""
     self._wave = wave
-    self._rate_hz = wave.sample_rate_hz if wave.sample_rate_hz in _RATES_HZ[codec] else _FALLBACK_RATE_HZ
+    is_native = codec not in _RATES_HZ or wave.sample_rate_hz in _RATES_HZ[codec]
+    self._rate_hz = wave.sample_rate_hz if is_native else _FALLBACK_RATE_HZ
     self.num_samples = round(fractions.Fraction(wave.num_samples * self._rate_hz, wave.sample_rate_hz))
     bit_rate = min(_BIT_RATE_HZ, _MAX_BITS_PER_SAMPLE * self._rate_hz) * wave.num_channels
     self._layout = 'mono' if wave.num_channels == 1 else 'stereo'
     self._stream = output.add_stream(codec, rate=self._rate_hz, layout=self._layout, bit_rate=bit_rate,
-                                     time_base=fractions.Fraction(1, self._rate_hz))
+                                     time_base=fractions.Fraction(1, self._rate_hz), format=_FORMATS[codec])
 
   def packets(self) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
     """Yields (decoding time in seconds, packet); the output's header must be written."""
-    frame_samples = self._stream.codec_context.frame_size
+    frame_samples = self._stream.codec_context.frame_size or _PCM_FRAME_SAMPLES
     for block_NA, start in self._framed(frame_samples):
       yield from self._encode(self._frame(block_NA, start))
     yield from self._encode(None)
@@ -91,6 +95,8 @@ class Encoder:
 
   def _frame(self, block_NA: np.ndarray, start: int) -> av.AudioFrame:
     name = self._stream.codec_context.format.name
+    if name == 's16':
+      block_NA = np.round(np.clip(block_NA, -1, 1) * 32767).astype(np.int16)
     data = block_NA.T if name.endswith('p') else block_NA.reshape(1, -1)
     frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(data), format=name, layout=self._layout)
     frame.sample_rate = self._rate_hz

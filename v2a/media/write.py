@@ -25,12 +25,14 @@ from v2a.media import source
 from v2a.media import track
 
 AUDIO_MODES = ('replace', 'mix')
-_CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
-# Carries nearly every codec.
-_FALLBACK_SUFFIX = '.mkv'
+_CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi'}
+# For codecs that the wanted container does not carry, best first; AVI is for those of old.
+_FALLBACK_SUFFIXES = ('.mkv', '.mov', '.avi')
+# AVI cannot hide what an encoder puts before the first sample, so its sound is left as it is.
+_SOUND_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus', 'avi': 'pcm_s16le'}
 # Edit lists count in ticks of the movie; the usual 1 ms would round the begin of a track.
 _OPTIONS = {'mp4': {'movie_timescale': '90000'}, 'mov': {'movie_timescale': '90000'}}
-_CHECK_SAMPLES = 2**20
+_CHECK_SAMPLES = 2**16
 
 
 def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
@@ -56,7 +58,7 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
     wave_NA: float wave, 1 or 2 channels; sample 0 is heard at start_s.
     sample_rate_hz: samples a second of the wave.
     out_path: where to write; its suffix chooses the container. Where that cannot carry the picture's codec the
-      suffix becomes .mkv.
+      suffix becomes .mkv, .mov or .avi.
     audio: 'replace', or 'mix' with the file's own sound; a mix is turned down as a whole until its peak is 1 dB
       below full scale.
     start_s: seconds; where the shown part begins. Packets are copied from the key frame at or before it.
@@ -86,8 +88,8 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
       return _write(out_path.with_suffix(suffix), container, part, wave)
     except _NotCarriedError:
       continue
-  raise errors.MediaError(f'{source_path}: neither {" nor ".join(suffix for suffix, _ in names)} carries its picture '
-                          f'({info.video_codec}) by copying.')
+  raise errors.MediaError(f'{source_path}: none of {", ".join(suffix for suffix, _ in names)} carries its picture '
+                          f'({info.video_codec}).')
 
 
 class _NotCarriedError(Exception):
@@ -99,7 +101,7 @@ def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
   suffix = out_path.suffix.lower()
   if suffix not in _CONTAINERS:
     raise ValueError(f'out_path must end in one of {", ".join(_CONTAINERS)}; got {out_path.name!r}.')
-  rest = [] if suffix == _FALLBACK_SUFFIX else [(_FALLBACK_SUFFIX, _CONTAINERS[_FALLBACK_SUFFIX])]
+  rest = [(other, _CONTAINERS[other]) for other in _FALLBACK_SUFFIXES if _CONTAINERS[other] != _CONTAINERS[suffix]]
   return [(out_path.suffix, _CONTAINERS[suffix]), *rest]
 
 
@@ -116,15 +118,25 @@ def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: tra
       else:
         _add_copy(output, stream, is_vp8)
         packets = picture.copied(part, stream, opened)
-      encoder = track.Encoder(output, wave, 'libopus' if container == 'webm' else 'aac')
+      encoder = track.Encoder(output, wave, _SOUND_CODECS[container])
       try:
         output.start_encoding()
       except av.error.FFmpegError as error:
         raise _NotCarriedError from error
       _interleave(output, packets, encoder.packets())
-    if is_vp8:
-      boxes.declare_vp8(partial)
+    if container in ('mp4', 'mov'):
+      _finish_index(partial, part, is_vp8)
   return out_path
+
+
+def _finish_index(path: pathlib.Path, part: picture.Part, is_vp8: bool) -> None:
+  if is_vp8 or part.is_cut:
+    index = boxes.Index(path)
+    if is_vp8:
+      index.declare_vp8()
+    if part.is_cut:
+      index.end_picture(part.duration_s)
+    index.save()
 
 
 def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, is_vp8: bool) -> None:
@@ -144,7 +156,7 @@ def _add_redrawn(output: av.container.OutputContainer, info: probe.Probe) -> av.
   # H.264 with halved colour wants even sizes.
   stream = output.add_stream('libx264', rate=picture.STILL_FPS, width=max(2, info.width // 2 * 2),
                              height=max(2, info.height // 2 * 2), pix_fmt='yuv420p', time_base=picture.REDRAW_TICK_S,
-                             options={'bf': '0', 'crf': '18', 'tune': 'stillimage'})
+                             options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'})
   return stream.codec_context
 
 

@@ -15,9 +15,9 @@ def get_config():
   c.name = 'codec_world'
   c.task = 'codec'
   c.data.train = ('data/world',)
-  c.training.batch_size = 12
-  c.training.num_steps = 1500
-  c.training.learning_rate = 1e-3
+  c.training.batch_size = 16
+  c.training.num_steps = 3000
+  c.training.learning_rate = 1.5e-3
   c.training.warmup_steps = 100
   c.training.weight_decay = 1e-3
   c.training.ema_decay = 0.995

@@ -19,7 +19,7 @@ from v2a.models import mmdit
 
 # config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
 _CODEC_ARGUMENTS = ('n_fft', 'num_latent_channels', 'width', 'num_encoder_layers', 'num_decoder_layers',
-                    'bottleneck', 'num_codebooks', 'codebook_size')
+                    'bottleneck', 'num_codebooks', 'codebook_size', 'num_phase_iterations')
 
 
 def dtype(c: ml_collections.ConfigDict):

@@ -67,7 +67,8 @@ def _data() -> ml_collections.ConfigDict:
 def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
-  c.n_fft = 640  # samples of an STFT window, a multiple of clip.hop_samples
+  c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
+  c.num_phase_iterations = 24  # of Griffin-Lim when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk
   c.num_encoder_layers = 3  # ConvNeXt blocks
@@ -75,8 +76,9 @@ def _codec() -> ml_collections.ConfigDict:
   c.num_codebooks = 8  # rvq
   c.codebook_size = 256  # rvq, entries a book
   c.crop_s = 1.0  # training sees random crops of this length, in seconds
-  c.stft_weight = 1.0
-  c.mel_weight = 2.0
+  c.level_weight = 1.0  # log-magnitudes on the codec's own grid
+  c.stft_weight = 0.0  # multi-resolution STFT of the wave
+  c.mel_weight = 0.0  # multi-resolution mel of the wave
   c.kl_weight = 2e-3
   c.quantizer_weight = 1.0
   c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators

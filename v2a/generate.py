@@ -3,8 +3,8 @@
 A clip is drawn window by window. A window begins whole seconds after the last and shares
 `overlap_s` with it; in the shared part the velocity is set to e - x, the straight path to the latents
 that are already there (diffusion.process eq. 2), so that the new window continues the old one and
-no seam exists in the latents. Latents are decoded in pieces with enough context on both sides that
-the result is that of decoding all at once.
+no seam exists in the latents. Latents are decoded in pieces that see their neighbours and continue
+each other's phases.
 
 Noise of sample i at second s of the clip is drawn from fold_in(fold_in(key(seed), i), s): the same
 soundtrack whatever the batch, the devices, the other samples or the clip's length. Several clips and
@@ -41,6 +41,7 @@ PARTS = ('codec', 'flow', 'sync')
 MAX_LANES = 8
 DECODE_S = 4
 CONTEXT_S = 1
+FADE_S = 0.02
 PEAK = 0.98
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
@@ -151,9 +152,9 @@ class Model:
 
   @functools.cached_property
   def decode(self) -> Callable:
-    """latent_BTC -> wave_BNA, compiled."""
-    run = jax.jit(lambda state, latent_BTC: self.merge('codec', state).decode(latent_BTC))
-    return lambda latent_BTC: run(self.states['codec'], latent_BTC)
+    """(latent_BTC, known_BNA or None) -> wave_BNA, compiled."""
+    run = jax.jit(lambda state, latent_BTC, known_BNA: self.merge('codec', state).decode(latent_BTC, known_BNA))
+    return lambda latent_BTC, known_BNA=None: run(self.states['codec'], latent_BTC, known_BNA)
 
   @functools.cached_property
   def reconstruct(self) -> Callable:
@@ -546,6 +547,9 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
 def decode_track(model: Model, latent_TC: np.ndarray, num_samples: int) -> np.ndarray:
   """Returns wave_NA of latents of any length, in memory that does not grow beyond the wave itself.
 
+  Pieces of DECODE_S seconds see CONTEXT_S of latents on both sides; each continues the phases of the
+  piece before it, and takes over within FADE_S.
+
   Args:
     model: whose codec decodes.
     latent_TC: normalised latents.
@@ -553,21 +557,25 @@ def decode_track(model: Model, latent_TC: np.ndarray, num_samples: int) -> np.nd
   """
   spec = model.clip_spec
   rate, hop = round(spec.latent_rate_hz), spec.latent_hop_samples
-  piece, context = DECODE_S * rate, CONTEXT_S * rate
-  wave_NA = np.zeros((num_samples, spec.num_channels), np.float32)
-  if len(latent_TC) <= piece + 2 * context:
-    whole_NA = np.asarray(model.decode(latent_TC[None]))[0][:num_samples]
-    wave_NA[:len(whole_NA)] = whole_NA
-    return wave_NA
-  size = piece + 2 * context
-  for begin in range(0, len(latent_TC), piece):
-    # At both ends the piece is moved inwards, so that every piece has the same shape and real context.
-    first = min(max(0, begin - context), len(latent_TC) - size)
-    part_NA = np.asarray(model.decode(latent_TC[None, first:first + size]))[0]
-    end = min((begin + piece) * hop, num_samples)
-    if begin * hop < end:
-      wave_NA[begin * hop:end] = part_NA[(begin - first) * hop:][:end - begin * hop]
-  return wave_NA
+  piece, context, fade = DECODE_S * rate, CONTEXT_S * rate, round(FADE_S * spec.sample_rate_hz)
+  num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
+  missing = num_pieces * piece + context - len(latent_TC)
+  latent_TC = np.pad(latent_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
+  wave_NA = np.zeros((num_pieces * piece * hop, spec.num_channels), np.float32)
+  rising_N1 = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
+  tail_NA = None
+  for begin in range(0, num_pieces * piece, piece):
+    end = begin + piece
+    if not begin:
+      part_NA = np.asarray(model.decode(latent_TC[None, :end + context]))[0]
+    else:
+      first = begin - context
+      known_BNA = wave_NA[None, first * hop:begin * hop]
+      part_NA = np.asarray(model.decode(latent_TC[None, first:end + context], known_BNA))[0][context * hop:]
+      part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
+    wave_NA[begin * hop:end * hop] = part_NA[:piece * hop]
+    tail_NA = part_NA[piece * hop:piece * hop + fade]
+  return wave_NA[:num_samples]
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:

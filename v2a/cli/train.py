@@ -31,5 +31,6 @@ def run(args: argparse.Namespace) -> int:
   from v2a.training import tasks
 
   cache.enable()
+  allocator.keep_freed_pages()
   loop.train(c, workdir, tasks.make(c))
   return 0

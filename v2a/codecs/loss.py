@@ -1,5 +1,6 @@
 """What a codec is trained to keep.
 
+  L_level = mean |x - y| + mean |e^x - e^y| / mean e^x     of levels (autoencoder eq. 1)          (0)
   L_stft = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1    (1)
   L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                               (2)
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                               (3)
@@ -51,6 +52,13 @@ def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int) 
       mel_terms.append(jnp.mean(jnp.abs(
           jnp.log(x @ weight_FR + FLOOR) - jnp.log(y @ weight_FR + FLOOR))))
   return {'stft': sum(stft_terms) / len(stft_terms), 'mel': sum(mel_terms) / len(mel_terms)}
+
+
+def level(target_BAJF: jax.Array, output_BAJF: jax.Array) -> jax.Array:
+  """Returns eq. 0: half for what is heard, half for what is loud."""
+  x, y = jnp.exp(target_BAJF), jnp.exp(output_BAJF)
+  loud = jnp.mean(jnp.abs(x - y), axis=(1, 2, 3)) / jnp.mean(x, axis=(1, 2, 3))
+  return jnp.mean(jnp.abs(target_BAJF - output_BAJF)) + jnp.mean(loud)
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array) -> jax.Array:

@@ -71,12 +71,13 @@ def dpmpp2m(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Ar
   inner = np.clip(times, _EDGE, 1 - _EDGE)
   log_snr = np.log((1 - inner) / inner)
   h = np.diff(log_snr)
-  # Weight of the last data estimate: none in the first step, nor in the last, where h has no end.
+  # Weight of the last data estimate: none in the first step, which has no last one, and none where
+  # one of the two steps touches an end, where the log-SNR is infinite and its length means nothing.
   extra = np.zeros(len(h))
-  extra[1:-1] = h[1:-1] / (2 * h[:-2])
-  if len(h) > 1:
-    # The first step starts at t=1, where the log-SNR is cut off at _EDGE: its length means nothing.
-    extra[1] = 0.0
+  extra[1:] = h[1:] / (2 * h[:-1])
+  touches_end = (times[:-1] > 1 - _EDGE) | (times[1:] < _EDGE)
+  extra[touches_end] = 0.0
+  extra[1:][touches_end[:-1]] = 0.0
   decay = times[1:] / times[:-1]
   gain = (1 - times[1:]) - decay * (1 - times[:-1])
 

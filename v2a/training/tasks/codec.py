@@ -1,10 +1,11 @@
 """Trains the codec: random crops of waves through the trunk and back.
 
-  L = w_stft L_stft + w_mel L_mel + w_kl L_kl                                    (kl)
-  L = w_stft L_stft + w_mel L_mel + w_q L_q                                      (rvq)
+  L = w_level L_level + w_stft L_stft + w_mel L_mel + (w_kl L_kl | w_q L_q)
     (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
 
-Terms: `codecs.loss` eq. 1-3, `codecs.quantizer` eq. 2, `codecs.discriminators`. Discriminators are
+Terms: `codecs.loss` eq. 0-3, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
+(stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
+wave is made. Discriminators are
 trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
 """
 
@@ -55,31 +56,37 @@ class CodecTask:
     """Returns the loss of the module and its parts."""
     c, wave_BNA = self.c.codec, batch['wave_BNA']
     noise_key, drop_key = jax.random.split(key)
+    spec_BAJF = model.spectrogram(wave_BNA)
+    level_BAJF = model.level(spec_BAJF)
     if c.bottleneck == 'kl':
-      mean_BTC, log_std_BTC = model.posterior(wave_BNA)
+      mean_BTC, log_std_BTC = model.posterior(level_BAJF)
       noise_BTC = jax.random.normal(noise_key, mean_BTC.shape)
       latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * noise_BTC
       parts = {'kl': loss.kl(mean_BTC, log_std_BTC)}
       total = c.kl_weight * parts['kl']
     else:
-      latent_BTC, parts = self._quantize(model, wave_BNA, drop_key)
+      latent_BTC, parts = self._quantize(model, level_BAJF, drop_key)
       total = c.quantizer_weight * parts['quantizer']
-    output_BNA = model.synthesize(latent_BTC)
-    parts |= loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz)
-    total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
+    output_BAJF = model.synthesize(latent_BTC)
+    parts['level'] = loss.level(level_BAJF, output_BAJF)
+    total += c.level_weight * parts['level']
+    if c.stft_weight or c.mel_weight or c.adversarial_weight:
+      output_BNA = model.sound_with_phases_of(output_BAJF, spec_BAJF)
+      parts |= loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz)
+      total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
     if c.adversarial_weight:
       extra, more = self._adversarial(model, wave_BNA, output_BNA, step)
       total, parts = total + extra, parts | more
     return total, parts
 
-  def _quantize(self, model, wave_BNA, key):
+  def _quantize(self, model, level_BAJF, key):
     # Half of the clips use all books, the others a random number of the first ones.
     num_books = self.c.codec.num_codebooks
-    B = wave_BNA.shape[0]
+    B = level_BAJF.shape[0]
     count_key, choice_key = jax.random.split(key)
     count_B = jax.random.randint(count_key, (B,), 1, num_books + 1)
     num_used_B = jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), num_books, count_B)
-    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(wave_BNA), num_used_B)
+    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(level_BAJF), num_used_B)
     used = jnp.zeros(self.c.codec.codebook_size).at[codes_BTK[..., 0].reshape(-1)].set(1.0)
     return latent_BTC, {'quantizer': quantizer_loss, 'first_book_use': jnp.mean(used)}
 
@@ -99,7 +106,7 @@ class CodecTask:
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':
       return model
-    encode = nnx.jit(lambda model, wave_BNA: model.posterior(wave_BNA))
+    encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.level(model.spectrogram(wave_BNA))))
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
       wave_BNA = records.wave_to_float(source[index]['wave_NA'])[None, :self.spec.num_samples]

@@ -1,0 +1,24 @@
+"""The default model: a small rectified-flow transformer on the procedural world.
+
+v2a train --config flow_world --workdir runs/flow_world
+
+after the commands of codec_world and sync_world. Result: not yet run.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.base()
+  c.name = 'world'
+  c.task = 'flow'
+  c.data.train = ('data/world_latents',)
+  c.init_from.codec = 'runs/codec_world'
+  c.init_from.sync = 'runs/sync_world'
+  c.training.batch_size = 16
+  c.training.num_steps = 4000
+  c.training.learning_rate = 1e-3
+  c.training.warmup_steps = 200
+  c.training.ema_decay = 0.998
+  return c

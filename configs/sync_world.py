@@ -1,0 +1,23 @@
+"""The sync model of the default model: picture and sound of one instant, by contrast.
+
+python -m data_pipelines.encode --records data/world --codec runs/codec_world --output data/world_latents
+v2a train --config sync_world --workdir runs/sync_world
+
+Result: not yet run.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.base()
+  c.name = 'sync_world'
+  c.task = 'sync'
+  c.data.train = ('data/world_latents',)
+  c.training.batch_size = 16
+  c.training.num_steps = 800
+  c.training.learning_rate = 1e-3
+  c.training.warmup_steps = 100
+  c.training.ema_decay = 0.99
+  return c

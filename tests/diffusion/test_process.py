@@ -1,0 +1,51 @@
+"""Equations of the process against autodiff and each other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a.diffusion import loss
+from v2a.diffusion import process
+
+
+def _pair(shape=(3, 4, 2)):
+  return jax.random.normal(jax.random.key(0), shape), jax.random.normal(jax.random.key(1), shape)
+
+
+def test_derivative_of_corrupt_is_the_velocity():
+  x_BTC, e_BTC = _pair()
+  t_B = jnp.array([0.1, 0.5, 0.9])
+  _, slope_BTC = jax.jvp(lambda t_B: process.corrupt(x_BTC, e_BTC, t_B), (t_B,), (jnp.ones(3),))
+  np.testing.assert_allclose(slope_BTC, process.velocity(x_BTC, e_BTC), atol=1e-6)
+
+
+def test_data_and_noise_come_back_from_the_velocity():
+  x_BTC, e_BTC = _pair()
+  t_B = jnp.array([0.0, 0.3, 1.0])
+  z_BTC, v_BTC = process.corrupt(x_BTC, e_BTC, t_B), process.velocity(x_BTC, e_BTC)
+  np.testing.assert_allclose(process.data(z_BTC, v_BTC, t_B), x_BTC, atol=1e-5)
+  np.testing.assert_allclose(process.noise(z_BTC, v_BTC, t_B), e_BTC, atol=1e-5)
+
+
+def test_times_are_logit_normal():
+  t_B = process.sample_times(jax.random.key(0), 20_000, 0.5, 0.8)
+  logit_B = jnp.log(t_B / (1 - t_B))
+  assert abs(float(logit_B.mean()) - 0.5) < 0.03
+  assert abs(float(logit_B.std()) - 0.8) < 0.03
+
+
+def test_loss_of_the_true_velocity_is_zero_and_of_nothing_is_two():
+  x_BTC = jax.random.normal(jax.random.key(2), (64, 50, 4))
+  settings = {'time_mean': 0.0, 'time_std': 1.0}
+  exact = lambda z_BTC, t_B: (z_BTC - x_BTC) / t_B[:, None, None]
+  assert float(loss.flow_matching(exact, x_BTC, jax.random.key(0), **settings)[0]) < 1e-6
+  nothing = lambda z_BTC, t_B: jnp.zeros_like(z_BTC)
+  assert abs(float(loss.flow_matching(nothing, x_BTC, jax.random.key(0), **settings)[0]) - 2) < 0.1
+
+
+def test_nan_under_the_mask_never_reaches_the_loss():
+  x_BTC = jax.random.normal(jax.random.key(2), (2, 6, 4)).at[:, 4:].set(jnp.nan)
+  mask_BT = jnp.arange(6)[None] < jnp.array([[4], [4]])
+  value, _ = loss.flow_matching(lambda z_BTC, t_B: z_BTC * 0.5, x_BTC, jax.random.key(0),
+                                time_mean=0.0, time_std=1.0, mask_BT=mask_BT)
+  assert np.isfinite(float(value))

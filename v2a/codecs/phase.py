@@ -1,0 +1,81 @@
+"""Phases for magnitudes: integration along time, then fast Griffin-Lim.
+
+A generator can know how loud each frequency is at each instant; which phase it has, nobody can hear
+and nothing in the picture tells. So latents carry magnitudes, and phases are made consistent here.
+
+Start, for magnitude M at frame j, bin m, hop a, window length n (Hann, c = 0.25645):
+
+  phi(j + 1, m) = phi(j, m) + 2 pi a m / n + a / (c n) d/dm log M                        (1)
+
+(Prusa, Balazs and Sondergaard 2017, arXiv 1609.00291, eq. 10 and 12, the time direction alone), then
+
+  t_k = S(M e^(i arg c_k)),     c_{k+1} = t_k + alpha (t_k - t_{k-1})                     (2)
+
+where S is the inverse STFT followed by the STFT (Perraudin et al. 2013, alg. 2).
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a.codecs import stft
+
+HANN_WIDTH = 0.25645
+MOMENTUM = 0.99
+
+
+def integrate(magnitude_BJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
+  """Returns phases BJF of eq. 1 in radians, from zero in the first frame."""
+  level_BJF = jnp.log(magnitude_BJF + 1e-5)
+  padded = jnp.pad(level_BJF, ((0, 0), (0, 0), (1, 1)), mode='edge')
+  slope_BJF = (padded[..., 2:] - padded[..., :-2]) / 2
+  centre_F = 2 * np.pi * hop_samples * np.arange(level_BJF.shape[-1]) / n_fft
+  # The centre advances by whole turns and a rest; the rest alone keeps float32 exact over long clips.
+  centre_F = np.mod(centre_F, 2 * np.pi).astype(np.float32)
+  advance_BJF = centre_F[None, None] + slope_BJF * (hop_samples / (HANN_WIDTH * n_fft))
+  advance_BJF = (advance_BJF[:, 1:] + advance_BJF[:, :-1]) / 2
+  phase_BJF = jnp.cumsum(advance_BJF, axis=1)
+  return jnp.pad(phase_BJF, ((0, 0), (1, 0), (0, 0)))
+
+
+def reconstruct(magnitude_BAJF: jax.Array, n_fft: int, hop_samples: int, num_iterations: int,
+                known_BJF: jax.Array | None = None) -> jax.Array:
+  """Returns wave_BNA whose spectrogram has (nearly) the given magnitudes.
+
+  All channels share the phases of their mean, so that a source keeps its place between them.
+
+  Args:
+    magnitude_BAJF: |STFT| of every channel.
+    n_fft, hop_samples: of the transform.
+    num_iterations: of eq. 2.
+    known_BJF: unit complex phases of the first frames, of a wave that this one continues: they are
+      where eq. 1 starts from, and eq. 2 leaves them as they are.
+  """
+  mean_BJF = jnp.mean(magnitude_BAJF, axis=1)
+  phase_BJF = integrate(mean_BJF, n_fft, hop_samples)
+  if known_BJF is not None:
+    last = known_BJF.shape[1] - 1
+    phase_BJF = phase_BJF - phase_BJF[:, last:last + 1] + jnp.angle(known_BJF[:, last:])
+  unit_BJF = jax.lax.complex(jnp.cos(phase_BJF), jnp.sin(phase_BJF))
+
+  def hold(unit_BJF):
+    if known_BJF is None:
+      return unit_BJF
+    return unit_BJF.at[:, :known_BJF.shape[1]].set(known_BJF)
+
+  def step(carry, _):
+    unit_BJF, last_BJF = carry
+    wave = stft.inverse((mean_BJF * unit_BJF)[:, None], n_fft, hop_samples)
+    again_BJF = stft.forward(wave, n_fft, hop_samples)[:, 0]
+    return (hold(unit(again_BJF + MOMENTUM * (again_BJF - last_BJF))), again_BJF), None
+
+  unit_BJF = hold(unit_BJF)
+  start = (unit_BJF, mean_BJF * unit_BJF)
+  (unit_BJF, _), _ = jax.lax.scan(step, start, None, length=num_iterations)
+  return stft.inverse(magnitude_BAJF * unit_BJF[:, None], n_fft, hop_samples)
+
+
+def unit(spec: jax.Array) -> jax.Array:
+  """Returns a complex array at magnitude 1 (1 where it is zero)."""
+  size = jnp.sqrt(jnp.square(spec.real) + jnp.square(spec.imag))
+  return jnp.where(size > 1e-12, spec / jnp.maximum(size, 1e-12), 1.0)

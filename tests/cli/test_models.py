@@ -11,10 +11,12 @@ def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True
   place.mkdir(parents=True)
   if readme is not None:
     (place / 'README.md').write_text(readme)
-  if has_config:
-    (place / 'config.json').write_text('{}')
-  if has_weights:
-    (place / 'weights.safetensors').write_bytes(bytes(1500))
+  for part in ('codec', 'flow'):
+    (place / part).mkdir()
+    if has_config:
+      (place / part / 'config.json').write_text('{}')
+    if has_weights:
+      (place / part / 'model.safetensors').write_bytes(bytes(750))
 
 
 def test_only_whole_models_are_listed(tmp_path):

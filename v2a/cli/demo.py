@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
       transcript=asked['transcript'],
     )
     source = generate.Input(path, 0.0, None)
-    with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'steps', args.quiet) as bar:
+    with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'windows', args.quiet) as bar:
       for result in generate.soundtracks(model, [source], request, progress=bar.update):
         if result.error is not None:
           raise ValueError(result.error)

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterable
+import dataclasses
 import json
 import math
 import os
@@ -84,7 +85,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   how.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
   how.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
-  how.add_argument('--guidance', type=number(float, 0), metavar='G', help='scale of all guidance at once')
+  how.add_argument(
+    '--guidance',
+    type=number(float, 0),
+    metavar='G',
+    help="guidance by everything at once (the model's); 1 is none",
+  )
   for name in ('video', 'text', 'transcript'):
     how.add_argument(
       f'--guidance-{name}',
@@ -174,6 +180,9 @@ def check_output(folder: pathlib.Path) -> None:
 
 def _check(args: argparse.Namespace) -> None:
   """Raises ValueError for combinations of flags that have no meaning, before anything heavy is loaded."""
+  for name in ('prompt', 'negative_prompt', 'transcript'):
+    if any('\ud800' <= letter <= '\udfff' for letter in getattr(args, name)):
+      raise ValueError(f'--{name.replace("_", "-")} must be UTF-8 text; got other bytes.')
   if not args.videos:
     if not args.prompt and not args.transcript:
       raise ValueError('nothing to draw for: name a VIDEO, or give --prompt with --duration.')
@@ -189,20 +198,9 @@ def _check(args: argparse.Namespace) -> None:
 def _request(args: argparse.Namespace):
   from v2a import generate
 
-  scales = {
-    name: args.guidance if getattr(args, name) is None else getattr(args, name)
-    for name in ('guidance_video', 'guidance_text', 'guidance_transcript')
-  }
-  request = generate.Request(
-    num_samples=args.num_samples,
-    seed=args.seed,
-    steps=args.steps,
-    solver=args.solver,
-    prompt=args.prompt,
-    negative_prompt=args.negative_prompt,
-    transcript=transcript_of(args.transcript),
-    **scales,
-  )
+  names = [field.name for field in dataclasses.fields(generate.Request)]
+  asked = {name: getattr(args, name) for name in names}
+  request = generate.Request(**{**asked, 'transcript': transcript_of(args.transcript)})
   request.validate()
   return request
 
@@ -231,7 +229,7 @@ def run(args: argparse.Namespace) -> int:
   model = generate.load(args.model)
   inputs = [generate.Input(path, args.start, args.duration) for path in paths]
   failures = []
-  with progress.Progress('drawing', 'steps', args.json or args.quiet) as bar:
+  with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
     results = generate.soundtracks(model, inputs, request, progress=bar.update)
     for source, stem, result in zip(inputs, stems(paths, args.output), results, strict=True):
       error = result.error

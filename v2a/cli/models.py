@@ -27,14 +27,14 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
   """Returns one dict a packaged model: name, path, size_bytes, summary.
 
   Args:
-    root: the folder of models; each has config.json and weights in .safetensors files.
+    root: the folder of models, each a folder with weights (.safetensors) and config.json beside them.
   """
   if not root.is_dir():
     return []
   found = []
   for folder in sorted(root.iterdir()):
     weights = sorted(folder.glob('**/*.safetensors'))
-    if not weights or not (folder / 'config.json').exists():
+    if not weights or not all(path.with_name('config.json').exists() for path in weights):
       continue
     size_bytes = sum(path.stat().st_size for path in weights)
     found.append(

@@ -145,7 +145,7 @@ def deliver(
     model: the model that drew.
     source: what it was drawn for.
     request: what was asked for.
-    result: what was drawn.
+    result: what was drawn, without error.
     stem: folder and name of the files without endings.
     audio: 'replace' the clip's sound or 'mix' with it.
     title: heading of the plot; '' is the name.
@@ -173,9 +173,7 @@ def deliver(
   write_s = time.perf_counter() - start_s
   picture.write(stem.with_name(stem.name + '.png'), [entry])
   plot_s = time.perf_counter() - start_s - write_s
-  settings = {**dataclasses.asdict(request), 'audio': audio}
-  for name in ('seed', 'prompt', 'negative_prompt', 'transcript'):
-    del settings[name]
+  settings = {**result.settings, 'num_samples': request.num_samples, 'audio': audio}
   manifest = {
     'version': v2a.__version__,
     'model': model.name,

@@ -1,0 +1,50 @@
+"""A whole model of the smallest size with random weights, and small videos to draw for."""
+
+import fractions
+import pathlib
+
+import av
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from v2a import assembly
+from v2a import config
+from v2a import weights
+
+
+@pytest.fixture(scope='session')
+def bundle(tmp_path_factory) -> pathlib.Path:
+  """Returns the folder of a model: right in all but what it has learned, which is nothing."""
+  folder = tmp_path_factory.mktemp('models') / 'untrained'
+  for part, make in (('codec', assembly.codec), ('flow', assembly.flow), ('sync', assembly.sync)):
+    c = config.tiny(config.base()).unlock()
+    c.task = part
+    c.generation.overlap_s = 0.0  # windows of a second leave no room for more
+    weights.export(make(c, nnx.Rngs(0)), folder / part, c.lock())
+  return folder
+
+
+@pytest.fixture(scope='session')
+def film(tmp_path_factory) -> pathlib.Path:
+  """Returns a silent video of one second: a square that moves."""
+  path = tmp_path_factory.mktemp('films') / 'film.mp4'
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=fractions.Fraction(25), options={'preset': 'ultrafast'})
+    stream.width, stream.height = 64, 48
+    stream.pix_fmt = 'yuv420p'
+    for number in range(25):
+      frame_YX3 = np.zeros((48, 64, 3), np.uint8)
+      frame_YX3[10:22, number * 2 : number * 2 + 12] = 255
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
+    container.mux(stream.encode(None))
+  return path
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+  """Keeps compiled programs of this folder's tests together, away from the user's and from other tests."""
+  monkeypatch.setenv('V2A_CACHE', str(tmp_path_factory.getbasetemp() / 'cache'))
+  yield
+  jax.config.update('jax_compilation_cache_dir', None)

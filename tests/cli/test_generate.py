@@ -1,0 +1,285 @@
+"""`v2a generate` from its flags to its files: what it writes, what it refuses, and in which words."""
+
+import json
+import os
+import pathlib
+
+import av
+import numpy as np
+from PIL import Image
+import pytest
+import safetensors.numpy
+import soundfile
+
+from v2a.cli import generate
+from v2a.cli import main
+
+RATE_HZ = 16000
+QUICK = ('--steps', '1', '--solver', 'euler')
+
+
+@pytest.fixture
+def call(bundle, tmp_path, capsys):
+  """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
+
+  def run(*words) -> tuple[int, str, list[str]]:
+    words = [str(word) for word in words]
+    model = () if '--model' in words else ('--model', str(bundle))
+    output = () if '--output' in words else ('--output', str(tmp_path / 'out'))
+    code = main.main(['generate', *words, *model, *output])
+    out, err = capsys.readouterr()
+    return code, out, err.splitlines()
+
+  return run
+
+
+def damaged(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path:
+  """Makes a bad input of a name."""
+  path = folder / name
+  whole = film.read_bytes()
+  if name == 'empty.mp4':
+    path.write_bytes(b'')
+  elif name == 'text.mp4':
+    path.write_text('This is no video.\n' * 50)
+  elif name == 'cut.mp4':
+    path.write_bytes(whole[: len(whole) // 3])
+  elif name == 'random.mp4':
+    path.write_bytes(np.random.default_rng(0).bytes(20000))
+  elif name == 'sound.wav':
+    soundfile.write(path, np.zeros((RATE_HZ, 1), np.float32), RATE_HZ)
+  elif name == 'dangling.mp4':
+    path.symlink_to(folder / 'nowhere.mp4')
+  elif name == 'folder.mp4':
+    path.mkdir()
+  elif name == 'still.png':
+    Image.new('RGB', (32, 24), 'red').save(path)
+  return path
+
+
+FILES = {
+  'missing.mp4': 'no such file',
+  'empty.mp4': 'empty',
+  'text.mp4': '',
+  'cut.mp4': '',
+  'random.mp4': '',
+  'sound.wav': 'no video stream',
+  'dangling.mp4': '',
+  'folder.mp4': 'the folder holds no videos or stills',
+  'still.png': 'is a still image; wanted a duration',
+}
+
+
+@pytest.mark.parametrize(('name', 'words'), FILES.items(), ids=FILES)
+def test_bad_files(name, words, call, film, tmp_path):
+  path = damaged(name, tmp_path, film)
+  code, out, err = call(path)
+  assert (code, out, len(err)) == (2, '', 1)
+  assert err[0].startswith(f'v2a: {path}') and words.lower() in err[0].lower()
+  assert not (tmp_path / 'out').exists()
+
+
+FLAGS = [
+  ((), 'nothing to draw for: name a VIDEO, or give --prompt with --duration.'),
+  (('--prompt', 'rain'), 'without a VIDEO, --duration must say how long the soundtrack is.'),
+  (('--prompt', 'rain', '--duration', '1', '--start', '2'), '--start 2 has no meaning without a VIDEO.'),
+  (('--prompt', 'rain', '--duration', '1', '--audio', 'mix'), '--audio mix has no meaning without a VIDEO.'),
+  (('FILM', '--duration', '-1'), "argument --duration: wanted a number above 0; got '-1'"),
+  (('FILM', '--duration', '0'), "argument --duration: wanted a number above 0; got '0'"),
+  (('FILM', '--duration', 'nan'), "argument --duration: wanted a number above 0; got 'nan'"),
+  (('FILM', '--duration', 'inf'), "argument --duration: wanted a number above 0; got 'inf'"),
+  (('FILM', '--duration', '1s'), "argument --duration: wanted a number above 0; got '1s'"),
+  (('FILM', '--start', '-0.5'), "argument --start: wanted a number of at least 0; got '-0.5'"),
+  (('FILM', '--start', '5'), 'lasts 1.000 s; wanted a start before that, got 5.0 s.'),
+  (('FILM', '--num-samples', '0'), "argument --num-samples: wanted a whole number of at least 1; got '0'"),
+  (
+    ('FILM', '--num-samples', '1.5'),
+    "argument --num-samples: wanted a whole number of at least 1; got '1.5'",
+  ),
+  (('FILM', '--num-samples', '100000'), 'the number of samples must lie in 1..1000; got 100000.'),
+  (('FILM', '--seed', '-1'), "argument --seed: wanted a whole number of at least 0; got '-1'"),
+  (('FILM', '--seed', str(2**31)), 'seed must lie in 0..2147483647; got 2147483648.'),
+  (('FILM', '--steps', '0'), "argument --steps: wanted a whole number of at least 1; got '0'"),
+  (('FILM', '--steps', '5000'), 'steps must lie in 1..1000; got 5000.'),
+  (('FILM', '--solver', 'rk4'), "argument --solver: invalid choice: 'rk4'"),
+  (('FILM', '--audio', 'mute'), "argument --audio: invalid choice: 'mute'"),
+  (('FILM', '--guidance', '-1'), "argument --guidance: wanted a number of at least 0; got '-1'"),
+  (
+    ('FILM', '--guidance-video', 'nan'),
+    "argument --guidance-video: wanted a number of at least 0; got 'nan'",
+  ),
+  (('FILM', '--guidance-text', 'x'), "argument --guidance-text: wanted a number of at least 0; got 'x'"),
+  (('FILM', '--prompt', 'p' * 2_000_000), 'prompt must have at most 16 bytes; got 2000000.'),
+  (('FILM', '--negative-prompt', 'p' * 17), 'negative prompt must have at most 16 bytes; got 17.'),
+  (('FILM', '--transcript', 't' * 17), 'bytes of transcript; got 17'),
+  (('FILM', '--prompt', '\udcff'), '--prompt must be UTF-8 text'),
+  (
+    ('FILM', '--negative-prompt', 'wind', '--guidance', '1', '--guidance-text', '1'),
+    'a negative prompt needs guidance',
+  ),
+  (('FILM', '--promt', 'x'), 'unrecognized arguments: --promt x. Did you mean --prompt?'),
+  (('FILM', '--config.training.seed=1'), 'unrecognized arguments: --config.training.seed=1'),
+  (('FILM', '--model', 'nonesuch'), "no model 'nonesuch': wanted a folder or one of"),
+  (('FILM', '--output', 'FILM'), '--output must be a folder'),
+]
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'), FLAGS, ids=lambda value: ' '.join(value)[:40] if value else 'none'
+)
+def test_bad_flags(flags, words, call, film, tmp_path):
+  code, out, err = call(*(film if flag == 'FILM' else flag for flag in flags))
+  assert (code, out, len(err)) == (2, '', 1)
+  assert err[0].startswith('v2a: ') and words in err[0]
+  assert not (tmp_path / 'out').exists()
+
+
+def broken(bundle: pathlib.Path, folder: pathlib.Path, fault: str) -> pathlib.Path:
+  """Copies a model and breaks it; unbroken files are links."""
+  copy = folder / 'model'
+  for path in bundle.rglob('*'):
+    if path.is_file():
+      target = copy / path.relative_to(bundle)
+      target.parent.mkdir(parents=True, exist_ok=True)
+      target.symlink_to(path)
+  model, settings = copy / 'flow' / 'model.safetensors', copy / 'flow' / 'config.json'
+  target = settings if 'config' in fault else model
+  content = target.read_bytes()
+  target.unlink()
+  if fault == 'nan':
+    arrays = safetensors.numpy.load(content)
+    next(iter(arrays.values())).reshape(-1)[0] = np.nan
+    model.write_bytes(safetensors.numpy.save(arrays))
+  elif fault == 'lacking':
+    arrays = safetensors.numpy.load(content)
+    arrays.pop(sorted(arrays)[0])
+    model.write_bytes(safetensors.numpy.save(arrays))
+  elif fault == 'cut':
+    model.write_bytes(content[: len(content) // 2])
+  elif fault == 'config cut':
+    settings.write_bytes(content[: len(content) // 2])
+  elif fault == 'config unknown key':
+    settings.write_text(json.dumps({**json.loads(content), 'sorcery': 1}))
+  elif fault == 'wrong part':
+    model.symlink_to(bundle / 'codec' / 'model.safetensors')
+  elif fault == 'empty':
+    model.write_bytes(b'')
+  return copy
+
+
+MODELS = {
+  'nan': 'NaN',
+  'lacking': 'missing',
+  'cut': '',
+  'empty': '',
+  'config cut': '',
+  'config unknown key': 'sorcery',
+  'wrong part': 'do not fit',
+  'gone': 'No model at',
+  'config gone': 'No model at',
+}
+
+
+@pytest.mark.parametrize(('fault', 'words'), MODELS.items(), ids=MODELS)
+def test_bad_models(fault, words, call, bundle, film, tmp_path):
+  code, out, err = call(film, '--model', broken(bundle, tmp_path, fault))
+  assert (code, out, len(err)) == (2, '', 1)
+  assert err[0].startswith('v2a: ') and words in err[0]
+  assert str(tmp_path / 'model') in err[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason='the superuser may read and write everything')
+def test_closed_doors(call, film, tmp_path):
+  for name in ('input', 'output'):
+    (tmp_path / name).mkdir()
+  (tmp_path / 'input').chmod(0)
+  (tmp_path / 'output').chmod(0o500)
+  for flags in ((tmp_path / 'input',), (film, '--output', tmp_path / 'output' / 'new')):
+    code, out, err = call(*flags)
+    assert (code, out, len(err)) == (2, '', 1)
+    assert 'denied' in err[0].lower() or 'cannot be written' in err[0]
+
+
+def test_transcript_of_a_file(tmp_path):
+  (tmp_path / 'words.txt').write_text(' guten Tag, Björn\n', encoding='utf-8')
+  assert generate.transcript_of(str(tmp_path / 'words.txt')) == 'guten Tag, Björn'
+  assert generate.transcript_of('hello there') == 'hello there'
+  assert generate.transcript_of('a' * 300) == 'a' * 300
+  (tmp_path / 'bad.txt').write_bytes(b'\xff\xfe')
+  with pytest.raises(ValueError, match='wanted UTF-8 text'):
+    generate.transcript_of(str(tmp_path / 'bad.txt'))
+
+
+def test_names_do_not_collide(tmp_path):
+  paths = [pathlib.Path(name) for name in ('a/x.mp4', 'b/x.mov', 'x-2.mp4', 'y.mp4')]
+  assert [stem.name for stem in generate.stems([*paths, None], tmp_path)] == [
+    'x',
+    'x-2',
+    'x-2-2',
+    'y',
+    'soundtrack',
+  ]
+
+
+def test_folders_are_searched(tmp_path, film):
+  for name in ('b.mp4', 'a.MOV', '.hidden.mp4', 'notes.txt'):
+    (tmp_path / name).write_bytes(b'x')
+  (tmp_path / 'deep.mp4').mkdir()
+  assert generate.expand([film, tmp_path]) == [film, tmp_path / 'a.MOV', tmp_path / 'b.mp4']
+
+
+def packets(path: pathlib.Path) -> list[bytes]:
+  """Returns the coded pictures of a video."""
+  with av.open(str(path)) as container:
+    return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def test_one_bad_file_costs_the_others_nothing(call, film, tmp_path):
+  bad = damaged('text.mp4', tmp_path, film)
+  code, out, err = call(bad, film, '--num-samples', '2', '--seed', '3', '--prompt', 'wood', '--json', *QUICK)
+  assert code == 1
+  assert len(err) == 1 and err[0].startswith(f'v2a: {bad}')
+  manifest = json.loads(out)
+  folder = tmp_path / 'out'
+  assert sorted(path.name for path in folder.iterdir()) == [
+    'film.0.mp4',
+    'film.0.wav',
+    'film.1.mp4',
+    'film.1.wav',
+    'film.json',
+    'film.png',
+  ]
+  assert json.loads((folder / 'film.json').read_text()) == manifest
+  assert (manifest['model'], manifest['seed'], manifest['prompt']) == ('untrained', 3, 'wood')
+  assert manifest['input']['path'] == str(film) and len(manifest['input']['sha256']) == 64
+  assert {'read', 'sample', 'decode', 'rank', 'write', 'plot'} <= set(manifest['timings_s'])
+  assert manifest['settings']['steps'] == 1 and manifest['settings']['solver'] == 'euler'
+  assert sorted(sample['rank'] for sample in manifest['samples']) == [1, 2]
+  for sample in manifest['samples']:
+    assert packets(folder / sample['video']) == packets(film)
+    wave_NA, rate_hz = soundfile.read(folder / sample['wav'], always_2d=True)
+    assert (rate_hz, wave_NA.shape) == (RATE_HZ, (RATE_HZ, 2))
+    assert np.abs(wave_NA).max() == pytest.approx(sample['peak'], abs=1e-3) and sample['rms_db'] > -100
+
+
+def test_a_prompt_alone(call, tmp_path):
+  code, out, err = call('--prompt', 'wood', '--duration', '0.5', *QUICK)
+  assert (code, err) == (0, [])
+  assert out == f'{tmp_path / "out" / "soundtrack.0.wav"}\n'
+  manifest = json.loads((tmp_path / 'out' / 'soundtrack.json').read_text())
+  assert manifest['input']['path'] is None and manifest['samples'][0]['video'] is None
+  assert soundfile.info(tmp_path / 'out' / 'soundtrack.0.wav').frames == RATE_HZ // 2
+
+
+def test_a_still(call, film, tmp_path):
+  code, out, err = call(damaged('still.png', tmp_path, film), '--duration', '1', *QUICK)
+  assert (code, err) == (0, [])
+  assert out == f'{tmp_path / "out" / "still.0.mp4"}  rank 1\n'
+  with av.open(str(tmp_path / 'out' / 'still.0.mp4')) as container:
+    assert container.duration / av.time_base == pytest.approx(1.0, abs=0.1)
+
+
+def test_all_bad(call, film, tmp_path):
+  names = ('text.mp4', 'empty.mp4')
+  code, out, err = call(*(damaged(name, tmp_path, film) for name in names))
+  assert (code, out, len(err)) == (2, '', 2)
+  assert [name in line for name, line in zip(names, err)] == [True, True]

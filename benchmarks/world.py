@@ -1,7 +1,7 @@
 """Measures how fast one core renders the world: `python benchmarks/world.py [--num-clips N] [--size S]`.
 
-Prints clips of 4 s a minute and core for every scene, as records hold them (25 frames a second, 16 kHz), by the
-processor's own clock, so that a busy machine does not blur the figure.
+Prints clips of 4 s a minute and core for every scene, as records hold them (25 frames a second, 16 kHz), by
+the processor's own clock, so that a busy machine does not blur the figure.
 """
 
 import argparse

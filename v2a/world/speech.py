@@ -62,8 +62,8 @@ def _library() -> Iterator[ctypes.CDLL]:
   """Loads the library for one utterance, and unloads it.
 
   What it says depends a little on all that it said before (flutter, pitch phase, rounding of lengths), and no
-  call resets that; only a fresh copy of its data does. This costs 25 ms, and makes a clip depend on (seed, index)
-  alone.
+  call resets that; only a fresh copy of its data does. This costs 25 ms, and makes a clip depend on (seed,
+  index) alone.
   """
   library = ctypes.CDLL(espeakng_loader.get_library_path())
   try:

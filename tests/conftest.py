@@ -1,13 +1,18 @@
 """Every test runs on eight fake CPU devices, and no array is broadcast to another rank by accident."""
 
 import os
+import pathlib
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
-from absl import flags
-import jax
+from absl import flags  # noqa: E402
+import jax  # noqa: E402
 
 # Grain reads absl flags, which only an absl main would parse.
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
+# Test programs are compiled far longer than they run: compile them plainly, and keep them for the next run.
+jax.config.update('jax_disable_most_optimizations', True)
+jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

@@ -2,7 +2,7 @@
 
 A task has
   build(key) -> nnx.Module                          a fresh model; traced, so it reads no files
-  prepare(records, rng) -> dict of arrays           any part of a batch on the host, with a leading batch axis;
+  prepare(records, rng) -> dict of arrays           part of a batch on the host, with a leading batch axis;
                                                     NumPy, pure, called from several threads
   loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log
 and may have

@@ -15,6 +15,9 @@ import optax
 
 from v2a.sharding import rules
 
+# Initialisation runs once and is all random bits, whose code is long: on a CPU most of its time is compilation.
+_FAST_COMPILE = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +81,9 @@ def init(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh,
   """Returns a fresh state; each device makes its own part, so that no host ever holds the whole."""
   # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
   out_shardings = shardings(abstract(task, optimizer, mesh))
-  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=out_shardings)(key)
+  options = _FAST_COMPILE if mesh.devices.flat[0].platform == 'cpu' else None
+  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=out_shardings,
+                 compiler_options=options)(key)
 
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:

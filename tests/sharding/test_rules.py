@@ -1,0 +1,79 @@
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import pytest
+
+from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
+
+P = jax.sharding.PartitionSpec
+SIZES = ({'data': 2, 'fsdp': 2, 'tensor': 2}, {'data': 8, 'fsdp': 1, 'tensor': 1}, {'data': 1, 'fsdp': 8, 'tensor': 1})
+
+
+@pytest.fixture(scope='module')
+def mesh():
+  return mesh_lib.make(SIZES[0])
+
+
+@pytest.mark.parametrize(('axes', 'shape', 'wanted'), [
+    (('embed', 'mlp'), (16, 32), P('fsdp', 'tensor')),
+    (('mlp', 'embed'), (32, 16), P('tensor', 'fsdp')),
+    (('embed', 'heads', 'head'), (16, 4, 8), P('fsdp', 'tensor', None)),
+    (('vocab', 'embed'), (256, 16), P('tensor', 'fsdp')),
+    (('embed', 'mlp'), (3, 16, 32), P(None, 'fsdp', 'tensor')),  # a stack of three layers
+    (('mlp',), (3, 32), P(None, 'tensor')),
+    (('embed', 'mlp'), (15, 32), P(None, 'tensor')),  # 15 rows do not divide
+    (('embed',), (1,), P(None)),
+    ((None, 'latent'), (4, 4), P(None, None)),
+    (('kernel', 'channels', 'patch'), (2, 2, 2), P(None, None, None)),
+    ((), (), P()),
+])
+def test_table(mesh, axes, shape, wanted):
+  assert rules.partition_spec(axes, shape, mesh) == wanted
+
+
+@pytest.mark.parametrize(('axes', 'shape', 'message'), [
+    (('embed', 'mpl'), (16, 32), "Unknown logical axis 'mpl'"),
+    (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both split over mesh axis 'fsdp'"),
+    (('mlp', 'heads'), (15, 15), 'both split'),  # refused whatever the sizes, so that it is seen on one device
+    (('embed',), (2, 3, 16), 'names 1 dimensions'),
+    (('embed', 'mlp'), (16,), 'names 2 dimensions'),
+])
+def test_mistakes(mesh, axes, shape, message):
+  with pytest.raises(ValueError, match=message):
+    rules.partition_spec(axes, shape, mesh)
+
+
+def test_specs_of_a_state_name_the_path(mesh):
+  state = nnx.State({'a': {'w': nnx.Param(jnp.zeros((16, 32)), axes=('embed', 'mlp'))},
+                     'count': nnx.Variable(jnp.zeros(()))})
+  specs = rules.specs((state, jnp.zeros(3)), mesh)
+  assert jax.tree.structure(specs) == jax.tree.structure((state, jnp.zeros(3)))
+  assert specs[0]['a']['w'].get_value().spec == P('fsdp', 'tensor')
+  assert specs[0]['count'].get_value().spec == specs[1].spec == P()
+  state['a']['w'] = nnx.Param(jnp.zeros(3), axes=('wide',))
+  with pytest.raises(ValueError, match=r"a.w: Unknown logical axis 'wide'"):
+    rules.specs((state,), mesh)
+
+
+@pytest.mark.parametrize('sizes', SIZES)
+def test_mesh_has_the_sizes(sizes):
+  mesh = mesh_lib.make(sizes)
+  assert dict(mesh.shape) == sizes
+  assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
+  assert mesh_lib.num_batch_shards(mesh) == sizes['data'] * sizes['fsdp']
+  assert mesh_lib.batch_sharding(mesh).shard_shape((16, 3)) == (16 // mesh_lib.num_batch_shards(mesh), 3)
+
+
+def test_the_rest_is_filled():
+  assert mesh_lib.resolve({'data': -1, 'fsdp': 2, 'tensor': 1}, 8) == {'data': 4, 'fsdp': 2, 'tensor': 1}
+  assert mesh_lib.resolve({'tensor': 1, 'fsdp': -1, 'data': 1}, 1) == {'data': 1, 'fsdp': 1, 'tensor': 1}
+  assert dict(mesh_lib.single().shape) == {'data': 1, 'fsdp': 1, 'tensor': 1}
+
+
+@pytest.mark.parametrize('sizes', [
+    {'data': 3, 'fsdp': 1, 'tensor': 1}, {'data': -1, 'fsdp': 3, 'tensor': 1}, {'data': -1, 'fsdp': -1, 'tensor': 1},
+    {'data': 0, 'fsdp': 1, 'tensor': 1}, {'data': 8, 'fsdp': 1}, {'data': 8, 'fsdp': 1, 'model': 1}])
+def test_meshes_that_do_not_fit(sizes):
+  with pytest.raises(ValueError, match='mesh|Mesh'):
+    mesh_lib.make(sizes)

@@ -1,0 +1,116 @@
+import json
+import pathlib
+
+import pytest
+
+from v2a import config
+
+CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
+
+
+@pytest.fixture
+def c():
+  return config.base()
+
+
+def test_base_and_tiny_are_valid(c):
+  config.validate(c)
+  config.validate(config.tiny(c))
+  assert config.tiny(c).training.batch_size < c.training.batch_size
+  assert config.tiny(config.tiny(c)) == config.tiny(c)
+  assert config.base() == c, 'tiny must not change what it is given'
+
+
+@pytest.mark.parametrize('name', config.available())
+def test_every_shipped_configuration(name):
+  c = config.find(name)
+  config.validate(c)
+  config.validate(config.tiny(c))
+  assert config.keys(c) == config.keys(config.base()), 'a configuration adds no keys'
+  source = (CONFIGS / f'{name}.py').read_text()
+  assert source.startswith('"""') and len(source.splitlines()) <= 90
+
+
+def test_json_round_trip(c, tmp_path):
+  c = config.override(c, ['--config.data.train=a,b', '--config.training.learning_rate=1e-3'])
+  config.save(c, tmp_path / 'c.json')
+  again = config.load(tmp_path / 'c.json')
+  assert again == c and again.data.train == ('a', 'b')
+  assert config.find(str(tmp_path / 'c.json')) == c
+  assert [path.name for path in tmp_path.iterdir()] == ['c.json']
+
+
+def test_a_key_that_an_older_file_lacks_has_its_default(c):
+  values = json.loads(config.dumps(c))
+  del values['training']['remat']
+  assert config.loads(json.dumps(values)) == c
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('{"training": {"batch_siz": 3}}', 'unknown key training.batch_siz. Did you mean batch_size'),
+    ('{"training": {"batch_size": "3"}}', 'training.batch_size must be of type int'),
+    ('{"training": 3}', 'training must be of type ConfigDict'), ('[]', 'must hold a JSON object'),
+    ('{', 'is no JSON'),
+])
+def test_a_wrong_file_is_refused(text, message):
+  with pytest.raises(ValueError, match=message):
+    config.loads(text, 'file')
+
+
+@pytest.mark.parametrize(('argument', 'key', 'value'), [
+    ('--config.training.batch_size=8', 'training.batch_size', 8),
+    ('--config.training.clip_norm=2', 'training.clip_norm', 2.0),
+    ('--config.training.betas=0.8,0.9', 'training.betas', (0.8, 0.9)),
+    ('--config.data.train=(a, b)', 'data.train', ('a', 'b')),
+    ('--config.data.train=', 'data.train', ()),
+    ('--config.name=a=b', 'name', 'a=b'),
+    ('--config.mesh.data=-1', 'mesh.data', -1),
+])
+def test_overrides_have_the_type_of_the_default(c, argument, key, value):
+  section, _, last = key.rpartition('.')
+  changed = config.override(c, [argument])
+  got = changed[section][last] if section else changed[last]
+  assert got == value and type(got) is type(value)
+  assert changed.is_locked
+
+
+@pytest.mark.parametrize(('argument', 'message'), [
+    ('--config.training.batch_siz=8', r'Unknown key config.training.batch_siz. Did you mean config.training.batch_size\?'),
+    ('--config.batch_size=8', r'Did you mean config.training.batch_size\?'),
+    ('--config.training=8', 'It is a section'),
+    ('--config.training.batch_size=8.5', 'must be of type int'),
+    ('--config.training.batch_size', 'must look like'),
+    ('--training.batch_size=8', 'must look like'),
+])
+def test_wrong_overrides(c, argument, message):
+  with pytest.raises(ValueError, match=message):
+    config.override(c, [argument])
+
+
+def test_a_typo_in_a_configuration_file_is_refused(c):
+  with pytest.raises(AttributeError, match='Did you mean "batch_size"'):
+    c.training.batch_siz = 8
+
+
+@pytest.mark.parametrize('arguments', [
+    ['--config.task=melody'], ['--config.training.batch_size=0'], ['--config.training.microbatches=3'],
+    ['--config.training.schedule=linear'], ['--config.training.betas=0.9'], ['--config.training.betas=0.9,1.0'],
+    ['--config.training.warmup_steps=1000'], ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'],
+    ['--config.mesh.tensor=0'], ['--config.clip.clip_s=0.3'], ['--config.training.learning_rate=nan'],
+    ['--config.data.train=a', '--config.data.num_fake_records=3'], ['--config.training.compute_dtype=float64'],
+])
+def test_validate_refuses(c, arguments):
+  with pytest.raises(ValueError, match='config|must be'):
+    config.validate(config.override(c, arguments))
+
+
+def test_find_by_path_and_name(tmp_path):
+  path = tmp_path / 'mine.py'
+  path.write_text('from v2a import config\ndef get_config():\n  c = config.base()\n  c.name = "mine"\n  return c\n')
+  assert config.find(str(path)).name == 'mine'
+  path.write_text('x = 1\n')
+  with pytest.raises(ValueError, match=r'must define get_config\(\)'):
+    config.find(str(path))
+  for name in ('no_such_thing', '../secrets', str(tmp_path / 'other.py'), ''):
+    with pytest.raises(FileNotFoundError, match='No configuration'):
+      config.find(name)

@@ -1,0 +1,126 @@
+import json
+
+import numpy as np
+import pytest
+
+from v2a import clip
+from v2a import records
+
+SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
+
+
+def same(a, b):
+  return set(a) == set(b) and all(
+      np.array_equal(a[key], b[key]) and type(a[key]) is type(b[key]) for key in records.FIELDS)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp('records') / 'a'
+  with records.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
+    for seed in range(8):
+      writer.add(records.fake(SPEC, seed, 4))
+  return path
+
+
+@pytest.mark.parametrize('num_channels', [0, 4])
+def test_encode_round_trip(num_channels):
+  record = records.fake(SPEC, 3, num_channels) | {'text': 'Ein Klöppel – 鐘', 'transcript': 'hello "you"\n'}
+  again = records.decode(records.encode(record))
+  assert same(again, record)
+  assert all(again[key].dtype == value.dtype for key, value in record.items() if isinstance(value, np.ndarray))
+  assert records.encode(again) == records.encode(record)
+
+
+def test_fake_is_a_function_of_its_seed():
+  assert same(records.fake(SPEC, 5), records.fake(SPEC, 5))
+  assert not same(records.fake(SPEC, 5), records.fake(SPEC, 6))
+
+
+def test_wave_conversion():
+  wave_NA = np.array([[0.0], [0.25], [-1.0], [3.0]], np.float32)
+  coded_NA = records.wave_to_int16(wave_NA)
+  assert coded_NA.dtype == np.int16 and coded_NA[:, 0].tolist() == [0, 8192, -32767, 32767]
+  np.testing.assert_allclose(records.wave_to_float(coded_NA), np.clip(wave_NA, -1, 1), atol=2e-5)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'text': None}, 'text must be a str; got NoneType'),
+    ({'has_video': 1}, 'has_video must be a bool; got int'),
+    ({'wave_NA': np.zeros((16000, 2), np.float32)}, 'wave_NA must be an array of int16 with 2 axes; got float32'),
+    ({'wave_NA': [1, 2]}, 'wave_NA must be an array of int16 with 2 axes; got list'),
+    ({'wave_NA': np.zeros((15999, 2), np.int16)}, r'wave_NA must have shape \(16000, 2\); got \(15999, 2\)'),
+    ({'sync_frame_LYX3': np.zeros((24, 16, 16, 3), np.uint8)}, 'sync_frame_LYX3 must have shape'),
+    ({'latent_mean_TC': np.zeros((25, 4), np.float16)}, 'latent_mean_TC has shape'),
+    ({'latent_mean_TC': np.zeros((24, 4), np.float16), 'latent_std_TC': np.zeros((24, 4), np.float16)},
+     'must have 0 or 25 steps; got 24'),
+    ({'id': ''}, 'must have an id'),
+    ({'colour': 'red'}, r"extra \['colour'\]"),
+])
+def test_validate_says_what_is_wrong(change, message):
+  with pytest.raises(ValueError, match=message):
+    records.validate(records.fake(SPEC) | change, SPEC)
+
+
+@pytest.mark.parametrize(('damage', 'message'), [
+    (lambda data: data[:-100], 'is cut short'), (lambda data: b'RIFF' + data[4:], 'Not a record'),
+    (lambda data: b'', 'Not a record'), (lambda data: data[:8] + b'#' + data[9:], 'damaged header'),
+    (lambda data: data.replace(b'"version":1', b'"version":9'), 'another version'),
+])
+def test_decode_refuses_damage(damage, message):
+  with pytest.raises(ValueError, match=message):
+    records.decode(damage(records.encode(records.fake(SPEC))))
+
+
+def test_folder_gives_what_was_written(folder):
+  source = records.open(folder)
+  assert len(source) == 8 and source.spec == SPEC
+  assert len(list(folder.glob('*.array_record'))) == 3
+  for index in (7, 0, 3):
+    assert same(source[index], records.fake(SPEC, index, 4))
+  with pytest.raises(IndexError):
+    source[8]
+
+
+def test_hash_names_the_content(folder, tmp_path):
+  items = [records.fake(SPEC, seed, 4) for seed in range(8)]
+  assert records.open(folder).hash == records.Memory(items, SPEC).hash
+  records.write(tmp_path / 'b', items[::-1], SPEC)
+  assert records.open(tmp_path / 'b').hash != records.open(folder).hash
+
+
+def test_chain_is_one_after_the_other(folder, tmp_path):
+  records.write(tmp_path / 'b', [records.fake(SPEC, 20, 4)], SPEC)
+  source = records.open(folder, tmp_path / 'b')
+  assert len(source) == 9
+  assert source[8]['id'] == 'fake/20' and source[7]['id'] == 'fake/7'
+  assert source.hash not in (records.open(folder).hash, records.open(tmp_path / 'b').hash)
+  records.write(tmp_path / 'c', [], clip.ClipSpec(clip_s=2.0, frame_size=16))
+  with pytest.raises(ValueError, match='must share one ClipSpec'):
+    records.open(folder, tmp_path / 'c')
+
+
+def test_a_broken_write_leaves_nothing(tmp_path):
+  with pytest.raises(ValueError, match='occurs twice'):
+    records.write(tmp_path / 'a', [records.fake(SPEC), records.fake(SPEC)], SPEC)
+  assert not list(tmp_path.iterdir())
+
+
+def test_an_old_folder_is_not_written_over(folder):
+  with pytest.raises(FileExistsError, match='exists already'):
+    records.Writer(folder, SPEC)
+
+
+def test_open_says_what_is_missing(folder, tmp_path):
+  with pytest.raises(FileNotFoundError, match='is no folder of records'):
+    records.open(tmp_path)
+  manifest = json.loads((folder / records.MANIFEST).read_text())
+  (tmp_path / records.MANIFEST).write_text(json.dumps(manifest))
+  with pytest.raises(FileNotFoundError, match='is missing, though'):
+    records.open(tmp_path)
+  (tmp_path / records.MANIFEST).write_text('{')
+  with pytest.raises(ValueError, match='is no JSON'):
+    records.open(tmp_path)
+  (tmp_path / records.MANIFEST).write_text(json.dumps(manifest | {'version': 7}))
+  with pytest.raises(ValueError, match='must be a manifest of version 1'):
+    records.open(tmp_path)

@@ -1,0 +1,73 @@
+"""Layers: attention against plain softmax, rotary times, convolution, stacking."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2a.models import layers
+from v2a.models import vit
+
+
+def test_attention_is_softmax_of_products():
+  keys = jax.random.split(jax.random.key(0), 3)
+  q, k, v = (jax.random.normal(key, (2, 5, 3, 4)) for key in keys)
+  mask_BS = jnp.array([[True] * 5, [True, True, False, True, False]])
+  found = np.asarray(layers.attention(q, k, v, mask_BS))
+  for b in range(2):
+    for h in range(3):
+      logits_QS = np.asarray(q)[b, :, h] @ np.asarray(k)[b, :, h].T / 2
+      logits_QS[:, ~np.asarray(mask_BS)[b]] = -np.inf
+      weights_QS = np.exp(logits_QS - logits_QS.max(-1, keepdims=True))
+      weights_QS /= weights_QS.sum(-1, keepdims=True)
+      np.testing.assert_allclose(found[b, :, h], weights_QS @ np.asarray(v)[b, :, h], atol=1e-5)
+
+
+def test_rope_depends_on_time_differences_alone():
+  q, k = (jax.random.normal(jax.random.key(i), (1, 6, 2, 8)) for i in range(2))
+  time_S = jnp.array([0.0, 0.04, 0.5, 1.0, 2.5, 4.0])
+  product = lambda shift_s: jnp.einsum(
+      'BQHE,BSHE->BHQS', layers.rope(q, time_S + shift_s), layers.rope(k, time_S + shift_s))
+  np.testing.assert_allclose(product(0.0), product(3.2), atol=1e-3)
+
+
+def test_depthwise_convolution_is_numpys():
+  x_BTD = jax.random.normal(jax.random.key(0), (1, 12, 3))
+  kernel_SD = jax.random.normal(jax.random.key(1), (5, 3))
+  found = np.asarray(layers.depthwise_conv(x_BTD, kernel_SD))[0]
+  for d in range(3):
+    wanted = np.convolve(np.asarray(x_BTD)[0, :, d], np.asarray(kernel_SD)[::-1, d], mode='same')
+    np.testing.assert_allclose(found[:, d], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize('remat', sorted(layers.REMAT_POLICIES))
+def test_scan_is_the_loop_over_layers(remat):
+  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 3, nnx.Rngs(0))
+  x_BTD = jax.random.normal(jax.random.key(0), (1, 6, 8))
+  graphdef, state = nnx.split(blocks)
+  wanted = x_BTD
+  for layer in range(3):
+    wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[layer], state))(wanted)
+  np.testing.assert_allclose(layers.scan(blocks, x_BTD, remat=remat), wanted, atol=1e-5)
+  kernels = np.asarray(blocks.up.kernel_IO[...])
+  assert not np.allclose(kernels[0], kernels[1])
+
+
+def test_resampling_keeps_straight_lines():
+  ramp_BSD = jnp.asarray(layers.grid_times(50, 25.0))[None, :, None]
+  found = layers.resample_time(ramp_BSD, 25.0, 86, 43.0)
+  np.testing.assert_allclose(found[0, 2:-2, 0], layers.grid_times(86, 43.0)[2:-2], atol=1e-5)
+
+
+def test_patches_keep_their_place():
+  frame_BLYX3 = jnp.arange(8 * 8 * 3.0).reshape(1, 1, 8, 8, 3)
+  patch_BLPI = vit.patchify(frame_BLYX3, 4)
+  np.testing.assert_array_equal(patch_BLPI[0, 0, 1].reshape(4, 4, 3), frame_BLYX3[0, 0, :4, 4:])
+  with pytest.raises(ValueError, match='multiples of patch=3; got 8x8'):
+    vit.patchify(frame_BLYX3, 3)
+
+
+def test_widths_that_do_not_divide_are_named():
+  with pytest.raises(ValueError, match='even whole number; got 10 / 4'):
+    layers.EncoderBlock(10, 4, rngs=nnx.Rngs(0))

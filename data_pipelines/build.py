@@ -3,14 +3,14 @@
   python -m data_pipelines.build --source videos/ --output records/
   python -m data_pipelines.build --source videos/ --output records/ --config flow_base --clip-seconds 8
 
-Every video under the folder is cut into windows, back to back; a rest of at least half a window becomes a last
-one that ends with the video, and a video shorter than a window, but not than half of one, is continued by its last
-frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, and `a.json` with the keys
-`annotation`, `transcript` and `words` (a list of {word, start_s, end_s}). A transcript without word times
-is kept only where the video makes a single window, since nobody knows which words fall into which.
+Every video under the folder is cut into windows, back to back; a rest of at least half a window becomes a
+last one that ends with the video, and a video shorter than a window, but not than half of one, is continued
+by its last frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, and `a.json` with
+the keys `annotation`, `transcript` and `words` (a list of {word, start_s, end_s}). A transcript without word
+times is kept only where the video makes a single window, since nobody knows which words fall into which.
 
-Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where files were
-left out (each is reported, and costs the others nothing); 2 where nothing can be done.
+Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where
+files were left out (each is reported, and costs the others nothing); 2 where nothing can be done.
 """
 
 import argparse
@@ -34,8 +34,8 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.media import sound
 
-SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.flv', '.wmv',
-            '.ogv', '.3gp', '.mxf', '.vob')
+SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.flv',
+            '.wmv', '.ogv', '.3gp', '.mxf', '.vob')
 _SHORTEST_SHARE = 0.5
 # A track that never rises above this (-80 dB) is no sound, only the lack of it.
 _SILENCE_PEAK = 1e-4
@@ -138,7 +138,8 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator
 
 
 def _is_heard(path: pathlib.Path, duration_s: float) -> bool:
-  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in sound.iterate(path, 8000, 1, 0.0, duration_s))
+  blocks = sound.iterate(path, 8000, 1, 0.0, duration_s)
+  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in blocks)
 
 
 def _windows(path: pathlib.Path, begins: list[float],
@@ -149,7 +150,8 @@ def _windows(path: pathlib.Path, begins: list[float],
   size, num_frames = spec.frame_size, round(fps * spec.clip_s)
   in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * spec.clip_s]
   length_s = len(in_row) * spec.clip_s
-  waves = _regrouped(sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, length_s), spec.num_samples)
+  blocks = sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, length_s)
+  waves = _regrouped(blocks, spec.num_samples)
   frames = read.iterate_frames(path, fps, size, 0.0, length_s, num_frames)
   yield from zip(in_row, frames, waves)
   for start_s in begins[len(in_row):]:
@@ -170,27 +172,29 @@ def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.nd
       rest = [wave_NA[whole:]]
 
 
-def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.ClipSpec, text: str, transcript: str,
-            is_heard: bool) -> dict:
+def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.ClipSpec, text: str,
+            transcript: str, is_heard: bool) -> dict:
   fps = math.lcm(spec.semantic_fps, spec.sync_fps)
   empty_TC = np.zeros((0, 0), np.float16)
   return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
           'semantic_frame_MYX3': frame_LYX3[::fps // spec.semantic_fps],
-          'sync_frame_LYX3': frame_LYX3[::fps // spec.sync_fps], 'text': text, 'transcript': transcript, 'truth': '',
-          'has_video': True, 'has_audio': is_heard, 'latent_mean_TC': empty_TC, 'latent_std_TC': empty_TC}
+          'sync_frame_LYX3': frame_LYX3[::fps // spec.sync_fps], 'text': text, 'transcript': transcript,
+          'truth': '', 'has_video': True, 'has_audio': is_heard, 'latent_mean_TC': empty_TC,
+          'latent_std_TC': empty_TC}
 
 
 class _Reader:
   """Reads some videos ahead on threads, and hands their records out in the order of the videos.
 
-  FFmpeg works outside Python's lock, so threads suffice; each video has a short queue, so memory stays bounded.
+  FFmpeg works outside Python's lock, so threads suffice; each video's queue is short, so memory is bounded.
   """
 
   def __init__(self, paths: list[pathlib.Path], folder: pathlib.Path, spec: clip.ClipSpec, num_workers: int):
     self._paths, self._folder, self._spec = paths, folder, spec
     self._queues = [queue.Queue(_PENDING_PER_WORKER) for _ in paths]
     self._next, self._lock, self._is_stopped = 0, threading.Lock(), threading.Event()
-    self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(min(num_workers, len(paths)))]
+    num_workers = min(num_workers, len(paths))
+    self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(num_workers)]
     for thread in self._threads:
       thread.start()
 
@@ -266,7 +270,7 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
     finally:
       reader.stop()
     if not num_records:
-      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used; the first: {faults[0]}')
+      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {faults[0]}')
   return faults
 
 
@@ -292,7 +296,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = _Parser(prog='python -m data_pipelines.build', description='Makes records of a folder of videos.',
                    allow_abbrev=False)
   default = clip.ClipSpec()
-  parser.add_argument('--source', type=pathlib.Path, required=True, help='folder of videos, searched recursively')
+  parser.add_argument('--source', type=pathlib.Path, required=True, help='folder of videos')
   parser.add_argument('--output', type=pathlib.Path, required=True, help='new folder of records')
   parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
   parser.add_argument('--clip-seconds', type=float, help=f'length of a window; {default.clip_s:g}')

@@ -1,4 +1,4 @@
-"""The index of an MP4 or MOV file, for what FFmpeg's muxer does not do: VP8, and a picture that ends within its packets.
+"""The index of an MP4 or MOV file, for what FFmpeg's muxer does not do: VP8, and pictures that end early.
 
 VP8 has a registered sample entry, 'vp08' (VP Codec ISO Media File Format Binding, version 1.0), which FFmpeg,
 and so most players, can read but not write. Therefore the packets are written under another codec's name,
@@ -18,7 +18,7 @@ _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
 _ENTRY_BYTES = 78
 # profile 0, level unknown, 8 bits 4:2:0 limited range, colours unspecified, no initialisation data.
 _VPCC = struct.pack('>IBBBBBBH', 1 << 24, 0, 0, 8 << 4 | 1 << 1, 2, 2, 2, 0)
-# Where the length stands in a payload: bytes, and their layout in versions 0 and 1 (ISO 14496-12, 8.2.2 and 8.3.2).
+# Where the length stands in a payload, and its layout, in versions 0 and 1 (ISO 14496-12, 8.2.2 and 8.3.2).
 _DURATION = {b'mvhd': ((16, '>I'), (24, '>Q')), b'tkhd': ((20, '>I'), (28, '>Q'))}
 
 

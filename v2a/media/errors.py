@@ -1,5 +1,12 @@
 """The one error of this room."""
 
+import os
+
 
 class MediaError(ValueError):
   """A file cannot be read or written as media; one line with the file, what was got and what was wanted."""
+
+
+def starts_too_late(path: str | os.PathLike, length_s: float, start_s: float) -> MediaError:
+  """Returns the error of a start behind the end."""
+  return MediaError(f'{path}: lasts {length_s:.3f} s; wanted a start before that, got {start_s} s.')

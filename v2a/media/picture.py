@@ -79,7 +79,7 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
     return Part(info, zero_s, start, wanted, 0, 0)
   rest = fractions.Fraction(info.duration_s).limit_denominator(10**6) - start
   if rest <= 0:
-    raise errors.MediaError(f'{info.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {start_s} s.')
+    raise errors.starts_too_late(info.path, info.duration_s, start_s)
   duration = rest if wanted is None else min(rest, wanted)
   order = _order(info)
   begin_s = zero_s + start if start else None
@@ -91,7 +91,8 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
 def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | None:
   """Finds presentation times that a container (AVI) does not know, by decoding; None where it knows them.
 
-  Every packet carries its decoding time through the decoder; the n-th frame shown has the time of the n-th packet.
+  Every packet carries its decoding time through the decoder; the n-th frame shown has the time of the n-th
+  packet.
   """
   with source.Source(info.path) as opened:
     stream = opened.want_picture()
@@ -104,7 +105,8 @@ def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | 
       packet.opaque = packet.dts
       times += [packet.dts] if packet.size else []
       for frame in source.decode(packet):
-        order[frame.opaque * frame.time_base] = times[len(order)] * frame.time_base
+        if frame.opaque is not None and len(order) < len(times):
+          order[frame.opaque * frame.time_base] = times[len(order)] * frame.time_base
   return order
 
 
@@ -133,8 +135,8 @@ def timed(opened: source.Source, stream: av.VideoStream,
           ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
 
-  Decoding times grow strictly: of two packets with the same one (VP8 reference pictures that are never shown) the
-  first is moved forward by a moment.
+  Decoding times grow strictly: of two packets with the same one (VP8 reference pictures that are never shown)
+  the first is moved forward by a moment.
   """
   held, previous_s = None, None
   sooner_s = max((decode_s - show_s for decode_s, show_s in order.items()), default=0) if order else 0
@@ -157,7 +159,8 @@ def _filled(opened: source.Source, stream: av.VideoStream
             ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields as `timed`, but decoding times may repeat.
 
-  Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first known one.
+  Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first
+  known one.
   """
   usual_s = source.usual_length_s(stream)
   waiting: list[av.Packet] = []
@@ -193,7 +196,8 @@ def tick_s(stream: av.VideoStream) -> fractions.Fraction:
   return stream.time_base / math.ceil(stream.time_base / MOMENT_S)
 
 
-def copied(wanted: Part, stream: av.VideoStream, opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def copied(wanted: Part, stream: av.VideoStream,
+           opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`."""
   shift_s, unit_s = wanted.zero_s + wanted.start_s, tick_s(stream)
   for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, wanted.order)):
@@ -221,7 +225,8 @@ def _encoded(wanted: Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
   for time_s, frame in _changes(wanted):
     shown_YX3 = orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))
     drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown_YX3), 'rgb24')
-    drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709', interpolation='AREA')
+    drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709',
+                           interpolation='AREA')
     drawn.time_base = REDRAW_TICK_S
     drawn.pts = round(time_s / REDRAW_TICK_S)
     yield from codec.encode(drawn)
@@ -229,7 +234,7 @@ def _encoded(wanted: Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
 
 
 def _changes(wanted: Part) -> Iterator[tuple[fractions.Fraction, av.VideoFrame]]:
-  """Yields (time from the begin of the part, frame); the last one again and again, so that players can seek."""
+  """Yields (time from the begin of the part, frame); the last one repeatedly, so that players can seek."""
   time_s, current = fractions.Fraction(0), None
   with source.Source(wanted.info.path) as opened:
     stream = opened.want_picture()

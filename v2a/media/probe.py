@@ -66,7 +66,7 @@ def probe(path: str | os.PathLike) -> Probe:
   """Returns what is in a file.
 
   Raises:
-    MediaError: the file is missing, empty, no media, cut short, or holds neither picture nor sound that decodes.
+    MediaError: the file is missing, empty, no media, cut short, or holds nothing that decodes.
   """
   with source.Source(path) as opened:
     _check_index(opened)
@@ -74,11 +74,7 @@ def probe(path: str | os.PathLike) -> Probe:
     shown = picture or sound or opened.want_picture()
     index = shown.index
     opened.only(shown)
-    for zero_s, frame in opened.decoded(shown):
-      break
-    else:
-      raise errors.MediaError(f'{path}: no {shown.type} frame can be decoded ({shown.codec_context.name}); the file '
-                              'is damaged or cut.')
+    zero_s, frame = opened.first(shown)
     turn = orientation.of(frame) if picture else orientation.UPRIGHT
     width, height = (frame.width, frame.height) if picture else (0, 0)
     container, duration = opened.container.format.name, opened.container.duration
@@ -97,8 +93,8 @@ def probe(path: str | os.PathLike) -> Probe:
       has_audio=sound is not None, width=height if turn.is_sideways else width,
       height=width if turn.is_sideways else height,
       fps=extent.num_frames / length_s if picture and length_s else 0.0, rotation_deg=turn.rotation_deg,
-      video_codec=video_codec, audio_codec=audio_codec, audio_sample_rate_hz=audio_rate, audio_channels=channels,
-      is_image=is_image)
+      video_codec=video_codec, audio_codec=audio_codec, audio_sample_rate_hz=audio_rate,
+      audio_channels=channels, is_image=is_image)
 
 
 def _scan(path: str | os.PathLike, index: int) -> _Extent:
@@ -136,8 +132,8 @@ def _check_index(opened: source.Source) -> None:
       continue
     last = stream.index_entries[len(stream.index_entries) - 1]
     if last.pos + last.size > size:
-      raise errors.MediaError(f'{opened.path}: is cut short: its index wants {last.pos + last.size} bytes, but the file '
-                              f'has {size}.')
+      raise errors.MediaError(f'{opened.path}: is cut short: its index wants {last.pos + last.size} bytes, '
+                              f'but the file has {size}.')
 
 
 def _check_length(path: str | os.PathLike, extent: _Extent, promised_s: float) -> None:

@@ -21,6 +21,8 @@ from v2a.media import sound
 from v2a.media import source
 
 _CHUNK_FRAMES = 64
+# Nearer starts are reached sooner by decoding than by seeking.
+_SEEK_FROM_S = 2.0
 
 
 def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
@@ -48,7 +50,8 @@ def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
 
 
 def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
-                   duration_s: float | None = None, chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
+                   duration_s: float | None = None,
+                   chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
   """Returns an iterator over what `frames` returns, in pieces of chunk_frames (the last may be shorter)."""
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
@@ -85,11 +88,12 @@ def _rest_s(info: probe.Probe, start_s: float) -> float:
   if info.is_image:
     raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
   if start_s >= info.duration_s:
-    raise errors.MediaError(f'{info.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {start_s} s.')
+    raise errors.starts_too_late(info.path, info.duration_s, start_s)
   return info.duration_s - start_s
 
 
-def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None) -> float:
+def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float,
+              duration_s: float | None) -> float:
   """Checks the numbers and returns the duration, measured where None was given."""
   if not 0 < fps < math.inf:
     raise ValueError(f'fps must be positive; got {fps}.')
@@ -124,8 +128,9 @@ def _chunks(path: pathlib.Path, fps: float, size: int, start_s: float, num_frame
       chunk_LYX3, filled = None, 0
 
 
-def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame, size: int) -> np.ndarray:
-  small = reformatter.reformat(frame, width=size, height=size, format='rgb24', interpolation='AREA', threads=1)
+def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame,
+            size: int) -> np.ndarray:
+  small = reformatter.reformat(frame, size, size, 'rgb24', interpolation='AREA', threads=1)
   return small.to_ndarray()
 
 
@@ -151,10 +156,6 @@ def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int) -> I
     if current is None:
       raise errors.MediaError(f'{path}: no frame can be decoded ({stream.codec_context.name}).')
     if start_s > 0 and not opened.is_still and index == 0 and end_s <= first_s:
-      raise errors.MediaError(f'{path}: lasts {float(end_s - zero_s):.3f} s; wanted a start before that, got {start_s} s.')
+      raise errors.starts_too_late(path, float(end_s - zero_s), start_s)
     for _ in range(num_frames - index):
       yield current
-
-
-# Nearer starts are reached sooner by decoding than by seeking.
-_SEEK_FROM_S = 2.0

@@ -28,7 +28,7 @@ _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt
 
 def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float,
             duration_s: float) -> Iterator[np.ndarray]:
-  """Returns an iterator over pieces of wave_NA (float32) that together have round(duration_s * sample_rate_hz) samples.
+  """Returns an iterator over pieces of wave_NA (float32), together round(duration_s * sample_rate_hz) long.
 
   Args:
     path: a video or a sound file; one without sound gives zeros.
@@ -78,8 +78,9 @@ def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start
     if block_rate_hz != rate_hz:
       if resampler is not None:
         yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
-      rate_hz = block_rate_hz
-      resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, num_channels) if rate_hz != sample_rate_hz else None
+      rate_hz, resampler = block_rate_hz, None
+      if rate_hz != sample_rate_hz:
+        resampler = soxr.ResampleStream(rate_hz, sample_rate_hz, num_channels)
     yield block_NA if resampler is None else resampler.resample_chunk(block_NA)
   if resampler is not None:
     yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
@@ -87,7 +88,7 @@ def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start
 
 def _placed(path: pathlib.Path, num_channels: int, start_s: float,
             duration_s: float) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (block_NA, its rate): the sound without gaps from one lead before start_s on, at the file's rate."""
+  """Yields (block_NA, its rate): the sound without gaps, from one lead before start_s on."""
   origin_s = source.zero_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
   end_s = _LEAD_S + duration_s + _TAIL_S
   with source.Source(path) as opened:

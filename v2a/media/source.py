@@ -21,9 +21,9 @@ from v2a.media import errors
 
 # FFmpeg also knows text art, playlists that open other files, and devices; none of these is a video.
 _CONTAINERS = (
-    'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,m4v,ivf,'
-    'mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,jpegxl_pipe,'
-    'ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
+    'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,'
+    'm4v,ivf,mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,'
+    'jpegxl_pipe,ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
 )
 # What FFmpeg reports as presentation times of these is only a guess.
 _UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'm4v', 'mpegvideo', 'obu')
@@ -33,7 +33,7 @@ _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thu
 _MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
 _SEEK_STEP_S = 4
-# MPEG program streams stamp some packets only; the others are counted wrongly until the next stamp after a jump.
+# MPEG program streams stamp some packets only; after a jump the others are counted wrongly until a stamp.
 _UNSETTLED_CONTAINERS = ('mpeg', 'mpegvideo')
 _SETTLE_S = 3
 # Packets that a decoder may hold back before it shows the first.
@@ -57,9 +57,9 @@ class Source:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
       self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS})
     except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture '
-                              'file.') from error
-    # FFmpeg puts the begin of an edit list at 0, and lets slip a frame before it where it parses packets (MPEG-1).
+      raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or '
+                              'picture file.') from error
+    # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
     self._hidden_before_s = 0 if 'mov' in self.container.format.name.split(',') else -math.inf
     streams = [s for s in self.container.streams if s.codec_context is not None]
     self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
@@ -129,6 +129,14 @@ class Source:
         if time_s >= self._hidden_before_s:
           yield time_s, frame
 
+  def first(self, stream: av.stream.Stream) -> tuple[fractions.Fraction, av.frame.Frame]:
+    """Returns the first of `decoded`; raises MediaError where there is none."""
+    found = next(self.decoded(stream), None)
+    if found is None:
+      raise errors.MediaError(f'{self.path}: no {stream.type} frame can be decoded '
+                              f'({stream.codec_context.name}); the file is damaged or cut.')
+    return found
+
   def decoded_from(self, stream: av.stream.Stream, time_s: fractions.Fraction
                    ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Yields as `decoded`, beginning at or before `time_s` (container's seconds), not far before it."""
@@ -172,10 +180,7 @@ def zero_s(path: pathlib.Path) -> fractions.Fraction:
     if stream is None:
       source.want_picture()
     source.only(stream)
-    for time_s, _ in source.decoded(stream):
-      return time_s
-  raise errors.MediaError(f'{path}: no {stream.type} frame can be decoded ({stream.codec_context.name}); the file is '
-                          'damaged or empty.')
+    return source.first(stream)[0]
 
 
 def length_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
@@ -188,7 +193,8 @@ def length_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fract
 def usual_length_s(stream: av.stream.Stream) -> fractions.Fraction:
   """Returns how long a frame lasts that does not say so, in seconds."""
   if stream.type == 'audio':
-    return fractions.Fraction(stream.codec_context.frame_size or 1024, stream.codec_context.sample_rate or 48000)
+    context = stream.codec_context
+    return fractions.Fraction(context.frame_size or 1024, context.sample_rate or 48000)
   rate = stream.average_rate or stream.guessed_rate
   return 1 / rate if rate else fractions.Fraction(1, 25)
 

@@ -1,4 +1,4 @@
-"""A new sound track: the wave as long as the picture, alone or mixed with the old sound, encoded in pieces."""
+"""A new sound track: a wave as long as the picture, alone or mixed with the old sound, encoded in pieces."""
 
 from collections.abc import Iterator
 import fractions
@@ -36,7 +36,14 @@ class Wave:
   """
 
   def __init__(self, part: picture.Part, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
-    """Args: part: what is shown. wave_NA: sample 0 is heard with its first frame. is_mixed: add the old sound."""
+    """Measures the peak of a mix.
+
+    Args:
+      part: what is shown.
+      wave_NA: sample 0 is heard with the first frame.
+      sample_rate_hz: samples a second.
+      is_mixed: whether the old sound is added.
+    """
     self.sample_rate_hz = sample_rate_hz
     self.num_samples = max(1, round(part.duration_s * sample_rate_hz))
     self._part, self._wave_NA = part, wave_NA
@@ -54,8 +61,8 @@ class Wave:
         yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
     start = 0
-    for own_NA in sound.iterate(self._part.info.path, self.sample_rate_hz, self.num_channels, float(self._part.start_s),
-                                self.num_samples / self.sample_rate_hz):
+    for own_NA in sound.iterate(self._part.info.path, self.sample_rate_hz, self.num_channels,
+                                float(self._part.start_s), self.num_samples / self.sample_rate_hz):
       yield np.float32(self._gain) * (own_NA + self._piece(start, len(own_NA)))
       start += len(own_NA)
 
@@ -71,7 +78,13 @@ class Encoder:
   """Encodes a Wave into packets of an output's audio stream; sample 0 has time stamp 0."""
 
   def __init__(self, output: av.container.OutputContainer, wave: Wave, codec: str):
-    """Args: output: opened for writing, header not yet written. codec: 'aac' or 'libopus'."""
+    """Adds the stream.
+
+    Args:
+      output: opened for writing, header not yet written.
+      wave: what is to be heard.
+      codec: FFmpeg's name of an encoder, one of _FORMATS.
+    """
     self._wave = wave
     is_native = codec not in _RATES_HZ or wave.sample_rate_hz in _RATES_HZ[codec]
     self._rate_hz = wave.sample_rate_hz if is_native else _FALLBACK_RATE_HZ

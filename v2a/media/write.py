@@ -25,7 +25,9 @@ from v2a.media import source
 from v2a.media import track
 
 AUDIO_MODES = ('replace', 'mix')
-_CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi'}
+_CONTAINERS = {
+    '.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi',
+}
 # For codecs that the wanted container does not carry, best first; AVI is for those of old.
 _FALLBACK_SUFFIXES = ('.mkv', '.mov', '.avi')
 # AVI cannot hide what an encoder puts before the first sample, so its sound is left as it is.
@@ -57,10 +59,10 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
     source_path: the video or picture.
     wave_NA: float wave, 1 or 2 channels; sample 0 is heard at start_s.
     sample_rate_hz: samples a second of the wave.
-    out_path: where to write; its suffix chooses the container. Where that cannot carry the picture's codec the
-      suffix becomes .mkv, .mov or .avi.
-    audio: 'replace', or 'mix' with the file's own sound; a mix is turned down as a whole until its peak is 1 dB
-      below full scale.
+    out_path: where to write; its suffix chooses the container. Where that cannot carry the picture's codec
+      the suffix becomes .mkv, .mov or .avi.
+    audio: 'replace', or 'mix' with the file's own sound; a mix is turned down as a whole until its peak is
+      1 dB below full scale.
     start_s: seconds; where the shown part begins. Packets are copied from the key frame at or before it.
     duration_s: seconds of the shown part; None is to the end, and for a still picture the length of the wave.
 
@@ -80,7 +82,9 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
   out_path = pathlib.Path(out_path)
   if out_path.exists() and out_path.samefile(source_path):
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
-  part = picture.part(info, start_s, len(wave_NA) / sample_rate_hz if info.is_image and not duration_s else duration_s)
+  if info.is_image and duration_s is None:
+    duration_s = len(wave_NA) / sample_rate_hz
+  part = picture.part(info, start_s, duration_s)
   wave = track.Wave(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
   names = _containers(out_path)
   for suffix, container in names:
@@ -88,8 +92,8 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
       return _write(out_path.with_suffix(suffix), container, part, wave)
     except _NotCarriedError:
       continue
-  raise errors.MediaError(f'{source_path}: none of {", ".join(suffix for suffix, _ in names)} carries its picture '
-                          f'({info.video_codec}).')
+  tried = ', '.join(suffix for suffix, _ in names)
+  raise errors.MediaError(f'{source_path}: none of {tried} carries its picture ({info.video_codec}).')
 
 
 class _NotCarriedError(Exception):
@@ -101,16 +105,17 @@ def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
   suffix = out_path.suffix.lower()
   if suffix not in _CONTAINERS:
     raise ValueError(f'out_path must end in one of {", ".join(_CONTAINERS)}; got {out_path.name!r}.')
-  rest = [(other, _CONTAINERS[other]) for other in _FALLBACK_SUFFIXES if _CONTAINERS[other] != _CONTAINERS[suffix]]
-  return [(out_path.suffix, _CONTAINERS[suffix]), *rest]
+  rest = [other for other in _FALLBACK_SUFFIXES if _CONTAINERS[other] != _CONTAINERS[suffix]]
+  return [(out_path.suffix, _CONTAINERS[suffix]), *((other, _CONTAINERS[other]) for other in rest)]
 
 
 def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: track.Wave) -> pathlib.Path:
   """Writes beside and renames, so that no half-written file ever has the final name."""
   is_vp8 = part.info.video_codec == 'vp8' and container in ('mp4', 'mov')
   with _beside(out_path) as partial:
-    with source.Source(part.info.path) as opened, av.open(f'file:{partial}', 'w', format=container,
-                                                          container_options=_OPTIONS.get(container, {})) as output:
+    options = _OPTIONS.get(container, {})
+    with (source.Source(part.info.path) as opened,
+          av.open(f'file:{partial}', 'w', format=container, container_options=options) as output):
       stream = opened.want_picture()
       opened.only(stream)
       if picture.is_redrawn(part.info):
@@ -155,7 +160,8 @@ def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, is_v
 def _add_redrawn(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
   # H.264 with halved colour wants even sizes.
   stream = output.add_stream('libx264', rate=picture.STILL_FPS, width=max(2, info.width // 2 * 2),
-                             height=max(2, info.height // 2 * 2), pix_fmt='yuv420p', time_base=picture.REDRAW_TICK_S,
+                             height=max(2, info.height // 2 * 2), pix_fmt='yuv420p',
+                             time_base=picture.REDRAW_TICK_S,
                              options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'})
   return stream.codec_context
 

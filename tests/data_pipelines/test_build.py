@@ -1,0 +1,140 @@
+"""Records from folders of videos."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from data_pipelines import build
+from tests.media import films
+from v2a import clip
+from v2a import records
+
+SPEC = clip.ClipSpec(clip_s=1.0, frame_size=32)
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory) -> pathlib.Path:
+  """Four good videos, one bad, one too short, and what is written beside them."""
+  root = tmp_path_factory.mktemp('videos')
+  (root / 'deep').mkdir()
+  films.make(root / 'long', 'mp4', duration_s=3.6, wave_NA=films.clicks(3.6, 44100))
+  films.make(root / 'deep' / 'two', 'mkv', duration_s=2.0, wave_NA=np.zeros((96000, 2), np.float32))
+  films.make(root / 'mute', 'mp4', duration_s=1.2)
+  films.make(root / 'short', 'mp4', duration_s=0.6, wave_NA=films.clicks(0.6, 44100))
+  films.make(root / 'tiny', 'mp4', duration_s=0.2)
+  films.make(root / '.hidden', 'mp4', duration_s=1.0)
+  (root / 'bad.mp4').write_text('no video')
+  (root / 'long.txt').write_text('a row of\n  clicks\n')
+  words = [{'word': word, 'start_s': k, 'end_s': k + 0.5} for k, word in enumerate(('one', 'two', 'three'))]
+  (root / 'long.json').write_text(json.dumps({'transcript': 'one two three', 'words': words, 'seed': 3}))
+  nothing = {'annotation': 'nothing', 'transcript': 'said somewhere'}
+  (root / 'deep' / 'two.json').write_text(json.dumps(nothing))
+  (root / 'mute.json').write_text(json.dumps({'annotation': 'a wheel', 'transcript': 'hello'}))
+  (root / 'readme.txt').write_text('not a video')
+  return root
+
+
+def test_records_of_a_folder(folder, tmp_path, capsys):
+  argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
+  assert build.main([*argv, '--size', '32']) == 1
+  lines = capsys.readouterr().err.splitlines()
+  assert '8 records' in lines[-3] and '6/6 videos' in lines[-3] and 'left' in lines[-3]
+  assert 'bad.mp4: is no media file' in lines[-2]
+  assert 'tiny.mp4: lasts 0.20 s; wanted at least 0.5 s' in lines[-1]
+  assert len(records.open(tmp_path / 'out')) == 8
+  assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
+  faults = build.build(folder, tmp_path / 'out', SPEC, num_workers=3)
+  assert len(faults) == 2
+  found = records.open(tmp_path / 'out')
+  made = [found[index] for index in range(len(found))]
+  assert [record['id'] for record in made] == [
+      'deep/two.mkv@0.000', 'deep/two.mkv@1.000', 'long.mp4@0.000', 'long.mp4@1.000', 'long.mp4@2.000',
+      'long.mp4@2.600', 'mute.mp4@0.000', 'short.mp4@0.000']
+  wave_NA = films.clicks(3.6, 16000)
+  for record, start_s in zip(made[2:6], (0.0, 1.0, 2.0, 2.6)):
+    first = round(start_s * 25)
+    seen = [films.number(frame_YX3) for frame_YX3 in record['sync_frame_LYX3']]
+    assert seen == list(range(first, first + 25))
+    shown = [films.number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
+    assert shown == [first + k * 25 // 8 for k in range(8)]
+    wanted_N = wave_NA[round(start_s * 16000):round((start_s + 1) * 16000), 0]
+    assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], wanted_N, 16000)) < 1e-3
+    assert record['text'] == 'a row of clicks' and record['has_audio'] and record['has_video']
+  assert [record['transcript'] for record in made] == ['', '', 'one', 'two', 'three', '', 'hello', '']
+  assert [record['has_audio'] for record in made] == [False, False, True, True, True, True, False, True]
+  assert made[0]['text'] == 'nothing' and made[6]['text'] == 'a wheel'
+  short = made[7]
+  assert [films.number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
+  assert not short['wave_NA'][round(0.7 * 16000):].any()
+
+
+def test_the_number_of_workers_changes_nothing(folder, tmp_path):
+  for num_workers in (1, 4):
+    build.build(folder, tmp_path / str(num_workers), SPEC, num_workers)
+  assert records.open(tmp_path / '1').hash == records.open(tmp_path / '4').hash
+
+
+@pytest.mark.parametrize(('duration_s', 'clip_s', 'want'), [
+    (8.0, 4.0, [0, 4]), (7.9999, 4.0, [0, 4]), (10.0, 4.0, [0, 4, 6]), (9.9, 4.0, [0, 4]), (4.0, 4.0, [0]),
+    (2.0, 4.0, [0]), (1.9, 4.0, [])])
+def test_where_windows_begin(duration_s, clip_s, want):
+  assert build.starts(duration_s, clip_s) == pytest.approx(want)
+
+
+@pytest.mark.parametrize(('argv', 'message'), [
+    ([], 'the following arguments are required: --source, --output'),
+    (['--source', 'nowhere', '--output', 'x'], '--source must be a folder; got nowhere'),
+    (['--source', '.', '--output', 'x', '--clip-seconds', 'four'], "invalid float value: 'four'"),
+    (['--source', '.', '--output', 'x', '--clip-seconds', '-1'], 'clip_s must be positive; got -1.0'),
+    (['--source', '.', '--output', 'x', '--clip-seconds', '0.333'], 'must be a whole number'),
+    (['--source', '.', '--output', 'x', '--num-workers', '0'], '--num-workers must be at least 1; got 0'),
+    (['--source', '.', '--output', 'x', '--what'], 'unrecognized arguments: --what'),
+    (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such')])
+def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert build.main(argv) == 2
+  line, = capsys.readouterr().err.splitlines()
+  assert line.startswith('data_pipelines.build: ') and message in line
+  assert not list(tmp_path.iterdir())
+
+
+def test_nothing_to_make(tmp_path, capsys):
+  (tmp_path / 'in').mkdir()
+  argv = ['--source', str(tmp_path / 'in'), '--output', str(tmp_path / 'out')]
+  assert build.main(argv) == 2 and 'holds no video' in capsys.readouterr().err
+  (tmp_path / 'in' / 'a.mp4').write_text('no')
+  assert build.main(argv) == 2 and 'none of the 1 videos' in capsys.readouterr().err.splitlines()[-1]
+  films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=2.0)
+  (tmp_path / 'out').mkdir()
+  assert build.main(argv) == 2 and 'exists already' in capsys.readouterr().err
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['in', 'out']
+  assert not list((tmp_path / 'out').iterdir())
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ('{', 'is no JSON'), ('[]', 'wanted a JSON object'), ('{"annotation": 3}', 'annotation must be a string'),
+    ('{"words": [{"word": "a"}]}', 'words must be a list')])
+def test_bad_notes_beside_a_video(tmp_path, text, message):
+  path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
+  path.with_suffix('.json').write_text(text)
+  with pytest.raises(ValueError, match=message):
+    build.words(path)
+
+
+def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
+  added = []
+
+  def interrupt(self, record):
+    if len(added) == 2:
+      raise KeyboardInterrupt
+    added.append(record)
+
+  monkeypatch.setattr(records.Writer, 'add', interrupt)
+  argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
+  assert build.main(argv) == 130
+  assert len(added) == 2 and not list(tmp_path.iterdir())

@@ -1,0 +1,71 @@
+"""Clips to evaluate on: of the world, of folders, and what is wrong with them."""
+
+import json
+
+import numpy as np
+import pytest
+
+from v2a import clip as clip_lib
+from v2a import records
+from v2a.evaluation import cases
+from v2a.world import clips
+
+SPEC = clip_lib.ClipSpec(frame_size=16)
+
+
+def test_frames_are_those_on_screen():
+  frame_LYX3 = np.arange(100)[:, None, None, None].repeat(3, axis=3).astype(np.uint8)
+  semantic_frame_MYX3, sync_frame_LYX3 = cases.sample_frames(frame_LYX3, 25, SPEC)
+  assert semantic_frame_MYX3.shape[0] == 32
+  np.testing.assert_array_equal(semantic_frame_MYX3[:, 0, 0, 0], np.arange(32) * 25 // 8)
+  np.testing.assert_array_equal(sync_frame_LYX3[:, 0, 0, 0], np.arange(100))
+
+
+def test_data_names_a_seed_a_folder_or_nothing():
+  assert cases.world_seed('world:heldout') == cases.HELDOUT_SEED
+  assert cases.world_seed('world:7') == 7
+  assert cases.world_seed('some/folder') is None
+  with pytest.raises(ValueError, match="got 'world:-3'"):
+    cases.world_seed('world:-3')
+
+
+def test_world_cases_have_clean_pictures_and_twins_of_the_same_sound():
+  case = next(cases.from_world(5, 1, SPEC, scenes=('strike',)))
+  assert case.truth['look'] == 'clean'
+  twin_MYX3 = case.twin('archive')[0]
+  assert twin_MYX3.shape == case.frames[0].shape and (twin_MYX3 != case.frames[0]).any()
+  made = clips.render(5, 0, scenes=('strike',), look='clean', frame_size=16)
+  np.testing.assert_array_equal(case.wave_NA, records.wave_to_int16(made.wave_NA))
+  dry_NA = made.wave_NA - made.stems['music']
+  np.testing.assert_array_equal(case.dry_wave_NA, records.wave_to_int16(dry_NA))
+
+
+def test_records_with_truth_become_cases(tmp_path):
+  made = clips.render(5, 0, scenes=('bounce',), look='clean', frame_size=16)
+  semantic_frame_MYX3, sync_frame_LYX3 = cases.sample_frames(made.frame_LYX3, 25, SPEC)
+  record = records.fake(SPEC) | {
+    'id': 'one',
+    'wave_NA': records.wave_to_int16(made.wave_NA),
+    'semantic_frame_MYX3': semantic_frame_MYX3,
+    'sync_frame_LYX3': sync_frame_LYX3,
+    'truth': json.dumps(made.truth),
+    'has_video': True,
+    'has_audio': True,
+  }
+  records.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
+  found = list(cases.from_folder(tmp_path / 'data', None, SPEC))
+  assert [case.name for case in found] == ['one']
+  assert found[0].truth == json.loads(json.dumps(made.truth))
+  assert found[0].twin is None
+  np.testing.assert_array_equal(found[0].wave_NA, record['wave_NA'])
+
+
+def test_faults_of_folders_are_named(tmp_path):
+  with pytest.raises(FileNotFoundError, match='no folder'):
+    list(cases.from_folder(tmp_path / 'absent', None, SPEC))
+  with pytest.raises(ValueError, match='neither records'):
+    list(cases.from_folder(tmp_path, None, SPEC))
+  with pytest.raises(ValueError, match='must be JSON'):
+    cases.read_truth('{', 'x.json')
+  with pytest.raises(ValueError, match='lacks annotation'):
+    cases.read_truth('{"scene": "bounce"}', 'x.json')

@@ -1,0 +1,158 @@
+"""The runner with the truth itself as the model, with another clip's truth, and with faults put in."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from v2a import clip as clip_lib
+from v2a import records
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import figures
+from v2a.evaluation import report
+from v2a.evaluation import runner
+
+SEED = 31_000_003
+SPEC = clip_lib.ClipSpec(frame_size=16)
+NAMES = (
+  'onset_f1',
+  'envelope_correlation',
+  'pitch_correlation',
+  'material_accuracy',
+  'panning_correlation',
+  'music_rate',
+  'music_rate_negative',
+  'word_error_rate',
+  'lip_lag_ms',
+  'onset_f1_archive_ratio',
+  'onset_f1_degraded_ratio',
+)
+
+
+@pytest.fixture(scope='module')
+def cases():
+  return list(cases_lib.from_world(SEED, 36, SPEC))
+
+
+def truth_model(cases, delay_samples=0, shift=0):
+  """Returns a model that knows each clip's sound by its picture, or that of the clip `shift` places on."""
+  known = {case.frames[0].tobytes(): k for k, case in enumerate(cases)}
+  for k, case in enumerate(cases):
+    known |= {
+      case.twin(look)[0].tobytes(): k
+      for look in ('archive', 'degraded')
+      if case.truth['scene'] in figures.IMPACT_SCENES
+    }
+
+  def draw(conditions):
+    waves = []
+    for condition in conditions:
+      case = cases[(known[condition.semantic_frame_MYX3.tobytes()] + shift) % len(cases)]
+      wave_NA = case.dry_wave_NA if condition.negative_text == 'music' else case.wave_NA
+      waves.append(np.roll(records.wave_to_float(wave_NA), delay_samples, axis=0))
+    return np.stack(waves)
+
+  return runner.Model('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+
+
+@pytest.fixture(scope='module')
+def outcome(cases):
+  return runner.evaluate(truth_model(cases), cases, 'world:test', batch_size=5, say=lambda line: None)
+
+
+def test_report_is_the_contract(outcome):
+  result = json.loads(json.dumps(outcome.result))
+  assert {'model', 'data', 'num_clips', 'figures'} <= set(result)
+  assert tuple(result['figures']) == NAMES
+  assert result['num_clips'] == 36
+  for entry in result['figures'].values():
+    assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
+    assert (entry['value'] is None) == ('reason' in entry)
+
+
+def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outcome):
+  for name, entry in outcome.result['figures'].items():
+    assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
+  result = outcome.result['figures']
+  assert result['onset_f1']['value'] > 0.95 and result['onset_f1']['floor'] < 0.6
+  assert result['material_accuracy']['value'] > 0.9 and result['material_accuracy']['floor'] < 0.6
+  assert result['panning_correlation']['value'] > 0.8 and abs(result['panning_correlation']['floor']) < 0.6
+  assert result['word_error_rate']['value'] < 0.2 and result['word_error_rate']['floor'] > 0.6
+  assert result['lip_lag_ms']['value'] <= 40
+  assert result['music_rate']['value'] > 0.9 and result['music_rate_negative']['value'] < 0.1
+  assert result['onset_f1_archive_ratio']['value'] == pytest.approx(1.0)
+  low, high = result['onset_f1']['interval']
+  assert low <= result['onset_f1']['value'] <= high
+
+
+def test_a_delay_is_seen(cases, outcome):
+  impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:6]
+  late = runner.evaluate(truth_model(impacts, delay_samples=1600), impacts, 'late', say=lambda line: None)
+  assert late.result['figures']['onset_f1']['value'] < 0.3 < outcome.result['figures']['onset_f1']['value']
+  assert late.result['figures']['onset_f1']['ceiling'] > 0.9
+
+
+def test_what_cannot_be_had_is_null_with_a_reason(cases):
+  stills = [
+    dataclasses.replace(case, twin=None, dry_wave_NA=None)
+    for case in cases
+    if case.truth['scene'] in ('bounce', 'collide')
+  ][:2]
+  entries = runner.evaluate(truth_model(cases), stills, 'two', say=lambda line: None).result['figures']
+  assert entries['word_error_rate'] == {
+    'value': None,
+    'floor': None,
+    'ceiling': None,
+    'n': 0,
+    'interval': None,
+    'reason': 'no clip of the set has the truth that this figure reads',
+  }
+  assert 'twins' in entries['onset_f1_archive_ratio']['reason']
+  assert entries['onset_f1']['value'] is not None
+
+
+def test_mono_has_no_panning(cases):
+  mono = [
+    dataclasses.replace(
+      case, wave_NA=case.wave_NA.mean(axis=1, keepdims=True).astype(np.int16), dry_wave_NA=None, twin=None
+    )
+    for case in cases[:6]
+  ]
+  model = runner.Model(
+    'mono',
+    lambda conditions: np.zeros((len(conditions), SPEC.num_samples, 1)),
+    lambda wave_BNA: wave_BNA,
+    SPEC.sample_rate_hz,
+  )
+  entry = runner.evaluate(model, mono, 'mono', say=lambda line: None).result['figures']['panning_correlation']
+  assert entry['value'] is None and 'one channel' in entry['reason']
+
+
+def test_faults_of_a_model_are_named(cases):
+  def faulty(made):
+    return runner.Model('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+
+  with pytest.raises(ValueError, match='NaN or infinity'):
+    runner.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', say=lambda line: None)
+  with pytest.raises(ValueError, match=r'must return \(8, samples, channels\); got \(3, 5\)'):
+    runner.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', say=lambda line: None)
+  with pytest.raises(ValueError, match='at least 2 clips'):
+    runner.evaluate(faulty(None), cases[:1], '')
+
+
+def test_seeds_of_the_noise_differ():
+  seeds = {runner.condition_seed(seed, index) for seed in range(4) for index in range(200)}
+  assert len(seeds) == 800 and max(seeds) < 2**31
+
+
+def test_report_is_written_whole(cases, outcome, tmp_path):
+  report.write(tmp_path / 'out', outcome, cases, SPEC.sample_rate_hz)
+  written = json.loads((tmp_path / 'out' / 'report.json').read_text())
+  assert written == json.loads(json.dumps(outcome.result))
+  scenes = {case.truth['scene'] for case in cases}
+  assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
+  assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
+  assert not list((tmp_path / 'out').glob('.*'))
+  text = report.table(outcome.result)
+  assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text

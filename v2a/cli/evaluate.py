@@ -1,0 +1,96 @@
+"""`v2a evaluate`: the figures of a model on clips whose truth is known, beside floors and ceilings."""
+
+import argparse
+import json
+import pathlib
+import sys
+
+MODEL = 'world'
+DATA = 'world:heldout'
+NUM_CLIPS = 256
+
+
+def _count(text: str) -> int:
+  try:
+    value = int(text)
+  except ValueError:
+    value = 0
+  if value < 1:
+    raise argparse.ArgumentTypeError(f'wanted a whole number of at least 1; got {text!r}')
+  return value
+
+
+def _seed(text: str) -> int:
+  if not text.isdecimal() or int(text) >= 2**31:
+    raise argparse.ArgumentTypeError(f'wanted a whole number in 0..2147483647; got {text!r}')
+  return int(text)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags."""
+  parser.add_argument('--model', default=MODEL, metavar='M', help=f'a packaged model or a folder ({MODEL})')
+  parser.add_argument(
+    '--data',
+    default=DATA,
+    metavar='world:heldout|world:SEED|DIR',
+    help=f'clips of the world, or a folder of records or of videos with their truth ({DATA})',
+  )
+  parser.add_argument(
+    '--num-clips',
+    type=_count,
+    metavar='N',
+    help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
+  )
+  parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='seed of the noise (0)')
+  parser.add_argument('--steps', type=_count, metavar='N', help="steps of the solver (the model's)")
+  parser.add_argument(
+    '--batch-size', type=_count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+  )
+  parser.add_argument(
+    '--output',
+    type=pathlib.Path,
+    metavar='DIR',
+    help='folder for report.json and, a scene, pictures of some clips',
+  )
+  parser.add_argument(
+    '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
+  )
+
+
+def run(args: argparse.Namespace) -> int:
+  """Evaluates and prints."""
+  # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
+  from v2a import generate
+  from v2a.cli import cache
+  from v2a.evaluation import adapter
+  from v2a.evaluation import cases
+  from v2a.evaluation import report
+  from v2a.evaluation import runner
+
+  seed = cases.world_seed(args.data)
+  if seed is None and not pathlib.Path(args.data).is_dir():
+    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+  if args.output is not None and args.output.exists() and not args.output.is_dir():
+    raise ValueError(f'--output must be a folder; {args.output} is a file.')
+
+  def say(line: str):
+    print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
+
+  cache.enable()
+  model = generate.load(args.model)
+  trained = adapter.trained_seeds(model)
+  if seed is not None and trained is not None and seed in trained:
+    say(f'note: this model was trained on seed {seed}; its figures here are no figures of held-out clips')
+  if seed is None:
+    chosen = list(cases.from_folder(pathlib.Path(args.data), args.num_clips, model.clip_spec))
+  else:
+    chosen = list(cases.from_world(seed, args.num_clips or NUM_CLIPS, model.clip_spec, say=say))
+  request = generate.Request(steps=args.steps)
+  outcome = runner.evaluate(
+    adapter.adapt(model, request), chosen, args.data, args.seed, args.batch_size, say=say
+  )
+  outcome.result['held_out'] = None if seed is None or trained is None else seed not in trained
+  if args.output is not None:
+    say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
+  print(json.dumps(outcome.result) if args.json else report.table(outcome.result))
+  return 0

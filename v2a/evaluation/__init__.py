@@ -1,0 +1,1 @@
+"""Evaluation: measuring tools that are themselves measured, and the figures of the world."""

@@ -1,0 +1,256 @@
+"""What is evaluated: clips with their truth, and the conditions that a model is given for them.
+
+The picture of a case is the clean one; its twins (archive, degraded) are rendered when they are asked for.
+Waves are held as int16 and pictures as uint8: about 1.2 MB a clip of 4 s, so that a thousand clips fit a
+small machine.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from v2a import clip as clip_lib
+from v2a import records
+from v2a.media import read
+from v2a.world import clips
+
+# Far from any seed that a data set is rendered from, see configs.
+HELDOUT_SEED = 20_260_001
+_WORLD = 'world:'
+_VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
+
+Frames = tuple[np.ndarray, np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+  """What a model is given for one soundtrack."""
+
+  semantic_frame_MYX3: np.ndarray
+  sync_frame_LYX3: np.ndarray
+  text: str
+  negative_text: str
+  transcript: str
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+  """One clip to evaluate on.
+
+  Attributes:
+    name: unique within the set.
+    truth: as v2a.world.clips.WorldClip.truth.
+    wave_NA: the true sound, int16.
+    dry_wave_NA: the true sound without off-screen music, int16; None where it is not known.
+    frames: the clean picture (semantic, sync).
+    twin: picture of a look; None where there are no twins.
+  """
+
+  name: str
+  truth: dict
+  wave_NA: np.ndarray
+  dry_wave_NA: np.ndarray | None
+  frames: Frames
+  twin: Callable[[str], Frames] | None
+
+
+def condition(case: Case, look: str, negative_text: str, seed: int) -> Condition:
+  """Returns what the model is given for a case.
+
+  Args:
+    case: the clip.
+    look: 'clean', or a look of the case's twins.
+    negative_text: what shall not be heard, or ''.
+    seed: seed of the model's noise.
+  """
+  semantic_frame_MYX3, sync_frame_LYX3 = case.frames if look == 'clean' else case.twin(look)
+  return Condition(
+    semantic_frame_MYX3,
+    sync_frame_LYX3,
+    case.truth['annotation'] or '',
+    negative_text,
+    case.truth['transcript'] or '',
+    seed,
+  )
+
+
+def sample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -> Frames:
+  """Returns the frames on screen at the semantic and at the sync rate."""
+
+  def at(rate_hz: int, num_frames: int) -> np.ndarray:
+    # A picture that begins exactly at t is already on screen at t; the small term keeps rounding from
+    # undoing that.
+    index_L = np.floor(np.arange(num_frames) * fps / rate_hz + 1e-6).astype(int)
+    return frame_LYX3[np.minimum(index_L, len(frame_LYX3) - 1)]
+
+  return at(spec.semantic_fps, spec.num_semantic_frames), at(spec.sync_fps, spec.num_sync_frames)
+
+
+def world_seed(data: str) -> int | None:
+  """Returns the seed of 'world:heldout' or 'world:SEED', or None where `data` is not a world.
+
+  Raises:
+    ValueError: what follows 'world:' is neither.
+  """
+  if not data.startswith(_WORLD):
+    return None
+  split = data[len(_WORLD) :]
+  if split == 'heldout':
+    return HELDOUT_SEED
+  if not split.isdecimal():
+    raise ValueError(
+      f"--data must be world:heldout, world:SEED with a whole number, or a folder; got '{data}'."
+    )
+  return int(split)
+
+
+def from_world(
+  seed: int,
+  num_clips: int,
+  spec: clip_lib.ClipSpec,
+  scenes: tuple[str, ...] | None = None,
+  say: Callable[[str], None] | None = None,
+) -> Iterator[Case]:
+  """Yields the clean clips (seed, 0), (seed, 1), ... of the world.
+
+  Args:
+    seed: number of the set.
+    num_clips: how many.
+    spec: rates and lengths.
+    scenes: names of v2a.world.clips.SCENES; None is all.
+    say: receives a line of progress now and then.
+  """
+
+  def draw(index: int, look: str) -> clips.WorldClip:
+    return clips.render(
+      seed,
+      index,
+      scenes=scenes,
+      look=look,
+      clip_s=spec.clip_s,
+      fps=spec.sync_fps,
+      frame_size=spec.frame_size,
+      sample_rate_hz=spec.sample_rate_hz,
+    )
+
+  for index in range(num_clips):
+    if say and index % 64 == 0:
+      say(f'rendering clips: {index} of {num_clips}')
+    made = draw(index, 'clean')
+
+    def twin(look: str, index: int = index) -> Frames:
+      return sample_frames(draw(index, look).frame_LYX3, spec.sync_fps, spec)
+
+    wave_NA = _fold(made.wave_NA, spec.num_channels)
+    music_NA = made.stems.get('music')
+    dry_NA = made.wave_NA if music_NA is None else made.wave_NA - music_NA
+    yield Case(
+      f'{seed}-{index}',
+      made.truth,
+      records.wave_to_int16(wave_NA),
+      records.wave_to_int16(_fold(dry_NA, spec.num_channels)),
+      sample_frames(made.frame_LYX3, spec.sync_fps, spec),
+      twin,
+    )
+
+
+def _fold(wave_NA: np.ndarray, num_channels: int) -> np.ndarray:
+  return wave_NA if wave_NA.shape[1] == num_channels else wave_NA.mean(axis=1, keepdims=True)
+
+
+def from_folder(folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec) -> Iterator[Case]:
+  """Yields the clips of a folder of records, or of videos with a truth JSON beside each.
+
+  Raises:
+    FileNotFoundError: the folder is missing.
+    ValueError: it holds neither, or a file cannot be read.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f"no folder '{folder}' to evaluate on; wanted world:heldout, world:SEED or a folder."
+    )
+  if (folder / records.MANIFEST).is_file():
+    yield from _from_records(folder, num_clips, spec)
+    return
+  videos = sorted(
+    path
+    for path in folder.iterdir()
+    if path.suffix.lower() in _VIDEO_SUFFIXES and path.with_suffix('.json').is_file()
+  )
+  if not videos:
+    raise ValueError(
+      f"'{folder}' holds neither records ({records.MANIFEST}) nor videos with a truth JSON beside them."
+    )
+  for path in videos[:num_clips]:
+    yield _from_video(path, spec)
+
+
+def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case:
+  truth = read_truth(path.with_suffix('.json').read_text(), str(path.with_suffix('.json')))
+  frames = tuple(
+    read.frames(path, fps, spec.frame_size, 0.0, spec.clip_s) for fps in (spec.semantic_fps, spec.sync_fps)
+  )
+  wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
+  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None)
+
+
+def read_truth(text: str, source: str) -> dict:
+  """Returns a truth from its JSON.
+
+  Raises:
+    ValueError: not JSON, or keys that the figures read are missing.
+  """
+  try:
+    truth = json.loads(text)
+  except json.JSONDecodeError as error:
+    raise ValueError(f'{source}: the truth must be JSON; got {error}.') from error
+  wanted = (
+    'scene',
+    'annotation',
+    'transcript',
+    'events',
+    'material',
+    'envelope',
+    'pitch_hz',
+    'x',
+    'has_music',
+    'words',
+    'mouth',
+  )
+  missing = [key for key in wanted if not isinstance(truth, dict) or key not in truth]
+  if missing:
+    raise ValueError(
+      f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.world for its keys.'
+    )
+  return truth
+
+
+def _from_records(folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec) -> Iterator[Case]:
+  source = records.open(folder)
+  num_used = 0
+  for k in range(len(source)):
+    record = source[k]
+    # A record without truth has nothing to be measured against; a folder may mix both.
+    if not record['truth'] or not record['has_audio']:
+      continue
+    if num_clips is not None and num_used >= num_clips:
+      return
+    num_used += 1
+    records.validate(record, spec)
+    truth = read_truth(record['truth'], f"record '{record['id']}'")
+    yield Case(
+      record['id'],
+      truth,
+      record['wave_NA'],
+      None,
+      (record['semantic_frame_MYX3'], record['sync_frame_LYX3']),
+      None,
+    )
+  if not num_used:
+    raise ValueError(f"'{folder}' holds {len(source)} records, but none with both sound and truth.")

@@ -1,0 +1,79 @@
+"""Spectra for the measuring tools: one rate, one frame clock, NumPy only.
+
+Every tool hears at RATE_HZ, whatever the model's rate is, so that a figure means the same for each model.
+Frame j of a spectrogram is centred on sample j * hop_samples; the wave is zero-padded on both sides, so
+frame 0 is centred on t=0 and J = N // hop_samples + 1.
+"""
+
+import functools
+
+import numpy as np
+import soxr
+
+RATE_HZ = 16000
+HOP_SAMPLES = 160
+WINDOW_SAMPLES = 512
+NUM_MELS = 64
+_FLOOR = 1e-5
+
+
+def prepare(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns the wave as float64 at RATE_HZ, channels kept.
+
+  Args:
+    wave_NA: samples; full scale is 1.
+    sample_rate_hz: its rate.
+
+  Raises:
+    ValueError: the wave has no channel axis, is empty, or holds NaN or infinity.
+  """
+  wave_NA = np.asarray(wave_NA)
+  if wave_NA.ndim != 2 or 0 in wave_NA.shape:
+    raise ValueError(f'a wave to measure needs the shape (samples, channels); got {wave_NA.shape}.')
+  wave_NA = wave_NA.astype(np.float64)
+  if not np.isfinite(wave_NA).all():
+    raise ValueError(
+      f'a wave to measure must be finite; got {int((~np.isfinite(wave_NA)).sum())} bad samples.'
+    )
+  if sample_rate_hz == RATE_HZ:
+    return wave_NA
+  return soxr.resample(wave_NA, sample_rate_hz, RATE_HZ)
+
+
+def stft(
+  wave_N: np.ndarray, window_samples: int = WINDOW_SAMPLES, hop_samples: int = HOP_SAMPLES
+) -> np.ndarray:
+  """Returns the complex spectrogram, Hann window, scaled so that a sine of amplitude a peaks at a / 2."""
+  half = window_samples // 2
+  padded_N = np.pad(wave_N, (half, half))
+  view_JN = np.lib.stride_tricks.sliding_window_view(padded_N, window_samples)[::hop_samples]
+  window_N = np.hanning(window_samples + 1)[:-1]
+  return np.fft.rfft(view_JN * (window_N / window_N.sum()), axis=-1)
+
+
+@functools.lru_cache(maxsize=8)
+def mel_matrix(
+  num_mels: int = NUM_MELS,
+  window_samples: int = WINDOW_SAMPLES,
+  low_hz: float = 60.0,
+  high_hz: float = 7600.0,
+) -> np.ndarray:
+  """Returns triangles of unit sum on the HTK mel scale, from STFT bins to bands, as matrix_FR."""
+
+  def to_mel(hz):
+    return 1127.0 * np.log1p(hz / 700.0)
+
+  edge_R = np.linspace(to_mel(low_hz), to_mel(high_hz), num_mels + 2)
+  bin_F = to_mel(np.arange(window_samples // 2 + 1) * RATE_HZ / window_samples)
+  rise_FR = (bin_F[:, None] - edge_R[:-2]) / (edge_R[1:-1] - edge_R[:-2])
+  fall_FR = (edge_R[2:] - bin_F[:, None]) / (edge_R[2:] - edge_R[1:-1])
+  matrix_FR = np.clip(np.minimum(rise_FR, fall_FR), 0.0, None)
+  # The lowest triangles are narrower than a bin; one that catches none takes the bin nearest to its peak.
+  empty_R = np.flatnonzero(matrix_FR.sum(axis=0) == 0)
+  matrix_FR[np.abs(bin_F[:, None] - edge_R[1:-1]).argmin(axis=0)[empty_R], empty_R] = 1.0
+  return matrix_FR / matrix_FR.sum(axis=0)
+
+
+def log_mel(wave_N: np.ndarray) -> np.ndarray:
+  """Returns log mel magnitudes as mel_JR: 100 frames a second, natural logarithm, about -11 to 0."""
+  return np.log(np.abs(stft(wave_N)) @ mel_matrix() + _FLOOR).astype(np.float32)

@@ -16,7 +16,7 @@ def get_config():
   c.task = 'codec'
   c.data.train = ('data/world',)
   c.training.batch_size = 16
-  c.training.num_steps = 3000
+  c.training.num_steps = 2400
   c.training.learning_rate = 1.5e-3
   c.training.warmup_steps = 100
   c.training.weight_decay = 1e-3

@@ -93,7 +93,7 @@ def _conditioning() -> ml_collections.ConfigDict:
   c.width = 128  # of all condition tokens
   c.semantic = ml_collections.ConfigDict({
       'patch': 8,  # pixels; divides clip.frame_size
-      'width': 128, 'num_layers': 2, 'num_heads': 4})
+      'width': 96, 'num_layers': 2, 'num_heads': 4})
   c.sync = ml_collections.ConfigDict({
       'patch': 8,  # pixels; divides clip.frame_size
       'patch_width': 64,
@@ -117,7 +117,7 @@ def _sync() -> ml_collections.ConfigDict:
 
 def _flow() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.width = 192
+  c.width = 160
   c.num_heads = 4
   c.num_joint_layers = 3  # all streams
   c.num_audio_layers = 4  # latents alone, after them
@@ -133,10 +133,10 @@ def _generation() -> ml_collections.ConfigDict:
   c.solver = 'dpmpp2m'  # euler | heun | dpmpp2m
   c.steps = 16
   c.warp = 1.0  # above 1: more steps near noise
-  c.guidance = 1.0  # on all conditions at once
-  c.guidance_video = 2.0
-  c.guidance_text = 2.0
-  c.guidance_transcript = 2.0
+  c.guidance = 2.0  # on all conditions at once; 1 is none, here and below
+  c.guidance_video = 1.0
+  c.guidance_text = 1.0
+  c.guidance_transcript = 1.0
   c.overlap_s = 1.0  # that neighbouring windows of a long clip share
   return c
 
@@ -224,8 +224,8 @@ def _cap(section: ml_collections.ConfigDict) -> None:
 
 
 def _shortest_clip_s(c: ml_collections.ConfigDict) -> float:
-  # Whole seconds, since 8 Hz frames and 25 Hz latents first meet again after one.
-  for clip_s in (1.0, 2.0, 5.0):
+  # Whole seconds, since 8 Hz frames and 25 Hz latents first meet again after one; two, so that windows can overlap.
+  for clip_s in (2.0, 1.0, 5.0):
     try:
       clip.ClipSpec(**(c.clip.to_dict() | {'clip_s': clip_s}))
     except ValueError:

@@ -35,6 +35,7 @@ from v2a.diffusion import samplers
 from v2a.media import errors
 from v2a.media import probe as probe_lib
 from v2a.media import read
+from v2a.sharding import mesh as mesh_lib
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 PARTS = ('codec', 'flow', 'sync')
@@ -132,8 +133,10 @@ class Model:
     clip_spec: rates and the length of one window.
   """
 
-  def __init__(self, name: str, exports: dict[str, weights.Export]):
+  def __init__(self, name: str, exports: dict[str, weights.Export], devices=None):
+    """Args: name; exports by part (see PARTS); devices that lanes are spread over, None for all."""
     self.name, self.config = name, exports['flow'].config
+    self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
     self.exports = exports
@@ -143,8 +146,8 @@ class Model:
       # Shapes alone: drawing initial weights that are replaced at once would take seconds.
       abstract = nnx.eval_shape(lambda: makers[part](export.config, nnx.Rngs(0)))
       self._graphs[part], state = nnx.split(abstract)
-      self.states[part] = weights.unflatten(
-          {path: jnp.asarray(array) for path, array in export.arrays.items()}, state)
+      self.states[part] = jax.device_put(
+          weights.unflatten(dict(export.arrays), state), mesh_lib.replicated(self.mesh))
 
   def merge(self, part: str, state) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
@@ -177,14 +180,20 @@ class Model:
   def sample(self) -> Callable:
     """See `_sample`; compiled once for each set of guidance branches, solver and steps."""
     run = jax.jit(functools.partial(_sample, self), static_argnames=('branches', 'solver', 'steps', 'warp'))
-    return lambda inputs, weights_G, **settings: run(self.states['flow'], inputs, weights_G, **settings)
+
+    def spread(inputs, weights_G, **settings):
+      inputs = jax.device_put(inputs, mesh_lib.batch_sharding(self.mesh))
+      weights_G = jax.device_put(weights_G, mesh_lib.replicated(self.mesh))
+      return run(self.states['flow'], inputs, weights_G, **settings)
+
+    return spread
 
 
-def load(name_or_dir: str | pathlib.Path) -> Model:
+def load(name_or_dir: str | pathlib.Path, devices=None) -> Model:
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (codec/, flow/, sync/) or a flow training folder, whose config.init_from
-  names codec and sync.
+  names codec and sync. Lanes are spread over `devices`, None for all.
 
   Raises:
     FileNotFoundError: there is no such model.
@@ -213,7 +222,7 @@ def load(name_or_dir: str | pathlib.Path) -> Model:
     for key, array in export.arrays.items():
       if not np.isfinite(array).all():
         raise ValueError(f'{folders[part]}: weights {key} hold NaN or infinity.')
-  return Model(path.resolve().name, exports)
+  return Model(path.resolve().name, exports, devices)
 
 
 def save(model: Model, path: str | pathlib.Path) -> None:
@@ -412,9 +421,8 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     ValueError: the request has no meaning for this model.
   """
   progress = progress or (lambda done, total: None)
-  is_guided = [settings_of(model, request, source.path is not None) for source in inputs[:1]]
-  del is_guided  # the request is checked before any file is read
-  num_lanes = _num_lanes(len(inputs) * request.num_samples)
+  settings_of(model, request, any(source.path for source in inputs))  # a fault of the request, before any file
+  num_lanes = _num_lanes(len(inputs) * request.num_samples, model.mesh.size)
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
   while waiting or lanes:
@@ -451,9 +459,10 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     next_index += 1
 
 
-def _num_lanes(num_rows: int) -> int:
-  lanes = 1
-  while lanes < min(num_rows, MAX_LANES):
+def _num_lanes(num_rows: int, num_devices: int) -> int:
+  """Returns a power of two, so that few programs serve all requests, times the number of devices."""
+  lanes = num_devices
+  while lanes < min(num_rows, MAX_LANES * num_devices):
     lanes *= 2
   return lanes
 
@@ -571,7 +580,7 @@ def decode_track(model: Model, latent_TC: np.ndarray, num_samples: int) -> np.nd
     else:
       first = begin - context
       known_BNA = wave_NA[None, first * hop:begin * hop]
-      part_NA = np.asarray(model.decode(latent_TC[None, first:end + context], known_BNA))[0][context * hop:]
+      part_NA = np.array(model.decode(latent_TC[None, first:end + context], known_BNA))[0][context * hop:]
       part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
     wave_NA[begin * hop:end * hop] = part_NA[:piece * hop]
     tail_NA = part_NA[piece * hop:piece * hop + fade]

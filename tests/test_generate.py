@@ -1,0 +1,185 @@
+"""Generation with a tiny model: lanes, windows, lengths, randomness, faults."""
+
+import dataclasses
+import pathlib
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from v2a import assembly
+from v2a import config
+from v2a import generate
+from v2a import weights
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A bundle with random weights that are awake: nothing is zero that training would move."""
+  path = tmp_path_factory.mktemp('bundle') / 'tiny'
+  makers = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
+  for part, make in makers.items():
+    c = config.tiny(config.base()).unlock()
+    c.task = part
+    graphdef, state = nnx.split(make(c, nnx.Rngs(0)))
+    leaves, tree = jax.tree.flatten(state)
+    keys = jax.random.split(jax.random.key(1), len(leaves))
+    leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
+    weights.export(nnx.merge(graphdef, jax.tree.unflatten(tree, leaves)), path / part, c.lock(), 'float32')
+  return path
+
+
+@pytest.fixture(scope='module')
+def model(folder):
+  return generate.load(folder, jax.devices()[:1])
+
+
+def _ask(num=1, **kwargs):
+  return generate.Request(num_samples=num, seed=3, prompt='rain', **kwargs)
+
+
+def _draw(model, num, duration_s=2.0, **kwargs):
+  return next(generate.soundtracks(model, [generate.Input(None, 0.0, duration_s)], _ask(num, **kwargs)))
+
+
+def test_sample_i_is_the_same_whatever_the_batch(model):
+  waves = _draw(model, 8).wave_SNA
+  for num in (1, 3):
+    for index, wave_NA in enumerate(_draw(model, num).wave_SNA):
+      np.testing.assert_allclose(wave_NA, waves[index], atol=1e-4)
+  assert np.abs(waves[0] - waves[1]).max() > 1e-3
+
+
+def test_sample_i_is_the_same_on_eight_devices(folder, model):
+  spread = generate.load(folder, jax.devices()[:8])
+  assert spread.mesh.size == 8
+  for mine, theirs in zip(_draw(model, 3).wave_SNA, _draw(spread, 3).wave_SNA):
+    np.testing.assert_allclose(mine, theirs, atol=1e-4)
+
+
+def test_other_inputs_change_nothing(model):
+  alone = _draw(model, 1).wave_SNA[0]
+  inputs = [generate.Input(None, 0.0, 2.0), generate.Input(None, 0.0, 5.0), generate.Input(None, 0.0, 1.0)]
+  results = list(generate.soundtracks(model, inputs, _ask()))
+  np.testing.assert_allclose(results[0].wave_SNA[0], alone, atol=1e-4)
+  assert [len(result.wave_SNA[0]) for result in results] == [32000, 80000, 16000]
+
+
+def test_a_longer_clip_begins_as_the_shorter(model):
+  long, short = _draw(model, 1, 6.0).wave_SNA[0], _draw(model, 1, 3.0).wave_SNA[0]
+  np.testing.assert_allclose(long[:16000], short[:16000], atol=2e-2)
+
+
+@pytest.mark.parametrize('duration_s', [0.3, 2.0, 9.0, 61.04])
+def test_lengths_and_seams(model, duration_s):
+  wave_NA = _draw(model, 1, duration_s).wave_SNA[0]
+  assert wave_NA.shape == (round(duration_s * 16000), 2)
+  assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() <= generate.PEAK + 1e-6
+  _assert_no_seam(wave_NA, duration_s)
+
+
+def _assert_no_seam(wave_NA, duration_s):
+  """Steps between samples at the seams of windows and pieces are none of the largest of the clip."""
+  step_N = np.abs(np.diff(wave_NA, axis=0)).max(axis=1)
+  loud = np.quantile(step_N, 0.999)
+  for second in range(1, int(duration_s)):
+    around = step_N[second * 16000 - 20:second * 16000 + 20]
+    assert around.max() <= 1.5 * loud + 1e-6, f'{second} s'
+
+
+@pytest.mark.slow
+def test_five_minutes_have_no_seam(model):
+  wave_NA = _draw(model, 1, 300.0, steps=1).wave_SNA[0]
+  assert len(wave_NA) == 300 * 16000
+  _assert_no_seam(wave_NA, 300.0)
+
+
+def test_windows_cover_the_clip_and_overlap():
+  for duration_s in (0.5, 4.0, 4.01, 8.0, 9.7, 300.0):
+    starts = generate.window_starts(duration_s, 4.0, 1.0)
+    assert starts[0] == 0 and starts[-1] + 4 >= duration_s
+    assert all(1 <= b - a <= 3 for a, b in zip(starts, starts[1:]))
+  with pytest.raises(ValueError, match='leaves no room'):
+    generate.window_starts(8.0, 1.0, 1.0)
+
+
+def test_words_fall_into_their_windows():
+  said = generate.spoken_in('one two three four', 0.0, 4.0, 8.0)
+  assert said == 'one two'
+  assert generate.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
+
+
+def test_guidance_and_negative_prompts_change_the_sound(model):
+  base = _draw(model, 1).wave_SNA[0]
+  for change in ({'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 5.0}, {'steps': 3}):
+    assert np.abs(_draw(model, 1, **change).wave_SNA[0] - base).max() > 1e-5, change
+
+
+def test_guidance_one_costs_one_evaluation(model):
+  assert _draw(model, 1, guidance=1.0).settings['evaluations_per_step'] == 1
+  assert _draw(model, 1, guidance=2.0).settings['evaluations_per_step'] == 2
+
+
+def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
+  generate.save(model, tmp_path / 'copy')
+  again = generate.load(tmp_path / 'copy', jax.devices()[:1])
+  # float16 weights move a tiny random model by far less than its own level
+  mine, theirs = _draw(model, 1).wave_SNA[0], _draw(again, 1).wave_SNA[0]
+  assert np.sqrt(np.mean((mine - theirs) ** 2)) < 0.3 * np.sqrt(np.mean(mine**2))
+  assert again.config.init_from.codec == ''
+  with pytest.raises(FileExistsError, match='exists already'):
+    generate.save(model, tmp_path / 'copy')
+
+
+def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
+  bad = tmp_path / 'bad.mp4'
+  bad.write_text('no video')
+  inputs = [generate.Input(bad), generate.Input(None, 0.0, 1.0), generate.Input(tmp_path / 'none.mp4')]
+  results = list(generate.soundtracks(model, inputs, _ask()))
+  assert [result.error is None for result in results] == [False, True, False]
+  assert str(bad) in results[0].error and '\n' not in results[0].error
+
+
+@pytest.mark.parametrize('change, wanted', [
+    ({'prompt': 'x' * 2_000_000}, 'prompt must have at most 16 bytes; got 2000000'),
+    ({'negative_prompt': 'é' * 10}, 'negative prompt must have at most 16 bytes; got 20'),
+    ({'steps': 0}, 'steps must lie in 1..1000; got 0'),
+    ({'solver': 'rk4'}, "solver must be one of .* got 'rk4'"),
+    ({'num_samples': 0}, 'number of samples must lie in'),
+    ({'seed': -1}, 'seed must lie in'),
+    ({'guidance': float('nan')}, 'guidance joint must lie in'),
+    ({'guidance': 1.0, 'negative_prompt': 'music'}, 'a negative prompt needs guidance'),
+])
+def test_bad_requests_say_what_was_wanted(model, change, wanted):
+  request = dataclasses.replace(_ask(), **change)
+  with pytest.raises(ValueError, match=wanted):
+    list(generate.soundtracks(model, [generate.Input(None, 0.0, 1.0)], request))
+
+
+def test_nan_in_weights_is_refused(folder, tmp_path):
+  export = weights.load_export(folder / 'codec')
+  name = next(iter(export.arrays))
+  for part in ('flow', 'codec'):
+    found = weights.load_export(folder / part)
+    weights.export(found.arrays, tmp_path / 'broken' / part, found.config, 'float32')
+  import safetensors.numpy
+  broken = {**export.arrays, name: np.full_like(export.arrays[name], np.nan)}
+  safetensors.numpy.save_file(broken, tmp_path / 'broken' / 'codec' / weights.WEIGHTS)
+  with pytest.raises(ValueError, match='hold NaN or infinity'):
+    generate.load(tmp_path / 'broken')
+
+
+def test_wrong_folders_are_named(folder, tmp_path):
+  with pytest.raises(FileNotFoundError, match="no model 'nowhere'"):
+    generate.load('nowhere')
+  with pytest.raises(FileNotFoundError, match='No model at'):
+    generate.load(tmp_path)
+  with pytest.raises(ValueError, match='names no codec'):
+    generate.load(folder / 'flow')
+  swapped = tmp_path / 'swapped'
+  for part, source in (('codec', 'sync'), ('flow', 'flow')):
+    found = weights.load_export(folder / source)
+    weights.export(found.arrays, pathlib.Path(swapped) / part, found.config, 'float32')
+  with pytest.raises(ValueError, match="must hold a codec model; got one of task 'sync'"):
+    generate.load(swapped)

@@ -22,7 +22,6 @@ def test_page_and_picture(bundle, tmp_path, monkeypatch, capsys):
   # The model of the tests reads 16 bytes of text.
   short = [{**request, 'prompt': request['prompt'][:8], 'transcript': ''} for request in demo.requests()[1:3]]
   monkeypatch.setattr(demo, 'requests', lambda: short)
-  monkeypatch.setenv('V2A_CACHE', '')
   folder = tmp_path / 'shown'
   assert main.main(['demo', '--model', str(bundle), '--num-samples', '1', '--output', str(folder)]) == 0
   out = capsys.readouterr().out

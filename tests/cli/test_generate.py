@@ -11,6 +11,7 @@ import pytest
 import safetensors.numpy
 import soundfile
 
+from v2a import generate as generator
 from v2a.cli import generate
 from v2a.cli import main
 
@@ -18,9 +19,17 @@ RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')
 
 
+@pytest.fixture(scope='session')
+def loaded(bundle) -> generator.Model:
+  """Returns the model of the tests, loaded once."""
+  return generator.load(bundle)
+
+
 @pytest.fixture
-def call(bundle, tmp_path, capsys):
+def call(bundle, loaded, tmp_path, capsys, monkeypatch):
   """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
+  load = generator.load
+  monkeypatch.setattr(generator, 'load', lambda name: loaded if name == str(bundle) else load(name))
 
   def run(*words) -> tuple[int, str, list[str]]:
     words = [str(word) for word in words]
@@ -57,7 +66,7 @@ def damaged(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path
 
 
 FILES = {
-  'missing.mp4': 'no such file',
+  'missing.mp4': 'does not exist',
   'empty.mp4': 'empty',
   'text.mp4': '',
   'cut.mp4': '',

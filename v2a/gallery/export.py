@@ -104,7 +104,9 @@ def _samples(
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
     if info is not None:
-      duration_s = len(wave_NA) / sample_rate_hz if info.is_image else source.duration_s
+      # Without a wish the whole picture is kept; else it ends with the sound, which may end with the picture.
+      is_whole = source.duration_s is None and not info.is_image
+      duration_s = None if is_whole else len(wave_NA) / sample_rate_hz
       video = write.mux(
         info.path,
         wave_NA,

@@ -16,7 +16,7 @@ def get_config():
   c.task = 'sync'
   c.data.train = ('data/world_latents',)
   c.training.batch_size = 16
-  c.training.num_steps = 800
+  c.training.num_steps = 600
   c.training.learning_rate = 1e-3
   c.training.warmup_steps = 100
   c.training.ema_decay = 0.99

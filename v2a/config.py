@@ -68,7 +68,7 @@ def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
-  c.num_phase_iterations = 24  # of Griffin-Lim when decoding
+  c.num_phase_iterations = 16  # of Griffin-Lim when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk
   c.num_encoder_layers = 3  # ConvNeXt blocks

@@ -21,7 +21,6 @@ import time
 from flax import nnx
 import jax
 import jax.numpy as jnp
-import ml_collections
 import numpy as np
 
 from v2a import assembly
@@ -139,6 +138,9 @@ class Model:
     self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
+    # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
+    # depends on its company, lanes run one by one on a CPU, and elsewhere always as many side by side.
+    self.has_lanes_one_by_one = self.mesh.devices.flat[0].platform == 'cpu'
     self.exports = exports
     makers = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
     self._graphs, self.states = {}, {}
@@ -179,11 +181,21 @@ class Model:
   @functools.cached_property
   def sample(self) -> Callable:
     """See `_sample`; compiled once for each set of guidance branches, solver and steps."""
-    run = jax.jit(functools.partial(_sample, self), static_argnames=('branches', 'solver', 'steps', 'warp'))
+    lanes = jax.sharding.PartitionSpec(self.mesh.axis_names)
+    whole = jax.sharding.PartitionSpec()
+
+    @functools.partial(jax.jit, static_argnames=('branches', 'solver', 'steps', 'warp'))
+    def run(state, inputs, weights_G, **settings):
+      draw = functools.partial(_sample, self, **settings)
+      if self.has_lanes_one_by_one:
+        local = lambda state, inputs, weights_G: jax.lax.map(
+            lambda row: draw(state, jax.tree.map(lambda leaf: leaf[None], row), weights_G)[0], inputs)
+      else:
+        local = draw
+      return jax.shard_map(local, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes,
+                           check_vma=False)(state, inputs, weights_G)
 
     def spread(inputs, weights_G, **settings):
-      inputs = jax.device_put(inputs, mesh_lib.batch_sharding(self.mesh))
-      weights_G = jax.device_put(weights_G, mesh_lib.replicated(self.mesh))
       return run(self.states['flow'], inputs, weights_G, **settings)
 
     return spread
@@ -422,7 +434,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
   """
   progress = progress or (lambda done, total: None)
   settings_of(model, request, any(source.path for source in inputs))  # a fault of the request, before any file
-  num_lanes = _num_lanes(len(inputs) * request.num_samples, model.mesh.size)
+  num_lanes = _num_lanes(model, len(inputs) * request.num_samples)
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
   while waiting or lanes:
@@ -459,10 +471,11 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     next_index += 1
 
 
-def _num_lanes(num_rows: int, num_devices: int) -> int:
+def _num_lanes(model: Model, num_rows: int) -> int:
   """Returns a power of two, so that few programs serve all requests, times the number of devices."""
-  lanes = num_devices
-  while lanes < min(num_rows, MAX_LANES * num_devices):
+  most = MAX_LANES * model.mesh.size
+  lanes = model.mesh.size if model.has_lanes_one_by_one else most
+  while lanes < min(num_rows, most):
     lanes *= 2
   return lanes
 

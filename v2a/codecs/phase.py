@@ -1,4 +1,4 @@
-"""Phases for magnitudes: integration along time, then fast Griffin-Lim.
+"""Phases for magnitudes: integration along time, then Griffin-Lim.
 
 A generator can know how loud each frequency is at each instant; which phase it has, nobody can hear
 and nothing in the picture tells. So latents carry magnitudes, and phases are made consistent here.
@@ -9,9 +9,11 @@ Start, for magnitude M at frame j, bin m, hop a, window length n (Hann, c = 0.25
 
 (Prusa, Balazs and Sondergaard 2017, arXiv 1609.00291, eq. 10 and 12, the time direction alone), then
 
-  t_k = S(M e^(i arg c_k)),     c_{k+1} = t_k + alpha (t_k - t_{k-1})                     (2)
+  c_{k+1} = S(M e^(i arg c_k))                                                            (2)
 
-where S is the inverse STFT followed by the STFT (Perraudin et al. 2013, alg. 2).
+where S is the inverse STFT followed by the STFT (Griffin and Lim 1984, eq. 8). The accelerated form
+(Perraudin et al. 2013) came no closer after 24 rounds on predicted magnitudes (relative error 0.14
+against 0.13), and carried rounding errors ten times further.
 """
 
 import jax
@@ -21,7 +23,6 @@ import numpy as np
 from v2a.codecs import stft
 
 HANN_WIDTH = 0.25645
-MOMENTUM = 0.99
 
 
 def integrate(magnitude_BJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
@@ -63,15 +64,11 @@ def reconstruct(magnitude_BAJF: jax.Array, n_fft: int, hop_samples: int, num_ite
       return unit_BJF
     return unit_BJF.at[:, :known_BJF.shape[1]].set(known_BJF)
 
-  def step(carry, _):
-    unit_BJF, last_BJF = carry
+  def step(unit_BJF, _):
     wave = stft.inverse((mean_BJF * unit_BJF)[:, None], n_fft, hop_samples)
-    again_BJF = stft.forward(wave, n_fft, hop_samples)[:, 0]
-    return (hold(unit(again_BJF + MOMENTUM * (again_BJF - last_BJF))), again_BJF), None
+    return hold(unit(stft.forward(wave, n_fft, hop_samples)[:, 0])), None
 
-  unit_BJF = hold(unit_BJF)
-  start = (unit_BJF, mean_BJF * unit_BJF)
-  (unit_BJF, _), _ = jax.lax.scan(step, start, None, length=num_iterations)
+  unit_BJF, _ = jax.lax.scan(step, hold(unit_BJF), None, length=num_iterations)
   return stft.inverse(magnitude_BAJF * unit_BJF[:, None], n_fft, hop_samples)
 
 

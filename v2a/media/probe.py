@@ -8,12 +8,9 @@ import pathlib
 import av
 
 from v2a.media import errors
+from v2a.media import integrity
 from v2a.media import orientation
 from v2a.media import source
-
-# A header may promise a little more than the last packet gives; beyond this the file was cut.
-_CUT_SHARE = 0.05
-_CUT_S = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +66,7 @@ def probe(path: str | os.PathLike) -> Probe:
     MediaError: the file is missing, empty, no media, cut short, or holds nothing that decodes.
   """
   with source.Source(path) as opened:
-    _check_index(opened)
+    integrity.check_bytes(opened)
     picture, sound = opened.picture, opened.sound
     shown = picture or sound or opened.want_picture()
     index = shown.index
@@ -77,7 +74,7 @@ def probe(path: str | os.PathLike) -> Probe:
     zero_s, frame = opened.first(shown)
     turn = orientation.of(frame) if picture else orientation.UPRIGHT
     width, height = (frame.width, frame.height) if picture else (0, 0)
-    container, duration = opened.container.format.name, opened.container.duration
+    container = opened.container.format.name
     is_still = opened.is_still and picture is not None
     channels = sound.codec_context.channels if sound else 0
     audio_rate = sound.codec_context.sample_rate if sound else 0
@@ -86,8 +83,9 @@ def probe(path: str | os.PathLike) -> Probe:
   extent = _scan(path, index)
   is_image = is_still or (container in ('gif', 'apng') and extent.num_frames == 1)
   length_s = 0.0 if is_image else float(extent.end_s - zero_s)
-  if not is_image and duration:
-    _check_length(path, extent, duration / av.time_base)
+  if not is_image:
+    with source.Source(path) as opened:
+      integrity.check_length(opened, extent.start_s, extent.end_s)
   return Probe(
       path=pathlib.Path(path), container=container, duration_s=length_s, has_video=picture is not None,
       has_audio=sound is not None, width=height if turn.is_sideways else width,
@@ -122,31 +120,3 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
 def _is_hidden(packet: av.Packet, stream: av.stream.Stream) -> bool:
   """Whether a packet is a VP8 reference picture that is never shown (RFC 6386, 9.1: show_frame)."""
   return stream.codec_context.name == 'vp8' and not bytes(packet)[0] >> 4 & 1
-
-
-def _check_index(opened: source.Source) -> None:
-  """Raises where the index of an MP4 or AVI names bytes beyond the file's end."""
-  size = opened.path.stat().st_size
-  for stream in opened.container.streams:
-    if len(stream.index_entries) == 0:
-      continue
-    last = stream.index_entries[len(stream.index_entries) - 1]
-    if last.pos + last.size > size:
-      raise errors.MediaError(f'{opened.path}: is cut short: its index wants {last.pos + last.size} bytes, '
-                              f'but the file has {size}.')
-
-
-def _check_length(path: str | os.PathLike, extent: _Extent, promised_s: float) -> None:
-  """Raises where all streams end long before the length that the header promises."""
-  end_s, start_s = extent.end_s, extent.start_s
-  if end_s - start_s >= promised_s * (1 - _CUT_SHARE) - _CUT_S:
-    return
-  with source.Source(path) as opened:
-    for packet in opened.packets(None):
-      time_s = opened.time_s(packet)
-      if time_s is not None and packet.size:
-        end_s = max(end_s, time_s + (packet.duration or 0) * packet.time_base)
-        start_s = min(start_s, time_s)
-  if end_s - start_s < promised_s * (1 - _CUT_SHARE) - _CUT_S:
-    raise errors.MediaError(f'{path}: is cut short: its header promises {promised_s:.1f} s, but it ends at '
-                            f'{float(end_s - start_s):.1f} s.')

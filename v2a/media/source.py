@@ -211,7 +211,8 @@ def explain(error: Exception) -> str:
 
 
 def _why_closed(path: pathlib.Path, error: Exception) -> str:
-  if not isinstance(error, av.error.InvalidDataError):
+  # FFmpeg calls a format that is not wanted here an invalid argument.
+  if not isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
     return explain(error)
   with path.open('rb') as file:
     is_mp4 = file.read(8)[4:] == b'ftyp'

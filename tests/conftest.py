@@ -5,8 +5,8 @@ import pathlib
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
-from absl import flags  # noqa: E402
-import jax  # noqa: E402
+from absl import flags
+import jax
 
 # Grain reads absl flags, which only an absl main would parse.
 flags.FLAGS.mark_as_parsed()

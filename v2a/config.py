@@ -93,14 +93,14 @@ def _conditioning() -> ml_collections.ConfigDict:
   c.width = 128  # of all condition tokens
   c.semantic = ml_collections.ConfigDict({
       'patch': 8,  # pixels; divides clip.frame_size
-      'width': 96, 'num_layers': 2, 'num_heads': 4})
+      'width': 96, 'num_layers': 1, 'num_heads': 3})
   c.sync = ml_collections.ConfigDict({
       'patch': 8,  # pixels; divides clip.frame_size
       'patch_width': 64,
       'num_patch_layers': 1,  # spatial transformer blocks
       'num_layers': 2})  # temporal ConvNeXt blocks
-  c.text_encoder = ml_collections.ConfigDict({'bytes_per_token': 4, 'num_layers': 2, 'num_heads': 4})
-  c.transcript_encoder = ml_collections.ConfigDict({'bytes_per_token': 1, 'num_layers': 2, 'num_heads': 4})
+  c.text_encoder = ml_collections.ConfigDict({'bytes_per_token': 4, 'num_layers': 1, 'num_heads': 4})
+  c.transcript_encoder = ml_collections.ConfigDict({'bytes_per_token': 1, 'num_layers': 1, 'num_heads': 4})
   c.drop_video = 0.1  # share of training clips that lose the picture, independently of the others
   c.drop_text = 0.2
   c.drop_transcript = 0.1
@@ -117,9 +117,9 @@ def _sync() -> ml_collections.ConfigDict:
 
 def _flow() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.width = 160
+  c.width = 128
   c.num_heads = 4
-  c.num_joint_layers = 3  # all streams
+  c.num_joint_layers = 2  # all streams
   c.num_audio_layers = 4  # latents alone, after them
   c.mlp_ratio = 2.5
   c.conv_size = 5  # latent steps (and frames) that the MLPs of timed streams see around them

@@ -182,6 +182,7 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         run.checkpoints.save(state, run.c, run.position)
       if received:
         run.checkpoints.wait()
+        _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
         run.log.line(f'Stopped by {signal.Signals(received[0]).name}; saved at step {step} in {run.workdir}.')
         raise Interrupted(received[0])
       _profile(run, step)
@@ -279,6 +280,13 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to
   # the export.
   run.checkpoints.save(state, run.c, run.position)
+  path = _export(run, state)
+  run.checkpoints.wait()
+  run.log.line(f'Done: {step} steps; the model is in {path}.')
+  return path
+
+
+def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
   model = state_lib.model(run.graphdef, state)
   if hasattr(run.task, 'finish'):
     model = run.task.finish(model, run.items)
@@ -287,10 +295,8 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   if jax.process_count() > 1:
     arrays = multihost_utils.process_allgather(arrays, tiled=True)
   if jax.process_index() == 0:
-    about = {'name': run.c.name, 'step': step, **run.position}
+    about = {'name': run.c.name, 'step': int(state.step), **run.position}
     weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)
-  run.checkpoints.wait()
-  run.log.line(f'Done: {step} steps; the model is in {path}.')
   return path
 
 

@@ -1,0 +1,91 @@
+import itertools
+
+import numpy as np
+import pytest
+import toy
+
+from v2a import clip
+from v2a import config
+from v2a import records
+from v2a.training import input as input_lib
+
+SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
+
+
+class Names:
+  """Prepares the names of the records, and a random number each."""
+
+  def prepare(self, items, rng):
+    return {'id_B': np.array([record['id'] for record in items]),
+            'draw_B': np.array([rng.random() for _ in items])}
+
+
+@pytest.fixture(scope='module')
+def items():
+  return records.Memory([records.fake(SPEC, seed) for seed in range(10)], SPEC)
+
+
+def batches(items, seed=0, **arguments):
+  return input_lib.Batches(Names(), items, 4, 20, seed, **arguments)
+
+
+def test_every_epoch_holds_every_record_once_in_another_order(items):
+  ids = list(itertools.chain.from_iterable(batches(items)[step]['id_B'] for step in range(10)))
+  epochs = [ids[start:start + 10] for start in range(0, 40, 10)]
+  assert all(len(set(epoch)) == 10 for epoch in epochs)
+  assert len({tuple(epoch) for epoch in epochs}) == 4
+  assert epochs[0] != sorted(epochs[0])
+
+
+def test_a_batch_is_a_function_of_seed_and_step(items):
+  first = batches(items)
+  for step in (7, 0):
+    again = batches(items)[step]
+    assert all(np.array_equal(first[step][key], again[key]) for key in again)
+  assert not np.array_equal(first[0]['id_B'], batches(items, seed=1)[0]['id_B'])
+  draws = np.concatenate([first[step]['draw_B'] for step in range(20)])
+  assert len(np.unique(draws)) == len(draws)
+
+
+@pytest.mark.parametrize('num_processes', [2, 4])
+def test_the_number_of_hosts_changes_nothing(items, num_processes):
+  whole = batches(items)[3]
+  parts = [batches(items, process=i, num_processes=num_processes)[3] for i in range(num_processes)]
+  for key, value in whole.items():
+    assert np.array_equal(np.concatenate([part[key] for part in parts]), value)
+  with pytest.raises(ValueError, match='multiple of the 3 processes'):
+    batches(items, num_processes=3)
+
+
+@pytest.mark.parametrize('start', [0, 5, 19])
+def test_iteration_starts_anywhere(items, start):
+  sequence = batches(items)
+  got = list(input_lib.iterate(sequence, start, 2, 3))
+  assert len(got) == 20 - start
+  for step, batch in enumerate(got, start):
+    assert np.array_equal(batch['id_B'], sequence[step]['id_B'])
+
+
+def test_a_fault_in_a_thread_reaches_the_loop(items):
+  task = Names()
+  task.prepare = lambda items, rng: {}['missing']
+  with pytest.raises(KeyError, match='missing'):
+    next(input_lib.iterate(input_lib.Batches(task, items, 4, 20, 0), 0, 2, 2))
+
+
+def test_source(tmp_path):
+  c = toy.configuration()
+  assert len(input_lib.source(c)) == 16
+  c = config.override(c, ['--config.data.num_fake_records=0'])
+  with pytest.raises(ValueError, match='config.data.train names no folder'):
+    input_lib.source(c)
+  records.write(tmp_path / 'a', [records.fake(SPEC)], SPEC)
+  c = config.override(c, [f'--config.data.train={tmp_path / "a"}'])
+  assert len(input_lib.source(c)) == 1
+  with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
+    input_lib.source(config.override(c, ['--config.clip.num_channels=1']))
+  with pytest.raises(ValueError, match='clip_s is 2.0, but the records .* last 1.0'):
+    input_lib.source(config.override(c, ['--config.clip.clip_s=2']))
+  records.write(tmp_path / 'b', [], SPEC)
+  with pytest.raises(ValueError, match='are none'):
+    input_lib.source(config.override(c, [f'--config.data.train={tmp_path / "b"}']))

@@ -1,0 +1,207 @@
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing import event_accumulator
+import toy
+
+from v2a import config
+from v2a import weights
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import checkpoint
+from v2a.training import loop
+from v2a.training import metrics as metrics_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+
+HERE = pathlib.Path(__file__).parent
+ONE = {'devices': jax.devices()[:1]}
+
+
+def state_of(workdir, step, sizes=(1, 1, 1)):
+  """Returns the flat state of a checkpoint, restored to a mesh."""
+  task, c = toy.Task(), toy.configuration()
+  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)), jax.devices()[:np.prod(sizes)])
+  abstract = state_lib.abstract(task, optimizer_lib.make(c.training), mesh)
+  checkpoints = checkpoint.Checkpoints(workdir)
+  state = checkpoints.restore(step, abstract)
+  checkpoints.close()
+  assert state_lib.shardings(state) == state_lib.shardings(abstract)
+  return {name: np.asarray(value) for name, value in weights.flatten(state).items()}
+
+
+def assert_same(a, b):
+  assert set(a) == set(b)
+  for name in a:
+    np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+@pytest.fixture(scope='module')
+def four(tmp_path_factory):
+  """A run of four steps in one go."""
+  workdir = tmp_path_factory.mktemp('four')
+  task, seen = toy.Task(), []
+  evaluator = lambda model, step: seen.append(step) or {'validation_error': float(model.scale[...])}
+  path = loop.train(toy.configuration(evaluate_every_steps=3, keep_latest=5), workdir, task, [evaluator], **ONE)
+  assert path == workdir / 'model' and seen == [3, 4] and task.num_finished == 1
+  return workdir
+
+
+def test_two_and_two_are_four_bit_for_bit(four, tmp_path):
+  loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
+  two = state_of(tmp_path, 2)
+  loop.train(toy.configuration(num_steps=4), tmp_path, toy.Task(), **ONE)
+  assert_same(state_of(tmp_path, 4), state_of(four, 4))
+  assert any(not np.array_equal(two[name], value) for name, value in state_of(four, 4).items())
+
+
+def test_restored_to_another_mesh(four):
+  assert_same(state_of(four, 4, (2, 2, 2)), state_of(four, 4))
+
+
+def test_what_a_run_leaves(four, capsys):
+  assert config.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
+  assert 'inner' in (four / 'parameters.txt').read_text()
+  export = weights.load_export(four)
+  assert export.about['step'] == 4 and export.about['batch_size'] == 8
+  # The task's last touch is in the model, and not in the checkpoint that training goes on from.
+  state = state_of(four, 4)
+  assert export.arrays['scale'] == 16.0 and state['frozen.scale'] == 2.0
+  np.testing.assert_array_equal(export.arrays['inner'], state['ema.inner'])
+  events = event_accumulator.EventAccumulator(str(four / 'tensorboard'))
+  events.Reload()
+  assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
+  assert [event.step for event in events.Scalars('validation_error')] == [3, 4]
+  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s'} <= set(events.Tags()['scalars'])
+
+
+def test_a_torn_checkpoint_is_ignored(four, tmp_path):
+  shutil.copytree(four, tmp_path / 'run')
+  folder = tmp_path / 'run' / checkpoint.FOLDER
+  (folder / '4').rename(folder / '4.orbax-checkpoint-tmp')
+  shutil.rmtree(folder / '4.orbax-checkpoint-tmp' / 'position')
+  checkpoints = checkpoint.Checkpoints(tmp_path / 'run')
+  assert checkpoints.latest_step() is None
+  checkpoints.close()
+
+
+def test_checkpoints_that_are_kept(tmp_path):
+  c = toy.configuration(num_steps=6, checkpoint_every_steps=1, keep_latest=2, keep_every_steps=3)
+  loop.train(c, tmp_path, toy.Task(), **ONE)
+  checkpoints = checkpoint.Checkpoints(tmp_path, 2, 3)
+  assert checkpoints.steps() == (3, 5, 6)
+  saved, position = checkpoints.read(5)
+  assert saved == c and position['num_records'] == 16 and len(position['records_hash']) == 64
+  checkpoints.close()
+
+
+@pytest.mark.parametrize('change', ['--config.seed=1', '--config.training.batch_size=16', '--config.flow.width=48',
+                                    '--config.data.num_fake_records=17'])
+def test_another_run_in_the_folder_is_refused(four, change):
+  c = config.override(toy.configuration(), [change])
+  with pytest.raises(ValueError, match='holds a run of step 4 with another'):
+    loop.train(c, four, toy.Task(), **ONE)
+
+
+def test_starting_from_named_weights(four, tmp_path):
+  c = config.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
+  task = toy.Task()
+  task.is_trained = lambda path: path[-1] == 'bias'
+  loop.train(c, tmp_path, task, **ONE)
+  before, after = weights.load_export(four).arrays, weights.load_export(tmp_path).arrays
+  np.testing.assert_array_equal(after['inner'], before['inner'])
+  assert not np.array_equal(after['bias'], before['bias'])
+  with pytest.raises(FileNotFoundError, match='No model at'):
+    loop.train(config.override(c, ['--config.init_from.model=nowhere']), tmp_path / 'b', task, **ONE)
+
+
+def test_a_task_may_initialise(tmp_path):
+  task = toy.Task()
+
+  def initialise(model):
+    model.gain[...] = model.gain[...] * 5
+    return model
+
+  task.initialise = initialise
+  loop.train(toy.configuration(num_steps=2), tmp_path, task, **ONE)
+  assert weights.load_export(tmp_path).arrays['gain'] == 5.0
+
+
+def test_a_loss_that_is_not_finite_stops(tmp_path, capsys):
+  c = toy.configuration(num_steps=9, checkpoint_every_steps=2, keep_latest=9)
+  with pytest.raises(loop.NonFiniteError) as error:
+    loop.train(c, tmp_path, toy.Task(nan_from=4), **ONE)
+  assert error.value.code == 3
+  assert 'stopped in step 4: the loss is nan' in capsys.readouterr().err
+  # Step 4 was saved before its loss was seen to be NaN, and holds the last good weights.
+  state = state_of(tmp_path, 4)
+  assert all(np.isfinite(value).all() for value in state.values())
+  assert not (tmp_path / 'model').exists()
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  assert checkpoints.steps() == (2, 4)
+  checkpoints.close()
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
+  c = toy.configuration(num_steps=4)
+  task, prepare = toy.Task(), toy.Task().prepare
+
+  def send(model, step):
+    os.kill(os.getpid(), number)
+    return {}
+
+  c = config.override(c, ['--config.training.evaluate_every_steps=2'])
+  before = signal.getsignal(number)
+  with pytest.raises(loop.Interrupted) as error:
+    loop.train(c, tmp_path, task, [send], **ONE)
+  assert error.value.code == code and signal.getsignal(number) is before
+  assert 'saved at step 2' in capsys.readouterr().out
+  assert weights.load_export(tmp_path).about['step'] == 2
+  loop.train(toy.configuration(num_steps=4), tmp_path, toy.Task(), **ONE)
+  assert_same(state_of(tmp_path, 4), state_of(four, 4))
+
+
+def test_a_process_that_is_terminated_exits_with_143(tmp_path):
+  code = textwrap.dedent('''
+      import os, signal, sys
+      sys.path.insert(0, sys.argv[1])
+      import toy
+      from v2a.training import loop
+      def end(model, step):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return {}
+      loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [end])
+      ''')
+  environment = os.environ | {'PYTHONPATH': str(HERE.parents[1]), 'JAX_PLATFORMS': 'cpu'}
+  ran = subprocess.run([sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment, capture_output=True,
+                       text=True)
+  assert ran.returncode == 143, ran.stderr
+  assert 'Stopped by SIGTERM; saved at step 1' in ran.stdout
+
+
+def test_a_profile_is_written(tmp_path):
+  loop.train(toy.configuration(num_steps=2, profile_at_step=1, profile_steps=1), tmp_path, toy.Task(), **ONE)
+  assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+@pytest.mark.parametrize(('seconds', 'text'), [
+    (0.2, '0s'), (59.6, '1m00s'), (185, '3m05s'), (7625, '2h07m'), (float('inf'), 'unknown time')])
+def test_durations(seconds, text):
+  assert metrics_lib.duration(seconds) == text
+
+
+def test_a_window_gives_means():
+  window = metrics_lib.Window()
+  window.add({'loss': 1.0, 'b': 5.0})
+  window.add({'loss': 3.0})
+  assert window.flush() == {'loss': 2.0, 'b': 5.0}
+  assert window.flush() == {}
+  assert metrics_lib.shown({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'

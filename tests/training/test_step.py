@@ -1,0 +1,124 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import input as input_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+
+MESHES = ((1, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2))
+
+
+def run(c, sizes=(1, 1, 1), num_steps=3, noise=0.1):
+  """Returns the state after some steps on a mesh, and the metrics of the last."""
+  task = toy.Task(noise)
+  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)), jax.devices()[:math.prod(sizes)])
+  optimizer = optimizer_lib.make(c.training)
+  abstract = state_lib.abstract(task, optimizer, mesh)
+  state = state_lib.init(task, optimizer, mesh, jax.random.key(c.seed))
+  step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
+  batches = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, num_steps, c.seed)
+  for index in range(num_steps):
+    state, metrics = step(state, input_lib.to_devices(batches[index], mesh))
+  return state, {name: float(value) for name, value in metrics.items()}
+
+
+def assert_close(a, b, rtol=2e-5, atol=2e-6):
+  assert jax.tree.structure(a) == jax.tree.structure(b)
+  jax.tree.map(lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), rtol, atol), a, b)
+
+
+@pytest.fixture(scope='module')
+def single():
+  return run(toy.configuration(batch_size=16, clip_norm=0.1))
+
+
+@pytest.mark.parametrize('sizes', MESHES[1:])
+def test_every_mesh_gives_what_one_device_gives(single, sizes):
+  state, metrics = run(toy.configuration(batch_size=16, clip_norm=0.1), sizes)
+  for name in ('params', 'ema', 'frozen', 'opt_state', 'step'):
+    assert_close(getattr(state, name), getattr(single[0], name))
+  assert metrics == pytest.approx(single[1], rel=2e-5)
+  inner = state.params['inner'].get_value()
+  assert inner.sharding.shard_shape(inner.shape) == (16 // sizes[1], 32 // sizes[2])
+  moment = state.opt_state[0].mu['layers'].get_value()
+  assert moment.sharding.shard_shape(moment.shape) == (2, 32 // sizes[1], 32 // sizes[2])
+
+
+@pytest.mark.parametrize('sizes', [(1, 1, 1), (2, 2, 2)])
+def test_microbatches_sum_to_the_batch(sizes):
+  whole, whole_metrics = run(toy.configuration(batch_size=16), sizes, noise=0.0)
+  parts, parts_metrics = run(toy.configuration(batch_size=16, microbatches=4), sizes, noise=0.0)
+  assert_close(parts.params, whole.params)
+  assert parts_metrics == pytest.approx(whole_metrics, rel=1e-5)
+
+
+def test_frozen_parts_stay_and_have_no_moments(single):
+  state, _ = single
+  assert set(state.params) == {'inner', 'bias', 'layers', 'outer'}
+  assert set(state.opt_state[0].mu) == set(state.params)
+  assert set(state.frozen) == {'gain', 'scale'}
+  assert float(state.frozen['gain'][0]) == 1.0 and float(state.frozen['scale'][...]) == 2.0
+
+
+def test_the_gradient_is_clipped():
+  # Adam forgets the scale of gradients; its first moment after one step, (1 - b1) g, does not.
+  c = toy.configuration(batch_size=16, clip_norm=0.01)
+  state, metrics = run(c, num_steps=1)
+  assert metrics['grad_norm'] > 0.1
+  first = jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(state.opt_state[0].mu)))
+  assert float(first) == pytest.approx((1 - c.training.betas[0]) * 0.01, rel=1e-3)
+
+
+def test_the_average_follows_its_equation():
+  c = toy.configuration(batch_size=16, ema_decay=0.5)
+  before, _ = run(c, num_steps=1)
+  after, _ = run(c, num_steps=2)
+  # Eq. 2 of training.optimizer with step 1: min(0.5, 2 / 11).
+  wanted = jax.tree.map(lambda old, new: 2 / 11 * old + 9 / 11 * new, before.ema, after.params)
+  assert_close(after.ema, wanted)
+  assert float(optimizer_lib.ema_weight(0.5, jnp.asarray(100))) == 0.5
+
+
+def test_learning_rate():
+  c = toy.configuration(schedule='cosine', warmup_steps=4, num_steps=12, learning_rate=1.0,
+                        final_learning_rate_ratio=0.1).training
+  rate = optimizer_lib.learning_rate(c)
+  got = [float(rate(step)) for step in (0, 1, 3, 4, 8, 12, 100)]
+  assert got == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], abs=1e-6)
+  constant = optimizer_lib.learning_rate(toy.configuration(warmup_steps=2, learning_rate=1.0).training)
+  assert [float(constant(step)) for step in (0, 1, 50)] == [0.5, 1.0, 1.0]
+
+
+def test_matrices_decay_and_biases_do_not():
+  task = toy.Task()
+  abstract = state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
+  decayed = optimizer_lib.is_decayed(abstract.params)
+  assert {name: decayed[name].get_value() for name in decayed} == {
+      'inner': True, 'layers': True, 'outer': True, 'bias': False}
+
+
+@pytest.mark.parametrize('training', [{'batch_size': 12}, {'batch_size': 8, 'microbatches': 2}])
+def test_a_batch_must_divide_over_the_devices(training):
+  with pytest.raises(ValueError, match='must be a multiple of microbatches x data x fsdp'):
+    run(toy.configuration(**training), (8, 1, 1))
+
+
+def test_noise_is_a_function_of_seed_and_step():
+  key = step_lib.step_key(3, jnp.asarray(5))
+  assert jnp.array_equal(jax.random.key_data(key), jax.random.key_data(step_lib.step_key(3, 5)))
+  assert not jnp.array_equal(jax.random.key_data(key), jax.random.key_data(step_lib.step_key(3, 6)))
+  assert not jnp.array_equal(jax.random.key_data(key), jax.random.key_data(step_lib.step_key(4, 5)))
+
+
+def test_nothing_to_train_is_an_error():
+  task = toy.Task()
+  task.is_trained = lambda path: False
+  with pytest.raises(ValueError, match='freezes every parameter'):
+    state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())

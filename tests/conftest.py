@@ -14,5 +14,6 @@ jax.config.update('jax_num_cpu_devices', 8)
 jax.config.update('jax_numpy_rank_promotion', 'raise')
 # Test programs are compiled far longer than they run: compile them plainly, and keep them for the next run.
 jax.config.update('jax_disable_most_optimizations', True)
-jax.config.update('jax_compilation_cache_dir', str(pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'jax'))
+CACHE = pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'jax'
+jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)

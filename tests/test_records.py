@@ -28,7 +28,8 @@ def test_encode_round_trip(num_channels):
   record = records.fake(SPEC, 3, num_channels) | {'text': 'Ein Klöppel – 鐘', 'transcript': 'hello "you"\n'}
   again = records.decode(records.encode(record))
   assert same(again, record)
-  assert all(again[key].dtype == value.dtype for key, value in record.items() if isinstance(value, np.ndarray))
+  arrays = [key for key, value in record.items() if isinstance(value, np.ndarray)]
+  assert len(arrays) == 5 and all(again[key].dtype == record[key].dtype for key in arrays)
   assert records.encode(again) == records.encode(record)
 
 
@@ -47,7 +48,7 @@ def test_wave_conversion():
 @pytest.mark.parametrize(('change', 'message'), [
     ({'text': None}, 'text must be a str; got NoneType'),
     ({'has_video': 1}, 'has_video must be a bool; got int'),
-    ({'wave_NA': np.zeros((16000, 2), np.float32)}, 'wave_NA must be an array of int16 with 2 axes; got float32'),
+    ({'wave_NA': np.zeros((16000, 2), np.float32)}, 'wave_NA must be an array of int16 .* got float32'),
     ({'wave_NA': [1, 2]}, 'wave_NA must be an array of int16 with 2 axes; got list'),
     ({'wave_NA': np.zeros((15999, 2), np.int16)}, r'wave_NA must have shape \(16000, 2\); got \(15999, 2\)'),
     ({'sync_frame_LYX3': np.zeros((24, 16, 16, 3), np.uint8)}, 'sync_frame_LYX3 must have shape'),

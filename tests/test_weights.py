@@ -34,7 +34,8 @@ def test_round_trip(tmp_path, dtype, tolerance):
 
 def test_a_part_of_a_larger_model():
   model = Model()
-  weights.assign(model.part[1], {'part.1.kernel': np.ones((3, 1)), 'part.1.bias': np.ones(1), 'x': np.ones(1)}, 'part.1')
+  arrays = {'part.1.kernel': np.ones((3, 1)), 'part.1.bias': np.ones(1), 'part.10.bias': np.ones(1)}
+  weights.assign(model.part[1], arrays, 'part.1')
   assert float(model.part[1].kernel[0, 0]) == 1.0
 
 

@@ -224,7 +224,8 @@ def _cap(section: ml_collections.ConfigDict) -> None:
 
 
 def _shortest_clip_s(c: ml_collections.ConfigDict) -> float:
-  # Whole seconds, since 8 Hz frames and 25 Hz latents first meet again after one; two, so that windows can overlap.
+  # Whole seconds, since 8 Hz frames and 25 Hz latents first meet again after one; two, so that windows can
+  # overlap.
   for clip_s in (2.0, 1.0, 5.0):
     try:
       clip.ClipSpec(**(c.clip.to_dict() | {'clip_s': clip_s}))

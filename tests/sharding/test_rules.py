@@ -7,7 +7,7 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 P = jax.sharding.PartitionSpec
-SIZES = ({'data': 2, 'fsdp': 2, 'tensor': 2}, {'data': 8, 'fsdp': 1, 'tensor': 1}, {'data': 1, 'fsdp': 8, 'tensor': 1})
+SIZES = tuple(dict(zip(mesh_lib.AXES, sizes)) for sizes in ((2, 2, 2), (8, 1, 1), (1, 8, 1)))
 
 
 @pytest.fixture(scope='module')
@@ -35,7 +35,7 @@ def test_table(mesh, axes, shape, wanted):
 @pytest.mark.parametrize(('axes', 'shape', 'message'), [
     (('embed', 'mpl'), (16, 32), "Unknown logical axis 'mpl'"),
     (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both split over mesh axis 'fsdp'"),
-    (('mlp', 'heads'), (15, 15), 'both split'),  # refused whatever the sizes, so that it is seen on one device
+    (('mlp', 'heads'), (15, 15), 'both split'),  # whatever the sizes, so that it is seen on one device
     (('embed',), (2, 3, 16), 'names 1 dimensions'),
     (('embed', 'mlp'), (16,), 'names 2 dimensions'),
 ])
@@ -72,8 +72,9 @@ def test_the_rest_is_filled():
 
 
 @pytest.mark.parametrize('sizes', [
-    {'data': 3, 'fsdp': 1, 'tensor': 1}, {'data': -1, 'fsdp': 3, 'tensor': 1}, {'data': -1, 'fsdp': -1, 'tensor': 1},
-    {'data': 0, 'fsdp': 1, 'tensor': 1}, {'data': 8, 'fsdp': 1}, {'data': 8, 'fsdp': 1, 'model': 1}])
+    {'data': 3, 'fsdp': 1, 'tensor': 1}, {'data': -1, 'fsdp': 3, 'tensor': 1},
+    {'data': -1, 'fsdp': -1, 'tensor': 1}, {'data': 0, 'fsdp': 1, 'tensor': 1},
+    {'data': 8, 'fsdp': 1}, {'data': 8, 'fsdp': 1, 'model': 1}])
 def test_meshes_that_do_not_fit(sizes):
   with pytest.raises(ValueError, match='mesh|Mesh'):
     mesh_lib.make(sizes)

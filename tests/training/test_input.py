@@ -79,13 +79,14 @@ def test_source(tmp_path):
   c = config.override(c, ['--config.data.num_fake_records=0'])
   with pytest.raises(ValueError, match='config.data.train names no folder'):
     input_lib.source(c)
-  records.write(tmp_path / 'a', [records.fake(SPEC)], SPEC)
+  spec = config.clip_spec(c)
+  records.write(tmp_path / 'a', [records.fake(spec)], spec)
   c = config.override(c, [f'--config.data.train={tmp_path / "a"}'])
   assert len(input_lib.source(c)) == 1
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
     input_lib.source(config.override(c, ['--config.clip.num_channels=1']))
-  with pytest.raises(ValueError, match='clip_s is 2.0, but the records .* last 1.0'):
-    input_lib.source(config.override(c, ['--config.clip.clip_s=2']))
-  records.write(tmp_path / 'b', [], SPEC)
+  with pytest.raises(ValueError, match='clip_s is 9.0, but the records'):
+    input_lib.source(config.override(c, ['--config.clip.clip_s=9']))
+  records.write(tmp_path / 'b', [], spec)
   with pytest.raises(ValueError, match='are none'):
     input_lib.source(config.override(c, [f'--config.data.train={tmp_path / "b"}']))

@@ -48,8 +48,13 @@ def four(tmp_path_factory):
   """A run of four steps in one go."""
   workdir = tmp_path_factory.mktemp('four')
   task, seen = toy.Task(), []
-  evaluator = lambda model, step: seen.append(step) or {'validation_error': float(model.scale[...])}
-  path = loop.train(toy.configuration(evaluate_every_steps=3, keep_latest=5), workdir, task, [evaluator], **ONE)
+
+  def evaluate(model, step):
+    seen.append(step)
+    return {'validation_error': float(model.scale[...])}
+
+  c = toy.configuration(evaluate_every_steps=3, keep_latest=5)
+  path = loop.train(c, workdir, task, [evaluate], **ONE)
   assert path == workdir / 'model' and seen == [3, 4] and task.num_finished == 1
   return workdir
 
@@ -79,7 +84,8 @@ def test_what_a_run_leaves(four, capsys):
   events.Reload()
   assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
   assert [event.step for event in events.Scalars('validation_error')] == [3, 4]
-  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s'} <= set(events.Tags()['scalars'])
+  tags = set(events.Tags()['scalars'])
+  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s'} <= tags
 
 
 def test_a_torn_checkpoint_is_ignored(four, tmp_path):
@@ -102,8 +108,9 @@ def test_checkpoints_that_are_kept(tmp_path):
   checkpoints.close()
 
 
-@pytest.mark.parametrize('change', ['--config.seed=1', '--config.training.batch_size=16', '--config.flow.width=48',
-                                    '--config.data.num_fake_records=17'])
+@pytest.mark.parametrize('change', [
+    '--config.seed=1', '--config.training.batch_size=16', '--config.flow.width=48',
+    '--config.data.num_fake_records=17'])
 def test_another_run_in_the_folder_is_refused(four, change):
   c = config.override(toy.configuration(), [change])
   with pytest.raises(ValueError, match='holds a run of step 4 with another'):
@@ -151,17 +158,14 @@ def test_a_loss_that_is_not_finite_stops(tmp_path, capsys):
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
-  c = toy.configuration(num_steps=4)
-  task, prepare = toy.Task(), toy.Task().prepare
-
   def send(model, step):
     os.kill(os.getpid(), number)
     return {}
 
-  c = config.override(c, ['--config.training.evaluate_every_steps=2'])
+  c = toy.configuration(evaluate_every_steps=2)
   before = signal.getsignal(number)
   with pytest.raises(loop.Interrupted) as error:
-    loop.train(c, tmp_path, task, [send], **ONE)
+    loop.train(c, tmp_path, toy.Task(), [send], **ONE)
   assert error.value.code == code and signal.getsignal(number) is before
   assert 'saved at step 2' in capsys.readouterr().out
   assert weights.load_export(tmp_path).about['step'] == 2
@@ -181,8 +185,8 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
       loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [end])
       ''')
   environment = os.environ | {'PYTHONPATH': str(HERE.parents[1]), 'JAX_PLATFORMS': 'cpu'}
-  ran = subprocess.run([sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment, capture_output=True,
-                       text=True)
+  ran = subprocess.run([sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment,
+                       capture_output=True, text=True)
   assert ran.returncode == 143, ran.stderr
   assert 'Stopped by SIGTERM; saved at step 1' in ran.stdout
 

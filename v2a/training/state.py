@@ -15,7 +15,7 @@ import optax
 
 from v2a.sharding import rules
 
-# Initialisation runs once and is all random bits, whose code is long: on a CPU most of its time is compilation.
+# Initialisation runs once and is all random bits, whose code is long: on a CPU its time is compilation.
 _FAST_COMPILE = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 
 

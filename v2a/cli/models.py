@@ -1,4 +1,4 @@
-"""`v2a models`: the models that are packaged with v2a."""
+"""`v2a models`: the models that are packaged with v2a; packing a trained one for use elsewhere."""
 
 import argparse
 import json
@@ -12,6 +12,12 @@ FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+  parser.add_argument(
+    '--pack',
+    metavar='RUN',
+    help='write the flow model of a training folder, with its codec and sync model, to --output',
+  )
+  parser.add_argument('--output', type=pathlib.Path, metavar='DIR', help='new folder for --pack')
 
 
 def _summary(folder: pathlib.Path) -> str:
@@ -43,8 +49,27 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
   return found
 
 
+def pack(run_folder: str, output: pathlib.Path | None) -> None:
+  """Writes a trained model as one folder of float16 weights that knows no other path.
+
+  Raises:
+    ValueError: no folder to write was named.
+  """
+  if output is None:
+    raise ValueError('--pack needs --output, a new folder.')
+  from v2a import generate  # only this needs JAX
+
+  output.parent.mkdir(parents=True, exist_ok=True)
+  generate.save(generate.load(run_folder), output)
+  size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
+  print(f'{output}: {size / 1e6:.1f} MB')
+
+
 def run(args: argparse.Namespace) -> int:
-  """Prints the models."""
+  """Prints the models, or packs one."""
+  if args.pack:
+    pack(args.pack, args.output)
+    return 0
   found = packaged()
   if args.json:
     print(json.dumps(found, indent=2))

@@ -1,0 +1,57 @@
+"""The default model on real files of many origins, by the program itself."""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import soundfile
+
+from tests.media import films
+from v2a import generate
+from v2a.cli import main
+from v2a.media import probe
+from v2a.media import read
+
+CLIPS = pathlib.Path(__file__).resolve().parents[1] / '../shared/clips'
+FILES = sorted(path for path in CLIPS.glob('*') if path.suffix in ('.mp4', '.mpg', '.webm', '.mkv'))
+AUDIBLE_DB = -60.0
+
+pytestmark = [
+    pytest.mark.skipif(not FILES, reason='no ../shared/clips beside the checkout'),
+    pytest.mark.skipif(not (generate.MODELS_FOLDER / 'world').is_dir(), reason='no default model is packaged'),
+]
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+  """What `v2a generate` wrote for all files, few steps each: its exit code and folder."""
+  folder = tmp_path_factory.mktemp('drawn')
+  code = main.main(['generate', *map(str, FILES), '--steps', '4', '--output', str(folder), '--quiet'])
+  return code, folder
+
+
+def test_every_file_is_done(drawn):
+  code, folder = drawn
+  assert code == 0
+  assert len(list(folder.glob('*.json'))) == len(FILES)
+
+
+@pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
+def test_result_is_right(path, drawn):
+  folder = drawn[1]
+  # Two files share a stem; the second of them, in the order they were given, is numbered.
+  same = [other for other in FILES if other.stem == path.stem]
+  stem = path.stem if path == same[0] else f'{path.stem}-{same.index(path) + 1}'
+  manifest = json.loads((folder / f'{stem}.json').read_text())
+  sample = manifest['samples'][0]
+  wave_NA, rate_hz = soundfile.read(folder / sample['wav'])
+  info = probe.probe(path)
+  assert len(wave_NA) / rate_hz == pytest.approx(info.duration_s, abs=1e-3)
+  assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() < 1.0
+  assert sample['rms_db'] > AUDIBLE_DB
+  video = folder / sample['video']
+  assert [data for data, *_ in films.packets(video)] == [data for data, *_ in films.packets(path)]
+  heard_NA = read.wave(video, rate_hz, 2)
+  assert len(heard_NA) / rate_hz == pytest.approx(info.duration_s, abs=0.03)
+  assert abs(films.lag_s(heard_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3

@@ -44,6 +44,15 @@ def test_balance_gives_back_a_constant_power_pan(x):
   assert energy > 0
 
 
+def test_balance_takes_off_what_went_on_before():
+  rng = np.random.default_rng(4)
+  wave_NA = rng.standard_normal((16000, 2)) * [0.3, 0.1]
+  wave_NA[8000:9600] += 0.4 * rng.standard_normal(1600)[:, None] * [0.0, 1.0]
+  assert tracks.balance(wave_NA, 0.5, 0.1)[0] < 0.5
+  assert tracks.balance(wave_NA, 0.5, 0.1, background_s=0.1)[0] > 0.8
+  assert tracks.balance(np.zeros((16000, 2)), 0.5, 0.1, background_s=0.1) == (0.0, 0.0)
+
+
 def test_level_follows_an_amplitude():
   known_N = 0.5 + 0.4 * np.sin(2 * np.pi * 0.8 * TIME_N)
   wave_NA = np.random.default_rng(2).standard_normal((len(TIME_N), 2)) * known_N[:, None]

@@ -72,7 +72,7 @@ def combine_f1(scores: Sequence[Score]) -> float | None:
 
 
 def envelope_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
-  """Returns the correlation of level and truth; a sound without variation scores 0, a constant truth nothing."""
+  """Returns the correlation of level and truth: 0 for a flat sound, nothing for a flat truth."""
   del tools
   known_J = np.asarray(truth['envelope'], np.float64)
   if np.ptp(known_J) < 0.05:
@@ -107,30 +107,39 @@ def music_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments
 
 
 def panning_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
-  """Returns pairs of known position and balance: at events, or five times a second along a passing body."""
+  """Returns (known position, balance, weight): at events, or twice a second along a passing body.
+
+  Differences of the wave are heard, not the wave: music and wind are low, blows are bright. The weight is the
+  square root of the energy, since a place is heard the better the louder the sound is.
+  """
   del tools
   if wave_NA.shape[1] != 2:
     return None
+  wave_NA = np.diff(wave_NA, axis=0, prepend=wave_NA[:1])
   if truth['scene'] == PASS_SCENE:
-    step = tracks.TRACK_HZ // 5
-    spots = [
-      (k / tracks.TRACK_HZ, 0.2, truth['x'][k + step // 2]) for k in range(0, len(truth['x']) - step, step)
-    ]
+    step = tracks.TRACK_HZ // 2
+    starts = range(0, len(truth['x']) - step, step)
+    spots = [(k / tracks.TRACK_HZ + 0.15, 0.2, 0.0, truth['x'][k + step // 2]) for k in starts]
   else:
-    spots = [(event['time_s'], 0.06, event['x']) for event in truth['events'] if event['visible']]
-  pairs = []
-  for start_s, duration_s, x in spots:
-    place, energy = tracks.balance(wave_NA, start_s, duration_s)
-    pairs.append((x, place if energy > 1e-7 else 0.0))
-  return tuple(pairs) or None
+    spots = [
+      (event['time_s'] - 0.01, 0.08, 0.04, event['x']) for event in truth['events'] if event['visible']
+    ]
+  heard = [(x, *tracks.balance(wave_NA, *spot)) for *spot, x in spots]
+  return tuple((x, place, np.sqrt(energy)) for x, place, energy in heard)
 
 
 def combine_panning(scores: Sequence[Score]) -> float | None:
-  """Returns the correlation over the pairs of all clips together."""
-  pair_N2 = np.array([pair for score in scores for pair in score], np.float64)
-  if len(pair_N2) < 3 or np.ptp(pair_N2[:, 0]) < 1e-9:
+  """Returns the weighted correlation of position and balance over all clips together."""
+  x_N, place_N, weight_N = np.array([spot for score in scores for spot in score], np.float64).T
+  # Silence sits nowhere, and follows nothing.
+  if weight_N.sum() < 1e-3:
+    return 0.0
+  weight_N = weight_N / weight_N.sum()
+  x_N, place_N = x_N - weight_N @ x_N, place_N - weight_N @ place_N
+  spread = np.sqrt((weight_N @ x_N**2) * (weight_N @ place_N**2))
+  if weight_N @ x_N**2 < 1e-9:
     return None
-  return tracks.correlate(pair_N2[:, 0], pair_N2[:, 1]) or 0.0
+  return float(weight_N @ (x_N * place_N) / spread) if spread > 1e-9 else 0.0
 
 
 def word_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score:

@@ -13,6 +13,7 @@ import re
 
 import numpy as np
 from scipy import ndimage
+from scipy import special
 
 from v2a.evaluation import networks
 from v2a.evaluation import recognizer
@@ -28,7 +29,7 @@ STRIDES = {'onset': 1, 'music': 4, 'words': 2}
 BEFORE_FRAMES, AFTER_FRAMES = 2, 30
 # Two impacts of the world are at least 125 ms apart; a second peak within this is the same one.
 APART_S = 0.08
-ONSET_THRESHOLD = 0.4
+ONSET_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +54,11 @@ class Instruments:
     """Returns the frames of a log mel at which something hits, ascending."""
     logit_J = self.networks['onset'](networks.windows(mel_JR, SIZES['onset']))[:, 0]
     # A mean over three frames: the targets are three frames wide, so the middle of a plateau is the onset.
-    chance_J = np.convolve(
-      np.pad(1.0 / (1.0 + np.exp(-logit_J)), 1, mode='edge'), np.full(3, 1 / 3), mode='valid'
-    )
+    chance_J = np.convolve(np.pad(special.expit(logit_J), 1, mode='edge'), np.full(3, 1 / 3), mode='valid')
     peak_J = ndimage.maximum_filter1d(chance_J, int(2 * APART_S * FRAME_HZ) | 1, mode='nearest')
-    return np.flatnonzero((chance_J == peak_J) & (chance_J > ONSET_THRESHOLD))
+    # Where it is quite sure, several frames tie; the middle one stands for all.
+    group_J, num_groups = ndimage.label((chance_J == peak_J) & (chance_J > ONSET_THRESHOLD))
+    return np.array([int(np.flatnonzero(group_J == group).mean()) for group in range(1, num_groups + 1)], int)
 
   def onsets(self, wave_NA: np.ndarray) -> np.ndarray:
     """Returns the times in seconds of the impacts heard, ascending; notes of music and gusts are none."""

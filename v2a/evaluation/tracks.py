@@ -4,13 +4,13 @@ All tracks have TRACK_HZ values a second; value k belongs to t = k / TRACK_HZ.
 """
 
 import numpy as np
-from scipy import ndimage
 
 from v2a.evaluation import spectra
 
 TRACK_HZ = 100
 _HOP = spectra.RATE_HZ // TRACK_HZ
 _PITCH_WINDOW_SAMPLES = 1024
+_PITCHES_AN_OCTAVE = 48
 
 
 def correlate(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
@@ -23,17 +23,14 @@ def correlate(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
   return float(np.corrcoef(a_N, b_N)[0, 1])
 
 
-def level(wave_NA: np.ndarray, num_frames: int, smooth_s: float = 0.2, low_hz: float = 0.0) -> np.ndarray:
+def level(wave_NA: np.ndarray, num_frames: int, smooth_s: float = 0.2) -> np.ndarray:
   """Returns the RMS amplitude over channels, smoothed, as level_J.
 
   Args:
     wave_NA: the sound at spectra.RATE_HZ.
     num_frames: wanted values; a longer wave is cut, a shorter one continues in silence.
     smooth_s: width of the moving average of the power in seconds.
-    low_hz: content below this frequency is left out.
   """
-  if low_hz:
-    wave_NA = _high_pass(wave_NA, low_hz)
   power_N = (wave_NA**2).mean(axis=1)
   power_N = np.pad(power_N, (0, max(0, num_frames * _HOP - len(power_N))))
   sum_N = np.concatenate([[0.0], np.cumsum(power_N)])
@@ -41,14 +38,6 @@ def level(wave_NA: np.ndarray, num_frames: int, smooth_s: float = 0.2, low_hz: f
   centre_J = np.arange(num_frames) * _HOP
   first_J, last_J = np.maximum(centre_J - half, 0), np.minimum(centre_J + half, len(power_N))
   return np.sqrt(np.clip((sum_N[last_J] - sum_N[first_J]) / (last_J - first_J), 0.0, None))
-
-
-def _high_pass(wave_NA: np.ndarray, low_hz: float) -> np.ndarray:
-  spectrum_FA = np.fft.rfft(wave_NA, axis=0)
-  hz_F = np.fft.rfftfreq(len(wave_NA), 1.0 / spectra.RATE_HZ)
-  # A cosine edge of an octave: a hard one would ring into the silence before an onset.
-  edge_F = np.clip((hz_F / low_hz - 0.5) / 0.5, 0.0, 1.0)
-  return np.fft.irfft(spectrum_FA * np.sin(0.5 * np.pi * edge_F)[:, None] ** 2, len(wave_NA), axis=0)
 
 
 def pitch(
@@ -59,8 +48,10 @@ def pitch(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the fundamental frequency in Hz as pitch_J and how periodic the sound is, 0 to 1, as clarity_J.
 
-  The normalised autocorrelation of McLeod and Wyvill 2005 ("A smarter way to find pitch"): 2 r(l) / m(l),
-  the first peak that reaches 0.85 of the highest, parabola through its neighbours, then a median over 90 ms.
+  The autocorrelation of a window whose spectrum is taken to the power 1, not 2, so that a few strong notes
+  do not drown a comb of many weak harmonics (Tolonen and Karjalainen 2000, "A computationally efficient
+  multipitch analysis model"), read on a logarithmic grid of pitches; then the smooth path through it that
+  collects most.
 
   Args:
     wave_NA: the sound at spectra.RATE_HZ.
@@ -68,43 +59,55 @@ def pitch(
     low_hz: lowest pitch that is looked for.
     high_hz: highest.
   """
-  wave_N = wave_NA.mean(axis=1)
   size = _PITCH_WINDOW_SAMPLES
+  wave_N = wave_NA.mean(axis=1)
   wave_N = np.pad(wave_N, (size // 2, max(0, num_frames * _HOP - len(wave_N)) + size))
   view_JN = np.lib.stride_tricks.sliding_window_view(wave_N, size)[::_HOP][:num_frames]
-  view_JN = view_JN - view_JN.mean(axis=1, keepdims=True)
-  auto_JN = np.fft.irfft(np.abs(np.fft.rfft(view_JN, 2 * size, axis=1)) ** 2, axis=1)[:, :size]
-  square_JN = np.cumsum(view_JN**2, axis=1)
-  total_J1 = square_JN[:, -1:]
-  # m(l) is the energy of the first and of the last size - l samples, the two sides of the overlap.
-  before_JN = np.concatenate([np.zeros_like(total_J1), square_JN[:, :-1]], axis=1)
-  energy_JN = total_J1 - before_JN + square_JN[:, ::-1]
-  score_JN = 2.0 * auto_JN / (energy_JN + 1e-9)
-  pitch_J, clarity_J = np.zeros(num_frames), np.zeros(num_frames)
-  first, last = int(spectra.RATE_HZ / high_hz), int(np.ceil(spectra.RATE_HZ / low_hz)) + 1
-  for j, score_N in enumerate(score_JN):
-    pitch_J[j], clarity_J[j] = _first_peak(score_N, first, last)
-  return ndimage.median_filter(pitch_J, 9, mode='nearest'), clarity_J
+  spectrum_JF = np.abs(np.fft.rfft(view_JN * np.hanning(size), 2 * size, axis=1))
+  auto_JN = np.fft.irfft(spectrum_JF, axis=1)[:, :size]
+  num_pitches = int(np.log2(high_hz / low_hz) * _PITCHES_AN_OCTAVE) + 1
+  hz_Q = low_hz * 2.0 ** (np.arange(num_pitches) / _PITCHES_AN_OCTAVE)
+  lag_Q = spectra.RATE_HZ / hz_Q
+  whole_Q = lag_Q.astype(int)
+  part_Q = lag_Q - whole_Q
+  score_JQ = auto_JN[:, whole_Q] * (1 - part_Q) + auto_JN[:, whole_Q + 1] * part_Q
+  score_JQ = score_JQ / (auto_JN[:, :1] + 1e-6)
+  path_J = _smooth_path(score_JQ)
+  pitch_J = np.array([_peak_near(score_Q, hz_Q, best) for score_Q, best in zip(score_JQ, path_J)])
+  return pitch_J, np.clip(score_JQ[np.arange(num_frames), path_J], 0.0, 1.0)
 
 
-def _first_peak(score_N: np.ndarray, first: int, last: int) -> tuple[float, float]:
-  part_N = score_N[first:last]
-  inner_N = part_N[1:-1]
-  at_N = np.flatnonzero((inner_N >= part_N[:-2]) & (inner_N > part_N[2:])) + 1
-  if not len(at_N):
-    return 0.0, 0.0
-  best = part_N[at_N].max()
-  lag = at_N[np.flatnonzero(part_N[at_N] >= 0.85 * best)[0]]
-  left, here, right = part_N[lag - 1], part_N[lag], part_N[lag + 1]
+def _smooth_path(score_JQ: np.ndarray, reach: int = 4, penalty: float = 0.03) -> np.ndarray:
+  """Returns for each frame the column of the path with the largest sum of scores less penalty * steps."""
+  num_frames, num_pitches = score_JQ.shape
+  best_Q, came_JQ = score_JQ[0].copy(), np.zeros(score_JQ.shape, int)
+  shift_G = np.arange(-reach, reach + 1)
+  for j in range(1, num_frames):
+    padded_Q = np.pad(best_Q, reach, constant_values=-np.inf)
+    moved_GQ = np.stack([padded_Q[reach + g : reach + g + num_pitches] - penalty * abs(g) for g in shift_G])
+    choice_Q = moved_GQ.argmax(axis=0)
+    came_JQ[j] = np.arange(num_pitches) + shift_G[choice_Q]
+    best_Q = moved_GQ[choice_Q, np.arange(num_pitches)] + score_JQ[j]
+  path = [int(best_Q.argmax())]
+  for j in range(num_frames - 1, 0, -1):
+    path.append(int(came_JQ[j, path[-1]]))
+  return np.array(path[::-1])
+
+
+def _peak_near(score_Q: np.ndarray, hz_Q: np.ndarray, at: int) -> float:
+  """Returns the pitch at the top of the parabola through a grid value and its neighbours."""
+  if not 0 < at < len(score_Q) - 1:
+    return float(hz_Q[at])
+  left, here, right = score_Q[at - 1 : at + 2]
   curve = left - 2.0 * here + right
-  shift = 0.5 * (left - right) / curve if curve else 0.0
-  return spectra.RATE_HZ / (first + lag + shift), float(max(here, 0.0))
+  shift = np.clip(0.5 * (left - right) / curve, -0.5, 0.5) if curve < 0 else 0.0
+  return float(hz_Q[at] * 2.0 ** (shift / _PITCHES_AN_OCTAVE))
 
 
 def balance(
-  wave_NA: np.ndarray, start_s: float, duration_s: float, low_hz: float = 0.0
+  wave_NA: np.ndarray, start_s: float, duration_s: float, background_s: float = 0.0
 ) -> tuple[float, float]:
-  """Returns where the sound sits between the channels, -1 left to 1 right, and its energy, in a stretch of time.
+  """Returns where a stretch of sound sits between the channels, -1 left to 1 right, and its energy.
 
   The place is that of a constant-power pan: with amplitudes l and r it is 4/pi * atan2(r, l) - 1, so that a
   source panned by (cos, sin) of (x + 1) pi / 4 gives back x.
@@ -113,16 +116,23 @@ def balance(
     wave_NA: two channels at spectra.RATE_HZ.
     start_s: beginning of the stretch.
     duration_s: its length.
-    low_hz: content below this frequency is left out.
+    background_s: above 0, the power of so many seconds right before the stretch is taken off each channel,
+      so that music or wind that goes on does not pull a blow to the middle.
   """
   if wave_NA.shape[1] != 2:
     raise ValueError(f'a balance needs two channels; got {wave_NA.shape[1]}.')
-  first = max(0, int(start_s * spectra.RATE_HZ))
-  part_NA = wave_NA[first : first + max(1, int(duration_s * spectra.RATE_HZ))]
-  if low_hz and len(part_NA):
-    part_NA = _high_pass(part_NA, low_hz)
-  left, right = np.sqrt((part_NA**2).sum(axis=0)) if len(part_NA) else (0.0, 0.0)
-  return float(np.arctan2(right, left) * 4.0 / np.pi - 1.0), float(left**2 + right**2)
+  power_A = _power(wave_NA, start_s, duration_s)
+  if background_s:
+    power_A = np.clip(power_A - _power(wave_NA, start_s - background_s, background_s), 0.0, None)
+  left, right = np.sqrt(power_A)
+  energy = float(power_A.sum() * duration_s * spectra.RATE_HZ)
+  return float(np.arctan2(right, left) * 4.0 / np.pi - 1.0) if energy else 0.0, energy
+
+
+def _power(wave_NA: np.ndarray, start_s: float, duration_s: float) -> np.ndarray:
+  first, last = (max(0, int(round(time_s * spectra.RATE_HZ))) for time_s in (start_s, start_s + duration_s))
+  part_NA = wave_NA[first:last]
+  return (part_NA**2).mean(axis=0) if len(part_NA) else np.zeros(2)
 
 
 def lag(reference_J: np.ndarray, track_J: np.ndarray, limit_s: float = 0.5) -> float:

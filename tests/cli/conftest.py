@@ -1,7 +1,6 @@
 """A whole model of the smallest size with random weights, and small videos to draw for."""
 
 import fractions
-import functools
 import pathlib
 
 import av
@@ -24,7 +23,7 @@ def bundle(tmp_path_factory) -> pathlib.Path:
     c.task = part
     c.generation.overlap_s = 0.0  # windows of a second leave no room for more
     # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.
-    wanted = weights.flatten(nnx.state(nnx.eval_shape(functools.partial(make, c, nnx.Rngs(0)))))
+    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
     arrays = {
       name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
     }

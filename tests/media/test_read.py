@@ -7,6 +7,7 @@ import tracemalloc
 
 import av
 import numpy as np
+from PIL import Image as image
 import pytest
 
 from tests.media import films
@@ -204,6 +205,20 @@ def test_pictures_last_as_long_as_wanted(tmp_path):
     assert not read.wave(path, 16000, 1, 0.0, 0.5).any()
     with pytest.raises(errors.MediaError, match='still image; wanted duration_s'):
       read.frames(path, 25, 32)
+
+
+@pytest.mark.parametrize(('mark', 'turn'), [(1, 0), (6, 90), (3, 180), (8, 270)])
+def test_photos_as_phones_write_them(tmp_path, mark, turn):
+  """EXIF orientation, JEITA CP-3451."""
+  path, photo = tmp_path / 'photo.jpg', image.fromarray(films.picture(77))
+  exif = image.Exif()
+  exif[0x0112] = mark
+  photo.save(path, exif=exif, quality=95)
+  info = probe.probe(path)
+  assert info.rotation_deg == turn and (info.width, info.height) == ((64, 96) if turn % 180 else (96, 64))
+  shown_YX3 = read.frames(path, 1, 32, 0.0, 1.0)[0].astype(int)
+  upright_YX3 = np.asarray(photo.resize((32, 32), image.Resampling.BOX)).astype(int)
+  assert np.abs(shown_YX3 - np.rot90(upright_YX3, -turn // 90)).mean() < 8
 
 
 def test_an_animation(tmp_path):

@@ -45,14 +45,21 @@ class Orientation:
 
 
 UPRIGHT = Orientation()
+# Clockwise turn -> orientation.
+_TURNS = {0: UPRIGHT, 90: Orientation(True, True, False), 180: Orientation(False, True, True),
+          270: Orientation(True, False, True)}
 
 
 def of(frame: av.VideoFrame) -> Orientation:
   """Returns the orientation that a decoded frame carries (eq. 1)."""
-  data = frame.side_data.get('DISPLAYMATRIX')
-  if data is None or len(bytes(data)) < 20:
+  try:
+    data = frame.side_data.get('DISPLAYMATRIX')
+  except ValueError:
+    # PyAV refuses all notes beside a frame where it does not know one (EXIF); it still tells the turn.
+    return _TURNS[round(-frame.rotation / 90) * 90 % 360]
+  if data is None:
     return UPRIGHT
-  a, b, _, c, d = struct.unpack('=5i', bytes(data)[:20])
+  a, b, _, c, d = struct.unpack_from('=5i', bytes(data))
   if math.hypot(b, c) > math.hypot(a, d):
     return Orientation(True, c < 0, b < 0)
   return Orientation(False, a < 0, d < 0)

@@ -112,6 +112,10 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
       num_frames += not _is_hidden(packet, stream)
+    shown_s = (stream.duration or 0) * stream.time_base
+    # An edit list may end within the last frame.
+    if 'mov' in opened.container.format.name.split(',') and end_s and default_s > end_s - shown_s > 0:
+      end_s = shown_s
   if start_s is None:
     raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')
   return _Extent(num_frames, start_s, end_s)

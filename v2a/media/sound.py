@@ -21,8 +21,8 @@ from v2a.media import source
 _LEAD_S = 1
 # The resampler looks ahead; this much of the future is read past the wanted end.
 _TAIL_S = 0.1
-# Containers round time stamps (Matroska: 1 ms); smaller steps than this are no gaps.
-_SLACK_S = 0.005
+# Time stamps were rounded to milliseconds somewhere on the way of many files; smaller steps are no gaps.
+_SLACK_S = 0.002
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
 
@@ -97,27 +97,33 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
       return
     opened.only(stream)
     decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
-    filled, rate_hz = 0, None
+    place, rate_hz = None, None
     for time_s, frame in decoded:
-      if frame.sample_rate != rate_hz:
-        filled = round(filled * frame.sample_rate / rate_hz) if rate_hz else 0
-        rate_hz = frame.sample_rate
-      block_NA = mixed(frame, num_channels)
-      gap = round((time_s - origin_s) * rate_hz) - filled
-      if filled and abs(gap) <= _SLACK_S * rate_hz:
-        gap = 0
-      if gap > end_s * rate_hz - filled:
+      wanted = round((time_s - origin_s) * frame.sample_rate)
+      is_first = place is None
+      if is_first:
+        place = min(wanted, 0)
+      elif frame.sample_rate != rate_hz:
+        place = round(place * frame.sample_rate / rate_hz)
+      rate_hz = frame.sample_rate
+      if place >= end_s * rate_hz or wanted >= end_s * rate_hz:
         return
-      while gap > 0:
-        zeros = min(gap, rate_hz)
-        yield np.zeros((zeros, num_channels), np.float32), rate_hz
-        filled, gap = filled + zeros, gap - zeros
-      block_NA = block_NA[-gap:]
-      if len(block_NA):
-        yield block_NA, rate_hz
-        filled += len(block_NA)
-      if filled >= end_s * rate_hz:
-        return
+      gap = wanted - place
+      gap = gap if is_first or abs(gap) > _SLACK_S * rate_hz else 0
+      for num_zeros in _pieces(max(0, gap) + min(0, place), rate_hz):
+        yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
+      place += max(0, gap)
+      # What lies before the origin or was heard already is dropped, but counted: counts are finer than stamps.
+      block_NA = mixed(frame, num_channels)[max(0, -gap):]
+      if place + len(block_NA) > 0:
+        yield block_NA[max(0, -place):], rate_hz
+      place += len(block_NA)
+
+
+def _pieces(num_samples: int, most: int) -> Iterator[int]:
+  while num_samples > 0:
+    yield min(num_samples, most)
+    num_samples -= most
 
 
 def mixed(frame: av.AudioFrame, num_channels: int) -> np.ndarray:

@@ -20,8 +20,8 @@ _RATES_HZ = {
 # Of codecs without a frame length of their own.
 _PCM_FRAME_SAMPLES = 1024
 _FORMATS = {'aac': 'fltp', 'libopus': 'flt', 'pcm_s16le': 's16'}
-# At these bit rates the fast search is as good as the default one, or better (SNR 32 against 26 dB on a recording
-# of the sea), and costs a third.
+# At these bit rates the fast search is as good as the default one, or better (SNR 32 against 26 dB on a
+# recording of the sea), and costs a third.
 _OPTIONS = {'aac': {'aac_coder': 'fast'}}
 _FALLBACK_RATE_HZ = 48000
 # Bits a second and channel; an AAC frame holds at most 6144 bits a channel, 6 a sample.

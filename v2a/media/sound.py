@@ -113,7 +113,7 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
       for num_zeros in _pieces(max(0, gap) + min(0, place), rate_hz):
         yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
       place += max(0, gap)
-      # What lies before the origin or was heard already is dropped, but counted: counts are finer than stamps.
+      # What lies before the origin or was heard already is dropped, but counted: counts are finer than times.
       block_NA = mixed(frame, num_channels)[max(0, -gap):]
       if place + len(block_NA) > 0:
         yield block_NA[max(0, -place):], rate_hz

@@ -12,6 +12,7 @@ from v2a import assembly
 from v2a import config
 from v2a import generate
 from v2a import weights
+from v2a import windows
 
 
 @pytest.fixture(scope='module')
@@ -97,17 +98,17 @@ def test_five_minutes_have_no_seam(model):
 
 def test_windows_cover_the_clip_and_overlap():
   for duration_s in (0.5, 4.0, 4.01, 8.0, 9.7, 300.0):
-    starts = generate.window_starts(duration_s, 4.0, 1.0)
+    starts = windows.starts(duration_s, 4.0, 1.0)
     assert starts[0] == 0 and starts[-1] + 4 >= duration_s
     assert all(1 <= b - a <= 3 for a, b in zip(starts, starts[1:]))
   with pytest.raises(ValueError, match='leaves no room'):
-    generate.window_starts(8.0, 1.0, 1.0)
+    windows.starts(8.0, 1.0, 1.0)
 
 
 def test_words_fall_into_their_windows():
-  said = generate.spoken_in('one two three four', 0.0, 4.0, 8.0)
+  said = windows.spoken_in('one two three four', 0.0, 4.0, 8.0)
   assert said == 'one two'
-  assert generate.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
+  assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
 
 
 def test_guidance_and_negative_prompts_change_the_sound(model):

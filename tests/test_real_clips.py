@@ -19,7 +19,7 @@ AUDIBLE_DB = -60.0
 
 pytestmark = [
     pytest.mark.skipif(not FILES, reason='no ../shared/clips beside the checkout'),
-    pytest.mark.skipif(not (generate.MODELS_FOLDER / 'world').is_dir(), reason='no default model is packaged'),
+    pytest.mark.skipif(not (generate.MODELS_FOLDER / 'world').is_dir(), reason='no default model'),
 ]
 
 

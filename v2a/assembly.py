@@ -9,7 +9,6 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-
 from v2a import config
 from v2a.codecs import autoencoder
 from v2a.conditioning import bundle

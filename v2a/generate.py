@@ -11,40 +11,34 @@ soundtrack whatever the batch, the devices, the other samples or the clip's leng
 samples run side by side as lanes of one compiled program; a lane that is done takes the next.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
-import functools
-import math
 import pathlib
 import time
 
-from flax import nnx
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from v2a import assembly
 from v2a import clip
-from v2a import config
-from v2a import weights
-from v2a.conditioning import bundle
+from v2a import model as model_lib
+from v2a import windows
 from v2a.conditioning import text as text_lib
 from v2a.diffusion import guidance
 from v2a.diffusion import samplers
 from v2a.media import errors
 from v2a.media import probe as probe_lib
 from v2a.media import read
-from v2a.sharding import mesh as mesh_lib
 
-MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
-PARTS = ('codec', 'flow', 'sync')
 MAX_LANES = 8
-DECODE_S = 4
-CONTEXT_S = 1
-FADE_S = 0.02
 PEAK = 0.98
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
+# What a request may leave to the model.
+CHOICES = ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
+
+# The face of generation: callers need this module alone.
+MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
+load, save = model_lib.load, model_lib.save
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,190 +117,6 @@ class Result:
   error: str | None = None
 
 
-class Model:
-  """A codec, a flow model and (for ranking) a sync model, ready to draw.
-
-  Attributes:
-    name: of the model.
-    config: of the flow model.
-    clip_spec: rates and the length of one window.
-  """
-
-  def __init__(self, name: str, exports: dict[str, weights.Export], devices=None):
-    """Args: name; exports by part (see PARTS); devices that lanes are spread over, None for all."""
-    self.name, self.config = name, exports['flow'].config
-    self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
-    self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
-    self.sample_rate_hz = self.clip_spec.sample_rate_hz
-    # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
-    # depends on its company, lanes run one by one on a CPU, and elsewhere always as many side by side.
-    self.has_lanes_one_by_one = self.mesh.devices.flat[0].platform == 'cpu'
-    self.exports = exports
-    makers = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
-    self._graphs, self.states = {}, {}
-    for part, export in exports.items():
-      # Shapes alone: drawing initial weights that are replaced at once would take seconds.
-      abstract = nnx.eval_shape(lambda: makers[part](export.config, nnx.Rngs(0)))
-      self._graphs[part], state = nnx.split(abstract)
-      self.states[part] = jax.device_put(
-          weights.unflatten(dict(export.arrays), state), mesh_lib.replicated(self.mesh))
-
-  def merge(self, part: str, state) -> nnx.Module:
-    """Returns a part as a module, from its (traced) state."""
-    return nnx.merge(self._graphs[part], state)
-
-  @functools.cached_property
-  def decode(self) -> Callable:
-    """(latent_BTC, known_BNA or None) -> wave_BNA, compiled."""
-    run = jax.jit(lambda state, latent_BTC, known_BNA: self.merge('codec', state).decode(latent_BTC, known_BNA))
-    return lambda latent_BTC, known_BNA=None: run(self.states['codec'], latent_BTC, known_BNA)
-
-  @functools.cached_property
-  def reconstruct(self) -> Callable:
-    """wave_BNA -> wave_BNA: the round trip through the codec, compiled."""
-
-    def run(state, wave_BNA):
-      codec = self.merge('codec', state)
-      return codec.decode(codec.encode(wave_BNA)[0])
-
-    compiled = jax.jit(run)
-    return lambda wave_BNA: compiled(self.states['codec'], wave_BNA)
-
-  @functools.cached_property
-  def agreement(self) -> Callable:
-    """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
-    run = jax.jit(lambda state, frames, latents: self.merge('sync', state).agreement(frames, latents))
-    return lambda sync_frame_BLYX3, latent_BTC: run(self.states['sync'], sync_frame_BLYX3, latent_BTC)
-
-  @functools.cached_property
-  def sample(self) -> Callable:
-    """See `_sample`; compiled once for each set of guidance branches, solver and steps."""
-    lanes = jax.sharding.PartitionSpec(self.mesh.axis_names)
-    whole = jax.sharding.PartitionSpec()
-
-    @functools.partial(jax.jit, static_argnames=('branches', 'solver', 'steps', 'warp'))
-    def run(state, inputs, weights_G, **settings):
-      draw = functools.partial(_sample, self, **settings)
-      if self.has_lanes_one_by_one:
-        local = lambda state, inputs, weights_G: jax.lax.map(
-            lambda row: draw(state, jax.tree.map(lambda leaf: leaf[None], row), weights_G)[0], inputs)
-      else:
-        local = draw
-      return jax.shard_map(local, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes,
-                           check_vma=False)(state, inputs, weights_G)
-
-    def spread(inputs, weights_G, **settings):
-      return run(self.states['flow'], inputs, weights_G, **settings)
-
-    return spread
-
-
-def load(name_or_dir: str | pathlib.Path, devices=None) -> Model:
-  """Returns a packaged model by name, or one from a folder.
-
-  A folder is either a bundle (codec/, flow/, sync/) or a flow training folder, whose config.init_from
-  names codec and sync. Lanes are spread over `devices`, None for all.
-
-  Raises:
-    FileNotFoundError: there is no such model.
-    ValueError: the folder holds something else, or weights that are not finite.
-  """
-  path = pathlib.Path(name_or_dir)
-  if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
-    path = MODELS_FOLDER / str(name_or_dir)
-  if not path.is_dir():
-    known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
-    raise FileNotFoundError(
-        f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.')
-  if (path / 'flow').is_dir():
-    folders = {part: path / part for part in PARTS if (path / part).is_dir()}
-  else:
-    trained = weights.load_export(path).config
-    folders = {'flow': path, 'codec': trained.init_from.codec, 'sync': trained.init_from.sync}
-    folders = {part: folder for part, folder in folders.items() if folder}
-  if 'codec' not in folders:
-    raise ValueError(f'{path} names no codec: wanted a bundle with codec/ and flow/, or a flow model whose '
-                     'config.init_from.codec is set.')
-  exports = {part: weights.load_export(folder) for part, folder in folders.items()}
-  for part, export in exports.items():
-    if export.config.task != part:
-      raise ValueError(f'{folders[part]} must hold a {part} model; got one of task {export.config.task!r}.')
-    for key, array in export.arrays.items():
-      if not np.isfinite(array).all():
-        raise ValueError(f'{folders[part]}: weights {key} hold NaN or infinity.')
-  return Model(path.resolve().name, exports, devices)
-
-
-def save(model: Model, path: str | pathlib.Path) -> None:
-  """Writes a model as a bundle of float16 weights that `load` reads.
-
-  Raises:
-    FileExistsError: the folder is there already.
-  """
-  path = pathlib.Path(path)
-  if path.exists():
-    raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
-  partial = path.with_name(f'.{path.name}.partial')
-  for part, export in model.exports.items():
-    c = config.loads(config.dumps(export.config)).unlock()
-    c.init_from.update({key: '' for key in c.init_from})  # a bundle is whole; paths of a machine mean nothing
-    weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
-  partial.rename(path)
-
-
-def _sample(model: Model, state, inputs: dict, weights_G, *, branches: tuple[tuple[str, ...], ...],
-            solver: str, steps: int, warp: float) -> jax.Array:
-  """Draws one window in every lane.
-
-  Args:
-    model: whose flow model `state` is.
-    state: of the flow model.
-    inputs: frames, bytes of the texts and the negative prompt, noise, and known latents with a mask.
-    weights_G: weight of each guidance branch.
-    branches: modalities that each branch drops.
-    solver, steps, warp: see diffusion.samplers.
-
-  Returns:
-    latents BTC.
-  """
-  flow = model.merge('flow', state)
-  inputs = dict(inputs)
-  noise_BTC, known_BTC, is_known_BT = (inputs.pop(key) for key in ('noise_BTC', 'known_BTC', 'is_known_BT'))
-  negative = inputs.pop('negative_BU'), inputs.pop('negative_length_B')
-  full = flow.conditioner(**inputs)
-  everything_B = jnp.ones_like(inputs['has_video_B'])
-  conditions = []
-  for dropped in branches:
-    keep = [everything_B if name not in dropped else ~everything_B for name in guidance.MODALITIES]
-    condition = flow.conditioner.drop(full, *keep)
-    if 'text' in dropped:
-      text_BUD, text_mask_BU = flow.conditioner.encode_text(*negative)
-      condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
-    conditions.append(condition)
-  condition = bundle.concatenate(conditions)
-  guided = guidance.guided(lambda z_BTC, t_B: flow.velocity(z_BTC, t_B, condition), weights_G)
-
-  def predict(z_BTC, t_B):
-    v_BTC = guided(z_BTC, t_B).astype(jnp.float32)
-    return jnp.where(is_known_BT[..., None], noise_BTC - known_BTC, v_BTC)
-
-  return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, warp=warp)
-
-
-@functools.partial(jax.jit, static_argnames='shape')
-def _second_noise(seed, sample, second, shape):
-  key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), second)
-  return jax.random.normal(key, shape, jnp.float32)
-
-
-def window_noise(spec: clip.ClipSpec, num_channels: int, seed: int, sample: int, start_s: int) -> np.ndarray:
-  """Returns noise_TC of a window that begins at a whole second of the clip; see the module."""
-  rate = round(spec.latent_rate_hz)
-  seconds = range(start_s, start_s + math.ceil(spec.num_latents / rate))
-  pieces = [np.asarray(_second_noise(seed, sample, s, (rate, num_channels))) for s in seconds]
-  return np.concatenate(pieces)[:spec.num_latents]
-
-
 def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
   """Returns resolved settings, the branches of guidance and their weights_G.
 
@@ -318,9 +128,10 @@ def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, 
   for name in ('prompt', 'negative_prompt'):
     size = len(getattr(request, name).strip().encode())
     if size > spec.num_text_bytes:
-      raise ValueError(f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
+      raise ValueError(
+          f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
   chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
-            for name in ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')}
+            for name in CHOICES}
   scales = guidance.Scales(chosen['guidance'], chosen['guidance_video'], chosen['guidance_text'],
                            chosen['guidance_transcript'])
   given = [name for name, is_given in (
@@ -335,26 +146,6 @@ def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, 
   return settings, tuple(branch.dropped for branch in branches), weights_G
 
 
-def window_starts(duration_s: float, window_s: float, overlap_s: float) -> list[int]:
-  """Returns the first second of every window: whole seconds, overlapping by at least overlap_s.
-
-  Raises:
-    ValueError: the windows leave no room to advance.
-  """
-  stride = math.floor(window_s - overlap_s)
-  if stride < 1:
-    raise ValueError(f'generation.overlap_s={overlap_s} leaves no room in windows of {window_s} s.')
-  last = max(0, math.ceil(duration_s - window_s - 1e-6))
-  return [*range(0, last, stride), last]
-
-
-def spoken_in(transcript: str, start_s: float, end_s: float, duration_s: float) -> str:
-  """Returns the words of a transcript that fall into a window, spread evenly over the clip."""
-  words = transcript.split()
-  middle = [(index + 0.5) / len(words) * duration_s for index in range(len(words))]
-  return ' '.join(word for word, time_s in zip(words, middle) if start_s <= time_s < end_s)
-
-
 class _Job:
   """One input on its way: its pictures, and the latents of its samples so far."""
 
@@ -363,7 +154,7 @@ class _Job:
     spec = model.clip_spec
     self.source, self.request = source, request
     self.duration_s = _duration(source)
-    self.starts = window_starts(self.duration_s, spec.clip_s, model.config.generation.overlap_s)
+    self.starts = windows.starts(self.duration_s, spec.clip_s, model.config.generation.overlap_s)
     num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
     self.has_video = source.path is not None
     self.frame_LYX3 = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
@@ -433,7 +224,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     ValueError: the request has no meaning for this model.
   """
   progress = progress or (lambda done, total: None)
-  settings_of(model, request, any(source.path for source in inputs))  # a fault of the request, before any file
+  settings_of(model, request, any(source.path for source in inputs))  # its faults come before any file
   num_lanes = _num_lanes(model, len(inputs) * request.num_samples)
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
@@ -450,7 +241,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
       total += len(job.starts) * request.num_samples
       lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
     # Lanes with and without a picture need other branches of guidance, so they run apart.
-    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:num_lanes] if lanes else []
+    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:num_lanes]
     if active:
       progress(done, total)
       _advance(model, request, active, num_lanes)
@@ -514,7 +305,7 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   semantic_frame_MYX3, sync_frame_LYX3 = job.frames(spec, start_s)
   spoken = request.transcript.strip()
   if len(job.starts) > 1:
-    spoken = spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
+    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
   size = len(spoken.encode())
   if size > spec.num_transcript_bytes:
     raise ValueError(f'a window of {spec.clip_s:g} s must hold at most {spec.num_transcript_bytes} bytes of '
@@ -522,7 +313,7 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   row = {
       'semantic_frame_MYX3': semantic_frame_MYX3, 'sync_frame_LYX3': sync_frame_LYX3,
       'has_video': np.array(job.has_video),
-      'noise_TC': window_noise(spec, latents.shape[1], request.seed, lane.sample, start_s),
+      'noise_TC': windows.noise(spec, latents.shape[1], request.seed, lane.sample, start_s),
       'known_TC': latents[start_s * rate:start_s * rate + spec.num_latents],
       'is_known_T': np.arange(spec.num_latents) < num_known,
   }
@@ -552,7 +343,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   """Decodes and ranks the samples of a job."""
   start = time.perf_counter()
   num_samples = round(job.duration_s * model.sample_rate_hz)
-  waves = [_limited(decode_track(model, latent_TC, num_samples)) for latent_TC in job.latents]
+  waves = [_limited(windows.decode(model, latent_TC, num_samples)) for latent_TC in job.latents]
   job.timings_s['decode'] = time.perf_counter() - start
   start = time.perf_counter()
   scores: list[float | None] = [None] * len(waves)
@@ -564,40 +355,6 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   job.timings_s['rank'] = time.perf_counter() - start
   settings = settings_of(model, request, job.has_video)[0]
   return Result(waves, scores, ranks, _motion(job), job.timings_s, settings)
-
-
-def decode_track(model: Model, latent_TC: np.ndarray, num_samples: int) -> np.ndarray:
-  """Returns wave_NA of latents of any length, in memory that does not grow beyond the wave itself.
-
-  Pieces of DECODE_S seconds see CONTEXT_S of latents on both sides; each continues the phases of the
-  piece before it, and takes over within FADE_S.
-
-  Args:
-    model: whose codec decodes.
-    latent_TC: normalised latents.
-    num_samples: length of the wave wanted.
-  """
-  spec = model.clip_spec
-  rate, hop = round(spec.latent_rate_hz), spec.latent_hop_samples
-  piece, context, fade = DECODE_S * rate, CONTEXT_S * rate, round(FADE_S * spec.sample_rate_hz)
-  num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
-  missing = num_pieces * piece + context - len(latent_TC)
-  latent_TC = np.pad(latent_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
-  wave_NA = np.zeros((num_pieces * piece * hop, spec.num_channels), np.float32)
-  rising_N1 = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
-  tail_NA = None
-  for begin in range(0, num_pieces * piece, piece):
-    end = begin + piece
-    if not begin:
-      part_NA = np.asarray(model.decode(latent_TC[None, :end + context]))[0]
-    else:
-      first = begin - context
-      known_BNA = wave_NA[None, first * hop:begin * hop]
-      part_NA = np.array(model.decode(latent_TC[None, first:end + context], known_BNA))[0][context * hop:]
-      part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
-    wave_NA[begin * hop:end * hop] = part_NA[:piece * hop]
-    tail_NA = part_NA[piece * hop:piece * hop + fade]
-  return wave_NA[:num_samples]
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:
@@ -651,7 +408,7 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
   inputs |= {
       'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
       'has_video_B': np.ones(num_rows, bool),
-      'noise_BTC': np.stack([window_noise(spec, channels, seed, 0, 0) for seed in seeds]),
+      'noise_BTC': np.stack([windows.noise(spec, channels, seed, 0, 0) for seed in seeds]),
       'known_BTC': empty_BTC, 'is_known_BT': np.zeros(empty_BTC.shape[:2], bool),
   }
   latent_BTC = model.sample(

@@ -25,13 +25,14 @@ def _landed(solver, num_steps, warp=1.0):
   return float(jnp.max(jnp.abs(drawn_BTC - (MEAN + STD * noise_BTC))))
 
 
-@pytest.mark.parametrize('solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)])
+@pytest.mark.parametrize(
+    'solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)])
 def test_solvers_land_on_the_known_distribution(solver, steps, bound):
   assert _landed(solver, steps) < bound
 
 
 def _error_between(solver, num_steps):
-  """Error after steps that are uniform in log-SNR from 3 to -3, inside (0, 1), where every solver is smooth."""
+  """Error after steps uniform in log-SNR from 3 to -3: inside (0, 1), where every solver is smooth."""
   times = 1 / (1 + np.exp(np.linspace(-3, 3, num_steps + 1)))
   noise_BTC = jax.random.normal(jax.random.key(0), (1, 100, 2))
   on_path = lambda t: (1 - t) * MEAN + np.sqrt((1 - t) ** 2 * STD**2 + t**2) * noise_BTC

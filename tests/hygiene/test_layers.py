@@ -12,6 +12,8 @@ ROWS = (
   ('models', 'weights'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
+  ('model',),
+  ('windows',),
   ('pretrained', 'generate', 'training'),
   ('gallery',),
   ('evaluation', 'serve'),

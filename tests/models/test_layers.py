@@ -48,7 +48,7 @@ def test_scan_is_the_loop_over_layers(remat):
   graphdef, state = nnx.split(blocks)
   wanted = x_BTD
   for layer in range(3):
-    wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf[layer], state))(wanted)
+    wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf, layer=layer: leaf[layer], state))(wanted)
   np.testing.assert_allclose(layers.scan(blocks, x_BTD, remat=remat), wanted, atol=1e-5)
   kernels = np.asarray(blocks.up.kernel_IO[...])
   assert not np.allclose(kernels[0], kernels[1])

@@ -21,4 +21,4 @@ def keep_freed_pages() -> bool:
   if mallopt is None:
     return False
   settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, -1), (_M_TOP_PAD, _PAD_BYTES))  # -1: never
-  return all([mallopt(name, value) == 1 for name, value in settings])
+  return sum(mallopt(name, value) for name, value in settings) == len(settings)

@@ -26,8 +26,8 @@ def run(args: argparse.Namespace) -> int:
   workdir = pathlib.Path(args.workdir)
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  from v2a.cli import cache
   from v2a.cli import allocator
+  from v2a.cli import cache
   from v2a.training import loop
   from v2a.training import tasks
 

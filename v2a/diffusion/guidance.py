@@ -9,8 +9,8 @@ not evaluated; with all scales 1 a step costs a single evaluation. Ho and Salima
 arXiv 2207.12598, eq. 6; Brooks et al. 2023, arXiv 2211.09800, eq. 3 for scales a modality.
 """
 
+from collections.abc import Callable
 import dataclasses
-from typing import Callable
 
 import jax
 import jax.numpy as jnp

@@ -3,7 +3,7 @@
   L = E_{t, e} || predict(z_t, t) - (e - x) ||^2            (arXiv 2209.03003, eq. 1)
 """
 
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp

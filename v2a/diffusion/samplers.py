@@ -11,7 +11,7 @@ Steps lie on a uniform grid, optionally warped towards noise: t -> w t / (1 + (w
 (Esser et al. 2024, arXiv 2403.03206, eq. 23). The last step is Euler's (first order) in (2), (3).
 """
 
-from typing import Callable
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp

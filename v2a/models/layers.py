@@ -10,7 +10,7 @@ where s is a time in seconds and the periods are spaced geometrically, so that s
 rates line up by construction (Su et al. 2021, arXiv 2104.09864, eq. 34, with s for the index).
 """
 
-from typing import Callable
+from collections.abc import Callable
 
 from flax import nnx
 import jax

@@ -47,7 +47,9 @@ def check_mux(name, tmp_path, duration_s):
     assert time_s == pytest.approx(wanted_s, abs=2e-4)
   if duration_s is None:
     assert len(new) == len(old)
-  assert probe.probe(out).duration_s == pytest.approx(length_s, abs=0.001)
+  # FFmpeg splits MPEG-1 packets anew, and so misses an end within the last frame.
+  slack_s = 0.04 if name.endswith('.mpg') else 0.001
+  assert probe.probe(out).duration_s == pytest.approx(length_s, abs=slack_s)
   heard_NA = read.wave(out, RATE_HZ, 2)
   assert abs(films.lag_s(heard_NA[:, 0], wave_NA[:, 0], RATE_HZ)) < 1e-3
   np.testing.assert_array_equal(read.frames(out, 8, 16, 0.0, 0.5), read.frames(path, 8, 16, 0.0, 0.5))

@@ -19,6 +19,7 @@ def test_base_and_tiny_are_valid(c):
   assert config.tiny(c).training.batch_size < c.training.batch_size
   assert config.tiny(config.tiny(c)) == config.tiny(c)
   assert config.base() == c, 'tiny must not change what it is given'
+  assert config.tiny(c).is_locked
 
 
 @pytest.mark.parametrize('name', config.available())
@@ -85,6 +86,14 @@ def test_overrides_have_the_type_of_the_default(c, argument, key, value):
 def test_wrong_overrides(c, argument, message):
   with pytest.raises(ValueError, match=message):
     config.override(c, [argument])
+
+
+@pytest.mark.parametrize(('text', 'value'), [('true', True), ('False', False), ('1', True), ('0', False)])
+def test_a_truth_is_read_as_written(c, text, value):
+  c.unlock().data.is_cached = not value
+  assert config.override(c, [f'--config.data.is_cached={text}']).data.is_cached is value
+  with pytest.raises(ValueError, match='must be true or false'):
+    config.override(c, ['--config.data.is_cached=maybe'])
 
 
 def test_a_typo_in_a_configuration_file_is_refused(c):

@@ -1,5 +1,6 @@
 import math
 
+from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,6 +103,8 @@ def test_matrices_decay_and_biases_do_not():
   decayed = optimizer_lib.is_decayed(abstract.params)
   assert {name: decayed[name].get_value() for name in decayed} == {
       'inner': True, 'layers': True, 'outer': True, 'bias': False}
+  stacked = nnx.State({'bias': nnx.Param(jnp.zeros((3, 32)), axes=('mlp',))})
+  assert not optimizer_lib.is_decayed(stacked)['bias'].get_value()
 
 
 @pytest.mark.parametrize('training', [{'batch_size': 12}, {'batch_size': 8, 'microbatches': 2}])

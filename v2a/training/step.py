@@ -48,7 +48,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
     grads, metrics = _gradient(loss, state, batch, key, training.microbatches)
-    norm = optax.global_norm(grads)
+    norm = optax.tree.norm(grads)
     if training.clip_norm:
       scale = jnp.minimum(1.0, training.clip_norm / jnp.maximum(norm, 1e-12))
       grads = jax.tree.map(lambda leaf: leaf * scale, grads)

@@ -1,7 +1,6 @@
 """Packaged models are listed by what lies in their folder."""
 
-import argparse
-
+from v2a.cli import main
 from v2a.cli import models
 
 
@@ -33,8 +32,12 @@ def test_only_whole_models_are_listed(tmp_path):
 
 
 def test_no_models(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(models, 'FOLDER', tmp_path / 'absent')
   assert models.packaged(tmp_path / 'absent') == []
   monkeypatch.setattr(models, 'packaged', list)
-  assert models.run(argparse.Namespace(json=False)) == 0
+  assert main.main(['models']) == 0
   assert 'No models' in capsys.readouterr().out
+
+
+def test_packing_wants_a_folder(capsys):
+  assert main.main(['models', '--pack', 'runs/x']) == 2
+  assert capsys.readouterr().err == 'v2a: --pack needs --output, a new folder.\n'

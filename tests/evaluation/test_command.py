@@ -1,8 +1,16 @@
-"""The faults of `v2a evaluate` that cost no model: one line on stderr, exit code 2."""
+"""`v2a evaluate`: its faults, each one line on stderr with exit code 2, and its one object of JSON."""
 
+import json
+
+from flax import nnx
+import numpy as np
 import pytest
 
+from v2a import assembly
+from v2a import config
+from v2a import weights
 from v2a.cli import main
+from v2a.evaluation import figures
 
 
 @pytest.mark.parametrize(
@@ -29,3 +37,44 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert main.main(['evaluate', '--output', str(tmp_path / 'file')]) == 2
   assert '--output must be a folder' in capsys.readouterr().err
+
+
+@pytest.fixture(scope='module')
+def bundle(tmp_path_factory):
+  """Returns the folder of a model of two seconds that has learned nothing."""
+  folder = tmp_path_factory.mktemp('models') / 'untrained'
+  rng = np.random.default_rng(0)
+  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
+    c = config.tiny(config.base()).unlock()
+    c.task, c.clip.clip_s = part, 2.0
+    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
+    arrays = {
+      name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
+    }
+    weights.export(arrays, folder / part, c.lock())
+  return folder
+
+
+def test_one_object_with_all_figures_is_printed(bundle, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('V2A_CACHE', '')
+  flags = [
+    '--model',
+    str(bundle),
+    '--data',
+    'world:77',
+    '--num-clips',
+    '7',
+    '--batch-size',
+    '4',
+    '--steps',
+    '1',
+  ]
+  assert main.main(['evaluate', *flags, '--json', '--output', str(tmp_path / 'out')]) == 0
+  out, err = capsys.readouterr()
+  result = json.loads(out)
+  assert out.count('\n') == 1
+  assert result['model'] == 'untrained' and result['data'] == 'world:77' and result['num_clips'] == 7
+  assert result['held_out'] is None
+  assert set(result['figures']) == set(figures.FIGURES)
+  assert 's left' in err
+  assert json.loads((tmp_path / 'out' / 'report.json').read_text()) == result

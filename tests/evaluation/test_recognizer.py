@@ -32,7 +32,7 @@ def test_decode_finds_the_words_in_order_and_a_word_said_twice():
 
 def test_decode_of_silence_is_empty_and_a_cut_off_word_is_none():
   assert recognizer.decode(CHAINS, scores([])) == []
-  cut = [{'word': 'here', 'start_s': 1.2, 'end_s': 2.4}]
+  cut = [{'word': 'here', 'start_s': 1.34, 'end_s': 2.4}]
   assert recognizer.decode(CHAINS, scores(cut)) == []
 
 

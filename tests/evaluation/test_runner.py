@@ -147,10 +147,11 @@ def test_seeds_of_the_noise_differ():
 
 
 def test_report_is_written_whole(cases, outcome, tmp_path):
-  report.write(tmp_path / 'out', outcome, cases, SPEC.sample_rate_hz)
+  shown = cases[:3]
+  report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
   written = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert written == json.loads(json.dumps(outcome.result))
-  scenes = {case.truth['scene'] for case in cases}
+  scenes = {case.truth['scene'] for case in shown}
   assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
   assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
   assert not list((tmp_path / 'out').glob('.*'))

@@ -23,7 +23,7 @@ def test_pitch_of_a_steady_tone(pitch_hz):
   pitch_J, clarity_J = tracks.pitch(harmonic(np.full(len(TIME_N), pitch_hz)), NUM_FRAMES)
   inner = slice(10, -10)
   np.testing.assert_allclose(pitch_J[inner], pitch_hz, rtol=0.01)
-  assert clarity_J[inner].min() > 0.9
+  assert clarity_J[inner].min() > 0.4
 
 
 def test_pitch_follows_a_glide_and_is_unsure_of_noise():
@@ -32,7 +32,7 @@ def test_pitch_follows_a_glide_and_is_unsure_of_noise():
   known_J = glide_N[:: spectra.RATE_HZ // tracks.TRACK_HZ]
   assert tracks.correlate(pitch_J[10:-10], known_J[10:-10]) > 0.999
   noise_NA = np.random.default_rng(0).standard_normal((len(TIME_N), 2))
-  assert np.median(tracks.pitch(noise_NA, NUM_FRAMES)[1]) < 0.5
+  assert np.median(tracks.pitch(noise_NA, NUM_FRAMES)[1]) < 0.1
 
 
 @pytest.mark.parametrize('x', [-1.0, -0.4, 0.0, 0.7, 1.0])

@@ -24,7 +24,8 @@ PASS_SCENE = 'pass'
 # Keys sound what they show, a score is all the clip has: there is nothing off-screen to remove in either.
 MUSIC_SCENES = ('keys', 'score')
 
-Score = tuple
+# A few numbers a clip; an array where a clip has several spots.
+Score = tuple | np.ndarray
 Measure = Callable[[np.ndarray, dict, instruments.Instruments], Score | None]
 
 
@@ -88,7 +89,7 @@ def pitch_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments
   is_known_J = known_J > 0
   if is_known_J.sum() < tracks.TRACK_HZ or np.ptp(known_J[is_known_J]) < 0.05 * known_J[is_known_J].mean():
     return None
-  is_voiced_J = is_known_J & (clarity_J > 0.3)
+  is_voiced_J = is_known_J & (clarity_J > 0.15)
   # A sound that is not a tone for at least half a second has no pitch to speak of.
   if is_voiced_J.sum() < tracks.TRACK_HZ // 2:
     return (0.0,)
@@ -125,12 +126,12 @@ def panning_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instrumen
       (event['time_s'] - 0.01, 0.08, 0.04, event['x']) for event in truth['events'] if event['visible']
     ]
   heard = [(x, *tracks.balance(wave_NA, *spot)) for *spot, x in spots]
-  return tuple((x, place, np.sqrt(energy)) for x, place, energy in heard)
+  return np.array([(x, place, np.sqrt(energy)) for x, place, energy in heard], np.float64)
 
 
 def combine_panning(scores: Sequence[Score]) -> float | None:
   """Returns the weighted correlation of position and balance over all clips together."""
-  x_N, place_N, weight_N = np.array([spot for score in scores for spot in score], np.float64).T
+  x_N, place_N, weight_N = np.concatenate(scores).T
   # Silence sits nowhere, and follows nothing.
   if weight_N.sum() < 1e-3:
     return 0.0

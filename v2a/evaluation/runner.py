@@ -31,7 +31,7 @@ from v2a.evaluation import spectra
 Generate = Callable[[Sequence[cases_lib.Condition]], np.ndarray]
 Codec = Callable[[np.ndarray], np.ndarray]
 Report = Callable[[str], None]
-_NUM_DRAWS = 1000
+_NUM_DRAWS = 500
 
 
 @dataclasses.dataclass(frozen=True)

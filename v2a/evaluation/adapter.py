@@ -42,6 +42,12 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   )
 
 
+def batch_size(model: generate.Model, wanted: int) -> int:
+  """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
+  num_devices = model.mesh.devices.size
+  return -(-wanted // num_devices) * num_devices
+
+
 def trained_seeds(model: generate.Model) -> set[int] | None:
   """Returns the seeds of the world clips that any part was trained on; None where its data is not at hand."""
   seeds: set[int] = set()

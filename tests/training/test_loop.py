@@ -59,10 +59,13 @@ def four(tmp_path_factory):
   return workdir
 
 
-def test_two_and_two_are_four_bit_for_bit(four, tmp_path):
+def test_two_and_two_are_four_bit_for_bit(four, tmp_path, capsys):
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   two = state_of(tmp_path, 2)
+  capsys.readouterr()
   loop.train(toy.configuration(num_steps=4), tmp_path, toy.Task(), **ONE)
+  printed = capsys.readouterr().out
+  assert 'step 3/4' in printed and 'step 2/4' not in printed, 'it started anew'
   assert_same(state_of(tmp_path, 4), state_of(four, 4))
   assert any(not np.array_equal(two[name], value) for name, value in state_of(four, 4).items())
 
@@ -141,19 +144,20 @@ def test_a_task_may_initialise(tmp_path):
   assert weights.load_export(tmp_path).arrays['gain'] == 5.0
 
 
-def test_a_loss_that_is_not_finite_stops(tmp_path, capsys):
+@pytest.mark.parametrize(('nan_from', 'kept'), [(3, (2,)), (4, (2, 4))])
+def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
   c = toy.configuration(num_steps=9, checkpoint_every_steps=2, keep_latest=9)
   with pytest.raises(loop.NonFiniteError) as error:
-    loop.train(c, tmp_path, toy.Task(nan_from=4), **ONE)
+    loop.train(c, tmp_path, toy.Task(nan_from=nan_from), **ONE)
   assert error.value.code == 3
-  assert 'stopped in step 4: the loss is nan' in capsys.readouterr().err
-  # Step 4 was saved before its loss was seen to be NaN, and holds the last good weights.
-  state = state_of(tmp_path, 4)
-  assert all(np.isfinite(value).all() for value in state.values())
+  assert f'stopped in step {nan_from}: the loss is nan' in capsys.readouterr().err
   assert not (tmp_path / 'model').exists()
   checkpoints = checkpoint.Checkpoints(tmp_path)
-  assert checkpoints.steps() == (2, 4)
+  # Checkpoint 4 holds what steps 0 to 3 made, so that a NaN in step 3 spoils it, and one in step 4 does not.
+  assert checkpoints.steps() == kept
   checkpoints.close()
+  state = state_of(tmp_path, kept[-1])
+  assert all(np.isfinite(value).all() for value in state.values())
 
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

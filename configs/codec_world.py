@@ -3,7 +3,9 @@
 python -m data_pipelines.world --num-clips 6000 --seed 0 --records --output data/world
 v2a train --config codec_world --workdir runs/codec_world
 
-Result: not yet run.
+Result (2 cores of an AMD EPYC shared with other work, 2026-11-22): 19 minutes; log-magnitude loss 0.235,
+kl 2.9 nats a latent value. Tried before it on the same machine: a head that predicts phases, which lost two
+thirds of the energy of tonal sounds (see codecs.autoencoder).
 """
 
 from v2a import config

@@ -32,15 +32,29 @@ CLIPS = {
   'face': ('dialogue', 3),
 }
 REQUESTS = (
+  {'clip': 'ball', 'title': 'A glass ball', 'note': 'No prompt: the picture shows the material.'},
   {
-    'clip': 'ball',
-    'title': 'A glass ball',
-    'note': 'The picture shows the material, so no prompt is needed.',
+    'clip': 'keys',
+    'title': 'A piano',
+    'note': 'The keys show the notes.',
+    'prompt': 'a fast piano melody',
+  },
+  {
+    'clip': 'face',
+    'title': 'A face',
+    'note': 'The transcript gives the words, the mouth their times.',
+    'prompt': 'a person speaks',
+  },
+  {
+    'clip': 'engine',
+    'title': 'An engine',
+    'note': 'The speed of the wheel is the pitch.',
+    'prompt': 'An engine drones revving up.',
   },
   {
     'clip': 'body',
     'title': 'A grey thing, in metal',
-    'note': 'Nothing tells what it is made of; the prompt does.',
+    'note': 'Nothing shows what it is made of; the prompt says it.',
     'prompt': 'Metal drops and bounces repeatedly.',
   },
   {
@@ -50,24 +64,11 @@ REQUESTS = (
     'prompt': 'Wood drops and bounces repeatedly.',
   },
   {
-    'clip': 'engine',
-    'title': 'An engine',
-    'note': 'The speed of the wheel is the pitch.',
-    'prompt': 'An engine drones revving up.',
-  },
-  {
     'clip': 'rain',
     'title': 'Rain',
     'note': 'The density of the drops is the level.',
     'prompt': 'a downpour pours getting lighter',
     'negative_prompt': 'music',
-  },
-  {'clip': 'keys', 'title': 'A piano', 'note': 'The keys show the notes.', 'prompt': 'a fast piano melody'},
-  {
-    'clip': 'face',
-    'title': 'A face',
-    'note': 'The transcript gives the words, the mouth their times.',
-    'prompt': 'a person speaks',
   },
 )
 

@@ -91,7 +91,7 @@ def test_links_lead_to_the_files(tmp_path):
   ]
   assert len(links) == 2 + 4
   for link in links:
-    assert (tmp_path / urllib.parse.unquote(link)).is_file()
+    assert (tmp_path / urllib.parse.unquote(urllib.parse.urlsplit(link).path)).is_file()
   sources = [attributes['src'] for tag, attributes in reader.tags if tag == 'img']
   assert len(sources) == 3 and all(source.startswith('data:image/jpeg;base64,') for source in sources)
 
@@ -169,7 +169,7 @@ def test_label(time_s, words):
   assert entries.label(time_s) == words
 
 
-@pytest.mark.parametrize('aspect', [0.5, 1.0, 2.4])
+@pytest.mark.parametrize('aspect', [0.5, 1.0, 2.4, 3.8])
 def test_film_never_stretches(aspect):
   frame_YX3 = np.zeros((60, 60, 3), np.uint8)
   frame_YX3[20:40, 20:40] = 255

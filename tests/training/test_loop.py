@@ -146,10 +146,11 @@ def test_a_task_may_initialise(tmp_path):
 
 @pytest.mark.parametrize(('nan_from', 'kept'), [(3, (2,)), (4, (2, 4))])
 def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
+  before = signal.getsignal(signal.SIGTERM)
   c = toy.configuration(num_steps=9, checkpoint_every_steps=2, keep_latest=9)
   with pytest.raises(loop.NonFiniteError) as error:
     loop.train(c, tmp_path, toy.Task(nan_from=nan_from), **ONE)
-  assert error.value.code == 3
+  assert error.value.code == 3 and signal.getsignal(signal.SIGTERM) is before
   assert f'stopped in step {nan_from}: the loss is nan' in capsys.readouterr().err
   assert not (tmp_path / 'model').exists()
   checkpoints = checkpoint.Checkpoints(tmp_path)
@@ -162,12 +163,14 @@ def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
+  before = signal.getsignal(number)
+
   def send(model, step):
     os.kill(os.getpid(), number)
+    assert signal.getsignal(number) is before, 'a second signal must act at once'
     return {}
 
   c = toy.configuration(evaluate_every_steps=2)
-  before = signal.getsignal(number)
   with pytest.raises(loop.Interrupted) as error:
     loop.train(c, tmp_path, toy.Task(), [send], **ONE)
   assert error.value.code == code and signal.getsignal(number) is before

@@ -68,6 +68,15 @@ def test_frozen_parts_stay_and_have_no_moments(single):
   assert float(state.frozen['gain'][0]) == 1.0 and float(state.frozen['scale'][...]) == 2.0
 
 
+def test_a_change_of_the_model_leaves_the_state_alone(single):
+  state, _ = single
+  model = state_lib.model(state_lib.graph(toy.Task()), state)
+  model.scale[...] = model.scale[...] * 3
+  model.bias[...] = model.bias[...] + 1
+  assert float(state.frozen['scale'][...]) == 2.0
+  assert not np.array_equal(state.ema['bias'][...], model.bias[...])
+
+
 def test_the_gradient_is_clipped():
   # Adam forgets the scale of gradients; its first moment after one step, (1 - b1) g, does not.
   c = toy.configuration(batch_size=16, clip_norm=0.01)

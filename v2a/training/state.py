@@ -88,7 +88,9 @@ def init(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh,
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:
   """Returns the model of a state, with averaged weights or with the raw ones."""
-  return nnx.merge(graphdef, state.ema if use_ema else state.params, state.frozen)
+  params = state.ema if use_ema else state.params
+  # New variables around the same arrays: nnx.merge would share them, and who changes the model the state.
+  return nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, state.frozen)))
 
 
 def replace(task, state: State, module: nnx.Module) -> State:

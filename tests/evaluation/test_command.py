@@ -55,6 +55,7 @@ def bundle(tmp_path_factory):
   return folder
 
 
+@pytest.mark.slow  # compiles a whole model for eight devices
 def test_one_object_with_all_figures_is_printed(bundle, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('V2A_CACHE', '')
   flags = [

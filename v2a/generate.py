@@ -8,7 +8,7 @@ each other's phases.
 
 Noise of sample i at second s of the clip is drawn from fold_in(fold_in(key(seed), i), s): the same
 soundtrack whatever the batch, the devices, the other samples or the clip's length. Several clips and
-samples run side by side as lanes of one compiled program; a lane that is done takes the next.
+samples take turns in the lanes of one compiled program; a lane that is done takes the next.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,6 @@ from v2a.media import errors
 from v2a.media import probe as probe_lib
 from v2a.media import read
 
-MAX_LANES = 8
 PEAK = 0.98
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
@@ -225,11 +224,10 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
   """
   progress = progress or (lambda done, total: None)
   settings_of(model, request, any(source.path for source in inputs))  # its faults come before any file
-  num_lanes = _num_lanes(model, len(inputs) * request.num_samples)
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
   while waiting or lanes:
-    while waiting and len(lanes) < num_lanes:
+    while waiting and len(lanes) < model.num_lanes:
       index, source = waiting.pop(0)
       try:
         job = _Job(model, source, request)
@@ -241,10 +239,10 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
       total += len(job.starts) * request.num_samples
       lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
     # Lanes with and without a picture need other branches of guidance, so they run apart.
-    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:num_lanes]
+    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:model.num_lanes]
     if active:
       progress(done, total)
-      _advance(model, request, active, num_lanes)
+      _advance(model, request, active)
       done += len(active)
     for lane in active:
       if lane.window == len(lane.job.starts):
@@ -262,26 +260,17 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     next_index += 1
 
 
-def _num_lanes(model: Model, num_rows: int) -> int:
-  """Returns a power of two, so that few programs serve all requests, times the number of devices."""
-  most = MAX_LANES * model.mesh.size
-  lanes = model.mesh.size if model.has_lanes_one_by_one else most
-  while lanes < min(num_rows, most):
-    lanes *= 2
-  return lanes
-
-
 def _failed(error: Exception) -> Result:
   return Result([], [], [], np.zeros(0, np.float32), {}, {}, ' '.join(str(error).split()))
 
 
-def _advance(model: Model, request: Request, lanes: list[_Lane], num_lanes: int) -> None:
+def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
   """Draws the current window of every lane."""
   start = time.perf_counter()
   spec = model.clip_spec
   settings, branches, weights_G = settings_of(model, request, lanes[0].job.has_video)
   rows = [_row(model, lane) for lane in lanes]
-  rows += rows[-1:] * (num_lanes - len(rows))
+  rows += rows[-1:] * (model.num_lanes - len(rows))
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   latent_BTC = np.asarray(model.sample(
       inputs, weights_G, branches=branches, solver=settings['solver'], steps=settings['steps'],

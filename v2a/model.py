@@ -22,6 +22,7 @@ from v2a.diffusion import samplers
 from v2a.sharding import mesh as mesh_lib
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
+LANES_PER_DEVICE = 8
 MAKERS = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
 
 
@@ -41,8 +42,9 @@ class Model:
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
-    # depends on its company, lanes run one by one on a CPU, and elsewhere always as many side by side.
-    self.has_lanes_one_by_one = self.mesh.devices.flat[0].platform == 'cpu'
+    # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
+    is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
+    self.num_lanes = self.mesh.size * (1 if is_cpu else LANES_PER_DEVICE)
     self.exports = exports
     self._graphs, self.states = {}, {}
     for part, export in exports.items():
@@ -89,13 +91,9 @@ class Model:
     @functools.partial(jax.jit, static_argnames=('branches', 'solver', 'steps', 'warp'))
     def run(state, inputs, weights_G, **settings):
       draw = functools.partial(_sample, self, **settings)
-      if self.has_lanes_one_by_one:
-        local = lambda state, inputs, weights_G: jax.lax.map(
-            lambda row: draw(state, jax.tree.map(lambda leaf: leaf[None], row), weights_G)[0], inputs)
-      else:
-        local = draw
-      return jax.shard_map(local, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes,
-                           check_vma=False)(state, inputs, weights_G)
+      spread_draw = jax.shard_map(
+          draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)
+      return spread_draw(state, inputs, weights_G)
 
     def spread(inputs, weights_G, **settings):
       return run(self.states['flow'], inputs, weights_G, **settings)

@@ -400,8 +400,8 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
       'noise_BTC': np.stack([windows.noise(spec, channels, seed, 0, 0) for seed in seeds]),
       'known_BTC': empty_BTC, 'is_known_BT': np.zeros(empty_BTC.shape[:2], bool),
   }
-  latent_BTC = model.sample(
+  latent_BTC = np.asarray(model.sample(
       inputs, np.array([branch.weight for branch in branches], np.float32),
       branches=tuple(branch.dropped for branch in branches), solver=settings['solver'],
-      steps=settings['steps'], warp=settings['warp'])
+      steps=settings['steps'], warp=settings['warp']))
   return np.stack([_limited(wave_NA) for wave_NA in np.asarray(model.decode(latent_BTC))])

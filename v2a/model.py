@@ -51,8 +51,9 @@ class Model:
       # Shapes alone: drawing initial weights that are replaced at once would take seconds.
       make = functools.partial(MAKERS[part], export.config)
       self._graphs[part], state = nnx.split(nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))))
-      self.states[part] = jax.device_put(
-          weights.unflatten(dict(export.arrays), state), mesh_lib.replicated(self.mesh))
+      # Lanes of the flow model are spread; codec and sync model work on one clip at a time, on one device.
+      place = mesh_lib.replicated(self.mesh) if part == 'flow' else self.mesh.devices.flat[0]
+      self.states[part] = jax.device_put(weights.unflatten(dict(export.arrays), state), place)
 
   def merge(self, part: str, state) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""

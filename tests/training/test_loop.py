@@ -191,7 +191,8 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
         return {}
       loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [end])
       ''')
-  environment = os.environ | {'PYTHONPATH': str(HERE.parents[1]), 'JAX_PLATFORMS': 'cpu'}
+  environment = os.environ | {'PYTHONPATH': str(HERE.parents[1]), 'JAX_PLATFORMS': 'cpu',
+                              'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
   ran = subprocess.run([sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment,
                        capture_output=True, text=True)
   assert ran.returncode == 143, ran.stderr

@@ -139,7 +139,7 @@ def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, 
   if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
   branches = guidance.branches(scales, tuple(given))
-  settings = {**chosen, 'warp': defaults.warp, 'overlap_s': defaults.overlap_s,
+  settings = {**chosen, 'negative_prompt_used': unwanted(model, request), 'warp': defaults.warp, 'overlap_s': defaults.overlap_s,
               'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
   weights_G = np.array([branch.weight for branch in branches], np.float32)
   return settings, tuple(branch.dropped for branch in branches), weights_G
@@ -306,8 +306,19 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
       'known_TC': latents[start_s * rate:start_s * rate + spec.num_latents],
       'is_known_T': np.arange(spec.num_latents) < num_known,
   }
-  row |= texts(spec, request.prompt, request.negative_prompt, spoken)
+  row |= texts(spec, request.prompt, unwanted(model, request), spoken)
   return {_batched(name): value for name, value in row.items()}
+
+
+def unwanted(model: Model, request: Request) -> str:
+  """Returns the negative prompt that is used.
+
+  Who gives no text at all wants to hear something: the model's default ('silence') leads away from the
+  silence that a still picture would otherwise get.
+  """
+  if request.prompt.strip() or request.negative_prompt.strip():
+    return request.negative_prompt
+  return model.config.generation.negative_prompt
 
 
 def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str) -> dict[str, np.ndarray]:

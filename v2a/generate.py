@@ -139,8 +139,8 @@ def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, 
   if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
   branches = guidance.branches(scales, tuple(given))
-  settings = {**chosen, 'negative_prompt_used': unwanted(model, request), 'warp': defaults.warp, 'overlap_s': defaults.overlap_s,
-              'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
+  settings = {**chosen, 'negative_prompt_used': unwanted(model, request), 'warp': defaults.warp,
+              'overlap_s': defaults.overlap_s, 'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
   weights_G = np.array([branch.weight for branch in branches], np.float32)
   return settings, tuple(branch.dropped for branch in branches), weights_G
 

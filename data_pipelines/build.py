@@ -28,6 +28,7 @@ import numpy as np
 
 from v2a import clip
 from v2a import config
+from v2a import configfile
 from v2a import records
 from v2a.media import errors
 from v2a.media import probe
@@ -311,7 +312,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
-  spec = config.clip_spec(config.find(args.config)) if args.config else clip.ClipSpec()
+  spec = config.clip_spec(configfile.find(args.config)) if args.config else clip.ClipSpec()
   given = {'clip_s': args.clip_seconds, 'frame_size': args.size, 'sample_rate_hz': args.sample_rate,
            'num_channels': args.num_channels}
   return dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})

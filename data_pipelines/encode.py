@@ -41,7 +41,7 @@ def encoded(source, codec_path: str):
       raise ValueError(f'the codec works at {name}={getattr(spec, name)}; '
                        f'the records have {getattr(source.spec, name)}.')
   model = assembly.codec(export.config, nnx.Rngs(0))
-  weights.assign(model, export.arrays)
+  weights.assign(model, export.arrays, source=codec_path)
   graphdef, state = nnx.split(model)
   encode = jax.jit(lambda state, wave_BNA: nnx.merge(graphdef, state).encode(wave_BNA))
   for start in range(0, len(source), BATCH):

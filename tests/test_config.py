@@ -4,6 +4,7 @@ import pathlib
 import pytest
 
 from v2a import config
+from v2a import configfile
 
 CONFIGS = pathlib.Path(__file__).parents[1] / 'configs'
 
@@ -22,9 +23,9 @@ def test_base_and_tiny_are_valid(c):
   assert config.tiny(c).is_locked
 
 
-@pytest.mark.parametrize('name', config.available())
+@pytest.mark.parametrize('name', configfile.available())
 def test_every_shipped_configuration(name):
-  c = config.find(name)
+  c = configfile.find(name)
   config.validate(c)
   config.validate(config.tiny(c))
   assert config.keys(c) == config.keys(config.base()), 'a configuration adds no keys'
@@ -33,18 +34,18 @@ def test_every_shipped_configuration(name):
 
 
 def test_json_round_trip(c, tmp_path):
-  c = config.override(c, ['--config.data.train=a,b', '--config.training.learning_rate=1e-3'])
-  config.save(c, tmp_path / 'c.json')
-  again = config.load(tmp_path / 'c.json')
+  c = configfile.override(c, ['--config.data.train=a,b', '--config.training.learning_rate=1e-3'])
+  configfile.save(c, tmp_path / 'c.json')
+  again = configfile.load(tmp_path / 'c.json')
   assert again == c and again.data.train == ('a', 'b')
-  assert config.find(str(tmp_path / 'c.json')) == c
+  assert configfile.find(str(tmp_path / 'c.json')) == c
   assert [path.name for path in tmp_path.iterdir()] == ['c.json']
 
 
 def test_a_key_that_an_older_file_lacks_has_its_default(c):
-  values = json.loads(config.dumps(c))
+  values = json.loads(configfile.dumps(c))
   del values['training']['remat']
-  assert config.loads(json.dumps(values)) == c
+  assert configfile.loads(json.dumps(values)) == c
 
 
 @pytest.mark.parametrize(('text', 'message'), [
@@ -55,7 +56,7 @@ def test_a_key_that_an_older_file_lacks_has_its_default(c):
 ])
 def test_a_wrong_file_is_refused(text, message):
   with pytest.raises(ValueError, match=message):
-    config.loads(text, 'file')
+    configfile.loads(text, 'file')
 
 
 @pytest.mark.parametrize(('argument', 'key', 'value'), [
@@ -69,7 +70,7 @@ def test_a_wrong_file_is_refused(text, message):
 ])
 def test_overrides_have_the_type_of_the_default(c, argument, key, value):
   section, _, last = key.rpartition('.')
-  changed = config.override(c, [argument])
+  changed = configfile.override(c, [argument])
   got = changed[section][last] if section else changed[last]
   assert got == value and type(got) is type(value)
   assert changed.is_locked
@@ -85,15 +86,15 @@ def test_overrides_have_the_type_of_the_default(c, argument, key, value):
 ])
 def test_wrong_overrides(c, argument, message):
   with pytest.raises(ValueError, match=message):
-    config.override(c, [argument])
+    configfile.override(c, [argument])
 
 
 @pytest.mark.parametrize(('text', 'value'), [('true', True), ('False', False), ('1', True), ('0', False)])
 def test_a_truth_is_read_as_written(c, text, value):
   c.unlock().data.is_cached = not value
-  assert config.override(c, [f'--config.data.is_cached={text}']).data.is_cached is value
+  assert configfile.override(c, [f'--config.data.is_cached={text}']).data.is_cached is value
   with pytest.raises(ValueError, match='must be true or false'):
-    config.override(c, ['--config.data.is_cached=maybe'])
+    configfile.override(c, ['--config.data.is_cached=maybe'])
 
 
 def test_a_typo_in_a_configuration_file_is_refused(c):
@@ -111,17 +112,17 @@ def test_a_typo_in_a_configuration_file_is_refused(c):
 ])
 def test_validate_refuses(c, arguments):
   with pytest.raises(ValueError, match='config|must be'):
-    config.validate(config.override(c, arguments))
+    config.validate(configfile.override(c, arguments))
 
 
 def test_find_by_path_and_name(tmp_path):
   path = tmp_path / 'mine.py'
   path.write_text('from v2a import config\n\ndef get_config():\n  c = config.base()\n  c.name = "mine"\n'
                   '  return c\n')
-  assert config.find(str(path)).name == 'mine'
+  assert configfile.find(str(path)).name == 'mine'
   path.write_text('x = 1\n')
   with pytest.raises(ValueError, match=r'must define get_config\(\)'):
-    config.find(str(path))
+    configfile.find(str(path))
   for name in ('no_such_thing', '../secrets', str(tmp_path / 'other.py'), ''):
     with pytest.raises(FileNotFoundError, match='No configuration'):
-      config.find(name)
+      configfile.find(name)

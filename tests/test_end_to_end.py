@@ -4,16 +4,17 @@ import numpy as np
 import pytest
 
 from v2a import config
+from v2a import configfile
 from v2a import generate
 from v2a import weights
 from v2a.training import loop
 from v2a.training import tasks
 
-NAMES = config.available()
+NAMES = configfile.available()
 
 
 def _train(name, workdir, num_steps=4, **init_from):
-  c = config.tiny(config.find(name)).unlock()
+  c = config.tiny(configfile.find(name)).unlock()
   c.training.num_steps = num_steps
   c.training.schedule = 'constant'
   c.init_from.update(init_from)
@@ -29,12 +30,12 @@ def trained(tmp_path_factory):
 
 
 def test_there_are_configs_for_every_task():
-  assert {config.find(name).task for name in NAMES} == set(config.TASKS)
+  assert {configfile.find(name).task for name in NAMES} == set(config.TASKS)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_config_is_valid_and_trains(name, trained):
-  config.validate(config.find(name))
+  config.validate(configfile.find(name))
   export = weights.load_export(trained[name])
   assert export.about['step'] == 4
   assert all(np.isfinite(array).all() for array in export.arrays.values())
@@ -58,7 +59,7 @@ def test_a_trained_flow_model_generates(trained, tmp_path):
 
 
 def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tmp_path):
-  c = config.tiny(config.find('flow_world')).unlock()
+  c = config.tiny(configfile.find('flow_world')).unlock()
   c.init_from.sync = str(trained['sync_world'])
   task = tasks.make(c.lock())
   import jax

@@ -47,6 +47,8 @@ def test_weights_of_another_model_are_refused(change, message):
   arrays = {name: array for name, array in arrays.items() if array is not None}
   with pytest.raises(ValueError, match=message):
     weights.assign(Model(), arrays)
+  with pytest.raises(ValueError, match='The weights of runs/a do not fit the model: .*' + message):
+    weights.assign(Model(), arrays, source='runs/a')
 
 
 @pytest.mark.parametrize(('value', 'dtype'), [(np.nan, 'float32'), (1e5, 'float16')])

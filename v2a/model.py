@@ -15,6 +15,7 @@ import numpy as np
 from v2a import assembly
 from v2a import clip
 from v2a import config
+from v2a import configfile
 from v2a import weights
 from v2a.conditioning import bundle
 from v2a.diffusion import guidance
@@ -53,7 +54,8 @@ class Model:
       self._graphs[part], state = nnx.split(nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))))
       # Lanes of the flow model are spread; codec and sync model work on one clip at a time, on one device.
       place = mesh_lib.replicated(self.mesh) if part == 'flow' else self.mesh.devices.flat[0]
-      self.states[part] = jax.device_put(weights.unflatten(dict(export.arrays), state), place)
+      arrays = weights.unflatten(dict(export.arrays), state, f'{name}/{part}')
+      self.states[part] = jax.device_put(arrays, place)
 
   def merge(self, part: str, state) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
@@ -149,7 +151,7 @@ def save(model: Model, path: str | pathlib.Path) -> None:
     raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
   partial = path.with_name(f'.{path.name}.partial')
   for part, export in model.exports.items():
-    c = config.loads(config.dumps(export.config)).unlock()
+    c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
   partial.rename(path)

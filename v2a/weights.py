@@ -17,7 +17,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from v2a import config
+from v2a import configfile
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
@@ -56,27 +56,28 @@ def flatten(tree) -> dict:
   return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
-def unflatten(arrays: Mapping, like):
-  """Returns `arrays` (see `flatten`) in the structure of `like`.
+def unflatten(arrays: Mapping, like, source: str | pathlib.Path = ''):
+  """Returns `arrays` (see `flatten`) in the structure of `like`; `source` names them in errors.
 
   Raises:
     ValueError: names or shapes differ from those of `like`.
   """
   wanted = flatten(like)
-  check(arrays, wanted)
+  check(arrays, wanted, source)
   values = iter([arrays[name] for name in wanted])
   return jax.tree.map(lambda leaf: leaf.replace(next(values)) if _is_variable(leaf) else next(values), like,
                       is_leaf=_is_variable)
 
 
-def check(arrays: Mapping, wanted: Mapping) -> None:
+def check(arrays: Mapping, wanted: Mapping, source: str | pathlib.Path = '') -> None:
   """Raises ValueError where names or shapes of two flat sets of arrays differ."""
+  what = f'The weights of {source} do' if source else 'The weights do'
   missing, extra = [n for n in wanted if n not in arrays], [n for n in arrays if n not in wanted]
   if missing or extra:
-    raise ValueError(f'The weights do not fit the model: missing {_some(missing)}, unknown {_some(extra)}.')
+    raise ValueError(f'{what} not fit the model: missing {_some(missing)}, unknown {_some(extra)}.')
   for name, array in wanted.items():
     if tuple(arrays[name].shape) != tuple(array.shape):
-      raise ValueError(f'The weights do not fit the model: {name} has shape {tuple(arrays[name].shape)}, '
+      raise ValueError(f'{what} not fit the model: {name} has shape {tuple(arrays[name].shape)}, '
                        f'wanted {tuple(array.shape)}.')
 
 
@@ -116,7 +117,7 @@ def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: 
   partial = path / f'.{WEIGHTS}.partial'
   safetensors.numpy.save_file(arrays, partial, metadata={'about': json.dumps(about or {})})
   partial.rename(path / WEIGHTS)
-  config.save(c, path / CONFIG)
+  configfile.save(c, path / CONFIG)
 
 
 def locate(path: str | pathlib.Path) -> pathlib.Path:
@@ -150,16 +151,18 @@ def load_export(path: str | pathlib.Path) -> Export:
   for name, array in arrays.items():
     if array.dtype == np.float16:
       arrays[name] = array.astype(np.float32)
-  return Export(arrays, config.load(folder / CONFIG), about)
+  return Export(arrays, configfile.load(folder / CONFIG), about)
 
 
-def assign(module: nnx.Module, arrays: Mapping, prefix: str = '') -> None:
+def assign(module: nnx.Module, arrays: Mapping, prefix: str = '',
+           source: str | pathlib.Path = '') -> None:
   """Sets the variables of a module from flat arrays.
 
   Args:
     module: changed in place.
     arrays: by flat name; with a prefix, only those under it count, and the rest is left alone.
     prefix: such as 'codec', where the arrays are those of a larger model.
+    source: where they come from, for errors.
 
   Raises:
     ValueError: names or shapes differ.
@@ -169,5 +172,5 @@ def assign(module: nnx.Module, arrays: Mapping, prefix: str = '') -> None:
     arrays = {name.removeprefix(prefix): arrays[name] for name in arrays if name.startswith(prefix)}
   state = nnx.state(module)
   like = flatten(state)
-  check(arrays, like)
+  check(arrays, like, source)
   nnx.update(module, unflatten({name: jnp.asarray(arrays[name], like[name].dtype) for name in like}, state))

@@ -9,6 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('shapes', 'clip'),
   ('config', 'records', 'media', 'world', 'sharding'),
+  ('configfile',),
   ('models', 'weights'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
@@ -24,7 +25,7 @@ ROW_OF = {room: row for row, rooms in enumerate(ROWS) for room in rooms}
 # What folders outside v2a may import of it.
 OUTSIDE = {
   'configs': {'config'},
-  'data_pipelines': {room for row in ROWS[:5] for room in row} | {'evaluation'},
+  'data_pipelines': {room for row in ROWS[:6] for room in row} | {'evaluation'},
   'launch': set(),
   'benchmarks': set(ROW_OF),
 }

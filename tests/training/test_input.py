@@ -6,6 +6,7 @@ import toy
 
 from v2a import clip
 from v2a import config
+from v2a import configfile
 from v2a import records
 from v2a.training import input as input_lib
 
@@ -76,17 +77,17 @@ def test_a_fault_in_a_thread_reaches_the_loop(items):
 def test_source(tmp_path):
   c = toy.configuration()
   assert len(input_lib.source(c)) == 16
-  c = config.override(c, ['--config.data.num_fake_records=0'])
+  c = configfile.override(c, ['--config.data.num_fake_records=0'])
   with pytest.raises(ValueError, match='config.data.train names no folder'):
     input_lib.source(c)
   spec = config.clip_spec(c)
   records.write(tmp_path / 'a', [records.fake(spec)], spec)
-  c = config.override(c, [f'--config.data.train={tmp_path / "a"}'])
+  c = configfile.override(c, [f'--config.data.train={tmp_path / "a"}'])
   assert len(input_lib.source(c)) == 1
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
-    input_lib.source(config.override(c, ['--config.clip.num_channels=1']))
+    input_lib.source(configfile.override(c, ['--config.clip.num_channels=1']))
   with pytest.raises(ValueError, match='clip_s is 9.0, but the records'):
-    input_lib.source(config.override(c, ['--config.clip.clip_s=9']))
+    input_lib.source(configfile.override(c, ['--config.clip.clip_s=9']))
   records.write(tmp_path / 'b', [], spec)
   with pytest.raises(ValueError, match='are none'):
-    input_lib.source(config.override(c, [f'--config.data.train={tmp_path / "b"}']))
+    input_lib.source(configfile.override(c, [f'--config.data.train={tmp_path / "b"}']))

@@ -12,7 +12,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 import toy
 
-from v2a import config
+from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
@@ -75,7 +75,7 @@ def test_restored_to_another_mesh(four):
 
 
 def test_what_a_run_leaves(four, capsys):
-  assert config.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
+  assert configfile.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
   assert 'inner' in (four / 'parameters.txt').read_text()
   export = weights.load_export(four)
   assert export.about['step'] == 4 and export.about['batch_size'] == 8
@@ -115,13 +115,13 @@ def test_checkpoints_that_are_kept(tmp_path):
     '--config.seed=1', '--config.training.batch_size=16', '--config.flow.width=48',
     '--config.data.num_fake_records=17'])
 def test_another_run_in_the_folder_is_refused(four, change):
-  c = config.override(toy.configuration(), [change])
+  c = configfile.override(toy.configuration(), [change])
   with pytest.raises(ValueError, match='holds a run of step 4 with another'):
     loop.train(c, four, toy.Task(), **ONE)
 
 
 def test_starting_from_named_weights(four, tmp_path):
-  c = config.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
+  c = configfile.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
   task = toy.Task()
   task.is_trained = lambda path: path[-1] == 'bias'
   loop.train(c, tmp_path, task, **ONE)
@@ -129,7 +129,7 @@ def test_starting_from_named_weights(four, tmp_path):
   np.testing.assert_array_equal(after['inner'], before['inner'])
   assert not np.array_equal(after['bias'], before['bias'])
   with pytest.raises(FileNotFoundError, match='No model at'):
-    loop.train(config.override(c, ['--config.init_from.model=nowhere']), tmp_path / 'b', task, **ONE)
+    loop.train(configfile.override(c, ['--config.init_from.model=nowhere']), tmp_path / 'b', task, **ONE)
 
 
 def test_a_task_may_initialise(tmp_path):

@@ -17,11 +17,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
   """Trains, and returns the exit code."""
   from v2a import config
+  from v2a import configfile
 
-  c = config.find(args.config)
+  c = configfile.find(args.config)
   if args.tiny:
     c = config.tiny(c)
-  c = config.override(c, args.overrides)
+  c = configfile.override(c, args.overrides)
   config.validate(c)
   workdir = pathlib.Path(args.workdir)
   if workdir.exists() and not workdir.is_dir():

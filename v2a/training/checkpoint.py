@@ -13,7 +13,7 @@ import jax
 import ml_collections
 import orbax.checkpoint as ocp
 
-from v2a import config
+from v2a import configfile
 from v2a import weights
 from v2a.training import state as state_lib
 
@@ -73,7 +73,7 @@ class Checkpoints:
     """Returns the configuration and the data position of a checkpoint."""
     items = self._manager.restore(step, args=ocp.args.Composite(
         config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore()))
-    return config.loads(json.dumps(items.config), f'checkpoint {self.path / str(step)}'), items.position
+    return configfile.loads(json.dumps(items.config), f'checkpoint {self.path / str(step)}'), items.position
 
   def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
     """Returns the state of a checkpoint.

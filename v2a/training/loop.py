@@ -30,6 +30,7 @@ import ml_collections
 import numpy as np
 
 from v2a import config
+from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
@@ -113,7 +114,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position)
     state = _start(run, optimizer, abstract)
     if jax.process_index() == 0:
-      config.save(c, workdir / 'config.json')
+      configfile.save(c, workdir / 'config.json')
     _describe(run, state)
     state = _loop(run, state, step_fn)
     return _finish(run, state)
@@ -133,7 +134,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
     return state
   model = state_lib.model(run.graphdef, state, use_ema=False)
   if named:
-    weights.assign(model, weights.load_export(named).arrays)
+    weights.assign(model, weights.load_export(named).arrays, source=named)
     run.log.line(f'Starting from the weights in {named}.')
   else:
     model = run.task.initialise(model)

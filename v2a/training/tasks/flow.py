@@ -31,7 +31,7 @@ class FlowTask:
     """Gives the sync encoder the weights of config.init_from.sync."""
     if self.c.init_from.sync:
       export = weights.load_export(self.c.init_from.sync)
-      weights.assign(model.conditioner.sync, export.arrays, 'video')
+      weights.assign(model.conditioner.sync, export.arrays, 'video', self.c.init_from.sync)
     return model
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:

@@ -1,0 +1,151 @@
+"""Configurations by name, as text and from the command line: find, override, save, load."""
+
+from collections.abc import Iterable
+import difflib
+import importlib.util
+import json
+import pathlib
+import re
+
+import ml_collections
+
+from v2a import config
+
+# Where `find` looks for a name: the checkout, then the package.
+_FOLDERS = (
+    pathlib.Path(__file__).resolve().parents[1] / 'configs',
+    pathlib.Path(__file__).resolve().parent / 'assets' / 'configs',
+)
+_OVERRIDE = re.compile(r'--config\.([A-Za-z0-9_.]+)=(.*)', re.DOTALL)
+_PLAIN_NAME = re.compile(r'[A-Za-z0-9_]+')
+
+
+def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
+  """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
+
+  Tuples are written with commas (`--config.data.train=a,b`), booleans as true or false.
+
+  Raises:
+    ValueError: an unknown key (with the nearest one), or a value of another type.
+  """
+  c = c.copy_and_resolve_references().unlock()
+  names = config.keys(c)
+  for argument in arguments:
+    match = _OVERRIDE.fullmatch(argument)
+    if not match:
+      raise ValueError(f'An override must look like --config.training.batch_size=8; got {argument!r}.')
+    name, text = match.groups()
+    if name not in names:
+      raise ValueError(f'Unknown key config.{name}.{_suggestion(name, names)}')
+    *sections, key = name.split('.')
+    parent = config.section(c, '.'.join(sections)) if sections else c
+    parent[key] = _parse(name, text, parent[key])
+  return c.lock()
+
+
+def _suggestion(name: str, names: list[str]) -> str:
+  inside = [other for other in names if other.startswith(name + '.')]
+  if inside:
+    return f' It is a section; did you mean config.{inside[0]}?'
+  last = [other for other in names if other.rsplit('.')[-1] == name.rsplit('.')[-1]]
+  close = difflib.get_close_matches(name, names, 1, 0.5) or last
+  return f' Did you mean config.{close[0]}?' if close else ''
+
+
+def _parse(name: str, text: str, default):
+  kind = type(default)
+  if kind is str:
+    return text
+  if kind is bool:
+    if text.lower() not in ('true', 'false', '1', '0'):
+      raise ValueError(f'config.{name} must be true or false; got {text!r}.')
+    return text.lower() in ('true', '1')
+  if kind is tuple:
+    parts = [part.strip() for part in text.strip().strip('()[]').split(',')]
+    example = default[0] if default else ''
+    return tuple(_parse(name, part, example) for part in parts if part)
+  try:
+    return kind(text)
+  except ValueError as error:
+    raise ValueError(f'config.{name} must be of type {kind.__name__}; got {text!r}.') from error
+
+
+def find(name_or_path: str) -> ml_collections.ConfigDict:
+  """Returns a configuration by the name of a file in `configs/`, or by the path of a .py or .json file.
+
+  Raises:
+    FileNotFoundError: there is none; the message lists the names there are.
+    ValueError: the file does not define get_config().
+  """
+  path = pathlib.Path(name_or_path)
+  if path.suffix == '.json':
+    return load(path)
+  if path.suffix != '.py':
+    candidates = [folder / f'{name_or_path}.py' for folder in _FOLDERS if _PLAIN_NAME.fullmatch(name_or_path)]
+    path = next((candidate for candidate in candidates if candidate.is_file()), None)
+  if path is None or not path.is_file():
+    known = ', '.join(available()) or 'none'
+    raise FileNotFoundError(
+        f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.')
+  spec = importlib.util.spec_from_file_location(f'_v2a_config_{path.stem}', path)
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  if not hasattr(module, 'get_config'):
+    raise ValueError(f'{path} must define get_config() with no argument.')
+  return module.get_config()
+
+
+def available() -> tuple[str, ...]:
+  """Returns the names that `find` knows."""
+  return tuple(sorted({path.stem for folder in _FOLDERS for path in folder.glob('*.py')} - {'__init__'}))
+
+
+def save(c: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
+  """Writes a configuration as JSON, beside and renamed."""
+  path = pathlib.Path(path)
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_text(dumps(c))
+  partial.rename(path)
+
+
+def dumps(c: ml_collections.ConfigDict) -> str:
+  """Returns a configuration as JSON text."""
+  return json.dumps(c.to_dict(), indent=2) + '\n'
+
+
+def load(path: str | pathlib.Path) -> ml_collections.ConfigDict:
+  """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for what is no configuration."""
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'No configuration at {path}.')
+  return loads(path.read_text(), str(path))
+
+
+def loads(text: str, source: str = 'text') -> ml_collections.ConfigDict:
+  """Returns the configuration of JSON text; `source` names it in errors."""
+  try:
+    values = json.loads(text)
+  except ValueError as error:
+    raise ValueError(f'{source} is no JSON: {error}.') from error
+  if not isinstance(values, dict):
+    raise ValueError(f'{source} must hold a JSON object; got a {type(values).__name__}.')
+  c = config.base().unlock()
+  _fill(c, values, '', source)
+  return c.lock()
+
+
+def _fill(c: ml_collections.ConfigDict, values: dict, prefix: str, source: str) -> None:
+  for key, value in values.items():
+    if key not in c:
+      close = difflib.get_close_matches(key, list(c), 1, 0.5)
+      hint = f' Did you mean {close[0]}?' if close else ''
+      raise ValueError(f'{source} has an unknown key {prefix}{key}.{hint}')
+    is_section = isinstance(c[key], ml_collections.ConfigDict)
+    if is_section and isinstance(value, dict):
+      _fill(c[key], value, f'{prefix}{key}.', source)
+      continue
+    value = tuple(value) if isinstance(value, list) else value
+    number = isinstance(c[key], float) and type(value) is int
+    if is_section or (type(value) is not type(c[key]) and not number):
+      raise ValueError(f'{source}: {prefix}{key} must be of type {type(c[key]).__name__}; got {value!r}.')
+    c[key] = value

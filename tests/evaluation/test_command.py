@@ -23,6 +23,8 @@ from v2a.evaluation import figures
     (['--data', 'world:x1'], "got 'world:x1'"),
     (['--data', 'no/such/folder'], "got 'no/such/folder'"),
     (['--model', 'no-such-model'], 'no-such-model'),
+    (['--guidance-text', '101'], 'guidance text must lie in [0, 100]'),
+    (['--solver', 'rk4'], "invalid choice: 'rk4'"),
     (['--outptu', 'x'], 'Did you mean --output?'),
   ],
 )
@@ -76,6 +78,7 @@ def test_one_object_with_all_figures_is_printed(bundle, tmp_path, capsys, monkey
   assert out.count('\n') == 1
   assert result['model'] == 'untrained' and result['data'] == 'world:77' and result['num_clips'] == 7
   assert result['held_out'] is None
+  assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
   assert set(result['figures']) == set(figures.FIGURES)
   assert 's left' in err
   assert json.loads((tmp_path / 'out' / 'report.json').read_text()) == result

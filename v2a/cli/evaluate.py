@@ -5,6 +5,8 @@ import json
 import pathlib
 import sys
 
+from v2a.cli import drawing
+
 MODEL = 'world'
 DATA = 'world:heldout'
 NUM_CLIPS = 256
@@ -42,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
   )
   parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='seed of the noise (0)')
-  parser.add_argument('--steps', type=_count, metavar='N', help="steps of the solver (the model's)")
+  drawing.add_flags(parser)
   parser.add_argument(
     '--batch-size', type=_count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
@@ -76,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
 
+  request = generate.Request(**drawing.settings(args))
+  request.validate()
   cache.enable()
   model = generate.load(args.model)
   trained = adapter.trained_seeds(model)
@@ -85,9 +89,9 @@ def run(args: argparse.Namespace) -> int:
     chosen = list(cases.from_folder(pathlib.Path(args.data), args.num_clips, model.clip_spec))
   else:
     chosen = list(cases.from_world(seed, args.num_clips or NUM_CLIPS, model.clip_spec, say=say))
-  request = generate.Request(steps=args.steps)
   batch_size = adapter.batch_size(model, args.batch_size)
   outcome = runner.evaluate(adapter.adapt(model, request), chosen, args.data, args.seed, batch_size, say=say)
+  outcome.result['settings'] = {name: value for name, value in vars(request).items() if name in drawing.NAMES}
   outcome.result['held_out'] = None if seed is None or trained is None else seed not in trained
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Iterable
 import dataclasses
 import json
-import math
 import os
 import pathlib
 import sys
+
+from v2a.cli import drawing
 
 MODEL = 'world'
 OUTPUT = 'out'
@@ -36,24 +37,6 @@ PROMPT_NAME = 'soundtrack'
 MAX_PATH = 4096
 
 
-def number(kind: type, least: float, is_open: bool = False):
-  """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
-
-  def parse(text: str):
-    try:
-      value = kind(text)
-    except ValueError:
-      value = math.nan
-    if not math.isfinite(value) or value < least or (is_open and value == least):
-      wanted = (
-        f'{"a whole number" if kind is int else "a number"} {"above" if is_open else "of at least"} {least:g}'
-      )
-      raise argparse.ArgumentTypeError(f'wanted {wanted}; got {text!r}')
-    return value
-
-  return parse
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('videos', nargs='*', metavar='VIDEO', help='video, still image, or folder of them')
@@ -64,18 +47,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--transcript', default='', metavar='T-or-FILE', help='words of the dialogue, or a text file'
   )
   asked.add_argument(
-    '--num-samples', type=number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
+    '--num-samples', type=drawing.number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
   )
   asked.add_argument(
-    '--seed', type=number(int, 0), default=0, metavar='S', help='sample i depends on (S, i) alone (0)'
+    '--seed', type=drawing.number(int, 0), default=0, metavar='S', help='sample i depends on (S, i) alone (0)'
   )
   part = parser.add_argument_group('which part')
   part.add_argument(
-    '--start', type=number(float, 0), default=0.0, metavar='S', help='seconds into the video (0)'
+    '--start', type=drawing.number(float, 0), default=0.0, metavar='S', help='seconds into the video (0)'
   )
   part.add_argument(
     '--duration',
-    type=number(float, 0, is_open=True),
+    type=drawing.number(float, 0, is_open=True),
     metavar='S',
     help='seconds (to the end; needed for stills and for a prompt alone)',
   )
@@ -83,21 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   how.add_argument(
     '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
   )
-  how.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
-  how.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
-  how.add_argument(
-    '--guidance',
-    type=number(float, 0),
-    metavar='G',
-    help="guidance by everything at once (the model's); 1 is none",
-  )
-  for name in ('video', 'text', 'transcript'):
-    how.add_argument(
-      f'--guidance-{name}',
-      type=number(float, 0),
-      metavar='G',
-      help=f"guidance by {name} (the model's); 1 is none",
-    )
+  drawing.add_flags(how)
   out = parser.add_argument_group('output')
   out.add_argument(
     '--audio', choices=('replace', 'mix'), default='replace', help="the video's own sound (replace)"

@@ -1,0 +1,48 @@
+"""The flags that tell how soundtracks are drawn, for every command that draws some."""
+
+import argparse
+import math
+
+NAMES = ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
+
+
+def number(kind: type, least: float, is_open: bool = False):
+  """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
+
+  def parse(text: str):
+    try:
+      value = kind(text)
+    except ValueError:
+      value = math.nan
+    if not math.isfinite(value) or value < least or (is_open and value == least):
+      wanted = (
+        f'{"a whole number" if kind is int else "a number"} {"above" if is_open else "of at least"} {least:g}'
+      )
+      raise argparse.ArgumentTypeError(f'wanted {wanted}; got {text!r}')
+    return value
+
+  return parse
+
+
+def add_flags(group) -> None:
+  """Adds the flags of NAMES to a parser or a group of one."""
+  group.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
+  group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
+  group.add_argument(
+    '--guidance',
+    type=number(float, 0),
+    metavar='G',
+    help="guidance by everything at once (the model's); 1 is none",
+  )
+  for name in ('video', 'text', 'transcript'):
+    group.add_argument(
+      f'--guidance-{name}',
+      type=number(float, 0),
+      metavar='G',
+      help=f"guidance by {name} (the model's); 1 is none",
+    )
+
+
+def settings(args: argparse.Namespace) -> dict:
+  """Returns the parsed flags by the names of generate.Request."""
+  return {name: getattr(args, name) for name in NAMES}

@@ -18,8 +18,8 @@ def get_config():
   c.init_from.codec = 'runs/codec_world'
   c.init_from.sync = 'runs/sync_world'
   c.training.batch_size = 16
-  c.training.num_steps = 1700
+  c.training.num_steps = 3300
   c.training.learning_rate = 1.2e-3
   c.training.warmup_steps = 100
-  c.training.ema_decay = 0.998
+  c.training.ema_decay = 0.999
   return c

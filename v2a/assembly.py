@@ -18,7 +18,8 @@ from v2a.models import mmdit
 
 # config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
 _CODEC_ARGUMENTS = ('n_fft', 'num_latent_channels', 'width', 'num_encoder_layers', 'num_decoder_layers',
-                    'bottleneck', 'num_codebooks', 'codebook_size', 'num_phase_iterations')
+                    'bottleneck', 'num_codebooks', 'codebook_size', 'num_balance_bands',
+                    'num_phase_iterations')
 
 
 def dtype(c: ml_collections.ConfigDict):
@@ -83,7 +84,7 @@ class SyncModel(nnx.Module):
         lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype(c)),
         c.sync.num_audio_layers, rngs)
     self.audio_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
-    self.log_scale = nnx.Param(jnp.asarray(2.3), axes=())
+    self.log_scale = nnx.Param(jnp.asarray(2.3, jnp.float32), axes=())
 
   def embed_video(self, sync_frame_BLYX3: jax.Array) -> jax.Array:
     """Returns unit vectors BSD, one a segment, of frames at the sync rate."""

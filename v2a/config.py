@@ -54,6 +54,7 @@ def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
+  c.num_balance_bands = 16  # in which left and right are told apart, in stereo
   c.num_phase_iterations = 16  # of Griffin-Lim when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk
@@ -63,6 +64,7 @@ def _codec() -> ml_collections.ConfigDict:
   c.codebook_size = 256  # rvq, entries a book
   c.crop_s = 1.0  # training sees random crops of this length, in seconds
   c.level_weight = 1.0  # log-magnitudes on the codec's own grid
+  c.balance_weight = 1.0  # left and right, in stereo
   c.stft_weight = 0.0  # multi-resolution STFT of the wave
   c.mel_weight = 0.0  # multi-resolution mel of the wave
   c.kl_weight = 2e-3

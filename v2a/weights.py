@@ -115,7 +115,8 @@ def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: 
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
   partial = path / f'.{WEIGHTS}.partial'
-  safetensors.numpy.save_file(arrays, partial, metadata={'about': json.dumps(about or {})})
+  # Not save_file, which writes files that nobody but their owner may read.
+  partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
   partial.rename(path / WEIGHTS)
   configfile.save(c, path / CONFIG)
 

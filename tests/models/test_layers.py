@@ -26,9 +26,9 @@ def test_attention_is_softmax_of_products():
 
 def test_rope_depends_on_time_differences_alone():
   q, k = (jax.random.normal(jax.random.key(i), (1, 6, 2, 8)) for i in range(2))
-  time_S = jnp.array([0.0, 0.04, 0.5, 1.0, 2.5, 4.0])
+  time_BS = jnp.array([[0.0, 0.04, 0.5, 1.0, 2.5, 4.0]])
   product = lambda shift_s: jnp.einsum(
-      'BQHE,BSHE->BHQS', layers.rope(q, time_S + shift_s), layers.rope(k, time_S + shift_s))
+      'BQHE,BSHE->BHQS', layers.rope(q, time_BS + shift_s), layers.rope(k, time_BS + shift_s))
   np.testing.assert_allclose(product(0.0), product(3.2), atol=1e-3)
 
 

@@ -24,9 +24,20 @@ def _batch(task, c, num=4, has_latents=True):
   return task.prepare(items, np.random.default_rng(0))
 
 
+def _drawn(task):
+  """Returns graph and state of the task's model, every weight drawn: zeros would hide what is read."""
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))))
+  rng = np.random.default_rng(0)
+  draw = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return graphdef, jax.tree.map(draw, state)
+
+
 def _loss(task, c, **change):
   batch = _batch(task, c) | change
-  value, metrics = task.loss(task.build(jax.random.key(0)), batch, jax.random.key(1), jnp.zeros((), int))
+  graphdef, state = _drawn(task)
+  run = jax.jit(lambda state, batch: task.loss(
+      nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)))
+  value, metrics = run(state, batch)
   assert np.isfinite(float(value))
   return float(value), metrics
 
@@ -36,19 +47,19 @@ def _loss(task, c, **change):
 def test_codec_losses_are_finite(change):
   task, c = _task('codec', **change)
   _, metrics = _loss(task, c)
-  assert float(metrics['level']) > 0
+  assert float(metrics['level']) > 0 and float(metrics['balance']) > 0
 
 
 def test_generator_and_discriminators_never_pull_on_each_other():
   task, c = _task('codec', adversarial_weight=1.0, level_weight=0.0, kl_weight=0.0)
-  graphdef, state = nnx.split(task.build(jax.random.key(0)))
+  graphdef, state = _drawn(task)
   batch = _batch(task, c)
 
   def only(name):
     def value(state):
       _, parts = task.loss(nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))
       return parts[name]
-    grads = jax.grad(value)(state)
+    grads = jax.jit(jax.grad(value))(state)
     size = lambda tree: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
     inside = size(grads['discriminators'])
     return inside, size(grads) - inside
@@ -64,7 +75,7 @@ def test_codec_statistics_are_those_of_the_latents():
   source = records.Memory([records.fake(spec, seed) for seed in range(6)], spec)
   model = task.finish(task.build(jax.random.key(0)), source)
   waves = np.stack([records.wave_to_float(source[i]['wave_NA']) for i in range(6)])
-  mean_BTC, std_BTC = model.encode(jnp.asarray(waves))
+  mean_BTC, std_BTC = nnx.jit(lambda model, wave_BNA: model.encode(wave_BNA))(model, jnp.asarray(waves))
   np.testing.assert_allclose(mean_BTC.mean((0, 1)), 0, atol=1e-3)
   np.testing.assert_allclose((mean_BTC**2 + std_BTC**2).mean((0, 1)), 1, atol=1e-2)
 
@@ -74,8 +85,8 @@ def test_sync_loss_of_a_stranger_is_that_of_chance():
   model = task.build(jax.random.key(0))
   model.log_scale.set_value(jnp.asarray(-20.0))
   batch = _batch(task, c)
-  value, _ = task.loss(model, batch, jax.random.key(1), jnp.zeros((), int))
-  num_segments = model.embed_video(batch['sync_frame_BLYX3']).shape[1] * 4
+  value, _ = nnx.jit(lambda model: task.loss(model, batch, jax.random.key(1), jnp.zeros((), int)))(model)
+  num_segments = 4 * (batch['sync_frame_BLYX3'].shape[1] // round(c.sync.segment_s * c.clip.sync_fps))
   assert float(value) == pytest.approx(np.log(num_segments), rel=1e-4)
 
 
@@ -89,10 +100,15 @@ def test_clips_without_sound_take_no_part_in_sync():
   assert before == pytest.approx(after, rel=1e-6)
 
 
-def test_flow_reads_pictures_unless_they_are_dropped():
+@pytest.mark.parametrize('name', ['sync_frame_BLYX3', 'semantic_frame_BMYX3'])
+def test_flow_reads_pictures_unless_there_are_none(name):
   task, c = _task('flow')
-  _, metrics = _loss(task, c)
+  other = 255 - _batch(task, c)[name]
+  value, metrics = _loss(task, c)
   assert {'loss_t0', 'loss_t3'} <= set(metrics)
+  assert abs(_loss(task, c, **{name: other})[0] - value) > 1e-4
+  none = {'has_video_B': np.zeros(4, bool)}
+  assert _loss(task, c, **none, **{name: other})[0] == pytest.approx(_loss(task, c, **none)[0], rel=1e-6)
 
 
 def test_records_without_latents_are_refused():
@@ -102,11 +118,13 @@ def test_records_without_latents_are_refused():
       _batch(task, c, has_latents=False)
 
 
-def test_bfloat16_stays_close_to_float32():
+@pytest.mark.parametrize('name', config.TASKS)
+def test_bfloat16_stays_close_to_float32(name):
   c = config.tiny(config.base()).unlock()
+  c.task = name
   values = {}
-  for name in config.DTYPES:
-    c.training.compute_dtype = name
+  for dtype in config.DTYPES:
+    c.training.compute_dtype = dtype
     task = tasks.make(c)
-    values[name], _ = _loss(task, c)
+    values[dtype], _ = _loss(task, c)
   assert values['bfloat16'] == pytest.approx(values['float32'], rel=0.03)

@@ -1,18 +1,24 @@
 """What a codec is trained to keep.
 
-  L_level = mean |x - y| + mean |e^x - e^y| / mean e^x     of levels (autoencoder eq. 1)          (0)
+  L_level = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x   of levels (autoencoder eq. 1)   (0)
+  L_balance = sum a |b - b'| / sum a                             of balances (balance eq. 1)     (4)
   L_stft = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1    (1)
   L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                               (2)
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                               (3)
 
-on the channels and, for stereo, on their sum and difference, so that the two sides keep their
-phase relation. Yamamoto et al. 2020, arXiv 1910.11480, eq. 6 (multi-resolution STFT);
+with w the root of the density of the mel scale at each bin, and a how loud a latent step is in each band.
+Squares, not magnitudes, in eq. 0: a partial is a few bins that stand far out of many. Under |x - y| and the
+density itself, 7,000 steps gave up the partials above 2 kHz and reached a lower loss on the noise between.
+L_stft and L_mel are taken on the channels and, for stereo, on their sum and difference, so that the two
+sides keep their phase relation. Yamamoto et al. 2020, arXiv 1910.11480, eq. 6 (multi-resolution STFT);
 Kumar et al. 2023, arXiv 2306.06546, sec. 3.5 (multi-scale mel).
 """
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from v2a import shapes
 from v2a.codecs import mel
 from v2a.codecs import stft
 
@@ -54,11 +60,22 @@ def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int) 
   return {'stft': sum(stft_terms) / len(stft_terms), 'mel': sum(mel_terms) / len(mel_terms)}
 
 
-def level(target_BAJF: jax.Array, output_BAJF: jax.Array) -> jax.Array:
+def level(target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int) -> jax.Array:
   """Returns eq. 0: half for what is heard, half for what is loud."""
-  x, y = jnp.exp(target_BAJF), jnp.exp(output_BAJF)
-  loud = jnp.mean(jnp.abs(x - y), axis=(1, 2, 3)) / jnp.mean(x, axis=(1, 2, 3))
-  return jnp.mean(jnp.abs(target_BAJF - output_BAJF)) + jnp.mean(loud)
+  shapes.check(target_BJF=target_BJF, output_BJF=output_BJF)
+  frequency_hz = np.linspace(0, sample_rate_hz / 2, target_BJF.shape[-1])
+  weight_F = np.sqrt(np.gradient(mel.hz_to_mel(frequency_hz)))
+  weight_11F = jnp.asarray((weight_F / weight_F.mean())[None, None], jnp.float32)
+  x_BJF, y_BJF = jnp.exp(target_BJF) * weight_11F, jnp.exp(output_BJF) * weight_11F
+  loud_B = jnp.mean(jnp.abs(x_BJF - y_BJF), axis=(1, 2)) / jnp.mean(x_BJF, axis=(1, 2))
+  return jnp.mean(weight_11F * jnp.square(target_BJF - output_BJF)) / 2 + jnp.mean(loud_B)
+
+
+def balance(target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array) -> jax.Array:
+  """Returns eq. 4; loudness_BTR is a."""
+  shapes.check(target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR)
+  error_BTR = loudness_BTR * jnp.abs(target_BTR - output_BTR)
+  return jnp.mean(jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + FLOOR))
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array) -> jax.Array:

@@ -194,6 +194,14 @@ def has_off_screen_music(truth: dict) -> bool:
   return bool(truth['has_music']) and truth['scene'] not in MUSIC_SCENES
 
 
+def has_unnamed_music(truth: dict) -> bool:
+  """Returns whether there is off-screen music that the annotation leaves open.
+
+  What the annotation names is asked for; a negative prompt of the same would contradict it.
+  """
+  return has_off_screen_music(truth) and not truth.get('is_music_named')
+
+
 def has_any_music(truth: dict) -> bool:
   """Returns whether any music sounds, seen or unseen."""
   return bool(truth['has_music']) or truth['scene'] in MUSIC_SCENES or bool(truth.get('notes'))
@@ -215,8 +223,8 @@ _ALL = (
   ),
   Figure('material_accuracy', _has_material, material_score, combine_mean),
   Figure('panning_correlation', _has_place, panning_score, combine_panning),
-  Figure('music_rate', has_off_screen_music, music_score, combine_mean),
-  Figure('music_rate_negative', has_off_screen_music, music_score, combine_mean, negative_text='music'),
+  Figure('music_rate', has_unnamed_music, music_score, combine_mean),
+  Figure('music_rate_negative', has_unnamed_music, music_score, combine_mean, negative_text='music'),
   Figure('word_error_rate', lambda truth: bool(truth['words']), word_score, combine_ratio),
   Figure(
     'lip_lag_ms',

@@ -72,22 +72,22 @@ def layer_norm(x: jax.Array) -> jax.Array:
   return (centred * jax.lax.rsqrt(variance + 1e-6)).astype(x.dtype)
 
 
-def rope(x_BSHE: jax.Array, time_S: jax.Array) -> jax.Array:
+def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
   """Turns pairs of features by angles that are proportional to time (eq. 1).
 
   Args:
     x_BSHE: queries or keys.
-    time_S: seconds of every position.
+    time_BS: seconds of every position; one row for all where B is 1.
   """
-  shapes.check(x_BSHE=x_BSHE, time_S=time_S)
+  assert time_BS.ndim == 2 and time_BS.shape[0] in (1, x_BSHE.shape[0]), time_BS.shape
   num_pairs = x_BSHE.shape[-1] // 2
   period_E = np.geomspace(ROPE_MIN_PERIOD_S, ROPE_MAX_PERIOD_S, num_pairs)
-  angle_SE = 2 * np.pi * time_S[:, None] / jnp.asarray(period_E[None], jnp.float32)
-  cos_SE, sin_SE = jnp.cos(angle_SE)[None, :, None], jnp.sin(angle_SE)[None, :, None]
+  angle_BSE = 2 * np.pi * time_BS[..., None] / jnp.asarray(period_E[None, None], jnp.float32)
+  cos_BS1E, sin_BS1E = jnp.cos(angle_BSE)[:, :, None], jnp.sin(angle_BSE)[:, :, None]
   x32 = x_BSHE.astype(jnp.float32)
   first, second = x32[..., :num_pairs], x32[..., num_pairs:]
   turned = jnp.concatenate(
-      [first * cos_SE - second * sin_SE, first * sin_SE + second * cos_SE], axis=-1)
+      [first * cos_BS1E - second * sin_BS1E, first * sin_BS1E + second * cos_BS1E], axis=-1)
   return turned.astype(x_BSHE.dtype)
 
 
@@ -164,13 +164,13 @@ class SelfAttentionProjections(nnx.Module):
     self.key_norm = RMSNorm(head_size)
     self.out = Linear(width, width, ('heads', 'embed'), rngs=rngs, dtype=dtype)
 
-  def project(self, x_BSD: jax.Array, time_S: jax.Array | None) -> tuple[jax.Array, ...]:
+  def project(self, x_BSD: jax.Array, time_BS: jax.Array | None) -> tuple[jax.Array, ...]:
     """Returns q, k, v (each BSHE); positions in seconds turn q and k where given."""
     q, k, v = jnp.split(self.qkv(x_BSD), 3, axis=-1)
     heads = x_BSD.shape[:2] + (self.num_heads, -1)
     q_BSHE, k_BSHE = self.query_norm(q.reshape(heads)), self.key_norm(k.reshape(heads))
-    if time_S is not None:
-      q_BSHE, k_BSHE = rope(q_BSHE, time_S), rope(k_BSHE, time_S)
+    if time_BS is not None:
+      q_BSHE, k_BSHE = rope(q_BSHE, time_BS), rope(k_BSHE, time_BS)
     return q_BSHE, k_BSHE, v.reshape(heads)
 
   def merge(self, y_BSHE: jax.Array) -> jax.Array:
@@ -187,8 +187,8 @@ class EncoderBlock(nnx.Module):
     self.mlp = Mlp(width, int(width * mlp_ratio), rngs=rngs, dtype=dtype)
 
   def __call__(self, x_BSD: jax.Array, mask_BS: jax.Array | None = None,
-               time_S: jax.Array | None = None) -> jax.Array:
-    q_BSHE, k_BSHE, v_BSHE = self.attention.project(layer_norm(x_BSD), time_S)
+               time_BS: jax.Array | None = None) -> jax.Array:
+    q_BSHE, k_BSHE, v_BSHE = self.attention.project(layer_norm(x_BSD), time_BS)
     x_BSD = x_BSD + self.attention.merge(attention(q_BSHE, k_BSHE, v_BSHE, mask_BS))
     return x_BSD + self.mlp(layer_norm(x_BSD))
 
@@ -202,7 +202,7 @@ class ConvNeXtBlock(nnx.Module):
     self.conv = DepthwiseConv(width, conv_size, rngs=rngs)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.down = Linear(hidden, width, ('mlp', 'embed'), rngs=rngs, dtype=dtype)
-    self.scale_D = nnx.Param(jnp.full(width, 0.3), axes=('embed',))
+    self.scale_D = nnx.Param(jnp.full(width, 0.3, jnp.float32), axes=('embed',))
 
   def __call__(self, x_BTD: jax.Array) -> jax.Array:
     y_BTD = self.down(jax.nn.gelu(self.up(layer_norm(self.conv(x_BTD)))))
@@ -227,11 +227,12 @@ def scan(blocks: nnx.Module, carry, *args, remat: str = 'none'):
 
   Args:
     blocks: what `stack` returned.
-    carry: the residual stream (any pytree).
+    carry: the residual stream (any pytree); float32 from here on, whatever type products run in.
     *args: given to every block.
     remat: a key of REMAT_POLICIES; what the backward pass keeps and what it computes again.
   """
   graphdef, state = nnx.split(blocks)
+  carry = jax.tree.map(lambda x: x.astype(jnp.float32), carry)
 
   def body(carry, layer_state):
     return nnx.merge(graphdef, layer_state)(carry, *args), None

@@ -3,6 +3,8 @@
 Four streams (audio latents, video, text, transcript) keep their own weights and attend jointly over
 all positions; then audio-only blocks refine the latents (Esser et al. 2024, arXiv 2403.03206,
 sec. 4; Cheng et al. 2024, arXiv 2412.15322, sec. 3.3). Audio and video positions are seconds.
+A transcript says nothing of when; its tokens are spread evenly over the clip, which is where attention
+starts to look for them.
 
 Every block is modulated (adaLN, Peebles and Xie 2022, arXiv 2212.09748, sec. 3.2) by
 
@@ -21,6 +23,12 @@ from v2a import shapes
 from v2a.models import layers
 
 STREAMS = ('audio', 'video', 'text', 'transcript')
+
+
+def spread_times(mask_BW: jax.Array, clip_s: float) -> jax.Array:
+  """Returns time_BW in seconds of the tokens of a mask, side by side from 0 to clip_s."""
+  num_B1 = jnp.maximum(jnp.sum(mask_BW, axis=1, keepdims=True), 1)
+  return (jnp.arange(mask_BW.shape[1])[None] + 0.5) * clip_s / num_B1
 
 
 class Modulation(nnx.Module):
@@ -43,10 +51,10 @@ class Stream(nnx.Module):
     self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
 
-  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_S: jax.Array | None):
+  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
     """Returns q, k, v and the modulation that `end` needs."""
     shift, scale, *rest = self.modulation(c_BSD)
-    return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_S), rest
+    return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS), rest
 
   def end(self, x_BSD: jax.Array, y_BSHE: jax.Array, rest: list[jax.Array]) -> jax.Array:
     """Returns the stream after attention's values and the MLP were added."""
@@ -87,8 +95,8 @@ class AudioBlock(nnx.Module):
                dtype=jnp.float32):
     self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
 
-  def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_T: jax.Array) -> jax.Array:
-    (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.begin(x_BTD, c_BTD, time_T)
+  def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_BT: jax.Array) -> jax.Array:
+    (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.begin(x_BTD, c_BTD, time_BT)
     return self.audio.end(x_BTD, layers.attention(q_BTHE, k_BTHE, v_BTHE), rest)
 
 
@@ -147,8 +155,10 @@ class MMDiT(nnx.Module):
     num_latents = z_BTC.shape[1]
     masks = {'audio': jnp.ones(z_BTC.shape[:2], bool), 'video': jnp.ones(semantic_BMD.shape[:2], bool),
              'text': text_mask_BU, 'transcript': transcript_mask_BW}
-    times = {name: jnp.asarray(layers.grid_times(streams[name].shape[1], rate_hz))
-             for name, rate_hz in self.rates_hz.items()} | {'text': None, 'transcript': None}
+    times = {name: jnp.asarray(layers.grid_times(streams[name].shape[1], rate_hz))[None]
+             for name, rate_hz in self.rates_hz.items()}
+    clip_s = num_latents / self.rates_hz['audio']
+    times |= {'text': None, 'transcript': spread_times(transcript_mask_BW, clip_s)}
     c_B1D = (self._time(t_B) + self._pooled(streams, masks))[:, None]
     sync_BTD = layers.resample_time(
         sync_BLD + self.sync_in(sync_BLD), self.sync_rate_hz, num_latents, self.rates_hz['audio'])

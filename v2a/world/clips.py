@@ -159,7 +159,7 @@ def render(
     seed: number of the set, >= 0.
     index: number of the clip in the set, >= 0.
     scenes: names of SCENES to draw from; None draws from all by WEIGHTS.
-    look: a name of LOOKS; None draws one (70 % clean). It changes the picture, `look`, `severity`.
+    look: a name of LOOKS; None draws one (half are clean). It changes the picture, `look`, `severity`.
     clip_s: length in seconds, 2..30.
     fps: frames a second, 1..60.
     frame_size: height and width in pixels, 4..1080.
@@ -182,7 +182,7 @@ def render(
   scene = SCENES[name](draw, place)
   extras = draw.rng('extras')
   roll_music, roll_wind = extras.random(), extras.random()
-  has_music, has_wind = name in WITH_MUSIC and roll_music < 0.5, name in WITH_WIND and roll_wind < 0.2
+  has_music, has_wind = name in WITH_MUSIC and roll_music < 0.55, name in WITH_WIND and roll_wind < 0.2
   stems = {entry: scene.stems.get(entry) for entry in ('effects', 'ambience', 'music', 'speech')}
   if has_music:
     stems['music'] = _music(draw, place)

@@ -9,6 +9,7 @@ import scipy.ndimage
 from v2a.world import draws
 
 LOOKS = ('clean', 'archive', 'degraded')
+WEIGHTS = (50, 27, 23)  # chances of LOOKS where none is named
 _QUANT_YX = 8.0 + 6.0 * (
   np.arange(8)[:, None] + np.arange(8)[None, :]
 )  # grows with frequency, as JPEG's table
@@ -51,7 +52,7 @@ class Look:
 def random_look(draw: draws.Draws, name: str | None) -> Look:
   """Draws a look, or the severity of a named one."""
   rng = draw.rng('look')
-  name = name or draws.pick(rng, LOOKS, (70, 15, 15))
+  name = name or draws.pick(rng, LOOKS, WEIGHTS)
   return Look(name, 0.0 if name == 'clean' else round(float(draw.rng('severity').uniform(0.15, 1.0)), 4))
 
 

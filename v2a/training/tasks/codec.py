@@ -1,9 +1,9 @@
 """Trains the codec: random crops of waves through the trunk and back.
 
-  L = w_level L_level + w_stft L_stft + w_mel L_mel + (w_kl L_kl | w_q L_q)
+  L = w_level L_level + w_balance L_balance + w_stft L_stft + w_mel L_mel + (w_kl L_kl | w_q L_q)
     (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
 
-Terms: `codecs.loss` eq. 0-3, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
+Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
 (stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
 wave is made. Discriminators are
 trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
@@ -57,21 +57,24 @@ class CodecTask:
     c, wave_BNA = self.c.codec, batch['wave_BNA']
     noise_key, drop_key = jax.random.split(key)
     spec_BAJF = model.spectrogram(wave_BNA)
-    level_BAJF = model.level(spec_BAJF)
+    levels = model.levels(spec_BAJF)
     if c.bottleneck == 'kl':
-      mean_BTC, log_std_BTC = model.posterior(level_BAJF)
+      mean_BTC, log_std_BTC = model.posterior(levels)
       noise_BTC = jax.random.normal(noise_key, mean_BTC.shape)
       latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * noise_BTC
       parts = {'kl': loss.kl(mean_BTC, log_std_BTC)}
       total = c.kl_weight * parts['kl']
     else:
-      latent_BTC, parts = self._quantize(model, level_BAJF, drop_key)
+      latent_BTC, parts = self._quantize(model, levels, drop_key)
       total = c.quantizer_weight * parts['quantizer']
-    output_BAJF = model.synthesize(latent_BTC)
-    parts['level'] = loss.level(level_BAJF, output_BAJF)
+    output = model.synthesize(latent_BTC)
+    parts['level'] = loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz)
     total += c.level_weight * parts['level']
+    if model.num_bands:
+      parts['balance'] = loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels))
+      total += c.balance_weight * parts['balance']
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
-      output_BNA = model.sound_with_phases_of(output_BAJF, spec_BAJF)
+      output_BNA = model.sound_with_phases_of(output, spec_BAJF)
       parts |= loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz)
       total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
     if c.adversarial_weight:
@@ -79,14 +82,14 @@ class CodecTask:
       total, parts = total + extra, parts | more
     return total, parts
 
-  def _quantize(self, model, level_BAJF, key):
+  def _quantize(self, model, levels, key):
     # Half of the clips use all books, the others a random number of the first ones.
     num_books = self.c.codec.num_codebooks
-    B = level_BAJF.shape[0]
+    B = levels.level_BJF.shape[0]
     count_key, choice_key = jax.random.split(key)
     count_B = jax.random.randint(count_key, (B,), 1, num_books + 1)
     num_used_B = jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), num_books, count_B)
-    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(level_BAJF), num_used_B)
+    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(levels), num_used_B)
     used = jnp.zeros(self.c.codec.codebook_size).at[codes_BTK[..., 0].reshape(-1)].set(1.0)
     return latent_BTC, {'quantizer': quantizer_loss, 'first_book_use': jnp.mean(used)}
 
@@ -106,7 +109,7 @@ class CodecTask:
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':
       return model
-    encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.level(model.spectrogram(wave_BNA))))
+    encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.levels(model.spectrogram(wave_BNA))))
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
       wave_BNA = records.wave_to_float(source[index]['wave_NA'])[None, :self.spec.num_samples]

@@ -2,8 +2,9 @@
 
 v2a train --config flow_world --workdir runs/flow_world
 
-after the commands of codec_world and sync_world. Result (2 cores of an AMD EPYC shared with other work,
-2026-11-22): 41 minutes; loss 0.26; onset F1 0.78 (floor 0.19), all figures in v2a/assets/README.md.
+after the commands of codec_world and sync_world. Result (2 cores of an AMD EPYC at raised priority, beside
+other work, transparent huge pages, 2026-11-22): 72 minutes; loss 0.30; onset F1 0.83 (floor 0.20), all
+figures in v2a/assets/README.md.
 """
 
 from v2a import config

@@ -14,135 +14,24 @@ samples take turns in the lanes of one compiled program; a lane that is done tak
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
-import pathlib
 import time
 
 import numpy as np
 
 from v2a import clip
 from v2a import model as model_lib
+from v2a import requests
 from v2a import windows
-from v2a.conditioning import text as text_lib
 from v2a.diffusion import guidance
-from v2a.diffusion import samplers
 from v2a.media import errors
 from v2a.media import probe as probe_lib
 from v2a.media import read
 
 PEAK = 0.98
-MAX_SAMPLES = 1000
-MAX_STEPS = 1000
-# What a request may leave to the model.
-CHOICES = ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
-
 # The face of generation: callers need this module alone.
 MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
+Input, Request, Result = requests.Input, requests.Request, requests.Result
 load, save = model_lib.load, model_lib.save
-
-
-@dataclasses.dataclass(frozen=True)
-class Input:
-  """What soundtracks are drawn for.
-
-  Attributes:
-    path: video or still image; None draws from the prompt alone.
-    start_s: where in the video to begin.
-    duration_s: how long; None is to the end of the video.
-  """
-
-  path: pathlib.Path | None
-  start_s: float = 0.0
-  duration_s: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """How soundtracks are drawn; None takes the model's default.
-
-  Attributes:
-    num_samples: soundtracks a clip.
-    seed: of the noise, at least 0.
-    steps, solver: see diffusion.samplers.
-    guidance, guidance_video, guidance_text, guidance_transcript: see diffusion.guidance eq. 1.
-    prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
-  """
-
-  num_samples: int = 1
-  seed: int = 0
-  steps: int | None = None
-  solver: str | None = None
-  guidance: float | None = None
-  guidance_video: float | None = None
-  guidance_text: float | None = None
-  guidance_transcript: float | None = None
-  prompt: str = ''
-  negative_prompt: str = ''
-  transcript: str = ''
-
-  def validate(self) -> None:
-    """Raises ValueError where a value has no meaning for any model."""
-    if not 1 <= self.num_samples <= MAX_SAMPLES:
-      raise ValueError(f'the number of samples must lie in 1..{MAX_SAMPLES}; got {self.num_samples}.')
-    if not 0 <= self.seed < 2**31:
-      raise ValueError(f'seed must lie in 0..2147483647; got {self.seed}.')
-    if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
-      raise ValueError(f'steps must lie in 1..{MAX_STEPS}; got {self.steps}.')
-    if self.solver is not None and self.solver not in samplers.SOLVERS:
-      raise ValueError(f'solver must be one of {sorted(samplers.SOLVERS)}; got {self.solver!r}.')
-    guidance.Scales(*(1.0 if scale is None else scale for scale in (
-        self.guidance, self.guidance_video, self.guidance_text, self.guidance_transcript)))
-
-
-@dataclasses.dataclass
-class Result:
-  """What was drawn for one input.
-
-  Attributes:
-    wave_SNA: one float32 wave NA a sample.
-    scores: agreement of picture and sound in [-1, 1]; None without a picture.
-    ranks: 1 is the best score; None without a picture.
-    motion_L: mean absolute change of the picture in 0..1 at the sync rate, for plots.
-    timings_s: seconds by stage.
-    settings: everything that was used, defaults resolved.
-    error: one line where the input could not be used; the rest is empty then.
-  """
-
-  wave_SNA: list[np.ndarray]
-  scores: list[float | None]
-  ranks: list[int | None]
-  motion_L: np.ndarray
-  timings_s: dict[str, float]
-  settings: dict
-  error: str | None = None
-
-
-def settings_of(model: Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
-  """Returns resolved settings, the branches of guidance and their weights_G.
-
-  Raises:
-    ValueError: a text is longer than the model reads, or a negative prompt has no effect.
-  """
-  request.validate()
-  defaults, spec = model.config.generation, model.clip_spec
-  for name in ('prompt', 'negative_prompt'):
-    size = len(getattr(request, name).strip().encode())
-    if size > spec.num_text_bytes:
-      raise ValueError(
-          f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
-  chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
-            for name in CHOICES}
-  scales = guidance.Scales(chosen['guidance'], chosen['guidance_video'], chosen['guidance_text'],
-                           chosen['guidance_transcript'])
-  given = [name for name, is_given in (
-      ('video', has_video), ('text', request.prompt.strip() or request.negative_prompt.strip()),
-      ('transcript', request.transcript.strip())) if is_given]
-  if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
-    raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
-  branches = guidance.branches(scales, tuple(given))
-  settings = {**chosen, 'negative_prompt_used': unwanted(model, request), 'warp': defaults.warp,
-              'overlap_s': defaults.overlap_s, 'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
-  weights_G = np.array([branch.weight for branch in branches], np.float32)
-  return settings, tuple(branch.dropped for branch in branches), weights_G
 
 
 class _Job:
@@ -223,7 +112,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     ValueError: the request has no meaning for this model.
   """
   progress = progress or (lambda done, total: None)
-  settings_of(model, request, any(source.path for source in inputs))  # its faults come before any file
+  requests.resolve(model, request, any(source.path for source in inputs))  # its faults come before any file
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
   while waiting or lanes:
@@ -268,7 +157,7 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
   """Draws the current window of every lane."""
   start = time.perf_counter()
   spec = model.clip_spec
-  settings, branches, weights_G = settings_of(model, request, lanes[0].job.has_video)
+  settings, branches, weights_G = requests.resolve(model, request, lanes[0].job.has_video)
   rows = [_row(model, lane) for lane in lanes]
   rows += rows[-1:] * (model.num_lanes - len(rows))
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
@@ -306,31 +195,8 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
       'known_TC': latents[start_s * rate:start_s * rate + spec.num_latents],
       'is_known_T': np.arange(spec.num_latents) < num_known,
   }
-  row |= texts(spec, request.prompt, unwanted(model, request), spoken)
+  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
   return {_batched(name): value for name, value in row.items()}
-
-
-def unwanted(model: Model, request: Request) -> str:
-  """Returns the negative prompt that is used.
-
-  Who gives no text at all wants to hear something: the model's default ('silence') leads away from the
-  silence that a still picture would otherwise get.
-  """
-  if request.prompt.strip() or request.negative_prompt.strip():
-    return request.negative_prompt
-  return model.config.generation.negative_prompt
-
-
-def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str) -> dict[str, np.ndarray]:
-  """Returns bytes and lengths of the three texts of one row."""
-  found = {}
-  for name, length_name, value, size in (
-      ('text_U', 'text_length', prompt, spec.num_text_bytes),
-      ('negative_U', 'negative_length', negative_prompt, spec.num_text_bytes),
-      ('transcript_W', 'transcript_length', transcript, spec.num_transcript_bytes)):
-    byte_BU, length_B = text_lib.to_bytes([value], size)
-    found[name], found[length_name] = byte_BU[0], length_B[0]
-  return found
 
 
 def _batched(name: str) -> str:
@@ -353,7 +219,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
   job.timings_s['rank'] = time.perf_counter() - start
-  settings = settings_of(model, request, job.has_video)[0]
+  settings = requests.resolve(model, request, job.has_video)[0]
   return Result(waves, scores, ranks, _motion(job), job.timings_s, settings)
 
 
@@ -396,14 +262,14 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
   spec, num_rows = model.clip_spec, len(prompts)
   asked = dataclasses.replace(
       request, prompt='', negative_prompt='x' if any(negative_prompts) else '', transcript='', num_samples=1)
-  settings = settings_of(model, asked, True)[0]
+  settings = requests.resolve(model, asked, True)[0]
   scales = guidance.Scales(*(settings[name] for name in (
       'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')))
   given = ('video', 'text') + (('transcript',) if any(transcripts) else ())
   branches = guidance.branches(scales, given)
   channels = model.config.codec.num_latent_channels
   empty_BTC = np.zeros((num_rows, spec.num_latents, channels), np.float32)
-  rows = [texts(spec, *row) for row in zip(prompts, negative_prompts, transcripts, strict=True)]
+  rows = [requests.texts(spec, *row) for row in zip(prompts, negative_prompts, transcripts, strict=True)]
   inputs = {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
   inputs |= {
       'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,

@@ -27,11 +27,22 @@ def test_data_and_noise_come_back_from_the_velocity():
   np.testing.assert_allclose(process.noise(z_BTC, v_BTC, t_B), e_BTC, atol=1e-5)
 
 
-def test_times_are_logit_normal():
-  t_B = process.sample_times(jax.random.key(0), 20_000, 0.5, 0.8)
-  logit_B = jnp.log(t_B / (1 - t_B))
-  assert abs(float(logit_B.mean()) - 0.5) < 0.03
-  assert abs(float(logit_B.std()) - 0.8) < 0.03
+def _times(num_batches, num):
+  keys = jax.random.split(jax.random.key(0), num_batches)
+  return jax.vmap(lambda key: process.sample_times(key, num, 0.5, 0.8))(keys)
+
+
+def test_the_time_of_one_clip_is_logit_normal():
+  t_N = _times(20_000, 8)[:, 3]
+  logit_N = jnp.log(t_N / (1 - t_N))
+  assert abs(float(logit_N.mean()) - 0.5) < 0.03
+  assert abs(float(logit_N.std()) - 0.8) < 0.03
+
+
+def test_the_times_of_a_batch_cover_the_distribution_evenly():
+  t_NB = _times(50, 8)
+  quantile_NB = jax.scipy.stats.norm.cdf((jnp.log(t_NB / (1 - t_NB)) - 0.5) / 0.8)
+  np.testing.assert_array_equal(jnp.sort(jnp.floor(8 * quantile_NB), axis=1), np.tile(np.arange(8), (50, 1)))
 
 
 def test_loss_of_the_true_velocity_is_zero_and_of_nothing_is_two():

@@ -14,7 +14,7 @@ ROWS = (
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
   ('model',),
-  ('windows',),
+  ('requests', 'windows'),
   ('pretrained', 'generate', 'training'),
   ('gallery',),
   ('evaluation', 'serve'),

@@ -5,10 +5,12 @@ Time runs from t=0 (data x) to t=1 (noise e ~ N(0, I)); here and everywhere.
   z_t = (1 - t) x + t e                                                     (1)
   v   = dz_t / dt = e - x                                                   (2)
   x   = z_t - t v,      e = z_t + (1 - t) v                                 (3)
-  t   = sigmoid(m + s n),  n ~ N(0, 1)        (logit-normal training times) (4)
+  t_i = sigmoid(m + s n_i),  n_i ~ N(0, 1)    (logit-normal training times) (4)
+  n_i = P^-1((i + u) / B),   u ~ U(0, 1), i = 0 .. B - 1, P the normal cdf  (5)
 
+Each time of eq. 5 is normal on its own, but a batch covers the distribution evenly.
 Liu et al. 2022, arXiv 2209.03003, eq. 1 (with t reversed); Esser et al. 2024, arXiv 2403.03206,
-sec. 3.1 for eq. 4.
+sec. 3.1 for eq. 4; Kingma et al. 2021, arXiv 2107.00630, app. I.1 for eq. 5.
 """
 
 import jax
@@ -49,7 +51,7 @@ def noise(z_BTC: jax.Array, v_BTC: jax.Array, t_B: jax.Array) -> jax.Array:
 
 
 def sample_times(key: jax.Array, num: int, mean: float, std: float) -> jax.Array:
-  """Returns t_B of eq. 4.
+  """Returns t_B of eq. 4 and 5, in random order.
 
   Args:
     key: PRNG key.
@@ -57,4 +59,8 @@ def sample_times(key: jax.Array, num: int, mean: float, std: float) -> jax.Array
     mean: m; 0 is symmetric, above 0 favours noise.
     std: s, positive.
   """
-  return jax.nn.sigmoid(mean + std * jax.random.normal(key, (num,), jnp.float32))
+  offset_key, order_key = jax.random.split(key)
+  quantile_B = (jax.random.permutation(order_key, num) + jax.random.uniform(offset_key)) / num
+  # The ends would be infinite.
+  normal_B = jax.scipy.stats.norm.ppf(jnp.clip(quantile_B, 1e-6, 1 - 1e-6))
+  return jax.nn.sigmoid(mean + std * normal_B)

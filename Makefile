@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes that the tests run on.
+JOBS ?= 2
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
@@ -29,7 +31,7 @@ demo: $(STAMP)  ## soundtracks for the bundled clips, with the default model, an
 	$(BIN)/v2a demo
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow"
+	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take long
 	$(BIN)/python -m pytest -q -m slow

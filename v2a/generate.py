@@ -24,6 +24,7 @@ from v2a import requests
 from v2a import windows
 from v2a.diffusion import guidance
 from v2a.media import errors
+from v2a.media import level
 from v2a.media import probe as probe_lib
 from v2a.media import read
 
@@ -47,10 +48,14 @@ class _Job:
     self.has_video = source.path is not None
     self.frame_LYX3 = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
     if self.has_video:
-      shown = read.frames(source.path, spec.sync_fps, spec.frame_size, source.start_s, self.duration_s)
-      shown = shown[:num_frames]
-      self.frame_LYX3[:len(shown)] = shown
-      self.frame_LYX3[len(shown):] = shown[-1]  # the last picture is held to the end of its window
+      num_shown = 0
+      for chunk_LYX3 in read.iterate_frames(
+          source.path, spec.sync_fps, spec.frame_size, source.start_s, self.duration_s):
+        chunk_LYX3 = chunk_LYX3[:num_frames - num_shown]
+        self.frame_LYX3[num_shown:num_shown + len(chunk_LYX3)] = chunk_LYX3
+        num_shown += len(chunk_LYX3)
+      # The last picture is held to the end of its window.
+      self.frame_LYX3[num_shown:] = self.frame_LYX3[num_shown - 1]
     num_latents = round((self.starts[-1] + spec.clip_s) * spec.latent_rate_hz)
     channels = model.config.codec.num_latent_channels
     self.latents = [np.zeros((num_latents, channels), np.float32) for _ in range(request.num_samples)]
@@ -224,9 +229,11 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns the wave turned down as a whole where its peak would clip."""
-  peak = float(np.abs(wave_NA).max(initial=0.0))
-  return wave_NA * np.float32(PEAK / peak) if peak > PEAK else wave_NA
+  """Returns the wave, turned down in place as a whole where its peak would clip."""
+  peak = level.peak(wave_NA)
+  if peak > PEAK:
+    wave_NA *= np.float32(PEAK / peak)
+  return wave_NA
 
 
 def _agreement(model: Model, job: _Job, latent_TC: np.ndarray) -> float:
@@ -281,4 +288,4 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
       inputs, np.array([branch.weight for branch in branches], np.float32),
       branches=tuple(branch.dropped for branch in branches), solver=settings['solver'],
       steps=settings['steps'], warp=settings['warp']))
-  return np.stack([_limited(wave_NA) for wave_NA in np.asarray(model.decode(latent_BTC))])
+  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(latent_BTC))])

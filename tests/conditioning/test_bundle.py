@@ -88,9 +88,3 @@ def test_every_modality_reaches_the_velocity():
   for name in ('text_BU', 'transcript_BW', 'sync_frame_BLYX3', 'semantic_frame_BMYX3'):
     changed = inputs | {name: (inputs[name].astype(int) + 40).astype(np.uint8)}
     assert float(jnp.abs(_velocity(_condition(changed)) - base).max()) > 1e-4, name
-
-
-def test_texts_are_cut_at_whole_lengths():
-  byte_BU, length_B = text.to_bytes(['abc', ' x ' * 50, ''], 8)
-  assert length_B.tolist() == [3, 8, 0]
-  assert byte_BU[0].tolist() == [97, 98, 99, 0, 0, 0, 0, 0]

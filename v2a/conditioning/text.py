@@ -55,7 +55,5 @@ class TextEncoder(nnx.Module):
     x_BUD = jnp.where(is_text_BU[..., None], self.byte_VD[...][byte_BU.astype(jnp.int32)], 0.0)
     x_BSD = self.fold(self.context(x_BUD).reshape(B, U // self.bytes_per_token, -1))
     mask_BS = is_text_BU[:, ::self.bytes_per_token]
-    # An empty text would leave softmax without a position; its tokens are masked out below anyway.
-    readable_BS = mask_BS | (length_B == 0)[:, None]
-    x_BSD = layers.scan(self.blocks, x_BSD + self.position_SD[...][None], readable_BS)
+    x_BSD = layers.scan(self.blocks, x_BSD + self.position_SD[...][None], mask_BS)
     return layers.layer_norm(x_BSD), mask_BS

@@ -17,6 +17,7 @@ import v2a
 from v2a import generate
 from v2a.gallery import entries
 from v2a.gallery import picture
+from v2a.media import level
 from v2a.media import probe
 from v2a.media import read
 from v2a.media import write
@@ -127,8 +128,8 @@ def _describe(sample: entries.Sample) -> dict:
     'wav': sample.wav.name,
     'score': sample.score,
     'rank': sample.rank,
-    'peak': round(float(np.abs(sample.wave_NA).max(initial=0.0)), 4),
-    'rms_db': _level_db(float(np.sqrt(np.mean(np.square(sample.wave_NA, dtype=np.float64))))),
+    'peak': round(level.peak(sample.wave_NA), 4),
+    'rms_db': _level_db(level.rms(sample.wave_NA)),
   }
 
 

@@ -48,19 +48,26 @@ def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -
   window = 2 * round(WINDOW_S * sample_rate_hz / 2)
   num_samples = len(wave_NA)
   hop_samples = max(window // 4, -(-num_samples // MAX_COLUMNS))
-  padded_NA = np.pad(wave_NA, ((window // 2, window // 2 + hop_samples), (0, 0)))
   starts = range(0, max(num_samples, 1), hop_samples)
   taper = signal.windows.hann(window, sym=False)
   frequency_F = np.fft.rfftfreq(window, 1.0 / sample_rate_hz)
   filter_RF = mel_filters(num_bands, frequency_F)
   power_RJ = np.empty((num_bands, len(starts)))
   for column, start in enumerate(starts):
-    spectrum_FA = np.fft.rfft(padded_NA[start : start + window] * taper[:, None], axis=0)
+    spectrum_FA = np.fft.rfft(_around(wave_NA, start, window) * taper[:, None], axis=0)
     power_RJ[:, column] = filter_RF @ np.mean(np.abs(spectrum_FA) ** 2, axis=1)
   peak = power_RJ.max()
   if peak <= 0.0:
     return np.full_like(power_RJ, FLOOR_DB)
   return 10.0 * np.log10(np.maximum(power_RJ / peak, 10.0 ** (FLOOR_DB / 10.0)))
+
+
+def _around(wave_NA: np.ndarray, middle: int, num_samples: int) -> np.ndarray:
+  """Returns the samples around one, zeros beyond the ends; the wave is not copied as a whole."""
+  first = middle - num_samples // 2
+  inside_NA = wave_NA[max(first, 0) : first + num_samples]
+  before = max(-first, 0)
+  return np.pad(inside_NA, ((before, num_samples - before - len(inside_NA)), (0, 0)))
 
 
 def motion(chunks: Iterable[np.ndarray]) -> np.ndarray:

@@ -14,6 +14,8 @@ samples take turns in the lanes of one compiled program; a lane that is done tak
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
+import math
+import mmap
 import time
 
 import numpy as np
@@ -46,7 +48,7 @@ class _Job:
     self.starts = windows.starts(self.duration_s, spec.clip_s, model.config.generation.overlap_s)
     num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
     self.has_video = source.path is not None
-    self.frame_LYX3 = np.zeros((num_frames, spec.frame_size, spec.frame_size, 3), np.uint8)
+    self.frame_LYX3 = _mapped((num_frames, spec.frame_size, spec.frame_size, 3))
     if self.has_video:
       num_shown = 0
       for chunk_LYX3 in read.iterate_frames(
@@ -68,6 +70,11 @@ class _Job:
     sync_frame_LYX3 = self.frame_LYX3[first:first + spec.num_sync_frames]
     shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
     return sync_frame_LYX3[shown_M], sync_frame_LYX3
+
+
+def _mapped(shape: tuple[int, ...]) -> np.ndarray:
+  """Returns zeros, uint8, in pages that go back to the system at once where they are dropped."""
+  return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
 
 
 def _duration(source: Input) -> float:
@@ -211,21 +218,23 @@ def _batched(name: str) -> str:
 
 
 def _finish(model: Model, request: Request, job: _Job) -> Result:
-  """Decodes and ranks the samples of a job."""
+  """Ranks and decodes the samples of a job."""
   start = time.perf_counter()
-  num_samples = round(job.duration_s * model.sample_rate_hz)
-  waves = [_limited(windows.decode(model, latent_TC, num_samples)) for latent_TC in job.latents]
-  job.timings_s['decode'] = time.perf_counter() - start
-  start = time.perf_counter()
-  scores: list[float | None] = [None] * len(waves)
-  ranks: list[int | None] = [None] * len(waves)
+  scores: list[float | None] = [None] * len(job.latents)
+  ranks: list[int | None] = [None] * len(job.latents)
   if job.has_video and 'sync' in model.states:
     scores = [_agreement(model, job, latent_TC) for latent_TC in job.latents]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
+  motion_L = _motion(job)
+  job.frame_LYX3 = _mapped((1,))  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
+  start = time.perf_counter()
+  num_samples = round(job.duration_s * model.sample_rate_hz)
+  waves = [_limited(windows.decode(model, latent_TC, num_samples)) for latent_TC in job.latents]
+  job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
-  return Result(waves, scores, ranks, _motion(job), job.timings_s, settings)
+  return Result(waves, scores, ranks, motion_L, job.timings_s, settings)
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:

@@ -13,8 +13,6 @@ from v2a.gallery import film
 from v2a.gallery import page
 from v2a.gallery import picture
 
-RATE_HZ = 8000
-
 
 class Reader(html.parser.HTMLParser):
   """Collects tags and text, and refuses elements that are not closed."""
@@ -55,13 +53,13 @@ def entry(
     video = folder / f'a #{index}?.mp4' if has_picture else None
     if video:
       video.write_bytes(b'mp4')
-    wave_NA = rng.normal(size=(RATE_HZ, 2)).astype(np.float32) * 0.1
-    samples.append(entries.Sample(index, wave_NA, wav, video, score=0.1 * index, rank=num_samples - index))
+    level_RJ = -80 * rng.random((8, 100))
+    samples.append(entries.Sample(index, level_RJ, wav, video, score=0.1 * index, rank=num_samples - index))
   frame_MYX3 = rng.integers(0, 255, (6, 32, 32, 3)).astype(np.uint8) if has_picture else None
   motion_L = rng.random(25).astype(np.float32) if has_picture else np.zeros(0, np.float32)
   return entries.Entry(
     title,
-    RATE_HZ,
+    1.0,
     tuple(samples),
     prompt='wood & <b>glass</b> "quoted" $x$ ${title}',
     motion_L=motion_L,
@@ -146,7 +144,7 @@ def test_empty_is_refused(tmp_path):
   with pytest.raises(ValueError, match='at least one entry'):
     picture.write(tmp_path / 'index.png', [])
   with pytest.raises(ValueError, match='has no samples'):
-    entries.Entry('x', RATE_HZ, ())
+    entries.Entry('x', 1.0, ())
   assert list(tmp_path.iterdir()) == []
 
 

@@ -14,7 +14,7 @@ class Sample:
 
   Attributes:
     index: its number, from 0.
-    wave_NA: float samples in -1..1.
+    level_RJ: its spectrogram, see `signals.spectrogram`; the wave itself may be too long to keep.
     wav: the sound file.
     video: the clip with this sound under its picture; None where there is no picture.
     score: agreement of sound and picture, higher is better; None where nothing was ranked.
@@ -22,7 +22,7 @@ class Sample:
   """
 
   index: int
-  wave_NA: np.ndarray
+  level_RJ: np.ndarray
   wav: pathlib.Path
   video: pathlib.Path | None = None
   score: float | None = None
@@ -35,7 +35,7 @@ class Entry:
 
   Attributes:
     title: its heading.
-    sample_rate_hz: samples a second of every wave.
+    duration_s: length of the sound in seconds.
     samples: the soundtracks, at least one.
     prompt: what was asked for.
     negative_prompt: what was asked to be absent.
@@ -50,7 +50,7 @@ class Entry:
   """
 
   title: str
-  sample_rate_hz: int
+  duration_s: float
   samples: tuple[Sample, ...]
   prompt: str = ''
   negative_prompt: str = ''
@@ -66,12 +66,7 @@ class Entry:
       raise ValueError(f'the entry {self.title!r} has no samples; wanted at least one.')
     shapes.check(motion_L=self.motion_L, thumbnail_MYX3=self.thumbnail_MYX3)
     for sample in self.samples:
-      shapes.check(wave_NA=sample.wave_NA)
-
-  @property
-  def duration_s(self) -> float:
-    """Length of the sound in seconds."""
-    return len(self.samples[0].wave_NA) / self.sample_rate_hz
+      shapes.check(level_RJ=sample.level_RJ)
 
   @property
   def best(self) -> Sample:

@@ -17,6 +17,7 @@ import v2a
 from v2a import generate
 from v2a.gallery import entries
 from v2a.gallery import picture
+from v2a.gallery import signals
 from v2a.media import level
 from v2a.media import probe
 from v2a.media import read
@@ -97,10 +98,11 @@ def _samples(
   stem: pathlib.Path,
   sample_rate_hz: int,
   audio: str,
-) -> list[entries.Sample]:
-  """Writes sounds and videos."""
-  samples = []
-  for index, wave_NA in enumerate(result.wave_SNA):
+) -> tuple[list[entries.Sample], list[dict]]:
+  """Writes sounds and videos; returns the samples and what the manifest says of them."""
+  samples, described = [], []
+  for index in range(len(result.wave_SNA)):
+    wave_NA = result.wave_SNA.pop(0)
     wav = stem.with_name(f'{stem.name}.{index}.wav')
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
@@ -117,19 +119,21 @@ def _samples(
         start_s=source.start_s,
         duration_s=duration_s,
       )
-    samples.append(entries.Sample(index, wave_NA, wav, video, result.scores[index], result.ranks[index]))
-  return samples
+    level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
+    samples.append(entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index]))
+    described.append(_describe(samples[-1], wave_NA))
+  return samples, described
 
 
-def _describe(sample: entries.Sample) -> dict:
+def _describe(sample: entries.Sample, wave_NA: np.ndarray) -> dict:
   return {
     'index': sample.index,
     'video': sample.video.name if sample.video else None,
     'wav': sample.wav.name,
     'score': sample.score,
     'rank': sample.rank,
-    'peak': round(level.peak(sample.wave_NA), 4),
-    'rms_db': _level_db(level.rms(sample.wave_NA)),
+    'peak': round(level.peak(wave_NA), 4),
+    'rms_db': _level_db(level.rms(wave_NA)),
   }
 
 
@@ -148,7 +152,7 @@ def deliver(
     model: the model that drew.
     source: what it was drawn for.
     request: what was asked for.
-    result: what was drawn, without error.
+    result: what was drawn, without error; its waves are taken out, since long ones fill the memory.
     stem: folder and name of the files without endings.
     audio: 'replace' the clip's sound or 'mix' with it.
     title: heading of the plot; '' is the name.
@@ -160,11 +164,11 @@ def deliver(
   stem.parent.mkdir(parents=True, exist_ok=True)
   info = None if source.path is None else probe.probe(source.path)
   sample_rate_hz = model.sample_rate_hz
-  samples = _samples(result, source, info, stem, sample_rate_hz, audio)
-  duration_s = result.wave_SNA[0].shape[0] / sample_rate_hz
+  duration_s = len(result.wave_SNA[0]) / sample_rate_hz
+  samples, described = _samples(result, source, info, stem, sample_rate_hz, audio)
   entry = entries.Entry(
     title=title or stem.name,
-    sample_rate_hz=sample_rate_hz,
+    duration_s=duration_s,
     samples=tuple(samples),
     prompt=request.prompt,
     negative_prompt=request.negative_prompt,
@@ -190,7 +194,7 @@ def deliver(
       name: round(value, 4) for name, value in {**result.timings_s, 'write': write_s, 'plot': plot_s}.items()
     },
     'plot': stem.name + '.png',
-    'samples': [_describe(sample) for sample in samples],
+    'samples': described,
   }
   path = stem.with_name(stem.name + '.json')
   part = path.with_name(path.name + '.part')

@@ -35,8 +35,7 @@ def _jpeg(picture_YX3: np.ndarray, quality: int = 82) -> str:
   return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _spectrogram(wave_NA: np.ndarray, sample_rate_hz: int) -> str:
-  level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
+def _spectrogram(level_RJ: np.ndarray) -> str:
   unit_RJ = 1.0 - level_RJ[::-1] / signals.FLOOR_DB
   return _jpeg((colormaps['magma'](unit_RJ)[..., :3] * 255).astype(np.uint8))
 
@@ -126,7 +125,7 @@ def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
     rows.append(
       f'<div class="row" data-sample="{sample.index}"{hidden}><span class="name light">sound</span>'
       f'<img class="sound" alt="spectrogram of sample {sample.index}" '
-      f'src="{_spectrogram(sample.wave_NA, entry.sample_rate_hz)}"></div>'
+      f'src="{_spectrogram(sample.level_RJ)}"></div>'
     )
   times = ''.join(
     f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.label(time_s)}</span>'

@@ -84,9 +84,8 @@ def _motion(axes, entry: entries.Entry) -> None:
 
 
 def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
-  level_RJ = signals.spectrogram(sample.wave_NA, entry.sample_rate_hz)
   axes.imshow(
-    level_RJ,
+    sample.level_RJ,
     origin='lower',
     aspect='auto',
     cmap='magma',

@@ -11,6 +11,7 @@ import pytest
 from v2a import assembly
 from v2a import config
 from v2a import generate
+from v2a import requests
 from v2a import weights
 from v2a import windows
 
@@ -120,6 +121,17 @@ def test_guidance_and_negative_prompts_change_the_sound(model):
 def test_guidance_one_costs_one_evaluation(model):
   assert _draw(model, 1, guidance=1.0).settings['evaluations_per_step'] == 1
   assert _draw(model, 1, guidance=2.0).settings['evaluations_per_step'] == 2
+
+
+def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, monkeypatch):
+  c = model.config.copy_and_resolve_references()
+  c.generation.guidance_negative = 3.0
+  monkeypatch.setattr(model, 'config', c)
+  scale = lambda **kwargs: requests.resolve(model, _ask(**kwargs), True)[0]['guidance_text']
+  assert scale() == 1.0
+  assert scale(negative_prompt='music') == 3.0
+  assert scale(negative_prompt='music', guidance_text=1.5) == 1.5
+  assert scale(negative_prompt=' ') == 1.0
 
 
 def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):

@@ -125,6 +125,7 @@ def _generation() -> ml_collections.ConfigDict:
   c.guidance_video = 1.0
   c.guidance_text = 1.0
   c.guidance_transcript = 1.0
+  c.guidance_negative = 1.0  # takes the place of guidance_text where a negative prompt is asked for
   c.negative_prompt = 'silence'  # stands in where neither prompt nor negative prompt is given
   c.overlap_s = 1.0  # that neighbouring windows of a long clip share
   return c

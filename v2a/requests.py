@@ -108,6 +108,8 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
           f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
   chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
             for name in CHOICES}
+  if request.negative_prompt.strip() and request.guidance_text is None:
+    chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
   scales = guidance.Scales(chosen['guidance'], chosen['guidance_video'], chosen['guidance_text'],
                            chosen['guidance_transcript'])
   given = [name for name, is_given in (

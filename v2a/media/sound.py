@@ -2,9 +2,12 @@
 
 A decoded block says when it is heard. Blocks are laid on a grid of the file's own sample rate that
 begins one second before the wanted start (so that the resampling filter has its past, and so that both
-grids meet at whole samples); gaps become zeros, overlaps are cut; then soxr resamples the stream.
+grids meet at whole samples); gaps become zeros, overlaps are cut; then soxr resamples the stream. A time
+that the blocks after it contradict is a fault of the file, and the block follows its predecessor, as players
+have it.
 """
 
+import collections
 from collections.abc import Iterator
 import fractions
 import math
@@ -23,6 +26,10 @@ _LEAD_S = 1
 _TAIL_S = 0.1
 # Time stamps were rounded to milliseconds somewhere on the way of many files; smaller steps are no gaps.
 _SLACK_S = 0.002
+# A gap or overlap is one where most of so many blocks, from it on, tell of it.
+_NUM_WITNESSES = 8
+# The last block has none after it; it is believed where it is further off than times stagger.
+_STAGGER_S = 0.1
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
 
@@ -98,7 +105,7 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
     opened.only(stream)
     decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
     place, rate_hz = None, None
-    for time_s, frame in decoded:
+    for (time_s, frame), *later in _with_followers(decoded, _NUM_WITNESSES):
       wanted = round((time_s - origin_s) * frame.sample_rate)
       is_first = place is None
       if is_first:
@@ -109,7 +116,8 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
       if place >= end_s * rate_hz or wanted >= end_s * rate_hz:
         return
       gap = wanted - place
-      gap = gap if is_first or abs(gap) > _SLACK_S * rate_hz else 0
+      if not is_first and (abs(gap) <= _SLACK_S * rate_hz or not _is_believed(gap, time_s, frame, later)):
+        gap = 0
       for num_zeros in _pieces(max(0, gap) + min(0, place), rate_hz):
         yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
       place += max(0, gap)
@@ -118,6 +126,37 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
       if place + len(block_NA) > 0:
         yield block_NA[max(0, -place):], rate_hz
       place += len(block_NA)
+
+
+def _with_followers(items: Iterator, size: int) -> Iterator[tuple]:
+  """Yields every item with those after it, up to `size` in all; fewer at the end."""
+  window = collections.deque()
+  for item in items:
+    window.append(item)
+    if len(window) == size:
+      yield tuple(window)
+      window.popleft()
+  while window:
+    yield tuple(window)
+    window.popleft()
+
+
+def _is_believed(gap: int, time_s: fractions.Fraction, frame: av.AudioFrame, later: list) -> bool:
+  """Returns whether most of the blocks after `frame` agree with its time, counted from it.
+
+  Args:
+    gap: samples from the end of its predecessors to the time of `frame`.
+    time_s: time of `frame`.
+    frame: a block.
+    later: (time, block) after it.
+  """
+  rate_hz, num_samples, num_agreeing = frame.sample_rate, frame.samples, 0
+  if not later:
+    return abs(gap) > _STAGGER_S * rate_hz
+  for later_s, block in later:
+    num_agreeing += abs((later_s - time_s) * rate_hz - num_samples) <= _SLACK_S * rate_hz
+    num_samples += block.samples
+  return 2 * num_agreeing >= len(later)
 
 
 def _pieces(num_samples: int, most: int) -> Iterator[int]:

@@ -33,14 +33,13 @@ class Linear(nnx.Module):
   """An affine map of the last axis."""
 
   def __init__(self, in_features: int, out_features: int, axes: tuple, *, rngs: nnx.Rngs,
-               use_bias: bool = True, scale: float = 1.0, bias_scale: float = 0.0, dtype=jnp.float32):
-    """Args: sizes; logical axes of (in, out); `scale` and `bias_scale` of the initial values."""
+               use_bias: bool = True, scale: float = 1.0, dtype=jnp.float32):
+    """Args: sizes; logical axes of (in, out); `scale` of the initial kernel."""
     std = scale / np.sqrt(in_features)
     kernel_IO = std * jax.random.truncated_normal(
         rngs.params(), -2, 2, (in_features, out_features), jnp.float32)
     self.kernel_IO = nnx.Param(kernel_IO, axes=axes)
-    bias_O = bias_scale * jax.random.normal(rngs.params(), (out_features,))
-    self.bias_O = nnx.Param(bias_O, axes=axes[1:]) if use_bias else None
+    self.bias_O = nnx.Param(jnp.zeros(out_features), axes=axes[1:]) if use_bias else None
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:

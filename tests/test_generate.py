@@ -123,6 +123,15 @@ def test_guidance_one_costs_one_evaluation(model):
   assert _draw(model, 1, guidance=2.0).settings['evaluations_per_step'] == 2
 
 
+def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
+  monkeypatch.setattr(generate, '_agreement', lambda model, job, latent_TC: float(latent_TC.sum()))
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  result = next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask(4)))
+  assert sorted(result.ranks) == [1, 2, 3, 4]
+  by_rank = [score for _, score in sorted(zip(result.ranks, result.scores))]
+  assert by_rank == sorted(result.scores, reverse=True)
+
+
 def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, monkeypatch):
   c = model.config.copy_and_resolve_references()
   c.generation.guidance_negative = 3.0

@@ -8,7 +8,9 @@ import pytest
 
 from v2a import config
 from v2a import records
+from v2a import weights
 from v2a.training import tasks
+from v2a.training.tasks import latents
 
 
 def _task(name, **codec):
@@ -128,3 +130,44 @@ def test_bfloat16_stays_close_to_float32(name):
     task = tasks.make(c)
     values[dtype], _ = _loss(task, c)
   assert values['bfloat16'] == pytest.approx(values['float32'], rel=0.03)
+
+
+_INPUTS = {'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'), 'drop_text': ('text_BU',),
+           'drop_transcript': ('transcript_BW',)}
+
+
+@pytest.mark.parametrize('dropped', _INPUTS)
+def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped):
+  c = config.tiny(config.base()).unlock()
+  c.conditioning.update(dict.fromkeys(_INPUTS, 0.0) | {dropped: 1 - 1e-9})
+  task = tasks.make(c.lock())
+  batch = _batch(task, c)
+  batch |= {'text_length_B': np.full(4, 6, np.int32), 'transcript_length_B': np.full(4, 6, np.int32)}
+  graphdef, state = _drawn(task)
+  run = jax.jit(lambda batch: task.loss(
+      nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))[0])
+  base = float(run(batch))
+  for name, inputs in _INPUTS.items():
+    other = float(run(batch | {key: (batch[key].astype(int) + 90).astype(np.uint8) for key in inputs}))
+    assert (other == base) == (name == dropped), name
+
+
+def test_latents_are_drawn_from_their_distribution():
+  shape = (200, 50)
+  item = {'id': 'a', 'latent_mean_TC': np.full(shape, 3.0, np.float16),
+          'latent_std_TC': np.full(shape, 0.5, np.float16)}
+  latent_TC = latents.draw([item], np.random.default_rng(0))[0]
+  assert latent_TC.mean() == pytest.approx(3.0, abs=0.02)
+  assert latent_TC.std() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_sync_encoder_starts_from_the_sync_model(tmp_path):
+  sync_task, sync_c = _task('sync')
+  trained = nnx.merge(*_drawn(sync_task))
+  weights.export(trained, tmp_path / 'sync', sync_c.copy_and_resolve_references(), 'float32')
+  c = config.tiny(config.base()).unlock()
+  c.init_from.sync = str(tmp_path / 'sync')
+  task = tasks.make(c.lock())
+  model = task.initialise(task.build(jax.random.key(0)))
+  mine, theirs = nnx.state(model.conditioner.sync), nnx.state(trained.video)
+  jax.tree.map(np.testing.assert_array_equal, mine, theirs)

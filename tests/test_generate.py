@@ -132,6 +132,18 @@ def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
   assert by_rank == sorted(result.scores, reverse=True)
 
 
+def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  inputs = [generate.Input(None, 0.0, 2.0), generate.Input(path, 0.0, 2.0)]
+  spread = generate.load(folder, jax.devices())
+  # Scales under which the two need other branches.
+  asked = _ask(guidance_video=2.0)
+  together = list(generate.soundtracks(spread, inputs, asked))
+  for source, result in zip(inputs, together):
+    alone = next(generate.soundtracks(model, [source], asked))
+    np.testing.assert_allclose(result.wave_SNA[0], alone.wave_SNA[0], atol=1e-4)
+
+
 def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, monkeypatch):
   c = model.config.copy_and_resolve_references()
   c.generation.guidance_negative = 3.0

@@ -34,7 +34,7 @@ test: $(STAMP)  ## the tests
 	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take long
-	$(BIN)/python -m pytest -q -m slow
+	$(BIN)/python -m pytest -q -m slow -n $(JOBS) --dist loadfile
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .

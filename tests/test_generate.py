@@ -155,6 +155,14 @@ def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, 
   assert scale(negative_prompt=' ') == 1.0
 
 
+def test_motion_is_the_mean_difference():
+  frame_LYX3 = np.zeros((5, 4, 4, 3), np.uint8)
+  frame_LYX3[2:] = 255
+  frame_LYX3[4, :2] = 0
+  motion_L = generate.motion(frame_LYX3)
+  np.testing.assert_allclose(motion_L, [0.0, 0.0, 1.0, 0.0, 0.5])
+
+
 def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
   generate.save(model, tmp_path / 'copy')
   again = generate.load(tmp_path / 'copy', jax.devices()[:1])

@@ -24,7 +24,6 @@ from v2a import clip
 from v2a import model as model_lib
 from v2a import requests
 from v2a import windows
-from v2a.diffusion import guidance
 from v2a.media import errors
 from v2a.media import level
 from v2a.media import probe as probe_lib
@@ -226,8 +225,8 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     scores = [_agreement(model, job, latent_TC) for latent_TC in job.latents]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
-  motion_L = _motion(job)
-  job.frame_LYX3 = _mapped((1,))  # of a long clip they are as large as its waves
+  motion_L = motion(job.frame_LYX3)
+  del job.frame_LYX3  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
   start = time.perf_counter()
   num_samples = round(job.duration_s * model.sample_rate_hz)
@@ -255,8 +254,8 @@ def _agreement(model: Model, job: _Job, latent_TC: np.ndarray) -> float:
   return float(np.mean(values))
 
 
-def _motion(job: _Job) -> np.ndarray:
-  frame_LYX3 = job.frame_LYX3
+def motion(frame_LYX3: np.ndarray) -> np.ndarray:
+  """Returns motion_L: mean absolute difference of a frame to the one before, in 0..1; zero for the first."""
   motion_L = np.zeros(len(frame_LYX3), np.float32)
   for index in range(1, len(frame_LYX3)):
     change = frame_LYX3[index].astype(np.int16) - frame_LYX3[index - 1]
@@ -273,16 +272,14 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
     prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
-    request: steps, solver and guidance; its texts, seed and number of samples are not used.
+    request: steps, solver and guidance; its texts, seed and number of samples are not used. Guidance is that
+      of a negative prompt for all rows where one row has one.
   """
   spec, num_rows = model.clip_spec, len(prompts)
-  asked = dataclasses.replace(
-      request, prompt='', negative_prompt='x' if any(negative_prompts) else '', transcript='', num_samples=1)
-  settings = requests.resolve(model, asked, True)[0]
-  scales = guidance.Scales(*(settings[name] for name in (
-      'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')))
-  given = ('video', 'text') + (('transcript',) if any(transcripts) else ())
-  branches = guidance.branches(scales, given)
+  # Which modalities are given, for all rows at once; the texts themselves are cut below.
+  asked = dataclasses.replace(request, prompt='x', negative_prompt='x' if any(negative_prompts) else '',
+                              transcript='x' if any(transcripts) else '', num_samples=1)
+  settings, branches, weights_G = requests.resolve(model, asked, True)
   channels = model.config.codec.num_latent_channels
   empty_BTC = np.zeros((num_rows, spec.num_latents, channels), np.float32)
   rows = [requests.texts(spec, *row) for row in zip(prompts, negative_prompts, transcripts, strict=True)]
@@ -294,7 +291,6 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
       'known_BTC': empty_BTC, 'is_known_BT': np.zeros(empty_BTC.shape[:2], bool),
   }
   latent_BTC = np.asarray(model.sample(
-      inputs, np.array([branch.weight for branch in branches], np.float32),
-      branches=tuple(branch.dropped for branch in branches), solver=settings['solver'],
-      steps=settings['steps'], warp=settings['warp']))
+      inputs, weights_G, branches=branches, solver=settings['solver'], steps=settings['steps'],
+      warp=settings['warp']))
   return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(latent_BTC))])

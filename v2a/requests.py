@@ -14,7 +14,8 @@ from v2a.diffusion import samplers
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 # What a request may leave to the model.
-CHOICES = ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
+SCALES = ('guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
+CHOICES = ('steps', 'solver', *SCALES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,8 +67,8 @@ class Request:
       raise ValueError(f'steps must lie in 1..{MAX_STEPS}; got {self.steps}.')
     if self.solver is not None and self.solver not in samplers.SOLVERS:
       raise ValueError(f'solver must be one of {sorted(samplers.SOLVERS)}; got {self.solver!r}.')
-    guidance.Scales(*(1.0 if scale is None else scale for scale in (
-        self.guidance, self.guidance_video, self.guidance_text, self.guidance_transcript)))
+    scales = (getattr(self, name) for name in SCALES)
+    guidance.Scales(*(1.0 if scale is None else scale for scale in scales))
 
 
 @dataclasses.dataclass
@@ -110,8 +111,7 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
             for name in CHOICES}
   if request.negative_prompt.strip() and request.guidance_text is None:
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
-  scales = guidance.Scales(chosen['guidance'], chosen['guidance_video'], chosen['guidance_text'],
-                           chosen['guidance_transcript'])
+  scales = guidance.Scales(*(chosen[name] for name in SCALES))
   given = [name for name, is_given in (
       ('video', has_video), ('text', request.prompt.strip() or request.negative_prompt.strip()),
       ('transcript', request.transcript.strip())) if is_given]

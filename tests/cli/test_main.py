@@ -115,6 +115,7 @@ def test_closed_pipe():
   assert ran.stderr == ''
   assert ran.returncode == 1
 
+
 def test_models_as_json(capsys):
   assert main.main(['models', '--json']) == 0
   for model in json.loads(capsys.readouterr().out):

@@ -51,14 +51,6 @@ def test_any_length(num_samples):
   assert (level_RJ == signals.FLOOR_DB).all()
 
 
-def test_motion_is_the_mean_difference():
-  frame_LYX3 = np.zeros((5, 4, 4, 3), np.uint8)
-  frame_LYX3[2:] = 255
-  frame_LYX3[4, :2] = 0
-  motion_L = signals.motion([frame_LYX3[:2], frame_LYX3[2:3], frame_LYX3[3:]])
-  np.testing.assert_allclose(motion_L, [0.0, 0.0, 1.0, 0.0, 0.5])
-
-
 def test_envelope_keeps_peaks():
   track = np.zeros(1000)
   track[777] = 3.0

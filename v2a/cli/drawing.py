@@ -3,8 +3,6 @@
 import argparse
 import math
 
-NAMES = ('steps', 'solver', 'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
-
 
 def number(kind: type, least: float, is_open: bool = False):
   """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
@@ -25,7 +23,7 @@ def number(kind: type, least: float, is_open: bool = False):
 
 
 def add_flags(group) -> None:
-  """Adds the flags of NAMES to a parser or a group of one."""
+  """Adds the flags of requests.CHOICES to a parser or a group of one."""
   group.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
   group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
   group.add_argument(
@@ -45,4 +43,6 @@ def add_flags(group) -> None:
 
 def settings(args: argparse.Namespace) -> dict:
   """Returns the parsed flags by the names of generate.Request."""
-  return {name: getattr(args, name) for name in NAMES}
+  from v2a import requests
+
+  return {name: getattr(args, name) for name in requests.CHOICES}

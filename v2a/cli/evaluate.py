@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = list(cases.from_world(seed, args.num_clips or NUM_CLIPS, model.clip_spec, say=say))
   batch_size = adapter.batch_size(model, args.batch_size)
   outcome = runner.evaluate(adapter.adapt(model, request), chosen, args.data, args.seed, batch_size, say=say)
-  outcome.result['settings'] = {name: value for name, value in vars(request).items() if name in drawing.NAMES}
+  outcome.result['settings'] = drawing.settings(args)
   outcome.result['held_out'] = None if seed is None or trained is None else seed not in trained
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')

@@ -1,10 +1,4 @@
-"""What a result's plots show: a mel spectrogram of the sound, and how much the picture moves.
-
-The motion curve is the mean absolute difference of neighbouring frames, so that a bounce, a strike or a cut
-stands right above the onset that belongs to it.
-"""
-
-from collections.abc import Iterable
+"""What a result's plots show: a mel spectrogram of the sound, and the envelope of a track."""
 
 import numpy as np
 from scipy import signal
@@ -68,23 +62,6 @@ def _around(wave_NA: np.ndarray, middle: int, num_samples: int) -> np.ndarray:
   inside_NA = wave_NA[max(first, 0) : first + num_samples]
   before = max(-first, 0)
   return np.pad(inside_NA, ((before, num_samples - before - len(inside_NA)), (0, 0)))
-
-
-def motion(chunks: Iterable[np.ndarray]) -> np.ndarray:
-  """Returns motion_L: mean absolute difference to the frame before, in 0..1; zero for the first.
-
-  Args:
-    chunks: frame_LYX3 pieces of one video in order, uint8.
-  """
-  values = []
-  last_YX3 = None
-  for frame_LYX3 in chunks:
-    shapes.check(frame_LYX3=frame_LYX3)
-    for frame_YX3 in frame_LYX3:
-      now_YX3 = frame_YX3.astype(np.int16)
-      values.append(0.0 if last_YX3 is None else float(np.abs(now_YX3 - last_YX3).mean()) / 255.0)
-      last_YX3 = now_YX3
-  return np.asarray(values, np.float32)
 
 
 def envelope(values, num_columns: int) -> np.ndarray:

@@ -26,7 +26,7 @@ _LEAD_S = 1
 _TAIL_S = 0.1
 # Time stamps were rounded to milliseconds somewhere on the way of many files; smaller steps are no gaps.
 _SLACK_S = 0.002
-# A gap or overlap is one where most of so many blocks, from it on, tell of it.
+# So many blocks, the one in question included, are looked at before a gap or overlap is believed.
 _NUM_WITNESSES = 8
 # The last block has none after it; it is believed where it is further off than times stagger.
 _STAGGER_S = 0.1

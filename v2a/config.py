@@ -44,6 +44,7 @@ def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, taken as one
   c.validation = ()  # folders of records that evaluators read
+  c.wear = 0.0  # share of training clips whose picture is worn, see training.tasks.wear
   c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests
   c.num_threads = 2  # threads that read and prepare batches
   c.num_prefetched_batches = 4  # batches ready ahead of the step
@@ -92,6 +93,7 @@ def _conditioning() -> ml_collections.ConfigDict:
   c.drop_video = 0.1  # share of training clips that lose the picture, independently of the others
   c.drop_text = 0.2
   c.drop_transcript = 0.1
+  c.without = ()  # parts left out for good, to see what they are worth: sync, sync_times, semantic
   return c
 
 
@@ -242,6 +244,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'name': (bool, 'a name'),
     'task': (TASKS.__contains__, f'one of {TASKS}'),
     'seed': (_not_negative, 'at least 0'),
+    'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
     'data.num_fake_records': (_not_negative, 'at least 0'),
     'data.num_threads': (_positive, 'above 0'),
     'data.num_prefetched_batches': (_positive, 'above 0'),

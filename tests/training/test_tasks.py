@@ -171,3 +171,20 @@ def test_the_sync_encoder_starts_from_the_sync_model(tmp_path):
   model = task.initialise(task.build(jax.random.key(0)))
   mine, theirs = nnx.state(model.conditioner.sync), nnx.state(trained.video)
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+
+
+def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
+  c = config.tiny(config.base()).unlock()
+  item = records.fake(config.clip_spec(c), 0, c.codec.num_latent_channels)
+  prepare = lambda share, seed: _flow_with_wear(c, share).prepare([item], np.random.default_rng(seed))
+  np.testing.assert_array_equal(prepare(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
+  worn = [prepare(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
+  assert len(set(worn)) == 8
+  item['latent_std_TC'] = 0 * item['latent_std_TC']
+  np.testing.assert_array_equal(prepare(1.0, 3)['latent_BTC'], prepare(0.0, 4)['latent_BTC'])
+
+
+def _flow_with_wear(c, share):
+  c = c.copy_and_resolve_references()
+  c.data.wear = share
+  return tasks.make(c)

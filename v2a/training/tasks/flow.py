@@ -15,6 +15,7 @@ from v2a import weights
 from v2a.conditioning import text
 from v2a.diffusion import loss
 from v2a.training.tasks import latents
+from v2a.training.tasks import wear
 
 
 class FlowTask:
@@ -39,14 +40,23 @@ class FlowTask:
     text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
     transcript_BW, transcript_length_B = text.to_bytes(
         [r['transcript'] for r in items], self.spec.num_transcript_bytes)
+    semantic_frames, sync_frames = zip(*(self._frames(record, rng) for record in items))
     return {
-        'semantic_frame_BMYX3': np.stack([record['semantic_frame_MYX3'] for record in items]),
-        'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
+        'semantic_frame_BMYX3': np.stack(semantic_frames),
+        'sync_frame_BLYX3': np.stack(sync_frames),
         'has_video_B': np.array([record['has_video'] for record in items]),
         'text_BU': text_BU, 'text_length_B': text_length_B,
         'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B,
         'latent_BTC': latents.draw(items, rng),
     }
+
+  def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
+    if not self.c.data.wear or rng.random() >= self.c.data.wear:
+      return semantic_frame_MYX3, sync_frame_LYX3
+    worn = wear.draw(rng)
+    return (wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
+            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng))
 
   def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
     """Returns the flow-matching loss and its bands."""

@@ -51,7 +51,7 @@ class FlowModel(nnx.Module):
     self.conditioner = bundle.Conditioner(
         spec, width=c.conditioning.width, semantic=sections['semantic'], sync=sections['sync'],
         text_encoder=sections['text_encoder'], transcript_encoder=sections['transcript_encoder'],
-        rngs=rngs, dtype=dtype(c))
+        without=c.conditioning.without, rngs=rngs, dtype=dtype(c))
     self.transformer = mmdit.MMDiT(
         num_latent_channels=c.codec.num_latent_channels, latent_rate_hz=spec.latent_rate_hz,
         semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,

@@ -6,9 +6,11 @@ from flax import nnx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from v2a import assembly
 from v2a import config
+from v2a.conditioning import bundle
 from v2a.conditioning import text
 
 SPEC = config.clip_spec(config.tiny(config.base()))
@@ -88,3 +90,30 @@ def test_every_modality_reaches_the_velocity():
   for name in ('text_BU', 'transcript_BW', 'sync_frame_BLYX3', 'semantic_frame_BMYX3'):
     changed = inputs | {name: (inputs[name].astype(int) + 40).astype(np.uint8)}
     assert float(jnp.abs(_velocity(_condition(changed)) - base).max()) > 1e-4, name
+
+
+def _videos(without):
+  """Returns semantic and sync features of a model of the same weights without some parts."""
+  c = config.tiny(config.base()).unlock()
+  c.conditioning.without = without
+  graphdef, _ = nnx.split(nnx.eval_shape(lambda: assembly.flow(c, nnx.Rngs(0))))
+  model = nnx.merge(graphdef, nnx.state(_model()[0]))
+  condition = model.conditioner(**_inputs())
+  return condition.semantic_BMD, condition.sync_BLD
+
+
+def test_parts_left_out_tell_nothing_and_the_others_stay():
+  semantic_BMD, sync_BLD = _videos(())
+  same = lambda a, b: bool(jnp.array_equal(a, b))
+  for part in bundle.PARTS:
+    other_BMD, other_BLD = _videos((part,))
+    assert same(semantic_BMD, other_BMD) == (part != 'semantic')
+    assert same(sync_BLD, other_BLD) == (part == 'semantic')
+  assert not _videos(('semantic',))[0].any() and not _videos(('sync',))[1].any()
+  steady_BLD = _videos(('sync_times',))[1]
+  np.testing.assert_allclose(steady_BLD, jnp.mean(sync_BLD, 1, keepdims=True) + 0 * sync_BLD, atol=1e-5)
+
+
+def test_an_unknown_part_is_named():
+  with pytest.raises(ValueError, match=r"without must be some of .*; got \['sound'\]"):
+    _videos(('sound',))

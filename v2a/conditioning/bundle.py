@@ -15,6 +15,11 @@ from v2a.conditioning import text
 from v2a.conditioning import video
 
 
+# What a model can be trained without, to see what it is worth: features of motion, their times (each step is
+# given the mean over the clip), and features of what is seen.
+PARTS = ('sync', 'sync_times', 'semantic')
+
+
 @struct.dataclass
 class Condition:
   """Encoded conditions of a batch.
@@ -43,8 +48,15 @@ class Conditioner(nnx.Module):
   """The encoders and the learned nulls."""
 
   def __init__(self, spec: clip.ClipSpec, *, width: int, semantic: dict, sync: dict, text_encoder: dict,
-               transcript_encoder: dict, rngs: nnx.Rngs, dtype=jnp.float32):
-    """Args: the spec; the common width of all features; each encoder's own arguments."""
+               transcript_encoder: dict, without: tuple[str, ...] = (), rngs: nnx.Rngs, dtype=jnp.float32):
+    """Args: the spec; the common width of all features; each encoder's own arguments; PARTS to leave out.
+
+    Raises:
+      ValueError: an unknown part.
+    """
+    if unknown := sorted(set(without) - set(PARTS)):
+      raise ValueError(f'conditioning.without must be some of {PARTS}; got {unknown}.')
+    self.without = tuple(without)
     size = spec.frame_size
     self.semantic = video.SemanticEncoder(
         frame_size=size, out_features=width, rngs=rngs, dtype=dtype, **semantic)
@@ -63,7 +75,14 @@ class Conditioner(nnx.Module):
 
   def encode_video(self, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array):
     """Returns semantic tokens BMD and sync features BLD."""
-    return self.semantic(semantic_frame_BMYX3), self.sync(sync_frame_BLYX3)
+    semantic_BMD, sync_BLD = self.semantic(semantic_frame_BMYX3), self.sync(sync_frame_BLYX3)
+    if 'semantic' in self.without:
+      semantic_BMD = jnp.zeros_like(semantic_BMD)
+    if 'sync' in self.without:
+      sync_BLD = jnp.zeros_like(sync_BLD)
+    if 'sync_times' in self.without:
+      sync_BLD = jnp.broadcast_to(jnp.mean(sync_BLD, axis=1, keepdims=True), sync_BLD.shape)
+    return semantic_BMD, sync_BLD
 
   def __call__(self, *, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array,
                has_video_B: jax.Array, text_BU: jax.Array, text_length_B: jax.Array,

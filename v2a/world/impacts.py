@@ -1,5 +1,7 @@
 """Scenes of impacts: bodies that fall and bounce, that collide, that are struck; and the hidden material."""
 
+import itertools
+
 import numpy as np
 
 from v2a.world import backdrop
@@ -169,15 +171,18 @@ def facts_of(events: list[dict], clip_s: float) -> dict:
   return {'materials': order, 'rate_hz': rate_hz, 'loudness': loud, 'count': len(events)}
 
 
-def bounce(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> stage.Scene:
-  """One or two bodies fall and bounce."""
+def bounce(
+  draw: draws.Draws, place: stage.Stage, is_hidden: bool = False, num_lanes: int | None = None
+) -> stage.Scene:
+  """One or two bodies, or as many as are wanted, fall and bounce."""
   rng = draw.rng('bounce')
   floor = rng.uniform(0.82, 0.92)
   names = ('wood', 'metal', 'glass') if is_hidden else modal.NAMES
   first = draws.pick(rng, names)
-  num_lanes = 1 if is_hidden or rng.random() < 0.55 else 2
+  usual = 1 if is_hidden or rng.random() < 0.55 else 2
+  num_lanes = num_lanes or usual
   materials = [first, first if rng.random() < 0.5 else draws.pick(rng, names)]
-  order = iter(materials)
+  order = itertools.cycle(materials)
   drops = _drops(draw, place, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_lanes, floor)
   back = backdrop.Backdrop(rng, floor)
   for drop in drops:

@@ -1,0 +1,205 @@
+"""What each part of the default model is worth; the tables of docs/default_model.md.
+
+  python benchmarks/ablations.py drawing --model world              guidance, solvers and steps, on one model
+  python benchmarks/ablations.py training --workdir runs/ablations  small models that lack one part
+  python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights against the last ones
+
+Figures as `v2a evaluate` measures them, on clips of seed 31337, the same clips and noise in every row.
+`training` comes after the commands of configs/flow_world.py: its models are smaller than the default one and
+see the same clips in the same order for the same number of steps; a run that is there is not repeated.
+"""
+
+import argparse
+from collections.abc import Iterator
+import json
+import pathlib
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from v2a import config
+from v2a import configfile
+from v2a import generate
+from v2a import records
+from v2a import weights
+from v2a.cli import cache
+from v2a.evaluation import adapter
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import figures as figures_lib
+from v2a.evaluation import instruments
+from v2a.evaluation import runner
+from v2a.evaluation import spectra
+
+SEED, BATCH = 31337, 8
+DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
+SMALL = {'flow.width': 96, 'flow.num_joint_layers': 1, 'flow.num_audio_layers': 3, 'training.batch_size': 8,
+         'training.num_steps': 1200, 'training.learning_rate': 1.5e-3, 'init_from.model': '',
+         'training.checkpoint_every_steps': 10_000}
+# Row -> what differs from the first.
+RUNS = {
+    'whole': {},
+    'without sync features': {'conditioning.without': ('sync',)},
+    'without their times (no adaLN a step)': {'conditioning.without': ('sync_times',)},
+    'without semantic tokens': {'conditioning.without': ('semantic',)},
+    'without wear': {'data.wear': 0.0},
+    'clean pictures alone': {'data.wear': 0.0, 'data.train': (CLEAN,)},
+    'times around the middle (0, 1)': {'flow.time_mean': 0.0, 'flow.time_std': 1.0},
+    'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
+}
+GUIDANCE = [{}] + [{name: scale} for name in ('guidance', 'guidance_video', 'guidance_text')
+                   for scale in (1.0, 2.0, 4.0, 6.0)]
+STEPS = [{'solver': solver, 'steps': steps} for solver in config.SOLVERS for steps in (4, 8, 16, 25, 50)]
+BASE = tuple(name for name, figure in figures_lib.FIGURES.items()
+             if figure.look == 'clean' and not figure.negative_text)
+LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
+
+
+def draw(model: generate.Model, cases: list, figure: figures_lib.Figure, request: generate.Request) -> list:
+  """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
+  adapted, waves = adapter.adapt(model, request), []
+  for first in range(0, len(cases), BATCH):
+    part = [cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, first + k))
+            for k, case in enumerate(cases[first:first + BATCH])]
+    drawn = adapted.generate(part + part[-1:] * (BATCH - len(part)))[:len(part)]
+    waves += [spectra.prepare(wave_NA, model.sample_rate_hz).astype(np.float64) for wave_NA in drawn]
+  return waves
+
+
+def measure(model: generate.Model, cases: list, names: tuple[str, ...], tools: instruments.Instruments,
+            **asked) -> dict[str, float | None]:
+  """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
+  request, values, drawn = generate.Request(**asked), {}, {}
+  for name in names:
+    figure = figures_lib.FIGURES[name]
+    counted = [case for case in cases if figure.selects(case.truth)]
+    # Clean pictures are drawn for all cases at once, so that every figure judges the same soundtracks.
+    key = (figure.look, figure.negative_text)
+    chosen = cases if key == ('clean', '') else counted
+    if key not in drawn:
+      drawn[key] = dict(zip([case.name for case in chosen], draw(model, chosen, figure, request)))
+    scores = [figure.measure(drawn[key][case.name], case.truth, tools) for case in counted]
+    scores = [score for score in scores if score is not None]
+    value = figure.combine(scores) if scores else None
+    base = values[figure.relative_to] if figure.relative_to else 1.0
+    values[name] = value / base if value is not None and base else value
+  return values
+
+
+def row(name: str, values: dict[str, float | None], *more: str) -> str:
+  """Returns a row of a Markdown table."""
+  cells = ['-' if value is None else f'{value:.0f}' if key.endswith('_ms') else f'{value:.2f}'
+           for key, value in values.items()]
+  return '| ' + ' | '.join([name, *cells, *more]) + ' |'
+
+
+def head(first: str, names: tuple[str, ...], *more: str) -> str:
+  """Returns the first two lines of a Markdown table."""
+  columns = [first, *(f'`{name}`' for name in names), *more]
+  return '| ' + ' | '.join(columns) + ' |\n|' + '---|' * len(columns)
+
+
+def drawing(args: argparse.Namespace) -> None:
+  """Prints figures under settings of guidance, and of solvers and steps."""
+  model, tools = generate.load(args.model), instruments.load()
+  cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+  for title, settings in (('guidance', GUIDANCE), ('solver and steps', STEPS)):
+    print('\n' + head(title, BASE, 's a clip'), flush=True)
+    for asked in settings:
+      start_s = time.perf_counter()
+      values = measure(model, cases, BASE, tools, **asked)
+      seconds = (time.perf_counter() - start_s) / len(cases)
+      name = ', '.join(f'{key} {value}' for key, value in asked.items()) or "the model's own"
+      print(row(name, values, f'{seconds:.2f}'), flush=True)
+
+
+def halves(record: dict) -> Iterator[dict]:
+  """Yields the two halves of an encoded record; words go where they begin."""
+  truth = json.loads(record['truth']) if record['truth'] else {'words': []}
+  for half in range(2):
+    cut = {key: np.split(record[key], 2)[half] for key in record if key.endswith(('NA', 'X3', 'TC'))}
+    said = [word['word'] for word in truth['words'] if int(word['start_s'] >= truth['clip_s'] / 2) == half]
+    yield record | cut | {'id': f'{record["id"]}/{half}', 'transcript': ' '.join(said), 'truth': ''}
+
+
+def _derive() -> None:
+  """Writes the records that two of the runs need."""
+  source = records.open(DATA)
+  c = configfile.find('flow_world')
+  spec = config.clip_spec(c)
+  if not pathlib.Path(CLEAN).exists():
+    clean = (record for record in map(source.__getitem__, range(len(source)))
+             if json.loads(record['truth'])['look'] == 'clean')
+    records.write(CLEAN, clean, spec)
+  if not pathlib.Path(SHORT).exists():
+    c.clip.clip_s = 2.0
+    every = (half for index in range(len(source)) for half in halves(source[index]))
+    records.write(SHORT, every, config.clip_spec(c))
+
+
+def training(args: argparse.Namespace) -> None:
+  """Trains what is not there yet, and prints the figures of all."""
+  _derive()
+  tools, printed = instruments.load(), LOOKS[:1] + BASE[1:] + LOOKS[1:]
+  print(head('model', printed), flush=True)
+  for name, changes in RUNS.items():
+    if args.only not in name:
+      continue
+    workdir = args.workdir / name.replace(' ', '_')
+    flags = [f'--config.{key}={value!r}' for key, value in (SMALL | changes).items()]
+    command = [sys.executable, '-m', 'v2a', 'train', '--config', 'flow_world', '--workdir', str(workdir)]
+    log = args.workdir / f'{workdir.name}.log'
+    args.workdir.mkdir(parents=True, exist_ok=True)
+    with log.open('a') as file:
+      if subprocess.run(command + flags, stdout=file, stderr=subprocess.STDOUT).returncode:
+        raise SystemExit(f'training failed; see {log}')
+    model = generate.load(str(workdir))
+    if model.clip_spec.clip_s != 4:
+      print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
+      continue
+    cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+    print(row(name, measure(model, cases, printed, tools)), flush=True)
+
+
+def average(args: argparse.Namespace) -> None:
+  """Prints figures of the averaged weights of a finished run, and of its last ones."""
+  from v2a.sharding import mesh
+  from v2a.training import checkpoint
+  from v2a.training import optimizer
+  from v2a.training import state
+  from v2a.training import tasks
+
+  checkpoints = checkpoint.Checkpoints(args.workdir)
+  step = checkpoints.latest_step()
+  c, _ = checkpoints.read(step)
+  task = tasks.make(c)
+  abstract = state.abstract(task, optimizer.make(c.training), mesh.make(c.mesh.to_dict(), None))
+  last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
+  folder = args.workdir / 'last_weights'
+  weights.export(last, folder / weights.EXPORT_FOLDER, c, 'float32')
+  tools = instruments.load()
+  print(head(f'weights at step {step}', BASE), flush=True)
+  for name, path in (('averaged', args.workdir), ('last', folder)):
+    model = generate.load(str(path))
+    cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+    print(row(name, measure(model, cases, BASE, tools)), flush=True)
+
+
+def main():
+  """Prints one of the tables."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--num-clips', type=int, default=64)
+  commands = parser.add_subparsers(dest='command', required=True)
+  commands.add_parser('drawing').add_argument('--model', default='world')
+  for name in ('training', 'average'):
+    commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
+  commands.choices['training'].add_argument('--only', default='', help='runs whose name holds this')
+  args = parser.parse_args()
+  cache.enable()
+  print(f'{args.num_clips} clips of seed {SEED}', flush=True)
+  {'drawing': drawing, 'training': training, 'average': average}[args.command](args)
+
+
+if __name__ == '__main__':
+  main()

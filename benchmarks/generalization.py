@@ -124,7 +124,7 @@ def main():
   """Prints the table, a row at a time."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--model', default='world')
-  parser.add_argument('--num-clips', type=int, default=16, help='clips of impacts; half as many of the others')
+  parser.add_argument('--num-clips', type=int, default=16, help='of impacts; half as many of the others')
   parser.add_argument('--only', default='', help='changes whose name holds this')
   args = parser.parse_args()
   cache.enable()

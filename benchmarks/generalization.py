@@ -12,14 +12,14 @@ rest on. The row "as trained" is 25 frames a second, 64 pixels, 4 s.
 import argparse
 from collections.abc import Callable
 import dataclasses
+import fractions
 import functools
-import json
 import pathlib
 import tempfile
 
+import av
 import numpy as np
 
-from data_pipelines import world
 from v2a import generate
 from v2a.cli import cache
 from v2a.evaluation import figures
@@ -69,25 +69,21 @@ CHANGES = (
 )
 
 
-def film(change: Change, index: int, scenes: tuple[str, ...],
-         folder: pathlib.Path) -> tuple[pathlib.Path, dict]:
-  """Writes a clip as the change wants it; returns its path and its truth."""
-  render = clips.render
-
-  def changed(*args, **more):
-    made = render(*args, **more)
-    if change.recolour:
-      pixels_LYX3 = change.recolour(made.frame_LYX3.astype(np.float32) / 255)
-      made.frame_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255).astype(np.uint8)
-    return made
-
-  clips.render = changed
-  try:
-    path = world.write_file(
-        index, SEED, folder, change.size, change.fps, change.clip_s, 16000, scenes, 'clean')
-  finally:
-    clips.render = render
-  return path, json.loads(path.with_suffix('.json').read_text())
+def film(path: pathlib.Path, change: Change, index: int, scenes: tuple[str, ...]) -> dict:
+  """Writes the picture of a clip as the change wants it; returns the clip's truth."""
+  made = clips.render(SEED, index, scenes, 'clean', change.clip_s, change.fps, change.size)
+  frame_LYX3 = made.frame_LYX3
+  if change.recolour:
+    pixels_LYX3 = change.recolour(frame_LYX3.astype(np.float32) / 255)
+    frame_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255).astype(np.uint8)
+  with av.open(str(path), 'w') as container:
+    stream = container.add_stream('libx264', rate=fractions.Fraction(change.fps), options={'crf': '16'})
+    stream.width = stream.height = change.size
+    stream.pix_fmt = 'yuv420p'
+    for frame_YX3 in frame_LYX3:
+      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
+    container.mux(stream.encode(None))
+  return made.truth
 
 
 def _scenes(change: Change, figure: str) -> tuple[str, ...]:
@@ -108,7 +104,8 @@ def score(model: generate.Model, tools: instruments.Instruments, change: Change,
   scores = []
   for index in range(num_clips if scenes else 0):
     with tempfile.TemporaryDirectory() as folder:
-      path, truth = film(change, index, scenes, pathlib.Path(folder))
+      path = pathlib.Path(folder) / 'clip.mp4'
+      truth = film(path, change, index, scenes)
       request = generate.Request(
           seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or '')
       result, = generate.soundtracks(model, [generate.Input(path)], request)

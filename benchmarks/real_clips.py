@@ -1,0 +1,245 @@
+"""Measures a model on real videos: does the picture choose the sound, and are hits heard when they are seen?
+
+  python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/clips_latents [--seed 0]
+  python benchmarks/real_clips.py onsets --model world --clips clips [--seed 0]
+
+`nearest`: one soundtrack for the first window with sound of each video of the records, from its pictures
+alone, and its log-mel distance (evaluation.nearest) to every true sound. Prints the share whose nearest true
+sound is their own beside chance, ceiling (the true sounds through the codec) and floor (what was drawn for
+the next video), and what the others were taken for. Records are those of data_pipelines.build.
+
+`onsets`: soundtracks as `v2a generate` makes them without any text, for the clips of CLIPS, where sound and
+motion are plain. Prints precision and recall of their onsets against those of the true sound, within 50 ms,
+beside the floor: the onsets of the next clip's soundtrack, cut or repeated to the length. Counts of all
+samples (noises) are added up before dividing, and those of all clips for the last row. None of the clips is
+tennis; the nearest to it is squash, which is cut to a man who talks.
+
+Both sounds are heard by onsets.detect, spectral flux. The world's own instrument is a network that was
+trained on the world alone and says nothing about other recordings (docs/evaluation.md). The flux has no
+weights, and hears the 4 hits of the anvil and the 2 barks of the dog exactly; it also hears echoes, and
+hardly anything in the clipped drumming of specvqgan_vas_drum_dense. The table says how many it hears.
+"""
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Sequence
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+from v2a import generate
+from v2a import records
+from v2a.cli import cache
+from v2a.cli import drawing
+from v2a.cli import main as program
+from v2a.cli import progress
+from v2a.evaluation import adapter
+from v2a.evaluation import cases
+from v2a.evaluation import nearest
+from v2a.evaluation import onsets
+from v2a.evaluation import runner
+from v2a.evaluation import spectra
+from v2a.media import read
+
+CLIPS = (
+    'specvqgan_vas_drum_dense.mp4', 'specvqgan_vgg_drumkit.mp4',  # drums
+    'foleycrafter_avsync2_anvil.mp4',  # hammer
+    'condfoley_chopping.mp4', 'condfoley_hitting_bag.mp4',  # hands at work
+    'foleycrafter_avsync0_dog.mp4', 'specvqgan_vas_dogs_playing.mp4',  # dogs
+    'specvqgan_vas_gun.mp4',  # gun
+    'vtaldm_squash_speech.mp4',  # squash
+)
+BATCH_SIZE = 8
+# The flux takes the beginning of many a file for an onset, true or drawn, and the two would match.
+EDGE_S = 0.05
+
+
+def first_windows(source: Sequence[dict]) -> dict[str, dict]:
+  """Returns for each video of records its first window with sound, by the video's name."""
+  found = {}
+  for index in range(len(source)):
+    record = source[index]
+    if record['has_audio'] and record['has_video']:
+      found.setdefault(record['id'].rsplit('@', 1)[0], record)
+  return found
+
+
+def in_batches(run: Callable[[list], np.ndarray], rows: list, batch_size: int,
+               rate_hz: int) -> list[np.ndarray]:
+  """Returns the waves that `run` makes of rows, at spectra.RATE_HZ.
+
+  The last batch is filled up, so that one compiled program serves all.
+  """
+  made = []
+  for first in range(0, len(rows), batch_size):
+    part = rows[first:first + batch_size]
+    wave_BNA = run(part + part[-1:] * (batch_size - len(part)))
+    made += [spectra.prepare(wave_NA, rate_hz) for wave_NA in wave_BNA[:len(part)]]
+  return made
+
+
+def compare(names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[np.ndarray],
+            true: Sequence[np.ndarray]) -> dict:
+  """Returns the report of `nearest`: the shares, and what the clips that failed were taken for.
+
+  Args:
+    names: of the videos.
+    drawn, codec, true: what was drawn for them, their sounds through the codec, their sounds.
+  """
+  distance_NN = nearest.distances(drawn, true)
+  taken_N = distance_NN.argmin(axis=1)
+  failed = [{'clip': name, 'taken_for': names[taken], 'distance': float(distance_NN[k, taken]),
+             'distance_own': float(distance_NN[k, k])}
+            for k, (name, taken) in enumerate(zip(names, taken_N)) if taken != k]
+  return {
+      'num_clips': len(names), 'value': nearest.nearest_share(distance_NN), 'chance': 1 / len(names),
+      'ceiling': nearest.nearest_share(nearest.distances(codec, true)),
+      # Row k of the floor is what was drawn for clip k + 1.
+      'floor': nearest.nearest_share(np.roll(distance_NN, -1, axis=0)), 'failed': failed,
+  }
+
+
+def run_nearest(args: argparse.Namespace) -> None:
+  """Prints the shares, and what the others were taken for."""
+  source = records.open(args.records)
+  chosen = first_windows(source)
+  if len(chosen) < 2:
+    raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(chosen)}.')
+  model = generate.load(args.model)
+  for record in chosen.values():
+    records.validate(record, model.clip_spec)
+  adapted, size = adapter.adapt(model, generate.Request()), adapter.batch_size(model, BATCH_SIZE)
+  conditions = [
+      cases.Condition(record['semantic_frame_MYX3'], record['sync_frame_LYX3'], '', '', '',
+                      runner.condition_seed(args.seed, index))
+      for index, record in enumerate(chosen.values())]
+  waves = [records.wave_to_float(record['wave_NA']) for record in chosen.values()]
+  rate_hz = model.sample_rate_hz
+  drawn = in_batches(adapted.generate, conditions, size, rate_hz)
+  codec = in_batches(lambda part: adapted.reconstruct(np.stack(part)), waves, size, rate_hz)
+  true = [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
+  about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
+  result = {**about, **compare(list(chosen), drawn, codec, true)}
+  print(json.dumps(result) if args.json else shares(result))
+
+
+def shares(result: dict) -> str:
+  """Returns the report of `nearest` as text."""
+  lines = [f'model {result["model"]}, {result["num_clips"]} clips of {result["records"]}, '
+           f'seed {result["seed"]}', '',
+           '| nearest true sound is their own | share |', '|---|---|']
+  lines += [f'| {label} | {result[key]:.3f} |' for key, label in (
+      ('value', 'drawn'), ('chance', 'chance'), ('ceiling', 'codec round trip (ceiling)'),
+      ('floor', 'drawn for the next video (floor)'))]
+  lines += ['', f'{len(result["failed"])} of {result["num_clips"]} failed:']
+  lines += [f'  {row["clip"]}: taken for {row["taken_for"]} '
+            f'({row["distance"]:.2f}, own {row["distance_own"]:.2f})' for row in result['failed']]
+  return '\n'.join(lines)
+
+
+def heard_s(wave_NA: np.ndarray, rate_hz: int) -> np.ndarray:
+  """Returns the times of the onsets, without that of the file itself."""
+  time_s = onsets.detect(wave_NA, rate_hz)
+  return time_s[time_s >= EDGE_S]
+
+
+def fit(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
+  """Returns the times in a sound of `period_s` as they are where it is cut or repeated to `length_s`.
+
+  Times and not the wave, whose seams would be onsets of their own.
+  """
+  starts_s = np.arange(np.ceil(length_s / period_s)) * period_s
+  found_s = (starts_s[:, None] + time_s).ravel()
+  return found_s[found_s < length_s]
+
+
+def of_next(found: Sequence[Sequence[np.ndarray]], lengths_s: Sequence[float]) -> list[list[np.ndarray]]:
+  """Returns for each clip the times of the next one's samples, cut or repeated to its own length."""
+  next_found, next_lengths_s = [*found[1:], found[0]], [*lengths_s[1:], lengths_s[0]]
+  return [[fit(time_s, period_s, length_s) for time_s in samples]
+          for samples, period_s, length_s in zip(next_found, next_lengths_s, lengths_s)]
+
+
+def count(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
+  """Returns the numbers of (matched, true, drawn) onsets, added up over samples.
+
+  Args:
+    known_s: times in the true sound.
+    found: times in each drawn sound.
+  """
+  return np.sum([(len(onsets.match(known_s, found_s)), len(known_s), len(found_s)) for found_s in found], 0)
+
+
+def table(names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray],
+          num_samples: int) -> str:
+  """Returns the Markdown table of `onsets`; see `count` for the rows of value and floor."""
+  lines = ['| clip | true onsets | drawn | precision | recall | floor precision | floor recall |',
+           '|---|---|---|---|---|---|---|']
+  for name, mine, other in zip((*names, 'all'), (*value, sum(value)), (*floor, sum(floor))):
+    # Over what is drawn, and over what is true.
+    ratios = [f'{matched / whole:.2f}' if whole else '-'
+              for matched, known, found in (mine, other) for whole in (found, known)]
+    known, found = mine[1] // num_samples, mine[2] / num_samples
+    lines.append(f'| {name} | {known} | {found:g} | {" | ".join(ratios)} |')
+  return '\n'.join(lines)
+
+
+def run_onsets(args: argparse.Namespace) -> None:
+  """Prints a row a clip, and one over all onsets together."""
+  request = generate.Request(num_samples=args.num_samples, seed=args.seed)
+  request.validate()
+  paths = [args.clips / name for name in CLIPS]
+  for path in paths:
+    if not path.is_file():
+      raise FileNotFoundError(f'no clip {path}; wanted the folder of real clips as --clips.')
+  model = generate.load(args.model)
+  rate_hz, channels = model.sample_rate_hz, model.clip_spec.num_channels
+  with progress.Progress('drawing', 'windows') as bar:
+    results = list(generate.soundtracks(model, list(map(generate.Input, paths)), request, bar.update))
+  for result in results:
+    if result.error:
+      raise ValueError(result.error)
+  lengths_s = [len(result.wave_SNA[0]) / rate_hz for result in results]
+  known = [heard_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
+           for path, length_s in zip(paths, lengths_s)]
+  found = [[heard_s(wave_NA, rate_hz) for wave_NA in result.wave_SNA] for result in results]
+  value, floor = (list(map(count, known, times)) for times in (found, of_next(found, lengths_s)))
+  print(f'model {model.name}, {args.num_samples} samples a clip, seed {args.seed}\n')
+  print(table(CLIPS, value, floor, args.num_samples))
+
+
+def _flags() -> program.Parser:
+  parser = program.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
+  commands = parser.add_subparsers(dest='command', required=True)
+  one = commands.add_parser('nearest', help='whose sound is it?')
+  one.add_argument('--records', type=pathlib.Path, required=True, metavar='DIR', help='folder of records')
+  one.add_argument('--json', action='store_true', help='print one JSON object')
+  one.set_defaults(run=run_nearest)
+  two = commands.add_parser('onsets', help='when is it heard?')
+  two.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
+  two.add_argument('--num-samples', type=drawing.number(int, 1), default=4, metavar='N',
+                   help='soundtracks a clip (%(default)s)')
+  two.set_defaults(run=run_onsets)
+  for command in (one, two):
+    command.add_argument('--model', default='world', metavar='NAME-or-DIR',
+                         help='a packaged model or a folder (%(default)s)')
+    command.add_argument('--seed', type=drawing.number(int, 0), default=0, help='of the noise (%(default)s)')
+  return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs one of the two; returns the exit code."""
+  try:
+    args = _flags().parse_args(argv)
+    cache.enable()
+    args.run(args)
+  except (ValueError, OSError) as error:
+    print(f'real_clips.py: {program.message(error)}', file=sys.stderr)
+    return 2
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

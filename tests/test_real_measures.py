@@ -1,0 +1,131 @@
+"""What the measures on real clips say of sounds and times that are known."""
+
+import numpy as np
+import pytest
+
+from benchmarks import real_clips
+from v2a import clip
+from v2a import records
+from v2a.evaluation import nearest
+from v2a.evaluation import spectra
+
+
+def noises(count, num_channels=2):
+  """Returns sounds of noise, half a second each, every one in a band of its own."""
+  rng = np.random.default_rng(0)
+  made = []
+  for index in range(count):
+    spectrum_FA = np.fft.rfft(rng.standard_normal((spectra.RATE_HZ // 2, num_channels)), axis=0)
+    frequency_F = np.arange(len(spectrum_FA)) * 2
+    spectrum_FA[np.abs(frequency_F - 500 - 1000 * index) > 400] *= 0.01
+    made.append(np.fft.irfft(spectrum_FA, axis=0))
+  return made
+
+
+def test_distance_of_a_louder_sound_is_the_logarithm_of_its_gain():
+  loud = [100 * wave_NA for wave_NA in noises(2)]  # far above the floor inside the logarithm
+  found_NN = nearest.distances(loud, [2.5 * wave_NA for wave_NA in loud])
+  np.testing.assert_allclose(np.diag(found_NN), np.log(2.5), rtol=1e-3)
+
+
+def test_distances_have_a_row_for_each_of_the_first_and_hear_the_mono_mix():
+  first, second = noises(2), noises(3)
+  found = nearest.distances(first, second)
+  assert found.shape == (2, 3)
+  np.testing.assert_allclose(found, nearest.distances(second, first).T)
+  np.testing.assert_allclose(np.diag(found), 0.0)
+  assert found[0, 1] > 1.0
+  mono = [wave_NA.mean(axis=1, keepdims=True) for wave_NA in second]
+  np.testing.assert_allclose(nearest.distances(first, mono), found)
+
+
+def test_sounds_of_other_lengths_are_refused():
+  with pytest.raises(ValueError, match=r'must have one length; got \[7999, 8000\] samples'):
+    nearest.distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
+
+
+def test_nearest_share_by_hand():
+  distance_NN = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [9.0, 8.0, 7.0]])
+  assert nearest.nearest_share(distance_NN) == pytest.approx(2 / 3)
+  # By rows: each drawn sound looks for its true sound, not the other way about.
+  assert nearest.nearest_share(distance_NN.T) == pytest.approx(1 / 3)
+  with pytest.raises(ValueError, match='distance_NN'):
+    nearest.nearest_share(distance_NN[:2])
+
+
+def test_report_of_a_model_that_mistakes_three_of_four():
+  true = noises(4)
+  found = real_clips.compare('abcd', [true[0], true[3], true[1], true[2]], true, true)
+  assert (found['value'], found['ceiling'], found['chance']) == (0.25, 1.0, 0.25)
+  # What was drawn for c is b's sound, and that is what the floor gives to b; likewise d's and c.
+  assert found['floor'] == 0.5
+  assert [(row['clip'], row['taken_for']) for row in found['failed']] == [('b', 'd'), ('c', 'b'), ('d', 'c')]
+  assert all(row['distance'] == 0.0 < row['distance_own'] for row in found['failed'])
+
+
+def test_first_window_with_sound_of_each_video():
+  spec = clip.ClipSpec(clip_s=1.0, frame_size=8)
+  made = [records.fake(spec, seed) for seed in range(6)]
+  ids = ('a@b.mp4@0.000', 'a@b.mp4@1.000', 'a@b.mp4@2.000', 'c.mp4@0.000', 'd.webm@0.000', 'd.mp4@0.000')
+  for record, name in zip(made, ids):
+    record['id'] = name
+    record['has_audio'] = name not in ('a@b.mp4@0.000', 'c.mp4@0.000')
+  found = real_clips.first_windows(records.Memory(made, spec))
+  assert {name: record['id'] for name, record in found.items()} == {
+      'a@b.mp4': 'a@b.mp4@1.000', 'd.webm': 'd.webm@0.000', 'd.mp4': 'd.mp4@0.000'}
+
+
+def test_batches_are_whole_and_in_order():
+  sizes = []
+
+  def run(rows):
+    sizes.append(len(rows))
+    return np.stack([np.full((4, 1), float(row)) for row in rows])
+
+  made = real_clips.in_batches(run, list(range(5)), 2, spectra.RATE_HZ)
+  assert sizes == [2, 2, 2]
+  assert [wave_NA[0, 0] for wave_NA in made] == [0, 1, 2, 3, 4]
+
+
+def test_times_of_a_cut_and_of_a_repeated_sound():
+  time_s = np.array([0.5, 1.5])
+  np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 1.0), [0.5])
+  np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 5.0), [0.5, 1.5, 2.5, 3.5, 4.5])
+  assert len(real_clips.fit(np.zeros(0), 2.0, 5.0)) == 0
+  found = real_clips.of_next([[np.array([0.1])], [np.array([0.2])], [np.array([0.3])]], [1.0, 2.0, 4.0])
+  np.testing.assert_allclose(np.concatenate([times_s for times_s, in found]), [0.2, 0.3, 0.1, 1.1, 2.1, 3.1])
+
+
+def test_the_beginning_of_a_file_is_no_onset():
+  wave_NA = 0.2 * np.random.default_rng(0).standard_normal((spectra.RATE_HZ, 2))
+  wave_NA[:160] = 0.0
+  wave_NA[8000:8400] *= 20
+  np.testing.assert_allclose(real_clips.heard_s(wave_NA, spectra.RATE_HZ), [0.5], atol=0.02)
+  assert real_clips.onsets.detect(wave_NA, spectra.RATE_HZ)[0] < real_clips.EDGE_S
+
+
+def test_precision_and_recall_by_hand():
+  known_s = np.array([1.0, 2.0, 3.0, 4.0])
+  counts = real_clips.count(known_s, [np.array([1.04, 2.06]), np.array([4.0])])
+  np.testing.assert_array_equal(counts, [2, 8, 3])
+  none = np.array([0, 4, 0])
+  rows = real_clips.table(['x', 'y'], [counts, none], [none, none], num_samples=2).splitlines()
+  assert rows[2] == '| x | 4 | 1.5 | 0.67 | 0.25 | - | 0.00 |'
+  assert rows[3] == '| y | 2 | 0 | - | 0.00 | - | 0.00 |'
+  assert rows[4] == '| all | 6 | 1.5 | 0.67 | 0.17 | - | 0.00 |'
+
+
+@pytest.mark.parametrize(('words', 'reason'), [
+    ([], 'arguments are required: command'),
+    (['nearest'], 'arguments are required: --records'),
+    (['nearest', '--records', 'nowhere'], 'nowhere is no folder of records'),
+    (['onsets', '--num-samples', '0'], 'a whole number of at least 1'),
+    (['onsets', '--clips', 'x', '--num-samples', '2000'], 'must lie in 1..1000'),
+    (['onsets', '--clips', 'x', '--seed', '-1'], 'a whole number of at least 0'),
+    (['onsets', '--clips', 'nowhere'], 'no clip nowhere/'),
+])
+def test_bad_arguments_are_one_line(words, reason, capsys, monkeypatch):
+  monkeypatch.setattr(real_clips.cache, 'enable', lambda: None)
+  assert real_clips.main(words) == 2
+  said = capsys.readouterr()
+  assert not said.out and reason in said.err and said.err.count('\n') == 1

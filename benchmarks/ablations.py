@@ -48,8 +48,11 @@ RUNS = {
     'times around the middle (0, 1)': {'flow.time_mean': 0.0, 'flow.time_std': 1.0},
     'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
 }
-GUIDANCE = [{}] + [{name: scale} for name in ('guidance', 'guidance_video', 'guidance_text')
-                   for scale in (1.0, 2.0, 4.0, 6.0)]
+# On all at once; then on the picture and on the words alone, and on both.
+GUIDANCE = [{'guidance': scale} for scale in (1.0, 1.5, 2.0, 4.0, 6.0)]
+GUIDANCE += [{'guidance': 1.0, name: scale} for name in ('guidance_video', 'guidance_text')
+             for scale in (2.0, 4.0, 6.0)]
+GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} for scale in (1.5, 2.0)]
 STEPS = [{'solver': solver, 'steps': steps} for solver in config.SOLVERS for steps in (4, 8, 16, 25, 50)]
 BASE = tuple(name for name, figure in figures_lib.FIGURES.items()
              if figure.look == 'clean' and not figure.negative_text)
@@ -104,13 +107,15 @@ def drawing(args: argparse.Namespace) -> None:
   """Prints figures under settings of guidance, and of solvers and steps."""
   model, tools = generate.load(args.model), instruments.load()
   cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
-  for title, settings in (('guidance', GUIDANCE), ('solver and steps', STEPS)):
+  for title, settings in {'guidance': GUIDANCE, 'steps': STEPS}.items():
+    if args.only not in title:
+      continue
     print('\n' + head(title, BASE, 's a clip'), flush=True)
     for asked in settings:
       start_s = time.perf_counter()
       values = measure(model, cases, BASE, tools, **asked)
       seconds = (time.perf_counter() - start_s) / len(cases)
-      name = ', '.join(f'{key} {value}' for key, value in asked.items()) or "the model's own"
+      name = ', '.join(f'{key} {value}' for key, value in asked.items())
       print(row(name, values, f'{seconds:.2f}'), flush=True)
 
 
@@ -192,6 +197,7 @@ def main():
   parser.add_argument('--num-clips', type=int, default=64)
   commands = parser.add_subparsers(dest='command', required=True)
   commands.add_parser('drawing').add_argument('--model', default='world')
+  commands.choices['drawing'].add_argument('--only', default='', help='guidance or steps')
   for name in ('training', 'average'):
     commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
   commands.choices['training'].add_argument('--only', default='', help='runs whose name holds this')

@@ -40,6 +40,18 @@ def test_world_cases_have_clean_pictures_and_twins_of_the_same_sound():
   np.testing.assert_array_equal(case.dry_wave_NA, records.wave_to_int16(dry_NA))
 
 
+def test_every_scene_gives_as_many_clips_with_names_of_their_own():
+  found = list(cases.from_every_scene(5, 2, SPEC))
+  assert [case.truth['scene'] for case in found] == [scene for scene in clips.SCENES for _ in range(2)]
+  assert len({case.name for case in found}) == len(found)
+  alone = list(cases.from_world(5, 2, SPEC, scenes=('strike',)))
+  strikes = [case for case in found if case.truth['scene'] == 'strike']
+  for case, same in zip(strikes, alone):
+    assert case.truth == same.truth
+    np.testing.assert_array_equal(case.wave_NA, same.wave_NA)
+    np.testing.assert_array_equal(case.twin('archive')[1], same.twin('archive')[1])
+
+
 def test_records_with_truth_become_cases(tmp_path):
   made = clips.render(5, 0, scenes=('bounce',), look='clean', frame_size=16)
   semantic_frame_MYX3, sync_frame_LYX3 = cases.sample_frames(made.frame_LYX3, 25, SPEC)

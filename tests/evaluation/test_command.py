@@ -1,6 +1,8 @@
 """`v2a evaluate`: its faults, each one line on stderr with exit code 2, and its one object of JSON."""
 
+import argparse
 import json
+import shlex
 
 from flax import nnx
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from v2a import assembly
 from v2a import config
 from v2a import weights
+from v2a.cli import evaluate
 from v2a.cli import main
 from v2a.evaluation import figures
 
@@ -26,6 +29,11 @@ from v2a.evaluation import figures
     (['--guidance-text', '101'], 'guidance text must lie in [0, 100]'),
     (['--solver', 'rk4'], "invalid choice: 'rk4'"),
     (['--outptu', 'x'], 'Did you mean --output?'),
+    (['--per-scene', '0'], 'whole number of at least 1'),
+    (['--per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
+    (['--per-scene', '2', '--data', 'tests'], "--per-scene needs clips of a world, --data world:SEED; 'te"),
+    (['--page', 'tests'], '--page must be a file; tests is a folder'),
+    (['--page', 'no/such/folder/page.html'], 'there is no no/such/folder'),
   ],
 )
 def test_faults_are_one_line(flags, words, capsys):
@@ -39,6 +47,17 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert main.main(['evaluate', '--output', str(tmp_path / 'file')]) == 2
   assert '--output must be a folder' in capsys.readouterr().err
+
+
+def test_the_command_line_can_be_read_again():
+  parser = argparse.ArgumentParser()
+  evaluate.add_flags(parser)
+  words = ['--data', 'world:7', '--per-scene', '3', '--guidance-text', '2.5', '--json', '--page', 'a b.html']
+  command = evaluate._command(parser.parse_args(words))
+  program, name, *flags = shlex.split(command)
+  assert (program, name) == ('v2a', 'evaluate')
+  assert parser.parse_args(flags) == parser.parse_args(words)
+  assert sorted(flags) == sorted(words)
 
 
 @pytest.fixture(scope='module')

@@ -86,6 +86,31 @@ def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outc
   assert low <= result['onset_f1']['value'] <= high
 
 
+def test_scores_of_clips_make_up_the_figures(cases, outcome):
+  for name, figure in figures.FIGURES.items():
+    scores, entry = outcome.scores[name], outcome.result['figures'][name]
+    assert [score.index for score in scores] == [
+      i for i, case in enumerate(cases) if figure.selects(case.truth)
+    ]
+    assert sum(score.value is not None for score in scores) == entry['n']
+    if figure.relative_to:
+      continue
+    for kind in ('value', 'floor', 'ceiling'):
+      kept = [getattr(score, kind) for score in scores if getattr(score, kind) is not None]
+      assert figure.combine(kept) == pytest.approx(entry[kind]), (name, kind)
+
+
+def test_soundtracks_of_every_pass_are_kept(cases, outcome):
+  assert set(outcome.drawn) == {runner.Pass(f.look, f.negative_text) for f in figures.FIGURES.values()}
+  assert sorted(outcome.drawn[runner.BASE]) == list(range(len(cases)))
+  for figure in figures.FIGURES.values():
+    drawn = outcome.drawn[runner.Pass(figure.look, figure.negative_text)]
+    for score in outcome.scores[figure.name]:
+      case = cases[score.index]
+      true_NA = case.dry_wave_NA if figure.negative_text else case.wave_NA
+      np.testing.assert_allclose(drawn[score.index], records.wave_to_float(true_NA), atol=1e-6)
+
+
 def test_a_delay_is_seen(cases, outcome):
   impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:6]
   late = runner.evaluate(truth_model(impacts, delay_samples=1600), impacts, 'late', say=lambda line: None)
@@ -99,7 +124,10 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
     for case in cases
     if case.truth['scene'] in ('bounce', 'collide')
   ][:2]
-  entries = runner.evaluate(truth_model(cases), stills, 'two', say=lambda line: None).result['figures']
+  outcome = runner.evaluate(truth_model(cases), stills, 'two', say=lambda line: None)
+  entries = outcome.result['figures']
+  assert not outcome.scores['word_error_rate']
+  assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
   assert entries['word_error_rate'] == {
     'value': None,
     'floor': None,

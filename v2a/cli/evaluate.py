@@ -3,6 +3,7 @@
 import argparse
 import json
 import pathlib
+import shlex
 import sys
 
 from v2a.cli import drawing
@@ -37,11 +38,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='world:heldout|world:SEED|DIR',
     help=f'clips of the world, or a folder of records or of videos with their truth ({DATA})',
   )
-  parser.add_argument(
+  clips = parser.add_mutually_exclusive_group()
+  clips.add_argument(
     '--num-clips',
     type=_count,
     metavar='N',
     help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
+  )
+  clips.add_argument(
+    '--per-scene', type=_count, metavar='N', help='so many clips of each scene of a world instead'
   )
   parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='seed of the noise (0)')
   drawing.add_flags(parser)
@@ -55,8 +60,36 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='folder for report.json and, a scene, pictures of some clips',
   )
   parser.add_argument(
+    '--page',
+    type=pathlib.Path,
+    metavar='FILE.html',
+    help='page for listening by looking: clips of each scene, and the worst by each figure with reasons',
+  )
+  parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )
+
+
+def _command(args: argparse.Namespace) -> str:
+  """Returns the command line that gives these arguments, without what is at its default."""
+  parser = argparse.ArgumentParser(add_help=False)
+  add_flags(parser)
+  words = ['v2a', 'evaluate']
+  for action in parser._actions:
+    value = getattr(args, action.dest)
+    if value != action.default:
+      words += action.option_strings[:1] + ([] if action.nargs == 0 else [str(value)])
+  return shlex.join(words)
+
+
+def _cases(args: argparse.Namespace, seed: int | None, spec, say) -> list:
+  from v2a.evaluation import cases
+
+  if seed is None:
+    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec))
+  if args.per_scene is not None:
+    return list(cases.from_every_scene(seed, args.per_scene, spec, say))
+  return list(cases.from_world(seed, args.num_clips or NUM_CLIPS, spec, say=say))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -66,12 +99,17 @@ def run(args: argparse.Namespace) -> int:
   from v2a.cli import cache
   from v2a.evaluation import adapter
   from v2a.evaluation import cases
+  from v2a.evaluation import page
   from v2a.evaluation import report
   from v2a.evaluation import runner
 
   seed = cases.world_seed(args.data)
   if seed is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+  if seed is None and args.per_scene is not None:
+    raise ValueError(f"--per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder.")
+  if args.page is not None:
+    page.check(args.page)
   if args.output is not None and args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
 
@@ -85,15 +123,15 @@ def run(args: argparse.Namespace) -> int:
   trained = adapter.trained_seeds(model)
   if seed is not None and trained is not None and seed in trained:
     say(f'note: this model was trained on seed {seed}; its figures here are no figures of held-out clips')
-  if seed is None:
-    chosen = list(cases.from_folder(pathlib.Path(args.data), args.num_clips, model.clip_spec))
-  else:
-    chosen = list(cases.from_world(seed, args.num_clips or NUM_CLIPS, model.clip_spec, say=say))
+  chosen = _cases(args, seed, model.clip_spec, say)
   batch_size = adapter.batch_size(model, args.batch_size)
   outcome = runner.evaluate(adapter.adapt(model, request), chosen, args.data, args.seed, batch_size, say=say)
   outcome.result['settings'] = drawing.settings(args)
   outcome.result['held_out'] = None if seed is None or trained is None else seed not in trained
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
+  if args.page is not None:
+    say(f'writing {args.page}')
+    page.write(args.page, outcome, chosen, model.sample_rate_hz, _command(args))
   print(json.dumps(outcome.result) if args.json else report.table(outcome.result))
   return 0

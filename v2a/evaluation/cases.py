@@ -159,6 +159,25 @@ def from_world(
     )
 
 
+def from_every_scene(
+  seed: int, num_clips: int, spec: clip_lib.ClipSpec, say: Callable[[str], None] | None = None
+) -> Iterator[Case]:
+  """Yields as many clean clips of each scene of the world as of every other, scene by scene.
+
+  Args:
+    seed: number of the set.
+    num_clips: how many of each.
+    spec: rates and lengths.
+    say: receives a line of progress a scene.
+  """
+  for k, scene in enumerate(clips.SCENES):
+    if say:
+      say(f'rendering clips: {k * num_clips} of {len(clips.SCENES) * num_clips}')
+    for case in from_world(seed, num_clips, spec, scenes=(scene,)):
+      # Clip (seed, index) is another one in each scene, so the scene belongs to the name.
+      yield dataclasses.replace(case, name=f'{scene}-{case.name}')
+
+
 def _fold(wave_NA: np.ndarray, num_channels: int) -> np.ndarray:
   return wave_NA if wave_NA.shape[1] == num_channels else wave_NA.mean(axis=1, keepdims=True)
 

@@ -63,11 +63,36 @@ BASE = Pass('clean', '')
 
 
 @dataclasses.dataclass(frozen=True)
+class ClipScore:
+  """What one figure measured on one clip.
+
+  Attributes:
+    index: of the clip among the cases.
+    value: score of the model; None where the sound allows none, or nothing was drawn.
+    floor: score of the other clip's soundtrack, or None.
+    ceiling: score of the truth through the codec, or None.
+  """
+
+  index: int
+  value: figures_lib.Score | None
+  floor: figures_lib.Score | None
+  ceiling: figures_lib.Score | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Outcome:
-  """The report's object, and the soundtracks of the base pass and the codec for looking at them."""
+  """The report's object, and what it came from, for looking at it.
+
+  Attributes:
+    result: JSON-able; all figures.
+    scores: by the name of a figure, one of each clip that it counts, in the order of the cases.
+    drawn: by pass, the soundtracks at spectra.RATE_HZ by the index of their clip.
+    reconstructed: the true sounds through the codec, in the order of the cases.
+  """
 
   result: dict
-  generated: list[np.ndarray]
+  scores: dict[str, list[ClipScore]]
+  drawn: dict[Pass, dict[int, np.ndarray]]
   reconstructed: list[np.ndarray]
 
 
@@ -151,7 +176,13 @@ def evaluate(
     'seed': seed,
     'figures': {name: _entry(figures_lib.FIGURES[name], measured) for name in figures_lib.FIGURES},
   }
-  return Outcome(result, [base[i] for i in range(len(cases))], [codec[i] for i in range(len(cases))])
+  scores = {name: _clip_scores(counted[name], measured[name]) for name in figures_lib.FIGURES}
+  return Outcome(result, scores, waves, codec)
+
+
+def _clip_scores(counted: list[int], mine: dict) -> list[ClipScore]:
+  columns = [mine[kind] or [None] * len(counted) for kind in ('value', 'floor', 'ceiling')]
+  return [ClipScore(*row) for row in zip(counted, *columns)]
 
 
 def _generate(

@@ -81,6 +81,7 @@ def test_imports_point_up(path):
   [
     ('v2a', 'models', 'v2a.codecs.stft'),
     ('v2a', 'codecs', 'v2a.diffusion.process'),
+    ('v2a', 'autoregressive', 'v2a.diffusion.guidance'),
     ('v2a', 'world', 'jax.numpy'),
     ('v2a', 'generate', 'v2a.cli.main'),
     ('v2a', 'training', 'v2a.evaluation.runner'),

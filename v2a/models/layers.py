@@ -91,13 +91,15 @@ def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
 
 
 def attention(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array,
-              mask_BS: jax.Array | None = None) -> jax.Array:
+              mask_BS: jax.Array | None = None, mask_QS: jax.Array | None = None) -> jax.Array:
   """Softmax attention; positions where mask_BS is False are never read, even if they hold NaN.
+
+  With mask_QS, a query reads only the positions where its row is True (causality).
 
   Einsum, not `jax.nn.dot_product_attention`: on CPUs it is twice as fast (29 against 61 ms for 12
   heads, 512 tokens).
   """
-  shapes.check(q_BQHE=q_BQHE, k_BSHE=k_BSHE, v_BSHE=v_BSHE, mask_BS=mask_BS)
+  shapes.check(q_BQHE=q_BQHE, k_BSHE=k_BSHE, v_BSHE=v_BSHE, mask_BS=mask_BS, mask_QS=mask_QS)
   if mask_BS is not None:
     keep_BS11 = mask_BS[:, :, None, None]
     k_BSHE = jnp.where(keep_BS11, k_BSHE, 0)
@@ -106,6 +108,8 @@ def attention(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array,
   logits_BHQS = jnp.einsum('BQHE,BSHE->BHQS', q_BQHE * scale, k_BSHE).astype(jnp.float32)
   if mask_BS is not None:
     logits_BHQS = jnp.where(mask_BS[:, None, None, :], logits_BHQS, -1e30)
+  if mask_QS is not None:
+    logits_BHQS = jnp.where(mask_QS[None, None], logits_BHQS, -1e30)
   weights_BHQS = jax.nn.softmax(logits_BHQS, axis=-1).astype(v_BSHE.dtype)
   return jnp.einsum('BHQS,BSHE->BQHE', weights_BHQS, v_BSHE)
 
@@ -230,16 +234,40 @@ def scan(blocks: nnx.Module, carry, *args, remat: str = 'none'):
     *args: given to every block.
     remat: a key of REMAT_POLICIES; what the backward pass keeps and what it computes again.
   """
-  graphdef, state = nnx.split(blocks)
   carry = jax.tree.map(lambda x: x.astype(jnp.float32), carry)
+  apply = lambda block, carry, _: (block(carry, *args), None)
+  return scan_with(apply, blocks, carry, None, remat)[0]
 
-  def body(carry, layer_state):
-    return nnx.merge(graphdef, layer_state)(carry, *args), None
+
+def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 'none'):
+  """Applies stacked blocks one after the other: carry, y = apply(block, carry, x).
+
+  Args:
+    apply: see above.
+    blocks: what `stack` returned.
+    carry: any pytree; its types must not change on the way.
+    xs: what each layer is given of its own: a pytree with a leading layer axis, or None.
+    remat: see `scan`.
+
+  Returns:
+    The last carry, and every layer's y stacked along a leading layer axis.
+  """
+  graphdef, state = nnx.split(blocks)
+
+  def body(carry, layer):
+    layer_state, x = layer
+    return apply(nnx.merge(graphdef, layer_state), carry, x)
 
   if remat != 'none':
     body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
-  carry, _ = jax.lax.scan(body, carry, state)
-  return carry
+  return jax.lax.scan(body, carry, (state, xs))
+
+
+def masked_mean(x_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:
+  """Returns the mean over the positions of a mask (BD); zero where there are none."""
+  mask_BS1 = mask_BS[..., None]
+  total_BD = jnp.sum(jnp.where(mask_BS1, x_BSD, 0), axis=1)
+  return total_BD / jnp.maximum(jnp.sum(mask_BS1, axis=1), 1)
 
 
 def timestep_features(t_B: jax.Array, width: int) -> jax.Array:

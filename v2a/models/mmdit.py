@@ -174,9 +174,5 @@ class MMDiT(nnx.Module):
     return self.time_out(jax.nn.silu(self.time_in(features_BD)))
 
   def _pooled(self, streams: dict, masks: dict) -> jax.Array:
-    pooled = []
-    for name in STREAMS[1:]:
-      mask_BS1 = masks[name][..., None]
-      total_BD = jnp.sum(jnp.where(mask_BS1, streams[name], 0), axis=1)
-      pooled.append(total_BD / jnp.maximum(jnp.sum(mask_BS1, axis=1), 1))
+    pooled = [layers.masked_mean(streams[name], masks[name]) for name in STREAMS[1:]]
     return self.pool_out(jax.nn.silu(self.pool_in(jnp.concatenate(pooled, axis=-1))))

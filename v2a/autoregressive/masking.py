@@ -1,0 +1,22 @@
+"""How many tokens are masked, and which: shared by masked training and masked decoding.
+
+  gamma(r) = cos(pi r / 2): the share that is masked when a share r of the work is done             (1)
+
+Chang et al. 2022, arXiv 2202.04200, sec. 3.3.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def share(progress: jax.Array) -> jax.Array:
+  """Returns gamma (eq. 1) of progress in [0, 1]: 1 at the start, 0 at the end."""
+  # The cosine of float32's pi / 2 is not quite 0.
+  return jnp.where(progress >= 1, 0.0, jnp.cos(jnp.pi / 2 * progress))
+
+
+def lowest(score_BTK: jax.Array, num_B: jax.Array) -> jax.Array:
+  """Returns where (BTK) the `num_B` lowest scores of every row are; of equal scores the first."""
+  score_BS = score_BTK.reshape(score_BTK.shape[0], -1)
+  rank_BS = jnp.argsort(jnp.argsort(score_BS, axis=-1), axis=-1)
+  return (rank_BS < num_B[:, None]).reshape(score_BTK.shape)

@@ -1,0 +1,168 @@
+"""Drawing tokens: step by step (`sample`), or all at once and then better (`decode_masked`).
+
+  logit = sum_g w_g logit_g   over the branches of guidance                                          (1)
+  code  = argmax_v (logit_v / temperature + n_v),  n Gumbel noise, v among what top-k and top-p leave (2)
+
+Branches and their weights w are those of diffusion.guidance: rows come branch by branch, the conditional
+one first, and a single branch costs a single evaluation. What is known (the end of the last window, the
+padding of a pattern) stays as it is and is read by what follows.
+
+Noise of a row is drawn from its own key, at step i from fold_in(key, i): a row is the same whatever its
+company.
+
+`decode_masked` is Chang et al. 2022, arXiv 2202.04200, sec. 3.2: of N unknown tokens the
+floor(gamma(i / n) N) least certain are masked again after pass i of n; certainty is log p plus Gumbel
+noise that fades linearly to none.
+"""
+
+from collections.abc import Callable
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from v2a import shapes
+from v2a.autoregressive import masking
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  """How a token is drawn from logits.
+
+  Attributes:
+    temperature: of eq. 2; below 1 is more certain.
+    top_k: how many of the likeliest tokens may be drawn; 0 for all, 1 is greedy.
+    top_p: only the fewest likeliest tokens that reach this share of probability; 1 for all.
+  """
+
+  temperature: float = 1.0
+  top_k: int = 0
+  top_p: float = 1.0
+
+  def __post_init__(self):
+    if not 0 < self.temperature <= 100:
+      raise ValueError(f'temperature must lie in (0, 100]; got {self.temperature}.')
+    if self.top_k < 0:
+      raise ValueError(f'top_k must be at least 0 (all); got {self.top_k}.')
+    if not 0 < self.top_p <= 1:
+      raise ValueError(f'top_p must lie in (0, 1]; got {self.top_p}.')
+
+
+def scaled(logit_BSV: jax.Array, settings: Settings) -> jax.Array:
+  """Returns logits over the temperature, -inf where top-k, and then top-p, leave a token out."""
+  shapes.check(logit_BSV=logit_BSV)
+  logit_BSV = logit_BSV.astype(jnp.float32) / settings.temperature
+  if not settings.top_k and settings.top_p == 1:
+    return logit_BSV
+  # By rank, not by a least logit: equal logits must not add to the k.
+  order_BSV = jnp.argsort(-logit_BSV, axis=-1)
+  falling_BSV = jnp.take_along_axis(logit_BSV, order_BSV, axis=-1)
+  if settings.top_k:
+    is_in_V = jnp.arange(logit_BSV.shape[-1]) < settings.top_k
+    falling_BSV = jnp.where(is_in_V[None, None], falling_BSV, -jnp.inf)
+  if settings.top_p < 1:
+    p_BSV = jax.nn.softmax(falling_BSV, axis=-1)
+    before_BSV = jnp.cumsum(p_BSV, axis=-1) - p_BSV
+    falling_BSV = jnp.where(before_BSV < settings.top_p, falling_BSV, -jnp.inf)
+  return jnp.take_along_axis(falling_BSV, jnp.argsort(order_BSV, axis=-1), axis=-1)
+
+
+def draw(key_B: jax.Array, logit_BSV: jax.Array, settings: Settings) -> jax.Array:
+  """Returns code_BS of eq. 2, every row by its own key."""
+  return jax.vmap(jax.random.categorical)(key_B, scaled(logit_BSV, settings)).astype(jnp.int32)
+
+
+def guided(logits: jax.Array, weights_G) -> jax.Array:
+  """Returns eq. 1 of logits whose G * B rows come branch by branch: B rows."""
+  num_branches = len(weights_G)
+  if num_branches == 1:
+    return logits
+  branches = logits.astype(jnp.float32).reshape((num_branches, -1) + logits.shape[1:])
+  # A sum, not a product of matrices, which some devices round to fewer bits.
+  return sum(weights_G[g] * branches[g] for g in range(num_branches))
+
+
+def sample(step_fn: Callable, cache, key_B: jax.Array, known_BTK: jax.Array, is_known_BTK: jax.Array, *,
+           padding_token: int, weights_G=(1.0,), settings: Settings = Settings()) -> jax.Array:
+  """Returns code_BTK, drawn step by step; one scan.
+
+  Args:
+    step_fn: (code_BK, cache, index) -> logit_BKV, cache; of G * B rows, branch by branch. The code is that
+      of the step before, all padding at index 0.
+    cache: of G * B rows and no step yet, with room for T steps.
+    key_B: a key a row.
+    known_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    padding_token: of the step before the first.
+    weights_G: weight of each branch (eq. 1).
+    settings: of eq. 2.
+  """
+  shapes.check(key_B=key_B, known_BTK=known_BTK, is_known_BTK=is_known_BTK)
+  num_branches = len(weights_G)
+
+  def step(carry, given):
+    code_BK, cache = carry
+    index, known_BK, is_known_BK = given
+    logits, cache = step_fn(jnp.tile(code_BK, (num_branches, 1)), cache, index)
+    drawn_BK = draw(_folded(key_B, index), guided(logits, weights_G), settings)
+    code_BK = jnp.where(is_known_BK, known_BK, drawn_BK)
+    return (code_BK, cache), code_BK
+
+  known_BTK = known_BTK.astype(jnp.int32)
+  start = jnp.full_like(known_BTK[:, 0], padding_token), cache
+  given = (jnp.arange(known_BTK.shape[1]), jnp.moveaxis(known_BTK, 1, 0), jnp.moveaxis(is_known_BTK, 1, 0))
+  return jnp.moveaxis(jax.lax.scan(step, start, given)[1], 0, 1)
+
+
+def decode_masked(predict_fn: Callable, key_B: jax.Array, known_BTK: jax.Array, is_known_BTK: jax.Array, *,
+                  mask_token: int, num_passes: int, noise: float = 4.5, weights_G=(1.0,),
+                  settings: Settings = Settings()) -> jax.Array:
+  """Returns code_BTK, all drawn at once and the least certain again in each pass; one scan.
+
+  Args:
+    predict_fn: code_BTK -> logit_BTKV, of G * B rows, branch by branch.
+    key_B: a key a row.
+    known_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    mask_token: of what is to be drawn.
+    num_passes: evaluations.
+    noise: temperature of the Gumbel noise on certainty, at the start.
+    weights_G: weight of each branch (eq. 1).
+    settings: of eq. 2.
+
+  Raises:
+    ValueError: num_passes below 1 or negative noise.
+  """
+  shapes.check(key_B=key_B, known_BTK=known_BTK, is_known_BTK=is_known_BTK)
+  if num_passes < 1 or noise < 0:
+    raise ValueError(f'num_passes must be at least 1 and noise at least 0; got {num_passes} and {noise}.')
+  num_unknown_B = jnp.sum(~is_known_BTK, axis=(1, 2))
+
+  def one_pass(code_BTK, index):
+    progress = (index + 1) / num_passes
+    token_key_B, noise_key_B = jnp.moveaxis(jax.vmap(jax.random.split)(_folded(key_B, index)), 1, 0)
+    logit_BTKV = guided(predict_fn(jnp.tile(code_BTK, (len(weights_G), 1, 1))), weights_G)
+    code_BTK, log_p_BTK = _filled(token_key_B, logit_BTKV, code_BTK, mask_token, settings)
+    gumbel_BTK = jax.vmap(lambda key: jax.random.gumbel(key, code_BTK.shape[1:]))(noise_key_B)
+    certainty_BTK = log_p_BTK + noise * (1 - progress) * gumbel_BTK
+    # float32's cosine of 60 degrees is a little below one half.
+    num_masked_B = jnp.floor(masking.share(progress) * num_unknown_B + 1e-3)
+    is_masked_BTK = masking.lowest(certainty_BTK, num_masked_B)
+    return jnp.where(is_masked_BTK, mask_token, code_BTK), None
+
+  start_BTK = jnp.where(is_known_BTK, known_BTK, mask_token).astype(jnp.int32)
+  return jax.lax.scan(one_pass, start_BTK, jnp.arange(num_passes))[0]
+
+
+def _filled(key_B, logit_BTKV, code_BTK, mask_token, settings) -> tuple[jax.Array, jax.Array]:
+  """Returns the codes with tokens drawn for the masked ones, and log p of those; inf elsewhere."""
+  is_masked_BTK = code_BTK == mask_token
+  num_rows, num_entries = len(code_BTK), logit_BTKV.shape[-1]
+  drawn_BS = draw(key_B, logit_BTKV.reshape(num_rows, -1, num_entries), settings)
+  code_BTK = jnp.where(is_masked_BTK, drawn_BS.reshape(code_BTK.shape), code_BTK)
+  # Of the network's own distribution, whatever the settings make of it.
+  log_p_BTKV = jax.nn.log_softmax(logit_BTKV.astype(jnp.float32))
+  log_p_BTK = jnp.take_along_axis(log_p_BTKV, code_BTK[..., None], axis=-1)[..., 0]
+  return code_BTK, jnp.where(is_masked_BTK, log_p_BTK, jnp.inf)
+
+
+def _folded(key_B: jax.Array, index: jax.Array) -> jax.Array:
+  return jax.vmap(lambda key: jax.random.fold_in(key, index))(key_B)

@@ -14,7 +14,6 @@ from v2a import shapes
 from v2a.conditioning import text
 from v2a.conditioning import video
 
-
 # What a model can be trained without, to see what it is worth: features of motion, their times (each step is
 # given the mean over the clip), and features of what is seen.
 PARTS = ('sync', 'sync_times', 'semantic')

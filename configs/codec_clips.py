@@ -1,0 +1,25 @@
+"""The codec of a small model of real videos: the default model's, trained on.
+
+python -m data_pipelines.build --source clips --output data/clips
+v2a train --config codec_clips --workdir runs/codec_clips
+
+Then configs/flow_clips.py, where the result stands.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.base()
+  c.name = 'codec_clips'
+  c.task = 'codec'
+  c.data.train = ('data/clips',)
+  c.init_from.model = 'v2a/assets/models/world/codec'
+  c.codec.kl_weight = 5e-3
+  c.training.batch_size = 16
+  c.training.num_steps = 800
+  c.training.learning_rate = 1e-3
+  c.training.warmup_steps = 50
+  c.training.ema_decay = 0.99
+  return c

@@ -6,12 +6,13 @@ python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/c
 
 after the commands of configs/codec_clips.py.
 
-Result on 41 short videos of many kinds (speech, animals, music, machines, water; 103 windows of 4 s, 38 videos
-with sound), 2 cores of an AMD EPYC beside other work, 2026-11-23: codec, latents and flow model together 47
-minutes. Drawn from its pictures alone, the sound of 92 % of the 38 first windows is nearest, in log-mel
-distance, to its own true sound (chance 3 %, true sounds through the codec 100 %, what was drawn for the next
-video 0 %). Of the 3 that fail one is taken for the same brook in another container. It shows that the whole
-way works on real video, not that anything is learned beyond these videos. From random weights: not yet run.
+Result on 41 short videos of many kinds (speech, animals, music, machines, water; 103 windows of 4 s, 38
+videos with sound), 2 cores of an AMD EPYC beside other work, 2026-11-23: codec, latents and flow model
+together 47 minutes. Drawn from its pictures alone, the sound of 92 % of the 38 first windows is nearest, in
+log-mel distance, to its own true sound (chance 3 %, true sounds through the codec 100 %, what was drawn for
+the next video 0 %). Of the 3 that fail one is taken for the same brook in another container. It shows that
+the whole way works on real video, not that anything is learned beyond these videos. From random weights:
+not yet run.
 """
 
 from v2a import config

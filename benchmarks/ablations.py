@@ -35,7 +35,7 @@ from v2a.evaluation import spectra
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
 SMALL = {'flow.width': 96, 'flow.num_joint_layers': 1, 'flow.num_audio_layers': 3, 'training.batch_size': 8,
-         'training.num_steps': 1200, 'training.learning_rate': 1.5e-3, 'init_from.model': '',
+         'training.num_steps': 1200, 'training.learning_rate': 1.5e-3,
          'training.checkpoint_every_steps': 10_000}
 # Row -> what differs from the first.
 RUNS = {

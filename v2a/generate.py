@@ -26,6 +26,7 @@ from v2a import requests
 from v2a import windows
 from v2a.media import errors
 from v2a.media import level
+from v2a.media import motion
 from v2a.media import probe as probe_lib
 from v2a.media import read
 
@@ -225,7 +226,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     scores = [_agreement(model, job, latent_TC) for latent_TC in job.latents]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
-  motion_L = motion(job.frame_LYX3)
+  motion_L = (motion.curve(job.frame_LYX3) / 255).astype(np.float32)
   del job.frame_LYX3  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
   start = time.perf_counter()
@@ -252,15 +253,6 @@ def _agreement(model: Model, job: _Job, latent_TC: np.ndarray) -> float:
     window_TC = latent_TC[start_s * rate:start_s * rate + spec.num_latents]
     values.append(float(model.agreement(sync_frame_LYX3[None], window_TC[None])[0]))
   return float(np.mean(values))
-
-
-def motion(frame_LYX3: np.ndarray) -> np.ndarray:
-  """Returns motion_L: mean absolute difference of a frame to the one before, in 0..1; zero for the first."""
-  motion_L = np.zeros(len(frame_LYX3), np.float32)
-  for index in range(1, len(frame_LYX3)):
-    change = frame_LYX3[index].astype(np.int16) - frame_LYX3[index - 1]
-    motion_L[index] = np.abs(change).mean() / 255
-  return motion_L
 
 
 def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,

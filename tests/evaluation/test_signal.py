@@ -103,14 +103,6 @@ def test_an_onset_at_the_edge_is_no_error():
 # Sound and picture.
 
 
-def test_motion_by_hand():
-  frame_LYX3 = np.zeros((4, 2, 2, 3), np.uint8)
-  frame_LYX3[1:, 0, 0] = 200
-  frame_LYX3[3] = 50
-  np.testing.assert_allclose(signal.motion(frame_LYX3), [0.0, 50.0, 0.0, (3 * 50 + 150) / 4])
-  np.testing.assert_array_equal(signal.motion(frame_LYX3[:1]), [0.0])
-
-
 def test_motion_peaks_by_hand():
   motion_L = np.array([9.0, 1, 5, 2, 2, 2, 0.3, 0.9, 0.8])
   np.testing.assert_allclose(signal.motion_peaks(motion_L, 10), [0.2, 0.7])
@@ -323,10 +315,6 @@ def test_what_is_no_sound_is_refused(wave_NA):
       pytest.fail(name)
 
 
-def test_what_are_no_pictures_or_times_is_refused():
-  with pytest.raises(ValueError, match='needs pictures'):
-    signal.motion(np.zeros((0, 4, 4, 3), np.uint8))
-  with pytest.raises(ValueError, match='literal 3'):
-    signal.motion(np.zeros((2, 4, 4, 1), np.uint8))
+def test_what_are_no_times_is_refused():
   with pytest.raises(ValueError, match='known onset times'):
     signal.onset_agreement([np.nan], np.zeros((9, 1)), RATE_HZ)

@@ -14,6 +14,7 @@ from v2a import records
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import runner
 from v2a.evaluation import spectra
+from v2a.media import motion
 
 BACK, INK, MOTION, TRUTH = '#101218', '#e8e6e1', '#5ad1c1', '#ffb454'
 ROWS = ('truth', 'codec', 'model', 'floor')
@@ -86,8 +87,7 @@ def draw(
 
 
 def _curves(axis, case: cases_lib.Case, frame_LYX3: np.ndarray, duration_s: float) -> None:
-  frame_LYX3 = frame_LYX3.astype(np.int16)
-  motion_L = np.abs(np.diff(frame_LYX3, axis=0, prepend=frame_LYX3[:1])).mean(axis=(1, 2, 3))
+  motion_L = motion.curve(frame_LYX3)
   time_L = np.arange(len(motion_L)) * duration_s / len(motion_L)
   axis.set_facecolor(BACK)
   axis.fill_between(time_L, motion_L / max(motion_L.max(), 1e-6), color=MOTION, alpha=0.6, linewidth=0)

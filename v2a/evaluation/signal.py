@@ -33,6 +33,7 @@ from v2a.evaluation import nearest
 from v2a.evaluation import onsets
 from v2a.evaluation import spectra
 from v2a.evaluation import tracks
+from v2a.media import motion
 
 # Levels below count as this: quieter than the last bit of 16, so that silence has a number.
 FLOOR_DB = -120.0
@@ -108,22 +109,6 @@ def _average_precision(confidence_N: np.ndarray, hits: list[int], num_known: int
   return float(sum(is_hit_N[at_least_N].mean() for at_least_N in at_least_NN[is_hit_N]) / num_known)
 
 
-def motion(frame_LYX3: np.ndarray) -> np.ndarray:
-  """Returns how much each picture differs from the one before, in grey levels, as motion_L; the first 0.
-
-  Args:
-    frame_LYX3: at least one picture, values 0 to 255.
-
-  Raises:
-    ValueError: no pictures, or another shape.
-  """
-  shapes.check(frame_LYX3=frame_LYX3)
-  if not frame_LYX3.size:
-    raise ValueError(f'motion needs pictures; got the shape {frame_LYX3.shape}.')
-  frames = [frame_YX3.astype(np.float32) for frame_YX3 in frame_LYX3]
-  return np.array([0.0] + [float(np.abs(b - a).mean()) for a, b in zip(frames, frames[1:])])
-
-
 def motion_peaks(motion_L: np.ndarray, fps: float) -> np.ndarray:
   """Returns the times in seconds of strict local maxima of at least a tenth of the largest value."""
   inner_L = motion_L[1:-1]
@@ -147,7 +132,7 @@ def av_align(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, f
     The share; None where neither side has a peak.
   """
   sound_s = onsets.detect(_sound(wave_NA), sample_rate_hz)
-  picture_s = motion_peaks(motion(frame_LYX3), fps)
+  picture_s = motion_peaks(motion.curve(frame_LYX3), fps)
   num_matched = len(onsets.match(picture_s, sound_s, 1.0 / fps))
   num_all = len(sound_s) + len(picture_s) - num_matched
   return num_matched / num_all if num_all else None
@@ -173,7 +158,7 @@ def av_offset_s(
   Returns:
     The lag; None where the sound has no onsets or the picture stands still.
   """
-  motion_L, flux_J = motion(frame_LYX3), onsets.strength(_at_measuring_rate(wave_NA, sample_rate_hz))
+  motion_L, flux_J = motion.curve(frame_LYX3), onsets.strength(_at_measuring_rate(wave_NA, sample_rate_hz))
   flux_hz = spectra.RATE_HZ / onsets.HOP_SAMPLES
   num = int(min(len(motion_L) / fps, len(flux_J) / flux_hz) * tracks.TRACK_HZ)
   time_N = np.arange(num) / tracks.TRACK_HZ

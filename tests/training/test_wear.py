@@ -7,7 +7,6 @@ import pytest
 
 from v2a.training.tasks import wear
 
-NONE = wear.Wear(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 LENGTH, SIZE, FPS = 50, 16, 25
 
 
@@ -16,7 +15,7 @@ def _film(seed=0):
 
 
 def _worn(film_LYX3, seed=0, **kinds):
-  return wear.apply(dataclasses.replace(NONE, **kinds), film_LYX3, FPS, np.random.default_rng(seed))
+  return wear.apply(dataclasses.replace(wear.NONE, **kinds), film_LYX3, FPS, np.random.default_rng(seed))
 
 
 def test_no_wear_changes_nothing():
@@ -62,14 +61,38 @@ def test_scratches_are_lines_in_about_the_share_of_pictures_asked_for():
   assert line_LX.any(axis=1).mean() == pytest.approx(1 - 0.75**2, abs=0.05)
 
 
+def test_exposure_scales_the_light_and_a_negative_turns_it_around():
+  film_LYX3 = _film()
+  np.testing.assert_allclose(_worn(film_LYX3, exposure=0.5), film_LYX3 / 2, atol=0.51)
+  np.testing.assert_array_equal(_worn(film_LYX3, is_negative=True), 255 - film_LYX3)
+
+
+def test_blur_spreads_a_point_as_its_gaussian_does_and_within_its_picture():
+  point_LYX3 = np.zeros((3, SIZE, SIZE, 3), np.uint8)
+  point_LYX3[1, 8, 8] = 255
+  spread_YX = _worn(point_LYX3, blur=1 / SIZE)[..., 0] / 255
+  assert not spread_YX[[0, 2]].any()
+  np.testing.assert_allclose(spread_YX[1].sum(), 1, atol=0.05)
+  np.testing.assert_allclose(spread_YX[1, 8, 9] / spread_YX[1, 8, 8], np.exp(-0.5), atol=0.05)
+
+
+def test_a_vignette_darkens_sides_by_its_share_and_corners_by_twice_that():
+  seen_YX = _worn(np.full((1, SIZE, SIZE, 3), 200, np.uint8), vignette=0.3)[0, ..., 0] / 200
+  assert seen_YX[0, 0] == pytest.approx(0.4, abs=0.01)
+  assert seen_YX[0, SIZE // 2] == pytest.approx(0.7, abs=0.01)
+  assert seen_YX[SIZE // 2, SIZE // 2] == pytest.approx(1, abs=0.01)
+
+
 def test_drawn_wear_is_sometimes_none_and_never_hides_the_picture():
   rng = np.random.default_rng(0)
   drawn = [wear.draw(rng) for _ in range(400)]
   for field in dataclasses.fields(wear.Wear):
-    same = np.mean([getattr(worn, field.name) == getattr(NONE, field.name) for worn in drawn])
-    assert 0.3 < same < 0.7, field.name
+    same = np.mean([getattr(worn, field.name) == getattr(wear.NONE, field.name) for worn in drawn])
+    least, most = (0.9, 0.98) if field.name == 'is_negative' else (0.3, 0.7)
+    assert least < same < most, field.name
   film_LYX3 = np.repeat(_film()[..., :1], 3, axis=-1)
   for worn in drawn[:60]:
-    worn = dataclasses.replace(worn, shake=0.0, shown_fps=0.0)
+    worn = dataclasses.replace(worn, shake=0.0, shown_fps=0.0, blur=0.0)
     seen_LYX3 = wear.apply(worn, film_LYX3, FPS, rng)
-    assert np.corrcoef(seen_LYX3.ravel(), film_LYX3.ravel())[0, 1] > 0.6, worn
+    seen, sign = np.corrcoef(seen_LYX3.ravel(), film_LYX3.ravel())[0, 1], -1 if worn.is_negative else 1
+    assert sign * seen > 0.5, worn

@@ -2,10 +2,16 @@
 
 Each condition is dropped on its own (config.conditioning.drop_*), which trains the nulls that
 guidance needs. The sync encoder starts from the contrastive sync model where one is given.
+
+  L = L_flow + w |f(worn) - f(unworn)|^2 / Var f(unworn)                         (1)
+
+over the clips whose picture is worn (tasks.wear): their sync features f are pulled to those that the picture
+had before, w = config.flow.wear_weight. No gradient flows into f(unworn).
 """
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -40,8 +46,12 @@ class FlowTask:
     text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
     transcript_BW, transcript_length_B = text.to_bytes(
         [r['transcript'] for r in items], self.spec.num_transcript_bytes)
-    semantic_frames, sync_frames = zip(*(self._frames(record, rng) for record in items))
-    return {
+    semantic_frames, sync_frames, is_worn = zip(*(self._frames(record, rng) for record in items))
+    pairs = {}
+    if self.c.flow.wear_weight:
+      pairs = {'unworn_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
+               'is_worn_B': np.array(is_worn)}
+    return pairs | {
         'semantic_frame_BMYX3': np.stack(semantic_frames),
         'sync_frame_BLYX3': np.stack(sync_frames),
         'has_video_B': np.array([record['has_video'] for record in items]),
@@ -50,24 +60,40 @@ class FlowTask:
         'latent_BTC': latents.draw(items, rng),
     }
 
-  def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+  def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Returns semantic and sync frames, and whether they are worn."""
     semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
     if not self.c.data.wear or rng.random() >= self.c.data.wear:
-      return semantic_frame_MYX3, sync_frame_LYX3
+      return semantic_frame_MYX3, sync_frame_LYX3, False
     worn = wear.draw(rng)
     return (wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
-            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng))
+            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng), True)
 
   def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
-    """Returns the flow-matching loss and its bands."""
+    """Returns the loss of the module, the flow-matching loss in bands of time, and what wear does."""
     del step
-    inputs = {name: value for name, value in batch.items() if name != 'latent_BTC'}
+    inputs = {name: value for name, value in batch.items()
+              if name not in ('latent_BTC', 'unworn_frame_BLYX3', 'is_worn_B')}
     drop_key, flow_key = jax.random.split(key)
     c, size = self.c.conditioning, inputs['has_video_B'].shape
     keys = jax.random.split(drop_key, 3)
     keep = [jax.random.bernoulli(keys[i], 1 - drop, size)
             for i, drop in enumerate((c.drop_video, c.drop_text, c.drop_transcript))]
-    condition = model.conditioner.drop(model.conditioner(**inputs), *keep)
+    whole = model.conditioner(**inputs)
+    condition = model.conditioner.drop(whole, *keep)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-    return loss.flow_matching(predict, batch['latent_BTC'], flow_key,
-                              time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)
+    total, parts = loss.flow_matching(predict, batch['latent_BTC'], flow_key,
+                                      time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)
+    if self.c.flow.wear_weight:
+      parts['wear'] = wear_distance(model, whole.sync_BLD, batch)
+      total += self.c.flow.wear_weight * parts['wear']
+    return total, parts
+
+
+def wear_distance(model: nnx.Module, sync_BLD: jax.Array, batch: dict) -> jax.Array:
+  """Returns the second term of eq. 1 without its weight; 0 where no clip is worn."""
+  unworn_BLD = jax.lax.stop_gradient(model.conditioner.sync(batch['unworn_frame_BLYX3'])).astype(jnp.float32)
+  counts_B11 = (batch['is_worn_B'] & batch['has_video_B'])[:, None, None]
+  error_BLD = jnp.where(counts_B11, jnp.square(sync_BLD - unworn_BLD), 0.0)
+  share = jnp.maximum(jnp.mean(counts_B11), 1 / len(counts_B11))
+  return jnp.mean(error_BLD) / (share * jnp.mean(jnp.var(unworn_BLD, axis=(0, 1))) + 1e-6)

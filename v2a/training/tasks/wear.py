@@ -1,13 +1,14 @@
 """Wear: what age and cheap cameras do to a picture, drawn anew each time that a clip is trained on.
 
 Rendered or recorded damage is the same at every visit, and a model learns it by heart. What is drawn here
-moves nothing that makes a sound: colour goes, pictures are held, the light flickers, the frame shakes, grain
-dances.
+moves nothing that makes a sound: colour goes, pictures are held, the light is poor or flickers, lenses blur and darken the corners, the frame
+shakes, grain dances, a negative is shown.
 """
 
 import dataclasses
 
 import numpy as np
+import scipy.ndimage
 
 _GREY_3 = np.float32([0.3, 0.59, 0.11])
 _TABLE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
@@ -25,6 +26,10 @@ class Wear:
     shake: largest shift of a picture, as a share of its size.
     grain: standard deviation of the noise of each pixel, relative to white.
     scratches: share of pictures that a bright line runs through, and of those with a speck.
+    exposure: factor of the brightness.
+    blur: standard deviation of a Gaussian, as a share of the picture's size.
+    vignette: share of the brightness that is gone in the middle of a side; twice that in a corner.
+    is_negative: whether bright is dark and dark is bright.
   """
 
   is_grey: bool
@@ -34,17 +39,35 @@ class Wear:
   shake: float
   grain: float
   scratches: float
+  exposure: float
+  blur: float
+  vignette: float
+  is_negative: bool
+
+
+# What leaves a picture as it is.
+NONE = Wear(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, False)
 
 
 def draw(rng: np.random.Generator) -> Wear:
-  """Returns wear of a random strength: each kind is there in half of the cases, and never above its most."""
-  severity, is_there_K = rng.random(), rng.random(7) < 0.5
+  """Returns wear of a random strength: a kind is there in half of the cases, a negative in a twentieth."""
+  severity, is_there_K = rng.random(), rng.random(10) < 0.5
 
   def upto(kind: int, most: float) -> float:
     return float(is_there_K[kind] * severity * rng.random() * most)
 
-  return Wear(bool(is_there_K[0]), float(is_there_K[1] * rng.uniform(12, 24)), upto(2, 0.15),
-              1 + upto(3, 0.4) * rng.choice((-1, 1)), upto(4, 0.03), upto(5, 0.12), upto(6, 0.8))
+  return Wear(
+      is_grey=bool(is_there_K[0]),
+      shown_fps=float(is_there_K[1] * rng.uniform(10, 24)),
+      flicker=upto(2, 0.15),
+      contrast=1 + upto(3, 0.4) * rng.choice((-1, 1)),
+      shake=upto(4, 0.04),
+      grain=upto(5, 0.12),
+      scratches=upto(6, 0.8),
+      exposure=float(np.exp(is_there_K[7] * rng.uniform(np.log(0.4), np.log(1.3)))),
+      blur=upto(8, 0.02),
+      vignette=upto(9, 0.3),
+      is_negative=bool(rng.random() < 0.05))
 
 
 def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
@@ -67,7 +90,12 @@ def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generat
   pixels_LYX3 = frame_LYX3.astype(np.float32) / 255
   if wear.is_grey:
     pixels_LYX3 = np.repeat((pixels_LYX3 @ _GREY_3)[..., None], 3, axis=-1)
-  pixels_LYX3 = 0.5 + wear.contrast * (pixels_LYX3 - 0.5)
+  if wear.is_negative:
+    pixels_LYX3 = 1 - pixels_LYX3
+  pixels_LYX3 = wear.exposure * (0.5 + wear.contrast * (pixels_LYX3 - 0.5))
+  if wear.blur:
+    pixels_LYX3 = scipy.ndimage.gaussian_filter(
+        pixels_LYX3, (0, wear.blur * size, wear.blur * size, 0), mode='nearest')
   if wear.shake:
     for frame, shift in enumerate(np.round(rng.uniform(-1, 1, (L, 2)) * wear.shake * size).astype(int)):
       pixels_LYX3[frame] = np.roll(pixels_LYX3[frame], shift, axis=(0, 1))
@@ -77,6 +105,9 @@ def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generat
     pixels_LYX3 += wear.grain * _grain(rng, pixels_LYX3.shape)
   if wear.scratches:
     _scratch(pixels_LYX3, wear.scratches, rng)
+  if wear.vignette:
+    from_middle_X = np.linspace(-1, 1, size, dtype=np.float32) ** 2
+    pixels_LYX3 *= (1 - wear.vignette * (from_middle_X[:, None] + from_middle_X))[..., None]
   pixels_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255)
   return pixels_LYX3.astype(np.uint8)[shown_L]
 

@@ -30,7 +30,6 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import figures as figures_lib
 from v2a.evaluation import instruments
 from v2a.evaluation import runner
-from v2a.evaluation import spectra
 
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
@@ -61,13 +60,10 @@ LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 def draw(model: generate.Model, cases: list, figure: figures_lib.Figure, request: generate.Request) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
-  adapted, waves = adapter.adapt(model, request), []
-  for first in range(0, len(cases), BATCH):
-    part = [cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, first + k))
-            for k, case in enumerate(cases[first:first + BATCH])]
-    drawn = adapted.generate(part + part[-1:] * (BATCH - len(part)))[:len(part)]
-    waves += [spectra.prepare(wave_NA, model.sample_rate_hz).astype(np.float64) for wave_NA in drawn]
-  return waves
+  conditions = (cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, index))
+                for index, case in enumerate(cases))
+  run = adapter.adapt(model, request).generate
+  return list(runner.in_batches(run, conditions, BATCH, model.sample_rate_hz))
 
 
 def measure(model: generate.Model, cases: list, names: tuple[str, ...], tools: instruments.Instruments,

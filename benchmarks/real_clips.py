@@ -21,7 +21,6 @@ hardly anything in the clipped drumming of specvqgan_vas_drum_dense. The table s
 """
 
 import argparse
-from collections.abc import Callable
 from collections.abc import Sequence
 import json
 import pathlib
@@ -66,20 +65,6 @@ def first_windows(source: Sequence[dict]) -> dict[str, dict]:
   return found
 
 
-def in_batches(run: Callable[[list], np.ndarray], rows: list, batch_size: int,
-               rate_hz: int) -> list[np.ndarray]:
-  """Returns the waves that `run` makes of rows, at spectra.RATE_HZ.
-
-  The last batch is filled up, so that one compiled program serves all.
-  """
-  made = []
-  for first in range(0, len(rows), batch_size):
-    part = rows[first:first + batch_size]
-    wave_BNA = run(part + part[-1:] * (batch_size - len(part)))
-    made += [spectra.prepare(wave_NA, rate_hz) for wave_NA in wave_BNA[:len(part)]]
-  return made
-
-
 def compare(names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[np.ndarray],
             true: Sequence[np.ndarray]) -> dict:
   """Returns the report of `nearest`: the shares, and what the clips that failed were taken for.
@@ -117,8 +102,9 @@ def run_nearest(args: argparse.Namespace) -> None:
       for index, record in enumerate(chosen.values())]
   waves = [records.wave_to_float(record['wave_NA']) for record in chosen.values()]
   rate_hz = model.sample_rate_hz
-  drawn = in_batches(adapted.generate, conditions, size, rate_hz)
-  codec = in_batches(lambda part: adapted.reconstruct(np.stack(part)), waves, size, rate_hz)
+  drawn = list(runner.in_batches(adapted.generate, conditions, size, rate_hz))
+  reconstruct = lambda part: adapted.reconstruct(np.stack(part))
+  codec = list(runner.in_batches(reconstruct, waves, size, rate_hz))
   true = [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
   about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
   result = {**about, **compare(list(chosen), drawn, codec, true)}

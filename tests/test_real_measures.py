@@ -75,18 +75,6 @@ def test_first_window_with_sound_of_each_video():
       'a@b.mp4': 'a@b.mp4@1.000', 'd.webm': 'd.webm@0.000', 'd.mp4': 'd.mp4@0.000'}
 
 
-def test_batches_are_whole_and_in_order():
-  sizes = []
-
-  def run(rows):
-    sizes.append(len(rows))
-    return np.stack([np.full((4, 1), float(row)) for row in rows])
-
-  made = real_clips.in_batches(run, list(range(5)), 2, spectra.RATE_HZ)
-  assert sizes == [2, 2, 2]
-  assert [wave_NA[0, 0] for wave_NA in made] == [0, 1, 2, 3, 4]
-
-
 def test_times_of_a_cut_and_of_a_repeated_sound():
   time_s = np.array([0.5, 1.5])
   np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 1.0), [0.5])

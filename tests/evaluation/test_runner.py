@@ -12,6 +12,7 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import figures
 from v2a.evaluation import report
 from v2a.evaluation import runner
+from v2a.evaluation import spectra
 
 SEED = 31_000_003
 SPEC = clip_lib.ClipSpec(frame_size=16)
@@ -167,6 +168,28 @@ def test_faults_of_a_model_are_named(cases):
     runner.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', say=lambda line: None)
   with pytest.raises(ValueError, match='at least 2 clips'):
     runner.evaluate(faulty(None), cases[:1], '')
+
+
+@pytest.mark.parametrize(('num', 'batch_size'), [(5, 2), (4, 2), (1, 3), (7, 3), (0, 2)])
+def test_batches_are_whole_in_order_and_drop_their_filling(num, batch_size):
+  batches, ticks = [], []
+
+  def run(rows):
+    batches.append(rows)
+    return np.stack([np.full((4, 1), float(row)) for row in rows])
+
+  rows = iter(range(num))
+  made = list(runner.in_batches(run, rows, batch_size, spectra.RATE_HZ, ticks.append))
+  assert [wave_NA.tolist() for wave_NA in made] == [[[float(row)]] * 4 for row in range(num)]
+  assert all(len(batch) == batch_size for batch in batches) and len(batches) == -(-num // batch_size)
+  assert sum(batches, [])[num:] == [num - 1] * (len(batches) * batch_size - num)
+  assert ticks == [min(batch_size * (k + 1), num) for k in range(len(batches))]
+
+
+def test_batches_are_brought_to_the_measuring_rate():
+  run = lambda rows: np.zeros((len(rows), spectra.RATE_HZ // 2, 2))
+  made = runner.in_batches(run, range(3), 2, spectra.RATE_HZ // 2)
+  assert [wave_NA.shape for wave_NA in made] == [(spectra.RATE_HZ, 2)] * 3
 
 
 def test_seeds_of_the_noise_differ():

@@ -15,8 +15,11 @@ were models, see `tests/evaluation`.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import logging
 import time
 
@@ -120,6 +123,34 @@ def condition_seed(seed: int, index: int) -> int:
   return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
 
 
+def in_batches(
+  run: Callable[[list], np.ndarray],
+  rows: Iterable,
+  batch_size: int,
+  sample_rate_hz: int,
+  tick: Callable[[int], None] = lambda done: None,
+) -> Iterator[np.ndarray]:
+  """Yields the wave_NA that `run` makes of each row, in the order of the rows, at spectra.RATE_HZ.
+
+  The last batch is filled up with its last row, so that one compiled program serves all; what is made of the
+  filling is dropped. Rows are taken, and waves made, a batch at a time.
+
+  Args:
+    run: rows to wave_BNA, in the same order; always given `batch_size` rows.
+    rows: one a wave; may be lazy.
+    batch_size: rows at once.
+    sample_rate_hz: of what `run` returns.
+    tick: is told after each batch how many rows are done.
+  """
+  rows, done = iter(rows), 0
+  while part := list(itertools.islice(rows, batch_size)):
+    wave_BNA = run(part + part[-1:] * (batch_size - len(part)))[: len(part)]
+    done += len(part)
+    tick(done)
+    for wave_NA in wave_BNA:
+      yield spectra.prepare(wave_NA, sample_rate_hz)
+
+
 def evaluate(
   model: Model,
   cases: Sequence[cases_lib.Case],
@@ -194,18 +225,12 @@ def _generate(
   clock = _Clock(
     stage + (f' without {which.negative_text}' if which.negative_text else ''), len(indices), say
   )
-  drawn = {}
-  for first in range(0, len(indices), batch_size):
-    part = indices[first : first + batch_size]
-    conditions = [
-      cases_lib.condition(cases[i], which.look, which.negative_text, condition_seed(seed, i)) for i in part
-    ]
-    conditions += conditions[-1:] * (batch_size - len(part))
-    wave_BNA = _checked(np.asarray(model.generate(conditions)), batch_size, model.name)
-    for i, wave_NA in zip(part, wave_BNA):
-      drawn[i] = spectra.prepare(wave_NA, model.sample_rate_hz).astype(np.float32)
-    clock.tick(min(first + batch_size, len(indices)))
-  return drawn
+  conditions = (
+    cases_lib.condition(cases[i], which.look, which.negative_text, condition_seed(seed, i)) for i in indices
+  )
+  run = lambda part: _checked(np.asarray(model.generate(part)), batch_size, model.name)
+  waves = in_batches(run, conditions, batch_size, model.sample_rate_hz, clock.tick)
+  return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, waves)}
 
 
 def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:
@@ -220,14 +245,9 @@ def _reconstruct(
   model: Model, waves: list[np.ndarray], batch_size: int, stage: str, say: Report
 ) -> list[np.ndarray]:
   clock = _Clock(stage, len(waves), say)
-  made = []
-  for first in range(0, len(waves), batch_size):
-    part = [records.wave_to_float(wave_NA) for wave_NA in waves[first : first + batch_size]]
-    wave_BNA = np.stack(part + part[-1:] * (batch_size - len(part)))
-    wave_BNA = _checked(np.asarray(model.reconstruct(wave_BNA)), batch_size, model.name)[: len(part)]
-    made += [spectra.prepare(wave_NA, model.sample_rate_hz).astype(np.float32) for wave_NA in wave_BNA]
-    clock.tick(len(made))
-  return made
+  run = lambda part: _checked(np.asarray(model.reconstruct(np.stack(part))), batch_size, model.name)
+  made = in_batches(run, map(records.wave_to_float, waves), batch_size, model.sample_rate_hz, clock.tick)
+  return [wave_NA.astype(np.float32) for wave_NA in made]
 
 
 def _dry(

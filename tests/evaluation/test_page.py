@@ -2,13 +2,13 @@
 
 import base64
 import dataclasses
-import html.parser
 import io
 
 import numpy as np
 from PIL import Image
 import pytest
 
+from tests import pages
 from v2a import clip as clip_lib
 from v2a import records
 from v2a.evaluation import cases as cases_lib
@@ -20,45 +20,6 @@ from v2a.evaluation import runner
 
 SPEC = clip_lib.ClipSpec(frame_size=16)
 NASTY = '</p><script>alert(1)</script> & $x$ ${title} "a"'
-
-
-class Reader(html.parser.HTMLParser):
-  """Collects elements and text, and refuses elements that are not closed."""
-
-  VOID = {'meta', 'img', 'br'}
-
-  def __init__(self):
-    super().__init__()
-    self.tags, self.words, self.open = [], [], []
-
-  def handle_starttag(self, tag, attributes):
-    """Notes an element."""
-    self.tags.append((tag, dict(attributes)))
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_endtag(self, tag):
-    """Checks that the innermost element ends."""
-    if tag not in self.VOID:
-      assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    """Notes text."""
-    self.words.append(data)
-
-  @property
-  def text(self) -> str:
-    """All text with single spaces."""
-    return ' '.join(' '.join(self.words).split())
-
-
-def read(path) -> Reader:
-  """Parses a page."""
-  reader = Reader()
-  reader.feed(path.read_text(encoding='utf-8'))
-  reader.close()
-  assert reader.open == []
-  return reader
 
 
 @pytest.fixture(scope='module')
@@ -97,7 +58,7 @@ def path(cases, outcome, tmp_path_factory):
 
 
 def test_every_clip_and_every_figure_is_there(path, cases, outcome):
-  reader = read(path)
+  reader = pages.read(path)
   addresses = {attributes.get('id') for _, attributes in reader.tags}
   assert {f'clip-{i}' for i in range(len(cases))} <= addresses
   for case in cases:
@@ -114,19 +75,19 @@ def test_every_clip_and_every_figure_is_there(path, cases, outcome):
 
 
 def test_it_says_how_it_was_made(path):
-  text = read(path).text
+  text = pages.read(path).text
   assert "v2a evaluate --page 'a <b>.html'" in text
   assert 'steps 7' in text and "guidance the model's own" in text and 'num clips 8' in text
 
 
 def test_text_is_text(path):
-  reader = read(path)
+  reader = pages.read(path)
   assert not [tag for tag, _ in reader.tags if tag in ('script', 'b>')]
   assert ' '.join(NASTY.split()) in reader.text and 'truth <i>' in reader.text
 
 
 def test_it_stands_alone_and_can_be_read(path):
-  reader = read(path)
+  reader = pages.read(path)
   assert 'http' not in path.read_text(encoding='utf-8')
   assert ('html', {'lang': 'en'}) in reader.tags
   levels = [int(tag[1]) for tag, _ in reader.tags if tag in ('h1', 'h2', 'h3', 'h4')]
@@ -145,7 +106,7 @@ def test_it_stands_alone_and_can_be_read(path):
 
 
 def test_the_archive_look_is_blamed_for_what_is_silent_there(path, cases, outcome):
-  text = read(path).text
+  text = pages.read(path).text
   archive = text[text.index('onset F1 on archive-look twins over clean. ') :]
   archive = archive[: archive.index('onsets, degraded look')]
   assert archive.count('The soundtrack is silent') == len(outcome.scores['onset_f1_archive_ratio']) == 4

@@ -1,6 +1,5 @@
 """The page and the picture: what they hold, where their links lead, and that text cannot break them."""
 
-import html.parser
 import pathlib
 import urllib.parse
 
@@ -8,37 +7,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from tests import pages
 from v2a.gallery import entries
 from v2a.gallery import film
 from v2a.gallery import page
 from v2a.gallery import picture
-
-
-class Reader(html.parser.HTMLParser):
-  """Collects tags and text, and refuses elements that are not closed."""
-
-  VOID = {'meta', 'img', 'polygon', 'polyline', 'line', 'link', 'br'}
-
-  def __init__(self):
-    super().__init__()
-    self.tags = []
-    self.words = []
-    self.open = []
-
-  def handle_starttag(self, tag, attributes):
-    """Notes a tag."""
-    self.tags.append((tag, dict(attributes)))
-    if tag not in self.VOID:
-      self.open.append(tag)
-
-  def handle_endtag(self, tag):
-    """Checks that the innermost element ends."""
-    if tag not in self.VOID:
-      assert self.open.pop() == tag
-
-  def handle_data(self, data):
-    """Notes text."""
-    self.words.append(data)
 
 
 def entry(
@@ -69,19 +42,10 @@ def entry(
   )
 
 
-def read(path: pathlib.Path) -> Reader:
-  """Parses a page."""
-  reader = Reader()
-  reader.feed(path.read_text(encoding='utf-8'))
-  reader.close()
-  assert reader.open == []
-  return reader
-
-
 def test_links_lead_to_the_files(tmp_path):
   (tmp_path / 'sounds').mkdir()
   page.write(tmp_path / 'index.html', [entry(tmp_path / 'sounds')], 'Title', 'Lead')
-  reader = read(tmp_path / 'index.html')
+  reader = pages.read(tmp_path / 'index.html')
   links = [
     attributes.get('src') or attributes.get('href')
     for tag, attributes in reader.tags
@@ -102,7 +66,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
 def test_text_is_text(tmp_path):
   title = '</article><script>alert(1)</script> $lead'
   page.write(tmp_path / 'index.html', [entry(tmp_path, title)], 'Title', 'Lead')
-  reader = read(tmp_path / 'index.html')
+  reader = pages.read(tmp_path / 'index.html')
   assert [tag for tag, _ in reader.tags].count('script') == 1
   words = ''.join(reader.words)
   assert title in words and 'wood & <b>glass</b> "quoted" $x$ ${title}' in words
@@ -114,7 +78,7 @@ def test_the_best_sample_is_shown(tmp_path):
   page.write(tmp_path / 'index.html', [shown], 'Title')
   players = [
     attributes
-    for tag, attributes in read(tmp_path / 'index.html').tags
+    for tag, attributes in pages.read(tmp_path / 'index.html').tags
     if tag == 'div' and attributes.get('class') == 'player'
   ]
   assert [player['data-sample'] for player in players if 'hidden' not in player] == ['2']
@@ -122,7 +86,7 @@ def test_the_best_sample_is_shown(tmp_path):
 
 def test_sound_alone(tmp_path):
   page.write(tmp_path / 'index.html', [entry(tmp_path, num_samples=1, has_picture=False)], 'Title')
-  tags = [tag for tag, _ in read(tmp_path / 'index.html').tags]
+  tags = [tag for tag, _ in pages.read(tmp_path / 'index.html').tags]
   assert 'audio' in tags and 'video' not in tags and 'svg' not in tags
   picture.write(tmp_path / 'index.png', [entry(tmp_path, num_samples=1, has_picture=False)])
 

@@ -1,12 +1,13 @@
 """What each part of the default model is worth; the tables of docs/default_model.md.
 
   python benchmarks/ablations.py drawing --model world              guidance, solvers and steps, on one model
-  python benchmarks/ablations.py training --workdir runs/ablations  small models that lack one part
+  python benchmarks/ablations.py training --workdir runs/ablations  trained on without one part
   python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights against the last ones
 
 Figures as `v2a evaluate` measures them, on clips of seed 31337, the same clips and noise in every row.
-`training` comes after the commands of configs/flow_world.py: its models are smaller than the default one and
-see the same clips in the same order for the same number of steps; a run that is there is not repeated.
+`training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the default
+one, loses a part, and is trained on for the same few steps on the same clips in the same order, to make do
+without; "whole" loses nothing. A run that is there is not repeated.
 """
 
 import argparse
@@ -33,9 +34,12 @@ from v2a.evaluation import runner
 
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
-SMALL = {'flow.width': 96, 'flow.num_joint_layers': 1, 'flow.num_audio_layers': 3, 'training.batch_size': 8,
-         'training.num_steps': 1200, 'training.learning_rate': 1.5e-3,
-         'training.checkpoint_every_steps': 10_000}
+MODEL = 'v2a/assets/models/world/flow'
+# Short, since the model knows its task: it only has to make do without the part.
+SHORT_RUN = {'init_from.model': MODEL, 'init_from.codec': 'v2a/assets/models/world/codec',
+             'init_from.sync': '', 'training.batch_size': 8, 'training.num_steps': 400,
+             'training.learning_rate': 5e-4, 'training.warmup_steps': 40, 'training.ema_decay': 0.99,
+             'training.checkpoint_every_steps': 10_000}
 # Row -> what differs from the first.
 RUNS = {
     'whole': {},
@@ -148,7 +152,8 @@ def training(args: argparse.Namespace) -> None:
     if args.only not in name:
       continue
     workdir = args.workdir / name.replace(' ', '_')
-    flags = [f'--config.{key}={value!r}' for key, value in (SMALL | changes).items()]
+    flags = [f'--config.{key}={",".join(value) if isinstance(value, tuple) else value}'
+             for key, value in (SHORT_RUN | changes).items()]
     command = [sys.executable, '-m', 'v2a', 'train', '--config', 'flow_world', '--workdir', str(workdir)]
     log = args.workdir / f'{workdir.name}.log'
     args.workdir.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,9 @@
   python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights against the last ones
 
 Figures as `v2a evaluate` measures them, on clips of seed 31337, the same clips and noise in every row.
-`training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the default
-one, loses a part, and is trained on for the same few steps on the same clips in the same order, to make do
-without; "whole" loses nothing. A run that is there is not repeated.
+`training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the
+default one, loses a part, and is trained on for the same few steps on the same clips in the same order, to
+make do without; "whole" loses nothing. A run that is there is not repeated.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """Wear: what age and cheap cameras do to a picture, drawn anew each time that a clip is trained on.
 
 Rendered or recorded damage is the same at every visit, and a model learns it by heart. What is drawn here
-moves nothing that makes a sound: colour goes, pictures are held, the light is poor or flickers, lenses blur and darken the corners, the frame
-shakes, grain dances, a negative is shown.
+moves nothing that makes a sound: colour goes, pictures are held, the light is poor or flickers, lenses blur
+and darken the corners, the frame shakes, grain dances, a negative is shown.
 """
 
 import dataclasses

@@ -11,7 +11,14 @@ from v2a.training import loop
 from v2a.training import tasks
 
 NAMES = sorted(configfile.available(), key=lambda name: config.TASKS.index(configfile.find(name).task))
-ONE_A_TASK = list({configfile.find(name).task: name for name in NAMES}.values())
+
+
+def _kind(name):
+  c = configfile.find(name)
+  return c.task, c.codec.bottleneck
+
+
+ONE_A_KIND = list({_kind(name): name for name in NAMES}.values())
 
 
 def _train(name, workdir, num_steps=4, **init_from):
@@ -25,9 +32,10 @@ def _train(name, workdir, num_steps=4, **init_from):
 
 
 def _starts(name, trained):
-  """Returns what a flow model is given: the codec and the sync model that were trained before it."""
-  is_flow = configfile.find(name).task == 'flow'
-  return {task: str(trained[f'{task}_world']) for task in ('codec', 'sync')} if is_flow else {}
+  """Returns what a model is given of those that were trained before it."""
+  given = {('codec', 'rvq'): {'codec': 'codec_world'},
+           ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'}}
+  return {part: str(trained[other]) for part, other in given.get(_kind(name), {}).items()}
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +59,7 @@ def test_config_is_valid_and_trains(name, trained):
   assert all(np.isfinite(array).all() for array in export.arrays.values())
 
 
-@pytest.mark.parametrize('name', ONE_A_TASK)
+@pytest.mark.parametrize('name', ONE_A_KIND)
 def test_four_steps_are_two_and_two_resumed(name, trained, tmp_path):
   starts = _starts(name, trained)
   _train(name, tmp_path, num_steps=2, **starts)
@@ -73,6 +81,6 @@ def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tm
   c.init_from.sync = str(trained['sync_world'])
   task = tasks.make(c.lock())
   import jax
-  model = task.initialise(task.build(jax.random.key(0)))
+  model = task.initialise(task.build(jax.random.key(0)), None)
   wanted = weights.load_export(trained['sync_world']).arrays['video.embed.kernel_IO']
   np.testing.assert_array_equal(model.conditioner.sync.embed.kernel_IO[...], wanted)

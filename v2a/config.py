@@ -163,7 +163,7 @@ def _training() -> ml_collections.ConfigDict:
 def _init_from() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()  # training folders or exported models; '' for none
   c.model = ''  # all parameters of the trained model itself
-  c.codec = ''
+  c.codec = ''  # whose latents or codes are generated; of a codec: the one whose trunk it starts from
   c.sync = ''
   return c
 

@@ -1,4 +1,4 @@
-"""The codec: lengths, gradients that stay apart, quantizer round trips."""
+"""The codec: lengths, gradients that stay apart, round trips."""
 
 import dataclasses
 
@@ -12,7 +12,6 @@ from v2a import clip
 from v2a.codecs import autoencoder
 from v2a.codecs import discriminators
 from v2a.codecs import loss
-from v2a.codecs import quantizer
 
 SPEC = clip.ClipSpec(clip_s=1.0)
 
@@ -115,27 +114,6 @@ def test_mono_has_no_balance():
   codec = _codec(spec=spec)
   levels = codec.levels(codec.spectrogram(jnp.zeros((1, spec.num_samples, 1))))
   assert levels.balance_BTR.shape == (1, spec.num_latents, 0)
-
-
-def test_fewer_books_leave_the_later_ones_out():
-  model = quantizer.ResidualQuantizer(4, 64, 4, rngs=nnx.Rngs(0))
-  latent_BTC = 0.5 * jax.random.normal(jax.random.key(0), (4, 50, 4))
-  whole_BTC, codes_BTK, _ = model(latent_BTC)
-  np.testing.assert_allclose(model.decode(codes_BTK), whole_BTC, atol=1e-5)
-  codebook_KVC = model.codebook_KVC[...]
-  for num in (1, 2):
-    part_BTC, _, _ = model(latent_BTC, jnp.full(4, num))
-    wanted_BTC = sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(num))
-    np.testing.assert_allclose(part_BTC, wanted_BTC, atol=1e-5)
-  first_distance_BTV = jnp.sum(jnp.square(latent_BTC[:, :, None] - codebook_KVC[0][None, None]), axis=-1)
-  np.testing.assert_array_equal(codes_BTK[..., 0], jnp.argmin(first_distance_BTV, axis=-1))
-
-
-def test_quantizer_gradient_passes_straight_through():
-  model = quantizer.ResidualQuantizer(2, 8, 4, rngs=nnx.Rngs(0))
-  latent_BTC = jax.random.normal(jax.random.key(0), (1, 3, 4))
-  slope_BTC = jax.grad(lambda x_BTC: jnp.sum(model(x_BTC)[0]))(latent_BTC)
-  np.testing.assert_allclose(slope_BTC, jnp.ones_like(latent_BTC))
 
 
 def test_discriminators_tell_apart_by_hinge():

@@ -135,13 +135,13 @@ def test_starting_from_named_weights(four, tmp_path):
 def test_a_task_may_initialise(tmp_path):
   task = toy.Task()
 
-  def initialise(model):
-    model.gain[...] = model.gain[...] * 5
+  def initialise(model, source):
+    model.gain[...] = model.gain[...] * len(source)
     return model
 
   task.initialise = initialise
   loop.train(toy.configuration(num_steps=2), tmp_path, task, **ONE)
-  assert weights.load_export(tmp_path).arrays['gain'] == 5.0
+  assert weights.load_export(tmp_path).arrays['gain'] == 16.0
 
 
 @pytest.mark.parametrize(('nan_from', 'kept'), [(3, (2,)), (4, (2, 4))])

@@ -16,9 +16,9 @@ from v2a.training import step as step_lib
 MESHES = ((1, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2))
 
 
-def run(c, sizes=(1, 1, 1), num_steps=3, noise=0.1):
+def run(c, sizes=(1, 1, 1), num_steps=3, noise=0.1, make_task=toy.Task):
   """Returns the state after some steps on a mesh, and the metrics of the last."""
-  task = toy.Task(noise)
+  task = make_task(noise)
   mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)), jax.devices()[:math.prod(sizes)])
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
@@ -66,6 +66,18 @@ def test_frozen_parts_stay_and_have_no_moments(single):
   assert set(state.opt_state[0].mu) == set(state.params)
   assert set(state.frozen) == {'gain', 'scale'}
   assert float(state.frozen['gain'][0]) == 1.0 and float(state.frozen['scale'][...]) == 2.0
+
+
+@pytest.mark.parametrize(('sizes', 'microbatches'), [((1, 1, 1), 1), ((1, 1, 1), 4), ((2, 2, 2), 4)])
+def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch(sizes, microbatches):
+  c = toy.configuration(batch_size=16, microbatches=microbatches)
+  state, metrics = run(c, sizes, num_steps=2, make_task=toy.Absorbing)
+  batches = input_lib.Batches(toy.Task(), input_lib.source(c), 16, 2, c.seed)
+  wanted = 2.0
+  for step in range(2):
+    wanted = 0.9 * wanted + 0.1 * batches[step]['y_B'].mean()
+  assert float(state.frozen['scale'][...]) == metrics['scale'] == pytest.approx(wanted, rel=1e-5)
+  assert float(state.frozen['gain'][0]) == 1.0
 
 
 def test_a_change_of_the_model_leaves_the_state_alone(single):

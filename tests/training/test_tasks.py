@@ -83,6 +83,50 @@ def test_codec_statistics_are_those_of_the_latents():
   np.testing.assert_allclose((mean_BTC**2 + std_BTC**2).mean((0, 1)), 1, atol=1e-2)
 
 
+def test_codebooks_start_from_the_data():
+  task, c = _task('codec', bottleneck='rvq')
+  spec = config.clip_spec(c)
+  source = records.Memory([records.fake(spec, seed) for seed in range(16)], spec)
+  fresh, model = (task.build(jax.random.key(0)) for _ in range(2))
+  model = task.initialise(model, source)
+  batch = task.prepare([source[index] for index in range(16)], np.random.default_rng(0))
+
+  @nnx.jit
+  def quantized(model):
+    latent_BTC = model.trunk(model.levels(model.spectrogram(batch['wave_BNA'])))
+    quantized_BTC, codes_BTK, _, _ = model.quantizer(latent_BTC)
+    return jnp.mean(jnp.square(quantized_BTC - latent_BTC)), codes_BTK
+
+  error, codes_BTK = quantized(model)
+  assert float(error) < 0.3 * float(quantized(fresh)[0])
+  for k in range(c.codec.num_codebooks):
+    assert len(np.unique(codes_BTK[..., k])) >= 0.8 * c.codec.codebook_size
+  again = task.initialise(task.build(jax.random.key(0)), source)
+  np.testing.assert_array_equal(again.quantizer.codebook_KVC[...], model.quantizer.codebook_KVC[...])
+
+
+def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
+  kl_task, kl_c = _task('codec')
+  kl = nnx.merge(*_drawn(kl_task))
+  weights.export(kl, tmp_path / 'kl', kl_c.copy_and_resolve_references(), 'float32')
+  c = config.tiny(config.base()).unlock()
+  c.task, c.codec.bottleneck, c.codec.adversarial_weight = 'codec', 'rvq', 1.0
+  c.init_from.codec = str(tmp_path / 'kl')
+  task = tasks.make(c.lock())
+  source = records.Memory([records.fake(config.clip_spec(c), seed) for seed in range(4)], config.clip_spec(c))
+  model = task.initialise(task.build(jax.random.key(0)), source)
+  levels = kl.levels(kl.spectrogram(task.prepare([source[0]], np.random.default_rng(0))['wave_BNA']))
+  np.testing.assert_allclose(model.trunk(levels), kl.posterior(levels)[0], atol=1e-5)
+  latent_BTC = kl.posterior(levels)[0]
+  np.testing.assert_array_equal(
+      model.synthesize(latent_BTC).level_BJF, kl.synthesize(latent_BTC).level_BJF)
+  # A codec of the same kind gives everything but the books.
+  c.codec.bottleneck, c.codec.adversarial_weight = 'kl', 0.0
+  task = tasks.make(c)
+  mine, theirs = nnx.state(task.initialise(task.build(jax.random.key(0)), source)), nnx.state(kl)
+  jax.tree.map(np.testing.assert_array_equal, mine, theirs)
+
+
 def test_sync_loss_of_a_stranger_is_that_of_chance():
   task, c = _task('sync')
   model = task.build(jax.random.key(0))
@@ -169,7 +213,7 @@ def test_the_sync_encoder_starts_from_the_sync_model(tmp_path):
   c = config.tiny(config.base()).unlock()
   c.init_from.sync = str(tmp_path / 'sync')
   task = tasks.make(c.lock())
-  model = task.initialise(task.build(jax.random.key(0)))
+  model = task.initialise(task.build(jax.random.key(0)), None)
   mine, theirs = nnx.state(model.conditioner.sync), nnx.state(trained.video)
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 

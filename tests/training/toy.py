@@ -66,6 +66,19 @@ class Task:
     return model
 
 
+class Absorbing(Task):
+  """The toy task, whose untrained scale moves a tenth of the way to the mean target that the loss saw."""
+
+  def loss(self, model, batch, key, step):
+    loss, metrics = super().loss(model, batch, key, step)
+    return loss, metrics | {'seen': {'target': jnp.mean(batch['y_B'])}}
+
+  def absorb(self, model, seen, key):
+    del key
+    model.scale[...] = 0.9 * model.scale[...] + 0.1 * seen['target']
+    return {'scale': model.scale[...]}
+
+
 def configuration(**training):
   """Returns the tiny configuration with a constant rate, and values of the section `training`."""
   c = config.tiny(config.base()).unlock()

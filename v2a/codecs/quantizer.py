@@ -1,18 +1,55 @@
 """Residual vector quantization: each book codes what the books before it left over.
 
   r_0 = z,   c_k = argmin_v || r_k - e_kv ||,   r_{k+1} = r_k - e_{k, c_k}              (1)
-  loss = sum_k || sg(r_k) - e_k ||^2 + beta || r_k - sg(e_k) ||^2                       (2)
+  loss = beta sum_k || r_k - sg(e_{k, c_k}) ||^2                                        (2)
 
-Zeghidour et al. 2021, arXiv 2107.03312, sec. III-C; gradients pass straight through.
+Gradients pass straight through, and none reaches the books: an entry is the moving average of what chose it,
+
+  P'_v = g P_v + (1 - g) p_v,      e'_v = (g P_v e_v + (1 - g) m_v) / P'_v              (3)
+
+p_v is the share of a batch's residuals that chose v, m_v their sum over the number of all. Both are means, so
+that parts of a batch, on many devices or one after the other, make what the batch makes. An entry with
+P_v < 0.2 / V is dead: it moves beside the entry with the largest summed error, and they halve its P. (A
+random residual, the usual choice, is often silence, which one entry holds without error already.) Books start
+from rounds of eq. 3 with g = 0 over a set of latents: k-means, with the same cure for empty clusters.
+
+Zeghidour et al. 2021, arXiv 2107.03312, sec. III-C; van den Oord et al. 2017, arXiv 1711.00937, app. A.1.
 """
 
+import functools
+
 from flax import nnx
+from flax import struct
 import jax
 import jax.numpy as jnp
 
 from v2a import shapes
 
 COMMITMENT = 0.25
+DECAY = 0.99
+DEAD = 0.2
+START_ROUNDS = 20
+# How far a dead entry stays from the one it moves beside: relative to the spread of the book, and at least.
+AWAY, LEAST_AWAY = 0.1, 1e-3
+
+
+class Codebook(nnx.Variable):
+  """Entries or their use; changed by `absorb`, never by gradients."""
+
+
+@struct.dataclass
+class Seen:
+  """What a batch did with one book, or, with an axis K in front, with all of them; means over its residuals.
+
+  Attributes:
+    share_V: p of eq. 3.
+    sum_VC: m of eq. 3.
+    error_V: squared distance to the entry, where it was chosen, else 0.
+  """
+
+  share_V: jax.Array
+  sum_VC: jax.Array
+  error_V: jax.Array
 
 
 class ResidualQuantizer(nnx.Module):
@@ -20,12 +57,13 @@ class ResidualQuantizer(nnx.Module):
 
   def __init__(self, num_codebooks: int, codebook_size: int, num_channels: int, *, rngs: nnx.Rngs):
     shape = (num_codebooks, codebook_size, num_channels)
-    self.codebook_KVC = nnx.Param(
+    self.codebook_KVC = Codebook(
         0.5 * jax.random.normal(rngs.params(), shape), axes=(None, 'vocab', 'latent'))
+    self.share_KV = Codebook(jnp.full(shape[:2], 1 / codebook_size), axes=(None, 'vocab'))
 
   def encode(self, latent_BTC: jax.Array) -> jax.Array:
     """Returns codes_BTK, int32 in [0, V)."""
-    return self._residual(latent_BTC)[0]
+    return self(latent_BTC)[1]
 
   def decode(self, codes_BTK: jax.Array) -> jax.Array:
     """Returns latents BTC, the sum of the named entries."""
@@ -33,37 +71,114 @@ class ResidualQuantizer(nnx.Module):
     return sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0]))
 
   def __call__(self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None):
-    """Quantizes with straight-through gradients.
+    """Quantizes with straight-through gradients; float32.
 
     Args:
       latent_BTC: continuous latents.
-      num_used_B: how many of the books each clip may use (quantizer dropout); all where None.
+      num_used_B: how many of the books each clip may use (quantizer dropout); all where None. What the
+        others would choose is returned, and counts in the loss and in what was seen.
 
     Returns:
-      Quantized latents BTC, codes BTK, the loss of eq. 2.
+      Quantized latents BTC, codes BTK, the loss of eq. 2, Seen.
     """
     shapes.check(latent_BTC=latent_BTC, num_used_B=num_used_B)
-    codes_BTK, quantized_BTC, loss = self._residual(latent_BTC, num_used_B)
-    straight_BTC = latent_BTC + jax.lax.stop_gradient(quantized_BTC - latent_BTC)
-    return straight_BTC, codes_BTK, loss
-
-  def _residual(self, latent_BTC, num_used_B=None):
-    codebook_KVC = self.codebook_KVC[...]
-    residual_BTC = latent_BTC
+    stop = jax.lax.stop_gradient
+    latent_BTC = residual_BTC = latent_BTC.astype(jnp.float32)
     quantized_BTC = jnp.zeros_like(latent_BTC)
-    loss, codes = 0.0, []
-    for k in range(codebook_KVC.shape[0]):
-      entry_VC = codebook_KVC[k]
-      distance_BTV = (jnp.sum(jnp.square(entry_VC), axis=-1)[None, None]
-                      - 2 * jnp.einsum('BTC,VC->BTV', residual_BTC, entry_VC))
-      code_BT = jnp.argmin(distance_BTV, axis=-1)
+    loss, codes, seen = 0.0, [], []
+    for k, entry_VC in enumerate(self.codebook_KVC[...]):
+      code_BT = _nearest(residual_BTC, entry_VC)
       chosen_BTC = entry_VC[code_BT]
-      if num_used_B is not None:
-        chosen_BTC = jnp.where((k < num_used_B)[:, None, None], chosen_BTC, 0.0)
       codes.append(code_BT)
-      stop = jax.lax.stop_gradient
-      loss += jnp.mean(jnp.square(stop(residual_BTC) - chosen_BTC))
-      loss += COMMITMENT * jnp.mean(jnp.square(residual_BTC - stop(chosen_BTC)))
-      quantized_BTC = quantized_BTC + chosen_BTC
-      residual_BTC = residual_BTC - stop(chosen_BTC)
-    return jnp.stack(codes, axis=-1).astype(jnp.int32), quantized_BTC, loss
+      seen.append(_seen(stop(residual_BTC), code_BT, entry_VC))
+      loss += COMMITMENT * jnp.mean(jnp.square(residual_BTC - chosen_BTC))
+      is_used_B = jnp.full(latent_BTC.shape[:1], True) if num_used_B is None else k < num_used_B
+      quantized_BTC += jnp.where(is_used_B[:, None, None], chosen_BTC, 0.0)
+      residual_BTC = residual_BTC - chosen_BTC
+    straight_BTC = latent_BTC + stop(quantized_BTC - latent_BTC)
+    return straight_BTC, jnp.stack(codes, axis=-1), loss, jax.tree.map(lambda *x: jnp.stack(x), *seen)
+
+  def absorb(self, seen: Seen, key: jax.Array) -> dict[str, jax.Array]:
+    """Moves the books (eq. 3). Returns, by book, the share of entries that are alive, and the perplexity."""
+    move = jax.vmap(_moved, in_axes=(0, 0, 0, None))
+    codebook_KVC, share_KV = move(self.codebook_KVC[...], self.share_KV[...], seen, DECAY)
+    metrics = _usage(share_KV)
+    keys = jax.random.split(key, len(share_KV))
+    codebook_KVC, share_KV = jax.vmap(_revived)(codebook_KVC, share_KV, seen.error_V, keys)
+    self.codebook_KVC.set_value(codebook_KVC)
+    self.share_KV.set_value(share_KV)
+    return metrics
+
+  def start(self, latent_SC: jax.Array, key: jax.Array) -> None:
+    """Starts the books from k-means over latents, the later ones over what the earlier leave."""
+    num_codebooks, codebook_size = self.share_KV[...].shape
+    residual_SC, books = latent_SC.astype(jnp.float32), []
+    for book_key in jax.random.split(key, num_codebooks):
+      *book, residual_SC = _clustered(residual_SC, codebook_size, book_key)
+      books.append(book)
+    codebook_KVC, share_KV = map(jnp.stack, zip(*books))
+    self.codebook_KVC.set_value(codebook_KVC)
+    self.share_KV.set_value(share_KV)
+
+
+def _nearest(residual_BTC: jax.Array, entry_VC: jax.Array) -> jax.Array:
+  """Returns code_BT of the nearest entries."""
+  distance_BTV = (jnp.sum(jnp.square(entry_VC), axis=-1)[None, None]
+                  - 2 * jnp.einsum('BTC,VC->BTV', residual_BTC, entry_VC))
+  return jnp.argmin(distance_BTV, axis=-1).astype(jnp.int32)
+
+
+def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array) -> Seen:
+  """Returns what happened to one book, without the axis K."""
+  # Products with one-hot rows, not scattered additions: those have no fixed order on some devices.
+  chosen_BTV = jax.nn.one_hot(code_BT, len(entry_VC)) / code_BT.size
+  error_BT = jnp.sum(jnp.square(residual_BTC - entry_VC[code_BT]), axis=-1)
+  return Seen(jnp.sum(chosen_BTV, axis=(0, 1)), jnp.einsum('BTV,BTC->VC', chosen_BTV, residual_BTC),
+              jnp.einsum('BTV,BT->V', chosen_BTV, error_BT))
+
+
+def _moved(entry_VC: jax.Array, share_V: jax.Array, seen: Seen, decay: float) -> tuple[jax.Array, jax.Array]:
+  """Returns entries and shares of eq. 3; an entry that nothing chose stays where it is."""
+  new_V = decay * share_V + (1 - decay) * seen.share_V
+  total_VC = decay * share_V[:, None] * entry_VC + (1 - decay) * seen.sum_VC
+  return jnp.where(new_V[:, None] > 0, total_VC / jnp.maximum(new_V, 1e-12)[:, None], entry_VC), new_V
+
+
+def _revived(entry_VC: jax.Array, share_V: jax.Array, error_V: jax.Array,
+             key: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns entries and shares, each dead entry beside one of the largest errors, no two beside the same."""
+  size = len(share_V)
+  is_dead_V = share_V < DEAD / size
+  parent_V = jnp.argsort(-error_V)[jnp.maximum(jnp.cumsum(is_dead_V) - 1, 0)]
+  away_C = AWAY * jnp.std(entry_VC, axis=0) + LEAST_AWAY
+  beside_VC = entry_VC[parent_V] + away_C[None] * jax.random.normal(key, entry_VC.shape)
+  # Places beyond the end are dropped: those of entries that are alive.
+  share_V = share_V.at[jnp.where(is_dead_V, parent_V, size)].multiply(0.5, mode='drop')
+  return (jnp.where(is_dead_V[:, None], beside_VC, entry_VC),
+          jnp.where(is_dead_V, share_V[parent_V], share_V))
+
+
+def _usage(share_KV: jax.Array) -> dict[str, jax.Array]:
+  """Returns `use_book0`: the share of entries that are alive, and `perplexity_book0`, and so on."""
+  use_K = jnp.mean(share_KV >= DEAD / share_KV.shape[1], axis=1)
+  p_KV = share_KV / jnp.sum(share_KV, axis=1, keepdims=True)
+  perplexity_K = jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p_KV, p_KV), axis=1))
+  return {f'{name}_book{k}': x_K[k] for name, x_K in (('use', use_K), ('perplexity', perplexity_K))
+          for k in range(len(x_K))}
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _clustered(residual_SC: jax.Array, codebook_size: int, key: jax.Array) -> tuple[jax.Array, ...]:
+  """Returns entries and shares of a book by k-means, and what it leaves of the residuals."""
+  residual_BTC = residual_SC[None]
+  first_key, *round_keys = jax.random.split(key, 1 + START_ROUNDS)
+  is_short = len(residual_SC) < codebook_size
+  first_V = jax.random.choice(first_key, len(residual_SC), (codebook_size,), replace=is_short)
+
+  def one_round(book, key):
+    seen = _seen(residual_BTC, _nearest(residual_BTC, book[0]), book[0])
+    return _revived(*_moved(*book, seen, 0.0), seen.error_V, key), None
+
+  start = residual_SC[first_V], jnp.full(codebook_size, 1 / codebook_size)
+  (entry_VC, share_V), _ = jax.lax.scan(one_round, start, jnp.stack(round_keys))
+  return entry_VC, share_V, residual_SC - entry_VC[_nearest(residual_BTC, entry_VC)[0]]

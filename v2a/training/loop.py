@@ -4,10 +4,13 @@ A task has
   build(key) -> nnx.Module                          a fresh model; traced, so it reads no files
   prepare(records, rng) -> dict of arrays           part of a batch on the host, with a leading batch axis;
                                                     NumPy, pure, called from several threads
-  loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log
+  loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log;
+                                                    under 'seen' a pytree of other means over the batch
 and may have
   is_trained(path) -> bool                          False for parameters that stay as they are
-  initialise(model) -> model                        weights from elsewhere, when training starts from nothing
+  initialise(model, source) -> model                weights from elsewhere, when training starts from nothing
+  absorb(model, seen, key) -> dict                  once a step, traced: changes untrained variables by what
+                                                    the loss has seen; returns more scalars to log
   finish(model, source) -> model                    last touches on the averaged model before it is exported
 """
 
@@ -137,7 +140,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
     weights.assign(model, weights.load_export(named).arrays, source=named)
     run.log.line(f'Starting from the weights in {named}.')
   else:
-    model = run.task.initialise(model)
+    model = run.task.initialise(model, run.items)
   return state_lib.replace(run.task, state, model)
 
 

@@ -1,8 +1,8 @@
 """What a training step changes, as one pytree that lies on the mesh.
 
 A model is split in three: the graph definition (static), the parameters that are trained, and the rest
-(frozen parameters and stored statistics), which no optimizer sees. The moving average follows the trained
-parameters alone.
+(frozen parameters and stored statistics), which no optimizer sees, though the task may change it. The moving
+average follows the trained parameters alone.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ class State:
   Attributes:
     step: int32, optimizer steps done.
     params: trained parameters.
-    frozen: everything else that the model holds.
+    frozen: everything else that the model holds; constant, unless the task absorbs (`training.loop`).
     ema: moving average of `params`.
     opt_state: of the optimizer.
   """

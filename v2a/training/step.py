@@ -1,4 +1,4 @@
-"""One optimizer step, compiled for a mesh: loss, gradient, clipping, AdamW, moving average."""
+"""One step, compiled for a mesh: loss, gradient, clipping, AdamW, moving average, what the task absorbs."""
 
 from collections.abc import Callable
 import dataclasses
@@ -25,7 +25,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   Args:
     c: the whole configuration.
-    task: has `loss(model, batch, key, step) -> (scalar, dict of scalars)`.
+    task: has `loss` and may have `absorb`, see `training.loop`.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
@@ -45,9 +45,15 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     value, metrics = task.loss(nnx.merge(graphdef, params, frozen), batch, key, step)
     return value, {'loss': value, **metrics}
 
+  def absorb(params, frozen, seen, key):
+    model = nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, frozen)))
+    metrics = task.absorb(model, seen, key)
+    return nnx.split(model, state_lib.is_trained(task), ...)[2], metrics
+
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
     grads, metrics = _gradient(loss, state, batch, key, training.microbatches)
+    seen, frozen = metrics.pop('seen', None), state.frozen
     norm = optax.tree.norm(grads)
     if training.clip_norm:
       scale = jnp.minimum(1.0, training.clip_norm / jnp.maximum(norm, 1e-12))
@@ -56,8 +62,13 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     params = optax.apply_updates(state.params, updates)
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
     ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
+    if seen is not None:
+      # Once a step, whatever the number of microbatches; their keys are those below it.
+      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, training.microbatches))
+      metrics |= more
     metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
-    state = dataclasses.replace(state, step=state.step + 1, params=params, ema=ema, opt_state=opt_state)
+    state = dataclasses.replace(
+        state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state)
     return state, metrics
 
   shardings = state_lib.shardings(abstract)

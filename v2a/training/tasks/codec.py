@@ -7,6 +7,9 @@ Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`.
 (stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
 wave is made. Discriminators are
 trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
+
+Codebooks (rvq) start from the latents of up to 512 crops and then follow what they code (`codecs.quantizer`
+eq. 3). With config.init_from.codec all else starts from that codec, be its bottleneck kl or rvq.
 """
 
 from flax import nnx
@@ -18,8 +21,10 @@ import numpy as np
 from v2a import assembly
 from v2a import config
 from v2a import records
+from v2a import weights
 from v2a.codecs import discriminators
 from v2a.codecs import loss
+from v2a.codecs import quantizer
 
 NUM_STATISTIC_RECORDS = 512
 
@@ -41,6 +46,29 @@ class CodecTask:
       model.discriminators = discriminators.Discriminators(
           self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs)
     return model
+
+  def initialise(self, model: nnx.Module, source) -> nnx.Module:
+    """Gives the trunk the weights of config.init_from.codec, and the codebooks a start from the data."""
+    path = self.c.init_from.codec
+    if path:
+      own, arrays = weights.flatten(nnx.state(model)), dict(weights.load_export(path).arrays)
+      for name in ('to_latent.kernel_IO', 'to_latent.bias_O'):
+        # A kl bottleneck tells means and then deviations; rvq wants the means.
+        arrays[name] = arrays[name][..., :own[name].shape[-1]]
+      kept = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
+      weights.assign(model, arrays | kept, source=path)
+    if self.c.codec.bottleneck == 'rvq':
+      model.quantizer.start(self._latents(model, source), jax.random.key(self.c.seed))
+    return model
+
+  def _latents(self, model, source) -> jax.Array:
+    """Returns latent_SC of one crop of up to 512 records."""
+    trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.levels(model.spectrogram(wave_BNA))))
+    found = []
+    for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
+      batch = self.prepare([source[index]], np.random.default_rng((self.c.seed, index)))
+      found.append(trunk(model, batch['wave_BNA'])[0])
+    return jnp.concatenate(found)
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns a random crop of each wave, at a random gain of -12..0 dB."""
@@ -89,9 +117,12 @@ class CodecTask:
     count_key, choice_key = jax.random.split(key)
     count_B = jax.random.randint(count_key, (B,), 1, num_books + 1)
     num_used_B = jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), num_books, count_B)
-    latent_BTC, codes_BTK, quantizer_loss = model.quantizer(model.trunk(levels), num_used_B)
-    used = jnp.zeros(self.c.codec.codebook_size).at[codes_BTK[..., 0].reshape(-1)].set(1.0)
-    return latent_BTC, {'quantizer': quantizer_loss, 'first_book_use': jnp.mean(used)}
+    latent_BTC, _, quantizer_loss, seen = model.quantizer(model.trunk(levels), num_used_B)
+    return latent_BTC, {'quantizer': quantizer_loss, 'seen': seen}
+
+  def absorb(self, model: nnx.Module, seen: quantizer.Seen, key: jax.Array) -> dict[str, jax.Array]:
+    """Moves the codebooks; returns their usage."""
+    return model.quantizer.absorb(seen, key)
 
   def _adversarial(self, model, wave_BNA, output_BNA, step):
     graphdef, state = nnx.split(model.discriminators)

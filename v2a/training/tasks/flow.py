@@ -34,8 +34,9 @@ class FlowTask:
     """Returns a fresh flow model."""
     return assembly.flow(self.c, nnx.Rngs(key))
 
-  def initialise(self, model: nnx.Module) -> nnx.Module:
+  def initialise(self, model: nnx.Module, source) -> nnx.Module:
     """Gives the sync encoder the weights of config.init_from.sync."""
+    del source
     if self.c.init_from.sync:
       export = weights.load_export(self.c.init_from.sync)
       weights.assign(model.conditioner.sync, export.arrays, 'video', self.c.init_from.sync)

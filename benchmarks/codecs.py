@@ -1,0 +1,75 @@
+"""How much codecs keep of clips of the world, and how much of their codebooks is in use.
+
+  python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq [--num-clips 64] [--seed 20260001]
+
+For each codec, compared to the first: multi-resolution STFT and mel distance (codecs.loss eq. 1 and 2)
+between the clips and what comes back from latents (means) or codes; of an rvq codec also, book by book, the
+share of entries that some step of some clip chooses, and the perplexity of the choice.
+"""
+
+import argparse
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a import assembly
+from v2a import config
+from v2a import records
+from v2a import weights
+from v2a.codecs import loss
+from v2a.evaluation import cases
+
+
+def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, float], np.ndarray | None]:
+  """Returns mean distances over clips, and count_KV of how often each entry was chosen (rvq)."""
+  graphdef, state = nnx.split(codec)
+
+  @jax.jit
+  def run(state, wave_BNA):
+    codec = nnx.merge(graphdef, state)
+    if codec.bottleneck == 'kl':
+      codes_BTK, output_BNA = None, codec.decode(codec.encode(wave_BNA)[0])
+    else:
+      codes_BTK = codec.encode_tokens(wave_BNA)
+      output_BNA = codec.decode_tokens(codes_BTK)
+    return loss.spectral(wave_BNA, output_BNA, codec.spec.sample_rate_hz), codes_BTK
+
+  found, counts = [], 0
+  for wave_NA in waves:
+    distances, codes_BTK = run(state, jnp.asarray(records.wave_to_float(wave_NA))[None])
+    found.append({name: float(value) for name, value in distances.items()})
+    if codes_BTK is not None:
+      num_entries = codec.quantizer.share_KV.shape[1]
+      codes_KT = np.asarray(codes_BTK[0]).T
+      counts = counts + np.stack([np.bincount(codes_T, minlength=num_entries) for codes_T in codes_KT])
+  return {name: float(np.mean([each[name] for each in found])) for name in found[0]}, counts
+
+
+def main():
+  """Prints a paragraph a codec."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('codecs', nargs='+')
+  parser.add_argument('--num-clips', type=int, default=64)
+  parser.add_argument('--seed', type=int, default=cases.HELDOUT_SEED)
+  args = parser.parse_args()
+  exports = {path: weights.load_export(path) for path in args.codecs}
+  spec = config.clip_spec(exports[args.codecs[0]].config)
+  waves = [case.wave_NA for case in cases.from_world(args.seed, args.num_clips, spec)]
+  first = None
+  for path, export in exports.items():
+    codec = assembly.codec(export.config, nnx.Rngs(0))
+    weights.assign(codec, export.arrays, source=path)
+    distances, counts_KV = measured(codec, waves)
+    first = first or distances
+    print(path, ', '.join(f'{name} {value:.4f} ({value / first[name]:.3f} of the first)'
+                          for name, value in distances.items()))
+    for k, count_V in enumerate(counts_KV if codec.bottleneck == 'rvq' else ()):
+      p_V = count_V[count_V > 0] / count_V.sum()
+      print(f'  book {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
+            f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps')
+
+
+if __name__ == '__main__':
+  main()

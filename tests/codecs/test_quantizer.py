@@ -1,0 +1,205 @@
+"""The quantizer: its equations, books that follow what they code, dead entries, k-means."""
+
+import functools
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2a.codecs import quantizer
+from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
+
+K, V, C = 2, 8, 4
+
+
+def _model(num_codebooks=K, size=V):
+  return quantizer.ResidualQuantizer(num_codebooks, size, C, rngs=nnx.Rngs(0))
+
+
+def _absorbed(model, latent_BTC, key=0):
+  """Lets the model absorb what it sees in latents, compiled; returns the metrics."""
+  graphdef, state = nnx.split(model)
+  state, metrics = _step(graphdef)(state, latent_BTC, jax.random.key(key))
+  nnx.update(model, state)
+  return metrics
+
+
+@functools.cache
+def _step(graphdef):
+  @jax.jit
+  def run(state, latent_BTC, key):
+    model = nnx.merge(graphdef, state)
+    metrics = model.absorb(model(latent_BTC)[3], key)
+    return nnx.state(model), metrics
+
+  return run
+
+
+def _latents(*shape, seed=0):
+  return jax.random.normal(jax.random.key(seed), (*shape, C))
+
+
+def test_fewer_books_leave_the_later_ones_out_and_change_no_choice():
+  model = _model(4, 64)
+  latent_BTC = 0.5 * _latents(4, 50)
+  whole_BTC, codes_BTK, loss, seen = model(latent_BTC)
+  np.testing.assert_allclose(model.decode(codes_BTK), whole_BTC, atol=1e-5)
+  np.testing.assert_array_equal(model.encode(latent_BTC), codes_BTK)
+  codebook_KVC = model.codebook_KVC[...]
+  for num in (1, 2):
+    part_BTC, part_BTK, part_loss, part_seen = model(latent_BTC, jnp.full(4, num))
+    wanted_BTC = sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(num))
+    np.testing.assert_allclose(part_BTC, wanted_BTC, atol=1e-5)
+    np.testing.assert_array_equal(part_BTK, codes_BTK)
+    assert float(part_loss) == float(loss)
+    jax.tree.map(np.testing.assert_array_equal, part_seen, seen)
+
+
+def test_every_book_chooses_what_is_nearest_to_what_is_left():
+  model = _model()
+  residual_BTC = _latents(3, 20)
+  codes_BTK, codebook_KVC, wanted_loss = model.encode(residual_BTC), model.codebook_KVC[...], 0.0
+  for k in range(K):
+    distance_BTV = jnp.sum(jnp.square(residual_BTC[:, :, None] - codebook_KVC[k][None, None]), axis=-1)
+    np.testing.assert_array_equal(codes_BTK[..., k], jnp.argmin(distance_BTV, axis=-1))
+    residual_BTC = residual_BTC - codebook_KVC[k][codes_BTK[..., k]]
+    wanted_loss += quantizer.COMMITMENT * float(jnp.mean(jnp.square(residual_BTC)))
+  assert float(model(_latents(3, 20))[2]) == pytest.approx(wanted_loss, rel=1e-5)
+
+
+def test_gradients_pass_straight_through_and_none_reaches_the_books():
+  model = _model()
+  latent_BTC = _latents(1, 3)
+  slope_BTC = jax.grad(lambda x_BTC: jnp.sum(model(x_BTC)[0]))(latent_BTC)
+  np.testing.assert_allclose(slope_BTC, jnp.ones_like(latent_BTC))
+  pull_BTC = jax.grad(lambda x_BTC: model(x_BTC)[2])(latent_BTC)
+  closer = float(model(latent_BTC - 0.1 * pull_BTC)[2])
+  assert closer < float(model(latent_BTC)[2])
+  assert not jax.tree.leaves(nnx.state(model, nnx.Param)), 'nothing here is for the optimizer'
+
+
+def _by_hand(codebook_KVC, share_KV, latent_BTC):
+  """Returns entries and shares of eq. 3, one entry at a time."""
+  residual_SC = np.asarray(latent_BTC, np.float64).reshape(-1, C)
+  codebook_KVC, share_KV = np.array(codebook_KVC, np.float64), np.array(share_KV, np.float64)
+  for k in range(len(codebook_KVC)):
+    entry_VC = codebook_KVC[k].copy()
+    code_S = np.argmin(((residual_SC[:, None] - entry_VC[None]) ** 2).sum(-1), axis=1)
+    for v in range(len(entry_VC)):
+      chosen_SC = residual_SC[code_S == v]
+      old = quantizer.DECAY * share_KV[k, v]
+      new = old + (1 - quantizer.DECAY) * len(chosen_SC) / len(residual_SC)
+      codebook_KVC[k, v] = (
+          old * entry_VC[v] + (1 - quantizer.DECAY) * chosen_SC.sum(0) / len(residual_SC)) / new
+      share_KV[k, v] = new
+    residual_SC = residual_SC - entry_VC[code_S]
+  return codebook_KVC, share_KV
+
+
+def test_living_entries_are_moving_averages_of_what_chose_them():
+  model = _model()
+  codebook_KVC, share_KV = model.codebook_KVC[...], model.share_KV[...]
+  for seed in range(2):
+    latent_BTC = _latents(4, 25, seed=seed)
+    codebook_KVC, share_KV = _by_hand(codebook_KVC, share_KV, latent_BTC)
+    _absorbed(model, latent_BTC)
+  np.testing.assert_allclose(model.codebook_KVC[...], codebook_KVC, atol=1e-5)
+  np.testing.assert_allclose(model.share_KV[...], share_KV, atol=1e-6)
+  np.testing.assert_allclose(jnp.sum(model.share_KV[...], axis=1), 1, atol=1e-6)
+
+
+def test_parts_of_a_batch_have_seen_what_the_batch_has():
+  model, latent_BTC = _model(), _latents(6, 10)
+  parts = [model(part_BTC)[3] for part_BTC in jnp.split(latent_BTC, 3)]
+  mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *parts)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mean, model(latent_BTC)[3])
+
+
+def test_a_dead_entry_moves_beside_that_of_the_largest_error():
+  model = _model(1)
+  codebook_1VC = np.zeros((1, V, C), np.float32)
+  codebook_1VC[0, :, 0] = 10 * np.arange(V)
+  share_1V = np.full((1, V), 1 / V, np.float32)
+  share_1V[0, [2, 5]] = 0.0
+  model.codebook_KVC.set_value(jnp.asarray(codebook_1VC))
+  model.share_KV.set_value(jnp.asarray(share_1V))
+  # Near every living entry, furthest from 7, then from 3; from 0 nothing, however often it is chosen.
+  offset_V = np.array([0, 0.1, 0, 2, 0.1, 0, 0.1, 4])
+  alive = [v for v in range(V) if v not in (2, 5)]
+  latent_BTC = jnp.asarray([[codebook_1VC[0, v] + [0, 0, 0, offset_V[v] * sign]
+                             for v in [*alive, *alive, 0, 0, 0, 0] for sign in (-1, 1)]], jnp.float32)
+  metrics = _absorbed(model, latent_BTC)
+  assert float(metrics['use_book0']) == 6 / 8
+  entry_VC, share_V = np.asarray(model.codebook_KVC[0]), np.asarray(model.share_KV[0])
+  spread = quantizer.AWAY * codebook_1VC[0, :, 0].std()
+  for child, parent in ((2, 7), (5, 3)):
+    distance = np.abs(entry_VC[child] - entry_VC[parent])
+    assert 0 < distance.max() < 5 * spread + 0.1
+    assert share_V[child] == share_V[parent] == pytest.approx(1 / V / 2, rel=0.1)
+  assert share_V.sum() == pytest.approx(quantizer.DECAY * 6 / 8 + 1 - quantizer.DECAY, abs=1e-5)
+  np.testing.assert_allclose(entry_VC[alive], codebook_1VC[0][alive], atol=0.01)
+
+
+def test_books_that_collapsed_come_to_life_again():
+  model = _model()
+  model.codebook_KVC.set_value(jnp.zeros((K, V, C)))
+
+  before = float(model(_latents(4, 50))[2])
+  for index in range(500):
+    metrics = _absorbed(model, _latents(4, 50, seed=index), index)
+  assert float(metrics['use_book0']) == float(metrics['use_book1']) == 1
+  assert float(metrics['perplexity_book0']) > 0.8 * V
+  assert float(model(_latents(4, 50))[2]) < 0.6 * before
+
+
+def test_usage_counts_the_living_and_how_even_they_are():
+  model = _model(1, 4)
+  model.share_KV.set_value(jnp.asarray([[0.5, 0.5, 0.0, 0.0]]))
+  model.codebook_KVC.set_value(jnp.asarray([[[0.0] * C, [1.0] * C, [90.0] * C, [99.0] * C]]))
+  metrics = _absorbed(model, jnp.asarray([[[0.0] * C, [1.0] * C]]))
+  assert float(metrics['use_book0']) == 0.5
+  assert float(metrics['perplexity_book0']) == pytest.approx(2, rel=1e-5)
+
+
+def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():
+  latent_SC = jnp.sign(_latents(400)) * jnp.arange(1.0, C + 1)[None] + 0.2 * _latents(400, seed=1)
+  model = _model()
+  model.start(latent_SC, jax.random.key(0))
+  codebook_KVC, share_KV = np.asarray(model.codebook_KVC[...]), np.asarray(model.share_KV[...])
+  residual_SC = np.asarray(latent_SC)
+  for k, codes_S in enumerate(np.asarray(model.encode(latent_SC[None]))[0].T):
+    assert len(np.unique(codes_S)) == V
+    mean_VC = np.stack([residual_SC[codes_S == v].mean(axis=0) for v in range(V)])
+    np.testing.assert_allclose(codebook_KVC[k], mean_VC, atol=0.1)
+    np.testing.assert_allclose(share_KV[k], np.bincount(codes_S) / 400, atol=0.02)
+    residual_SC = residual_SC - codebook_KVC[k][codes_S]
+  # The eight best entries tell the signs of three of four channels: of 1 + 4 + 9 + 16 the 1 is left, and
+  # noise, for the second book.
+  assert np.square(residual_SC).sum(axis=1).mean() < 1.0
+
+
+def test_fewer_latents_than_entries_are_enough_to_start():
+  model = _model()
+  model.start(_latents(5), jax.random.key(0))
+  assert np.isfinite(model.codebook_KVC[...]).all()
+  assert float(model(_latents(1, 5))[2]) < 0.05
+
+
+@pytest.mark.parametrize('sizes', [(8, 1, 1), (2, 2, 2)])
+def test_every_mesh_absorbs_what_one_device_absorbs(sizes):
+  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)))
+  model, latent_BTC = _model(), _latents(8, 25)
+  model.share_KV.set_value(model.share_KV[...].at[:, 3].set(0.0))  # something to revive
+  graphdef, state = nnx.split(model)
+  specs = rules.specs(state, mesh)
+  is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
+  place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
+
+  spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
+  run, key = _step(graphdef), jax.random.key(0)
+  found = run(spread, jax.device_put(latent_BTC, mesh_lib.batch_sharding(mesh)), key)
+  wanted = run(state, latent_BTC, key)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)

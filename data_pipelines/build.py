@@ -176,12 +176,11 @@ def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.nd
 def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.ClipSpec, text: str,
             transcript: str, is_heard: bool) -> dict:
   fps = math.lcm(spec.semantic_fps, spec.sync_fps)
-  empty_TC = np.zeros((0, 0), np.float16)
   return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
           'semantic_frame_MYX3': frame_LYX3[::fps // spec.semantic_fps],
           'sync_frame_LYX3': frame_LYX3[::fps // spec.sync_fps], 'text': text, 'transcript': transcript,
-          'truth': '', 'has_video': True, 'has_audio': is_heard, 'latent_mean_TC': empty_TC,
-          'latent_std_TC': empty_TC}
+          'truth': '', 'has_video': True, 'has_audio': is_heard,
+          **records.NOT_ENCODED}
 
 
 class _Reader:

@@ -1,7 +1,8 @@
-"""Adds codec latents to records: python -m data_pipelines.encode --records DIR --codec MODEL --output DIR.
+"""Adds latents or codes to records: python -m data_pipelines.encode --records DIR --codec MODEL --output DIR.
 
-The flow and sync tasks train on latents; encoding every clip once saves the codec's work in each
-step. MODEL is a training folder of a codec (kl bottleneck) or its exported model.
+The flow and sync tasks train on latents (kl bottleneck), the tokens task on codes (rvq); encoding every clip
+once saves the codec's work in each step. MODEL is a training folder of a codec or its exported model. What
+another codec has added stays, so that records may carry both.
 """
 
 import argparse
@@ -22,19 +23,18 @@ BATCH = 16
 
 
 def encoded(source, codec_path: str):
-  """Yields the records of a source with latent_mean_TC and latent_std_TC.
+  """Yields the records of a source with latent_mean_TC and latent_std_TC, or with codes_TK.
 
   Args:
     source: records (see `records.open`).
     codec_path: of the codec.
 
   Raises:
-    ValueError: the codec has another bottleneck or other rates than the records.
+    ValueError: this is no codec, or one of other rates than the records.
   """
   export = weights.load_export(codec_path)
-  if export.config.task != 'codec' or export.config.codec.bottleneck != 'kl':
-    raise ValueError(f'{codec_path} must be a codec with the kl bottleneck; got task {export.config.task}, '
-                     f'bottleneck {export.config.codec.bottleneck}.')
+  if export.config.task != 'codec':
+    raise ValueError(f'{codec_path} must be a codec; got task {export.config.task}.')
   spec = config.clip_spec(export.config)
   for name in ('sample_rate_hz', 'num_channels'):
     if getattr(spec, name) != getattr(source.spec, name):
@@ -43,14 +43,23 @@ def encoded(source, codec_path: str):
   model = assembly.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=codec_path)
   graphdef, state = nnx.split(model)
-  encode = jax.jit(lambda state, wave_BNA: nnx.merge(graphdef, state).encode(wave_BNA))
+  encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
     items = [source[index] for index in range(start, min(start + BATCH, len(source)))]
     wave_BNA = np.stack([records.wave_to_float(item['wave_NA']) for item in items])
     padded_BNA = np.concatenate([wave_BNA, np.zeros((BATCH - len(items),) + wave_BNA.shape[1:], np.float32)])
-    mean_BTC, std_BTC = (np.asarray(x, np.float16) for x in encode(state, padded_BNA))
+    fields = encode(state, padded_BNA)
+    fields = {name: np.asarray(rows, records.FIELDS[name][0]) for name, rows in fields.items()}
     for row, item in enumerate(items):
-      yield item | {'latent_mean_TC': mean_BTC[row], 'latent_std_TC': std_BTC[row]}
+      yield item | {name: rows[row] for name, rows in fields.items()}
+
+
+def _fields(codec: nnx.Module, wave_BNA: jax.Array) -> dict[str, jax.Array]:
+  """Returns what is stored, by the name of its field, with a batch axis in front."""
+  if codec.bottleneck == 'rvq':
+    return {'codes_TK': codec.encode_tokens(wave_BNA)}
+  mean_BTC, std_BTC = codec.encode(wave_BNA)
+  return {'latent_mean_TC': mean_BTC, 'latent_std_TC': std_BTC}
 
 
 def main(argv: list[str] | None = None) -> int:

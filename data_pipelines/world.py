@@ -108,7 +108,6 @@ def make_record(
   # The frame that is on screen at k / semantic_fps, in whole numbers so that no rounding error picks another.
   shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
   wave_NA = made.wave_NA if spec.num_channels == 2 else made.wave_NA.mean(axis=1, keepdims=True)
-  empty_TC = np.zeros((0, 0), np.float16)
   return {
     'id': f'world/{seed}/{index}',
     'wave_NA': records.wave_to_int16(wave_NA),
@@ -119,8 +118,7 @@ def make_record(
     'truth': json.dumps(made.truth, separators=(',', ':')),
     'has_video': True,
     'has_audio': True,
-    'latent_mean_TC': empty_TC,
-    'latent_std_TC': empty_TC,
+    **records.NOT_ENCODED,
   }
 
 

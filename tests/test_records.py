@@ -23,14 +23,25 @@ def folder(tmp_path_factory):
   return path
 
 
-@pytest.mark.parametrize('num_channels', [0, 4])
-def test_encode_round_trip(num_channels):
-  record = records.fake(SPEC, 3, num_channels) | {'text': 'Ein Klöppel – 鐘', 'transcript': 'hello "you"\n'}
+@pytest.mark.parametrize('sizes', [(0, 0), (4, 0), (4, 3)])
+def test_encode_round_trip(sizes):
+  record = records.fake(SPEC, 3, *sizes, 300) | {'text': 'Ein Klöppel – 鐘', 'transcript': 'hello "you"\n'}
   again = records.decode(records.encode(record))
   assert same(again, record)
   arrays = [key for key, value in record.items() if isinstance(value, np.ndarray)]
-  assert len(arrays) == 5 and all(again[key].dtype == record[key].dtype for key in arrays)
+  assert len(arrays) == 6 and all(again[key].dtype == record[key].dtype for key in arrays)
   assert records.encode(again) == records.encode(record)
+
+
+def test_records_of_before_there_were_codes_open_and_have_none(monkeypatch):
+  record = records.fake(SPEC, 3, 4)
+  older = {key: wanted for key, wanted in records.FIELDS.items() if key != 'codes_TK'}
+  with monkeypatch.context() as context:
+    context.setattr(records, 'FIELDS', older)
+    context.setattr(records, 'NOT_ENCODED', {})
+    data = records.encode({key: record[key] for key in older})
+    assert set(records.decode(data)) == set(older)
+  assert same(records.decode(data), record) and records.decode(data)['codes_TK'].shape == (0, 0)
 
 
 def test_fake_is_a_function_of_its_seed():
@@ -55,6 +66,8 @@ def test_wave_conversion():
     ({'latent_mean_TC': np.zeros((25, 4), np.float16)}, 'latent_mean_TC has shape'),
     ({'latent_mean_TC': np.zeros((24, 4), np.float16), 'latent_std_TC': np.zeros((24, 4), np.float16)},
      'must have 0 or 25 steps; got 24'),
+    ({'codes_TK': np.zeros((24, 4), np.uint16)}, 'codes_TK must have 0 or 25 steps; got 24'),
+    ({'codes_TK': np.zeros((25, 4), np.int32)}, 'codes_TK must be an array of uint16 .* got int32'),
     ({'id': ''}, 'must have an id'),
     ({'colour': 'red'}, r"extra \['colour'\]"),
 ])

@@ -47,7 +47,11 @@ FIELDS = {
     'has_audio': bool,  # False: the wave is zeros and means nothing
     'latent_mean_TC': (np.dtype('float16'), 2),  # codec posterior; shape (0, 0) where not encoded yet
     'latent_std_TC': (np.dtype('float16'), 2),
+    'codes_TK': (np.dtype('uint16'), 2),  # of a codec with codes; shape (0, 0) where not encoded yet
 }
+_BY_CODECS = ('latent_mean_TC', 'latent_std_TC', 'codes_TK')
+# What codecs add later. Older records lack some of it, and open as if it were empty.
+NOT_ENCODED = {key: np.zeros((0, 0), FIELDS[key][0]) for key in _BY_CODECS}
 
 _MAGIC = b'V2AR'
 _ALIGNMENT = 8
@@ -104,9 +108,10 @@ def _check_lengths(name: str, record: dict, spec: clip.ClipSpec) -> None:
   for key, shape in wanted.items():
     if record[key].shape != shape:
       raise ValueError(f'{name}: {key} must have shape {shape}; got {record[key].shape}. Wanted by {spec}.')
-  num_latents = record['latent_mean_TC'].shape[0]
-  if num_latents not in (0, spec.num_latents):
-    raise ValueError(f'{name}: latent_mean_TC must have 0 or {spec.num_latents} steps; got {num_latents}.')
+  for key in NOT_ENCODED:
+    num_steps = record[key].shape[0]
+    if num_steps not in (0, spec.num_latents):
+      raise ValueError(f'{name}: {key} must have 0 or {spec.num_latents} steps; got {num_steps}.')
 
 
 def encode(record: dict) -> bytes:
@@ -148,6 +153,9 @@ def decode(data: bytes) -> dict:
     if isinstance(wanted, type):
       record[key] = header[key]
       continue
+    if key in NOT_ENCODED and key not in header:
+      record[key] = NOT_ENCODED[key]
+      continue
     offset, shape = header[key]
     count = math.prod(shape)
     end = start + length + offset + count * wanted[0].itemsize
@@ -158,25 +166,28 @@ def decode(data: bytes) -> dict:
   return record
 
 
-def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0) -> dict:
+def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0, num_codebooks: int = 0,
+         codebook_size: int = 2) -> dict:
   """Returns a made-up record: a square crosses the picture while a chirp follows its height.
 
   Args:
     spec: lengths.
     seed: equal seeds give equal records.
     num_latent_channels: channels of random latents, 0 for none.
+    num_codebooks, codebook_size: of random codes, 0 books for none.
   """
   rng = np.random.default_rng((seed, 0xFA4E))
   start_hz, end_hz = rng.uniform(100, 0.2 * spec.sample_rate_hz, 2)
   t_N = np.arange(spec.num_samples) / spec.sample_rate_hz
   phase_N = 2 * np.pi * (start_hz * t_N + (end_hz - start_hz) * t_N**2 / (2 * spec.clip_s))
   gain_A = rng.uniform(0.2, 0.6, spec.num_channels)
-  latent_TC = np.zeros((0, 0), np.float16)
-  std_TC = latent_TC
+  encoded = dict(NOT_ENCODED)
   if num_latent_channels:
     latent_TC = rng.standard_normal((spec.num_latents, num_latent_channels)).astype(np.float16)
-    std_TC = np.full_like(latent_TC, 0.1)
+    encoded |= {'latent_mean_TC': latent_TC, 'latent_std_TC': np.full_like(latent_TC, 0.1)}
   colour = rng.integers(64, 256, 3)
+  if num_codebooks:
+    encoded['codes_TK'] = rng.integers(0, codebook_size, (spec.num_latents, num_codebooks), np.uint16)
   return {
       'id': f'fake/{seed}',
       'wave_NA': wave_to_int16(np.sin(phase_N)[:, None] * gain_A),
@@ -187,8 +198,7 @@ def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0) -> di
       'truth': '',
       'has_video': True,
       'has_audio': True,
-      'latent_mean_TC': latent_TC,
-      'latent_std_TC': std_TC,
+      **encoded,
   }
 
 

@@ -1,0 +1,57 @@
+"""What codecs add to records: latents, codes, both; and what is refused."""
+
+from flax import nnx
+import jax
+import numpy as np
+import pytest
+
+from data_pipelines import encode
+from v2a import assembly
+from v2a import config
+from v2a import records
+from v2a import weights
+
+
+@pytest.fixture(scope='module')
+def codecs(tmp_path_factory):
+  """Returns the folder of a codec of each bottleneck, with random weights, and their spec."""
+  root, rng = tmp_path_factory.mktemp('codecs'), np.random.default_rng(0)
+  for bottleneck in ('kl', 'rvq'):
+    c = config.tiny(config.base()).unlock()
+    c.task, c.codec.bottleneck = 'codec', bottleneck
+    shapes = nnx.state(nnx.eval_shape(lambda c=c: assembly.codec(c, nnx.Rngs(0))))
+    drawn = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+    weights.export(drawn, root / bottleneck, c.lock(), 'float32')
+  return root, config.clip_spec(c)
+
+
+def test_records_carry_latents_and_codes(codecs, tmp_path):
+  root, spec = codecs
+  records.write(tmp_path / 'plain', [records.fake(spec, seed) for seed in range(3)], spec)
+  for source, codec, output in (('plain', 'kl', 'latents'), ('latents', 'rvq', 'both')):
+    arguments = {'records': tmp_path / source, 'codec': root / codec, 'output': tmp_path / output}
+    assert encode.main([word for key, value in arguments.items() for word in (f'--{key}', str(value))]) == 0
+  both = records.open(tmp_path / 'both')
+  export = weights.load_export(root / 'rvq')
+  codec = assembly.codec(export.config, nnx.Rngs(0))
+  weights.assign(codec, export.arrays)
+  for index in range(3):
+    record = both[index]
+    assert record['id'] == f'fake/{index}' and record['latent_mean_TC'].shape == (spec.num_latents, 4)
+    wave_BNA = records.wave_to_float(record['wave_NA'])[None]
+    codes_BTK = nnx.jit(lambda codec, wave_BNA: codec.encode_tokens(wave_BNA))(codec, wave_BNA)
+    assert np.mean(record['codes_TK'] == codes_BTK[0]) > 0.98, 'all but what rounding decides'
+  assert len(np.unique(record['codes_TK'])) > 4
+
+
+def test_what_is_no_codec_is_refused(codecs, tmp_path, capsys):
+  root, spec = codecs
+  found = weights.load_export(root / 'kl')
+  weights.export(found.arrays, tmp_path / 'other', found.config.copy_and_resolve_references().unlock())
+  text = (tmp_path / 'other' / weights.CONFIG).read_text()
+  (tmp_path / 'other' / weights.CONFIG).write_text(text.replace('"task": "codec"', '"task": "flow"'))
+  records.write(tmp_path / 'plain', [records.fake(spec)], spec)
+  words = ['--records', tmp_path / 'plain', '--codec', tmp_path / 'other', '--output', tmp_path / 'new']
+  assert encode.main([str(word) for word in words]) == 2
+  assert 'must be a codec; got task flow' in capsys.readouterr().err
+  assert not (tmp_path / 'new').exists()

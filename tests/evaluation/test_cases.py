@@ -72,6 +72,20 @@ def test_records_with_truth_become_cases(tmp_path):
   np.testing.assert_array_equal(found[0].wave_NA, record['wave_NA'])
 
 
+def test_what_is_left_out_is_counted(tmp_path):
+  truth = json.dumps(clips.render(5, 0, scenes=('bounce',), frame_size=16).truth)
+  made = [records.fake(SPEC, seed) | {'truth': truth} for seed in range(5)]
+  made[1]['truth'] = ''
+  made[2]['has_audio'] = False
+  records.write(tmp_path / 'data', made, SPEC)
+  left_out = {}
+  assert len(list(cases.from_folder(tmp_path / 'data', None, SPEC, left_out))) == 3
+  assert left_out == {'no truth in the record': 1, 'no sound in the record': 1}
+  left_out = {}
+  assert len(list(cases.from_folder(tmp_path / 'data', 1, SPEC, left_out))) == 1
+  assert left_out == {cases.MORE: 4}
+
+
 def test_faults_of_folders_are_named(tmp_path):
   with pytest.raises(FileNotFoundError, match='no folder'):
     list(cases.from_folder(tmp_path / 'absent', None, SPEC))

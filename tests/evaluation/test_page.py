@@ -13,6 +13,7 @@ from v2a import clip as clip_lib
 from v2a import records
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
+from v2a.evaluation import fidelity
 from v2a.evaluation import figures
 from v2a.evaluation import instruments
 from v2a.evaluation import page
@@ -67,6 +68,8 @@ def test_every_clip_and_every_figure_is_there(path, cases, outcome):
   for name, entry in outcome.result['figures'].items():
     assert name in reader.text
     assert (f'worst-{name}' in addresses) == (entry['n'] > 0)
+  for name, figure in fidelity.FIGURES.items():
+    assert name in reader.text and figure.about in reader.text
   links = [attributes['href'] for tag, attributes in reader.tags if tag == 'a']
   assert links and all(link.startswith('#') and link[1:] in addresses for link in links)
   for i, score in enumerate(outcome.scores['onset_f1']):

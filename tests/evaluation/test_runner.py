@@ -9,6 +9,7 @@ import pytest
 from v2a import clip as clip_lib
 from v2a import records
 from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import fidelity
 from v2a.evaluation import figures
 from v2a.evaluation import report
 from v2a.evaluation import runner
@@ -67,6 +68,8 @@ def test_report_is_the_contract(outcome):
   assert {'model', 'data', 'num_clips', 'figures'} <= set(result)
   assert tuple(result['figures']) == NAMES
   assert result['num_clips'] == 36
+  assert list(result['signal']) == list(fidelity.FIGURES) and result['protocol']['captions']
+  assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.FIGURES)
   for entry in result['figures'].values():
     assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
     assert (entry['value'] is None) == ('reason' in entry)
@@ -114,7 +117,9 @@ def test_soundtracks_of_every_pass_are_kept(cases, outcome):
 
 def test_a_delay_is_seen(cases, outcome):
   impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:6]
-  late = runner.evaluate(truth_model(impacts, delay_samples=1600), impacts, 'late', say=lambda line: None)
+  late = runner.evaluate(
+    truth_model(impacts, delay_samples=1600), impacts, 'late', tables=(), say=lambda line: None
+  )
   assert late.result['figures']['onset_f1']['value'] < 0.3 < outcome.result['figures']['onset_f1']['value']
   assert late.result['figures']['onset_f1']['ceiling'] > 0.9
 
@@ -125,7 +130,7 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
     for case in cases
     if case.truth['scene'] in ('bounce', 'collide')
   ][:2]
-  outcome = runner.evaluate(truth_model(cases), stills, 'two', say=lambda line: None)
+  outcome = runner.evaluate(truth_model(cases), stills, 'two', tables=(), say=lambda line: None)
   entries = outcome.result['figures']
   assert not outcome.scores['word_error_rate']
   assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
@@ -154,7 +159,8 @@ def test_mono_has_no_panning(cases):
     lambda wave_BNA: wave_BNA,
     SPEC.sample_rate_hz,
   )
-  entry = runner.evaluate(model, mono, 'mono', say=lambda line: None).result['figures']['panning_correlation']
+  result = runner.evaluate(model, mono, 'mono', tables=(), say=lambda line: None).result
+  entry = result['figures']['panning_correlation']
   assert entry['value'] is None and 'one channel' in entry['reason']
 
 
@@ -192,6 +198,75 @@ def test_batches_are_brought_to_the_measuring_rate():
   assert [wave_NA.shape for wave_NA in made] == [(spectra.RATE_HZ, 2)] * 3
 
 
+def test_seeds_are_averaged_and_widen_the_interval(cases):
+  impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:5]
+  impacts = [dataclasses.replace(case, twin=None) for case in impacts]
+  seeds = {runner.condition_seed(7 + number, i): number for number in range(2) for i in range(5)}
+
+  def draw(conditions):
+    # The truth under the first seed, silence under the second.
+    known = {case.frames[0].tobytes(): case for case in impacts}
+    waves = [records.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
+    return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
+
+  model = runner.Model('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  quiet = {'say': lambda line: None}
+  both = runner.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **quiet)
+  first = runner.evaluate(model, impacts, 'x', seed=7, tables=(), **quiet)
+  assert (both.result['num_seeds'], first.result['num_seeds']) == (2, 1)
+  assert 'signal' not in first.result
+  for name in ('onset_f1', 'panning_correlation'):
+    mean, alone = both.result['figures'][name], first.result['figures'][name]
+    assert mean['value'] == pytest.approx(alone['value'] / 2), name
+    assert mean['ceiling'] == alone['ceiling'] and mean['n'] == alone['n'] == 5
+    # Two seeds, one of them worth nothing: one draw in four has it twice.
+    assert mean['interval'][0] == pytest.approx(0.0) and mean['interval'][1] > 0.9 * alone['value']
+  assert both.result['signal']['silence_error']['mean'] > 0.5
+  np.testing.assert_array_equal(both.waves[0], first.waves[0])
+
+
+def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
+  chosen = [case for case in cases if figures.has_unnamed_music(case.truth)][:3]
+  model = dataclasses.replace(truth_model(cases), is_fixed=True)
+  outcome = runner.evaluate(model, chosen, 'x', num_seeds=3, tables=(), say=lambda line: None)
+  assert outcome.result['num_seeds'] == 1 and set(outcome.drawn) == {runner.BASE}
+  entry = outcome.result['figures']['music_rate_negative']
+  assert entry['value'] is None and 'made beforehand' in entry['reason']
+  told = outcome.result['protocol']['scored']['music_rate_negative']
+  assert told['num_scored'] == 0 and sum(told['not_scored'].values()) == 3
+  assert outcome.result['figures']['music_rate']['value'] is not None
+
+
+def test_a_model_of_another_rate_keeps_its_own_sound():
+  spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
+  cases = list(cases_lib.from_world(SEED, 2, spec, scenes=('strike',)))
+  known = {case.frames[0].tobytes(): records.wave_to_float(case.wave_NA) for case in cases}
+  model = runner.Model(
+    'truth',
+    lambda conditions: np.stack([known[c.semantic_frame_MYX3.tobytes()] for c in conditions]),
+    lambda wave_BNA: wave_BNA,
+    32000,
+  )
+  outcome = runner.evaluate(model, [dataclasses.replace(case, twin=None) for case in cases], 'x', say=print)
+  assert outcome.waves[0].shape == (64000, 2) and outcome.codec_waves[1].shape == (64000, 2)
+  assert outcome.drawn[runner.BASE][0].shape == (32000, 2) and outcome.reconstructed[1].shape == (32000, 2)
+  assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
+  assert outcome.result['protocol']['sample_rate_hz'] == 32000
+
+
+def test_the_prompt_may_be_kept_from_the_model(cases):
+  told = []
+
+  def draw(conditions):
+    told.extend(condition.text for condition in conditions)
+    return np.zeros((len(conditions), SPEC.num_samples, 2))
+
+  model = runner.Model('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  chosen = [dataclasses.replace(case, twin=None) for case in cases[:2]]
+  outcome = runner.evaluate(model, chosen, 'x', has_captions=False, tables=(), say=lambda line: None)
+  assert set(told) == {''} and not outcome.result['protocol']['captions']
+
+
 def test_seeds_of_the_noise_differ():
   seeds = {runner.condition_seed(seed, index) for seed in range(4) for index in range(200)}
   assert len(seeds) == 800 and max(seeds) < 2**31
@@ -208,3 +283,6 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   assert not list((tmp_path / 'out').glob('.*'))
   text = report.table(outcome.result)
   assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
+  lines = report.further_tables(outcome.result).splitlines()
+  assert len(lines) == 3 + len(fidelity.FIGURES)
+  assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -20,6 +20,8 @@ from v2a.world import clips
 
 # Far from any seed that a data set is rendered from, see configs.
 HELDOUT_SEED = 20_260_001
+# Why a clip of a folder is not evaluated on.
+MORE = 'more clips than were asked for'
 _WORLD = 'world:'
 _VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
 
@@ -59,7 +61,7 @@ class Case:
   twin: Callable[[str], Frames] | None
 
 
-def condition(case: Case, look: str, negative_text: str, seed: int) -> Condition:
+def condition(case: Case, look: str, negative_text: str, seed: int, has_caption: bool = True) -> Condition:
   """Returns what the model is given for a case.
 
   Args:
@@ -67,12 +69,13 @@ def condition(case: Case, look: str, negative_text: str, seed: int) -> Condition
     look: 'clean', or a look of the case's twins.
     negative_text: what shall not be heard, or ''.
     seed: seed of the model's noise.
+    has_caption: whether the annotation is given.
   """
   semantic_frame_MYX3, sync_frame_LYX3 = case.frames if look == 'clean' else case.twin(look)
   return Condition(
     semantic_frame_MYX3,
     sync_frame_LYX3,
-    case.truth['annotation'] or '',
+    (case.truth['annotation'] or '') if has_caption else '',
     negative_text,
     case.truth['transcript'] or '',
     seed,
@@ -182,8 +185,19 @@ def _fold(wave_NA: np.ndarray, num_channels: int) -> np.ndarray:
   return wave_NA if wave_NA.shape[1] == num_channels else wave_NA.mean(axis=1, keepdims=True)
 
 
-def from_folder(folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec) -> Iterator[Case]:
+def from_folder(
+  folder: pathlib.Path,
+  num_clips: int | None,
+  spec: clip_lib.ClipSpec,
+  left_out: dict[str, int] | None = None,
+) -> Iterator[Case]:
   """Yields the clips of a folder of records, or of videos with a truth JSON beside each.
+
+  Args:
+    folder: where they lie.
+    num_clips: the first so many; None for all.
+    spec: rates and lengths.
+    left_out: takes how many of the folder's clips were not yielded, by reason.
 
   Raises:
     FileNotFoundError: the folder is missing.
@@ -194,20 +208,25 @@ def from_folder(folder: pathlib.Path, num_clips: int | None, spec: clip_lib.Clip
     raise FileNotFoundError(
       f"no folder '{folder}' to evaluate on; wanted world:heldout, world:SEED or a folder."
     )
+  left_out = {} if left_out is None else left_out
   if (folder / records.MANIFEST).is_file():
-    yield from _from_records(folder, num_clips, spec)
+    yield from _from_records(folder, num_clips, spec, left_out)
     return
-  videos = sorted(
-    path
-    for path in folder.iterdir()
-    if path.suffix.lower() in _VIDEO_SUFFIXES and path.with_suffix('.json').is_file()
-  )
+  found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _VIDEO_SUFFIXES)
+  videos = [path for path in found if path.with_suffix('.json').is_file()]
+  _leave_out(left_out, 'no truth beside the video', len(found) - len(videos))
   if not videos:
     raise ValueError(
       f"'{folder}' holds neither records ({records.MANIFEST}) nor videos with a truth JSON beside them."
     )
+  _leave_out(left_out, MORE, len(videos) - len(videos[:num_clips]))
   for path in videos[:num_clips]:
     yield _from_video(path, spec)
+
+
+def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
+  if num:
+    left_out[reason] = left_out.get(reason, 0) + num
 
 
 def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case:
@@ -250,16 +269,20 @@ def read_truth(text: str, source: str) -> dict:
   return truth
 
 
-def _from_records(folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec) -> Iterator[Case]:
+def _from_records(
+  folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec, left_out: dict[str, int]
+) -> Iterator[Case]:
   source = records.open(folder)
   num_used = 0
   for k in range(len(source)):
+    if num_clips is not None and num_used >= num_clips:
+      _leave_out(left_out, MORE, len(source) - k)
+      return
     record = source[k]
     # A record without truth has nothing to be measured against; a folder may mix both.
     if not record['truth'] or not record['has_audio']:
+      _leave_out(left_out, 'no truth in the record' if record['has_audio'] else 'no sound in the record')
       continue
-    if num_clips is not None and num_used >= num_clips:
-      return
     num_used += 1
     records.validate(record, spec)
     truth = read_truth(record['truth'], f"record '{record['id']}'")

@@ -91,7 +91,7 @@ def write(
   tools = tools or instruments_lib.load()
   text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
     title=_text(f'Listening by looking: {outcome.result["model"]} on {outcome.result["data"]}'),
-    figures=_table(outcome.result['figures']),
+    figures=_tables(outcome.result),
     command=_text(command),
     facts=_facts(outcome.result),
     contents=_contents(outcome, cases),
@@ -120,13 +120,26 @@ def _judging(outcome: runner.Outcome) -> list[figures_lib.Figure]:
   ]
 
 
-def _table(entries: Mapping[str, dict]) -> str:
+def _tables(result: Mapping) -> str:
+  """Returns the figures of the world and the further tables."""
+  parts = [_table(result['figures'], {name: about for name, (_, about) in ABOUT.items()})]
+  parts.append(
+    '<p>Floor: the same model given another clip, measured against this clip. Ceiling: the true sound '
+    "through the model's codec. n: clips that the figure counts.</p>"
+  )
+  for table in (table for table in runner.TABLES if table.key in result):
+    abouts = {name: figure.about for name, figure in table.figures.items()}
+    parts.append(f'<h3>{_text(table.title.capitalize())}</h3>{_table(result[table.key], abouts)}')
+  return ''.join(parts)
+
+
+def _table(entries: Mapping[str, dict], abouts: Mapping[str, str]) -> str:
   def cell(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}' if abs(value) < 10 else f'{value:.0f}'
 
   rows = []
   for name, entry in entries.items():
-    head = f'<th scope="row">{_text(name)}<small>{_text(ABOUT[name][1])}</small></th>'
+    head = f'<th scope="row">{_text(name)}<small>{_text(abouts[name])}</small></th>'
     if entry['value'] is None:
       rows.append(f'<tr>{head}<td class="reason" colspan="5">{_text(entry["reason"])}</td></tr>')
       continue
@@ -141,14 +154,14 @@ def _table(entries: Mapping[str, dict]) -> str:
   return (
     '<div class="scroll" role="region" aria-label="Figures" tabindex="0"><table>'
     f'<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    '<p>Floor: the same model given another clip, measured against this clip. Ceiling: the true sound '
-    "through the model's codec. n: clips that the figure counts.</p>"
   )
 
 
 def _facts(result: Mapping) -> str:
   """Returns all that the result says of its making."""
-  facts = {name: value for name, value in result.items() if name not in ('figures', 'settings')}
+  tables = ('figures', 'settings', 'protocol', *(table.key for table in runner.TABLES))
+  facts = {name: value for name, value in result.items() if name not in tables}
+  facts |= {name: value for name, value in result['protocol'].items() if not isinstance(value, dict)}
   settings = result.get('settings', {})
   rows = [(name, 'not known' if value is None else value) for name, value in facts.items()]
   rows += [(name, "the model's own" if value is None else value) for name, value in settings.items()]

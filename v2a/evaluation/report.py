@@ -1,8 +1,9 @@
-"""What an evaluation leaves behind: a table, report.json, and one picture a scene for listening by looking.
+"""What an evaluation leaves behind: tables, report.json, and one picture a scene for listening by looking.
 
 A picture has a column a clip, see `columns`.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import pathlib
@@ -17,23 +18,33 @@ from v2a.evaluation import runner
 CLIPS_A_SCENE = 4
 
 
+def _cell(value: float | None) -> str:
+  return '-' if value is None else f'{value:.3f}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def _lines(entries: Mapping[str, dict]) -> list[str]:
+  lines = [f'{"figure":<26}{"value":>9}{"floor":>9}{"ceiling":>9}{"n":>6}  95 % interval']
+  for name, entry in entries.items():
+    interval = '' if entry['interval'] is None else ' .. '.join(_cell(edge) for edge in entry['interval'])
+    note = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
+    lines.append(
+      f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}{_cell(entry["ceiling"]):>9}'
+      f'{entry["n"]:>6}  {entry.get("reason", interval)}{note}'
+    )
+  return lines
+
+
 def table(result: dict) -> str:
   """Returns the figures as lines of text."""
+  seeds = f', {result["num_seeds"]} seeds' if result['num_seeds'] > 1 else ''
+  head = f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips{seeds}'
+  return '\n'.join([head, *_lines(result['figures'])])
 
-  def cell(value) -> str:
-    return '-' if value is None else f'{value:.3f}'
 
-  lines = [
-    f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips',
-    f'{"figure":<26}{"value":>9}{"floor":>9}{"ceiling":>9}{"n":>6}  95 % interval',
-  ]
-  for name, entry in result['figures'].items():
-    interval = '' if entry['interval'] is None else ' .. '.join(f'{edge:.3f}' for edge in entry['interval'])
-    lines.append(
-      f'{name:<26}{cell(entry["value"]):>9}{cell(entry["floor"]):>9}{cell(entry["ceiling"]):>9}'
-      f'{entry["n"]:>6}  {entry.get("reason", interval)}'
-    )
-  return '\n'.join(lines)
+def further_tables(result: dict) -> str:
+  """Returns the tables of runner.TABLES as lines of text."""
+  lines = [['', table.title, *_lines(result[table.key])] for table in runner.TABLES if table.key in result]
+  return '\n'.join(line for part in lines for line in part)
 
 
 def write(

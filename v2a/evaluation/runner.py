@@ -10,6 +10,10 @@ the wrong times is worth; for music it is the next clip without music. The ceili
 is the true sound without its off-screen music. A ratio is divided by the value, floor by the same value,
 ceiling by the ceiling.
 
+Several seeds draw every soundtrack several times: a figure is its mean over seeds, its interval covers clips
+and seeds (`resampling`). Beside the figures of the world stand the tables of TABLES, measured on the
+soundtracks of the clean pictures; their floor is the next clip of all.
+
 The generator is a callable, so that the truth itself and the truth of other clips can be measured as if they
 were models, see `tests/evaluation`.
 """
@@ -27,14 +31,20 @@ import numpy as np
 
 from v2a import records
 from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import fidelity
 from v2a.evaluation import figures as figures_lib
 from v2a.evaluation import instruments as instruments_lib
+from v2a.evaluation import measuring
+from v2a.evaluation import protocol
+from v2a.evaluation import resampling
 from v2a.evaluation import spectra
+from v2a.evaluation import tables as tables_lib
 
 Generate = Callable[[Sequence[cases_lib.Condition]], np.ndarray]
 Codec = Callable[[np.ndarray], np.ndarray]
 Report = Callable[[str], None]
-_NUM_DRAWS = 500
+# The one place that names what is measured beside the figures of the world.
+TABLES: tuple[tables_lib.Table, ...] = (fidelity.Fidelity(),)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,12 +56,15 @@ class Model:
     generate: conditions to wave_BNA at `sample_rate_hz`, in the same order.
     reconstruct: wave_BNA to wave_BNA, the round trip through the codec.
     sample_rate_hz: rate of both.
+    is_fixed: whether its soundtracks were made beforehand, once, for the clean pictures: no look, negative
+      prompt or seed changes them.
   """
 
   name: str
   generate: Generate
   reconstruct: Codec
   sample_rate_hz: int
+  is_fixed: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,19 +97,25 @@ class ClipScore:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-  """The report's object, and what it came from, for looking at it.
+  """The report's object, and what it came from, for looking at it and for comparing models.
 
   Attributes:
     result: JSON-able; all figures.
-    scores: by the name of a figure, one of each clip that it counts, in the order of the cases.
-    drawn: by pass, the soundtracks at spectra.RATE_HZ by the index of their clip.
+    scores: by the name of a figure, one of each clip that it counts, in the order of the cases; first seed.
+    drawn: by pass, the soundtracks at spectra.RATE_HZ by the index of their clip; first seed.
     reconstructed: the true sounds through the codec, in the order of the cases.
+    waves: the soundtracks of the clean pictures as they were drawn, in the order of the cases; first seed.
+    codec_waves: the true sounds through the codec at the model's own rate.
+    samples: by the report's object and the name of a figure, what its value is made of, for paired tests.
   """
 
   result: dict
   scores: dict[str, list[ClipScore]]
   drawn: dict[Pass, dict[int, np.ndarray]]
   reconstructed: list[np.ndarray]
+  waves: list[np.ndarray]
+  codec_waves: list[np.ndarray]
+  samples: dict[str, dict[str, resampling.Sample]]
 
 
 class _Clock:
@@ -159,6 +178,9 @@ def evaluate(
   batch_size: int = 8,
   tools: instruments_lib.Instruments | None = None,
   say: Report = logging.info,
+  num_seeds: int = 1,
+  has_captions: bool = True,
+  tables: Sequence[tables_lib.Table] = TABLES,
 ) -> Outcome:
   """Returns all figures of a model on a set of clips.
 
@@ -166,10 +188,13 @@ def evaluate(
     model: what is evaluated.
     cases: the clips; at least two, for the floor.
     data: how the report calls them.
-    seed: seed of the model's noise.
+    seed: first seed of the model's noise.
     batch_size: soundtracks drawn at once; the last batch is filled up, so that one program serves all.
     tools: the learned instruments; those that ship by default.
     say: receives one line of progress at a time.
+    num_seeds: how often every soundtrack is drawn, under the seeds from `seed` on.
+    has_captions: whether the model is given the annotations of the clips.
+    tables: what is measured beside the figures of the world.
 
   Raises:
     ValueError: fewer than two clips, or the model returned what is no sound.
@@ -179,58 +204,143 @@ def evaluate(
       f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(cases)}.'
     )
   tools = tools or instruments_lib.load()
-  counted = {
-    name: [i for i, case in enumerate(cases) if figure.selects(case.truth)]
-    for name, figure in figures_lib.FIGURES.items()
+  num_seeds = 1 if model.is_fixed else num_seeds
+  session = _Session(model, cases, batch_size, has_captions, tables, tools, say)
+  parts = [session.measure(seed + number, is_first=not number) for number in range(num_seeds)]
+  joined = {
+    key: {name: measuring.joined([part[key][name] for part in parts]) for name in parts[0][key]}
+    for key in parts[0]
   }
-  base = _generate(model, cases, range(len(cases)), BASE, seed, batch_size, say)
-  codec = _reconstruct(model, [case.wave_NA for case in cases], batch_size, 'codec round trips', say)
-  waves = {BASE: base}
-  for figure in figures_lib.FIGURES.values():
-    which = Pass(figure.look, figure.negative_text)
-    can_draw = figure.look == 'clean' or all(cases[i].twin is not None for i in counted[figure.name])
-    if which not in waves and counted[figure.name] and can_draw:
-      waves[which] = _generate(model, cases, counted[figure.name], which, seed, batch_size, say)
-  dry = _dry(model, cases, counted['music_rate_negative'], batch_size, say)
-  say('measuring')
-  measured = {}
-  for figure in figures_lib.FIGURES.values():
-    which = Pass(figure.look, figure.negative_text)
-    ceiling = dry if figure.negative_text else codec
-    measured[figure.name] = _figure(
-      figure, cases, counted[figure.name], waves.get(which), base, ceiling, tools
-    )
   result = {
     'model': model.name,
     'data': data,
     'num_clips': len(cases),
     'seed': seed,
-    'figures': {name: _entry(figures_lib.FIGURES[name], measured) for name in figures_lib.FIGURES},
+    'num_seeds': num_seeds,
   }
-  scores = {name: _clip_scores(counted[name], measured[name]) for name in figures_lib.FIGURES}
-  return Outcome(result, scores, waves, codec)
+  samples = {}
+  result['figures'], samples['figures'] = measuring.world_entries(joined['figures'])
+  for table in tables:
+    result[table.key], samples[table.key] = measuring.table_entries(table, joined[table.key])
+  everything = {name: mine for key in joined for name, mine in joined[key].items()}
+  result['protocol'] = protocol.describe(cases, model.sample_rate_hz, has_captions, everything)
+  scores = {name: _clip_scores(mine) for name, mine in joined['figures'].items()}
+  codec = list(session.codec.values())
+  return Outcome(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)
 
 
-def _clip_scores(counted: list[int], mine: dict) -> list[ClipScore]:
-  columns = [mine[kind] or [None] * len(counted) for kind in ('value', 'floor', 'ceiling')]
-  return [ClipScore(*row) for row in zip(counted, *columns)]
+class _Session:
+  """One model on one set of clips: what is the same for every seed, and the soundtracks of the first."""
+
+  def __init__(self, model: Model, cases, batch_size: int, has_captions: bool, tables, tools, say: Report):
+    self._tables = tables
+    self._model, self._cases, self._batch_size = model, cases, batch_size
+    self._has_captions, self._tools, self._say = has_captions, tools, say
+    self._counted = {
+      name: [i for i, case in enumerate(cases) if figure.selects(case.truth)]
+      for name, figure in figures_lib.FIGURES.items()
+    }
+    self.codec = self._reconstruct(range(len(cases)), [case.wave_NA for case in cases], 'codec round trips')
+    self._heard_codec = self._heard(self.codec)
+    self._dry = self._dry_ceiling(self._counted['music_rate_negative'])
+    self._known = {table.key: table.know(cases, model.sample_rate_hz) for table in tables}
+    self.drawn: dict[Pass, dict[int, np.ndarray]] = {}
+    self.waves: list[np.ndarray] = []
+    self.reconstructed = list(self._heard_codec.values())
+
+  def measure(self, seed: int, is_first: bool) -> dict[str, dict[str, measuring.Measured]]:
+    """Draws under one seed and returns what was measured, by the report's object and the figure.
+
+    Args:
+      seed: of the noise.
+      is_first: whether ceilings are measured too, and the soundtracks are kept.
+    """
+    base = self._generate(range(len(self._cases)), BASE, seed)
+    waves, absent = {BASE: self._heard(base)}, {}
+    for figure in figures_lib.FIGURES.values():
+      which, counted = Pass(figure.look, figure.negative_text), self._counted[figure.name]
+      if which in waves or which in absent or not counted:
+        continue
+      if self._model.is_fixed:
+        absent[which] = 'the soundtracks were made beforehand, for the clean pictures'
+      elif figure.look != 'clean' and any(self._cases[i].twin is None for i in counted):
+        absent[which] = f"the set has no '{figure.look}' twins of its clips"
+      else:
+        waves[which] = self._heard(self._generate(counted, which, seed))
+    self._say('measuring')
+    found = {'figures': {}}
+    for name, figure in figures_lib.FIGURES.items():
+      which = Pass(figure.look, figure.negative_text)
+      ceiling = self._dry if figure.negative_text else self._heard_codec
+      found['figures'][name] = measuring.world(
+        figure,
+        self._cases,
+        self._counted[name],
+        waves.get(which),
+        waves[BASE],
+        ceiling if is_first else None,
+        self._tools,
+        absent.get(which, ''),
+      )
+    for table in self._tables:
+      found[table.key] = measuring.table(
+        table,
+        list(base.values()),
+        list(self.codec.values()) if is_first else None,
+        self._model.sample_rate_hz,
+        self._known[table.key],
+      )
+    if is_first:
+      self.drawn, self.waves = waves, list(base.values())
+    return found
+
+  def _generate(self, indices: Sequence[int], which: Pass, seed: int) -> dict[int, np.ndarray]:
+    """Returns soundtracks as they were drawn, by the index of their clip, ascending."""
+    model, cases = self._model, self._cases
+    # Dialogue side by side: a batch without any transcript is drawn with one evaluation less.
+    indices = sorted(indices, key=lambda i: bool(cases[i].truth['transcript']))
+    stage = 'soundtracks' + (f' ({which.look})' if which.look != 'clean' else '')
+    stage += f' without {which.negative_text}' if which.negative_text else ''
+    clock = _Clock(f'{stage}, seed {seed}' if seed else stage, len(indices), self._say)
+    conditions = (
+      cases_lib.condition(
+        cases[i], which.look, which.negative_text, condition_seed(seed, i), self._has_captions
+      )
+      for i in indices
+    )
+    run = lambda part: _checked(np.asarray(model.generate(part)), self._batch_size, model.name)
+    # Named as if they were at the measuring rate, so that they stay at their own.
+    waves = in_batches(run, conditions, self._batch_size, spectra.RATE_HZ, clock.tick)
+    found = {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, waves)}
+    return {i: found[i] for i in sorted(found)}
+
+  def _reconstruct(
+    self, indices: Sequence[int], waves: list[np.ndarray], stage: str
+  ) -> dict[int, np.ndarray]:
+    model = self._model
+    clock = _Clock(stage, len(waves), self._say)
+    run = lambda part: _checked(np.asarray(model.reconstruct(np.stack(part))), self._batch_size, model.name)
+    floats = map(records.wave_to_float, waves)
+    made = in_batches(run, floats, self._batch_size, spectra.RATE_HZ, clock.tick)
+    return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, made)}
+
+  def _dry_ceiling(self, indices: Sequence[int]) -> dict[int, np.ndarray] | None:
+    if not indices or any(self._cases[i].dry_wave_NA is None for i in indices):
+      return None
+    waves = [self._cases[i].dry_wave_NA for i in indices]
+    return self._heard(self._reconstruct(indices, waves, 'codec, without music'))
+
+  def _heard(self, waves: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """Returns waves at the rate of the measuring tools."""
+    rate_hz = self._model.sample_rate_hz
+    if rate_hz == spectra.RATE_HZ:
+      return waves
+    return {i: spectra.prepare(wave_NA, rate_hz).astype(np.float32) for i, wave_NA in waves.items()}
 
 
-def _generate(
-  model: Model, cases, indices: Sequence[int], which: Pass, seed: int, batch_size: int, say: Report
-) -> dict[int, np.ndarray]:
-  # Dialogue side by side: a batch without any transcript is drawn with one evaluation less.
-  indices = sorted(indices, key=lambda i: bool(cases[i].truth['transcript']))
-  stage = 'soundtracks' + (f' ({which.look})' if which.look != 'clean' else '')
-  clock = _Clock(
-    stage + (f' without {which.negative_text}' if which.negative_text else ''), len(indices), say
-  )
-  conditions = (
-    cases_lib.condition(cases[i], which.look, which.negative_text, condition_seed(seed, i)) for i in indices
-  )
-  run = lambda part: _checked(np.asarray(model.generate(part)), batch_size, model.name)
-  waves = in_batches(run, conditions, batch_size, model.sample_rate_hz, clock.tick)
-  return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, waves)}
+def _clip_scores(mine: measuring.Measured) -> list[ClipScore]:
+  columns = [(rows or [[None] * len(mine.counted)])[0] for rows in (mine.value, mine.floor, mine.ceiling)]
+  return [ClipScore(*row) for row in zip(mine.counted, *columns)]
 
 
 def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:
@@ -239,98 +349,3 @@ def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:
   if not np.isfinite(wave_BNA).all():
     raise ValueError(f"model '{name}' returned NaN or infinity; wanted sound.")
   return wave_BNA
-
-
-def _reconstruct(
-  model: Model, waves: list[np.ndarray], batch_size: int, stage: str, say: Report
-) -> list[np.ndarray]:
-  clock = _Clock(stage, len(waves), say)
-  run = lambda part: _checked(np.asarray(model.reconstruct(np.stack(part))), batch_size, model.name)
-  made = in_batches(run, map(records.wave_to_float, waves), batch_size, model.sample_rate_hz, clock.tick)
-  return [wave_NA.astype(np.float32) for wave_NA in made]
-
-
-def _dry(
-  model: Model, cases, indices: Sequence[int], batch_size: int, say: Report
-) -> dict[int, np.ndarray] | None:
-  if not indices or any(cases[i].dry_wave_NA is None for i in indices):
-    return None
-  waves = _reconstruct(
-    model, [cases[i].dry_wave_NA for i in indices], batch_size, 'codec, without music', say
-  )
-  return dict(zip(indices, waves))
-
-
-def _partners(figure: figures_lib.Figure, cases, counted: list[int]) -> list[int] | None:
-  """Returns for each counted clip the other clip whose soundtrack is its floor, or None."""
-  if figure.measure is figures_lib.music_score:
-    dry = [i for i, case in enumerate(cases) if not figures_lib.has_any_music(case.truth)]
-    return [dry[k % len(dry)] for k in range(len(counted))] if dry else None
-  return counted[1:] + counted[:1] if len(counted) > 1 else None
-
-
-def _figure(figure, cases, counted: list[int], value_waves, base_waves, ceiling_waves, tools) -> dict:
-  """Returns the scores a clip of value, floor and ceiling; None for what cannot be had."""
-  partners = _partners(figure, cases, counted)
-  floor_waves = value_waves if value_waves and partners and set(partners) <= set(value_waves) else base_waves
-
-  def scores(waves, source):
-    if waves is None or source is None:
-      return None
-    pairs = [(waves[j].astype(np.float64), cases[i].truth) for i, j in zip(counted, source)]
-    return [figure.measure(wave_NA, truth, tools) for wave_NA, truth in pairs]
-
-  return {
-    'num_counted': len(counted),
-    'value': scores(value_waves, counted),
-    'floor': scores(floor_waves if value_waves else None, partners),
-    'ceiling': scores(ceiling_waves, counted),
-  }
-
-
-def _entry(figure: figures_lib.Figure, measured: dict) -> dict:
-  """Returns one figure's object: value, floor, ceiling, n, a 95 % interval, and a reason for a null."""
-  mine = measured[figure.name]
-  base = measured[figure.relative_to] if figure.relative_to else None
-  value, interval = _combined(figure, mine['value'], base['value'] if base else None)
-  floor, _ = _combined(figure, mine['floor'], base['value'] if base else None)
-  ceiling, _ = _combined(figure, mine['ceiling'], base['ceiling'] if base else None)
-  num_scored = 0 if mine['value'] is None else sum(score is not None for score in mine['value'])
-  entry = {'value': value, 'floor': floor, 'ceiling': ceiling, 'n': num_scored, 'interval': interval}
-  if value is None:
-    entry['reason'] = _reason(figure, mine, num_scored)
-  return entry
-
-
-def _reason(figure: figures_lib.Figure, mine: dict, num_scored: int) -> str:
-  if not mine['num_counted']:
-    return 'no clip of the set has the truth that this figure reads'
-  if mine['value'] is None:
-    return f"the set has no '{figure.look}' twins of its clips"
-  if not num_scored:
-    return 'the sounds allow no measurement (one channel, or a truth without variation)'
-  return f'too little to combine, or nothing to divide by, in {num_scored} clips'
-
-
-def _combined(figure, scores, base_scores) -> tuple[float | None, list[float] | None]:
-  if scores is None or (figure.relative_to and base_scores is None):
-    return None, None
-  kept = [k for k, score in enumerate(scores) if score is not None]
-  if not kept:
-    return None, None
-
-  def combine(which) -> float | None:
-    value = figure.combine([scores[k] for k in which])
-    if value is None or not figure.relative_to:
-      return value
-    whole = figure.combine([base_scores[k] for k in which])
-    return value / whole if whole else None
-
-  value = combine(kept)
-  rng = np.random.default_rng(0)
-  draws = [combine(rng.choice(kept, len(kept))) for _ in range(_NUM_DRAWS)] if len(kept) > 1 else []
-  draws = [draw for draw in draws if draw is not None]
-  interval = (
-    [float(edge) for edge in np.quantile(draws, (0.025, 0.975))] if value is not None and draws else None
-  )
-  return (None if value is None else float(value)), interval

@@ -1,0 +1,101 @@
+"""The protocol of an evaluation, written into its result, so that whoever compares two sees whether they may.
+
+Hashes are of content alone: two sets of one hash hold the same clips (sounds, pictures, truths), wherever
+they lie, whatever they are called, and in whatever order.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import hashlib
+import importlib.metadata
+import json
+import platform
+
+import numpy as np
+
+import v2a
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import measuring
+from v2a.evaluation import spectra
+
+# What changes numbers.
+_PACKAGES = ('jax', 'flax', 'numpy', 'scipy', 'soxr', 'jiwer')
+# The default of soxr.resample, which spectra.prepare calls.
+_RESAMPLER = 'soxr HQ'
+NO_SCORE = 'the sound or the truth allows no measurement'
+NOT_COUNTED = 'the figure does not count clips of this kind'
+
+
+def array_hash(*arrays: np.ndarray) -> str:
+  """Returns the hash of arrays, their types and shapes, as hexadecimal digits."""
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(f'{array.dtype} {array.shape} '.encode())
+    digest.update(np.ascontiguousarray(array).data)
+  return digest.hexdigest()
+
+
+def clip_hash(case: cases_lib.Case) -> str:
+  """Returns the hash of a clip: its sound, its clean pictures and its truth."""
+  truth = json.dumps(case.truth, sort_keys=True, separators=(',', ':'))
+  parts = (array_hash(case.wave_NA, *case.frames), truth)
+  return hashlib.sha256(' '.join(parts).encode()).hexdigest()
+
+
+def set_hash(cases: Iterable[cases_lib.Case]) -> str:
+  """Returns the hash of a set of clips, the same in any order."""
+  return hashlib.sha256(' '.join(sorted(clip_hash(case) for case in cases)).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+  """Returns what an evaluation runs on, by name."""
+  return {
+    'v2a': v2a.__version__,
+    'python': platform.python_version(),
+    **{name: importlib.metadata.version(name) for name in _PACKAGES},
+  }
+
+
+def describe(
+  cases: Sequence[cases_lib.Case],
+  sample_rate_hz: int,
+  has_captions: bool,
+  measured: Mapping[str, measuring.Measured],
+) -> dict:
+  """Returns the protocol's object.
+
+  Args:
+    cases: the clips.
+    sample_rate_hz: of their sounds and of the soundtracks.
+    has_captions: whether the model was given their annotations.
+    measured: by figure, what it measured.
+  """
+  num_samples, num_channels = cases[0].wave_NA.shape
+  semantic_frame_MYX3, sync_frame_LYX3 = cases[0].frames
+  clip_s = num_samples / sample_rate_hz
+  return {
+    'set_hash': set_hash(cases),
+    'clip_s': clip_s,
+    'sample_rate_hz': sample_rate_hz,
+    'num_channels': num_channels,
+    'measured_at_hz': spectra.RATE_HZ,
+    'resampler': _RESAMPLER,
+    'semantic_fps': len(semantic_frame_MYX3) / clip_s,
+    'sync_fps': len(sync_frame_LYX3) / clip_s,
+    'frame_size': sync_frame_LYX3.shape[1],
+    'captions': has_captions,
+    'transcripts': True,
+    'versions': versions(),
+    'scored': {name: _scored(mine, len(cases)) for name, mine in measured.items()},
+  }
+
+
+def _scored(mine: measuring.Measured, num_clips: int) -> dict:
+  """Returns how many clips a figure scored, and by reason how many it did not."""
+  rows = mine.value or [[None] * len(mine.counted)]
+  num_scored = sum(any(row[k] is not None for row in rows) for k in range(len(mine.counted)))
+  num_lost = len(mine.counted) - num_scored
+  why = mine.absent or NO_SCORE
+  missing = {NOT_COUNTED: num_clips - len(mine.counted), why: num_lost}
+  return {'num_scored': num_scored, 'not_scored': {reason: num for reason, num in missing.items() if num}}

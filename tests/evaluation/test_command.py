@@ -13,6 +13,7 @@ from v2a import config
 from v2a import weights
 from v2a.cli import evaluate
 from v2a.cli import main
+from v2a.evaluation import fidelity
 from v2a.evaluation import figures
 
 
@@ -22,6 +23,7 @@ from v2a.evaluation import figures
     (['--num-clips', '0'], 'whole number of at least 1'),
     (['--num-clips', 'many'], 'whole number of at least 1'),
     (['--seed', '-1'], '0..2147483647'),
+    (['--seeds', '0'], 'whole number of at least 1'),
     (['--data', 'world:'], 'world:heldout, world:SEED'),
     (['--data', 'world:x1'], "got 'world:x1'"),
     (['--data', 'no/such/folder'], "got 'no/such/folder'"),
@@ -90,13 +92,19 @@ def test_one_object_with_all_figures_is_printed(bundle, tmp_path, capsys, monkey
     '4',
     '--steps',
     '1',
+    '--seeds',
+    '2',
+    '--no-captions',
   ]
   assert main.main(['evaluate', *flags, '--json', '--output', str(tmp_path / 'out')]) == 0
   out, err = capsys.readouterr()
   result = json.loads(out)
   assert out.count('\n') == 1
   assert result['model'] == 'untrained' and result['data'] == 'world:77' and result['num_clips'] == 7
-  assert result['held_out'] is None
+  assert result['held_out'] is None and result['num_trained_on'] is None
+  assert result['num_seeds'] == 2 and result['protocol']['captions'] is False
+  assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64
+  assert set(result['signal']) == set(fidelity.FIGURES)
   assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
   assert set(result['figures']) == set(figures.FIGURES)
   assert 's left' in err

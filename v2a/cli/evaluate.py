@@ -48,7 +48,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   clips.add_argument(
     '--per-scene', type=_count, metavar='N', help='so many clips of each scene of a world instead'
   )
-  parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='seed of the noise (0)')
+  parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='first seed of the noise (0)')
+  parser.add_argument(
+    '--seeds',
+    type=_count,
+    default=1,
+    metavar='N',
+    help='how often each soundtrack is drawn, and averaged (1)',
+  )
+  parser.add_argument(
+    '--no-captions', action='store_true', help='do not tell the model the annotations of the clips'
+  )
   drawing.add_flags(parser)
   parser.add_argument(
     '--batch-size', type=_count, default=8, metavar='N', help='soundtracks drawn at once (8)'
@@ -82,11 +92,11 @@ def _command(args: argparse.Namespace) -> str:
   return shlex.join(words)
 
 
-def _cases(args: argparse.Namespace, seed: int | None, spec, say) -> list:
+def _cases(args: argparse.Namespace, seed: int | None, spec, left_out: dict[str, int], say) -> list:
   from v2a.evaluation import cases
 
   if seed is None:
-    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec))
+    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out))
   if args.per_scene is not None:
     return list(cases.from_every_scene(seed, args.per_scene, spec, say))
   return list(cases.from_world(seed, args.num_clips or NUM_CLIPS, spec, say=say))
@@ -120,18 +130,30 @@ def run(args: argparse.Namespace) -> int:
   request.validate()
   cache.enable()
   model = generate.load(args.model)
-  trained = adapter.trained_seeds(model)
-  if seed is not None and trained is not None and seed in trained:
-    say(f'note: this model was trained on seed {seed}; its figures here are no figures of held-out clips')
-  chosen = _cases(args, seed, model.clip_spec, say)
-  batch_size = adapter.batch_size(model, args.batch_size)
-  outcome = runner.evaluate(adapter.adapt(model, request), chosen, args.data, args.seed, batch_size, say=say)
+  left_out: dict[str, int] = {}
+  chosen = _cases(args, seed, model.clip_spec, left_out, say)
+  known = adapter.trained_on(model, chosen, seed, say)
+  if known:
+    say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
+  outcome = runner.evaluate(
+    adapter.adapt(model, request),
+    chosen,
+    args.data,
+    args.seed,
+    adapter.batch_size(model, args.batch_size),
+    say=say,
+    num_seeds=args.seeds,
+    has_captions=not args.no_captions,
+  )
   outcome.result['settings'] = drawing.settings(args)
-  outcome.result['held_out'] = None if seed is None or trained is None else seed not in trained
+  outcome.result['held_out'] = None if known is None else not known
+  outcome.result['num_trained_on'] = None if known is None else len(known)
+  outcome.result['protocol']['left_out'] = left_out
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
   if args.page is not None:
     say(f'writing {args.page}')
     page.write(args.page, outcome, chosen, model.sample_rate_hz, _command(args))
-  print(json.dumps(outcome.result) if args.json else report.table(outcome.result))
+  result = outcome.result
+  print(json.dumps(result) if args.json else f'{report.table(result)}\n{report.further_tables(result)}')
   return 0

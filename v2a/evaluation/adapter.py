@@ -1,5 +1,6 @@
-"""A model of v2a.generate as the runner evaluates it, and the world's seeds that it was trained on."""
+"""A model of v2a.generate as the runner evaluates it, and the clips that it was trained on."""
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import pathlib
 import re
@@ -9,6 +10,7 @@ import numpy as np
 from v2a import generate
 from v2a import records
 from v2a.evaluation import cases
+from v2a.evaluation import protocol
 from v2a.evaluation import runner
 
 _WORLD_ID = re.compile(r'world/(\d+)/')
@@ -51,14 +53,68 @@ def batch_size(model: generate.Model, wanted: int) -> int:
 def trained_seeds(model: generate.Model) -> set[int] | None:
   """Returns the seeds of the world clips that any part was trained on; None where its data is not at hand."""
   seeds: set[int] = set()
-  folders = {folder for export in model.exports.values() for folder in export.config.data.train}
-  if not folders:
+  folders = _training_folders(model)
+  if folders is None:
     return None
-  for folder in sorted(folders):
-    if not (pathlib.Path(folder) / records.MANIFEST).is_file():
-      return None
+  for folder in folders:
     source = records.open(folder)
     for k in range(0, len(source), max(1, len(source) // 64)):
       match = _WORLD_ID.match(source[k]['id'])
       seeds |= {int(match.group(1))} if match else set()
   return seeds
+
+
+def _training_folders(model: generate.Model) -> list[str] | None:
+  """Returns the folders of records that any part was trained on; None where they are not all at hand."""
+  folders = {folder for export in model.exports.values() for folder in export.config.data.train}
+  is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in folders]
+  return sorted(folders) if folders and all(is_here) else None
+
+
+def trained_on(
+  model: generate.Model,
+  chosen: Sequence[cases.Case],
+  seed: int | None,
+  say: Callable[[str], None] = lambda line: None,
+) -> list[str] | None:
+  """Returns the names of the clips that any part of a model was trained on; None where that is not known.
+
+  Of a world, the clips of a seed from which any clip was trained on. Of a folder, every training clip is
+  looked at: a clip is known again by its id, by its sound and by its picture, so that neither another name
+  nor another picture over the same sound hides it. A sound or a picture that does not vary in time says
+  nothing, since clips that are not the same share it.
+
+  Args:
+    model: see v2a.generate.load.
+    chosen: the clips that are evaluated.
+    seed: of the world that they are of; None for those of a folder.
+    say: receives a line of progress at a time.
+  """
+  if seed is not None:
+    seeds = trained_seeds(model)
+    return None if seeds is None else [case.name for case in chosen if seed in seeds]
+  folders = _training_folders(model)
+  if folders is None:
+    return None
+  by_sign: dict[str, set[str]] = {}
+  for case in chosen:
+    signs = {case.name, *_signs(case.wave_NA, case.frames[1])}
+    if {'seed', 'index'} <= set(case.truth):
+      signs.add(f'world/{case.truth["seed"]}/{case.truth["index"]}')
+    for sign in signs:
+      by_sign.setdefault(sign, set()).add(case.name)
+  found: set[str] = set()
+  for folder in folders:
+    source = records.open(folder)
+    for k in range(len(source)):
+      if k % 1000 == 0:
+        say(f'comparing with the training clips of {folder}: {k} of {len(source)}')
+      record = source[k]
+      for sign in (record['id'], *_signs(record['wave_NA'], record['sync_frame_LYX3'])):
+        found |= by_sign.get(sign, set())
+  return sorted(found)
+
+
+def _signs(*arrays: np.ndarray) -> list[str]:
+  """Returns the hashes of the sound and the picture of a clip, of those that vary in time."""
+  return [protocol.array_hash(array) for array in arrays if len(array) and (array != array[:1]).any()]

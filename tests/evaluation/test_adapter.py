@@ -1,0 +1,93 @@
+"""Clips that a model was trained on are known again, by whatever name."""
+
+import dataclasses
+import json
+
+from flax import nnx
+import numpy as np
+import pytest
+
+from v2a import assembly
+from v2a import clip as clip_lib
+from v2a import config
+from v2a import generate
+from v2a import records
+from v2a import weights
+from v2a.evaluation import adapter
+from v2a.evaluation import cases as cases_lib
+
+SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
+
+
+@pytest.fixture(scope='module')
+def data(tmp_path_factory):
+  """Returns a folder of records of four clips, the last silent and still."""
+  folder = tmp_path_factory.mktemp('data') / 'train'
+  truth = json.dumps(next(cases_lib.from_world(5, 1, SPEC)).truth)
+  made = [records.fake(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
+  for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
+    made[3][name] = np.zeros_like(made[3][name])
+  made[0]['id'] = 'world/77/0'
+  records.write(folder, made, SPEC)
+  return folder
+
+
+@pytest.fixture(scope='module')
+def model(data, tmp_path_factory):
+  """Returns a model of the smallest size that says it was trained on the data."""
+  folder = tmp_path_factory.mktemp('models') / 'untrained'
+  rng = np.random.default_rng(0)
+  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
+    c = config.tiny(config.base()).unlock()
+    c.task, c.data.num_fake_records, c.data.train = part, 0, (str(data),)
+    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
+    arrays = {
+      name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
+    }
+    weights.export(arrays, folder / part, c.lock())
+  return generate.load(folder)
+
+
+@pytest.fixture(scope='module')
+def cases(data):
+  return list(cases_lib.from_folder(data, None, SPEC))
+
+
+def renamed(case, **changed):
+  """Returns a case under another name, without its number in a world."""
+  truth = {key: value for key, value in case.truth.items() if key not in ('seed', 'index')}
+  return dataclasses.replace(case, name='other', truth=truth, **changed)
+
+
+def test_a_clip_is_known_by_its_id_its_sound_or_its_picture(model, cases):
+  assert adapter.trained_on(model, cases, None) == sorted(case.name for case in cases)
+  noise = np.random.default_rng(0).integers(-9, 9, cases[1].wave_NA.shape, np.int16)
+  pictures = tuple(255 - frame for frame in cases[1].frames)
+  assert adapter.trained_on(model, [renamed(cases[1])], None) == ['other']
+  assert adapter.trained_on(model, [renamed(cases[1], wave_NA=noise)], None) == ['other']
+  assert adapter.trained_on(model, [renamed(cases[1], frames=pictures)], None) == ['other']
+  assert adapter.trained_on(model, [renamed(cases[1], wave_NA=noise, frames=pictures)], None) == []
+
+
+def test_silence_over_a_still_picture_proves_nothing(model, cases):
+  assert adapter.trained_on(model, [renamed(cases[3])], None) == []
+
+
+def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
+  noise = np.random.default_rng(0).integers(-9, 9, cases[1].wave_NA.shape, np.int16)
+  pictures = tuple(255 - frame for frame in cases[1].frames)
+  far = dataclasses.replace(cases[1], name='77-00000-strike', wave_NA=noise, frames=pictures)
+  for index, found in ((0, ['77-00000-strike']), (1, [])):
+    case = dataclasses.replace(far, truth=far.truth | {'seed': 77, 'index': index})
+    assert adapter.trained_on(model, [case], None) == found
+  assert adapter.trained_seeds(model) == {77}
+  assert adapter.trained_on(model, cases, 77) == [case.name for case in cases]
+  assert adapter.trained_on(model, cases, 78) == []
+
+
+def test_without_the_data_nothing_is_known(model, cases, data):
+  (data / records.MANIFEST).rename(data / 'away')
+  try:
+    assert adapter.trained_on(model, cases, None) is None and adapter.trained_on(model, cases, 77) is None
+  finally:
+    (data / 'away').rename(data / records.MANIFEST)

@@ -255,7 +255,7 @@ def annotate(rng, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool)
     is_hidden: the annotation must name the material.
   """
   text = describe(rng, facts, is_hidden)
-  names_music, names_wind = has_music and rng.random() < 0.25, has_wind and rng.random() < 0.5
+  names_music, names_wind = has_music and rng.random() < 0.4, has_wind and rng.random() < 0.5
   music, wind = draws.pick(rng, MUSIC), draws.pick(rng, WIND)
   only, joint, flip = rng.random() < 0.2, draws.pick(rng, JOINTS), rng.random()
   if only and not is_hidden and (has_music or has_wind):

@@ -182,7 +182,7 @@ def render(
   scene = SCENES[name](draw, place)
   extras = draw.rng('extras')
   roll_music, roll_wind = extras.random(), extras.random()
-  has_music, has_wind = name in WITH_MUSIC and roll_music < 0.6, name in WITH_WIND and roll_wind < 0.2
+  has_music, has_wind = name in WITH_MUSIC and roll_music < 0.55, name in WITH_WIND and roll_wind < 0.2
   stems = {entry: scene.stems.get(entry) for entry in ('effects', 'ambience', 'music', 'speech')}
   if has_music:
     stems['music'] = _music(draw, place)

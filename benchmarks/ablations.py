@@ -3,6 +3,7 @@
   python benchmarks/ablations.py drawing --model world              guidance, solvers and steps, on one model
   python benchmarks/ablations.py training --workdir runs/ablations  trained on without one part
   python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights against the last ones
+  python benchmarks/ablations.py features --model world             what the sync features tell of the level
 
 Figures as `v2a evaluate` measures them, on clips of seed 31337, the same clips and noise in every row.
 `training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 
 from v2a import config
@@ -192,6 +194,38 @@ def average(args: argparse.Namespace) -> None:
     print(row(name, measure(model, cases, BASE, tools)), flush=True)
 
 
+def features(args: argparse.Namespace) -> None:
+  """Prints how well a line through the sync features of the records' clean clips tells their level."""
+  source, known, frames = records.open(DATA), {}, {}
+  for record in map(source.__getitem__, range(len(source))):
+    truth = json.loads(record['truth'])
+    if truth['look'] == 'clean' and truth['scene'] in figures_lib.ENVELOPE_SCENES:
+      time_L = np.arange(len(record['sync_frame_LYX3'])) / source.spec.sync_fps
+      track_J = np.array(truth['envelope'])
+      level_L = np.interp(time_L, np.arange(len(track_J)) / truth['track_hz'], track_J)
+      known.setdefault(truth['scene'], []).append(level_L)
+      frames.setdefault(truth['scene'], []).append(record['sync_frame_LYX3'])
+  model = generate.load(args.model)
+  encode = jax.jit(lambda state, frame_BLYX3: model.merge('flow', state).conditioner.sync(frame_BLYX3))
+  print('| scene | clips | correlation of level |\n|---|---|---|')
+  for scene, level_NL in known.items():
+    parts = (np.stack(frames[scene][first:first + BATCH]) for first in range(0, len(level_NL), BATCH))
+    feature_NLD = np.concatenate([encode(model.states['flow'], part) for part in parts])
+    num_fitted = len(level_NL) * 3 // 4
+    told_NL = _line(feature_NLD[:num_fitted], np.stack(level_NL[:num_fitted]), feature_NLD[num_fitted:])
+    found = [np.corrcoef(*pair)[0, 1] for pair in zip(told_NL, level_NL[num_fitted:])]
+    print(f'| {scene} | {num_fitted} + {len(found)} | {np.mean(found):.2f} |', flush=True)
+
+
+def _line(feature_NLD: np.ndarray, level_NL: np.ndarray, other_NLD: np.ndarray) -> np.ndarray:
+  """Returns levels of other clips by ridge regression, on features of unit variance."""
+  mean_D, std_D = feature_NLD.mean((0, 1)), feature_NLD.std((0, 1)) + 1e-6
+  scaled_SD = ((feature_NLD - mean_D) / std_D).reshape(-1, len(mean_D))
+  normal_DD = scaled_SD.T @ scaled_SD + 10.0 * np.eye(len(mean_D))
+  slope_D = np.linalg.solve(normal_DD, scaled_SD.T @ (level_NL.reshape(-1) - level_NL.mean()))
+  return (other_NLD - mean_D) / std_D @ slope_D
+
+
 def main():
   """Prints one of the tables."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -199,13 +233,15 @@ def main():
   commands = parser.add_subparsers(dest='command', required=True)
   commands.add_parser('drawing').add_argument('--model', default='world')
   commands.choices['drawing'].add_argument('--only', default='', help='guidance or steps')
+  commands.add_parser('features').add_argument('--model', default='world')
   for name in ('training', 'average'):
     commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
   commands.choices['training'].add_argument('--only', default='', help='runs whose name holds this')
   args = parser.parse_args()
   cache.enable()
   print(f'{args.num_clips} clips of seed {SEED}', flush=True)
-  {'drawing': drawing, 'training': training, 'average': average}[args.command](args)
+  run = {'drawing': drawing, 'training': training, 'average': average, 'features': features}
+  run[args.command](args)
 
 
 if __name__ == '__main__':

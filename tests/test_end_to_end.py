@@ -15,7 +15,7 @@ NAMES = sorted(configfile.available(), key=lambda name: config.TASKS.index(confi
 
 def _kind(name):
   c = configfile.find(name)
-  return c.task, c.codec.bottleneck
+  return c.task, c.codec.bottleneck, c.tokens.is_causal
 
 
 ONE_A_KIND = list({_kind(name): name for name in NAMES}.values())
@@ -34,8 +34,9 @@ def _train(name, workdir, num_steps=4, **init_from):
 def _starts(name, trained):
   """Returns what a model is given of those that were trained before it."""
   given = {('codec', 'rvq'): {'codec': 'codec_world'},
-           ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'}}
-  return {part: str(trained[other]) for part, other in given.get(_kind(name), {}).items()}
+           ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'},
+           ('tokens', 'rvq'): {'codec': 'codec_world_rvq', 'sync': 'sync_world'}}
+  return {part: str(trained[other]) for part, other in given.get(_kind(name)[:2], {}).items()}
 
 
 @pytest.fixture(scope='module')

@@ -1,4 +1,4 @@
-"""Whole models from a configuration: codec, sync model, flow model.
+"""Whole models from a configuration: codec, sync model, flow model, token model.
 
 Networks and encoders come from rooms that never import each other; here they are put together, for
 training and generation alike.
@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import ml_collections
 
 from v2a import config
+from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
 from v2a.conditioning import bundle
 from v2a.conditioning import video
+from v2a.models import decoder
 from v2a.models import layers
 from v2a.models import mmdit
 
@@ -38,20 +40,30 @@ def flow(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'FlowModel':
   return FlowModel(c, rngs=rngs)
 
 
+def tokens(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'TokensModel':
+  """Returns a fresh token model."""
+  return TokensModel(c, rngs=rngs)
+
+
 def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
   """Returns a fresh audio-video sync model."""
   return SyncModel(c, rngs=rngs)
+
+
+def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> bundle.Conditioner:
+  sections = c.conditioning.to_dict()
+  return bundle.Conditioner(
+      config.clip_spec(c), width=c.conditioning.width, semantic=sections['semantic'], sync=sections['sync'],
+      text_encoder=sections['text_encoder'], transcript_encoder=sections['transcript_encoder'],
+      without=c.conditioning.without, rngs=rngs, dtype=dtype(c))
 
 
 class FlowModel(nnx.Module):
   """Conditioner and joint-attention transformer: velocities of noisy latents under conditions."""
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
-    spec, sections = config.clip_spec(c), c.conditioning.to_dict()
-    self.conditioner = bundle.Conditioner(
-        spec, width=c.conditioning.width, semantic=sections['semantic'], sync=sections['sync'],
-        text_encoder=sections['text_encoder'], transcript_encoder=sections['transcript_encoder'],
-        without=c.conditioning.without, rngs=rngs, dtype=dtype(c))
+    spec = config.clip_spec(c)
+    self.conditioner = _conditioner(c, rngs)
     self.transformer = mmdit.MMDiT(
         num_latent_channels=c.codec.num_latent_channels, latent_rate_hz=spec.latent_rate_hz,
         semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
@@ -63,6 +75,26 @@ class FlowModel(nnx.Module):
   def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: bundle.Condition) -> jax.Array:
     """Returns the predicted velocity BTC at times t_B in [0, 1]."""
     return self.transformer(z_BTC, t_B, **vars(condition))
+
+
+class TokensModel(nnx.Module):
+  """Conditioner and decoder: codec tokens, told one after the other or masked ones at once.
+
+  Attributes:
+    late: by how many steps each book is told later (autoregressive.patterns); no steps where not causal.
+  """
+
+  def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
+    spec, sizes = config.clip_spec(c), c.tokens
+    self.late = patterns.delays(sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks)
+    self.conditioner = _conditioner(c, rngs)
+    self.decoder = decoder.Decoder(
+        num_codebooks=c.codec.num_codebooks, codebook_size=c.codec.codebook_size,
+        latent_rate_hz=spec.latent_rate_hz, semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
+        condition_width=c.conditioning.width, width=sizes.width, num_heads=sizes.num_heads,
+        num_joint_layers=sizes.num_joint_layers, num_audio_layers=sizes.num_audio_layers,
+        mlp_ratio=sizes.mlp_ratio, is_causal=sizes.is_causal, remat=c.training.remat, rngs=rngs,
+        dtype=dtype(c))
 
 
 class SyncModel(nnx.Module):

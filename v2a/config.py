@@ -13,10 +13,11 @@ import ml_collections
 
 from v2a import clip
 
-TASKS = ('codec', 'sync', 'flow')
+TASKS = ('codec', 'sync', 'flow', 'tokens')
 SOLVERS = ('euler', 'heun', 'dpmpp2m')
 SCHEDULES = ('constant', 'cosine')
 DTYPES = ('float32', 'bfloat16')
+PATTERNS = ('parallel', 'delay')
 REMATS = ('none', 'full', 'dots')
 MESH_AXES = ('data', 'fsdp', 'tensor')
 
@@ -25,7 +26,7 @@ def base() -> ml_collections.ConfigDict:
   """Returns the configuration with every key at its default, locked against new keys."""
   c = ml_collections.ConfigDict()
   c.name = 'base'  # of the experiment; names the model in manifests and reports
-  c.task = 'flow'  # what is trained: codec | sync | flow
+  c.task = 'flow'  # what is trained: codec | sync | flow | tokens
   c.seed = 0  # of initialisation, data order and noise
   c.clip = ml_collections.ConfigDict(dataclasses.asdict(clip.ClipSpec()))  # see ClipSpec
   c.data = _data()
@@ -33,6 +34,7 @@ def base() -> ml_collections.ConfigDict:
   c.conditioning = _conditioning()
   c.sync = _sync()
   c.flow = _flow()
+  c.tokens = _tokens()
   c.generation = _generation()
   c.training = _training()
   c.init_from = _init_from()
@@ -115,15 +117,32 @@ def _flow() -> ml_collections.ConfigDict:
   c.conv_size = 5  # latent steps (and frames) that the MLPs of timed streams see around them
   c.time_mean = 0.0  # m of diffusion.process eq. 4
   c.time_std = 1.0  # s of the same
-  c.wear_weight = 0.0  # w of training.tasks.flow eq. 1; matters where data.wear is above 0
+  c.wear_weight = 0.0  # w of training.tasks.conditions eq. 1; matters where data.wear is above 0
+  return c
+
+
+def _tokens() -> ml_collections.ConfigDict:
+  c = ml_collections.ConfigDict()
+  c.is_causal = True  # token after token; else all at once, those that are masked (models.decoder eq. 1, 2)
+  c.pattern = 'delay'  # of codebooks, where causal: parallel | delay
+  c.width = 128
+  c.num_heads = 4
+  c.num_joint_layers = 2  # all streams
+  c.num_audio_layers = 4  # tokens alone, after them
+  c.mlp_ratio = 1.9
+  c.wear_weight = 0.0  # as flow.wear_weight
   return c
 
 
 def _generation() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()  # what `v2a generate` uses unless told otherwise
   c.solver = 'dpmpp2m'  # euler | heun | dpmpp2m
-  c.steps = 16
+  c.steps = 16  # of the solver; passes of masked decoding
   c.warp = 1.0  # above 1: more steps near noise
+  c.temperature = 1.0  # of tokens; below 1 is more certain
+  c.top_k = 0  # how many of the likeliest tokens may be drawn; 0 for all
+  c.top_p = 1.0  # only the likeliest tokens that reach this share of probability
+  c.certainty_noise = 4.5  # of masked decoding, see autoregressive.sampling
   c.guidance = 2.0  # on all conditions at once; 1 is none, here and below
   c.guidance_video = 1.0
   c.guidance_text = 1.0
@@ -193,7 +212,7 @@ _TINY = {
 def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   """Returns a shrunk copy: narrow, shallow, four steps on short made-up clips; runs on a CPU in seconds."""
   c = c.copy_and_resolve_references().unlock()
-  for section in (c.codec, c.conditioning, c.sync, c.flow, c.generation):
+  for section in (c.codec, c.conditioning, c.sync, c.flow, c.tokens, c.generation):
     _cap(section)
   c.clip.frame_size = 16
   c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
@@ -278,8 +297,14 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'sync.segment_s': (_positive, 'above 0'),
     'flow.time_std': (_positive, 'above 0'),
     'flow.wear_weight': (_not_negative, 'at least 0'),
+    'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
+    'tokens.wear_weight': (_not_negative, 'at least 0'),
     'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
     'generation.steps': (_positive, 'above 0'),
+    'generation.temperature': (_positive, 'above 0'),
+    'generation.top_k': (_not_negative, 'at least 0'),
+    'generation.top_p': (lambda share: 0 < share <= 1, 'in (0, 1]'),
+    'generation.certainty_noise': (_not_negative, 'at least 0'),
     'generation.overlap_s': (_not_negative, 'at least 0'),
     'mesh.data': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
     'mesh.fsdp': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
@@ -307,6 +332,9 @@ def validate(c: ml_collections.ConfigDict) -> None:
                      f'got {training.warmup_steps}.')
   if sum(size == -1 for size in c.mesh.values()) > 1:
     raise ValueError(f'Only one axis of config.mesh may be -1; got {c.mesh.to_dict()}.')
+  if c.task == 'tokens' and c.codec.bottleneck != 'rvq':
+    raise ValueError("config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got "
+                     f'{c.codec.bottleneck!r}.')
   if bool(c.data.train) and c.data.num_fake_records:
     raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
 

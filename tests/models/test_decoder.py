@@ -18,8 +18,8 @@ from v2a.sharding import rules
 K, V, T = 3, 14, 20
 SIZES = {
     'num_codebooks': K, 'codebook_size': V, 'latent_rate_hz': 25.0, 'semantic_rate_hz': 10.0,
-    'sync_rate_hz': 12.5, 'condition_width': 8, 'width': 16, 'num_heads': 2, 'num_layers': 2,
-    'mlp_ratio': 2.0}
+    'sync_rate_hz': 12.5, 'condition_width': 8, 'width': 16, 'num_heads': 2,
+    'num_joint_layers': 2, 'num_audio_layers': 2, 'mlp_ratio': 2.0}
 
 
 @functools.cache

@@ -1,5 +1,7 @@
 """The tasks: what they prepare, and what their losses see."""
 
+import functools
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -10,10 +12,11 @@ from v2a import config
 from v2a import records
 from v2a import weights
 from v2a.training import tasks
-from v2a.training.tasks import flow
+from v2a.training.tasks import conditions
 from v2a.training.tasks import latents
 
 
+@functools.cache
 def _task(name, **codec):
   c = config.tiny(config.base()).unlock()
   c.task = name
@@ -21,10 +24,13 @@ def _task(name, **codec):
   return tasks.make(c.lock()), c
 
 
-def _batch(task, c, num=4, has_latents=True):
-  channels = c.codec.num_latent_channels if has_latents else 0
-  items = [records.fake(config.clip_spec(c), seed, channels) for seed in range(num)]
-  return task.prepare(items, np.random.default_rng(0))
+def _items(c, num):
+  sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
+  return [records.fake(config.clip_spec(c), seed, *sizes) for seed in range(num)]
+
+
+def _batch(task, c, num=4):
+  return task.prepare(_items(c, num), np.random.default_rng(0))
 
 
 def _drawn(task):
@@ -35,12 +41,17 @@ def _drawn(task):
   return graphdef, jax.tree.map(draw, state)
 
 
-def _loss(task, c, **change):
-  batch = _batch(task, c) | change
+@functools.cache
+def _program(task):
+  """Returns a batch -> the task's loss and metrics, compiled once a task."""
   graphdef, state = _drawn(task)
   run = jax.jit(lambda state, batch: task.loss(
       nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)))
-  value, metrics = run(state, batch)
+  return functools.partial(run, state)
+
+
+def _loss(task, c, **change):
+  value, metrics = _program(task)(_batch(task, c) | change)
   assert np.isfinite(float(value))
   return float(value), metrics
 
@@ -147,22 +158,68 @@ def test_clips_without_sound_take_no_part_in_sync():
   assert before == pytest.approx(after, rel=1e-6)
 
 
+@pytest.mark.parametrize('kind', [('flow', 'loss_t3'), ('tokens', 'loss_book1')])
 @pytest.mark.parametrize('name', ['sync_frame_BLYX3', 'semantic_frame_BMYX3'])
-def test_flow_reads_pictures_unless_there_are_none(name):
-  task, c = _task('flow')
+def test_generators_read_pictures_unless_there_are_none(kind, name):
+  task, c = _task(kind[0])
   other = 255 - _batch(task, c)[name]
   value, metrics = _loss(task, c)
-  assert {'loss_t0', 'loss_t3'} <= set(metrics)
+  assert kind[1] in metrics
   assert abs(_loss(task, c, **{name: other})[0] - value) > 1e-4
   none = {'has_video_B': np.zeros(4, bool)}
   assert _loss(task, c, **none, **{name: other})[0] == pytest.approx(_loss(task, c, **none)[0], rel=1e-6)
 
 
 def test_records_without_latents_are_refused():
-  for name in ('sync', 'flow'):
+  for name, what in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
     task, c = _task(name)
-    with pytest.raises(ValueError, match='has no latents; encode the records by data_pipelines.encode'):
-      _batch(task, c, has_latents=False)
+    with pytest.raises(ValueError, match=f'has no {what}; encode the records by data_pipelines.encode'):
+      task.prepare([records.fake(config.clip_spec(c))], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 books'), ((2, 900), '2 books up to 8')])
+def test_codes_of_another_codec_are_refused(sizes, got):
+  task, c = _task('tokens')
+  wanted = 'wanted config.codec.num_codebooks=2 of codebook_size=16'
+  with pytest.raises(ValueError, match=f'codes of {got}.*{wanted}'):
+    task.prepare([records.fake(config.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
+
+
+@pytest.mark.parametrize('is_causal', [True, False])
+def test_tokens_of_a_stranger_are_as_likely_as_any_other(is_causal):
+  task, c = _tokens(is_causal)
+  model, batch = task.build(jax.random.key(0)), _batch(task, c)
+  run = nnx.jit(lambda model, key: task.loss(model, batch, key, jnp.zeros((), int)))
+  value, metrics = run(model, jax.random.key(1))
+  books = [float(metrics[f'loss_book{k}']) for k in range(c.codec.num_codebooks)]
+  assert [float(value), *books] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
+
+
+def _tokens(is_causal):
+  c = config.tiny(config.base()).unlock()
+  c.task, c.tokens.is_causal = 'tokens', is_causal
+  return tasks.make(c.lock()), c
+
+
+def test_a_causal_model_tells_each_token_once_book_k_k_steps_late():
+  task, c = _tokens(True)
+  c.conditioning.update(dict.fromkeys(_INPUTS, 0.0))
+  task = tasks.make(c)
+  batch, model = _batch(task, c), nnx.merge(*_drawn(task))
+  B, T, K = batch['code_BTK'].shape
+  code_BSK = np.full((B, T + K - 1, K), model.decoder.padding_token)
+  for k in range(K):
+    code_BSK[:, k:k + T, k] = batch['code_BTK'][..., k]
+
+  @nnx.jit
+  def run(model):
+    condition, _, _ = task.conditions.encode(model, batch, jax.random.key(0))
+    value, _ = task.loss(model, batch, jax.random.key(1), jnp.zeros((), int))
+    return value, jax.nn.log_softmax(model.decoder(jnp.asarray(code_BSK), condition))
+
+  value, log_p_BSKV = map(np.asarray, run(model))
+  told = [log_p_BSKV[b, t + k, k, batch['code_BTK'][b, t, k]] for b, t, k in np.ndindex(B, T, K)]
+  assert float(value) == pytest.approx(-np.mean(told), rel=1e-5)
 
 
 @pytest.mark.parametrize('name', config.TASKS)
@@ -181,20 +238,22 @@ _INPUTS = {'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'), 'drop_tex
            'drop_transcript': ('transcript_BW',)}
 
 
+@pytest.mark.parametrize('name', ['flow', 'tokens'])
 @pytest.mark.parametrize('dropped', _INPUTS)
-def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped):
+def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name):
   c = config.tiny(config.base()).unlock()
+  c.task = name
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0) | {dropped: 1 - 1e-9})
   task = tasks.make(c.lock())
   batch = _batch(task, c)
   batch |= {'text_length_B': np.full(4, 6, np.int32), 'transcript_length_B': np.full(4, 6, np.int32)}
   graphdef, state = _drawn(task)
-  run = jax.jit(lambda batch: task.loss(
-      nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))[0])
+  run = functools.partial(jax.jit(lambda state, batch: task.loss(
+      nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))[0]), state)
   base = float(run(batch))
-  for name, inputs in _INPUTS.items():
+  for drop, inputs in _INPUTS.items():
     other = float(run(batch | {key: (batch[key].astype(int) + 90).astype(np.uint8) for key in inputs}))
-    assert (other == base) == (name == dropped), name
+    assert (other == base) == (drop == dropped), drop
 
 
 def test_latents_are_drawn_from_their_distribution():
@@ -206,12 +265,13 @@ def test_latents_are_drawn_from_their_distribution():
   assert latent_TC.std() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_sync_encoder_starts_from_the_sync_model(tmp_path):
+@pytest.mark.parametrize('name', ['flow', 'tokens'])
+def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
   sync_task, sync_c = _task('sync')
   trained = nnx.merge(*_drawn(sync_task))
   weights.export(trained, tmp_path / 'sync', sync_c.copy_and_resolve_references(), 'float32')
   c = config.tiny(config.base()).unlock()
-  c.init_from.sync = str(tmp_path / 'sync')
+  c.task, c.init_from.sync = name, str(tmp_path / 'sync')
   task = tasks.make(c.lock())
   model = task.initialise(task.build(jax.random.key(0)), None)
   mine, theirs = nnx.state(model.conditioner.sync), nnx.state(trained.video)
@@ -270,8 +330,8 @@ def test_no_gradient_reaches_the_features_of_the_picture_before():
 
   def distance(state):
     model = nnx.merge(graphdef, state)
-    return flow.wear_distance(model, jnp.zeros((2, batch['sync_frame_BLYX3'].shape[1], c.conditioning.width)),
-                               batch)
+    sync_BLD = jnp.zeros((2, batch['sync_frame_BLYX3'].shape[1], c.conditioning.width))
+    return conditions.wear_distance(model, sync_BLD, batch)
 
   for leaf in jax.tree.leaves(jax.grad(distance)(state)):
     assert not np.any(leaf)

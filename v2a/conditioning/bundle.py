@@ -17,6 +17,9 @@ from v2a.conditioning import video
 # What a model can be trained without, to see what it is worth: features of motion, their times (each step is
 # given the mean over the clip), and features of what is seen.
 PARTS = ('sync', 'sync_times', 'semantic')
+# What a Conditioner reads of a batch.
+INPUTS = ('semantic_frame_BMYX3', 'sync_frame_BLYX3', 'has_video_B', 'text_BU', 'text_length_B',
+          'transcript_BW', 'transcript_length_B')
 
 
 @struct.dataclass

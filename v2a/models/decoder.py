@@ -9,9 +9,11 @@ Either way the logits of step t tell the tokens of step t. In eq. 1 the network 
 tokens of step t - 1 (padding at the first): so the step is modulated by what moves at the instant it
 is to sound. Steps are those of the codec, or of a codebook pattern (autoregressive.patterns).
 
-Video, text and transcript tokens are a prefix: it reads itself, every step reads all of it. Prefix and
-steps share their weights. Positions are seconds, text has none. Modulation (adaLN) is as in `mmdit`,
-without a diffusion time: c_B = pooled conditions for the prefix, c_BT = c_B + sync features for steps.
+Video, text and transcript tokens are a prefix: it reads itself, every step reads all of it. As in `mmdit`,
+each stream keeps its own weights in the joint layers, layers of steps alone follow, and positions are seconds
+(text has none); what differs is that the prefix does not read the steps, so that one pass over it serves all.
+Modulation (adaLN) is as there, without a diffusion time: c_B = pooled conditions for the prefix, and
+c_BT = c_B + sync features for the steps.
 
 Copet et al. 2023, arXiv 2306.05284, sec. 2 (summed embeddings, a head a codebook); Chang et al. 2022,
 arXiv 2202.04200, sec. 3 (eq. 2).
@@ -27,36 +29,40 @@ from v2a import shapes
 from v2a.models import layers
 from v2a.models import mmdit
 
+PREFIX = mmdit.STREAMS[1:]
+
 
 @struct.dataclass
 class Prefix:
-  """The conditions as tokens.
+  """The conditions as tokens, by the name of their stream; S is all of them, one stream after the other.
 
   Attributes:
-    x_BSD: video, text and transcript, one after the other.
+    streams: tokens.
+    times: their seconds; of text None.
     mask_BS: which of them are read.
-    time_BS: their seconds.
     c_B1D: pooled conditions, which modulate them.
   """
 
-  x_BSD: jax.Array
+  streams: dict[str, jax.Array]
+  times: dict[str, jax.Array | None]
   mask_BS: jax.Array
-  time_BS: jax.Array
   c_B1D: jax.Array
 
 
 @struct.dataclass
 class Cache:
-  """What later steps need of the conditions and of earlier steps; S is the prefix and then all T steps.
+  """What later steps need of the conditions and of earlier steps.
 
   Attributes:
-    k_ZBSHE, v_ZBSHE: keys and values of every layer; zeros for steps that are still to come.
-    mask_BS: which positions may be read once they are there.
+    joint: keys and values (each ZBSHE) of the joint layers; S is the prefix and then all T steps, with zeros
+      for those that are still to come.
+    alone: keys and values of the layers of steps alone; S is the T steps.
+    mask_BS: which positions of the joint layers may be read once they are there.
     c_BTD: modulation of every step.
   """
 
-  k_ZBSHE: jax.Array
-  v_ZBSHE: jax.Array
+  joint: tuple[jax.Array, jax.Array]
+  alone: tuple[jax.Array, jax.Array]
   mask_BS: jax.Array
   c_BTD: jax.Array
 
@@ -71,8 +77,8 @@ class Decoder(nnx.Module):
 
   def __init__(self, *, num_codebooks: int, codebook_size: int, latent_rate_hz: float,
                semantic_rate_hz: float, sync_rate_hz: float, condition_width: int, width: int,
-               num_heads: int, num_layers: int, mlp_ratio: float, is_causal: bool = True,
-               remat: str = 'none', rngs: nnx.Rngs, dtype=jnp.float32):
+               num_heads: int, num_joint_layers: int, num_audio_layers: int, mlp_ratio: float,
+               is_causal: bool = True, remat: str = 'none', rngs: nnx.Rngs, dtype=jnp.float32):
     """Args: the codec's books; rates of steps and pictures; width of the features; own sizes; eq. 1 or 2."""
     self.num_codebooks, self.codebook_size, self.is_causal = num_codebooks, codebook_size, is_causal
     self.padding_token, self.mask_token = codebook_size, codebook_size + 1
@@ -89,8 +95,11 @@ class Decoder(nnx.Module):
     self.sync_out = linear(condition_width, width)
     self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
     # No convolution: it would look ahead, and a step would need more than its cache.
-    self.blocks = layers.stack(
-        lambda rngs: mmdit.Stream(width, num_heads, mlp_ratio, 0, rngs=rngs, dtype=dtype), num_layers, rngs)
+    block = (width, num_heads, mlp_ratio, 0)
+    self.joint_blocks = layers.stack(
+        lambda rngs: mmdit.JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers, rngs)
+    self.audio_blocks = layers.stack(
+        lambda rngs: mmdit.AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs)
     self.final_modulation = mmdit.Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.heads = layers.Linear(
         width, num_codebooks * codebook_size, ('embed', 'vocab'), rngs=rngs, scale=0.0, dtype=dtype)
@@ -114,28 +123,33 @@ class Decoder(nnx.Module):
     mask_QS = np.tri(num_steps, num_prefix + num_steps, num_prefix, bool) if self.is_causal else None
     c_BTD, time_1T = self._modulation(condition, prefix.c_B1D, num_steps), self._times(num_steps)
 
-    def layer(block, carry, _):
-      prefix_BSD, x_BTD = carry
-      prefix_BSD, *prefix_kv = _read_itself(block, prefix_BSD, prefix)
-      (q_BTHE, *step_kv), rest = block.begin(x_BTD, c_BTD, time_1T)
-      kv = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, step_kv))
-      return (prefix_BSD, block.end(x_BTD, layers.attention(q_BTHE, *kv, mask_BS, mask_QS), rest)), None
+    def joint(block, carry, _):
+      streams, x_BTD = carry
+      streams, prefix_kv = _read_itself(block, streams, prefix)
+      (q_BTHE, *kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+      kv = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, kv))
+      return (streams, block.audio.end(x_BTD, layers.attention(q_BTHE, *kv, mask_BS, mask_QS), rest)), None
 
-    carry = prefix.x_BSD, self._embed(code_BTK)
-    (_, x_BTD), _ = layers.scan_with(layer, self.blocks, carry, remat=self.remat)
+    def alone(block, x_BTD, _):
+      qkv, rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+      alone_QS = None if mask_QS is None else mask_QS[:, num_prefix:]
+      return block.audio.end(x_BTD, layers.attention(*qkv, None, alone_QS), rest), None
+
+    carry = prefix.streams, self._embed(code_BTK)
+    (_, x_BTD), _ = layers.scan_with(joint, self.joint_blocks, carry, remat=self.remat)
+    x_BTD, _ = layers.scan_with(alone, self.audio_blocks, x_BTD, remat=self.remat)
     return self._logits(x_BTD, c_BTD)
 
   def prefill(self, condition, num_steps: int) -> Cache:
     """Returns the cache for up to `num_steps` steps: conditions read, no step yet."""
     prefix = self._prefix(condition)
-
-    def layer(block, x_BSD, _):
-      x_BSD, k_BSHE, v_BSHE = _read_itself(block, x_BSD, prefix)
-      return x_BSD, (k_BSHE, v_BSHE)
-
-    _, kv = layers.scan_with(layer, self.blocks, prefix.x_BSD)
+    read = lambda block, streams, _: _read_itself(block, streams, prefix)
+    _, kv = layers.scan_with(read, self.joint_blocks, prefix.streams)
     room = ((0, 0), (0, 0), (0, num_steps), (0, 0), (0, 0))
-    return Cache(*(jnp.pad(x_ZBSHE, room) for x_ZBSHE in kv), _and_steps(prefix.mask_BS, num_steps),
+    joint = tuple(jnp.pad(x_ZBSHE, room) for x_ZBSHE in kv)
+    num_layers = jax.tree.leaves(nnx.state(self.audio_blocks))[0].shape[0]
+    empty_ZBSHE = jnp.zeros((num_layers, joint[0].shape[1], num_steps, *joint[0].shape[3:]), joint[0].dtype)
+    return Cache(joint, (empty_ZBSHE, empty_ZBSHE), _and_steps(prefix.mask_BS, num_steps),
                  self._modulation(condition, prefix.c_B1D, num_steps))
 
   def step(self, code_BK: jax.Array, cache: Cache, index: jax.Array) -> tuple[jax.Array, Cache]:
@@ -169,24 +183,27 @@ class Decoder(nnx.Module):
     num_prefix = cache.mask_BS.shape[1] - num_steps
     of_new = lambda x_BTX: jax.lax.dynamic_slice_in_dim(x_BTX, index, num_new, axis=1)
     c_BTD, time_1T = of_new(cache.c_BTD), of_new(self._times(num_steps))
-    is_there_S = jnp.arange(cache.mask_BS.shape[1]) < num_prefix + index + num_new
-    mask_BS = cache.mask_BS & is_there_S[None]
+    is_there_S = jnp.arange(num_prefix + num_steps) < num_prefix + index + num_new
+    alone_BS = jnp.broadcast_to(is_there_S[None, num_prefix:], c_BTD.shape[:1] + (num_steps,))
 
-    # The whole cache is carried and written in place; as a result of every layer it would be copied
-    # (200 steps at width 128: 2.5 against 3.6 s).
-    def layer(block, carry, depth):
-      x_BTD, *kv = carry
-      (q_BTHE, *new_kv), rest = block.begin(x_BTD, c_BTD, time_1T)
-      place = (depth, 0, num_prefix + index, 0, 0)
-      kv = [jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], place)
-            for old_ZBSHE, new_BTHE in zip(kv, new_kv)]
-      y_BTHE = layers.attention(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
-      return (block.end(x_BTD, y_BTHE, rest), *kv), None
+    def through(blocks, x_BTD, kv, place, mask_BS):
+      # The whole cache is carried and written in place; as a result of every layer it would be copied
+      # (200 steps at width 128: 2.5 against 3.6 s).
+      def layer(block, carry, depth):
+        x_BTD, *kv = carry
+        (q_BTHE, *new_kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+        kv = [jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, place, 0, 0))
+              for old_ZBSHE, new_BTHE in zip(kv, new_kv)]
+        y_BTHE = layers.attention(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
+        return (block.audio.end(x_BTD, y_BTHE, rest), *kv), None
 
-    carry = self._embed(code_BTK), cache.k_ZBSHE, cache.v_ZBSHE
-    num_layers = cache.k_ZBSHE.shape[0]
-    (x_BTD, k_ZBSHE, v_ZBSHE), _ = layers.scan_with(layer, self.blocks, carry, jnp.arange(num_layers))
-    return self._logits(x_BTD, c_BTD), cache.replace(k_ZBSHE=k_ZBSHE, v_ZBSHE=v_ZBSHE)
+      (x_BTD, *kv), _ = layers.scan_with(layer, blocks, (x_BTD, *kv), jnp.arange(kv[0].shape[0]))
+      return x_BTD, tuple(kv)
+
+    x_BTD, joint = through(self.joint_blocks, self._embed(code_BTK), cache.joint, num_prefix + index,
+                           cache.mask_BS & is_there_S[None])
+    x_BTD, alone = through(self.audio_blocks, x_BTD, cache.alone, index, alone_BS)
+    return self._logits(x_BTD, c_BTD), cache.replace(joint=joint, alone=alone)
 
   def _embed(self, code_BTK: jax.Array) -> jax.Array:
     table_KVD = self.table_KVD[...]
@@ -201,18 +218,19 @@ class Decoder(nnx.Module):
     # where: what is masked may hold NaN, which a product would spread.
     text_BUD = jnp.where(text_mask_BU[..., None], condition.text_BUD, 0)
     transcript_BWD = jnp.where(transcript_mask_BW[..., None], condition.transcript_BWD, 0)
-    tokens = (self.video_in(condition.semantic_BMD), self.text_in(text_BUD),
-              self.transcript_in(transcript_BWD))
-    masks = jnp.ones(condition.semantic_BMD.shape[:2], bool), text_mask_BU, transcript_mask_BW
+    streams = {'video': self.video_in(condition.semantic_BMD), 'text': self.text_in(text_BUD),
+               'transcript': self.transcript_in(transcript_BWD)}
+    masks = {'video': jnp.ones(condition.semantic_BMD.shape[:2], bool), 'text': text_mask_BU,
+             'transcript': transcript_mask_BW}
     video_time_M = layers.grid_times(condition.semantic_BMD.shape[1], self.semantic_rate_hz)
     # Of the pictures, not of the steps: a pattern has more steps than the clip.
     clip_s = condition.sync_BLD.shape[1] / self.sync_rate_hz
-    times = (jnp.broadcast_to(video_time_M[None], masks[0].shape), jnp.zeros(text_mask_BU.shape),
-             mmdit.spread_times(transcript_mask_BW, clip_s))
-    pooled_BD = jnp.concatenate([layers.masked_mean(*pair) for pair in zip(tokens, masks)], axis=-1)
+    times = {'video': jnp.asarray(video_time_M)[None], 'text': None,
+             'transcript': mmdit.spread_times(transcript_mask_BW, clip_s)}
+    pooled_BD = jnp.concatenate([layers.masked_mean(streams[name], masks[name]) for name in PREFIX], axis=-1)
     return Prefix(
-        x_BSD=jnp.concatenate(tokens, axis=1).astype(jnp.float32), mask_BS=jnp.concatenate(masks, axis=1),
-        time_BS=jnp.concatenate(times, axis=1),
+        streams={name: streams[name].astype(jnp.float32) for name in PREFIX}, times=times,
+        mask_BS=jnp.concatenate([masks[name] for name in PREFIX], axis=1),
         c_B1D=self.pool_out(jax.nn.silu(self.pool_in(pooled_BD)))[:, None])
 
   def _modulation(self, condition, c_B1D: jax.Array, num_steps: int) -> jax.Array:
@@ -227,11 +245,12 @@ class Decoder(nnx.Module):
     return logits.reshape(x_BTD.shape[:2] + (self.num_codebooks, self.codebook_size))
 
 
-def _read_itself(block: mmdit.Stream, x_BSD: jax.Array, prefix: Prefix) -> tuple[jax.Array, ...]:
-  """Returns the prefix after one layer, and its keys and values there."""
-  (q_BSHE, k_BSHE, v_BSHE), rest = block.begin(x_BSD, prefix.c_B1D, prefix.time_BS)
-  x_BSD = block.end(x_BSD, layers.attention(q_BSHE, k_BSHE, v_BSHE, prefix.mask_BS), rest)
-  return x_BSD, k_BSHE, v_BSHE
+def _read_itself(block: mmdit.JointBlock, streams: dict, prefix: Prefix) -> tuple[dict, tuple]:
+  """Returns the streams of the prefix after one layer, and their keys and values there."""
+  conditions = dict.fromkeys(PREFIX, prefix.c_B1D)
+  (q_BSHE, k_BSHE, v_BSHE), rests = mmdit.begin(block, streams, conditions, prefix.times)
+  y_BSHE = layers.attention(q_BSHE, k_BSHE, v_BSHE, prefix.mask_BS)
+  return mmdit.end(block, streams, y_BSHE, rests), (k_BSHE, v_BSHE)
 
 
 def _and_steps(mask_BS: jax.Array, num_steps: int) -> jax.Array:

@@ -63,6 +63,29 @@ class Stream(nnx.Module):
     return x_BSD + mlp_gate * self.mlp(layers.layer_norm(x_BSD) * (1 + mlp_scale) + mlp_shift)
 
 
+def present(streams: dict) -> list[str]:
+  """Returns the names of the streams that are there in the order of STREAMS; a scan sorts a dict's keys."""
+  return [name for name in STREAMS if name in streams]
+
+
+def begin(block: nnx.Module, streams: dict, conditions: dict, times: dict):
+  """Returns q, k, v of all positions of some streams of a block, and the modulations that `end` needs."""
+  projected, rests = {}, {}
+  for name in present(streams):
+    projected[name], rests[name] = getattr(block, name).begin(streams[name], conditions[name], times[name])
+  return [jnp.concatenate(each, axis=1) for each in zip(*projected.values())], rests
+
+
+def end(block: nnx.Module, streams: dict, y_BSHE: jax.Array, rests: dict) -> dict:
+  """Returns the streams after attention's values y_BSHE and the MLPs were added."""
+  out, start = {}, 0
+  for name in present(streams):
+    stop = start + streams[name].shape[1]
+    out[name] = getattr(block, name).end(streams[name], y_BSHE[:, start:stop], rests[name])
+    start = stop
+  return out
+
+
 class JointBlock(nnx.Module):
   """All streams attend to all positions."""
 
@@ -73,19 +96,9 @@ class JointBlock(nnx.Module):
       setattr(self, name, Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype))
 
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
-    projected, rests = {}, {}
-    for name in STREAMS:
-      projected[name], rests[name] = getattr(self, name).begin(
-          streams[name], conditions[name], times[name])
-    q, k, v = (jnp.concatenate([projected[name][i] for name in STREAMS], axis=1) for i in range(3))
-    mask_BS = jnp.concatenate([masks[name] for name in STREAMS], axis=1)
-    y_BSHE = layers.attention(q, k, v, mask_BS)
-    out, start = {}, 0
-    for name in STREAMS:
-      end = start + streams[name].shape[1]
-      out[name] = getattr(self, name).end(streams[name], y_BSHE[:, start:end], rests[name])
-      start = end
-    return out
+    qkv, rests = begin(self, streams, conditions, times)
+    mask_BS = jnp.concatenate([masks[name] for name in present(streams)], axis=1)
+    return end(self, streams, layers.attention(*qkv, mask_BS), rests)
 
 
 class AudioBlock(nnx.Module):

@@ -33,8 +33,9 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
-    num_channels, seeds = c.codec.num_latent_channels, range(c.data.num_fake_records)
-    return records.Memory([records.fake(spec, seed, num_channels) for seed in seeds], spec)
+    num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
+    sizes = c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
+    return records.Memory([records.fake(spec, seed, *sizes) for seed in range(c.data.num_fake_records)], spec)
   folders = c.data[split]
   if not folders:
     raise ValueError(

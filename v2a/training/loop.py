@@ -44,7 +44,7 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
-_FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow')
+_FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow', 'tokens')
 
 
 class NonFiniteError(SystemExit):

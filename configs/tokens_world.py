@@ -1,0 +1,32 @@
+"""The autoregressive model of the procedural world: codec tokens one step after the other, delay pattern.
+
+python -m data_pipelines.encode --records data/world_latents --codec runs/codec_world_rvq \
+    --output data/world_codes
+v2a train --config tokens_world --workdir runs/tokens_world
+
+after the commands of codec_world_rvq and sync_world. Not yet run.
+
+As large as flow_world, and as dear to train: 4.86 M parameters (flow_world: 4.73 M) and 2.97 GFLOPs a clip
+and training step (2.91), which benchmarks/costs.py counts in the matrix products of the traced step.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.base()
+  c.name = 'tokens_world'
+  c.task = 'tokens'
+  c.data.train = ('data/world_codes',)
+  c.data.wear = 0.5
+  c.init_from.codec = 'runs/codec_world_rvq'
+  c.init_from.sync = 'runs/sync_world'
+  c.codec.bottleneck = 'rvq'
+  c.generation.guidance_negative = 3.0
+  c.training.batch_size = 16
+  c.training.num_steps = 6000
+  c.training.learning_rate = 1e-3
+  c.training.warmup_steps = 100
+  c.training.ema_decay = 0.999
+  return c

@@ -1,0 +1,63 @@
+"""Trains the token decoder with its conditioner (see tasks.conditions) on the codes that records carry.
+
+Causal: every token from those before it, in the order of config.tokens.pattern. Else: masked tokens from the
+others. Both losses: `autoregressive.loss` eq. 1, in nats a token.
+"""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from v2a import assembly
+from v2a.autoregressive import loss
+from v2a.autoregressive import patterns
+from v2a.training.tasks import conditions
+
+
+class TokensTask:
+  """See the module."""
+
+  def __init__(self, c: ml_collections.ConfigDict):
+    self.c, self.conditions = c, conditions.Conditions(c)
+
+  def build(self, key: jax.Array) -> nnx.Module:
+    """Returns a fresh token model."""
+    return assembly.tokens(self.c, nnx.Rngs(key))
+
+  def initialise(self, model: nnx.Module, source) -> nnx.Module:
+    """Gives the sync encoder its start."""
+    del source
+    return self.conditions.initialise(model)
+
+  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Returns what conditions are made of, and each clip's codes."""
+    return self.conditions.prepare(items, rng) | {'code_BTK': np.stack([self._codes(item) for item in items])}
+
+  def _codes(self, record: dict) -> np.ndarray:
+    """Returns the codes of a record. Raises ValueError where they are none, or of another codec."""
+    codes_TK, c = record['codes_TK'], self.c.codec
+    if not codes_TK.size:
+      raise ValueError(f'record {record["id"]!r} has no codes; encode the records by data_pipelines.encode, '
+                       'with a codec of the rvq bottleneck.')
+    if codes_TK.shape[1] != c.num_codebooks or codes_TK.max() >= c.codebook_size:
+      raise ValueError(
+          f'record {record["id"]!r} has codes of {codes_TK.shape[1]} books up to {codes_TK.max()}; wanted '
+          f'config.codec.num_codebooks={c.num_codebooks} of codebook_size={c.codebook_size}.')
+    return codes_TK.astype(np.int32)
+
+  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+    """Returns the loss of the module, that of each book, and what wear does."""
+    del step
+    drop_key, mask_key = jax.random.split(key)
+    condition, extra, more = self.conditions.encode(model, batch, drop_key)
+    decoder, code_BTK = model.decoder, batch['code_BTK']
+    if decoder.is_causal:
+      code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
+      counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
+      total, parts = loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
+    else:
+      predict = lambda code_BTK: decoder(code_BTK, condition)
+      total, parts = loss.masked(predict, code_BTK, mask_key, mask_token=decoder.mask_token)
+    return total + extra, parts | more

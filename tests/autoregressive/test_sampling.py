@@ -80,7 +80,8 @@ def test_frequencies_follow_the_softmax(settings):
   logit_V = 1.2 * np.random.default_rng(3).standard_normal(V)
   key_B = jax.random.split(jax.random.key(5), num)
   logit_BSV = jnp.broadcast_to(jnp.asarray(logit_V, jnp.float32), (num, 2, V))
-  code_BS = np.asarray(jax.jit(lambda: sampling.draw(key_B, logit_BSV, settings))())
+  # As arguments: XLA would spend seconds on folding constants.
+  code_BS = np.asarray(jax.jit(sampling.draw, static_argnums=2)(key_B, logit_BSV, settings))
   order = np.argsort(-logit_V)
   p_V = _softmax(logit_V / settings.temperature)
   num_kept = settings.top_k or int(np.searchsorted(np.cumsum(p_V[order]), settings.top_p) + 1)

@@ -41,6 +41,14 @@ def test_frechet_of_the_reference_sets(drawn):
   assert distances.frechet(drawn['c'], drawn['d']) == pytest.approx(81.20748008789572, rel=2e-8)
 
 
+def test_frechet_of_few_rows_of_many_features_is_the_same():
+  rng = np.random.default_rng(0)
+  a_NF, b_NF = rng.standard_normal((20, 300)), 1.1 * rng.standard_normal((31, 300)) + 0.1
+  moments = distances._root_moments(a_NF)
+  assert distances.frechet(a_NF, b_NF) == pytest.approx(distances._frechet(moments, b_NF), rel=1e-7)
+  assert distances.frechet(a_NF, a_NF[::-1]) == pytest.approx(0.0, abs=1e-9)
+
+
 def test_kl_and_inception_score_of_the_reference_logits(drawn):
   target, predicted = drawn['logits_b'], drawn['logits_a']
   assert distances.kl(target, predicted) == pytest.approx(3.767312295777, abs=1e-12)

@@ -33,6 +33,9 @@ def _log_softmax_eps(logits_NO: np.ndarray) -> np.ndarray:
   return np.log(special.softmax(logits_NO, axis=1) + 1e-6)
 
 
+# Below, the eigenvalues that published code takes cost little, and their rounding is part of known figures.
+_MANY_FEATURES = 256
+
 # From logits to log p and log q of eq. 5.
 KL_KINDS = {
   'softmax': (_log_softmax, _log_softmax),
@@ -53,7 +56,21 @@ def frechet(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
     ValueError: a set is too small, is no matrix or holds NaN, or the features differ.
   """
   a_NF, b_NF = _pair(a_NF, b_NF, min_rows=2)
+  if a_NF.shape[1] > max(_MANY_FEATURES, 2 * min(len(a_NF), len(b_NF))):
+    return _frechet_of_few(a_NF, b_NF)
   return _frechet(_root_moments(a_NF), b_NF)
+
+
+def _frechet_of_few(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
+  """Returns eq. 1 without any covariance, which for 2048 features costs a hundred times as much.
+
+  With the centred rows A and B, divided by the roots of rows - 1, the last trace of eq. 1 is the sum of the
+  singular values of A B^T.
+  """
+  a_part_NF, b_part_NF = ((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1) for x_NF in (a_NF, b_NF))
+  shared = np.linalg.svd(a_part_NF @ b_part_NF.T, compute_uv=False).sum()
+  apart = ((a_NF.mean(axis=0) - b_NF.mean(axis=0)) ** 2).sum()
+  return max(0.0, float(apart + (a_part_NF**2).sum() + (b_part_NF**2).sum() - 2.0 * shared))
 
 
 def _root_moments(a_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

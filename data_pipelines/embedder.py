@@ -1,0 +1,128 @@
+"""Trains the built-in embedder of sounds on the world's truth.
+
+  python -m data_pipelines.embedder --output v2a/assets/embedders/world.npz
+
+The sounds of TRAIN_SEED, all scenes, rendered with next to no picture, at a random gain; the network of
+v2a.evaluation.embedders.world learns which of its tags hold for each. Nothing else is done to the sounds: a
+tool that shall see how far drawn sounds are from true ones must not learn to look past what a model does to
+them. Same arguments, same machine: same weights.
+"""
+
+import argparse
+import pathlib
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from v2a.evaluation import spectra
+from v2a.evaluation.embedders import world
+from v2a.world import clips
+
+# Neither that of the instruments nor of any data set.
+TRAIN_SEED = 8_000_001
+NUM_CLIPS, NUM_STEPS, BATCH_SIZE = 1200, 1200, 64
+WIDTHS = (96, 64, 64)
+GAIN_DB = 6.0
+# A decibel in the natural logarithm of spectra.log_mel.
+_DB = np.log(10.0) / 20.0
+
+
+def hear(num_clips: int, say=None) -> tuple[np.ndarray, np.ndarray]:
+  """Returns window_BSJR and tag_BO of clips, rendered with a picture of a few pixels."""
+  found, labels, start = [], [], time.monotonic()
+  for index in range(num_clips):
+    made = clips.render(TRAIN_SEED, index, look='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ)
+    found.append(world.windows(spectra.log_mel(made.wave_NA.mean(axis=1))).astype(np.float16))
+    labels.append(world.tags(made.truth))
+    if say and (index + 1) % 100 == 0:
+      left_s = (time.monotonic() - start) / (index + 1) * (num_clips - index - 1)
+      say(f'rendering: {index + 1} of {num_clips}, {left_s:.0f} s left')
+  return np.stack(found), np.stack(labels)
+
+
+def initialise(window_BSJR: np.ndarray, seed: int = 0) -> world.Params:
+  """Returns He-normal weights, zero biases, and the mean and deviation of the bands."""
+  rng = np.random.default_rng(seed)
+  level_NR = window_BSJR[:, ::4].astype(np.float32).reshape(-1, window_BSJR.shape[-1])
+  params = {'mean_R': level_NR.mean(axis=0), 'std_R': level_NR.std(axis=0) + 0.1}
+  inputs = (world.WINDOW_FRAMES * window_BSJR.shape[-1], WIDTHS[0], 2 * WIDTHS[1], WIDTHS[2])
+  for i, (num_inputs, width) in enumerate(zip(inputs, (*WIDTHS, len(world.TAGS)))):
+    weight_IO = np.sqrt(2.0 / num_inputs) * rng.standard_normal((num_inputs, width))
+    params[f'weight_{i}_IO'], params[f'bias_{i}_O'] = (
+      weight_IO.astype(np.float32),
+      np.zeros(width, np.float32),
+    )
+  return params
+
+
+def loss(params: world.Params, fixed: world.Params, window_BSJR: jax.Array, tag_BO: jax.Array) -> jax.Array:
+  """Returns the mean cross entropy of each tag being there or not."""
+  _, logits_BO = world.apply({**params, **fixed}, window_BSJR, jnp)
+  return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
+
+
+def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, say=None) -> world.Params:
+  """Returns the trained weights: Adam with a cosine schedule, each clip at a random gain."""
+  params = initialise(window_BSJR)
+  fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
+  schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, num_steps // 20, num_steps, 1e-5)
+  optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(schedule, weight_decay=3e-2))
+  rng, state = np.random.default_rng(1), optimizer.init(params)
+
+  @jax.jit
+  def step(params, state, window_BSJR, gain_B, tag_BO):
+    window_BSJR = window_BSJR.astype(jnp.float32) + gain_B[:, None, None, None]
+    value, gradient = jax.value_and_grad(loss)(params, fixed, window_BSJR, tag_BO)
+    update, state = optimizer.update(gradient, state, params)
+    return optax.apply_updates(params, update), state, value
+
+  losses = []
+  for k in range(num_steps):
+    chosen_B = rng.choice(len(window_BSJR), min(BATCH_SIZE, len(window_BSJR)), replace=False)
+    gain_B = (_DB * rng.uniform(-GAIN_DB, GAIN_DB, len(chosen_B))).astype(np.float32)
+    params, state, value = step(params, state, window_BSJR[chosen_B], gain_B, tag_BO[chosen_B])
+    losses.append(value)
+    if say and (k + 1) % max(1, num_steps // 6) == 0:
+      say(f'step {k + 1} of {num_steps}, loss {float(np.mean(losses[-50:])):.4f}')
+  return scaled({**{name: np.asarray(value) for name, value in params.items()}, **fixed}, window_BSJR)
+
+
+def scaled(params: world.Params, window_BSJR: np.ndarray) -> world.Params:
+  """Returns weights with the same logits, whose features have a total variance of 1 over these clips.
+
+  A Frechet distance is in units of that variance; without this it is in those of a chance of training.
+  """
+  parts = np.array_split(window_BSJR, max(1, len(window_BSJR) // BATCH_SIZE))
+  features_BF = np.concatenate([world.apply(params, part.astype(np.float32), np)[0] for part in parts])
+  scale = np.float32(np.sqrt(features_BF.var(axis=0).sum()))
+  changed = {name: params[name] / scale for name in ('weight_2_IO', 'bias_2_O')}
+  return {**params, **changed, 'weight_3_IO': params['weight_3_IO'] * scale}
+
+
+def train(output: pathlib.Path, scale: float = 1.0, say=None):
+  """Trains and writes the embedder.
+
+  Args:
+    output: the .npz file.
+    scale: share of the usual clips and steps.
+    say: receives lines of progress, or None.
+  """
+  examples = hear(max(20, int(NUM_CLIPS * scale)), say)
+  world.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), say))
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
+  parser.add_argument('--output', type=pathlib.Path, default=world.FILE, help='file for the weights')
+  args = parser.parse_args(argv)
+  train(args.output, say=lambda line: print(line, file=sys.stderr, flush=True))
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

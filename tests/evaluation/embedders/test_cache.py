@@ -1,0 +1,110 @@
+"""The cache of embeddings: nothing is embedded twice, nothing is mistaken for anything else."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.evaluation.embedders import bands
+from v2a.evaluation.embedders import cache as cache_lib
+from v2a.evaluation.embedders import embedder as embedder_lib
+
+
+def test_a_clip_is_embedded_once(tmp_path):
+  clip = bands.clips(0, 1)[0]
+  first, second = bands.Bands(), bands.Bands()
+  made = cache_lib.Cache(tmp_path).embed(first, clip)
+  again = cache_lib.Cache(tmp_path).embed(second, clip)
+  assert (first.num_calls, second.num_calls) == (1, 0)
+  for name in made:
+    np.testing.assert_array_equal(made[name], again[name])
+  assert not list(tmp_path.rglob('*.partial'))
+
+
+def test_without_a_folder_nothing_is_kept():
+  embedder, cache = bands.Bands(), cache_lib.Cache(None)
+  for _ in range(2):
+    cache.embed(embedder, bands.clips(0, 1)[0])
+  assert embedder.num_calls == 2
+
+
+@pytest.mark.parametrize(
+  'change',
+  [
+    {'wave_NA': 2 * bands.clips(0, 1)[0].wave_NA},
+    {'wave_NA': bands.clips(0, 1)[0].wave_NA.reshape(-1, 2)},
+    {'wave_NA': bands.clips(0, 1)[0].wave_NA.astype(np.float64)},
+    {'sample_rate_hz': 8000},
+  ],
+)
+def test_another_sound_has_another_entry(tmp_path, change):
+  clip, embedder = bands.clips(0, 1)[0], bands.Bands()
+  cache = cache_lib.Cache(tmp_path)
+  cache.embed(embedder, clip)
+  cache.embed(embedder, dataclasses.replace(clip, **change))
+  assert embedder.num_calls == 2
+
+
+def test_other_weights_have_another_entry(tmp_path):
+  clip, cache = bands.clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  paths = {cache.path(bands.Bands(digest=digest * 64), clip) for digest in 'de'}
+  assert len(paths) == 2 and cache.path(bands.Bands(name='other'), clip) not in paths
+
+
+def test_only_what_is_read_counts(tmp_path):
+  frame_LYX3 = np.zeros((2, 4, 4, 3), np.uint8)
+  clip = dataclasses.replace(bands.clips(0, 1)[0], frame_LYX3=frame_LYX3, fps=25.0)
+  other = dataclasses.replace(clip, frame_LYX3=frame_LYX3 + 1)
+  cache = cache_lib.Cache(tmp_path)
+  sound, both = bands.Bands(), bands.Bands(reads=('wave', 'frames'))
+  assert cache.path(sound, clip) == cache.path(sound, other)
+  assert cache.path(both, clip) != cache.path(both, other)
+  with pytest.raises(embedder_lib.Refusal, match='the clip has no frames'):
+    cache.embed(both, bands.clips(0, 1)[0])
+
+
+def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
+  clip, embedder, cache = bands.clips(0, 1)[0], bands.Bands(), cache_lib.Cache(tmp_path)
+
+  def stop(file, **arrays):
+    file.write(b'half')
+    raise KeyboardInterrupt
+
+  with monkeypatch.context() as patch:
+    patch.setattr(np, 'savez', stop)
+    with pytest.raises(KeyboardInterrupt):
+      cache.embed(embedder, clip)
+  assert not [path for path in tmp_path.rglob('*') if path.is_file()]
+  cache.embed(embedder, clip)
+  assert embedder.num_calls == 2 and cache.path(embedder, clip).is_file()
+
+
+def test_a_refusal_is_kept(tmp_path):
+  silent, embedder = embedder_lib.Clip(np.zeros((8, 1)), 16000), bands.Bands()
+  for _ in range(2):
+    with pytest.raises(embedder_lib.Refusal, match='silence has no bands'):
+      cache_lib.Cache(tmp_path).embed(embedder, silent)
+  assert embedder.num_calls == 1
+
+
+def test_a_damaged_entry_is_named(tmp_path):
+  clip, cache = bands.clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  cache.embed(bands.Bands(), clip)
+  path = cache.path(bands.Bands(), clip)
+  path.write_bytes(path.read_bytes()[:40])
+  with pytest.raises(ValueError, match=f'{path.name} is damaged .*; remove it'):
+    cache.embed(bands.Bands(), clip)
+
+
+@pytest.mark.parametrize(
+  ('fields', 'message'),
+  [
+    ({'wave_NA': np.zeros(8)}, r'\(samples, channels\); got \(8,\)'),
+    ({'wave_NA': np.full((8, 1), np.nan)}, 'finite wave; got 8 bad'),
+    ({'frame_LYX3': np.zeros((1, 2, 2, 3)), 'fps': 25.0}, 'uint8 .*; got float64'),
+    ({'frame_LYX3': np.zeros((1, 2, 2, 3), np.uint8)}, 'rate; got fps=None'),
+  ],
+)
+def test_a_clip_that_is_none_is_refused(fields, message):
+  with pytest.raises(ValueError, match=message):
+    embedder_lib.Clip(**{'wave_NA': np.zeros((8, 1)), 'sample_rate_hz': 16000, **fields})

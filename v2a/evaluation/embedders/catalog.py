@@ -1,0 +1,70 @@
+"""All embedders by name, and what each needs; what cannot be had comes back as what is missing."""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+import dataclasses
+import pathlib
+
+from v2a.evaluation.embedders import checkpoints
+from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import panns
+from v2a.evaluation.embedders import vggish
+from v2a.evaluation.embedders import world
+
+Build = Callable[[dict[str, pathlib.Path]], embedder_lib.Embedder]
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """One embedder.
+
+  Attributes:
+    build: makes it from the paths of its files, by their names.
+    figures: see embedder.Embedder.
+    files: published weights that it needs.
+  """
+
+  build: Build
+  figures: tuple[str, ...]
+  files: tuple[checkpoints.Checkpoint, ...] = ()
+
+
+def _of_one(module) -> Entry:
+  """Returns the entry of a module with one checkpoint."""
+  checkpoint = module.CHECKPOINT
+  return Entry(lambda paths: module.load(paths[checkpoint.file]), module.FIGURES, (checkpoint,))
+
+
+ENTRIES = {
+  world.NAME: Entry(lambda paths: world.load(), world.FIGURES),
+  vggish.NAME: _of_one(vggish),
+  panns.NAME: _of_one(panns),
+}
+
+
+def load(
+  names: Iterable[str], path: pathlib.Path | str | None = None
+) -> list[embedder_lib.Embedder | embedder_lib.Missing]:
+  """Returns embedders in the order of their names, a Missing for each that cannot be had.
+
+  Args:
+    names: some of ENTRIES.
+    path: folder of published weights, see checkpoints.folder.
+
+  Raises:
+    ValueError: an unknown name, or a file that is not what was published.
+  """
+  names = list(names)
+  unknown = [name for name in names if name not in ENTRIES]
+  if unknown:
+    raise ValueError(f'embedders must be of {", ".join(ENTRIES)}; got {", ".join(unknown)}.')
+  return [_load(name, path) for name in names]
+
+
+def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
+  entry = ENTRIES[name]
+  paths = {file.file: checkpoints.find(file, path) for file in entry.files}
+  missing = [file.reason for file in entry.files if paths[file.file] is None]
+  if missing:
+    return embedder_lib.Missing(name, ', '.join(missing), entry.figures)
+  return entry.build(paths)

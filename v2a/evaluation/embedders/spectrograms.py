@@ -1,0 +1,71 @@
+"""What the front ends of the published networks share: frames, mel triangles, Kaldi's filter bank.
+
+Every network has its own spectrogram, and each difference is part of its protocol: v2a.evaluation.spectra,
+which the project's own tools hear with, is none of them. Mel is 1127 ln(1 + f / 700) throughout.
+"""
+
+import functools
+
+import numpy as np
+
+
+def frames(wave_N: np.ndarray, size: int, hop: int) -> np.ndarray:
+  """Returns frame_JN: `size` samples every `hop`; an incomplete last one is dropped."""
+  if len(wave_N) < size:
+    return np.zeros((0, size), wave_N.dtype)
+  return np.lib.stride_tricks.sliding_window_view(wave_N, size)[::hop]
+
+
+def hann(size: int, is_periodic: bool) -> np.ndarray:
+  """Returns a Hann window: one period of a cosine, or one that ends on its first value."""
+  return np.hanning(size + 1)[:-1] if is_periodic else np.hanning(size)
+
+
+@functools.lru_cache(maxsize=16)
+def mel_matrix(
+  num_fft: int, rate_hz: float, num_mels: int, low_hz: float, high_hz: float, is_straight_in_mel: bool
+) -> np.ndarray:
+  """Returns triangles of height 1, evenly spaced in mel, as matrix_FR with num_fft // 2 + 1 rows.
+
+  Args:
+    num_fft: size of the Fourier transform.
+    rate_hz: of the wave.
+    num_mels: triangles.
+    low_hz, high_hz: where the first begins and the last ends.
+    is_straight_in_mel: whether their sides are straight over mel (Kaldi, VGGish) or over Hz (torchaudio).
+  """
+  edge_R = np.linspace(_mel(low_hz), _mel(high_hz), num_mels + 2)
+  bin_F = np.arange(num_fft // 2 + 1) * rate_hz / num_fft
+  if is_straight_in_mel:
+    bin_F = _mel(bin_F)
+  else:
+    edge_R = 700.0 * np.expm1(edge_R / 1127.0)
+  rise_FR = (bin_F[:, None] - edge_R[:-2]) / (edge_R[1:-1] - edge_R[:-2])
+  fall_FR = (edge_R[2:] - bin_F[:, None]) / (edge_R[2:] - edge_R[1:-1])
+  return np.clip(np.minimum(rise_FR, fall_FR), 0.0, None)
+
+
+def _mel(hz):
+  return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
+
+
+def kaldi(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray:
+  """Returns Kaldi's log mel filter bank as level_JR: 25 ms every 10 ms, Hann window, 20 Hz to half the rate.
+
+  Each frame loses its mean and is pre-emphasised by 0.97, its first sample against itself; the floor of the
+  power is float32's epsilon; no dither.
+
+  Args:
+    wave_N: samples.
+    num_mels: bands.
+    rate_hz: of the wave.
+  """
+  size, hop = rate_hz * 25 // 1000, rate_hz * 10 // 1000
+  num_fft = 1 << (size - 1).bit_length()
+  frame_JN = frames(wave_N.astype(np.float64), size, hop)
+  frame_JN = frame_JN - frame_JN.mean(axis=1, keepdims=True)
+  frame_JN = frame_JN - 0.97 * np.concatenate([frame_JN[:, :1], frame_JN[:, :-1]], axis=1)
+  power_JF = np.abs(np.fft.rfft(frame_JN * hann(size, is_periodic=False), num_fft)) ** 2
+  # Kaldi's bank has no column for half the rate.
+  matrix_FR = mel_matrix(num_fft, rate_hz, num_mels, 20.0, rate_hz / 2, True)[:-1]
+  return np.log(np.maximum(power_JF[:, :-1] @ matrix_FR, np.finfo(np.float32).eps))

@@ -1,0 +1,225 @@
+"""Tensors out of files that torch.save wrote, without torch.
+
+Two formats: the zip archive (torch 1.6 and later) and the stream of pickles before it. Both hold a pickle
+of any objects in which a tensor is a call of torch's own rebuilding functions on a numbered storage. Here
+nothing of the pickle is run but those calls: every other class becomes an inert placeholder, so that a file
+can do no harm, and checkpoints that also hold optimizers and samplers can be read. Storages are read when a
+tensor is asked for, not before.
+"""
+
+from collections.abc import Callable
+import dataclasses
+import io
+import pathlib
+import pickle
+import struct
+import zipfile
+
+import ml_dtypes
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+_DTYPES = {
+  'DoubleStorage': np.dtype('<f8'),
+  'FloatStorage': np.dtype('<f4'),
+  'HalfStorage': np.dtype('<f2'),
+  'BFloat16Storage': np.dtype(ml_dtypes.bfloat16),
+  'LongStorage': np.dtype('<i8'),
+  'IntStorage': np.dtype('<i4'),
+  'ShortStorage': np.dtype('<i2'),
+  'CharStorage': np.dtype('i1'),
+  'ByteStorage': np.dtype('u1'),
+  'BoolStorage': np.dtype('?'),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Storage:
+  dtype: np.dtype
+  read: Callable[[], bytes]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tensor:
+  """A tensor that has not been read yet.
+
+  Attributes:
+    shape: its sizes.
+    dtype: as the file has it.
+  """
+
+  shape: tuple[int, ...]
+  dtype: np.dtype
+  _read: Callable[[], np.ndarray]
+
+  def array(self) -> np.ndarray:
+    """Returns the values, read from the file now."""
+    return self._read()
+
+
+class _Inert:
+  """Stands for an object of a class that is none of torch's storages: it takes anything and does nothing."""
+
+  def __new__(cls, *args, **kwargs):
+    del args, kwargs
+    return super().__new__(cls)
+
+  def __init__(self, *args, **kwargs):
+    pass
+
+  def __call__(self, *args, **kwargs):
+    return self
+
+  def __setstate__(self, state):
+    pass
+
+  def __setitem__(self, key, value):
+    pass
+
+  def append(self, value):
+    """Ignores the value."""
+
+  def extend(self, values):
+    """Ignores the values."""
+
+
+def _rebuild(storage: _Storage, offset: int, size, stride, *rest) -> Tensor:
+  del rest
+  size, stride = tuple(size), tuple(stride)
+
+  def read() -> np.ndarray:
+    flat_N = np.frombuffer(storage.read(), storage.dtype)
+    steps = [step * storage.dtype.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(flat_N[offset:], size, steps).copy()
+
+  return Tensor(size, storage.dtype, read)
+
+
+class _Unpickler(pickle.Unpickler):
+  def __init__(self, file, storages: Callable[[tuple], _Storage]):
+    super().__init__(file, encoding='utf-8')
+    self._storages = storages
+
+  def find_class(self, module: str, name: str):
+    if module == 'torch._utils' and name in ('_rebuild_tensor', '_rebuild_tensor_v2'):
+      return _rebuild
+    if module == 'torch._utils' and name == '_rebuild_parameter':
+      return lambda tensor, *rest: tensor
+    if module.split('.')[0] == 'torch' and name in _DTYPES:
+      return _DTYPES[name]
+    if (module, name) == ('collections', 'OrderedDict'):
+      return dict
+    if (module, name) == ('torch', 'Size'):
+      return tuple
+    return _Inert
+
+  def persistent_load(self, pid):
+    return self._storages(pid)
+
+
+def load(path: pathlib.Path | str) -> dict[str, Tensor]:
+  """Returns the tensors of a file by their names; a dictionary in a dictionary joins its key by a dot.
+
+  Args:
+    path: written by torch.save, or a .safetensors file.
+
+  Raises:
+    FileNotFoundError: there is no file.
+    ValueError: it is neither, or damaged.
+  """
+  path = pathlib.Path(path)
+  if not path.is_file():
+    raise FileNotFoundError(f'no weights at {path}.')
+  try:
+    if path.suffix == '.safetensors':
+      return _safetensors(path)
+    content = _zip(path) if zipfile.is_zipfile(path) else _stream(path)
+  except (pickle.UnpicklingError, safetensors.SafetensorError, zipfile.BadZipFile, EOFError) as error:
+    raise ValueError(f'{path} holds no weights that can be read: {error}.') from error
+  except (KeyError, IndexError, AttributeError, TypeError, struct.error) as error:
+    raise ValueError(f'{path} is damaged, or no file of torch.save: {error!r}.') from error
+  return dict(_flat(content, ''))
+
+
+def _flat(content, prefix: str):
+  if isinstance(content, Tensor):
+    yield prefix.removesuffix('.'), content
+  elif isinstance(content, dict):
+    for key, value in content.items():
+      yield from _flat(value, f'{prefix}{key}.')
+
+
+def _zip(path: pathlib.Path):
+  with zipfile.ZipFile(path) as archive:
+    names = archive.namelist()
+    head = next((name for name in names if name.endswith('/data.pkl')), None)
+    if head is None:
+      raise pickle.UnpicklingError('an archive without data.pkl')
+    folder = head.removesuffix('data.pkl')
+    order = f'{folder}byteorder'
+    if order in names and archive.read(order) != b'little':
+      raise pickle.UnpicklingError('big-endian numbers')
+    pickled = archive.read(head)
+
+  def storage(pid: tuple) -> _Storage:
+    _, dtype, key, *_ = pid
+
+    def read() -> bytes:
+      with zipfile.ZipFile(path) as archive:
+        return archive.read(f'{folder}data/{key}')
+
+    return _Storage(dtype, read)
+
+  return _Unpickler(io.BytesIO(pickled), storage).load()
+
+
+def _stream(path: pathlib.Path):
+  places: dict[str, tuple[int, int]] = {}
+
+  def storage(pid: tuple) -> _Storage:
+    _, dtype, key, _, _, view = pid
+    if view is not None:
+      raise pickle.UnpicklingError('a view of a storage, as torch before 0.4 wrote it')
+
+    def read() -> bytes:
+      start, num = places[key]
+      with path.open('rb') as file:
+        file.seek(start)
+        return file.read(num * dtype.itemsize)
+
+    sizes[key] = dtype.itemsize
+    return _Storage(dtype, read)
+
+  sizes: dict[str, int] = {}
+  with path.open('rb') as file:
+    if pickle.Unpickler.load(_Unpickler(file, storage)) != _MAGIC:
+      raise pickle.UnpicklingError('no file of torch.save')
+    for _ in range(2):  # the version of the format, and of the machine that wrote it
+      _Unpickler(file, storage).load()
+    content = _Unpickler(file, storage).load()
+    for key in _Unpickler(file, storage).load():
+      num = struct.unpack('<q', file.read(8))[0]
+      places[key] = (file.tell(), num)
+      file.seek(num * sizes[key], io.SEEK_CUR)
+    if file.tell() > path.stat().st_size:
+      raise pickle.UnpicklingError('cut off')
+  return content
+
+
+def _safetensors(path: pathlib.Path) -> dict[str, Tensor]:
+  def lazy(name: str, shape, dtype) -> Tensor:
+    def read() -> np.ndarray:
+      with safetensors.safe_open(path, framework='numpy') as handle:
+        return handle.get_tensor(name)
+
+    return Tensor(tuple(shape), dtype, read)
+
+  kinds = {'F64': '<f8', 'F32': '<f4', 'F16': '<f2', 'BF16': ml_dtypes.bfloat16, 'I64': '<i8', 'I32': '<i4'}
+  with safetensors.safe_open(path, framework='numpy') as handle:
+    parts = {name: handle.get_slice(name) for name in handle.keys()}
+    return {
+      name: lazy(name, part.get_shape(), np.dtype(kinds.get(part.get_dtype(), 'u1')))
+      for name, part in parts.items()
+    }

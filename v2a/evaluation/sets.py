@@ -1,0 +1,251 @@
+"""Figures of a set of drawn sounds against a set of true ones, by every embedder at hand.
+
+One row a figure and embedder, each with an interval, the numbers behind it, and a note where it says less
+than it seems to, or was not computed:
+
+  fd, fd_inf, kid, kad   distances of the two sets of embeddings, see v2a.evaluation.distances
+  kl                     drawn sound k against true sound k: the sets must be in one order
+  is                     of the drawn sounds alone
+  others                 the mean over drawn clips of a network's own figure, such as the agreement with the
+                         picture; beside it what the true sounds get
+
+Intervals are bootstraps over clips, not rows, since the rows of one clip belong together. kid and fd_inf
+have none: they are means over draws themselves, and a bootstrap of them costs hours.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+from v2a.evaluation import distances
+from v2a.evaluation.embedders import cache as cache_lib
+from v2a.evaluation.embedders import embedder as embedder_lib
+
+OF_ROWS = ('fd', 'fd_inf', 'kid', 'kad')
+OF_LOGITS = ('kl', 'is')
+# Whose value depends on the number of rows.
+BIASED = ('fd', 'fd_inf')
+NUM_DRAWS = 200
+
+Embedders = Sequence['embedder_lib.Embedder | embedder_lib.Missing']
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+  """One line of the table.
+
+  Attributes:
+    name: of the figure.
+    embedder: whose embeddings it is computed on.
+    value: None where it was not computed.
+    interval: 95 %, over clips; None where there is none.
+    num_true, num_drawn: rows (of embeddings or logits) behind the value.
+    true_value: the same figure of the true sounds, where a figure is one of single clips.
+    note: what to know beside it; 'not computed: ...' where there is no value.
+  """
+
+  name: str
+  embedder: str
+  value: float | None
+  interval: tuple[float, float] | None = None
+  num_true: int = 0
+  num_drawn: int = 0
+  true_value: float | None = None
+  note: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedded:
+  """What the embedders made of a set of clips.
+
+  Attributes:
+    arrays: by embedder, one entry a clip; None where the clip was refused.
+    refusals: by embedder, why clips were refused, in their order.
+    num_clips: of the set.
+  """
+
+  arrays: dict[str, list[embedder_lib.Arrays | None]]
+  refusals: dict[str, list[str]]
+  num_clips: int
+
+  def kept(self, name: str) -> list[embedder_lib.Arrays]:
+    """Returns the arrays of the clips that an embedder did not refuse."""
+    return [arrays for arrays in self.arrays[name] if arrays is not None]
+
+
+def embed(
+  clips: Iterable[embedder_lib.Clip],
+  embedders: Embedders,
+  cache: cache_lib.Cache | None = None,
+  say: Callable[[str], None] | None = None,
+) -> Embedded:
+  """Returns what every embedder makes of every clip.
+
+  Args:
+    clips: gone through once, so that they may be read one at a time.
+    embedders: of catalog.load; those that are missing are passed over.
+    cache: of embeddings; None keeps none.
+    say: receives a line after every hundredth clip.
+  """
+  cache = cache or cache_lib.Cache(None)
+  here = [embedder for embedder in embedders if not isinstance(embedder, embedder_lib.Missing)]
+  arrays, refusals, num_clips = {e.name: [] for e in here}, {e.name: [] for e in here}, 0
+  for clip in clips:
+    num_clips += 1
+    for embedder in here:
+      try:
+        arrays[embedder.name].append(cache.embed(embedder, clip))
+      except embedder_lib.Refusal as refusal:
+        arrays[embedder.name].append(None)
+        refusals[embedder.name].append(str(refusal))
+    if say and num_clips % 100 == 0:
+      say(f'embedded {num_clips} clips')
+  return Embedded(arrays, refusals, num_clips)
+
+
+def table(true: Embedded, drawn: Embedded, embedders: Embedders, num_draws: int = NUM_DRAWS) -> list[Figure]:
+  """Returns every figure of every embedder, in their order; none is left out.
+
+  Args:
+    true: the true sounds.
+    drawn: the drawn ones; clip k belongs to true clip k where the numbers are equal.
+    embedders: those that made both.
+    num_draws: of the bootstrap; 0 leaves the intervals out.
+  """
+  lines = []
+  for embedder in embedders:
+    for name in embedder.figures:
+      if isinstance(embedder, embedder_lib.Missing):
+        lines.append(Figure(name, embedder.name, None, note=embedder.note))
+      else:
+        lines.append(_figure(name, embedder, true, drawn, num_draws))
+  return lines
+
+
+def _figure(
+  name: str, embedder: embedder_lib.Embedder, true: Embedded, drawn: Embedded, num_draws: int
+) -> Figure:
+  try:
+    if name in OF_ROWS:
+      line = _of_rows(name, true.kept(embedder.name), drawn.kept(embedder.name), num_draws)
+    elif name == 'kl':
+      line = _kl(true, drawn, embedder.name, num_draws)
+    elif name == 'is':
+      line = _inception(drawn.kept(embedder.name), num_draws)
+    else:
+      line = _score(name, embedder, true.kept(embedder.name), drawn.kept(embedder.name), num_draws)
+  except ValueError as error:
+    line = Figure(name, embedder.name, None, note=f'not computed: {error}')
+  notes = [line.note, *_refused('true', true, embedder.name), *_refused('drawn', drawn, embedder.name)]
+  return dataclasses.replace(line, embedder=embedder.name, note=' '.join(note for note in notes if note))
+
+
+def _refused(which: str, embedded: Embedded, name: str) -> list[str]:
+  reasons = embedded.refusals[name]
+  if not reasons:
+    return []
+  return [f'{len(reasons)} of {embedded.num_clips} {which} clips refused: {reasons[0]}.']
+
+
+def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> Figure:
+  def rows(clips: list, pick: Sequence[int]) -> np.ndarray:
+    found = [clips[k][embedder_lib.ROWS] for k in pick]
+    return np.concatenate(found) if found else np.zeros((0, 1))
+
+  a_NF, b_NF = rows(true, range(len(true))), rows(drawn, range(len(drawn)))
+  note, interval = '', None
+  if name == 'fd_inf':
+    value = distances.frechet_infinity(a_NF, b_NF)
+  elif name == 'kid':
+    value, deviation = distances.kid(a_NF, b_NF)
+    note = f'deviation {deviation:.3g} over subsets.'
+  else:
+    statistic = {'fd': distances.frechet, 'kad': distances.kad}[name]
+    value = statistic(a_NF, b_NF)
+    again = lambda i, j: statistic(rows(true, i), rows(drawn, j))
+    interval = _interval(again, [len(true), len(drawn)], num_draws)
+  if name in BIASED:
+    note = distances.frechet_caveat(a_NF, b_NF) or ''
+  return Figure(name, '', value, interval, len(a_NF), len(b_NF), note=note)
+
+
+def _kl(true: Embedded, drawn: Embedded, name: str, num_draws: int) -> Figure:
+  if true.num_clips != drawn.num_clips:
+    raise ValueError(
+      f'kl compares drawn clip k with true clip k; '
+      f'got {true.num_clips} true and {drawn.num_clips} drawn clips'
+    )
+  pairs = [pair for pair in zip(true.arrays[name], drawn.arrays[name]) if None not in pair]
+  target_NO, predicted_NO = (_logits([pair[side] for pair in pairs]) for side in (0, 1))
+  value = distances.kl(target_NO, predicted_NO)
+  again = lambda i: distances.kl(target_NO[i], predicted_NO[i])
+  return Figure('kl', '', value, _interval(again, [len(pairs)], num_draws), len(pairs), len(pairs))
+
+
+def _inception(drawn: list, num_draws: int) -> Figure:
+  logits_NO = _logits(drawn)
+  value, deviation = distances.inception_score(logits_NO)
+  again = lambda i: distances.inception_score(logits_NO[i])[0]
+  interval = _interval(again, [len(drawn)], num_draws)
+  return Figure('is', '', value, interval, 0, len(drawn), note=f'deviation {deviation:.3g} over ten parts.')
+
+
+def _score(name: str, embedder, true: list, drawn: list, num_draws: int) -> Figure:
+  value_N = np.array([embedder.scores(arrays)[name] for arrays in drawn], np.float64)
+  if not len(value_N):
+    raise ValueError('no drawn clip was embedded')
+  true_N = np.array([embedder.scores(arrays)[name] for arrays in true], np.float64)
+  interval = _interval(lambda i: value_N[i].mean(), [len(value_N)], num_draws)
+  true_value = float(true_N.mean()) if len(true_N) else None
+  return Figure(name, '', float(value_N.mean()), interval, len(true_N), len(value_N), true_value)
+
+
+def _logits(clips: list) -> np.ndarray:
+  found = [arrays[embedder_lib.LOGITS] for arrays in clips]
+  return np.stack(found) if found else np.zeros((0, 1))
+
+
+def _interval(statistic: Callable[..., float], nums: list[int], num_draws: int) -> tuple[float, float] | None:
+  if not num_draws:
+    return None
+  return distances.bootstrap(statistic, *(np.arange(num) for num in nums), num=num_draws)
+
+
+def check_comparable(tables: Mapping[str, Sequence[Figure]]) -> None:
+  """Refuses to set tables beside each other whose Frechet distances have different numbers of rows.
+
+  Args:
+    tables: by the name of a model.
+
+  Raises:
+    ValueError: they have.
+  """
+  nums: dict[tuple[str, str], list[tuple[int, int]]] = {}
+  for lines in tables.values():
+    for line in lines:
+      if line.name in BIASED and line.value is not None:
+        nums.setdefault((line.name, line.embedder), []).append((line.num_true, line.num_drawn))
+  for pairs in nums.values():
+    distances.check_comparable(*pairs)
+
+
+def text(lines: Sequence[Figure]) -> str:
+  """Returns the table for people, one figure a line, notes below it."""
+  head = ('figure', 'value', '95 % interval', 'true sounds', 'rows true', 'rows drawn')
+  notes = list(dict.fromkeys(line.note for line in lines if line.note))
+  cells = [head] + [_cells(line, notes) for line in lines]
+  widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
+  shown = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
+  return '\n'.join([*shown, *(f'({k + 1}) {note}' for k, note in enumerate(notes))])
+
+
+def _cells(line: Figure, notes: list[str]) -> tuple[str, ...]:
+  mark = f' ({notes.index(line.note) + 1})' if line.note else ''
+  number = lambda value: '-' if value is None else f'{value:.4g}'
+  interval = '-' if line.interval is None else ' .. '.join(number(edge) for edge in line.interval)
+  nums = [str(num) if num else '-' for num in (line.num_true, line.num_drawn)]
+  return (f'{line.name}_{line.embedder}', number(line.value) + mark, interval, number(line.true_value), *nums)

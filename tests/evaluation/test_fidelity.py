@@ -57,6 +57,7 @@ def test_each_fault_shows_in_its_figure(waves, known):
   quiet = of(lambda wave_NA: 0.5 * wave_NA)
   assert quiet['true_peak_error_db']['value'] == pytest.approx(6.02, abs=0.05)
   assert quiet['true_peak_error_db']['mean'] < quiet['true_peak_error_db']['mean_truth']
+  assert quiet['loudness_error_lu']['value'] == pytest.approx(6.02, abs=0.3)
   assert quiet['onset_flux_f1']['value'] > 0.8 and quiet['envelope_l1']['value'] > 0.001
   late = of(lambda wave_NA: np.roll(wave_NA, round(0.2 * RATE_HZ), axis=0))
   assert late['onset_flux_f1']['value'] < 0.5

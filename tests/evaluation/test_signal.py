@@ -199,6 +199,25 @@ def test_distances_refuse_waves_of_different_shapes():
 # Level.
 
 
+@pytest.mark.parametrize('rate_hz', [16000, 44100, 48000])
+def test_loudness_of_the_calibrating_sine(rate_hz):
+  wave_NA = np.sin(2 * np.pi * 997.0 * np.arange(3 * rate_hz) / rate_hz)[:, None] * np.ones(2)
+  assert signal.loudness_lufs(wave_NA, rate_hz) == pytest.approx(0.0, abs=0.1)
+  assert signal.loudness_lufs(wave_NA[:, :1], rate_hz) == pytest.approx(-3.01, abs=0.1)
+  assert signal.loudness_lufs(wave_NA * [0.1, 0.0], rate_hz) == pytest.approx(-23.01, abs=0.1)
+
+
+def test_loudness_passes_over_silence_and_hears_the_heights():
+  wave_NA = sine(997.0)
+  padded_NA = np.concatenate([wave_NA, np.zeros_like(wave_NA), wave_NA])
+  alone, padded = (signal.loudness_lufs(each_NA, RATE_HZ) for each_NA in (wave_NA, padded_NA))
+  assert padded == pytest.approx(alone, abs=1.0)
+  # The standard's filter lifts heights by 4 dB, and 997 Hz by 0.7.
+  assert signal.loudness_lufs(sine(6000.0), RATE_HZ) == pytest.approx(alone + 3.3, abs=0.1)
+  assert signal.loudness_lufs(np.zeros((RATE_HZ, 2)), RATE_HZ) == signal.SILENCE_LUFS
+  assert signal.loudness_lufs(wave_NA[: RATE_HZ // 4], RATE_HZ) is None
+
+
 def test_true_peak_between_samples():
   # A quarter of the rate at 45 degrees: every sample is 0.7071, the wave is 1.
   wave_NA = sine(RATE_HZ / 4, phase=np.pi / 4)

@@ -36,6 +36,7 @@ def _in_stereo(measure: Callable[[np.ndarray], float | None]) -> Own:
 
 
 OWN: dict[str, Own] = {
+  'loudness_error_lu': signal.loudness_lufs,
   'true_peak_error_db': lambda wave_NA, rate_hz: signal.true_peak_db(wave_NA),
   'clipping_error': lambda wave_NA, rate_hz: signal.clipping_share(wave_NA),
   'silence_error': signal.silence_share,
@@ -79,6 +80,7 @@ FIGURES = {
   'stft_distance': tables.Figure('multi-resolution STFT distance', _mean),
   'log_spectral_distance': tables.Figure('log-spectral distance in bels', _mean),
   'log_mel_distance': tables.Figure('distance of log mel magnitudes', _mean),
+  'loudness_error_lu': _error('loudness (ITU-R BS.1770) in LU'),
   'true_peak_error_db': _error('true peak in dB'),
   'clipping_error': _error('share of clipped samples'),
   'silence_error': _error('share of silent frames'),

@@ -25,6 +25,7 @@ Clocks: sample n is at n / rate, picture l at l / fps, and a change belongs to t
 import dataclasses
 
 import numpy as np
+import pyloudnorm
 from scipy import ndimage
 from scipy import signal as scipy_signal
 
@@ -37,6 +38,8 @@ from v2a.media import motion
 
 # Levels below count as this: quieter than the last bit of 16, so that silence has a number.
 FLOOR_DB = -120.0
+# What is quieter does not count as sound in ITU-R BS.1770.
+SILENCE_LUFS = -70.0
 # Full scale of 16-bit samples.
 CLIPPING = 32767.0 / 32768.0
 _CONFIDENCE_S = 0.05
@@ -258,6 +261,24 @@ def log_mel_distance(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) ->
 
 def _magnitude(wave_N: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:
   return np.maximum(np.abs(spectra.stft(wave_N, window_samples, hop_samples)), _MAGNITUDE_FLOOR)
+
+
+def loudness_lufs(wave_NA: np.ndarray, sample_rate_hz: int) -> float | None:
+  """Returns the integrated loudness by ITU-R BS.1770-4: a sine of 997 Hz in both channels is at its dB.
+
+  Args:
+    wave_NA: one to five channels.
+    sample_rate_hz: their rate.
+
+  Returns:
+    Not below SILENCE_LUFS, the gate of the standard; None for a sound shorter than its 0.4 s blocks.
+  """
+  wave_NA = _sound(wave_NA)
+  meter = pyloudnorm.Meter(sample_rate_hz)
+  if len(wave_NA) < meter.block_size * sample_rate_hz:
+    return None
+  with np.errstate(divide='ignore'):
+    return max(SILENCE_LUFS, float(meter.integrated_loudness(wave_NA)))
 
 
 def true_peak_db(wave_NA: np.ndarray) -> float:

@@ -7,6 +7,7 @@ os.environ.setdefault('JAX_PLATFORMS', 'cpu')
 
 from absl import flags
 import jax
+import pytest
 
 # Grain reads absl flags, which only an absl main would parse.
 flags.FLAGS.mark_as_parsed()
@@ -17,3 +18,9 @@ jax.config.update('jax_disable_most_optimizations', True)
 CACHE = pathlib.Path(__file__).parents[1] / '.pytest_cache' / 'jax'
 jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
+# XLA's older emitters of loops compile in a quarter of the time. Flags are read once, with the first devices:
+# what a test starts as a process of its own is compiled as it is for a user.
+XLA_FLAGS = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+with pytest.MonkeyPatch.context() as patch:
+  patch.setenv('XLA_FLAGS', XLA_FLAGS, prepend=' ')
+  jax.devices()

@@ -7,6 +7,7 @@ from v2a import config
 from v2a import configfile
 from v2a import generate
 from v2a import weights
+from v2a.cli import main
 from v2a.training import loop
 from v2a.training import tasks
 
@@ -70,11 +71,33 @@ def test_four_steps_are_two_and_two_resumed(name, trained, tmp_path):
     np.testing.assert_array_equal(array, resumed.arrays[key], err_msg=key)
 
 
-def test_a_trained_flow_model_generates(trained):
-  model = generate.load(trained['flow_world'])
-  request = generate.Request(num_samples=2, prompt='rain')
-  result = next(generate.soundtracks(model, [generate.Input(None, 0.0, 2.5)], request))
+GENERATED = {'flow': 'flow_world', 'tokens': 'tokens_world', 'masked': 'tokens_masked_world'}
+
+
+@pytest.mark.parametrize('generator', GENERATED)
+def test_a_trained_generator_generates(generator, trained):
+  model = generate.load(trained[GENERATED[generator]])
+  assert model.generators == (generator,)
+  result = _soundtracks(model)
+  assert result.settings['generator'] == generator
   assert [wave_NA.shape for wave_NA in result.wave_SNA] == [(40000, 2)] * 2
+
+
+def _soundtracks(model, **asked):
+  request = generate.Request(num_samples=2, prompt='rain', **asked)
+  return next(generate.soundtracks(model, [generate.Input(None, 0.0, 2.5)], request))
+
+
+def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, capsys):
+  runs = [str(trained[name]) for name in GENERATED.values()]
+  assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0
+  assert 'MB' in capsys.readouterr().out
+  together = generate.load(tmp_path / 'all')
+  assert together.generators == tuple(GENERATED) and 'sync' in together.exports
+  assert all(not any(export.config.init_from.values()) for export in together.exports.values())
+  alone, drawn = (_soundtracks(model, generator='masked', top_k=1).wave_SNA[0]
+                  for model in (generate.load(trained['tokens_masked_world']), together))
+  assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
 
 def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tmp_path):

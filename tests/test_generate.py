@@ -8,9 +8,9 @@ import jax
 import numpy as np
 import pytest
 
-from v2a import assembly
 from v2a import config
 from v2a import generate
+from v2a import model as model_lib
 from v2a import requests
 from v2a import weights
 from v2a import windows
@@ -20,10 +20,11 @@ from v2a import windows
 def folder(tmp_path_factory):
   """A bundle with random weights that are awake: nothing is zero that training would move."""
   path = tmp_path_factory.mktemp('bundle') / 'tiny'
-  makers = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
-  for part, make in makers.items():
+  for part, make in model_lib.MAKERS.items():
     c = config.tiny(config.base()).unlock()
-    c.task = part
+    c.task = {'codec_rvq': 'codec', 'masked': 'tokens'}.get(part, part)
+    c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens', 'masked') else 'kl'
+    c.tokens.is_causal = part != 'masked'
     graphdef, state = nnx.split(make(c, nnx.Rngs(0)))
     leaves, tree = jax.tree.flatten(state)
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -45,18 +46,24 @@ def _draw(model, num, duration_s=2.0, **kwargs):
   return next(generate.soundtracks(model, [generate.Input(None, 0.0, duration_s)], _ask(num, **kwargs)))
 
 
-def test_sample_i_is_the_same_whatever_the_batch(model):
-  waves = _draw(model, 8).wave_SNA
+each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked'])
+
+
+@each_generator
+def test_sample_i_is_the_same_whatever_the_batch(model, generator):
+  waves = _draw(model, 8, generator=generator).wave_SNA
   for num in (1, 3):
-    for index, wave_NA in enumerate(_draw(model, num).wave_SNA):
+    for index, wave_NA in enumerate(_draw(model, num, generator=generator).wave_SNA):
       np.testing.assert_allclose(wave_NA, waves[index], atol=1e-4)
   assert np.abs(waves[0] - waves[1]).max() > 1e-3
 
 
-def test_sample_i_is_the_same_on_eight_devices(folder, model):
+@each_generator
+def test_sample_i_is_the_same_on_eight_devices(folder, model, generator):
   spread = generate.load(folder, jax.devices()[:8])
   assert spread.mesh.size == 8
-  for mine, theirs in zip(_draw(model, 3).wave_SNA, _draw(spread, 3).wave_SNA):
+  found = (_draw(each, 3, generator=generator).wave_SNA for each in (model, spread))
+  for mine, theirs in zip(*found, strict=True):
     np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
 
@@ -68,14 +75,31 @@ def test_other_inputs_change_nothing(model):
   assert [len(result.wave_SNA[0]) for result in results] == [32000, 80000, 16000]
 
 
-def test_a_longer_clip_begins_as_the_shorter(model):
-  long, short = _draw(model, 1, 6.0).wave_SNA[0], _draw(model, 1, 3.0).wave_SNA[0]
+@each_generator
+def test_a_longer_clip_begins_as_the_shorter(model, generator):
+  long, short = (_draw(model, 1, seconds, generator=generator).wave_SNA[0] for seconds in (6.0, 3.0))
   np.testing.assert_allclose(long[:16000], short[:16000], atol=2e-2)
 
 
-@pytest.mark.parametrize('duration_s', [0.3, 2.0, 9.0, 61.04])
-def test_lengths_and_seams(model, duration_s):
-  wave_NA = _draw(model, 1, duration_s).wave_SNA[0]
+@pytest.mark.parametrize('generator', ['tokens', 'masked'])
+def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, generator):
+  seen, sample = [], model.sample
+  monkeypatch.setattr(model, 'sample', lambda inputs, *args, **kwargs: seen.append(
+      (inputs, sample(inputs, *args, **kwargs))) or seen[-1][1])
+  _draw(model, 1, 4.0, generator=generator)
+  assert len(seen) == 3, 'windows of two seconds that share one'
+  for (_, before_BTK), (inputs, after_BTK) in zip(seen, seen[1:]):
+    assert inputs['is_known_BT'][0].tolist() == [True] * 25 + [False] * 25
+    np.testing.assert_array_equal(after_BTK[0, :25], before_BTK[0, 25:])
+    assert np.mean(np.asarray(after_BTK[0, 25:]) == np.asarray(before_BTK[0, :25])) < 0.5
+    assert after_BTK.dtype == np.int32 and after_BTK.min() >= 0 and after_BTK.max() < 16
+
+
+@pytest.mark.parametrize(('duration_s', 'generator'), [
+    (0.3, 'flow'), (2.0, 'flow'), (9.0, 'flow'), (61.04, 'flow'), (0.3, 'tokens'), (9.0, 'tokens'),
+    (9.0, 'masked')])
+def test_lengths_and_seams(model, duration_s, generator):
+  wave_NA = _draw(model, 1, duration_s, generator=generator).wave_SNA[0]
   assert wave_NA.shape == (round(duration_s * 16000), 2)
   assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() <= generate.PEAK + 1e-6
   _assert_no_seam(wave_NA, duration_s)
@@ -112,10 +136,40 @@ def test_words_fall_into_their_windows():
   assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
 
 
-def test_guidance_and_negative_prompts_change_the_sound(model):
-  base = _draw(model, 1).wave_SNA[0]
-  for change in ({'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 5.0}, {'steps': 3}):
-    assert np.abs(_draw(model, 1, **change).wave_SNA[0] - base).max() > 1e-5, change
+@pytest.mark.parametrize(('generator', 'settings'), [
+    ('flow', ({'steps': 3}, {'solver': 'euler'})),
+    ('tokens', ({'temperature': 0.3}, {'top_k': 2}, {'top_p': 0.5})),
+    ('masked', ({'steps': 3}, {'temperature': 0.3}, {'top_k': 2}, {'top_p': 0.5}))])
+def test_guidance_negative_prompts_and_settings_change_the_sound(model, generator, settings):
+  # Strong guidance: the logits of a model that has learned nothing differ little, and tokens not at all.
+  asked = {'generator': generator, 'guidance': 30.0}
+  base = _draw(model, 1, **asked).wave_SNA[0]
+  guidance = {'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 50.0}
+  for change in (*guidance, *settings):
+    assert np.abs(_draw(model, 1, **(asked | change)).wave_SNA[0] - base).max() > 1e-5, change
+
+
+def test_settings_tell_what_was_used_and_nothing_else(model):
+  for generator, own in (('flow', {'steps': 2, 'solver': 'dpmpp2m', 'warp': 1.0, 'evaluations': 4}),
+                         ('tokens', {'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'evaluations': 2 * 51}),
+                         ('masked', {'steps': 2, 'temperature': 1.0, 'top_k': 0, 'top_p': 0.9,
+                                     'certainty_noise': 4.5, 'evaluations': 4})):
+    chosen = {'top_p': 0.9} if 'top_p' in own else {}
+    settings = requests.resolve(model, _ask(generator=generator, **chosen), True)[0]
+    shared = {'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript', 'negative_prompt_used',
+              'overlap_s', 'window_s', 'evaluations_per_step'}
+    assert {name: settings[name] for name in settings if name not in shared} == own | {'generator': generator}
+
+
+@pytest.mark.parametrize('generator', ['tokens', 'masked'])
+def test_codes_are_ranked_by_the_latents_of_their_sound(model, generator):
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  result = next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask(2, generator=generator)))
+  assert sorted(result.ranks) == [1, 2] and len(set(result.scores)) == 2
+  job = generate._Job(model, generate.Input(path, 0.0, 1.0), _ask())
+  codes_TK = np.arange(100).reshape(50, 2) % 16
+  latent_BTC = model.encode(model.decode(codes_TK[None]))
+  assert generate._agreement(model, job, codes_TK) == generate._agreement(model, job, latent_BTC[0])
 
 
 def test_guidance_one_costs_one_evaluation(model):
@@ -150,7 +204,7 @@ def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
 def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, monkeypatch):
   c = model.config.copy_and_resolve_references()
   c.generation.guidance_negative = 3.0
-  monkeypatch.setattr(model, 'config', c)
+  monkeypatch.setattr(model.generator(), 'config', c)
   scale = lambda **kwargs: requests.resolve(model, _ask(**kwargs), True)[0]['guidance_text']
   assert scale() == 1.0
   assert scale(negative_prompt='music') == 3.0
@@ -165,6 +219,7 @@ def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
   mine, theirs = _draw(model, 1).wave_SNA[0], _draw(again, 1).wave_SNA[0]
   assert np.sqrt(np.mean((mine - theirs) ** 2)) < 0.3 * np.sqrt(np.mean(mine**2))
   assert again.config.init_from.codec == ''
+  assert again.generators == ('flow', 'tokens', 'masked')
   with pytest.raises(FileExistsError, match='exists already'):
     generate.save(model, tmp_path / 'copy')
 
@@ -187,6 +242,11 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
     ({'seed': -1}, 'seed must lie in'),
     ({'guidance': float('nan')}, 'guidance joint must lie in'),
     ({'guidance': 1.0, 'negative_prompt': 'music'}, 'a negative prompt needs guidance'),
+    ({'generator': 'organ'}, "generator must be one of flow, tokens, masked; got 'organ'"),
+    ({'generator': 'tokens', 'steps': 3}, "steps means nothing to the generator 'tokens', which has temp"),
+    ({'top_k': 3}, "top_k means nothing to the generator 'flow', which has steps, solver"),
+    ({'generator': 'tokens', 'top_k': -1}, 'top_k must be at least 0'),
+    ({'generator': 'masked', 'temperature': 0.0}, 'temperature must lie in'),
 ])
 def test_bad_requests_say_what_was_wanted(model, change, wanted):
   request = dataclasses.replace(_ask(), **change)
@@ -214,9 +274,51 @@ def test_wrong_folders_are_named(folder, tmp_path):
     generate.load(tmp_path)
   with pytest.raises(ValueError, match='names no codec'):
     generate.load(folder / 'flow')
+  with pytest.raises(ValueError, match='names no codec: wanted a bundle with codec_rvq/ and masked/'):
+    generate.load(folder / 'masked')
+  with pytest.raises(ValueError, match='holds a sync model; wanted a bundle'):
+    generate.load(folder / 'sync')
   swapped = tmp_path / 'swapped'
   for part, source in (('codec', 'sync'), ('flow', 'flow')):
     found = weights.load_export(folder / source)
     weights.export(found.arrays, pathlib.Path(swapped) / part, found.config, 'float32')
   with pytest.raises(ValueError, match="must hold a codec model; got one of task 'sync'"):
     generate.load(swapped)
+  (swapped / 'codec').rename(swapped / 'away')
+  with pytest.raises(ValueError, match='swapped lacks codec/, the codec of its generator'):
+    generate.load(swapped)
+  (swapped / 'flow').rename(swapped / 'tokens')
+  with pytest.raises(ValueError, match="must hold a tokens model; got one of task 'flow'"):
+    generate.load(swapped)
+
+
+def _part(folder, part, path):
+  """Copies some parts of a bundle."""
+  for name in part:
+    found = weights.load_export(folder / name)
+    weights.export(found.arrays, path / name, found.config, 'float32')
+
+
+def test_a_generator_that_a_model_lacks_is_named(folder, tmp_path):
+  _part(folder, ('tokens', 'codec_rvq'), tmp_path / 'small')
+  with pytest.raises(ValueError, match="the model small has no generator 'flow'; it has tokens"):
+    generate.load(tmp_path / 'small', generator='flow')
+  model = generate.load(tmp_path / 'small', jax.devices()[:1])
+  with pytest.raises(ValueError, match="the model small has no generator 'masked'; it has tokens"):
+    list(generate.soundtracks(model, [generate.Input(None, 0.0, 1.0)], _ask(generator='masked')))
+  assert _draw(model, 1, 1.0).settings['generator'] == 'tokens'
+  wave_BNA = 0.1 * np.random.default_rng(0).standard_normal((1, 32000, 2)).astype(np.float32)
+  assert model.reconstruct(wave_BNA).shape == wave_BNA.shape
+
+
+def test_parts_of_several_models_make_one(folder, tmp_path):
+  _part(folder, ('flow', 'codec', 'sync'), tmp_path / 'a')
+  _part(folder, ('masked', 'codec_rvq', 'codec'), tmp_path / 'b')
+  both = generate.join([generate.load(tmp_path / name) for name in 'ab'])
+  assert both.name == 'a' and both.generators == ('flow', 'masked')
+  assert set(both.exports) == {'flow', 'codec', 'sync', 'masked', 'codec_rvq'}
+  found = weights.load_export(tmp_path / 'b' / 'codec')
+  louder = {name: 2 * array for name, array in found.arrays.items()}
+  weights.export(louder, tmp_path / 'b' / 'codec', found.config)
+  with pytest.raises(ValueError, match='b has another codec/ than a; a bundle has one'):
+    generate.join([generate.load(tmp_path / name) for name in 'ab'])

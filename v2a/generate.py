@@ -1,14 +1,13 @@
 """Video, prompts, or both, to any number of soundtracks of any length.
 
-A clip is drawn window by window. A window begins whole seconds after the last and shares
-`overlap_s` with it; in the shared part the velocity is set to e - x, the straight path to the latents
-that are already there (diffusion.process eq. 2), so that the new window continues the old one and
-no seam exists in the latents. Latents are decoded in pieces that see their neighbours and continue
-each other's phases.
+A clip is drawn window by window, latents or codes by whichever generator (`v2a.generators`). A window begins
+whole seconds after the last and shares `overlap_s` with it; what is already there of the shared part stays as
+it is, so that the new window continues the old one and no seam exists in what is drawn. It is decoded in
+pieces that see their neighbours and continue each other's phases.
 
-Noise of sample i at second s of the clip is drawn from fold_in(fold_in(key(seed), i), s): the same
-soundtrack whatever the batch, the devices, the other samples or the clip's length. Several clips and
-samples take turns in the lanes of one compiled program; a lane that is done takes the next.
+Sample i of a seed draws from keys of its own: the same soundtrack whatever the batch, the devices or the
+other samples. Several clips and samples take turns in the lanes of one compiled program; a lane that is done
+takes the next.
 """
 
 from collections.abc import Callable
@@ -34,18 +33,18 @@ PEAK = 0.98
 # The face of generation: callers need this module alone.
 MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
 Input, Request, Result = requests.Input, requests.Request, requests.Result
-load, save = model_lib.load, model_lib.save
+load, join, save = model_lib.load, model_lib.join, model_lib.save
 
 
 class _Job:
-  """One input on its way: its pictures, and the latents of its samples so far."""
+  """One input on its way: its pictures, and the sounds of its samples so far (see v2a.generators)."""
 
   def __init__(self, model: Model, source: Input, request: Request):
     start = time.perf_counter()
-    spec = model.clip_spec
+    spec, generator = model.clip_spec, model.generator(request.generator)
     self.source, self.request = source, request
     self.duration_s = _duration(source)
-    self.starts = windows.starts(self.duration_s, spec.clip_s, model.config.generation.overlap_s)
+    self.starts = windows.starts(self.duration_s, spec.clip_s, generator.config.generation.overlap_s)
     num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
     self.has_video = source.path is not None
     self.frame_LYX3 = _mapped((num_frames, spec.frame_size, spec.frame_size, 3))
@@ -59,8 +58,7 @@ class _Job:
       # The last picture is held to the end of its window.
       self.frame_LYX3[num_shown:] = self.frame_LYX3[num_shown - 1]
     num_latents = round((self.starts[-1] + spec.clip_s) * spec.latent_rate_hz)
-    channels = model.config.codec.num_latent_channels
-    self.latents = [np.zeros((num_latents, channels), np.float32) for _ in range(request.num_samples)]
+    self.sounds = [generator.empty(num_latents) for _ in range(request.num_samples)]
     self.num_left = request.num_samples
     self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
 
@@ -173,22 +171,20 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
   rows = [_row(model, lane) for lane in lanes]
   rows += rows[-1:] * (model.num_lanes - len(rows))
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  latent_BTC = np.asarray(model.sample(
-      inputs, weights_G, branches=branches, solver=settings['solver'], steps=settings['steps'],
-      warp=settings['warp']))
+  sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
   rate = round(spec.latent_rate_hz)
-  for lane, latent_TC in zip(lanes, latent_BTC):
+  for lane, sound_TC in zip(lanes, sound_BTC):
     first = lane.job.starts[lane.window] * rate
-    lane.job.latents[lane.sample][first:first + spec.num_latents] = latent_TC
+    lane.job.sounds[lane.sample][first:first + spec.num_latents] = sound_TC
     lane.window += 1
     lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
 
 
 def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
-  """Returns the inputs of `_sample` for one lane, without the batch axis."""
+  """Returns the inputs of model.sample for one lane, without the batch axis."""
   spec, job, request = model.clip_spec, lane.job, lane.job.request
   start_s = job.starts[lane.window]
-  rate, latents = round(spec.latent_rate_hz), job.latents[lane.sample]
+  rate, sound_TC = round(spec.latent_rate_hz), job.sounds[lane.sample]
   num_known = 0
   if lane.window:
     num_known = job.starts[lane.window - 1] * rate + spec.num_latents - start_s * rate
@@ -203,10 +199,10 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   row = {
       'semantic_frame_MYX3': semantic_frame_MYX3, 'sync_frame_LYX3': sync_frame_LYX3,
       'has_video': np.array(job.has_video),
-      'noise_TC': windows.noise(spec, latents.shape[1], request.seed, lane.sample, start_s),
-      'known_TC': latents[start_s * rate:start_s * rate + spec.num_latents],
+      'known_TC': sound_TC[start_s * rate:start_s * rate + spec.num_latents],
       'is_known_T': np.arange(spec.num_latents) < num_known,
   }
+  row |= model.generator(request.generator).randomness(request.seed, lane.sample, start_s)
   row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
   return {_batched(name): value for name, value in row.items()}
 
@@ -220,10 +216,10 @@ def _batched(name: str) -> str:
 def _finish(model: Model, request: Request, job: _Job) -> Result:
   """Ranks and decodes the samples of a job."""
   start = time.perf_counter()
-  scores: list[float | None] = [None] * len(job.latents)
-  ranks: list[int | None] = [None] * len(job.latents)
-  if job.has_video and 'sync' in model.states:
-    scores = [_agreement(model, job, latent_TC) for latent_TC in job.latents]
+  scores: list[float | None] = [None] * len(job.sounds)
+  ranks: list[int | None] = [None] * len(job.sounds)
+  if job.has_video and {'sync', 'codec'} <= set(model.exports):
+    scores = [_agreement(model, job, sound_TC) for sound_TC in job.sounds]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
   motion_L = (motion.curve(job.frame_LYX3) / 255).astype(np.float32)
@@ -231,7 +227,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   job.timings_s['rank'] = time.perf_counter() - start
   start = time.perf_counter()
   num_samples = round(job.duration_s * model.sample_rate_hz)
-  waves = [_limited(windows.decode(model, latent_TC, num_samples)) for latent_TC in job.latents]
+  waves = [_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in job.sounds]
   job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
   return Result(waves, scores, ranks, motion_L, job.timings_s, settings)
@@ -245,13 +241,16 @@ def _limited(wave_NA: np.ndarray) -> np.ndarray:
   return wave_NA
 
 
-def _agreement(model: Model, job: _Job, latent_TC: np.ndarray) -> float:
+def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
   spec, rate = model.clip_spec, round(model.clip_spec.latent_rate_hz)
   values = []
   for start_s in job.starts:
     sync_frame_LYX3 = job.frames(spec, start_s)[1]
-    window_TC = latent_TC[start_s * rate:start_s * rate + spec.num_latents]
-    values.append(float(model.agreement(sync_frame_LYX3[None], window_TC[None])[0]))
+    window_BTC = sound_TC[None, start_s * rate:start_s * rate + spec.num_latents]
+    if np.issubdtype(sound_TC.dtype, np.integer):
+      # The sync model knows latents: those of the sound that the codes make.
+      window_BTC = model.encode(model.decode(window_BTC))
+    values.append(float(model.agreement(sync_frame_LYX3[None], window_BTC)[0]))
   return float(np.mean(values))
 
 
@@ -264,25 +263,22 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
     prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
-    request: steps, solver and guidance; its texts, seed and number of samples are not used. Guidance is that
-      of a negative prompt for all rows where one row has one.
+    request: generator, its settings and guidance; its texts, seed and number of samples are not used.
+      Guidance is that of a negative prompt for all rows where one row has one.
   """
   spec, num_rows = model.clip_spec, len(prompts)
   # Which modalities are given, for all rows at once; the texts themselves are cut below.
   asked = dataclasses.replace(request, prompt='x', negative_prompt='x' if any(negative_prompts) else '',
                               transcript='x' if any(transcripts) else '', num_samples=1)
   settings, branches, weights_G = requests.resolve(model, asked, True)
-  channels = model.config.codec.num_latent_channels
-  empty_BTC = np.zeros((num_rows, spec.num_latents, channels), np.float32)
-  rows = [requests.texts(spec, *row) for row in zip(prompts, negative_prompts, transcripts, strict=True)]
+  generator = model.generator(request.generator)
+  known = {'known_TC': generator.empty(spec.num_latents), 'is_known_T': np.zeros(spec.num_latents, bool)}
+  rows = [requests.texts(spec, *row) | generator.randomness(seed, 0, 0) | known
+          for *row, seed in zip(prompts, negative_prompts, transcripts, seeds, strict=True)]
   inputs = {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
   inputs |= {
       'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
       'has_video_B': np.ones(num_rows, bool),
-      'noise_BTC': np.stack([windows.noise(spec, channels, seed, 0, 0) for seed in seeds]),
-      'known_BTC': empty_BTC, 'is_known_BT': np.zeros(empty_BTC.shape[:2], bool),
   }
-  latent_BTC = np.asarray(model.sample(
-      inputs, weights_G, branches=branches, solver=settings['solver'], steps=settings['steps'],
-      warp=settings['warp']))
-  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(latent_BTC))])
+  sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
+  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])

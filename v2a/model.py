@@ -1,118 +1,229 @@
-"""A whole model, ready to draw: codec, flow model and sync model with their compiled functions.
+"""A whole model, ready to draw: codecs, generators and sync model with their compiled functions.
 
-A packaged model is a folder (bundle) of codec/, flow/ and sync/, each with weights and configuration.
+A packaged model is a folder (bundle) of parts, each with weights and configuration: one or more generators
+(flow/, tokens/, masked/), the codec of each (codec/ of latents, codec_rvq/ of codes) and, for ranking, sync/.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
 import functools
 import pathlib
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from v2a import assembly
 from v2a import clip
 from v2a import config
 from v2a import configfile
+from v2a import generators
 from v2a import weights
-from v2a.conditioning import bundle
-from v2a.diffusion import guidance
-from v2a.diffusion import samplers
 from v2a.sharding import mesh as mesh_lib
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 LANES_PER_DEVICE = 8
-MAKERS = {'codec': assembly.codec, 'flow': assembly.flow, 'sync': assembly.sync}
+MAKERS = {'codec': assembly.codec, 'codec_rvq': assembly.codec, 'flow': assembly.flow,
+          'tokens': assembly.tokens, 'masked': assembly.tokens, 'sync': assembly.sync}
 
 
 class Model:
-  """A codec, a flow model and (for ranking) a sync model, ready to draw.
+  """Generators, their codecs, and (for ranking) a sync model, ready to draw.
 
   Attributes:
     name: of the model.
-    config: of the flow model.
+    exports: by part (see MAKERS).
+    generators: names of the generators that it has; the first is drawn from where a request names none.
+    config: of that one.
     clip_spec: rates and the length of one window.
   """
 
-  def __init__(self, name: str, exports: dict[str, weights.Export], devices=None):
-    """Args: name; exports by part (see MAKERS); devices that lanes are spread over, None for all."""
-    self.name, self.config = name, exports['flow'].config
-    self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
+  def __init__(self, name: str, exports: Mapping[str, weights.Export], devices=None,
+               generator: str | None = None):
+    """Args: name; exports by part; devices that lanes are spread over, None for all; the first generator.
+
+    Raises:
+      ValueError: there is no such generator.
+    """
+    self.name, self.exports = name, exports
+    self.generators = tuple(part for part in generators.GENERATORS if part in exports)
+    if generator is not None:
+      self._check(generator)
+      self.generators = (generator, *(part for part in self.generators if part != generator))
+    self.config = exports[self.generators[0]].config
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
+    self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
     self.num_lanes = self.mesh.size * (1 if is_cpu else LANES_PER_DEVICE)
-    self.exports = exports
-    self._graphs, self.states = {}, {}
-    for part, export in exports.items():
+    self._parts, self._generators = {}, {}
+
+  def generator(self, name: str | None = None) -> generators.Flow | generators.Tokens:
+    """Returns a generator; None for the first.
+
+    Raises:
+      ValueError: this model has no such generator, or not with the clips of the others.
+    """
+    name = name or self.generators[0]
+    self._check(name)
+    if name not in self._generators:
+      found = generators.GENERATORS[name](self.exports[name].config)
+      if found.codec not in self.exports:
+        raise ValueError(f'the model {self.name} lacks {found.codec}/, the codec of its generator {name!r}.')
+      if found.spec != self.clip_spec:
+        raise ValueError(f'generators of one model must have one clip; {name!r} of {self.name} has '
+                         f'{found.spec}, {self.generators[0]!r} has {self.clip_spec}.')
+      self._generators[name] = found
+    return self._generators[name]
+
+  def _check(self, generator: str) -> None:
+    if generator not in self.generators:
+      raise ValueError(
+          f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generators)}.')
+
+  def read(self) -> None:
+    """Reads what the first generator needs, so that its faults come now; the rest is read when asked for."""
+    for part in (self.generators[0], self.generator().codec, 'sync'):
+      if part in self.exports:
+        self._part(part)
+
+  def _part(self, part: str):
+    """Returns graph and state of a part, which is made when it is first asked for."""
+    if part not in self._parts:
+      export = self.exports[part]
       # Shapes alone: drawing initial weights that are replaced at once would take seconds.
-      make = functools.partial(MAKERS[part], export.config)
-      self._graphs[part], state = nnx.split(nnx.eval_shape(lambda make=make: make(nnx.Rngs(0))))
-      # Lanes of the flow model are spread; codec and sync model work on one clip at a time, on one device.
-      place = mesh_lib.replicated(self.mesh) if part == 'flow' else self.mesh.devices.flat[0]
-      arrays = weights.unflatten(dict(export.arrays), state, f'{name}/{part}')
-      self.states[part] = jax.device_put(arrays, place)
+      graph, state = nnx.split(nnx.eval_shape(lambda: MAKERS[part](export.config, nnx.Rngs(0))))
+      # Lanes of a generator are spread; codecs and sync model work on one clip at a time, on one device.
+      is_generator = part in generators.GENERATORS
+      place = mesh_lib.replicated(self.mesh) if is_generator else self.mesh.devices.flat[0]
+      arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
+      self._parts[part] = graph, jax.device_put(arrays, place)
+    return self._parts[part]
 
   def merge(self, part: str, state) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
-    return nnx.merge(self._graphs[part], state)
+    return nnx.merge(self._part(part)[0], state)
+
+  def _compiled(self, part: str, run: Callable) -> Callable:
+    """Returns (*arrays) -> run(module of the part, *arrays), compiled."""
+    compiled = jax.jit(lambda state, *arrays: run(self.merge(part, state), *arrays))
+    return lambda *arrays: compiled(self._part(part)[1], *arrays)
 
   @functools.cached_property
   def decode(self) -> Callable:
-    """(latent_BTC, known_BNA or None) -> wave_BNA, compiled."""
-    run = jax.jit(
-        lambda state, latent_BTC, known_BNA: self.merge('codec', state).decode(latent_BTC, known_BNA))
-    return lambda latent_BTC, known_BNA=None: run(self.states['codec'], latent_BTC, known_BNA)
+    """(latent_BTC or codes_BTK, known_BNA or None) -> wave_BNA, compiled; whole numbers are codes."""
+    of_latents = self._compiled('codec', lambda codec, *arrays: codec.decode(*arrays))
+    of_codes = self._compiled('codec_rvq', lambda codec, *arrays: codec.decode_tokens(*arrays))
+
+    def run(sound_BTC, known_BNA=None):
+      is_codes = np.issubdtype(sound_BTC.dtype, np.integer)
+      return (of_codes if is_codes else of_latents)(sound_BTC, known_BNA)
+
+    return run
 
   @functools.cached_property
-  def reconstruct(self) -> Callable:
-    """wave_BNA -> wave_BNA: the round trip through the codec, compiled."""
+  def encode(self) -> Callable:
+    """wave_BNA -> latent_BTC, the means of the codec of latents, compiled."""
+    return self._compiled('codec', lambda codec, wave_BNA: codec.encode(wave_BNA)[0])
 
-    def run(state, wave_BNA):
-      codec = self.merge('codec', state)
-      return codec.decode(codec.encode(wave_BNA)[0])
+  @functools.cached_property
+  def encode_tokens(self) -> Callable:
+    """wave_BNA -> codes_BTK, compiled."""
+    return self._compiled('codec_rvq', lambda codec, wave_BNA: codec.encode_tokens(wave_BNA))
 
-    compiled = jax.jit(run)
-    return lambda wave_BNA: compiled(self.states['codec'], wave_BNA)
+  def reconstruct(self, wave_BNA: np.ndarray, generator: str | None = None) -> jax.Array:
+    """Returns wave_BNA after the round trip through the codec of a generator, None for the first."""
+    encode = {'codec': self.encode, 'codec_rvq': self.encode_tokens}[self.generator(generator).codec]
+    return self.decode(encode(wave_BNA))
 
   @functools.cached_property
   def agreement(self) -> Callable:
     """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
-    run = jax.jit(lambda state, frames, latents: self.merge('sync', state).agreement(frames, latents))
-    return lambda sync_frame_BLYX3, latent_BTC: run(self.states['sync'], sync_frame_BLYX3, latent_BTC)
+    return self._compiled('sync', lambda sync, frames, latents: sync.agreement(frames, latents))
 
   @functools.cached_property
   def sample(self) -> Callable:
-    """See `_sample`; compiled once for each set of guidance branches, solver and steps."""
+    """(inputs, weights_G, *, generator, branches, settings) -> sound_BTC: one window in every lane.
+
+    inputs: see generators.conditions, and `draw` of the generator; weights_G, branches: of guidance;
+    settings: what `draw` is told, in pairs. Compiled once for each set of generator, branches and settings.
+    """
     lanes = jax.sharding.PartitionSpec(self.mesh.axis_names)
     whole = jax.sharding.PartitionSpec()
 
-    @functools.partial(jax.jit, static_argnames=('branches', 'solver', 'steps', 'warp'))
-    def run(state, inputs, weights_G, **settings):
-      draw = functools.partial(_sample, self, **settings)
+    @functools.partial(jax.jit, static_argnames=('generator', 'branches', 'settings'))
+    def run(state, inputs, weights_G, *, generator, branches, settings):
+      def draw(state, inputs, weights_G):
+        network = self.merge(generator, state)
+        condition = generators.conditions(network, inputs, branches)
+        return self.generator(generator).draw(network, condition, inputs, weights_G, **dict(settings))
+
       spread_draw = jax.shard_map(
           draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)
       return spread_draw(state, inputs, weights_G)
 
-    def spread(inputs, weights_G, **settings):
-      return run(self.states['flow'], inputs, weights_G, **settings)
-
-    return spread
+    return lambda inputs, weights_G, *, generator, **fixed: run(
+        self._part(generator)[1], inputs, weights_G, generator=generator, **fixed)
 
 
-def load(name_or_dir: str | pathlib.Path, devices=None) -> Model:
+class _Exports(Mapping):
+  """The exports of folders by part, each read and checked when it is first asked for."""
+
+  def __init__(self, folders: dict[str, pathlib.Path]):
+    self._folders, self._read = folders, {}
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._folders)
+
+  def __len__(self) -> int:
+    return len(self._folders)
+
+  def __getitem__(self, part: str) -> weights.Export:
+    if part not in self._read:
+      export = weights.load_export(self._folders[part])
+      if _part_of(export.config) != part:
+        raise ValueError(f'{self._folders[part]} must hold a {part} model; got one of task '
+                         f'{export.config.task!r}{_kind(export.config)}.')
+      for key, array in export.arrays.items():
+        if not np.isfinite(array).all():
+          raise ValueError(f'{self._folders[part]}: weights {key} hold NaN or infinity.')
+      self._read[part] = export
+    return self._read[part]
+
+
+def _part_of(c) -> str:
+  """Returns the part that a trained model is."""
+  if c.task == 'codec':
+    return 'codec' if c.codec.bottleneck == 'kl' else 'codec_rvq'
+  if c.task == 'tokens':
+    return 'tokens' if c.tokens.is_causal else 'masked'
+  return c.task
+
+
+def _kind(c) -> str:
+  """Returns what tells parts of one task apart, for errors."""
+  return {'codec': f' with the {c.codec.bottleneck} bottleneck',
+          'tokens': f' with is_causal={c.tokens.is_causal}'}.get(c.task, '')
+
+
+def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = None) -> Model:
   """Returns a packaged model by name, or one from a folder.
 
-  A folder is either a bundle (codec/, flow/, sync/) or a flow training folder, whose config.init_from
-  names codec and sync. Lanes are spread over `devices`, None for all.
+  A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
+  names codec and sync. To a codec of codes belongs, for ranking, the codec of latents whose trunk it started
+  from.
+
+  Args:
+    name_or_dir: see above.
+    devices: that lanes are spread over; None for all.
+    generator: drawn from where a request names none; None for the model's first.
 
   Raises:
     FileNotFoundError: there is no such model.
-    ValueError: the folder holds something else, or weights that are not finite.
+    ValueError: the folder holds something else or not that generator, or weights that are not finite.
   """
   path = pathlib.Path(name_or_dir)
   if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
@@ -121,23 +232,45 @@ def load(name_or_dir: str | pathlib.Path, devices=None) -> Model:
     known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
     raise FileNotFoundError(
         f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.')
-  if (path / 'flow').is_dir():
+  if any((path / part).is_dir() for part in generators.GENERATORS):
     folders = {part: path / part for part in MAKERS if (path / part).is_dir()}
   else:
-    trained = weights.load_export(path).config
-    folders = {'flow': path, 'codec': trained.init_from.codec, 'sync': trained.init_from.sync}
-    folders = {part: folder for part, folder in folders.items() if folder}
-  if 'codec' not in folders:
-    raise ValueError(f'{path} names no codec: wanted a bundle with codec/ and flow/, or a flow model whose '
-                     'config.init_from.codec is set.')
-  exports = {part: weights.load_export(folder) for part, folder in folders.items()}
-  for part, export in exports.items():
-    if export.config.task != part:
-      raise ValueError(f'{folders[part]} must hold a {part} model; got one of task {export.config.task!r}.')
-    for key, array in export.arrays.items():
-      if not np.isfinite(array).all():
-        raise ValueError(f'{folders[part]}: weights {key} hold NaN or infinity.')
-  return Model(path.resolve().name, exports, devices)
+    folders = _of_training(path)
+  model = Model(path.resolve().name, _Exports(folders), devices, generator)
+  model.read()
+  return model
+
+
+def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the folders of the parts of a model, from the training folder of its generator."""
+  trained = weights.load_export(path).config
+  part = _part_of(trained)
+  if part not in generators.GENERATORS:
+    raise ValueError(f'{path} holds a {part} model; wanted a bundle, or a training folder of a generator.')
+  codec = generators.GENERATORS[part].codec
+  if not trained.init_from.codec:
+    raise ValueError(f'{path} names no codec: wanted a bundle with {codec}/ and {part}/, or a {part} model '
+                     'whose config.init_from.codec is set.')
+  folders = {part: path, codec: trained.init_from.codec, 'sync': trained.init_from.sync}
+  if codec == 'codec_rvq':
+    folders['codec'] = weights.load_export(trained.init_from.codec).config.init_from.codec
+  return {part: folder for part, folder in folders.items() if folder}
+
+
+def join(models: list[Model]) -> Model:
+  """Returns one model with the parts of several, named as the first.
+
+  Raises:
+    ValueError: two of them have different models of one part.
+  """
+  parts: dict[str, weights.Export] = {}
+  for model in models:
+    for part, export in model.exports.items():
+      mine = parts.setdefault(part, export).arrays
+      if mine.keys() != export.arrays.keys() or any(
+          not np.array_equal(mine[name], export.arrays[name]) for name in mine):
+        raise ValueError(f'{model.name} has another {part}/ than {models[0].name}; a bundle has one.')
+  return Model(models[0].name, parts, list(models[0].mesh.devices.flat))
 
 
 def save(model: Model, path: str | pathlib.Path) -> None:
@@ -155,42 +288,3 @@ def save(model: Model, path: str | pathlib.Path) -> None:
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
   partial.rename(path)
-
-
-def _sample(model: Model, state, inputs: dict, weights_G, *, branches: tuple[tuple[str, ...], ...],
-            solver: str, steps: int, warp: float) -> jax.Array:
-  """Draws one window in every lane.
-
-  Args:
-    model: whose flow model `state` is.
-    state: of the flow model.
-    inputs: frames, bytes of the texts and the negative prompt, noise, and known latents with a mask.
-    weights_G: weight of each guidance branch.
-    branches: modalities that each branch drops.
-    solver, steps, warp: see diffusion.samplers.
-
-  Returns:
-    latents BTC.
-  """
-  flow = model.merge('flow', state)
-  inputs = dict(inputs)
-  noise_BTC, known_BTC, is_known_BT = (inputs.pop(key) for key in ('noise_BTC', 'known_BTC', 'is_known_BT'))
-  negative = inputs.pop('negative_BU'), inputs.pop('negative_length_B')
-  full = flow.conditioner(**inputs)
-  everything_B = jnp.ones_like(inputs['has_video_B'])
-  conditions = []
-  for dropped in branches:
-    keep = [everything_B if name not in dropped else ~everything_B for name in guidance.MODALITIES]
-    condition = flow.conditioner.drop(full, *keep)
-    if 'text' in dropped:
-      text_BUD, text_mask_BU = flow.conditioner.encode_text(*negative)
-      condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
-    conditions.append(condition)
-  condition = bundle.concatenate(conditions)
-  guided = guidance.guided(lambda z_BTC, t_B: flow.velocity(z_BTC, t_B, condition), weights_G)
-
-  def predict(z_BTC, t_B):
-    v_BTC = guided(z_BTC, t_B).astype(jnp.float32)
-    return jnp.where(is_known_BT[..., None], noise_BTC - known_BTC, v_BTC)
-
-  return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, warp=warp)

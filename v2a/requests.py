@@ -6,7 +6,9 @@ import pathlib
 import numpy as np
 
 from v2a import clip
+from v2a import generators
 from v2a import model as model_lib
+from v2a.autoregressive import sampling
 from v2a.conditioning import text as text_lib
 from v2a.diffusion import guidance
 from v2a.diffusion import samplers
@@ -15,7 +17,8 @@ MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 # What a request may leave to the model.
 SCALES = ('guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
-CHOICES = ('steps', 'solver', *SCALES)
+DRAWING = ('steps', 'solver', 'temperature', 'top_k', 'top_p')
+CHOICES = (*DRAWING, *SCALES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,15 +43,21 @@ class Request:
   Attributes:
     num_samples: soundtracks a clip.
     seed: of the noise, at least 0.
-    steps, solver: see diffusion.samplers.
+    generator: of generators.GENERATORS; None for the model's first.
+    steps, solver: see diffusion.samplers; steps are the passes of masked decoding, too.
+    temperature, top_k, top_p: of tokens, see autoregressive.sampling.
     guidance, guidance_video, guidance_text, guidance_transcript: see diffusion.guidance eq. 1.
     prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
   """
 
   num_samples: int = 1
   seed: int = 0
+  generator: str | None = None
   steps: int | None = None
   solver: str | None = None
+  temperature: float | None = None
+  top_k: int | None = None
+  top_p: float | None = None
   guidance: float | None = None
   guidance_video: float | None = None
   guidance_text: float | None = None
@@ -67,6 +76,11 @@ class Request:
       raise ValueError(f'steps must lie in 1..{MAX_STEPS}; got {self.steps}.')
     if self.solver is not None and self.solver not in samplers.SOLVERS:
       raise ValueError(f'solver must be one of {sorted(samplers.SOLVERS)}; got {self.solver!r}.')
+    if self.generator is not None and self.generator not in generators.GENERATORS:
+      raise ValueError(
+          f'the generator must be one of {", ".join(generators.GENERATORS)}; got {self.generator!r}.')
+    tokens = {name: getattr(self, name) for name in ('temperature', 'top_k', 'top_p')}
+    sampling.Settings(**{name: value for name, value in tokens.items() if value is not None})
     scales = (getattr(self, name) for name in SCALES)
     guidance.Scales(*(1.0 if scale is None else scale for scale in scales))
 
@@ -98,17 +112,23 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   """Returns resolved settings, the branches of guidance and their weights_G.
 
   Raises:
-    ValueError: a text is longer than the model reads, or a negative prompt has no effect.
+    ValueError: the model has no such generator, a setting that this one does not know, a text is longer than
+      the model reads, or a negative prompt has no effect.
   """
   request.validate()
-  defaults, spec = model.config.generation, model.clip_spec
+  generator, spec = model.generator(request.generator), model.clip_spec
+  defaults = generator.config.generation
+  for name in DRAWING:
+    if getattr(request, name) is not None and name not in generator.choices:
+      raise ValueError(f'{name} means nothing to the generator {generator.name!r}, which has '
+                       f'{", ".join(generator.choices)}.')
   for name in ('prompt', 'negative_prompt'):
     size = len(getattr(request, name).strip().encode())
     if size > spec.num_text_bytes:
       raise ValueError(
           f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
   chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
-            for name in CHOICES}
+            for name in (*generator.choices, *SCALES)}
   if request.negative_prompt.strip() and request.guidance_text is None:
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
   scales = guidance.Scales(*(chosen[name] for name in SCALES))
@@ -118,10 +138,19 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
   branches = guidance.branches(scales, tuple(given))
-  settings = {**chosen, 'negative_prompt_used': unwanted(model, request), 'warp': defaults.warp,
-              'overlap_s': defaults.overlap_s, 'window_s': spec.clip_s, 'evaluations_per_step': len(branches)}
+  settings = {'generator': generator.name, **chosen, **{name: defaults[name] for name in generator.fixed}}
+  settings |= {'negative_prompt_used': unwanted(model, request), 'overlap_s': defaults.overlap_s,
+               'window_s': spec.clip_s, 'evaluations_per_step': len(branches),
+               'evaluations': generator.num_evaluations(settings) * len(branches)}
   weights_G = np.array([branch.weight for branch in branches], np.float32)
   return settings, tuple(branch.dropped for branch in branches), weights_G
+
+
+def fixed(model: model_lib.Model, settings: dict, branches: tuple) -> dict:
+  """Returns what model.sample is compiled for, from what `resolve` returned."""
+  generator = model.generator(settings['generator'])
+  told = tuple((name, settings[name]) for name in (*generator.choices, *generator.fixed))
+  return {'generator': generator.name, 'branches': branches, 'settings': told}
 
 
 def unwanted(model: model_lib.Model, request: Request) -> str:
@@ -132,7 +161,7 @@ def unwanted(model: model_lib.Model, request: Request) -> str:
   """
   if request.prompt.strip() or request.negative_prompt.strip():
     return request.negative_prompt
-  return model.config.generation.negative_prompt
+  return model.generator(request.generator).config.generation.negative_prompt
 
 
 def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str) -> dict[str, np.ndarray]:

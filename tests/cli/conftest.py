@@ -8,8 +8,8 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from v2a import assembly
 from v2a import config
+from v2a import model
 from v2a import weights
 
 
@@ -18,9 +18,11 @@ def bundle(tmp_path_factory) -> pathlib.Path:
   """Returns the folder of a model: right in all but what it has learned, which is nothing."""
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
-  for part, make in (('codec', assembly.codec), ('flow', assembly.flow), ('sync', assembly.sync)):
+  for part in ('codec', 'codec_rvq', 'flow', 'tokens', 'sync'):
+    make = model.MAKERS[part]
     c = config.tiny(config.base()).unlock()
-    c.task = part
+    c.task = 'codec' if part == 'codec_rvq' else part
+    c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens') else 'kl'
     c.generation.overlap_s = 0.0  # windows of a second leave no room for more
     # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.
     wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))

@@ -29,7 +29,11 @@ def loaded(bundle) -> generator.Model:
 def call(bundle, loaded, tmp_path, capsys, monkeypatch):
   """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
   load = generator.load
-  monkeypatch.setattr(generator, 'load', lambda name: loaded if name == str(bundle) else load(name))
+
+  def known(name, **kwargs):
+    return loaded if name == str(bundle) and kwargs == {'generator': None} else load(name, **kwargs)
+
+  monkeypatch.setattr(generator, 'load', known)
 
   def run(*words) -> tuple[int, str, list[str]]:
     words = [str(word) for word in words]
@@ -110,6 +114,13 @@ FLAGS = [
   (('FILM', '--steps', '0'), "argument --steps: wanted a whole number of at least 1; got '0'"),
   (('FILM', '--steps', '5000'), 'steps must lie in 1..1000; got 5000.'),
   (('FILM', '--solver', 'rk4'), "argument --solver: invalid choice: 'rk4'"),
+  (('FILM', '--generator', 'organ'), "argument --generator: invalid choice: 'organ'"),
+  (('FILM', '--generator', 'masked'), "model untrained has no generator 'masked'; it has flow, tokens."),
+  (('FILM', '--generator', 'tokens', '--solver', 'heun'), "solver means nothing to the generator 'tokens'"),
+  (('FILM', '--temperature', '0.9'), "temperature means nothing to the generator 'flow'"),
+  (('FILM', '--temperature', '0'), "argument --temperature: wanted a number above 0; got '0'"),
+  (('FILM', '--top-k', '-1'), "argument --top-k: wanted a whole number of at least 0; got '-1'"),
+  (('FILM', '--generator', 'tokens', '--top-p', '1.5'), 'top_p must lie in (0, 1]; got 1.5.'),
   (('FILM', '--audio', 'mute'), "argument --audio: invalid choice: 'mute'"),
   (('FILM', '--guidance', '-1'), "argument --guidance: wanted a number of at least 0; got '-1'"),
   (
@@ -268,6 +279,17 @@ def test_one_bad_file_costs_the_others_nothing(call, film, tmp_path):
     wave_NA, rate_hz = soundfile.read(folder / sample['wav'], always_2d=True)
     assert (rate_hz, wave_NA.shape) == (RATE_HZ, (RATE_HZ, 2))
     assert np.abs(wave_NA).max() == pytest.approx(sample['peak'], abs=1e-3) and sample['rms_db'] > -100
+
+
+def test_another_generator_of_the_same_model(call, film, tmp_path):
+  flags = ('--generator', 'tokens', '--temperature', '0.7', '--top-k', '5', '--duration', '0.5')
+  code, out, err = call(film, *flags, '--json')
+  assert (code, err) == (0, [])
+  settings = json.loads(out)['settings']
+  assert (settings['generator'], settings['temperature'], settings['top_k']) == ('tokens', 0.7, 5)
+  assert 'solver' not in settings
+  wave_NA, rate_hz = soundfile.read(tmp_path / 'out' / 'film.0.wav', always_2d=True)
+  assert (rate_hz, wave_NA.shape) == (RATE_HZ, (RATE_HZ // 2, 2))
 
 
 def test_a_prompt_alone(call, tmp_path):

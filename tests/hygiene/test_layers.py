@@ -13,6 +13,7 @@ ROWS = (
   ('models', 'weights'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
+  ('generators',),
   ('model',),
   ('requests', 'windows'),
   ('pretrained', 'generate', 'training'),

@@ -3,6 +3,9 @@
 import argparse
 import math
 
+# Known here too, since help shall not wait for JAX.
+GENERATORS = ('flow', 'tokens', 'masked')
+
 
 def number(kind: type, least: float, is_open: bool = False):
   """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
@@ -22,10 +25,45 @@ def number(kind: type, least: float, is_open: bool = False):
   return parse
 
 
-def add_flags(group) -> None:
-  """Adds the flags of requests.CHOICES to a parser or a group of one."""
-  group.add_argument('--steps', type=number(int, 1), metavar='N', help="steps of the solver (the model's)")
-  group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="the solver (the model's)")
+def add_flags(group, is_compared: bool = False) -> None:
+  """Adds --generator and the flags of requests.CHOICES to a parser or a group of one.
+
+  Args:
+    group: parser or group.
+    is_compared: whether models are compared: each names its generator itself, and --steps takes several.
+  """
+  if not is_compared:
+    group.add_argument(
+      '--generator',
+      choices=GENERATORS,
+      help="what draws: a flow, tokens in turn, or masked tokens (the model's)",
+    )
+  group.add_argument(
+    '--steps',
+    type=number(int, 1),
+    nargs='+' if is_compared else None,
+    metavar='N',
+    help=f"flow: steps; masked: passes{', all of these' if is_compared else ''} (the model's)",
+  )
+  group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="flow: the solver (the model's)")
+  group.add_argument(
+    '--temperature',
+    type=number(float, 0, is_open=True),
+    metavar='T',
+    help="tokens, masked: below 1 is more certain (the model's)",
+  )
+  group.add_argument(
+    '--top-k',
+    type=number(int, 0),
+    metavar='K',
+    help="tokens, masked: only the K likeliest; 0 is all (the model's)",
+  )
+  group.add_argument(
+    '--top-p',
+    type=number(float, 0, is_open=True),
+    metavar='P',
+    help="tokens, masked: only the likeliest that reach the probability P (the model's)",
+  )
   group.add_argument(
     '--guidance',
     type=number(float, 0),

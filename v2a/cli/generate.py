@@ -195,7 +195,7 @@ def run(args: argparse.Namespace) -> int:
 
   request = _request(args)
   cache.enable()
-  model = generate.load(args.model)
+  model = generate.load(args.model, generator=args.generator)
   inputs = [generate.Input(path, args.start, args.duration) for path in paths]
   failures = []
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:

@@ -14,8 +14,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
   parser.add_argument(
     '--pack',
+    nargs='+',
     metavar='RUN',
-    help='write the flow model of a training folder, with its codec and sync model, to --output',
+    help='write the generators of training folders, with their codecs and sync model, to --output',
   )
   parser.add_argument('--output', type=pathlib.Path, metavar='DIR', help='new folder for --pack')
 
@@ -49,18 +50,18 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
   return found
 
 
-def pack(run_folder: str, output: pathlib.Path | None) -> None:
-  """Writes a trained model as one folder of float16 weights that knows no other path.
+def pack(runs: list[str], output: pathlib.Path | None) -> None:
+  """Writes trained generators as one folder of float16 weights that knows no other path.
 
   Raises:
-    ValueError: no folder to write was named.
+    ValueError: no folder to write was named, or the generators do not belong together.
   """
   if output is None:
     raise ValueError('--pack needs --output, a new folder.')
   from v2a import generate  # only this needs JAX
 
   output.parent.mkdir(parents=True, exist_ok=True)
-  generate.save(generate.load(run_folder), output)
+  generate.save(generate.join([generate.load(run) for run in runs]), output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
   print(f'{output}: {size / 1e6:.1f} MB')
 

@@ -140,9 +140,9 @@ class Autoencoder(nnx.Module):
     mean_C, std_C = self.latent_mean_C[...], self.latent_std_C[...]
     return self.sound(self.synthesize(latent_BTC * std_C[None, None] + mean_C[None, None]), known_BNA)
 
-  def decode_tokens(self, codes_BTK: jax.Array) -> jax.Array:
-    """Returns wave_BNA of codes (rvq bottleneck)."""
-    return self.sound(self.synthesize(self.quantizer.decode(codes_BTK)))
+  def decode_tokens(self, codes_BTK: jax.Array, known_BNA: jax.Array | None = None) -> jax.Array:
+    """Returns wave_BNA of codes (rvq bottleneck); see `decode`."""
+    return self.sound(self.synthesize(self.quantizer.decode(codes_BTK)), known_BNA)
 
   def synthesize(self, latent_BTC: jax.Array) -> Levels:
     """Returns the levels of latents before normalisation."""

@@ -101,6 +101,11 @@ def _pairs(times: np.ndarray) -> tuple[jax.Array, jax.Array]:
 SOLVERS = {'euler': euler, 'heun': heun, 'dpmpp2m': dpmpp2m}
 
 
+def num_evaluations(solver: str, num_steps: int) -> int:
+  """Returns how often `sample` calls predict_fn."""
+  return 2 * num_steps - 1 if solver == 'heun' else num_steps
+
+
 def sample(predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int,
            warp: float = 1.0) -> jax.Array:
   """Returns data latents drawn from noise.

@@ -261,6 +261,22 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
 
   Args:
     model: see `load`.
+    semantic_frame_BMYX3, sync_frame_BLYX3, prompts, negative_prompts, transcripts, seeds, request: see
+      `window_arguments`.
+  """
+  inputs, weights_G, settings = window_arguments(
+      model, semantic_frame_BMYX3, sync_frame_BLYX3, prompts, negative_prompts, transcripts, seeds, request)
+  sound_BTC = np.asarray(model.sample(inputs, weights_G, **settings))
+  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])
+
+
+def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
+                     prompts: list[str], negative_prompts: list[str], transcripts: list[str],
+                     seeds: list[int], request: Request) -> tuple[dict, np.ndarray, dict]:
+  """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
+
+  Args:
+    model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
     prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
     request: generator, its settings and guidance; its texts, seed and number of samples are not used.
@@ -280,5 +296,4 @@ def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BL
       'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
       'has_video_B': np.ones(num_rows, bool),
   }
-  sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
-  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])
+  return inputs, weights_G, requests.fixed(model, settings, branches)

@@ -8,7 +8,7 @@ from v2a.evaluation import resampling
 
 def mean(scores):
   """Returns the mean."""
-  return float(np.mean(scores))
+  return sum(scores) / len(scores)
 
 
 def sample(scores, base=None):

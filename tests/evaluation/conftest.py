@@ -1,0 +1,31 @@
+"""A whole model of the smallest size with random weights, for tests that draw."""
+
+import pathlib
+
+from flax import nnx
+import numpy as np
+import pytest
+
+from v2a import assembly
+from v2a import config
+from v2a import weights
+
+
+@pytest.fixture(scope='session')
+def tiny_bundle(tmp_path_factory) -> pathlib.Path:
+  """Returns the folder of a model of two seconds: right in all but what it has learned, which is nothing."""
+  folder = tmp_path_factory.mktemp('models') / 'untrained'
+  rng = np.random.default_rng(0)
+  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
+    c = config.tiny(config.base()).unlock()
+    c.task, c.clip.clip_s = part, 2.0
+    # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.
+    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
+    arrays = {
+      name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
+    }
+    about = (
+      {'step': 3, 'batch_size': 8} if part == 'flow' else {'step': 5, 'batch_size': 2, 'flops_per_clip': 7}
+    )
+    weights.export(arrays, folder / part, c.lock(), about=about)
+  return folder

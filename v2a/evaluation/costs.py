@@ -1,0 +1,166 @@
+"""What a model costs: parameters, floating-point operations, network evaluations, memory.
+
+Operations are counted in the traced computation, not in the compiled one, whose own count takes the body of a
+loop once: twice the multiply-adds of every matrix product and convolution, those inside a scan times its
+length, those of one device times the devices. What is not a product is not counted; in these networks that
+is a few per cent. Of a loop without a known length the body counts once, and the count is a lower bound.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+import math
+import pathlib
+import resource
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from v2a import config
+from v2a import generate
+from v2a import records
+from v2a import requests
+from v2a import weights
+from v2a.training import tasks
+
+
+def flops(jaxpr) -> int:
+  """Returns the operations of an open or closed jaxpr, see the module."""
+  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
+  return sum(_of_equation(equation) for equation in jaxpr.eqns)
+
+
+def _of_equation(equation) -> int:
+  name, params = equation.primitive.name, equation.params
+  if name == 'dot_general':
+    (contracted, _), _ = params['dimension_numbers']
+    depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
+    return 2 * depth * math.prod(equation.outvars[0].aval.shape)
+  if name == 'conv_general_dilated':
+    kernel = equation.invars[1].aval.shape
+    num_outputs = kernel[params['dimension_numbers'].rhs_spec[0]]
+    return 2 * math.prod(kernel) // num_outputs * math.prod(equation.outvars[0].aval.shape)
+  leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
+  inside = [flops(leaf) for leaf in leaves if _is_jaxpr(leaf)]
+  if name == 'cond':
+    return max(inside)
+  times = params['mesh'].size if name == 'shard_map' else params.get('length', 1)
+  return times * sum(inside)
+
+
+def _is_jaxpr(value) -> bool:
+  return hasattr(value, 'eqns') or hasattr(value, 'jaxpr')
+
+
+def parts(model: generate.Model, generator: str | None = None) -> dict[str, weights.Export]:
+  """Returns the parts of a model that draw: a generator, None for the first, and its codec."""
+  chosen = model.generator(generator)
+  return {part: model.exports[part] for part in (chosen.codec, chosen.name)}
+
+
+def num_parameters(exports: Mapping[str, weights.Export]) -> dict[str, int]:
+  """Returns how many numbers each part has learned, and all of them together."""
+  found = {part: sum(array.size for array in export.arrays.values()) for part, export in exports.items()}
+  return {**found, 'all': sum(found.values())}
+
+
+def training_flops(exports: Mapping[str, weights.Export]) -> dict[str, int | None]:
+  """Returns the operations that the last training of each part took, and their sum; None where not known.
+
+  Optimizer steps times clips a step times the operations of a clip, forward and backward: those that the
+  training recorded in the export (`flops_per_clip`), else those of the traced loss of the export's
+  configuration. What a part was initialised from is not counted.
+
+  Args:
+    exports: by part.
+  """
+  found: dict[str, int | None] = {}
+  for part, export in exports.items():
+    about = export.about
+    is_known = 'step' in about and 'batch_size' in about
+    each = about.get('flops_per_clip') or (step_flops(export.config) if is_known else None)
+    found[part] = int(about['step'] * about['batch_size'] * each) if is_known else None
+  total = None if None in found.values() else sum(found.values())
+  return {**found, 'all': total}
+
+
+def step_flops(c) -> int:
+  """Returns the operations of a training step on one clip: loss and gradient."""
+  task = tasks.make(c)
+  spec = config.clip_spec(c)
+  item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
+  batch = task.prepare([item], np.random.default_rng(0))
+  graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
+
+  def loss(params, rest, batch):
+    model = nnx.merge(graphdef, params, rest)
+    return task.loss(model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
+
+  return flops(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawing:
+  """What one soundtrack of one window costs.
+
+  Attributes:
+    network_evaluations: of the generator, all branches of guidance counted.
+    flops: of the generator and the codec together.
+  """
+
+  network_evaluations: int
+  flops: int
+
+
+def drawing(model: generate.Model, request: generate.Request) -> Drawing:
+  """Returns what a soundtrack costs that is drawn from a picture and a prompt.
+
+  Args:
+    model: see v2a.generate.load.
+    request: steps, solver and guidance.
+  """
+  asked = dataclasses.replace(request, prompt='x', negative_prompt='', transcript='', num_samples=1)
+  settings = requests.resolve(model, asked, True)[0]
+  num_rows = model.mesh.devices.size
+  spec = model.clip_spec
+  size = spec.frame_size, spec.frame_size, 3
+  counts = spec.num_semantic_frames, spec.num_sync_frames
+  frames = [np.zeros((num_rows, num, *size), np.uint8) for num in counts]
+  texts = ['x'] * num_rows, [''] * num_rows, [''] * num_rows
+  inputs, weights_G, fixed = generate.window_arguments(model, *frames, *texts, [0] * num_rows, asked)
+  run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
+  traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
+  decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))
+  return Drawing(settings['evaluations'], (flops(traced) + flops(decode)) // num_rows)
+
+
+_CLEAR_PEAK = pathlib.Path('/proc/self/clear_refs')
+_STATUS = pathlib.Path('/proc/self/status')
+
+
+class PeakMemory:
+  """The most memory that was held since this was made: of a device that keeps count, else of this process.
+
+  A device counts from the start of the process, and so never less than for the models before. On a CPU it is
+  the resident size of the whole process, the clips and the interpreter included.
+  """
+
+  def __init__(self):
+    self._has_reset = False
+    try:
+      # 5 resets the peak of the resident size (man 5 proc); absent outside Linux.
+      _CLEAR_PEAK.write_text('5')
+      self._has_reset = True
+    except OSError:
+      pass
+
+  def read(self) -> int:
+    """Returns the peak in bytes."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and 'peak_bytes_in_use' in stats:
+      return int(stats['peak_bytes_in_use'])
+    if self._has_reset:
+      line = next(line for line in _STATUS.read_text().splitlines() if line.startswith('VmHWM'))
+      return 1024 * int(line.split()[1])
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -117,7 +117,6 @@ def _flow() -> ml_collections.ConfigDict:
   c.conv_size = 5  # latent steps (and frames) that the MLPs of timed streams see around them
   c.time_mean = 0.0  # m of diffusion.process eq. 4
   c.time_std = 1.0  # s of the same
-  c.wear_weight = 0.0  # w of training.tasks.conditions eq. 1; matters where data.wear is above 0
   return c
 
 
@@ -130,7 +129,6 @@ def _tokens() -> ml_collections.ConfigDict:
   c.num_joint_layers = 2  # all streams
   c.num_audio_layers = 4  # tokens alone, after them
   c.mlp_ratio = 1.9
-  c.wear_weight = 0.0  # as flow.wear_weight
   return c
 
 
@@ -296,9 +294,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
     'sync.segment_s': (_positive, 'above 0'),
     'flow.time_std': (_positive, 'above 0'),
-    'flow.wear_weight': (_not_negative, 'at least 0'),
     'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
-    'tokens.wear_weight': (_not_negative, 'at least 0'),
     'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
     'generation.steps': (_positive, 'above 0'),
     'generation.temperature': (_positive, 'above 0'),

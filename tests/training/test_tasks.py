@@ -12,7 +12,6 @@ from v2a import config
 from v2a import records
 from v2a import weights
 from v2a.training import tasks
-from v2a.training.tasks import conditions
 from v2a.training.tasks import latents
 
 
@@ -213,7 +212,7 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late():
 
   @nnx.jit
   def run(model):
-    condition, _, _ = task.conditions.encode(model, batch, jax.random.key(0))
+    condition = task.conditions.encode(model, batch, jax.random.key(0))
     value, _ = task.loss(model, batch, jax.random.key(1), jnp.zeros((), int))
     return value, jax.nn.log_softmax(model.decoder(jnp.asarray(code_BSK), condition))
 
@@ -289,49 +288,7 @@ def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
   np.testing.assert_array_equal(prepare(1.0, 3)['latent_BTC'], prepare(0.0, 4)['latent_BTC'])
 
 
-def _flow_with_wear(c, share, weight=0.0):
+def _flow_with_wear(c, share):
   c = c.copy_and_resolve_references().unlock()
-  c.data.wear, c.flow.wear_weight = share, weight
+  c.data.wear = share
   return tasks.make(c.lock())
-
-
-def test_features_of_worn_pictures_are_pulled_to_those_before_and_by_nothing_else():
-  c = config.tiny(config.base())
-  items = [records.fake(config.clip_spec(c), index, c.codec.num_latent_channels) for index in range(4)]
-  task = _flow_with_wear(c, 1.0, 0.5)
-  model = task.build(jax.random.key(0))
-  batch = task.prepare(items, np.random.default_rng(0))
-  batch['has_video_B'][:] = True
-
-  @jax.jit
-  def run(batch):
-    total, parts = task.loss(model, batch, jax.random.key(1), jnp.zeros((), jnp.int32))
-    return total, parts['wear']
-
-  total, distance = map(float, run(batch))
-  plain, _ = _flow_with_wear(c, 1.0).loss(model, batch, jax.random.key(1), jnp.zeros((), jnp.int32))
-  assert distance > 0.01
-  assert total == pytest.approx(float(plain) + 0.5 * distance, rel=1e-4)
-  for change in ({'unworn_frame_BLYX3': batch['sync_frame_BLYX3']}, {'is_worn_B': np.zeros(4, bool)},
-                 {'has_video_B': np.zeros(4, bool)}):
-    assert float(run(batch | change)[1]) == pytest.approx(0, abs=1e-5), list(change)
-  # A mean over the clips that count, however many they are.
-  alone = [float(run(batch | {'is_worn_B': np.arange(4) == k})[1]) for k in range(4)]
-  assert np.mean(alone) == pytest.approx(distance, rel=1e-3)
-
-
-def test_no_gradient_reaches_the_features_of_the_picture_before():
-  c = config.tiny(config.base())
-  items = [records.fake(config.clip_spec(c), index, c.codec.num_latent_channels) for index in range(2)]
-  task = _flow_with_wear(c, 1.0, 1.0)
-  model = task.build(jax.random.key(0))
-  batch = task.prepare(items, np.random.default_rng(0))
-  graphdef, state = nnx.split(model)
-
-  def distance(state):
-    model = nnx.merge(graphdef, state)
-    sync_BLD = jnp.zeros((2, batch['sync_frame_BLYX3'].shape[1], c.conditioning.width))
-    return conditions.wear_distance(model, sync_BLD, batch)
-
-  for leaf in jax.tree.leaves(jax.grad(distance)(state)):
-    assert not np.any(leaf)

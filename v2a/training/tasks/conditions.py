@@ -1,18 +1,11 @@
 """What the tasks of all generators share: pictures and texts of a batch, and what the model makes of them.
 
 Each condition is dropped on its own (config.conditioning.drop_*), which trains the nulls that guidance needs.
-The sync encoder starts from the contrastive sync model where one is given. Where wear_weight w of the
-generator's section is above 0, its loss has one more term
-
-  L = L_generator + w |f(worn) - f(unworn)|^2 / Var f(unworn)                    (1)
-
-over the clips whose picture is worn (tasks.wear): their sync features f are pulled to those that the picture
-had before. No gradient flows into f(unworn).
+The sync encoder starts from the contrastive sync model where one is given.
 """
 
 from flax import nnx
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
@@ -27,7 +20,7 @@ class Conditions:
   """See the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.spec, self.wear_weight = c, config.clip_spec(c), c[c.task].wear_weight
+    self.c, self.spec = c, config.clip_spec(c)
 
   def initialise(self, model: nnx.Module) -> nnx.Module:
     """Gives the sync encoder the weights of config.init_from.sync."""
@@ -41,12 +34,8 @@ class Conditions:
     text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
     transcript_BW, transcript_length_B = text.to_bytes(
         [r['transcript'] for r in items], self.spec.num_transcript_bytes)
-    semantic_frames, sync_frames, is_worn = zip(*(self._frames(record, rng) for record in items))
-    pairs = {}
-    if self.wear_weight:
-      pairs = {'unworn_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
-               'is_worn_B': np.array(is_worn)}
-    return pairs | {
+    semantic_frames, sync_frames = zip(*(self._frames(record, rng) for record in items))
+    return {
         'semantic_frame_BMYX3': np.stack(semantic_frames),
         'sync_frame_BLYX3': np.stack(sync_frames),
         'has_video_B': np.array([record['has_video'] for record in items]),
@@ -54,34 +43,20 @@ class Conditions:
         'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B,
     }
 
-  def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Returns semantic and sync frames, and whether they are worn."""
+  def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Returns semantic and sync frames, some of them worn."""
     semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
     if not self.c.data.wear or rng.random() >= self.c.data.wear:
-      return semantic_frame_MYX3, sync_frame_LYX3, False
+      return semantic_frame_MYX3, sync_frame_LYX3
     worn = wear.draw(rng)
     return (wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
-            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng), True)
+            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng))
 
-  def encode(self, model: nnx.Module, batch: dict,
-             key: jax.Array) -> tuple[bundle.Condition, jax.Array, dict[str, jax.Array]]:
-    """Returns the conditions that are left, the second term of eq. 1, and what it is made of."""
+  def encode(self, model: nnx.Module, batch: dict, key: jax.Array) -> bundle.Condition:
+    """Returns the conditions that are left."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     keys = jax.random.split(key, 3)
     keep = [jax.random.bernoulli(keys[i], 1 - drop, size)
             for i, drop in enumerate((c.drop_video, c.drop_text, c.drop_transcript))]
     whole = model.conditioner(**{name: batch[name] for name in bundle.INPUTS})
-    condition = model.conditioner.drop(whole, *keep)
-    if not self.wear_weight:
-      return condition, jnp.zeros(()), {}
-    distance = wear_distance(model, whole.sync_BLD, batch)
-    return condition, self.wear_weight * distance, {'wear': distance}
-
-
-def wear_distance(model: nnx.Module, sync_BLD: jax.Array, batch: dict) -> jax.Array:
-  """Returns the second term of eq. 1 without its weight; 0 where no clip is worn."""
-  unworn_BLD = jax.lax.stop_gradient(model.conditioner.sync(batch['unworn_frame_BLYX3'])).astype(jnp.float32)
-  counts_B11 = (batch['is_worn_B'] & batch['has_video_B'])[:, None, None]
-  error_BLD = jnp.where(counts_B11, jnp.square(sync_BLD - unworn_BLD), 0.0)
-  share = jnp.maximum(jnp.mean(counts_B11), 1 / len(counts_B11))
-  return jnp.mean(error_BLD) / (share * jnp.mean(jnp.var(unworn_BLD, axis=(0, 1))) + 1e-6)
+    return model.conditioner.drop(whole, *keep)

@@ -31,11 +31,10 @@ class FlowTask:
     return self.conditions.prepare(items, rng) | {'latent_BTC': latents.draw(items, rng)}
 
   def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
-    """Returns the loss of the module, the flow-matching loss in bands of time, and what wear does."""
+    """Returns the loss of the module, and it in bands of time."""
     del step
     drop_key, flow_key = jax.random.split(key)
-    condition, extra, more = self.conditions.encode(model, batch, drop_key)
+    condition = self.conditions.encode(model, batch, drop_key)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-    total, parts = loss.flow_matching(predict, batch['latent_BTC'], flow_key,
-                                      time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)
-    return total + extra, parts | more
+    return loss.flow_matching(predict, batch['latent_BTC'], flow_key,
+                              time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)

@@ -48,16 +48,14 @@ class TokensTask:
     return codes_TK.astype(np.int32)
 
   def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
-    """Returns the loss of the module, that of each book, and what wear does."""
+    """Returns the loss of the module, and that of each book."""
     del step
     drop_key, mask_key = jax.random.split(key)
-    condition, extra, more = self.conditions.encode(model, batch, drop_key)
+    condition = self.conditions.encode(model, batch, drop_key)
     decoder, code_BTK = model.decoder, batch['code_BTK']
     if decoder.is_causal:
       code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
       counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
-      total, parts = loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
-    else:
-      predict = lambda code_BTK: decoder(code_BTK, condition)
-      total, parts = loss.masked(predict, code_BTK, mask_key, mask_token=decoder.mask_token)
-    return total + extra, parts | more
+      return loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
+    predict = lambda code_BTK: decoder(code_BTK, condition)
+    return loss.masked(predict, code_BTK, mask_key, mask_token=decoder.mask_token)

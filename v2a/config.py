@@ -19,7 +19,7 @@ SCHEDULES = ('constant', 'cosine')
 DTYPES = ('float32', 'bfloat16')
 PATTERNS = ('parallel', 'delay')
 REMATS = ('none', 'full', 'dots')
-MESH_AXES = ('data', 'fsdp', 'tensor')
+MESH_AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
 
 
 def base() -> ml_collections.ConfigDict:
@@ -186,9 +186,11 @@ def _init_from() -> ml_collections.ConfigDict:
 
 
 def _mesh() -> ml_collections.ConfigDict:
-  c = ml_collections.ConfigDict()  # devices along each axis; one of them may be -1: the rest
-  c.data = -1  # copies of the model
+  c = ml_collections.ConfigDict()  # devices along each axis, see sharding.mesh; one may be -1: the rest
+  c.replica = -1  # copies of the model, one a slice; -1: as many as there are slices
+  c.data = -1  # copies of the model in a slice
   c.fsdp = 1  # parts each parameter is stored in
+  c.context = 1  # parts each audio sequence is split in
   c.tensor = 1  # parts each layer's work is split in
   return c
 
@@ -221,7 +223,7 @@ def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
   training.update(checkpoint_every_steps=2, profile_steps=0)
   c.init_from.update(dict.fromkeys(c.init_from, ''))
-  c.mesh.update(data=-1, fsdp=1, tensor=1)
+  c.mesh.update(replica=-1, data=-1, fsdp=1, context=1, tensor=1)
   return c.lock()
 
 
@@ -302,9 +304,8 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'generation.top_p': (lambda share: 0 < share <= 1, 'in (0, 1]'),
     'generation.certainty_noise': (_not_negative, 'at least 0'),
     'generation.overlap_s': (_not_negative, 'at least 0'),
-    'mesh.data': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
-    'mesh.fsdp': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
-    'mesh.tensor': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest'),
+    **{f'mesh.{axis}': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest')
+       for axis in MESH_AXES},
 }
 
 
@@ -326,8 +327,8 @@ def validate(c: ml_collections.ConfigDict) -> None:
   if training.warmup_steps >= training.num_steps:
     raise ValueError(f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
                      f'got {training.warmup_steps}.')
-  if sum(size == -1 for size in c.mesh.values()) > 1:
-    raise ValueError(f'Only one axis of config.mesh may be -1; got {c.mesh.to_dict()}.')
+  if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:
+    raise ValueError(f'Only one axis of config.mesh beside replica may be -1; got {c.mesh.to_dict()}.')
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':
     raise ValueError("config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got "
                      f'{c.codec.bottleneck!r}.')

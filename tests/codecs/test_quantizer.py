@@ -188,9 +188,9 @@ def test_fewer_latents_than_entries_are_enough_to_start():
   assert float(model(_latents(1, 5))[2]) < 0.05
 
 
-@pytest.mark.parametrize('sizes', [(8, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}])
 def test_every_mesh_absorbs_what_one_device_absorbs(sizes):
-  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)))
+  mesh = mesh_lib.make(sizes)
   model, latent_BTC = _model(), _latents(8, 25)
   model.share_KV.set_value(model.share_KV[...].at[:, 3].set(0.0))  # something to revive
   graphdef, state = nnx.split(model)

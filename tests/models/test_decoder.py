@@ -236,16 +236,17 @@ def test_remat_changes_no_gradient():
     assert jnp.abs(leaf[...]).max() > 0, path
 
 
-@pytest.mark.parametrize('sizes', [(8, 1, 1), (1, 8, 1), (2, 2, 2)])
+@pytest.mark.parametrize('sizes', [{'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}])
 def test_parts_on_eight_devices_make_the_whole(sizes):
-  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)))
+  mesh = mesh_lib.make(sizes)
   graphdef, state = _drawn()
   specs = rules.specs(state, mesh)
   place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
   spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
   table_KVD = spread['table_KVD'].get_value()
-  assert table_KVD.sharding.shard_shape(table_KVD.shape) == (K, (V + 2) // sizes[2], 16 // sizes[1])
+  assert table_KVD.sharding.shard_shape(table_KVD.shape) == (
+      K, (V + 2) // sizes.get('tensor', 1), 16 // sizes.get('fsdp', 1))
   run = jax.jit(lambda state, code_BTK, condition: nnx.merge(graphdef, state)(code_BTK, condition))
   np.testing.assert_allclose(run(spread, _codes(), _condition()), _full()(_codes(), _condition()), atol=1e-4)
 

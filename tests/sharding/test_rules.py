@@ -7,7 +7,8 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 P = jax.sharding.PartitionSpec
-SIZES = tuple(dict(zip(mesh_lib.AXES, sizes)) for sizes in ((2, 2, 2), (8, 1, 1), (1, 8, 1)))
+SIZES = tuple(dict(zip(mesh_lib.AXES, sizes)) for sizes in (
+    (1, 2, 2, 1, 2), (1, 8, 1, 1, 1), (1, 1, 8, 1, 1), (2, 1, 2, 2, 1)))
 
 
 @pytest.fixture(scope='module')
@@ -61,20 +62,47 @@ def test_mesh_has_the_sizes(sizes):
   mesh = mesh_lib.make(sizes)
   assert dict(mesh.shape) == sizes
   assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
-  assert mesh_lib.num_batch_shards(mesh) == sizes['data'] * sizes['fsdp']
+  assert mesh_lib.num_batch_shards(mesh) == sizes['replica'] * sizes['data'] * sizes['fsdp']
   assert mesh_lib.batch_sharding(mesh).shard_shape((16, 3)) == (16 // mesh_lib.num_batch_shards(mesh), 3)
 
 
-def test_the_rest_is_filled():
-  assert mesh_lib.resolve({'data': -1, 'fsdp': 2, 'tensor': 1}, 8) == {'data': 4, 'fsdp': 2, 'tensor': 1}
-  assert mesh_lib.resolve({'tensor': 1, 'fsdp': -1, 'data': 1}, 1) == {'data': 1, 'fsdp': 1, 'tensor': 1}
-  assert dict(mesh_lib.single().shape) == {'data': 1, 'fsdp': 1, 'tensor': 1}
+ONES = dict.fromkeys(mesh_lib.AXES, 1)
 
 
-@pytest.mark.parametrize('sizes', [
-    {'data': 3, 'fsdp': 1, 'tensor': 1}, {'data': -1, 'fsdp': 3, 'tensor': 1},
-    {'data': -1, 'fsdp': -1, 'tensor': 1}, {'data': 0, 'fsdp': 1, 'tensor': 1},
-    {'data': 8, 'fsdp': 1}, {'data': 8, 'fsdp': 1, 'model': 1}])
-def test_meshes_that_do_not_fit(sizes):
-  with pytest.raises(ValueError, match='mesh|Mesh'):
+@pytest.mark.parametrize(('sizes', 'num_devices', 'num_slices', 'wanted'), [
+    ({'data': -1, 'fsdp': 2}, 8, 1, {'data': 4, 'fsdp': 2}),
+    ({'tensor': 1, 'fsdp': -1, 'data': 1}, 1, 1, {}),
+    ({'replica': -1, 'data': -1}, 8, 2, {'replica': 2, 'data': 4}),
+    ({'replica': 4, 'context': -1}, 8, 2, {'replica': 4, 'context': 2}),
+    ({'replica': -1, 'fsdp': 8}, 8, 1, {'fsdp': 8}),
+])
+def test_the_rest_is_filled(sizes, num_devices, num_slices, wanted):
+  assert mesh_lib.resolve(sizes, num_devices, num_slices) == ONES | wanted
+
+
+def test_one_device_is_a_mesh():
+  assert dict(mesh_lib.single().shape) == ONES
+
+
+@pytest.mark.parametrize(('sizes', 'message'), [
+    ({'data': 3}, 'A mesh of replica 1 x data 3 x fsdp 1 x context 1 x tensor 1 does not fit 8 devices'),
+    ({'data': -1, 'fsdp': 3}, 'does not fit 8 devices'),
+    ({'data': -1, 'fsdp': -1}, 'one at most -1'), ({'data': 0}, 'at least 1'), ({}, 'does not fit 8 devices'),
+    ({'data': 8, 'model': 1}, r"got \['model'\]")])
+def test_meshes_that_do_not_fit(sizes, message):
+  with pytest.raises(ValueError, match=message):
     mesh_lib.make(sizes)
+
+
+def test_slices_are_not_cut():
+  with pytest.raises(ValueError, match='multiple of the 3 slices, which it alone connects; got 2'):
+    mesh_lib.resolve({'replica': 2, 'data': -1}, 12, 3)
+
+
+def test_activations_are_held_to_the_table_of_the_mesh_in_use():
+  x_BTD = jnp.zeros((4, 6, 3))
+  assert rules.constrain(x_BTD, 'batch', 'time', None) is x_BTD  # no mesh: as it is
+  run = jax.jit(lambda x_BTD: rules.constrain(x_BTD, 'batch', 'time', None))
+  with mesh_lib.use(mesh_lib.make({'data': 4, 'context': 2})):
+    assert run(x_BTD).sharding.shard_shape(x_BTD.shape) == (1, 3, 3)
+  assert mesh_lib.current() is None

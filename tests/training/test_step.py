@@ -13,13 +13,14 @@ from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 
-MESHES = ((1, 1, 1), (8, 1, 1), (1, 8, 1), (2, 2, 2))
+MESHES = ({'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}, {'replica': 2, 'fsdp': 2, 'context': 2})
 
 
-def run(c, sizes=(1, 1, 1), num_steps=3, noise=0.1, make_task=toy.Task):
+def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   """Returns the state after some steps on a mesh, and the metrics of the last."""
   task = make_task(noise)
-  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)), jax.devices()[:math.prod(sizes)])
+  sizes = sizes or {}
+  mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, mesh, jax.random.key(c.seed))
@@ -40,19 +41,20 @@ def single():
   return run(toy.configuration(batch_size=16, clip_norm=0.1))
 
 
-@pytest.mark.parametrize('sizes', MESHES[1:])
+@pytest.mark.parametrize('sizes', MESHES)
 def test_every_mesh_gives_what_one_device_gives(single, sizes):
   state, metrics = run(toy.configuration(batch_size=16, clip_norm=0.1), sizes)
   for name in ('params', 'ema', 'frozen', 'opt_state', 'step'):
     assert_close(getattr(state, name), getattr(single[0], name))
   assert metrics == pytest.approx(single[1], rel=2e-5)
+  fsdp, tensor = sizes.get('fsdp', 1), sizes.get('tensor', 1)
   inner = state.params['inner'].get_value()
-  assert inner.sharding.shard_shape(inner.shape) == (16 // sizes[1], 32 // sizes[2])
+  assert inner.sharding.shard_shape(inner.shape) == (16 // fsdp, 32 // tensor)
   moment = state.opt_state[0].mu['layers'].get_value()
-  assert moment.sharding.shard_shape(moment.shape) == (2, 32 // sizes[1], 32 // sizes[2])
+  assert moment.sharding.shard_shape(moment.shape) == (2, 32 // fsdp, 32 // tensor)
 
 
-@pytest.mark.parametrize('sizes', [(1, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize('sizes', [{}, MESHES[2]])
 def test_microbatches_sum_to_the_batch(sizes):
   whole, whole_metrics = run(toy.configuration(batch_size=16), sizes, noise=0.0)
   parts, parts_metrics = run(toy.configuration(batch_size=16, microbatches=4), sizes, noise=0.0)
@@ -68,7 +70,7 @@ def test_frozen_parts_stay_and_have_no_moments(single):
   assert float(state.frozen['gain'][0]) == 1.0 and float(state.frozen['scale'][...]) == 2.0
 
 
-@pytest.mark.parametrize(('sizes', 'microbatches'), [((1, 1, 1), 1), ((1, 1, 1), 4), ((2, 2, 2), 4)])
+@pytest.mark.parametrize(('sizes', 'microbatches'), [({}, 1), ({}, 4), (MESHES[2], 4)])
 def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch(sizes, microbatches):
   c = toy.configuration(batch_size=16, microbatches=microbatches)
   state, metrics = run(c, sizes, num_steps=2, make_task=toy.Absorbing)
@@ -130,8 +132,8 @@ def test_matrices_decay_and_biases_do_not():
 
 @pytest.mark.parametrize('training', [{'batch_size': 12}, {'batch_size': 8, 'microbatches': 2}])
 def test_a_batch_must_divide_over_the_devices(training):
-  with pytest.raises(ValueError, match='must be a multiple of microbatches x data x fsdp'):
-    run(toy.configuration(**training), (8, 1, 1))
+  with pytest.raises(ValueError, match='must be a multiple of microbatches x replica x data x fsdp'):
+    run(toy.configuration(**training), {'data': 8})
 
 
 def test_noise_is_a_function_of_seed_and_step():

@@ -1,59 +1,128 @@
-"""The mesh: every device has a place along three axes. One device is the 1 x 1 x 1 mesh.
+"""The mesh: every device has a place along five axes. One device is the mesh whose sizes are all 1.
 
-What crosses the wire, a step:
-  data    each member holds the model and sees other clips: gradients are summed once (all-reduce).
-  fsdp    each member stores a part of every parameter and sees other clips: a layer's parameters are gathered
-          before their use, forward and backward, and their gradients are reduced and scattered.
-  tensor  members see the same clips and split heads and hidden units: activations are summed twice a layer,
-          so this axis wants the fastest links (one host, or one torus axis).
+What crosses which wire, a step:
+  replica  each slice (of a TPU pod; or node) holds the model and sees other clips: gradients are summed once
+           (all-reduce). This alone crosses the data-centre network; every other axis stays inside a slice.
+  data     each member holds the model and sees other clips: gradients are summed once (all-reduce).
+  fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are gathered
+           before their use, forward and backward, and their gradients are reduced and scattered.
+  context  members see the same clips and share out the steps of the audio sequence: keys and values are
+           gathered once a layer, convolutions look across the cuts, gradients are summed.
+  tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
+           so this axis wants the fastest links (one host, or one torus axis).
 
-Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest.
+Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. What is traced inside
+`use(mesh)` may ask for the mesh by `current()`: constraints of activations and kernels that XLA cannot split do.
 """
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
+import contextvars
 import math
 
 import jax
-import numpy as np
+from jax.experimental import mesh_utils
 
-AXES = ('data', 'fsdp', 'tensor')
-BATCH_AXES = ('data', 'fsdp')  # the axes whose members see different clips
+AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
+BATCH_AXES = ('replica', 'data', 'fsdp')  # the axes whose members see different clips
+_TYPES = (jax.sharding.AxisType.Auto,) * len(AXES)
+_CURRENT: contextvars.ContextVar[jax.sharding.Mesh | None] = contextvars.ContextVar('mesh', default=None)
 
 
-def resolve(sizes: Mapping[str, int], num_devices: int) -> dict[str, int]:
-  """Returns the sizes with -1 replaced by what is left of `num_devices`.
+def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> dict[str, int]:
+  """Returns the size of every axis.
+
+  Args:
+    sizes: devices along axes; an axis that is not named has 1. `replica` may be -1: the slices there are. One
+      of the others may be -1: what is left.
+    num_devices: of all slices together.
+    num_slices: groups of devices that only the data-centre network connects.
 
   Raises:
-    ValueError: unknown axes, or sizes whose product is not the number of devices.
+    ValueError: unknown axes, sizes whose product is not the number of devices, or slices that are cut.
   """
-  if sorted(sizes) != sorted(AXES):
-    raise ValueError(f'A mesh has the axes {AXES}; got {tuple(sizes)}.')
-  sizes = {name: sizes[name] for name in AXES}
+  if unknown := sorted(set(sizes) - set(AXES)):
+    raise ValueError(f'A mesh has the axes {AXES}; got {unknown}.')
+  sizes = {name: sizes.get(name, 1) for name in AXES}
+  shown = ' x '.join(f'{name} {size}' for name, size in sizes.items())
+  if sizes['replica'] == -1:
+    sizes['replica'] = num_slices
   if any(size < 1 and size != -1 for size in sizes.values()) or list(sizes.values()).count(-1) > 1:
-    raise ValueError(f'Mesh sizes must be at least 1, and one at most -1 (the rest); got {sizes}.')
+    raise ValueError(f'Mesh sizes must be at least 1, and one at most -1 (the rest); got {shown}.')
+  if sizes['replica'] % num_slices:
+    raise ValueError(f'mesh.replica must be a multiple of the {num_slices} slices, which it alone connects; '
+                     f'got {sizes["replica"]}.')
   known = math.prod(size for size in sizes.values() if size != -1)
   if num_devices % known or (-1 not in sizes.values() and known != num_devices):
-    raise ValueError(f'A mesh of {sizes} does not fit {num_devices} devices.')
+    raise ValueError(f'A mesh of {shown} does not fit {num_devices} devices.')
   return {name: num_devices // known if size == -1 else size for name, size in sizes.items()}
+
+
+def num_slices(devices: Sequence[jax.Device]) -> int:
+  """Returns how many groups of devices there are that only the data-centre network connects."""
+  return len({_slice_of(device) for device in devices})
+
+
+def _slice_of(device: jax.Device) -> int:
+  # None where a topology has one slice; absent on CPUs.
+  return getattr(device, 'slice_index', None) or 0
 
 
 def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) -> jax.sharding.Mesh:
   """Returns the mesh of the given sizes over all devices, or over `devices`.
 
   Args:
-    sizes: devices along each of `AXES`; one of them may be -1 for the rest.
+    sizes: devices along `AXES`, see `resolve`.
     devices: those to use, in order; None for all of all hosts.
+
+  Raises:
+    ValueError: the sizes do not fit, or an axis would have to split an axis of the torus.
   """
   devices = list(jax.devices() if devices is None else devices)
-  shape = tuple(resolve(sizes, len(devices)).values())
-  types = (jax.sharding.AxisType.Auto,) * len(AXES)
-  return jax.make_mesh(shape, AXES, axis_types=types, devices=devices)
+  slices = num_slices(devices)
+  found = resolve(sizes, len(devices), slices)
+  shape = tuple(found.values())
+  try:
+    if slices == 1:
+      return jax.make_mesh(shape, AXES, axis_types=_TYPES, devices=devices)
+    inside = (found['replica'] // slices, *shape[1:])
+    across = (slices, *[1] * (len(AXES) - 1))
+    return jax.sharding.Mesh(mesh_utils.create_hybrid_device_mesh(inside, across, devices), AXES, axis_types=_TYPES)
+  except NotImplementedError as error:
+    shown = ' x '.join(f'{name} {size}' for name, size in found.items() if size > 1)
+    torus = 'x'.join(str(size) for size in torus_shape(devices))
+    raise ValueError(f'A mesh of {shown} splits an axis of the {torus} torus; each size must be a product of '
+                     'whole axes of it.') from error
+
+
+def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
+  """Returns the sizes of the torus that a slice of TPUs is, without axes of 1; empty for other devices."""
+  coordinates = [getattr(device, 'coords', None) for device in devices]
+  if None in coordinates:
+    return ()
+  return tuple(size for size in (len(set(places)) for places in zip(*coordinates)) if size > 1)
 
 
 def single() -> jax.sharding.Mesh:
-  """Returns the 1 x 1 x 1 mesh of this process' first device."""
-  return make(dict.fromkeys(AXES, 1), jax.local_devices()[:1])
+  """Returns the mesh of this process' first device."""
+  return make({}, jax.local_devices()[:1])
+
+
+@contextlib.contextmanager
+def use(mesh: jax.sharding.Mesh) -> Iterator[None]:
+  """Makes a mesh the current one of what is traced inside."""
+  token = _CURRENT.set(mesh)
+  try:
+    yield
+  finally:
+    _CURRENT.reset(token)
+
+
+def current() -> jax.sharding.Mesh | None:
+  """Returns the mesh that is in use, or None."""
+  return _CURRENT.get()
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
@@ -68,4 +137,4 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 
 def num_batch_shards(mesh: jax.sharding.Mesh) -> int:
   """Returns into how many parts a batch is split."""
-  return int(np.prod([mesh.shape[name] for name in BATCH_AXES]))
+  return math.prod(mesh.shape[name] for name in BATCH_AXES)

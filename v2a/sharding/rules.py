@@ -1,8 +1,8 @@
-"""One table: logical axis of a parameter -> axes of the mesh.
+"""One table: logical axis of a parameter or an activation -> axes of the mesh.
 
 A parameter names the logical axes of its dimensions: `nnx.Param(value, axes=('embed', 'mlp'))`, with None for
 a dimension that is never split. A stack of layers (vmapped initialisation) has one more dimension in front
-than its `axes` name; that one is 'layers'.
+than its `axes` name; that one is 'layers'. Activations are held to the table by `constrain`.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,11 @@ from collections.abc import Sequence
 from flax import nnx
 import jax
 
+from v2a.sharding import mesh as mesh_lib
+
 RULES = {
+    'batch': mesh_lib.BATCH_AXES,  # clips: each member sees its own
+    'time': ('context',),  # steps of the audio sequence: shared out where clips are long
     'embed': ('fsdp',),  # model width: where parameters are stored in parts
     'mlp': ('tensor',),  # hidden units of a feed-forward layer: each member computes its own
     'heads': ('tensor',),  # attention heads: likewise
@@ -58,6 +62,20 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
       num_parts *= mesh.shape[mesh_axis]
     entries.append(mesh_axes if mesh_axes and size % num_parts == 0 else None)
   return jax.sharding.PartitionSpec(*[entry[0] if entry and len(entry) == 1 else entry for entry in entries])
+
+
+def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
+  """Returns an activation held to the table on the mesh that is in use; as it is where there is none.
+
+  Args:
+    x: any array.
+    *axes: one logical name a dimension, None for one that is whole.
+  """
+  mesh = mesh_lib.current()
+  if mesh is None or mesh.size == 1:
+    return x
+  spec = partition_spec(axes, x.shape, mesh)
+  return jax.lax.with_sharding_constraint(x, jax.sharding.NamedSharding(mesh, spec))
 
 
 def specs(tree, mesh: jax.sharding.Mesh):

@@ -38,7 +38,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   num_shards = mesh_lib.num_batch_shards(mesh)
   if training.batch_size % (training.microbatches * num_shards):
     raise ValueError(
-        f'config.training.batch_size must be a multiple of microbatches x data x fsdp = '
+        f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
         f'{training.microbatches} x {num_shards}; got {training.batch_size}.')
 
   def loss(params, frozen, batch, key, step):
@@ -52,7 +52,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
-    grads, metrics = _gradient(loss, state, batch, key, training.microbatches)
+    with mesh_lib.use(mesh):
+      grads, metrics = _gradient(loss, state, batch, key, training.microbatches)
     seen, frozen = metrics.pop('seen', None), state.frozen
     norm = optax.tree.norm(grads)
     if training.clip_norm:

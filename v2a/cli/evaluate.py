@@ -13,7 +13,8 @@ DATA = 'world:heldout'
 NUM_CLIPS = 256
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
+  """Returns a whole number of at least 1 from a flag's text."""
   try:
     value = int(text)
   except ValueError:
@@ -23,7 +24,8 @@ def _count(text: str) -> int:
   return value
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+  """Returns the seed of a flag's text."""
   if not text.isdecimal() or int(text) >= 2**31:
     raise argparse.ArgumentTypeError(f'wanted a whole number in 0..2147483647; got {text!r}')
   return int(text)
@@ -41,17 +43,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   clips = parser.add_mutually_exclusive_group()
   clips.add_argument(
     '--num-clips',
-    type=_count,
+    type=count,
     metavar='N',
     help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
   )
   clips.add_argument(
-    '--per-scene', type=_count, metavar='N', help='so many clips of each scene of a world instead'
+    '--per-scene', type=count, metavar='N', help='so many clips of each scene of a world instead'
   )
-  parser.add_argument('--seed', type=_seed, default=0, metavar='S', help='first seed of the noise (0)')
+  parser.add_argument('--seed', type=seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
-    type=_count,
+    type=count,
     default=1,
     metavar='N',
     help='how often each soundtrack is drawn, and averaged (1)',
@@ -61,7 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   drawing.add_flags(parser)
   parser.add_argument(
-    '--batch-size', type=_count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+    '--batch-size', type=count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
   parser.add_argument(
     '--output',
@@ -92,14 +94,14 @@ def _command(args: argparse.Namespace) -> str:
   return shlex.join(words)
 
 
-def _cases(args: argparse.Namespace, seed: int | None, spec, left_out: dict[str, int], say) -> list:
+def _cases(args: argparse.Namespace, world: int | None, spec, left_out: dict[str, int], say) -> list:
   from v2a.evaluation import cases
 
-  if seed is None:
+  if world is None:
     return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out))
   if args.per_scene is not None:
-    return list(cases.from_every_scene(seed, args.per_scene, spec, say))
-  return list(cases.from_world(seed, args.num_clips or NUM_CLIPS, spec, say=say))
+    return list(cases.from_every_scene(world, args.per_scene, spec, say))
+  return list(cases.from_world(world, args.num_clips or NUM_CLIPS, spec, say=say))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,10 +115,10 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import report
   from v2a.evaluation import runner
 
-  seed = cases.world_seed(args.data)
-  if seed is None and not pathlib.Path(args.data).is_dir():
+  world = cases.world_seed(args.data)
+  if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
-  if seed is None and args.per_scene is not None:
+  if world is None and args.per_scene is not None:
     raise ValueError(f"--per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder.")
   if args.page is not None:
     page.check(args.page)
@@ -126,13 +128,13 @@ def run(args: argparse.Namespace) -> int:
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
 
-  request = generate.Request(**drawing.settings(args))
+  request = generate.Request(generator=args.generator, **drawing.settings(args))
   request.validate()
   cache.enable()
-  model = generate.load(args.model)
+  model = generate.load(args.model, generator=args.generator)
   left_out: dict[str, int] = {}
-  chosen = _cases(args, seed, model.clip_spec, left_out, say)
-  known = adapter.trained_on(model, chosen, seed, say)
+  chosen = _cases(args, world, model.clip_spec, left_out, say)
+  known = adapter.trained_on(model, chosen, world, say)
   if known:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
   outcome = runner.evaluate(
@@ -145,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     num_seeds=args.seeds,
     has_captions=not args.no_captions,
   )
-  outcome.result['settings'] = drawing.settings(args)
+  outcome.result['settings'] = {'generator': args.generator, **drawing.settings(args)}
   outcome.result['held_out'] = None if known is None else not known
   outcome.result['num_trained_on'] = None if known is None else len(known)
   outcome.result['protocol']['left_out'] = left_out

@@ -12,6 +12,7 @@ COMMANDS = {
   'generate': 'draw soundtracks for videos, stills or a prompt alone',
   'train': 'train a codec, a sync encoder or a generator from a config',
   'evaluate': 'measure a model on clips whose truth is known',
+  'compare': 'measure models and sounds made elsewhere on the same clips, side by side',
   'demo': 'draw soundtracks for the bundled clips and make a page of them',
   'models': 'list the packaged models',
   'doctor': 'show devices, versions and what is missing',

@@ -2,13 +2,16 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import dataclasses
 import pathlib
 import re
 
 import numpy as np
 
 from v2a import generate
+from v2a import generators
 from v2a import records
+from v2a import requests
 from v2a.evaluation import cases
 from v2a.evaluation import protocol
 from v2a.evaluation import runner
@@ -16,12 +19,51 @@ from v2a.evaluation import runner
 _WORLD_ID = re.compile(r'world/(\d+)/')
 
 
+def split(word: str) -> tuple[str, str | None]:
+  """Returns the model and the generator of NAME or NAME:GENERATOR.
+
+  Raises:
+    ValueError: there is no such generator.
+  """
+  name, colon, generator = word.rpartition(':')
+  if not colon or not name or pathlib.Path(word).exists():
+    return word, None
+  if generator not in generators.GENERATORS:
+    known = ', '.join(generators.GENERATORS)
+    raise ValueError(f'a generator must be one of {known}; got {generator!r} in {word!r}.')
+  return name, generator
+
+
+def request(model: generate.Model, generator: str | None, **settings) -> generate.Request:
+  """Returns a request that a named generator draws: the one place through which its name goes.
+
+  Args:
+    model: see v2a.generate.load.
+    generator: of generators.GENERATORS; None for the model's first.
+    **settings: of generate.Request; those that this generator does not know are left out, so that several
+      generators can be asked the same.
+
+  Raises:
+    ValueError: the model has no such generator, or a value has no meaning.
+  """
+  unknown = set(requests.DRAWING) - set(model.generator(generator).choices)
+  asked = {name: value for name, value in settings.items() if name not in unknown}
+  found = generate.Request(generator=generator, **asked)
+  found.validate()
+  return found
+
+
+def resolve(model: generate.Model, asked: generate.Request) -> dict:
+  """Returns the settings that a request has for a picture with a prompt, defaults resolved."""
+  return requests.resolve(model, dataclasses.replace(asked, prompt='x'), True)[0]
+
+
 def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   """Returns what the runner calls.
 
   Args:
     model: see v2a.generate.load.
-    request: steps, solver and guidance.
+    request: generator, its settings and guidance.
   """
 
   def draw(conditions: Sequence[cases.Condition]) -> np.ndarray:
@@ -39,8 +81,14 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
       request,
     )
 
+  no_negative = ''
+  try:
+    requests.resolve(model, dataclasses.replace(request, prompt='x', negative_prompt='x'), True)
+  except ValueError as error:
+    no_negative = str(error)
+  reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
   return runner.Model(
-    model.name, draw, lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA)), model.sample_rate_hz
+    model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative
   )
 
 

@@ -30,7 +30,7 @@ Frames = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-  """What a model is given for one soundtrack."""
+  """What a model is given for one soundtrack; the clip's name is for those whose sounds are made already."""
 
   semantic_frame_MYX3: np.ndarray
   sync_frame_LYX3: np.ndarray
@@ -38,6 +38,7 @@ class Condition:
   negative_text: str
   transcript: str
   seed: int
+  name: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +80,7 @@ def condition(case: Case, look: str, negative_text: str, seed: int, has_caption:
     negative_text,
     case.truth['transcript'] or '',
     seed,
+    case.name,
   )
 
 

@@ -241,3 +241,5 @@ _ALL = (
   ),
 )
 FIGURES = {figure.name: figure for figure in _ALL}
+# Of all others more is better.
+LESS_IS_BETTER = ('music_rate_negative', 'word_error_rate', 'lip_lag_ms')

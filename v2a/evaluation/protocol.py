@@ -67,7 +67,7 @@ def describe(
 
   Args:
     cases: the clips.
-    sample_rate_hz: of their sounds and of the soundtracks.
+    sample_rate_hz: of their sounds.
     has_captions: whether the model was given their annotations.
     measured: by figure, what it measured.
   """

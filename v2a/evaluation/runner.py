@@ -54,10 +54,11 @@ class Model:
   Attributes:
     name: how the report calls it.
     generate: conditions to wave_BNA at `sample_rate_hz`, in the same order.
-    reconstruct: wave_BNA to wave_BNA, the round trip through the codec.
-    sample_rate_hz: rate of both.
+    reconstruct: wave_BNA at the clips' rate to wave_BNA, the round trip through the codec.
+    sample_rate_hz: rate of what both return.
     is_fixed: whether its soundtracks were made beforehand, once, for the clean pictures: no look, negative
       prompt or seed changes them.
+    no_negative: why it cannot be given a negative prompt; '' where it can.
   """
 
   name: str
@@ -65,6 +66,7 @@ class Model:
   reconstruct: Codec
   sample_rate_hz: int
   is_fixed: bool = False
+  no_negative: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,6 +183,7 @@ def evaluate(
   num_seeds: int = 1,
   has_captions: bool = True,
   tables: Sequence[tables_lib.Table] = TABLES,
+  clip_rate_hz: int | None = None,
 ) -> Outcome:
   """Returns all figures of a model on a set of clips.
 
@@ -195,6 +198,7 @@ def evaluate(
     num_seeds: how often every soundtrack is drawn, under the seeds from `seed` on.
     has_captions: whether the model is given the annotations of the clips.
     tables: what is measured beside the figures of the world.
+    clip_rate_hz: rate of the clips' sounds; None is the model's.
 
   Raises:
     ValueError: fewer than two clips, or the model returned what is no sound.
@@ -205,7 +209,8 @@ def evaluate(
     )
   tools = tools or instruments_lib.load()
   num_seeds = 1 if model.is_fixed else num_seeds
-  session = _Session(model, cases, batch_size, has_captions, tables, tools, say)
+  clip_rate_hz = clip_rate_hz or model.sample_rate_hz
+  session = _Session(model, cases, clip_rate_hz, batch_size, has_captions, tables, tools, say)
   parts = [session.measure(seed + number, is_first=not number) for number in range(num_seeds)]
   joined = {
     key: {name: measuring.joined([part[key][name] for part in parts]) for name in parts[0][key]}
@@ -223,7 +228,7 @@ def evaluate(
   for table in tables:
     result[table.key], samples[table.key] = measuring.table_entries(table, joined[table.key])
   everything = {name: mine for key in joined for name, mine in joined[key].items()}
-  result['protocol'] = protocol.describe(cases, model.sample_rate_hz, has_captions, everything)
+  result['protocol'] = protocol.describe(cases, clip_rate_hz, has_captions, everything)
   scores = {name: _clip_scores(mine) for name, mine in joined['figures'].items()}
   codec = list(session.codec.values())
   return Outcome(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)
@@ -232,7 +237,17 @@ def evaluate(
 class _Session:
   """One model on one set of clips: what is the same for every seed, and the soundtracks of the first."""
 
-  def __init__(self, model: Model, cases, batch_size: int, has_captions: bool, tables, tools, say: Report):
+  def __init__(
+    self,
+    model: Model,
+    cases: Sequence[cases_lib.Case],
+    clip_rate_hz: int,
+    batch_size: int,
+    has_captions: bool,
+    tables: Sequence[tables_lib.Table],
+    tools: instruments_lib.Instruments,
+    say: Report,
+  ):
     self._tables = tables
     self._model, self._cases, self._batch_size = model, cases, batch_size
     self._has_captions, self._tools, self._say = has_captions, tools, say
@@ -243,7 +258,7 @@ class _Session:
     self.codec = self._reconstruct(range(len(cases)), [case.wave_NA for case in cases], 'codec round trips')
     self._heard_codec = self._heard(self.codec)
     self._dry = self._dry_ceiling(self._counted['music_rate_negative'])
-    self._known = {table.key: table.know(cases, model.sample_rate_hz) for table in tables}
+    self._known = {table.key: table.know(cases, clip_rate_hz) for table in tables}
     self.drawn: dict[Pass, dict[int, np.ndarray]] = {}
     self.waves: list[np.ndarray] = []
     self.reconstructed = list(self._heard_codec.values())
@@ -263,6 +278,8 @@ class _Session:
         continue
       if self._model.is_fixed:
         absent[which] = 'the soundtracks were made beforehand, for the clean pictures'
+      elif figure.negative_text and self._model.no_negative:
+        absent[which] = self._model.no_negative
       elif figure.look != 'clean' and any(self._cases[i].twin is None for i in counted):
         absent[which] = f"the set has no '{figure.look}' twins of its clips"
       else:

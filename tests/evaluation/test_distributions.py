@@ -1,0 +1,75 @@
+"""Figures of sets as entries: values, ceilings, pairs that a test can draw anew, refusals."""
+
+import types
+
+import numpy as np
+import pytest
+
+from tests.evaluation.embedders import bands
+from v2a.evaluation import distances
+from v2a.evaluation import distributions
+from v2a.evaluation import resampling
+from v2a.evaluation.embedders import embedder as embedder_lib
+
+NUM = 24
+
+
+@pytest.fixture(scope='module')
+def measured():
+  """Returns what is measured of sounds that are tilted, whose codec tilts a little."""
+  true, drawn, coded = (bands.clips(seed, NUM, tilt=tilt) for seed, tilt in ((0, 0.0), (1, 1.5), (0, 0.2)))
+  cases = [
+    types.SimpleNamespace(
+      wave_NA=(32767 * np.clip(clip.wave_NA, -1, 1)).astype(np.int16),
+      frames=(None, np.zeros((4, 8, 8, 3), np.uint8)),
+      truth={'annotation': 'x'},
+    )
+    for clip in true
+  ]
+  embedders = [bands.Bands(), embedder_lib.Missing('vggish', 'weights vggish.pth missing', ('fd', 'is'))]
+  meter = distributions.Meter(None, embedders)
+  rate_hz = true[0].sample_rate_hz
+  waves, codec = ([clip.wave_NA for clip in clips] for clips in (drawn, coded))
+  return meter.measure(cases, rate_hz, 25.0, waves, codec, rate_hz)
+
+
+def test_entries_hold_value_ceiling_and_what_is_missing(measured):
+  name = bands.Bands().name
+  entry = measured.entries[f'fd_{name}']
+  assert 0 <= entry['ceiling'] < entry['value'] and entry['floor'] is None
+  assert entry['interval'][0] < entry['value'] < entry['interval'][1]
+  assert entry['n'] == entry['num_true'] == 2 * NUM
+  assert measured.entries['fd_vggish'] == {
+    'value': None, 'floor': None, 'ceiling': None, 'n': 0, 'num_true': 0, 'interval': None,
+    'reason': 'not computed: weights vggish.pth missing'}  # fmt: skip
+  assert 'needs at least 1000 rows' in measured.entries[f'kid_{name}']['reason']
+
+
+def test_tested_figures_are_the_same_figures_over_clips(measured):
+  name = bands.Bands().name
+  assert set(measured.samples) == {f'fd_{name}', f'kl_{name}'}
+  for figure, sample in measured.samples.items():
+    assert sample.value() == pytest.approx(measured.entries[figure]['value'], rel=1e-6), figure
+  pairs = measured.samples[f'fd_{name}'].scores[0]
+  right = resampling.Sample(distributions._frechet, [[(true, true) for true, _ in pairs]])
+  found = resampling.difference(measured.samples[f'fd_{name}'], right, 50)
+  assert found.value == pytest.approx(measured.entries[f'fd_{name}']['value'], rel=1e-6)
+  assert found.p < 0.05
+
+
+def test_which_way_is_better():
+  assert distributions.is_higher_better('is_world') and distributions.is_higher_better('imagebind_score')
+  for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns'):
+    assert not distributions.is_higher_better(name), name
+  assert distributions.about('fd_inf_world') == distributions.ABOUT['fd_inf']
+
+
+def test_distances_of_other_numbers_of_rows_are_refused():
+  entry = lambda num: {'value': 1.0, 'interval': [0.5, 1.5], 'n': num, 'num_true': 100}
+  models = {name: {'fd_x': entry(num), 'kad_x': entry(num)} for name, num in (('a', 100), ('b', 99))}
+  distributions.refuse_incomparable(models, 'a')
+  assert models['a']['fd_x']['value'] == models['b']['kad_x']['value'] == 1.0
+  assert models['b']['fd_x']['value'] is None
+  assert models['b']['fd_x']['reason'].startswith('not compared with a: Frechet distances shrink')
+  with pytest.raises(ValueError):
+    distances.check_comparable((100, 100), (100, 99))

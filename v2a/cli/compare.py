@@ -1,0 +1,117 @@
+"""`v2a compare`: several models, and sounds made elsewhere, on the same clips: what differs, at what cost."""
+
+import argparse
+import json
+import pathlib
+import shlex
+import sys
+
+from v2a.cli import drawing
+from v2a.cli import evaluate
+
+NUM_SEEDS = 3
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags."""
+  parser.add_argument(
+    '--models',
+    nargs='+',
+    required=True,
+    metavar='M',
+    help='NAME or folder of a model, with :GENERATOR where another than its own shall draw, or a folder of '
+    'wav files named as the clips; differences are to the first',
+  )
+  parser.add_argument(
+    '--data',
+    default=evaluate.DATA,
+    metavar='world:heldout|world:SEED|DIR',
+    help=f'clips of the world, or a folder of records or of videos with their truth ({evaluate.DATA})',
+  )
+  parser.add_argument(
+    '--num-clips',
+    type=evaluate.count,
+    metavar='N',
+    help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
+  )
+  parser.add_argument(
+    '--seed', type=evaluate.seed, default=0, metavar='S', help='first seed of the noise (0)'
+  )
+  parser.add_argument(
+    '--seeds',
+    type=evaluate.count,
+    default=NUM_SEEDS,
+    metavar='N',
+    help=f'how often each soundtrack is drawn, and averaged ({NUM_SEEDS})',
+  )
+  parser.add_argument(
+    '--no-captions', action='store_true', help='do not tell the models the annotations of the clips'
+  )
+  drawing.add_flags(parser, is_compared=True)
+  parser.add_argument(
+    '--batch-size', type=evaluate.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+  )
+  parser.add_argument(
+    '--output',
+    type=pathlib.Path,
+    required=True,
+    metavar='DIR',
+    help='folder for report.json, report.md, report.html and the soundtracks; a second call goes on there',
+  )
+  parser.add_argument(
+    '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
+  )
+
+
+def _command(args: argparse.Namespace) -> str:
+  """Returns the command line that gives these arguments, without what is at its default."""
+  parser = argparse.ArgumentParser(add_help=False)
+  add_flags(parser)
+  words = ['v2a', 'compare']
+  for action in parser._actions:
+    value = getattr(args, action.dest)
+    if value != action.default:
+      values = value if isinstance(value, list) else [] if action.nargs == 0 else [value]
+      words += [action.option_strings[0], *map(str, values)]
+  return shlex.join(words)
+
+
+def run(args: argparse.Namespace) -> int:
+  """Compares, writes the reports and says where they are."""
+  if args.output.exists() and not args.output.is_dir():
+    raise ValueError(f'--output must be a folder; {args.output} is a file.')
+  # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
+  from v2a.cli import cache
+  from v2a.evaluation import cases
+  from v2a.evaluation import comparison
+  from v2a.evaluation import comparison_page
+  from v2a.evaluation import comparison_report
+
+  world = cases.world_seed(args.data)
+  if world is None and not pathlib.Path(args.data).is_dir():
+    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+  settings = drawing.settings(args)
+  asked = comparison.Asked(
+    models=args.models,
+    data=args.data,
+    num_clips=args.num_clips or (None if world is None else evaluate.NUM_CLIPS),
+    seed=args.seed,
+    num_seeds=args.seeds,
+    steps=settings.pop('steps') or (),
+    settings=settings,
+    has_captions=not args.no_captions,
+    batch_size=args.batch_size,
+  )
+  cache.enable()
+  say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)
+  found = comparison.compare(asked, args.output, say)
+  args.output.mkdir(parents=True, exist_ok=True)
+  comparison.rename_into(args.output / 'report.json', json.dumps(found.result, indent=1) + '\n')
+  comparison.rename_into(args.output / 'report.md', comparison_report.markdown(found.result))
+  comparison_page.write(args.output / 'report.html', found, _command(args))
+  if args.json:
+    print(json.dumps(found.result))
+  else:
+    print(comparison_report.markdown(found.result))
+    print(args.output / 'report.html')
+  return 0

@@ -1,0 +1,340 @@
+"""Several models, and sounds that other systems made, on the same clips: figures, costs, and what differs.
+
+Everybody gets the same clips, the same seeds and the same figures, one after the other, so that no two models
+share memory. What was drawn is kept (`soundtracks`), and a second call with the same folder goes on where the
+first ended. Differences are those to the first that was named, paired by clip (`resampling`), each p
+corrected for the number of figures (Holm); what passes is marked.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import math
+import pathlib
+
+import numpy as np
+
+from v2a import clip as clip_lib
+from v2a import generate
+from v2a.evaluation import adapter
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import costs
+from v2a.evaluation import distributions
+from v2a.evaluation import figures as figures_lib
+from v2a.evaluation import instruments
+from v2a.evaluation import resampling
+from v2a.evaluation import runner
+from v2a.evaluation import soundtracks
+from v2a.media import level
+
+Say = Callable[[str], None]
+# Corrected p below which a difference gets a star more.
+STARS = (0.05, 0.01, 0.001)
+NUM_SHOWN = 6
+_DRAWN, _EMBEDDED = 'soundtracks', 'embeddings'
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+  """What is compared with what, and how.
+
+  Attributes:
+    models: names or folders of models, with ':GENERATOR' where another than the model's own shall draw; or
+      folders of wav files. Differences are to the first.
+    data: as `v2a evaluate --data`.
+    num_clips: how many; None for all of a folder.
+    seed: first seed of the noise.
+    num_seeds: how often every soundtrack is drawn.
+    steps: each model is compared with itself at all of these; () for its own number.
+    settings: of generate.Request, None where the model's own counts; without steps.
+    has_captions: whether models are given the annotations.
+    batch_size: soundtracks drawn at once.
+  """
+
+  models: Sequence[str]
+  data: str
+  num_clips: int | None
+  seed: int = 0
+  num_seeds: int = 1
+  steps: Sequence[int] = ()
+  settings: dict = dataclasses.field(default_factory=dict)
+  has_captions: bool = True
+  batch_size: int = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+  """A clip to look at and listen to: the true sound, and each contestant's, at their own rates."""
+
+  case: cases_lib.Case
+  true: tuple[np.ndarray, int]
+  sounds: dict[str, tuple[np.ndarray, int]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """What a comparison found.
+
+  Attributes:
+    result: JSON-able; all of it.
+    shown: some clips, of different scenes as far as there are any.
+  """
+
+  result: dict
+  shown: list[Shown]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Contestant:
+  """One column: a model at one number of steps, or a folder of sounds."""
+
+  name: str
+  series: str
+  path: str
+  generator: str | None
+  steps: int | None
+  is_sounds: bool
+
+
+def contestants(asked: Asked) -> list[_Contestant]:
+  """Returns the columns in order.
+
+  Raises:
+    ValueError: the same one twice, or a generator that nobody knows.
+  """
+  found = []
+  for word in asked.models:
+    path, generator = adapter.split(word)
+    name = pathlib.Path(path).name if generator is None else f'{pathlib.Path(path).name}:{generator}'
+    if (
+      sum(pathlib.Path(adapter.split(other)[0]).name == pathlib.Path(path).name for other in asked.models) > 1
+    ):
+      name = word
+    if generator is None and soundtracks.is_folder_of_sounds(pathlib.Path(path)):
+      found.append(_Contestant(name, name, path, None, None, True))
+      continue
+    # Tokens in turn are as many as they are: there is nothing to choose.
+    all_steps = (None,) if generator == 'tokens' else asked.steps or (None,)
+    for steps in all_steps:
+      label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
+      found.append(_Contestant(label, name, path, generator, steps, False))
+  names = [each.name for each in found]
+  twice = sorted({name for name in names if names.count(name) > 1})
+  if twice:
+    raise ValueError(f'each model may be named once; got {", ".join(twice)} more than once.')
+  if len(found) < 2:
+    raise ValueError(
+      f'a comparison needs at least two models, folders or numbers of steps; got {len(found)}.'
+    )
+  return found
+
+
+def _load(each: _Contestant, asked: Asked) -> tuple[generate.Model, generate.Request]:
+  """Returns a model, and what it is asked for; finds what is wrong with either."""
+  model = generate.load(each.path, generator=each.generator)
+  request = adapter.request(model, each.generator, **{**asked.settings, 'steps': each.steps})
+  adapter.resolve(model, request)
+  return model, request
+
+
+class _Clips:
+  """The clips as each model's rates want them; rendered or read once for all models of the same rates."""
+
+  def __init__(self, asked: Asked, say: Say):
+    self._asked, self._say, self._by_spec = asked, say, {}
+    self.seed = cases_lib.world_seed(asked.data)
+    self.left_out: dict[str, int] = {}
+
+  def __call__(self, spec) -> list[cases_lib.Case]:
+    """Returns the clips at the rates of a ClipSpec. Raises ValueError where they last another time."""
+    if spec not in self._by_spec:
+      if any(known.clip_s != spec.clip_s for known in self._by_spec):
+        known = next(iter(self._by_spec))
+        raise ValueError(
+          f'models that draw {known.clip_s:g} s and {spec.clip_s:g} s cannot be compared on the same clips.'
+        )
+      if self.seed is None:
+        self.left_out = {}
+        folder = pathlib.Path(self._asked.data)
+        found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out)
+      else:
+        found = cases_lib.from_world(self.seed, self._asked.num_clips, spec, say=self._say)
+      self._by_spec[spec] = list(found)
+    return self._by_spec[spec]
+
+
+def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
+  """Returns the figures and costs of everybody on the same clips.
+
+  Args:
+    asked: who and how.
+    folder: where drawn soundtracks are kept, and found again.
+    say: receives one line of progress at a time.
+
+  Raises:
+    FileNotFoundError: there is no such model or data.
+    ValueError: a model, a request, a folder of sounds or the data is not right; before anything is drawn.
+  """
+  everybody = contestants(asked)
+  clips = _Clips(asked, say)
+  spec = _check(everybody, asked, clips)
+  tools, meter = instruments.load(), distributions.Meter(folder / _EMBEDDED)
+  entries, samples, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
+  for number, each in enumerate(everybody, 1):
+    told = lambda line, number=number, each=each: say(f'{number}/{len(everybody)} {each.name}: {line}')
+    entry, outcome, rate_hz = _evaluate(each, asked, clips, spec, folder, tools, told)
+    told('distances of sets')
+    case_rate_hz, fps = spec.sample_rate_hz, spec.sync_fps
+    sets = meter.measure(clips(spec), case_rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
+    entries[each.name] = entry | {distributions.KEY: sets.entries}
+    samples[each.name] = outcome.samples | {distributions.KEY: sets.samples}
+    for index, one in shown.items():
+      one.sounds[each.name] = (outcome.waves[index], rate_hz)
+  first, *others = everybody
+  distributions.refuse_incomparable(
+    {name: entry[distributions.KEY] for name, entry in entries.items()}, first.name)
+  result = {
+    'data': asked.data,
+    'num_clips': len(clips(spec)),
+    'seed': asked.seed,
+    'num_seeds': asked.num_seeds,
+    'captions': asked.has_captions,
+    'reference': first.name,
+    'left_out': clips.left_out,
+    'models': entries,
+    'differences': {
+      other.name: _differences(samples[other.name], samples[first.name], say, other.name) for other in others
+    },
+  }
+  return Comparison(result, list(shown.values()))
+
+
+def _check(everybody: Sequence[_Contestant], asked: Asked, clips: _Clips):
+  """Returns the ClipSpec of the first model; finds faults of all before anything is drawn."""
+  specs = {}
+  for each in everybody:
+    if not each.is_sounds:
+      specs[each.name] = _load(each, asked)[0].clip_spec
+  spec = next(iter(specs.values()), clip_lib.ClipSpec())
+  for known in (spec, *specs.values()):
+    clips(known)
+  for each in everybody:
+    if each.is_sounds:
+      soundtracks.read_folder(pathlib.Path(each.path), clips(spec), spec.sample_rate_hz)
+  return spec
+
+
+def _choose(cases: Sequence[cases_lib.Case], rate_hz: int) -> dict[int, Shown]:
+  """Returns clips to show, by index: the first of each scene, then the second, and so on."""
+  rank: dict[str, int] = {}
+  order = []
+  for i, case in enumerate(cases):
+    scene = case.truth['scene']
+    rank[scene] = rank.get(scene, -1) + 1
+    order.append((rank[scene], i))
+  chosen = sorted(i for _, i in sorted(order)[:NUM_SHOWN])
+  waves = {i: cases[i].wave_NA.astype(np.float32) / 32767.0 for i in chosen}
+  return {i: Shown(cases[i], (waves[i], rate_hz), {}) for i in chosen}
+
+
+def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: pathlib.Path, tools, say: Say):
+  """Returns the entry of one contestant, the outcome, and the rate of its soundtracks."""
+  evaluate = lambda model, cases, **more: runner.evaluate(
+    model, cases, asked.data, asked.seed, tools=tools, say=say, num_seeds=asked.num_seeds,
+    has_captions=asked.has_captions, **more)  # fmt: skip
+  if each.is_sounds:
+    cases = clips(spec)
+    made = soundtracks.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)
+    outcome = evaluate(made.model, cases, clip_rate_hz=spec.sample_rate_hz)
+    entry = _entry(each, outcome, cases) | {
+      'held_out': None, 'settings': None, 'costs': None, 'fitted': made.fitted,
+      'num_unused_files': made.num_unused}  # fmt: skip
+    return entry, outcome, made.model.sample_rate_hz
+  model, request = _load(each, asked)
+  cases, batch_size = clips(model.clip_spec), adapter.batch_size(model, asked.batch_size)
+  known = adapter.trained_on(model, cases, clips.seed, say)
+  kept = soundtracks.Kept(folder / _DRAWN, soundtracks.key(model, request, batch_size))
+  adapted = dataclasses.replace(kept.keep(adapter.adapt(model, request)), name=each.name)
+  outcome = evaluate(adapted, cases, batch_size=batch_size)
+  entry = _entry(each, outcome, cases) | {
+    'held_out': None if known is None else not known,
+    'settings': adapter.resolve(model, request),
+    'costs': _costs(model, request, kept.drawn, say),
+  }
+  return entry, outcome, model.sample_rate_hz
+
+
+def _entry(each: _Contestant, outcome: runner.Outcome, cases: Sequence[cases_lib.Case]) -> dict:
+  kept = {name: value for name, value in outcome.result.items() if name not in ('model', 'data', 'num_clips')}
+  silent = [case.name for case, wave_NA in zip(cases, outcome.waves) if level.peak(wave_NA) == 0]
+  return {'path': each.path, 'series': each.series, 'generator': each.generator, 'silent': silent, **kept}
+
+
+def _costs(model: generate.Model, request: generate.Request, drawn: soundtracks.Drawn, say: Say) -> dict:
+  say('counting operations')
+  drawing, exports = costs.drawing(model, request), costs.parts(model, request.generator)
+  return {
+    'num_parameters': costs.num_parameters(exports),
+    'training_flops': costs.training_flops(exports),
+    'network_evaluations': drawing.network_evaluations,
+    'flops': drawing.flops,
+    'wall_s': drawn.wall_s,
+    'real_time_factor': drawn.wall_s and model.clip_spec.clip_s / drawn.wall_s,
+    'peak_memory_bytes': drawn.peak_bytes,
+    'device': model.mesh.devices.flat[0].device_kind,
+    'num_devices': model.mesh.devices.size,
+  }
+
+
+def _differences(mine: dict, other: dict, say: Say, name: str) -> dict:
+  """Returns by table and figure how far one lies above another, with corrected p and a mark."""
+  say(f'paired tests: {name}')
+  found = {}
+  for key, figures in mine.items():
+    for figure, sample in figures.items():
+      if figure in other[key]:
+        difference = resampling.difference(sample, other[key][figure])
+        if difference is not None:
+          found[key, figure] = difference
+  corrected = resampling.holm({place: difference.p for place, difference in found.items()})
+  told: dict[str, dict] = {key: {} for key in mine}
+  for (key, figure), difference in found.items():
+    p = corrected[key, figure]
+    told[key][figure] = {
+      'value': difference.value,
+      'interval': difference.interval,
+      'p': difference.p,
+      'p_corrected': p,
+      'mark': mark(difference.value, p, is_higher_better(key, figure)),
+      'num_clips': difference.num_clips,
+    }
+  return told
+
+
+def is_higher_better(key: str, figure: str) -> bool:
+  """Returns which way a figure improves.
+
+  Args:
+    key: of the result's object: 'figures', distributions.KEY or that of a table of runner.TABLES.
+    figure: its name.
+  """
+  if key == 'figures':
+    return figure not in figures_lib.LESS_IS_BETTER
+  if key == distributions.KEY:
+    return distributions.is_higher_better(figure)
+  return next(table for table in runner.TABLES if table.key == key).figures[figure].is_higher_better
+
+
+def mark(difference: float, p: float, is_higher_better: bool) -> str:
+  """Returns 'better' or 'worse' with a star for each of STARS that p is below; '' where it is below none."""
+  stars = '*' * sum(p < limit for limit in STARS)
+  if not stars or not difference or math.isnan(difference):
+    return ''
+  return f'{"better" if (difference > 0) == is_higher_better else "worse"}{stars}'
+
+
+def rename_into(path: pathlib.Path, text: str) -> None:
+  """Writes a text file, which appears under its name only when it is whole."""
+  partial = path.with_name(f'.{path.name}.partial')
+  partial.write_text(text, encoding='utf-8')
+  partial.replace(path)

@@ -1,0 +1,169 @@
+"""The figures of whole sets (`sets`) as entries of a report: of drawn soundtracks against the true sounds.
+
+An entry is named FIGURE_EMBEDDER and has what every entry has; its ceiling is the same figure of the true
+sounds through the codec, and a floor has no meaning, since another order of the clips is the same set. They
+are those of the first seed alone: a distance shrinks as a set grows, and seeds would make it larger.
+"""
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import distances
+from v2a.evaluation import resampling
+from v2a.evaluation import sets
+from v2a.evaluation.embedders import cache as cache_lib
+from v2a.evaluation.embedders import catalog
+from v2a.evaluation.embedders import embedder as embedder_lib
+
+KEY, TITLE = 'sets', 'Distances of sets of sounds'
+ABOUT = {
+  'fd': 'Frechet distance of the embeddings',
+  'fd_inf': 'Frechet distance, extrapolated to sets without end',
+  'kid': 'kernel distance, cubic kernel',
+  'kad': 'kernel distance, Gaussian kernel, times 100',
+  'kl': 'divergence of the classes heard, clip by clip',
+  'is': 'how sure and how various the classes heard are',
+}
+HIGHER_IS_BETTER = ('is',)
+# Paired tests draw a figure a thousand times; what takes long or is a mean over draws itself has none.
+_TESTED = ('fd', 'kl')
+_MAX_TESTED_FEATURES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+  """What was measured of one set.
+
+  Attributes:
+    entries: by the name of a figure, as in a report.
+    samples: what some of them are made of, for paired tests.
+  """
+
+  entries: dict[str, dict]
+  samples: dict[str, resampling.Sample]
+
+
+class Meter:
+  """Measures sets of soundtracks of the same clips; embeds the true sounds once."""
+
+  def __init__(self, folder: pathlib.Path | None = None, embedders: sets.Embedders | None = None):
+    """Args: folder of kept embeddings, None for none; embedders, None for all of the catalogue."""
+    self._cache = cache_lib.Cache(folder)
+    self._embedders = catalog.load(catalog.ENTRIES) if embedders is None else embedders
+    self._true: dict[int, sets.Embedded] = {}
+
+  def measure(
+    self,
+    cases: Sequence[cases_lib.Case],
+    clip_rate_hz: int,
+    sync_fps: float,
+    waves: Sequence[np.ndarray],
+    codec_waves: Sequence[np.ndarray],
+    rate_hz: int,
+  ) -> Measured:
+    """Returns the figures of a set of soundtracks.
+
+    Args:
+      cases: the clips.
+      clip_rate_hz, sync_fps: rates of their sounds and pictures.
+      waves: a soundtrack a clip, in their order.
+      codec_waves: the true sounds through the codec.
+      rate_hz: rate of both.
+    """
+    if id(cases) not in self._true:
+      floats = [case.wave_NA.astype(np.float32) / 32767.0 for case in cases]
+      self._true = {id(cases): self._embed(cases, floats, clip_rate_hz, sync_fps)}
+    true = self._true[id(cases)]
+    drawn = self._embed(cases, waves, rate_hz, sync_fps)
+    coded = self._embed(cases, codec_waves, rate_hz, sync_fps)
+    ceilings = sets.table(true, coded, self._embedders, num_draws=0)
+    lines = sets.table(true, drawn, self._embedders)
+    entries = {_name(line): _entry(line, ceiling) for line, ceiling in zip(lines, ceilings, strict=True)}
+    return Measured(entries, _samples(true, drawn, lines))
+
+  def _embed(self, cases, waves, rate_hz: int, fps: float) -> sets.Embedded:
+    return sets.embed(_clips(cases, waves, rate_hz, fps), self._embedders, self._cache)
+
+
+def _clips(cases, waves, rate_hz: int, fps: float) -> Iterator[embedder_lib.Clip]:
+  for case, wave_NA in zip(cases, waves, strict=True):
+    yield embedder_lib.Clip(wave_NA, rate_hz, case.frames[1], fps, case.truth['annotation'])
+
+
+def _name(line: sets.Figure) -> str:
+  return f'{line.name}_{line.embedder}'
+
+
+def _entry(line: sets.Figure, ceiling: sets.Figure) -> dict:
+  found = {
+    'value': line.value,
+    'floor': None,
+    'ceiling': ceiling.value,
+    'n': line.num_drawn,
+    'num_true': line.num_true,
+    'interval': None if line.interval is None else list(line.interval),
+  }
+  if line.value is None:
+    return {**found, 'reason': line.note}
+  return {**found, 'note': line.note} if line.note else found
+
+
+def _samples(true: sets.Embedded, drawn: sets.Embedded, lines: Sequence[sets.Figure]):
+  """Returns what the tested figures are made of: a score is what was embedded of a clip, true and drawn."""
+  found = {}
+  for line in lines:
+    if line.name not in _TESTED or line.value is None:
+      continue
+    array = embedder_lib.ROWS if line.name == 'fd' else embedder_lib.LOGITS
+    both = zip(true.arrays[line.embedder], drawn.arrays[line.embedder])
+    pairs = [None if None in pair else tuple(arrays[array] for arrays in pair) for pair in both]
+    if next(pair for pair in pairs if pair)[0].shape[-1] <= _MAX_TESTED_FEATURES:
+      found[_name(line)] = resampling.Sample(_frechet if line.name == 'fd' else _kl, [pairs])
+  return found
+
+
+def _frechet(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+  true, drawn = zip(*pairs)
+  return distances.frechet(np.concatenate(true), np.concatenate(drawn))
+
+
+def _kl(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+  true, drawn = zip(*pairs)
+  return distances.kl(np.stack(true), np.stack(drawn))
+
+
+def is_higher_better(name: str) -> bool:
+  """Returns which way a figure improves; those of single clips, such as an agreement, improve upwards."""
+  kind = next((kind for kind in ABOUT if name.startswith(f'{kind}_')), None)
+  return kind is None or kind in HIGHER_IS_BETTER
+
+
+def about(name: str) -> str:
+  """Returns what a figure measures, a few words."""
+  kind = max((kind for kind in ABOUT if name.startswith(f'{kind}_')), key=len, default=None)
+  return 'mean over the drawn clips' if kind is None else ABOUT[kind]
+
+
+def refuse_incomparable(entries: Mapping[str, Mapping[str, dict]], reference: str) -> None:
+  """Takes away biased distances of other numbers of rows than the reference's, in place, and says why.
+
+  Args:
+    entries: by model, entries by figure.
+    reference: the model that the others are compared with.
+  """
+  for found in entries.values():
+    for name, entry in found.items():
+      other = entries[reference].get(name)
+      is_biased = any(name.startswith(f'{kind}_') for kind in sets.BIASED)
+      if other is None or not is_biased or None in (entry['value'], other['value']):
+        continue
+      try:
+        distances.check_comparable(*((each['num_true'], each['n']) for each in (other, entry)))
+      except ValueError as error:
+        entry |= {'value': None, 'interval': None, 'reason': f'not compared with {reference}: {error}'}

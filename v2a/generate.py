@@ -222,6 +222,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     scores = [_agreement(model, job, sound_TC) for sound_TC in job.sounds]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
+  gauge = _gauge(model, request, job) if job.has_video else None
   motion_L = (motion.curve(job.frame_LYX3) / 255).astype(np.float32)
   del job.frame_LYX3  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
@@ -230,7 +231,20 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   waves = [_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in job.sounds]
   job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
-  return Result(waves, scores, ranks, motion_L, job.timings_s, settings)
+  return Result(waves, scores, ranks, motion_L, job.timings_s, settings, gauge=gauge)
+
+
+def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | None:
+  """Returns how far the picture of the most unusual window lies, and the threshold of a warning."""
+  found = model.gauge(request.generator)
+  if found is None:
+    return None
+  windows_of_frames = (job.frames(model.clip_spec, start_s) for start_s in job.starts)
+  distances = [found.distance(np.asarray(model.features(
+      semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator)))[0]
+      for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames]
+  distance = float(max(distances))
+  return (distance, found.threshold) if np.isfinite(distance) else None
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:

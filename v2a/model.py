@@ -2,6 +2,7 @@
 
 A packaged model is a folder (bundle) of parts, each with weights and configuration: one or more generators
 (flow/, tokens/, masked/), the codec of each (codec/ of latents, codec_rvq/ of codes) and, for ranking, sync/.
+Beside a generator's weights may lie a gauge of how usual a picture is to it (v2a.gauge).
 """
 
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from v2a import assembly
 from v2a import clip
 from v2a import config
 from v2a import configfile
+from v2a import gauge as gauge_lib
 from v2a import generators
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
@@ -59,7 +61,7 @@ class Model:
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
     self.num_lanes = self.mesh.size * (1 if is_cpu else LANES_PER_DEVICE)
-    self._parts, self._generators = {}, {}
+    self._parts, self._generators, self._gauges, self._features = {}, {}, {}, {}
 
   def generator(self, name: str | None = None) -> generators.Flow | generators.Tokens:
     """Returns a generator; None for the first.
@@ -138,6 +140,23 @@ class Model:
     """Returns wave_BNA after the round trip through the codec of a generator, None for the first."""
     encode = {'codec': self.encode, 'codec_rvq': self.encode_tokens}[self.generator(generator).codec]
     return self.decode(encode(wave_BNA))
+
+  def gauge(self, generator: str | None = None) -> gauge_lib.Gauge | None:
+    """Returns the gauge of a generator, None for the first; None where there is none."""
+    name = self.generator(generator).name
+    if name not in self._gauges:
+      folder = self.exports[name].folder
+      path = None if folder is None else folder / gauge_lib.FILE
+      self._gauges[name] = gauge_lib.load(path) if path and path.is_file() else None
+    return self._gauges[name]
+
+  def features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
+    """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.gauge eq. 1)."""
+    name = self.generator(generator).name
+    if name not in self._features:
+      self._features[name] = self._compiled(
+          name, lambda network, *frames: gauge_lib.pool(*network.conditioner.encode_video(*frames)))
+    return self._features[name](semantic_frame_BMYX3, sync_frame_BLYX3)
 
   @functools.cached_property
   def agreement(self) -> Callable:
@@ -287,4 +306,7 @@ def save(model: Model, path: str | pathlib.Path) -> None:
     c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
+    found = model.gauge(part) if part in generators.GENERATORS else None
+    if found is not None:
+      gauge_lib.save(found, partial / part / gauge_lib.FILE)
   partial.rename(path)

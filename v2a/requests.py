@@ -97,6 +97,8 @@ class Result:
     timings_s: seconds by stage.
     settings: everything that was used, defaults resolved.
     error: one line where the input could not be used; the rest is empty then.
+    gauge: distance of the picture from what the generator was trained on, and the threshold above which it is
+      worth a warning (v2a.gauge); None without a picture or a gauge.
   """
 
   wave_SNA: list[np.ndarray]
@@ -106,6 +108,7 @@ class Result:
   timings_s: dict[str, float]
   settings: dict
   error: str | None = None
+  gauge: tuple[float, float] | None = None
 
 
 def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:

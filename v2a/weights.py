@@ -35,11 +35,13 @@ class Export:
     arrays: float32 (and integer) NumPy arrays by flat name.
     config: the configuration that the model was trained with.
     about: notes that were saved with it.
+    folder: where they lie; None for what was never written.
   """
 
   arrays: dict[str, np.ndarray]
   config: ml_collections.ConfigDict
   about: dict
+  folder: pathlib.Path | None = None
 
 
 def _is_variable(leaf) -> bool:
@@ -152,7 +154,7 @@ def load_export(path: str | pathlib.Path) -> Export:
   for name, array in arrays.items():
     if array.dtype == np.float16:
       arrays[name] = array.astype(np.float32)
-  return Export(arrays, configfile.load(folder / CONFIG), about)
+  return Export(arrays, configfile.load(folder / CONFIG), about, folder)
 
 
 def assign(module: nnx.Module, arrays: Mapping, prefix: str = '',

@@ -10,7 +10,7 @@ ROWS = (
   ('shapes', 'clip'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),
-  ('models', 'weights'),
+  ('models', 'weights', 'gauge'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('assembly',),
   ('generators',),

@@ -72,6 +72,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='folder for report.json and, a scene, pictures of some clips',
   )
   parser.add_argument(
+    '--sweep',
+    choices=('degradation',),
+    help='instead, figures against damage to the picture; goes on where it stopped in --output',
+  )
+  parser.add_argument(
     '--page',
     type=pathlib.Path,
     metavar='FILE.html',
@@ -104,6 +109,29 @@ def _cases(args: argparse.Namespace, world: int | None, spec, left_out: dict[str
   return list(cases.from_world(world, args.num_clips or NUM_CLIPS, spec, say=say))
 
 
+def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> int:
+  from v2a.evaluation import adapter
+  from v2a.evaluation import degradation
+  from v2a.evaluation import sweep_report
+
+  result = degradation.sweep(
+    model,
+    request,
+    chosen,
+    args.output,
+    say,
+    data=args.data,
+    seed=args.seed,
+    batch_size=adapter.batch_size(model, args.batch_size),
+    has_captions=not args.no_captions,
+  )
+  result['settings'] = adapter.resolve(model, request)
+  for path in sweep_report.write(args.output, result):
+    say(f'writing {path}')
+  print(json.dumps(result) if args.json else sweep_report.table(result))
+  return 0
+
+
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints."""
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
@@ -124,6 +152,10 @@ def run(args: argparse.Namespace) -> int:
     page.check(args.page)
   if args.output is not None and args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
+  if args.sweep and args.output is None:
+    raise ValueError('--sweep needs --output, the folder in which drawn soundtracks are kept.')
+  if args.sweep and (args.page is not None or args.seeds > 1):
+    raise ValueError('--sweep draws every soundtrack once and writes no page; leave out --seeds and --page.')
 
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
@@ -137,6 +169,8 @@ def run(args: argparse.Namespace) -> int:
   known = adapter.trained_on(model, chosen, world, say)
   if known:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
+  if args.sweep:
+    return _sweep(args, model, request, chosen, say)
   outcome = runner.evaluate(
     adapter.adapt(model, request),
     chosen,

@@ -184,6 +184,18 @@ def _report(delivery, args: argparse.Namespace) -> None:
     print(delivery.path.with_name(sample['video'] or sample['wav']), rank, sep='')
 
 
+def _warn(source, manifest: dict) -> None:
+  """Says in one line where the picture is unlike those that the model was trained on."""
+  found = manifest['video_gauge']
+  if found and found['is_unusual']:
+    print(
+      f'v2a: warning: {source.path}: the picture lies {found["distance"]:.2f} from what the model was '
+      f'trained on (above {found["threshold"]:.2f} soundtracks are known to fit worse).',
+      file=sys.stderr,
+      flush=True,
+    )
+
+
 def run(args: argparse.Namespace) -> int:
   """Draws and writes the soundtracks; 1 where some inputs failed, 2 where all did."""
   _check(args)
@@ -205,7 +217,9 @@ def run(args: argparse.Namespace) -> int:
       if error is None:
         bar.clear()
         try:
-          _report(export.deliver(model, source, request, result, stem, args.audio), args)
+          delivery = export.deliver(model, source, request, result, stem, args.audio)
+          _report(delivery, args)
+          _warn(source, delivery.manifest)
         except ValueError as fault:
           error = str(fault)
       if error is not None:

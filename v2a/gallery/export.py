@@ -137,6 +137,13 @@ def _describe(sample: entries.Sample, wave_NA: np.ndarray) -> dict:
   }
 
 
+def _gauge(result: generate.Result) -> dict | None:
+  if result.gauge is None:
+    return None
+  distance, threshold = (round(value, 3) for value in result.gauge)
+  return {'distance': distance, 'threshold': threshold, 'is_unusual': distance > threshold}
+
+
 def deliver(
   model: generate.Model,
   source: generate.Input,
@@ -190,6 +197,7 @@ def deliver(
     'negative_prompt': request.negative_prompt,
     'transcript': request.transcript,
     'settings': settings,
+    'video_gauge': _gauge(result),
     'timings_s': {
       name: round(value, 4) for name, value in {**result.timings_s, 'write': write_s, 'plot': plot_s}.items()
     },

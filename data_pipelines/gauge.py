@@ -1,0 +1,43 @@
+"""Fits the video quality gauge of a packaged model's generator, and calibrates it on a sweep.
+
+  python -m data_pipelines.gauge --model world --data data/world_latents
+  v2a evaluate --model world --sweep degradation --output out/sweep
+  python -m data_pipelines.gauge --model world --sweep out/sweep/sweep.json
+
+The first command writes gauge.npz beside the generator's weights, without a threshold; the second measures
+soundtracks and distances of damaged clips; the third sets the threshold. See v2a.evaluation.gauging.
+"""
+
+import argparse
+import pathlib
+import sys
+
+from v2a.evaluation import gauging
+
+NUM_CLIPS = 2000
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  parser = argparse.ArgumentParser(prog='data_pipelines.gauge', description=__doc__.splitlines()[0])
+  parser.add_argument('--model', required=True, help='a packaged model, or a bundle')
+  parser.add_argument('--generator', help="of the model (the model's first)")
+  what = parser.add_mutually_exclusive_group(required=True)
+  what.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
+  what.add_argument('--sweep', type=pathlib.Path, help='sweep.json, made with the fitted gauge')
+  parser.add_argument('--num-clips', type=int, default=NUM_CLIPS, help=f'clips of --data ({NUM_CLIPS})')
+  args = parser.parse_args(argv)
+  try:
+    if args.data:
+      path = gauging.write_fitted(args.model, args.generator, args.data, args.num_clips)
+    else:
+      path = gauging.write_calibrated(args.model, args.generator, args.sweep)
+  except (ValueError, OSError) as error:
+    print(f'data_pipelines.gauge: {" ".join(str(error).split())}', file=sys.stderr)
+    return 2
+  print(path)
+  return 0
+
+
+if __name__ == '__main__':
+  sys.exit(main())

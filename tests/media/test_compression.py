@@ -1,0 +1,30 @@
+"""H.264 in memory: as many frames, in order, worse with every step of the factor."""
+
+import numpy as np
+import pytest
+
+from v2a.media import compression
+from v2a.world import clips
+
+
+def test_rising_factors_lose_more_and_keep_time():
+  frame_LYX3 = clips.render(5, 0, scenes=('bounce',), look='clean', clip_s=2.0, frame_size=32).frame_LYX3
+  errors = []
+  for crf in (1, 24, 36, 51):
+    out_LYX3 = compression.compress(frame_LYX3, 25, crf)
+    assert out_LYX3.shape == frame_LYX3.shape and out_LYX3.dtype == np.uint8
+    errors.append(np.abs(out_LYX3.astype(float) - frame_LYX3).mean())
+  assert errors[0] < 3 and errors == sorted(errors) and errors[-1] > 2 * errors[0]
+  ramp_LYX3 = np.broadcast_to(np.arange(0, 250, 10, dtype=np.uint8)[:, None, None, None], (25, 16, 16, 3))
+  level_L = compression.compress(ramp_LYX3, 25, 20).mean(axis=(1, 2, 3))
+  np.testing.assert_allclose(level_L, np.arange(0, 250, 10), atol=6)
+
+
+@pytest.mark.parametrize(('shape', 'crf', 'words'), [
+  ((3, 16, 16, 3), 52, 'crf must lie in 0..51; got 52'),
+  ((3, 15, 16, 3), 20, 'of even size; got uint8 of'),
+  ((0, 16, 16, 3), 20, 'of even size'),
+])  # fmt: skip
+def test_what_cannot_be_encoded_is_refused(shape, crf, words):
+  with pytest.raises(ValueError, match=words):
+    compression.compress(np.zeros(shape, np.uint8), 25, crf)

@@ -1,0 +1,192 @@
+"""Figures of a model against what goes wrong with video, each kind of damage at rising severity.
+
+Every clip is damaged at the size and rate at which the model sees it, so that a severity means the same for
+videos of any size; the sound, the truth and the model's noise stay the same. The damage of a clip depends on
+the clip's number alone.
+
+What was drawn is kept in a folder, and a sweep that was interrupted goes on where it ended.
+"""
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+import numpy as np
+import scipy.ndimage
+
+from v2a import clip as clip_lib
+from v2a import generate
+from v2a.evaluation import adapter
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import gauging
+from v2a.evaluation import instruments
+from v2a.evaluation import runner
+from v2a.evaluation import soundtracks
+from v2a.media import compression
+
+Say = Callable[[str], None]
+Apply = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
+_GREY_3 = np.float32([0.299, 0.587, 0.114])
+_DRAWN = 'soundtracks'
+_NO_NEGATIVE = 'a sweep draws without negative prompts'
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """One kind of damage.
+
+  Attributes:
+    about: what a severity is, with its unit.
+    severities: rising.
+    apply: (frame_LYX3 uint8, frames a second, severity, rng) -> damaged frame_LYX3 uint8.
+  """
+
+  about: str
+  severities: tuple[float, ...]
+  apply: Apply
+
+
+def _compress(frame_LYX3, fps, severity, rng):
+  del rng
+  return compression.compress(frame_LYX3, fps, int(severity))
+
+
+def _noise(frame_LYX3, fps, severity, rng):
+  del fps
+  noise_LYX3 = 255 * severity * rng.standard_normal(frame_LYX3.shape, np.float32)
+  return _rounded(frame_LYX3 + noise_LYX3)
+
+
+def _blur(frame_LYX3, fps, severity, rng):
+  del fps, rng
+  sigma = severity * frame_LYX3.shape[1]
+  return _rounded(scipy.ndimage.gaussian_filter(
+    frame_LYX3.astype(np.float32), (0, sigma, sigma, 0), mode='nearest'))  # fmt: skip
+
+
+def _drop(frame_LYX3, fps, severity, rng):
+  del fps
+  is_shown_L = rng.random(len(frame_LYX3)) >= severity
+  is_shown_L[0] = True
+  return _held(frame_LYX3, is_shown_L)
+
+
+def _slow(frame_LYX3, fps, severity, rng):
+  del rng
+  slot_L = np.floor(np.arange(len(frame_LYX3)) * severity / fps + 1e-6)
+  return _held(frame_LYX3, np.diff(slot_L, prepend=-1) > 0)
+
+
+def _grey(frame_LYX3, fps, severity, rng):
+  del fps, rng
+  grey_LYX1 = (frame_LYX3 @ _GREY_3)[..., None]
+  return _rounded((1 - severity) * frame_LYX3 + severity * grey_LYX1)
+
+
+def _held(frame_LYX3: np.ndarray, is_shown_L: np.ndarray) -> np.ndarray:
+  """Returns the frames, each that is not shown replaced by the last one that was."""
+  return frame_LYX3[np.maximum.accumulate(np.where(is_shown_L, np.arange(len(frame_LYX3)), 0))]
+
+
+def _rounded(pixels_LYX3: np.ndarray) -> np.ndarray:
+  return np.clip(np.round(pixels_LYX3), 0, 255).astype(np.uint8)
+
+
+KINDS: dict[str, Kind] = {
+  'compression': Kind('constant rate factor of x264', (30, 38, 44, 51), _compress),
+  'noise': Kind('deviation of each colour of a pixel, of white', (0.05, 0.1, 0.2, 0.4), _noise),
+  'blur': Kind("deviation of a Gaussian, of the picture's side", (0.02, 0.04, 0.08, 0.16), _blur),
+  'dropped': Kind('share of frames in whose place the last one stays', (0.1, 0.25, 0.5, 0.75), _drop),
+  'frame_rate': Kind('frames a second', (12.5, 8, 5, 2.5), _slow),
+  'grey': Kind('share of the colour that is lost', (0.5, 1.0), _grey),
+}
+
+
+def damage(
+  cases: Sequence[cases_lib.Case], kind: str, severity: float, spec: clip_lib.ClipSpec
+) -> list[cases_lib.Case]:
+  """Returns the clips with damaged pictures and without twins.
+
+  Args:
+    cases: the clips.
+    kind: of KINDS.
+    severity: see there.
+    spec: their rates.
+
+  Raises:
+    ValueError: there is no such kind.
+  """
+  if kind not in KINDS:
+    raise ValueError(f'the damage must be one of {", ".join(KINDS)}; got {kind!r}.')
+  found = []
+  for number, case in enumerate(cases):
+    rng = np.random.default_rng([number, list(KINDS).index(kind)])
+    frame_LYX3 = KINDS[kind].apply(case.frames[1], spec.sync_fps, severity, rng)
+    frames = cases_lib.sample_frames(frame_LYX3, spec.sync_fps, spec)
+    found.append(dataclasses.replace(case, frames=frames, twin=None))
+  return found
+
+
+def sweep(
+  model: generate.Model,
+  request: generate.Request,
+  cases: Sequence[cases_lib.Case],
+  folder: pathlib.Path,
+  say: Say,
+  *,
+  data: str = '',
+  seed: int = 0,
+  batch_size: int = 8,
+  has_captions: bool = True,
+  kinds: Mapping[str, Sequence[float]] | None = None,
+) -> dict:
+  """Returns, JSON-able, the figures of the clean pictures and of each kind and severity.
+
+  Args:
+    model: see v2a.generate.load.
+    request: how it draws.
+    cases: the clips, at least two.
+    folder: where soundtracks are kept, and found again.
+    say: receives one line of progress at a time.
+    data: how the report calls the clips.
+    seed: of the noise.
+    batch_size: soundtracks drawn at once.
+    has_captions: whether the model is given the annotations.
+    kinds: severities by kind; None for all of KINDS.
+  """
+  kinds = {name: kind.severities for name, kind in KINDS.items()} if kinds is None else kinds
+  kept = soundtracks.Kept(folder / _DRAWN, soundtracks.key(model, request, batch_size))
+  drawn = dataclasses.replace(kept.keep(adapter.adapt(model, request)), no_negative=_NO_NEGATIVE)
+  tools = instruments.load()
+
+  def point(chosen: Sequence[cases_lib.Case], told: Say) -> dict:
+    # The true sound stands for the codec's round trip: ceilings are no part of a sweep.
+    outcome = runner.evaluate(
+      dataclasses.replace(drawn, reconstruct=lambda wave_BNA: wave_BNA), chosen, data, seed, batch_size,
+      tools, told, has_captions=has_captions, tables=())  # fmt: skip
+    entries = outcome.result['figures']
+    figures = {
+      name: {key: entry[key] for key in ('value', 'interval', 'n')}
+      for name, entry in entries.items() if entry['value'] is not None
+    }  # fmt: skip
+    return {'figures': figures, 'gauge': gauging.measure(model, request.generator, chosen)}
+
+  clean = [dataclasses.replace(case, twin=None) for case in cases]
+  result = {
+    'model': model.name,
+    'generator': model.generator(request.generator).name,
+    'data': data,
+    'num_clips': len(cases),
+    'seed': seed,
+    'clean': point(clean, lambda line: say(f'clean: {line}')),
+    'kinds': {},
+  }
+  for name, severities in kinds.items():
+    points = []
+    for severity in severities:
+      told = lambda line, name=name, severity=severity: say(f'{name} {severity:g}: {line}')
+      points.append({'severity': severity, **point(damage(cases, name, severity, model.clip_spec), told)})
+    result['kinds'][name] = {'about': KINDS[name].about, 'points': points}
+  return result

@@ -1,0 +1,92 @@
+"""What a sweep of damage leaves behind: sweep.json, a table in Markdown, and plots of figures by severity."""
+
+from collections.abc import Mapping
+import json
+import pathlib
+
+from matplotlib import figure as mpl_figure
+from matplotlib.backends import backend_agg
+
+from v2a.evaluation import columns
+
+JSON, TABLE, PLOTS = 'sweep.json', 'sweep.md', 'sweep.png'
+# Figures of the columns, where the sweep has them.
+SHOWN = ('onset_f1', 'envelope_correlation', 'material_accuracy', 'panning_correlation', 'word_error_rate')
+
+
+def shown(result: Mapping) -> list[str]:
+  """Returns the figures of the table, those of SHOWN that the clean pictures have."""
+  return [name for name in SHOWN if name in result['clean']['figures']]
+
+
+def table(result: Mapping) -> str:
+  """Returns the sweep as Markdown: a row a severity, a column a figure, the gauge last."""
+  names = shown(result)
+  lines = [
+    f'{result["model"]} ({result["generator"]}) on {result["data"]}, {result["num_clips"]} clips, seed '
+    f'{result["seed"]}; 95 % intervals over clips.',
+    '',
+    '| damage | severity | ' + ' | '.join(f'`{name}`' for name in names) + ' | gauge, median | above |',
+    '|---' * (len(names) + 4) + '|',
+    _row('clean', '', result['clean'], names),
+  ]
+  for kind, found in result['kinds'].items():
+    lines += [_row(kind, f'{point["severity"]:g}', point, names) for point in found['points']]
+  lines += ['', *(f'- {kind}: {found["about"]}' for kind, found in result['kinds'].items())]
+  return '\n'.join(lines) + '\n'
+
+
+def _row(kind: str, severity: str, point: Mapping, names: list[str]) -> str:
+  cells = [_cell(point['figures'].get(name)) for name in names]
+  gauge = point['gauge']
+  told = ['-', '-'] if gauge is None else [f'{gauge["median"]:.2f}', f'{gauge["share_above_threshold"]:.2f}']
+  return '| ' + ' | '.join([kind, severity, *cells, *told]) + ' |'
+
+
+def _cell(entry: Mapping | None) -> str:
+  if entry is None:
+    return '-'
+  edges = '' if entry['interval'] is None else ' ({:.2f} .. {:.2f})'.format(*entry['interval'])
+  return f'{entry["value"]:.2f}{edges}'
+
+
+def plots(result: Mapping) -> mpl_figure.Figure:
+  """Returns a plot a kind of damage: each figure by severity; the clean value stands first."""
+  kinds, names = result['kinds'], shown(result)
+  sheet = mpl_figure.Figure(
+    figsize=(3.6 * len(kinds), 3.4), dpi=90, facecolor=columns.BACK, layout='constrained'
+  )
+  axes_K = sheet.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
+  for axis, (kind, found) in zip(axes_K, kinds.items()):
+    points = [result['clean'], *found['points']]
+    ticks = ['clean', *(f'{point["severity"]:g}' for point in found['points'])]
+    for name in names:
+      values = [point['figures'].get(name, {'value': None})['value'] for point in points]
+      places = [k for k, value in enumerate(values) if value is not None]
+      axis.plot(places, [values[k] for k in places], 'o-', markersize=4, linewidth=1.4, label=name)
+    axis.set_xticks(range(len(ticks)), ticks)
+    axis.set_title(kind, color=columns.INK, fontsize=10)
+    axis.set_xlabel(found['about'], color=columns.INK, fontsize=8)
+    axis.set_facecolor(columns.BACK)
+    axis.tick_params(colors=columns.INK, labelsize=8)
+    axis.grid(alpha=0.15)
+  lines, labels = axes_K[0].get_legend_handles_labels()
+  legend = sheet.legend(lines, labels, loc='outside upper center', ncols=5, fontsize=9, frameon=False)
+  for text in legend.get_texts():
+    text.set_color(columns.INK)
+  return sheet
+
+
+def write(folder: pathlib.Path, result: Mapping) -> list[pathlib.Path]:
+  """Writes all three files, each beside and renamed; returns their paths."""
+  folder.mkdir(parents=True, exist_ok=True)
+  paths = [folder / name for name in (JSON, TABLE, PLOTS)]
+  beside = [path.with_name(f'.partial.{path.name}') for path in paths]
+  beside[0].write_text(json.dumps(result, indent=1) + '\n')
+  beside[1].write_text(table(result))
+  sheet = plots(result)
+  backend_agg.FigureCanvasAgg(sheet)
+  sheet.savefig(beside[2], facecolor=columns.BACK)
+  for partial, path in zip(beside, paths):
+    partial.replace(path)
+  return paths

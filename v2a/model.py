@@ -105,6 +105,12 @@ class Model:
       self._parts[part] = graph, jax.device_put(arrays, place)
     return self._parts[part]
 
+  def replace(self, part: str, arrays: Mapping) -> None:
+    """Gives a part other weights, by flat name; what was compiled stays. ValueError where they do not fit."""
+    graph, state = self._part(part)
+    place = jax.tree.leaves(state)[0].sharding
+    self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
+
   def merge(self, part: str, state) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
     return nnx.merge(self._part(part)[0], state)

@@ -86,7 +86,7 @@ def test_what_a_run_leaves(four, capsys):
   events = event_accumulator.EventAccumulator(str(four / 'tensorboard'))
   events.Reload()
   assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
-  assert [event.step for event in events.Scalars('validation_error')] == [3, 4]
+  assert [event.step for event in events.Scalars('evaluation/validation_error')] == [3, 4]
   tags = set(events.Tags()['scalars'])
   assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s'} <= tags
 

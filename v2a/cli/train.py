@@ -34,5 +34,11 @@ def run(args: argparse.Namespace) -> int:
 
   cache.enable()
   allocator.keep_freed_pages()
-  loop.train(c, workdir, tasks.make(c))
+  task, watching = tasks.make(c), []
+  if c.training.evaluate_every_steps:
+    # Measuring tools take a second to import.
+    from v2a.evaluation import evaluators
+
+    watching = evaluators.make(c, task)
+  loop.train(c, workdir, task, watching)
   return 0

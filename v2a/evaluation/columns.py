@@ -8,6 +8,7 @@ sound, and the floor's, which is the model's sound for another clip.
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from matplotlib import colormaps
 import numpy as np
 
 from v2a import records
@@ -95,3 +96,10 @@ def _curves(axis, case: cases_lib.Case, frame_LYX3: np.ndarray, duration_s: floa
     if track:
       axis.plot(np.arange(len(track)) * duration_s / len(track), track, color=TRUTH, linewidth=1)
   axis.set_ylim(0, 1.05)
+
+
+def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
+  mel_JR = spectra.log_mel(spectra.prepare(wave_NA, sample_rate_hz).mean(axis=1))
+  unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
+  return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)

@@ -12,7 +12,6 @@ import io
 import pathlib
 import string
 
-from matplotlib import colormaps
 from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 import numpy as np
@@ -23,7 +22,6 @@ import v2a
 from v2a.evaluation import columns
 from v2a.evaluation import comparison as comparison_lib
 from v2a.evaluation import comparison_report as report
-from v2a.evaluation import spectra
 
 TEMPLATE = pathlib.Path(__file__).parent / 'comparison.html'
 # Plotted where they have a value: what the world's claims hang on, and one distance to the truth.
@@ -184,13 +182,6 @@ def _image(pixels_YX3: np.ndarray, alt: str, kind: str = 'WEBP', **options) -> s
   return f'<img src="{source}" width="{width}" height="{height}" alt="{_text(alt)}">'
 
 
-def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the picture of a sound's log mel, low sounds at the bottom, as pixels_YX3."""
-  mel_JR = spectra.log_mel(spectra.prepare(wave_NA, sample_rate_hz).mean(axis=1))
-  unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
-  return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)
-
-
 def sound(wave_NA: np.ndarray, sample_rate_hz: int) -> str:
   """Returns a sound as a data address, 16-bit FLAC."""
   buffer = io.BytesIO()
@@ -205,7 +196,7 @@ def _clip(shown: comparison_lib.Shown) -> str:
     words += f'<p>says: {_text(truth["transcript"])}</p>'
   cards = ''.join(
     f'<figure><figcaption>{_text(name)}</figcaption>'
-    f'{_image(spectrogram(*wave), f"{shown.case.name}, {name}: spectrogram", quality=60)}'
+    f'{_image(columns.spectrogram(*wave), f"{shown.case.name}, {name}: spectrogram", quality=60)}'
     f'<audio controls preload="none" src="{sound(*wave)}" aria-label="{_text(name)}"></audio></figure>'
     for name, wave in (('truth', shown.true), *shown.sounds.items())
   )

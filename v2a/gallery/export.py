@@ -141,7 +141,9 @@ def _gauge(result: generate.Result) -> dict | None:
   if result.gauge is None:
     return None
   distance, threshold = (round(value, 3) for value in result.gauge)
-  return {'distance': distance, 'threshold': threshold, 'is_unusual': distance > threshold}
+  # JSON knows no infinity, which a gauge has before it is calibrated.
+  told = threshold if np.isfinite(threshold) else None
+  return {'distance': distance, 'threshold': told, 'is_unusual': distance > threshold}
 
 
 def deliver(

@@ -87,7 +87,9 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     c: the resolved configuration.
     workdir: training folder: config.json, checkpoints/, tensorboard/, and in the end model/ (`v2a.weights`).
     task: see above.
-    evaluators: each `f(model, step) -> dict of floats`, given the averaged model.
+    evaluators: each `f(model, step) -> dict` of floats and of metrics.Sound and metrics.Picture, given the
+      averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
+      'evaluation/'.
     devices: None for all.
 
   Returns:
@@ -261,8 +263,12 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   values = {}
   for evaluator in run.evaluators:
     values |= evaluator(model, step)
-  run.log.scalars(step, values)
-  run.log.line(f'step {step} evaluation: {metrics_lib.shown(values)}')
+  shown = {name: value for name, value in values.items()
+           if isinstance(value, (metrics_lib.Sound, metrics_lib.Picture))}
+  scalars = {name: value for name, value in values.items() if name not in shown}
+  run.log.scalars(step, {f'evaluation/{name}': value for name, value in scalars.items()})
+  run.log.shows(step, {f'evaluation/{name}': value for name, value in shown.items()})
+  run.log.line(f'step {step} evaluation: {metrics_lib.shown(scalars)}')
 
 
 def _profile(run: _Run, step: int | None) -> None:

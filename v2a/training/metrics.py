@@ -3,6 +3,9 @@
 TensorBoard's own event writer does it without TensorFlow, which clu.metric_writers would need.
 """
 
+from collections.abc import Mapping
+import dataclasses
+import io
 import math
 import pathlib
 import sys
@@ -12,9 +15,26 @@ from typing import TextIO
 from clu import metrics as clu_metrics
 import jax
 import numpy as np
+from PIL import Image
+import soundfile
 from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.summary.writer import event_file_writer
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+  """A sound to listen to: samples at full scale 1, and their rate."""
+
+  wave_NA: np.ndarray
+  sample_rate_hz: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A picture to look at, uint8 RGB."""
+
+  pixels_YX3: np.ndarray
 
 
 class Window:
@@ -70,6 +90,13 @@ class Log:
         summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in sorted(values.items())])
     self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
+  def shows(self, step: int, values: Mapping[str, Sound | Picture]) -> None:
+    """Writes sounds and pictures of a step to the TensorBoard file."""
+    if self._is_silent:
+      return
+    summary = summary_pb2.Summary(value=[_shown_value(name, value) for name, value in sorted(values.items())])
+    self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+
   def progress(self, step: int, values: dict[str, float], steps_per_s: float) -> None:
     """Prints and writes the mean metrics of the last steps with rate and time left."""
     rates = {'steps_per_s': steps_per_s, 'clips_per_s': steps_per_s * self._batch_size}
@@ -82,6 +109,22 @@ class Log:
     """Flushes the file."""
     if self._writer is not None:
       self._writer.close()
+
+
+def _shown_value(name: str, value: Sound | Picture) -> summary_pb2.Summary.Value:
+  buffer = io.BytesIO()
+  if isinstance(value, Sound):
+    wave_NA = np.clip(value.wave_NA, -1.0, 1.0)
+    soundfile.write(buffer, wave_NA, value.sample_rate_hz, format='WAV', subtype='PCM_16')
+    audio = summary_pb2.Summary.Audio(
+        sample_rate=value.sample_rate_hz, num_channels=wave_NA.shape[1], length_frames=len(wave_NA),
+        encoded_audio_string=buffer.getvalue(), content_type='audio/wav')
+    return summary_pb2.Summary.Value(tag=name, audio=audio)
+  Image.fromarray(value.pixels_YX3).save(buffer, 'PNG')
+  height, width = value.pixels_YX3.shape[:2]
+  image = summary_pb2.Summary.Image(
+      height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
+  return summary_pb2.Summary.Value(tag=name, image=image)
 
 
 def shown(values: dict[str, float]) -> str:

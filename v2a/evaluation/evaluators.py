@@ -1,0 +1,164 @@
+"""What a model in training is looked at by, every config.training.evaluate_every_steps.
+
+  loss     of the task on the clips of config.data.validation, the same draws each time
+  figures  of soundtracks drawn for clips of the world that nothing is trained on, for generators whose codec
+           is at hand; for codecs, the distance of their round trips to the true sounds
+  sounds   and spectrograms of some of those clips, to hear and see
+
+Every process of a pod evaluates the averaged model on its own devices, with the same result; the first logs.
+"""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+
+from flax import nnx
+import jax
+from jax.experimental import multihost_utils
+import ml_collections
+import numpy as np
+
+from v2a import config
+from v2a import generate
+from v2a import records
+from v2a import weights
+from v2a.evaluation import adapter
+from v2a.evaluation import cases as cases_lib
+from v2a.evaluation import columns
+from v2a.evaluation import instruments
+from v2a.evaluation import runner
+from v2a.evaluation import signal
+from v2a.training import metrics
+
+# Neither trained on nor held out for reports.
+SEED = 30_500_001
+NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
+_BATCH = 8
+# Lengths that the world renders; models of other clips are told their loss alone.
+WORLD_CLIP_S = 2.0, 30.0
+
+Evaluator = Callable[[nnx.Module, int], dict]
+
+
+def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
+  """Returns the evaluators of a training; none where config.training.evaluate_every_steps is 0.
+
+  Args:
+    c: of the training.
+    task: see training.loop.
+  """
+  if not c.training.evaluate_every_steps:
+    return []
+  found: list[Evaluator] = [Loss(c, task)] if c.data.validation else []
+  if not WORLD_CLIP_S[0] <= c.clip.clip_s <= WORLD_CLIP_S[1]:
+    return found
+  if c.task == 'codec':
+    found.append(RoundTrips(c))
+  elif c.task in ('flow', 'tokens') and c.init_from.codec:
+    found.append(Soundtracks(c))
+  return found
+
+
+class Loss:
+  """The task's loss on validation clips."""
+
+  def __init__(self, c: ml_collections.ConfigDict, task):
+    sources = [records.open(folder) for folder in c.data.validation]
+    items = [source[k] for source in sources for k in range(len(source))][:NUM_LOSS_CLIPS]
+    size = min(_BATCH, len(items))
+    rng = np.random.default_rng(0)
+    parts = [items[first : first + size] for first in range(0, len(items) - size + 1, size)]
+    self._batches = [task.prepare(part, rng) for part in parts]
+    self._task, self._run = task, None
+
+  def __call__(self, model: nnx.Module, step: int) -> dict:
+    """Returns the mean loss."""
+    graphdef, state = nnx.split(model)
+    if self._run is None:
+      loss = lambda state, batch, key, step: self._task.loss(nnx.merge(graphdef, state), batch, key, step)[0]
+      self._run = jax.jit(loss)
+    keys = jax.random.split(jax.random.key(0), len(self._batches))
+    values = [float(self._run(state, batch, key, step)) for batch, key in zip(self._batches, keys)]
+    return {'loss': float(np.mean(values))}
+
+
+class Soundtracks:
+  """Soundtracks of a generator in training."""
+
+  def __init__(self, c: ml_collections.ConfigDict):
+    self._c, self._model = c, None
+    self._part = 'flow' if c.task == 'flow' else 'tokens' if c.tokens.is_causal else 'masked'
+    self._cases = _cases(c)
+
+  def __call__(self, model: nnx.Module, step: int) -> dict:
+    """Returns figures, sounds and spectrograms."""
+    del step
+    arrays = _gathered(model)
+    if self._model is None:
+      codec = 'codec' if self._part == 'flow' else 'codec_rvq'
+      exports = {
+        self._part: weights.Export(arrays, self._c, {}),
+        codec: weights.load_export(self._c.init_from.codec),
+      }
+      self._model = generate.Model('in training', exports, jax.local_devices())
+    self._model.replace(self._part, arrays)
+    drawn = adapter.adapt(self._model, adapter.request(self._model, self._part))
+    outcome = runner.evaluate(
+      dataclasses.replace(drawn, no_negative='not in training'), self._cases, 'world', 0,
+      adapter.batch_size(self._model, _BATCH), instruments.load(), lambda line: None)  # fmt: skip
+    entries = {**outcome.result['figures'], **outcome.result['signal']}
+    figures = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
+    return figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz)
+
+
+class RoundTrips:
+  """True sounds through a codec in training."""
+
+  def __init__(self, c: ml_collections.ConfigDict):
+    self._rate_hz, self._cases, self._run = config.clip_spec(c).sample_rate_hz, _cases(c), None
+    self._round_trip = _of_codes if c.codec.bottleneck == 'rvq' else _of_latents
+
+  def __call__(self, model: nnx.Module, step: int) -> dict:
+    """Returns distances, sounds and spectrograms."""
+    del step
+    graphdef, state = nnx.split(model)
+    if self._run is None:
+      self._run = jax.jit(lambda state, wave_BNA: self._round_trip(nnx.merge(graphdef, state), wave_BNA))
+    true_BNA = np.stack([records.wave_to_float(case.wave_NA) for case in self._cases])
+    wave_BNA = np.asarray(self._run(state, true_BNA), np.float32)
+    pairs = list(zip(true_BNA, wave_BNA))
+    mel = [signal.log_mel_distance(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
+    level = [signal.envelope_l1(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
+    figures = {'log_mel_distance': float(np.mean(mel)), 'envelope_l1': float(np.mean(level))}
+    return figures | _shown(self._cases, wave_BNA, self._rate_hz)
+
+
+def _of_latents(codec, wave_BNA: jax.Array) -> jax.Array:
+  return codec.decode(codec.encode(wave_BNA)[0])
+
+
+def _of_codes(codec, wave_BNA: jax.Array) -> jax.Array:
+  return codec.decode_tokens(codec.encode_tokens(wave_BNA))
+
+
+def _cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
+  found = cases_lib.from_world(SEED, NUM_CLIPS, config.clip_spec(c))
+  # Twins would be drawn, too.
+  return [dataclasses.replace(case, twin=None) for case in found]
+
+
+def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
+  state = nnx.state(model)
+  if jax.process_count() > 1:
+    state = multihost_utils.process_allgather(state, tiled=True)
+  return {name: np.asarray(array) for name, array in weights.flatten(state).items()}
+
+
+def _shown(cases: Sequence[cases_lib.Case], waves: Sequence[np.ndarray], rate_hz: int) -> dict:
+  found = {}
+  for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
+    found[f'sound/{case.name}'] = metrics.Sound(wave_NA, rate_hz)
+    both = (columns.spectrogram(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA))
+    # The truth above, what was made of it below.
+    found[f'spectrogram/{case.name}'] = metrics.Picture(np.concatenate(list(both)))
+  return found

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shutil
 
 from flax import nnx
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from v2a import config
+from v2a import gauge
 from v2a import generate
 from v2a import model as model_lib
 from v2a import requests
@@ -322,3 +324,25 @@ def test_parts_of_several_models_make_one(folder, tmp_path):
   weights.export(louder, tmp_path / 'b' / 'codec', found.config)
   with pytest.raises(ValueError, match='b has another codec/ than a; a bundle has one'):
     generate.join([generate.load(tmp_path / name) for name in 'ab'])
+
+
+def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'gauged')
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  model = generate.load(tmp_path / 'gauged', jax.devices()[:1])
+  draw = lambda model, path: next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask()))
+  assert model.gauge() is None and draw(model, path).gauge is None
+  spec, rng = model.clip_spec, np.random.default_rng(0)
+  size = (spec.frame_size, spec.frame_size, 3)
+  frames = [rng.integers(0, 256, (8, num, *size), np.uint8) for num in
+            (spec.num_semantic_frames, spec.num_sync_frames)]
+  fitted = gauge.fit(np.asarray(model.features(*frames)), 2)
+  gauge.save(dataclasses.replace(fitted, threshold=1.25), tmp_path / 'gauged' / 'flow' / gauge.FILE)
+  model = generate.load(tmp_path / 'gauged', jax.devices()[:1])
+  distance, threshold = draw(model, path).gauge
+  # A film of noise is nothing like a ball.
+  known_B = model.gauge().distance(np.asarray(model.features(*frames)))
+  assert threshold == 1.25 and distance > 2 > known_B.max()
+  assert draw(model, None).gauge is None and model.gauge('tokens') is None
+  generate.save(model, tmp_path / 'copy')
+  assert generate.load(tmp_path / 'copy', jax.devices()[:1]).gauge().threshold == 1.25

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 
 import av
 import numpy as np
@@ -314,3 +315,14 @@ def test_all_bad(call, film, tmp_path):
   code, out, err = call(*(damaged(name, tmp_path, film) for name in names))
   assert (code, out, len(err)) == (2, '', 2)
   assert [name in line for name, line in zip(names, err)] == [True, True]
+
+
+@pytest.mark.parametrize(('found', 'words'), [
+  (None, None),
+  ({'distance': 1.2, 'threshold': 1.5, 'is_unusual': False}, None),
+  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, 'a.mp4: the picture lies 2.30 .* 1.50 '),
+])  # fmt: skip
+def test_an_unusual_picture_is_worth_one_line(found, words, capsys):
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found})
+  out, err = capsys.readouterr()
+  assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)

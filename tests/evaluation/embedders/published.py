@@ -17,6 +17,25 @@ def shapes(name: str) -> dict[str, tuple[int, ...]]:
   return {key: tuple(shape) for key, (shape, _) in json.loads(path.read_text())['keys'].items()}
 
 
+def narrow(
+  sizes: dict[str, tuple[int, ...]], widths: dict[int, int], stack: str, depth: int
+) -> dict[str, tuple[int, ...]]:
+  """Returns the shapes of a network of the same kind that runs in no time.
+
+  Args:
+    sizes: of the published network.
+    widths: by a published width, the one that takes its place wherever it stands.
+    stack: what the names of stacked blocks begin with, before their number.
+    depth: how many blocks are left.
+  """
+  found = {}
+  for name, shape in sizes.items():
+    number = name.removeprefix(stack).split('.')[0] if name.startswith(stack) else '0'
+    if int(number) < depth:
+      found[name] = tuple(widths.get(size, size) for size in shape)
+  return found
+
+
 def weights(sizes: dict[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
   """Returns float32 weights made of sines, of the size that a network is initialised with.
 

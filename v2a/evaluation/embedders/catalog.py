@@ -8,6 +8,7 @@ import pathlib
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import panns
+from v2a.evaluation.embedders import passt
 from v2a.evaluation.embedders import vggish
 from v2a.evaluation.embedders import world
 
@@ -39,6 +40,7 @@ ENTRIES = {
   world.NAME: Entry(lambda paths: world.load(), world.FIGURES),
   vggish.NAME: _of_one(vggish),
   panns.NAME: _of_one(panns),
+  passt.NAME: _of_one(passt),
 }
 
 

@@ -190,7 +190,7 @@ def _mesh() -> ml_collections.ConfigDict:
   c.replica = -1  # copies of the model, one a slice; -1: as many as there are slices
   c.data = -1  # copies of the model in a slice
   c.fsdp = 1  # parts each parameter is stored in
-  c.context = 1  # parts each audio sequence is split in
+  c.context = 1  # for parts of each audio sequence; its members repeat each other's work so far
   c.tensor = 1  # parts each layer's work is split in
   return c
 

@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
-  ('shapes', 'clip'),
+  ('shapes', 'clip', 'chips'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),
   ('models', 'weights', 'gauge'),
@@ -19,6 +19,7 @@ ROWS = (
   ('pretrained', 'generate', 'training'),
   ('gallery',),
   ('evaluation', 'serve'),
+  ('compilation',),
   ('cli',),
   ('__main__',),
 )

@@ -13,7 +13,8 @@ from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 
-MESHES = ({'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}, {'replica': 2, 'fsdp': 2, 'context': 2})
+MESHES = ({'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2},
+          {'replica': 2, 'fsdp': 2, 'context': 2})
 
 
 def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):

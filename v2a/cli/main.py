@@ -11,6 +11,7 @@ import v2a
 COMMANDS = {
   'generate': 'draw soundtracks for videos, stills or a prompt alone',
   'train': 'train a codec, a sync encoder or a generator from a config',
+  'compile': 'compile a training step for TPUs that are not here: does it fit, what bounds it',
   'evaluate': 'measure a model on clips whose truth is known',
   'compare': 'measure models and sounds made elsewhere on the same clips, side by side',
   'demo': 'draw soundtracks for the bundled clips and make a page of them',
@@ -18,7 +19,7 @@ COMMANDS = {
   'doctor': 'show devices, versions and what is missing',
 }
 # Unknown flags of this form belong to the config, which knows its own keys.
-TAKES_OVERRIDES = ('train',)
+TAKES_OVERRIDES = ('train', 'compile')
 MAX_MESSAGE = 600
 
 

@@ -4,15 +4,15 @@ What crosses which wire, a step:
   replica  each slice (of a TPU pod; or node) holds the model and sees other clips: gradients are summed once
            (all-reduce). This alone crosses the data-centre network; every other axis stays inside a slice.
   data     each member holds the model and sees other clips: gradients are summed once (all-reduce).
-  fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are gathered
-           before their use, forward and backward, and their gradients are reduced and scattered.
-  context  members see the same clips and share out the steps of the audio sequence: keys and values are
-           gathered once a layer, convolutions look across the cuts, gradients are summed.
+  fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are
+           gathered before their use, forward and backward, and their gradients are reduced and scattered.
+  context  members see the same clips; meant for parts of the audio sequence. No activation is split over it
+           yet, so that its members repeat each other's work.
   tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
            so this axis wants the fastest links (one host, or one torus axis).
 
 Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. What is traced inside
-`use(mesh)` may ask for the mesh by `current()`: constraints of activations and kernels that XLA cannot split do.
+`use(mesh)` may ask for the mesh by `current()`, as constraints of activations do.
 """
 
 from collections.abc import Iterator
@@ -89,7 +89,8 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
       return jax.make_mesh(shape, AXES, axis_types=_TYPES, devices=devices)
     inside = (found['replica'] // slices, *shape[1:])
     across = (slices, *[1] * (len(AXES) - 1))
-    return jax.sharding.Mesh(mesh_utils.create_hybrid_device_mesh(inside, across, devices), AXES, axis_types=_TYPES)
+    places = mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    return jax.sharding.Mesh(places, AXES, axis_types=_TYPES)
   except NotImplementedError as error:
     shown = ' x '.join(f'{name} {size}' for name, size in found.items() if size > 1)
     torus = 'x'.join(str(size) for size in torus_shape(devices))

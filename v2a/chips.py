@@ -1,0 +1,38 @@
+"""Accelerators: what a chip can do at most, by the name that JAX gives it.
+
+Google's published figures as gathered in "How to Scale Your Model" (jax-ml/scaling-book, chapter on TPUs);
+rates are a chip's own: bfloat16 products, memory, one link of the torus in one direction, and its share of
+the host's way into the data-centre network.
+"""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+  """One kind of chip.
+
+  Attributes:
+    name: as in a topology, such as v5e.
+    device_kind: as JAX calls it.
+    peak_flops_per_s: dense products in bfloat16.
+    hbm_bytes: memory.
+    hbm_bytes_per_s: its rate.
+    ici_bytes_per_s: of one link, one direction.
+    dcn_bytes_per_s: to other slices.
+  """
+
+  name: str
+  device_kind: str
+  peak_flops_per_s: float
+  hbm_bytes: int
+  hbm_bytes_per_s: float
+  ici_bytes_per_s: float
+  dcn_bytes_per_s: float
+
+
+CHIPS = {chip.name: chip for chip in (
+    Chip('v5e', 'TPU v5 lite', 1.97e14, 16 << 30, 8.2e11, 4.5e10, 3.125e9),
+    Chip('v5p', 'TPU v5', 4.59e14, 95 << 30, 2.8e12, 9e10, 6.25e9),
+    Chip('v6e', 'TPU v6 lite', 9.2e14, 32 << 30, 1.6e12, 9e10, 1.25e10),
+)}

@@ -1,0 +1,73 @@
+"""`v2a compile`: compiles a training step for TPUs that are not here, and says what it costs there."""
+
+import argparse
+import dataclasses
+import json
+import os
+import pathlib
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags; `--config.a.b=V` are collected by the program."""
+  parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
+                      help='a name in configs/, or a .py or .json file')
+  parser.add_argument('--topology', required=True, nargs='+', metavar='CHIP:SHAPE',
+                      help='such as v5e:16x16, v6e:16x16 or v5p:4x4x4; several give one table')
+  parser.add_argument('--slices', type=int, default=1, help='slices of that shape')
+  parser.add_argument('--batch-size', type=int, nargs='+', metavar='N',
+                      help='clips a step in place of the config\'s; several give one table')
+  parser.add_argument('--tiny', action='store_true', help='the shrunk model')
+  parser.add_argument('--output', metavar='FILE', help='write the executable there (one topology, one batch)')
+  parser.add_argument('--json', action='store_true', help='one JSON object a line')
+
+
+def run(args: argparse.Namespace) -> int:
+  """Compiles, and prints a line a topology and batch; 1 where one does not fit."""
+  # Compiled for, not run on: this machine's own accelerators stay untouched.
+  os.environ['JAX_PLATFORMS'] = 'cpu'
+  from v2a import config
+  from v2a import configfile
+  from v2a.compilation import program
+  from v2a.compilation import topologies
+
+  c = configfile.find(args.config)
+  c = configfile.override(config.tiny(c) if args.tiny else c, args.overrides)
+  wanted = [topologies.parse(name, args.slices) for name in args.topology]
+  sizes = args.batch_size or [c.training.batch_size]
+  if args.output and len(wanted) * len(sizes) > 1:
+    raise ValueError('--output takes one executable; give one --topology and one --batch-size.')
+  output = pathlib.Path(args.output) if args.output else None
+  if output and not output.parent.is_dir():
+    raise FileNotFoundError(f'--output {output}: there is no folder {output.parent}.')
+  if not args.json:
+    print(HEADER, flush=True)
+  all_fit = True
+  for topology in wanted:
+    for size in sizes:
+      one = configfile.override(c, [f'--config.training.batch_size={size}'])
+      report = program.compile_step(one, topology, output)
+      all_fit &= report.fits
+      print(json.dumps(dataclasses.asdict(report)) if args.json else _row(report), flush=True)
+  return 0 if all_fit else 1
+
+
+HEADER = ('| config | topology | mesh | batch | remat | GB a chip: arguments + temporaries of HBM | '
+          'TFLOPs a clip | '
+          'compute / HBM / ICI / DCN ms | bound | highest MFU |\n|---|---|---|---|---|---|---|---|---|---|')
+
+
+def _row(report) -> str:
+  mesh = ' x '.join(f'{name} {size}' for name, size in report.mesh.items() if size > 1)
+  start = [report.config, report.topology, mesh, str(report.batch_size), report.remat]
+  clip = f'{report.model_flops / report.batch_size / 1e12:.2f}'
+  hbm = report.hbm_bytes / 2**30
+  if not report.fits:
+    return _joined([*start, f'does not fit {hbm:.0f}: {report.reason[-120:]}', clip, '', '', ''])
+  held = report.memory_bytes
+  memory = f'{held["arguments"] / 2**30:.2f} + {held["temporaries"] / 2**30:.2f} of {hbm:.0f}'
+  times = ' / '.join(f'{1e3 * report.times_s[name]:.1f}' for name in ('compute', 'HBM', 'ICI', 'DCN'))
+  return _joined([*start, memory, clip, times, report.bound, f'{report.highest_mfu:.0%}'])
+
+
+def _joined(cells: list[str]) -> str:
+  return f'| {" | ".join(cells)} |'

@@ -1,0 +1,203 @@
+"""The step that `v2a train` runs, compiled for a topology, and what it will cost there.
+
+With F the operations of the whole step (counted in the traced program, evaluation.costs), n chips of peak P,
+memory rate M and D bytes a chip to other slices, a step takes at least
+
+  compute = F / (n P)                                                            (1)
+  HBM     = (arguments + results + 2 temporaries) / M                             (2)
+  ICI     = the most, over axes of the mesh, of bytes / rate of the axis          (3)
+  DCN     = bytes along replica / D                                              (4)
+
+Eq. 2 is a lower bound: each byte that the program holds moves at least so often. The rate of an axis is that
+of a link, for each axis of the torus that it lies along, in both directions where the torus closes.
+The highest reachable MFU is (F without what remat computes again) / (n P) over the largest of the four: all
+overlap, and products run at the peak.
+"""
+
+import dataclasses
+import math
+import pathlib
+import pickle
+import time
+
+import jax
+from jax.experimental import serialize_executable
+import ml_collections
+import numpy as np
+
+from v2a import config
+from v2a import records
+from v2a.compilation import hlo
+from v2a.compilation import topologies
+from v2a.evaluation import costs
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+from v2a.training import tasks
+
+_CLOSED_FROM = {'v5e': 16, 'v6e': 16, 'v5p': 4}  # chips along an axis of the torus from which it closes
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What a compiled step costs; a line of the table.
+
+  Attributes:
+    config, topology, mesh, batch_size, remat, microbatches: what was compiled.
+    fits: False where the compiler ran out of the chip's memory; all below but `reason` is then None.
+    reason: the compiler's words where it does not fit.
+    memory_bytes: of a device, by kind.
+    hbm_bytes: that a chip has.
+    num_parameters: trained.
+    flops, model_flops: of a step over all devices, with and without what is computed again.
+    sent_bytes: by a device in a step, by axes of the mesh.
+    times_s: by bound, eq. 1 to 4.
+    bound: the largest of them.
+    highest_mfu: see the module.
+    compile_s: how long it took.
+  """
+
+  config: str
+  topology: str
+  mesh: dict[str, int]
+  batch_size: int
+  remat: str
+  microbatches: int
+  hbm_bytes: int
+  num_parameters: int
+  flops: int
+  model_flops: int
+  fits: bool
+  compile_s: float
+  reason: str | None = None
+  memory_bytes: dict[str, int] | None = None
+  sent_bytes: dict[str, float] | None = None
+  times_s: dict[str, float] | None = None
+  bound: str | None = None
+  highest_mfu: float | None = None
+
+
+def lower(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
+  """Returns the traced step and its abstract state for a mesh; nothing is run.
+
+  Raises:
+    ValueError: the batch does not divide over the mesh.
+  """
+  task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
+  abstract = state_lib.abstract(task, optimizer, mesh)
+  step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
+  return step.trace(abstract, _batch(c, task, mesh)), abstract
+
+
+def _batch(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+  num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
+  sizes = c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
+  item = records.fake(config.clip_spec(c), 0, *sizes)
+  one = task.prepare([item], np.random.default_rng(0))
+  sharding = mesh_lib.batch_sharding(mesh)
+  shape = lambda value: (c.training.batch_size, *value.shape[1:])
+  return {name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding)
+          for name, value in one.items()}
+
+
+def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
+                 output: pathlib.Path | None = None) -> Report:
+  """Returns what a configuration's step costs on a topology.
+
+  Args:
+    c: the whole configuration.
+    topology: of chips that need not be there.
+    output: where the executable is written, as jax.experimental.serialize_executable packs it; None for
+      nowhere.
+
+  Raises:
+    ValueError: the mesh does not fit the topology, or the batch the mesh.
+  """
+  config.validate(c)
+  sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
+  _check_batch(c, sizes)
+  mesh = mesh_lib.make(sizes, topologies.devices(topology))
+  traced, abstract = lower(c, mesh)
+  flops = costs.flops(traced.jaxpr)
+  start = time.perf_counter()
+  about = {
+      'config': c.name, 'topology': topology.name, 'mesh': sizes, 'batch_size': c.training.batch_size,
+      'remat': c.training.remat, 'microbatches': c.training.microbatches,
+      'hbm_bytes': topology.chip.hbm_bytes,
+      'num_parameters': state_lib.num_parameters(abstract.params), 'flops': flops,
+      'model_flops': flops if c.training.remat == 'none' else _model_flops(c)}
+  try:
+    compiled = traced.lower().compile()
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    return Report(**about, fits=False, reason=' '.join(str(error).split())[:300],
+                  compile_s=time.perf_counter() - start)
+  about['compile_s'] = time.perf_counter() - start
+  if output is not None:
+    _write(compiled, output, about)
+  return _report(compiled, about, topology, mesh)
+
+
+def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
+  # Before libtpu is even looked for; the step checks it again.
+  num_shards = math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
+  if c.training.batch_size % (c.training.microbatches * num_shards):
+    raise ValueError(
+        f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
+        f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.')
+
+
+def _model_flops(c: ml_collections.ConfigDict) -> int:
+  plain = c.copy_and_resolve_references().unlock()
+  plain.training.remat = 'none'
+  return costs.step_flops(plain.lock()) * c.training.batch_size
+
+
+def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> Report:
+  chip, memory = topology.chip, compiled.memory_analysis()
+  held = {
+      'arguments': memory.argument_size_in_bytes, 'results': memory.output_size_in_bytes,
+      'aliased': memory.alias_size_in_bytes, 'temporaries': memory.temp_size_in_bytes,
+      'program': memory.generated_code_size_in_bytes}
+  sent = hlo.num_bytes(hlo.collectives(compiled.as_text(), mesh))
+  moved = held['arguments'] + held['results'] + 2 * held['temporaries']
+  times = {'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
+           'HBM': moved / chip.hbm_bytes_per_s}
+  inside = {axes: amount for axes, amount in sent.items() if not _crosses(axes, topology)}
+  times['ICI'] = max([amount / _rate(axes, topology, mesh) for axes, amount in inside.items()], default=0.0)
+  times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
+  bound = max(times, key=times.get)
+  useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
+  return Report(**about, fits=True, memory_bytes=held, sent_bytes=sent, times_s=times, bound=bound,
+                highest_mfu=useful_s / times[bound])
+
+
+def _crosses(axes: str, topology: topologies.Topology) -> bool:
+  return topology.num_slices > 1 and 'replica' in axes.split('+')
+
+
+def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> float:
+  """Bytes a second that a chip sends along axes of the mesh."""
+  devices = mesh.devices
+  for axis, name in reversed(list(enumerate(mesh.axis_names))):
+    if name not in axes.split('+'):
+      devices = devices.take(0, axis=axis)
+  sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
+  links = sum(2 if size >= _CLOSED_FROM[topology.chip.name] else 1 for size in sizes if size > 1)
+  return topology.chip.ici_bytes_per_s * links
+
+
+def _write(compiled, output: pathlib.Path, about: dict) -> None:
+  payload, in_tree, out_tree = serialize_executable.serialize(compiled)
+  del in_tree, out_tree  # of the configuration, and not always to be pickled
+  partial = output.with_name(f'.{output.name}.partial')
+  partial.write_bytes(pickle.dumps({'about': about, 'jax': jax.__version__, 'payload': payload}))
+  partial.rename(output)
+
+
+def used_bytes(report: Report) -> int:
+  """Returns the bytes that a step holds on a device at once: results lie where donated arguments lay."""
+  held = report.memory_bytes
+  return held['arguments'] + held['results'] - held['aliased'] + held['temporaries'] + held['program']

@@ -49,3 +49,21 @@ def test_faults_are_told(tmp_path):
   np.savez(tmp_path / 'x.npz', mean_F=np.zeros(3))
   with pytest.raises(ValueError, match='holds no gauge'):
     gauge.load(tmp_path / 'x.npz')
+
+
+def test_the_larger_distance_of_two_groups_counts():
+  feature_NF = sample(400)
+  found, first = gauge.fit(feature_NF, 2, sizes=(3,)), gauge.fit(feature_NF[:, :3], 2)
+  last = gauge.fit(feature_NF[:, 3:], 2)
+  both = [first.distance(feature_NF[:, :3]), last.distance(feature_NF[:, 3:])]
+  np.testing.assert_allclose(found.distance(feature_NF), np.maximum(*both), rtol=1e-9)
+
+
+def test_motion_that_halts_is_seen_in_the_first_group():
+  s_BLD = np.cumsum(np.random.default_rng(0).standard_normal((64, 50, 4)), axis=1)
+  held_BLD = s_BLD[:, np.arange(50) // 5 * 5]
+  whole_BF, halting_BF = (np.asarray(gauge.pool(s_BLD[:, ::3], x_BLD)) for x_BLD in (s_BLD, held_BLD))
+  assert whole_BF.shape == (64, gauge.NUM_OF_MOTION + 8)
+  found = gauge.fit(whole_BF, 4, sizes=(gauge.NUM_OF_MOTION,))
+  assert found.distance(halting_BF).min() > found.distance(whole_BF).max()
+  assert np.isfinite(np.asarray(gauge.pool(np.zeros((1, 5, 4)), np.zeros((1, 9, 4))))).all()

@@ -81,7 +81,7 @@ def fit(
         pairs.append((batch['semantic_frame_BMYX3'][0], batch['sync_frame_BLYX3'][0]))
   if not pairs:
     raise ValueError(f'{", ".join(folders)}: no clip has a picture.')
-  found = gauge_lib.fit(features(model, generator, pairs))
+  found = gauge_lib.fit(features(model, generator, pairs), sizes=(gauge_lib.NUM_OF_MOTION,))
   return dataclasses.replace(found, about={**found.about, 'generator': part.name})
 
 

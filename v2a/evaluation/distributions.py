@@ -31,6 +31,8 @@ ABOUT = {
   'is': 'how sure and how various the classes heard are',
 }
 HIGHER_IS_BETTER = ('is',)
+# Figures of single clips that are errors.
+_ERRORS = ('desync',)
 # Paired tests draw a figure a thousand times; what takes long or is a mean over draws itself has none.
 _TESTED = ('fd', 'kl')
 _MAX_TESTED_FEATURES = 256
@@ -140,7 +142,7 @@ def _kl(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
 
 def is_higher_better(name: str) -> bool:
   """Returns which way a figure improves; those of single clips, such as an agreement, improve upwards."""
-  kind = next((kind for kind in ABOUT if name.startswith(f'{kind}_')), None)
+  kind = next((kind for kind in (*ABOUT, *_ERRORS) if name.startswith(f'{kind}_')), None)
   return kind is None or kind in HIGHER_IS_BETTER
 
 

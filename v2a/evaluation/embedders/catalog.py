@@ -9,6 +9,7 @@ from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import panns
 from v2a.evaluation.embedders import passt
+from v2a.evaluation.embedders import synchformer
 from v2a.evaluation.embedders import vggish
 from v2a.evaluation.embedders import world
 
@@ -41,6 +42,7 @@ ENTRIES = {
   vggish.NAME: _of_one(vggish),
   panns.NAME: _of_one(panns),
   passt.NAME: _of_one(passt),
+  synchformer.NAME: _of_one(synchformer),
 }
 
 

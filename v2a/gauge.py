@@ -2,7 +2,7 @@
 
 Of one window, in two groups of numbers x, from its sync features s and semantic features m:
 
-  how it moves     logarithms of the mean size of s_l - s_(l-1), of its quantiles, of the second difference, of
+  how it moves     logarithms of the mean size of s_l - s_(l-1), its quantiles, of the second difference, of
                    the spread of s, of m_k - m_(k-1), of how uneven steps are; their autocorrelation   (1)
   what it shows    the means of s and m over time                                                         (2)
   g^2 = (sum_k (u_k . (x - mu))^2 / l_k + |x - mu - sum_k u_k u_k . (x - mu)|^2 / v) / F                  (3)

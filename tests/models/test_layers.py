@@ -8,6 +8,7 @@ import pytest
 
 from v2a.models import layers
 from v2a.models import vit
+from v2a.sharding import mesh as mesh_lib
 
 
 def test_attention_is_softmax_of_products():
@@ -52,6 +53,14 @@ def test_scan_is_the_loop_over_layers(remat):
   np.testing.assert_allclose(layers.scan(blocks, x_BTD, remat=remat), wanted, atol=1e-5)
   kernels = np.asarray(blocks.up.kernel_IO[...])
   assert not np.allclose(kernels[0], kernels[1])
+
+
+def test_scan_holds_clips_to_the_devices_of_the_batch():
+  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 2, nnx.Rngs(0))
+  x_BTD = jnp.ones((8, 6, 8))
+  with mesh_lib.use(mesh_lib.make({'data': 2, 'fsdp': 4})):
+    found = jax.jit(lambda x_BTD: layers.scan(blocks, x_BTD))(x_BTD)
+  assert found.sharding.shard_shape(found.shape) == (1, 6, 8)
 
 
 def test_resampling_keeps_straight_lines():

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import shapes
+from v2a.sharding import rules
 
 ROPE_MIN_PERIOD_S = 0.16
 ROPE_MAX_PERIOD_S = 80.0
@@ -256,6 +257,8 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 
 
   def body(carry, layer):
     layer_state, x = layer
+    # Left to itself, XLA may gather the clips where parameters are stored in parts.
+    carry = jax.tree.map(lambda x: rules.constrain(x, 'batch', *[None] * (x.ndim - 1)), carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
   if remat != 'none':

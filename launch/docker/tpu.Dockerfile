@@ -1,0 +1,19 @@
+# v2a for TPU VMs and TPU node pools. From the repository's root:
+#   docker build --file launch/docker/tpu.Dockerfile --tag v2a:tpu .
+FROM python:3.12-slim-bookworm
+
+WORKDIR /v2a
+# Pins first: they change less often than the code, and the layer is kept.
+COPY requirements/run.txt requirements/run.txt
+RUN pip install --no-cache-dir --require-hashes --requirement requirements/run.txt \
+ && pip install --no-cache-dir "jax[tpu]==$(pip show jax | sed -n 's/^Version: //p')"
+COPY pyproject.toml README.md LICENSE ./
+COPY configs configs
+COPY v2a v2a
+RUN pip install --no-cache-dir --no-deps . \
+ && python -c 'import v2a.training.loop'
+
+# TPU devices belong to root.
+# v2a is process 1 and gets the SIGTERM on which it saves.
+ENTRYPOINT ["v2a"]
+CMD ["doctor"]

@@ -1,0 +1,130 @@
+"""A JobSet on Kubernetes (GKE): one child job a slice, one pod a host, waiting in a Kueue queue."""
+
+import argparse
+from collections.abc import Sequence
+import json
+import re
+import shlex
+import subprocess
+
+from launch import accelerators
+from launch import codes
+from launch import render
+
+_PORT = 8476
+# Name of the replicated job in the template: pods are called NAME-slice-SLICE-HOST.
+_REPLICATED = 'slice'
+_DNS_LABEL = re.compile(r'[a-z]([-a-z0-9]{0,26}[a-z0-9])?')
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of `launch gke`."""
+  add_shape_flags(parser)
+  parser.add_argument('--image', required=True, help='built from launch/docker')
+  parser.add_argument('--queue', default='v2a', help='the LocalQueue of Kueue, see `launch queues`')
+  parser.add_argument('--namespace', default='default')
+  parser.add_argument('--priority', help='a PriorityClass; low ones make room for high ones')
+  parser.add_argument('--max-restarts', type=int, default=1000, metavar='N')
+  parser.add_argument('--grace-s', type=int, default=300, metavar='S',
+                      help='between SIGTERM and SIGKILL; must exceed the time of a save')
+  parser.add_argument('--claim', action='append', default=[], metavar='CLAIM:INSIDE',
+                      help='a PersistentVolumeClaim and where v2a sees it; may be repeated')
+  parser.add_argument('--cache', default='', metavar='DIR', help='shared folder of compiled programs')
+
+
+def add_shape_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags that say how many of which chips."""
+  parser.add_argument('--name', required=True, help='a DNS label of at most 28 characters')
+  parser.add_argument('--accelerator', required=True, choices=tuple(accelerators.ACCELERATORS))
+  parser.add_argument('--topology', metavar='AxB[xC]', help='of a TPU slice, such as 16x16')
+  parser.add_argument('--num-slices', type=int, default=1, metavar='N', help='TPU slices')
+  parser.add_argument('--nodes', type=int, metavar='N', help='GPU machines')
+
+
+def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
+  """Returns the number of slices, of hosts a slice and of chips a host.
+
+  Raises:
+    ValueError: flags of the other kind of chip, or a topology that fills no whole hosts.
+  """
+  kind = accelerators.ACCELERATORS[args.accelerator]
+  if args.num_slices < 1:
+    raise ValueError(f'--num-slices must be at least 1; got {args.num_slices}')
+  if not kind.is_tpu:
+    if args.topology or args.num_slices != 1 or not args.nodes or args.nodes < 1:
+      raise ValueError(f'{args.accelerator} machines are counted by --nodes, not --topology and --num-slices')
+    return 1, args.nodes, kind.chips_per_host
+  if args.nodes or not args.topology:
+    raise ValueError(f'{args.accelerator} slices are given by --topology and --num-slices, not --nodes')
+  chips = accelerators.num_chips(args.topology)
+  per_host = min(chips, kind.chips_per_host)
+  if chips % per_host:
+    raise ValueError(f'--topology {args.topology} has {chips} chips, not a multiple of {per_host} a host')
+  return args.num_slices, chips // per_host, per_host
+
+
+def manifest(args: argparse.Namespace, words: Sequence[str]) -> str:
+  """Returns the JobSet as YAML."""
+  if not _DNS_LABEL.fullmatch(args.name):
+    raise ValueError(f'--name must be a DNS label (a-z, 0-9, -) of at most 28 characters; got {args.name!r}')
+  kind = accelerators.ACCELERATORS[args.accelerator]
+  num_slices, hosts_per_slice, chips_per_host = hosts(args)
+  volumes, mounts = _claims(args.claim)
+  # One child job, that is one slice, has its node pool to itself: two gangs on one host fight for ports.
+  exclusive = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
+  return render.fill('jobset.yaml', {
+    'name': args.name,
+    'namespace': args.namespace,
+    'queue': args.queue,
+    'annotations': json.dumps(exclusive if kind.is_tpu else {}),
+    'max_restarts': args.max_restarts,
+    'num_slices': num_slices,
+    'hosts_per_slice': hosts_per_slice,
+    'retriable': json.dumps(codes.retriable()),
+    'grace_s': args.grace_s,
+    'priority': f'priorityClassName: {args.priority}' if args.priority else None,
+    'node_selector': json.dumps(kind.node_selector(args.topology)),
+    'resource': kind.resource,
+    'image': json.dumps(args.image),
+    'command': json.dumps(_command(args, words, hosts_per_slice)),
+    'env': f'env: [{{name: V2A_CACHE, value: {json.dumps(args.cache)}}}]' if args.cache else None,
+    'chips_per_host': chips_per_host,
+    'more_volumes': volumes,
+    'more_mounts': mounts,
+  })
+
+
+def _command(args: argparse.Namespace, words: Sequence[str], num_hosts: int) -> str:
+  line = f'exec v2a {shlex.join(words)}'
+  if args.num_slices * num_hosts == 1:
+    return line
+  if accelerators.ACCELERATORS[args.accelerator].is_tpu:
+    return f'{line} --coordinator auto'  # from what GKE writes into the environment
+  coordinator = f'{args.name}-{_REPLICATED}-0-0.{args.name}:{_PORT}'
+  line += f' --coordinator {coordinator} --num-processes {num_hosts}'
+  return line + ' --process-id "$JOB_COMPLETION_INDEX"'  # which Kubernetes writes into the environment
+
+
+def _claims(claims: Sequence[str]) -> tuple[str, str]:
+  volumes, mounts = [], []
+  for index, claim in enumerate(claims):
+    name, separator, inside = claim.partition(':')
+    if not (name and separator and inside.startswith('/')):
+      raise ValueError(f'--claim must look like CLAIM:/folder; got {claim!r}')
+    volumes.append(f'- {{name: claim-{index}, persistentVolumeClaim: {{claimName: {json.dumps(name)}}}}}')
+    mounts.append(f'- {{name: claim-{index}, mountPath: {json.dumps(inside)}}}')
+  return '\n'.join(volumes), '\n'.join(mounts)
+
+
+def apply(text: str, is_dry_run: bool) -> int:
+  """Hands manifests to kubectl, or prints them; returns the exit code."""
+  if is_dry_run:
+    print(text, end='')
+    return 0
+  line = ['kubectl', 'apply', '--filename', '-']
+  return subprocess.run(line, input=text, text=True, check=False).returncode
+
+
+def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+  """Submits the JobSet; see `launch.command_line`."""
+  return apply(manifest(args, words), args.is_dry_run)

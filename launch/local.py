@@ -1,0 +1,124 @@
+"""N processes of v2a on this machine, joined over loopback by jax.distributed.
+
+A process that is lost takes the rest with it (they leave by themselves; what does not within `--leave-s` is
+killed), and the whole is started again while its exit code allows and restarts are left.
+"""
+
+import argparse
+from collections.abc import Sequence
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from launch import codes
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of `launch local`."""
+  parser.add_argument('--num-processes', type=int, default=1, metavar='N')
+  parser.add_argument('--devices-per-process', type=int, metavar='N',
+                      help='fake devices of each process, on CPU; without it JAX finds out')
+  parser.add_argument('--port', type=int, default=0, help='of the coordinator; 0 for a free one')
+  parser.add_argument('--max-restarts', type=int, default=0, metavar='N')
+  parser.add_argument('--leave-s', type=float, default=60.0, metavar='S',
+                      help='how long processes may stay when another has left')
+
+
+def _free_port() -> int:
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
+
+
+def commands(num_processes: int, port: int, words: Sequence[str], program: Sequence[str]) -> list[list[str]]:
+  """Returns the command line of each process."""
+  if num_processes == 1:
+    return [[*program, *words]]
+  joined = ['--coordinator', f'127.0.0.1:{port}', '--num-processes', str(num_processes)]
+  return [[*program, *words, *joined, '--process-id', str(index)] for index in range(num_processes)]
+
+
+def environment(devices_per_process: int | None) -> dict[str, str]:
+  """Returns the variables that differ from this process' own."""
+  if devices_per_process is None:
+    return {}
+  return {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices_per_process)}
+
+
+class Group:
+  """The processes of one attempt.
+
+  Attributes:
+    processes: in the order of their ids.
+  """
+
+  def __init__(self, lines: Sequence[Sequence[str]], variables: dict[str, str]):
+    self.processes = [
+      subprocess.Popen(line, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                       text=True, errors='replace')
+      for line in lines
+    ]
+    self._readers = [threading.Thread(target=self._read, args=(index,), daemon=True)
+                     for index in range(len(lines))]
+    for reader in self._readers:
+      reader.start()
+
+  def _read(self, index: int) -> None:
+    for line in self.processes[index].stdout:
+      print(f'[{index}] {line}' if len(self.processes) > 1 else line, end='', flush=True)
+
+  def send(self, number: int) -> None:
+    """Sends a signal to all that still run."""
+    for process in self.processes:
+      if process.poll() is None:
+        process.send_signal(number)
+
+  def wait(self, leave_s: float) -> int:
+    """Returns the code of the whole, at most `leave_s` after the first process left with another than 0."""
+    deadline_s = None
+    while None in (returncodes := [process.poll() for process in self.processes]):
+      if deadline_s is None and any(returncodes):
+        deadline_s = time.monotonic() + leave_s
+      if deadline_s is not None and time.monotonic() > deadline_s:
+        self.send(signal.SIGKILL)
+      time.sleep(0.05)
+    for reader in self._readers:
+      reader.join()
+    return codes.combined([codes.of_returncode(process.returncode) for process in self.processes])
+
+
+def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+  """Runs the processes to the end; see `launch.command_line`."""
+  if args.num_processes < 1:
+    raise ValueError(f'--num-processes must be at least 1; got {args.num_processes}')
+  variables = environment(args.devices_per_process)
+  program = [sys.executable, '-m', 'v2a']
+  if args.is_dry_run:
+    prefix = ' '.join(f'{key}={value}' for key, value in variables.items())
+    for line in commands(args.num_processes, args.port or 47600, words, program):
+      print(f'{prefix} {shlex.join(line)}'.strip())
+    return 0
+  received = []
+  for attempt in range(args.max_restarts + 1):
+    group = Group(commands(args.num_processes, args.port or _free_port(), words, program), variables)
+
+    def forward(number, frame, group=group):
+      received.append(number)
+      group.send(number)
+
+    previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+      code = group.wait(args.leave_s)
+    finally:
+      for number, handler in previous.items():
+        signal.signal(number, handler)
+    if received or not codes.is_retriable(code) or attempt == args.max_restarts:
+      break
+    print(f'launch: left with {code} ({codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
+          file=sys.stderr, flush=True)
+  return code

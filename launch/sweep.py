@@ -1,0 +1,75 @@
+"""A grid of dotted overrides: one run a cell, each by one of the other launchers, in a folder of its own."""
+
+import argparse
+from collections.abc import Sequence
+import itertools
+import pathlib
+import re
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+  """Adds the flags of `launch sweep`."""
+  parser.add_argument('--by', required=True, metavar='"KIND FLAGS"', dest='inner',
+                      help='another launcher with its flags, as one word: "slurm --nodes 2 --name wide"')
+  parser.add_argument('--grid', action='append', required=True, metavar='KEY=V,V,...',
+                      help='values of a key of the config, such as training.learning_rate=1e-4,3e-4; a value '
+                           'with commas of its own is set apart by ";"; may be repeated')
+
+
+def cells(grid: Sequence[str]) -> list[dict[str, str]]:
+  """Returns every combination of the values of a grid, the last key changing first.
+
+  Raises:
+    ValueError: a key without values, or twice the same.
+  """
+  axes: dict[str, list[str]] = {}
+  for axis in grid:
+    key, _, text = axis.partition('=')
+    key = key.removeprefix('--').removeprefix('config.')
+    values = [value.strip() for value in text.split(';' if ';' in text else ',')]
+    if not key or not all(values):
+      raise ValueError(f'--grid must look like training.learning_rate=1e-4,3e-4; got {axis!r}')
+    if key in axes or len(set(values)) != len(values):
+      raise ValueError(f'--grid names {key} or one of its values twice')
+    axes[key] = values
+  return [dict(zip(axes, cell)) for cell in itertools.product(*axes.values())]
+
+
+def name(cell: dict[str, str]) -> str:
+  """Returns a cell as a word for file names, with the last part of each key."""
+  parts = [f'{key.rsplit(".", 1)[-1]}={value}' for key, value in cell.items()]
+  return re.sub(r'[^\w=.,+-]+', '_', ','.join(parts))
+
+
+def words_of(cell: dict[str, str], words: Sequence[str]) -> list[str]:
+  """Returns the words of v2a for one cell: its overrides, and its own folder below --workdir."""
+  words = list(words)
+  where = [index for index, word in enumerate(words) if word == '--workdir' or word.startswith('--workdir=')]
+  if len(where) != 1 or (words[where[0]] == '--workdir' and where[0] + 1 == len(words)):
+    raise ValueError('a sweep wants one --workdir DIR, below which each cell gets a folder')
+  index = where[0]
+  if words[index] == '--workdir':
+    words[index + 1] = str(pathlib.PurePath(words[index + 1]) / name(cell))
+  else:
+    words[index] = f'--workdir={pathlib.PurePath(words[index].split("=", 1)[1]) / name(cell)}'
+  return words + [f'--config.{key}={value}' for key, value in cell.items()]
+
+
+def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+  """Launches every cell in turn, and returns the first exit code that is not 0."""
+  import shlex
+
+  from launch import command_line
+
+  inner = shlex.split(args.inner)
+  first = 0
+  for index, cell in enumerate(cells(args.grid)):
+    argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
+    # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.
+    if '--name' in argv:
+      place = argv.index('--name') + 1
+      argv[place] = f'{argv[place]}-{index:03d}'
+    print(f'# {name(cell)}', flush=True)
+    code = command_line.main([*argv, '--', *words_of(cell, words)])
+    first = first or code
+  return first

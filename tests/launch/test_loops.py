@@ -1,0 +1,119 @@
+"""The launchers that look after what they started, with real processes."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from launch import command_line
+from launch import local
+from launch import tpu_vm
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# A program in v2a's place: process I leaves with the I-th code of the attempt, kept in a file.
+PROGRAM = '''
+import pathlib, sys, time
+count = pathlib.Path(sys.argv[1] + sys.argv[-1])
+attempt = int(count.read_text()) if count.exists() else 0
+count.write_text(str(attempt + 1))
+code = sys.argv[2].split(';')[attempt].split(',')[int(sys.argv[-1])]
+print('attempt', attempt, flush=True)
+if code == 'stay':
+  time.sleep(60)
+sys.exit(int(code))
+'''
+
+
+def group(tmp_path, codes):
+  """Starts two processes."""
+  words = [str(tmp_path / 'count'), codes]
+  return local.Group(local.commands(2, 1, words, [sys.executable, '-c', PROGRAM]), {})
+
+
+def test_the_first_to_leave_takes_the_rest_along(tmp_path, capsys):
+  start_s = time.monotonic()
+  assert group(tmp_path, 'stay,3').wait(leave_s=0.3) == 3
+  assert time.monotonic() - start_s < 20
+  assert '[0] attempt 0' in capsys.readouterr().out
+
+
+def test_two_that_end_well(tmp_path):
+  assert group(tmp_path, '0,0').wait(leave_s=5) == 0
+
+
+@pytest.mark.parametrize(('codes', 'restarts', 'whole', 'num_attempts'), [
+  ('143,143;134,0;0,0', 3, 0, 3), ('143,143;143,143', 1, 143, 2), ('134,1;0,0', 3, 1, 1)])
+def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
+  lines = local.commands(2, 1, [str(tmp_path / 'count'), codes], [sys.executable, '-c', PROGRAM])
+  monkeypatch.setattr(local, 'commands', lambda *arguments: lines)
+  argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--leave-s', '10', '--', 'x']
+  assert command_line.main(argv) == whole
+  assert (tmp_path / 'count0').read_text() == str(num_attempts)
+
+
+def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
+  code = ('import sys\nfrom launch import command_line, local\n'
+          'local.commands = lambda *a: [[sys.executable, "-c", "import time; print(1, flush=True); '
+          'time.sleep(60)"]]\n'
+          'sys.exit(command_line.main(["local", "--max-restarts", "3", "--", "x"]))')
+  process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+  process.stdout.readline()
+  process.send_signal(signal.SIGTERM)
+  assert process.wait(20) == 143
+
+
+GCLOUD = '''#!/bin/bash
+# Stands in for gcloud: TPUs are files. $BOX holds what there is, and what workers answer.
+echo "$*" >> "$BOX/calls"
+case "$*" in
+  *queued-resources\\ describe*)
+    [ -e "$BOX/there" ] || exit 1
+    head -1 "$BOX/states"; [ "$(wc -l < "$BOX/states")" -gt 1 ] && sed -i 1d "$BOX/states" ;;
+  *queued-resources\\ create*) touch "$BOX/there" ;;
+  *queued-resources\\ delete*) rm -f "$BOX/there" ;;
+  *docker\\ run*) echo started >> "$BOX/starts" ;;
+  *docker\\ inspect*)
+    head -1 "$BOX/answers"; [ "$(wc -l < "$BOX/answers")" -gt 1 ] && sed -i 1d "$BOX/answers" ;;
+esac
+true
+'''
+
+
+def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
+  """Refused once; restarted after 143; taken away and made again; ended with 0."""
+  (tmp_path / 'gcloud').write_text(GCLOUD)
+  (tmp_path / 'gcloud').chmod(0o755)
+  states = ['WAITING_FOR_RESOURCES', 'ACTIVE', 'ACTIVE', 'ACTIVE', 'SUSPENDED', 'PROVISIONING', 'ACTIVE']
+  answers = ['new 0', 'running 0', 'exited 143', 'new 0', 'exited 0']
+  (tmp_path / 'states').write_text('\n'.join(states) + '\n')
+  (tmp_path / 'answers').write_text('\n'.join(answers) + '\n')
+  args, words = command_line.parse([
+    'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
+    '--image', 'i', '--kind', 'spot', '--poll-s', '0.01', '--', 'train', '--workdir', 'a b'])
+  environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'BOX': str(tmp_path)}
+  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
+                       capture_output=True, timeout=30)
+  calls = (tmp_path / 'calls').read_text().splitlines()
+  assert ran.returncode == 0, ran.stdout + ran.stderr
+  assert sum('create r' in call for call in calls) == 2 and sum('delete r' in call for call in calls) == 2
+  assert (tmp_path / 'starts').read_text().count('started') == 3
+  assert 'left with 143; restart 1 of 1000' in ran.stdout and 'ended with 0' in ran.stdout
+  assert all('--worker=all' in call for call in calls if 'docker' in call)
+  assert any("train --workdir 'a b' --coordinator auto" in call for call in calls)
+
+
+@pytest.mark.parametrize('answers', ['exited 143\\nexited 1', 'exited 1\\nexited 143'])
+def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
+  (tmp_path / 'gcloud').write_text(f'#!/bin/bash\ncase "$*" in *describe*) echo ACTIVE;; *inspect*) '
+                                   f'echo -e "{answers}";; esac\n')
+  (tmp_path / 'gcloud').chmod(0o755)
+  args, words = command_line.parse(['tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-8',
+                                    '--runtime-version', 'v', '--image', 'i', '--keep', '--', 'train'])
+  environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
+                       capture_output=True, timeout=30)
+  assert ran.returncode == 1 and 'the TPU stays; delete it by' in ran.stdout

@@ -1,0 +1,183 @@
+"""What each launcher would run, its exit codes, and faults of its input."""
+
+import itertools
+import pathlib
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from launch import codes
+from launch import command_line
+from launch import render
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORDS = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
+SLURM = ['slurm', '--name', 'wide']
+TPU_VM = ['tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
+          '--image', 'eu.pkg.dev/p/v2a:tpu']
+GKE = ['gke', '--name', 'r', '--image', 'i']
+
+
+def rendered(capsys, *argv, words=WORDS):
+  """Returns what a launcher prints under --dry-run."""
+  assert command_line.main([argv[0], '--dry-run', *argv[1:], *words]) == 0
+  return capsys.readouterr().out
+
+
+def test_codes_tell_who_may_start_again():
+  assert [code for code in (0, 1, 2, 3, 42, 127, 130, 134, 137, 143) if codes.is_retriable(code)] == [
+    42, 134, 137, 143]
+  assert codes.name(143).startswith('preempted') and codes.name(137) == 'killed by signal 9'
+  assert codes.of_returncode(-9) == 137 and codes.of_returncode(3) == 3
+
+
+@pytest.mark.parametrize(('of_all', 'whole'), [
+  ([0, 0], 0), ([143, 143], 143), ([134, 1], 1), ([137, 134], 134), ([0, 137], 137), ([42, 134], 42),
+  ([3, 143], 3), ([134, 130], 130)])
+def test_codes_of_all_processes_make_one(of_all, whole):
+  assert codes.combined(of_all) == whole
+
+
+def test_the_readme_has_the_same_codes():
+  table = re.search(r'\| exit code \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL).group()
+  rows = re.findall(r'^\| (\d+) \|.*\| (yes|no) \|$', table, re.M)
+  assert {int(code): again == 'yes' for code, again in rows} == {
+    code: again for code, (_, again) in codes.CODES.items()}
+
+
+def test_shells_and_python_agree_on_codes():
+  loop = 'for code in $(seq 0 255); do is_retriable $code && echo $code; done; true'
+  check = f'{render.fill("retriable.sh", {})}\n{loop}'
+  found = subprocess.run(['bash', '-c', check], capture_output=True, text=True, check=True).stdout
+  assert [int(code) for code in found.split()] == codes.retriable()
+
+
+def test_local(capsys):
+  lines = rendered(capsys, 'local', '--num-processes', '2', '--devices-per-process', '4').splitlines()
+  assert len(lines) == 2
+  words = shlex.split(lines[1])
+  assert words[:2] == ['JAX_PLATFORMS=cpu', 'JAX_NUM_CPU_DEVICES=4']
+  assert words[words.index('--workdir') + 1] == 'runs/a b' and words[-2:] == ['--process-id', '1']
+  alone, = rendered(capsys, 'local').splitlines()
+  assert '--coordinator' not in alone and 'JAX' not in alone
+
+
+def test_slurm(capsys):
+  text = rendered(capsys, *SLURM, '--nodes', '4', '--partition', 'p', '--sbatch-flag=--mail-type=END')
+  subprocess.run(['bash', '-n'], input=text, text=True, check=True)
+  flags = re.findall(r'^#SBATCH (\S+)$', text, re.M)
+  assert {'--nodes=4', '--ntasks-per-node=8', '--gres=gpu:8', '--requeue', '--signal=TERM@180', '--exclusive',
+          '--partition=p', '--mail-type=END', '--open-mode=append'} <= set(flags)
+  assert "srun --kill-on-bad-exit=1 python3 -m v2a train --config flow_world --workdir 'runs/a b'" in text
+  assert '--coordinator auto' in text and '{{' not in text
+  # A flag below the first command would not be read by Slurm.
+  assert text.rindex('#SBATCH') < text.index('srun')
+  alone = rendered(capsys, *SLURM, '--tasks-per-node', '1', '--gpus-per-node', '0')
+  assert '--gres' not in alone and '--coordinator' not in alone
+
+
+def test_gke_for_tpu(capsys):
+  text = rendered(capsys, *GKE, '--accelerator', 'v6e', '--topology', '4x4', '--num-slices', '2', '--claim',
+                  'runs:/runs', '--priority', 'low', '--cache', '/runs/cache')
+  job = yaml.safe_load(text)['spec']['replicatedJobs'][0]
+  spec = job['template']['spec']
+  pod = spec['template']['spec']
+  container = pod['containers'][0]
+  assert (job['replicas'], spec['parallelism'], spec['completions']) == (2, 4, 4)
+  assert container['resources']['limits'] == {'google.com/tpu': 4}
+  assert container['command'][2] == (
+    "exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto")
+  rule, = spec['podFailurePolicy']['rules']
+  assert rule['action'] == 'FailJob' and rule['onExitCodes']['operator'] == 'NotIn'
+  assert rule['onExitCodes']['values'] == codes.retriable()
+  assert pod['terminationGracePeriodSeconds'] == 300 and pod['restartPolicy'] == 'Never'
+  assert {'name': 'dshm', 'emptyDir': {'medium': 'Memory'}} in pod['volumes'] and len(pod['volumes']) == 2
+  assert [mount['mountPath'] for mount in container['volumeMounts']] == ['/dev/shm', '/runs']
+  assert container['env'] == [{'name': 'V2A_CACHE', 'value': '/runs/cache'}]
+
+
+def test_gke_for_gpu(capsys):
+  text = rendered(capsys, *GKE, '--accelerator', 'h100', '--nodes', '3')
+  spec = yaml.safe_load(text)['spec']['replicatedJobs'][0]['template']['spec']
+  container = spec['template']['spec']['containers'][0]
+  assert spec['parallelism'] == 3 and container['resources']['limits'] == {'nvidia.com/gpu': 8}
+  assert container['command'][2].endswith(
+    '--coordinator r-slice-0-0.r:8476 --num-processes 3 --process-id "$JOB_COMPLETION_INDEX"')
+
+
+def test_xpk(capsys):
+  words = shlex.split(rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256',
+                               '--image', 'i'))
+  assert words[:3] == ['xpk', 'workload', 'create'] and '--restart-on-exit-codes=42' in words
+  assert "--command=exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto" in words
+
+
+def test_sweep(capsys):
+  text = rendered(capsys, 'sweep', '--by', 'slurm --name lr --nodes 1', '--grid',
+                  'training.learning_rate=1e-4,3e-4', '--grid', 'config.training.betas=0.9,0.99;0.8,0.9')
+  names = re.findall(r'--job-name=(\S+)', text)
+  assert names == ['lr-000', 'lr-001', 'lr-002', 'lr-003']
+  runs = [shlex.split(line) for line in text.splitlines() if line.startswith('srun')]
+  folders = [run[run.index('--workdir') + 1] for run in runs]
+  assert folders == [f'runs/a b/learning_rate={rate},betas={betas}' for rate, betas in itertools.product(
+    ('1e-4', '3e-4'), ('0.9,0.99', '0.8,0.9'))]
+  assert '--config.training.betas=0.8,0.9' in runs[1] and '--config.training.learning_rate=3e-4' in runs[2]
+
+
+FAULTS = [
+  ([], 'the following arguments are required: KIND'),
+  (['local'], 'what v2a is to do stands after --'),
+  (['local', '--num-processes', '0', *WORDS], '--num-processes must be at least 1; got 0'),
+  (['slurm', *WORDS], 'the following arguments are required: --name'),
+  ([*SLURM, '--nodes', '0', *WORDS], '--nodes must be at least 1; got 0'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4by4', *WORDS], "a topology looks like 4x4 or 4x4x8; got"),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '3x3', *WORDS], 'has 9 chips, not a multiple of 4 a host'),
+  ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *WORDS], 'by --topology and --num-slices, not --nodes'),
+  ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *WORDS], 'counted by --nodes'),
+  (['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],
+   '--name must be a DNS label'),
+  ([*GKE, '--accelerator', 'h100', '--nodes', '1', '--claim', 'x', *WORDS], '--claim must look like'),
+  (['queues', '--name', 'q', '--accelerator', 'h100', '--nodes', '1', *WORDS], 'queues starts no v2a'),
+  (['sweep', '--by', 'local', '--grid', 'seed=', *WORDS], '--grid must look like'),
+  (['sweep', '--by', 'local', '--grid', 'seed=1,1', *WORDS], 'twice'),
+  (['sweep', '--by', 'local', '--grid', 'seed=1', '--', 'train'], 'a sweep wants one --workdir DIR'),
+]
+
+
+@pytest.mark.parametrize(('argv', 'part'), FAULTS, ids=lambda value: str(value)[:50])
+def test_faults_are_one_line(argv, part, capsys):
+  assert command_line.main(list(argv)) == 2
+  out, err = capsys.readouterr()
+  assert not out.startswith('srun') and err.startswith('launch: ') and err.count('\n') == 1 and part in err
+
+
+def test_a_template_and_its_values_must_match():
+  with pytest.raises(KeyError, match='does not know'):
+    render.fill('retriable.sh', {'strange': 1})
+
+
+@pytest.mark.parametrize('kind', ['tpu', 'gpu'])
+def test_images(kind):
+  """A few of hadolint's rules, since it is not in the environment."""
+  text = (ROOT / 'launch' / 'docker' / f'{kind}.Dockerfile').read_text()
+  joined = re.sub(r'\\\n', ' ', text)
+  lines = [line for line in joined.splitlines() if line and not line.startswith('#')]
+  base, = (line for line in lines if line.startswith('FROM'))
+  assert re.fullmatch(r'FROM \S+:\S+', base) and not base.endswith(':latest')  # DL3006, DL3007
+  for line in lines:
+    word = line.split()[0]
+    assert word in ('FROM', 'WORKDIR', 'COPY', 'RUN', 'ENV', 'ENTRYPOINT', 'CMD'), line  # DL3020: no ADD
+    if word in ('ENTRYPOINT', 'CMD'):
+      assert isinstance(yaml.safe_load(line.split(None, 1)[1]), list), 'DL3025: a shell keeps SIGTERM'
+    if word == 'WORKDIR':
+      assert line.split()[1].startswith('/')  # DL3000
+    if word == 'COPY':
+      for source in line.split()[1:-1]:
+        assert (ROOT / source).exists(), source
+    for install in re.findall(r'pip install [^&]*', line):
+      assert '--no-cache-dir' in install  # DL3042
+      assert '--require-hashes' in install or '--no-deps' in install or '==' in install  # DL3013
+    assert not re.search(r'\b(sudo|apt-get upgrade|curl|wget)\b', line)  # DL3004, DL3005

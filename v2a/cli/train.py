@@ -12,6 +12,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                       help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true',
                       help='a shrunk model on made-up clips, to try the whole way')
+  parser.add_argument('--coordinator', metavar='HOST:PORT',
+                      help='of several processes, where process 0 listens; auto on Slurm, TPU and GKE')
+  parser.add_argument('--num-processes', type=int, metavar='N')
+  parser.add_argument('--process-id', type=int, metavar='I')
 
 
 def run(args: argparse.Namespace) -> int:
@@ -30,8 +34,10 @@ def run(args: argparse.Namespace) -> int:
   from v2a.cli import allocator
   from v2a.cli import cache
   from v2a.training import loop
+  from v2a.training import processes
   from v2a.training import tasks
 
+  processes.join(args.coordinator, args.num_processes, args.process_id)
   cache.enable()
   allocator.keep_freed_pages()
   task, watching = tasks.make(c), []

@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--topology', 'v5e:7'], 'must look like v5e:16x16'),
-    (['--topology', 'v5e:4x4', '--config.mesh.fsdp=3'], 'fsdp 3 x context 1 x tensor 1 does not fit 16 devices'),
+    (['--topology', 'v5e:4x4', '--config.mesh.fsdp=3'],
+     'fsdp 3 x context 1 x tensor 1 does not fit 16 devices'),
     (['--topology', 'v5e:4x4', '--batch-size', '24'], 'batch_size must be a multiple of'),
     (['--topology', 'v5e:4x4', '--slices', '2', '--config.mesh.replica=1'], 'multiple of the 2 slices'),
     (['--topology', 'v5e:4x4', 'v6e:4x4', '--output', 'x'], 'one --topology'),

@@ -6,9 +6,9 @@ after the commands of codec_world, whose trunk it starts from (--config.init_fro
 
 Result (2 cores of an AMD EPYC, 2026-11-23, stopped twice and taken up again, about 8 minutes): of 128
 held-out clips, `python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq --num-clips 128`, STFT
-distance 1.02 and mel distance 1.05 times those of the kl codec; of the entries of the first book 93 % are in use, of the
-second 98 %, of the others all; perplexity 103 to 159 of 256. A seventh of the steps choose one and the same
-entry of each book: silence.
+distance 1.02 and mel distance 1.05 times those of the kl codec; of the entries of the first book 93 % are
+in use, of the second 98 %, of the others all; perplexity 103 to 159 of 256. A seventh of the steps choose
+one and the same entry of each book: silence.
 """
 
 from v2a import config

@@ -3,8 +3,8 @@
 v2a train --config tokens_masked_world --workdir runs/tokens_masked_world
 
 after the commands of codec_world_rvq and sync_world, and after two trainings like the first two of
-tokens_world. Run so far: the first (one core of an AMD EPYC beside other work, 2026-11-23, 2 hours), to a loss
-of 3.25 nats a masked token; no soundtrack of it was measured.
+tokens_world. Run so far: the first (one core of an AMD EPYC beside other work, 2026-11-23, 2 hours), to a
+loss of 3.25 nats a masked token; no soundtrack of it was measured.
 
 4.86 M parameters (flow_world: 4.73 M) and 2.87 GFLOPs a clip
 and training step (2.91; benchmarks/costs.py).

@@ -1,6 +1,7 @@
 """Frames and waves by presentation time."""
 
 import fractions
+import os
 import pathlib
 import struct
 import tracemalloc
@@ -290,3 +291,10 @@ def test_an_odd_number_of_frames_a_second(folder):
   rate = fractions.Fraction(30000, 1001)
   want = [int(k / rate * 25) for k in range(59)]
   assert numbers(path, float(rate), 0.0, 59 / float(rate)) == want
+
+
+@pytest.mark.skipif(not hasattr(os, 'sched_getscheduler'), reason='this system tells no scheduling policy')
+def test_writing_a_film_leaves_the_priority_of_the_tests_as_it_was(tmp_path):
+  before = os.sched_getscheduler(0)
+  films.make(tmp_path / 'film', 'mp4-av1', duration_s=0.4)
+  assert os.sched_getscheduler(0) == before

@@ -35,7 +35,10 @@ def fail(error: BaseException):
 
 BAD = [
   (['trian'], "v2a: no command 'trian'. Did you mean train?"),
-  (['xyzzy'], "v2a: no command 'xyzzy'. There are generate, train, evaluate, demo, models, doctor."),
+  (
+    ['xyzzy'],
+    "v2a: no command 'xyzzy'. There are generate, train, compile, evaluate, compare, demo, models, doctor.",
+  ),
   (['--nope'], 'v2a: unrecognized arguments: --nope (see v2a --help)'),
   (['models', '--jsn'], 'v2a: unrecognized arguments: --jsn. Did you mean --json? (see v2a models --help)'),
   (['models', 'extra'], 'v2a: unrecognized arguments: extra. (see v2a models --help)'),

@@ -119,7 +119,7 @@ def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
     rows = slice(2 * g, 2 * g + 2)
     np.testing.assert_allclose(condition.text_BUD[rows], wanted[0], atol=1e-5)
     np.testing.assert_array_equal(condition.text_mask_BU[rows], wanted[1])
-    is_null = np.abs(condition.sync_BLD[rows] - null_D).max() < 1e-6
+    is_null = np.abs(np.asarray(condition.sync_BLD[rows]) - np.asarray(null_D)).max() < 1e-6
     assert is_null == ('video' in BRANCHES[g])
   np.testing.assert_allclose(condition.transcript_BWD[:2], condition.transcript_BWD[2:4], atol=1e-6)
   assert not np.allclose(condition.transcript_BWD[:2], condition.transcript_BWD[4:])

@@ -10,13 +10,13 @@ The seed is used for nothing else.
 import argparse
 import fractions
 import json
-import os
 import pathlib
 import sys
 
 import av
 import numpy as np
 
+from v2a import files
 from v2a.world import clips
 
 SEED = 9077
@@ -75,16 +75,15 @@ REQUESTS = (
 
 def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
   """Writes frames as H.264; the file appears under its name only when it is whole."""
-  part = path.with_name(f'.{path.name}')
   options = {'crf': '20', 'preset': 'veryslow', 'threads': '1'}
-  with av.open(str(part), 'w', options={'movflags': 'faststart'}) as container:
+  movie = {'movflags': 'faststart'}
+  with files.beside(path) as partial, av.open(str(partial), 'w', options=movie) as container:
     stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options=options)
     stream.height, stream.width = frame_LYX3.shape[1:3]
     stream.pix_fmt = 'yuv420p'
     for frame_YX3 in frame_LYX3:
       container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
     container.mux(stream.encode(None))
-  os.replace(part, path)
 
 
 def write(output: pathlib.Path) -> None:
@@ -110,9 +109,7 @@ def write(output: pathlib.Path) -> None:
         'event_times_s': times_s,
       }
     )
-  part = output / '.demo.json'
-  part.write_text(json.dumps(requests, indent=1) + '\n')
-  os.replace(part, output / 'demo.json')
+  files.write_text(output / 'demo.json', json.dumps(requests, indent=1) + '\n')
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -10,6 +10,7 @@ import re
 import ml_collections
 
 from v2a import config
+from v2a import files
 
 # Where `find` looks for a name: the checkout, then the package.
 _FOLDERS = (
@@ -101,11 +102,8 @@ def available() -> tuple[str, ...]:
 
 
 def save(c: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
-  """Writes a configuration as JSON, beside and renamed."""
-  path = pathlib.Path(path)
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_text(dumps(c))
-  partial.rename(path)
+  """Writes a configuration as JSON."""
+  files.write_text(path, dumps(c))
 
 
 def dumps(c: ml_collections.ConfigDict) -> str:

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import files
 from v2a import shapes
 
 FILE = 'gauge.npz'
@@ -127,14 +128,12 @@ def _fit(feature_NF: np.ndarray, num_directions: int) -> Group:
 
 
 def save(found: Gauge, path: pathlib.Path | str) -> None:
-  """Writes a gauge, beside its name first and then renamed."""
-  path = pathlib.Path(path)
-  beside = path.with_name(f'.{path.stem}.partial.npz')
+  """Writes a gauge."""
   notes = {'rest': [group.rest for group in found.groups], 'threshold': found.threshold}
   arrays = {f'{name}_{k}': getattr(group, name).astype(np.float32)
             for k, group in enumerate(found.groups) for name in _ARRAYS}
-  np.savez_compressed(beside, about=json.dumps({**found.about, **notes}), **arrays)
-  beside.replace(path)
+  with files.beside(path) as partial:
+    np.savez_compressed(partial, about=json.dumps({**found.about, **notes}), **arrays)
 
 
 def load(path: pathlib.Path | str) -> Gauge:

@@ -56,7 +56,7 @@ class Model:
     self.config = exports[self.generators[0]].config
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
-    self.mesh = mesh_lib.make({'data': -1, 'fsdp': 1, 'tensor': 1}, devices)
+    self.mesh = mesh_lib.make({'data': -1}, devices)
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
@@ -209,7 +209,7 @@ class _Exports(Mapping):
   def __getitem__(self, part: str) -> weights.Export:
     if part not in self._read:
       export = weights.load_export(self._folders[part])
-      if _part_of(export.config) != part:
+      if part_of(export.config) != part:
         raise ValueError(f'{self._folders[part]} must hold a {part} model; got one of task '
                          f'{export.config.task!r}{_kind(export.config)}.')
       for key, array in export.arrays.items():
@@ -219,7 +219,7 @@ class _Exports(Mapping):
     return self._read[part]
 
 
-def _part_of(c) -> str:
+def part_of(c) -> str:
   """Returns the part that a trained model is."""
   if c.task == 'codec':
     return 'codec' if c.codec.bottleneck == 'kl' else 'codec_rvq'
@@ -269,7 +269,7 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
 def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
   """Returns the folders of the parts of a model, from the training folder of its generator."""
   trained = weights.load_export(path).config
-  part = _part_of(trained)
+  part = part_of(trained)
   if part not in generators.GENERATORS:
     raise ValueError(f'{path} holds a {part} model; wanted a bundle, or a training folder of a generator.')
   codec = generators.GENERATORS[part].codec

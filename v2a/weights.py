@@ -18,6 +18,7 @@ import safetensors
 import safetensors.numpy
 
 from v2a import configfile
+from v2a import files
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
@@ -116,10 +117,9 @@ def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: 
     arrays[name] = np.asarray(array, order='C')
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
-  partial = path / f'.{WEIGHTS}.partial'
-  # Not save_file, which writes files that nobody but their owner may read.
-  partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
-  partial.rename(path / WEIGHTS)
+  with files.beside(path / WEIGHTS) as partial:
+    # Not save_file, which writes files that nobody but their owner may read.
+    partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
   configfile.save(c, path / CONFIG)
 
 

@@ -4,13 +4,9 @@ import argparse
 import json
 import shlex
 
-from flax import nnx
-import numpy as np
 import pytest
 
-from v2a import assembly
-from v2a import config
-from v2a import weights
+from v2a.cli import command
 from v2a.cli import evaluate
 from v2a.cli import main
 from v2a.evaluation import fidelity
@@ -55,35 +51,19 @@ def test_the_command_line_can_be_read_again():
   parser = argparse.ArgumentParser()
   evaluate.add_flags(parser)
   words = ['--data', 'world:7', '--per-scene', '3', '--guidance-text', '2.5', '--json', '--page', 'a b.html']
-  command = evaluate._command(parser.parse_args(words))
-  program, name, *flags = shlex.split(command)
+  line = command.line('evaluate', evaluate.add_flags, parser.parse_args(words))
+  program, name, *flags = shlex.split(line)
   assert (program, name) == ('v2a', 'evaluate')
   assert parser.parse_args(flags) == parser.parse_args(words)
   assert sorted(flags) == sorted(words)
 
 
-@pytest.fixture(scope='module')
-def bundle(tmp_path_factory):
-  """Returns the folder of a model of two seconds that has learned nothing."""
-  folder = tmp_path_factory.mktemp('models') / 'untrained'
-  rng = np.random.default_rng(0)
-  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
-    c = config.tiny(config.base()).unlock()
-    c.task, c.clip.clip_s = part, 2.0
-    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
-    arrays = {
-      name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
-    }
-    weights.export(arrays, folder / part, c.lock())
-  return folder
-
-
 @pytest.mark.slow  # compiles a whole model for eight devices
-def test_one_object_with_all_figures_is_printed(bundle, tmp_path, capsys, monkeypatch):
+def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('V2A_CACHE', '')
   flags = [
     '--model',
-    str(bundle),
+    str(tiny_bundle),
     '--data',
     'world:77',
     '--num-clips',

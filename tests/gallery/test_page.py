@@ -99,7 +99,7 @@ def test_picture_grows_with_what_it_shows(tmp_path):
       assert image.width == round(picture.WIDTH_IN * picture.DPI)
       heights.append(image.height)
   assert heights == sorted(set(heights))
-  assert [path.name for path in tmp_path.glob('*.part')] == []
+  assert [path.name for path in tmp_path.glob('.*')] == []
 
 
 def test_empty_is_refused(tmp_path):

@@ -1,3 +1,4 @@
+import math
 import os
 import pathlib
 import shutil
@@ -25,10 +26,10 @@ HERE = pathlib.Path(__file__).parent
 ONE = {'devices': jax.devices()[:1]}
 
 
-def state_of(workdir, step, sizes=(1, 1, 1)):
+def state_of(workdir, step, **sizes):
   """Returns the flat state of a checkpoint, restored to a mesh."""
   task, c = toy.Task(), toy.configuration()
-  mesh = mesh_lib.make(dict(zip(mesh_lib.AXES, sizes)), jax.devices()[:np.prod(sizes)])
+  mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
   abstract = state_lib.abstract(task, optimizer_lib.make(c.training), mesh)
   checkpoints = checkpoint.Checkpoints(workdir)
   state = checkpoints.restore(step, abstract)
@@ -71,7 +72,7 @@ def test_two_and_two_are_four_bit_for_bit(four, tmp_path, capsys):
 
 
 def test_restored_to_another_mesh(four):
-  assert_same(state_of(four, 4, (2, 2, 2)), state_of(four, 4))
+  assert_same(state_of(four, 4, data=2, fsdp=2, tensor=2), state_of(four, 4))
 
 
 def test_what_a_run_leaves(four, capsys):

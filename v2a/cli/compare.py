@@ -3,9 +3,10 @@
 import argparse
 import json
 import pathlib
-import shlex
 import sys
 
+from v2a import files
+from v2a.cli import command
 from v2a.cli import drawing
 from v2a.cli import evaluate
 
@@ -63,19 +64,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _command(args: argparse.Namespace) -> str:
-  """Returns the command line that gives these arguments, without what is at its default."""
-  parser = argparse.ArgumentParser(add_help=False)
-  add_flags(parser)
-  words = ['v2a', 'compare']
-  for action in parser._actions:
-    value = getattr(args, action.dest)
-    if value != action.default:
-      values = value if isinstance(value, list) else [] if action.nargs == 0 else [value]
-      words += [action.option_strings[0], *map(str, values)]
-  return shlex.join(words)
-
-
 def run(args: argparse.Namespace) -> int:
   """Compares, writes the reports and says where they are."""
   if args.output.exists() and not args.output.is_dir():
@@ -106,9 +94,9 @@ def run(args: argparse.Namespace) -> int:
   say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)
   found = comparison.compare(asked, args.output, say)
   args.output.mkdir(parents=True, exist_ok=True)
-  comparison.rename_into(args.output / 'report.json', json.dumps(found.result, indent=1) + '\n')
-  comparison.rename_into(args.output / 'report.md', comparison_report.markdown(found.result))
-  comparison_page.write(args.output / 'report.html', found, _command(args))
+  files.write_text(args.output / 'report.json', json.dumps(found.result, indent=1) + '\n')
+  files.write_text(args.output / 'report.md', comparison_report.markdown(found.result))
+  comparison_page.write(args.output / 'report.html', found, command.line('compare', add_flags, args))
   if args.json:
     print(json.dumps(found.result))
   else:

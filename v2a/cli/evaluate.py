@@ -3,9 +3,9 @@
 import argparse
 import json
 import pathlib
-import shlex
 import sys
 
+from v2a.cli import command
 from v2a.cli import drawing
 
 MODEL = 'world'
@@ -85,18 +85,6 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )
-
-
-def _command(args: argparse.Namespace) -> str:
-  """Returns the command line that gives these arguments, without what is at its default."""
-  parser = argparse.ArgumentParser(add_help=False)
-  add_flags(parser)
-  words = ['v2a', 'evaluate']
-  for action in parser._actions:
-    value = getattr(args, action.dest)
-    if value != action.default:
-      words += action.option_strings[:1] + ([] if action.nargs == 0 else [str(value)])
-  return shlex.join(words)
 
 
 def _cases(args: argparse.Namespace, world: int | None, spec, left_out: dict[str, int], say) -> list:
@@ -189,7 +177,7 @@ def run(args: argparse.Namespace) -> int:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
   if args.page is not None:
     say(f'writing {args.page}')
-    page.write(args.page, outcome, chosen, model.sample_rate_hz, _command(args))
+    page.write(args.page, outcome, chosen, model.sample_rate_hz, command.line('evaluate', add_flags, args))
   result = outcome.result
   print(json.dumps(result) if args.json else f'{report.table(result)}\n{report.further_tables(result)}')
   return 0

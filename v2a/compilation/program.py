@@ -1,7 +1,7 @@
 """The step that `v2a train` runs, compiled for a topology, and what it will cost there.
 
-With F the operations of the whole step (counted in the traced program, evaluation.costs), n chips of peak P,
-memory rate M and D bytes a chip to other slices, a step takes at least
+With F the operations of the whole step (v2a.flops), n chips of peak P, memory rate M and D bytes a chip to
+other slices, a step takes at least
 
   compute = F / (n P)                                                            (1)
   HBM     = (arguments + results + 2 temporaries) / M                             (2)
@@ -26,11 +26,13 @@ import ml_collections
 import numpy as np
 
 from v2a import config
+from v2a import files
+from v2a import flops
 from v2a import records
 from v2a.compilation import hlo
 from v2a.compilation import topologies
-from v2a.evaluation import costs
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import costs
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -119,14 +121,14 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
   _check_batch(c, sizes)
   mesh = mesh_lib.make(sizes, topologies.devices(topology))
   traced, abstract = lower(c, mesh)
-  flops = costs.flops(traced.jaxpr)
+  num_flops = flops.count(traced.jaxpr)
   start = time.perf_counter()
   about = {
       'config': c.name, 'topology': topology.name, 'mesh': sizes, 'batch_size': c.training.batch_size,
       'remat': c.training.remat, 'microbatches': c.training.microbatches,
       'hbm_bytes': topology.chip.hbm_bytes,
-      'num_parameters': state_lib.num_parameters(abstract.params), 'flops': flops,
-      'model_flops': flops if c.training.remat == 'none' else _model_flops(c)}
+      'num_parameters': state_lib.num_parameters(abstract.params), 'flops': num_flops,
+      'model_flops': num_flops if c.training.remat == 'none' else _model_flops(c)}
   try:
     compiled = traced.lower().compile()
   except jax.errors.JaxRuntimeError as error:
@@ -152,7 +154,7 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
 def _model_flops(c: ml_collections.ConfigDict) -> int:
   plain = c.copy_and_resolve_references().unlock()
   plain.training.remat = 'none'
-  return costs.step_flops(plain.lock()) * c.training.batch_size
+  return costs.flops_per_clip(plain.lock()) * c.training.batch_size
 
 
 def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> Report:
@@ -192,9 +194,8 @@ def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> 
 def _write(compiled, output: pathlib.Path, about: dict) -> None:
   payload, in_tree, out_tree = serialize_executable.serialize(compiled)
   del in_tree, out_tree  # of the configuration, and not always to be pickled
-  partial = output.with_name(f'.{output.name}.partial')
-  partial.write_bytes(pickle.dumps({'about': about, 'jax': jax.__version__, 'payload': payload}))
-  partial.rename(output)
+  with files.beside(output) as partial:
+    partial.write_bytes(pickle.dumps({'about': about, 'jax': jax.__version__, 'payload': payload}))
 
 
 def used_bytes(report: Report) -> int:

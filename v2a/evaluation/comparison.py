@@ -331,10 +331,3 @@ def mark(difference: float, p: float, is_higher_better: bool) -> str:
   if not stars or not difference or math.isnan(difference):
     return ''
   return f'{"better" if (difference > 0) == is_higher_better else "worse"}{stars}'
-
-
-def rename_into(path: pathlib.Path, text: str) -> None:
-  """Writes a text file, which appears under its name only when it is whole."""
-  partial = path.with_name(f'.{path.name}.partial')
-  partial.write_text(text, encoding='utf-8')
-  partial.replace(path)

@@ -19,9 +19,11 @@ from PIL import Image
 import soundfile
 
 import v2a
+from v2a import files
 from v2a.evaluation import columns
 from v2a.evaluation import comparison as comparison_lib
 from v2a.evaluation import comparison_report as report
+from v2a.evaluation import page
 
 TEMPLATE = pathlib.Path(__file__).parent / 'comparison.html'
 # Plotted where they have a value: what the world's claims hang on, and one distance to the truth.
@@ -62,6 +64,7 @@ def render(found: comparison_lib.Comparison, command: str) -> str:
     ]
     parts.append(f'<h3>{_text(heading)}</h3>{_html_table(["figure", *result["models"]], rows)}')
   return string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
+    style=page.STYLE.read_text(encoding='utf-8'),
     title=_text(report.title(result)),
     facts=''.join(f'<li>{_text(fact)}</li>' for fact in report.facts(result)),
     notes=''.join(f'<li>{_text(note)}</li>' for note in report.notes(result)),
@@ -206,4 +209,4 @@ def _clip(shown: comparison_lib.Shown) -> str:
 
 def write(path: pathlib.Path, found: comparison_lib.Comparison, command: str) -> None:
   """Writes the page; it appears under its name only when it is whole. For the arguments see `render`."""
-  comparison_lib.rename_into(path, render(found, command))
+  files.write_text(path, render(found, command))

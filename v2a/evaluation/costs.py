@@ -1,56 +1,18 @@
-"""What a model costs: parameters, floating-point operations, network evaluations, memory.
-
-Operations are counted in the traced computation, not in the compiled one, whose own count takes the body of a
-loop once: twice the multiply-adds of every matrix product and convolution, those inside a scan times its
-length, those of one device times the devices. What is not a product is not counted; in these networks that
-is a few per cent. Of a loop without a known length the body counts once, and the count is a lower bound.
-"""
+"""What a model costs: parameters, floating-point operations (v2a.flops), network evaluations, memory."""
 
 from collections.abc import Mapping
 import dataclasses
-import math
 import pathlib
 import resource
 
-from flax import nnx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from v2a import config
+from v2a import flops
 from v2a import generate
-from v2a import records
 from v2a import requests
 from v2a import weights
-from v2a.training import tasks
-
-
-def flops(jaxpr) -> int:
-  """Returns the operations of an open or closed jaxpr, see the module."""
-  jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
-  return sum(_of_equation(equation) for equation in jaxpr.eqns)
-
-
-def _of_equation(equation) -> int:
-  name, params = equation.primitive.name, equation.params
-  if name == 'dot_general':
-    (contracted, _), _ = params['dimension_numbers']
-    depth = math.prod(equation.invars[0].aval.shape[axis] for axis in contracted)
-    return 2 * depth * math.prod(equation.outvars[0].aval.shape)
-  if name == 'conv_general_dilated':
-    kernel = equation.invars[1].aval.shape
-    num_outputs = kernel[params['dimension_numbers'].rhs_spec[0]]
-    return 2 * math.prod(kernel) // num_outputs * math.prod(equation.outvars[0].aval.shape)
-  leaves = jax.tree.leaves(list(params.values()), is_leaf=_is_jaxpr)
-  inside = [flops(leaf) for leaf in leaves if _is_jaxpr(leaf)]
-  if name == 'cond':
-    return max(inside)
-  times = params['mesh'].size if name == 'shard_map' else params.get('length', 1)
-  return times * sum(inside)
-
-
-def _is_jaxpr(value) -> bool:
-  return hasattr(value, 'eqns') or hasattr(value, 'jaxpr')
+from v2a.training import costs as training_costs
 
 
 def parts(model: generate.Model, generator: str | None = None) -> dict[str, weights.Export]:
@@ -79,25 +41,10 @@ def training_flops(exports: Mapping[str, weights.Export]) -> dict[str, int | Non
   for part, export in exports.items():
     about = export.about
     is_known = 'step' in about and 'batch_size' in about
-    each = about.get('flops_per_clip') or (step_flops(export.config) if is_known else None)
+    each = about.get('flops_per_clip') or (training_costs.flops_per_clip(export.config) if is_known else None)
     found[part] = int(about['step'] * about['batch_size'] * each) if is_known else None
   total = None if None in found.values() else sum(found.values())
   return {**found, 'all': total}
-
-
-def step_flops(c) -> int:
-  """Returns the operations of a training step on one clip: loss and gradient."""
-  task = tasks.make(c)
-  spec = config.clip_spec(c)
-  item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
-  batch = task.prepare([item], np.random.default_rng(0))
-  graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
-
-  def loss(params, rest, batch):
-    model = nnx.merge(graphdef, params, rest)
-    return task.loss(model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
-
-  return flops(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,7 +79,7 @@ def drawing(model: generate.Model, request: generate.Request) -> Drawing:
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))
-  return Drawing(settings['evaluations'], (flops(traced) + flops(decode)) // num_rows)
+  return Drawing(settings['evaluations'], (flops.count(traced) + flops.count(decode)) // num_rows)
 
 
 _CLEAR_PEAK = pathlib.Path('/proc/self/clear_refs')

@@ -20,6 +20,8 @@ import numpy as np
 
 from v2a import config
 from v2a import generate
+from v2a import generators
+from v2a import model as model_lib
 from v2a import records
 from v2a import weights
 from v2a.evaluation import adapter
@@ -87,7 +89,7 @@ class Soundtracks:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self._c, self._model = c, None
-    self._part = 'flow' if c.task == 'flow' else 'tokens' if c.tokens.is_causal else 'masked'
+    self._part = model_lib.part_of(c)
     self._cases = _cases(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -95,7 +97,7 @@ class Soundtracks:
     del step
     arrays = _gathered(model)
     if self._model is None:
-      codec = 'codec' if self._part == 'flow' else 'codec_rvq'
+      codec = generators.GENERATORS[self._part].codec
       exports = {
         self._part: weights.Export(arrays, self._c, {}),
         codec: weights.load_export(self._c.init_from.codec),

@@ -15,6 +15,7 @@ import numpy as np
 from scipy import ndimage
 from scipy import special
 
+from v2a import files
 from v2a.evaluation import networks
 from v2a.evaluation import recognizer
 from v2a.evaluation import spectra
@@ -141,7 +142,7 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Instruments:
 
 
 def save(folder: pathlib.Path, name: str, params: networks.Params, about: dict):
-  """Writes one network in half precision, beside its name first and then renamed.
+  """Writes one network in half precision.
 
   Args:
     folder: made where it is absent.
@@ -151,7 +152,6 @@ def save(folder: pathlib.Path, name: str, params: networks.Params, about: dict):
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  beside = folder / f'.{name}.partial.npz'
   halves = {key: np.asarray(value, np.float16) for key, value in params.items()}
-  np.savez_compressed(beside, about=json.dumps(about), **halves)
-  beside.replace(folder / f'{name}.npz')
+  with files.beside(folder / f'{name}.npz') as partial:
+    np.savez_compressed(partial, about=json.dumps(about), **halves)

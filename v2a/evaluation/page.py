@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 import v2a
+from v2a import files
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import figures as figures_lib
@@ -28,6 +29,8 @@ from v2a.evaluation import runner
 
 NUM_WORST = 10
 TEMPLATE = pathlib.Path(__file__).parent / 'page.html'
+# Of all pages of evaluations.
+STYLE = pathlib.Path(__file__).parent / 'style.css'
 ABOUT = {
   'onset_f1': ('onsets', 'impacts heard within 50 ms of being seen, F1'),
   'envelope_correlation': ('level', 'loudness of engine, rain, wind, what flies past follows the picture'),
@@ -90,6 +93,7 @@ def write(
   """
   tools = tools or instruments_lib.load()
   text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
+    style=STYLE.read_text(encoding='utf-8'),
     title=_text(f'Listening by looking: {outcome.result["model"]} on {outcome.result["data"]}'),
     figures=_tables(outcome.result),
     command=_text(command),
@@ -102,9 +106,7 @@ def write(
     worst='\n'.join(_worst(figure, outcome, cases, tools) for figure in _judging(outcome)),
     version=_text(v2a.__version__),
   )
-  beside = path.with_name(f'.{path.name}.partial')
-  beside.write_text(text, encoding='utf-8')
-  beside.replace(path)
+  files.write_text(path, text)
 
 
 def _text(words: str) -> str:

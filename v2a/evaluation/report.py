@@ -11,6 +11,7 @@ import pathlib
 from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 
+from v2a import files
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import runner
@@ -63,7 +64,7 @@ def write(
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  _rename_into(folder / 'report.json', json.dumps(outcome.result, indent=2).encode())
+  files.write_text(folder / 'report.json', json.dumps(outcome.result, indent=2))
   for scene, indices in columns.by_scene(cases).items():
     shown = indices[:CLIPS_A_SCENE]
     sheet = mpl_figure.Figure(
@@ -76,13 +77,6 @@ def write(
       title = f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}'.replace('$', r'\$')
       axes_RB[0, place].set_title(title, color=columns.INK, fontsize=8)
     backend_agg.FigureCanvasAgg(sheet)
-    beside = folder / f'.{scene}.partial.png'
-    sheet.savefig(beside, facecolor=columns.BACK)
-    beside.replace(folder / f'{scene}.png')
+    with files.beside(folder / f'{scene}.png') as partial:
+      sheet.savefig(partial, facecolor=columns.BACK)
   return folder
-
-
-def _rename_into(path: pathlib.Path, data: bytes):
-  beside = path.with_name(f'.{path.name}.partial')
-  beside.write_bytes(data)
-  beside.replace(path)

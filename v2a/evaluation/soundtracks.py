@@ -22,6 +22,7 @@ import soundfile
 import soxr
 
 import v2a
+from v2a import files
 from v2a import generate
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import costs
@@ -156,9 +157,7 @@ class Kept:
     return wave_BNA
 
   def _note(self) -> None:
-    partial = self._folder / f'.{_ABOUT}.partial'
-    partial.write_text(json.dumps(self._about, indent=1))
-    partial.replace(self._folder / _ABOUT)
+    files.write_text(self._folder / _ABOUT, json.dumps(self._about, indent=1))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,9 +204,9 @@ def read_folder(
       the others; the message names it.
   """
   path, name = pathlib.Path(path), name or pathlib.Path(path).name
-  files = {file.stem: file for file in _wavs(path)}
-  missing = [case.name for case in cases if case.name not in files]
-  strangers = sorted(set(files) - {case.name for case in cases})
+  wavs = {file.stem: file for file in _wavs(path)}
+  missing = [case.name for case in cases if case.name not in wavs]
+  strangers = sorted(set(wavs) - {case.name for case in cases})
   if missing:
     others = f'; it holds {_some(strangers)}, of no clip here' if strangers else ''
     raise ValueError(
@@ -216,11 +215,11 @@ def read_folder(
   waves, silent, fitted, rate_hz = {}, [], [], None
   num_samples, num_channels = cases[0].wave_NA.shape
   for case in cases:
-    wave_NA, rate_hz = _read(files[case.name], rate_hz)
+    wave_NA, rate_hz = _read(wavs[case.name], rate_hz)
     wanted = round(num_samples / clip_rate_hz * rate_hz)
     if abs(len(wave_NA) - wanted) > SLACK_S * rate_hz:
       raise ValueError(
-        f'{files[case.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
+        f'{wavs[case.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
       )
     fitted += [case.name] if len(wave_NA) != wanted else []
     silent += [case.name] if level.peak(wave_NA) == 0 else []

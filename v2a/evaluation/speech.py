@@ -21,6 +21,7 @@ import importlib
 import importlib.metadata
 import pathlib
 import re
+from typing import Protocol
 import unicodedata
 
 import jiwer
@@ -49,14 +50,13 @@ def normalize(text: str) -> list[str]:
   return [word for word in (part.strip("'") for part in text.split()) if word]
 
 
-class Recognizer(embedder_lib.Embedder):
+class Recognizer(embedder_lib.Embedder, Protocol):
   """A speech recognizer: an embedder whose one array is a text, so that it shares their cache."""
 
   reads, figures = ('wave',), (FIGURE,)
 
   def transcribe(self, wave_N: np.ndarray) -> str:
     """Returns the words heard in a mono wave at spectra.RATE_HZ, as the recognizer writes them."""
-    raise NotImplementedError
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns the text as the array 'text'."""

@@ -7,6 +7,7 @@ import pathlib
 from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 
+from v2a import files
 from v2a.evaluation import columns
 
 JSON, TABLE, PLOTS = 'sweep.json', 'sweep.md', 'sweep.png'
@@ -78,15 +79,13 @@ def plots(result: Mapping) -> mpl_figure.Figure:
 
 
 def write(folder: pathlib.Path, result: Mapping) -> list[pathlib.Path]:
-  """Writes all three files, each beside and renamed; returns their paths."""
+  """Writes all three files; returns their paths."""
   folder.mkdir(parents=True, exist_ok=True)
   paths = [folder / name for name in (JSON, TABLE, PLOTS)]
-  beside = [path.with_name(f'.partial.{path.name}') for path in paths]
-  beside[0].write_text(json.dumps(result, indent=1) + '\n')
-  beside[1].write_text(table(result))
+  files.write_text(paths[0], json.dumps(result, indent=1) + '\n')
+  files.write_text(paths[1], table(result))
   sheet = plots(result)
   backend_agg.FigureCanvasAgg(sheet)
-  sheet.savefig(beside[2], facecolor=columns.BACK)
-  for partial, path in zip(beside, paths):
-    partial.replace(path)
+  with files.beside(paths[2]) as partial:
+    sheet.savefig(partial, facecolor=columns.BACK)
   return paths

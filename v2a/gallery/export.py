@@ -7,13 +7,13 @@ written beside and renamed, the manifest last, so that a manifest's presence say
 import dataclasses
 import hashlib
 import json
-import os
 import pathlib
 import time
 
 import numpy as np
 
 import v2a
+from v2a import files
 from v2a import generate
 from v2a.gallery import entries
 from v2a.gallery import picture
@@ -207,7 +207,5 @@ def deliver(
     'samples': described,
   }
   path = stem.with_name(stem.name + '.json')
-  part = path.with_name(path.name + '.part')
-  part.write_text(json.dumps(manifest, indent=1) + '\n')
-  os.replace(part, path)
+  files.write_text(path, json.dumps(manifest, indent=1) + '\n')
   return Delivery(manifest, path, entry)

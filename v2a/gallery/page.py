@@ -18,6 +18,7 @@ from matplotlib import colormaps
 import numpy as np
 from PIL import Image
 
+from v2a import files
 from v2a.gallery import entries
 from v2a.gallery import film
 from v2a.gallery import signals
@@ -175,7 +176,4 @@ def write(path: pathlib.Path, shown: Sequence[entries.Entry], title: str, lead: 
   """
   if not shown:
     raise ValueError('a page needs at least one entry; got none.')
-  text = render(shown, path.parent, title, lead)
-  part = path.with_name(path.name + '.part')
-  part.write_text(text, encoding='utf-8')
-  os.replace(part, path)
+  files.write_text(path, render(shown, path.parent, title, lead))

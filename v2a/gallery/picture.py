@@ -1,6 +1,5 @@
 """The gallery as one PNG: for each clip a strip of film, motion curve and spectrograms on one time axis."""
 
-import os
 import pathlib
 import textwrap
 
@@ -8,6 +7,7 @@ from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 import numpy as np
 
+from v2a import files
 from v2a.gallery import entries
 from v2a.gallery import film
 from v2a.gallery import signals
@@ -145,6 +145,5 @@ def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_s
     layout.skip(TITLE_IN)
   for entry, samples in zip(shown, chosen):
     _entry(layout, entry, samples)
-  part = path.with_name(path.name + '.part')
-  backend_agg.FigureCanvasAgg(layout.figure).print_png(str(part))
-  os.replace(part, path)
+  with files.beside(path) as partial:
+    backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial))

@@ -6,16 +6,14 @@ the first sample (AAC 1024 samples, Opus 312 at 48 kHz) is hidden by an edit lis
 codec delay in Matroska and WebM, which all players honour.
 """
 
-from collections.abc import Iterator
-import contextlib
 import os
 import pathlib
-import uuid
 
 import av
 import numpy as np
 import soundfile
 
+from v2a import files
 from v2a import shapes
 from v2a.media import boxes
 from v2a.media import errors
@@ -112,7 +110,8 @@ def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
 def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: track.Wave) -> pathlib.Path:
   """Writes beside and renames, so that no half-written file ever has the final name."""
   is_vp8 = part.info.video_codec == 'vp8' and container in ('mp4', 'mov')
-  with _beside(out_path) as partial:
+  out_path.parent.mkdir(parents=True, exist_ok=True)
+  with files.beside(out_path) as partial:
     options = _OPTIONS.get(container, {})
     with (source.Source(part.info.path) as opened,
           av.open(f'file:{partial}', 'w', format=container, container_options=options) as output):
@@ -181,18 +180,6 @@ def _interleave(output: av.container.OutputContainer, picture_packets, sound_pac
     heard = next(sound_packets, None)
 
 
-@contextlib.contextmanager
-def _beside(path: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a new name beside a path; renames it to the path on success and removes it on failure."""
-  path.parent.mkdir(parents=True, exist_ok=True)
-  partial = path.absolute().with_name(f'.{path.stem[:80]}.{uuid.uuid4().hex[:8]}.partial')
-  try:
-    yield partial
-    partial.replace(path)
-  finally:
-    partial.unlink(missing_ok=True)
-
-
 def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
   shapes.check(wave_NA=wave_NA)
   if wave_NA.shape[1] not in (1, 2) or not len(wave_NA):
@@ -208,5 +195,6 @@ def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
 
 def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
   _check(wave_NA, sample_rate_hz)
-  with _beside(pathlib.Path(path)) as partial:
+  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  with files.beside(path) as partial:
     soundfile.write(str(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')

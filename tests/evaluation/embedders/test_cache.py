@@ -67,7 +67,7 @@ def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
   clip, embedder, cache = bands.clips(0, 1)[0], bands.Bands(), cache_lib.Cache(tmp_path)
 
   def stop(file, **arrays):
-    file.write(b'half')
+    file.write_bytes(b'half')
     raise KeyboardInterrupt
 
   with monkeypatch.context() as patch:

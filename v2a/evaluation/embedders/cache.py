@@ -6,13 +6,12 @@ each other's entries. Refusals are kept, too, since a refusal costs as much as a
 """
 
 import json
-import os
 import pathlib
-import tempfile
 import zipfile
 
 import numpy as np
 
+from v2a import files
 from v2a.evaluation.embedders import embedder as embedder_lib
 
 _REFUSAL = 'refusal'
@@ -59,15 +58,8 @@ def _entry(embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder
 
 def _write(path: pathlib.Path, arrays: embedder_lib.Arrays):
   path.parent.mkdir(parents=True, exist_ok=True)
-  # A name of its own for every writer: two evaluations may share the folder.
-  handle, beside = tempfile.mkstemp(prefix=f'.{path.stem[:16]}.', suffix='.partial', dir=path.parent)
-  beside = pathlib.Path(beside)
-  try:
-    with os.fdopen(handle, 'wb') as file:
-      np.savez(file, **arrays)
-    beside.replace(path)
-  finally:
-    beside.unlink(missing_ok=True)
+  with files.beside(path) as partial:
+    np.savez(partial, **arrays)
 
 
 def _read(path: pathlib.Path) -> embedder_lib.Arrays:

@@ -16,6 +16,8 @@ import shutil
 import urllib.error
 import urllib.request
 
+from v2a import files
+
 VARIABLE = 'V2A_WEIGHTS'
 _CHUNK_BYTES = 1 << 20
 
@@ -80,9 +82,9 @@ def digest(path: pathlib.Path, checkpoint: Checkpoint | None = None) -> str:
   return hashes['sha256'].hexdigest()
 
 
-def identity(name: str, version: int, files: Mapping[pathlib.Path, Checkpoint | None]) -> str:
+def identity(name: str, version: int, paths: Mapping[pathlib.Path, Checkpoint | None]) -> str:
   """Returns the digest of an embedder: of its name, the version of its code, and its checked files."""
-  parts = [name, str(version), *(digest(path, checkpoint) for path, checkpoint in files.items())]
+  parts = [name, str(version), *(digest(path, checkpoint) for path, checkpoint in paths.items())]
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
 
 
@@ -109,20 +111,15 @@ def fetch(
       f'get it from {checkpoint.url} yourself and put it into {where}.'
     )
   where.mkdir(parents=True, exist_ok=True)
-  beside = where / f'.{checkpoint.file}.partial'
   if say:
     say(f'fetching {checkpoint.url} ({checkpoint.licence})')
   try:
-    with urllib.request.urlopen(checkpoint.url) as source, beside.open('wb') as file:
-      shutil.copyfileobj(source, file, _CHUNK_BYTES)
-    digest(beside, checkpoint)
+    with files.beside(where / checkpoint.file) as partial:
+      with urllib.request.urlopen(checkpoint.url) as source, partial.open('wb') as file:
+        shutil.copyfileobj(source, file, _CHUNK_BYTES)
+      digest(partial, checkpoint)
   except (urllib.error.URLError, ConnectionError) as error:
-    beside.unlink(missing_ok=True)
     raise FileNotFoundError(f'{checkpoint.url} could not be fetched: {error}.') from error
-  except ValueError:
-    beside.unlink(missing_ok=True)
-    raise
-  beside.replace(where / checkpoint.file)
   if say:
     say(f'{where / checkpoint.file}: {(where / checkpoint.file).stat().st_size / 1e6:.0f} MB, as published')
   return where / checkpoint.file

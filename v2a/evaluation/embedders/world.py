@@ -19,6 +19,7 @@ import pathlib
 
 import numpy as np
 
+from v2a import files
 from v2a.evaluation import figures
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import embedder as embedder_lib
@@ -102,10 +103,9 @@ def load(file: pathlib.Path | str = FILE) -> World:
 
 
 def save(file: pathlib.Path | str, params: Params):
-  """Writes the weights in half precision, beside their name first and then renamed."""
+  """Writes the weights in half precision."""
   file = pathlib.Path(file)
   file.parent.mkdir(parents=True, exist_ok=True)
-  beside = file.with_name(f'.{file.stem}.partial.npz')
   halves = {name: np.asarray(value, np.float16) for name, value in params.items()}
-  np.savez_compressed(beside, about=json.dumps({'tags': TAGS}), **halves)
-  beside.replace(file)
+  with files.beside(file) as partial:
+    np.savez_compressed(partial, about=json.dumps({'tags': TAGS}), **halves)

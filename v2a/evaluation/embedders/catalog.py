@@ -10,6 +10,7 @@ from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import panns
 from v2a.evaluation.embedders import passt
 from v2a.evaluation.embedders import synchformer
+from v2a.evaluation.embedders import syncnet
 from v2a.evaluation.embedders import vggish
 from v2a.evaluation.embedders import world
 
@@ -43,6 +44,7 @@ ENTRIES = {
   panns.NAME: _of_one(panns),
   passt.NAME: _of_one(passt),
   synchformer.NAME: _of_one(synchformer),
+  syncnet.NAME: _of_one(syncnet),
 }
 
 

@@ -64,7 +64,7 @@ def layer_norm(weights: Weights, name: str, x: jax.Array, epsilon: float = 1e-5)
   return along(x * _shaped(weights[f'{name}.weight'], x.ndim, -1), weights[f'{name}.bias'], -1)
 
 
-def pool(x: jax.Array, size, kind: str, stride=None) -> jax.Array:
+def pool(x: jax.Array, size, kind: str, stride=None, padding=0) -> jax.Array:
   """Returns the largest value ('max') or the mean ('mean') of windows over the axes after the second.
 
   Args:
@@ -72,23 +72,36 @@ def pool(x: jax.Array, size, kind: str, stride=None) -> jax.Array:
     size: of the window, one number or one an axis; an incomplete last window is dropped.
     kind: 'max' or 'mean'.
     stride: as `size`, which it is by default.
+    padding: as `size`; never the largest value, and 0 in a mean.
   """
   num = x.ndim - 2
   sizes = (size,) * num if isinstance(size, int) else tuple(size)
   strides = sizes if stride is None else (stride,) * num if isinstance(stride, int) else tuple(stride)
+  paddings = (padding,) * num if isinstance(padding, int) else padding
+  paddings = [(0, 0), (0, 0), *((size, size) for size in paddings)]
   start, combine = (-jnp.inf, jax.lax.max) if kind == 'max' else (0.0, jax.lax.add)
-  y = jax.lax.reduce_window(x, start, combine, (1, 1, *sizes), (1, 1, *strides), 'VALID')
+  y = jax.lax.reduce_window(x, start, combine, (1, 1, *sizes), (1, 1, *strides), paddings)
   return y if kind == 'max' else y / float(np.prod(sizes))
 
 
-def attention(q_BQF: jax.Array, k_BSF: jax.Array, v_BSF: jax.Array, num_heads: int) -> jax.Array:
-  """Returns what every query takes of the values, heads side by side in the features."""
+def attention(
+  q_BQF: jax.Array, k_BSF: jax.Array, v_BSF: jax.Array, num_heads: int, bias_BHQS: jax.Array | None = None
+) -> jax.Array:
+  """Returns what every query takes of the values, heads side by side in the features.
+
+  Args:
+    q_BQF, k_BSF, v_BSF: queries, keys and values.
+    num_heads: of them.
+    bias_BHQS: added to the scores before the softmax; an axis may have size 1.
+  """
 
   def heads(x_BSF: jax.Array) -> jax.Array:
     return x_BSF.reshape(*x_BSF.shape[:2], num_heads, -1)
 
   q_BQHE, k_BSHE, v_BSHE = heads(q_BQF), heads(k_BSF), heads(v_BSF)
   score_BHQS = jnp.einsum('BQHE,BSHE->BHQS', q_BQHE / np.sqrt(q_BQHE.shape[-1]), k_BSHE)
+  if bias_BHQS is not None:
+    score_BHQS = score_BHQS + bias_BHQS
   taken_BQHE = jnp.einsum('BHQS,BSHE->BQHE', jax.nn.softmax(score_BHQS, axis=-1), v_BSHE)
   return taken_BQHE.reshape(q_BQF.shape)
 

@@ -14,11 +14,11 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-import PIL.Image
 
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import layers
+from v2a.evaluation.embedders import pictures as picture_lib
 from v2a.evaluation.embedders import spectrograms
 from v2a.evaluation.embedders import waves
 
@@ -43,12 +43,11 @@ _AUDIO_STRIDE = 10
 
 def pictures(frame_LYX3: np.ndarray, fps: float, num_frames: int) -> np.ndarray:
   """Returns frame_L3YX from -1 to 1: those on screen at l / FPS, scaled and cut as the protocol says."""
-  index_L = np.minimum(np.floor(np.arange(num_frames) * fps / FPS + 1e-6).astype(int), len(frame_LYX3) - 1)
-  height, width = frame_LYX3.shape[1:3]
-  size = (SIZE, SIZE * height // width) if width <= height else (SIZE * width // height, SIZE)
-  left, top = (round((side - SIZE) / 2.0) for side in size)
-  box = (left, top, left + SIZE, top + SIZE)
-  scaled = [PIL.Image.fromarray(frame_LYX3[l]).resize(size, PIL.Image.BICUBIC).crop(box) for l in index_L]
+  scaled = []
+  for picture_YX3 in picture_lib.on_screen(frame_LYX3, fps, FPS, num_frames):
+    picture = picture_lib.shorten(picture_YX3, SIZE)
+    left, top = (round((side - SIZE) / 2.0) for side in picture.size)
+    scaled.append(picture.crop((left, top, left + SIZE, top + SIZE)))
   return (np.stack([np.asarray(frame) for frame in scaled]).transpose(0, 3, 1, 2) / 127.5 - 1.0).astype('f4')
 
 

@@ -1,0 +1,26 @@
+"""Scaling of pictures against torch's, and which pictures are taken."""
+
+import numpy as np
+
+from v2a.evaluation.embedders import pictures
+
+
+def test_stretched_as_torch_interpolates():
+  # Of torch 2.13.0 `interpolate(..., mode='bilinear', align_corners=False)`, pictures 0 and 1 of nine.
+  frame_LYX3 = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), dtype=np.uint8)
+  small_YX3, large_YX3 = pictures.stretch(frame_LYX3[0], 13), pictures.stretch(frame_LYX3[1], 224)
+  np.testing.assert_array_equal(small_YX3[3, 4], [91, 101, 28])
+  np.testing.assert_array_equal(large_YX3[100, 37], [118, 179, 135])
+  assert small_YX3.shape == (13, 13, 3) and large_YX3.shape == (224, 224, 3)
+
+
+def test_the_last_picture_stays():
+  frame_LYX3 = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+  shown_LYX3 = pictures.on_screen(frame_LYX3, 10.0, 25.0, 9)
+  np.testing.assert_array_equal(shown_LYX3[:, 0, 0, 0], [0, 0, 0, 1, 1, 2, 2, 2, 2])
+
+
+def test_the_shorter_side_counts():
+  picture_YX3 = np.zeros((30, 50, 3), np.uint8)
+  assert pictures.shorten(picture_YX3, 21).size == (35, 21)
+  assert pictures.shorten(picture_YX3.swapaxes(0, 1), 21).size == (21, 35)

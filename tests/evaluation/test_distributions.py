@@ -58,8 +58,10 @@ def test_tested_figures_are_the_same_figures_over_clips(measured):
 
 
 def test_which_way_is_better():
-  assert distributions.is_higher_better('is_world') and distributions.is_higher_better('imagebind_score')
-  for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns'):
+  for name in ('is_world', 'ib_imagebind', 'lse_c_syncnet', 'another_score'):
+    assert distributions.is_higher_better(name), name
+  errors = ('desync_synchformer', 'lse_d_syncnet')
+  for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns', *errors):
     assert not distributions.is_higher_better(name), name
   assert distributions.about('fd_inf_world') == distributions.ABOUT['fd_inf']
 

@@ -24,3 +24,12 @@ def test_the_shorter_side_counts():
   picture_YX3 = np.zeros((30, 50, 3), np.uint8)
   assert pictures.shorten(picture_YX3, 21).size == (35, 21)
   assert pictures.shorten(picture_YX3.swapaxes(0, 1), 21).size == (21, 35)
+
+
+def test_the_shorter_side_as_torch_interpolates():
+  # Of torch 2.13.0 `interpolate(..., mode='bicubic', antialias=True)` on uint8, as torchvision's Resize.
+  picture_YX3 = np.random.default_rng(3).integers(0, 256, (2, 48, 70, 3), dtype=np.uint8)[0]
+  found_YX3 = np.asarray(pictures.shorten(picture_YX3, 224)).astype(int)
+  assert found_YX3.shape == (224, 326, 3)
+  known = [[121, 167, 49], [141, 99, 190], [165, 154, 163]]
+  np.testing.assert_allclose(found_YX3[100, [0, 17, 200]], known, atol=1)

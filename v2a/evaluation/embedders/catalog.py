@@ -7,6 +7,7 @@ import pathlib
 
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import imagebind
 from v2a.evaluation.embedders import panns
 from v2a.evaluation.embedders import passt
 from v2a.evaluation.embedders import synchformer
@@ -45,6 +46,7 @@ ENTRIES = {
   passt.NAME: _of_one(passt),
   synchformer.NAME: _of_one(synchformer),
   syncnet.NAME: _of_one(syncnet),
+  imagebind.NAME: _of_one(imagebind),
 }
 
 

@@ -106,6 +106,24 @@ def attention(
   return taken_BQHE.reshape(q_BQF.shape)
 
 
+def self_attention(weights: Weights, name: str, x_BSF: jax.Array, num_heads: int) -> jax.Array:
+  """Returns torch.nn.MultiheadAttention of tokens with themselves.
+
+  Args:
+    weights: hold NAME.in_proj_weight, NAME.in_proj_bias and NAME.out_proj, and, for one more key and value
+      after those of the tokens, NAME.bias_k and NAME.bias_v.
+    name: of the layer.
+    x_BSF: tokens.
+    num_heads: of the attention.
+  """
+  packed_BSF = along(x_BSF @ weights[f'{name}.in_proj_weight'].T, weights[f'{name}.in_proj_bias'], -1)
+  q_BSF, k_BSF, v_BSF = jnp.split(packed_BSF, 3, axis=-1)
+  if f'{name}.bias_k' in weights:
+    more = [jnp.broadcast_to(weights[f'{name}.bias_{part}'], k_BSF[:, :1].shape) for part in 'kv']
+    k_BSF, v_BSF = (jnp.concatenate(pair, axis=1) for pair in zip((k_BSF, v_BSF), more))
+  return linear(weights, f'{name}.out_proj', attention(q_BSF, k_BSF, v_BSF, num_heads))
+
+
 def block(weights: Weights, name: str, x_BSF: jax.Array, num_heads: int, epsilon: float) -> jax.Array:
   """Returns a transformer block with its norms first, in the names of timm's vision transformer.
 

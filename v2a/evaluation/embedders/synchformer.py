@@ -90,10 +90,8 @@ def _gather(weights: layers.Weights, name: str, x_BSF: jax.Array) -> jax.Array:
   class_BSF = jnp.broadcast_to(weights[f'{name}.cls_token'], (len(x_BSF), 1, x_BSF.shape[2]))
   x_BSF = jnp.concatenate([class_BSF, x_BSF], axis=1)
   normed_BSF = layers.layer_norm(weights, f'{name}.norm1', x_BSF, 1e-6)
-  packed_BSF = normed_BSF @ weights[f'{name}.self_attn.in_proj_weight'].T
-  packed_BSF = layers.along(packed_BSF, weights[f'{name}.self_attn.in_proj_bias'], -1)
-  taken_BSF = layers.attention(*jnp.split(packed_BSF, 3, axis=-1), x_BSF.shape[2] // _HEAD_FEATURES)
-  x_BF = (x_BSF + layers.linear(weights, f'{name}.self_attn.out_proj', taken_BSF))[:, 0]
+  num_heads = x_BSF.shape[2] // _HEAD_FEATURES
+  x_BF = (x_BSF + layers.self_attention(weights, f'{name}.self_attn', normed_BSF, num_heads))[:, 0]
   hidden_BF = layers.linear(
     weights, f'{name}.linear1', layers.layer_norm(weights, f'{name}.norm2', x_BF, 1e-6)
   )

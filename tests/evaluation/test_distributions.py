@@ -58,7 +58,7 @@ def test_tested_figures_are_the_same_figures_over_clips(measured):
 
 
 def test_which_way_is_better():
-  for name in ('is_world', 'ib_imagebind', 'lse_c_syncnet', 'another_score'):
+  for name in ('is_world', 'clap_clap', 'ib_imagebind', 'lse_c_syncnet', 'another_score'):
     assert distributions.is_higher_better(name), name
   errors = ('desync_synchformer', 'lse_d_syncnet')
   for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns', *errors):

@@ -29,11 +29,12 @@ ABOUT = {
   'kad': 'kernel distance, Gaussian kernel, times 100',
   'kl': 'divergence of the classes heard, clip by clip',
   'is': 'how sure and how various the classes heard are',
+  'clap': 'agreement of prompt and sound, a cosine',
   'ib': 'agreement of picture and sound, a cosine',
   'lse_c': 'how clearly one shift of sound and lips fits best',
   'lse_d': 'distance of sound and lips at the best shift',
 }
-HIGHER_IS_BETTER = ('is', 'ib', 'lse_c')
+HIGHER_IS_BETTER = ('is', 'clap', 'ib', 'lse_c')
 # Figures of single clips that are errors.
 _ERRORS = ('desync', 'lse_d')
 # Paired tests draw a figure a thousand times; what takes long or is a mean over draws itself has none.

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
+import importlib.util
 import pathlib
 
 from v2a.evaluation.embedders import checkpoints
+from v2a.evaluation.embedders import clap
 from v2a.evaluation.embedders import embedder as embedder_lib
-from v2a.evaluation.embedders import imagebind
 from v2a.evaluation.embedders import panns
 from v2a.evaluation.embedders import passt
 from v2a.evaluation.embedders import synchformer
@@ -26,11 +28,13 @@ class Entry:
     build: makes it from the paths of its files, by their names.
     figures: see embedder.Embedder.
     files: published weights that it needs.
+    packages: optional ones that it needs, and how to get each.
   """
 
   build: Build
   figures: tuple[str, ...]
   files: tuple[checkpoints.Checkpoint, ...] = ()
+  packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _of_one(module) -> Entry:
@@ -45,8 +49,13 @@ ENTRIES = {
   panns.NAME: _of_one(panns),
   passt.NAME: _of_one(passt),
   synchformer.NAME: _of_one(synchformer),
+  clap.NAME: Entry(
+    lambda paths: clap.load(paths[clap.CHECKPOINT.file], paths[clap.TOKENS.file]),
+    clap.FIGURES,
+    (clap.CHECKPOINT, clap.TOKENS),
+    clap.PACKAGES,
+  ),
   syncnet.NAME: _of_one(syncnet),
-  imagebind.NAME: _of_one(imagebind),
 }
 
 
@@ -73,6 +82,9 @@ def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
   entry = ENTRIES[name]
   paths = {file.file: checkpoints.find(file, path) for file in entry.files}
   missing = [file.reason for file in entry.files if paths[file.file] is None]
+  for package, command in entry.packages.items():
+    if importlib.util.find_spec(package) is None:
+      missing.append(f'package {package} missing ({command})')
   if missing:
     return embedder_lib.Missing(name, ', '.join(missing), entry.figures)
   return entry.build(paths)

@@ -38,6 +38,7 @@ PICTURE_S = 2
 CHECKPOINT = checkpoints.Checkpoint(
   'imagebind_huge.pth',
   'https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth',
+  # Its publisher states none; others report this one of the file of 4,803,584,173 bytes.
   'sha256:d6f6c22bedcc90708448d5d2fbb7b2db9c73f505dc89bd0b2e09b23af1b62157',
   'CC-BY-NC-SA-4.0',
 )

@@ -10,6 +10,7 @@ import pathlib
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import clap
 from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import imagebind
 from v2a.evaluation.embedders import panns
 from v2a.evaluation.embedders import passt
 from v2a.evaluation.embedders import synchformer
@@ -56,6 +57,7 @@ ENTRIES = {
     clap.PACKAGES,
   ),
   syncnet.NAME: _of_one(syncnet),
+  imagebind.NAME: _of_one(imagebind),
 }
 
 

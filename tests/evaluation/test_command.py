@@ -89,3 +89,10 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert set(result['figures']) == set(figures.FIGURES)
   assert 's left' in err
   assert json.loads((tmp_path / 'out' / 'report.json').read_text()) == result
+  assert set(result['speech']) >= {'wer_world', 'wer_pocketsphinx'}
+  assert result['sets']['fd_vggish']['reason'].startswith('not computed: weights vggish-10086976.pth missing')
+  drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')}
+  assert len(drawn) >= 2 * 7
+  assert main.main(['evaluate', *flags, '--json', '--output', str(tmp_path / 'out')]) == 0
+  assert json.loads(capsys.readouterr().out) == result
+  assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')} == drawn

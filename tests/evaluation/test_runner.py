@@ -69,7 +69,13 @@ def test_report_is_the_contract(outcome):
   assert tuple(result['figures']) == NAMES
   assert result['num_clips'] == 36
   assert list(result['signal']) == list(fidelity.FIGURES) and result['protocol']['captions']
-  assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.FIGURES)
+  words = next(table for table in runner.TABLES if table.key == 'speech').figures
+  assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
+  assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.FIGURES) | set(words)
+  for name, figure in words.items():
+    reasons = result['protocol']['scored'][name]['not_scored']
+    assert result['speech'][name].get('reason') == (figure.absent or None)
+    assert not figure.absent or list(reasons) == [figure.absent]
   for entry in result['figures'].values():
     assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
     assert (entry['value'] is None) == ('reason' in entry)
@@ -284,5 +290,5 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   text = report.table(outcome.result)
   assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
   lines = report.further_tables(outcome.result).splitlines()
-  assert len(lines) == 3 + len(fidelity.FIGURES)
+  assert len(lines) == 3 + len(fidelity.FIGURES) + 3 + len(outcome.result['speech'])
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import pathlib
+import types
 
 import numpy as np
 import pytest
@@ -9,9 +10,7 @@ import pytest
 from v2a.evaluation import check
 from v2a.evaluation import spectra
 from v2a.evaluation import speech
-from v2a.evaluation.embedders import cache as cache_lib
 from v2a.evaluation.embedders import checkpoints
-from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.media import read
 
 SPOKEN = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbwe5n.mpg'
@@ -19,10 +18,17 @@ SPOKEN = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbw
 
 @pytest.fixture(scope='module')
 def spoken():
-  """Returns clips of the world's dialogue and what is said in them."""
+  """Returns sounds of the world's dialogue and what is said in them."""
   known = check.truths(check.CHECK_SEED + 4, 3, ('dialogue',))
-  clips = [embedder_lib.Clip(wave_NA.astype(np.float32), spectra.RATE_HZ) for wave_NA, _ in known]
-  return clips, [truth['transcript'] for _, truth in known]
+  return [wave_NA for wave_NA, _ in known], [truth['transcript'] for _, truth in known]
+
+
+def rates(recognizers, waves, transcripts):
+  """Returns the figures of a table of these recognizers, by name."""
+  table = speech.Speech(recognizers)
+  scores = table.scores(waves, spectra.RATE_HZ, transcripts)
+  kept = {name: [score for score in scores[name] if score is not None] for name in table.figures}
+  return {name: table.figures[name].combine(kept[name]) if kept[name] else None for name in kept}
 
 
 @pytest.mark.parametrize(
@@ -48,55 +54,49 @@ def test_errors_by_hand():
 
 
 def test_the_world_is_heard(spoken):
-  clips, transcripts = spoken
-  swapped = [*clips[1:], clips[0]]
-  (own,) = speech.table(clips, clips, transcripts, speech.load(['world']), num_draws=50)
-  (other,) = speech.table(clips, swapped, transcripts, speech.load(['world']), num_draws=0)
-  assert own.value < 0.1 and own.true_value == own.value and own.interval[0] <= own.value <= own.interval[1]
-  assert other.value > 0.7 and other.true_value == own.value and other.interval is None
-  num_words = sum(len(text.split()) for text in transcripts)
-  assert own.note == f'{num_words} words.' and own.num_drawn == 3
+  waves, transcripts = spoken
+  recognizers = speech.load(['world'])
+  assert rates(recognizers, waves, transcripts)['wer_world'] < 0.1
+  assert rates(recognizers, [*waves[1:], waves[0]], transcripts)['wer_world'] > 0.7
+
+
+class Fixed:
+  """Hears an 'a' in what is above zero."""
+
+  name = 'fixed'
+
+  def transcribe(self, wave_N):
+    """Returns what it hears."""
+    return 'a' if wave_N[0] > 0 else ''
 
 
 def test_rates_are_of_all_words_together():
-  class Fixed(speech.Recognizer):
-    name, digest = 'fixed', 'd'
-
-    def transcribe(self, wave_N):
-      return 'a' if wave_N[0] > 0 else ''
-
-  clips = [embedder_lib.Clip(np.full((4, 1), sign), 16000) for sign in (0.5, -0.5, 0.5)]
-  (line,) = speech.table(clips, clips, ['a', 'b c d', ''], [Fixed()], num_draws=0)
-  assert line.value == pytest.approx((0 + 3 + 1) / 4)
-  (line,) = speech.table(clips, clips, ['', '', ''], [Fixed()])
-  assert line.value is None and line.note == 'not computed: nothing is spoken in these clips'
-  with pytest.raises(ValueError, match='one transcript a clip; got 2, 3 true and 3 drawn'):
-    speech.table(clips, clips, ['a', 'b'], [Fixed()])
+  waves = [np.full((4000, 1), sign) for sign in (0.5, -0.5, 0.5)]
+  # In the last clip nothing is spoken: what is heard there is not counted.
+  assert rates([Fixed()], waves, ['a', 'b c d', '...'])['wer_fixed'] == pytest.approx((0 + 3) / 4)
+  assert rates([Fixed()], waves, ['', '', '']) == {'wer_fixed': None}
 
 
-def test_what_is_heard_is_kept(spoken, tmp_path, monkeypatch):
-  clips, transcripts = spoken
-  cache, recognizers = cache_lib.Cache(tmp_path), speech.load(['world'])
-  (first,) = speech.table(clips, clips, transcripts, recognizers, cache, 0)
-  monkeypatch.delattr(speech.World, 'transcribe')
-  monkeypatch.delattr(speech.Recognizer, 'transcribe')
-  assert speech.table(clips, clips, transcripts, recognizers, cache, 0) == [first]
+def test_what_is_spoken_is_known_of_a_case():
+  known = [types.SimpleNamespace(truth={'transcript': text}) for text in ('come here', None)]
+  assert speech.Speech([]).know(known, 16000) == ['come here', '']
 
 
-def test_what_is_missing_is_in_the_table(spoken, tmp_path, monkeypatch):
+def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
   def absent(package):
     raise importlib.metadata.PackageNotFoundError(package)
 
   monkeypatch.setattr(importlib.metadata, 'version', absent)
   monkeypatch.delenv(checkpoints.VARIABLE, raising=False)
-  lines = speech.table(
-    *[spoken[0]] * 2, spoken[1], speech.load(['pocketsphinx', 'whisper-tiny.en']), num_draws=0
-  )
-  assert [line.embedder for line in lines] == ['pocketsphinx', 'whisper-tiny.en']
-  package = "package {} missing (pip install 'v2a[speech]')"
-  assert lines[0].note == f'not computed: {package.format("pocketsphinx")}' and lines[0].value is None
-  weights = 'weights faster-whisper-tiny.en missing'
-  assert lines[1].note == f'not computed: {package.format("faster-whisper")}, {weights}'
+  table = speech.Speech()
+  package = "not computed: package {} missing (pip install 'v2a[speech]')"
+  assert {name: figure.absent for name, figure in table.figures.items()} == {
+    'wer_world': '',
+    'wer_pocketsphinx': package.format('pocketsphinx'),
+    'wer_whisper-large-v3-turbo': package.format('faster-whisper')
+    + ', weights faster-whisper-large-v3-turbo missing',
+  }
+  assert table.scores([np.zeros((4000, 1))], 16000, ['a'])['wer_pocketsphinx'] == [None]
   monkeypatch.setattr(importlib.metadata, 'version', lambda package: '1')
   (missing,) = speech.load(['whisper-large-v3'], tmp_path)
   assert missing.note == 'not computed: weights faster-whisper-large-v3 missing'
@@ -112,10 +112,9 @@ def test_pocketsphinx_hears_english():
   if not SPOKEN.is_file():
     pytest.skip('no ../shared/clips beside the checkout')
   (recognizer,) = speech.load(['pocketsphinx'])
-  clip = embedder_lib.Clip(read.wave(SPOKEN, 16000, 1), 16000)
-  silence = embedder_lib.Clip(np.zeros((16000, 1), np.float32), 16000)
+  wave_N, silent_N = read.wave(SPOKEN, 16000, 1)[:, 0], np.zeros(16000, np.float32)
   # The man says: set blue with E five now.
-  heard = [speech.normalize(str(recognizer.embed(each)['text'])) for each in (clip, silence, clip)]
+  heard = [speech.normalize(recognizer.transcribe(each_N)) for each_N in (wave_N, silent_N, wave_N)]
   assert heard[0][-2:] == ['five', 'now'] and heard[1] == [] and heard[2] == heard[0]
 
 
@@ -128,5 +127,5 @@ def test_whisper_hears_english(spoken):
   ]
   if not found:
     pytest.skip(f'no faster-whisper-NAME in the folder of {checkpoints.VARIABLE}')
-  (line,) = speech.table(*[spoken[0]] * 2, spoken[1], found[:1], num_draws=0)
-  assert line.value < 0.6
+  (rate,) = rates(found[:1], *spoken).values()
+  assert rate < 0.6

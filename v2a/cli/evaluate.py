@@ -69,7 +69,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--output',
     type=pathlib.Path,
     metavar='DIR',
-    help='folder for report.json and, a scene, pictures of some clips',
+    help='folder for report.json, pictures of some clips of each scene, and what was drawn; a second call '
+    'goes on there',
   )
   parser.add_argument(
     '--sweep',
@@ -120,6 +121,48 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> int:
   return 0
 
 
+def _check(args: argparse.Namespace, world: int | None) -> None:
+  if world is None and not pathlib.Path(args.data).is_dir():
+    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+  if world is None and args.per_scene is not None:
+    raise ValueError(f"--per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder.")
+  if args.output is not None and args.output.exists() and not args.output.is_dir():
+    raise ValueError(f'--output must be a folder; {args.output} is a file.')
+  if args.sweep and args.output is None:
+    raise ValueError('--sweep needs --output, the folder in which drawn soundtracks are kept.')
+  if args.sweep and (args.page is not None or args.seeds > 1):
+    raise ValueError('--sweep draws every soundtrack once and writes no page; leave out --seeds and --page.')
+
+
+def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
+  """Returns the outcome; with --output what was drawn and embedded is kept there, and found again."""
+  from v2a.evaluation import adapter
+  from v2a.evaluation import distributions
+  from v2a.evaluation import runner
+  from v2a.evaluation import soundtracks
+
+  adapted, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
+  if args.output is not None:
+    key = soundtracks.key(model, request, batch_size)
+    adapted = soundtracks.Kept(args.output / soundtracks.FOLDER, key).keep(adapted)
+  outcome = runner.evaluate(
+    adapted,
+    chosen,
+    args.data,
+    args.seed,
+    batch_size,
+    say=say,
+    num_seeds=args.seeds,
+    has_captions=not args.no_captions,
+  )
+  say('distances of sets')
+  rate_hz, fps = model.clip_spec.sample_rate_hz, model.clip_spec.sync_fps
+  meter = distributions.Meter(args.output and args.output / distributions.FOLDER)
+  sets = meter.measure(chosen, rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
+  outcome.result[distributions.KEY] = sets.entries
+  return outcome
+
+
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints."""
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
@@ -129,21 +172,11 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import cases
   from v2a.evaluation import page
   from v2a.evaluation import report
-  from v2a.evaluation import runner
 
   world = cases.world_seed(args.data)
-  if world is None and not pathlib.Path(args.data).is_dir():
-    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
-  if world is None and args.per_scene is not None:
-    raise ValueError(f"--per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder.")
+  _check(args, world)
   if args.page is not None:
     page.check(args.page)
-  if args.output is not None and args.output.exists() and not args.output.is_dir():
-    raise ValueError(f'--output must be a folder; {args.output} is a file.')
-  if args.sweep and args.output is None:
-    raise ValueError('--sweep needs --output, the folder in which drawn soundtracks are kept.')
-  if args.sweep and (args.page is not None or args.seeds > 1):
-    raise ValueError('--sweep draws every soundtrack once and writes no page; leave out --seeds and --page.')
 
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
@@ -159,25 +192,17 @@ def run(args: argparse.Namespace) -> int:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
   if args.sweep:
     return _sweep(args, model, request, chosen, say)
-  outcome = runner.evaluate(
-    adapter.adapt(model, request),
-    chosen,
-    args.data,
-    args.seed,
-    adapter.batch_size(model, args.batch_size),
-    say=say,
-    num_seeds=args.seeds,
-    has_captions=not args.no_captions,
-  )
-  outcome.result['settings'] = {'generator': args.generator, **drawing.settings(args)}
-  outcome.result['held_out'] = None if known is None else not known
-  outcome.result['num_trained_on'] = None if known is None else len(known)
-  outcome.result['protocol']['left_out'] = left_out
+  outcome = _evaluate(args, model, request, chosen, say)
+  result = outcome.result
+  result['settings'] = {'generator': args.generator, **drawing.settings(args)}
+  result['held_out'] = None if known is None else not known
+  result['num_trained_on'] = None if known is None else len(known)
+  result['protocol']['left_out'] = left_out
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
   if args.page is not None:
     say(f'writing {args.page}')
-    page.write(args.page, outcome, chosen, model.sample_rate_hz, command.line('evaluate', add_flags, args))
-  result = outcome.result
+    line = command.line('evaluate', add_flags, args)
+    page.write(args.page, outcome, chosen, model.sample_rate_hz, line)
   print(json.dumps(result) if args.json else f'{report.table(result)}\n{report.further_tables(result)}')
   return 0

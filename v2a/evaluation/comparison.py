@@ -31,7 +31,6 @@ Say = Callable[[str], None]
 # Corrected p below which a difference gets a star more.
 STARS = (0.05, 0.01, 0.001)
 NUM_SHOWN = 6
-_DRAWN, _EMBEDDED = 'soundtracks', 'embeddings'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +177,7 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
   everybody = contestants(asked)
   clips = _Clips(asked, say)
   spec = _check(everybody, asked, clips)
-  tools, meter = instruments.load(), distributions.Meter(folder / _EMBEDDED)
+  tools, meter = instruments.load(), distributions.Meter(folder / distributions.FOLDER)
   entries, samples, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
   for number, each in enumerate(everybody, 1):
     told = lambda line, number=number, each=each: say(f'{number}/{len(everybody)} {each.name}: {line}')
@@ -253,7 +252,7 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   model, request = _load(each, asked)
   cases, batch_size = clips(model.clip_spec), adapter.batch_size(model, asked.batch_size)
   known = adapter.trained_on(model, cases, clips.seed, say)
-  kept = soundtracks.Kept(folder / _DRAWN, soundtracks.key(model, request, batch_size))
+  kept = soundtracks.Kept(folder / soundtracks.FOLDER, soundtracks.key(model, request, batch_size))
   adapted = dataclasses.replace(kept.keep(adapter.adapt(model, request)), name=each.name)
   outcome = evaluate(adapted, cases, batch_size=batch_size)
   entry = _entry(each, outcome, cases) | {

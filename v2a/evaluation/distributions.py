@@ -22,6 +22,7 @@ from v2a.evaluation.embedders import catalog
 from v2a.evaluation.embedders import embedder as embedder_lib
 
 KEY, TITLE = 'sets', 'Distances of sets of sounds'
+FOLDER = 'embeddings'  # where they are kept, in the folder of an evaluation
 ABOUT = {
   'fd': 'Frechet distance of the embeddings',
   'fd_inf': 'Frechet distance, extrapolated to sets without end',

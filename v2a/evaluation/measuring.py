@@ -121,8 +121,10 @@ def table(
   floor = chosen.scores(waves[1:] + waves[:1], sample_rate_hz, known)
   ceiling = None if reconstructed is None else chosen.scores(reconstructed, sample_rate_hz, known)
   return {
-    name: Measured(everything, [value[name]], [floor[name]], None if ceiling is None else [ceiling[name]])
-    for name in chosen.figures
+    name: Measured(
+      everything, [value[name]], [floor[name]], None if ceiling is None else [ceiling[name]], figure.absent
+    )
+    for name, figure in chosen.figures.items()
   }
 
 
@@ -180,7 +182,7 @@ def table_entries(
     if kept and figure.notes:
       entries[name] |= figure.notes(kept)
     if entries[name]['value'] is None:
-      entries[name]['reason'] = NO_MEASUREMENT
+      entries[name]['reason'] = figure.absent or NO_MEASUREMENT
   return entries, values
 
 

@@ -14,6 +14,7 @@ from matplotlib.backends import backend_agg
 from v2a import files
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
+from v2a.evaluation import distributions
 from v2a.evaluation import runner
 
 CLIPS_A_SCENE = 4
@@ -43,8 +44,10 @@ def table(result: dict) -> str:
 
 
 def further_tables(result: dict) -> str:
-  """Returns the tables of runner.TABLES as lines of text."""
-  lines = [['', table.title, *_lines(result[table.key])] for table in runner.TABLES if table.key in result]
+  """Returns the tables of runner.TABLES, and that of whole sets, as lines of text."""
+  titles = {table.key: table.title for table in runner.TABLES}
+  titles[distributions.KEY] = distributions.TITLE[0].lower() + distributions.TITLE[1:]
+  lines = [['', title, *_lines(result[key])] for key, title in titles.items() if key in result]
   return '\n'.join(line for part in lines for line in part)
 
 

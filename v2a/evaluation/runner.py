@@ -38,13 +38,14 @@ from v2a.evaluation import measuring
 from v2a.evaluation import protocol
 from v2a.evaluation import resampling
 from v2a.evaluation import spectra
+from v2a.evaluation import speech
 from v2a.evaluation import tables as tables_lib
 
 Generate = Callable[[Sequence[cases_lib.Condition]], np.ndarray]
 Codec = Callable[[np.ndarray], np.ndarray]
 Report = Callable[[str], None]
 # The one place that names what is measured beside the figures of the world.
-TABLES: tuple[tables_lib.Table, ...] = (fidelity.Fidelity(),)
+TABLES: tuple[tables_lib.Table, ...] = (fidelity.Fidelity(), speech.Speech())
 
 
 @dataclasses.dataclass(frozen=True)

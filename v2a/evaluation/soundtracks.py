@@ -35,6 +35,7 @@ from v2a.media import write
 _SECTIONS = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
 # What of a request the conditions tell.
 _OF_CONDITIONS = ('generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript')
+FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
 _ABOUT = 'about.json'
 # So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence.
 SLACK_S = 0.05

@@ -5,7 +5,7 @@
 by jiwer, on words as `normalize` leaves them: Unicode NFKC, lower case, curly apostrophes straight,
 anything but letters, digits and apostrophes within words a space; every Chinese or Japanese character is a
 word. Numbers are not spelled out: "20" and "twenty" are different words, here as in jiwer and unlike
-Whisper's normalizer. A clip without words counts what is heard in it as insertions.
+Whisper's normalizer. Clips in which nothing is spoken are not counted.
 
   world          the project's own, for the world's voice and vocabulary alone
   pocketsphinx   English, with the model of its package
@@ -16,7 +16,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import pathlib
@@ -27,18 +26,16 @@ import unicodedata
 import jiwer
 import numpy as np
 
-from v2a.evaluation import distances
+from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import instruments
-from v2a.evaluation import sets
 from v2a.evaluation import spectra
-from v2a.evaluation.embedders import cache as cache_lib
+from v2a.evaluation import tables
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
 
 FIGURE = 'wer'
 EXTRA = "pip install 'v2a[speech]'"
 WHISPERS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
-_TEXT = 'text'
 _APOSTROPHES = str.maketrans('\u2018\u2019\u02bc\u00b4`', "'''''")
 _CHARACTER_WORDS = re.compile('([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])')
 
@@ -50,18 +47,17 @@ def normalize(text: str) -> list[str]:
   return [word for word in (part.strip("'") for part in text.split()) if word]
 
 
-class Recognizer(embedder_lib.Embedder, Protocol):
-  """A speech recognizer: an embedder whose one array is a text, so that it shares their cache."""
+class Recognizer(Protocol):
+  """A speech recognizer.
 
-  reads, figures = ('wave',), (FIGURE,)
+  Attributes:
+    name: as in RECOGNIZERS.
+  """
+
+  name: str
 
   def transcribe(self, wave_N: np.ndarray) -> str:
     """Returns the words heard in a mono wave at spectra.RATE_HZ, as the recognizer writes them."""
-
-  def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
-    """Returns the text as the array 'text'."""
-    wave_N = spectra.prepare(clip.wave_NA, clip.sample_rate_hz).mean(axis=1)
-    return {_TEXT: np.array(self.transcribe(wave_N))}
 
 
 class World(Recognizer):
@@ -71,7 +67,6 @@ class World(Recognizer):
 
   def __init__(self):
     self._tools = instruments.load_some(instruments.FOLDER, ('words',))
-    self.digest = hashlib.sha256((instruments.FOLDER / 'words.npz').read_bytes()).hexdigest()
 
   def transcribe(self, wave_N: np.ndarray) -> str:
     """Returns the words of the world's vocabulary that are heard."""
@@ -85,8 +80,6 @@ class Pocketsphinx(Recognizer):
 
   def __init__(self):
     package = importlib.import_module('pocketsphinx')
-    version = importlib.metadata.version('pocketsphinx')
-    self.digest = hashlib.sha256(f'pocketsphinx {version}'.encode()).hexdigest()
     self._decoder = package.Decoder(samprate=float(spectra.RATE_HZ), loglevel='FATAL')
 
   def transcribe(self, wave_N: np.ndarray) -> str:
@@ -108,9 +101,6 @@ class Whisper(Recognizer):
   def __init__(self, name: str, folder: pathlib.Path):
     package = importlib.import_module('faster_whisper')
     self.name = f'whisper-{name}'
-    version = importlib.metadata.version('faster-whisper')
-    parts = f'{self.name} {version} {checkpoints.digest(folder / "model.bin")}'
-    self.digest = hashlib.sha256(parts.encode()).hexdigest()
     self._model = package.WhisperModel(str(folder), local_files_only=True)
 
   def transcribe(self, wave_N: np.ndarray) -> str:
@@ -174,6 +164,18 @@ def load(
   return [embedder_lib.Missing(name, got, (FIGURE,)) if isinstance(got, str) else got for name, got in made]
 
 
+def at_hand() -> list[Recognizer | embedder_lib.Missing]:
+  """Returns all recognizers that can be had, and what lacks to one where none of its kind can."""
+  found = load(RECOGNIZERS)
+  has_whisper = any(isinstance(each, Whisper) for each in found)
+  hidden = set(WHISPERS) if has_whisper else set(WHISPERS[:-1])
+  return [
+    each
+    for each in found
+    if not isinstance(each, embedder_lib.Missing) or each.name.removeprefix('whisper-') not in hidden
+  ]
+
+
 def errors(spoken: str, heard: str) -> tuple[int, int]:
   """Returns the errors of what was heard, and the words of what was spoken, both normalized."""
   known, found = normalize(spoken), normalize(heard)
@@ -181,65 +183,55 @@ def errors(spoken: str, heard: str) -> tuple[int, int]:
   return result.substitutions + result.deletions + result.insertions, len(known)
 
 
-def table(
-  true: Iterable[embedder_lib.Clip],
-  drawn: Iterable[embedder_lib.Clip],
-  transcripts: Sequence[str],
-  recognizers: Sequence[Recognizer | embedder_lib.Missing],
-  cache: cache_lib.Cache | None = None,
-  num_draws: int = sets.NUM_DRAWS,
-) -> list[sets.Figure]:
-  """Returns the word error rate by every recognizer, eq. 1; none is left out.
-
-  Args:
-    true: the true sounds, whose rate says how well the recognizer hears this speech at all.
-    drawn: the drawn ones, in the same order.
-    transcripts: what is spoken in each.
-    recognizers: of load.
-    cache: of texts; None keeps none.
-    num_draws: of the bootstrap over clips; 0 leaves the intervals out.
-
-  Raises:
-    ValueError: the numbers of clips and transcripts differ.
-  """
-  heard = [sets.embed(clips, recognizers, cache) for clips in (true, drawn)]
-  nums = [len(transcripts), *(each.num_clips for each in heard)]
-  if len(set(nums)) > 1:
-    raise ValueError(
-      f'wer needs one transcript a clip; got {nums[0]}, {nums[1]} true and {nums[2]} drawn clips.'
-    )
-  return [_figure(recognizer, heard, transcripts, num_draws) for recognizer in recognizers]
+def rate(scores: Sequence[tuple[int, int]]) -> float | None:
+  """Returns eq. 1 of errors and words of each clip; None where no word is spoken."""
+  num_errors, num_words = np.sum(scores, axis=0)
+  return float(num_errors / num_words) if num_words else None
 
 
-def _figure(
-  recognizer, heard: list[sets.Embedded], transcripts: Sequence[str], num_draws: int
-) -> sets.Figure:
+class Speech:
+  """The table of word error rates by clips that have words, a figure a recognizer; see `tables.Table`."""
+
+  key, title = 'speech', 'words, by recognizers'
+
+  def __init__(self, recognizers: Sequence[Recognizer | embedder_lib.Missing] | None = None):
+    """Args: recognizers; None for all that can be had, and what is missing of one of each kind."""
+    self._recognizers = recognizers
+
+  @functools.cached_property
+  def figures(self) -> dict[str, tables.Figure]:
+    """Its figures by name."""
+    return {
+      f'{FIGURE}_{each.name}': tables.Figure(
+        f'word error rate by {each.name}',
+        rate,
+        absent=each.note if isinstance(each, embedder_lib.Missing) else '',
+      )
+      for each in self._loaded
+    }
+
+  @functools.cached_property
+  def _loaded(self) -> Sequence[Recognizer | embedder_lib.Missing]:
+    return at_hand() if self._recognizers is None else self._recognizers
+
+  def know(self, cases: Sequence[cases_lib.Case], sample_rate_hz: int) -> list[str]:
+    """Returns what is spoken in each clip."""
+    del sample_rate_hz
+    return [case.truth['transcript'] or '' for case in cases]
+
+  def scores(self, waves: Sequence[np.ndarray], sample_rate_hz: int, known: Sequence[str]) -> dict[str, list]:
+    """Returns by figure errors and words of each soundtrack; None where nothing is spoken."""
+    heard = [
+      spectra.prepare(wave_NA, sample_rate_hz).mean(axis=1) if normalize(text) else None
+      for wave_NA, text in zip(waves, known)
+    ]
+    return {f'{FIGURE}_{each.name}': _scores(each, heard, known) for each in self._loaded}
+
+
+def _scores(recognizer: Recognizer | embedder_lib.Missing, heard: Sequence, known: Sequence[str]) -> list:
   if isinstance(recognizer, embedder_lib.Missing):
-    return sets.Figure(FIGURE, recognizer.name, None, note=recognizer.note)
-  true_N2, drawn_N2 = (
-    np.array(
-      [errors(text, str(arrays[_TEXT])) for text, arrays in zip(transcripts, each.arrays[recognizer.name])]
-    )
-    for each in heard
-  )
-  num_words = int(drawn_N2[:, 1].sum()) if len(drawn_N2) else 0
-  if not num_words:
-    return sets.Figure(FIGURE, recognizer.name, None, note='not computed: nothing is spoken in these clips')
-
-  def rate(pick) -> float:
-    # A draw may hold nothing but clips without words.
-    return float(drawn_N2[pick, 0].sum() / max(1, drawn_N2[pick, 1].sum()))
-
-  every = np.arange(len(drawn_N2))
-  interval = distances.bootstrap(rate, every, num=num_draws) if num_draws else None
-  true_value = float(true_N2[:, 0].sum() / num_words)
-  return sets.Figure(
-    FIGURE,
-    recognizer.name,
-    rate(every),
-    interval,
-    len(true_N2),
-    len(drawn_N2),
-    true_value,
-    f'{num_words} words.',
-  )
+    return [None] * len(known)
+  return [
+    None if wave_N is None else errors(text, recognizer.transcribe(wave_N))
+    for wave_N, text in zip(heard, known)
+  ]

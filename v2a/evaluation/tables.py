@@ -27,12 +27,14 @@ class Figure:
     combine: scores of clips, none of them None, to the figure; None where they allow none.
     is_higher_better: which way it improves.
     notes: scores to further numbers that stand in the report's entry, by key.
+    absent: why it cannot be had, such as weights that are missing; '' where it can.
   """
 
   about: str
   combine: Callable[[Sequence], float | None]
   is_higher_better: bool = False
   notes: Callable[[Sequence], dict[str, float]] | None = None
+  absent: str = ''
 
 
 class Table(Protocol):

@@ -69,6 +69,13 @@ def test_every_embedder_is_there_or_says_what_is_missing(tmp_path):
       assert file.checksum is None or file.checksum.split(':')[0] in ('md5', 'sha256')
 
 
+def test_a_missing_package_is_said(monkeypatch):
+  entry = catalog.Entry(None, ('fd',), (), {'no_such_package': 'pip install it'})
+  monkeypatch.setitem(catalog.ENTRIES, 'x', entry)
+  wanted = embedder_lib.Missing('x', 'package no_such_package missing (pip install it)', ('fd',))
+  assert catalog.load(['x']) == [wanted]
+
+
 def test_an_unknown_name_is_refused():
   with pytest.raises(ValueError, match='embedders must be of world.*; got wurld'):
     catalog.load(['wurld'])

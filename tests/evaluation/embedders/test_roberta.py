@@ -35,6 +35,9 @@ def test_texts_of_two_lengths_against_each_by_itself():
   places = 'embeddings.position_embeddings.weight'
   weights[places] = np.random.default_rng(1).standard_normal(weights[places].shape).astype(np.float32)
   weights['pooler.dense.weight'] *= 0.3
+  # Small enough for the norms' epsilon to tell.
+  for part in ('word', 'position', 'token_type'):
+    weights[f'embeddings.{part}_embeddings.weight'] *= 0.01
   texts = [[0, 5, 7, 9, 3, 2], [0, 11, 2]]
   token_BS = np.full((2, 9), roberta.FILLING, np.int32)
   for row_S, text in zip(token_BS, texts):

@@ -1,6 +1,7 @@
 """Sounds made elsewhere, and models, side by side: through the command, to the page as a browser shows it."""
 
 import base64
+import copy
 import functools
 import html.parser
 import io
@@ -21,6 +22,7 @@ from v2a import records
 from v2a.cli import main
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import comparison
+from v2a.evaluation import comparison_page
 from v2a.evaluation import comparison_report
 from v2a.evaluation import fidelity
 from v2a.evaluation import figures
@@ -159,6 +161,16 @@ def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
     kind = re.match(r'data:(image/\w+)', source).group(1)
     with Image.open(io.BytesIO(decoded(source, kind))) as image:
       assert image.size[0] > 100
+
+
+def test_plots_show_models_without_steps(result):
+  drawn = copy.deepcopy(result)
+  for name, settings in (('near', {'steps': 8}), ('late <b>', {'temperature': 1.0})):
+    drawn['models'][name] |= {'settings': settings, 'costs': {'wall_s': 0.5, 'flops': 2e9}}
+  one, both = copy.deepcopy(drawn), drawn
+  one['models']['late <b>'] |= {'settings': None, 'costs': None}
+  images = [comparison_page._plots(each) for each in (one, both)]
+  assert all(image.startswith('<img') for image in images) and images[0] != images[1]
 
 
 def decoded(source, kind):

@@ -13,6 +13,7 @@ import pathlib
 import string
 
 from matplotlib import figure as mpl_figure
+from matplotlib import ticker
 from matplotlib.backends import backend_agg
 import numpy as np
 from PIL import Image
@@ -36,7 +37,8 @@ PLOTTED = (
   ('signal', 'log_mel_distance'),
 )
 _AXES = {
-  'sampling steps': lambda entry: entry['settings']['steps'],
+  # Tokens in turn have none to choose.
+  'sampling steps': lambda entry: entry['settings'].get('steps'),
   'wall time of a soundtrack, s': lambda entry: entry['costs']['wall_s'],
   'GFLOPs of a soundtrack': lambda entry: entry['costs']['flops'] / 1e9,
 }
@@ -128,8 +130,11 @@ def _plots(result: Mapping) -> str:
       _plot(axis, result['models'], key, name, cost, colours)
       axis.set_xlabel(label if row == len(plotted) - 1 else '', color=columns.INK, fontsize=9)
       axis.set_ylabel(name if not column else '', color=columns.INK, fontsize=9)
-  lines, labels = axes_KG[0, 0].get_legend_handles_labels()
-  legend = sheet.legend(lines, labels, loc='outside upper center', ncols=4, fontsize=9, frameon=False)
+  pairs = [zip(*axis.get_legend_handles_labels()) for axis in axes_KG.flat]
+  by_label = {label: line for part in pairs for line, label in part}
+  legend = sheet.legend(
+    by_label.values(), by_label, loc='outside upper center', ncols=4, fontsize=9, frameon=False
+  )
   for text in legend.get_texts():
     text.set_color(columns.INK)
   canvas = backend_agg.FigureCanvasAgg(sheet)
@@ -162,6 +167,8 @@ def _plot(
       if interval:
         axis.plot([x, x], interval, color=colour, linewidth=1, alpha=0.6)
   axis.set_xscale('log')
+  # Costs often lie within one power of ten, where a logarithmic axis would have no number at all.
+  axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
   axis.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
   axis.xaxis.set_minor_formatter(lambda value, _: '')
   axis.set_facecolor(columns.BACK)

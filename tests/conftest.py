@@ -4,6 +4,9 @@ import os
 import pathlib
 
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+# NumPy's threads wait for each other by spinning: eigenvalues of 64 x 64 on two of them take twenty times the
+# processor time of one. Read when NumPy is first imported, here and in every process that a test starts.
+os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
 
 from absl import flags
 import jax

@@ -12,6 +12,7 @@ from tests.evaluation.embedders import clap_weights
 from tests.evaluation.embedders import published
 from v2a.evaluation.embedders import cache
 from v2a.evaluation.embedders import catalog
+from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import clap
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import htsat
@@ -133,6 +134,17 @@ def test_tokens_are_pairs_of_bytes(tmp_path):
   names = list(json.loads(path.read_text())['model']['vocab'])
   found = [names[token] for token in clap.tokenizer(path, num)('dog a dog é')]
   assert found == ['dog', 'Ġa', 'Ġdog', 'Ġ', 'Ã', '©']
+
+
+def test_published_tokens():
+  pytest.importorskip('tokenizers', reason='the extra clap is not installed')
+  path = checkpoints.find(clap.TOKENS)
+  if path is None:
+    pytest.skip(f'no {clap.TOKENS.file} in the folder of {checkpoints.VARIABLE}')
+  read = clap.tokenizer(path, 50265)
+  # As transformers 5.23.0 makes them with the published vocabulary.
+  assert read('Hello world') == [31414, 232] and read(' Hello world') == [20920, 232]
+  assert read("don't stop café 日本") == [7254, 75, 912, 26059, 47416, 6800, 8210, 44636, 11582]
 
 
 def test_another_file_is_no_tokenizer(tmp_path):

@@ -160,9 +160,10 @@ def tokenizer(path: pathlib.Path, num_tokens: int) -> Tokenize:
     special = tuple(vocabulary[name] for name in ('<s>', '<pad>', '</s>'))
   except (ValueError, KeyError, TypeError) as error:
     raise ValueError(f'{path} is no tokenizer of RoBERTa ({error!r}); get it from {TOKENS.url}.') from error
-  if special != (roberta.START, roberta.FILLING, roberta.END) or len(vocabulary) != num_tokens:
+  num = max(vocabulary.values()) + 1
+  if special != (roberta.START, roberta.FILLING, roberta.END) or num != num_tokens:
     raise ValueError(
-      f'{path} is not the tokenizer of this network: {len(vocabulary)} tokens, <s> <pad> </s> are {special}; '
+      f'{path} is not the tokenizer of this network: {num} tokens, <s> <pad> </s> are {special}; '
       f'wanted {num_tokens} and {(roberta.START, roberta.FILLING, roberta.END)}.'
     )
   found = importlib.import_module('tokenizers').Tokenizer.from_file(str(path))

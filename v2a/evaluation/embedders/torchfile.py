@@ -85,6 +85,13 @@ class _Inert:
     """Ignores the values."""
 
 
+class _Ordered(dict):
+  """Stands for an OrderedDict; drops what torch hangs on one beside its items, such as `_metadata`."""
+
+  def __setstate__(self, state):
+    pass
+
+
 def _rebuild(storage: _Storage, offset: int, size, stride, *rest) -> Tensor:
   del rest
   size, stride = tuple(size), tuple(stride)
@@ -110,7 +117,7 @@ class _Unpickler(pickle.Unpickler):
     if module.split('.')[0] == 'torch' and name in _DTYPES:
       return _DTYPES[name]
     if (module, name) == ('collections', 'OrderedDict'):
-      return dict
+      return _Ordered
     if (module, name) == ('torch', 'Size'):
       return tuple
     return _Inert

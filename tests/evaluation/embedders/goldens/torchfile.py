@@ -27,6 +27,8 @@ def content() -> dict:
       'net.parameter': torch.nn.Parameter(torch.tensor([1.0, 2.0])),
     }
   )
+  # As torch.nn.Module.state_dict hangs it on what it returns.
+  model._metadata = collections.OrderedDict({'': {'version': 1}})
   sampler = {'indexes': np.arange(3), 'random': random.Random(0), 'pointer': 4}
   return {'iteration': 5, 'model': model, 'sampler': sampler, 'path': pathlib.PurePosixPath('x')}
 

@@ -86,3 +86,20 @@ def test_a_clip_as_av_benchmark_compares_it():
   clip = embedder_lib.Clip(published.wave(76800), 16000, noise().transpose(0, 2, 3, 1), 25.0)
   logits_NO = net.embed(clip)['offset_logits_NO']
   np.testing.assert_allclose(logits_NO[:, :8], [LOGITS] * 2, atol=2e-3)
+
+
+@pytest.mark.parametrize('in_time', [True, False])
+def test_patches_attend_to_their_place_in_time_or_to_their_picture(in_time):
+  rng = np.random.default_rng(0)
+  sizes = {'a.qkv.weight': (192, 64), 'a.qkv.bias': (192,), 'a.proj.weight': (64, 64), 'a.proj.bias': (64,)}
+  weights = {name: 0.1 * rng.standard_normal(size).astype(np.float32) for name, size in sizes.items()}
+  x_BSF = rng.standard_normal((1, 1 + 3 * 4, 64)).astype(np.float32)
+  other_BSF = x_BSF.copy()
+  other_BSF[0, 1 + 1 * 4 + 2] += 1.0
+  made, other = (
+    np.asarray(synchformer._divided(weights, 'a', each, 3, in_time))[0] for each in (x_BSF, other_BSF)
+  )
+  is_moved = np.abs(made - other).max(axis=1) > 1e-4
+  wanted = np.zeros((3, 4), bool)
+  wanted[(slice(None), 2) if in_time else (1, slice(None))] = True
+  assert not (is_moved[1:] & ~wanted.ravel()).any() and is_moved[1 + 1 * 4 + 2] and is_moved[1:].sum() > 1

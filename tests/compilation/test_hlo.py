@@ -54,6 +54,19 @@ def test_lines(line, axes, num_bytes):
   assert [(each.axes, each.num_bytes, each.times) for each in found] == [(axes, num_bytes, 1)]
 
 
+@pytest.mark.parametrize(('transfer', 'kind', 'num_bytes'), [
+    ('ALL_REDUCE', 'all-reduce', 2 * 24 * 3 / 4), ('ALL_GATHER', 'all-gather', 24 * 3),
+    ('REDUCE_SCATTER', 'reduce-scatter', 24 * 3 / 4),
+])
+def test_what_slices_send_each_other_goes_along_replica(transfer, kind, num_bytes):
+  line = ('%send = (f32[1,6]{1,0:T(8,128)}, u32[], token[]) send(%x, %after), channel_id=8, '
+          'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_target="{1,2}x{0:15}",'
+          f'_xla_megascale_transfer_type="{transfer}"}}')
+  mesh = mesh_lib.make({'replica': 4, 'fsdp': 2})
+  found = hlo.collectives(f'ENTRY %main (p: f32[8]) -> f32[8] {{\n  {line}\n}}\n', mesh)
+  assert found == [hlo.Collective(kind, ('replica',), num_bytes, 1)]
+
+
 @pytest.mark.parametrize(('text', 'slices', 'message'), [
     ('v9:4x4', 1, 'must look like v5e:16x16'), ('v5e:4', 1, 'must look like'),
     ('v5e:4x4x4', 1, 'torus of 2 axes'),

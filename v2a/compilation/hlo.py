@@ -6,6 +6,9 @@ that one device sends around a ring of the n members of its group, for an array 
   all-gather, reduce-scatter, all-to-all   s (n - 1) / n                       (1)
   all-reduce                               2 s (n - 1) / n                     (2)
   collective-permute                       s                                   (3)
+
+Between slices of TPUs the compiler has turned collectives into sends to a runtime on the hosts (megascale);
+they name what they were, and are counted along `replica`, the one axis between slices.
 """
 
 import collections
@@ -22,6 +25,7 @@ _SIZES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2, 
 _ARRAY = re.compile(r'\b(' + '|'.join(_SIZES) + r')\[([\d,]*)\]')
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.\-]+) \(.*->.*\{\s*$')
 _COLLECTIVE = re.compile(r'= (.*?) (' + '|'.join(KINDS) + r')(-start)?\(')
+_BETWEEN_SLICES = re.compile(r'= \((.*?), u32\[\], token\[\]\) send\(.*_xla_megascale_transfer_type="(\w+)"')
 _CALLED = re.compile(r'(?:calls|to_apply|condition|body|called_computations)=\{?%?([\w.\-]+)')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _LISTED = re.compile(r'replica_groups=\{(\{[\d,{} ]*\})\}')
@@ -61,9 +65,12 @@ def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
   found = []
   for name, lines in computations.items():
     for line in lines:
-      match = _COLLECTIVE.search(line)
-      if match and times[name]:
+      if not times[name]:
+        continue
+      if match := _COLLECTIVE.search(line):
         found.append(_collective(name, line, match, mesh, times[name]))
+      elif match := _BETWEEN_SLICES.search(line):
+        found.append(_between_slices(match, mesh, times[name]))
   return [each for each in found if each.axes]
 
 
@@ -100,18 +107,33 @@ def _times(computations: dict[str, list[str]]) -> collections.Counter:
 def _collective(computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh,
                 times: int) -> Collective:
   result, kind, is_started = match.groups()
-  sizes = [_SIZES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
-           for dtype, dims in _ARRAY.findall(result)]
-  group = _group(line, mesh.size)
+  sizes, group = _sizes(result), _group(line, mesh.size)
   # What is started returns its operands too, but for an all-reduce; whole is the larger half.
   whole = sum(sizes) if not is_started or kind == 'all-reduce' else max(sizes, default=0)
   if kind == 'reduce-scatter':
     whole *= len(group)
   if kind == 'all-reduce' and computation.startswith('all-reduce-scatter'):
     kind = 'reduce-scatter'
-  ring = (len(group) - 1) / max(1, len(group))
-  sent = {'all-reduce': 2 * whole * ring, 'collective-permute': whole}.get(kind, whole * ring)
-  return Collective(kind, _axes(group, mesh), sent, times)
+  return Collective(kind, _axes(group, mesh), _sent(kind, whole, len(group)), times)
+
+
+def _between_slices(match: re.Match, mesh: jax.sharding.Mesh, times: int) -> Collective:
+  operand, transfer = match.groups()
+  kind, num_members = transfer.lower().replace('_', '-'), mesh.shape['replica']
+  own = sum(_sizes(operand))
+  whole = own * num_members if kind == 'all-gather' else own
+  return Collective(kind, ('replica',), _sent(kind, whole, num_members), times)
+
+
+def _sizes(arrays: str) -> list[int]:
+  return [_SIZES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
+          for dtype, dims in _ARRAY.findall(arrays)]
+
+
+def _sent(kind: str, whole: float, num_members: int) -> float:
+  """Eq. 1 to 3."""
+  ring = (num_members - 1) / max(1, num_members)
+  return {'all-reduce': 2 * whole * ring, 'collective-permute': whole}.get(kind, whole * ring)
 
 
 def _group(line: str, num_devices: int) -> list[int]:

@@ -2,7 +2,6 @@
 
 import jax
 import numpy as np
-import pytest
 from scipy import special
 
 from tests.evaluation.embedders import clap_weights
@@ -110,15 +109,10 @@ def test_stretching_is_torchs_cubic():
   np.testing.assert_array_equal(htsat.stretching(6, 6), np.eye(6))
 
 
-@pytest.mark.parametrize(
-  ('name', 'width', 'depth', 'num'), [('base', 128, 12, 72_424_535), ('tiny', 96, 6, 31_325_143)]
-)
-def test_every_weight_of_the_published_file_is_read(name, width, depth, num):
-  shapes = published.shapes(f'laion_htsat_{name}')
-  assert shapes == clap_weights.audio(width, (2, 2, depth, 2))
+def test_every_weight_of_the_smaller_published_file_is_read():
+  shapes = published.shapes('laion_htsat_tiny')
+  assert shapes == clap_weights.audio(96, (2, 2, 6, 2))
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (jax.ShapeDtypeStruct((1, htsat.NUM_FRAMES, htsat.WINDOW_SAMPLES), np.float32),)
   read = layers.check(htsat.apply, structs, inputs, 'spec', ignored=htsat.IGNORED)
   assert {key.split('.')[0] for key in set(shapes) - read} == {'bn0', 'tscam_conv', 'head'}
-  others = ('running_mean', 'running_var', 'num_batches_tracked', 'index', 'attn_mask')
-  assert sum(int(np.prod(shape)) for key, shape in shapes.items() if not key.endswith(others)) == num

@@ -1,5 +1,7 @@
 """Every file in configs/, shrunk: trained, taken up again, exported, and put to use."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,7 @@ from v2a import configfile
 from v2a import generate
 from v2a import weights
 from v2a.cli import main
+from v2a.training import checkpoint
 from v2a.training import loop
 from v2a.training import tasks
 
@@ -22,11 +25,11 @@ def _kind(name):
 ONE_A_KIND = list({_kind(name): name for name in NAMES}.values())
 
 
-def _train(name, workdir, num_steps=4, **init_from):
+def _train(name, workdir, **init_from):
   c = config.tiny(configfile.find(name)).unlock()
   # The same numbers for all: four steps tell nothing of them, and models of one shape are compiled once.
-  c.training.update(num_steps=num_steps, schedule='constant', learning_rate=1e-3)
-  c.training.update(weight_decay=0.01, ema_decay=0.9)
+  c.training.update(num_steps=4, schedule='constant', learning_rate=1e-3)
+  c.training.update(weight_decay=0.01, ema_decay=0.9, checkpoint_every_steps=2, keep_latest=2)
   c.init_from.update(init_from)
   c = c.lock()
   return loop.train(c, workdir, tasks.make(c))
@@ -41,9 +44,15 @@ def _starts(name, trained):
 
 
 @pytest.fixture(scope='module')
-def trained(tmp_path_factory):
+def root(tmp_path_factory):
+  """The folder of all runs, each under the name of its config."""
+  return tmp_path_factory.mktemp('runs')
+
+
+@pytest.fixture(scope='module')
+def trained(root):
   """The exported model of every config."""
-  root, made = tmp_path_factory.mktemp('runs'), {}
+  made = {}
   for name in NAMES:
     made[name] = _train(name, root / name, **_starts(name, made))
   return made
@@ -62,11 +71,14 @@ def test_config_is_valid_and_trains(name, trained):
 
 
 @pytest.mark.parametrize('name', ONE_A_KIND)
-def test_four_steps_are_two_and_two_resumed(name, trained, tmp_path):
-  starts = _starts(name, trained)
-  _train(name, tmp_path, num_steps=2, **starts)
-  resumed = weights.load_export(_train(name, tmp_path, num_steps=4, **starts))
+def test_four_steps_are_two_and_two_resumed(name, trained, root, tmp_path, capsys):
+  # What is left of a run that ended after its checkpoint of step 2.
+  shutil.copytree(root / name / checkpoint.FOLDER / '2', tmp_path / checkpoint.FOLDER / '2')
+  resumed = weights.load_export(_train(name, tmp_path, **_starts(name, trained)))
+  printed = capsys.readouterr().out
+  assert 'Resuming from step 2' in printed and 'step 3/4' in printed and 'step 2/4' not in printed
   whole = weights.load_export(trained[name])
+  assert set(resumed.arrays) == set(whole.arrays)
   for key, array in whole.arrays.items():
     np.testing.assert_array_equal(array, resumed.arrays[key], err_msg=key)
 

@@ -24,7 +24,7 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
-  state = state_lib.init(task, optimizer, mesh, jax.random.key(c.seed))
+  state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batches = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, num_steps, c.seed)
   for index in range(num_steps):

@@ -133,7 +133,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
     _check_same_run(run, latest)
     run.log.line(f'Resuming from step {latest} in {run.workdir}.')
     return run.checkpoints.restore(latest, abstract)
-  state = state_lib.init(run.task, optimizer, run.mesh, jax.random.key(run.c.seed))
+  state = state_lib.init(run.task, optimizer, abstract, jax.random.key(run.c.seed))
   named = run.c.init_from.model
   if not named and not hasattr(run.task, 'initialise'):
     return state

@@ -77,13 +77,18 @@ def shardings(state: State) -> State:
   return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
-def init(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh, key: jax.Array) -> State:
-  """Returns a fresh state; each device makes its own part, so that no host ever holds the whole."""
+def init(task, optimizer: optax.GradientTransformation, wanted: State, key: jax.Array) -> State:
+  """Returns a fresh state; each device makes its own part, so that no host ever holds the whole.
+
+  Args:
+    task, optimizer: of the state.
+    wanted: what `abstract` returned for them.
+    key: of the weights.
+  """
   # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
-  out_shardings = shardings(abstract(task, optimizer, mesh))
-  options = _FAST_COMPILE if mesh.devices.flat[0].platform == 'cpu' else None
-  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=out_shardings,
-                 compiler_options=options)(key)
+  is_cpu = all(device.platform == 'cpu' for device in wanted.step.sharding.device_set)
+  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=shardings(wanted),
+                 compiler_options=_FAST_COMPILE if is_cpu else None)(key)
 
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:

@@ -24,8 +24,10 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import comparison
 from v2a.evaluation import comparison_page
 from v2a.evaluation import comparison_report
+from v2a.evaluation import distributions
 from v2a.evaluation import fidelity
 from v2a.evaluation import figures
+from v2a.evaluation import runner
 
 SEED, NUM_CLIPS = 31_000_011, 12
 SPEC = clip_lib.ClipSpec()
@@ -118,10 +120,16 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
   rows = [line for line in text.splitlines() if line.startswith('|')]
   widths = {line.replace('\\|', '').count('|') for line in rows}
   assert widths == {5}
-  for name in (*figures.FIGURES, *fidelity.FIGURES):
-    row = next(line for line in rows if line.startswith(f'| `{name}`'))
-    if result['models']['near'].get('figures', {}).get(name, {}).get('value') is not None:
-      assert row.count('floor') == row.count('ceiling') == 3
+  near, notes = result['models']['near'], text[text.index('## Notes') :]
+  for key in ('figures', *(table.key for table in runner.TABLES), distributions.KEY):
+    for name, entry in near[key].items():
+      row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
+      num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
+      if num_had:
+        assert row.count('floor') == row.count('ceiling') == num_had
+      else:
+        # What nobody has stands in one line a reason.
+        assert row is None and name in notes and entry['reason'].rstrip('.') in notes, name
   for name in comparison_report.COSTS:
     assert f'| {name} | made elsewhere | made elsewhere | made elsewhere |' in text
   assert '12 silent soundtracks' in text and r' worse\*\*\* (' in text
@@ -201,8 +209,8 @@ def screenshot(page: pathlib.Path, path: pathlib.Path, height: int) -> np.ndarra
 @needs_chromium
 @pytest.mark.slow  # starts a browser
 def test_a_browser_shows_the_page(output, tmp_path):
-  pixels_YX3 = screenshot(output / 'report.html', tmp_path / 'page.png', 6000)
-  assert pixels_YX3.shape == (6000, 1400, 3)
+  pixels_YX3 = screenshot(output / 'report.html', tmp_path / 'page.png', 9000)
+  assert pixels_YX3.shape == (9000, 1400, 3)
   back_3 = np.array([0x0D, 0x0F, 0x14])
   assert (pixels_YX3[:40] == back_3).all()
   # Text in the tables' colours, and in the lower part the colours of spectrograms.

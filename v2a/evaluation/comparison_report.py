@@ -47,7 +47,10 @@ COSTS = {
 
 
 def tables(result: Mapping) -> list[tuple[str, str, list[str], dict[str, str]]]:
-  """Returns key, title, names of the figures and what each measures, of every table that was reported."""
+  """Returns key, title, names of the figures and what each measures, of every table that was reported.
+
+  What could not be had for the same reason of all models is left to `notes`.
+  """
   abouts = {name: about for name, (_, about) in page.ABOUT.items()}
   first = next(iter(result['models'].values()))
   found = [('figures', 'Figures of the world', list(first['figures']), abouts)]
@@ -59,7 +62,17 @@ def tables(result: Mapping) -> list[tuple[str, str, list[str], dict[str, str]]]:
     names = list(first[distributions.KEY])
     about = {name: distributions.about(name) for name in names}
     found.append((distributions.KEY, distributions.TITLE, names, about))
-  return found
+  return [
+    (key, title, [name for name in names if _absent(result, key, name) is None], about)
+    for key, title, names, about in found
+  ]
+
+
+def _absent(result: Mapping, key: str, name: str) -> str | None:
+  """Returns why no model has a figure, None where one has it or their reasons differ."""
+  entries = [entry[key][name] for entry in result['models'].values()]
+  reasons = {entry.get('reason') for entry in entries}
+  return reasons.pop() if len(reasons) == 1 and all(entry['value'] is None for entry in entries) else None
 
 
 def mark(result: Mapping, model: str, key: str, figure: str) -> str:
@@ -160,4 +173,11 @@ def notes(result: Mapping) -> list[str]:
     if entry.get('num_unused_files'):
       found.append(f'{name}: {entry["num_unused_files"]} files are of no clip here.')
   found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]
-  return found
+  lacking: dict[str, list[str]] = {}
+  first = result['models'][result['reference']]
+  for key in ('figures', *(table.key for table in runner.TABLES), distributions.KEY):
+    for name in first.get(key, {}):
+      reason = _absent(result, key, name)
+      if reason is not None:
+        lacking.setdefault(reason, []).append(name)
+  return found + [f'{", ".join(names)}: {reason.rstrip(".")}.' for reason, names in lacking.items()]

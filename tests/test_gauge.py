@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from v2a import gauge
 
@@ -59,11 +60,52 @@ def test_the_larger_distance_of_two_groups_counts():
   np.testing.assert_allclose(found.distance(feature_NF), np.maximum(*both), rtol=1e-9)
 
 
-def test_motion_that_halts_is_seen_in_the_first_group():
-  s_BLD = np.cumsum(np.random.default_rng(0).standard_normal((64, 50, 4)), axis=1)
-  held_BLD = s_BLD[:, np.arange(50) // 5 * 5]
-  whole_BF, halting_BF = (np.asarray(gauge.pool(s_BLD[:, ::3], x_BLD)) for x_BLD in (s_BLD, held_BLD))
-  assert whole_BF.shape == (64, gauge.NUM_OF_MOTION + 8)
-  found = gauge.fit(whole_BF, 4, sizes=(gauge.NUM_OF_MOTION,))
-  assert found.distance(halting_BF).min() > found.distance(whole_BF).max()
-  assert np.isfinite(np.asarray(gauge.pool(np.zeros((1, 5, 4)), np.zeros((1, 9, 4))))).all()
+def film(rng, num_frames=40):
+  """Returns frames of a smooth ground and a disc that moves over it."""
+  y_Y, x_X = np.mgrid[:32], np.mgrid[:32]
+  start, speed = rng.uniform(4, 12, 2), rng.uniform(0.1, 0.6, 2)
+  shade = rng.uniform(0.5, 1.5)
+  frames = []
+  for k in range(num_frames):
+    centre = start + speed * k
+    away_YX = np.hypot(y_Y[:, None] - centre[0], x_X[None] - centre[1])
+    light_YX = 90 + shade * x_X[None] + 100 * np.clip(4 - away_YX, 0, 1)
+    frames.append(np.repeat(light_YX[..., None], 3, axis=2))
+  return np.stack(frames).astype(np.uint8)
+
+
+def looks(films):
+  """Returns eq. 1 of films."""
+  frame_BLYX3 = np.stack(films)
+  semantic_BMD, sync_BLD = np.zeros((len(films), 5, 4)), np.zeros((*frame_BLYX3.shape[:2], 4))
+  feature_BF = np.asarray(gauge.pool(semantic_BMD, sync_BLD, frame_BLYX3))
+  assert feature_BF.shape == (len(films), gauge.NUM_OF_LOOKS + 8) and np.isfinite(feature_BF).all()
+  return feature_BF[:, : gauge.NUM_OF_LOOKS]
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda frame_LYX3, rng: (frame_LYX3 * 0.8 + rng.uniform(0, 50, frame_LYX3.shape)).astype(np.uint8),
+    lambda frame_LYX3, rng: ndimage.gaussian_filter(frame_LYX3, (0, 3, 3, 0)),
+    lambda frame_LYX3, rng: frame_LYX3[np.arange(len(frame_LYX3)) // 4 * 4],
+    lambda frame_LYX3, rng: np.repeat(frame_LYX3[:1], len(frame_LYX3), axis=0),
+    lambda frame_LYX3, rng: frame_LYX3 // 4,
+  ],
+  ids=['noise', 'blur', 'halting', 'still', 'dark'],
+)
+def test_damage_is_seen(damage):
+  rng = np.random.default_rng(0)
+  films = [film(rng) for _ in range(48)]
+  whole_BF = looks(films)
+  found = gauge.fit(whole_BF[:40], gauge.NUM_OF_LOOKS - 1)
+  damaged_BF = looks([damage(each, rng) for each in films[40:]])
+  assert found.distance(damaged_BF).min() > found.distance(whole_BF).max()
+
+
+def test_colours_are_not_looked_at():
+  frame_LYX3 = film(np.random.default_rng(1))
+  red_LYX3 = frame_LYX3.copy()
+  red_LYX3[..., 0] = np.clip(frame_LYX3[..., 0].astype(int) + 20, 0, 255)
+  red_LYX3[..., 2] = np.clip(frame_LYX3[..., 2].astype(int) - round(20 * 0.299 / 0.114), 0, 255)
+  np.testing.assert_allclose(looks([red_LYX3]), looks([frame_LYX3]), atol=0.05)

@@ -1,16 +1,22 @@
-"""The video quality gauge: how far the features of a picture lie from those of the clips trained on.
+"""The video quality gauge: how far a picture lies from the undamaged clips trained on.
 
-Of one window, in two groups of numbers x, from its sync features s and semantic features m:
+Of one window, in two groups of numbers x:
 
-  how it moves     logarithms of the mean size of s_l - s_(l-1), its quantiles, of the second difference, of
-                   the spread of s, of m_k - m_(k-1), of how uneven steps are; their autocorrelation   (1)
-  what it shows    the means of s and m over time                                                         (2)
+  how it looks     of the frames' brightness, 0 to 1: logarithms of how steep it is (mean, largest) and how
+                   rough (its discrete Laplacian: mean, middle, largest), and of its spread; its mean;
+                   logarithms of its steps in time (mean, middle, largest) and second differences (mean,
+                   middle); how many frames stand still, and do so next to moving ones; autocorrelation of
+                   the size of the steps                                                                  (1)
+  what it shows    the means over time of the generator's sync and semantic features                      (2)
   g^2 = (sum_k (u_k . (x - mu))^2 / l_k + |x - mu - sum_k u_k u_k . (x - mu)|^2 / v) / F                  (3)
 
 with the mean mu and the K leading eigenvectors u_k of the covariance of x over training clips, their
 eigenvalues l_k, and v, the mean of the F - K others: a Mahalanobis distance under probabilistic PCA (Tipping
 and Bishop 1999). g^2 is 1 on average over the clips that it was fitted to; the larger g of the two groups
 counts. What lies beyond `threshold` has been found to get worse soundtracks, see v2a.evaluation.gauging.
+
+Eq. 1 is there because features alone do not tell damage: a generator trained on worn pictures makes much the
+same of them, and what it cannot see it cannot report.
 """
 
 import dataclasses
@@ -29,10 +35,11 @@ _ARRAYS = ('mean_F', 'direction_KF', 'variance_K')
 NUM_DIRECTIONS = 32
 # Below this share of the largest eigenvalue a direction is rounding, not spread.
 _FLOOR = 1e-6
-# Of features, whose spread is about 1: a picture that stands still has a logarithm, too.
+# Of brightness: what stands still or is even has a logarithm, too.
 _STILL = 1e-4
-_QUANTILES, _LAGS = (0.05, 0.25, 0.5, 0.75, 0.95), (1, 2, 3)
-NUM_OF_MOTION = 5 + len(_QUANTILES) + len(_LAGS)
+_LARGEST, _LAGS = 0.99, (1, 2, 3, 4)
+NUM_OF_LOOKS = 14 + len(_LAGS)
+_GREY_3 = np.float32([0.299, 0.587, 0.114])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,22 +87,40 @@ class Gauge:
     return np.max([group.distance(part_BF) for group, part_BF in zip(self.groups, parts)], axis=0)
 
 
-def pool(semantic_BMD: jax.Array, sync_BLD: jax.Array) -> jax.Array:
-  """Returns feature_BF of eq. 1, NUM_OF_MOTION numbers, and then of eq. 2."""
-  shapes.check(semantic_BMD=semantic_BMD, sync_BLD=sync_BLD)
-  m_BMD, s_BLD = semantic_BMD.astype(jnp.float32), sync_BLD.astype(jnp.float32)
-  size = lambda x_BLD: jnp.sqrt(jnp.mean(x_BLD**2, axis=-1))
-  log = lambda x: jnp.log(x + _STILL)
-  step_BL = size(jnp.diff(s_BLD, axis=1))
-  mean_B, square_B = step_BL.mean(axis=1), (step_BL**2).mean(axis=1)
-  centred_BL = step_BL - mean_B[:, None]
-  variance_B = (centred_BL**2).mean(axis=1) + _STILL**2
-  numbers = [
-      log(mean_B), log(size(jnp.diff(s_BLD, n=2, axis=1)).mean(axis=1)),
-      log(jnp.sqrt(s_BLD.var(axis=1).mean(axis=-1))), log(size(jnp.diff(m_BMD, axis=1)).mean(axis=1)),
-      log(square_B / (mean_B**2 + _STILL**2)), *log(jnp.quantile(step_BL, jnp.array(_QUANTILES), axis=1)),
-      *((centred_BL[:, lag:] * centred_BL[:, :-lag]).mean(axis=1) / variance_B for lag in _LAGS)]
-  return jnp.concatenate([jnp.stack(numbers, axis=1), s_BLD.mean(axis=1), m_BMD.mean(axis=1)], axis=1)
+def pool(semantic_BMD: jax.Array, sync_BLD: jax.Array, sync_frame_BLYX3: jax.Array) -> jax.Array:
+  """Returns feature_BF of eq. 1, NUM_OF_LOOKS numbers, and then of eq. 2.
+
+  Args:
+    semantic_BMD, sync_BLD: what the generator makes of the window.
+    sync_frame_BLYX3: its frames, 0 to 255, at least four.
+  """
+  shapes.check(semantic_BMD=semantic_BMD, sync_BLD=sync_BLD, sync_frame_BLYX3=sync_frame_BLYX3)
+  means = (x_BLD.astype(jnp.float32).mean(axis=1) for x_BLD in (sync_BLD, semantic_BMD))
+  return jnp.concatenate([jax.vmap(_looks)(sync_frame_BLYX3), *means], axis=1)
+
+
+def _looks(frame_LYX3: jax.Array) -> jax.Array:
+  """Returns eq. 1 of one window."""
+  x_LYX = (frame_LYX3.astype(jnp.float32) / 255.0) @ _GREY_3
+  log = lambda value: jnp.log(value + _STILL)
+  largest = lambda values: jnp.quantile(values, _LARGEST)
+  steep_LYX, steep_LXY = (jnp.abs(jnp.diff(x_LYX, axis=axis)) for axis in (1, 2))
+  inner_LYX = x_LYX[:, 1:-1, 1:-1]
+  around_LYX = x_LYX[:, :-2, 1:-1] + x_LYX[:, 2:, 1:-1] + x_LYX[:, 1:-1, :-2] + x_LYX[:, 1:-1, 2:]
+  rough_LYX = jnp.abs(4 * inner_LYX - around_LYX)
+  moved_LYX = jnp.abs(jnp.diff(x_LYX, axis=0))
+  step_L = moved_LYX.mean(axis=(1, 2))
+  turn_LYX = jnp.abs(jnp.diff(x_LYX, n=2, axis=0))
+  is_still_L = (step_L < _STILL).astype(jnp.float32)
+  is_halt_L = is_still_L[1:-1] * (1 - is_still_L[:-2] * is_still_L[2:])
+  centred_L = step_L - step_L.mean()
+  variance = (centred_L**2).mean() + _STILL**2
+  return jnp.stack([
+      log(steep_LYX.mean() + steep_LXY.mean()), log(largest(steep_LXY)), log(rough_LYX.mean()),
+      log(jnp.median(rough_LYX)), log(largest(rough_LYX)), log(x_LYX.std()), x_LYX.mean(),
+      log(step_L.mean()), log(jnp.median(step_L)), log(largest(moved_LYX)), log(turn_LYX.mean()),
+      log(jnp.median(turn_LYX)), is_still_L.mean(), jnp.sqrt(is_halt_L.mean()),
+      *((centred_L[lag:] * centred_L[:-lag]).mean() / variance for lag in _LAGS)])
 
 
 def fit(feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tuple[int, ...] = ()) -> Gauge:
@@ -104,7 +129,7 @@ def fit(feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tup
   Args:
     feature_NF: a row a clip.
     num_directions: K of eq. 3; a group of fewer numbers has one less than these.
-    sizes: numbers of each group but the last; (NUM_OF_MOTION,) for rows of `pool`.
+    sizes: numbers of each group but the last; (NUM_OF_LOOKS,) for rows of `pool`.
 
   Raises:
     ValueError: too few clips for so many directions.

@@ -160,8 +160,10 @@ class Model:
     """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.gauge eq. 1)."""
     name = self.generator(generator).name
     if name not in self._features:
-      self._features[name] = self._compiled(
-          name, lambda network, *frames: gauge_lib.pool(*network.conditioner.encode_video(*frames)))
+      def features(network, *frames):
+        return gauge_lib.pool(*network.conditioner.encode_video(*frames), frames[1])
+
+      self._features[name] = self._compiled(name, features)
     return self._features[name](semantic_frame_BMYX3, sync_frame_BLYX3)
 
   @functools.cached_property

@@ -1,10 +1,13 @@
 """Fits the video quality gauge of a generator (v2a.gauge) to its training clips, and calibrates it.
 
-The training statistics are those of what the generator was really given: pictures worn as in its training
-(config.data.wear). A damage is called harmful where a figure falls below HARM times what it is on the clean
-clips. The threshold is the distance that tells clips under harmful damage best from clean and harmlessly
-damaged ones (largest share caught minus largest share of false alarms, Youden's index), but never below the
-distance of which FALSE_ALARMS of the clean clips lie above.
+The training statistics are those of undamaged training clips: as they were recorded, not worn
+(config.data.wear), and of the world the clean look alone. What was worn in training is seen through worse
+than what was not, and a gauge that takes it for usual warns of nothing.
+
+A damage is called harmful where a figure falls below HARM times what it is on the clean clips. The threshold
+is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones (largest
+share caught minus largest share of false alarms, Youden's index), but never below the distance of which
+FALSE_ALARMS of the clean clips lie above.
 """
 
 from collections.abc import Mapping
@@ -19,7 +22,6 @@ from v2a import gauge as gauge_lib
 from v2a import generate
 from v2a import records
 from v2a.evaluation import cases as cases_lib
-from v2a.training import tasks
 
 HARM = 0.8
 FALSE_ALARMS = 0.05
@@ -54,35 +56,35 @@ def features(model: generate.Model, generator: str | None, pairs) -> np.ndarray:
 
 
 def fit(
-  model: generate.Model, generator: str | None, folders: Sequence[str], num_clips: int, seed: int = 0
+  model: generate.Model, generator: str | None, folders: Sequence[str], num_clips: int
 ) -> gauge_lib.Gauge:
-  """Returns the gauge of a generator's training clips, without a threshold.
+  """Returns the gauge of a generator's undamaged training clips, without a threshold.
 
   Args:
     model: see v2a.generate.load.
     generator: None for the first.
     folders: of records that it was trained on.
-    num_clips: how many of them, evenly spread.
-    seed: of their wear.
+    num_clips: how many of them are looked at, evenly spread; damaged ones are passed over.
 
   Raises:
     ValueError: there are too few clips with pictures.
   """
-  part = model.generator(generator)
-  conditions = tasks.make(part.config).conditions
-  rng, pairs = np.random.default_rng(seed), []
+  part, pairs = model.generator(generator), []
   for folder in folders:
     source = records.open(folder)
     wanted = -(-num_clips // len(folders))
     for k in np.unique(np.linspace(0, len(source) - 1, min(wanted, len(source))).astype(int)):
       record = source[int(k)]
-      if record['has_video']:
-        batch = conditions.prepare([record], rng)
-        pairs.append((batch['semantic_frame_BMYX3'][0], batch['sync_frame_BLYX3'][0]))
+      if record['has_video'] and _is_undamaged(record):
+        pairs.append((record['semantic_frame_MYX3'], record['sync_frame_LYX3']))
   if not pairs:
-    raise ValueError(f'{", ".join(folders)}: no clip has a picture.')
-  found = gauge_lib.fit(features(model, generator, pairs), sizes=(gauge_lib.NUM_OF_MOTION,))
+    raise ValueError(f'{", ".join(folders)}: no clip has an undamaged picture.')
+  found = gauge_lib.fit(features(model, generator, pairs), sizes=(gauge_lib.NUM_OF_LOOKS,))
   return dataclasses.replace(found, about={**found.about, 'generator': part.name})
+
+
+def _is_undamaged(record: Mapping) -> bool:
+  return not record['truth'] or json.loads(record['truth']).get('look', 'clean') == 'clean'
 
 
 def calibrate(found: gauge_lib.Gauge, sweep: Mapping, figure: str = FIGURE) -> gauge_lib.Gauge:

@@ -1,6 +1,7 @@
 """Scaling of pictures against torch's, and which pictures are taken."""
 
 import numpy as np
+import pytest
 
 from v2a.evaluation.embedders import pictures
 
@@ -33,3 +34,13 @@ def test_the_shorter_side_as_torch_interpolates():
   assert found_YX3.shape == (224, 326, 3)
   known = [[121, 167, 49], [141, 99, 190], [165, 154, 163]]
   np.testing.assert_allclose(found_YX3[100, [0, 17, 200]], known, atol=1)
+
+
+@pytest.mark.parametrize(
+  ('fps', 'wanted'),
+  [(30, [0, 1, 2, 4, 5, 6]), (25, [0, 1, 2, 3, 4, 5]), (50, [0, 2, 4, 6, 8, 10]), (12.5, [0, 0, 1, 1, 2, 2])],
+)
+def test_pictures_are_those_of_ffmpeg(fps, wanted):
+  frame_LYX3 = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+  assert pictures.on_screen(frame_LYX3, fps, 25, 6)[:, 0, 0, 0].tolist() == wanted
+  assert pictures.on_screen(frame_LYX3[:2], fps, 25, 6)[-1, 0, 0, 0] == 1

@@ -5,7 +5,9 @@ import PIL.Image
 
 
 def on_screen(frame_LYX3: np.ndarray, fps: float, wanted_fps: float, num_frames: int) -> np.ndarray:
-  """Returns the pictures on screen at l / wanted_fps, the last one for as long as there is none after it.
+  """Returns the pictures that FFmpeg's filter `fps` takes: l is the last one whose time rounds to l or less.
+
+  Times are counted in pictures of the result, halves rounded up; the last picture stays as long as needed.
 
   Args:
     frame_LYX3: at `fps`.
@@ -13,7 +15,7 @@ def on_screen(frame_LYX3: np.ndarray, fps: float, wanted_fps: float, num_frames:
     wanted_fps: rate of the result.
     num_frames: of the result.
   """
-  index_L = np.floor(np.arange(num_frames) * fps / wanted_fps + 1e-6).astype(int)
+  index_L = np.ceil((np.arange(num_frames) + 0.5) * fps / wanted_fps - 1e-6).astype(int) - 1
   return frame_LYX3[np.minimum(index_L, len(frame_LYX3) - 1)]
 
 

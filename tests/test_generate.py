@@ -21,18 +21,28 @@ from v2a import windows
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   """A bundle with random weights that are awake: nothing is zero that training would move."""
-  path = tmp_path_factory.mktemp('bundle') / 'tiny'
+  path, rng = tmp_path_factory.mktemp('bundle') / 'tiny', np.random.default_rng(0)
   for part, make in model_lib.MAKERS.items():
     c = config.tiny(config.base()).unlock()
     c.task = {'codec_rvq': 'codec', 'masked': 'tokens'}.get(part, part)
     c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens', 'masked') else 'kl'
     c.tokens.is_causal = part != 'masked'
-    graphdef, state = nnx.split(make(c, nnx.Rngs(0)))
-    leaves, tree = jax.tree.flatten(state)
-    keys = jax.random.split(jax.random.key(1), len(leaves))
-    leaves = [leaf + 0.05 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys)]
-    weights.export(nnx.merge(graphdef, jax.tree.unflatten(tree, leaves)), path / part, c.lock(), 'float32')
+    # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.
+    wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
+    arrays = {name: _awake(rng, f'.{name}', array) for name, array in wanted.items()}
+    weights.export(arrays, path / part, c.lock(), 'float32')
   return path
+
+
+def _awake(rng, name, array):
+  """Returns weights of the size of initial ones, with noise where those are zero or one."""
+  *_, module, kind = name.split('.')
+  around = {'scale_D': 1.0, 'latent_std_C': 1.0, 'share_KV': 1.0, 'log_scale': 2.3}.get(kind, 0.0)
+  spread = {'kernel_IO': 0.2, 'kernel_SD': 0.3, 'table_KVD': 0.7, 'codebook_KVC': 0.5, 'byte_VD': 0.5}
+  # Modulations and the layers that tell velocities or tokens start from zero, a codec's head from little.
+  is_asleep = module in ('linear', 'final', 'heads', 'head')
+  values = around + (0.05 if is_asleep else spread.get(kind, 0.05)) * rng.standard_normal(array.shape)
+  return values.astype(array.dtype)
 
 
 @pytest.fixture(scope='module')

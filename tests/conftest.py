@@ -27,3 +27,18 @@ XLA_FLAGS = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_spli
 with pytest.MonkeyPatch.context() as patch:
   patch.setenv('XLA_FLAGS', XLA_FLAGS, prepend=' ')
   jax.devices()
+
+# The files that take longest. One that starts last keeps a process busy when the others have nothing left.
+LONGEST = ('test_end_to_end.py', 'test_generate.py', 'training/test_tasks.py', 'models/test_decoder.py')
+
+
+def pytest_configure(config):
+  """Lets processes take files in the order of collection, not those of most tests first."""
+  if hasattr(config.option, 'loadscopereorder'):
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items):
+  """Puts the longest files first."""
+  rank = {pathlib.Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+  items.sort(key=lambda item: rank.get(item.path, len(rank)))

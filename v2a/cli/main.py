@@ -92,6 +92,9 @@ def main(argv: list[str] | None = None) -> int:
     The exit code (see v2a.cli).
   """
   argv = sys.argv[1:] if argv is None else argv
+  # Before NumPy is imported: its threads wait for each other by spinning, and what it is given here (an
+  # evaluation's covariances) is small. JAX has its own.
+  os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
   try:
     if not argv or argv[0].startswith('-'):
       _top().parse_args(argv)

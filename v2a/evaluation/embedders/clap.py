@@ -117,7 +117,7 @@ class Clap(embedder_lib.Embedder):
 
   def __init__(self, weights: layers.Weights, tokenize: Tokenize, digest: str):
     self.digest = digest
-    self._weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    self._weights = weights
     self._tokenize = tokenize
     self._hear, self._read = jax.jit(hear), jax.jit(read)
     # A prompt comes with every soundtrack that is drawn for it.

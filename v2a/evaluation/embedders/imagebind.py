@@ -82,8 +82,8 @@ def squares(frame_LYX3: np.ndarray, fps: float, num_pictures: int) -> np.ndarray
     fps: their rate.
     num_pictures: one every PICTURE_S.
   """
-  index_L = np.ceil((np.arange(num_pictures) + 0.5) * PICTURE_S * fps - 1e-6).astype(int) - 1
-  shown = [picture_lib.shorten(frame_LYX3[min(max(l, 0), len(frame_LYX3) - 1)], SIZE) for l in index_L]
+  taken_LYX3 = picture_lib.on_screen(frame_LYX3, fps, 1 / PICTURE_S, num_pictures)
+  shown = [picture_lib.shorten(picture_YX3, SIZE) for picture_YX3 in taken_LYX3]
   width, height = shown[0].size
   middle_x, middle_y = -((SIZE - width) // 2), -((SIZE - height) // 2)
   if height > width:
@@ -144,7 +144,7 @@ class ImageBind(embedder_lib.Embedder):
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
-    self._weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    self._weights = weights
     self._see, self._hear = jax.jit(see), jax.jit(hear)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:

@@ -205,8 +205,8 @@ def check(
 
 def load(
   path, apply: Callable, inputs: tuple, prefix: str = '', ignored: tuple[str, ...] = ()
-) -> dict[str, np.ndarray]:
-  """Returns the float32 weights of a file that a network reads.
+) -> Weights:
+  """Returns the float32 weights of a file that a network reads, on the device.
 
   Args:
     path: of torch.save or safetensors.
@@ -224,4 +224,4 @@ def load(
     if name.startswith(prefix)
   }
   read = check(apply, tensors, inputs, str(path), ignored)
-  return {name: np.asarray(tensors[name].array(), np.float32) for name in sorted(read)}
+  return {name: jnp.asarray(tensors[name].array(), jnp.float32) for name in sorted(read)}

@@ -186,7 +186,7 @@ class Synchformer(embedder_lib.Embedder):
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
-    self._weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    self._weights = weights
     self._see, self._hear, self._compare = jax.jit(see), jax.jit(hear), jax.jit(compare)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:

@@ -16,7 +16,6 @@ that project cuts them; of whole scenes the figures mean nothing. Its pictures h
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from v2a.evaluation.embedders import checkpoints
@@ -123,7 +122,7 @@ class SyncNet(embedder_lib.Embedder):
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
-    self._weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    self._weights = weights
     self._see, self._hear = jax.jit(see), jax.jit(hear)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:

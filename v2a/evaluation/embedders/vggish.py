@@ -71,7 +71,7 @@ class Vggish(embedder_lib.Embedder):
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
-    self._weights = {name: jnp.asarray(value) for name, value in weights.items()}
+    self._weights = weights
     self._apply = jax.jit(apply)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:

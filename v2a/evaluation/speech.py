@@ -117,23 +117,16 @@ class Whisper(Recognizer):
 
 def _pocketsphinx(path) -> Recognizer | str:
   del path
-  return _lacking('pocketsphinx') or Pocketsphinx()
+  return ', '.join(checkpoints.lacking('pocketsphinx', EXTRA)) or Pocketsphinx()
 
 
 def _whisper(path, name: str) -> Recognizer | str:
   where = checkpoints.folder(path)
   folder = where / f'faster-whisper-{name}' if where else None
-  absent = None if folder and (folder / 'model.bin').is_file() else f'weights faster-whisper-{name} missing'
-  reasons = [reason for reason in (_lacking('faster-whisper'), absent) if reason]
+  reasons = checkpoints.lacking('faster-whisper', EXTRA)
+  if not folder or not (folder / 'model.bin').is_file():
+    reasons.append(f'weights faster-whisper-{name} missing')
   return ', '.join(reasons) or Whisper(name, folder)
-
-
-def _lacking(package: str) -> str | None:
-  try:
-    importlib.metadata.version(package)
-  except importlib.metadata.PackageNotFoundError:
-    return f'package {package} missing ({EXTRA})'
-  return None
 
 
 # From the folder of weights to a recognizer, or to what is missing.

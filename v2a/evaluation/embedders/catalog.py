@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
-import importlib.util
 import pathlib
 
 from v2a.evaluation.embedders import checkpoints
@@ -85,8 +84,7 @@ def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
   paths = {file.file: checkpoints.find(file, path) for file in entry.files}
   missing = [file.reason for file in entry.files if paths[file.file] is None]
   for package, command in entry.packages.items():
-    if importlib.util.find_spec(package) is None:
-      missing.append(f'package {package} missing ({command})')
+    missing += checkpoints.lacking(package, command)
   if missing:
     return embedder_lib.Missing(name, ', '.join(missing), entry.figures)
   return entry.build(paths)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import hashlib
+import importlib.metadata
 import os
 import pathlib
 import shutil
@@ -80,6 +81,15 @@ def digest(path: pathlib.Path, checkpoint: Checkpoint | None = None) -> str:
       f'wanted {wanted}. Fetch it anew from {checkpoint.url}.'
     )
   return hashes['sha256'].hexdigest()
+
+
+def lacking(package: str, command: str) -> list[str]:
+  """Returns nothing, or that an optional package is missing, and the command that gets it."""
+  try:
+    importlib.metadata.version(package)
+  except importlib.metadata.PackageNotFoundError:
+    return [f'package {package} missing ({command})']
+  return []
 
 
 def identity(name: str, version: int, paths: Mapping[pathlib.Path, Checkpoint | None]) -> str:

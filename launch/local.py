@@ -5,7 +5,9 @@ killed), and the whole is started again while its exit code allows and restarts 
 """
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
+import functools
 import os
 import shlex
 import signal
@@ -57,7 +59,14 @@ class Group:
     processes: in the order of their ids.
   """
 
-  def __init__(self, lines: Sequence[Sequence[str]], variables: dict[str, str]):
+  def __init__(self, lines: Sequence[Sequence[str]], variables: dict[str, str],
+               show: Callable[[str], object] | None = None):
+    """Args:
+      lines: the command of each.
+      variables: of the environment, those that differ.
+      show: is given each line that they print; None: print.
+    """
+    self._show = show or functools.partial(print, end='', flush=True)
     self.processes = [
       subprocess.Popen(line, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                        text=True, errors='replace')
@@ -70,7 +79,7 @@ class Group:
 
   def _read(self, index: int) -> None:
     for line in self.processes[index].stdout:
-      print(f'[{index}] {line}' if len(self.processes) > 1 else line, end='', flush=True)
+      self._show(f'[{index}] {line}' if len(self.processes) > 1 else line)
 
   def send(self, number: int) -> None:
     """Sends a signal to all that still run."""

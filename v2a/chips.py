@@ -1,8 +1,8 @@
 """Accelerators: what a chip can do at most, by the name that JAX gives it.
 
-Google's published figures as gathered in "How to Scale Your Model" (jax-ml/scaling-book, chapter on TPUs);
-rates are a chip's own: bfloat16 products, memory, one link of the torus in one direction, and its share of
-the host's way into the data-centre network.
+TPUs: Google's published figures as gathered in "How to Scale Your Model" (jax-ml/scaling-book, chapter on
+TPUs); rates are a chip's own: bfloat16 products, memory, one link of the torus in one direction, and its
+share of the host's way into the data-centre network. GPUs: NVIDIA's data sheets, dense products.
 """
 
 import dataclasses
@@ -36,3 +36,13 @@ CHIPS = {chip.name: chip for chip in (
     Chip('v5p', 'TPU v5', 4.59e14, 95 << 30, 2.8e12, 9e10, 6.25e9),
     Chip('v6e', 'TPU v6 lite', 9.2e14, 32 << 30, 1.6e12, 9e10, 1.25e10),
 )}
+# device_kind -> dense products in bfloat16 a second.
+_GPUS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100': 9.89e14, 'NVIDIA H200': 9.89e14}
+
+
+def peak_flops_per_s(device_kind: str) -> float | None:
+  """Returns the most that a device can do, dense in bfloat16; None where the table does not know it."""
+  for chip in CHIPS.values():
+    if chip.device_kind == device_kind:
+      return chip.peak_flops_per_s
+  return next((peak for name, peak in _GPUS.items() if device_kind.startswith(name)), None)

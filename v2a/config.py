@@ -42,11 +42,34 @@ def base() -> ml_collections.ConfigDict:
   return c.lock()
 
 
+def studio() -> ml_collections.ConfigDict:
+  """Returns `base` for 48 kHz stereo, clips of 8 s, and training on pods; unlocked.
+
+  A latent step is 1000 samples (48 Hz), so that T = 384; with 64 pictures, 32 text and 32 transcript tokens
+  the joint layers see 512 positions, four times what a TPU multiplies at once.
+  """
+  c = base().unlock()
+  c.data.update(num_threads=8, num_prefetched_batches=8)
+  c.clip.update(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2)
+  c.clip.update(sync_fps=24, frame_size=128, num_text_bytes=128, num_transcript_bytes=128)
+  c.codec.n_fft = 3000
+  c.conditioning.width = 1024
+  c.conditioning.semantic.update(patch=16, width=256, num_layers=4, num_heads=2)
+  c.conditioning.sync.update(patch=16, patch_width=128, num_patch_layers=1, num_layers=4)
+  c.conditioning.text_encoder.update(bytes_per_token=4, num_layers=2, num_heads=8)
+  c.conditioning.transcript_encoder.update(bytes_per_token=4, num_layers=2, num_heads=8)
+  c.training.update(batch_size=2048, num_steps=200_000, warmup_steps=2000, ema_decay=0.9999)
+  c.training.update(compute_dtype='bfloat16', remat='dots')
+  c.mesh.update(data=-1, fsdp=16)
+  return c
+
+
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, taken as one
   c.validation = ()  # folders of records that evaluators read
   c.wear = 0.0  # share of training clips whose picture is worn, see training.tasks.wear
+  c.verify = True  # each shard's SHA-256 before training begins; of several processes each reads its share
   c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests
   c.num_threads = 2  # threads that read and prepare batches
   c.num_prefetched_batches = 4  # batches ready ahead of the step
@@ -172,6 +195,7 @@ def _training() -> ml_collections.ConfigDict:
   c.checkpoint_every_steps = 500
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
+  c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
   c.profile_at_step = 0  # start a profiler trace here; 0 for never
   c.profile_steps = 0  # and trace so many steps
   return c
@@ -190,7 +214,7 @@ def _mesh() -> ml_collections.ConfigDict:
   c.replica = -1  # copies of the model, one a slice; -1: as many as there are slices
   c.data = -1  # copies of the model in a slice
   c.fsdp = 1  # parts each parameter is stored in
-  c.context = 1  # for parts of each audio sequence; its members repeat each other's work so far
+  c.context = 1  # parts each sequence is split in, where clips are long
   c.tensor = 1  # parts each layer's work is split in
   return c
 

@@ -8,6 +8,7 @@ from v2a import clip
 from v2a import config
 from v2a import configfile
 from v2a import records
+from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
@@ -50,12 +51,22 @@ def test_a_batch_is_a_function_of_seed_and_step(items):
 
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_the_number_of_hosts_changes_nothing(items, num_processes):
-  whole = batches(items)[3]
-  parts = [batches(items, process=i, num_processes=num_processes)[3] for i in range(num_processes)]
+  whole, size = batches(items)[3], 4 // num_processes
+  parts = [batches(items, rows=range(i * size, (i + 1) * size))[3] for i in range(num_processes)]
   for key, value in whole.items():
     assert np.array_equal(np.concatenate([part[key] for part in parts]), value)
-  with pytest.raises(ValueError, match='multiple of the 3 processes'):
-    batches(items, num_processes=3)
+
+
+@pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'tensor': 4}, {'fsdp': 2, 'context': 4}])
+def test_batches_lie_on_the_mesh_in_order(sizes):
+  mesh = mesh_lib.make(sizes)
+  assert input_lib.rows_here(mesh, 16) == tuple(range(16))  # one process holds them all
+  batch = {'x_B3': np.arange(48).reshape(16, 3)}
+  placed = input_lib.to_devices(batch, mesh, 16)['x_B3']
+  np.testing.assert_array_equal(placed, batch['x_B3'])
+  assert placed.sharding == mesh_lib.batch_sharding(mesh)
+  with pytest.raises(ValueError, match='multiple of the'):
+    input_lib.rows_here(mesh, 15)
 
 
 @pytest.mark.parametrize('start', [0, 5, 19])
@@ -84,6 +95,13 @@ def test_source(tmp_path):
   records.write(tmp_path / 'a', [records.fake(spec)], spec)
   c = configfile.override(c, [f'--config.data.train={tmp_path / "a"}'])
   assert len(input_lib.source(c)) == 1
+  shard = tmp_path / 'a' / 'records-00000.array_record'
+  data = shard.read_bytes()
+  shard.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
+  with pytest.raises(ValueError, match='is not as it was written'):
+    input_lib.source(c)
+  assert len(input_lib.source(configfile.override(c, ['--config.data.verify=false']))) == 1
+  shard.write_bytes(data)
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
     input_lib.source(configfile.override(c, ['--config.clip.num_channels=1']))
   with pytest.raises(ValueError, match='clip_s is 9.0, but the records'):

@@ -21,6 +21,7 @@ from v2a.training import loop
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
+from v2a.training import stopping
 
 HERE = pathlib.Path(__file__).parent
 ONE = {'devices': jax.devices()[:1]}
@@ -172,7 +173,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
     return {}
 
   c = toy.configuration(evaluate_every_steps=2)
-  with pytest.raises(loop.Interrupted) as error:
+  with pytest.raises(stopping.Interrupted) as error:
     loop.train(c, tmp_path, toy.Task(), [send], **ONE)
   assert error.value.code == code and signal.getsignal(number) is before
   assert 'saved at step 2' in capsys.readouterr().out

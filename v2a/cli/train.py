@@ -46,5 +46,6 @@ def run(args: argparse.Namespace) -> int:
     from v2a.evaluation import evaluators
 
     watching = evaluators.make(c, task)
-  loop.train(c, workdir, task, watching)
+  with processes.lost_is_134():
+    loop.train(c, workdir, task, watching)
   return 0

@@ -8,6 +8,7 @@ be restored to any mesh.
 
 import json
 import pathlib
+import shutil
 
 import jax
 import ml_collections
@@ -18,6 +19,9 @@ from v2a import weights
 from v2a.training import state as state_lib
 
 FOLDER = 'checkpoints'
+# What comes of storage: of the system, of TensorStore, of processes that wait for another that failed.
+_FAULTS = (OSError, ValueError, RuntimeError)
+_UNFINISHED = '.orbax-checkpoint-tmp'  # what Orbax adds to a name until the rename
 
 
 class Checkpoints:
@@ -32,6 +36,8 @@ class Checkpoints:
       keep_every_steps: multiples that are kept for good; 0 for none.
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
+    self._saving: int | None = None
+    self._error: Exception | None = None
     # Replicas need not share the writing: with it, the first save of replicated arrays blocks for seconds.
     arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
     registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
@@ -56,18 +62,51 @@ class Checkpoints:
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
     """Copies a state to the host and writes it in the background; a step that is there already is left alone.
 
+    What goes wrong, here or later, `fault` tells.
+
     Args:
       state: of training; may be consumed by the next step once this returns.
       c: the resolved configuration.
       position: JSON-able, in the data.
     """
-    step = int(state.step)
+    step = int(jax.device_get(state.step))
     if step in self._manager.all_steps():
       return
-    self._manager.save(step, force=True, args=ocp.args.Composite(
-        state=ocp.args.PyTreeSave(weights.flatten(state)),
-        config=ocp.args.JsonSave(c.to_dict()),
-        position=ocp.args.JsonSave(position)))
+    self._saving = step
+    try:
+      self._manager.save(step, force=True, args=ocp.args.Composite(
+          state=ocp.args.PyTreeSave(weights.flatten(state)),
+          config=ocp.args.JsonSave(c.to_dict()),
+          position=ocp.args.JsonSave(position)))
+    except _FAULTS as error:
+      self._error = error
+
+  def fault(self, wait: bool = False) -> str | None:
+    """Returns in a line why the last save failed, once; None where it did not, or is still being written.
+
+    What the save left is cleared away, so that another finds the room.
+
+    Args:
+      wait: until it is written.
+    """
+    if self._saving is None or not (wait or self._error or not self._manager.is_saving_in_progress()):
+      return None
+    try:
+      self._manager.wait_until_finished()
+    except _FAULTS as error:
+      self._error = self._error or error
+    step, error = self._saving, self._error
+    self._saving = self._error = None
+    if error is None:
+      return None
+    # Orbax has forgotten what it was about to replace.
+    self._manager.reload()
+    if jax.process_index() == 0:
+      for path in self.path.glob(f'{step}{_UNFINISHED}*'):
+        shutil.rmtree(path, ignore_errors=True)
+    # TensorStore adds its whole specification in brackets.
+    reason = getattr(error, 'strerror', None) or ' '.join(str(error).split(' [')[0].split())
+    return f'the checkpoint of step {step} could not be written to {self.path}: {reason}'
 
   def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
     """Returns the configuration and the data position of a checkpoint."""
@@ -99,8 +138,9 @@ class Checkpoints:
     return weights.unflatten(items.state, abstract)
 
   def wait(self) -> None:
-    """Returns when everything is written."""
-    self._manager.wait_until_finished()
+    """Returns when everything is written. Raises OSError where it could not be."""
+    if fault := self.fault(wait=True):
+      raise OSError(fault)
 
   def close(self) -> None:
     """Waits, then frees the threads."""

@@ -1,20 +1,23 @@
 """What training costs."""
 
+from collections.abc import Sequence
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from v2a import chips
 from v2a import config
 from v2a import flops
 from v2a import records
 from v2a.training import tasks
 
 
-def flops_per_clip(c: ml_collections.ConfigDict) -> int:
-  """Returns the operations of a training step on one clip: loss and gradient."""
-  task = tasks.make(c)
+def flops_per_clip(c: ml_collections.ConfigDict, task=None) -> int:
+  """Returns the operations of a training step on one clip: loss and gradient; of `task`, or that of `c`."""
+  task = task or tasks.make(c)
   spec = config.clip_spec(c)
   item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   batch = task.prepare([item], np.random.default_rng(0))
@@ -25,3 +28,11 @@ def flops_per_clip(c: ml_collections.ConfigDict) -> int:
     return task.loss(model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
 
   return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
+
+
+def least_step_s(c: ml_collections.ConfigDict, task, devices: Sequence[jax.Device]) -> float | None:
+  """Returns the seconds of a step on devices at their peak; None where `chips` does not know them."""
+  peak_flops_per_s = chips.peak_flops_per_s(devices[0].device_kind)
+  if peak_flops_per_s is None:
+    return None
+  return flops_per_clip(c, task) * c.training.batch_size / (len(devices) * peak_flops_per_s)

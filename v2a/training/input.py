@@ -2,10 +2,13 @@
 
 Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
 epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
-arithmetic: there is no iterator state to save. Each process reads its own rows.
+arithmetic: there is no iterator state to save. Each process reads the rows that its devices hold; where an
+axis of the mesh whose members see the same clips spans processes, they read the same rows.
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
+import functools
 
 import grain
 import jax
@@ -29,7 +32,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
 
   Raises:
     FileNotFoundError: a folder is not there.
-    ValueError: no folder is named, or the records do not fit `config.clip`.
+    ValueError: no folder is named, the records do not fit `config.clip`, or are not as they were written.
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
@@ -50,32 +53,45 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
         f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
   if not len(found):
     raise ValueError(f'The records of {folders} are none.')
+  if c.data.verify:
+    found.verify(jax.process_index(), jax.process_count())
   return found
 
 
-class Batches:
-  """The batches of a run by step: `batches[step]` is this process' part of the global batch."""
+@functools.lru_cache
+def rows_here(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
+  """Returns which rows of a global batch the devices of this process hold, in order.
 
-  def __init__(self, task, items, batch_size: int, num_steps: int, seed: int, process: int = 0,
-               num_processes: int = 1):
+  Raises:
+    ValueError: the batch does not divide over the mesh.
+  """
+  num_shards = mesh_lib.num_batch_shards(mesh)
+  if batch_size % num_shards:
+    raise ValueError(f'config.training.batch_size must be a multiple of the {num_shards} parts that the mesh '
+                     f'splits it in; got {batch_size}.')
+  held = mesh_lib.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+  return tuple(sorted({row for rows, in held for row in range(*rows.indices(batch_size))}))
+
+
+class Batches:
+  """The batches of a run by step: `batches[step]` holds this process' rows of the global batch."""
+
+  def __init__(self, task, items, batch_size: int, num_steps: int, seed: int,
+               rows: Sequence[int] | None = None):
     """Args:
       task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
       items: source of records.
       batch_size: of all processes together.
       num_steps: length of the sequence.
       seed: of order and crops.
-      process: which of the processes this is.
-      num_processes: which the batch is split over, in order.
+      rows: of the global batch, those wanted here; None for all.
     """
-    if batch_size % num_processes:
-      raise ValueError(f'batch_size must be a multiple of the {num_processes} processes; got {batch_size}.')
     self._task = task
     self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
     self._batch_size = batch_size
     self._num_steps = num_steps
     self._seed = seed
-    size = batch_size // num_processes
-    self._rows = range(process * size, (process + 1) * size)
+    self._rows = range(batch_size) if rows is None else rows
 
   def __len__(self) -> int:
     return self._num_steps
@@ -96,7 +112,25 @@ def iterate(batches: Batches, start: int, num_threads: int,
   return iter(dataset.to_iter_dataset(options))
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh) -> dict[str, jax.Array]:
-  """Returns the global batch on the mesh, of which this process holds the part given."""
+def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,
+               batch_size: int) -> dict[str, jax.Array]:
+  """Returns the global batch on the mesh.
+
+  Args:
+    batch: the rows of `rows_here`.
+    mesh: of the devices.
+    batch_size: rows of the global batch.
+  """
   sharding = mesh_lib.batch_sharding(mesh)
-  return {key: jax.make_array_from_process_local_data(sharding, value) for key, value in batch.items()}
+  place = {row: index for index, row in enumerate(rows_here(mesh, batch_size))}
+
+  def whole(rows_here: np.ndarray) -> jax.Array:
+    shape = (batch_size, *rows_here.shape[1:])
+
+    def part(index: tuple) -> np.ndarray:
+      begin, end, _ = index[0].indices(batch_size)
+      return rows_here[place[begin]:place[begin] + end - begin]
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+  return {key: whole(value) for key, value in batch.items()}

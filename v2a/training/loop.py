@@ -22,7 +22,6 @@ import math
 import pathlib
 import signal
 import sys
-import threading
 import time
 
 from clu import parameter_overview
@@ -37,11 +36,15 @@ from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
+from v2a.training import costs
 from v2a.training import input as input_lib
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
+from v2a.training import pace as pace_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training import stopping
+from v2a.training import watchdog as watchdog_lib
 
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
 _FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow', 'tokens')
@@ -53,13 +56,6 @@ class NonFiniteError(SystemExit):
   def __init__(self, message: str):
     super().__init__(3)
     self.message = message
-
-
-class Interrupted(SystemExit):
-  """A signal ended training after it was saved; exit code 128 + signal (143 for SIGTERM, 130 for Ctrl-C)."""
-
-  def __init__(self, signal_number: int):
-    super().__init__(128 + signal_number)
 
 
 @dataclasses.dataclass
@@ -76,6 +72,7 @@ class _Run:
   log: metrics_lib.Log
   evaluators: Sequence[Callable]
   position: dict
+  watchdog: watchdog_lib.Watchdog
   is_profiling: bool = False
 
 
@@ -98,25 +95,27 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   Raises:
     ValueError: the configuration is wrong, or the folder holds another run.
     NonFiniteError: the loss broke; the last good checkpoint stays.
-    Interrupted: a signal came; the state was saved.
+    stopping.Interrupted: a signal came; the state was saved.
+    OSError: the last checkpoint could not be written.
   """
   config.validate(c)
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
   items = input_lib.source(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
-  workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.ExitStack() as stack:
     training = c.training
+    watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
     checkpoints = checkpoint.Checkpoints(workdir, training.keep_latest, training.keep_every_steps)
     stack.callback(checkpoints.close)
-    log = metrics_lib.Log(workdir, training.num_steps, training.batch_size)
+    log = metrics_lib.Log(workdir, training.num_steps)
     stack.callback(log.close)
     position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
-    run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position)
+    run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position, watchdog)
     state = _start(run, optimizer, abstract)
     if jax.process_index() == 0:
       configfile.save(c, workdir / 'config.json')
@@ -170,34 +169,47 @@ def _describe(run: _Run, state: state_lib.State) -> None:
 
 
 def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.State:
-  training, start = run.c.training, int(state.step)
-  num_processes = jax.process_count()
-  batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed,
-                              jax.process_index(), num_processes)
-  iterator = input_lib.iterate(batches, start, run.c.data.num_threads, run.c.data.num_prefetched_batches)
+  training, data, start = run.c.training, run.c.data, int(jax.device_get(state.step))
+  rows = input_lib.rows_here(run.mesh, training.batch_size)
+  batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
+  iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches)
   reader = _Reader(run, start)
-  with _signals() as received:
+  with stopping.Signals() as signals:
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
       # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
       if step > start and _is_due(step, training.evaluate_every_steps):
         _evaluate(run, state, step)
-        reader.skip_time()
+        reader.pace.pause()
+      received = signals.before(step)
       if received or (step > start and _is_due(step, training.checkpoint_every_steps)):
         reader.drain()  # never save a state whose loss has not been seen
         run.checkpoints.save(state, run.c, run.position)
       if received:
-        run.checkpoints.wait()
-        _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
-        run.log.line(f'Stopped by {signal.Signals(received[0]).name}; saved at step {step} in {run.workdir}.')
-        raise Interrupted(received[0])
+        _leave(run, state, received)
+      if fault := run.checkpoints.fault():
+        run.log.line(f'Step {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
       _profile(run, step)
-      batch = input_lib.to_devices(next(iterator), run.mesh)
-      state, values = step_fn(state, batch)
+      begin_s = time.perf_counter()
+      batch = next(iterator)
+      reader.pace.data(time.perf_counter() - begin_s)
+      batch = input_lib.to_devices(batch, run.mesh, training.batch_size)
+      with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
+        state, values = step_fn(state, batch)
       reader.push(step, values)
+      run.watchdog.done()
     reader.drain()
   _profile(run, None)
   return state
+
+
+def _leave(run: _Run, state: state_lib.State, received: int) -> None:
+  run.checkpoints.wait()
+  run.watchdog.done()
+  _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
+  step = int(jax.device_get(state.step))
+  run.log.line(f'Stopped by {signal.Signals(received).name}; saved at step {step} in {run.workdir}.')
+  raise stopping.Interrupted(received)
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -205,15 +217,21 @@ def _is_due(step: int, every: int) -> bool:
 
 
 class _Reader:
-  """Brings metrics to the host one step late, stops on what is not finite, and logs."""
+  """Brings metrics to the host one step late, stops on what is not finite, and logs.
+
+  Attributes:
+    pace: of the steps.
+  """
 
   def __init__(self, run: _Run, start: int):
     self._run = run
     self._window = metrics_lib.Window()
     self._pending = None
-    self._logged_step = start
-    self._logged_s = time.perf_counter()
-    self._is_first = True
+    least_step_s = costs.least_step_s(run.c, run.task, run.mesh.devices.flat)
+    num_latents = config.clip_spec(run.c).num_latents
+    self.pace = pace_lib.Pace(run.c.training.batch_size, num_latents, least_step_s)
+    is_first = jax.process_index() == 0
+    self._goodput = pace_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None
 
   def push(self, step: int, values: dict[str, jax.Array]) -> None:
     """Takes the metrics of a step that was just started, and reads those of the one before."""
@@ -227,27 +245,22 @@ class _Reader:
     if previous:
       self._read(*previous)
 
-  def skip_time(self) -> None:
-    """Leaves the time since the last line out of the next rate."""
-    self._logged_step, self._logged_s = None, time.perf_counter()
-
   def _read(self, step: int, values: dict[str, jax.Array]) -> None:
     values = {name: float(value) for name, value in jax.device_get(values).items()}
     if not (math.isfinite(values['loss']) and math.isfinite(values['grad_norm'])):
       _stop_non_finite(self._run, step, values)
     self._window.add(values)
-    done, now_s = step + 1, time.perf_counter()
-    is_due = _is_due(done, self._run.c.training.log_every_steps) or done == self._run.c.training.num_steps
-    if is_due:
-      num_steps = done - (self._logged_step if self._logged_step is not None else step)
-      self._run.log.progress(done, self._window.flush(), num_steps / max(now_s - self._logged_s, 1e-9))
-    # The first step compiles; its time tells nothing about the rate.
-    if is_due or self._is_first or self._logged_step is None:
-      self._logged_step, self._logged_s, self._is_first = done, now_s, False
+    self.pace.step()
+    done, training = step + 1, self._run.c.training
+    if _is_due(done, training.log_every_steps) or done == training.num_steps:
+      rates, seconds = self.pace.flush()
+      if self._goodput and rates:
+        rates['goodput'] = self._goodput.add(done, seconds)
+      self._run.log.progress(done, self._window.flush(), rates)
 
 
 def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
-  run.checkpoints.wait()
+  run.checkpoints.fault(wait=True)
   latest = run.checkpoints.latest_step()
   kept = 'no checkpoint was written before' if latest is None else f'the checkpoint of step {latest} is kept'
   message = (f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
@@ -269,6 +282,7 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   run.log.scalars(step, {f'evaluation/{name}': value for name, value in scalars.items()})
   run.log.shows(step, {f'evaluation/{name}': value for name, value in shown.items()})
   run.log.line(f'step {step} evaluation: {metrics_lib.shown(scalars)}')
+  run.watchdog.done()
 
 
 def _profile(run: _Run, step: int | None) -> None:
@@ -285,7 +299,7 @@ def _profile(run: _Run, step: int | None) -> None:
 
 
 def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
-  step = int(state.step)
+  step = int(jax.device_get(state.step))
   _evaluate(run, state, step)
   # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to
   # the export.
@@ -305,32 +319,6 @@ def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
   if jax.process_count() > 1:
     arrays = multihost_utils.process_allgather(arrays, tiled=True)
   if jax.process_index() == 0:
-    about = {'name': run.c.name, 'step': int(state.step), **run.position}
+    about = {'name': run.c.name, 'step': int(jax.device_get(state.step)), **run.position}
     weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)
   return path
-
-
-@contextlib.contextmanager
-def _signals():
-  """Yields a list that SIGTERM and SIGINT append to; a second signal acts as it would have without us."""
-  received = []
-  numbers = (signal.SIGTERM, signal.SIGINT)
-  if threading.current_thread() is not threading.main_thread():
-    yield received  # only the main thread may install handlers
-    return
-  previous = {number: signal.getsignal(number) for number in numbers}
-
-  def restore():
-    for number, handler in previous.items():
-      signal.signal(number, handler)
-
-  def receive(number, frame):
-    received.append(number)
-    restore()
-
-  for number in numbers:
-    signal.signal(number, receive)
-  try:
-    yield received
-  finally:
-    restore()

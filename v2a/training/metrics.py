@@ -37,6 +37,9 @@ class Picture:
   pixels_YX3: np.ndarray
 
 
+_SHARES = {'data_wait': 'data', 'mfu': 'MFU', 'goodput': 'goodput'}
+
+
 class Window:
   """Metrics of the steps since the last line, on the host."""
 
@@ -59,19 +62,16 @@ class Window:
 class Log:
   """Writes scalars to a TensorBoard file and lines to stdout; silent but on the first process."""
 
-  def __init__(self, workdir: str | pathlib.Path, num_steps: int, batch_size: int,
-               stream: TextIO | None = None):
+  def __init__(self, workdir: str | pathlib.Path, num_steps: int, stream: TextIO | None = None):
     """Opens the files.
 
     Args:
       workdir: training folder.
       num_steps: of the run.
-      batch_size: clips a step.
       stream: where lines go; None for stdout.
     """
     self._is_silent = jax.process_index() != 0
     self._num_steps = num_steps
-    self._batch_size = batch_size
     self._stream = stream
     self._writer = None
     if not self._is_silent:
@@ -97,13 +97,18 @@ class Log:
     summary = summary_pb2.Summary(value=[_shown_value(name, value) for name, value in sorted(values.items())])
     self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
-  def progress(self, step: int, values: dict[str, float], steps_per_s: float) -> None:
-    """Prints and writes the mean metrics of the last steps with rate and time left."""
-    rates = {'steps_per_s': steps_per_s, 'clips_per_s': steps_per_s * self._batch_size}
+  def progress(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
+    """Prints and writes the mean metrics of the last steps, their rates (see `pace`) and the time left."""
     self.scalars(step, values | rates)
-    left_s = (self._num_steps - step) / steps_per_s if steps_per_s else math.inf
-    self.line(f'step {step}/{self._num_steps} {shown(values)} | {steps_per_s:.3g} steps/s, '
-              f'{rates["clips_per_s"]:.3g} clips/s, {duration(left_s)} left')
+    self.line(f'step {step}/{self._num_steps} {shown(values)} | {self._pace(step, rates)}')
+
+  def _pace(self, step: int, rates: dict[str, float]) -> str:
+    if not rates:
+      return 'no step timed yet'
+    shares = ', '.join(f'{label} {rates[name]:.0%}' for name, label in _SHARES.items() if name in rates)
+    left = duration((self._num_steps - step) / rates['steps_per_s'])
+    return (f'{rates["steps_per_s"]:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, step '
+            f'{rates["step_s_p50"]:.3g} s (p99 {rates["step_s_p99"]:.3g}), {shares}, {left} left')
 
   def close(self) -> None:
     """Flushes the file."""

@@ -1,11 +1,17 @@
 """Several processes as one training, joined by jax.distributed."""
 
+from collections.abc import Iterator
+import contextlib
 import socket
+import time
 
 import jax
 
+# After so long without a sign of life a process counts as lost, and the others leave. Signs are sent by a
+# thread of their own, however busy Python is.
+_LOST_AFTER_S = 20
 # Machines of a pod import at very different speeds when they start cold.
-_JOIN_TIMEOUT_S = 1800
+_PATIENCE = {'initialization_timeout': 1800, 'heartbeat_timeout_seconds': _LOST_AFTER_S}
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -24,7 +30,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     if num_processes is not None or process_id is not None:
       raise ValueError('--num-processes and --process-id go with --coordinator HOST:PORT.')
     if coordinator == 'auto':
-      jax.distributed.initialize(initialization_timeout=_JOIN_TIMEOUT_S)
+      jax.distributed.initialize(**_PATIENCE)
     return
   host, _, port = coordinator.rpartition(':')
   if not host or not port.isdigit():
@@ -36,4 +42,20 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     socket.getaddrinfo(host, int(port))
   except socket.gaierror as error:
     raise ValueError(f'--coordinator: the host {host!r} does not resolve ({error.strerror}).') from error
-  jax.distributed.initialize(coordinator, num_processes, process_id, initialization_timeout=_JOIN_TIMEOUT_S)
+  jax.distributed.initialize(coordinator, num_processes, process_id, **_PATIENCE)
+
+
+@contextlib.contextmanager
+def lost_is_134() -> Iterator[None]:
+  """Lets a process that lost another leave with 134, not with the fault that the loss caused.
+
+  When a process dies, a collective of the others may fail at once, which looks like a bug of theirs (code 1).
+  So they wait until the loss is found out, when JAX ends them (SIGABRT, 134). Where nobody was lost, the
+  fault is raised after that.
+  """
+  try:
+    yield
+  except jax.errors.JaxRuntimeError:
+    if jax.process_count() > 1:
+      time.sleep(1.5 * _LOST_AFTER_S)
+    raise

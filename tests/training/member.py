@@ -1,0 +1,105 @@
+"""One process of a training of the toy task: what `v2a train` is, with a task that a test can hurt.
+
+  python member.py WORKDIR SETTINGS [--coordinator HOST:PORT --num-processes N --process-id I]
+
+SETTINGS is JSON: values of config.training, `mesh`, and `hurt`, a list of {how, at: step, process}.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import signal
+import sys
+import time
+
+from absl import flags
+import jax
+import jax.numpy as jnp
+import numpy as np
+import toy
+
+from v2a.training import input as input_lib
+from v2a.training import loop
+from v2a.training import processes
+
+
+class Seen(toy.Task):
+  """The toy task, which tells what it has seen: the sum of the clips' numbers, and of their squares."""
+
+  def __init__(self, hang_at: int | None = None):
+    super().__init__()
+    self._hang_at = hang_at
+
+  def prepare(self, items, rng):
+    number_B = np.array([int(record['id'].split('/')[1]) for record in items], np.float32)
+    return super().prepare(items, rng) | {'number_B': number_B}
+
+  def loss(self, model, batch, key, step):
+    loss, metrics = super().loss(model, batch, key, step)
+    if self._hang_at is not None:
+      loss += jax.pure_callback(self._hang, jax.ShapeDtypeStruct((), jnp.float32), step)
+    number_B = batch['number_B']
+    return loss, metrics | {'numbers': number_B.sum(), 'squares': (number_B**2).sum()}
+
+  def _hang(self, step):
+    if step == self._hang_at:
+      time.sleep(3600)
+    return np.float32(0)
+
+
+def hurt(how: str):
+  """Does harm to this process, now."""
+  match how:
+    case 'terminate':
+      os.kill(os.getpid(), signal.SIGTERM)
+    case 'kill':
+      os.kill(os.getpid(), signal.SIGKILL)
+    case 'hang':
+      time.sleep(3600)
+    case 'die while saving':  # the kernel ends whoever writes beyond the limit
+      signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+      resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
+    case 'disk full':
+      resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
+    case 'disk free':
+      resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    case _:
+      raise ValueError(how)
+
+
+def main():
+  parser = argparse.ArgumentParser()
+  parser.add_argument('workdir', type=pathlib.Path)
+  parser.add_argument('settings', type=json.loads)
+  parser.add_argument('--coordinator')
+  parser.add_argument('--num-processes', type=int)
+  parser.add_argument('--process-id', type=int)
+  args = parser.parse_args()
+  flags.FLAGS.mark_as_parsed()
+  processes.join(args.coordinator, args.num_processes, args.process_id)
+  mesh, harms = args.settings.pop('mesh', {}), args.settings.pop('hurt', [])
+  harms = {harm['at']: harm['how'] for harm in harms if harm.get('process', 0) == jax.process_index()}
+  c = toy.configuration(**args.settings, evaluate_every_steps=1).unlock()
+  c.mesh.update(mesh)
+  read = input_lib.Batches.__getitem__
+
+  def read_or_hang(batches, step):
+    if harms.get(step) == 'hang in the input':
+      time.sleep(3600)
+    return read(batches, step)
+
+  def evaluate(model, step):
+    if step in harms and ' in ' not in harms[step]:
+      hurt(harms[step])
+    return {}
+
+  input_lib.Batches.__getitem__ = read_or_hang
+  hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
+  with processes.lost_is_134():
+    loop.train(c, args.workdir, Seen(hang_at), [evaluate])
+
+
+if __name__ == '__main__':
+  sys.exit(main())

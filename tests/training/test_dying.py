@@ -1,0 +1,166 @@
+"""Trainings of one or several processes that are stopped, killed, hung or kept from saving, and come back."""
+
+import json
+import pathlib
+import re
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from launch import codes
+from launch import local
+from v2a import weights
+
+MEMBER = pathlib.Path(__file__).parent / 'member.py'
+LINE = re.compile(r'step (\d+)/\d+ loss ([\d.e-]+), .*numbers ([\d.]+), squares ([\d.]+)')
+NUM_STEPS = 8
+# Compiled as the tests are, and kept for the next process.
+CHEAP = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+         'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir}
+
+
+class Run:
+  """What one attempt left: its exit code, that of each process, its seconds and what it printed."""
+
+  def __init__(self, workdir, num_processes=1, num_devices=1, **settings):
+    settings = {'num_steps': NUM_STEPS, 'checkpoint_every_steps': 2, 'keep_latest': 2} | settings
+    words = [str(workdir), json.dumps(settings)]
+    lines = local.commands(num_processes, local._free_port(), words, [sys.executable, str(MEMBER)])
+    printed, begin_s = [], time.monotonic()
+    group = local.Group(lines, local.environment(num_devices) | CHEAP, show=printed.append)
+    self.code = group.wait(leave_s=30)  # what stays longer than the first is killed: 137
+    self.each = [codes.of_returncode(process.returncode) for process in group.processes]
+    self.seconds = time.monotonic() - begin_s
+    self.text = ''.join(printed)
+
+  def seen(self):
+    """Returns step -> (loss, what the clips' numbers sum up to)."""
+    return {int(step): (float(loss), (numbers, squares))
+            for step, loss, numbers, squares in LINE.findall(self.text)}
+
+
+def losses(workdir):
+  """Returns the loss of every step, float32."""
+  from tensorboard.backend.event_processing import event_accumulator
+
+  events = event_accumulator.EventAccumulator(str(workdir / 'tensorboard'))
+  events.Reload()
+  return {event.step: event.value for event in events.Scalars('loss')}
+
+
+def arrays(workdir):
+  return weights.load_export(workdir / 'model').arrays
+
+
+@pytest.fixture(scope='module')
+def whole(tmp_path_factory):
+  """A run that nothing disturbs: its folder, and what it has seen."""
+  workdir = tmp_path_factory.mktemp('whole')
+  run = Run(workdir, num_devices=4)
+  assert run.code == 0, run.text
+  assert set(run.seen()) == set(range(1, NUM_STEPS + 1))
+  return workdir, run.seen()
+
+
+def check_as_whole(whole, workdir, *runs):
+  """Every attempt saw the batches it should, none was left out, and the end is that of the whole run."""
+  folder, seen = whole
+  together = {}
+  for run in runs:
+    for step, (loss, clips) in run.seen().items():
+      assert clips == seen[step][1], f'other clips in step {step}'
+      assert loss == pytest.approx(seen[step][0], rel=2e-3), step  # as many digits as are printed
+      together[step] = loss
+  assert set(together) == set(seen)
+  for name, value in arrays(folder).items():
+    np.testing.assert_allclose(arrays(workdir)[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_one_is_terminated_and_both_save_the_same_step(whole, tmp_path):
+  first = Run(tmp_path, 2, 2, hurt=[{'how': 'terminate', 'at': 3, 'process': 1}])
+  assert first.each == [143, 143], first.text
+  at = int(re.search(r'saved at step (\d+)', first.text).group(1))
+  assert [path.name for path in (tmp_path / 'checkpoints').iterdir()].count(str(at)) == 1
+  second = Run(tmp_path, 2, 2)
+  assert second.code == 0, second.text
+  assert min(second.seen()) == at + 1
+  check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
+def test_the_number_of_processes_changes_nothing(whole, tmp_path):
+  reference = losses(whole[0])
+  for folder, num_processes in (('two', 2), ('again', 2), ('four', 4)):
+    run = Run(tmp_path / folder, num_processes, 4 // num_processes)
+    assert run.code == 0, run.text
+    found = losses(tmp_path / folder)
+    assert found == pytest.approx(reference, abs=1e-5)
+  assert losses(tmp_path / 'two') == losses(tmp_path / 'again')
+  two, again = arrays(tmp_path / 'two'), arrays(tmp_path / 'again')
+  assert all(np.array_equal(two[name], again[name]) for name in two)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('process', [0, 1])
+def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
+  first = Run(tmp_path, 2, 2, hurt=[{'how': 'kill', 'at': 5, 'process': process}])
+  assert first.each[process] == 137 and first.each[1 - process] == 134, first.text
+  assert codes.is_retriable(first.code)
+  second = Run(tmp_path, 2, 2)
+  assert second.code == 0, second.text
+  assert 'Resuming from step' in second.text
+  check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('how', ['hang', 'hang in a step', 'hang in the input'])
+def test_what_hangs_is_ended(whole, tmp_path, how):
+  first = Run(tmp_path, watchdog_s=20, hurt=[{'how': how, 'at': 5}])
+  assert first.code == 42, first.text
+  assert 'nothing was done for' in first.text and 'Thread 0x' in first.text
+  waited_in = {'hang': 'evaluate', 'hang in a step': '_hang', 'hang in the input': 'read_or_hang'}[how]
+  assert waited_in in first.text
+  second = Run(tmp_path)
+  assert second.code == 0, second.text
+  check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
+def test_a_crash_while_saving_leaves_the_checkpoint_before(whole, tmp_path):
+  first = Run(tmp_path, hurt=[{'how': 'die while saving', 'at': 6}])
+  assert codes.is_retriable(first.code) and first.code == 153, first.text
+  names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
+  complete = {int(name) for name in names if name.isdigit()}
+  assert '6' not in names and len(names) > len(complete), 'nothing was torn'
+  second = Run(tmp_path)
+  assert second.code == 0 and f'Resuming from step {max(complete)}' in second.text, second.text
+  assert not any('tmp' in path.name for path in (tmp_path / 'checkpoints').iterdir())
+  check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
+def test_a_full_disk_does_not_stop_training(whole, tmp_path):
+  run = Run(tmp_path, hurt=[{'how': 'disk full', 'at': 4}, {'how': 'disk free', 'at': 6}])
+  assert run.code == 0, run.text
+  assert 'the checkpoint of step 4 could not be written' in run.text
+  assert sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir()) == [6, 8]
+  check_as_whole(whole, tmp_path, run)
+
+
+@pytest.mark.slow
+def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
+  run = Run(tmp_path, hurt=[{'how': 'disk full', 'at': 4}])
+  assert run.code == 1 and 'OSError: the checkpoint of step 8 could not be written' in run.text
+  assert [path.name for path in (tmp_path / 'checkpoints').iterdir()] == ['2']
+
+
+@pytest.mark.slow
+def test_four_go_on_as_two_on_another_mesh(whole, tmp_path):
+  first = Run(tmp_path, 4, 1, hurt=[{'how': 'terminate', 'at': 2, 'process': 3}])
+  assert first.each == [143] * 4, first.text
+  second = Run(tmp_path, 2, 2, mesh={'data': 1, 'fsdp': 2, 'tensor': 2})
+  assert second.code == 0, second.text
+  check_as_whole(whole, tmp_path, first, second)

@@ -1,0 +1,101 @@
+import json
+import time
+
+import pytest
+import toy
+
+from v2a import chips
+from v2a.training import costs
+from v2a.training import pace
+
+
+class Clock:
+  """Time that a test makes."""
+
+  def __init__(self, monkeypatch):
+    self.now_s = 1000.0
+    monkeypatch.setattr(time, 'perf_counter', lambda: self.now_s)
+    monkeypatch.setattr(time, 'time', lambda: self.now_s)
+
+  def pass_by(self, seconds):
+    self.now_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+  return Clock(monkeypatch)
+
+
+def steps(clock, timed, *seconds):
+  for each in seconds:
+    clock.pass_by(each)
+    timed.step()
+
+
+def test_rates(clock):
+  timed = pace.Pace(clips_per_step=8, tokens_per_clip=100, least_step_s=0.5)
+  steps(clock, timed, 60.0)  # the first compiles
+  assert timed.flush() == ({}, 0.0)
+  timed.data(0.5)
+  steps(clock, timed, *[1.0] * 9, 11.0)
+  rates, seconds = timed.flush()
+  assert seconds == 20.0
+  assert rates['steps_per_s'] == 0.5 and rates['clips_per_s'] == 4.0 and rates['tokens_per_s'] == 400.0
+  assert rates['step_s_p50'] == 1.0 and rates['step_s_p99'] == pytest.approx(10.1)
+  assert rates['data_wait'] == 0.025 and rates['mfu'] == 0.25
+  clock.pass_by(500)
+  timed.pause()
+  timed.data(3.0)  # of a step that is not timed
+  steps(clock, timed, 5.0, 2.0)
+  rates, seconds = timed.flush()
+  assert seconds == 2.0 and rates['data_wait'] == 0.0
+
+
+def test_goodput_counts_every_step_once_and_all_time_since_the_first_start(clock, tmp_path):
+  path = tmp_path / 'goodput.jsonl'
+  first = pace.Goodput(path, 0)
+  clock.pass_by(20)
+  assert first.add(10, 10.0) == 0.5
+  clock.pass_by(10)
+  assert first.add(20, 10.0) == pytest.approx(20 / 30)
+  # A crash, half an hour, and again from step 15.
+  clock.pass_by(1800)
+  second = pace.Goodput(path, 15)
+  clock.pass_by(10)
+  assert second.add(25, 10.0) == pytest.approx((10 + 5 + 10) / 1840)
+  # The folder is taken up once more where it ended: nothing is lost, and nothing counts twice.
+  third = pace.Goodput(path, 25)
+  clock.pass_by(10)
+  assert third.add(30, 10.0) == pytest.approx((25 + 10) / 1850)
+
+
+def test_a_line_that_was_cut_short_does_no_harm(clock, tmp_path):
+  path = tmp_path / 'goodput.jsonl'
+  first = pace.Goodput(path, 0)
+  clock.pass_by(10)
+  first.add(10, 10.0)
+  path.write_text(path.read_text() + '{"from": 10, "to')
+  clock.pass_by(10)
+  second = pace.Goodput(path, 10)
+  assert second.add(20, 0.0) == 0.5
+  whole = path.read_text().splitlines()
+  assert [json.loads(line) for line in whole if not line.endswith('"to')] and len(whole) == 5
+
+
+def test_the_peak_of_devices():
+  assert chips.peak_flops_per_s('TPU v5 lite') == 1.97e14 and chips.peak_flops_per_s('TPU v5') == 4.59e14
+  assert chips.peak_flops_per_s('NVIDIA H100 80GB HBM3') == 9.89e14
+  assert chips.peak_flops_per_s('cpu') is None
+
+
+def test_the_least_time_of_a_step(monkeypatch):
+  class Device:
+    device_kind = 'TPU v5 lite'
+
+  c, task = toy.configuration(), toy.Task()
+  # Per clip: 16 x 32, twice 32 x 32, 32 x 1; forward, and backward to weights and (but for the first) inputs.
+  flops = 2 * (2 * 16 * 32 + 3 * (2 * 32 * 32 + 32))
+  assert costs.flops_per_clip(c, task) == flops
+  assert costs.least_step_s(c, task, [Device] * 4) == pytest.approx(flops * 8 / (4 * 1.97e14))
+  Device.device_kind = 'cpu'
+  assert costs.least_step_s(c, task, [Device]) is None

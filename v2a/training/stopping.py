@@ -1,0 +1,61 @@
+"""Stopping on a signal, in the same step in all processes."""
+
+import signal
+import threading
+
+import jax
+from jax.experimental import multihost_utils
+
+
+class Interrupted(SystemExit):
+  """A signal ended training after it was saved; exit code 128 + signal (143 for SIGTERM, 130 for Ctrl-C)."""
+
+  def __init__(self, signal_number: int):
+    super().__init__(128 + signal_number)
+
+
+class Signals:
+  """Receives SIGTERM and SIGINT while it is open.
+
+  One process stops before its next step, and a second signal acts as it would have without us. Of several,
+  the one that is signalled tells the others, and all stop before the same step: JAX's preemption service,
+  which listens for SIGTERM itself, finds the next one that none of them has begun.
+  """
+
+  def __init__(self):
+    """Raises RuntimeError where several processes run without JAX's preemption service."""
+    self._received = None
+    self._previous = {}
+    self._is_shared = jax.process_count() > 1
+    if self._is_shared and not jax.config.jax_enable_preemption_service:
+      raise RuntimeError('Several processes stop together by JAX\'s preemption service; it is turned off '
+                         '(jax_enable_preemption_service).')
+
+  def __enter__(self) -> 'Signals':
+    if threading.current_thread() is not threading.main_thread():
+      return self  # only the main thread may install handlers
+    numbers = (signal.SIGINT,) if self._is_shared else (signal.SIGTERM, signal.SIGINT)
+    self._previous = {number: signal.signal(number, self._receive) for number in numbers}
+    return self
+
+  def __exit__(self, error_type, error, traceback) -> None:
+    self._restore()
+
+  def _restore(self) -> None:
+    for number, handler in self._previous.items():
+      signal.signal(number, handler)
+
+  def _receive(self, number: int, frame) -> None:
+    del frame
+    self._received = number
+    self._restore()
+    if self._is_shared:
+      signal.raise_signal(signal.SIGTERM)  # which the preemption service passes on
+
+  def before(self, step: int) -> int | None:
+    """Returns the signal for which training is to stop before a step, or None; to be asked at every step."""
+    if not self._is_shared:
+      return self._received
+    if multihost_utils.reached_preemption_sync_point(step):
+      return self._received or signal.SIGTERM
+    return None

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -138,3 +139,20 @@ def test_open_says_what_is_missing(folder, tmp_path):
   (tmp_path / records.MANIFEST).write_text(json.dumps(manifest | {'version': 7}))
   with pytest.raises(ValueError, match='must be a manifest of version 1'):
     records.open(tmp_path)
+
+
+def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
+  copy = tmp_path / 'copy'
+  shutil.copytree(folder, copy)
+  records.open(copy).verify()
+  shard = copy / 'records-00001.array_record'
+  data = bytearray(shard.read_bytes())
+  data[len(data) // 2] ^= 1
+  shard.write_bytes(data)
+  for part in (0, 2):
+    records.open(copy).verify(part, 3)  # shares of other processes
+  with pytest.raises(ValueError, match='records-00001.array_record is not as it was written'):
+    records.open(copy).verify(1, 3)
+  shard.write_bytes(data[:-8])
+  with pytest.raises(ValueError, match='records-00001.array_record has .* bytes; wanted'):
+    records.open(copy)

@@ -6,7 +6,8 @@ A record is one training clip: a dict with exactly the keys of `FIELDS`. Its byt
 
 Arrays are stored raw, so that decoding is a view and costs nothing; the ArrayRecord file around
 them compresses (zstd, level 1). A folder of records holds shards and `manifest.json`, whose hash is
-the SHA-256 of all encoded records in order: two folders with one hash hold the same data.
+the SHA-256 of all encoded records in order: two folders with one hash hold the same data. It also holds
+size and SHA-256 of every shard's file, by which `Folder.verify` finds what has changed since.
 
 Time of all media in seconds; t=0 is the presentation time of the first frame that is shown.
 Sample k of the wave is at k / sample_rate_hz, frame k at k / fps.
@@ -263,6 +264,8 @@ class Writer:
     if self._shard is not None:
       self._shard.close()
       self._shard = None
+      file = self._partial / self._shards[-1]['name']
+      self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': _sha256(file)}
 
   def __exit__(self, error_type, error, traceback) -> None:
     self._close_shard()
@@ -305,12 +308,23 @@ class Folder:
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']
     files = [self.path / shard['name'] for shard in self.manifest['shards']]
-    for file in files:
+    for file, shard in zip(files, self.manifest['shards']):
       if not file.is_file():
         raise FileNotFoundError(f'{file} is missing, though {self.path / MANIFEST} names it.')
+      got, wanted = file.stat().st_size, shard.get('num_bytes')  # folders of before do not tell
+      if wanted not in (None, got):
+        raise ValueError(f'{file} has {got} bytes; wanted {wanted}, says {self.path / MANIFEST}.')
     self._bytes = array_record_data_source.ArrayRecordDataSource(files) if files else ()
     if len(self._bytes) != len(self):
       raise ValueError(f'{self.path} holds {len(self._bytes)} records, but its manifest says {len(self)}.')
+
+  def verify(self, part: int = 0, num_parts: int = 1) -> None:
+    """Reads every `num_parts`-th shard from `part` on. Raises ValueError where one has changed."""
+    for shard in self.manifest['shards'][part::num_parts]:
+      file = self.path / shard['name']
+      if 'sha256' in shard and _sha256(file) != shard['sha256']:
+        raise ValueError(f'{file} is not as it was written: its SHA-256 differs from that in '
+                         f'{self.path / MANIFEST}.')
 
   def __len__(self) -> int:
     return self.manifest['num_records']
@@ -360,6 +374,11 @@ class Chain:
     if len(sources) == 1:
       self.hash = sources[0].hash
 
+  def verify(self, part: int = 0, num_parts: int = 1) -> None:
+    """See `Folder.verify`."""
+    for source in self._sources:
+      source.verify(part, num_parts)
+
   def __len__(self) -> int:
     return self._ends[-1]
 
@@ -378,6 +397,11 @@ def open(*paths: str | pathlib.Path) -> Chain:
     ValueError: a manifest is damaged, or the folders differ in ClipSpec.
   """
   return Chain([Folder(path) for path in paths])
+
+
+def _sha256(file: pathlib.Path) -> str:
+  with file.open('rb') as opened:
+    return hashlib.file_digest(opened, 'sha256').hexdigest()
 
 
 def _read_manifest(path: pathlib.Path) -> dict:

@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import shapes
+from v2a.models import attention
 from v2a.models import layers
 from v2a.models import mmdit
 
@@ -128,12 +129,12 @@ class Decoder(nnx.Module):
       streams, prefix_kv = _read_itself(block, streams, prefix)
       (q_BTHE, *kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
       kv = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, kv))
-      return (streams, block.audio.end(x_BTD, layers.attention(q_BTHE, *kv, mask_BS, mask_QS), rest)), None
+      return (streams, block.audio.end(x_BTD, attention.attend(q_BTHE, *kv, mask_BS, mask_QS), rest)), None
 
     def alone(block, x_BTD, _):
       qkv, rest = block.audio.begin(x_BTD, c_BTD, time_1T)
       alone_QS = None if mask_QS is None else mask_QS[:, num_prefix:]
-      return block.audio.end(x_BTD, layers.attention(*qkv, None, alone_QS), rest), None
+      return block.audio.end(x_BTD, attention.attend(*qkv, None, alone_QS), rest), None
 
     carry = prefix.streams, self._embed(code_BTK)
     (_, x_BTD), _ = layers.scan_with(joint, self.joint_blocks, carry, remat=self.remat)
@@ -194,7 +195,7 @@ class Decoder(nnx.Module):
         (q_BTHE, *new_kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
         kv = [jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, place, 0, 0))
               for old_ZBSHE, new_BTHE in zip(kv, new_kv)]
-        y_BTHE = layers.attention(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
+        y_BTHE = attention.attend(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
         return (block.audio.end(x_BTD, y_BTHE, rest), *kv), None
 
       (x_BTD, *kv), _ = layers.scan_with(layer, blocks, (x_BTD, *kv), jnp.arange(kv[0].shape[0]))
@@ -248,9 +249,8 @@ class Decoder(nnx.Module):
 def _read_itself(block: mmdit.JointBlock, streams: dict, prefix: Prefix) -> tuple[dict, tuple]:
   """Returns the streams of the prefix after one layer, and their keys and values there."""
   conditions = dict.fromkeys(PREFIX, prefix.c_B1D)
-  (q_BSHE, k_BSHE, v_BSHE), rests = mmdit.begin(block, streams, conditions, prefix.times)
-  y_BSHE = layers.attention(q_BSHE, k_BSHE, v_BSHE, prefix.mask_BS)
-  return mmdit.end(block, streams, y_BSHE, rests), (k_BSHE, v_BSHE)
+  (queries, *kv), rests = mmdit.begin(block, streams, conditions, prefix.times)
+  return mmdit.end(block, streams, mmdit.attend(queries, *kv, prefix.mask_BS), rests), tuple(kv)
 
 
 def _and_steps(mask_BS: jax.Array, num_steps: int) -> jax.Array:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2a import shapes
+from v2a.models import attention
 from v2a.sharding import rules
 
 ROPE_MIN_PERIOD_S = 0.16
@@ -89,30 +89,6 @@ def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
   turned = jnp.concatenate(
       [first * cos_BS1E - second * sin_BS1E, first * sin_BS1E + second * cos_BS1E], axis=-1)
   return turned.astype(x_BSHE.dtype)
-
-
-def attention(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array,
-              mask_BS: jax.Array | None = None, mask_QS: jax.Array | None = None) -> jax.Array:
-  """Softmax attention; positions where mask_BS is False are never read, even if they hold NaN.
-
-  With mask_QS, a query reads only the positions where its row is True (causality).
-
-  Einsum, not `jax.nn.dot_product_attention`: on CPUs it is twice as fast (29 against 61 ms for 12
-  heads, 512 tokens).
-  """
-  shapes.check(q_BQHE=q_BQHE, k_BSHE=k_BSHE, v_BSHE=v_BSHE, mask_BS=mask_BS, mask_QS=mask_QS)
-  if mask_BS is not None:
-    keep_BS11 = mask_BS[:, :, None, None]
-    k_BSHE = jnp.where(keep_BS11, k_BSHE, 0)
-    v_BSHE = jnp.where(keep_BS11, v_BSHE, 0)
-  scale = q_BQHE.shape[-1] ** -0.5
-  logits_BHQS = jnp.einsum('BQHE,BSHE->BHQS', q_BQHE * scale, k_BSHE).astype(jnp.float32)
-  if mask_BS is not None:
-    logits_BHQS = jnp.where(mask_BS[:, None, None, :], logits_BHQS, -1e30)
-  if mask_QS is not None:
-    logits_BHQS = jnp.where(mask_QS[None, None], logits_BHQS, -1e30)
-  weights_BHQS = jax.nn.softmax(logits_BHQS, axis=-1).astype(v_BSHE.dtype)
-  return jnp.einsum('BHQS,BSHE->BQHE', weights_BHQS, v_BSHE)
 
 
 def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
@@ -193,7 +169,7 @@ class EncoderBlock(nnx.Module):
   def __call__(self, x_BSD: jax.Array, mask_BS: jax.Array | None = None,
                time_BS: jax.Array | None = None) -> jax.Array:
     q_BSHE, k_BSHE, v_BSHE = self.attention.project(layer_norm(x_BSD), time_BS)
-    x_BSD = x_BSD + self.attention.merge(attention(q_BSHE, k_BSHE, v_BSHE, mask_BS))
+    x_BSD = x_BSD + self.attention.merge(attention.attend(q_BSHE, k_BSHE, v_BSHE, mask_BS))
     return x_BSD + self.mlp(layer_norm(x_BSD))
 
 
@@ -257,13 +233,17 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 
 
   def body(carry, layer):
     layer_state, x = layer
-    # Left to itself, XLA may gather the clips where parameters are stored in parts.
-    carry = jax.tree.map(lambda x: rules.constrain(x, 'batch', *[None] * (x.ndim - 1)), carry)
+    # Left to itself, XLA may gather the clips where parameters are stored in parts. BSD: a sequence.
+    carry = jax.tree.map(_constrain, carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
   if remat != 'none':
     body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
   return jax.lax.scan(body, carry, (state, xs))
+
+
+def _constrain(x: jax.Array) -> jax.Array:
+  return rules.constrain(x, 'batch', *['time', None] if x.ndim == 3 else [None] * (x.ndim - 1))
 
 
 def masked_mean(x_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:

@@ -18,9 +18,12 @@ knows what moves at that instant; eq. 1 for the other streams.
 from flax import nnx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from v2a import shapes
+from v2a.models import attention
 from v2a.models import layers
+from v2a.sharding import mesh as mesh_lib
 
 STREAMS = ('audio', 'video', 'text', 'transcript')
 
@@ -69,21 +72,31 @@ def present(streams: dict) -> list[str]:
 
 
 def begin(block: nnx.Module, streams: dict, conditions: dict, times: dict):
-  """Returns q, k, v of all positions of some streams of a block, and the modulations that `end` needs."""
-  projected, rests = {}, {}
+  """Returns queries by stream, keys and values of all positions, and the modulations that `end` needs."""
+  queries, keys, values, rests = {}, [], [], {}
   for name in present(streams):
-    projected[name], rests[name] = getattr(block, name).begin(streams[name], conditions[name], times[name])
-  return [jnp.concatenate(each, axis=1) for each in zip(*projected.values())], rests
+    (queries[name], key_BSHE, value_BSHE), rests[name] = getattr(block, name).begin(
+        streams[name], conditions[name], times[name])
+    keys.append(key_BSHE)
+    values.append(value_BSHE)
+  return (queries, jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1)), rests
 
 
-def end(block: nnx.Module, streams: dict, y_BSHE: jax.Array, rests: dict) -> dict:
-  """Returns the streams after attention's values y_BSHE and the MLPs were added."""
-  out, start = {}, 0
-  for name in present(streams):
-    stop = start + streams[name].shape[1]
-    out[name] = getattr(block, name).end(streams[name], y_BSHE[:, start:stop], rests[name])
-    start = stop
-  return out
+def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Array) -> dict:
+  """Returns what each stream's positions read of all."""
+  mesh = mesh_lib.current()
+  if mesh is not None and mesh.shape['context'] > 1:
+    # Parts of single streams; of all in a row the parts would not lie where the streams' own do.
+    return {name: attention.attend(q_BQHE, k_BSHE, v_BSHE, mask_BS) for name, q_BQHE in queries.items()}
+  q_BQHE = jnp.concatenate(list(queries.values()), axis=1)
+  ends = np.cumsum([q_BQHE.shape[1] for q_BQHE in queries.values()])
+  read = jnp.split(attention.attend(q_BQHE, k_BSHE, v_BSHE, mask_BS), ends[:-1], axis=1)
+  return dict(zip(queries, read))
+
+
+def end(block: nnx.Module, streams: dict, read: dict, rests: dict) -> dict:
+  """Returns the streams after what they read (see `attend`) and the MLPs were added."""
+  return {name: getattr(block, name).end(streams[name], read[name], rests[name]) for name in present(streams)}
 
 
 class JointBlock(nnx.Module):
@@ -98,7 +111,7 @@ class JointBlock(nnx.Module):
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
     qkv, rests = begin(self, streams, conditions, times)
     mask_BS = jnp.concatenate([masks[name] for name in present(streams)], axis=1)
-    return end(self, streams, layers.attention(*qkv, mask_BS), rests)
+    return end(self, streams, attend(*qkv, mask_BS), rests)
 
 
 class AudioBlock(nnx.Module):
@@ -110,7 +123,7 @@ class AudioBlock(nnx.Module):
 
   def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_BT: jax.Array) -> jax.Array:
     (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.begin(x_BTD, c_BTD, time_BT)
-    return self.audio.end(x_BTD, layers.attention(q_BTHE, k_BTHE, v_BTHE), rest)
+    return self.audio.end(x_BTD, attention.attend(q_BTHE, k_BTHE, v_BTHE), rest)
 
 
 class MMDiT(nnx.Module):

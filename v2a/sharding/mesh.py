@@ -6,8 +6,8 @@ What crosses which wire, a step:
   data     each member holds the model and sees other clips: gradients are summed once (all-reduce).
   fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are
            gathered before their use, forward and backward, and their gradients are reduced and scattered.
-  context  members see the same clips; meant for parts of the audio sequence. No activation is split over it
-           yet, so that its members repeat each other's work.
+  context  members see the same clips, and each a part of every sequence that divides: an attention gathers
+           keys and values (all-gather), and gradients are summed as over `data`. For clips of minutes.
   tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
            so this axis wants the fastest links (one host, or one torus axis).
 

@@ -1,0 +1,101 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2a.models import attention
+from v2a.sharding import mesh as mesh_lib
+
+
+def case(num_queries, num_keys, head_size, dtype=jnp.float32, num_clips=2, num_heads=2):
+  keys, sizes = jax.random.split(jax.random.key(0), 3), (num_queries, num_keys, num_keys)
+  qkv = [jax.random.normal(key, (num_clips, size, num_heads, head_size), dtype)
+         for key, size in zip(keys, sizes)]
+  mask_BS = np.ones((num_clips, num_keys), bool)
+  mask_BS[0, num_keys // 2:num_keys - 3] = False
+  return qkv, jnp.asarray(mask_BS)
+
+
+def by_hand(q, k, v, mask_BS, mask_QS):
+  """Eq. 1 of the paper, in float64, one clip and head at a time."""
+  q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+  out = np.zeros(q.shape)
+  for b in range(q.shape[0]):
+    for h in range(q.shape[2]):
+      logits_QS = q[b, :, h] @ k[b, :, h].T / q.shape[3] ** 0.5
+      read_QS = np.ones(logits_QS.shape, bool)
+      if mask_BS is not None:
+        read_QS &= np.asarray(mask_BS)[b][None]
+      if mask_QS is not None:
+        read_QS &= mask_QS
+      weight_QS = np.where(read_QS, np.exp(logits_QS - logits_QS.max()), 0)
+      out[b, :, h] = weight_QS / weight_QS.sum(axis=1, keepdims=True) @ v[b, :, h]
+  return out
+
+
+@pytest.mark.parametrize('causal', [False, True])
+@pytest.mark.parametrize('masked', [False, True])
+@pytest.mark.parametrize(('kernel', 'head_size'), [('einsum', 16), ('splash', 128)])
+def test_kernels_are_attention(kernel, head_size, masked, causal):
+  (q, k, v), mask_BS = case(40, 53, head_size)
+  mask_BS = mask_BS if masked else None
+  mask_QS = np.tri(40, 53, 13, dtype=bool) if causal else None
+  found = attention.attend(q, k, v, mask_BS, mask_QS, kernel=kernel)
+  np.testing.assert_allclose(found, by_hand(q, k, v, mask_BS, mask_QS), atol=2e-5)
+
+
+def test_gradients_of_the_fused_kernel():
+  qkv, mask_BS = case(1100, 140, 128, num_clips=1, num_heads=1)  # several blocks of queries
+  loss = lambda qkv, kernel: jnp.sum(jnp.sin(attention.attend(*qkv, mask_BS, kernel=kernel)))
+  wanted, found = (jax.grad(loss)(qkv, kernel) for kernel in ('einsum', 'splash'))
+  for a, b in zip(wanted, found):
+    np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
+
+
+def test_what_is_masked_may_be_nan():
+  (q, k, v), mask_BS = case(4, 8, 16)
+  hurt = lambda x: jnp.where(mask_BS[:, :, None, None], x, jnp.nan)
+  found = attention.attend(q, hurt(k), hurt(v), mask_BS)
+  np.testing.assert_array_equal(found, attention.attend(q, k, v, mask_BS))
+
+
+class Device:
+  def __init__(self, platform, device_kind):
+    self.platform, self.device_kind = platform, device_kind
+
+
+@pytest.mark.parametrize(('device', 'head_size', 'dtype', 'num_queries', 'kernel'), [
+    (('gpu', 'NVIDIA H200'), 64, jnp.bfloat16, 300, 'cudnn'),
+    (('gpu', 'NVIDIA H200'), 64, jnp.float32, 300, 'einsum'),
+    (('gpu', 'NVIDIA H200'), 64, jnp.bfloat16, 1, 'einsum'),
+    (('gpu', 'AMD MI300X'), 64, jnp.bfloat16, 300, 'einsum'),
+    (('tpu', 'TPU v5 lite'), 128, jnp.bfloat16, 300, 'splash'),
+    (('tpu', 'TPU v5 lite'), 64, jnp.bfloat16, 300, 'einsum'),
+    (('tpu', 'TPU v5 lite'), 128, jnp.bfloat16, 1, 'einsum'),
+    (('cpu', 'cpu'), 128, jnp.bfloat16, 300, 'einsum')])
+def test_each_platform_has_its_kernel(monkeypatch, device, head_size, dtype, num_queries, kernel):
+  monkeypatch.setattr(jax, 'devices', lambda: [Device(*device)])
+  assert attention._fastest(jnp.zeros((1, num_queries, 2, head_size), dtype), None) == kernel
+
+
+@pytest.mark.skipif(jax.default_backend() != 'gpu', reason='wants an NVIDIA GPU')
+def test_cudnn_is_attention():
+  qkv, mask_BS = case(320, 448, 64, jnp.bfloat16)
+  found = attention.attend(*qkv, mask_BS, kernel='cudnn')
+  np.testing.assert_allclose(found.astype(jnp.float32), by_hand(*qkv, mask_BS, None), atol=2e-2)
+
+
+@pytest.mark.parametrize('sizes', [{'data': 2, 'tensor': 2, 'context': 2}, {'data': 1, 'context': 8}])
+def test_sequences_may_lie_in_parts(sizes):
+  mesh = mesh_lib.make(sizes)
+  (q, k, v), mask_BS = case(64, 80, 16)
+
+  def attend(q, k, v):
+    with mesh_lib.use(mesh):
+      return attention.attend(q, k, v, mask_BS)
+
+  compiled = jax.jit(attend).lower(q, k, v).compile()
+  np.testing.assert_allclose(compiled(q, k, v), by_hand(q, k, v, mask_BS, None), atol=2e-5)
+  # Logits are the large ones: no device holds more than its part of them.
+  part = 2 // sizes['data'], 2 // sizes.get('tensor', 1), 64 // sizes['context'], 80
+  assert f'f32[{",".join(map(str, part))}]' in compiled.as_text()

@@ -18,7 +18,7 @@ _FOLDERS = (
     pathlib.Path(__file__).resolve().parent / 'assets' / 'configs',
 )
 _OVERRIDE = re.compile(r'--config\.([A-Za-z0-9_.]+)=(.*)', re.DOTALL)
-_PLAIN_NAME = re.compile(r'[A-Za-z0-9_]+')
+_PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*')
 
 
 def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:

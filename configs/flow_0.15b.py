@@ -1,0 +1,27 @@
+"""A rectified-flow transformer of 0.18 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+
+v2a train --config flow_0.15b --workdir runs/flow_0.15b
+
+on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
+it: docs/scaling.md, by `v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's
+registers.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.studio()
+  c.name = 'flow_0.15b'
+  c.task = 'flow'
+  c.data.train = ('data/studio_latents',)
+  c.codec.num_latent_channels = 64
+  c.conditioning.width = 512
+  c.conditioning.text_encoder.num_heads = 4
+  c.conditioning.transcript_encoder.num_heads = 4
+  c.flow.update(width=768, num_heads=6, num_joint_layers=2, num_audio_layers=6)
+  c.flow.update(mlp_ratio=2.5, conv_size=3)
+  c.training.learning_rate = 0.0004
+  c.training.remat = 'none'
+  return c

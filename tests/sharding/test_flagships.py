@@ -1,0 +1,71 @@
+"""Where every parameter of the large configurations lies. After a change that is meant:
+
+python tests/sharding/test_flagships.py
+"""
+
+import json
+import math
+import pathlib
+
+import jax
+import pytest
+
+from v2a import configfile
+from v2a import weights
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import tasks
+
+GOLDENS = pathlib.Path(__file__).parent / 'goldens'
+SIZES = {'data': 2, 'fsdp': 2, 'tensor': 2}
+# Name -> billions of parameters.
+FLAGSHIPS = {'flow_0.15b': 0.18, 'flow_0.6b': 0.69, 'flow_1b': 1.11, 'flow_3b': 3.15, 'tokens_1b': 1.13}
+
+
+def abstract_state(name):
+  c = configfile.find(name)
+  return state_lib.abstract(tasks.make(c), optimizer_lib.make(c.training), mesh_lib.make(SIZES))
+
+
+def places(state):
+  """Returns path -> [shape, spec] of every trained parameter."""
+  return {name: [list(leaf.shape), str(tuple(leaf.sharding.spec))]
+          for name, leaf in weights.flatten(state.params).items()}
+
+
+@pytest.mark.parametrize('name', FLAGSHIPS)
+def test_parameters_lie_where_they_did(name):
+  state = abstract_state(name)
+  wanted, found = json.loads((GOLDENS / f'{name}.json').read_text()), places(state)
+  changed = [path for path in {*wanted, *found} if wanted.get(path) != found.get(path)]
+  assert not changed, f'{len(changed)} differ, {changed[0]} for one; if that is meant: {__doc__}'
+  billions = state_lib.num_parameters(state.params) / 1e9
+  assert round(billions, 2) == FLAGSHIPS[name]
+  # The average and both moments lie as the parameters do; nothing large lies whole on every device.
+  shardings = [leaf.sharding for leaf in jax.tree.leaves(state.params)]
+  assert [leaf.sharding for leaf in jax.tree.leaves(state.ema)] == shardings
+  large = [leaf for leaf in jax.tree.leaves(state) if leaf.size * leaf.dtype.itemsize > 4 << 20]
+  assert large and not [leaf for leaf in large if leaf.sharding.is_fully_replicated]
+  moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
+  assert len(moments) == 2 * len(shardings)
+  held = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
+             for leaf in jax.tree.leaves(state))
+  assert held < 1.1 * 16 * billions * 1e9 / (SIZES['fsdp'] * SIZES['tensor'])
+
+
+@pytest.mark.parametrize('name', FLAGSHIPS)
+def test_sizes_fit_the_chips(name):
+  c = configfile.find(name)
+  part = c.tokens if c.task == 'tokens' else c.flow
+  assert part.width // part.num_heads == 128 and not part.width % 128
+  assert not int(part.width * part.mlp_ratio) % 128 and not c.conditioning.width % 128
+
+
+if __name__ == '__main__':
+  jax.config.update('jax_num_cpu_devices', 8)
+  GOLDENS.mkdir(exist_ok=True)
+  for flagship in FLAGSHIPS:
+    lines = ',\n'.join(f'{json.dumps(path)}: {json.dumps(place)}'
+                       for path, place in sorted(places(abstract_state(flagship)).items()))
+    (GOLDENS / f'{flagship}.json').write_text(f'{{\n{lines}\n}}\n')

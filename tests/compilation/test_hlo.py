@@ -38,6 +38,27 @@ def test_a_collective_in_a_loop_counts_by_its_length():
   assert sorted(each.times for each in found) == [1, 5]  # each layer, and the result once
 
 
+def test_a_loop_whose_program_does_not_tell_its_length():
+  mesh = mesh_lib.make({'data': 2, 'fsdp': 2, 'tensor': 2})
+  text = """
+%cond.1 (wide.param.4: (s32[], f32[8])) -> pred[] {
+  %constant.7.clone.3 = s32[]{:T(128)} constant(4)
+  %wide.param.4 = (s32[]{:T(128)}, f32[8]{0:T(8)}) parameter(0)
+  %get-tuple-element.5 = s32[]{:T(128)} get-tuple-element(%wide.param.4), index=0
+  ROOT %lt.3 = pred[]{:T(512)} compare(%get-tuple-element.5, %constant.7.clone.3), direction=LT
+}
+
+%body.1 (wide.param.5: (s32[], f32[8])) -> (s32[], f32[8]) {
+  %a = f32[8]{0} reduce-scatter(%p), replica_groups={{0,2},{1,3}}, to_apply=%add
+}
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %while.2 = (s32[]{:T(128)}, f32[8]{0}) while(%tuple.1), condition=%cond.1, body=%body.1
+}
+"""
+  assert [each.times for each in hlo.collectives(text, mesh)] == [4]
+
+
 @pytest.mark.parametrize(('line', 'axes', 'num_bytes'), [
     ('%a = bf16[64,32]{1,0} all-gather(%p), replica_groups=[4,2]<=[8], dimensions={0}', ('tensor',), 2048.0),
     ('%a = bf16[64,32]{1,0} all-gather(%p), replica_groups=[2,4]<=[4,2]T(1,0)', ('data', 'fsdp'), 3072.0),

@@ -1,7 +1,8 @@
 """What a compiled program sends between devices, read from its text.
 
-A collective inside a loop counts as often as the loop runs, where the program tells that. Bytes are those
-that one device sends around a ring of the n members of its group, for an array of s bytes in whole:
+A collective inside a loop counts as often as the loop runs: as the program tells, or up to the constant that
+the loop's condition compares its counter with. Bytes are those that one device sends around a ring of the n
+members of its group, for an array of s bytes in whole:
 
   all-gather, reduce-scatter, all-to-all   s (n - 1) / n                       (1)
   all-reduce                               2 s (n - 1) / n                     (2)
@@ -28,6 +29,9 @@ _COLLECTIVE = re.compile(r'= (.*?) (' + '|'.join(KINDS) + r')(-start)?\(')
 _BETWEEN_SLICES = re.compile(r'= \((.*?), u32\[\], token\[\]\) send\(.*_xla_megascale_transfer_type="(\w+)"')
 _CALLED = re.compile(r'(?:calls|to_apply|condition|body|called_computations)=\{?%?([\w.\-]+)')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CONDITION = re.compile(r' while\(.*condition=%?([\w.\-]+)')
+_CONSTANT = re.compile(r'%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)')
+_COMPARED = re.compile(r'ROOT .* compare\([^,]*?%?[\w.\-]+, [^,%]*%?([\w.\-]+)\), direction=LT')
 _LISTED = re.compile(r'replica_groups=\{(\{[\d,{} ]*\})\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?')
 _MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]"
@@ -98,10 +102,23 @@ def _times(computations: dict[str, list[str]]) -> collections.Counter:
   times = collections.Counter({'ENTRY': 1})
   for name in reversed(list(computations)):
     for line in computations[name]:
-      trips = _TRIPS.search(line)
+      trips = _trips(line, computations)
       for called in _CALLED.findall(line):
-        times[called] += times[name] * (int(trips.group(1)) if trips else 1)
+        times[called] += times[name] * trips
   return times
+
+
+def _trips(line: str, computations: dict[str, list[str]]) -> int:
+  """How often an instruction runs what it calls; once where the program does not tell."""
+  if told := _TRIPS.search(line):
+    return int(told.group(1))
+  if not (loop := _CONDITION.search(line)):
+    return 1
+  # Programs for TPUs do not tell; loops of scans count from 0.
+  condition = computations.get(loop.group(1), [])
+  constants = dict(match.groups() for line in condition if (match := _CONSTANT.search(line)))
+  limits = [match.group(1) for line in condition if (match := _COMPARED.search(line))]
+  return int(constants.get(limits[0], 1)) if limits else 1
 
 
 def _collective(computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh,

@@ -1,0 +1,59 @@
+"""What the devices of a training step send each other, in the program that XLA makes of it."""
+
+import collections
+
+import jax
+import pytest
+
+from v2a import config
+from v2a import configfile
+from v2a.compilation import hlo
+from v2a.compilation import program
+from v2a.sharding import mesh as mesh_lib
+
+NUM_JOINT, NUM_AUDIO = 2, 3
+pytestmark = pytest.mark.slow
+
+
+def collectives(**sizes):
+  """Returns what a small flow model's step sends on a mesh of 8 devices, and its abstract state."""
+  c = config.tiny(configfile.find('flow_world')).unlock()
+  c.flow.update(num_joint_layers=NUM_JOINT, num_audio_layers=NUM_AUDIO)
+  c.training.batch_size = 16
+  mesh = mesh_lib.make(sizes)
+  traced, abstract = program.lower(c.lock(), mesh)
+  return hlo.collectives(traced.lower().compile().as_text(), mesh), abstract
+
+
+def num_bytes(found, kind):
+  return sum(each.num_bytes * each.times for each in found if each.kind == kind)
+
+
+def test_data_parallel_gathers_nothing_and_sums_each_gradient_once():
+  found, abstract = collectives(data=8)
+  assert {each.kind for each in found} == {'all-reduce'}
+  gradient = sum(4 * leaf.size for leaf in jax.tree.leaves(abstract.params))
+  # Eq. 2 of `hlo`; beside it little, such as the loss.
+  assert num_bytes(found, 'all-reduce') == pytest.approx(2 * 7 / 8 * gradient, rel=0.01)
+
+
+def test_fsdp_gathers_a_layer_at_a_time_and_stores_parts():
+  found, abstract = collectives(data=1, fsdp=8)
+  parameters = sum(4 * leaf.size for leaf in jax.tree.leaves(abstract.params))
+  blocks = state_of_blocks(abstract.params)
+  gathers = collections.Counter(each.times for each in found if each.kind == 'all-gather')
+  # Inside a loop over layers a parameter of the layer is gathered at most once forward and once backward.
+  assert 0 < gathers[NUM_AUDIO] <= 2 * blocks['audio_blocks']
+  assert 0 < gathers[NUM_JOINT] <= 2 * (blocks['joint_blocks'] + blocks['others'])
+  assert num_bytes(found, 'all-gather') <= 2 * 7 / 8 * parameters
+  # What is large lies in parts: weights, their average, and both moments.
+  large = [leaf for leaf in jax.tree.leaves(abstract) if leaf.size >= 32 * 32]
+  assert large and not [leaf for leaf in large if leaf.sharding.is_fully_replicated]
+
+
+def state_of_blocks(params):
+  """Returns how many parameters the stacks of layers have."""
+  names = [jax.tree_util.keystr(path, simple=True, separator='.')
+           for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  counts = {name: sum(name in path for path in names) for name in ('audio_blocks', 'joint_blocks')}
+  return counts | {'others': sum('blocks' in path for path in names) - sum(counts.values())}

@@ -21,7 +21,7 @@ def collectives(**sizes):
   c.flow.update(num_joint_layers=NUM_JOINT, num_audio_layers=NUM_AUDIO)
   c.training.batch_size = 16
   mesh = mesh_lib.make(sizes)
-  traced, abstract = program.lower(c.lock(), mesh)
+  traced, abstract = program.trace(c.lock(), mesh)
   return hlo.collectives(traced.lower().compile().as_text(), mesh), abstract
 
 

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -16,6 +17,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--slices', type=int, default=1, help='slices of that shape')
   parser.add_argument('--batch-size', type=int, nargs='+', metavar='N',
                       help='clips a step in place of the config\'s; several give one table')
+  parser.add_argument('--search', action='store_true',
+                      help='double the batch, from --batch-size or one clip a device, until it does not fit; '
+                      'then find the least remat for the largest that does')
   parser.add_argument('--tiny', action='store_true', help='the shrunk model')
   parser.add_argument('--output', metavar='FILE', help='write the executable there (one topology, one batch)')
   parser.add_argument('--json', action='store_true', help='one JSON object a line')
@@ -28,26 +32,43 @@ def run(args: argparse.Namespace) -> int:
   from v2a import config
   from v2a import configfile
   from v2a.compilation import program
+  from v2a.compilation import search
   from v2a.compilation import topologies
 
   c = configfile.find(args.config)
   c = configfile.override(config.tiny(c) if args.tiny else c, args.overrides)
   wanted = [topologies.parse(name, args.slices) for name in args.topology]
   sizes = args.batch_size or [c.training.batch_size]
-  if args.output and len(wanted) * len(sizes) > 1:
-    raise ValueError('--output takes one executable; give one --topology and one --batch-size.')
+  if args.output and (args.search or len(wanted) * len(sizes) > 1):
+    raise ValueError('--output takes one executable; give one --topology, one --batch-size, no --search.')
+  if args.search and len(sizes) > 1:
+    raise ValueError('--search begins with one --batch-size.')
   output = pathlib.Path(args.output) if args.output else None
   if output and not output.parent.is_dir():
     raise FileNotFoundError(f'--output {output}: there is no folder {output.parent}.')
   if not args.json:
     print(HEADER, flush=True)
+
+  def show(report) -> None:
+    print(json.dumps(dataclasses.asdict(report)) if args.json else _row(report), flush=True)
+
+  def compiled(topology, size: int, remat: str = c.training.remat):
+    changes = [f'--config.training.batch_size={size}', f'--config.training.remat={remat}']
+    return program.compile_step(configfile.override(c, changes), topology, output)
+
   all_fit = True
   for topology in wanted:
+    if args.search:
+      first = args.batch_size[0] if args.batch_size else program.least_batch(c, topology)
+      best = search.largest(functools.partial(compiled, topology), first, show)
+      all_fit &= best is not None
+      if best and not args.json:
+        print(f'{topology.name}: the largest batch that fits is {best.batch_size}, with remat {best.remat}.')
+      continue
     for size in sizes:
-      one = configfile.override(c, [f'--config.training.batch_size={size}'])
-      report = program.compile_step(one, topology, output)
+      report = compiled(topology, size)
+      show(report)
       all_fit &= report.fits
-      print(json.dumps(dataclasses.asdict(report)) if args.json else _row(report), flush=True)
   return 0 if all_fit else 1
 
 

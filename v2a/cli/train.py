@@ -1,6 +1,7 @@
 """`v2a train`: trains a codec, a sync encoder or a generator from a configuration."""
 
 import argparse
+import os
 import pathlib
 
 
@@ -12,6 +13,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                       help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true',
                       help='a shrunk model on made-up clips, to try the whole way')
+  parser.add_argument('--program', metavar='FILE',
+                      help='the step as `v2a compile --output` wrote it for this config and these chips')
   parser.add_argument('--coordinator', metavar='HOST:PORT',
                       help='of several processes, where process 0 listens; auto on Slurm, TPU and GKE')
   parser.add_argument('--num-processes', type=int, metavar='N')
@@ -31,6 +34,11 @@ def run(args: argparse.Namespace) -> int:
   workdir = pathlib.Path(args.workdir)
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
+  workdir.mkdir(parents=True, exist_ok=True)
+  if not os.access(workdir, os.W_OK | os.X_OK):
+    raise PermissionError(f'--workdir {workdir} cannot be written to.')
+  if args.program and not pathlib.Path(args.program).is_file():
+    raise FileNotFoundError(f'--program {args.program} does not exist.')
   from v2a.cli import allocator
   from v2a.cli import cache
   from v2a.training import loop
@@ -47,5 +55,5 @@ def run(args: argparse.Namespace) -> int:
 
     watching = evaluators.make(c, task)
   with processes.lost_is_134():
-    loop.train(c, workdir, task, watching)
+    loop.train(c, workdir, task, watching, program=args.program)
   return 0

@@ -17,22 +17,19 @@ overlap, and products run at the peak.
 import dataclasses
 import math
 import pathlib
-import pickle
 import time
 
 import jax
-from jax.experimental import serialize_executable
 import ml_collections
-import numpy as np
 
 from v2a import config
-from v2a import files
 from v2a import flops
-from v2a import records
 from v2a.compilation import hlo
 from v2a.compilation import topologies
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import costs
+from v2a.training import executable
+from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -80,7 +77,7 @@ class Report:
   highest_mfu: float | None = None
 
 
-def lower(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
+def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   """Returns the traced step and its abstract state for a mesh; nothing is run.
 
   Raises:
@@ -89,18 +86,7 @@ def lower(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  return step.trace(abstract, _batch(c, task, mesh)), abstract
-
-
-def _batch(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
-  num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
-  sizes = c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
-  item = records.fake(config.clip_spec(c), 0, *sizes)
-  one = task.prepare([item], np.random.default_rng(0))
-  sharding = mesh_lib.batch_sharding(mesh)
-  shape = lambda value: (c.training.batch_size, *value.shape[1:])
-  return {name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding)
-          for name, value in one.items()}
+  return step.trace(abstract, input_lib.abstract(c, task, mesh)), abstract
 
 
 def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
@@ -110,8 +96,7 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
   Args:
     c: the whole configuration.
     topology: of chips that need not be there.
-    output: where the executable is written, as jax.experimental.serialize_executable packs it; None for
-      nowhere.
+    output: where the executable is written, see `training.executable`; None for nowhere.
 
   Raises:
     ValueError: the mesh does not fit the topology, or the batch the mesh.
@@ -120,7 +105,7 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
   sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
   _check_batch(c, sizes)
   mesh = mesh_lib.make(sizes, topologies.devices(topology))
-  traced, abstract = lower(c, mesh)
+  traced, abstract = trace(c, mesh)
   num_flops = flops.count(traced.jaxpr)
   start = time.perf_counter()
   about = {
@@ -129,8 +114,9 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
       'hbm_bytes': topology.chip.hbm_bytes,
       'num_parameters': state_lib.num_parameters(abstract.params), 'flops': num_flops,
       'model_flops': num_flops if c.training.remat == 'none' else _model_flops(c)}
+  lowered = traced.lower()
   try:
-    compiled = traced.lower().compile()
+    compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
@@ -138,8 +124,14 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
                   compile_s=time.perf_counter() - start)
   about['compile_s'] = time.perf_counter() - start
   if output is not None:
-    _write(compiled, output, about)
+    executable.save(lowered, compiled, output)
   return _report(compiled, about, topology, mesh)
+
+
+def least_batch(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
+  """Returns the clips of the smallest batch that divides over a topology: one a device and microbatch."""
+  sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
+  return c.training.microbatches * math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
 
 
 def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
@@ -189,13 +181,6 @@ def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> 
   sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
   links = sum(2 if size >= _CLOSED_FROM[topology.chip.name] else 1 for size in sizes if size > 1)
   return topology.chip.ici_bytes_per_s * links
-
-
-def _write(compiled, output: pathlib.Path, about: dict) -> None:
-  payload, in_tree, out_tree = serialize_executable.serialize(compiled)
-  del in_tree, out_tree  # of the configuration, and not always to be pickled
-  with files.beside(output) as partial:
-    partial.write_bytes(pickle.dumps({'about': about, 'jax': jax.__version__, 'payload': payload}))
 
 
 def used_bytes(report: Report) -> int:

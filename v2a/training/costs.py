@@ -9,18 +9,15 @@ import ml_collections
 import numpy as np
 
 from v2a import chips
-from v2a import config
 from v2a import flops
-from v2a import records
+from v2a.training import input as input_lib
 from v2a.training import tasks
 
 
 def flops_per_clip(c: ml_collections.ConfigDict, task=None) -> int:
   """Returns the operations of a training step on one clip: loss and gradient; of `task`, or that of `c`."""
   task = task or tasks.make(c)
-  spec = config.clip_spec(c)
-  item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
-  batch = task.prepare([item], np.random.default_rng(0))
+  batch = task.prepare([input_lib.fake(c)], np.random.default_rng(0))
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
 
   def loss(params, rest, batch):

@@ -36,9 +36,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
-    num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
-    sizes = c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
-    return records.Memory([records.fake(spec, seed, *sizes) for seed in range(c.data.num_fake_records)], spec)
+    return records.Memory([fake(c, seed) for seed in range(c.data.num_fake_records)], spec)
   folders = c.data[split]
   if not folders:
     raise ValueError(
@@ -56,6 +54,21 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   if c.data.verify:
     found.verify(jax.process_index(), jax.process_count())
   return found
+
+
+def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
+  """Returns a made-up record of a configuration's sizes."""
+  num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
+  return records.fake(
+      config.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size)
+
+
+def abstract(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shapes, types and shardings of a task's batches."""
+  one, sharding = task.prepare([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
+  shape = lambda value: (c.training.batch_size, *value.shape[1:])
+  return {name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding)
+          for name, value in one.items()}
 
 
 @functools.lru_cache

@@ -37,6 +37,7 @@ from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
 from v2a.training import costs
+from v2a.training import executable
 from v2a.training import input as input_lib
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
@@ -77,7 +78,8 @@ class _Run:
 
 
 def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
-          evaluators: Sequence[Callable] = (), devices: Sequence[jax.Device] | None = None) -> pathlib.Path:
+          evaluators: Sequence[Callable] = (), devices: Sequence[jax.Device] | None = None,
+          program: str | pathlib.Path | None = None) -> pathlib.Path:
   """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
 
   Args:
@@ -88,6 +90,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
       averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
       'evaluation/'.
     devices: None for all.
+    program: executable of the step (see `executable`), in place of compiling it; None for none.
 
   Returns:
     The folder of the exported model.
@@ -107,6 +110,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
+  if program:
+    step_fn = executable.load(step_fn.lower(abstract, input_lib.abstract(c, task, mesh)), mesh, program)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))

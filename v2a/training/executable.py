@@ -1,0 +1,55 @@
+"""A compiled step as a file: made once by `v2a compile`, loaded by every process of a pod.
+
+The file is made for one traced step, that is for one configuration, mesh and kind of chips, and for the
+versions of JAX and of the compiler that made it. Its fingerprint is that of the traced step's text. Loading
+it runs code that is in it, as unpickling does: load none that others made.
+"""
+
+import hashlib
+import pathlib
+import pickle
+
+import jax
+from jax.experimental import serialize_executable
+
+from v2a import files
+
+
+def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str | pathlib.Path) -> None:
+  """Writes an executable."""
+  payload, _, _ = serialize_executable.serialize(compiled)  # the trees are those of the lowered step
+  content = {'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload}
+  with files.beside(pathlib.Path(path)) as partial:
+    partial.write_bytes(pickle.dumps(content))
+
+
+def load(lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh,
+         path: str | pathlib.Path) -> jax.stages.Compiled:
+  """Returns the executable of a file, in place of compiling a step.
+
+  Args:
+    lowered: the step as it would be compiled here.
+    mesh: of the devices.
+    path: what `save` wrote.
+
+  Raises:
+    FileNotFoundError: there is no such file.
+    ValueError: it is none, or was made for another step or by another version.
+  """
+  try:
+    content = pickle.loads(pathlib.Path(path).read_bytes())
+    made, version = content['fingerprint'], content['jax']
+  except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, ImportError) as error:
+    raise ValueError(f'{path} holds no executable of `v2a compile --output`: {error}.') from error
+  if version != jax.__version__:
+    raise ValueError(f'{path} was made by jax {version}; this is {jax.__version__}.')
+  if made != fingerprint(lowered):
+    raise ValueError(f'{path} was made for another step: configuration, mesh or devices differ.')
+  in_tree, out_tree = jax.tree.structure(lowered.args_info), lowered.out_tree
+  return serialize_executable.deserialize_and_load(
+      content['payload'], in_tree, out_tree, execution_devices=tuple(mesh.devices.flat))
+
+
+def fingerprint(lowered: jax.stages.Lowered) -> str:
+  """Returns the SHA-256 of a step's text, without where in the source it comes from."""
+  return hashlib.sha256(lowered.as_text().encode()).hexdigest()

@@ -18,7 +18,7 @@ SOLVERS = ('euler', 'heun', 'dpmpp2m')
 SCHEDULES = ('constant', 'cosine')
 DTYPES = ('float32', 'bfloat16')
 PATTERNS = ('parallel', 'delay')
-REMATS = ('none', 'full', 'dots')
+REMATS = ('none', 'dots', 'full', 'offload')
 MESH_AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
 
 
@@ -189,7 +189,7 @@ def _training() -> ml_collections.ConfigDict:
   c.clip_norm = 1.0  # global norm of the gradient; 0 for no clipping
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
   c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
-  c.remat = 'none'  # what is computed again in the backward pass: none | dots | full
+  c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
   c.log_every_steps = 20
   c.evaluate_every_steps = 0  # 0 for never
   c.checkpoint_every_steps = 500

@@ -2,7 +2,8 @@
 
   python member.py WORKDIR SETTINGS [--coordinator HOST:PORT --num-processes N --process-id I]
 
-SETTINGS is JSON: values of config.training, `mesh`, and `hurt`, a list of {how, at: step, process}.
+SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, and `hurt`, a list of
+{how, at: step, process}.
 """
 
 import argparse
@@ -80,6 +81,7 @@ def main():
   flags.FLAGS.mark_as_parsed()
   processes.join(args.coordinator, args.num_processes, args.process_id)
   mesh, harms = args.settings.pop('mesh', {}), args.settings.pop('hurt', [])
+  pause_s = args.settings.pop('pause_s', 0)
   harms = {harm['at']: harm['how'] for harm in harms if harm.get('process', 0) == jax.process_index()}
   c = toy.configuration(**args.settings, evaluate_every_steps=1).unlock()
   c.mesh.update(mesh)
@@ -93,6 +95,7 @@ def main():
   def evaluate(model, step):
     if step in harms and ' in ' not in harms[step]:
       hurt(harms[step])
+    time.sleep(pause_s)
     return {}
 
   input_lib.Batches.__getitem__ = read_or_hang

@@ -7,6 +7,8 @@ be restored to any mesh.
 """
 
 import json
+import logging
+import os
 import pathlib
 import shutil
 
@@ -24,6 +26,11 @@ _FAULTS = (OSError, ValueError, RuntimeError)
 _UNFINISHED = '.orbax-checkpoint-tmp'  # what Orbax adds to a name until the rename
 
 
+def _is_news(record: logging.LogRecord) -> bool:
+  """False for the hundreds of lines in which Orbax's threads tell of one failed save; `fault` tells it."""
+  return not ('orbax' in record.pathname or 'never retrieved' in record.getMessage())
+
+
 class Checkpoints:
   """The checkpoints of one training folder."""
 
@@ -37,7 +44,11 @@ class Checkpoints:
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
     self._saving: int | None = None
-    self._error: Exception | None = None
+    self._faults: list[str] = []
+    self._last_fault: str | None = None
+    if os.environ.get('V2A_DEBUG') != '1':
+      for name in ('absl', 'asyncio'):
+        logging.getLogger(name).addFilter(_is_news)
     # Replicas need not share the writing: with it, the first save of replicated arrays blocks for seconds.
     arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
     registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
@@ -72,41 +83,49 @@ class Checkpoints:
     step = int(jax.device_get(state.step))
     if step in self._manager.all_steps():
       return
-    self._saving = step
+    self._settle()
+    self._saving, self._last_fault = step, None
     try:
       self._manager.save(step, force=True, args=ocp.args.Composite(
           state=ocp.args.PyTreeSave(weights.flatten(state)),
           config=ocp.args.JsonSave(c.to_dict()),
           position=ocp.args.JsonSave(position)))
     except _FAULTS as error:
-      self._error = error
+      self._failed(error)
 
   def fault(self, wait: bool = False) -> str | None:
-    """Returns in a line why the last save failed, once; None where it did not, or is still being written.
+    """Returns in a line why a save failed, once; None where none did, or the last is still being written.
 
-    What the save left is cleared away, so that another finds the room.
+    What it left is cleared away, so that another finds the room.
 
     Args:
-      wait: until it is written.
+      wait: until the last is written.
     """
-    if self._saving is None or not (wait or self._error or not self._manager.is_saving_in_progress()):
-      return None
+    if wait or not self._manager.is_saving_in_progress():
+      self._settle()
+    return self._faults.pop(0) if self._faults else None
+
+  def _settle(self) -> None:
+    """Waits for the save that is under way."""
+    if self._saving is None:
+      return
     try:
       self._manager.wait_until_finished()
     except _FAULTS as error:
-      self._error = self._error or error
-    step, error = self._saving, self._error
-    self._saving = self._error = None
-    if error is None:
-      return None
+      self._failed(error)
+    self._saving = None
+
+  def _failed(self, error: Exception) -> None:
     # Orbax has forgotten what it was about to replace.
     self._manager.reload()
     if jax.process_index() == 0:
-      for path in self.path.glob(f'{step}{_UNFINISHED}*'):
+      for path in self.path.glob(f'{self._saving}{_UNFINISHED}*'):
         shutil.rmtree(path, ignore_errors=True)
-    # TensorStore adds its whole specification in brackets.
-    reason = getattr(error, 'strerror', None) or ' '.join(str(error).split(' [')[0].split())
-    return f'the checkpoint of step {step} could not be written to {self.path}: {reason}'
+    # TensorStore tells all that it was about to do before the reason, and its specification after it.
+    reason = getattr(error, 'strerror', None) or str(error).split(' [')[0].split(': ')[-1].strip()
+    self._last_fault = f'the checkpoint of step {self._saving} could not be written to {self.path}: {reason}'
+    self._faults.append(self._last_fault)
+    self._saving = None
 
   def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
     """Returns the configuration and the data position of a checkpoint."""
@@ -138,9 +157,10 @@ class Checkpoints:
     return weights.unflatten(items.state, abstract)
 
   def wait(self) -> None:
-    """Returns when everything is written. Raises OSError where it could not be."""
-    if fault := self.fault(wait=True):
-      raise OSError(fault)
+    """Returns when everything is written. Raises OSError where the last save could not be."""
+    self._settle()
+    if self._last_fault:
+      raise OSError(self._last_fault)
 
   def close(self) -> None:
     """Waits, then frees the threads."""

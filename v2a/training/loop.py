@@ -309,8 +309,8 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to
   # the export.
   run.checkpoints.save(state, run.c, run.position)
-  path = _export(run, state)
   run.checkpoints.wait()
+  path = _export(run, state)
   run.log.line(f'Done: {step} steps; the model is in {path}.')
   return path
 

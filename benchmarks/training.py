@@ -1,0 +1,160 @@
+"""What surrounds a training step, and what its form costs; each figure a ratio or difference in one process.
+
+  python benchmarks/training.py loop                          # of the loop, beside the bare step
+  python benchmarks/training.py scan                          # layers scanned, against written out
+  python benchmarks/training.py input --data data/world_latents   # batches made, against batches used
+  python benchmarks/training.py microbatches                  # one batch, or parts of it that fit a CPU's cache
+"""
+
+import argparse
+import functools
+import itertools
+import statistics
+import tempfile
+import time
+from unittest import mock
+
+import jax
+import numpy as np
+
+from v2a import config
+from v2a import configfile
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import input as input_lib
+from v2a.training import loop
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+from v2a.training import tasks
+
+
+class Step:
+  """A compiled training step of a configuration, with its state and one batch."""
+
+  def __init__(self, c):
+    self.task, optimizer, mesh = tasks.make(c), optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict())
+    abstract = state_lib.abstract(self.task, optimizer, mesh)
+    step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)
+    self.state = state_lib.init(self.task, optimizer, abstract, jax.random.key(0))
+    items = input_lib.source(c)
+    batch = self.task.prepare([items[i % len(items)] for i in range(c.training.batch_size)],
+                              np.random.default_rng(0))
+    self.batch = input_lib.to_devices(batch, mesh, c.training.batch_size)
+    self.compiled = step.lower(self.state, self.batch).compile()
+
+  def seconds(self) -> float:
+    """Returns the time of one step."""
+    begin_s = time.perf_counter()
+    self.state, metrics = self.compiled(self.state, self.batch)
+    jax.block_until_ready(metrics)
+    return time.perf_counter() - begin_s
+
+
+def _on_fake_clips(name: str, num_steps: int):
+  c = configfile.find(name).unlock()
+  c.data.update(train=(), num_fake_records=64)
+  c.init_from.update(dict.fromkeys(c.init_from, ''))
+  c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
+  return c.lock()
+
+
+def around_the_step(name: str, num_steps: int = 600) -> None:
+  """Prints what the loop adds to a step of a shrunk model, which ends before anything can hide behind it."""
+  c = config.tiny(configfile.find(name)).unlock()
+  c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
+  c = c.lock()
+  bare = Step(c)
+  bare_s = statistics.median(bare.seconds() for _ in range(num_steps // 2))
+  ends, make = [], step_lib.make
+
+  def timed(*arguments):
+    step = make(*arguments)
+
+    def run(state, batch):
+      ends.append(time.perf_counter())
+      return step(state, batch)
+
+    return run
+
+  with tempfile.TemporaryDirectory() as workdir, mock.patch.object(step_lib, 'make', timed):
+    loop.train(c, workdir, bare.task)
+  in_loop_s = statistics.median(after - before for before, after in itertools.pairwise(ends[num_steps // 4:]))
+  again_s = statistics.median(bare.seconds() for _ in range(num_steps // 2))
+  bare_s = min(bare_s, again_s)
+  print(f'{c.name}, shrunk: bare step {1e3 * bare_s:.2f} ms, in the loop {1e3 * in_loop_s:.2f} ms: '
+        f'the loop adds {1e3 * (in_loop_s - bare_s):.2f} ms a step')
+
+
+def scanned(name: str, num_rounds: int = 8) -> None:
+  """Prints the time of a step with its layers scanned over that with its layers written out."""
+  c = _on_fake_clips(name, 10)
+  steps = {'scanned': Step(c)}
+  with mock.patch.object(jax.lax, 'scan', functools.partial(jax.lax.scan, unroll=True)):
+    steps['written out'] = Step(c)
+  _compare(steps, num_rounds)
+
+
+def microbatches(name: str, num_rounds: int = 8) -> None:
+  """Prints the time of a step by the number of parts of its batch."""
+  steps = {}
+  for num in (1, 2, 4, 8, 16):
+    c = _on_fake_clips(name, 10).unlock()
+    c.training.microbatches = num
+    steps[str(num)] = Step(c.lock())
+  _compare(steps, num_rounds)
+
+
+def _compare(steps: dict[str, Step], num_rounds: int) -> None:
+  # In turn, since machines are shared: what slows one slows all.
+  times = {name: [] for name in steps}
+  for index in range(num_rounds + 1):
+    for name, step in steps.items():
+      seconds = step.seconds()
+      if index:
+        times[name].append(seconds)
+  medians = {name: statistics.median(each) for name, each in times.items()}
+  first = next(iter(medians.values()))
+  for name, median in medians.items():
+    print(f'{name}: {median:.3f} s a step, {median / first:.3f} of the first')
+
+
+def from_disk(name: str, data: str, num_batches: int = 100) -> None:
+  """Prints how many batches are read and prepared in the time of a step."""
+  c = configfile.find(name).unlock()
+  c.data.train = (data,)
+  c.data.verify = False
+  c = c.lock()
+  step = Step(c)
+  items, size = input_lib.source(c), c.training.batch_size
+  batches = input_lib.Batches(step.task, items, size, num_batches + 10, 0)
+  iterator = input_lib.iterate(batches, 0, c.data.num_threads, c.data.num_prefetched_batches)
+  for _ in range(10):
+    next(iterator)
+  begin_s = time.perf_counter()
+  for _ in range(num_batches):
+    next(iterator)
+  batch_s = (time.perf_counter() - begin_s) / num_batches
+  step_s = statistics.median(step.seconds() for _ in range(6))
+  print(f'{c.name} on {data}: a batch of {size} takes {1e3 * batch_s:.0f} ms, a step {1e3 * step_s:.0f} ms: '
+        f'{step_s / batch_s:.1f} times what training consumes')
+
+
+def main():
+  """Prints one figure."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('what', choices=('loop', 'scan', 'input', 'microbatches'))
+  parser.add_argument('--config', default='flow_world')
+  parser.add_argument('--data', default='data/world_latents')
+  args = parser.parse_args()
+  if args.what == 'loop':
+    around_the_step(args.config)
+  elif args.what == 'scan':
+    scanned(args.config)
+  elif args.what == 'microbatches':
+    microbatches(args.config)
+  else:
+    from_disk(args.config, args.data)
+
+
+if __name__ == '__main__':
+  main()

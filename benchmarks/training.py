@@ -1,9 +1,9 @@
 """What surrounds a training step, and what its form costs; each figure a ratio or difference in one process.
 
-  python benchmarks/training.py loop                          # of the loop, beside the bare step
-  python benchmarks/training.py scan                          # layers scanned, against written out
+  python benchmarks/training.py loop                            # of the loop, beside the bare step
+  python benchmarks/training.py scan                            # layers scanned, against written out
   python benchmarks/training.py input --data data/world_latents   # batches made, against batches used
-  python benchmarks/training.py microbatches                  # one batch, or parts of it that fit a CPU's cache
+  python benchmarks/training.py microbatches                    # a batch whole, or in parts that fit a cache
 """
 
 import argparse
@@ -32,7 +32,8 @@ class Step:
   """A compiled training step of a configuration, with its state and one batch."""
 
   def __init__(self, c):
-    self.task, optimizer, mesh = tasks.make(c), optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict())
+    self.task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
+    mesh = mesh_lib.make(c.mesh.to_dict())
     abstract = state_lib.abstract(self.task, optimizer, mesh)
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)
     self.state = state_lib.init(self.task, optimizer, abstract, jax.random.key(0))

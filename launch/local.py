@@ -69,7 +69,7 @@ class Group:
     self._show = show or functools.partial(print, end='', flush=True)
     self.processes = [
       subprocess.Popen(line, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       text=True, errors='replace')
+                       text=True, errors='replace', start_new_session=True)
       for line in lines
     ]
     self._readers = [threading.Thread(target=self._read, args=(index,), daemon=True)

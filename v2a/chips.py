@@ -36,8 +36,8 @@ CHIPS = {chip.name: chip for chip in (
     Chip('v5p', 'TPU v5', 4.59e14, 95 << 30, 2.8e12, 9e10, 6.25e9),
     Chip('v6e', 'TPU v6 lite', 9.2e14, 32 << 30, 1.6e12, 9e10, 1.25e10),
 )}
-# device_kind -> dense products in bfloat16 a second.
-_GPUS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100': 9.89e14, 'NVIDIA H200': 9.89e14}
+# How device_kind begins -> dense products in bfloat16 a second.
+_GPUS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100 80GB HBM3': 9.89e14, 'NVIDIA H200': 9.89e14}
 
 
 def peak_flops_per_s(device_kind: str) -> float | None:

@@ -3,7 +3,8 @@
 Not in the compiled one, whose own count takes the body of a loop once: twice the multiply-adds of every
 matrix product and convolution, those inside a scan times its length, those of one device times the devices.
 What is not a product is not counted; in these networks that is a few per cent. Of a loop without a known
-length the body counts once, and the count is a lower bound.
+length the body counts once, and the count is a lower bound. A kernel of Pallas counts as often as its grid
+has places, those that it skips included; one of cuDNN does not show what it does.
 """
 
 import math
@@ -31,8 +32,16 @@ def _of_equation(equation) -> int:
   inside = [count(leaf) for leaf in leaves if _is_jaxpr(leaf)]
   if name == 'cond':
     return max(inside)
-  times = params['mesh'].size if name == 'shard_map' else params.get('length', 1)
-  return times * sum(inside)
+  return _times(name, params) * sum(inside)
+
+
+def _times(name: str, params: dict) -> int:
+  """How often an equation does what is inside it."""
+  if name == 'shard_map':
+    return params['mesh'].size
+  if name == 'pallas_call':
+    return math.prod(params['grid_mapping'].grid)
+  return params.get('length', 1)
 
 
 def _is_jaxpr(value) -> bool:

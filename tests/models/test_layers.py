@@ -37,6 +37,14 @@ def test_scan_is_the_loop_over_layers(remat):
   for layer in range(3):
     wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf, layer=layer: leaf[layer], state))(wanted)
   np.testing.assert_allclose(layers.scan(blocks, x_BTD, remat=remat), wanted, atol=1e-5)
+  # What is kept and what is computed again shows in the gradient's program, not in its values.
+  gradient = lambda remat: jax.grad(lambda x_BTD: jnp.sum(jnp.sin(layers.scan(blocks, x_BTD, remat=remat))))
+  np.testing.assert_allclose(gradient(remat)(x_BTD), gradient('none')(x_BTD), atol=1e-5)
+  program = str(jax.make_jaxpr(gradient(remat))(x_BTD))
+  plain = str(jax.make_jaxpr(gradient('none'))(x_BTD))
+  assert ('remat' in program or 'checkpoint' in program) == (remat != 'none')
+  assert ('<host>' in program or 'host' in program) == (remat == 'offload')
+  assert (program.count('dot_general') > plain.count('dot_general')) == (remat == 'full')
   kernels = np.asarray(blocks.up.kernel_IO[...])
   assert not np.allclose(kernels[0], kernels[1])
 

@@ -7,6 +7,7 @@ import toy
 from v2a import chips
 from v2a.training import costs
 from v2a.training import pace
+from v2a.training import tasks
 
 
 class Clock:
@@ -92,10 +93,11 @@ def test_the_least_time_of_a_step(monkeypatch):
   class Device:
     device_kind = 'TPU v5 lite'
 
-  c, task = toy.configuration(), toy.Task()
+  c = toy.configuration()
+  monkeypatch.setattr(tasks, 'make', lambda c: toy.Task())
   # Per clip: 16 x 32, twice 32 x 32, 32 x 1; forward, and backward to weights and (but for the first) inputs.
   flops = 2 * (2 * 16 * 32 + 3 * (2 * 32 * 32 + 32))
-  assert costs.flops_per_clip(c, task) == flops
-  assert costs.least_step_s(c, task, [Device] * 4) == pytest.approx(flops * 8 / (4 * 1.97e14))
+  assert costs.flops_per_clip(c) == flops
+  assert costs.least_step_s(c, [Device] * 4) == pytest.approx(flops * 8 / (4 * 1.97e14))
   Device.device_kind = 'cpu'
-  assert costs.least_step_s(c, task, [Device]) is None
+  assert costs.least_step_s(c, [Device]) is None

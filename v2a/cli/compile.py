@@ -63,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
       best = search.largest(functools.partial(compiled, topology), first, show)
       all_fit &= best is not None
       if best and not args.json:
-        print(f'{topology.name}: the largest batch that fits is {best.batch_size}, with remat {best.remat}.')
+        print(f'{topology.name}: of the doubled batches {best.batch_size} is the largest that fits, with '
+              f'remat {best.remat}.')
       continue
     for size in sizes:
       report = compiled(topology, size)

@@ -113,7 +113,7 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
       'remat': c.training.remat, 'microbatches': c.training.microbatches,
       'hbm_bytes': topology.chip.hbm_bytes,
       'num_parameters': state_lib.num_parameters(abstract.params), 'flops': num_flops,
-      'model_flops': num_flops if c.training.remat == 'none' else _model_flops(c)}
+      'model_flops': costs.flops_per_clip(c) * c.training.batch_size}
   lowered = traced.lower()
   try:
     compiled = lowered.compile()
@@ -141,12 +141,6 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
     raise ValueError(
         f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
         f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.')
-
-
-def _model_flops(c: ml_collections.ConfigDict) -> int:
-  plain = c.copy_and_resolve_references().unlock()
-  plain.training.remat = 'none'
-  return costs.flops_per_clip(plain.lock()) * c.training.batch_size
 
 
 def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> Report:

@@ -1,4 +1,4 @@
-"""The largest batch that fits a topology, and the least that must be computed again for it."""
+"""The largest doubled batch that fits a topology, and the least that must be computed again for it."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ REMATS = ('none', 'dots', 'full')  # from the least that is computed again to th
 
 def largest(compile_fn: Callable[[int, str], program.Report], first: int,
             show: Callable[[program.Report], object] = lambda report: None) -> program.Report | None:
-  """Returns the report of the largest batch that fits, with the least remat with which it does.
+  """Returns the report of the largest of the doubled batches that fits, with the least remat that it needs.
 
   Batches are doubled under the most remat; then less is tried for the last that fitted.
 

@@ -2,7 +2,8 @@
 
   einsum  plain products; every platform. On CPUs twice as fast as `jax.nn.dot_product_attention` (29 against
           61 ms for 12 heads, 512 tokens).
-  cudnn   NVIDIA's fused kernel, which never writes the logits; bfloat16 or float16, heads of up to 128.
+  cudnn   NVIDIA's fused kernel, which never writes the logits; bfloat16 or float16, heads of up to 128, no
+          sequence in parts.
   splash  the fused kernel for TPUs (jax.experimental.pallas.ops.tpu.splash_attention); heads of 128.
 
 All compute the same (Vaswani et al. 2017, arXiv 1706.03762, eq. 1); sums are kept in float32. On a mesh,
@@ -49,20 +50,23 @@ def attend(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax
 def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
   mesh = mesh_lib.current()
   device = mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
+  is_split = mesh is not None and mesh.shape['context'] > 1
   num_queries, head_size = q_BQHE.shape[1], q_BQHE.shape[3]
   if device.device_kind.startswith('NVIDIA'):
     is_half = q_BQHE.dtype in (jnp.bfloat16, jnp.float16)
-    return 'cudnn' if is_half and num_queries > 1 and head_size <= 128 and not head_size % 8 else 'einsum'
+    fits = is_half and num_queries > 1 and head_size <= 128 and not head_size % 8 and not is_split
+    return 'cudnn' if fits else 'einsum'
   if device.platform == 'tpu' and num_queries >= _LANES and not head_size % _LANES:
-    # Each part of a split sequence would want a causal mask of its own.
-    is_split = mesh is not None and mesh.shape['context'] > 1
-    return 'einsum' if is_split and mask_QS is not None else 'splash'
+    # XLA cannot split a kernel over a mesh that is not named, nor has each part of a split sequence its own
+    # causal mask.
+    is_named = mesh is not None or len(jax.devices()) == 1
+    return 'splash' if is_named and not (is_split and mask_QS is not None) else 'einsum'
   return 'einsum'
 
 
 def _einsum(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   scale = q_BQHE.shape[-1] ** -0.5
-  logits_BHQS = jnp.einsum('BQHE,BSHE->BHQS', q_BQHE * scale, k_BSHE).astype(jnp.float32)
+  logits_BHQS = jnp.einsum('BQHE,BSHE->BHQS', q_BQHE * scale, k_BSHE, preferred_element_type=jnp.float32)
   if mask_BS is not None:
     logits_BHQS = jnp.where(mask_BS[:, None, None, :], logits_BHQS, -1e30)
   if mask_QS is not None:
@@ -72,14 +76,22 @@ def _einsum(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 
 
 def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
-  mask_B1QS = None
-  if mask_BS is not None or mask_QS is not None:
-    mask_B1QS = jnp.ones((q_BQHE.shape[0], 1, q_BQHE.shape[1], k_BSHE.shape[1]), bool)
-    if mask_BS is not None:
-      mask_B1QS &= mask_BS[:, None, None, :]
-    if mask_QS is not None:
-      mask_B1QS &= mask_QS[None, None]
-  return jax.nn.dot_product_attention(q_BQHE, k_BSHE, v_BSHE, mask=mask_B1QS, implementation='cudnn')
+  if mask_BS is None and mask_QS is None:
+    return jax.nn.dot_product_attention(q_BQHE, k_BSHE, v_BSHE, implementation='cudnn')
+  # With a mask, its backward pass wants even lengths.
+  num_queries, num_keys = q_BQHE.shape[1], k_BSHE.shape[1]
+  more_q, more_kv = num_queries % 2, num_keys % 2
+  padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0)))
+  mask_11QS = jnp.pad(jnp.ones((1, 1, num_queries, num_keys), bool) if mask_QS is None
+                      else jnp.asarray(mask_QS)[None, None], ((0, 0), (0, 0), (0, more_q), (0, more_kv)))
+  mask_11QS = mask_11QS.at[:, :, num_queries:, :1].set(True)  # padded queries read something
+  if mask_BS is not None:
+    mask_11QS &= jnp.pad(mask_BS, ((0, 0), (0, more_kv)))[:, None, None, :]
+    mask_11QS = rules.constrain(mask_11QS, 'batch', None, None, None)
+  y_BQHE = jax.nn.dot_product_attention(
+      padded(q_BQHE, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), mask=mask_11QS,
+      implementation='cudnn')
+  return y_BQHE[:, :num_queries]
 
 
 def _splash(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):

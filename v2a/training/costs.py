@@ -10,13 +10,22 @@ import numpy as np
 
 from v2a import chips
 from v2a import flops
+from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 from v2a.training import tasks
 
 
-def flops_per_clip(c: ml_collections.ConfigDict, task=None) -> int:
-  """Returns the operations of a training step on one clip: loss and gradient; of `task`, or that of `c`."""
-  task = task or tasks.make(c)
+def flops_per_clip(c: ml_collections.ConfigDict) -> int:
+  """Returns the operations of a training step on one clip: loss and gradient, nothing computed twice."""
+  plain = c.copy_and_resolve_references().unlock()
+  plain.training.remat = 'none'
+  # Traced for a CPU, whose attention shows its products.
+  with mesh_lib.use(mesh_lib.make({}, jax.devices('cpu')[:1])):
+    return _traced(plain.lock())
+
+
+def _traced(c: ml_collections.ConfigDict) -> int:
+  task = tasks.make(c)
   batch = task.prepare([input_lib.fake(c)], np.random.default_rng(0))
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
 
@@ -27,9 +36,9 @@ def flops_per_clip(c: ml_collections.ConfigDict, task=None) -> int:
   return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 
 
-def least_step_s(c: ml_collections.ConfigDict, task, devices: Sequence[jax.Device]) -> float | None:
+def least_step_s(c: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> float | None:
   """Returns the seconds of a step on devices at their peak; None where `chips` does not know them."""
   peak_flops_per_s = chips.peak_flops_per_s(devices[0].device_kind)
   if peak_flops_per_s is None:
     return None
-  return flops_per_clip(c, task) * c.training.batch_size / (len(devices) * peak_flops_per_s)
+  return flops_per_clip(c) * c.training.batch_size / (len(devices) * peak_flops_per_s)

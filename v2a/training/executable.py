@@ -18,7 +18,8 @@ from v2a import files
 def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str | pathlib.Path) -> None:
   """Writes an executable."""
   payload, _, _ = serialize_executable.serialize(compiled)  # the trees are those of the lowered step
-  content = {'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload}
+  content = {'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload,
+             'device_kind': _device_kind(compiled.input_shardings)}
   with files.beside(pathlib.Path(path)) as partial:
     partial.write_bytes(pickle.dumps(content))
 
@@ -38,16 +39,27 @@ def load(lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh,
   """
   try:
     content = pickle.loads(pathlib.Path(path).read_bytes())
-    made, version = content['fingerprint'], content['jax']
-  except (pickle.UnpicklingError, EOFError, KeyError, TypeError, AttributeError, ImportError) as error:
+    made, version, kind = content['fingerprint'], content['jax'], content['device_kind']
+  except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError,
+          ImportError) as error:
     raise ValueError(f'{path} holds no executable of `v2a compile --output`: {error}.') from error
   if version != jax.__version__:
     raise ValueError(f'{path} was made by jax {version}; this is {jax.__version__}.')
+  if kind != mesh.devices.flat[0].device_kind:
+    raise ValueError(f'{path} was made for devices of {kind}; these are {mesh.devices.flat[0].device_kind}.')
   if made != fingerprint(lowered):
     raise ValueError(f'{path} was made for another step: configuration, mesh or devices differ.')
   in_tree, out_tree = jax.tree.structure(lowered.args_info), lowered.out_tree
-  return serialize_executable.deserialize_and_load(
-      content['payload'], in_tree, out_tree, execution_devices=tuple(mesh.devices.flat))
+  try:
+    return serialize_executable.deserialize_and_load(
+        content['payload'], in_tree, out_tree, execution_devices=tuple(mesh.devices.flat))
+  except jax.errors.JaxRuntimeError as error:  # such as of another version of the compiler
+    raise ValueError(f'{path} cannot be loaded here: {error}') from error
+
+
+def _device_kind(shardings) -> str:
+  first = jax.tree.leaves(shardings)[0]
+  return next(iter(first.device_set)).device_kind
 
 
 def fingerprint(lowered: jax.stages.Lowered) -> str:

@@ -137,12 +137,12 @@ def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,
   sharding = mesh_lib.batch_sharding(mesh)
   place = {row: index for index, row in enumerate(rows_here(mesh, batch_size))}
 
-  def whole(rows_here: np.ndarray) -> jax.Array:
-    shape = (batch_size, *rows_here.shape[1:])
+  def whole(value: np.ndarray) -> jax.Array:
+    shape = (batch_size, *value.shape[1:])
 
     def part(index: tuple) -> np.ndarray:
       begin, end, _ = index[0].indices(batch_size)
-      return rows_here[place[begin]:place[begin] + end - begin]
+      return value[place[begin]:place[begin] + end - begin]
 
     return jax.make_array_from_callback(shape, sharding, part)
 

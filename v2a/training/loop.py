@@ -122,6 +122,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
     run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position, watchdog)
     state = _start(run, optimizer, abstract)
+    watchdog.done()
     if jax.process_index() == 0:
       configfile.save(c, workdir / 'config.json')
     _describe(run, state)
@@ -183,13 +184,16 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
       # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
-      if step > start and _is_due(step, training.evaluate_every_steps):
+      # Whoever sends a signal may not wait for an evaluation.
+      received = signals.before(step)
+      if not received and step > start and _is_due(step, training.evaluate_every_steps):
         _evaluate(run, state, step)
         reader.pace.pause()
-      received = signals.before(step)
+        received = signals.before(step)
       if received or (step > start and _is_due(step, training.checkpoint_every_steps)):
         reader.drain()  # never save a state whose loss has not been seen
         run.checkpoints.save(state, run.c, run.position)
+        reader.pace.pause()
       if received:
         _leave(run, state, received)
       if fault := run.checkpoints.fault():
@@ -232,7 +236,7 @@ class _Reader:
     self._run = run
     self._window = metrics_lib.Window()
     self._pending = None
-    least_step_s = costs.least_step_s(run.c, run.task, run.mesh.devices.flat)
+    least_step_s = costs.least_step_s(run.c, run.mesh.devices.flat)
     num_latents = config.clip_spec(run.c).num_latents
     self.pace = pace_lib.Pace(run.c.training.batch_size, num_latents, least_step_s)
     is_first = jax.process_index() == 0
@@ -304,12 +308,13 @@ def _profile(run: _Run, step: int | None) -> None:
 
 
 def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
-  step = int(jax.device_get(state.step))
-  _evaluate(run, state, step)
   # The checkpoint holds the state as training left it, so that more steps can follow; last touches go to
-  # the export.
+  # the export. Before the last evaluation, which may take long.
   run.checkpoints.save(state, run.c, run.position)
   run.checkpoints.wait()
+  run.watchdog.done()
+  step = int(jax.device_get(state.step))
+  _evaluate(run, state, step)
   path = _export(run, state)
   run.log.line(f'Done: {step} steps; the model is in {path}.')
   return path
@@ -321,9 +326,12 @@ def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
     model = run.task.finish(model, run.items)
   path = run.workdir / weights.EXPORT_FOLDER
   arrays = nnx.state(model)
-  if jax.process_count() > 1:
-    arrays = multihost_utils.process_allgather(arrays, tiled=True)
+  # What a task's last touches made lies on each process alone, and is the same on all.
+  arrays = jax.tree.map(lambda leaf: leaf if leaf.is_fully_addressable
+                        else multihost_utils.process_allgather(leaf, tiled=True), arrays)
   if jax.process_index() == 0:
     about = {'name': run.c.name, 'step': int(jax.device_get(state.step)), **run.position}
     weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices('exported')  # who leaves before is waited for, but not for long
   return path

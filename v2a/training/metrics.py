@@ -4,6 +4,7 @@ TensorBoard's own event writer does it without TensorFlow, which clu.metric_writ
 """
 
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import io
 import math
@@ -73,6 +74,7 @@ class Log:
     self._is_silent = jax.process_index() != 0
     self._num_steps = num_steps
     self._stream = stream
+    self._is_told = False
     self._writer = None
     if not self._is_silent:
       self._writer = event_file_writer.EventFileWriter(str(pathlib.Path(workdir) / 'tensorboard'))
@@ -88,14 +90,23 @@ class Log:
       return
     summary = summary_pb2.Summary(value=[
         summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in sorted(values.items())])
-    self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+    self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
   def shows(self, step: int, values: Mapping[str, Sound | Picture]) -> None:
     """Writes sounds and pictures of a step to the TensorBoard file."""
     if self._is_silent:
       return
     summary = summary_pb2.Summary(value=[_shown_value(name, value) for name, value in sorted(values.items())])
-    self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+    self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+
+  def _add(self, event: event_pb2.Event) -> None:
+    # The writer's thread tells of a full disk with the next event, and with each after it.
+    try:
+      self._writer.add_event(event)
+    except OSError as error:
+      if not self._is_told:
+        self.line(f'TensorBoard files cannot be written ({error}); training goes on without them.')
+      self._is_told = True
 
   def progress(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
     """Prints and writes the mean metrics of the last steps, their rates (see `pace`) and the time left."""
@@ -113,7 +124,8 @@ class Log:
   def close(self) -> None:
     """Flushes the file."""
     if self._writer is not None:
-      self._writer.close()
+      with contextlib.suppress(OSError):
+        self._writer.close()
 
 
 def _shown_value(name: str, value: Sound | Picture) -> summary_pb2.Summary.Value:

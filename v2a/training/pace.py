@@ -1,5 +1,6 @@
 """How fast training goes, and how much of the time since it first began went into steps that count."""
 
+import contextlib
 import json
 import pathlib
 import time
@@ -106,7 +107,8 @@ class Goodput:
                   for begin, end, seconds in self._made if begin < step]
 
   def _write(self, line: dict, before: str = '') -> None:
-    with self._path.open('a') as file:
+    # A full disk costs a line of this file, not the training.
+    with contextlib.suppress(OSError), self._path.open('a') as file:
       file.write(f'{before}{json.dumps(line | {"at_s": round(time.time(), 3)})}\n')
 
   def add(self, step: int, seconds: float) -> float:

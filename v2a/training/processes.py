@@ -11,7 +11,9 @@ import jax
 # thread of their own, however busy Python is.
 _LOST_AFTER_S = 20
 # Machines of a pod import at very different speeds when they start cold.
-_PATIENCE = {'initialization_timeout': 1800, 'heartbeat_timeout_seconds': _LOST_AFTER_S}
+# One that leaves with a fault waits for the others at its end, which they may never reach.
+_PATIENCE = {'initialization_timeout': 1800, 'heartbeat_timeout_seconds': _LOST_AFTER_S,
+             'shutdown_timeout_seconds': 30}
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:

@@ -26,6 +26,7 @@ class Signals:
     """Raises RuntimeError where several processes run without JAX's preemption service."""
     self._received = None
     self._previous = {}
+    self._is_first = True
     self._is_shared = jax.process_count() > 1
     if self._is_shared and not jax.config.jax_enable_preemption_service:
       raise RuntimeError('Several processes stop together by JAX\'s preemption service; it is turned off '
@@ -56,6 +57,8 @@ class Signals:
     """Returns the signal for which training is to stop before a step, or None; to be asked at every step."""
     if not self._is_shared:
       return self._received
-    if multihost_utils.reached_preemption_sync_point(step):
-      return self._received or signal.SIGTERM
-    return None
+    # What came before anyone had asked is agreed on for step 1, however far a resumed run has got.
+    steps = (1, step) if self._is_first and step > 1 else (step,)
+    self._is_first = False
+    is_asked = [multihost_utils.reached_preemption_sync_point(each) for each in steps]
+    return (self._received or signal.SIGTERM) if True in is_asked else None

@@ -1,4 +1,8 @@
-"""Ends a training that hangs: in a step, in the input, in a save."""
+"""Ends a training that hangs: in a step, in the input, in a save, in an evaluation.
+
+Not while it joins other processes, verifies its records or leaves, and not where C code holds on to Python's
+lock, since the watchdog is a thread of Python.
+"""
 
 import faulthandler
 import os

@@ -78,6 +78,15 @@ def test_each_platform_has_its_kernel(monkeypatch, device, head_size, dtype, num
   assert attention._fastest(jnp.zeros((1, num_queries, 2, head_size), dtype), None) == kernel
 
 
+def test_a_kernel_may_be_the_only_one(monkeypatch):
+  monkeypatch.setattr(jax, 'devices', lambda: [Device('gpu', 'NVIDIA H200')])
+  (q, k, v), _ = case(6, 6, 64, jnp.bfloat16)
+  traced = lambda: str(jax.make_jaxpr(attention.attend)(q, k, v))
+  with attention.only('einsum'):
+    assert 'dot_general' in traced() and 'fused' not in traced()
+  assert attention._fastest(q, None) == 'cudnn'
+
+
 @pytest.mark.skipif(jax.default_backend() != 'gpu', reason='wants an NVIDIA GPU')
 def test_cudnn_is_attention():
   qkv, mask_BS = case(320, 448, 64, jnp.bfloat16)

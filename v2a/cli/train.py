@@ -34,9 +34,9 @@ def run(args: argparse.Namespace) -> int:
   workdir = pathlib.Path(args.workdir)
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  workdir.mkdir(parents=True, exist_ok=True)
-  if not os.access(workdir, os.W_OK | os.X_OK):
-    raise PermissionError(f'--workdir {workdir} cannot be written to.')
+  there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
   if args.program and not pathlib.Path(args.program).is_file():
     raise FileNotFoundError(f'--program {args.program} does not exist.')
   from v2a.cli import allocator

@@ -11,6 +11,9 @@ clips and heads lie apart and need nothing of each other; where `context` splits
 member reads all keys and values.
 """
 
+from collections.abc import Iterator
+import contextlib
+import contextvars
 import functools
 
 import jax
@@ -22,6 +25,7 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 _LANES = 128  # of a TPU: the least a block and a head of the fused kernel can be
+_ONLY: contextvars.ContextVar[str | None] = contextvars.ContextVar('kernel', default=None)
 _BLOCK = 512  # positions a block, where a sequence is longer than two of them
 
 
@@ -42,14 +46,29 @@ def attend(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax
     v_BSHE = jnp.where(keep_BS11, v_BSHE, 0)
   q_BQHE = rules.constrain(q_BQHE, 'batch', 'time', 'heads', None)
   k_BSHE, v_BSHE = (rules.constrain(x_BSHE, 'batch', None, 'heads', None) for x_BSHE in (k_BSHE, v_BSHE))
-  kernel = kernel or _fastest(q_BQHE, mask_QS)
+  kernel = kernel or _ONLY.get() or _fastest(q_BQHE, mask_QS)
   return {'einsum': _einsum, 'cudnn': _cudnn, 'splash': _splash}[kernel](
       q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS)
 
 
-def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
+@contextlib.contextmanager
+def only(kernel: str) -> Iterator[None]:
+  """Makes a kernel the one of all attention that is traced inside and names none."""
+  token = _ONLY.set(kernel)
+  try:
+    yield
+  finally:
+    _ONLY.reset(token)
+
+
+def _device() -> jax.Device:
+  """One of those that the program is traced for."""
   mesh = mesh_lib.current()
-  device = mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
+  return mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
+
+
+def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
+  mesh, device = mesh_lib.current(), _device()
   is_split = mesh is not None and mesh.shape['context'] > 1
   num_queries, head_size = q_BQHE.shape[1], q_BQHE.shape[3]
   if device.device_kind.startswith('NVIDIA'):
@@ -133,7 +152,7 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
       block_sizes=splash_attention_kernel.BlockSizes(
           block_q=block_q, block_kv=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv, block_q_dq=block_q,
           block_kv_dq=block_kv),
-      interpret=jax.default_backend() == 'cpu' and mesh_lib.current() is None)
+      interpret=_device().platform == 'cpu')
   y_BHQE = jax.vmap(kernel)(padded(q_BQHE * head_size**-0.5, more_q), padded(k_BSHE, more_kv),
                             padded(v_BSHE, more_kv), segments)
   return y_BHQE.swapaxes(1, 2)[:, :num_queries]

@@ -28,7 +28,8 @@ _UNFINISHED = '.orbax-checkpoint-tmp'  # what Orbax adds to a name until the ren
 
 def _is_news(record: logging.LogRecord) -> bool:
   """False for the hundreds of lines in which Orbax's threads tell of one failed save; `fault` tells it."""
-  return not ('orbax' in record.pathname or 'never retrieved' in record.getMessage())
+  is_of_orbax = 'orbax' in record.pathname or 'never retrieved' in record.getMessage()
+  return record.levelno < logging.ERROR or not is_of_orbax
 
 
 class Checkpoints:

@@ -102,8 +102,6 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     OSError: the last checkpoint could not be written.
   """
   config.validate(c)
-  workdir = pathlib.Path(workdir)
-  workdir.mkdir(parents=True, exist_ok=True)
   items = input_lib.source(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
   optimizer = optimizer_lib.make(c.training)
@@ -112,6 +110,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
   if program:
     step_fn = executable.load(step_fn.lower(abstract, input_lib.abstract(c, task, mesh)), mesh, program)
+  workdir = pathlib.Path(workdir)
+  workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))

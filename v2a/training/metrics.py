@@ -115,7 +115,7 @@ class Log:
 
   def _pace(self, step: int, rates: dict[str, float]) -> str:
     if not rates:
-      return 'no step timed yet'
+      return 'not timed'
     shares = ', '.join(f'{label} {rates[name]:.0%}' for name, label in _SHARES.items() if name in rates)
     left = duration((self._num_steps - step) / rates['steps_per_s'])
     return (f'{rates["steps_per_s"]:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, step '

@@ -180,13 +180,15 @@ class Model:
     """
     lanes = jax.sharding.PartitionSpec(self.mesh.axis_names)
     whole = jax.sharding.PartitionSpec()
+    lane = mesh_lib.make({}, list(self.mesh.devices.flat)[:1])  # what is drawn in one needs no other
 
     @functools.partial(jax.jit, static_argnames=('generator', 'branches', 'settings'))
     def run(state, inputs, weights_G, *, generator, branches, settings):
       def draw(state, inputs, weights_G):
         network = self.merge(generator, state)
-        condition = generators.conditions(network, inputs, branches)
-        return self.generator(generator).draw(network, condition, inputs, weights_G, **dict(settings))
+        with mesh_lib.use(lane):
+          condition = generators.conditions(network, inputs, branches)
+          return self.generator(generator).draw(network, condition, inputs, weights_G, **dict(settings))
 
       spread_draw = jax.shard_map(
           draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)

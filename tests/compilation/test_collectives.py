@@ -15,11 +15,11 @@ NUM_JOINT, NUM_AUDIO = 2, 3
 pytestmark = pytest.mark.slow
 
 
-def collectives(**sizes):
+def collectives(microbatches=1, **sizes):
   """Returns what a small flow model's step sends on a mesh of 8 devices, and its abstract state."""
   c = config.tiny(configfile.find('flow_world')).unlock()
   c.flow.update(num_joint_layers=NUM_JOINT, num_audio_layers=NUM_AUDIO)
-  c.training.batch_size = 16
+  c.training.update(batch_size=16 * microbatches, microbatches=microbatches)
   mesh = mesh_lib.make(sizes)
   traced, abstract = program.trace(c.lock(), mesh)
   return hlo.collectives(traced.lower().compile().as_text(), mesh), abstract
@@ -29,8 +29,9 @@ def num_bytes(found, kind):
   return sum(each.num_bytes * each.times for each in found if each.kind == kind)
 
 
-def test_data_parallel_gathers_nothing_and_sums_each_gradient_once():
-  found, abstract = collectives(data=8)
+@pytest.mark.parametrize('microbatches', [1, 4])
+def test_data_parallel_gathers_nothing_and_sums_each_gradient_once(microbatches):
+  found, abstract = collectives(microbatches, data=8)
   assert {each.kind for each in found} == {'all-reduce'}
   gradient = sum(4 * leaf.size for leaf in jax.tree.leaves(abstract.params))
   # Eq. 2 of `hlo`; beside it little, such as the loss.

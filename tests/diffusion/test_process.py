@@ -46,17 +46,20 @@ def test_the_times_of_a_batch_cover_the_distribution_evenly():
 
 
 def test_loss_of_the_true_velocity_is_zero_and_of_nothing_is_two():
-  x_BTC = jax.random.normal(jax.random.key(2), (64, 50, 4))
-  settings = {'time_mean': 0.0, 'time_std': 1.0}
+  x_BTC, e_BTC = jax.random.normal(jax.random.key(2), (2, 64, 50, 4))
+  t_B = process.sample_times(jax.random.key(0), 64, 0.0, 1.0)
   exact = lambda z_BTC, t_B: (z_BTC - x_BTC) / t_B[:, None, None]
-  assert float(loss.flow_matching(exact, x_BTC, jax.random.key(0), **settings)[0]) < 1e-6
+  assert float(loss.flow_matching(exact, x_BTC, e_BTC, t_B)[0]) < 1e-6
   nothing = lambda z_BTC, t_B: jnp.zeros_like(z_BTC)
-  assert abs(float(loss.flow_matching(nothing, x_BTC, jax.random.key(0), **settings)[0]) - 2) < 0.1
+  assert abs(float(loss.flow_matching(nothing, x_BTC, e_BTC, t_B)[0]) - 2) < 0.1
 
 
 def test_nan_under_the_mask_never_reaches_the_loss():
   x_BTC = jax.random.normal(jax.random.key(2), (2, 6, 4)).at[:, 4:].set(jnp.nan)
   mask_BT = jnp.arange(6)[None] < jnp.array([[4], [4]])
-  value, _ = loss.flow_matching(lambda z_BTC, t_B: z_BTC * 0.5, x_BTC, jax.random.key(0),
-                                time_mean=0.0, time_std=1.0, mask_BT=mask_BT)
+  e_BTC, t_B = jax.random.normal(jax.random.key(3), x_BTC.shape), jnp.array([0.3, 0.8])
+  value, bands = loss.flow_matching(lambda z_BTC, t_B: z_BTC * 0.5, x_BTC, e_BTC, t_B, mask_BT=mask_BT)
   assert np.isfinite(float(value))
+  # Clip 0 lies in the second band of time and clip 1 in the last.
+  finite = [np.isfinite(bands[f'loss_t{band}']).tolist() for band in range(4)]
+  assert finite == [[False, False], [True, False], [False, False], [False, True]]

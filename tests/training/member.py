@@ -37,8 +37,8 @@ class Seen(toy.Task):
     number_B = np.array([int(record['id'].split('/')[1]) for record in items], np.float32)
     return super().prepare(items, rng) | {'number_B': number_B}
 
-  def loss(self, model, batch, key, step):
-    loss, metrics = super().loss(model, batch, key, step)
+  def loss(self, model, batch, step):
+    loss, metrics = super().loss(model, batch, step)
     if self._hang_at is not None:
       loss += jax.pure_callback(self._hang, jax.ShapeDtypeStruct((), jnp.float32), step)
     number_B = batch['number_B']

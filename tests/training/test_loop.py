@@ -215,7 +215,7 @@ def test_durations(seconds, text):
 def test_a_window_gives_means():
   window = metrics_lib.Window()
   window.add({'loss': 1.0, 'b': 5.0})
-  window.add({'loss': 3.0})
+  window.add({'loss': 3.0, 'b': math.nan, 'c': math.nan})
   assert window.flush() == {'loss': 2.0, 'b': 5.0}
   assert window.flush() == {}
   assert metrics_lib.shown({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'

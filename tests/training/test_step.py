@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import toy
 
+from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
@@ -55,12 +56,46 @@ def test_every_mesh_gives_what_one_device_gives(single, sizes):
   assert moment.sharding.shard_shape(moment.shape) == (2, 32 // fsdp, 32 // tensor)
 
 
-@pytest.mark.parametrize('sizes', [{}, MESHES[2]])
-def test_microbatches_sum_to_the_batch(sizes):
-  whole, whole_metrics = run(toy.configuration(batch_size=16), sizes, noise=0.0)
-  parts, parts_metrics = run(toy.configuration(batch_size=16, microbatches=4), sizes, noise=0.0)
-  assert_close(parts.params, whole.params)
-  assert parts_metrics == pytest.approx(whole_metrics, rel=1e-5)
+@pytest.mark.parametrize('sizes', [{}, *MESHES[1:]])
+def test_microbatches_sum_to_the_batch_on_every_mesh(single, sizes):
+  microbatches = 2 if sizes == {'fsdp': 8} else 4
+  parts, metrics = run(toy.configuration(batch_size=16, clip_norm=0.1, microbatches=microbatches), sizes)
+  assert_close(parts.params, single[0].params)
+  assert metrics == pytest.approx(single[1], rel=1e-5)
+
+
+class Ranked(toy.Task):
+  """The toy task, whose loss compares the clips that it is given with each other."""
+
+  is_by_clip = False
+
+  def loss(self, model, batch, step):
+    loss, metrics = super().loss(model, batch, step)
+    guess_B = model(batch['x_BF'])
+    told_B = jnp.where(batch['x_BF'][:, 0] > 0, batch['y_B'], jnp.nan)
+    return loss + jnp.var(guess_B), metrics | {'num_clips': jnp.float32(guess_B.size), 'told': told_B}
+
+
+def test_clips_that_need_each_other_stay_together_and_a_metric_tells_of_some_clips():
+  c = toy.configuration(batch_size=16, microbatches=2)
+  one, metrics = run(c, make_task=Ranked)
+  eight, same = run(c, MESHES[2], make_task=Ranked)
+  assert_close(eight.params, one.params)
+  assert same == pytest.approx(metrics, rel=1e-5)
+  assert metrics['num_clips'] == 8
+  batch = input_lib.Batches(toy.Task(), input_lib.source(c), 16, 3, c.seed)[2]
+  assert metrics['told'] == pytest.approx(batch['y_B'][batch['x_BF'][:, 0] > 0].mean(), rel=1e-6)
+
+
+def test_kernels_are_cast_before_anything_else():
+  class Cast(nnx.Module):
+    def __init__(self):
+      self.layer = layers.Linear(16, 1, ('embed', None), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+
+  _, params = nnx.split(Cast())
+  cast = layers.cast(params)
+  assert cast['layer']['kernel_IO'].get_value().dtype == jnp.bfloat16
+  assert cast['layer']['bias_O'].get_value().dtype == jnp.float32
 
 
 def test_frozen_parts_stay_and_have_no_moments(single):

@@ -31,7 +31,7 @@ class Model(nnx.Module):
 
 
 class Task:
-  """The toy task. With `noise` above 0 the loss draws from its key; from `nan_from` on the data hold NaN."""
+  """The toy task. Of `noise` above 0 each clip draws its own; from `nan_from` on the data hold NaN."""
 
   def __init__(self, noise: float = 0.1, nan_from: int | None = None):
     self.noise = noise
@@ -52,9 +52,11 @@ class Task:
       targets.append(record['sync_frame_LYX3'].mean() / 255)
     return {'x_BF': np.stack(rows), 'y_B': np.asarray(targets, np.float32)}
 
-  def loss(self, model, batch, key, step):
-    x_BF = batch['x_BF'] + self.noise * jax.random.normal(key, batch['x_BF'].shape)
-    error_B = model(x_BF) - batch['y_B']
+  def draw(self, batch, key):
+    return {'noise_BF': self.noise * jax.random.normal(key, batch['x_BF'].shape)}
+
+  def loss(self, model, batch, step):
+    error_B = model(batch['x_BF'] + batch['noise_BF']) - batch['y_B']
     loss = jnp.mean(error_B**2)
     if self.nan_from is not None:
       loss = jnp.where(step >= self.nan_from, jnp.nan, loss)
@@ -69,8 +71,8 @@ class Task:
 class Absorbing(Task):
   """The toy task, whose untrained scale moves a tenth of the way to the mean target that the loss saw."""
 
-  def loss(self, model, batch, key, step):
-    loss, metrics = super().loss(model, batch, key, step)
+  def loss(self, model, batch, step):
+    loss, metrics = super().loss(model, batch, step)
     return loss, metrics | {'seen': {'target': jnp.mean(batch['y_B'])}}
 
   def absorb(self, model, seen, key):

@@ -15,6 +15,21 @@ def share(progress: jax.Array) -> jax.Array:
   return jnp.where(progress >= 1, 0.0, jnp.cos(jnp.pi / 2 * progress))
 
 
+def draw(key: jax.Array, counted_BTK: jax.Array) -> jax.Array:
+  """Returns what training masks: of each clip gamma(r) of its tokens, at least one, r uniform.
+
+  Args:
+    key: PRNG key.
+    counted_BTK: which tokens may be masked.
+  """
+  share_key, place_key = jax.random.split(key)
+  share_B = share(jax.random.uniform(share_key, counted_BTK.shape[:1]))
+  num_counted_B = jnp.sum(counted_BTK, axis=(1, 2))
+  num_masked_B = jnp.minimum(jnp.maximum(jnp.ceil(share_B * num_counted_B), 1), num_counted_B)
+  score_BTK = jnp.where(counted_BTK, jax.random.uniform(place_key, counted_BTK.shape), jnp.inf)
+  return lowest(score_BTK, num_masked_B)
+
+
 def lowest(score_BTK: jax.Array, num_B: jax.Array) -> jax.Array:
   """Returns where (BTK) the `num_B` lowest scores of every row are; of equal scores the first."""
   score_BS = score_BTK.reshape(score_BTK.shape[0], -1)

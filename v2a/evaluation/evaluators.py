@@ -30,7 +30,9 @@ from v2a.evaluation import columns
 from v2a.evaluation import instruments
 from v2a.evaluation import runner
 from v2a.evaluation import signal
+from v2a.sharding import mesh as mesh_lib
 from v2a.training import metrics
+from v2a.training import tasks
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
@@ -77,10 +79,11 @@ class Loss:
     """Returns the mean loss."""
     graphdef, state = nnx.split(model)
     if self._run is None:
-      loss = lambda state, batch, key, step: self._task.loss(nnx.merge(graphdef, state), batch, key, step)[0]
-      self._run = jax.jit(loss)
+      self._run = jax.jit(lambda state, batch, key, step: tasks.loss(
+        self._task, nnx.merge(graphdef, state), batch, key, step)[0])  # fmt: skip
     keys = jax.random.split(jax.random.key(0), len(self._batches))
-    values = [float(self._run(state, batch, key, step)) for batch, key in zip(self._batches, keys)]
+    with mesh_lib.use(jax.tree.leaves(state)[0].sharding.mesh):
+      values = [float(self._run(state, batch, key, step)) for batch, key in zip(self._batches, keys)]
     return {'loss': float(np.mean(values))}
 
 

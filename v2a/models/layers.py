@@ -40,7 +40,7 @@ class Linear(nnx.Module):
     std = scale / np.sqrt(in_features)
     kernel_IO = std * jax.random.truncated_normal(
         rngs.params(), -2, 2, (in_features, out_features), jnp.float32)
-    self.kernel_IO = nnx.Param(kernel_IO, axes=axes)
+    self.kernel_IO = nnx.Param(kernel_IO, axes=axes, product_dtype=jnp.dtype(dtype).name)
     self.bias_O = nnx.Param(jnp.zeros(out_features), axes=axes[1:]) if use_bias else None
     self.dtype = dtype
 
@@ -50,6 +50,15 @@ class Linear(nnx.Module):
       return y
     bias_O = self.bias_O[...].astype(self.dtype)
     return y + bias_O.reshape((1,) * (y.ndim - 1) + bias_O.shape)
+
+
+def cast(params: nnx.State) -> nnx.State:
+  """Returns parameters with the kernels of `Linear` in the type in which their products run."""
+  def one(leaf):
+    name = leaf.get_metadata().get('product_dtype') if isinstance(leaf, nnx.Variable) else None
+    return leaf if name is None else leaf.replace(leaf.get_value().astype(name))
+
+  return jax.tree.map(one, params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 class RMSNorm(nnx.Module):

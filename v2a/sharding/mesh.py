@@ -29,6 +29,7 @@ AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
 BATCH_AXES = ('replica', 'data', 'fsdp')  # the axes whose members see different clips
 _TYPES = (jax.sharding.AxisType.Auto,) * len(AXES)
 _CURRENT: contextvars.ContextVar[jax.sharding.Mesh | None] = contextvars.ContextVar('mesh', default=None)
+_TAKEN: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar('taken', default=())
 
 
 def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> dict[str, int]:
@@ -112,18 +113,30 @@ def single() -> jax.sharding.Mesh:
 
 
 @contextlib.contextmanager
-def use(mesh: jax.sharding.Mesh) -> Iterator[None]:
-  """Makes a mesh the current one of what is traced inside."""
-  token = _CURRENT.set(mesh)
+def use(mesh: jax.sharding.Mesh, taken: tuple[str, ...] = ()) -> Iterator[None]:
+  """Makes a mesh the current one of what is traced inside.
+
+  Args:
+    mesh: see the module.
+    taken: axes over which it is mapped from outside (jax.vmap with spmd_axis_name): inside, nothing is split
+      over them.
+  """
+  tokens = _CURRENT.set(mesh), _TAKEN.set(taken)
   try:
     yield
   finally:
-    _CURRENT.reset(token)
+    _CURRENT.reset(tokens[0])
+    _TAKEN.reset(tokens[1])
 
 
 def current() -> jax.sharding.Mesh | None:
   """Returns the mesh that is in use, or None."""
   return _CURRENT.get()
+
+
+def taken() -> tuple[str, ...]:
+  """Returns the axes of the mesh in use that are not for what is traced here, see `use`."""
+  return _TAKEN.get()
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:

@@ -52,6 +52,7 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
     if name is not None and name not in RULES:
       raise ValueError(f'Unknown logical axis {name!r} in axes={tuple(axes)}; known are {tuple(RULES)}.')
     mesh_axes = RULES[name] if name is not None else ()
+    mesh_axes = tuple(mesh_axis for mesh_axis in mesh_axes if mesh_axis not in mesh_lib.taken())
     for mesh_axis in mesh_axes:
       if mesh_axis in taken:
         raise ValueError(f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over mesh '

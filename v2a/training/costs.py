@@ -30,7 +30,7 @@ def _traced(c: ml_collections.ConfigDict) -> int:
 
   def loss(params, rest, batch):
     model = nnx.merge(graphdef, params, rest)
-    return task.loss(model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
+    return tasks.loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
 
   return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 

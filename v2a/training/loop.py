@@ -1,17 +1,21 @@
 """The training loop, and all that surrounds it: start or resume, log, evaluate, save, stop, export.
 
 A task has
-  build(key) -> nnx.Module                          a fresh model; traced, so it reads no files
-  prepare(records, rng) -> dict of arrays           part of a batch on the host, with a leading batch axis;
-                                                    NumPy, pure, called from several threads
-  loss(model, batch, key, step) -> (scalar, dict)   pure, traced; the mean over the batch, and scalars to log;
-                                                    under 'seen' a pytree of other means over the batch
+  build(key) -> nnx.Module                    a fresh model; traced, so it reads no files
+  prepare(records, rng) -> dict of arrays     part of a batch on the host, with a leading batch axis; NumPy,
+                                              pure, called from several threads
+  loss(model, batch, step) -> (scalar, dict)  pure, traced; the mean over the batch; and what to log: means
+                                              over the batch, or a value a clip, NaN where it has none; under
+                                              'seen' a pytree of other means
 and may have
-  is_trained(path) -> bool                          False for parameters that stay as they are
-  initialise(model, source) -> model                weights from elsewhere, when training starts from nothing
-  absorb(model, seen, key) -> dict                  once a step, traced: changes untrained variables by what
-                                                    the loss has seen; returns more scalars to log
-  finish(model, source) -> model                    last touches on the averaged model before it is exported
+  draw(batch, key) -> dict of arrays          all that is random, with a leading batch axis, traced; the loss
+                                              finds it in the batch
+  is_by_clip = False                          where the loss is no mean over clips that need not each other
+  is_trained(path) -> bool                    False for parameters that stay as they are
+  initialise(model, source) -> model          weights from elsewhere, when training starts from nothing
+  absorb(model, seen, key) -> dict            once a step, traced: changes untrained variables by what the
+                                              loss has seen; returns more scalars to log
+  finish(model, source) -> model              last touches on the averaged model before it is exported
 """
 
 from collections.abc import Callable

@@ -53,9 +53,11 @@ class Window:
       self._values.setdefault(name, []).append(value)
 
   def flush(self) -> dict[str, float]:
-    """Returns the means, and starts anew."""
+    """Returns the means of what is not NaN, and starts anew."""
+    kept = {name: [value for value in values if not math.isnan(value)]
+            for name, values in self._values.items()}
     means = {name: float(clu_metrics.Average.from_model_output(np.asarray(values, np.float32)).compute())
-             for name, values in self._values.items()}
+             for name, values in kept.items() if values}
     self._values = {}
     return means
 

@@ -1,7 +1,15 @@
-"""One step, compiled for a mesh: loss, gradient, clipping, AdamW, moving average, what the task absorbs."""
+"""One step, compiled for a mesh: loss, gradient, clipping, AdamW, moving average, what the task absorbs.
+
+All that is random is drawn for the whole batch before the loss: neither mesh nor microbatches change it.
+
+With microbatches, each group of devices along `replica` and `data` adds up the gradient of its own clips, and
+the groups are summed once, after the last one. Each microbatch still gathers parameters, and reduces and
+scatters gradients, over `fsdp`: that is what storing them in parts means.
+"""
 
 from collections.abc import Callable
 import dataclasses
+import math
 
 from flax import nnx
 import jax
@@ -9,9 +17,13 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
+
+GROUP_AXES = 'replica', 'data'  # of the mesh; their members hold the same parameters and see other clips
 
 
 def step_key(seed: int, step: jax.Array) -> jax.Array:
@@ -25,7 +37,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   Args:
     c: the whole configuration.
-    task: has `loss` and may have `absorb`, see `training.loop`.
+    task: has `loss` and may have `draw`, `absorb` and `is_by_clip`, see `training.loop`.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
@@ -41,8 +53,9 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
         f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
         f'{training.microbatches} x {num_shards}; got {training.batch_size}.')
 
-  def loss(params, frozen, batch, key, step):
-    value, metrics = task.loss(nnx.merge(graphdef, params, frozen), batch, key, step)
+  def loss(params, frozen, batch, step):
+    # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
+    value, metrics = task.loss(nnx.merge(graphdef, layers.cast(params), frozen), batch, step)
     return value, {'loss': value, **metrics}
 
   def absorb(params, frozen, seen, key):
@@ -52,8 +65,17 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
-    with mesh_lib.use(mesh):
-      grads, metrics = _gradient(loss, state, batch, key, training.microbatches)
+    if hasattr(task, 'draw'):
+      batch = batch | task.draw(batch, key)
+    if training.microbatches == 1:
+      with mesh_lib.use(mesh):
+        (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
+            state.params, state.frozen, batch, state.step)
+    else:
+      groups = GROUP_AXES if getattr(task, 'is_by_clip', True) else ()
+      grads, metrics = _accumulated(loss, state, batch, training.microbatches, mesh, groups)
+    metrics = {name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
+               for name, value in metrics.items()}
     seen, frozen = metrics.pop('seen', None), state.frozen
     norm = optax.tree.norm(grads)
     if training.clip_norm:
@@ -64,8 +86,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
     ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
     if seen is not None:
-      # Once a step, whatever the number of microbatches; their keys are those below it.
-      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, training.microbatches))
+      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, 1))
       metrics |= more
     metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
     state = dataclasses.replace(
@@ -77,21 +98,43 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
                  out_shardings=(shardings, mesh_lib.replicated(mesh)), donate_argnums=0)
 
 
-def _gradient(loss: Callable, state: state_lib.State, batch, key: jax.Array, num_parts: int):
-  """Returns mean gradient and mean metrics over the parts of a batch, one part in memory at a time."""
-  def one(part, index):
-    (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
-        state.params, state.frozen, part, jax.random.fold_in(key, index), state.step)
+def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, mesh: jax.sharding.Mesh,
+                 groups: tuple[str, ...]):
+  """Returns mean gradient and metrics over the parts of a batch, one part in memory at a time.
+
+  Args:
+    loss: of parameters, frozen variables, a part and the step.
+    state: see `State`.
+    batch: arrays with a leading axis of clips.
+    num_parts: in each group.
+    mesh: of the devices.
+    groups: axes whose members add up gradients of their own; none where clips need each other.
+  """
+  num_groups = math.prod(mesh.shape[name] for name in groups)
+  others = tuple(name for name in mesh_lib.BATCH_AXES if name not in groups)
+  place = lambda leaf, *spec: jax.lax.with_sharding_constraint(
+      leaf, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec)))
+
+  def split(leaf):
+    # Part a of a group takes its rows a, a + num_parts, ...: each device then splits the rows it holds.
+    leaf = leaf.reshape(num_groups, -1, num_parts, *leaf.shape[1:])
+    return place(jnp.moveaxis(leaf, 2, 0), None, groups, others)
+
+  def one(part):
+    (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.frozen, part, state.step)
     return grads, metrics
 
-  if num_parts == 1:
-    return one(batch, 0)
-  # Part a takes the rows a, a + num_parts, ...: each device then splits the rows it already holds.
-  parts = jax.tree.map(lambda leaf: jnp.moveaxis(leaf.reshape(-1, num_parts, *leaf.shape[1:]), 1, 0), batch)
-  zeros = jax.tree.map(jnp.zeros_like, jax.eval_shape(one, jax.tree.map(lambda leaf: leaf[0], parts), 0))
+  def add(total, part):
+    with mesh_lib.use(mesh, taken=groups):
+      grads, metrics = jax.vmap(one, spmd_axis_name=groups or None)(part)
+    return hold(jax.tree.map(jnp.add, total, grads)), metrics
 
-  def add(total, item):
-    return jax.tree.map(jnp.add, total, one(*item)), None
-
-  total, _ = jax.lax.scan(add, zeros, (parts, jnp.arange(num_parts)))
-  return jax.tree.map(lambda leaf: leaf / num_parts, total)
+  like = jax.tree.map(lambda sharding: sharding.spec, rules.specs(state.params, mesh))
+  hold = lambda grads: jax.tree.map(lambda leaf, spec: place(leaf, groups, *spec), grads, like)
+  zeros = jax.tree.map(lambda leaf: jnp.zeros((num_groups, *leaf.shape), leaf.dtype), state.params)
+  grads, metrics = jax.lax.scan(add, hold(zeros), jax.tree.map(split, batch))
+  grads = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0) / (num_groups * num_parts), grads)
+  mean = lambda leaf: jnp.mean(leaf, axis=(0, 1))  # over parts and groups
+  seen = {'seen': jax.tree.map(mean, metrics.pop('seen'))} if 'seen' in metrics else {}
+  # What is left with an axis tells of clips.
+  return grads, seen | {name: mean(leaf) if leaf.ndim == 2 else leaf for name, leaf in metrics.items()}

@@ -1,5 +1,7 @@
 """What can be trained; each task is built from a configuration. See `training.loop` for the protocol."""
 
+from flax import nnx
+import jax
 import ml_collections
 
 from v2a.training.tasks import codec
@@ -13,3 +15,9 @@ TASKS = {'codec': codec.CodecTask, 'sync': sync.SyncTask, 'flow': flow.FlowTask,
 def make(c: ml_collections.ConfigDict):
   """Returns the task that `config.task` names."""
   return TASKS[c.task](c)
+
+
+def loss(task, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+  """Returns the task's loss and metrics on a batch, drawing what is random from `key`."""
+  drawn = task.draw(batch, key) if hasattr(task, 'draw') else {}
+  return task.loss(model, batch | drawn, step)

@@ -80,20 +80,31 @@ class CodecTask:
       crops.append(records.wave_to_float(wave_NA[start:start + self.num_crop_samples]) * np.float32(gain))
     return {'wave_BNA': np.stack(crops)}
 
-  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns noise of the latents, or the number of books that code a clip."""
+    c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
+    noise_key, drop_key = jax.random.split(key)
+    if c.bottleneck == 'kl':
+      size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
+      return {'noise_BTC': jax.random.normal(noise_key, size)}
+    # Half of the clips use all books, the others a random number of the first ones.
+    count_key, choice_key = jax.random.split(drop_key)
+    count_B = jax.random.randint(count_key, (B,), 1, c.num_codebooks + 1)
+    return {'num_books_B': jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), c.num_codebooks, count_B)}
+
+  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module and its parts."""
     c, wave_BNA = self.c.codec, batch['wave_BNA']
-    noise_key, drop_key = jax.random.split(key)
     spec_BAJF = model.spectrogram(wave_BNA)
     levels = model.levels(spec_BAJF)
     if c.bottleneck == 'kl':
       mean_BTC, log_std_BTC = model.posterior(levels)
-      noise_BTC = jax.random.normal(noise_key, mean_BTC.shape)
-      latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * noise_BTC
+      latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
       parts = {'kl': loss.kl(mean_BTC, log_std_BTC)}
       total = c.kl_weight * parts['kl']
     else:
-      latent_BTC, parts = self._quantize(model, levels, drop_key)
+      latent_BTC, _, quantizer_loss, seen = model.quantizer(model.trunk(levels), batch['num_books_B'])
+      parts = {'quantizer': quantizer_loss, 'seen': seen}
       total = c.quantizer_weight * parts['quantizer']
     output = model.synthesize(latent_BTC)
     parts['level'] = loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz)
@@ -109,16 +120,6 @@ class CodecTask:
       extra, more = self._adversarial(model, wave_BNA, output_BNA, step)
       total, parts = total + extra, parts | more
     return total, parts
-
-  def _quantize(self, model, levels, key):
-    # Half of the clips use all books, the others a random number of the first ones.
-    num_books = self.c.codec.num_codebooks
-    B = levels.level_BJF.shape[0]
-    count_key, choice_key = jax.random.split(key)
-    count_B = jax.random.randint(count_key, (B,), 1, num_books + 1)
-    num_used_B = jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), num_books, count_B)
-    latent_BTC, _, quantizer_loss, seen = model.quantizer(model.trunk(levels), num_used_B)
-    return latent_BTC, {'quantizer': quantizer_loss, 'seen': seen}
 
   def absorb(self, model: nnx.Module, seen: quantizer.Seen, key: jax.Array) -> dict[str, jax.Array]:
     """Moves the codebooks; returns their usage."""

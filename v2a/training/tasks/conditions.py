@@ -15,6 +15,8 @@ from v2a.conditioning import bundle
 from v2a.conditioning import text
 from v2a.training.tasks import wear
 
+_KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
+
 
 class Conditions:
   """See the module."""
@@ -52,11 +54,14 @@ class Conditions:
     return (wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
             wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng))
 
-  def encode(self, model: nnx.Module, batch: dict, key: jax.Array) -> bundle.Condition:
-    """Returns the conditions that are left."""
+  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns which conditions of a clip are kept."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
-    keys = jax.random.split(key, 3)
-    keep = [jax.random.bernoulli(keys[i], 1 - drop, size)
-            for i, drop in enumerate((c.drop_video, c.drop_text, c.drop_transcript))]
+    shares = (c.drop_video, c.drop_text, c.drop_transcript)
+    return {name: jax.random.bernoulli(key, 1 - share, size)
+            for name, share, key in zip(_KEPT, shares, jax.random.split(key, 3))}
+
+  def encode(self, model: nnx.Module, batch: dict) -> bundle.Condition:
+    """Returns the conditions that are left."""
     whole = model.conditioner(**{name: batch[name] for name in bundle.INPUTS})
-    return model.conditioner.drop(whole, *keep)
+    return model.conditioner.drop(whole, *(batch[name] for name in _KEPT))

@@ -2,11 +2,13 @@
 
 from flax import nnx
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from v2a import assembly
 from v2a.diffusion import loss
+from v2a.diffusion import process
 from v2a.training.tasks import conditions
 from v2a.training.tasks import latents
 
@@ -30,11 +32,18 @@ class FlowTask:
     """Returns what conditions are made of, and a draw of each clip's latents."""
     return self.conditions.prepare(items, rng) | {'latent_BTC': latents.draw(items, rng)}
 
-  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns which conditions are kept, times and noise."""
+    drop_key, flow_key = jax.random.split(key)
+    time_key, noise_key = jax.random.split(flow_key)
+    latent_BTC, c = batch['latent_BTC'], self.c.flow
+    return self.conditions.draw(batch, drop_key) | {
+        't_B': process.sample_times(time_key, latent_BTC.shape[0], c.time_mean, c.time_std),
+        'noise_BTC': jax.random.normal(noise_key, latent_BTC.shape, jnp.float32)}
+
+  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and it in bands of time."""
     del step
-    drop_key, flow_key = jax.random.split(key)
-    condition = self.conditions.encode(model, batch, drop_key)
+    condition = self.conditions.encode(model, batch)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-    return loss.flow_matching(predict, batch['latent_BTC'], flow_key,
-                              time_mean=self.c.flow.time_mean, time_std=self.c.flow.time_std)
+    return loss.flow_matching(predict, batch['latent_BTC'], batch['noise_BTC'], batch['t_B'])

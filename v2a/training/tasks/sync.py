@@ -22,6 +22,8 @@ from v2a.training.tasks import latents
 class SyncTask:
   """See the module."""
 
+  is_by_clip = False
+
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
 
@@ -37,9 +39,9 @@ class SyncTask:
         'is_whole_B': np.array([record['has_video'] and record['has_audio'] for record in items]),
     }
 
-  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns eq. 1 and the share of segments whose own sound is the nearest."""
-    del key, step
+    del step
     video_BSD = model.embed_video(batch['sync_frame_BLYX3'])
     audio_BSD = model.embed_audio(batch['latent_BTC'])
     num_segments = video_BSD.shape[1]

@@ -12,6 +12,7 @@ import numpy as np
 
 from v2a import assembly
 from v2a.autoregressive import loss
+from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
 from v2a.training.tasks import conditions
 
@@ -47,15 +48,22 @@ class TokensTask:
           f'config.codec.num_codebooks={c.num_codebooks} of codebook_size={c.codebook_size}.')
     return codes_TK.astype(np.int32)
 
-  def loss(self, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
+  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns which conditions are kept, and which tokens are masked where some are."""
+    drop_key, mask_key = jax.random.split(key)
+    drawn = self.conditions.draw(batch, drop_key)
+    if not self.c.tokens.is_causal:
+      drawn['is_masked_BTK'] = masking.draw(mask_key, jnp.ones(batch['code_BTK'].shape, bool))
+    return drawn
+
+  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and that of each book."""
     del step
-    drop_key, mask_key = jax.random.split(key)
-    condition = self.conditions.encode(model, batch, drop_key)
+    condition = self.conditions.encode(model, batch)
     decoder, code_BTK = model.decoder, batch['code_BTK']
     if decoder.is_causal:
       code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
       counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
       return loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
     predict = lambda code_BTK: decoder(code_BTK, condition)
-    return loss.masked(predict, code_BTK, mask_key, mask_token=decoder.mask_token)
+    return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token)

@@ -6,9 +6,11 @@ BIN := $(VENV)/bin
 # Processes that the tests run on.
 JOBS ?= 2
 STAMP := $(VENV)/.stamp
+# Where libtpu goes.
+COMPILER ?= .libtpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow lint wheel pins clean
+.PHONY: help setup demo test test-slow test-tpu lint wheel pins clean
 
 help:  ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -31,10 +33,19 @@ demo: $(STAMP)  ## soundtracks for the bundled clips, with the default model, an
 	$(BIN)/v2a demo
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile
 
 test-slow: $(STAMP)  ## the tests that take long
-	$(BIN)/python -m pytest -q -m slow -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "slow and not tpu" -n $(JOBS) --dist loadfile
+
+# The compiler lies in a folder of its own (684 MB), which only this target looks into.
+$(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+	  --target $(COMPILER) -r requirements/compiler.txt
+	@touch $@
+
+test-tpu: $(COMPILER)/.stamp  ## tiny steps, compiled for TPUs that are not here (Linux, x86-64)
+	PYTHONPATH=$(COMPILER) $(BIN)/python -m pytest -q -m tpu -n $(JOBS)
 
 lint: $(STAMP)  ## ruff
 	$(BIN)/ruff check .
@@ -48,6 +59,7 @@ PIN := uv pip compile --universal --fork-strategy fewest --python-version 3.11 -
 pins: pyproject.toml  ## requirements/*.txt anew, from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 
 clean:  ## remove what was built, the environment included
-	rm -rf $(VENV) build dist demo_out .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(COMPILER) build dist demo_out .pytest_cache .ruff_cache

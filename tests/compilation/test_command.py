@@ -29,7 +29,7 @@ def test_faults_are_one_line_and_exit_code_2(arguments, message, capsys):
   assert message in error and error.count('\n') == 1
 
 
-@pytest.mark.slow
+@pytest.mark.tpu
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason="needs libtpu: pip install 'v2a[tpu]'")
 @pytest.mark.parametrize(('topology', 'slices'), [('v5e:4x4', 1), ('v6e:4x4', 1), ('v5e:4x4', 2)])
 def test_a_tiny_step_compiles_for_a_tpu(topology, slices):

@@ -196,8 +196,8 @@ def _training() -> ml_collections.ConfigDict:
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
   c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
-  c.profile_at_step = 0  # start a profiler trace here; 0 for never
-  c.profile_steps = 0  # and trace so many steps
+  c.profile_steps = 0  # steps in the profiler's trace; 0 for none
+  c.profile_at_step = 0  # steps of this process before it
   return c
 
 

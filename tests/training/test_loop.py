@@ -201,8 +201,9 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
   assert 'Stopped by SIGTERM; saved at step 1' in ran.stdout
 
 
-def test_a_profile_is_written(tmp_path):
-  loop.train(toy.configuration(num_steps=2, profile_at_step=1, profile_steps=1), tmp_path, toy.Task(), **ONE)
+def test_a_profile_is_written_of_steps_counted_from_where_the_process_began(tmp_path):
+  loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
+  loop.train(toy.configuration(num_steps=4, profile_at_step=1, profile_steps=1), tmp_path, toy.Task(), **ONE)
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 

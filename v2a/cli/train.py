@@ -4,6 +4,9 @@ import argparse
 import os
 import pathlib
 
+# Of config.training: steps that neither compile nor wait for the first batches.
+PROFILED = {'profile_at_step': 3, 'profile_steps': 5}
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `v2a train`; `--config.a.b=V` are collected by the program."""
@@ -13,6 +16,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                       help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true',
                       help='a shrunk model on made-up clips, to try the whole way')
+  parser.add_argument('--profile', action='store_true',
+                      help="a profiler's trace of a few steps of the first process, in DIR/profile")
   parser.add_argument('--program', metavar='FILE',
                       help='the step as `v2a compile --output` wrote it for this config and these chips')
   parser.add_argument('--coordinator', metavar='HOST:PORT',
@@ -29,6 +34,10 @@ def run(args: argparse.Namespace) -> int:
   c = configfile.find(args.config)
   if args.tiny:
     c = config.tiny(c)
+  if args.profile:
+    c = c.unlock()
+    c.training.update(PROFILED)
+    c = c.lock()
   c = configfile.override(c, args.overrides)
   config.validate(c)
   workdir = pathlib.Path(args.workdir)

@@ -202,7 +202,7 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         _leave(run, state, received)
       if fault := run.checkpoints.fault():
         run.log.line(f'Step {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
-      _profile(run, step)
+      _profile(run, step - start)
       begin_s = time.perf_counter()
       batch = next(iterator)
       reader.pace.data(time.perf_counter() - begin_s)
@@ -299,8 +299,9 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
 
 
 def _profile(run: _Run, step: int | None) -> None:
+  # `step` counts from where this process began.
   training = run.c.training
-  if not training.profile_steps:
+  if not training.profile_steps or jax.process_index() > 0:
     return
   begin, end = training.profile_at_step, training.profile_at_step + training.profile_steps
   if step is not None and begin <= step < end and not run.is_profiling:

@@ -26,6 +26,7 @@ def get_config():
   c.tokens.is_causal = False
   c.generation.guidance_negative = 3.0
   c.training.batch_size = 16
+  c.training.unroll = True
   c.training.num_steps = 3000
   c.training.learning_rate = 8e-4
   c.training.warmup_steps = 100

@@ -35,6 +35,7 @@ def get_config():
   c.codec.bottleneck = 'rvq'
   c.generation.guidance_negative = 3.0
   c.training.batch_size = 16
+  c.training.unroll = True
   c.training.num_steps = 3000
   c.training.learning_rate = 8e-4
   c.training.warmup_steps = 100

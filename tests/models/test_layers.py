@@ -49,6 +49,17 @@ def test_scan_is_the_loop_over_layers(remat):
   assert not np.allclose(kernels[0], kernels[1])
 
 
+def test_layers_written_out_give_the_same_without_a_loop():
+  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 3, nnx.Rngs(0))
+  x_BTD = jax.random.normal(jax.random.key(0), (1, 6, 8))
+  run = lambda: jax.jit(lambda x_BTD: layers.scan(blocks, x_BTD)).lower(x_BTD)
+  scanned = run()
+  with layers.written_out():
+    written_out = run()
+  assert 'while' in scanned.as_text() and 'while' not in written_out.as_text()
+  np.testing.assert_allclose(written_out.compile()(x_BTD), scanned.compile()(x_BTD), atol=1e-6)
+
+
 def test_scan_holds_clips_to_the_devices_of_the_batch():
   blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 2, nnx.Rngs(0))
   x_BTD = jnp.ones((8, 6, 8))

@@ -11,6 +11,9 @@ rates line up by construction (Su et al. 2021, arXiv 2104.09864, eq. 34, with s 
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
+import contextvars
 
 from flax import nnx
 import jax
@@ -29,6 +32,7 @@ REMAT_POLICIES = {
     'full': jax.checkpoint_policies.nothing_saveable,
     'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
 }
+_IS_WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar('is_written_out', default=False)
 
 
 class Linear(nnx.Module):
@@ -249,7 +253,21 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 
 
   if remat != 'none':
     body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
-  return jax.lax.scan(body, carry, (state, xs))
+  return jax.lax.scan(body, carry, (state, xs), unroll=_IS_WRITTEN_OUT.get() or 1)
+
+
+@contextlib.contextmanager
+def written_out(is_so: bool = True) -> Iterator[None]:
+  """Has the layers that are traced inside written out one after the other, rather than scanned.
+
+  Nothing else changes. Parameters and what the backward pass reads then need not be cut out of stacks, which
+  small models on CPUs spend a tenth of a step on; but compile time grows with depth.
+  """
+  token = _IS_WRITTEN_OUT.set(is_so)
+  try:
+    yield
+  finally:
+    _IS_WRITTEN_OUT.reset(token)
 
 
 def _constrain(x: jax.Array) -> jax.Array:

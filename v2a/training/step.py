@@ -55,7 +55,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   def loss(params, frozen, batch, step):
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
-    value, metrics = task.loss(nnx.merge(graphdef, layers.cast(params), frozen), batch, step)
+    with layers.written_out(training.unroll):
+      value, metrics = task.loss(nnx.merge(graphdef, layers.cast(params), frozen), batch, step)
     return value, {'loss': value, **metrics}
 
   def absorb(params, frozen, seen, key):

@@ -83,7 +83,8 @@ def check_as_whole(whole, workdir, *runs):
 
 
 def test_one_is_terminated_and_both_save_the_same_step(whole, tmp_path):
-  first = Run(tmp_path, 2, 2, hurt=[{'how': 'terminate', 'at': 3, 'process': 1}])
+  # The notice takes a moment to reach the other process; steps of milliseconds would all be done by then.
+  first = Run(tmp_path, 2, 2, pause_s=1, hurt=[{'how': 'terminate', 'at': 3, 'process': 1}])
   assert first.each == [143, 143], first.text
   at = int(re.search(r'saved at step (\d+)', first.text).group(1))
   assert [path.name for path in (tmp_path / 'checkpoints').iterdir()].count(str(at)) == 1

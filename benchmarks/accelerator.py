@@ -17,89 +17,80 @@ import json
 import statistics
 import time
 
-from flax import nnx
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from v2a import assembly
 from v2a import chips
 from v2a import config
 from v2a import configfile
-from v2a import flops
-from v2a.autoregressive import loss as tokens_loss
-from v2a.autoregressive import patterns
 from v2a.conditioning import bundle
-from v2a.diffusion import loss as flow_loss
-from v2a.diffusion import process
-from v2a.models import attention
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import costs
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training import tasks
 
 
-class OnFeatures:
-  """The flow or tokens task without its encoders: a batch holds what they would have made."""
+class _Features:
+  """In place of `tasks.conditions`: a batch holds what the encoders would have made; all of it is kept."""
 
-  def __init__(self, c):
-    self.c, self.spec = c, config.clip_spec(c)
+  def draw(self, batch, key):
+    """Returns nothing."""
+    del batch, key
+    return {}
 
-  def build(self, key):
-    """Returns the generator alone."""
-    model = (assembly.flow if self.c.task == 'flow' else assembly.tokens)(self.c, nnx.Rngs(key))
+  def encode(self, model, batch):
+    """Returns the condition that the batch holds."""
+    del model
+    return bundle.Condition(**{name: batch[name] for name in bundle.Condition.__dataclass_fields__})
+
+
+def on_features(c):
+  """Returns the task of a configuration without its encoders."""
+  task = tasks.make(c)
+  build, task.conditions = task.build, _Features()
+
+  def generator(key):
+    model = build(key)
     del model.conditioner
     return model
 
-  def batch(self, num_clips: int) -> dict[str, np.ndarray]:
-    """Returns random features and targets."""
-    rng, c, spec = np.random.default_rng(0), self.c, self.spec
-    normal = lambda length: rng.standard_normal((num_clips, length, c.conditioning.width), np.float32)
-    num_text = spec.num_text_bytes // c.conditioning.text_encoder.bytes_per_token
-    num_transcript = spec.num_transcript_bytes // c.conditioning.transcript_encoder.bytes_per_token
-    return {
-      'semantic_BMD': normal(spec.num_semantic_frames), 'sync_BLD': normal(spec.num_sync_frames),
-      'text_BUD': normal(num_text), 'text_mask_BU': np.ones((num_clips, num_text), bool),
-      'transcript_BWD': normal(num_transcript),
+  task.build = generator
+  return task
+
+
+def features(c) -> dict[str, np.ndarray]:
+  """Returns a batch of random features and targets."""
+  rng, spec, num_clips = np.random.default_rng(0), config.clip_spec(c), c.training.batch_size
+  normal = lambda length, size: rng.standard_normal((num_clips, length, size), np.float32)
+  width = c.conditioning.width
+  num_text = spec.num_text_bytes // c.conditioning.text_encoder.bytes_per_token
+  num_transcript = spec.num_transcript_bytes // c.conditioning.transcript_encoder.bytes_per_token
+  size = num_clips, spec.num_latents, c.codec.num_codebooks
+  return {
+      'semantic_BMD': normal(spec.num_semantic_frames, width),
+      'sync_BLD': normal(spec.num_sync_frames, width),
+      'text_BUD': normal(num_text, width), 'text_mask_BU': np.ones((num_clips, num_text), bool),
+      'transcript_BWD': normal(num_transcript, width),
       'transcript_mask_BW': np.ones((num_clips, num_transcript), bool),
-      'latent_BTC': rng.standard_normal(
-        (num_clips, spec.num_latents, c.codec.num_latent_channels), np.float32),
-      'code_BTK': rng.integers(
-        0, c.codec.codebook_size, (num_clips, spec.num_latents, c.codec.num_codebooks), np.int32),
-    }  # fmt: skip
-
-  def draw(self, batch, key):
-    """Returns times and noise."""
-    latent_BTC = batch['latent_BTC']
-    return {
-      't_B': process.sample_times(key, len(latent_BTC), self.c.flow.time_mean, self.c.flow.time_std),
-      'noise_BTC': jax.random.normal(key, latent_BTC.shape),
-    }
-
-  def loss(self, model, batch, step):
-    """Returns the loss of flow matching, or of the next tokens."""
-    del step
-    condition = bundle.Condition(**{name: batch[name] for name in bundle.Condition.__dataclass_fields__})
-    if self.c.task == 'flow':
-      predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-      return flow_loss.flow_matching(predict, batch['latent_BTC'], batch['noise_BTC'], batch['t_B'])
-    decoder, code_BTK = model.decoder, batch['code_BTK']
-    code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
-    counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
-    return tokens_loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
+      'latent_BTC': normal(spec.num_latents, c.codec.num_latent_channels),
+      'code_BTK': rng.integers(0, c.codec.codebook_size, size, np.int32)}
 
 
 def by_jax(c, num_steps: int, profile: str | None) -> None:
   """Prints the time of v2a's step, what it computes, and, with a profile, its three dearest kernels."""
-  task, optimizer = OnFeatures(c), optimizer_lib.make(c.training)
+  task, optimizer = on_features(c), optimizer_lib.make(c.training)
   device = jax.devices()[0]
   mesh = mesh_lib.make({}, [device])
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
-  batch = jax.device_put(task.batch(c.training.batch_size), mesh_lib.batch_sharding(mesh))
-  num_flops = _flops(c)
+  batch = jax.device_put(features(c), mesh_lib.batch_sharding(mesh))
+  plain = c.copy_and_resolve_references().unlock()
+  plain.training.update(remat='none', batch_size=1)
+  num_flops = c.training.batch_size * costs.flops_of(on_features(plain.lock()), features(plain))
   step = step_lib.make(c, task, graphdef, optimizer, mesh, abstract).lower(state, batch).compile()
   seconds = []
   for index in range(num_steps + 3):
@@ -115,22 +106,6 @@ def by_jax(c, num_steps: int, profile: str | None) -> None:
     _dearest(profile, num_steps)
   num_parameters = state_lib.num_parameters(state.params)
   say('jax', device.device_kind, c, num_parameters, num_flops, statistics.median(seconds))
-
-
-def _flops(c) -> int:
-  """Returns the operations of the step on the whole batch, nothing computed twice."""
-  plain = c.copy_and_resolve_references().unlock()
-  plain.training.remat = 'none'
-  task = OnFeatures(plain.lock())
-  graphdef, params = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param)
-  batch = task.batch(1)
-
-  def loss(params, batch):
-    drawn = task.draw(batch, jax.random.key(0))
-    return task.loss(nnx.merge(graphdef, params), batch | drawn, jnp.zeros((), int))[0]
-
-  with attention.only('einsum'):
-    return c.training.batch_size * flops.count(jax.make_jaxpr(jax.grad(loss))(params, batch))
 
 
 def _dearest(folder: str, num_steps: int) -> None:

@@ -82,9 +82,9 @@ def attend(q, k, v, is_causal=False):
 class Twin(nn.Module):
   """Velocities of noisy latents, or logits of tokens, from features."""
 
-  def __init__(self, c, spec):
+  def __init__(self, c):
     super().__init__()
-    self.is_flow, self.spec = c.task == 'flow', spec
+    self.is_flow, self.clip_s = c.task == 'flow', c.clip.clip_s
     sizes, features = c.flow if self.is_flow else c.tokens, c.conditioning.width
     width = sizes.width
     conv_size = sizes.conv_size if self.is_flow else 0
@@ -124,8 +124,7 @@ class Twin(nn.Module):
     streams = {'audio': x, 'video': self.inputs['video'](batch['semantic_BMD']),
                'text': self.inputs['text'](batch['text_BUD']),
                'transcript': self.inputs['transcript'](batch['transcript_BWD'])}
-    seconds = self.spec.clip_s
-    times = {name: None if name == 'text' else torch.linspace(0, seconds, value.shape[1], device=x.device)
+    times = {name: None if name == 'text' else torch.linspace(0, self.clip_s, value.shape[1], device=x.device)
              for name, value in streams.items()}
     for block in self.joint:
       streams = self._jointly(block, streams, times, c_audio, c_alone)
@@ -162,8 +161,8 @@ def loss(model, batch):
 class Step:
   """Loss, gradient, clipping, AdamW and moving average, as v2a's step."""
 
-  def __init__(self, c, spec, device):
-    self.model = Twin(c, spec).to(device)
+  def __init__(self, c, device):
+    self.model = Twin(c).to(device)
     self.average = [parameter.detach().clone() for parameter in self.model.parameters()]
     self.optimizer = torch.optim.AdamW(
         self.model.parameters(), lr=c.training.learning_rate, fused=device.type == 'cuda')
@@ -187,10 +186,9 @@ def main():
   """Times the twin's step."""
   args, c = accelerator.arguments(__doc__.splitlines()[0])
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-  task = accelerator.OnFeatures(c)
-  arrays = task.batch(c.training.batch_size)
+  arrays = accelerator.features(c)
   batch = {name: torch.as_tensor(value, device=device) for name, value in arrays.items()}
-  step = Step(c, task.spec, device)
+  step = Step(c, device)
   with flop_counter.FlopCounterMode(display=False) as counter:
     loss(step.model, {name: value[:1] for name, value in batch.items()}).backward()
   step.compile()

@@ -147,6 +147,7 @@ def _tokens() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.is_causal = True  # token after token; else all at once, those that are masked (models.decoder eq. 1, 2)
   c.pattern = 'delay'  # of codebooks, where causal: parallel | delay
+  c.hide_past = 0.0  # share of training clips of which steps are hidden, where causal: masking.hidden_steps
   c.width = 128
   c.num_heads = 4
   c.num_joint_layers = 2  # all streams
@@ -321,6 +322,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
     'sync.segment_s': (_positive, 'above 0'),
     'flow.time_std': (_positive, 'above 0'),
+    'tokens.hide_past': (_fraction, 'in [0, 1)'),
     'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
     'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
     'generation.steps': (_positive, 'above 0'),

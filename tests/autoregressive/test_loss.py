@@ -103,3 +103,13 @@ def test_cosine_by_hand_and_lowest_of_equals():
   assert float(masking.share(jnp.array(1.0))) == 0
   found_BTK = masking.lowest(jnp.zeros((2, 2, 2)), jnp.array([3, 0]))
   np.testing.assert_array_equal(found_BTK, [[[True, True], [True, False]], np.zeros((2, 2), bool)])
+
+
+def test_steps_are_hidden_in_a_share_of_clips_by_odds_of_their_own():
+  hidden_BS = np.asarray(masking.hidden_steps(jax.random.key(0), 4000, 50, 0.4))
+  share_B = hidden_BS.mean(axis=1)
+  some_B = share_B > 0
+  # A clip whose odds are tiny may hide none: 1 / 51 of those drawn.
+  assert some_B.mean() == pytest.approx(0.4 * 50 / 51, abs=0.025)
+  assert np.quantile(share_B[some_B], (0.1, 0.5, 0.9)) == pytest.approx((0.12, 0.51, 0.9), abs=0.05)
+  assert (hidden_BS[some_B][:, 0] == hidden_BS[some_B][:, 1]).mean() < 0.75

@@ -200,9 +200,11 @@ def _tokens(is_causal):
   return tasks.make(c.lock()), c
 
 
-def test_a_causal_model_tells_each_token_once_book_k_k_steps_late():
+@pytest.mark.parametrize('hide_past', [0.0, 0.9])
+def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not_hidden(hide_past):
   task, c = _tokens(True)
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0))
+  c.tokens.hide_past = hide_past
   task = tasks.make(c)
   batch, model = _batch(task, c), nnx.merge(*_drawn(task))
   B, T, K = batch['code_BTK'].shape
@@ -215,9 +217,12 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late():
     drawn = task.draw(batch, jax.random.key(1))
     condition = task.conditions.encode(model, batch | drawn)
     value, _ = task.loss(model, batch | drawn, jnp.zeros((), int))
-    return value, jax.nn.log_softmax(model.decoder(jnp.asarray(code_BSK), condition))
+    is_hidden_BS = drawn.get('is_hidden_BS', jnp.zeros(code_BSK.shape[:2], bool))
+    seen_BSK = jnp.where(is_hidden_BS[..., None], model.decoder.mask_token, code_BSK)
+    return value, jax.nn.log_softmax(model.decoder(seen_BSK, condition)), is_hidden_BS
 
-  value, log_p_BSKV = map(np.asarray, run(model))
+  value, log_p_BSKV, is_hidden_BS = map(np.asarray, run(model))
+  assert is_hidden_BS.any() == (hide_past > 0)
   told = [log_p_BSKV[b, t + k, k, batch['code_BTK'][b, t, k]] for b, t, k in np.ndindex(B, T, K)]
   assert float(value) == pytest.approx(-np.mean(told), rel=1e-5)
 

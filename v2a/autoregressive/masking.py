@@ -1,8 +1,9 @@
-"""How many tokens are masked, and which: shared by masked training and masked decoding.
+"""Which tokens a decoder does not see: of masked training and decoding, and of causal training.
 
   gamma(r) = cos(pi r / 2): the share that is masked when a share r of the work is done             (1)
 
-Chang et al. 2022, arXiv 2202.04200, sec. 3.3.
+Chang et al. 2022, arXiv 2202.04200, sec. 3.3. `hidden_steps` is the word dropout of Bowman et al. 2016,
+arXiv 1511.06349, sec. 3.1, with a share by clip.
 """
 
 import jax
@@ -28,6 +29,18 @@ def draw(key: jax.Array, counted_BTK: jax.Array) -> jax.Array:
   num_masked_B = jnp.minimum(jnp.maximum(jnp.ceil(share_B * num_counted_B), 1), num_counted_B)
   score_BTK = jnp.where(counted_BTK, jax.random.uniform(place_key, counted_BTK.shape), jnp.inf)
   return lowest(score_BTK, num_masked_B)
+
+
+def hidden_steps(key: jax.Array, num_clips: int, num_steps: int, share_of_clips: float) -> jax.Array:
+  """Returns the steps (BS) that causal training hides: in a share of clips, each with odds uniform in [0, 1].
+
+  The tokens just before a step tell most of it, so that a decoder that always sees them hardly learns to read
+  its conditions.
+  """
+  clip_key, odds_key, step_key = jax.random.split(key, 3)
+  odds_B1 = jax.random.uniform(odds_key, (num_clips, 1))
+  odds_B1 = jnp.where(jax.random.bernoulli(clip_key, share_of_clips, (num_clips, 1)), odds_B1, 0.0)
+  return jax.random.uniform(step_key, (num_clips, num_steps)) < odds_B1
 
 
 def lowest(score_BTK: jax.Array, num_B: jax.Array) -> jax.Array:

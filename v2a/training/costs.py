@@ -19,20 +19,20 @@ def flops_per_clip(c: ml_collections.ConfigDict) -> int:
   """Returns the operations of a training step on one clip: loss and gradient, nothing computed twice."""
   plain = c.copy_and_resolve_references().unlock()
   plain.training.remat = 'none'
-  with attention.only('einsum'):  # fused kernels do not show their products
-    return _traced(plain.lock())
+  task = tasks.make(plain.lock())
+  return flops_of(task, task.prepare([input_lib.fake(plain)], np.random.default_rng(0)))
 
 
-def _traced(c: ml_collections.ConfigDict) -> int:
-  task = tasks.make(c)
-  batch = task.prepare([input_lib.fake(c)], np.random.default_rng(0))
+def flops_of(task, batch: dict) -> int:
+  """Returns the operations of a task's loss and gradient on a batch."""
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
 
   def loss(params, rest, batch):
     model = nnx.merge(graphdef, params, rest)
     return tasks.loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
 
-  return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
+  with attention.only('einsum'):  # fused kernels do not show their products
+    return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 
 
 def least_step_s(c: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> float | None:

@@ -19,7 +19,6 @@ import optax
 
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
-from v2a.sharding import rules
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 
@@ -64,6 +63,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     metrics = task.absorb(model, seen, key)
     return nnx.split(model, state_lib.is_trained(task), ...)[2], metrics
 
+  shardings = state_lib.shardings(abstract)
+
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
     if hasattr(task, 'draw'):
@@ -74,7 +75,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
             state.params, state.frozen, batch, state.step)
     else:
       groups = GROUP_AXES if getattr(task, 'is_by_clip', True) else ()
-      grads, metrics = _accumulated(loss, state, batch, training.microbatches, mesh, groups)
+      grads, metrics = _accumulated(loss, state, batch, training.microbatches, groups, shardings.params)
     metrics = {name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
                for name, value in metrics.items()}
     seen, frozen = metrics.pop('seen', None), state.frozen
@@ -87,20 +88,19 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
     ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
     if seen is not None:
-      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, 1))
+      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, 1))  # the loss had the key itself
       metrics |= more
     metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
     state = dataclasses.replace(
         state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state)
     return state, metrics
 
-  shardings = state_lib.shardings(abstract)
   return jax.jit(step, in_shardings=(shardings, mesh_lib.batch_sharding(mesh)),
                  out_shardings=(shardings, mesh_lib.replicated(mesh)), donate_argnums=0)
 
 
-def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, mesh: jax.sharding.Mesh,
-                 groups: tuple[str, ...]):
+def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, groups: tuple[str, ...],
+                 shardings: nnx.State):
   """Returns mean gradient and metrics over the parts of a batch, one part in memory at a time.
 
   Args:
@@ -108,9 +108,10 @@ def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, 
     state: see `State`.
     batch: arrays with a leading axis of clips.
     num_parts: in each group.
-    mesh: of the devices.
     groups: axes whose members add up gradients of their own; none where clips need each other.
+    shardings: of the parameters.
   """
+  mesh = jax.tree.leaves(shardings)[0].mesh
   num_groups = math.prod(mesh.shape[name] for name in groups)
   others = tuple(name for name in mesh_lib.BATCH_AXES if name not in groups)
   place = lambda leaf, *spec: jax.lax.with_sharding_constraint(
@@ -130,8 +131,7 @@ def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, 
       grads, metrics = jax.vmap(one, spmd_axis_name=groups or None)(part)
     return hold(jax.tree.map(jnp.add, total, grads)), metrics
 
-  like = jax.tree.map(lambda sharding: sharding.spec, rules.specs(state.params, mesh))
-  hold = lambda grads: jax.tree.map(lambda leaf, spec: place(leaf, groups, *spec), grads, like)
+  hold = lambda grads: jax.tree.map(lambda leaf, own: place(leaf, groups, *own.spec), grads, shardings)
   zeros = jax.tree.map(lambda leaf: jnp.zeros((num_groups, *leaf.shape), leaf.dtype), state.params)
   grads, metrics = jax.lax.scan(add, hold(zeros), jax.tree.map(split, batch))
   grads = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0) / (num_groups * num_parts), grads)

@@ -58,8 +58,8 @@ class Conditions:
     """Returns which conditions of a clip are kept."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)
-    return {name: jax.random.bernoulli(key, 1 - share, size)
-            for name, share, key in zip(_KEPT, shares, jax.random.split(key, 3))}
+    return {name: jax.random.bernoulli(own_key, 1 - share, size)
+            for name, share, own_key in zip(_KEPT, shares, jax.random.split(key, len(_KEPT)))}
 
   def encode(self, model: nnx.Module, batch: dict) -> bundle.Condition:
     """Returns the conditions that are left."""

@@ -1,7 +1,8 @@
 """Trains the token decoder with its conditioner (see tasks.conditions) on the codes that records carry.
 
-Causal: every token from those before it, in the order of config.tokens.pattern. Else: masked tokens from the
-others. Both losses: `autoregressive.loss` eq. 1, in nats a token.
+Causal: every token from those before it, in the order of config.tokens.pattern; in some clips a part of those
+is hidden (`masking.hidden_steps`). Else: masked tokens from the others. Both losses: `autoregressive.loss`
+eq. 1, in nats a token.
 """
 
 from flax import nnx
@@ -49,11 +50,15 @@ class TokensTask:
     return codes_TK.astype(np.int32)
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions are kept, and which tokens are masked where some are."""
+    """Returns which conditions are kept, and which tokens are masked or hidden where some are."""
     drop_key, mask_key = jax.random.split(key)
-    drawn = self.conditions.draw(batch, drop_key)
-    if not self.c.tokens.is_causal:
+    drawn, tokens = self.conditions.draw(batch, drop_key), self.c.tokens
+    num_clips, num_steps, num_books = batch['code_BTK'].shape
+    if not tokens.is_causal:
       drawn['is_masked_BTK'] = masking.draw(mask_key, jnp.ones(batch['code_BTK'].shape, bool))
+    elif tokens.hide_past:
+      num_steps += max(patterns.delays(tokens.pattern, num_books))
+      drawn['is_hidden_BS'] = masking.hidden_steps(mask_key, num_clips, num_steps, tokens.hide_past)
     return drawn
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
@@ -64,6 +69,9 @@ class TokensTask:
     if decoder.is_causal:
       code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
       counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
-      return loss.cross_entropy(decoder(code_BSK, condition), code_BSK, counted_BSK)
+      seen_BSK = code_BSK
+      if 'is_hidden_BS' in batch:
+        seen_BSK = jnp.where(batch['is_hidden_BS'][..., None], decoder.mask_token, code_BSK)
+      return loss.cross_entropy(decoder(seen_BSK, condition), code_BSK, counted_BSK)
     predict = lambda code_BTK: decoder(code_BTK, condition)
     return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token)

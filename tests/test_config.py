@@ -106,8 +106,9 @@ def test_a_typo_in_a_configuration_file_is_refused(c):
     ['--config.task=melody'], ['--config.training.batch_size=0'], ['--config.training.microbatches=3'],
     ['--config.training.schedule=linear'], ['--config.training.betas=0.9'],
     ['--config.training.betas=0.9,1.0'], ['--config.training.compute_dtype=float64'],
-    ['--config.training.warmup_steps=1000'], ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'],
-    ['--config.mesh.tensor=0'], ['--config.clip.clip_s=0.3'], ['--config.training.learning_rate=nan'],
+    ['--config.training.warmup_steps=1000'], ['--config.training.local_checkpoint_every_steps=5'],
+    ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'], ['--config.mesh.tensor=0'],
+    ['--config.clip.clip_s=0.3'], ['--config.training.learning_rate=nan'],
     ['--config.data.train=a', '--config.data.num_fake_records=3'],
 ])
 def test_validate_refuses(c, arguments):

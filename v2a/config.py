@@ -197,6 +197,8 @@ def _training() -> ml_collections.ConfigDict:
   c.checkpoint_every_steps = 500
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
+  c.local_checkpoint_every_steps = 0  # on each machine's own storage, beside those above; 0 for never
+  c.local_checkpoint_folder = ''  # there: a path that outlives the process, such as a local disk's
   c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
   c.profile_steps = 0  # steps in the profiler's trace; 0 for none
   c.profile_at_step = 0  # steps of this process before it
@@ -313,6 +315,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.checkpoint_every_steps': (_positive, 'above 0'),
     'training.keep_latest': (_positive, 'above 0'),
     'training.keep_every_steps': (_not_negative, 'at least 0'),
+    'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
     'training.profile_at_step': (_not_negative, 'at least 0'),
     'training.profile_steps': (_not_negative, 'at least 0'),
     'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
@@ -351,6 +354,9 @@ def validate(c: ml_collections.ConfigDict) -> None:
   if training.batch_size % training.microbatches:
     raise ValueError(f'config.training.batch_size must be a multiple of training.microbatches='
                      f'{training.microbatches}; got {training.batch_size}.')
+  if training.local_checkpoint_every_steps and not training.local_checkpoint_folder:
+    raise ValueError("config.training.local_checkpoint_folder must be named; got '' and "
+                     f'local_checkpoint_every_steps={training.local_checkpoint_every_steps}.')
   if training.warmup_steps >= training.num_steps:
     raise ValueError(f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
                      f'got {training.warmup_steps}.')

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shutil
 import sys
 import time
 
@@ -117,6 +118,24 @@ def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
   assert second.code == 0, second.text
   assert 'Resuming from step' in second.text
   check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('is_replaced', [False, True])
+def test_local_checkpoints_serve_unless_a_machine_was_replaced(whole, tmp_path, is_replaced):
+  workdir, folder = tmp_path / 'run', tmp_path / 'local'
+  own = {'checkpoint_every_steps': 3, 'local_checkpoint_every_steps': 1,
+         'local_checkpoint_folder': str(folder)}
+  first = Run(workdir, 2, 2, hurt=[{'how': 'kill', 'at': 6, 'process': 1}], **own)
+  assert codes.is_retriable(first.code), first.text
+  if is_replaced:
+    shutil.rmtree(next(folder.glob('v2a-*')) / '1')
+  second = Run(workdir, 2, 2, **own)
+  assert second.code == 0, second.text
+  begun_at = min(second.seen())
+  assert begun_at == 4 if is_replaced else begun_at > 4
+  check_as_whole(whole, workdir, first, second)
+  assert not list(folder.glob('*/*'))
 
 
 @pytest.mark.slow

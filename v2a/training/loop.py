@@ -43,6 +43,7 @@ from v2a.training import checkpoint
 from v2a.training import costs
 from v2a.training import executable
 from v2a.training import input as input_lib
+from v2a.training import local_checkpoint
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import pace as pace_lib
@@ -74,6 +75,7 @@ class _Run:
   mesh: jax.sharding.Mesh
   graphdef: nnx.GraphDef
   checkpoints: checkpoint.Checkpoints
+  local: local_checkpoint.LocalCheckpoints | None
   log: metrics_lib.Log
   evaluators: Sequence[Callable]
   position: dict
@@ -121,10 +123,15 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
     checkpoints = checkpoint.Checkpoints(workdir, training.keep_latest, training.keep_every_steps)
     stack.callback(checkpoints.close)
+    local = None
+    if training.local_checkpoint_every_steps:
+      local = local_checkpoint.LocalCheckpoints(training.local_checkpoint_folder, workdir)
+      stack.callback(local.close)
     log = metrics_lib.Log(workdir, training.num_steps)
     stack.callback(log.close)
     position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
-    run = _Run(c, workdir, task, items, mesh, graphdef, checkpoints, log, evaluators, position, watchdog)
+    run = _Run(
+        c, workdir, task, items, mesh, graphdef, checkpoints, local, log, evaluators, position, watchdog)
     state = _start(run, optimizer, abstract)
     watchdog.done()
     if jax.process_index() == 0:
@@ -135,13 +142,17 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
 
 
 def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
-  # The order of resuming: the folder's own checkpoint, a named model, weights that the task initialises from
-  # elsewhere, scratch.
-  latest = run.checkpoints.latest_step()
+  # The order of resuming: the run's own newest checkpoint, a named model, weights that the task initialises
+  # from elsewhere, scratch.
+  latest, source, place = run.checkpoints.latest_step(), run.checkpoints, run.workdir
+  if run.local:
+    local = run.local.latest_step(abstract)
+    if local is not None and (latest is None or local > latest):
+      latest, source, place = local, run.local, run.local.path
   if latest is not None:
-    _check_same_run(run, latest)
-    run.log.line(f'Resuming from step {latest} in {run.workdir}.')
-    return run.checkpoints.restore(latest, abstract)
+    _check_same_run(run, latest, *source.read(latest))
+    run.log.line(f'Resuming from step {latest} in {place}.')
+    return source.restore(latest, abstract)
   state = state_lib.init(run.task, optimizer, abstract, jax.random.key(run.c.seed))
   named = run.c.init_from.model
   if not named and not hasattr(run.task, 'initialise'):
@@ -155,8 +166,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
   return state_lib.replace(run.task, state, model)
 
 
-def _check_same_run(run: _Run, step: int) -> None:
-  saved, position = run.checkpoints.read(step)
+def _check_same_run(run: _Run, step: int, saved: ml_collections.ConfigDict, position: dict) -> None:
   saved, wanted = saved.to_dict(), run.c.to_dict()
   changed = [key for key in _FIXED if saved[key] != wanted[key]]
   changed += [key for key in run.position if position[key] != run.position[key]]
@@ -194,14 +204,13 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         _evaluate(run, state, step)
         reader.pace.pause()
         received = signals.before(step)
-      if received or (step > start and _is_due(step, training.checkpoint_every_steps)):
+      if saver := _saver(run, step, received, step == start):
         reader.drain()  # never save a state whose loss has not been seen
-        run.checkpoints.save(state, run.c, run.position)
+        saver.save(state, run.c, run.position)
         reader.pace.pause()
       if received:
         _leave(run, state, received)
-      if fault := run.checkpoints.fault():
-        run.log.line(f'Step {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
+      _tell_faults(run, step)
       _profile(run, step - start)
       begin_s = time.perf_counter()
       batch = next(iterator)
@@ -214,6 +223,20 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
     reader.drain()
   _profile(run, None)
   return state
+
+
+def _saver(run: _Run, step: int, received: int | None, is_first: bool):
+  """Returns where the state is to be saved before a step, or None."""
+  training = run.c.training
+  if received or (not is_first and _is_due(step, training.checkpoint_every_steps)):
+    return run.checkpoints
+  return run.local if not is_first and _is_due(step, training.local_checkpoint_every_steps) else None
+
+
+def _tell_faults(run: _Run, step: int) -> None:
+  for saver in filter(None, (run.checkpoints, run.local)):
+    if fault := saver.fault():
+      run.log.line(f'Step {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
 
 
 def _leave(run: _Run, state: state_lib.State, received: int) -> None:
@@ -321,6 +344,8 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   step = int(jax.device_get(state.step))
   _evaluate(run, state, step)
   path = _export(run, state)
+  if run.local:
+    run.local.clear()
   run.log.line(f'Done: {step} steps; the model is in {path}.')
   return path
 

@@ -2,8 +2,8 @@
 
   python member.py WORKDIR SETTINGS [--coordinator HOST:PORT --num-processes N --process-id I]
 
-SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, and `hurt`, a list of
-{how, at: step, process}.
+SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, `linger_s` by which all but
+process 0 leave later than they could, and `hurt`, a list of {how, at: step, process}.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main():
   flags.FLAGS.mark_as_parsed()
   processes.join(args.coordinator, args.num_processes, args.process_id)
   mesh, harms = args.settings.pop('mesh', {}), args.settings.pop('hurt', [])
-  pause_s = args.settings.pop('pause_s', 0)
+  pause_s, linger_s = args.settings.pop('pause_s', 0), args.settings.pop('linger_s', 0)
   harms = {harm['at']: harm['how'] for harm in harms if harm.get('process', 0) == jax.process_index()}
   c = toy.configuration(**args.settings, evaluate_every_steps=1).unlock()
   c.mesh.update(mesh)
@@ -102,6 +102,8 @@ def main():
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
   with processes.lost_is_134():
     loop.train(c, args.workdir, Seen(hang_at), [evaluate])
+  if jax.process_index():
+    time.sleep(linger_s)
 
 
 if __name__ == '__main__':

@@ -96,6 +96,16 @@ def test_one_is_terminated_and_both_save_the_same_step(whole, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('at', [NUM_STEPS - 1, NUM_STEPS])
+def test_a_signal_in_the_last_moment_does_no_harm(whole, tmp_path, at):
+  run = Run(tmp_path, 2, 2, linger_s=1.5, hurt=[{'how': 'terminate', 'at': at, 'process': 1}])
+  if run.each == [143, 143] and at < NUM_STEPS:
+    pytest.skip('The signal was noticed before the last step.')
+  assert run.each == [0, 0], run.text
+  check_as_whole(whole, tmp_path, run)
+
+
+@pytest.mark.slow
 def test_the_number_of_processes_changes_nothing(whole, tmp_path):
   reference = losses(whole[0])
   for folder, num_processes in (('two', 2), ('again', 2), ('four', 4)):

@@ -2,9 +2,13 @@
 
 import signal
 import threading
+import time
 
 import jax
 from jax.experimental import multihost_utils
+
+# JAX's preemption service looks every second whether SIGTERM came.
+_NOTICED_AFTER_S = 1.0
 
 
 class Interrupted(SystemExit):
@@ -19,7 +23,8 @@ class Signals:
 
   One process stops before its next step, and a second signal acts as it would have without us. Of several,
   the one that is signalled tells the others, and all stop before the same step: JAX's preemption service,
-  which listens for SIGTERM itself, finds the next one that none of them has begun.
+  which listens for SIGTERM itself, finds the next one that none of them has begun. Where there is none, since
+  the last is done, the signal is ignored.
   """
 
   def __init__(self):
@@ -41,6 +46,11 @@ class Signals:
 
   def __exit__(self, error_type, error, traceback) -> None:
     self._restore()
+    if self._is_shared and error is None and threading.current_thread() is threading.main_thread():
+      # Training is done. Who notices a signal when another has left already waits for that one, and both end
+      # by a fault: so there are no more signals, and those that came are noticed while all are here.
+      signal.signal(signal.SIGTERM, signal.SIG_IGN)
+      time.sleep(2 * _NOTICED_AFTER_S)
 
   def _restore(self) -> None:
     for number, handler in self._previous.items():

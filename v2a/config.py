@@ -197,6 +197,7 @@ def _training() -> ml_collections.ConfigDict:
   c.checkpoint_every_steps = 500
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
+  c.save_patience_s = 600.0  # that processes wait for one that does not end its part of a checkpoint
   c.local_checkpoint_every_steps = 0  # on each machine's own storage, beside those above; 0 for never
   c.local_checkpoint_folder = ''  # there: a path that outlives the process, such as a local disk's
   c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
@@ -315,6 +316,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.checkpoint_every_steps': (_positive, 'above 0'),
     'training.keep_latest': (_positive, 'above 0'),
     'training.keep_every_steps': (_not_negative, 'at least 0'),
+    'training.save_patience_s': (_positive, 'above 0'),
     'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
     'training.profile_at_step': (_not_negative, 'at least 0'),
     'training.profile_steps': (_not_negative, 'at least 0'),

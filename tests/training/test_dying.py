@@ -185,6 +185,18 @@ def test_a_full_disk_does_not_stop_training(whole, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('fulls', [(0,), (0, 1)])
+def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
+  hurt = [{'how': f'disk {how}', 'at': at, 'process': index}
+          for how, at in (('full', 4), ('free', 6)) for index in fulls]
+  run = Run(tmp_path, 2, 2, pause_s=3, save_patience_s=10.0, hurt=hurt)
+  assert run.each == [0, 0], run.text
+  assert re.search('Step 6: the checkpoint of step 4 could not be written.*File too large', run.text), run.text
+  assert sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir()) == [6, 8]
+  check_as_whole(whole, tmp_path, run)
+
+
+@pytest.mark.slow
 def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
   run = Run(tmp_path, pause_s=3, hurt=[{'how': 'disk full', 'at': 4}])
   # `v2a` makes a line and exit code 2 of it.

@@ -8,6 +8,7 @@ be restored to any mesh.
 
 import json
 import logging
+import math
 import os
 import pathlib
 import shutil
@@ -35,15 +36,18 @@ def _is_news(record: logging.LogRecord) -> bool:
 class Checkpoints:
   """The checkpoints of one training folder."""
 
-  def __init__(self, workdir: str | pathlib.Path, keep_latest: int = 1, keep_every_steps: int = 0):
+  def __init__(self, workdir: str | pathlib.Path, keep_latest: int = 1, keep_every_steps: int = 0,
+               patience_s: float = 600.0):
     """Opens the folder, and clears away what a crash cut short.
 
     Args:
       workdir: training folder.
       keep_latest: newest ones kept.
       keep_every_steps: multiples that are kept for good; 0 for none.
+      patience_s: how long processes wait for one that does not end its part of a save.
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
+    self._patience_s = patience_s
     self._saving: int | None = None
     self._faults: list[str] = []
     self._last_fault: str | None = None
@@ -56,7 +60,8 @@ class Checkpoints:
     self._manager = ocp.CheckpointManager(
         self.path,
         options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep_latest, keep_period=keep_every_steps or None, cleanup_tmp_directories=True),
+            max_to_keep=keep_latest, keep_period=keep_every_steps or None, cleanup_tmp_directories=True,
+            async_options=ocp.AsyncOptions(timeout_secs=math.ceil(patience_s))),
         item_handlers={
             'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
             'config': ocp.JsonCheckpointHandler(),
@@ -122,8 +127,12 @@ class Checkpoints:
     if jax.process_index() == 0:
       for path in self.path.glob(f'{self._saving}{_UNFINISHED}*'):
         shutil.rmtree(path, ignore_errors=True)
+    while error.__context__:  # what came first: the others' waiting fails, too
+      error = error.__context__
     # TensorStore tells all that it was about to do before the reason, and its specification after it.
     reason = getattr(error, 'strerror', None) or str(error).split(' [')[0].split(': ')[-1].strip()
+    if 'DEADLINE_EXCEEDED' in str(error):
+      reason = f'another process did not end its part in {self._patience_s:g} s'
     self._last_fault = f'the checkpoint of step {self._saving} could not be written to {self.path}: {reason}'
     self._faults.append(self._last_fault)
     self._saving = None

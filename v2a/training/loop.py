@@ -121,7 +121,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
-    checkpoints = checkpoint.Checkpoints(workdir, training.keep_latest, training.keep_every_steps)
+    checkpoints = checkpoint.Checkpoints(
+        workdir, training.keep_latest, training.keep_every_steps, training.save_patience_s)
     stack.callback(checkpoints.close)
     local = None
     if training.local_checkpoint_every_steps:

@@ -11,6 +11,7 @@ import pytest
 
 from launch import command_line
 from launch import local
+from launch import slurm
 from launch import tpu_vm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -117,3 +118,34 @@ def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
   ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
                        capture_output=True, timeout=30)
   assert ran.returncode == 1 and 'the TPU stays; delete it by' in ran.stdout
+
+
+SRUN = '''#!/bin/bash
+# Stands in for srun: two tasks, which leave with $CODES. As srun does, it tells the signal that ended one.
+while [[ $1 == --* ]]; do shift; done
+for task in 0 1; do
+  SLURM_PROCID=$task "$@"
+done
+exit "$SRUN_CODE"
+'''
+
+
+@pytest.mark.parametrize(('codes', 'srun_code', 'whole', 'is_requeued'), [
+  ('1 134', 137, 1, False), ('134 3', 137, 3, False), ('143 143', 143, 0, True), ('134 134', 134, 0, True),
+  ('0 0', 0, 0, False)])
+def test_slurm_requeues_by_what_the_tasks_say(tmp_path, codes, srun_code, whole, is_requeued):
+  (tmp_path / 'srun').write_text(SRUN)
+  (tmp_path / 'scontrol').write_text(f'#!/bin/bash\necho "$*" > {tmp_path}/requeued\n')
+  (tmp_path / 'v2a').write_text('#!/bin/bash\necho "a  line of $*"\nset -- $CODES\n'
+                                '[ "$SLURM_PROCID" = 0 ] || shift\nexit $1\n')
+  for name in ('srun', 'scontrol', 'v2a'):
+    (tmp_path / name).chmod(0o755)
+  args, words = command_line.parse(
+    ['slurm', '--name', 'r', '--program', 'v2a', '--', 'train', '--workdir', 'a b'])
+  environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '7', 'CODES': codes,
+                              'SRUN_CODE': str(srun_code)}
+  ran = subprocess.run(['bash', '-c', slurm.script(args, words)], env=environment, text=True,
+                       capture_output=True, timeout=30)
+  assert ran.returncode == whole, ran.stdout + ran.stderr
+  assert (tmp_path / 'requeued').exists() == is_requeued
+  assert 'a  line of train --workdir a b --coordinator auto' in ran.stdout

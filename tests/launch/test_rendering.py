@@ -71,7 +71,7 @@ def test_slurm(capsys):
   flags = re.findall(r'^#SBATCH (\S+)$', text, re.M)
   assert {'--nodes=4', '--ntasks-per-node=8', '--gres=gpu:8', '--requeue', '--signal=TERM@180', '--exclusive',
           '--partition=p', '--mail-type=END', '--open-mode=append'} <= set(flags)
-  assert "srun --kill-on-bad-exit=1 python3 -m v2a train --config flow_world --workdir 'runs/a b'" in text
+  assert "exit $code' task python3 -m v2a train --config flow_world --workdir 'runs/a b'" in text
   assert '--coordinator auto' in text and '{{' not in text
   # A flag below the first command would not be read by Slurm.
   assert text.rindex('#SBATCH') < text.index('srun')

@@ -66,9 +66,9 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   for index, cell in enumerate(cells(args.grid)):
     argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
     # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.
-    if '--name' in argv:
-      place = argv.index('--name') + 1
-      argv[place] = f'{argv[place]}-{index:03d}'
+    for place, word in enumerate(argv):
+      if word.startswith('--name=') or (place and argv[place - 1] == '--name'):
+        argv[place] = f'{word}-{index:03d}'
     print(f'# {name(cell)}', flush=True)
     code = command_line.main([*argv, '--', *words_of(cell, words)])
     first = first or code

@@ -197,7 +197,7 @@ def _training() -> ml_collections.ConfigDict:
   c.checkpoint_every_steps = 500
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
-  c.save_patience_s = 600.0  # that processes wait for one that does not end its part of a checkpoint
+  c.save_patience_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s
   c.local_checkpoint_every_steps = 0  # on each machine's own storage, beside those above; 0 for never
   c.local_checkpoint_folder = ''  # there: a path that outlives the process, such as a local disk's
   c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
@@ -251,6 +251,7 @@ def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   training = c.training
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
   training.update(checkpoint_every_steps=2, profile_steps=0, unroll=False)
+  training.update(local_checkpoint_every_steps=0, local_checkpoint_folder='')
   c.init_from.update(dict.fromkeys(c.init_from, ''))
   c.mesh.update(replica=-1, data=-1, fsdp=1, context=1, tensor=1)
   return c.lock()
@@ -359,6 +360,9 @@ def validate(c: ml_collections.ConfigDict) -> None:
   if training.local_checkpoint_every_steps and not training.local_checkpoint_folder:
     raise ValueError("config.training.local_checkpoint_folder must be named; got '' and "
                      f'local_checkpoint_every_steps={training.local_checkpoint_every_steps}.')
+  if training.local_checkpoint_every_steps >= training.checkpoint_every_steps:
+    raise ValueError('config.training.local_checkpoint_every_steps must be below checkpoint_every_steps='
+                     f'{training.checkpoint_every_steps}; got {training.local_checkpoint_every_steps}.')
   if training.warmup_steps >= training.num_steps:
     raise ValueError(f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
                      f'got {training.warmup_steps}.')

@@ -2,6 +2,8 @@
 #   docker build --file launch/docker/tpu.Dockerfile --tag v2a:tpu .
 FROM python:3.12-slim-bookworm
 
+# A part of a pipe that fails, fails the layer.
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /v2a
 # Pins first: they change less often than the code, and the layer is kept.
 COPY requirements/run.txt requirements/run.txt

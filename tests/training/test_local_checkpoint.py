@@ -61,7 +61,7 @@ def test_the_newest_is_taken_up_bit_for_bit_and_nothing_stays_at_the_end(whole, 
   seen, arrays = run(tmp_path / 'run', folder)
   assert seen == [5, 6]
   assert_same(arrays, whole)
-  assert kept(folder) == []
+  assert not list(folder.iterdir())
 
 
 def test_a_shared_checkpoint_that_is_newer_is_taken_up(whole, tmp_path):
@@ -73,9 +73,14 @@ def test_a_shared_checkpoint_that_is_newer_is_taken_up(whole, tmp_path):
   assert_same(arrays, whole)
 
 
-def test_another_mesh_begins_from_what_all_share(tmp_path):
-  run(tmp_path / 'run', tmp_path / 'local', end_at=5, checkpoint_every_steps=3)
-  assert run(tmp_path / 'run', tmp_path / 'local', mesh={'data': 2})[0][0] == 4
+def test_another_mesh_begins_from_what_all_share_and_forgets_the_rest(tmp_path):
+  workdir, folder = tmp_path / 'run', tmp_path / 'local'
+  run(workdir, folder, end_at=5, checkpoint_every_steps=3)
+  assert kept(folder) == ['2.safetensors', '4.safetensors']
+  assert run(workdir, folder, end_at=5, mesh={'data': 2}, checkpoint_every_steps=3, every=1)[0] == [4, 5]
+  assert kept(folder) == ['2.safetensors', '4.safetensors']
+  # What the first mesh had kept of step 4 is another's past.
+  assert run(workdir, folder, checkpoint_every_steps=3)[0][0] == 4
 
 
 def test_a_torn_file_is_ignored(tmp_path):
@@ -83,6 +88,20 @@ def test_a_torn_file_is_ignored(tmp_path):
   file, = (tmp_path / 'local').glob('v2a-*/0/4.safetensors')
   os.truncate(file, file.stat().st_size - 100)
   assert run(tmp_path / 'run', tmp_path / 'local')[0][0] == 3
+
+
+def test_what_a_crash_cut_short_is_cleared_away(tmp_path):
+  run(tmp_path / 'run', tmp_path / 'local', end_at=5)
+  place = next((tmp_path / 'local').glob('v2a-*/0'))
+  (place / '.6.12345678.partial.safetensors').write_bytes(b'half')
+  run(tmp_path / 'run', tmp_path / 'local', end_at=5)
+  assert not list(place.glob('.*'))
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+  (tmp_path / 'local').write_text('a file')
+  with pytest.raises(OSError, match='local_checkpoint_folder: process .0. of 1 cannot write to .*local'):
+    run(tmp_path / 'run', tmp_path / 'local')
 
 
 def test_an_emptied_training_folder_begins_anew(tmp_path):
@@ -102,5 +121,5 @@ def test_what_cannot_be_written_is_told_and_training_goes_on(whole, tmp_path, ca
 
   monkeypatch.setattr('safetensors.numpy.save_file', fail)
   assert_same(run(tmp_path / 'run', tmp_path / 'local')[1], whole)
-  said = capsys.readouterr().out
+  said = capsys.readouterr().err
   assert 'the checkpoint of step 2 could not be written' in said and 'No space left on device' in said

@@ -143,8 +143,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
 
 
 def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
-  # The order of resuming: the run's own newest checkpoint, a named model, weights that the task initialises
-  # from elsewhere, scratch.
+  # The order of resuming: the run's own newest checkpoint (of one step the shared before the local one), a
+  # named model, weights that the task initialises from elsewhere, scratch.
   latest, source, place = run.checkpoints.latest_step(), run.checkpoints, run.workdir
   if run.local:
     local = run.local.latest_step(abstract)
@@ -152,6 +152,9 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
       latest, source, place = local, run.local, run.local.path
   if latest is not None:
     _check_same_run(run, latest, *source.read(latest))
+  if run.local:
+    run.local.forget(after=-1 if latest is None else latest)
+  if latest is not None:
     run.log.line(f'Resuming from step {latest} in {place}.')
     return source.restore(latest, abstract)
   state = state_lib.init(run.task, optimizer, abstract, jax.random.key(run.c.seed))
@@ -235,9 +238,12 @@ def _saver(run: _Run, step: int, received: int | None, is_first: bool):
 
 
 def _tell_faults(run: _Run, step: int) -> None:
+  # By each process, since each has faults of its own.
   for saver in filter(None, (run.checkpoints, run.local)):
     if fault := saver.fault():
-      run.log.line(f'Step {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
+      who = f'Process {jax.process_index()}, step' if jax.process_count() > 1 else 'Step'
+      print(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.',
+            file=sys.stderr, flush=True)
 
 
 def _leave(run: _Run, state: state_lib.State, received: int) -> None:
@@ -298,7 +304,9 @@ class _Reader:
 
 def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
   run.checkpoints.fault(wait=True)
-  latest = run.checkpoints.latest_step()
+  shared = run.checkpoints.latest_step()
+  steps = (() if shared is None else (shared,)) + (run.local.steps() if run.local else ())
+  latest = max(steps, default=None)
   kept = 'no checkpoint was written before' if latest is None else f'the checkpoint of step {latest} is kept'
   message = (f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
              f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.')

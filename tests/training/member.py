@@ -57,6 +57,8 @@ def hurt(how: str):
       os.kill(os.getpid(), signal.SIGTERM)
     case 'kill':
       os.kill(os.getpid(), signal.SIGKILL)
+    case 'bug':
+      raise ZeroDivisionError(how)
     case 'hang':
       time.sleep(3600)
     case 'die while saving':  # the kernel ends whoever writes beyond the limit
@@ -100,7 +102,7 @@ def main():
 
   input_lib.Batches.__getitem__ = read_or_hang
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
-  with processes.lost_is_134():
+  with processes.own_faults():
     loop.train(c, args.workdir, Seen(hang_at), [evaluate])
   if jax.process_index():
     time.sleep(linger_s)

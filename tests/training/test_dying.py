@@ -131,6 +131,13 @@ def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
 
 
 @pytest.mark.slow
+def test_a_bug_of_one_is_told_as_such(tmp_path):
+  run = Run(tmp_path, 2, 2, hurt=[{'how': 'bug', 'at': 5, 'process': 1}])
+  assert run.each == [134, 1] and run.code == 1, run.text
+  assert 'ZeroDivisionError: bug' in run.text
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize('is_replaced', [False, True])
 def test_local_checkpoints_serve_unless_a_machine_was_replaced(whole, tmp_path, is_replaced):
   workdir, folder = tmp_path / 'run', tmp_path / 'local'

@@ -63,6 +63,6 @@ def run(args: argparse.Namespace) -> int:
     from v2a.evaluation import evaluators
 
     watching = evaluators.make(c, task)
-  with processes.lost_is_134():
+  with processes.own_faults():
     loop.train(c, workdir, task, watching, program=args.program)
   return 0

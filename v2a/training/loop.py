@@ -108,8 +108,9 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     OSError: the last checkpoint could not be written.
   """
   config.validate(c)
-  items = input_lib.source(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
+  input_lib.rows_here(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
+  items = input_lib.source(c)
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)

@@ -1,8 +1,11 @@
 """Several processes as one training, joined by jax.distributed."""
 
+import atexit
 from collections.abc import Iterator
 import contextlib
+import os
 import socket
+import sys
 import time
 
 import jax
@@ -48,12 +51,15 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
 
 
 @contextlib.contextmanager
-def lost_is_134() -> Iterator[None]:
-  """Lets a process that lost another leave with 134, not with the fault that the loss caused.
+def own_faults() -> Iterator[None]:
+  """Lets a process of several leave by what befell itself.
 
   When a process dies, a collective of the others may fail at once, which looks like a bug of theirs (code 1).
   So they wait until the loss is found out, when JAX ends them (SIGABRT, 134). Where nobody was lost, the
   fault is raised after that.
+
+  The one that fails leaves at once. At its end JAX would wait for the others, who wait for it, and end it by
+  134, after which it would be started again.
   """
   try:
     yield
@@ -61,3 +67,13 @@ def lost_is_134() -> Iterator[None]:
     if jax.process_count() > 1:
       time.sleep(1.5 * _LOST_AFTER_S)
     raise
+  except Exception as error:
+    if jax.process_count() > 1:
+      atexit.register(_leave, 2 if isinstance(error, (ValueError, OSError)) else 1)  # the table in README.md
+    raise
+
+
+def _leave(code: int) -> None:
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)

@@ -36,8 +36,10 @@ CHIPS = {chip.name: chip for chip in (
     Chip('v5p', 'TPU v5', 4.59e14, 95 << 30, 2.8e12, 9e10, 6.25e9),
     Chip('v6e', 'TPU v6 lite', 9.2e14, 32 << 30, 1.6e12, 9e10, 1.25e10),
 )}
-# How device_kind begins -> dense products in bfloat16 a second.
-_GPUS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100 80GB HBM3': 9.89e14, 'NVIDIA H200': 9.89e14}
+# Others: how device_kind begins -> dense products in bfloat16 a second.
+_PEAKS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100 80GB HBM3': 9.89e14, 'NVIDIA H100 PCIe': 7.56e14,
+          'NVIDIA H200': 9.89e14, 'NVIDIA GH200': 9.89e14, 'NVIDIA B200': 2.25e15, 'TPU v4': 2.75e14,
+          'TPU7x': 2.307e15}
 
 
 def peak_flops_per_s(device_kind: str) -> float | None:
@@ -45,4 +47,4 @@ def peak_flops_per_s(device_kind: str) -> float | None:
   for chip in CHIPS.values():
     if chip.device_kind == device_kind:
       return chip.peak_flops_per_s
-  return next((peak for name, peak in _GPUS.items() if device_kind.startswith(name)), None)
+  return next((peak for name, peak in _PEAKS.items() if device_kind.startswith(name)), None)

@@ -21,13 +21,16 @@ srun --kill-on-bad-exit=1 {{container}}bash -c '
   "$@"
   code=$?
   echo "slurm: task $SLURM_PROCID left with $code"
-  exit $code' task {{command}} | while IFS= read -r line; do
-  printf '%s\n' "$line"
-  if [[ $line =~ ^slurm:\ task\ [0-9]+\ left\ with\ ([0-9]+)$ ]]; then
-    left=${BASH_REMATCH[1]}
-    [ "$left" = 0 ] || is_retriable "$left" || echo "$left" > "$final"
-  fi
-done
+  exit $code' task {{command}} | {
+  trap '' TERM  # of a job that is preempted; what tasks say while they save is still to be written
+  while IFS= read -r line; do
+    printf '%s\n' "$line"
+    if [[ $line =~ ^slurm:\ task\ [0-9]+\ left\ with\ ([0-9]+)$ ]]; then
+      left=${BASH_REMATCH[1]}
+      [ "$left" = 0 ] || is_retriable "$left" || echo "$left" > "$final"
+    fi
+  done
+}
 code=${PIPESTATUS[0]}
 [ ! -s "$final" ] || code=$(cat "$final")
 rm -f "$final"

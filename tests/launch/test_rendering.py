@@ -116,11 +116,11 @@ def test_xpk(capsys):
 
 
 def test_sweep(capsys):
-  text = rendered(capsys, 'sweep', '--by', 'slurm --name lr --nodes 1', '--grid',
+  text = rendered(capsys, 'sweep', '--by', 'slurm --name=lr --nodes 1', '--grid',
                   'training.learning_rate=1e-4,3e-4', '--grid', 'config.training.betas=0.9,0.99;0.8,0.9')
   names = re.findall(r'--job-name=(\S+)', text)
   assert names == ['lr-000', 'lr-001', 'lr-002', 'lr-003']
-  runs = [shlex.split(line) for line in text.splitlines() if line.startswith('srun')]
+  runs = [shlex.split(line) for line in re.findall(r"^  exit \$code' task (.*) \| {$", text, re.MULTILINE)]
   folders = [run[run.index('--workdir') + 1] for run in runs]
   assert folders == [f'runs/a b/learning_rate={rate},betas={betas}' for rate, betas in itertools.product(
     ('1e-4', '3e-4'), ('0.9,0.99', '0.8,0.9'))]
@@ -167,9 +167,11 @@ def test_images(kind):
   lines = [line for line in joined.splitlines() if line and not line.startswith('#')]
   base, = (line for line in lines if line.startswith('FROM'))
   assert re.fullmatch(r'FROM \S+:\S+', base) and not base.endswith(':latest')  # DL3006, DL3007
+  pipes = next(index for index, line in enumerate(lines) if '|' in line)
+  assert any(line.startswith('SHELL') and 'pipefail' in line for line in lines[:pipes])  # DL4006
   for line in lines:
     word = line.split()[0]
-    assert word in ('FROM', 'WORKDIR', 'COPY', 'RUN', 'ENV', 'ENTRYPOINT', 'CMD'), line  # DL3020: no ADD
+    assert word in ('FROM', 'WORKDIR', 'COPY', 'RUN', 'ENV', 'SHELL', 'ENTRYPOINT', 'CMD'), line  # DL3020: no ADD
     if word in ('ENTRYPOINT', 'CMD'):
       assert isinstance(yaml.safe_load(line.split(None, 1)[1]), list), 'DL3025: a shell keeps SIGTERM'
     if word == 'WORKDIR':

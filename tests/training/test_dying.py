@@ -26,13 +26,13 @@ CHEAP = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'JAX_PERSISTENT_CACHE_MIN_COMPIL
 class Run:
   """What one attempt left: its exit code, that of each process, its seconds and what it printed."""
 
-  def __init__(self, workdir, num_processes=1, num_devices=1, **settings):
+  def __init__(self, workdir, num_processes=1, num_devices=1, leave_s=90, **settings):
     settings = {'num_steps': NUM_STEPS, 'checkpoint_every_steps': 2, 'keep_latest': 2} | settings
     words = [str(workdir), json.dumps(settings)]
     lines = local.commands(num_processes, local._free_port(), words, [sys.executable, str(MEMBER)])
     printed, begin_s = [], time.monotonic()
     group = local.Group(lines, local.environment(num_devices) | CHEAP, show=printed.append)
-    self.code = group.wait(leave_s=90)  # what stays longer than the first is killed: 137
+    self.code = group.wait(leave_s)  # what stays so much longer than the first is killed: 137
     self.each = [codes.of_returncode(process.returncode) for process in group.processes]
     self.seconds = time.monotonic() - begin_s
     self.text = ''.join(printed)
@@ -121,7 +121,7 @@ def test_the_number_of_processes_changes_nothing(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('process', [0, 1])
 def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
-  first = Run(tmp_path, 2, 2, hurt=[{'how': 'kill', 'at': 5, 'process': process}])
+  first = Run(tmp_path, 2, 2, leave_s=30, hurt=[{'how': 'kill', 'at': 5, 'process': process}])
   assert first.each[process] == 137 and first.each[1 - process] == 134, first.text
   assert codes.is_retriable(first.code)
   second = Run(tmp_path, 2, 2)

@@ -90,7 +90,8 @@ def test_what_a_run_leaves(four, capsys):
   assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
   assert [event.step for event in events.Scalars('evaluation/validation_error')] == [3, 4]
   tags = set(events.Tags()['scalars'])
-  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s'} <= tags
+  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s', 'tokens_per_s', 'step_s_p50',
+          'step_s_p99', 'data_wait', 'goodput'} <= tags
 
 
 def test_a_torn_checkpoint_is_ignored(four, tmp_path):

@@ -52,6 +52,18 @@ def test_rates(clock):
   assert seconds == 2.0 and rates['data_wait'] == 0.0
 
 
+def test_memory_is_that_of_the_first_device(clock, monkeypatch):
+  class Device:
+    def memory_stats(self):
+      return {'bytes_in_use': 2e9, 'peak_bytes_in_use': 3e9, 'num_allocs': 1}
+
+  timed = pace.Pace(clips_per_step=8, tokens_per_clip=100, least_step_s=None)
+  steps(clock, timed, 60.0, 1.0)
+  monkeypatch.setattr(pace.jax, 'local_devices', lambda: [Device()])
+  rates, _ = timed.flush()
+  assert (rates['memory_gb'], rates['memory_peak_gb']) == (2.0, 3.0)
+
+
 def test_goodput_counts_every_step_once_and_all_time_since_the_first_start(clock, tmp_path):
   path = tmp_path / 'goodput.jsonl'
   first = pace.Goodput(path, 0)

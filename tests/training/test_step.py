@@ -29,7 +29,9 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batches = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, num_steps, c.seed)
   for index in range(num_steps):
+    given = jax.tree.leaves(state)
     state, metrics = step(state, input_lib.to_devices(batches[index], mesh, c.training.batch_size))
+    assert all(leaf.is_deleted() for leaf in given), 'the step makes the new state where the old one lay'
   return state, {name: float(value) for name, value in metrics.items()}
 
 

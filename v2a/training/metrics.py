@@ -66,7 +66,7 @@ class Log:
   """Writes scalars to a TensorBoard file and lines to stdout; silent but on the first process."""
 
   def __init__(self, workdir: str | pathlib.Path, num_steps: int, stream: TextIO | None = None):
-    """Opens the files.
+    """Opens no file yet: a run that is refused leaves none.
 
     Args:
       workdir: training folder.
@@ -77,9 +77,8 @@ class Log:
     self._num_steps = num_steps
     self._stream = stream
     self._is_told = False
+    self._folder = pathlib.Path(workdir) / 'tensorboard'
     self._writer = None
-    if not self._is_silent:
-      self._writer = event_file_writer.EventFileWriter(str(pathlib.Path(workdir) / 'tensorboard'))
 
   def line(self, text: str) -> None:
     """Prints one line at once."""
@@ -104,6 +103,8 @@ class Log:
   def _add(self, event: event_pb2.Event) -> None:
     # The writer's thread tells of a full disk with the next event, and with each after it.
     try:
+      if self._writer is None:
+        self._writer = event_file_writer.EventFileWriter(str(self._folder))
       self._writer.add_event(event)
     except OSError as error:
       if not self._is_told:

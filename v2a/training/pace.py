@@ -49,8 +49,9 @@ class Pace:
 
     Rates: `steps_per_s`, `clips_per_s`, `tokens_per_s`; `step_s_p50` and `step_s_p99` (of the line's steps);
     `data_wait`, the share of the time in which the next batch was not there; `mfu`, the share of the devices'
-    peak (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), where it is known; `memory_gb`, what the first
-    device holds at most, where it tells. Empty where no step was timed.
+    peak (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), where it is known; `memory_gb` and
+    `memory_peak_gb`, what the first device holds now and held at most, where it tells. Empty where no step was
+    timed.
     """
     step_s, data_s = np.asarray(self._step_s), self._data_s
     self._step_s, self._data_s = [], 0.0
@@ -65,9 +66,9 @@ class Pace:
         'data_wait': min(data_s / max(total_s, 1e-9), 1.0)}
     if self._least_step_s is not None:
       rates['mfu'] = self._least_step_s * steps_per_s
-    memory = jax.local_devices()[0].memory_stats()
-    if memory and 'peak_bytes_in_use' in memory:
-      rates['memory_gb'] = memory['peak_bytes_in_use'] / 1e9
+    memory = jax.local_devices()[0].memory_stats() or {}
+    names = {'bytes_in_use': 'memory_gb', 'peak_bytes_in_use': 'memory_peak_gb'}
+    rates |= {names[key]: memory[key] / 1e9 for key in names if key in memory}
     return rates, total_s
 
 

@@ -1,0 +1,96 @@
+"""`v2a train` as it is called: a tiny training with a trace of it, and input that it refuses."""
+
+import os
+import pathlib
+import re
+
+import pytest
+
+from v2a import config
+from v2a import configfile
+from v2a import records
+from v2a.cli import main
+from v2a.training import state as state_lib
+
+TINY = ['train', '--config', 'sync_world', '--tiny']
+
+
+@pytest.fixture(scope='module')
+def workdir(tmp_path_factory):
+  """The folder of a training that has ended."""
+  workdir = tmp_path_factory.mktemp('runs') / 'new' / 'run'
+  more = ['--config.training.profile_at_step=1', '--config.training.profile_steps=1']
+  assert main.main([*TINY, '--workdir', str(workdir), '--profile', *more]) == 0
+  return workdir
+
+
+def test_a_training_leaves_model_checkpoint_and_trace(workdir):
+  assert {path.name for path in workdir.iterdir()} >= {'model', 'checkpoints', 'config.json', 'profile'}
+  assert list((workdir / 'profile').rglob('*.xplane.pb'))
+
+
+@pytest.fixture
+def no_device_work(monkeypatch):
+  """Fails where a state is made."""
+  def fail(*args, **kwargs):
+    raise AssertionError('a state was made')
+
+  monkeypatch.setattr(state_lib, 'init', fail)
+
+
+def refused(words, capsys):
+  """Returns the one line in which a command is refused."""
+  assert main.main([*TINY, *words]) == 2
+  line, = capsys.readouterr().err.strip().splitlines()
+  return line
+
+
+@pytest.mark.parametrize(('words', 'told'), [
+    (['--config.mesh.data=3'], 'A mesh of .*data.* does not fit 8 devices'),
+    (['--config.training.batch_size=12'], 'batch_size must be a multiple of the 8 parts .*; got 12'),
+    (['--config.data.num_fake_records=0', '--config.data.train=nowhere'], 'nowhere'),
+    (['--program', 'nowhere'], '--program nowhere does not exist'),
+    (['--coordinator', 'no-such-host.invalid:1', '--num-processes', '2', '--process-id', '0'],
+     "the host 'no-such-host.invalid' does not resolve")])
+@pytest.mark.usefixtures('no_device_work')
+def test_what_is_refused_leaves_nothing(words, told, tmp_path, capsys):
+  line = refused(['--workdir', str(tmp_path / 'run'), *words], capsys)
+  assert re.search(told, line), line
+  assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.usefixtures('no_device_work')
+def test_a_folder_of_another_configuration_is_refused(workdir, capsys):
+  before = sorted(workdir.rglob('*'))
+  assert 'holds a run of step 4 with another sync' in refused(
+      ['--workdir', str(workdir), '--config.sync.width=16'], capsys)
+  assert sorted(workdir.rglob('*')) == before
+
+
+@pytest.mark.usefixtures('no_device_work')
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatch):
+  (tmp_path / 'file').write_text('')
+  assert 'must be a folder' in refused(['--workdir', str(tmp_path / 'file')], capsys)
+  # Root may write everywhere.
+  monkeypatch.setattr(os, 'access', lambda path, mode: pathlib.Path(path) != tmp_path)
+  assert 'cannot be written to' in refused(['--workdir', str(tmp_path / 'a' / 'b')], capsys)
+  assert [path.name for path in tmp_path.iterdir()] == ['file']
+
+
+@pytest.mark.usefixtures('no_device_work')
+@pytest.mark.parametrize('harm', ['missing', 'tampered'])
+def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm):
+  c = config.tiny(configfile.find('sync_world'))
+  spec = config.clip_spec(c)
+  items = (records.fake(spec, seed, c.codec.num_latent_channels) for seed in range(8))
+  records.write(tmp_path / 'data', items, spec)
+  shard = next(path for path in (tmp_path / 'data').iterdir() if path.suffix != '.json')
+  if harm == 'missing':
+    shard.unlink()
+  else:
+    data = bytearray(shard.read_bytes())
+    data[len(data) // 2] ^= 1
+    shard.write_bytes(data)
+  line = refused(['--workdir', str(tmp_path / 'run'), '--config.data.num_fake_records=0',
+                  f'--config.data.train={tmp_path / "data"}'], capsys)
+  assert shard.name in line

@@ -50,8 +50,8 @@ class Pace:
     Rates: `steps_per_s`, `clips_per_s`, `tokens_per_s`; `step_s_p50` and `step_s_p99` (of the line's steps);
     `data_wait`, the share of the time in which the next batch was not there; `mfu`, the share of the devices'
     peak (Chowdhery et al. 2022, arXiv 2204.02311, appendix B), where it is known; `memory_gb` and
-    `memory_peak_gb`, what the first device holds now and held at most, where it tells. Empty where no step was
-    timed.
+    `memory_peak_gb`, what the first device holds now and held at most, where it tells. Empty where no step
+    was timed.
     """
     step_s, data_s = np.asarray(self._step_s), self._data_s
     self._step_s, self._data_s = [], 0.0

@@ -20,6 +20,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
      'fsdp 3 x context 1 x tensor 1 does not fit 16 devices'),
     (['--topology', 'v5e:4x4', '--batch-size', '24'], 'batch_size must be a multiple of'),
     (['--topology', 'v5e:4x4', '--slices', '2', '--config.mesh.replica=1'], 'multiple of the 2 slices'),
+    (['--topology', '2*v5e:4x4', '--config.mesh.replica=1'], 'multiple of the 2 slices'),
+    (['--topology', '0*v5e:4x4'], 'must be at least 1'),
     (['--topology', 'v5e:4x4', 'v6e:4x4', '--output', 'x'], 'one --topology'),
     (['--topology', 'v5e:4x4', '--output', 'nowhere/x'], 'there is no folder nowhere'),
 ])

@@ -20,7 +20,7 @@ def compiler(capacity, tried):
 
 
 @pytest.mark.parametrize(('capacity', 'size', 'remat'), [
-    (64, 64, 'full'), (127, 64, 'full'), (100, 64, 'full'), (40, 32, 'full'), (1000, 512, 'full')])
+    (64, 64, 'full'), (127, 112, 'full'), (100, 96, 'full'), (40, 32, 'full'), (1000, 896, 'full')])
 def test_the_largest_batch_wants_the_most_remat(capacity, size, remat):
   tried = []
   best = search.largest(compiler(capacity, tried), 16)
@@ -37,6 +37,7 @@ def test_the_least_remat_is_taken():
   best = search.largest(cut, 16, shown.append)
   assert (best.batch_size, best.remat) == (128, 'none')
   assert [report.batch_size for report in shown if report.fits] == [16, 32, 64, 128, 128]
+  assert sum(not report.fits for report in shown) == 4  # 256, 192, 160, 144
 
 
 def test_nothing_fits():

@@ -13,13 +13,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
                       help='a name in configs/, or a .py or .json file')
   parser.add_argument('--topology', required=True, nargs='+', metavar='CHIP:SHAPE',
-                      help='such as v5e:16x16, v6e:16x16 or v5p:4x4x4; several give one table')
-  parser.add_argument('--slices', type=int, default=1, help='slices of that shape')
+                      help='such as v5e:16x16 or 4*v6e:16x16 (four slices); several give one table')
+  parser.add_argument('--slices', type=int, default=1, help='of each topology that does not say how many')
   parser.add_argument('--batch-size', type=int, nargs='+', metavar='N',
                       help='clips a step in place of the config\'s; several give one table')
   parser.add_argument('--search', action='store_true',
-                      help='double the batch, from --batch-size or one clip a device, until it does not fit; '
-                      'then find the least remat for the largest that does')
+                      help='find the largest batch that fits, within an eighth, from --batch-size or one '
+                      'clip a device on; then the least remat for it')
   parser.add_argument('--tiny', action='store_true', help='the shrunk model')
   parser.add_argument('--output', metavar='FILE', help='write the executable there (one topology, one batch)')
   parser.add_argument('--json', action='store_true', help='one JSON object a line')
@@ -63,8 +63,8 @@ def run(args: argparse.Namespace) -> int:
       best = search.largest(functools.partial(compiled, topology), first, show)
       all_fit &= best is not None
       if best and not args.json:
-        print(f'{topology.name}: of the doubled batches {best.batch_size} is the largest that fits, with '
-              f'remat {best.remat}.')
+        print(f'{topology.name}: {best.batch_size} clips fit, with remat {best.remat}; an eighth more do '
+              'not.')
       continue
     for size in sizes:
       report = compiled(topology, size)
@@ -74,8 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 HEADER = ('| config | topology | mesh | batch | remat | GB a chip: arguments + temporaries of HBM | '
-          'TFLOPs a clip | '
-          'compute / HBM / ICI / DCN ms | bound | highest MFU |\n|---|---|---|---|---|---|---|---|---|---|')
+          'TFLOPs a clip | GB sent a chip, by axis | '
+          'compute / HBM / ICI / DCN ms | bound | highest MFU |\n' + '|---' * 11 + '|')
 
 
 def _row(report) -> str:
@@ -84,11 +84,12 @@ def _row(report) -> str:
   clip = f'{report.model_flops / report.batch_size / 1e12:.2f}'
   hbm = report.hbm_bytes / 2**30
   if not report.fits:
-    return _joined([*start, f'does not fit {hbm:.0f}: {report.reason[-120:]}', clip, '', '', ''])
+    return _joined([*start, f'does not fit {hbm:.0f}: {report.reason[-120:]}', clip, '', '', '', ''])
   held = report.memory_bytes
   memory = f'{held["arguments"] / 2**30:.2f} + {held["temporaries"] / 2**30:.2f} of {hbm:.0f}'
   times = ' / '.join(f'{1e3 * report.times_s[name]:.1f}' for name in ('compute', 'HBM', 'ICI', 'DCN'))
-  return _joined([*start, memory, clip, times, report.bound, f'{report.highest_mfu:.0%}'])
+  sent = ', '.join(f'{axes} {sent / 1e9:.2g}' for axes, sent in sorted(report.sent_bytes.items()))
+  return _joined([*start, memory, clip, sent, times, report.bound, f'{report.highest_mfu:.0%}'])
 
 
 def _joined(cells: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""The largest doubled batch that fits a topology, and the least that must be computed again for it."""
+"""The largest batch that fits a topology, and the least that must be computed again for it."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ REMATS = ('none', 'dots', 'full')  # from the least that is computed again to th
 
 def largest(compile_fn: Callable[[int, str], program.Report], first: int,
             show: Callable[[program.Report], object] = lambda report: None) -> program.Report | None:
-  """Returns the report of the largest of the doubled batches that fits, with the least remat that it needs.
+  """Returns the report of the largest batch that fits, within an eighth, with the least remat that it needs.
 
-  Batches are doubled under the most remat; then less is tried for the last that fitted.
+  Under the most remat, batches are doubled until one does not fit, and what lies between is halved, though not
+  beyond an eighth, since a compilation takes minutes. Then less remat is tried for the largest.
 
   Args:
     compile_fn: (clips a step, remat) -> report.
@@ -31,5 +32,8 @@ def largest(compile_fn: Callable[[int, str], program.Report], first: int,
     best, size = report, 2 * size
   if best is None:
     return None
+  while (middle := (best.batch_size + size) // 2 // first * first) - best.batch_size >= best.batch_size / 8:
+    report = tried(middle, REMATS[-1])
+    best, size = (report, size) if report.fits else (best, middle)
   less = (tried(best.batch_size, remat) for remat in REMATS[:-1])
   return next((report for report in less if report.fits), best)

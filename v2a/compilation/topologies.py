@@ -1,4 +1,4 @@
-"""Topologies by name, such as v5e:16x16: the devices of slices of TPUs that need not be there.
+"""Topologies by name, such as v5e:16x16 or 4*v5e:16x16: devices of slices of TPUs that need not be there.
 
 libtpu describes them and compiles for them; it is a package of its own (`pip install 'v2a[tpu]'`).
 """
@@ -15,7 +15,7 @@ from jax.experimental import topologies
 
 from v2a import chips
 
-_NAME = re.compile(r'([a-z0-9]+):(\d+(?:x\d+){1,2})')
+_NAME = re.compile(r'(?:(\d+)\*)?([a-z0-9]+):(\d+(?:x\d+){1,2})')
 _NUM_AXES = {'v5e': 2, 'v6e': 2, 'v5p': 3}
 _LARGEST = {'v5e': 256, 'v6e': 256, 'v5p': 8960}
 # No TPU is asked for here: neither its metadata nor the lock that lets one process alone hold it.
@@ -41,7 +41,7 @@ class Topology:
   def name(self) -> str:
     """As `parse` reads it, with the number of slices in front where it is not 1."""
     slice_name = f'{self.chip.name}:{"x".join(map(str, self.shape))}'
-    return slice_name if self.num_slices == 1 else f'{self.num_slices} x {slice_name}'
+    return slice_name if self.num_slices == 1 else f'{self.num_slices}*{slice_name}'
 
   @property
   def num_chips(self) -> int:
@@ -50,11 +50,17 @@ class Topology:
 
 
 def parse(text: str, num_slices: int = 1) -> Topology:
-  """Returns the topology of a name. Raises ValueError for what there is not."""
+  """Returns the topology of a name; of `num_slices` where the name says none.
+
+  Raises:
+    ValueError: there is no such topology.
+  """
   match = _NAME.fullmatch(text)
-  if not match or match.group(1) not in chips.CHIPS:
-    raise ValueError(f'--topology must look like v5e:16x16, of {", ".join(chips.CHIPS)}; got {text!r}.')
-  name, shape = match.group(1), tuple(int(size) for size in match.group(2).split('x'))
+  if not match or match.group(2) not in chips.CHIPS:
+    raise ValueError(f'--topology must look like v5e:16x16 or 4*v5e:16x16, of {", ".join(chips.CHIPS)}; '
+                     f'got {text!r}.')
+  name, shape = match.group(2), tuple(int(size) for size in match.group(3).split('x'))
+  num_slices = num_slices if match.group(1) is None else int(match.group(1))
   if len(shape) != _NUM_AXES[name]:
     raise ValueError(f'{name} is a torus of {_NUM_AXES[name]} axes; got {text!r}.')
   if any(size % 2 for size in shape[:2]) or not 0 < math.prod(shape) <= _LARGEST[name]:

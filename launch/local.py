@@ -109,7 +109,7 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   program = [sys.executable, '-m', 'v2a']
   if args.is_dry_run:
     prefix = ' '.join(f'{key}={value}' for key, value in variables.items())
-    for line in commands(args.num_processes, args.port or 47600, words, program):
+    for line in commands(args.num_processes, args.port or _free_port(), words, program):
       print(f'{prefix} {shlex.join(line)}'.strip())
     return 0
   received = []

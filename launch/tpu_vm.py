@@ -31,6 +31,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--image', required=True, help='built from launch/docker/tpu.Dockerfile')
   parser.add_argument('--mount', action='append', default=[], metavar='HOST:INSIDE',
                       help='a folder of the VM, seen by v2a; may be repeated')
+  parser.add_argument('--cache', metavar='FOLDER',
+                      help='inside, of compiled programs; on a mount it outlives a restart')
   parser.add_argument('--leave-s', type=int, default=300, metavar='S',
                       help='grace of a container that is stopped; must exceed the time of a save')
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='while the TPU is there')
@@ -72,6 +74,7 @@ def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
   run = ['sudo', 'docker', 'run', '--detach', '--name', 'v2a', '--privileged', '--net=host', '--ipc=host',
          f'--stop-timeout={args.leave_s}', '--env', f'JAX_COORDINATOR_PORT={_PORT}']
   run += [word for mount in args.mount for word in ('--volume', mount)]
+  run += ['--env', f'V2A_CACHE={args.cache}'] if args.cache else []
   registry = args.image.split('/')[0]
   login = f'sudo gcloud auth configure-docker {shlex.quote(registry)} --quiet && ' if '.' in registry else ''
   return (f'sudo docker stop --time={args.leave_s} v2a; sudo docker rm --force v2a; {login}'

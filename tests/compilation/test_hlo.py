@@ -101,4 +101,5 @@ def test_topologies_there_are_not(text, slices, message):
 def test_topologies():
   found = topologies.parse('v6e:16x16', 4)
   assert (found.name, found.num_chips, found.chip.device_kind) == ('4*v6e:16x16', 1024, 'TPU v6 lite')
+  assert topologies.parse(found.name) == found
   assert topologies.parse('v5p:4x4x4').num_chips == 64

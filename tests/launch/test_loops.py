@@ -94,7 +94,8 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   (tmp_path / 'answers').write_text('\n'.join(answers) + '\n')
   args, words = command_line.parse([
     'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
-    '--image', 'i', '--kind', 'spot', '--poll-s', '0.01', '--', 'train', '--workdir', 'a b'])
+    '--image', 'i', '--kind', 'spot', '--poll-s', '0.01', '--mount', '/disk:/runs', '--cache', '/runs/cache',
+    '--', 'train', '--workdir', 'a b'])
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'BOX': str(tmp_path)}
   ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
                        capture_output=True, timeout=30)
@@ -105,6 +106,7 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   assert 'left with 143; restart 1 of 1000' in ran.stdout and 'ended with 0' in ran.stdout
   assert all('--worker=all' in call for call in calls if 'docker' in call)
   assert any("train --workdir 'a b' --coordinator auto" in call for call in calls)
+  assert any('--volume /disk:/runs --env V2A_CACHE=/runs/cache i train' in call for call in calls)
 
 
 @pytest.mark.parametrize('answers', ['exited 143\\nexited 1', 'exited 1\\nexited 143'])

@@ -11,8 +11,8 @@ def largest(compile_fn: Callable[[int, str], program.Report], first: int,
             show: Callable[[program.Report], object] = lambda report: None) -> program.Report | None:
   """Returns the report of the largest batch that fits, within an eighth, with the least remat that it needs.
 
-  Under the most remat, batches are doubled until one does not fit, and what lies between is halved, though not
-  beyond an eighth, since a compilation takes minutes. Then less remat is tried for the largest.
+  Under the most remat, batches are doubled until one does not fit, and what lies between is halved: to an
+  eighth, since a compilation takes minutes. Then less remat is tried for the largest.
 
   Args:
     compile_fn: (clips a step, remat) -> report.

@@ -100,9 +100,11 @@ def _command(args: argparse.Namespace, words: Sequence[str], num_hosts: int) -> 
     return line
   if accelerators.ACCELERATORS[args.accelerator].is_tpu:
     return f'{line} --coordinator auto'  # from what GKE writes into the environment
-  coordinator = f'{args.name}-{_REPLICATED}-0-0.{args.name}:{_PORT}'
-  line += f' --coordinator {coordinator} --num-processes {num_hosts}'
-  return line + ' --process-id "$JOB_COMPLETION_INDEX"'  # which Kubernetes writes into the environment
+  host = f'{args.name}-{_REPLICATED}-0-0.{args.name}'
+  # A pod has a name only once it runs, and a name that does not resolve v2a takes for a mistake: no restart.
+  wait = f'for _ in $(seq 300); do getent hosts {host} > /dev/null && break; sleep 1; done; '
+  line += f' --coordinator {host}:{_PORT} --num-processes {num_hosts}'
+  return wait + line + ' --process-id "$JOB_COMPLETION_INDEX"'  # which Kubernetes writes into the environment
 
 
 def _claims(claims: Sequence[str]) -> tuple[str, str]:

@@ -104,6 +104,7 @@ def test_gke_for_gpu(capsys):
   spec = yaml.safe_load(text)['spec']['replicatedJobs'][0]['template']['spec']
   container = spec['template']['spec']['containers'][0]
   assert spec['parallelism'] == 3 and container['resources']['limits'] == {'nvidia.com/gpu': 8}
+  assert 'do getent hosts r-slice-0-0.r > /dev/null && break' in container['command'][2]
   assert container['command'][2].endswith(
     '--coordinator r-slice-0-0.r:8476 --num-processes 3 --process-id "$JOB_COMPLETION_INDEX"')
 

@@ -88,9 +88,9 @@ def by_jax(c, num_steps: int, profile: str | None) -> None:
   graphdef = state_lib.graph(task)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
   batch = jax.device_put(features(c), mesh_lib.batch_sharding(mesh))
-  plain = c.copy_and_resolve_references().unlock()
-  plain.training.update(remat='none', batch_size=1)
-  num_flops = c.training.batch_size * costs.flops_of(on_features(plain.lock()), features(plain))
+  one = c.copy_and_resolve_references().unlock()
+  one.training.batch_size = 1
+  num_flops = c.training.batch_size * costs.flops_of(task, features(one))
   step = step_lib.make(c, task, graphdef, optimizer, mesh, abstract).lower(state, batch).compile()
   seconds = []
   for index in range(num_steps + 3):

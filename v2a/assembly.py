@@ -69,7 +69,7 @@ class FlowModel(nnx.Module):
         semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
         condition_width=c.conditioning.width, width=c.flow.width, num_heads=c.flow.num_heads,
         num_joint_layers=c.flow.num_joint_layers, num_audio_layers=c.flow.num_audio_layers,
-        mlp_ratio=c.flow.mlp_ratio, conv_size=c.flow.conv_size, remat=c.training.remat, rngs=rngs,
+        mlp_ratio=c.flow.mlp_ratio, conv_size=c.flow.conv_size, rngs=rngs,
         dtype=dtype(c))
 
   def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: bundle.Condition) -> jax.Array:
@@ -93,7 +93,7 @@ class TokensModel(nnx.Module):
         latent_rate_hz=spec.latent_rate_hz, semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
         condition_width=c.conditioning.width, width=sizes.width, num_heads=sizes.num_heads,
         num_joint_layers=sizes.num_joint_layers, num_audio_layers=sizes.num_audio_layers,
-        mlp_ratio=sizes.mlp_ratio, is_causal=sizes.is_causal, remat=c.training.remat, rngs=rngs,
+        mlp_ratio=sizes.mlp_ratio, is_causal=sizes.is_causal, rngs=rngs,
         dtype=dtype(c))
 
 

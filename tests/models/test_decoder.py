@@ -12,6 +12,7 @@ from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
 from v2a.conditioning import bundle
 from v2a.models import decoder
+from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
@@ -149,9 +150,13 @@ def test_masked_tokens_leave_gradients_finite():
 
 
 @functools.cache
-def _gradient(**settings):
-  graphdef, _ = _drawn(**settings)
-  loss = lambda state, condition: jnp.sum(jnp.square(nnx.merge(graphdef, state)(_codes(), condition)))
+def _gradient(remat='none'):
+  graphdef, _ = _drawn()
+
+  def loss(state, condition):
+    with layers.computed_again(remat):
+      return jnp.sum(jnp.square(nnx.merge(graphdef, state)(_codes(), condition)))
+
   return jax.jit(jax.grad(loss))
 
 
@@ -229,7 +234,7 @@ def test_all_steps_are_one_program():
 
 def test_remat_changes_no_gradient():
   state = _drawn()[1]
-  wanted, found = _gradient()(state, _condition()), _gradient(remat='full')(state, _condition())
+  wanted, found = _gradient()(state, _condition()), _gradient('full')(state, _condition())
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), wanted, found)
   # What no gradient reaches would never be trained; the mask token's rows are of no use to a causal decoder.
   for path, leaf in nnx.to_flat_state(wanted):

@@ -36,9 +36,15 @@ def test_scan_is_the_loop_over_layers(remat):
   wanted = x_BTD
   for layer in range(3):
     wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf, layer=layer: leaf[layer], state))(wanted)
-  np.testing.assert_allclose(layers.scan(blocks, x_BTD, remat=remat), wanted, atol=1e-5)
+  np.testing.assert_allclose(layers.scan(blocks, x_BTD), wanted, atol=1e-5)
   # What is kept and what is computed again shows in the gradient's program, not in its values.
-  gradient = lambda remat: jax.grad(lambda x_BTD: jnp.sum(jnp.sin(layers.scan(blocks, x_BTD, remat=remat))))
+  def gradient(remat):
+    def total(x_BTD):
+      with layers.computed_again(remat):
+        return jnp.sum(jnp.sin(layers.scan(blocks, x_BTD)))
+
+    return jax.grad(total)
+
   np.testing.assert_allclose(gradient(remat)(x_BTD), gradient('none')(x_BTD), atol=1e-5)
   program = str(jax.make_jaxpr(gradient(remat))(x_BTD))
   plain = str(jax.make_jaxpr(gradient('none'))(x_BTD))

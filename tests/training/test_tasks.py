@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from v2a import config
+from v2a import flops
 from v2a import records
 from v2a import weights
+from v2a.compilation import program
+from v2a.sharding import mesh as mesh_lib
 from v2a.training import tasks
 from v2a.training.tasks import latents
 
@@ -236,6 +239,17 @@ def test_bfloat16_stays_close_to_float32(name):
   c = c.copy_and_resolve_references().unlock()
   c.training.compute_dtype = 'bfloat16'
   assert value != _loss(tasks.make(c.lock()), c)[0] == pytest.approx(value, rel=0.03)
+
+
+@pytest.mark.parametrize('name', config.TASKS)
+def test_every_task_computes_again_what_it_is_told_to(name):
+  def num_flops(remat):
+    c = config.tiny(config.base()).unlock()
+    c.task, c.training.remat = name, remat
+    c.codec.bottleneck = 'rvq' if name == 'tokens' else 'kl'
+    return flops.count(program.trace(c.lock(), mesh_lib.make({}, jax.devices()[:1]))[0].jaxpr)
+
+  assert num_flops('full') > num_flops('none')
 
 
 _INPUTS = {'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'), 'drop_text': ('text_BU',),

@@ -79,13 +79,12 @@ class Decoder(nnx.Module):
   def __init__(self, *, num_codebooks: int, codebook_size: int, latent_rate_hz: float,
                semantic_rate_hz: float, sync_rate_hz: float, condition_width: int, width: int,
                num_heads: int, num_joint_layers: int, num_audio_layers: int, mlp_ratio: float,
-               is_causal: bool = True, remat: str = 'none', rngs: nnx.Rngs, dtype=jnp.float32):
+               is_causal: bool = True, rngs: nnx.Rngs, dtype=jnp.float32):
     """Args: the codec's books; rates of steps and pictures; width of the features; own sizes; eq. 1 or 2."""
     self.num_codebooks, self.codebook_size, self.is_causal = num_codebooks, codebook_size, is_causal
     self.padding_token, self.mask_token = codebook_size, codebook_size + 1
     self.latent_rate_hz, self.semantic_rate_hz, self.sync_rate_hz = (
         latent_rate_hz, semantic_rate_hz, sync_rate_hz)
-    self.remat = remat
     linear = lambda i, o: layers.Linear(i, o, ('latent', 'embed'), rngs=rngs, dtype=dtype)
     table_KVD = jax.random.normal(rngs.params(), (num_codebooks, codebook_size + 2, width))
     self.table_KVD = nnx.Param(table_KVD / np.sqrt(num_codebooks), axes=(None, 'vocab', 'embed'))
@@ -137,8 +136,8 @@ class Decoder(nnx.Module):
       return block.audio.end(x_BTD, attention.attend(*qkv, None, alone_QS), rest), None
 
     carry = prefix.streams, self._embed(code_BTK)
-    (_, x_BTD), _ = layers.scan_with(joint, self.joint_blocks, carry, remat=self.remat)
-    x_BTD, _ = layers.scan_with(alone, self.audio_blocks, x_BTD, remat=self.remat)
+    (_, x_BTD), _ = layers.scan_with(joint, self.joint_blocks, carry)
+    x_BTD, _ = layers.scan_with(alone, self.audio_blocks, x_BTD)
     return self._logits(x_BTD, c_BTD)
 
   def prefill(self, condition, num_steps: int) -> Cache:

@@ -33,6 +33,7 @@ REMAT_POLICIES = {
     'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
 }
 _IS_WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar('is_written_out', default=False)
+_REMAT: contextvars.ContextVar[str] = contextvars.ContextVar('remat', default='none')
 
 
 class Linear(nnx.Module):
@@ -214,7 +215,7 @@ def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: n
   return make(rngs)
 
 
-def scan(blocks: nnx.Module, carry, *args, remat: str = 'none'):
+def scan(blocks: nnx.Module, carry, *args):
   """Applies stacked blocks one after the other: carry = block(carry, *args).
 
   Scanned, so that compile time does not grow with depth.
@@ -223,14 +224,13 @@ def scan(blocks: nnx.Module, carry, *args, remat: str = 'none'):
     blocks: what `stack` returned.
     carry: the residual stream (any pytree); float32 from here on, whatever type products run in.
     *args: given to every block.
-    remat: a key of REMAT_POLICIES; what the backward pass keeps and what it computes again.
   """
   carry = jax.tree.map(lambda x: x.astype(jnp.float32), carry)
   apply = lambda block, carry, _: (block(carry, *args), None)
-  return scan_with(apply, blocks, carry, None, remat)[0]
+  return scan_with(apply, blocks, carry)[0]
 
 
-def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 'none'):
+def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
   """Applies stacked blocks one after the other: carry, y = apply(block, carry, x).
 
   Args:
@@ -238,7 +238,6 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 
     blocks: what `stack` returned.
     carry: any pytree; its types must not change on the way.
     xs: what each layer is given of its own: a pytree with a leading layer axis, or None.
-    remat: see `scan`.
 
   Returns:
     The last carry, and every layer's y stacked along a leading layer axis.
@@ -251,7 +250,7 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None, remat: str = 
     carry = jax.tree.map(_constrain, carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
-  if remat != 'none':
+  if (remat := _REMAT.get()) != 'none':
     body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
   return jax.lax.scan(body, carry, (state, xs), unroll=_IS_WRITTEN_OUT.get() or 1)
 
@@ -268,6 +267,20 @@ def written_out(is_so: bool = True) -> Iterator[None]:
     yield
   finally:
     _IS_WRITTEN_OUT.reset(token)
+
+
+@contextlib.contextmanager
+def computed_again(remat: str) -> Iterator[None]:
+  """Has the backward pass of stacked layers that are traced inside compute a part of them again.
+
+  Args:
+    remat: a key of REMAT_POLICIES.
+  """
+  token = _REMAT.set(remat)
+  try:
+    yield
+  finally:
+    _REMAT.reset(token)
 
 
 def _constrain(x: jax.Array) -> jax.Array:

@@ -132,10 +132,10 @@ class MMDiT(nnx.Module):
   def __init__(self, *, num_latent_channels: int, latent_rate_hz: float, semantic_rate_hz: float,
                sync_rate_hz: float, condition_width: int, width: int, num_heads: int,
                num_joint_layers: int, num_audio_layers: int, mlp_ratio: float, conv_size: int,
-               remat: str = 'none', rngs: nnx.Rngs, dtype=jnp.float32):
+               rngs: nnx.Rngs, dtype=jnp.float32):
     """Args: rates of the three timed streams; width of the incoming features; own sizes."""
     self.rates_hz = {'audio': latent_rate_hz, 'video': semantic_rate_hz}
-    self.sync_rate_hz, self.width, self.remat = sync_rate_hz, width, remat
+    self.sync_rate_hz, self.width = sync_rate_hz, width
     linear = lambda i, o, scale=1.0: layers.Linear(
         i, o, ('latent', 'embed'), rngs=rngs, scale=scale, dtype=dtype)
     self.latent_in = linear(num_latent_channels, width)
@@ -190,8 +190,8 @@ class MMDiT(nnx.Module):
         sync_BLD + self.sync_in(sync_BLD), self.sync_rate_hz, num_latents, self.rates_hz['audio'])
     c_BTD = c_B1D + self.sync_out(sync_BTD)
     conditions = {name: c_BTD if name == 'audio' else c_B1D for name in STREAMS}
-    streams = layers.scan(self.joint_blocks, streams, conditions, times, masks, remat=self.remat)
-    x_BTD = layers.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'], remat=self.remat)
+    streams = layers.scan(self.joint_blocks, streams, conditions, times, masks)
+    x_BTD = layers.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'])
     shift, scale = self.final_modulation(c_BTD)
     return self.final(layers.layer_norm(x_BTD) * (1 + scale) + shift)
 

@@ -17,10 +17,8 @@ from v2a.training import tasks
 
 def flops_per_clip(c: ml_collections.ConfigDict) -> int:
   """Returns the operations of a training step on one clip: loss and gradient, nothing computed twice."""
-  plain = c.copy_and_resolve_references().unlock()
-  plain.training.remat = 'none'
-  task = tasks.make(plain.lock())
-  return flops_of(task, task.prepare([input_lib.fake(plain)], np.random.default_rng(0)))
+  task = tasks.make(c)
+  return flops_of(task, task.prepare([input_lib.fake(c)], np.random.default_rng(0)))
 
 
 def flops_of(task, batch: dict) -> int:

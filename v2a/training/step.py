@@ -54,7 +54,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   def loss(params, frozen, batch, step):
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
-    with layers.written_out(training.unroll):
+    with layers.written_out(training.unroll), layers.computed_again(training.remat):
       value, metrics = task.loss(nnx.merge(graphdef, layers.cast(params), frozen), batch, step)
     return value, {'loss': value, **metrics}
 

@@ -1,4 +1,4 @@
-"""A controller and a node of Slurm on this machine: two tasks train together, are requeued, and go on.
+"""A controller and a node of Slurm on this machine: two tasks train together, are preempted, and go on.
 
 Wants root and Debian's slurmctld, slurmd, slurm-client and munge.
 """
@@ -50,8 +50,11 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 KillWait=60
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
 NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=2000 State=UNKNOWN
-PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP
+PartitionName=all Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1 GraceTime=60
+PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=2
 """
 
 
@@ -111,7 +114,7 @@ def cluster(tmp_path_factory, monkeypatch):
       daemon.wait(30)
 
 
-def test_two_tasks_are_requeued_and_resumed_to_the_end(cluster, tmp_path):
+def test_two_tasks_are_preempted_requeued_and_resumed_to_the_end(cluster, tmp_path):
   log, workdir = tmp_path / 'job.log', tmp_path / 'run'
   parser = argparse.ArgumentParser()
   slurm.add_flags(parser)
@@ -124,7 +127,7 @@ def test_two_tasks_are_requeued_and_resumed_to_the_end(cluster, tmp_path):
   job = re.search(r'\d+', cluster('sbatch', text=script)).group()
   read = lambda: log.read_text() if log.exists() else ''
   until(lambda: 'step 3/60' in read(), 'third step')
-  cluster('scontrol', 'requeue', job)
+  cluster('sbatch', '--partition=urgent', '--ntasks=2', '--output=/dev/null', '--wrap=sleep 1')
   until(lambda: 'Stopped by SIGTERM' in read(), 'saved state')
   stopped_at = int(re.search(r'saved at step (\d+)', read()).group(1))
   # Slurm lets a requeued job wait for two minutes.

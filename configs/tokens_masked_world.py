@@ -1,13 +1,19 @@
 """The masked token model of the procedural world: tokens_world's decoder, which here sees later tokens, too.
 
-v2a train --config tokens_masked_world --workdir runs/tokens_masked_world
+v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_1 --config.data.wear=0 \
+    --config.training.num_steps=3300 --config.training.learning_rate=1.2e-3
+v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_2 \
+    --config.init_from.model=runs/tokens_masked_world_1 --config.data.wear=0 --config.training.num_steps=4500
+v2a train --config tokens_masked_world --workdir runs/tokens_masked_world \
+    --config.init_from.model=runs/tokens_masked_world_2 --config.training.num_steps=2700
 
-after the commands of codec_world_rvq and sync_world, and after two trainings like the first two of
-tokens_world. Run so far: the first (one core of an AMD EPYC beside other work, 2026-11-23, 2 hours), to a
-loss of 3.25 nats a masked token; no soundtrack of it was measured.
+after the commands of codec_world_rvq and sync_world: the three trainings of flow_world, on the same clips in
+the same order, but for the last 300 steps, which flow_world has more. Result (2 cores of an Intel Xeon with
+AVX-512 as a mesh of two devices, two microbatches, at raised priority beside light other work, transparent
+huge pages, 2026-11-23): 39, 50 and 34 minutes, to 3.00 nats a masked token; figures: v2a/assets/README.md.
 
-4.86 M parameters (flow_world: 4.73 M) and 2.87 GFLOPs a clip
-and training step (2.91; benchmarks/costs.py).
+4.86 M parameters (flow_world: 4.73 M) and 2.87 GFLOPs a clip and training step (2.91; benchmarks/costs.py),
+in all 0.96 of flow_world's.
 """
 
 from v2a import config

@@ -21,6 +21,7 @@ from v2a.training import loop
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
+from v2a.training import step as step_lib
 from v2a.training import stopping
 
 HERE = pathlib.Path(__file__).parent
@@ -206,6 +207,29 @@ def test_a_profile_is_written_of_steps_counted_from_where_the_process_began(tmp_
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   loop.train(toy.configuration(num_steps=4, profile_at_step=1, profile_steps=1), tmp_path, toy.Task(), **ONE)
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
+
+
+def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path, monkeypatch):
+  done, make, read = [], step_lib.make, loop._Reader._read
+
+  def make_telling(*args):
+    step_fn = make(*args)
+
+    def step(state, batch):
+      done.append('step')
+      assert all(isinstance(value, jax.Array) for value in batch.values()), 'put ahead of the step'
+      return step_fn(state, batch)
+
+    return step
+
+  def read_telling(reader, step, values):
+    done.append(f'read {step}')
+    read(reader, step, values)
+
+  monkeypatch.setattr(step_lib, 'make', make_telling)
+  monkeypatch.setattr(loop._Reader, '_read', read_telling)
+  loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
+  assert done == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
 
 
 @pytest.mark.parametrize(('seconds', 'text'), [

@@ -59,6 +59,18 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   assert [each.times for each in hlo.collectives(text, mesh)] == [4]
 
 
+def test_what_is_sent_beside_several_products_counts_once():
+  mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
+  part = ('%a = bf16[8,4]{{1,0}} all-gather(%p), replica_groups=[2,4]<=[8], '
+          'frontend_attributes={{chain_id="{}"}}')
+  text, calls = '', ''
+  for k, chain in enumerate((7, 7, 7, 8)):
+    text += f'%fusion.{k} (p: bf16[2,4]) -> bf16[8,4] {{\n  {part.format(chain)}\n}}\n\n'
+    calls += f'  %f.{k} = bf16[8,4]{{1,0}} fusion(%p), calls=%fusion.{k}\n'
+  text += f'ENTRY %main (p: bf16[2,4]) -> bf16[8,4] {{\n{calls}}}\n'
+  assert hlo.collectives(text, mesh) == 2 * [hlo.Collective('all-gather', ('fsdp',), 48.0, 1)]
+
+
 @pytest.mark.parametrize(('line', 'axes', 'num_bytes'), [
     ('%a = bf16[64,32]{1,0} all-gather(%p), replica_groups=[4,2]<=[8], dimensions={0}', ('tensor',), 2048.0),
     ('%a = bf16[64,32]{1,0} all-gather(%p), replica_groups=[2,4]<=[4,2]T(1,0)', ('data', 'fsdp'), 3072.0),

@@ -8,6 +8,9 @@ members of its group, for an array of s bytes in whole:
   all-reduce                               2 s (n - 1) / n                     (2)
   collective-permute                       s                                   (3)
 
+What TPUs send while they multiply stands in the text once for every product beside it, with the same
+chain_id, and counts once.
+
 Between slices of TPUs the compiler has turned collectives into sends to a runtime on the hosts (megascale);
 they name what they were, and are counted along `replica`, the one axis between slices.
 """
@@ -26,6 +29,7 @@ _SIZES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2, 
 _ARRAY = re.compile(r'\b(' + '|'.join(_SIZES) + r')\[([\d,]*)\]')
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.\-]+) \(.*->.*\{\s*$')
 _COLLECTIVE = re.compile(r'= (.*?) (' + '|'.join(KINDS) + r')(-start)?\(')
+_CHAIN = re.compile(r'chain_id="(\d+)"')
 _BETWEEN_SLICES = re.compile(r'= \((.*?), u32\[\], token\[\]\) send\(.*_xla_megascale_transfer_type="(\w+)"')
 _CALLED = re.compile(r'(?:calls|to_apply|condition|body|called_computations)=\{?%?([\w.\-]+)')
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
@@ -66,13 +70,17 @@ def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
   """
   computations = _computations(text)
   times = _times(computations)
-  found = []
+  found, chains = [], set()
   for name, lines in computations.items():
     for line in lines:
       if not times[name]:
         continue
       if match := _COLLECTIVE.search(line):
-        found.append(_collective(name, line, match, mesh, times[name]))
+        chain = _CHAIN.search(line)
+        if chain is None or chain.group(1) not in chains:
+          found.append(_collective(name, line, match, mesh, times[name]))
+        if chain is not None:
+          chains.add(chain.group(1))
       elif match := _BETWEEN_SLICES.search(line):
         found.append(_between_slices(match, mesh, times[name]))
   return [each for each in found if each.axes]

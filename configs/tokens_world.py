@@ -11,8 +11,8 @@ v2a train --config tokens_world --workdir runs/tokens_world --config.init_from.m
 after the commands of codec_world_rvq and sync_world: the three trainings of flow_world, on the same clips in
 the same order, but for the last 700 steps, which flow_world has more. The third hides past steps from the
 decoder in half of the clips (`autoregressive.masking.hidden_steps`): one that had always seen them told the
-tokens as well without the transcript as with it (1.770 and 1.764 nats a token by teacher forcing), and so spoke
-no words.
+tokens as well without the transcript as with it (1.770 and 1.764 nats a token by teacher forcing), and so
+spoke no words.
 
 Result (2 cores of an Intel Xeon with AVX-512 as a mesh of two devices, two microbatches, layers written out,
 at raised priority beside light other work, transparent huge pages, 2026-11-23 and 24): 38, 54 and 25 minutes,

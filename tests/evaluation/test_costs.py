@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import mmap
 
-import numpy as np
 import pytest
 
 from v2a import generate

@@ -68,6 +68,7 @@ def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, taken as one
   c.validation = ()  # folders of records that evaluators read
+  c.world_seeds = ()  # of a packed model: the seeds of the world's clips that it was trained on, where known
   c.wear = 0.0  # share of training clips whose picture is worn, see training.tasks.wear
   c.verify = True  # each shard's SHA-256 before training begins; of several processes each reads its share
   c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests

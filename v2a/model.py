@@ -21,6 +21,7 @@ from v2a import config
 from v2a import configfile
 from v2a import gauge as gauge_lib
 from v2a import generators
+from v2a import records
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 
@@ -315,6 +316,9 @@ def save(model: Model, path: str | pathlib.Path) -> None:
   for part, export in model.exports.items():
     c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
+    is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in c.data.train]
+    if not c.data.world_seeds and all(is_here):
+      c.data.world_seeds = tuple(records.world_seeds(c.data.train))
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
     found = model.gauge(part) if part in generators.GENERATORS else None
     if found is not None:

@@ -22,6 +22,7 @@ import itertools
 import json
 import math
 import pathlib
+import re
 import shutil
 import struct
 import uuid
@@ -54,6 +55,7 @@ _BY_CODECS = ('latent_mean_TC', 'latent_std_TC', 'codes_TK')
 # What codecs add later. Older records lack some of it, and open as if it were empty.
 NOT_ENCODED = {key: np.zeros((0, 0), FIELDS[key][0]) for key in _BY_CODECS}
 
+_WORLD_ID = re.compile(r'world/(\d+)/')
 _MAGIC = b'V2AR'
 _ALIGNMENT = 8
 _WRITER_OPTIONS = 'group_size:1,zstd:1'
@@ -397,6 +399,17 @@ def open(*paths: str | pathlib.Path) -> Chain:
     ValueError: a manifest is damaged, or the folders differ in ClipSpec.
   """
   return Chain([Folder(path) for path in paths])
+
+
+def world_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
+  """Returns the seeds of the procedural world that clips of folders are of, by the ids of some of them."""
+  seeds = set()
+  for path in paths:
+    source = open(path)
+    for k in range(0, len(source), max(1, len(source) // 64)):
+      match = _WORLD_ID.match(source[k]['id'])
+      seeds |= {int(match.group(1))} if match else set()
+  return sorted(seeds)
 
 
 def _sha256(file: pathlib.Path) -> str:

@@ -11,6 +11,7 @@ from v2a import assembly
 from v2a import clip as clip_lib
 from v2a import config
 from v2a import generate
+from v2a import model as model_lib
 from v2a import records
 from v2a import weights
 from v2a.evaluation import adapter
@@ -83,6 +84,17 @@ def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
   assert adapter.trained_seeds(model) == {77}
   assert adapter.trained_on(model, cases, 77) == [case.name for case in cases]
   assert adapter.trained_on(model, cases, 78) == []
+
+
+def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data, tmp_path):
+  model_lib.save(model, tmp_path / 'packed')
+  (data / records.MANIFEST).rename(data / 'away')
+  try:
+    model_lib.save(generate.load(tmp_path / 'packed'), tmp_path / 'again')
+    again = generate.load(tmp_path / 'again')
+    assert adapter.trained_seeds(again) == {77} and adapter.trained_on(again, cases, 78) == []
+  finally:
+    (data / 'away').rename(data / records.MANIFEST)
 
 
 def test_without_the_data_nothing_is_known(model, cases, data):

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import pathlib
-import re
 
 import numpy as np
 
@@ -15,8 +14,6 @@ from v2a import requests
 from v2a.evaluation import cases
 from v2a.evaluation import protocol
 from v2a.evaluation import runner
-
-_WORLD_ID = re.compile(r'world/(\d+)/')
 
 
 def split(word: str) -> tuple[str, str | None]:
@@ -99,22 +96,26 @@ def batch_size(model: generate.Model, wanted: int) -> int:
 
 
 def trained_seeds(model: generate.Model) -> set[int] | None:
-  """Returns the seeds of the world clips that any part was trained on; None where its data is not at hand."""
+  """Returns the seeds of the world clips that any part was trained on; None where that is not known.
+
+  A packed model tells them; else the records must be at hand.
+  """
   seeds: set[int] = set()
-  folders = _training_folders(model)
-  if folders is None:
-    return None
-  for folder in folders:
-    source = records.open(folder)
-    for k in range(0, len(source), max(1, len(source) // 64)):
-      match = _WORLD_ID.match(source[k]['id'])
-      seeds |= {int(match.group(1))} if match else set()
+  for export in model.exports.values():
+    data = export.config.data
+    folders = _at_hand(set(data.train))
+    if not data.world_seeds and folders is None:
+      return None
+    seeds.update(data.world_seeds or records.world_seeds(folders))
   return seeds
 
 
 def _training_folders(model: generate.Model) -> list[str] | None:
   """Returns the folders of records that any part was trained on; None where they are not all at hand."""
-  folders = {folder for export in model.exports.values() for folder in export.config.data.train}
+  return _at_hand({folder for export in model.exports.values() for folder in export.config.data.train})
+
+
+def _at_hand(folders: set[str]) -> list[str] | None:
   is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in folders]
   return sorted(folders) if folders and all(is_here) else None
 

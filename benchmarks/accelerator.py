@@ -1,19 +1,20 @@
 """A training step on one accelerator, from features: its time, its MFU, and what is dearest in it.
 
-  python benchmarks/accelerator.py --config flow_0.6b --batch-size 64      # or flow_0.15b, tokens_1b
-  python benchmarks/accelerator.py --config flow_0.6b --profile out/profile    # three dearest kernels
+  python benchmarks/accelerator.py --config flow_0.6b --batch-size 96 --unroll     # or flow_0.15b, tokens_1b
+  python benchmarks/accelerator.py --config flow_0.15b flow_0.6b --batch-size 256 96 --unroll --profile out
   python benchmarks/accelerator.py --config flow_0.15b --tiny              # the whole way, anywhere
 
 From features: encoders of pictures and texts are left out and their outputs given, so that what is timed is
-the generator alone, forward, backward and AdamW in bfloat16. The MFU counts the products of the step without
-remat (`v2a.flops`) against the chip's dense peak (`v2a/chips.py`). The same in PyTorch: `benchmarks/twin.py`.
+the generator alone, forward, backward and AdamW in bfloat16. Several configurations are compiled at once and
+timed one after the other. Steps are put in line as in `v2a train`, which waits for none; a time is the median
+of rounds of steps. The MFU counts the products of the step without remat (`v2a.flops`) against the chip's
+dense peak (`v2a/chips.py`). The same in PyTorch: `benchmarks/twin.py`.
 """
 
 import argparse
 import collections
+from concurrent import futures
 import glob
-import gzip
-import json
 import statistics
 import time
 
@@ -31,6 +32,11 @@ from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import tasks
+
+NUM_ROUNDS, NUM_PROFILED, NUM_SHOWN = 3, 3, 12
+# What a kernel's name tells of it; the first that fits.
+KINDS = {'attention': ('sdpa', 'fmha', 'flash', 'cudnn'), 'products': ('gemm', 'nvjet', 'cutlass', 'cublas'),
+         'transposes': ('transpose',), 'passes that sum': ('reduce', 'softmax')}
 
 
 class _Features:
@@ -79,49 +85,71 @@ def features(c) -> dict[str, np.ndarray]:
       'code_BTK': rng.integers(0, c.codec.codebook_size, size, np.int32)}
 
 
-def by_jax(c, num_steps: int, profile: str | None) -> None:
-  """Prints the time of v2a's step, what it computes, and, with a profile, its three dearest kernels."""
-  task, optimizer = on_features(c), optimizer_lib.make(c.training)
-  device = jax.devices()[0]
-  mesh = mesh_lib.make({}, [device])
-  abstract = state_lib.abstract(task, optimizer, mesh)
-  graphdef = state_lib.graph(task)
-  state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
-  batch = jax.device_put(features(c), mesh_lib.batch_sharding(mesh))
-  one = c.copy_and_resolve_references().unlock()
-  one.training.batch_size = 1
-  num_flops = c.training.batch_size * costs.flops_of(task, features(one))
-  step = step_lib.make(c, task, graphdef, optimizer, mesh, abstract).lower(state, batch).compile()
-  seconds = []
-  for index in range(num_steps + 3):
-    if profile and index == 3:
-      jax.profiler.start_trace(profile)
+class Program:
+  """A compiled step, and what it takes to run it."""
+
+  def __init__(self, c, mesh):
+    self.c, self.mesh, self.task, optimizer = c, mesh, on_features(c), optimizer_lib.make(c.training)
+    self.optimizer, self.abstract = optimizer, state_lib.abstract(self.task, optimizer, mesh)
+    one = c.copy_and_resolve_references().unlock()
+    one.training.batch_size = 1
+    self.num_flops = c.training.batch_size * costs.flops_of(self.task, features(one))
+    place = mesh_lib.batch_sharding(mesh)
+    shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
+              for name, value in features(c).items()}
+    step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, self.abstract)
+    self._lowered, self.step = step.lower(self.abstract, shapes), None
+
+  def compile(self) -> None:
+    """Compiles the step; several may do so at once."""
     begin_s = time.perf_counter()
-    state, metrics = step(state, batch)
-    jax.block_until_ready(metrics)
-    if index >= 3:
-      seconds.append(time.perf_counter() - begin_s)
-  if profile:
-    jax.profiler.stop_trace()
-    _dearest(profile, num_steps)
-  num_parameters = state_lib.num_parameters(state.params)
-  say('jax', device.device_kind, c, num_parameters, num_flops, statistics.median(seconds))
+    self.step = self._lowered.compile()
+    memory = self.step.memory_analysis()
+    print(f'  {self.c.name}: compiled in {time.perf_counter() - begin_s:.0f} s, '
+          f'{memory.argument_size_in_bytes / 1e9:.1f} GB of arguments, '
+          f'{memory.temp_size_in_bytes / 1e9:.1f} GB of temporaries', flush=True)
+
+  def run(self, num_steps: int, profile: str | None) -> None:
+    """Prints the time of a step, what it computes, and, with a folder for a profile, what is dearest."""
+    state = state_lib.init(self.task, self.optimizer, self.abstract, jax.random.key(0))
+    num_parameters = state_lib.num_parameters(state.params)
+    batch = jax.device_put(features(self.c), mesh_lib.batch_sharding(self.mesh))
+    seconds = []
+    for _ in range(NUM_ROUNDS + 1):
+      begin_s = time.perf_counter()
+      for _ in range(num_steps):
+        state, metrics = self.step(state, batch)
+      jax.block_until_ready(metrics)
+      seconds.append((time.perf_counter() - begin_s) / num_steps)
+    say('jax', self.mesh.devices.flat[0].device_kind, self.c, num_parameters, self.num_flops,
+        statistics.median(seconds[1:]))
+    if profile:
+      folder = f'{profile}/{self.c.name}'
+      with jax.profiler.trace(folder):
+        for _ in range(NUM_PROFILED):
+          state, metrics = self.step(state, batch)
+        jax.block_until_ready(metrics)
+      _dearest(folder)
 
 
-def _dearest(folder: str, num_steps: int) -> None:
-  """Prints the three groups of kernels that take most of the device's time."""
-  paths = sorted(glob.glob(f'{folder}/**/*.trace.json.gz', recursive=True))
-  with gzip.open(paths[-1]) as file:
-    events = json.load(file)['traceEvents']
-  processes = {event['pid']: event['args']['name'] for event in events if event.get('name') == 'process_name'}
-  total_us: collections.Counter = collections.Counter()
-  for event in events:
-    operation = event.get('args', {}).get('hlo_op')
-    if event.get('ph') == 'X' and operation and 'GPU' in processes.get(event['pid'], ''):
-      total_us[operation.rstrip('.0123456789')] += event['dur']
-  whole = sum(total_us.values())
-  for name, us in total_us.most_common(3):
-    print(f'  {name}: {us / num_steps / 1e3:.2f} ms a step, {us / whole:.0%} of the device\'s time')
+def _dearest(folder: str) -> None:
+  """Prints what the device's time of a step went into, by kind, and the kernels that take most of it."""
+  path = sorted(glob.glob(f'{folder}/**/*.xplane.pb', recursive=True))[-1]
+  kinds: collections.Counter = collections.Counter()
+  kernels: collections.Counter = collections.Counter()
+  for plane in jax.profiler.ProfileData.from_file(path).planes:
+    for line in plane.lines if 'GPU' in plane.name else ():
+      for event in line.events if 'Stream' in line.name else ():
+        kinds[_kind(event.name)] += event.duration_ns
+        kernels[event.name.split('<')[0]] += event.duration_ns
+  whole = max(sum(kinds.values()), 1)
+  for name, ns in (*kinds.most_common(), *kernels.most_common(NUM_SHOWN)):
+    print(f'  {name}: {ns / NUM_PROFILED / 1e6:.2f} ms a step, {ns / whole:.0%}')
+
+
+def _kind(kernel: str) -> str:
+  fitting = (kind for kind, words in KINDS.items() if any(word in kernel for word in words))
+  return next(fitting, 'other passes')
 
 
 def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: float) -> None:
@@ -130,29 +158,43 @@ def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: 
   mfu = 'no peak known' if peak is None else f'MFU {num_flops / step_s / peak:.1%}'
   batch_size = c.training.batch_size
   print(f'{name}, {c.name} on {kind}: {num_parameters / 1e6:.1f} M parameters, batch {batch_size}, '
-        f'{num_flops / 1e12:.3f} TFLOP, {1e3 * step_s:.1f} ms, {batch_size / step_s:.1f} clips/s, {mfu}')
+        f'{num_flops / 1e12:.3f} TFLOP, {1e3 * step_s:.1f} ms, {batch_size / step_s:.1f} clips/s, {mfu}',
+        flush=True)
 
 
-def arguments(description: str) -> tuple[argparse.Namespace, ml_collections.ConfigDict]:
-  """Returns what is asked for, and the configuration that it means."""
+def arguments(description: str) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
+  """Returns what is asked for, and the configurations that it means."""
   parser = argparse.ArgumentParser(description=description)
-  parser.add_argument('--config', default='flow_0.6b')
-  parser.add_argument('--batch-size', type=int, default=64)
+  parser.add_argument('--config', nargs='+', default=['flow_0.6b'])
+  parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one for each')
   parser.add_argument('--remat', default='none', choices=config.REMATS)
-  parser.add_argument('--num-steps', type=int, default=20)
-  parser.add_argument('--profile', help='folder to write a trace to')
+  parser.add_argument('--unroll', action='store_true', help='layers written out')
+  parser.add_argument('--num-steps', type=int, default=8, help='a round')
+  parser.add_argument('--profile', help='folder to write traces to')
   parser.add_argument('--tiny', action='store_true')
   args = parser.parse_args()
-  c = configfile.find(args.config)
-  c = (config.tiny(c) if args.tiny else c).unlock()
-  c.training.update(batch_size=args.batch_size, microbatches=1, remat=args.remat)
-  return args, c.lock()
+  sizes = args.batch_size * len(args.config) if len(args.batch_size) == 1 else args.batch_size
+  if len(sizes) != len(args.config):
+    parser.error(f'wanted one batch size, or one a configuration; got {len(sizes)} for {len(args.config)}')
+  found = []
+  for name, size in zip(args.config, sizes):
+    c = configfile.find(name)
+    c = (config.tiny(c) if args.tiny else c).unlock()
+    c.training.update(batch_size=size, microbatches=1, remat=args.remat, unroll=args.unroll)
+    found.append(c.lock())
+  return args, found
 
 
 def main():
-  """Times the step."""
-  args, c = arguments(__doc__.splitlines()[0])
-  by_jax(c, args.num_steps, args.profile)
+  """Times the steps."""
+  args, found = arguments(__doc__.splitlines()[0])
+  mesh = mesh_lib.make({}, jax.devices()[:1])
+  programs = [Program(c, mesh) for c in found]
+  with futures.ThreadPoolExecutor() as pool:
+    list(pool.map(Program.compile, programs))
+  for program in programs:
+    program.run(args.num_steps, args.profile)
+    program.step = None  # and its memory
 
 
 if __name__ == '__main__':

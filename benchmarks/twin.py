@@ -184,26 +184,31 @@ class Step:
 
 def main():
   """Times the twin's step."""
-  args, c = accelerator.arguments(__doc__.splitlines()[0])
+  args, found = accelerator.arguments(__doc__.splitlines()[0])
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
-  arrays = accelerator.features(c)
-  batch = {name: torch.as_tensor(value, device=device) for name, value in arrays.items()}
+  for c in found:
+    measure(c, args.num_steps, device)
+
+
+def measure(c, num_steps: int, device) -> None:
+  """Prints the time of a step of one configuration."""
+  batch = {name: torch.as_tensor(value, device=device) for name, value in accelerator.features(c).items()}
   step = Step(c, device)
   with flop_counter.FlopCounterMode(display=False) as counter:
     loss(step.model, {name: value[:1] for name, value in batch.items()}).backward()
   step.compile()
   seconds = []
-  for index in range(args.num_steps + 3):
+  for _ in range(accelerator.NUM_ROUNDS + 1):
     begin_s = time.perf_counter()
-    step(batch)
+    for _ in range(num_steps):
+      step(batch)
     if device.type == 'cuda':
       torch.cuda.synchronize()
-    if index >= 3:
-      seconds.append(time.perf_counter() - begin_s)
+    seconds.append((time.perf_counter() - begin_s) / num_steps)
   kind = torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'
   num_parameters = sum(parameter.numel() for parameter in step.model.parameters())
   num_flops = counter.get_total_flops() * c.training.batch_size
-  accelerator.say('torch', kind, c, num_parameters, num_flops, statistics.median(seconds))
+  accelerator.say('torch', kind, c, num_parameters, num_flops, statistics.median(seconds[1:]))
 
 
 if __name__ == '__main__':

@@ -87,11 +87,49 @@ def test_a_kernel_may_be_the_only_one(monkeypatch):
   assert attention._fastest(q, None) == 'cudnn'
 
 
+# Queries, keys, whether causal, whether masked.
+CUDNN_CASES = [(320, 448, False, True), (384, 384, False, False), (391, 391, True, False),
+               (391, 519, True, True), (190, 301, False, False)]
+
+
+def cudnn_case(num_queries, num_keys, causal, masked, head_size, dtype):
+  qkv, mask_BS = case(num_queries, num_keys, head_size, dtype)
+  mask_QS = np.tri(num_queries, num_keys, num_keys - num_queries, bool) if causal else None
+  return qkv, mask_BS if masked else None, mask_QS
+
+
+@pytest.mark.parametrize('sizes', CUDNN_CASES)
+def test_what_cudnn_is_asked_for_is_attention(monkeypatch, sizes):
+  original = jax.nn.dot_product_attention
+  asked = []
+
+  def plain(q, k, v, *, mask=None, is_causal=False, implementation):
+    asked.append((q.shape[1], k.shape[1], implementation))
+    return original(q, k, v, mask=mask, is_causal=is_causal)
+
+  monkeypatch.setattr(jax.nn, 'dot_product_attention', plain)
+  qkv, mask_BS, mask_QS = cudnn_case(*sizes, 16, jnp.float32)
+  found = attention.attend(*qkv, mask_BS, mask_QS, kernel='cudnn')
+  np.testing.assert_allclose(found, by_hand(*qkv, mask_BS, mask_QS), atol=2e-5)
+  [(num_queries, num_keys, implementation)] = asked
+  assert implementation == 'cudnn' and num_queries % 2 == num_keys % 2 == 0
+
+
 @pytest.mark.skipif(jax.default_backend() != 'gpu', reason='wants an NVIDIA GPU')
-def test_cudnn_is_attention():
-  qkv, mask_BS = case(320, 448, 64, jnp.bfloat16)
-  found = attention.attend(*qkv, mask_BS, kernel='cudnn')
-  np.testing.assert_allclose(found.astype(jnp.float32), by_hand(*qkv, mask_BS, None), atol=2e-2)
+@pytest.mark.parametrize('sizes', CUDNN_CASES)
+def test_cudnn_and_its_gradient_are_attention(sizes):
+  qkv, mask_BS, mask_QS = cudnn_case(*sizes, 128, jnp.bfloat16)
+
+  def loss(qkv, kernel):
+    y = attention.attend(*qkv, mask_BS, mask_QS, kernel=kernel)
+    return jnp.sum(jnp.sin(3 * y.astype(jnp.float32))), y
+
+  exact = [x.astype(jnp.float32) for x in qkv]
+  with jax.default_matmul_precision('highest'):
+    wanted, y_wanted = jax.grad(loss, has_aux=True)(exact, 'einsum')
+  found, y_found = jax.grad(loss, has_aux=True)(qkv, 'cudnn')
+  for a, b in zip([y_found, *found], [y_wanted, *wanted]):
+    assert np.linalg.norm(np.asarray(a, np.float32) - b) < 0.01 * np.linalg.norm(b)
 
 
 @pytest.mark.parametrize('sizes', [{'data': 2, 'tensor': 2, 'context': 2}, {'data': 1, 'context': 8}])

@@ -2,10 +2,12 @@
 
 from flax import nnx
 import jax
+from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a.models import attention
 from v2a.models import layers
 from v2a.models import vit
 from v2a.sharding import mesh as mesh_lib
@@ -26,6 +28,29 @@ def test_depthwise_convolution_is_numpys():
   for d in range(3):
     wanted = np.convolve(np.asarray(x_BTD)[0, :, d], np.asarray(kernel_SD)[::-1, d], mode='same')
     np.testing.assert_allclose(found[:, d], wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_layer_norm_and_its_gradient_by_hand(dtype):
+  x_BSD = (3 + 2 * jax.random.normal(jax.random.key(0), (2, 5, 64))).astype(dtype)
+
+  def plain(x_BSD):
+    x32 = x_BSD.astype(jnp.float32)
+    centred = x32 - x32.mean(-1, keepdims=True)
+    return (centred / jnp.sqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)).astype(dtype)
+
+  both = lambda norm: jax.value_and_grad(lambda x: jnp.sum(jnp.sin(2 * norm(x).astype(jnp.float32))))(x_BSD)
+  (wanted, dx_wanted), (found, dx_found) = both(plain), both(layers.layer_norm)
+  tolerance = {'atol': 1e-5} if dtype == jnp.float32 else {'atol': 3e-3}
+  np.testing.assert_allclose(layers.layer_norm(x_BSD), plain(x_BSD), **tolerance | {'rtol': 1e-2})
+  np.testing.assert_allclose(found, wanted, rtol=1e-3)
+  np.testing.assert_allclose(dx_found.astype(jnp.float32), dx_wanted.astype(jnp.float32), **tolerance)
+
+
+def test_a_constant_is_normalised_to_zero():
+  x_BSD = jnp.full((1, 2, 8), 300.1)
+  assert np.abs(layers.layer_norm(x_BSD)).max() < 1e-1 and np.isfinite(jax.grad(
+      lambda x: layers.layer_norm(x).sum())(x_BSD)).all()
 
 
 @pytest.mark.parametrize('remat', sorted(layers.REMAT_POLICIES))
@@ -91,3 +116,10 @@ def test_patches_keep_their_place():
 def test_widths_that_do_not_divide_are_named():
   with pytest.raises(ValueError, match='even whole number; got 10 / 4'):
     layers.EncoderBlock(10, 4, rngs=nnx.Rngs(0))
+
+
+def test_what_a_fused_kernel_read_is_kept_where_products_are():
+  kernel = lambda x: jnp.sin(checkpoint_name(jnp.sin(x), attention.RESIDUAL))
+  grad = lambda remat: str(jax.make_jaxpr(jax.grad(lambda x: jax.checkpoint(
+      lambda x: kernel(x).sum(), policy=layers.REMAT_POLICIES[remat])(x)))(jnp.ones(3)))
+  assert grad('dots').count('sin ') < grad('full').count('sin ')

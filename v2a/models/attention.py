@@ -24,6 +24,7 @@ from v2a import shapes
 from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
+RESIDUAL = 'attention'  # name of what splash keeps for its backward pass, for policies of what to keep
 _LANES = 128  # of a TPU: the least a block and a head of the fused kernel can be
 _ONLY: contextvars.ContextVar[str | None] = contextvars.ContextVar('kernel', default=None)
 _BLOCK = 512  # positions a block, where a sequence is longer than two of them
@@ -61,21 +62,21 @@ def only(kernel: str) -> Iterator[None]:
     _ONLY.reset(token)
 
 
-def _device() -> jax.Device:
-  """One of those that the program is traced for."""
+def device() -> jax.Device:
+  """Returns one of those that the program is traced for."""
   mesh = mesh_lib.current()
   return mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
 
 
 def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
-  mesh, device = mesh_lib.current(), _device()
+  mesh, chip = mesh_lib.current(), device()
   is_split = mesh is not None and mesh.shape['context'] > 1
   num_queries, head_size = q_BQHE.shape[1], q_BQHE.shape[3]
-  if device.device_kind.startswith('NVIDIA'):
+  if chip.device_kind.startswith('NVIDIA'):
     is_half = q_BQHE.dtype in (jnp.bfloat16, jnp.float16)
     fits = is_half and num_queries > 1 and head_size <= 128 and not head_size % 8 and not is_split
     return 'cudnn' if fits else 'einsum'
-  if device.platform == 'tpu' and num_queries >= _LANES and not head_size % _LANES:
+  if chip.platform == 'tpu' and num_queries >= _LANES and not head_size % _LANES:
     # XLA cannot split a kernel over a mesh that is not named, nor has each part of a split sequence its own
     # causal mask.
     is_named = mesh is not None or len(jax.devices()) == 1
@@ -95,12 +96,16 @@ def _einsum(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 
 
 def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
-  if mask_BS is None and mask_QS is None:
-    return jax.nn.dot_product_attention(q_BQHE, k_BSHE, v_BSHE, implementation='cudnn')
-  # With a mask, its backward pass wants even lengths.
   num_queries, num_keys = q_BQHE.shape[1], k_BSHE.shape[1]
+  # Its backward pass wants even lengths.
   more_q, more_kv = num_queries % 2, num_keys % 2
   padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0)))
+  is_causal = mask_QS is not None and np.array_equal(mask_QS, np.tri(num_queries, num_keys, dtype=bool))
+  if mask_BS is None and (is_causal or mask_QS is None and not more_kv):
+    y_BQHE = jax.nn.dot_product_attention(
+        padded(q_BQHE, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), is_causal=is_causal,
+        implementation='cudnn')
+    return y_BQHE[:, :num_queries]
   mask_11QS = jnp.pad(jnp.ones((1, 1, num_queries, num_keys), bool) if mask_QS is None
                       else jnp.asarray(mask_QS)[None, None], ((0, 0), (0, 0), (0, more_q), (0, more_kv)))
   mask_11QS = mask_11QS.at[:, :, num_queries:, :1].set(True)  # padded queries read something
@@ -152,7 +157,8 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
       block_sizes=splash_attention_kernel.BlockSizes(
           block_q=block_q, block_kv=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv, block_q_dq=block_q,
           block_kv_dq=block_kv),
-      interpret=_device().platform == 'cpu')
+      residual_checkpoint_name=RESIDUAL,
+      interpret=device().platform == 'cpu')
   y_BHQE = jax.vmap(kernel)(padded(q_BQHE * head_size**-0.5, more_q), padded(k_BSHE, more_kv),
                             padded(v_BSHE, more_kv), segments)
   return y_BHQE.swapaxes(1, 2)[:, :num_queries]

@@ -26,9 +26,18 @@ from v2a.sharding import rules
 ROPE_MIN_PERIOD_S = 0.16
 ROPE_MAX_PERIOD_S = 80.0
 
+
+def _is_attention(primitive, *_, **params) -> bool:
+  """Whether the backward pass of a fused kernel of attention wants this: its result and its sums."""
+  return (primitive.name.startswith('dot_product_attention_fwd')  # cuDNN's, which has no name of ours
+          or primitive.name == 'name' and params['name'] == attention.RESIDUAL)
+
+
 REMAT_POLICIES = {
     'none': None,
-    'dots': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    # Products, and what attention read: kernels that are bound by memory are computed again.
+    'dots': jax.checkpoint_policies.save_from_both_policies(
+        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_attention),
     'full': jax.checkpoint_policies.nothing_saveable,
     'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
 }
@@ -79,12 +88,32 @@ class RMSNorm(nnx.Module):
     return (x32 * rms * scale_D.reshape((1,) * (x.ndim - 1) + scale_D.shape)).astype(x.dtype)
 
 
+@jax.custom_vjp
 def layer_norm(x: jax.Array) -> jax.Array:
-  """Zero mean and unit variance over the last axis, without parameters; float32 inside."""
+  """Zero mean and unit variance over the last axis, without parameters; float32 inside.
+
+  Variance is E[x^2] - E[x]^2, and the gradient is by hand: so both directions read x twice, where two means
+  one after the other would read it three times. A GPU spends half of a step on reading (docs/scaling.md).
+  """
+  return _normalised(x)[0]
+
+
+def _normalised(x: jax.Array):
   x32 = x.astype(jnp.float32)
-  centred = x32 - jnp.mean(x32, axis=-1, keepdims=True)
-  variance = jnp.mean(jnp.square(centred), axis=-1, keepdims=True)
-  return (centred * jax.lax.rsqrt(variance + 1e-6)).astype(x.dtype)
+  mean = jnp.mean(x32, axis=-1, keepdims=True)
+  variance = jnp.maximum(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) - jnp.square(mean), 0.0)
+  rate = jax.lax.rsqrt(variance + 1e-6)
+  return ((x32 - mean) * rate).astype(x.dtype), (x, mean, rate)
+
+
+def _normalised_gradient(kept, dy: jax.Array):
+  x, mean, rate = kept
+  dy32, y32 = dy.astype(jnp.float32), (x.astype(jnp.float32) - mean) * rate
+  along = jnp.mean(dy32 * y32, axis=-1, keepdims=True)
+  return ((rate * (dy32 - jnp.mean(dy32, axis=-1, keepdims=True) - y32 * along)).astype(x.dtype),)
+
+
+layer_norm.defvjp(_normalised, _normalised_gradient)
 
 
 def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
@@ -251,7 +280,8 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
   if (remat := _REMAT.get()) != 'none':
-    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=False)
+    # Inside a loop XLA cannot take the second computation for the first; written out it can.
+    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=_IS_WRITTEN_OUT.get())
   return jax.lax.scan(body, carry, (state, xs), unroll=_IS_WRITTEN_OUT.get() or 1)
 
 

@@ -22,6 +22,8 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 
+# Of XLA, by platform. For products of Triton, residuals are stored with time innermost and transposed back.
+COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False}}
 GROUP_AXES = 'replica', 'data'  # of the mesh; their members hold the same parameters and see other clips
 
 
@@ -96,7 +98,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     return state, metrics
 
   return jax.jit(step, in_shardings=(shardings, mesh_lib.batch_sharding(mesh)),
-                 out_shardings=(shardings, mesh_lib.replicated(mesh)), donate_argnums=0)
+                 out_shardings=(shardings, mesh_lib.replicated(mesh)), donate_argnums=0,
+                 compiler_options=COMPILER_OPTIONS.get(mesh.devices.flat[0].platform))
 
 
 def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, groups: tuple[str, ...],

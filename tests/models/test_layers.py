@@ -1,5 +1,7 @@
 """Layers: rotary times, convolution, stacking."""
 
+import types
+
 from flax import nnx
 import jax
 from jax.ad_checkpoint import checkpoint_name
@@ -123,3 +125,12 @@ def test_what_a_fused_kernel_read_is_kept_where_products_are():
   grad = lambda remat: str(jax.make_jaxpr(jax.grad(lambda x: jax.checkpoint(
       lambda x: kernel(x).sum(), policy=layers.REMAT_POLICIES[remat])(x)))(jnp.ones(3)))
   assert grad('dots').count('sin ') < grad('full').count('sin ')
+
+
+def test_a_gpu_is_told_to_store_features_innermost(monkeypatch):
+  block = lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs)
+  blocks, x_BTD = layers.stack(block, 3, nnx.Rngs(0)), jnp.ones((1, 6, 8))
+  traced = lambda: str(jax.make_jaxpr(lambda x_BTD: layers.scan(blocks, x_BTD))(x_BTD))
+  assert 'layout_constraint' not in traced()
+  monkeypatch.setattr(attention, 'device', lambda: types.SimpleNamespace(platform='gpu'))
+  assert 'layout_constraint' in traced()

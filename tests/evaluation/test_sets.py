@@ -16,7 +16,7 @@ def lines_of(true, drawn, embedder, num_draws=20):
 
 
 def test_values_are_those_of_the_distances():
-  true, drawn, embedder = bands.clips(0, 260), bands.clips(1, 260, tilt=1.0), bands.Bands()
+  true, drawn, embedder = bands.clips(0, 500), bands.clips(1, 500, tilt=1.0), bands.Bands()
   lines = lines_of(true, drawn, embedder)
   rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
   logits = [np.stack([embedder.embed(clip)['logits_O'] for clip in clips]) for clips in (true, drawn)]
@@ -28,13 +28,12 @@ def test_values_are_those_of_the_distances():
   assert lines['is'].value == distances.inception_score(logits[1])[0]
   assert lines['lowness'].value == np.mean([embedder.scores(embedder.embed(c))['lowness'] for c in drawn])
   assert lines['lowness'].true_value < lines['lowness'].value
-  assert (lines['fd'].num_true, lines['fd'].num_drawn) == (520, 520)
-  assert (lines['kl'].num_true, lines['is'].num_drawn) == (260, 260)
+  assert (lines['fd'].num_true, lines['fd'].num_drawn) == (1000, 1000)
+  assert (lines['kl'].num_true, lines['is'].num_drawn) == (500, 500)
   for name in ('fd', 'kad', 'kl', 'is', 'lowness'):
     low, high = lines[name].interval
     assert low < lines[name].value < high
-  assert lines['kid'].value is None and 'needs at least 1000 rows; got 520' in lines['kid'].note
-  assert lines['kid'].note.startswith('not computed: ')
+  assert lines['kid'].value == distances.kid(*rows)[0]
 
 
 def test_an_interval_is_over_clips_not_rows():
@@ -60,6 +59,8 @@ def test_few_clips_are_said_to_be_few():
   assert lines['fd'].note.startswith('4 rows cannot fill a covariance of 4 features')
   assert 'not computed: frechet_infinity needs' in lines['fd_inf'].note
   assert 'needs at least 10 rows; got 2' in lines['is'].note
+  assert lines['kid'].value is None and 'needs at least 1000 rows; got 4' in lines['kid'].note
+  assert lines['kid'].note.startswith('not computed: ')
 
 
 def test_what_is_missing_is_in_the_table():

@@ -112,19 +112,19 @@ def frechet_infinity(
 
   Args:
     a_NF: the set that stays whole: the true sounds.
-    b_NF: the set that is drawn from, more than `min_rows` rows.
+    b_NF: the set that is drawn from, at least twice `min_rows` rows: over less a line's intercept is noise.
     min_rows: smallest draw, at least 2.
     num_steps: number of draws, at least 2.
     seed: of the draws.
     use_replacement: True as fadtk and as published; False to extrapolate in fact.
 
   Raises:
-    ValueError: as frechet, or `b_NF` has no more rows than `min_rows`.
+    ValueError: as frechet, or `b_NF` has less than twice `min_rows` rows.
   """
   a_NF, b_NF = _pair(a_NF, b_NF, min_rows=2)
-  if not 2 <= min_rows < len(b_NF) or num_steps < 2:
+  if not 4 <= 2 * min_rows <= len(b_NF) or num_steps < 2:
     raise ValueError(
-      f'frechet_infinity needs 2 <= min_rows < rows of b_NF, and num_steps >= 2; '
+      f'frechet_infinity needs min_rows >= 2, twice as many rows of b_NF, and num_steps >= 2; '
       f'got min_rows={min_rows}, {len(b_NF)} rows and num_steps={num_steps}.'
     )
   rng, a_root_moments = np.random.default_rng(seed), _root_moments(a_NF)

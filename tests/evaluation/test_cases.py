@@ -5,9 +5,11 @@ import json
 import numpy as np
 import pytest
 
+from tests.media import films
 from v2a import clip as clip_lib
 from v2a import records
 from v2a.evaluation import cases
+from v2a.evaluation import figures
 from v2a.world import clips
 
 SPEC = clip_lib.ClipSpec(frame_size=16)
@@ -66,7 +68,8 @@ def test_records_with_truth_become_cases(tmp_path):
   }
   records.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
   found = list(cases.from_folder(tmp_path / 'data', None, SPEC))
-  assert [case.name for case in found] == ['one']
+  assert [case.name for case in found] == ['one', 'two']
+  assert found[1].truth == cases.plain_truth(record['text'], '')
   assert found[0].truth == json.loads(json.dumps(made.truth))
   assert found[0].twin is None
   np.testing.assert_array_equal(found[0].wave_NA, record['wave_NA'])
@@ -79,11 +82,31 @@ def test_what_is_left_out_is_counted(tmp_path):
   made[2]['has_audio'] = False
   records.write(tmp_path / 'data', made, SPEC)
   left_out = {}
-  assert len(list(cases.from_folder(tmp_path / 'data', None, SPEC, left_out))) == 3
-  assert left_out == {'no truth in the record': 1, 'no sound in the record': 1}
+  assert len(list(cases.from_folder(tmp_path / 'data', None, SPEC, left_out))) == 4
+  assert left_out == {'no sound in the record': 1}
   left_out = {}
   assert len(list(cases.from_folder(tmp_path / 'data', 1, SPEC, left_out))) == 1
   assert left_out == {cases.MORE: 4}
+
+
+def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
+  sound = films.clicks(5.0, 44100)
+  for name, duration_s in (('a', 5.0), ('b', 5.0), ('short', 2.0)):
+    films.make(tmp_path / name, duration_s=duration_s, wave_NA=sound)
+  films.make(tmp_path / 'mute', duration_s=5.0)
+  (tmp_path / 'a.txt').write_text('a  dog barks\n')
+  (tmp_path / 'b.json').write_text('{"annotation": "rain", "transcript": "hello"}')
+  left_out = {}
+  a, b = cases.from_folder(tmp_path, None, SPEC, left_out)
+  assert (a.name, a.truth) == ('a', cases.plain_truth('a dog barks', ''))
+  assert (b.name, b.truth) == ('b', cases.plain_truth('rain', 'hello'))
+  assert a.wave_NA.shape == (64000, 2) and a.frames[1].shape == (100, 16, 16, 3)
+  assert left_out == {'the video is shorter than 4 s': 1, 'no sound in the video': 1}
+  assert not any(figure.selects(b.truth) for figure in figures.FIGURES.values())
+  with pytest.raises(ValueError, match='none of which can be evaluated on: 1 x the video is shorter'):
+    (tmp_path / 'mute').mkdir()
+    (tmp_path / 'short.mp4').rename(tmp_path / 'mute' / 'short.mp4')
+    list(cases.from_folder(tmp_path / 'mute', None, SPEC))
 
 
 def test_faults_of_folders_are_named(tmp_path):
@@ -93,5 +116,9 @@ def test_faults_of_folders_are_named(tmp_path):
     list(cases.from_folder(tmp_path, None, SPEC))
   with pytest.raises(ValueError, match='must be JSON'):
     cases.read_truth('{', 'x.json')
+  with pytest.raises(ValueError, match='must be a JSON object; got list'):
+    cases.read_truth('[]', 'x.json')
+  with pytest.raises(ValueError, match='annotation must be a string; got int'):
+    cases.read_truth('{"annotation": 3}', 'x.json')
   with pytest.raises(ValueError, match='lacks annotation'):
     cases.read_truth('{"scene": "bounce"}', 'x.json')

@@ -1,3 +1,4 @@
+import errno
 import math
 import os
 import pathlib
@@ -182,6 +183,21 @@ def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
   assert weights.load_export(tmp_path).about['step'] == 2
   loop.train(toy.configuration(num_steps=4), tmp_path, toy.Task(), **ONE)
   assert_same(state_of(tmp_path, 4), state_of(four, 4))
+
+
+def test_a_signal_leaves_as_a_signal_even_where_nothing_can_be_saved(tmp_path, capsys, monkeypatch):
+  def send(model, step):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return {}
+
+  def full(self):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', full)
+  with pytest.raises(stopping.Interrupted) as error:
+    loop.train(toy.configuration(evaluate_every_steps=2), tmp_path, toy.Task(), [send], **ONE)
+  assert error.value.code == 143
+  assert 'not all of step 2 could be saved ([Errno 28] No space left on device)' in capsys.readouterr().out
 
 
 def test_a_process_that_is_terminated_exits_with_143(tmp_path):

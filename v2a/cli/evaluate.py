@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--data',
     default=DATA,
     metavar='world:heldout|world:SEED|DIR',
-    help=f'clips of the world, or a folder of records or of videos with their truth ({DATA})',
+    help=f'clips of the world, or a folder of records or of videos ({DATA})',
   )
   clips = parser.add_mutually_exclusive_group()
   clips.add_argument(
@@ -198,6 +198,9 @@ def run(args: argparse.Namespace) -> int:
   result['held_out'] = None if known is None else not known
   result['num_trained_on'] = None if known is None else len(known)
   result['protocol']['left_out'] = left_out
+  if result['silent']:
+    some = ', '.join(result['silent'][:8])
+    say(f'note: {len(result["silent"])} of {len(chosen)} soundtracks are silent: {some}')
   if args.output is not None:
     say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
   if args.page is not None:

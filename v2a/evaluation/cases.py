@@ -15,6 +15,7 @@ import numpy as np
 
 from v2a import clip as clip_lib
 from v2a import records
+from v2a.media import probe
 from v2a.media import read
 from v2a.world import clips
 
@@ -23,6 +24,10 @@ HELDOUT_SEED = 20_260_001
 # Why a clip of a folder is not evaluated on.
 MORE = 'more clips than were asked for'
 _WORLD = 'world:'
+VIDEO_SCENE = 'video'  # of a clip that is not of the world
+_TRUTH_KEYS = (
+  'scene', 'annotation', 'transcript', 'events', 'material', 'envelope', 'pitch_hz', 'x', 'has_music',
+  'words', 'mouth')  # fmt: skip
 _VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
 
 Frames = tuple[np.ndarray, np.ndarray]
@@ -193,7 +198,10 @@ def from_folder(
   spec: clip_lib.ClipSpec,
   left_out: dict[str, int] | None = None,
 ) -> Iterator[Case]:
-  """Yields the clips of a folder of records, or of videos with a truth JSON beside each.
+  """Yields the clips of a folder of records or of videos; the true sound of a video is its own.
+
+  Beside `a.mp4` may lie `a.json`, a truth of the world, or `a.txt` and `a.json` with what is heard and said,
+  as for training (data_pipelines.build). Of a video the first seconds count, as many as the model draws.
 
   Args:
     folder: where they lie.
@@ -214,16 +222,25 @@ def from_folder(
   if (folder / records.MANIFEST).is_file():
     yield from _from_records(folder, num_clips, spec, left_out)
     return
-  found = sorted(path for path in folder.iterdir() if path.suffix.lower() in _VIDEO_SUFFIXES)
-  videos = [path for path in found if path.with_suffix('.json').is_file()]
-  _leave_out(left_out, 'no truth beside the video', len(found) - len(videos))
+  videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in _VIDEO_SUFFIXES)
   if not videos:
-    raise ValueError(
-      f"'{folder}' holds neither records ({records.MANIFEST}) nor videos with a truth JSON beside them."
-    )
-  _leave_out(left_out, MORE, len(videos) - len(videos[:num_clips]))
-  for path in videos[:num_clips]:
+    raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos.")
+  num_used = 0
+  for k, path in enumerate(videos):
+    if num_clips is not None and num_used >= num_clips:
+      _leave_out(left_out, MORE, len(videos) - k)
+      return
+    found = probe.probe(path)
+    # The last frames of a rate may end a little early.
+    if not found.has_audio or found.duration_s < spec.clip_s - 0.1:
+      reason = f'the video is shorter than {spec.clip_s:g} s' if found.has_audio else 'no sound in the video'
+      _leave_out(left_out, reason)
+      continue
+    num_used += 1
     yield _from_video(path, spec)
+  if not num_used:
+    told = ', '.join(f'{num} x {reason}' for reason, num in left_out.items())
+    raise ValueError(f"'{folder}' holds {len(videos)} videos, none of which can be evaluated on: {told}.")
 
 
 def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
@@ -232,38 +249,52 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
 
 
 def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case:
-  truth = read_truth(path.with_suffix('.json').read_text(), str(path.with_suffix('.json')))
   frames = tuple(
     read.frames(path, fps, spec.frame_size, 0.0, spec.clip_s) for fps in (spec.semantic_fps, spec.sync_fps)
   )
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
-  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None)
+  return Case(path.stem, _truth_beside(path), records.wave_to_int16(wave_NA), None, frames, None)
 
 
-def read_truth(text: str, source: str) -> dict:
-  """Returns a truth from its JSON.
+def _truth_beside(path: pathlib.Path) -> dict:
+  """Returns what is known of a video from the files beside it."""
+  text, data = path.with_suffix('.txt'), path.with_suffix('.json')
+  annotation = ' '.join(text.read_text(encoding='utf-8').split()) if text.is_file() else ''
+  return read_truth(data.read_text(encoding='utf-8') if data.is_file() else '{}', str(data), annotation)
+
+
+def plain_truth(annotation: str, transcript: str) -> dict:
+  """Returns the truth of a clip of which no more is known than what is heard and said in it."""
+  known = {'scene': VIDEO_SCENE, 'annotation': annotation, 'transcript': transcript, 'material': None,
+           'has_music': False}  # fmt: skip
+  return known | {key: [] for key in _TRUTH_KEYS if key not in known}
+
+
+def read_truth(text: str, source: str, annotation: str = '') -> dict:
+  """Returns a truth from its JSON: of the world where it names a scene, else `plain_truth`.
+
+  Args:
+    text: the JSON.
+    source: how a message calls it.
+    annotation: where a plain one has none.
 
   Raises:
-    ValueError: not JSON, or keys that the figures read are missing.
+    ValueError: not a JSON object, or keys that the figures read are missing.
   """
   try:
     truth = json.loads(text)
   except json.JSONDecodeError as error:
     raise ValueError(f'{source}: the truth must be JSON; got {error}.') from error
-  wanted = (
-    'scene',
-    'annotation',
-    'transcript',
-    'events',
-    'material',
-    'envelope',
-    'pitch_hz',
-    'x',
-    'has_music',
-    'words',
-    'mouth',
-  )
-  missing = [key for key in wanted if not isinstance(truth, dict) or key not in truth]
+  if not isinstance(truth, dict):
+    raise ValueError(f'{source}: the truth must be a JSON object; got {type(truth).__name__}.')
+  if 'scene' not in truth:
+    words = {'annotation': annotation, 'transcript': ''} | {
+      key: truth[key] for key in ('annotation', 'transcript') if truth.get(key) is not None}  # fmt: skip
+    for key, value in words.items():
+      if not isinstance(value, str):
+        raise ValueError(f'{source}: {key} must be a string; got {type(value).__name__}.')
+    return plain_truth(**{key: ' '.join(value.split()) for key, value in words.items()})
+  missing = [key for key in _TRUTH_KEYS if key not in truth]
   if missing:
     raise ValueError(
       f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.world for its keys.'
@@ -281,13 +312,15 @@ def _from_records(
       _leave_out(left_out, MORE, len(source) - k)
       return
     record = source[k]
-    # A record without truth has nothing to be measured against; a folder may mix both.
-    if not record['truth'] or not record['has_audio']:
-      _leave_out(left_out, 'no truth in the record' if record['has_audio'] else 'no sound in the record')
+    if not record['has_audio']:
+      _leave_out(left_out, 'no sound in the record')
       continue
     num_used += 1
     records.validate(record, spec)
-    truth = read_truth(record['truth'], f"record '{record['id']}'")
+    if record['truth']:
+      truth = read_truth(record['truth'], f"record '{record['id']}'")
+    else:
+      truth = plain_truth(record['text'], record['transcript'])
     yield Case(
       record['id'],
       truth,
@@ -297,4 +330,4 @@ def _from_records(
       None,
     )
   if not num_used:
-    raise ValueError(f"'{folder}' holds {len(source)} records, but none with both sound and truth.")
+    raise ValueError(f"'{folder}' holds {len(source)} records, but none with sound.")

@@ -25,7 +25,6 @@ from v2a.evaluation import instruments
 from v2a.evaluation import resampling
 from v2a.evaluation import runner
 from v2a.evaluation import soundtracks
-from v2a.media import level
 
 Say = Callable[[str], None]
 # Corrected p below which a difference gets a star more.
@@ -245,7 +244,7 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
     cases = clips(spec)
     made = soundtracks.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)
     outcome = evaluate(made.model, cases, clip_rate_hz=spec.sample_rate_hz)
-    entry = _entry(each, outcome, cases) | {
+    entry = _entry(each, outcome) | {
       'held_out': None, 'settings': None, 'costs': None, 'fitted': made.fitted,
       'num_unused_files': made.num_unused}  # fmt: skip
     return entry, outcome, made.model.sample_rate_hz
@@ -255,7 +254,7 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   kept = soundtracks.Kept(folder / soundtracks.FOLDER, soundtracks.key(model, request, batch_size))
   adapted = dataclasses.replace(kept.keep(adapter.adapt(model, request)), name=each.name)
   outcome = evaluate(adapted, cases, batch_size=batch_size)
-  entry = _entry(each, outcome, cases) | {
+  entry = _entry(each, outcome) | {
     'held_out': None if known is None else not known,
     'settings': adapter.resolve(model, request),
     'costs': _costs(model, request, kept.drawn, say),
@@ -263,10 +262,9 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   return entry, outcome, model.sample_rate_hz
 
 
-def _entry(each: _Contestant, outcome: runner.Outcome, cases: Sequence[cases_lib.Case]) -> dict:
+def _entry(each: _Contestant, outcome: runner.Outcome) -> dict:
   kept = {name: value for name, value in outcome.result.items() if name not in ('model', 'data', 'num_clips')}
-  silent = [case.name for case, wave_NA in zip(cases, outcome.waves) if level.peak(wave_NA) == 0]
-  return {'path': each.path, 'series': each.series, 'generator': each.generator, 'silent': silent, **kept}
+  return {'path': each.path, 'series': each.series, 'generator': each.generator, **kept}
 
 
 def _costs(model: generate.Model, request: generate.Request, drawn: soundtracks.Drawn, say: Say) -> dict:

@@ -42,7 +42,8 @@ OWN: dict[str, Own] = {
   'silence_error': signal.silence_share,
   'rolloff_error_hz': signal.rolloff_hz,
   'dc_error': lambda wave_NA, rate_hz: signal.dc_offset(wave_NA),
-  'stereo_correlation_error': _in_stereo(signal.stereo_correlation),
+  # A channel that does not vary has nothing in common with the other.
+  'stereo_correlation_error': _in_stereo(lambda wave_NA: signal.stereo_correlation(wave_NA) or 0.0),
   'level_difference_error_db': _in_stereo(signal.level_difference_db),
 }
 
@@ -98,6 +99,7 @@ class Truth:
   Attributes:
     wave_NA: the true sound at spectra.RATE_HZ.
     onset_s: its onsets.
+    has_offset: whether its onsets can be told from the picture's motion: only then soundtracks are asked.
     own: its value of each of OWN.
     frame_LYX3: the picture.
     fps: its rate.
@@ -105,6 +107,7 @@ class Truth:
 
   wave_NA: np.ndarray
   onset_s: np.ndarray
+  has_offset: bool
   own: dict[str, float | None]
   frame_LYX3: np.ndarray
   fps: float
@@ -122,7 +125,9 @@ def truth(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps:
   heard_NA = spectra.prepare(wave_NA, sample_rate_hz)
   own = {name: measured(wave_NA, sample_rate_hz) for name, measured in OWN.items()}
   # float32 halves what a set of clips holds, and no figure hears it.
-  return Truth(heard_NA.astype(np.float32), onsets.detect(heard_NA, spectra.RATE_HZ), own, frame_LYX3, fps)
+  onset_s = onsets.detect(heard_NA, spectra.RATE_HZ)
+  has_offset = signal.av_offset_s(heard_NA, spectra.RATE_HZ, frame_LYX3, fps) is not None
+  return Truth(heard_NA.astype(np.float32), onset_s, has_offset, own, frame_LYX3, fps)
 
 
 def score(wave_NA: np.ndarray, sample_rate_hz: int, known: Truth) -> dict:
@@ -138,7 +143,11 @@ def score(wave_NA: np.ndarray, sample_rate_hz: int, known: Truth) -> dict:
   """
   heard_NA, rate_hz = spectra.prepare(wave_NA, sample_rate_hz), spectra.RATE_HZ
   found = signal.onset_agreement(known.onset_s, heard_NA, rate_hz)
-  offset_s = signal.av_offset_s(heard_NA, rate_hz, known.frame_LYX3, known.fps)
+  offset_s = None
+  if known.has_offset:
+    # What has no onsets, such as silence, agrees nowhere.
+    offset_s = signal.av_offset_s(heard_NA, rate_hz, known.frame_LYX3, known.fps)
+    offset_s = signal.OFFSET_LIMIT_S if offset_s is None else offset_s
   scores = {
     'onset_flux_f1': found.f1,
     'onset_accuracy': found.accuracy,

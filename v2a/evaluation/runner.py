@@ -230,6 +230,8 @@ def evaluate(
     result[table.key], samples[table.key] = measuring.table_entries(table, joined[table.key])
   everything = {name: mine for key in joined for name, mine in joined[key].items()}
   result['protocol'] = protocol.describe(cases, clip_rate_hz, has_captions, everything)
+  # Silent soundtracks count in every figure; but whoever reads the figures should know of them.
+  result['silent'] = [case.name for case, wave_NA in zip(cases, session.waves) if not np.any(wave_NA)]
   scores = {name: _clip_scores(mine) for name, mine in joined['figures'].items()}
   codec = list(session.codec.values())
   return Outcome(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)

@@ -39,6 +39,7 @@ from v2a.media import motion
 # Levels below count as this: quieter than the last bit of 16, so that silence has a number.
 FLOOR_DB = -120.0
 # What is quieter does not count as sound in ITU-R BS.1770.
+OFFSET_LIMIT_S = 0.5  # the largest lag between sound and picture that is looked for
 SILENCE_LUFS = -70.0
 # Full scale of 16-bit samples.
 CLIPPING = 32767.0 / 32768.0
@@ -142,7 +143,11 @@ def av_align(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, f
 
 
 def av_offset_s(
-  wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float, limit_s: float = 0.5
+  wave_NA: np.ndarray,
+  sample_rate_hz: int,
+  frame_LYX3: np.ndarray,
+  fps: float,
+  limit_s: float = OFFSET_LIMIT_S,
 ) -> float | None:
   """Returns by how many seconds the sound comes after the picture; below 0 the sound is early.
 

@@ -100,7 +100,8 @@ def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   # Its backward pass wants even lengths.
   more_q, more_kv = num_queries % 2, num_keys % 2
   padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0)))
-  is_causal = mask_QS is not None and np.array_equal(mask_QS, np.tri(num_queries, num_keys, dtype=bool))
+  # Of square masks alone: a key that fills up an odd length would be read by queries after it.
+  is_causal = num_queries == num_keys and mask_QS is not None and bool((mask_QS == np.tri(num_keys)).all())
   if mask_BS is None and (is_causal or mask_QS is None and not more_kv):
     y_BQHE = jax.nn.dot_product_attention(
         padded(q_BQHE, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), is_causal=is_causal,

@@ -248,11 +248,17 @@ def _tell_faults(run: _Run, step: int) -> None:
 
 
 def _leave(run: _Run, state: state_lib.State, received: int) -> None:
-  run.checkpoints.wait()
-  run.watchdog.done()
-  _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
   step = int(jax.device_get(state.step))
-  run.log.line(f'Stopped by {signal.Signals(received).name}; saved at step {step} in {run.workdir}.')
+  told = f'saved at step {step} in {run.workdir}'
+  try:
+    run.checkpoints.wait()
+    run.watchdog.done()
+    _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
+  except OSError as error:
+    # Not bad input: a new start takes up the last checkpoint that is whole.
+    why = ' '.join(str(error).split())
+    told = f'not all of step {step} could be saved ({why}); what was saved before stays'
+  run.log.line(f'Stopped by {signal.Signals(received).name}; {told}.')
   raise stopping.Interrupted(received)
 
 

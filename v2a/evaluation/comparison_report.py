@@ -142,11 +142,13 @@ def facts(result: Mapping) -> list[str]:
   return [
     f'{result["num_clips"]} clips of {protocol["clip_s"]:g} s, {seeds}, '
     f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}.',
-    'Value with its 95 % interval over clips and seeds; floor: the same soundtracks against other clips; '
-    'ceiling: the true sound through the codec, or itself where there is none.',
+    'Value with its 95 % interval over clips and seeds (distances of sets: over clips, of the first seed); '
+    'floor: the same soundtracks against other clips; ceiling: the true sound through the codec, or itself '
+    'where there is none.',
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of figures '
     '(Holm): * below 0.05, ** below 0.01, *** below 0.001; fewer than '
-    f'{resampling.MIN_TEST_CLIPS} clips are not tested.',
+    f'{resampling.MIN_TEST_CLIPS} clips are not tested, nor are distances of sets but divergences and '
+    'Frechet distances of up to 256 features.',
     f'Measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
     f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.',
   ]

@@ -25,7 +25,7 @@ KEY, TITLE = 'sets', 'Distances of sets of sounds'
 FOLDER = 'embeddings'  # where they are kept, in the folder of an evaluation
 ABOUT = {
   'fd': 'Frechet distance of the embeddings',
-  'fd_inf': 'Frechet distance, extrapolated to sets without end',
+  'fd_inf': 'Frechet distance, extrapolated over the number of clips as fadtk does',
   'kid': 'kernel distance, cubic kernel',
   'kad': 'kernel distance, Gaussian kernel, times 100',
   'kl': 'divergence of the classes heard, clip by clip',

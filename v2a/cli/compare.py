@@ -60,6 +60,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='folder for report.json, report.md, report.html and the soundtracks; a second call goes on there',
   )
   parser.add_argument(
+    '--fetch-weights',
+    action='store_true',
+    help='first download weights of published networks into the folder V2A_WEIGHTS, where a checksum is '
+    'known (mind their licences, and 4.8 GB of ImageBind)',
+  )
+  parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )
 
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import comparison
   from v2a.evaluation import comparison_page
   from v2a.evaluation import comparison_report
+  from v2a.evaluation.embedders import catalog
 
   world = cases.world_seed(args.data)
   if world is None and not pathlib.Path(args.data).is_dir():
@@ -92,6 +99,8 @@ def run(args: argparse.Namespace) -> int:
   )
   cache.enable()
   say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)
+  if args.fetch_weights:
+    catalog.fetch(say)
   found = comparison.compare(asked, args.output, say)
   args.output.mkdir(parents=True, exist_ok=True)
   files.write_text(args.output / 'report.json', json.dumps(found.result, indent=1) + '\n')

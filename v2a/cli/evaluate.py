@@ -84,6 +84,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='page for listening by looking: clips of each scene, and the worst by each figure with reasons',
   )
   parser.add_argument(
+    '--fetch-weights',
+    action='store_true',
+    help='first download weights of published networks into the folder V2A_WEIGHTS, where a checksum is '
+    'known (mind their licences, and 4.8 GB of ImageBind)',
+  )
+  parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )
 
@@ -172,6 +178,7 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import cases
   from v2a.evaluation import page
   from v2a.evaluation import report
+  from v2a.evaluation.embedders import catalog
 
   world = cases.world_seed(args.data)
   _check(args, world)
@@ -181,6 +188,8 @@ def run(args: argparse.Namespace) -> int:
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
 
+  if args.fetch_weights:
+    catalog.fetch(say)
   request = generate.Request(generator=args.generator, **drawing.settings(args))
   request.validate()
   cache.enable()

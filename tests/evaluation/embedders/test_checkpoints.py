@@ -57,6 +57,22 @@ def test_what_cannot_be_reached_is_said(tmp_path):
     checkpoints.fetch(gone, tmp_path)
 
 
+def test_all_that_is_missing_is_fetched_at_once_or_told_where_it_is(tmp_path, monkeypatch):
+  checked = published(tmp_path, f'md5:{MD5}')
+  unchecked = checkpoints.Checkpoint('other.pth', 'https://publisher/other.pth', None, 'MIT')
+  one = catalog.Entry(None, ('fd',), (checked, unchecked))
+  monkeypatch.setattr(catalog, 'ENTRIES', {'one': one, 'two': one})
+  said = []
+  catalog.fetch(said.append, tmp_path / 'mine')
+  assert (tmp_path / 'mine' / 'net.pth').read_bytes() == CONTENT
+  assert [line.split()[0] for line in said] == ['fetching', f'{tmp_path}/mine/net.pth:', 'other.pth']
+  catalog.fetch(said.append, tmp_path / 'mine')
+  assert len(said) == 4
+  monkeypatch.delenv(checkpoints.VARIABLE, raising=False)
+  with pytest.raises(ValueError, match='weights need a folder: name one, or set V2A_WEIGHTS'):
+    catalog.fetch(said.append)
+
+
 def test_every_embedder_is_there_or_says_what_is_missing(tmp_path):
   found = catalog.load(catalog.ENTRIES, tmp_path)
   assert [embedder.name for embedder in found] == list(catalog.ENTRIES)

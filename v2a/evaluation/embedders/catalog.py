@@ -79,6 +79,26 @@ def load(
   return [_load(name, path) for name in names]
 
 
+def fetch(say: Callable[[str], None], path: pathlib.Path | str | None = None) -> None:
+  """Downloads the weights that are missing and whose publisher states a checksum; says where the others are.
+
+  Args:
+    say: receives a line a file.
+    path: folder of published weights, see checkpoints.folder.
+
+  Raises:
+    ValueError: no folder, or a file that is not what was published.
+    FileNotFoundError: a file could not be downloaded.
+  """
+  for file in dict.fromkeys(file for entry in ENTRIES.values() for file in entry.files):
+    if checkpoints.find(file, path) is not None:
+      continue
+    if file.checksum is None:
+      say(f'{file.file} has no published checksum and is not fetched; it is at {file.url} ({file.licence})')
+    else:
+      checkpoints.fetch(file, path, say)
+
+
 def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
   entry = ENTRIES[name]
   paths = {file.file: checkpoints.find(file, path) for file in entry.files}

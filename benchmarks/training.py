@@ -48,7 +48,6 @@ class Step:
     jax.block_until_ready(metrics)
     return time.perf_counter() - begin_s
 
-
   def seconds_in_line(self, num_steps: int) -> float:
     """Returns the time of a step where nobody waits before the last."""
     begin_s = time.perf_counter()

@@ -16,7 +16,6 @@ files were left out (each is reported, and costs the others nothing); 2 where no
 import argparse
 from collections.abc import Iterator
 import dataclasses
-import json
 import math
 import pathlib
 import queue
@@ -34,28 +33,10 @@ from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
 from v2a.media import sound
+from v2a.media import written
 
-SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.flv',
-            '.wmv', '.ogv', '.3gp', '.mxf', '.vob')
 _SHORTEST_SHARE = 0.5
-# A track that never rises above this (-80 dB) is no sound, only the lack of it.
-_SILENCE_PEAK = 1e-4
 _PENDING_PER_WORKER = 4
-
-
-@dataclasses.dataclass(frozen=True)
-class Words:
-  """What is written beside a video. `timed` holds (word, start_s) where the times are known."""
-
-  annotation: str = ''
-  transcript: str = ''
-  timed: tuple[tuple[str, float], ...] = ()
-
-  def spoken(self, start_s: float, clip_s: float, is_whole: bool) -> str:
-    """Returns the transcript of a window; is_whole says that it is the video's only one."""
-    if self.timed:
-      return ' '.join(word for word, time_s in self.timed if start_s <= time_s < start_s + clip_s)
-    return self.transcript if is_whole else ''
 
 
 def find(folder: pathlib.Path) -> list[pathlib.Path]:
@@ -66,41 +47,12 @@ def find(folder: pathlib.Path) -> list[pathlib.Path]:
   """
   if not folder.is_dir():
     raise ValueError(f'--source must be a folder; got {folder}.')
-  found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in SUFFIXES
+  found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in written.SUFFIXES
                  and not any(part.startswith('.') for part in path.relative_to(folder).parts))
   if not found:
-    raise ValueError(f'--source {folder} holds no video; wanted files that end in {", ".join(SUFFIXES)}.')
+    wanted = ', '.join(written.SUFFIXES)
+    raise ValueError(f'--source {folder} holds no video; wanted files that end in {wanted}.')
   return found
-
-
-def words(path: pathlib.Path) -> Words:
-  """Returns what is written beside a video, in .txt and .json; the latter wins.
-
-  Raises:
-    ValueError: a file beside it is not laid out as it should be.
-  """
-  text, data = path.with_suffix('.txt'), path.with_suffix('.json')
-  try:
-    found = {'annotation': text.read_text(encoding='utf-8')} if text.is_file() else {}
-    given = json.loads(data.read_text(encoding='utf-8')) if data.is_file() else {}
-  except UnicodeDecodeError as error:
-    raise ValueError(f'{path}: the file beside it is no UTF-8 text: {error.reason}.') from error
-  except json.JSONDecodeError as error:
-    raise ValueError(f'{data}: is no JSON: {error}.') from error
-  if not isinstance(given, dict):
-    raise ValueError(f'{data}: wanted a JSON object with annotation, transcript; got {type(given).__name__}.')
-  found |= {key: given[key] for key in ('annotation', 'transcript') if given.get(key) is not None}
-  for key, value in found.items():
-    if not isinstance(value, str):
-      raise ValueError(f'{data}: {key} must be a string; got {type(value).__name__}.')
-  return Words(**{key: ' '.join(value.split()) for key, value in found.items()}, timed=_timed(data, given))
-
-
-def _timed(path: pathlib.Path, given: dict) -> tuple[tuple[str, float], ...]:
-  try:
-    return tuple((str(item['word']), float(item['start_s'])) for item in given.get('words') or ())
-  except (TypeError, KeyError, ValueError) as error:
-    raise ValueError(f'{path}: words must be a list of {{word, start_s, end_s}}; got {error!r}.') from error
 
 
 def starts(duration_s: float, clip_s: float) -> list[float]:
@@ -125,22 +77,17 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator
   Raises:
     ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
   """
-  info, written = probe.probe(path), words(path)
+  info, words = probe.probe(path), written.words(path)
   if not info.has_video or info.is_image:
     raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
   begins = starts(info.duration_s, spec.clip_s)
   if not begins:
     raise errors.MediaError(f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
                             f'{_SHORTEST_SHARE * spec.clip_s:g} s.')
-  is_heard = info.has_audio and _is_heard(path, info.duration_s)
+  is_heard = info.has_audio and sound.is_heard(path, info.duration_s)
   for start_s, frame_LYX3, wave_NA in _windows(path, begins, spec):
-    yield _record(f'{name}@{start_s:.3f}', frame_LYX3, wave_NA, spec, written.annotation,
-                  written.spoken(start_s, spec.clip_s, len(begins) == 1), is_heard)
-
-
-def _is_heard(path: pathlib.Path, duration_s: float) -> bool:
-  blocks = sound.iterate(path, 8000, 1, 0.0, duration_s)
-  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in blocks)
+    yield _record(f'{name}@{start_s:.3f}', frame_LYX3, wave_NA, spec, words.annotation,
+                  words.spoken(start_s, spec.clip_s, len(begins) == 1), is_heard)
 
 
 def _windows(path: pathlib.Path, begins: list[float],

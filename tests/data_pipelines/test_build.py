@@ -10,6 +10,7 @@ from data_pipelines import build
 from tests.media import films
 from v2a import clip
 from v2a import records
+from v2a.media import written
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=32)
 
@@ -123,7 +124,7 @@ def test_bad_notes_beside_a_video(tmp_path, text, message):
   path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
   path.with_suffix('.json').write_text(text)
   with pytest.raises(ValueError, match=message):
-    build.words(path)
+    written.words(path)
 
 
 def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--data',
     default=evaluate.DATA,
     metavar='world:heldout|world:SEED|DIR',
-    help=f'clips of the world, or a folder of records or of videos with their truth ({evaluate.DATA})',
+    help=f'clips of the world, or a folder of records or of videos ({evaluate.DATA})',
   )
   parser.add_argument(
     '--num-clips',
@@ -59,12 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='DIR',
     help='folder for report.json, report.md, report.html and the soundtracks; a second call goes on there',
   )
-  parser.add_argument(
-    '--fetch-weights',
-    action='store_true',
-    help='first download weights of published networks into the folder V2A_WEIGHTS, where a checksum is '
-    'known (mind their licences, and 4.8 GB of ImageBind)',
-  )
+  evaluate.add_fetch_flag(parser)
   parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )

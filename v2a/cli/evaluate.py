@@ -83,14 +83,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='FILE.html',
     help='page for listening by looking: clips of each scene, and the worst by each figure with reasons',
   )
+  add_fetch_flag(parser)
+  parser.add_argument(
+    '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
+  )
+
+
+def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag that fetches what published networks need."""
   parser.add_argument(
     '--fetch-weights',
     action='store_true',
     help='first download weights of published networks into the folder V2A_WEIGHTS, where a checksum is '
     'known (mind their licences, and 4.8 GB of ImageBind)',
-  )
-  parser.add_argument(
-    '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
   )
 
 
@@ -196,6 +201,8 @@ def run(args: argparse.Namespace) -> int:
   model = generate.load(args.model, generator=args.generator)
   left_out: dict[str, int] = {}
   chosen = _cases(args, world, model.clip_spec, left_out, say)
+  for reason, num in left_out.items():
+    say(f'note: {num} clips of the folder left out: {reason}')
   known = adapter.trained_on(model, chosen, world, say)
   if known:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')

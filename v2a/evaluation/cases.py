@@ -15,8 +15,11 @@ import numpy as np
 
 from v2a import clip as clip_lib
 from v2a import records
+from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
+from v2a.media import sound
+from v2a.media import written
 from v2a.world import clips
 
 # Far from any seed that a data set is rendered from, see configs.
@@ -28,7 +31,7 @@ VIDEO_SCENE = 'video'  # of a clip that is not of the world
 _TRUTH_KEYS = (
   'scene', 'annotation', 'transcript', 'events', 'material', 'envelope', 'pitch_hz', 'x', 'has_music',
   'words', 'mouth')  # fmt: skip
-_VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi')
+_END_SLACK_S = 0.1  # that a video may end before the last frame's rate says
 
 Frames = tuple[np.ndarray, np.ndarray]
 
@@ -222,7 +225,7 @@ def from_folder(
   if (folder / records.MANIFEST).is_file():
     yield from _from_records(folder, num_clips, spec, left_out)
     return
-  videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in _VIDEO_SUFFIXES)
+  videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in written.SUFFIXES)
   if not videos:
     raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos.")
   num_used = 0
@@ -230,14 +233,21 @@ def from_folder(
     if num_clips is not None and num_used >= num_clips:
       _leave_out(left_out, MORE, len(videos) - k)
       return
-    found = probe.probe(path)
-    # The last frames of a rate may end a little early.
-    if not found.has_audio or found.duration_s < spec.clip_s - 0.1:
-      reason = f'the video is shorter than {spec.clip_s:g} s' if found.has_audio else 'no sound in the video'
-      _leave_out(left_out, reason)
+    try:
+      found = probe.probe(path)
+    except errors.MediaError:
+      _leave_out(left_out, 'the video cannot be read')
+      continue
+    if found.duration_s < spec.clip_s - _END_SLACK_S:
+      _leave_out(left_out, f'the video is shorter than {spec.clip_s:g} s')
+      continue
+    # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
+    is_world = 'scene' in written.notes(path)
+    if not found.has_audio or not (is_world or sound.is_heard(path, found.duration_s)):
+      _leave_out(left_out, 'no sound in the video')
       continue
     num_used += 1
-    yield _from_video(path, spec)
+    yield _from_video(path, spec, found.duration_s <= spec.clip_s + _END_SLACK_S)
   if not num_used:
     told = ', '.join(f'{num} x {reason}' for reason, num in left_out.items())
     raise ValueError(f"'{folder}' holds {len(videos)} videos, none of which can be evaluated on: {told}.")
@@ -248,19 +258,22 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
     left_out[reason] = left_out.get(reason, 0) + num
 
 
-def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case:
+def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec, is_whole: bool) -> Case:
   frames = tuple(
     read.frames(path, fps, spec.frame_size, 0.0, spec.clip_s) for fps in (spec.semantic_fps, spec.sync_fps)
   )
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
-  return Case(path.stem, _truth_beside(path), records.wave_to_int16(wave_NA), None, frames, None)
+  truth = _truth_beside(path, spec.clip_s, is_whole)
+  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None)
 
 
-def _truth_beside(path: pathlib.Path) -> dict:
-  """Returns what is known of a video from the files beside it."""
-  text, data = path.with_suffix('.txt'), path.with_suffix('.json')
-  annotation = ' '.join(text.read_text(encoding='utf-8').split()) if text.is_file() else ''
-  return read_truth(data.read_text(encoding='utf-8') if data.is_file() else '{}', str(data), annotation)
+def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
+  """Returns what is known of the first seconds of a video; is_whole says that there are no more."""
+  notes = written.notes(path)
+  if 'scene' in notes:
+    return _checked(notes, str(path.with_suffix('.json')))
+  words = written.words(path)
+  return plain_truth(words.annotation, words.spoken(0.0, clip_s, is_whole))
 
 
 def plain_truth(annotation: str, transcript: str) -> dict:
@@ -270,31 +283,21 @@ def plain_truth(annotation: str, transcript: str) -> dict:
   return known | {key: [] for key in _TRUTH_KEYS if key not in known}
 
 
-def read_truth(text: str, source: str, annotation: str = '') -> dict:
-  """Returns a truth from its JSON: of the world where it names a scene, else `plain_truth`.
-
-  Args:
-    text: the JSON.
-    source: how a message calls it.
-    annotation: where a plain one has none.
+def read_truth(text: str, source: str) -> dict:
+  """Returns a truth of the world from its JSON.
 
   Raises:
-    ValueError: not a JSON object, or keys that the figures read are missing.
+    ValueError: not JSON, or keys that the figures read are missing.
   """
   try:
     truth = json.loads(text)
   except json.JSONDecodeError as error:
     raise ValueError(f'{source}: the truth must be JSON; got {error}.') from error
-  if not isinstance(truth, dict):
-    raise ValueError(f'{source}: the truth must be a JSON object; got {type(truth).__name__}.')
-  if 'scene' not in truth:
-    words = {'annotation': annotation, 'transcript': ''} | {
-      key: truth[key] for key in ('annotation', 'transcript') if truth.get(key) is not None}  # fmt: skip
-    for key, value in words.items():
-      if not isinstance(value, str):
-        raise ValueError(f'{source}: {key} must be a string; got {type(value).__name__}.')
-    return plain_truth(**{key: ' '.join(value.split()) for key, value in words.items()})
-  missing = [key for key in _TRUTH_KEYS if key not in truth]
+  return _checked(truth, source)
+
+
+def _checked(truth, source: str) -> dict:
+  missing = [key for key in _TRUTH_KEYS if not isinstance(truth, dict) or key not in truth]
   if missing:
     raise ValueError(
       f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.world for its keys.'

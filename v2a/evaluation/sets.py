@@ -31,8 +31,16 @@ OF_LOGITS = ('kl', 'is')
 # Whose value depends on the number of rows.
 BIASED = ('fd', 'fd_inf')
 NUM_DRAWS = 200
-# Of kid and fd_inf.
+# Means over draws themselves.
+OF_DRAWS = ('kid', 'fd_inf')
 FEW_DRAWS, FEW_SUBSETS, FEW_FEATURES = 40, 10, 256
+# What is computed anew for an interval.
+STATISTICS = {
+  'fd': distances.frechet,
+  'fd_inf': distances.frechet_infinity,
+  'kid': lambda a_NF, b_NF: distances.kid(a_NF, b_NF, FEW_SUBSETS)[0],
+  'kad': distances.kad,
+}
 
 Embedders = Sequence['embedder_lib.Embedder | embedder_lib.Missing']
 
@@ -160,21 +168,18 @@ def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> Figure:
     return np.concatenate(found) if found else np.zeros((0, 1))
 
   a_NF, b_NF = rows(true, range(len(true))), rows(drawn, range(len(drawn)))
-  note, statistic = '', {'fd': distances.frechet, 'kad': distances.kad, 'fd_inf': distances.frechet_infinity}
+  note, statistic = '', STATISTICS[name]
   if name == 'kid':
     value, deviation = distances.kid(a_NF, b_NF)
     note = f'deviation {deviation:.3g} over subsets.'
-    statistic['kid'] = lambda a_NF, b_NF: distances.kid(a_NF, b_NF, FEW_SUBSETS)[0]
   else:
-    value = statistic[name](a_NF, b_NF)
-  if name in ('kid', 'fd_inf'):
-    num_draws = min(num_draws, FEW_DRAWS)
-  if name == 'fd_inf' and a_NF.shape[1] > FEW_FEATURES:
-    num_draws = 0
-  again = lambda i, j: statistic[name](rows(true, i), rows(drawn, j))
-  interval = _interval(again, [len(true), len(drawn)], num_draws)
+    value = statistic(a_NF, b_NF)
   if name in BIASED:
     note = distances.frechet_caveat(a_NF, b_NF) or ''
+  if name in OF_DRAWS:
+    num_draws = 0 if name == 'fd_inf' and a_NF.shape[1] > FEW_FEATURES else min(num_draws, FEW_DRAWS)
+  again = lambda i, j: statistic(rows(true, i), rows(drawn, j))
+  interval = _interval(again, [len(true), len(drawn)], num_draws)
   return Figure(name, '', value, interval, len(a_NF), len(b_NF), note=note)
 
 

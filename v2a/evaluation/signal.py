@@ -38,8 +38,9 @@ from v2a.media import motion
 
 # Levels below count as this: quieter than the last bit of 16, so that silence has a number.
 FLOOR_DB = -120.0
+# The largest lag between sound and picture that is looked for.
+OFFSET_LIMIT_S = 0.5
 # What is quieter does not count as sound in ITU-R BS.1770.
-OFFSET_LIMIT_S = 0.5  # the largest lag between sound and picture that is looked for
 SILENCE_LUFS = -70.0
 # Full scale of 16-bit samples.
 CLIPPING = 32767.0 / 32768.0

@@ -30,6 +30,8 @@ _SLACK_S = 0.002
 _NUM_WITNESSES = 8
 # The last block has none after it; it is believed where it is further off than times stagger.
 _STAGGER_S = 0.1
+# A track that never rises above this (-80 dB) is no sound, only the lack of it.
+_SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
 
@@ -57,6 +59,11 @@ def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, sta
   if not 0 < duration_s < math.inf:
     raise ValueError(f'duration_s must be positive; got {duration_s}.')
   return _trimmed(pathlib.Path(path), sample_rate_hz, num_channels, start_s, duration_s)
+
+
+def is_heard(path: str | os.PathLike, duration_s: float) -> bool:
+  """Returns whether the first `duration_s` seconds of a file hold any sound but silence."""
+  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in iterate(path, 8000, 1, 0.0, duration_s))
 
 
 def _trimmed(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,

@@ -268,25 +268,54 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
   return float(np.mean(values))
 
 
-def sample_windows(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                   prompts: list[str], negative_prompts: list[str], transcripts: list[str],
-                   seeds: list[int], request: Request) -> np.ndarray:
-  """Returns wave_BNA: one window for every row, each with its own picture, texts and seed.
+def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
+                 prompts: list[str], negative_prompts: list[str], transcripts: list[str],
+                 seeds: list[int], request: Request) -> np.ndarray:
+  """Returns wave_BNA, as long as the pictures: one row each, with its own picture, texts and seed.
+
+  Rows advance together, window by window.
 
   Args:
     model: see `load`.
-    semantic_frame_BMYX3, sync_frame_BLYX3, prompts, negative_prompts, transcripts, seeds, request: see
-      `window_arguments`.
+    semantic_frame_BMYX3, sync_frame_BLYX3: frames of whole clips at the model's rates; of at least a window.
+    prompts, negative_prompts, transcripts, seeds, request: see `window_arguments`.
   """
-  inputs, weights_G, settings = window_arguments(
-      model, semantic_frame_BMYX3, sync_frame_BLYX3, prompts, negative_prompts, transcripts, seeds, request)
-  sound_BTC = np.asarray(model.sample(inputs, weights_G, **settings))
-  return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])
+  spec, generator = model.clip_spec, model.generator(request.generator)
+  duration_s = sync_frame_BLYX3.shape[1] / spec.sync_fps
+  starts = windows.starts(duration_s, spec.clip_s, generator.config.generation.overlap_s)
+  rate = round(spec.latent_rate_hz)
+  length = starts[-1] * rate + spec.num_latents
+  sound_BTC = np.stack([generator.empty(length)] * len(prompts))
+  num_done = 0
+  for start_s in starts:
+    frames = [_window(frame_BLYX3, start_s * fps, num) for frame_BLYX3, fps, num in (
+        (semantic_frame_BMYX3, spec.semantic_fps, spec.num_semantic_frames),
+        (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames))]
+    spoken = transcripts
+    if len(starts) > 1:
+      spoken = [windows.spoken_in(each, start_s, start_s + spec.clip_s, duration_s) for each in transcripts]
+    first = start_s * rate
+    inputs, weights_G, settings = window_arguments(
+        model, *frames, prompts, negative_prompts, spoken, seeds, request, start_s,
+        sound_BTC[:, first:first + spec.num_latents], num_done - first if start_s else 0)
+    num_done = first + spec.num_latents
+    sound_BTC[:, first:num_done] = np.asarray(model.sample(inputs, weights_G, **settings))
+  if len(starts) == 1:
+    return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])
+  num_samples = round(duration_s * model.sample_rate_hz)
+  return np.stack([_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in sound_BTC])
+
+
+def _window(frame_BLYX3: np.ndarray, first: int, num: int) -> np.ndarray:
+  """Returns num frames from `first` on; the last one stays."""
+  return frame_BLYX3[:, np.minimum(np.arange(first, first + num), frame_BLYX3.shape[1] - 1)]
 
 
 def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
                      prompts: list[str], negative_prompts: list[str], transcripts: list[str],
-                     seeds: list[int], request: Request) -> tuple[dict, np.ndarray, dict]:
+                     seeds: list[int], request: Request, start_s: int = 0,
+                     known_BTC: np.ndarray | None = None, num_known: int = 0
+                     ) -> tuple[dict, np.ndarray, dict]:
   """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
 
   Args:
@@ -295,6 +324,9 @@ def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_
     prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
     request: generator, its settings and guidance; its texts, seed and number of samples are not used.
       Guidance is that of a negative prompt for all rows where one row has one.
+    start_s: where in its clip the window begins, whole seconds.
+    known_BTC: what is drawn already of the window; None is nothing.
+    num_known: steps of it that count.
   """
   spec, num_rows = model.clip_spec, len(prompts)
   # Which modalities are given, for all rows at once; the texts themselves are cut below.
@@ -302,11 +334,14 @@ def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_
                               transcript='x' if any(transcripts) else '', num_samples=1)
   settings, branches, weights_G = requests.resolve(model, asked, True)
   generator = model.generator(request.generator)
-  known = {'known_TC': generator.empty(spec.num_latents), 'is_known_T': np.zeros(spec.num_latents, bool)}
-  rows = [requests.texts(spec, *row) | generator.randomness(seed, 0, 0) | known
+  rows = [requests.texts(spec, *row) | generator.randomness(seed, 0, start_s)
           for *row, seed in zip(prompts, negative_prompts, transcripts, seeds, strict=True)]
   inputs = {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
+  if known_BTC is None:
+    known_BTC = np.stack([generator.empty(spec.num_latents)] * num_rows)
   inputs |= {
+      'known_BTC': known_BTC,
+      'is_known_BT': np.tile(np.arange(spec.num_latents) < num_known, (num_rows, 1)),
       'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
       'has_video_B': np.ones(num_rows, bool),
   }

@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 
 from tests.evaluation.embedders import bands
+from tests.media import films
+from v2a import clip as clip_lib
+from v2a.evaluation import cases
 from v2a.evaluation import distances
 from v2a.evaluation import distributions
 from v2a.evaluation import resampling
 from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import pictures
 
 NUM = 24
 
@@ -23,6 +27,7 @@ def measured():
       wave_NA=(32767 * np.clip(clip.wave_NA, -1, 1)).astype(np.int16),
       frames=(None, np.zeros((4, 8, 8, 3), np.uint8)),
       truth={'annotation': 'x'},
+      video=None,
     )
     for clip in true
   ]
@@ -55,6 +60,48 @@ def test_tested_figures_are_the_same_figures_over_clips(measured):
   found = resampling.difference(measured.samples[f'fd_{name}'], right, 50)
   assert found.value == pytest.approx(measured.entries[f'fd_{name}']['value'], rel=1e-6)
   assert found.p < 0.05
+
+
+class Witness(bands.Bands):
+  """Keeps what it is given."""
+
+  def __init__(self):
+    super().__init__(name='witness', reads=('wave', 'pictures'))
+    self.clips = []
+
+  def embed(self, clip):
+    self.clips.append(clip)
+    return super().embed(clip)
+
+
+def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
+  spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=8, sample_rate_hz=16000)
+  sound_NA = films.clicks(3.0, 48000)
+  for name in 'ab':
+    films.make(tmp_path / name, 'mov', duration_s=3.0, fps=30, wave_NA=sound_NA)
+  found, witness = list(cases.from_folder(tmp_path, None, spec)), Witness()
+  drawn = [np.random.default_rng(k).normal(size=(32000, 2)) for k in range(2)]
+  meter = distributions.Meter(tmp_path / 'kept', [witness])
+  entries = meter.measure(found, 16000, 25.0, drawn, drawn, 16000).entries
+  true, first = witness.clips[0], witness.clips[1]
+  # Both videos are the same, and the codec's sounds those drawn: each is embedded once.
+  assert len(witness.clips) == 3 and entries['kl_witness']['n'] == 2
+  assert (true.sample_rate_hz, true.wave_NA.shape) == (48000, (96000, 2))
+  assert abs(films.lag_s(true.wave_NA[:, 0], sound_NA[:96000, 0], 48000)) < 1e-3
+  assert (first.sample_rate_hz, first.wave_NA.shape) == (16000, (32000, 2))
+  for clip in witness.clips:
+    shown = list(clip.pictures.at(25, 50))
+    assert clip.pictures.length_s == 2.0
+    assert {each.shape for each in shown} == {(films.HEIGHT, films.WIDTH, 3)}
+    assert [films.number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
+  assert meter.describe() == {'witness': {'digest': witness.digest, 'reads': ['wave', 'pictures']}}
+
+
+def test_another_file_or_length_is_another_picture(tmp_path):
+  path = films.make(tmp_path / 'a', duration_s=0.4)
+  digests = [pictures.Video(path, 0.2).digest(), pictures.Video(path, 0.4).digest()]
+  films.make(tmp_path / 'a', duration_s=0.8)
+  assert len({*digests, pictures.Video(path, 0.2).digest()}) == 3
 
 
 def test_which_way_is_better():

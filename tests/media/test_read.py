@@ -64,6 +64,44 @@ def test_variable_frame_rate(folder):
   assert numbers(path, 50, 0.3, 0.5) == want[15:40]
 
 
+def by_ffmpeg(path: pathlib.Path, fps: str) -> np.ndarray:
+  """Returns frame_LYX3 that FFmpeg's own filters `fps` and `format` make of a film."""
+  with av.open(str(path)) as container:
+    stream = container.streams.video[0]
+    graph = av.filter.Graph()
+    nodes = [graph.add_buffer(template=stream), graph.add('fps', fps), graph.add('format', 'rgb24')]
+    graph.link_nodes(*nodes, graph.add('buffersink')).configure()
+    made = []
+    for frame in [*container.decode(stream), None]:
+      graph.push(frame)
+      while True:
+        try:
+          made.append(graph.pull().to_ndarray())
+        except (av.error.BlockingIOError, av.error.EOFError):
+          break
+  return np.stack(made)
+
+
+@pytest.mark.parametrize('fps', ['25', '50', '1/2', '24000/1001'])
+@pytest.mark.parametrize('times_s', [
+    np.arange(130) / 30, np.arange(130) * 1001 / 30000, np.arange(220) / 50, [0.0, 0.1, 0.15, 0.6, 1.02, 4.4],
+    np.arange(110) / 25 + 0.47], ids=['30', '29.97', '50', 'varying', 'late'])
+def test_pictures_at_their_own_size_are_those_of_ffmpeg(folder, times_s, fps):
+  path = films.make(folder / f'own-{fps.replace("/", "_")}-{times_s[1]:.4f}', 'mp4', times_s=times_s)
+  wanted_LYX3 = by_ffmpeg(path, fps)
+  found = list(read.iterate_pictures(path, float(fractions.Fraction(fps)), len(wanted_LYX3) + 3))
+  assert len(wanted_LYX3) >= 2 and found[0].shape == (films.HEIGHT, films.WIDTH, 3)
+  np.testing.assert_array_equal(found[:-3], wanted_LYX3)
+  assert [films.number(picture_YX3) for picture_YX3 in found[-2:]] == [len(times_s) - 1] * 2
+
+
+def test_pictures_at_their_own_size_stand_upright(folder):
+  path = films.make(folder / 'own-turned', 'mp4', duration_s=0.2, rotation_deg=90)
+  upright = films.make(folder / 'own-upright', 'mp4', duration_s=0.2)
+  found, wanted = (list(read.iterate_pictures(each, 25, 3)) for each in (path, upright))
+  np.testing.assert_array_equal(found, [np.rot90(picture_YX3) for picture_YX3 in wanted])
+
+
 def test_the_first_frame_is_zero_and_the_last_one_stays(folder):
   path = films.make(folder / 'late', 'mp4', times_s=np.arange(25) / 25 + 0.5)
   assert numbers(path, 25, 0.0, 1.6) == [*range(25), *[24] * 15]

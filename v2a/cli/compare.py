@@ -10,7 +10,7 @@ from v2a.cli import command
 from v2a.cli import drawing
 from v2a.cli import evaluate
 
-NUM_SEEDS = 3
+NUM_SEEDS = evaluate.QUOTED_SEEDS
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
   )
+  evaluate.add_seconds_flag(parser)
   parser.add_argument(
     '--seed', type=evaluate.seed, default=0, metavar='S', help='first seed of the noise (0)'
   )
@@ -91,6 +92,7 @@ def run(args: argparse.Namespace) -> int:
     settings=settings,
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
+    seconds=args.seconds,
   )
   cache.enable()
   say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)

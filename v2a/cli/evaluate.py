@@ -11,6 +11,7 @@ from v2a.cli import drawing
 MODEL = 'world'
 DATA = 'world:heldout'
 NUM_CLIPS = 256
+QUOTED_SEEDS = 3  # that figures to be quoted are means over
 
 
 def count(text: str) -> int:
@@ -29,6 +30,17 @@ def seed(text: str) -> int:
   if not text.isdecimal() or int(text) >= 2**31:
     raise argparse.ArgumentTypeError(f'wanted a whole number in 0..2147483647; got {text!r}')
   return int(text)
+
+
+def seconds(text: str) -> float:
+  """Returns a length of a flag's text."""
+  try:
+    value = float(text)
+  except ValueError:
+    value = 0.0
+  if not 0 < value < float('inf'):
+    raise argparse.ArgumentTypeError(f'wanted a positive number of seconds; got {text!r}')
+  return value
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -50,6 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   clips.add_argument(
     '--per-scene', type=count, metavar='N', help='so many clips of each scene of a world instead'
   )
+  add_seconds_flag(parser)
   parser.add_argument('--seed', type=seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
@@ -86,6 +99,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   add_fetch_flag(parser)
   parser.add_argument(
     '--json', action='store_true', help='print the report as JSON, and nothing else on stdout'
+  )
+
+
+def add_seconds_flag(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag that sets how long the clips are."""
+  parser.add_argument(
+    '--seconds',
+    type=seconds,
+    metavar='S',
+    help="length of the clips: what is longer than a model's window is drawn window by window (one window; "
+    'published protocols take 8)',
   )
 
 
@@ -141,6 +165,8 @@ def _check(args: argparse.Namespace, world: int | None) -> None:
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   if args.sweep and args.output is None:
     raise ValueError('--sweep needs --output, the folder in which drawn soundtracks are kept.')
+  if args.sweep and args.seconds is not None:
+    raise ValueError('--sweep damages the pictures of one window; leave out --seconds.')
   if args.sweep and (args.page is not None or args.seeds > 1):
     raise ValueError('--sweep draws every soundtrack once and writes no page; leave out --seeds and --page.')
 
@@ -152,6 +178,8 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   from v2a.evaluation import runner
   from v2a.evaluation import soundtracks
 
+  # Before anything is drawn: weights that cannot be read shall be known at once.
+  meter = distributions.Meter(args.output and args.output / distributions.FOLDER)
   adapted, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
   if args.output is not None:
     key = soundtracks.key(model, request, batch_size)
@@ -168,9 +196,9 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   )
   say('distances of sets')
   rate_hz, fps = model.clip_spec.sample_rate_hz, model.clip_spec.sync_fps
-  meter = distributions.Meter(args.output and args.output / distributions.FOLDER)
   sets = meter.measure(chosen, rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
   outcome.result[distributions.KEY] = sets.entries
+  outcome.result['protocol']['embedders'] = meter.describe()
   return outcome
 
 
@@ -200,7 +228,7 @@ def run(args: argparse.Namespace) -> int:
   cache.enable()
   model = generate.load(args.model, generator=args.generator)
   left_out: dict[str, int] = {}
-  chosen = _cases(args, world, model.clip_spec, left_out, say)
+  chosen = _cases(args, world, adapter.clip_spec(model, args.seconds), left_out, say)
   for reason, num in left_out.items():
     say(f'note: {num} clips of the folder left out: {reason}')
   known = adapter.trained_on(model, chosen, world, say)
@@ -214,6 +242,8 @@ def run(args: argparse.Namespace) -> int:
   result['held_out'] = None if known is None else not known
   result['num_trained_on'] = None if known is None else len(known)
   result['protocol']['left_out'] = left_out
+  if args.seeds < QUOTED_SEEDS:
+    say(f'note: figures to be quoted want --seeds {QUOTED_SEEDS} or more; these are of {args.seeds}')
   if result['silent']:
     some = ', '.join(result['silent'][:8])
     say(f'note: {len(result["silent"])} of {len(chosen)} soundtracks are silent: {some}')

@@ -7,10 +7,12 @@ import pathlib
 
 import numpy as np
 
+from v2a import clip as clip_lib
 from v2a import generate
 from v2a import generators
 from v2a import records
 from v2a import requests
+from v2a import windows
 from v2a.evaluation import cases
 from v2a.evaluation import protocol
 from v2a.evaluation import runner
@@ -67,7 +69,7 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
     def column(name: str) -> list:
       return [getattr(condition, name) for condition in conditions]
 
-    return generate.sample_windows(
+    return generate.sample_clips(
       model,
       np.stack(column('semantic_frame_MYX3')),
       np.stack(column('sync_frame_LYX3')),
@@ -87,6 +89,28 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   return runner.Model(
     model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative
   )
+
+
+def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec:
+  """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
+
+  Raises:
+    ValueError: they are shorter than a window, or no whole numbers of what the model draws.
+  """
+  spec = model.clip_spec
+  if seconds is None:
+    return spec
+  if seconds < spec.clip_s:
+    raise ValueError(
+      f"clips must last at least a window of model '{model.name}', {spec.clip_s:g} s; got {seconds:g} s."
+    )
+  return dataclasses.replace(spec, clip_s=seconds)
+
+
+def num_windows(model: generate.Model, request: generate.Request, clip_s: float) -> int:
+  """Returns in how many windows a clip is drawn."""
+  overlap_s = model.generator(request.generator).config.generation.overlap_s
+  return len(windows.starts(clip_s, model.clip_spec.clip_s, overlap_s))
 
 
 def batch_size(model: generate.Model, wanted: int) -> int:

@@ -60,6 +60,8 @@ class Case:
     dry_wave_NA: the true sound without off-screen music, int16; None where it is not known.
     frames: the clean picture (semantic, sync).
     twin: picture of a look; None where there are no twins.
+    video: the file that it is the first seconds of, whose pictures and sound at their own sizes and rates are
+      what published networks see and hear; None where there is none.
   """
 
   name: str
@@ -68,6 +70,7 @@ class Case:
   dry_wave_NA: np.ndarray | None
   frames: Frames
   twin: Callable[[str], Frames] | None
+  video: pathlib.Path | None = None
 
 
 def condition(case: Case, look: str, negative_text: str, seed: int, has_caption: bool = True) -> Condition:
@@ -264,7 +267,7 @@ def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec, is_whole: bool) -> 
   )
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
   truth = _truth_beside(path, spec.clip_s, is_whole)
-  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None)
+  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None, path)
 
 
 def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:

@@ -47,6 +47,7 @@ class Asked:
     settings: of generate.Request, None where the model's own counts; without steps.
     has_captions: whether models are given the annotations.
     batch_size: soundtracks drawn at once.
+    seconds: length of the clips; None is one window of the models.
   """
 
   models: Sequence[str]
@@ -58,6 +59,7 @@ class Asked:
   settings: dict = dataclasses.field(default_factory=dict)
   has_captions: bool = True
   batch_size: int = 8
+  seconds: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,6 +201,7 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
     'captions': asked.has_captions,
     'reference': first.name,
     'left_out': clips.left_out,
+    'embedders': meter.describe(),
     'models': entries,
     'differences': {
       other.name: _differences(samples[other.name], samples[first.name], say, other.name) for other in others
@@ -212,8 +215,8 @@ def _check(everybody: Sequence[_Contestant], asked: Asked, clips: _Clips):
   specs = {}
   for each in everybody:
     if not each.is_sounds:
-      specs[each.name] = _load(each, asked)[0].clip_spec
-  spec = next(iter(specs.values()), clip_lib.ClipSpec())
+      specs[each.name] = adapter.clip_spec(_load(each, asked)[0], asked.seconds)
+  spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=asked.seconds or clip_lib.ClipSpec.clip_s))
   for known in (spec, *specs.values()):
     clips(known)
   for each in everybody:
@@ -249,7 +252,8 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
       'num_unused_files': made.num_unused}  # fmt: skip
     return entry, outcome, made.model.sample_rate_hz
   model, request = _load(each, asked)
-  cases, batch_size = clips(model.clip_spec), adapter.batch_size(model, asked.batch_size)
+  spec = adapter.clip_spec(model, asked.seconds)
+  cases, batch_size = clips(spec), adapter.batch_size(model, asked.batch_size)
   known = adapter.trained_on(model, cases, clips.seed, say)
   kept = soundtracks.Kept(folder / soundtracks.FOLDER, soundtracks.key(model, request, batch_size))
   adapted = dataclasses.replace(kept.keep(adapter.adapt(model, request)), name=each.name)
@@ -257,7 +261,7 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   entry = _entry(each, outcome) | {
     'held_out': None if known is None else not known,
     'settings': adapter.resolve(model, request),
-    'costs': _costs(model, request, kept.drawn, say),
+    'costs': _costs(model, request, spec.clip_s, kept.drawn, say),
   }
   return entry, outcome, model.sample_rate_hz
 
@@ -267,16 +271,19 @@ def _entry(each: _Contestant, outcome: runner.Outcome) -> dict:
   return {'path': each.path, 'series': each.series, 'generator': each.generator, **kept}
 
 
-def _costs(model: generate.Model, request: generate.Request, drawn: soundtracks.Drawn, say: Say) -> dict:
+def _costs(
+  model: generate.Model, request: generate.Request, clip_s: float, drawn: soundtracks.Drawn, say: Say
+) -> dict:
   say('counting operations')
+  num_windows = adapter.num_windows(model, request, clip_s)
   drawing, exports = costs.drawing(model, request), costs.parts(model, request.generator)
   return {
     'num_parameters': costs.num_parameters(exports),
     'training_flops': costs.training_flops(exports),
-    'network_evaluations': drawing.network_evaluations,
-    'flops': drawing.flops,
+    'network_evaluations': num_windows * drawing.network_evaluations,
+    'flops': num_windows * drawing.flops,
     'wall_s': drawn.wall_s,
-    'real_time_factor': drawn.wall_s and model.clip_spec.clip_s / drawn.wall_s,
+    'real_time_factor': drawn.wall_s and clip_s / drawn.wall_s,
     'peak_memory_bytes': drawn.peak_bytes,
     'device': model.mesh.devices.flat[0].device_kind,
     'num_devices': model.mesh.devices.size,

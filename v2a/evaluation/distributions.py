@@ -5,7 +5,7 @@ sounds through the codec, and a floor has no meaning, since another order of the
 are those of the first seed alone: a distance shrinks as a set grows, and seeds would make it larger.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -20,7 +20,11 @@ from v2a.evaluation import sets
 from v2a.evaluation.embedders import cache as cache_lib
 from v2a.evaluation.embedders import catalog
 from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import pictures
+from v2a.media import probe
+from v2a.media import read
 
+Sound = tuple[np.ndarray, int]  # wave_NA and its rate
 KEY, TITLE = 'sets', 'Distances of sets of sounds'
 FOLDER = 'embeddings'  # where they are kept, in the folder of an evaluation
 ABOUT = {
@@ -84,23 +88,49 @@ class Meter:
       rate_hz: rate of both.
     """
     if id(cases) not in self._true:
-      floats = [case.wave_NA.astype(np.float32) / 32767.0 for case in cases]
-      self._true = {id(cases): self._embed(cases, floats, clip_rate_hz, sync_fps)}
+      heard = (_true_sound(case, clip_rate_hz) for case in cases)
+      self._true = {id(cases): self._embed(cases, heard, clip_rate_hz, sync_fps)}
     true = self._true[id(cases)]
-    drawn = self._embed(cases, waves, rate_hz, sync_fps)
-    coded = self._embed(cases, codec_waves, rate_hz, sync_fps)
+    drawn, coded = (
+      self._embed(cases, ((wave_NA, rate_hz) for wave_NA in each), clip_rate_hz, sync_fps)
+      for each in (waves, codec_waves)
+    )
     ceilings = sets.table(true, coded, self._embedders, num_draws=0)
     lines = sets.table(true, drawn, self._embedders)
     entries = {_name(line): _entry(line, ceiling) for line, ceiling in zip(lines, ceilings, strict=True)}
     return Measured(entries, _samples(true, drawn, lines))
 
-  def _embed(self, cases, waves, rate_hz: int, fps: float) -> sets.Embedded:
-    return sets.embed(_clips(cases, waves, rate_hz, fps), self._embedders, self._cache)
+  def describe(self) -> dict[str, dict]:
+    """Returns, JSON-able, what each embedder is: its weights and code, or what is missing."""
+    found = {}
+    for embedder in self._embedders:
+      if isinstance(embedder, embedder_lib.Missing):
+        found[embedder.name] = {'digest': None, 'reason': embedder.reason}
+      else:
+        found[embedder.name] = {'digest': embedder.digest, 'reads': list(embedder.reads)}
+    return found
+
+  def _embed(self, cases, heard: Iterable[Sound], clip_rate_hz: int, fps: float) -> sets.Embedded:
+    clips = (
+      embedder_lib.Clip(*sound, _pictures(case, clip_rate_hz, fps), case.truth['annotation'])
+      for case, sound in zip(cases, heard, strict=True)
+    )
+    return sets.embed(clips, self._embedders, self._cache)
 
 
-def _clips(cases, waves, rate_hz: int, fps: float) -> Iterator[embedder_lib.Clip]:
-  for case, wave_NA in zip(cases, waves, strict=True):
-    yield embedder_lib.Clip(wave_NA, rate_hz, case.frames[1], fps, case.truth['annotation'])
+def _true_sound(case: cases_lib.Case, clip_rate_hz: int) -> Sound:
+  """Returns the true sound and its rate: of a video its own, for a resampler more moves what is embedded."""
+  if case.video is None:
+    return case.wave_NA.astype(np.float32) / 32767.0, clip_rate_hz
+  found = probe.probe(case.video)
+  rate_hz, num_channels = found.audio_sample_rate_hz, min(found.audio_channels, 2)
+  return read.wave(case.video, rate_hz, num_channels, 0.0, len(case.wave_NA) / clip_rate_hz), rate_hz
+
+
+def _pictures(case: cases_lib.Case, clip_rate_hz: int, fps: float) -> pictures.Pictures:
+  if case.video is None:
+    return pictures.Frames(case.frames[1], fps)
+  return pictures.Video(case.video, len(case.wave_NA) / clip_rate_hz)
 
 
 def _name(line: sets.Figure) -> str:

@@ -37,7 +37,8 @@ _SECTIONS = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generat
 _OF_CONDITIONS = ('generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript')
 FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
 _ABOUT = 'about.json'
-# So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence.
+# So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence. One of a
+# video may be as much longer as it likes.
 SLACK_S = 0.05
 # Names that a message lists.
 _NUM_NAMED = 3
@@ -168,7 +169,7 @@ class Made:
   Attributes:
     model: as the runner evaluates it.
     silent: clips whose soundtrack is silence; they count like all others.
-    fitted: clips whose soundtrack was cut or filled up, by at most SLACK_S.
+    fitted: clips whose soundtrack was cut, or filled up by at most SLACK_S.
     num_unused: files in the folder that are of no clip that is evaluated.
   """
 
@@ -218,7 +219,9 @@ def read_folder(
   for case in cases:
     wave_NA, rate_hz = _read(wavs[case.name], rate_hz)
     wanted = round(num_samples / clip_rate_hz * rate_hz)
-    if abs(len(wave_NA) - wanted) > SLACK_S * rate_hz:
+    # Of a video the first seconds are evaluated, and so those of the soundtrack of all of it.
+    too_long = case.video is None and len(wave_NA) - wanted > SLACK_S * rate_hz
+    if too_long or wanted - len(wave_NA) > SLACK_S * rate_hz:
       raise ValueError(
         f'{wavs[case.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
       )

@@ -59,6 +59,46 @@ def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: floa
   return _chunks(pathlib.Path(path), fps, size, start_s, round(duration_s * fps), chunk_frames)
 
 
+def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+  """Yields picture_YX3, uint8 RGB at its own size, num_frames of them, as FFmpeg's filter `fps` takes them.
+
+  Unlike those of `frames`, picture l need not be on screen at l / fps: it is the last one whose time, counted
+  in pictures of the result and with halves rounded up, is l or less. The last one stays.
+
+  Args:
+    path: a video or a picture.
+    fps: pictures a second wanted, > 0.
+    num_frames: pictures wanted.
+
+  Raises:
+    MediaError: the file cannot be read, or has no picture.
+  """
+  rate = fractions.Fraction(fps).limit_denominator(10**6)
+  index, first, current, turn = 0, None, None, orientation.UPRIGHT
+  with source.Source(path) as opened:
+    stream = opened.want_picture()
+    opened.only(stream)
+    stream.thread_type = 'AUTO'
+    shown, picture_YX3 = None, None
+    for time_s, frame in opened.decoded(stream):
+      place = math.floor(time_s * rate + fractions.Fraction(1, 2))
+      if first is None:
+        first, turn = place, orientation.of(frame)
+      while current is not None and index < min(num_frames, place - first):
+        if shown is not current:
+          shown, picture_YX3 = current, turn.apply(current.to_ndarray(format='rgb24'))
+        yield picture_YX3
+        index += 1
+      if index == num_frames:
+        return
+      current = frame
+    if current is None:
+      raise errors.MediaError(f'{path}: no frame can be decoded ({stream.codec_context.name}).')
+    picture_YX3 = turn.apply(current.to_ndarray(format='rgb24'))
+    for _ in range(num_frames - index):
+      yield picture_YX3
+
+
 def wave(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float = 0.0,
          duration_s: float | None = None) -> np.ndarray:
   """Returns wave_NA, float32, on the picture's clock; zeros where there is no sound.

@@ -8,6 +8,7 @@ import pytest
 from tests.evaluation.embedders import bands
 from v2a.evaluation.embedders import cache as cache_lib
 from v2a.evaluation.embedders import embedder as embedder_lib
+from v2a.evaluation.embedders import pictures
 
 
 def test_a_clip_is_embedded_once(tmp_path):
@@ -53,13 +54,13 @@ def test_other_weights_have_another_entry(tmp_path):
 
 def test_only_what_is_read_counts(tmp_path):
   frame_LYX3 = np.zeros((2, 4, 4, 3), np.uint8)
-  clip = dataclasses.replace(bands.clips(0, 1)[0], frame_LYX3=frame_LYX3, fps=25.0)
-  other = dataclasses.replace(clip, frame_LYX3=frame_LYX3 + 1)
+  clip = dataclasses.replace(bands.clips(0, 1)[0], pictures=pictures.Frames(frame_LYX3, 25.0))
+  other = dataclasses.replace(clip, pictures=pictures.Frames(frame_LYX3 + 1, 25.0))
   cache = cache_lib.Cache(tmp_path)
-  sound, both = bands.Bands(), bands.Bands(reads=('wave', 'frames'))
+  sound, both = bands.Bands(), bands.Bands(reads=('wave', 'pictures'))
   assert cache.path(sound, clip) == cache.path(sound, other)
   assert cache.path(both, clip) != cache.path(both, other)
-  with pytest.raises(embedder_lib.Refusal, match='the clip has no frames'):
+  with pytest.raises(embedder_lib.Refusal, match='the clip has no pictures'):
     cache.embed(both, bands.clips(0, 1)[0])
 
 
@@ -101,10 +102,20 @@ def test_a_damaged_entry_is_named(tmp_path):
   [
     ({'wave_NA': np.zeros(8)}, r'\(samples, channels\); got \(8,\)'),
     ({'wave_NA': np.full((8, 1), np.nan)}, 'finite wave; got 8 bad'),
-    ({'frame_LYX3': np.zeros((1, 2, 2, 3)), 'fps': 25.0}, 'uint8 .*; got float64'),
-    ({'frame_LYX3': np.zeros((1, 2, 2, 3), np.uint8)}, 'rate; got fps=None'),
   ],
 )
 def test_a_clip_that_is_none_is_refused(fields, message):
   with pytest.raises(ValueError, match=message):
     embedder_lib.Clip(**{'wave_NA': np.zeros((8, 1)), 'sample_rate_hz': 16000, **fields})
+
+
+@pytest.mark.parametrize(
+  ('frame_LYX3', 'fps', 'message'),
+  [
+    (np.zeros((1, 2, 2, 3)), 25.0, 'uint8 .*; got float64'),
+    (np.zeros((1, 2, 2, 3), np.uint8), None, 'rate; got fps=None'),
+  ],
+)
+def test_pictures_that_are_none_are_refused(frame_LYX3, fps, message):
+  with pytest.raises(ValueError, match=message):
+    pictures.Frames(frame_LYX3, fps)

@@ -9,6 +9,7 @@ from tests.evaluation.embedders import published
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import imagebind
 from v2a.evaluation.embedders import layers
+from v2a.evaluation.embedders import pictures
 from v2a.evaluation.embedders import waves
 
 # Made with ImageBind 53680b02d7, av-benchmark 050a5cdb9b, pytorchvideo 6cdc929315, torchaudio 2.9.0 and torch
@@ -55,7 +56,8 @@ def narrow():
 def clip():
   """Returns the reference's sound and pictures; what the protocol does not take of them is another."""
   frame_LYX3 = np.random.default_rng(0).integers(0, 256, (20, 224, 300, 3), dtype=np.uint8)
-  return embedder_lib.Clip(published.wave(int(44100 * 4.3), 2, 44100), 44100, frame_LYX3, 5.0)
+  shown = pictures.Frames(frame_LYX3, 5.0)
+  return embedder_lib.Clip(published.wave(int(44100 * 4.3), 2, 44100), 44100, shown)
 
 
 def test_a_clip_as_av_benchmark_sees_and_hears_it(tmp_path, monkeypatch):
@@ -108,7 +110,7 @@ def test_log_mels_as_av_benchmark_makes_them():
 @pytest.mark.parametrize(('fps', 'num', 'taken'), KNOWN_PICTURES)
 def test_pictures_are_those_that_ffmpeg_takes(fps, num, taken):
   frame_LYX3 = np.broadcast_to(np.arange(num, dtype=np.uint8)[:, None, None, None], (num, 224, 224, 3))
-  made_G3LYX = imagebind.squares(frame_LYX3, fps, len(taken))
+  made_G3LYX = imagebind.squares(pictures.Frames(frame_LYX3, fps).at(0.5, len(taken)))
   assert made_G3LYX.shape == (3, 3, len(taken), 224, 224)
   value_L3 = made_G3LYX[0, :, :, 5, 7].T * [0.26862954, 0.26130258, 0.27577711]
   value_L3 += [0.48145466, 0.4578275, 0.40821073]
@@ -126,7 +128,7 @@ def test_pictures_are_those_that_ffmpeg_takes(fps, num, taken):
 def test_three_squares_of_a_picture(shape, corners):
   place_YX3 = np.zeros((*shape, 3), np.uint8)
   place_YX3[..., 0], place_YX3[..., 1] = np.indices(shape) % 256
-  made_G3LYX = imagebind.squares(np.stack([place_YX3] * 2), 1.0, 1)
+  made_G3LYX = imagebind.squares([place_YX3])
   found_G2 = made_G3LYX[:, :2, 0, 0, 0] * [0.26862954, 0.26130258] + [0.48145466, 0.4578275]
   np.testing.assert_allclose(found_G2 * 255, corners, atol=1e-3)
 
@@ -134,9 +136,10 @@ def test_three_squares_of_a_picture(shape, corners):
 def test_what_the_protocol_does_not_take_is_refused():
   net, enough = imagebind.ImageBind({}, 'd'), clip()
   with pytest.raises(embedder_lib.Refusal, match='needs 4 s of picture; a clip has 3.800 s'):
-    net.embed(embedder_lib.Clip(enough.wave_NA, 44100, enough.frame_LYX3[:19], 5.0))
+    short = pictures.Frames(enough.pictures.frame_LYX3[:19], 5.0)
+    net.embed(embedder_lib.Clip(enough.wave_NA, 44100, short))
   with pytest.raises(embedder_lib.Refusal, match='needs 25 ms of sound; a clip has 0.024 s'):
-    net.embed(embedder_lib.Clip(enough.wave_NA[:1050], 44100, enough.frame_LYX3, 5.0))
+    net.embed(embedder_lib.Clip(enough.wave_NA[:1050], 44100, enough.pictures))
 
 
 def test_a_clip_is_two_pictures_that_follow_each_other(monkeypatch):
@@ -147,7 +150,7 @@ def test_a_clip_is_two_pictures_that_follow_each_other(monkeypatch):
   frame_LYX3 = np.repeat(np.arange(4, dtype=np.uint8), 2)[:, None, None, None] * np.full(
     (224, 224, 3), 50, np.uint8
   )
-  arrays = net.embed(embedder_lib.Clip(published.wave(16000), 16000, frame_LYX3, 1.0))
+  arrays = net.embed(embedder_lib.Clip(published.wave(16000), 16000, pictures.Frames(frame_LYX3, 1.0)))
   assert [part.shape for part in seen] == [(3, 3, 2, 224, 224)] * 3
   red_L = [[part[0, 0, l, 0, 0] * 0.26862954 + 0.48145466 for l in range(2)] for part in seen]
   np.testing.assert_allclose(np.array(red_L) * 255, [[0, 50], [50, 100], [100, 150]], atol=1e-3)

@@ -7,6 +7,7 @@ import pytest
 from tests.evaluation.embedders import published
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import layers
+from v2a.evaluation.embedders import pictures
 from v2a.evaluation.embedders import synchformer
 
 # Made with av-benchmark 050a5cdb9b, torchaudio 2.9.0 and torch 2.13.0: the narrow network of
@@ -44,7 +45,7 @@ def test_short_clips_are_refused_and_offsets_are_seconds():
   net = synchformer.Synchformer({}, 'd')
   frame_LYX3 = np.zeros((100, 48, 48, 3), np.uint8)
   with pytest.raises(embedder_lib.Refusal, match='needs 4.8 s of sound and picture; a clip has 4.000 s'):
-    net.embed(embedder_lib.Clip(published.wave(128000), 16000, frame_LYX3, 25.0))
+    net.embed(embedder_lib.Clip(published.wave(128000), 16000, pictures.Frames(frame_LYX3, 25.0)))
   logits_NO = np.zeros((2, 21))
   logits_NO[0, 10], logits_NO[1, 0] = 1.0, 1.0
   assert net.scores({'offset_logits_NO': logits_NO}) == {'desync': pytest.approx(1.0)}
@@ -53,7 +54,7 @@ def test_short_clips_are_refused_and_offsets_are_seconds():
 def test_pictures_are_those_on_screen_scaled_and_cut():
   frame_LYX3 = np.zeros((6, 112, 224, 3), np.uint8)
   frame_LYX3[:, :, 56:168] = np.arange(6)[:, None, None, None] * 51
-  made_L3YX = synchformer.pictures(frame_LYX3, 12.5, 12)
+  made_L3YX = synchformer.squares(pictures.Frames(frame_LYX3, 12.5).at(25, 12))
   assert made_L3YX.shape == (12, 3, 224, 224)
   np.testing.assert_allclose(made_L3YX[:, 0, 100, 100], np.repeat(np.arange(6), 2) * 0.4 - 1, atol=1e-6)
 
@@ -83,7 +84,7 @@ def test_a_segment_as_av_benchmark_sees_it():
 @pytest.mark.slow
 def test_a_clip_as_av_benchmark_compares_it():
   net = synchformer.Synchformer(narrow(), 'd')
-  clip = embedder_lib.Clip(published.wave(76800), 16000, noise().transpose(0, 2, 3, 1), 25.0)
+  clip = embedder_lib.Clip(published.wave(76800), 16000, pictures.Frames(noise().transpose(0, 2, 3, 1), 25.0))
   logits_NO = net.embed(clip)['offset_logits_NO']
   np.testing.assert_allclose(logits_NO[:, :8], [LOGITS] * 2, atol=2e-3)
 

@@ -8,6 +8,7 @@ import safetensors.numpy
 from tests.evaluation.embedders import published
 from v2a.evaluation.embedders import embedder as embedder_lib
 from v2a.evaluation.embedders import layers
+from v2a.evaluation.embedders import pictures
 from v2a.evaluation.embedders import spectrograms
 from v2a.evaluation.embedders import syncnet
 
@@ -47,7 +48,7 @@ def test_a_clip_as_syncnet_python_sees_and_hears_it(tmp_path, monkeypatch):
   monkeypatch.setattr(syncnet, '_NUM_WINDOWS', 3)
   net = syncnet.load(path)
   frame_LYX3 = np.random.default_rng(1).integers(0, 256, (NUM_FRAMES, 224, 224, 3), dtype=np.uint8)
-  distance_NG = net.embed(embedder_lib.Clip(wave(), 16000, frame_LYX3, 25.0))['distance_NG']
+  distance_NG = net.embed(embedder_lib.Clip(wave(), 16000, pictures.Frames(frame_LYX3, 25.0)))['distance_NG']
   assert distance_NG.shape == (4, 31)
   np.testing.assert_allclose(distance_NG.mean(axis=0)[11:20], DISTANCES, rtol=2e-5)
   # Ten of the shifts and more have nothing but zeros on the side of the sound.
@@ -89,7 +90,7 @@ def test_a_later_sound_moves_the_best_shift(net, late, fps):
   wave_N = 100 * 100 ** np.repeat(level_L, 640) * rng.standard_normal(32000) / 32768
   frame_LYX3 = np.repeat(np.rint(255 * level_L), int(fps) // 25).astype(np.uint8)
   frame_LYX3 = np.broadcast_to(frame_LYX3[:, None, None, None], (len(frame_LYX3), 8, 8, 3))
-  clip = embedder_lib.Clip(np.roll(wave_N, 640 * late)[:, None], 16000, frame_LYX3, fps)
+  clip = embedder_lib.Clip(np.roll(wave_N, 640 * late)[:, None], 16000, pictures.Frames(frame_LYX3, fps))
   arrays = net.embed(clip)
   assert arrays['distance_NG'].shape == (45, 31)
   mean_G = arrays['distance_NG'].mean(axis=0)
@@ -102,7 +103,7 @@ def test_a_later_sound_moves_the_best_shift(net, late, fps):
 def test_pictures_are_blue_first_and_whole():
   frame_LYX3 = np.zeros((2, 10, 20, 3), np.uint8)
   frame_LYX3[:, :, :10, 0], frame_LYX3[1, 5:, :, 2] = 200, 100
-  made_L3YX = syncnet.faces(frame_LYX3, 12.5, 4)
+  made_L3YX = syncnet.faces(pictures.Frames(frame_LYX3, 12.5).at(25, 4))
   assert made_L3YX.shape == (4, 3, 224, 224) and made_L3YX.dtype == np.uint8
   np.testing.assert_array_equal(made_L3YX[:, 2, 0, [0, 100, 123, 223]], [[200, 200, 0, 0]] * 4)
   np.testing.assert_array_equal(made_L3YX[:, 0, [100, 223], 223], [[0, 0], [0, 0], [0, 100], [0, 100]])
@@ -110,9 +111,9 @@ def test_pictures_are_blue_first_and_whole():
 
 def test_one_window_is_needed(net):
   frame_LYX3 = np.zeros((6, 8, 8, 3), np.uint8)
-  enough = embedder_lib.Clip(wave()[: 640 * 6], 16000, frame_LYX3, 25.0)
+  enough = embedder_lib.Clip(wave()[: 640 * 6], 16000, pictures.Frames(frame_LYX3, 25.0))
   assert net.embed(enough)['distance_NG'].shape == (1, 31)
   with pytest.raises(embedder_lib.Refusal, match='needs 0.24 s of sound and picture; a clip has 0.20 s'):
-    net.embed(embedder_lib.Clip(wave()[: 640 * 6 - 1], 16000, frame_LYX3, 25.0))
+    net.embed(embedder_lib.Clip(wave()[: 640 * 6 - 1], 16000, pictures.Frames(frame_LYX3, 25.0)))
   with pytest.raises(embedder_lib.Refusal, match='a clip has 0.20 s'):
-    net.embed(embedder_lib.Clip(wave(), 16000, frame_LYX3[:5], 25.0))
+    net.embed(embedder_lib.Clip(wave(), 16000, pictures.Frames(frame_LYX3[:5], 25.0)))

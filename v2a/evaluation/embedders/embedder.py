@@ -19,12 +19,14 @@ from typing import Protocol
 
 import numpy as np
 
+from v2a.evaluation.embedders import pictures as picture_lib
+
 ROWS, LOGITS = 'rows_NF', 'logits_O'
 Arrays = dict[str, np.ndarray]
 # What of a clip a network may read, and the fields that hold it.
 PARTS = {
   'wave': ('wave_NA', 'sample_rate_hz'),
-  'frames': ('frame_LYX3', 'fps'),
+  'pictures': ('pictures',),
   'text': ('text',),
 }
 
@@ -40,15 +42,13 @@ class Clip:
   Attributes:
     wave_NA: samples, full scale 1.
     sample_rate_hz: their rate.
-    frame_LYX3: pictures, uint8 RGB, or None.
-    fps: their rate: picture l is on screen from l / fps.
+    pictures: what is seen, or None.
     text: the prompt, or None.
   """
 
   wave_NA: np.ndarray
   sample_rate_hz: int
-  frame_LYX3: np.ndarray | None = None
-  fps: float | None = None
+  pictures: picture_lib.Pictures | None = None
   text: str | None = None
 
   def __post_init__(self):
@@ -57,15 +57,6 @@ class Clip:
     if not np.isfinite(self.wave_NA).all():
       num_bad = int((~np.isfinite(self.wave_NA)).sum())
       raise ValueError(f'a clip needs a finite wave; got {num_bad} bad samples.')
-    if self.frame_LYX3 is None:
-      return
-    if self.frame_LYX3.ndim != 4 or self.frame_LYX3.shape[3] != 3 or self.frame_LYX3.dtype != np.uint8:
-      raise ValueError(
-        f'pictures must be uint8 of shape (pictures, rows, columns, 3); '
-        f'got {self.frame_LYX3.dtype} of {self.frame_LYX3.shape}.'
-      )
-    if not self.fps or self.fps <= 0:
-      raise ValueError(f'pictures need their rate; got fps={self.fps}.')
 
 
 class Embedder(Protocol):
@@ -132,5 +123,6 @@ def content_hash(clip: Clip, reads: tuple[str, ...]) -> str:
         found.update(json.dumps([field, value.dtype.str, value.shape]).encode())
         found.update(np.ascontiguousarray(value).data)
       else:
-        found.update(json.dumps([field, value]).encode())
+        plain = value.digest() if field == 'pictures' else value
+        found.update(json.dumps([field, plain]).encode())
   return found.hexdigest()

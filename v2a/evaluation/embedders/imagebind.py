@@ -14,6 +14,7 @@ Embeddings are 1024 features of length 1 (of the sound, 20), their means over cl
 The IB-score is their cosine; papers print 100 times that.
 """
 
+from collections.abc import Iterable
 import fractions
 import pathlib
 
@@ -74,16 +75,13 @@ def log_mels(wave_N: np.ndarray) -> np.ndarray:
   return ((np.array(made) + 4.268) / 9.138).astype(np.float32)
 
 
-def squares(frame_LYX3: np.ndarray, fps: float, num_pictures: int) -> np.ndarray:
+def squares(shown: Iterable[np.ndarray]) -> np.ndarray:
   """Returns frame_G3LYX, normalised: the left or upper, the middle and the right or lower square of pictures.
 
   Args:
-    frame_LYX3: pictures, uint8.
-    fps: their rate.
-    num_pictures: one every PICTURE_S.
+    shown: pictures, uint8, of one size.
   """
-  taken_LYX3 = picture_lib.on_screen(frame_LYX3, fps, 1 / PICTURE_S, num_pictures)
-  shown = [picture_lib.shorten(picture_YX3, SIZE) for picture_YX3 in taken_LYX3]
+  shown = [picture_lib.shorten(picture_YX3, SIZE) for picture_YX3 in shown]
   width, height = shown[0].size
   middle_x, middle_y = -((SIZE - width) // 2), -((SIZE - height) // 2)
   if height > width:
@@ -140,7 +138,7 @@ def apply(weights: layers.Weights, frame_B3LYX: jax.Array, mel_BRJ: jax.Array):
 class ImageBind(embedder_lib.Embedder):
   """ImageBind under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'frames'), FIGURES
+  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -153,14 +151,14 @@ class ImageBind(embedder_lib.Embedder):
     Raises:
       Refusal: the clip has not two pictures, or not one frame of a spectrum.
     """
-    length_s = len(clip.frame_LYX3) / clip.fps
+    length_s = clip.pictures.length_s
     num_pictures = int(length_s / PICTURE_S + 1e-6)
     if num_pictures < 2:
       raise embedder_lib.Refusal(f'ImageBind needs 4 s of picture; a clip has {length_s:.3f} s')
     wave_N = waves.resample(clip.wave_NA[:, 0], clip.sample_rate_hz, RATE_HZ)
     if len(wave_N) < _FRAME_SAMPLES:
       raise embedder_lib.Refusal(f'ImageBind needs 25 ms of sound; a clip has {len(wave_N) / RATE_HZ:.3f} s')
-    frame_G3LYX = squares(clip.frame_LYX3, clip.fps, num_pictures)
+    frame_G3LYX = squares(clip.pictures.at(1 / PICTURE_S, num_pictures))
     # Two pictures at a time, so that clips of any length are of one size.
     seen = [
       np.asarray(self._see(self._weights, frame_G3LYX[:, :, l : l + 2])) for l in range(num_pictures - 1)

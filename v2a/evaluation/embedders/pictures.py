@@ -1,22 +1,105 @@
-"""Which pictures the published networks take, and how they are scaled: what their front ends share."""
+"""The pictures of a clip, from memory or from its video, and how published networks scale them.
+
+Published protocols take pictures as FFmpeg's filter `fps` does, see v2a.media.read.iterate_pictures, at the
+size that they were filmed in.
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import pathlib
+from typing import Protocol
 
 import numpy as np
 import PIL.Image
 
+from v2a.media import read
 
-def on_screen(frame_LYX3: np.ndarray, fps: float, wanted_fps: float, num_frames: int) -> np.ndarray:
-  """Returns the pictures that FFmpeg's filter `fps` takes: l is the last one whose time rounds to l or less.
 
-  Times are counted in pictures of the result, halves rounded up; the last picture stays as long as needed.
+class Pictures(Protocol):
+  """Pictures in time.
 
-  Args:
-    frame_LYX3: at `fps`.
-    fps: rate of the pictures.
-    wanted_fps: rate of the result.
-    num_frames: of the result.
+  Attributes:
+    length_s: how long they last.
   """
-  index_L = np.ceil((np.arange(num_frames) + 0.5) * fps / wanted_fps - 1e-6).astype(int) - 1
-  return frame_LYX3[np.minimum(index_L, len(frame_LYX3) - 1)]
+
+  length_s: float
+
+  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+    """Yields picture_YX3, uint8 RGB: num_frames of them, as FFmpeg's filter `fps` takes them."""
+
+  def digest(self) -> str:
+    """Returns a hash of what is seen."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+  """Pictures in memory.
+
+  Attributes:
+    frame_LYX3: uint8 RGB.
+    fps: their rate: picture l is on screen from l / fps.
+  """
+
+  frame_LYX3: np.ndarray
+  fps: float
+
+  def __post_init__(self):
+    if self.frame_LYX3.ndim != 4 or self.frame_LYX3.shape[3] != 3 or self.frame_LYX3.dtype != np.uint8:
+      raise ValueError(
+        f'pictures must be uint8 of shape (pictures, rows, columns, 3); '
+        f'got {self.frame_LYX3.dtype} of {self.frame_LYX3.shape}.'
+      )
+    if not self.fps or self.fps <= 0:
+      raise ValueError(f'pictures need their rate; got fps={self.fps}.')
+
+  @property
+  def length_s(self) -> float:
+    """See Pictures."""
+    return len(self.frame_LYX3) / self.fps
+
+  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+    """See Pictures."""
+    index_L = np.ceil((np.arange(num_frames) + 0.5) * self.fps / fps - 1e-6).astype(int) - 1
+    return iter(self.frame_LYX3[np.minimum(index_L, len(self.frame_LYX3) - 1)])
+
+  def digest(self) -> str:
+    """See Pictures."""
+    about = json.dumps([self.frame_LYX3.shape, self.fps]).encode()
+    return hashlib.sha256(about + np.ascontiguousarray(self.frame_LYX3).tobytes()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+  """The first seconds of a video, decoded whenever they are asked for: in memory they would fill it.
+
+  Attributes:
+    path: the file.
+    length_s: how many seconds count.
+  """
+
+  path: pathlib.Path
+  length_s: float
+
+  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+    """See Pictures."""
+    return read.iterate_pictures(self.path, fps, num_frames)
+
+  def digest(self) -> str:
+    """See Pictures; of the whole file."""
+    known = self.path.stat()
+    about = f'{_file_hash(self.path, known.st_size, known.st_mtime_ns)} {self.length_s}'
+    return hashlib.sha256(about.encode()).hexdigest()
+
+
+@functools.lru_cache(maxsize=4096)
+def _file_hash(path: os.PathLike, size: int, changed_ns: int) -> str:
+  del size, changed_ns  # of the file that was hashed: another under its name has others
+  with open(path, 'rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def shorten(picture_YX3: np.ndarray, size: int) -> PIL.Image.Image:

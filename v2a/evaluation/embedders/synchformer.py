@@ -9,6 +9,7 @@ with 0 before (x + 4.2677393) / (2 * 4.5689974). The first 14 and the last 14 se
 distribution over 21 offsets from -2 to 2 s each; DeSync is the mean of both most likely offsets' sizes.
 """
 
+from collections.abc import Iterable
 import pathlib
 
 import jax
@@ -41,14 +42,14 @@ _HEAD_FEATURES, _JOINT_HEAD_FEATURES = 64, 96
 _AUDIO_STRIDE = 10
 
 
-def pictures(frame_LYX3: np.ndarray, fps: float, num_frames: int) -> np.ndarray:
-  """Returns frame_L3YX from -1 to 1: those on screen at l / FPS, scaled and cut as the protocol says."""
+def squares(shown: Iterable[np.ndarray]) -> np.ndarray:
+  """Returns frame_L3YX from -1 to 1: pictures (uint8, of any size) scaled and cut as the protocol says."""
   scaled = []
-  for picture_YX3 in picture_lib.on_screen(frame_LYX3, fps, FPS, num_frames):
+  for picture_YX3 in shown:
     picture = picture_lib.shorten(picture_YX3, SIZE)
     left, top = (round((side - SIZE) / 2.0) for side in picture.size)
-    scaled.append(picture.crop((left, top, left + SIZE, top + SIZE)))
-  return (np.stack([np.asarray(frame) for frame in scaled]).transpose(0, 3, 1, 2) / 127.5 - 1.0).astype('f4')
+    scaled.append(np.asarray(picture.crop((left, top, left + SIZE, top + SIZE))))
+  return (np.stack(scaled).transpose(0, 3, 1, 2) / 127.5 - 1.0).astype('f4')
 
 
 def log_mels(wave_N: np.ndarray) -> np.ndarray:
@@ -182,7 +183,7 @@ def apply(weights: layers.Weights, frame_G3LYX: jax.Array, mel_GRJ: jax.Array) -
 class Synchformer(embedder_lib.Embedder):
   """Synchformer under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'frames'), FIGURES
+  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -196,14 +197,14 @@ class Synchformer(embedder_lib.Embedder):
       Refusal: the clip is shorter than that.
     """
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ, is_centred=False)
-    num_frames = int(len(clip.frame_LYX3) / clip.fps * FPS + 1e-6)
+    num_frames = int(clip.pictures.length_s * FPS + 1e-6)
     num_segments = min(
       (len(wave_N) - SEGMENT_SAMPLES) // STEP_SAMPLES + 1, (num_frames - SEGMENT_FRAMES) // STEP_FRAMES + 1
     )
     if num_segments < NUM_SEGMENTS:
       length_s = min(len(wave_N) / RATE_HZ, num_frames / FPS)
       raise embedder_lib.Refusal(f'Synchformer needs 4.8 s of sound and picture; a clip has {length_s:.3f} s')
-    frame_L3YX = pictures(clip.frame_LYX3, clip.fps, num_frames)
+    frame_L3YX = squares(clip.pictures.at(FPS, num_frames))
     mel_GRJ = log_mels(wave_N)
     # A segment at a time: 1569 tokens of each picture's twelve layers are memory enough.
     seen_GSF, heard_GSF = [], []

@@ -13,6 +13,7 @@ No face is looked for: the whole picture is scaled to 224 by 224, so that the ca
 that project cuts them; of whole scenes the figures mean nothing. Its pictures have been through JPEG.
 """
 
+from collections.abc import Iterable
 import pathlib
 
 import jax
@@ -89,10 +90,9 @@ def apply(weights: layers.Weights, frame_B3LYX: jax.Array, cepstrum_BFJ: jax.Arr
   return see(weights, frame_B3LYX), hear(weights, cepstrum_BFJ)
 
 
-def faces(frame_LYX3: np.ndarray, fps: float, num_frames: int) -> np.ndarray:
-  """Returns frame_L3YX, uint8, blue first: the whole pictures on screen at l / FPS, squares of SIZE."""
-  shown_LYX3 = pictures.on_screen(frame_LYX3, fps, FPS, num_frames)
-  made_LYX3 = np.stack([pictures.stretch(picture_YX3, SIZE) for picture_YX3 in shown_LYX3])
+def faces(shown: Iterable[np.ndarray]) -> np.ndarray:
+  """Returns frame_L3YX, blue first, squares of SIZE: whole pictures (uint8, of any size) scaled."""
+  made_LYX3 = np.stack([pictures.stretch(picture_YX3, SIZE) for picture_YX3 in shown])
   return made_LYX3[..., ::-1].transpose(0, 3, 1, 2)
 
 
@@ -118,7 +118,7 @@ def distances(seen_NF: np.ndarray, heard_NF: np.ndarray) -> np.ndarray:
 class SyncNet(embedder_lib.Embedder):
   """SyncNet under syncnet_python's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'frames'), FIGURES
+  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -132,7 +132,7 @@ class SyncNet(embedder_lib.Embedder):
       Refusal: the clip has not one window.
     """
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ, is_centred=False)
-    num_frames = min(int(len(clip.frame_LYX3) / clip.fps * FPS + 1e-6), len(wave_N) * FPS // RATE_HZ)
+    num_frames = min(int(clip.pictures.length_s * FPS + 1e-6), len(wave_N) * FPS // RATE_HZ)
     # One picture more than a window needs: the reference stops one before the last.
     num_windows = num_frames - WINDOW_FRAMES
     if num_windows < 1:
@@ -140,7 +140,7 @@ class SyncNet(embedder_lib.Embedder):
       raise embedder_lib.Refusal(
         f'SyncNet needs {needed_s:.2f} s of sound and picture; a clip has {num_frames / FPS:.2f} s'
       )
-    frame_L3YX, cepstrum_FJ = faces(clip.frame_LYX3, clip.fps, num_frames), cepstra(wave_N)
+    frame_L3YX, cepstrum_FJ = faces(clip.pictures.at(FPS, num_frames)), cepstra(wave_N)
     seen, heard = [], []
     for first in range(0, num_windows, _NUM_WINDOWS):
       # The last part has windows twice, so that all are of one size and nothing is compiled again.

@@ -7,6 +7,7 @@ CODES = {
   2: ('bad input', False),
   3: ('loss not finite', False),
   42: ('hung, stopped by its watchdog', True),
+  75: ('a file could not be read or written', True),
   130: ('interrupted by Ctrl-C', False),
   134: ('lost another process', True),
   143: ('preempted, state saved', True),
@@ -44,5 +45,5 @@ def combined(codes: list[int]) -> int:
   processes said of their own accord outweighs what was done to them.
   """
   final = [code for code in codes if code and not is_retriable(code)]
-  own = [code for code in (143, 42, 134) if code in codes]
+  own = [code for code in (143, 42, 75, 134) if code in codes]
   return (final + own + [code for code in codes if code] + [0])[0]

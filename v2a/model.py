@@ -24,6 +24,7 @@ from v2a import generators
 from v2a import records
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 LANES_PER_DEVICE = 8
@@ -40,14 +41,20 @@ class Model:
     generators: names of the generators that it has; the first is drawn from where a request names none.
     config: of that one.
     clip_spec: rates and the length of one window.
+    mesh: that the weights of a generator lie on, and lanes are spread over.
   """
 
   def __init__(self, name: str, exports: Mapping[str, weights.Export], devices=None,
-               generator: str | None = None):
-    """Args: name; exports by part; devices that lanes are spread over, None for all; the first generator.
+               generator: str | None = None, mesh_sizes: Mapping[str, int] | None = None):
+    """Args:
+      name: of the model.
+      exports: by part.
+      devices: that it works on; None for all.
+      generator: the first; None for the first of generators.GENERATORS.
+      mesh_sizes: see `sharding.mesh`; None gives every device a copy of the weights and lanes of its own.
 
     Raises:
-      ValueError: there is no such generator.
+      ValueError: there is no such generator, or no such mesh of the devices.
     """
     self.name, self.exports = name, exports
     self.generators = tuple(part for part in generators.GENERATORS if part in exports)
@@ -57,12 +64,18 @@ class Model:
     self.config = exports[self.generators[0]].config
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
-    self.mesh = mesh_lib.make({'data': -1}, devices)
+    self.mesh_sizes = {'data': -1} if mesh_sizes is None else dict(mesh_sizes)
+    self.mesh = mesh_lib.make(self.mesh_sizes, devices)
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
-    self.num_lanes = self.mesh.size * (1 if is_cpu else LANES_PER_DEVICE)
+    self.num_lanes = self.num_shards * (1 if is_cpu else LANES_PER_DEVICE)
     self._parts, self._generators, self._gauges, self._features = {}, {}, {}, {}
+
+  @property
+  def num_shards(self) -> int:
+    """Into how many parts the lanes are split; their number must be a multiple of it."""
+    return mesh_lib.num_batch_shards(self.mesh)
 
   def generator(self, name: str | None = None) -> generators.Flow | generators.Tokens:
     """Returns a generator; None for the first.
@@ -101,7 +114,7 @@ class Model:
       graph, state = nnx.split(nnx.eval_shape(lambda: MAKERS[part](export.config, nnx.Rngs(0))))
       # Lanes of a generator are spread; codecs and sync model work on one clip at a time, on one device.
       is_generator = part in generators.GENERATORS
-      place = mesh_lib.replicated(self.mesh) if is_generator else self.mesh.devices.flat[0]
+      place = rules.specs(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
       arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
       self._parts[part] = graph, jax.device_put(arrays, place)
     return self._parts[part]
@@ -109,7 +122,7 @@ class Model:
   def replace(self, part: str, arrays: Mapping) -> None:
     """Gives a part other weights, by flat name; what was compiled stays. ValueError where they do not fit."""
     graph, state = self._part(part)
-    place = jax.tree.leaves(state)[0].sharding
+    place = jax.tree.map(lambda leaf: leaf.sharding, state)
     self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
 
   def merge(self, part: str, state) -> nnx.Module:
@@ -179,24 +192,31 @@ class Model:
     inputs: see generators.conditions, and `draw` of the generator; weights_G, branches: of guidance;
     settings: what `draw` is told, in pairs. Compiled once for each set of generator, branches and settings.
     """
-    lanes = jax.sharding.PartitionSpec(self.mesh.axis_names)
-    whole = jax.sharding.PartitionSpec()
-    lane = mesh_lib.make({}, list(self.mesh.devices.flat)[:1])  # what is drawn in one needs no other
+    lanes, whole = jax.sharding.PartitionSpec(mesh_lib.BATCH_AXES), jax.sharding.PartitionSpec()
+    has_copies = all(self.mesh.shape[name] == 1 for name in ('fsdp', 'context', 'tensor'))
+    # Where each device has all weights, what is drawn in one needs no other.
+    shared = mesh_lib.make({}, list(self.mesh.devices.flat)[:1]) if has_copies else self.mesh
 
     @functools.partial(jax.jit, static_argnames=('generator', 'branches', 'settings'))
     def run(state, inputs, weights_G, *, generator, branches, settings):
       def draw(state, inputs, weights_G):
         network = self.merge(generator, state)
-        with mesh_lib.use(lane):
+        with mesh_lib.use(shared):
           condition = generators.conditions(network, inputs, branches)
           return self.generator(generator).draw(network, condition, inputs, weights_G, **dict(settings))
 
-      spread_draw = jax.shard_map(
-          draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)
-      return spread_draw(state, inputs, weights_G)
+      if has_copies:
+        draw = jax.shard_map(
+            draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)
+      return draw(state, inputs, weights_G)
 
-    return lambda inputs, weights_G, *, generator, **fixed: run(
-        self._part(generator)[1], inputs, weights_G, generator=generator, **fixed)
+    def sample(inputs, weights_G, *, generator, **fixed):
+      if not has_copies:
+        inputs = jax.device_put(inputs, mesh_lib.batch_sharding(self.mesh))
+        weights_G = jax.device_put(weights_G, mesh_lib.replicated(self.mesh))
+      return run(self._part(generator)[1], inputs, weights_G, generator=generator, **fixed)
+
+    return sample
 
 
 class _Exports(Mapping):
@@ -239,7 +259,8 @@ def _kind(c) -> str:
           'tokens': f' with is_causal={c.tokens.is_causal}'}.get(c.task, '')
 
 
-def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = None) -> Model:
+def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = None,
+         mesh_sizes: Mapping[str, int] | None = None) -> Model:
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
@@ -248,8 +269,9 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
 
   Args:
     name_or_dir: see above.
-    devices: that lanes are spread over; None for all.
+    devices: that it works on; None for all.
     generator: drawn from where a request names none; None for the model's first.
+    mesh_sizes: how weights and lanes are spread over the devices, see Model.
 
   Raises:
     FileNotFoundError: there is no such model.
@@ -266,7 +288,7 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
     folders = {part: path / part for part in MAKERS if (path / part).is_dir()}
   else:
     folders = _of_training(path)
-  model = Model(path.resolve().name, _Exports(folders), devices, generator)
+  model = Model(path.resolve().name, _Exports(folders), devices, generator, mesh_sizes)
   model.read()
   return model
 
@@ -300,7 +322,7 @@ def join(models: list[Model]) -> Model:
       if mine.keys() != export.arrays.keys() or any(
           not np.array_equal(mine[name], export.arrays[name]) for name in mine):
         raise ValueError(f'{model.name} has another {part}/ than {models[0].name}; a bundle has one.')
-  return Model(models[0].name, parts, list(models[0].mesh.devices.flat))
+  return Model(models[0].name, parts, list(models[0].mesh.devices.flat), None, models[0].mesh_sizes)
 
 
 def save(model: Model, path: str | pathlib.Path) -> None:

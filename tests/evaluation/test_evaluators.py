@@ -56,6 +56,21 @@ def test_a_generator_is_heard_and_measured(codec, tmp_path):
   check(events, ('log_mel_distance', 'panning_correlation'))
 
 
+@pytest.mark.parametrize(
+  ('asked', 'wanted'),
+  [
+    ({}, {'data': -1, 'tensor': 1, 'fsdp': 1}),
+    ({'fsdp': 16}, {'data': -1, 'tensor': 1, 'fsdp': 8}),
+    ({'fsdp': 12, 'tensor': 2}, {'data': -1, 'tensor': 2, 'fsdp': 4}),
+    ({'data': 2, 'fsdp': -1}, {'data': -1, 'tensor': 1, 'fsdp': 8}),
+  ],
+)
+def test_weights_lie_in_parts_where_they_do_in_training(asked, wanted):
+  c = config.base().unlock()
+  c.mesh.update(asked)
+  assert evaluators._mesh_sizes(c) == wanted
+
+
 def test_who_is_looked_at_how(tmp_path):
   c = config.tiny(configfile.find('flow_world')).unlock()
   c.training.evaluate_every_steps = 0

@@ -28,15 +28,15 @@ def rendered(capsys, *argv, words=WORDS):
 
 
 def test_codes_tell_who_may_start_again():
-  assert [code for code in (0, 1, 2, 3, 42, 127, 130, 134, 137, 143) if codes.is_retriable(code)] == [
-    42, 134, 137, 143]
+  assert [code for code in (0, 1, 2, 3, 42, 75, 127, 130, 134, 137, 143) if codes.is_retriable(code)] == [
+    42, 75, 134, 137, 143]
   assert codes.name(143).startswith('preempted') and codes.name(137) == 'killed by signal 9'
   assert codes.of_returncode(-9) == 137 and codes.of_returncode(3) == 3
 
 
 @pytest.mark.parametrize(('of_all', 'whole'), [
   ([0, 0], 0), ([143, 143], 143), ([134, 1], 1), ([137, 134], 134), ([0, 137], 137), ([42, 134], 42),
-  ([3, 143], 3), ([134, 130], 130)])
+  ([75, 134], 75), ([3, 143], 3), ([134, 130], 130)])
 def test_codes_of_all_processes_make_one(of_all, whole):
   assert codes.combined(of_all) == whole
 
@@ -112,7 +112,7 @@ def test_gke_for_gpu(capsys):
 def test_xpk(capsys):
   words = shlex.split(rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256',
                                '--image', 'i'))
-  assert words[:3] == ['xpk', 'workload', 'create'] and '--restart-on-exit-codes=42' in words
+  assert words[:3] == ['xpk', 'workload', 'create'] and '--restart-on-exit-codes=42,75' in words
   assert "--command=exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto" in words
 
 

@@ -7,6 +7,7 @@ process 0 leave later than they could, and `hurt`, a list of {how, at: step, pro
 """
 
 import argparse
+import errno
 import json
 import os
 import pathlib
@@ -89,9 +90,11 @@ def main():
   c.mesh.update(mesh)
   read = input_lib.Batches.__getitem__
 
-  def read_or_hang(batches, step):
+  def read_or_not(batches, step):
     if harms.get(step) == 'hang in the input':
       time.sleep(3600)
+    if harms.get(step) == 'fault in the input':
+      raise OSError(errno.EIO, 'Input/output error')
     return read(batches, step)
 
   def evaluate(model, step):
@@ -100,7 +103,7 @@ def main():
     time.sleep(pause_s)
     return {}
 
-  input_lib.Batches.__getitem__ = read_or_hang
+  input_lib.Batches.__getitem__ = read_or_not
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
   with processes.own_faults():
     loop.train(c, args.workdir, Seen(hang_at), [evaluate])

@@ -204,10 +204,20 @@ def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
 
 
 @pytest.mark.slow
+def test_storage_that_fails_while_clips_are_read_is_tried_again(whole, tmp_path):
+  first = Run(tmp_path, 2, 2, pause_s=1, hurt=[{'how': 'fault in the input', 'at': 5, 'process': 1}])
+  assert 75 in first.each and first.code == 75 and codes.is_retriable(75), first.text
+  assert first.text.count('Traceback') == 0 and first.seconds < 60, first.text
+  second = Run(tmp_path, 2, 2)
+  assert second.code == 0 and min(second.seen()) == 5, second.text
+  check_as_whole(whole, tmp_path, first, second)
+
+
+@pytest.mark.slow
 def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
   run = Run(tmp_path, pause_s=3, hurt=[{'how': 'disk full', 'at': 4}])
-  # `v2a` makes a line and exit code 2 of it.
-  assert run.code == 1 and 'OSError: the checkpoint of step 8 could not be written' in run.text, run.text
+  assert run.code == 75, run.text
+  assert re.search('v2a: training stopped, .*: the checkpoint of step 8 could not', run.text), run.text
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} <= {'2'}, 'what is torn is cleared away'
 
 

@@ -50,6 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--no-captions', action='store_true', help='do not tell the models the annotations of the clips'
   )
   drawing.add_flags(parser, is_compared=True)
+  drawing.add_mesh_flag(parser)
   parser.add_argument(
     '--batch-size', type=evaluate.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
@@ -93,6 +94,7 @@ def run(args: argparse.Namespace) -> int:
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
     seconds=args.seconds,
+    mesh_sizes=drawing.mesh_sizes(args),
   )
   cache.enable()
   say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)

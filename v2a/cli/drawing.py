@@ -5,6 +5,7 @@ import math
 
 # Known here too, since help shall not wait for JAX.
 GENERATORS = ('flow', 'tokens', 'masked')
+AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a generator or a clip
 
 
 def number(kind: type, least: float, is_open: bool = False):
@@ -77,6 +78,39 @@ def add_flags(group, is_compared: bool = False) -> None:
       metavar='G',
       help=f"guidance by {name} (the model's); 1 is none",
     )
+
+
+def axis(text: str) -> tuple[str, int]:
+  """Returns an axis of the mesh and its size from a flag's text."""
+  name, _, size = text.partition('=')
+  if name not in AXES or not size.isdecimal() or int(size) < 1:
+    raise argparse.ArgumentTypeError(f'wanted AXIS=N with an axis of {", ".join(AXES)}; got {text!r}')
+  return name, int(size)
+
+
+def add_mesh_flag(group) -> None:
+  """Adds the flag that spreads one model over several devices."""
+  group.add_argument(
+    '--mesh',
+    type=axis,
+    nargs='+',
+    default=[],
+    metavar='AXIS=N',
+    help=f'spread the weights of the generator over devices, for what is larger than one, along '
+    f'{", ".join(AXES)}; soundtracks share what is left (each device has a copy)',
+  )
+
+
+def mesh_sizes(args: argparse.Namespace) -> dict[str, int] | None:
+  """Returns the mesh that was asked for, or None.
+
+  Raises:
+    ValueError: an axis stands twice.
+  """
+  names = [name for name, _ in args.mesh]
+  if len(set(names)) < len(names):
+    raise ValueError(f'--mesh must name each axis once; got {" ".join(names)}.')
+  return {'data': -1, **dict(args.mesh)} if args.mesh else None
 
 
 def settings(args: argparse.Namespace) -> dict:

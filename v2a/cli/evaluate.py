@@ -75,6 +75,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--no-captions', action='store_true', help='do not tell the model the annotations of the clips'
   )
   drawing.add_flags(parser)
+  drawing.add_mesh_flag(parser)
   parser.add_argument(
     '--batch-size', type=count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
@@ -226,7 +227,7 @@ def run(args: argparse.Namespace) -> int:
   request = generate.Request(generator=args.generator, **drawing.settings(args))
   request.validate()
   cache.enable()
-  model = generate.load(args.model, generator=args.generator)
+  model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   left_out: dict[str, int] = {}
   chosen = _cases(args, world, adapter.clip_spec(model, args.seconds), left_out, say)
   for reason, num in left_out.items():

@@ -67,6 +67,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
   )
   drawing.add_flags(how)
+  drawing.add_mesh_flag(how)
   out = parser.add_argument_group('output')
   out.add_argument(
     '--audio', choices=('replace', 'mix'), default='replace', help="the video's own sound (replace)"
@@ -207,7 +208,7 @@ def run(args: argparse.Namespace) -> int:
 
   request = _request(args)
   cache.enable()
-  model = generate.load(args.model, generator=args.generator)
+  model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   inputs = [generate.Input(path, args.start, args.duration) for path in paths]
   failures = []
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:

@@ -115,8 +115,7 @@ def num_windows(model: generate.Model, request: generate.Request, clip_s: float)
 
 def batch_size(model: generate.Model, wanted: int) -> int:
   """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
-  num_devices = model.mesh.devices.size
-  return -(-wanted // num_devices) * num_devices
+  return -(-wanted // model.num_shards) * model.num_shards
 
 
 def trained_seeds(model: generate.Model) -> set[int] | None:

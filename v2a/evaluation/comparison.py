@@ -48,6 +48,7 @@ class Asked:
     has_captions: whether models are given the annotations.
     batch_size: soundtracks drawn at once.
     seconds: length of the clips; None is one window of the models.
+    mesh_sizes: how models lie on the devices, see v2a.model.Model.
   """
 
   models: Sequence[str]
@@ -60,6 +61,7 @@ class Asked:
   has_captions: bool = True
   batch_size: int = 8
   seconds: float | None = None
+  mesh_sizes: dict[str, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +133,7 @@ def contestants(asked: Asked) -> list[_Contestant]:
 
 def _load(each: _Contestant, asked: Asked) -> tuple[generate.Model, generate.Request]:
   """Returns a model, and what it is asked for; finds what is wrong with either."""
-  model = generate.load(each.path, generator=each.generator)
+  model = generate.load(each.path, generator=each.generator, mesh_sizes=asked.mesh_sizes)
   request = adapter.request(model, each.generator, **{**asked.settings, 'steps': each.steps})
   adapter.resolve(model, request)
   return model, request

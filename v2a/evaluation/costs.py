@@ -69,7 +69,7 @@ def drawing(model: generate.Model, request: generate.Request) -> Drawing:
   """
   asked = dataclasses.replace(request, prompt='x', negative_prompt='', transcript='', num_samples=1)
   settings = requests.resolve(model, asked, True)[0]
-  num_rows = model.mesh.devices.size
+  num_rows = model.num_shards
   spec = model.clip_spec
   size = spec.frame_size, spec.frame_size, 3
   counts = spec.num_semantic_frames, spec.num_sync_frames

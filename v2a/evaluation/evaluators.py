@@ -6,11 +6,13 @@
   sounds   and spectrograms of some of those clips, to hear and see
 
 Every process of a pod evaluates the averaged model on its own devices, with the same result; the first logs.
+Weights that training keeps in parts (fsdp, tensor) are in parts here, too, as far as one process' devices go.
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import math
 
 from flax import nnx
 import jax
@@ -105,7 +107,7 @@ class Soundtracks:
         self._part: weights.Export(arrays, self._c, {}),
         codec: weights.load_export(self._c.init_from.codec),
       }
-      self._model = generate.Model('in training', exports, jax.local_devices())
+      self._model = generate.Model('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace(self._part, arrays)
     drawn = adapter.adapt(self._model, adapter.request(self._model, self._part))
     outcome = runner.evaluate(
@@ -150,6 +152,15 @@ def _cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
   found = cases_lib.from_world(SEED, NUM_CLIPS, config.clip_spec(c))
   # Twins would be drawn, too.
   return [dataclasses.replace(case, twin=None) for case in found]
+
+
+def _mesh_sizes(c: ml_collections.ConfigDict) -> dict[str, int]:
+  """Returns the mesh of one process' devices: weights in parts as in training, as far as these go."""
+  num_left, sizes = jax.local_device_count(), {'data': -1}
+  for name in ('tensor', 'fsdp'):
+    sizes[name] = math.gcd(num_left, num_left if c.mesh[name] == -1 else c.mesh[name])
+    num_left //= sizes[name]
+  return sizes
 
 
 def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:

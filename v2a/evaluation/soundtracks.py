@@ -75,12 +75,15 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
   # The generator is told by its weights, whether it was named or is the model's first.
   given = {name: value for name, value in dataclasses.asdict(request).items() if name not in _OF_CONDITIONS}
   platform = model.mesh.devices.flat[0].platform
+  # Products that are split add up in another order.
+  split = {name: model.mesh.shape[name] for name in ('context', 'tensor') if model.mesh.shape[name] > 1}
   return {
     'version': v2a.__version__,
     'model': model_hash(model, request.generator),
     'request': given,
     'batch_size': batch_size,
     'platform': platform,
+    **({'mesh': split} if split else {}),
   }
 
 

@@ -105,7 +105,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     ValueError: the configuration is wrong, or the folder holds another run.
     NonFiniteError: the loss broke; the last good checkpoint stays.
     stopping.Interrupted: a signal came; the state was saved.
-    OSError: the last checkpoint could not be written.
+    stopping.StorageFault: a file could not be read or written after training had begun.
   """
   config.validate(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
@@ -139,8 +139,14 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     if jax.process_index() == 0:
       configfile.save(c, workdir / 'config.json')
     _describe(run, state)
-    state = _loop(run, state, step_fn)
-    return _finish(run, state)
+    try:
+      state = _loop(run, state, step_fn)
+      return _finish(run, state)
+    except OSError as error:
+      why = ' '.join(str(error).split())
+      message = f'v2a: training stopped, since a file could not be read or written: {why}'
+      print(message, file=sys.stderr, flush=True)
+      raise stopping.StorageFault from error
 
 
 def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:

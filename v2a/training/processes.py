@@ -10,6 +10,8 @@ import time
 
 import jax
 
+from v2a.training import stopping
+
 # After so long without a sign of life a process counts as lost, and the others leave. Signs are sent by a
 # thread of their own, however busy Python is.
 _LOST_AFTER_S = 20
@@ -66,6 +68,10 @@ def own_faults() -> Iterator[None]:
   except jax.errors.JaxRuntimeError:
     if jax.process_count() > 1:
       time.sleep(1.5 * _LOST_AFTER_S)
+    raise
+  except stopping.StorageFault as fault:
+    if jax.process_count() > 1:
+      atexit.register(_leave, fault.code)
     raise
   except Exception as error:
     if jax.process_count() > 1:

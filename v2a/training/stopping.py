@@ -1,4 +1,4 @@
-"""Stopping on a signal, in the same step in all processes."""
+"""Stopping on a signal, in the same step in all processes; and leaving where storage fails."""
 
 import signal
 import threading
@@ -16,6 +16,17 @@ class Interrupted(SystemExit):
 
   def __init__(self, signal_number: int):
     super().__init__(128 + signal_number)
+
+
+class StorageFault(SystemExit):
+  """A file could not be read or written once training had begun; exit code 75 (EX_TEMPFAIL of sysexits.h).
+
+  What was asked for has been found good by then, so it is the storage that failed: another start goes on from
+  the last checkpoint that is whole.
+  """
+
+  def __init__(self):
+    super().__init__(75)
 
 
 class Signals:

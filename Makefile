@@ -47,8 +47,9 @@ $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
 test-tpu: $(COMPILER)/.stamp  ## tiny steps, compiled for TPUs that are not here (Linux, x86-64)
 	PYTHONPATH=$(COMPILER) $(BIN)/python -m pytest -q -m tpu -n $(JOBS)
 
-lint: $(STAMP)  ## ruff
+lint: $(STAMP)  ## ruff, and hadolint for the Dockerfiles
 	$(BIN)/ruff check .
+	$(BIN)/hadolint launch/docker/*.Dockerfile
 
 wheel: $(STAMP)  ## the wheel, in dist/, built without network
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .

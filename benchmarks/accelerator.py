@@ -98,7 +98,7 @@ class Program:
     shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
               for name, value in features(c).items()}
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, self.abstract)
-    self._lowered, self.step = step.lower(self.abstract, shapes), None
+    self._lowered, self.step = step.lower(jax.tree.leaves(self.abstract), shapes), None
 
   def compile(self) -> None:
     """Compiles the step; several may do so at once."""
@@ -112,13 +112,14 @@ class Program:
   def run(self, num_steps: int, profile: str | None) -> None:
     """Prints the time of a step, what it computes, and, with a folder for a profile, what is dearest."""
     state = state_lib.init(self.task, self.optimizer, self.abstract, jax.random.key(0))
-    num_parameters = state_lib.num_parameters(state.params)
+    num_parameters, leaves = state_lib.num_parameters(state.params), jax.tree.leaves(state)
+    del state  # the step consumes its leaves
     batch = jax.device_put(features(self.c), mesh_lib.batch_sharding(self.mesh))
     seconds = []
     for _ in range(NUM_ROUNDS + 1):
       begin_s = time.perf_counter()
       for _ in range(num_steps):
-        state, metrics = self.step(state, batch)
+        leaves, metrics = self.step(leaves, batch)
       jax.block_until_ready(metrics)
       seconds.append((time.perf_counter() - begin_s) / num_steps)
     say('jax', self.mesh.devices.flat[0].device_kind, self.c, num_parameters, self.num_flops,
@@ -127,7 +128,7 @@ class Program:
       folder = f'{profile}/{self.c.name}'
       with jax.profiler.trace(folder):
         for _ in range(NUM_PROFILED):
-          state, metrics = self.step(state, batch)
+          leaves, metrics = self.step(leaves, batch)
         jax.block_until_ready(metrics)
       _dearest(folder)
 

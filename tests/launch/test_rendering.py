@@ -161,26 +161,11 @@ def test_a_template_and_its_values_must_match():
 
 
 @pytest.mark.parametrize('kind', ['tpu', 'gpu'])
-def test_images(kind):
-  """A few of hadolint's rules, since it is not in the environment."""
+def test_images_copy_what_is_here_and_pin_what_they_install(kind):
   text = (ROOT / 'launch' / 'docker' / f'{kind}.Dockerfile').read_text()
-  joined = re.sub(r'\\\n', ' ', text)
-  lines = [line for line in joined.splitlines() if line and not line.startswith('#')]
-  base, = (line for line in lines if line.startswith('FROM'))
-  assert re.fullmatch(r'FROM \S+:\S+', base) and not base.endswith(':latest')  # DL3006, DL3007
-  pipes = next(index for index, line in enumerate(lines) if '|' in line)
-  assert any(line.startswith('SHELL') and 'pipefail' in line for line in lines[:pipes])  # DL4006
-  for line in lines:
-    word = line.split()[0]
-    assert word in ('FROM', 'WORKDIR', 'COPY', 'RUN', 'ENV', 'SHELL', 'ENTRYPOINT', 'CMD'), line  # DL3020
-    if word in ('ENTRYPOINT', 'CMD'):
-      assert isinstance(yaml.safe_load(line.split(None, 1)[1]), list), 'DL3025: a shell keeps SIGTERM'
-    if word == 'WORKDIR':
-      assert line.split()[1].startswith('/')  # DL3000
-    if word == 'COPY':
+  for line in re.sub(r'\\\n', ' ', text).splitlines():
+    if line.startswith('COPY'):
       for source in line.split()[1:-1]:
         assert (ROOT / source).exists(), source
     for install in re.findall(r'pip install [^&]*', line):
-      assert '--no-cache-dir' in install  # DL3042
-      assert '--require-hashes' in install or '--no-deps' in install or '==' in install  # DL3013
-    assert not re.search(r'\b(sudo|apt-get upgrade|curl|wget)\b', line)  # DL3004, DL3005
+      assert '--require-hashes' in install or '--no-deps' in install or '==' in install

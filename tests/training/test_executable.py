@@ -36,7 +36,7 @@ def program(tmp_path_factory):
   optimizer, mesh = optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict(), DEVICES)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  lowered = step.lower(abstract, input_lib.abstract(c, task, mesh))
+  lowered = step.lower(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh))
   path = tmp_path_factory.mktemp('program') / 'step'
   with uncached():
     executable.save(lowered, lowered.compile(), path)

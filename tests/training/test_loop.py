@@ -231,10 +231,10 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   def make_telling(*args):
     step_fn = make(*args)
 
-    def step(state, batch):
+    def step(leaves, batch):
       done.append('step')
       assert all(isinstance(value, jax.Array) for value in batch.values()), 'put ahead of the step'
-      return step_fn(state, batch)
+      return step_fn(leaves, batch)
 
     return step
 

@@ -40,7 +40,7 @@ def first_step(case, sizes):
   params = jax.tree.map(drawn, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batch = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, 1, c.seed)[0]
-  _, metrics = step(dataclasses.replace(state, params=params),
+  _, metrics = step(jax.tree.leaves(dataclasses.replace(state, params=params)),
                     input_lib.to_devices(batch, mesh, c.training.batch_size))
   return {name: float(value) for name, value in metrics.items()}
 

@@ -28,11 +28,12 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batches = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, num_steps, c.seed)
+  leaves, tree = jax.tree.flatten(state)
   for index in range(num_steps):
-    given = jax.tree.leaves(state)
-    state, metrics = step(state, input_lib.to_devices(batches[index], mesh, c.training.batch_size))
+    given = leaves
+    leaves, metrics = step(given, input_lib.to_devices(batches[index], mesh, c.training.batch_size))
     assert all(leaf.is_deleted() for leaf in given), 'the step makes the new state where the old one lay'
-  return state, {name: float(value) for name, value in metrics.items()}
+  return jax.tree.unflatten(tree, leaves), {name: float(value) for name, value in metrics.items()}
 
 
 def assert_close(a, b, rtol=2e-5, atol=2e-6):

@@ -86,7 +86,7 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  return step.trace(abstract, input_lib.abstract(c, task, mesh)), abstract
+  return step.trace(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh)), abstract
 
 
 def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,

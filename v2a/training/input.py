@@ -135,6 +135,8 @@ def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,
     batch_size: rows of the global batch.
   """
   sharding = mesh_lib.batch_sharding(mesh)
+  if jax.process_count() == 1:
+    return jax.device_put(batch, sharding)
   place = {row: index for index, row in enumerate(rows_here(mesh, batch_size))}
 
   def whole(value: np.ndarray) -> jax.Array:

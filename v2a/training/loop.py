@@ -116,7 +116,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
   if program:
-    step_fn = executable.load(step_fn.lower(abstract, input_lib.abstract(c, task, mesh)), mesh, program)
+    lowered = step_fn.lower(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh))
+    step_fn = executable.load(lowered, mesh, program)
   workdir = pathlib.Path(workdir)
   workdir.mkdir(parents=True, exist_ok=True)
   with contextlib.ExitStack() as stack:
@@ -205,6 +206,9 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
   batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
   iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches)
   reader = _Reader(run, start)
+  leaves, tree = jax.tree.flatten(state)
+  del state  # the step consumes its leaves
+  whole = lambda: jax.tree.unflatten(tree, leaves)
   with stopping.Signals() as signals:
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
@@ -212,15 +216,15 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       # Whoever sends a signal may not wait for an evaluation.
       received = signals.before(step)
       if not received and step > start and _is_due(step, training.evaluate_every_steps):
-        _evaluate(run, state, step)
+        _evaluate(run, whole(), step)
         reader.pace.pause()
         received = signals.before(step)
       if saver := _saver(run, step, received, step == start):
         reader.drain()  # never save a state whose loss has not been seen
-        saver.save(state, run.c, run.position)
+        saver.save(whole(), run.c, run.position)
         reader.pace.pause()
       if received:
-        _leave(run, state, received)
+        _leave(run, whole(), received)
       _tell_faults(run, step)
       _profile(run, step - start)
       begin_s = time.perf_counter()
@@ -228,12 +232,12 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       reader.pace.data(time.perf_counter() - begin_s)
       batch = input_lib.to_devices(batch, run.mesh, training.batch_size)
       with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
-        state, values = step_fn(state, batch)
+        leaves, values = step_fn(leaves, batch)
       reader.push(step, values)
       run.watchdog.done()
     reader.drain()
   _profile(run, None)
-  return state
+  return whole()
 
 
 def _saver(run: _Run, step: int, received: int | None, is_first: bool):

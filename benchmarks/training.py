@@ -48,13 +48,33 @@ class Step:
     jax.block_until_ready(metrics)
     return time.perf_counter() - begin_s
 
-  def seconds_in_line(self, num_steps: int) -> tuple[float, float]:
-    """Returns the time of a step where none is waited for but the last, and this thread's share of it."""
-    begin_s, busy_s = time.perf_counter(), time.thread_time()
+  def in_line(self, num_steps: int) -> '_Clock':
+    """Returns the times of steps of which none is waited for but the last."""
+    clock = _Clock(self.compiled)
     for _ in range(num_steps):
-      self.leaves, metrics = self.compiled(self.leaves, self.batch)
+      self.leaves, metrics = clock(self.leaves, self.batch)
     jax.block_until_ready(metrics)
-    return (time.perf_counter() - begin_s) / num_steps, (time.thread_time() - busy_s) / num_steps
+    return clock
+
+
+class _Clock:
+  """A step that notes when it is called, and what the calling thread does inside and outside of it."""
+
+  def __init__(self, step):
+    self._step, self._notes = step, []
+
+  def __call__(self, leaves, batch):
+    begin_s, busy_s = time.perf_counter(), time.thread_time()
+    found = self._step(leaves, batch)
+    self._notes.append((begin_s, busy_s, time.thread_time()))
+    return found
+
+  def ms(self, first: int) -> tuple[float, float]:
+    """Returns means from a step on: from call to call, and how long the thread is busy between two calls."""
+    notes = self._notes[first:]
+    num = len(notes) - 1
+    outside_s = sum(after[1] - before[2] for before, after in zip(notes, notes[1:]))
+    return 1e3 * (notes[-1][0] - notes[0][0]) / num, 1e3 * outside_s / num
 
 
 def _on_fake_clips(name: str, num_steps: int):
@@ -75,29 +95,20 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
   c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
   c.data.wear = 0.0  # threads that wear pictures share a CPU's cores with the step: that is `input`
   c = c.lock()
-  bare = Step(c)
-  bare.seconds_in_line(num_steps // 4)
-  before = bare.seconds_in_line(num_steps // 2)
-  ends, make = [], step_lib.make
+  bare, first, make = Step(c), num_steps // 4, step_lib.make
+  before, clocks = bare.in_line(num_steps), []
 
   def timed(*arguments):
-    step = make(*arguments)
-
-    def run(leaves, batch):
-      ends.append((time.perf_counter(), time.thread_time()))
-      return step(leaves, batch)
-
-    return run
+    clocks.append(_Clock(make(*arguments)))
+    return clocks[0]
 
   with tempfile.TemporaryDirectory() as workdir, mock.patch.object(step_lib, 'make', timed):
     loop.train(c, workdir, bare.task)
-  first = num_steps // 4
-  in_loop_s, busy_in_loop_s = ((last - begin) / (len(ends) - 1 - first)
-                               for last, begin in zip(ends[-1], ends[first]))
-  bare_s, busy_s = min(before, bare.seconds_in_line(num_steps // 2))
-  print(f'{c.name}, shrunk: bare step {1e3 * bare_s:.2f} ms, in the loop {1e3 * in_loop_s:.2f} ms')
-  print(f'its thread is busy {1e3 * busy_s:.2f} ms of one, {1e3 * busy_in_loop_s:.2f} ms of the other: '
-        f'the loop itself takes {1e3 * (busy_in_loop_s - busy_s):.2f} ms a step')
+  step_ms, around_ms = min(before.ms(first), bare.in_line(num_steps).ms(first))
+  in_loop_ms, around_in_loop_ms = clocks[0].ms(first)
+  print(f'{c.name}, shrunk: bare step {step_ms:.2f} ms, in the loop {in_loop_ms:.2f} ms')
+  print(f'between two steps the thread is busy {around_ms:.2f} ms bare, {around_in_loop_ms:.2f} ms there: '
+        f'the loop itself takes {around_in_loop_ms - around_ms:.2f} ms a step')
 
 
 def scanned(name: str, num_rounds: int = 8) -> None:

@@ -52,6 +52,16 @@ def test_a_tiny_step_compiles_for_a_tpu(topology, slices):
   assert any('replica' in axes for axes in report['sent_bytes']) == (slices > 1)
 
 
+@pytest.mark.tpu
+@pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason="needs libtpu: pip install 'v2a[tpu]'")
+def test_a_mesh_that_splits_an_axis_of_the_torus_is_refused():
+  ran = subprocess.run(
+      [sys.executable, '-m', 'v2a', 'compile', '--config', 'sync_world', '--tiny', '--topology', 'v5e:4x4',
+       '--batch-size', '16', '--config.mesh.fsdp=2'],
+      cwd=ROOT, env=os.environ, capture_output=True, text=True)
+  assert ran.returncode == 2 and 'data 8 x fsdp 2 splits an axis of the 4x4 torus' in ran.stderr, ran.stderr
+
+
 SHALLOW = {
     'flow_0.15b': ('--config.flow.num_joint_layers=1', '--config.flow.num_audio_layers=1'),
     'tokens_1b': ('--config.tokens.num_joint_layers=1', '--config.tokens.num_audio_layers=1'),

@@ -55,6 +55,13 @@ def test_an_axis_has_the_links_along_which_it_lies_both_ways_where_the_torus_clo
   assert found.bound == 'ICI' and found.highest_mfu == pytest.approx(0.08 * num_links)
 
 
+@pytest.mark.parametrize(('name', 'size', 'is_closed'), [
+    ('v5p:4x4x4', 4, True), ('v5p:4x4x8', 8, True), ('v5p:2x4x4', 4, False), ('v6e:8x16', 16, True),
+    ('v6e:8x16', 8, False)])
+def test_a_torus_of_three_axes_closes_where_it_is_of_whole_cubes(name, size, is_closed):
+  assert program._is_closed(size, topologies.parse(name)) == is_closed
+
+
 def test_what_replica_sends_crosses_to_other_slices_where_there_are_some(monkeypatch):
   sent = {'replica': 3.125e9, 'data+replica': 6.25e9, 'fsdp': 9e9}
   found = report(monkeypatch, sent, num_slices=2)

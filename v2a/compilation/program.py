@@ -35,7 +35,8 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import tasks
 
-_CLOSED_FROM = {'v5e': 16, 'v6e': 16, 'v5p': 4}  # chips along an axis of the torus from which it closes
+_CLOSED_FROM = 16  # chips along an axis of a flat torus (v5e, v6e) from which it closes
+_CUBE = 4  # a torus of three axes (v5p) is made of cubes of 4 x 4 x 4, and closes where it is of whole ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,8 +174,14 @@ def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> 
     if name not in axes.split('+'):
       devices = devices.take(0, axis=axis)
   sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
-  links = sum(2 if size >= _CLOSED_FROM[topology.chip.name] else 1 for size in sizes if size > 1)
+  links = sum(2 if _is_closed(size, topology) else 1 for size in sizes if size > 1)
   return topology.chip.ici_bytes_per_s * links
+
+
+def _is_closed(size: int, topology: topologies.Topology) -> bool:
+  if len(topology.shape) == 3:
+    return not any(along % _CUBE for along in topology.shape)
+  return size >= _CLOSED_FROM
 
 
 def used_bytes(report: Report) -> int:

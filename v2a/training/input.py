@@ -6,6 +6,7 @@ arithmetic: there is no iterator state to save. Each process reads the rows that
 axis of the mesh whose members see the same clips spans processes, they read the same rows.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
@@ -117,12 +118,23 @@ class Batches:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def iterate(batches: Batches, start: int, num_threads: int,
-            num_prefetched: int) -> Iterator[dict[str, np.ndarray]]:
-  """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads."""
+def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int,
+            put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None) -> Iterator[dict]:
+  """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads.
+
+  Args:
+    batches: of the run.
+    start: first step.
+    num_threads: that read and prepare.
+    num_prefetched: batches that lie ready on the host.
+    put: brings a batch to the devices, while the step before runs; None leaves it on the host.
+  """
   dataset = grain.MapDataset.source(batches)[start:]
   options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
-  return iter(dataset.to_iter_dataset(options))
+  dataset = dataset.to_iter_dataset(options)
+  if put is not None:
+    dataset = grain.experimental.ThreadPrefetchIterDataset(dataset.map(put), prefetch_buffer_size=1)
+  return iter(dataset)
 
 
 def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,

@@ -204,7 +204,8 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
   training, data, start = run.c.training, run.c.data, int(jax.device_get(state.step))
   rows = input_lib.rows_here(run.mesh, training.batch_size)
   batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
-  iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches)
+  put = lambda batch: input_lib.to_devices(batch, run.mesh, training.batch_size)
+  iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches, put)
   reader = _Reader(run, start)
   leaves, tree = jax.tree.flatten(state)
   del state  # the step consumes its leaves
@@ -230,7 +231,6 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       begin_s = time.perf_counter()
       batch = next(iterator)
       reader.pace.data(time.perf_counter() - begin_s)
-      batch = input_lib.to_devices(batch, run.mesh, training.batch_size)
       with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
         leaves, values = step_fn(leaves, batch)
       reader.push(step, values)

@@ -13,7 +13,6 @@ import sys
 import time
 from typing import TextIO
 
-from clu import metrics as clu_metrics
 import jax
 import numpy as np
 from PIL import Image
@@ -56,7 +55,7 @@ class Window:
     """Returns the means of what is not NaN, and starts anew."""
     kept = {name: [value for value in values if not math.isnan(value)]
             for name, values in self._values.items()}
-    means = {name: float(clu_metrics.Average.from_model_output(np.asarray(values, np.float32)).compute())
+    means = {name: float(np.mean(values))
              for name, values in kept.items() if values}
     self._values = {}
     return means

@@ -141,6 +141,22 @@ def test_open_says_what_is_missing(folder, tmp_path):
     records.open(tmp_path)
 
 
+@pytest.mark.parametrize('harm', ['cut', 'damaged'])
+def test_a_shard_that_breaks_while_it_is_read_is_a_fault_of_the_storage(folder, tmp_path, harm):
+  shutil.copytree(folder, tmp_path / 'data')
+  shard = next((tmp_path / 'data').glob('*.array_record'))
+  opened, content = records.open(tmp_path / 'data'), shard.read_bytes()
+  if harm == 'cut':
+    shard.write_bytes(b'')
+  else:
+    with shard.open('r+b') as file:  # the same file, whose middle cannot be made out
+      file.seek(len(content) // 8)
+      file.write(b'\xff' * (len(content) // 4))
+  with pytest.raises(OSError, match='record . of .* cannot be read'):
+    for index in range(len(opened)):
+      opened[index]
+
+
 def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(folder, copy)

@@ -334,7 +334,13 @@ class Folder:
   def __getitem__(self, index: int) -> dict:
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
-    return decode(self._bytes[index])
+    try:
+      data = self._bytes[index]
+    except RuntimeError as error:  # whatever befalls ArrayRecord, a disk that fails included
+      raise OSError(f'record {index} of {self.path} cannot be read: {error}') from error
+    if not data:
+      raise OSError(f'record {index} of {self.path} cannot be read: its shard was cut after it was opened.')
+    return decode(data)
 
 
 class Memory:

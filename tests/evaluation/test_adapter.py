@@ -70,6 +70,17 @@ def test_a_clip_is_known_by_its_id_its_sound_or_its_picture(model, cases):
   assert adapter.trained_on(model, [renamed(cases[1], wave_NA=noise, frames=pictures)], None) == []
 
 
+def test_a_clip_longer_than_a_window_is_known_by_its_beginning(model, cases):
+  more_NA = np.random.default_rng(0).integers(-9, 9, (16000, 2), np.int16)
+  picture = cases[1].frames[1]
+  longer = renamed(
+    cases[1],
+    wave_NA=np.concatenate([cases[1].wave_NA, more_NA]),
+    frames=(cases[1].frames[0], np.concatenate([picture, picture[:25]])),
+  )
+  assert adapter.trained_on(model, [longer], None) == ['other']
+
+
 def test_silence_over_a_still_picture_proves_nothing(model, cases):
   assert adapter.trained_on(model, [renamed(cases[3])], None) == []
 

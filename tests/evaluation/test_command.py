@@ -34,6 +34,10 @@ from v2a.evaluation import figures
     (['--seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),
     (['--seconds', '5.00001'], 'must be a whole number'),
     (['--seconds', '8', '--sweep', 'degradation', '--output', 'x'], 'leave out --seconds'),
+    (['--mesh', 'fsdp'], "each of fsdp, context, tensor once; got 'fsdp'"),
+    (['--mesh', 'fsdp=2,fsdp=4'], "once; got 'fsdp=2,fsdp=4'"),
+    (['--mesh', 'data=2'], "got 'data=2'"),
+    (['--mesh', 'fsdp=3'], 'does not fit 8 devices'),
     (['--page', 'tests'], '--page must be a file; tests is a folder'),
     (['--page', 'no/such/folder/page.html'], 'there is no no/such/folder'),
   ],
@@ -54,7 +58,8 @@ def test_output_must_be_a_folder(tmp_path, capsys):
 def test_the_command_line_can_be_read_again():
   parser = argparse.ArgumentParser()
   evaluate.add_flags(parser)
-  words = ['--data', 'world:7', '--per-scene', '3', '--guidance-text', '2.5', '--json', '--page', 'a b.html']
+  words = ['--data', 'world:7', '--per-scene', '3', '--guidance-text', '2.5', '--json', '--page', 'a b.html',
+           '--mesh', 'fsdp=2,tensor=4', '--seconds', '8.0']  # fmt: skip
   line = command.line('evaluate', evaluate.add_flags, parser.parse_args(words))
   program, name, *flags = shlex.split(line)
   assert (program, name) == ('v2a', 'evaluate')

@@ -166,6 +166,16 @@ def test_other_rates_channels_and_a_few_samples_are_fitted(cases, tmp_path):
   assert made.model.reconstruct(np.zeros((1, 32000, 2))).shape == (1, 96000, 2)
 
 
+def test_a_soundtrack_of_a_whole_video_is_cut_to_what_is_evaluated(cases, tmp_path):
+  videos = [dataclasses.replace(case, video=tmp_path / f'{case.name}.mp4') for case in cases]
+  rising_N = np.linspace(0, 0.5, 3 * RATE_HZ)
+  folder = write_folder(tmp_path / 'x', cases, **{name_of(cases[2]): rising_N})
+  made = soundtracks.read_folder(folder, videos, RATE_HZ)
+  assert made.fitted == [cases[2].name]
+  wave_NA = made.model.generate(conditions(cases))[2]
+  np.testing.assert_allclose(wave_NA[:, 0], rising_N[: 2 * RATE_HZ], atol=1e-4)
+
+
 @pytest.mark.parametrize(
   ('change', 'words'),
   [

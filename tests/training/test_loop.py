@@ -14,10 +14,12 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 import toy
 
+from launch import codes
 from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
+from v2a.training import input as input_lib
 from v2a.training import loop
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
@@ -198,6 +200,17 @@ def test_a_signal_leaves_as_a_signal_even_where_nothing_can_be_saved(tmp_path, c
     loop.train(toy.configuration(evaluate_every_steps=2), tmp_path, toy.Task(), [send], **ONE)
   assert error.value.code == 143
   assert 'not all of step 2 could be saved ([Errno 28] No space left on device)' in capsys.readouterr().out
+
+
+def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys, monkeypatch):
+  def fail(batches, step):
+    raise OSError(errno.EIO, 'Input/output error')
+
+  monkeypatch.setattr(input_lib.Batches, '__getitem__', fail)
+  with pytest.raises(stopping.StorageFault) as error:
+    loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
+  assert error.value.code == 75 and codes.is_retriable(75)
+  assert 'a file could not be read or written: [Errno 5] Input/output error' in capsys.readouterr().err
 
 
 def test_a_process_that_is_terminated_exits_with_143(tmp_path):

@@ -80,37 +80,34 @@ def add_flags(group, is_compared: bool = False) -> None:
     )
 
 
-def axis(text: str) -> tuple[str, int]:
-  """Returns an axis of the mesh and its size from a flag's text."""
-  name, _, size = text.partition('=')
-  if name not in AXES or not size.isdecimal() or int(size) < 1:
-    raise argparse.ArgumentTypeError(f'wanted AXIS=N with an axis of {", ".join(AXES)}; got {text!r}')
-  return name, int(size)
+def axes(text: str) -> str:
+  """Returns a flag's text, which names axes of the mesh and their sizes, each once."""
+  parts = [part.partition('=') for part in text.split(',')]
+  is_right = all(name in AXES and size.isdecimal() and int(size) > 0 for name, _, size in parts)
+  if not is_right or len({name for name, _, _ in parts}) < len(parts):
+    raise argparse.ArgumentTypeError(
+      f'wanted AXIS=N, or several with commas between them, each of {", ".join(AXES)} once; got {text!r}'
+    )
+  return text
 
 
 def add_mesh_flag(group) -> None:
   """Adds the flag that spreads one model over several devices."""
   group.add_argument(
     '--mesh',
-    type=axis,
-    nargs='+',
-    default=[],
-    metavar='AXIS=N',
-    help=f'spread the weights of the generator over devices, for what is larger than one, along '
-    f'{", ".join(AXES)}; soundtracks share what is left (each device has a copy)',
+    type=axes,
+    metavar='AXIS=N,...',
+    help='spread one generator over devices, for what is larger than one: fsdp and tensor split its weights, '
+    'context the clip; soundtracks share what is left (each device has a copy)',
   )
 
 
 def mesh_sizes(args: argparse.Namespace) -> dict[str, int] | None:
-  """Returns the mesh that was asked for, or None.
-
-  Raises:
-    ValueError: an axis stands twice.
-  """
-  names = [name for name, _ in args.mesh]
-  if len(set(names)) < len(names):
-    raise ValueError(f'--mesh must name each axis once; got {" ".join(names)}.')
-  return {'data': -1, **dict(args.mesh)} if args.mesh else None
+  """Returns the mesh that was asked for, or None."""
+  if args.mesh is None:
+    return None
+  parts = (part.split('=') for part in args.mesh.split(','))
+  return {'data': -1, **{name: int(size) for name, size in parts}}
 
 
 def settings(args: argparse.Namespace) -> dict:

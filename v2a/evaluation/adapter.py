@@ -169,8 +169,14 @@ def trained_on(
   if folders is None:
     return None
   by_sign: dict[str, set[str]] = {}
+  spec = model.clip_spec
+
+  def signs_of(wave_NA: np.ndarray, sync_frame_LYX3: np.ndarray) -> list[str]:
+    # Of the first window, since clips that are evaluated may be longer than those trained on, or shorter.
+    return _signs(wave_NA[: spec.num_samples], sync_frame_LYX3[: spec.num_sync_frames])
+
   for case in chosen:
-    signs = {case.name, *_signs(case.wave_NA, case.frames[1])}
+    signs = {case.name, *signs_of(case.wave_NA, case.frames[1])}
     if {'seed', 'index'} <= set(case.truth):
       signs.add(f'world/{case.truth["seed"]}/{case.truth["index"]}')
     for sign in signs:
@@ -182,7 +188,7 @@ def trained_on(
       if k % 1000 == 0:
         say(f'comparing with the training clips of {folder}: {k} of {len(source)}')
       record = source[k]
-      for sign in (record['id'], *_signs(record['wave_NA'], record['sync_frame_LYX3'])):
+      for sign in (record['id'], *signs_of(record['wave_NA'], record['sync_frame_LYX3'])):
         found |= by_sign.get(sign, set())
   return sorted(found)
 

@@ -312,6 +312,11 @@ def _from_records(
   folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec, left_out: dict[str, int]
 ) -> Iterator[Case]:
   source = records.open(folder)
+  if source.spec.clip_s != spec.clip_s:
+    raise ValueError(
+      f"the records of '{folder}' last {source.spec.clip_s:g} s, and are evaluated whole; got clips of "
+      f'{spec.clip_s:g} s.'
+    )
   num_used = 0
   for k in range(len(source)):
     if num_clips is not None and num_used >= num_clips:

@@ -171,7 +171,9 @@ def notes(result: Mapping) -> list[str]:
         f'{name}: {len(entry["silent"])} silent soundtracks, which count like all others: {listed}.'
       )
     if entry.get('fitted'):
-      found.append(f'{name}: {len(entry["fitted"])} soundtracks were cut or filled up, by at most 50 ms.')
+      found.append(
+        f'{name}: {len(entry["fitted"])} soundtracks were cut to their clips, or filled up by at most 50 ms.'
+      )
     if entry.get('num_unused_files'):
       found.append(f'{name}: {entry["num_unused_files"]} files are of no clip here.')
   found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]

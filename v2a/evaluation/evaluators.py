@@ -95,6 +95,7 @@ class Soundtracks:
   def __init__(self, c: ml_collections.ConfigDict):
     self._c, self._model = c, None
     self._part = model_lib.part_of(c)
+    self._codec = weights.load_export(c.init_from.codec)  # now, since a wrong path shall end no training
     self._cases = _cases(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -105,7 +106,7 @@ class Soundtracks:
       codec = generators.GENERATORS[self._part].codec
       exports = {
         self._part: weights.Export(arrays, self._c, {}),
-        codec: weights.load_export(self._c.init_from.codec),
+        codec: self._codec,
       }
       self._model = generate.Model('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace(self._part, arrays)

@@ -180,5 +180,6 @@ class Checkpoints:
       raise OSError(self._last_fault)
 
   def close(self) -> None:
-    """Waits, then frees the threads."""
+    """Waits, then frees the threads. A save that failed is known from `fault` and raises nothing here."""
+    self._settle()
     self._manager.close()

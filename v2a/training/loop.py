@@ -143,6 +143,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     try:
       state = _loop(run, state, step_fn)
       return _finish(run, state)
+    except BrokenPipeError:  # who reads what is printed has left
+      raise
     except OSError as error:
       why = ' '.join(str(error).split())
       message = f'v2a: training stopped, since a file could not be read or written: {why}'
@@ -210,7 +212,7 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
   leaves, tree = jax.tree.flatten(state)
   del state  # the step consumes its leaves
   whole = lambda: jax.tree.unflatten(tree, leaves)
-  with stopping.Signals() as signals:
+  with contextlib.closing(iterator), stopping.Signals() as signals:
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
       # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.

@@ -37,7 +37,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   """Returns `step(leaves, batch) -> (leaves, metrics)`, compiled; the leaves that are given are consumed.
 
   They are those of the state (jax.tree.leaves): to take hundreds of variables apart and to build them anew at
-  each step would cost the host 10 ms.
+  each step would cost the host longer than a small step takes.
 
   Args:
     c: the whole configuration.

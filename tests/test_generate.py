@@ -89,13 +89,22 @@ SPLITS = {'data': 2, 'fsdp': 2, 'tensor': 2}, {'fsdp': 8}, {'context': 2, 'fsdp'
     ('flow', SPLITS[0]), *(pytest.param(name, sizes, marks=pytest.mark.slow)
                            for name in ('flow', 'tokens', 'masked')
                            for sizes in SPLITS if (name, sizes) != ('flow', SPLITS[0]))])
-def test_a_model_may_be_split_over_devices(folder, model, generator, sizes):
+def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator, sizes):
+  decode, drawn = windows.decode, []
+
+  def decode_telling(model, sound_TC, num_samples):
+    drawn.append(sound_TC)
+    return decode(model, sound_TC, num_samples)
+
+  monkeypatch.setattr(windows, 'decode', decode_telling)
   split = generate.load(folder, jax.devices()[:8], mesh_sizes=sizes)
-  found = (_draw(each, 3, 3.0, generator=generator).wave_SNA for each in (model, split))
-  # Sums in another order tip a draw of tokens now and then, and what follows it.
-  kept = slice(8000 if generator == 'tokens' else None)
-  for mine, theirs in zip(*found, strict=True):
-    np.testing.assert_allclose(mine[kept], theirs[kept], atol=2e-3)
+  found = [_draw(each, 3, 3.0, generator=generator).wave_SNA for each in (model, split)]
+  if generator == 'tokens':
+    # Sums in another order tip a draw now and then, and what follows it: of chance, a sixteenth were equal.
+    assert np.mean([mine == theirs for mine, theirs in zip(drawn[:3], drawn[3:])]) > 0.5
+  else:
+    for mine, theirs in zip(*found, strict=True):
+      np.testing.assert_allclose(mine, theirs, atol=2e-3)
   leaves = jax.tree.leaves(split._part(generator)[1])
   num_held = sum(leaf.addressable_shards[0].data.size for leaf in leaves)
   num_parts = sizes['fsdp'] * sizes.get('tensor', 1)

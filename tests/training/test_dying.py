@@ -161,7 +161,7 @@ def test_what_hangs_is_ended(whole, tmp_path, how):
   first = Run(tmp_path, watchdog_s=40, hurt=[{'how': how, 'at': 5}])
   assert first.code == 42, first.text
   assert 'nothing was done for' in first.text and 'Thread 0x' in first.text
-  waited_in = {'hang': 'evaluate', 'hang in a step': '_hang', 'hang in the input': 'read_or_hang'}[how]
+  waited_in = {'hang': 'evaluate', 'hang in a step': '_hang', 'hang in the input': 'read_or_not'}[how]
   assert waited_in in first.text
   second = Run(tmp_path)
   assert second.code == 0, second.text

@@ -86,6 +86,9 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
   found = resolve(sizes, len(devices), slices)
   shape = tuple(found.values())
   try:
+    if slices == 1 and torus_shape(devices):
+      # jax.make_mesh would split an axis of the torus, whose neighbours then send through others' links.
+      return jax.sharding.Mesh(mesh_utils.create_device_mesh(shape, devices), AXES, axis_types=_TYPES)
     if slices == 1:
       return jax.make_mesh(shape, AXES, axis_types=_TYPES, devices=devices)
     inside = (found['replica'] // slices, *shape[1:])

@@ -297,7 +297,7 @@ def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX
     first = start_s * rate
     inputs, weights_G, settings = window_arguments(
         model, *frames, prompts, negative_prompts, spoken, seeds, request, start_s,
-        sound_BTC[:, first:first + spec.num_latents], num_done - first if start_s else 0)
+        sound_BTC[:, first:first + spec.num_latents], num_done - first)
     num_done = first + spec.num_latents
     sound_BTC[:, first:num_done] = np.asarray(model.sample(inputs, weights_G, **settings))
   if len(starts) == 1:

@@ -95,6 +95,8 @@ def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
     films.make(tmp_path / name, duration_s=duration_s, wave_NA=sound)
   films.make(tmp_path / 'mute', duration_s=5.0)
   films.make(tmp_path / 'empty', duration_s=5.0, wave_NA=np.zeros((5 * 44100, 2), np.float32))
+  late_NA = sound * (np.arange(len(sound)) > 4.2 * 44100)[:, None]  # nothing in what is evaluated
+  films.make(tmp_path / 'late', duration_s=5.0, wave_NA=late_NA.astype(np.float32))
   (tmp_path / 'broken.mp4').write_text('no video')
   (tmp_path / 'a.txt').write_text('a  dog barks\n')
   # What is said, and not when, may be said after the first seconds.
@@ -111,7 +113,7 @@ def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
   assert (c.truth['transcript'], d.truth['transcript']) == ('hello', 'now')
   assert a.wave_NA.shape == (64000, 2) and a.frames[1].shape == (100, 16, 16, 3)
   short, silent, broken = 'the video is shorter than 4 s', 'no sound in the video', 'the video cannot be read'
-  assert left_out == {short: 1, silent: 2, broken: 1}
+  assert left_out == {short: 1, silent: 3, broken: 1}
   assert not any(figure.selects(b.truth) for figure in figures.FIGURES.values())
   with pytest.raises(ValueError, match='none of which can be evaluated on: 1 x the video is shorter'):
     (tmp_path / 'mute').mkdir()

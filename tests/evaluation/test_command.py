@@ -30,7 +30,7 @@ from v2a.evaluation import figures
     (['--per-scene', '0'], 'whole number of at least 1'),
     (['--per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
     (['--per-scene', '2', '--data', 'tests'], "--per-scene needs clips of a world, --data world:SEED; 'te"),
-    (['--seconds', '0'], "positive number of seconds; got '0'"),
+    (['--seconds', '0'], "wanted a number above 0; got '0'"),
     (['--seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),
     (['--seconds', '5.00001'], 'must be a whole number'),
     (['--seconds', '8', '--sweep', 'degradation', '--output', 'x'], 'leave out --seconds'),

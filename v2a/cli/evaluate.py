@@ -32,17 +32,6 @@ def seed(text: str) -> int:
   return int(text)
 
 
-def seconds(text: str) -> float:
-  """Returns a length of a flag's text."""
-  try:
-    value = float(text)
-  except ValueError:
-    value = 0.0
-  if not 0 < value < float('inf'):
-    raise argparse.ArgumentTypeError(f'wanted a positive number of seconds; got {text!r}')
-  return value
-
-
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('--model', default=MODEL, metavar='M', help=f'a packaged model or a folder ({MODEL})')
@@ -107,7 +96,7 @@ def add_seconds_flag(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that sets how long the clips are."""
   parser.add_argument(
     '--seconds',
-    type=seconds,
+    type=drawing.number(float, 0, is_open=True),
     metavar='S',
     help="length of the clips: what is longer than a model's window is drawn window by window (one window; "
     'published protocols take 8)',

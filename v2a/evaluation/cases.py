@@ -246,7 +246,7 @@ def from_folder(
       continue
     # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
     is_world = 'scene' in written.notes(path)
-    if not found.has_audio or not (is_world or sound.is_heard(path, found.duration_s)):
+    if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, spec.clip_s))):
       _leave_out(left_out, 'no sound in the video')
       continue
     num_used += 1

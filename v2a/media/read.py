@@ -73,30 +73,13 @@ def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> It
   Raises:
     MediaError: the file cannot be read, or has no picture.
   """
-  rate = fractions.Fraction(fps).limit_denominator(10**6)
-  index, first, current, turn = 0, None, None, orientation.UPRIGHT
-  with source.Source(path) as opened:
-    stream = opened.want_picture()
-    opened.only(stream)
-    stream.thread_type = 'AUTO'
-    shown, picture_YX3 = None, None
-    for time_s, frame in opened.decoded(stream):
-      place = math.floor(time_s * rate + fractions.Fraction(1, 2))
-      if first is None:
-        first, turn = place, orientation.of(frame)
-      while current is not None and index < min(num_frames, place - first):
-        if shown is not current:
-          shown, picture_YX3 = current, turn.apply(current.to_ndarray(format='rgb24'))
-        yield picture_YX3
-        index += 1
-      if index == num_frames:
-        return
-      current = frame
-    if current is None:
-      raise errors.MediaError(f'{path}: no frame can be decoded ({stream.codec_context.name}).')
-    picture_YX3 = turn.apply(current.to_ndarray(format='rgb24'))
-    for _ in range(num_frames - index):
-      yield picture_YX3
+  picture_YX3, previous, turn = None, None, orientation.UPRIGHT
+  for frame in _shown(pathlib.Path(path), fps, 0.0, num_frames, is_rounded=True):
+    if frame is not previous:
+      if previous is None:
+        turn = orientation.of(frame)
+      picture_YX3, previous = turn.apply(frame.to_ndarray(format='rgb24')), frame
+    yield picture_YX3
 
 
 def wave(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float = 0.0,
@@ -174,8 +157,9 @@ def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoF
   return small.to_ndarray()
 
 
-def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int) -> Iterator[av.VideoFrame]:
-  """Yields num_frames frames, each on screen at its time."""
+def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int,
+           is_rounded: bool = False) -> Iterator[av.VideoFrame]:
+  """Yields num_frames frames, each on screen at its time; rounded, as `iterate_pictures` takes them."""
   rate = fractions.Fraction(fps).limit_denominator(10**6)
   zero_s = source.zero_s(path)
   first_s = zero_s + fractions.Fraction(start_s).limit_denominator(10**6)
@@ -186,8 +170,10 @@ def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int) -> I
     late_s = source.rounding_s(stream)
     decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
     index, current, end_s = 0, None, zero_s
+    place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
     for time_s, frame in decoded:
-      while current is not None and index < num_frames and first_s + index / rate < time_s - late_s:
+      num_due = place(time_s) - place(first_s) if is_rounded else (time_s - late_s - first_s) * rate
+      while current is not None and index < min(num_frames, num_due):
         yield current
         index += 1
       if index == num_frames:

@@ -17,6 +17,7 @@ import numpy as np
 
 from v2a import config
 from v2a import configfile
+from v2a.cli import allocator
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 from v2a.training import loop
@@ -173,6 +174,7 @@ def main():
   parser.add_argument('--config', default='flow_world')
   parser.add_argument('--data', default='data/world_latents')
   args = parser.parse_args()
+  allocator.keep_freed_pages()  # as `v2a train` does
   if args.what == 'loop':
     around_the_step(args.config)
   elif args.what == 'scan':

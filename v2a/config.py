@@ -192,7 +192,7 @@ def _training() -> ml_collections.ConfigDict:
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
   c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
   c.unroll = False  # layers written out, not scanned: CPUs gain a tenth, GPUs a third; compiles longer
-  c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
+  c.remat = 'none'  # what is computed again, beside what is cheap: none | dots | full | offload (see models.layers)
   c.log_every_steps = 20
   c.evaluate_every_steps = 0  # 0 for never
   c.checkpoint_every_steps = 500

@@ -17,6 +17,7 @@ import contextvars
 
 from flax import nnx
 import jax
+from jax import ad_checkpoint
 from jax.experimental import layout
 import jax.numpy as jnp
 import numpy as np
@@ -35,8 +36,18 @@ def _is_attention(primitive, *_, **params) -> bool:
           or primitive.name == 'name' and params['name'] == attention.RESIDUAL)
 
 
+_CONV = 'depthwise_conv'
+_COSTLY = ('dot_general', 'conv_general_dilated', 'exp', 'rsqrt', 'reduce_sum', 'reduce_max')
+
+
+def _costs(primitive, *_, **params) -> bool:
+  """Whether the backward pass had better read this than compute it again."""
+  return primitive.name in _COSTLY or primitive.name == 'name' and params['name'] == _CONV
+
+
 REMAT_POLICIES = {
-    'none': None,
+    # Left to itself, a scan stacks all that the backward pass reads, even what one sum makes of the rest.
+    'none': jax.checkpoint_policies.save_from_both_policies(_costs, _is_attention),
     # Products, and what attention read: kernels that are bound by memory are computed again.
     'dots': jax.checkpoint_policies.save_from_both_policies(
         jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_attention),
@@ -147,7 +158,8 @@ def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
   padded = jnp.pad(x_BTD, ((0, 0), (left, size - 1 - left), (0, 0)))
   num_steps = x_BTD.shape[1]
   kernel_S11D = kernel_SD[:, None, None, :].astype(x_BTD.dtype)
-  return sum(padded[:, s:s + num_steps] * kernel_S11D[s] for s in range(size))
+  y_BTD = sum(padded[:, s:s + num_steps] * kernel_S11D[s] for s in range(size))
+  return ad_checkpoint.checkpoint_name(y_BTD, _CONV)
 
 
 class DepthwiseConv(nnx.Module):
@@ -281,10 +293,12 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
     carry = jax.tree.map(_constrain, carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
-  if (remat := _REMAT.get()) != 'none':
+  num_layers = jax.tree.leaves(state)[0].shape[0]
+  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get() or num_layers == 1
+  if remat != 'none' or not is_written_out:  # written out, XLA itself finds what is cheap to compute again
     # Inside a loop XLA cannot take the second computation for the first; written out it can.
-    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=_IS_WRITTEN_OUT.get())
-  return jax.lax.scan(body, carry, (state, xs), unroll=_IS_WRITTEN_OUT.get() or 1)
+    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=is_written_out)
+  return jax.lax.scan(body, carry, (state, xs), unroll=is_written_out or 1)
 
 
 @contextlib.contextmanager

@@ -163,15 +163,11 @@ def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: 
         flush=True)
 
 
-def arguments(description: str) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
-  """Returns what is asked for, and the configurations that it means."""
-  parser = argparse.ArgumentParser(description=description)
+def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
+  """Returns what is asked for, by the flags of all such benchmarks, and the configurations that it means."""
   parser.add_argument('--config', nargs='+', default=['flow_0.6b'])
   parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one for each')
-  parser.add_argument('--remat', default='none', choices=config.REMATS)
-  parser.add_argument('--unroll', action='store_true', help='layers written out')
   parser.add_argument('--num-steps', type=int, default=8, help='a round')
-  parser.add_argument('--profile', help='folder to write traces to')
   parser.add_argument('--tiny', action='store_true')
   args = parser.parse_args()
   sizes = args.batch_size * len(args.config) if len(args.batch_size) == 1 else args.batch_size
@@ -181,14 +177,21 @@ def arguments(description: str) -> tuple[argparse.Namespace, list[ml_collections
   for name, size in zip(args.config, sizes):
     c = configfile.find(name)
     c = (config.tiny(c) if args.tiny else c).unlock()
-    c.training.update(batch_size=size, microbatches=1, remat=args.remat, unroll=args.unroll)
+    c.training.update(batch_size=size, microbatches=1)
     found.append(c.lock())
   return args, found
 
 
 def main():
   """Times the steps."""
-  args, found = arguments(__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument('--remat', default='none', choices=config.REMATS)
+  parser.add_argument('--unroll', action='store_true', help='layers written out')
+  parser.add_argument('--profile', help='folder to write traces to')
+  args, found = arguments(parser)
+  for c in found:
+    with c.unlocked():
+      c.training.update(remat=args.remat, unroll=args.unroll)
   mesh = mesh_lib.make({}, jax.devices()[:1])
   programs = [Program(c, mesh) for c in found]
   with futures.ThreadPoolExecutor() as pool:

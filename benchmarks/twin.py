@@ -5,12 +5,13 @@ alone follow; adaLN by a condition a position; queries and keys normalised and t
 with a depthwise convolution. Left out is what costs next to nothing: masks (all is read), the pooled
 conditions, learned nulls.
 
-  python benchmarks/twin.py --config flow_0.6b --batch-size 64    # flags as of benchmarks/accelerator.py
+  python benchmarks/twin.py --config flow_0.6b --batch-size 64
 
 Wants torch, which nothing else here does. Loss and gradient are compiled by torch.compile; operations are
 counted by torch's own counter.
 """
 
+import argparse
 import statistics
 import time
 
@@ -184,7 +185,7 @@ class Step:
 
 def main():
   """Times the twin's step."""
-  args, found = accelerator.arguments(__doc__.splitlines()[0])
+  args, found = accelerator.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   for c in found:
     measure(c, args.num_steps, device)

@@ -192,10 +192,11 @@ def _training() -> ml_collections.ConfigDict:
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
   c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
   c.unroll = False  # layers written out, not scanned: CPUs gain a tenth, GPUs a third; compiles longer
-  c.remat = 'none'  # what is computed again, beside what is cheap: none | dots | full | offload (see models.layers)
+  c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
   c.log_every_steps = 20
   c.evaluate_every_steps = 0  # 0 for never
   c.checkpoint_every_steps = 500
+  c.checkpoint_every_s = 0.0  # and so long after the last, by process 0's clock, when logs are due; 0: never
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
   c.save_patience_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s
@@ -316,6 +317,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.log_every_steps': (_positive, 'above 0'),
     'training.evaluate_every_steps': (_not_negative, 'at least 0'),
     'training.checkpoint_every_steps': (_positive, 'above 0'),
+    'training.checkpoint_every_s': (_not_negative, 'at least 0'),
     'training.keep_latest': (_positive, 'above 0'),
     'training.keep_every_steps': (_not_negative, 'at least 0'),
     'training.save_patience_s': (_positive, 'above 0'),

@@ -23,7 +23,7 @@ def pod(num_slices, x, y):
   return types.SimpleNamespace(devices=devices, axis_names=mesh_lib.AXES)
 
 
-def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporaries=0):
+def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporaries=0, batch_bytes=0):
   """Returns the report of a step that sends these bytes a chip, by axes."""
   sizes = {'argument': 410, 'output': 10, 'alias': 10, 'temp': temporaries}
   memory = types.SimpleNamespace(
@@ -34,7 +34,7 @@ def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporarie
   assert mesh_lib.AXES[:3] == ('replica', 'data', 'fsdp')
   topology = topologies.parse(f'{num_slices}*v5e:{x}x{y}')
   about = ABOUT | {'flops': flops, 'model_flops': 0.8 * flops}
-  return program._report(compiled, about, topology, pod(num_slices, x, y))
+  return program._report(compiled, about, topology, pod(num_slices, x, y), batch_bytes)
 
 
 def test_products_bound_a_step_that_sends_little(monkeypatch):
@@ -43,6 +43,13 @@ def test_products_bound_a_step_that_sends_little(monkeypatch):
   assert found.times_s['HBM'] == pytest.approx((410 + 10 + 2 * 100) / 8.2e11)
   assert found.bound == 'compute' and found.highest_mfu == pytest.approx(0.8)
   assert program.used_bytes(found) == 410 + 10 - 10 + 100 + 5
+
+
+def test_batches_that_wait_take_room(monkeypatch):
+  left = topologies.parse('v5e:16x16').chip.hbm_bytes - (410 + 10 - 10 + 100 + 5)
+  assert report(monkeypatch, {}, temporaries=100, batch_bytes=left // 2).fits
+  found = report(monkeypatch, {}, temporaries=100, batch_bytes=left // 2 + 1)
+  assert not found.fits and '16.00 GiB of batches that wait' in found.reason
 
 
 @pytest.mark.parametrize(('axes', 'x', 'y', 'num_links'), [

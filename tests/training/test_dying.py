@@ -131,6 +131,14 @@ def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
 
 
 @pytest.mark.slow
+def test_two_save_together_by_the_clock(whole, tmp_path):
+  run = Run(tmp_path, num_processes=2, num_devices=2, checkpoint_every_steps=100, keep_latest=9,
+            checkpoint_every_s=1e-6, log_every_steps=3)
+  assert run.each == [0, 0], run.text
+  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'3', '6', str(NUM_STEPS)}
+
+
+@pytest.mark.slow
 def test_a_bug_of_one_is_told_as_such(tmp_path):
   run = Run(tmp_path, 2, 2, hurt=[{'how': 'bug', 'at': 5, 'process': 1}])
   assert run.each == [134, 1] and run.code == 1, run.text

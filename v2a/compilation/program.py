@@ -45,9 +45,10 @@ class Report:
 
   Attributes:
     config, topology, mesh, batch_size, remat, microbatches: what was compiled.
-    fits: False where the compiler ran out of the chip's memory; all below but `reason` is then None.
-    reason: the compiler's words where it does not fit.
-    memory_bytes: of a device, by kind.
+    fits: False where the compiler ran out of the chip's memory, when all below but `reason` is None; or where
+      no room is left for the batches that wait.
+    reason: why it does not fit, in the compiler's words or ours.
+    memory_bytes: of a device, by kind; 'waiting' are the batches after this one.
     hbm_bytes: that a chip has.
     num_parameters: trained.
     flops, model_flops: of a step over all devices, with and without what is computed again.
@@ -126,7 +127,7 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
   about['compile_s'] = time.perf_counter() - start
   if output is not None:
     executable.save(lowered, compiled, output)
-  return _report(compiled, about, topology, mesh)
+  return _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
 
 
 def least_batch(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
@@ -144,12 +145,18 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
         f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.')
 
 
-def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> Report:
+def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
+  leaves = input_lib.abstract(c, tasks.make(c), mesh).values()
+  return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh,
+            batch_bytes: int) -> Report:
   chip, memory = topology.chip, compiled.memory_analysis()
   held = {
       'arguments': memory.argument_size_in_bytes, 'results': memory.output_size_in_bytes,
       'aliased': memory.alias_size_in_bytes, 'temporaries': memory.temp_size_in_bytes,
-      'program': memory.generated_code_size_in_bytes}
+      'program': memory.generated_code_size_in_bytes, 'waiting': input_lib.NUM_WAITING * batch_bytes}
   sent = hlo.num_bytes(hlo.collectives(compiled.as_text(), mesh))
   moved = held['arguments'] + held['results'] + 2 * held['temporaries']
   times = {'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
@@ -159,8 +166,12 @@ def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.shar
   times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
   bound = max(times, key=times.get)
   useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
-  return Report(**about, fits=True, memory_bytes=held, sent_bytes=sent, times_s=times, bound=bound,
-                highest_mfu=useful_s / times[bound])
+  report = Report(**about, fits=True, memory_bytes=held, sent_bytes=sent, times_s=times, bound=bound,
+                  highest_mfu=useful_s / times[bound])
+  if used_bytes(report) <= chip.hbm_bytes:
+    return report
+  reason = f'no room for the {held["waiting"] / 2**30:.2f} GiB of batches that wait'
+  return dataclasses.replace(report, fits=False, reason=reason)
 
 
 def _crosses(axes: str, topology: topologies.Topology) -> bool:
@@ -185,6 +196,5 @@ def _is_closed(size: int, topology: topologies.Topology) -> bool:
 
 
 def used_bytes(report: Report) -> int:
-  """Returns the bytes that a step holds on a device at once: results lie where donated arguments lay."""
-  held = report.memory_bytes
-  return held['arguments'] + held['results'] - held['aliased'] + held['temporaries'] + held['program']
+  """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
+  return sum(-held if kind == 'aliased' else held for kind, held in report.memory_bytes.items())

@@ -20,6 +20,7 @@ from v2a import config
 from v2a import records
 from v2a.sharding import mesh as mesh_lib
 
+NUM_WAITING = 2  # batches on the devices beside the one in use: one that is ready, one on its way
 # Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
 
@@ -133,7 +134,8 @@ def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int,
   options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
   dataset = dataset.to_iter_dataset(options)
   if put is not None:
-    dataset = grain.experimental.ThreadPrefetchIterDataset(dataset.map(put), prefetch_buffer_size=1)
+    dataset = grain.experimental.ThreadPrefetchIterDataset(
+        dataset.map(put), prefetch_buffer_size=NUM_WAITING - 1)
   return iter(dataset)
 
 

@@ -47,6 +47,7 @@ from v2a.training import local_checkpoint
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import pace as pace_lib
+from v2a.training import processes
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import stopping
@@ -81,6 +82,7 @@ class _Run:
   position: dict
   watchdog: watchdog_lib.Watchdog
   is_profiling: bool = False
+  saved_at_s: float = 0.0  # by this process' clock
 
 
 def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
@@ -212,6 +214,7 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
   leaves, tree = jax.tree.flatten(state)
   del state  # the step consumes its leaves
   whole = lambda: jax.tree.unflatten(tree, leaves)
+  run.saved_at_s = time.monotonic()
   with contextlib.closing(iterator), stopping.Signals() as signals:
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
@@ -225,6 +228,8 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       if saver := _saver(run, step, received, step == start):
         reader.drain()  # never save a state whose loss has not been seen
         saver.save(whole(), run.c, run.position)
+        if saver is run.checkpoints:
+          run.saved_at_s = time.monotonic()
         reader.pace.pause()
       if received:
         _leave(run, whole(), received)
@@ -245,9 +250,21 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
 def _saver(run: _Run, step: int, received: int | None, is_first: bool):
   """Returns where the state is to be saved before a step, or None."""
   training = run.c.training
-  if received or (not is_first and _is_due(step, training.checkpoint_every_steps)):
+  if received:
     return run.checkpoints
-  return run.local if not is_first and _is_due(step, training.local_checkpoint_every_steps) else None
+  if is_first:
+    return None
+  if _is_due(step, training.checkpoint_every_steps) or _is_late(run, step):
+    return run.checkpoints
+  return run.local if _is_due(step, training.local_checkpoint_every_steps) else None
+
+
+def _is_late(run: _Run, step: int) -> bool:
+  """Whether process 0 finds that the last checkpoint lies too far back; all ask in the same steps."""
+  training = run.c.training
+  if not training.checkpoint_every_s or not _is_due(step, training.log_every_steps):
+    return False
+  return processes.of_first(time.monotonic() - run.saved_at_s > training.checkpoint_every_s)
 
 
 def _tell_faults(run: _Run, step: int) -> None:

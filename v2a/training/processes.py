@@ -9,6 +9,8 @@ import sys
 import time
 
 import jax
+from jax.experimental import multihost_utils
+import numpy as np
 
 from v2a.training import stopping
 
@@ -50,6 +52,13 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
   except socket.gaierror as error:
     raise ValueError(f'--coordinator: the host {host!r} does not resolve ({error.strerror}).') from error
   jax.distributed.initialize(coordinator, num_processes, process_id, **_PATIENCE)
+
+
+def of_first(is_so: bool) -> bool:
+  """Returns what process 0 gives, in all processes; each must ask."""
+  if jax.process_count() == 1:
+    return is_so
+  return bool(multihost_utils.broadcast_one_to_all(np.bool_(is_so)))
 
 
 @contextlib.contextmanager

@@ -27,7 +27,8 @@ def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporarie
   """Returns the report of a step that sends these bytes a chip, by axes."""
   sizes = {'argument': 410, 'output': 10, 'alias': 10, 'temp': temporaries}
   memory = types.SimpleNamespace(
-      **{f'{name}_size_in_bytes': size for name, size in sizes.items()}, generated_code_size_in_bytes=5)
+      **{f'{name}_size_in_bytes': size for name, size in sizes.items()}, generated_code_size_in_bytes=5,
+      host_temp_size_in_bytes=10**6)
   compiled = types.SimpleNamespace(memory_analysis=lambda: memory, as_text=lambda: '')
   monkeypatch.setattr(hlo, 'collectives', lambda text, mesh: [])
   monkeypatch.setattr(hlo, 'num_bytes', lambda found: sent)

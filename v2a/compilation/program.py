@@ -48,7 +48,8 @@ class Report:
     fits: False where the compiler ran out of the chip's memory, when all below but `reason` is None; or where
       no room is left for the batches that wait.
     reason: why it does not fit, in the compiler's words or ours.
-    memory_bytes: of a device, by kind; 'waiting' are the batches after this one.
+    memory_bytes: of a device, by kind; 'waiting' are the batches after this one, 'host' is what remat put
+      there.
     hbm_bytes: that a chip has.
     num_parameters: trained.
     flops, model_flops: of a step over all devices, with and without what is computed again.
@@ -156,7 +157,8 @@ def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.shar
   held = {
       'arguments': memory.argument_size_in_bytes, 'results': memory.output_size_in_bytes,
       'aliased': memory.alias_size_in_bytes, 'temporaries': memory.temp_size_in_bytes,
-      'program': memory.generated_code_size_in_bytes, 'waiting': input_lib.NUM_WAITING * batch_bytes}
+      'program': memory.generated_code_size_in_bytes, 'waiting': input_lib.NUM_WAITING * batch_bytes,
+      'host': memory.host_temp_size_in_bytes}
   sent = hlo.num_bytes(hlo.collectives(compiled.as_text(), mesh))
   moved = held['arguments'] + held['results'] + 2 * held['temporaries']
   times = {'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
@@ -197,4 +199,5 @@ def _is_closed(size: int, topology: topologies.Topology) -> bool:
 
 def used_bytes(report: Report) -> int:
   """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
-  return sum(-held if kind == 'aliased' else held for kind, held in report.memory_bytes.items())
+  signs = {'aliased': -1, 'host': 0}
+  return sum(signs.get(kind, 1) * held for kind, held in report.memory_bytes.items())

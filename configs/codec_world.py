@@ -25,7 +25,7 @@ def get_config():
   c.data.train = ('data/world',)
   c.codec.kl_weight = 5e-3
   c.training.batch_size = 16
-  c.training.unroll = True
+  c.training.unroll = True  # the time above is of layers scanned
   c.training.num_steps = 5000
   c.training.learning_rate = 1.5e-3
   c.training.warmup_steps = 100

@@ -25,7 +25,7 @@ def get_config():
   c.codec.num_codebooks = 8
   c.codec.codebook_size = 256
   c.training.batch_size = 16
-  c.training.unroll = True
+  c.training.unroll = True  # the time above is of layers scanned
   c.training.num_steps = 2000
   c.training.learning_rate = 8e-4
   c.training.warmup_steps = 100

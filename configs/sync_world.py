@@ -18,7 +18,7 @@ def get_config():
   c.task = 'sync'
   c.data.train = ('data/world_latents',)
   c.training.batch_size = 16
-  c.training.unroll = True
+  c.training.unroll = True  # the time above is of layers scanned
   c.training.num_steps = 600
   c.training.learning_rate = 1e-3
   c.training.warmup_steps = 100

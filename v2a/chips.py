@@ -16,7 +16,7 @@ class Chip:
     name: as in a topology, such as v5e.
     device_kind: as JAX calls it.
     peak_flops_per_s: dense products in bfloat16.
-    hbm_bytes: memory.
+    hbm_bytes: memory that a program may use, as the compiler says where it runs out; the rest is reserved.
     hbm_bytes_per_s: its rate.
     ici_bytes_per_s: of one link, one direction.
     dcn_bytes_per_s: to other slices.
@@ -32,9 +32,9 @@ class Chip:
 
 
 CHIPS = {chip.name: chip for chip in (
-    Chip('v5e', 'TPU v5 lite', 1.97e14, 16 << 30, 8.2e11, 4.5e10, 3.125e9),
-    Chip('v5p', 'TPU v5', 4.59e14, 95 << 30, 2.8e12, 9e10, 6.25e9),
-    Chip('v6e', 'TPU v6 lite', 9.2e14, 32 << 30, 1.6e12, 9e10, 1.25e10),
+    Chip('v5e', 'TPU v5 lite', 1.97e14, int(15.75 * 2**30), 8.2e11, 4.5e10, 3.125e9),
+    Chip('v5p', 'TPU v5', 4.59e14, int(95.74 * 2**30), 2.8e12, 9e10, 6.25e9),
+    Chip('v6e', 'TPU v6 lite', 9.2e14, int(31.25 * 2**30), 1.6e12, 9e10, 1.25e10),
 )}
 # Others: how device_kind begins -> dense products in bfloat16 a second.
 _PEAKS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100 80GB HBM3': 9.89e14, 'NVIDIA H100 PCIe': 7.56e14,

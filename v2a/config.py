@@ -191,12 +191,12 @@ def _training() -> ml_collections.ConfigDict:
   c.clip_norm = 1.0  # global norm of the gradient; 0 for no clipping
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
   c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
-  c.unroll = False  # layers written out, not scanned: CPUs gain a tenth, GPUs a third; compiles longer
+  c.unroll = False  # layers written out, not scanned: faster on CPUs and GPUs, longer to compile
   c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
   c.log_every_steps = 20
   c.evaluate_every_steps = 0  # 0 for never
   c.checkpoint_every_steps = 500
-  c.checkpoint_every_s = 0.0  # and so long after the last, by process 0's clock, when logs are due; 0: never
+  c.checkpoint_every_s = 0.0  # since the last or the start, by process 0's clock, in steps that log; 0: never
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
   c.save_patience_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s

@@ -131,11 +131,12 @@ def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
 
 
 @pytest.mark.slow
-def test_two_save_together_by_the_clock(whole, tmp_path):
+@pytest.mark.parametrize(('late', 'saved'), [(0, {'3', '6', str(NUM_STEPS)}), (1, {str(NUM_STEPS)})])
+def test_two_save_together_by_the_clock_of_the_first(tmp_path, late, saved):
   run = Run(tmp_path, num_processes=2, num_devices=2, checkpoint_every_steps=100, keep_latest=9,
-            checkpoint_every_s=1e-6, log_every_steps=3)
+            log_every_steps=3, late=late)
   assert run.each == [0, 0], run.text
-  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'3', '6', str(NUM_STEPS)}
+  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == saved
 
 
 @pytest.mark.slow

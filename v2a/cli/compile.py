@@ -84,9 +84,9 @@ def _row(report) -> str:
   clip = f'{report.model_flops / report.batch_size / 1e12:.2f}'
   hbm = report.hbm_bytes / 2**30
   if not report.fits:
-    return _joined([*start, f'does not fit {hbm:.0f}: {report.reason[-120:]}', clip, '', '', '', ''])
+    return _joined([*start, f'does not fit {hbm:.4g}: {report.reason[-120:]}', clip, '', '', '', ''])
   held = report.memory_bytes
-  memory = f'{held["arguments"] / 2**30:.2f} + {held["temporaries"] / 2**30:.2f} of {hbm:.0f}'
+  memory = f'{held["arguments"] / 2**30:.2f} + {held["temporaries"] / 2**30:.2f} of {hbm:.4g}'
   times = ' / '.join(f'{1e3 * report.times_s[name]:.1f}' for name in ('compute', 'HBM', 'ICI', 'DCN'))
   sent = ', '.join(f'{axes} {sent / 1e9:.2g}' for axes, sent in sorted(report.sent_bytes.items()))
   return _joined([*start, memory, clip, sent, times, report.bound, f'{report.highest_mfu:.0%}'])

@@ -48,7 +48,7 @@ class Report:
     fits: False where the compiler ran out of the chip's memory, when all below but `reason` is None; or where
       no room is left for the batches that wait.
     reason: why it does not fit, in the compiler's words or ours.
-    memory_bytes: of a device, by kind; 'waiting' are the batches after this one, 'host' is what remat put
+    memory_bytes: of a device, by kind; 'waiting' are the batches after this one. And 'host': what remat put
       there.
     hbm_bytes: that a chip has.
     num_parameters: trained.
@@ -126,9 +126,10 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
     return Report(**about, fits=False, reason=' '.join(str(error).split())[:300],
                   compile_s=time.perf_counter() - start)
   about['compile_s'] = time.perf_counter() - start
-  if output is not None:
+  report = _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
+  if output is not None and report.fits:
     executable.save(lowered, compiled, output)
-  return _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
+  return report
 
 
 def least_batch(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
@@ -172,7 +173,8 @@ def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.shar
                   highest_mfu=useful_s / times[bound])
   if used_bytes(report) <= chip.hbm_bytes:
     return report
-  reason = f'no room for the {held["waiting"] / 2**30:.2f} GiB of batches that wait'
+  reason = (f'{used_bytes(report) / 2**30:.2f} GiB are used, {held["waiting"] / 2**30:.2f} of them by '
+            'batches that wait')
   return dataclasses.replace(report, fits=False, reason=reason)
 
 
@@ -199,5 +201,6 @@ def _is_closed(size: int, topology: topologies.Topology) -> bool:
 
 def used_bytes(report: Report) -> int:
   """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
-  signs = {'aliased': -1, 'host': 0}
-  return sum(signs.get(kind, 1) * held for kind, held in report.memory_bytes.items())
+  held = report.memory_bytes
+  kinds = 'arguments', 'results', 'temporaries', 'program', 'waiting'
+  return sum(held[kind] for kind in kinds) - held['aliased']

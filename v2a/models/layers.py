@@ -41,12 +41,15 @@ _COSTLY = ('dot_general', 'conv_general_dilated', 'exp', 'rsqrt', 'reduce_sum', 
 
 
 def _costs(primitive, *_, **params) -> bool:
-  """Whether the backward pass had better read this than compute it again."""
+  """Whether the backward pass had better read this than compute it again.
+
+  Functions of single values, exponentials of attention apart, fuse with the product or sum that reads them.
+  """
   return primitive.name in _COSTLY or primitive.name == 'name' and params['name'] == _CONV
 
 
 REMAT_POLICIES = {
-    # Left to itself, a scan stacks all that the backward pass reads, even what one sum makes of the rest.
+    # Left to itself, a scan stacks all that the backward pass reads, even what is a sum of two others.
     'none': jax.checkpoint_policies.save_from_both_policies(_costs, _is_attention),
     # Products, and what attention read: kernels that are bound by memory are computed again.
     'dots': jax.checkpoint_policies.save_from_both_policies(
@@ -293,8 +296,7 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
     carry = jax.tree.map(_constrain, carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
-  num_layers = jax.tree.leaves(state)[0].shape[0]
-  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get() or num_layers == 1
+  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get()
   if remat != 'none' or not is_written_out:  # written out, XLA itself finds what is cheap to compute again
     # Inside a loop XLA cannot take the second computation for the first; written out it can.
     body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=is_written_out)
@@ -305,8 +307,8 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
 def written_out(is_so: bool = True) -> Iterator[None]:
   """Has the layers that are traced inside written out one after the other, rather than scanned.
 
-  Nothing else changes. Parameters and what the backward pass reads then need not be cut out of stacks, which
-  small models on CPUs spend a tenth of a step on; but compile time grows with depth.
+  The values do not change. Parameters and what the backward pass reads then need not be cut out of stacks;
+  where remat is none, XLA decides what that computes again. Compile time grows with depth.
   """
   token = _IS_WRITTEN_OUT.set(is_so)
   try:

@@ -14,13 +14,12 @@ import pathlib
 import shutil
 
 import jax
-from jax.experimental import multihost_utils
 import ml_collections
-import numpy as np
 import orbax.checkpoint as ocp
 
 from v2a import configfile
 from v2a import weights
+from v2a.training import processes
 from v2a.training import state as state_lib
 
 FOLDER = 'checkpoints'
@@ -77,10 +76,8 @@ class Checkpoints:
   def latest_step(self) -> int | None:
     """Returns the step of the newest complete checkpoint as process 0 sees it, or None."""
     step = self._manager.latest_step()
-    if jax.process_count() == 1:
-      return step
     # Another may not see at once what was written last, and would go on from elsewhere.
-    step = int(multihost_utils.broadcast_one_to_all(np.int32(-1 if step is None else step)))
+    step = processes.of_first(-1 if step is None else step)
     return None if step < 0 else step
 
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:

@@ -20,7 +20,7 @@ from v2a import config
 from v2a import records
 from v2a.sharding import mesh as mesh_lib
 
-NUM_WAITING = 2  # batches on the devices beside the one in use: one that is ready, one on its way
+NUM_WAITING = 3  # batches on the devices beside the one in use: of the next step, ready, on its way
 # Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
 
@@ -135,7 +135,7 @@ def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int,
   dataset = dataset.to_iter_dataset(options)
   if put is not None:
     dataset = grain.experimental.ThreadPrefetchIterDataset(
-        dataset.map(put), prefetch_buffer_size=NUM_WAITING - 1)
+        dataset.map(put), prefetch_buffer_size=NUM_WAITING - 2)
   return iter(dataset)
 
 

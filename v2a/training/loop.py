@@ -264,7 +264,7 @@ def _is_late(run: _Run, step: int) -> bool:
   training = run.c.training
   if not training.checkpoint_every_s or not _is_due(step, training.log_every_steps):
     return False
-  return processes.of_first(time.monotonic() - run.saved_at_s > training.checkpoint_every_s)
+  return bool(processes.of_first(time.monotonic() - run.saved_at_s > training.checkpoint_every_s))
 
 
 def _tell_faults(run: _Run, step: int) -> None:

@@ -54,11 +54,11 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
   jax.distributed.initialize(coordinator, num_processes, process_id, **_PATIENCE)
 
 
-def of_first(is_so: bool) -> bool:
-  """Returns what process 0 gives, in all processes; each must ask."""
+def of_first(number: int) -> int:
+  """Returns what process 0 gives, in all processes; each must ask, and waits for what its devices are at."""
   if jax.process_count() == 1:
-    return is_so
-  return bool(multihost_utils.broadcast_one_to_all(np.bool_(is_so)))
+    return number
+  return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 @contextlib.contextmanager

@@ -46,6 +46,13 @@ def test_loops_count_by_their_length_and_branches_by_the_dearer_one():
   assert count(branch, (3, 5), (5, 5)) == 2 * 150
 
 
+def test_what_gives_no_result_counts_nothing():
+  nothing = jax.jit(lambda x: (x @ x, ())[1])
+  jaxpr = jax.make_jaxpr(lambda x: (nothing(x), x @ x)[1])(jnp.ones((4, 4)))
+  assert any(not equation.outvars for equation in jaxpr.eqns)
+  assert flops.count(jaxpr) == 2 * 4**3
+
+
 def test_devices_count_together():
   mesh = mesh_lib.make({'data': 4}, jax.devices()[:4])
   spec = jax.sharding.PartitionSpec

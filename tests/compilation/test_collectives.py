@@ -19,6 +19,7 @@ def collectives(microbatches=1, **sizes):
   """Returns what a small flow model's step sends on a mesh of 8 devices, and its abstract state."""
   c = config.tiny(configfile.find('flow_world')).unlock()
   c.flow.update(num_joint_layers=NUM_JOINT, num_audio_layers=NUM_AUDIO)
+  c.conditioning.sync.patch_width = 64  # two heads, so that `tensor` can share them out
   c.training.update(batch_size=16 * microbatches, microbatches=microbatches)
   mesh = mesh_lib.make(sizes)
   traced, abstract = program.trace(c.lock(), mesh)
@@ -50,6 +51,12 @@ def test_fsdp_gathers_a_layer_at_a_time_and_stores_parts():
   # What is large lies in parts: weights, their average, and both moments.
   large = [leaf for leaf in jax.tree.leaves(abstract) if leaf.size >= 32 * 32]
   assert large and not [leaf for leaf in large if leaf.sharding.is_fully_replicated]
+
+
+def test_tensor_sums_activations_gathers_modulations_and_moves_nothing_else():
+  found, _ = collectives(data=4, tensor=2)
+  # A part of the columns of queries, keys and values is whole heads; else activations would be moved again.
+  assert {each.kind for each in found if each.axes == ('tensor',)} == {'all-reduce', 'all-gather'}
 
 
 def state_of_blocks(params):

@@ -200,19 +200,20 @@ class SelfAttentionProjections(nnx.Module):
       raise ValueError(f'width / num_heads must be an even whole number; got {width} / {num_heads}.')
     head_size = width // num_heads
     self.num_heads = num_heads
-    self.qkv = Linear(width, 3 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
+    # Columns lie head by head (query, key and value of one, then of the next): a part of them is whole heads.
+    self.qkv_by_head = Linear(width, 3 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
     self.query_norm = RMSNorm(head_size)
     self.key_norm = RMSNorm(head_size)
     self.out = Linear(width, width, ('heads', 'embed'), rngs=rngs, dtype=dtype)
 
   def project(self, x_BSD: jax.Array, time_BS: jax.Array | None) -> tuple[jax.Array, ...]:
     """Returns q, k, v (each BSHE); positions in seconds turn q and k where given."""
-    q, k, v = jnp.split(self.qkv(x_BSD), 3, axis=-1)
-    heads = x_BSD.shape[:2] + (self.num_heads, -1)
-    q_BSHE, k_BSHE = self.query_norm(q.reshape(heads)), self.key_norm(k.reshape(heads))
+    by_head = self.qkv_by_head(x_BSD).reshape(x_BSD.shape[:2] + (self.num_heads, -1))
+    q_BSHE, k_BSHE, v_BSHE = jnp.split(by_head, 3, axis=-1)
+    q_BSHE, k_BSHE = self.query_norm(q_BSHE), self.key_norm(k_BSHE)
     if time_BS is not None:
       q_BSHE, k_BSHE = rope(q_BSHE, time_BS), rope(k_BSHE, time_BS)
-    return q_BSHE, k_BSHE, v.reshape(heads)
+    return q_BSHE, k_BSHE, v_BSHE
 
   def merge(self, y_BSHE: jax.Array) -> jax.Array:
     """Returns the output projection of attended values."""

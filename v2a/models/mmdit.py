@@ -24,6 +24,7 @@ from v2a import shapes
 from v2a.models import attention
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
 
 STREAMS = ('audio', 'video', 'text', 'transcript')
 
@@ -42,7 +43,9 @@ class Modulation(nnx.Module):
     self.linear = layers.Linear(width, num * width, ('embed', 'mlp'), rngs=rngs, scale=0.0, dtype=dtype)
 
   def __call__(self, c_BSD: jax.Array) -> list[jax.Array]:
-    return jnp.split(self.linear(jax.nn.silu(c_BSD)), self.num, axis=-1)
+    # Gathered at once: parts of all six, cut up one by one, would lie across each other.
+    y_BSF = rules.constrain(self.linear(jax.nn.silu(c_BSD)), 'batch', 'time', None)
+    return jnp.split(y_BSF, self.num, axis=-1)
 
 
 class Stream(nnx.Module):

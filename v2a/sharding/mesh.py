@@ -9,8 +9,8 @@ What crosses which wire, a step:
   context  members see the same clips, and each a part of every sequence that divides: an attention gathers
            keys and values (all-gather), and gradients are summed as over `data`. For clips of minutes.
   tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
-           and moved where one matrix makes several things (queries, keys, values), so this axis wants the
-           fastest links (one host, or one torus axis).
+           forward and backward, and what modulates a layer is gathered once, so this axis wants the fastest
+           links (one host, or one torus axis).
 
 Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. What is traced inside
 `use(mesh)` may ask for the mesh by `current()`, as constraints of activations do.

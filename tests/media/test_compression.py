@@ -20,6 +20,12 @@ def test_rising_factors_lose_more_and_keep_time():
   np.testing.assert_allclose(level_L, np.arange(0, 250, 10), atol=6)
 
 
+def test_the_same_pictures_come_out_every_time():
+  frame_LYX3 = np.cumsum(np.random.default_rng(0).normal(0, 4, (50, 18, 18, 3)), axis=0) + 128
+  frame_LYX3 = frame_LYX3.clip(0, 255).astype(np.uint8)
+  assert len({compression.compress(frame_LYX3, 25, 30).tobytes() for _ in range(50)}) == 1
+
+
 @pytest.mark.parametrize(('shape', 'crf', 'words'), [
   ((3, 16, 16, 3), 52, 'crf must lie in 0..51; got 52'),
   ((3, 15, 16, 3), 20, 'of even size; got uint8 of'),

@@ -43,7 +43,7 @@ class Modulation(nnx.Module):
     self.linear = layers.Linear(width, num * width, ('embed', 'mlp'), rngs=rngs, scale=0.0, dtype=dtype)
 
   def __call__(self, c_BSD: jax.Array) -> list[jax.Array]:
-    # Gathered at once: parts of all six, cut up one by one, would lie across each other.
+    # Gathered at once: cut up first, each vector would be moved on its own.
     y_BSF = rules.constrain(self.linear(jax.nn.silu(c_BSD)), 'batch', 'time', None)
     return jnp.split(y_BSF, self.num, axis=-1)
 

@@ -317,12 +317,14 @@ def test_all_bad(call, film, tmp_path):
   assert [name in line for name, line in zip(names, err)] == [True, True]
 
 
-@pytest.mark.parametrize(('found', 'words'), [
-  (None, None),
-  ({'distance': 1.2, 'threshold': 1.5, 'is_unusual': False}, None),
-  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, 'a.mp4: the picture lies 2.30 .* 1.50 '),
+@pytest.mark.parametrize(('found', 'peaks', 'words'), [
+  (None, [0.9], None),
+  ({'distance': 1.2, 'threshold': 1.5, 'is_unusual': False}, [0.9, 0.06], None),
+  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, [0.9], 'a.mp4: the picture lies 2.30 .* 1.50 '),
+  (None, [0.9, 0.0007, 0.0], r'a.mp4: nearly silent: sample 1 \(peak 0.0007\), 2 \(peak 0\)'),
 ])  # fmt: skip
-def test_an_unusual_picture_is_worth_one_line(found, words, capsys):
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found})
+def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
+  samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found, 'samples': samples})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)

@@ -27,7 +27,7 @@ def entry(
     if video:
       video.write_bytes(b'mp4')
     level_RJ = -80 * rng.random((8, 100))
-    samples.append(entries.Sample(index, level_RJ, wav, video, score=0.1 * index, rank=num_samples - index))
+    samples.append(entries.Sample(index, level_RJ, wav, video, 0.1 * index, num_samples - index, -20.0))
   frame_MYX3 = rng.integers(0, 255, (6, 32, 32, 3)).astype(np.uint8) if has_picture else None
   motion_L = rng.random(25).astype(np.float32) if has_picture else np.zeros(0, np.float32)
   return entries.Entry(
@@ -143,3 +143,11 @@ def test_film_never_stretches(aspect):
   rows = white[:, column].sum()
   columns = white[30, : 600 // num_cells].sum()
   assert columns / rows == pytest.approx(aspect, rel=0.12)
+
+
+def test_a_sample_in_words(tmp_path):
+  sample = entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav', None, 0.25, 3, -66.98)
+  assert sample.details == ['rank 3', 'score 0.250', '-67 dB RMS']
+  assert entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav').details == []
+  page.write(tmp_path / 'index.html', [entries.Entry('A ball', 1.0, (sample,))], 'Title', 'Lead')
+  assert 'rank 3 · score 0.250 · -67 dB RMS' in (tmp_path / 'index.html').read_text()

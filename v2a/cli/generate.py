@@ -35,6 +35,8 @@ SUFFIXES = frozenset(
 )
 PROMPT_NAME = 'soundtrack'
 MAX_PATH = 4096
+# Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
+FAINT_PEAK = 0.05
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -186,15 +188,21 @@ def _report(delivery, args: argparse.Namespace) -> None:
 
 
 def _warn(source, manifest: dict) -> None:
-  """Says in one line where the picture is unlike those that the model was trained on."""
+  """Says in a line each that the picture is unlike those trained on, and which samples are all but silent."""
+  name = source.path or PROMPT_NAME
   found = manifest['video_gauge']
+  lines = []
   if found and found['is_unusual']:
-    print(
-      f'v2a: warning: {source.path}: the picture lies {found["distance"]:.2f} from what the model was '
-      f'trained on (above {found["threshold"]:.2f} soundtracks are known to fit worse).',
-      file=sys.stderr,
-      flush=True,
+    lines.append(
+      f'the picture lies {found["distance"]:.2f} from what the model was trained on (above '
+      f'{found["threshold"]:.2f} soundtracks are known to fit worse).'
     )
+  faint = [sample for sample in manifest['samples'] if sample['peak'] < FAINT_PEAK]
+  if faint:
+    listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)
+    lines.append(f'nearly silent: sample {listed}. Another --seed or more --num-samples draw others.')
+  for line in lines:
+    print(f'v2a: warning: {name}: {line}', file=sys.stderr, flush=True)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ class Sample:
     video: the clip with this sound under its picture; None where there is no picture.
     score: agreement of sound and picture, higher is better; None where nothing was ranked.
     rank: place among the samples, 1 is best; None where nothing was ranked.
+    rms_db: how loud it is as a whole, in decibels of full scale: the spectrogram is relative to its own peak.
   """
 
   index: int
@@ -27,6 +28,13 @@ class Sample:
   video: pathlib.Path | None = None
   score: float | None = None
   rank: int | None = None
+  rms_db: float | None = None
+
+  @property
+  def details(self) -> list[str]:
+    """What is known of it, in words."""
+    known = (('rank {}', self.rank), ('score {:.3f}', self.score), ('{:.0f} dB RMS', self.rms_db))
+    return [words.format(value) for words, value in known if value is not None]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,20 +120,23 @@ def _samples(
         duration_s=duration_s,
       )
     level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
-    samples.append(entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index]))
-    described.append(_describe(samples[-1], wave_NA))
+    rms_db = _level_db(level.rms(wave_NA))
+    samples.append(
+      entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
+    )
+    described.append(_describe(samples[-1], level.peak(wave_NA)))
   return samples, described
 
 
-def _describe(sample: entries.Sample, wave_NA: np.ndarray) -> dict:
+def _describe(sample: entries.Sample, peak: float) -> dict:
   return {
     'index': sample.index,
     'video': sample.video.name if sample.video else None,
     'wav': sample.wav.name,
     'score': sample.score,
     'rank': sample.rank,
-    'peak': round(level.peak(wave_NA), 4),
-    'rms_db': _level_db(level.rms(wave_NA)),
+    'peak': round(peak, 4),
+    'rms_db': sample.rms_db,
   }
 
 

@@ -73,15 +73,6 @@ def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
   return html.escape(urllib.parse.quote(pathlib.PurePath(relative).as_posix()), quote=True)
 
 
-def _caption(sample: entries.Sample) -> str:
-  words = []
-  if sample.rank is not None:
-    words.append(f'rank {sample.rank}')
-  if sample.score is not None:
-    words.append(f'score {sample.score:.3f}')
-  return ' · '.join(words)
-
-
 def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, is_shown: bool) -> str:
   hidden = '' if is_shown else ' hidden'
   wav = _link(sample.wav, folder)
@@ -98,7 +89,7 @@ def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, 
     files = f'<a href="{_link(sample.video, folder)}" download>video</a> {files}'
   return (
     f'<div class="player" data-sample="{sample.index}"{hidden}>{media}'
-    f'<p class="files"><span>{_caption(sample)}</span><span>{files}</span></p></div>'
+    f'<p class="files"><span>{" · ".join(sample.details)}</span><span>{files}</span></p></div>'
   )
 
 

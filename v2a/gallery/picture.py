@@ -94,11 +94,7 @@ def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
     extent=(0.0, entry.duration_s, 0.0, 1.0),
     interpolation='bilinear',
   )
-  words = f'sample {sample.index}'
-  if sample.rank is not None:
-    words += f'   rank {sample.rank}'
-  if sample.score is not None:
-    words += f'   score {sample.score:.3f}'
+  words = '   '.join((f'sample {sample.index}', *sample.details))
   axes.text(0.004, 0.95, words, transform=axes.transAxes, color='white', size=8, va='top')
 
 

@@ -85,7 +85,9 @@ def test_one_device_is_a_mesh():
 
 
 @pytest.mark.parametrize(('sizes', 'message'), [
-    ({'data': 3}, 'A mesh of replica 1 x data 3 x fsdp 1 x context 1 x tensor 1 does not fit 8 devices'),
+    ({'data': 3}, 'does not fit 8 devices: its sizes multiply to 3; wanted 8[.]'),
+    ({'data': -1, 'fsdp': 16}, 'A mesh of replica 1 x data -1 x fsdp 16 x context 1 x tensor 1 does not '
+     'fit 8 devices: its sizes multiply to 16; wanted 8 or a divisor of it'),
     ({'data': -1, 'fsdp': 3}, 'does not fit 8 devices'),
     ({'data': -1, 'fsdp': -1}, 'one at most -1'), ({'data': 0}, 'at least 1'), ({}, 'does not fit 8 devices'),
     ({'data': 8, 'model': 1}, r"got \['model'\]")])

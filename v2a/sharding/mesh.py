@@ -58,7 +58,9 @@ def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> 
                      f'got {sizes["replica"]}.')
   known = math.prod(size for size in sizes.values() if size != -1)
   if num_devices % known or (-1 not in sizes.values() and known != num_devices):
-    raise ValueError(f'A mesh of {shown} does not fit {num_devices} devices.')
+    wanted = f'{num_devices} or a divisor of it' if -1 in sizes.values() else f'{num_devices}'
+    raise ValueError(f'A mesh of {shown} does not fit {num_devices} devices: its sizes multiply to {known}; '
+                     f'wanted {wanted}.')
   return {name: num_devices // known if size == -1 else size for name, size in sizes.items()}
 
 

@@ -232,7 +232,8 @@ def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
 
 @pytest.mark.slow
 def test_four_go_on_as_two_on_another_mesh(whole, tmp_path):
-  first = Run(tmp_path, 4, 1, hurt=[{'how': 'terminate', 'at': 2, 'process': 3}])
+  # A second a step: the signal reaches all before the last.
+  first = Run(tmp_path, 4, 1, pause_s=1, hurt=[{'how': 'terminate', 'at': 2, 'process': 3}])
   assert first.each == [143] * 4, first.text
   second = Run(tmp_path, 2, 2, mesh={'data': 1, 'fsdp': 2, 'tensor': 2})
   assert second.code == 0, second.text

@@ -7,6 +7,7 @@
 """
 
 import argparse
+import random
 import statistics
 import tempfile
 import time
@@ -112,10 +113,10 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
         f'the loop itself takes {around_in_loop_ms - around_ms:.2f} ms a step')
 
 
-def scanned(name: str, num_rounds: int = 8) -> None:
+def scanned(name: str, num_rounds: int = 40) -> None:
   """Prints the time of a step with its layers scanned over that with its layers written out."""
   steps = {}
-  for label, is_written_out in (('scanned', False), ('written out', True)):
+  for label, is_written_out in (('written out', True), ('scanned', False)):
     c = _on_fake_clips(name, 10).unlock()
     c.training.unroll = is_written_out
     steps[label] = Step(c.lock())
@@ -133,17 +134,17 @@ def microbatches(name: str, num_rounds: int = 8) -> None:
 
 
 def _compare(steps: dict[str, Step], num_rounds: int) -> None:
-  # In turn, since machines are shared: what slows one slows all.
+  # In rounds, since machines are shared: what slows one slows all. In any order: a place in it may help.
   times = {name: [] for name in steps}
   for index in range(num_rounds + 1):
-    for name, step in steps.items():
-      seconds = step.seconds()
+    for name in random.sample(list(steps), len(steps)):
+      seconds = steps[name].seconds()
       if index:
         times[name].append(seconds)
-  medians = {name: statistics.median(each) for name, each in times.items()}
-  first = next(iter(medians.values()))
-  for name, median in medians.items():
-    print(f'{name}: {median:.3f} s a step, {median / first:.3f} of the first')
+  first = next(iter(times.values()))
+  for name, each in times.items():
+    ratio = statistics.median(seconds / other for seconds, other in zip(each, first))
+    print(f'{name}: {statistics.median(each):.3f} s a step, {ratio:.3f} of the first in the same round')
 
 
 def from_disk(name: str, data: str, num_batches: int = 100) -> None:

@@ -184,3 +184,14 @@ def test_streams_are_independent():
 def test_bad_arguments(arguments, words):
   with pytest.raises(ValueError, match=words.replace('.', r'\.')):
     clips.render(**{'seed': 0, 'index': 0, **arguments})
+
+
+@pytest.mark.parametrize('scene', ('bounce', 'engine', 'rain', 'wind', 'dialogue'))
+def test_a_large_picture_shrinks_to_the_small_one(scene):
+  small, large = (
+    clips.render(5, 0, (scene,), look='clean', clip_s=2, fps=12, frame_size=size).frame_LYX3.astype(float)
+    for size in (32, 128)
+  )
+  shrunk = large.reshape(len(large), 32, 4, 32, 4, 3).mean((2, 4))
+  motion, wanted = (np.abs(np.diff(each, axis=0)).mean() for each in (shrunk, small))
+  assert 0.8 * wanted < motion < 1.1 * wanted

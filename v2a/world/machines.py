@@ -129,7 +129,8 @@ def _around(canvas, position_G, reach: int) -> np.ndarray:
 
 def _streak(canvas, frame_G, x_G, y_G, alpha_G):
   size = canvas.size
-  half, radius = 0.05 * size, max(0.006 * size, 0.4)
+  # As wide a part of any picture as of one of 32 pixels, where it is as thin as it can be.
+  half, radius = 0.05 * size, max(0.0125 * size, 0.4)
   u = np.abs(_around(canvas, x_G, int(radius + 1.5)))[:, None, :]
   v = np.maximum(np.abs(_around(canvas, y_G, int(half + 2)))[:, :, None] - half, 0)
   cover = np.clip(radius + 0.5 - np.sqrt(u * u + v * v), 0, 1) * alpha_G[:, None, None]
@@ -142,7 +143,7 @@ def _splash(canvas, frame_G, x_G, y_G, radius_G, alpha_G):
   u = _around(canvas, x_G, reach)[:, None, :]
   v = _around(canvas, y_G, int(0.5 * reach + 1))[:, :, None] * 2.2
   norm = np.sqrt(u * u + v * v) - radius_G[:, None, None] * size
-  cover = np.clip(1 - np.abs(norm) / max(0.02 * size, 1), 0, 1) * alpha_G[:, None, None]
+  cover = np.clip(1 - np.abs(norm) / max(size / 32, 1), 0, 1) * alpha_G[:, None, None]
   canvas.stamp(frame_G, x_G, y_G, cover.astype(np.float32), (0.8, 0.88, 1.0))
 
 

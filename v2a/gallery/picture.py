@@ -95,7 +95,8 @@ def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
     interpolation='bilinear',
   )
   words = '   '.join((f'sample {sample.index}', *sample.details))
-  axes.text(0.004, 0.95, words, transform=axes.transAxes, color='white', size=8, va='top')
+  dark = {'facecolor': BACK, 'alpha': 0.6, 'linewidth': 0, 'pad': 1.5}  # loud sound is bright up there
+  axes.text(0.004, 0.95, words, transform=axes.transAxes, color='white', size=8, va='top', bbox=dark)
 
 
 def _entry(layout: _Layout, entry: entries.Entry, samples: list[entries.Sample]) -> None:

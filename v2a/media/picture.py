@@ -11,22 +11,15 @@ import fractions
 import math
 
 import av
-import numpy as np
 
 from v2a.media import errors
-from v2a.media import orientation
 from v2a.media import probe
 from v2a.media import source
 
-# Pictures without sound of their own by nature; no container with sound carries them to players.
 # Keeps two decoding times apart; short against any frame.
 MOMENT_S = fractions.Fraction(1, 10000)
-_REDRAWN_CODECS = ('gif', 'apng', 'webp')
 # Packets of earlier frames may follow a later one by this much.
 _MAX_REORDER_S = 2
-STILL_FPS = 5
-_STILL_S = fractions.Fraction(1, STILL_FPS)
-REDRAW_TICK_S = fractions.Fraction(1, 90000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,11 +47,6 @@ class Part:
   order: dict[fractions.Fraction, fractions.Fraction] | None = None
 
 
-def is_redrawn(info: probe.Probe) -> bool:
-  """Whether a picture must be encoded anew because its own packets go with no sound."""
-  return info.is_image or info.video_codec in _REDRAWN_CODECS
-
-
 def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   """Finds the packets of the part that is shown from start_s for duration_s (None: to the end).
 
@@ -66,26 +54,38 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
     MediaError: the picture ends before start_s, or has no key frame.
     ValueError: a number is out of range.
   """
-  if not 0 <= start_s < math.inf:
-    raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
-  if duration_s is not None and not 0 < duration_s < math.inf:
-    raise ValueError(f'duration_s must be positive; got {duration_s}.')
-  start = fractions.Fraction(start_s).limit_denominator(10**6)
-  wanted = None if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)
+  start, duration, rest = extent(info, start_s, duration_s)
   zero_s = source.zero_s(info.path)
-  if info.is_image:
-    if wanted is None:
-      raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
-    return Part(info, zero_s, start, wanted, 0, 0)
-  rest = fractions.Fraction(info.duration_s).limit_denominator(10**6) - start
-  if rest <= 0:
-    raise errors.starts_too_late(info.path, info.duration_s, start_s)
-  duration = rest if wanted is None else min(rest, wanted)
   order = _order(info)
   begin_s = zero_s + start if start else None
   end_s = zero_s + start + duration if duration < rest else None
   first, last = _find(info, begin_s, end_s, order)
   return Part(info, zero_s, start, duration, first, last, duration < rest, order)
+
+
+def extent(info: probe.Probe, start_s: float, duration_s: float | None
+           ) -> tuple[fractions.Fraction, fractions.Fraction, fractions.Fraction]:
+  """Returns where a part begins, how long it is shown, and how long the picture is shown from there on.
+
+  Raises:
+    MediaError: the picture ends before start_s.
+    ValueError: a number is out of range.
+  """
+  check_extent(start_s, duration_s)
+  start = fractions.Fraction(start_s).limit_denominator(10**6)
+  rest = fractions.Fraction(info.duration_s).limit_denominator(10**6) - start
+  if rest <= 0:
+    raise errors.starts_too_late(info.path, info.duration_s, start_s)
+  wanted = rest if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)
+  return start, min(rest, wanted), rest
+
+
+def check_extent(start_s: float, duration_s: float | None) -> None:
+  """Raises ValueError where a number is out of range."""
+  if not 0 <= start_s < math.inf:
+    raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
+  if duration_s is not None and not 0 < duration_s < math.inf:
+    raise ValueError(f'duration_s must be positive; got {duration_s}.')
 
 
 def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | None:
@@ -211,41 +211,3 @@ def copied(wanted: Part, stream: av.VideoStream,
       packet.dts = round((decode_s - shift_s) / unit_s)
       packet.duration = round(lasting_s / unit_s)
       yield decode_s - shift_s, packet
-
-
-def redrawn(wanted: Part, codec: av.VideoCodecContext) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) of a still picture or animation, encoded anew."""
-  for packet in _encoded(wanted, codec):
-    time_s = packet.dts * packet.time_base
-    packet.duration = round(min(_STILL_S, wanted.duration_s - time_s) / packet.time_base)
-    yield time_s, packet
-
-
-def _encoded(wanted: Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
-  for time_s, frame in _changes(wanted):
-    shown_YX3 = orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))
-    drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown_YX3), 'rgb24')
-    drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709',
-                           interpolation='AREA')
-    drawn.time_base = REDRAW_TICK_S
-    drawn.pts = round(time_s / REDRAW_TICK_S)
-    yield from codec.encode(drawn)
-  yield from codec.encode(None)
-
-
-def _changes(wanted: Part) -> Iterator[tuple[fractions.Fraction, av.VideoFrame]]:
-  """Yields (time from the begin of the part, frame); the last one repeatedly, so that players can seek."""
-  time_s, current = fractions.Fraction(0), None
-  with source.Source(wanted.info.path) as opened:
-    stream = opened.want_picture()
-    opened.only(stream)
-    for frame_s, frame in opened.decoded(stream):
-      frame_s -= wanted.zero_s + wanted.start_s
-      if frame_s >= wanted.duration_s:
-        break
-      if frame_s > time_s and current is not None:
-        yield time_s, current
-      time_s, current = max(fractions.Fraction(0), frame_s), frame
-    while time_s < wanted.duration_s:
-      yield time_s, current
-      time_s += _STILL_S

@@ -19,6 +19,7 @@ from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import picture
 from v2a.media import probe
+from v2a.media import reencode
 from v2a.media import source
 from v2a.media import track
 
@@ -82,7 +83,7 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
   if info.is_image and duration_s is None:
     duration_s = len(wave_NA) / sample_rate_hz
-  part = picture.part(info, start_s, duration_s)
+  part = (reencode if reencode.is_needed(info) else picture).part(info, start_s, duration_s)
   wave = track.Wave(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
   names = _containers(out_path)
   for suffix, container in names:
@@ -117,8 +118,8 @@ def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: tra
           av.open(f'file:{partial}', 'w', format=container, container_options=options) as output):
       stream = opened.want_picture()
       opened.only(stream)
-      if picture.is_redrawn(part.info):
-        packets = picture.redrawn(part, _add_redrawn(output, part.info))
+      if reencode.is_needed(part.info):
+        packets = reencode.packets(part, reencode.add_stream(output, part.info))
       else:
         _add_copy(output, stream, is_vp8)
         packets = picture.copied(part, stream, opened)
@@ -154,15 +155,6 @@ def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, is_v
     except ValueError as error:
       raise _NotCarriedError from error
   copy.time_base = picture.tick_s(stream)
-
-
-def _add_redrawn(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
-  # H.264 with halved colour wants even sizes.
-  stream = output.add_stream('libx264', rate=picture.STILL_FPS, width=max(2, info.width // 2 * 2),
-                             height=max(2, info.height // 2 * 2), pix_fmt='yuv420p',
-                             time_base=picture.REDRAW_TICK_S,
-                             options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'})
-  return stream.codec_context
 
 
 def _interleave(output: av.container.OutputContainer, picture_packets, sound_packets) -> None:

@@ -30,6 +30,7 @@ from v2a import config
 from v2a import configfile
 from v2a import records
 from v2a.media import errors
+from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
 from v2a.media import sound
@@ -39,19 +40,19 @@ _SHORTEST_SHARE = 0.5
 _PENDING_PER_WORKER = 4
 
 
-def find(folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns the videos under a folder, sorted by name; hidden files and folders are passed over.
+def find(folder: pathlib.Path) -> folder_lib.Found:
+  """Returns the videos under a folder and a count of what else is there (v2a.media.folder.search).
 
   Raises:
     ValueError: it is no folder, or holds no video.
   """
   if not folder.is_dir():
     raise ValueError(f'--source must be a folder; got {folder}.')
-  found = sorted(path for path in folder.rglob('*') if path.suffix.lower() in written.SUFFIXES
-                 and not any(part.startswith('.') for part in path.relative_to(folder).parts))
-  if not found:
-    wanted = ', '.join(written.SUFFIXES)
-    raise ValueError(f'--source {folder} holds no video; wanted files that end in {wanted}.')
+  found = folder_lib.search(folder, folder_lib.VIDEOS, is_recursive=True)
+  if not found.paths:
+    besides = f' ({found.rest})' if found.rest else ''
+    raise ValueError(f'--source {folder} holds no video{besides}; wanted files that end in '
+                     f'{", ".join(folder_lib.VIDEOS)}.')
   return found
 
 
@@ -205,7 +206,10 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
     ValueError: the folder holds no video that can be used.
     FileExistsError: output is there already.
   """
-  paths, faults, start_s, num_records = find(folder), [], time.monotonic(), 0
+  found, faults, start_s, num_records = find(folder), [], time.monotonic(), 0
+  paths = found.paths
+  if found.rest:
+    print(f'data_pipelines.build: note: {folder}: {found.rest}', file=sys.stderr, flush=True)
   with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
     reader = _Reader(paths, folder, spec, num_workers)
     try:

@@ -241,11 +241,12 @@ def test_names_do_not_collide(tmp_path):
   ]
 
 
-def test_folders_are_searched(tmp_path, film):
-  for name in ('b.mp4', 'a.MOV', '.hidden.mp4', 'notes.txt'):
+def test_folders_are_searched(tmp_path, film, capsys):
+  for name in ('b.mp4', 'a.MOV', '.hidden.mp4', 'notes.txt', 'x.docx'):
     (tmp_path / name).write_bytes(b'x')
   (tmp_path / 'deep.mp4').mkdir()
   assert generate.expand([film, tmp_path]) == [film, tmp_path / 'a.MOV', tmp_path / 'b.mp4']
+  assert capsys.readouterr().err == f'v2a: note: {tmp_path}: 1 file passed over (.docx 1)\n'
 
 
 def packets(path: pathlib.Path) -> list[bytes]:

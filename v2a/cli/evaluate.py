@@ -117,7 +117,7 @@ def _cases(args: argparse.Namespace, world: int | None, spec, left_out: dict[str
   from v2a.evaluation import cases
 
   if world is None:
-    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out))
+    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say))
   if args.per_scene is not None:
     return list(cases.from_every_scene(world, args.per_scene, spec, say))
   return list(cases.from_world(world, args.num_clips or NUM_CLIPS, spec, say=say))

@@ -12,27 +12,6 @@ from v2a.cli import drawing
 
 MODEL = 'world'
 OUTPUT = 'out'
-# What a folder is searched for.
-SUFFIXES = frozenset(
-  (
-    '.mp4',
-    '.m4v',
-    '.mov',
-    '.mkv',
-    '.webm',
-    '.avi',
-    '.mpg',
-    '.mpeg',
-    '.ts',
-    '.3gp',
-    '.ogv',
-    '.gif',
-    '.png',
-    '.jpg',
-    '.jpeg',
-    '.webp',
-  )
-)
 PROMPT_NAME = 'soundtrack'
 MAX_PATH = 4096
 # Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
@@ -106,23 +85,26 @@ def transcript_of(text: str) -> str:
 def expand(names: Iterable[str]) -> list[pathlib.Path]:
   """Returns the files that were named, folders replaced by the videos and stills right in them.
 
+  What a folder holds besides is counted in one line on stderr.
+
   Raises:
     ValueError: a folder holds none.
   """
+  from v2a.media import folder
+
   paths = []
   for name in names:
     path = pathlib.Path(name)
     if not path.is_dir():
       paths.append(path)
       continue
-    inside = sorted(
-      child
-      for child in path.iterdir()
-      if child.suffix.lower() in SUFFIXES and child.is_file() and not child.name.startswith('.')
-    )
-    if not inside:
-      raise ValueError(f'{path}: the folder holds no videos or stills.')
-    paths.extend(inside)
+    found = folder.search(path, (*folder.VIDEOS, *folder.STILLS))
+    if not found.paths:
+      besides = f' ({found.rest})' if found.rest else ''
+      raise ValueError(f'{path}: the folder holds no videos or stills{besides}.')
+    if found.note:
+      print(f'v2a: note: {found.note}', file=sys.stderr, flush=True)
+    paths.extend(found.paths)
   return paths
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from v2a import clip as clip_lib
 from v2a import records
 from v2a.media import errors
+from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
 from v2a.media import sound
@@ -203,6 +204,7 @@ def from_folder(
   num_clips: int | None,
   spec: clip_lib.ClipSpec,
   left_out: dict[str, int] | None = None,
+  say: Callable[[str], None] | None = None,
 ) -> Iterator[Case]:
   """Yields the clips of a folder of records or of videos; the true sound of a video is its own.
 
@@ -214,6 +216,7 @@ def from_folder(
     num_clips: the first so many; None for all.
     spec: rates and lengths.
     left_out: takes how many of the folder's clips were not yielded, by reason.
+    say: receives a line where the folder holds files that are no videos.
 
   Raises:
     FileNotFoundError: the folder is missing.
@@ -228,9 +231,13 @@ def from_folder(
   if (folder / records.MANIFEST).is_file():
     yield from _from_records(folder, num_clips, spec, left_out)
     return
-  videos = sorted(path for path in folder.iterdir() if path.suffix.lower() in written.SUFFIXES)
+  searched = folder_lib.search(folder, folder_lib.VIDEOS)
+  videos = searched.paths
   if not videos:
-    raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos.")
+    besides = f' ({searched.rest})' if searched.rest else ''
+    raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos{besides}.")
+  if say and searched.rest:
+    say(f'note: {folder}: {searched.rest}')
   num_used = 0
   for k, path in enumerate(videos):
     if num_clips is not None and num_used >= num_clips:

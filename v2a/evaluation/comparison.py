@@ -158,7 +158,9 @@ class _Clips:
       if self.seed is None:
         self.left_out = {}
         folder = pathlib.Path(self._asked.data)
-        found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out)
+        # Once, whatever the number of models.
+        say = None if self._by_spec else self._say
+        found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out, say)
       else:
         found = cases_lib.from_world(self.seed, self._asked.num_clips, spec, say=self._say)
       self._by_spec[spec] = list(found)

@@ -4,10 +4,6 @@ import dataclasses
 import json
 import pathlib
 
-# Of videos that are looked for in folders.
-SUFFIXES = ('.mp4', '.m4v', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.mpeg', '.ts', '.mts', '.m2ts', '.flv',
-            '.wmv', '.ogv', '.3gp', '.mxf', '.vob')
-
 
 @dataclasses.dataclass(frozen=True)
 class Words:

@@ -1,0 +1,168 @@
+"""What a folder is searched for, and what is said of the rest."""
+
+import fractions
+import json
+import os
+
+import av
+import numpy as np
+from PIL import Image
+import pytest
+
+from data_pipelines import build
+from v2a import clip
+from v2a.evaluation import cases
+from v2a.media import errors
+from v2a.media import folder
+from v2a.media import source
+
+# Suffixes that share a file: the first is encoded, the others are links to it.
+ENCODED = {
+  'mp4': ('libx264', '.mp4 .m4v .f4v'),
+  'mov': ('libx264', '.mov .qt'),
+  '3gp': ('mpeg4', '.3gp'),
+  '3g2': ('mpeg4', '.3g2'),
+  'matroska': ('libx264', '.mkv'),
+  'webm': ('libvpx', '.webm'),
+  'avi': ('mpeg4', '.avi .divx'),
+  'nut': ('libx264', '.nut'),
+  'mxf': ('mpeg2video', '.mxf'),
+  'mpeg': ('mpeg1video', '.mpg .mpeg .mpe .mod .tod'),
+  'vob': ('mpeg2video', '.vob'),
+  'mpeg1video': ('mpeg1video', '.m1v'),
+  'mpeg2video': ('mpeg2video', '.m2v'),
+  'mpegts': ('libx264', '.ts .mts .m2t .m2ts'),
+  'flv': ('flv', '.flv'),
+  'asf': ('wmv2', '.wmv .asf'),
+  'ogg': ('libvpx', '.ogv .ogm'),
+  'rm': ('rv10', '.rm .rmvb'),
+  'dv': ('dvvideo', '.dv .dif'),
+  'h264': ('libx264', '.h264 .264 .avc'),
+  'hevc': ('libx265', '.h265 .265 .hevc'),
+  'ivf': ('libvpx', '.ivf'),
+  'obu': ('libsvtav1', '.obu'),
+  'mjpeg': ('mjpeg', '.mjpeg .mjpg'),
+}
+PICTURES = {
+  'PNG': '.png .apng',
+  'JPEG': '.jpg .jpeg .jpe .jfif',
+  'WEBP': '.webp',
+  'GIF': '.gif',
+  'AVIF': '.avif',
+  'BMP': '.bmp',
+  'TIFF': '.tif .tiff',
+}
+# No encoder is at hand; FFmpeg's demuxer for each.
+NOT_ENCODED = {'.heic': 'mov', '.heif': 'mov', '.jxl': 'jpegxl_pipe'}
+SUFFIXES = {
+  **{suffix: name for name, (_, suffixes) in ENCODED.items() for suffix in suffixes.split()},
+  **{suffix: name for name, suffixes in PICTURES.items() for suffix in suffixes.split()},
+  **NOT_ENCODED,
+}
+
+
+def test_the_table_of_this_test_is_the_list():
+  assert sorted(SUFFIXES) == sorted((*folder.VIDEOS, *folder.STILLS))
+  assert set(folder.VIDEOS) == {suffix for _, names in ENCODED.values() for suffix in names.split()}
+  assert len({*folder.VIDEOS, *folder.STILLS}) == len(folder.VIDEOS) + len(folder.STILLS)
+
+
+@pytest.mark.parametrize('suffix', [*folder.VIDEOS, *folder.STILLS])
+def test_every_suffix_opens(suffix, tmp_path):
+  name, path = SUFFIXES[suffix], tmp_path / f'a{suffix.upper()}'
+  if suffix in NOT_ENCODED:
+    assert name in source._CONTAINERS.split(',') and av.format.ContainerFormat(name, 'r')
+    return
+  if name in PICTURES:
+    Image.new('RGB', (64, 64), 'teal').save(path, format=name)
+  else:
+    codec = ENCODED[name][0]
+    size, form = ((720, 576), 'yuv420p') if codec == 'dvvideo' else ((176, 144), 'yuv420p')
+    options = {'x265-params': 'log-level=none'} if codec == 'libx265' else {}
+    with av.open(str(path), 'w', format=name) as output:
+      stream = output.add_stream(codec, rate=fractions.Fraction(25), options=options)
+      stream.width, stream.height, stream.pix_fmt = *size, 'yuvj420p' if codec == 'mjpeg' else form
+      for _ in range(8):
+        image_YX3 = np.full((size[1], size[0], 3), 120, np.uint8)
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(image_YX3, format='rgb24')))
+      output.mux(stream.encode(None))
+  with source.Source(path) as opened:
+    assert opened.first(opened.want_picture())[1].width >= 64
+
+
+def test_a_search_counts_what_it_passes_over(tmp_path):
+  for name in ('b.MTS', 'a.mp4', 'c.heic', 'x.docx', 'y.docx', 'z.tmp', 'README', 'a.txt', 'a.srt', 'a.vtt',
+               '.hidden.mp4', '.DS_Store'):  # fmt: skip
+    (tmp_path / name).touch()
+  (tmp_path / 'a.json').write_text('{"annotation": "x"}')
+  (tmp_path / 'inner').mkdir()
+  found = folder.search(tmp_path, (*folder.VIDEOS, *folder.STILLS))
+  assert [path.name for path in found.paths] == ['a.mp4', 'b.MTS', 'c.heic']
+  assert found.note == f'{tmp_path}: 4 files passed over (.docx 2, without a suffix 1, .tmp 1)'
+  assert folder.search(tmp_path, folder.VIDEOS).passed_over['.heic'] == 1
+  for k in range(8):
+    (tmp_path / f'a.s{k}').touch()
+  assert folder.search(tmp_path, folder.VIDEOS).note.endswith('.s2 1, others 6)')
+  (tmp_path / 'inner' / 'a.mp4').touch()
+  (tmp_path / '.git').mkdir()
+  (tmp_path / '.git' / 'a.mp4').touch()
+  assert folder.search(tmp_path / 'inner', folder.VIDEOS).note == ''
+  assert len(folder.search(tmp_path, folder.VIDEOS, is_recursive=True).paths) == 3
+
+
+def test_links_are_followed_once(tmp_path):
+  (tmp_path / 'data').mkdir()
+  (tmp_path / 'data' / 'a.mp4').touch()
+  (tmp_path / 'set').mkdir()
+  (tmp_path / 'set' / 'linked').symlink_to(tmp_path / 'data')
+  (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'set')
+  found = folder.search(tmp_path / 'set', folder.VIDEOS, is_recursive=True)
+  assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == ['set/linked/a.mp4']
+  # Whoever reads it says what is wrong with it.
+  (tmp_path / 'set' / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
+  gone = folder.search(tmp_path / 'set', folder.VIDEOS).paths
+  assert [path.name for path in gone] == ['gone.mp4']
+  with pytest.raises(errors.MediaError, match='does not exist'):
+    source.Source(gone[0])
+
+
+@pytest.mark.skipif(os.name == 'nt' or os.geteuid() == 0, reason='everything is readable')
+def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
+  (tmp_path / 'locked').mkdir(mode=0)
+  with pytest.raises(PermissionError):
+    folder.search(tmp_path, folder.VIDEOS, is_recursive=True)
+
+
+def test_what_generate_wrote_there_is_no_input(tmp_path):
+  for name in ('a.mp4', 'a.0.mp4', 'a.0.wav', 'a.png', 'b.0.mp4'):
+    (tmp_path / name).touch()
+  sample = {'index': 0, 'video': 'a.0.mp4', 'wav': 'a.0.wav'}
+  manifest = {'version': '1', 'model': 'm', 'input': {}, 'samples': [sample], 'plot': 'a.png'}
+  (tmp_path / 'a.json').write_text(json.dumps(manifest))
+  (tmp_path / 'b.json').write_text('[{"samples": 3}')
+  found = folder.search(tmp_path, (*folder.VIDEOS, *folder.STILLS))
+  assert [path.name for path in found.paths] == ['a.mp4', 'b.0.mp4']
+  assert (found.num_outputs, found.note) == (3, '')
+  assert found.rest == '3 files that v2a generate wrote'
+
+
+def test_every_command_says_it(tmp_path, capsys):
+  (tmp_path / 'a.docx').touch()
+  (tmp_path / 'b.tmp').touch()
+  wanted = '(2 files passed over (.docx 1, .tmp 1))'
+  spec = clip.ClipSpec()
+  with pytest.raises(ValueError) as caught:
+    build.find(tmp_path)
+  assert wanted in str(caught.value)
+  with pytest.raises(ValueError) as caught:
+    list(cases.from_folder(tmp_path, None, spec))
+  assert wanted in str(caught.value)
+  (tmp_path / 'c.mts').write_text('no video')
+  lines = []
+  with pytest.raises(ValueError, match='none of which'):
+    list(cases.from_folder(tmp_path, None, spec, say=lines.append))
+  assert lines == [f'note: {tmp_path}: 2 files passed over (.docx 1, .tmp 1)']
+  argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
+  assert build.main(argv) == 2
+  assert capsys.readouterr().err.splitlines()[0] == f'data_pipelines.build: {lines[0]}'
+  assert not (tmp_path / 'out').exists()

@@ -6,6 +6,7 @@ the first sample (AAC 1024 samples, Opus 312 at 48 kHz) is hidden by an edit lis
 codec delay in Matroska and WebM, which all players honour.
 """
 
+import contextlib
 import os
 import pathlib
 
@@ -114,13 +115,15 @@ def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: tra
   out_path.parent.mkdir(parents=True, exist_ok=True)
   with files.beside(out_path) as partial:
     options = _OPTIONS.get(container, {})
-    with (source.Source(part.info.path) as opened,
-          av.open(f'file:{partial}', 'w', format=container, container_options=options) as output):
-      stream = opened.want_picture()
-      opened.only(stream)
+    with contextlib.ExitStack() as stack:
+      output = stack.enter_context(
+          av.open(f'file:{partial}', 'w', format=container, container_options=options))
       if reencode.is_needed(part.info):
         packets = reencode.packets(part, reencode.add_stream(output, part.info))
       else:
+        opened = stack.enter_context(source.Source(part.info.path))
+        stream = opened.want_picture()
+        opened.only(stream)
         _add_copy(output, stream, is_vp8)
         packets = picture.copied(part, stream, opened)
       encoder = track.Encoder(output, wave, _SOUND_CODECS[container])

@@ -23,6 +23,7 @@ KINDS = {
     'avi-h264': ('.avi', 'libx264', 'pcm_s16le', 44100),
     'mpg': ('.mpg', 'mpeg1video', 'mp2', 44100),
     'ts': ('.ts', 'libx264', 'aac', 48000),
+    'flv': ('.flv', 'libx264', 'aac', 44100),
     'mp4-av1': ('.mp4', 'libsvtav1', 'aac', 48000),
 }
 _SPEED = {

@@ -1,6 +1,8 @@
 """Whether a file is whole: what its headers promise against what is there."""
 
 import fractions
+import itertools
+import os
 import struct
 
 import av
@@ -11,6 +13,10 @@ from v2a.media import source
 # A header may promise a little more than the last packet gives; beyond this the file was cut.
 _CUT_SHARE = 0.05
 _CUT_S = 1.0
+# No picture is held longer than this without a sound beside it.
+_MAX_HOLE_S = 3600
+# Presentation times are out of order by no more than this.
+_MAX_BACK_S = 10
 # Parts of an MP4 file; what else stands behind the last of them is no part of it.
 _BOXES = (b'ftyp', b'moov', b'mdat', b'moof', b'mfra', b'sidx', b'free', b'skip', b'wide', b'uuid')
 
@@ -41,7 +47,8 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
     opened: a file that was just opened.
     start_s, end_s: extent of one of its streams, in the container's seconds.
   """
-  if not opened.container.duration:
+  # Where timestamps jump, the header's length is FFmpeg's difference of the last and the first.
+  if not opened.container.duration or opened.has_jumps:
     return
   promised_s = opened.container.duration / av.time_base
   least_s = promised_s * (1 - _CUT_SHARE) - _CUT_S
@@ -55,6 +62,48 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
   if end_s - start_s < least_s:
     raise errors.MediaError(f'{opened.path}: is cut short: its header promises {promised_s:.1f} s, but it '
                             f'ends at {float(end_s - start_s):.1f} s.')
+
+
+class Times:
+  """Watches that the presentation times of a stream can be one timeline: a wrong one would last for hours."""
+
+  def __init__(self, path: str | os.PathLike, index: int):
+    """Args: path: the file. index: of the stream."""
+    self._path, self._index = path, index
+    self._latest_s: fractions.Fraction | None = None
+    self._holes: list[tuple[fractions.Fraction, fractions.Fraction]] = []
+
+  def add(self, time_s: fractions.Fraction) -> None:
+    """Takes the time of the next packet. Raises MediaError where times go back as no order of frames does."""
+    if self._latest_s is not None:
+      if time_s < self._latest_s - _MAX_BACK_S:
+        raise errors.MediaError(f'{self._path}: its timestamps go back from {float(self._latest_s):.3f} s to '
+                                f'{float(time_s):.3f} s; the file is damaged.')
+      if time_s - self._latest_s > _MAX_HOLE_S:
+        self._holes.append((self._latest_s, time_s))
+    self._latest_s = time_s if self._latest_s is None else max(self._latest_s, time_s)
+
+  def check(self, end_s: fractions.Fraction) -> None:
+    """Raises MediaError where a packet lasts for hours and no other stream goes on meanwhile.
+
+    Args:
+      end_s: where the last packet ends.
+    """
+    if end_s - self._latest_s > _MAX_HOLE_S:
+      self._holes.append((self._latest_s, end_s))
+    if not self._holes:
+      return
+    with source.Source(self._path) as opened:
+      others = [opened.time_s(packet) for packet in opened.packets(None) if packet.size
+                and packet.stream_index != self._index and packet.stream.type in ('audio', 'video')]
+    times_s = sorted(time_s for time_s in others if time_s is not None)
+    for begin_s, stop_s in self._holes:
+      inside = [begin_s, *(time_s for time_s in times_s if begin_s < time_s < stop_s), stop_s]
+      for before_s, after_s in itertools.pairwise(inside):
+        if after_s - before_s > _MAX_HOLE_S:
+          raise errors.MediaError(
+              f'{self._path}: its timestamps jump from {float(before_s):.3f} s to {float(after_s):.3f} s; '
+              f'wanted no hole of more than {_MAX_HOLE_S} s.')
 
 
 def _wanted_by_boxes(opened: source.Source, size: int) -> int:

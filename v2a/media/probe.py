@@ -102,12 +102,14 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
     opened.only(stream)
     start_s = end_s = None
     num_frames, next_s = 0, fractions.Fraction(0)
+    times = integrity.Times(path, index)
     default_s = source.usual_length_s(stream)
     for packet in opened.packets(stream):
       if packet.size == 0 or packet.is_discard:
         continue
       time_s = opened.time_s(packet)
       time_s = next_s if time_s is None else time_s
+      times.add(time_s)
       next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
@@ -118,6 +120,7 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
       end_s = shown_s
   if start_s is None:
     raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')
+  times.check(end_s)
   return _Extent(num_frames, start_s, end_s)
 
 

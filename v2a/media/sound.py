@@ -30,6 +30,8 @@ _SLACK_S = 0.002
 _NUM_WITNESSES = 8
 # The last block has none after it; it is believed where it is further off than times stagger.
 _STAGGER_S = 0.1
+# The first block has none before it; it is passed over where the next one is further off than this.
+_WRONG_S = 10
 # A track that never rises above this (-80 dB) is no sound, only the lack of it.
 _SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
@@ -116,15 +118,17 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
       wanted = round((time_s - origin_s) * frame.sample_rate)
       is_first = place is None
       if is_first:
+        if later and abs(later[0][0] - time_s) > _WRONG_S:
+          continue
         place = min(wanted, 0)
       elif frame.sample_rate != rate_hz:
         place = round(place * frame.sample_rate / rate_hz)
       rate_hz = frame.sample_rate
-      if place >= end_s * rate_hz or wanted >= end_s * rate_hz:
-        return
       gap = wanted - place
       if not is_first and (abs(gap) <= _SLACK_S * rate_hz or not _is_believed(gap, time_s, frame, later)):
         gap = 0
+      if place + max(0, gap) >= end_s * rate_hz:
+        return
       for num_zeros in _pieces(max(0, gap) + min(0, place), rate_hz):
         yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
       place += max(0, gap)

@@ -10,6 +10,7 @@ decoded frames are what players show.
 import collections
 from collections.abc import Iterator
 import fractions
+import functools
 import itertools
 import math
 import os
@@ -18,6 +19,7 @@ import pathlib
 import av
 
 from v2a.media import errors
+from v2a.media import timeline
 
 # FFmpeg also knows text art, playlists that open other files, and devices; none of these is a video.
 _CONTAINERS = (
@@ -27,6 +29,10 @@ _CONTAINERS = (
 )
 # What FFmpeg reports as presentation times of these is only a guess.
 _UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'm4v', 'mpegvideo', 'obu')
+# Clocks of these jump where they were joined or recorded again. FFmpeg says so of all but FLV, and of that
+# where it is live.
+_JUMPING_CONTAINERS = ('mpeg', 'mpegts', 'ogg', 'flv')
+_33_BIT_CONTAINERS = ('mpeg', 'mpegts')
 _STILL_CONTAINERS = ('image2', '_pipe')
 _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 # Matroska rounds to milliseconds: a frame this much late still counts as on screen.
@@ -55,7 +61,9 @@ class Source:
     _check_file(self.path)
     try:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
-      self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS})
+      # Tags of old files are in any encoding.
+      self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS},
+                               metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or '
                               'picture file.') from error
@@ -64,6 +72,7 @@ class Source:
     streams = [s for s in self.container.streams if s.codec_context is not None]
     self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
     self.sound = _best([s for s in streams if s.type == 'audio'])
+    self._correction = None
 
   def __enter__(self) -> 'Source':
     return self
@@ -102,12 +111,36 @@ class Source:
       if other.index != stream.index:
         other.discard = av.stream.Discard.all
 
-  def packets(self, stream: av.stream.Stream) -> Iterator[av.Packet]:
-    """Yields packets of one stream in decoding order, the empty flushing packet included."""
+  @functools.cached_property
+  def has_jumps(self) -> bool:
+    """Whether timestamps jump; `packets` corrects them, but no packet is found by its timestamp."""
+    found = None
+    if self.container.format.name in _JUMPING_CONTAINERS:
+      status = self.path.stat()
+      found = _timeline(self.path.absolute(), status.st_size, status.st_mtime_ns)
+    self._correction = found and timeline.Correction(found)
+    return found is not None
+
+  def packets(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
+    """Yields packets of one stream (None: of all) in decoding order, empty flushing packets included.
+
+    Where timestamps jump they are corrected (see `v2a.media.timeline`), and the file is read from its begin.
+    """
+    correction = self._correction if self.has_jumps else None
+    for packet in self._demuxed(stream):
+      if correction:
+        correction.apply(packet)
+      yield packet
+
+  def _demuxed(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
     try:
       yield from self.container.demux(stream)
     except av.error.FFmpegError as error:
       raise errors.MediaError(f'{self.path}: reading breaks off: {explain(error)}.') from error
+    except IndexError:
+      # A damaged program map announces streams in the middle of the file. PyAV does not know them and passes
+      # their packets over, but looks for them when it flushes all streams at the end, known ones first.
+      return
 
   def decoded(self, stream: av.stream.Stream) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Yields (presentation time in the container's seconds, frame) from where the file stands.
@@ -143,7 +176,7 @@ class Source:
     settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
     begin_s = (stream.start_time or 0) * stream.time_base
     margin_s = settle_s
-    while time_s - margin_s > begin_s:
+    while not self.has_jumps and time_s - margin_s > begin_s:
       try:
         self.container.seek(int((time_s - margin_s) / stream.time_base), stream=stream)
       except av.error.FFmpegError:
@@ -159,6 +192,18 @@ class Source:
       again = fresh.container.streams[stream.index]
       fresh.only(again)
       yield from fresh.decoded(again)
+
+
+@functools.lru_cache(maxsize=256)
+def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline.Timeline | None:
+  """Returns what corrects the timestamps of a file."""
+  del size_bytes, modified_ns  # of the cache's key
+  with Source(path) as opened:
+    scan = timeline.Scan(opened.container.format.name in _33_BIT_CONTAINERS)
+    usual = {s.index: float(usual_length_s(s)) if s.codec_context else 0.0 for s in opened.container.streams}
+    for packet in opened._demuxed(None):
+      scan.add(packet, usual[packet.stream_index])
+  return scan.timeline()
 
 
 def decode(packet: av.Packet) -> list[av.frame.Frame]:

@@ -28,10 +28,10 @@ import sys
 
 import numpy as np
 
+from v2a import flags
 from v2a import generate
 from v2a import records
 from v2a.cli import cache
-from v2a.cli import drawing
 from v2a.cli import main as program
 from v2a.cli import progress
 from v2a.evaluation import adapter
@@ -205,13 +205,13 @@ def _flags() -> program.Parser:
   one.set_defaults(run=run_nearest)
   two = commands.add_parser('onsets', help='when is it heard?')
   two.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
-  two.add_argument('--num-samples', type=drawing.number(int, 1), default=4, metavar='N',
+  two.add_argument('--num-samples', type=flags.number(int, 1), default=4, metavar='N',
                    help='soundtracks a clip (%(default)s)')
   two.set_defaults(run=run_onsets)
   for command in (one, two):
     command.add_argument('--model', default='world', metavar='NAME-or-DIR',
                          help='a packaged model or a folder (%(default)s)')
-    command.add_argument('--seed', type=drawing.number(int, 0), default=0, help='of the noise (%(default)s)')
+    command.add_argument('--seed', type=flags.seed, default=0, help='of the noise (%(default)s)')
   return parser
 
 

@@ -28,6 +28,7 @@ import numpy as np
 from v2a import clip
 from v2a import config
 from v2a import configfile
+from v2a import flags
 from v2a import records
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -250,15 +251,17 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--source', type=pathlib.Path, required=True, help='folder of videos')
   parser.add_argument('--output', type=pathlib.Path, required=True, help='new folder of records')
   parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
-  parser.add_argument('--clip-seconds', type=float, help=f'length of a window; {default.clip_s:g}')
-  parser.add_argument('--size', type=int, help=f'rows and columns of a frame; {default.frame_size}')
-  parser.add_argument('--sample-rate', type=int, help=f'samples a second; {default.sample_rate_hz}')
-  parser.add_argument('--num-channels', type=int, help=f'1 mono, 2 stereo; {default.num_channels}')
-  parser.add_argument('--num-workers', type=int, default=2, help='videos read at a time; 2')
-  args = parser.parse_args(argv)
-  if args.num_workers < 1:
-    parser.error(f'--num-workers must be at least 1; got {args.num_workers}')
-  return args
+  parser.add_argument('--clip-seconds', type=flags.number(float, 0, is_open=True),
+                      help=f'length of a window; {default.clip_s:g}')
+  parser.add_argument('--size', type=flags.number(int, 1),
+                      help=f'rows and columns of a frame; {default.frame_size}')
+  parser.add_argument('--sample-rate', type=flags.number(int, 1),
+                      help=f'samples a second; {default.sample_rate_hz}')
+  parser.add_argument('--num-channels', type=flags.number(int, 1, 2),
+                      help=f'1 mono, 2 stereo; {default.num_channels}')
+  parser.add_argument('--num-workers', type=flags.num_workers, default=2,
+                      help='videos read at a time; 2')
+  return parser.parse_args(argv)
 
 
 def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:

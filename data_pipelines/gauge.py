@@ -12,6 +12,7 @@ import argparse
 import pathlib
 import sys
 
+from v2a import flags
 from v2a.evaluation import gauging
 
 NUM_CLIPS = 2000
@@ -25,7 +26,8 @@ def main(argv: list[str] | None = None) -> int:
   what = parser.add_mutually_exclusive_group(required=True)
   what.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
   what.add_argument('--sweep', type=pathlib.Path, help='sweep.json, made with the fitted gauge')
-  parser.add_argument('--num-clips', type=int, default=NUM_CLIPS, help=f'clips of --data ({NUM_CLIPS})')
+  parser.add_argument('--num-clips', type=flags.count, default=NUM_CLIPS,
+                      help=f'clips of --data ({NUM_CLIPS})')
   args = parser.parse_args(argv)
   try:
     if args.data:

@@ -25,6 +25,7 @@ import av
 import numpy as np
 
 from v2a import clip
+from v2a import flags
 from v2a import records
 from v2a.media import write
 from v2a.world import clips
@@ -39,27 +40,15 @@ class _Parser(argparse.ArgumentParser):
     raise ValueError(f'{message} (see --help)')
 
 
-def _whole(least: int) -> Callable[[str], int]:
-  """Returns an argparse type: a whole number of at least `least`."""
-
-  def number(text: str) -> int:
-    value = int(text)
-    if value < least:
-      raise argparse.ArgumentTypeError(f'must be at least {least}; got {value}')
-    return value
-
-  return number
-
-
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = _Parser(
     prog='python -m data_pipelines.world',
     description='Renders clips of the procedural world.',
     allow_abbrev=False,
   )
-  parser.add_argument('--num-clips', type=_whole(1), required=True, help='how many clips')
-  parser.add_argument('--seed', type=_whole(0), default=0, help='number of the set of clips')
-  parser.add_argument('--start-index', type=_whole(0), default=0, help='number of the first clip of the set')
+  parser.add_argument('--num-clips', type=flags.count, required=True, help='how many clips')
+  parser.add_argument('--seed', type=flags.seed, default=0, help='number of the set of clips')
+  parser.add_argument('--start-index', type=flags.seed, default=0, help='number of the first clip of the set')
   parser.add_argument('--scenes', default='all', help=f'all, or some of {",".join(clips.SCENES)}')
   parser.add_argument(
     '--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given'
@@ -67,16 +56,16 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--output', type=pathlib.Path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
   parser.add_argument(
-    '--size', type=_whole(4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records'
+    '--size', type=flags.number(int, 4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records'
   )
-  parser.add_argument('--fps', type=float, help='frames a second of video files; 25')
-  parser.add_argument('--clip-seconds', type=float, default=4.0, help='length of a clip')
+  parser.add_argument('--fps', type=flags.number(float), help='frames a second of video files; 25')
+  parser.add_argument('--clip-seconds', type=flags.number(float), default=4.0, help='length of a clip')
   parser.add_argument(
     '--sample-rate',
-    type=_whole(8000),
+    type=flags.number(int, 8000),
     help=f'samples a second; {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} in records',
   )
-  parser.add_argument('--num-workers', type=_whole(1), default=os.cpu_count(), help='processes')
+  parser.add_argument('--num-workers', type=flags.num_workers, default=os.cpu_count(), help='processes')
   args = parser.parse_args(argv)
   if args.records and args.fps is not None:
     parser.error('--fps goes with video files; the rates of records come from ClipSpec')

@@ -2,6 +2,10 @@
 
 import dataclasses
 import fractions
+import math
+
+# Beyond all that is recorded; a larger value is a slip, and would fill the memory.
+_MOST = {'clip_s': 86_400, 'sample_rate_hz': 768_000, 'frame_size': 8192}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,16 +39,18 @@ class ClipSpec:
   def __post_init__(self):
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      if value <= 0:
+      if not 0 < value < math.inf:
         raise ValueError(f'{field.name} must be positive; got {value}.')
+      if value > _MOST.get(field.name, math.inf):
+        raise ValueError(f'{field.name} must be at most {_MOST[field.name]}; got {value}.')
     if self.num_channels not in (1, 2):
       raise ValueError(f'num_channels must be 1 or 2; got {self.num_channels}.')
     for name in ('num_samples', 'num_latents', 'num_semantic_frames', 'num_sync_frames'):
       getattr(self, name)
 
   def _whole(self, name: str, value: fractions.Fraction) -> int:
-    if value.denominator != 1:
-      raise ValueError(f'{name} must be a whole number; got {float(value):.6g} from {self}.')
+    if value.denominator != 1 or value < 1:
+      raise ValueError(f'{name} must be a whole number of at least 1; got {float(value):.6g} from {self}.')
     return int(value)
 
   @property

@@ -295,7 +295,7 @@ def _fraction(value) -> bool:
 _CHECKS: dict[str, tuple[Callable, str]] = {
     'name': (bool, 'a name'),
     'task': (TASKS.__contains__, f'one of {TASKS}'),
-    'seed': (_not_negative, 'at least 0'),
+    'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
     'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
     'data.num_fake_records': (_not_negative, 'at least 0'),
     'data.num_threads': (_positive, 'above 0'),

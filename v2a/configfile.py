@@ -11,6 +11,7 @@ import ml_collections
 
 from v2a import config
 from v2a import files
+from v2a import flags
 
 # Where `find` looks for a name: the checkout, then the package.
 _FOLDERS = (
@@ -24,7 +25,10 @@ _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*')
 def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
   """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
 
-  Tuples are written with commas (`--config.data.train=a,b`), booleans as true or false.
+  Booleans are true or false. Tuples have commas between their parts, and blanks around a part do not count:
+  `--config.data.train=a,b`. What begins with "[" or "(" is a list as a whole: JSON, or parts between a pair
+  of brackets, `(0.9, 0.99)`. A part that holds a comma, or begins with a bracket, is written in a JSON list
+  of strings, `--config.data.train='["a,b", "[c]"]'`.
 
   Raises:
     ValueError: an unknown key (with the nearest one), or a value of another type.
@@ -62,13 +66,33 @@ def _parse(name: str, text: str, default):
       raise ValueError(f'config.{name} must be true or false; got {text!r}.')
     return text.lower() in ('true', '1')
   if kind is tuple:
-    parts = [part.strip() for part in text.strip().strip('()[]').split(',')]
     example = default[0] if default else ''
-    return tuple(_parse(name, part, example) for part in parts if part)
+    return tuple(_parse(name, part, example) for part in _parts(name, text.strip()))
   try:
-    return kind(text)
+    return flags.parse(kind, text.strip())
   except ValueError as error:
-    raise ValueError(f'config.{name} must be of type {kind.__name__}; got {text!r}.') from error
+    raise ValueError(f'config.{name} must be of type {kind.__name__}: {error}.') from None
+
+
+def _parts(name: str, text: str) -> list[str]:
+  """Returns the parts of a tuple, see `override`."""
+  close = {'[': ']', '(': ')'}.get(text[:1])
+  if close == ']':
+    try:
+      given = json.loads(text)
+    except (ValueError, RecursionError):
+      given = None  # a list without quotation marks, which are not needed
+    if given is not None:
+      if not all(isinstance(part, str | int | float) and not isinstance(part, bool) for part in given):
+        raise ValueError(f'config.{name} must be a list of strings or numbers; got {text}.')
+      return [part if isinstance(part, str) else json.dumps(part) for part in given]
+  if close is not None:
+    inner = text[1:-1]
+    if text[-1] != close or len(text) < 2 or set(inner) & set('[]()"'):
+      raise ValueError(f'config.{name} begins like a list, but is neither a JSON list nor parts with commas '
+                       f'between brackets; got {text}. A name that begins with a bracket is written ["[a]"].')
+    text = inner
+  return [part for part in (part.strip() for part in text.split(',')) if part]
 
 
 def find(name_or_path: str) -> ml_collections.ConfigDict:

@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 from v2a import clip
+from v2a import flags
 from v2a import model as model_lib
 from v2a import requests
 from v2a import windows
@@ -30,6 +31,7 @@ from v2a.media import probe as probe_lib
 from v2a.media import read
 
 PEAK = 0.98
+_CLOCK_ERROR_S = 1e-9  # of a difference of two times
 # The face of generation: callers need this module alone.
 MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
 Input, Request, Result = requests.Input, requests.Request, requests.Result
@@ -76,7 +78,20 @@ def _mapped(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _duration(source: Input) -> float:
-  """Returns the length of the soundtrack in seconds. Raises ValueError where it is not defined."""
+  """Returns the length of the soundtrack in seconds.
+
+  Raises:
+    ValueError: it is not defined, or not within flags.MIN_DURATION_S and MAX_DURATION_S.
+  """
+  duration_s = _duration_of_part(source)
+  if not flags.MIN_DURATION_S <= duration_s + _CLOCK_ERROR_S or not duration_s <= flags.MAX_DURATION_S:
+    name = '' if source.path is None else f'{source.path}: '
+    raise ValueError(f'{name}the part from {source.start_s:.12g} s on lasts {duration_s:.3g} s; wanted '
+                     f'{flags.MIN_DURATION_S:g}..{flags.MAX_DURATION_S:g} s.')
+  return duration_s
+
+
+def _duration_of_part(source: Input) -> float:
   if source.duration_s is not None and not source.duration_s > 0:
     raise ValueError(f'duration must be positive; got {source.duration_s} s.')
   if not source.start_s >= 0:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from v2a import clip
+from v2a import flags
 from v2a import generators
 from v2a import model as model_lib
 from v2a.autoregressive import sampling
@@ -70,8 +71,8 @@ class Request:
     """Raises ValueError where a value has no meaning for any model."""
     if not 1 <= self.num_samples <= MAX_SAMPLES:
       raise ValueError(f'the number of samples must lie in 1..{MAX_SAMPLES}; got {self.num_samples}.')
-    if not 0 <= self.seed < 2**31:
-      raise ValueError(f'seed must lie in 0..2147483647; got {self.seed}.')
+    if not 0 <= self.seed <= flags.MAX_SEED:
+      raise ValueError(f'seed must lie in 0..{flags.MAX_SEED}; got {self.seed}.')
     if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:
       raise ValueError(f'steps must lie in 1..{MAX_STEPS}; got {self.steps}.')
     if self.solver is not None and self.solver not in samplers.SOLVERS:

@@ -287,7 +287,7 @@ def test_guided_decoding_weighs_branches():
 
 
 @pytest.mark.parametrize(('change', 'wanted'), [
-    ({'temperature': 0.0}, 'temperature must lie in'), ({'top_k': -1}, 'top_k must be at least 0'),
+    ({'temperature': 0.0}, 'temperature must lie in'), ({'top_k': -1}, 'top_k must lie in'),
     ({'top_p': 0.0}, 'top_p must lie in'), ({'top_p': 1.5}, 'top_p must lie in')])
 def test_wrong_settings_say_what_was_wanted(change, wanted):
   with pytest.raises(ValueError, match=wanted):

@@ -90,10 +90,22 @@ def test_where_windows_begin(duration_s, clip_s, want):
 @pytest.mark.parametrize(('argv', 'message'), [
     ([], 'the following arguments are required: --source, --output'),
     (['--source', 'nowhere', '--output', 'x'], '--source must be a folder; got nowhere'),
-    (['--source', '.', '--output', 'x', '--clip-seconds', 'four'], "invalid float value: 'four'"),
-    (['--source', '.', '--output', 'x', '--clip-seconds', '-1'], 'clip_s must be positive; got -1.0'),
+    (['--source', '.', '--output', 'x', '--clip-seconds', 'four'], "wanted a number above 0; got 'four'"),
+    *((['--source', '.', '--output', 'x', f'{flag}={text}'], words) for flag, text, words in [
+        ('--clip-seconds', '-1', "wanted a number above 0; got '-1'"),
+        ('--clip-seconds', 'nan', "wanted a number above 0; got 'nan'"),
+        ('--clip-seconds', 'inf', "wanted a number above 0; got 'inf'"),
+        ('--clip-seconds', '1e300', 'clip_s must be at most 86400; got 1e+300'),
+        ('--clip-seconds', '1e-9', 'num_samples must be a whole number of at least 1'),
+        ('--size', '1_000', "wanted a whole number of at least 1; got '1_000'"),
+        ('--size', '9' * 401, "'... (401 characters)"),
+        ('--size', '9' * 50, 'frame_size must be at most 8192; got 999'),
+        ('--sample-rate', '0', "wanted a whole number of at least 1; got '0'"),
+        ('--sample-rate', '9' * 50, 'sample_rate_hz must be at most 768000'),
+        ('--num-channels', '3', "wanted a whole number in 1..2; got '3'"),
+        ('--num-workers', '0', "--num-workers: wanted a whole number in 1..1024; got '0'"),
+        ('--num-workers', '9' * 50, 'wanted a whole number in 1..1024')]),
     (['--source', '.', '--output', 'x', '--clip-seconds', '0.333'], 'must be a whole number'),
-    (['--source', '.', '--output', 'x', '--num-workers', '0'], '--num-workers must be at least 1; got 0'),
     (['--source', '.', '--output', 'x', '--what'], 'unrecognized arguments: --what'),
     (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such')])
 def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):

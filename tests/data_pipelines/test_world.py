@@ -68,7 +68,9 @@ def test_start_index_continues_a_set(tmp_path):
 @pytest.mark.parametrize(
   'flags, words',
   (
-    (['--num-clips', '0'], 'at least 1'),
+    (['--num-clips', '0'], 'wanted a whole number in 1..1000000'),
+    (['--num-clips', '1', '--seed', '9' * 401], 'wanted a whole number in 0..2147483647'),
+    (['--num-clips', '1', '--fps', 'nan'], "wanted a number; got 'nan'"),
     (['--num-clips', 'many'], 'many'),
     (['--num-clips', '1', '--scenes', 'bounce,boom'], 'boom'),
     (['--num-clips', '1', '--look', 'sepia'], 'sepia'),

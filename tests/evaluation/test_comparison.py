@@ -231,7 +231,7 @@ def test_a_browser_shows_the_page(output, tmp_path):
     (['--models', 'world'], 'at least two models'),
     (['--models', 'world', 'world'], 'world more than once'),
     (['--models', 'world:drums', 'world'], "got 'drums' in 'world:drums'"),
-    (['--models', 'world', 'world', '--seeds', '0'], 'whole number of at least 1'),
+    (['--models', 'world', 'world', '--seeds', '0'], 'whole number in 1..1000000'),
     (['--models', 'world', '--steps', '4', '0'], 'whole number of at least 1'),
     (['--models', 'a', 'b', '--data', 'nowhere'], "got 'nowhere'"),
     (['--models', 'a', 'b', '--data', 'world:x'], "got 'world:x'"),

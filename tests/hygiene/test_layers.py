@@ -7,7 +7,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
-  ('shapes', 'clip', 'chips', 'files', 'flops'),
+  ('shapes', 'clip', 'chips', 'files', 'flags', 'flops'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),
   ('models', 'weights', 'gauge'),

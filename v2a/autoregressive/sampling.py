@@ -40,12 +40,13 @@ class Settings:
   top_p: float = 1.0
 
   def __post_init__(self):
-    if not 0 < self.temperature <= 100:
-      raise ValueError(f'temperature must lie in (0, 100]; got {self.temperature}.')
-    if self.top_k < 0:
-      raise ValueError(f'top_k must be at least 0 (all); got {self.top_k}.')
-    if not 0 < self.top_p <= 1:
-      raise ValueError(f'top_p must lie in (0, 1]; got {self.top_p}.')
+    # Below, a division by it leaves the range of float32.
+    if not 0.001 <= self.temperature <= 100:
+      raise ValueError(f'temperature must lie in 0.001..100; got {self.temperature}.')
+    if not 0 <= self.top_k < 2**31:
+      raise ValueError(f'top_k must lie in 0..2147483647, of which 0 is all; got {self.top_k}.')
+    if not 1e-6 <= self.top_p <= 1:
+      raise ValueError(f'top_p must lie in 0.000001..1; got {self.top_p}.')
 
 
 def scaled(logit_BSV: jax.Array, settings: Settings) -> jax.Array:

@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 from v2a import files
+from v2a import flags
 from v2a.cli import command
 from v2a.cli import drawing
 from v2a.cli import evaluate
@@ -31,17 +32,17 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--num-clips',
-    type=evaluate.count,
+    type=flags.count,
     metavar='N',
     help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
   )
   evaluate.add_seconds_flag(parser)
   parser.add_argument(
-    '--seed', type=evaluate.seed, default=0, metavar='S', help='first seed of the noise (0)'
+    '--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)'
   )
   parser.add_argument(
     '--seeds',
-    type=evaluate.count,
+    type=flags.count,
     default=NUM_SEEDS,
     metavar='N',
     help=f'how often each soundtrack is drawn, and averaged ({NUM_SEEDS})',
@@ -52,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   drawing.add_flags(parser, is_compared=True)
   drawing.add_mesh_flag(parser)
   parser.add_argument(
-    '--batch-size', type=evaluate.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
   parser.add_argument(
     '--output',

@@ -7,6 +7,10 @@ import json
 import os
 import pathlib
 
+from v2a import flags
+
+MAX_SLICES = 1024
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags; `--config.a.b=V` are collected by the program."""
@@ -14,8 +18,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                       help='a name in configs/, or a .py or .json file')
   parser.add_argument('--topology', required=True, nargs='+', metavar='CHIP:SHAPE',
                       help='such as v5e:16x16 or 4*v6e:16x16 (four slices); several give one table')
-  parser.add_argument('--slices', type=int, default=1, help='of each topology that does not say how many')
-  parser.add_argument('--batch-size', type=int, nargs='+', metavar='N',
+  parser.add_argument('--slices', type=flags.number(int, 1, MAX_SLICES), default=1,
+                      help='of each topology that does not say how many')
+  parser.add_argument('--batch-size', type=flags.count, nargs='+', metavar='N',
                       help='clips a step in place of the config\'s; several give one table')
   parser.add_argument('--search', action='store_true',
                       help='find the largest batch that fits, within an eighth, from --batch-size or one '

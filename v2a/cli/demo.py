@@ -7,7 +7,7 @@ import pathlib
 import time
 
 import v2a
-from v2a.cli import drawing
+from v2a import flags
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 OUTPUT = 'demo_out'
@@ -28,9 +28,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help=f'a packaged model or a folder ({generate.MODEL})',
   )
   parser.add_argument(
-    '--num-samples', type=drawing.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
+    '--num-samples', type=flags.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
   )
-  parser.add_argument('--seed', type=drawing.number(int, 0), default=0, metavar='S', help='seed (0)')
+  parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='seed (0)')
   parser.add_argument('--quiet', action='store_true', help='no progress')
 
 

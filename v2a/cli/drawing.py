@@ -1,29 +1,13 @@
 """The flags that tell how soundtracks are drawn, for every command that draws some."""
 
 import argparse
-import math
+
+from v2a import flags
 
 # Known here too, since help shall not wait for JAX.
 GENERATORS = ('flow', 'tokens', 'masked')
+MAX_DEVICES = 2**20
 AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a generator or a clip
-
-
-def number(kind: type, least: float, is_open: bool = False):
-  """Returns an argparse type: a finite number of at least `least`, or above it where `is_open`."""
-
-  def parse(text: str):
-    try:
-      value = kind(text)
-    except ValueError:
-      value = math.nan
-    if not math.isfinite(value) or value < least or (is_open and value == least):
-      wanted = (
-        f'{"a whole number" if kind is int else "a number"} {"above" if is_open else "of at least"} {least:g}'
-      )
-      raise argparse.ArgumentTypeError(f'wanted {wanted}; got {text!r}')
-    return value
-
-  return parse
 
 
 def add_flags(group, is_compared: bool = False) -> None:
@@ -41,7 +25,7 @@ def add_flags(group, is_compared: bool = False) -> None:
     )
   group.add_argument(
     '--steps',
-    type=number(int, 1),
+    type=flags.number(int, 1),
     nargs='+' if is_compared else None,
     metavar='N',
     help=f"flow: steps; masked: passes{', all of these' if is_compared else ''} (the model's)",
@@ -49,32 +33,32 @@ def add_flags(group, is_compared: bool = False) -> None:
   group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="flow: the solver (the model's)")
   group.add_argument(
     '--temperature',
-    type=number(float, 0, is_open=True),
+    type=flags.number(float, 0, is_open=True),
     metavar='T',
     help="tokens, masked: below 1 is more certain (the model's)",
   )
   group.add_argument(
     '--top-k',
-    type=number(int, 0),
+    type=flags.number(int, 0),
     metavar='K',
     help="tokens, masked: only the K likeliest; 0 is all (the model's)",
   )
   group.add_argument(
     '--top-p',
-    type=number(float, 0, is_open=True),
+    type=flags.number(float, 0, is_open=True),
     metavar='P',
     help="tokens, masked: only the likeliest that reach the probability P (the model's)",
   )
   group.add_argument(
     '--guidance',
-    type=number(float, 0),
+    type=flags.number(float, 0),
     metavar='G',
     help="guidance by everything at once (the model's); 1 is none",
   )
   for name in ('video', 'text', 'transcript'):
     group.add_argument(
       f'--guidance-{name}',
-      type=number(float, 0),
+      type=flags.number(float, 0),
       metavar='G',
       help=f"guidance by {name} (the model's); 1 is none",
     )
@@ -83,10 +67,16 @@ def add_flags(group, is_compared: bool = False) -> None:
 def axes(text: str) -> str:
   """Returns a flag's text, which names axes of the mesh and their sizes, each once."""
   parts = [part.partition('=') for part in text.split(',')]
-  is_right = all(name in AXES and size.isdecimal() and int(size) > 0 for name, _, size in parts)
+  is_right = all(name in AXES for name, _, _ in parts)
+  try:
+    for _, _, size in parts:
+      flags.parse(int, size, 1, MAX_DEVICES)
+  except ValueError:
+    is_right = False
   if not is_right or len({name for name, _, _ in parts}) < len(parts):
     raise argparse.ArgumentTypeError(
-      f'wanted AXIS=N, or several with commas between them, each of {", ".join(AXES)} once; got {text!r}'
+      f'wanted AXIS=N, N a whole number of at least 1, or several with commas between them, each of '
+      f'{", ".join(AXES)} once; got {text!r}'
     )
   return text
 

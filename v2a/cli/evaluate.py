@@ -5,6 +5,7 @@ import json
 import pathlib
 import sys
 
+from v2a import flags
 from v2a.cli import command
 from v2a.cli import drawing
 
@@ -12,24 +13,6 @@ MODEL = 'world'
 DATA = 'world:heldout'
 NUM_CLIPS = 256
 QUOTED_SEEDS = 3  # that figures to be quoted are means over
-
-
-def count(text: str) -> int:
-  """Returns a whole number of at least 1 from a flag's text."""
-  try:
-    value = int(text)
-  except ValueError:
-    value = 0
-  if value < 1:
-    raise argparse.ArgumentTypeError(f'wanted a whole number of at least 1; got {text!r}')
-  return value
-
-
-def seed(text: str) -> int:
-  """Returns the seed of a flag's text."""
-  if not text.isdecimal() or int(text) >= 2**31:
-    raise argparse.ArgumentTypeError(f'wanted a whole number in 0..2147483647; got {text!r}')
-  return int(text)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -44,18 +27,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   clips = parser.add_mutually_exclusive_group()
   clips.add_argument(
     '--num-clips',
-    type=count,
+    type=flags.count,
     metavar='N',
     help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
   )
   clips.add_argument(
-    '--per-scene', type=count, metavar='N', help='so many clips of each scene of a world instead'
+    '--per-scene', type=flags.count, metavar='N', help='so many clips of each scene of a world instead'
   )
   add_seconds_flag(parser)
-  parser.add_argument('--seed', type=seed, default=0, metavar='S', help='first seed of the noise (0)')
+  parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
-    type=count,
+    type=flags.count,
     default=1,
     metavar='N',
     help='how often each soundtrack is drawn, and averaged (1)',
@@ -66,7 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   drawing.add_flags(parser)
   drawing.add_mesh_flag(parser)
   parser.add_argument(
-    '--batch-size', type=count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
   )
   parser.add_argument(
     '--output',
@@ -96,7 +79,7 @@ def add_seconds_flag(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that sets how long the clips are."""
   parser.add_argument(
     '--seconds',
-    type=drawing.number(float, 0, is_open=True),
+    type=flags.duration_s,
     metavar='S',
     help="length of the clips: what is longer than a model's window is drawn window by window (one window; "
     'published protocols take 8)',

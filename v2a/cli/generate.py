@@ -8,6 +8,7 @@ import os
 import pathlib
 import sys
 
+from v2a import flags
 from v2a.cli import drawing
 
 MODEL = 'world'
@@ -28,18 +29,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--transcript', default='', metavar='T-or-FILE', help='words of the dialogue, or a text file'
   )
   asked.add_argument(
-    '--num-samples', type=drawing.number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
+    '--num-samples', type=flags.number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
   )
   asked.add_argument(
-    '--seed', type=drawing.number(int, 0), default=0, metavar='S', help='sample i depends on (S, i) alone (0)'
+    '--seed',
+    type=flags.seed,
+    default=0,
+    metavar='S',
+    help='sample i depends on (S, i) alone (0)',
   )
   part = parser.add_argument_group('which part')
   part.add_argument(
-    '--start', type=drawing.number(float, 0), default=0.0, metavar='S', help='seconds into the video (0)'
+    '--start',
+    type=flags.number(float, 0, flags.MAX_START_S),
+    default=0.0,
+    metavar='S',
+    help='seconds into the video (0)',
   )
   part.add_argument(
     '--duration',
-    type=drawing.number(float, 0, is_open=True),
+    type=flags.duration_s,
     metavar='S',
     help='seconds (to the end; needed for stills and for a prompt alone)',
   )

@@ -4,6 +4,8 @@ import argparse
 import os
 import pathlib
 
+from v2a import flags
+
 # Of config.training: steps that neither compile nor wait for the first batches.
 PROFILED = {'profile_at_step': 3, 'profile_steps': 5}
 
@@ -22,8 +24,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
                       help='the step as `v2a compile --output` wrote it for this config and these chips')
   parser.add_argument('--coordinator', metavar='HOST:PORT',
                       help='of several processes, where process 0 listens; auto on Slurm, TPU and GKE')
-  parser.add_argument('--num-processes', type=int, metavar='N')
-  parser.add_argument('--process-id', type=int, metavar='I')
+  parser.add_argument('--num-processes', type=flags.count, metavar='N')
+  parser.add_argument('--process-id', type=flags.number(int, 0, flags.MAX_COUNT), metavar='I')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ import pathlib
 import numpy as np
 
 from v2a import clip as clip_lib
+from v2a import flags
 from v2a import records
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -119,11 +120,13 @@ def world_seed(data: str) -> int | None:
   split = data[len(_WORLD) :]
   if split == 'heldout':
     return HELDOUT_SEED
-  if not split.isdecimal():
+  try:
+    return flags.parse(int, split, 0, flags.MAX_SEED)
+  except ValueError:
     raise ValueError(
-      f"--data must be world:heldout, world:SEED with a whole number, or a folder; got '{data}'."
-    )
-  return int(split)
+      f'--data must be world:heldout, world:SEED with a whole number in 0..{flags.MAX_SEED}, or a folder; '
+      f"got '{data}'."
+    ) from None
 
 
 def from_world(

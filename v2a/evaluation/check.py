@@ -13,6 +13,7 @@ import sys
 
 import numpy as np
 
+from v2a import flags
 from v2a.evaluation import figures as figures_lib
 from v2a.evaluation import instruments as instruments_lib
 from v2a.evaluation import onsets
@@ -76,8 +77,18 @@ def measure_flux(known: Sequence[Truth]) -> dict[str, float]:
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
   parser = argparse.ArgumentParser(prog='v2a.evaluation.check', description=__doc__.splitlines()[0])
-  parser.add_argument('--num-clips', type=int, default=NUM_CLIPS, help='clips of all scenes (%(default)s)')
-  parser.add_argument('--seed', type=int, default=CHECK_SEED, help='of the world (%(default)s)')
+  parser.add_argument(
+    '--num-clips',
+    type=flags.count,
+    default=NUM_CLIPS,
+    help='clips of all scenes (%(default)s)',
+  )
+  parser.add_argument(
+    '--seed',
+    type=flags.seed,
+    default=CHECK_SEED,
+    help='of the world (%(default)s)',
+  )
   args = parser.parse_args(argv)
   known = truths(args.seed, args.num_clips)
   result = measure(known, instruments_lib.load())

@@ -1,0 +1,73 @@
+"""Numbers from text: the one parser behind every numeric flag and configuration override."""
+
+import argparse
+from collections.abc import Callable
+import math
+import re
+
+MAX_SEED = 2**31 - 1
+MAX_WORKERS = 1024  # threads or processes
+MAX_COUNT = 10**6  # of clips, seeds and soundtracks that one command takes on
+# Of one soundtrack or clip. Shorter ones are less than a frame and a few samples.
+MIN_DURATION_S, MAX_DURATION_S = 0.001, 86_400.0
+MAX_START_S = 1e6
+_MAX_DIGITS = 100  # beyond all that any flag takes; int() gives up at 4300 by itself
+_FORMS = {
+  int: re.compile(r'[+-]?[0-9]+'),
+  float: re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'),
+}
+_NAMES = {int: 'a whole number', float: 'a number'}
+_MAX_SHOWN = 40
+
+
+def parse(kind: type, text: str, least: float = -math.inf, most: float = math.inf, is_open: bool = False):
+  """Returns the number of a text: ASCII digits, finite, within bounds.
+
+  Args:
+    kind: int or float.
+    text: digits with a sign, for float also a point and an exponent; no blanks, underscores, nan or inf.
+    least, most: bounds, included.
+    is_open: whether `least` itself is left out.
+
+  Raises:
+    ValueError: it is none; the message says what is allowed.
+  """
+  if _FORMS[kind].fullmatch(text) and (kind is float or len(text) <= _MAX_DIGITS):
+    value = kind(text)
+    is_inside = least < value <= most if is_open else least <= value <= most
+    if is_inside and not (kind is float and math.isinf(value)):
+      return value
+  shown = repr(text) if len(text) <= _MAX_SHOWN else f'{text[:_MAX_SHOWN]!r}... ({len(text)} characters)'
+  raise ValueError(f'wanted {_NAMES[kind]}{_bounds(least, most, is_open)}; got {shown}')
+
+
+def number(kind: type, least: float = -math.inf, most: float = math.inf, is_open: bool = False) -> Callable:
+  """Returns an argparse type that parses a number, see `parse`."""
+
+  def convert(text: str):
+    try:
+      return parse(kind, text, least, most, is_open)
+    except ValueError as error:
+      raise argparse.ArgumentTypeError(str(error)) from None  # its words are the message
+
+  return convert
+
+
+# The argparse types that several commands take.
+count = number(int, 1, MAX_COUNT)
+seed = number(int, 0, MAX_SEED)
+num_workers = number(int, 1, MAX_WORKERS)
+duration_s = number(float, MIN_DURATION_S, MAX_DURATION_S)
+
+
+def _bounds(least: float, most: float, is_open: bool) -> str:
+  has_least, has_most = least > -math.inf, most < math.inf
+  if has_least and has_most and not is_open:
+    return f' in {_shown(least)}..{_shown(most)}'
+  parts = [f'{"above" if is_open else "of at least"} {_shown(least)}'] if has_least else []
+  parts += [f'of at most {_shown(most)}'] if has_most else []
+  return ' ' + ' and '.join(parts) if parts else ''
+
+
+def _shown(value: float) -> str:
+  return f'{value:d}' if isinstance(value, int) else f'{value:.12g}'

@@ -173,7 +173,7 @@ def test_an_output_that_cannot_be_written(tmp_path):
 def test_strange_but_good_names(tmp_path):
   for name in ('a:b', 'http:x', '%d frames', 'spaced name ü', '-dash', 'what?', "quote'"):
     path = films.make(tmp_path / name, 'mp4')
-    out = write.mux(path, films.clicks(1.0, 16000), 16000, tmp_path / f'{name}.0.mp4')
+    out = write.mux(path, films.clicks(1.0, 16000), 16000, tmp_path / f'{name}.0.mp4').path
     assert out.is_file() and probe.probe(out).duration_s == pytest.approx(2.0)
   still = tmp_path / 'still %d.png'
   av.VideoFrame.from_ndarray(films.picture(5), 'rgb24').to_image().save(still)

@@ -39,7 +39,8 @@ def check_mux(name, tmp_path, duration_s):
   path = CLIPS / name
   length_s = min(duration_s or np.inf, probe.probe(path).duration_s)
   wave_NA = films.clicks(length_s, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / f'{pathlib.Path(name).stem}.mp4', duration_s=duration_s)
+  out_path = tmp_path / f'{pathlib.Path(name).stem}.mp4'
+  out = write.mux(path, wave_NA, RATE_HZ, out_path, duration_s=duration_s).path
   assert out.suffix == '.mp4'
   old, new = films.packets(path), films.packets(out)
   assert [data for data, *_ in new] == [data for data, *_ in old[:len(new)]]

@@ -186,7 +186,7 @@ def test_joined_files_are_one_film(begins_s, tmp_path):
   # A start is found without seeking, and the picture is copied as it is.
   late_s = info.duration_s - 1.0
   assert films.number(read.frames(path, 25, 64, late_s, 0.04)[0]) == pytest.approx(25, abs=2)
-  out = write.mux(path, films.clicks(length_s, 16000), 16000, tmp_path / 'out.mp4')
+  out = write.mux(path, films.clicks(length_s, 16000), 16000, tmp_path / 'out.mp4').path
   assert len(films.packets(out)) == 50 * len(begins_s)
   assert probe.probe(out).duration_s == pytest.approx(info.duration_s, abs=0.01)
 

@@ -48,7 +48,7 @@ def start_error_s(path: pathlib.Path, wave_NA: np.ndarray, rate_hz: int) -> floa
 def test_every_container_into_mp4(folder, kind):
   path = films.make(folder / f'from-{kind}', kind, wave_NA=films.clicks(2.0, films.KINDS[kind][3], seed=5))
   wave_NA = films.clicks(2.0, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, folder / f'to-{kind}.mp4')
+  out = write.mux(path, wave_NA, RATE_HZ, folder / f'to-{kind}.mp4').path
   assert out == folder / f'to-{kind}.mp4'
   old, new = films.packets(path), films.packets(out)
   if kind in ('ts', 'avi-h264'):
@@ -87,7 +87,7 @@ def sized_units(data: bytes) -> list[bytes]:
 def test_sound_begins_with_the_picture(folder, kind, suffix, codec, rate_hz):
   wave_NA = films.clicks(2.0, rate_hz)
   path = films.make(folder / f'start-{kind}', kind)
-  out = write.mux(path, wave_NA, rate_hz, folder / f'start-{kind}-{rate_hz}{suffix}')
+  out = write.mux(path, wave_NA, rate_hz, folder / f'start-{kind}-{rate_hz}{suffix}').path
   assert probe.probe(out).audio_codec == codec and out.suffix == suffix
   assert [data for data, *_ in films.packets(path)] == [data for data, *_ in films.packets(out)]
   assert abs(start_error_s(out, wave_NA, rate_hz)) < 1e-3
@@ -97,7 +97,7 @@ def test_sound_begins_with_the_picture(folder, kind, suffix, codec, rate_hz):
 def test_priming_is_written_where_players_look(folder):
   """ISO 14496-12: the edit list of the sound hides 1024 samples, and lasts as long as the picture."""
   path = films.make(folder / 'edits', 'mp4')
-  out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, folder / 'edits-out.mp4')
+  out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, folder / 'edits-out.mp4').path
   data = out.read_bytes()
   sound = data.index(b'elst', data.index(b'elst') + 1)
   count, duration, media_time = struct.unpack('>III', data[sound + 8:sound + 20])
@@ -113,7 +113,7 @@ def test_a_picture_that_begins_late_and_hides_frames(folder):
   data[place + 16:place + 20] = struct.pack('>I', media_time + 45000)
   path.write_bytes(data)
   wave_NA = films.clicks(1.5, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, folder / 'hidden-out.mp4')
+  out = write.mux(path, wave_NA, RATE_HZ, folder / 'hidden-out.mp4').path
   assert [data for data, *_ in films.packets(path)] == [data for data, *_ in films.packets(out)]
   np.testing.assert_array_equal(read.frames(out, 25, 32, 0.0, 1.4), read.frames(path, 25, 32, 0.0, 1.4))
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3
@@ -143,14 +143,14 @@ def test_a_part_in_matroska_starts_at_its_key_frame(folder):
   """No edit lists there: the picture begins with the key frame, and the sound as much later."""
   path = films.make(folder / 'part-mkv', 'mkv', duration_s=3.0)
   wave_NA = films.clicks(1.0, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, folder / 'part-out.mkv', 'replace', 1.32, 1.0)
+  out = write.mux(path, wave_NA, RATE_HZ, folder / 'part-out.mkv', 'replace', 1.32, 1.0).path
   assert films.number(read.frames(out, 25, 32, 0.0, 0.04)[0]) == 24
   assert abs(start_error_s(out, wave_NA, RATE_HZ) - (1.32 - 24 / 25)) < 1e-3
 
 
 def test_rotation_aspect_and_times_survive(folder):
   path = films.make(folder / 'turned', 'mp4', times_s=[0.0, 0.1, 0.15, 0.6, 0.62, 1.4], rotation_deg=90)
-  out = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, folder / 'turned-out.mp4')
+  out = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, folder / 'turned-out.mp4').path
   old, new = probe.probe(path), probe.probe(out)
   for info in (old, new):
     assert (info.rotation_deg, info.width, info.height) == (270, 64, 96)
@@ -162,7 +162,7 @@ def test_rotation_aspect_and_times_survive(folder):
 def test_the_track_is_as_long_as_the_picture(folder, length_s):
   path = films.make(folder / 'length', 'mp4')
   wave_NA = films.clicks(length_s, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, folder / f'length-{length_s}.mp4')
+  out = write.mux(path, wave_NA, RATE_HZ, folder / f'length-{length_s}.mp4').path
   heard_NA = read.wave(out, RATE_HZ, 2, 0.0, 6.0)
   if length_s < 2:
     assert np.abs(heard_NA[round(0.7 * RATE_HZ):]).max() < 1e-3
@@ -173,24 +173,24 @@ def test_the_track_is_as_long_as_the_picture(folder, length_s):
 def test_a_mix_has_both_and_headroom(folder):
   own_NA, new_NA = films.clicks(2.0, 44100, seed=1), films.clicks(2.0, 44100, seed=2)
   path = films.make(folder / 'own', 'mp4', wave_NA=own_NA)
-  heard_N = read.wave(write.mux(path, new_NA, 44100, folder / 'mixed.mp4', 'mix'), 44100, 1)[:, 0]
+  heard_N = read.wave(write.mux(path, new_NA, 44100, folder / 'mixed.mp4', 'mix').path, 44100, 1)[:, 0]
   want_N = own_NA[:, 0] + new_NA[:, 0]
   assert np.corrcoef(heard_N, want_N)[0, 1] > 0.99 and abs(films.lag_s(heard_N, want_N, 44100)) < 1e-3
   quiet_NA = 0.1 * new_NA
-  heard_N = read.wave(write.mux(path, quiet_NA, 44100, folder / 'kept.mp4', 'mix'), 44100, 1)[:, 0]
+  heard_N = read.wave(write.mux(path, quiet_NA, 44100, folder / 'kept.mp4', 'mix').path, 44100, 1)[:, 0]
   gain = heard_N @ (own_NA + quiet_NA)[:, 0] / ((own_NA + quiet_NA)[:, 0] @ (own_NA + quiet_NA)[:, 0])
   assert gain == pytest.approx(min(1.0, 10**-0.05 / np.abs(own_NA + quiet_NA).max()), rel=0.02)
   loud_NA = np.clip(3 * new_NA, -1, 1)
-  loud = write.mux(path, loud_NA, 44100, folder / 'loud.mp4', 'mix')
+  loud = write.mux(path, loud_NA, 44100, folder / 'loud.mp4', 'mix').path
   assert 0.7 < np.abs(read.wave(loud, 44100, 2)).max() < 1.0
-  mute = write.mux(films.make(folder / 'mute', 'mp4'), new_NA, 44100, folder / 'mute-mixed.mp4', 'mix')
+  mute = write.mux(films.make(folder / 'mute', 'mp4'), new_NA, 44100, folder / 'mute-mixed.mp4', 'mix').path
   assert np.corrcoef(read.wave(mute, 44100, 1)[:, 0], new_NA[:, 0])[0, 1] > 0.99
 
 
 def test_mono_and_odd_rates(folder):
   path = films.make(folder / 'mono', 'mp4')
   wave_NA = films.clicks(2.0, 20000, num_channels=1)
-  out = write.mux(path, wave_NA, 20000, folder / 'mono-out.mp4')
+  out = write.mux(path, wave_NA, 20000, folder / 'mono-out.mp4').path
   info = probe.probe(out)
   assert (info.audio_channels, info.audio_sample_rate_hz) == (1, 48000)
   assert abs(films.lag_s(read.wave(out, 20000, 1)[:, 0], wave_NA[:, 0], 20000)) < 1e-3
@@ -201,13 +201,13 @@ def test_a_still_picture_becomes_a_video(tmp_path, name):
   path = tmp_path / name
   av.VideoFrame.from_ndarray(films.picture(77, 65, 97), 'rgb24').to_image().save(path)
   wave_NA = films.clicks(2.0, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.0, 2.0)
+  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.0, 2.0).path
   info = probe.probe(out)
   assert (info.video_codec, info.width, info.height) == ('h264', 96, 64)
   assert info.duration_s == pytest.approx(2.0, abs=0.01)
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 5, 32)] == [77] * 10
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3
-  own = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'own.mp4')
+  own = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'own.mp4').path
   assert probe.probe(own).duration_s == pytest.approx(2.0, abs=0.01)
 
 
@@ -220,11 +220,11 @@ def test_an_animation_becomes_a_video(tmp_path):
       output.mux(stream.encode(drawn.reformat(format='rgb8')))
     output.mux(stream.encode(None))
   wave_NA = films.clicks(1.0, RATE_HZ)
-  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4')
+  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4').path
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 1.0)] == list(range(10))
   assert probe.probe(out).duration_s == pytest.approx(1.0, abs=0.01)
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3
-  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'part.mp4', 'replace', 0.35, 0.4)
+  out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'part.mp4', 'replace', 0.35, 0.4).path
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 0.4)] == [3, 4, 5, 6]
 
 
@@ -236,11 +236,11 @@ def test_a_codec_that_mp4_does_not_carry(tmp_path):
       drawn = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24')
       output.mux(stream.encode(drawn.reformat(format='yuv422p')))
     output.mux(stream.encode(None))
-  out = write.mux(path, films.clicks(0.5, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4')
-  assert out == tmp_path / 'out.avi' and not (tmp_path / 'out.mp4').exists()
+  out = write.mux(path, films.clicks(0.5, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path
+  assert out == tmp_path / 'out.mkv' and not (tmp_path / 'out.mp4').exists()
   assert [data for data, *_ in films.packets(path)] == [data for data, *_ in films.packets(out)]
   assert abs(films.lag_s(read.wave(out, RATE_HZ, 1)[:, 0], films.clicks(0.5, RATE_HZ)[:, 0], RATE_HZ)) < 1e-3
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['old.avi', 'out.avi']
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['old.avi', 'out.mkv']
 
 
 def test_wav_and_flac(tmp_path):

@@ -179,7 +179,7 @@ def _report(delivery, args: argparse.Namespace) -> None:
 
 
 def _warn(source, manifest: dict) -> None:
-  """Says in a line each that the picture is unlike those trained on, and which samples are all but silent."""
+  """Prints a line each: unusual pictures, what the written video lacks, samples that are nearly silent."""
   name = source.path or PROMPT_NAME
   found = manifest['video_gauge']
   lines = []
@@ -188,6 +188,8 @@ def _warn(source, manifest: dict) -> None:
       f'the picture lies {found["distance"]:.2f} from what the model was trained on (above '
       f'{found["threshold"]:.2f} soundtracks are known to fit worse).'
     )
+  if manifest['not_copied']:
+    lines.append(f'not in the written video: {", ".join(manifest["not_copied"])}.')
   faint = [sample for sample in manifest['samples'] if sample['peak'] < FAINT_PEAK]
   if faint:
     listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)

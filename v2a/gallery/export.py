@@ -98,9 +98,9 @@ def _samples(
   stem: pathlib.Path,
   sample_rate_hz: int,
   audio: str,
-) -> tuple[list[entries.Sample], list[dict]]:
-  """Writes sounds and videos; returns the samples and what the manifest says of them."""
-  samples, described = [], []
+) -> tuple[list[entries.Sample], list[dict], list[str]]:
+  """Writes sounds and videos; returns the samples, what the manifest says of them, what was not copied."""
+  samples, described, losses = [], [], []
   for index in range(len(result.wave_SNA)):
     wave_NA = result.wave_SNA.pop(0)
     wav = stem.with_name(f'{stem.name}.{index}.wav')
@@ -110,7 +110,7 @@ def _samples(
       # Without a wish the whole picture is kept; else it ends with the sound, which may end with the picture.
       is_whole = source.duration_s is None and not info.is_image
       duration_s = None if is_whole else len(wave_NA) / sample_rate_hz
-      video = write.mux(
+      muxed = write.mux(
         info.path,
         wave_NA,
         sample_rate_hz,
@@ -119,13 +119,14 @@ def _samples(
         start_s=source.start_s,
         duration_s=duration_s,
       )
+      video, losses = muxed.path, list(muxed.losses)
     level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
     rms_db = _level_db(level.rms(wave_NA))
     samples.append(
       entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
     )
     described.append(_describe(samples[-1], level.peak(wave_NA)))
-  return samples, described
+  return samples, described, losses
 
 
 def _describe(sample: entries.Sample, peak: float) -> dict:
@@ -177,7 +178,7 @@ def deliver(
   info = None if source.path is None else probe.probe(source.path)
   sample_rate_hz = model.sample_rate_hz
   duration_s = len(result.wave_SNA[0]) / sample_rate_hz
-  samples, described = _samples(result, source, info, stem, sample_rate_hz, audio)
+  samples, described, losses = _samples(result, source, info, stem, sample_rate_hz, audio)
   entry = entries.Entry(
     title=title or stem.name,
     duration_s=duration_s,
@@ -208,6 +209,7 @@ def deliver(
     },
     'plot': stem.name + '.png',
     'samples': described,
+    'not_copied': losses,
   }
   path = stem.with_name(stem.name + '.json')
   files.write_text(path, json.dumps(manifest, indent=1) + '\n')

@@ -1,4 +1,4 @@
-"""The index of an MP4 or MOV file, for what FFmpeg's muxer does not do: VP8, and pictures that end early.
+"""The index of an MP4 or MOV file, for what FFmpeg does not do: VP8, and edit lists as they are written.
 
 VP8 has a registered sample entry, 'vp08' (VP Codec ISO Media File Format Binding, version 1.0), which FFmpeg,
 and so most players, can read but not write. Therefore the packets are written under another codec's name,
@@ -6,6 +6,8 @@ and then the sample entry is replaced. A box is (type, payload or list of boxes)
 """
 
 from collections.abc import Iterator
+from collections.abc import Sequence
+import dataclasses
 import fractions
 import pathlib
 import struct
@@ -20,6 +22,86 @@ _ENTRY_BYTES = 78
 _VPCC = struct.pack('>IBBBBBBH', 1 << 24, 0, 0, 8 << 4 | 1 << 1, 2, 2, 2, 0)
 # Where the length stands in a payload, and its layout, in versions 0 and 1 (ISO 14496-12, 8.2.2 and 8.3.2).
 _DURATION = {b'mvhd': ((16, '>I'), (24, '>Q')), b'tkhd': ((20, '>I'), (28, '>Q'))}
+
+
+@dataclasses.dataclass(frozen=True)
+class Edit:
+  """One entry of an edit list (ISO 14496-12, 8.6.6).
+
+  Attributes:
+    duration_s: how long it is shown.
+    media_s: what of the track is shown, from here on; None for an empty edit, which shows nothing.
+  """
+
+  duration_s: fractions.Fraction
+  media_s: fractions.Fraction | None
+
+
+def edits(path: pathlib.Path, track_id: int) -> list[Edit]:
+  """Returns the edit list of a track; empty where it has none, or where the file has no index to read."""
+  boxes = _read_index(path)
+  track = _track(boxes, track_id)
+  if track is None:
+    return []
+  lists = next((content for kind, content in track if kind == b'edts'), [])
+  payload = dict(lists).get(b'elst')
+  if payload is None:
+    return []
+  movie_hz, media_hz = _rate_hz(dict(boxes)[b'mvhd']), _rate_hz(dict(dict(track)[b'mdia'])[b'mdhd'])
+  return [Edit(fractions.Fraction(duration, movie_hz),
+               None if media < 0 else fractions.Fraction(media, media_hz))
+          for duration, media in _entries(payload)]
+
+
+def chapter_tracks(path: pathlib.Path) -> set[int]:
+  """Returns the ids of tracks that hold the names of chapters (QuickTime's track reference 'chap')."""
+  found = set()
+  for kind, content in _read_index(path):
+    references = dict(content).get(b'tref') if kind == b'trak' else None
+    for name, payload in _walk(references or b''):
+      if name == b'chap':
+        found |= set(struct.unpack(f'>{len(payload) // 4}I', payload[:len(payload) // 4 * 4]))
+  return found
+
+
+def index_bytes(path: pathlib.Path) -> bytes:
+  """Returns the index as it stands in a file, its header included; empty where there is none."""
+  with path.open('rb') as file:
+    place = next((place for kind, *place in _top_level(file) if kind == b'moov'), None)
+    if place is None:
+      return b''
+    file.seek(place[0])
+    return file.read(place[1])
+
+
+def _read_index(path: pathlib.Path) -> list:
+  """Returns the boxes of the index; empty where there is none that can be read."""
+  try:
+    return _parse(index_bytes(path))[0][1]
+  except (struct.error, IndexError):
+    return []
+
+
+def _track(boxes: list, track_id: int) -> list | None:
+  for kind, content in boxes:
+    if kind == b'trak':
+      header = dict(content)[b'tkhd']
+      found, = struct.unpack_from('>I', header, 20 if header[0] else 12)
+      if found == track_id:
+        return content
+  return None
+
+
+def _rate_hz(header: bytes) -> int:
+  """Returns the ticks a second of 'mvhd' or 'mdhd'."""
+  return struct.unpack_from('>I', header, 20 if header[0] else 12)[0]
+
+
+def _entries(payload: bytes) -> list[tuple[int, int]]:
+  """Returns (duration, media time) of an 'elst', in ticks of the movie and of the track."""
+  layout, size = ('>Qq', 20) if payload[0] else ('>Ii', 12)
+  count, = struct.unpack_from('>I', payload, 4)
+  return [struct.unpack_from(layout, payload, 8 + index * size) for index in range(count)]
 
 
 class Index:
@@ -51,16 +133,28 @@ class Index:
     vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *inner]))
     stbl[place] = (b'stsd', content[:8] + _serialize([vp8]))
 
-  def end_picture(self, duration_s: fractions.Fraction) -> None:
-    """Lets the picture be shown for duration_s, though its packets may last longer."""
+  def show_picture(self, shown: Sequence[tuple[fractions.Fraction, fractions.Fraction]]) -> None:
+    """Shows parts of the picture's track one after another, and nothing else of it.
+
+    Args:
+      shown: (where it begins on the clock of the time stamps as they were given to the muxer, how long it
+        is shown), in seconds.
+    """
     header = dict(self._boxes)[b'mvhd']
-    rate_hz, = struct.unpack_from('>I', header, 20 if header[0] else 12)
-    ticks, track = round(duration_s * rate_hz), self._picture_track()
-    _replace(track, b'tkhd', lambda payload: _with_duration(b'tkhd', payload, ticks))
-    edits = next(content for kind, content in track if kind == b'edts')
-    _replace(edits, b'elst', lambda payload: _with_edit(payload, ticks))
+    movie_hz, track = _rate_hz(header), self._picture_track()
+    media_hz = _rate_hz(dict(dict(track)[b'mdia'])[b'mdhd'])
+    written = next(content for kind, content in track if kind == b'edts')
+    # The muxer writes where time stamp 0 lies, after a pause where the picture begins later.
+    *pauses, (_, zero) = _entries(dict(written)[b'elst'])
+    entries = [(round(duration_s * movie_hz), zero + round(begin_s * media_hz))
+               for begin_s, duration_s in shown]
+    payload = struct.pack('>II', 1 << 24, len(pauses) + len(entries)) + b''.join(
+        struct.pack('>Qqi', duration, media, 1 << 16) for duration, media in [*pauses, *entries])
+    _replace(written, b'elst', lambda _: payload)
+    ticks = sum(duration for duration, _ in [*pauses, *entries])
+    _replace(track, b'tkhd', lambda old: _with_duration(b'tkhd', old, ticks))
     longest = max(_duration(b'tkhd', dict(other)[b'tkhd']) for kind, other in self._boxes if kind == b'trak')
-    _replace(self._boxes, b'mvhd', lambda payload: _with_duration(b'mvhd', payload, longest))
+    _replace(self._boxes, b'mvhd', lambda old: _with_duration(b'mvhd', old, longest))
 
   def save(self) -> None:
     """Writes the index back."""
@@ -81,19 +175,28 @@ class Index:
     return dict(dict(dict(self._picture_track())[b'mdia'])[b'minf'])[b'stbl']
 
 
-def _find(file) -> int:
-  """Returns where the last box begins, which must be 'moov'."""
+def _top_level(file) -> Iterator[tuple[bytes, int, int]]:
+  """Yields (type, offset, size) of the boxes of a file, as far as they can be followed."""
   offset, end = 0, file.seek(0, 2)
-  while offset < end:
+  while offset + 8 <= end:
     file.seek(offset)
     size, kind = struct.unpack('>I4s', file.read(8))
-    if size == 1:
+    if size == 1 and offset + 16 <= end:
       size, = struct.unpack('>Q', file.read(8))
+    elif size == 0:
+      size = end - offset
+    if size < 8:
+      return
+    yield kind, offset, size
+    offset += size
+
+
+def _find(file) -> int:
+  """Returns where the last box begins, which must be 'moov'."""
+  end = file.seek(0, 2)
+  for kind, offset, size in _top_level(file):
     if kind == b'moov' and offset + size == end:
       return offset
-    if size < 8:
-      break
-    offset += size
   raise ValueError('Wanted an MP4 file with its index (moov) at the end.')
 
 
@@ -101,6 +204,8 @@ def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
   offset = 0
   while offset + 8 <= len(data):
     size, kind = struct.unpack_from('>I4s', data, offset)
+    if size < 8:
+      return
     yield kind, data[offset + 8:offset + size]
     offset += size
 
@@ -132,16 +237,4 @@ def _with_duration(kind: bytes, payload: bytes, ticks: int) -> bytes:
   offset, layout = _DURATION[kind][payload[0]]
   changed = bytearray(payload)
   struct.pack_into(layout, changed, offset, ticks)
-  return bytes(changed)
-
-
-def _with_edit(payload: bytes, ticks: int) -> bytes:
-  """Returns an edit list whose last entry lasts so long that the whole list lasts `ticks`."""
-  layout, size = ('>Qq', 20) if payload[0] else ('>Ii', 12)
-  changed, count = bytearray(payload), struct.unpack_from('>I', payload, 4)[0]
-  for index in range(count):
-    duration, media_time = struct.unpack_from(layout, payload, 8 + index * size)
-    if index == count - 1:
-      struct.pack_into(layout, changed, 8 + index * size, max(0, ticks), media_time)
-    ticks -= duration
   return bytes(changed)

@@ -2,7 +2,11 @@
 
 A part of a video begins at the key frame at or before the wanted start, because a decoder can begin
 nowhere else. Time stamps are moved so that the first frame to be shown is at 0; what must be decoded
-before it is negative, which MP4 and MOV hide by an edit list.
+before it is negative, which MP4 and MOV hide by an edit list. A start within a frame shortens that frame:
+it is on screen from 0 on, so that players which begin with whole frames show the others in time.
+
+Of a file whose edit list shows several pieces of its track, the track is copied as it is, with an edit list
+that shows the same.
 """
 
 from collections.abc import Iterator
@@ -12,6 +16,7 @@ import math
 
 import av
 
+from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import source
@@ -33,18 +38,43 @@ class Part:
     duration_s: how long it is shown.
     first: index of the first packet to copy, in decoding order.
     last: index of the last packet to copy.
-    is_cut: whether the picture goes on behind it.
     order: decoding time -> presentation time, where the container knows only the former; else None.
+    first_frame_s: presentation time of the frame that is on screen when the part begins.
+    shown: (begin, duration) of what is shown of the copied packets, on the clock of their new time stamps;
+      empty where all of it is.
+    media_zero_s: time in the track that becomes time stamp 0, where packets are read without the file's edit
+      list; else None.
   """
 
   info: probe.Probe
   zero_s: fractions.Fraction
   start_s: fractions.Fraction
   duration_s: fractions.Fraction
+  first: int = 0
+  last: int = 0
+  order: dict[fractions.Fraction, fractions.Fraction] | None = None
+  first_frame_s: fractions.Fraction | None = None
+  shown: tuple[tuple[fractions.Fraction, fractions.Fraction], ...] = ()
+  media_zero_s: fractions.Fraction | None = None
+
+  @property
+  def stamp_zero_s(self) -> fractions.Fraction:
+    """The time, as the packets to copy are read, that becomes time stamp 0."""
+    return self.zero_s + self.start_s if self.media_zero_s is None else self.media_zero_s
+
+  def open(self) -> source.Source:
+    """Opens the file as its packets are to be copied."""
+    return source.Source(self.info.path, has_edits=self.media_zero_s is None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+  """Packets from `first` to `last`; the frame on screen at the begin; whether the file has more behind it."""
+
   first: int
   last: int
-  is_cut: bool = False
-  order: dict[fractions.Fraction, fractions.Fraction] | None = None
+  first_frame_s: fractions.Fraction | None
+  is_cut: bool
 
 
 def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
@@ -56,11 +86,49 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   """
   start, duration, rest = extent(info, start_s, duration_s)
   zero_s = source.zero_s(info.path)
+  pieces = _pieces(info, zero_s + start, duration)
+  if pieces:
+    return _of_pieces(Part(info, zero_s, start, duration), pieces)
   order = _order(info)
   begin_s = zero_s + start if start else None
   end_s = zero_s + start + duration if duration < rest else None
-  first, last = _find(info, begin_s, end_s, order)
-  return Part(info, zero_s, start, duration, first, last, duration < rest, order)
+  with source.Source(info.path) as opened:
+    found = _find(opened, begin_s, end_s, zero_s + start + duration, order)
+  shown = ((fractions.Fraction(0), duration),) if found.is_cut else ()
+  return Part(info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown)
+
+
+def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction, fractions.Fraction]]) -> Part:
+  """Returns the part that consists of pieces (begin in the track, duration)."""
+  begin_s = min(media_s for media_s, _ in pieces)
+  end_s = max(media_s + piece_s for media_s, piece_s in pieces)
+  with source.Source(wanted.info.path, has_edits=False) as opened:
+    found = _find(opened, begin_s, end_s, end_s, None)
+  media_zero_s = pieces[0][0]
+  shown = tuple((media_s - media_zero_s, piece_s) for media_s, piece_s in pieces)
+  return dataclasses.replace(wanted, first=found.first, last=found.last, shown=shown,
+                             media_zero_s=media_zero_s)
+
+
+def _pieces(info: probe.Probe, begin_s: fractions.Fraction, duration_s: fractions.Fraction
+            ) -> list[tuple[fractions.Fraction, fractions.Fraction]]:
+  """Returns (begin in the track, duration) of what an edit list shows in a span of the container's clock.
+
+  Empty where the edit list shows one piece only, which FFmpeg's time stamps describe well.
+  """
+  with source.Source(info.path) as opened:
+    if 'mov' not in opened.container.format.name.split(','):
+      return []
+    edits = boxes.edits(info.path, opened.want_picture().id)
+  if sum(edit.media_s is not None for edit in edits) < 2:
+    return []
+  pieces, time_s = [], fractions.Fraction(0)
+  for edit in edits:
+    first_s, end_s = max(time_s, begin_s), min(time_s + edit.duration_s, begin_s + duration_s)
+    if edit.media_s is not None and end_s > first_s:
+      pieces.append((edit.media_s + first_s - time_s, end_s - first_s))
+    time_s += edit.duration_s
+  return pieces
 
 
 def extent(info: probe.Probe, start_s: float, duration_s: float | None
@@ -110,24 +178,35 @@ def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | 
   return order
 
 
-def _find(info: probe.Probe, begin_s: fractions.Fraction | None, end_s: fractions.Fraction | None,
-          order: dict[fractions.Fraction, fractions.Fraction] | None) -> tuple[int, int]:
-  """Returns the indices of the first and the last packet needed; None is the file's own begin or end."""
-  first, last = 0, -1
-  with source.Source(info.path) as opened:
-    stream = opened.want_picture()
-    opened.only(stream)
-    late_s = source.rounding_s(stream)
-    for index, (packet, _, time_s) in enumerate(timed(opened, stream, order)):
-      if packet.is_keyframe and begin_s is not None and time_s <= begin_s + late_s:
-        first = index
-      if end_s is None or time_s < end_s - late_s:
-        last = index
-      elif packet.is_keyframe and time_s > end_s + _MAX_REORDER_S:
-        break
+def _find(opened: source.Source, begin_s: fractions.Fraction | None, end_s: fractions.Fraction | None,
+          shown_end_s: fractions.Fraction,
+          order: dict[fractions.Fraction, fractions.Fraction] | None) -> _Range:
+  """Returns the packets needed.
+
+  Args:
+    opened: the file.
+    begin_s: where the part begins; None is with the file.
+    end_s: where the part ends; None is with the file.
+    shown_end_s: where the part ends, in any case: packets behind it that an edit list hides are not needed.
+    order: of Part.
+  """
+  first, last, first_frame_s, index = 0, -1, None, -1
+  stream = opened.want_picture()
+  opened.only(stream)
+  late_s = source.rounding_s(stream)
+  for index, (packet, _, time_s) in enumerate(timed(opened, stream, order)):
+    if begin_s is not None and time_s <= begin_s + late_s:
+      first = index if packet.is_keyframe else first
+      if not probe.is_hidden(packet, stream):
+        first_frame_s = time_s if first_frame_s is None else max(first_frame_s, time_s)
+    is_behind = packet.is_discard and time_s >= shown_end_s - late_s
+    if time_s < end_s - late_s if end_s is not None else not is_behind:
+      last = index
+    elif packet.is_keyframe and time_s > shown_end_s + _MAX_REORDER_S:
+      break
   if last < first:
-    raise errors.MediaError(f'{info.path}: no packet of the picture lies in the wanted part.')
-  return first, last
+    raise errors.MediaError(f'{opened.path}: no packet of the picture lies in the wanted part.')
+  return _Range(first, last, first_frame_s, end_s is not None or index > last)
 
 
 def timed(opened: source.Source, stream: av.VideoStream,
@@ -198,14 +277,22 @@ def tick_s(stream: av.VideoStream) -> fractions.Fraction:
 
 def copied(wanted: Part, stream: av.VideoStream,
            opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`."""
-  shift_s, unit_s = wanted.zero_s + wanted.start_s, tick_s(stream)
+  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`.
+
+  Args:
+    wanted: the part.
+    stream: its picture, in `opened`.
+    opened: of `wanted.open()`.
+  """
+  shift_s, unit_s = wanted.stamp_zero_s, tick_s(stream)
   for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, wanted.order)):
     if index > wanted.last:
       return
     if index >= wanted.first:
       # The last packet of a transport stream says no length, but its frame is shown as long as any.
       lasting_s = packet.duration * packet.time_base or source.usual_length_s(stream)
+      if show_s == wanted.first_frame_s and show_s < shift_s:
+        show_s, lasting_s = shift_s, max(MOMENT_S, lasting_s - (shift_s - show_s))
       packet.time_base = unit_s
       packet.pts = round((show_s - shift_s) / unit_s)
       packet.dts = round((decode_s - shift_s) / unit_s)

@@ -113,10 +113,10 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
       next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
-      num_frames += not _is_hidden(packet, stream)
+      num_frames += not is_hidden(packet, stream)
     shown_s = (stream.duration or 0) * stream.time_base
     # An edit list may end within the last frame.
-    if 'mov' in opened.container.format.name.split(',') and end_s and default_s > end_s - shown_s > 0:
+    if 'mov' in opened.container.format.name.split(',') and end_s and default_s >= end_s - shown_s > 0:
       end_s = shown_s
   if start_s is None:
     raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')
@@ -124,6 +124,6 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
   return _Extent(num_frames, start_s, end_s)
 
 
-def _is_hidden(packet: av.Packet, stream: av.stream.Stream) -> bool:
-  """Whether a packet is a VP8 reference picture that is never shown (RFC 6386, 9.1: show_frame)."""
+def is_hidden(packet: av.Packet, stream: av.stream.Stream) -> bool:
+  """Returns whether a packet is a VP8 reference picture that is never shown (RFC 6386, 9.1: show_frame)."""
   return stream.codec_context.name == 'vp8' and not bytes(packet)[0] >> 4 & 1

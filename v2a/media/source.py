@@ -28,15 +28,16 @@ _CONTAINERS = (
     'jpegxl_pipe,ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
 )
 # What FFmpeg reports as presentation times of these is only a guess.
-_UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'm4v', 'mpegvideo', 'obu')
+_UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'vvc', 'm4v', 'mpegvideo', 'obu')
 # Clocks of these jump where they were joined or recorded again. FFmpeg says so of all but FLV, and of that
 # where it is live.
 _JUMPING_CONTAINERS = ('mpeg', 'mpegts', 'ogg', 'flv')
 _33_BIT_CONTAINERS = ('mpeg', 'mpegts')
 _STILL_CONTAINERS = ('image2', '_pipe')
 _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
+NO_TAG = '\0\0\0\0'
 # Matroska rounds to milliseconds: a frame this much late still counts as on screen.
-_MAX_ROUNDING_S = fractions.Fraction(1, 2000)
+MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
 _SEEK_STEP_S = 4
 # MPEG program streams stamp some packets only; after a jump the others are counted wrongly until a stamp.
@@ -56,19 +57,29 @@ class Source:
     sound: the audio stream that is heard, or None.
   """
 
-  def __init__(self, path: str | os.PathLike):
+  def __init__(self, path: str | os.PathLike, has_edits: bool = True):
+    """Opens a file.
+
+    Args:
+      path: the file.
+      has_edits: whether the edit lists of MP4 and MOV are obeyed; else all packets have the times of their
+        track.
+
+    Raises:
+      MediaError: the file cannot be read as media.
+    """
     self.path = pathlib.Path(path)
     _check_file(self.path)
     try:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
       # Tags of old files are in any encoding.
-      self.container = av.open(f'file:{self.path.absolute()}', options={'format_whitelist': _CONTAINERS},
-                               metadata_errors='replace')
+      options = {'format_whitelist': _CONTAINERS} | ({} if has_edits else {'ignore_editlist': '1'})
+      self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or '
                               'picture file.') from error
     # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
-    self._hidden_before_s = 0 if 'mov' in self.container.format.name.split(',') else -math.inf
+    self._hidden_before_s = 0 if has_edits and 'mov' in self.container.format.name.split(',') else -math.inf
     streams = [s for s in self.container.streams if s.codec_context is not None]
     self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
     self.sound = _best([s for s in streams if s.type == 'audio'])
@@ -122,19 +133,33 @@ class Source:
     return found is not None
 
   def packets(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
-    """Yields packets of one stream (None: of all) in decoding order, empty flushing packets included.
+    """Yields packets of one stream (None: of all) in decoding order, empty flushing packets included."""
+    yield from self.packets_of(list(self.container.streams) if stream is None else [stream])
+
+  def packets_of(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
+    """Yields packets of several streams in the order of the file.
 
     Where timestamps jump they are corrected (see `v2a.media.timeline`), and the file is read from its begin.
+    Elementary streams (raw H.264, HEVC) have no timestamps at all: their packets are counted.
     """
+    indices = {stream.index for stream in streams}
+    for stream in self.container.streams:
+      if stream.index not in indices:
+        stream.discard = av.stream.Discard.all
     correction = self._correction if self.has_jumps else None
-    for packet in self._demuxed(stream):
+    for packet in self._demuxed(streams):
       if correction:
         correction.apply(packet)
       yield packet
 
-  def _demuxed(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
+  def _demuxed(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
+    next_s = fractions.Fraction(0)
     try:
-      yield from self.container.demux(stream)
+      for packet in self.container.demux(streams):
+        if self.is_unordered and packet.size and packet.dts is None:
+          packet.dts = round(next_s / packet.time_base)
+          next_s += packet.duration * packet.time_base or usual_length_s(packet.stream)
+        yield packet
     except av.error.FFmpegError as error:
       raise errors.MediaError(f'{self.path}: reading breaks off: {explain(error)}.') from error
     except IndexError:
@@ -246,7 +271,15 @@ def usual_length_s(stream: av.stream.Stream) -> fractions.Fraction:
 
 def rounding_s(stream: av.stream.Stream) -> fractions.Fraction:
   """Returns by how much a container of coarse ticks may have moved a frame, in seconds."""
-  return min(stream.time_base / 2, _MAX_ROUNDING_S) + _EPSILON_S
+  return min(stream.time_base / 2, MAX_ROUNDING_S) + _EPSILON_S
+
+
+def codec_tag(stream: av.stream.Stream) -> str:
+  """Returns a stream's four-character code as its container stores it; four zeros where that is no ASCII."""
+  try:
+    return stream.codec_context.codec_tag
+  except UnicodeDecodeError:
+    return NO_TAG
 
 
 def explain(error: Exception) -> str:

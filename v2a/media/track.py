@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import fractions
+import itertools
 
 import av
 import numpy as np
@@ -33,9 +34,10 @@ class Wave:
   """What is to be heard under a part of a picture, from its first shown frame to its last.
 
   Attributes:
-    sample_rate_hz: samples a second.
+    sample_rate_hz: samples a second; of a mix the higher rate of both sounds, so that neither loses.
     num_channels: 1 or 2.
     num_samples: exactly as many as the picture lasts.
+    losses: what of the old sound a mix does not keep, in words.
   """
 
   def __init__(self, part: picture.Part, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
@@ -47,11 +49,15 @@ class Wave:
       sample_rate_hz: samples a second.
       is_mixed: whether the old sound is added.
     """
-    self.sample_rate_hz = sample_rate_hz
-    self.num_samples = max(1, round(part.duration_s * sample_rate_hz))
-    self._part, self._wave_NA = part, wave_NA
-    self._is_mixed = is_mixed and part.info.has_audio
-    self.num_channels = max(wave_NA.shape[1], min(part.info.audio_channels, 2) if self._is_mixed else 1)
+    info = part.info
+    self._part, self._wave_NA, self._wave_rate_hz = part, wave_NA, sample_rate_hz
+    self._is_mixed = is_mixed and info.has_audio
+    self.sample_rate_hz = max(sample_rate_hz, info.audio_sample_rate_hz) if self._is_mixed else sample_rate_hz
+    self.num_samples = max(1, round(part.duration_s * self.sample_rate_hz))
+    self.num_channels = max(wave_NA.shape[1], min(info.audio_channels, 2) if self._is_mixed else 1)
+    self.losses = ()
+    if self._is_mixed and info.audio_channels > 2:
+      self.losses = (f'surround sound ({info.audio_channels} channels, mixed to stereo)',)
     self._gain = 1.0
     if self._is_mixed:
       peak = max(float(np.abs(block_NA).max()) for block_NA in self.blocks())
@@ -63,14 +69,26 @@ class Wave:
       for start in range(0, self.num_samples, _BLOCK_S * self.sample_rate_hz):
         yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
-    start = 0
+    pieces, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
     for own_NA in sound.iterate(self._part.info.path, self.sample_rate_hz, self.num_channels,
                                 float(self._part.start_s), self.num_samples / self.sample_rate_hz):
-      yield np.float32(self._gain) * (own_NA + self._piece(start, len(own_NA)))
-      start += len(own_NA)
+      while len(rest_NA) < len(own_NA):
+        rest_NA = np.concatenate([rest_NA, next(pieces)])
+      yield np.float32(self._gain) * (own_NA + rest_NA[:len(own_NA)])
+      rest_NA = rest_NA[len(own_NA):]
+
+  def _resampled(self) -> Iterator[np.ndarray]:
+    """Yields the new wave at sample_rate_hz, and silence behind its end without end."""
+    resampler = soxr.ResampleStream(self._wave_rate_hz, self.sample_rate_hz, self.num_channels)
+    size = _BLOCK_S * self._wave_rate_hz
+    for start in itertools.count(0, size):
+      block_NA = self._piece(start, size)
+      if self._wave_rate_hz != self.sample_rate_hz:
+        block_NA = resampler.resample_chunk(block_NA)
+      yield block_NA
 
   def _piece(self, start: int, num_samples: int) -> np.ndarray:
-    """Returns a piece of the new wave, silent behind its end."""
+    """Returns a piece of the new wave at its own rate, silent behind its end."""
     block_NA = np.zeros((num_samples, self.num_channels), np.float32)
     given_NA = self._wave_NA[start:start + num_samples]
     block_NA[:len(given_NA)] = given_NA

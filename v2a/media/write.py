@@ -6,7 +6,12 @@ the first sample (AAC 1024 samples, Opus 312 at 48 kHz) is hidden by an edit lis
 codec delay in Matroska and WebM, which all players honour.
 """
 
+from collections.abc import Iterator
 import contextlib
+import dataclasses
+import errno
+import fractions
+import heapq
 import os
 import pathlib
 
@@ -18,22 +23,23 @@ from v2a import files
 from v2a import shapes
 from v2a.media import boxes
 from v2a.media import errors
+from v2a.media import matroska
+from v2a.media import passthrough
 from v2a.media import picture
 from v2a.media import probe
 from v2a.media import reencode
 from v2a.media import source
 from v2a.media import track
+from v2a.media import verify
 
 AUDIO_MODES = ('replace', 'mix')
-_CONTAINERS = {
-    '.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm', '.avi': 'avi',
-}
-# For codecs that the wanted container does not carry, best first; AVI is for those of old.
-_FALLBACK_SUFFIXES = ('.mkv', '.mov', '.avi')
-# AVI cannot hide what an encoder puts before the first sample, so its sound is left as it is.
-_SOUND_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus', 'avi': 'pcm_s16le'}
-# Edit lists count in ticks of the movie; the usual 1 ms would round the begin of a track.
-_OPTIONS = {'mp4': {'movie_timescale': '90000'}, 'mov': {'movie_timescale': '90000'}}
+CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
+# For what the wanted container and the source's own do not carry, best first.
+_FALLBACK_SUFFIXES = ('.mkv', '.mov')
+_MATROSKA = ('matroska', 'webm')
+_SOUND_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus'}
+# Of the operating system, which no other container would mend.
+_STORAGE_ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _CHECK_SAMPLES = 2**16
 
 
@@ -47,30 +53,44 @@ def flac(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> N
   _sound_file(path, wave_NA, sample_rate_hz, 'FLAC')
 
 
+@dataclasses.dataclass(frozen=True)
+class Muxed:
+  """What `mux` wrote.
+
+  Attributes:
+    path: the file.
+    losses: what of the source is not in it, in words; empty where all is.
+  """
+
+  path: pathlib.Path
+  losses: tuple[str, ...]
+
+
 def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, out_path: str | os.PathLike,
-        audio: str = 'replace', start_s: float = 0.0, duration_s: float | None = None) -> pathlib.Path:
+        audio: str = 'replace', start_s: float = 0.0, duration_s: float | None = None) -> Muxed:
   """Writes the picture of a file with a new sound track.
 
   The picture's packets are copied byte for byte with their relative time stamps. Still pictures and
   animations (GIF, APNG), which carry no sound, become a short H.264 video instead. The track is as long as
-  the picture: a longer wave is cut, a shorter one is followed by silence.
+  the picture: a longer wave is cut, a shorter one is followed by silence. It takes the place of the sound
+  that is heard; further tracks, chapters and tags are copied as far as the container carries them.
+
+  What was written is read back and compared with what was to be written.
 
   Args:
     source_path: the video or picture.
     wave_NA: float wave, 1 or 2 channels; sample 0 is heard at start_s.
     sample_rate_hz: samples a second of the wave.
-    out_path: where to write; its suffix chooses the container. Where that cannot carry the picture's codec
-      the suffix becomes .mkv, .mov or .avi.
-    audio: 'replace', or 'mix' with the file's own sound; a mix is turned down as a whole until its peak is
-      1 dB below full scale.
+    out_path: where to write; its suffix, one of CONTAINERS, names the container. Where another one carries
+      more of the source, the source's own or .mkv, the suffix becomes that.
+    audio: 'replace', or 'mix' with the file's own sound at the higher of both sample rates; a mix is turned
+      down as a whole until its peak is 1 dB below full scale.
     start_s: seconds; where the shown part begins. Packets are copied from the key frame at or before it.
     duration_s: seconds of the shown part; None is to the end, and for a still picture the length of the wave.
 
-  Returns:
-    The path that was written.
-
   Raises:
     MediaError: the source cannot be read, or no container carries its picture.
+    OSError: the file cannot be written.
     ValueError: an argument is out of range.
   """
   _check(wave_NA, sample_rate_hz)
@@ -80,99 +100,194 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
   if not info.has_video:
     raise errors.MediaError(f'{source_path}: has no video stream; wanted a video or a picture.')
   out_path = pathlib.Path(out_path)
+  if out_path.suffix.lower() not in CONTAINERS:
+    raise ValueError(f'out_path must end in one of {", ".join(CONTAINERS)}; got {out_path.name!r}.')
   if out_path.exists() and out_path.samefile(source_path):
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
   if info.is_image and duration_s is None:
     duration_s = len(wave_NA) / sample_rate_hz
   part = (reencode if reencode.is_needed(info) else picture).part(info, start_s, duration_s)
   wave = track.Wave(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
-  names = _containers(out_path)
-  for suffix, container in names:
+  faults = []
+  for target in _targets(out_path, part):
     try:
-      return _write(out_path.with_suffix(suffix), container, part, wave)
-    except _NotCarriedError:
+      losses = _write(out_path.with_suffix(target.suffix), target, part, wave)
+    except _UnwritableError as error:
+      faults.append(f'{target.suffix} ({error})')
       continue
-  tried = ', '.join(suffix for suffix, _ in names)
-  raise errors.MediaError(f'{source_path}: none of {tried} carries its picture ({info.video_codec}).')
+    return Muxed(out_path.with_suffix(target.suffix), (*target.plan.losses, *losses, *wave.losses))
+  raise errors.MediaError(f'{source_path}: no container carries its picture ({info.video_codec}); '
+                          f'tried {", ".join(faults) or ", ".join(CONTAINERS)}.')
 
 
-class _NotCarriedError(Exception):
-  """A container cannot hold a codec."""
+class _UnwritableError(Exception):
+  """A container does not take what was to be written, or gives back something else."""
 
 
-def _containers(out_path: pathlib.Path) -> list[tuple[str, str]]:
-  """Returns (suffix, FFmpeg's container name) to try in order."""
-  suffix = out_path.suffix.lower()
-  if suffix not in _CONTAINERS:
-    raise ValueError(f'out_path must end in one of {", ".join(_CONTAINERS)}; got {out_path.name!r}.')
-  rest = [other for other in _FALLBACK_SUFFIXES if _CONTAINERS[other] != _CONTAINERS[suffix]]
-  return [(out_path.suffix, _CONTAINERS[suffix]), *((other, _CONTAINERS[other]) for other in rest)]
+@dataclasses.dataclass(frozen=True)
+class _Target:
+  """A container to write.
+
+  Attributes:
+    suffix: of the file.
+    plan: what is copied besides the picture.
+    tag: four-character code of a copied picture; None where the picture goes by another way.
+  """
+
+  suffix: str
+  plan: passthrough.Plan
+  tag: str | None = None
 
 
-def _write(out_path: pathlib.Path, container: str, part: picture.Part, wave: track.Wave) -> pathlib.Path:
-  """Writes beside and renames, so that no half-written file ever has the final name."""
-  is_vp8 = part.info.video_codec == 'vp8' and container in ('mp4', 'mov')
+def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
+  """Returns the containers that take the picture, best first: those that lose least, the wanted one first."""
+  suffixes = [out_path.suffix, part.info.path.suffix.lower(), *_FALLBACK_SUFFIXES]
+  by_container: dict[str, str] = {}
+  for suffix in suffixes:
+    if suffix.lower() in CONTAINERS:
+      by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
+  if reencode.is_needed(part.info):
+    return [_Target(suffix, passthrough.Plan(container, (), (), 0))
+            for container, suffix in by_container.items() if container != 'webm']
+  found = []
+  with source.Source(part.info.path) as opened:
+    for container, suffix in by_container.items():
+      # Only MP4 and MOV can leave out pieces in the middle of a track.
+      if part.media_zero_s is not None and container not in ('mp4', 'mov'):
+        continue
+      tag = passthrough.fitting_tag(container, opened.picture)
+      if tag is None and not _is_stand_in(container, opened.picture):
+        continue
+      plan = passthrough.plan(opened, part, container)
+      found.append(_Target(suffix, plan, tag))
+      if plan.streams:
+        # Some streams are refused only when their packets are written.
+        lost = tuple(passthrough.described(stream) for stream in opened.container.streams
+                     if stream.index in plan.streams)
+        found.append(_Target(suffix, dataclasses.replace(
+            plan, streams=(), losses=plan.losses + lost, num_heavy=plan.num_heavy + len(lost)), tag))
+  return sorted(found, key=lambda target: target.plan.num_heavy)
+
+
+def _is_stand_in(container: str, stream: av.VideoStream) -> bool:
+  """Returns whether a picture that FFmpeg's muxer does not take is written under another codec's name."""
+  if container == 'matroska':
+    return matroska.tag(stream) is not None
+  return container in ('mp4', 'mov') and stream.codec_context.codec.canonical_name == 'vp8'
+
+
+def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: track.Wave) -> list[str]:
+  """Writes beside, reads back and renames, so that no half-written file ever has the final name.
+
+  Returns:
+    What was lost besides what was planned.
+
+  Raises:
+    _UnwritableError: the container does not take it.
+  """
   out_path.parent.mkdir(parents=True, exist_ok=True)
   with files.beside(out_path) as partial:
-    options = _OPTIONS.get(container, {})
-    with contextlib.ExitStack() as stack:
-      output = stack.enter_context(
-          av.open(f'file:{partial}', 'w', format=container, container_options=options))
+    try:
+      log, losses = _mux(partial, target, part, wave), []
       if reencode.is_needed(part.info):
-        packets = reencode.packets(part, reencode.add_stream(output, part.info))
+        verify.check(partial, log, None)
       else:
-        opened = stack.enter_context(source.Source(part.info.path))
-        stream = opened.want_picture()
-        opened.only(stream)
-        _add_copy(output, stream, is_vp8)
-        packets = picture.copied(part, stream, opened)
+        _finish(partial, target, part)
+        with part.open() as original:
+          verify.check(partial, log, original)
+          losses = passthrough.lost_tags(original, part, partial)
+    except (av.error.FFmpegError, verify.MismatchError) as error:
+      if getattr(error, 'errno', None) in _STORAGE_ERRNOS:
+        raise OSError(error.errno, os.strerror(error.errno), str(out_path)) from error
+      raise _UnwritableError(source.explain(error)) from error
+  early_s = -min(log.times_s, default=0)
+  if target.plan.container in _MATROSKA and early_s > source.MAX_ROUNDING_S:
+    losses.append(f'the exact start: {target.suffix} begins with a key frame, {float(early_s):.2f} s earlier')
+  return losses
+
+
+def _mux(partial: pathlib.Path, target: _Target, part: picture.Part, wave: track.Wave) -> verify.Log:
+  container, log = target.plan.container, verify.Log()
+  options = passthrough.OPTIONS[container] | (matroska.CONTAINER_OPTIONS if container in _MATROSKA else {})
+  with contextlib.ExitStack() as stack:
+    output = stack.enter_context(av.open(f'file:{partial}', 'w', format=container, container_options=options))
+    if reencode.is_needed(part.info):
+      packets = reencode.packets(part, reencode.add_stream(output, part.info))
+      encoder, others = track.Encoder(output, wave, _SOUND_CODECS[container]), {}
+    else:
+      opened = stack.enter_context(part.open())
+      packets = _add_picture(output, opened, target, part)
       encoder = track.Encoder(output, wave, _SOUND_CODECS[container])
-      try:
-        output.start_encoding()
-      except av.error.FFmpegError as error:
-        raise _NotCarriedError from error
-      _interleave(output, packets, encoder.packets())
-    if container in ('mp4', 'mov'):
-      _finish_index(partial, part, is_vp8)
-  return out_path
+      others = _add_others(output, opened, target.plan)
+      passthrough.describe(output, opened, part, target.plan.timecode)
+    output.start_encoding()
+    _interleave(output, log, packets, encoder.packets(), passthrough.packets(part, others))
+  return log
 
 
-def _finish_index(path: pathlib.Path, part: picture.Part, is_vp8: bool) -> None:
-  if is_vp8 or part.is_cut:
+def _finish(path: pathlib.Path, target: _Target, part: picture.Part) -> None:
+  """Writes what FFmpeg's muxer does not."""
+  if target.plan.container in _MATROSKA:
+    if target.tag is None:
+      matroska.rename(path)
+    with part.open() as opened:
+      aspect = opened.picture.sample_aspect_ratio
+    if aspect and aspect != 1:
+      matroska.set_aspect(path, aspect)
+  is_vp8 = target.plan.container in ('mp4', 'mov') and target.tag is None
+  if target.plan.container in ('mp4', 'mov') and (is_vp8 or part.shown):
     index = boxes.Index(path)
     if is_vp8:
       index.declare_vp8()
-    if part.is_cut:
-      index.end_picture(part.duration_s)
+    if part.shown:
+      index.show_picture(part.shown)
     index.save()
 
 
-def _add_copy(output: av.container.OutputContainer, stream: av.VideoStream, is_vp8: bool) -> None:
-  if is_vp8:
-    context = stream.codec_context
-    copy = output.add_mux_stream(boxes.STAND_IN, width=context.width, height=context.height)
+def _add_picture(output: av.container.OutputContainer, opened: source.Source, target: _Target,
+                 part: picture.Part) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+  """Adds the track of the copied picture; returns its packets."""
+  stream = opened.want_picture()
+  packets = picture.copied(part, stream, opened)
+  if target.tag is not None:
+    added = passthrough.add_copy(output, stream, target.tag)
+  elif target.plan.container == 'matroska':
+    added, packets = matroska.add_stream(output, stream), matroska.stamped(packets)
   else:
-    try:
-      # opaque: the picture's codec needs no encoder here.
-      copy = output.add_stream_from_template(stream, opaque=True)
-    except ValueError as error:
-      raise _NotCarriedError from error
-  copy.time_base = picture.tick_s(stream)
+    context = stream.codec_context
+    added = output.add_mux_stream(boxes.STAND_IN, width=context.width, height=context.height)
+  added.time_base = picture.tick_s(stream)
+  return packets
 
 
-def _interleave(output: av.container.OutputContainer, picture_packets, sound_packets) -> None:
-  """Muxes two streams in the order of their decoding times, so that nothing piles up in memory."""
+def _add_others(output: av.container.OutputContainer, opened: source.Source,
+                plan: passthrough.Plan) -> dict[int, av.stream.Stream]:
+  """Adds the other streams; the new sound is the one that players choose."""
+  added = {}
+  for stream in opened.container.streams:
+    if stream.index in plan.streams:
+      tag = passthrough.fitting_tag(plan.container, stream)
+      added[stream.index] = passthrough.add_copy(output, stream, tag)
+      if stream.type == 'audio':
+        added[stream.index].disposition = stream.disposition & ~av.stream.Disposition.default
+  return added
+
+
+def _interleave(output: av.container.OutputContainer, log: verify.Log, picture_packets, *others) -> None:
+  """Muxes streams in the order of their decoding times, so that nothing piles up in memory."""
   picture_stream = output.streams.video[0]
-  heard = next(sound_packets, None)
-  for time_s, packet in picture_packets:
-    while heard is not None and heard[0] <= time_s:
-      output.mux(heard[1])
-      heard = next(sound_packets, None)
-    packet.stream = picture_stream
+
+  def pictures():
+    for time_s, packet in picture_packets:
+      packet.stream = picture_stream
+      yield time_s, packet
+
+  for _, packet in heapq.merge(pictures(), *others, key=lambda timed: timed[0]):
+    if packet.stream is picture_stream:
+      log.add_picture(packet)
+    else:
+      log.add(packet)
     output.mux(packet)
-  while heard is not None:
-    output.mux(heard[1])
-    heard = next(sound_packets, None)
 
 
 def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:

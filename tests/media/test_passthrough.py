@@ -1,0 +1,367 @@
+"""What goes into a copy with the picture: codec tags, edit lists, records, other tracks, tags, chapters."""
+
+import errno
+import fractions
+import pathlib
+
+import av
+import numpy as np
+import pytest
+
+from tests.media import films
+from tests.media import mp4boxes
+from v2a.media import passthrough
+from v2a.media import picture
+from v2a.media import probe
+from v2a.media import read
+from v2a.media import source
+from v2a.media import verify
+from v2a.media import write
+
+RATE_HZ = 16000
+CASES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
+# Profile 8.4, level 1, with a base layer and metadata (Dolby Vision Streams within the ISO format, 2.1.2).
+DOVI = bytes([1, 0, 8 << 1, 1 << 3 | 0b101, 4 << 4]) + bytes(19)
+
+
+def mux(path: pathlib.Path, *args, **kwargs) -> write.Muxed:
+  """Puts clicks under a file, into out.mp4 beside it unless another container is better."""
+  return write.mux(path, films.clicks(4.0, RATE_HZ), RATE_HZ, path.with_name('out.mp4'), *args, **kwargs)
+
+
+def encode(path: pathlib.Path, codec: str, pix_fmt: str, num_frames: int = 25, **options) -> pathlib.Path:
+  """Writes numbered pictures with any encoder, 25 a second."""
+  with av.open(str(path), 'w') as output:
+    stream = output.add_stream(codec, rate=25, width=films.WIDTH, height=films.HEIGHT, pix_fmt=pix_fmt,
+                               options=options)
+    for index in range(num_frames):
+      frame = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24').reformat(format=pix_fmt)
+      frame.pts = index
+      output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+  return path
+
+
+def decoded(path: pathlib.Path) -> list[tuple[str, bytes]]:
+  """Returns (pixel format, first plane) of every frame."""
+  with av.open(str(path)) as container:
+    return [(frame.format.name, bytes(frame.planes[0])) for frame in container.decode(video=0)]
+
+
+def copy(path: pathlib.Path, out: pathlib.Path, change=lambda output, added: None,
+         options: dict[str, str] | None = None) -> pathlib.Path:
+  """Copies the streams of a file; `change` may set the output and its streams before the header."""
+  with av.open(str(path)) as opened, av.open(str(out), 'w', container_options=options) as output:
+    added = [output.add_stream_from_template(stream, opaque=True) for stream in opened.streams]
+    change(output, added)
+    for packet in opened.demux():
+      if packet.size:
+        packet.stream = added[packet.stream.index]
+        output.mux(packet)
+  return out
+
+
+@pytest.mark.parametrize(('suffix', 'codec', 'options'), [
+    ('.h264', 'libx264', {'preset': 'veryfast', 'bf': '2'}),
+    ('.hevc', 'libx265', {'preset': 'ultrafast', 'x265-params': 'log-level=none:bframes=2'})])
+def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
+  """They have no time stamps, so that packets are counted; 64 of 100 frames were lost."""
+  path = encode(tmp_path / f'raw{suffix}', codec, 'yuv420p', 100, **options)
+  out = mux(path).path
+  assert out.suffix == '.mp4' and len(decoded(out)) == 100
+  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32)] == list(range(100))
+  assert probe.probe(out).duration_s == pytest.approx(4.0, abs=0.001)
+  part = mux(path, start_s=2.0, duration_s=1.0).path
+  assert [films.number(frame_YX3) for frame_YX3 in read.frames(part, 25, 32)] == list(range(50, 75))
+
+
+@pytest.mark.parametrize(('name', 'codec', 'pix_fmt', 'options', 'suffix'), [
+    ('rgb.avi', 'utvideo', 'gbrp', {}, '.mkv'),
+    ('alpha.mov', 'prores_ks', 'yuva444p10le', {'profile': '4444'}, '.mov'),
+    ('old.wmv', 'wmv2', 'yuv420p', {}, '.mkv'),
+    ('old.flv', 'flv1', 'yuv420p', {}, '.mkv'),
+    ('old.avi', 'huffyuv', 'yuv422p', {}, '.mkv')])
+def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suffix):
+  """The codec's tag goes along, and the container takes what it has to carry at its rate."""
+  path = encode(tmp_path / name, codec, pix_fmt, **options)
+  out = mux(path).path
+  assert out.suffix == suffix and decoded(out) == decoded(path)
+  info = probe.probe(out)
+  assert (info.fps, info.duration_s) == (pytest.approx(25, abs=0.1), pytest.approx(1.0, abs=0.01))
+
+
+@pytest.mark.parametrize('name', ['phone.mp4', 'file.mkv'])
+def test_hevc_is_tagged_as_apple_plays_it(tmp_path, name):
+  path = encode(tmp_path / name, 'libx265', 'yuv420p', **{'x265-params': 'log-level=none'})
+  if name == 'phone.mp4':
+    path = copy(path, tmp_path / 'tagged.mp4', lambda _, added: setattr(added[0], 'codec_tag', 'hvc1'))
+  with av.open(str(mux(path).path)) as container:
+    assert container.streams.video[0].codec_context.codec_tag == 'hvc1'
+
+
+def test_what_an_edit_list_trims_off_stays_off(tmp_path):
+  path = films.make(tmp_path / 'trimmed', 'mp4', duration_s=3.0)
+  mp4boxes.edits(path, [(0.0, 1.6)])
+  out = mux(path).path
+  assert probe.probe(out).duration_s == pytest.approx(1.6, abs=1e-3)
+  assert len(decoded(out)) == len(decoded(path)) == 40
+
+
+@pytest.mark.parametrize(('start_s', 'duration_s', 'wanted'), [
+    (0.0, None, [*range(30), *range(60, 75)]), (0.4, 1.2, [*range(10, 30), *range(60, 70)]),
+    (1.4, None, list(range(65, 75)))])
+def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
+  path = films.make(tmp_path / 'pieces', 'mp4', duration_s=3.0)
+  mp4boxes.edits(path, [(0.0, 1.2), (2.4, 0.6)])
+  out = mux(path, start_s=start_s, duration_s=duration_s).path
+  length_s = len(wanted) / 25
+  # FFmpeg shows the first frame of a second piece one frame late.
+  seen = [films.number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
+  assert sum(a != b for a, b in zip(seen, wanted)) <= 2 and len(set(seen) - set(wanted)) == 0
+  with av.open(str(out)) as container:
+    assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
+        length_s, abs=1e-3)
+
+
+def test_dolby_vision_is_kept(tmp_path):
+  path = encode(tmp_path / 'dovi.mp4', 'libx265', 'yuv420p', **{'x265-params': 'log-level=none'})
+  mp4boxes.add_to_sample_entry(path, b'dvvC', DOVI)
+  muxed = mux(path)
+  assert b'dvvC' + DOVI in muxed.path.read_bytes() and muxed.losses == ()
+  # FFmpeg's MOV muxer drops it.
+  muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mov')
+  assert muxed.losses == ('Dolby Vision record',)
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm'])
+def test_the_pixel_aspect_of_the_container_is_kept(tmp_path, suffix):
+  plain = films.make(tmp_path / 'plain', 'webm-vp9' if suffix == '.webm' else 'mp4')
+  path = copy(plain, tmp_path / 'wide.mp4', lambda _, added: setattr(
+      added[0].codec_context, 'sample_aspect_ratio', fractions.Fraction(4, 3)))
+  out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / f'out{suffix}').path
+  again = write.mux(out, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'again.mp4').path
+  for name in (out, again):
+    with av.open(str(name)) as container:
+      assert container.streams.video[0].sample_aspect_ratio == fractions.Fraction(4, 3)
+      container.seek(1_000_000)
+      assert len(list(container.decode(video=0))) > 20
+
+
+@pytest.mark.parametrize('codec', ['libvpx', 'libvpx-vp9'])
+def test_alpha_stays_in_webm(tmp_path, codec):
+  path = tmp_path / 'alpha.webm'
+  with av.open(str(path), 'w') as output:
+    stream = output.add_stream(codec, rate=25, width=96, height=64, pix_fmt='yuva420p',
+                               options={'auto-alt-ref': '0', 'deadline': 'realtime', 'cpu-used': '8'})
+    stream.metadata['alpha_mode'] = '1'
+    for index in range(5):
+      rgba_YX4 = np.dstack([films.picture(index), np.full((64, 96), 100, np.uint8)])
+      frame = av.VideoFrame.from_ndarray(rgba_YX4, 'rgba').reformat(format='yuva420p')
+      frame.pts = index
+      output.mux(stream.encode(frame))
+    output.mux(stream.encode(None))
+  muxed = mux(path)
+  assert muxed.path.suffix == '.webm' and muxed.losses == ()
+  with av.open(str(muxed.path)) as container:
+    tags = {name.lower(): value for name, value in container.streams.video[0].metadata.items()}
+    assert tags['alpha_mode'] == '1'
+    packets = [packet for packet in container.demux(video=0) if packet.size]
+    assert all(packet.has_sidedata('matroska_block_additional') for packet in packets)
+
+
+def tracks(path: pathlib.Path, subtitle: str = '', **tags: str) -> pathlib.Path:
+  """Writes a film with two sound tracks, chapters and tags, and subtitles of a codec."""
+  first = films.make(path.with_name('first'), 'mp4', wave_NA=films.clicks(2.0, 44100, seed=1))
+  second = films.make(path.with_name('second'), 'mp4', wave_NA=films.clicks(2.0, 44100, seed=2))
+  with av.open(str(first)) as one, av.open(str(second)) as two, av.open(str(path), 'w') as output:
+    output.metadata.update(tags)
+    edges = [(0, 1200, 'one'), (1200, 2000, 'two')]
+    output.set_chapters([{'id': index, 'start': begin, 'end': end, 'time_base': fractions.Fraction(1, 1000),
+                          'metadata': {'title': title}} for index, (begin, end, title) in enumerate(edges)])
+    wanted = [(one, one.streams.video[0]), (one, one.streams.audio[0]), (two, two.streams.audio[0])]
+    added = [output.add_stream_from_template(stream, opaque=True) for _, stream in wanted]
+    added[2].metadata['language'] = 'fra'
+    if subtitle:
+      added.append(output.add_mux_stream(subtitle))
+      added[-1].time_base = fractions.Fraction(1, 1000)
+    for stream, (container, wanted_stream) in zip(added, wanted):
+      container.seek(0)
+      for packet in container.demux(wanted_stream):
+        if packet.size:
+          packet.stream = stream
+          output.mux(packet)
+    if subtitle:
+      packet = av.Packet(b'hello')
+      packet.stream, packet.pts, packet.dts, packet.duration = added[-1], 500, 500, 900
+      packet.time_base = fractions.Fraction(1, 1000)
+      output.mux(packet)
+  return path
+
+
+def contents(path: pathlib.Path) -> tuple[list[str], list[tuple[float, str]]]:
+  """Returns the codecs of all streams but chapter tracks, and the chapters (begin, title)."""
+  with av.open(str(path)) as container:
+    codecs = [stream.codec_context.name for stream in container.streams if stream.codec_context is not None]
+    return codecs, [(float(chapter['start'] * chapter['time_base']), chapter['metadata']['title'])
+                    for chapter in container.chapters()]
+
+
+def test_other_tracks_chapters_and_tags_follow(tmp_path):
+  path = tracks(tmp_path / 'film.mp4', title='Rain', artist='Me', creation_time='2001-02-03T04:05:06.000000Z',
+                location='+48.8566+002.3522/')
+  muxed = mux(path)
+  codecs, chapters = contents(muxed.path)
+  assert muxed.path.suffix == '.mp4' and muxed.losses == ()
+  assert codecs == ['h264', 'aac', 'aac'] and chapters == [(0.0, 'one'), (1.2, 'two')]
+  with av.open(str(muxed.path)) as container:
+    for name, value in (('title', 'Rain'), ('artist', 'Me'), ('location', '+48.8566+002.3522/')):
+      assert container.metadata[name] == value
+    assert container.metadata['creation_time'].startswith('2001-02-03')
+    new, other = container.streams.audio
+    assert other.metadata['language'] == 'fra'
+    assert new.disposition & av.stream.Disposition.default
+    assert not other.disposition & av.stream.Disposition.default
+    heard_N = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(other)])
+  assert abs(films.lag_s(heard_N, films.clicks(2.0, 44100, seed=2)[:, 0], 44100)) < 1e-3
+
+
+def test_a_part_takes_its_part_of_everything(tmp_path):
+  path = tracks(tmp_path / 'film.mkv', 'subrip')
+  muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.96, 0.8)
+  codecs, chapters = contents(muxed.path)
+  assert muxed.path.suffix == '.mkv' and codecs == ['h264', 'aac', 'aac', 'srt']
+  # Matroska's muxer moves tracks by the sound's priming, but not chapters.
+  assert chapters == [(0.0, 'one'), (pytest.approx(0.24, abs=0.03), 'two')]
+  with av.open(str(muxed.path)) as container:
+    zero_s = next(container.decode(video=0)).time
+    container.seek(0)
+    text, = (packet for packet in container.demux(subtitles=0) if packet.size)
+    assert text.pts * text.time_base - zero_s == pytest.approx(0.0, abs=2e-3)
+    assert text.duration * text.time_base == pytest.approx(0.44, abs=2e-3)
+    container.seek(0)
+    other = container.streams.audio[1]
+    frames = [(frame.time - zero_s, frame.to_ndarray()[0]) for frame in container.decode(other)]
+  heard_N = np.concatenate([block_N for _, block_N in frames])[round(-frames[0][0] * 44100):]
+  wanted_N = films.clicks(2.0, 44100, seed=2)[round(0.96 * 44100):round(1.76 * 44100), 0]
+  assert abs(films.lag_s(heard_N, wanted_N, 44100)) < 2e-3
+
+
+def test_what_no_container_takes_is_named(tmp_path):
+  """MP4 takes the usual tags alone."""
+  path = films.make(tmp_path / 'film', 'mp4')
+  copied = copy(path, tmp_path / 'tagged.mp4', lambda output, _: output.metadata.update(
+      {'title': 'Rain', 'com.example.mood': 'calm'}), {'movflags': 'use_metadata_tags'})
+  assert mux(copied).losses == ('tag com.example.mood',)
+
+
+def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
+  """A stream that a muxer takes, and whose packets it then refuses, costs the picture nothing."""
+  def refused(*_):
+    raise av.error.ArgumentError(errno.EINVAL, 'refused')
+    yield
+
+  path = tracks(tmp_path / 'film.mp4')
+  monkeypatch.setattr(passthrough, 'packets', lambda part, streams: refused() if streams else iter(()))
+  muxed = mux(path)
+  assert contents(muxed.path)[0] == ['h264', 'aac'] and muxed.losses == ('audio track 2 (aac, fra)',)
+
+
+def test_a_timecode_goes_along(tmp_path):
+  plain = films.make(tmp_path / 'plain', 'mov')
+  path = copy(plain, tmp_path / 'coded.mov',
+              lambda _, added: (added[0].metadata.update({'timecode': '01:02:03:04'}),
+                                setattr(added[0].codec_context, 'framerate', 25)))
+  muxed = mux(path)
+  with av.open(str(muxed.path)) as container:
+    assert container.streams.video[0].metadata['timecode'] == '01:02:03:04'
+  assert muxed.losses == () and mux(path, start_s=1.0).losses == ('timecode',)
+
+
+def test_a_start_within_a_frame_shortens_it(tmp_path):
+  """Players that begin with whole frames would show all others too early."""
+  path = films.make(tmp_path / 'slow', 'mp4', duration_s=6.0, fps=1)
+  out = mux(path, start_s=0.5, duration_s=4.0).path
+  with av.open(str(out)) as container:
+    times_s = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.size)
+  assert times_s[:5] == pytest.approx([0.0, 0.5, 1.5, 2.5, 3.5], abs=1e-3)
+  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 2, 32)] == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_a_mix_keeps_the_treble_of_the_old_sound(tmp_path):
+  """It is written at the higher of both rates."""
+  time_N = np.arange(2 * 44100) / 44100
+  tone_NA = np.repeat(0.1 * np.sin(2 * np.pi * 10000 * time_N)[:, None], 2, axis=1).astype(np.float32)
+  path = films.make(tmp_path / 'treble', 'mp4', wave_NA=tone_NA)
+  new_NA = 0.5 * films.clicks(2.0, RATE_HZ)
+  out = write.mux(path, new_NA, RATE_HZ, tmp_path / 'out.mp4', 'mix').path
+  heard_NA = read.wave(out, 44100, 2)
+  spectrum = np.abs(np.fft.rfft(heard_NA[:, 0])) / len(heard_NA) * 2
+  assert spectrum[round(10000 * len(heard_NA) / 44100)] == pytest.approx(0.1, rel=0.1)
+  wanted_NA = 0.5 * films.clicks(2.0, 44100)
+  assert abs(films.lag_s(heard_NA[:, 1], wanted_NA[:, 1], 44100)) < 1e-3
+  low_NA = read.wave(out, RATE_HZ, 2)
+  assert np.corrcoef(low_NA[:, 0], new_NA[:, 0])[0, 1] > 0.9
+
+
+@pytest.fixture
+def copied(tmp_path) -> tuple[pathlib.Path, verify.Log]:
+  """A finished copy, and what was given to the muxer."""
+  path = films.make(tmp_path / 'film', 'mp4')
+  muxed, log = mux(path), verify.Log()
+  part = picture.part(probe.probe(path), 0.0, None)
+  opened = part.open()
+  for _, packet in picture.copied(part, opened.picture, opened):
+    log.add_picture(packet)
+  return muxed.path, log
+
+
+def test_a_good_copy_passes(copied, tmp_path):
+  path, log = copied
+  with source.Source(tmp_path / 'film.mp4') as original:
+    verify.check(path, log, original)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda log: log.times_s.append(log.times_s[-1]), '50 packets in the picture, 51 were written'),
+    (lambda log: log.times_s.__setitem__(7, log.times_s[7] + fractions.Fraction(1, 50)),
+     'packet 7 of the picture is at'),
+    (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written')])
+def test_a_bad_copy_is_noticed(copied, change, message):
+  path, log = copied
+  change(log)
+  with pytest.raises(verify.MismatchError, match=message):
+    verify.check(path, log, None)
+
+
+def test_a_copy_that_decodes_to_something_else_is_no_result(tmp_path, monkeypatch):
+  """As UT Video under another tag does; another container is tried, and none is written in the end."""
+  path = encode(tmp_path / 'rgb.avi', 'utvideo', 'gbrp')
+  monkeypatch.setattr(write.matroska, 'tag', lambda stream: b'ULRA')
+  with pytest.raises(ValueError, match='no container carries .* does not read back: frames'):
+    mux(path)
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['rgb.avi']
+
+
+# Files of other programs: (name, suffix of the copy, what is lost).
+FILES = [
+    ('dovi5.mp4', '.mp4', ()), ('dovi84.mov', '.mp4', ()), ('elst_endtrim.mp4', '.mp4', ()),
+    ('elst_two.mp4', '.mp4', ()), ('hevc_hvc1.mp4', '.mp4', ()), ('old.wmv', '.mkv', ()),
+    ('plain.h264', '.mp4', ()), ('prores4444a.mov', '.mov', ()), ('sar_container.mkv', '.mp4', ()),
+    ('sar_container.mp4', '.mp4', ()), ('sphere.mp4', '.mp4', ()), ('timecode.mov', '.mp4', ()),
+    ('tracks.mkv', '.mkv', ()), ('tracks.mp4', '.mp4', ()), ('utvideo.avi', '.mkv', ()),
+    ('vp8alpha.webm', '.webm', ()), ('vp9alpha.webm', '.webm', ())]
+
+
+@pytest.mark.skipif(not CASES.is_dir(), reason='no ../shared/cases beside the checkout')
+@pytest.mark.parametrize(('name', 'suffix', 'losses'), FILES)
+def test_files_of_other_programs(tmp_path, name, suffix, losses):
+  path = CASES / name
+  muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4')
+  assert (muxed.path.suffix, muxed.losses) == (suffix, losses)
+  assert decoded(muxed.path) == decoded(path)
+  records = [kind for kind in (b'dvcC', b'dvvC', b'sv3d') if kind in path.read_bytes()]
+  assert all(kind in muxed.path.read_bytes() for kind in records)
+  with av.open(str(path)) as old, av.open(str(muxed.path)) as new:
+    tags = [container.streams.video[0].sample_aspect_ratio or 1 for container in (old, new)]
+    assert tags[0] == tags[1]
+    assert len(old.chapters()) == len(new.chapters())

@@ -1,0 +1,204 @@
+"""What Matroska files need beyond what PyAV asks of FFmpeg's muxer: four-character codes, and pixel aspect.
+
+Codecs that Matroska has no name for are "Video for Windows" tracks that all its readers know (codec id
+V_MS/VFW/FOURCC, private data a BITMAPINFOHEADER). PyAV takes only codecs with a name of their own. Therefore
+packets are written under the name of MPEG-4, whose private data are kept as they are and whose codec id has
+as many letters, and then the name is replaced.
+
+PyAV cannot tell the muxer the pixel aspect of a track, so that the size for display is written afterwards.
+The header then grows; the padding before it, which the muxer leaves for its seek head, shrinks by as much.
+
+Matroska: RFC 9559 (5.1.4.1.28 for the picture's settings); EBML: RFC 8794; Matroska codec mappings.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import fractions
+import io
+import pathlib
+import struct
+
+import av
+
+from v2a.media import source
+
+_STAND_IN_ID = b'V_MPEG4/ISO/ASP'
+_CODEC_ID = b'V_MS/VFW/FOURCC'
+# The stand-in's name lies within the header, which is written without checksums.
+CONTAINER_OPTIONS = {'write_crc32': '0'}
+_HEADER_BYTES = 1 << 16
+# Of codecs that other containers store without a four-character code.
+_TAGS = {'flv1': b'FLV1', 'vp6f': b'VP6F', 'vp6': b'VP60', 'wmv1': b'WMV1', 'wmv2': b'WMV2', 'wmv3': b'WMV3',
+         'vc1': b'WVC1', 'huffyuv': b'HFYU', 'ffvhuff': b'FFVH', 'dvvideo': b'dvsd'}
+
+
+# Elements (RFC 9559, 5).
+_SEGMENT, _SEEK_HEAD, _VOID, _INFO = b'\x18\x53\x80\x67', b'\x11\x4d\x9b\x74', b'\xec', b'\x15\x49\xa9\x66'
+_SEEK_ID, _SEEK_POSITION = b'\x53\xab', b'\x53\xac'
+_TRACKS, _TRACK_ENTRY, _VIDEO = b'\x16\x54\xae\x6b', b'\xae', b'\xe0'
+_PIXEL_WIDTH, _PIXEL_HEIGHT = b'\xb0', b'\xba'
+_DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = b'\x54\xb0', b'\x54\xba', b'\x54\xb2'
+_ASPECT_RATIO = 3  # of DisplayUnit
+
+
+def tag(stream: av.VideoStream) -> bytes | None:
+  """Returns the four-character code of a picture's codec; None where it has none."""
+  context = stream.codec_context
+  given = source.codec_tag(stream).encode('ascii')
+  if all(32 <= letter < 127 for letter in given):
+    return given
+  return _TAGS.get(context.codec.canonical_name)
+
+
+def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> av.VideoStream:
+  """Adds a track for copied packets of a picture to an output opened with CONTAINER_OPTIONS.
+
+  Raises:
+    ValueError: its codec has no four-character code.
+  """
+  code, given = tag(stream), stream.codec_context
+  if code is None:
+    raise ValueError(f'{given.codec.canonical_name} has no four-character code')
+  extradata = given.extradata or b''
+  header = struct.pack('<IiiHH4sIiiII', 40 + len(extradata), given.width, given.height, 1,
+                       given.bits_per_coded_sample or 24, code, given.width * given.height * 3, 0, 0, 0, 0)
+  with contextlib.closing(_template()) as template:
+    added = output.add_stream_from_template(template.streams.video[0], opaque=True)
+  context = added.codec_context
+  context.width, context.height, context.extradata = given.width, given.height, header + extradata
+  return added
+
+
+def stamped(packets: Iterator[tuple[fractions.Fraction, av.Packet]]
+            ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+  """Yields (decoding time, packet) with the time stamps of these tracks: in the order of decoding.
+
+  The n-th packet has the time of the n-th frame shown, as in AVI.
+  """
+  delay = None
+  for time_s, packet in packets:
+    delay = packet.pts - packet.dts if delay is None else delay
+    packet.dts += delay
+    packet.pts = packet.dts
+    yield time_s, packet
+
+
+def rename(path: pathlib.Path) -> None:
+  """Gives the track of a finished file, made by `add_stream`, the codec id of Video for Windows."""
+  with path.open('r+b') as file:
+    place = file.read(_HEADER_BYTES).find(_STAND_IN_ID)
+    if place < 0:
+      raise ValueError(f'{path}: wanted a picture written as {_STAND_IN_ID.decode()}; got none.')
+    file.seek(place)
+    file.write(_CODEC_ID)
+
+
+def set_aspect(path: pathlib.Path, aspect: fractions.Fraction) -> None:
+  """Writes the width of a pixel over its height into the picture's track of a finished file.
+
+  Raises:
+    ValueError: the header is not laid out as FFmpeg's muxer leaves it.
+  """
+  with path.open('r+b') as file:
+    header = file.read(_HEADER_BYTES)
+    begin, _ = _sized(header, header.index(_SEGMENT) + len(_SEGMENT))
+    places = {kind: (start, data, end) for kind, start, data, end in _elements(header, begin, len(header))}
+    if not {_SEEK_HEAD, _VOID, _INFO, _TRACKS} <= set(places) or places[_VOID][0] > places[_INFO][0]:
+      raise ValueError(f'{path}: wanted a Matroska header with padding before its tracks.')
+    start, data, end = places[_TRACKS]
+    tracks = _with_aspect(header[data:end], aspect)
+    tracks = _TRACKS + _size(len(tracks)) + tracks
+    growth = len(tracks) - (end - start)
+    void_start, _, void_end = places[_VOID]
+    left = void_end - void_start - growth
+    seek_start, seek_data, seek_end = places[_SEEK_HEAD]
+    seeks = _moved(header[seek_data:seek_end], (_INFO, _TRACKS), growth)
+    void = _VOID + (left - 9 | 1 << 56).to_bytes(8, 'big') + bytes(left - 9)
+    file.seek(seek_start)
+    file.write(header[seek_start:seek_data] + seeks + header[seek_end:void_start] + void
+               + header[void_end:start] + tracks)
+
+
+def _with_aspect(data: bytes, aspect: fractions.Fraction) -> bytes:
+  """Returns the content of 'Tracks' with the size for display in the picture's entry."""
+  made = []
+  for kind, start, begin, end in _elements(data, 0, len(data)):
+    entry = [(name, data[first:last]) for name, _, first, last in _elements(data, begin, end)]
+    if kind != _TRACK_ENTRY or _VIDEO not in dict(entry):
+      made.append(data[start:end])
+      continue
+    video = dict(entry)[_VIDEO]
+    settings = {name: video[first:last] for name, _, first, last in _elements(video, 0, len(video))}
+    width, height = (int.from_bytes(settings[name], 'big') for name in (_PIXEL_WIDTH, _PIXEL_HEIGHT))
+    settings.pop(_DISPLAY_UNIT, None)
+    # Rounded to whole pixels one side alone may be off by much in small pictures: the ratio is kept instead.
+    shown = aspect * fractions.Fraction(width, height)
+    shown = shown.limit_denominator(2**15)
+    settings |= {_DISPLAY_WIDTH: _number(shown.numerator), _DISPLAY_HEIGHT: _number(shown.denominator),
+                 _DISPLAY_UNIT: _number(_ASPECT_RATIO)}
+    made.append(_TRACK_ENTRY + _packed([(name, _joined(settings) if name == _VIDEO else value)
+                                        for name, value in entry]))
+  return b''.join(made)
+
+
+def _joined(settings: dict[bytes, bytes]) -> bytes:
+  return b''.join(name + _size(len(value)) + value for name, value in settings.items())
+
+
+def _packed(elements: list[tuple[bytes, bytes]]) -> bytes:
+  content = b''.join(name + _size(len(value)) + value for name, value in elements)
+  return _size(len(content)) + content
+
+
+def _moved(data: bytes, kinds: tuple[bytes, ...], growth: int) -> bytes:
+  """Returns the content of a seek head in which some elements lie `growth` bytes earlier."""
+  changed = bytearray(data)
+  for _, _, begin, end in _elements(data, 0, len(data)):
+    entry = {name: (first, last) for name, _, first, last in _elements(data, begin, end)}
+    first, last = entry[_SEEK_ID]
+    if bytes(data[first:last]) in kinds:
+      first, last = entry[_SEEK_POSITION]
+      position = int.from_bytes(data[first:last], 'big') - growth
+      changed[first:last] = position.to_bytes(last - first, 'big')
+  return bytes(changed)
+
+
+def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+  """Yields (id, where the element begins, where its content begins, where it ends), as far as it is whole."""
+  offset = begin
+  while offset < end:
+    id_bytes = 9 - data[offset].bit_length()
+    if offset + id_bytes + 8 > len(data) and offset + id_bytes >= end:
+      return
+    content, size = _sized(data, offset + id_bytes)
+    if content + size > end:
+      return
+    yield data[offset:offset + id_bytes], offset, content, content + size
+    offset = content + size
+
+
+def _sized(data: bytes, offset: int) -> tuple[int, int]:
+  """Reads a size; returns where the content begins and how long it is."""
+  num_bytes = 9 - data[offset].bit_length()
+  value = int.from_bytes(data[offset:offset + num_bytes], 'big') & (1 << 7 * num_bytes) - 1
+  return offset + num_bytes, value
+
+
+def _size(value: int) -> bytes:
+  num_bytes = next(num for num in range(1, 9) if value < (1 << 7 * num) - 1)
+  return (value | 1 << 7 * num_bytes).to_bytes(num_bytes, 'big')
+
+
+def _number(value: int) -> bytes:
+  return value.to_bytes((value.bit_length() + 7) // 8 or 1, 'big')
+
+
+def _template() -> av.container.InputContainer:
+  """Returns an opened film of one frame, whose stream stands in for another."""
+  buffer = io.BytesIO()
+  with av.open(buffer, 'w', format='matroska') as output:
+    stream = output.add_stream('mpeg4', rate=25, width=16, height=16, pix_fmt='yuv420p')
+    output.mux(stream.encode(av.VideoFrame(16, 16, 'yuv420p')))
+    output.mux(stream.encode(None))
+  buffer.seek(0)
+  return av.open(buffer)

@@ -1,9 +1,33 @@
-"""Files that are whole or not there: written beside their name, then renamed."""
+"""Writing and identifying files: atomic writes, digests, and marks of what v2a wrote.
+
+A file is whole or not there: it is written under a temporary name in its folder, then renamed.
+"""
 
 from collections.abc import Iterator
 import contextlib
+import dataclasses
+import functools
+import hashlib
+import os
 import pathlib
+import stat
 import uuid
+
+from v2a import names
+
+# Whatever v2a writes to a place of the user's choice, and may replace, holds this text near its begin.
+MARK = 'Written by v2a'
+_MARK_WITHIN_BYTES = 4096
+_READ_BYTES = 1 << 20
+# A name on a file system has at most 255 bytes; this leaves room for the rest of a temporary name.
+_NAME_BYTES = 80
+
+
+def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:
+  """Returns a new hidden name in the folder of a path: that of the path, cut, and a random number."""
+  path = pathlib.Path(path)
+  name = names.cut(path.name, _NAME_BYTES)
+  return path.absolute().with_name(f'.{name}.{uuid.uuid4().hex[:8]}.partial{suffix}')
 
 
 @contextlib.contextmanager
@@ -16,7 +40,7 @@ def beside(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
     path: of the file, whose folder is there. Its suffix is kept, by which libraries tell formats.
   """
   path = pathlib.Path(path)
-  partial = path.absolute().with_name(f'.{path.stem[:80]}.{uuid.uuid4().hex[:8]}.partial{path.suffix}')
+  partial = partial_path(path.with_suffix(''), path.suffix)
   try:
     yield partial
     partial.replace(path)
@@ -25,6 +49,66 @@ def beside(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-  """Writes a text in UTF-8, see `beside`."""
+  """Writes a text in UTF-8, see `beside`; bytes of names that are no UTF-8 are escaped (`names.utf8`)."""
   with beside(path) as partial:
-    partial.write_text(text, encoding='utf-8')
+    partial.write_text(names.utf8(text), encoding='utf-8')
+
+
+@dataclasses.dataclass(frozen=True)
+class Fingerprint:
+  """The content of a file when it was read.
+
+  Attributes:
+    path: of the file.
+    sha256: of its content, as hexadecimal digits.
+    state: device, inode, size and time of change before it was read.
+  """
+
+  path: pathlib.Path
+  sha256: str
+  state: tuple[int, ...]
+
+  def check(self) -> None:
+    """Raises ValueError where the file has changed since; its state tells, it is not read again."""
+    try:
+      is_same = _state(self.path) == self.state
+    except OSError:
+      is_same = False
+    if not is_same:
+      raise ValueError(f'{self.path}: changed while it was read; nothing was written for it.')
+
+
+def fingerprint(path: str | pathlib.Path) -> Fingerprint:
+  """Returns what identifies the content of a file. Raises OSError where it cannot be read."""
+  path = pathlib.Path(path)
+  state = _state(path)
+  return Fingerprint(path, _sha256(path, state), state)
+
+
+def is_marked(path: pathlib.Path) -> bool:
+  """Returns whether a regular file holds MARK near its begin."""
+  with path.open('rb') as file:
+    return MARK.encode() in file.read(_MARK_WITHIN_BYTES)
+
+
+def check_replaceable(*paths: pathlib.Path) -> None:
+  """Raises FileExistsError where a path is taken by anything but a file that v2a wrote, see MARK."""
+  for path in paths:
+    if os.path.lexists(path) and not (stat.S_ISREG(path.lstat().st_mode) and is_marked(path)):
+      raise FileExistsError(f'{path}: exists and was not written by v2a; nothing is overwritten.')
+
+
+def _state(path: pathlib.Path) -> tuple[int, ...]:
+  found = path.stat()
+  return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+@functools.lru_cache(maxsize=4096)
+def _sha256(path: pathlib.Path, state: tuple[int, ...]) -> str:
+  """Returns the digest of a file in a state; large files are read once for all that ask."""
+  del state  # part of the key of the cache
+  digest = hashlib.sha256()
+  with path.open('rb') as file:
+    while piece := file.read(_READ_BYTES):
+      digest.update(piece)
+  return digest.hexdigest()

@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 from v2a import clip
+from v2a import files
 from v2a import flags
 from v2a import model as model_lib
 from v2a import requests
@@ -46,6 +47,8 @@ class _Job:
     spec, generator = model.clip_spec, model.generator(request.generator)
     self.source, self.request = source, request
     self.duration_s = _duration(source)
+    # Before the pictures are read, so that whatever changes from here on is noticed.
+    self.content = None if source.path is None else files.fingerprint(source.path)
     self.starts = windows.starts(self.duration_s, spec.clip_s, generator.config.generation.overlap_s)
     num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
     self.has_video = source.path is not None
@@ -175,7 +178,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
 
 
 def _failed(error: Exception) -> Result:
-  return Result([], [], [], np.zeros(0, np.float32), {}, {}, ' '.join(str(error).split()))
+  return Result([], [], [], np.zeros(0, np.float32), {}, {}, str(error))
 
 
 def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
@@ -246,7 +249,7 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   waves = [_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in job.sounds]
   job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
-  return Result(waves, scores, ranks, motion_L, job.timings_s, settings, gauge=gauge)
+  return Result(waves, scores, ranks, motion_L, job.timings_s, settings, gauge=gauge, content=job.content)
 
 
 def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | None:

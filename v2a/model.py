@@ -9,6 +9,8 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import functools
+import hashlib
+import json
 import pathlib
 
 from flax import nnx
@@ -30,6 +32,9 @@ MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 LANES_PER_DEVICE = 8
 MAKERS = {'codec': assembly.codec, 'codec_rvq': assembly.codec, 'flow': assembly.flow,
           'tokens': assembly.tokens, 'masked': assembly.tokens, 'sync': assembly.sync}
+
+# Sections of a configuration that decide what is drawn; the others say how it was trained.
+_DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
 
 
 class Model:
@@ -70,7 +75,7 @@ class Model:
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
     self.num_lanes = self.num_shards * (1 if is_cpu else LANES_PER_DEVICE)
-    self._parts, self._generators, self._gauges, self._features = {}, {}, {}, {}
+    self._parts, self._generators, self._gauges, self._features, self._digests = {}, {}, {}, {}, {}
 
   @property
   def num_shards(self) -> int:
@@ -170,6 +175,23 @@ class Model:
       self._gauges[name] = gauge_lib.load(path) if path and path.is_file() else None
     return self._gauges[name]
 
+  def digest(self, generator: str | None = None) -> str:
+    """Returns the SHA-256 of what decides the soundtracks of a generator, None for the first.
+
+    That is weights and settings of the generator and its codec as they were read: no names, no training data.
+    """
+    chosen = self.generator(generator)
+    if chosen.name not in self._digests:
+      digest = hashlib.sha256()
+      for part in sorted((chosen.name, chosen.codec)):
+        export = self.exports[part]
+        sections = {name: export.config[name] for name in _DECISIVE if name in export.config}
+        digest.update(json.dumps([part, _plain(sections)], sort_keys=True).encode())
+        for name, array in sorted(export.arrays.items()):
+          digest.update(f'{name} {weights.array_hash(np.asarray(array))} '.encode())
+      self._digests[chosen.name] = digest.hexdigest()
+    return self._digests[chosen.name]
+
   def features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
     """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.gauge eq. 1)."""
     name = self.generator(generator).name
@@ -217,6 +239,10 @@ class Model:
       return run(self._part(generator)[1], inputs, weights_G, generator=generator, **fixed)
 
     return sample
+
+
+def _plain(value):
+  return {name: _plain(each) for name, each in value.items()} if hasattr(value, 'items') else value
 
 
 class _Exports(Mapping):

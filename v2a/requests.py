@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from v2a import clip
+from v2a import files
 from v2a import flags
 from v2a import generators
 from v2a import model as model_lib
@@ -97,9 +98,10 @@ class Result:
     motion_L: mean absolute change of the picture in 0..1 at the sync rate, for plots.
     timings_s: seconds by stage.
     settings: everything that was used, defaults resolved.
-    error: one line where the input could not be used; the rest is empty then.
+    error: why the input could not be used; the rest is empty then.
     gauge: distance of the picture from what the generator was trained on, and the threshold above which it is
       worth a warning (v2a.gauge); None without a picture or a gauge.
+    content: of the input, before it was read; None without one.
   """
 
   wave_SNA: list[np.ndarray]
@@ -110,6 +112,7 @@ class Result:
   settings: dict
   error: str | None = None
   gauge: tuple[float, float] | None = None
+  content: files.Fingerprint | None = None
 
 
 def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:

@@ -6,6 +6,7 @@ holds `model.safetensors` and `config.json`; unlike a checkpoint it has no optim
 
 from collections.abc import Mapping
 import dataclasses
+import hashlib
 import json
 import pathlib
 
@@ -155,6 +156,15 @@ def load_export(path: str | pathlib.Path) -> Export:
     if array.dtype == np.float16:
       arrays[name] = array.astype(np.float32)
   return Export(arrays, configfile.load(folder / CONFIG), about, folder)
+
+
+def array_hash(*arrays: np.ndarray) -> str:
+  """Returns the hash of arrays, their types and shapes, as hexadecimal digits."""
+  digest = hashlib.sha256()
+  for array in arrays:
+    digest.update(f'{array.dtype} {array.shape} '.encode())
+    digest.update(np.ascontiguousarray(array).data)
+  return digest.hexdigest()
 
 
 def assign(module: nnx.Module, arrays: Mapping, prefix: str = '',

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from v2a import config
+from v2a import generate
 from v2a import model
 from v2a import weights
+from v2a.cli import main
 
 
 @pytest.fixture(scope='session')
@@ -47,6 +49,33 @@ def film(tmp_path_factory) -> pathlib.Path:
       container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
     container.mux(stream.encode(None))
   return path
+
+
+@pytest.fixture(scope='session')
+def loaded(bundle) -> generate.Model:
+  """Returns the model of the tests, loaded once."""
+  return generate.load(bundle)
+
+
+@pytest.fixture
+def call(bundle, loaded, tmp_path, capsys, monkeypatch):
+  """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
+  load = generate.load
+
+  def known(name, **kwargs):
+    return loaded if name == str(bundle) and kwargs == {'generator': None} else load(name, **kwargs)
+
+  monkeypatch.setattr(generate, 'load', known)
+
+  def run(*words) -> tuple[int, str, list[str]]:
+    words = [str(word) for word in words]
+    model = () if '--model' in words else ('--model', str(bundle))
+    output = () if '--output' in words else ('--output', str(tmp_path / 'out'))
+    code = main.main(['generate', *model, *output, *words])
+    out, err = capsys.readouterr()
+    return code, out, err.splitlines()
+
+  return run
 
 
 @pytest.fixture(autouse=True)

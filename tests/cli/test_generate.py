@@ -14,37 +14,10 @@ import soundfile
 
 from v2a import generate as generator
 from v2a.cli import generate
-from v2a.cli import main
+from v2a.gallery import outputs
 
 RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')
-
-
-@pytest.fixture(scope='session')
-def loaded(bundle) -> generator.Model:
-  """Returns the model of the tests, loaded once."""
-  return generator.load(bundle)
-
-
-@pytest.fixture
-def call(bundle, loaded, tmp_path, capsys, monkeypatch):
-  """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
-  load = generator.load
-
-  def known(name, **kwargs):
-    return loaded if name == str(bundle) and kwargs == {'generator': None} else load(name, **kwargs)
-
-  monkeypatch.setattr(generator, 'load', known)
-
-  def run(*words) -> tuple[int, str, list[str]]:
-    words = [str(word) for word in words]
-    model = () if '--model' in words else ('--model', str(bundle))
-    output = () if '--output' in words else ('--output', str(tmp_path / 'out'))
-    code = main.main(['generate', *words, *model, *output])
-    out, err = capsys.readouterr()
-    return code, out, err.splitlines()
-
-  return run
 
 
 def damaged(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path:
@@ -248,7 +221,7 @@ def test_transcript_of_a_file(tmp_path):
 
 def test_names_do_not_collide(tmp_path):
   paths = [pathlib.Path(name) for name in ('a/x.mp4', 'b/x.mov', 'x-2.mp4', 'y.mp4')]
-  assert [stem.name for stem in generate.stems([*paths, None], tmp_path)] == [
+  assert [stem.name for stem in outputs.stems([*paths, None], tmp_path)] == [
     'x',
     'x-2',
     'x-2-2',

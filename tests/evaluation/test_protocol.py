@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
+from v2a import weights
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import measuring
 from v2a.evaluation import protocol
@@ -36,7 +37,7 @@ def test_the_hash_is_of_content_alone(cases):
 
 def test_the_shape_of_an_array_counts():
   flat = np.arange(6, dtype=np.int16)
-  hashes = {protocol.array_hash(array) for array in (flat, flat.reshape(2, 3), flat.astype(np.int32))}
+  hashes = {weights.array_hash(array) for array in (flat, flat.reshape(2, 3), flat.astype(np.int32))}
   assert len(hashes) == 3
 
 

@@ -101,7 +101,7 @@ def test_what_is_no_sound_is_not_kept(cases, tmp_path):
 
 def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
   model = generate.load(tiny_bundle)
-  known = soundtracks.model_hash(model)
+  known = model.digest()
   export = model.exports['flow']
   renamed = export.config.copy_and_resolve_references().unlock()
   renamed.name, renamed.data.train = 'other', ('elsewhere',)
@@ -113,7 +113,7 @@ def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
 
   def changed(**changes):
     exports = {**model.exports, 'flow': dataclasses.replace(export, **changes)}
-    return soundtracks.model_hash(generate.Model('x', exports))
+    return generate.Model('x', exports).digest()
 
   assert changed(config=renamed.lock()) == known
   assert known not in (changed(config=slower.lock()), changed(arrays=arrays))

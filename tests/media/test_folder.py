@@ -11,6 +11,7 @@ import pytest
 
 from data_pipelines import build
 from v2a import clip
+from v2a import manifests
 from v2a.evaluation import cases
 from v2a.media import errors
 from v2a.media import folder
@@ -137,13 +138,16 @@ def test_what_generate_wrote_there_is_no_input(tmp_path):
   for name in ('a.mp4', 'a.0.mp4', 'a.0.wav', 'a.png', 'b.0.mp4'):
     (tmp_path / name).touch()
   sample = {'index': 0, 'video': 'a.0.mp4', 'wav': 'a.0.wav'}
-  manifest = {'version': '1', 'model': 'm', 'input': {}, 'samples': [sample], 'plot': 'a.png'}
-  (tmp_path / 'a.json').write_text(json.dumps(manifest))
+  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': '', 'settings': {'num_samples': 1}}
+  source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
+  manifest = {'model_digest': '', 'input': source, 'samples': [sample], 'plot': 'a.png', **texts}
+  sealed = manifests.seal(manifest, 'a.json', dict.fromkeys(('a.0.mp4', 'a.0.wav', 'a.png'), ''))
+  (tmp_path / 'a.json').write_text(json.dumps(sealed))
   (tmp_path / 'b.json').write_text('[{"samples": 3}')
   found = folder.search(tmp_path, (*folder.VIDEOS, *folder.STILLS))
   assert [path.name for path in found.paths] == ['a.mp4', 'b.0.mp4']
-  assert (found.num_outputs, found.note) == (3, '')
-  assert found.rest == '3 files that v2a generate wrote'
+  assert (found.num_outputs, found.note) == (4, '')
+  assert found.rest == '4 files that v2a generate wrote'
 
 
 def test_every_command_says_it(tmp_path, capsys):

@@ -7,10 +7,12 @@ import pathlib
 import time
 
 import v2a
+from v2a import files
 from v2a import flags
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 OUTPUT = 'demo_out'
+PAGE, PICTURE = 'index.html', 'index.png'
 TITLE = 'Soundtracks for silent clips'
 
 
@@ -31,6 +33,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--num-samples', type=flags.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
   )
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='seed (0)')
+  parser.add_argument(
+    '--overwrite',
+    action='store_true',
+    help='replace the outputs of other requests, too; files that v2a did not write are never replaced',
+  )
   parser.add_argument('--quiet', action='store_true', help='no progress')
 
 
@@ -56,30 +63,42 @@ def run(args: argparse.Namespace) -> int:
   from v2a.cli import cache
   from v2a.cli import progress
   from v2a.gallery import export
+  from v2a.gallery import outputs
   from v2a.gallery import page
   from v2a.gallery import picture
 
-  cache.enable()
-  start_s = time.perf_counter()
-  model = generate.load(args.model)
   paths = [FOLDER / request['video'] for request in wanted]
-  shown = []
-  for number, (path, stem, asked) in enumerate(
-    zip(paths, generate_command.stems(paths, args.output), wanted)
-  ):
-    request = generate.Request(
+  sources = [generate.Input(path, 0.0, None) for path in paths]
+  stems = outputs.stems(paths, args.output)
+  asked_for = [
+    generate.Request(
       num_samples=args.num_samples,
       seed=args.seed,
       prompt=asked['prompt'],
       negative_prompt=asked['negative_prompt'],
       transcript=asked['transcript'],
     )
-    source = generate.Input(path, 0.0, None)
+    for asked in wanted
+  ]
+  guard = outputs.Guard(paths, args.num_samples, args.overwrite)
+
+  def check(model: generate.Model | None = None) -> None:
+    files.check_replaceable(args.output / PAGE, args.output / PICTURE)
+    for source, stem, request in zip(sources, stems, asked_for):
+      export.check(guard, [source], [stem], request, 'replace', model)
+
+  check()  # before the model, which takes longer to load
+  cache.enable()
+  start_s = time.perf_counter()
+  model = generate.load(args.model)
+  check(model)
+  shown = []
+  for number, (source, stem, request, asked) in enumerate(zip(sources, stems, asked_for, wanted)):
     with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'windows', args.quiet) as bar:
       for result in generate.soundtracks(model, [source], request, progress=bar.update):
         if result.error is not None:
           raise ValueError(result.error)
-        delivery = export.deliver(model, source, request, result, stem, title=asked['title'])
+        delivery = export.deliver(model, source, request, result, stem, title=asked['title'], guard=guard)
         times_s = tuple(asked['event_times_s'])
         shown.append(dataclasses.replace(delivery.entry, note=asked['note'], event_times_s=times_s))
   elapsed_s = time.perf_counter() - start_s
@@ -89,8 +108,8 @@ def run(args: argparse.Namespace) -> int:
     f'in {elapsed_s:.0f} s. '
     'Ticks mark what happens in the picture.'
   )
-  page.write(args.output / 'index.html', shown, TITLE, lead)
-  picture.write(args.output / 'index.png', shown, TITLE, max_samples=1)
-  print(f'look and listen:  {args.output / "index.html"}')
-  print(f'as one picture:   {args.output / "index.png"}')
+  page.write(args.output / PAGE, shown, TITLE, lead)
+  picture.write(args.output / PICTURE, shown, TITLE, max_samples=1)
+  print(f'look and listen:  {args.output / PAGE}')
+  print(f'as one picture:   {args.output / PICTURE}')
   return 0

@@ -9,11 +9,11 @@ import pathlib
 import sys
 
 from v2a import flags
+from v2a import names
 from v2a.cli import drawing
 
 MODEL = 'world'
 OUTPUT = 'out'
-PROMPT_NAME = 'soundtrack'
 MAX_PATH = 4096
 # Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
 FAINT_PEAK = 0.05
@@ -65,6 +65,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   out.add_argument(
     '--output', type=pathlib.Path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
   )
+  out.add_argument(
+    '--overwrite',
+    action='store_true',
+    help='replace the outputs of other requests, too; files that v2a did not write are never replaced',
+  )
   out.add_argument('--json', action='store_true', help='print the manifests alone, one line a clip')
   out.add_argument('--quiet', action='store_true', help='no progress')
 
@@ -91,7 +96,7 @@ def transcript_of(text: str) -> str:
     ) from error
 
 
-def expand(names: Iterable[str]) -> list[pathlib.Path]:
+def expand(videos: Iterable[str]) -> list[pathlib.Path]:
   """Returns the files that were named, folders replaced by the videos and stills right in them.
 
   What a folder holds besides is counted in one line on stderr.
@@ -102,8 +107,8 @@ def expand(names: Iterable[str]) -> list[pathlib.Path]:
   from v2a.media import folder
 
   paths = []
-  for name in names:
-    path = pathlib.Path(name)
+  for video in videos:
+    path = pathlib.Path(video)
     if not path.is_dir():
       paths.append(path)
       continue
@@ -112,24 +117,9 @@ def expand(names: Iterable[str]) -> list[pathlib.Path]:
       besides = f' ({found.rest})' if found.rest else ''
       raise ValueError(f'{path}: the folder holds no videos or stills{besides}.')
     if found.note:
-      print(f'v2a: note: {found.note}', file=sys.stderr, flush=True)
+      print(f'v2a: note: {names.one_line(found.note, path)}', file=sys.stderr, flush=True)
     paths.extend(found.paths)
   return paths
-
-
-def stems(paths: list[pathlib.Path | None], folder: pathlib.Path) -> list[pathlib.Path]:
-  """Returns where the files of each input go, without endings; equal names are numbered from the second."""
-  used = set()
-  found = []
-  for path in paths:
-    base = PROMPT_NAME if path is None else path.stem
-    name, number = base, 1
-    while name in used:
-      number += 1
-      name = f'{base}-{number}'
-    used.add(name)
-    found.append(folder / name)
-  return found
 
 
 def check_output(folder: pathlib.Path) -> None:
@@ -161,8 +151,7 @@ def _check(args: argparse.Namespace) -> None:
 def _request(args: argparse.Namespace):
   from v2a import generate
 
-  names = [field.name for field in dataclasses.fields(generate.Request)]
-  asked = {name: getattr(args, name) for name in names}
+  asked = {field.name: getattr(args, field.name) for field in dataclasses.fields(generate.Request)}
   request = generate.Request(**{**asked, 'transcript': transcript_of(args.transcript)})
   request.validate()
   return request
@@ -175,12 +164,12 @@ def _report(delivery, args: argparse.Namespace) -> None:
     return
   for sample in delivery.manifest['samples']:
     rank = '' if sample['rank'] is None else f'  rank {sample["rank"]}'
-    print(delivery.path.with_name(sample['video'] or sample['wav']), rank, sep='')
+    print(names.printable(str(delivery.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
 
 
 def _warn(source, manifest: dict) -> None:
   """Prints a line each: unusual pictures, what the written video lacks, samples that are nearly silent."""
-  name = source.path or PROMPT_NAME
+  name = source.path or 'the prompt'
   found = manifest['video_gauge']
   lines = []
   if found and found['is_unusual']:
@@ -195,7 +184,7 @@ def _warn(source, manifest: dict) -> None:
     listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)
     lines.append(f'nearly silent: sample {listed}. Another --seed or more --num-samples draw others.')
   for line in lines:
-    print(f'v2a: warning: {name}: {line}', file=sys.stderr, flush=True)
+    print(f'v2a: warning: {names.printable(str(name))}: {line}', file=sys.stderr, flush=True)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -206,28 +195,33 @@ def run(args: argparse.Namespace) -> int:
   from v2a.cli import cache
   from v2a.cli import progress
   from v2a.gallery import export
+  from v2a.gallery import outputs
 
   request = _request(args)
+  inputs = [generate.Input(path, args.start, args.duration) for path in paths]
+  stems = outputs.stems(paths, args.output)
+  guard = outputs.Guard(paths, request.num_samples, args.overwrite)
+  export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
   cache.enable()
   model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
-  inputs = [generate.Input(path, args.start, args.duration) for path in paths]
+  export.check(guard, inputs, stems, request, args.audio, model)
   failures = []
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
     results = generate.soundtracks(model, inputs, request, progress=bar.update)
-    for source, stem, result in zip(inputs, stems(paths, args.output), results, strict=True):
+    for source, stem, result in zip(inputs, stems, results, strict=True):
       error = result.error
       if error is None:
         bar.clear()
         try:
-          delivery = export.deliver(model, source, request, result, stem, args.audio)
+          delivery = export.deliver(model, source, request, result, stem, args.audio, guard=guard)
           _report(delivery, args)
           _warn(source, delivery.manifest)
         except ValueError as fault:
           error = str(fault)
       if error is not None:
-        failures.append(error)
+        failures.append(names.one_line(error, source.path))
   for error in failures:
-    print(f'v2a: {" ".join(error.split())}', file=sys.stderr)
+    print(f'v2a: {error}', file=sys.stderr)
   if not failures:
     return 0
   return 2 if len(failures) == len(inputs) else 1

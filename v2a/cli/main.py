@@ -7,6 +7,7 @@ import os
 import sys
 
 import v2a
+from v2a import names
 
 COMMANDS = {
   'generate': 'draw soundtracks for videos, stills or a prompt alone',
@@ -69,11 +70,9 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
 
 def message(error: BaseException) -> str:
   """Returns an error as one line: for files the name and the reason, else the error's own words."""
-  if isinstance(error, OSError) and error.filename and error.strerror:
-    text = f'{error.filename}: {error.strerror}'
-  else:
-    text = str(error) or type(error).__name__
-  text = ' '.join(text.split())
+  path = error.filename if isinstance(error, OSError) else None
+  text = f'{path}: {error.strerror}' if path and error.strerror else str(error) or type(error).__name__
+  text = names.one_line(text, path)
   return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + '...'
 
 
@@ -92,6 +91,9 @@ def main(argv: list[str] | None = None) -> int:
     The exit code (see v2a.cli).
   """
   argv = sys.argv[1:] if argv is None else argv
+  for stream in (sys.stdout, sys.stderr):
+    # A name that the terminal's encoding lacks shall not end a run.
+    stream.reconfigure(errors='backslashreplace')
   # Before NumPy is imported: its threads wait for each other by spinning, and what it is given here (an
   # evaluation's covariances) is small. JAX has its own.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

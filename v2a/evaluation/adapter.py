@@ -12,9 +12,9 @@ from v2a import generate
 from v2a import generators
 from v2a import records
 from v2a import requests
+from v2a import weights
 from v2a import windows
 from v2a.evaluation import cases
-from v2a.evaluation import protocol
 from v2a.evaluation import runner
 
 
@@ -195,4 +195,4 @@ def trained_on(
 
 def _signs(*arrays: np.ndarray) -> list[str]:
   """Returns the hashes of the sound and the picture of a clip, of those that vary in time."""
-  return [protocol.array_hash(array) for array in arrays if len(array) and (array != array[:1]).any()]
+  return [weights.array_hash(array) for array in arrays if len(array) and (array != array[:1]).any()]

@@ -12,9 +12,8 @@ import importlib.metadata
 import json
 import platform
 
-import numpy as np
-
 import v2a
+from v2a import weights
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import measuring
 from v2a.evaluation import spectra
@@ -27,19 +26,10 @@ NO_SCORE = 'the sound or the truth allows no measurement'
 NOT_COUNTED = 'the figure does not count clips of this kind'
 
 
-def array_hash(*arrays: np.ndarray) -> str:
-  """Returns the hash of arrays, their types and shapes, as hexadecimal digits."""
-  digest = hashlib.sha256()
-  for array in arrays:
-    digest.update(f'{array.dtype} {array.shape} '.encode())
-    digest.update(np.ascontiguousarray(array).data)
-  return digest.hexdigest()
-
-
 def clip_hash(case: cases_lib.Case) -> str:
   """Returns the hash of a clip: its sound, its clean pictures and its truth."""
   truth = json.dumps(case.truth, sort_keys=True, separators=(',', ':'))
-  parts = (array_hash(case.wave_NA, *case.frames), truth)
+  parts = (weights.array_hash(case.wave_NA, *case.frames), truth)
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
 
 

@@ -24,15 +24,13 @@ import soxr
 import v2a
 from v2a import files
 from v2a import generate
+from v2a import weights
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import costs
-from v2a.evaluation import protocol
 from v2a.evaluation import runner
 from v2a.media import level
 from v2a.media import write
 
-# Parts of the configuration that decide what is drawn; the others say how it was trained.
-_SECTIONS = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
 # What of a request the conditions tell.
 _OF_CONDITIONS = ('generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript')
 FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
@@ -42,26 +40,6 @@ _ABOUT = 'about.json'
 SLACK_S = 0.05
 # Names that a message lists.
 _NUM_NAMED = 3
-
-
-def model_hash(model: generate.Model, generator: str | None = None) -> str:
-  """Returns the hash of what of a model decides its soundtracks: weights and settings, not names or data.
-
-  Args:
-    model: see v2a.generate.load.
-    generator: which of its generators draws; None for the first.
-  """
-  digest = hashlib.sha256()
-  for part, export in sorted(costs.parts(model, generator).items()):
-    sections = {name: export.config[name] for name in _SECTIONS if name in export.config}
-    digest.update(json.dumps([part, _plain(sections)], sort_keys=True).encode())
-    for name, array in sorted(export.arrays.items()):
-      digest.update(f'{name} {protocol.array_hash(np.asarray(array))} '.encode())
-  return digest.hexdigest()
-
-
-def _plain(value):
-  return {name: _plain(each) for name, each in value.items()} if hasattr(value, 'items') else value
 
 
 def key(model: generate.Model, request: generate.Request, batch_size: int) -> dict:
@@ -79,7 +57,7 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
   split = {name: model.mesh.shape[name] for name in ('context', 'tensor') if model.mesh.shape[name] > 1}
   return {
     'version': v2a.__version__,
-    'model': model_hash(model, request.generator),
+    'model': model.digest(request.generator),
     'request': given,
     'batch_size': batch_size,
     'platform': platform,
@@ -90,7 +68,7 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
 def condition_hash(condition: cases_lib.Condition) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed)
-  pictures = protocol.array_hash(condition.semantic_frame_MYX3, condition.sync_frame_LYX3)
+  pictures = weights.array_hash(condition.semantic_frame_MYX3, condition.sync_frame_LYX3)
   return hashlib.sha256(json.dumps([*texts, pictures]).encode()).hexdigest()
 
 

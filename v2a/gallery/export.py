@@ -1,11 +1,12 @@
-"""Puts drawn soundtracks where they belong: sound files, the picture with its new sound, manifest, plot.
+"""Writes the outputs of an input: sound files, the picture with its new sound, manifest, plot.
 
-For a clip of the name NAME and sample i: NAME.i.mp4, NAME.i.wav, NAME.json and NAME.png. Every file is
-written beside and renamed, the manifest last, so that a manifest's presence says that all is there.
+For a clip of the name NAME and sample i: NAME.i.mp4, NAME.i.wav, NAME.json and NAME.png. All are written to a
+hidden folder and renamed together, the manifest last, so that a manifest's presence says that all is there.
+What may be replaced stands in `v2a.gallery.outputs`.
 """
 
+from collections.abc import Iterable
 import dataclasses
-import hashlib
 import json
 import pathlib
 import time
@@ -15,7 +16,11 @@ import numpy as np
 import v2a
 from v2a import files
 from v2a import generate
+from v2a import manifests
+from v2a import names
+from v2a import requests
 from v2a.gallery import entries
+from v2a.gallery import outputs
 from v2a.gallery import picture
 from v2a.gallery import signals
 from v2a.media import level
@@ -27,7 +32,6 @@ NUM_THUMBNAILS = 12
 THUMBNAIL_SIZE = 160
 # Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place.
 ONE_PASS_S = 20.0
-_HASH_BYTES = 1 << 20
 # A peak of silence in decibels; JSON knows no infinity.
 _SILENCE_DB = -120.0
 
@@ -39,15 +43,6 @@ class Delivery:
   manifest: dict
   path: pathlib.Path
   entry: entries.Entry
-
-
-def sha256(path: pathlib.Path) -> str:
-  """Returns the hash of a file as hexadecimal digits."""
-  digest = hashlib.sha256()
-  with path.open('rb') as file:
-    while piece := file.read(_HASH_BYTES):
-      digest.update(piece)
-  return digest.hexdigest()
 
 
 def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarray | None:
@@ -75,14 +70,21 @@ def _level_db(value: float) -> float:
   return round(max(_SILENCE_DB, 20.0 * float(np.log10(max(value, 1e-12)))), 2)
 
 
-def _input(source: generate.Input, info: probe.Probe | None, duration_s: float) -> dict:
-  if info is None:
-    return {'path': None, 'sha256': None, 'start_s': source.start_s, 'duration_s': duration_s}
-  return {
-    'path': str(source.path),
-    'sha256': sha256(info.path),
+def _input(
+  source: generate.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
+) -> dict:
+  part = {
     'start_s': source.start_s,
     'duration_s': duration_s,
+    'requested_duration_s': source.duration_s,
+  }
+  if info is None:
+    return {'path': None, 'uri': None, 'sha256': None, **part}
+  return {
+    'path': str(source.path),
+    'uri': source.path.absolute().as_uri(),  # finds the file whatever bytes its name is made of
+    'sha256': content.sha256,
+    **part,
     'is_image': info.is_image,
     'width': info.width,
     'height': info.height,
@@ -95,15 +97,16 @@ def _samples(
   result: generate.Result,
   source: generate.Input,
   info: probe.Probe | None,
+  folder: pathlib.Path,
   stem: pathlib.Path,
   sample_rate_hz: int,
   audio: str,
 ) -> tuple[list[entries.Sample], list[dict], list[str]]:
-  """Writes sounds and videos; returns the samples, what the manifest says of them, what was not copied."""
+  """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
   samples, described, losses = [], [], []
   for index in range(len(result.wave_SNA)):
     wave_NA = result.wave_SNA.pop(0)
-    wav = stem.with_name(f'{stem.name}.{index}.wav')
+    wav = folder / f'{stem.name}.{index}.wav'
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
     if info is not None:
@@ -114,7 +117,7 @@ def _samples(
         info.path,
         wave_NA,
         sample_rate_hz,
-        stem.with_name(f'{stem.name}.{index}.mp4'),
+        folder / f'{stem.name}.{index}.mp4',
         audio=audio,
         start_s=source.start_s,
         duration_s=duration_s,
@@ -122,6 +125,7 @@ def _samples(
       video, losses = muxed.path, list(muxed.losses)
     level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
     rms_db = _level_db(level.rms(wave_NA))
+    wav, video = stem.with_name(wav.name), video and stem.with_name(video.name)
     samples.append(
       entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
     )
@@ -150,6 +154,34 @@ def _gauge(result: generate.Result) -> dict | None:
   return {'distance': distance, 'threshold': told, 'is_unusual': distance > threshold}
 
 
+def check(
+  guard: outputs.Guard,
+  inputs: Iterable[generate.Input],
+  stems: Iterable[pathlib.Path],
+  request: generate.Request,
+  audio: str,
+  model: generate.Model | None = None,
+) -> None:
+  """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
+
+  Args:
+    guard: of the run.
+    inputs: all of it.
+    stems: folder and name of the files of each.
+    request: what was asked for.
+    audio: see `deliver`.
+    model: that will draw; None compares only what is known without one.
+  """
+  asked = {name: getattr(request, name) for name in ('seed', 'prompt', 'negative_prompt', 'transcript')}
+  for source, stem in zip(inputs, stems, strict=True):
+    known = {**asked, 'audio': audio}
+    known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
+    if model:
+      resolved, _, _ = requests.resolve(model, request, has_video=source.path is not None)
+      known |= {**resolved, 'model': model.digest(request.generator)}
+    guard.check(stem, source.path, known)
+
+
 def deliver(
   model: generate.Model,
   source: generate.Input,
@@ -158,6 +190,7 @@ def deliver(
   stem: pathlib.Path,
   audio: str = 'replace',
   title: str = '',
+  guard: outputs.Guard | None = None,
 ) -> Delivery:
   """Writes everything for one input.
 
@@ -169,48 +202,57 @@ def deliver(
     stem: folder and name of the files without endings.
     audio: 'replace' the clip's sound or 'mix' with it.
     title: heading of the plot; '' is the name.
+    guard: of the whole run; None takes this input for all of it.
 
   Raises:
     MediaError: the picture cannot be put under the sound.
+    ValueError: the input has changed since it was read.
+    FileExistsError: a file is in the way, see `outputs`.
   """
   start_s = time.perf_counter()
-  stem.parent.mkdir(parents=True, exist_ok=True)
   info = None if source.path is None else probe.probe(source.path)
-  sample_rate_hz = model.sample_rate_hz
+  sample_rate_hz, content = model.sample_rate_hz, result.content
   duration_s = len(result.wave_SNA[0]) / sample_rate_hz
-  samples, described, losses = _samples(result, source, info, stem, sample_rate_hz, audio)
-  entry = entries.Entry(
-    title=title or stem.name,
-    duration_s=duration_s,
-    samples=tuple(samples),
-    prompt=request.prompt,
-    negative_prompt=request.negative_prompt,
-    transcript=request.transcript,
-    motion_L=np.asarray(result.motion_L, np.float32),
-    thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
-    aspect=info.width / info.height if info and info.has_video else 1.0,
-  )
-  write_s = time.perf_counter() - start_s
-  picture.write(stem.with_name(stem.name + '.png'), [entry])
-  plot_s = time.perf_counter() - start_s - write_s
-  settings = {**result.settings, 'num_samples': request.num_samples, 'audio': audio}
-  manifest = {
-    'version': v2a.__version__,
-    'model': model.name,
-    'input': _input(source, info, duration_s),
-    'seed': request.seed,
-    'prompt': request.prompt,
-    'negative_prompt': request.negative_prompt,
-    'transcript': request.transcript,
-    'settings': settings,
-    'video_gauge': _gauge(result),
-    'timings_s': {
-      name: round(value, 4) for name, value in {**result.timings_s, 'write': write_s, 'plot': plot_s}.items()
-    },
-    'plot': stem.name + '.png',
-    'samples': described,
-    'not_copied': losses,
-  }
-  path = stem.with_name(stem.name + '.json')
-  files.write_text(path, json.dumps(manifest, indent=1) + '\n')
+  with outputs.staged(stem) as folder:
+    samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
+    entry = entries.Entry(
+      title=title or names.printable(source.path.stem if source.path else stem.name),
+      duration_s=duration_s,
+      samples=tuple(samples),
+      prompt=request.prompt,
+      negative_prompt=request.negative_prompt,
+      transcript=request.transcript,
+      motion_L=np.asarray(result.motion_L, np.float32),
+      thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
+      aspect=info.width / info.height if info and info.has_video else 1.0,
+    )
+    write_s = time.perf_counter() - start_s
+    picture.write(folder / f'{stem.name}.png', [entry])
+    plot_s = time.perf_counter() - start_s - write_s
+    timings_s = {**result.timings_s, 'write': write_s, 'plot': plot_s}
+    manifest = {
+      'version': v2a.__version__,
+      'model': model.name,
+      'model_digest': model.digest(request.generator),
+      'input': _input(source, info, content, duration_s),
+      'seed': request.seed,
+      'prompt': request.prompt,
+      'negative_prompt': request.negative_prompt,
+      'transcript': request.transcript,
+      'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
+      'video_gauge': _gauge(result),
+      'timings_s': {name: round(value, 4) for name, value in timings_s.items()},
+      'plot': f'{stem.name}.png',
+      'samples': described,
+      'not_copied': losses,
+    }
+    path = stem.with_name(f'{stem.name}.json')
+    digests = {file.name: files.fingerprint(file).sha256 for file in sorted(folder.iterdir())}
+    manifest = manifests.seal(manifest, path.name, digests)
+    files.write_text(folder / path.name, json.dumps(manifest, indent=1) + '\n')
+    if content:
+      content.check()
+    guard = guard or outputs.Guard([source.path], request.num_samples)
+    earlier = guard.check(stem, source.path, manifests.request_of(manifest), content and content.sha256)
+    outputs.publish(folder, stem, earlier)
   return Delivery(manifest, path, entry)

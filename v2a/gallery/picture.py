@@ -2,12 +2,14 @@
 
 import pathlib
 import textwrap
+import warnings
 
 from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 import numpy as np
 
 from v2a import files
+from v2a import names
 from v2a.gallery import entries
 from v2a.gallery import film
 from v2a.gallery import signals
@@ -34,7 +36,9 @@ class _Layout:
   def text(self, words: str, size: float, colour: str, **more) -> None:
     """Writes a line at the left margin."""
     y = 1.0 - self._top_in / self._height_in
-    self.figure.text(MARGIN_IN / WIDTH_IN, y, words, size=size, color=colour, va='top', **more)
+    self.figure.text(
+      MARGIN_IN / WIDTH_IN, y, words, size=size, color=colour, va='top', parse_math=False, **more
+    )
 
   def axes(self, height_in: float, duration_s: float):
     """Returns axes over the full width, whose x is seconds."""
@@ -56,8 +60,8 @@ class _Layout:
 
 
 def _plain(text: str) -> str:
-  """Returns text as one line of bounded length that no font or formula reader trips over."""
-  return textwrap.shorten(text, MAX_CHARACTERS, placeholder=' ...').replace('$', r'\$')
+  """Returns text as one line of bounded length."""
+  return textwrap.shorten(names.printable(text), MAX_CHARACTERS, placeholder=' ...')
 
 
 def _height_in(entry: entries.Entry, num_samples: int) -> float:
@@ -142,5 +146,7 @@ def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_s
     layout.skip(TITLE_IN)
   for entry, samples in zip(shown, chosen):
     _entry(layout, entry, samples)
-  with files.beside(path) as partial:
-    backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial))
+  with files.beside(path) as partial, warnings.catch_warnings():
+    # A letter that the font lacks is shown as a box; a warning for each would bury the program's own lines.
+    warnings.filterwarnings('ignore', 'Glyph .* missing from font')
+    backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial), metadata={'Software': files.MARK})

@@ -4,9 +4,10 @@ import collections
 from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
-import json
 import os
 import pathlib
+
+from v2a import manifests
 
 # Each is a format that v2a.media.source opens; a test goes through them.
 VIDEOS = (
@@ -105,20 +106,9 @@ def _walk(folder: pathlib.Path, is_recursive: bool) -> Iterator[tuple[pathlib.Pa
 
 
 def _outputs(folder: pathlib.Path, names: list[str]) -> set[str]:
-  """Returns the names of videos, sounds and plots that manifests of v2a generate in a folder claim."""
-  claimed = set()
-  for name in names:
-    if not name.endswith('.json'):
-      continue
-    try:
-      manifest = json.loads((folder / name).read_text(encoding='utf-8'))
-    except (OSError, ValueError, RecursionError):
-      continue  # whoever needs this file says what is wrong with it
-    if isinstance(manifest, dict) and {'version', 'model', 'input', 'samples'} <= manifest.keys():
-      samples = [sample for sample in manifest['samples'] or () if isinstance(sample, dict)]
-      claimed |= {str(sample.get(key)) for sample in samples for key in ('video', 'wav')}
-      claimed.add(str(manifest.get('plot')))
-  return claimed
+  """Returns the names of the files in a folder that manifests of v2a generate name."""
+  found = (manifests.read(folder / name) for name in names if name.endswith('.json'))
+  return {name for manifest in found if manifest for name in manifest['files']}
 
 
 def _files(num: int) -> str:

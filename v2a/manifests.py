@@ -1,0 +1,66 @@
+"""The manifest of the outputs of one input: it names every file, so that a later run knows what is ours.
+
+A file is ours only if a manifest beside it names it and it is unchanged since: by its SHA-256, not by its
+times, so that copied folders stay ours and edited files are the user's. The manifest holds a digest of itself
+for the same reason: JSON that is broken, edited, or of another program or version is the user's.
+"""
+
+from collections.abc import Mapping
+import hashlib
+import json
+import os
+import pathlib
+
+from v2a import files
+from v2a import names
+
+ABOUT = f'{files.MARK} generate.'
+_MAX_BYTES = 1 << 24
+
+
+def seal(manifest: Mapping, name: str, digests: Mapping[str, str]) -> dict:
+  """Returns a manifest that names all files with their digests, its own included.
+
+  Args:
+    manifest: JSON-able, without `files`.
+    name: of the manifest's file.
+    digests: SHA-256 of the other files, by name.
+  """
+  sealed = names.utf8({'about': ABOUT, **manifest, 'files': dict(digests)})
+  return {**sealed, 'files': {**sealed['files'], name: _digest(sealed)}}
+
+
+def read(path: pathlib.Path) -> dict | None:
+  """Returns what `seal` made and a file holds unchanged; None for every other file, or none."""
+  try:
+    if not path.is_file() or path.stat().st_size > _MAX_BYTES:
+      return None
+    found = json.loads(path.read_bytes())
+  except (OSError, ValueError, RecursionError):  # not to be read, no JSON, or nested too deeply
+    return None
+  if not isinstance(found, dict) or found.get('about') != ABOUT or not isinstance(found.get('files'), dict):
+    return None
+  digests = dict(found['files'])
+  own = digests.pop(path.name, None)
+  if own is None or own != _digest({**found, 'files': digests}):
+    return None
+  try:
+    request_of(found)
+  except (KeyError, TypeError, ValueError):  # of a version that wrote something else
+    return None
+  # Whatever it says, no other file is touched.
+  are_its = all(name.startswith(f'{path.stem}.') and os.sep not in name for name in digests)
+  return found if are_its else None
+
+
+def request_of(manifest: Mapping) -> dict:
+  """Returns what of a manifest decides its soundtracks and videos, but for the number of samples."""
+  source, settings = manifest['input'], dict(manifest['settings'])
+  del settings['num_samples']
+  part = {'start_s': source['start_s'], 'requested_duration_s': source['requested_duration_s']}
+  texts = {name: manifest[name] for name in ('seed', 'prompt', 'negative_prompt', 'transcript')}
+  return {'input': source['sha256'], 'model': manifest['model_digest'], **part, **texts, **settings}
+
+
+def _digest(sealed: Mapping) -> str:
+  return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()

@@ -13,6 +13,9 @@ import pytest
 
 from v2a import generate as generator
 from v2a import manifests
+from v2a.gallery import entries
+from v2a.gallery import export
+from v2a.gallery import picture
 
 QUICK = ('--steps', '1', '--solver', 'euler')
 
@@ -20,6 +23,13 @@ QUICK = ('--steps', '1', '--solver', 'euler')
 def content(folder: pathlib.Path) -> dict[str, bytes]:
   """Returns what lies in a folder, hidden files included."""
   return {os.fsdecode(path.name): path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture(autouse=True)
+def no_plots(request, monkeypatch):
+  """Spares most tests the plot, which takes longest of all outputs."""
+  if 'plot' not in request.node.name:
+    monkeypatch.setattr(export.picture, 'write', lambda path, shown: path.write_bytes(b'a plot'))
 
 
 @pytest.fixture
@@ -256,9 +266,6 @@ def test_names_that_differ_by_case_are_numbered(call, film, tmp_path):
 
 
 def test_a_plot_shows_any_name(tmp_path):
-  from v2a.gallery import entries
-  from v2a.gallery import picture
-
   level_RJ = np.full((8, 10), -80.0)
   samples = (entries.Sample(0, level_RJ, tmp_path / 'a.wav'),)
   for title in ('caf\udce9', r'$\frac$', '$x', 'a\\$b$c', '\u97f3'):

@@ -315,6 +315,6 @@ def test_all_bad(call, film, tmp_path):
 ])  # fmt: skip
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found, 'samples': samples})
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found, 'samples': samples, 'not_copied': []})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)

@@ -303,6 +303,16 @@ def test_a_mix_keeps_the_treble_of_the_old_sound(tmp_path):
   assert np.corrcoef(low_NA[:, 0], new_NA[:, 0])[0, 1] > 0.9
 
 
+def test_a_start_that_the_container_cannot_make_is_said(tmp_path):
+  path = tracks(tmp_path / 'film.mkv', 'subrip')
+  # At a key frame; else MP4, which begins anywhere, is worth the subtitles.
+  assert mux(path, start_s=0.96, duration_s=0.5).losses == ()
+  muxed = mux(path, start_s=1.12, duration_s=0.5)
+  assert muxed.path.suffix == '.mp4' and muxed.losses == ('subtitle track 3 (srt)',)
+  exact = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mkv', 'replace', 1.12, 0.5)
+  assert exact.losses == ('the exact start (matroska begins with a key frame, 0.16 s earlier)',)
+
+
 @pytest.fixture
 def copied(tmp_path) -> tuple[pathlib.Path, verify.Log]:
   """A finished copy, and what was given to the muxer."""

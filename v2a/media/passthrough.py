@@ -29,6 +29,9 @@ OPTIONS = {
 _OWN_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder', 'duration', 'software',
              'vendor_id', 'timecode')
 _OWN_PREFIXES = ('_statistics', 'bps', 'number_of_', 'duration')
+# Of MXF: which program wrote the file, and its identity.
+_MXF_TAGS = ('uid', 'generation_uid', 'company_name', 'application_platform', 'operational_pattern_ul',
+             'modification_date', 'product_', 'toolkit_', 'material_package', 'file_package')
 # Where Apple's cameras and Matroska write what other containers call by another name.
 _SAME_TAGS = {'com.apple.quicktime.location.iso6709': 'location', 'date_recorded': 'date',
               'com.apple.quicktime.creationdate': 'creation_time', 'location-eng': 'location'}
@@ -46,14 +49,15 @@ class Plan:
     container: FFmpeg's name of the output's container.
     streams: indices of the source's streams that are copied.
     losses: what cannot be, in words.
-    num_heavy: how many of the losses are worth another container: whole tracks, and transparency.
+    cost: how much the losses are worth another container: whole tracks and the exact start count 1, of
+      which MP4 is preferred, transparency 2.
     timecode: of the first frame, where there is one and the container takes it.
   """
 
   container: str
   streams: tuple[int, ...]
   losses: tuple[str, ...]
-  num_heavy: int
+  cost: int
   timecode: str | None = None
 
 
@@ -70,13 +74,18 @@ def plan(opened: source.Source, wanted: picture.Part, container: str) -> Plan:
       losses.append(described(stream))
     else:
       streams.append(stream.index)
+  cost, timecode = len(losses), _timecode(opened)
   if _tag(opened.picture.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the picture')
-  num_heavy, timecode = len(losses), _timecode(opened)
+    cost += 2
+  if wanted.lead_in_s > source.MAX_ROUNDING_S and container in ('matroska', 'webm'):
+    early_s = float(wanted.lead_in_s)
+    losses.append(f'the exact start ({container} begins with a key frame, {early_s:.2f} s earlier)')
+    cost += 1
   if timecode and (wanted.start_s or not _takes_timecode(container, opened.picture, timecode)):
     losses.append(_TIMECODE)
     timecode = None
-  return Plan(container, tuple(streams), tuple(losses), num_heavy, timecode)
+  return Plan(container, tuple(streams), tuple(losses), cost, timecode)
 
 
 def others(opened: source.Source) -> list[av.stream.Stream]:
@@ -116,6 +125,8 @@ def _is_taken(container: str, stream: av.stream.Stream, tag: str, timecode: str 
 
 
 def _takes_timecode(container: str, stream: av.VideoStream, timecode: str) -> bool:
+  if container == 'matroska':  # As a tag.
+    return True
   tag = fitting_tag(container, stream) if container in ('mp4', 'mov') else None
   return tag is not None and _is_taken(container, stream, tag, timecode)
 
@@ -144,8 +155,10 @@ def add_copy(output: av.container.OutputContainer, stream: av.stream.Stream, tag
 
 def tags(given: dict[str, str]) -> dict[str, str]:
   """Returns the tags that describe the content, under the names that muxers know."""
+  is_mxf = 'operational_pattern_ul' in given
   kept = {name: value for name, value in given.items()
-          if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)}
+          if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)
+          and not (is_mxf and name.startswith(_MXF_TAGS))}
   known = {name.lower() for name in kept}
   return kept | {_SAME_TAGS[name.lower()]: value for name, value in kept.items()
                  if name.lower() in _SAME_TAGS and _SAME_TAGS[name.lower()] not in known}

@@ -42,6 +42,7 @@ class Part:
     first_frame_s: presentation time of the frame that is on screen when the part begins.
     shown: (begin, duration) of what is shown of the copied packets, on the clock of their new time stamps;
       empty where all of it is.
+    lead_in_s: how long before the begin the first packet is shown, where nothing hides it.
     media_zero_s: time in the track that becomes time stamp 0, where packets are read without the file's edit
       list; else None.
   """
@@ -55,6 +56,7 @@ class Part:
   order: dict[fractions.Fraction, fractions.Fraction] | None = None
   first_frame_s: fractions.Fraction | None = None
   shown: tuple[tuple[fractions.Fraction, fractions.Fraction], ...] = ()
+  lead_in_s: fractions.Fraction = fractions.Fraction(0)
   media_zero_s: fractions.Fraction | None = None
 
   @property
@@ -69,11 +71,12 @@ class Part:
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-  """Packets from `first` to `last`; the frame on screen at the begin; whether the file has more behind it."""
+  """Packets to copy, see Part; whether the file has more behind them."""
 
   first: int
   last: int
   first_frame_s: fractions.Fraction | None
+  first_packet_s: fractions.Fraction | None
   is_cut: bool
 
 
@@ -95,7 +98,11 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   with source.Source(info.path) as opened:
     found = _find(opened, begin_s, end_s, zero_s + start + duration, order)
   shown = ((fractions.Fraction(0), duration),) if found.is_cut else ()
-  return Part(info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown)
+  lead_in_s = fractions.Fraction(0)
+  if found.first_packet_s not in (None, found.first_frame_s):
+    lead_in_s = zero_s + start - found.first_packet_s
+  return Part(info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown,
+              lead_in_s)
 
 
 def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction, fractions.Fraction]]) -> Part:
@@ -190,13 +197,14 @@ def _find(opened: source.Source, begin_s: fractions.Fraction | None, end_s: frac
     shown_end_s: where the part ends, in any case: packets behind it that an edit list hides are not needed.
     order: of Part.
   """
-  first, last, first_frame_s, index = 0, -1, None, -1
+  first, last, first_frame_s, first_packet_s, index = 0, -1, None, None, -1
   stream = opened.want_picture()
   opened.only(stream)
   late_s = source.rounding_s(stream)
   for index, (packet, _, time_s) in enumerate(timed(opened, stream, order)):
     if begin_s is not None and time_s <= begin_s + late_s:
-      first = index if packet.is_keyframe else first
+      if packet.is_keyframe:
+        first, first_packet_s = index, time_s
       if not probe.is_hidden(packet, stream):
         first_frame_s = time_s if first_frame_s is None else max(first_frame_s, time_s)
     is_behind = packet.is_discard and time_s >= shown_end_s - late_s
@@ -206,7 +214,7 @@ def _find(opened: source.Source, begin_s: fractions.Fraction | None, end_s: frac
       break
   if last < first:
     raise errors.MediaError(f'{opened.path}: no packet of the picture lies in the wanted part.')
-  return _Range(first, last, first_frame_s, end_s is not None or index > last)
+  return _Range(first, last, first_frame_s, first_packet_s, end_s is not None or index > last)
 
 
 def timed(opened: source.Source, stream: av.VideoStream,

@@ -66,6 +66,8 @@ def check(path: pathlib.Path, log: Log, original: source.Source | None) -> None:
   except errors.MediaError as error:
     raise _fault('it cannot be opened') from error
   with opened:
+    if opened.picture is None:
+      raise _fault('its picture has no known codec')
     times_s, counts, groups = _read(opened, log)
     _check_times(times_s, log.times_s)
     for index, wanted in log.counts.items():

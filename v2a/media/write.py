@@ -165,8 +165,8 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
         lost = tuple(passthrough.described(stream) for stream in opened.container.streams
                      if stream.index in plan.streams)
         found.append(_Target(suffix, dataclasses.replace(
-            plan, streams=(), losses=plan.losses + lost, num_heavy=plan.num_heavy + len(lost)), tag))
-  return sorted(found, key=lambda target: target.plan.num_heavy)
+            plan, streams=(), losses=plan.losses + lost, cost=plan.cost + len(lost)), tag))
+  return sorted(found, key=lambda target: target.plan.cost)
 
 
 def _is_stand_in(container: str, stream: av.VideoStream) -> bool:
@@ -200,9 +200,6 @@ def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: tr
       if getattr(error, 'errno', None) in _STORAGE_ERRNOS:
         raise OSError(error.errno, os.strerror(error.errno), str(out_path)) from error
       raise _UnwritableError(source.explain(error)) from error
-  early_s = -min(log.times_s, default=0)
-  if target.plan.container in _MATROSKA and early_s > source.MAX_ROUNDING_S:
-    losses.append(f'the exact start: {target.suffix} begins with a key frame, {float(early_s):.2f} s earlier')
   return losses
 
 

@@ -49,8 +49,8 @@ class Plan:
     container: FFmpeg's name of the output's container.
     streams: indices of the source's streams that are copied.
     losses: what cannot be, in words.
-    cost: how much the losses are worth another container: whole tracks and the exact start count 1, of
-      which MP4 is preferred, transparency 2.
+    cost: how much the losses are worth another container: a whole track counts 1, transparency 2.
+    is_exact: whether the picture begins where it should.
     timecode: of the first frame, where there is one and the container takes it.
   """
 
@@ -58,6 +58,7 @@ class Plan:
   streams: tuple[int, ...]
   losses: tuple[str, ...]
   cost: int
+  is_exact: bool = True
   timecode: str | None = None
 
 
@@ -78,14 +79,14 @@ def plan(opened: source.Source, wanted: picture.Part, container: str) -> Plan:
   if _tag(opened.picture.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the picture')
     cost += 2
-  if wanted.lead_in_s > source.MAX_ROUNDING_S and container in ('matroska', 'webm'):
+  is_exact = wanted.lead_in_s <= source.MAX_ROUNDING_S or container not in ('matroska', 'webm')
+  if not is_exact:
     early_s = float(wanted.lead_in_s)
     losses.append(f'the exact start ({container} begins with a key frame, {early_s:.2f} s earlier)')
-    cost += 1
   if timecode and (wanted.start_s or not _takes_timecode(container, opened.picture, timecode)):
     losses.append(_TIMECODE)
     timecode = None
-  return Plan(container, tuple(streams), tuple(losses), cost, timecode)
+  return Plan(container, tuple(streams), tuple(losses), cost, is_exact, timecode)
 
 
 def others(opened: source.Source) -> list[av.stream.Stream]:

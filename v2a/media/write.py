@@ -166,7 +166,9 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
                      if stream.index in plan.streams)
         found.append(_Target(suffix, dataclasses.replace(
             plan, streams=(), losses=plan.losses + lost, cost=plan.cost + len(lost)), tag))
-  return sorted(found, key=lambda target: target.plan.cost)
+  # An inexact start alone is no reason to leave the wanted container.
+  inexact = lambda target: 0 if target.plan.is_exact or (target is found[0] and not target.plan.cost) else 1
+  return sorted(found, key=lambda target: target.plan.cost + inexact(target))
 
 
 def _is_stand_in(container: str, stream: av.VideoStream) -> bool:

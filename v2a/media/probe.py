@@ -11,6 +11,13 @@ from v2a.media import errors
 from v2a.media import integrity
 from v2a.media import orientation
 from v2a.media import source
+from v2a.media import stills
+
+# FFmpeg's names of the codecs of still images.
+_STILL_CODECS = {'png': 'png', 'jpeg': 'mjpeg', 'gif': 'gif', 'webp': 'webp', 'bmp': 'bmp', 'tiff': 'tiff',
+                 'avif': 'av1', 'heif': 'hevc'}
+# Containers of animations that FFmpeg reads.
+_ANIMATIONS = ('gif', 'apng', 'jpegxl_anim')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +26,8 @@ class Probe:
 
   Attributes:
     path: the file.
-    container: FFmpeg's name of the container, such as 'mov,mp4,m4a,3gp,3g2,mj2'.
+    container: FFmpeg's name of the container, such as 'mov,mp4,m4a,3gp,3g2,mj2'; of still images and
+      animations the kind (stills.Info).
     duration_s: seconds of the picture as shown; of the sound where there is no picture; 0 for a still image.
     has_video: whether there is a picture stream.
     has_audio: whether there is a sound stream (which may be silent).
@@ -32,6 +40,7 @@ class Probe:
     audio_sample_rate_hz: samples a second and channel, 0 without sound.
     audio_channels: channels of the sound, 0 without sound.
     is_image: whether it is a single still picture.
+    is_animation: whether it is an animation in a format of images, which holds no sound.
   """
 
   path: pathlib.Path
@@ -48,6 +57,7 @@ class Probe:
   audio_sample_rate_hz: int
   audio_channels: int
   is_image: bool
+  is_animation: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +75,8 @@ def probe(path: str | os.PathLike) -> Probe:
   Raises:
     MediaError: the file is missing, empty, no media, cut short, or holds nothing that decodes.
   """
+  if stills.find(path) is not None:
+    return _of_still(path)
   with source.Source(path) as opened:
     integrity.check_bytes(opened)
     picture, sound = opened.picture, opened.sound
@@ -76,12 +88,15 @@ def probe(path: str | os.PathLike) -> Probe:
     width, height = (frame.width, frame.height) if picture else (0, 0)
     container = opened.container.format.name
     is_still = opened.is_still and picture is not None
+    if is_still and width * height > stills.MAX_PIXELS:
+      raise stills.too_large(path, width, height)
     channels = sound.codec_context.channels if sound else 0
     audio_rate = sound.codec_context.sample_rate if sound else 0
     video_codec = picture.codec_context.codec.canonical_name if picture else ''
     audio_codec = sound.codec_context.codec.canonical_name if sound else ''
   extent = _scan(path, index)
-  is_image = is_still or (container in ('gif', 'apng') and extent.num_frames == 1)
+  # Raw Motion JPEG has the container of one picture, but many of them.
+  is_image = (is_still or container in _ANIMATIONS) and extent.num_frames == 1
   length_s = 0.0 if is_image else float(extent.end_s - zero_s)
   if not is_image:
     with source.Source(path) as opened:
@@ -92,7 +107,18 @@ def probe(path: str | os.PathLike) -> Probe:
       height=width if turn.is_sideways else height,
       fps=extent.num_frames / length_s if picture and length_s else 0.0, rotation_deg=turn.rotation_deg,
       video_codec=video_codec, audio_codec=audio_codec, audio_sample_rate_hz=audio_rate,
-      audio_channels=channels, is_image=is_image)
+      audio_channels=channels, is_image=is_image,
+      is_animation=container in _ANIMATIONS and not is_image)
+
+
+def _of_still(path: str | os.PathLike) -> Probe:
+  info = stills.inspect(path)
+  length_s = float(info.duration_s)
+  return Probe(
+      path=pathlib.Path(path), container=info.kind, duration_s=length_s, has_video=True, has_audio=False,
+      width=info.width, height=info.height, fps=info.num_frames / length_s if length_s else 0.0,
+      rotation_deg=info.rotation_deg, video_codec=_STILL_CODECS[info.kind], audio_codec='',
+      audio_sample_rate_hz=0, audio_channels=0, is_image=not length_s, is_animation=length_s > 0)
 
 
 def _scan(path: str | os.PathLike, index: int) -> _Extent:

@@ -19,6 +19,7 @@ from v2a.media import orientation
 from v2a.media import probe
 from v2a.media import sound
 from v2a.media import source
+from v2a.media import stills
 
 _CHUNK_FRAMES = 64
 # Nearer starts are reached sooner by decoding than by seeking.
@@ -75,7 +76,9 @@ def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> It
   """
   picture_YX3, previous, turn = None, None, orientation.UPRIGHT
   for frame in _shown(pathlib.Path(path), fps, 0.0, num_frames, is_rounded=True):
-    if frame is not previous:
+    if frame is not previous and isinstance(frame, np.ndarray):
+      picture_YX3, previous = frame, frame
+    elif frame is not previous:
       if previous is None:
         turn = orientation.of(frame)
       picture_YX3, previous = turn.apply(frame.to_ndarray(format='rgb24')), frame
@@ -140,7 +143,9 @@ def _chunks(path: pathlib.Path, fps: float, size: int, start_s: float, num_frame
   for index, frame in enumerate(shown):
     if chunk_LYX3 is None:
       chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
-    if frame is not previous:
+    if frame is not previous and isinstance(frame, np.ndarray):
+      square_YX3, previous = stills.square(frame, size), frame
+    elif frame is not previous:
       if previous is None:
         turn = orientation.of(frame)
       square_YX3, previous = turn.apply(_square(reformatter, frame, size)), frame
@@ -158,30 +163,56 @@ def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoF
 
 
 def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int,
-           is_rounded: bool = False) -> Iterator[av.VideoFrame]:
-  """Yields num_frames frames, each on screen at its time; rounded, as `iterate_pictures` takes them."""
-  rate = fractions.Fraction(fps).limit_denominator(10**6)
+           is_rounded: bool = False) -> Iterator[av.VideoFrame | np.ndarray]:
+  """Yields num_frames frames, each on screen at its time; rounded, as `iterate_pictures` takes them.
+
+  Those of still images and animations are picture_YX3, upright.
+  """
+  start = fractions.Fraction(start_s).limit_denominator(10**6)
+  if stills.find(path) is not None:
+    timed = ((begin_s, begin_s + length_s, shown_YX3)
+             for begin_s, length_s, shown_YX3 in stills.pictures(path))
+    yield from _held(path, timed, fractions.Fraction(0), start, fps, num_frames, is_rounded=is_rounded)
+    return
   zero_s = source.zero_s(path)
-  first_s = zero_s + fractions.Fraction(start_s).limit_denominator(10**6)
   with source.Source(path) as opened:
     stream = opened.want_picture()
     opened.only(stream)
     stream.thread_type = 'AUTO'
-    late_s = source.rounding_s(stream)
+    first_s = zero_s + start
     decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
-    index, current, end_s = 0, None, zero_s
-    place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
-    for time_s, frame in decoded:
-      num_due = place(time_s) - place(first_s) if is_rounded else (time_s - late_s - first_s) * rate
-      while current is not None and index < min(num_frames, num_due):
-        yield current
-        index += 1
-      if index == num_frames:
-        return
-      current, end_s = frame, time_s + source.length_s(frame, stream)
-    if current is None:
-      raise errors.MediaError(f'{path}: no frame can be decoded ({stream.codec_context.name}).')
-    if start_s > 0 and not opened.is_still and index == 0 and end_s <= first_s:
-      raise errors.starts_too_late(path, float(end_s - zero_s), start_s)
-    for _ in range(num_frames - index):
+    timed = ((time_s, time_s if opened.is_still else time_s + source.length_s(frame, stream), frame)
+             for time_s, frame in decoded)
+    yield from _held(path, timed, zero_s, first_s, fps, num_frames, source.rounding_s(stream), is_rounded)
+
+
+def _held(path: pathlib.Path, timed: Iterator, zero_s: fractions.Fraction, first_s: fractions.Fraction,
+          fps: float, num_frames: int, late_s: fractions.Fraction = fractions.Fraction(0),
+          is_rounded: bool = False) -> Iterator[av.VideoFrame | np.ndarray]:
+  """Yields what is on screen at first_s + k / fps, num_frames times; the last frame stays.
+
+  Args:
+    path: for messages.
+    timed: (begin, end, frame) in the container's seconds; a still image ends where it begins.
+    zero_s: where t=0 lies on the container's clock.
+    first_s: begin in the container's seconds.
+    fps, num_frames, is_rounded: see `_shown`.
+    late_s: by how much the container may have moved a begin.
+  """
+  rate = fractions.Fraction(fps).limit_denominator(10**6)
+  place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
+  index, current, last = 0, None, (zero_s, zero_s)
+  for begin_s, end_s, frame in timed:
+    num_due = place(begin_s) - place(first_s) if is_rounded else (begin_s - late_s - first_s) * rate
+    while current is not None and index < min(num_frames, num_due):
       yield current
+      index += 1
+    if index == num_frames:
+      return
+    current, last = frame, (begin_s, end_s)
+  if current is None:
+    raise errors.MediaError(f'{path}: no frame can be decoded.')
+  if index == 0 and last[0] < last[1] <= first_s and first_s > zero_s:
+    raise errors.starts_too_late(path, float(last[1] - zero_s), float(first_s - zero_s))
+  for _ in range(num_frames - index):
+    yield current

@@ -1,27 +1,34 @@
-"""Still images and animations as H.264 video: they have no packets that a container with sound carries."""
+"""Still images and animations as H.264 video: they have no packets that a container with sound carries.
+
+The picture is shrunk where it is larger than players take (`stills.fitted`: 4096 pixels and H.264 level 5.2).
+A side of odd length is made even by repeating its last row or column, because colour is kept at half of both.
+RGB becomes BT.709 of limited range; bit stream and container are tagged so: players show the same colours.
+"""
 
 from collections.abc import Iterator
 import fractions
 
 import av
+from av.video import reformatter
 import numpy as np
+from PIL import Image
 
 from v2a.media import errors
 from v2a.media import orientation
 from v2a.media import picture
 from v2a.media import probe
 from v2a.media import source
+from v2a.media import stills
 
-# Pictures without sound of their own by nature; no container with sound carries them to players.
-_CODECS = ('gif', 'apng', 'webp')
 STILL_FPS = 5
 _STILL_S = fractions.Fraction(1, STILL_FPS)
 TICK_S = fractions.Fraction(1, 90000)
+_FORMAT = 'yuv420p'
 
 
 def is_needed(info: probe.Probe) -> bool:
   """Returns whether a picture must be encoded anew because its own packets go with no sound."""
-  return info.is_image or info.video_codec in _CODECS
+  return info.is_image or info.is_animation
 
 
 def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture.Part:
@@ -31,23 +38,29 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture
     MediaError: an animation ends before start_s, or a still image has no duration.
     ValueError: a number is out of range.
   """
+  zero_s = fractions.Fraction(0) if stills.find(info.path) is not None else source.zero_s(info.path)
   if not info.is_image:
     start, duration, _ = picture.extent(info, start_s, duration_s)
-    return picture.Part(info, source.zero_s(info.path), start, duration, 0, 0)
+    return picture.Part(info, zero_s, start, duration)
   picture.check_extent(start_s, duration_s)
   if duration_s is None:
     raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
-  duration = fractions.Fraction(duration_s).limit_denominator(10**6)
-  return picture.Part(info, source.zero_s(info.path), fractions.Fraction(0), duration, 0, 0)
+  return picture.Part(info, zero_s, fractions.Fraction(0),
+                      fractions.Fraction(duration_s).limit_denominator(10**6))
 
 
 def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
   """Adds the stream to an output whose header is not yet written; returns its encoder."""
-  # H.264 with halved colour wants even sizes.
-  stream = output.add_stream('libx264', rate=STILL_FPS, width=max(2, info.width // 2 * 2),
-                             height=max(2, info.height // 2 * 2), pix_fmt='yuv420p', time_base=TICK_S,
+  width, height = (-(-side // 2) * 2 for side in stills.fitted(info.width, info.height))
+  stream = output.add_stream('libx264', rate=STILL_FPS, width=width, height=height, pix_fmt=_FORMAT,
+                             time_base=TICK_S,
                              options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'})
-  return stream.codec_context
+  codec = stream.codec_context
+  codec.colorspace = reformatter.Colorspace.ITU709
+  codec.color_primaries = reformatter.ColorPrimaries.BT709
+  codec.color_trc = reformatter.ColorTrc.BT709
+  codec.color_range = reformatter.ColorRange.MPEG
+  return codec
 
 
 def packets(wanted: picture.Part,
@@ -60,30 +73,50 @@ def packets(wanted: picture.Part,
 
 
 def _encoded(wanted: picture.Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
-  for time_s, frame in _changes(wanted):
-    shown_YX3 = orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))
-    drawn = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown_YX3), 'rgb24')
-    drawn = drawn.reformat(codec.width, codec.height, codec.pix_fmt, dst_colorspace='ITU709',
-                           interpolation='AREA')
-    drawn.time_base = TICK_S
+  previous_YX3 = drawn = None
+  for time_s, shown_YX3 in _changes(wanted):
+    if shown_YX3 is not previous_YX3:
+      drawn, previous_YX3 = _converted(shown_YX3, codec), shown_YX3
     drawn.pts = round(time_s / TICK_S)
     yield from codec.encode(drawn)
   yield from codec.encode(None)
 
 
-def _changes(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, av.VideoFrame]]:
-  """Yields (time from the begin of the part, frame); the last one repeatedly, so that players can seek."""
-  time_s, current = fractions.Fraction(0), None
+def _converted(shown_YX3: np.ndarray, codec: av.VideoCodecContext) -> av.VideoFrame:
+  """Returns a picture of the encoder's size and format."""
+  fitted = stills.fitted(shown_YX3.shape[1], shown_YX3.shape[0])
+  if fitted != (shown_YX3.shape[1], shown_YX3.shape[0]):
+    shown_YX3 = np.asarray(Image.fromarray(shown_YX3).resize(fitted, Image.Resampling.LANCZOS))
+  added = ((0, codec.height - shown_YX3.shape[0]), (0, codec.width - shown_YX3.shape[1]), (0, 0))
+  frame = av.VideoFrame.from_ndarray(np.pad(shown_YX3, added, mode='edge'), 'rgb24')
+  frame = frame.reformat(format=_FORMAT, dst_colorspace='ITU709', dst_color_range='MPEG')
+  frame.time_base = TICK_S
+  return frame
+
+
+def _changes(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+  """Yields (time from the begin of the part, picture_YX3); the last one repeatedly, for seeking."""
+  time_s, current_YX3 = fractions.Fraction(0), None
+  for begin_s, shown_YX3 in _pictures(wanted):
+    if begin_s >= wanted.duration_s:
+      break
+    if begin_s > time_s and current_YX3 is not None:
+      yield time_s, current_YX3
+    time_s, current_YX3 = max(fractions.Fraction(0), begin_s), shown_YX3
+  while time_s < wanted.duration_s:
+    yield time_s, current_YX3
+    time_s += _STILL_S
+
+
+def _pictures(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+  """Yields (time from the begin of the part, picture_YX3)."""
+  first_s = wanted.zero_s + wanted.start_s
+  if stills.find(wanted.info.path) is not None:
+    for begin_s, _, shown_YX3 in stills.pictures(wanted.info.path):
+      yield begin_s - first_s, shown_YX3
+    return
   with source.Source(wanted.info.path) as opened:
     stream = opened.want_picture()
     opened.only(stream)
-    for frame_s, frame in opened.decoded(stream):
-      frame_s -= wanted.zero_s + wanted.start_s
-      if frame_s >= wanted.duration_s:
-        break
-      if frame_s > time_s and current is not None:
-        yield time_s, current
-      time_s, current = max(fractions.Fraction(0), frame_s), frame
-    while time_s < wanted.duration_s:
-      yield time_s, current
-      time_s += _STILL_S
+    for begin_s, frame in opened.decoded(stream):
+      yield begin_s - first_s, orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))

@@ -20,6 +20,7 @@ import soxr
 
 from v2a.media import channels
 from v2a.media import source
+from v2a.media import stills
 
 _LEAD_S = 1
 # The resampler looks ahead; this much of the future is read past the wanted end.
@@ -105,6 +106,8 @@ def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start
 def _placed(path: pathlib.Path, num_channels: int, start_s: float,
             duration_s: float) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (block_NA, its rate): the sound without gaps, from one lead before start_s on."""
+  if stills.find(path) is not None:
+    return
   origin_s = source.zero_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
   end_s = _LEAD_S + duration_s + _TAIL_S
   with source.Source(path) as opened:

@@ -71,9 +71,10 @@ class Source:
     self.path = pathlib.Path(path)
     _check_file(self.path)
     try:
-      # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol.
+      # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol, pattern_type 'a%d.ppm' as many.
       # Tags of old files are in any encoding.
-      options = {'format_whitelist': _CONTAINERS} | ({} if has_edits else {'ignore_editlist': '1'})
+      options = {'format_whitelist': _CONTAINERS, 'pattern_type': 'none'}
+      options |= {} if has_edits else {'ignore_editlist': '1'}
       self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or '
@@ -110,6 +111,9 @@ class Source:
   def want_picture(self) -> av.VideoStream:
     """Returns the video stream; raises MediaError where there is none."""
     if self.picture is None:
+      if self.container.format.name.startswith('jpegxl'):
+        raise errors.MediaError(f'{self.path}: is JPEG XL, for which there is no decoder; wanted PNG, '
+                                'JPEG, WebP, AVIF, HEIC, TIFF, BMP or GIF.')
       what = ', '.join(sorted({s.type for s in self.container.streams})) or 'no stream at all'
       if any(s.type == 'video' and s.codec_context is None for s in self.container.streams):
         what = 'video of an unknown codec'

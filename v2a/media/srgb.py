@@ -1,0 +1,91 @@
+"""Pillow images of any mode as sRGB, 8 bits a channel, at the size wanted.
+
+Alpha is composited over white, the page that transparent pictures are made for. An ICC profile (RGB, grey or
+CMYK) is converted to sRGB; a profile that is broken or belongs to another mode is ignored, as viewers do. A
+large image is shrunk in bands of rows, so that no second copy of its full size is made.
+"""
+
+import functools
+import io
+
+import numpy as np
+from PIL import Image
+from PIL import ImageCms
+
+# What remains in one band before it is shrunk.
+_BAND_PIXELS = 2**22
+_MODES = {'RGB ': ('RGB',), 'GRAY': ('L',), 'CMYK': ('CMYK',)}
+
+
+def convert(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+  """Returns an image of mode RGB in sRGB.
+
+  Args:
+    image: loaded, of any mode.
+    size: columns and rows wanted, at most those of the image.
+
+  Raises:
+    ValueError: its pixels are 32-bit numbers, which say no colours.
+  """
+  small = _shrunk(image, size)
+  icc = image.info.get('icc_profile')
+  transform = _transform(icc, small.mode) if icc else None
+  if transform is not None:
+    return ImageCms.applyTransform(small, transform)
+  return small.convert('RGB')
+
+
+def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+  """Returns the image without alpha at a size, of mode L, RGB or CMYK."""
+  factor_x, factor_y = (max(1, full // wanted) for full, wanted in zip(image.size, size))
+  if factor_x == factor_y == 1:
+    small = _flat(image)
+  else:
+    small = _reduced(image, factor_x, factor_y)
+  if small.size == size:
+    return small
+  # The last cells may be cut by the border: what they stand for ends there.
+  box = (0, 0, image.width / factor_x, image.height / factor_y)
+  return small.resize(size, Image.Resampling.LANCZOS, box=box)
+
+
+def _reduced(image: Image.Image, factor_x: int, factor_y: int) -> Image.Image:
+  """Returns means over cells of factor_x times factor_y pixels, made band by band."""
+  rows = max(1, _BAND_PIXELS // (image.width * factor_y)) * factor_y
+  boxes = [(0, top, image.width, min(top + rows, image.height)) for top in range(0, image.height, rows)]
+  bands = [_flat(image.crop(box)).reduce((factor_x, factor_y)) for box in boxes]
+  small = Image.new(bands[0].mode, (bands[0].width, sum(band.height for band in bands)))
+  top = 0
+  for band in bands:
+    small.paste(band, (0, top))
+    top += band.height
+  return small
+
+
+def _flat(image: Image.Image) -> Image.Image:
+  """Returns an image in mode L, RGB or CMYK, alpha composited over white."""
+  if image.mode.startswith('I;16'):
+    return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
+  if image.mode in ('I', 'F'):
+    raise ValueError(f'holds 32-bit numbers (mode {image.mode}); wanted colours or grey of 8 or 16 bits')
+  if image.has_transparency_data:
+    is_grey = image.mode in ('1', 'L', 'LA', 'La')
+    image = image.convert('LA' if is_grey else 'RGBA')
+    page = Image.new('L' if is_grey else 'RGB', image.size, 'white')
+    page.paste(image.getchannel(0) if is_grey else image, mask=image.getchannel('A'))
+    return page
+  if image.mode in ('L', 'RGB', 'CMYK'):
+    return image
+  return image.convert('L' if image.mode == '1' else 'RGB')
+
+
+@functools.lru_cache(maxsize=4)
+def _transform(icc: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+  """Returns the transform of a profile to sRGB; None where the profile is broken or of another mode."""
+  try:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
+    if mode not in _MODES.get(profile.profile.xcolor_space, ()):
+      return None
+    return ImageCms.buildTransform(profile, ImageCms.createProfile('sRGB'), mode, 'RGB')
+  except (OSError, ImageCms.PyCMSError):
+    return None

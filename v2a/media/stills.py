@@ -1,0 +1,307 @@
+"""Still images and animations, read by Pillow: which files are, and their pictures as shown.
+
+By content, never by name: PNG and APNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, and HEIC (by pillow-heif). Pictures
+of tiles, as phones write them, come whole; EXIF orientation is applied; colours are sRGB (`v2a.media.srgb`).
+Of a file with several pictures that are no animation (TIFF pages, bursts) it is the first or primary one. An
+animation is shown once, with the durations of its file; one of up to 10 ms lasts 100 ms, as in browsers.
+
+No still: AVIF or HEIC with a sound track, HEIC sequences and series of JPEG are videos; what Pillow cannot
+open (JPEG XL, PPM, rare kinds of TIFF) is left to FFmpeg.
+"""
+
+from collections.abc import Iterator
+import contextlib
+import dataclasses
+import fractions
+import os
+import pathlib
+import struct
+from typing import BinaryIO
+import warnings
+import zlib
+
+import numpy as np
+from PIL import AvifImagePlugin
+from PIL import BmpImagePlugin
+from PIL import GifImagePlugin
+from PIL import Image
+from PIL import ImageFile
+from PIL import JpegImagePlugin
+from PIL import PngImagePlugin
+from PIL import TiffImagePlugin
+from PIL import WebPImagePlugin
+import pillow_heif
+
+from v2a.media import errors
+from v2a.media import srgb
+
+# The largest sensors of phones have 200 million pixels; decoded they are 0.8 GB.
+MAX_PIXELS = 200_000_000
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # Pillow warns beyond it, and refuses twice as much.
+# Its warnings of odd metadata would stand between the lines of the program; faults are raised.
+warnings.filterwarnings('ignore', module=r'PIL\.(Image|\w+ImagePlugin)$')
+# Pictures are shown at most this large: the frames of H.264 level 5.2, which players decode in hardware.
+MAX_SIDE = 4096
+MAX_MACROBLOCKS = 36864
+
+# Rather than Image.open, which would try more formats.
+_CLASSES = {
+    'png': PngImagePlugin.PngImageFile,
+    'jpeg': JpegImagePlugin.JpegImageFile,
+    'gif': GifImagePlugin.GifImageFile,
+    'webp': WebPImagePlugin.WebPImageFile,
+    'bmp': BmpImagePlugin.BmpImageFile,
+    'tiff': TiffImagePlugin.TiffImageFile,
+    'avif': AvifImagePlugin.AvifImageFile,
+    'heif': pillow_heif.HeifImageFile,
+}
+_MAGIC = {
+    b'\x89PNG\r\n\x1a\n': 'png', b'\xff\xd8\xff': 'jpeg', b'GIF87a': 'gif', b'GIF89a': 'gif', b'BM': 'bmp',
+    b'II*\0': 'tiff', b'MM\0*': 'tiff', b'II+\0': 'tiff', b'MM\0+': 'tiff',
+}
+_ANIMATED = ('png', 'gif', 'webp', 'avif')
+# Brands of ISO 23008-12 and AVIF; the neutral ones leave it to those that follow.
+_BRANDS = dict.fromkeys((b'avif', b'avis'), 'avif') | dict.fromkeys(
+    (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs'), 'heif')
+_NEUTRAL_BRANDS = (b'mif1', b'mif2', b'msf1', b'miaf')
+_ORIENTATION_TAG = 0x0112
+# TIFF 6.0, section 8, and DNG 1.7: the first picture of a camera's raw file is a thumbnail.
+_SUBFILE_TAG, _DNG_TAG = 254, 50706
+# EXIF orientation -> (how to turn, clockwise degrees; if mirrored, those that follow a left-right mirror).
+_TURNS = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, 0), 3: (Image.Transpose.ROTATE_180, 180),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, 180), 5: (Image.Transpose.TRANSPOSE, 90),
+    6: (Image.Transpose.ROTATE_270, 90), 7: (Image.Transpose.TRANSVERSE, 270),
+    8: (Image.Transpose.ROTATE_90, 270),
+}
+_SHORTEST_MS = 10
+_USUAL_MS = 100
+# What Pillow and the libraries below it raise where a file is damaged.
+_FAULTS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, ArithmeticError,
+           struct.error, zlib.error, Image.DecompressionBombError)
+
+
+@dataclasses.dataclass(frozen=True)
+class Info:
+  """What a still image or an animation is.
+
+  Attributes:
+    kind: 'png', 'jpeg', 'gif', 'webp', 'bmp', 'tiff', 'avif' or 'heif'.
+    width, height: pixels of the file as shown, orientation applied.
+    rotation_deg: clockwise turn that viewers apply: 0, 90, 180 or 270.
+    num_frames: 1 for a still image.
+    duration_s: of one loop; 0 for a still image.
+  """
+
+  kind: str
+  width: int
+  height: int
+  rotation_deg: int
+  num_frames: int
+  duration_s: fractions.Fraction
+
+
+def find(path: str | os.PathLike) -> str | None:
+  """Returns the kind of a still image or animation (see Info); None for all other files, readable or not."""
+  opened = _open(pathlib.Path(path))
+  if opened is None:
+    return None
+  with contextlib.closing(opened[1]):
+    return opened[0]
+
+
+def inspect(path: str | os.PathLike) -> Info:
+  """Returns what a file of which `find` knows the kind is; all of it is decoded.
+
+  Raises:
+    MediaError: it is damaged, or larger than MAX_PIXELS.
+  """
+  num_frames, duration_s, info = 0, fractions.Fraction(0), None
+  for kind, image, length_s in _frames(pathlib.Path(path)):
+    if info is None:
+      turn = _TURNS.get(_orientation(image), (None, 0))[1]
+      width, height = _full_size(image)
+      info = (kind, *((height, width) if turn in (90, 270) else (width, height)), turn)
+    num_frames, duration_s = num_frames + 1, duration_s + length_s
+  return Info(*info, num_frames, duration_s)
+
+
+def pictures(path: str | os.PathLike
+             ) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
+  """Yields (begin in seconds, length in seconds, picture_YX3 as uint8 sRGB) of every frame.
+
+  A picture beyond `fitted` is shrunk to it. A still image has length 0.
+
+  Raises:
+    MediaError: the file is damaged, or larger than MAX_PIXELS.
+  """
+  begin_s = fractions.Fraction(0)
+  for _, image, length_s in _frames(pathlib.Path(path)):
+    with _reported(path):
+      shown = srgb.convert(image, fitted(*_full_size(image)))
+    method = _TURNS.get(_orientation(image), (None, 0))[0]
+    yield begin_s, length_s, np.asarray(shown if method is None else shown.transpose(method))
+    begin_s += length_s
+
+
+def fitted(width: int, height: int) -> tuple[int, int]:
+  """Returns the size at which a picture is shown: its own, or the largest of its aspect that players take."""
+  longest = max(width, height)
+  side = min(longest, MAX_SIDE)
+  while True:
+    size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+    if -(-size[0] // 16) * -(-size[1] // 16) <= MAX_MACROBLOCKS:
+      return size
+    side -= 1
+
+
+def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> errors.MediaError:
+  """Returns the error of a picture beyond MAX_PIXELS; its size is said where it is known."""
+  size = f' ({width} x {height})' if width else ''
+  return errors.MediaError(f'{path}: has too many pixels{size}; wanted a picture of at most '
+                           f'{MAX_PIXELS // 10**6} million.')
+
+
+def square(picture_YX3: np.ndarray, size: int) -> np.ndarray:
+  """Returns a picture squashed to size times size pixels: means over areas, or bilinear where it grows."""
+  is_shrunk = min(picture_YX3.shape[:2]) >= size
+  method = Image.Resampling.BOX if is_shrunk else Image.Resampling.BILINEAR
+  return np.asarray(Image.fromarray(picture_YX3).resize((size, size), method))
+
+
+def _frames(path: pathlib.Path) -> Iterator[tuple[str, ImageFile.ImageFile, fractions.Fraction]]:
+  """Yields (kind, image with one frame loaded, its length in seconds)."""
+  with _reported(path):
+    opened = _open(path)
+    if opened is None:
+      raise ValueError('it is no still image')
+  kind, image = opened
+  with contextlib.closing(image):
+    if image.width * image.height > MAX_PIXELS:
+      raise too_large(path, *image.size)
+    with _reported(path):
+      if kind == 'tiff' and (image.tag_v2.get(_SUBFILE_TAG, 0) & 1 or _DNG_TAG in image.tag_v2):
+        raise errors.MediaError(f"{path}: is a camera's raw file; wanted a picture made from it.")
+      if kind == 'jpeg':
+        _draft(image)
+      # The default image of an APNG is for viewers that know no animations.
+      first, last = int(getattr(image, 'default_image', False)), image.n_frames if kind in _ANIMATED else 1
+      is_animated = last - first > 1
+    end_ms = fractions.Fraction(0)
+    for index in range(first, last) if is_animated else (0,):
+      with _reported(path):
+        if index:
+          image.seek(index)
+        image.load()
+      begin_ms, end_ms = end_ms, _end_ms(image, end_ms)
+      yield kind, image, _length_s(end_ms - begin_ms) if is_animated else fractions.Fraction(0)
+
+
+def _length_s(length_ms: fractions.Fraction) -> fractions.Fraction:
+  """Returns how long a frame is shown; no time, or nearly none, means as fast as is usual."""
+  return (length_ms if length_ms > _SHORTEST_MS else fractions.Fraction(_USUAL_MS)) / 1000
+
+
+def _end_ms(image: ImageFile.ImageFile, begin_ms: fractions.Fraction) -> fractions.Fraction:
+  """Returns when a frame ends by its file; time stamps, where it has any, add up no rounded lengths."""
+  length_ms = fractions.Fraction(image.info.get('duration') or 0).limit_denominator(10**6)
+  return image.info.get('timestamp', begin_ms) + length_ms
+
+
+def _open(path: pathlib.Path) -> tuple[str, ImageFile.ImageFile] | None:
+  """Returns the kind and the opened image; None where the content is another or Pillow cannot open it."""
+  try:
+    if not path.is_file():
+      return None
+    with path.open('rb') as file:
+      kind = _kind(file)
+    return None if kind is None else (kind, _CLASSES[kind](path))
+  except Image.DecompressionBombError as error:
+    raise too_large(path) from error
+  except _FAULTS:
+    # FFmpeg tries next, and says what is wrong where it cannot either.
+    return None
+
+
+def _kind(file: BinaryIO) -> str | None:
+  head = file.read(4096)
+  for magic, kind in _MAGIC.items():
+    if head.startswith(magic):
+      return None if kind == 'jpeg' and _is_series(file) else kind
+  if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
+    return 'webp'
+  if head[4:8] != b'ftyp':
+    return None
+  major, *others = struct.iter_unpack('4s', head[8:min(int.from_bytes(head[:4], 'big'), 4096) // 4 * 4])
+  brands = [major, *others[1:]] if major[0] in _NEUTRAL_BRANDS else [major]
+  kind = next((_BRANDS[brand] for brand, in brands if brand in _BRANDS), None)
+  if kind is None:
+    return None
+  handlers = _handlers(file)
+  return None if b'soun' in handlers or (handlers and kind == 'heif') else kind
+
+
+def _is_series(file: BinaryIO) -> bool:
+  """Returns whether JPEG pictures follow each other as a video (Motion JPEG), and not by an index (MPO)."""
+  file.seek(2)
+  while len(head := file.read(4)) == 4 and head[0] == 0xff and head[1] != 0xda:
+    segment = file.read(max(0, int.from_bytes(head[2:], 'big') - 2))
+    if head[1] == 0xe2 and segment.startswith(b'MPF\0'):
+      return False
+  # Within the coded picture a byte of all ones is followed by another code.
+  rest = file.read()
+  end = rest.find(b'\xff\xd9') + 2
+  return end >= 2 and rest[end:end + 64].lstrip(b'\0').startswith(b'\xff\xd8\xff')
+
+
+def _handlers(file: BinaryIO) -> set[bytes]:
+  """Returns the kinds of the tracks of an MP4 file (ISO 14496-12, 8.4.3): b'soun', b'vide', b'pict', ..."""
+  offset, size = 0, os.fstat(file.fileno()).st_size
+  while offset + 16 <= size:
+    file.seek(offset)
+    length, name, large = struct.unpack('>I4sQ', file.read(16))
+    length = large if length == 1 else length or size - offset
+    if name == b'moov':
+      moov = file.read(length - 16)
+      return {moov[at + 12:at + 16] for at in _places(moov, b'hdlr')}
+    if length < 8:
+      break
+    offset += length
+  return set()
+
+
+def _places(data: bytes, word: bytes) -> Iterator[int]:
+  at = data.find(word)
+  while at >= 0:
+    yield at
+    at = data.find(word, at + 1)
+
+
+def _full_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+  """Returns columns and rows of the file, however small it is decoded."""
+  return image.info.get('full_size', image.size)
+
+
+def _draft(image: ImageFile.ImageFile) -> None:
+  """Lets a JPEG be decoded at a half, a quarter or an eighth of its size, still as large as it is shown."""
+  image.info['full_size'] = image.size
+  image.draft(None, fitted(*image.size))
+
+
+def _orientation(image: ImageFile.ImageFile) -> int:
+  try:
+    return image.getexif().get(_ORIENTATION_TAG, 1)
+  except _FAULTS:
+    return 1  # As viewers do: notes that cannot be read turn nothing.
+
+
+@contextlib.contextmanager
+def _reported(path: str | os.PathLike) -> Iterator[None]:
+  """Makes what Pillow raises the fault of the file."""
+  try:
+    yield
+  except errors.MediaError:
+    raise
+  except _FAULTS as error:
+    reason = ' '.join(str(error).split()) or type(error).__name__
+    raise errors.MediaError(f'{path}: the picture cannot be decoded: {reason}.') from error

@@ -203,7 +203,7 @@ def test_a_still_picture_becomes_a_video(tmp_path, name):
   wave_NA = films.clicks(2.0, RATE_HZ)
   out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.0, 2.0).path
   info = probe.probe(out)
-  assert (info.video_codec, info.width, info.height) == ('h264', 96, 64)
+  assert (info.video_codec, info.width, info.height) == ('h264', 98, 66)
   assert info.duration_s == pytest.approx(2.0, abs=0.01)
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 5, 32)] == [77] * 10
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3

@@ -9,10 +9,13 @@ import av
 
 from v2a.media import errors
 from v2a.media import source
+from v2a.media import truncation
 
 # A header may promise a little more than the last packet gives; beyond this the file was cut.
 _CUT_SHARE = 0.05
 _CUT_S = 1.0
+# Their headers say how long they are, and nothing of bytes; of others FFmpeg guesses by the bit rate.
+_PROMISING = ('flac', 'mxf', 'mxf_opatom', 'caf', 'w64', 'aiff', 'ivf', 'rm', 'dv')
 # No picture is held longer than this without a sound beside it.
 _MAX_HOLE_S = 3600
 # Presentation times are out of order by no more than this.
@@ -29,9 +32,7 @@ def check_bytes(opened: source.Source) -> None:
     wanted = _wanted_by_boxes(opened, size)
   elif 'avi' in names:
     with opened.path.open('rb') as file:
-      wanted = struct.unpack('<4sI', file.read(8))[1] + 8
-    # Programs that stream into a file leave a length of all ones.
-    wanted = 0 if wanted >= 2**32 - 1 else wanted
+      wanted = truncation.riff_bytes(file, size)
   for stream in opened.container.streams:
     if len(stream.index_entries):
       last = stream.index_entries[len(stream.index_entries) - 1]
@@ -41,14 +42,25 @@ def check_bytes(opened: source.Source) -> None:
 
 
 def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: fractions.Fraction) -> None:
-  """Raises MediaError where all streams end long before the length that the header promises.
+  """Raises MediaError where all streams end long before the length that the header promises, and bytes lack.
+
+  A header may also be wrong: where the container can tell that no bytes are missing, all of it is played.
 
   Args:
     opened: a file that was just opened.
     start_s, end_s: extent of one of its streams, in the container's seconds.
   """
   # Where timestamps jump, the header's length is FFmpeg's difference of the last and the first.
-  if not opened.container.duration or opened.has_jumps:
+  if opened.has_jumps:
+    return
+  name = opened.container.format.name
+  is_cut = truncation.is_cut(opened.path, name)
+  if is_cut is False or (is_cut is None and name not in _PROMISING):
+    return
+  if not opened.container.duration:
+    # FFmpeg does not believe the header of an ASF file that is cut.
+    if is_cut:
+      raise errors.MediaError(f'{opened.path}: is cut short: it has fewer bytes than its header says.')
     return
   promised_s = opened.container.duration / av.time_base
   least_s = promised_s * (1 - _CUT_SHARE) - _CUT_S

@@ -82,7 +82,10 @@ class Source:
     # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
     self._hidden_before_s = 0 if has_edits and 'mov' in self.container.format.name.split(',') else -math.inf
     streams = [s for s in self.container.streams if s.codec_context is not None]
-    self.picture = _best([s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED])
+    pictures = [s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED]
+    # The cover of an AVIF or HEIC sequence is a stream without a length.
+    is_mov = 'mov' in self.container.format.name.split(',')
+    self.picture = _best([s for s in pictures if s.duration or not is_mov] or pictures)
     self.sound = _best([s for s in streams if s.type == 'audio'])
     self._correction = None
 

@@ -25,14 +25,21 @@ def convert(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     size: columns and rows wanted, at most those of the image.
 
   Raises:
-    ValueError: its pixels are 32-bit numbers, which say no colours.
+    ValueError: see `check`.
   """
+  check(image)
   small = _shrunk(image, size)
   icc = image.info.get('icc_profile')
   transform = _transform(icc, small.mode) if icc else None
   if transform is not None:
     return ImageCms.applyTransform(small, transform)
   return small.convert('RGB')
+
+
+def check(image: Image.Image) -> None:
+  """Raises ValueError where the pixels of an image are 32-bit numbers, which say no colours."""
+  if image.mode in ('I', 'F'):
+    raise ValueError(f'it holds 32-bit numbers (mode {image.mode}), not colours or grey of 8 or 16 bits')
 
 
 def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -66,8 +73,6 @@ def _flat(image: Image.Image) -> Image.Image:
   """Returns an image in mode L, RGB or CMYK, alpha composited over white."""
   if image.mode.startswith('I;16'):
     return Image.fromarray(np.round(np.asarray(image) / 257).astype(np.uint8))
-  if image.mode in ('I', 'F'):
-    raise ValueError(f'holds 32-bit numbers (mode {image.mode}); wanted colours or grey of 8 or 16 bits')
   if image.has_transparency_data:
     is_grey = image.mode in ('1', 'L', 'LA', 'La')
     image = image.convert('LA' if is_grey else 'RGBA')

@@ -193,6 +193,7 @@ def _frames(path: pathlib.Path) -> Iterator[tuple[str, ImageFile.ImageFile, frac
         if index:
           image.seek(index)
         image.load()
+        srgb.check(image)
       begin_ms, end_ms = end_ms, _end_ms(image, end_ms)
       yield kind, image, _length_s(end_ms - begin_ms) if is_animated else fractions.Fraction(0)
 
@@ -289,6 +290,8 @@ def _draft(image: ImageFile.ImageFile) -> None:
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:
+  if image.format == 'HEIF':
+    return 1  # libheif turns the picture by its own boxes, which rank above EXIF (ISO 23008-12, A.2.1).
   try:
     return image.getexif().get(_ORIENTATION_TAG, 1)
   except _FAULTS:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.media import films
 from tests.media import mp4boxes
+from v2a.media import matroska
 from v2a.media import passthrough
 from v2a.media import picture
 from v2a.media import probe
@@ -88,6 +89,18 @@ def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suff
   assert out.suffix == suffix and decoded(out) == decoded(path)
   info = probe.probe(out)
   assert (info.fps, info.duration_s) == (pytest.approx(25, abs=0.1), pytest.approx(1.0, abs=0.01))
+
+
+def test_tracks_by_four_character_code_are_timed_in_the_order_of_decoding():
+  """As in AVI: readers take the n-th packet's time for the n-th frame shown."""
+  def packet(pts: int, dts: int) -> av.Packet:
+    made = av.Packet(b'x')
+    made.pts, made.dts = pts, dts
+    return made
+
+  given = [packet(pts, dts) for pts, dts in ((0, -2), (3, -1), (1, 0), (2, 1))]
+  stamped = matroska.stamped((fractions.Fraction(0), each) for each in given)
+  assert [(each.pts, each.dts) for _, each in stamped] == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
 @pytest.mark.parametrize('name', ['phone.mp4', 'file.mkv'])

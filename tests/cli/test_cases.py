@@ -1,0 +1,85 @@
+"""Faulty and unusual files of other programs, all in one batch: each done or refused in one line."""
+
+import contextlib
+import json
+import pathlib
+
+import av
+import pytest
+
+from tests.cli import test_generate
+
+CASES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
+
+# File -> (ending of what is written, seconds of its picture, frames of it).
+DONE = {
+  'anim.avif': ('.mp4', 1.2, None),
+  'anim.webp': ('.mp4', 1.2, None),
+  'avchd.MTS': ('.mp4', 3.0, 75),
+  'corrupt_mid.ts': ('.mp4', 4.0, None),
+  'dovi5.mp4': ('.mp4', 4.0, 100),
+  'dovi84.mov': ('.mp4', 4.0, 100),
+  'elst_endtrim.mp4': ('.mp4', 2.5, 63),
+  'elst_two.mp4': ('.mp4', 2.8, 70),
+  'flv_wrongdur.flv': ('.mkv', 4.0, 100),
+  'fps1.mp4': ('.mp4', 6.0, 6),
+  'hevc_hvc1.mp4': ('.mp4', 4.0, 100),
+  'old.wmv': ('.mkv', 4.0, 100),
+  'plain.h264': ('.mp4', 4.0, 100),
+  'prores4444a.mov': ('.mov', 1.6, 40),
+  'sar_container.mkv': ('.mp4', 4.0, 100),
+  'sar_container.mp4': ('.mp4', 4.0, 100),
+  'silent.mp4': ('.mp4', 4.0, 100),
+  'sphere.mp4': ('.mp4', 4.0, 100),
+  'timecode.mov': ('.mp4', 4.0, 100),
+  'tracks.mkv': ('.mkv', 4.0, 100),
+  'tracks.mp4': ('.mp4', 4.0, 100),
+  'treble.mp4': ('.mp4', 4.0, 100),
+  'ts_discont_back.ts': ('.mp4', 8.0, 200),
+  'utvideo.avi': ('.mkv', 1.0, 10),
+  'vp8alpha.webm': ('.webm', 2.0, 50),
+  'vp9alpha.webm': ('.webm', 2.0, 50),
+}
+STILLS = ('alpha.png', 'grid.avif', 'photo.heic', 'still.avif', 'still.png', 'seq/50%d.png', 'seq/501.png')
+
+pytestmark = [
+  pytest.mark.slow,
+  pytest.mark.skipif(not CASES.is_dir(), reason='no ../shared/cases beside the checkout'),
+]
+
+
+def shown(path: pathlib.Path) -> tuple[float, int]:
+  """Returns seconds and frames of a picture, as FFmpeg decodes it; what is damaged shows nothing."""
+  frames = []
+  with av.open(str(path)) as container:
+    for packet in container.demux(video=0):
+      with contextlib.suppress(av.error.FFmpegError):
+        frames += packet.decode()
+    length_s = frames[-1].time + float((frames[-1].duration or 0) * frames[-1].time_base) - frames[0].time
+  return length_s, len(frames)
+
+
+def test_all_at_once(call, tmp_path):
+  """What cannot be done without a duration is said; all the rest is done, and nothing is lost."""
+  code, out, err = call(*(CASES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
+  manifests = [json.loads(line) for line in out.splitlines()]
+  assert code == 1 and [pathlib.Path(each['input']['path']).name for each in manifests] == list(DONE)
+  faults = [line for line in err if 'wanted a duration' in line]
+  assert len(faults) == len(STILLS) and all(any(name in line for line in faults) for name in STILLS)
+  for manifest, (name, (suffix, length_s, num_frames)) in zip(manifests, DONE.items()):
+    video = tmp_path / 'out' / manifest['samples'][0]['video']
+    got_s, got_frames = shown(video)
+    assert (name, video.suffix) == (name, suffix) and manifest['not_copied'] == []
+    assert (name, got_s) == (name, pytest.approx(length_s, abs=0.05))
+    assert num_frames in (None, got_frames), name
+
+
+def test_stills(call, tmp_path):
+  code, out, err = call(
+    *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK)
+  assert (code, err) == (0, []) and len(out.splitlines()) == len(STILLS)
+  for line in out.splitlines():
+    manifest = json.loads(line)
+    video = tmp_path / 'out' / manifest['samples'][0]['video']
+    assert shown(video)[0] == pytest.approx(2.5, abs=0.01)
+    assert manifest['input']['is_image']

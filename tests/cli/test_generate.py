@@ -315,6 +315,15 @@ def test_all_bad(call, film, tmp_path):
 ])  # fmt: skip
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {'video_gauge': found, 'samples': samples, 'not_copied': []})
+  manifest = {'video_gauge': found, 'samples': samples, 'not_copied': []}
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), manifest)
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
+
+
+def test_what_the_video_lacks_is_said(capsys):
+  losses = ['subtitle track 3 (srt)', 'tag mood']
+  generate._warn(
+    generator.Input(pathlib.Path('a.mp4')), {'video_gauge': None, 'samples': [], 'not_copied': losses})
+  wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
+  assert capsys.readouterr().err == wanted

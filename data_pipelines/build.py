@@ -29,6 +29,7 @@ from v2a import clip
 from v2a import config
 from v2a import configfile
 from v2a import flags
+from v2a import names
 from v2a import records
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -132,6 +133,11 @@ def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.C
           **records.NOT_ENCODED}
 
 
+def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
+  """Returns the name of a video in its folder as text that no other one has, whatever bytes it holds."""
+  return names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
+
+
 class _Reader:
   """Reads some videos ahead on threads, and hands their records out in the order of the videos.
 
@@ -155,7 +161,7 @@ class _Reader:
         return
       path = self._paths[index]
       try:
-        for record in make_records(path, path.relative_to(self._folder).as_posix(), self._spec):
+        for record in make_records(path, _name(path, self._folder), self._spec):
           if not self._put(index, record):
             return
         self._put(index, None)
@@ -176,7 +182,7 @@ class _Reader:
     """Yields the records of one video; where reading it fails, adds one line to faults."""
     while (item := self._queues[index].get()) is not None:
       if isinstance(item, Exception):
-        faults.append(' '.join(str(item).split()))
+        faults.append(names.one_line(str(item), self._paths[index]))
         return
       yield item
 
@@ -210,7 +216,8 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
   found, faults, start_s, num_records = find(folder), [], time.monotonic(), 0
   paths = found.paths
   if found.rest:
-    print(f'data_pipelines.build: note: {folder}: {found.rest}', file=sys.stderr, flush=True)
+    note = names.printable(f'{folder}: {found.rest}')
+    print(f'data_pipelines.build: note: {note}', file=sys.stderr, flush=True)
   with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
     reader = _Reader(paths, folder, spec, num_workers)
     try:
@@ -277,7 +284,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parse(argv)
     faults = build(args.source, args.output, _spec_of(args), args.num_workers)
   except (ValueError, OSError) as error:
-    print(f'data_pipelines.build: {" ".join(str(error).split())}', file=sys.stderr)
+    print(f'data_pipelines.build: {names.one_line(str(error))}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print('data_pipelines.build: interrupted; nothing was written', file=sys.stderr)

@@ -4,7 +4,7 @@
 
 Writes NAME.mp4 (H.264, no sound) and demo.json, a list of requests in the order of the page: video, title,
 note, prompt, negative_prompt, transcript, event_times_s (of what is seen). One clip may be asked for twice.
-The seed is used for nothing else.
+None of these files may be there already. The seed is used for nothing else.
 """
 
 import argparse
@@ -17,11 +17,13 @@ import av
 import numpy as np
 
 from v2a import files
+from v2a import names
 from v2a.world import clips
 
 SEED = 9077
 FRAME_SIZE = 256
 FPS = 25
+LISTING = 'demo.json'
 # Name of the clip -> scene and index.
 CLIPS = {
   'ball': ('bounce', 3),
@@ -87,7 +89,8 @@ def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
 
 
 def write(output: pathlib.Path) -> None:
-  """Renders all clips and the list of requests into a folder."""
+  """Renders all clips and the list of requests into a folder. Raises FileExistsError where one is there."""
+  files.check_new(output / LISTING, *(output / f'{name}.mp4' for name in CLIPS))
   output.mkdir(parents=True, exist_ok=True)
   truths = {}
   for name, (scene, index) in CLIPS.items():
@@ -109,14 +112,18 @@ def write(output: pathlib.Path) -> None:
         'event_times_s': times_s,
       }
     )
-  files.write_text(output / 'demo.json', json.dumps(requests, indent=1) + '\n')
+  files.write_text(output / LISTING, json.dumps(requests, indent=1) + '\n')
 
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
   parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
   parser.add_argument('--output', type=pathlib.Path, required=True, metavar='DIR', help='folder of the clips')
-  write(parser.parse_args(argv).output)
+  try:
+    write(parser.parse_args(argv).output)
+  except OSError as error:
+    print(f'data_pipelines.demo: {names.one_line(str(error))}', file=sys.stderr)
+    return 2
   return 0
 
 

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from v2a import files
+from v2a import names
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import world
 from v2a.world import clips
@@ -120,6 +122,11 @@ def main(argv: list[str] | None = None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
   parser.add_argument('--output', type=pathlib.Path, default=world.FILE, help='file for the weights')
   args = parser.parse_args(argv)
+  try:
+    files.check_replaceable(args.output)
+  except OSError as error:
+    print(f'data_pipelines.embedder: {names.one_line(str(error))}', file=sys.stderr)
+    return 2
   train(args.output, say=lambda line: print(line, file=sys.stderr, flush=True))
   return 0
 

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from v2a import files
+from v2a import names as names_lib
 from v2a.evaluation import instruments
 from v2a.evaluation import networks
 from v2a.evaluation import onsets
@@ -273,11 +275,16 @@ def main(argv: list[str] | None = None) -> int:
     '--names', default=','.join(instruments.NAMES), help='which instruments, comma-separated'
   )
   args = parser.parse_args(argv)
-  names = tuple(args.names.split(','))
-  unknown = [name for name in names if name not in instruments.NAMES]
+  chosen = tuple(args.names.split(','))
+  unknown = [name for name in chosen if name not in instruments.NAMES]
   if unknown:
     parser.error(f'--names must be of {", ".join(instruments.NAMES)}; got {", ".join(unknown)}.')
-  train(args.output, names)
+  try:
+    files.check_replaceable(*(args.output / f'{name}.npz' for name in chosen))
+  except OSError as error:
+    print(f'data_pipelines.instruments: {names_lib.one_line(str(error))}', file=sys.stderr)
+    return 2
+  train(args.output, chosen)
   return 0
 
 

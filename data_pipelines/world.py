@@ -3,8 +3,9 @@
   python -m data_pipelines.world --num-clips 16 --seed 1 --scenes all --output clips/
   python -m data_pipelines.world --num-clips 20000 --seed 0 --records --output records/
 
-Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json. Every clip depends on (seed, index) and the flags
-alone, not on the number of processes. Files and the folder of records are written beside and renamed.
+Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json; none may be there already. Every clip depends on
+(seed, index) and the flags alone, not on the number of processes. Files and the folder of records are written
+beside and renamed.
 """
 
 import argparse
@@ -25,6 +26,7 @@ import av
 import numpy as np
 
 from v2a import clip
+from v2a import files
 from v2a import flags
 from v2a import records
 from v2a.media import write
@@ -124,6 +126,18 @@ def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
     container.mux(stream.encode(None))
 
 
+def _stem(seed: int, index: int) -> str:
+  """Returns how the name of a clip's file begins; its scene, which is known once it is rendered, follows."""
+  return f'{seed}-{index:05d}-'
+
+
+def _check_new(output: pathlib.Path, seed: int, indices: range) -> None:
+  """Raises FileExistsError where a folder holds files of one of the clips."""
+  wanted = {_stem(seed, index) for index in indices}
+  found = sorted(output.glob(f'{seed}-*-*'))
+  files.check_new(*(path for path in found if '-'.join(path.name.split('-', 2)[:2]) + '-' in wanted))
+
+
 def write_file(
   index: int,
   seed: int,
@@ -137,7 +151,8 @@ def write_file(
 ) -> pathlib.Path:
   """Writes one clip as mp4 with its truth as JSON beside it, and returns the mp4's path."""
   made = clips.render(seed, index, scenes, look, clip_s, fps, size, sample_rate_hz)
-  path = output / f'{seed}-{index:05d}-{made.truth["scene"]}.mp4'
+  path = output / f'{_stem(seed, index)}{made.truth["scene"]}.mp4'
+  files.check_new(path, path.with_suffix('.json'))
   picture = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
   truth = picture.with_suffix('.json')
   try:
@@ -192,6 +207,7 @@ def _render(args: argparse.Namespace):
   indices = range(args.start_index, args.start_index + args.num_clips)
   start_s = time.monotonic()
   if not args.records:
+    _check_new(args.output, args.seed, indices)
     args.output.mkdir(parents=True, exist_ok=True)
     work = functools.partial(
       write_file,

@@ -12,6 +12,7 @@ import os
 import pathlib
 import stat
 import uuid
+import zipfile
 
 from v2a import names
 
@@ -85,17 +86,29 @@ def fingerprint(path: str | pathlib.Path) -> Fingerprint:
   return Fingerprint(path, _sha256(path, state), state)
 
 
-def is_marked(path: pathlib.Path) -> bool:
-  """Returns whether a regular file holds MARK near its begin."""
+def check_replaceable(*paths: pathlib.Path) -> None:
+  """Raises FileExistsError where a path is taken by anything but a file that v2a wrote.
+
+  Such a file holds MARK near its begin; a NumPy archive holds notes by the name `about`.
+  """
+  for path in paths:
+    if os.path.lexists(path) and not (stat.S_ISREG(path.lstat().st_mode) and _is_marked(path)):
+      raise FileExistsError(f'{path}: exists and was not written by v2a; nothing is overwritten.')
+
+
+def check_new(*paths: pathlib.Path) -> None:
+  """Raises FileExistsError where a path is taken."""
+  for path in paths:
+    if os.path.lexists(path):
+      raise FileExistsError(f'{path}: exists already; nothing is overwritten.')
+
+
+def _is_marked(path: pathlib.Path) -> bool:
+  if path.suffix == '.npz' and zipfile.is_zipfile(path):
+    with zipfile.ZipFile(path) as archive:
+      return 'about.npy' in archive.namelist()
   with path.open('rb') as file:
     return MARK.encode() in file.read(_MARK_WITHIN_BYTES)
-
-
-def check_replaceable(*paths: pathlib.Path) -> None:
-  """Raises FileExistsError where a path is taken by anything but a file that v2a wrote, see MARK."""
-  for path in paths:
-    if os.path.lexists(path) and not (stat.S_ISREG(path.lstat().st_mode) and is_marked(path)):
-      raise FileExistsError(f'{path}: exists and was not written by v2a; nothing is overwritten.')
 
 
 def _state(path: pathlib.Path) -> tuple[int, ...]:

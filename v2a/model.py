@@ -21,8 +21,10 @@ from v2a import assembly
 from v2a import clip
 from v2a import config
 from v2a import configfile
+from v2a import files
 from v2a import gauge as gauge_lib
 from v2a import generators
+from v2a import names
 from v2a import records
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
@@ -314,7 +316,7 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
     folders = {part: path / part for part in MAKERS if (path / part).is_dir()}
   else:
     folders = _of_training(path)
-  model = Model(path.resolve().name, _Exports(folders), devices, generator, mesh_sizes)
+  model = Model(names.printable(path.resolve().name), _Exports(folders), devices, generator, mesh_sizes)
   model.read()
   return model
 
@@ -360,7 +362,7 @@ def save(model: Model, path: str | pathlib.Path) -> None:
   path = pathlib.Path(path)
   if path.exists():
     raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
-  partial = path.with_name(f'.{path.name}.partial')
+  partial = files.partial_path(path)
   for part, export in model.exports.items():
     c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing

@@ -25,13 +25,14 @@ import pathlib
 import re
 import shutil
 import struct
-import uuid
 
 from array_record.python import array_record_data_source
 from array_record.python import array_record_module
 import numpy as np
 
 from v2a import clip
+from v2a import files
+from v2a import names
 
 VERSION = 1
 MANIFEST = 'manifest.json'
@@ -229,14 +230,15 @@ class Writer:
 
     Raises:
       FileExistsError: the folder is there already.
+      ValueError: its path is no UTF-8.
     """
-    self.path = pathlib.Path(path)
+    self.path = _checked(path)
     if self.path.exists():
       raise FileExistsError(f'{self.path} exists already; records are written to a new folder.')
     self._spec = spec
     self._about = dict(about or {})
     self._records_per_shard = records_per_shard
-    self._partial = self.path.with_name(f'.{self.path.name}.{uuid.uuid4().hex[:8]}.partial')
+    self._partial = files.partial_path(self.path)
     self._shards: list[dict] = []
     self._shard = None
     self._hash = hashlib.sha256()
@@ -286,6 +288,13 @@ class Writer:
     self._partial.rename(self.path)
 
 
+def _checked(path: str | pathlib.Path) -> pathlib.Path:
+  """Returns the path of a folder of records. Raises ValueError where ArrayRecord cannot open it."""
+  if names.utf8(str(path)) != str(path):
+    raise ValueError(f'{names.printable(str(path))}: the path of records must be UTF-8; got other bytes.')
+  return pathlib.Path(path)
+
+
 def write(path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec,
           about: dict | None = None) -> None:
   """Writes all records of an iterable to a new folder; see `Writer`."""
@@ -305,7 +314,7 @@ class Folder:
   """
 
   def __init__(self, path: str | pathlib.Path):
-    self.path = pathlib.Path(path)
+    self.path = _checked(path)
     self.manifest = _read_manifest(self.path)
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']

@@ -1,6 +1,7 @@
 """Records from folders of videos."""
 
 import json
+import os
 import pathlib
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from data_pipelines import build
 from tests.media import films
 from v2a import clip
+from v2a import manifests
 from v2a import records
 from v2a.media import written
 
@@ -46,6 +48,34 @@ def test_records_of_a_folder(folder, tmp_path, capsys):
   assert 'tiny.mp4: lasts 0.20 s; wanted at least 0.5 s' in lines[-1]
   assert len(records.open(tmp_path / 'out')) == 8
   assert [path.name for path in tmp_path.iterdir()] == ['out']
+
+
+def test_any_name_makes_records(tmp_path, capsys):
+  source = tmp_path / 'videos'
+  source.mkdir()
+  names = (b'caf\xe9', b'caf\\xe9', b'a\nb', '\u97f3'.encode() * 83, b'$x$ "50%d":')
+  for name in names:
+    film = films.make(tmp_path / 'film', 'mp4', duration_s=1.0)
+    film.rename(os.fsdecode(os.fsencode(source) + b'/' + name + b'.mp4'))
+  (source / os.fsdecode(b'bad\xe9.mp4')).write_text('no video')
+  faults = build.build(source, tmp_path / 'out', SPEC)
+  (fault,) = faults
+  assert f'{source}/bad\\xe9.mp4' in fault
+  found = records.open(tmp_path / 'out')
+  ids = ['$x$ "50%d":', 'a\\nb', 'caf\\\\xe9', 'caf\\xe9', '\u97f3' * 83]
+  assert sorted(found[k]['id'] for k in range(5)) == sorted(f'{name}.mp4@0.000' for name in ids)
+  output = os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9')
+  assert build.main(['--source', str(source), '--output', output]) == 2
+  assert 'caf\\xe9: the path of records must be UTF-8' in capsys.readouterr().err
+
+
+def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
+  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for'}
+  source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
+  sealed = manifests.seal(
+      {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {})
+  (tmp_path / 'a.json').write_text(json.dumps(sealed))
+  assert written.words(tmp_path / 'a.mp4') == written.Words()
 
 
 def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):

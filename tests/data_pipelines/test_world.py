@@ -89,6 +89,14 @@ def test_bad_arguments_give_one_line(tmp_path, capsys, flags, words):
   assert not (tmp_path / 'out').exists() or not list((tmp_path / 'out').iterdir())
 
 
+def test_existing_files_are_kept(tmp_path, capsys):
+  (tmp_path / '4-00007-engine.json').write_text('mine')
+  (tmp_path / '4-000071-engine.json').write_text('of another clip')
+  assert run(tmp_path, '--size', '16', '--num-clips', '2', '--start-index', '6') == 2
+  assert '4-00007-engine.json: exists already; nothing is overwritten.' in capsys.readouterr().err
+  assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_existing_records_are_kept(tmp_path, capsys):
   (tmp_path / 'out').mkdir()
   assert run(tmp_path / 'out', '--records', '--num-clips', '1') == 2

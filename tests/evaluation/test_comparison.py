@@ -116,7 +116,7 @@ def test_marks_know_which_way_is_up():
 
 def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
   text = (output / 'report.md').read_text()
-  assert text == comparison_report.markdown(result)
+  assert text == f'<!-- Written by v2a compare. -->\n\n{comparison_report.markdown(result)}'
   rows = [line for line in text.splitlines() if line.startswith('|')]
   widths = {line.replace('\\|', '').count('|') for line in rows}
   assert widths == {5}

@@ -83,7 +83,13 @@ def test_the_threshold_parts_harmful_damage_from_the_rest():
 def test_the_report_has_a_row_a_severity(tmp_path):
   paths = sweep_report.write(tmp_path / 'out', SWEEP)
   assert [path.name for path in paths] == ['sweep.json', 'sweep.md', 'sweep.png']
-  assert json.loads(paths[0].read_text()) == SWEEP
+  assert json.loads(paths[0].read_text()) == {'about': 'Written by v2a evaluate.', **SWEEP}
   rows = [line for line in paths[1].read_text().splitlines() if line.startswith('|')]
   assert len(rows) == 2 + 3 and '| blur | 0.2 | 0.40 (0.30 .. 0.50) | 2.25 | 0.00 |' in rows
   assert paths[2].stat().st_size > 5000 and not list((tmp_path / 'out').glob('.*'))
+  sweep_report.write(tmp_path / 'out', SWEEP)  # what is its own it replaces
+  for path in paths:
+    path.write_text('mine')
+    with pytest.raises(FileExistsError, match=f'{path.name}: exists and was not written by v2a'):
+      sweep_report.write(tmp_path / 'out', SWEEP)
+    path.unlink()

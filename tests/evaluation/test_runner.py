@@ -282,11 +282,16 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   shown = cases[:3]
   report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
   written = json.loads((tmp_path / 'out' / 'report.json').read_text())
-  assert written == json.loads(json.dumps(outcome.result))
+  assert written == {'about': 'Written by v2a evaluate.', **json.loads(json.dumps(outcome.result))}
   scenes = {case.truth['scene'] for case in shown}
   assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
   assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
   assert not list((tmp_path / 'out').glob('.*'))
+  report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)  # what is its own it replaces
+  mine = tmp_path / 'out' / f'{shown[0].truth["scene"]}.png'
+  mine.write_text('mine')
+  with pytest.raises(FileExistsError, match='exists and was not written by v2a'):
+    report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
   text = report.table(outcome.result)
   assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
   lines = report.further_tables(outcome.result).splitlines()

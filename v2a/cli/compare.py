@@ -7,6 +7,7 @@ import sys
 
 from v2a import files
 from v2a import flags
+from v2a import names
 from v2a.cli import command
 from v2a.cli import drawing
 from v2a.cli import evaluate
@@ -80,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import comparison_report
   from v2a.evaluation.embedders import catalog
 
+  paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
+  files.check_replaceable(*paths.values())
   world = cases.world_seed(args.data)
   if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
@@ -103,12 +106,16 @@ def run(args: argparse.Namespace) -> int:
     catalog.fetch(say)
   found = comparison.compare(asked, args.output, say)
   args.output.mkdir(parents=True, exist_ok=True)
-  files.write_text(args.output / 'report.json', json.dumps(found.result, indent=1) + '\n')
-  files.write_text(args.output / 'report.md', comparison_report.markdown(found.result))
-  comparison_page.write(args.output / 'report.html', found, command.line('compare', add_flags, args))
+  files.check_replaceable(*paths.values())
+  about = f'{files.MARK} compare.'
+  files.write_text(
+    paths['json'], json.dumps(names.utf8({'about': about, **found.result}), indent=1) + '\n'
+  )
+  files.write_text(paths['md'], f'<!-- {about} -->\n\n{comparison_report.markdown(found.result)}')
+  comparison_page.write(paths['html'], found, command.line('compare', add_flags, args))
   if args.json:
-    print(json.dumps(found.result))
+    print(json.dumps(names.utf8(found.result)))
   else:
     print(comparison_report.markdown(found.result))
-    print(args.output / 'report.html')
+    print(names.printable(str(paths['html'])))
   return 0

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
   os.environ['JAX_PLATFORMS'] = 'cpu'
   from v2a import config
   from v2a import configfile
+  from v2a import files
   from v2a.compilation import program
   from v2a.compilation import search
   from v2a.compilation import topologies
@@ -51,6 +52,8 @@ def run(args: argparse.Namespace) -> int:
   output = pathlib.Path(args.output) if args.output else None
   if output and not output.parent.is_dir():
     raise FileNotFoundError(f'--output {output}: there is no folder {output.parent}.')
+  if output:
+    files.check_replaceable(output)
   if not args.json:
     print(HEADER, flush=True)
 

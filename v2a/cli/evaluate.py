@@ -6,6 +6,7 @@ import pathlib
 import sys
 
 from v2a import flags
+from v2a import names
 from v2a.cli import command
 from v2a.cli import drawing
 
@@ -117,7 +118,7 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> int:
     chosen,
     args.output,
     say,
-    data=args.data,
+    data=names.printable(args.data),
     seed=args.seed,
     batch_size=adapter.batch_size(model, args.batch_size),
     has_captions=not args.no_captions,
@@ -160,7 +161,7 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   outcome = runner.evaluate(
     adapted,
     chosen,
-    args.data,
+    names.printable(args.data),
     args.seed,
     batch_size,
     say=say,
@@ -184,12 +185,15 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import cases
   from v2a.evaluation import page
   from v2a.evaluation import report
+  from v2a.evaluation import sweep_report
   from v2a.evaluation.embedders import catalog
 
   world = cases.world_seed(args.data)
   _check(args, world)
   if args.page is not None:
     page.check(args.page)
+  if args.output is not None:
+    (sweep_report if args.sweep else report).check(args.output)
 
   def say(line: str):
     print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
@@ -209,6 +213,8 @@ def run(args: argparse.Namespace) -> int:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
   if args.sweep:
     return _sweep(args, model, request, chosen, say)
+  if args.output is not None:
+    report.check(args.output, chosen)
   outcome = _evaluate(args, model, request, chosen, say)
   result = outcome.result
   result['settings'] = {'generator': args.generator, **drawing.settings(args)}

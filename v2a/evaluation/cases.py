@@ -15,6 +15,7 @@ import numpy as np
 
 from v2a import clip as clip_lib
 from v2a import flags
+from v2a import names
 from v2a import records
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -277,7 +278,7 @@ def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec, is_whole: bool) -> 
   )
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
   truth = _truth_beside(path, spec.clip_s, is_whole)
-  return Case(path.stem, truth, records.wave_to_int16(wave_NA), None, frames, None, path)
+  return Case(names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path)
 
 
 def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:

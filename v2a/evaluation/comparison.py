@@ -16,6 +16,7 @@ import numpy as np
 
 from v2a import clip as clip_lib
 from v2a import generate
+from v2a import names
 from v2a.evaluation import adapter
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import costs
@@ -107,11 +108,11 @@ def contestants(asked: Asked) -> list[_Contestant]:
   found = []
   for word in asked.models:
     path, generator = adapter.split(word)
-    name = pathlib.Path(path).name if generator is None else f'{pathlib.Path(path).name}:{generator}'
+    name = names.printable(pathlib.Path(path).name) + (f':{generator}' if generator else '')
     if (
       sum(pathlib.Path(adapter.split(other)[0]).name == pathlib.Path(path).name for other in asked.models) > 1
     ):
-      name = word
+      name = names.printable(word)
     if generator is None and soundtracks.is_folder_of_sounds(pathlib.Path(path)):
       found.append(_Contestant(name, name, path, None, None, True))
       continue
@@ -120,8 +121,8 @@ def contestants(asked: Asked) -> list[_Contestant]:
     for steps in all_steps:
       label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
       found.append(_Contestant(label, name, path, generator, steps, False))
-  names = [each.name for each in found]
-  twice = sorted({name for name in names if names.count(name) > 1})
+  labels = [each.name for each in found]
+  twice = sorted({label for label in labels if labels.count(label) > 1})
   if twice:
     raise ValueError(f'each model may be named once; got {", ".join(twice)} more than once.')
   if len(found) < 2:
@@ -198,7 +199,7 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
   distributions.refuse_incomparable(
     {name: entry[distributions.KEY] for name, entry in entries.items()}, first.name)
   result = {
-    'data': asked.data,
+    'data': names.printable(asked.data),
     'num_clips': len(clips(spec)),
     'seed': asked.seed,
     'num_seeds': asked.num_seeds,
@@ -245,7 +246,7 @@ def _choose(cases: Sequence[cases_lib.Case], rate_hz: int) -> dict[int, Shown]:
 def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: pathlib.Path, tools, say: Say):
   """Returns the entry of one contestant, the outcome, and the rate of its soundtracks."""
   evaluate = lambda model, cases, **more: runner.evaluate(
-    model, cases, asked.data, asked.seed, tools=tools, say=say, num_seeds=asked.num_seeds,
+    model, cases, names.printable(asked.data), asked.seed, tools=tools, say=say, num_seeds=asked.num_seeds,
     has_captions=asked.has_captions, **more)  # fmt: skip
   if each.is_sounds:
     cases = clips(spec)

@@ -55,11 +55,13 @@ def check(path: pathlib.Path) -> None:
   Raises:
     ValueError: the path is a folder.
     FileNotFoundError: its folder is missing.
+    FileExistsError: a file of the user is in the way.
   """
   if path.is_dir():
     raise ValueError(f'--page must be a file; {path} is a folder.')
   if not path.parent.is_dir():
     raise FileNotFoundError(f'--page needs an existing folder; there is no {path.parent}.')
+  files.check_replaceable(path)
 
 
 def worst(

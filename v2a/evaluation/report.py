@@ -12,12 +12,15 @@ from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 
 from v2a import files
+from v2a import names
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import distributions
 from v2a.evaluation import runner
 
 CLIPS_A_SCENE = 4
+JSON = 'report.json'
+_SCENE_BYTES = 200
 
 
 def _cell(value: float | None) -> str:
@@ -51,6 +54,16 @@ def further_tables(result: dict) -> str:
   return '\n'.join(line for part in lines for line in part)
 
 
+def paths(folder: pathlib.Path, cases: Sequence[cases_lib.Case]) -> dict[str, pathlib.Path]:
+  """Returns where the picture of each scene goes; names of scenes may come from files of the user."""
+  return {scene: folder / f'{names.file_name(scene, _SCENE_BYTES)}.png' for scene in columns.by_scene(cases)}
+
+
+def check(folder: pathlib.Path, cases: Sequence[cases_lib.Case] = ()) -> None:
+  """Raises FileExistsError where `write` would replace a file of the user."""
+  files.check_replaceable(folder / JSON, *paths(folder, cases).values())
+
+
 def write(
   folder: pathlib.Path, outcome: runner.Outcome, cases: Sequence[cases_lib.Case], sample_rate_hz: int
 ) -> pathlib.Path:
@@ -64,10 +77,15 @@ def write(
 
   Returns:
     The folder.
+
+  Raises:
+    FileExistsError: a file of the user is in the way.
   """
   folder = pathlib.Path(folder)
+  check(folder, cases)
   folder.mkdir(parents=True, exist_ok=True)
-  files.write_text(folder / 'report.json', json.dumps(outcome.result, indent=2))
+  report = {'about': f'{files.MARK} evaluate.', **outcome.result}
+  files.write_text(folder / JSON, json.dumps(names.utf8(report), indent=2))
   for scene, indices in columns.by_scene(cases).items():
     shown = indices[:CLIPS_A_SCENE]
     sheet = mpl_figure.Figure(
@@ -76,10 +94,9 @@ def write(
     axes_RB = sheet.subplots(len(columns.ROWS) + 1, len(shown), squeeze=False, sharex='col')
     for place, i in enumerate(shown):
       columns.draw(axes_RB[:, place], cases[i], columns.waves(outcome, cases, i, sample_rate_hz))
-      # A dollar sign would begin a formula.
-      title = f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}'.replace('$', r'\$')
-      axes_RB[0, place].set_title(title, color=columns.INK, fontsize=8)
+      title = names.printable(f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}')
+      axes_RB[0, place].set_title(title, color=columns.INK, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)
-    with files.beside(folder / f'{scene}.png') as partial:
-      sheet.savefig(partial, facecolor=columns.BACK)
+    with files.beside(paths(folder, cases)[scene]) as partial:
+      sheet.savefig(partial, facecolor=columns.BACK, metadata={'Software': files.MARK})
   return folder

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import statistics
 import time
@@ -24,6 +25,7 @@ import soxr
 import v2a
 from v2a import files
 from v2a import generate
+from v2a import names
 from v2a import weights
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import costs
@@ -119,7 +121,7 @@ class Kept:
       for path, wave_NA in dict(zip(paths, wave_BNA)).items():
         write.wav(path, wave_NA, model.sample_rate_hz)
       self._note()
-    return np.stack([soundfile.read(path, dtype='float32', always_2d=True)[0] for path in paths])
+    return np.stack([soundfile.read(os.fsencode(path), dtype='float32', always_2d=True)[0] for path in paths])
 
   def _draw(self, model: runner.Model, conditions: Sequence[cases_lib.Condition]) -> np.ndarray:
     self._memory = self._memory or costs.PeakMemory()
@@ -187,7 +189,7 @@ def read_folder(
       the others; the message names it.
   """
   path, name = pathlib.Path(path), name or pathlib.Path(path).name
-  wavs = {file.stem: file for file in _wavs(path)}
+  wavs = {names.printable(file.stem): file for file in _wavs(path)}
   missing = [case.name for case in cases if case.name not in wavs]
   strangers = sorted(set(wavs) - {case.name for case in cases})
   if missing:
@@ -226,7 +228,7 @@ def _resample(from_hz: int, to_hz: int) -> Callable[[np.ndarray], np.ndarray]:
 
 def _read(file: pathlib.Path, rate_hz: int | None) -> tuple[np.ndarray, int]:
   try:
-    wave_NA, found_hz = soundfile.read(file, dtype='float32', always_2d=True)
+    wave_NA, found_hz = soundfile.read(os.fsencode(file), dtype='float32', always_2d=True)
   except (soundfile.SoundFileError, OSError) as error:
     raise ValueError(f'{file} cannot be read as a wav file: {" ".join(str(error).split())}') from error
   if not wave_NA.size or not np.isfinite(wave_NA).all():

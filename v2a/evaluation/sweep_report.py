@@ -8,6 +8,7 @@ from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 
 from v2a import files
+from v2a import names
 from v2a.evaluation import columns
 
 JSON, TABLE, PLOTS = 'sweep.json', 'sweep.md', 'sweep.png'
@@ -78,14 +79,21 @@ def plots(result: Mapping) -> mpl_figure.Figure:
   return sheet
 
 
+def check(folder: pathlib.Path) -> None:
+  """Raises FileExistsError where `write` would replace a file of the user."""
+  files.check_replaceable(*(folder / name for name in (JSON, TABLE, PLOTS)))
+
+
 def write(folder: pathlib.Path, result: Mapping) -> list[pathlib.Path]:
   """Writes all three files; returns their paths."""
   folder.mkdir(parents=True, exist_ok=True)
   paths = [folder / name for name in (JSON, TABLE, PLOTS)]
-  files.write_text(paths[0], json.dumps(result, indent=1) + '\n')
-  files.write_text(paths[1], table(result))
+  check(folder)
+  report = {'about': f'{files.MARK} evaluate.', **result}
+  files.write_text(paths[0], json.dumps(names.utf8(report), indent=1) + '\n')
+  files.write_text(paths[1], f'<!-- {files.MARK} evaluate. -->\n\n{table(result)}')
   sheet = plots(result)
   backend_agg.FigureCanvasAgg(sheet)
   with files.beside(paths[2]) as partial:
-    sheet.savefig(partial, facecolor=columns.BACK)
+    sheet.savefig(partial, facecolor=columns.BACK, metadata={'Software': files.MARK})
   return paths

@@ -306,4 +306,5 @@ def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: in
   _check(wave_NA, sample_rate_hz)
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with files.beside(path) as partial:
-    soundfile.write(str(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
+    # As bytes: of a name that is no UTF-8 it takes nothing else.
+    soundfile.write(os.fsencode(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import pathlib
 
+from v2a import manifests
+
 
 @dataclasses.dataclass(frozen=True)
 class Words:
@@ -21,14 +23,14 @@ class Words:
 
 
 def notes(path: pathlib.Path) -> dict:
-  """Returns the object in the .json beside a video; {} where there is none.
+  """Returns the object in the .json beside a video; {} where there is none, or the manifest of a soundtrack.
 
   Raises:
     ValueError: it is no JSON object.
   """
   data = path.with_suffix('.json')
   try:
-    given = json.loads(_read(data)) if data.is_file() else {}
+    given = json.loads(_read(data)) if data.is_file() and not manifests.read(data) else {}
   except json.JSONDecodeError as error:
     raise ValueError(f'{data}: is no JSON: {error}.') from error
   if not isinstance(given, dict):

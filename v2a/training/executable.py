@@ -18,7 +18,8 @@ from v2a import files
 def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str | pathlib.Path) -> None:
   """Writes an executable."""
   payload, _, _ = serialize_executable.serialize(compiled)  # the trees are those of the lowered step
-  content = {'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload,
+  content = {'about': f'{files.MARK} compile.',  # first, so that it stands near the begin of the file
+             'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload,
              'device_kind': _device_kind(compiled.input_shardings)}
   with files.beside(pathlib.Path(path)) as partial:
     partial.write_bytes(pickle.dumps(content))

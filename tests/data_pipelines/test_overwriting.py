@@ -1,0 +1,24 @@
+"""The tools that make what ships with v2a replace no file of the user."""
+
+import pytest
+
+from data_pipelines import demo
+from data_pipelines import embedder
+from data_pipelines import instruments
+
+
+@pytest.mark.parametrize(
+  ('tool', 'output', 'file'),
+  [
+    (demo, '', 'demo.json'),
+    (demo, '', 'rain.mp4'),
+    (embedder, 'mine.npz', 'mine.npz'),
+    (instruments, '', 'music.npz'),
+  ],
+)
+def test_files_of_the_user_stay(tool, output, file, tmp_path, capsys):
+  (tmp_path / file).write_text('mine')
+  assert tool.main(['--output', str(tmp_path / output)]) == 2
+  out, err = capsys.readouterr()
+  assert not out and f'{file}: exists ' in err and err.count('\n') == 1
+  assert [path.read_text() for path in tmp_path.iterdir()] == ['mine']

@@ -25,9 +25,9 @@ def test_printable(text, wanted):
 
 
 def test_a_message_is_one_line_and_keeps_a_name():
-  path = '/tmp/a  b\nc\udce9.mp4'
+  path = 'clips/a  b\nc\udce9.mp4'
   message = f'{path}: is no video;\n  wanted  one. (\udcff)'
-  assert names.one_line(message, path) == '/tmp/a  b\\nc\\xe9.mp4: is no video; wanted one. (\\xff)'
+  assert names.one_line(message, path) == 'clips/a  b\\nc\\xe9.mp4: is no video; wanted one. (\\xff)'
   assert names.one_line('a\n\tb') == 'a b'
 
 

@@ -5,9 +5,11 @@
 
 Every video under the folder is cut into windows, back to back; a rest of at least half a window becomes a
 last one that ends with the video, and a video shorter than a window, but not than half of one, is continued
-by its last frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, and `a.json` with
-the keys `annotation`, `transcript` and `words` (a list of {word, start_s, end_s}). A transcript without word
-times is kept only where the video makes a single window, since nobody knows which words fall into which.
+by its last frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, `a.srt` or `a.vtt`,
+subtitles of what is said, and `a.json` with the keys `annotation`, `transcript` and `words` (a list of
+{word, start_s, end_s}): its annotation goes before `a.txt`, its words before the subtitles, these before its
+transcript. Words fall into the windows in which they are said. A transcript without times is kept only where
+the video makes a single window, since nobody knows which words fall into which.
 
 Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where
 files were left out (each is reported, and costs the others nothing); 2 where nothing can be done.
@@ -90,7 +92,7 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator
   is_heard = info.has_audio and sound.is_heard(path, info.duration_s)
   for start_s, frame_LYX3, wave_NA in _windows(path, begins, spec):
     yield _record(f'{name}@{start_s:.3f}', frame_LYX3, wave_NA, spec, words.annotation,
-                  words.spoken(start_s, spec.clip_s, len(begins) == 1), is_heard)
+                  words.spoken(start_s, spec.clip_s, len(begins) == 1).text, is_heard)
 
 
 def _windows(path: pathlib.Path, begins: list[float],

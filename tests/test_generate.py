@@ -182,6 +182,36 @@ def test_words_fall_into_their_windows():
   said = windows.spoken_in('one two three four', 0.0, 4.0, 8.0)
   assert said == 'one two'
   assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
+  times_s = (-0.5, 3.9, 4.0, 8.5)
+  assert windows.spoken_in('one two three four', 0.0, 4.0, 8.0, times_s) == 'two'
+  assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0, times_s) == 'three'
+  assert windows.spoken_in('one two three four', 4.0, 9.0, 8.0, times_s) == 'three'  # not after the end
+
+
+def test_words_with_times_are_said_then(model):
+  """Times count from the begin of the video, whatever the part; every word is in the windows that hold it."""
+  times_s = (0.5, 2.0, 3.5, 5.5)
+  request = _ask(transcript='one two three four', word_times_s=times_s)
+  job = generate._Job(model, generate.Input(None, 0.0, 4.4), request)
+  assert len(job.starts) > 1 and job.spoken[0] == 'one'
+  for start_s, spoken in zip(job.starts, job.spoken):
+    inside = [start_s <= time_s < min(4.4, start_s + model.clip_spec.clip_s) for time_s in times_s]
+    assert spoken == ' '.join(word for word, is_said in zip(request.transcript.split(), inside) if is_said)
+  part = dataclasses.replace(job.source, start_s=1.5)
+  assert generate._Job(model, part, request).spoken[0] == 'two'
+  with pytest.raises(ValueError, match='a time for each of the 2 words of the transcript; got 4'):
+    dataclasses.replace(request, transcript='one two').validate()
+
+
+def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path):
+  path, long = films.make(tmp_path / 'film', duration_s=4.4), 'w' * 60
+  request = _ask(transcript=f'a {long} {long}', word_times_s=(0.5, 4.0, 4.1))
+  found = list(generate.soundtracks(model, [generate.Input(path, 0.5, None)], request))
+  spec, start_s = model.clip_spec, generate._Job(model, generate.Input(path, 0.5, None), _ask()).starts
+  late_s = 0.5 + next(each for each in start_s if each + spec.clip_s > 3.6)
+  assert found[0].error == (
+      f'{path}: the window from {late_s:g} s to {late_s + spec.clip_s:g} s must hold at most '
+      f'{spec.num_transcript_bytes} bytes of transcript; got 121.')
 
 
 @pytest.mark.parametrize(('generator', 'settings'), [
@@ -316,7 +346,7 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
     ({'generator': 'organ'}, "generator must be one of flow, tokens, masked; got 'organ'"),
     ({'generator': 'tokens', 'steps': 3}, "steps means nothing to the generator 'tokens', which has temp"),
     ({'top_k': 3}, "top_k means nothing to the generator 'flow', which has steps, solver"),
-    ({'generator': 'tokens', 'top_k': -1}, 'top_k must be at least 0'),
+    ({'generator': 'tokens', 'top_k': -1}, 'top_k must lie in 0'),
     ({'generator': 'masked', 'temperature': 0.0}, 'temperature must lie in'),
 ])
 def test_bad_requests_say_what_was_wanted(model, change, wanted):

@@ -50,6 +50,7 @@ class _Job:
     # Before the pictures are read, so that whatever changes from here on is noticed.
     self.content = None if source.path is None else files.fingerprint(source.path)
     self.starts = windows.starts(self.duration_s, spec.clip_s, generator.config.generation.overlap_s)
+    self.spoken = [_spoken(spec, self, start_s) for start_s in self.starts]
     num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
     self.has_video = source.path is not None
     self.frame_LYX3 = _mapped((num_frames, spec.frame_size, spec.frame_size, 3))
@@ -73,6 +74,29 @@ class _Job:
     sync_frame_LYX3 = self.frame_LYX3[first:first + spec.num_sync_frames]
     shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
     return sync_frame_LYX3[shown_M], sync_frame_LYX3
+
+
+def _spoken(spec: clip.ClipSpec, job: _Job, start_s: int) -> str:
+  """Returns what is said in the window of a job that begins at start_s of its part.
+
+  Raises:
+    ValueError: that is more than the model reads.
+  """
+  request, part_s = job.request, job.source.start_s
+  spoken = request.transcript.strip()
+  if request.word_times_s is not None:
+    times_s = tuple(time_s - part_s for time_s in request.word_times_s)
+    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s, times_s)
+  elif len(job.starts) > 1:
+    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
+  size = len(spoken.encode())
+  if size > spec.num_transcript_bytes:
+    name = 'the clip' if job.source.path is None else job.source.path
+    begin_s = part_s + start_s
+    raise ValueError(
+        f'{name}: the window from {begin_s:g} s to {begin_s + spec.clip_s:g} s must hold at most '
+        f'{spec.num_transcript_bytes} bytes of transcript; got {size}.')
+  return spoken
 
 
 def _mapped(shape: tuple[int, ...]) -> np.ndarray:
@@ -207,13 +231,6 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   if lane.window:
     num_known = job.starts[lane.window - 1] * rate + spec.num_latents - start_s * rate
   semantic_frame_MYX3, sync_frame_LYX3 = job.frames(spec, start_s)
-  spoken = request.transcript.strip()
-  if len(job.starts) > 1:
-    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
-  size = len(spoken.encode())
-  if size > spec.num_transcript_bytes:
-    raise ValueError(f'a window of {spec.clip_s:g} s must hold at most {spec.num_transcript_bytes} bytes of '
-                     f'transcript; got {size} at {start_s} s.')
   row = {
       'semantic_frame_MYX3': semantic_frame_MYX3, 'sync_frame_LYX3': sync_frame_LYX3,
       'has_video': np.array(job.has_video),
@@ -221,7 +238,7 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
       'is_known_T': np.arange(spec.num_latents) < num_known,
   }
   row |= model.generator(request.generator).randomness(request.seed, lane.sample, start_s)
-  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
+  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), job.spoken[lane.window])
   return {_batched(name): value for name, value in row.items()}
 
 
@@ -288,7 +305,8 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
 
 def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
                  prompts: list[str], negative_prompts: list[str], transcripts: list[str],
-                 seeds: list[int], request: Request) -> np.ndarray:
+                 seeds: list[int], request: Request,
+                 word_times_s: list[tuple[float, ...] | None] | None = None) -> np.ndarray:
   """Returns wave_BNA, as long as the pictures: one row each, with its own picture, texts and seed.
 
   Rows advance together, window by window.
@@ -297,6 +315,7 @@ def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of whole clips at the model's rates; of at least a window.
     prompts, negative_prompts, transcripts, seeds, request: see `window_arguments`.
+    word_times_s: of the words of each transcript, see windows.spoken_in; None is unknown for all.
   """
   spec, generator = model.clip_spec, model.generator(request.generator)
   duration_s = sync_frame_BLYX3.shape[1] / spec.sync_fps
@@ -311,7 +330,9 @@ def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX
         (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames))]
     spoken = transcripts
     if len(starts) > 1:
-      spoken = [windows.spoken_in(each, start_s, start_s + spec.clip_s, duration_s) for each in transcripts]
+      times = word_times_s or [None] * len(transcripts)
+      spoken = [windows.spoken_in(each, start_s, start_s + spec.clip_s, duration_s, times_s)
+                for each, times_s in zip(transcripts, times, strict=True)]
     first = start_s * rate
     inputs, weights_G, settings = window_arguments(
         model, *frames, prompts, negative_prompts, spoken, seeds, request, start_s,

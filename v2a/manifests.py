@@ -58,7 +58,8 @@ def request_of(manifest: Mapping) -> dict:
   source, settings = manifest['input'], dict(manifest['settings'])
   del settings['num_samples']
   part = {'start_s': source['start_s'], 'requested_duration_s': source['requested_duration_s']}
-  texts = {name: manifest[name] for name in ('seed', 'prompt', 'negative_prompt', 'transcript')}
+  names_of_texts = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
+  texts = {name: manifest[name] for name in names_of_texts}
   return {'input': source['sha256'], 'model': manifest['model_digest'], **part, **texts, **settings}
 
 

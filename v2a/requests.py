@@ -50,6 +50,8 @@ class Request:
     temperature, top_k, top_p: of tokens, see autoregressive.sampling.
     guidance, guidance_video, guidance_text, guidance_transcript: see diffusion.guidance eq. 1.
     prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
+    word_times_s: when each word of the transcript is said, in seconds of the video (not of the part that is
+      drawn); None spreads them evenly over the clip.
   """
 
   num_samples: int = 1
@@ -67,6 +69,7 @@ class Request:
   prompt: str = ''
   negative_prompt: str = ''
   transcript: str = ''
+  word_times_s: tuple[float, ...] | None = None
 
   def validate(self) -> None:
     """Raises ValueError where a value has no meaning for any model."""
@@ -81,6 +84,10 @@ class Request:
     if self.generator is not None and self.generator not in generators.GENERATORS:
       raise ValueError(
           f'the generator must be one of {", ".join(generators.GENERATORS)}; got {self.generator!r}.')
+    num_words = len(self.transcript.split())
+    if self.word_times_s is not None and len(self.word_times_s) != num_words:
+      raise ValueError(f'word_times_s must hold a time for each of the {num_words} words of the transcript; '
+                       f'got {len(self.word_times_s)}.')
     tokens = {name: getattr(self, name) for name in ('temperature', 'top_k', 'top_p')}
     sampling.Settings(**{name: value for name, value in tokens.items() if value is not None})
     scales = (getattr(self, name) for name in SCALES)

@@ -24,11 +24,21 @@ def starts(duration_s: float, window_s: float, overlap_s: float) -> list[int]:
   return [*range(0, last, stride), last]
 
 
-def spoken_in(transcript: str, start_s: float, end_s: float, duration_s: float) -> str:
-  """Returns the words of a transcript that fall into a window, spread evenly over the clip."""
+def spoken_in(transcript: str, start_s: float, end_s: float, duration_s: float,
+              times_s: tuple[float, ...] | None = None) -> str:
+  """Returns the words of a transcript that fall into a window.
+
+  Args:
+    transcript: of the clip.
+    start_s, end_s: the window; its end is left out.
+    duration_s: of the clip.
+    times_s: of the words, on the window's clock; None spreads them evenly over the clip.
+  """
   words = transcript.split()
-  middle = [(index + 0.5) / len(words) * duration_s for index in range(len(words))]
-  return ' '.join(word for word, time_s in zip(words, middle) if start_s <= time_s < end_s)
+  if times_s is None:
+    times_s = tuple((index + 0.5) / len(words) * duration_s for index in range(len(words)))
+  spoken = zip(words, times_s, strict=True)
+  return ' '.join(word for word, time_s in spoken if start_s <= time_s < min(end_s, duration_s))
 
 
 def decode(model: model_lib.Model, sound_TC: np.ndarray, num_samples: int) -> np.ndarray:

@@ -210,13 +210,49 @@ def test_closed_doors(call, film, tmp_path):
 
 
 def test_transcript_of_a_file(tmp_path):
-  (tmp_path / 'words.txt').write_text(' guten Tag, Björn\n', encoding='utf-8')
-  assert generate.transcript_of(str(tmp_path / 'words.txt')) == 'guten Tag, Björn'
-  assert generate.transcript_of('hello there') == 'hello there'
-  assert generate.transcript_of('a' * 300) == 'a' * 300
-  (tmp_path / 'bad.txt').write_bytes(b'\xff\xfe')
-  with pytest.raises(ValueError, match='wanted UTF-8 text'):
-    generate.transcript_of(str(tmp_path / 'bad.txt'))
+  (tmp_path / 'words.txt').write_text('\ufeff guten Tag, Björn\n', encoding='utf-8')
+  assert generate.transcript_of(str(tmp_path / 'words.txt')).text == 'guten Tag, Björn'
+  sentences = 'hello there', 'a' * 300, 'Yes.', 'and/or', 'v2.0', 'He said: go on/off.', 'No... yes'
+  for text in (*sentences, tmp_path.name):
+    assert generate.transcript_of(text).text == text
+  (tmp_path / 's.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\n<i>hello</i>\n')
+  found = generate.transcript_of(str(tmp_path / 's.srt'))
+  assert (found.text, found.times_s) == ('hello', (1.5,))
+
+
+def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  pathlib.Path('words.txt').write_text('hello')
+  pathlib.Path('bad.txt').write_bytes(b'caf\xe9')
+  pathlib.Path('blank.txt').write_text(' \n')
+  pathlib.Path('folder.txt').mkdir()
+  for text, words in [
+    ('wrods.txt', '--transcript wrods.txt: no such file. Did you mean words.txt?'),
+    ('my words.SRT', '--transcript my words.SRT: no such file.'),
+    ('nowhere/words.txt', '--transcript nowhere/words.txt: no such file. To'),
+    ('./words.tx', 'Did you mean words.txt?'),
+    ('folder.txt', 'is no regular file; wanted a text, SRT or WebVTT file'),
+    (str(tmp_path), 'is no regular file'),
+    ('bad.txt', '--transcript bad.txt: wanted UTF-8 text; got byte 0xe9'),
+    ('blank.txt', '--transcript blank.txt: holds no words.'),
+  ]:
+    with pytest.raises((ValueError, OSError)) as caught:
+      generate.transcript_of(text)
+    assert words in str(caught.value)
+
+
+def test_words_that_are_not_said_are_told(call, film, tmp_path):
+  """Of words with times those outside of the clip are told, but not where a part was asked for."""
+  words = tmp_path / 's.srt'
+  words.write_text('1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nbye\n')
+  code, out, err = call(film, '--transcript', words, *QUICK, '--json')
+  assert code == 0
+  words_of = '1 of the 2 words of the transcript are not said: their times lie outside of 0..1 s.'
+  assert f'film.mp4: {words_of}' in err[0]
+  manifest = json.loads(out)
+  assert (manifest['transcript'], manifest['word_times_s']) == ('hello bye', [0.2, 60.5])
+  code, out, err = call(film, '--transcript', words, '--duration', '0.5', *QUICK, '--output', tmp_path / 'b')
+  assert code == 0 and not any('not said' in line for line in err)
 
 
 def test_names_do_not_collide(tmp_path):
@@ -315,15 +351,15 @@ def test_all_bad(call, film, tmp_path):
 ])  # fmt: skip
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
-  manifest = {'video_gauge': found, 'samples': samples, 'not_copied': []}
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), manifest)
+  manifest = {'video_gauge': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': {'duration_s': 1.0}})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
 
 
 def test_what_the_video_lacks_is_said(capsys):
   losses = ['subtitle track 3 (srt)', 'tag mood']
-  generate._warn(
-    generator.Input(pathlib.Path('a.mp4')), {'video_gauge': None, 'samples': [], 'not_copied': losses})
+  manifest = {'video_gauge': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': {'duration_s': 1.0}})
   wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
   assert capsys.readouterr().err == wanted

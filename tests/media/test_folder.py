@@ -138,9 +138,10 @@ def test_what_generate_wrote_there_is_no_input(tmp_path):
   for name in ('a.mp4', 'a.0.mp4', 'a.0.wav', 'a.png', 'b.0.mp4'):
     (tmp_path / name).touch()
   sample = {'index': 0, 'video': 'a.0.mp4', 'wav': 'a.0.wav'}
-  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': '', 'settings': {'num_samples': 1}}
+  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': '', 'word_times_s': None}
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
-  manifest = {'model_digest': '', 'input': source, 'samples': [sample], 'plot': 'a.png', **texts}
+  manifest = {'model_digest': '', 'input': source, 'samples': [sample], 'plot': 'a.png', **texts,
+              'settings': {'num_samples': 1}}  # fmt: skip
   sealed = manifests.seal(manifest, 'a.json', dict.fromkeys(('a.0.mp4', 'a.0.wav', 'a.png'), ''))
   (tmp_path / 'a.json').write_text(json.dumps(sealed))
   (tmp_path / 'b.json').write_text('[{"samples": 3}')

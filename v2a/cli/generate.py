@@ -3,9 +3,12 @@
 import argparse
 from collections.abc import Iterable
 import dataclasses
+import difflib
 import json
 import os
 import pathlib
+import re
+import stat
 import sys
 
 from v2a import flags
@@ -15,6 +18,8 @@ from v2a.cli import drawing
 MODEL = 'world'
 OUTPUT = 'out'
 MAX_PATH = 4096
+# A separator and a suffix, without blanks: no sentence, but the name of a file.
+_LIKE_A_PATH = re.compile(r'\S*[/\\]\S*\.[A-Za-z0-9]{1,5}')
 # Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
 FAINT_PEAK = 0.05
 
@@ -26,7 +31,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   asked.add_argument('--prompt', default='', metavar='T', help='what to hear')
   asked.add_argument('--negative-prompt', default='', metavar='T', help='what not to hear')
   asked.add_argument(
-    '--transcript', default='', metavar='T-or-FILE', help='words of the dialogue, or a text file'
+    '--transcript',
+    default='',
+    metavar='T-or-FILE',
+    help='words of the dialogue, or a text file; SRT and WebVTT tell when they are said',
   )
   asked.add_argument(
     '--num-samples', type=flags.number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
@@ -74,26 +82,46 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   out.add_argument('--quiet', action='store_true', help='no progress')
 
 
-def transcript_of(text: str) -> str:
-  """Returns a transcript: the content of a text file of that name, else the text itself.
+def transcript_of(text: str):
+  """Returns the Transcript of --transcript: what a file of that name holds, else the text itself.
 
   Raises:
-    ValueError: the file is not UTF-8 text.
+    ValueError: the file holds no transcript, or is not there though the text looks like the name of one.
   """
-  path = pathlib.Path(text)
+  from v2a.media import transcript
+
   if not text or len(text) > MAX_PATH or '\0' in text or '\n' in text:
-    return text
+    return transcript.Transcript(text.strip())
+  path = pathlib.Path(text)
+  is_name = path.suffix.lower() in transcript.SUFFIXES or _LIKE_A_PATH.fullmatch(text)
   try:
-    if not path.is_file():
-      return text
-  except OSError:  # A sentence may be too long for a name of a file.
-    return text
+    status = path.stat()
+  except (OSError, ValueError):  # A sentence may be too long for a name of a file.
+    if is_name:
+      raise FileNotFoundError(
+        f'--transcript {text}: no such file.{_nearest(path)} To have it spoken, put it into a text file.'
+      ) from None
+    return transcript.Transcript(text.strip())
+  if not stat.S_ISREG(status.st_mode):
+    if is_name or os.sep in text:
+      raise ValueError(f'--transcript {text}: is no regular file; wanted a text, SRT or WebVTT file.')
+    return transcript.Transcript(text.strip())
   try:
-    return path.read_text(encoding='utf-8').strip()
-  except UnicodeDecodeError as error:
-    raise ValueError(
-      f'--transcript {path}: wanted UTF-8 text; got byte {error.object[error.start]:#04x}.'
-    ) from error
+    found = transcript.read(path)
+  except ValueError as error:
+    raise ValueError(f'--transcript {error}') from error
+  if not found.text:
+    raise ValueError(f'--transcript {path}: holds no words.')
+  return found
+
+
+def _nearest(path: pathlib.Path) -> str:
+  try:
+    names = [child.name for child in path.parent.iterdir()]
+  except OSError:
+    return ''
+  near = difflib.get_close_matches(path.name, names, n=1)
+  return f' Did you mean {path.with_name(near[0])}?' if near else ''
 
 
 def expand(videos: Iterable[str]) -> list[pathlib.Path]:
@@ -151,8 +179,10 @@ def _check(args: argparse.Namespace) -> None:
 def _request(args: argparse.Namespace):
   from v2a import generate
 
-  asked = {field.name: getattr(args, field.name) for field in dataclasses.fields(generate.Request)}
-  request = generate.Request(**{**asked, 'transcript': transcript_of(args.transcript)})
+  spoken = transcript_of(args.transcript)
+  given = {**vars(args), 'transcript': spoken.text, 'word_times_s': spoken.times_s}
+  fields = dataclasses.fields(generate.Request)
+  request = generate.Request(**{field.name: given[field.name] for field in fields})
   request.validate()
   return request
 
@@ -168,7 +198,7 @@ def _report(delivery, args: argparse.Namespace) -> None:
 
 
 def _warn(source, manifest: dict) -> None:
-  """Prints a line each: unusual pictures, what the written video lacks, samples that are nearly silent."""
+  """Prints a line each: unusual pictures, what the video lacks, words outside of it, silent samples."""
   name = source.path or 'the prompt'
   found = manifest['video_gauge']
   lines = []
@@ -179,12 +209,26 @@ def _warn(source, manifest: dict) -> None:
     )
   if manifest['not_copied']:
     lines.append(f'not in the written video: {", ".join(manifest["not_copied"])}.')
+  lines += _unsaid(source, manifest)
   faint = [sample for sample in manifest['samples'] if sample['peak'] < FAINT_PEAK]
   if faint:
     listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)
     lines.append(f'nearly silent: sample {listed}. Another --seed or more --num-samples draw others.')
   for line in lines:
     print(f'v2a: warning: {names.printable(str(name))}: {line}', file=sys.stderr, flush=True)
+
+
+def _unsaid(source, manifest: dict) -> list[str]:
+  """Returns a line where words with times fall outside of a whole clip, or all fall outside of a part."""
+  times_s, end_s = manifest['word_times_s'] or [], source.start_s + manifest['input']['duration_s']
+  num = sum(not source.start_s <= time_s < end_s for time_s in times_s)
+  is_part = source.start_s > 0 or source.duration_s is not None
+  if not num or (is_part and num < len(times_s)):
+    return []
+  return [
+    f'{num} of the {len(times_s)} words of the transcript are not said: their times lie outside of '
+    f'{source.start_s:g}..{end_s:g} s.'
+  ]
 
 
 def run(args: argparse.Namespace) -> int:

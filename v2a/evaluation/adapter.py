@@ -78,6 +78,7 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
       column('transcript'),
       column('seed'),
       request,
+      column('word_times_s'),
     )
 
   no_negative = ''

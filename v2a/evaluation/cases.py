@@ -41,7 +41,11 @@ Frames = tuple[np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Condition:
-  """What a model is given for one soundtrack; the clip's name is for those whose sounds are made already."""
+  """What a model is given for one soundtrack; the clip's name is for those whose sounds are made already.
+
+  `word_times_s` are the times of the transcript's words; None spreads them evenly.
+  """
+
 
   semantic_frame_MYX3: np.ndarray
   sync_frame_LYX3: np.ndarray
@@ -50,6 +54,7 @@ class Condition:
   transcript: str
   seed: int
   name: str = ''
+  word_times_s: tuple[float, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +100,7 @@ def condition(case: Case, look: str, negative_text: str, seed: int, has_caption:
     case.truth['transcript'] or '',
     seed,
     case.name,
+    case.truth.get('word_times_s'),
   )
 
 
@@ -287,7 +293,10 @@ def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
   if 'scene' in notes:
     return _checked(notes, str(path.with_suffix('.json')))
   words = written.words(path)
-  return plain_truth(words.annotation, words.spoken(0.0, clip_s, is_whole))
+  spoken = words.spoken(0.0, clip_s, is_whole)
+  truth = plain_truth(words.annotation, spoken.text)
+  # Only where they are known: the words of the world, whose truth has other keys, are spread evenly.
+  return truth if spoken.times_s is None else truth | {'word_times_s': spoken.times_s}
 
 
 def plain_truth(annotation: str, transcript: str) -> dict:

@@ -34,7 +34,8 @@ from v2a.media import level
 from v2a.media import write
 
 # What of a request the conditions tell.
-_OF_CONDITIONS = ('generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript')
+_OF_CONDITIONS = (
+  'generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s')  # fmt: skip
 FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
 _ABOUT = 'about.json'
 # So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence. One of a
@@ -70,6 +71,8 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
 def condition_hash(condition: cases_lib.Condition) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed)
+  # Left out where there are none, so that soundtracks kept by earlier versions are found.
+  texts += () if condition.word_times_s is None else (list(condition.word_times_s),)
   pictures = weights.array_hash(condition.semantic_frame_MYX3, condition.sync_frame_LYX3)
   return hashlib.sha256(json.dumps([*texts, pictures]).encode()).hexdigest()
 

@@ -172,7 +172,8 @@ def check(
     audio: see `deliver`.
     model: that will draw; None compares only what is known without one.
   """
-  asked = {name: getattr(request, name) for name in ('seed', 'prompt', 'negative_prompt', 'transcript')}
+  names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
+  asked = {name: getattr(request, name) for name in names}
   for source, stem in zip(inputs, stems, strict=True):
     known = {**asked, 'audio': audio}
     known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
@@ -239,6 +240,7 @@ def deliver(
       'prompt': request.prompt,
       'negative_prompt': request.negative_prompt,
       'transcript': request.transcript,
+      'word_times_s': request.word_times_s and list(request.word_times_s),
       'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
       'video_gauge': _gauge(result),
       'timings_s': {name: round(value, 4) for name, value in timings_s.items()},

@@ -70,7 +70,7 @@ def test_any_name_makes_records(tmp_path, capsys):
 
 
 def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
-  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for'}
+  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for', 'word_times_s': None}
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
   sealed = manifests.seal(
       {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {})

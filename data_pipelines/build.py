@@ -12,7 +12,8 @@ transcript. Words fall into the windows in which they are said. A transcript wit
 the video makes a single window, since nobody knows which words fall into which.
 
 Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where
-files were left out (each is reported, and costs the others nothing); 2 where nothing can be done.
+files were left out (each is reported, and costs the others nothing); 2 where nothing can be done. Ctrl-C
+(130), SIGTERM (143) and SIGHUP (129) leave nothing behind.
 """
 
 import argparse
@@ -27,9 +28,11 @@ import time
 
 import numpy as np
 
+from data_pipelines import command
 from v2a import clip
 from v2a import config
 from v2a import configfile
+from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a import records
@@ -42,6 +45,9 @@ from v2a.media import written
 
 _SHORTEST_SHARE = 0.5
 _PENDING_PER_WORKER = 4
+_POLL_S = 0.2
+# After this long, a worker that still waits for its file (on a network) is left to itself.
+_STOP_S = 10.0
 
 
 def find(folder: pathlib.Path) -> folder_lib.Found:
@@ -140,6 +146,13 @@ def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
   return names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
 
 
+@dataclasses.dataclass(frozen=True)
+class _End:
+  """Ends a video's records; with one line where it broke off."""
+
+  failure: str = ''
+
+
 class _Reader:
   """Reads some videos ahead on threads, and hands their records out in the order of the videos.
 
@@ -162,37 +175,51 @@ class _Reader:
       if index >= len(self._paths) or self._is_stopped.is_set():
         return
       path = self._paths[index]
+      # Every video's queue ends with a mark, whatever happens: who reads it would wait for ever.
+      end = _End(f'{path}: its worker broke off')
       try:
         for record in make_records(path, _name(path, self._folder), self._spec):
           if not self._put(index, record):
             return
-        self._put(index, None)
-      except (ValueError, OSError) as error:
-        self._put(index, error)
+        end = _End()
+      except Exception as error:  # noqa: BLE001 the boundary of one input
+        end = _End(faults.line(error, path))
+      finally:
+        self._put(index, end)
 
   def _put(self, index: int, item) -> bool:
     """Waits for room in a video's queue; returns False where the reader was stopped meanwhile."""
     while not self._is_stopped.is_set():
       try:
-        self._queues[index].put(item, timeout=0.2)
+        self._queues[index].put(item, timeout=_POLL_S)
         return True
       except queue.Full:
         continue
     return False
 
-  def records_of(self, index: int, faults: list[str]) -> Iterator[dict]:
-    """Yields the records of one video; where reading it fails, adds one line to faults."""
-    while (item := self._queues[index].get()) is not None:
-      if isinstance(item, Exception):
-        faults.append(names.one_line(str(item), self._paths[index]))
-        return
+  def records_of(self, index: int, failures: list[str]) -> Iterator[dict]:
+    """Yields the records of one video; where reading it fails, adds one line to failures."""
+    while not isinstance(item := self._get(index), _End):
       yield item
+    if item.failure:
+      failures.append(item.failure)
+
+  def _get(self, index: int):
+    """Waits for the next item of a video; where no worker is left to bring one, an end."""
+    while True:
+      is_served = any(thread.is_alive() for thread in self._threads)
+      try:
+        return self._queues[index].get(timeout=_POLL_S)
+      except queue.Empty:
+        if not is_served:
+          return _End(f'{self._paths[index]}: its worker broke off')
 
   def stop(self):
-    """Ends the threads."""
+    """Ends the threads; they are daemons, so that none that cannot end keeps the program."""
     self._is_stopped.set()
+    end_s = time.monotonic() + _STOP_S
     for thread in self._threads:
-      thread.join()
+      thread.join(max(0.0, end_s - time.monotonic()))
 
 
 class _NothingMadeError(ValueError):
@@ -215,7 +242,7 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
     ValueError: the folder holds no video that can be used.
     FileExistsError: output is there already.
   """
-  found, faults, start_s, num_records = find(folder), [], time.monotonic(), 0
+  found, failures, start_s, num_records = find(folder), [], time.monotonic(), 0
   paths = found.paths
   if found.rest:
     note = names.printable(f'{folder}: {found.rest}')
@@ -224,15 +251,15 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
     reader = _Reader(paths, folder, spec, num_workers)
     try:
       for index in range(len(paths)):
-        for record in reader.records_of(index, faults):
+        for record in reader.records_of(index, failures):
           writer.add(record)
           num_records += 1
         _report(index + 1, len(paths), num_records, start_s)
     finally:
       reader.stop()
     if not num_records:
-      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {faults[0]}')
-  return faults
+      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
+  return failures
 
 
 def _report(done: int, total: int, num_records: int, start_s: float):
@@ -280,20 +307,17 @@ def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
   return dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
 
 
+def _run(argv: list[str] | None) -> int:
+  args = _parse(argv)
+  failures = build(args.source, args.output, _spec_of(args), args.num_workers)
+  for failure in failures:
+    print(f'data_pipelines.build: left out: {failure}', file=sys.stderr)
+  return 1 if failures else 0
+
+
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code; see the module."""
-  try:
-    args = _parse(argv)
-    faults = build(args.source, args.output, _spec_of(args), args.num_workers)
-  except (ValueError, OSError) as error:
-    print(f'data_pipelines.build: {names.one_line(str(error))}', file=sys.stderr)
-    return 2
-  except KeyboardInterrupt:
-    print('data_pipelines.build: interrupted; nothing was written', file=sys.stderr)
-    return 130
-  for fault in faults:
-    print(f'data_pipelines.build: left out: {fault}', file=sys.stderr)
-  return 1 if faults else 0
+  return command.run('data_pipelines.build', lambda: _run(argv), 'interrupted; nothing was written')
 
 
 if __name__ == '__main__':

@@ -16,6 +16,7 @@ import sys
 import av
 import numpy as np
 
+from data_pipelines import command
 from v2a import files
 from v2a import names
 from v2a.world import clips
@@ -115,8 +116,7 @@ def write(output: pathlib.Path) -> None:
   files.write_text(output / LISTING, json.dumps(requests, indent=1) + '\n')
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command and returns its exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
   parser.add_argument('--output', type=pathlib.Path, required=True, metavar='DIR', help='folder of the clips')
   try:
@@ -125,6 +125,11 @@ def main(argv: list[str] | None = None) -> int:
     print(f'data_pipelines.demo: {names.one_line(str(error))}', file=sys.stderr)
     return 2
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command and returns its exit code."""
+  return command.run('data_pipelines.demo', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from data_pipelines import command
 from v2a import files
-from v2a import names
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import world
 from v2a.world import clips
@@ -117,18 +117,18 @@ def train(output: pathlib.Path, scale: float = 1.0, say=None):
   world.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), say))
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command; returns its exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
   parser.add_argument('--output', type=pathlib.Path, default=world.FILE, help='file for the weights')
   args = parser.parse_args(argv)
-  try:
-    files.check_replaceable(args.output)
-  except OSError as error:
-    print(f'data_pipelines.embedder: {names.one_line(str(error))}', file=sys.stderr)
-    return 2
+  files.check_replaceable(args.output)
   train(args.output, say=lambda line: print(line, file=sys.stderr, flush=True))
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return command.run('data_pipelines.embedder', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -14,6 +14,7 @@ from flax import nnx
 import jax
 import numpy as np
 
+from data_pipelines import command
 from v2a import assembly
 from v2a import config
 from v2a import records
@@ -62,30 +63,30 @@ def _fields(codec: nnx.Module, wave_BNA: jax.Array) -> dict[str, jax.Array]:
   return {'latent_mean_TC': mean_BTC, 'latent_std_TC': std_BTC}
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command and returns its exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='python -m data_pipelines.encode', description=__doc__)
   parser.add_argument('--records', required=True, type=pathlib.Path, help='folder of records')
   parser.add_argument('--codec', required=True, help='training folder or exported model of a codec')
   parser.add_argument('--output', required=True, type=pathlib.Path, help='new folder of records')
   args = parser.parse_args(argv)
-  try:
-    source = records.open(args.records)
-    about = {'records': source.hash, 'codec': str(args.codec)}
-    start_s = time.monotonic()
-    with records.Writer(args.output, source.spec, about) as writer:
-      for count, record in enumerate(encoded(source, args.codec), 1):
-        writer.add(record)
-        if count % 64 == 0 or count == len(source):
-          rate = count / (time.monotonic() - start_s)
-          left_s = (len(source) - count) / rate
-          print(f'\r{count}/{len(source)} clips, {rate:.1f} clips/s, {left_s:.0f} s left', end='',
-                file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-  except (ValueError, FileNotFoundError, FileExistsError, PermissionError) as error:
-    print(f'data_pipelines.encode: {error}', file=sys.stderr)
-    return 2
+  source = records.open(args.records)
+  about = {'records': source.hash, 'codec': str(args.codec)}
+  start_s = time.monotonic()
+  with records.Writer(args.output, source.spec, about) as writer:
+    for count, record in enumerate(encoded(source, args.codec), 1):
+      writer.add(record)
+      if count % 64 == 0 or count == len(source):
+        rate = count / (time.monotonic() - start_s)
+        left_s = (len(source) - count) / rate
+        print(f'\r{count}/{len(source)} clips, {rate:.1f} clips/s, {left_s:.0f} s left', end='',
+              file=sys.stderr, flush=True)
+  print(file=sys.stderr)
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command and returns its exit code."""
+  return command.run('data_pipelines.encode', lambda: _run(argv), 'interrupted; nothing was written')
 
 
 if __name__ == '__main__':

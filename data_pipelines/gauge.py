@@ -12,14 +12,14 @@ import argparse
 import pathlib
 import sys
 
+from data_pipelines import command
 from v2a import flags
 from v2a.evaluation import gauging
 
 NUM_CLIPS = 2000
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command; returns its exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.gauge', description=__doc__.splitlines()[0])
   parser.add_argument('--model', required=True, help='a packaged model, or a bundle')
   parser.add_argument('--generator', help="of the model (the model's first)")
@@ -29,16 +29,17 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--num-clips', type=flags.count, default=NUM_CLIPS,
                       help=f'clips of --data ({NUM_CLIPS})')
   args = parser.parse_args(argv)
-  try:
-    if args.data:
-      path = gauging.write_fitted(args.model, args.generator, args.data, args.num_clips)
-    else:
-      path = gauging.write_calibrated(args.model, args.generator, args.sweep)
-  except (ValueError, OSError) as error:
-    print(f'data_pipelines.gauge: {" ".join(str(error).split())}', file=sys.stderr)
-    return 2
+  if args.data:
+    path = gauging.write_fitted(args.model, args.generator, args.data, args.num_clips)
+  else:
+    path = gauging.write_calibrated(args.model, args.generator, args.sweep)
   print(path)
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return command.run('data_pipelines.gauge', lambda: _run(argv))
 
 
 if __name__ == '__main__':

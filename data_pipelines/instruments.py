@@ -18,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from data_pipelines import command
 from v2a import files
-from v2a import names as names_lib
 from v2a.evaluation import instruments
 from v2a.evaluation import networks
 from v2a.evaluation import onsets
@@ -265,8 +265,7 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
     instruments.save(output, name, params, about)
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command; returns its exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.instruments', description=__doc__.splitlines()[0])
   parser.add_argument(
     '--output', type=pathlib.Path, default=instruments.FOLDER, help='folder for the weights'
@@ -279,13 +278,14 @@ def main(argv: list[str] | None = None) -> int:
   unknown = [name for name in chosen if name not in instruments.NAMES]
   if unknown:
     parser.error(f'--names must be of {", ".join(instruments.NAMES)}; got {", ".join(unknown)}.')
-  try:
-    files.check_replaceable(*(args.output / f'{name}.npz' for name in chosen))
-  except OSError as error:
-    print(f'data_pipelines.instruments: {names_lib.one_line(str(error))}', file=sys.stderr)
-    return 2
+  files.check_replaceable(*(args.output / f'{name}.npz' for name in chosen))
   train(args.output, chosen)
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return command.run('data_pipelines.instruments', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -9,26 +9,32 @@ beside and renamed.
 """
 
 import argparse
+import collections
 from collections.abc import Callable
 from collections.abc import Iterator
+import concurrent.futures
+import concurrent.futures.process
 import fractions
 import functools
+import itertools
 import json
 import multiprocessing
 import os
 import pathlib
+import signal
 import sys
-import threading
 import time
 import uuid
 
 import av
 import numpy as np
 
+from data_pipelines import command
 from v2a import clip
 from v2a import files
 from v2a import flags
 from v2a import records
+from v2a import termination
 from v2a.media import write
 from v2a.world import clips
 
@@ -175,17 +181,28 @@ def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Ite
   # The arrays of one clip are small: threads of a linear algebra library would only get in each other's way.
   for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(name, '1')
-  pending = threading.Semaphore(PENDING_PER_WORKER * num_workers)
+  pending, indices = collections.deque(), iter(indices)
+  # Unlike multiprocessing.Pool it raises where a worker dies (of memory); the pool would wait for ever.
+  executor = concurrent.futures.ProcessPoolExecutor(
+    num_workers, multiprocessing.get_context('spawn'), _begin_worker
+  )
+  try:
+    for index in itertools.islice(indices, PENDING_PER_WORKER * num_workers):
+      pending.append(executor.submit(work, index))
+    while pending:
+      yield pending.popleft().result()
+      pending.extend(executor.submit(work, index) for index in itertools.islice(indices, 1))
+  except concurrent.futures.process.BrokenProcessPool as error:
+    told = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
+    raise OSError(told) from error
+  finally:
+    executor.shutdown(cancel_futures=True)
 
-  def paced():
-    for index in indices:
-      pending.acquire()
-      yield index
 
-  with multiprocessing.get_context('spawn').Pool(num_workers) as pool:
-    for result in pool.imap(work, paced()):
-      pending.release()
-      yield result
+def _begin_worker():
+  """Leaves Ctrl-C to the parent, and lets SIGTERM end a clip so that its files are removed."""
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  termination.install()
 
 
 def _report(done: int, total: int, start_s: float):
@@ -199,7 +216,7 @@ def _report(done: int, total: int, start_s: float):
     print(text, file=sys.stderr, flush=True)
 
 
-def _render(args: argparse.Namespace):
+def _render(args: argparse.Namespace) -> int:
   scenes = None if args.scenes == 'all' else tuple(args.scenes.split(','))
   clips.check(
     scenes, args.look, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000
@@ -222,7 +239,7 @@ def _render(args: argparse.Namespace):
     )
     for done, _ in enumerate(_run(work, indices, args.num_workers)):
       _report(done + 1, len(indices), start_s)
-    return
+    return 0
   spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
   work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, look=args.look)
   about = {
@@ -236,16 +253,12 @@ def _render(args: argparse.Namespace):
     for done, record in enumerate(_run(work, indices, args.num_workers)):
       writer.add(record)
       _report(done + 1, len(indices), start_s)
+  return 0
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs the command; returns 0, or 2 after one line on stderr where the input is at fault."""
-  try:
-    _render(_parse(argv))
-  except (ValueError, OSError) as error:
-    print(f'data_pipelines.world: {" ".join(str(error).split())}', file=sys.stderr)
-    return 2
-  return 0
+  """Runs the command and returns its exit code."""
+  return command.run('data_pipelines.world', lambda: _render(_parse(argv)))
 
 
 if __name__ == '__main__':

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import shutil
 
 import numpy as np
@@ -172,3 +173,35 @@ def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
   shard.write_bytes(data[:-8])
   with pytest.raises(ValueError, match='records-00001.array_record has .* bytes; wanted'):
     records.open(copy)
+
+
+@pytest.mark.parametrize('method', ['write', 'close'])
+def test_a_full_disk_is_one_line_and_leaves_nothing(method, tmp_path, monkeypatch):
+  class Full:
+
+    def __init__(self, path, options):
+      pathlib.Path(path).touch()
+
+    def write(self, data):
+      self._fail_in('write')
+
+    def close(self):
+      self._fail_in('close')
+
+    def _fail_in(self, name):
+      if name == method:
+        raise RuntimeError('write() failed: No space left on device')
+
+  monkeypatch.setattr(records.array_record_module, 'ArrayRecordWriter', Full)
+  with pytest.raises(OSError, match='new cannot be written: .* No space left'):
+    records.write(tmp_path / 'new', [records.fake(SPEC)], SPEC)
+  assert not list(tmp_path.iterdir())
+
+
+def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
+  with pytest.raises(OSError, match='is there by now .* the records are in') as caught:
+    with records.Writer(tmp_path / 'new', SPEC) as writer:
+      writer.add(records.fake(SPEC))
+      (tmp_path / 'new').write_text('of somebody else')
+  kept, = [path for path in tmp_path.iterdir() if path.name != 'new']
+  assert str(kept) in str(caught.value) and len(records.open(kept)) == 1

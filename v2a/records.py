@@ -14,6 +14,7 @@ Sample k of the wave is at k / sample_rate_hz, frame k at k / fps.
 """
 
 import bisect
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -260,22 +261,43 @@ class Writer:
       name = f'records-{len(self._shards):05d}.array_record'
       self._shard = array_record_module.ArrayRecordWriter(str(self._partial / name), _WRITER_OPTIONS)
       self._shards.append({'name': name, 'num_records': 0})
-    self._shard.write(data)
+    self._checked(self._shard.write, data)
     self._shards[-1]['num_records'] += 1
     self._hash.update(struct.pack('<Q', len(data)) + data)
 
+  def _checked(self, work: Callable, *args) -> None:
+    """Calls a method of a shard, whose faults are those of its file (a full disk)."""
+    try:
+      work(*args)
+    except RuntimeError as error:
+      raise OSError(f'{self.path} cannot be written: {error}') from error
+
   def _close_shard(self) -> None:
     if self._shard is not None:
-      self._shard.close()
+      self._checked(self._shard.close)
       self._shard = None
       file = self._partial / self._shards[-1]['name']
       self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': _sha256(file)}
 
   def __exit__(self, error_type, error, traceback) -> None:
-    self._close_shard()
-    if error_type is not None:
-      shutil.rmtree(self._partial)
-      return
+    is_whole = False
+    try:
+      if error_type is None:
+        self._close_shard()
+        self._write_manifest()
+        is_whole = True
+    finally:
+      if not is_whole:
+        self._shard = None  # to close it is not worth another error
+        shutil.rmtree(self._partial, ignore_errors=True)
+    if is_whole:
+      try:
+        self._partial.rename(self.path)
+      except OSError as fault:
+        raise OSError(f'{self.path} is there by now ({fault.strerror}); the records are in {self._partial}.'
+                      ) from fault
+
+  def _write_manifest(self) -> None:
     manifest = {
         'version': VERSION,
         'num_records': len(self._ids),
@@ -285,7 +307,6 @@ class Writer:
         'shards': self._shards,
     }
     (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
-    self._partial.rename(self.path)
 
 
 def _checked(path: str | pathlib.Path) -> pathlib.Path:

@@ -4,8 +4,10 @@ import argparse
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -94,6 +96,28 @@ def test_interrupt(monkeypatch, capsys):
   command = stand_in(monkeypatch, fail(KeyboardInterrupt()))
   assert main.main([command]) == 130
   assert capsys.readouterr().err == 'v2a: interrupted\n'
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signals_are_one_line(number, code, monkeypatch, capsys):
+  def run(args: argparse.Namespace) -> int:
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+    return 0
+
+  before = signal.getsignal(number)
+  assert main.main([stand_in(monkeypatch, run)]) == code
+  assert capsys.readouterr().err == f'v2a: interrupted ({number.name})\n'
+  assert signal.getsignal(number) == before
+
+
+def test_training_answers_signals_itself(monkeypatch):
+  seen = []
+  stand_in(monkeypatch, lambda args: seen.append(signal.getsignal(signal.SIGTERM)) or 0)
+  before = signal.getsignal(signal.SIGTERM)
+  main.main(['train'])
+  main.main(['models'])
+  assert seen[0] == before != seen[1]
 
 
 @pytest.mark.parametrize('code', [0, 1, 2])

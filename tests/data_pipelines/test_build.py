@@ -3,6 +3,8 @@
 import json
 import os
 import pathlib
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -181,3 +183,47 @@ def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert build.main(argv) == 130
   assert len(added) == 2 and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_nothing(number, code, folder, tmp_path, monkeypatch, capsys):
+  def stop(self, record):
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+  monkeypatch.setattr(records.Writer, 'add', stop)
+  argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
+  assert build.main(argv) == code and not list(tmp_path.iterdir())
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert line == f'data_pipelines.build: interrupted; nothing was written ({number.name})'
+
+
+@pytest.mark.parametrize('fault', [
+    IndexError('list index out of range'), MemoryError(), KeyError('s64'), OSError(5, 'Input/output error')])
+def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypatch, capsys):
+  made = build.make_records
+
+  def make(path, name, spec):
+    if path.name == 'mute.mp4':
+      raise fault
+    return made(path, name, spec)
+
+  monkeypatch.setattr(build, 'make_records', make)
+  argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1', '--size', '32']
+  assert build.main(argv) == 1
+  assert f'left out: {folder}/mute.mp4: ' in capsys.readouterr().err
+  assert len(records.open(tmp_path / 'out')) == 7
+
+
+@pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
+def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
+  """Neither a thread that ends within a video nor one that takes none keeps the reader waiting."""
+  def end(path, name, spec):
+    raise SystemExit
+
+  monkeypatch.setattr(build, 'make_records', end)
+  argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
+  assert build.main(argv) == 2 and 'its worker broke off' in capsys.readouterr().err
+  monkeypatch.setattr(build._Reader, '_work', lambda self: None)
+  assert build.main(argv) == 2 and 'its worker broke off' in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())

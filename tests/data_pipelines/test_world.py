@@ -1,6 +1,9 @@
 """The command that renders the world: files, records, determinism, bad arguments."""
 
 import json
+import os
+import signal
+import time
 
 import av
 import numpy as np
@@ -101,3 +104,22 @@ def test_existing_records_are_kept(tmp_path, capsys):
   (tmp_path / 'out').mkdir()
   assert run(tmp_path / 'out', '--records', '--num-clips', '1') == 2
   assert 'exists already' in capsys.readouterr().err
+
+
+def test_a_worker_that_dies_is_noticed():
+  with pytest.raises(OSError, match='a worker process died'):
+    list(world._run(os._exit, range(1, 4), 2))
+
+
+@pytest.mark.parametrize('more', [(), ('--records',)])
+def test_a_signal_leaves_nothing(more, tmp_path, monkeypatch, capsys):
+  def stop(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(5)
+
+  monkeypatch.setattr(world.write, 'mux', stop)
+  monkeypatch.setattr(records.Writer, 'add', stop)
+  (tmp_path / 'in').mkdir()
+  assert run(tmp_path / 'in' / 'out', '--num-clips', '2', '--size', '16', '--clip-seconds', '2', *more) == 143
+  assert not [path for path in (tmp_path / 'in').rglob('*') if path.is_file()]
+  assert capsys.readouterr().err == 'data_pipelines.world: interrupted (SIGTERM)\n'

@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('names',),
-  ('shapes', 'clip', 'chips', 'files', 'flags', 'flops'),
+  ('shapes', 'clip', 'chips', 'faults', 'files', 'flags', 'flops', 'termination'),
   ('manifests',),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),

@@ -1,6 +1,7 @@
 """The program `v2a`: finds the sub-command, and turns faults of the input into one line and exit code 2."""
 
 import argparse
+import contextlib
 import difflib
 import importlib
 import os
@@ -8,6 +9,7 @@ import sys
 
 import v2a
 from v2a import names
+from v2a import termination
 
 COMMANDS = {
   'generate': 'draw soundtracks for videos, stills or a prompt alone',
@@ -103,7 +105,9 @@ def main(argv: list[str] | None = None) -> int:
       _top().print_help()
       return 0
     args, module = _parse(argv)
-    code = module.run(args)
+    # Training answers signals itself (v2a.training.stopping).
+    with contextlib.nullcontext() if argv[0] == 'train' else termination.raising():
+      code = module.run(args)
     sys.stdout.flush()
     return code
   except BrokenPipeError:
@@ -112,6 +116,9 @@ def main(argv: list[str] | None = None) -> int:
   except KeyboardInterrupt:
     print('v2a: interrupted', file=sys.stderr)
     return 130
+  except termination.Terminated as stop:
+    print(f'v2a: interrupted ({stop.name})', file=sys.stderr)
+    return stop.code
   except (ValueError, OSError) as error:
     if os.environ.get('V2A_DEBUG') == '1':
       raise

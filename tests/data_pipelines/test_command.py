@@ -1,0 +1,30 @@
+"""Every command ends in one line where it is interrupted."""
+
+import pytest
+
+from data_pipelines import build
+from data_pipelines import demo
+from data_pipelines import embedder
+from data_pipelines import encode
+from data_pipelines import gauge
+from data_pipelines import instruments
+from data_pipelines import world
+from v2a import termination
+
+COMMANDS = (build, demo, embedder, encode, gauge, instruments, world)
+
+
+@pytest.mark.parametrize('command', COMMANDS, ids=lambda module: module.__name__)
+def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
+  name = command.__name__
+  run = '_render' if command is world else '_run'
+  for fault, code, words in ((KeyboardInterrupt(), 130, ''), (termination.Terminated(15), 143, ' (SIGTERM)'),
+                             (OSError(28, 'No space left on device', 'x'), 2, 'x: No space left on device')):
+    def end(*_, fault=fault):
+      raise fault
+
+    monkeypatch.setattr(command, run, end)
+    argv = ['--num-clips', '1', '--output', 'x'] if command is world else []
+    assert command.main(argv) == code
+    line, = capsys.readouterr().err.splitlines()
+    assert line.startswith(f'{name}: ') and line.endswith(words) and ('interrupted' in line) == (code > 2)

@@ -1,0 +1,82 @@
+"""Signals end a program by an exception, so that nothing half-written stays; what is ignored stays so."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from v2a import files
+from v2a import termination
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+# Writes a file for a long time, and takes a while to clean up.
+WRITER = '''
+import pathlib, sys, time
+from v2a import files, termination
+try:
+  with termination.raising(), files.beside(sys.argv[1]) as partial:
+    partial.write_text('half')
+    print('ready', flush=True)
+    try:
+      time.sleep(float(sys.argv[2]))
+    finally:
+      time.sleep(0.3)
+except termination.Terminated as stop:
+  print(stop.name, flush=True)
+  raise
+'''
+
+
+def start(folder: pathlib.Path, length_s: float, prefix: tuple[str, ...] = ()) -> subprocess.Popen:
+  """Starts the writer and waits until its file is half-written."""
+  words = [*prefix, sys.executable, '-c', WRITER, str(folder / 'out.txt'), str(length_s)]
+  process = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+  assert process.stdout.readline() == 'ready\n'
+  assert [path.suffix for path in folder.iterdir()] == ['.txt'] and not (folder / 'out.txt').exists()
+  return process
+
+
+@pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_leaves_nothing_half_written(number, code, tmp_path):
+  process = start(tmp_path, 60)
+  process.send_signal(number)
+  time.sleep(0.1)
+  process.send_signal(signal.SIGTERM)  # as `timeout` does; it must not interrupt the cleaning up
+  assert process.communicate(timeout=20)[0] == f'{signal.Signals(number).name}\n'
+  assert process.returncode == code and not list(tmp_path.iterdir())
+
+
+def test_what_is_ignored_stays_ignored(tmp_path):
+  process = start(tmp_path, 0.5, ('sh', '-c', 'trap "" HUP; exec "$@"', 'sh'))  # what nohup does
+  process.send_signal(signal.SIGHUP)
+  assert process.communicate(timeout=20)[0] == '' and process.returncode == 0
+  assert [path.name for path in tmp_path.iterdir()] == ['out.txt']
+
+
+def test_handlers_are_put_back(tmp_path):
+  before = [signal.getsignal(number) for number in termination.SIGNALS]
+  with pytest.raises(termination.Terminated) as caught, termination.raising():
+    with files.beside(tmp_path / 'out') as partial:
+      partial.write_text('half')
+      os.kill(os.getpid(), signal.SIGTERM)
+      time.sleep(5)
+  assert caught.value.code == 143 and not list(tmp_path.iterdir())
+  assert [signal.getsignal(number) for number in termination.SIGNALS] == before
+
+
+def test_other_threads_change_nothing():
+  found = []
+
+  def work():
+    with termination.raising():
+      found.append(signal.getsignal(signal.SIGTERM))
+
+  thread = threading.Thread(target=work)
+  thread.start()
+  thread.join()
+  assert found == [signal.getsignal(signal.SIGTERM)]

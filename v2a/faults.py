@@ -1,0 +1,31 @@
+"""The boundary around one input of many: what it raises becomes one line about it, and the others go on."""
+
+import os
+import traceback
+
+from v2a import names
+
+MAX_LINE = 600
+
+
+def line(error: Exception, path: str | os.PathLike | None = None) -> str:
+  """Returns what an input raised as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
+
+  Args:
+    error: of reading, generating or writing for the input. What libraries raise for damaged files is of any
+      kind (PyAV: IndexError), so a fault of this program looks alike; the line says how to tell.
+    path: the input's file; None where it has none.
+  """
+  if os.environ.get('V2A_DEBUG') == '1':
+    traceback.print_exception(error)
+  reason = getattr(error, 'strerror', None)
+  if isinstance(error, MemoryError):
+    text = f'out of memory ({error})' if str(error) else 'out of memory'
+  elif isinstance(error, OSError) and reason:
+    text = f'{error.filename}: {reason}' if error.filename else reason
+  elif isinstance(error, ValueError | OSError) or reason:
+    text = str(reason or error) or type(error).__name__
+  else:
+    text = f'{type(error).__name__}: {error} (V2A_DEBUG=1 shows where)'
+  text = names.one_line(text if path is None or str(path) in text else f'{path}: {text}', path)
+  return text if len(text) <= MAX_LINE else text[:MAX_LINE - 3] + '...'

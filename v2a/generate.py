@@ -20,6 +20,7 @@ import time
 import numpy as np
 
 from v2a import clip
+from v2a import faults
 from v2a import files
 from v2a import flags
 from v2a import model as model_lib
@@ -172,8 +173,8 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
       index, source = waiting.pop(0)
       try:
         job = _Job(model, source, request)
-      except (ValueError, OSError) as error:
-        finished[index] = _failed(error)
+      except Exception as error:  # noqa: BLE001 the boundary of one input
+        finished[index] = _failed(error, source)
         continue
       owners[id(job)] = index
       order.append(job)
@@ -190,7 +191,11 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
         lanes.remove(lane)
         lane.job.num_left -= 1
         if not lane.job.num_left:
-          finished[owners.pop(id(lane.job))] = _finish(model, request, lane.job)
+          try:
+            result = _finish(model, request, lane.job)
+          except Exception as error:  # noqa: BLE001 the boundary of one input
+            result = _failed(error, lane.job.source)
+          finished[owners.pop(id(lane.job))] = result
           order.remove(lane.job)
     progress(done, total)
     while next_index in finished:
@@ -201,8 +206,8 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
     next_index += 1
 
 
-def _failed(error: Exception) -> Result:
-  return Result([], [], [], np.zeros(0, np.float32), {}, {}, str(error))
+def _failed(error: Exception, source: Input) -> Result:
+  return Result([], [], [], np.zeros(0, np.float32), {}, {}, faults.line(error, source.path))
 
 
 def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:

@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import re
+import signal
+import time
 
 import av
 import numpy as np
@@ -12,9 +14,12 @@ import pytest
 import safetensors.numpy
 import soundfile
 
+from tests.media import films
 from v2a import generate as generator
 from v2a.cli import generate
+from v2a.gallery import export
 from v2a.gallery import outputs
+from v2a.media import write
 
 RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')
@@ -363,3 +368,61 @@ def test_what_the_video_lacks_is_said(capsys):
   generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': {'duration_s': 1.0}})
   wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
   assert capsys.readouterr().err == wanted
+
+
+def test_what_can_be_seen_to_fail_is_told_before_a_model_is_loaded(call, film, tmp_path, monkeypatch):
+  monkeypatch.setattr(generator, 'load', lambda *args, **kwargs: pytest.fail('a model is loaded'))
+  code, out, err = call(tmp_path / 'none.mp4', damaged('empty.mp4', tmp_path, film))
+  assert (code, out, len(err)) == (2, '', 2)
+  assert 'does not exist' in err[0] and 'is empty' in err[1]
+
+
+@pytest.mark.parametrize('fault', [OSError(28, 'No space left', 'x.mp4'), MemoryError(), IndexError('x')])
+def test_a_clip_that_cannot_be_written_costs_the_others_nothing(fault, call, film, tmp_path, monkeypatch):
+  deliver = export.deliver
+
+  def full(model, source, *args, **kwargs):
+    if source.path.stem == 'first':
+      raise fault
+    return deliver(model, source, *args, **kwargs)
+
+  monkeypatch.setattr(export, 'deliver', full)
+  first = tmp_path / 'first.mp4'
+  first.write_bytes(film.read_bytes())
+  code, out, err = call(first, film, *QUICK)
+  assert (code, len(err)) == (1, 1) and err[0].startswith(f'v2a: {first}: ')
+  assert out.startswith(str(tmp_path / 'out' / 'film.0.mp4'))
+
+
+def test_what_is_known_is_told_whatever_ends_the_batch(call, film, tmp_path, monkeypatch):
+  bad = damaged('text.mp4', tmp_path, film)
+
+  def soundtracks(model, inputs, request, progress):
+    yield generator.Result([], [], [], None, {}, {}, f'{bad}: is no media file')
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(generator, 'soundtracks', soundtracks)
+  code, out, err = call(bad, film, tmp_path / 'none.mp4')
+  assert (code, out) == (130, '')
+  assert [line.split(': ')[1] for line in err] == [str(bad), str(tmp_path / 'none.mp4'), 'interrupted']
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_nothing_half_written(number, call, film, tmp_path, monkeypatch):
+  def stop(*args):
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+  monkeypatch.setattr(write, '_interleave', stop)
+  code, out, err = call(film, *QUICK)
+  assert (code, out, err) == (128 + number, '', [f'v2a: interrupted ({number.name})'])
+  assert not [path for path in (tmp_path / 'out').rglob('*') if 'partial' in path.name]
+
+
+def test_a_transcript_too_long_for_one_clip_is_its_own_fault(call, film, tmp_path):
+  long = films.make(tmp_path / 'long', duration_s=4.0)
+  words = 'one two three four five'  # 23 bytes; a window holds 16
+  code, out, err = call(film, long, '--transcript', words, *QUICK)
+  assert code == 1 and out.startswith(str(tmp_path / 'out' / 'long.0.mp4'))
+  wanted = 'the window from 0 s to 2 s must hold at most 16 bytes of transcript; got 23.'
+  assert err == [f'v2a: {film}: {wanted}']

@@ -112,8 +112,8 @@ def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
   assert (b.name, b.truth) == ('b', cases.plain_truth('rain', ''))
   assert (c.truth['transcript'], d.truth['transcript']) == ('hello', 'now')
   assert a.wave_NA.shape == (64000, 2) and a.frames[1].shape == (100, 16, 16, 3)
-  short, silent, broken = 'the video is shorter than 4 s', 'no sound in the video', 'the video cannot be read'
-  assert left_out == {short: 1, silent: 3, broken: 1}
+  short, silent = 'the video is shorter than 4 s', 'no sound in the video'
+  assert left_out == {short: 1, silent: 3, 'the video or its sidecar cannot be read': 1}
   assert not any(figure.selects(b.truth) for figure in figures.FIGURES.values())
   with pytest.raises(ValueError, match='none of which can be evaluated on: 1 x the video is shorter'):
     (tmp_path / 'mute').mkdir()
@@ -130,3 +130,46 @@ def test_faults_of_folders_are_named(tmp_path):
     cases.read_truth('{', 'x.json')
   with pytest.raises(ValueError, match='lacks annotation'):
     cases.read_truth('{"scene": "bounce"}', 'x.json')
+
+
+BAD_SIDECARS = {
+  'no json': '{',
+  'no object': '[1]',
+  'not utf-8': None,
+  'deep': '[' * 100000,
+  'a truth that lacks keys': '{"scene": "bounce"}',
+  'words': '{"words": 3}',
+  'annotation': '{"annotation": 3}',
+  'a truth of other types': json.dumps(cases.plain_truth('a', 'b') | {'events': [3]}),
+}
+
+
+@pytest.mark.parametrize('name', BAD_SIDECARS)
+def test_one_bad_sidecar_costs_the_others_nothing(name, tmp_path):
+  sound = films.clicks(4.0, 44100)
+  for stem in ('a', 'b'):
+    films.make(tmp_path / stem, duration_s=4.0, wave_NA=sound)
+  text = BAD_SIDECARS[name]
+  (tmp_path / 'a.json').write_bytes(b'{"annotation": "\xff"}' if text is None else text.encode())
+  said, left_out, failures = [], {}, []
+  found = list(cases.from_folder(tmp_path, None, SPEC, left_out, said.append, failures))
+  assert [case.name for case in found] == ['b']
+  assert len(failures) == 1 and str(tmp_path / 'a') in failures[0] and '\n' not in failures[0]
+  assert said == [f'left out: {failures[0]}'] and sum(left_out.values()) == 1
+
+
+def test_whatever_a_decoder_raises_costs_the_others_nothing(tmp_path, monkeypatch):
+  sound = films.clicks(4.0, 44100)
+  for stem in ('a', 'b'):
+    films.make(tmp_path / stem, duration_s=4.0, wave_NA=sound)
+  frames = cases.read.frames
+
+  def broken(path, *args):
+    if path.stem == 'a':
+      raise IndexError('list index out of range')
+    return frames(path, *args)
+
+  monkeypatch.setattr(cases.read, 'frames', broken)
+  failures = []
+  assert [case.name for case in cases.from_folder(tmp_path, None, SPEC, failures=failures)] == ['b']
+  assert failures == [f'{tmp_path}/a.mp4: IndexError: list index out of range (V2A_DEBUG=1 shows where)']

@@ -70,7 +70,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Compares, writes the reports and says where they are."""
+  """Compares, writes the reports and says where they are; 1 where clips could not be read."""
   if args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
@@ -86,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
   world = cases.world_seed(args.data)
   if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+  if world is None:
+    cases.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = drawing.settings(args)
   asked = comparison.Asked(
     models=args.models,
@@ -118,4 +120,4 @@ def run(args: argparse.Namespace) -> int:
   else:
     print(comparison_report.markdown(found.result))
     print(names.printable(str(paths['html'])))
-  return 0
+  return int(bool(found.failures))

@@ -97,17 +97,19 @@ def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _cases(args: argparse.Namespace, world: int | None, spec, left_out: dict[str, int], say) -> list:
+def _cases(
+  args: argparse.Namespace, world: int | None, spec, left_out: dict[str, int], failures: list[str], say
+) -> list:
   from v2a.evaluation import cases
 
   if world is None:
-    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say))
+    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say, failures))
   if args.per_scene is not None:
     return list(cases.from_every_scene(world, args.per_scene, spec, say))
   return list(cases.from_world(world, args.num_clips or NUM_CLIPS, spec, say=say))
 
 
-def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> int:
+def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
   from v2a.evaluation import adapter
   from v2a.evaluation import degradation
   from v2a.evaluation import sweep_report
@@ -127,7 +129,6 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> int:
   for path in sweep_report.write(args.output, result):
     say(f'writing {path}')
   print(json.dumps(result) if args.json else sweep_report.table(result))
-  return 0
 
 
 def _check(args: argparse.Namespace, world: int | None) -> None:
@@ -177,7 +178,7 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
 
 
 def run(args: argparse.Namespace) -> int:
-  """Evaluates and prints."""
+  """Evaluates and prints; 1 where clips of the folder could not be read."""
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
   from v2a import generate
   from v2a.cli import cache
@@ -190,6 +191,8 @@ def run(args: argparse.Namespace) -> int:
 
   world = cases.world_seed(args.data)
   _check(args, world)
+  if world is None:
+    cases.search(pathlib.Path(args.data))  # before the model, which takes longer to load
   if args.page is not None:
     page.check(args.page)
   if args.output is not None:
@@ -205,14 +208,16 @@ def run(args: argparse.Namespace) -> int:
   cache.enable()
   model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   left_out: dict[str, int] = {}
-  chosen = _cases(args, world, adapter.clip_spec(model, args.seconds), left_out, say)
+  failures: list[str] = []
+  chosen = _cases(args, world, adapter.clip_spec(model, args.seconds), left_out, failures, say)
   for reason, num in left_out.items():
     say(f'note: {num} clips of the folder left out: {reason}')
   known = adapter.trained_on(model, chosen, world, say)
   if known:
     say(f'note: this model was trained on {len(known)} of these {len(chosen)} clips; they are not held out')
   if args.sweep:
-    return _sweep(args, model, request, chosen, say)
+    _sweep(args, model, request, chosen, say)
+    return int(bool(failures))
   if args.output is not None:
     report.check(args.output, chosen)
   outcome = _evaluate(args, model, request, chosen, say)
@@ -233,4 +238,4 @@ def run(args: argparse.Namespace) -> int:
     line = command.line('evaluate', add_flags, args)
     page.write(args.page, outcome, chosen, model.sample_rate_hz, line)
   print(json.dumps(result) if args.json else f'{report.table(result)}\n{report.further_tables(result)}')
-  return 0
+  return int(bool(failures))

@@ -11,6 +11,7 @@ import re
 import stat
 import sys
 
+from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a.cli import drawing
@@ -235,37 +236,64 @@ def run(args: argparse.Namespace) -> int:
   """Draws and writes the soundtracks; 1 where some inputs failed, 2 where all did."""
   _check(args)
   paths = expand(args.videos) or [None]
+  request = _request(args)
+  failures = _unreadable(paths)
+  try:
+    if len(failures) < len(paths):
+      _draw(args, paths, request, failures)
+  finally:  # whatever ends the batch, what is known of its inputs is told
+    for _, error in sorted(failures.items()):
+      print(f'v2a: {error}', file=sys.stderr)
+  if not failures:
+    return 0
+  return 2 if len(failures) == len(paths) else 1
+
+
+def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
+  """Returns one line for each input that can be seen to fail before a model is loaded, by its number."""
+  from v2a.media import errors
+  from v2a.media import source
+
+  failures = {}
+  for number, path in enumerate(paths):
+    try:
+      if path is not None:
+        source.check_file(path)
+    except errors.MediaError as error:
+      failures[number] = faults.line(error, path)
+  return failures
+
+
+def _draw(
+  args: argparse.Namespace, paths: list[pathlib.Path | None], request, failures: dict[int, str]
+) -> None:
+  """Draws and writes for the inputs that have not failed; adds those that fail now."""
   from v2a import generate
   from v2a.cli import cache
   from v2a.cli import progress
   from v2a.gallery import export
   from v2a.gallery import outputs
 
-  request = _request(args)
-  inputs = [generate.Input(path, args.start, args.duration) for path in paths]
-  stems = outputs.stems(paths, args.output)
+  numbers = [number for number in range(len(paths)) if number not in failures]
+  inputs = [generate.Input(paths[number], args.start, args.duration) for number in numbers]
+  all_stems = outputs.stems(paths, args.output)
+  stems = [all_stems[number] for number in numbers]
   guard = outputs.Guard(paths, request.num_samples, args.overwrite)
   export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
   cache.enable()
   model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   export.check(guard, inputs, stems, request, args.audio, model)
-  failures = []
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
     results = generate.soundtracks(model, inputs, request, progress=bar.update)
-    for source, stem, result in zip(inputs, stems, results, strict=True):
-      error = result.error
-      if error is None:
-        bar.clear()
-        try:
-          delivery = export.deliver(model, source, request, result, stem, args.audio, guard=guard)
-          _report(delivery, args)
-          _warn(source, delivery.manifest)
-        except ValueError as fault:
-          error = str(fault)
-      if error is not None:
-        failures.append(names.one_line(error, source.path))
-  for error in failures:
-    print(f'v2a: {error}', file=sys.stderr)
-  if not failures:
-    return 0
-  return 2 if len(failures) == len(inputs) else 1
+    for number, source, stem, result in zip(numbers, inputs, stems, results, strict=True):
+      if result.error is not None:
+        failures[number] = result.error
+        continue
+      bar.clear()
+      try:
+        delivery = export.deliver(model, source, request, result, stem, args.audio, guard=guard)
+      except Exception as error:  # noqa: BLE001 the boundary of one input
+        failures[number] = faults.line(error, source.path)
+        continue
+      _report(delivery, args)
+      _warn(source, delivery.manifest)

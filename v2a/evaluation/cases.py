@@ -14,10 +14,10 @@ import pathlib
 import numpy as np
 
 from v2a import clip as clip_lib
+from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a import records
-from v2a.media import errors
 from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
@@ -29,11 +29,16 @@ from v2a.world import clips
 HELDOUT_SEED = 20_260_001
 # Why a clip of a folder is not evaluated on.
 MORE = 'more clips than were asked for'
+_UNREADABLE = 'the video or its sidecar cannot be read'
 _WORLD = 'world:'
 VIDEO_SCENE = 'video'  # of a clip that is not of the world
 _TRUTH_KEYS = (
   'scene', 'annotation', 'transcript', 'events', 'material', 'envelope', 'pitch_hz', 'x', 'has_music',
   'words', 'mouth')  # fmt: skip
+# Of a list that of its items; each may be null.
+_TRUTH_TYPES = {
+  'scene': str, 'annotation': str, 'transcript': str, 'material': str, 'has_music': bool, 'events': dict,
+  'words': dict, 'envelope': float, 'pitch_hz': float, 'x': float, 'mouth': float}  # fmt: skip
 _END_SLACK_S = 0.1  # that a video may end before the last frame's rate says
 
 Frames = tuple[np.ndarray, np.ndarray]
@@ -215,6 +220,7 @@ def from_folder(
   spec: clip_lib.ClipSpec,
   left_out: dict[str, int] | None = None,
   say: Callable[[str], None] | None = None,
+  failures: list[str] | None = None,
 ) -> Iterator[Case]:
   """Yields the clips of a folder of records or of videos; the true sound of a video is its own.
 
@@ -226,26 +232,20 @@ def from_folder(
     num_clips: the first so many; None for all.
     spec: rates and lengths.
     left_out: takes how many of the folder's clips were not yielded, by reason.
-    say: receives a line where the folder holds files that are no videos.
+    say: receives a line where the folder holds files that are no videos, and one for each that fails.
+    failures: takes one line for each video that cannot be read, or whose sidecar cannot; the others go on.
 
   Raises:
     FileNotFoundError: the folder is missing.
-    ValueError: it holds neither, or a file cannot be read.
+    ValueError: it holds neither, or nothing that can be evaluated on.
   """
   folder = pathlib.Path(folder)
-  if not folder.is_dir():
-    raise FileNotFoundError(
-      f"no folder '{folder}' to evaluate on; wanted world:heldout, world:SEED or a folder."
-    )
-  left_out = {} if left_out is None else left_out
-  if (folder / records.MANIFEST).is_file():
+  searched = search(folder)
+  left_out, failures = {} if left_out is None else left_out, [] if failures is None else failures
+  if searched is None:
     yield from _from_records(folder, num_clips, spec, left_out)
     return
-  searched = folder_lib.search(folder, folder_lib.VIDEOS)
   videos = searched.paths
-  if not videos:
-    besides = f' ({searched.rest})' if searched.rest else ''
-    raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos{besides}.")
   if say and searched.rest:
     say(f'note: {folder}: {searched.rest}')
   num_used = 0
@@ -254,23 +254,41 @@ def from_folder(
       _leave_out(left_out, MORE, len(videos) - k)
       return
     try:
-      found = probe.probe(path)
-    except errors.MediaError:
-      _leave_out(left_out, 'the video cannot be read')
-      continue
-    if found.duration_s < spec.clip_s - _END_SLACK_S:
-      _leave_out(left_out, f'the video is shorter than {spec.clip_s:g} s')
-      continue
-    # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
-    is_world = 'scene' in written.notes(path)
-    if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, spec.clip_s))):
-      _leave_out(left_out, 'no sound in the video')
+      found = _from_video(path, spec)
+    except Exception as error:  # noqa: BLE001 the boundary of one input
+      failures.append(faults.line(error, path))
+      if say:
+        say(f'left out: {failures[-1]}')
+      found = _UNREADABLE
+    if isinstance(found, str):
+      _leave_out(left_out, found)
       continue
     num_used += 1
-    yield _from_video(path, spec, found.duration_s <= spec.clip_s + _END_SLACK_S)
+    yield found
   if not num_used:
     told = ', '.join(f'{num} x {reason}' for reason, num in left_out.items())
     raise ValueError(f"'{folder}' holds {len(videos)} videos, none of which can be evaluated on: {told}.")
+
+
+def search(folder: pathlib.Path) -> folder_lib.Found | None:
+  """Returns the videos of a folder to evaluate on; None where it holds records.
+
+  Raises:
+    FileNotFoundError: the folder is missing.
+    ValueError: it holds neither.
+  """
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise FileNotFoundError(
+      f"no folder '{folder}' to evaluate on; wanted world:heldout, world:SEED or a folder."
+    )
+  if (folder / records.MANIFEST).is_file():
+    return None
+  found = folder_lib.search(folder, folder_lib.VIDEOS)
+  if not found.paths:
+    besides = f' ({found.rest})' if found.rest else ''
+    raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos{besides}.")
+  return found
 
 
 def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
@@ -278,12 +296,19 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
     left_out[reason] = left_out.get(reason, 0) + num
 
 
-def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec, is_whole: bool) -> Case:
+def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case | str:
+  """Returns the case of a video, or why it is none. Raises whatever reading it or its sidecars raises."""
+  is_world, found = 'scene' in written.notes(path), probe.probe(path)
+  truth = _truth_beside(path, spec.clip_s, found.duration_s <= spec.clip_s + _END_SLACK_S)
+  if found.duration_s < spec.clip_s - _END_SLACK_S:
+    return f'the video is shorter than {spec.clip_s:g} s'
+  # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
+  if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, spec.clip_s))):
+    return 'no sound in the video'
   frames = tuple(
     read.frames(path, fps, spec.frame_size, 0.0, spec.clip_s) for fps in (spec.semantic_fps, spec.sync_fps)
   )
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
-  truth = _truth_beside(path, spec.clip_s, is_whole)
   return Case(names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path)
 
 
@@ -325,7 +350,23 @@ def _checked(truth, source: str) -> dict:
     raise ValueError(
       f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.world for its keys.'
     )
+  for key, wanted in _TRUTH_TYPES.items():
+    if not _is_a(truth[key], wanted):
+      raise ValueError(
+        f'{source}: {key} of the truth must be as data_pipelines.world writes it; got {str(truth[key])[:60]}.'
+      )
   return truth
+
+
+def _is_a(value, wanted: type) -> bool:
+  """Whether a value of a truth has its type, see _TRUTH_TYPES."""
+  if value is None:
+    return True
+  if wanted is dict:
+    return isinstance(value, list) and all(isinstance(item, dict) for item in value)
+  if wanted is float:
+    return isinstance(value, list) and all(type(item) in (int, float) for item in value)
+  return isinstance(value, wanted)
 
 
 def _from_records(

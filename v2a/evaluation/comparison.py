@@ -81,10 +81,12 @@ class Comparison:
   Attributes:
     result: JSON-able; all of it.
     shown: some clips, of different scenes as far as there are any.
+    failures: one line for each clip that could not be read.
   """
 
   result: dict
   shown: list[Shown]
+  failures: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +149,7 @@ class _Clips:
     self._asked, self._say, self._by_spec = asked, say, {}
     self.seed = cases_lib.world_seed(asked.data)
     self.left_out: dict[str, int] = {}
+    self.failures: list[str] = []
 
   def __call__(self, spec) -> list[cases_lib.Case]:
     """Returns the clips at the rates of a ClipSpec. Raises ValueError where they last another time."""
@@ -157,11 +160,11 @@ class _Clips:
           f'models that draw {known.clip_s:g} s and {spec.clip_s:g} s cannot be compared on the same clips.'
         )
       if self.seed is None:
-        self.left_out = {}
+        self.left_out, self.failures = {}, []
         folder = pathlib.Path(self._asked.data)
         # Once, whatever the number of models.
         say = None if self._by_spec else self._say
-        found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out, say)
+        found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out, say, self.failures)
       else:
         found = cases_lib.from_world(self.seed, self._asked.num_clips, spec, say=self._say)
       self._by_spec[spec] = list(found)
@@ -212,7 +215,7 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
       other.name: _differences(samples[other.name], samples[first.name], say, other.name) for other in others
     },
   }
-  return Comparison(result, list(shown.values()))
+  return Comparison(result, list(shown.values()), clips.failures)
 
 
 def _check(everybody: Sequence[_Contestant], asked: Asked, clips: _Clips):

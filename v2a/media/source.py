@@ -69,7 +69,7 @@ class Source:
       MediaError: the file cannot be read as media.
     """
     self.path = pathlib.Path(path)
-    _check_file(self.path)
+    check_file(self.path)
     try:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol, pattern_type 'a%d.ppm' as many.
       # Tags of old files are in any encoding.
@@ -309,7 +309,8 @@ def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
   return (marked or streams or [None])[0]
 
 
-def _check_file(path: pathlib.Path) -> None:
+def check_file(path: pathlib.Path) -> None:
+  """Raises MediaError where a file is missing, empty, none at all, or may not be read."""
   try:
     if not path.exists():
       raise errors.MediaError(f'{path}: does not exist; wanted a media file.')

@@ -386,3 +386,21 @@ def test_jpeg_xl_is_refused_by_its_name(tmp_path):
       '02307389610f8ca69204'))
   with pytest.raises(errors.MediaError, match='still.jxl: is JPEG XL, for which there is no decoder'):
     probe.probe(path)
+
+
+def test_a_named_profile_beside_a_frame_does_no_harm(tmp_path):
+  """PyAV frees the name of the profile twice where notes beside a frame are read; the program died of it."""
+  path = tmp_path / 'film.mov'
+  with av.open(str(path), 'w') as output:
+    stream = output.add_mux_stream('png', rate=5, width=97, height=65)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    quarters().save(tmp_path / 'still.png', icc_profile=_swapped_profile(), exif=exif)
+    for index in range(5):
+      packet = av.Packet((tmp_path / 'still.png').read_bytes())
+      packet.stream, packet.pts, packet.dts, packet.time_base = stream, index, index, fractions.Fraction(1, 5)
+      packet.is_keyframe = True
+      output.mux(packet)
+  assert not probe.probe(path).is_image
+  for _ in range(3):
+    assert read.frames(path, 5, 32).shape == (5, 32, 32, 3)

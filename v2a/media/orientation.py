@@ -50,8 +50,14 @@ _TURNS = {0: UPRIGHT, 90: Orientation(True, True, False), 180: Orientation(False
           270: Orientation(True, False, True)}
 
 
+# What PNG decodes to. PyAV frees the name of an ICC profile twice where all notes beside a frame are read.
+_PNG_FORMATS = ('rgb24', 'rgba', 'rgb48be', 'rgba64be', 'pal8', 'gray', 'gray16be', 'ya8', 'ya16be', 'monob')
+
+
 def of(frame: av.VideoFrame) -> Orientation:
   """Returns the orientation that a decoded frame carries (eq. 1)."""
+  if frame.format.name in _PNG_FORMATS:
+    return _TURNS[round(-frame.rotation / 90) * 90 % 360]
   try:
     data = frame.side_data.get('DISPLAYMATRIX')
   except ValueError:

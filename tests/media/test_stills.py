@@ -282,7 +282,9 @@ def test_a_large_picture(tmp_path, name):
   for pixel, colour in (((224, 2046), RED), ((224, 2049), GREEN), ((227, 2046), BLUE), ((227, 2049), GREY)):
     assert np.abs(shown_YX3[pixel].astype(int) - colour).max() <= 40, pixel
   assert np.abs(corners(shown_YX3) - [RED, GREEN, BLUE, GREY]).max() <= 4
-  with av.open(str(muxed(path, 0.0, 0.4))) as container:
+  out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
+  assert out.losses == ('the full size of the picture (10000 x 1100, shown at 4096 x 451)',)
+  with av.open(str(out.path)) as container:
     assert (container.streams.video[0].width, container.streams.video[0].height) == (4096, 452)
 
 

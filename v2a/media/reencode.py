@@ -49,6 +49,14 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture
                       fractions.Fraction(duration_s).limit_denominator(10**6))
 
 
+def losses(info: probe.Probe) -> tuple[str, ...]:
+  """Returns what of a picture does not fit in the video, in words."""
+  width, height = stills.fitted(info.width, info.height)
+  if (width, height) == (info.width, info.height):
+    return ()
+  return (f'the full size of the picture ({info.width} x {info.height}, shown at {width} x {height})',)
+
+
 def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
   """Adds the stream to an output whose header is not yet written; returns its encoder."""
   width, height = (-(-side // 2) * 2 for side in stills.fitted(info.width, info.height))

@@ -147,7 +147,7 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
     if suffix.lower() in CONTAINERS:
       by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
   if reencode.is_needed(part.info):
-    return [_Target(suffix, passthrough.Plan(container, (), (), 0))
+    return [_Target(suffix, passthrough.Plan(container, (), reencode.losses(part.info), 0))
             for container, suffix in by_container.items() if container != 'webm']
   found = []
   with source.Source(part.info.path) as opened:

@@ -14,7 +14,7 @@ from v2a.media import errors
 from v2a.media import source
 
 # Of a group of pictures that is decoded, at most; some files have one group of many minutes.
-_MAX_GROUP = 48
+_MAX_GROUP = 24
 # Matroska rounds to milliseconds.
 _SLACK_S = fractions.Fraction(11, 10000)
 

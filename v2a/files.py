@@ -6,6 +6,7 @@ A file is whole or not there: it is written under a temporary name in its folder
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import errno
 import functools
 import hashlib
 import os
@@ -20,6 +21,7 @@ from v2a import names
 MARK = 'Written by v2a'
 _MARK_WITHIN_BYTES = 4096
 _READ_BYTES = 1 << 20
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # A name on a file system has at most 255 bytes; this leaves room for the rest of a temporary name.
 _NAME_BYTES = 80
 
@@ -39,14 +41,34 @@ def beside(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
   Args:
     path: of the file, whose folder is there. Its suffix is kept, by which libraries tell formats.
+
+  Raises:
+    OSError: it cannot be written; named is the file, not the temporary name.
   """
   path = pathlib.Path(path)
   partial = partial_path(path.with_suffix(''), path.suffix)
   try:
-    yield partial
-    partial.replace(path)
+    with renamed_errors(partial, path):
+      yield partial
+      partial.replace(path)
   finally:
     partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
+  """Lets an OSError about a temporary file or folder, or about a full disk, name what it stands for.
+
+  A library that is told of a full disk, or of a file that grows too large, does not say which file that was.
+  """
+  try:
+    yield
+  except OSError as error:
+    named = None if error.filename is None else os.fsdecode(os.fspath(error.filename))
+    is_of_partial = named is not None and pathlib.Path(named.removeprefix('file:')).is_relative_to(partial)
+    if is_of_partial or (named is None and error.errno in _NO_SPACE):
+      raise OSError(error.errno, error.strerror, str(path)) from error
+    raise
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:

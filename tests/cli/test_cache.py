@@ -2,12 +2,15 @@
 
 import os
 import pathlib
+import pwd
 import subprocess
 import sys
 
 import pytest
 
 from v2a.cli import cache
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -28,6 +31,47 @@ def test_folder(named, xdg, wanted, monkeypatch):
   assert cache.folder() == (None if wanted is None else pathlib.Path(wanted).expanduser())
 
 
+def homeless(monkeypatch):
+  """Makes this process one of a user without a home folder."""
+  monkeypatch.delenv('HOME', raising=False)
+  monkeypatch.delenv('XDG_CACHE_HOME', raising=False)
+
+  def unknown(uid):
+    raise KeyError(uid)
+
+  monkeypatch.setattr(pwd, 'getpwuid', unknown)
+
+
+def test_without_a_home_folder_there_is_no_cache(monkeypatch, capsys):
+  homeless(monkeypatch)
+  monkeypatch.delenv('V2A_CACHE', raising=False)
+  assert cache.folder() is None
+  assert cache.enable() is None
+  err = capsys.readouterr().err
+  assert err.startswith('v2a: note: compiled programs are not kept') and err.count('\n') == 1
+  assert 'there is no home folder; V2A_CACHE names another' in err
+  monkeypatch.setenv('V2A_CACHE', '~/here')
+  with pytest.raises(ValueError, match='V2A_CACHE=~/here: this home folder is not known'):
+    cache.folder()
+  monkeypatch.setenv('V2A_CACHE', '~nobody-of-this-name/here')
+  with pytest.raises(ValueError, match='this home folder is not known'):
+    cache.folder()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='only the superuser becomes another')
+def test_a_user_without_entry_or_home():
+  environment = {name: value for name, value in os.environ.items()
+                 if name not in ('HOME', 'XDG_CACHE_HOME', 'V2A_CACHE')}  # fmt: skip
+  try:
+    ran = subprocess.run(
+      [sys.executable, '-m', 'v2a', 'doctor'], env={**environment, 'PYTHONPATH': str(ROOT)}, cwd=ROOT,
+      user=54321, group=54321, extra_groups=[], capture_output=True, text=True)  # fmt: skip
+  except PermissionError:
+    pytest.skip("this Python lies in the superuser's home folder")
+  assert 'Traceback' not in ran.stderr
+  assert 'cache     off (no home folder; V2A_CACHE names another)' in ran.stdout
+
+
 def test_second_process_finds_the_program(tmp_path):
   code = (
     'import jax\nfrom v2a.cli import cache\nprint(cache.enable())\n'
@@ -44,7 +88,11 @@ def test_second_process_finds_the_program(tmp_path):
   assert counts[0] > 0 and counts[1] == counts[0]
 
 
-def test_unwritable_folder_turns_it_off(tmp_path, monkeypatch):
+def test_unwritable_folder_turns_it_off(tmp_path, monkeypatch, capsys):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('V2A_CACHE', str(tmp_path / 'file'))
   assert cache.enable() is None
+  assert f'{tmp_path / "file" / "jax"} cannot be written' in capsys.readouterr().err
+  monkeypatch.setenv('V2A_CACHE', '')
+  assert cache.enable() is None
+  assert capsys.readouterr().err == ''

@@ -118,6 +118,11 @@ def examine() -> dict:
   }
 
 
+def _why_uncached() -> str:
+  is_empty = os.environ.get('V2A_CACHE') == ''
+  return 'V2A_CACHE is empty' if is_empty else 'no home folder; V2A_CACHE names another'
+
+
 def _print(found: dict) -> None:
   memory = f', {found["memory_bytes"] / 1e9:.0f} GB memory' if found['memory_bytes'] else ''
   rows = [
@@ -130,7 +135,7 @@ def _print(found: dict) -> None:
     ('codecs', ', '.join(name for name, is_there in found['codecs'].items() if is_there)),
     ('espeak', found['espeak'] or 'none'),
     ('models', ', '.join(found['models']) or 'none'),
-    ('cache', found['compile_cache'] or 'off (V2A_CACHE is empty)'),
+    ('cache', found['compile_cache'] or f'off ({_why_uncached()})'),
   ]
   for name, text in rows:
     print(f'{name:<9} {text}')

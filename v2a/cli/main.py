@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import difflib
 import importlib
+import logging
 import os
 import sys
 
@@ -99,6 +100,8 @@ def main(argv: list[str] | None = None) -> int:
   # Before NumPy is imported: its threads wait for each other by spinning, and what it is given here (an
   # evaluation's covariances) is small. JAX has its own.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+  # Its words on a missing home folder concern nobody: it only starts a second later.
+  logging.getLogger('matplotlib').setLevel(logging.ERROR)
   try:
     if not argv or argv[0].startswith('-'):
       _top().parse_args(argv)

@@ -140,12 +140,17 @@ class Guard:
 
 @contextlib.contextmanager
 def staged(stem: pathlib.Path) -> Iterator[pathlib.Path]:
-  """Gives a hidden folder beside the outputs, in which they are written until all are there."""
+  """Gives a hidden folder beside the outputs, in which they are written until all are there.
+
+  Raises:
+    OSError: they cannot be written; named is the folder of the outputs.
+  """
   stem.parent.mkdir(parents=True, exist_ok=True)
   folder = files.partial_path(stem)
-  folder.mkdir()
   try:
-    yield folder
+    with files.renamed_errors(folder, stem.parent):
+      folder.mkdir()
+      yield folder
   finally:
     shutil.rmtree(folder, ignore_errors=True)
 

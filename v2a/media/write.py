@@ -41,6 +41,8 @@ _SOUND_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus
 # Of the operating system, which no other container would mend.
 _STORAGE_ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _CHECK_SAMPLES = 2**16
+# The header of a WAV file counts bytes with 32 bits; RF64 (EBU Tech 3306) is WAV with 64.
+_MAX_WAV_BYTES = 2**32 - 2**16
 
 
 def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
@@ -306,5 +308,21 @@ def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: in
   _check(wave_NA, sample_rate_hz)
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with files.beside(path) as partial:
-    # As bytes: of a name that is no UTF-8 it takes nothing else.
-    soundfile.write(os.fsencode(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
+    if container == 'WAV' and wave_NA.size * 2 > _MAX_WAV_BYTES:
+      container = 'RF64'
+    try:
+      # As bytes: of a name that is no UTF-8 it takes nothing else.
+      soundfile.write(os.fsencode(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
+    except soundfile.LibsndfileError as error:
+      raise _why_unwritten(partial, error) from error
+
+
+def _why_unwritten(path: pathlib.Path, error: soundfile.LibsndfileError) -> OSError:
+  """Returns what the system says to more bytes in a file, since libsndfile does not tell why it failed."""
+  try:
+    with path.open('ab', buffering=0) as file:
+      file.write(bytes(_CHECK_SAMPLES))
+      os.fsync(file.fileno())
+  except OSError as reason:
+    return OSError(reason.errno, reason.strerror, str(path))
+  return OSError(errno.EIO, f'cannot be written ({error.error_string})', str(path))

@@ -28,6 +28,11 @@ def run(name: str, work: Callable[[], int], interrupted: str = 'interrupted') ->
       raise
     print(f'{name}: {faults.line(error)}', file=sys.stderr)
     return 2
+  except RuntimeError as error:
+    if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
+      raise
+    print(f'{name}: {faults.line(error)}', file=sys.stderr)
+    return 2
   except KeyboardInterrupt:
     print(f'{name}: {interrupted}', file=sys.stderr)
     return 130

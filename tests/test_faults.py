@@ -1,6 +1,7 @@
 """What one input raises is one line that names it."""
 
 import av
+import jax.numpy as jnp
 import pytest
 
 from v2a import faults
@@ -16,6 +17,8 @@ LINES = [
     (OSError('cannot be written'), 'a.ts: cannot be written'),
     (MemoryError(), 'a.ts: out of memory'),
     (MemoryError('Unable to allocate 9 TiB'), 'a.ts: out of memory (Unable to allocate 9 TiB)'),
+    (RuntimeError('RESOURCE_EXHAUSTED: 9 bytes'), 'a.ts: out of memory (RESOURCE_EXHAUSTED: 9 bytes)'),
+    (OSError(12, 'Cannot allocate memory'), 'a.ts: out of memory ([Errno 12] Cannot allocate memory)'),
     (UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'invalid start byte'),
      "a.ts: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     (av.error.InvalidDataError(1094995529, 'Invalid data', 'a.ts'), 'a.ts: Invalid data'),
@@ -27,6 +30,14 @@ LINES = [
 def test_lines(error, line, capsys):
   assert faults.line(error, 'a.ts') == line
   assert capsys.readouterr().err == ''
+
+
+def test_what_xla_raises_is_too_little_memory():
+  with pytest.raises(RuntimeError) as caught:
+    jnp.zeros(10**13).block_until_ready()
+  assert faults.line(caught.value).startswith('out of memory (RESOURCE_EXHAUSTED: ')
+  assert not faults.is_out_of_memory(RuntimeError('a bug'))
+  assert not faults.is_out_of_memory(ValueError('bad_alloc'))
 
 
 def test_without_a_file():

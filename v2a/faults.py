@@ -1,11 +1,21 @@
 """The boundary around one input of many: what it raises becomes one line about it, and the others go on."""
 
+import errno
 import os
 import traceback
 
 from v2a import names
 
 MAX_LINE = 600
+# XLA raises a RuntimeError of its own; what C++ throws reaches Python as one, too.
+_OUT_OF_MEMORY = ('RESOURCE_EXHAUSTED', 'bad_alloc', "can't start new thread")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+  """Whether the machine, or its accelerator, had too little memory."""
+  if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    return True
+  return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def line(error: Exception, path: str | os.PathLike | None = None) -> str:
@@ -19,7 +29,7 @@ def line(error: Exception, path: str | os.PathLike | None = None) -> str:
   if os.environ.get('V2A_DEBUG') == '1':
     traceback.print_exception(error)
   reason = getattr(error, 'strerror', None)
-  if isinstance(error, MemoryError):
+  if is_out_of_memory(error):
     text = f'out of memory ({error})' if str(error) else 'out of memory'
   elif isinstance(error, OSError) and reason:
     text = f'{error.filename}: {reason}' if error.filename else reason

@@ -79,6 +79,20 @@ def test_faults_of_the_input_are_one_line(error, line, monkeypatch, capsys):
   assert capsys.readouterr().err == line + '\n'
 
 
+@pytest.mark.parametrize(('error', 'line'), [
+  (MemoryError(), 'v2a: out of memory'),
+  (MemoryError('Unable to allocate 7 PiB'), 'v2a: out of memory (Unable to allocate 7 PiB)'),
+  (RuntimeError('RESOURCE_EXHAUSTED: 9 bytes.'), 'v2a: out of memory (RESOURCE_EXHAUSTED: 9 bytes.)'),
+  (RuntimeError('std::bad_alloc'), 'v2a: out of memory (std::bad_alloc)'),
+  (RuntimeError("can't start new thread"), "v2a: out of memory (can't start new thread)"),
+  (OSError(12, 'Cannot allocate memory'), 'v2a: [Errno 12] Cannot allocate memory'),
+])  # fmt: skip
+def test_too_little_memory_is_one_line(error, line, monkeypatch, capsys):
+  assert main.main([stand_in(monkeypatch, fail(error))]) == 2
+  err = capsys.readouterr().err
+  assert err.startswith(line) and err.count('\n') == 1
+
+
 def test_debug_shows_the_traceback(monkeypatch):
   monkeypatch.setenv('V2A_DEBUG', '1')
   command = stand_in(monkeypatch, fail(ValueError('x')))

@@ -19,6 +19,8 @@ def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
   name = command.__name__
   run = '_render' if command is world else '_run'
   for fault, code, words in ((KeyboardInterrupt(), 130, ''), (termination.Terminated(15), 143, ' (SIGTERM)'),
+                             (MemoryError(), 2, 'out of memory'),
+                             (RuntimeError('std::bad_alloc'), 2, 'out of memory (std::bad_alloc)'),
                              (OSError(28, 'No space left on device', 'x'), 2, 'x: No space left on device')):
     def end(*_, fault=fault):
       raise fault

@@ -9,6 +9,7 @@ import os
 import sys
 
 import v2a
+from v2a import faults
 from v2a import names
 from v2a import termination
 
@@ -126,6 +127,11 @@ def main(argv: list[str] | None = None) -> int:
     if os.environ.get('V2A_DEBUG') == '1':
       raise
     print(f'v2a: {message(error)}', file=sys.stderr)
+    return 2
+  except (MemoryError, RuntimeError) as error:
+    if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
+      raise
+    print(f'v2a: {faults.line(error)}', file=sys.stderr)
     return 2
 
 

@@ -84,7 +84,8 @@ def own_faults() -> Iterator[None]:
     raise
   except Exception as error:
     if jax.process_count() > 1:
-      atexit.register(_leave, 2 if isinstance(error, (ValueError, OSError)) else 1)  # the table in README.md
+      is_bad_input = isinstance(error, (ValueError, OSError, MemoryError))
+      atexit.register(_leave, 2 if is_bad_input else 1)  # the table in README.md
     raise
 
 

@@ -30,7 +30,8 @@ from v2a.media import write
 
 NUM_THUMBNAILS = 12
 THUMBNAIL_SIZE = 160
-# Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place.
+# Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place, but for
+# animations, which are decoded from their begin.
 ONE_PASS_S = 20.0
 # A peak of silence in decibels; JSON knows no infinity.
 _SILENCE_DB = -120.0
@@ -59,7 +60,7 @@ def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarr
     return read.frames(info.path, 1, THUMBNAIL_SIZE, 0.0, 1.0)
   last_s = max(0.0, info.duration_s - start_s)
   span_s = min(duration_s, last_s) / NUM_THUMBNAILS
-  if duration_s <= ONE_PASS_S:
+  if duration_s <= ONE_PASS_S or info.is_animation:
     part_s = span_s * NUM_THUMBNAILS - span_s / 2
     return read.frames(info.path, 1 / span_s, THUMBNAIL_SIZE, start_s + span_s / 2, part_s)
   times_s = [start_s + (number + 0.5) * span_s for number in range(NUM_THUMBNAILS)]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import fractions
+import functools
 import os
 import pathlib
 import struct
@@ -116,8 +117,17 @@ def inspect(path: str | os.PathLike) -> Info:
   Raises:
     MediaError: it is damaged, or larger than MAX_PIXELS.
   """
+  path = pathlib.Path(path)
+  status = path.stat()
+  return _inspected(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=256)
+def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
+  """Returns the Info of a file; animations take long to decode and are asked for again."""
+  del size_bytes, modified_ns  # of the cache's key
   num_frames, duration_s, info = 0, fractions.Fraction(0), None
-  for kind, image, length_s in _frames(pathlib.Path(path)):
+  for kind, image, length_s in _frames(path):
     if info is None:
       turn = _TURNS.get(_orientation(image), (None, 0))[1]
       width, height = _full_size(image)

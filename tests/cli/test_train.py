@@ -45,6 +45,14 @@ def refused(words, capsys):
   return line
 
 
+@pytest.mark.parametrize('name', ['config.json', 'parameters.txt', 'model'])
+@pytest.mark.usefixtures('no_device_work')
+def test_files_that_no_training_wrote_stay(name, tmp_path, capsys):
+  (tmp_path / name).write_text('mine')
+  assert f'{name}: exists already; nothing is overwritten.' in refused(['--workdir', str(tmp_path)], capsys)
+  assert [path.read_text() for path in tmp_path.iterdir()] == ['mine']
+
+
 @pytest.mark.parametrize(('words', 'told'), [
     (['--config.mesh.data=3'], 'A mesh of .*data.* does not fit 8 devices'),
     (['--config.training.batch_size=12'], 'batch_size must be a multiple of the 8 parts .*; got 12'),

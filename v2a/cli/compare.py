@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
     mesh_sizes=drawing.mesh_sizes(args),
   )
   cache.enable()
-  say = lambda line: print(f'v2a compare: {line}', file=sys.stderr, flush=True)
+  say = lambda line: print(f'v2a compare: {names.printable(line)}', file=sys.stderr, flush=True)
   if args.fetch_weights:
     catalog.fetch(say)
   found = comparison.compare(asked, args.output, say)

@@ -9,6 +9,7 @@ import time
 import v2a
 from v2a import files
 from v2a import flags
+from v2a import names
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 OUTPUT = 'demo_out'
@@ -110,6 +111,6 @@ def run(args: argparse.Namespace) -> int:
   )
   page.write(args.output / PAGE, shown, TITLE, lead)
   picture.write(args.output / PICTURE, shown, TITLE, max_samples=1)
-  print(f'look and listen:  {args.output / PAGE}')
-  print(f'as one picture:   {args.output / PICTURE}')
+  print(f'look and listen:  {names.printable(str(args.output / PAGE))}')
+  print(f'as one picture:   {names.printable(str(args.output / PICTURE))}')
   return 0

@@ -199,7 +199,7 @@ def run(args: argparse.Namespace) -> int:
     (sweep_report if args.sweep else report).check(args.output)
 
   def say(line: str):
-    print(f'v2a evaluate: {line}', file=sys.stderr, flush=True)
+    print(f'v2a evaluate: {names.printable(line)}', file=sys.stderr, flush=True)
 
   if args.fetch_weights:
     catalog.fetch(say)

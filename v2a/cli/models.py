@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import v2a
+from v2a import names
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
 
@@ -63,7 +64,7 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   output.parent.mkdir(parents=True, exist_ok=True)
   generate.save(generate.join([generate.load(run) for run in runs]), output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
-  print(f'{output}: {size / 1e6:.1f} MB')
+  print(f'{names.printable(str(output))}: {size / 1e6:.1f} MB')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -4,8 +4,11 @@ import argparse
 import os
 import pathlib
 
+from v2a import files
 from v2a import flags
 
+CHECKPOINTS = 'checkpoints'  # that of training.checkpoint, which is slow to import
+WRITTEN = ('config.json', 'parameters.txt', 'model')
 # Of config.training: steps that neither compile nor wait for the first batches.
 PROFILED = {'profile_at_step': 3, 'profile_steps': 5}
 
@@ -28,6 +31,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--process-id', type=flags.number(int, 0, flags.MAX_COUNT), metavar='I')
 
 
+def _check_workdir(workdir: pathlib.Path) -> None:
+  """Raises where no training can be written to a folder, or would replace files that no training wrote."""
+  if workdir.exists() and not workdir.is_dir():
+    raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
+  there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
+  # A training makes its folder of checkpoints first.
+  if not (workdir / CHECKPOINTS).is_dir():
+    files.check_new(*(workdir / name for name in WRITTEN))
+
+
 def run(args: argparse.Namespace) -> int:
   """Trains, and returns the exit code."""
   from v2a import config
@@ -43,11 +58,7 @@ def run(args: argparse.Namespace) -> int:
   c = configfile.override(c, args.overrides)
   config.validate(c)
   workdir = pathlib.Path(args.workdir)
-  if workdir.exists() and not workdir.is_dir():
-    raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
-  if not os.access(there, os.W_OK | os.X_OK):
-    raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
+  _check_workdir(workdir)
   if args.program and not pathlib.Path(args.program).is_file():
     raise FileNotFoundError(f'--program {args.program} does not exist.')
   from v2a.cli import allocator

@@ -63,7 +63,8 @@ def call(bundle, loaded, tmp_path, capsys, monkeypatch):
   load = generate.load
 
   def known(name, **kwargs):
-    return loaded if name == str(bundle) and kwargs == {'generator': None, 'mesh_sizes': None} else load(name, **kwargs)
+    is_plain = name == str(bundle) and kwargs == {'generator': None, 'mesh_sizes': None}
+    return loaded if is_plain else load(name, **kwargs)
 
   monkeypatch.setattr(generate, 'load', known)
 

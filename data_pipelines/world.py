@@ -181,7 +181,7 @@ def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Ite
   # The arrays of one clip are small: threads of a linear algebra library would only get in each other's way.
   for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(name, '1')
-  pending, indices = collections.deque(), iter(indices)
+  pending, indices, work = collections.deque(), iter(indices), functools.partial(_until_terminated, work)
   # Unlike multiprocessing.Pool it raises where a worker dies (of memory); the pool would wait for ever.
   executor = concurrent.futures.ProcessPoolExecutor(
     num_workers, multiprocessing.get_context('spawn'), _begin_worker
@@ -196,6 +196,9 @@ def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Ite
     told = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
     raise OSError(told) from error
   finally:
+    if pending:  # something ends it early
+      for process in multiprocessing.active_children():
+        process.terminate()
     executor.shutdown(cancel_futures=True)
 
 
@@ -203,6 +206,14 @@ def _begin_worker():
   """Leaves Ctrl-C to the parent, and lets SIGTERM end a clip so that its files are removed."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   termination.install()
+
+
+def _until_terminated(work: Callable[[int], object], index: int) -> object:
+  """Returns work(index); ends the process on SIGTERM, which the executor would take for a result."""
+  try:
+    return work(index)
+  except termination.Terminated as stop:
+    os._exit(stop.code)
 
 
 def _report(done: int, total: int, start_s: float):

@@ -22,6 +22,7 @@ LINES = [
     (UnicodeDecodeError('utf-8', b'\xff', 0, 1, 'invalid start byte'),
      "a.ts: 'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
     (av.error.InvalidDataError(1094995529, 'Invalid data', 'a.ts'), 'a.ts: Invalid data'),
+    (ValueError('a.json: is no JSON'), 'a.json: is no JSON'),
     (ValueError('long' * 1000), 'a.ts: ' + ('long' * 1000)[:faults.MAX_LINE - 9] + '...'),
 ]  # fmt: skip
 

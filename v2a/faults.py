@@ -37,5 +37,7 @@ def line(error: Exception, path: str | os.PathLike | None = None) -> str:
     text = str(reason or error) or type(error).__name__
   else:
     text = f'{type(error).__name__}: {error} (V2A_DEBUG=1 shows where)'
-  text = names.one_line(text if path is None or str(path) in text else f'{path}: {text}', path)
+  # A sidecar's name names the input too.
+  is_named = path is None or f'{os.path.splitext(path)[0]}.' in text
+  text = names.one_line(text if is_named else f'{path}: {text}', path)
   return text if len(text) <= MAX_LINE else text[:MAX_LINE - 3] + '...'

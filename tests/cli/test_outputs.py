@@ -265,6 +265,7 @@ def test_names_that_differ_by_case_are_numbered(call, film, tmp_path):
   assert [pathlib.Path(line.split()[0]).name for line in out.splitlines()] == ['A.0.mp4', 'a-2.0.mp4']
 
 
+@pytest.mark.filterwarnings('error')
 def test_a_plot_shows_any_name(tmp_path):
   level_RJ = np.full((8, 10), -80.0)
   samples = (entries.Sample(0, level_RJ, tmp_path / 'a.wav'),)

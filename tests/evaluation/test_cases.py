@@ -1,6 +1,7 @@
 """Clips to evaluate on: of the world, of folders, and what is wrong with them."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -119,6 +120,13 @@ def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
     (tmp_path / 'mute').mkdir()
     (tmp_path / 'short.mp4').rename(tmp_path / 'mute' / 'short.mp4')
     list(cases.from_folder(tmp_path / 'mute', None, SPEC))
+
+
+def test_a_video_may_have_any_name(tmp_path):
+  film = films.make(tmp_path / 'a', duration_s=4.0, wave_NA=films.clicks(4.0, 44100))
+  film.rename(os.fsdecode(os.fsencode(tmp_path) + b'/caf\xe9\n.mp4'))
+  (case,) = cases.from_folder(tmp_path, None, SPEC)
+  assert case.name == 'caf\\xe9\\n' and case.video.is_file()
 
 
 def test_faults_of_folders_are_named(tmp_path):

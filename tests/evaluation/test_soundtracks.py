@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
@@ -135,6 +136,14 @@ def write_folder(path, cases, rate_hz=RATE_HZ, **waves):
 def name_of(case):
   """Returns a case's name as a keyword."""
   return case.name.replace('-', '_')
+
+
+def test_a_clip_and_its_soundtrack_may_have_any_name(cases, tmp_path):
+  folder = write_folder(tmp_path / 'other', cases)
+  (folder / f'{cases[0].name}.wav').rename(os.fsdecode(os.fsencode(folder) + b'/caf\xe9.wav'))
+  named = [dataclasses.replace(cases[0], name='caf\\xe9'), *cases[1:]]  # as cases.from_folder names it
+  made = soundtracks.read_folder(folder, named, RATE_HZ)
+  assert made.num_unused == 0 and made.model.generate(conditions(named[:1])).any()
 
 
 def test_a_folder_of_the_truth_is_the_truth(cases, tmp_path):

@@ -17,6 +17,7 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import distributions
 from v2a.evaluation import runner
+from v2a.gallery import picture
 
 CLIPS_A_SCENE = 4
 JSON = 'report.json'
@@ -97,6 +98,6 @@ def write(
       title = names.printable(f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}')
       axes_RB[0, place].set_title(title, color=columns.INK, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)
-    with files.beside(paths(folder, cases)[scene]) as partial:
+    with files.beside(paths(folder, cases)[scene]) as partial, picture.no_glyph_warnings():
       sheet.savefig(partial, facecolor=columns.BACK, metadata={'Software': files.MARK})
   return folder

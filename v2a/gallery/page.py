@@ -70,7 +70,7 @@ def _curve(entry: entries.Entry) -> str:
 def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
   """Returns the address of a file relative to the page's folder."""
   relative = os.path.relpath(path, folder)
-  return html.escape(urllib.parse.quote(pathlib.PurePath(relative).as_posix()), quote=True)
+  return html.escape(urllib.parse.quote(os.fsencode(pathlib.PurePath(relative).as_posix())), quote=True)
 
 
 def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, is_shown: bool) -> str:

@@ -1,5 +1,7 @@
 """The gallery as one PNG: for each clip a strip of film, motion curve and spectrograms on one time axis."""
 
+from collections.abc import Iterator
+import contextlib
 import pathlib
 import textwrap
 import warnings
@@ -19,6 +21,14 @@ WIDTH_IN, DPI = 12.0, 110
 MARGIN_IN, HEAD_IN, FILM_IN, MOTION_IN, SOUND_IN, AXIS_IN, GAP_IN = 0.35, 0.62, 0.85, 0.5, 1.15, 0.3, 0.06
 TITLE_IN = 0.75
 MAX_CHARACTERS = 130
+
+
+@contextlib.contextmanager
+def no_glyph_warnings() -> Iterator[None]:
+  """Silences the warning for each letter that the font lacks and shows as a box, while a plot is drawn."""
+  with warnings.catch_warnings():
+    warnings.filterwarnings('ignore', 'Glyph .* missing from font')
+    yield
 
 
 class _Layout:
@@ -146,7 +156,5 @@ def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_s
     layout.skip(TITLE_IN)
   for entry, samples in zip(shown, chosen):
     _entry(layout, entry, samples)
-  with files.beside(path) as partial, warnings.catch_warnings():
-    # A letter that the font lacks is shown as a box; a warning for each would bury the program's own lines.
-    warnings.filterwarnings('ignore', 'Glyph .* missing from font')
+  with files.beside(path) as partial, no_glyph_warnings():
     backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial), metadata={'Software': files.MARK})

@@ -374,6 +374,35 @@ def test_the_track_of_a_sequence_is_shown_and_not_its_cover(tmp_path):
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(path, 10, 32)] == list(range(10))
 
 
+@pytest.mark.parametrize('suffix', ['.avif', '.heic'])
+def test_tiles_are_not_left_to_ffmpeg(tmp_path, suffix):
+  """FFmpeg shows one tile where Pillow opens none."""
+  path = tmp_path / f'grid{suffix}'
+  quarters(128, 128).save(path, **KINDS[suffix][2])
+  path.write_bytes(path.read_bytes().replace(b'pitm', b'pitx', 1))
+  with pytest.raises(errors.MediaError, match=f'grid{suffix}: the picture cannot be decoded: '):
+    probe.probe(path)
+
+
+def _gif_frame(left: int, top: int, width: int, height: int) -> bytes:
+  """Returns a frame of 100 ms in the second colour, each pixel behind a clear code (GIF89a, appendix F)."""
+  codes = [code for _ in range(width * height) for code in (4, 1)] + [5]
+  bits = np.array([code >> bit & 1 for code in codes for bit in range(3)], np.uint8)
+  data = np.packbits(bits, bitorder='little').tobytes()
+  blocks = b''.join(bytes([len(data[at:at + 255])]) + data[at:at + 255] for at in range(0, len(data), 255))
+  head = b'\x21\xf9\x04\x04\x0a\0\0\0\x2c' + struct.pack('<HHHHB', left, top, width, height, 0)
+  return head + b'\x02' + blocks + b'\0'
+
+
+def test_frames_beyond_the_canvas_of_an_animation(tmp_path):
+  path = tmp_path / 'beyond.gif'
+  canvas = b'GIF89a' + struct.pack('<HHBBB', 16, 12, 0x80, 0, 0) + bytes([0, 0, 0, 255, 255, 255])
+  frames = _gif_frame(0, 0, 16, 12), _gif_frame(8, 6, 30, 20), _gif_frame(0, 0, 4, 4)
+  path.write_bytes(canvas + b''.join(frames) + b';')
+  assert [shown_YX3.shape for _, _, shown_YX3 in stills.pictures(path)] == [(12, 16, 3)] * 3
+  assert probe.probe(muxed(path)).duration_s == pytest.approx(0.3, abs=0.01)
+
+
 def test_a_raw_file_of_a_camera_is_refused(tmp_path):
   """Its first picture is a thumbnail."""
   quarters().save(tmp_path / 'photo.dng', 'TIFF', tiffinfo={254: 1})

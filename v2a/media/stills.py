@@ -1,9 +1,10 @@
 """Still images and animations, read by Pillow: which files are, and their pictures as shown.
 
-By content, never by name: PNG and APNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, and HEIC (by pillow-heif). Pictures
-of tiles, as phones write them, come whole; EXIF orientation is applied; colours are sRGB (`v2a.media.srgb`).
-Of a file with several pictures that are no animation (TIFF pages, bursts) it is the first or primary one. An
-animation is shown once, with the durations of its file; one of up to 10 ms lasts 100 ms, as in browsers.
+By content (`v2a.media.magic`): PNG and APNG, JPEG, WebP, GIF, BMP, TIFF, AVIF, and HEIC (by pillow-heif).
+Pictures of tiles, as phones write them, come whole; EXIF orientation is applied; colours are sRGB
+(`v2a.media.srgb`). Of a file with several pictures that are no animation (TIFF pages, bursts) it is the first
+or primary one. An animation is shown once, with the durations of its file; frames of up to 10 ms last 100 ms,
+as in browsers.
 
 No still: AVIF or HEIC with a sound track, HEIC sequences and series of JPEG are videos; what Pillow cannot
 open (JPEG XL, PPM, rare kinds of TIFF) is left to FFmpeg.
@@ -17,7 +18,6 @@ import functools
 import os
 import pathlib
 import struct
-from typing import BinaryIO
 import warnings
 import zlib
 
@@ -34,6 +34,7 @@ from PIL import WebPImagePlugin
 import pillow_heif
 
 from v2a.media import errors
+from v2a.media import magic
 from v2a.media import srgb
 
 # The largest sensors of phones have 200 million pixels; decoded they are 0.8 GB.
@@ -56,15 +57,9 @@ _CLASSES = {
     'avif': AvifImagePlugin.AvifImageFile,
     'heif': pillow_heif.HeifImageFile,
 }
-_MAGIC = {
-    b'\x89PNG\r\n\x1a\n': 'png', b'\xff\xd8\xff': 'jpeg', b'GIF87a': 'gif', b'GIF89a': 'gif', b'BM': 'bmp',
-    b'II*\0': 'tiff', b'MM\0*': 'tiff', b'II+\0': 'tiff', b'MM\0+': 'tiff',
-}
+# FFmpeg would take one tile for the picture.
+_NO_FFMPEG = ('avif', 'heif')
 _ANIMATED = ('png', 'gif', 'webp', 'avif')
-# Brands of ISO 23008-12 and AVIF; the neutral ones leave it to those that follow.
-_BRANDS = dict.fromkeys((b'avif', b'avis'), 'avif') | dict.fromkeys(
-    (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs'), 'heif')
-_NEUTRAL_BRANDS = (b'mif1', b'mif2', b'msf1', b'miaf')
 _ORIENTATION_TAG = 0x0112
 # TIFF 6.0, section 8, and DNG 1.7: the first picture of a camera's raw file is a thumbnail.
 _SUBFILE_TAG, _DNG_TAG = 254, 50706
@@ -103,7 +98,11 @@ class Info:
 
 
 def find(path: str | os.PathLike) -> str | None:
-  """Returns the kind of a still image or animation (see Info); None for all other files, readable or not."""
+  """Returns the kind of a still image or animation (see Info); None for all other files, readable or not.
+
+  Raises:
+    MediaError: it has more than MAX_PIXELS, or is AVIF or HEIC that Pillow cannot open.
+  """
   opened = _open(pathlib.Path(path))
   if opened is None:
     return None
@@ -179,12 +178,11 @@ def square(picture_YX3: np.ndarray, size: int) -> np.ndarray:
   return np.asarray(Image.fromarray(picture_YX3).resize((size, size), method))
 
 
-def _frames(path: pathlib.Path) -> Iterator[tuple[str, ImageFile.ImageFile, fractions.Fraction]]:
+def _frames(path: pathlib.Path) -> Iterator[tuple[str, Image.Image, fractions.Fraction]]:
   """Yields (kind, image with one frame loaded, its length in seconds)."""
-  with _reported(path):
-    opened = _open(path)
-    if opened is None:
-      raise ValueError('it is no still image')
+  opened = _open(path)
+  if opened is None:
+    raise errors.MediaError(f'{path}: is no still image.')
   kind, image = opened
   with contextlib.closing(image):
     if image.width * image.height > MAX_PIXELS:
@@ -197,7 +195,7 @@ def _frames(path: pathlib.Path) -> Iterator[tuple[str, ImageFile.ImageFile, frac
       # The default image of an APNG is for viewers that know no animations.
       first, last = int(getattr(image, 'default_image', False)), image.n_frames if kind in _ANIMATED else 1
       is_animated = last - first > 1
-    end_ms = fractions.Fraction(0)
+    end_ms, size = fractions.Fraction(0), None
     for index in range(first, last) if is_animated else (0,):
       with _reported(path):
         if index:
@@ -205,7 +203,10 @@ def _frames(path: pathlib.Path) -> Iterator[tuple[str, ImageFile.ImageFile, frac
         image.load()
         srgb.check(image)
       begin_ms, end_ms = end_ms, _end_ms(image, end_ms)
-      yield kind, image, _length_s(end_ms - begin_ms) if is_animated else fractions.Fraction(0)
+      size = size or image.size
+      # Pillow enlarges the canvas of a GIF for frames that lie beyond it; browsers cut them off.
+      shown = image if image.size == size else image.crop((0, 0, *size))
+      yield kind, shown, _length_s(end_ms - begin_ms) if is_animated else fractions.Fraction(0)
 
 
 def _length_s(length_ms: fractions.Fraction) -> fractions.Fraction:
@@ -213,82 +214,34 @@ def _length_s(length_ms: fractions.Fraction) -> fractions.Fraction:
   return (length_ms if length_ms > _SHORTEST_MS else fractions.Fraction(_USUAL_MS)) / 1000
 
 
-def _end_ms(image: ImageFile.ImageFile, begin_ms: fractions.Fraction) -> fractions.Fraction:
+def _end_ms(image: Image.Image, begin_ms: fractions.Fraction) -> fractions.Fraction:
   """Returns when a frame ends by its file; time stamps, where it has any, add up no rounded lengths."""
   length_ms = fractions.Fraction(image.info.get('duration') or 0).limit_denominator(10**6)
   return image.info.get('timestamp', begin_ms) + length_ms
 
 
 def _open(path: pathlib.Path) -> tuple[str, ImageFile.ImageFile] | None:
-  """Returns the kind and the opened image; None where the content is another or Pillow cannot open it."""
+  """Returns the kind and the opened image; None where it is another file, or left to FFmpeg. See `find`."""
   try:
     if not path.is_file():
       return None
     with path.open('rb') as file:
-      kind = _kind(file)
-    return None if kind is None else (kind, _CLASSES[kind](path))
-  except Image.DecompressionBombError as error:
-    raise too_large(path) from error
-  except _FAULTS:
-    # FFmpeg tries next, and says what is wrong where it cannot either.
-    return None
-
-
-def _kind(file: BinaryIO) -> str | None:
-  head = file.read(4096)
-  for magic, kind in _MAGIC.items():
-    if head.startswith(magic):
-      return None if kind == 'jpeg' and _is_series(file) else kind
-  if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
-    return 'webp'
-  if head[4:8] != b'ftyp':
-    return None
-  major, *others = struct.iter_unpack('4s', head[8:min(int.from_bytes(head[:4], 'big'), 4096) // 4 * 4])
-  brands = [major, *others[1:]] if major[0] in _NEUTRAL_BRANDS else [major]
-  kind = next((_BRANDS[brand] for brand, in brands if brand in _BRANDS), None)
+      kind = magic.kind(file)
+  except (OSError, ValueError):
+    return None  # FFmpeg tries next, and says what is wrong.
   if kind is None:
     return None
-  handlers = _handlers(file)
-  return None if b'soun' in handlers or (handlers and kind == 'heif') else kind
+  try:
+    return kind, _CLASSES[kind](path)
+  except Image.DecompressionBombError as error:
+    raise too_large(path) from error
+  except _FAULTS as error:
+    if kind in _NO_FFMPEG:
+      raise _undecodable(path, error) from error
+    return None
 
 
-def _is_series(file: BinaryIO) -> bool:
-  """Returns whether JPEG pictures follow each other as a video (Motion JPEG), and not by an index (MPO)."""
-  file.seek(2)
-  while len(head := file.read(4)) == 4 and head[0] == 0xff and head[1] != 0xda:
-    segment = file.read(max(0, int.from_bytes(head[2:], 'big') - 2))
-    if head[1] == 0xe2 and segment.startswith(b'MPF\0'):
-      return False
-  # Within the coded picture a byte of all ones is followed by another code.
-  rest = file.read()
-  end = rest.find(b'\xff\xd9') + 2
-  return end >= 2 and rest[end:end + 64].lstrip(b'\0').startswith(b'\xff\xd8\xff')
-
-
-def _handlers(file: BinaryIO) -> set[bytes]:
-  """Returns the kinds of the tracks of an MP4 file (ISO 14496-12, 8.4.3): b'soun', b'vide', b'pict', ..."""
-  offset, size = 0, os.fstat(file.fileno()).st_size
-  while offset + 16 <= size:
-    file.seek(offset)
-    length, name, large = struct.unpack('>I4sQ', file.read(16))
-    length = large if length == 1 else length or size - offset
-    if name == b'moov':
-      moov = file.read(length - 16)
-      return {moov[at + 12:at + 16] for at in _places(moov, b'hdlr')}
-    if length < 8:
-      break
-    offset += length
-  return set()
-
-
-def _places(data: bytes, word: bytes) -> Iterator[int]:
-  at = data.find(word)
-  while at >= 0:
-    yield at
-    at = data.find(word, at + 1)
-
-
-def _full_size(image: ImageFile.ImageFile) -> tuple[int, int]:
+def _full_size(image: Image.Image) -> tuple[int, int]:
   """Returns columns and rows of the file, however small it is decoded."""
   return image.info.get('full_size', image.size)
 
@@ -299,7 +252,7 @@ def _draft(image: ImageFile.ImageFile) -> None:
   image.draft(None, fitted(*image.size))
 
 
-def _orientation(image: ImageFile.ImageFile) -> int:
+def _orientation(image: Image.Image) -> int:
   if image.format == 'HEIF':
     return 1  # libheif turns the picture by its own boxes, which rank above EXIF (ISO 23008-12, A.2.1).
   try:
@@ -316,5 +269,9 @@ def _reported(path: str | os.PathLike) -> Iterator[None]:
   except errors.MediaError:
     raise
   except _FAULTS as error:
-    reason = ' '.join(str(error).split()) or type(error).__name__
-    raise errors.MediaError(f'{path}: the picture cannot be decoded: {reason}.') from error
+    raise _undecodable(path, error) from error
+
+
+def _undecodable(path: str | os.PathLike, error: Exception) -> errors.MediaError:
+  reason = ' '.join(str(error).split()) or type(error).__name__
+  return errors.MediaError(f'{path}: the picture cannot be decoded: {reason}.')

@@ -3,6 +3,7 @@ import pathlib
 
 import pytest
 
+from v2a import clip
 from v2a import config
 from v2a import configfile
 
@@ -111,6 +112,19 @@ def test_a_truth_is_read_as_written(c, text, value):
   assert configfile.override(c, [f'--config.data.is_cached={text}']).data.is_cached is value
   with pytest.raises(ValueError, match='must be true or false'):
     configfile.override(c, ['--config.data.is_cached=maybe'])
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    ({'clip_s': float('nan')}, 'clip_s must be positive; got nan'),
+    ({'clip_s': float('inf')}, 'clip_s must be positive; got inf'),
+    ({'clip_s': 1e15}, 'clip_s must be at most 86400'),
+    ({'clip_s': 1e-9}, 'num_samples must be a whole number of at least 1'),
+    ({'frame_size': 10**400}, 'frame_size must be at most 8192'),
+    ({'sample_rate_hz': 10**6}, 'sample_rate_hz must be at most 768000'),
+])
+def test_lengths_that_no_clip_has(change, message):
+  with pytest.raises(ValueError, match=message):
+    clip.ClipSpec(**change)
 
 
 def test_a_typo_in_a_configuration_file_is_refused(c):

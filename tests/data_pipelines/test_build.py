@@ -106,6 +106,20 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   assert not short['wave_NA'][round(0.7 * 16000):].any()
 
 
+def test_subtitles_fall_into_their_windows(tmp_path):
+  (tmp_path / 'in').mkdir()
+  films.make(tmp_path / 'in' / 'a', 'mp4', duration_s=3.0)
+  (tmp_path / 'in' / 'a.srt').write_text('1\n00:00:00,500 --> 00:00:02,500\n<i>one</i> two\nthree four\n')
+  assert not build.build(tmp_path / 'in', tmp_path / 'out', SPEC)
+  found = records.open(tmp_path / 'out')
+  assert [found[index]['transcript'] for index in range(3)] == ['one', 'two three', 'four']
+  # One that cannot be read costs its video, and is named.
+  films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=3.0)
+  (tmp_path / 'in' / 'b.vtt').write_text('hello')
+  fault, = build.build(tmp_path / 'in', tmp_path / 'out2', SPEC)
+  assert 'b.vtt: holds no cue' in fault
+
+
 def test_the_number_of_workers_changes_nothing(folder, tmp_path):
   for num_workers in (1, 4):
     build.build(folder, tmp_path / str(num_workers), SPEC, num_workers)

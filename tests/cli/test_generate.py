@@ -220,9 +220,15 @@ def test_transcript_of_a_file(tmp_path):
   sentences = 'hello there', 'a' * 300, 'Yes.', 'and/or', 'v2.0', 'He said: go on/off.', 'No... yes'
   for text in (*sentences, tmp_path.name):
     assert generate.transcript_of(text).text == text
-  (tmp_path / 's.srt').write_text('1\n00:00:01,000 --> 00:00:02,000\n<i>hello</i>\n')
-  found = generate.transcript_of(str(tmp_path / 's.srt'))
-  assert (found.text, found.times_s) == ('hello', (1.5,))
+  cue = '1\n00:00:01,000 --> 00:00:02,000\n<i>hello</i>\n'
+  (tmp_path / 's.srt').write_text(cue)
+  # As a shell's "$(cat s.srt)" gives it, too.
+  for text in (str(tmp_path / 's.srt'), cue, f'\ufeff{cue}'):
+    found = generate.transcript_of(text)
+    assert (found.text, found.times_s) == ('hello', (1.5,))
+  assert generate.transcript_of('\ufeffhello\n there ').text == 'hello there'
+  with pytest.raises(ValueError, match='--transcript: line 2 must be as'):
+    generate.transcript_of(f'1\n00:00:01 --> 00:00:02,000\n\n{cue}')
 
 
 def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):

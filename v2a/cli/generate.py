@@ -92,7 +92,7 @@ def transcript_of(text: str):
   from v2a.media import transcript
 
   if not text or len(text) > MAX_PATH or '\0' in text or '\n' in text:
-    return transcript.Transcript(text.strip())
+    return _as_it_stands(text)
   path = pathlib.Path(text)
   is_name = path.suffix.lower() in transcript.SUFFIXES or _LIKE_A_PATH.fullmatch(text)
   try:
@@ -102,11 +102,11 @@ def transcript_of(text: str):
       raise FileNotFoundError(
         f'--transcript {text}: no such file.{_nearest(path)} To have it spoken, put it into a text file.'
       ) from None
-    return transcript.Transcript(text.strip())
+    return _as_it_stands(text)
   if not stat.S_ISREG(status.st_mode):
     if is_name or os.sep in text:
       raise ValueError(f'--transcript {text}: is no regular file; wanted a text, SRT or WebVTT file.')
-    return transcript.Transcript(text.strip())
+    return _as_it_stands(text)
   try:
     found = transcript.read(path)
   except ValueError as error:
@@ -114,6 +114,16 @@ def transcript_of(text: str):
   if not found.text:
     raise ValueError(f'--transcript {path}: holds no words.')
   return found
+
+
+def _as_it_stands(text: str):
+  """Returns the Transcript of a flag's text, which a shell may have read from a file of subtitles."""
+  from v2a.media import transcript
+
+  try:
+    return transcript.parse(text)
+  except ValueError as error:
+    raise ValueError(f'--transcript: {error}.') from error
 
 
 def _nearest(path: pathlib.Path) -> str:

@@ -78,9 +78,7 @@ def of_cues(cues: Iterable[tuple[str, float, float]]) -> Transcript:
 
 
 def read(path: pathlib.Path) -> Transcript:
-  """Returns what is said in a file: that of SRT and WebVTT with times, that of any other text without.
-
-  The content tells what a file is, not its name.
+  """Returns what is said in a file, see `parse`; its content tells what it is, not its name.
 
   Raises:
     ValueError: it is no text, or its subtitles cannot be read.
@@ -90,15 +88,26 @@ def read(path: pathlib.Path) -> Transcript:
   if suffix in _FOREIGN:
     raise ValueError(f'{path}: wanted plain text, SRT or WebVTT; got {suffix}.')
   text = read_text(path)
-  is_vtt = re.match(r'\s*WEBVTT\b', text) is not None
-  if not is_vtt and not any(_TIMING.match(line) for line in text.splitlines()):
-    if suffix in SUFFIXES[1:] and text.strip():
-      raise ValueError(f'{path}: holds no cue; wanted words below lines as 00:00:01,000 --> 00:00:02,500.')
-    return Transcript(' '.join(text.split()))
   try:
-    return of_cues(_cues(text.lstrip(), 'vtt' if is_vtt else 'srt'))
+    found = parse(text)
   except ValueError as error:
     raise ValueError(f'{path}: {error}.') from error
+  if suffix in SUFFIXES[1:] and found.text and found.times_s is None:
+    raise ValueError(f'{path}: holds no cue; wanted words below lines as 00:00:01,000 --> 00:00:02,500.')
+  return found
+
+
+def parse(text: str) -> Transcript:
+  """Returns what is said in a text: that of SRT and WebVTT with times, that of any other without.
+
+  Raises:
+    ValueError: a cue cannot be read.
+  """
+  text = text.strip().removeprefix('\ufeff').lstrip()
+  is_vtt = re.match(r'WEBVTT\b', text) is not None
+  if is_vtt or any(_TIMING.match(line) for line in text.splitlines()):
+    return of_cues(_cues(text, 'vtt' if is_vtt else 'srt'))
+  return Transcript(' '.join(text.split()))
 
 
 def read_text(path: pathlib.Path) -> str:

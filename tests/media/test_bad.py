@@ -178,3 +178,13 @@ def test_strange_but_good_names(tmp_path):
   still = tmp_path / 'still %d.png'
   av.VideoFrame.from_ndarray(films.picture(5), 'rgb24').to_image().save(still)
   assert probe.probe(still).is_image
+
+
+def test_an_impossible_sample_rate_fills_no_memory(tmp_path):
+  path = tmp_path / 'fast.wav'
+  write.wav(path, films.clicks(0.5, 16000), 16000)
+  data = bytearray(path.read_bytes())
+  data[24:28] = (1_073_785_924).to_bytes(4, 'little')
+  path.write_bytes(data)
+  with pytest.raises(errors.MediaError, match='its sound has 1073785924 samples a second; wanted 100..1000000'):
+    read.wave(path, 16000, 2, 0.0, 0.5)

@@ -266,6 +266,24 @@ def test_streams_that_appear_late_cost_nothing(tmp_path, monkeypatch):
   assert probe.probe(path).duration_s == pytest.approx(1.0)
 
 
+def test_subtitles_have_no_rate(tmp_path):
+  """Streams that are neither picture nor sound know nothing of frames."""
+  path = films.make(tmp_path / 'film', 'ts', duration_s=1.0)
+  with av.open(str(path)) as film, av.open(str(tmp_path / 'sub.ts'), 'w') as output:
+    picture = output.add_stream_from_template(film.streams.video[0])
+    text = output.add_mux_stream('dvb_subtitle')
+    for number, each in enumerate(p for p in film.demux(video=0) if p.size):
+      if number == 5:
+        page = av.Packet(bytes.fromhex('20000f10000100020000ff'))
+        page.stream, page.time_base, page.pts, page.dts = text, each.time_base, each.pts, each.pts
+        output.mux(page)
+      each.stream = picture
+      output.mux(each)
+  with source.Source(tmp_path / 'sub.ts') as opened:
+    assert [stream.type for stream in opened.container.streams] == ['video', 'subtitle']
+  assert probe.probe(tmp_path / 'sub.ts').duration_s == pytest.approx(1.0)
+
+
 def test_tags_in_any_encoding(tmp_path):
   path = films.make(tmp_path / 'tagged', 'avi', duration_s=1.0)
   tagged = tmp_path / 'latin.avi'

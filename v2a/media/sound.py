@@ -19,6 +19,7 @@ import numpy as np
 import soxr
 
 from v2a.media import channels
+from v2a.media import errors
 from v2a.media import source
 from v2a.media import stills
 
@@ -33,6 +34,8 @@ _NUM_WITNESSES = 8
 _STAGGER_S = 0.1
 # The first block has none before it; it is passed over where the next one is further off than this.
 _WRONG_S = 10
+# A damaged header names any rate, and a second of zeros at 1 GHz fills the memory.
+_MIN_RATE_HZ, _MAX_RATE_HZ = 100, 1_000_000
 # A track that never rises above this (-80 dB) is no sound, only the lack of it.
 _SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
@@ -118,6 +121,9 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
     decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
     place, rate_hz = None, None
     for (time_s, frame), *later in _with_followers(decoded, _NUM_WITNESSES):
+      if not _MIN_RATE_HZ <= frame.sample_rate <= _MAX_RATE_HZ:
+        raise errors.MediaError(f'{path}: its sound has {frame.sample_rate} samples a second; wanted '
+                                f'{_MIN_RATE_HZ}..{_MAX_RATE_HZ}.')
       wanted = round((time_s - origin_s) * frame.sample_rate)
       is_first = place is None
       if is_first:

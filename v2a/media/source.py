@@ -232,9 +232,10 @@ def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline
   del size_bytes, modified_ns  # of the cache's key
   with Source(path) as opened:
     scan = timeline.Scan(opened.container.format.name in _33_BIT_CONTAINERS)
-    usual = {s.index: float(usual_length_s(s)) if s.codec_context else 0.0 for s in opened.container.streams}
+    usual = {s.index: float(usual_length_s(s)) for s in opened.container.streams
+             if s.codec_context and s.type in ('video', 'audio')}
     for packet in opened._demuxed(None):
-      scan.add(packet, usual[packet.stream_index])
+      scan.add(packet, usual.get(packet.stream_index, 0.0))
   return scan.timeline()
 
 

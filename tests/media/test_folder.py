@@ -166,7 +166,7 @@ def test_every_command_says_it(tmp_path, capsys):
   lines = []
   with pytest.raises(ValueError, match='none of which'):
     list(cases.from_folder(tmp_path, None, spec, say=lines.append))
-  assert lines == [f'note: {tmp_path}: 2 files passed over (.docx 1, .tmp 1)']
+  assert lines[0] == f'note: {tmp_path}: 2 files passed over (.docx 1, .tmp 1)'
   argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
   assert build.main(argv) == 2
   assert capsys.readouterr().err.splitlines()[0] == f'data_pipelines.build: {lines[0]}'

@@ -24,6 +24,8 @@ PACKAGES = (
   'numpy',
   'scipy',
   'av',
+  'pillow',
+  'pillow-heif',
   'soxr',
   'soundfile',
   'espeakng-loader',
@@ -32,6 +34,8 @@ PACKAGES = (
 OPTIONAL = ('libtpu', 'jax-cuda13-plugin', 'tensorflow-datasets')
 ENCODERS = ('aac', 'libopus', 'libmp3lame', 'flac', 'libx264')
 DECODERS = ('h264', 'hevc', 'vp8', 'vp9', 'libdav1d', 'mpeg1video', 'mpeg4', 'aac', 'opus', 'mp3', 'ac3')
+# What Pillow may be built without.
+FORMATS = ('avif', 'webp', 'jpg', 'libtiff', 'littlecms2')
 MIN_FREE_BYTES = 1 << 30
 
 
@@ -62,6 +66,12 @@ def _codecs() -> dict[str, bool]:
   return found
 
 
+def _formats() -> dict[str, bool]:
+  from PIL import features
+
+  return {f'read {name}': features.check(name) for name in FORMATS}
+
+
 def _espeak() -> str | None:
   """Returns the path of the speech synthesizer's library, or None where it is missing."""
   if _version('espeakng-loader') is None:
@@ -90,6 +100,7 @@ def examine() -> dict:
   versions = {name: _version(name) for name in PACKAGES}
   missing = [f'the package {name}' for name, version in versions.items() if version is None]
   codecs = _codecs() if versions['av'] else {}
+  codecs |= _formats() if versions['pillow'] else {}
   missing += [f'the codec to {name}' for name, is_there in codecs.items() if not is_there]
   espeak = _espeak()
   if espeak is None:

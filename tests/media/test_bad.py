@@ -186,5 +186,5 @@ def test_an_impossible_sample_rate_fills_no_memory(tmp_path):
   data = bytearray(path.read_bytes())
   data[24:28] = (1_073_785_924).to_bytes(4, 'little')
   path.write_bytes(data)
-  with pytest.raises(errors.MediaError, match='its sound has 1073785924 samples a second; wanted 100..1000000'):
+  with pytest.raises(errors.MediaError, match='1073785924 samples a second; wanted 100..1000000'):
     read.wave(path, 16000, 2, 0.0, 0.5)

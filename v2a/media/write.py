@@ -74,8 +74,8 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
 
   The picture's packets are copied byte for byte with their relative time stamps. Still pictures and
   animations (see v2a.media.stills), which carry no sound, become a short H.264 video instead. The track is
-  as long as the picture: a longer wave is cut, a shorter one is followed by silence. It takes the place of the
-  sound that is heard; further tracks, chapters and tags are copied as far as the container carries them.
+  as long as the picture: a longer wave is cut, a shorter one is followed by silence. It takes the place of
+  the sound that is heard; further tracks, chapters and tags are copied as far as the container carries them.
 
   What was written is read back and compared with what was to be written.
 

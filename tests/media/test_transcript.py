@@ -56,7 +56,7 @@ def test_subtitles_are_words_and_times(tmp_path):
   assert found.times_s == pytest.approx([0.6, 0.8, 1.0, 1.2, 1.4, 2 + 1 / 6, 2.5, 2 + 5 / 6])
   found = transcript.read(put(tmp_path, 'a.vtt', VTT))
   assert found.text == VTT_WORDS
-  assert found.times_s == pytest.approx([0.75, 1.25, 3602 + 1 / 6, 3602.5, 3602 + 5 / 6])
+  assert found.times_s == pytest.approx([0.75, 1.25, 3602 + 1 / 8, 3602 + 3 / 8, 3602.75])
 
 
 @pytest.mark.parametrize('change', [
@@ -70,6 +70,31 @@ def test_line_ends_and_encodings_change_nothing(tmp_path, change):
   for name in ('a', 'a.txt', 'a.SRT'):
     assert transcript.read(put(tmp_path, name, change(SRT))) == wanted[0]
     assert transcript.read(put(tmp_path, name, change(VTT))) == wanted[1]
+
+
+def test_rolling_captions_are_said_once(tmp_path):
+  """As live captions are stored: a cue's last line stands above the next one's, and words have times."""
+  path = put(tmp_path, 'a.vtt', """WEBVTT
+Kind: captions
+
+00:00:00.000 --> 00:00:02.000 align:start position:0%
+\u0020
+no<00:00:00.500><c> no</c><00:00:01.000><c> no</c>
+
+00:00:02.000 --> 00:00:02.010 align:start position:0%
+no no no
+\u0020
+
+00:00:02.010 --> 00:00:04.000 align:start position:0%
+no no no
+how<00:00:02.400><c> are</c><00:00:03.000><c> you</c>
+""")
+  found = transcript.read(path)
+  assert found.text == 'no no no how are you'
+  assert found.times_s == pytest.approx([0.25, 0.75, 1.5, 2.205, 2.7, 3.5])
+  # Elsewhere what is said twice is said twice.
+  twice = '1\n00:00:00,000 --> 00:00:01,000\nNo.\n\n2\n00:00:01,000 --> 00:00:02,000\nNo.\n'
+  assert transcript.read(put(tmp_path, 'a.srt', twice)).text == 'No. No.'
 
 
 def test_plain_text(tmp_path):

@@ -36,9 +36,11 @@ _NEARLY_TIMING = re.compile(r'\s*\d\S*\s*--?>|.*-->\s*\d')
 # Of SubStation, which SRT files carry too: {\an8}, and breaks of lines and of words.
 _OVERRIDE = re.compile(r'\{\\[^}]*\}')
 _BREAK = re.compile(r'\\[Nnh]')
-_TAG = re.compile(r'</?[A-Za-z][^<>]*>|<[\d:.]+>')
-# A new speaker's dash, and the sign of a song.
-_SIGN = re.compile(r'^\s*[-\u2013\u2014]+\s*|[\u2669-\u266c]', re.MULTILINE)
+_TAG = re.compile(r'</?[A-Za-z][^<>]*>')
+_WORD_TIME = re.compile(r'<((?:\d+:)?\d{1,2}:\d{1,2}\.\d{3})>')
+# A new speaker's dash, the sign of a song, and marks that are not seen (of direction, of possible breaks).
+_SIGN = re.compile(
+  r'^\s*[-\u2013\u2014]+\s*|[\u2669-\u266c\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]', re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,16 +143,38 @@ def _cues(text: str, form: str) -> Iterator[tuple[str, float, float]]:
     captions = list(webvtt.from_buffer(io.StringIO(text), form))
   except (webvtt_errors.MalformedFileError, webvtt_errors.MalformedCaptionError) as error:
     raise ValueError(f'is no {form.upper()}: {error}') from error
+  shown, is_rolling = [], any(_WORD_TIME.search(caption.raw_text) for caption in captions)
   for caption in captions:
-    yield plain(caption.text), _seconds(caption.start_time), _seconds(caption.end_time)
+    lines = [line for line in caption.raw_text.splitlines() if plain(line)]
+    # Live captions roll up: the lines of a cue are shown again above the next one's, but said once.
+    num_again = _num_shown_again(shown, [plain(line) for line in lines]) if is_rolling else 0
+    shown = [plain(line) for line in lines]
+    text = '\n'.join(lines[num_again:])
+    yield from _timed(text, _seconds(caption.start), _seconds(caption.end))
 
 
-def _seconds(time) -> float:
-  return time.hours * 3600 + time.minutes * 60 + time.seconds + time.milliseconds / 1000
+def _num_shown_again(shown: list[str], lines: list[str]) -> int:
+  """Returns how many of the first lines are the last ones that were shown before."""
+  return next((num for num in range(len(lines), 0, -1) if shown[-num:] == lines[:num]), 0)
+
+
+def _timed(text: str, start_s: float, end_s: float) -> Iterator[tuple[str, float, float]]:
+  """Yields the pieces of a cue, which may hold times of words: `Hello <00:01.500>there`."""
+  parts = _WORD_TIME.split(text)
+  times_s = [start_s, *map(_seconds, parts[1::2]), end_s]
+  for piece, begin_s, stop_s in zip(parts[::2], times_s, times_s[1:]):
+    if plain(piece):
+      yield plain(piece), begin_s, stop_s
+
+
+def _seconds(time: str) -> float:
+  """Returns the seconds of a time such as 01:02.500, with hours or without."""
+  parts = reversed(time.replace(',', '.').split(':'))
+  return sum(float(part) * 60**power for power, part in enumerate(parts))
 
 
 def plain(text: str) -> str:
   """Returns the words of a cue without tags, overrides, entities, and signs that are not spoken."""
   text = _BREAK.sub(' ', _OVERRIDE.sub('', text))
-  text = html.unescape(_TAG.sub('', _SIGN.sub('', text)))
+  text = html.unescape(_TAG.sub('', _WORD_TIME.sub('', _SIGN.sub('', text))))
   return ' '.join(text.split())

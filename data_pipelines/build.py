@@ -273,19 +273,13 @@ def _report(done: int, total: int, num_records: int, start_s: float):
     print(text, file=sys.stderr, flush=True)
 
 
-class _Parser(argparse.ArgumentParser):
-
-  def error(self, message: str):
-    """Raises ValueError where argparse would print its usage."""
-    raise ValueError(f'{message} (see --help)')
-
-
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = _Parser(prog='python -m data_pipelines.build', description='Makes records of a folder of videos.',
+  parser = flags.Parser(prog='python -m data_pipelines.build',
+                        description='Makes records of a folder of videos.',
                    allow_abbrev=False)
   default = clip.ClipSpec()
-  parser.add_argument('--source', type=pathlib.Path, required=True, help='folder of videos')
-  parser.add_argument('--output', type=pathlib.Path, required=True, help='new folder of records')
+  parser.add_argument('--source', type=flags.local_path, required=True, help='folder of videos')
+  parser.add_argument('--output', type=flags.local_path, required=True, help='new folder of records')
   parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
   parser.add_argument('--clip-seconds', type=flags.number(float, 0, is_open=True),
                       help=f'length of a window; {default.clip_s:g}')

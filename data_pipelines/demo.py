@@ -18,6 +18,7 @@ import numpy as np
 
 from data_pipelines import command
 from v2a import files
+from v2a import flags
 from v2a import names
 from v2a.world import clips
 
@@ -118,7 +119,8 @@ def write(output: pathlib.Path) -> None:
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
-  parser.add_argument('--output', type=pathlib.Path, required=True, metavar='DIR', help='folder of the clips')
+  parser.add_argument('--output', type=flags.local_path, required=True, metavar='DIR',
+                      help='folder of the clips')
   try:
     write(parser.parse_args(argv).output)
   except OSError as error:

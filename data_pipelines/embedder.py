@@ -20,6 +20,7 @@ import optax
 
 from data_pipelines import command
 from v2a import files
+from v2a import flags
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import world
 from v2a.world import clips
@@ -119,7 +120,7 @@ def train(output: pathlib.Path, scale: float = 1.0, say=None):
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
-  parser.add_argument('--output', type=pathlib.Path, default=world.FILE, help='file for the weights')
+  parser.add_argument('--output', type=flags.local_path, default=world.FILE, help='file for the weights')
   args = parser.parse_args(argv)
   files.check_replaceable(args.output)
   train(args.output, say=lambda line: print(line, file=sys.stderr, flush=True))

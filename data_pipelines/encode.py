@@ -5,8 +5,6 @@ once saves the codec's work in each step. MODEL is a training folder of a codec 
 another codec has added stays, so that records may carry both.
 """
 
-import argparse
-import pathlib
 import sys
 import time
 
@@ -17,6 +15,8 @@ import numpy as np
 from data_pipelines import command
 from v2a import assembly
 from v2a import config
+from v2a import files
+from v2a import flags
 from v2a import records
 from v2a import weights
 
@@ -64,11 +64,12 @@ def _fields(codec: nnx.Module, wave_BNA: jax.Array) -> dict[str, jax.Array]:
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='python -m data_pipelines.encode', description=__doc__)
-  parser.add_argument('--records', required=True, type=pathlib.Path, help='folder of records')
+  parser = flags.Parser(prog='python -m data_pipelines.encode', description=__doc__)
+  parser.add_argument('--records', required=True, type=flags.local_path, help='folder of records')
   parser.add_argument('--codec', required=True, help='training folder or exported model of a codec')
-  parser.add_argument('--output', required=True, type=pathlib.Path, help='new folder of records')
+  parser.add_argument('--output', required=True, type=flags.local_path, help='new folder of records')
   args = parser.parse_args(argv)
+  files.check_local('--codec', args.codec)
   source = records.open(args.records)
   about = {'records': source.hash, 'codec': str(args.codec)}
   start_s = time.monotonic()

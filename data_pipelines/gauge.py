@@ -9,7 +9,6 @@ soundtracks and distances of damaged clips; the third sets the threshold. See v2
 """
 
 import argparse
-import pathlib
 import sys
 
 from data_pipelines import command
@@ -25,7 +24,7 @@ def _run(argv: list[str] | None) -> int:
   parser.add_argument('--generator', help="of the model (the model's first)")
   what = parser.add_mutually_exclusive_group(required=True)
   what.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
-  what.add_argument('--sweep', type=pathlib.Path, help='sweep.json, made with the fitted gauge')
+  what.add_argument('--sweep', type=flags.local_path, help='sweep.json, made with the fitted gauge')
   parser.add_argument('--num-clips', type=flags.count, default=NUM_CLIPS,
                       help=f'clips of --data ({NUM_CLIPS})')
   args = parser.parse_args(argv)

@@ -20,6 +20,7 @@ import optax
 
 from data_pipelines import command
 from v2a import files
+from v2a import flags
 from v2a.evaluation import instruments
 from v2a.evaluation import networks
 from v2a.evaluation import onsets
@@ -268,7 +269,7 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.instruments', description=__doc__.splitlines()[0])
   parser.add_argument(
-    '--output', type=pathlib.Path, default=instruments.FOLDER, help='folder for the weights'
+    '--output', type=flags.local_path, default=instruments.FOLDER, help='folder for the weights'
   )
   parser.add_argument(
     '--names', default=','.join(instruments.NAMES), help='which instruments, comma-separated'

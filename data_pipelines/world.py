@@ -42,14 +42,8 @@ FILE_SIZE, FILE_RATE_HZ = 256, 48000
 PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that memory stays bounded
 
 
-class _Parser(argparse.ArgumentParser):
-  def error(self, message: str):
-    """Raises ValueError where argparse would print its usage."""
-    raise ValueError(f'{message} (see --help)')
-
-
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = _Parser(
+  parser = flags.Parser(
     prog='python -m data_pipelines.world',
     description='Renders clips of the procedural world.',
     allow_abbrev=False,
@@ -61,7 +55,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument(
     '--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given'
   )
-  parser.add_argument('--output', type=pathlib.Path, required=True, help='folder to write')
+  parser.add_argument('--output', type=flags.local_path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
   parser.add_argument(
     '--size', type=flags.number(int, 4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records'

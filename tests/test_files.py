@@ -1,5 +1,7 @@
 """A file is whole or not there."""
 
+import pathlib
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,14 @@ def test_what_is_replaceable(tmp_path):
       files.check_replaceable(tmp_path / name)
   with pytest.raises(FileExistsError, match=r'ours.json: exists already'):
     files.check_new(tmp_path / 'new', ours)
+
+
+@pytest.mark.parametrize('path', ['gs://bucket/run', 's3://a', pathlib.Path('gs://a/b'), 'HTTPS://a/b'])
+def test_paths_with_a_scheme_are_told(path):
+  with pytest.raises(ValueError, match='--workdir must be a path in the file system; got .*mount it'):
+    files.check_local('--workdir', path)
+
+
+@pytest.mark.parametrize('path', ['runs/a', '/runs/a:b', 'C:/runs', 'a b/gs:', '12:30/x', './x:y'])
+def test_other_paths_are_taken(path):
+  files.check_local('--workdir', path)

@@ -12,6 +12,7 @@ import dataclasses
 import ml_collections
 
 from v2a import clip
+from v2a import files
 
 TASKS = ('codec', 'sync', 'flow', 'tokens')
 SOLVERS = ('euler', 'heun', 'dpmpp2m')
@@ -70,7 +71,12 @@ def _data() -> ml_collections.ConfigDict:
   c.validation = ()  # folders of records that evaluators read
   c.world_seeds = ()  # of a packed model: the seeds of the world's clips that it was trained on, where known
   c.wear = 0.0  # share of training clips whose picture is worn, see training.tasks.wear
-  c.verify = True  # each shard's SHA-256 before training begins; of several processes each reads its share
+  # Each shard's SHA-256 before training begins; of several processes each reads its share. Once: what was
+  # verified is kept in the workdir, and read again only where its size or time has changed.
+  c.verify = True
+  # Share of the records that may turn out corrupt in training, in 0..1, by what each process finds: others
+  # take their places, the same on any number of processes. One more ends training by exit code 2.
+  c.max_corrupt_share = 0.001
   c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests
   c.num_threads = 2  # threads that read and prepare batches
   c.num_prefetched_batches = 4  # batches ready ahead of the step
@@ -199,6 +205,7 @@ def _training() -> ml_collections.ConfigDict:
   c.checkpoint_every_s = 0.0  # since the last or the start, by process 0's clock, in steps that log; 0: never
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
+  c.shared_workdir_timeout_s = 60.0  # in which each process must see what process 0 wrote to the workdir
   c.save_patience_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s
   c.local_checkpoint_every_steps = 0  # on each machine's own storage, beside those above; 0 for never
   c.local_checkpoint_folder = ''  # there: a path that outlives the process, such as a local disk's
@@ -297,6 +304,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'task': (TASKS.__contains__, f'one of {TASKS}'),
     'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
     'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
+    'data.max_corrupt_share': (_fraction, 'in [0, 1)'),
     'data.num_fake_records': (_not_negative, 'at least 0'),
     'data.num_threads': (_positive, 'above 0'),
     'data.num_prefetched_batches': (_positive, 'above 0'),
@@ -320,6 +328,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.checkpoint_every_s': (_not_negative, 'at least 0'),
     'training.keep_latest': (_positive, 'above 0'),
     'training.keep_every_steps': (_not_negative, 'at least 0'),
+    'training.shared_workdir_timeout_s': (_positive, 'above 0'),
     'training.save_patience_s': (_positive, 'above 0'),
     'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
     'training.profile_at_step': (_not_negative, 'at least 0'),
@@ -345,6 +354,10 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
 }
 
 
+_PATHS = ('data.train', 'data.validation', 'init_from.model', 'init_from.codec', 'init_from.sync',
+          'training.local_checkpoint_folder')
+
+
 def validate(c: ml_collections.ConfigDict) -> None:
   """Checks every value that can be checked without a device or a file.
 
@@ -355,6 +368,7 @@ def validate(c: ml_collections.ConfigDict) -> None:
     value = section(c, key)
     if not test(value):
       raise ValueError(f'config.{key} must be {wanted}; got {value!r}.')
+  _check_paths(c)
   clip_spec(c)
   training = c.training
   if training.batch_size % training.microbatches:
@@ -376,6 +390,13 @@ def validate(c: ml_collections.ConfigDict) -> None:
                      f'{c.codec.bottleneck!r}.')
   if bool(c.data.train) and c.data.num_fake_records:
     raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
+
+
+def _check_paths(c: ml_collections.ConfigDict) -> None:
+  for key in _PATHS:
+    value = section(c, key)
+    for path in (value,) if isinstance(value, str) else value:
+      files.check_local(f'config.{key}', path)
 
 
 def section(c: ml_collections.ConfigDict, dotted: str):

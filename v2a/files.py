@@ -11,6 +11,7 @@ import functools
 import hashlib
 import os
 import pathlib
+import re
 import stat
 import uuid
 import zipfile
@@ -24,6 +25,22 @@ _READ_BYTES = 1 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # A name on a file system has at most 255 bytes; this leaves room for the rest of a temporary name.
 _NAME_BYTES = 80
+# Two letters at least: C:/ is a drive.
+_SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
+
+
+def check_local(name: str, path: str | pathlib.Path) -> None:
+  """Raises ValueError where a path has a scheme, such as gs:// or s3://.
+
+  Without this, `gs://bucket/run` would be a folder `gs:` in the working directory.
+
+  Args:
+    name: of the flag or key that gave the path.
+    path: pathlib has dropped one of the two slashes already.
+  """
+  if scheme := _SCHEME.match(str(path)):
+    raise ValueError(f'{name} must be a path in the file system; got {str(path)!r}. Storage behind '
+                     f'{scheme[1]}:// is not read or written directly: mount it, or copy the files.')
 
 
 def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:

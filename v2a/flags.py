@@ -1,9 +1,12 @@
-"""Numbers from text: the one parser behind every numeric flag and configuration override."""
+"""Values from text: the one parser behind every numeric flag and configuration override, and local paths."""
 
 import argparse
 from collections.abc import Callable
 import math
+import pathlib
 import re
+
+from v2a import files
 
 MAX_SEED = 2**31 - 1
 MAX_WORKERS = 1024  # threads or processes
@@ -18,6 +21,14 @@ _FORMS = {
 }
 _NAMES = {int: 'a whole number', float: 'a number'}
 _MAX_SHOWN = 40
+
+
+class Parser(argparse.ArgumentParser):
+  """An argument parser that raises ValueError where argparse prints a page of usage and exits."""
+
+  def error(self, message: str):
+    """Raises ValueError with argparse's message."""
+    raise ValueError(f'{message} (see {self.prog} --help)')
 
 
 def parse(kind: type, text: str, least: float = -math.inf, most: float = math.inf, is_open: bool = False):
@@ -58,6 +69,15 @@ count = number(int, 1, MAX_COUNT)
 seed = number(int, 0, MAX_SEED)
 num_workers = number(int, 1, MAX_WORKERS)
 duration_s = number(float, MIN_DURATION_S, MAX_DURATION_S)
+
+
+def local_path(text: str) -> pathlib.Path:
+  """An argparse type: a path in the file system, see `files.check_local`."""
+  try:
+    files.check_local('it', text)
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
+  return pathlib.Path(text)
 
 
 def _bounds(least: float, most: float, is_open: bool) -> str:

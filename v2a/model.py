@@ -305,6 +305,7 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
     FileNotFoundError: there is no such model.
     ValueError: the folder holds something else or not that generator, or weights that are not finite.
   """
+  files.check_local('a model', name_or_dir)
   path = pathlib.Path(name_or_dir)
   if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
     path = MODELS_FOLDER / str(name_or_dir)

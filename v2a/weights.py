@@ -130,6 +130,7 @@ def locate(path: str | pathlib.Path) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is none.
   """
+  files.check_local('a model', path)
   path = pathlib.Path(path)
   for folder in (path, path / EXPORT_FOLDER):
     if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():

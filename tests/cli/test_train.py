@@ -102,3 +102,16 @@ def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm
   line = refused(['--workdir', str(tmp_path / 'run'), '--config.data.num_fake_records=0',
                   f'--config.data.train={tmp_path / "data"}'], capsys)
   assert shard.name in line
+
+
+@pytest.mark.usefixtures('no_device_work')
+@pytest.mark.parametrize('words', [
+    ['--workdir', 'gs://bucket/run'],
+    ['--workdir', 'run', '--config.data.validation=s3://bucket/data'],
+    ['--workdir', 'run', '--config.data.num_fake_records=0', '--config.data.train=a,gs://bucket/b'],
+    *(['--workdir', 'run', f'--config.init_from.{part}=gs://bucket/a'] for part in ('model', 'codec'))])
+def test_paths_with_a_scheme_are_refused(words, tmp_path, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  line = refused(words, capsys)
+  assert 'must be a path in the file system; got' in line and '://bucket' in line
+  assert not list(tmp_path.iterdir())

@@ -8,8 +8,8 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('names',),
-  ('shapes', 'clip', 'chips', 'faults', 'files', 'flags', 'flops', 'termination'),
-  ('manifests',),
+  ('shapes', 'clip', 'chips', 'faults', 'files', 'flops', 'termination'),
+  ('manifests', 'flags', 'shards'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),
   ('models', 'weights', 'gauge'),

@@ -58,7 +58,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--output',
-    type=pathlib.Path,
+    type=flags.local_path,
     required=True,
     metavar='DIR',
     help='folder for report.json, report.md, report.html and the soundtracks; a second call goes on there',

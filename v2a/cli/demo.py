@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   from v2a.cli import generate
 
   parser.add_argument(
-    '--output', type=pathlib.Path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
+    '--output', type=flags.local_path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
   )
   parser.add_argument(
     '--model',

@@ -54,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--output',
-    type=pathlib.Path,
+    type=flags.local_path,
     metavar='DIR',
     help='folder for report.json, pictures of some clips of each scene, and what was drawn; a second call '
     'goes on there',
@@ -66,7 +66,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--page',
-    type=pathlib.Path,
+    type=flags.local_path,
     metavar='FILE.html',
     help='page for listening by looking: clips of each scene, and the worst by each figure with reasons',
   )

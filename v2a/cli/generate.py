@@ -72,7 +72,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--audio', choices=('replace', 'mix'), default='replace', help="the video's own sound (replace)"
   )
   out.add_argument(
-    '--output', type=pathlib.Path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
+    '--output', type=flags.local_path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
   )
   out.add_argument(
     '--overwrite',

@@ -10,6 +10,7 @@ import sys
 
 import v2a
 from v2a import faults
+from v2a import flags
 from v2a import names
 from v2a import termination
 
@@ -28,17 +29,9 @@ TAKES_OVERRIDES = ('train', 'compile')
 MAX_MESSAGE = 600
 
 
-class Parser(argparse.ArgumentParser):
-  """An argument parser that raises ValueError where argparse prints a page of usage and exits."""
-
-  def error(self, message: str):
-    """Raises ValueError with argparse's message."""
-    raise ValueError(f'{message} (see {self.prog} --help)')
-
-
-def _top() -> Parser:
+def _top() -> flags.Parser:
   commands = '\n'.join(f'  {name:<10} {text}' for name, text in COMMANDS.items())
-  parser = Parser(
+  parser = flags.Parser(
     prog='v2a',
     formatter_class=argparse.RawDescriptionHelpFormatter,
     usage='v2a COMMAND [flags]',
@@ -57,7 +50,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
     hint = f'Did you mean {near[0]}?' if near else f'There are {", ".join(COMMANDS)}.'
     raise ValueError(f'no command {command!r}. {hint}')
   module = importlib.import_module(f'v2a.cli.{command}')
-  parser = Parser(prog=f'v2a {command}', description=f'{COMMANDS[command].capitalize()}.', allow_abbrev=False)
+  parser = flags.Parser(
+    prog=f'v2a {command}', description=f'{COMMANDS[command].capitalize()}.', allow_abbrev=False)  # fmt: skip
   module.add_flags(parser)
   args, unknown = parser.parse_known_args(argv[1:])
   overrides = [flag for flag in unknown if command in TAKES_OVERRIDES and flag.startswith('--config.')]

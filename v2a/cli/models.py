@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import v2a
+from v2a import flags
 from v2a import names
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
@@ -19,7 +20,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='RUN',
     help='write the generators of training folders, with their codecs and sync model, to --output',
   )
-  parser.add_argument('--output', type=pathlib.Path, metavar='DIR', help='new folder for --pack')
+  parser.add_argument('--output', type=flags.local_path, metavar='DIR', help='new folder for --pack')
 
 
 def _summary(folder: pathlib.Path) -> str:

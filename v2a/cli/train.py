@@ -17,7 +17,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `v2a train`; `--config.a.b=V` are collected by the program."""
   parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
                       help='a name in configs/, or a .py or .json file')
-  parser.add_argument('--workdir', required=True, metavar='DIR',
+  parser.add_argument('--workdir', required=True, metavar='DIR', type=flags.local_path,
                       help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true',
                       help='a shrunk model on made-up clips, to try the whole way')
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     c = c.lock()
   c = configfile.override(c, args.overrides)
   config.validate(c)
-  workdir = pathlib.Path(args.workdir)
+  workdir = args.workdir
   _check_workdir(workdir)
   if args.program and not pathlib.Path(args.program).is_file():
     raise FileNotFoundError(f'--program {args.program} does not exist.')

@@ -1,12 +1,18 @@
+from concurrent import futures
 import json
 import pathlib
+import re
 import shutil
+import subprocess
+import sys
 
+from array_record.python import array_record_module
 import numpy as np
 import pytest
 
 from v2a import clip
 from v2a import records
+from v2a import shards
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
 
@@ -142,34 +148,104 @@ def test_open_says_what_is_missing(folder, tmp_path):
     records.open(tmp_path)
 
 
-@pytest.mark.parametrize('harm', ['cut', 'damaged'])
-def test_a_shard_that_breaks_while_it_is_read_is_a_fault_of_the_storage(folder, tmp_path, harm):
+@pytest.mark.parametrize('harm', ['cut', 'damaged', 'written so'])
+def test_a_record_that_is_not_as_written_is_corrupt(folder, tmp_path, harm):
   shutil.copytree(folder, tmp_path / 'data')
-  shard = next((tmp_path / 'data').glob('*.array_record'))
+  shard = tmp_path / 'data' / 'records-00000.array_record'
   opened, content = records.open(tmp_path / 'data'), shard.read_bytes()
   if harm == 'cut':
     shard.write_bytes(b'')
-  else:
+  elif harm == 'damaged':
     with shard.open('r+b') as file:  # the same file, whose middle cannot be made out
       file.seek(len(content) // 8)
       file.write(b'\xff' * (len(content) // 4))
-  with pytest.raises(OSError, match='record . of .* cannot be read'):
-    for index in range(len(opened)):
-      opened[index]
+  else:
+    writer = array_record_module.ArrayRecordWriter(str(shard), 'group_size:1')
+    for _ in range(3):
+      writer.write(b'not a record')
+    writer.close()
+  with pytest.raises(records.CorruptError, match='record 0 of .*records-00000.array_record is corrupt'):
+    opened[0]
+  assert opened[3]['id'] == 'fake/3', 'the other shards are read as before'
+
+
+@pytest.mark.parametrize('harm', ['gone', 'unreadable'])
+def test_storage_that_fails_is_no_corrupt_record(folder, tmp_path, harm):
+  shutil.copytree(folder, tmp_path / 'data')
+  shard = tmp_path / 'data' / 'records-00000.array_record'
+  opened = records.open(tmp_path / 'data')
+  shard.unlink()
+  if harm == 'unreadable':
+    shard.mkdir()  # its bytes cannot be read; root reads whatever the mode forbids
+  with pytest.raises(OSError):
+    opened[0]
+
+
+def test_a_failure_that_has_passed_is_none(folder, monkeypatch):
+  shard, read = records.open(folder).shards[0], shards.Shard._read
+  attempts = []
+
+  def fail_once(self, position):
+    attempts.append(position)
+    if len(attempts) == 1:
+      raise RuntimeError('read() failed: Stale file handle')
+    return read(self, position)
+
+  monkeypatch.setattr(shards.Shard, '_read', fail_once)
+  assert records.decode(shard.read(1))['id'] == 'fake/1' and attempts == [1, 1]
+
+
+MANY = """
+import os, pathlib, resource, sys
+from v2a import records, shards
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+opened = records.open(sys.argv[1])
+assert [opened[k]['id'] for k in range(len(opened))] == [f'fake/{k}' for k in range(200)]
+print(len(shards._OPEN), shards.max_open(), len(os.listdir('/proc/self/fd')))
+"""
+
+
+def test_more_shards_than_files_may_be_open(tmp_path):
+  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+    for seed in range(200):
+      writer.add(records.fake(SPEC, seed))
+  run = subprocess.run([sys.executable, '-c', MANY, str(tmp_path / 'data')], capture_output=True, text=True)
+  assert run.returncode == 0, run.stderr
+  num_open, most, num_files = map(int, run.stdout.split())
+  assert num_open == most == 16 and num_files < 40
+
+
+def test_threads_share_the_open_shards(tmp_path, monkeypatch):
+  monkeypatch.setattr(shards, 'max_open', lambda: 2)
+  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+    for seed in range(8):
+      writer.add(records.fake(SPEC, seed))
+  opened = records.open(tmp_path / 'data')
+  with futures.ThreadPoolExecutor(8) as pool:
+    ids = list(pool.map(lambda k: opened[k % 8]['id'], range(400)))
+  assert ids == [f'fake/{k % 8}' for k in range(400)] and len(shards._OPEN) <= 2
+
+
+def test_samples_are_spread_over_all_records():
+  found = records.sample(10_000, 100, 3)
+  assert found == records.sample(10_000, 100, 3) == sorted(set(found)) and len(found) == 100
+  assert min(found) < 500 and max(found) > 9500 and abs(np.mean(found) - 5000) < 1000
+  assert found != records.sample(10_000, 100, 4)
+  assert records.sample(7, 100, 3) == list(range(7))
 
 
 def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(folder, copy)
-  records.open(copy).verify()
+  shards.verify(records.open(copy).shards)
   shard = copy / 'records-00001.array_record'
   data = bytearray(shard.read_bytes())
   data[len(data) // 2] ^= 1
   shard.write_bytes(data)
   for part in (0, 2):
-    records.open(copy).verify(part, 3)  # shares of other processes
+    shards.verify(records.open(copy).shards[part::3])  # shares of other processes
   with pytest.raises(ValueError, match='records-00001.array_record is not as it was written'):
-    records.open(copy).verify(1, 3)
+    shards.verify(records.open(copy).shards[1::3])
   shard.write_bytes(data[:-8])
   with pytest.raises(ValueError, match='records-00001.array_record has .* bytes; wanted'):
     records.open(copy)
@@ -205,3 +281,34 @@ def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
       (tmp_path / 'new').write_text('of somebody else')
   kept, = [path for path in tmp_path.iterdir() if path.name != 'new']
   assert str(kept) in str(caught.value) and len(records.open(kept)) == 1
+
+
+def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
+  shutil.copytree(folder, tmp_path / 'data')
+  hashed, digest = [], shards.sha256
+  monkeypatch.setattr(shards, 'sha256', lambda path: hashed.append(path.name) or digest(path))
+  opened, notes, told = records.open(tmp_path / 'data'), tmp_path / 'notes', []
+  for process in range(2):  # two processes, each its share
+    known = shards.Verified(notes, process)
+    shards.verify(opened.shards[process::2], known, told.append)
+    known.save()
+  names = [f'records-0000{index}.array_record' for index in range(3)]
+  assert sorted(hashed) == names, 'no shard is read by two'
+  assert len(told) == 2 and told[0].startswith('Verified 2 shards of records')
+  hashed.clear()
+  shards.verify(opened.shards, shards.Verified(notes, 0), told.append)  # as one process, after a restart
+  assert not hashed and len(told) == 2
+  (tmp_path / 'data' / names[1]).touch()
+  shards.verify(opened.shards, shards.Verified(notes, 0))
+  assert hashed == [names[1]]
+  (notes / '0.json').write_text('{"torn')
+  hashed.clear()
+  shards.verify(opened.shards, shards.Verified(notes, 0))
+  assert names[0] in hashed
+
+
+def test_verifying_shows_how_far_it_is(folder, monkeypatch):
+  monkeypatch.setattr(shards, '_REPORT_EVERY_S', -1.0)
+  told = []
+  shards.verify(records.open(folder).shards, None, told.append)
+  assert re.match(r'Verifying records: 1 of 3 shards, .* of .* GB, about \d+ s left', told[1])

@@ -7,7 +7,7 @@ A record is one training clip: a dict with exactly the keys of `FIELDS`. Its byt
 Arrays are stored raw, so that decoding is a view and costs nothing; the ArrayRecord file around
 them compresses (zstd, level 1). A folder of records holds shards and `manifest.json`, whose hash is
 the SHA-256 of all encoded records in order: two folders with one hash hold the same data. It also holds
-size and SHA-256 of every shard's file, by which `Folder.verify` finds what has changed since.
+size and SHA-256 of every shard's file, by which `shards.verify` finds what has changed since.
 
 Time of all media in seconds; t=0 is the presentation time of the first frame that is shown.
 Sample k of the wave is at k / sample_rate_hz, frame k at k / fps.
@@ -27,13 +27,15 @@ import re
 import shutil
 import struct
 
-from array_record.python import array_record_data_source
 from array_record.python import array_record_module
 import numpy as np
 
 from v2a import clip
 from v2a import files
 from v2a import names
+from v2a import shards
+
+CorruptError = shards.CorruptError
 
 VERSION = 1
 MANIFEST = 'manifest.json'
@@ -277,7 +279,7 @@ class Writer:
       self._checked(self._shard.close)
       self._shard = None
       file = self._partial / self._shards[-1]['name']
-      self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': _sha256(file)}
+      self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': shards.sha256(file)}
 
   def __exit__(self, error_type, error, traceback) -> None:
     is_whole = False
@@ -311,6 +313,7 @@ class Writer:
 
 def _checked(path: str | pathlib.Path) -> pathlib.Path:
   """Returns the path of a folder of records. Raises ValueError where ArrayRecord cannot open it."""
+  files.check_local('the folder of records', path)
   if names.utf8(str(path)) != str(path):
     raise ValueError(f'{names.printable(str(path))}: the path of records must be UTF-8; got other bytes.')
   return pathlib.Path(path)
@@ -332,6 +335,7 @@ class Folder:
     manifest: the dict of manifest.json.
     spec: ClipSpec of all its records.
     hash: identifies the content.
+    shards: its files, in order.
   """
 
   def __init__(self, path: str | pathlib.Path):
@@ -339,38 +343,28 @@ class Folder:
     self.manifest = _read_manifest(self.path)
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']
-    files = [self.path / shard['name'] for shard in self.manifest['shards']]
-    for file, shard in zip(files, self.manifest['shards']):
-      if not file.is_file():
-        raise FileNotFoundError(f'{file} is missing, though {self.path / MANIFEST} names it.')
-      got, wanted = file.stat().st_size, shard.get('num_bytes')  # folders of before do not tell
-      if wanted not in (None, got):
-        raise ValueError(f'{file} has {got} bytes; wanted {wanted}, says {self.path / MANIFEST}.')
-    self._bytes = array_record_data_source.ArrayRecordDataSource(files) if files else ()
-    if len(self._bytes) != len(self):
-      raise ValueError(f'{self.path} holds {len(self._bytes)} records, but its manifest says {len(self)}.')
-
-  def verify(self, part: int = 0, num_parts: int = 1) -> None:
-    """Reads every `num_parts`-th shard from `part` on. Raises ValueError where one has changed."""
-    for shard in self.manifest['shards'][part::num_parts]:
-      file = self.path / shard['name']
-      if 'sha256' in shard and _sha256(file) != shard['sha256']:
-        raise ValueError(f'{file} is not as it was written: its SHA-256 differs from that in '
-                         f'{self.path / MANIFEST}.')
+    self.shards = shards.of_manifest(self.path, self.manifest['shards'])
+    for shard in self.shards:
+      shard.check_present()
+    self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
+    num_held = self._ends[-1] if self._ends else 0
+    if num_held != len(self):
+      raise ValueError(f'{self.path} holds {num_held} records in its shards; {MANIFEST} says {len(self)}.')
 
   def __len__(self) -> int:
     return self.manifest['num_records']
 
   def __getitem__(self, index: int) -> dict:
+    """Raises CorruptError where a record is not as it was written, and OSError where the storage fails."""
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
+    which = bisect.bisect_right(self._ends, index)
+    shard, position = self.shards[which], index - (self._ends[which - 1] if which else 0)
+    data = shard.read(position)
     try:
-      data = self._bytes[index]
-    except RuntimeError as error:  # whatever befalls ArrayRecord, a disk that fails included
-      raise OSError(f'record {index} of {self.path} cannot be read: {error}') from error
-    if not data:
-      raise OSError(f'record {index} of {self.path} cannot be read: its shard was cut after it was opened.')
-    return decode(data)
+      return decode(data)
+    except (ValueError, KeyError) as error:
+      raise CorruptError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
 
 class Memory:
@@ -412,10 +406,10 @@ class Chain:
     if len(sources) == 1:
       self.hash = sources[0].hash
 
-  def verify(self, part: int = 0, num_parts: int = 1) -> None:
-    """See `Folder.verify`."""
-    for source in self._sources:
-      source.verify(part, num_parts)
+  @property
+  def shards(self) -> list[shards.Shard]:
+    """The shards of all sources, in order."""
+    return [shard for source in self._sources for shard in source.shards]
 
   def __len__(self) -> int:
     return self._ends[-1]
@@ -437,6 +431,13 @@ def open(*paths: str | pathlib.Path) -> Chain:
   return Chain([Folder(path) for path in paths])
 
 
+def sample(num_records: int, count: int, seed: int) -> list[int]:
+  """Returns up to `count` different indices of records, spread at random over all, in order."""
+  if count >= num_records:
+    return list(range(num_records))
+  return sorted(np.random.default_rng((seed, 0x5A3B)).choice(num_records, count, replace=False).tolist())
+
+
 def world_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
   """Returns the seeds of the procedural world that clips of folders are of, by the ids of some of them."""
   seeds = set()
@@ -446,11 +447,6 @@ def world_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
       match = _WORLD_ID.match(source[k]['id'])
       seeds |= {int(match.group(1))} if match else set()
   return sorted(seeds)
-
-
-def _sha256(file: pathlib.Path) -> str:
-  with file.open('rb') as opened:
-    return hashlib.file_digest(opened, 'sha256').hexdigest()
 
 
 def _read_manifest(path: pathlib.Path) -> dict:

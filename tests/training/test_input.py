@@ -9,6 +9,7 @@ from v2a import config
 from v2a import configfile
 from v2a import records
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import corrupt
 from v2a.training import input as input_lib
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
@@ -99,8 +100,7 @@ def test_source(tmp_path):
   data = shard.read_bytes()
   shard.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
   with pytest.raises(ValueError, match='is not as it was written'):
-    input_lib.source(c)
-  assert len(input_lib.source(configfile.override(c, ['--config.data.verify=false']))) == 1
+    input_lib.verify(input_lib.source(c), tmp_path / 'run', print)
   shard.write_bytes(data)
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
     input_lib.source(configfile.override(c, ['--config.clip.num_channels=1']))
@@ -109,3 +109,45 @@ def test_source(tmp_path):
   records.write(tmp_path / 'b', [], spec)
   with pytest.raises(ValueError, match='are none'):
     input_lib.source(configfile.override(c, [f'--config.data.train={tmp_path / "b"}']))
+
+
+@pytest.fixture
+def damaged(tmp_path):
+  """Twenty records in shards of two, of which records 4, 5 and 14 cannot be read."""
+  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=2) as writer:
+    for seed in range(20):
+      writer.add(records.fake(SPEC, seed))
+  for shard, shares in ((2, (0.1, 0.4)), (7, (0.1,))):
+    path = tmp_path / 'data' / f'records-{shard:05d}.array_record'
+    data = bytearray(path.read_bytes())
+    for share in shares:
+      data[int(share * len(data))] ^= 1
+    path.write_bytes(data)
+  return records.open(tmp_path / 'data')
+
+
+def test_other_records_stand_in_for_corrupt_ones(damaged):
+  told = []
+  items = corrupt.Tolerant(damaged, 0.2, told.append)
+  ids = [items[k]['id'] for k in range(20)]
+  assert [k for k in range(20) if ids[k] != f'fake/{k}'] == [4, 5, 14]
+  assert items.num_corrupt == len(told) == 3 and '3 of at most 4 so far' in told[-1]
+  # In whatever order, by whatever process they are asked for.
+  again = corrupt.Tolerant(damaged, 0.2)
+  assert [again[k]['id'] for k in reversed(range(20))] == ids[::-1]
+  assert (items.hash, items.spec, len(items)) == (damaged.hash, damaged.spec, 20)
+
+
+@pytest.mark.parametrize('num_processes', [2, 4])
+def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_processes):
+  whole, size = batches(corrupt.Tolerant(damaged, 0.2)), 4 // num_processes
+  parts = [batches(corrupt.Tolerant(damaged, 0.2), rows=range(i * size, (i + 1) * size))
+           for i in range(num_processes)]
+  for step in range(10):
+    assert np.array_equal(np.concatenate([part[step]['id_B'] for part in parts]), whole[step]['id_B'])
+
+
+def test_too_many_corrupt_records_are_bad_input(damaged):
+  items = corrupt.Tolerant(damaged, 0.1)
+  with pytest.raises(records.CorruptError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'):
+    [items[k] for k in range(20)]

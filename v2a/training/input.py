@@ -2,14 +2,16 @@
 
 Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
 epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
-arithmetic: there is no iterator state to save. Each process reads the rows that its devices hold; where an
-axis of the mesh whose members see the same clips spans processes, they read the same rows.
+arithmetic: there is no iterator state to save. Another record stands in place of a corrupt one, in all
+processes the same (`corrupt.Tolerant`). Each process reads the rows that its devices hold; where an axis of
+the mesh whose members see the same clips spans processes, they read the same rows.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
+import pathlib
 
 import grain
 import jax
@@ -18,8 +20,10 @@ import numpy as np
 
 from v2a import config
 from v2a import records
+from v2a import shards
 from v2a.sharding import mesh as mesh_lib
 
+VERIFIED = 'verified_records'  # folder of the workdir, see shards.Verified
 NUM_WAITING = 3  # batches on the devices beside the one in use: of the next step, ready, on its way
 # Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
@@ -34,7 +38,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
 
   Raises:
     FileNotFoundError: a folder is not there.
-    ValueError: no folder is named, the records do not fit `config.clip`, or are not as they were written.
+    ValueError: no folder is named, the records do not fit `config.clip`, or are not all there.
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
@@ -53,9 +57,27 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
         f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
   if not len(found):
     raise ValueError(f'The records of {folders} are none.')
-  if c.data.verify:
-    found.verify(jax.process_index(), jax.process_count())
   return found
+
+
+def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shards.Verified:
+  """Reads the shards that the workdir does not know as verified; of several processes each its share.
+
+  Args:
+    items: records in files, or in memory.
+    workdir: training folder; need not be there.
+    report: is given lines of progress.
+
+  Returns:
+    What is known now, to be saved.
+
+  Raises:
+    ValueError: a shard is not as it was written.
+  """
+  known = shards.Verified(workdir / VERIFIED, jax.process_index())
+  own = getattr(items, 'shards', ())[jax.process_index()::jax.process_count()]
+  shards.verify(own, known, report)
+  return known
 
 
 def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:

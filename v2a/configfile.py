@@ -1,6 +1,7 @@
 """Configurations by name, as text and from the command line: find, override, save, load."""
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import difflib
 import importlib.util
 import json
@@ -154,6 +155,18 @@ def loads(text: str, source: str = 'text') -> ml_collections.ConfigDict:
   c = config.base().unlock()
   _fill(c, values, '', source)
   return c.lock()
+
+
+def differences(before: Mapping, after: Mapping, prefix: str = '') -> dict[str, tuple]:
+  """Returns dotted key -> (value before, value after) of what differs in two dicts; None: no such key."""
+  found = {}
+  for key in dict.fromkeys([*before, *after]):
+    old, new = before.get(key), after.get(key)
+    if isinstance(old, dict) and isinstance(new, dict):
+      found |= differences(old, new, f'{prefix}{key}.')
+    elif old != new:
+      found[prefix + key] = old, new
+  return found
 
 
 def _fill(c: ml_collections.ConfigDict, values: dict, prefix: str, source: str) -> None:

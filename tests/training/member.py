@@ -3,11 +3,13 @@
   python member.py WORKDIR SETTINGS [--coordinator HOST:PORT --num-processes N --process-id I]
 
 SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, `linger_s` by which all but
-process 0 leave later than they could, and `hurt`, a list of {how, at: step, process}.
+process 0 leave later than they could, and `hurt`, a list of {how, at: step, process}. `records` are folders
+to train on; `unshared`, 'workdir' or 'records', is what each process has for itself.
 """
 
 import argparse
 import errno
+import itertools
 import json
 import os
 import pathlib
@@ -15,6 +17,7 @@ import resource
 import signal
 import sys
 import time
+import types
 
 from absl import flags
 import jax
@@ -73,7 +76,7 @@ def hurt(how: str):
       raise ValueError(how)
 
 
-def main():
+def main() -> int:
   parser = argparse.ArgumentParser()
   parser.add_argument('workdir', type=pathlib.Path)
   parser.add_argument('settings', type=json.loads)
@@ -83,14 +86,26 @@ def main():
   args = parser.parse_args()
   flags.FLAGS.mark_as_parsed()
   processes.join(args.coordinator, args.num_processes, args.process_id)
+  index = jax.process_index()
+  match args.settings.pop('unshared', None):
+    case 'workdir':  # each machine has a disk of its own under one name
+      args.workdir /= str(index)
+    case 'records':
+      os.chdir(args.workdir.parent / f'machine{index}')
+  folders = tuple(args.settings.pop('records', ()))
   mesh, harms = args.settings.pop('mesh', {}), args.settings.pop('hurt', [])
   pause_s, linger_s = args.settings.pop('pause_s', 0), args.settings.pop('linger_s', 0)
   late = args.settings.pop('late', None)  # the process whose clock runs
   harms = {harm['at']: harm['how'] for harm in harms if harm.get('process', 0) == jax.process_index()}
   c = toy.configuration(**args.settings, evaluate_every_steps=1).unlock()
+  if folders:
+    c.data.update(train=folders, num_fake_records=0)
   c.mesh.update(mesh)
   if late is not None:
-    c.training.checkpoint_every_s = 1e-6 if late == jax.process_index() else 1e9
+    c.training.checkpoint_every_s = 1e9
+    if late == jax.process_index():
+      clock = itertools.count(0, 1e10)
+      loop.time = types.SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter)
   read = input_lib.Batches.__getitem__
 
   def read_or_not(batches, step):
@@ -108,10 +123,15 @@ def main():
 
   input_lib.Batches.__getitem__ = read_or_not
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
-  with processes.own_faults():
-    loop.train(c, args.workdir, Seen(hang_at), [evaluate])
+  try:
+    with processes.own_faults():
+      loop.train(c, args.workdir, Seen(hang_at), [evaluate])
+  except ValueError as error:
+    print(f'member: {error}', file=sys.stderr, flush=True)
+    return 2
   if jax.process_index():
     time.sleep(linger_s)
+  return 0
 
 
 if __name__ == '__main__':

@@ -10,9 +10,12 @@ import time
 import jax
 import numpy as np
 import pytest
+import toy
 
 from launch import codes
 from launch import local
+from v2a import config
+from v2a import records
 from v2a import weights
 
 MEMBER = pathlib.Path(__file__).parent / 'member.py'
@@ -228,6 +231,33 @@ def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
   assert run.code == 75, run.text
   assert re.search('v2a: training stopped, .*: the checkpoint of step 8 could not', run.text), run.text
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} <= {'2'}, 'what is torn is cleared away'
+
+
+@pytest.mark.slow
+def test_a_workdir_that_is_not_shared_is_refused(tmp_path):
+  run = Run(tmp_path / 'run', 2, 2, unshared='workdir', shared_workdir_timeout_s=3.0)
+  assert run.each == [2, 2], run.text
+  lines = [line for line in run.text.splitlines() if 'member: ' in line]
+  assert len(lines) == 2 and all('must be on storage that all processes share' in line for line in lines)
+  assert 'process [0, 1] of 2 did not see there in 3 s what the others had written' in lines[0]
+  assert not [path for path in (tmp_path / 'run').rglob('*') if path.is_file()], 'nothing was trained'
+
+
+@pytest.mark.slow
+def test_records_that_differ_between_machines_are_refused(tmp_path):
+  spec = config.clip_spec(toy.configuration())
+  for index in range(2):
+    items = [records.fake(spec, seed + index) for seed in range(8)]
+    records.write(tmp_path / f'machine{index}' / 'data', items, spec)
+  run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
+  assert run.each == [2, 2], run.text
+  assert run.text.count('must be the same in all processes; process [1] of 2 and process 0 differ') == 2
+  shutil.rmtree(tmp_path / 'machine1' / 'data')
+  run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
+  assert run.each == [2, 2], run.text
+  assert 'data is no folder of records' in run.text
+  assert 'config.data.train: process [1] of 2 cannot use it' in run.text
+  assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.slow

@@ -1,8 +1,11 @@
 import errno
+import io
 import itertools
+import json
 import math
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -18,10 +21,14 @@ from tensorboard.backend.event_processing import event_accumulator
 import toy
 
 from launch import codes
+from v2a import config
 from v2a import configfile
+from v2a import records
+from v2a import shards
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
+from v2a.training import history
 from v2a.training import input as input_lib
 from v2a.training import loop
 from v2a.training import metrics as metrics_lib
@@ -287,3 +294,88 @@ def test_a_window_gives_means():
   assert window.flush() == {'loss': 2.0, 'b': 5.0}
   assert window.flush() == {}
   assert metrics_lib.shown({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
+
+
+class _DeadPipe(io.StringIO):
+  """A pipe whose reader has left."""
+
+  def write(self, text):
+    raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
+
+
+def test_a_dead_pipe_loses_no_state(tmp_path, monkeypatch):
+  """Ctrl-C on `v2a train | tee log`: the reader is gone, and nothing can be printed from then on."""
+  def evaluate(model, step):
+    if step == 2:
+      monkeypatch.setattr(sys, 'stdout', _DeadPipe())
+      monkeypatch.setattr(sys, 'stderr', _DeadPipe())
+      os.kill(os.getpid(), signal.SIGINT)
+    return {}
+
+  c = toy.configuration(num_steps=6, evaluate_every_steps=1)
+  with pytest.raises(stopping.Interrupted) as stopped:
+    loop.train(c, tmp_path, toy.Task(), [evaluate], **ONE)
+  assert stopped.value.code == 130
+  checkpoints = checkpoint.Checkpoints(tmp_path)
+  assert checkpoints.latest_step() == 2
+  checkpoints.close()
+  monkeypatch.undo()
+  loop.train(c, tmp_path, toy.Task(), **ONE)
+
+
+def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch):
+  order, save = [], checkpoint.Checkpoints.wait
+  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', lambda self: (save(self), order.append('saved')))
+  line = metrics_lib.Log.line
+  monkeypatch.setattr(metrics_lib.Log, 'line', lambda self, text: (order.append(text), line(self, text)))
+
+  def evaluate(model, step):
+    if step == 2:
+      os.kill(os.getpid(), signal.SIGINT)
+      order.append('signal')
+    return {}
+
+  c = toy.configuration(num_steps=6, evaluate_every_steps=1)
+  with pytest.raises(stopping.Interrupted):
+    loop.train(c, tmp_path, toy.Task(), [evaluate], **ONE)
+  after = order[order.index('signal') + 1:]
+  # The evaluation under way tells its result; the step's line waits.
+  assert after[0].startswith('step 2 evaluation') and after[1] == 'saved', after
+  assert after[2].startswith('step 2/6 loss'), after
+  assert after[-1].startswith('Stopped by SIGINT; saved at step 2')
+
+
+def test_the_first_steps_are_told(tmp_path, capsys):
+  loop.train(toy.configuration(num_steps=6, log_every_steps=5), tmp_path, toy.Task(), **ONE)
+  lines = capsys.readouterr().out.splitlines()
+  header, compiled, first, second, metrics = lines[:5]
+  assert 'parameters trained' in header and compiled.startswith('Step 1 is compiled and run')
+  assert re.fullmatch(r'step 1/6 after \d+s, with compilation', first)
+  assert re.fullmatch(r'step 2/6 took [\d.e-]+ s, \d+s left; metrics follow every 5 steps', second)
+  assert metrics.startswith('step 5/6 loss')
+
+
+def test_what_changes_on_resuming_is_told_and_kept(tmp_path, capsys):
+  loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
+  loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
+  assert not (tmp_path / history.HISTORY).exists() and 'From step' not in capsys.readouterr().out
+  c = toy.configuration(num_steps=3, learning_rate=1e-3)
+  loop.train(c, tmp_path, toy.Task(), **ONE)
+  printed = capsys.readouterr().out
+  assert 'From step 2 on: ' in printed and 'config.training.learning_rate=0.001 (was 0.01)' in printed
+  assert 'config.training.num_steps=3 (was 2)' in printed
+  assert configfile.load(tmp_path / 'config.json') == c
+  kept, = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
+  assert kept['until_step'] == 2 and kept['config']['training']['learning_rate'] == 1e-2
+
+
+def test_shards_are_verified_once_a_workdir(tmp_path, monkeypatch, capsys):
+  c = toy.configuration(num_steps=2).unlock()
+  spec = config.clip_spec(c)
+  records.write(tmp_path / 'data', [records.fake(spec, seed) for seed in range(8)], spec)
+  c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
+  hashed, digest = [], shards.sha256
+  monkeypatch.setattr(shards, 'sha256', lambda path: hashed.append(path) or digest(path))
+  for _ in range(2):
+    loop.train(c, tmp_path / 'run', toy.Task(), **ONE)
+  assert len(hashed) == 1 and capsys.readouterr().out.count('Verified 1 shards of records') == 1

@@ -17,7 +17,6 @@ import shutil
 import uuid
 
 import jax
-from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 import safetensors
@@ -26,6 +25,7 @@ import safetensors.numpy
 from v2a import configfile
 from v2a import files
 from v2a import weights
+from v2a.training import processes
 from v2a.training import state as state_lib
 
 ID = 'local_checkpoints_id'
@@ -64,7 +64,7 @@ class LocalCheckpoints:
     held_N = np.full(_NUM_KEPT, -1)
     held = sorted(step for step in self.steps() if wanted <= self._names(step))[-_NUM_KEPT:]
     held_N[:len(held)] = held
-    everywhere = set.intersection(*(set(row_N.tolist()) for row_N in _of_all(held_N))) - {-1}
+    everywhere = set.intersection(*(set(row_N.tolist()) for row_N in processes.of_all(held_N))) - {-1}
     return max(everywhere, default=None)
 
   def forget(self, after: int) -> None:
@@ -155,11 +155,6 @@ class LocalCheckpoints:
       return set()
 
 
-def _of_all(value: np.ndarray) -> np.ndarray:
-  """Returns the arrays of all processes, stacked."""
-  return multihost_utils.process_allgather(value) if jax.process_count() > 1 else value[None]
-
-
 def _shared_id(workdir: pathlib.Path) -> str:
   """Returns the number that the training folder keeps, made where it has none."""
   file, number = workdir / ID, uuid.uuid4().hex
@@ -169,7 +164,7 @@ def _shared_id(workdir: pathlib.Path) -> str:
     else:
       files.write_text(file, number)
   # Told by process 0: another may not see a new file at once.
-  return _of_all(np.frombuffer(number.encode(), np.uint8))[0].tobytes().decode()
+  return processes.of_all(np.frombuffer(number.encode(), np.uint8))[0].tobytes().decode()
 
 
 def _try_everywhere(path: pathlib.Path) -> None:
@@ -183,7 +178,7 @@ def _try_everywhere(path: pathlib.Path) -> None:
     (path / 'try').unlink()
   except OSError as fault:
     error = fault
-  has_failed_P = _of_all(np.array([error is not None]))[:, 0]
+  has_failed_P = processes.of_all(np.array([error is not None]))[:, 0]
   if has_failed_P.any():
     where = f'process {np.flatnonzero(has_failed_P).tolist()} of {len(has_failed_P)}'
     raise OSError(f'config.training.local_checkpoint_folder: {where} cannot write to {path.parents[1]}'

@@ -22,10 +22,10 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import contextlib
 import dataclasses
+import functools
 import math
 import pathlib
 import signal
-import sys
 import time
 
 from clu import parameter_overview
@@ -40,19 +40,24 @@ from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
+from v2a.training import corrupt
 from v2a.training import costs
 from v2a.training import executable
+from v2a.training import history
 from v2a.training import input as input_lib
 from v2a.training import local_checkpoint
 from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
+from v2a.training import output
 from v2a.training import pace as pace_lib
 from v2a.training import processes
+from v2a.training import shared
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import stopping
 from v2a.training import watchdog as watchdog_lib
 
+_NUM_ANNOUNCED = 2  # steps after a start that are told one by one
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
 _FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow', 'tokens')
 
@@ -92,7 +97,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
 
   Args:
     c: the resolved configuration.
-    workdir: training folder: config.json, checkpoints/, tensorboard/, and in the end model/ (`v2a.weights`).
+    workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/, and in the end model/
+      (`v2a.weights`).
     task: see above.
     evaluators: each `f(model, step) -> dict` of floats and of metrics.Sound and metrics.Picture, given the
       averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
@@ -112,7 +118,10 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   config.validate(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
   input_lib.rows_here(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
-  items = input_lib.source(c)
+  workdir = pathlib.Path(workdir)
+  shared.check_same('The configuration', configfile.dumps(c))
+  items = shared.everywhere('config.data.train', lambda: input_lib.source(c))
+  shared.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
   optimizer = optimizer_lib.make(c.training)
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
@@ -120,8 +129,15 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   if program:
     lowered = step_fn.lower(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh))
     step_fn = executable.load(lowered, mesh, program)
-  workdir = pathlib.Path(workdir)
+  if jax.process_count() > 1:  # before shards are hashed, which takes long
+    shared.check_workdir(workdir, c.training.shared_workdir_timeout_s)
+  say = output.line if jax.process_index() == 0 else lambda line: None
+  verify = lambda: input_lib.verify(items, workdir, say)
+  verified = shared.everywhere('config.data.train', verify) if c.data.verify else None
   workdir.mkdir(parents=True, exist_ok=True)
+  if verified:
+    verified.save()
+  items = corrupt.Tolerant(items, c.data.max_corrupt_share, output.error)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
@@ -140,17 +156,15 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     state = _start(run, optimizer, abstract)
     watchdog.done()
     if jax.process_index() == 0:
-      configfile.save(c, workdir / 'config.json')
+      if told := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
+        log.line(told)
     _describe(run, state)
     try:
       state = _loop(run, state, step_fn)
       return _finish(run, state)
-    except BrokenPipeError:  # who reads what is printed has left
-      raise
     except OSError as error:
       why = ' '.join(str(error).split())
-      message = f'v2a: training stopped, since a file could not be read or written: {why}'
-      print(message, file=sys.stderr, flush=True)
+      output.error(f'v2a: training stopped, since a file could not be read or written: {why}')
       raise stopping.StorageFault from error
 
 
@@ -219,22 +233,27 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
       # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
-      # Whoever sends a signal may not wait for an evaluation.
+      # Whoever sends a signal may not wait for an evaluation; and who reads what is printed may have left
+      # with it, or keep us waiting: then lines come after the save.
       received = signals.before(step)
+      if not received:
+        reader.log()
       if not received and step > start and _is_due(step, training.evaluate_every_steps):
         _evaluate(run, whole(), step)
         reader.pace.pause()
         received = signals.before(step)
       if saver := _saver(run, step, received, step == start):
-        reader.drain()  # never save a state whose loss has not been seen
+        reader.check()  # never save a state whose loss has not been seen
         saver.save(whole(), run.c, run.position)
         if saver is run.checkpoints:
           run.saved_at_s = time.monotonic()
         reader.pace.pause()
       if received:
-        _leave(run, whole(), received)
+        _leave(run, whole(), received, reader)
       _tell_faults(run, step)
       _profile(run, step - start)
+      if step == start:
+        run.log.line(f'Step {step + 1} is compiled and run; that may take minutes.')
       begin_s = time.perf_counter()
       batch = next(iterator)
       reader.pace.data(time.perf_counter() - begin_s)
@@ -242,7 +261,8 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         leaves, values = step_fn(leaves, batch)
       reader.push(step, values)
       run.watchdog.done()
-    reader.drain()
+    reader.check()
+    reader.log()
   _profile(run, None)
   return whole()
 
@@ -272,11 +292,10 @@ def _tell_faults(run: _Run, step: int) -> None:
   for saver in filter(None, (run.checkpoints, run.local)):
     if fault := saver.fault():
       who = f'Process {jax.process_index()}, step' if jax.process_count() > 1 else 'Step'
-      print(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.',
-            file=sys.stderr, flush=True)
+      output.error(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
 
 
-def _leave(run: _Run, state: state_lib.State, received: int) -> None:
+def _leave(run: _Run, state: state_lib.State, received: int, reader: '_Reader') -> None:
   step = int(jax.device_get(state.step))
   told = f'saved at step {step} in {run.workdir}'
   try:
@@ -287,6 +306,7 @@ def _leave(run: _Run, state: state_lib.State, received: int) -> None:
     # Not bad input: a new start takes up the last checkpoint that is whole.
     why = ' '.join(str(error).split())
     told = f'not all of step {step} could be saved ({why}); what was saved before stays'
+  reader.log()
   run.log.line(f'Stopped by {signal.Signals(received).name}; {told}.')
   raise stopping.Interrupted(received)
 
@@ -305,7 +325,8 @@ class _Reader:
   def __init__(self, run: _Run, start: int):
     self._run = run
     self._window = metrics_lib.Window()
-    self._pending = None
+    self._pending, self._due, self._start = None, [], start
+    self._begin_s = time.perf_counter()
     least_step_s = costs.least_step_s(run.c, run.mesh.devices.flat)
     num_latents = config.clip_spec(run.c).num_latents
     self.pace = pace_lib.Pace(run.c.training.batch_size, num_latents, least_step_s)
@@ -318,24 +339,41 @@ class _Reader:
     if previous:
       self._read(*previous)
 
-  def drain(self) -> None:
-    """Reads what is left."""
+  def check(self) -> None:
+    """Brings what is left to the host, and stops where it is not finite."""
     previous, self._pending = self._pending, None
     if previous:
       self._read(*previous)
+
+  def log(self) -> None:
+    """Prints what is due."""
+    due, self._due = self._due, []
+    for text in due:
+      text()
 
   def _read(self, step: int, values: dict[str, jax.Array]) -> None:
     values = {name: float(value) for name, value in jax.device_get(values).items()}
     if not (math.isfinite(values['loss']) and math.isfinite(values['grad_norm'])):
       _stop_non_finite(self._run, step, values)
     self._window.add(values)
-    self.pace.step()
-    done, training = step + 1, self._run.c.training
+    step_s = self.pace.step()
+    done, training, log = step + 1, self._run.c.training, self._run.log
     if _is_due(done, training.log_every_steps) or done == training.num_steps:
       rates, seconds = self.pace.flush()
       if self._goodput and rates:
         rates['goodput'] = self._goodput.add(done, seconds)
-      self._run.log.progress(done, self._window.flush(), rates)
+      self._due.append(functools.partial(log.progress, done, self._window.flush(), rates))
+    elif done - self._start <= _NUM_ANNOUNCED:
+      text = self._pace_of_first(done, step_s)
+      self._due.append(lambda: log.line(f'step {done}/{training.num_steps} {text}'))
+
+  def _pace_of_first(self, done: int, step_s: float | None) -> str:
+    """Tells of the first steps, since the first line of metrics may be far."""
+    if step_s is None:
+      return f'after {metrics_lib.duration(time.perf_counter() - self._begin_s)}, with compilation'
+    training = self._run.c.training
+    left = metrics_lib.duration((training.num_steps - done) * step_s)
+    return f'took {step_s:.3g} s, {left} left; metrics follow every {training.log_every_steps} steps'
 
 
 def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
@@ -346,7 +384,7 @@ def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
   kept = 'no checkpoint was written before' if latest is None else f'the checkpoint of step {latest} is kept'
   message = (f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
              f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.')
-  print(f'v2a: {message}', file=sys.stderr, flush=True)
+  output.error(f'v2a: {message}')
   raise NonFiniteError(message)
 
 

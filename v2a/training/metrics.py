@@ -9,7 +9,6 @@ import dataclasses
 import io
 import math
 import pathlib
-import sys
 import time
 from typing import TextIO
 
@@ -20,6 +19,8 @@ import soundfile
 from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.summary.writer import event_file_writer
+
+from v2a.training import output
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Log:
     self._writer = None
 
   def line(self, text: str) -> None:
-    """Prints one line at once."""
+    """Prints one line at once; see `output.line`."""
     if not self._is_silent:
-      print(text, file=self._stream or sys.stdout, flush=True)
+      output.line(text, self._stream)
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Writes values of a step to the TensorBoard file."""

@@ -28,12 +28,14 @@ class Pace:
     self._data_s = 0.0
     self._last_s: float | None = None
 
-  def step(self) -> None:
-    """Says that a step has ended."""
-    now_s = time.perf_counter()
-    if self._last_s is not None:
-      self._step_s.append(now_s - self._last_s)
+  def step(self) -> float | None:
+    """Says that a step has ended; returns its time in seconds, None where it has none."""
+    now_s, last_s = time.perf_counter(), self._last_s
     self._last_s = now_s
+    if last_s is None:
+      return None
+    self._step_s.append(now_s - last_s)
+    return now_s - last_s
 
   def pause(self) -> None:
     """Says that something else is done before the next step."""

@@ -61,6 +61,11 @@ def of_first(number: int) -> int:
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
+def of_all(value: np.ndarray) -> np.ndarray:
+  """Returns the arrays of all processes, stacked; each must ask."""
+  return multihost_utils.process_allgather(value) if jax.process_count() > 1 else value[None]
+
+
 @contextlib.contextmanager
 def own_faults() -> Iterator[None]:
   """Lets a process of several leave by what befell itself.
@@ -90,6 +95,7 @@ def own_faults() -> Iterator[None]:
 
 
 def _leave(code: int) -> None:
-  sys.stdout.flush()
-  sys.stderr.flush()
+  for stream in (sys.stdout, sys.stderr):
+    with contextlib.suppress(OSError):
+      stream.flush()
   os._exit(code)

@@ -10,6 +10,8 @@ import sys
 import threading
 import time
 
+from v2a.training import output
+
 EXIT_CODE = 42  # the table in README.md; whatever started the training may start it again
 
 
@@ -52,8 +54,8 @@ class Watchdog:
     while not self._closed.wait(min(1.0, self._limit_s / 4)):
       waited_s = time.monotonic() - self._done_s
       if waited_s > self._limit_s:
-        print(f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s={self._limit_s:g}); '
-              'stacks of all threads follow.', file=sys.stderr, flush=True)
+        output.error(f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s='
+                     f'{self._limit_s:g}); stacks of all threads follow.')
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         # Not sys.exit: it would wait for the threads that hang.
         os._exit(EXIT_CODE)

@@ -200,6 +200,14 @@ def test_what_is_transparent_is_white(tmp_path, mode):
   wanted = np.array([[255] * 3, [90] * 3] * 2)
   assert np.abs(corners(shown(path)) - wanted).max() <= 4
   assert np.abs(corners(read.frames(path, 1, 20, 0.0, 1.0)[0]) - wanted).max() <= 4
+  out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
+  assert out.losses == ('transparency of the picture (white in its place)',)
+
+
+def test_an_alpha_channel_of_an_opaque_picture_is_no_loss(tmp_path):
+  path = tmp_path / 'screenshot.png'
+  quarters().convert('RGBA').save(path)
+  assert not write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4').losses
 
 
 def _swapped_profile() -> bytes:

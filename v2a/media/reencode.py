@@ -52,9 +52,12 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture
 def losses(info: probe.Probe) -> tuple[str, ...]:
   """Returns what of a picture does not fit in the video, in words."""
   width, height = stills.fitted(info.width, info.height)
-  if (width, height) == (info.width, info.height):
-    return ()
-  return (f'the full size of the picture ({info.width} x {info.height}, shown at {width} x {height})',)
+  lost = []
+  if (width, height) != (info.width, info.height):
+    lost.append(f'the full size of the picture ({info.width} x {info.height}, shown at {width} x {height})')
+  if stills.find(info.path) is not None and stills.inspect(info.path).is_transparent:
+    lost.append('transparency of the picture (white in its place)')
+  return tuple(lost)
 
 
 def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:

@@ -42,6 +42,14 @@ def check(image: Image.Image) -> None:
     raise ValueError(f'it holds 32-bit numbers (mode {image.mode}), not colours or grey of 8 or 16 bits')
 
 
+def is_transparent(image: Image.Image) -> bool:
+  """Returns whether anything of a loaded image is transparent; an alpha channel alone does not say so."""
+  if not image.has_transparency_data:
+    return False
+  image = image if image.mode in ('RGBA', 'LA') else image.convert('RGBA')
+  return image.getchannel('A').getextrema()[0] < 255
+
+
 def _shrunk(image: Image.Image, size: tuple[int, int]) -> Image.Image:
   """Returns the image without alpha at a size, of mode L, RGB or CMYK."""
   factor_x, factor_y = (max(1, full // wanted) for full, wanted in zip(image.size, size))

@@ -87,6 +87,7 @@ class Info:
     rotation_deg: clockwise turn that viewers apply: 0, 90, 180 or 270.
     num_frames: 1 for a still image.
     duration_s: of one loop; 0 for a still image.
+    is_transparent: whether anything of it is.
   """
 
   kind: str
@@ -95,6 +96,7 @@ class Info:
   rotation_deg: int
   num_frames: int
   duration_s: fractions.Fraction
+  is_transparent: bool
 
 
 def find(path: str | os.PathLike) -> str | None:
@@ -125,14 +127,16 @@ def inspect(path: str | os.PathLike) -> Info:
 def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
   """Returns the Info of a file; animations take long to decode and are asked for again."""
   del size_bytes, modified_ns  # of the cache's key
-  num_frames, duration_s, info = 0, fractions.Fraction(0), None
+  num_frames, duration_s, info, is_transparent = 0, fractions.Fraction(0), None, False
   for kind, image, length_s in _frames(path):
     if info is None:
       turn = _TURNS.get(_orientation(image), (None, 0))[1]
       width, height = _full_size(image)
       info = (kind, *((height, width) if turn in (90, 270) else (width, height)), turn)
     num_frames, duration_s = num_frames + 1, duration_s + length_s
-  return Info(*info, num_frames, duration_s)
+    with _reported(path):
+      is_transparent = is_transparent or srgb.is_transparent(image)
+  return Info(*info, num_frames, duration_s, is_transparent)
 
 
 def pictures(path: str | os.PathLike

@@ -1,5 +1,6 @@
 """Trainings that are looked at while they run: figures, sounds and pictures in the event file."""
 
+import dataclasses
 import io
 
 from PIL import Image
@@ -9,16 +10,18 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from v2a import config
 from v2a import configfile
+from v2a import records
 from v2a.evaluation import evaluators
 from v2a.training import loop
 from v2a.training import tasks
 
 
-def train(name, workdir, **init_from):
+def train(name, workdir, validation=(), **init_from):
   """Trains a tiny model for two steps, looking at it after each, and returns the workdir and its events."""
   c = config.tiny(configfile.find(name)).unlock()
   c.training.update(num_steps=2, evaluate_every_steps=1, checkpoint_every_steps=2)
   c.init_from.update(init_from)
+  c.data.validation = validation
   task = tasks.make(c)
   loop.train(c, workdir, task, evaluators.make(c, task))
   events = event_accumulator.EventAccumulator(str(workdir / 'tensorboard'), {'audio': 0, 'images': 0})
@@ -26,13 +29,13 @@ def train(name, workdir, **init_from):
   return workdir, events
 
 
-def check(events, figures):
+def check(events, figures, prefix='procedural/'):
   """Checks that figures, sounds and pictures are there under their prefix, once a step."""
   tags = events.Tags()
   for name in figures:
-    assert [event.step for event in events.Scalars(f'evaluation/{name}')] == [1, 2], name
-  sounds = [tag for tag in tags['audio'] if tag.startswith('evaluation/sound/')]
-  pictures = [tag for tag in tags['images'] if tag.startswith('evaluation/spectrogram/')]
+    assert [event.step for event in events.Scalars(f'evaluation/{prefix}{name}')] == [1, 2], name
+  sounds = [tag for tag in tags['audio'] if tag.startswith(f'evaluation/{prefix}sound/')]
+  pictures = [tag for tag in tags['images'] if tag.startswith(f'evaluation/{prefix}spectrogram/')]
   assert len(sounds) == len(pictures) == evaluators.NUM_SHOWN
   wave_NA, rate_hz = soundfile.read(io.BytesIO(events.Audio(sounds[0])[-1].encoded_audio_string))
   assert wave_NA.shape == (2 * rate_hz, 2)
@@ -54,6 +57,39 @@ def test_a_codec_is_heard(codec):
 def test_a_generator_is_heard_and_measured(codec, tmp_path):
   _, events = train('flow_world', tmp_path / 'flow', codec=str(codec[0]))
   check(events, ('log_mel_distance', 'panning_correlation'))
+
+
+@pytest.fixture(scope='module')
+def validation(tmp_path_factory):
+  """Own clips, longer than those of the training; the first three have no sound."""
+  path = tmp_path_factory.mktemp('data') / 'validation'
+  c = config.tiny(configfile.find('flow_world'))
+  spec = dataclasses.replace(config.clip_spec(c), clip_s=4.0)
+  sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
+  items = [records.fake(spec, seed, *sizes) | {'has_audio': seed > 2} for seed in range(100)]
+  records.write(path, items, spec)
+  return str(path)
+
+
+@pytest.mark.slow
+def test_own_clips_are_evaluated_where_some_are_named(codec, tmp_path, validation):
+  _, events = train('flow_world', tmp_path / 'flow', (validation,), codec=str(codec[0]))
+  check(events, ('loss', 'log_mel_distance'), '')
+  assert 'procedural' not in str(events.Tags())
+
+
+def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation, monkeypatch):
+  read, get = [], records.Folder.__getitem__
+  monkeypatch.setattr(records.Folder, '__getitem__', lambda self, k: read.append(k) or get(self, k))
+  c = config.tiny(configfile.find('flow_world')).unlock()
+  c.data.validation = (validation,)
+  evaluators.Loss(c, tasks.make(c))
+  assert len(read) == evaluators.NUM_LOSS_CLIPS and max(read) > 90 and len(set(read)) == len(read)
+  read.clear()
+  prefix, cases = evaluators._cases(c)
+  assert prefix == '' and len(cases) == evaluators.NUM_CLIPS and len(read) < 20
+  assert cases[0].wave_NA.shape == (config.clip_spec(c).num_samples, 2)
+  assert [case.name for case in evaluators._cases(c)[1]] == [case.name for case in cases]
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 
 from v2a import config
+from v2a import configfile
 from v2a import flops
 from v2a import records
 from v2a import weights
 from v2a.compilation import program
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import tasks
+from v2a.training.tasks import codec as codec_task
 from v2a.training.tasks import latents
 
 
@@ -311,3 +313,31 @@ def _flow_with_wear(c, share):
   c = c.copy_and_resolve_references().unlock()
   c.data.wear = share
   return tasks.make(c.lock())
+
+
+class _Counted(records.Memory):
+  """Records that remember which of them were read."""
+
+  def __init__(self, items, spec):
+    super().__init__(items, spec)
+    self.read = []
+
+  def __getitem__(self, index):
+    self.read.append(index)
+    return super().__getitem__(index)
+
+
+def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
+  monkeypatch.setattr(codec_task.CodecTask, '__init__', lambda self, c: setattr(self, 'c', c))
+  monkeypatch.setattr(codec_task, 'NUM_STATISTIC_RECORDS', 8)
+  c = config.tiny(configfile.find('codec_world'))
+  spec = config.clip_spec(c)
+  items = [records.fake(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
+  source = _Counted(items, spec)
+  found = [index for index, _ in codec_task.CodecTask(c)._sample(source)]
+  assert len(source.read) == 8 and max(source.read) > 25 and min(source.read) < 15
+  assert found == [index for index in source.read if index % 2 == 0], 'silence is no statistic'
+  assert found == [index for index, _ in codec_task.CodecTask(c)._sample(source)]
+  with pytest.raises(ValueError, match='none of the 8 sampled records has sound'):
+    silent = records.Memory([record | {'has_audio': False} for record in items], spec)
+    list(codec_task.CodecTask(c)._sample(silent))

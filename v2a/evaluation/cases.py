@@ -388,18 +388,17 @@ def _from_records(
       _leave_out(left_out, 'no sound in the record')
       continue
     num_used += 1
-    records.validate(record, spec)
-    if record['truth']:
-      truth = read_truth(record['truth'], f"record '{record['id']}'")
-    else:
-      truth = plain_truth(record['text'], record['transcript'])
-    yield Case(
-      record['id'],
-      truth,
-      record['wave_NA'],
-      None,
-      (record['semantic_frame_MYX3'], record['sync_frame_LYX3']),
-      None,
-    )
+    yield of_record(record, spec)
   if not num_used:
     raise ValueError(f"'{folder}' holds {len(source)} records, but none with sound.")
+
+
+def of_record(record: dict, spec: clip_lib.ClipSpec) -> Case:
+  """Returns the case of a record. Raises ValueError where its lengths are not those of the spec."""
+  records.validate(record, spec)
+  if record['truth']:
+    truth = read_truth(record['truth'], f"record '{record['id']}'")
+  else:
+    truth = plain_truth(record['text'], record['transcript'])
+  frames = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
+  return Case(record['id'], truth, record['wave_NA'], None, frames, None)

@@ -1,9 +1,12 @@
 """What a model in training is looked at by, every config.training.evaluate_every_steps.
 
   loss     of the task on the clips of config.data.validation, the same draws each time
-  figures  of soundtracks drawn for clips of the world that nothing is trained on, for generators whose codec
-           is at hand; for codecs, the distance of their round trips to the true sounds
+  figures  of soundtracks generated for clips, for generators whose codec is at hand; for codecs, the distance
+           of their round trips to the true sounds
   sounds   and spectrograms of some of those clips, to hear and see
+
+The clips are some of config.data.validation, spread over it. Where that names none, they are procedural ones
+that nothing is trained on, and every name begins with "procedural/": on own videos these say little.
 
 Every process of a pod evaluates the averaged model on its own devices, with the same result; the first logs.
 Weights that training keeps in parts (fsdp, tensor) are in parts here, too, as far as one process' devices go.
@@ -20,6 +23,7 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
+from v2a import clip
 from v2a import config
 from v2a import generate
 from v2a import generators
@@ -38,6 +42,7 @@ from v2a.training import tasks
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
+PROCEDURAL = 'procedural/'  # begins the names of metrics of procedural clips
 NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
 _BATCH = 8
 # Lengths that the world renders; models of other clips are told their loss alone.
@@ -56,7 +61,7 @@ def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
   if not c.training.evaluate_every_steps:
     return []
   found: list[Evaluator] = [Loss(c, task)] if c.data.validation else []
-  if not WORLD_CLIP_S[0] <= c.clip.clip_s <= WORLD_CLIP_S[1]:
+  if not c.data.validation and not WORLD_CLIP_S[0] <= c.clip.clip_s <= WORLD_CLIP_S[1]:
     return found
   if c.task == 'codec':
     found.append(RoundTrips(c))
@@ -69,8 +74,8 @@ class Loss:
   """The task's loss on validation clips."""
 
   def __init__(self, c: ml_collections.ConfigDict, task):
-    sources = [records.open(folder) for folder in c.data.validation]
-    items = [source[k] for source in sources for k in range(len(source))][:NUM_LOSS_CLIPS]
+    source = records.open(*c.data.validation)
+    items = [source[k] for k in records.sample(len(source), NUM_LOSS_CLIPS, SEED)]
     size = min(_BATCH, len(items))
     rng = np.random.default_rng(0)
     parts = [items[first : first + size] for first in range(0, len(items) - size + 1, size)]
@@ -96,7 +101,7 @@ class Soundtracks:
     self._c, self._model = c, None
     self._part = model_lib.part_of(c)
     self._codec = weights.load_export(c.init_from.codec)  # now, since a wrong path shall end no training
-    self._cases = _cases(c)
+    self._prefix, self._cases = _cases(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
     """Returns figures, sounds and spectrograms."""
@@ -116,14 +121,15 @@ class Soundtracks:
       adapter.batch_size(self._model, _BATCH), instruments.load(), lambda line: None)  # fmt: skip
     entries = {**outcome.result['figures'], **outcome.result['signal']}
     figures = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
-    return figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz)
+    return _named(self._prefix, figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz))
 
 
 class RoundTrips:
   """True sounds through a codec in training."""
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self._rate_hz, self._cases, self._run = config.clip_spec(c).sample_rate_hz, _cases(c), None
+    self._rate_hz, self._run = config.clip_spec(c).sample_rate_hz, None
+    self._prefix, self._cases = _cases(c)
     self._round_trip = _of_codes if c.codec.bottleneck == 'rvq' else _of_latents
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -138,7 +144,7 @@ class RoundTrips:
     mel = [signal.log_mel_distance(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
     level = [signal.envelope_l1(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
     figures = {'log_mel_distance': float(np.mean(mel)), 'envelope_l1': float(np.mean(level))}
-    return figures | _shown(self._cases, wave_BNA, self._rate_hz)
+    return _named(self._prefix, figures | _shown(self._cases, wave_BNA, self._rate_hz))
 
 
 def _of_latents(codec, wave_BNA: jax.Array) -> jax.Array:
@@ -149,10 +155,44 @@ def _of_codes(codec, wave_BNA: jax.Array) -> jax.Array:
   return codec.decode_tokens(codec.encode_tokens(wave_BNA))
 
 
-def _cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
+def _cases(c: ml_collections.ConfigDict) -> tuple[str, list[cases_lib.Case]]:
+  """Returns the clips to evaluate on, and what the names of their metrics begin with."""
+  if c.data.validation:
+    return '', _validation_cases(c)
   found = cases_lib.from_world(SEED, NUM_CLIPS, config.clip_spec(c))
   # Twins would be drawn, too.
-  return [dataclasses.replace(case, twin=None) for case in found]
+  return PROCEDURAL, [dataclasses.replace(case, twin=None) for case in found]
+
+
+def _validation_cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
+  spec, source, found = config.clip_spec(c), records.open(*c.data.validation), []
+  order = records.sample(len(source), NUM_LOSS_CLIPS, SEED)
+  for index in np.random.default_rng(SEED).permutation(order):
+    record = source[int(index)]
+    if record['has_audio'] and record['has_video']:
+      found.append(cases_lib.of_record(_cut(record, source.spec, spec), spec))
+    if len(found) == NUM_CLIPS:
+      break
+  if not found:
+    raise ValueError(f'config.data.validation={c.data.validation} has no record with picture and sound among '
+                     f'the {len(order)} that were sampled.')
+  return found
+
+
+def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
+  """Returns the begin of a record, where the clips of the training are shorter."""
+  if own == wanted:
+    return record
+  return record | records.NOT_ENCODED | {
+    'wave_NA': record['wave_NA'][: wanted.num_samples],
+    'semantic_frame_MYX3': record['semantic_frame_MYX3'][: wanted.num_semantic_frames],
+    'sync_frame_LYX3': record['sync_frame_LYX3'][: wanted.num_sync_frames],
+    'truth': '',  # of the whole clip
+  }
+
+
+def _named(prefix: str, values: dict) -> dict:
+  return {prefix + name: value for name, value in values.items()}
 
 
 def _mesh_sizes(c: ml_collections.ConfigDict) -> dict[str, int]:

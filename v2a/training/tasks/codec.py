@@ -8,9 +8,12 @@ Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`.
 wave is made. Discriminators are
 trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
 
-Codebooks (rvq) start from the latents of up to 512 crops and then follow what they code (`codecs.quantizer`
-eq. 3). With config.init_from.codec all else starts from that codec, be its bottleneck kl or rvq.
+Codebooks (rvq) start from the latents of up to 512 crops, of records spread over the whole set, and then
+follow what they code (`codecs.quantizer` eq. 3). With config.init_from.codec all else starts from that codec,
+be its bottleneck kl or rvq.
 """
+
+from collections.abc import Iterator
 
 from flax import nnx
 import jax
@@ -62,13 +65,24 @@ class CodecTask:
     return model
 
   def _latents(self, model, source) -> jax.Array:
-    """Returns latent_SC of one crop of up to 512 records."""
+    """Returns latent_SC of one crop of each record of a sample."""
     trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.levels(model.spectrogram(wave_BNA))))
     found = []
-    for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
-      batch = self.prepare([source[index]], np.random.default_rng((self.c.seed, index)))
+    for index, record in self._sample(source):
+      batch = self.prepare([record], np.random.default_rng((self.c.seed, index)))
       found.append(trunk(model, batch['wave_BNA'])[0])
     return jnp.concatenate(found)
+
+  def _sample(self, source) -> Iterator[tuple[int, dict]]:
+    """Yields up to 512 records with sound, and their indices; spread, as neighbours come from one video."""
+    found = 0
+    for index in records.sample(len(source), NUM_STATISTIC_RECORDS, self.c.seed):
+      record = source[index]
+      if record['has_audio']:
+        found += 1
+        yield index, record
+    if not found:
+      raise ValueError(f'none of the {min(len(source), NUM_STATISTIC_RECORDS)} sampled records has sound.')
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns a random crop of each wave, at a random gain of -12..0 dB."""
@@ -136,15 +150,15 @@ class CodecTask:
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
 
   def finish(self, model: nnx.Module, source) -> nnx.Module:
-    """Stores mean and standard deviation of the latents of up to 512 records; drops discriminators."""
+    """Stores mean and standard deviation of the latents of a sample of records; drops discriminators."""
     if hasattr(model, 'discriminators'):
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':
       return model
     encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.levels(model.spectrogram(wave_BNA))))
     totals = np.zeros((3, self.c.codec.num_latent_channels))
-    for index in range(min(len(source), NUM_STATISTIC_RECORDS)):
-      wave_BNA = records.wave_to_float(source[index]['wave_NA'])[None, :self.spec.num_samples]
+    for _, record in self._sample(source):
+      wave_BNA = records.wave_to_float(record['wave_NA'])[None, :self.spec.num_samples]
       mean_BTC, log_std_BTC = (np.asarray(x, np.float64) for x in encode(model, wave_BNA))
       totals += [np.ones(mean_BTC.shape[-1]) * mean_BTC.shape[1], mean_BTC.sum((0, 1)),
                  (np.square(mean_BTC) + np.exp(2 * log_std_BTC)).sum((0, 1))]

@@ -15,11 +15,15 @@ class Accelerator:
     label: value of the node label that tells it.
     resource: TPU or GPU, as pods ask for it.
     chips_per_host: of a whole machine.
+    num_axes: of a TPU slice's torus; 0 for GPUs.
+    most_chips: of a slice.
   """
 
   label: str
   resource: str
   chips_per_host: int
+  num_axes: int = 0
+  most_chips: int = 0
 
   @property
   def is_tpu(self) -> bool:
@@ -34,24 +38,35 @@ class Accelerator:
 
 
 ACCELERATORS = {
-  'v4': Accelerator('tpu-v4-podslice', TPU, 4),
-  'v5e': Accelerator('tpu-v5-lite-podslice', TPU, 4),
-  'v5p': Accelerator('tpu-v5p-slice', TPU, 4),
-  'v6e': Accelerator('tpu-v6e-slice', TPU, 4),
-  'tpu7x': Accelerator('tpu7x', TPU, 4),
+  'v4': Accelerator('tpu-v4-podslice', TPU, 4, 3, 4096),
+  'v5e': Accelerator('tpu-v5-lite-podslice', TPU, 4, 2, 256),
+  'v5p': Accelerator('tpu-v5p-slice', TPU, 4, 3, 8960),
+  'v6e': Accelerator('tpu-v6e-slice', TPU, 4, 2, 256),
+  'tpu7x': Accelerator('tpu7x', TPU, 4, 3, 9216),
   'a100': Accelerator('nvidia-tesla-a100', GPU, 8),
   'h100': Accelerator('nvidia-h100-80gb', GPU, 8),
   'h200': Accelerator('nvidia-h200-141gb', GPU, 8),
 }
 
 
-def num_chips(topology: str) -> int:
-  """Returns the chips of a topology such as 16x16.
+def num_chips(accelerator: str, topology: str) -> int:
+  """Returns the chips of a slice of TPUs; refuses what `v2a compile --topology` refuses, but for one chip.
+
+  Args:
+    accelerator: key of ACCELERATORS.
+    topology: such as 16x16.
 
   Raises:
-    ValueError: it is none.
+    ValueError: there is no such slice.
   """
-  parts = topology.split('x')
-  if not 2 <= len(parts) <= 3 or not all(part.isdigit() and int(part) for part in parts):
+  kind, parts = ACCELERATORS[accelerator], topology.split('x')
+  if not 2 <= len(parts) <= 3 or not all(part.isdecimal() and int(part) for part in parts):
     raise ValueError(f'a topology looks like 4x4 or 4x4x8; got {topology!r}')
-  return math.prod(map(int, parts))
+  shape = tuple(map(int, parts))
+  if len(shape) != kind.num_axes:
+    raise ValueError(f'{accelerator} is a torus of {kind.num_axes} axes; got --topology {topology}')
+  chips = math.prod(shape)
+  if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > kind.most_chips:
+    raise ValueError(f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.most_chips} chips; '
+                     f'got --topology {topology}')
+  return chips

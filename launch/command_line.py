@@ -16,6 +16,7 @@ from launch import queues
 from launch import slurm
 from launch import sweep
 from launch import tpu_vm
+from launch import words as words_lib
 from launch import xpk
 
 LAUNCHERS = {
@@ -71,6 +72,8 @@ def main(argv: Sequence[str]) -> int:
   """Launches, and returns the exit code."""
   try:
     args, words = parse(argv)
+    if args.kind not in WORDLESS:
+      words_lib.check(words)
     return LAUNCHERS[args.kind][0].launch(args, words)
   except (ValueError, OSError) as error:
     print(f'launch: {" ".join(str(error).split())}', file=sys.stderr)

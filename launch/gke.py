@@ -9,6 +9,7 @@ import subprocess
 
 from launch import accelerators
 from launch import codes
+from launch import containers
 from launch import render
 
 _PORT = 8476
@@ -45,7 +46,7 @@ def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
   """Returns the number of slices, of hosts a slice and of chips a host.
 
   Raises:
-    ValueError: flags of the other kind of chip, or a topology that fills no whole hosts.
+    ValueError: flags of the other kind of chip, or a topology that there is not.
   """
   kind = accelerators.ACCELERATORS[args.accelerator]
   if args.num_slices < 1:
@@ -56,10 +57,8 @@ def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
     return 1, args.nodes, kind.chips_per_host
   if args.nodes or not args.topology:
     raise ValueError(f'{args.accelerator} slices are given by --topology and --num-slices, not --nodes')
-  chips = accelerators.num_chips(args.topology)
+  chips = accelerators.num_chips(args.accelerator, args.topology)
   per_host = min(chips, kind.chips_per_host)
-  if chips % per_host:
-    raise ValueError(f'--topology {args.topology} has {chips} chips, not a multiple of {per_host} a host')
   return args.num_slices, chips // per_host, per_host
 
 
@@ -70,6 +69,7 @@ def manifest(args: argparse.Namespace, words: Sequence[str]) -> str:
   kind = accelerators.ACCELERATORS[args.accelerator]
   num_slices, hosts_per_slice, chips_per_host = hosts(args)
   volumes, mounts = _claims(args.claim)
+  containers.check_workdir(words, containers.check_mounts(args.claim, '--claim'), '--claim')
   # One child job, that is one slice, has its node pool to itself: two gangs on one host fight for ports.
   exclusive = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
   return render.fill('jobset.yaml', {
@@ -109,10 +109,8 @@ def _command(args: argparse.Namespace, words: Sequence[str], num_hosts: int) -> 
 
 def _claims(claims: Sequence[str]) -> tuple[str, str]:
   volumes, mounts = [], []
-  for index, claim in enumerate(claims):
-    name, separator, inside = claim.partition(':')
-    if not (name and separator and inside.startswith('/')):
-      raise ValueError(f'--claim must look like CLAIM:/folder; got {claim!r}')
+  for index, (claim, inside) in enumerate(zip(claims, containers.check_mounts(claims, '--claim'))):
+    name = claim.partition(':')[0]
     volumes.append(f'- {{name: claim-{index}, persistentVolumeClaim: {{claimName: {json.dumps(name)}}}}}')
     mounts.append(f'- {{name: claim-{index}, mountPath: {json.dumps(inside)}}}')
   return '\n'.join(volumes), '\n'.join(mounts)

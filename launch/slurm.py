@@ -2,9 +2,11 @@
 
 import argparse
 from collections.abc import Sequence
+import pathlib
 import shlex
 import subprocess
 
+from launch import containers
 from launch import render
 
 
@@ -21,7 +23,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--partition')
   parser.add_argument('--account')
   parser.add_argument('--log', default='%x-%j.log', help='of all tasks; Slurm fills in %%x and %%j')
-  parser.add_argument('--image', help='container image, for pyxis (srun --container-image)')
+  parser.add_argument('--image', help='container image, for pyxis (srun --container-image); it sees the '
+                      'folder that the job is submitted from, under the same name')
+  parser.add_argument('--mount', action='append', default=[], metavar='HOST:INSIDE',
+                      help='a further folder that the container sees; may be repeated')
   parser.add_argument('--program', default='python3 -m v2a', help='how v2a is started on a node')
   parser.add_argument('--sbatch-flag', action='append', default=[], metavar='FLAG',
                       help='one more line of #SBATCH, such as --mem=64G; may be repeated')
@@ -38,6 +43,8 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
   more += [f'--account={args.account}'] if args.account else []
   # Not --gpus-per-task: JAX wants to see all GPUs of a node and takes the one of its local rank.
   more += [f'--gres=gpu:{gpus}', '--exclusive', '--mem=0'] if gpus else []
+  if args.mount and not args.image:
+    raise ValueError('--mount goes with --image')
   return render.fill('slurm.sh', {
     'name': args.name,
     'nodes': args.nodes,
@@ -46,11 +53,33 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
     'term_before_s': args.term_before_s,
     'log': args.log,
     'more': '\n'.join(f'#SBATCH {flag}' for flag in more + args.sbatch_flag),
-    'container': f'--container-image={shlex.quote(args.image)} ' if args.image else '',
+    'environment': _environment(gpus) if args.image else None,
+    'container': _container(args, words) if args.image else '',
     'command': f'{args.program} {shlex.join(words)}' + (' --coordinator auto' if is_joined else ''),
     'max_restarts': args.max_restarts,
     'retriable': render.fill('retriable.sh', {}),
   })
+
+
+def _environment(gpus: int) -> str:
+  """Returns what makes enroot bring the driver into images that do not ask for it; Slurm picks the GPUs."""
+  return (f'export NVIDIA_VISIBLE_DEVICES={"all" if gpus else "void"} '
+          'NVIDIA_DRIVER_CAPABILITIES=compute,utility')
+
+
+def _container(args: argparse.Namespace, words: Sequence[str]) -> str:
+  """Returns the flags of pyxis, with a blank at the end."""
+  inside = containers.check_mounts(args.mount, '--mount')
+  workdir = containers.value(words, '--workdir')
+  if workdir is not None and workdir.startswith('/'):
+    # What lies below the folder that the job is submitted from is only known there.
+    here = str(pathlib.Path.cwd())
+    containers.check_workdir(words, [here, *inside], '--mount')
+  mounts = ''.join(f',{shlex.quote(mount)}' for mount in args.mount)
+  return (f'--container-image={shlex.quote(args.image)} '
+          f'--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR"{mounts} '
+          '--container-workdir="$SLURM_SUBMIT_DIR" '
+          '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES ')
 
 
 def launch(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -6,6 +6,8 @@ import itertools
 import pathlib
 import re
 
+from launch import words as words_lib
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `launch sweep`."""
@@ -62,8 +64,10 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   from launch import command_line
 
   inner = shlex.split(args.inner)
-  first = 0
-  for index, cell in enumerate(cells(args.grid)):
+  first, found = 0, cells(args.grid)
+  for cell in found:  # all of them, before one is submitted
+    words_lib.check(words_of(cell, words))
+  for index, cell in enumerate(found):
     argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
     # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.
     for place, word in enumerate(argv):

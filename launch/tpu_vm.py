@@ -1,5 +1,6 @@
 """TPU VMs by gcloud's queued resources: a loop that makes them, starts v2a's image on every worker, and makes
-them again when they are taken away.
+them again when they are taken away. What gcloud refuses as wrong ends it at once by exit code 2,
+what may pass after `--max-failures` rounds by 75.
 
 The loop is a shell script; `--dry-run` prints it, and without that it is run here. A workdir must lie on
 storage that all workers share: mount it on the VMs and hand it in by `--mount`.
@@ -8,8 +9,10 @@ storage that all workers share: mount it on the VMs and hand it in by `--mount`.
 import argparse
 from collections.abc import Sequence
 import shlex
+import shutil
 import subprocess
 
+from launch import containers
 from launch import render
 
 # Google opens this port between the VMs of a slice; JAX's own default is closed in old networks (jax#35905).
@@ -36,6 +39,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--leave-s', type=int, default=300, metavar='S',
                       help='grace of a container that is stopped; must exceed the time of a save')
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='while the TPU is there')
+  parser.add_argument('--max-failures', type=int, default=60, metavar='N',
+                      help='rounds in a row in which gcloud, or the start of a container, may fail')
   parser.add_argument('--poll-s', type=float, default=60.0, metavar='S')
   parser.add_argument('--keep', action='store_true', dest='is_kept', help='the TPU, when the run has ended')
 
@@ -44,6 +49,9 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
   """Returns the loop as a shell script."""
   if args.num_slices < 1:
     raise ValueError(f'--num-slices must be at least 1; got {args.num_slices}')
+  if args.max_failures < 0:
+    raise ValueError(f'--max-failures must be at least 0; got {args.max_failures}')
+  containers.check_workdir(words, containers.check_mounts(args.mount, '--mount'), '--mount')
   where = f'--zone={args.zone}' + (f' --project={args.project}' if args.project else '')
   is_multislice = args.num_slices > 1
   nodes = [f'{args.name}-{index}' for index in range(args.num_slices)] if is_multislice else [args.name]
@@ -64,6 +72,7 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
     'inspect': shlex.quote('sudo docker inspect --format "{{.State.Status}} {{.State.ExitCode}}" v2a '
                            '2>/dev/null || echo new 0'),
     'max_restarts': args.max_restarts,
+    'max_failures': args.max_failures,
     'poll_s': f'{args.poll_s:g}',
     'finish': f"say 'the TPU stays; delete it by: {delete}'" if args.is_kept else delete,
   })
@@ -87,4 +96,6 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   if args.is_dry_run:
     print(text, end='')
     return 0
+  if shutil.which('gcloud') is None:
+    raise FileNotFoundError('gcloud is not installed, or not on the PATH')
   return subprocess.run(['bash', '-c', text], check=False).returncode

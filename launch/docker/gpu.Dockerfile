@@ -17,6 +17,8 @@ RUN pip install --no-cache-dir --no-deps . \
 
 # XLA's latency-hiding scheduler and pipelined collectives, instead of a list of flags.
 ENV JAX_OPTIMIZATION_LEVEL=O1 XLA_PYTHON_CLIENT_MEM_FRACTION=0.9
+# By these the container runtime brings in the driver; CUDA's own images set them.
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 # v2a is process 1 and gets the SIGTERM on which it saves.
 ENTRYPOINT ["v2a"]
 CMD ["doctor"]

@@ -16,6 +16,7 @@
 # When a task leaves, srun kills the rest and tells the signal, not the task's code: so each tells its own, and
 # one that forbids another start counts.
 final=$(mktemp)
+{{environment}}
 srun --kill-on-bad-exit=1 {{container}}bash -c '
   trap : TERM
   "$@"

@@ -15,6 +15,7 @@ from launch import slurm
 from launch import tpu_vm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+WORDS = ['--', 'doctor']
 # A program in v2a's place: process I leaves with the I-th code of the attempt, kept in a file.
 PROGRAM = '''
 import pathlib, sys, time
@@ -51,7 +52,7 @@ def test_two_that_end_well(tmp_path):
 def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
   lines = local.commands(2, 1, [str(tmp_path / 'count'), codes], [sys.executable, '-c', PROGRAM])
   monkeypatch.setattr(local, 'commands', lambda *arguments: lines)
-  argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--leave-s', '10', '--', 'x']
+  argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--leave-s', '10', *WORDS]
   assert command_line.main(argv) == whole
   assert (tmp_path / 'count0').read_text() == str(num_attempts)
 
@@ -60,7 +61,7 @@ def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
   code = ('import sys\nfrom launch import command_line, local\n'
           'local.commands = lambda *a: [[sys.executable, "-c", "import time; print(1, flush=True); '
           'time.sleep(60)"]]\n'
-          'sys.exit(command_line.main(["local", "--max-restarts", "3", "--", "x"]))')
+          'sys.exit(command_line.main(["local", "--max-restarts", "3", "--", "doctor"]))')
   process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
   process.stdout.readline()
   process.send_signal(signal.SIGTERM)
@@ -72,7 +73,7 @@ GCLOUD = '''#!/bin/bash
 echo "$*" >> "$BOX/calls"
 case "$*" in
   *queued-resources\\ describe*)
-    [ -e "$BOX/there" ] || exit 1
+    [ -e "$BOX/there" ] || { echo "NOT_FOUND: Resource 'queuedResources/r' was not found" >&2; exit 1; }
     head -1 "$BOX/states"; [ "$(wc -l < "$BOX/states")" -gt 1 ] && sed -i 1d "$BOX/states" ;;
   *queued-resources\\ create*) touch "$BOX/there" ;;
   *queued-resources\\ delete*) rm -f "$BOX/there" ;;
@@ -95,7 +96,7 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   args, words = command_line.parse([
     'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
     '--image', 'i', '--kind', 'spot', '--poll-s', '0.01', '--mount', '/disk:/runs', '--cache', '/runs/cache',
-    '--', 'train', '--workdir', 'a b'])
+    '--', 'train', '--workdir', '/runs/a b'])
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'BOX': str(tmp_path)}
   ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
                        capture_output=True, timeout=30)
@@ -105,7 +106,7 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   assert (tmp_path / 'starts').read_text().count('started') == 3
   assert 'left with 143; restart 1 of 1000' in ran.stdout and 'ended with 0' in ran.stdout
   assert all('--worker=all' in call for call in calls if 'docker' in call)
-  assert any("train --workdir 'a b' --coordinator auto" in call for call in calls)
+  assert any("train --workdir '/runs/a b' --coordinator auto" in call for call in calls)
   assert any('--volume /disk:/runs --env V2A_CACHE=/runs/cache i train' in call for call in calls)
 
 
@@ -120,6 +121,52 @@ def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
   ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
                        capture_output=True, timeout=30)
   assert ran.returncode == 1 and 'the TPU stays; delete it by' in ran.stdout
+
+
+def tpu_vm_with(tmp_path, gcloud, *flags):
+  """Runs the loop with a gcloud of these lines of bash, which gets its words as $*."""
+  (tmp_path / 'gcloud').write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/calls\n{gcloud}\n')
+  (tmp_path / 'gcloud').chmod(0o755)
+  args, words = command_line.parse([
+    'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-8', '--runtime-version', 'v',
+    '--image', 'i', '--poll-s', '0.01', *flags, '--', 'train'])
+  environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
+  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
+                       capture_output=True, timeout=20)
+  return ran, (tmp_path / 'calls').read_text().splitlines()
+
+
+NO_PROJECT = 'ERROR: (gcloud.compute.tpus) The required property [project] is not currently set.'
+NOT_FOUND = "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: Resource 'r' was not found"
+
+
+@pytest.mark.parametrize(('describe', 'create'), [
+  (NO_PROJECT, NO_PROJECT), ('ERROR: PERMISSION_DENIED: the caller has no permission', ''),
+  (NOT_FOUND, 'ERROR: INVALID_ARGUMENT: accelerator type v6e-8 is unknown')])
+def test_tpu_vm_ends_where_gcloud_refuses(tmp_path, describe, create):
+  ran, calls = tpu_vm_with(tmp_path, 'case "$*" in *describe*) echo "' + describe + '" >&2;; *create*) echo "'
+                           + create + '" >&2;; esac; exit 1')
+  assert ran.returncode == 2 and len(calls) <= 2, ran.stdout + ran.stderr
+  assert (create or describe) in ran.stderr and 'gcloud refuses what was asked for' in ran.stdout
+
+
+@pytest.mark.parametrize('gcloud', [
+  'echo "ERROR: UNAVAILABLE: try again" >&2; exit 1',
+  'case "$*" in *describe*) echo ACTIVE;; *inspect*) echo new 0;; *) exit 1;; esac',  # docker run fails
+  'case "$*" in *describe*) echo ACTIVE;; *) exit 1;; esac'])  # no worker answers
+def test_tpu_vm_gives_up_after_failures_in_a_row(tmp_path, gcloud):
+  ran, _ = tpu_vm_with(tmp_path, gcloud, '--max-failures', '3')
+  assert ran.returncode == 75, ran.stdout + ran.stderr
+  assert 'will try again (3 of 3)' in ran.stdout and '4 times in a row; giving up' in ran.stdout
+
+
+def test_tpu_vm_goes_on_after_failures_that_pass(tmp_path):
+  gcloud = (f'num=$(grep -c describe {tmp_path}/calls)\ncase "$*" in *describe*) '
+            '[ $((num % 3)) = 0 ] && { echo INTERNAL >&2; exit 1; }; echo ACTIVE;; '
+            '*inspect*) [ $num -gt 12 ] && echo exited 0 || echo running 0;; esac')
+  ran, _ = tpu_vm_with(tmp_path, gcloud, '--max-failures', '1')
+  assert ran.returncode == 0, ran.stdout + ran.stderr
+  assert ran.stdout.count('will try again (1 of 1)') == 4
 
 
 SRUN = '''#!/bin/bash

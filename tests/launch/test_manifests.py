@@ -24,7 +24,7 @@ TPU = ['--accelerator', 'v6e', '--topology', '4x4', '--num-slices', '2']
 GPU = ['--accelerator', 'h100', '--nodes', '4']
 CASES = {
   'tpu': ['gke', '--name', 'r', '--image', 'i', *TPU, '--claim', 'runs:/runs', '--priority', 'low'],
-  'gpu': ['gke', '--name', 'r', '--image', 'i', *GPU, '--cache', '/runs/cache'],
+  'gpu': ['gke', '--name', 'r', '--image', 'i', *GPU, '--claim', 'runs:/runs', '--cache', '/runs/cache'],
   'queues tpu': ['queues', '--name', 'q', *TPU],
   'queues gpu': ['queues', '--name', 'q', *GPU],
 }

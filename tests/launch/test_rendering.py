@@ -9,13 +9,16 @@ import subprocess
 import pytest
 import yaml
 
+from launch import accelerators
 from launch import codes
 from launch import command_line
 from launch import render
+from v2a.compilation import topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
 SLURM = ['slurm', '--name', 'wide']
+MOUNTED = ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a b']
 TPU_VM = ['tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
           '--image', 'eu.pkg.dev/p/v2a:tpu']
 GKE = ['gke', '--name', 'r', '--image', 'i']
@@ -81,7 +84,7 @@ def test_slurm(capsys):
 
 def test_gke_for_tpu(capsys):
   text = rendered(capsys, *GKE, '--accelerator', 'v6e', '--topology', '4x4', '--num-slices', '2', '--claim',
-                  'runs:/runs', '--priority', 'low', '--cache', '/runs/cache')
+                  'runs:/runs', '--priority', 'low', '--cache', '/runs/cache', words=MOUNTED)
   job = yaml.safe_load(text)['spec']['replicatedJobs'][0]
   spec = job['template']['spec']
   pod = spec['template']['spec']
@@ -89,7 +92,7 @@ def test_gke_for_tpu(capsys):
   assert (job['replicas'], spec['parallelism'], spec['completions']) == (2, 4, 4)
   assert container['resources']['limits'] == {'google.com/tpu': 4}
   assert container['command'][2] == (
-    "exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto")
+    "exec v2a train --config flow_world --workdir '/runs/a b' --coordinator auto")
   rule, = spec['podFailurePolicy']['rules']
   assert rule['action'] == 'FailJob' and rule['onExitCodes']['operator'] == 'NotIn'
   assert rule['onExitCodes']['values'] == codes.retriable()
@@ -100,7 +103,7 @@ def test_gke_for_tpu(capsys):
 
 
 def test_gke_for_gpu(capsys):
-  text = rendered(capsys, *GKE, '--accelerator', 'h100', '--nodes', '3')
+  text = rendered(capsys, *GKE, '--accelerator', 'h100', '--nodes', '3', '--claim', 'c:/runs', words=MOUNTED)
   spec = yaml.safe_load(text)['spec']['replicatedJobs'][0]['template']['spec']
   container = spec['template']['spec']['containers'][0]
   assert spec['parallelism'] == 3 and container['resources']['limits'] == {'nvidia.com/gpu': 8}
@@ -135,7 +138,23 @@ FAULTS = [
   (['slurm', *WORDS], 'the following arguments are required: --name'),
   ([*SLURM, '--nodes', '0', *WORDS], '--nodes must be at least 1; got 0'),
   ([*GKE, '--accelerator', 'v6e', '--topology', '4by4', *WORDS], "a topology looks like 4x4 or 4x4x8; got"),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '3x3', *WORDS], 'has 9 chips, not a multiple of 4 a host'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '5x7', *WORDS], 'has hosts of 2x2 chips and at most 256'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '32x32', *WORDS], 'has hosts of 2x2 chips and at most 256'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4x4', *WORDS], 'v6e is a torus of 2 axes'),
+  (['queues', '--name', 'q', '--accelerator', 'v5p', '--topology', '4x4'], 'v5p is a torus of 3 axes'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4', *WORDS], '--workdir runs/a b would be lost with its'),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4', '--claim', 'c:/data', *MOUNTED], 'there: /data'),
+  ([*TPU_VM, *MOUNTED], '--workdir /runs/a b would be lost with its container'),
+  ([*TPU_VM, '--mount', '/a', *MOUNTED], '--mount must look like HOST:/folder'),
+  ([*SLURM, '--image', 'i', *MOUNTED], '--workdir /runs/a b would be lost with its container'),
+  ([*SLURM, '--mount', '/a:/b', *WORDS], '--mount goes with --image'),
+  (['local', '--', 'tain'], "v2a refuses the words after --: no command 'tain'. Did you mean train?"),
+  ([*SLURM, '--', 'train', '--config', 'flow_wrld', '--workdir', 'a'], "No configuration 'flow_wrld'"),
+  ([*SLURM, '--', 'train', '--config', 'flow_world', '--worker', 'a'], '--workdir'),
+  ([*SLURM, *WORDS, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
+  ([*SLURM, *WORDS, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
+  ([*SLURM, *WORDS, '--config.init_from.codec=gs://a/b'], 'must be a path in the file system'),
+  (['sweep', '--by', 'slurm --name a', '--grid', 'training.num_steps=500,0', *WORDS], 'must be above 0; got 0'),
   ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *WORDS], 'by --topology and --num-slices, not --nodes'),
   ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *WORDS], 'counted by --nodes'),
   (['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],
@@ -144,7 +163,7 @@ FAULTS = [
   (['queues', '--name', 'q', '--accelerator', 'h100', '--nodes', '1', *WORDS], 'queues starts no v2a'),
   (['sweep', '--by', 'local', '--grid', 'seed=', *WORDS], '--grid must look like'),
   (['sweep', '--by', 'local', '--grid', 'seed=1,1', *WORDS], 'twice'),
-  (['sweep', '--by', 'local', '--grid', 'seed=1', '--', 'train'], 'a sweep wants one --workdir DIR'),
+  (['sweep', '--by', 'local', '--grid', 'seed=1', '--', 'doctor'], 'a sweep wants one --workdir DIR'),
 ]
 
 
@@ -152,7 +171,7 @@ FAULTS = [
 def test_faults_are_one_line(argv, part, capsys):
   assert command_line.main(list(argv)) == 2
   out, err = capsys.readouterr()
-  assert not out.startswith('srun') and err.startswith('launch: ') and err.count('\n') == 1 and part in err
+  assert not out and err.startswith('launch: ') and err.count('\n') == 1 and part in err
 
 
 def test_a_template_and_its_values_must_match():
@@ -169,3 +188,34 @@ def test_images_copy_what_is_here_and_pin_what_they_install(kind):
         assert (ROOT / source).exists(), source
     for install in re.findall(r'pip install [^&]*', line):
       assert '--require-hashes' in install or '--no-deps' in install or '==' in install
+
+
+def test_slurm_in_a_container(capsys, monkeypatch, tmp_path):
+  monkeypatch.chdir(tmp_path)
+  workdir = ['--', 'train', '--config', 'flow_world', '--workdir', '/lustre/run']
+  text = rendered(capsys, *SLURM, '--image', 'r/v2a:gpu', '--mount', '/lustre:/lustre', words=workdir)
+  subprocess.run(['bash', '-n'], input=text, text=True, check=True)
+  assert '--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR",/lustre:/lustre ' in text
+  assert '--container-workdir="$SLURM_SUBMIT_DIR"' in text
+  assert text.index('export NVIDIA_VISIBLE_DEVICES=all') < text.index('srun --kill')
+  assert '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES' in text
+  # What lies below the folder that the job is submitted from needs no mount of its own.
+  assert 'srun' in rendered(capsys, *SLURM, '--image', 'i')
+  below = ['--', 'train', '--config', 'flow_world', '--workdir', str(tmp_path / 'run')]
+  assert 'srun' in rendered(capsys, *SLURM, '--image', 'i', words=below)
+  alone = rendered(capsys, *SLURM)
+  assert 'NVIDIA' not in alone and '--container' not in alone
+
+
+@pytest.mark.parametrize('accelerator', topologies._NUM_AXES)
+@pytest.mark.parametrize('shape', ['2x2', '4x4', '5x7', '16x16', '32x32', '4x4x8', '3x4x4', '64x64x64'])
+def test_topologies_are_those_of_compile(accelerator, shape):
+  def is_taken(make):
+    try:
+      make()
+    except ValueError:
+      return False
+    return True
+
+  wanted = is_taken(lambda: topologies.parse(f'{accelerator}:{shape}'))
+  assert is_taken(lambda: accelerators.num_chips(accelerator, shape)) == wanted

@@ -129,5 +129,22 @@ def main(argv: list[str] | None = None) -> int:
     return 2
 
 
+def check(argv: list[str]) -> int:
+  """Checks a command line that is to run elsewhere: its flags, and what `check` of its command does.
+
+  Returns:
+    0, or 2 with one line on stderr.
+  """
+  try:
+    if argv and not argv[0].startswith('-'):
+      args, module = _parse(argv)
+      if hasattr(module, 'check'):
+        module.check(args)
+  except (ValueError, OSError) as error:
+    print(f'v2a: {message(error)}', file=sys.stderr)
+    return 2
+  return 0
+
+
 if __name__ == '__main__':
   sys.exit(main())

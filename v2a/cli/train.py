@@ -43,8 +43,13 @@ def _check_workdir(workdir: pathlib.Path) -> None:
     files.check_new(*(workdir / name for name in WRITTEN))
 
 
-def run(args: argparse.Namespace) -> int:
-  """Trains, and returns the exit code."""
+def check(args: argparse.Namespace) -> None:
+  """Raises ValueError where the configuration is wrong; one in a file that is not here is not checked."""
+  if not args.config.endswith(('.py', '.json')) or pathlib.Path(args.config).is_file():
+    _config(args)
+
+
+def _config(args: argparse.Namespace):
   from v2a import config
   from v2a import configfile
 
@@ -57,7 +62,12 @@ def run(args: argparse.Namespace) -> int:
     c = c.lock()
   c = configfile.override(c, args.overrides)
   config.validate(c)
-  workdir = args.workdir
+  return c
+
+
+def run(args: argparse.Namespace) -> int:
+  """Trains, and returns the exit code."""
+  c, workdir = _config(args), args.workdir
   _check_workdir(workdir)
   if args.program and not pathlib.Path(args.program).is_file():
     raise FileNotFoundError(f'--program {args.program} does not exist.')

@@ -6,5 +6,6 @@ A module NAME.py has two functions, and imports the heavy rooms inside the secon
   run(args: argparse.Namespace) -> int        # the exit code
 
 Exit codes: 0 done; 1 some inputs of many failed, or something is missing; 2 the input is at fault, said in
-one line on stderr; 130 interrupted. `run` raises ValueError or an OSError for what is the input's fault.
+one line on stderr; 130 interrupted, 143 after SIGTERM, 129 after SIGHUP. `run` raises ValueError or an
+OSError for what is the input's fault.
 """

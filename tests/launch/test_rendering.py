@@ -154,7 +154,7 @@ FAULTS = [
   ([*SLURM, *WORDS, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
   ([*SLURM, *WORDS, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
   ([*SLURM, *WORDS, '--config.init_from.codec=gs://a/b'], 'must be a path in the file'),
-  (['sweep', '--by', 'slurm --name a', '--grid', 'training.num_steps=2,0', *WORDS], 'must be above 0; got 0'),
+  (['sweep', '--by', 'slurm --name a', '--grid', 'seed=1,-1', *WORDS], 'config.seed must be in 0..'),
   ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *WORDS], 'by --topology and --num-slices, not --nodes'),
   ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *WORDS], 'counted by --nodes'),
   (['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],

@@ -74,6 +74,25 @@ class Stream(nn.Module):
     return x + mlp_gate * self.down(functional.silu(self.gate(h)) * self.up(h))
 
 
+class ReadStream(nn.Module):
+  """One stream of the last joint block, which nothing reads afterwards: keys and values alone."""
+
+  def __init__(self, width, num_heads):
+    super().__init__()
+    self.num_heads = num_heads
+    self.modulation = nn.Linear(width, 2 * width)
+    self.kv = nn.Linear(width, 2 * width, bias=False)
+    self.key_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
+
+  def begin(self, x, c, time_S):
+    """None for queries, keys and values, and no modulation."""
+    shift, scale = self.modulation(functional.silu(c)).chunk(2, dim=-1)
+    k, v = (y.unflatten(-1, (self.num_heads, -1)) for y in
+            self.kv(norm(x) * (1 + scale) + shift).chunk(2, dim=-1))
+    k = self.key_norm(k)
+    return (None, k if time_S is None else turned(k, time_S), v), None
+
+
 def attend(q, k, v, is_causal=False):
   """Softmax attention; arguments and result BSHE."""
   q, k, v = (x.transpose(1, 2) for x in (q, k, v))
@@ -103,7 +122,9 @@ class Twin(nn.Module):
     self.sync_gate, self.sync_up = nn.Linear(features, 2 * width), nn.Linear(features, 2 * width)
     self.sync_down, self.sync_out = nn.Linear(2 * width, features), nn.Linear(features, width)
     self.joint = nn.ModuleList(
-        nn.ModuleDict({name: stream(name) for name in STREAMS}) for _ in range(sizes.num_joint_layers))
+        nn.ModuleDict({name: stream(name) for name in STREAMS}) for _ in range(sizes.num_joint_layers - 1))
+    self.joint.append(nn.ModuleDict(
+        {name: stream(name) if name == 'audio' else ReadStream(width, sizes.num_heads) for name in STREAMS}))
     self.alone = nn.ModuleList(stream('audio') for _ in range(sizes.num_audio_layers))
     self.final = nn.Linear(width, 2 * width)
 
@@ -139,10 +160,12 @@ class Twin(nn.Module):
   def _jointly(self, block, streams, times, c_audio, c_alone):
     begun = {name: block[name].begin(x, c_audio if name == 'audio' else c_alone, times[name])
              for name, x in streams.items()}
-    q, k, v = (torch.cat([begun[name][0][i] for name in STREAMS], dim=1) for i in range(3))
+    readers = [name for name in STREAMS if begun[name][0][0] is not None]
+    q = torch.cat([begun[name][0][0] for name in readers], dim=1)
+    k, v = (torch.cat([begun[name][0][i] for name in STREAMS], dim=1) for i in (1, 2))
     # The tokens' prefix would not read the steps; of as many products, what is read is left alone here.
-    read = attend(q, k, v).split([x.shape[1] for x in streams.values()], dim=1)
-    return {name: block[name].end(streams[name], y, begun[name][1]) for name, y in zip(STREAMS, read)}
+    read = attend(q, k, v).split([streams[name].shape[1] for name in readers], dim=1)
+    return {name: block[name].end(streams[name], y, begun[name][1]) for name, y in zip(readers, read)}
 
 
 def loss(model, batch):

@@ -1,4 +1,4 @@
-"""A rectified-flow transformer of 0.69 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 0.64 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
 v2a train --config flow_0.6b --workdir runs/flow_0.6b
 

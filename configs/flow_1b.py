@@ -1,4 +1,4 @@
-"""A rectified-flow transformer of 1.11 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 1.04 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
 v2a train --config flow_1b --workdir runs/flow_1b
 

@@ -1,4 +1,4 @@
-"""A rectified-flow transformer of 3.15 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 2.98 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
 v2a train --config flow_3b --workdir runs/flow_3b
 

@@ -1,4 +1,4 @@
-"""A causal token transformer of 1.13 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A causal token transformer of 1.06 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
 v2a train --config tokens_1b --workdir runs/tokens_1b
 

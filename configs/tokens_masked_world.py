@@ -12,7 +12,7 @@ the same order, but for the last 300 steps, which flow_world has more. Result (2
 AVX-512 as a mesh of two devices, two microbatches, at raised priority beside light other work, transparent
 huge pages, 2026-11-23): 39, 50 and 34 minutes, to 3.00 nats a masked token; figures: v2a/assets/README.md.
 
-4.86 M parameters (flow_world: 4.73 M) and 2.87 GFLOPs a clip and training step (2.91; benchmarks/costs.py),
+4.28 M parameters (flow_world: 4.07 M) and 2.75 GFLOPs a clip and training step (2.75; benchmarks/costs.py),
 in all 0.96 of flow_world's.
 """
 

@@ -18,8 +18,8 @@ Result (2 cores of an Intel Xeon with AVX-512 as a mesh of two devices, two micr
 at raised priority beside light other work, transparent huge pages, 2026-11-23 and 24): 38, 54 and 25 minutes,
 to 2.77 nats a token with steps hidden; figures: v2a/assets/README.md.
 
-As large as flow_world, and as dear to train: 4.86 M parameters (flow_world: 4.73 M) and 2.97 GFLOPs a clip
-and training step (2.91; benchmarks/costs.py), in all 0.95 of flow_world's. Drawing 8 s with the cache takes
+As large as flow_world, and as dear to train: 4.28 M parameters (flow_world: 4.07 M) and 2.84 GFLOPs a clip
+and training step (2.75; benchmarks/costs.py), in all 0.95 of flow_world's. Drawing 8 s with the cache takes
 0.34 s on 2 cores of an Intel Xeon, recomputing what was drawn 3.69 s: 10.8 times; of the processor's time
 12.0 times (benchmarks/sampling.py, 2026-11-26).
 """

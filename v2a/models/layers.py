@@ -220,6 +220,22 @@ class SelfAttentionProjections(nnx.Module):
     return self.out(y_BSHE.reshape(y_BSHE.shape[:2] + (-1,)))
 
 
+class KeyValueProjections(nnx.Module):
+  """Keys and values alone, of what is read and reads nothing; see SelfAttentionProjections."""
+
+  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+    self.num_heads = num_heads
+    self.kv_by_head = Linear(width, 2 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
+    self.key_norm = RMSNorm(width // num_heads)
+
+  def project(self, x_BSD: jax.Array, time_BS: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    """Returns k and v (each BSHE); positions in seconds turn k where given."""
+    by_head = self.kv_by_head(x_BSD).reshape(x_BSD.shape[:2] + (self.num_heads, -1))
+    k_BSHE, v_BSHE = jnp.split(by_head, 2, axis=-1)
+    k_BSHE = self.key_norm(k_BSHE)
+    return (k_BSHE if time_BS is None else rope(k_BSHE, time_BS)), v_BSHE
+
+
 class EncoderBlock(nnx.Module):
   """A pre-norm transformer block that attends to every unmasked position."""
 
@@ -251,8 +267,11 @@ class ConvNeXtBlock(nnx.Module):
     return x_BTD + self.scale_D[...][None, None] * y_BTD
 
 
-def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs) -> nnx.Module:
-  """Returns `num_layers` blocks as one module whose parameters have a leading layer axis."""
+def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int,
+          rngs: nnx.Rngs) -> nnx.Module | None:
+  """Returns `num_layers` blocks as one module whose parameters have a leading layer axis; None for no block."""
+  if not num_layers:
+    return None
 
   @nnx.split_rngs(splits=num_layers)
   @nnx.vmap(in_axes=(0,), out_axes=0)
@@ -262,7 +281,7 @@ def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: n
   return make(rngs)
 
 
-def scan(blocks: nnx.Module, carry, *args):
+def scan(blocks: nnx.Module | None, carry, *args):
   """Applies stacked blocks one after the other: carry = block(carry, *args).
 
   Scanned, so that compile time does not grow with depth.
@@ -277,7 +296,7 @@ def scan(blocks: nnx.Module, carry, *args):
   return scan_with(apply, blocks, carry)[0]
 
 
-def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
+def scan_with(apply: Callable, blocks: nnx.Module | None, carry, xs=None):
   """Applies stacked blocks one after the other: carry, y = apply(block, carry, x).
 
   Args:
@@ -287,8 +306,37 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
     xs: what each layer is given of its own: a pytree with a leading layer axis, or None.
 
   Returns:
-    The last carry, and every layer's y stacked along a leading layer axis.
+    The last carry, and every layer's y stacked along a leading layer axis; None for y where there is no layer.
   """
+  if blocks is None:
+    return carry, None
+  body, state = _body(apply, blocks)
+  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get()
+  if remat != 'none' or not is_written_out:  # written out, XLA itself finds what is cheap to compute again
+    # Inside a loop XLA cannot take the second computation for the first; written out it can.
+    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=is_written_out)
+  return jax.lax.scan(body, carry, (state, xs), unroll=is_written_out or 1)
+
+
+def apply_one(apply: Callable, block: nnx.Module, carry, x=None):
+  """Applies a block that differs from those of the stack before it, as `scan_with` applies each of them.
+
+  Args:
+    apply, carry: see scan_with.
+    block: a single one.
+    x: what it is given of its own.
+
+  Returns:
+    carry, y = apply(block, carry, x).
+  """
+  body, state = _body(apply, block)
+  if (remat := _REMAT.get()) != 'none':
+    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat])
+  return body(carry, (state, x))
+
+
+def _body(apply: Callable, blocks: nnx.Module):
+  """Returns (carry, (state of a layer, x)) -> (carry, y), and the state of all layers."""
   graphdef, state = nnx.split(blocks)
 
   def body(carry, layer):
@@ -297,11 +345,7 @@ def scan_with(apply: Callable, blocks: nnx.Module, carry, xs=None):
     carry = jax.tree.map(_constrain, carry)
     return apply(nnx.merge(graphdef, layer_state), carry, x)
 
-  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get()
-  if remat != 'none' or not is_written_out:  # written out, XLA itself finds what is cheap to compute again
-    # Inside a loop XLA cannot take the second computation for the first; written out it can.
-    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=is_written_out)
-  return jax.lax.scan(body, carry, (state, xs), unroll=is_written_out or 1)
+  return body, state
 
 
 @contextlib.contextmanager

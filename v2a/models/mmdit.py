@@ -2,8 +2,9 @@
 
 Four streams (audio latents, video, text, transcript) keep their own weights and attend jointly over
 all positions; then audio-only blocks refine the latents (Esser et al. 2024, arXiv 2403.03206,
-sec. 4; Cheng et al. 2024, arXiv 2412.15322, sec. 3.3). Audio and video positions are seconds.
-A transcript says nothing of when; its tokens are spread evenly over the clip, which is where attention
+sec. 4; Cheng et al. 2024, arXiv 2412.15322, sec. 3.3). Nothing reads the other streams after the last joint
+block, so there they have keys and values alone (`pre_only` of other implementations). Audio and video positions
+are seconds. A transcript says nothing of when; its tokens are spread evenly over the clip, which is where attention
 starts to look for them.
 
 Every block is modulated (adaLN, Peebles and Xie 2022, arXiv 2212.09748, sec. 3.2) by
@@ -36,7 +37,7 @@ def spread_times(mask_BW: jax.Array, clip_s: float) -> jax.Array:
 
 
 class Modulation(nnx.Module):
-  """Six vectors (shift, scale, gate; twice) from a condition; starts at zero."""
+  """Vectors from a condition, zero at first: shift and scale, or shift, scale, gate of attention and MLP."""
 
   def __init__(self, width: int, num: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
     self.num = num
@@ -69,24 +70,44 @@ class Stream(nnx.Module):
     return x_BSD + mlp_gate * self.mlp(layers.layer_norm(x_BSD) * (1 + mlp_scale) + mlp_shift)
 
 
+class KeyValueStream(nnx.Module):
+  """One stream's part of the last joint block: it is read and does not change."""
+
+  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+    self.modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
+    self.attention = layers.KeyValueProjections(width, num_heads, rngs=rngs, dtype=dtype)
+
+  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
+    """Returns as Stream.begin does: None for q, then k and v; and no modulation."""
+    shift, scale = self.modulation(c_BSD)
+    return (None, *self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS)), None
+
+
 def present(streams: dict) -> list[str]:
   """Returns the names of the streams that are there in the order of STREAMS; a scan sorts a dict's keys."""
   return [name for name in STREAMS if name in streams]
 
 
 def begin(block: nnx.Module, streams: dict, conditions: dict, times: dict):
-  """Returns queries by stream, keys and values of all positions, and the modulations that `end` needs."""
+  """Returns queries by stream, keys and values of all positions, and the modulations that `end` needs.
+
+  Streams that have no queries are not among the first and the last.
+  """
   queries, keys, values, rests = {}, [], [], {}
   for name in present(streams):
-    (queries[name], key_BSHE, value_BSHE), rests[name] = getattr(block, name).begin(
+    (query_BSHE, key_BSHE, value_BSHE), rest = getattr(block, name).begin(
         streams[name], conditions[name], times[name])
+    if query_BSHE is not None:
+      queries[name], rests[name] = query_BSHE, rest
     keys.append(key_BSHE)
     values.append(value_BSHE)
   return (queries, jnp.concatenate(keys, axis=1), jnp.concatenate(values, axis=1)), rests
 
 
 def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Array) -> dict:
-  """Returns what each stream's positions read of all."""
+  """Returns what the positions of each stream that has queries read of all."""
+  if not queries:
+    return {}
   mesh = mesh_lib.current()
   if mesh is not None and mesh.shape['context'] > 1:
     # Parts of single streams; of all in a row the parts would not lie where the streams' own do.
@@ -98,20 +119,23 @@ def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Arr
 
 
 def end(block: nnx.Module, streams: dict, read: dict, rests: dict) -> dict:
-  """Returns the streams after what they read (see `attend`) and the MLPs were added."""
-  return {name: getattr(block, name).end(streams[name], read[name], rests[name]) for name in present(streams)}
+  """Returns the streams that read (see `attend`), after what they read and the MLPs were added."""
+  return {name: getattr(block, name).end(streams[name], read[name], rests[name]) for name in present(read)}
 
 
 class JointBlock(nnx.Module):
-  """All streams attend to all positions."""
+  """All streams attend to all positions; in the last block the audio alone does."""
 
-  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
-               dtype=jnp.float32):
+  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, is_last: bool = False,
+               rngs: nnx.Rngs, dtype=jnp.float32):
     for name in STREAMS:
       size = conv_size if name in ('audio', 'video') else 0
-      setattr(self, name, Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype))
+      setattr(self, name, KeyValueStream(width, num_heads, rngs=rngs, dtype=dtype)
+              if is_last and name != 'audio'
+              else Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype))
 
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
+    """Returns the streams after the block; of the last block the audio alone."""
     qkv, rests = begin(self, streams, conditions, times)
     mask_BS = jnp.concatenate([masks[name] for name in present(streams)], axis=1)
     return end(self, streams, attend(*qkv, mask_BS), rests)
@@ -152,7 +176,8 @@ class MMDiT(nnx.Module):
     self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
     block = (width, num_heads, mlp_ratio, conv_size)
     self.joint_blocks = layers.stack(
-        lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers, rngs)
+        lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs)
+    self.last_joint_block = JointBlock(*block, is_last=True, rngs=rngs, dtype=dtype)
     self.audio_blocks = layers.stack(
         lambda rngs: AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs)
     self.final_modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
@@ -194,6 +219,8 @@ class MMDiT(nnx.Module):
     c_BTD = c_B1D + self.sync_out(sync_BTD)
     conditions = {name: c_BTD if name == 'audio' else c_B1D for name in STREAMS}
     streams = layers.scan(self.joint_blocks, streams, conditions, times, masks)
+    joint = lambda block, streams, _: (block(streams, conditions, times, masks), None)
+    streams, _ = layers.apply_one(joint, self.last_joint_block, streams)
     x_BTD = layers.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'])
     shift, scale = self.final_modulation(c_BTD)
     return self.final(layers.layer_norm(x_BTD) * (1 + scale) + shift)

@@ -1,0 +1,59 @@
+"""Every trained parameter of every task changes its loss: what has no gradient is only stored and decayed."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2a import config
+from v2a import configfile
+from v2a import records
+from v2a import weights
+from v2a.training import tasks
+
+CASES = {
+    'codec': {'task': 'codec'}, 'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+    'sync': {'task': 'sync'}, 'flow': {'task': 'flow'},
+    'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
+    'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False}}
+LAYERS = 'blocks'  # parameters of a stack have a leading axis of layers
+
+
+def gradients(case, num_layers):
+  """Returns the loss's gradient by dotted name; all weights are random, since fresh ones hold zeros."""
+  changes = [f'--config.{key}={value}' for key, value in CASES[case].items()]
+  c = configfile.override(config.tiny(config.base()), changes).unlock()
+  for section in (c.flow, c.tokens):
+    section.update(num_joint_layers=num_layers, num_audio_layers=num_layers)
+  task, rng = tasks.make(c.lock()), np.random.default_rng(0)
+  graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
+  draw = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
+  params, rest = jax.tree.map(draw, params), jax.tree.map(draw, rest)
+  sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
+  items = [records.fake(config.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
+  batch = task.prepare(items, rng)
+
+  @jax.jit
+  def gradient(params, rest, batch):
+    def loss(params):
+      model = nnx.merge(graphdef, params, rest)
+      return tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))[0]
+    return jax.grad(loss)(params)
+
+  return weights.flatten(gradient(params, rest, batch))
+
+
+def untrained(case, num_layers):
+  """Returns the names of parameters, or layers of them, whose gradient is exactly zero."""
+  found = []
+  for name, gradient in gradients(case, num_layers).items():
+    is_stack = any(part.endswith(LAYERS) for part in name.split('.'))
+    layers = enumerate(np.asarray(gradient)) if is_stack else [('', np.asarray(gradient))]
+    found += [f'{name}[{index}]' if is_stack else name for index, own in layers if not own.any()]
+  return found
+
+
+@pytest.mark.parametrize('case', CASES)
+def test_no_parameter_is_without_a_gradient(case):
+  assert untrained(case, 2) == []

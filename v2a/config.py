@@ -197,6 +197,9 @@ def _training() -> ml_collections.ConfigDict:
   c.clip_norm = 1.0  # global norm of the gradient; 0 for no clipping
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
   c.compute_dtype = 'float32'  # of activations: float32 | bfloat16; parameters stay float32
+  # Of the sums in gradients, over positions, clips and devices: float32 | bfloat16. The latter applies to the
+  # kernels of products that run in bfloat16, and halves what gradients send between devices.
+  c.gradient_dtype = 'float32'
   c.unroll = False  # layers written out, not scanned: faster on CPUs and GPUs, longer to compile
   c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
   c.log_every_steps = 20
@@ -321,6 +324,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.clip_norm': (_not_negative, 'at least 0'),
     'training.ema_decay': (_fraction, 'in [0, 1)'),
     'training.compute_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
+    'training.gradient_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
     'training.remat': (REMATS.__contains__, f'one of {REMATS}'),
     'training.log_every_steps': (_positive, 'above 0'),
     'training.evaluate_every_steps': (_not_negative, 'at least 0'),

@@ -152,3 +152,25 @@ def test_a_gpu_is_told_to_store_features_innermost(monkeypatch):
   assert 'layout_constraint' not in traced()
   monkeypatch.setattr(attention, 'device', lambda: types.SimpleNamespace(platform='gpu'))
   assert 'layout_constraint' in traced()
+
+
+@pytest.mark.parametrize('shape', [(3, 64), (2, 5, 64)])
+def test_a_kernel_that_is_cast_gets_the_gradient_of_its_products_in_float32(shape):
+  layer = layers.Linear(64, 16, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+  graphdef, params = nnx.split(layer)
+  x = jax.random.normal(jax.random.key(1), shape)
+
+  def gradient(gradient_dtype):
+    def total(params):
+      cast = params if gradient_dtype is None else layers.cast(params, gradient_dtype)
+      return jnp.sum(jnp.sin(nnx.merge(graphdef, cast)(x).astype(jnp.float32)))
+    return jax.value_and_grad(total)(params)
+
+  (wanted, plain), (found, exact), (_, rounded) = (gradient(each) for each in (None, 'float32', 'bfloat16'))
+  assert float(found) == float(wanted)  # what is computed forward does not change
+  is_rounded = lambda leaf: bool((leaf == leaf.astype(jnp.bfloat16)).all())
+  kernels = [tree['kernel_IO'].get_value() for tree in (exact, rounded, plain)]
+  assert [kernel.dtype for kernel in kernels] == 3 * [jnp.float32]
+  assert [is_rounded(kernel) for kernel in kernels] == [False, True, True]
+  np.testing.assert_allclose(kernels[0], kernels[1], rtol=2**-7, atol=1e-6)
+  assert not is_rounded(exact['bias_O'].get_value())

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import contextvars
+from typing import NamedTuple
 
 from flax import nnx
 import jax
@@ -75,18 +76,60 @@ class Linear(nnx.Module):
     self.dtype = dtype
 
   def __call__(self, x: jax.Array) -> jax.Array:
-    y = x.astype(self.dtype) @ self.kernel_IO[...].astype(self.dtype)
-    if self.bias_O is None:
-      return y
-    bias_O = self.bias_O[...].astype(self.dtype)
-    return y + bias_O.reshape((1,) * (y.ndim - 1) + bias_O.shape)
+    x, kernel = x.astype(self.dtype), self.kernel_IO.get_value()
+    y = _product(x, *kernel) if isinstance(kernel, Cast) else x @ kernel.astype(self.dtype)
+    return y if self.bias_O is None else y + _spread(self.bias_O[...], y)
 
 
-def cast(params: nnx.State) -> nnx.State:
-  """Returns parameters with the kernels of `Linear` in the type in which their products run."""
+class Cast(NamedTuple):
+  """A kernel in the type of its products, and the one it was cast from, which receives the gradient."""
+
+  rounded_IO: jax.Array
+  kernel_IO: jax.Array
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, rounded_IO: jax.Array, kernel_IO: jax.Array) -> jax.Array:
+  """Returns x @ rounded_IO; its gradient is that of kernel_IO, summed and returned in kernel_IO's type."""
+  del kernel_IO
+  return x @ rounded_IO
+
+
+def _product_forward(x, rounded_IO, kernel_IO):
+  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered.
+  return x @ rounded_IO, (x, rounded_IO, jnp.zeros((0,), kernel_IO.dtype))
+
+
+def _product_gradient(kept, dy):
+  x, rounded_IO, empty = kept
+  positions = tuple(range(x.ndim - 1))
+  kernel_gradient_IO = jax.lax.dot_general(
+      x, dy, ((positions, positions), ((), ())), preferred_element_type=empty.dtype)
+  return dy @ rounded_IO.T, jnp.zeros_like(rounded_IO), kernel_gradient_IO
+
+
+_product.defvjp(_product_forward, _product_gradient)
+
+
+def _spread(x_D: jax.Array, like: jax.Array) -> jax.Array:
+  """Returns a vector along the last axis of `like`, in its shape and type; its gradient is summed in its own."""
+  return jnp.broadcast_to(x_D.reshape((1,) * (like.ndim - 1) + x_D.shape), like.shape).astype(like.dtype)
+
+
+def cast(params: nnx.State, gradient_dtype: str = 'float32') -> nnx.State:
+  """Returns parameters with the kernels of `Linear` in the type in which their products run.
+
+  Args:
+    params: float32.
+    gradient_dtype: of sums in the kernels' gradients, over positions, clips and devices: float32, or bfloat16
+      for the type of the products.
+  """
   def one(leaf):
     name = leaf.get_metadata().get('product_dtype') if isinstance(leaf, nnx.Variable) else None
-    return leaf if name is None else leaf.replace(leaf.get_value().astype(name))
+    if name is None or jnp.dtype(name) == leaf.get_value().dtype:
+      return leaf
+    rounded_IO = leaf.get_value().astype(name)
+    return leaf.replace(rounded_IO if gradient_dtype != 'float32' else Cast(rounded_IO, leaf.get_value()))
 
   return jax.tree.map(one, params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
@@ -160,8 +203,7 @@ def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
   left = size // 2
   padded = jnp.pad(x_BTD, ((0, 0), (left, size - 1 - left), (0, 0)))
   num_steps = x_BTD.shape[1]
-  kernel_S11D = kernel_SD[:, None, None, :].astype(x_BTD.dtype)
-  y_BTD = sum(padded[:, s:s + num_steps] * kernel_S11D[s] for s in range(size))
+  y_BTD = sum(padded[:, s:s + num_steps] * _spread(kernel_SD[s], x_BTD) for s in range(size))
   return ad_checkpoint.checkpoint_name(y_BTD, _CONV)
 
 

@@ -113,6 +113,8 @@ def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator
 def test_an_impossible_mesh_is_refused(folder):
   with pytest.raises(ValueError, match='does not fit 8 devices'):
     generate.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'fsdp': 3})
+  with pytest.raises(ValueError, match='must divide the 50 audio steps of a clip; got 4. .*: 1, 2, 5'):
+    generate.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'context': 4})
 
 
 def test_other_inputs_change_nothing(model):

@@ -61,7 +61,7 @@ class Model:
       mesh_sizes: see `sharding.mesh`; None gives every device a copy of the weights and lanes of its own.
 
     Raises:
-      ValueError: there is no such generator, or no such mesh of the devices.
+      ValueError: there is no such generator, or no such mesh of the devices and the audio steps of a window.
     """
     self.name, self.exports = name, exports
     self.generators = tuple(part for part in generators.GENERATORS if part in exports)
@@ -73,6 +73,7 @@ class Model:
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
     self.mesh_sizes = {'data': -1} if mesh_sizes is None else dict(mesh_sizes)
     self.mesh = mesh_lib.make(self.mesh_sizes, devices)
+    mesh_lib.check_context(self.clip_spec.num_latents, self.mesh)
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'

@@ -7,12 +7,16 @@ import numpy as np
 import pytest
 import toy
 
+from v2a import config
+from v2a import configfile
+from v2a.compilation import program
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training.tasks import tokens
 
 MESHES = ({'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2},
           {'replica': 2, 'fsdp': 2, 'context': 2})
@@ -96,9 +100,11 @@ def test_kernels_are_cast_before_anything_else():
       self.layer = layers.Linear(16, 1, ('embed', None), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
 
   _, params = nnx.split(Cast())
-  cast = layers.cast(params)
-  assert cast['layer']['kernel_IO'].get_value().dtype == jnp.bfloat16
-  assert cast['layer']['bias_O'].get_value().dtype == jnp.float32
+  for gradient_dtype in ('float32', 'bfloat16'):
+    cast = layers.cast(params, gradient_dtype)
+    first, *master = jax.tree.leaves(cast['layer']['kernel_IO'])
+    assert first.dtype == jnp.bfloat16 and len(master) == (gradient_dtype == 'float32')
+    assert cast['layer']['bias_O'].get_value().dtype == jnp.float32
 
 
 def test_frozen_parts_stay_and_have_no_moments(single):
@@ -187,3 +193,26 @@ def test_nothing_to_train_is_an_error():
   task.is_trained = lambda path: False
   with pytest.raises(ValueError, match='freezes every parameter'):
     state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
+
+
+@pytest.mark.parametrize('change', [{'task': 'flow'}, {'task': 'tokens', 'tokens.is_causal': False}])
+def test_context_must_divide_the_audio_steps(change):
+  change |= {'codec.bottleneck': 'rvq', 'mesh.context': 4, 'training.batch_size': 8}
+  c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
+  with pytest.raises(ValueError, match='must divide the 50 audio steps of a clip; got 4. .* 1, 2, 5'):
+    program.trace(c, mesh_lib.make(c.mesh.to_dict()))
+
+
+def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
+  seen = []
+
+  def decoder(code_BSK, condition):
+    seen.append(np.asarray(code_BSK))
+    return code_BSK
+
+  decoder.padding_token = 9
+  code_BSK = jnp.arange(2 * 51 * 2).reshape(2, 51, 2)
+  for context, wanted in ((1, 51), (2, 52), (4, 52)):
+    with mesh_lib.use(mesh_lib.make({'data': -1, 'context': context})):
+      np.testing.assert_array_equal(tokens._logits(decoder, code_BSK, None), code_BSK)
+    assert seen[-1].shape[1] == wanted and (seen[-1][:, 51:] == 9).all()

@@ -9,6 +9,7 @@ scatters gradients, over `fsdp`: that is what storing them in parts means.
 
 from collections.abc import Callable
 import dataclasses
+import functools
 import math
 
 from flax import nnx
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from v2a import config
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
@@ -48,7 +50,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     abstract: shapes and shardings of the state.
 
   Raises:
-    ValueError: a microbatch does not divide over the devices.
+    ValueError: a microbatch does not divide over the devices, or the audio steps over `context`.
   """
   training = c.training
   num_shards = mesh_lib.num_batch_shards(mesh)
@@ -57,10 +59,15 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
         f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
         f'{training.microbatches} x {num_shards}; got {training.batch_size}.')
 
+  cast = functools.partial(layers.cast, gradient_dtype=training.gradient_dtype)
+
+  if c.task == 'flow' or c.task == 'tokens' and not c.tokens.is_causal:  # causal tokens are padded
+    mesh_lib.check_context(config.clip_spec(c).num_latents, mesh)
+
   def loss(params, frozen, batch, step):
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
     with layers.written_out(training.unroll), layers.computed_again(training.remat):
-      value, metrics = task.loss(nnx.merge(graphdef, layers.cast(params), frozen), batch, step)
+      value, metrics = task.loss(nnx.merge(graphdef, cast(params), frozen), batch, step)
     return value, {'loss': value, **metrics}
 
   def absorb(params, frozen, seen, key):

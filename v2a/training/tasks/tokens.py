@@ -15,6 +15,7 @@ from v2a import assembly
 from v2a.autoregressive import loss
 from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
+from v2a.sharding import mesh as mesh_lib
 from v2a.training.tasks import conditions
 
 
@@ -72,6 +73,18 @@ class TokensTask:
       seen_BSK = code_BSK
       if 'is_hidden_BS' in batch:
         seen_BSK = jnp.where(batch['is_hidden_BS'][..., None], decoder.mask_token, code_BSK)
-      return loss.cross_entropy(decoder(seen_BSK, condition), code_BSK, counted_BSK)
+      return loss.cross_entropy(_logits(decoder, seen_BSK, condition), code_BSK, counted_BSK)
     predict = lambda code_BTK: decoder(code_BTK, condition)
     return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token)
+
+
+def _logits(decoder, code_BSK: jax.Array, condition) -> jax.Array:
+  """Returns logit_BSKV of a causal decoder, run on as many steps as the mesh's `context` divides.
+
+  A delay makes the steps of a clip more than its latents: 384 become 391, which nothing divides. What is
+  appended comes after all other steps, and is read by none of them.
+  """
+  mesh, num_steps = mesh_lib.current(), code_BSK.shape[1]
+  more = -num_steps % (1 if mesh is None else mesh.shape['context'])
+  padded_BSK = jnp.pad(code_BSK, ((0, 0), (0, more), (0, 0)), constant_values=decoder.padding_token)
+  return decoder(padded_BSK, condition)[:, :num_steps]

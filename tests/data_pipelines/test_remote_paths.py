@@ -1,0 +1,44 @@
+"""Paths with a scheme are refused at once, and no folder is made of them."""
+
+import pytest
+
+from data_pipelines import build
+from data_pipelines import encode
+from data_pipelines import world
+from v2a import clip
+from v2a import records
+from v2a import weights
+
+
+@pytest.mark.parametrize(
+  ('tool', 'words'),
+  [
+    (build, ['--source', '.', '--output', 'gs://bucket/records']),
+    (build, ['--source', 'gs://bucket/videos', '--output', 'records']),
+    (encode, ['--records', 'gs://bucket/records', '--codec', 'codec', '--output', 'latents']),
+    (encode, ['--records', 'records', '--codec', 'gs://bucket/codec', '--output', 'latents']),
+    (encode, ['--records', 'records', '--codec', 'codec', '--output', 'gs://bucket/latents']),
+    (world, ['--num-clips', '1', '--output', 's3://bucket/clips']),
+  ],
+)
+def test_tools_refuse_them(tool, words, tmp_path, monkeypatch, capsys):
+  monkeypatch.chdir(tmp_path)
+  assert tool.main(words) == 2
+  line, = capsys.readouterr().err.splitlines()
+  assert 'must be a path in the file system; got' in line and '://bucket' in line
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+  'use',
+  [
+    lambda path: records.open(path),
+    lambda path: records.write(path, [], clip.ClipSpec()),
+    lambda path: weights.load_export(path),
+  ],
+)
+def test_so_does_what_reads_and_writes(use, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  with pytest.raises(ValueError, match="must be a path in the file system; got 'gs://bucket/a'"):
+    use('gs://bucket/a')
+  assert not list(tmp_path.iterdir())

@@ -19,6 +19,7 @@ files were left out (each is reported, and costs the others nothing); 2 where no
 import argparse
 from collections.abc import Iterator
 import dataclasses
+import fractions
 import math
 import pathlib
 import queue
@@ -66,14 +67,14 @@ def find(folder: pathlib.Path) -> folder_lib.Found:
   return found
 
 
-def starts(duration_s: float, clip_s: float) -> list[float]:
+def starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Fraction | float]:
   """Returns where the windows of a video begin, in seconds; empty where it is too short for one."""
   # Containers round: a video of 8 windows may miss the end of the last by a tick.
-  whole = math.floor(duration_s / clip_s + 1e-3)
-  rest_s = duration_s - whole * clip_s
+  whole = math.floor(duration_s / float(clip_s) + 1e-3)
+  rest_s = duration_s - float(whole * clip_s)
   begins = [index * clip_s for index in range(whole)]
   if rest_s >= _SHORTEST_SHARE * clip_s:
-    begins.append(max(0.0, duration_s - clip_s))
+    begins.append(max(0.0, duration_s - float(clip_s)))
   return begins
 
 
@@ -91,31 +92,36 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator
   info, words = probe.probe(path), written.words(path)
   if not info.has_video or info.is_image:
     raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
-  begins = starts(info.duration_s, spec.clip_s)
+  begins = starts(info.duration_s, spec.duration_s)
   if not begins:
     raise errors.MediaError(f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
-                            f'{_SHORTEST_SHARE * spec.clip_s:g} s.')
+                            f'{_SHORTEST_SHARE * float(spec.duration_s):g} s.')
   is_heard = info.has_audio and sound.is_heard(path, info.duration_s)
-  for start_s, frame_LYX3, wave_NA in _windows(path, begins, spec):
-    yield _record(f'{name}@{start_s:.3f}', frame_LYX3, wave_NA, spec, words.annotation,
-                  words.spoken(start_s, spec.clip_s, len(begins) == 1).text, is_heard)
+  clip_s = float(spec.duration_s)
+  for start_s, frames, wave_NA in _windows(path, begins, spec):
+    yield _record(f'{name}@{start_s:.3f}', frames, wave_NA, words.annotation,
+                  words.spoken(start_s, clip_s, len(begins) == 1).text, is_heard)
 
 
-def _windows(path: pathlib.Path, begins: list[float],
-             spec: clip.ClipSpec) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
-  """Yields (start_s, frame_LYX3 at the common rate of both encoders, wave_NA)."""
-  # One decoding serves both: every frame of 8 and of 25 a second is among those of 200 a second.
-  fps = math.lcm(spec.semantic_fps, spec.sync_fps)
-  size, num_frames = spec.frame_size, round(fps * spec.clip_s)
-  in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * spec.clip_s]
-  length_s = len(in_row) * spec.clip_s
-  blocks = sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, length_s)
-  waves = _regrouped(blocks, spec.num_samples)
-  frames = read.iterate_frames(path, fps, size, 0.0, length_s, num_frames)
-  yield from zip(in_row, frames, waves)
-  for start_s in begins[len(in_row):]:
-    yield (start_s, read.frames(path, fps, size, start_s, spec.clip_s),
-           read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, spec.clip_s))
+def _windows(path: pathlib.Path, begins: list[fractions.Fraction | float],
+             spec: clip.ClipSpec) -> Iterator[tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]]:
+  """Yields (start_s, semantic and sync frames, wave_NA)."""
+  # One decoding serves both encoders: a window's times of either, each once.
+  num_semantic, rate_hz, size = spec.num_semantic_frames, spec.ticks_hz, spec.frame_size
+  tick_F, place = np.unique(np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True)
+  split = lambda frame_FYX3: (frame_FYX3[place[:num_semantic]], frame_FYX3[place[num_semantic:]])
+  clip_s = spec.duration_s
+  in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * clip_s]
+  if in_row:
+    blocks = sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(in_row) * clip_s))
+    waves = _regrouped(blocks, spec.num_samples)
+    all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in in_row])
+    frames = read.iterate_frames_at(path, all_ticks, rate_hz, size, 0.0, len(tick_F))
+    yield from zip(map(float, in_row), map(split, frames), waves)
+  for start_s in map(float, begins[len(in_row):]):
+    frame_FYX3 = next(read.iterate_frames_at(path, tick_F, rate_hz, size, start_s, len(tick_F)))
+    yield (start_s, split(frame_FYX3),
+           read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, float(clip_s)))
 
 
 def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
@@ -131,12 +137,11 @@ def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.nd
       rest = [wave_NA[whole:]]
 
 
-def _record(name: str, frame_LYX3: np.ndarray, wave_NA: np.ndarray, spec: clip.ClipSpec, text: str,
-            transcript: str, is_heard: bool) -> dict:
-  fps = math.lcm(spec.semantic_fps, spec.sync_fps)
+def _record(name: str, frames: tuple[np.ndarray, np.ndarray], wave_NA: np.ndarray, text: str, transcript: str,
+            is_heard: bool) -> dict:
   return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
-          'semantic_frame_MYX3': frame_LYX3[::fps // spec.semantic_fps],
-          'sync_frame_LYX3': frame_LYX3[::fps // spec.sync_fps], 'text': text, 'transcript': transcript,
+          'semantic_frame_MYX3': frames[0], 'sync_frame_LYX3': frames[1],
+          'text': text, 'transcript': transcript,
           'truth': '', 'has_video': True, 'has_audio': is_heard,
           **records.NOT_ENCODED}
 

@@ -94,16 +94,17 @@ def make_record(
     scenes, look: as `clips.render` takes them.
   """
   made = clips.render(
-    seed, index, scenes, look, spec.clip_s, spec.sync_fps, spec.frame_size, spec.sample_rate_hz
+    seed, index, scenes, look, float(spec.duration_s), spec.sync_fps, spec.frame_size, spec.sample_rate_hz
   )
-  # The frame that is on screen at k / semantic_fps, in whole numbers so that no rounding error picks another.
-  shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
+  # The last picture stays to the end of a clip that is no whole number of frames.
+  shown_L = np.minimum(np.arange(spec.num_sync_frames), len(made.frame_LYX3) - 1)
+  frame_LYX3 = made.frame_LYX3[shown_L]
   wave_NA = made.wave_NA if spec.num_channels == 2 else made.wave_NA.mean(axis=1, keepdims=True)
   return {
     'id': f'world/{seed}/{index}',
     'wave_NA': records.wave_to_int16(wave_NA),
-    'semantic_frame_MYX3': made.frame_LYX3[shown_M],
-    'sync_frame_LYX3': made.frame_LYX3,
+    'semantic_frame_MYX3': frame_LYX3[spec.semantic_of_sync_M],
+    'sync_frame_LYX3': frame_LYX3,
     'text': made.truth['annotation'],
     'transcript': made.truth['transcript'],
     'truth': json.dumps(made.truth, separators=(',', ':')),

@@ -139,7 +139,7 @@ def test_a_typo_in_a_configuration_file_is_refused(c):
     ['--config.seed=2147483648'], ['--config.training.warmup_steps=1000'],
     ['--config.training.local_checkpoint_every_steps=5'],
     ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'], ['--config.mesh.tensor=0'],
-    ['--config.clip.clip_s=0.3'], ['--config.training.learning_rate=nan'],
+    ['--config.clip.clip_s=0'], ['--config.training.learning_rate=nan'],
     ['--config.data.train=a', '--config.data.num_fake_records=3'],
 ])
 def test_validate_refuses(c, arguments):

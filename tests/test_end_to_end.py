@@ -1,5 +1,6 @@
 """Every file in configs/, shrunk: trained, taken up again, exported, and put to use."""
 
+import pathlib
 import shutil
 
 import numpy as np
@@ -132,3 +133,24 @@ def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tm
   model = task.initialise(task.build(jax.random.key(0)), None)
   wanted = weights.load_export(trained['sync_world']).arrays['video.embed.kernel_IO']
   np.testing.assert_array_equal(model.conditioner.sync.embed.kernel_IO[...], wanted)
+
+
+@pytest.mark.slow
+def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path):
+  """At 31.25 Hz: codec and flow are trained, and five seconds in several windows are five seconds."""
+  rates = {'sample_rate_hz': 8000, 'hop_samples': 64, 'patch_frames': 4}
+  made = {}
+  for name in ('codec_world', 'flow_world'):
+    c = config.tiny(configfile.find(name)).unlock()
+    c.clip.update(rates)
+    c.codec.n_fft = 256
+    c.training.update(num_steps=2, checkpoint_every_steps=2)
+    c.init_from.codec = str(made['codec_world']) if made else ''
+    made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
+  model = generate.load(made['flow_world'])
+  assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
+  result = next(generate.soundtracks(
+      model, [generate.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
+      generate.Request()))
+  assert not result.error and result.settings['window_s'] == 2.016
+  assert [wave_NA.shape for wave_NA in result.wave_SNA] == [(24000, 2)] and np.any(result.wave_SNA[0])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from tests.media import films
+from v2a import clip
 from v2a import config
 from v2a import gauge
 from v2a import generate
@@ -18,6 +19,8 @@ from v2a import model as model_lib
 from v2a import requests
 from v2a import weights
 from v2a import windows
+from v2a.evaluation import adapter
+from v2a.evaluation import cases
 from v2a.media import read
 
 
@@ -173,11 +176,11 @@ def test_five_minutes_have_no_seam(model):
 
 def test_windows_cover_the_clip_and_overlap():
   for duration_s in (0.5, 4.0, 4.01, 8.0, 9.7, 300.0):
-    starts = windows.starts(duration_s, 4.0, 1.0)
-    assert starts[0] == 0 and starts[-1] + 4 >= duration_s
-    assert all(1 <= b - a <= 3 for a, b in zip(starts, starts[1:]))
+    starts = windows.starts(clip.ClipSpec(), round(duration_s * 16000), 1.0)
+    assert starts[0] == 0 and starts[-1] + 100 >= duration_s * 25
+    assert all(25 <= b - a <= 75 for a, b in zip(starts, starts[1:]))
   with pytest.raises(ValueError, match='leaves no room'):
-    windows.starts(8.0, 1.0, 1.0)
+    windows.starts(clip.ClipSpec(clip_s=1.0), 128000, 1.0)
 
 
 def test_words_fall_into_their_windows():
@@ -196,7 +199,8 @@ def test_words_with_times_are_said_then(model):
   request = _ask(transcript='one two three four', word_times_s=times_s)
   job = generate._Job(model, generate.Input(None, 0.0, 4.4), request)
   assert len(job.starts) > 1 and job.spoken[0] == 'one'
-  for start_s, spoken in zip(job.starts, job.spoken):
+  for first, spoken in zip(job.starts, job.spoken):
+    start_s = first / 25
     inside = [start_s <= time_s < min(4.4, start_s + model.clip_spec.clip_s) for time_s in times_s]
     assert spoken == ' '.join(word for word, is_said in zip(request.transcript.split(), inside) if is_said)
   part = dataclasses.replace(job.source, start_s=1.5)
@@ -209,8 +213,8 @@ def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path)
   path, long = films.make(tmp_path / 'film', duration_s=4.4), 'w' * 60
   request = _ask(transcript=f'a {long} {long}', word_times_s=(0.5, 4.0, 4.1))
   found = list(generate.soundtracks(model, [generate.Input(path, 0.5, None)], request))
-  spec, start_s = model.clip_spec, generate._Job(model, generate.Input(path, 0.5, None), _ask()).starts
-  late_s = 0.5 + next(each for each in start_s if each + spec.clip_s > 3.6)
+  spec, starts = model.clip_spec, generate._Job(model, generate.Input(path, 0.5, None), _ask()).starts
+  late_s = 0.5 + next(each / 25 for each in starts if each / 25 + spec.clip_s > 3.6)
   assert found[0].error == (
       f'{path}: the window from {late_s:g} s to {late_s + spec.clip_s:g} s must hold at most '
       f'{spec.num_transcript_bytes} bytes of transcript; got 121.')
@@ -243,13 +247,53 @@ def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path,
   num = math.ceil(duration_s * spec.semantic_fps)
   shown_M = np.arange(num) * spec.sync_fps // spec.semantic_fps
   frames = [np.stack([each, each[::-1]]) for each in (frame_LYX3[shown_M], frame_LYX3)]
-  texts = [asked.prompt] * 2, [''] * 2, [asked.transcript, 'one']
-  wave_BNA = generate.sample_clips(model, *frames, *texts, [asked.seed] * 2, asked)
+  wave_BNA = generate.sample_clips(model, *frames, [asked, dataclasses.replace(asked, transcript='one')])
   assert wave_BNA.shape == (2, round(duration_s * model.sample_rate_hz), spec.num_channels)
   # Decoding in pieces stitches phases, which a clip of one window is spared.
   kept = slice(0, None if duration_s > spec.clip_s else round(1.5 * model.sample_rate_hz))
   np.testing.assert_allclose(wave_BNA[0, kept], wanted_NA[kept], atol=2e-3)
   assert np.abs(wave_BNA[1] - wanted_NA).max() > 0.02
+
+
+@pytest.mark.parametrize('texts', [
+    {}, {'prompt': 'rain'}, {'negative_prompt': 'music'}, {'transcript': 'one two'},
+    {'prompt': 'rain', 'negative_prompt': 'music'}], ids=lambda texts: '+'.join(texts) or 'none')
+@pytest.mark.parametrize('settings', [{}, {'guidance_text': 3.0, 'guidance_transcript': 2.0}],
+                         ids=['default', 'by modality'])
+def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tmp_path, texts, settings):
+  """Whatever is given or left out: the same inputs, branches and weights reach the sampler."""
+  spec, path, calls = model.clip_spec, films.make(tmp_path / 'film', duration_s=2.0), []
+  empty_TC = model.generator('flow').empty(spec.num_latents)
+
+  def sample(inputs, weights_G, **fixed):
+    calls.append((inputs, weights_G, fixed))
+    return np.stack([empty_TC] * len(inputs['has_video_B']))
+
+  monkeypatch.setitem(model.__dict__, 'sample', sample)
+  monkeypatch.setitem(model.__dict__, 'decode', lambda sound_BTC, known_BNA=None: np.zeros(
+      (len(sound_BTC), sound_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32))
+  monkeypatch.setitem(model.__dict__, 'agreement', lambda *arrays: np.zeros(1))
+  asked = generate.Request(generator='flow', steps=2, **settings)
+  list(generate.soundtracks(model, [generate.Input(path)], dataclasses.replace(asked, seed=5, **texts)))
+  frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, 2.0)
+  given = {'text': texts.get('prompt', ''), 'negative_text': texts.get('negative_prompt', ''),
+           'transcript': texts.get('transcript', '')}
+  mine = cases.Condition(*cases.sample_frames(frame_LYX3, spec.sync_fps, spec), seed=5, **given)
+  # The other row has every text, whatever this one has.
+  other = dataclasses.replace(mine, text='wind', negative_text='hum', transcript='three')
+  assert adapter.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
+  user, *evaluated = calls
+  found = [call for call in evaluated if _row_of(call[0], 0)['text_length_B'] == len(given['text'])
+           and _row_of(call[0], 0)['transcript_length_B'] == len(given['transcript'])]
+  assert len(found) == 1
+  for name, value in _row_of(user[0], 0).items():
+    np.testing.assert_array_equal(value, _row_of(found[0][0], 0)[name], err_msg=name)
+  np.testing.assert_array_equal(user[1], found[0][1])
+  assert user[2] == found[0][2]
+
+
+def _row_of(inputs, row):
+  return {name: value[row] for name, value in inputs.items()}
 
 
 def test_settings_tell_what_was_used_and_nothing_else(model):

@@ -4,10 +4,14 @@ Networks and encoders come from rooms that never import each other; here they ar
 training and generation alike.
 """
 
+import fractions
+import math
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from v2a import config
 from v2a.autoregressive import patterns
@@ -126,15 +130,23 @@ class SyncModel(nnx.Module):
   def embed_audio(self, latent_BTC: jax.Array) -> jax.Array:
     """Returns unit vectors BSD, one a segment, of normalised latents."""
     x_BTD = layers.layer_norm(layers.scan(self.audio_blocks, self.audio_in(latent_BTC)))
-    return self._segments(self.audio_out(x_BTD), self.spec.latent_rate_hz)
+    rate = fractions.Fraction(self.spec.sample_rate_hz, self.spec.latent_hop_samples)
+    return self._segments(self.audio_out(x_BTD), rate)
 
-  def _segments(self, x_BSD: jax.Array, rate_hz: float) -> jax.Array:
-    steps = round(self.segment_s * rate_hz)
-    num_segments = x_BSD.shape[1] // steps
-    if not steps or not num_segments:
-      raise ValueError(f'sync.segment_s={self.segment_s} does not fit a stream of {x_BSD.shape[1]} steps.')
-    x = x_BSD[:, :num_segments * steps].reshape(x_BSD.shape[0], num_segments, steps, -1).mean(axis=2)
-    return x / jnp.sqrt(jnp.sum(jnp.square(x), axis=-1, keepdims=True) + 1e-6)
+  def _segments(self, x_BTD: jax.Array, rate_hz: int | fractions.Fraction) -> jax.Array:
+    """Returns unit vectors BSD: of each segment the mean of the steps whose middle lies in it."""
+    length_s = fractions.Fraction(self.segment_s).limit_denominator(10**6)
+    num_segments = self.spec.duration_s // length_s  # of picture and sound alike
+    edges = [math.ceil(index * length_s * rate_hz - fractions.Fraction(1, 2))
+             for index in range(num_segments + 1)]
+    steps = set(np.diff(edges).tolist())
+    if not num_segments or 0 in steps or edges[-1] > x_BTD.shape[1]:
+      raise ValueError(f'sync.segment_s={self.segment_s} does not fit a stream of {x_BTD.shape[1]} steps.')
+    if len(steps) == 1:
+      x_BSD = x_BTD[:, :edges[-1]].reshape(x_BTD.shape[0], num_segments, *steps, -1).mean(axis=2)
+    else:
+      x_BSD = jnp.stack([x_BTD[:, first:last].mean(axis=1) for first, last in zip(edges, edges[1:])], axis=1)
+    return x_BSD / jnp.sqrt(jnp.sum(jnp.square(x_BSD), axis=-1, keepdims=True) + 1e-6)
 
   def agreement(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
     """Returns the mean cosine of picture and sound over all segments, in [-1, 1]; more is better."""

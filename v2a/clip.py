@@ -1,11 +1,26 @@
-"""ClipSpec: rates in, whole-number lengths out. The only place that knows lengths."""
+"""ClipSpec: rates in, whole-number lengths out. The only place that knows lengths.
+
+A latent step covers a whole number of samples, and a clip is a whole number of latent steps:
+
+  latent i begins at sample i h, at i h / f seconds                                                 (1)
+  T = ceil(s f / h),  N = T h,  D = N / f                                                           (2)
+
+with h = `latent_hop_samples`, f = `sample_rate_hz` and s = `clip_s`; D, not s, is how long the clip is. Times
+are fractions or whole numbers of `ticks_hz` a second, so that nothing drifts where f / h is no whole number.
+"""
 
 import dataclasses
 import fractions
 import math
 
+import numpy as np
+
 # Beyond all that is recorded; a larger value is a slip, and would fill the memory.
 _MOST = {'clip_s': 86_400, 'sample_rate_hz': 768_000, 'frame_size': 8192}
+
+# Of lengths that come as floats: beyond any rate, so that the length of eq. 2 as a float is itself again.
+_DENOMINATOR = 10**6
+_HALF = fractions.Fraction(1, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +28,7 @@ class ClipSpec:
   """Rates and sizes of one training or generation window.
 
   Attributes:
-    clip_s: length of the window in seconds.
+    clip_s: wanted length of the window in seconds; it lasts `duration_s`, at most a latent step longer.
     sample_rate_hz: audio samples a second and channel.
     num_channels: audio channels, 1 or 2.
     hop_samples: samples between two STFT frames of the codec.
@@ -45,18 +60,8 @@ class ClipSpec:
         raise ValueError(f'{field.name} must be at most {_MOST[field.name]}; got {value}.')
     if self.num_channels not in (1, 2):
       raise ValueError(f'num_channels must be 1 or 2; got {self.num_channels}.')
-    for name in ('num_samples', 'num_latents', 'num_semantic_frames', 'num_sync_frames'):
-      getattr(self, name)
-
-  def _whole(self, name: str, value: fractions.Fraction) -> int:
-    if value.denominator != 1 or value < 1:
-      raise ValueError(f'{name} must be a whole number of at least 1; got {float(value):.6g} from {self}.')
-    return int(value)
-
-  @property
-  def _clip(self) -> fractions.Fraction:
-    return fractions.Fraction(self.clip_s).limit_denominator(10**6)
-
+    if not self.num_latents:
+      raise ValueError(f'clip_s must be at least {1 / _DENOMINATOR:.6f}; got {self.clip_s}.')
   @property
   def latent_hop_samples(self) -> int:
     """Audio samples in one latent step."""
@@ -64,25 +69,64 @@ class ClipSpec:
 
   @property
   def latent_rate_hz(self) -> float:
-    """Latent steps a second."""
+    """Latent steps a second, rounded as any float: for networks, never for placing (eq. 1)."""
     return self.sample_rate_hz / self.latent_hop_samples
 
   @property
-  def num_samples(self) -> int:
-    """Audio samples of a window, a channel."""
-    return self._whole('num_samples', self._clip * self.sample_rate_hz)
+  def latents_per_block(self) -> int:
+    """Latent steps of a block, the whole number that is nearest to a second; windows begin on blocks."""
+    return max(1, math.floor(fractions.Fraction(self.sample_rate_hz, self.latent_hop_samples) + _HALF))
 
   @property
   def num_latents(self) -> int:
-    """Latent steps of a window."""
-    return self._whole('num_latents', fractions.Fraction(self.num_samples, self.latent_hop_samples))
+    """Latent steps of a window: T of eq. 2."""
+    return self.latents_in(self.clip_s)
+
+  @property
+  def num_samples(self) -> int:
+    """Audio samples of a window, a channel: N of eq. 2."""
+    return self.num_latents * self.latent_hop_samples
+
+  @property
+  def duration_s(self) -> fractions.Fraction:
+    """Exact length of a window in seconds: D of eq. 2."""
+    return self.time_s(self.num_latents)
 
   @property
   def num_semantic_frames(self) -> int:
-    """Frames of a window that the semantic encoder sees."""
-    return self._whole('num_semantic_frames', self._clip * self.semantic_fps)
+    """Frames of a window that the semantic encoder sees: those whose time lies in it."""
+    return math.ceil(self.duration_s * self.semantic_fps)
 
   @property
   def num_sync_frames(self) -> int:
-    """Frames of a window that the sync encoder sees."""
-    return self._whole('num_sync_frames', self._clip * self.sync_fps)
+    """Frames of a window that the sync encoder sees: those whose time lies in it."""
+    return math.ceil(self.duration_s * self.sync_fps)
+
+  @property
+  def semantic_of_sync_M(self) -> np.ndarray:
+    """For each semantic frame of a window the index of the sync frame that is on screen then."""
+    return np.arange(self.num_semantic_frames) * self.sync_fps // self.semantic_fps
+
+  @property
+  def ticks_hz(self) -> int:
+    """Ticks a second: samples and frames of both encoders all begin on one."""
+    return math.lcm(self.sample_rate_hz, self.semantic_fps, self.sync_fps)
+
+  def time_s(self, latent: int) -> fractions.Fraction:
+    """Returns where a latent step of a clip begins (eq. 1), in seconds."""
+    return fractions.Fraction(latent * self.latent_hop_samples, self.sample_rate_hz)
+
+  def latents_in(self, length_s: float) -> int:
+    """Returns how many latent steps cover a length in seconds: the next whole number."""
+    exact_s = fractions.Fraction(length_s).limit_denominator(_DENOMINATOR)
+    return math.ceil(exact_s * self.sample_rate_hz / self.latent_hop_samples)
+
+  def sync_ticks(self, latent: int = 0) -> np.ndarray:
+    """Returns tick_L, int64: when a window that begins at a latent step shows its sync frames."""
+    begin = latent * self.latent_hop_samples * (self.ticks_hz // self.sample_rate_hz)
+    return begin + np.arange(self.num_sync_frames, dtype=np.int64) * (self.ticks_hz // self.sync_fps)
+
+  def semantic_ticks(self, latent: int = 0) -> np.ndarray:
+    """Returns tick_M, int64: when a window that begins at a latent step shows its semantic frames."""
+    begin = latent * self.latent_hop_samples * (self.ticks_hz // self.sample_rate_hz)
+    return begin + np.arange(self.num_semantic_frames, dtype=np.int64) * (self.ticks_hz // self.semantic_fps)

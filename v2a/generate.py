@@ -1,9 +1,9 @@
 """Video, prompts, or both, to any number of soundtracks of any length.
 
 A clip is drawn window by window, latents or codes by whichever generator (`v2a.generators`). A window begins
-whole seconds after the last and shares `overlap_s` with it; what is already there of the shared part stays as
-it is, so that the new window continues the old one and no seam exists in what is drawn. It is decoded in
-pieces that see their neighbours and continue each other's phases.
+whole blocks of latent steps after the last (`windows.starts`) and shares `overlap_s` with it; what is already
+there of the shared part stays as it is, so that the new window continues the old one and no seam exists in
+what is drawn. It is decoded in pieces that see their neighbours and continue each other's phases.
 
 Sample i of a seed draws from keys of its own: the same soundtrack whatever the batch, the devices or the
 other samples. Several clips and samples take turns in the lanes of one compiled program; a lane that is done
@@ -12,6 +12,7 @@ takes the next.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
 import dataclasses
 import math
 import mmap
@@ -50,54 +51,64 @@ class _Job:
     self.duration_s = _duration(source)
     # Before the pictures are read, so that whatever changes from here on is noticed.
     self.content = None if source.path is None else files.fingerprint(source.path)
-    self.starts = windows.starts(self.duration_s, spec.clip_s, generator.config.generation.overlap_s)
-    self.spoken = [_spoken(spec, self, start_s) for start_s in self.starts]
-    num_frames = round((self.starts[-1] + spec.clip_s) * spec.sync_fps)
+    self.num_samples = round(self.duration_s * spec.sample_rate_hz)
+    self.starts = windows.starts(spec, self.num_samples, generator.config.generation.overlap_s)
+    self.spoken = self._spoken(spec)
     self.has_video = source.path is not None
-    self.frame_LYX3 = _mapped((num_frames, spec.frame_size, spec.frame_size, 3))
-    if self.has_video:
-      num_shown = 0
-      for chunk_LYX3 in read.iterate_frames(
-          source.path, spec.sync_fps, spec.frame_size, source.start_s, self.duration_s):
-        chunk_LYX3 = chunk_LYX3[:num_frames - num_shown]
-        self.frame_LYX3[num_shown:num_shown + len(chunk_LYX3)] = chunk_LYX3
-        num_shown += len(chunk_LYX3)
-      # The last picture is held to the end of its window.
-      self.frame_LYX3[num_shown:] = self.frame_LYX3[num_shown - 1]
-    num_latents = round((self.starts[-1] + spec.clip_s) * spec.latent_rate_hz)
-    self.sounds = [generator.empty(num_latents) for _ in range(request.num_samples)]
+    self._read(spec)
+    self.sounds = [generator.empty(self.starts[-1] + spec.num_latents) for _ in range(request.num_samples)]
     self.num_left = request.num_samples
     self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
 
-  def frames(self, spec: clip.ClipSpec, start_s: int) -> tuple[np.ndarray, np.ndarray]:
+  def _spoken(self, spec: clip.ClipSpec) -> list[str]:
+    """Returns what is said in each window. Raises ValueError where that is more than the model reads."""
+    part_s = self.source.start_s
+    found = _spoken(spec, self.request, self.starts, self.duration_s, part_s)
+    for first, spoken in zip(self.starts, found):
+      size = len(spoken.encode())
+      if size > spec.num_transcript_bytes:
+        name = 'the clip' if self.source.path is None else self.source.path
+        begin_s = part_s + float(spec.time_s(first))
+        raise ValueError(
+            f'{name}: the window from {begin_s:g} s to {begin_s + float(spec.duration_s):g} s must hold at '
+            f'most {spec.num_transcript_bytes} bytes of transcript; got {size}.')
+    return found
+
+  def _read(self, spec: clip.ClipSpec) -> None:
+    """Reads the pictures of all windows, each at its exact time, in one pass; what windows share, once."""
+    tick_WL = np.stack([spec.sync_ticks(first) for first in self.starts])
+    tick_F, place = np.unique(tick_WL, return_inverse=True)
+    self._shown_WL = place.reshape(tick_WL.shape)
+    self.frame_FYX3 = _mapped((len(tick_F), spec.frame_size, spec.frame_size, 3))
+    step = spec.ticks_hz // spec.sync_fps
+    # The whole film at the sync rate; between two pictures that were read the first stands for both.
+    self.shown_L = np.searchsorted(tick_F, np.arange(0, tick_F[-1] + 1, step), 'right') - 1
+    if self.has_video:
+      end, num_shown = max(1, round(self.duration_s * spec.sync_fps)) * step, 0
+      for chunk_FYX3 in read.iterate_frames_at(self.source.path, tick_F[tick_F < end], spec.ticks_hz,
+                                               spec.frame_size, self.source.start_s):
+        self.frame_FYX3[num_shown:num_shown + len(chunk_FYX3)] = chunk_FYX3
+        num_shown += len(chunk_FYX3)
+      # The last picture is held to the end of its window.
+      self.frame_FYX3[num_shown:] = self.frame_FYX3[num_shown - 1]
+
+  def frames(self, spec: clip.ClipSpec, window: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns semantic and sync frames of a window."""
-    first = start_s * spec.sync_fps
-    sync_frame_LYX3 = self.frame_LYX3[first:first + spec.num_sync_frames]
-    shown_M = np.arange(spec.num_semantic_frames) * spec.sync_fps // spec.semantic_fps
-    return sync_frame_LYX3[shown_M], sync_frame_LYX3
+    sync_frame_LYX3 = self.frame_FYX3[self._shown_WL[window]]
+    return sync_frame_LYX3[spec.semantic_of_sync_M], sync_frame_LYX3
 
 
-def _spoken(spec: clip.ClipSpec, job: _Job, start_s: int) -> str:
-  """Returns what is said in the window of a job that begins at start_s of its part.
-
-  Raises:
-    ValueError: that is more than the model reads.
-  """
-  request, part_s = job.request, job.source.start_s
-  spoken = request.transcript.strip()
-  if request.word_times_s is not None:
-    times_s = tuple(time_s - part_s for time_s in request.word_times_s)
-    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s, times_s)
-  elif len(job.starts) > 1:
-    spoken = windows.spoken_in(spoken, start_s, start_s + spec.clip_s, job.duration_s)
-  size = len(spoken.encode())
-  if size > spec.num_transcript_bytes:
-    name = 'the clip' if job.source.path is None else job.source.path
-    begin_s = part_s + start_s
-    raise ValueError(
-        f'{name}: the window from {begin_s:g} s to {begin_s + spec.clip_s:g} s must hold at most '
-        f'{spec.num_transcript_bytes} bytes of transcript; got {size}.')
-  return spoken
+def _spoken(spec: clip.ClipSpec, request: Request, starts: list[int], duration_s: float,
+            part_s: float = 0.0) -> list[str]:
+  """Returns what is said in each window of a part that begins at part_s of its video."""
+  spoken, times_s = request.transcript.strip(), request.word_times_s
+  if times_s is not None:
+    times_s = tuple(time_s - part_s for time_s in times_s)
+  elif len(starts) == 1:
+    return [spoken]
+  begins = [spec.time_s(first) for first in starts]
+  return [windows.spoken_in(spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s)
+          for begin_s in begins]
 
 
 def _mapped(shape: tuple[int, ...]) -> np.ndarray:
@@ -219,9 +230,8 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
   rows += rows[-1:] * (model.num_lanes - len(rows))
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
-  rate = round(spec.latent_rate_hz)
   for lane, sound_TC in zip(lanes, sound_BTC):
-    first = lane.job.starts[lane.window] * rate
+    first = lane.job.starts[lane.window]
     lane.job.sounds[lane.sample][first:first + spec.num_latents] = sound_TC
     lane.window += 1
     lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
@@ -230,20 +240,39 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
 def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   """Returns the inputs of model.sample for one lane, without the batch axis."""
   spec, job, request = model.clip_spec, lane.job, lane.job.request
-  start_s = job.starts[lane.window]
-  rate, sound_TC = round(spec.latent_rate_hz), job.sounds[lane.sample]
-  num_known = 0
+  first, num_known = job.starts[lane.window], 0
   if lane.window:
-    num_known = job.starts[lane.window - 1] * rate + spec.num_latents - start_s * rate
-  semantic_frame_MYX3, sync_frame_LYX3 = job.frames(spec, start_s)
+    num_known = job.starts[lane.window - 1] + spec.num_latents - first
+  frames, spoken = job.frames(spec, lane.window), job.spoken[lane.window]
+  known_TC = job.sounds[lane.sample][first:first + spec.num_latents]
+  return _inputs(model, request, lane.sample, first, spoken, job.has_video, frames, known_TC, num_known)
+
+
+def _inputs(model: Model, request: Request, sample: int, first: int, spoken: str, has_video: bool,
+            frames: tuple[np.ndarray, np.ndarray], known_TC: np.ndarray,
+            num_known: int) -> dict[str, np.ndarray]:
+  """Returns the inputs of model.sample for one row of a batch, without the batch axis but named with it.
+
+  The only place that makes them, for files and for evaluation alike.
+
+  Args:
+    model: see `load`.
+    request: of the row; of its texts the transcript is not used.
+    sample: number of the sample of the request's seed.
+    first: latent step of the clip at which the window begins.
+    spoken: words in the window.
+    has_video: whether the frames mean anything.
+    frames: semantic and sync frames of the window.
+    known_TC: what is drawn already of the window.
+    num_known: steps of it that count.
+  """
+  spec = model.clip_spec
   row = {
-      'semantic_frame_MYX3': semantic_frame_MYX3, 'sync_frame_LYX3': sync_frame_LYX3,
-      'has_video': np.array(job.has_video),
-      'known_TC': sound_TC[start_s * rate:start_s * rate + spec.num_latents],
-      'is_known_T': np.arange(spec.num_latents) < num_known,
+      'semantic_frame_MYX3': frames[0], 'sync_frame_LYX3': frames[1], 'has_video': np.array(has_video),
+      'known_TC': known_TC, 'is_known_T': np.arange(spec.num_latents) < num_known,
   }
-  row |= model.generator(request.generator).randomness(request.seed, lane.sample, start_s)
-  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), job.spoken[lane.window])
+  row |= model.generator(request.generator).randomness(request.seed, sample, first)
+  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
   return {_batched(name): value for name, value in row.items()}
 
 
@@ -263,12 +292,11 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
   gauge = _gauge(model, request, job) if job.has_video else None
-  motion_L = (motion.curve(job.frame_LYX3) / 255).astype(np.float32)
-  del job.frame_LYX3  # of a long clip they are as large as its waves
+  motion_L = (motion.curve(job.frame_FYX3, job.shown_L) / 255).astype(np.float32)
+  del job.frame_FYX3  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
   start = time.perf_counter()
-  num_samples = round(job.duration_s * model.sample_rate_hz)
-  waves = [_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in job.sounds]
+  waves = [_limited(windows.decode(model, sound_TC, job.num_samples)) for sound_TC in job.sounds]
   job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
   return Result(waves, scores, ranks, motion_L, job.timings_s, settings, gauge=gauge, content=job.content)
@@ -279,7 +307,7 @@ def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | N
   found = model.gauge(request.generator)
   if found is None:
     return None
-  windows_of_frames = (job.frames(model.clip_spec, start_s) for start_s in job.starts)
+  windows_of_frames = (job.frames(model.clip_spec, window) for window in range(len(job.starts)))
   distances = [found.distance(np.asarray(model.features(
       semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator)))[0]
       for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames]
@@ -296,11 +324,10 @@ def _limited(wave_NA: np.ndarray) -> np.ndarray:
 
 
 def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
-  spec, rate = model.clip_spec, round(model.clip_spec.latent_rate_hz)
-  values = []
-  for start_s in job.starts:
-    sync_frame_LYX3 = job.frames(spec, start_s)[1]
-    window_BTC = sound_TC[None, start_s * rate:start_s * rate + spec.num_latents]
+  spec, values = model.clip_spec, []
+  for window, first in enumerate(job.starts):
+    sync_frame_LYX3 = job.frames(spec, window)[1]
+    window_BTC = sound_TC[None, first:first + spec.num_latents]
     if np.issubdtype(sound_TC.dtype, np.integer):
       # The sync model knows latents: those of the sound that the codes make.
       window_BTC = model.encode(model.decode(window_BTC))
@@ -309,44 +336,58 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
 
 
 def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                 prompts: list[str], negative_prompts: list[str], transcripts: list[str],
-                 seeds: list[int], request: Request,
-                 word_times_s: list[tuple[float, ...] | None] | None = None) -> np.ndarray:
-  """Returns wave_BNA, as long as the pictures: one row each, with its own picture, texts and seed.
+                 asked: Sequence[Request], num_samples: int | None = None) -> np.ndarray:
+  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` draws them.
 
-  Rows advance together, window by window.
+  Rows advance together, window by window. Those whose texts want other branches of guidance are drawn apart,
+  in batches as large as the whole, since products of another size round otherwise.
 
   Args:
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of whole clips at the model's rates; of at least a window.
-    prompts, negative_prompts, transcripts, seeds, request: see `window_arguments`.
-    word_times_s: of the words of each transcript, see windows.spoken_in; None is unknown for all.
+      Between two frames the first stands for both.
+    asked: one a row, of one generator. Of a transcript each window reads as much as the model does; other
+      texts must fit.
+    num_samples: length of the clips; None is that of the pictures.
+
+  Raises:
+    ValueError: a request has no meaning for this model.
   """
-  spec, generator = model.clip_spec, model.generator(request.generator)
-  duration_s = sync_frame_BLYX3.shape[1] / spec.sync_fps
-  starts = windows.starts(duration_s, spec.clip_s, generator.config.generation.overlap_s)
-  rate = round(spec.latent_rate_hz)
-  length = starts[-1] * rate + spec.num_latents
-  sound_BTC = np.stack([generator.empty(length)] * len(prompts))
+  groups: dict[tuple, list[int]] = {}
+  for row, request in enumerate(asked):
+    settings, branches, weights_G = requests.resolve(model, request, True)
+    kind = requests.fixed(model, settings, branches)['settings'], branches, tuple(weights_G)
+    groups.setdefault(kind, []).append(row)
+  spec, waves = model.clip_spec, {}
+  if num_samples is None:
+    num_samples = round(sync_frame_BLYX3.shape[1] * spec.sample_rate_hz / spec.sync_fps)
+  for rows in groups.values():
+    rows = rows + rows[-1:] * (len(asked) - len(rows))
+    wave_BNA = _sample_alike(model, semantic_frame_BMYX3[rows], sync_frame_BLYX3[rows],
+                             [asked[row] for row in rows], num_samples)
+    waves |= dict(zip(rows, wave_BNA))
+  return np.stack([waves[row] for row in range(len(asked))])
+
+
+def _sample_alike(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
+                  asked: Sequence[Request], num_samples: int) -> np.ndarray:
+  """Returns what `sample_clips` does of rows that want the same branches of guidance."""
+  spec, generator = model.clip_spec, model.generator(asked[0].generator)
+  starts = windows.starts(spec, num_samples, generator.config.generation.overlap_s)
+  sound_BTC = np.stack([generator.empty(starts[-1] + spec.num_latents)] * len(asked))
+  all_spoken = [_spoken(spec, request, starts, num_samples / spec.sample_rate_hz) for request in asked]
   num_done = 0
-  for start_s in starts:
-    frames = [_window(frame_BLYX3, start_s * fps, num) for frame_BLYX3, fps, num in (
+  for first, *spoken in zip(starts, *all_spoken):
+    begin_s = spec.time_s(first)
+    frames = [_window(frame_BLYX3, math.floor(begin_s * fps), num) for frame_BLYX3, fps, num in (
         (semantic_frame_BMYX3, spec.semantic_fps, spec.num_semantic_frames),
         (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames))]
-    spoken = transcripts
-    if len(starts) > 1:
-      times = word_times_s or [None] * len(transcripts)
-      spoken = [windows.spoken_in(each, start_s, start_s + spec.clip_s, duration_s, times_s)
-                for each, times_s in zip(transcripts, times, strict=True)]
-    first = start_s * rate
     inputs, weights_G, settings = window_arguments(
-        model, *frames, prompts, negative_prompts, spoken, seeds, request, start_s,
-        sound_BTC[:, first:first + spec.num_latents], num_done - first)
+        model, *frames, asked, spoken, first, sound_BTC[:, first:first + spec.num_latents], num_done - first)
     num_done = first + spec.num_latents
     sound_BTC[:, first:num_done] = np.asarray(model.sample(inputs, weights_G, **settings))
   if len(starts) == 1:
-    return np.stack([_limited(wave_NA) for wave_NA in np.array(model.decode(sound_BTC))])
-  num_samples = round(duration_s * model.sample_rate_hz)
+    return np.stack([_limited(wave_NA[:num_samples]) for wave_NA in np.array(model.decode(sound_BTC))])
   return np.stack([_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in sound_BTC])
 
 
@@ -356,8 +397,7 @@ def _window(frame_BLYX3: np.ndarray, first: int, num: int) -> np.ndarray:
 
 
 def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                     prompts: list[str], negative_prompts: list[str], transcripts: list[str],
-                     seeds: list[int], request: Request, start_s: int = 0,
+                     asked: Sequence[Request], spoken: Sequence[str], first: int = 0,
                      known_BTC: np.ndarray | None = None, num_known: int = 0
                      ) -> tuple[dict, np.ndarray, dict]:
   """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
@@ -365,28 +405,19 @@ def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_
   Args:
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
-    prompts, negative_prompts, transcripts, seeds: one a row; texts beyond what the model reads are cut.
-    request: generator, its settings and guidance; its texts, seed and number of samples are not used.
-      Guidance is that of a negative prompt for all rows where one row has one.
-    start_s: where in its clip the window begins, whole seconds.
+    asked: one a row, all of one generator and with the same branches of guidance; see `_inputs`.
+    spoken: words in the window, one text a row; what is longer than the model reads is cut.
+    first: latent step of the clip at which the window begins.
     known_BTC: what is drawn already of the window; None is nothing.
     num_known: steps of it that count.
   """
-  spec, num_rows = model.clip_spec, len(prompts)
-  # Which modalities are given, for all rows at once; the texts themselves are cut below.
-  asked = dataclasses.replace(request, prompt='x', negative_prompt='x' if any(negative_prompts) else '',
-                              transcript='x' if any(transcripts) else '', num_samples=1)
-  settings, branches, weights_G = requests.resolve(model, asked, True)
-  generator = model.generator(request.generator)
-  rows = [requests.texts(spec, *row) | generator.randomness(seed, 0, start_s)
-          for *row, seed in zip(prompts, negative_prompts, transcripts, seeds, strict=True)]
-  inputs = {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
+  generator = model.generator(asked[0].generator)
+  settings, branches, weights_G = requests.resolve(model, asked[0], True)
   if known_BTC is None:
-    known_BTC = np.stack([generator.empty(spec.num_latents)] * num_rows)
-  inputs |= {
-      'known_BTC': known_BTC,
-      'is_known_BT': np.tile(np.arange(spec.num_latents) < num_known, (num_rows, 1)),
-      'semantic_frame_BMYX3': semantic_frame_BMYX3, 'sync_frame_BLYX3': sync_frame_BLYX3,
-      'has_video_B': np.ones(num_rows, bool),
-  }
+    known_BTC = np.stack([generator.empty(model.clip_spec.num_latents)] * len(asked))
+  rows = [_inputs(model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC,
+                  num_known)
+          for request, words, semantic_frame_MYX3, sync_frame_LYX3, known_TC in zip(
+              asked, spoken, semantic_frame_BMYX3, sync_frame_BLYX3, known_BTC, strict=True)]
+  inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   return inputs, weights_G, requests.fixed(model, settings, branches)

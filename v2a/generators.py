@@ -4,13 +4,13 @@ What a generator draws is called sound_BTC here: latents (float) or codes (whole
 A part of it may be known, the end of the window before: it stays as it is, and what is drawn continues it.
 Conditions come branch by branch of guidance (diffusion.guidance eq. 1).
 
-Randomness of sample i depends on (seed, i) and the second of the clip alone: a flow's noise of each second is
-drawn from fold_in(fold_in(key(seed), i), second), tokens from such a key of their window's first second.
+Randomness of sample i depends on (seed, i) and the place in the clip alone, told in blocks of about a second
+(clip.ClipSpec.latents_per_block): a flow's noise of each block is drawn from
+fold_in(fold_in(key(seed), i), block), tokens from such a key of their window's first block.
 """
 
 from collections.abc import Mapping
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -47,13 +47,13 @@ class Flow:
     """Returns sound_TC in which nothing is known yet."""
     return np.zeros((num_steps, self.config.codec.num_latent_channels), np.float32)
 
-  def randomness(self, seed: int, sample: int, start_s: int) -> dict[str, np.ndarray]:
-    """Returns what a window that begins at a whole second of the clip draws from."""
-    rate = round(self.spec.latent_rate_hz)
-    seconds = range(start_s, start_s + math.ceil(self.spec.num_latents / rate))
-    shape = rate, self.config.codec.num_latent_channels
-    pieces = [np.asarray(_second_noise(seed, sample, second, shape)) for second in seconds]
-    return {'noise_TC': np.concatenate(pieces)[:self.spec.num_latents]}
+  def randomness(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
+    """Returns what a window that begins at a latent step of the clip draws from."""
+    size, num_latents = self.spec.latents_per_block, self.spec.num_latents
+    blocks = range(first // size, -(-(first + num_latents) // size))
+    shape = size, self.config.codec.num_latent_channels
+    pieces = [np.asarray(_block_noise(seed, sample, block, shape)) for block in blocks]
+    return {'noise_TC': np.concatenate(pieces)[first % size:][:num_latents]}
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch."""
@@ -94,9 +94,10 @@ class Tokens:
     """Returns sound_TC in which nothing is known yet."""
     return np.zeros((num_steps, self.config.codec.num_codebooks), np.int32)
 
-  def randomness(self, seed: int, sample: int, start_s: int) -> dict[str, np.ndarray]:
-    """Returns what a window that begins at a whole second of the clip draws from."""
-    return {'seed': np.int32(seed), 'sample': np.int32(sample), 'second': np.int32(start_s)}
+  def randomness(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
+    """Returns what a window that begins at a latent step, the first of a block, draws from."""
+    block = first // self.spec.latents_per_block
+    return {'seed': np.int32(seed), 'sample': np.int32(sample), 'block': np.int32(block)}
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch; with its cache, on a step at a time."""
@@ -172,16 +173,16 @@ def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> 
 
 
 @functools.partial(jax.jit, static_argnames='shape')
-def _second_noise(seed, sample, second, shape):
-  return jax.random.normal(_key(seed, sample, second), shape)
+def _block_noise(seed, sample, block, shape):
+  return jax.random.normal(_key(seed, sample, block), shape)
 
 
-def _key(seed, sample, second) -> jax.Array:
-  return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), second)
+def _key(seed, sample, block) -> jax.Array:
+  return jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), sample), block)
 
 
 def _keys(inputs: dict) -> jax.Array:
-  return jax.vmap(_key)(inputs['seed_B'], inputs['sample_B'], inputs['second_B'])
+  return jax.vmap(_key)(inputs['seed_B'], inputs['sample_B'], inputs['block_B'])
 
 
 def _of_books(inputs: dict) -> jax.Array:

@@ -186,7 +186,7 @@ def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0, num_c
   rng = np.random.default_rng((seed, 0xFA4E))
   start_hz, end_hz = rng.uniform(100, 0.2 * spec.sample_rate_hz, 2)
   t_N = np.arange(spec.num_samples) / spec.sample_rate_hz
-  phase_N = 2 * np.pi * (start_hz * t_N + (end_hz - start_hz) * t_N**2 / (2 * spec.clip_s))
+  phase_N = 2 * np.pi * (start_hz * t_N + (end_hz - start_hz) * t_N**2 / (2 * float(spec.duration_s)))
   gain_A = rng.uniform(0.2, 0.6, spec.num_channels)
   encoded = dict(NOT_ENCODED)
   if num_latent_channels:

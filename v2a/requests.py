@@ -154,7 +154,7 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   branches = guidance.branches(scales, tuple(given))
   settings = {'generator': generator.name, **chosen, **{name: defaults[name] for name in generator.fixed}}
   settings |= {'negative_prompt_used': unwanted(model, request), 'overlap_s': defaults.overlap_s,
-               'window_s': spec.clip_s, 'evaluations_per_step': len(branches),
+               'window_s': float(spec.duration_s), 'evaluations_per_step': len(branches),
                'evaluations': generator.num_evaluations(settings) * len(branches)}
   weights_G = np.array([branch.weight for branch in branches], np.float32)
   return settings, tuple(branch.dropped for branch in branches), weights_G

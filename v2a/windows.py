@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+from v2a import clip
 from v2a import model as model_lib
 
 DECODE_S = 4
@@ -11,16 +12,24 @@ CONTEXT_S = 1
 FADE_S = 0.02
 
 
-def starts(duration_s: float, window_s: float, overlap_s: float) -> list[int]:
-  """Returns the first second of every window: whole seconds, overlapping by at least overlap_s.
+def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]:
+  """Returns the first latent step of every window: all begin on blocks, and overlap by at least overlap_s.
+
+  Args:
+    spec: of a window; see its latents_per_block.
+    num_samples: length of the clip, which the windows cover.
+    overlap_s: seconds.
 
   Raises:
     ValueError: the windows leave no room to advance.
   """
-  stride = math.floor(window_s - overlap_s)
+  block, num_latents = spec.latents_per_block, spec.num_latents
+  stride = (num_latents - spec.latents_in(overlap_s)) // block * block
   if stride < 1:
-    raise ValueError(f'generation.overlap_s={overlap_s} leaves no room in windows of {window_s} s.')
-  last = max(0, math.ceil(duration_s - window_s - 1e-6))
+    raise ValueError(f'generation.overlap_s={overlap_s} leaves no room in windows of '
+                     f'{float(spec.duration_s):g} s.')
+  missing = -(-num_samples // spec.latent_hop_samples) - num_latents
+  last = max(0, -(-missing // block) * block)
   return [*range(0, last, stride), last]
 
 
@@ -53,8 +62,8 @@ def decode(model: model_lib.Model, sound_TC: np.ndarray, num_samples: int) -> np
     num_samples: length of the wave wanted.
   """
   spec = model.clip_spec
-  rate, hop = round(spec.latent_rate_hz), spec.latent_hop_samples
-  piece, context, fade = DECODE_S * rate, CONTEXT_S * rate, round(FADE_S * spec.sample_rate_hz)
+  hop, fade = spec.latent_hop_samples, round(FADE_S * spec.sample_rate_hz)
+  piece, context = spec.latents_in(DECODE_S), spec.latents_in(CONTEXT_S)
   num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
   missing = num_pieces * piece + context - len(sound_TC)
   sound_TC = np.pad(sound_TC, ((0, max(0, missing)), (0, 0)), mode='edge')

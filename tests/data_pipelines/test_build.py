@@ -1,5 +1,6 @@
 """Records from folders of videos."""
 
+import fractions
 import json
 import os
 import pathlib
@@ -14,6 +15,7 @@ from tests.media import films
 from v2a import clip
 from v2a import manifests
 from v2a import records
+from v2a.media import read
 from v2a.media import written
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=32)
@@ -130,7 +132,8 @@ def test_the_number_of_workers_changes_nothing(folder, tmp_path):
     (8.0, 4.0, [0, 4]), (7.9999, 4.0, [0, 4]), (10.0, 4.0, [0, 4, 6]), (9.9, 4.0, [0, 4]), (4.0, 4.0, [0]),
     (2.0, 4.0, [0]), (1.9, 4.0, [])])
 def test_where_windows_begin(duration_s, clip_s, want):
-  assert build.starts(duration_s, clip_s) == pytest.approx(want)
+  found = build.starts(duration_s, fractions.Fraction(clip_s))
+  assert [float(start_s) for start_s in found] == pytest.approx(want)
 
 
 @pytest.mark.parametrize(('argv', 'message'), [
@@ -142,7 +145,7 @@ def test_where_windows_begin(duration_s, clip_s, want):
         ('--clip-seconds', 'nan', "wanted a number above 0; got 'nan'"),
         ('--clip-seconds', 'inf', "wanted a number above 0; got 'inf'"),
         ('--clip-seconds', '1e300', 'clip_s must be at most 86400; got 1e+300'),
-        ('--clip-seconds', '1e-9', 'num_samples must be a whole number of at least 1'),
+        ('--clip-seconds', '1e-9', 'clip_s must be at least 0.000001; got 1e-09'),
         ('--size', '1_000', "wanted a whole number of at least 1; got '1_000'"),
         ('--size', '9' * 401, "'... (401 characters)"),
         ('--size', '9' * 50, 'frame_size must be at most 8192; got 999'),
@@ -151,7 +154,6 @@ def test_where_windows_begin(duration_s, clip_s, want):
         ('--num-channels', '3', "wanted a whole number in 1..2; got '3'"),
         ('--num-workers', '0', "--num-workers: wanted a whole number in 1..1024; got '0'"),
         ('--num-workers', '9' * 50, 'wanted a whole number in 1..1024')]),
-    (['--source', '.', '--output', 'x', '--clip-seconds', '0.333'], 'must be a whole number'),
     (['--source', '.', '--output', 'x', '--what'], 'unrecognized arguments: --what'),
     (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such')])
 def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):
@@ -241,3 +243,22 @@ def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(build._Reader, '_work', lambda self: None)
   assert build.main(argv) == 2 and 'its worker broke off' in capsys.readouterr().err
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize('spec', [
+    clip.ClipSpec(clip_s=1.0, sample_rate_hz=44100, hop_samples=512, patch_frames=2),
+    clip.ClipSpec(clip_s=1.0, sample_rate_hz=8000, hop_samples=128, patch_frames=2)])
+def test_windows_at_a_latent_rate_that_is_no_whole_number(tmp_path, spec):
+  """Every window holds what is seen and heard in its exact time."""
+  path = films.make(tmp_path / 'film', duration_s=4.3, fps=30, wave_NA=films.clicks(4.3, 44100))
+  made = list(build.make_records(path, 'film', spec))
+  assert len(made) == 4
+  wave_NA = read.wave(path, spec.sample_rate_hz, 2, 0.0, float(4 * spec.duration_s))
+  for index, record in enumerate(made):
+    records.validate(record, spec)
+    for name, fps in (('semantic_frame_MYX3', spec.semantic_fps), ('sync_frame_LYX3', spec.sync_fps)):
+      times_s = [index * spec.duration_s + fractions.Fraction(k, fps) for k in range(len(record[name]))]
+      assert [films.number(frame) for frame in record[name]] == [
+          min(int(time_s * 30), 128) for time_s in times_s]
+    part_NA = wave_NA[index * spec.num_samples:(index + 1) * spec.num_samples]
+    np.testing.assert_allclose(record['wave_NA'] / 32767, np.clip(part_NA, -1, 1), atol=1e-4)

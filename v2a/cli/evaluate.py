@@ -125,7 +125,7 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
     batch_size=adapter.batch_size(model, args.batch_size),
     has_captions=not args.no_captions,
   )
-  result['settings'] = adapter.resolve(model, request)
+  result['settings'] = adapter.resolve(model, request, not args.no_captions)
   for path in sweep_report.write(args.output, result):
     say(f'writing {path}')
   print(json.dumps(result) if args.json else sweep_report.table(result))

@@ -52,9 +52,19 @@ def request(model: generate.Model, generator: str | None, **settings) -> generat
   return found
 
 
-def resolve(model: generate.Model, asked: generate.Request) -> dict:
-  """Returns the settings that a request has for a picture with a prompt, defaults resolved."""
-  return requests.resolve(model, dataclasses.replace(asked, prompt='x'), True)[0]
+def resolve(model: generate.Model, asked: generate.Request, has_captions: bool = True) -> dict:
+  """Returns the settings that a request has for a picture, with a prompt or without; defaults resolved."""
+  return requests.resolve(model, dataclasses.replace(asked, prompt='x' if has_captions else ''), True)[0]
+
+
+def row(model: generate.Model, asked: generate.Request, condition: cases.Condition) -> generate.Request:
+  """Returns what a user asks who has the condition's texts and seed; texts beyond what is read are cut."""
+  size = model.clip_spec.num_text_bytes
+  cut = lambda text: text.strip().encode()[:size].decode(errors='ignore')
+  return dataclasses.replace(
+    asked, num_samples=1, seed=condition.seed, prompt=cut(condition.text),
+    negative_prompt=cut(condition.negative_text), transcript=condition.transcript,
+    word_times_s=condition.word_times_s)  # fmt: skip
 
 
 def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
@@ -66,19 +76,12 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   """
 
   def draw(conditions: Sequence[cases.Condition]) -> np.ndarray:
-    def column(name: str) -> list:
-      return [getattr(condition, name) for condition in conditions]
-
     return generate.sample_clips(
       model,
-      np.stack(column('semantic_frame_MYX3')),
-      np.stack(column('sync_frame_LYX3')),
-      column('text'),
-      column('negative_text'),
-      column('transcript'),
-      column('seed'),
-      request,
-      column('word_times_s'),
+      np.stack([condition.semantic_frame_MYX3 for condition in conditions]),
+      np.stack([condition.sync_frame_LYX3 for condition in conditions]),
+      [row(model, request, condition) for condition in conditions],
+      conditions[0].num_samples,
     )
 
   no_negative = ''
@@ -96,22 +99,24 @@ def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec
   """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
 
   Raises:
-    ValueError: they are shorter than a window, or no whole numbers of what the model draws.
+    ValueError: they are shorter than a window.
   """
   spec = model.clip_spec
   if seconds is None:
     return spec
-  if seconds < spec.clip_s:
+  found = dataclasses.replace(spec, clip_s=seconds)
+  if found.duration_s < spec.duration_s:
     raise ValueError(
-      f"clips must last at least a window of model '{model.name}', {spec.clip_s:g} s; got {seconds:g} s."
+      f"clips must last at least a window of model '{model.name}', {float(spec.duration_s):g} s; "
+      f'got {seconds:g} s.'
     )
-  return dataclasses.replace(spec, clip_s=seconds)
+  return found
 
 
-def num_windows(model: generate.Model, request: generate.Request, clip_s: float) -> int:
-  """Returns in how many windows a clip is drawn."""
+def num_windows(model: generate.Model, request: generate.Request, num_samples: int) -> int:
+  """Returns in how many windows a clip is drawn that is so many samples long."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
-  return len(windows.starts(clip_s, model.clip_spec.clip_s, overlap_s))
+  return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 
 
 def batch_size(model: generate.Model, wanted: int) -> int:

@@ -8,6 +8,7 @@ small machine.
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
+import fractions
 import json
 import pathlib
 
@@ -48,9 +49,9 @@ Frames = tuple[np.ndarray, np.ndarray]
 class Condition:
   """What a model is given for one soundtrack; the clip's name is for those whose sounds are made already.
 
-  `word_times_s` are the times of the transcript's words; None spreads them evenly.
+  `word_times_s` are the times of the transcript's words; None spreads them evenly. `num_samples` is how long
+  the soundtrack is, at the model's rate; None is as long as the pictures.
   """
-
 
   semantic_frame_MYX3: np.ndarray
   sync_frame_LYX3: np.ndarray
@@ -60,6 +61,7 @@ class Condition:
   seed: int
   name: str = ''
   word_times_s: tuple[float, ...] | None = None
+  num_samples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,16 +108,18 @@ def condition(case: Case, look: str, negative_text: str, seed: int, has_caption:
     seed,
     case.name,
     case.truth.get('word_times_s'),
+    len(case.wave_NA),
   )
 
 
 def sample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -> Frames:
   """Returns the frames on screen at the semantic and at the sync rate."""
 
+  exact_fps = fractions.Fraction(fps).limit_denominator(10**6)
+
   def at(rate_hz: int, num_frames: int) -> np.ndarray:
-    # A picture that begins exactly at t is already on screen at t; the small term keeps rounding from
-    # undoing that.
-    index_L = np.floor(np.arange(num_frames) * fps / rate_hz + 1e-6).astype(int)
+    # In whole numbers: a picture that begins exactly at t is already on screen at t.
+    index_L = np.arange(num_frames) * exact_fps.numerator // (exact_fps.denominator * rate_hz)
     return frame_LYX3[np.minimum(index_L, len(frame_LYX3) - 1)]
 
   return at(spec.semantic_fps, spec.num_semantic_frames), at(spec.sync_fps, spec.num_sync_frames)
@@ -164,7 +168,7 @@ def from_world(
       index,
       scenes=scenes,
       look=look,
-      clip_s=spec.clip_s,
+      clip_s=float(spec.duration_s),
       fps=spec.sync_fps,
       frame_size=spec.frame_size,
       sample_rate_hz=spec.sample_rate_hz,
@@ -298,17 +302,19 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
 
 def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case | str:
   """Returns the case of a video, or why it is none. Raises whatever reading it or its sidecars raises."""
-  is_world, found = 'scene' in written.notes(path), probe.probe(path)
-  truth = _truth_beside(path, spec.clip_s, found.duration_s <= spec.clip_s + _END_SLACK_S)
-  if found.duration_s < spec.clip_s - _END_SLACK_S:
-    return f'the video is shorter than {spec.clip_s:g} s'
+  is_world, found, clip_s = 'scene' in written.notes(path), probe.probe(path), float(spec.duration_s)
+  truth = _truth_beside(path, clip_s, found.duration_s <= clip_s + _END_SLACK_S)
+  if found.duration_s < clip_s - _END_SLACK_S:
+    return f'the video is shorter than {clip_s:g} s'
   # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
-  if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, spec.clip_s))):
+  if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, clip_s))):
     return 'no sound in the video'
   frames = tuple(
-    read.frames(path, fps, spec.frame_size, 0.0, spec.clip_s) for fps in (spec.semantic_fps, spec.sync_fps)
-  )
-  wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, spec.clip_s)
+    read.frames(path, fps, spec.frame_size, 0.0, num_frames / fps)
+    for fps, num_frames in (
+      (spec.semantic_fps, spec.num_semantic_frames), (spec.sync_fps, spec.num_sync_frames))
+  )  # fmt: skip
+  wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, clip_s)
   return Case(names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path)
 
 
@@ -373,10 +379,10 @@ def _from_records(
   folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec, left_out: dict[str, int]
 ) -> Iterator[Case]:
   source = records.open(folder)
-  if source.spec.clip_s != spec.clip_s:
+  if source.spec.duration_s != spec.duration_s:
     raise ValueError(
-      f"the records of '{folder}' last {source.spec.clip_s:g} s, and are evaluated whole; got clips of "
-      f'{spec.clip_s:g} s.'
+      f"the records of '{folder}' last {float(source.spec.duration_s):g} s, and are evaluated whole; got "
+      f'clips of {float(spec.duration_s):g} s.'
     )
   num_used = 0
   for k in range(len(source)):

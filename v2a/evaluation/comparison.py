@@ -154,10 +154,11 @@ class _Clips:
   def __call__(self, spec) -> list[cases_lib.Case]:
     """Returns the clips at the rates of a ClipSpec. Raises ValueError where they last another time."""
     if spec not in self._by_spec:
-      if any(known.clip_s != spec.clip_s for known in self._by_spec):
+      if any(known.duration_s != spec.duration_s for known in self._by_spec):
         known = next(iter(self._by_spec))
         raise ValueError(
-          f'models that draw {known.clip_s:g} s and {spec.clip_s:g} s cannot be compared on the same clips.'
+          f'models that draw {float(known.duration_s):g} s and {float(spec.duration_s):g} s cannot be '
+          'compared on the same clips.'
         )
       if self.seed is None:
         self.left_out, self.failures = {}, []
@@ -268,8 +269,8 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   outcome = evaluate(adapted, cases, batch_size=batch_size)
   entry = _entry(each, outcome) | {
     'held_out': None if known is None else not known,
-    'settings': adapter.resolve(model, request),
-    'costs': _costs(model, request, spec.clip_s, kept.drawn, say),
+    'settings': adapter.resolve(model, request, asked.has_captions),
+    'costs': _costs(model, request, spec, kept.drawn, say),
   }
   return entry, outcome, model.sample_rate_hz
 
@@ -280,10 +281,10 @@ def _entry(each: _Contestant, outcome: runner.Outcome) -> dict:
 
 
 def _costs(
-  model: generate.Model, request: generate.Request, clip_s: float, drawn: soundtracks.Drawn, say: Say
+  model: generate.Model, request: generate.Request, spec, drawn: soundtracks.Drawn, say: Say
 ) -> dict:
   say('counting operations')
-  num_windows = adapter.num_windows(model, request, clip_s)
+  num_windows = adapter.num_windows(model, request, spec.num_samples)
   drawing, exports = costs.drawing(model, request), costs.parts(model, request.generator)
   return {
     'num_parameters': costs.num_parameters(exports),
@@ -291,7 +292,7 @@ def _costs(
     'network_evaluations': num_windows * drawing.network_evaluations,
     'flops': num_windows * drawing.flops,
     'wall_s': drawn.wall_s,
-    'real_time_factor': drawn.wall_s and clip_s / drawn.wall_s,
+    'real_time_factor': drawn.wall_s and float(spec.duration_s) / drawn.wall_s,
     'peak_memory_bytes': drawn.peak_bytes,
     'device': model.mesh.devices.flat[0].device_kind,
     'num_devices': model.mesh.devices.size,

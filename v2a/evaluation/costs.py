@@ -74,8 +74,8 @@ def drawing(model: generate.Model, request: generate.Request) -> Drawing:
   size = spec.frame_size, spec.frame_size, 3
   counts = spec.num_semantic_frames, spec.num_sync_frames
   frames = [np.zeros((num_rows, num, *size), np.uint8) for num in counts]
-  texts = ['x'] * num_rows, [''] * num_rows, [''] * num_rows
-  inputs, weights_G, fixed = generate.window_arguments(model, *frames, *texts, [0] * num_rows, asked)
+  rows = [dataclasses.replace(asked, seed=0)] * num_rows
+  inputs, weights_G, fixed = generate.window_arguments(model, *frames, rows, [''] * num_rows)
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))

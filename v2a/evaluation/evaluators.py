@@ -61,7 +61,8 @@ def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
   if not c.training.evaluate_every_steps:
     return []
   found: list[Evaluator] = [Loss(c, task)] if c.data.validation else []
-  if not c.data.validation and not WORLD_CLIP_S[0] <= c.clip.clip_s <= WORLD_CLIP_S[1]:
+  clip_s = config.clip_spec(c).duration_s
+  if not c.data.validation and not WORLD_CLIP_S[0] <= clip_s <= WORLD_CLIP_S[1]:
     return found
   if c.task == 'codec':
     found.append(RoundTrips(c))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import hashlib
 import importlib.metadata
 import json
+import math
 import platform
 
 import v2a
@@ -71,8 +72,9 @@ def describe(
     'num_channels': num_channels,
     'measured_at_hz': spectra.RATE_HZ,
     'resampler': _RESAMPLER,
-    'semantic_fps': len(semantic_frame_MYX3) / clip_s,
-    'sync_fps': len(sync_frame_LYX3) / clip_s,
+    # Of a clip that is no whole number of frames the last one is cut short.
+    'semantic_fps': math.floor(len(semantic_frame_MYX3) / clip_s + 1e-6),
+    'sync_fps': math.floor(len(sync_frame_LYX3) / clip_s + 1e-6),
     'frame_size': sync_frame_LYX3.shape[1],
     'captions': has_captions,
     'transcripts': True,

@@ -70,9 +70,8 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
 
 def condition_hash(condition: cases_lib.Condition) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
-  texts = (condition.text, condition.negative_text, condition.transcript, condition.seed)
-  # Left out where there are none, so that soundtracks kept by earlier versions are found.
-  texts += () if condition.word_times_s is None else (list(condition.word_times_s),)
+  texts = (condition.text, condition.negative_text, condition.transcript, condition.seed,
+           condition.word_times_s, condition.num_samples)  # fmt: skip
   pictures = weights.array_hash(condition.semantic_frame_MYX3, condition.sync_frame_LYX3)
   return hashlib.sha256(json.dumps([*texts, pictures]).encode()).hexdigest()
 

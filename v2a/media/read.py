@@ -5,6 +5,7 @@ presentation time is at most t; the last frame of a video stays on screen, the f
 Sample k of a wave is what is heard at k / sample_rate_hz; where a file has no sound there are zeros.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import fractions
 import math
@@ -24,6 +25,9 @@ from v2a.media import stills
 _CHUNK_FRAMES = 64
 # Nearer starts are reached sooner by decoding than by seeking.
 _SEEK_FROM_S = 2.0
+# (begin of a frame, begin of the part, by how much the container may have moved the former), in the
+# container's seconds -> how many of the wanted frames are shown before that frame.
+_Due = Callable[[fractions.Fraction, fractions.Fraction, fractions.Fraction], float]
 
 
 def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
@@ -57,7 +61,50 @@ def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: floa
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
   duration_s = _length_s(path, fps, size, start_s, duration_s)
-  return _chunks(pathlib.Path(path), fps, size, start_s, round(duration_s * fps), chunk_frames)
+  return _chunks(pathlib.Path(path), _on_grid(fps), size, start_s, round(duration_s * fps), chunk_frames)
+
+
+def iterate_frames_at(path: str | os.PathLike, tick_L: np.ndarray, ticks_hz: int, size: int,
+                      start_s: float = 0.0, chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
+  """Returns an iterator over frame_LYX3, uint8 RGB, in pieces as `iterate_frames`: frames at any times.
+
+  Args:
+    path: a video or a picture.
+    tick_L: frame l is the one on screen at start_s + tick_L[l] / ticks_hz; whole numbers that never fall.
+    ticks_hz: ticks a second.
+    size: see `frames`.
+    start_s: seconds, >= 0.
+    chunk_frames: frames of a piece; the last may be shorter.
+
+  Raises:
+    MediaError: the file cannot be read, has no picture, or ends before start_s.
+    ValueError: a number is out of range.
+  """
+  if chunk_frames < 1:
+    raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
+  if not len(tick_L) or tick_L[0] < 0 or np.any(np.diff(tick_L) < 0):
+    raise ValueError('frames must be wanted at times of at least 0 that never fall.')
+  _length_s(path, ticks_hz, size, start_s, 1.0)
+  return _chunks(pathlib.Path(path), _at_ticks(tick_L, ticks_hz), size, start_s, len(tick_L), chunk_frames)
+
+
+def _on_grid(fps: float) -> _Due:
+  """Returns how many of the frames at k / fps are shown before a frame begins."""
+  rate = fractions.Fraction(fps).limit_denominator(10**6)
+  return lambda begin_s, first_s, late_s: (begin_s - late_s - first_s) * rate
+
+
+def _on_rounded_grid(fps: float) -> _Due:
+  """Returns the same of frames as `iterate_pictures` takes them."""
+  rate = fractions.Fraction(fps).limit_denominator(10**6)
+  place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
+  return lambda begin_s, first_s, late_s: place(begin_s) - place(first_s)
+
+
+def _at_ticks(tick_L: np.ndarray, ticks_hz: int) -> _Due:
+  """Returns the same of frames as `iterate_frames_at` takes them."""
+  return lambda begin_s, first_s, late_s: int(
+      np.searchsorted(tick_L, math.ceil((begin_s - late_s - first_s) * ticks_hz)))
 
 
 def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
@@ -75,7 +122,7 @@ def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> It
     MediaError: the file cannot be read, or has no picture.
   """
   picture_YX3, previous, turn = None, None, orientation.UPRIGHT
-  for frame in _shown(pathlib.Path(path), fps, 0.0, num_frames, is_rounded=True):
+  for frame in _shown(pathlib.Path(path), _on_rounded_grid(fps), 0.0, num_frames):
     if frame is not previous and isinstance(frame, np.ndarray):
       picture_YX3, previous = frame, frame
     elif frame is not previous:
@@ -134,10 +181,10 @@ def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float,
   return duration_s
 
 
-def _chunks(path: pathlib.Path, fps: float, size: int, start_s: float, num_frames: int,
+def _chunks(path: pathlib.Path, due: _Due, size: int, start_s: float, num_frames: int,
             chunk_frames: int) -> Iterator[np.ndarray]:
   chunk_LYX3, filled = None, 0
-  shown = _shown(path, fps, start_s, num_frames)
+  shown = _shown(path, due, start_s, num_frames)
   reformatter = av.video.reformatter.VideoReformatter()
   square_YX3, previous, turn = None, None, orientation.UPRIGHT
   for index, frame in enumerate(shown):
@@ -162,9 +209,9 @@ def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoF
   return small.to_ndarray()
 
 
-def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int,
-           is_rounded: bool = False) -> Iterator[av.VideoFrame | np.ndarray]:
-  """Yields num_frames frames, each on screen at its time; rounded, as `iterate_pictures` takes them.
+def _shown(path: pathlib.Path, due: _Due, start_s: float,
+           num_frames: int) -> Iterator[av.VideoFrame | np.ndarray]:
+  """Yields num_frames frames, each on screen at its time.
 
   Those of still images and animations are picture_YX3, upright.
   """
@@ -172,7 +219,7 @@ def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int,
   if stills.find(path) is not None:
     timed = ((begin_s, begin_s + length_s, shown_YX3)
              for begin_s, length_s, shown_YX3 in stills.pictures(path))
-    yield from _held(path, timed, fractions.Fraction(0), start, fps, num_frames, is_rounded=is_rounded)
+    yield from _held(path, timed, fractions.Fraction(0), start, due, num_frames)
     return
   zero_s = source.zero_s(path)
   with source.Source(path) as opened:
@@ -183,27 +230,26 @@ def _shown(path: pathlib.Path, fps: float, start_s: float, num_frames: int,
     decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
     timed = ((time_s, time_s if opened.is_still else time_s + source.length_s(frame, stream), frame)
              for time_s, frame in decoded)
-    yield from _held(path, timed, zero_s, first_s, fps, num_frames, source.rounding_s(stream), is_rounded)
+    yield from _held(path, timed, zero_s, first_s, due, num_frames, source.rounding_s(stream))
 
 
 def _held(path: pathlib.Path, timed: Iterator, zero_s: fractions.Fraction, first_s: fractions.Fraction,
-          fps: float, num_frames: int, late_s: fractions.Fraction = fractions.Fraction(0),
-          is_rounded: bool = False) -> Iterator[av.VideoFrame | np.ndarray]:
-  """Yields what is on screen at first_s + k / fps, num_frames times; the last frame stays.
+          due: _Due, num_frames: int,
+          late_s: fractions.Fraction = fractions.Fraction(0)) -> Iterator[av.VideoFrame | np.ndarray]:
+  """Yields what is on screen at the wanted times, num_frames times; the last frame stays.
 
   Args:
     path: for messages.
     timed: (begin, end, frame) in the container's seconds; a still image ends where it begins.
     zero_s: where t=0 lies on the container's clock.
     first_s: begin in the container's seconds.
-    fps, num_frames, is_rounded: see `_shown`.
+    due: see _Due.
+    num_frames: wanted.
     late_s: by how much the container may have moved a begin.
   """
-  rate = fractions.Fraction(fps).limit_denominator(10**6)
-  place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
   index, current, last = 0, None, (zero_s, zero_s)
   for begin_s, end_s, frame in timed:
-    num_due = place(begin_s) - place(first_s) if is_rounded else (begin_s - late_s - first_s) * rate
+    num_due = due(begin_s, first_s, late_s)
     while current is not None and index < min(num_frames, num_due):
       yield current
       index += 1

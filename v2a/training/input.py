@@ -52,9 +52,9 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:
       raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
-  if found.spec.clip_s < spec.clip_s:
-    raise ValueError(
-        f'config.clip.clip_s is {spec.clip_s}, but the records of {folders} last {found.spec.clip_s}.')
+  if found.spec.num_samples < spec.num_samples:
+    raise ValueError(f'config.clip asks for {float(spec.duration_s):g} s, but the records of {folders} last '
+                     f'{float(found.spec.duration_s):g} s.')
   if not len(found):
     raise ValueError(f'The records of {folders} are none.')
   return found

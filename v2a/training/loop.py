@@ -37,6 +37,7 @@ import numpy as np
 
 from v2a import config
 from v2a import configfile
+from v2a import keys
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
@@ -183,7 +184,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
   if latest is not None:
     run.log.line(f'Resuming from step {latest} in {place}.')
     return source.restore(latest, abstract)
-  state = state_lib.init(run.task, optimizer, abstract, jax.random.key(run.c.seed))
+  state = state_lib.init(run.task, optimizer, abstract, keys.derive(jax.random.key(run.c.seed), 'parameters'))
   named = run.c.init_from.model
   if not named and not hasattr(run.task, 'initialise'):
     return state

@@ -19,6 +19,7 @@ import ml_collections
 import optax
 
 from v2a import config
+from v2a import keys
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
@@ -31,7 +32,7 @@ GROUP_AXES = 'replica', 'data'  # of the mesh; their members hold the same param
 
 def step_key(seed: int, step: jax.Array) -> jax.Array:
   """Returns the key of all noise in a step, a function of (seed, step) alone."""
-  return jax.random.fold_in(jax.random.key(seed), step)
+  return jax.random.fold_in(keys.derive(jax.random.key(seed), 'steps'), step)
 
 
 def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation,
@@ -81,7 +82,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
     if hasattr(task, 'draw'):
-      batch = batch | task.draw(batch, key)
+      batch = batch | task.draw(batch, keys.derive(key, 'draw'))
     if training.microbatches == 1:
       with mesh_lib.use(mesh):
         (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
@@ -101,7 +102,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
     ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
     if seen is not None:
-      frozen, more = absorb(params, frozen, seen, jax.random.fold_in(key, 1))  # the loss had the key itself
+      frozen, more = absorb(params, frozen, seen, keys.derive(key, 'absorb'))
       metrics |= more
     metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
     state = dataclasses.replace(

@@ -23,6 +23,7 @@ import numpy as np
 
 from v2a import assembly
 from v2a import config
+from v2a import keys
 from v2a import records
 from v2a import weights
 from v2a.codecs import discriminators
@@ -61,7 +62,8 @@ class CodecTask:
       kept = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
       weights.assign(model, arrays | kept, source=path)
     if self.c.codec.bottleneck == 'rvq':
-      model.quantizer.start(self._latents(model, source), jax.random.key(self.c.seed))
+      key = keys.derive(jax.random.key(self.c.seed), 'codebooks')
+      model.quantizer.start(self._latents(model, source), key)
     return model
 
   def _latents(self, model, source) -> jax.Array:
@@ -69,7 +71,8 @@ class CodecTask:
     trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.levels(model.spectrogram(wave_BNA))))
     found = []
     for index, record in self._sample(source):
-      batch = self.prepare([record], np.random.default_rng((self.c.seed, index)))
+      # More words, since (seed, index) is the generator of row 0 of that step (training.input.Batches).
+      batch = self.prepare([record], np.random.default_rng((self.c.seed, index, 0, 1)))
       found.append(trunk(model, batch['wave_BNA'])[0])
     return jnp.concatenate(found)
 
@@ -97,14 +100,13 @@ class CodecTask:
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns noise of the latents, or the number of books that code a clip."""
     c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
-    noise_key, drop_key = jax.random.split(key)
     if c.bottleneck == 'kl':
       size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
-      return {'noise_BTC': jax.random.normal(noise_key, size)}
+      return {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
     # Half of the clips use all books, the others a random number of the first ones.
-    count_key, choice_key = jax.random.split(drop_key)
-    count_B = jax.random.randint(count_key, (B,), 1, c.num_codebooks + 1)
-    return {'num_books_B': jnp.where(jax.random.bernoulli(choice_key, 0.5, (B,)), c.num_codebooks, count_B)}
+    count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
+    has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
+    return {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module and its parts."""

@@ -10,6 +10,7 @@ import ml_collections
 import numpy as np
 
 from v2a import config
+from v2a import keys
 from v2a import weights
 from v2a.conditioning import bundle
 from v2a.conditioning import text
@@ -58,8 +59,8 @@ class Conditions:
     """Returns which conditions of a clip are kept."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)
-    return {name: jax.random.bernoulli(own_key, 1 - share, size)
-            for name, share, own_key in zip(_KEPT, shares, jax.random.split(key, len(_KEPT)))}
+    return {name: jax.random.bernoulli(keys.derive(key, name), 1 - share, size)
+            for name, share in zip(_KEPT, shares)}
 
   def encode(self, model: nnx.Module, batch: dict) -> bundle.Condition:
     """Returns the conditions that are left."""

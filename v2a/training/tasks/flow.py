@@ -7,6 +7,7 @@ import ml_collections
 import numpy as np
 
 from v2a import assembly
+from v2a import keys
 from v2a.diffusion import loss
 from v2a.diffusion import process
 from v2a.training.tasks import conditions
@@ -34,12 +35,10 @@ class FlowTask:
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions are kept, times and noise."""
-    drop_key, flow_key = jax.random.split(key)
-    time_key, noise_key = jax.random.split(flow_key)
-    latent_BTC, c = batch['latent_BTC'], self.c.flow
-    return self.conditions.draw(batch, drop_key) | {
+    latent_BTC, c, time_key = batch['latent_BTC'], self.c.flow, keys.derive(key, 'times')
+    return self.conditions.draw(batch, keys.derive(key, 'conditions')) | {
         't_B': process.sample_times(time_key, latent_BTC.shape[0], c.time_mean, c.time_std),
-        'noise_BTC': jax.random.normal(noise_key, latent_BTC.shape, jnp.float32)}
+        'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and it in bands of time."""

@@ -12,6 +12,7 @@ import ml_collections
 import numpy as np
 
 from v2a import assembly
+from v2a import keys
 from v2a.autoregressive import loss
 from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
@@ -52,8 +53,8 @@ class TokensTask:
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions are kept, and which tokens are masked or hidden where some are."""
-    drop_key, mask_key = jax.random.split(key)
-    drawn, tokens = self.conditions.draw(batch, drop_key), self.c.tokens
+    drawn, tokens = self.conditions.draw(batch, keys.derive(key, 'conditions')), self.c.tokens
+    mask_key = keys.derive(key, 'masks')
     num_clips, num_steps, num_books = batch['code_BTK'].shape
     if not tokens.is_causal:
       drawn['is_masked_BTK'] = masking.draw(mask_key, jnp.ones(batch['code_BTK'].shape, bool))

@@ -1,0 +1,74 @@
+"""Lengths and places are exact whatever the latent rate: nothing drifts over five minutes."""
+
+from fractions import Fraction
+import math
+import types
+
+import numpy as np
+import pytest
+
+from v2a import clip
+from v2a import windows
+
+LONG_S = 300
+# Latent rates of 31.25, 43.07 and 48 Hz, and that of the packaged models.
+SPECS = (
+    clip.ClipSpec(clip_s=8.0, sample_rate_hz=8000, hop_samples=256, patch_frames=1),
+    clip.ClipSpec(clip_s=8.0, sample_rate_hz=44100, hop_samples=512, patch_frames=2),
+    clip.ClipSpec(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2, sync_fps=24),
+    clip.ClipSpec())
+each_spec = pytest.mark.parametrize('spec', SPECS, ids=lambda spec: f'{spec.latent_rate_hz:.2f} Hz')
+
+
+@each_spec
+def test_a_clip_is_the_next_whole_number_of_latents(spec):
+  exact = Fraction(spec.clip_s) * spec.sample_rate_hz / spec.latent_hop_samples
+  assert spec.num_latents == math.ceil(exact)
+  assert spec.num_samples == spec.num_latents * spec.latent_hop_samples
+  assert spec.duration_s == Fraction(spec.num_samples, spec.sample_rate_hz)
+  again = clip.ClipSpec(**vars(spec) | {'clip_s': float(spec.duration_s)})
+  assert again.num_latents == spec.num_latents, 'the true length asks for itself'
+  counts = (spec.num_sync_frames, spec.sync_fps), (spec.num_semantic_frames, spec.semantic_fps)
+  for num_frames, fps in counts:
+    assert Fraction(num_frames - 1, fps) < spec.duration_s <= Fraction(num_frames, fps)
+
+
+def test_345_latents_of_1024_samples_last_8_011_s():
+  spec = SPECS[1]
+  assert (spec.num_latents, spec.num_samples) == (345, 353280)
+  assert f'{float(spec.duration_s):.3f}' == '8.011' and spec.num_sync_frames == 201
+
+
+@each_spec
+def test_windows_lie_where_they_are_seen_and_heard(spec):
+  num_samples = LONG_S * spec.sample_rate_hz
+  starts = windows.starts(spec, num_samples, 1.0)
+  assert starts[0] == 0 and (starts[-1] + spec.num_latents) * spec.latent_hop_samples >= num_samples
+  assert all(spec.time_s(later - first) <= spec.duration_s - 1 for first, later in zip(starts, starts[1:]))
+  shown_M = spec.semantic_of_sync_M
+  for first in starts:
+    begin_s = Fraction(first * spec.latent_hop_samples, spec.sample_rate_hz)
+    assert spec.time_s(first) == begin_s and begin_s * spec.sample_rate_hz % 1 == 0
+    for tick_L, fps in (
+        (spec.sync_ticks(first), spec.sync_fps), (spec.semantic_ticks(first), spec.semantic_fps)):
+      seen = [Fraction(int(tick), spec.ticks_hz) for tick in tick_L]
+      assert seen == [begin_s + Fraction(k, fps) for k in range(len(seen))]
+    # A semantic frame is the sync frame on screen at its time.
+    late = [Fraction(m, spec.semantic_fps) - Fraction(int(k), spec.sync_fps) for m, k in enumerate(shown_M)]
+    assert all(0 <= each < Fraction(1, spec.sync_fps) for each in late)
+
+
+@each_spec
+def test_a_long_clip_is_decoded_to_its_samples(spec):
+  hop, num_samples = spec.latent_hop_samples, LONG_S * spec.sample_rate_hz
+
+  def decode(sound_BTC, known_BNA=None):
+    place_N = np.add.outer(sound_BTC[0, :, 0] * hop, np.arange(hop)).ravel() / num_samples
+    return np.repeat(place_N[None, :, None], spec.num_channels, axis=2).astype(np.float32)
+
+  model = types.SimpleNamespace(clip_spec=spec, decode=decode)
+  place_TC = np.arange(-(-num_samples // hop), dtype=np.float64)[:, None]
+  wave_NA = windows.decode(model, place_TC, num_samples)
+  wanted_N = np.arange(num_samples) / num_samples
+  # One sample in 300 s is 7e-8 of the clip, the step of float32 about as much.
+  assert len(wave_NA) == num_samples and np.abs(wave_NA[:, 0] - wanted_N).max() < 1.5e-7

@@ -118,7 +118,7 @@ def test_a_truth_is_read_as_written(c, text, value):
     ({'clip_s': float('nan')}, 'clip_s must be positive; got nan'),
     ({'clip_s': float('inf')}, 'clip_s must be positive; got inf'),
     ({'clip_s': 1e15}, 'clip_s must be at most 86400'),
-    ({'clip_s': 1e-9}, 'num_samples must be a whole number of at least 1'),
+    ({'clip_s': 1e-9}, 'clip_s must be at least 0.000001; got 1e-09'),
     ({'frame_size': 10**400}, 'frame_size must be at most 8192'),
     ({'sample_rate_hz': 10**6}, 'sample_rate_hz must be at most 768000'),
 ])

@@ -24,8 +24,8 @@ def _data(key):
 def test_a_name_gives_one_key_and_no_count_gives_it():
   key = jax.random.key(3)
   named = {_data(keys.derive(key, name)) for name in ('noise', 'times', 'steps', 'draw')}
-  counted = {_data(each) for each in (key, *jax.random.split(key, 64), *map(
-      lambda index: jax.random.fold_in(key, index), range(64)))}
+  folded = (jax.random.fold_in(key, index) for index in range(64))
+  counted = {_data(each) for each in (key, *jax.random.split(key, 64), *folded)}
   assert len(named - counted) == 4
   assert _data(keys.derive(key, 'noise')) == _data(keys.derive(jax.random.key(3), 'noise'))
   assert _data(jax.random.split(key)[1]) == _data(jax.random.fold_in(key, 1)), 'what makes names needed'
@@ -60,11 +60,15 @@ DRAWING = 'bernoulli', 'categorical', 'choice', 'gumbel', 'normal', 'permutation
 def used(monkeypatch):
   """Counts the keys that numbers are drawn from."""
   found = collections.Counter()
-  for name in DRAWING:
-    def counting(key, *args, run=getattr(jax.random, name), **kwargs):
+
+  def counting(run):
+    def draw(key, *args, **kwargs):
       found[_data(key)] += 1
       return run(key, *args, **kwargs)
-    monkeypatch.setattr(jax.random, name, counting)
+    return draw
+
+  for name in DRAWING:
+    monkeypatch.setattr(jax.random, name, counting(getattr(jax.random, name)))
   return found
 
 

@@ -182,7 +182,8 @@ def average(args: argparse.Namespace) -> None:
   step = checkpoints.latest_step()
   c, _ = checkpoints.read(step)
   task = tasks.make(c)
-  abstract = state.abstract(task, optimizer.make(c.training), mesh.make(c.mesh.to_dict(), None))
+  adamw = optimizer.make(c.training, getattr(task, 'groups', None))
+  abstract = state.abstract(task, adamw, mesh.make(c.mesh.to_dict(), None))
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'
   weights.export(last, folder / weights.EXPORT_FOLDER, c, 'float32')

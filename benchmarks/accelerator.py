@@ -76,6 +76,7 @@ def features(c) -> dict[str, np.ndarray]:
   num_transcript = spec.num_transcript_bytes // c.conditioning.transcript_encoder.bytes_per_token
   size = num_clips, spec.num_latents, c.codec.num_codebooks
   return {
+      'is_valid_BT': np.ones((num_clips, spec.num_latents), bool),
       'semantic_BMD': normal(spec.num_semantic_frames, width),
       'sync_BLD': normal(spec.num_sync_frames, width),
       'text_BUD': normal(num_text, width), 'text_mask_BU': np.ones((num_clips, num_text), bool),

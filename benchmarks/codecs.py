@@ -39,7 +39,7 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
   found, counts = [], 0
   for wave_NA in waves:
     distances, codes_BTK = run(state, jnp.asarray(records.wave_to_float(wave_NA))[None])
-    found.append({name: float(value) for name, value in distances.items()})
+    found.append({name: float(value_B[0]) for name, value_B in distances.items()})
     if codes_BTK is not None:
       num_entries = codec.quantizer.share_KV.shape[1]
       codes_KT = np.asarray(codes_BTK[0]).T

@@ -32,7 +32,8 @@ class Step:
   """A compiled training step of a configuration, with its state and one batch."""
 
   def __init__(self, c):
-    self.task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
+    self.task = tasks.make(c)
+    optimizer = optimizer_lib.make(c.training, getattr(self.task, 'groups', None))
     mesh = mesh_lib.make(c.mesh.to_dict())
     abstract = state_lib.abstract(self.task, optimizer, mesh)
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)

@@ -1,6 +1,6 @@
-"""A rectified-flow transformer of 0.15 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 0.16 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config flow_0.15b --workdir runs/flow_0.15b
+v2a train --config flow_0.15b --workdir runs/flow_0.15b --config.init_from.codec=runs/codec
 
 on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
 it: docs/scaling.md, by `v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's

@@ -1,6 +1,6 @@
-"""A rectified-flow transformer of 1.04 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 1.06 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config flow_1b --workdir runs/flow_1b
+v2a train --config flow_1b --workdir runs/flow_1b --config.init_from.codec=runs/codec
 
 on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
 it: docs/scaling.md, by `v2a compile --config flow_1b --topology v5e:16x16`. Heads of 128 fill a TPU's

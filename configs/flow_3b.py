@@ -1,6 +1,6 @@
-"""A rectified-flow transformer of 2.98 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 2.99 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config flow_3b --workdir runs/flow_3b
+v2a train --config flow_3b --workdir runs/flow_3b --config.init_from.codec=runs/codec
 
 on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
 it: docs/scaling.md, by `v2a compile --config flow_3b --topology v5e:16x16`. Heads of 128 fill a TPU's

@@ -1,6 +1,6 @@
-"""A causal token transformer of 1.06 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A causal token transformer of 1.07 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config tokens_1b --workdir runs/tokens_1b
+v2a train --config tokens_1b --workdir runs/tokens_1b --config.init_from.codec=runs/codec
 
 on records of 48 kHz, encoded by a codec of these rates: 384 steps of 8 books, 391 with the delay pattern. Not
 yet run. What fits which chips, and what bounds it: docs/scaling.md, by

@@ -9,7 +9,8 @@ by its last frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of 
 subtitles of what is said, and `a.json` with the keys `annotation`, `transcript` and `words` (a list of
 {word, start_s, end_s}): its annotation goes before `a.txt`, its words before the subtitles, these before its
 transcript. Words fall into the windows in which they are said. A transcript without times is kept only where
-the video makes a single window, since nobody knows which words fall into which.
+the video makes a single window, since nobody knows which words fall into which. Notes tell what no record
+holds: such transcripts, ends of videos, keys that are not read, texts longer than a model reads.
 
 Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where
 files were left out (each is reported, and costs the others nothing); 2 where nothing can be done. Ctrl-C
@@ -30,6 +31,7 @@ import time
 import numpy as np
 
 from data_pipelines import command
+from data_pipelines import omissions
 from v2a import clip
 from v2a import config
 from v2a import configfile
@@ -45,6 +47,7 @@ from v2a.media import sound
 from v2a.media import written
 
 _SHORTEST_SHARE = 0.5
+_SLACK_S = 0.1  # containers round, and a few frames are no end that anybody misses
 _PENDING_PER_WORKER = 4
 _POLL_S = 0.2
 # After this long, a worker that still waits for its file (on a network) is left to itself.
@@ -78,13 +81,15 @@ def starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Frac
   return begins
 
 
-def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator[dict]:
+def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec,
+                 left_out: omissions.Omissions | None = None) -> Iterator[dict]:
   """Yields the records of one video, in bounded memory.
 
   Args:
     path: the video.
     name: begin of the records' ids.
     spec: lengths, rates and picture size.
+    left_out: is told what of the video no record holds.
 
   Raises:
     ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
@@ -96,11 +101,16 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec) -> Iterator
   if not begins:
     raise errors.MediaError(f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
                             f'{_SHORTEST_SHARE * float(spec.duration_s):g} s.')
-  is_heard = info.has_audio and sound.is_heard(path, info.duration_s)
   clip_s = float(spec.duration_s)
+  if left_out is not None:
+    left_out.add_sidecars(path, name, words, len(begins))
+    tail_s = info.duration_s - float(begins[-1]) - clip_s
+    if tail_s > _SLACK_S:
+      left_out.add_tail(name, tail_s)
   for start_s, frames, wave_NA in _windows(path, begins, spec):
+    num_valid = min(spec.num_samples, round((info.duration_s - start_s) * spec.sample_rate_hz))
     yield _record(f'{name}@{start_s:.3f}', frames, wave_NA, words.annotation,
-                  words.spoken(start_s, clip_s, len(begins) == 1).text, is_heard)
+                  words.spoken(start_s, clip_s, len(begins) == 1).text, num_valid)
 
 
 def _windows(path: pathlib.Path, begins: list[fractions.Fraction | float],
@@ -138,12 +148,12 @@ def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.nd
 
 
 def _record(name: str, frames: tuple[np.ndarray, np.ndarray], wave_NA: np.ndarray, text: str, transcript: str,
-            is_heard: bool) -> dict:
+            num_valid: int) -> dict:
   return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
           'semantic_frame_MYX3': frames[0], 'sync_frame_LYX3': frames[1],
           'text': text, 'transcript': transcript,
-          'truth': '', 'has_video': True, 'has_audio': is_heard,
-          **records.NOT_ENCODED}
+          'truth': '', 'has_video': True, 'has_audio': not sound.is_silent(wave_NA[:num_valid]),
+          'num_valid_samples': num_valid, **records.NOT_ENCODED}
 
 
 def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
@@ -165,7 +175,7 @@ class _Reader:
   """
 
   def __init__(self, paths: list[pathlib.Path], folder: pathlib.Path, spec: clip.ClipSpec, num_workers: int):
-    self._paths, self._folder, self._spec = paths, folder, spec
+    self._paths, self._folder, self._spec, self.left_out = paths, folder, spec, omissions.Omissions()
     self._queues = [queue.Queue(_PENDING_PER_WORKER) for _ in paths]
     self._next, self._lock, self._is_stopped = 0, threading.Lock(), threading.Event()
     num_workers = min(num_workers, len(paths))
@@ -183,7 +193,7 @@ class _Reader:
       # Every video's queue ends with a mark, whatever happens: who reads it would wait for ever.
       end = _End(f'{path}: its worker broke off')
       try:
-        for record in make_records(path, _name(path, self._folder), self._spec):
+        for record in make_records(path, _name(path, self._folder), self._spec, self.left_out):
           if not self._put(index, record):
             return
         end = _End()
@@ -249,9 +259,8 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
   """
   found, failures, start_s, num_records = find(folder), [], time.monotonic(), 0
   paths = found.paths
-  if found.rest:
-    note = names.printable(f'{folder}: {found.rest}')
-    print(f'data_pipelines.build: note: {note}', file=sys.stderr, flush=True)
+  _note([f'{folder}: {found.rest}'] if found.rest else [])
+  _note(omissions.shared_sidecars(paths))
   with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
     reader = _Reader(paths, folder, spec, num_workers)
     try:
@@ -264,7 +273,13 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
       reader.stop()
     if not num_records:
       raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
+    _note(reader.left_out.notes() + writer.contents.cut(spec.num_text_bytes, spec.num_transcript_bytes))
   return failures
+
+
+def _note(lines: list[str]) -> None:
+  for line in lines:
+    print(f'data_pipelines.build: note: {names.printable(line)}', file=sys.stderr, flush=True)
 
 
 def _report(done: int, total: int, num_records: int, start_s: float):

@@ -23,26 +23,25 @@ from v2a import weights
 BATCH = 16
 
 
-def encoded(source, codec_path: str):
+def encoded(source, export: weights.Export):
   """Yields the records of a source with latent_mean_TC and latent_std_TC, or with codes_TK.
 
   Args:
     source: records (see `records.open`).
-    codec_path: of the codec.
+    export: of the codec.
 
   Raises:
     ValueError: this is no codec, or one of other rates than the records.
   """
-  export = weights.load_export(codec_path)
   if export.config.task != 'codec':
-    raise ValueError(f'{codec_path} must be a codec; got task {export.config.task}.')
+    raise ValueError(f'{export.folder} must be a codec; got task {export.config.task}.')
   spec = config.clip_spec(export.config)
   for name in ('sample_rate_hz', 'num_channels'):
     if getattr(spec, name) != getattr(source.spec, name):
       raise ValueError(f'the codec works at {name}={getattr(spec, name)}; '
                        f'the records have {getattr(source.spec, name)}.')
   model = assembly.codec(export.config, nnx.Rngs(0))
-  weights.assign(model, export.arrays, source=codec_path)
+  weights.assign(model, export.arrays, source=export.folder)
   graphdef, state = nnx.split(model)
   encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
@@ -71,10 +70,13 @@ def _run(argv: list[str] | None) -> int:
   args = parser.parse_args(argv)
   files.check_local('--codec', args.codec)
   source = records.open(args.records)
-  about = {'records': source.hash, 'codec': str(args.codec)}
+  export = weights.load_export(args.codec)
+  codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
+  before, = source.sources
+  about = {'records': source.hash, 'codecs': before.codecs | {export.config.codec.bottleneck: codec}}
   start_s = time.monotonic()
   with records.Writer(args.output, source.spec, about) as writer:
-    for count, record in enumerate(encoded(source, args.codec), 1):
+    for count, record in enumerate(encoded(source, export), 1):
       writer.add(record)
       if count % 64 == 0 or count == len(source):
         rate = count / (time.monotonic() - start_s)

@@ -110,6 +110,7 @@ def make_record(
     'truth': json.dumps(made.truth, separators=(',', ':')),
     'has_video': True,
     'has_audio': True,
+    'num_valid_samples': spec.num_samples,
     **records.NOT_ENCODED,
   }
 

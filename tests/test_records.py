@@ -52,6 +52,18 @@ def test_records_of_before_there_were_codes_open_and_have_none(monkeypatch):
   assert same(records.decode(data), record) and records.decode(data)['codes_TK'].shape == (0, 0)
 
 
+def test_records_of_before_there_was_padding_to_tell_are_whole(monkeypatch):
+  record = records.fake(SPEC, 3, 4)
+  older = {key: wanted for key, wanted in records.FIELDS.items() if key != 'num_valid_samples'}
+  data = records.encode(record | {'num_valid_samples': 9})
+  assert records.decode(data)['num_valid_samples'] == 9
+  with monkeypatch.context() as context:
+    context.setattr(records, 'FIELDS', older)
+    context.setattr(records, 'validate', lambda record: None)
+    data = records.encode({key: record[key] for key in older})
+  assert same(records.decode(data), record) and records.decode(data)['num_valid_samples'] == SPEC.num_samples
+
+
 def test_fake_is_a_function_of_its_seed():
   assert same(records.fake(SPEC, 5), records.fake(SPEC, 5))
   assert not same(records.fake(SPEC, 5), records.fake(SPEC, 6))
@@ -76,6 +88,8 @@ def test_wave_conversion():
      'must have 0 or 25 steps; got 24'),
     ({'codes_TK': np.zeros((24, 4), np.uint16)}, 'codes_TK must have 0 or 25 steps; got 24'),
     ({'codes_TK': np.zeros((25, 4), np.int32)}, 'codes_TK must be an array of uint16 .* got int32'),
+    ({'num_valid_samples': 16001}, r'num_valid_samples must be in 0..16000, .* got 16001'),
+    ({'num_valid_samples': 3.0}, 'num_valid_samples must be a int; got float'),
     ({'id': ''}, 'must have an id'),
     ({'colour': 'red'}, r"extra \['colour'\]"),
 ])

@@ -47,17 +47,18 @@ def studio() -> ml_collections.ConfigDict:
   """Returns `base` for 48 kHz stereo, clips of 8 s, and training on pods; unlocked.
 
   A latent step is 1000 samples (48 Hz), so that T = 384; with 64 pictures, 32 text and 32 transcript tokens
-  the joint layers see 512 positions, four times what a TPU multiplies at once.
+  the joint layers see 512 positions, four times what a TPU multiplies at once. A text token holds 16 bytes:
+  annotations are read up to 512 bytes, which detailed descriptions need.
   """
   c = base().unlock()
   c.data.update(num_threads=8, num_prefetched_batches=8)
   c.clip.update(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2)
-  c.clip.update(sync_fps=24, frame_size=128, num_text_bytes=128, num_transcript_bytes=128)
+  c.clip.update(sync_fps=24, frame_size=128, num_text_bytes=512, num_transcript_bytes=128)
   c.codec.n_fft = 3000
   c.conditioning.width = 1024
   c.conditioning.semantic.update(patch=16, width=256, num_layers=4, num_heads=2)
   c.conditioning.sync.update(patch=16, patch_width=128, num_patch_layers=1, num_layers=4)
-  c.conditioning.text_encoder.update(bytes_per_token=4, num_layers=2, num_heads=8)
+  c.conditioning.text_encoder.update(bytes_per_token=16, num_layers=2, num_heads=8)
   c.conditioning.transcript_encoder.update(bytes_per_token=4, num_layers=2, num_heads=8)
   c.training.update(batch_size=2048, num_steps=200_000, warmup_steps=2000, ema_decay=0.9999)
   c.training.update(compute_dtype='bfloat16', remat='dots')
@@ -105,6 +106,8 @@ def _codec() -> ml_collections.ConfigDict:
   c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators
   c.matching_weight = 2.0  # discriminator features, where training is adversarial
   c.discriminator_width = 16
+  c.discriminator_learning_rate = 0.0  # of their optimizer; 0: training.learning_rate
+  c.discriminator_clip_norm = 1.0  # of their gradient; 0 for no clipping
   c.adversarial_start_step = 0
   return c
 
@@ -327,6 +330,8 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
     'training.profile_steps': (_not_negative, 'at least 0'),
     'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
     'codec.crop_s': (_positive, 'above 0'),
+    'codec.discriminator_learning_rate': (_not_negative, 'at least 0'),
+    'codec.discriminator_clip_norm': (_not_negative, 'at least 0'),
     'conditioning.drop_video': (_fraction, 'in [0, 1)'),
     'conditioning.drop_text': (_fraction, 'in [0, 1)'),
     'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),

@@ -100,8 +100,16 @@ class Model:
       if found.spec != self.clip_spec:
         raise ValueError(f'generators of one model must have one clip; {name!r} of {self.name} has '
                          f'{found.spec}, {self.generators[0]!r} has {self.clip_spec}.')
+      self._check_codec(name, found.codec)
       self._generators[name] = found
     return self._generators[name]
+
+  def _check_codec(self, name: str, codec: str) -> None:
+    """Raises ValueError where a generator was trained on latents of another codec; older ones do not tell."""
+    wanted = self.exports[name].about.get('codec_digest')
+    if wanted and wanted != (got := weights.codec_digest(self.exports[codec])):
+      raise ValueError(f'the generator {name!r} of {self.name} was trained with another codec than that in '
+                       f'{self.exports[codec].folder}: wanted the digest {wanted[:12]}, got {got[:12]}.')
 
   def _check(self, generator: str) -> None:
     if generator not in self.generators:

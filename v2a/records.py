@@ -17,6 +17,7 @@ import bisect
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -31,6 +32,7 @@ from array_record.python import array_record_module
 import numpy as np
 
 from v2a import clip
+from v2a import contents as contents_lib
 from v2a import files
 from v2a import names
 from v2a import shards
@@ -38,6 +40,7 @@ from v2a import shards
 CorruptError = shards.CorruptError
 
 VERSION = 1
+_NUM_COUNTED = 512  # of a folder whose manifest does not tell what it holds
 MANIFEST = 'manifest.json'
 
 # Key -> type: an array's NumPy dtype and rank, or a Python type.
@@ -50,7 +53,8 @@ FIELDS = {
     'transcript': str,  # words that are spoken, or ''
     'truth': str,  # JSON of ground truth where the clip was rendered, or ''
     'has_video': bool,  # False: frames are zeros and mean nothing
-    'has_audio': bool,  # False: the wave is zeros and means nothing
+    'has_audio': bool,  # False: the wave is silence and means nothing
+    'num_valid_samples': int,  # of the wave, from its start; what follows is padding, as the frames there are
     'latent_mean_TC': (np.dtype('float16'), 2),  # codec posterior; shape (0, 0) where not encoded yet
     'latent_std_TC': (np.dtype('float16'), 2),
     'codes_TK': (np.dtype('uint16'), 2),  # of a codec with codes; shape (0, 0) where not encoded yet
@@ -103,6 +107,9 @@ def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
     raise ValueError(f'{name}: latent_mean_TC has shape {mean}, but latent_std_TC has {std}.')
   if spec is not None:
     _check_lengths(name, record, spec)
+  if not 0 <= record['num_valid_samples'] <= len(record['wave_NA']):
+    raise ValueError(f'{name}: num_valid_samples must be in 0..{len(record["wave_NA"])}, the length of '
+                     f'wave_NA; got {record["num_valid_samples"]}.')
 
 
 def _check_lengths(name: str, record: dict, spec: clip.ClipSpec) -> None:
@@ -157,6 +164,10 @@ def decode(data: bytes) -> dict:
     raise ValueError(f'A record was written by another version of the schema; wanted {VERSION}.')
   record = {}
   for key, wanted in FIELDS.items():
+    if key == 'num_valid_samples':
+      # Records of before there was such a field are whole. The wave stands before it in FIELDS.
+      record[key] = header.get(key, len(record['wave_NA']))
+      continue
     if isinstance(wanted, type):
       record[key] = header[key]
       continue
@@ -205,6 +216,7 @@ def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0, num_c
       'truth': '',
       'has_video': True,
       'has_audio': True,
+      'num_valid_samples': spec.num_samples,
       **encoded,
   }
 
@@ -246,6 +258,7 @@ class Writer:
     self._shard = None
     self._hash = hashlib.sha256()
     self._ids: set[str] = set()
+    self.contents = contents_lib.Contents()  # of the records that were added
 
   def __enter__(self) -> 'Writer':
     self._partial.mkdir(parents=True)
@@ -257,6 +270,7 @@ class Writer:
     if record['id'] in self._ids:
       raise ValueError(f'Record id {record["id"]!r} occurs twice in {self.path}.')
     self._ids.add(record['id'])
+    self.contents.add(record)
     data = encode(record)
     if self._shard is None or self._shards[-1]['num_records'] == self._records_per_shard:
       self._close_shard()
@@ -306,6 +320,7 @@ class Writer:
         'hash': self._hash.hexdigest(),
         'spec': dataclasses.asdict(self._spec),
         'about': self._about,
+        'contents': self.contents.to_json(),
         'shards': self._shards,
     }
     (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
@@ -336,6 +351,8 @@ class Folder:
     spec: ClipSpec of all its records.
     hash: identifies the content.
     shards: its files, in order.
+    codecs: of the codecs that have encoded them, by bottleneck: a dict of path and digest
+      (weights.codec_digest); {} where it was not noted.
   """
 
   def __init__(self, path: str | pathlib.Path):
@@ -343,6 +360,7 @@ class Folder:
     self.manifest = _read_manifest(self.path)
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']
+    self.codecs = self.manifest.get('about', {}).get('codecs', {})
     self.shards = shards.of_manifest(self.path, self.manifest['shards'])
     for shard in self.shards:
       shard.check_present()
@@ -400,7 +418,7 @@ class Chain:
       if source.spec != self.spec:
         raise ValueError(
             f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.')
-    self._sources = tuple(sources)
+    self._sources = self.sources = tuple(sources)
     self._ends = list(itertools.accumulate(len(source) for source in sources))
     self.hash = hashlib.sha256(' '.join(source.hash for source in sources).encode()).hexdigest()
     if len(sources) == 1:
@@ -436,6 +454,25 @@ def sample(num_records: int, count: int, seed: int) -> list[int]:
   if count >= num_records:
     return list(range(num_records))
   return sorted(np.random.default_rng((seed, 0x5A3B)).choice(num_records, count, replace=False).tolist())
+
+
+def contents(source) -> contents_lib.Contents:
+  """Returns what a source holds. Of folders whose manifest does not tell, a sample is counted.
+
+  All of such a folder where nothing in the sample has sound, since it may hold little.
+  """
+  if isinstance(source, Chain):
+    return sum(map(contents, source.sources), contents_lib.Contents())
+  if isinstance(source, Folder) and 'contents' in source.manifest:
+    return contents_lib.Contents.of_json(source.manifest['contents'])
+  for indices in (sample(len(source), _NUM_COUNTED, 0), range(len(source))):
+    found = contents_lib.Contents()
+    for index in indices:
+      with contextlib.suppress(CorruptError):
+        found.add(source[index])
+    if found.num_with_audio:
+      break
+  return found
 
 
 def world_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:

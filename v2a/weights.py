@@ -25,6 +25,10 @@ WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
 DTYPES = ('float16', 'float32')
 
+# Of a configuration, what decides a codec's latents beside its weights.
+_CODEC_RATES = ('sample_rate_hz', 'num_channels', 'hop_samples', 'patch_frames')
+_CODEC_SIZES = ('bottleneck', 'n_fft', 'num_latent_channels', 'num_codebooks', 'codebook_size')
+
 # Where a training folder keeps its exported model.
 EXPORT_FOLDER = 'model'
 
@@ -165,6 +169,23 @@ def array_hash(*arrays: np.ndarray) -> str:
   for array in arrays:
     digest.update(f'{array.dtype} {array.shape} '.encode())
     digest.update(np.ascontiguousarray(array).data)
+  return digest.hexdigest()
+
+
+def codec_digest(export: Export) -> str:
+  """Returns the SHA-256 of what decides the latents or codes of a codec.
+
+  Of weights rounded to float16, so that a codec and its copy in a packed model have one digest.
+  """
+  rates = {key: export.config.clip[key] for key in _CODEC_RATES}
+  sizes = {key: export.config.codec[key] for key in _CODEC_SIZES}
+  digest = hashlib.sha256(json.dumps([rates, sizes], sort_keys=True).encode())
+  for name, array in sorted(export.arrays.items()):
+    array = np.asarray(array)
+    if np.issubdtype(array.dtype, np.floating):
+      with np.errstate(over='ignore'):
+        array = array.astype(np.float16)
+    digest.update(f'{name} {array_hash(array)} '.encode())
   return digest.hexdigest()
 
 

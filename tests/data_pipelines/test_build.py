@@ -47,6 +47,7 @@ def test_records_of_a_folder(folder, tmp_path, capsys):
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert build.main([*argv, '--size', '32']) == 1
   lines = capsys.readouterr().err.splitlines()
+  lines = [line for line in lines if 'note: ' not in line]
   assert '8 records' in lines[-3] and '6/6 videos' in lines[-3] and 'left' in lines[-3]
   assert 'bad.mp4: is no media file' in lines[-2]
   assert 'tiny.mp4: lasts 0.20 s; wanted at least 0.5 s' in lines[-1]
@@ -106,6 +107,36 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   short = made[7]
   assert [films.number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
   assert not short['wave_NA'][round(0.7 * 16000):].any()
+  assert [record['num_valid_samples'] for record in made] == [16000] * 7 + [9600]
+
+
+def test_what_no_record_holds_is_told(tmp_path, capsys):
+  root = tmp_path / 'in'
+  root.mkdir()
+  for name, kind, duration_s in (('a', 'mp4', 1.0), ('a', 'mov', 1.0), ('b', 'mp4', 2.3), ('c', 'mp4', 1.4)):
+    films.make(root / name, kind, duration_s=duration_s)
+  (root / 'a.txt').write_text('x' * 200)
+  (root / 'b.json').write_text(json.dumps({'transcript': 'said somewhere', 'caption': 'x', 'label': 3}))
+  argv = ['--source', str(root), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
+  assert build.main(argv) == 0
+  notes = [line for line in capsys.readouterr().err.splitlines() if 'note: ' in line]
+  for wanted in ('a.mov and a.mp4 share a.txt: what these say is taken to be of each video',
+                 'the .json beside 1 video (b.mp4) has keys that are not read: caption, label; known are',
+                 'the transcript of 1 video (b.mp4) is left out: no times, but several windows',
+                 'the ends of 2 videos (b.mp4, c.mp4), 0.7 s in all, are left out',
+                 '2 of 5 annotations are longer than the 128 bytes that the model reads'):
+    assert sum(wanted in note for note in notes) == 1, (wanted, notes)
+  assert len(notes) == 5
+
+
+def test_sound_is_judged_by_the_window(tmp_path):
+  (tmp_path / 'in').mkdir()
+  wave_NA = films.clicks(3.0, 44100)
+  wave_NA[44100:88200] = 0
+  films.make(tmp_path / 'in' / 'pause', 'mp4', duration_s=3.0, wave_NA=wave_NA)
+  assert not build.build(tmp_path / 'in', tmp_path / 'out', SPEC)
+  found = records.open(tmp_path / 'out')
+  assert [found[index]['has_audio'] for index in range(3)] == [True, False, True]
 
 
 def test_subtitles_fall_into_their_windows(tmp_path):
@@ -219,7 +250,7 @@ def test_a_signal_leaves_nothing(number, code, folder, tmp_path, monkeypatch, ca
 def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypatch, capsys):
   made = build.make_records
 
-  def make(path, name, spec):
+  def make(path, name, spec, left_out):
     if path.name == 'mute.mp4':
       raise fault
     return made(path, name, spec)
@@ -234,7 +265,7 @@ def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypat
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
   """Neither a thread that ends within a video nor one that takes none keeps the reader waiting."""
-  def end(path, name, spec):
+  def end(path, name, spec, left_out):
     raise SystemExit
 
   monkeypatch.setattr(build, 'make_records', end)

@@ -61,14 +61,14 @@ def test_what_is_no_codec_is_refused(codecs, tmp_path, capsys):
     (KeyboardInterrupt(), 130, 'interrupted; nothing was written'), (MemoryError(), 2, 'out of memory'),
     (OSError(28, 'No space left on device'), 2, 'No space left on device')])
 def test_whatever_ends_it_leaves_nothing(fault, code, line, codecs, tmp_path, monkeypatch, capsys):
-  def broken(source, codec_path):
+  def broken(source, export):
     yield source[0]
     raise fault
 
   monkeypatch.setattr(encode, 'encoded', broken)
   spec = codecs[1]
   records.write(tmp_path / 'plain', [records.fake(spec)], spec)
-  words = ['--records', tmp_path / 'plain', '--codec', 'x', '--output', tmp_path / 'new']
+  words = ['--records', tmp_path / 'plain', '--codec', codecs[0] / 'kl', '--output', tmp_path / 'new']
   assert encode.main([str(word) for word in words]) == code
   assert capsys.readouterr().err.splitlines()[-1].endswith(f'data_pipelines.encode: {line}')
   assert [path.name for path in tmp_path.iterdir()] == ['plain']

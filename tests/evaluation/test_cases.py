@@ -66,6 +66,7 @@ def test_records_with_truth_become_cases(tmp_path):
     'truth': json.dumps(made.truth),
     'has_video': True,
     'has_audio': True,
+    'num_valid_samples': SPEC.num_samples,
   }
   records.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
   found = list(cases.from_folder(tmp_path / 'data', None, SPEC))

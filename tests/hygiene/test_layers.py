@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('names',),
   ('shapes', 'clip', 'chips', 'faults', 'files', 'flops', 'keys', 'termination'),
-  ('manifests', 'flags', 'shards'),
+  ('manifests', 'flags', 'shards', 'masks', 'contents'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),
   ('models', 'weights', 'gauge'),

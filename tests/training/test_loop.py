@@ -147,6 +147,29 @@ def test_another_run_in_the_folder_is_refused(four, change):
     loop.train(c, four, toy.Task(), **ONE)
 
 
+def test_a_folder_whose_groups_of_parameters_were_others_is_refused_in_a_line(four):
+  task = toy.Task()
+  task.groups = {'outer': {'clip_norm': 0.5}}
+  message = 'Checkpoint .*/4 is of another model .* does not fit; .*opt_state'
+  with pytest.raises(ValueError, match=message) as caught:
+    loop.train(toy.configuration(num_steps=5), four, task, **ONE)
+  assert '\n' not in str(caught.value)
+
+
+def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_average(tmp_path):
+  seen = []
+  for is_averaged in (True, False):
+    task, workdir = toy.Task(), tmp_path / str(is_averaged)
+    task.is_averaged = is_averaged
+    look = lambda model, step: {'outer': seen.append(np.asarray(model.outer[...])) or 0.0}
+    path = loop.train(toy.configuration(num_steps=2, evaluate_every_steps=5), workdir, task, [look], **ONE)
+    state, exported = state_of(workdir, 2), weights.load_export(path).arrays['outer']
+    mine, other = ('ema', 'params')[::1 if is_averaged else -1]
+    np.testing.assert_array_equal(exported, state[f'{mine}.outer'])
+    np.testing.assert_array_equal(exported, seen[-1])
+    assert not np.array_equal(exported, state[f'{other}.outer'])
+
+
 def test_starting_from_named_weights(four, tmp_path):
   c = configfile.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
   task = toy.Task()

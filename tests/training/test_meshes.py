@@ -1,6 +1,7 @@
-"""Every task's first step, weights drawn, on one device and on meshes over all axes."""
+"""Every task's first step, weights drawn, on one device and on meshes over all axes, whole and in parts."""
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -9,6 +10,8 @@ import pytest
 
 from v2a import config
 from v2a import configfile
+from v2a import records
+from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
@@ -18,7 +21,8 @@ from v2a.training import tasks
 
 CASES = {
     'codec': {'task': 'codec'},
-    'codec with discriminators': {'task': 'codec', 'codec.adversarial_weight': 1.0},
+    'codec with every loss': {'task': 'codec', **{
+        f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'matching')}},
     'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'}, 'sync': {'task': 'sync'},
     'flow': {'task': 'flow'},
     'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
@@ -26,11 +30,29 @@ CASES = {
 MESHES = ({'replica': 2, 'fsdp': 2, 'context': 2}, {'data': 2, 'fsdp': 2, 'tensor': 2})
 
 
-def first_step(case, sizes):
-  """Returns loss, norm of the gradient and all other metrics of a step on a mesh."""
-  changes = [f'--config.{key}={value}' for key, value in CASES[case].items()]
-  c = configfile.override(config.tiny(config.base()), changes)
-  task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
+def source(c):
+  """Returns records of which some have no sound, or padding, at various places in a batch."""
+  spec, items = config.clip_spec(c), []
+  for seed in range(c.training.batch_size):
+    record = input_lib.fake(c, seed)
+    if seed % 4 == 1:
+      record |= {'has_audio': False, 'wave_NA': 0 * record['wave_NA']}
+    if seed % 8 in (2, 3):
+      # Half a second is longer than the codec's crops, a tenth is not.
+      num_valid = spec.sample_rate_hz // (2 if seed % 2 else 10)
+      wave_NA = record['wave_NA'] * (np.arange(spec.num_samples) < num_valid)[:, None]
+      record |= {'num_valid_samples': num_valid, 'wave_NA': wave_NA.astype(np.int16)}
+    items.append(record)
+  return records.Memory(items, spec)
+
+
+def first_step(case, sizes, microbatches=1):
+  """Returns the metrics of a step on a mesh, and Adam's first moments."""
+  changes = CASES[case] | {'training.microbatches': microbatches}
+  c = configfile.override(
+      config.tiny(config.base()), [f'--config.{key}={value}' for key, value in changes.items()])
+  task = tasks.make(c)
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
@@ -39,16 +61,46 @@ def first_step(case, sizes):
   drawn = lambda leaf: jax.device_put(0.1 * rng.standard_normal(leaf.shape, np.float32), leaf.sharding)
   params = jax.tree.map(drawn, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  batch = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, 1, c.seed)[0]
-  _, metrics = step(jax.tree.leaves(dataclasses.replace(state, params=params)),
-                    input_lib.to_devices(batch, mesh, c.training.batch_size))
-  return {name: float(value) for name, value in metrics.items()}
+  batch = input_lib.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
+  leaves, metrics = step(jax.tree.leaves(dataclasses.replace(state, params=params)),
+                         input_lib.to_devices(batch, mesh, c.training.batch_size))
+  moments = weights.flatten(jax.tree.unflatten(jax.tree.structure(state), leaves).opt_state)
+  moments = {name: np.asarray(leaf) for name, leaf in moments.items() if '.mu.' in name}
+  return {name: float(value) for name, value in metrics.items()}, moments
+
+
+@functools.cache
+def reference(case):
+  return first_step(case, {})
+
+
+def assert_same(step, wanted):
+  assert step[0] == pytest.approx(wanted[0], rel=2e-3, abs=1e-5)
+  assert step[1].keys() == wanted[1].keys() and len(wanted[1])
+  largest = max(np.abs(leaf).max() for leaf in wanted[1].values())
+  for name, leaf in wanted[1].items():
+    np.testing.assert_allclose(step[1][name], leaf, rtol=5e-3, atol=1e-4 * largest, err_msg=name)
+
+
+def test_microbatches_change_nothing_of_a_codec_with_every_loss():
+  wanted = reference('codec with every loss')
+  assert wanted[0]['grad_norm_discriminators'] > 0 and wanted[0]['with_sound'] == 0.75
+  for microbatches in (2, 4):
+    assert_same(first_step('codec with every loss', {}, microbatches), wanted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('case', [case for case in CASES if case != 'sync'])
+@pytest.mark.parametrize(('sizes', 'microbatches'), [
+    ({}, 4), ({'data': 2, 'fsdp': 2}, 2), ({'fsdp': 2, 'tensor': 2}, 4)])
+def test_microbatches_change_nothing_on_any_mesh(case, sizes, microbatches):
+  assert_same(first_step(case, sizes, microbatches), reference(case))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('case', CASES)
 def test_every_task_is_the_same_on_every_mesh(case):
-  wanted = first_step(case, {'data': 1})
-  assert wanted['grad_norm'] > 0
+  wanted = reference(case)
+  assert wanted[0]['grad_norm'] > 0
   for sizes in MESHES:
-    assert first_step(case, sizes) == pytest.approx(wanted, rel=2e-3, abs=1e-5), sizes
+    assert_same(first_step(case, sizes), wanted)

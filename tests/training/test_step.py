@@ -27,7 +27,7 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   task = make_task(noise)
   sizes = sizes or {}
   mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
-  optimizer = optimizer_lib.make(c.training)
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
@@ -216,3 +216,30 @@ def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
     with mesh_lib.use(mesh_lib.make({'data': -1, 'context': context})):
       np.testing.assert_array_equal(tokens._logits(decoder, code_BSK, None), code_BSK)
     assert seen[-1].shape[1] == wanted and (seen[-1][:, 51:] == 9).all()
+
+
+class Grouped(toy.Task):
+  """The toy task, whose last layer has an optimizer of its own."""
+
+  groups = {'outer': {'learning_rate': 0.5, 'clip_norm': 0.02}}
+
+
+@pytest.mark.parametrize('sizes', [{}, MESHES[2]])
+def test_a_group_of_parameters_has_an_optimizer_and_a_clip_norm_of_its_own(sizes):
+  c = toy.configuration(batch_size=16, clip_norm=0.01, learning_rate=1e-3, warmup_steps=0, weight_decay=0.0)
+  state, metrics = run(c, sizes, num_steps=1, make_task=Grouped)
+  assert set(state.opt_state) == {'model', 'outer'}
+  lengths = {}
+  for name, wanted in (('model', 0.01), ('outer', 0.02)):
+    moments = state.opt_state[name][0].mu
+    assert set(moments) == ({'outer'} if name == 'outer' else {'inner', 'bias', 'layers'})
+    lengths[name] = float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(moments))))
+    assert lengths[name] == pytest.approx((1 - c.training.betas[0]) * wanted, rel=1e-3), name
+    assert metrics[f'grad_norm_{name}'] > wanted
+  together = math.hypot(metrics['grad_norm_model'], metrics['grad_norm_outer'])
+  assert metrics['grad_norm'] == pytest.approx(together, rel=1e-5)
+  # A first step of Adam moves each parameter by its rate.
+  start = nnx.split(Grouped().build(jax.random.key(c.seed)), nnx.Param, ...)[1]
+  for name, rate in (('inner', 1e-3), ('outer', 0.5)):
+    moved = jnp.abs(state.params[name].get_value() - start[name].get_value())
+    assert float(jnp.median(moved)) == pytest.approx(rate, rel=1e-2), name

@@ -11,19 +11,22 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from v2a import masks
 from v2a import shapes
 
 
 def cross_entropy(logit_BTKV: jax.Array, code_BTK: jax.Array,
-                  counted_BTK: jax.Array | None = None) -> tuple[jax.Array, dict]:
+                  counted_BTK: jax.Array | None = None,
+                  weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
   """Returns eq. 1, and for each book the mean of each clip (NaN where none of its tokens count).
 
   Args:
     logit_BTKV: predictions.
     code_BTK: the true tokens; anything where they do not count.
     counted_BTK: which count: not padding, for one. All where None.
+    weight_B: of the clips, see `masks.clip_weights`; 1 where None.
   """
-  shapes.check(logit_BTKV=logit_BTKV, code_BTK=code_BTK, counted_BTK=counted_BTK)
+  shapes.check(logit_BTKV=logit_BTKV, code_BTK=code_BTK, counted_BTK=counted_BTK, weight_B=weight_B)
   if counted_BTK is None:
     counted_BTK = jnp.ones(code_BTK.shape, bool)
   # where before the logarithm: what does not count may hold NaN, and its gradient would be NaN too.
@@ -33,12 +36,13 @@ def cross_entropy(logit_BTKV: jax.Array, code_BTK: jax.Array,
   nats_BTK = jnp.where(counted_BTK, -jnp.take_along_axis(log_p_BTKV, index_BTK1, axis=-1)[..., 0], 0.0)
   num_BK = jnp.sum(counted_BTK, axis=1)
   book_BK = jnp.where(num_BK > 0, jnp.sum(nats_BTK, axis=1) / jnp.maximum(num_BK, 1), jnp.nan)
-  value = jnp.mean(jnp.sum(nats_BTK, (1, 2)) / jnp.maximum(jnp.sum(num_BK, 1), 1))
-  return value, {f'loss_book{k}': book_BK[:, k] for k in range(book_BK.shape[1])}
+  value_B = jnp.sum(nats_BTK, (1, 2)) / jnp.maximum(jnp.sum(num_BK, 1), 1)
+  metrics = {f'loss_book{k}': book_BK[:, k] for k in range(book_BK.shape[1])}
+  return masks.batch_mean(value_B, weight_B), metrics
 
 
 def masked(predict_fn: Callable, code_BTK: jax.Array, is_masked_BTK: jax.Array, *,
-           mask_token: int) -> tuple[jax.Array, dict]:
+           mask_token: int, weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
   """Returns `cross_entropy` of masked tokens.
 
   Args:
@@ -46,7 +50,8 @@ def masked(predict_fn: Callable, code_BTK: jax.Array, is_masked_BTK: jax.Array, 
     code_BTK: the true tokens.
     is_masked_BTK: which are hidden, see `masking.draw`.
     mask_token: what stands in their place.
+    weight_B: see `cross_entropy`.
   """
   shapes.check(code_BTK=code_BTK, is_masked_BTK=is_masked_BTK)
   logit_BTKV = predict_fn(jnp.where(is_masked_BTK, mask_token, code_BTK))
-  return cross_entropy(logit_BTKV, code_BTK, is_masked_BTK)
+  return cross_entropy(logit_BTKV, code_BTK, is_masked_BTK, weight_B)

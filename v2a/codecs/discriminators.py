@@ -5,6 +5,8 @@ scores patches (Jang et al. 2021, arXiv 2106.07889, sec. 2.3). Hinge losses:
 
   L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(y)),      L_G = -mean D(y)            (1)
   L_fm = mean over layers of |D_l(x) - D_l(y)| / mean |D_l(x)|                           (2)
+
+each of one clip, over the frames that count (`v2a.masks`).
 """
 
 from flax import nnx
@@ -12,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import masks
 from v2a.codecs import loss
 
 RESOLUTIONS = ((1024, 256), (512, 128), (256, 64))
@@ -66,17 +69,30 @@ class Discriminators(nnx.Module):
     return [member(wave_BNA) for member in self.members]
 
 
-def discriminator_loss(real: list, fake: list) -> jax.Array:
-  """Returns L_D of eq. 1."""
-  terms = [jnp.mean(jax.nn.relu(1 - x[-1])) + jnp.mean(jax.nn.relu(1 + y[-1]))
-           for x, y in zip(real, fake)]
+def _valid(real: list, num_valid_B: jax.Array | None) -> list[jax.Array | None]:
+  """Returns which frames count for each member; layers keep the frames of the spectrogram."""
+  return [loss.valid_frames(num_valid_B, layers[-1].shape[1], hop)
+          for layers, (_, hop) in zip(real, RESOLUTIONS)]
+
+
+def discriminator_loss(real: list, fake: list, num_valid_B: jax.Array | None = None) -> jax.Array:
+  """Returns L_D of eq. 1 of each clip (B).
+
+  Args:
+    real, fake: what Discriminators returned for true and made waves.
+    num_valid_B: samples that count, from the start; all where None.
+  """
+  terms = [masks.clip_mean(jax.nn.relu(1 - x[-1]) + jax.nn.relu(1 + y[-1]), is_valid_BJ)
+           for x, y, is_valid_BJ in zip(real, fake, _valid(real, num_valid_B))]
   return sum(terms) / len(terms)
 
 
-def generator_loss(real: list, fake: list) -> tuple[jax.Array, jax.Array]:
-  """Returns L_G of eq. 1 and L_fm of eq. 2."""
-  adversarial = -sum(jnp.mean(y[-1]) for y in fake) / len(fake)
-  matching = [jnp.mean(jnp.abs(x - y)) / (jnp.mean(jnp.abs(x)) + 1e-6)
-              for real_layers, fake_layers in zip(real, fake)
+def generator_loss(real: list, fake: list,
+                   num_valid_B: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+  """Returns L_G of eq. 1 and L_fm of eq. 2 of each clip (B); see `discriminator_loss`."""
+  valid = _valid(real, num_valid_B)
+  adversarial_B = -sum(masks.clip_mean(y[-1], mask) for y, mask in zip(fake, valid)) / len(fake)
+  matching = [masks.clip_mean(jnp.abs(x - y), mask) / (masks.clip_mean(jnp.abs(x), mask) + 1e-6)
+              for real_layers, fake_layers, mask in zip(real, fake, valid)
               for x, y in zip(real_layers[:-1], fake_layers[:-1])]
-  return adversarial, sum(matching) / len(matching)
+  return adversarial_B, sum(matching) / len(matching)

@@ -7,6 +7,8 @@
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                               (3)
 
 with w the root of the density of the mel scale at each bin, and a how loud a latent step is in each band.
+Each is the value of a clip, over its frames or steps that count (`v2a.masks`). Ratios are of sums over one
+clip: those of sums over a batch would not be the means of those of its microbatches.
 Squares, not magnitudes, in eq. 0: a partial is a few bins that stand far out of many. Under |x - y| and the
 density itself, 7,000 steps gave up the partials above 2 kHz and reached a lower loss on the noise between.
 L_stft and L_mel are taken on the channels and, for stereo, on their sum and difference, so that the two
@@ -18,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import masks
 from v2a import shapes
 from v2a.codecs import mel
 from v2a.codecs import stft
@@ -43,42 +46,87 @@ def magnitude(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   return jnp.sqrt(power + 1e-9) * (4.0 / n_fft)
 
 
-def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int) -> dict[str, jax.Array]:
-  """Returns the scalars of eq. 1 and 2, named stft and mel."""
+def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: int) -> jax.Array | None:
+  """Returns is_valid_BJ: the frames whose centre lies within the first samples of each clip; None for all.
+
+  Args:
+    num_valid_B: samples of each clip that count; None for all.
+    num_frames: of a spectrogram on the grid of `codecs.stft`.
+    hop_samples: between two of them.
+  """
+  if num_valid_B is None:
+    return None
+  return ((jnp.arange(num_frames) + 0.5) * hop_samples)[None] < num_valid_B[:, None]
+
+
+def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int,
+             num_valid_B: jax.Array | None = None) -> dict[str, jax.Array]:
+  """Returns eq. 1 and 2 of each clip (B), named stft and mel.
+
+  Args:
+    target_BNA, output_BNA: waves; zeros beyond what counts.
+    sample_rate_hz: of both.
+    num_valid_B: samples that count, from the start; all where None.
+  """
   target_BNA, output_BNA = views(target_BNA), views(output_BNA)
   stft_terms, mel_terms = [], []
   for n_fft, hop in RESOLUTIONS:
-    x, y = magnitude(target_BNA, n_fft, hop), magnitude(output_BNA, n_fft, hop)
-    log_term = jnp.mean(jnp.abs(jnp.log(x + FLOOR) - jnp.log(y + FLOOR)))
-    linear_term = jnp.sum(jnp.abs(x - y)) / (jnp.sum(jnp.abs(x)) + FLOOR * x.size)
-    stft_terms.append(log_term + linear_term)
+    x_BJAF, y_BJAF = (magnitude(wave_BNA, n_fft, hop).swapaxes(1, 2) for wave_BNA in (target_BNA, output_BNA))
+    is_valid_BJ = valid_frames(num_valid_B, x_BJAF.shape[1], hop)
+    log_B = masks.clip_mean(jnp.abs(jnp.log(x_BJAF + FLOOR) - jnp.log(y_BJAF + FLOOR)), is_valid_BJ)
+    difference_B = masks.clip_mean(jnp.abs(x_BJAF - y_BJAF), is_valid_BJ)
+    stft_terms.append(log_B + difference_B / (masks.clip_mean(x_BJAF, is_valid_BJ) + FLOOR))
     if n_fft in MEL_BANDS:
       mel_FR = mel.filterbank(sample_rate_hz, n_fft, MEL_BANDS[n_fft])
       weight_FR = jnp.asarray(mel_FR / mel_FR.sum(axis=0, keepdims=True).clip(1e-6))
-      mel_terms.append(jnp.mean(jnp.abs(
-          jnp.log(x @ weight_FR + FLOOR) - jnp.log(y @ weight_FR + FLOOR))))
+      mel_terms.append(masks.clip_mean(jnp.abs(
+          jnp.log(x_BJAF @ weight_FR + FLOOR) - jnp.log(y_BJAF @ weight_FR + FLOOR)), is_valid_BJ))
   return {'stft': sum(stft_terms) / len(stft_terms), 'mel': sum(mel_terms) / len(mel_terms)}
 
 
-def level(target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int) -> jax.Array:
-  """Returns eq. 0: half for what is heard, half for what is loud."""
-  shapes.check(target_BJF=target_BJF, output_BJF=output_BJF)
+def level(target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int,
+          is_valid_BJ: jax.Array | None = None) -> jax.Array:
+  """Returns eq. 0 of each clip (B): half for what is heard, half for what is loud.
+
+  Args:
+    target_BJF, output_BJF: levels.
+    sample_rate_hz: of the waves.
+    is_valid_BJ: which frames count; all where None.
+  """
+  shapes.check(target_BJF=target_BJF, output_BJF=output_BJF, is_valid_BJ=is_valid_BJ)
   frequency_hz = np.linspace(0, sample_rate_hz / 2, target_BJF.shape[-1])
   weight_F = np.sqrt(np.gradient(mel.hz_to_mel(frequency_hz)))
   weight_11F = jnp.asarray((weight_F / weight_F.mean())[None, None], jnp.float32)
   x_BJF, y_BJF = jnp.exp(target_BJF) * weight_11F, jnp.exp(output_BJF) * weight_11F
-  loud_B = jnp.mean(jnp.abs(x_BJF - y_BJF), axis=(1, 2)) / jnp.mean(x_BJF, axis=(1, 2))
-  return jnp.mean(weight_11F * jnp.square(target_BJF - output_BJF)) / 2 + jnp.mean(loud_B)
+  # Clips of which nothing counts have a mean of 0; all others are above the floor of levels.
+  x_B = jnp.maximum(masks.clip_mean(x_BJF, is_valid_BJ), 1e-9)
+  loud_B = masks.clip_mean(jnp.abs(x_BJF - y_BJF), is_valid_BJ) / x_B
+  return masks.clip_mean(weight_11F * jnp.square(target_BJF - output_BJF), is_valid_BJ) / 2 + loud_B
 
 
-def balance(target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array) -> jax.Array:
-  """Returns eq. 4; loudness_BTR is a."""
-  shapes.check(target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR)
+def balance(target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array,
+            is_valid_BT: jax.Array | None = None) -> jax.Array:
+  """Returns eq. 4 of each clip (B).
+
+  Args:
+    target_BTR, output_BTR: balances.
+    loudness_BTR: a.
+    is_valid_BT: which steps count; all where None.
+  """
+  shapes.check(target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR,
+               is_valid_BT=is_valid_BT)
+  if is_valid_BT is not None:
+    loudness_BTR = jnp.where(is_valid_BT[..., None], loudness_BTR, 0.0)
   error_BTR = loudness_BTR * jnp.abs(target_BTR - output_BTR)
-  return jnp.mean(jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + FLOOR))
+  return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + FLOOR)
 
 
-def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array) -> jax.Array:
-  """Returns eq. 3: the divergence from a standard normal, a latent value."""
-  return jnp.mean(
-      0.5 * (jnp.square(mean_BTC) + jnp.exp(2 * log_std_BTC) - 1 - 2 * log_std_BTC))
+def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array, is_valid_BT: jax.Array | None = None) -> jax.Array:
+  """Returns eq. 3 of each clip (B): the divergence from a standard normal, a latent value.
+
+  Args:
+    mean_BTC, log_std_BTC: of the posterior.
+    is_valid_BT: which steps count; all where None.
+  """
+  divergence_BTC = 0.5 * (jnp.square(mean_BTC) + jnp.exp(2 * log_std_BTC) - 1 - 2 * log_std_BTC)
+  return masks.clip_mean(divergence_BTC, is_valid_BT)

@@ -7,11 +7,12 @@ Gradients pass straight through, and none reaches the books: an entry is the mov
 
   P'_v = g P_v + (1 - g) p_v,      e'_v = (g P_v e_v + (1 - g) m_v) / P'_v              (3)
 
-p_v is the share of a batch's residuals that chose v, m_v their sum over the number of all. Both are means, so
-that parts of a batch, on many devices or one after the other, make what the batch makes. An entry with
-P_v < 0.2 / V is dead: it moves beside the entry with the largest summed error, and they halve its P. (A
-random residual, the usual choice, is often silence, which one entry holds without error already.) Books start
-from rounds of eq. 3 with g = 0 over a set of latents: k-means, with the same cure for empty clusters.
+p_v is the share of a batch's residuals that chose v, m_v their sum over the number of all. Both are means
+over the steps that count (`v2a.masks`), so that parts of a batch, on many devices or one after the other,
+make what the batch makes. An entry with P_v < 0.2 / V is dead: it moves beside the entry with the largest
+summed error, and they halve its P. (A random residual, the usual choice, is often silence, which one entry
+holds without error already.) Books start from rounds of eq. 3 with g = 0 over a set of latents: k-means,
+with the same cure for empty clusters.
 
 Zeghidour et al. 2021, arXiv 2107.03312, sec. III-C; van den Oord et al. 2017, arXiv 1711.00937, app. A.1.
 """
@@ -70,18 +71,22 @@ class ResidualQuantizer(nnx.Module):
     codebook_KVC = self.codebook_KVC[...]
     return sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0]))
 
-  def __call__(self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None):
+  def __call__(self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None,
+               weight_BT: jax.Array | None = None):
     """Quantizes with straight-through gradients; float32.
 
     Args:
       latent_BTC: continuous latents.
       num_used_B: how many of the books each clip may use (quantizer dropout); all where None. What the
         others would choose is returned, and counts in the loss and in what was seen.
+      weight_BT: of steps in the loss and in what was seen, with a mean of 1 over the whole batch; 1 where
+        None.
 
     Returns:
       Quantized latents BTC, codes BTK, the loss of eq. 2, Seen.
     """
-    shapes.check(latent_BTC=latent_BTC, num_used_B=num_used_B)
+    shapes.check(latent_BTC=latent_BTC, num_used_B=num_used_B, weight_BT=weight_BT)
+    weight_BT = jnp.ones(latent_BTC.shape[:2]) if weight_BT is None else weight_BT
     stop = jax.lax.stop_gradient
     latent_BTC = residual_BTC = latent_BTC.astype(jnp.float32)
     quantized_BTC = jnp.zeros_like(latent_BTC)
@@ -90,8 +95,9 @@ class ResidualQuantizer(nnx.Module):
       code_BT = _nearest(residual_BTC, entry_VC)
       chosen_BTC = entry_VC[code_BT]
       codes.append(code_BT)
-      seen.append(_seen(stop(residual_BTC), code_BT, entry_VC))
-      loss += COMMITMENT * jnp.mean(jnp.square(residual_BTC - chosen_BTC))
+      seen.append(_seen(stop(residual_BTC), code_BT, entry_VC, weight_BT))
+      error_BT = jnp.mean(jnp.square(residual_BTC - chosen_BTC), axis=-1)
+      loss += COMMITMENT * jnp.mean(weight_BT * error_BT)
       is_used_B = jnp.full(latent_BTC.shape[:1], True) if num_used_B is None else k < num_used_B
       quantized_BTC += jnp.where(is_used_B[:, None, None], chosen_BTC, 0.0)
       residual_BTC = residual_BTC - chosen_BTC
@@ -101,7 +107,9 @@ class ResidualQuantizer(nnx.Module):
   def absorb(self, seen: Seen, key: jax.Array) -> dict[str, jax.Array]:
     """Moves the books (eq. 3). Returns, by book, the share of entries that are alive, and the perplexity."""
     move = jax.vmap(_moved, in_axes=(0, 0, 0, None))
-    codebook_KVC, share_KV = move(self.codebook_KVC[...], self.share_KV[...], seen, DECAY)
+    # A batch in which no step counts leaves the books as they are.
+    decay = jnp.where(jnp.any(seen.share_V > 0), DECAY, 1.0)
+    codebook_KVC, share_KV = move(self.codebook_KVC[...], self.share_KV[...], seen, decay)
     metrics = _usage(share_KV)
     keys = jax.random.split(key, len(share_KV))
     codebook_KVC, share_KV = jax.vmap(_revived)(codebook_KVC, share_KV, seen.error_V, keys)
@@ -128,16 +136,17 @@ def _nearest(residual_BTC: jax.Array, entry_VC: jax.Array) -> jax.Array:
   return jnp.argmin(distance_BTV, axis=-1).astype(jnp.int32)
 
 
-def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array) -> Seen:
+def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array, weight_BT: jax.Array) -> Seen:
   """Returns what happened to one book, without the axis K."""
   # Products with one-hot rows, not scattered additions: those have no fixed order on some devices.
-  chosen_BTV = jax.nn.one_hot(code_BT, len(entry_VC)) / code_BT.size
+  chosen_BTV = jax.nn.one_hot(code_BT, len(entry_VC)) * (weight_BT / code_BT.size)[..., None]
   error_BT = jnp.sum(jnp.square(residual_BTC - entry_VC[code_BT]), axis=-1)
   return Seen(jnp.sum(chosen_BTV, axis=(0, 1)), jnp.einsum('BTV,BTC->VC', chosen_BTV, residual_BTC),
               jnp.einsum('BTV,BT->V', chosen_BTV, error_BT))
 
 
-def _moved(entry_VC: jax.Array, share_V: jax.Array, seen: Seen, decay: float) -> tuple[jax.Array, jax.Array]:
+def _moved(entry_VC: jax.Array, share_V: jax.Array, seen: Seen,
+           decay: jax.Array | float) -> tuple[jax.Array, jax.Array]:
   """Returns entries and shares of eq. 3; an entry that nothing chose stays where it is."""
   new_V = decay * share_V + (1 - decay) * seen.share_V
   total_VC = decay * share_V[:, None] * entry_VC + (1 - decay) * seen.sum_VC
@@ -176,7 +185,7 @@ def _clustered(residual_SC: jax.Array, codebook_size: int, key: jax.Array) -> tu
   first_V = jax.random.choice(first_key, len(residual_SC), (codebook_size,), replace=is_short)
 
   def one_round(book, key):
-    seen = _seen(residual_BTC, _nearest(residual_BTC, book[0]), book[0])
+    seen = _seen(residual_BTC, _nearest(residual_BTC, book[0]), book[0], jnp.ones((1, len(residual_SC))))
     return _revived(*_moved(*book, seen, 0.0), seen.error_V, key), None
 
   start = residual_SC[first_V], jnp.full(codebook_size, 1 / codebook_size)

@@ -86,7 +86,8 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   Raises:
     ValueError: the batch does not divide over the mesh.
   """
-  task, optimizer = tasks.make(c), optimizer_lib.make(c.training)
+  task = tasks.make(c)
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   return step.trace(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh)), abstract

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from v2a import masks
 from v2a import shapes
 from v2a.diffusion import process
 
@@ -15,7 +16,8 @@ NUM_BANDS = 4
 
 
 def flow_matching(predict_fn: Callable, x_BTC: jax.Array, e_BTC: jax.Array, t_B: jax.Array, *,
-                  mask_BT: jax.Array | None = None) -> tuple[jax.Array, dict]:
+                  mask_BT: jax.Array | None = None,
+                  weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
   """Returns the loss, and in four bands of time that of each clip (NaN in the others).
 
   Args:
@@ -24,18 +26,14 @@ def flow_matching(predict_fn: Callable, x_BTC: jax.Array, e_BTC: jax.Array, t_B:
     e_BTC: standard normal noise.
     t_B: times, see `process.sample_times`.
     mask_BT: which latent steps count; all where None.
+    weight_B: of the clips, see `masks.clip_weights`; 1 where None.
   """
-  shapes.check(x_BTC=x_BTC, e_BTC=e_BTC, t_B=t_B, mask_BT=mask_BT)
+  shapes.check(x_BTC=x_BTC, e_BTC=e_BTC, t_B=t_B, mask_BT=mask_BT, weight_B=weight_B)
   v_BTC = predict_fn(process.corrupt(x_BTC, e_BTC, t_B), t_B).astype(jnp.float32)
-  error_BT = jnp.mean(jnp.square(v_BTC - process.velocity(x_BTC, e_BTC)), axis=-1)
-  if mask_BT is None:
-    error_B = jnp.mean(error_BT, axis=-1)
-  else:
-    # where, not a product: NaN in padding must not leak into the sum.
-    kept_BT = jnp.where(mask_BT, error_BT, 0.0)
-    error_B = jnp.sum(kept_BT, axis=-1) / jnp.maximum(jnp.sum(mask_BT, axis=-1), 1)
+  error_B = masks.clip_mean(jnp.square(v_BTC - process.velocity(x_BTC, e_BTC)), mask_BT)
+  counts_B = jnp.full(t_B.shape, True) if mask_BT is None else jnp.any(mask_BT, axis=-1)
   metrics = {}
   for band in range(NUM_BANDS):
-    inside_B = (t_B >= band / NUM_BANDS) & (t_B < (band + 1) / NUM_BANDS)
+    inside_B = counts_B & (t_B >= band / NUM_BANDS) & (t_B < (band + 1) / NUM_BANDS)
     metrics[f'loss_t{band}'] = jnp.where(inside_B, error_B, jnp.nan)
-  return jnp.mean(error_B), metrics
+  return masks.batch_mean(error_B, weight_B), metrics

@@ -20,6 +20,7 @@ import soxr
 
 from v2a.media import channels
 from v2a.media import errors
+from v2a.media import level
 from v2a.media import source
 from v2a.media import stills
 
@@ -69,7 +70,12 @@ def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, sta
 
 def is_heard(path: str | os.PathLike, duration_s: float) -> bool:
   """Returns whether the first `duration_s` seconds of a file hold any sound but silence."""
-  return any(np.abs(block_NA).max() > _SILENCE_PEAK for block_NA in iterate(path, 8000, 1, 0.0, duration_s))
+  return any(not is_silent(block_NA) for block_NA in iterate(path, 8000, 1, 0.0, duration_s))
+
+
+def is_silent(wave_NA: np.ndarray) -> bool:
+  """Returns whether a wave holds nothing but silence: no sample above -80 dB of full scale."""
+  return level.peak(wave_NA) <= _SILENCE_PEAK
 
 
 def _trimmed(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,

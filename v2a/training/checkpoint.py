@@ -162,7 +162,9 @@ class Checkpoints:
     try:
       weights.check(saved, wanted)
     except ValueError as error:
-      raise ValueError(f'Checkpoint {self.path / str(step)} is of another model. {error}') from error
+      raise ValueError(
+          f'Checkpoint {self.path / str(step)} is of another model or optimizer, or of another version of '
+          f'v2a, and does not fit; use another --workdir. {error}') from error
     restore_args = {
         name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
         for name, leaf in wanted.items()}

@@ -11,11 +11,15 @@ and may have
   draw(batch, key) -> dict of arrays          all that is random, with a leading batch axis, traced; the loss
                                               finds it in the batch
   is_by_clip = False                          where the loss is no mean over clips that need not each other
+  codec_bottleneck = 'kl' or 'rvq'            of the codec whose latents or codes it reads from records
   is_trained(path) -> bool                    False for parameters that stay as they are
+  groups = {name: {...}}                      parameters with their own optimizer, see `training.optimizer`
+  is_averaged = False                         where the raw parameters are evaluated and exported, not their
+                                              average
   initialise(model, source) -> model          weights from elsewhere, when training starts from nothing
   absorb(model, seen, key) -> dict            once a step, traced: changes untrained variables by what the
                                               loss has seen; returns more scalars to log
-  finish(model, source) -> model              last touches on the averaged model before it is exported
+  finish(model, source) -> model              last touches on the model before it is exported
 """
 
 from collections.abc import Callable
@@ -53,6 +57,7 @@ from v2a.training import output
 from v2a.training import pace as pace_lib
 from v2a.training import processes
 from v2a.training import shared
+from v2a.training import starting
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import stopping
@@ -123,7 +128,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   shared.check_same('The configuration', configfile.dumps(c))
   items = shared.everywhere('config.data.train', lambda: input_lib.source(c))
   shared.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
-  optimizer = optimizer_lib.make(c.training)
+  notes, codec_digest = shared.everywhere('config.data.train', lambda: _checked(c, task, items))
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
@@ -152,6 +158,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     log = metrics_lib.Log(workdir, training.num_steps)
     stack.callback(log.close)
     position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
+    if codec_digest:
+      position['codec_digest'] = codec_digest
     run = _Run(
         c, workdir, task, items, mesh, graphdef, checkpoints, local, log, evaluators, position, watchdog)
     state = _start(run, optimizer, abstract)
@@ -160,6 +168,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
       if told := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
         log.line(told)
     _describe(run, state)
+    for note in notes:
+      log.line(note)
     try:
       state = _loop(run, state, step_fn)
       return _finish(run, state)
@@ -167,6 +177,15 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
       why = ' '.join(str(error).split())
       output.error(f'v2a: training stopped, since a file could not be read or written: {why}')
       raise stopping.StorageFault from error
+
+
+def _checked(c: ml_collections.ConfigDict, task, items) -> tuple[list[str], str | None]:
+  """Returns what is to be said of the records, and the codec's digest; raises as `starting` does."""
+  notes, digest = starting.check_contents(c, items), None
+  if hasattr(task, 'codec_bottleneck') and not c.data.num_fake_records:
+    digest, more = starting.check_codec(c, task.codec_bottleneck, items)
+    notes += more
+  return notes, digest
 
 
 def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
@@ -200,7 +219,8 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
 def _check_same_run(run: _Run, step: int, saved: ml_collections.ConfigDict, position: dict) -> None:
   saved, wanted = saved.to_dict(), run.c.to_dict()
   changed = [key for key in _FIXED if saved[key] != wanted[key]]
-  changed += [key for key in run.position if position[key] != run.position[key]]
+  # Checkpoints of before do not tell the codec.
+  changed += [key for key in run.position if position.get(key, run.position[key]) != run.position[key]]
   if changed:
     raise ValueError(f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use '
                      'another --workdir, or start from its weights by config.init_from.model.')
@@ -392,7 +412,7 @@ def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
 def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   if not run.evaluators:
     return
-  model = state_lib.model(run.graphdef, state)
+  model = _trained(run, state)
   values = {}
   for evaluator in run.evaluators:
     values |= evaluator(model, step)
@@ -434,8 +454,13 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   return path
 
 
+def _trained(run: _Run, state: state_lib.State) -> nnx.Module:
+  """Returns the model to evaluate and export: averaged, unless the task wants the raw parameters."""
+  return state_lib.model(run.graphdef, state, getattr(run.task, 'is_averaged', True))
+
+
 def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
-  model = state_lib.model(run.graphdef, state)
+  model = _trained(run, state)
   if hasattr(run.task, 'finish'):
     model = run.task.finish(model, run.items)
   path = run.workdir / weights.EXPORT_FOLDER

@@ -44,7 +44,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   Args:
     c: the whole configuration.
-    task: has `loss` and may have `draw`, `absorb` and `is_by_clip`, see `training.loop`.
+    task: has `loss` and may have `draw`, `absorb`, `groups` and `is_by_clip`, see `training.loop`.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
@@ -93,10 +93,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     metrics = {name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
                for name, value in metrics.items()}
     seen, frozen = metrics.pop('seen', None), state.frozen
-    norm = optax.tree.norm(grads)
-    if training.clip_norm:
-      scale = jnp.minimum(1.0, training.clip_norm / jnp.maximum(norm, 1e-12))
-      grads = jax.tree.map(lambda leaf: leaf * scale, grads)
+    grads, norms = optimizer_lib.clip(grads, training, getattr(task, 'groups', None))
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
@@ -104,7 +101,7 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     if seen is not None:
       frozen, more = absorb(params, frozen, seen, keys.derive(key, 'absorb'))
       metrics |= more
-    metrics |= {'grad_norm': norm, 'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
+    metrics |= norms | {'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
     state = dataclasses.replace(
         state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state)
     return state, metrics

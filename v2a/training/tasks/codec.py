@@ -5,12 +5,13 @@
 
 Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
 (stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
-wave is made. Discriminators are
-trained in the same step: stop-gradients keep the two sides apart, so that one optimizer serves both.
+wave is made. Discriminators are trained in the same step, by an optimizer and with a clip norm of their own;
+stop-gradients keep the two sides apart.
 
 Codebooks (rvq) start from the latents of up to 512 crops, of records spread over the whole set, and then
-follow what they code (`codecs.quantizer` eq. 3). With config.init_from.codec all else starts from that codec,
-be its bottleneck kl or rvq.
+follow what they code (`codecs.quantizer` eq. 3). They follow the raw parameters, not their average over the
+last steps, so the raw ones are exported with them. With config.init_from.codec all else starts from that
+codec, be its bottleneck kl or rvq.
 """
 
 from collections.abc import Iterator
@@ -24,23 +25,35 @@ import numpy as np
 from v2a import assembly
 from v2a import config
 from v2a import keys
+from v2a import masks
 from v2a import records
 from v2a import weights
 from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import quantizer
+from v2a.training.tasks import valid
 
 NUM_STATISTIC_RECORDS = 512
 
 
 class CodecTask:
-  """See the module."""
+  """See the module.
+
+  Attributes:
+    groups, is_averaged: see `training.loop`.
+  """
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
+    self.is_averaged = c.codec.bottleneck != 'rvq'
+    self.groups = {}
+    if c.codec.adversarial_weight:
+      rate = c.codec.discriminator_learning_rate or c.training.learning_rate
+      self.groups['discriminators'] = {'learning_rate': rate, 'clip_norm': c.codec.discriminator_clip_norm}
     hop = self.spec.latent_hop_samples
     num_samples = min(round(c.codec.crop_s * self.spec.sample_rate_hz), self.spec.num_samples)
-    self.num_crop_samples = max(1, num_samples // hop) * hop
+    self.num_crop_steps = max(1, num_samples // hop)
+    self.num_crop_samples = self.num_crop_steps * hop
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh codec; with discriminators inside where training is adversarial."""
@@ -73,80 +86,102 @@ class CodecTask:
     for index, record in self._sample(source):
       # More words, since (seed, index) is the generator of row 0 of that step (training.input.Batches).
       batch = self.prepare([record], np.random.default_rng((self.c.seed, index, 0, 1)))
-      found.append(trunk(model, batch['wave_BNA'])[0])
+      found.append(trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]])
     return jnp.concatenate(found)
 
   def _sample(self, source) -> Iterator[tuple[int, dict]]:
     """Yields up to 512 records with sound, and their indices; spread, as neighbours come from one video."""
     found = 0
-    for index in records.sample(len(source), NUM_STATISTIC_RECORDS, self.c.seed):
-      record = source[index]
-      if record['has_audio']:
-        found += 1
-        yield index, record
-    if not found:
-      raise ValueError(f'none of the {min(len(source), NUM_STATISTIC_RECORDS)} sampled records has sound.')
+    # All of them, where the sample has no sound: a set may hold little.
+    for indices in (records.sample(len(source), NUM_STATISTIC_RECORDS, self.c.seed), range(len(source))):
+      for index in indices:
+        record = source[index]
+        if valid.num_samples(record) and found < NUM_STATISTIC_RECORDS:
+          found += 1
+          yield index, record
+      if found:
+        return
+    raise ValueError(f'none of the {len(source)} records has sound; wanted some to train on.')
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns a random crop of each wave, at a random gain of -12..0 dB."""
-    crops = []
+    """Returns a random crop of each wave, at a random gain of -12..0 dB, and which of its steps count.
+
+    Crops lie within what counts of a record where that is long enough, else start with it.
+    """
+    crops, valid_steps = [], []
+    hop = self.spec.latent_hop_samples
     for record in items:
-      wave_NA = record['wave_NA']
-      start = int(rng.integers(len(wave_NA) - self.num_crop_samples + 1))
+      num_valid = valid.num_samples(record) or len(record['wave_NA'])
+      start = int(rng.integers(max(0, num_valid - self.num_crop_samples) + 1))
       gain = 10 ** (rng.uniform(-12, 0) / 20)
-      crops.append(records.wave_to_float(wave_NA[start:start + self.num_crop_samples]) * np.float32(gain))
-    return {'wave_BNA': np.stack(crops)}
+      wave_NA = records.wave_to_float(record['wave_NA'][start:start + self.num_crop_samples])
+      num_steps = max(0, min(self.num_crop_samples, valid.num_samples(record) - start)) // hop
+      is_valid_T = np.arange(self.num_crop_steps) < num_steps
+      crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
+      valid_steps.append(is_valid_T)
+    return {'wave_BNA': np.stack(crops), 'is_valid_BT': np.stack(valid_steps)}
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns noise of the latents, or the number of books that code a clip."""
+    """Returns noise of the latents or the number of books that code a clip, and the weights of clips."""
     c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
     if c.bottleneck == 'kl':
       size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
-      return {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
+      return valid.weights(batch) | {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
     # Half of the clips use all books, the others a random number of the first ones.
     count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
-    return {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
+    return valid.weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module and its parts."""
-    c, wave_BNA = self.c.codec, batch['wave_BNA']
+    c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
+    mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
     spec_BAJF = model.spectrogram(wave_BNA)
     levels = model.levels(spec_BAJF)
     if c.bottleneck == 'kl':
       mean_BTC, log_std_BTC = model.posterior(levels)
       latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
-      parts = {'kl': loss.kl(mean_BTC, log_std_BTC)}
+      parts = {'kl': mean(loss.kl(mean_BTC, log_std_BTC, is_valid_BT))}
       total = c.kl_weight * parts['kl']
     else:
-      latent_BTC, _, quantizer_loss, seen = model.quantizer(model.trunk(levels), batch['num_books_B'])
+      latent_BTC, _, quantizer_loss, seen = model.quantizer(
+          model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B']))
       parts = {'quantizer': quantizer_loss, 'seen': seen}
       total = c.quantizer_weight * parts['quantizer']
     output = model.synthesize(latent_BTC)
-    parts['level'] = loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz)
+    is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
+    parts['level'] = mean(
+        loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz, is_valid_BJ))
     total += c.level_weight * parts['level']
     if model.num_bands:
-      parts['balance'] = loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels))
+      parts['balance'] = mean(loss.balance(
+          levels.balance_BTR, output.balance_BTR, model.loudness(levels), is_valid_BT))
       total += c.balance_weight * parts['balance']
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
-      output_BNA = model.sound_with_phases_of(output, spec_BAJF)
-      parts |= loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz)
+      hop = self.spec.latent_hop_samples
+      num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
+      # What is made of padding is not heard, as that of the target is not.
+      output_BNA = jnp.where(jnp.repeat(is_valid_BT, hop, axis=1)[..., None],
+                             model.sound_with_phases_of(output, spec_BAJF), 0.0)
+      spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B)
+      parts |= {name: mean(value_B) for name, value_B in spectral.items()}
       total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
     if c.adversarial_weight:
-      extra, more = self._adversarial(model, wave_BNA, output_BNA, step)
+      extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
       total, parts = total + extra, parts | more
-    return total, parts
+    return total, parts | valid.metrics(batch)
 
   def absorb(self, model: nnx.Module, seen: quantizer.Seen, key: jax.Array) -> dict[str, jax.Array]:
     """Moves the codebooks; returns their usage."""
     return model.quantizer.absorb(seen, key)
 
-  def _adversarial(self, model, wave_BNA, output_BNA, step):
+  def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
     graphdef, state = nnx.split(model.discriminators)
     fixed = nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, state))
-    adversarial, matching = discriminators.generator_loss(fixed(wave_BNA), fixed(output_BNA))
-    judged = discriminators.discriminator_loss(
-        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)))
+    adversarial, matching = map(mean, discriminators.generator_loss(
+        fixed(wave_BNA), fixed(output_BNA), num_valid_B))
+    judged = mean(discriminators.discriminator_loss(
+        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)), num_valid_B))
     is_on = (step >= self.c.codec.adversarial_start_step).astype(jnp.float32)
     generator = self.c.codec.adversarial_weight * (adversarial + self.c.codec.matching_weight * matching)
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
@@ -160,10 +195,11 @@ class CodecTask:
     encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.levels(model.spectrogram(wave_BNA))))
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
+      is_valid_T = valid.steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
       wave_BNA = records.wave_to_float(record['wave_NA'])[None, :self.spec.num_samples]
-      mean_BTC, log_std_BTC = (np.asarray(x, np.float64) for x in encode(model, wave_BNA))
-      totals += [np.ones(mean_BTC.shape[-1]) * mean_BTC.shape[1], mean_BTC.sum((0, 1)),
-                 (np.square(mean_BTC) + np.exp(2 * log_std_BTC)).sum((0, 1))]
+      mean_TC, log_std_TC = (np.asarray(x[0], np.float64)[is_valid_T] for x in encode(model, wave_BNA))
+      totals += [np.full(mean_TC.shape[-1], len(mean_TC)), mean_TC.sum(0),
+                 (np.square(mean_TC) + np.exp(2 * log_std_TC)).sum(0)]
     mean_C = totals[1] / totals[0]
     std_C = np.sqrt(totals[2] / totals[0] - np.square(mean_C))
     model.latent_mean_C.set_value(jnp.asarray(mean_C, jnp.float32))

@@ -14,6 +14,7 @@ from v2a import keys
 from v2a import weights
 from v2a.conditioning import bundle
 from v2a.conditioning import text
+from v2a.training.tasks import valid
 from v2a.training.tasks import wear
 
 _KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
@@ -45,6 +46,10 @@ class Conditions:
         'text_BU': text_BU, 'text_length_B': text_length_B,
         'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B,
     }
+
+  def valid_steps(self, items: list[dict], num_steps: int) -> np.ndarray:
+    """Returns is_valid_BT: which of the latent steps of records count (see tasks.valid)."""
+    return valid.steps(items, self.spec.latent_hop_samples, num_steps)
 
   def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Returns semantic and sync frames, some of them worn."""

@@ -12,10 +12,13 @@ from v2a.diffusion import loss
 from v2a.diffusion import process
 from v2a.training.tasks import conditions
 from v2a.training.tasks import latents
+from v2a.training.tasks import valid
 
 
 class FlowTask:
   """See the module."""
+
+  codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditions = c, conditions.Conditions(c)
@@ -30,13 +33,16 @@ class FlowTask:
     return self.conditions.initialise(model)
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns what conditions are made of, and a draw of each clip's latents."""
-    return self.conditions.prepare(items, rng) | {'latent_BTC': latents.draw(items, rng)}
+    """Returns what conditions are made of, a draw of each clip's latents, and which steps count."""
+    inputs, latent_BTC = self.conditions.prepare(items, rng), latents.draw(items, rng)
+    is_valid_BT = self.conditions.valid_steps(items, latent_BTC.shape[1])
+    return inputs | {'latent_BTC': latent_BTC, 'is_valid_BT': is_valid_BT}
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions are kept, times and noise."""
+    """Returns which conditions are kept, times, noise, and the weights of clips."""
     latent_BTC, c, time_key = batch['latent_BTC'], self.c.flow, keys.derive(key, 'times')
-    return self.conditions.draw(batch, keys.derive(key, 'conditions')) | {
+    kept = self.conditions.draw(batch, keys.derive(key, 'conditions'))
+    return kept | valid.weights(batch) | {
         't_B': process.sample_times(time_key, latent_BTC.shape[0], c.time_mean, c.time_std),
         'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32)}
 
@@ -45,4 +51,6 @@ class FlowTask:
     del step
     condition = self.conditions.encode(model, batch)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-    return loss.flow_matching(predict, batch['latent_BTC'], batch['noise_BTC'], batch['t_B'])
+    value, metrics = loss.flow_matching(predict, batch['latent_BTC'], batch['noise_BTC'], batch['t_B'],
+                                        mask_BT=batch['is_valid_BT'], weight_B=batch['weight_B'])
+    return value, metrics | valid.metrics(batch)

@@ -17,12 +17,14 @@ import numpy as np
 from v2a import assembly
 from v2a import config
 from v2a.training.tasks import latents
+from v2a.training.tasks import valid
 
 
 class SyncTask:
   """See the module."""
 
   is_by_clip = False
+  codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
@@ -33,33 +35,46 @@ class SyncTask:
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns frames at the sync rate and a draw of each clip's latents."""
+    latent_BTC = latents.draw(items, rng)
+    has_video_B = np.array([record['has_video'] for record in items])
+    is_sound_BT = valid.steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
     return {
         'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
-        'latent_BTC': latents.draw(items, rng),
-        'is_whole_B': np.array([record['has_video'] and record['has_audio'] for record in items]),
+        'latent_BTC': latent_BTC,
+        'is_valid_BT': has_video_B[:, None] & is_sound_BT,
     }
+
+  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+    """Returns the weights of segments: 0 where sound or picture are missing, 1 in the mean of the batch."""
+    del key
+    steps = round(self.c.sync.segment_s * self.spec.latent_rate_hz)
+    B, T = batch['is_valid_BT'].shape
+    is_valid_BST = batch['is_valid_BT'][:, :T // steps * steps].reshape(B, -1, steps)
+    counts_BS = jnp.all(is_valid_BST, axis=-1).astype(jnp.float32)
+    return {'weight_BS': counts_BS / jnp.maximum(jnp.mean(counts_BS), 1 / counts_BS.size)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns eq. 1 and the share of segments whose own sound is the nearest."""
     del step
     video_BSD = model.embed_video(batch['sync_frame_BLYX3'])
     audio_BSD = model.embed_audio(batch['latent_BTC'])
-    num_segments = video_BSD.shape[1]
-    is_whole_S = jnp.repeat(batch['is_whole_B'], num_segments)
+    weight_S = batch['weight_BS'].reshape(-1)
+    counts_S = weight_S > 0
     video_SD, audio_SD = (x.reshape(-1, x.shape[-1]) for x in (video_BSD, audio_BSD))
     scale = jnp.exp(jnp.minimum(model.log_scale[...], 4.0))
     logits_QS = scale * jnp.einsum('QD,SD->QS', video_SD, audio_SD)
-    logits_QS = jnp.where(is_whole_S[None, :] & is_whole_S[:, None], logits_QS, -1e9)
+    logits_QS = jnp.where(counts_S[None, :] & counts_S[:, None], logits_QS, -1e9)
     target_S = jnp.arange(logits_QS.shape[0])
     forward_S = -jnp.diagonal(jax.nn.log_softmax(logits_QS, axis=1))
     backward_S = -jnp.diagonal(jax.nn.log_softmax(logits_QS, axis=0))
-    total = jnp.maximum(jnp.sum(is_whole_S), 1)
-    value = jnp.sum(jnp.where(is_whole_S, forward_S + backward_S, 0.0)) / (2 * total)
-    hits = jnp.sum(is_whole_S & (jnp.argmax(logits_QS, axis=1) == target_S)) / total
-    within = self._within(video_BSD, audio_BSD)
-    return value, {'top1': hits, 'instant': within, 'scale': scale}
+    # The weights of the whole batch, so that microbatches with few segments that count weigh less.
+    value = jnp.mean(weight_S * jnp.where(counts_S, forward_S + backward_S, 0.0)) / 2
+    hits = jnp.mean(weight_S * (jnp.argmax(logits_QS, axis=1) == target_S))
+    within = self._within(video_BSD, audio_BSD, batch['weight_BS'])
+    return value, {'top1': hits, 'instant': within, 'scale': scale, **valid.metrics(batch)}
 
-  def _within(self, video_BSD, audio_BSD):
+  def _within(self, video_BSD, audio_BSD, weight_BS):
     """The share of segments whose own sound is the nearest within the clip."""
     cosine_BQS = jnp.einsum('BQD,BSD->BQS', video_BSD, audio_BSD)
-    return jnp.mean(jnp.argmax(cosine_BQS, axis=-1) == jnp.arange(cosine_BQS.shape[1])[None])
+    cosine_BQS = jnp.where(weight_BS[:, None] > 0, cosine_BQS, -2.0)
+    return jnp.mean(weight_BS * (jnp.argmax(cosine_BQS, axis=-1) == jnp.arange(cosine_BQS.shape[1])[None]))

@@ -18,10 +18,13 @@ from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
 from v2a.sharding import mesh as mesh_lib
 from v2a.training.tasks import conditions
+from v2a.training.tasks import valid
 
 
 class TokensTask:
   """See the module."""
+
+  codec_bottleneck = 'rvq'
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditions = c, conditions.Conditions(c)
@@ -36,8 +39,10 @@ class TokensTask:
     return self.conditions.initialise(model)
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns what conditions are made of, and each clip's codes."""
-    return self.conditions.prepare(items, rng) | {'code_BTK': np.stack([self._codes(item) for item in items])}
+    """Returns what conditions are made of, each clip's codes, and which steps count."""
+    inputs, code_BTK = self.conditions.prepare(items, rng), np.stack([self._codes(item) for item in items])
+    is_valid_BT = self.conditions.valid_steps(items, code_BTK.shape[1])
+    return inputs | {'code_BTK': code_BTK, 'is_valid_BT': is_valid_BT}
 
   def _codes(self, record: dict) -> np.ndarray:
     """Returns the codes of a record. Raises ValueError where they are none, or of another codec."""
@@ -52,31 +57,42 @@ class TokensTask:
     return codes_TK.astype(np.int32)
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions are kept, and which tokens are masked or hidden where some are."""
-    drawn, tokens = self.conditions.draw(batch, keys.derive(key, 'conditions')), self.c.tokens
+    """Returns which conditions are kept, the weights of clips, and which tokens are masked or hidden."""
+    kept, tokens = self.conditions.draw(batch, keys.derive(key, 'conditions')), self.c.tokens
+    drawn = kept | valid.weights(batch)
     mask_key = keys.derive(key, 'masks')
     num_clips, num_steps, num_books = batch['code_BTK'].shape
     if not tokens.is_causal:
-      drawn['is_masked_BTK'] = masking.draw(mask_key, jnp.ones(batch['code_BTK'].shape, bool))
+      drawn['is_masked_BTK'] = masking.draw(mask_key, self._counted(batch))
     elif tokens.hide_past:
       num_steps += max(patterns.delays(tokens.pattern, num_books))
       drawn['is_hidden_BS'] = masking.hidden_steps(mask_key, num_clips, num_steps, tokens.hide_past)
     return drawn
 
+  def _counted(self, batch: dict) -> jax.Array:
+    """Returns counted_BTK: which tokens a loss may count."""
+    return jnp.broadcast_to(batch['is_valid_BT'][..., None], batch['code_BTK'].shape)
+
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and that of each book."""
     del step
+    value, metrics = self._loss(model, batch)
+    return value, metrics | valid.metrics(batch)
+
+  def _loss(self, model: nnx.Module, batch: dict):
     condition = self.conditions.encode(model, batch)
     decoder, code_BTK = model.decoder, batch['code_BTK']
     if decoder.is_causal:
       code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
-      counted_BSK = patterns.build(jnp.ones(code_BTK.shape, bool), model.late, False)
+      counted_BSK = patterns.build(self._counted(batch), model.late, False)
       seen_BSK = code_BSK
       if 'is_hidden_BS' in batch:
         seen_BSK = jnp.where(batch['is_hidden_BS'][..., None], decoder.mask_token, code_BSK)
-      return loss.cross_entropy(_logits(decoder, seen_BSK, condition), code_BSK, counted_BSK)
+      logit_BSKV = _logits(decoder, seen_BSK, condition)
+      return loss.cross_entropy(logit_BSKV, code_BSK, counted_BSK, batch['weight_B'])
     predict = lambda code_BTK: decoder(code_BTK, condition)
-    return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token)
+    return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token,
+                       weight_B=batch['weight_B'])
 
 
 def _logits(decoder, code_BSK: jax.Array, condition) -> jax.Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from v2a import clip
 from v2a import config
 from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
@@ -101,6 +102,22 @@ class TokensModel(nnx.Module):
         dtype=dtype(c))
 
 
+def latent_rate(spec: clip.ClipSpec) -> fractions.Fraction:
+  """Returns the latent steps a second, exactly."""
+  return fractions.Fraction(spec.sample_rate_hz, spec.latent_hop_samples)
+
+
+def segment_edges(spec: clip.ClipSpec, segment_s: float, rate_hz: int | fractions.Fraction) -> list[int]:
+  """Returns where the segments of a sync model begin, and where the last ends, in steps of a stream.
+
+  A segment has the steps whose middle lies in it.
+  """
+  length_s = fractions.Fraction(segment_s).limit_denominator(10**6)
+  num_segments = spec.duration_s // length_s  # of picture and sound alike
+  half = fractions.Fraction(1, 2)
+  return [math.ceil(index * length_s * rate_hz - half) for index in range(num_segments + 1)]
+
+
 class SyncModel(nnx.Module):
   """Two towers that meet in one embedding, a vector a segment: what moves, and what sounds.
 
@@ -130,16 +147,12 @@ class SyncModel(nnx.Module):
   def embed_audio(self, latent_BTC: jax.Array) -> jax.Array:
     """Returns unit vectors BSD, one a segment, of normalised latents."""
     x_BTD = layers.layer_norm(layers.scan(self.audio_blocks, self.audio_in(latent_BTC)))
-    rate = fractions.Fraction(self.spec.sample_rate_hz, self.spec.latent_hop_samples)
-    return self._segments(self.audio_out(x_BTD), rate)
+    return self._segments(self.audio_out(x_BTD), latent_rate(self.spec))
 
   def _segments(self, x_BTD: jax.Array, rate_hz: int | fractions.Fraction) -> jax.Array:
     """Returns unit vectors BSD: of each segment the mean of the steps whose middle lies in it."""
-    length_s = fractions.Fraction(self.segment_s).limit_denominator(10**6)
-    num_segments = self.spec.duration_s // length_s  # of picture and sound alike
-    edges = [math.ceil(index * length_s * rate_hz - fractions.Fraction(1, 2))
-             for index in range(num_segments + 1)]
-    steps = set(np.diff(edges).tolist())
+    edges = segment_edges(self.spec, self.segment_s, rate_hz)
+    num_segments, steps = len(edges) - 1, set(np.diff(edges).tolist())
     if not num_segments or 0 in steps or edges[-1] > x_BTD.shape[1]:
       raise ValueError(f'sync.segment_s={self.segment_s} does not fit a stream of {x_BTD.shape[1]} steps.')
     if len(steps) == 1:

@@ -47,10 +47,9 @@ class SyncTask:
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns the weights of segments: 0 where sound or picture are missing, 1 in the mean of the batch."""
     del key
-    steps = round(self.c.sync.segment_s * self.spec.latent_rate_hz)
-    B, T = batch['is_valid_BT'].shape
-    is_valid_BST = batch['is_valid_BT'][:, :T // steps * steps].reshape(B, -1, steps)
-    counts_BS = jnp.all(is_valid_BST, axis=-1).astype(jnp.float32)
+    edges = assembly.segment_edges(self.spec, self.c.sync.segment_s, assembly.latent_rate(self.spec))
+    parts = [batch['is_valid_BT'][:, first:last] for first, last in zip(edges, edges[1:])]
+    counts_BS = jnp.stack([jnp.all(part_BT, axis=1) for part_BT in parts], axis=1).astype(jnp.float32)
     return {'weight_BS': counts_BS / jnp.maximum(jnp.mean(counts_BS), 1 / counts_BS.size)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):

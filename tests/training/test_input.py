@@ -104,7 +104,7 @@ def test_source(tmp_path):
   shard.write_bytes(data)
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
     input_lib.source(configfile.override(c, ['--config.clip.num_channels=1']))
-  with pytest.raises(ValueError, match='clip_s is 9.0, but the records'):
+  with pytest.raises(ValueError, match='clip asks for 9 s, but the records'):
     input_lib.source(configfile.override(c, ['--config.clip.clip_s=9']))
   records.write(tmp_path / 'b', [], spec)
   with pytest.raises(ValueError, match='are none'):

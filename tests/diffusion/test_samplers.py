@@ -74,3 +74,21 @@ def test_wrong_settings_say_what_was_wanted(change, wanted):
   settings = {'solver': 'euler', 'num_steps': 2, 'warp': 1.0} | change
   with pytest.raises(ValueError, match=wanted):
     samplers.sample(exact_velocity, jnp.ones((1, 2, 2)), **settings)
+
+
+def test_the_second_order_step_weighs_the_last_estimate_by_the_ratio_of_the_steps():
+  # Eq. 3 by hand over steps whose lengths in log-SNR differ by a factor of 3.
+  log_snr = np.array([-1.0, -0.5, 1.0])
+  times = 1 / (1 + np.exp(log_snr))
+  estimates = {0: 2.0, 1: 5.0}
+
+  def predict(z_BTC, t_B):
+    x = jnp.where(t_B[0] > (times[0] + times[1]) / 2, estimates[0], estimates[1])
+    return (z_BTC - x) / t_B[:, None, None]
+
+  z = 0.7
+  ratio = (1.5 / 0.5) / 2
+  for (t, next_t), x in zip(zip(times, times[1:]), (2.0, 5.0 + ratio * (5.0 - 2.0))):
+    z = next_t / t * z + (1 - next_t - next_t / t * (1 - t)) * x
+  found = samplers.dpmpp2m(predict, jnp.full((1, 1, 1), 0.7), times)
+  np.testing.assert_allclose(found, z, rtol=1e-4)

@@ -174,3 +174,15 @@ def test_a_kernel_that_is_cast_gets_the_gradient_of_its_products_in_float32(shap
   assert [is_rounded(kernel) for kernel in kernels] == [False, True, True]
   np.testing.assert_allclose(kernels[0], kernels[1], rtol=2**-7, atol=1e-6)
   assert not is_rounded(exact['bias_O'].get_value())
+
+
+def test_rope_turns_a_pair_once_in_its_period():
+  # The first pair's period is the shortest: a quarter of it takes (1, 0) to (0, 1).
+  x_BSHE = jnp.zeros((1, 3, 1, 8)).at[..., 0].set(1.0)
+  time_BS = layers.ROPE_MIN_PERIOD_S * jnp.array([[0.0, 0.25, 1.0]])
+  turned = np.asarray(layers.rope(x_BSHE, time_BS))[0, :, 0]
+  np.testing.assert_allclose(turned[:, [0, 4]], [[1, 0], [0, 1], [1, 0]], atol=1e-5)
+  # The last pair's is the longest.
+  x_BSHE = jnp.zeros((1, 1, 1, 8)).at[..., 3].set(1.0)
+  turned = layers.rope(x_BSHE, jnp.array([[layers.ROPE_MAX_PERIOD_S / 4]]))
+  np.testing.assert_allclose(turned[0, 0, 0, jnp.array([3, 7])], [0, 1], atol=1e-5)

@@ -65,3 +65,15 @@ def state_of_blocks(params):
            for path, _ in jax.tree_util.tree_leaves_with_path(params)]
   counts = {name: sum(f'.{name}.' in path for path in names) for name in ('audio_blocks', 'joint_blocks')}
   return counts | {'others': sum('blocks' in path for path in names) - sum(counts.values())}
+
+
+@pytest.mark.parametrize('gradient_dtype', ['float32', 'bfloat16'])
+def test_gradients_are_summed_over_devices_in_the_type_that_is_named(gradient_dtype):
+  c = config.tiny(configfile.find('flow_world')).unlock()
+  c.training.update(batch_size=16, compute_dtype='bfloat16', gradient_dtype=gradient_dtype)
+  traced, _ = program.trace(c.lock(), mesh_lib.make({'data': 2, 'fsdp': 4}))
+  sums = [line for line in traced.lower().compile().as_text().splitlines() if ' all-reduce(' in line]
+  of_gradients = [line for line in sums if 'transpose(jvp' in line]
+  # CPUs sum bfloat16 in float32, and name that sum "promoted".
+  is_rounded = lambda line: 'promoted' in line or '= bf16[' in line or '(bf16[' in line
+  assert of_gradients and any(map(is_rounded, of_gradients)) == (gradient_dtype == 'bfloat16')

@@ -14,6 +14,7 @@ from v2a.models import attention
 from v2a.models import layers
 from v2a.models import vit
 from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
 
 
 def test_rope_depends_on_time_differences_alone():
@@ -186,3 +187,21 @@ def test_rope_turns_a_pair_once_in_its_period():
   x_BSHE = jnp.zeros((1, 1, 1, 8)).at[..., 3].set(1.0)
   turned = layers.rope(x_BSHE, jnp.array([[layers.ROPE_MAX_PERIOD_S / 4]]))
   np.testing.assert_allclose(turned[0, 0, 0, jnp.array([3, 7])], [0, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize('gradient_dtype', ['float32', 'bfloat16'])
+def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient_dtype):
+  mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
+  layer = layers.Linear(64, 32, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
+  graphdef, params = nnx.split(layer)
+  places = rules.specs(params, mesh)
+
+  def total(params, x_BF):
+    with mesh_lib.use(mesh):
+      return jnp.sum(nnx.merge(graphdef, layers.cast(params, gradient_dtype))(x_BF).astype(jnp.float32)**2)
+
+  step = jax.jit(jax.grad(total), in_shardings=(places, mesh_lib.batch_sharding(mesh)), out_shardings=places)
+  text = step.lower(params, jnp.ones((16, 64))).compile().as_text()
+  sums = [line for line in text.splitlines() if re.search(r' (all-reduce|reduce-scatter)\(', line)]
+  # CPUs sum bfloat16 in float32, and name that sum "promoted".
+  assert sums and any('promoted' in line or 'bf16' in line for line in sums) == (gradient_dtype == 'bfloat16')

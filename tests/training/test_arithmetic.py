@@ -18,7 +18,8 @@ from v2a.diffusion import process
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import tasks
 
-CONSUMERS = ('bernoulli', 'categorical', 'choice', 'gumbel', 'normal', 'permutation', 'randint', 'uniform')
+CONSUMERS = ('bernoulli', 'categorical', 'choice', 'gumbel', 'normal', 'permutation', 'randint', 'split',
+             'uniform')  # of a key; fold_in alone may take one several times
 
 
 def make_task(num, **changes):

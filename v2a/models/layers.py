@@ -112,7 +112,7 @@ _product.defvjp(_product_forward, _product_gradient)
 
 
 def _spread(x_D: jax.Array, like: jax.Array) -> jax.Array:
-  """Returns a vector along the last axis of `like`, in its shape and type; its gradient is summed in its own."""
+  """A vector along the last axis of `like` in its shape and type; the gradient keeps its own type."""
   return jnp.broadcast_to(x_D.reshape((1,) * (like.ndim - 1) + x_D.shape), like.shape).astype(like.dtype)
 
 
@@ -311,7 +311,7 @@ class ConvNeXtBlock(nnx.Module):
 
 def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int,
           rngs: nnx.Rngs) -> nnx.Module | None:
-  """Returns `num_layers` blocks as one module whose parameters have a leading layer axis; None for no block."""
+  """Returns `num_layers` blocks as one module whose parameters have a leading layer axis; None for none."""
   if not num_layers:
     return None
 
@@ -348,7 +348,7 @@ def scan_with(apply: Callable, blocks: nnx.Module | None, carry, xs=None):
     xs: what each layer is given of its own: a pytree with a leading layer axis, or None.
 
   Returns:
-    The last carry, and every layer's y stacked along a leading layer axis; None for y where there is no layer.
+    The last carry, and every layer's y stacked along a leading layer axis; None for y without layers.
   """
   if blocks is None:
     return carry, None

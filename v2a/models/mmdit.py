@@ -3,9 +3,9 @@
 Four streams (audio latents, video, text, transcript) keep their own weights and attend jointly over
 all positions; then audio-only blocks refine the latents (Esser et al. 2024, arXiv 2403.03206,
 sec. 4; Cheng et al. 2024, arXiv 2412.15322, sec. 3.3). Nothing reads the other streams after the last joint
-block, so there they have keys and values alone (`pre_only` of other implementations). Audio and video positions
-are seconds. A transcript says nothing of when; its tokens are spread evenly over the clip, which is where attention
-starts to look for them.
+block, so there they have keys and values alone (`pre_only` of other implementations). Audio and video
+positions are seconds. A transcript says nothing of when; its tokens are spread evenly over the clip, which
+is where attention starts to look for them.
 
 Every block is modulated (adaLN, Peebles and Xie 2022, arXiv 2212.09748, sec. 3.2) by
 

@@ -6,7 +6,7 @@ What crosses which wire, a step:
   data     each member holds the model and sees other clips: gradients are summed once (all-reduce).
   fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are
            gathered before their use, forward and backward, and their gradients are reduced and scattered.
-  context  members see the same clips, and each a part of the audio steps (`check_context`): an attention gathers
+  context  members see the same clips, each a part of the audio steps (`check_context`): an attention gathers
            keys and values (all-gather), and gradients are summed as over `data`. For clips of minutes.
   tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
            forward and backward, and what modulates a layer is gathered once, so this axis wants the fastest
@@ -146,7 +146,7 @@ def taken() -> tuple[str, ...]:
 
 
 def check_context(num_steps: int, mesh: jax.sharding.Mesh) -> None:
-  """Raises ValueError where `context` does not divide the steps of a sequence, which would then stay whole."""
+  """Raises ValueError where `context` does not divide the steps of a sequence, which would stay whole."""
   size = mesh.shape['context']
   if num_steps % size:
     fitting = ', '.join(str(other) for other in range(1, mesh.size + 1) if not num_steps % other)

@@ -339,6 +339,6 @@ def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
   assert len(source.read) == 8 and max(source.read) > 25 and min(source.read) < 15
   assert found == [index for index in source.read if index % 2 == 0], 'silence is no statistic'
   assert found == [index for index, _ in codec_task.CodecTask(c)._sample(source)]
-  with pytest.raises(ValueError, match='none of the 8 records has sound'):
+  with pytest.raises(ValueError, match='none of the 40 records has sound'):
     silent = records.Memory([record | {'has_audio': False} for record in items], spec)
     list(codec_task.CodecTask(c)._sample(silent))

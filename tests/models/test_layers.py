@@ -205,3 +205,11 @@ def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient
   sums = [line for line in text.splitlines() if re.search(r' (all-reduce|reduce-scatter)\(', line)]
   # CPUs sum bfloat16 in float32, and name that sum "promoted".
   assert sums and any('promoted' in line or 'bf16' in line for line in sums) == (gradient_dtype == 'bfloat16')
+
+
+def test_data_that_need_no_gradient_cost_no_product():
+  graphdef, params = nnx.split(layers.Linear(8, 4, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16))
+  total = lambda params, x: nnx.merge(graphdef, layers.cast(params))(x).astype(jnp.float32).sum()
+  for argnums, num_products in ((0, 2), ((0, 1), 3)):
+    program = str(jax.make_jaxpr(jax.grad(total, argnums))(params, jnp.ones((3, 8))))
+    assert program.count('dot_general[') == num_products

@@ -96,19 +96,24 @@ def _product(x: jax.Array, rounded_IO: jax.Array, kernel_IO: jax.Array) -> jax.A
 
 
 def _product_forward(x, rounded_IO, kernel_IO):
-  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered.
-  return x @ rounded_IO, (x, rounded_IO, jnp.zeros((0,), kernel_IO.dtype))
+  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered. Where x needs
+  # no gradient, as data do, there is no product for it.
+  kept_IO = rounded_IO.value if x.perturbed else None
+  return x.value @ rounded_IO.value, (x.value, kept_IO, jnp.zeros((0,), kernel_IO.value.dtype))
 
 
 def _product_gradient(kept, dy):
   x, rounded_IO, empty = kept
+  if isinstance(dy, jax.custom_derivatives.SymbolicZero):
+    dy = jnp.zeros(dy.shape, dy.dtype)
   positions = tuple(range(x.ndim - 1))
   kernel_gradient_IO = jax.lax.dot_general(
       x, dy, ((positions, positions), ((), ())), preferred_element_type=empty.dtype)
-  return dy @ rounded_IO.T, jnp.zeros_like(rounded_IO), kernel_gradient_IO
+  dx = None if rounded_IO is None else dy @ rounded_IO.T
+  return dx, None, kernel_gradient_IO
 
 
-_product.defvjp(_product_forward, _product_gradient)
+_product.defvjp(_product_forward, _product_gradient, symbolic_zeros=True)
 
 
 def _spread(x_D: jax.Array, like: jax.Array) -> jax.Array:

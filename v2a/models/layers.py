@@ -96,8 +96,8 @@ def _product(x: jax.Array, rounded_IO: jax.Array, kernel_IO: jax.Array) -> jax.A
 
 
 def _product_forward(x, rounded_IO, kernel_IO):
-  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered. Where x needs
-  # no gradient, as data do, there is no product for it.
+  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered. Where x
+  # needs no gradient, as data, no product makes one.
   kept_IO = rounded_IO.value if x.perturbed else None
   return x.value @ rounded_IO.value, (x.value, kept_IO, jnp.zeros((0,), kernel_IO.value.dtype))
 

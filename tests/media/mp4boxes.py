@@ -22,19 +22,20 @@ def _changed(data: bytes, names: tuple[bytes, ...], make: Callable[[bytes], byte
   raise ValueError(f'no box {names[0]!r}')
 
 
-def edits(path: pathlib.Path, entries: list[tuple[float, float]]) -> None:
+def edits(path: pathlib.Path, entries: list[tuple[float | None, float]]) -> None:
   """Gives the picture, the first track, an edit list of (begin, duration) in seconds of what is shown.
 
-  Lengths in the headers of movie and track follow.
+  None begins a pause. Lengths in the headers of movie and track follow.
   """
   data = path.read_bytes()
   movie_hz, = struct.unpack_from('>I', data, data.index(b'mvhd') + 4 + 12)
   media_hz, = struct.unpack_from('>I', data, data.index(b'mdhd') + 4 + 12)
   place = data.index(b'elst') + 4
   zero, = struct.unpack_from('>i', data, place + 12)
+  media_time = lambda begin_s: -1 if begin_s is None else zero + round(begin_s * media_hz)
   total = round(sum(duration_s for _, duration_s in entries) * movie_hz)
   payload = struct.pack('>II', 0, len(entries)) + b''.join(
-      struct.pack('>IiI', round(duration_s * movie_hz), zero + round(begin_s * media_hz), 1 << 16)
+      struct.pack('>IiI', round(duration_s * movie_hz), media_time(begin_s), 1 << 16)
       for begin_s, duration_s in entries)
   change(path, (b'moov', b'trak', b'edts', b'elst'), lambda _: payload)
   change(path, (b'moov', b'trak', b'tkhd'), lambda old: old[:20] + struct.pack('>I', total) + old[24:])

@@ -10,6 +10,7 @@ import pytest
 
 from tests.media import films
 from tests.media import mp4boxes
+from v2a.media import boxes
 from v2a.media import matroska
 from v2a.media import passthrough
 from v2a.media import picture
@@ -134,6 +135,27 @@ def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
   with av.open(str(out)) as container:
     assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
         length_s, abs=1e-3)
+
+
+def test_a_pause_in_an_edit_list_is_kept(tmp_path):
+  path = films.make(tmp_path / 'pause', 'mp4', duration_s=3.0)
+  mp4boxes.edits(path, [(0.0, 1.0), (None, 0.48), (1.0, 2.0)])
+  out = mux(path).path
+  assert boxes.edits(out, 1)[1] == boxes.Edit(fractions.Fraction(12, 25), None)
+  assert probe.probe(out).duration_s == pytest.approx(3.48, abs=0.041)
+  np.testing.assert_array_equal(read.frames(out, 25, 32, 0.0, 3.4), read.frames(path, 25, 32, 0.0, 3.4))
+
+
+def test_an_edit_list_that_begins_within_a_frame(tmp_path):
+  """FFmpeg drops the part of the frame and lets the next one begin at once, before its sound."""
+  path = films.make(tmp_path / 'within', 'mp4', duration_s=3.0, wave_NA=films.clicks(3.0, 44100))
+  mp4boxes.edits(path, [(0.5, 2.0)])
+  assert source.zero_s(path) == pytest.approx(0.02, abs=1e-4)
+  assert films.number(read.frames(path, 25, 32, 0.0, 0.04)[0]) == 13
+  heard_N = read.wave(path, 44100, 1, 0.0, 1.9)[:, 0]
+  wanted_N = films.clicks(3.0, 44100)[round(0.02 * 44100):, 0]  # the sound has no such edit
+  assert abs(films.lag_s(heard_N, wanted_N[:len(heard_N)], 44100)) < 1e-3
+  assert probe.probe(mux(path).path).duration_s == pytest.approx(1.98, abs=1e-3)
 
 
 def test_dolby_vision_is_kept(tmp_path):
@@ -298,6 +320,47 @@ def test_a_start_within_a_frame_shortens_it(tmp_path):
     times_s = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.size)
   assert times_s[:5] == pytest.approx([0.0, 0.5, 1.5, 2.5, 3.5], abs=1e-3)
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 2, 32)] == [0, 1, 1, 2, 2, 3, 3, 4]
+
+
+def test_a_start_within_a_frame_of_a_track_by_four_character_code(tmp_path):
+  path = encode(tmp_path / 'old.avi', 'huffyuv', 'yuv422p')
+  out = mux(path, start_s=0.55, duration_s=0.2).path
+  with av.open(str(out)) as container:
+    times_s = [float(packet.pts * packet.time_base) for packet in container.demux(video=0) if packet.size]
+  assert out.suffix == '.mkv'
+  np.testing.assert_allclose(np.diff(times_s)[:3], [0.01, 0.04, 0.04], atol=1.1e-3)
+
+
+def test_uncompressed_pictures(tmp_path):
+  path = encode(tmp_path / 'raw.avi', 'rawvideo', 'bgr24', 5)
+  out = mux(path).path
+  assert out.suffix == '.mkv'
+  np.testing.assert_array_equal(read.frames(out, 25, 32), read.frames(path, 25, 32))
+
+
+@pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
+def test_players_choose_the_new_sound(tmp_path, suffix):
+  path = tracks(tmp_path / f'film{suffix}', '' if suffix == '.mp4' else 'subrip')
+  with av.open(str(mux(path).path)) as container:
+    new, other = container.streams.audio
+    assert new.disposition & av.stream.Disposition.default
+    assert not other.disposition & av.stream.Disposition.default
+
+
+def test_uncompressed_sound_does_not_go_to_mp4(tmp_path):
+  """Few players know how it is stored there."""
+  path = films.make(tmp_path / 'film', 'avi', wave_NA=films.clicks(2.0, 44100))
+  with source.Source(path) as opened:
+    assert passthrough.fitting_tag('mp4', opened.sound) is None
+    assert passthrough.fitting_tag('mov', opened.sound) is not None
+
+
+def test_joined_matroska_files_are_refused(tmp_path):
+  """Their timestamps begin again, which no other container takes."""
+  path = films.make(tmp_path / 'film', 'mkv', duration_s=3.0)
+  path.write_bytes(2 * path.read_bytes())
+  with pytest.raises(ValueError, match=r'timestamps go back from 2\.\d* s to -?0\.\d* s; files were joined'):
+    mux(path)
 
 
 def test_a_mix_keeps_the_treble_of_the_old_sound(tmp_path):

@@ -133,12 +133,12 @@ class Index:
     vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *inner]))
     stbl[place] = (b'stsd', content[:8] + _serialize([vp8]))
 
-  def show_picture(self, shown: Sequence[tuple[fractions.Fraction, fractions.Fraction]]) -> None:
+  def show_picture(self, shown: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:
     """Shows parts of the picture's track one after another, and nothing else of it.
 
     Args:
-      shown: (where it begins on the clock of the time stamps as they were given to the muxer, how long it
-        is shown), in seconds.
+      shown: (where it begins on the clock of the time stamps as they were given to the muxer, None for a
+        pause; how long it is shown), in seconds.
     """
     header = dict(self._boxes)[b'mvhd']
     movie_hz, track = _rate_hz(header), self._picture_track()
@@ -146,7 +146,7 @@ class Index:
     written = next(content for kind, content in track if kind == b'edts')
     # The muxer writes where time stamp 0 lies, after a pause where the picture begins later.
     *pauses, (_, zero) = _entries(dict(written)[b'elst'])
-    entries = [(round(duration_s * movie_hz), zero + round(begin_s * media_hz))
+    entries = [(round(duration_s * movie_hz), -1 if begin_s is None else zero + round(begin_s * media_hz))
                for begin_s, duration_s in shown]
     payload = struct.pack('>II', 1 << 24, len(pauses) + len(entries)) + b''.join(
         struct.pack('>Qqi', duration, media, 1 << 16) for duration, media in [*pauses, *entries])

@@ -18,8 +18,9 @@ _CUT_S = 1.0
 _PROMISING = ('flac', 'mxf', 'mxf_opatom', 'caf', 'w64', 'aiff', 'ivf', 'rm', 'dv')
 # No picture is held longer than this without a sound beside it.
 _MAX_HOLE_S = 3600
-# Presentation times are out of order by no more than this.
+# Presentation times are out of order by no more than this, decoding times by none but rounding.
 _MAX_BACK_S = 10
+_MAX_DECODING_BACK_S = 1
 # Parts of an MP4 file; what else stands behind the last of them is no part of it.
 _BOXES = (b'ftyp', b'moov', b'mdat', b'moof', b'mfra', b'sidx', b'free', b'skip', b'wide', b'uuid')
 
@@ -83,6 +84,7 @@ class Times:
     """Args: path: the file. index: of the stream."""
     self._path, self._index = path, index
     self._latest_s: fractions.Fraction | None = None
+    self._decoding_s: fractions.Fraction | None = None
     self._holes: list[tuple[fractions.Fraction, fractions.Fraction]] = []
 
   def add(self, time_s: fractions.Fraction) -> None:
@@ -94,6 +96,13 @@ class Times:
       if time_s - self._latest_s > _MAX_HOLE_S:
         self._holes.append((self._latest_s, time_s))
     self._latest_s = time_s if self._latest_s is None else max(self._latest_s, time_s)
+
+  def add_decoding(self, time_s: fractions.Fraction) -> None:
+    """Takes the decoding time of the next packet. Raises MediaError where these go back."""
+    if self._decoding_s is not None and time_s < self._decoding_s - _MAX_DECODING_BACK_S:
+      raise errors.MediaError(f'{self._path}: its timestamps go back from {float(self._decoding_s):.3f} s to '
+                              f'{float(time_s):.3f} s; files were joined as they were, or it is damaged.')
+    self._decoding_s = time_s
 
   def check(self, end_s: fractions.Fraction) -> None:
     """Raises MediaError where a packet lasts for hours and no other stream goes on meanwhile.

@@ -11,9 +11,11 @@ The header then grows; the padding before it, which the muxer leaves for its see
 Matroska: RFC 9559 (5.1.4.1.28 for the picture's settings); EBML: RFC 8794; Matroska codec mappings.
 """
 
+import collections
 from collections.abc import Iterator
 import contextlib
 import fractions
+import heapq
 import io
 import pathlib
 import struct
@@ -26,12 +28,14 @@ _STAND_IN_ID = b'V_MPEG4/ISO/ASP'
 _CODEC_ID = b'V_MS/VFW/FOURCC'
 # The stand-in's name lies within the header, which is written without checksums.
 CONTAINER_OPTIONS = {'write_crc32': '0'}
+_MAX_REORDER_PACKETS = 16
 _HEADER_BYTES = 1 << 16
 # Of codecs that other containers store without a four-character code.
 _TAGS = {'flv1': b'FLV1', 'vp6f': b'VP6F', 'vp6': b'VP60', 'wmv1': b'WMV1', 'wmv2': b'WMV2', 'wmv3': b'WMV3',
          'vc1': b'WVC1', 'huffyuv': b'HFYU', 'ffvhuff': b'FFVH', 'dvvideo': b'dvsd'}
 
 
+_UNCOMPRESSED = ('bgr24', 'bgr0', 'bgra')
 # Elements (RFC 9559, 5).
 _SEGMENT, _SEEK_HEAD, _VOID, _INFO = b'\x18\x53\x80\x67', b'\x11\x4d\x9b\x74', b'\xec', b'\x15\x49\xa9\x66'
 _SEEK_ID, _SEEK_POSITION = b'\x53\xab', b'\x53\xac'
@@ -47,6 +51,8 @@ def tag(stream: av.VideoStream) -> bytes | None:
   given = source.codec_tag(stream).encode('ascii')
   if all(32 <= letter < 127 for letter in given):
     return given
+  if context.codec.canonical_name == 'rawvideo' and context.pix_fmt in _UNCOMPRESSED:
+    return bytes(4)  # BI_RGB
   return _TAGS.get(context.codec.canonical_name)
 
 
@@ -71,16 +77,24 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
 
 def stamped(packets: Iterator[tuple[fractions.Fraction, av.Packet]]
             ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) with the time stamps of these tracks: in the order of decoding.
-
-  The n-th packet has the time of the n-th frame shown, as in AVI.
+  """Yields (decoding time, packet) with the time stamps of these tracks, whose n-th packet in the order of
+  decoding has the time of the n-th frame shown, as in AVI.
   """
-  delay = None
+  waiting: collections.deque[tuple[fractions.Fraction, av.Packet]] = collections.deque()
+  times: list[int] = []
+
+  def first() -> tuple[fractions.Fraction, av.Packet]:
+    time_s, packet = waiting.popleft()
+    packet.pts = packet.dts = heapq.heappop(times)
+    return time_s, packet
+
   for time_s, packet in packets:
-    delay = packet.pts - packet.dts if delay is None else delay
-    packet.dts += delay
-    packet.pts = packet.dts
-    yield time_s, packet
+    waiting.append((time_s, packet))
+    heapq.heappush(times, packet.pts)
+    if len(waiting) > _MAX_REORDER_PACKETS:
+      yield first()
+  while waiting:
+    yield first()
 
 
 def rename(path: pathlib.Path) -> None:

@@ -101,6 +101,8 @@ def fitting_tag(container: str, stream: av.stream.Stream) -> str | None:
   The source's own comes first: it tells hvc1 from hev1, and one profile of ProRes or UT Video from another.
   """
   tags = [source.NO_TAG]
+  if container == 'mp4' and stream.type == 'audio' and stream.codec_context.name.startswith('pcm_'):
+    return None  # There is a way to write it (ISO 23003-5), but few players know it.
   if stream.codec_context is not None:
     own = source.codec_tag(stream)
     # Apple's players want HEVC with its parameter sets in the index, which this name promises.

@@ -40,8 +40,8 @@ class Part:
     last: index of the last packet to copy.
     order: decoding time -> presentation time, where the container knows only the former; else None.
     first_frame_s: presentation time of the frame that is on screen when the part begins.
-    shown: (begin, duration) of what is shown of the copied packets, on the clock of their new time stamps;
-      empty where all of it is.
+    shown: (begin, duration) of what is shown of the copied packets, on the clock of their new time stamps,
+      None for a pause; empty where all of it is.
     lead_in_s: how long before the begin the first packet is shown, where nothing hides it.
     media_zero_s: time in the track that becomes time stamp 0, where packets are read without the file's edit
       list; else None.
@@ -55,7 +55,7 @@ class Part:
   last: int = 0
   order: dict[fractions.Fraction, fractions.Fraction] | None = None
   first_frame_s: fractions.Fraction | None = None
-  shown: tuple[tuple[fractions.Fraction, fractions.Fraction], ...] = ()
+  shown: tuple[tuple[fractions.Fraction | None, fractions.Fraction], ...] = ()
   lead_in_s: fractions.Fraction = fractions.Fraction(0)
   media_zero_s: fractions.Fraction | None = None
 
@@ -105,23 +105,25 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
               lead_in_s)
 
 
-def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction, fractions.Fraction]]) -> Part:
-  """Returns the part that consists of pieces (begin in the track, duration)."""
-  begin_s = min(media_s for media_s, _ in pieces)
-  end_s = max(media_s + piece_s for media_s, piece_s in pieces)
+def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction | None, fractions.Fraction]]) -> Part:
+  """Returns the part that consists of pieces (begin in the track, None for a pause; duration)."""
+  begin_s = min(media_s for media_s, _ in pieces if media_s is not None)
+  end_s = max(media_s + piece_s for media_s, piece_s in pieces if media_s is not None)
   with source.Source(wanted.info.path, has_edits=False) as opened:
     found = _find(opened, begin_s, end_s, end_s, None)
-  media_zero_s = pieces[0][0]
-  shown = tuple((media_s - media_zero_s, piece_s) for media_s, piece_s in pieces)
+  media_zero_s = next(media_s for media_s, _ in pieces if media_s is not None)
+  shown = tuple((None if media_s is None else media_s - media_zero_s, piece_s)
+                for media_s, piece_s in pieces)
   return dataclasses.replace(wanted, first=found.first, last=found.last, shown=shown,
                              media_zero_s=media_zero_s)
 
 
 def _pieces(info: probe.Probe, begin_s: fractions.Fraction, duration_s: fractions.Fraction
-            ) -> list[tuple[fractions.Fraction, fractions.Fraction]]:
+            ) -> list[tuple[fractions.Fraction | None, fractions.Fraction]]:
   """Returns (begin in the track, duration) of what an edit list shows in a span of the container's clock.
 
-  Empty where the edit list shows one piece only, which FFmpeg's time stamps describe well.
+  A pause begins nowhere (None). Empty where the edit list shows one piece only, which FFmpeg's time stamps
+  describe well.
   """
   with source.Source(info.path) as opened:
     if 'mov' not in opened.container.format.name.split(','):
@@ -132,10 +134,11 @@ def _pieces(info: probe.Probe, begin_s: fractions.Fraction, duration_s: fraction
   pieces, time_s = [], fractions.Fraction(0)
   for edit in edits:
     first_s, end_s = max(time_s, begin_s), min(time_s + edit.duration_s, begin_s + duration_s)
-    if edit.media_s is not None and end_s > first_s:
-      pieces.append((edit.media_s + first_s - time_s, end_s - first_s))
+    if end_s > first_s:
+      begins_s = None if edit.media_s is None else edit.media_s + first_s - time_s
+      pieces.append((begins_s, end_s - first_s))
     time_s += edit.duration_s
-  return pieces
+  return pieces if any(media_s is not None for media_s, _ in pieces) else []
 
 
 def extent(info: probe.Probe, start_s: float, duration_s: float | None

@@ -130,19 +130,23 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
     num_frames, next_s = 0, fractions.Fraction(0)
     times = integrity.Times(path, index)
     default_s = source.usual_length_s(stream)
+    is_mov = 'mov' in opened.container.format.name.split(',')
     for packet in opened.packets(stream):
       if packet.size == 0 or packet.is_discard:
         continue
       time_s = opened.time_s(packet)
       time_s = next_s if time_s is None else time_s
       times.add(time_s)
+      # Those of MP4 follow its edit lists.
+      if not is_mov and packet.dts is not None:
+        times.add_decoding(packet.dts * packet.time_base)
       next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
       num_frames += not is_hidden(packet, stream)
     shown_s = (stream.duration or 0) * stream.time_base
     # An edit list may end within the last frame.
-    if 'mov' in opened.container.format.name.split(',') and end_s and default_s >= end_s - shown_s > 0:
+    if is_mov and end_s and default_s >= end_s - shown_s > 0:
       end_s = shown_s
   if start_s is None:
     raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')

@@ -18,6 +18,7 @@ import pathlib
 
 import av
 
+from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import timeline
 
@@ -45,6 +46,8 @@ _UNSETTLED_CONTAINERS = ('mpeg', 'mpegvideo')
 _SETTLE_S = 3
 # Packets that a decoder may hold back before it shows the first.
 _MAX_DELAY_PACKETS = 256
+# Packets of earlier frames may follow a later one by this much.
+_MAX_REORDER_S = 2
 
 
 class Source:
@@ -88,6 +91,11 @@ class Source:
     self.picture = _best([s for s in pictures if s.duration or not is_mov] or pictures)
     self.sound = _best([s for s in streams if s.type == 'audio'])
     self._correction = None
+    self._late_s = fractions.Fraction(0)
+    if is_mov and has_edits and self.picture is not None:
+      status = self.path.stat()
+      self._late_s = _first_whole_s(
+          self.path.absolute(), status.st_size, status.st_mtime_ns, self.picture.index, self.picture.id)
 
   def __enter__(self) -> 'Source':
     return self
@@ -157,6 +165,10 @@ class Source:
     for packet in self._demuxed(streams):
       if correction:
         correction.apply(packet)
+      if self._late_s and packet.stream is self.picture and packet.size:
+        ticks = round(self._late_s / packet.time_base)
+        packet.pts = None if packet.pts is None else packet.pts + ticks
+        packet.dts = None if packet.dts is None else packet.dts + ticks
       yield packet
 
   def _demuxed(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
@@ -303,6 +315,31 @@ def _why_closed(path: pathlib.Path, error: Exception) -> str:
   with path.open('rb') as file:
     is_mp4 = file.read(8)[4:] == b'ftyp'
   return 'is an MP4 file without its index, cut short or never finished' if is_mp4 else 'is no media file'
+
+
+@functools.lru_cache(maxsize=64)
+def _first_whole_s(path: pathlib.Path, _size: int, _mtime_ns: int, index: int,
+                   track_id: int) -> fractions.Fraction:
+  """Returns how long an edit list that shows one piece of the picture shows a part of a frame first.
+
+  FFmpeg leaves that part out and lets the first whole frame begin at once, so that the picture would be early
+  by this against the sound.
+  """
+  begins_s = [edit.media_s for edit in boxes.edits(path, track_id) if edit.media_s is not None]
+  if len(begins_s) != 1:
+    return fractions.Fraction(0)
+  begin_s, first_s = begins_s[0], None
+  with Source(path, has_edits=False) as opened:
+    stream = opened.container.streams[index]
+    for packet in opened.packets(stream):
+      time_s = opened.time_s(packet)
+      if time_s is None or time_s < begin_s - stream.time_base:
+        continue
+      first_s = time_s if first_s is None else min(first_s, time_s)
+      if first_s <= begin_s + stream.time_base or time_s > begin_s + _MAX_REORDER_S:
+        break
+  late_s = fractions.Fraction(0) if first_s is None else first_s - begin_s
+  return late_s if late_s > stream.time_base else fractions.Fraction(0)
 
 
 def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:

@@ -115,6 +115,7 @@ class Encoder:
     self._stream = output.add_stream(codec, rate=self._rate_hz, layout=self._layout, bit_rate=bit_rate,
                                      time_base=fractions.Fraction(1, self._rate_hz), format=_FORMATS[codec],
                                      options=_OPTIONS.get(codec, {}))
+    self._stream.disposition = av.stream.Disposition.default
 
   def packets(self) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
     """Yields (decoding time in seconds, packet); the output's header must be written."""

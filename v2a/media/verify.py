@@ -111,26 +111,36 @@ def _seconds(time_s: fractions.Fraction | None, begin_s: fractions.Fraction | No
   return 'no time' if time_s is None or begin_s is None else f'{float(time_s - begin_s):.4f} s'
 
 
-def _check_pictures(found: list[tuple[int, int, str]], wanted: list[tuple[int, int, str]]) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Frames:
+  """How many frames packets decode to, and (width, height, pixel format) of the first of them."""
+
+  num: int
+  kind: tuple[int, int, str] | None
+
+  def __str__(self) -> str:
+    return 'none' if self.kind is None else '{} of {}x{} {}'.format(self.num, *self.kind)
+
+
+def _check_pictures(found: _Frames, wanted: _Frames) -> None:
   # What an edit list of the source hides is decoded here, too.
-  if len(found) < len(wanted) or set(found) != set(wanted) and wanted:
-    raise _fault(f'frames decode as {_told(found)}, those of the source as {_told(wanted)}')
+  if found.num < wanted.num or (wanted.kind is not None and found.kind != wanted.kind):
+    raise _fault(f'frames decode as {found}, those of the source as {wanted}')
 
 
-def _decoded(opened: source.Source, packets: Iterable[av.Packet]) -> list[tuple[int, int, str]]:
-  """Returns (width, height, pixel format) of the frames that packets decode to with a file's decoder."""
-  found, context = [], opened.want_picture().codec_context
+def _decoded(opened: source.Source, packets: Iterable[av.Packet]) -> _Frames:
+  """Returns what packets decode to with a file's decoder."""
+  num, kind, context = 0, None, opened.want_picture().codec_context
   for packet in [*packets, None]:
     try:
-      found += [(frame.width, frame.height, frame.format.name) for frame in context.decode(packet)]
+      frames = context.decode(packet)
     except av.error.FFmpegError:
       continue
+    if kind is None and frames:
+      kind = (frames[0].width, frames[0].height, frames[0].format.name)
+    num += len(frames)
   context.flush_buffers()
-  return found
-
-
-def _told(frames: list[tuple[int, int, str]]) -> str:
-  return f'{len(frames)} of {frames[0][0]}x{frames[0][1]} {frames[0][2]}' if frames else 'none'
+  return _Frames(num, kind)
 
 
 def _fault(what: str) -> MismatchError:

@@ -71,6 +71,7 @@ def test_bad_files(name, words, call, film, tmp_path):
 
 
 FLAGS = [
+  (('',), "VIDEO must name a file or a folder; got ''."),
   ((), 'nothing to draw for: name a VIDEO, or give --prompt with --duration.'),
   (('--prompt', 'rain'), 'without a VIDEO, --duration must say how long the soundtrack is.'),
   (('--prompt', 'rain', '--duration', '1', '--start', '2'), '--start 2 has no meaning without a VIDEO.'),

@@ -52,6 +52,7 @@ PICTURES = {
   'AVIF': '.avif',
   'BMP': '.bmp',
   'TIFF': '.tif .tiff',
+  'PPM': '.ppm .pgm',
 }
 # No encoder is at hand; FFmpeg's demuxer for each.
 NOT_ENCODED = {'.heic': 'mov', '.heif': 'mov', '.jxl': 'jpegxl_pipe'}

@@ -141,12 +141,14 @@ def expand(videos: Iterable[str]) -> list[pathlib.Path]:
   What a folder holds besides is counted in one line on stderr.
 
   Raises:
-    ValueError: a folder holds none.
+    ValueError: a folder holds none, or a name is empty.
   """
   from v2a.media import folder
 
   paths = []
   for video in videos:
+    if not video:  # which pathlib takes for the current folder
+      raise ValueError("VIDEO must name a file or a folder; got ''.")
     path = pathlib.Path(video)
     if not path.is_dir():
       paths.append(path)

@@ -18,7 +18,7 @@ VIDEOS = (
 )
 STILLS = (
   *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.avif', '.heic', '.heif'),
-  *('.bmp', '.tif', '.tiff', '.jxl'),
+  *('.bmp', '.tif', '.tiff', '.jxl', '.ppm', '.pgm'),
 )
 # Texts that may lie beside a video; they are not worth a word when a folder is searched.
 SIDECARS = ('.txt', '.json', '.srt', '.vtt')

@@ -196,8 +196,8 @@ def run_onsets(args: argparse.Namespace) -> None:
   print(table(CLIPS, value, floor, args.num_samples))
 
 
-def _flags() -> program.Parser:
-  parser = program.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
+def _flags() -> flags.Parser:
+  parser = flags.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
   commands = parser.add_subparsers(dest='command', required=True)
   one = commands.add_parser('nearest', help='whose sound is it?')
   one.add_argument('--records', type=pathlib.Path, required=True, metavar='DIR', help='folder of records')

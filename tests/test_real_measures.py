@@ -109,7 +109,7 @@ def test_precision_and_recall_by_hand():
     (['nearest', '--records', 'nowhere'], 'nowhere is no folder of records'),
     (['onsets', '--num-samples', '0'], 'a whole number of at least 1'),
     (['onsets', '--clips', 'x', '--num-samples', '2000'], 'must lie in 1..1000'),
-    (['onsets', '--clips', 'x', '--seed', '-1'], 'a whole number of at least 0'),
+    (['onsets', '--clips', 'x', '--seed', '-1'], 'a whole number in 0..2147483647'),
     (['onsets', '--clips', 'nowhere'], 'no clip nowhere/'),
 ])
 def test_bad_arguments_are_one_line(words, reason, capsys, monkeypatch):

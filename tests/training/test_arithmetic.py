@@ -59,6 +59,7 @@ def test_each_condition_is_dropped_independently_of_the_others():
 
 def test_sync_loss_is_the_same_in_both_directions():
   task, batch = make_task(4, task='sync')
+  batch |= {'weight_BS': jnp.ones((4, 3))}
   rng = np.random.default_rng(0)
   video_BSD, audio_BSD = (jnp.asarray(rng.standard_normal((4, 3, 8)), jnp.float32) for _ in range(2))
 

@@ -24,6 +24,8 @@ def gradients(case, num_layers):
   """Returns the loss's gradient by dotted name; all weights are random, since fresh ones hold zeros."""
   changes = [f'--config.{key}={value}' for key, value in CASES[case].items()]
   c = configfile.override(config.tiny(config.base()), changes).unlock()
+  # Of a few clips some shall lack each condition, whose null is trained then.
+  c.conditioning.update(drop_video=0.5, drop_text=0.5, drop_transcript=0.5)
   for section in (c.flow, c.tokens):
     section.update(num_joint_layers=num_layers, num_audio_layers=num_layers)
   task, rng = tasks.make(c.lock()), np.random.default_rng(0)

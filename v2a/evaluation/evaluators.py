@@ -186,6 +186,7 @@ def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
     return record
   return record | records.NOT_ENCODED | {
     'wave_NA': record['wave_NA'][: wanted.num_samples],
+    'num_valid_samples': min(record['num_valid_samples'], wanted.num_samples),
     'semantic_frame_MYX3': record['semantic_frame_MYX3'][: wanted.num_semantic_frames],
     'sync_frame_LYX3': record['sync_frame_LYX3'][: wanted.num_sync_frames],
     'truth': '',  # of the whole clip

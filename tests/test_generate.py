@@ -104,6 +104,10 @@ def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator
   if generator == 'tokens':
     # Sums in another order tip a draw now and then, and what follows it: of chance, a sixteenth were equal.
     assert np.mean([mine == theirs for mine, theirs in zip(drawn[:3], drawn[3:])]) > 0.5
+  elif generator == 'flow':
+    # Latents: phases that are found from them in rounds carry rounding far.
+    for mine, theirs in zip(drawn[:3], drawn[3:], strict=True):
+      np.testing.assert_allclose(mine, theirs, atol=1e-5)
   else:
     for mine, theirs in zip(*found, strict=True):
       np.testing.assert_allclose(mine, theirs, atol=2e-3)

@@ -89,7 +89,7 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec,
     path: the video.
     name: begin of the records' ids.
     spec: lengths, rates and picture size.
-    left_out: is told what of the video no record holds.
+    left_out: receives what of the video no record holds.
 
   Raises:
     ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.

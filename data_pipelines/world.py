@@ -189,8 +189,8 @@ def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Ite
       yield pending.popleft().result()
       pending.extend(executor.submit(work, index) for index in itertools.islice(indices, 1))
   except concurrent.futures.process.BrokenProcessPool as error:
-    told = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
-    raise OSError(told) from error
+    message = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
+    raise OSError(message) from error
   finally:
     if pending:  # something ends it early
       for process in multiprocessing.active_children():

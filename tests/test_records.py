@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from v2a import clip
+from v2a import files
 from v2a import records
 from v2a import shards
 
@@ -299,19 +300,19 @@ def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
 
 def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
   shutil.copytree(folder, tmp_path / 'data')
-  hashed, digest = [], shards.sha256
-  monkeypatch.setattr(shards, 'sha256', lambda path: hashed.append(path.name) or digest(path))
-  opened, notes, told = records.open(tmp_path / 'data'), tmp_path / 'notes', []
+  hashed, digest = [], files.sha256
+  monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path.name) or digest(path))
+  opened, notes, reported = records.open(tmp_path / 'data'), tmp_path / 'notes', []
   for process in range(2):  # two processes, each its share
     known = shards.Verified(notes, process)
-    shards.verify(opened.shards[process::2], known, told.append)
+    shards.verify(opened.shards[process::2], known, reported.append)
     known.save()
   names = [f'records-0000{index}.array_record' for index in range(3)]
   assert sorted(hashed) == names, 'no shard is read by two'
-  assert len(told) == 2 and told[0].startswith('Verified 2 shards of records')
+  assert len(reported) == 2 and reported[0].startswith('Verified 2 shards of records')
   hashed.clear()
-  shards.verify(opened.shards, shards.Verified(notes, 0), told.append)  # as one process, after a restart
-  assert not hashed and len(told) == 2
+  shards.verify(opened.shards, shards.Verified(notes, 0), reported.append)  # as one process, after a restart
+  assert not hashed and len(reported) == 2
   (tmp_path / 'data' / names[1]).touch()
   shards.verify(opened.shards, shards.Verified(notes, 0))
   assert hashed == [names[1]]
@@ -323,6 +324,6 @@ def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
 
 def test_verifying_shows_how_far_it_is(folder, monkeypatch):
   monkeypatch.setattr(shards, '_REPORT_EVERY_S', -1.0)
-  told = []
-  shards.verify(records.open(folder).shards, None, told.append)
-  assert re.match(r'Verifying records: 1 of 3 shards, .* of .* GB, about \d+ s left', told[1])
+  reported = []
+  shards.verify(records.open(folder).shards, None, reported.append)
+  assert re.match(r'Verifying records: 1 of 3 shards, .* of .* GB, about \d+ s left', reported[1])

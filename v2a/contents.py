@@ -5,10 +5,6 @@ from collections.abc import Mapping
 import dataclasses
 
 
-def _counter() -> collections.Counter:
-  return collections.Counter()
-
-
 @dataclasses.dataclass
 class Contents:
   """Counts of records; those of several sets are added by `+`.
@@ -22,8 +18,8 @@ class Contents:
 
   num_records: int = 0
   num_with_audio: int = 0
-  text_bytes: collections.Counter = dataclasses.field(default_factory=_counter)
-  transcript_bytes: collections.Counter = dataclasses.field(default_factory=_counter)
+  text_bytes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+  transcript_bytes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
 
   def add(self, record: Mapping) -> None:
     """Counts a record."""

@@ -21,7 +21,6 @@ from v2a import names
 # Whatever v2a writes to a place of the user's choice, and may replace, holds this text near its begin.
 MARK = 'Written by v2a'
 _MARK_WITHIN_BYTES = 4096
-_READ_BYTES = 1 << 20
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # A name on a file system has at most 255 bytes; this leaves room for the rest of a temporary name.
 _NAME_BYTES = 80
@@ -76,7 +75,7 @@ def beside(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
   """Lets an OSError about a temporary file or folder, or about a full disk, name what it stands for.
 
-  A library that is told of a full disk, or of a file that grows too large, does not say which file that was.
+  A library that meets a full disk, or a file that grows too large, does not say which file that was.
   """
   try:
     yield
@@ -116,6 +115,12 @@ class Fingerprint:
       is_same = False
     if not is_same:
       raise ValueError(f'{self.path}: changed while it was read; nothing was written for it.')
+
+
+def sha256(path: pathlib.Path) -> str:
+  """Returns the digest of a file's content as hexadecimal digits."""
+  with path.open('rb') as file:
+    return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 def fingerprint(path: str | pathlib.Path) -> Fingerprint:
@@ -159,8 +164,4 @@ def _state(path: pathlib.Path) -> tuple[int, ...]:
 def _sha256(path: pathlib.Path, state: tuple[int, ...]) -> str:
   """Returns the digest of a file in a state; large files are read once for all that ask."""
   del state  # part of the key of the cache
-  digest = hashlib.sha256()
-  with path.open('rb') as file:
-    while piece := file.read(_READ_BYTES):
-      digest.update(piece)
-  return digest.hexdigest()
+  return sha256(path)

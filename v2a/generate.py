@@ -263,7 +263,7 @@ def _inputs(model: Model, request: Request, sample: int, first: int, spoken: str
     spoken: words in the window.
     has_video: whether the frames mean anything.
     frames: semantic and sync frames of the window.
-    known_TC: what is drawn already of the window.
+    known_TC: what is generated already of the window.
     num_known: steps of it that count.
   """
   spec = model.clip_spec
@@ -337,10 +337,10 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
 
 def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
                  asked: Sequence[Request], num_samples: int | None = None) -> np.ndarray:
-  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` draws them.
+  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` makes them.
 
-  Rows advance together, window by window. Those whose texts want other branches of guidance are drawn apart,
-  in batches as large as the whole, since products of another size round otherwise.
+  Rows advance together, window by window. Those whose texts want other branches of guidance are sampled
+  apart, in batches as large as the whole: matmul results depend on the batch size.
 
   Args:
     model: see `load`.

@@ -4,8 +4,8 @@ What a generator draws is called sound_BTC here: latents (float) or codes (whole
 A part of it may be known, the end of the window before: it stays as it is, and what is drawn continues it.
 Conditions come branch by branch of guidance (diffusion.guidance eq. 1).
 
-Randomness of sample i depends on (seed, i) and the place in the clip alone, told in blocks of about a second
-(clip.ClipSpec.latents_per_block): a flow's noise of each block is drawn from
+Randomness of sample i depends on (seed, i) and the place in the clip alone, counted in blocks of about a
+second (clip.ClipSpec.latents_per_block): a flow's noise of each block comes from
 fold_in(fold_in(key(seed), i), block), tokens from such a key of their window's first block.
 """
 

@@ -35,7 +35,7 @@ LANES_PER_DEVICE = 8
 MAKERS = {'codec': assembly.codec, 'codec_rvq': assembly.codec, 'flow': assembly.flow,
           'tokens': assembly.tokens, 'masked': assembly.tokens, 'sync': assembly.sync}
 
-# Sections of a configuration that decide what is drawn; the others say how it was trained.
+# Sections of a configuration that decide what is generated; the others say how it was trained.
 _DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
 
 

@@ -293,7 +293,7 @@ class Writer:
       self._checked(self._shard.close)
       self._shard = None
       file = self._partial / self._shards[-1]['name']
-      self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': shards.sha256(file)}
+      self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': files.sha256(file)}
 
   def __exit__(self, error_type, error, traceback) -> None:
     is_whole = False

@@ -14,7 +14,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
 import resource
@@ -126,17 +125,11 @@ def max_open() -> int:
   return max(1, min(_MAX_OPEN, limit // _SHARE_OF_DESCRIPTORS))
 
 
-def sha256(path: pathlib.Path) -> str:
-  """Returns the digest of a file as hexadecimal digits."""
-  with path.open('rb') as opened:
-    return hashlib.file_digest(opened, 'sha256').hexdigest()
-
-
 @functools.lru_cache(maxsize=4096)
 def _check_readable(path: pathlib.Path, mtime_ns: int) -> None:
   """Raises OSError where the system does not read a file; asked once, not for every corrupt record of it."""
   del mtime_ns  # part of the key of the cache
-  sha256(path)
+  files.sha256(path)
 
 
 class Verified:
@@ -188,7 +181,7 @@ def verify(wanted: Iterable[Shard], known: Verified | None = None,
 
   Args:
     wanted: shards; those without a digest are left out.
-    known: is asked, and told.
+    known: shards that need not be read; those that were read are added.
     report: is given a line every few seconds, and one at the end where anything was read.
 
   Raises:
@@ -198,17 +191,17 @@ def verify(wanted: Iterable[Shard], known: Verified | None = None,
   left = [shard for shard in wanted if shard.sha256 and not known.has(shard)]
   sizes = [shard.path.stat().st_size for shard in left]
   total, done, begin_s = sum(sizes), 0, time.monotonic()
-  told_s = begin_s
+  reported_s = begin_s
   for count, (shard, size) in enumerate(zip(left, sizes)):
     now_s = time.monotonic()
-    if now_s - told_s > _REPORT_EVERY_S:
-      told_s = now_s
+    if now_s - reported_s > _REPORT_EVERY_S:
+      reported_s = now_s
       known.save()
       if report:
         left_s = (now_s - begin_s) * (total - done) / max(done, 1)
         report(f'Verifying records: {count} of {len(left)} shards, {done / 1e9:.3g} of {total / 1e9:.3g} GB, '
                f'about {left_s:.0f} s left.')
-    if sha256(shard.path) != shard.sha256:
+    if files.sha256(shard.path) != shard.sha256:
       raise ValueError(f'{shard.path} is not as it was written: its SHA-256 is not that of the manifest. '
                        'Restore it, or go without its corrupt records by config.data.verify=false and '
                        'config.data.max_corrupt_share.')

@@ -254,7 +254,7 @@ def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
 
 
 def test_words_that_are_not_said_are_told(call, film, tmp_path):
-  """Of words with times those outside of the clip are told, but not where a part was asked for."""
+  """Of words with times those outside of the clip are reported, but not where a part was asked for."""
   words = tmp_path / 's.srt'
   words.write_text('1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nbye\n')
   code, out, err = call(film, '--transcript', words, *QUICK, '--json')

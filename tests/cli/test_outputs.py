@@ -37,7 +37,7 @@ def refused(call, monkeypatch):
   """Returns a function that runs the program, which must refuse before it draws, and gives its one line."""
 
   def no_work(*args, **kwargs):
-    raise AssertionError('soundtracks were drawn')
+    raise AssertionError('soundtracks were generated')
 
   def run(*words) -> str:
     folders = {pathlib.Path(word).parent for word in words if pathlib.Path(word).is_absolute()}

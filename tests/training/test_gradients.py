@@ -30,8 +30,8 @@ def gradients(case, num_layers):
     section.update(num_joint_layers=num_layers, num_audio_layers=num_layers)
   task, rng = tasks.make(c.lock()), np.random.default_rng(0)
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
-  draw = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
-  params, rest = jax.tree.map(draw, params), jax.tree.map(draw, rest)
+  noise = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
+  params, rest = jax.tree.map(noise, params), jax.tree.map(noise, rest)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
   items = [records.fake(config.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
   batch = task.prepare(items, rng)

@@ -127,11 +127,11 @@ def damaged(tmp_path):
 
 
 def test_other_records_stand_in_for_corrupt_ones(damaged):
-  told = []
-  items = corrupt.Tolerant(damaged, 0.2, told.append)
+  reported = []
+  items = corrupt.Tolerant(damaged, 0.2, reported.append)
   ids = [items[k]['id'] for k in range(20)]
   assert [k for k in range(20) if ids[k] != f'fake/{k}'] == [4, 5, 14]
-  assert items.num_corrupt == len(told) == 3 and '3 of at most 4 so far' in told[-1]
+  assert items.num_corrupt == len(reported) == 3 and '3 of at most 4 so far' in reported[-1]
   # In whatever order, by whatever process they are asked for.
   again = corrupt.Tolerant(damaged, 0.2)
   assert [again[k]['id'] for k in reversed(range(20))] == ids[::-1]

@@ -58,7 +58,7 @@ DRAWING = 'bernoulli', 'categorical', 'choice', 'gumbel', 'normal', 'permutation
 
 @pytest.fixture
 def used(monkeypatch):
-  """Counts the keys that numbers are drawn from."""
+  """Counts the keys that random numbers are made from."""
   found = collections.Counter()
 
   def counting(run):

@@ -23,8 +23,8 @@ import toy
 from launch import codes
 from v2a import config
 from v2a import configfile
+from v2a import files
 from v2a import records
-from v2a import shards
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
@@ -397,8 +397,8 @@ def test_shards_are_verified_once_a_workdir(tmp_path, monkeypatch, capsys):
   spec = config.clip_spec(c)
   records.write(tmp_path / 'data', [records.fake(spec, seed) for seed in range(8)], spec)
   c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
-  hashed, digest = [], shards.sha256
-  monkeypatch.setattr(shards, 'sha256', lambda path: hashed.append(path) or digest(path))
+  hashed, digest = [], files.sha256
+  monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path) or digest(path))
   for _ in range(2):
     loop.train(c, tmp_path / 'run', toy.Task(), **ONE)
   assert len(hashed) == 1 and capsys.readouterr().out.count('Verified 1 shards of records') == 1

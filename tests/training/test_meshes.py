@@ -1,4 +1,4 @@
-"""Every task's first step, weights drawn, on one device and on meshes over all axes, whole and in parts."""
+"""Every task's first step, with random weights, on one device and on meshes over all axes, and in parts."""
 
 import dataclasses
 import functools

@@ -54,7 +54,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   drawing.add_flags(parser, is_compared=True)
   drawing.add_mesh_flag(parser)
   parser.add_argument(
-    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks drawn at once (8)'
+    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks generated at once (8)'
   )
   parser.add_argument(
     '--output',

@@ -253,7 +253,7 @@ def run(args: argparse.Namespace) -> int:
   try:
     if len(failures) < len(paths):
       _draw(args, paths, request, failures)
-  finally:  # whatever ends the batch, what is known of its inputs is told
+  finally:  # whatever ends the batch, what is known of its inputs is reported
     for _, error in sorted(failures.items()):
       print(f'v2a: {error}', file=sys.stderr)
   if not failures:

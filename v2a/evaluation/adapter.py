@@ -114,7 +114,7 @@ def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec
 
 
 def num_windows(model: generate.Model, request: generate.Request, num_samples: int) -> int:
-  """Returns in how many windows a clip is drawn that is so many samples long."""
+  """Returns how many windows a clip of so many samples takes."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 

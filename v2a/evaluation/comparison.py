@@ -157,7 +157,7 @@ class _Clips:
       if any(known.duration_s != spec.duration_s for known in self._by_spec):
         known = next(iter(self._by_spec))
         raise ValueError(
-          f'models that draw {float(known.duration_s):g} s and {float(spec.duration_s):g} s cannot be '
+          f'models that generate {float(known.duration_s):g} s and {float(spec.duration_s):g} s cannot be '
           'compared on the same clips.'
         )
       if self.seed is None:

@@ -171,7 +171,7 @@ def check(
     stems: folder and name of the files of each.
     request: what was asked for.
     audio: see `deliver`.
-    model: that will draw; None compares only what is known without one.
+    model: that will generate; None compares only what is known without one.
   """
   names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
   asked = {name: getattr(request, name) for name in names}

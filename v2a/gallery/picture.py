@@ -25,7 +25,7 @@ MAX_CHARACTERS = 130
 
 @contextlib.contextmanager
 def no_glyph_warnings() -> Iterator[None]:
-  """Silences the warning for each letter that the font lacks and shows as a box, while a plot is drawn."""
+  """Silences the warning for each letter that the font lacks and shows as a box, while a plot is rendered."""
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'Glyph .* missing from font')
     yield

@@ -122,15 +122,20 @@ class Index:
       file.seek(self._offset)
       (self._kind, self._boxes), = _parse(file.read())
 
-  def declare_vp8(self) -> None:
-    """Says that the picture, written as STAND_IN, is VP8."""
+  def declare_vp8(self, aspect: fractions.Fraction | None = None) -> None:
+    """Says that the picture, written as STAND_IN, is VP8.
+
+    Args:
+      aspect: width of a pixel over its height, where it is known (ISO 14496-12, 12.1.4: pasp).
+    """
     stbl = self._picture_table()
     place, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')
     (entry, payload), = _parse(content[8:])
     if entry not in _STAND_IN_ENTRIES:
       raise ValueError(f'{self._path}: wanted a picture written as {STAND_IN}; got {entry!r}.')
     inner = [box for box in _parse(payload[_ENTRY_BYTES:]) if box[0] != b'esds']
-    vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *inner]))
+    shape = [(b'pasp', struct.pack('>II', aspect.numerator, aspect.denominator))] if aspect else []
+    vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *shape, *inner]))
     stbl[place] = (b'stsd', content[:8] + _serialize([vp8]))
 
   def show_picture(self, shown: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:

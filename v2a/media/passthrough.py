@@ -6,6 +6,7 @@ output first.
 """
 
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import fractions
@@ -47,7 +48,7 @@ class Plan:
 
   Attributes:
     container: FFmpeg's name of the output's container.
-    streams: indices of the source's streams that are copied.
+    tags: index of each of the source's streams that is copied -> its four-character code in the output.
     losses: what cannot be, in words.
     cost: how much the losses are worth another container: a whole track counts 1, transparency 2.
     is_exact: whether the picture begins where it should.
@@ -55,26 +56,34 @@ class Plan:
   """
 
   container: str
-  streams: tuple[int, ...]
+  tags: Mapping[int, str]
   losses: tuple[str, ...]
   cost: int
   is_exact: bool = True
   timecode: str | None = None
 
 
-def plan(opened: source.Source, wanted: picture.Part, container: str) -> Plan:
-  """Returns what of a file the given container carries."""
-  streams, losses = [], []
+def plan(opened: source.Source, wanted: picture.Part, container: str, picture_tag: str | None) -> Plan:
+  """Returns what of a file a container carries.
+
+  Args:
+    opened: the file.
+    wanted: the part that is copied.
+    container: FFmpeg's name of the output's container.
+    picture_tag: of `fitting_tag` for the picture.
+  """
+  codes, losses = {}, []
   # QuickTime keeps the names of chapters in a track; they are copied as chapters.
   is_mov = 'mov' in opened.container.format.name.split(',')
   chapter_ids = boxes.chapter_tracks(opened.path) if is_mov else set()
   for stream in others(opened):
     if _is_timecode(stream) or stream.id in chapter_ids:
       continue
-    if fitting_tag(container, stream) is None:
+    tag = fitting_tag(container, stream)
+    if tag is None:
       losses.append(described(stream))
     else:
-      streams.append(stream.index)
+      codes[stream.index] = tag
   cost, timecode = len(losses), _timecode(opened)
   if _tag(opened.picture.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the picture')
@@ -83,10 +92,10 @@ def plan(opened: source.Source, wanted: picture.Part, container: str) -> Plan:
   if not is_exact:
     early_s = float(wanted.lead_in_s)
     losses.append(f'the exact start ({container} begins with a key frame, {early_s:.2f} s earlier)')
-  if timecode and (wanted.start_s or not _takes_timecode(container, opened.picture, timecode)):
+  if timecode and (wanted.start_s or not _takes_timecode(container, opened.picture, picture_tag, timecode)):
     losses.append(_TIMECODE)
     timecode = None
-  return Plan(container, tuple(streams), tuple(losses), cost, is_exact, timecode)
+  return Plan(container, codes, tuple(losses), cost, is_exact, timecode)
 
 
 def others(opened: source.Source) -> list[av.stream.Stream]:
@@ -127,11 +136,10 @@ def _is_taken(container: str, stream: av.stream.Stream, tag: str, timecode: str 
     return False
 
 
-def _takes_timecode(container: str, stream: av.VideoStream, timecode: str) -> bool:
+def _takes_timecode(container: str, stream: av.VideoStream, tag: str | None, timecode: str) -> bool:
   if container == 'matroska':  # As a tag.
     return True
-  tag = fitting_tag(container, stream) if container in ('mp4', 'mov') else None
-  return tag is not None and _is_taken(container, stream, tag, timecode)
+  return container in ('mp4', 'mov') and tag is not None and _is_taken(container, stream, tag, timecode)
 
 
 # In Matroska and elementary streams; in transport streams the code is a number.

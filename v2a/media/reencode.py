@@ -84,12 +84,12 @@ def packets(wanted: picture.Part,
 
 
 def _encoded(wanted: picture.Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
-  previous_YX3 = drawn = None
+  previous_YX3 = frame = None
   for time_s, shown_YX3 in _changes(wanted):
     if shown_YX3 is not previous_YX3:
-      drawn, previous_YX3 = _converted(shown_YX3, codec), shown_YX3
-    drawn.pts = round(time_s / TICK_S)
-    yield from codec.encode(drawn)
+      frame, previous_YX3 = _converted(shown_YX3, codec), shown_YX3
+    frame.pts = round(time_s / TICK_S)
+    yield from codec.encode(frame)
   yield from codec.encode(None)
 
 

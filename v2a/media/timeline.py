@@ -27,7 +27,7 @@ _BACK_S = 0.1
 _SLACK_S = 0.05
 # After packets with wrong timestamps a stream returns to its earlier piece where that fits this well.
 _RETURN_S = 1.0
-# Wrong timestamps are told from jumps by so many packets, so that garbage takes no quadratic time.
+# Wrong timestamps are distinguished from jumps by so many packets, so that garbage takes no quadratic time.
 _NUM_RECENT = 8
 # MPEG's clock begins again after 2^33 ticks. FFmpeg unwraps it once, from its first value on.
 _WRAP_S = 2**33 / 90000

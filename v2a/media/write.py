@@ -134,11 +134,13 @@ class _Target:
     suffix: of the file.
     plan: what is copied besides the picture.
     tag: four-character code of a copied picture; None where the picture goes by another way.
+    aspect: width of a pixel over its height, where it is known.
   """
 
   suffix: str
   plan: passthrough.Plan
   tag: str | None = None
+  aspect: fractions.Fraction | None = None
 
 
 def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
@@ -149,7 +151,7 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
     if suffix.lower() in CONTAINERS:
       by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
   if reencode.is_needed(part.info):
-    return [_Target(suffix, passthrough.Plan(container, (), reencode.losses(part.info), 0))
+    return [_Target(suffix, passthrough.Plan(container, {}, reencode.losses(part.info), 0))
             for container, suffix in by_container.items() if container != 'webm']
   found = []
   with source.Source(part.info.path) as opened:
@@ -160,14 +162,14 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
       tag = passthrough.fitting_tag(container, opened.picture)
       if tag is None and not _is_stand_in(container, opened.picture):
         continue
-      plan = passthrough.plan(opened, part, container)
-      found.append(_Target(suffix, plan, tag))
-      if plan.streams:
+      plan, aspect = passthrough.plan(opened, part, container, tag), opened.picture.sample_aspect_ratio
+      found.append(_Target(suffix, plan, tag, aspect))
+      if plan.tags:
         # Some streams are refused only when their packets are written.
         lost = tuple(passthrough.described(stream) for stream in opened.container.streams
-                     if stream.index in plan.streams)
+                     if stream.index in plan.tags)
         found.append(_Target(suffix, dataclasses.replace(
-            plan, streams=(), losses=plan.losses + lost, cost=plan.cost + len(lost)), tag))
+            plan, tags={}, losses=plan.losses + lost, cost=plan.cost + len(lost)), tag, aspect))
   # An inexact start alone is no reason to leave the wanted container.
   inexact = lambda target: 0 if target.plan.is_exact or (target is found[0] and not target.plan.cost) else 1
   return sorted(found, key=lambda target: target.plan.cost + inexact(target))
@@ -231,15 +233,13 @@ def _finish(path: pathlib.Path, target: _Target, part: picture.Part) -> None:
   if target.plan.container in _MATROSKA:
     if target.tag is None:
       matroska.rename(path)
-    with part.open() as opened:
-      aspect = opened.picture.sample_aspect_ratio
-    if aspect and aspect != 1:
-      matroska.set_aspect(path, aspect)
+    if target.aspect and target.aspect != 1:
+      matroska.set_aspect(path, target.aspect)
   is_vp8 = target.plan.container in ('mp4', 'mov') and target.tag is None
   if target.plan.container in ('mp4', 'mov') and (is_vp8 or part.shown):
     index = boxes.Index(path)
     if is_vp8:
-      index.declare_vp8()
+      index.declare_vp8(target.aspect)
     if part.shown:
       index.show_picture(part.shown)
     index.save()
@@ -266,9 +266,8 @@ def _add_others(output: av.container.OutputContainer, opened: source.Source,
   """Adds the other streams; the new sound is the one that players choose."""
   added = {}
   for stream in opened.container.streams:
-    if stream.index in plan.streams:
-      tag = passthrough.fitting_tag(plan.container, stream)
-      added[stream.index] = passthrough.add_copy(output, stream, tag)
+    if stream.index in plan.tags:
+      added[stream.index] = passthrough.add_copy(output, stream, plan.tags[stream.index])
       if stream.type == 'audio':
         added[stream.index].disposition = stream.disposition & ~av.stream.Disposition.default
   return added

@@ -63,7 +63,7 @@ from v2a.training import step as step_lib
 from v2a.training import stopping
 from v2a.training import watchdog as watchdog_lib
 
-_NUM_ANNOUNCED = 2  # steps after a start that are told one by one
+_NUM_ANNOUNCED = 2  # steps after a start that are reported one by one
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
 _FIXED = ('task', 'seed', 'clip', 'codec', 'conditioning', 'sync', 'flow', 'tokens')
 
@@ -165,8 +165,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     state = _start(run, optimizer, abstract)
     watchdog.done()
     if jax.process_index() == 0:
-      if told := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
-        log.line(told)
+      if changes := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
+        log.line(changes)
     _describe(run, state)
     for note in notes:
       log.line(note)

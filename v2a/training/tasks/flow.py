@@ -33,7 +33,7 @@ class FlowTask:
     return self.conditions.initialise(model)
 
   def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns what conditions are made of, a draw of each clip's latents, and which steps count."""
+    """Returns what conditions are made of, a sample of each clip's latents, and which steps count."""
     inputs, latent_BTC = self.conditions.prepare(items, rng), latents.draw(items, rng)
     is_valid_BT = self.conditions.valid_steps(items, latent_BTC.shape[1])
     return inputs | {'latent_BTC': latent_BTC, 'is_valid_BT': is_valid_BT}

@@ -1,0 +1,46 @@
+"""A finished copy is read back and compared with what the muxer was given."""
+
+import fractions
+import pathlib
+
+import pytest
+
+from tests.media import films
+from v2a.media import picture
+from v2a.media import probe
+from v2a.media import source
+from v2a.media import verify
+from v2a.media import write
+
+RATE_HZ = 16000
+
+
+@pytest.fixture
+def copied(tmp_path) -> tuple[pathlib.Path, verify.Log]:
+  """A finished copy, and what was given to the muxer."""
+  path = films.make(tmp_path / 'film', 'mp4')
+  out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path
+  log = verify.Log()
+  part = picture.part(probe.probe(path), 0.0, None)
+  opened = part.open()
+  for _, packet in picture.copied(part, opened.picture, opened):
+    log.add_picture(packet)
+  return out, log
+
+
+def test_a_good_copy_passes(copied, tmp_path):
+  path, log = copied
+  with source.Source(tmp_path / 'film.mp4') as original:
+    verify.check(path, log, original)
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (lambda log: log.times_s.append(log.times_s[-1]), '50 packets in the picture, 51 were written'),
+    (lambda log: log.times_s.__setitem__(7, log.times_s[7] + fractions.Fraction(1, 50)),
+     'packet 7 of the picture is at'),
+    (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written')])
+def test_a_bad_copy_is_noticed(copied, change, message):
+  path, log = copied
+  change(log)
+  with pytest.raises(verify.MismatchError, match=message):
+    verify.check(path, log, None)

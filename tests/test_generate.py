@@ -337,6 +337,14 @@ def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
   assert by_rank == sorted(result.scores, reverse=True)
 
 
+def test_motion_is_that_of_the_part_alone(model):
+  """Not of the window that holds its last picture, which would move all before it on a plot's time axis."""
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  for duration_s in (0.4, 1.52):
+    result = next(generate.soundtracks(model, [generate.Input(path, 0.0, duration_s)], _ask()))
+    assert len(result.motion_L) == round(duration_s * model.clip_spec.sync_fps)
+
+
 def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
   inputs = [generate.Input(None, 0.0, 2.0), generate.Input(path, 0.0, 2.0)]

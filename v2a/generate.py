@@ -81,10 +81,12 @@ class _Job:
     self._shown_WL = place.reshape(tick_WL.shape)
     self.frame_FYX3 = _mapped((len(tick_F), spec.frame_size, spec.frame_size, 3))
     step = spec.ticks_hz // spec.sync_fps
-    # The whole film at the sync rate; between two pictures that were read the first stands for both.
-    self.shown_L = np.searchsorted(tick_F, np.arange(0, tick_F[-1] + 1, step), 'right') - 1
+    num_pictures = max(1, round(self.duration_s * spec.sync_fps))
+    # The part at the sync rate, without what holds its last picture to the end of a window; between two
+    # pictures that were read the first stands for both.
+    self.shown_L = np.searchsorted(tick_F, np.arange(num_pictures) * step, 'right') - 1
     if self.has_video:
-      end, num_shown = max(1, round(self.duration_s * spec.sync_fps)) * step, 0
+      end, num_shown = num_pictures * step, 0
       for chunk_FYX3 in read.iterate_frames_at(self.source.path, tick_F[tick_F < end], spec.ticks_hz,
                                                spec.frame_size, self.source.start_s):
         self.frame_FYX3[num_shown:num_shown + len(chunk_FYX3)] = chunk_FYX3

@@ -294,7 +294,9 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
   gauge = _gauge(model, request, job) if job.has_video else None
-  motion_L = (motion.curve(job.frame_FYX3, job.shown_L) / 255).astype(np.float32)
+  motion_L = np.zeros(0, np.float32)
+  if job.has_video:
+    motion_L = (motion.curve(job.frame_FYX3, job.shown_L) / 255).astype(np.float32)
   del job.frame_FYX3  # of a long clip they are as large as its waves
   job.timings_s['rank'] = time.perf_counter() - start
   start = time.perf_counter()

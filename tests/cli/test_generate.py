@@ -70,6 +70,7 @@ def test_bad_files(name, words, call, film, tmp_path):
   assert not (tmp_path / 'out').exists()
 
 
+LENGTH = {'duration_s': 1.0, 'requested_duration_s': None}
 FLAGS = [
   (('',), "VIDEO must name a file or a folder; got ''."),
   ((), 'nothing to draw for: name a VIDEO, or give --prompt with --duration.'),
@@ -364,15 +365,21 @@ def test_all_bad(call, film, tmp_path):
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
   manifest = {'video_gauge': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': {'duration_s': 1.0}})
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
+
+
+def test_a_video_that_ends_before_the_duration_is_said(call, film):
+  code, _, err = call(film, '--duration', '5', *QUICK)
+  assert code == 0
+  assert err[0].endswith('film.mp4: lasts 1.00 s, to the end of the video; --duration 5 is longer.')
 
 
 def test_what_the_video_lacks_is_said(capsys):
   losses = ['subtitle track 3 (srt)', 'tag mood']
   manifest = {'video_gauge': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': {'duration_s': 1.0}})
+  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
   assert capsys.readouterr().err == wanted
 

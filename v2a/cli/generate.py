@@ -22,6 +22,8 @@ MAX_PATH = 4096
 # A separator and a suffix, without blanks: no sentence, but the name of a file.
 _LIKE_A_PATH = re.compile(r'\S*[/\\]\S*\.[A-Za-z0-9]{1,5}')
 # Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
+# Less than --duration by no more than a frame is no news.
+SHORTER_S = 0.1
 FAINT_PEAK = 0.05
 
 
@@ -211,7 +213,7 @@ def _report(delivery, args: argparse.Namespace) -> None:
 
 
 def _warn(source, manifest: dict) -> None:
-  """Prints a line each: unusual pictures, what the video lacks, words outside of it, silent samples."""
+  """Prints a line each: unusual pictures, a short video, what it lacks, words outside of it, silence."""
   name = source.path or 'the prompt'
   found = manifest['video_gauge']
   lines = []
@@ -220,6 +222,9 @@ def _warn(source, manifest: dict) -> None:
       f'the picture lies {found["distance"]:.2f} from what the model was trained on (above '
       f'{found["threshold"]:.2f} soundtracks are known to fit worse).'
     )
+  shown_s, requested_s = (manifest['input'][name] for name in ('duration_s', 'requested_duration_s'))
+  if requested_s is not None and shown_s < requested_s - SHORTER_S:
+    lines.append(f'lasts {shown_s:.2f} s, to the end of the video; --duration {requested_s:g} is longer.')
   if manifest['not_copied']:
     lines.append(f'not in the written video: {", ".join(manifest["not_copied"])}.')
   lines += _unsaid(source, manifest)

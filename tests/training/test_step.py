@@ -195,12 +195,34 @@ def test_nothing_to_train_is_an_error():
     state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
 
 
-@pytest.mark.parametrize('change', [{'task': 'flow'}, {'task': 'tokens', 'tokens.is_causal': False}])
-def test_context_must_divide_the_audio_steps(change):
-  change |= {'codec.bottleneck': 'rvq', 'mesh.context': 4, 'training.batch_size': 8}
+@pytest.mark.parametrize(('change', 'context', 'wanted'), [
+    ({'task': 'flow'}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
+    ({'task': 'tokens', 'tokens.is_causal': False}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
+    ({'task': 'codec'}, 4, '10 audio steps of a crop of config.codec.crop_s; got 4. .* 1, 2'),
+    ({'task': 'codec', 'codec.bottleneck': 'kl', 'codec.crop_s': 1.0}, 2, '25 audio steps of a crop .* 1'),
+    ({'task': 'sync'}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
+    ({'task': 'sync', 'clip.sync_fps': 24}, 5, '48 pictures of a clip; got 5. .* 1, 2, 3, 4'),
+    ({'task': 'sync'}, 5, '4 patches of a picture; got 5. .* 1, 2, 4'),
+])
+def test_context_must_divide_what_a_task_splits(change, context, wanted):
+  change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
   c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
-  with pytest.raises(ValueError, match='must divide the 50 audio steps of a clip; got 4. .* 1, 2, 5'):
-    program.trace(c, mesh_lib.make(c.mesh.to_dict()))
+  with pytest.raises(ValueError, match=f'must divide the {wanted}[.]$'):
+    program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))
+
+
+@pytest.mark.parametrize('change', [
+    {'task': 'codec'}, {'task': 'codec', 'codec.bottleneck': 'kl'}, {'task': 'sync'}])
+def test_context_splits_a_codec_and_a_sync_model(change):
+  change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
+  c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
+
+  def flops_a_device(context):
+    traced, _ = program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))
+    return traced.lower().compile().cost_analysis()['flops']
+
+  # All but the STFT of a codec, and the products between all segments of a sync model, lies in parts.
+  assert flops_a_device(2) < 0.8 * flops_a_device(1)
 
 
 def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():

@@ -7,7 +7,8 @@ What crosses which wire, a step:
   fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are
            gathered before their use, forward and backward, and their gradients are reduced and scattered.
   context  members see the same clips, each a part of the audio steps (`check_context`): an attention gathers
-           keys and values (all-gather), and gradients are summed as over `data`. For clips of minutes.
+           keys and values (all-gather), a convolution reads the edges of the parts beside it
+           (collective-permute), and gradients are summed as over `data`. For clips of minutes.
   tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
            forward and backward, and what modulates a layer is gathered once, so this axis wants the fastest
            links (one host, or one torus axis).
@@ -145,12 +146,18 @@ def taken() -> tuple[str, ...]:
   return _TAKEN.get()
 
 
-def check_context(num_steps: int, mesh: jax.sharding.Mesh) -> None:
-  """Raises ValueError where `context` does not divide the steps of a sequence, which would stay whole."""
+def check_context(num_steps: int, mesh: jax.sharding.Mesh, what: str = 'audio steps of a clip') -> None:
+  """Raises ValueError where `context` does not divide the steps of a sequence, which would stay whole.
+
+  Args:
+    num_steps: of the sequence.
+    mesh: see the module.
+    what: the steps, as the message names them.
+  """
   size = mesh.shape['context']
   if num_steps % size:
     fitting = ', '.join(str(other) for other in range(1, mesh.size + 1) if not num_steps % other)
-    raise ValueError(f'mesh.context must divide the {num_steps} audio steps of a clip; got {size}. '
+    raise ValueError(f'mesh.context must divide the {num_steps} {what}; got {size}. '
                      f'Sizes that fit, up to the number of devices: {fitting}.')
 
 

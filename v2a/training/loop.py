@@ -11,6 +11,7 @@ and may have
   draw(batch, key) -> dict of arrays          all that is random, with a leading batch axis, traced; the loss
                                               finds it in the batch
   is_by_clip = False                          where the loss is no mean over clips that need not each other
+  sequences = {what: number of steps}         what `context` of the mesh must divide, by its name in messages
   codec_bottleneck = 'kl' or 'rvq'            of the codec whose latents or codes it reads from records
   is_trained(path) -> bool                    False for parameters that stay as they are
   groups = {name: {...}}                      parameters with their own optimizer, see `training.optimizer`

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from v2a import config
 from v2a import keys
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
@@ -44,14 +43,15 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   Args:
     c: the whole configuration.
-    task: has `loss` and may have `draw`, `absorb`, `groups` and `is_by_clip`, see `training.loop`.
+    task: has `loss` and may have `draw`, `absorb`, `groups`, `is_by_clip` and `sequences`; see
+      `training.loop`.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
     abstract: shapes and shardings of the state.
 
   Raises:
-    ValueError: a microbatch does not divide over the devices, or the audio steps over `context`.
+    ValueError: a microbatch does not divide over the devices, or a sequence of the task over `context`.
   """
   training = c.training
   num_shards = mesh_lib.num_batch_shards(mesh)
@@ -62,8 +62,8 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
 
   cast = functools.partial(layers.cast, gradient_dtype=training.gradient_dtype)
 
-  if c.task == 'flow' or c.task == 'tokens' and not c.tokens.is_causal:  # causal tokens are padded
-    mesh_lib.check_context(config.clip_spec(c).num_latents, mesh)
+  for what, num_steps in getattr(task, 'sequences', {}).items():
+    mesh_lib.check_context(num_steps, mesh, what)
 
   def loss(params, frozen, batch, step):
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.

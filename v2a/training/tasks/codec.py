@@ -40,7 +40,7 @@ class CodecTask:
   """See the module.
 
   Attributes:
-    groups, is_averaged: see `training.loop`.
+    groups, is_averaged, sequences: see `training.loop`.
   """
 
   def __init__(self, c: ml_collections.ConfigDict):
@@ -54,6 +54,7 @@ class CodecTask:
     num_samples = min(round(c.codec.crop_s * self.spec.sample_rate_hz), self.spec.num_samples)
     self.num_crop_steps = max(1, num_samples // hop)
     self.num_crop_samples = self.num_crop_steps * hop
+    self.sequences = {'audio steps of a crop of config.codec.crop_s': self.num_crop_steps}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh codec; with discriminators inside where training is adversarial."""

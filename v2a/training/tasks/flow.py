@@ -22,6 +22,7 @@ class FlowTask:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditions = c, conditions.Conditions(c)
+    self.sequences = {'audio steps of a clip': self.conditions.spec.num_latents}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh flow model."""

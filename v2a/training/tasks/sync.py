@@ -28,6 +28,9 @@ class SyncTask:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
+    self.sequences = {'audio steps of a clip': self.spec.num_latents,
+                      'pictures of a clip': self.spec.num_sync_frames,
+                      'patches of a picture': (c.clip.frame_size // c.conditioning.sync.patch) ** 2}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh sync model."""

@@ -28,6 +28,8 @@ class TokensTask:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditions = c, conditions.Conditions(c)
+    # Steps of a causal model are padded, see `_logits`.
+    self.sequences = {} if c.tokens.is_causal else {'audio steps of a clip': self.conditions.spec.num_latents}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh token model."""

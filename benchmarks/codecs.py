@@ -1,10 +1,14 @@
-"""How much codecs keep of clips of the world, and how much of their codebooks is in use.
+"""How much codecs keep of clips of the synthetic set, at what bit rate, and which codebook entries are used.
 
   python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq [--num-clips 64] [--seed 20260001]
 
 For each codec, compared to the first: multi-resolution STFT and mel distance (codecs.loss eq. 1 and 2)
-between the clips and what comes back from latents (means) or codes; of an rvq codec also, book by book, the
-share of entries that some step of some clip chooses, and the perplexity of the choice.
+between the clips and what comes back from latents (means) or codes; and the bit rate. Of an rvq codec also,
+book by book, the share of entries that some step of some clip chooses, and the perplexity of the choice.
+
+The bit rate of an rvq codec is that of its codes, all entries as likely as each other; of a kl codec the
+divergence of its latents from a standard normal, (nats a latent value) x channels x steps a second / ln 2.
+Both are upper bounds of what the latents tell.
 """
 
 import argparse
@@ -15,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import assembly
+from v2a import clip
 from v2a import config
 from v2a import records
 from v2a import weights
@@ -22,8 +27,18 @@ from v2a.codecs import loss
 from v2a.evaluation import cases
 
 
+def code_bits_per_s(spec: clip.ClipSpec, num_codebooks: int, codebook_size: int) -> float:
+  """Returns the bit rate of codes of which each is as likely as any other."""
+  return spec.latent_rate_hz * num_codebooks * np.log2(codebook_size)
+
+
+def latent_bits_per_s(spec: clip.ClipSpec, num_channels: int, kl_nats: float) -> float:
+  """Returns the bit rate of latents whose values diverge from a standard normal by `kl_nats` in the mean."""
+  return spec.latent_rate_hz * num_channels * kl_nats / np.log(2)
+
+
 def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, float], np.ndarray | None]:
-  """Returns mean distances over clips, and count_KV of how often each entry was chosen (rvq)."""
+  """Returns means over clips of the distances and of `kl` (kl codecs), and count_KV of the entries (rvq)."""
   graphdef, state = nnx.split(codec)
 
   @jax.jit
@@ -31,10 +46,11 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
     codec = nnx.merge(graphdef, state)
     if codec.bottleneck == 'kl':
       codes_BTK, output_BNA = None, codec.decode(codec.encode(wave_BNA)[0])
+      rate = {'kl': loss.kl(*codec.posterior(codec.levels(codec.spectrogram(wave_BNA))))}
     else:
       codes_BTK = codec.encode_tokens(wave_BNA)
-      output_BNA = codec.decode_tokens(codes_BTK)
-    return loss.spectral(wave_BNA, output_BNA, codec.spec.sample_rate_hz), codes_BTK
+      output_BNA, rate = codec.decode_tokens(codes_BTK), {}
+    return loss.spectral(wave_BNA, output_BNA, codec.spec.sample_rate_hz) | rate, codes_BTK
 
   found, counts = [], 0
   for wave_NA in waves:
@@ -62,9 +78,13 @@ def main():
     codec = assembly.codec(export.config, nnx.Rngs(0))
     weights.assign(codec, export.arrays, source=path)
     distances, counts_KV = measured(codec, waves)
+    if codec.bottleneck == 'kl':
+      bits_per_s = latent_bits_per_s(codec.spec, codec.num_latent_channels, distances.pop('kl'))
+    else:
+      bits_per_s = code_bits_per_s(codec.spec, *codec.quantizer.share_KV.shape)
     first = first or distances
     print(path, ', '.join(f'{name} {value:.4f} ({value / first[name]:.3f} of the first)'
-                          for name, value in distances.items()))
+                          for name, value in distances.items()), f'{bits_per_s / 1000:.2f} kbit/s')
     for k, count_V in enumerate(counts_KV if codec.bottleneck == 'rvq' else ()):
       p_V = count_V[count_V > 0] / count_V.sum()
       print(f'  book {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '

@@ -1,7 +1,8 @@
-"""Measures a model on real videos: does the picture choose the sound, and are hits heard when they are seen?
+"""Measures a model on real videos: whose sound is it, are hits in time, and what does the codec alone lose?
 
   python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/clips_latents [--seed 0]
   python benchmarks/real_clips.py onsets --model world --clips clips [--seed 0]
+  python benchmarks/real_clips.py codec --model world --clips clips [--seconds 4] [--generator flow]
 
 `nearest`: one soundtrack for the first window with sound of each video of the records, from its pictures
 alone, and its log-mel distance (evaluation.nearest) to every true sound. Prints the share whose nearest true
@@ -18,9 +19,15 @@ Both sounds are heard by onsets.detect, spectral flux. The world's own instrumen
 trained on the world alone and says nothing about other recordings (docs/evaluation.md). The flux has no
 weights, and hears the 4 hits of the anvil and the 2 barks of the dog exactly; it also hears echoes, and
 hardly anything in the clipped drumming of specvqgan_vas_drum_dense. The table says how many it hears.
+
+`codec`: the first seconds of every clip of CLIPS that is as long and has sound there, through the codec of a
+generator and back, with nothing generated in between. Prints the log-spectral distance, the change of the
+level over all frequencies and from 4 to 8 kHz, and the correlation of left and right before and after, all at
+the model's rate.
 """
 
 import argparse
+from collections.abc import Mapping
 from collections.abc import Sequence
 import json
 import pathlib
@@ -30,6 +37,7 @@ import numpy as np
 
 from v2a import flags
 from v2a import generate
+from v2a import generators
 from v2a import records
 from v2a.cli import cache
 from v2a.cli import main as program
@@ -39,7 +47,10 @@ from v2a.evaluation import cases
 from v2a.evaluation import nearest
 from v2a.evaluation import onsets
 from v2a.evaluation import runner
+from v2a.evaluation import signal
 from v2a.evaluation import spectra
+from v2a.media import folder as folder_lib
+from v2a.media import probe
 from v2a.media import read
 
 CLIPS = (
@@ -51,6 +62,8 @@ CLIPS = (
     'vtaldm_squash_speech.mp4',  # squash
 )
 BATCH_SIZE = 8
+TREBLE_HZ = 4000.0, 8000.0
+SILENCE = 1e-4  # of full scale: a sound whose peak lies below this is none
 # The flux takes the beginning of many a file for an onset, true or drawn, and the two would match.
 EDGE_S = 0.05
 
@@ -196,6 +209,63 @@ def run_onsets(args: argparse.Namespace) -> None:
   print(table(CLIPS, value, floor, args.num_samples))
 
 
+def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> float:
+  """Returns the level of a sound from `low_hz` up to `high_hz`, RMS over channels in dB of full scale."""
+  power_FA = np.abs(np.fft.rfft(wave_NA, axis=0)) ** 2
+  frequency_F = np.fft.rfftfreq(len(wave_NA), 1 / rate_hz)
+  is_in_F = (frequency_F >= low_hz) & (frequency_F < high_hz)
+  power = 2 * power_FA[is_in_F].sum(axis=0).mean() / len(wave_NA) ** 2
+  return float(10 * np.log10(max(power, 10 ** (signal.FLOOR_DB / 10))))
+
+
+def lost(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, float]:
+  """Returns what a round trip changed, as `codec` prints it; NaN where there is no left and right."""
+
+  def correlation(wave_NA: np.ndarray) -> float:
+    found = signal.stereo_correlation(wave_NA) if wave_NA.shape[1] == 2 else None
+    return np.nan if found is None else found
+
+  change_db = lambda *band: band_db(output_NA, rate_hz, *band) - band_db(true_NA, rate_hz, *band)
+  return {
+      'distance_db': 10 * signal.log_spectral_distance(true_NA, output_NA),
+      'level_db': change_db(0.0, rate_hz), 'treble_db': change_db(*TREBLE_HZ),
+      'correlation': correlation(true_NA), 'correlation_after': correlation(output_NA)}
+
+
+def lost_table(found: Mapping[str, Mapping[str, float]]) -> str:
+  """Returns the Markdown table of `codec`: a row a clip, see `lost`, then their mean and median."""
+  lines = ['| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
+           '|---|---|---|---|---|---|']
+  values_NK = np.array([list(row.values()) for row in found.values()])
+  summary = ('mean', np.nanmean(values_NK, axis=0)), ('median', np.nanmedian(values_NK, axis=0))
+  for name, (distance_db, level_db, treble_db, *correlations) in (*zip(found, values_NK), *summary):
+    shown = ' | '.join('-' if np.isnan(value) else f'{value:.2f}' for value in correlations)
+    lines.append(f'| {name} | {distance_db:.1f} | {level_db:+.1f} | {treble_db:+.1f} | {shown} |')
+  return '\n'.join(lines)
+
+
+def run_codec(args: argparse.Namespace) -> None:
+  """Prints what the codec loses of each clip."""
+  paths = folder_lib.search(args.clips, folder_lib.VIDEOS).paths
+  found, model = {}, generate.load(args.model)
+  rate_hz, spec = model.sample_rate_hz, model.clip_spec
+  num_samples = round(args.seconds * rate_hz) // spec.latent_hop_samples * spec.latent_hop_samples
+  for path in paths:
+    info = probe.probe(path)
+    if not info.has_audio or info.duration_s < args.seconds:
+      continue
+    wave_NA = read.wave(path, rate_hz, spec.num_channels, 0.0, args.seconds)[:num_samples]
+    if np.abs(wave_NA).max() >= SILENCE:
+      output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
+      found[path.name] = lost(wave_NA, output_NA, rate_hz)
+  if not found:
+    raise ValueError(f'no video in {args.clips} has {args.seconds:g} s with sound; wanted the folder of real '
+                     'clips as --clips.')
+  print(f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with sound there, of '
+        f'{len(paths)}\n')
+  print(lost_table(found))
+
+
 def _flags() -> flags.Parser:
   parser = flags.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
   commands = parser.add_subparsers(dest='command', required=True)
@@ -208,7 +278,14 @@ def _flags() -> flags.Parser:
   two.add_argument('--num-samples', type=flags.number(int, 1), default=4, metavar='N',
                    help='soundtracks a clip (%(default)s)')
   two.set_defaults(run=run_onsets)
-  for command in (one, two):
+  three = commands.add_parser('codec', help='what does the codec lose?')
+  three.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
+  three.add_argument('--seconds', type=flags.number(float, 0.5, 60.0), default=4.0, metavar='S',
+                     help='of each clip, from its beginning (%(default)s)')
+  three.add_argument('--generator', choices=tuple(generators.GENERATORS), metavar='NAME',
+                     help="whose codec (the model's first generator)")
+  three.set_defaults(run=run_codec)
+  for command in (one, two, three):
     command.add_argument('--model', default='world', metavar='NAME-or-DIR',
                          help='a packaged model or a folder (%(default)s)')
     command.add_argument('--seed', type=flags.seed, default=0, help='of the noise (%(default)s)')
@@ -216,7 +293,7 @@ def _flags() -> flags.Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one of the two; returns the exit code."""
+  """Runs one of the three; returns the exit code."""
   try:
     args = _flags().parse_args(argv)
     cache.enable()

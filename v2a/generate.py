@@ -38,7 +38,8 @@ _CLOCK_ERROR_S = 1e-9  # of a difference of two times
 # The face of generation: callers need this module alone.
 MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
 Input, Request, Result = requests.Input, requests.Request, requests.Result
-load, join, save = model_lib.load, model_lib.join, model_lib.save
+load, join = model_lib.load, model_lib.join
+save, extend, is_bundle = model_lib.save, model_lib.extend, model_lib.is_bundle
 
 
 class _Job:

@@ -8,10 +8,13 @@ Beside a generator's weights may lie a gauge of how usual a picture is to it (v2
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import functools
 import hashlib
 import json
+import os
 import pathlib
+import shutil
 
 from flax import nnx
 import jax
@@ -370,9 +373,74 @@ def save(model: Model, path: str | pathlib.Path) -> None:
     FileExistsError: the folder is there already.
   """
   path = pathlib.Path(path)
-  if path.exists():
+  if os.path.lexists(path):
     raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
+  with _written(model, path) as partial:
+    partial.rename(path)
+
+
+def is_bundle(path: str | pathlib.Path) -> bool:
+  """Whether a folder is a bundle."""
+  return bool(_bundled(pathlib.Path(path)).keys() & generators.GENERATORS.keys())
+
+
+def extend(path: str | pathlib.Path, model: Model) -> None:
+  """Adds the parts of a model that a bundle lacks; nothing in it is replaced.
+
+  Raises:
+    FileExistsError: the bundle has another model of one part.
+    ValueError: the generators of both do not belong together.
+  """
+  path = pathlib.Path(path)
+  with _written(model, path) as partial:
+    _move_missing(partial, path)
+
+
+def _bundled(path: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the folders of the parts of a bundle."""
+  return {part: path / part for part in MAKERS if (path / part / weights.WEIGHTS).is_file()}
+
+
+def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
+  there, written = _bundled(path), _bundled(partial)
+  for part in written:
+    if os.path.lexists(path / part) and not _is_same(path / part, partial / part):
+      raise FileExistsError(f'{path / part} exists already and is another model; wanted the same, or a new '
+                            'folder.')
+  whole = Model(names.printable(path.resolve().name), _Exports(written | there))
+  for name in whole.generators:
+    whole.generator(name)  # raises where clip or codec are not those of the others
+  # Generators last: one without its codec would be no model.
+  missing = sorted(set(written) - set(there), key=lambda part: part in generators.GENERATORS)
+  moved = []
+  try:
+    for part in missing:
+      written[part].rename(path / part)
+      moved.append(part)
+  except OSError:
+    for part in reversed(moved):
+      shutil.rmtree(path / part, ignore_errors=True)
+    raise
+
+
+def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
+  """Whether all files of `other` are in a folder, with the same content."""
+  return all((folder / file.name).is_file() and files.sha256(folder / file.name) == files.sha256(file)
+             for file in other.iterdir())
+
+
+@contextlib.contextmanager
+def _written(model: Model, path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Writes a model to a temporary bundle in the folder of a path; what is not moved is removed."""
   partial = files.partial_path(path)
+  try:
+    _write(model, partial)
+    yield partial
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(model: Model, partial: pathlib.Path) -> None:
   for part, export in model.exports.items():
     c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
@@ -383,4 +451,3 @@ def save(model: Model, path: str | pathlib.Path) -> None:
     found = model.gauge(part) if part in generators.GENERATORS else None
     if found is not None:
       gauge_lib.save(found, partial / part / gauge_lib.FILE)
-  partial.rename(path)

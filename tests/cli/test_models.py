@@ -1,5 +1,15 @@
 """Packaged models are listed by what lies in their folder."""
 
+import shutil
+
+from flax import nnx
+import numpy as np
+import pytest
+
+from v2a import config
+from v2a import generate
+from v2a import model as model_lib
+from v2a import weights
 from v2a.cli import main
 from v2a.cli import models
 
@@ -40,4 +50,77 @@ def test_no_models(tmp_path, monkeypatch, capsys):
 
 def test_packing_wants_a_folder(capsys):
   assert main.main(['models', '--pack', 'runs/x']) == 2
-  assert capsys.readouterr().err == 'v2a: --pack needs --output, a new folder.\n'
+  assert capsys.readouterr().err == 'v2a: --pack needs --output, a new folder or a packed model to extend.\n'
+
+
+@pytest.fixture(scope='module')
+def parts(tmp_path_factory):
+  """A folder with the export of every part of a model, of random weights."""
+  root, rng = tmp_path_factory.mktemp('parts'), np.random.default_rng(0)
+  for part, make in model_lib.MAKERS.items():
+    c = config.tiny(config.base()).unlock()
+    c.task = {'codec_rvq': 'codec', 'masked': 'tokens'}.get(part, part)
+    c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens', 'masked') else 'kl'
+    c.tokens.is_causal = part != 'masked'
+    shapes = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
+    arrays = {name: rng.standard_normal(leaf.shape).astype(leaf.dtype) for name, leaf in shapes.items()}
+    weights.export(arrays, root / part, c.lock(), 'float32')
+  return root
+
+
+def run_of(parts, path, *names):
+  """Returns the path of a model with these parts, to be packed."""
+  for name in names:
+    shutil.copytree(parts / name, path / name)
+  return str(path)
+
+
+def content(folder):
+  return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob('*') if path.is_file()}
+
+
+def test_a_packed_model_is_extended_and_nothing_in_it_replaced(parts, tmp_path, capsys):
+  flow = run_of(parts, tmp_path / 'flow', 'codec', 'sync', 'flow')
+  tokens = run_of(parts, tmp_path / 'tokens', 'codec', 'codec_rvq', 'sync', 'tokens')
+  masked = run_of(parts, tmp_path / 'masked', 'codec_rvq', 'masked')
+  output = tmp_path / 'out' / 'mine'
+  pack = lambda *runs: main.main(['models', '--pack', *runs, '--output', str(output)])
+  assert pack(flow) == 0
+  (output / 'README.md').write_text('mine')
+  before = content(output)
+  for runs in ((flow, tokens), (masked,), (flow,), (flow, tokens)):  # the last two have nothing to add
+    assert pack(*runs) == 0, capsys.readouterr().err
+    assert content(output).items() >= before.items()
+  assert generate.load(output).generators == ('flow', 'tokens', 'masked')
+  assert set(generate.load(output).exports) == set(model_lib.MAKERS)
+  assert [path.name for path in output.parent.iterdir()] == ['mine'], 'nothing is left over'
+
+
+def test_packing_where_something_else_is_leaves_it(parts, tmp_path, capsys):
+  flow = run_of(parts, tmp_path / 'flow', 'codec', 'flow')
+
+  def refused(run, output):
+    before = content(tmp_path)
+    assert main.main(['models', '--pack', run, '--output', str(output)]) == 2
+    assert content(tmp_path) == before and not list(tmp_path.glob('.*'))
+    line, = capsys.readouterr().err.splitlines()
+    return line
+
+  (tmp_path / 'file').write_text('mine')
+  run_of(parts, tmp_path / 'folder', 'codec')
+  (tmp_path / 'link').symlink_to('nowhere')
+  for name in ('file', 'folder', 'link'):
+    assert f'{name} exists already and is no packed model' in refused(flow, tmp_path / name)
+  # Another model of one part.
+  run_of(parts, tmp_path / 'other', 'codec', 'flow')
+  found = weights.load_export(parts / 'flow')
+  changed = {name: array + 1 for name, array in found.arrays.items()}
+  weights.export(changed, tmp_path / 'other' / 'flow', found.config)
+  assert main.main(['models', '--pack', str(tmp_path / 'other'), '--output', str(tmp_path / 'mine')]) == 0
+  assert 'mine/flow exists already and is another model; wanted the same' in refused(flow, tmp_path / 'mine')
+  # Generators whose clips differ.
+  tokens = run_of(parts, tmp_path / 'tokens', 'codec_rvq', 'tokens')
+  c = weights.load_export(parts / 'tokens').config.copy_and_resolve_references().unlock()
+  c.clip.clip_s = 1.0
+  weights.export(weights.load_export(parts / 'tokens').arrays, tmp_path / 'tokens' / 'tokens', c)
+  assert 'generators of one model must have one clip' in refused(tokens, tmp_path / 'mine')

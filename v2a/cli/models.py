@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import pathlib
 
 import v2a
@@ -20,7 +21,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='RUN',
     help='write the generators of training folders, with their codecs and sync model, to --output',
   )
-  parser.add_argument('--output', type=flags.local_path, metavar='DIR', help='new folder for --pack')
+  parser.add_argument('--output', type=flags.local_path, metavar='DIR', help='for --pack: a new folder, or a packed model to extend')
 
 
 def _summary(folder: pathlib.Path) -> str:
@@ -56,14 +57,23 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   """Writes trained generators as one folder of float16 weights that knows no other path.
 
   Raises:
+    FileExistsError: the folder is there, and is no packed model that could be extended by these.
     ValueError: no folder to write was named, or the generators do not belong together.
   """
   if output is None:
-    raise ValueError('--pack needs --output, a new folder.')
+    raise ValueError('--pack needs --output, a new folder or a packed model to extend.')
   from v2a import generate  # only this needs JAX
 
+  is_there = os.path.lexists(output)
+  if is_there and not generate.is_bundle(output):
+    raise FileExistsError(f'--output {output} exists already and is no packed model; wanted a new folder, or '
+                          'a packed model to extend.')
   output.parent.mkdir(parents=True, exist_ok=True)
-  generate.save(generate.join([generate.load(run) for run in runs]), output)
+  model = generate.join([generate.load(run) for run in runs])
+  if is_there:
+    generate.extend(output, model)
+  else:
+    generate.save(model, output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
   print(f'{names.printable(str(output))}: {size / 1e6:.1f} MB')
 

@@ -34,6 +34,41 @@ def test_every_shipped_configuration(name):
   assert source.startswith('"""') and len(source.splitlines()) <= 90
 
 
+def test_tiny_on_records_keeps_their_sizes(c):
+  c = c.copy_and_resolve_references().unlock()
+  c.clip.update(frame_size=128, clip_s=8.0, num_text_bytes=512)
+  c.conditioning.sync.patch = 16
+  c = c.lock()
+  shrunk = config.tiny(c, has_records=True)
+  config.validate(shrunk)
+  assert shrunk.clip == c.clip and shrunk.conditioning.sync.patch == 16
+  assert shrunk.data.num_fake_records == 0 and shrunk.flow == config.tiny(c).flow
+  assert configfile.tiny(c, ['--config.seed=1', '--config.data.train=a,b']) == shrunk
+  for words in ([], ['--config.data.train='], ['--config.data.validation=a']):
+    assert configfile.tiny(c, words) == config.tiny(c)
+
+
+def test_a_warm_up_that_does_not_fit_few_steps_becomes_a_tenth(c):
+  def read(*words):
+    notes = []
+    changed = configfile.override(c, [f'--config.training.{word}' for word in words], notes.append)
+    return changed, notes
+
+  changed, notes = read('num_steps=60')
+  config.validate(changed)
+  assert changed.training.warmup_steps == 6 and c.training.warmup_steps == 100
+  assert notes == ['config.training.warmup_steps is 6, a tenth of num_steps=60: the 100 of base do not fit.']
+  for words, warmup in ((['num_steps=1'], 0), (['num_steps=100'], 10), (['num_steps=101'], 100),
+                        (['num_steps=60', 'warmup_steps=7'], 7), (['batch_size=8'], 100)):
+    changed, notes = read(*words)
+    config.validate(changed)
+    assert changed.training.warmup_steps == warmup and bool(notes) == (warmup not in (7, 100))
+  with pytest.raises(ValueError, match='warmup_steps must be below num_steps=60; got 60'):
+    config.validate(read('num_steps=60', 'warmup_steps=60')[0])
+  with pytest.raises(ValueError, match='num_steps must be above 0'):
+    config.validate(read('num_steps=0')[0])
+
+
 def test_json_round_trip(c, tmp_path):
   c = configfile.override(c, ['--config.data.train=a,b', '--config.training.learning_rate=1e-3'])
   configfile.save(c, tmp_path / 'c.json')
@@ -137,6 +172,7 @@ def test_a_typo_in_a_configuration_file_is_refused(c):
     ['--config.training.schedule=linear'], ['--config.training.betas=0.9'],
     ['--config.training.betas=0.9,1.0'], ['--config.training.compute_dtype=float64'],
     ['--config.seed=2147483648'], ['--config.training.warmup_steps=1000'],
+    ['--config.training.num_steps=60', '--config.training.warmup_steps=60'],
     ['--config.training.local_checkpoint_every_steps=5'],
     ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'], ['--config.mesh.tensor=0'],
     ['--config.clip.clip_s=0'], ['--config.training.learning_rate=nan'],

@@ -54,7 +54,9 @@ def studio() -> ml_collections.ConfigDict:
   c.data.update(num_threads=8, num_prefetched_batches=8)
   c.clip.update(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2)
   c.clip.update(sync_fps=24, frame_size=128, num_text_bytes=512, num_transcript_bytes=128)
-  c.codec.n_fft = 3000
+  # Of the latents and codes that codec_48k, codec_48k_rvq and sync_48k share with the generators.
+  c.codec.update(n_fft=3000, num_latent_channels=64, num_codebooks=8, codebook_size=1024)
+  c.codec.update(width=512, num_encoder_layers=4, num_decoder_layers=8)
   c.conditioning.width = 1024
   c.conditioning.semantic.update(patch=16, width=256, num_layers=4, num_heads=2)
   c.conditioning.sync.update(patch=16, patch_width=128, num_patch_layers=1, num_layers=4)
@@ -248,21 +250,29 @@ def clip_spec(c: ml_collections.ConfigDict) -> clip.ClipSpec:
 _TINY = {
     'width': 32, 'patch_width': 32, 'num_heads': 2, 'num_latent_channels': 4, 'num_codebooks': 2,
     'codebook_size': 16,
-    'patch': 8, 'num_layers': 1, 'num_patch_layers': 1, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
+    'num_layers': 1, 'num_patch_layers': 1, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
     'num_joint_layers': 1, 'num_audio_layers': 1, 'discriminator_width': 4, 'steps': 2, 'crop_s': 0.4,
 }
+_TINY_FRAMES = {'patch': 8}  # for small frames alone: large ones would have too many patches
 
 
-def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-  """Returns a shrunk copy: narrow, shallow, four steps on short made-up clips; runs on a CPU in seconds."""
+def tiny(c: ml_collections.ConfigDict, has_records: bool = False) -> ml_collections.ConfigDict:
+  """Returns a shrunk copy: narrow, shallow, four steps; runs on a CPU in seconds.
+
+  Args:
+    c: of any size.
+    has_records: whether it will train on records. Their sizes are those of `c.clip`, which then stays as it
+      is; otherwise it trains on made-up records of short clips.
+  """
   c = c.copy_and_resolve_references().unlock()
   for section in (c.codec, c.conditioning, c.sync, c.flow, c.tokens, c.generation):
-    _cap(section)
-  c.clip.frame_size = 16
-  c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
-  c.clip.num_transcript_bytes = min(c.clip.num_transcript_bytes, 16)
-  c.clip.clip_s = 2.0  # two blocks of latent steps, so that windows can overlap
-  c.data.update(train=(), validation=(), num_fake_records=16)
+    _cap(section, _TINY if has_records else _TINY | _TINY_FRAMES)
+  if not has_records:
+    c.clip.frame_size = 16
+    c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
+    c.clip.num_transcript_bytes = min(c.clip.num_transcript_bytes, 16)
+    c.clip.clip_s = 2.0  # two blocks of latent steps, so that windows can overlap
+  c.data.update(train=(), validation=(), num_fake_records=0 if has_records else 16)
   training = c.training
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
   training.update(checkpoint_every_steps=2, profile_steps=0, unroll=False)
@@ -272,12 +282,12 @@ def tiny(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   return c.lock()
 
 
-def _cap(section: ml_collections.ConfigDict) -> None:
+def _cap(section: ml_collections.ConfigDict, most: dict) -> None:
   for key, value in section.items():
     if isinstance(value, ml_collections.ConfigDict):
-      _cap(value)
-    elif key in _TINY:
-      section[key] = min(value, _TINY[key])
+      _cap(value, most)
+    elif key in most:
+      section[key] = min(value, most[key])
 
 
 def _positive(value) -> bool:

@@ -1,5 +1,6 @@
 """Configurations by name, as text and from the command line: find, override, save, load."""
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import difflib
@@ -23,7 +24,14 @@ _OVERRIDE = re.compile(r'--config\.([A-Za-z0-9_.]+)=(.*)', re.DOTALL)
 _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*')
 
 
-def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
+def tiny(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
+  """Returns `config.tiny`, with the clips of `c` where the arguments of `override` name records."""
+  is_train = lambda argument: argument.startswith('--config.data.train=')
+  return config.tiny(c, bool(override(config.base(), filter(is_train, arguments)).data.train))
+
+
+def override(c: ml_collections.ConfigDict, arguments: Iterable[str],
+             report: Callable[[str], object] = lambda line: None) -> ml_collections.ConfigDict:
   """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
 
   Booleans are true or false. Tuples have commas between their parts, and blanks around a part do not count:
@@ -31,11 +39,19 @@ def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_colle
   of brackets, `(0.9, 0.99)`. A part that holds a comma, or begins with a bracket, is written in a JSON list
   of strings, `--config.data.train='["a,b", "[c]"]'`.
 
+  Where training.num_steps is given alone and leaves no room for the warm-up of `c`, the warm-up becomes a
+  tenth of the steps.
+
+  Args:
+    c: the defaults.
+    arguments: see above.
+    report: is given a line on what else has changed.
+
   Raises:
     ValueError: an unknown key (with the nearest one), or a value of another type.
   """
   c = c.copy_and_resolve_references().unlock()
-  names = config.keys(c)
+  names, given = config.keys(c), set()
   for argument in arguments:
     match = _OVERRIDE.fullmatch(argument)
     if not match:
@@ -46,6 +62,13 @@ def override(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_colle
     *sections, key = name.split('.')
     parent = config.section(c, '.'.join(sections)) if sections else c
     parent[key] = _parse(name, text, parent[key])
+    given.add(name)
+  training = c.training
+  if 'training.num_steps' in given and 'training.warmup_steps' not in given and (
+      training.warmup_steps >= training.num_steps > 0):
+    default, training.warmup_steps = training.warmup_steps, training.num_steps // 10
+    report(f'config.training.warmup_steps is {training.warmup_steps}, a tenth of num_steps='
+           f'{training.num_steps}: the {default} of {c.name} do not fit.')
   return c.lock()
 
 

@@ -85,13 +85,37 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatc
   assert [path.name for path in tmp_path.iterdir()] == ['file']
 
 
+def write_records(folder):
+  """Makes a folder of records of the sizes that sync_world wants, with latents of a tiny codec."""
+  c = configfile.find('sync_world')
+  spec, num_channels = config.clip_spec(c), config.tiny(c).codec.num_latent_channels
+  records.write(folder, (records.fake(spec, seed, num_channels) for seed in range(8)), spec)
+
+
+def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):
+  write_records(tmp_path / 'data')
+  words = [*TINY, '--workdir', str(tmp_path / 'run'), f'--config.data.train={tmp_path / "data"}']
+  assert main.main([*words, '--config.training.num_steps=1']) == 0
+  _, header, note, *_ = capsys.readouterr().out.splitlines()
+  assert 'task sync' in header and '8 records' in header
+  assert note.startswith('config.training.warmup_steps is 0, a tenth of num_steps=1: the 1 of sync_world')
+  c = configfile.load(tmp_path / 'run' / 'config.json')
+  assert c.clip == configfile.find('sync_world').clip and c.conditioning.width == 32
+  assert configfile.load(tmp_path / 'run' / 'model' / 'config.json').training.num_steps == 1
+
+
+@pytest.mark.usefixtures('no_device_work')
+def test_tiny_refuses_records_of_other_rates_as_the_whole_model_would(tmp_path, capsys):
+  write_records(tmp_path / 'data')
+  line = refused(['--workdir', str(tmp_path / 'run'), f'--config.data.train={tmp_path / "data"}',
+                  '--config.clip.frame_size=64'], capsys)
+  assert 'config.clip.frame_size is 64, but the records of' in line and not (tmp_path / 'run').exists()
+
+
 @pytest.mark.usefixtures('no_device_work')
 @pytest.mark.parametrize('harm', ['missing', 'tampered'])
 def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm):
-  c = config.tiny(configfile.find('sync_world'))
-  spec = config.clip_spec(c)
-  items = (records.fake(spec, seed, c.codec.num_latent_channels) for seed in range(8))
-  records.write(tmp_path / 'data', items, spec)
+  write_records(tmp_path / 'data')
   shard = next(path for path in (tmp_path / 'data').iterdir() if path.suffix != '.json')
   if harm == 'missing':
     shard.unlink()

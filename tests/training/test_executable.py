@@ -43,7 +43,7 @@ def program(tmp_path_factory):
   return path
 
 
-def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch):
+def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys):
   compiled = loop.train(toy.configuration(), tmp_path / 'a', toy.Task(), devices=DEVICES)
   make = step_lib.make
 
@@ -54,7 +54,9 @@ def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch):
       self.lower = make(*arguments).lower
 
   monkeypatch.setattr(step_lib, 'make', Uncompiled)
+  assert 'Compiled in' in capsys.readouterr().out
   loaded = loop.train(toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, program=program)
+  assert 'Compil' not in capsys.readouterr().out
   wanted, found = (weights.load_export(path).arrays for path in (compiled, loaded))
   for name, value in wanted.items():
     np.testing.assert_array_equal(found[name], value)

@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
   """Compiles, and prints a line a topology and batch; 1 where one does not fit."""
   # Compiled for, not run on: this machine's own accelerators stay untouched.
   os.environ['JAX_PLATFORMS'] = 'cpu'
-  from v2a import config
   from v2a import configfile
   from v2a import files
   from v2a.compilation import program
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
   from v2a.compilation import topologies
 
   c = configfile.find(args.config)
-  c = configfile.override(config.tiny(c) if args.tiny else c, args.overrides)
+  c = configfile.override(configfile.tiny(c, args.overrides) if args.tiny else c, args.overrides)
   wanted = [topologies.parse(name, args.slices) for name in args.topology]
   sizes = args.batch_size or [c.training.batch_size]
   if args.output and (args.search or len(wanted) * len(sizes) > 1):

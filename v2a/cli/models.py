@@ -21,7 +21,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='RUN',
     help='write the generators of training folders, with their codecs and sync model, to --output',
   )
-  parser.add_argument('--output', type=flags.local_path, metavar='DIR', help='for --pack: a new folder, or a packed model to extend')
+  parser.add_argument(
+    '--output',
+    type=flags.local_path,
+    metavar='DIR',
+    help='for --pack: a new folder, or a packed model to extend',
+  )
 
 
 def _summary(folder: pathlib.Path) -> str:

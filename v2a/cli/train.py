@@ -1,6 +1,7 @@
 """`v2a train`: trains a codec, a sync encoder or a generator from a configuration."""
 
 import argparse
+from collections.abc import Callable
 import os
 import pathlib
 
@@ -20,7 +21,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--workdir', required=True, metavar='DIR', type=flags.local_path,
                       help='training folder; taken up where it stopped')
   parser.add_argument('--tiny', action='store_true',
-                      help='a shrunk model on made-up clips, to try the whole way')
+                      help='a shrunk model and four steps, to try the whole path: on made-up clips, or on '
+                      'the records of --config.data.train')
   parser.add_argument('--profile', action='store_true',
                       help="a profiler's trace of a few steps of the first process, in DIR/profile")
   parser.add_argument('--program', metavar='FILE',
@@ -49,25 +51,26 @@ def check(args: argparse.Namespace) -> None:
     _config(args)
 
 
-def _config(args: argparse.Namespace):
+def _config(args: argparse.Namespace, report: Callable[[str], object] = lambda line: None):
   from v2a import config
   from v2a import configfile
 
   c = configfile.find(args.config)
   if args.tiny:
-    c = config.tiny(c)
+    c = configfile.tiny(c, args.overrides)
   if args.profile:
     c = c.unlock()
     c.training.update(PROFILED)
     c = c.lock()
-  c = configfile.override(c, args.overrides)
+  c = configfile.override(c, args.overrides, report)
   config.validate(c)
   return c
 
 
 def run(args: argparse.Namespace) -> int:
   """Trains, and returns the exit code."""
-  c, workdir = _config(args), args.workdir
+  notes: list[str] = []
+  c, workdir = _config(args, notes.append), args.workdir
   _check_workdir(workdir)
   if args.program and not pathlib.Path(args.program).is_file():
     raise FileNotFoundError(f'--program {args.program} does not exist.')
@@ -87,5 +90,5 @@ def run(args: argparse.Namespace) -> int:
 
     watching = evaluators.make(c, task)
   with processes.own_faults():
-    loop.train(c, workdir, task, watching, program=args.program)
+    loop.train(c, workdir, task, watching, program=args.program, notes=notes)
   return 0

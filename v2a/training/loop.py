@@ -99,7 +99,7 @@ class _Run:
 
 def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
           evaluators: Sequence[Callable] = (), devices: Sequence[jax.Device] | None = None,
-          program: str | pathlib.Path | None = None) -> pathlib.Path:
+          program: str | pathlib.Path | None = None, notes: Sequence[str] = ()) -> pathlib.Path:
   """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
 
   Args:
@@ -112,6 +112,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
       'evaluation/'.
     devices: None for all.
     program: executable of the step (see `executable`), in place of compiling it; None for none.
+    notes: lines to log at the start, on the configuration.
 
   Returns:
     The folder of the exported model.
@@ -129,7 +130,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
   shared.check_same('The configuration', configfile.dumps(c))
   items = shared.everywhere('config.data.train', lambda: input_lib.source(c))
   shared.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
-  notes, codec_digest = shared.everywhere('config.data.train', lambda: _checked(c, task, items))
+  more, codec_digest = shared.everywhere('config.data.train', lambda: _checked(c, task, items))
   optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
@@ -169,7 +170,7 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
       if changes := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
         log.line(changes)
     _describe(run, state)
-    for note in notes:
+    for note in (*notes, *more):
       log.line(note)
     try:
       state = _loop(run, state, step_fn)
@@ -274,13 +275,17 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         _leave(run, whole(), received, reader)
       _tell_faults(run, step)
       _profile(run, step - start)
-      if step == start:
-        run.log.line(f'Step {step + 1} is compiled and run; that may take minutes.')
+      is_compiled_now = step == start and not isinstance(step_fn, jax.stages.Compiled)
+      if is_compiled_now:
+        run.log.line(f'Compiling step {step + 1}; that may take minutes.')
       begin_s = time.perf_counter()
       batch = next(iterator)
       reader.pace.data(time.perf_counter() - begin_s)
+      begin_s = time.perf_counter()
       with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
         leaves, values = step_fn(leaves, batch)
+      if is_compiled_now:  # the call returns once it is compiled; the step itself runs on
+        run.log.line(f'Compiled in {metrics_lib.duration(time.perf_counter() - begin_s)}.')
       reader.push(step, values)
       run.watchdog.done()
     reader.check()

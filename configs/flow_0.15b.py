@@ -1,10 +1,11 @@
 """A rectified-flow transformer of 0.16 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config flow_0.15b --workdir runs/flow_0.15b --config.init_from.codec=runs/codec
+v2a train --config flow_0.15b --workdir runs/flow_0.15b \
+    --config.init_from.codec=runs/codec_48k --config.init_from.sync=runs/sync_512
 
-on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
-it: docs/scaling.md, by `v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's
-registers.
+after the commands of codec_48k and sync_48k, the latter with --config.conditioning.width=512 and
+--workdir=runs/sync_512. Not yet run. What fits which chips, and what bounds it: docs/scaling.md, by
+`v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's registers.
 """
 
 from v2a import config
@@ -16,7 +17,6 @@ def get_config():
   c.name = 'flow_0.15b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)
-  c.codec.num_latent_channels = 64
   c.conditioning.width = 512
   c.conditioning.text_encoder.num_heads = 4
   c.conditioning.transcript_encoder.num_heads = 4

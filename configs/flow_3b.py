@@ -1,9 +1,10 @@
 """A rectified-flow transformer of 2.99 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config flow_3b --workdir runs/flow_3b --config.init_from.codec=runs/codec
+v2a train --config flow_3b --workdir runs/flow_3b \
+    --config.init_from.codec=runs/codec_48k --config.init_from.sync=runs/sync_48k
 
-on records of 48 kHz, encoded by a codec of these rates. Not yet run. What fits which chips, and what bounds
-it: docs/scaling.md, by `v2a compile --config flow_3b --topology v5e:16x16`. Heads of 128 fill a TPU's
+after the commands of codec_48k and sync_48k. Not yet run. What fits which chips, and what bounds it:
+docs/scaling.md, by `v2a compile --config flow_3b --topology v5e:16x16`. Heads of 128 fill a TPU's
 registers.
 """
 
@@ -16,7 +17,6 @@ def get_config():
   c.name = 'flow_3b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)
-  c.codec.num_latent_channels = 64
   c.flow.update(width=2048, num_heads=16, num_joint_layers=4, num_audio_layers=25)
   c.flow.update(mlp_ratio=2.5, conv_size=3)
   c.training.learning_rate = 0.00015

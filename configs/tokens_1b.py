@@ -1,10 +1,16 @@
 """A causal token transformer of 1.07 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
 
-v2a train --config tokens_1b --workdir runs/tokens_1b --config.init_from.codec=runs/codec
+v2a train --config tokens_1b --workdir runs/tokens_1b \
+    --config.init_from.codec=runs/codec_48k_rvq --config.init_from.sync=runs/sync_48k
 
-on records of 48 kHz, encoded by a codec of these rates: 384 steps of 8 books, 391 with the delay pattern. Not
-yet run. What fits which chips, and what bounds it: docs/scaling.md, by
-`v2a compile --config tokens_1b --topology v5e:16x16`. Heads of 128 fill a TPU's registers.
+after the commands of codec_48k_rvq and sync_48k, and
+
+python -m data_pipelines.encode --records data/studio_latents --codec runs/codec_48k_rvq \
+    --output data/studio_codes
+
+A clip has 384 steps of 8 books, 391 with the delay pattern. Not yet run. What fits which chips, and what
+bounds it: docs/scaling.md, by `v2a compile --config tokens_1b --topology v5e:16x16`. Heads of 128 fill a
+TPU's registers.
 """
 
 from v2a import config
@@ -16,7 +22,7 @@ def get_config():
   c.name = 'tokens_1b'
   c.task = 'tokens'
   c.data.train = ('data/studio_codes',)
-  c.codec.update(bottleneck='rvq', num_codebooks=8, codebook_size=1024)
+  c.codec.bottleneck = 'rvq'
   c.tokens.update(width=1280, num_heads=10, num_joint_layers=4, num_audio_layers=19, mlp_ratio=2.5)
   c.training.learning_rate = 2e-4
   return c

@@ -7,9 +7,13 @@ import json
 import math
 import pathlib
 
+from flax import nnx
 import jax
+import numpy as np
 import pytest
 
+from v2a import assembly
+from v2a import config
 from v2a import configfile
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
@@ -60,6 +64,46 @@ def test_sizes_fit_the_chips(name):
   part = c.tokens if c.task == 'tokens' else c.flow
   assert part.width // part.num_heads == 128 and not part.width % 128
   assert not int(part.width * part.mlp_ratio) % 128 and not c.conditioning.width % 128
+
+
+# Bottleneck -> the configuration of its codec.
+CODECS = {'kl': 'codec_48k', 'rvq': 'codec_48k_rvq'}
+
+
+def shapes(make, c):
+  """Returns name -> shape of a model's variables."""
+  state = nnx.state(nnx.eval_shape(lambda: make(c, nnx.Rngs(0))))
+  return {name: leaf.shape for name, leaf in weights.flatten(state).items()}
+
+
+@pytest.mark.parametrize('name', FLAGSHIPS)
+def test_a_codec_and_a_sync_model_prepare_it(name):
+  c, sync = configfile.find(name), configfile.find('sync_48k')
+  codec = configfile.find(CODECS[c.codec.bottleneck])
+  if name == 'flow_0.15b':
+    sync = configfile.override(sync, [f'--config.conditioning.width={c.conditioning.width}'])
+  assert not c.init_from.codec, 'a codec is named where it lies'
+  specs = {config.clip_spec(each) for each in (c, codec, sync)}
+  assert len(specs) == 1, 'records, latent rate and length are the same'
+  # What the generator and the sync model read is what the codecs make.
+  read = ('num_codebooks', 'codebook_size') if c.task == 'tokens' else ('num_latent_channels',)
+  assert [c.codec[key] for key in read] == [codec.codec[key] for key in read]
+  assert sync.codec.num_latent_channels == configfile.find('codec_48k').codec.num_latent_channels
+  # The sync encoder takes the weights of the sync model.
+  trained, own = shapes(assembly.sync, sync), shapes(getattr(assembly, c.task), c)
+  video = {key.removeprefix('video.'): shape for key, shape in trained.items() if key.startswith('video.')}
+  prefix = 'conditioner.sync.'
+  assert video == {key.removeprefix(prefix): shape for key, shape in own.items() if key.startswith(prefix)}
+
+
+def test_the_codec_of_codes_has_the_trunk_of_that_of_latents():
+  trunk, codes = (shapes(assembly.codec, configfile.find(name)) for name in CODECS.values())
+  made = {key for key in codes if key.startswith('quantizer.')}
+  apart = {key for key in codes.keys() - made if codes[key] != trunk.get(key)}
+  assert made and apart == {'to_latent.kernel_IO', 'to_latent.bias_O'}
+  c = configfile.find('sync_48k')
+  edges = assembly.segment_edges(config.clip_spec(c), c.sync.segment_s, 48)
+  assert np.unique(np.diff(edges)).tolist() == [16] and edges[-1] == 384
 
 
 if __name__ == '__main__':

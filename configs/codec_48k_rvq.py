@@ -1,0 +1,23 @@
+"""The codec of tokens_1b: codec_48k's trunk with 8 books of 1024 entries, 48 steps a second.
+
+v2a train --config codec_48k_rvq --workdir runs/codec_48k_rvq
+
+after the commands of codec_48k, whose trunk it starts from (--config.init_from.codec= for none). Not yet run
+beyond `--tiny`.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.studio()
+  c.name = 'codec_48k_rvq'
+  c.task = 'codec'
+  c.data.train = ('data/studio',)
+  c.init_from.codec = 'runs/codec_48k'
+  c.codec.bottleneck = 'rvq'
+  c.training.update(batch_size=256, num_steps=50_000, learning_rate=8e-4, weight_decay=1e-3)
+  c.training.update(compute_dtype='float32', remat='none')
+  c.mesh.fsdp = 1  # too small to be stored in parts
+  return c

@@ -1,0 +1,23 @@
+"""The sync model of the large models: picture and sound of one instant at 48 kHz, by contrast.
+
+python -m data_pipelines.encode --records data/studio --codec runs/codec_48k --output data/studio_latents
+v2a train --config sync_48k --workdir runs/sync_48k
+
+Then the flow models, and tokens_1b on codes. The sync encoder of flow_0.15b is narrower, and wants a sync
+model of its own: `--config.conditioning.width=512`. Not yet run beyond `--tiny`.
+"""
+
+from v2a import config
+
+
+def get_config():
+  """Returns the configuration."""
+  c = config.studio()
+  c.name = 'sync_48k'
+  c.task = 'sync'
+  c.data.train = ('data/studio_latents',)
+  c.sync.update(width=256, segment_s=1 / 3)  # 8 frames, 16 latent steps
+  c.training.update(batch_size=512, num_steps=20_000, warmup_steps=1000, learning_rate=5e-4)
+  c.training.ema_decay = 0.999
+  c.mesh.fsdp = 1  # too small to be stored in parts
+  return c

@@ -42,6 +42,7 @@ def test_tiny_on_records_keeps_their_sizes(c):
   shrunk = config.tiny(c, has_records=True)
   config.validate(shrunk)
   assert shrunk.clip == c.clip and shrunk.conditioning.sync.patch == 16
+  assert shrunk.training.checkpoint_every_steps == c.training.checkpoint_every_steps, 'saves take time'
   assert shrunk.data.num_fake_records == 0 and shrunk.flow == config.tiny(c).flow
   assert configfile.tiny(c, ['--config.seed=1', '--config.data.train=a,b']) == shrunk
   for words in ([], ['--config.data.train='], ['--config.data.validation=a']):

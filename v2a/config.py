@@ -275,7 +275,9 @@ def tiny(c: ml_collections.ConfigDict, has_records: bool = False) -> ml_collecti
   c.data.update(train=(), validation=(), num_fake_records=0 if has_records else 16)
   training = c.training
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)
-  training.update(checkpoint_every_steps=2, profile_steps=0, unroll=False)
+  training.update(profile_steps=0, unroll=False)
+  if not has_records:
+    training.checkpoint_every_steps = 2
   training.update(local_checkpoint_every_steps=0, local_checkpoint_folder='')
   c.init_from.update(dict.fromkeys(c.init_from, ''))
   c.mesh.update(replica=-1, data=-1, fsdp=1, context=1, tensor=1)

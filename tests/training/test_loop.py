@@ -373,7 +373,7 @@ def test_the_first_steps_are_told(tmp_path, capsys):
   lines = [line for line in capsys.readouterr().out.splitlines() if 'annotations are longer' not in line]
   header, compiling, compiled, first, second, metrics = lines[:6]
   assert 'parameters trained' in header and compiling == 'Compiling step 1; that may take minutes.'
-  assert re.fullmatch(r'Compiled in \d+s\.', compiled)
+  assert re.fullmatch(r'Compiled in \S+s\.', compiled)
   assert re.fullmatch(r'step 1/6 after \d+s, with compilation', first)
   assert re.fullmatch(r'step 2/6 took [\d.e-]+ s, \d+s left; metrics follow every 5 steps', second)
   assert metrics.startswith('step 5/6 loss')
@@ -384,7 +384,7 @@ def test_compilation_is_told_where_every_step_is_logged_and_on_resuming(tmp_path
     loop.train(toy.configuration(num_steps=end, log_every_steps=1), tmp_path, toy.Task(), **ONE)
     lines = capsys.readouterr().out.splitlines()
     place = lines.index(f'Compiling step {begin + 1}; that may take minutes.')
-    assert re.fullmatch(r'Compiled in \d+s\.', lines[place + 1])
+    assert re.fullmatch(r'Compiled in \S+s\.', lines[place + 1])
     assert lines[place + 2].startswith(f'step {begin + 1}/{end} loss'), lines
     assert re.fullmatch(rf'step {end}/{end} loss .* \d+s left', lines[place + 3]), lines
 

@@ -70,7 +70,7 @@ def test_a_shallow_flagship_compiles_for_a_tpu_and_gathers_in_bfloat16():
                        '--config.clip.num_text_bytes=32', '--config.clip.num_transcript_bytes=32',
                        '--batch-size', '16')
   assert report['fits'] and report['mesh']['fsdp'] == 16
-  # A parameter is gathered forward and backward, 2 bytes each; its gradient, summed in float32, is reduced
-  # and scattered in 4 + 4; gathered in float32 it were 16.
+  # A parameter is gathered forward and backward, 2 bytes each; its gradient is summed in float32, by an
+  # all-reduce (4 + 4) where fsdp lies along both axes of a torus, as here. Gathered in float32 it were 16.
   most = 15 / 16 * 12 * report['num_parameters']
   assert 0.4 * most < report['sent_bytes']['fsdp'] < 1.05 * most, report

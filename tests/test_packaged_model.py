@@ -60,8 +60,8 @@ def network_inputs(spec):
       'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B}
 
 
-def outputs(generator):
-  """Returns velocities of random latents, or logits of random codes, as `OUTPUTS` has them."""
+def network_outputs(generator):
+  """Returns velocities of random latents, or logits of random codes."""
   c, spec = model().generator(generator).config, model().clip_spec
   rng = np.random.default_rng(1)
   if generator == 'flow':
@@ -78,7 +78,12 @@ def outputs(generator):
     condition = network.conditioner(**inputs)
     return (network.velocity if generator == 'flow' else network.decoder)(*given, condition)
 
-  x = np.asarray(run(model()._part(generator)[1], network_inputs(spec), *given), np.float64)
+  return np.asarray(run(model()._part(generator)[1], network_inputs(spec), *given), np.float64)
+
+
+def outputs(generator):
+  """Returns twelve of the values of `network_outputs` and their statistics, as `OUTPUTS` has them."""
+  x = network_outputs(generator)
   spread = x.reshape(-1)[np.linspace(0, x.size - 1, 12).astype(int)]
   return [round(float(value), 4) for value in (*spread / x.std(), x.mean() / x.std(), x.std())]
 

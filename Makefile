@@ -47,7 +47,8 @@ $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
 test-tpu: $(COMPILER)/.stamp  ## tiny steps, compiled for TPUs that are not here (Linux, x86-64)
 	PYTHONPATH=$(COMPILER) $(BIN)/python -m pytest -q -m tpu -n $(JOBS)
 
-lint: $(STAMP)  ## ruff, and hadolint for the Dockerfiles
+lint: $(STAMP)  ## ruff (format and faults), and hadolint for the Dockerfiles
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/hadolint launch/docker/*.Dockerfile
 

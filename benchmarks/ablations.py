@@ -38,42 +38,54 @@ SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
 MODEL = 'v2a/assets/models/world/flow'
 # Short, since the model knows its task: it only has to make do without the part.
-SHORT_RUN = {'init_from.model': MODEL, 'init_from.codec': 'v2a/assets/models/world/codec',
-             'init_from.sync': '', 'training.batch_size': 8, 'training.num_steps': 400,
-             'training.learning_rate': 5e-4, 'training.warmup_steps': 40, 'training.ema_decay': 0.99,
-             'training.checkpoint_every_steps': 10_000}
+SHORT_RUN = {
+  'init_from.model': MODEL,
+  'init_from.codec': 'v2a/assets/models/world/codec',
+  'init_from.sync': '',
+  'training.batch_size': 8,
+  'training.num_steps': 400,
+  'training.learning_rate': 5e-4,
+  'training.warmup_steps': 40,
+  'training.ema_decay': 0.99,
+  'training.checkpoint_every_steps': 10_000,
+}
 # Row -> what differs from the first.
 RUNS = {
-    'whole': {},
-    'without sync features': {'conditioning.without': ('sync',)},
-    'without their times (no adaLN a step)': {'conditioning.without': ('sync_times',)},
-    'without semantic tokens': {'conditioning.without': ('semantic',)},
-    'without wear': {'data.wear': 0.0},
-    'clean pictures alone': {'data.wear': 0.0, 'data.train': (CLEAN,)},
-    'times around the middle (0, 1)': {'flow.time_mean': 0.0, 'flow.time_std': 1.0},
-    'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
+  'whole': {},
+  'without sync features': {'conditioning.without': ('sync',)},
+  'without their times (no adaLN a step)': {'conditioning.without': ('sync_times',)},
+  'without semantic tokens': {'conditioning.without': ('semantic',)},
+  'without wear': {'data.wear': 0.0},
+  'clean pictures alone': {'data.wear': 0.0, 'data.train': (CLEAN,)},
+  'times around the middle (0, 1)': {'flow.time_mean': 0.0, 'flow.time_std': 1.0},
+  'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
 }
 # On all at once; then on the picture and on the words alone, and on both.
 GUIDANCE = [{'guidance': scale} for scale in (1.0, 1.5, 2.0, 4.0, 6.0)]
-GUIDANCE += [{'guidance': 1.0, name: scale} for name in ('guidance_video', 'guidance_text')
-             for scale in (2.0, 4.0, 6.0)]
+GUIDANCE += [
+  {'guidance': 1.0, name: scale} for name in ('guidance_video', 'guidance_text') for scale in (2.0, 4.0, 6.0)
+]
 GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} for scale in (1.5, 2.0)]
 STEPS = [{'solver': solver, 'steps': steps} for solver in config.SOLVERS for steps in (4, 8, 16, 25, 50)]
-BASE = tuple(name for name, figure in figures_lib.FIGURES.items()
-             if figure.look == 'clean' and not figure.negative_text)
+BASE = tuple(
+  name for name, figure in figures_lib.FIGURES.items() if figure.look == 'clean' and not figure.negative_text
+)
 LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
 def draw(model: generate.Model, cases: list, figure: figures_lib.Figure, request: generate.Request) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
-  conditions = (cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, index))
-                for index, case in enumerate(cases))
+  conditions = (
+    cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, index))
+    for index, case in enumerate(cases)
+  )
   run = adapter.adapt(model, request).generate
   return list(runner.in_batches(run, conditions, BATCH, model.sample_rate_hz))
 
 
-def measure(model: generate.Model, cases: list, names: tuple[str, ...], tools: instruments.Instruments,
-            **asked) -> dict[str, float | None]:
+def measure(
+  model: generate.Model, cases: list, names: tuple[str, ...], tools: instruments.Instruments, **asked
+) -> dict[str, float | None]:
   """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
   request, values, drawn = generate.Request(**asked), {}, {}
   for name in names:
@@ -94,8 +106,10 @@ def measure(model: generate.Model, cases: list, names: tuple[str, ...], tools: i
 
 def row(name: str, values: dict[str, float | None], *more: str) -> str:
   """Returns a row of a Markdown table."""
-  cells = ['-' if value is None else f'{value:.0f}' if key.endswith('_ms') else f'{value:.2f}'
-           for key, value in values.items()]
+  cells = [
+    '-' if value is None else f'{value:.0f}' if key.endswith('_ms') else f'{value:.2f}'
+    for key, value in values.items()
+  ]
   return '| ' + ' | '.join([name, *cells, *more]) + ' |'
 
 
@@ -136,8 +150,11 @@ def _derive() -> None:
   c = configfile.find('flow_world')
   spec = config.clip_spec(c)
   if not pathlib.Path(CLEAN).exists():
-    clean = (record for record in map(source.__getitem__, range(len(source)))
-             if json.loads(record['truth'])['look'] == 'clean')
+    clean = (
+      record
+      for record in map(source.__getitem__, range(len(source)))
+      if json.loads(record['truth'])['look'] == 'clean'
+    )
     records.write(CLEAN, clean, spec)
   if not pathlib.Path(SHORT).exists():
     c.clip.clip_s = 2.0
@@ -154,8 +171,10 @@ def training(args: argparse.Namespace) -> None:
     if args.only not in name:
       continue
     workdir = args.workdir / name.replace(' ', '_')
-    flags = [f'--config.{key}={",".join(value) if isinstance(value, tuple) else value}'
-             for key, value in (SHORT_RUN | changes).items()]
+    flags = [
+      f'--config.{key}={",".join(value) if isinstance(value, tuple) else value}'
+      for key, value in (SHORT_RUN | changes).items()
+    ]
     command = [sys.executable, '-m', 'v2a', 'train', '--config', 'flow_world', '--workdir', str(workdir)]
     log = args.workdir / f'{workdir.name}.log'
     args.workdir.mkdir(parents=True, exist_ok=True)
@@ -210,7 +229,7 @@ def features(args: argparse.Namespace) -> None:
   encode = jax.jit(lambda state, frame_BLYX3: model.merge('flow', state).conditioner.sync(frame_BLYX3))
   print('| scene | clips | correlation of level |\n|---|---|---|')
   for scene, level_NL in known.items():
-    parts = (np.stack(frames[scene][first:first + BATCH]) for first in range(0, len(level_NL), BATCH))
+    parts = (np.stack(frames[scene][first : first + BATCH]) for first in range(0, len(level_NL), BATCH))
     feature_NLD = np.concatenate([encode(model.states['flow'], part) for part in parts])
     num_fitted = len(level_NL) * 3 // 4
     told_NL = _line(feature_NLD[:num_fitted], np.stack(level_NL[:num_fitted]), feature_NLD[num_fitted:])

@@ -35,8 +35,12 @@ from v2a.training import tasks
 
 NUM_ROUNDS, NUM_PROFILED, NUM_SHOWN = 3, 3, 12
 # What a kernel's name tells of it; the first that fits.
-KINDS = {'attention': ('sdpa', 'fmha', 'flash', 'cudnn'), 'products': ('gemm', 'nvjet', 'cutlass', 'cublas'),
-         'transposes': ('transpose',), 'passes that sum': ('reduce', 'softmax')}
+KINDS = {
+  'attention': ('sdpa', 'fmha', 'flash', 'cudnn'),
+  'products': ('gemm', 'nvjet', 'cutlass', 'cublas'),
+  'transposes': ('transpose',),
+  'passes that sum': ('reduce', 'softmax'),
+}
 
 
 class _Features:
@@ -76,14 +80,16 @@ def features(c) -> dict[str, np.ndarray]:
   num_transcript = spec.num_transcript_bytes // c.conditioning.transcript_encoder.bytes_per_token
   size = num_clips, spec.num_latents, c.codec.num_codebooks
   return {
-      'is_valid_BT': np.ones((num_clips, spec.num_latents), bool),
-      'semantic_BMD': normal(spec.num_semantic_frames, width),
-      'sync_BLD': normal(spec.num_sync_frames, width),
-      'text_BUD': normal(num_text, width), 'text_mask_BU': np.ones((num_clips, num_text), bool),
-      'transcript_BWD': normal(num_transcript, width),
-      'transcript_mask_BW': np.ones((num_clips, num_transcript), bool),
-      'latent_BTC': normal(spec.num_latents, c.codec.num_latent_channels),
-      'code_BTK': rng.integers(0, c.codec.codebook_size, size, np.int32)}
+    'is_valid_BT': np.ones((num_clips, spec.num_latents), bool),
+    'semantic_BMD': normal(spec.num_semantic_frames, width),
+    'sync_BLD': normal(spec.num_sync_frames, width),
+    'text_BUD': normal(num_text, width),
+    'text_mask_BU': np.ones((num_clips, num_text), bool),
+    'transcript_BWD': normal(num_transcript, width),
+    'transcript_mask_BW': np.ones((num_clips, num_transcript), bool),
+    'latent_BTC': normal(spec.num_latents, c.codec.num_latent_channels),
+    'code_BTK': rng.integers(0, c.codec.codebook_size, size, np.int32),
+  }
 
 
 class Program:
@@ -96,8 +102,10 @@ class Program:
     one.training.batch_size = 1
     self.num_flops = c.training.batch_size * costs.flops_of(self.task, features(one))
     place = mesh_lib.batch_sharding(mesh)
-    shapes = {name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
-              for name, value in features(c).items()}
+    shapes = {
+      name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
+      for name, value in features(c).items()
+    }
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, self.abstract)
     self._lowered, self.step = step.lower(jax.tree.leaves(self.abstract), shapes), None
 
@@ -106,9 +114,12 @@ class Program:
     begin_s = time.perf_counter()
     self.step = self._lowered.compile()
     memory = self.step.memory_analysis()
-    print(f'  {self.c.name}: compiled in {time.perf_counter() - begin_s:.0f} s, '
-          f'{memory.argument_size_in_bytes / 1e9:.1f} GB of arguments, '
-          f'{memory.temp_size_in_bytes / 1e9:.1f} GB of temporaries', flush=True)
+    print(
+      f'  {self.c.name}: compiled in {time.perf_counter() - begin_s:.0f} s, '
+      f'{memory.argument_size_in_bytes / 1e9:.1f} GB of arguments, '
+      f'{memory.temp_size_in_bytes / 1e9:.1f} GB of temporaries',
+      flush=True,
+    )
 
   def run(self, num_steps: int, profile: str | None) -> None:
     """Prints the time of a step, what it computes, and, with a folder for a profile, what is dearest."""
@@ -123,8 +134,14 @@ class Program:
         leaves, metrics = self.step(leaves, batch)
       jax.block_until_ready(metrics)
       seconds.append((time.perf_counter() - begin_s) / num_steps)
-    say('jax', self.mesh.devices.flat[0].device_kind, self.c, num_parameters, self.num_flops,
-        statistics.median(seconds[1:]))
+    say(
+      'jax',
+      self.mesh.devices.flat[0].device_kind,
+      self.c,
+      num_parameters,
+      self.num_flops,
+      statistics.median(seconds[1:]),
+    )
     if profile:
       folder = f'{profile}/{self.c.name}'
       with jax.profiler.trace(folder):
@@ -159,9 +176,11 @@ def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: 
   peak = chips.peak_flops_per_s(kind)
   mfu = 'no peak known' if peak is None else f'MFU {num_flops / step_s / peak:.1%}'
   batch_size = c.training.batch_size
-  print(f'{name}, {c.name} on {kind}: {num_parameters / 1e6:.1f} M parameters, batch {batch_size}, '
-        f'{num_flops / 1e12:.3f} TFLOP, {1e3 * step_s:.1f} ms, {batch_size / step_s:.1f} clips/s, {mfu}',
-        flush=True)
+  print(
+    f'{name}, {c.name} on {kind}: {num_parameters / 1e6:.1f} M parameters, batch {batch_size}, '
+    f'{num_flops / 1e12:.3f} TFLOP, {1e3 * step_s:.1f} ms, {batch_size / step_s:.1f} clips/s, {mfu}',
+    flush=True,
+  )
 
 
 def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:

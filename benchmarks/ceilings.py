@@ -55,8 +55,9 @@ def is_mixed(truth: dict) -> bool:
 
 def flux_counts(wave_NA: np.ndarray, case: cases_lib.Case) -> figures.Score:
   """Returns (matched, true, heard) onsets by spectral flux."""
-  known_s, heard_s = (onsets.detect(sound_NA, spectra.RATE_HZ)
-                      for sound_NA in (records.wave_to_float(case.wave_NA), wave_NA))
+  known_s, heard_s = (
+    onsets.detect(sound_NA, spectra.RATE_HZ) for sound_NA in (records.wave_to_float(case.wave_NA), wave_NA)
+  )
   return len(onsets.match(known_s, heard_s, FLUX_TOLERANCE_S)), len(known_s), len(heard_s)
 
 
@@ -72,8 +73,12 @@ def precision(scores: Sequence[figures.Score]) -> float | None:
   return matched / heard if heard else None
 
 
-def rows(cases: Sequence[cases_lib.Case], waves: Mapping[str, Sequence[np.ndarray]], measure: Measure,
-         combine: Callable) -> dict[str, dict]:
+def rows(
+  cases: Sequence[cases_lib.Case],
+  waves: Mapping[str, Sequence[np.ndarray]],
+  measure: Measure,
+  combine: Callable,
+) -> dict[str, dict]:
   """Returns for all clips, those with music or wind, and the others: `num_clips`, and the metric by sound.
 
   Args:
@@ -98,22 +103,29 @@ def table(found: Mapping[str, dict[str, dict]]) -> str:
   """Returns the Markdown table of several metrics, see `rows`."""
   lines = [f'| metric | clips | n | {" | ".join(SOUNDS)} |', '|---|---|---|' + '---|' * len(SOUNDS)]
   shown = lambda value: '-' if value is None else f'{value:.2f}'
-  lines += [f'| `{name}` | {kind} | {row["num_clips"]} | {" | ".join(shown(row[each]) for each in SOUNDS)} |'
-            for name, kinds in found.items() for kind, row in kinds.items()]
+  lines += [
+    f'| `{name}` | {kind} | {row["num_clips"]} | {" | ".join(shown(row[each]) for each in SOUNDS)} |'
+    for name, kinds in found.items()
+    for kind, row in kinds.items()
+  ]
   return '\n'.join(lines)
 
 
 def _metrics(tools: instruments.Instruments, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
   """Returns by name: whether a truth counts, the measure, and how clips add up."""
-  of_world = lambda figure: (figure.selects, lambda wave_NA, case: figure.measure(wave_NA, case.truth, tools),
-                             figure.combine)
+  of_world = lambda figure: (
+    figure.selects,
+    lambda wave_NA, case: figure.measure(wave_NA, case.truth, tools),
+    figure.combine,
+  )
   names = 'panning_correlation', 'onset_f1', 'material_accuracy', 'envelope_correlation'
   everything = lambda truth: True
   aligned = lambda wave_NA, case: signal.av_align(wave_NA, spectra.RATE_HZ, case.frames[1], fps)
   return {name: of_world(figures.FIGURES[name]) for name in names} | {
-      'onset flux recall': (everything, flux_counts, recall),
-      'onset flux precision': (everything, flux_counts, precision),
-      'av_align': (everything, aligned, figures.combine_mean)}
+    'onset flux recall': (everything, flux_counts, recall),
+    'onset flux precision': (everything, flux_counts, precision),
+    'av_align': (everything, aligned, figures.combine_mean),
+  }
 
 
 def measured(model: generate.Model, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
@@ -122,31 +134,56 @@ def measured(model: generate.Model, seed: int, num_clips: int) -> dict[str, dict
   cases = list(cases_lib.from_world(seed, num_clips, spec))
   adapted, size = adapter.adapt(model, asked), adapter.batch_size(model, BATCH_SIZE)
   # A sound does not depend on how its picture is rendered.
-  sounds = [clips.render(seed, k, look='clean', clip_s=float(spec.duration_s), fps=1, frame_size=16,
-                         sample_rate_hz=rate_hz) for k in range(num_clips)]
+  sounds = [
+    clips.render(
+      seed, k, look='clean', clip_s=float(spec.duration_s), fps=1, frame_size=16, sample_rate_hz=rate_hz
+    )
+    for k in range(num_clips)
+  ]
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))
   heard = lambda waves: [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
   through = lambda waves: list(runner.in_batches(reconstruct, waves, size, rate_hz))
-  conditions = [cases_lib.condition(case, 'clean', '', runner.condition_seed(0, k))
-                for k, case in enumerate(cases)]
+  conditions = [
+    cases_lib.condition(case, 'clean', '', runner.condition_seed(0, k)) for k, case in enumerate(cases)
+  ]
   true, wanted = [made.wave_NA for made in sounds], [alone(made) for made in sounds]
-  waves = dict(zip(SOUNDS, (heard(true), through(true), heard(wanted), through(wanted), list(
-      runner.in_batches(adapted.generate, conditions, size, rate_hz)))))
+  waves = dict(
+    zip(
+      SOUNDS,
+      (
+        heard(true),
+        through(true),
+        heard(wanted),
+        through(wanted),
+        list(runner.in_batches(adapted.generate, conditions, size, rate_hz)),
+      ),
+    )
+  )
   found = {}
   for name, (selects, measure, combine) in _metrics(instruments.load(), spec.sync_fps).items():
     counted = [k for k, case in enumerate(cases) if selects(case.truth)]
-    found[name] = rows([cases[k] for k in counted],
-                       {sound: [each[k] for k in counted] for sound, each in waves.items()}, measure, combine)
+    found[name] = rows(
+      [cases[k] for k in counted],
+      {sound: [each[k] for k in counted] for sound, each in waves.items()},
+      measure,
+      combine,
+    )
   return found
 
 
 def main(argv: list[str] | None = None) -> int:
   """Prints the table; returns the exit code."""
   parser = flags.Parser(prog='ceilings.py', description=__doc__.splitlines()[0])
-  parser.add_argument('--model', default='world', metavar='NAME-or-DIR',
-                      help='a packaged model or a folder (%(default)s)')
-  parser.add_argument('--num-clips', type=flags.number(int, 2), default=256, metavar='N',
-                      help='clips of the synthetic set (%(default)s)')
+  parser.add_argument(
+    '--model', default='world', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
+  )
+  parser.add_argument(
+    '--num-clips',
+    type=flags.number(int, 2),
+    default=256,
+    metavar='N',
+    help='clips of the synthetic set (%(default)s)',
+  )
   parser.add_argument('--seed', type=flags.seed, default=31337, help='of the clips (%(default)s)')
   try:
     args = parser.parse_args(argv)

@@ -83,12 +83,19 @@ def main():
     else:
       bits_per_s = code_bits_per_s(codec.spec, *codec.quantizer.share_KV.shape)
     first = first or distances
-    print(path, ', '.join(f'{name} {value:.4f} ({value / first[name]:.3f} of the first)'
-                          for name, value in distances.items()), f'{bits_per_s / 1000:.2f} kbit/s')
+    print(
+      path,
+      ', '.join(
+        f'{name} {value:.4f} ({value / first[name]:.3f} of the first)' for name, value in distances.items()
+      ),
+      f'{bits_per_s / 1000:.2f} kbit/s',
+    )
     for k, count_V in enumerate(counts_KV if codec.bottleneck == 'rvq' else ()):
       p_V = count_V[count_V > 0] / count_V.sum()
-      print(f'  book {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
-            f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps')
+      print(
+        f'  book {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
+        f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps'
+      )
 
 
 if __name__ == '__main__':

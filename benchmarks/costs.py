@@ -27,8 +27,10 @@ def main():
     parameters = assembly.num_parameters(nnx.eval_shape(lambda task=task: task.build(jax.random.key(0))))
     found = parameters, costs.flops_per_clip(c)
     first = first or found
-    print(f'{name}: {found[0]:,} parameters ({found[0] / first[0]:.3f} of the first), '
-          f'{found[1] / 1e9:.3f} GFLOPs a clip and training step ({found[1] / first[1]:.3f})')
+    print(
+      f'{name}: {found[0]:,} parameters ({found[0] / first[0]:.3f} of the first), '
+      f'{found[1] / 1e9:.3f} GFLOPs a clip and training step ({found[1] / first[1]:.3f})'
+    )
 
 
 if __name__ == '__main__':

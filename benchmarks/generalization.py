@@ -29,8 +29,11 @@ from v2a.world import clips
 from v2a.world import impacts
 
 SEED = 5_000_001
-GROUPS = {'onset_f1': figures.IMPACT_SCENES, 'envelope_correlation': figures.ENVELOPE_SCENES,
-          'word_error_rate': (figures.DIALOGUE_SCENE,)}
+GROUPS = {
+  'onset_f1': figures.IMPACT_SCENES,
+  'envelope_correlation': figures.ENVELOPE_SCENES,
+  'word_error_rate': (figures.DIALOGUE_SCENE,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +60,15 @@ def _grey(pixels_LYX3: np.ndarray) -> np.ndarray:
 
 
 CHANGES = (
-    Change('as trained'),
-    *(Change(f'{size} x {size} pixels', size=size) for size in (32, 256, 720)),
-    *(Change(f'{fps} frames a second', fps=fps) for fps in (12, 15, 24, 30, 50, 60)),
-    Change('black and white', recolour=_grey),
-    Change('negative', recolour=lambda pixels_LYX3: 1 - pixels_LYX3),
-    Change('red, green and blue in turn', recolour=lambda pixels_LYX3: np.roll(pixels_LYX3, 1, axis=-1)),
-    Change('half as bright', recolour=lambda pixels_LYX3: 0.5 * pixels_LYX3),
-    *(Change(f'{number} bodies bounce', num_bodies=number) for number in (1, 2, 3, 4)),
-    *(Change(f'{clip_s} s', clip_s=clip_s) for clip_s in (2, 8, 16, 30)),
+  Change('as trained'),
+  *(Change(f'{size} x {size} pixels', size=size) for size in (32, 256, 720)),
+  *(Change(f'{fps} frames a second', fps=fps) for fps in (12, 15, 24, 30, 50, 60)),
+  Change('black and white', recolour=_grey),
+  Change('negative', recolour=lambda pixels_LYX3: 1 - pixels_LYX3),
+  Change('red, green and blue in turn', recolour=lambda pixels_LYX3: np.roll(pixels_LYX3, 1, axis=-1)),
+  Change('half as bright', recolour=lambda pixels_LYX3: 0.5 * pixels_LYX3),
+  *(Change(f'{number} bodies bounce', num_bodies=number) for number in (1, 2, 3, 4)),
+  *(Change(f'{clip_s} s', clip_s=clip_s) for clip_s in (2, 8, 16, 30)),
 )
 
 
@@ -97,8 +100,9 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
   return (name,)
 
 
-def score(model: generate.Model, tools: instruments.Instruments, change: Change, figure: str,
-          num_clips: int) -> tuple[float | None, int]:
+def score(
+  model: generate.Model, tools: instruments.Instruments, change: Change, figure: str, num_clips: int
+) -> tuple[float | None, int]:
   """Returns one figure under one change, and the clips it rests on."""
   scenes, measured = _scenes(change, figure), figures.FIGURES[figure]
   scores = []
@@ -107,8 +111,9 @@ def score(model: generate.Model, tools: instruments.Instruments, change: Change,
       path = pathlib.Path(folder) / 'clip.mp4'
       truth = film(path, change, index, scenes)
       request = generate.Request(
-          seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or '')
-      result, = generate.soundtracks(model, [generate.Input(path)], request)
+        seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or ''
+      )
+      (result,) = generate.soundtracks(model, [generate.Input(path)], request)
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
     wave_NA = spectra.prepare(result.wave_SNA[0], model.sample_rate_hz).astype(np.float64)

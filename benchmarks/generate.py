@@ -69,9 +69,11 @@ def main():
       found = run(path, args.model, root / 'second')
       timings = found['manifest']['timings_s']
       warm_s = sum(timings[name] for name in ('read', 'sample', 'decode', 'rank'))
-      print(f'{seconds:6g} s: process {found["wall_s"]:.1f} s, drawing {warm_s:.1f} s '
-            f'({", ".join(f"{name} {value:.2f}" for name, value in timings.items())}), '
-            f'peak {found["peak_mb"]:.0f} MB')
+      print(
+        f'{seconds:6g} s: process {found["wall_s"]:.1f} s, drawing {warm_s:.1f} s '
+        f'({", ".join(f"{name} {value:.2f}" for name, value in timings.items())}), '
+        f'peak {found["peak_mb"]:.0f} MB'
+      )
 
 
 if __name__ == '__main__':

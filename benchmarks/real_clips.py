@@ -54,12 +54,15 @@ from v2a.media import probe
 from v2a.media import read
 
 CLIPS = (
-    'specvqgan_vas_drum_dense.mp4', 'specvqgan_vgg_drumkit.mp4',  # drums
-    'foleycrafter_avsync2_anvil.mp4',  # hammer
-    'condfoley_chopping.mp4', 'condfoley_hitting_bag.mp4',  # hands at work
-    'foleycrafter_avsync0_dog.mp4', 'specvqgan_vas_dogs_playing.mp4',  # dogs
-    'specvqgan_vas_gun.mp4',  # gun
-    'vtaldm_squash_speech.mp4',  # squash
+  'specvqgan_vas_drum_dense.mp4',
+  'specvqgan_vgg_drumkit.mp4',  # drums
+  'foleycrafter_avsync2_anvil.mp4',  # hammer
+  'condfoley_chopping.mp4',
+  'condfoley_hitting_bag.mp4',  # hands at work
+  'foleycrafter_avsync0_dog.mp4',
+  'specvqgan_vas_dogs_playing.mp4',  # dogs
+  'specvqgan_vas_gun.mp4',  # gun
+  'vtaldm_squash_speech.mp4',  # squash
 )
 BATCH_SIZE = 8
 TREBLE_HZ = 4000.0, 8000.0
@@ -78,8 +81,9 @@ def first_windows(source: Sequence[dict]) -> dict[str, dict]:
   return found
 
 
-def compare(names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[np.ndarray],
-            true: Sequence[np.ndarray]) -> dict:
+def compare(
+  names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[np.ndarray], true: Sequence[np.ndarray]
+) -> dict:
   """Returns the report of `nearest`: the shares, and what the clips that failed were taken for.
 
   Args:
@@ -88,14 +92,24 @@ def compare(names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[n
   """
   distance_NN = nearest.distances(drawn, true)
   taken_N = distance_NN.argmin(axis=1)
-  failed = [{'clip': name, 'taken_for': names[taken], 'distance': float(distance_NN[k, taken]),
-             'distance_own': float(distance_NN[k, k])}
-            for k, (name, taken) in enumerate(zip(names, taken_N)) if taken != k]
+  failed = [
+    {
+      'clip': name,
+      'taken_for': names[taken],
+      'distance': float(distance_NN[k, taken]),
+      'distance_own': float(distance_NN[k, k]),
+    }
+    for k, (name, taken) in enumerate(zip(names, taken_N))
+    if taken != k
+  ]
   return {
-      'num_clips': len(names), 'value': nearest.nearest_share(distance_NN), 'chance': 1 / len(names),
-      'ceiling': nearest.nearest_share(nearest.distances(codec, true)),
-      # Row k of the floor is what was drawn for clip k + 1.
-      'floor': nearest.nearest_share(np.roll(distance_NN, -1, axis=0)), 'failed': failed,
+    'num_clips': len(names),
+    'value': nearest.nearest_share(distance_NN),
+    'chance': 1 / len(names),
+    'ceiling': nearest.nearest_share(nearest.distances(codec, true)),
+    # Row k of the floor is what was drawn for clip k + 1.
+    'floor': nearest.nearest_share(np.roll(distance_NN, -1, axis=0)),
+    'failed': failed,
   }
 
 
@@ -110,9 +124,16 @@ def run_nearest(args: argparse.Namespace) -> None:
     records.validate(record, model.clip_spec)
   adapted, size = adapter.adapt(model, generate.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
-      cases.Condition(record['semantic_frame_MYX3'], record['sync_frame_LYX3'], '', '', '',
-                      runner.condition_seed(args.seed, index))
-      for index, record in enumerate(chosen.values())]
+    cases.Condition(
+      record['semantic_frame_MYX3'],
+      record['sync_frame_LYX3'],
+      '',
+      '',
+      '',
+      runner.condition_seed(args.seed, index),
+    )
+    for index, record in enumerate(chosen.values())
+  ]
   waves = [records.wave_to_float(record['wave_NA']) for record in chosen.values()]
   rate_hz = model.sample_rate_hz
   drawn = list(runner.in_batches(adapted.generate, conditions, size, rate_hz))
@@ -126,15 +147,26 @@ def run_nearest(args: argparse.Namespace) -> None:
 
 def shares(result: dict) -> str:
   """Returns the report of `nearest` as text."""
-  lines = [f'model {result["model"]}, {result["num_clips"]} clips of {result["records"]}, '
-           f'seed {result["seed"]}', '',
-           '| nearest true sound is their own | share |', '|---|---|']
-  lines += [f'| {label} | {result[key]:.3f} |' for key, label in (
-      ('value', 'drawn'), ('chance', 'chance'), ('ceiling', 'codec round trip (ceiling)'),
-      ('floor', 'drawn for the next video (floor)'))]
+  lines = [
+    f'model {result["model"]}, {result["num_clips"]} clips of {result["records"]}, seed {result["seed"]}',
+    '',
+    '| nearest true sound is their own | share |',
+    '|---|---|',
+  ]
+  lines += [
+    f'| {label} | {result[key]:.3f} |'
+    for key, label in (
+      ('value', 'drawn'),
+      ('chance', 'chance'),
+      ('ceiling', 'codec round trip (ceiling)'),
+      ('floor', 'drawn for the next video (floor)'),
+    )
+  ]
   lines += ['', f'{len(result["failed"])} of {result["num_clips"]} failed:']
-  lines += [f'  {row["clip"]}: taken for {row["taken_for"]} '
-            f'({row["distance"]:.2f}, own {row["distance_own"]:.2f})' for row in result['failed']]
+  lines += [
+    f'  {row["clip"]}: taken for {row["taken_for"]} ({row["distance"]:.2f}, own {row["distance_own"]:.2f})'
+    for row in result['failed']
+  ]
   return '\n'.join(lines)
 
 
@@ -157,8 +189,10 @@ def fit(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
 def of_next(found: Sequence[Sequence[np.ndarray]], lengths_s: Sequence[float]) -> list[list[np.ndarray]]:
   """Returns for each clip the times of the next one's samples, cut or repeated to its own length."""
   next_found, next_lengths_s = [*found[1:], found[0]], [*lengths_s[1:], lengths_s[0]]
-  return [[fit(time_s, period_s, length_s) for time_s in samples]
-          for samples, period_s, length_s in zip(next_found, next_lengths_s, lengths_s)]
+  return [
+    [fit(time_s, period_s, length_s) for time_s in samples]
+    for samples, period_s, length_s in zip(next_found, next_lengths_s, lengths_s)
+  ]
 
 
 def count(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
@@ -171,15 +205,21 @@ def count(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
   return np.sum([(len(onsets.match(known_s, found_s)), len(known_s), len(found_s)) for found_s in found], 0)
 
 
-def table(names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray],
-          num_samples: int) -> str:
+def table(
+  names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray], num_samples: int
+) -> str:
   """Returns the Markdown table of `onsets`; see `count` for the rows of value and floor."""
-  lines = ['| clip | true onsets | drawn | precision | recall | floor precision | floor recall |',
-           '|---|---|---|---|---|---|---|']
+  lines = [
+    '| clip | true onsets | drawn | precision | recall | floor precision | floor recall |',
+    '|---|---|---|---|---|---|---|',
+  ]
   for name, mine, other in zip((*names, 'all'), (*value, sum(value)), (*floor, sum(floor))):
     # Over what is drawn, and over what is true.
-    ratios = [f'{matched / whole:.2f}' if whole else '-'
-              for matched, known, found in (mine, other) for whole in (found, known)]
+    ratios = [
+      f'{matched / whole:.2f}' if whole else '-'
+      for matched, known, found in (mine, other)
+      for whole in (found, known)
+    ]
     known, found = mine[1] // num_samples, mine[2] / num_samples
     lines.append(f'| {name} | {known} | {found:g} | {" | ".join(ratios)} |')
   return '\n'.join(lines)
@@ -201,8 +241,10 @@ def run_onsets(args: argparse.Namespace) -> None:
     if result.error:
       raise ValueError(result.error)
   lengths_s = [len(result.wave_SNA[0]) / rate_hz for result in results]
-  known = [heard_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
-           for path, length_s in zip(paths, lengths_s)]
+  known = [
+    heard_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
+    for path, length_s in zip(paths, lengths_s)
+  ]
   found = [[heard_s(wave_NA, rate_hz) for wave_NA in result.wave_SNA] for result in results]
   value, floor = (list(map(count, known, times)) for times in (found, of_next(found, lengths_s)))
   print(f'model {model.name}, {args.num_samples} samples a clip, seed {args.seed}\n')
@@ -227,15 +269,20 @@ def lost(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, 
 
   change_db = lambda *band: band_db(output_NA, rate_hz, *band) - band_db(true_NA, rate_hz, *band)
   return {
-      'distance_db': 10 * signal.log_spectral_distance(true_NA, output_NA),
-      'level_db': change_db(0.0, rate_hz), 'treble_db': change_db(*TREBLE_HZ),
-      'correlation': correlation(true_NA), 'correlation_after': correlation(output_NA)}
+    'distance_db': 10 * signal.log_spectral_distance(true_NA, output_NA),
+    'level_db': change_db(0.0, rate_hz),
+    'treble_db': change_db(*TREBLE_HZ),
+    'correlation': correlation(true_NA),
+    'correlation_after': correlation(output_NA),
+  }
 
 
 def lost_table(found: Mapping[str, Mapping[str, float]]) -> str:
   """Returns the Markdown table of `codec`: a row a clip, see `lost`, then their mean and median."""
-  lines = ['| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
-           '|---|---|---|---|---|---|']
+  lines = [
+    '| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
+    '|---|---|---|---|---|---|',
+  ]
   values_NK = np.array([list(row.values()) for row in found.values()])
   summary = ('mean', np.nanmean(values_NK, axis=0)), ('median', np.nanmedian(values_NK, axis=0))
   for name, (distance_db, level_db, treble_db, *correlations) in (*zip(found, values_NK), *summary):
@@ -259,10 +306,14 @@ def run_codec(args: argparse.Namespace) -> None:
       output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
       found[path.name] = lost(wave_NA, output_NA, rate_hz)
   if not found:
-    raise ValueError(f'no video in {args.clips} has {args.seconds:g} s with sound; wanted the folder of real '
-                     'clips as --clips.')
-  print(f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with sound there, of '
-        f'{len(paths)}\n')
+    raise ValueError(
+      f'no video in {args.clips} has {args.seconds:g} s with sound; wanted the folder of real '
+      'clips as --clips.'
+    )
+  print(
+    f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with sound there, of '
+    f'{len(paths)}\n'
+  )
   print(lost_table(found))
 
 
@@ -275,19 +326,34 @@ def _flags() -> flags.Parser:
   one.set_defaults(run=run_nearest)
   two = commands.add_parser('onsets', help='when is it heard?')
   two.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
-  two.add_argument('--num-samples', type=flags.number(int, 1), default=4, metavar='N',
-                   help='soundtracks a clip (%(default)s)')
+  two.add_argument(
+    '--num-samples',
+    type=flags.number(int, 1),
+    default=4,
+    metavar='N',
+    help='soundtracks a clip (%(default)s)',
+  )
   two.set_defaults(run=run_onsets)
   three = commands.add_parser('codec', help='what does the codec lose?')
   three.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
-  three.add_argument('--seconds', type=flags.number(float, 0.5, 60.0), default=4.0, metavar='S',
-                     help='of each clip, from its beginning (%(default)s)')
-  three.add_argument('--generator', choices=tuple(generators.GENERATORS), metavar='NAME',
-                     help="whose codec (the model's first generator)")
+  three.add_argument(
+    '--seconds',
+    type=flags.number(float, 0.5, 60.0),
+    default=4.0,
+    metavar='S',
+    help='of each clip, from its beginning (%(default)s)',
+  )
+  three.add_argument(
+    '--generator',
+    choices=tuple(generators.GENERATORS),
+    metavar='NAME',
+    help="whose codec (the model's first generator)",
+  )
   three.set_defaults(run=run_codec)
   for command in (one, two, three):
-    command.add_argument('--model', default='world', metavar='NAME-or-DIR',
-                         help='a packaged model or a folder (%(default)s)')
+    command.add_argument(
+      '--model', default='world', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
+    )
     command.add_argument('--seed', type=flags.seed, default=0, help='of the noise (%(default)s)')
   return parser
 

@@ -78,13 +78,15 @@ def main():
     else:
       step = functools.partial(recomputed, decoder, condition)
       cache = jnp.full_like(known_BTK, decoder.padding_token)
-    return sampling.sample(step, cache, key_B, known_BTK, is_known_BTK,
-                           padding_token=decoder.padding_token, settings=settings)
+    return sampling.sample(
+      step, cache, key_B, known_BTK, is_known_BTK, padding_token=decoder.padding_token, settings=settings
+    )
 
   key_B = jax.random.split(jax.random.key(0), 1)
   (cached_s, drawn), (recomputed_s, again) = (
-      seconds(jax.jit(functools.partial(draw, has_cache=has_cache)), state, batch, key_B)
-      for has_cache in (True, False))
+    seconds(jax.jit(functools.partial(draw, has_cache=has_cache)), state, batch, key_B)
+    for has_cache in (True, False)
+  )
   same = (drawn == again).mean()
   print(f'{args.config}, {args.clip_s:g} s, {num_steps} steps; {same:.1%} of the tokens agree')
   for name, with_s, without_s in zip(('clock', 'processor'), cached_s, recomputed_s):

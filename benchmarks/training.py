@@ -1,9 +1,9 @@
 """What surrounds a training step, and what its form costs; each figure a ratio or difference in one process.
 
-  python benchmarks/training.py loop                            # of the loop, beside the bare step
-  python benchmarks/training.py scan                            # layers scanned, against written out
-  python benchmarks/training.py input --data data/world_latents   # batches made, against batches used
-  python benchmarks/training.py microbatches                    # a batch whole, or in parts that fit a cache
+python benchmarks/training.py loop                            # of the loop, beside the bare step
+python benchmarks/training.py scan                            # layers scanned, against written out
+python benchmarks/training.py input --data data/world_latents   # batches made, against batches used
+python benchmarks/training.py microbatches                    # a batch whole, or in parts that fit a cache
 """
 
 import argparse
@@ -39,8 +39,9 @@ class Step:
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)
     self.leaves = jax.tree.leaves(state_lib.init(self.task, optimizer, abstract, jax.random.key(0)))
     items = input_lib.source(c)
-    batch = self.task.prepare([items[i % len(items)] for i in range(c.training.batch_size)],
-                              np.random.default_rng(0))
+    batch = self.task.prepare(
+      [items[i % len(items)] for i in range(c.training.batch_size)], np.random.default_rng(0)
+    )
     self.batch = input_lib.to_devices(batch, mesh, c.training.batch_size)
     self.compiled = step.lower(self.leaves, self.batch).compile()
 
@@ -110,8 +111,10 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
   step_ms, around_ms = min(before.ms(first), bare.in_line(num_steps).ms(first))
   in_loop_ms, around_in_loop_ms = clocks[0].ms(first)
   print(f'{c.name}, shrunk: bare step {step_ms:.2f} ms, in the loop {in_loop_ms:.2f} ms')
-  print(f'between two steps the thread is busy {around_ms:.2f} ms bare, {around_in_loop_ms:.2f} ms there: '
-        f'the loop itself takes {around_in_loop_ms - around_ms:.2f} ms a step')
+  print(
+    f'between two steps the thread is busy {around_ms:.2f} ms bare, {around_in_loop_ms:.2f} ms there: '
+    f'the loop itself takes {around_in_loop_ms - around_ms:.2f} ms a step'
+  )
 
 
 def scanned(name: str, num_rounds: int = 40) -> None:
@@ -165,8 +168,10 @@ def from_disk(name: str, data: str, num_batches: int = 100) -> None:
     next(iterator)
   batch_s = (time.perf_counter() - begin_s) / num_batches
   step_s = statistics.median(step.seconds() for _ in range(6))
-  print(f'{c.name} on {data}: a batch of {size} takes {1e3 * batch_s:.0f} ms, a step {1e3 * step_s:.0f} ms: '
-        f'{step_s / batch_s:.1f} times what training consumes')
+  print(
+    f'{c.name} on {data}: a batch of {size} takes {1e3 * batch_s:.0f} ms, a step {1e3 * step_s:.0f} ms: '
+    f'{step_s / batch_s:.1f} times what training consumes'
+  )
 
 
 def main():

@@ -87,8 +87,9 @@ class ReadStream(nn.Module):
   def begin(self, x, c, time_S):
     """None for queries, keys and values, and no modulation."""
     shift, scale = self.modulation(functional.silu(c)).chunk(2, dim=-1)
-    k, v = (y.unflatten(-1, (self.num_heads, -1)) for y in
-            self.kv(norm(x) * (1 + scale) + shift).chunk(2, dim=-1))
+    k, v = (
+      y.unflatten(-1, (self.num_heads, -1)) for y in self.kv(norm(x) * (1 + scale) + shift).chunk(2, dim=-1)
+    )
     k = self.key_norm(k)
     return (None, k if time_S is None else turned(k, time_S), v), None
 
@@ -109,8 +110,9 @@ class Twin(nn.Module):
     width = sizes.width
     conv_size = sizes.conv_size if self.is_flow else 0
     self.num_books, self.book_size = c.codec.num_codebooks, c.codec.codebook_size
-    stream = lambda name: Stream(width, sizes.num_heads, sizes.mlp_ratio,
-                                 conv_size if name in ('audio', 'video') else 0)
+    stream = lambda name: Stream(
+      width, sizes.num_heads, sizes.mlp_ratio, conv_size if name in ('audio', 'video') else 0
+    )
     if self.is_flow:
       self.audio_in = nn.Linear(c.codec.num_latent_channels, width)
       self.out = nn.Linear(width, c.codec.num_latent_channels)
@@ -122,9 +124,13 @@ class Twin(nn.Module):
     self.sync_gate, self.sync_up = nn.Linear(features, 2 * width), nn.Linear(features, 2 * width)
     self.sync_down, self.sync_out = nn.Linear(2 * width, features), nn.Linear(features, width)
     self.joint = nn.ModuleList(
-        nn.ModuleDict({name: stream(name) for name in STREAMS}) for _ in range(sizes.num_joint_layers - 1))
-    self.joint.append(nn.ModuleDict(
-        {name: stream(name) if name == 'audio' else ReadStream(width, sizes.num_heads) for name in STREAMS}))
+      nn.ModuleDict({name: stream(name) for name in STREAMS}) for _ in range(sizes.num_joint_layers - 1)
+    )
+    self.joint.append(
+      nn.ModuleDict(
+        {name: stream(name) if name == 'audio' else ReadStream(width, sizes.num_heads) for name in STREAMS}
+      )
+    )
     self.alone = nn.ModuleList(stream('audio') for _ in range(sizes.num_audio_layers))
     self.final = nn.Linear(width, 2 * width)
 
@@ -143,11 +149,16 @@ class Twin(nn.Module):
       x = sum(self.tables[book][audio[..., book]] for book in range(self.num_books))
       c_alone = torch.zeros_like(sync[:, :1])
     c_audio = c_alone + sync
-    streams = {'audio': x, 'video': self.inputs['video'](batch['semantic_BMD']),
-               'text': self.inputs['text'](batch['text_BUD']),
-               'transcript': self.inputs['transcript'](batch['transcript_BWD'])}
-    times = {name: None if name == 'text' else torch.linspace(0, self.clip_s, value.shape[1], device=x.device)
-             for name, value in streams.items()}
+    streams = {
+      'audio': x,
+      'video': self.inputs['video'](batch['semantic_BMD']),
+      'text': self.inputs['text'](batch['text_BUD']),
+      'transcript': self.inputs['transcript'](batch['transcript_BWD']),
+    }
+    times = {
+      name: None if name == 'text' else torch.linspace(0, self.clip_s, value.shape[1], device=x.device)
+      for name, value in streams.items()
+    }
     for block in self.joint:
       streams = self._jointly(block, streams, times, c_audio, c_alone)
     x = streams['audio']
@@ -158,8 +169,10 @@ class Twin(nn.Module):
     return self.out(norm(x) * (1 + scale) + shift)
 
   def _jointly(self, block, streams, times, c_audio, c_alone):
-    begun = {name: block[name].begin(x, c_audio if name == 'audio' else c_alone, times[name])
-             for name, x in streams.items()}
+    begun = {
+      name: block[name].begin(x, c_audio if name == 'audio' else c_alone, times[name])
+      for name, x in streams.items()
+    }
     readers = [name for name in STREAMS if begun[name][0][0] is not None]
     q = torch.cat([begun[name][0][0] for name in readers], dim=1)
     k, v = (torch.cat([begun[name][0][i] for name in STREAMS], dim=1) for i in (1, 2))
@@ -189,7 +202,8 @@ class Step:
     self.model = Twin(c).to(device)
     self.average = [parameter.detach().clone() for parameter in self.model.parameters()]
     self.optimizer = torch.optim.AdamW(
-        self.model.parameters(), lr=c.training.learning_rate, fused=device.type == 'cuda')
+      self.model.parameters(), lr=c.training.learning_rate, fused=device.type == 'cuda'
+    )
     self._loss = loss
 
   def compile(self):

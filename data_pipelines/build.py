@@ -65,8 +65,9 @@ def find(folder: pathlib.Path) -> folder_lib.Found:
   found = folder_lib.search(folder, folder_lib.VIDEOS, is_recursive=True)
   if not found.paths:
     besides = f' ({found.rest})' if found.rest else ''
-    raise ValueError(f'--source {folder} holds no video{besides}; wanted files that end in '
-                     f'{", ".join(folder_lib.VIDEOS)}.')
+    raise ValueError(
+      f'--source {folder} holds no video{besides}; wanted files that end in {", ".join(folder_lib.VIDEOS)}.'
+    )
   return found
 
 
@@ -81,8 +82,9 @@ def starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Frac
   return begins
 
 
-def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec,
-                 left_out: omissions.Omissions | None = None) -> Iterator[dict]:
+def make_records(
+  path: pathlib.Path, name: str, spec: clip.ClipSpec, left_out: omissions.Omissions | None = None
+) -> Iterator[dict]:
   """Yields the records of one video, in bounded memory.
 
   Args:
@@ -99,8 +101,10 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec,
     raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
   begins = starts(info.duration_s, spec.duration_s)
   if not begins:
-    raise errors.MediaError(f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
-                            f'{_SHORTEST_SHARE * float(spec.duration_s):g} s.')
+    raise errors.MediaError(
+      f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
+      f'{_SHORTEST_SHARE * float(spec.duration_s):g} s.'
+    )
   clip_s = float(spec.duration_s)
   if left_out is not None:
     left_out.add_sidecars(path, name, words, len(begins))
@@ -109,12 +113,19 @@ def make_records(path: pathlib.Path, name: str, spec: clip.ClipSpec,
       left_out.add_tail(name, tail_s)
   for start_s, frames, wave_NA in _windows(path, begins, spec):
     num_valid = min(spec.num_samples, round((info.duration_s - start_s) * spec.sample_rate_hz))
-    yield _record(f'{name}@{start_s:.3f}', frames, wave_NA, words.annotation,
-                  words.spoken(start_s, clip_s, len(begins) == 1).text, num_valid)
+    yield _record(
+      f'{name}@{start_s:.3f}',
+      frames,
+      wave_NA,
+      words.annotation,
+      words.spoken(start_s, clip_s, len(begins) == 1).text,
+      num_valid,
+    )
 
 
-def _windows(path: pathlib.Path, begins: list[fractions.Fraction | float],
-             spec: clip.ClipSpec) -> Iterator[tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]]:
+def _windows(
+  path: pathlib.Path, begins: list[fractions.Fraction | float], spec: clip.ClipSpec
+) -> Iterator[tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]]:
   """Yields (start_s, semantic and sync frames, wave_NA)."""
   # One decoding serves both encoders: a window's times of either, each once.
   num_semantic, rate_hz, size = spec.num_semantic_frames, spec.ticks_hz, spec.frame_size
@@ -128,10 +139,13 @@ def _windows(path: pathlib.Path, begins: list[fractions.Fraction | float],
     all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in in_row])
     frames = read.iterate_frames_at(path, all_ticks, rate_hz, size, 0.0, len(tick_F))
     yield from zip(map(float, in_row), map(split, frames), waves)
-  for start_s in map(float, begins[len(in_row):]):
+  for start_s in map(float, begins[len(in_row) :]):
     frame_FYX3 = next(read.iterate_frames_at(path, tick_F, rate_hz, size, start_s, len(tick_F)))
-    yield (start_s, split(frame_FYX3),
-           read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, float(clip_s)))
+    yield (
+      start_s,
+      split(frame_FYX3),
+      read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, float(clip_s)),
+    )
 
 
 def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
@@ -143,17 +157,31 @@ def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.nd
       wave_NA = np.concatenate(rest)
       whole = len(wave_NA) // num_samples * num_samples
       for start in range(0, whole, num_samples):
-        yield wave_NA[start:start + num_samples]
+        yield wave_NA[start : start + num_samples]
       rest = [wave_NA[whole:]]
 
 
-def _record(name: str, frames: tuple[np.ndarray, np.ndarray], wave_NA: np.ndarray, text: str, transcript: str,
-            num_valid: int) -> dict:
-  return {'id': name, 'wave_NA': records.wave_to_int16(wave_NA),
-          'semantic_frame_MYX3': frames[0], 'sync_frame_LYX3': frames[1],
-          'text': text, 'transcript': transcript,
-          'truth': '', 'has_video': True, 'has_audio': not sound.is_silent(wave_NA[:num_valid]),
-          'num_valid_samples': num_valid, **records.NOT_ENCODED}
+def _record(
+  name: str,
+  frames: tuple[np.ndarray, np.ndarray],
+  wave_NA: np.ndarray,
+  text: str,
+  transcript: str,
+  num_valid: int,
+) -> dict:
+  return {
+    'id': name,
+    'wave_NA': records.wave_to_int16(wave_NA),
+    'semantic_frame_MYX3': frames[0],
+    'sync_frame_LYX3': frames[1],
+    'text': text,
+    'transcript': transcript,
+    'truth': '',
+    'has_video': True,
+    'has_audio': not sound.is_silent(wave_NA[:num_valid]),
+    'num_valid_samples': num_valid,
+    **records.NOT_ENCODED,
+  }
 
 
 def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
@@ -294,30 +322,41 @@ def _report(done: int, total: int, num_records: int, start_s: float):
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
-  parser = flags.Parser(prog='python -m data_pipelines.build',
-                        description='Makes records of a folder of videos.',
-                   allow_abbrev=False)
+  parser = flags.Parser(
+    prog='python -m data_pipelines.build',
+    description='Makes records of a folder of videos.',
+    allow_abbrev=False,
+  )
   default = clip.ClipSpec()
   parser.add_argument('--source', type=flags.local_path, required=True, help='folder of videos')
   parser.add_argument('--output', type=flags.local_path, required=True, help='new folder of records')
   parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
-  parser.add_argument('--clip-seconds', type=flags.number(float, 0, is_open=True),
-                      help=f'length of a window; {default.clip_s:g}')
-  parser.add_argument('--size', type=flags.number(int, 1),
-                      help=f'rows and columns of a frame; {default.frame_size}')
-  parser.add_argument('--sample-rate', type=flags.number(int, 1),
-                      help=f'samples a second; {default.sample_rate_hz}')
-  parser.add_argument('--num-channels', type=flags.number(int, 1, 2),
-                      help=f'1 mono, 2 stereo; {default.num_channels}')
-  parser.add_argument('--num-workers', type=flags.num_workers, default=2,
-                      help='videos read at a time; 2')
+  parser.add_argument(
+    '--clip-seconds',
+    type=flags.number(float, 0, is_open=True),
+    help=f'length of a window; {default.clip_s:g}',
+  )
+  parser.add_argument(
+    '--size', type=flags.number(int, 1), help=f'rows and columns of a frame; {default.frame_size}'
+  )
+  parser.add_argument(
+    '--sample-rate', type=flags.number(int, 1), help=f'samples a second; {default.sample_rate_hz}'
+  )
+  parser.add_argument(
+    '--num-channels', type=flags.number(int, 1, 2), help=f'1 mono, 2 stereo; {default.num_channels}'
+  )
+  parser.add_argument('--num-workers', type=flags.num_workers, default=2, help='videos read at a time; 2')
   return parser.parse_args(argv)
 
 
 def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
   spec = config.clip_spec(configfile.find(args.config)) if args.config else clip.ClipSpec()
-  given = {'clip_s': args.clip_seconds, 'frame_size': args.size, 'sample_rate_hz': args.sample_rate,
-           'num_channels': args.num_channels}
+  given = {
+    'clip_s': args.clip_seconds,
+    'frame_size': args.size,
+    'sample_rate_hz': args.sample_rate,
+    'num_channels': args.num_channels,
+  }
   return dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
 
 

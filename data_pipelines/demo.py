@@ -119,8 +119,9 @@ def write(output: pathlib.Path) -> None:
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
-  parser.add_argument('--output', type=flags.local_path, required=True, metavar='DIR',
-                      help='folder of the clips')
+  parser.add_argument(
+    '--output', type=flags.local_path, required=True, metavar='DIR', help='folder of the clips'
+  )
   try:
     write(parser.parse_args(argv).output)
   except OSError as error:

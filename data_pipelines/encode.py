@@ -38,8 +38,9 @@ def encoded(source, export: weights.Export):
   spec = config.clip_spec(export.config)
   for name in ('sample_rate_hz', 'num_channels'):
     if getattr(spec, name) != getattr(source.spec, name):
-      raise ValueError(f'the codec works at {name}={getattr(spec, name)}; '
-                       f'the records have {getattr(source.spec, name)}.')
+      raise ValueError(
+        f'the codec works at {name}={getattr(spec, name)}; the records have {getattr(source.spec, name)}.'
+      )
   model = assembly.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=export.folder)
   graphdef, state = nnx.split(model)
@@ -72,7 +73,7 @@ def _run(argv: list[str] | None) -> int:
   source = records.open(args.records)
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
-  before, = source.sources
+  (before,) = source.sources
   about = {'records': source.hash, 'codecs': before.codecs | {export.config.codec.bottleneck: codec}}
   start_s = time.monotonic()
   with records.Writer(args.output, source.spec, about) as writer:
@@ -81,8 +82,12 @@ def _run(argv: list[str] | None) -> int:
       if count % 64 == 0 or count == len(source):
         rate = count / (time.monotonic() - start_s)
         left_s = (len(source) - count) / rate
-        print(f'\r{count}/{len(source)} clips, {rate:.1f} clips/s, {left_s:.0f} s left', end='',
-              file=sys.stderr, flush=True)
+        print(
+          f'\r{count}/{len(source)} clips, {rate:.1f} clips/s, {left_s:.0f} s left',
+          end='',
+          file=sys.stderr,
+          flush=True,
+        )
   print(file=sys.stderr)
   return 0
 

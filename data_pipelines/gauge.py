@@ -25,8 +25,9 @@ def _run(argv: list[str] | None) -> int:
   what = parser.add_mutually_exclusive_group(required=True)
   what.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
   what.add_argument('--sweep', type=flags.local_path, help='sweep.json, made with the fitted gauge')
-  parser.add_argument('--num-clips', type=flags.count, default=NUM_CLIPS,
-                      help=f'clips of --data ({NUM_CLIPS})')
+  parser.add_argument(
+    '--num-clips', type=flags.count, default=NUM_CLIPS, help=f'clips of --data ({NUM_CLIPS})'
+  )
   args = parser.parse_args(argv)
   if args.data:
     path = gauging.write_fitted(args.model, args.generator, args.data, args.num_clips)

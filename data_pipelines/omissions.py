@@ -49,13 +49,16 @@ class Omissions:
     if names := self._names.get('keys'):
       keys = _listed(sorted(self._keys))
       lines.append(
-        f'the .json beside {_some(names)} has keys that are not read: {keys}; known are {", ".join(_KEYS)}')
+        f'the .json beside {_some(names)} has keys that are not read: {keys}; known are {", ".join(_KEYS)}'
+      )
     if names := self._names.get('untimed'):
       lines.append(f'the transcript of {_some(names)} is left out: no times, but several windows')
     if self._tails_s:
       total_s = sum(self._tails_s.values())
-      lines.append(f'the ends of {_some(self._tails_s)}, {total_s:.1f} s in all, are left out: '
-                   'each is shorter than half a window')
+      lines.append(
+        f'the ends of {_some(self._tails_s)}, {total_s:.1f} s in all, are left out: '
+        'each is shorter than half a window'
+      )
     return lines
 
 

@@ -67,6 +67,8 @@ def num_chips(accelerator: str, topology: str) -> int:
     raise ValueError(f'{accelerator} is a torus of {kind.num_axes} axes; got --topology {topology}')
   chips = math.prod(shape)
   if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > kind.most_chips:
-    raise ValueError(f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.most_chips} chips; '
-                     f'got --topology {topology}')
+    raise ValueError(
+      f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.most_chips} chips; '
+      f'got --topology {topology}'
+    )
   return chips

@@ -59,7 +59,7 @@ def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
   """
   argv = list(argv)
   split = argv.index('--') if '--' in argv else len(argv)
-  args, words = _parser().parse_args(argv[:split]), argv[split + 1:]
+  args, words = _parser().parse_args(argv[:split]), argv[split + 1 :]
   if args.kind in WORDLESS:
     if words:
       raise ValueError(f'{args.kind} starts no v2a; got the words {" ".join(words)!r}')

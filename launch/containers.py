@@ -39,8 +39,10 @@ def check_workdir(words: Sequence[str], inside: Sequence[str], flag: str) -> Non
   path = pathlib.PurePosixPath(workdir)
   if not any(path.is_relative_to(folder) for folder in inside):
     found = ', '.join(inside) or 'none'
-    raise ValueError(f'--workdir {workdir} would be lost with its container: wanted an absolute path below a '
-                     f'folder that {flag} mounts; there: {found}')
+    raise ValueError(
+      f'--workdir {workdir} would be lost with its container: wanted an absolute path below a '
+      f'folder that {flag} mounts; there: {found}'
+    )
 
 
 def value(words: Sequence[str], flag: str) -> str | None:

@@ -26,10 +26,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--namespace', default='default')
   parser.add_argument('--priority', help='a PriorityClass; low ones make room for high ones')
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N')
-  parser.add_argument('--grace-s', type=int, default=300, metavar='S',
-                      help='between SIGTERM and SIGKILL; must exceed the time of a save')
-  parser.add_argument('--claim', action='append', default=[], metavar='CLAIM:INSIDE',
-                      help='a PersistentVolumeClaim and where v2a sees it; may be repeated')
+  parser.add_argument(
+    '--grace-s',
+    type=int,
+    default=300,
+    metavar='S',
+    help='between SIGTERM and SIGKILL; must exceed the time of a save',
+  )
+  parser.add_argument(
+    '--claim',
+    action='append',
+    default=[],
+    metavar='CLAIM:INSIDE',
+    help='a PersistentVolumeClaim and where v2a sees it; may be repeated',
+  )
   parser.add_argument('--cache', default='', metavar='DIR', help='shared folder of compiled programs')
 
 
@@ -72,26 +82,29 @@ def manifest(args: argparse.Namespace, words: Sequence[str]) -> str:
   containers.check_workdir(words, containers.check_mounts(args.claim, '--claim'), '--claim')
   # One child job, that is one slice, has its node pool to itself: two gangs on one host fight for ports.
   exclusive = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
-  return render.fill('jobset.yaml', {
-    'name': args.name,
-    'namespace': args.namespace,
-    'queue': args.queue,
-    'annotations': json.dumps(exclusive if kind.is_tpu else {}),
-    'max_restarts': args.max_restarts,
-    'num_slices': num_slices,
-    'hosts_per_slice': hosts_per_slice,
-    'retriable': json.dumps(codes.retriable()),
-    'grace_s': args.grace_s,
-    'priority': f'priorityClassName: {args.priority}' if args.priority else None,
-    'node_selector': json.dumps(kind.node_selector(args.topology)),
-    'resource': kind.resource,
-    'image': json.dumps(args.image),
-    'command': json.dumps(_command(args, words, hosts_per_slice)),
-    'env': f'env: [{{name: V2A_CACHE, value: {json.dumps(args.cache)}}}]' if args.cache else None,
-    'chips_per_host': chips_per_host,
-    'more_volumes': volumes,
-    'more_mounts': mounts,
-  })
+  return render.fill(
+    'jobset.yaml',
+    {
+      'name': args.name,
+      'namespace': args.namespace,
+      'queue': args.queue,
+      'annotations': json.dumps(exclusive if kind.is_tpu else {}),
+      'max_restarts': args.max_restarts,
+      'num_slices': num_slices,
+      'hosts_per_slice': hosts_per_slice,
+      'retriable': json.dumps(codes.retriable()),
+      'grace_s': args.grace_s,
+      'priority': f'priorityClassName: {args.priority}' if args.priority else None,
+      'node_selector': json.dumps(kind.node_selector(args.topology)),
+      'resource': kind.resource,
+      'image': json.dumps(args.image),
+      'command': json.dumps(_command(args, words, hosts_per_slice)),
+      'env': f'env: [{{name: V2A_CACHE, value: {json.dumps(args.cache)}}}]' if args.cache else None,
+      'chips_per_host': chips_per_host,
+      'more_volumes': volumes,
+      'more_mounts': mounts,
+    },
+  )
 
 
 def _command(args: argparse.Namespace, words: Sequence[str], num_hosts: int) -> str:

@@ -23,12 +23,21 @@ from launch import codes
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `launch local`."""
   parser.add_argument('--num-processes', type=int, default=1, metavar='N')
-  parser.add_argument('--devices-per-process', type=int, metavar='N',
-                      help='fake devices of each process, on CPU; without it JAX finds out')
+  parser.add_argument(
+    '--devices-per-process',
+    type=int,
+    metavar='N',
+    help='fake devices of each process, on CPU; without it JAX finds out',
+  )
   parser.add_argument('--port', type=int, default=0, help='of the coordinator; 0 for a free one')
   parser.add_argument('--max-restarts', type=int, default=0, metavar='N')
-  parser.add_argument('--leave-s', type=float, default=60.0, metavar='S',
-                      help='how long processes may stay when another has left')
+  parser.add_argument(
+    '--leave-s',
+    type=float,
+    default=60.0,
+    metavar='S',
+    help='how long processes may stay when another has left',
+  )
 
 
 def _free_port() -> int:
@@ -59,21 +68,33 @@ class Group:
     processes: in the order of their ids.
   """
 
-  def __init__(self, lines: Sequence[Sequence[str]], variables: dict[str, str],
-               show: Callable[[str], object] | None = None):
+  def __init__(
+    self,
+    lines: Sequence[Sequence[str]],
+    variables: dict[str, str],
+    show: Callable[[str], object] | None = None,
+  ):
     """Args:
-      lines: the command of each.
-      variables: of the environment, those that differ.
-      show: is given each line that they print; None: print.
+    lines: the command of each.
+    variables: of the environment, those that differ.
+    show: is given each line that they print; None: print.
     """
     self._show = show or functools.partial(print, end='', flush=True)
     self.processes = [
-      subprocess.Popen(line, env=os.environ | variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                       text=True, errors='replace', start_new_session=True)
+      subprocess.Popen(
+        line,
+        env=os.environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors='replace',
+        start_new_session=True,
+      )
       for line in lines
     ]
-    self._readers = [threading.Thread(target=self._read, args=(index,), daemon=True)
-                     for index in range(len(lines))]
+    self._readers = [
+      threading.Thread(target=self._read, args=(index,), daemon=True) for index in range(len(lines))
+    ]
     for reader in self._readers:
       reader.start()
 
@@ -128,6 +149,9 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
         signal.signal(number, handler)
     if received or not codes.is_retriable(code) or attempt == args.max_restarts:
       break
-    print(f'launch: left with {code} ({codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
-          file=sys.stderr, flush=True)
+    print(
+      f'launch: left with {code} ({codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
+      file=sys.stderr,
+      flush=True,
+    )
   return code

@@ -19,15 +19,18 @@ def manifests(args: argparse.Namespace) -> str:
   """Returns ResourceFlavor, ClusterQueue and LocalQueue as YAML."""
   kind = accelerators.ACCELERATORS[args.accelerator]
   num_slices, hosts_per_slice, chips_per_host = gke.hosts(args)
-  return render.fill('queues.yaml', {
-    'flavor': '-'.join(filter(None, (args.accelerator, args.topology))),
-    'node_selector': json.dumps(kind.node_selector(args.topology)),
-    'cluster_queue': f'{args.name}-cluster',
-    'resource': kind.resource,
-    'num_chips': num_slices * hosts_per_slice * chips_per_host,
-    'queue': args.name,
-    'namespace': args.namespace,
-  })
+  return render.fill(
+    'queues.yaml',
+    {
+      'flavor': '-'.join(filter(None, (args.accelerator, args.topology))),
+      'node_selector': json.dumps(kind.node_selector(args.topology)),
+      'cluster_queue': f'{args.name}-cluster',
+      'resource': kind.resource,
+      'num_chips': num_slices * hosts_per_slice * chips_per_host,
+      'queue': args.name,
+      'namespace': args.namespace,
+    },
+  )
 
 
 def launch(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -17,19 +17,37 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--tasks-per-node', type=int, default=8, metavar='N', help='one a GPU')
   parser.add_argument('--gpus-per-node', type=int, metavar='N', help='default: as many as tasks; 0 for none')
   parser.add_argument('--time', default='24:00:00', metavar='HH:MM:SS', help='limit of one stretch')
-  parser.add_argument('--term-before-s', type=int, default=180, metavar='S',
-                      help='SIGTERM comes so long before the limit; must exceed the time of a save')
+  parser.add_argument(
+    '--term-before-s',
+    type=int,
+    default=180,
+    metavar='S',
+    help='SIGTERM comes so long before the limit; must exceed the time of a save',
+  )
   parser.add_argument('--max-restarts', type=int, default=100, metavar='N')
   parser.add_argument('--partition')
   parser.add_argument('--account')
   parser.add_argument('--log', default='%x-%j.log', help='of all tasks; Slurm fills in %%x and %%j')
-  parser.add_argument('--image', help='container image, for pyxis (srun --container-image); it sees the '
-                      'folder that the job is submitted from, under the same name')
-  parser.add_argument('--mount', action='append', default=[], metavar='HOST:INSIDE',
-                      help='a further folder that the container sees; may be repeated')
+  parser.add_argument(
+    '--image',
+    help='container image, for pyxis (srun --container-image); it sees the '
+    'folder that the job is submitted from, under the same name',
+  )
+  parser.add_argument(
+    '--mount',
+    action='append',
+    default=[],
+    metavar='HOST:INSIDE',
+    help='a further folder that the container sees; may be repeated',
+  )
   parser.add_argument('--program', default='python3 -m v2a', help='how v2a is started on a node')
-  parser.add_argument('--sbatch-flag', action='append', default=[], metavar='FLAG',
-                      help='one more line of #SBATCH, such as --mem=64G; may be repeated')
+  parser.add_argument(
+    '--sbatch-flag',
+    action='append',
+    default=[],
+    metavar='FLAG',
+    help='one more line of #SBATCH, such as --mem=64G; may be repeated',
+  )
 
 
 def script(args: argparse.Namespace, words: Sequence[str]) -> str:
@@ -45,26 +63,30 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
   more += [f'--gres=gpu:{gpus}', '--exclusive', '--mem=0'] if gpus else []
   if args.mount and not args.image:
     raise ValueError('--mount goes with --image')
-  return render.fill('slurm.sh', {
-    'name': args.name,
-    'nodes': args.nodes,
-    'tasks_per_node': args.tasks_per_node,
-    'time': args.time,
-    'term_before_s': args.term_before_s,
-    'log': args.log,
-    'more': '\n'.join(f'#SBATCH {flag}' for flag in more + args.sbatch_flag),
-    'environment': _environment(gpus) if args.image else None,
-    'container': _container(args, words) if args.image else '',
-    'command': f'{args.program} {shlex.join(words)}' + (' --coordinator auto' if is_joined else ''),
-    'max_restarts': args.max_restarts,
-    'retriable': render.fill('retriable.sh', {}),
-  })
+  return render.fill(
+    'slurm.sh',
+    {
+      'name': args.name,
+      'nodes': args.nodes,
+      'tasks_per_node': args.tasks_per_node,
+      'time': args.time,
+      'term_before_s': args.term_before_s,
+      'log': args.log,
+      'more': '\n'.join(f'#SBATCH {flag}' for flag in more + args.sbatch_flag),
+      'environment': _environment(gpus) if args.image else None,
+      'container': _container(args, words) if args.image else '',
+      'command': f'{args.program} {shlex.join(words)}' + (' --coordinator auto' if is_joined else ''),
+      'max_restarts': args.max_restarts,
+      'retriable': render.fill('retriable.sh', {}),
+    },
+  )
 
 
 def _environment(gpus: int) -> str:
   """Returns what makes enroot bring the driver into images that do not ask for it; Slurm picks the GPUs."""
-  return (f'export NVIDIA_VISIBLE_DEVICES={"all" if gpus else "void"} '
-          'NVIDIA_DRIVER_CAPABILITIES=compute,utility')
+  return (
+    f'export NVIDIA_VISIBLE_DEVICES={"all" if gpus else "void"} NVIDIA_DRIVER_CAPABILITIES=compute,utility'
+  )
 
 
 def _container(args: argparse.Namespace, words: Sequence[str]) -> str:
@@ -76,10 +98,12 @@ def _container(args: argparse.Namespace, words: Sequence[str]) -> str:
     here = str(pathlib.Path.cwd())
     containers.check_workdir(words, [here, *inside], '--mount')
   mounts = ''.join(f',{shlex.quote(mount)}' for mount in args.mount)
-  return (f'--container-image={shlex.quote(args.image)} '
-          f'--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR"{mounts} '
-          '--container-workdir="$SLURM_SUBMIT_DIR" '
-          '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES ')
+  return (
+    f'--container-image={shlex.quote(args.image)} '
+    f'--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR"{mounts} '
+    '--container-workdir="$SLURM_SUBMIT_DIR" '
+    '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES '
+  )
 
 
 def launch(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -11,11 +11,21 @@ from launch import words as words_lib
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `launch sweep`."""
-  parser.add_argument('--by', required=True, metavar='"KIND FLAGS"', dest='inner',
-                      help='another launcher with its flags, as one word: "slurm --nodes 2 --name wide"')
-  parser.add_argument('--grid', action='append', required=True, metavar='KEY=V,V,...',
-                      help='values of a key of the config, such as training.learning_rate=1e-4,3e-4; a value '
-                           'with commas of its own is set apart by ";"; may be repeated')
+  parser.add_argument(
+    '--by',
+    required=True,
+    metavar='"KIND FLAGS"',
+    dest='inner',
+    help='another launcher with its flags, as one word: "slurm --nodes 2 --name wide"',
+  )
+  parser.add_argument(
+    '--grid',
+    action='append',
+    required=True,
+    metavar='KEY=V,V,...',
+    help='values of a key of the config, such as training.learning_rate=1e-4,3e-4; a value '
+    'with commas of its own is set apart by ";"; may be repeated',
+  )
 
 
 def cells(grid: Sequence[str]) -> list[dict[str, str]]:

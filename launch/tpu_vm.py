@@ -24,23 +24,49 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--name', required=True)
   parser.add_argument('--zone', required=True)
   parser.add_argument('--project')
-  parser.add_argument('--accelerator-type', required=True, metavar='TYPE',
-                      help='such as v5litepod-256, v6e-256')
-  parser.add_argument('--runtime-version', required=True, metavar='VERSION',
-                      help='of the VMs: v2-alpha-tpuv5-lite, v2-alpha-tpuv6e, ...')
+  parser.add_argument(
+    '--accelerator-type', required=True, metavar='TYPE', help='such as v5litepod-256, v6e-256'
+  )
+  parser.add_argument(
+    '--runtime-version',
+    required=True,
+    metavar='VERSION',
+    help='of the VMs: v2-alpha-tpuv5-lite, v2-alpha-tpuv6e, ...',
+  )
   parser.add_argument('--num-slices', type=int, default=1, metavar='N')
-  parser.add_argument('--kind', choices=('on-demand', 'spot', 'reserved', 'guaranteed'), default='on-demand',
-                      dest='capacity', help='of the capacity that is asked for')
+  parser.add_argument(
+    '--kind',
+    choices=('on-demand', 'spot', 'reserved', 'guaranteed'),
+    default='on-demand',
+    dest='capacity',
+    help='of the capacity that is asked for',
+  )
   parser.add_argument('--image', required=True, help='built from launch/docker/tpu.Dockerfile')
-  parser.add_argument('--mount', action='append', default=[], metavar='HOST:INSIDE',
-                      help='a folder of the VM, seen by v2a; may be repeated')
-  parser.add_argument('--cache', metavar='FOLDER',
-                      help='inside, of compiled programs; on a mount it outlives a restart')
-  parser.add_argument('--leave-s', type=int, default=300, metavar='S',
-                      help='grace of a container that is stopped; must exceed the time of a save')
+  parser.add_argument(
+    '--mount',
+    action='append',
+    default=[],
+    metavar='HOST:INSIDE',
+    help='a folder of the VM, seen by v2a; may be repeated',
+  )
+  parser.add_argument(
+    '--cache', metavar='FOLDER', help='inside, of compiled programs; on a mount it outlives a restart'
+  )
+  parser.add_argument(
+    '--leave-s',
+    type=int,
+    default=300,
+    metavar='S',
+    help='grace of a container that is stopped; must exceed the time of a save',
+  )
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='while the TPU is there')
-  parser.add_argument('--max-failures', type=int, default=60, metavar='N',
-                      help='rounds in a row in which gcloud, or the start of a container, may fail')
+  parser.add_argument(
+    '--max-failures',
+    type=int,
+    default=60,
+    metavar='N',
+    help='rounds in a row in which gcloud, or the start of a container, may fail',
+  )
   parser.add_argument('--poll-s', type=float, default=60.0, metavar='S')
   parser.add_argument('--keep', action='store_true', dest='is_kept', help='the TPU, when the run has ended')
 
@@ -55,39 +81,68 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
   where = f'--zone={args.zone}' + (f' --project={args.project}' if args.project else '')
   is_multislice = args.num_slices > 1
   nodes = [f'{args.name}-{index}' for index in range(args.num_slices)] if is_multislice else [args.name]
-  create = ['gcloud', 'compute', 'tpus', 'queued-resources', 'create', args.name, *where.split(),
-            f'--accelerator-type={args.accelerator_type}', f'--runtime-version={args.runtime_version}']
-  create += [f'--node-count={args.num_slices}', f'--node-prefix={args.name}'] if is_multislice else [
-    f'--node-id={args.name}']
+  create = [
+    'gcloud',
+    'compute',
+    'tpus',
+    'queued-resources',
+    'create',
+    args.name,
+    *where.split(),
+    f'--accelerator-type={args.accelerator_type}',
+    f'--runtime-version={args.runtime_version}',
+  ]
+  create += (
+    [f'--node-count={args.num_slices}', f'--node-prefix={args.name}']
+    if is_multislice
+    else [f'--node-id={args.name}']
+  )
   if args.capacity != 'on-demand':
     create.append(f'--{args.capacity}')
   delete = f'gcloud compute tpus queued-resources delete {args.name} {where} --force --quiet'
-  return render.fill('tpu_vm.sh', {
-    'name': args.name,
-    'nodes': ' '.join(nodes),
-    'where': where,
-    'retriable': render.fill('retriable.sh', {}),
-    'create': shlex.join(create),
-    'start': shlex.quote(_start(args, words)),
-    'inspect': shlex.quote('sudo docker inspect --format "{{.State.Status}} {{.State.ExitCode}}" v2a '
-                           '2>/dev/null || echo new 0'),
-    'max_restarts': args.max_restarts,
-    'max_failures': args.max_failures,
-    'poll_s': f'{args.poll_s:g}',
-    'finish': f"say 'the TPU stays; delete it by: {delete}'" if args.is_kept else delete,
-  })
+  return render.fill(
+    'tpu_vm.sh',
+    {
+      'name': args.name,
+      'nodes': ' '.join(nodes),
+      'where': where,
+      'retriable': render.fill('retriable.sh', {}),
+      'create': shlex.join(create),
+      'start': shlex.quote(_start(args, words)),
+      'inspect': shlex.quote(
+        'sudo docker inspect --format "{{.State.Status}} {{.State.ExitCode}}" v2a 2>/dev/null || echo new 0'
+      ),
+      'max_restarts': args.max_restarts,
+      'max_failures': args.max_failures,
+      'poll_s': f'{args.poll_s:g}',
+      'finish': f"say 'the TPU stays; delete it by: {delete}'" if args.is_kept else delete,
+    },
+  )
 
 
 def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
   """Returns the command that replaces the container on one worker."""
-  run = ['sudo', 'docker', 'run', '--detach', '--name', 'v2a', '--privileged', '--net=host', '--ipc=host',
-         f'--stop-timeout={args.leave_s}', '--env', f'JAX_COORDINATOR_PORT={_PORT}']
+  run = [
+    'sudo',
+    'docker',
+    'run',
+    '--detach',
+    '--name',
+    'v2a',
+    '--privileged',
+    '--net=host',
+    '--ipc=host',
+    f'--stop-timeout={args.leave_s}',
+    '--env',
+    f'JAX_COORDINATOR_PORT={_PORT}',
+  ]
   run += [word for mount in args.mount for word in ('--volume', mount)]
   run += ['--env', f'V2A_CACHE={args.cache}'] if args.cache else []
   registry = args.image.split('/')[0]
   login = f'sudo gcloud auth configure-docker {shlex.quote(registry)} --quiet && ' if '.' in registry else ''
-  return (f'sudo docker stop --time={args.leave_s} v2a; sudo docker rm --force v2a; {login}'
-          + shlex.join([*run, args.image, *words, '--coordinator', 'auto']))
+  return f'sudo docker stop --time={args.leave_s} v2a; sudo docker rm --force v2a; {login}' + shlex.join(
+    [*run, args.image, *words, '--coordinator', 'auto']
+  )
 
 
 def launch(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -34,8 +34,9 @@ def _fault(words: tuple[str, ...]) -> str:
     return ''
   line = [sys.executable, '-c', _PROGRAM, *words]
   beside = os.pathsep.join(filter(None, (_ROOT, os.environ.get('PYTHONPATH'))))  # the v2a of these launchers
-  found = subprocess.run(line, capture_output=True, text=True, check=False,
-                         env=os.environ | {'PYTHONPATH': beside})
+  found = subprocess.run(
+    line, capture_output=True, text=True, check=False, env=os.environ | {'PYTHONPATH': beside}
+  )
   if found.returncode == 0:
     return ''
   lines = found.stderr.strip().splitlines()

@@ -17,19 +17,30 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--image', required=True)
   parser.add_argument('--priority', default='medium')
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='xpk alone would take 0')
-  parser.add_argument('--xpk-flag', action='append', default=[], metavar='FLAG',
-                      help='one more; may be repeated')
+  parser.add_argument(
+    '--xpk-flag', action='append', default=[], metavar='FLAG', help='one more; may be repeated'
+  )
 
 
 def command(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
   """Returns xpk's command line."""
   # Codes from 128 on are restarted by xpk itself.
   own = ','.join(str(code) for code in codes.retriable() if code < codes.FIRST_SIGNAL)
-  return ['xpk', 'workload', 'create', f'--cluster={args.cluster}', f'--workload={args.name}',
-          f'--docker-image={args.image}', f'--tpu-type={args.tpu_type}', f'--num-slices={args.num_slices}',
-          f'--priority={args.priority}', f'--max-restarts={args.max_restarts}',
-          f'--restart-on-exit-codes={own}', *args.xpk_flag,
-          f'--command=exec v2a {shlex.join(words)} --coordinator auto']
+  return [
+    'xpk',
+    'workload',
+    'create',
+    f'--cluster={args.cluster}',
+    f'--workload={args.name}',
+    f'--docker-image={args.image}',
+    f'--tpu-type={args.tpu_type}',
+    f'--num-slices={args.num_slices}',
+    f'--priority={args.priority}',
+    f'--max-restarts={args.max_restarts}',
+    f'--restart-on-exit-codes={own}',
+    *args.xpk_flag,
+    f'--command=exec v2a {shlex.join(words)} --coordinator auto',
+  ]
 
 
 def launch(args: argparse.Namespace, words: Sequence[str]) -> int:

@@ -28,7 +28,13 @@ from tests import test_packaged_model as packaged  # noqa: E402 (not a package t
 
 GENERATORS = ('flow', 'tokens', 'masked')
 TRAININGS = (
-  'codec_world', 'codec_world_rvq', 'sync_world', 'flow_world', 'tokens_world', 'tokens_masked_world')
+  'codec_world',
+  'codec_world_rvq',
+  'sync_world',
+  'flow_world',
+  'tokens_world',
+  'tokens_masked_world',
+)
 NUM_STEPS = 5
 NUM_CLIPS = 16
 FFT_SIZE, HOP, NUM_BANDS = 1024, 256, 64
@@ -43,15 +49,16 @@ def run_v2a(*words: str) -> str:
   Raises:
     subprocess.CalledProcessError: it failed.
   """
-  return subprocess.run([sys.executable, '-m', 'v2a', *words], cwd=ROOT, check=True, stdout=subprocess.PIPE,
-                        text=True).stdout
+  return subprocess.run(
+    [sys.executable, '-m', 'v2a', *words], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
+  ).stdout
 
 
 def log_mel_db(path: pathlib.Path) -> np.ndarray:
   """Returns levels of the frames of a sound file in triangular mel bands, at least -60 dB."""
   wave_NA, sample_rate_hz = soundfile.read(path, always_2d=True)
   frames = np.lib.stride_tricks.sliding_window_view(wave_NA.mean(1), FFT_SIZE)[::HOP] * np.hanning(FFT_SIZE)
-  power = np.abs(np.fft.rfft(frames))**2
+  power = np.abs(np.fft.rfft(frames)) ** 2
   mel = lambda hz: 2595 * np.log10(1 + hz / 700)
   position = mel(np.fft.rfftfreq(FFT_SIZE, 1 / sample_rate_hz)) / mel(sample_rate_hz / 2) * (NUM_BANDS + 1)
   weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(1, NUM_BANDS + 1)))
@@ -63,9 +70,10 @@ def soundtracks(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
   demo = ROOT / 'v2a/assets/demo'
   for generator in GENERATORS:
     requests = {
-        'demo': [str(demo)],
-        'prompt': ['--prompt', 'heavy rain', '--duration', '3'],
-        'windows': [str(demo / 'engine.mp4'), '--duration', '10', '--negative-prompt', 'music']}
+      'demo': [str(demo)],
+      'prompt': ['--prompt', 'heavy rain', '--duration', '3'],
+      'windows': [str(demo / 'engine.mp4'), '--duration', '10', '--negative-prompt', 'music'],
+    }
     for name, words in requests.items():
       output = folder / generator / name
       run_v2a('generate', *words, '--generator', generator, '--seed', '3', '--output', str(output))
@@ -93,8 +101,16 @@ def logged_losses(workdir: pathlib.Path) -> Iterator[tuple[int, float]]:
 def losses(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
   """Trains, and yields a name and the losses of the steps of each training."""
   for name in TRAININGS:
-    run_v2a('train', '--config', name, '--tiny', '--workdir', str(folder / name),
-        f'--config.training.num_steps={NUM_STEPS}', '--config.training.log_every_steps=1')
+    run_v2a(
+      'train',
+      '--config',
+      name,
+      '--tiny',
+      '--workdir',
+      str(folder / name),
+      f'--config.training.num_steps={NUM_STEPS}',
+      '--config.training.log_every_steps=1',
+    )
     yield f'loss/{name}', np.array([loss for _, loss in sorted(logged_losses(folder / name))])
 
 

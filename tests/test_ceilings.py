@@ -38,7 +38,7 @@ def clicks(*times_s):
   for time_s in times_s:
     first = int(16000 * time_s)
     decay_N1 = np.exp(-np.arange(3200) / 480)[:, None]
-    wave_NA[first:first + 3200] += 0.03 * decay_N1 * rng.standard_normal((3200, 2))
+    wave_NA[first : first + 3200] += 0.03 * decay_N1 * rng.standard_normal((3200, 2))
   return wave_NA
 
 
@@ -52,8 +52,10 @@ def test_onsets_of_a_sound_against_those_of_the_truth():
 
 def test_rows_of_all_clips_of_those_with_music_and_of_the_others():
   cases = [case(False, clicks()), case(True, clicks()), case(True, clicks())]
-  waves = {sound: [np.full((4, 2), k + value) for value in (1.0, 2.0, np.nan)]
-           for k, sound in enumerate(ceilings.SOUNDS)}
+  waves = {
+    sound: [np.full((4, 2), k + value) for value in (1.0, 2.0, np.nan)]
+    for k, sound in enumerate(ceilings.SOUNDS)
+  }
   measure = lambda wave_NA, case: None if np.isnan(wave_NA).any() else (wave_NA[0, 0],)
   found = ceilings.rows(cases, waves, measure, lambda scores: float(np.mean(scores)))
   assert [row['num_clips'] for row in found.values()] == [3, 2, 1]

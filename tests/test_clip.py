@@ -13,10 +13,11 @@ from v2a import windows
 LONG_S = 300
 # Latent rates of 31.25, 43.07 and 48 Hz, and that of the packaged models.
 SPECS = (
-    clip.ClipSpec(clip_s=8.0, sample_rate_hz=8000, hop_samples=256, patch_frames=1),
-    clip.ClipSpec(clip_s=8.0, sample_rate_hz=44100, hop_samples=512, patch_frames=2),
-    clip.ClipSpec(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2, sync_fps=24),
-    clip.ClipSpec())
+  clip.ClipSpec(clip_s=8.0, sample_rate_hz=8000, hop_samples=256, patch_frames=1),
+  clip.ClipSpec(clip_s=8.0, sample_rate_hz=44100, hop_samples=512, patch_frames=2),
+  clip.ClipSpec(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2, sync_fps=24),
+  clip.ClipSpec(),
+)
 each_spec = pytest.mark.parametrize('spec', SPECS, ids=lambda spec: f'{spec.latent_rate_hz:.2f} Hz')
 
 
@@ -50,7 +51,9 @@ def test_windows_lie_where_they_are_seen_and_heard(spec):
     begin_s = Fraction(first * spec.latent_hop_samples, spec.sample_rate_hz)
     assert spec.time_s(first) == begin_s and begin_s * spec.sample_rate_hz % 1 == 0
     for tick_L, fps in (
-        (spec.sync_ticks(first), spec.sync_fps), (spec.semantic_ticks(first), spec.semantic_fps)):
+      (spec.sync_ticks(first), spec.sync_fps),
+      (spec.semantic_ticks(first), spec.semantic_fps),
+    ):
       seen = [Fraction(int(tick), spec.ticks_hz) for tick in tick_L]
       assert seen == [begin_s + Fraction(k, fps) for k in range(len(seen))]
     # A semantic frame is the sync frame on screen at its time.

@@ -59,8 +59,13 @@ def test_a_warm_up_that_does_not_fit_few_steps_becomes_a_tenth(c):
   config.validate(changed)
   assert changed.training.warmup_steps == 6 and c.training.warmup_steps == 100
   assert notes == ['config.training.warmup_steps is 6, a tenth of num_steps=60: the 100 of base do not fit.']
-  for words, warmup in ((['num_steps=1'], 0), (['num_steps=100'], 10), (['num_steps=101'], 100),
-                        (['num_steps=60', 'warmup_steps=7'], 7), (['batch_size=8'], 100)):
+  for words, warmup in (
+    (['num_steps=1'], 0),
+    (['num_steps=100'], 10),
+    (['num_steps=101'], 100),
+    (['num_steps=60', 'warmup_steps=7'], 7),
+    (['batch_size=8'], 100),
+  ):
     changed, notes = read(*words)
     config.validate(changed)
     assert changed.training.warmup_steps == warmup and bool(notes) == (warmup not in (7, 100))
@@ -85,18 +90,24 @@ def test_a_key_that_an_older_file_lacks_has_its_default(c):
   assert configfile.loads(json.dumps(values)) == c
 
 
-@pytest.mark.parametrize(('text', 'message'), [
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
     ('{"training": {"batch_siz": 3}}', 'unknown key training.batch_siz. Did you mean batch_size'),
     ('{"training": {"batch_size": "3"}}', 'training.batch_size must be of type int'),
-    ('{"training": 3}', 'training must be of type ConfigDict'), ('[]', 'must hold a JSON object'),
+    ('{"training": 3}', 'training must be of type ConfigDict'),
+    ('[]', 'must hold a JSON object'),
     ('{', 'is no JSON'),
-])
+  ],
+)
 def test_a_wrong_file_is_refused(text, message):
   with pytest.raises(ValueError, match=message):
     configfile.loads(text, 'file')
 
 
-@pytest.mark.parametrize(('argument', 'key', 'value'), [
+@pytest.mark.parametrize(
+  ('argument', 'key', 'value'),
+  [
     ('--config.training.batch_size=8', 'training.batch_size', 8),
     ('--config.training.clip_norm=2', 'training.clip_norm', 2.0),
     ('--config.training.betas=0.8,0.9', 'training.betas', (0.8, 0.9)),
@@ -112,7 +123,8 @@ def test_a_wrong_file_is_refused(text, message):
     ('--config.training.betas=(0.8, 0.9)', 'training.betas', (0.8, 0.9)),
     ('--config.name=a=b', 'name', 'a=b'),
     ('--config.mesh.data=-1', 'mesh.data', -1),
-])
+  ],
+)
 def test_overrides_have_the_type_of_the_default(c, argument, key, value):
   section, _, last = key.rpartition('.')
   changed = configfile.override(c, [argument])
@@ -121,7 +133,9 @@ def test_overrides_have_the_type_of_the_default(c, argument, key, value):
   assert changed.is_locked
 
 
-@pytest.mark.parametrize(('argument', 'message'), [
+@pytest.mark.parametrize(
+  ('argument', 'message'),
+  [
     ('--config.training.batch_siz=8', r'batch_siz. Did you mean config.training.batch_size\?'),
     ('--config.batch_size=8', r'Did you mean config.training.batch_size\?'),
     ('--config.training=8', 'It is a section'),
@@ -136,7 +150,8 @@ def test_overrides_have_the_type_of_the_default(c, argument, key, value):
     ('--config.data.train=[true, null]', 'config.data.train must be a list of strings or numbers'),
     ('--config.training.batch_size', 'must look like'),
     ('--training.batch_size=8', 'must look like'),
-])
+  ],
+)
 def test_wrong_overrides(c, argument, message):
   with pytest.raises(ValueError, match=message):
     configfile.override(c, [argument])
@@ -150,14 +165,17 @@ def test_a_truth_is_read_as_written(c, text, value):
     configfile.override(c, ['--config.data.is_cached=maybe'])
 
 
-@pytest.mark.parametrize(('change', 'message'), [
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
     ({'clip_s': float('nan')}, 'clip_s must be positive; got nan'),
     ({'clip_s': float('inf')}, 'clip_s must be positive; got inf'),
     ({'clip_s': 1e15}, 'clip_s must be at most 86400'),
     ({'clip_s': 1e-9}, 'clip_s must be at least 0.000001; got 1e-09'),
     ({'frame_size': 10**400}, 'frame_size must be at most 8192'),
     ({'sample_rate_hz': 10**6}, 'sample_rate_hz must be at most 768000'),
-])
+  ],
+)
 def test_lengths_that_no_clip_has(change, message):
   with pytest.raises(ValueError, match=message):
     clip.ClipSpec(**change)
@@ -168,17 +186,27 @@ def test_a_typo_in_a_configuration_file_is_refused(c):
     c.training.batch_siz = 8
 
 
-@pytest.mark.parametrize('arguments', [
-    ['--config.task=melody'], ['--config.training.batch_size=0'], ['--config.training.microbatches=3'],
-    ['--config.training.schedule=linear'], ['--config.training.betas=0.9'],
-    ['--config.training.betas=0.9,1.0'], ['--config.training.compute_dtype=float64'],
-    ['--config.seed=2147483648'], ['--config.training.warmup_steps=1000'],
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['--config.task=melody'],
+    ['--config.training.batch_size=0'],
+    ['--config.training.microbatches=3'],
+    ['--config.training.schedule=linear'],
+    ['--config.training.betas=0.9'],
+    ['--config.training.betas=0.9,1.0'],
+    ['--config.training.compute_dtype=float64'],
+    ['--config.seed=2147483648'],
+    ['--config.training.warmup_steps=1000'],
     ['--config.training.num_steps=60', '--config.training.warmup_steps=60'],
     ['--config.training.local_checkpoint_every_steps=5'],
-    ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'], ['--config.mesh.tensor=0'],
-    ['--config.clip.clip_s=0'], ['--config.training.learning_rate=nan'],
+    ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'],
+    ['--config.mesh.tensor=0'],
+    ['--config.clip.clip_s=0'],
+    ['--config.training.learning_rate=nan'],
     ['--config.data.train=a', '--config.data.num_fake_records=3'],
-])
+  ],
+)
 def test_validate_refuses(c, arguments):
   with pytest.raises(ValueError, match='config|must be'):
     config.validate(configfile.override(c, arguments))
@@ -186,8 +214,9 @@ def test_validate_refuses(c, arguments):
 
 def test_find_by_path_and_name(tmp_path):
   path = tmp_path / 'mine.py'
-  path.write_text('from v2a import config\n\ndef get_config():\n  c = config.base()\n  c.name = "mine"\n'
-                  '  return c\n')
+  path.write_text(
+    'from v2a import config\n\ndef get_config():\n  c = config.base()\n  c.name = "mine"\n  return c\n'
+  )
   assert configfile.find(str(path)).name == 'mine'
   path.write_text('x = 1\n')
   with pytest.raises(ValueError, match=r'must define get_config\(\)'):

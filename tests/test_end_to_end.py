@@ -41,9 +41,11 @@ def _train(name, workdir, **init_from):
 
 def _starts(name, trained):
   """Returns what a model is given of those that were trained before it."""
-  given = {('codec', 'rvq'): {'codec': 'codec_world'},
-           ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'},
-           ('tokens', 'rvq'): {'codec': 'codec_world_rvq', 'sync': 'sync_world'}}
+  given = {
+    ('codec', 'rvq'): {'codec': 'codec_world'},
+    ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'},
+    ('tokens', 'rvq'): {'codec': 'codec_world_rvq', 'sync': 'sync_world'},
+  }
   return {part: str(trained[other]) for part, other in given.get(_kind(name)[:2], {}).items()}
 
 
@@ -120,8 +122,10 @@ def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, cap
   together = generate.load(tmp_path / 'all')
   assert together.generators == tuple(GENERATED) and 'sync' in together.exports
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
-  alone, drawn = (_soundtracks(model, generator='masked', top_k=1).wave_SNA[0]
-                  for model in (generate.load(trained['tokens_masked_world']), together))
+  alone, drawn = (
+    _soundtracks(model, generator='masked', top_k=1).wave_SNA[0]
+    for model in (generate.load(trained['tokens_masked_world']), together)
+  )
   assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
 
@@ -130,6 +134,7 @@ def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tm
   c.init_from.sync = str(trained['sync_world'])
   task = tasks.make(c.lock())
   import jax
+
   model = task.initialise(task.build(jax.random.key(0)), None)
   wanted = weights.load_export(trained['sync_world']).arrays['video.embed.kernel_IO']
   np.testing.assert_array_equal(model.conditioner.sync.embed.kernel_IO[...], wanted)
@@ -149,8 +154,12 @@ def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path
     made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
   model = generate.load(made['flow_world'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
-  result = next(generate.soundtracks(
-      model, [generate.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
-      generate.Request()))
+  result = next(
+    generate.soundtracks(
+      model,
+      [generate.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
+      generate.Request(),
+    )
+  )
   assert not result.error and result.settings['window_s'] == 2.016
   assert [wave_NA.shape for wave_NA in result.wave_SNA] == [(24000, 2)] and np.any(result.wave_SNA[0])

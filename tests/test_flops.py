@@ -69,8 +69,13 @@ def test_a_model_counts_as_the_compiler_counts_it_written_out():
   of = lambda *shape, dtype=jnp.float32: jax.ShapeDtypeStruct((2, *shape), dtype)
   mask_BU = of(8, dtype=jnp.bool_)
   condition = bundle.Condition(
-    semantic_BMD=of(spec.num_semantic_frames, width), sync_BLD=of(spec.num_sync_frames, width),
-    text_BUD=of(8, width), text_mask_BU=mask_BU, transcript_BWD=of(8, width), transcript_mask_BW=mask_BU)
+    semantic_BMD=of(spec.num_semantic_frames, width),
+    sync_BLD=of(spec.num_sync_frames, width),
+    text_BUD=of(8, width),
+    text_mask_BU=mask_BU,
+    transcript_BWD=of(8, width),
+    transcript_mask_BW=mask_BU,
+  )
   arguments = state, of(spec.num_latents, c.codec.num_latent_channels), of(), condition
 
   def gradient(state, z_BTC, t_B, condition):

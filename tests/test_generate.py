@@ -141,8 +141,11 @@ def test_a_longer_clip_begins_as_the_shorter(model, generator):
 @pytest.mark.parametrize('generator', ['tokens', 'masked'])
 def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, generator):
   seen, sample = [], model.sample
-  monkeypatch.setattr(model, 'sample', lambda inputs, *args, **kwargs: seen.append(
-      (inputs, sample(inputs, *args, **kwargs))) or seen[-1][1])
+  monkeypatch.setattr(
+    model,
+    'sample',
+    lambda inputs, *args, **kwargs: seen.append((inputs, sample(inputs, *args, **kwargs))) or seen[-1][1],
+  )
   _draw(model, 1, 4.0, generator=generator)
   assert len(seen) == 3, 'windows of two seconds that share one'
   for (_, before_BTK), (inputs, after_BTK) in zip(seen, seen[1:]):
@@ -152,9 +155,18 @@ def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, gen
     assert after_BTK.dtype == np.int32 and after_BTK.min() >= 0 and after_BTK.max() < 16
 
 
-@pytest.mark.parametrize(('duration_s', 'generator'), [
-    (0.3, 'flow'), (2.0, 'flow'), (9.0, 'flow'), (61.04, 'flow'), (0.3, 'tokens'), (9.0, 'tokens'),
-    (9.0, 'masked')])
+@pytest.mark.parametrize(
+  ('duration_s', 'generator'),
+  [
+    (0.3, 'flow'),
+    (2.0, 'flow'),
+    (9.0, 'flow'),
+    (61.04, 'flow'),
+    (0.3, 'tokens'),
+    (9.0, 'tokens'),
+    (9.0, 'masked'),
+  ],
+)
 def test_lengths_and_seams(model, duration_s, generator):
   wave_NA = _draw(model, 1, duration_s, generator=generator).wave_SNA[0]
   assert wave_NA.shape == (round(duration_s * 16000), 2)
@@ -167,7 +179,7 @@ def _assert_no_seam(wave_NA, duration_s):
   step_N = np.abs(np.diff(wave_NA, axis=0)).max(axis=1)
   loud = np.quantile(step_N, 0.999)
   for second in range(1, int(duration_s)):
-    around = step_N[second * 16000 - 20:second * 16000 + 20]
+    around = step_N[second * 16000 - 20 : second * 16000 + 20]
     assert around.max() <= 1.5 * loud + 1e-6, f'{second} s'
 
 
@@ -220,14 +232,19 @@ def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path)
   spec, starts = model.clip_spec, generate._Job(model, generate.Input(path, 0.5, None), _ask()).starts
   late_s = 0.5 + next(each / 25 for each in starts if each / 25 + spec.clip_s > 3.6)
   assert found[0].error == (
-      f'{path}: the window from {late_s:g} s to {late_s + spec.clip_s:g} s must hold at most '
-      f'{spec.num_transcript_bytes} bytes of transcript; got 121.')
+    f'{path}: the window from {late_s:g} s to {late_s + spec.clip_s:g} s must hold at most '
+    f'{spec.num_transcript_bytes} bytes of transcript; got 121.'
+  )
 
 
-@pytest.mark.parametrize(('generator', 'settings'), [
+@pytest.mark.parametrize(
+  ('generator', 'settings'),
+  [
     ('flow', ({'steps': 3}, {'solver': 'euler'})),
     ('tokens', ({'temperature': 0.3}, {'top_k': 2}, {'top_p': 0.5})),
-    ('masked', ({'steps': 3}, {'temperature': 0.3}, {'top_k': 2}, {'top_p': 0.5}))])
+    ('masked', ({'steps': 3}, {'temperature': 0.3}, {'top_k': 2}, {'top_p': 0.5})),
+  ],
+)
 def test_guidance_negative_prompts_and_settings_change_the_sound(model, generator, settings):
   # Strong guidance: the logits of a model that has learned nothing differ little, and tokens not at all.
   asked = {'generator': generator, 'guidance': 30.0}
@@ -237,10 +254,18 @@ def test_guidance_negative_prompts_and_settings_change_the_sound(model, generato
     assert np.abs(_draw(model, 1, **(asked | change)).wave_SNA[0] - base).max() > 1e-5, change
 
 
-@pytest.mark.parametrize(('generator', 'duration_s'), [
-    ('flow', 4.4), *(pytest.param(generator, duration_s, marks=pytest.mark.slow)
-                     for generator in ('flow', 'tokens', 'masked') for duration_s in (2.0, 4.4)
-                     if (generator, duration_s) != ('flow', 4.4))])
+@pytest.mark.parametrize(
+  ('generator', 'duration_s'),
+  [
+    ('flow', 4.4),
+    *(
+      pytest.param(generator, duration_s, marks=pytest.mark.slow)
+      for generator in ('flow', 'tokens', 'masked')
+      for duration_s in (2.0, 4.4)
+      if (generator, duration_s) != ('flow', 4.4)
+    ),
+  ],
+)
 def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path, generator, duration_s):
   """What evaluation draws of pictures is what a user gets for the video, in as many windows."""
   spec, path = model.clip_spec, films.make(tmp_path / 'film', duration_s=duration_s)
@@ -259,11 +284,20 @@ def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path,
   assert np.abs(wave_BNA[1] - wanted_NA).max() > 0.02
 
 
-@pytest.mark.parametrize('texts', [
-    {}, {'prompt': 'rain'}, {'negative_prompt': 'music'}, {'transcript': 'one two'},
-    {'prompt': 'rain', 'negative_prompt': 'music'}], ids=lambda texts: '+'.join(texts) or 'none')
-@pytest.mark.parametrize('settings', [{}, {'guidance_text': 3.0, 'guidance_transcript': 2.0}],
-                         ids=['default', 'by modality'])
+@pytest.mark.parametrize(
+  'texts',
+  [
+    {},
+    {'prompt': 'rain'},
+    {'negative_prompt': 'music'},
+    {'transcript': 'one two'},
+    {'prompt': 'rain', 'negative_prompt': 'music'},
+  ],
+  ids=lambda texts: '+'.join(texts) or 'none',
+)
+@pytest.mark.parametrize(
+  'settings', [{}, {'guidance_text': 3.0, 'guidance_transcript': 2.0}], ids=['default', 'by modality']
+)
 def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tmp_path, texts, settings):
   """Whatever is given or left out: the same inputs, branches and weights reach the sampler."""
   spec, path, calls = model.clip_spec, films.make(tmp_path / 'film', duration_s=2.0), []
@@ -274,21 +308,33 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
     return np.stack([empty_TC] * len(inputs['has_video_B']))
 
   monkeypatch.setitem(model.__dict__, 'sample', sample)
-  monkeypatch.setitem(model.__dict__, 'decode', lambda sound_BTC, known_BNA=None: np.zeros(
-      (len(sound_BTC), sound_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32))
+  monkeypatch.setitem(
+    model.__dict__,
+    'decode',
+    lambda sound_BTC, known_BNA=None: np.zeros(
+      (len(sound_BTC), sound_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
+    ),
+  )
   monkeypatch.setitem(model.__dict__, 'agreement', lambda *arrays: np.zeros(1))
   asked = generate.Request(generator='flow', steps=2, **settings)
   list(generate.soundtracks(model, [generate.Input(path)], dataclasses.replace(asked, seed=5, **texts)))
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, 2.0)
-  given = {'text': texts.get('prompt', ''), 'negative_text': texts.get('negative_prompt', ''),
-           'transcript': texts.get('transcript', '')}
+  given = {
+    'text': texts.get('prompt', ''),
+    'negative_text': texts.get('negative_prompt', ''),
+    'transcript': texts.get('transcript', ''),
+  }
   mine = cases.Condition(*cases.sample_frames(frame_LYX3, spec.sync_fps, spec), seed=5, **given)
   # The other row has every text, whatever this one has.
   other = dataclasses.replace(mine, text='wind', negative_text='hum', transcript='three')
   assert adapter.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
   user, *evaluated = calls
-  found = [call for call in evaluated if _row_of(call[0], 0)['text_length_B'] == len(given['text'])
-           and _row_of(call[0], 0)['transcript_length_B'] == len(given['transcript'])]
+  found = [
+    call
+    for call in evaluated
+    if _row_of(call[0], 0)['text_length_B'] == len(given['text'])
+    and _row_of(call[0], 0)['transcript_length_B'] == len(given['transcript'])
+  ]
   assert len(found) == 1
   for name, value in _row_of(user[0], 0).items():
     np.testing.assert_array_equal(value, _row_of(found[0][0], 0)[name], err_msg=name)
@@ -301,14 +347,26 @@ def _row_of(inputs, row):
 
 
 def test_settings_tell_what_was_used_and_nothing_else(model):
-  for generator, own in (('flow', {'steps': 2, 'solver': 'dpmpp2m', 'warp': 1.0, 'evaluations': 4}),
-                         ('tokens', {'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'evaluations': 2 * 51}),
-                         ('masked', {'steps': 2, 'temperature': 1.0, 'top_k': 0, 'top_p': 0.9,
-                                     'certainty_noise': 4.5, 'evaluations': 4})):
+  for generator, own in (
+    ('flow', {'steps': 2, 'solver': 'dpmpp2m', 'warp': 1.0, 'evaluations': 4}),
+    ('tokens', {'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'evaluations': 2 * 51}),
+    (
+      'masked',
+      {'steps': 2, 'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'certainty_noise': 4.5, 'evaluations': 4},
+    ),
+  ):
     chosen = {'top_p': 0.9} if 'top_p' in own else {}
     settings = requests.resolve(model, _ask(generator=generator, **chosen), True)[0]
-    shared = {'guidance', 'guidance_video', 'guidance_text', 'guidance_transcript', 'negative_prompt_used',
-              'overlap_s', 'window_s', 'evaluations_per_step'}
+    shared = {
+      'guidance',
+      'guidance_video',
+      'guidance_text',
+      'guidance_transcript',
+      'negative_prompt_used',
+      'overlap_s',
+      'window_s',
+      'evaluations_per_step',
+    }
     assert {name: settings[name] for name in settings if name not in shared} == own | {'generator': generator}
 
 
@@ -392,7 +450,9 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
   assert str(bad) in results[0].error and '\n' not in results[0].error
 
 
-@pytest.mark.parametrize('change, wanted', [
+@pytest.mark.parametrize(
+  'change, wanted',
+  [
     ({'prompt': 'x' * 2_000_000}, 'prompt must have at most 16 bytes; got 2000000'),
     ({'negative_prompt': 'é' * 10}, 'negative prompt must have at most 16 bytes; got 20'),
     ({'steps': 0}, 'steps must lie in 1..1000; got 0'),
@@ -406,7 +466,8 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
     ({'top_k': 3}, "top_k means nothing to the generator 'flow', which has steps, solver"),
     ({'generator': 'tokens', 'top_k': -1}, 'top_k must lie in 0'),
     ({'generator': 'masked', 'temperature': 0.0}, 'temperature must lie in'),
-])
+  ],
+)
 def test_bad_requests_say_what_was_wanted(model, change, wanted):
   request = dataclasses.replace(_ask(), **change)
   with pytest.raises(ValueError, match=wanted):
@@ -420,6 +481,7 @@ def test_nan_in_weights_is_refused(folder, tmp_path):
     found = weights.load_export(folder / part)
     weights.export(found.arrays, tmp_path / 'broken' / part, found.config, 'float32')
   import safetensors.numpy
+
   broken = {**export.arrays, name: np.full_like(export.arrays[name], np.nan)}
   safetensors.numpy.save_file(broken, tmp_path / 'broken' / 'codec' / weights.WEIGHTS)
   with pytest.raises(ValueError, match='hold NaN or infinity'):
@@ -491,8 +553,10 @@ def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_p
   assert model.gauge() is None and draw(model, path).gauge is None
   spec, rng = model.clip_spec, np.random.default_rng(0)
   size = (spec.frame_size, spec.frame_size, 3)
-  frames = [rng.integers(0, 256, (8, num, *size), np.uint8) for num in
-            (spec.num_semantic_frames, spec.num_sync_frames)]
+  frames = [
+    rng.integers(0, 256, (8, num, *size), np.uint8)
+    for num in (spec.num_semantic_frames, spec.num_sync_frames)
+  ]
   fitted = gauge.fit(np.asarray(model.features(*frames)), 2)
   gauge.save(dataclasses.replace(fitted, threshold=1.25), tmp_path / 'gauged' / 'flow' / gauge.FILE)
   model = generate.load(tmp_path / 'gauged', jax.devices()[:1])

@@ -35,11 +35,18 @@ def _inputs(generator, spec):
   rng, size = np.random.default_rng(1), (spec.frame_size, spec.frame_size, 3)
   frames = lambda num: rng.integers(0, 256, (num, *size), np.uint8)
   num_codes = generator.config.codec.num_codebooks
-  rows = [requests.texts(spec, 'wood', 'music', 'hello') | generator.randomness(3, sample, 0) | {
+  rows = [
+    requests.texts(spec, 'wood', 'music', 'hello')
+    | generator.randomness(3, sample, 0)
+    | {
       'semantic_frame_MYX3': frames(spec.num_semantic_frames),
-      'sync_frame_LYX3': frames(spec.num_sync_frames), 'has_video': np.array(True),
+      'sync_frame_LYX3': frames(spec.num_sync_frames),
+      'has_video': np.array(True),
       'known_TC': rng.integers(0, 16, (spec.num_latents, num_codes)),
-      'is_known_T': np.arange(spec.num_latents) < NUM_KNOWN} for sample in range(2)]
+      'is_known_T': np.arange(spec.num_latents) < NUM_KNOWN,
+    }
+    for sample in range(2)
+  ]
   return {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
@@ -86,9 +93,9 @@ def test_tokens_follow_what_is_known_with_padding_as_in_training():
     # As training builds the pattern: padding before the first and after the last token of a book.
     code_BSK = jnp.full((2, T + K - 1, K), network.decoder.padding_token)
     for k in range(K):
-      code_BSK = code_BSK.at[:, k:k + T, k].set(found_BTK[..., k])
+      code_BSK = code_BSK.at[:, k : k + T, k].set(found_BTK[..., k])
     told_BSK = jnp.argmax(logits(code_BSK), axis=-1)
-    return jnp.stack([told_BSK[:, k:k + T, k] for k in range(K)], axis=-1)
+    return jnp.stack([told_BSK[:, k : k + T, k] for k in range(K)], axis=-1)
 
   _asked(True, likeliest)
 
@@ -139,7 +146,8 @@ def test_randomness_is_that_of_seed_sample_and_block(name):
       np.testing.assert_array_equal(base['noise_TC'][step:], later_TC[:-step])
   else:
     drawn = lambda triples, key: jnp.asarray([generator.randomness(*triple)[key] for triple in triples])
-    keys = lambda *triples: jax.random.key_data(generators._keys(
-        {f'{key}_B': drawn(triples, key) for key in base}))
+    keys = lambda *triples: jax.random.key_data(
+      generators._keys({f'{key}_B': drawn(triples, key) for key in base})
+    )
     places = (3, 1, 2 * block), (4, 1, 2 * block), (3, 2, 2 * block), (3, 1, 3 * block)
     assert len(np.unique(keys(*places), axis=0)) == 4

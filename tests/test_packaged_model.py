@@ -22,23 +22,91 @@ SCENES = ('strike',)
 
 # Twelve values and the mean, in standard deviations, and the standard deviation.
 OUTPUTS = {
-    'flow': (
-        0.9975, -0.4353, 0.1066, -0.3205, 1.4176, 0.0849, 0.111, -1.4623, -1.6425, 0.8945, 0.142, -1.2257,
-        0.0042, 1.4896,
-    ),
-    'tokens': (
-        -1.1364, 1.0023, 0.0805, 0.2751, 0.3827, 0.1855, -2.6555, 0.2671, 0.232, 1.013, 0.9981, 0.1492,
-        -0.0178, 1.442,
-    ),
-    'masked': (
-        -2.1498, -1.2498, 0.0727, -0.2725, 0.4147, -0.2955, -0.8625, 0.0694, 0.0164, -0.3934, 0.1287, -0.255,
-        -0.4202, 1.6936,
-    )}
+  'flow': (
+    0.9975,
+    -0.4353,
+    0.1066,
+    -0.3205,
+    1.4176,
+    0.0849,
+    0.111,
+    -1.4623,
+    -1.6425,
+    0.8945,
+    0.142,
+    -1.2257,
+    0.0042,
+    1.4896,
+  ),
+  'tokens': (
+    -1.1364,
+    1.0023,
+    0.0805,
+    0.2751,
+    0.3827,
+    0.1855,
+    -2.6555,
+    0.2671,
+    0.232,
+    1.013,
+    0.9981,
+    0.1492,
+    -0.0178,
+    1.442,
+  ),
+  'masked': (
+    -2.1498,
+    -1.2498,
+    0.0727,
+    -0.2725,
+    0.4147,
+    -0.2955,
+    -0.8625,
+    0.0694,
+    0.0164,
+    -0.3934,
+    0.1287,
+    -0.255,
+    -0.4202,
+    1.6936,
+  ),
+}
 # Levels of bands and times, see `levels`.
 LEVELS_DB = (
-    36.91, 29.37, 26.36, 23.49, 34.69, 28.06, 22.76, 18.62, 35.59, 27.66, 22.96, 19.44, 38.06, 29.43, 26.46,
-    23.43, 36.79, 27.19, 23.98, 20.51, 35.18, 28.16, 27.63, 25.39, 35.98, 29.5, 25.18, 20.42, 31.96, 23.82,
-    21.72, 19.21, -11.54)
+  36.91,
+  29.37,
+  26.36,
+  23.49,
+  34.69,
+  28.06,
+  22.76,
+  18.62,
+  35.59,
+  27.66,
+  22.96,
+  19.44,
+  38.06,
+  29.43,
+  26.46,
+  23.43,
+  36.79,
+  27.19,
+  23.98,
+  20.51,
+  35.18,
+  28.16,
+  27.63,
+  25.39,
+  35.98,
+  29.5,
+  25.18,
+  20.42,
+  31.96,
+  23.82,
+  21.72,
+  19.21,
+  -11.54,
+)
 
 
 @functools.cache
@@ -54,10 +122,14 @@ def network_inputs(spec):
   text_BU, text_length_B = text.to_bytes(['a glass ball', ''], spec.num_text_bytes)
   transcript_BW, transcript_length_B = text.to_bytes(['', 'the blue boat'], spec.num_transcript_bytes)
   return {
-      'semantic_frame_BMYX3': frames(spec.num_semantic_frames),
-      'sync_frame_BLYX3': frames(spec.num_sync_frames), 'has_video_B': np.ones(2, bool),
-      'text_BU': text_BU, 'text_length_B': text_length_B,
-      'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B}
+    'semantic_frame_BMYX3': frames(spec.num_semantic_frames),
+    'sync_frame_BLYX3': frames(spec.num_sync_frames),
+    'has_video_B': np.ones(2, bool),
+    'text_BU': text_BU,
+    'text_length_B': text_length_B,
+    'transcript_BW': transcript_BW,
+    'transcript_length_B': transcript_length_B,
+  }
 
 
 def network_outputs(generator):
@@ -98,7 +170,7 @@ def soundtracks():
 
 def levels(wave_NA):
   """Returns levels in dB, of eight stretches of time in four octave-wide bands, and of side over mid."""
-  power = np.abs(np.fft.rfft(wave_NA.mean(1).reshape(8, -1), axis=1))**2
+  power = np.abs(np.fft.rfft(wave_NA.mean(1).reshape(8, -1), axis=1)) ** 2
   edges = power.shape[1] // np.array([32, 16, 8, 4, 2])
   bands = [power[:, low:high].sum(1) for low, high in zip(edges[:-1], edges[1:])]
   side = np.square(wave_NA[:, 0] - wave_NA[:, 1]).sum() / np.square(wave_NA.sum(1)).sum()

@@ -42,7 +42,7 @@ def commands(text):
 
 def appended(text):
   """Returns the flags that a text tells to append to each training, to try the path."""
-  flags, = re.findall(r'`(--tiny --config\.training\.num_steps=\d+[^`]*)`', text)
+  (flags,) = re.findall(r'`(--tiny --config\.training\.num_steps=\d+[^`]*)`', text)
   return flags
 
 
@@ -60,17 +60,26 @@ def shell_in(tmp_path, flags):
   programs.mkdir()
   folder.mkdir()
   python = f'exec "{sys.executable}"'
-  scripts = {'python': f'{python} "$@"',
-             'v2a': f'[ "$1" = train ] && set -- "$@" {flags}\n{python} -m v2a "$@"'}
+  scripts = {
+    'python': f'{python} "$@"',
+    'v2a': f'[ "$1" = train ] && set -- "$@" {flags}\n{python} -m v2a "$@"',
+  }
   for name, text in scripts.items():
     (programs / name).write_text(f'#!/bin/sh\n{text}\n')
     (programs / name).chmod(0o755)
   path = f'{programs}{os.pathsep}{os.environ["PATH"]}'
 
   def run(command):
-    done = subprocess.run(['sh', '-c', command], cwd=folder, env=os.environ | CHEAP | {'PATH': path},
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800,
-                          check=False)
+    done = subprocess.run(
+      ['sh', '-c', command],
+      cwd=folder,
+      env=os.environ | CHEAP | {'PATH': path},
+      stdout=subprocess.PIPE,
+      stderr=subprocess.STDOUT,
+      text=True,
+      timeout=1800,
+      check=False,
+    )
     return done.returncode, done.stdout
 
   run.folder = folder
@@ -132,7 +141,7 @@ def test_preparing_and_training_a_large_model(tmp_path):
   lines = commands(LARGE)
   follow(shell, lines)
   assert {path.name for path in (shell.folder / 'runs').iterdir()} >= {'flow_1b', 'tokens_1b'}
-  without, = (line for line in lines if '--config flow_1b' in line)
+  (without,) = (line for line in lines if '--config flow_1b' in line)
   without = re.sub(r'--config\.init_from\.codec=\S+', '', without)
   code, output = shell(without.replace('runs/flow_1b', 'runs/x'))
   assert (code, len(output.splitlines())) == (2, 1) and 'config.init_from.codec must name the codec' in output

@@ -73,7 +73,10 @@ def test_first_window_with_sound_of_each_video():
     record['has_audio'] = name not in ('a@b.mp4@0.000', 'c.mp4@0.000')
   found = real_clips.first_windows(records.Memory(made, spec))
   assert {name: record['id'] for name, record in found.items()} == {
-      'a@b.mp4': 'a@b.mp4@1.000', 'd.webm': 'd.webm@0.000', 'd.mp4': 'd.mp4@0.000'}
+    'a@b.mp4': 'a@b.mp4@1.000',
+    'd.webm': 'd.webm@0.000',
+    'd.mp4': 'd.mp4@0.000',
+  }
 
 
 def test_times_of_a_cut_and_of_a_repeated_sound():
@@ -82,7 +85,9 @@ def test_times_of_a_cut_and_of_a_repeated_sound():
   np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 5.0), [0.5, 1.5, 2.5, 3.5, 4.5])
   assert len(real_clips.fit(np.zeros(0), 2.0, 5.0)) == 0
   found = real_clips.of_next([[np.array([0.1])], [np.array([0.2])], [np.array([0.3])]], [1.0, 2.0, 4.0])
-  np.testing.assert_allclose(np.concatenate([times_s for times_s, in found]), [0.2, 0.3, 0.1, 1.1, 2.1, 3.1])
+  np.testing.assert_allclose(
+    np.concatenate([times_s for (times_s,) in found]), [0.2, 0.3, 0.1, 1.1, 2.1, 3.1]
+  )
 
 
 def test_the_beginning_of_a_file_is_no_onset():
@@ -137,15 +142,19 @@ def test_table_of_what_the_codec_loses():
   values = (10.0, -1.0, -8.0, 0.1, 0.9), (20.0, 0.0, 2.0, np.nan, 1.0), (30.0, -5.0, 0.0, 0.5, 1.0)
   found = {name: dict(zip(keys, row)) for name, row in zip('abc', values)}
   rows = real_clips.lost_table(found).splitlines()[2:]
-  assert rows == ['| a | 10.0 | -1.0 | -8.0 | 0.10 | 0.90 |', '| b | 20.0 | +0.0 | +2.0 | - | 1.00 |',
-                  '| c | 30.0 | -5.0 | +0.0 | 0.50 | 1.00 |', '| mean | 20.0 | -2.0 | -2.0 | 0.30 | 0.97 |',
-                  '| median | 20.0 | -1.0 | +0.0 | 0.30 | 1.00 |']
+  assert rows == [
+    '| a | 10.0 | -1.0 | -8.0 | 0.10 | 0.90 |',
+    '| b | 20.0 | +0.0 | +2.0 | - | 1.00 |',
+    '| c | 30.0 | -5.0 | +0.0 | 0.50 | 1.00 |',
+    '| mean | 20.0 | -2.0 | -2.0 | 0.30 | 0.97 |',
+    '| median | 20.0 | -1.0 | +0.0 | 0.30 | 1.00 |',
+  ]
 
 
 def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys):
   rate_hz = films.KINDS['mp4'][3]
   for name, duration_s, has_sound in (('long', 1.0, True), ('short', 0.5, True), ('silent', 1.0, False)):
-    wave_NA = sine(1000, 0.5, 0.25, rate_hz)[:int(rate_hz * duration_s)].astype(np.float32)
+    wave_NA = sine(1000, 0.5, 0.25, rate_hz)[: int(rate_hz * duration_s)].astype(np.float32)
     films.make(tmp_path / name, duration_s=duration_s, wave_NA=wave_NA if has_sound else None)
   assert real_clips.main(['codec', '--clips', str(tmp_path), '--seconds', '0.8']) == 0
   said = capsys.readouterr().out
@@ -155,7 +164,9 @@ def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys
   assert 'has 4 s with sound' in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(('words', 'reason'), [
+@pytest.mark.parametrize(
+  ('words', 'reason'),
+  [
     ([], 'arguments are required: command'),
     (['nearest'], 'arguments are required: --records'),
     (['nearest', '--records', 'nowhere'], 'nowhere is no folder of records'),
@@ -166,7 +177,8 @@ def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys
     (['codec', '--clips', 'nowhere'], 'nowhere'),
     (['codec', '--clips', 'x', '--seconds', '0'], '0.5..60'),
     (['codec', '--clips', 'x', '--generator', 'y'], 'invalid choice'),
-])
+  ],
+)
 def test_bad_arguments_are_one_line(words, reason, capsys, monkeypatch):
   monkeypatch.setattr(real_clips.cache, 'enable', lambda: None)
   assert real_clips.main(words) == 2

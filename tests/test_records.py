@@ -20,7 +20,8 @@ SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
 
 def same(a, b):
   return set(a) == set(b) and all(
-      np.array_equal(a[key], b[key]) and type(a[key]) is type(b[key]) for key in records.FIELDS)
+    np.array_equal(a[key], b[key]) and type(a[key]) is type(b[key]) for key in records.FIELDS
+  )
 
 
 @pytest.fixture(scope='module')
@@ -77,7 +78,9 @@ def test_wave_conversion():
   np.testing.assert_allclose(records.wave_to_float(coded_NA), np.clip(wave_NA, -1, 1), atol=2e-5)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
     ({'text': None}, 'text must be a str; got NoneType'),
     ({'has_video': 1}, 'has_video must be a bool; got int'),
     ({'wave_NA': np.zeros((16000, 2), np.float32)}, 'wave_NA must be an array of int16 .* got float32'),
@@ -85,25 +88,33 @@ def test_wave_conversion():
     ({'wave_NA': np.zeros((15999, 2), np.int16)}, r'wave_NA must have shape \(16000, 2\); got \(15999, 2\)'),
     ({'sync_frame_LYX3': np.zeros((24, 16, 16, 3), np.uint8)}, 'sync_frame_LYX3 must have shape'),
     ({'latent_mean_TC': np.zeros((25, 4), np.float16)}, 'latent_mean_TC has shape'),
-    ({'latent_mean_TC': np.zeros((24, 4), np.float16), 'latent_std_TC': np.zeros((24, 4), np.float16)},
-     'must have 0 or 25 steps; got 24'),
+    (
+      {'latent_mean_TC': np.zeros((24, 4), np.float16), 'latent_std_TC': np.zeros((24, 4), np.float16)},
+      'must have 0 or 25 steps; got 24',
+    ),
     ({'codes_TK': np.zeros((24, 4), np.uint16)}, 'codes_TK must have 0 or 25 steps; got 24'),
     ({'codes_TK': np.zeros((25, 4), np.int32)}, 'codes_TK must be an array of uint16 .* got int32'),
     ({'num_valid_samples': 16001}, r'num_valid_samples must be in 0..16000, .* got 16001'),
     ({'num_valid_samples': 3.0}, 'num_valid_samples must be a int; got float'),
     ({'id': ''}, 'must have an id'),
     ({'colour': 'red'}, r"extra \['colour'\]"),
-])
+  ],
+)
 def test_validate_says_what_is_wrong(change, message):
   with pytest.raises(ValueError, match=message):
     records.validate(records.fake(SPEC) | change, SPEC)
 
 
-@pytest.mark.parametrize(('damage', 'message'), [
-    (lambda data: data[:-100], 'is cut short'), (lambda data: b'RIFF' + data[4:], 'Not a record'),
-    (lambda data: b'', 'Not a record'), (lambda data: data[:8] + b'#' + data[9:], 'damaged header'),
+@pytest.mark.parametrize(
+  ('damage', 'message'),
+  [
+    (lambda data: data[:-100], 'is cut short'),
+    (lambda data: b'RIFF' + data[4:], 'Not a record'),
+    (lambda data: b'', 'Not a record'),
+    (lambda data: data[:8] + b'#' + data[9:], 'damaged header'),
     (lambda data: data.replace(b'"version":1', b'"version":9'), 'another version'),
-])
+  ],
+)
 def test_decode_refuses_damage(damage, message):
   with pytest.raises(ValueError, match=message):
     records.decode(damage(records.encode(records.fake(SPEC))))
@@ -269,7 +280,6 @@ def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
 @pytest.mark.parametrize('method', ['write', 'close'])
 def test_a_full_disk_is_one_line_and_leaves_nothing(method, tmp_path, monkeypatch):
   class Full:
-
     def __init__(self, path, options):
       pathlib.Path(path).touch()
 
@@ -294,7 +304,7 @@ def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
     with records.Writer(tmp_path / 'new', SPEC) as writer:
       writer.add(records.fake(SPEC))
       (tmp_path / 'new').write_text('of somebody else')
-  kept, = [path for path in tmp_path.iterdir() if path.name != 'new']
+  (kept,) = [path for path in tmp_path.iterdir() if path.name != 'new']
   assert str(kept) in str(caught.value) and len(records.open(kept)) == 1
 
 

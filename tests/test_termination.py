@@ -15,7 +15,7 @@ from v2a import termination
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 # Writes a file for a long time, and takes a while to clean up.
-WRITER = '''
+WRITER = """
 import pathlib, sys, time
 from v2a import files, termination
 try:
@@ -29,7 +29,7 @@ try:
 except termination.Terminated as stop:
   print(stop.name, flush=True)
   raise
-'''
+"""
 
 
 def start(folder: pathlib.Path, length_s: float, prefix: tuple[str, ...] = ()) -> subprocess.Popen:

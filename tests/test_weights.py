@@ -39,9 +39,14 @@ def test_a_part_of_a_larger_model():
   assert float(model.part[1].kernel[0, 0]) == 1.0
 
 
-@pytest.mark.parametrize(('change', 'message'), [
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
     ({'part.0.kernel': np.zeros((3, 2))}, r'part.0.kernel has shape \(3, 2\), wanted \(2, 3\)'),
-    ({'extra': np.zeros(1)}, 'missing none, unknown extra'), ({'mean': None}, 'missing mean, unknown none')])
+    ({'extra': np.zeros(1)}, 'missing none, unknown extra'),
+    ({'mean': None}, 'missing mean, unknown none'),
+  ],
+)
 def test_weights_of_another_model_are_refused(change, message):
   arrays = dict(weights.flatten(nnx.state(Model()))) | change
   arrays = {name: array for name, array in arrays.items() if array is not None}

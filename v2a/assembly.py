@@ -24,9 +24,18 @@ from v2a.models import layers
 from v2a.models import mmdit
 
 # config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
-_CODEC_ARGUMENTS = ('n_fft', 'num_latent_channels', 'width', 'num_encoder_layers', 'num_decoder_layers',
-                    'bottleneck', 'num_codebooks', 'codebook_size', 'num_balance_bands',
-                    'num_phase_iterations')
+_CODEC_ARGUMENTS = (
+  'n_fft',
+  'num_latent_channels',
+  'width',
+  'num_encoder_layers',
+  'num_decoder_layers',
+  'bottleneck',
+  'num_codebooks',
+  'codebook_size',
+  'num_balance_bands',
+  'num_phase_iterations',
+)
 
 
 def dtype(c: ml_collections.ConfigDict):
@@ -58,9 +67,16 @@ def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
 def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> bundle.Conditioner:
   sections = c.conditioning.to_dict()
   return bundle.Conditioner(
-      config.clip_spec(c), width=c.conditioning.width, semantic=sections['semantic'], sync=sections['sync'],
-      text_encoder=sections['text_encoder'], transcript_encoder=sections['transcript_encoder'],
-      without=c.conditioning.without, rngs=rngs, dtype=dtype(c))
+    config.clip_spec(c),
+    width=c.conditioning.width,
+    semantic=sections['semantic'],
+    sync=sections['sync'],
+    text_encoder=sections['text_encoder'],
+    transcript_encoder=sections['transcript_encoder'],
+    without=c.conditioning.without,
+    rngs=rngs,
+    dtype=dtype(c),
+  )
 
 
 class FlowModel(nnx.Module):
@@ -70,12 +86,20 @@ class FlowModel(nnx.Module):
     spec = config.clip_spec(c)
     self.conditioner = _conditioner(c, rngs)
     self.transformer = mmdit.MMDiT(
-        num_latent_channels=c.codec.num_latent_channels, latent_rate_hz=spec.latent_rate_hz,
-        semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
-        condition_width=c.conditioning.width, width=c.flow.width, num_heads=c.flow.num_heads,
-        num_joint_layers=c.flow.num_joint_layers, num_audio_layers=c.flow.num_audio_layers,
-        mlp_ratio=c.flow.mlp_ratio, conv_size=c.flow.conv_size, rngs=rngs,
-        dtype=dtype(c))
+      num_latent_channels=c.codec.num_latent_channels,
+      latent_rate_hz=spec.latent_rate_hz,
+      semantic_rate_hz=spec.semantic_fps,
+      sync_rate_hz=spec.sync_fps,
+      condition_width=c.conditioning.width,
+      width=c.flow.width,
+      num_heads=c.flow.num_heads,
+      num_joint_layers=c.flow.num_joint_layers,
+      num_audio_layers=c.flow.num_audio_layers,
+      mlp_ratio=c.flow.mlp_ratio,
+      conv_size=c.flow.conv_size,
+      rngs=rngs,
+      dtype=dtype(c),
+    )
 
   def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: bundle.Condition) -> jax.Array:
     """Returns the predicted velocity BTC at times t_B in [0, 1]."""
@@ -94,12 +118,21 @@ class TokensModel(nnx.Module):
     self.late = patterns.delays(sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks)
     self.conditioner = _conditioner(c, rngs)
     self.decoder = decoder.Decoder(
-        num_codebooks=c.codec.num_codebooks, codebook_size=c.codec.codebook_size,
-        latent_rate_hz=spec.latent_rate_hz, semantic_rate_hz=spec.semantic_fps, sync_rate_hz=spec.sync_fps,
-        condition_width=c.conditioning.width, width=sizes.width, num_heads=sizes.num_heads,
-        num_joint_layers=sizes.num_joint_layers, num_audio_layers=sizes.num_audio_layers,
-        mlp_ratio=sizes.mlp_ratio, is_causal=sizes.is_causal, rngs=rngs,
-        dtype=dtype(c))
+      num_codebooks=c.codec.num_codebooks,
+      codebook_size=c.codec.codebook_size,
+      latent_rate_hz=spec.latent_rate_hz,
+      semantic_rate_hz=spec.semantic_fps,
+      sync_rate_hz=spec.sync_fps,
+      condition_width=c.conditioning.width,
+      width=sizes.width,
+      num_heads=sizes.num_heads,
+      num_joint_layers=sizes.num_joint_layers,
+      num_audio_layers=sizes.num_audio_layers,
+      mlp_ratio=sizes.mlp_ratio,
+      is_causal=sizes.is_causal,
+      rngs=rngs,
+      dtype=dtype(c),
+    )
 
 
 def latent_rate(spec: clip.ClipSpec) -> fractions.Fraction:
@@ -130,12 +163,15 @@ class SyncModel(nnx.Module):
     self.spec, self.segment_s = spec, c.sync.segment_s
     width = c.conditioning.width
     self.video = video.SyncEncoder(
-        frame_size=spec.frame_size, width=width, rngs=rngs, dtype=dtype(c), **c.conditioning.sync.to_dict())
+      frame_size=spec.frame_size, width=width, rngs=rngs, dtype=dtype(c), **c.conditioning.sync.to_dict()
+    )
     self.video_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
     self.audio_in = layers.Linear(c.codec.num_latent_channels, width, ('latent', 'embed'), rngs=rngs)
     self.audio_blocks = layers.stack(
-        lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype(c)),
-        c.sync.num_audio_layers, rngs)
+      lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype(c)),
+      c.sync.num_audio_layers,
+      rngs,
+    )
     self.audio_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
     self.log_scale = nnx.Param(jnp.asarray(2.3, jnp.float32), axes=())
 
@@ -156,7 +192,7 @@ class SyncModel(nnx.Module):
     if not num_segments or 0 in steps or edges[-1] > x_BTD.shape[1]:
       raise ValueError(f'sync.segment_s={self.segment_s} does not fit a stream of {x_BTD.shape[1]} steps.')
     if len(steps) == 1:
-      x_BSD = x_BTD[:, :edges[-1]].reshape(x_BTD.shape[0], num_segments, *steps, -1).mean(axis=2)
+      x_BSD = x_BTD[:, : edges[-1]].reshape(x_BTD.shape[0], num_segments, *steps, -1).mean(axis=2)
     else:
       x_BSD = jnp.stack([x_BTD[:, first:last].mean(axis=1) for first, last in zip(edges, edges[1:])], axis=1)
     return x_BSD / jnp.sqrt(jnp.sum(jnp.square(x_BSD), axis=-1, keepdims=True) + 1e-6)
@@ -169,5 +205,3 @@ class SyncModel(nnx.Module):
 def num_parameters(model: nnx.Module) -> int:
   """Returns how many trained numbers a model has."""
   return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))
-
-

@@ -31,15 +31,25 @@ class Chip:
   dcn_bytes_per_s: float
 
 
-CHIPS = {chip.name: chip for chip in (
+CHIPS = {
+  chip.name: chip
+  for chip in (
     Chip('v5e', 'TPU v5 lite', 1.97e14, int(15.75 * 2**30), 8.2e11, 4.5e10, 3.125e9),
     Chip('v5p', 'TPU v5', 4.59e14, int(95.74 * 2**30), 2.8e12, 9e10, 6.25e9),
     Chip('v6e', 'TPU v6 lite', 9.2e14, int(31.25 * 2**30), 1.6e12, 9e10, 1.25e10),
-)}
+  )
+}
 # Others: how device_kind begins -> dense products in bfloat16 a second.
-_PEAKS = {'NVIDIA A100': 3.12e14, 'NVIDIA H100 80GB HBM3': 9.89e14, 'NVIDIA H100 PCIe': 7.56e14,
-          'NVIDIA H200': 9.89e14, 'NVIDIA GH200': 9.89e14, 'NVIDIA B200': 2.25e15, 'TPU v4': 2.75e14,
-          'TPU7x': 2.307e15}
+_PEAKS = {
+  'NVIDIA A100': 3.12e14,
+  'NVIDIA H100 80GB HBM3': 9.89e14,
+  'NVIDIA H100 PCIe': 7.56e14,
+  'NVIDIA H200': 9.89e14,
+  'NVIDIA GH200': 9.89e14,
+  'NVIDIA B200': 2.25e15,
+  'TPU v4': 2.75e14,
+  'TPU7x': 2.307e15,
+}
 
 
 def peak_flops_per_s(device_kind: str) -> float | None:

@@ -62,6 +62,7 @@ class ClipSpec:
       raise ValueError(f'num_channels must be 1 or 2; got {self.num_channels}.')
     if not self.num_latents:
       raise ValueError(f'clip_s must be at least {1 / _DENOMINATOR:.6f}; got {self.clip_s}.')
+
   @property
   def latent_hop_samples(self) -> int:
     """Audio samples in one latent step."""

@@ -117,14 +117,22 @@ def _codec() -> ml_collections.ConfigDict:
 def _conditioning() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.width = 128  # of all condition tokens
-  c.semantic = ml_collections.ConfigDict({
+  c.semantic = ml_collections.ConfigDict(
+    {
       'patch': 8,  # pixels; divides clip.frame_size
-      'width': 96, 'num_layers': 1, 'num_heads': 3})
-  c.sync = ml_collections.ConfigDict({
+      'width': 96,
+      'num_layers': 1,
+      'num_heads': 3,
+    }
+  )
+  c.sync = ml_collections.ConfigDict(
+    {
       'patch': 8,  # pixels; divides clip.frame_size
       'patch_width': 64,
       'num_patch_layers': 1,  # spatial transformer blocks
-      'num_layers': 2})  # temporal ConvNeXt blocks
+      'num_layers': 2,
+    }
+  )  # temporal ConvNeXt blocks
   c.text_encoder = ml_collections.ConfigDict({'bytes_per_token': 4, 'num_layers': 1, 'num_heads': 4})
   c.transcript_encoder = ml_collections.ConfigDict({'bytes_per_token': 1, 'num_layers': 1, 'num_heads': 4})
   c.drop_video = 0.1  # share of training clips that lose the picture, independently of the others
@@ -248,10 +256,21 @@ def clip_spec(c: ml_collections.ConfigDict) -> clip.ClipSpec:
 
 # Key -> what tiny() caps it at, in the sections of the models.
 _TINY = {
-    'width': 32, 'patch_width': 32, 'num_heads': 2, 'num_latent_channels': 4, 'num_codebooks': 2,
-    'codebook_size': 16,
-    'num_layers': 1, 'num_patch_layers': 1, 'num_encoder_layers': 1, 'num_decoder_layers': 1,
-    'num_joint_layers': 1, 'num_audio_layers': 1, 'discriminator_width': 4, 'steps': 2, 'crop_s': 0.4,
+  'width': 32,
+  'patch_width': 32,
+  'num_heads': 2,
+  'num_latent_channels': 4,
+  'num_codebooks': 2,
+  'codebook_size': 16,
+  'num_layers': 1,
+  'num_patch_layers': 1,
+  'num_encoder_layers': 1,
+  'num_decoder_layers': 1,
+  'num_joint_layers': 1,
+  'num_audio_layers': 1,
+  'discriminator_width': 4,
+  'steps': 2,
+  'crop_s': 0.4,
 }
 _TINY_FRAMES = {'patch': 8}  # for small frames alone: large ones would have too many patches
 
@@ -306,67 +325,74 @@ def _fraction(value) -> bool:
 
 # Dotted key -> (test, what is wanted).
 _CHECKS: dict[str, tuple[Callable, str]] = {
-    'name': (bool, 'a name'),
-    'task': (TASKS.__contains__, f'one of {TASKS}'),
-    'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
-    'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
-    'data.max_corrupt_share': (_fraction, 'in [0, 1)'),
-    'data.num_fake_records': (_not_negative, 'at least 0'),
-    'data.num_threads': (_positive, 'above 0'),
-    'data.num_prefetched_batches': (_positive, 'above 0'),
-    'training.batch_size': (_positive, 'above 0'),
-    'training.num_steps': (_positive, 'above 0'),
-    'training.microbatches': (_positive, 'above 0'),
-    'training.learning_rate': (_positive, 'above 0'),
-    'training.schedule': (SCHEDULES.__contains__, f'one of {SCHEDULES}'),
-    'training.final_learning_rate_ratio': (_not_negative, 'at least 0'),
-    'training.warmup_steps': (_not_negative, 'at least 0'),
-    'training.weight_decay': (_not_negative, 'at least 0'),
-    'training.betas': (lambda betas: len(betas) == 2 and all(map(_fraction, betas)), 'two numbers in [0, 1)'),
-    'training.epsilon': (_positive, 'above 0'),
-    'training.clip_norm': (_not_negative, 'at least 0'),
-    'training.ema_decay': (_fraction, 'in [0, 1)'),
-    'training.compute_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
-    'training.gradient_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
-    'training.remat': (REMATS.__contains__, f'one of {REMATS}'),
-    'training.log_every_steps': (_positive, 'above 0'),
-    'training.evaluate_every_steps': (_not_negative, 'at least 0'),
-    'training.checkpoint_every_steps': (_positive, 'above 0'),
-    'training.checkpoint_every_s': (_not_negative, 'at least 0'),
-    'training.keep_latest': (_positive, 'above 0'),
-    'training.keep_every_steps': (_not_negative, 'at least 0'),
-    'training.shared_workdir_timeout_s': (_positive, 'above 0'),
-    'training.save_patience_s': (_positive, 'above 0'),
-    'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
-    'training.profile_at_step': (_not_negative, 'at least 0'),
-    'training.profile_steps': (_not_negative, 'at least 0'),
-    'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
-    'codec.crop_s': (_positive, 'above 0'),
-    'codec.discriminator_learning_rate': (_not_negative, 'at least 0'),
-    'codec.discriminator_clip_norm': (_not_negative, 'at least 0'),
-    'conditioning.drop_video': (_fraction, 'in [0, 1)'),
-    'conditioning.drop_text': (_fraction, 'in [0, 1)'),
-    'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
-    'sync.segment_s': (_positive, 'above 0'),
-    'flow.num_joint_layers': (_positive, 'above 0'),
-    'flow.time_std': (_positive, 'above 0'),
-    'tokens.num_joint_layers': (_positive, 'above 0'),
-    'tokens.hide_past': (_fraction, 'in [0, 1)'),
-    'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
-    'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
-    'generation.steps': (_positive, 'above 0'),
-    'generation.temperature': (_positive, 'above 0'),
-    'generation.top_k': (_not_negative, 'at least 0'),
-    'generation.top_p': (lambda share: 0 < share <= 1, 'in (0, 1]'),
-    'generation.certainty_noise': (_not_negative, 'at least 0'),
-    'generation.overlap_s': (_not_negative, 'at least 0'),
-    **{f'mesh.{axis}': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest')
-       for axis in MESH_AXES},
+  'name': (bool, 'a name'),
+  'task': (TASKS.__contains__, f'one of {TASKS}'),
+  'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
+  'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
+  'data.max_corrupt_share': (_fraction, 'in [0, 1)'),
+  'data.num_fake_records': (_not_negative, 'at least 0'),
+  'data.num_threads': (_positive, 'above 0'),
+  'data.num_prefetched_batches': (_positive, 'above 0'),
+  'training.batch_size': (_positive, 'above 0'),
+  'training.num_steps': (_positive, 'above 0'),
+  'training.microbatches': (_positive, 'above 0'),
+  'training.learning_rate': (_positive, 'above 0'),
+  'training.schedule': (SCHEDULES.__contains__, f'one of {SCHEDULES}'),
+  'training.final_learning_rate_ratio': (_not_negative, 'at least 0'),
+  'training.warmup_steps': (_not_negative, 'at least 0'),
+  'training.weight_decay': (_not_negative, 'at least 0'),
+  'training.betas': (lambda betas: len(betas) == 2 and all(map(_fraction, betas)), 'two numbers in [0, 1)'),
+  'training.epsilon': (_positive, 'above 0'),
+  'training.clip_norm': (_not_negative, 'at least 0'),
+  'training.ema_decay': (_fraction, 'in [0, 1)'),
+  'training.compute_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
+  'training.gradient_dtype': (DTYPES.__contains__, f'one of {DTYPES}'),
+  'training.remat': (REMATS.__contains__, f'one of {REMATS}'),
+  'training.log_every_steps': (_positive, 'above 0'),
+  'training.evaluate_every_steps': (_not_negative, 'at least 0'),
+  'training.checkpoint_every_steps': (_positive, 'above 0'),
+  'training.checkpoint_every_s': (_not_negative, 'at least 0'),
+  'training.keep_latest': (_positive, 'above 0'),
+  'training.keep_every_steps': (_not_negative, 'at least 0'),
+  'training.shared_workdir_timeout_s': (_positive, 'above 0'),
+  'training.save_patience_s': (_positive, 'above 0'),
+  'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
+  'training.profile_at_step': (_not_negative, 'at least 0'),
+  'training.profile_steps': (_not_negative, 'at least 0'),
+  'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
+  'codec.crop_s': (_positive, 'above 0'),
+  'codec.discriminator_learning_rate': (_not_negative, 'at least 0'),
+  'codec.discriminator_clip_norm': (_not_negative, 'at least 0'),
+  'conditioning.drop_video': (_fraction, 'in [0, 1)'),
+  'conditioning.drop_text': (_fraction, 'in [0, 1)'),
+  'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
+  'sync.segment_s': (_positive, 'above 0'),
+  'flow.num_joint_layers': (_positive, 'above 0'),
+  'flow.time_std': (_positive, 'above 0'),
+  'tokens.num_joint_layers': (_positive, 'above 0'),
+  'tokens.hide_past': (_fraction, 'in [0, 1)'),
+  'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
+  'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
+  'generation.steps': (_positive, 'above 0'),
+  'generation.temperature': (_positive, 'above 0'),
+  'generation.top_k': (_not_negative, 'at least 0'),
+  'generation.top_p': (lambda share: 0 < share <= 1, 'in (0, 1]'),
+  'generation.certainty_noise': (_not_negative, 'at least 0'),
+  'generation.overlap_s': (_not_negative, 'at least 0'),
+  **{
+    f'mesh.{axis}': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest') for axis in MESH_AXES
+  },
 }
 
 
-_PATHS = ('data.train', 'data.validation', 'init_from.model', 'init_from.codec', 'init_from.sync',
-          'training.local_checkpoint_folder')
+_PATHS = (
+  'data.train',
+  'data.validation',
+  'init_from.model',
+  'init_from.codec',
+  'init_from.sync',
+  'training.local_checkpoint_folder',
+)
 
 
 def validate(c: ml_collections.ConfigDict) -> None:
@@ -383,22 +409,31 @@ def validate(c: ml_collections.ConfigDict) -> None:
   clip_spec(c)
   training = c.training
   if training.batch_size % training.microbatches:
-    raise ValueError(f'config.training.batch_size must be a multiple of training.microbatches='
-                     f'{training.microbatches}; got {training.batch_size}.')
+    raise ValueError(
+      f'config.training.batch_size must be a multiple of training.microbatches='
+      f'{training.microbatches}; got {training.batch_size}.'
+    )
   if training.local_checkpoint_every_steps and not training.local_checkpoint_folder:
-    raise ValueError("config.training.local_checkpoint_folder must be named; got '' and "
-                     f'local_checkpoint_every_steps={training.local_checkpoint_every_steps}.')
+    raise ValueError(
+      "config.training.local_checkpoint_folder must be named; got '' and "
+      f'local_checkpoint_every_steps={training.local_checkpoint_every_steps}.'
+    )
   if training.local_checkpoint_every_steps >= training.checkpoint_every_steps:
-    raise ValueError('config.training.local_checkpoint_every_steps must be below checkpoint_every_steps='
-                     f'{training.checkpoint_every_steps}; got {training.local_checkpoint_every_steps}.')
+    raise ValueError(
+      'config.training.local_checkpoint_every_steps must be below checkpoint_every_steps='
+      f'{training.checkpoint_every_steps}; got {training.local_checkpoint_every_steps}.'
+    )
   if training.warmup_steps >= training.num_steps:
-    raise ValueError(f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
-                     f'got {training.warmup_steps}.')
+    raise ValueError(
+      f'config.training.warmup_steps must be below num_steps={training.num_steps}; '
+      f'got {training.warmup_steps}.'
+    )
   if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:
     raise ValueError(f'Only one axis of config.mesh beside replica may be -1; got {c.mesh.to_dict()}.')
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':
-    raise ValueError("config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got "
-                     f'{c.codec.bottleneck!r}.')
+    raise ValueError(
+      f"config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got {c.codec.bottleneck!r}."
+    )
   if bool(c.data.train) and c.data.num_fake_records:
     raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
 

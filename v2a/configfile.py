@@ -17,8 +17,8 @@ from v2a import flags
 
 # Where `find` looks for a name: the checkout, then the package.
 _FOLDERS = (
-    pathlib.Path(__file__).resolve().parents[1] / 'configs',
-    pathlib.Path(__file__).resolve().parent / 'assets' / 'configs',
+  pathlib.Path(__file__).resolve().parents[1] / 'configs',
+  pathlib.Path(__file__).resolve().parent / 'assets' / 'configs',
 )
 _OVERRIDE = re.compile(r'--config\.([A-Za-z0-9_.]+)=(.*)', re.DOTALL)
 _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*')
@@ -30,8 +30,9 @@ def tiny(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collectio
   return config.tiny(c, bool(override(config.base(), filter(is_train, arguments)).data.train))
 
 
-def override(c: ml_collections.ConfigDict, arguments: Iterable[str],
-             report: Callable[[str], object] = lambda line: None) -> ml_collections.ConfigDict:
+def override(
+  c: ml_collections.ConfigDict, arguments: Iterable[str], report: Callable[[str], object] = lambda line: None
+) -> ml_collections.ConfigDict:
   """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
 
   Booleans are true or false. Tuples have commas between their parts, and blanks around a part do not count:
@@ -64,11 +65,16 @@ def override(c: ml_collections.ConfigDict, arguments: Iterable[str],
     parent[key] = _parse(name, text, parent[key])
     given.add(name)
   training = c.training
-  if 'training.num_steps' in given and 'training.warmup_steps' not in given and (
-      training.warmup_steps >= training.num_steps > 0):
+  if (
+    'training.num_steps' in given
+    and 'training.warmup_steps' not in given
+    and (training.warmup_steps >= training.num_steps > 0)
+  ):
     default, training.warmup_steps = training.warmup_steps, training.num_steps // 10
-    report(f'config.training.warmup_steps is {training.warmup_steps}, a tenth of num_steps='
-           f'{training.num_steps}: the {default} of {c.name} do not fit.')
+    report(
+      f'config.training.warmup_steps is {training.warmup_steps}, a tenth of num_steps='
+      f'{training.num_steps}: the {default} of {c.name} do not fit.'
+    )
   return c.lock()
 
 
@@ -113,8 +119,10 @@ def _parts(name: str, text: str) -> list[str]:
   if close is not None:
     inner = text[1:-1]
     if text[-1] != close or len(text) < 2 or set(inner) & set('[]()"'):
-      raise ValueError(f'config.{name} begins like a list, but is neither a JSON list nor parts with commas '
-                       f'between brackets; got {text}. A name that begins with a bracket is written ["[a]"].')
+      raise ValueError(
+        f'config.{name} begins like a list, but is neither a JSON list nor parts with commas '
+        f'between brackets; got {text}. A name that begins with a bracket is written ["[a]"].'
+      )
     text = inner
   return [part for part in (part.strip() for part in text.split(',')) if part]
 
@@ -135,7 +143,8 @@ def find(name_or_path: str) -> ml_collections.ConfigDict:
   if path is None or not path.is_file():
     known = ', '.join(available()) or 'none'
     raise FileNotFoundError(
-        f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.')
+      f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.'
+    )
   spec = importlib.util.spec_from_file_location(f'_v2a_config_{path.stem}', path)
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)

@@ -30,20 +30,29 @@ class Contents:
     self.transcript_bytes[len(record['transcript'].strip().encode())] += 1
 
   def __add__(self, other: 'Contents') -> 'Contents':
-    return Contents(self.num_records + other.num_records, self.num_with_audio + other.num_with_audio,
-                    self.text_bytes + other.text_bytes, self.transcript_bytes + other.transcript_bytes)
+    return Contents(
+      self.num_records + other.num_records,
+      self.num_with_audio + other.num_with_audio,
+      self.text_bytes + other.text_bytes,
+      self.transcript_bytes + other.transcript_bytes,
+    )
 
   def to_json(self) -> dict:
     """Returns what `of_json` reads."""
     counters = {'text_bytes': self.text_bytes, 'transcript_bytes': self.transcript_bytes}
-    return {'num_records': self.num_records, 'num_with_audio': self.num_with_audio,
-            **{key: {str(size): found[size] for size in sorted(found)} for key, found in counters.items()}}
+    return {
+      'num_records': self.num_records,
+      'num_with_audio': self.num_with_audio,
+      **{key: {str(size): found[size] for size in sorted(found)} for key, found in counters.items()},
+    }
 
   @classmethod
   def of_json(cls, found: Mapping) -> 'Contents':
     """Returns the counts of `to_json`."""
-    counters = (collections.Counter({int(size): count for size, count in found[key].items()})
-                for key in ('text_bytes', 'transcript_bytes'))
+    counters = (
+      collections.Counter({int(size): count for size, count in found[key].items()})
+      for key in ('text_bytes', 'transcript_bytes')
+    )
     return cls(found['num_records'], found['num_with_audio'], *counters)
 
   def cut(self, num_text_bytes: int, num_transcript_bytes: int) -> list[str]:
@@ -53,12 +62,14 @@ class Contents:
       num_text_bytes, num_transcript_bytes: that it reads, see clip.ClipSpec.
     """
     lines = []
-    for what, sizes, key, limit in (('annotations', self.text_bytes, 'num_text_bytes', num_text_bytes),
-                                    ('transcripts', self.transcript_bytes, 'num_transcript_bytes',
-                                     num_transcript_bytes)):
+    for what, sizes, key, limit in (
+      ('annotations', self.text_bytes, 'num_text_bytes', num_text_bytes),
+      ('transcripts', self.transcript_bytes, 'num_transcript_bytes', num_transcript_bytes),
+    ):
       num_cut = sum(count for size, count in sizes.items() if size > limit)
       if num_cut:
         lines.append(
-            f'{num_cut} of {self.num_records} {what} are longer than the {limit} bytes that the model reads '
-            f'(config.clip.{key}), the longest {max(sizes)}; their ends are not read.')
+          f'{num_cut} of {self.num_records} {what} are longer than the {limit} bytes that the model reads '
+          f'(config.clip.{key}), the longest {max(sizes)}; their ends are not read.'
+        )
     return lines

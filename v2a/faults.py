@@ -40,4 +40,4 @@ def line(error: Exception, path: str | os.PathLike | None = None) -> str:
   # A sidecar's name names the input too.
   is_named = path is None or f'{os.path.splitext(path)[0]}.' in text
   text = names.one_line(text if is_named else f'{path}: {text}', path)
-  return text if len(text) <= MAX_LINE else text[:MAX_LINE - 3] + '...'
+  return text if len(text) <= MAX_LINE else text[: MAX_LINE - 3] + '...'

@@ -38,8 +38,10 @@ def check_local(name: str, path: str | pathlib.Path) -> None:
     path: pathlib has dropped one of the two slashes already.
   """
   if scheme := _SCHEME.match(str(path)):
-    raise ValueError(f'{name} must be a path in the file system; got {str(path)!r}. Storage behind '
-                     f'{scheme[1]}:// is not read or written directly: mount it, or copy the files.')
+    raise ValueError(
+      f'{name} must be a path in the file system; got {str(path)!r}. Storage behind '
+      f'{scheme[1]}:// is not read or written directly: mount it, or copy the files.'
+    )
 
 
 def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:

@@ -115,12 +115,25 @@ def _looks(frame_LYX3: jax.Array) -> jax.Array:
   is_halt_L = is_still_L[1:-1] * (1 - is_still_L[:-2] * is_still_L[2:])
   centred_L = step_L - step_L.mean()
   variance = (centred_L**2).mean() + _STILL**2
-  return jnp.stack([
-      log(steep_LYX.mean() + steep_LXY.mean()), log(largest(steep_LXY)), log(rough_LYX.mean()),
-      log(jnp.median(rough_LYX)), log(largest(rough_LYX)), log(x_LYX.std()), x_LYX.mean(),
-      log(step_L.mean()), log(jnp.median(step_L)), log(largest(moved_LYX)), log(turn_LYX.mean()),
-      log(jnp.median(turn_LYX)), is_still_L.mean(), jnp.sqrt(is_halt_L.mean()),
-      *((centred_L[lag:] * centred_L[:-lag]).mean() / variance for lag in _LAGS)])
+  return jnp.stack(
+    [
+      log(steep_LYX.mean() + steep_LXY.mean()),
+      log(largest(steep_LXY)),
+      log(rough_LYX.mean()),
+      log(jnp.median(rough_LYX)),
+      log(largest(rough_LYX)),
+      log(x_LYX.std()),
+      x_LYX.mean(),
+      log(step_L.mean()),
+      log(jnp.median(step_L)),
+      log(largest(moved_LYX)),
+      log(turn_LYX.mean()),
+      log(jnp.median(turn_LYX)),
+      is_still_L.mean(),
+      jnp.sqrt(is_halt_L.mean()),
+      *((centred_L[lag:] * centred_L[:-lag]).mean() / variance for lag in _LAGS),
+    ]
+  )
 
 
 def fit(feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tuple[int, ...] = ()) -> Gauge:
@@ -143,8 +156,9 @@ def _fit(feature_NF: np.ndarray, num_directions: int) -> Group:
   num_clips, num_features = feature_NF.shape
   num_directions = min(num_directions, num_features - 1)
   if num_clips < 2 * num_directions:
-    raise ValueError(f'a gauge of {num_directions} directions needs at least {2 * num_directions} clips; '
-                     f'got {num_clips}.')
+    raise ValueError(
+      f'a gauge of {num_directions} directions needs at least {2 * num_directions} clips; got {num_clips}.'
+    )
   value_F, vector_FF = np.linalg.eigh(np.cov(feature_NF, rowvar=False))
   value_F = np.maximum(value_F[::-1], _FLOOR * value_F[-1])
   direction_KF = vector_FF[:, ::-1].T[:num_directions]
@@ -155,8 +169,11 @@ def _fit(feature_NF: np.ndarray, num_directions: int) -> Group:
 def save(found: Gauge, path: pathlib.Path | str) -> None:
   """Writes a gauge."""
   notes = {'rest': [group.rest for group in found.groups], 'threshold': found.threshold}
-  arrays = {f'{name}_{k}': getattr(group, name).astype(np.float32)
-            for k, group in enumerate(found.groups) for name in _ARRAYS}
+  arrays = {
+    f'{name}_{k}': getattr(group, name).astype(np.float32)
+    for k, group in enumerate(found.groups)
+    for name in _ARRAYS
+  }
   with files.beside(path) as partial:
     np.savez_compressed(partial, about=json.dumps({**found.about, **notes}), **arrays)
 
@@ -171,8 +188,9 @@ def load(path: pathlib.Path | str) -> Gauge:
     with np.load(path, allow_pickle=False) as archive:
       about = json.loads(str(archive['about']))
       groups = tuple(
-          Group(**{name: archive[f'{name}_{k}'].astype(np.float64) for name in _ARRAYS}, rest=rest)
-          for k, rest in enumerate(about.pop('rest')))
+        Group(**{name: archive[f'{name}_{k}'].astype(np.float64) for name in _ARRAYS}, rest=rest)
+        for k, rest in enumerate(about.pop('rest'))
+      )
     return Gauge(groups, about.pop('threshold'), about)
   except (KeyError, ValueError, EOFError) as error:
     raise ValueError(f'{path} holds no gauge ({error}); python -m data_pipelines.gauge makes one.') from error

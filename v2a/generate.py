@@ -71,8 +71,9 @@ class _Job:
         name = 'the clip' if self.source.path is None else self.source.path
         begin_s = part_s + float(spec.time_s(first))
         raise ValueError(
-            f'{name}: the window from {begin_s:g} s to {begin_s + float(spec.duration_s):g} s must hold at '
-            f'most {spec.num_transcript_bytes} bytes of transcript; got {size}.')
+          f'{name}: the window from {begin_s:g} s to {begin_s + float(spec.duration_s):g} s must hold at '
+          f'most {spec.num_transcript_bytes} bytes of transcript; got {size}.'
+        )
     return found
 
   def _read(self, spec: clip.ClipSpec) -> None:
@@ -88,9 +89,10 @@ class _Job:
     self.shown_L = np.searchsorted(tick_F, np.arange(num_pictures) * step, 'right') - 1
     if self.has_video:
       end, num_shown = num_pictures * step, 0
-      for chunk_FYX3 in read.iterate_frames_at(self.source.path, tick_F[tick_F < end], spec.ticks_hz,
-                                               spec.frame_size, self.source.start_s):
-        self.frame_FYX3[num_shown:num_shown + len(chunk_FYX3)] = chunk_FYX3
+      for chunk_FYX3 in read.iterate_frames_at(
+        self.source.path, tick_F[tick_F < end], spec.ticks_hz, spec.frame_size, self.source.start_s
+      ):
+        self.frame_FYX3[num_shown : num_shown + len(chunk_FYX3)] = chunk_FYX3
         num_shown += len(chunk_FYX3)
       # The last picture is held to the end of its window.
       self.frame_FYX3[num_shown:] = self.frame_FYX3[num_shown - 1]
@@ -101,8 +103,9 @@ class _Job:
     return sync_frame_LYX3[spec.semantic_of_sync_M], sync_frame_LYX3
 
 
-def _spoken(spec: clip.ClipSpec, request: Request, starts: list[int], duration_s: float,
-            part_s: float = 0.0) -> list[str]:
+def _spoken(
+  spec: clip.ClipSpec, request: Request, starts: list[int], duration_s: float, part_s: float = 0.0
+) -> list[str]:
   """Returns what is said in each window of a part that begins at part_s of its video."""
   spoken, times_s = request.transcript.strip(), request.word_times_s
   if times_s is not None:
@@ -110,8 +113,10 @@ def _spoken(spec: clip.ClipSpec, request: Request, starts: list[int], duration_s
   elif len(starts) == 1:
     return [spoken]
   begins = [spec.time_s(first) for first in starts]
-  return [windows.spoken_in(spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s)
-          for begin_s in begins]
+  return [
+    windows.spoken_in(spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s)
+    for begin_s in begins
+  ]
 
 
 def _mapped(shape: tuple[int, ...]) -> np.ndarray:
@@ -128,8 +133,10 @@ def _duration(source: Input) -> float:
   duration_s = _duration_of_part(source)
   if not flags.MIN_DURATION_S <= duration_s + _CLOCK_ERROR_S or not duration_s <= flags.MAX_DURATION_S:
     name = '' if source.path is None else f'{source.path}: '
-    raise ValueError(f'{name}the part from {source.start_s:.12g} s on lasts {duration_s:.3g} s; wanted '
-                     f'{flags.MIN_DURATION_S:g}..{flags.MAX_DURATION_S:g} s.')
+    raise ValueError(
+      f'{name}the part from {source.start_s:.12g} s on lasts {duration_s:.3g} s; wanted '
+      f'{flags.MIN_DURATION_S:g}..{flags.MAX_DURATION_S:g} s.'
+    )
   return duration_s
 
 
@@ -151,8 +158,9 @@ def _duration_of_part(source: Input) -> float:
     return source.duration_s
   left_s = info.duration_s - source.start_s
   if left_s <= 0:
-    raise ValueError(f'{source.path}: lasts {info.duration_s:.3f} s; wanted a start before that, '
-                     f'got {source.start_s} s.')
+    raise ValueError(
+      f'{source.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {source.start_s} s.'
+    )
   return left_s if source.duration_s is None else min(left_s, source.duration_s)
 
 
@@ -165,8 +173,9 @@ class _Lane:
   window: int = 0
 
 
-def soundtracks(model: Model, inputs: list[Input], request: Request,
-                progress: Callable[[int, int], None] | None = None) -> Iterator[Result]:
+def soundtracks(
+  model: Model, inputs: list[Input], request: Request, progress: Callable[[int, int], None] | None = None
+) -> Iterator[Result]:
   """Yields the result of every input, in order.
 
   Args:
@@ -195,7 +204,7 @@ def soundtracks(model: Model, inputs: list[Input], request: Request,
       total += len(job.starts) * request.num_samples
       lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
     # Lanes with and without a picture need other branches of guidance, so they run apart.
-    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][:model.num_lanes]
+    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][: model.num_lanes]
     if active:
       progress(done, total)
       _advance(model, request, active)
@@ -235,7 +244,7 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
   sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
   for lane, sound_TC in zip(lanes, sound_BTC):
     first = lane.job.starts[lane.window]
-    lane.job.sounds[lane.sample][first:first + spec.num_latents] = sound_TC
+    lane.job.sounds[lane.sample][first : first + spec.num_latents] = sound_TC
     lane.window += 1
     lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
 
@@ -247,13 +256,21 @@ def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
   if lane.window:
     num_known = job.starts[lane.window - 1] + spec.num_latents - first
   frames, spoken = job.frames(spec, lane.window), job.spoken[lane.window]
-  known_TC = job.sounds[lane.sample][first:first + spec.num_latents]
+  known_TC = job.sounds[lane.sample][first : first + spec.num_latents]
   return _inputs(model, request, lane.sample, first, spoken, job.has_video, frames, known_TC, num_known)
 
 
-def _inputs(model: Model, request: Request, sample: int, first: int, spoken: str, has_video: bool,
-            frames: tuple[np.ndarray, np.ndarray], known_TC: np.ndarray,
-            num_known: int) -> dict[str, np.ndarray]:
+def _inputs(
+  model: Model,
+  request: Request,
+  sample: int,
+  first: int,
+  spoken: str,
+  has_video: bool,
+  frames: tuple[np.ndarray, np.ndarray],
+  known_TC: np.ndarray,
+  num_known: int,
+) -> dict[str, np.ndarray]:
   """Returns the inputs of model.sample for one row of a batch, without the batch axis but named with it.
 
   The only place that makes them, for files and for evaluation alike.
@@ -271,8 +288,11 @@ def _inputs(model: Model, request: Request, sample: int, first: int, spoken: str
   """
   spec = model.clip_spec
   row = {
-      'semantic_frame_MYX3': frames[0], 'sync_frame_LYX3': frames[1], 'has_video': np.array(has_video),
-      'known_TC': known_TC, 'is_known_T': np.arange(spec.num_latents) < num_known,
+    'semantic_frame_MYX3': frames[0],
+    'sync_frame_LYX3': frames[1],
+    'has_video': np.array(has_video),
+    'known_TC': known_TC,
+    'is_known_T': np.arange(spec.num_latents) < num_known,
   }
   row |= model.generator(request.generator).randomness(request.seed, sample, first)
   row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
@@ -313,9 +333,12 @@ def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | N
   if found is None:
     return None
   windows_of_frames = (job.frames(model.clip_spec, window) for window in range(len(job.starts)))
-  distances = [found.distance(np.asarray(model.features(
-      semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator)))[0]
-      for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames]
+  distances = [
+    found.distance(
+      np.asarray(model.features(semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator))
+    )[0]
+    for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames
+  ]
   distance = float(max(distances))
   return (distance, found.threshold) if np.isfinite(distance) else None
 
@@ -332,7 +355,7 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
   spec, values = model.clip_spec, []
   for window, first in enumerate(job.starts):
     sync_frame_LYX3 = job.frames(spec, window)[1]
-    window_BTC = sound_TC[None, first:first + spec.num_latents]
+    window_BTC = sound_TC[None, first : first + spec.num_latents]
     if np.issubdtype(sound_TC.dtype, np.integer):
       # The sync model knows latents: those of the sound that the codes make.
       window_BTC = model.encode(model.decode(window_BTC))
@@ -340,8 +363,13 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
   return float(np.mean(values))
 
 
-def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                 asked: Sequence[Request], num_samples: int | None = None) -> np.ndarray:
+def sample_clips(
+  model: Model,
+  semantic_frame_BMYX3: np.ndarray,
+  sync_frame_BLYX3: np.ndarray,
+  asked: Sequence[Request],
+  num_samples: int | None = None,
+) -> np.ndarray:
   """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` makes them.
 
   Rows advance together, window by window. Those whose texts want other branches of guidance are sampled
@@ -368,14 +396,20 @@ def sample_clips(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX
     num_samples = round(sync_frame_BLYX3.shape[1] * spec.sample_rate_hz / spec.sync_fps)
   for rows in groups.values():
     rows = rows + rows[-1:] * (len(asked) - len(rows))
-    wave_BNA = _sample_alike(model, semantic_frame_BMYX3[rows], sync_frame_BLYX3[rows],
-                             [asked[row] for row in rows], num_samples)
+    wave_BNA = _sample_alike(
+      model, semantic_frame_BMYX3[rows], sync_frame_BLYX3[rows], [asked[row] for row in rows], num_samples
+    )
     waves |= dict(zip(rows, wave_BNA))
   return np.stack([waves[row] for row in range(len(asked))])
 
 
-def _sample_alike(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                  asked: Sequence[Request], num_samples: int) -> np.ndarray:
+def _sample_alike(
+  model: Model,
+  semantic_frame_BMYX3: np.ndarray,
+  sync_frame_BLYX3: np.ndarray,
+  asked: Sequence[Request],
+  num_samples: int,
+) -> np.ndarray:
   """Returns what `sample_clips` does of rows that want the same branches of guidance."""
   spec, generator = model.clip_spec, model.generator(asked[0].generator)
   starts = windows.starts(spec, num_samples, generator.config.generation.overlap_s)
@@ -384,11 +418,16 @@ def _sample_alike(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLY
   num_done = 0
   for first, *spoken in zip(starts, *all_spoken):
     begin_s = spec.time_s(first)
-    frames = [_window(frame_BLYX3, math.floor(begin_s * fps), num) for frame_BLYX3, fps, num in (
+    frames = [
+      _window(frame_BLYX3, math.floor(begin_s * fps), num)
+      for frame_BLYX3, fps, num in (
         (semantic_frame_BMYX3, spec.semantic_fps, spec.num_semantic_frames),
-        (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames))]
+        (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames),
+      )
+    ]
     inputs, weights_G, settings = window_arguments(
-        model, *frames, asked, spoken, first, sound_BTC[:, first:first + spec.num_latents], num_done - first)
+      model, *frames, asked, spoken, first, sound_BTC[:, first : first + spec.num_latents], num_done - first
+    )
     num_done = first + spec.num_latents
     sound_BTC[:, first:num_done] = np.asarray(model.sample(inputs, weights_G, **settings))
   if len(starts) == 1:
@@ -401,10 +440,16 @@ def _window(frame_BLYX3: np.ndarray, first: int, num: int) -> np.ndarray:
   return frame_BLYX3[:, np.minimum(np.arange(first, first + num), frame_BLYX3.shape[1] - 1)]
 
 
-def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_BLYX3: np.ndarray,
-                     asked: Sequence[Request], spoken: Sequence[str], first: int = 0,
-                     known_BTC: np.ndarray | None = None, num_known: int = 0
-                     ) -> tuple[dict, np.ndarray, dict]:
+def window_arguments(
+  model: Model,
+  semantic_frame_BMYX3: np.ndarray,
+  sync_frame_BLYX3: np.ndarray,
+  asked: Sequence[Request],
+  spoken: Sequence[str],
+  first: int = 0,
+  known_BTC: np.ndarray | None = None,
+  num_known: int = 0,
+) -> tuple[dict, np.ndarray, dict]:
   """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
 
   Args:
@@ -420,9 +465,13 @@ def window_arguments(model: Model, semantic_frame_BMYX3: np.ndarray, sync_frame_
   settings, branches, weights_G = requests.resolve(model, asked[0], True)
   if known_BTC is None:
     known_BTC = np.stack([generator.empty(model.clip_spec.num_latents)] * len(asked))
-  rows = [_inputs(model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC,
-                  num_known)
-          for request, words, semantic_frame_MYX3, sync_frame_LYX3, known_TC in zip(
-              asked, spoken, semantic_frame_BMYX3, sync_frame_BLYX3, known_BTC, strict=True)]
+  rows = [
+    _inputs(
+      model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC, num_known
+    )
+    for request, words, semantic_frame_MYX3, sync_frame_LYX3, known_TC in zip(
+      asked, spoken, semantic_frame_BMYX3, sync_frame_BLYX3, known_BTC, strict=True
+    )
+  ]
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
   return inputs, weights_G, requests.fixed(model, settings, branches)

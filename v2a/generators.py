@@ -53,14 +53,23 @@ class Flow:
     blocks = range(first // size, -(-(first + num_latents) // size))
     shape = size, self.config.codec.num_latent_channels
     pieces = [np.asarray(_block_noise(seed, sample, block, shape)) for block in blocks]
-    return {'noise_TC': np.concatenate(pieces)[first % size:][:num_latents]}
+    return {'noise_TC': np.concatenate(pieces)[first % size :][:num_latents]}
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch."""
     return samplers.num_evaluations(settings['solver'], settings['steps'])
 
-  def draw(self, network, condition: bundle.Condition, inputs: dict, weights_G: jax.Array, *, solver: str,
-           steps: int, warp: float) -> jax.Array:
+  def draw(
+    self,
+    network,
+    condition: bundle.Condition,
+    inputs: dict,
+    weights_G: jax.Array,
+    *,
+    solver: str,
+    steps: int,
+    warp: float,
+  ) -> jax.Array:
     """Returns sound_BTC.
 
     Args:
@@ -105,8 +114,17 @@ class Tokens:
     late = patterns.delays(self.config.tokens.pattern, self.config.codec.num_codebooks)
     return self.spec.num_latents + max(late)
 
-  def draw(self, network, condition: bundle.Condition, inputs: dict, weights_G: jax.Array, *,
-           temperature: float, top_k: int, top_p: float) -> jax.Array:
+  def draw(
+    self,
+    network,
+    condition: bundle.Condition,
+    inputs: dict,
+    weights_G: jax.Array,
+    *,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+  ) -> jax.Array:
     """Returns sound_BTC.
 
     Args:
@@ -121,8 +139,15 @@ class Tokens:
     is_known_BSK = patterns.build(_of_books(inputs), late, True)
     cache = decoder.prefill(condition, known_BSK.shape[1])
     code_BSK = sampling.sample(
-        decoder.step, cache, _keys(inputs), known_BSK, is_known_BSK, padding_token=decoder.padding_token,
-        weights_G=weights_G, settings=sampling.Settings(temperature, top_k, top_p))
+      decoder.step,
+      cache,
+      _keys(inputs),
+      known_BSK,
+      is_known_BSK,
+      padding_token=decoder.padding_token,
+      weights_G=weights_G,
+      settings=sampling.Settings(temperature, top_k, top_p),
+    )
     return patterns.revert(code_BSK, late)
 
 
@@ -135,15 +160,33 @@ class Masked(Tokens):
     """Returns how often the network is evaluated, by each branch."""
     return settings['steps']
 
-  def draw(self, network, condition: bundle.Condition, inputs: dict, weights_G: jax.Array, *, steps: int,
-           temperature: float, top_k: int, top_p: float, certainty_noise: float) -> jax.Array:
+  def draw(
+    self,
+    network,
+    condition: bundle.Condition,
+    inputs: dict,
+    weights_G: jax.Array,
+    *,
+    steps: int,
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    certainty_noise: float,
+  ) -> jax.Array:
     """Returns sound_BTC; see Tokens.draw, and sampling.decode_masked for its passes and certainty_noise."""
     decoder = network.decoder
     cache = decoder.prefill(condition, inputs['known_BTC'].shape[1])
     return sampling.decode_masked(
-        functools.partial(decoder.revise, cache=cache), _keys(inputs), inputs['known_BTC'], _of_books(inputs),
-        mask_token=decoder.mask_token, num_passes=steps, noise=certainty_noise, weights_G=weights_G,
-        settings=sampling.Settings(temperature, top_k, top_p))
+      functools.partial(decoder.revise, cache=cache),
+      _keys(inputs),
+      inputs['known_BTC'],
+      _of_books(inputs),
+      mask_token=decoder.mask_token,
+      num_passes=steps,
+      noise=certainty_noise,
+      weights_G=weights_G,
+      settings=sampling.Settings(temperature, top_k, top_p),
+    )
 
 
 # In the order in which a model that has several prefers them.
@@ -166,7 +209,8 @@ def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> 
     condition = network.conditioner.drop(full, *keep)
     if 'text' in dropped:
       text_BUD, text_mask_BU = network.conditioner.encode_text(
-          inputs['negative_BU'], inputs['negative_length_B'])
+        inputs['negative_BU'], inputs['negative_length_B']
+      )
       condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
     found.append(condition)
   return bundle.concatenate(found)

@@ -35,8 +35,14 @@ from v2a.sharding import rules
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 LANES_PER_DEVICE = 8
-MAKERS = {'codec': assembly.codec, 'codec_rvq': assembly.codec, 'flow': assembly.flow,
-          'tokens': assembly.tokens, 'masked': assembly.tokens, 'sync': assembly.sync}
+MAKERS = {
+  'codec': assembly.codec,
+  'codec_rvq': assembly.codec,
+  'flow': assembly.flow,
+  'tokens': assembly.tokens,
+  'masked': assembly.tokens,
+  'sync': assembly.sync,
+}
 
 # Sections of a configuration that decide what is generated; the others say how it was trained.
 _DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
@@ -54,8 +60,14 @@ class Model:
     mesh: that the weights of a generator lie on, and lanes are spread over.
   """
 
-  def __init__(self, name: str, exports: Mapping[str, weights.Export], devices=None,
-               generator: str | None = None, mesh_sizes: Mapping[str, int] | None = None):
+  def __init__(
+    self,
+    name: str,
+    exports: Mapping[str, weights.Export],
+    devices=None,
+    generator: str | None = None,
+    mesh_sizes: Mapping[str, int] | None = None,
+  ):
     """Args:
       name: of the model.
       exports: by part.
@@ -101,8 +113,10 @@ class Model:
       if found.codec not in self.exports:
         raise ValueError(f'the model {self.name} lacks {found.codec}/, the codec of its generator {name!r}.')
       if found.spec != self.clip_spec:
-        raise ValueError(f'generators of one model must have one clip; {name!r} of {self.name} has '
-                         f'{found.spec}, {self.generators[0]!r} has {self.clip_spec}.')
+        raise ValueError(
+          f'generators of one model must have one clip; {name!r} of {self.name} has '
+          f'{found.spec}, {self.generators[0]!r} has {self.clip_spec}.'
+        )
       self._check_codec(name, found.codec)
       self._generators[name] = found
     return self._generators[name]
@@ -111,13 +125,16 @@ class Model:
     """Raises ValueError where a generator was trained on latents of another codec; older ones do not tell."""
     wanted = self.exports[name].about.get('codec_digest')
     if wanted and wanted != (got := weights.codec_digest(self.exports[codec])):
-      raise ValueError(f'the generator {name!r} of {self.name} was trained with another codec than that in '
-                       f'{self.exports[codec].folder}: wanted the digest {wanted[:12]}, got {got[:12]}.')
+      raise ValueError(
+        f'the generator {name!r} of {self.name} was trained with another codec than that in '
+        f'{self.exports[codec].folder}: wanted the digest {wanted[:12]}, got {got[:12]}.'
+      )
 
   def _check(self, generator: str) -> None:
     if generator not in self.generators:
       raise ValueError(
-          f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generators)}.')
+        f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generators)}.'
+      )
 
   def read(self) -> None:
     """Reads what the first generator needs, so that its faults come now; the rest is read when asked for."""
@@ -210,6 +227,7 @@ class Model:
     """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.gauge eq. 1)."""
     name = self.generator(generator).name
     if name not in self._features:
+
       def features(network, *frames):
         return gauge_lib.pool(*network.conditioner.encode_video(*frames), frames[1])
 
@@ -243,7 +261,8 @@ class Model:
 
       if has_copies:
         draw = jax.shard_map(
-            draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False)
+          draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False
+        )
       return draw(state, inputs, weights_G)
 
     def sample(inputs, weights_G, *, generator, **fixed):
@@ -275,8 +294,10 @@ class _Exports(Mapping):
     if part not in self._read:
       export = weights.load_export(self._folders[part])
       if part_of(export.config) != part:
-        raise ValueError(f'{self._folders[part]} must hold a {part} model; got one of task '
-                         f'{export.config.task!r}{_kind(export.config)}.')
+        raise ValueError(
+          f'{self._folders[part]} must hold a {part} model; got one of task '
+          f'{export.config.task!r}{_kind(export.config)}.'
+        )
       for key, array in export.arrays.items():
         if not np.isfinite(array).all():
           raise ValueError(f'{self._folders[part]}: weights {key} hold NaN or infinity.')
@@ -295,12 +316,18 @@ def part_of(c) -> str:
 
 def _kind(c) -> str:
   """Returns what tells parts of one task apart, for errors."""
-  return {'codec': f' with the {c.codec.bottleneck} bottleneck',
-          'tokens': f' with is_causal={c.tokens.is_causal}'}.get(c.task, '')
+  return {
+    'codec': f' with the {c.codec.bottleneck} bottleneck',
+    'tokens': f' with is_causal={c.tokens.is_causal}',
+  }.get(c.task, '')
 
 
-def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = None,
-         mesh_sizes: Mapping[str, int] | None = None) -> Model:
+def load(
+  name_or_dir: str | pathlib.Path,
+  devices=None,
+  generator: str | None = None,
+  mesh_sizes: Mapping[str, int] | None = None,
+) -> Model:
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
@@ -324,7 +351,8 @@ def load(name_or_dir: str | pathlib.Path, devices=None, generator: str | None = 
   if not path.is_dir():
     known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
     raise FileNotFoundError(
-        f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.')
+      f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.'
+    )
   if any((path / part).is_dir() for part in generators.GENERATORS):
     folders = {part: path / part for part in MAKERS if (path / part).is_dir()}
   else:
@@ -342,8 +370,10 @@ def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
     raise ValueError(f'{path} holds a {part} model; wanted a bundle, or a training folder of a generator.')
   codec = generators.GENERATORS[part].codec
   if not trained.init_from.codec:
-    raise ValueError(f'{path} names no codec: wanted a bundle with {codec}/ and {part}/, or a {part} model '
-                     'whose config.init_from.codec is set.')
+    raise ValueError(
+      f'{path} names no codec: wanted a bundle with {codec}/ and {part}/, or a {part} model '
+      'whose config.init_from.codec is set.'
+    )
   folders = {part: path, codec: trained.init_from.codec, 'sync': trained.init_from.sync}
   if codec == 'codec_rvq':
     folders['codec'] = weights.load_export(trained.init_from.codec).config.init_from.codec
@@ -361,7 +391,8 @@ def join(models: list[Model]) -> Model:
     for part, export in model.exports.items():
       mine = parts.setdefault(part, export).arrays
       if mine.keys() != export.arrays.keys() or any(
-          not np.array_equal(mine[name], export.arrays[name]) for name in mine):
+        not np.array_equal(mine[name], export.arrays[name]) for name in mine
+      ):
         raise ValueError(f'{model.name} has another {part}/ than {models[0].name}; a bundle has one.')
   return Model(models[0].name, parts, list(models[0].mesh.devices.flat), None, models[0].mesh_sizes)
 
@@ -405,8 +436,9 @@ def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
   there, written = _bundled(path), _bundled(partial)
   for part in written:
     if os.path.lexists(path / part) and not _is_same(path / part, partial / part):
-      raise FileExistsError(f'{path / part} exists already and is another model; wanted the same, or a new '
-                            'folder.')
+      raise FileExistsError(
+        f'{path / part} exists already and is another model; wanted the same, or a new folder.'
+      )
   whole = Model(names.printable(path.resolve().name), _Exports(written | there))
   for name in whole.generators:
     whole.generator(name)  # raises where clip or codec are not those of the others
@@ -425,8 +457,10 @@ def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
 
 def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
   """Whether all files of `other` are in a folder, with the same content."""
-  return all((folder / file.name).is_file() and files.sha256(folder / file.name) == files.sha256(file)
-             for file in other.iterdir())
+  return all(
+    (folder / file.name).is_file() and files.sha256(folder / file.name) == files.sha256(file)
+    for file in other.iterdir()
+  )
 
 
 @contextlib.contextmanager

@@ -45,19 +45,19 @@ MANIFEST = 'manifest.json'
 
 # Key -> type: an array's NumPy dtype and rank, or a Python type.
 FIELDS = {
-    'id': str,  # unique within a folder
-    'wave_NA': (np.dtype('int16'), 2),  # full scale at 32767
-    'semantic_frame_MYX3': (np.dtype('uint8'), 4),  # RGB at clip.semantic_fps
-    'sync_frame_LYX3': (np.dtype('uint8'), 4),  # RGB at clip.sync_fps
-    'text': str,  # annotation of the sound, or ''
-    'transcript': str,  # words that are spoken, or ''
-    'truth': str,  # JSON of ground truth where the clip was rendered, or ''
-    'has_video': bool,  # False: frames are zeros and mean nothing
-    'has_audio': bool,  # False: the wave is silence and means nothing
-    'num_valid_samples': int,  # of the wave, from its start; what follows is padding, as the frames there are
-    'latent_mean_TC': (np.dtype('float16'), 2),  # codec posterior; shape (0, 0) where not encoded yet
-    'latent_std_TC': (np.dtype('float16'), 2),
-    'codes_TK': (np.dtype('uint16'), 2),  # of a codec with codes; shape (0, 0) where not encoded yet
+  'id': str,  # unique within a folder
+  'wave_NA': (np.dtype('int16'), 2),  # full scale at 32767
+  'semantic_frame_MYX3': (np.dtype('uint8'), 4),  # RGB at clip.semantic_fps
+  'sync_frame_LYX3': (np.dtype('uint8'), 4),  # RGB at clip.sync_fps
+  'text': str,  # annotation of the sound, or ''
+  'transcript': str,  # words that are spoken, or ''
+  'truth': str,  # JSON of ground truth where the clip was rendered, or ''
+  'has_video': bool,  # False: frames are zeros and mean nothing
+  'has_audio': bool,  # False: the wave is silence and means nothing
+  'num_valid_samples': int,  # of the wave, from its start; what follows is padding, as the frames there are
+  'latent_mean_TC': (np.dtype('float16'), 2),  # codec posterior; shape (0, 0) where not encoded yet
+  'latent_std_TC': (np.dtype('float16'), 2),
+  'codes_TK': (np.dtype('uint16'), 2),  # of a codec with codes; shape (0, 0) where not encoded yet
 }
 _BY_CODECS = ('latent_mean_TC', 'latent_std_TC', 'codes_TK')
 # What codecs add later. Older records lack some of it, and open as if it were empty.
@@ -88,8 +88,9 @@ def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
   name = f'record {record.get("id", "without id")!r}'
   if set(record) != set(FIELDS):
     missing, extra = sorted(set(FIELDS) - set(record)), sorted(set(record) - set(FIELDS))
-    raise ValueError(f'{name} must have exactly the keys of v2a.records.FIELDS; '
-                     f'missing {missing}, extra {extra}.')
+    raise ValueError(
+      f'{name} must have exactly the keys of v2a.records.FIELDS; missing {missing}, extra {extra}.'
+    )
   for key, wanted in FIELDS.items():
     value = record[key]
     if isinstance(wanted, type):
@@ -108,16 +109,18 @@ def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
   if spec is not None:
     _check_lengths(name, record, spec)
   if not 0 <= record['num_valid_samples'] <= len(record['wave_NA']):
-    raise ValueError(f'{name}: num_valid_samples must be in 0..{len(record["wave_NA"])}, the length of '
-                     f'wave_NA; got {record["num_valid_samples"]}.')
+    raise ValueError(
+      f'{name}: num_valid_samples must be in 0..{len(record["wave_NA"])}, the length of '
+      f'wave_NA; got {record["num_valid_samples"]}.'
+    )
 
 
 def _check_lengths(name: str, record: dict, spec: clip.ClipSpec) -> None:
   size = spec.frame_size
   wanted = {
-      'wave_NA': (spec.num_samples, spec.num_channels),
-      'semantic_frame_MYX3': (spec.num_semantic_frames, size, size, 3),
-      'sync_frame_LYX3': (spec.num_sync_frames, size, size, 3),
+    'wave_NA': (spec.num_samples, spec.num_channels),
+    'semantic_frame_MYX3': (spec.num_semantic_frames, size, size, 3),
+    'sync_frame_LYX3': (spec.num_sync_frames, size, size, 3),
   }
   for key, shape in wanted.items():
     if record[key].shape != shape:
@@ -153,11 +156,11 @@ def decode(data: bytes) -> dict:
     ValueError: the bytes are no record, are cut short, or have another version.
   """
   start = len(_MAGIC) + 4
-  if data[:len(_MAGIC)] != _MAGIC or len(data) < start:
+  if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
     raise ValueError(f'Not a record: wanted bytes that begin with {_MAGIC!r}; got {bytes(data[:8])!r}.')
-  length, = struct.unpack('<I', data[len(_MAGIC):start])
+  (length,) = struct.unpack('<I', data[len(_MAGIC) : start])
   try:
-    header = json.loads(data[start:start + length])
+    header = json.loads(data[start : start + length])
   except ValueError as error:
     raise ValueError(f'A record has a damaged header: {error}.') from error
   if header.pop('version', None) != VERSION:
@@ -179,13 +182,19 @@ def decode(data: bytes) -> dict:
     end = start + length + offset + count * wanted[0].itemsize
     if end > len(data):
       raise ValueError(
-          f'Record {header["id"]!r} is cut short: {key} ends at byte {end}, but it has {len(data)}.')
+        f'Record {header["id"]!r} is cut short: {key} ends at byte {end}, but it has {len(data)}.'
+      )
     record[key] = np.frombuffer(data, wanted[0], count, start + length + offset).reshape(shape)
   return record
 
 
-def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0, num_codebooks: int = 0,
-         codebook_size: int = 2) -> dict:
+def fake(
+  spec: clip.ClipSpec,
+  seed: int = 0,
+  num_latent_channels: int = 0,
+  num_codebooks: int = 0,
+  codebook_size: int = 2,
+) -> dict:
   """Returns a made-up record: a square crosses the picture while a chirp follows its height.
 
   Args:
@@ -207,17 +216,17 @@ def fake(spec: clip.ClipSpec, seed: int = 0, num_latent_channels: int = 0, num_c
   if num_codebooks:
     encoded['codes_TK'] = rng.integers(0, codebook_size, (spec.num_latents, num_codebooks), np.uint16)
   return {
-      'id': f'fake/{seed}',
-      'wave_NA': wave_to_int16(np.sin(phase_N)[:, None] * gain_A),
-      'semantic_frame_MYX3': _fake_frames(spec.num_semantic_frames, spec.frame_size, colour),
-      'sync_frame_LYX3': _fake_frames(spec.num_sync_frames, spec.frame_size, colour),
-      'text': f'a tone from {start_hz:.0f} to {end_hz:.0f} hertz',
-      'transcript': '',
-      'truth': '',
-      'has_video': True,
-      'has_audio': True,
-      'num_valid_samples': spec.num_samples,
-      **encoded,
+    'id': f'fake/{seed}',
+    'wave_NA': wave_to_int16(np.sin(phase_N)[:, None] * gain_A),
+    'semantic_frame_MYX3': _fake_frames(spec.num_semantic_frames, spec.frame_size, colour),
+    'sync_frame_LYX3': _fake_frames(spec.num_sync_frames, spec.frame_size, colour),
+    'text': f'a tone from {start_hz:.0f} to {end_hz:.0f} hertz',
+    'transcript': '',
+    'truth': '',
+    'has_video': True,
+    'has_audio': True,
+    'num_valid_samples': spec.num_samples,
+    **encoded,
   }
 
 
@@ -226,7 +235,7 @@ def _fake_frames(num_frames: int, size: int, colour: np.ndarray) -> np.ndarray:
   side = max(1, size // 4)
   for index in range(num_frames):
     left = index * (size - side) // max(1, num_frames - 1)
-    frame_LYX3[index, left:left + side, left:left + side] = colour
+    frame_LYX3[index, left : left + side, left : left + side] = colour
   return frame_LYX3
 
 
@@ -239,8 +248,13 @@ class Writer:
   ```
   """
 
-  def __init__(self, path: str | pathlib.Path, spec: clip.ClipSpec, about: dict | None = None,
-               records_per_shard: int = 512):
+  def __init__(
+    self,
+    path: str | pathlib.Path,
+    spec: clip.ClipSpec,
+    about: dict | None = None,
+    records_per_shard: int = 512,
+  ):
     """Args: path: folder to make. spec: lengths of every record. about: JSON-able notes for the manifest.
 
     Raises:
@@ -310,18 +324,19 @@ class Writer:
       try:
         self._partial.rename(self.path)
       except OSError as fault:
-        raise OSError(f'{self.path} is there by now ({fault.strerror}); the records are in {self._partial}.'
-                      ) from fault
+        raise OSError(
+          f'{self.path} is there by now ({fault.strerror}); the records are in {self._partial}.'
+        ) from fault
 
   def _write_manifest(self) -> None:
     manifest = {
-        'version': VERSION,
-        'num_records': len(self._ids),
-        'hash': self._hash.hexdigest(),
-        'spec': dataclasses.asdict(self._spec),
-        'about': self._about,
-        'contents': self.contents.to_json(),
-        'shards': self._shards,
+      'version': VERSION,
+      'num_records': len(self._ids),
+      'hash': self._hash.hexdigest(),
+      'spec': dataclasses.asdict(self._spec),
+      'about': self._about,
+      'contents': self.contents.to_json(),
+      'shards': self._shards,
     }
     (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
 
@@ -334,8 +349,9 @@ def _checked(path: str | pathlib.Path) -> pathlib.Path:
   return pathlib.Path(path)
 
 
-def write(path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec,
-          about: dict | None = None) -> None:
+def write(
+  path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec, about: dict | None = None
+) -> None:
   """Writes all records of an iterable to a new folder; see `Writer`."""
   with Writer(path, spec, about) as writer:
     for record in items:
@@ -417,7 +433,8 @@ class Chain:
     for source in sources:
       if source.spec != self.spec:
         raise ValueError(
-            f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.')
+          f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.'
+        )
     self._sources = self.sources = tuple(sources)
     self._ends = list(itertools.accumulate(len(source) for source in sources))
     self.hash = hashlib.sha256(' '.join(source.hash for source in sources).encode()).hexdigest()

@@ -83,11 +83,14 @@ class Request:
       raise ValueError(f'solver must be one of {sorted(samplers.SOLVERS)}; got {self.solver!r}.')
     if self.generator is not None and self.generator not in generators.GENERATORS:
       raise ValueError(
-          f'the generator must be one of {", ".join(generators.GENERATORS)}; got {self.generator!r}.')
+        f'the generator must be one of {", ".join(generators.GENERATORS)}; got {self.generator!r}.'
+      )
     num_words = len(self.transcript.split())
     if self.word_times_s is not None and len(self.word_times_s) != num_words:
-      raise ValueError(f'word_times_s must hold a time for each of the {num_words} words of the transcript; '
-                       f'got {len(self.word_times_s)}.')
+      raise ValueError(
+        f'word_times_s must hold a time for each of the {num_words} words of the transcript; '
+        f'got {len(self.word_times_s)}.'
+      )
     tokens = {name: getattr(self, name) for name in ('temperature', 'top_k', 'top_p')}
     sampling.Settings(**{name: value for name, value in tokens.items() if value is not None})
     scales = (getattr(self, name) for name in SCALES)
@@ -134,28 +137,40 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   defaults = generator.config.generation
   for name in DRAWING:
     if getattr(request, name) is not None and name not in generator.choices:
-      raise ValueError(f'{name} means nothing to the generator {generator.name!r}, which has '
-                       f'{", ".join(generator.choices)}.')
+      raise ValueError(
+        f'{name} means nothing to the generator {generator.name!r}, which has {", ".join(generator.choices)}.'
+      )
   for name in ('prompt', 'negative_prompt'):
     size = len(getattr(request, name).strip().encode())
     if size > spec.num_text_bytes:
-      raise ValueError(
-          f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
-  chosen = {name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
-            for name in (*generator.choices, *SCALES)}
+      raise ValueError(f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
+  chosen = {
+    name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
+    for name in (*generator.choices, *SCALES)
+  }
   if request.negative_prompt.strip() and request.guidance_text is None:
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
   scales = guidance.Scales(*(chosen[name] for name in SCALES))
-  given = [name for name, is_given in (
-      ('video', has_video), ('text', request.prompt.strip() or request.negative_prompt.strip()),
-      ('transcript', request.transcript.strip())) if is_given]
+  given = [
+    name
+    for name, is_given in (
+      ('video', has_video),
+      ('text', request.prompt.strip() or request.negative_prompt.strip()),
+      ('transcript', request.transcript.strip()),
+    )
+    if is_given
+  ]
   if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
   branches = guidance.branches(scales, tuple(given))
   settings = {'generator': generator.name, **chosen, **{name: defaults[name] for name in generator.fixed}}
-  settings |= {'negative_prompt_used': unwanted(model, request), 'overlap_s': defaults.overlap_s,
-               'window_s': float(spec.duration_s), 'evaluations_per_step': len(branches),
-               'evaluations': generator.num_evaluations(settings) * len(branches)}
+  settings |= {
+    'negative_prompt_used': unwanted(model, request),
+    'overlap_s': defaults.overlap_s,
+    'window_s': float(spec.duration_s),
+    'evaluations_per_step': len(branches),
+    'evaluations': generator.num_evaluations(settings) * len(branches),
+  }
   weights_G = np.array([branch.weight for branch in branches], np.float32)
   return settings, tuple(branch.dropped for branch in branches), weights_G
 
@@ -182,9 +197,10 @@ def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: st
   """Returns bytes and lengths of the three texts of one row."""
   found = {}
   for name, length_name, value, size in (
-      ('text_U', 'text_length', prompt, spec.num_text_bytes),
-      ('negative_U', 'negative_length', negative_prompt, spec.num_text_bytes),
-      ('transcript_W', 'transcript_length', transcript, spec.num_transcript_bytes)):
+    ('text_U', 'text_length', prompt, spec.num_text_bytes),
+    ('negative_U', 'negative_length', negative_prompt, spec.num_text_bytes),
+    ('transcript_W', 'transcript_length', transcript, spec.num_transcript_bytes),
+  ):
     byte_BU, length_B = text_lib.to_bytes([value], size)
     found[name], found[length_name] = byte_BU[0], length_B[0]
   return found

@@ -175,8 +175,9 @@ class Verified:
       files.write_text(self._file, json.dumps(self._own))
 
 
-def verify(wanted: Iterable[Shard], known: Verified | None = None,
-           report: Callable[[str], None] | None = None) -> None:
+def verify(
+  wanted: Iterable[Shard], known: Verified | None = None, report: Callable[[str], None] | None = None
+) -> None:
   """Reads shards whole, but for those that are known to be as they were written.
 
   Args:
@@ -199,20 +200,27 @@ def verify(wanted: Iterable[Shard], known: Verified | None = None,
       known.save()
       if report:
         left_s = (now_s - begin_s) * (total - done) / max(done, 1)
-        report(f'Verifying records: {count} of {len(left)} shards, {done / 1e9:.3g} of {total / 1e9:.3g} GB, '
-               f'about {left_s:.0f} s left.')
+        report(
+          f'Verifying records: {count} of {len(left)} shards, {done / 1e9:.3g} of {total / 1e9:.3g} GB, '
+          f'about {left_s:.0f} s left.'
+        )
     if files.sha256(shard.path) != shard.sha256:
-      raise ValueError(f'{shard.path} is not as it was written: its SHA-256 is not that of the manifest. '
-                       'Restore it, or go without its corrupt records by config.data.verify=false and '
-                       'config.data.max_corrupt_share.')
+      raise ValueError(
+        f'{shard.path} is not as it was written: its SHA-256 is not that of the manifest. '
+        'Restore it, or go without its corrupt records by config.data.verify=false and '
+        'config.data.max_corrupt_share.'
+      )
     known.add(shard)
     done += size
   if left and report:
-    report(f'Verified {len(left)} shards of records, {total / 1e9:.3g} GB, in '
-           f'{time.monotonic() - begin_s:.0f} s.')
+    report(
+      f'Verified {len(left)} shards of records, {total / 1e9:.3g} GB, in {time.monotonic() - begin_s:.0f} s.'
+    )
 
 
 def of_manifest(folder: pathlib.Path, entries: Iterable[Mapping]) -> list[Shard]:
   """Returns the shards of a folder by the list `shards` of its manifest."""
-  return [Shard(folder / entry['name'], entry['num_records'], entry.get('num_bytes'), entry.get('sha256'))
-          for entry in entries]
+  return [
+    Shard(folder / entry['name'], entry['num_records'], entry.get('num_bytes'), entry.get('sha256'))
+    for entry in entries
+  ]

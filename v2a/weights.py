@@ -73,8 +73,11 @@ def unflatten(arrays: Mapping, like, source: str | pathlib.Path = ''):
   wanted = flatten(like)
   check(arrays, wanted, source)
   values = iter([arrays[name] for name in wanted])
-  return jax.tree.map(lambda leaf: leaf.replace(next(values)) if _is_variable(leaf) else next(values), like,
-                      is_leaf=_is_variable)
+  return jax.tree.map(
+    lambda leaf: leaf.replace(next(values)) if _is_variable(leaf) else next(values),
+    like,
+    is_leaf=_is_variable,
+  )
 
 
 def check(arrays: Mapping, wanted: Mapping, source: str | pathlib.Path = '') -> None:
@@ -85,16 +88,23 @@ def check(arrays: Mapping, wanted: Mapping, source: str | pathlib.Path = '') -> 
     raise ValueError(f'{what} not fit the model: missing {_some(missing)}, unknown {_some(extra)}.')
   for name, array in wanted.items():
     if tuple(arrays[name].shape) != tuple(array.shape):
-      raise ValueError(f'{what} not fit the model: {name} has shape {tuple(arrays[name].shape)}, '
-                       f'wanted {tuple(array.shape)}.')
+      raise ValueError(
+        f'{what} not fit the model: {name} has shape {tuple(arrays[name].shape)}, '
+        f'wanted {tuple(array.shape)}.'
+      )
 
 
 def _some(names: list[str]) -> str:
   return ', '.join(names[:3]) + (f' and {len(names) - 3} more' if len(names) > 3 else '') or 'none'
 
 
-def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: str = 'float16',
-           about: dict | None = None) -> None:
+def export(
+  tree,
+  path: str | pathlib.Path,
+  c: ml_collections.ConfigDict,
+  dtype: str = 'float16',
+  about: dict | None = None,
+) -> None:
   """Writes the weights of a model.
 
   Args:
@@ -118,7 +128,8 @@ def export(tree, path: str | pathlib.Path, c: ml_collections.ConfigDict, dtype: 
         array = array.astype(dtype)
       if not np.isfinite(array).all():
         raise ValueError(
-            f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.')
+          f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.'
+        )
     arrays[name] = np.asarray(array, order='C')
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
@@ -189,8 +200,7 @@ def codec_digest(export: Export) -> str:
   return digest.hexdigest()
 
 
-def assign(module: nnx.Module, arrays: Mapping, prefix: str = '',
-           source: str | pathlib.Path = '') -> None:
+def assign(module: nnx.Module, arrays: Mapping, prefix: str = '', source: str | pathlib.Path = '') -> None:
   """Sets the variables of a module from flat arrays.
 
   Args:

@@ -26,15 +26,17 @@ def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]
   block, num_latents = spec.latents_per_block, spec.num_latents
   stride = (num_latents - spec.latents_in(overlap_s)) // block * block
   if stride < 1:
-    raise ValueError(f'generation.overlap_s={overlap_s} leaves no room in windows of '
-                     f'{float(spec.duration_s):g} s.')
+    raise ValueError(
+      f'generation.overlap_s={overlap_s} leaves no room in windows of {float(spec.duration_s):g} s.'
+    )
   missing = -(-num_samples // spec.latent_hop_samples) - num_latents
   last = max(0, -(-missing // block) * block)
   return [*range(0, last, stride), last]
 
 
-def spoken_in(transcript: str, start_s: float, end_s: float, duration_s: float,
-              times_s: tuple[float, ...] | None = None) -> str:
+def spoken_in(
+  transcript: str, start_s: float, end_s: float, duration_s: float, times_s: tuple[float, ...] | None = None
+) -> str:
   """Returns the words of a transcript that fall into a window.
 
   Args:
@@ -73,12 +75,12 @@ def decode(model: model_lib.Model, sound_TC: np.ndarray, num_samples: int) -> np
   for begin in range(0, num_pieces * piece, piece):
     end = begin + piece
     if not begin:
-      part_NA = np.asarray(model.decode(sound_TC[None, :end + context]))[0]
+      part_NA = np.asarray(model.decode(sound_TC[None, : end + context]))[0]
     else:
       first = begin - context
-      known_BNA = wave_NA[None, first * hop:begin * hop]
-      part_NA = np.array(model.decode(sound_TC[None, first:end + context], known_BNA))[0][context * hop:]
+      known_BNA = wave_NA[None, first * hop : begin * hop]
+      part_NA = np.array(model.decode(sound_TC[None, first : end + context], known_BNA))[0][context * hop :]
       part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
-    wave_NA[begin * hop:end * hop] = part_NA[:piece * hop]
-    tail_NA = part_NA[piece * hop:piece * hop + fade]
+    wave_NA[begin * hop : end * hop] = part_NA[: piece * hop]
+    tail_NA = part_NA[piece * hop : piece * hop + fade]
   return wave_NA[:num_samples]

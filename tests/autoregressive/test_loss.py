@@ -42,7 +42,8 @@ def test_what_does_not_count_leaks_neither_into_the_loss_nor_its_gradient():
   code_BTK = jnp.where(counted_BTK, _codes(), V)
   logit_BTKV = jnp.where(counted_BTK[..., None], 0.5, jnp.nan) * jnp.ones((1, 1, 1, V))
   value, grad_BTKV = jax.value_and_grad(
-      lambda logit_BTKV: loss.cross_entropy(logit_BTKV, code_BTK, counted_BTK)[0])(logit_BTKV)
+    lambda logit_BTKV: loss.cross_entropy(logit_BTKV, code_BTK, counted_BTK)[0]
+  )(logit_BTKV)
   assert float(value) == pytest.approx(np.log(V))
   assert not grad_BTKV[~counted_BTK].any() and np.abs(grad_BTKV[counted_BTK]).min() > 0
 

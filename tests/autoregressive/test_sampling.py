@@ -59,8 +59,10 @@ def test_top_k_keeps_k_even_of_equals():
   assert _kept([1, 2], top_k=5).all() and _kept([1, 2, 3]).all()
 
 
-@pytest.mark.parametrize(('top_p', 'wanted'), [
-    (0.05, [2]), (0.49, [2]), (0.51, [0, 2]), (0.79, [0, 2]), (0.81, [0, 2, 3]), (0.999, [0, 1, 2, 3])])
+@pytest.mark.parametrize(
+  ('top_p', 'wanted'),
+  [(0.05, [2]), (0.49, [2]), (0.51, [0, 2]), (0.79, [0, 2]), (0.81, [0, 2, 3]), (0.999, [0, 1, 2, 3])],
+)
 def test_top_p_keeps_the_smallest_set(top_p, wanted):
   assert _kept(np.log([0.3, 0.05, 0.5, 0.15]), top_p=top_p).nonzero()[0].tolist() == wanted
 
@@ -72,9 +74,16 @@ def test_top_p_is_of_what_top_k_leaves_and_after_the_temperature():
   assert _kept(p, top_p=0.6, temperature=0.25).nonzero()[0].tolist() == [2]
 
 
-@pytest.mark.parametrize('settings', [
-    sampling.Settings(), sampling.Settings(temperature=0.6), sampling.Settings(top_k=3),
-    sampling.Settings(top_p=0.9)], ids=repr)
+@pytest.mark.parametrize(
+  'settings',
+  [
+    sampling.Settings(),
+    sampling.Settings(temperature=0.6),
+    sampling.Settings(top_k=3),
+    sampling.Settings(top_p=0.9),
+  ],
+  ids=repr,
+)
 def test_frequencies_follow_the_softmax(settings):
   num = 4000
   logit_V = 1.2 * np.random.default_rng(3).standard_normal(V)
@@ -163,9 +172,15 @@ def _branched(rows, code_BK, cache, index):
   return logit_BKV * (1 - 0.4 * branch_B)[:, None, None], cache
 
 
-@pytest.mark.parametrize(('scales', 'num_branches', 'factor'), [
-    ({}, 1, 1.0), ({'joint': 1.0}, 1, 1.0), ({'joint': 3.0}, 2, 1 + 2 * 0.4),
-    ({'joint': 3.0, 'text': 2.0}, 3, 1 + 2 * 0.4 + 1 * 0.8)])
+@pytest.mark.parametrize(
+  ('scales', 'num_branches', 'factor'),
+  [
+    ({}, 1, 1.0),
+    ({'joint': 1.0}, 1, 1.0),
+    ({'joint': 3.0}, 2, 1 + 2 * 0.4),
+    ({'joint': 3.0, 'text': 2.0}, 3, 1 + 2 * 0.4 + 1 * 0.8),
+  ],
+)
 def test_guidance_is_that_of_diffusion_and_scale_one_costs_one_evaluation(scales, num_branches, factor):
   branches = guidance.branches(guidance.Scales(**scales), ('video', 'text'))
   assert len(branches) == num_branches
@@ -190,27 +205,33 @@ def _independent(code_BTK):
   return jnp.broadcast_to(logit_TKV[None], (*code_BTK.shape, V))
 
 
-def _decode(num_rows=2, num_steps=5, predict_fn=_independent, known=None, key_B=None, num_passes=4,
-            **settings):
+def _decode(
+  num_rows=2, num_steps=5, predict_fn=_independent, known=None, key_B=None, num_passes=4, **settings
+):
   key_B = _keys(*range(num_rows)) if key_B is None else key_B
   known = known or _nothing_known(num_rows, num_steps)
-  run = jax.jit(lambda key_B: sampling.decode_masked(
-      predict_fn, key_B, *known, mask_token=MASK, num_passes=num_passes, **settings))
+  run = jax.jit(
+    lambda key_B: sampling.decode_masked(
+      predict_fn, key_B, *known, mask_token=MASK, num_passes=num_passes, **settings
+    )
+  )
   return np.asarray(run(key_B))
 
 
 def _counting(passes, code_BTK):
   """`_independent`, and the number of masked tokens of each row goes to `passes`."""
-  jax.debug.callback(lambda code_BTK: passes.append((code_BTK == MASK).sum((1, 2)).tolist()), code_BTK,
-                     ordered=True)
+  jax.debug.callback(
+    lambda code_BTK: passes.append((code_BTK == MASK).sum((1, 2)).tolist()), code_BTK, ordered=True
+  )
   return _independent(code_BTK)
 
 
 def test_fewer_tokens_are_masked_in_every_pass_by_the_cosine():
   is_known_BTK = jnp.zeros((2, 50, K), bool).at[1, :25].set(True)
   passes = []
-  code_BTK = _decode(known=(jnp.zeros((2, 50, K), int), is_known_BTK),
-                     predict_fn=functools.partial(_counting, passes))
+  code_BTK = _decode(
+    known=(jnp.zeros((2, 50, K), int), is_known_BTK), predict_fn=functools.partial(_counting, passes)
+  )
   jax.effects_barrier()
   # 100 and 50 times 1, cos 22.5, cos 45, cos 67.5 degrees, rounded down.
   assert passes == [[100, 50], [92, 46], [70, 35], [38, 19]]
@@ -245,16 +266,24 @@ def test_noise_on_certainty_changes_the_order_and_fades():
   orders = set()
   for seed in range(5):
     passes = []
-    _decode(1, 6, functools.partial(_watched, passes), key_B=_keys(seed), num_passes=2,
-            settings=sampling.Settings(top_k=1), noise=50.0)
+    _decode(
+      1,
+      6,
+      functools.partial(_watched, passes),
+      key_B=_keys(seed),
+      num_passes=2,
+      settings=sampling.Settings(top_k=1),
+      noise=50.0,
+    )
     jax.effects_barrier()
     orders.add(passes[1])
   assert len(orders) > 1
 
 
 def _watched(passes, code_BTK):
-  jax.debug.callback(lambda code_BTK: passes.append(np.asarray(code_BTK == MASK).tobytes()), code_BTK,
-                     ordered=True)
+  jax.debug.callback(
+    lambda code_BTK: passes.append(np.asarray(code_BTK == MASK).tobytes()), code_BTK, ordered=True
+  )
   return _independent(code_BTK)
 
 
@@ -286,9 +315,15 @@ def test_guided_decoding_weighs_branches():
   np.testing.assert_array_equal(found, _decode(predict_fn=lambda code_BTK: 2 * _independent(code_BTK)))
 
 
-@pytest.mark.parametrize(('change', 'wanted'), [
-    ({'temperature': 0.0}, 'temperature must lie in'), ({'top_k': -1}, 'top_k must lie in'),
-    ({'top_p': 0.0}, 'top_p must lie in'), ({'top_p': 1.5}, 'top_p must lie in')])
+@pytest.mark.parametrize(
+  ('change', 'wanted'),
+  [
+    ({'temperature': 0.0}, 'temperature must lie in'),
+    ({'top_k': -1}, 'top_k must lie in'),
+    ({'top_p': 0.0}, 'top_p must lie in'),
+    ({'top_p': 1.5}, 'top_p must lie in'),
+  ],
+)
 def test_wrong_settings_say_what_was_wanted(change, wanted):
   with pytest.raises(ValueError, match=wanted):
     sampling.Settings(**change)

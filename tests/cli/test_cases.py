@@ -76,7 +76,8 @@ def test_all_at_once(call, tmp_path):
 
 def test_stills(call, tmp_path):
   code, out, err = call(
-    *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK)
+    *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
+  )
   # What is transparent is said to be white.
   assert code == 0 and all(line.endswith('transparency of the picture (white in its place).') for line in err)
   assert len(out.splitlines()) == len(STILLS)

@@ -103,7 +103,7 @@ def test_packing_where_something_else_is_leaves_it(parts, tmp_path, capsys):
     before = content(tmp_path)
     assert main.main(['models', '--pack', run, '--output', str(output)]) == 2
     assert content(tmp_path) == before and not list(tmp_path.glob('.*'))
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     return line
 
   (tmp_path / 'file').write_text('mine')

@@ -32,6 +32,7 @@ def test_a_training_leaves_model_checkpoint_and_trace(workdir):
 @pytest.fixture
 def no_device_work(monkeypatch):
   """Fails where a state is made."""
+
   def fail(*args, **kwargs):
     raise AssertionError('a state was made')
 
@@ -41,7 +42,7 @@ def no_device_work(monkeypatch):
 def refused(words, capsys):
   """Returns the one line in which a command is refused."""
   assert main.main([*TINY, *words]) == 2
-  line, = capsys.readouterr().err.strip().splitlines()
+  (line,) = capsys.readouterr().err.strip().splitlines()
   return line
 
 
@@ -53,13 +54,19 @@ def test_files_that_no_training_wrote_stay(name, tmp_path, capsys):
   assert [path.read_text() for path in tmp_path.iterdir()] == ['mine']
 
 
-@pytest.mark.parametrize(('words', 'told'), [
+@pytest.mark.parametrize(
+  ('words', 'told'),
+  [
     (['--config.mesh.data=3'], 'A mesh of .*data.* does not fit 8 devices'),
     (['--config.training.batch_size=12'], 'batch_size must be a multiple of the 8 parts .*; got 12'),
     (['--config.data.num_fake_records=0', '--config.data.train=nowhere'], 'nowhere'),
     (['--program', 'nowhere'], '--program nowhere does not exist'),
-    (['--coordinator', 'no-such-host.invalid:1', '--num-processes', '2', '--process-id', '0'],
-     "the host 'no-such-host.invalid' does not resolve")])
+    (
+      ['--coordinator', 'no-such-host.invalid:1', '--num-processes', '2', '--process-id', '0'],
+      "the host 'no-such-host.invalid' does not resolve",
+    ),
+  ],
+)
 @pytest.mark.usefixtures('no_device_work')
 def test_what_is_refused_leaves_nothing(words, told, tmp_path, capsys):
   line = refused(['--workdir', str(tmp_path / 'run'), *words], capsys)
@@ -71,7 +78,8 @@ def test_what_is_refused_leaves_nothing(words, told, tmp_path, capsys):
 def test_a_folder_of_another_configuration_is_refused(workdir, capsys):
   before = sorted(workdir.rglob('*'))
   assert 'holds a run of step 4 with another sync' in refused(
-      ['--workdir', str(workdir), '--config.sync.width=16'], capsys)
+    ['--workdir', str(workdir), '--config.sync.width=16'], capsys
+  )
   assert sorted(workdir.rglob('*')) == before
 
 
@@ -107,8 +115,15 @@ def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):
 @pytest.mark.usefixtures('no_device_work')
 def test_tiny_refuses_records_of_other_rates_as_the_whole_model_would(tmp_path, capsys):
   write_records(tmp_path / 'data')
-  line = refused(['--workdir', str(tmp_path / 'run'), f'--config.data.train={tmp_path / "data"}',
-                  '--config.clip.frame_size=64'], capsys)
+  line = refused(
+    [
+      '--workdir',
+      str(tmp_path / 'run'),
+      f'--config.data.train={tmp_path / "data"}',
+      '--config.clip.frame_size=64',
+    ],
+    capsys,
+  )
   assert 'config.clip.frame_size is 64, but the records of' in line and not (tmp_path / 'run').exists()
 
 
@@ -123,17 +138,28 @@ def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm
     data = bytearray(shard.read_bytes())
     data[len(data) // 2] ^= 1
     shard.write_bytes(data)
-  line = refused(['--workdir', str(tmp_path / 'run'), '--config.data.num_fake_records=0',
-                  f'--config.data.train={tmp_path / "data"}'], capsys)
+  line = refused(
+    [
+      '--workdir',
+      str(tmp_path / 'run'),
+      '--config.data.num_fake_records=0',
+      f'--config.data.train={tmp_path / "data"}',
+    ],
+    capsys,
+  )
   assert shard.name in line
 
 
 @pytest.mark.usefixtures('no_device_work')
-@pytest.mark.parametrize('words', [
+@pytest.mark.parametrize(
+  'words',
+  [
     ['--workdir', 'gs://bucket/run'],
     ['--workdir', 'run', '--config.data.validation=s3://bucket/data'],
     ['--workdir', 'run', '--config.data.num_fake_records=0', '--config.data.train=a,gs://bucket/b'],
-    *(['--workdir', 'run', f'--config.init_from.{part}=gs://bucket/a'] for part in ('model', 'codec'))])
+    *(['--workdir', 'run', f'--config.init_from.{part}=gs://bucket/a'] for part in ('model', 'codec')),
+  ],
+)
 def test_paths_with_a_scheme_are_refused(words, tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(tmp_path)
   line = refused(words, capsys)

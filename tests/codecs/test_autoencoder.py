@@ -18,9 +18,19 @@ SPEC = clip.ClipSpec(clip_s=1.0)
 
 def _codec(bottleneck='kl', spec=SPEC):
   return autoencoder.Autoencoder(
-      spec, n_fft=960, num_latent_channels=4, width=32, num_encoder_layers=1, num_decoder_layers=1,
-      bottleneck=bottleneck, num_codebooks=3, codebook_size=16, num_balance_bands=8,
-      num_phase_iterations=2, rngs=nnx.Rngs(0))
+    spec,
+    n_fft=960,
+    num_latent_channels=4,
+    width=32,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    bottleneck=bottleneck,
+    num_codebooks=3,
+    codebook_size=16,
+    num_balance_bands=8,
+    num_phase_iterations=2,
+    rngs=nnx.Rngs(0),
+  )
 
 
 def _run(codec, fn, *args):
@@ -29,16 +39,31 @@ def _run(codec, fn, *args):
   return jax.jit(lambda state, *args: fn(nnx.merge(graphdef, state), *args))(state, *args)
 
 
-@pytest.mark.parametrize('spec', [
-    SPEC, dataclasses.replace(SPEC, num_channels=1),
-    dataclasses.replace(SPEC, sample_rate_hz=48000, hop_samples=480)])
+@pytest.mark.parametrize(
+  'spec',
+  [
+    SPEC,
+    dataclasses.replace(SPEC, num_channels=1),
+    dataclasses.replace(SPEC, sample_rate_hz=48000, hop_samples=480),
+  ],
+)
 def test_lengths_follow_the_spec(spec):
   codec = _codec(spec=dataclasses.replace(spec)) if spec.hop_samples == 160 else None
   if codec is None:
     codec = autoencoder.Autoencoder(
-        spec, n_fft=1920, num_latent_channels=4, width=32, num_encoder_layers=1, num_decoder_layers=1,
-        bottleneck='kl', num_codebooks=2, codebook_size=8, num_balance_bands=8,
-        num_phase_iterations=1, rngs=nnx.Rngs(0))
+      spec,
+      n_fft=1920,
+      num_latent_channels=4,
+      width=32,
+      num_encoder_layers=1,
+      num_decoder_layers=1,
+      bottleneck='kl',
+      num_codebooks=2,
+      codebook_size=8,
+      num_balance_bands=8,
+      num_phase_iterations=1,
+      rngs=nnx.Rngs(0),
+    )
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, spec.num_samples, spec.num_channels))
 
   def round_trip(codec, wave_BNA):
@@ -83,9 +108,11 @@ def test_silence_has_finite_gradients_and_decodes_to_silence():
     levels = model.levels(model.spectrogram(wave_BNA))
     mean_BTC, log_std_BTC = model.posterior(levels)
     output = model.synthesize(mean_BTC)
-    return (loss.level(levels.level_BJF, output.level_BJF, SPEC.sample_rate_hz)
-            + loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels))
-            + loss.kl(mean_BTC, log_std_BTC))[0]
+    return (
+      loss.level(levels.level_BJF, output.level_BJF, SPEC.sample_rate_hz)
+      + loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels))
+      + loss.kl(mean_BTC, log_std_BTC)
+    )[0]
 
   norms = [float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(jax.jit(jax.grad(value))(state))]
   assert np.isfinite(norms).all() and max(norms) < 100
@@ -100,8 +127,11 @@ def test_stereo_position_survives_shared_phases():
   low_N -= np.convolve(low_N, np.full(401, 1 / 401), mode='same')
   wave_NA = 0.1 * np.stack([low_N + 0.25 * high_N, 0.25 * low_N + high_N], axis=1)
   codec = _codec()
-  sound_BNA = _run(codec, lambda codec, wave_BNA: codec.sound(codec.levels(codec.spectrogram(wave_BNA))),
-                   jnp.asarray(wave_NA[None], jnp.float32))
+  sound_BNA = _run(
+    codec,
+    lambda codec, wave_BNA: codec.sound(codec.levels(codec.spectrogram(wave_BNA))),
+    jnp.asarray(wave_NA[None], jnp.float32),
+  )
   wanted_FA, got_FA = (np.abs(np.fft.rfft(x_NA, axis=0)) for x_NA in (wave_NA, np.asarray(sound_BNA[0])))
   for low_bin, high_bin in ((100, 400), (5000, 7500)):
     wanted, got = (np.sqrt(np.square(x_FA[low_bin:high_bin]).sum(axis=0)) for x_FA in (wanted_FA, got_FA))

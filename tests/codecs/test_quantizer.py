@@ -93,7 +93,8 @@ def _by_hand(codebook_KVC, share_KV, latent_BTC):
       old = quantizer.DECAY * share_KV[k, v]
       new = old + (1 - quantizer.DECAY) * len(chosen_SC) / len(residual_SC)
       codebook_KVC[k, v] = (
-          old * entry_VC[v] + (1 - quantizer.DECAY) * chosen_SC.sum(0) / len(residual_SC)) / new
+        old * entry_VC[v] + (1 - quantizer.DECAY) * chosen_SC.sum(0) / len(residual_SC)
+      ) / new
       share_KV[k, v] = new
     residual_SC = residual_SC - entry_VC[code_S]
   return codebook_KVC, share_KV
@@ -129,8 +130,16 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
   # Near every living entry, furthest from 7, then from 3; from 0 nothing, however often it is chosen.
   offset_V = np.array([0, 0.1, 0, 2, 0.1, 0, 0.1, 4])
   alive = [v for v in range(V) if v not in (2, 5)]
-  latent_BTC = jnp.asarray([[codebook_1VC[0, v] + [0, 0, 0, offset_V[v] * sign]
-                             for v in [*alive, *alive, 0, 0, 0, 0] for sign in (-1, 1)]], jnp.float32)
+  latent_BTC = jnp.asarray(
+    [
+      [
+        codebook_1VC[0, v] + [0, 0, 0, offset_V[v] * sign]
+        for v in [*alive, *alive, 0, 0, 0, 0]
+        for sign in (-1, 1)
+      ]
+    ],
+    jnp.float32,
+  )
   metrics = _absorbed(model, latent_BTC)
   assert float(metrics['use_book0']) == 6 / 8
   entry_VC, share_V = np.asarray(model.codebook_KVC[0]), np.asarray(model.share_KV[0])

@@ -19,7 +19,7 @@ def _noise(num_samples=3200, num_channels=2):
 
 @pytest.mark.parametrize('n_fft, hop', [(960, 160), (640, 160), (512, 128), (128, 32)])
 def test_inverse_undoes_forward(n_fft, hop):
-  wave_BNA = _noise()[:, :3200 - 3200 % hop]
+  wave_BNA = _noise()[:, : 3200 - 3200 % hop]
   again_BNA = stft.inverse(stft.forward(wave_BNA, n_fft, hop), n_fft, hop)
   np.testing.assert_allclose(again_BNA, wave_BNA, atol=2e-5)
 

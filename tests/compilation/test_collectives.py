@@ -61,8 +61,10 @@ def test_tensor_sums_activations_gathers_modulations_and_moves_nothing_else():
 
 def state_of_blocks(params):
   """Returns how many parameters the stacks of layers have."""
-  names = [jax.tree_util.keystr(path, simple=True, separator='.')
-           for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+  names = [
+    jax.tree_util.keystr(path, simple=True, separator='.')
+    for path, _ in jax.tree_util.tree_leaves_with_path(params)
+  ]
   counts = {name: sum(f'.{name}.' in path for path in names) for name in ('audio_blocks', 'joint_blocks')}
   return counts | {'others': sum('blocks' in path for path in names) - sum(counts.values())}
 

@@ -22,12 +22,17 @@ def of_attention(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 
 @pytest.mark.tpu
 @pytest.mark.skipif(importlib.util.find_spec('libtpu') is None, reason="needs libtpu: pip install 'v2a[tpu]'")
-@pytest.mark.parametrize(('chip', 'sizes', 'num_queries', 'num_keys', 'is_causal'), [
-    ('v5e', {'data': 1}, 300, 428, False), ('v6e', {'data': 2, 'context': 2}, 300, 428, False),
-    ('v6e', {'data': 2, 'tensor': 2}, 256, 256, True)])
+@pytest.mark.parametrize(
+  ('chip', 'sizes', 'num_queries', 'num_keys', 'is_causal'),
+  [
+    ('v5e', {'data': 1}, 300, 428, False),
+    ('v6e', {'data': 2, 'context': 2}, 300, 428, False),
+    ('v6e', {'data': 2, 'tensor': 2}, 256, 256, True),
+  ],
+)
 def test_the_fused_kernel_compiles_for_a_tpu(chip, sizes, num_queries, num_keys, is_causal):
   devices = topologies.devices(topologies.parse(f'{chip}:2x2'))
-  mesh = mesh_lib.make(sizes, devices[:math.prod(sizes.values())])
+  mesh = mesh_lib.make(sizes, devices[: math.prod(sizes.values())])
   place = jax.NamedSharding(mesh, jax.sharding.PartitionSpec())
   heads = lambda num: jax.ShapeDtypeStruct((B, num, H, E), jnp.bfloat16, sharding=place)
   mask_BS = jax.ShapeDtypeStruct((B, num_keys), bool, sharding=place)

@@ -11,8 +11,17 @@ from v2a.compilation import topologies
 from v2a.sharding import mesh as mesh_lib
 
 # Of all devices, the step; what remat computes again makes a fifth of it.
-ABOUT = {'config': 'c', 'topology': 't', 'mesh': {}, 'batch_size': 256, 'remat': 'full', 'microbatches': 1,
-         'hbm_bytes': 0, 'num_parameters': 1, 'compile_s': 0.0}
+ABOUT = {
+  'config': 'c',
+  'topology': 't',
+  'mesh': {},
+  'batch_size': 256,
+  'remat': 'full',
+  'microbatches': 1,
+  'hbm_bytes': 0,
+  'num_parameters': 1,
+  'compile_s': 0.0,
+}
 
 
 def pod(num_slices, x, y):
@@ -27,8 +36,10 @@ def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporarie
   """Returns the report of a step that sends these bytes a chip, by axes."""
   sizes = {'argument': 410, 'output': 10, 'alias': 10, 'temp': temporaries}
   memory = types.SimpleNamespace(
-      **{f'{name}_size_in_bytes': size for name, size in sizes.items()}, generated_code_size_in_bytes=5,
-      host_temp_size_in_bytes=10**6)
+    **{f'{name}_size_in_bytes': size for name, size in sizes.items()},
+    generated_code_size_in_bytes=5,
+    host_temp_size_in_bytes=10**6,
+  )
   compiled = types.SimpleNamespace(memory_analysis=lambda: memory, as_text=lambda: '')
   monkeypatch.setattr(hlo, 'collectives', lambda text, mesh: [])
   monkeypatch.setattr(hlo, 'num_bytes', lambda found: sent)
@@ -53,19 +64,34 @@ def test_batches_that_wait_take_room(monkeypatch):
   assert not found.fits and found.reason == '15.75 GiB are used, 15.75 of them by batches that wait'
 
 
-@pytest.mark.parametrize(('axes', 'x', 'y', 'num_links'), [
-    ('fsdp', 16, 16, 2), ('fsdp', 16, 8, 1), ('data+fsdp', 16, 16, 4), ('data+fsdp', 8, 8, 2),
-    ('data', 16, 2, 2)])
+@pytest.mark.parametrize(
+  ('axes', 'x', 'y', 'num_links'),
+  [
+    ('fsdp', 16, 16, 2),
+    ('fsdp', 16, 8, 1),
+    ('data+fsdp', 16, 16, 4),
+    ('data+fsdp', 8, 8, 2),
+    ('data', 16, 2, 2),
+  ],
+)
 def test_an_axis_has_the_links_along_which_it_lies_both_ways_where_the_torus_closes(
-    monkeypatch, axes, x, y, num_links):
+  monkeypatch, axes, x, y, num_links
+):
   found = report(monkeypatch, {axes: 4.5e10}, x=x, y=y, flops=x * y * 1.97e13)
   assert found.times_s['ICI'] == pytest.approx(1 / num_links)
   assert found.bound == 'ICI' and found.highest_mfu == pytest.approx(0.08 * num_links)
 
 
-@pytest.mark.parametrize(('name', 'size', 'is_closed'), [
-    ('v5p:4x4x4', 4, True), ('v5p:4x4x8', 8, True), ('v5p:2x4x4', 4, False), ('v6e:8x16', 16, True),
-    ('v6e:8x16', 8, False)])
+@pytest.mark.parametrize(
+  ('name', 'size', 'is_closed'),
+  [
+    ('v5p:4x4x4', 4, True),
+    ('v5p:4x4x8', 8, True),
+    ('v5p:2x4x4', 4, False),
+    ('v6e:8x16', 16, True),
+    ('v6e:8x16', 8, False),
+  ],
+)
 def test_a_torus_of_three_axes_closes_where_it_is_of_whole_cubes(name, size, is_closed):
   assert program._is_closed(size, topologies.parse(name)) == is_closed
 

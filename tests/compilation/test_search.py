@@ -19,8 +19,10 @@ def compiler(capacity, tried):
   return compile_fn
 
 
-@pytest.mark.parametrize(('capacity', 'size', 'remat'), [
-    (64, 64, 'full'), (127, 112, 'full'), (100, 96, 'full'), (40, 32, 'full'), (1000, 896, 'full')])
+@pytest.mark.parametrize(
+  ('capacity', 'size', 'remat'),
+  [(64, 64, 'full'), (127, 112, 'full'), (100, 96, 'full'), (40, 32, 'full'), (1000, 896, 'full')],
+)
 def test_the_largest_batch_wants_the_most_remat(capacity, size, remat):
   tried = []
   best = search.largest(compiler(capacity, tried), 16)

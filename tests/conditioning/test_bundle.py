@@ -25,8 +25,11 @@ def _model():
   # Training starts many at zero, which would hide what they carry.
   state = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), jnp.float32), state)
   merge = functools.partial(nnx.merge, graphdef, state)
-  return (merge(), jax.jit(lambda inputs: merge().conditioner(**inputs)),
-          jax.jit(lambda z_BTC, t_B, condition: merge().velocity(z_BTC, t_B, condition)))
+  return (
+    merge(),
+    jax.jit(lambda inputs: merge().conditioner(**inputs)),
+    jax.jit(lambda z_BTC, t_B, condition: merge().velocity(z_BTC, t_B, condition)),
+  )
 
 
 def _inputs(texts=('wood hits', ''), transcripts=('hello you', ''), has_video=(True, True)):
@@ -35,10 +38,15 @@ def _inputs(texts=('wood hits', ''), transcripts=('hello you', ''), has_video=(T
   rng = np.random.default_rng(0)
   shape = (len(texts), SPEC.num_sync_frames, SPEC.frame_size, SPEC.frame_size, 3)
   sync_frame_BLYX3 = rng.integers(0, 256, shape, dtype=np.uint8)
-  return {'semantic_frame_BMYX3': sync_frame_BLYX3[:, :SPEC.num_semantic_frames],
-          'sync_frame_BLYX3': sync_frame_BLYX3, 'has_video_B': np.array(has_video), 'text_BU': text_BU,
-          'text_length_B': text_length_B, 'transcript_BW': transcript_BW,
-          'transcript_length_B': transcript_length_B}
+  return {
+    'semantic_frame_BMYX3': sync_frame_BLYX3[:, : SPEC.num_semantic_frames],
+    'sync_frame_BLYX3': sync_frame_BLYX3,
+    'has_video_B': np.array(has_video),
+    'text_BU': text_BU,
+    'text_length_B': text_length_B,
+    'transcript_BW': transcript_BW,
+    'transcript_length_B': transcript_length_B,
+  }
 
 
 def _condition(inputs):
@@ -62,7 +70,8 @@ def test_bytes_beyond_the_length_change_nothing():
 def test_nan_in_masked_tokens_never_leaks():
   condition = _condition(_inputs())
   poisoned = condition.replace(
-      text_BUD=jnp.where(condition.text_mask_BU[..., None], condition.text_BUD, jnp.nan))
+    text_BUD=jnp.where(condition.text_mask_BU[..., None], condition.text_BUD, jnp.nan)
+  )
   np.testing.assert_array_equal(_velocity(poisoned), _velocity(condition))
 
 
@@ -77,8 +86,10 @@ def test_an_empty_text_is_the_dropped_text():
 
 def test_without_video_the_pictures_do_not_matter():
   inputs = _inputs(has_video=(False, False))
-  black = inputs | {'sync_frame_BLYX3': 0 * inputs['sync_frame_BLYX3'],
-                    'semantic_frame_BMYX3': 0 * inputs['semantic_frame_BMYX3']}
+  black = inputs | {
+    'sync_frame_BLYX3': 0 * inputs['sync_frame_BLYX3'],
+    'semantic_frame_BMYX3': 0 * inputs['semantic_frame_BMYX3'],
+  }
   first, second = _condition(inputs), _condition(black)
   np.testing.assert_array_equal(first.sync_BLD, second.sync_BLD)
   np.testing.assert_array_equal(first.semantic_BMD, second.semantic_BMD)

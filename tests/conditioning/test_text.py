@@ -11,8 +11,9 @@ NUM_BYTES, FOLD, WIDTH = 32, 4, 16
 
 
 def _encoder():
-  return text.TextEncoder(num_bytes=NUM_BYTES, bytes_per_token=FOLD, width=WIDTH, num_layers=1, num_heads=2,
-                          rngs=nnx.Rngs(0))
+  return text.TextEncoder(
+    num_bytes=NUM_BYTES, bytes_per_token=FOLD, width=WIDTH, num_layers=1, num_heads=2, rngs=nnx.Rngs(0)
+  )
 
 
 def _tokens(encoder, string):

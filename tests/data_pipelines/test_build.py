@@ -78,7 +78,8 @@ def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
   texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for', 'word_times_s': None}
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
   sealed = manifests.seal(
-      {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {})
+    {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {}
+  )
   (tmp_path / 'a.json').write_text(json.dumps(sealed))
   assert written.words(tmp_path / 'a.mp4') == written.Words()
 
@@ -89,8 +90,15 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   found = records.open(tmp_path / 'out')
   made = [found[index] for index in range(len(found))]
   assert [record['id'] for record in made] == [
-      'deep/two.mkv@0.000', 'deep/two.mkv@1.000', 'long.mp4@0.000', 'long.mp4@1.000', 'long.mp4@2.000',
-      'long.mp4@2.600', 'mute.mp4@0.000', 'short.mp4@0.000']
+    'deep/two.mkv@0.000',
+    'deep/two.mkv@1.000',
+    'long.mp4@0.000',
+    'long.mp4@1.000',
+    'long.mp4@2.000',
+    'long.mp4@2.600',
+    'mute.mp4@0.000',
+    'short.mp4@0.000',
+  ]
   wave_NA = films.clicks(3.6, 16000)
   for record, start_s in zip(made[2:6], (0.0, 1.0, 2.0, 2.6)):
     first = round(start_s * 25)
@@ -98,7 +106,7 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
     assert seen == list(range(first, first + 25))
     shown = [films.number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
     assert shown == [first + k * 25 // 8 for k in range(8)]
-    wanted_N = wave_NA[round(start_s * 16000):round((start_s + 1) * 16000), 0]
+    wanted_N = wave_NA[round(start_s * 16000) : round((start_s + 1) * 16000), 0]
     assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], wanted_N, 16000)) < 1e-3
     assert record['text'] == 'a row of clicks' and record['has_audio'] and record['has_video']
   assert [record['transcript'] for record in made] == ['', '', 'one', 'two', 'three', '', 'hello', '']
@@ -106,7 +114,7 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   assert made[0]['text'] == 'nothing' and made[6]['text'] == 'a wheel'
   short = made[7]
   assert [films.number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
-  assert not short['wave_NA'][round(0.7 * 16000):].any()
+  assert not short['wave_NA'][round(0.7 * 16000) :].any()
   assert [record['num_valid_samples'] for record in made] == [16000] * 7 + [9600]
 
 
@@ -120,11 +128,13 @@ def test_what_no_record_holds_is_told(tmp_path, capsys):
   argv = ['--source', str(root), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert build.main(argv) == 0
   notes = [line for line in capsys.readouterr().err.splitlines() if 'note: ' in line]
-  for wanted in ('a.mov and a.mp4 share a.txt: what these say is taken to be of each video',
-                 'the .json beside 1 video (b.mp4) has keys that are not read: caption, label; known are',
-                 'the transcript of 1 video (b.mp4) is left out: no times, but several windows',
-                 'the ends of 2 videos (b.mp4, c.mp4), 0.7 s in all, are left out',
-                 '2 of 5 annotations are longer than the 128 bytes that the model reads'):
+  for wanted in (
+    'a.mov and a.mp4 share a.txt: what these say is taken to be of each video',
+    'the .json beside 1 video (b.mp4) has keys that are not read: caption, label; known are',
+    'the transcript of 1 video (b.mp4) is left out: no times, but several windows',
+    'the ends of 2 videos (b.mp4, c.mp4), 0.7 s in all, are left out',
+    '2 of 5 annotations are longer than the 128 bytes that the model reads',
+  ):
     assert sum(wanted in note for note in notes) == 1, (wanted, notes)
   assert len(notes) == 5
 
@@ -149,7 +159,7 @@ def test_subtitles_fall_into_their_windows(tmp_path):
   # One that cannot be read costs its video, and is named.
   films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=3.0)
   (tmp_path / 'in' / 'b.vtt').write_text('hello')
-  fault, = build.build(tmp_path / 'in', tmp_path / 'out2', SPEC)
+  (fault,) = build.build(tmp_path / 'in', tmp_path / 'out2', SPEC)
   assert 'b.vtt: holds no cue' in fault
 
 
@@ -159,19 +169,32 @@ def test_the_number_of_workers_changes_nothing(folder, tmp_path):
   assert records.open(tmp_path / '1').hash == records.open(tmp_path / '4').hash
 
 
-@pytest.mark.parametrize(('duration_s', 'clip_s', 'want'), [
-    (8.0, 4.0, [0, 4]), (7.9999, 4.0, [0, 4]), (10.0, 4.0, [0, 4, 6]), (9.9, 4.0, [0, 4]), (4.0, 4.0, [0]),
-    (2.0, 4.0, [0]), (1.9, 4.0, [])])
+@pytest.mark.parametrize(
+  ('duration_s', 'clip_s', 'want'),
+  [
+    (8.0, 4.0, [0, 4]),
+    (7.9999, 4.0, [0, 4]),
+    (10.0, 4.0, [0, 4, 6]),
+    (9.9, 4.0, [0, 4]),
+    (4.0, 4.0, [0]),
+    (2.0, 4.0, [0]),
+    (1.9, 4.0, []),
+  ],
+)
 def test_where_windows_begin(duration_s, clip_s, want):
   found = build.starts(duration_s, fractions.Fraction(clip_s))
   assert [float(start_s) for start_s in found] == pytest.approx(want)
 
 
-@pytest.mark.parametrize(('argv', 'message'), [
+@pytest.mark.parametrize(
+  ('argv', 'message'),
+  [
     ([], 'the following arguments are required: --source, --output'),
     (['--source', 'nowhere', '--output', 'x'], '--source must be a folder; got nowhere'),
     (['--source', '.', '--output', 'x', '--clip-seconds', 'four'], "wanted a number above 0; got 'four'"),
-    *((['--source', '.', '--output', 'x', f'{flag}={text}'], words) for flag, text, words in [
+    *(
+      (['--source', '.', '--output', 'x', f'{flag}={text}'], words)
+      for flag, text, words in [
         ('--clip-seconds', '-1', "wanted a number above 0; got '-1'"),
         ('--clip-seconds', 'nan', "wanted a number above 0; got 'nan'"),
         ('--clip-seconds', 'inf', "wanted a number above 0; got 'inf'"),
@@ -184,13 +207,17 @@ def test_where_windows_begin(duration_s, clip_s, want):
         ('--sample-rate', '9' * 50, 'sample_rate_hz must be at most 768000'),
         ('--num-channels', '3', "wanted a whole number in 1..2; got '3'"),
         ('--num-workers', '0', "--num-workers: wanted a whole number in 1..1024; got '0'"),
-        ('--num-workers', '9' * 50, 'wanted a whole number in 1..1024')]),
+        ('--num-workers', '9' * 50, 'wanted a whole number in 1..1024'),
+      ]
+    ),
     (['--source', '.', '--output', 'x', '--what'], 'unrecognized arguments: --what'),
-    (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such')])
+    (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such'),
+  ],
+)
 def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert build.main(argv) == 2
-  line, = capsys.readouterr().err.splitlines()
+  (line,) = capsys.readouterr().err.splitlines()
   assert line.startswith('data_pipelines.build: ') and message in line
   assert not list(tmp_path.iterdir())
 
@@ -208,9 +235,15 @@ def test_nothing_to_make(tmp_path, capsys):
   assert not list((tmp_path / 'out').iterdir())
 
 
-@pytest.mark.parametrize(('text', 'message'), [
-    ('{', 'is no JSON'), ('[]', 'wanted a JSON object'), ('{"annotation": 3}', 'annotation must be a string'),
-    ('{"words": [{"word": "a"}]}', 'words must be a list')])
+@pytest.mark.parametrize(
+  ('text', 'message'),
+  [
+    ('{', 'is no JSON'),
+    ('[]', 'wanted a JSON object'),
+    ('{"annotation": 3}', 'annotation must be a string'),
+    ('{"words": [{"word": "a"}]}', 'words must be a list'),
+  ],
+)
 def test_bad_notes_beside_a_video(tmp_path, text, message):
   path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
   path.with_suffix('.json').write_text(text)
@@ -245,8 +278,10 @@ def test_a_signal_leaves_nothing(number, code, folder, tmp_path, monkeypatch, ca
   assert line == f'data_pipelines.build: interrupted; nothing was written ({number.name})'
 
 
-@pytest.mark.parametrize('fault', [
-    IndexError('list index out of range'), MemoryError(), KeyError('s64'), OSError(5, 'Input/output error')])
+@pytest.mark.parametrize(
+  'fault',
+  [IndexError('list index out of range'), MemoryError(), KeyError('s64'), OSError(5, 'Input/output error')],
+)
 def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypatch, capsys):
   made = build.make_records
 
@@ -265,6 +300,7 @@ def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypat
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
 def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
   """Neither a thread that ends within a video nor one that takes none keeps the reader waiting."""
+
   def end(path, name, spec, left_out):
     raise SystemExit
 
@@ -276,9 +312,13 @@ def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
   assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize('spec', [
+@pytest.mark.parametrize(
+  'spec',
+  [
     clip.ClipSpec(clip_s=1.0, sample_rate_hz=44100, hop_samples=512, patch_frames=2),
-    clip.ClipSpec(clip_s=1.0, sample_rate_hz=8000, hop_samples=128, patch_frames=2)])
+    clip.ClipSpec(clip_s=1.0, sample_rate_hz=8000, hop_samples=128, patch_frames=2),
+  ],
+)
 def test_windows_at_a_latent_rate_that_is_no_whole_number(tmp_path, spec):
   """Every window holds what is seen and heard in its exact time."""
   path = films.make(tmp_path / 'film', duration_s=4.3, fps=30, wave_NA=films.clicks(4.3, 44100))
@@ -290,6 +330,7 @@ def test_windows_at_a_latent_rate_that_is_no_whole_number(tmp_path, spec):
     for name, fps in (('semantic_frame_MYX3', spec.semantic_fps), ('sync_frame_LYX3', spec.sync_fps)):
       times_s = [index * spec.duration_s + fractions.Fraction(k, fps) for k in range(len(record[name]))]
       assert [films.number(frame) for frame in record[name]] == [
-          min(int(time_s * 30), 128) for time_s in times_s]
-    part_NA = wave_NA[index * spec.num_samples:(index + 1) * spec.num_samples]
+        min(int(time_s * 30), 128) for time_s in times_s
+      ]
+    part_NA = wave_NA[index * spec.num_samples : (index + 1) * spec.num_samples]
     np.testing.assert_allclose(record['wave_NA'] / 32767, np.clip(part_NA, -1, 1), atol=1e-4)

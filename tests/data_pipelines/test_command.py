@@ -18,15 +18,19 @@ COMMANDS = (build, demo, embedder, encode, gauge, instruments, world)
 def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
   name = command.__name__
   run = '_render' if command is world else '_run'
-  for fault, code, words in ((KeyboardInterrupt(), 130, ''), (termination.Terminated(15), 143, ' (SIGTERM)'),
-                             (MemoryError(), 2, 'out of memory'),
-                             (RuntimeError('std::bad_alloc'), 2, 'out of memory (std::bad_alloc)'),
-                             (OSError(28, 'No space left on device', 'x'), 2, 'x: No space left on device')):
+  for fault, code, words in (
+    (KeyboardInterrupt(), 130, ''),
+    (termination.Terminated(15), 143, ' (SIGTERM)'),
+    (MemoryError(), 2, 'out of memory'),
+    (RuntimeError('std::bad_alloc'), 2, 'out of memory (std::bad_alloc)'),
+    (OSError(28, 'No space left on device', 'x'), 2, 'x: No space left on device'),
+  ):
+
     def end(*_, fault=fault):
       raise fault
 
     monkeypatch.setattr(command, run, end)
     argv = ['--num-clips', '1', '--output', 'x'] if command is world else []
     assert command.main(argv) == code
-    line, = capsys.readouterr().err.splitlines()
+    (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'{name}: ') and line.endswith(words) and ('interrupted' in line) == (code > 2)

@@ -57,9 +57,14 @@ def test_what_is_no_codec_is_refused(codecs, tmp_path, capsys):
   assert not (tmp_path / 'new').exists()
 
 
-@pytest.mark.parametrize(('fault', 'code', 'line'), [
-    (KeyboardInterrupt(), 130, 'interrupted; nothing was written'), (MemoryError(), 2, 'out of memory'),
-    (OSError(28, 'No space left on device'), 2, 'No space left on device')])
+@pytest.mark.parametrize(
+  ('fault', 'code', 'line'),
+  [
+    (KeyboardInterrupt(), 130, 'interrupted; nothing was written'),
+    (MemoryError(), 2, 'out of memory'),
+    (OSError(28, 'No space left on device'), 2, 'No space left on device'),
+  ],
+)
 def test_whatever_ends_it_leaves_nothing(fault, code, line, codecs, tmp_path, monkeypatch, capsys):
   def broken(source, export):
     yield source[0]

@@ -24,7 +24,7 @@ from v2a import weights
 def test_tools_refuse_them(tool, words, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert tool.main(words) == 2
-  line, = capsys.readouterr().err.splitlines()
+  (line,) = capsys.readouterr().err.splitlines()
   assert 'must be a path in the file system; got' in line and '://bucket' in line
   assert not list(tmp_path.iterdir())
 

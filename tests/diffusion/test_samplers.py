@@ -26,7 +26,8 @@ def _landed(solver, num_steps, warp=1.0):
 
 
 @pytest.mark.parametrize(
-    'solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)])
+  'solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)]
+)
 def test_solvers_land_on_the_known_distribution(solver, steps, bound):
   assert _landed(solver, steps) < bound
 
@@ -67,9 +68,14 @@ def test_known_part_stays_on_its_straight_path():
     np.testing.assert_allclose(drawn_BTC, known_BTC, atol=1e-5)
 
 
-@pytest.mark.parametrize('change, wanted', [
-    ({'solver': 'rk4'}, 'solver must be one of'), ({'num_steps': 0}, 'steps must be at least 1; got 0'),
-    ({'warp': 0.0}, 'warp must be positive')])
+@pytest.mark.parametrize(
+  'change, wanted',
+  [
+    ({'solver': 'rk4'}, 'solver must be one of'),
+    ({'num_steps': 0}, 'steps must be at least 1; got 0'),
+    ({'warp': 0.0}, 'warp must be positive'),
+  ],
+)
 def test_wrong_settings_say_what_was_wanted(change, wanted):
   settings = {'solver': 'euler', 'num_steps': 2, 'warp': 1.0} | change
   with pytest.raises(ValueError, match=wanted):

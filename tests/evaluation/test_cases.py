@@ -134,15 +134,16 @@ def test_subtitles_beside_a_video_are_said_in_time(tmp_path):
   films.make(tmp_path / 'a', duration_s=5.0, wave_NA=films.clicks(5.0, 44100))
   cues = [('1.000', '3.000', '<i>one</i> two'), ('3.500', '4.700', 'three four')]
   for suffix, mark, point in (('.vtt', 'WEBVTT\n\n', '.'), ('.srt', '', ',')):
-    blocks = [f'{k}\n00:00:0{begin} --> 00:00:0{end}\n{text}\n'
-              for k, (begin, end, text) in enumerate(cues, 1)]
+    blocks = [
+      f'{k}\n00:00:0{begin} --> 00:00:0{end}\n{text}\n' for k, (begin, end, text) in enumerate(cues, 1)
+    ]
     (tmp_path / f'a{suffix}').write_text(mark + '\n'.join(blocks).replace('.', point))
-    case, = cases.from_folder(tmp_path, None, SPEC)
+    (case,) = cases.from_folder(tmp_path, None, SPEC)
     assert case.truth['transcript'] == 'one two three'
     condition = cases.condition(case, 'clean', '', 0)
     assert (condition.transcript, condition.word_times_s) == ('one two three', pytest.approx((1.5, 2.5, 3.8)))
     (tmp_path / f'a{suffix}').unlink()
-  case, = cases.from_folder(tmp_path, None, SPEC)
+  (case,) = cases.from_folder(tmp_path, None, SPEC)
   assert cases.condition(case, 'clean', '', 0).word_times_s is None
 
 

@@ -40,10 +40,12 @@ def outcome(cases):
 
   def draw(conditions):
     found = [known.get(condition.semantic_frame_MYX3.tobytes()) for condition in conditions]
-    return np.stack([
-      np.zeros((SPEC.num_samples, 2)) if case is None else records.wave_to_float(case.wave_NA)
-      for case in found
-    ])
+    return np.stack(
+      [
+        np.zeros((SPEC.num_samples, 2)) if case is None else records.wave_to_float(case.wave_NA)
+        for case in found
+      ]
+    )
 
   model = runner.Model('truth <i>', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
   outcome = runner.evaluate(model, cases, 'world:test', say=lambda line: None)

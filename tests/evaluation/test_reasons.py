@@ -122,7 +122,7 @@ def test_materials_words_and_music_are_told_as_heard():
   assert 'No hit is heard, named wood.' in told('material_accuracy', truth_of(0.5), Tools())
   spoken = truth_of(scene='dialogue', transcript='Ba du')
   assert "Said 'ba du', heard 'ba'." in told('word_error_rate', spoken, Tools(heard_words=('ba',)))
-  assert "heard nothing" in told('word_error_rate', spoken, Tools())
+  assert 'heard nothing' in told('word_error_rate', spoken, Tools())
   assert 'No music is heard' in told('music_rate', truth_of(), Tools())
   assert 'in spite of the negative prompt' in told('music_rate_negative', truth_of(), Tools(is_music=True))
 

@@ -104,8 +104,8 @@ def test_import_is_light():
 
 
 @pytest.mark.parametrize(
-    'command',
-    ['', 'generate', 'train', 'compile', 'evaluate', 'compare', 'demo', 'models', 'doctor'])
+  'command', ['', 'generate', 'train', 'compile', 'evaluate', 'compare', 'demo', 'models', 'doctor']
+)
 def test_help_is_light(command):
   if command and not (ROOT / 'v2a' / 'cli' / f'{command}.py').exists():
     pytest.fail(f'v2a {command} is promised by v2a --help, but v2a/cli/{command}.py is not there')

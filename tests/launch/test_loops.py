@@ -17,7 +17,7 @@ from launch import tpu_vm
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = ['--', 'doctor']
 # A program in v2a's place: process I leaves with the I-th code of the attempt, kept in a file.
-PROGRAM = '''
+PROGRAM = """
 import pathlib, sys, time
 count = pathlib.Path(sys.argv[1] + sys.argv[-1])
 attempt = int(count.read_text()) if count.exists() else 0
@@ -27,7 +27,7 @@ print('attempt', attempt, flush=True)
 if code == 'stay':
   time.sleep(60)
 sys.exit(int(code))
-'''
+"""
 
 
 def group(tmp_path, codes):
@@ -47,8 +47,10 @@ def test_two_that_end_well(tmp_path):
   assert group(tmp_path, '0,0').wait(leave_s=5) == 0
 
 
-@pytest.mark.parametrize(('codes', 'restarts', 'whole', 'num_attempts'), [
-  ('143,143;134,0;0,0', 3, 0, 3), ('143,143;143,143', 1, 143, 2), ('134,1;0,0', 3, 1, 1)])
+@pytest.mark.parametrize(
+  ('codes', 'restarts', 'whole', 'num_attempts'),
+  [('143,143;134,0;0,0', 3, 0, 3), ('143,143;143,143', 1, 143, 2), ('134,1;0,0', 3, 1, 1)],
+)
 def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
   lines = local.commands(2, 1, [str(tmp_path / 'count'), codes], [sys.executable, '-c', PROGRAM])
   monkeypatch.setattr(local, 'commands', lambda *arguments: lines)
@@ -58,17 +60,19 @@ def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
 
 
 def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
-  code = ('import sys\nfrom launch import command_line, local\n'
-          'local.commands = lambda *a: [[sys.executable, "-c", "import time; print(1, flush=True); '
-          'time.sleep(60)"]]\n'
-          'sys.exit(command_line.main(["local", "--max-restarts", "3", "--", "doctor"]))')
+  code = (
+    'import sys\nfrom launch import command_line, local\n'
+    'local.commands = lambda *a: [[sys.executable, "-c", "import time; print(1, flush=True); '
+    'time.sleep(60)"]]\n'
+    'sys.exit(command_line.main(["local", "--max-restarts", "3", "--", "doctor"]))'
+  )
   process = subprocess.Popen([sys.executable, '-c', code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
   process.stdout.readline()
   process.send_signal(signal.SIGTERM)
   assert process.wait(20) == 143
 
 
-GCLOUD = '''#!/bin/bash
+GCLOUD = """#!/bin/bash
 # Stands in for gcloud: TPUs are files. $BOX holds what there is, and what workers answer.
 echo "$*" >> "$BOX/calls"
 case "$*" in
@@ -82,7 +86,7 @@ case "$*" in
     head -1 "$BOX/answers"; [ "$(wc -l < "$BOX/answers")" -gt 1 ] && sed -i 1d "$BOX/answers" ;;
 esac
 true
-'''
+"""
 
 
 def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
@@ -93,13 +97,37 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   answers = ['new 0', 'running 0', 'exited 143', 'new 0', 'exited 0']
   (tmp_path / 'states').write_text('\n'.join(states) + '\n')
   (tmp_path / 'answers').write_text('\n'.join(answers) + '\n')
-  args, words = command_line.parse([
-    'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
-    '--image', 'i', '--kind', 'spot', '--poll-s', '0.01', '--mount', '/disk:/runs', '--cache', '/runs/cache',
-    '--', 'train', '--workdir', '/runs/a b'])
+  args, words = command_line.parse(
+    [
+      'tpu_vm',
+      '--name',
+      'r',
+      '--zone',
+      'z',
+      '--accelerator-type',
+      'v6e-256',
+      '--runtime-version',
+      'v',
+      '--image',
+      'i',
+      '--kind',
+      'spot',
+      '--poll-s',
+      '0.01',
+      '--mount',
+      '/disk:/runs',
+      '--cache',
+      '/runs/cache',
+      '--',
+      'train',
+      '--workdir',
+      '/runs/a b',
+    ]
+  )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'BOX': str(tmp_path)}
-  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
-                       capture_output=True, timeout=30)
+  ran = subprocess.run(
+    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+  )
   calls = (tmp_path / 'calls').read_text().splitlines()
   assert ran.returncode == 0, ran.stdout + ran.stderr
   assert sum('create r' in call for call in calls) == 2 and sum('delete r' in call for call in calls) == 2
@@ -112,14 +140,32 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
 
 @pytest.mark.parametrize('answers', ['exited 143\\nexited 1', 'exited 1\\nexited 143'])
 def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
-  (tmp_path / 'gcloud').write_text(f'#!/bin/bash\ncase "$*" in *describe*) echo ACTIVE;; *inspect*) '
-                                   f'echo -e "{answers}";; esac\n')
+  (tmp_path / 'gcloud').write_text(
+    f'#!/bin/bash\ncase "$*" in *describe*) echo ACTIVE;; *inspect*) echo -e "{answers}";; esac\n'
+  )
   (tmp_path / 'gcloud').chmod(0o755)
-  args, words = command_line.parse(['tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-8',
-                                    '--runtime-version', 'v', '--image', 'i', '--keep', '--', 'train'])
+  args, words = command_line.parse(
+    [
+      'tpu_vm',
+      '--name',
+      'r',
+      '--zone',
+      'z',
+      '--accelerator-type',
+      'v6e-8',
+      '--runtime-version',
+      'v',
+      '--image',
+      'i',
+      '--keep',
+      '--',
+      'train',
+    ]
+  )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
-  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
-                       capture_output=True, timeout=30)
+  ran = subprocess.run(
+    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+  )
   assert ran.returncode == 1 and 'the TPU stays; delete it by' in ran.stdout
 
 
@@ -127,12 +173,30 @@ def tpu_vm_with(tmp_path, gcloud, *flags):
   """Runs the loop with a gcloud of these lines of bash, which gets its words as $*."""
   (tmp_path / 'gcloud').write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/calls\n{gcloud}\n')
   (tmp_path / 'gcloud').chmod(0o755)
-  args, words = command_line.parse([
-    'tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-8', '--runtime-version', 'v',
-    '--image', 'i', '--poll-s', '0.01', *flags, '--', 'train'])
+  args, words = command_line.parse(
+    [
+      'tpu_vm',
+      '--name',
+      'r',
+      '--zone',
+      'z',
+      '--accelerator-type',
+      'v6e-8',
+      '--runtime-version',
+      'v',
+      '--image',
+      'i',
+      '--poll-s',
+      '0.01',
+      *flags,
+      '--',
+      'train',
+    ]
+  )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
-  ran = subprocess.run(['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True,
-                       capture_output=True, timeout=20)
+  ran = subprocess.run(
+    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=20
+  )
   return ran, (tmp_path / 'calls').read_text().splitlines()
 
 
@@ -140,20 +204,35 @@ NO_PROJECT = 'ERROR: (gcloud.compute.tpus) The required property [project] is no
 NOT_FOUND = "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: Resource 'r' was not found"
 
 
-@pytest.mark.parametrize(('describe', 'create'), [
-  (NO_PROJECT, NO_PROJECT), ('ERROR: PERMISSION_DENIED: the caller has no permission', ''),
-  (NOT_FOUND, 'ERROR: INVALID_ARGUMENT: accelerator type v6e-8 is unknown')])
+@pytest.mark.parametrize(
+  ('describe', 'create'),
+  [
+    (NO_PROJECT, NO_PROJECT),
+    ('ERROR: PERMISSION_DENIED: the caller has no permission', ''),
+    (NOT_FOUND, 'ERROR: INVALID_ARGUMENT: accelerator type v6e-8 is unknown'),
+  ],
+)
 def test_tpu_vm_ends_where_gcloud_refuses(tmp_path, describe, create):
-  ran, calls = tpu_vm_with(tmp_path, 'case "$*" in *describe*) echo "' + describe + '" >&2;; *create*) echo "'
-                           + create + '" >&2;; esac; exit 1')
+  ran, calls = tpu_vm_with(
+    tmp_path,
+    'case "$*" in *describe*) echo "'
+    + describe
+    + '" >&2;; *create*) echo "'
+    + create
+    + '" >&2;; esac; exit 1',
+  )
   assert ran.returncode == 2 and len(calls) <= 2, ran.stdout + ran.stderr
   assert (create or describe) in ran.stderr and 'gcloud refuses what was asked for' in ran.stdout
 
 
-@pytest.mark.parametrize('gcloud', [
-  'echo "ERROR: UNAVAILABLE: try again" >&2; exit 1',
-  'case "$*" in *describe*) echo ACTIVE;; *inspect*) echo new 0;; *) exit 1;; esac',  # docker run fails
-  'case "$*" in *describe*) echo ACTIVE;; *) exit 1;; esac'])  # no worker answers
+@pytest.mark.parametrize(
+  'gcloud',
+  [
+    'echo "ERROR: UNAVAILABLE: try again" >&2; exit 1',
+    'case "$*" in *describe*) echo ACTIVE;; *inspect*) echo new 0;; *) exit 1;; esac',  # docker run fails
+    'case "$*" in *describe*) echo ACTIVE;; *) exit 1;; esac',
+  ],
+)  # no worker answers
 def test_tpu_vm_gives_up_after_failures_in_a_row(tmp_path, gcloud):
   ran, _ = tpu_vm_with(tmp_path, gcloud, '--max-failures', '3')
   assert ran.returncode == 75, ran.stdout + ran.stderr
@@ -161,40 +240,56 @@ def test_tpu_vm_gives_up_after_failures_in_a_row(tmp_path, gcloud):
 
 
 def test_tpu_vm_goes_on_after_failures_that_pass(tmp_path):
-  gcloud = (f'num=$(grep -c describe {tmp_path}/calls)\ncase "$*" in *describe*) '
-            '[ $((num % 3)) = 0 ] && { echo INTERNAL >&2; exit 1; }; echo ACTIVE;; '
-            '*inspect*) [ $num -gt 12 ] && echo exited 0 || echo running 0;; esac')
+  gcloud = (
+    f'num=$(grep -c describe {tmp_path}/calls)\ncase "$*" in *describe*) '
+    '[ $((num % 3)) = 0 ] && { echo INTERNAL >&2; exit 1; }; echo ACTIVE;; '
+    '*inspect*) [ $num -gt 12 ] && echo exited 0 || echo running 0;; esac'
+  )
   ran, _ = tpu_vm_with(tmp_path, gcloud, '--max-failures', '1')
   assert ran.returncode == 0, ran.stdout + ran.stderr
   assert ran.stdout.count('will try again (1 of 1)') == 4
 
 
-SRUN = '''#!/bin/bash
+SRUN = """#!/bin/bash
 # Stands in for srun: two tasks, which leave with $CODES. As srun does, it tells the signal that ended one.
 while [[ $1 == --* ]]; do shift; done
 for task in 0 1; do
   SLURM_PROCID=$task "$@"
 done
 exit "$SRUN_CODE"
-'''
+"""
 
 
-@pytest.mark.parametrize(('codes', 'srun_code', 'whole', 'is_requeued'), [
-  ('1 134', 137, 1, False), ('134 3', 137, 3, False), ('143 143', 143, 0, True), ('134 134', 134, 0, True),
-  ('0 0', 0, 0, False)])
+@pytest.mark.parametrize(
+  ('codes', 'srun_code', 'whole', 'is_requeued'),
+  [
+    ('1 134', 137, 1, False),
+    ('134 3', 137, 3, False),
+    ('143 143', 143, 0, True),
+    ('134 134', 134, 0, True),
+    ('0 0', 0, 0, False),
+  ],
+)
 def test_slurm_requeues_by_what_the_tasks_say(tmp_path, codes, srun_code, whole, is_requeued):
   (tmp_path / 'srun').write_text(SRUN)
   (tmp_path / 'scontrol').write_text(f'#!/bin/bash\necho "$*" > {tmp_path}/requeued\n')
-  (tmp_path / 'v2a').write_text('#!/bin/bash\necho "a  line of $*"\nset -- $CODES\n'
-                                '[ "$SLURM_PROCID" = 0 ] || shift\nexit $1\n')
+  (tmp_path / 'v2a').write_text(
+    '#!/bin/bash\necho "a  line of $*"\nset -- $CODES\n[ "$SLURM_PROCID" = 0 ] || shift\nexit $1\n'
+  )
   for name in ('srun', 'scontrol', 'v2a'):
     (tmp_path / name).chmod(0o755)
   args, words = command_line.parse(
-    ['slurm', '--name', 'r', '--program', 'v2a', '--', 'train', '--workdir', 'a b'])
-  environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'SLURM_JOB_ID': '7', 'CODES': codes,
-                              'SRUN_CODE': str(srun_code)}
-  ran = subprocess.run(['bash', '-c', slurm.script(args, words)], env=environment, text=True,
-                       capture_output=True, timeout=30)
+    ['slurm', '--name', 'r', '--program', 'v2a', '--', 'train', '--workdir', 'a b']
+  )
+  environment = os.environ | {
+    'PATH': f'{tmp_path}:{os.environ["PATH"]}',
+    'SLURM_JOB_ID': '7',
+    'CODES': codes,
+    'SRUN_CODE': str(srun_code),
+  }
+  ran = subprocess.run(
+    ['bash', '-c', slurm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+  )
   assert ran.returncode == whole, ran.stdout + ran.stderr
   assert (tmp_path / 'requeued').exists() == is_requeued
   assert 'a  line of train --workdir a b --coordinator auto' in ran.stdout

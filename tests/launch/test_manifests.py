@@ -82,20 +82,24 @@ def documents(capsys, argv):
 def test_manifests_follow_the_schemas(case, capsys):
   found = documents(capsys, CASES[case])
   assert sorted(one['kind'] for one in found) == (
-    ['ClusterQueue', 'LocalQueue', 'ResourceFlavor'] if 'queues' in case else ['JobSet'])
+    ['ClusterQueue', 'LocalQueue', 'ResourceFlavor'] if 'queues' in case else ['JobSet']
+  )
   for one in found:
     assert faults(one, schema_of(one['kind'])) == []
 
 
-@pytest.mark.parametrize(('path', 'value', 'fault'), [
-  (('failurePolicy', 'maxRestart'), 3, '.maxRestart is unknown'),
-  (('failurePolicy', 'maxRestarts'), 'many', '.maxRestarts must be of type integer'),
-  (('failurePolicy', 'rules', 0, 'action'), 'Fail', '.rules[0].action must be one of'),
-  (('failurePolicy', 'rules', 0, 'name'), None, '.rules[0].name must be of type string'),
-  (('replicatedJobs', 0), {'name': 'slice'}, '.replicatedJobs[0].template is missing'),
-])
+@pytest.mark.parametrize(
+  ('path', 'value', 'fault'),
+  [
+    (('failurePolicy', 'maxRestart'), 3, '.maxRestart is unknown'),
+    (('failurePolicy', 'maxRestarts'), 'many', '.maxRestarts must be of type integer'),
+    (('failurePolicy', 'rules', 0, 'action'), 'Fail', '.rules[0].action must be one of'),
+    (('failurePolicy', 'rules', 0, 'name'), None, '.rules[0].name must be of type string'),
+    (('replicatedJobs', 0), {'name': 'slice'}, '.replicatedJobs[0].template is missing'),
+  ],
+)
 def test_faults_are_seen(path, value, fault, capsys):
-  one, = documents(capsys, CASES['tpu'])
+  (one,) = documents(capsys, CASES['tpu'])
   schema, place = schema_of('JobSet'), one['spec']
   for key in path[:-1]:
     place = place[key]

@@ -19,8 +19,19 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
 SLURM = ['slurm', '--name', 'wide']
 MOUNTED = ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a b']
-TPU_VM = ['tpu_vm', '--name', 'r', '--zone', 'z', '--accelerator-type', 'v6e-256', '--runtime-version', 'v',
-          '--image', 'eu.pkg.dev/p/v2a:tpu']
+TPU_VM = [
+  'tpu_vm',
+  '--name',
+  'r',
+  '--zone',
+  'z',
+  '--accelerator-type',
+  'v6e-256',
+  '--runtime-version',
+  'v',
+  '--image',
+  'eu.pkg.dev/p/v2a:tpu',
+]
 GKE = ['gke', '--name', 'r', '--image', 'i']
 
 
@@ -32,14 +43,30 @@ def rendered(capsys, *argv, words=WORDS):
 
 def test_codes_tell_who_may_start_again():
   assert [code for code in (0, 1, 2, 3, 42, 75, 127, 130, 134, 137, 143) if codes.is_retriable(code)] == [
-    42, 75, 134, 137, 143]
+    42,
+    75,
+    134,
+    137,
+    143,
+  ]
   assert codes.name(143).startswith('preempted') and codes.name(137) == 'killed by signal 9'
   assert codes.of_returncode(-9) == 137 and codes.of_returncode(3) == 3
 
 
-@pytest.mark.parametrize(('of_all', 'whole'), [
-  ([0, 0], 0), ([143, 143], 143), ([134, 1], 1), ([137, 134], 134), ([0, 137], 137), ([42, 134], 42),
-  ([75, 134], 75), ([3, 143], 3), ([134, 130], 130)])
+@pytest.mark.parametrize(
+  ('of_all', 'whole'),
+  [
+    ([0, 0], 0),
+    ([143, 143], 143),
+    ([134, 1], 1),
+    ([137, 134], 134),
+    ([0, 137], 137),
+    ([42, 134], 42),
+    ([75, 134], 75),
+    ([3, 143], 3),
+    ([134, 130], 130),
+  ],
+)
 def test_codes_of_all_processes_make_one(of_all, whole):
   assert codes.combined(of_all) == whole
 
@@ -48,7 +75,8 @@ def test_the_readme_has_the_same_codes():
   table = re.search(r'\| exit code \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL).group()
   rows = re.findall(r'^\| (\d+) \|.*\| (yes|no) \|$', table, re.M)
   assert {int(code): again == 'yes' for code, again in rows} == {
-    code: again for code, (_, again) in codes.CODES.items()}
+    code: again for code, (_, again) in codes.CODES.items()
+  }
 
 
 def test_shells_and_python_agree_on_codes():
@@ -64,7 +92,7 @@ def test_local(capsys):
   words = shlex.split(lines[1])
   assert words[:2] == ['JAX_PLATFORMS=cpu', 'JAX_NUM_CPU_DEVICES=4']
   assert words[words.index('--workdir') + 1] == 'runs/a b' and words[-2:] == ['--process-id', '1']
-  alone, = rendered(capsys, 'local').splitlines()
+  (alone,) = rendered(capsys, 'local').splitlines()
   assert '--coordinator' not in alone and 'JAX' not in alone
 
 
@@ -72,8 +100,17 @@ def test_slurm(capsys):
   text = rendered(capsys, *SLURM, '--nodes', '4', '--partition', 'p', '--sbatch-flag=--mail-type=END')
   subprocess.run(['bash', '-n'], input=text, text=True, check=True)
   flags = re.findall(r'^#SBATCH (\S+)$', text, re.M)
-  assert {'--nodes=4', '--ntasks-per-node=8', '--gres=gpu:8', '--requeue', '--signal=TERM@180', '--exclusive',
-          '--partition=p', '--mail-type=END', '--open-mode=append'} <= set(flags)
+  assert {
+    '--nodes=4',
+    '--ntasks-per-node=8',
+    '--gres=gpu:8',
+    '--requeue',
+    '--signal=TERM@180',
+    '--exclusive',
+    '--partition=p',
+    '--mail-type=END',
+    '--open-mode=append',
+  } <= set(flags)
   assert "exit $code' task python3 -m v2a train --config flow_world --workdir 'runs/a b'" in text
   assert '--coordinator auto' in text and '{{' not in text
   # A flag below the first command would not be read by Slurm.
@@ -83,8 +120,23 @@ def test_slurm(capsys):
 
 
 def test_gke_for_tpu(capsys):
-  text = rendered(capsys, *GKE, '--accelerator', 'v6e', '--topology', '4x4', '--num-slices', '2', '--claim',
-                  'runs:/runs', '--priority', 'low', '--cache', '/runs/cache', words=MOUNTED)
+  text = rendered(
+    capsys,
+    *GKE,
+    '--accelerator',
+    'v6e',
+    '--topology',
+    '4x4',
+    '--num-slices',
+    '2',
+    '--claim',
+    'runs:/runs',
+    '--priority',
+    'low',
+    '--cache',
+    '/runs/cache',
+    words=MOUNTED,
+  )
   job = yaml.safe_load(text)['spec']['replicatedJobs'][0]
   spec = job['template']['spec']
   pod = spec['template']['spec']
@@ -92,8 +144,9 @@ def test_gke_for_tpu(capsys):
   assert (job['replicas'], spec['parallelism'], spec['completions']) == (2, 4, 4)
   assert container['resources']['limits'] == {'google.com/tpu': 4}
   assert container['command'][2] == (
-    "exec v2a train --config flow_world --workdir '/runs/a b' --coordinator auto")
-  rule, = spec['podFailurePolicy']['rules']
+    "exec v2a train --config flow_world --workdir '/runs/a b' --coordinator auto"
+  )
+  (rule,) = spec['podFailurePolicy']['rules']
   assert rule['action'] == 'FailJob' and rule['onExitCodes']['operator'] == 'NotIn'
   assert rule['onExitCodes']['values'] == codes.retriable()
   assert pod['terminationGracePeriodSeconds'] == 300 and pod['restartPolicy'] == 'Never'
@@ -109,25 +162,37 @@ def test_gke_for_gpu(capsys):
   assert spec['parallelism'] == 3 and container['resources']['limits'] == {'nvidia.com/gpu': 8}
   assert 'do getent hosts r-slice-0-0.r > /dev/null && break' in container['command'][2]
   assert container['command'][2].endswith(
-    '--coordinator r-slice-0-0.r:8476 --num-processes 3 --process-id "$JOB_COMPLETION_INDEX"')
+    '--coordinator r-slice-0-0.r:8476 --num-processes 3 --process-id "$JOB_COMPLETION_INDEX"'
+  )
 
 
 def test_xpk(capsys):
-  words = shlex.split(rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256',
-                               '--image', 'i'))
+  words = shlex.split(
+    rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256', '--image', 'i')
+  )
   assert words[:3] == ['xpk', 'workload', 'create'] and '--restart-on-exit-codes=42,75' in words
   assert "--command=exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto" in words
 
 
 def test_sweep(capsys):
-  text = rendered(capsys, 'sweep', '--by', 'slurm --name=lr --nodes 1', '--grid',
-                  'training.learning_rate=1e-4,3e-4', '--grid', 'config.training.betas=0.9,0.99;0.8,0.9')
+  text = rendered(
+    capsys,
+    'sweep',
+    '--by',
+    'slurm --name=lr --nodes 1',
+    '--grid',
+    'training.learning_rate=1e-4,3e-4',
+    '--grid',
+    'config.training.betas=0.9,0.99;0.8,0.9',
+  )
   names = re.findall(r'--job-name=(\S+)', text)
   assert names == ['lr-000', 'lr-001', 'lr-002', 'lr-003']
   runs = [shlex.split(line) for line in re.findall(r"^  exit \$code' task (.*) \| {$", text, re.MULTILINE)]
   folders = [run[run.index('--workdir') + 1] for run in runs]
-  assert folders == [f'runs/a b/learning_rate={rate},betas={betas}' for rate, betas in itertools.product(
-    ('1e-4', '3e-4'), ('0.9,0.99', '0.8,0.9'))]
+  assert folders == [
+    f'runs/a b/learning_rate={rate},betas={betas}'
+    for rate, betas in itertools.product(('1e-4', '3e-4'), ('0.9,0.99', '0.8,0.9'))
+  ]
   assert '--config.training.betas=0.8,0.9' in runs[1] and '--config.training.learning_rate=3e-4' in runs[2]
 
 
@@ -137,7 +202,7 @@ FAULTS = [
   (['local', '--num-processes', '0', *WORDS], '--num-processes must be at least 1; got 0'),
   (['slurm', *WORDS], 'the following arguments are required: --name'),
   ([*SLURM, '--nodes', '0', *WORDS], '--nodes must be at least 1; got 0'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '4by4', *WORDS], "a topology looks like 4x4 or 4x4x8; got"),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4by4', *WORDS], 'a topology looks like 4x4 or 4x4x8; got'),
   ([*GKE, '--accelerator', 'v6e', '--topology', '5x7', *WORDS], 'has hosts of 2x2 chips and at most 256'),
   ([*GKE, '--accelerator', 'v6e', '--topology', '32x32', *WORDS], 'has hosts of 2x2 chips and at most 256'),
   ([*GKE, '--accelerator', 'v6e', '--topology', '4x4x4', *WORDS], 'v6e is a torus of 2 axes'),
@@ -157,8 +222,10 @@ FAULTS = [
   (['sweep', '--by', 'slurm --name a', '--grid', 'seed=1,-1', *WORDS], 'config.seed must be in 0..'),
   ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *WORDS], 'by --topology and --num-slices, not --nodes'),
   ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *WORDS], 'counted by --nodes'),
-  (['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],
-   '--name must be a DNS label'),
+  (
+    ['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],
+    '--name must be a DNS label',
+  ),
   ([*GKE, '--accelerator', 'h100', '--nodes', '1', '--claim', 'x', *WORDS], '--claim must look like'),
   (['queues', '--name', 'q', '--accelerator', 'h100', '--nodes', '1', *WORDS], 'queues starts no v2a'),
   (['sweep', '--by', 'local', '--grid', 'seed=', *WORDS], '--grid must look like'),

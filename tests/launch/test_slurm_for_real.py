@@ -88,12 +88,16 @@ def cluster(tmp_path_factory, monkeypatch):
   (folder / 'munge.key').chmod(0o400)
   controller_port, node_port = free_ports(2)
   host = socket.gethostname().split('.')[0]
-  (folder / 'slurm.conf').write_text(CONF.format(
-    host=host, folder=folder, controller_port=controller_port, node_port=node_port))
+  (folder / 'slurm.conf').write_text(
+    CONF.format(host=host, folder=folder, controller_port=controller_port, node_port=node_port)
+  )
   monkeypatch.setenv('SLURM_CONF', str(folder / 'slurm.conf'))
   munge = [f'--{name}-file={folder}/munge.{name}' for name in ('key', 'pid', 'log', 'seed')]
-  lines = (['munged', '--foreground', '--force', f'--socket={folder}/munge.socket', *munge],
-           ['slurmctld', '-D', '-i'], ['slurmd', '-D'])
+  lines = (
+    ['munged', '--foreground', '--force', f'--socket={folder}/munge.socket', *munge],
+    ['slurmctld', '-D', '-i'],
+    ['slurmd', '-D'],
+  )
   daemons = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for line in lines]
 
   def said(*line, text=None):
@@ -101,8 +105,9 @@ def cluster(tmp_path_factory, monkeypatch):
 
   def is_idle():
     # Until the controller is up, this fails.
-    states = subprocess.run(['sinfo', '--noheader', '--format=%t'], capture_output=True, text=True,
-                            check=False)
+    states = subprocess.run(
+      ['sinfo', '--noheader', '--format=%t'], capture_output=True, text=True, check=False
+    )
     return 'idle' in states.stdout
 
   try:
@@ -118,10 +123,23 @@ def test_two_tasks_are_preempted_requeued_and_resumed_to_the_end(cluster, tmp_pa
   log, workdir = tmp_path / 'job.log', tmp_path / 'run'
   parser = argparse.ArgumentParser()
   slurm.add_flags(parser)
-  args = parser.parse_args([
-    '--name', 'try', '--tasks-per-node', '2', '--gpus-per-node', '0', '--time', '00:20:00', '--log', str(log),
-    '--program', f'{sys.executable} {MEMBER}',
-    '--sbatch-flag=--export=ALL,JAX_PLATFORMS=cpu,JAX_NUM_CPU_DEVICES=1'])
+  args = parser.parse_args(
+    [
+      '--name',
+      'try',
+      '--tasks-per-node',
+      '2',
+      '--gpus-per-node',
+      '0',
+      '--time',
+      '00:20:00',
+      '--log',
+      str(log),
+      '--program',
+      f'{sys.executable} {MEMBER}',
+      '--sbatch-flag=--export=ALL,JAX_PLATFORMS=cpu,JAX_NUM_CPU_DEVICES=1',
+    ]
+  )
   settings = {'num_steps': 60, 'checkpoint_every_steps': 20, 'pause_s': 0.5}
   script = slurm.script(args, [str(workdir), json.dumps(settings)])
   job = re.search(r'\d+', cluster('sbatch', text=script)).group()

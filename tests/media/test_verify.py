@@ -34,11 +34,17 @@ def test_a_good_copy_passes(copied, tmp_path):
     verify.check(path, log, original)
 
 
-@pytest.mark.parametrize(('change', 'message'), [
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
     (lambda log: log.times_s.append(log.times_s[-1]), '50 packets in the picture, 51 were written'),
-    (lambda log: log.times_s.__setitem__(7, log.times_s[7] + fractions.Fraction(1, 50)),
-     'packet 7 of the picture is at'),
-    (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written')])
+    (
+      lambda log: log.times_s.__setitem__(7, log.times_s[7] + fractions.Fraction(1, 50)),
+      'packet 7 of the picture is at',
+    ),
+    (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written'),
+  ],
+)
 def test_a_bad_copy_is_noticed(copied, change, message):
   path, log = copied
   change(log)

@@ -37,7 +37,7 @@ def sound_by_time(path: pathlib.Path, rate_hz: int) -> np.ndarray:
       for piece in resampler.resample(frame):
         heard_N = np.append(heard_N, piece.to_ndarray().reshape(-1))
   start = round(first_s * rate_hz)
-  return np.concatenate([np.zeros(max(0, start), np.float32), heard_N[max(0, -start):]])
+  return np.concatenate([np.zeros(max(0, start), np.float32), heard_N[max(0, -start) :]])
 
 
 def start_error_s(path: pathlib.Path, wave_NA: np.ndarray, rate_hz: int) -> float:
@@ -74,15 +74,22 @@ def nal_units(data: bytes) -> list[bytes]:
 def sized_units(data: bytes) -> list[bytes]:
   units, offset = [], 0
   while offset < len(data):
-    size, = struct.unpack('>I', data[offset:offset + 4])
-    units.append(data[offset + 4:offset + 4 + size].rstrip(b'\0'))
+    (size,) = struct.unpack('>I', data[offset : offset + 4])
+    units.append(data[offset + 4 : offset + 4 + size].rstrip(b'\0'))
     offset += 4 + size
   return [unit for unit in units if unit[0] & 31 not in (7, 8, 9)]
 
 
-@pytest.mark.parametrize(('kind', 'suffix', 'codec'), [
-    ('mp4', '.mov', 'aac'), ('mp4', '.mkv', 'aac'), ('webm-vp9', '.webm', 'opus'),
-    ('webm-vp8', '.webm', 'opus'), ('mkv', '.m4v', 'aac')])
+@pytest.mark.parametrize(
+  ('kind', 'suffix', 'codec'),
+  [
+    ('mp4', '.mov', 'aac'),
+    ('mp4', '.mkv', 'aac'),
+    ('webm-vp9', '.webm', 'opus'),
+    ('webm-vp8', '.webm', 'opus'),
+    ('mkv', '.m4v', 'aac'),
+  ],
+)
 @pytest.mark.parametrize('rate_hz', [16000, 44100, 48000])
 def test_sound_begins_with_the_picture(folder, kind, suffix, codec, rate_hz):
   wave_NA = films.clicks(2.0, rate_hz)
@@ -100,7 +107,7 @@ def test_priming_is_written_where_players_look(folder):
   out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, folder / 'edits-out.mp4').path
   data = out.read_bytes()
   sound = data.index(b'elst', data.index(b'elst') + 1)
-  count, duration, media_time = struct.unpack('>III', data[sound + 8:sound + 20])
+  count, duration, media_time = struct.unpack('>III', data[sound + 8 : sound + 20])
   assert (count, duration, media_time) == (1, 2 * 90000, 1024)
 
 
@@ -109,8 +116,8 @@ def test_a_picture_that_begins_late_and_hides_frames(folder):
   path = films.make(folder / 'hidden', 'mp4', wave_NA=films.clicks(2.0, 44100))
   data = bytearray(path.read_bytes())
   place = data.index(b'elst')
-  media_time, = struct.unpack('>I', data[place + 16:place + 20])
-  data[place + 16:place + 20] = struct.pack('>I', media_time + 45000)
+  (media_time,) = struct.unpack('>I', data[place + 16 : place + 20])
+  data[place + 16 : place + 20] = struct.pack('>I', media_time + 45000)
   path.write_bytes(data)
   wave_NA = films.clicks(1.5, RATE_HZ)
   out = write.mux(path, wave_NA, RATE_HZ, folder / 'hidden-out.mp4').path
@@ -136,7 +143,7 @@ def test_a_part(folder, kind, start_s, duration_s):
   if kind != 'avi-h264':
     old, new = [data for data, *_ in films.packets(path)], [data for data, *_ in films.packets(out)]
     begin = old.index(new[0])
-    assert old[begin:begin + len(new)] == new and len(new) < len(old)
+    assert old[begin : begin + len(new)] == new and len(new) < len(old)
 
 
 def test_a_part_in_matroska_starts_at_its_key_frame(folder):
@@ -165,9 +172,9 @@ def test_the_track_is_as_long_as_the_picture(folder, length_s):
   out = write.mux(path, wave_NA, RATE_HZ, folder / f'length-{length_s}.mp4').path
   heard_NA = read.wave(out, RATE_HZ, 2, 0.0, 6.0)
   if length_s < 2:
-    assert np.abs(heard_NA[round(0.7 * RATE_HZ):]).max() < 1e-3
-  assert not heard_NA[round(2.07 * RATE_HZ):].any()
-  assert np.abs(heard_NA[round(1.5 * RATE_HZ):2 * RATE_HZ]).max() > 0.05 or length_s < 2
+    assert np.abs(heard_NA[round(0.7 * RATE_HZ) :]).max() < 1e-3
+  assert not heard_NA[round(2.07 * RATE_HZ) :].any()
+  assert np.abs(heard_NA[round(1.5 * RATE_HZ) : 2 * RATE_HZ]).max() > 0.05 or length_s < 2
 
 
 def test_a_mix_has_both_and_headroom(folder):
@@ -253,7 +260,9 @@ def test_wav_and_flac(tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ['a.flac', 'a.wav']
 
 
-@pytest.mark.parametrize(('change', 'message'), [
+@pytest.mark.parametrize(
+  ('change', 'message'),
+  [
     ({'wave_NA': np.full((100, 2), np.nan)}, 'wave_NA must be finite'),
     ({'wave_NA': np.zeros((100, 3))}, r'1 or 2 channels; got shape \(100, 3\)'),
     ({'wave_NA': np.zeros(100)}, 'wave_NA names 2 axes'),
@@ -265,7 +274,9 @@ def test_wav_and_flac(tmp_path):
     ({'duration_s': 0.0}, 'duration_s must be positive'),
     ({'start_s': 9.0}, 'lasts 2.000 s; wanted a start before'),
     ({'out_path': 'x.txt'}, r"must end in one of \.mp4.*; got 'x.txt'"),
-    ({'out_path': 'self'}, 'must differ')])
+    ({'out_path': 'self'}, 'must differ'),
+  ],
+)
 def test_bad_arguments_leave_nothing(folder, tmp_path, change, message):
   path = films.make(folder / 'bad', 'mp4')
   given = {'source_path': path, 'wave_NA': np.zeros((100, 2)), 'sample_rate_hz': RATE_HZ, 'out_path': 'x.mp4'}

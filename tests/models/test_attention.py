@@ -9,10 +9,11 @@ from v2a.sharding import mesh as mesh_lib
 
 def case(num_queries, num_keys, head_size, dtype=jnp.float32, num_clips=2, num_heads=2):
   keys, sizes = jax.random.split(jax.random.key(0), 3), (num_queries, num_keys, num_keys)
-  qkv = [jax.random.normal(key, (num_clips, size, num_heads, head_size), dtype)
-         for key, size in zip(keys, sizes)]
+  qkv = [
+    jax.random.normal(key, (num_clips, size, num_heads, head_size), dtype) for key, size in zip(keys, sizes)
+  ]
   mask_BS = np.ones((num_clips, num_keys), bool)
-  mask_BS[0, num_keys // 2:num_keys - 3] = False
+  mask_BS[0, num_keys // 2 : num_keys - 3] = False
   return qkv, jnp.asarray(mask_BS)
 
 
@@ -64,7 +65,9 @@ class Device:
     self.platform, self.device_kind = platform, device_kind
 
 
-@pytest.mark.parametrize(('device', 'head_size', 'dtype', 'num_queries', 'kernel'), [
+@pytest.mark.parametrize(
+  ('device', 'head_size', 'dtype', 'num_queries', 'kernel'),
+  [
     (('gpu', 'NVIDIA H200'), 64, jnp.bfloat16, 300, 'cudnn'),
     (('gpu', 'NVIDIA H200'), 64, jnp.float32, 300, 'einsum'),
     (('gpu', 'NVIDIA H200'), 64, jnp.bfloat16, 1, 'einsum'),
@@ -72,7 +75,9 @@ class Device:
     (('tpu', 'TPU v5 lite'), 128, jnp.bfloat16, 300, 'splash'),
     (('tpu', 'TPU v5 lite'), 64, jnp.bfloat16, 300, 'einsum'),
     (('tpu', 'TPU v5 lite'), 128, jnp.bfloat16, 1, 'einsum'),
-    (('cpu', 'cpu'), 128, jnp.bfloat16, 300, 'einsum')])
+    (('cpu', 'cpu'), 128, jnp.bfloat16, 300, 'einsum'),
+  ],
+)
 def test_each_platform_has_its_kernel(monkeypatch, device, head_size, dtype, num_queries, kernel):
   monkeypatch.setattr(jax, 'devices', lambda: [Device(*device)])
   assert attention._fastest(jnp.zeros((1, num_queries, 2, head_size), dtype), None) == kernel
@@ -88,8 +93,13 @@ def test_a_kernel_may_be_the_only_one(monkeypatch):
 
 
 # Queries, keys, whether causal, whether masked.
-CUDNN_CASES = [(320, 448, False, True), (384, 384, False, False), (391, 391, True, False),
-               (391, 519, True, True), (190, 301, False, False)]
+CUDNN_CASES = [
+  (320, 448, False, True),
+  (384, 384, False, False),
+  (391, 391, True, False),
+  (391, 519, True, True),
+  (190, 301, False, False),
+]
 
 
 def cudnn_case(num_queries, num_keys, causal, masked, head_size, dtype):

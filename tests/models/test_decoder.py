@@ -18,19 +18,28 @@ from v2a.sharding import rules
 
 K, V, T = 3, 14, 20
 SIZES = {
-    'num_codebooks': K, 'codebook_size': V, 'latent_rate_hz': 25.0, 'semantic_rate_hz': 10.0,
-    'sync_rate_hz': 12.5, 'condition_width': 8, 'width': 16, 'num_heads': 2,
-    'num_joint_layers': 2, 'num_audio_layers': 2, 'mlp_ratio': 2.0}
+  'num_codebooks': K,
+  'codebook_size': V,
+  'latent_rate_hz': 25.0,
+  'semantic_rate_hz': 10.0,
+  'sync_rate_hz': 12.5,
+  'condition_width': 8,
+  'width': 16,
+  'num_heads': 2,
+  'num_joint_layers': 2,
+  'num_audio_layers': 2,
+  'mlp_ratio': 2.0,
+}
 
 
 @functools.cache
 def _drawn(**settings):
   """Returns graph and state of a decoder whose every weight is drawn: some start at zero, which hides all."""
-  graphdef, state = nnx.split(nnx.eval_shape(
-      lambda: decoder.Decoder(**SIZES, **settings, rngs=nnx.Rngs(0))))
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: decoder.Decoder(**SIZES, **settings, rngs=nnx.Rngs(0))))
   rng = np.random.default_rng(1)
   return graphdef, jax.tree.map(
-      lambda leaf: jnp.asarray(0.25 * rng.standard_normal(leaf.shape), jnp.float32), state)
+    lambda leaf: jnp.asarray(0.25 * rng.standard_normal(leaf.shape), jnp.float32), state
+  )
 
 
 def _model(**settings):
@@ -65,17 +74,26 @@ def _condition():
   keys = iter(jax.random.split(jax.random.key(2), 4))
   draw = lambda *shape: jax.random.normal(next(keys), shape)
   return bundle.Condition(
-      semantic_BMD=draw(2, 8, 8), sync_BLD=draw(2, 10, 8),
-      text_BUD=draw(2, 6, 8), text_mask_BU=jnp.arange(6)[None] < jnp.array([[6], [2]]),
-      transcript_BWD=draw(2, 5, 8), transcript_mask_BW=jnp.arange(5)[None] < jnp.array([[1], [4]]))
+    semantic_BMD=draw(2, 8, 8),
+    sync_BLD=draw(2, 10, 8),
+    text_BUD=draw(2, 6, 8),
+    text_mask_BU=jnp.arange(6)[None] < jnp.array([[6], [2]]),
+    transcript_BWD=draw(2, 5, 8),
+    transcript_mask_BW=jnp.arange(5)[None] < jnp.array([[1], [4]]),
+  )
 
 
 def _dropped(condition):
   """Returns the condition with something constant in place of all; of texts the first position is read."""
   first = lambda mask_BS: jnp.broadcast_to(jnp.arange(mask_BS.shape[1])[None] == 0, mask_BS.shape)
   return bundle.Condition(
-      0 * condition.semantic_BMD + 0.3, 0 * condition.sync_BLD - 0.2, 0 * condition.text_BUD + 0.5,
-      first(condition.text_mask_BU), 0 * condition.transcript_BWD + 0.1, first(condition.transcript_mask_BW))
+    0 * condition.semantic_BMD + 0.3,
+    0 * condition.sync_BLD - 0.2,
+    0 * condition.text_BUD + 0.5,
+    first(condition.text_mask_BU),
+    0 * condition.transcript_BWD + 0.1,
+    first(condition.transcript_mask_BW),
+  )
 
 
 def _codes():
@@ -86,7 +104,7 @@ def _codes():
 def test_step_by_step_is_all_at_once(is_dropped):
   condition = _dropped(_condition()) if is_dropped else _condition()
   late = patterns.delays('delay', K)
-  code_BSK = patterns.build(_codes()[:, :T - 2], late, V)  # with padding at both ends
+  code_BSK = patterns.build(_codes()[:, : T - 2], late, V)  # with padding at both ends
   wanted_BTKV = _full()(code_BSK, condition)
   assert float(jnp.abs(wanted_BTKV).max()) > 0.5
   np.testing.assert_allclose(_stepwise()(code_BSK, condition, T), wanted_BTKV, atol=1e-4)
@@ -143,8 +161,10 @@ def test_masked_tokens_are_never_read():
 def test_masked_tokens_leave_gradients_finite():
   condition = _condition()
   keep_BU1, keep_BW1 = condition.text_mask_BU[..., None], condition.transcript_mask_BW[..., None]
-  poisoned = condition.replace(text_BUD=jnp.where(keep_BU1, condition.text_BUD, jnp.nan),
-                               transcript_BWD=jnp.where(keep_BW1, condition.transcript_BWD, jnp.nan))
+  poisoned = condition.replace(
+    text_BUD=jnp.where(keep_BU1, condition.text_BUD, jnp.nan),
+    transcript_BWD=jnp.where(keep_BW1, condition.transcript_BWD, jnp.nan),
+  )
   for leaf in jax.tree.leaves(_gradient()(_drawn()[1], poisoned)):
     assert jnp.isfinite(leaf).all()
 
@@ -251,7 +271,10 @@ def test_parts_on_eight_devices_make_the_whole(sizes):
   spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
   table_KVD = spread['table_KVD'].get_value()
   assert table_KVD.sharding.shard_shape(table_KVD.shape) == (
-      K, (V + 2) // sizes.get('tensor', 1), 16 // sizes.get('fsdp', 1))
+    K,
+    (V + 2) // sizes.get('tensor', 1),
+    16 // sizes.get('fsdp', 1),
+  )
   run = jax.jit(lambda state, code_BTK, condition: nnx.merge(graphdef, state)(code_BTK, condition))
   np.testing.assert_allclose(run(spread, _codes(), _condition()), _full()(_codes(), _condition()), atol=1e-4)
 
@@ -267,8 +290,15 @@ def _greedy(condition, weights_G, known_BTK, is_known_BTK):
     is_known_BSK = patterns.build(is_known_BTK, late, True)
     key_B = jax.random.split(jax.random.key(0), len(known_BTK))
     return sampling.sample(
-        model.step, model.prefill(condition, known_BSK.shape[1]), key_B, known_BSK, is_known_BSK,
-        padding_token=model.padding_token, weights_G=weights_G, settings=settings)
+      model.step,
+      model.prefill(condition, known_BSK.shape[1]),
+      key_B,
+      known_BSK,
+      is_known_BSK,
+      padding_token=model.padding_token,
+      weights_G=weights_G,
+      settings=settings,
+    )
 
   return run(condition, known_BTK, is_known_BTK)
 
@@ -276,9 +306,9 @@ def _greedy(condition, weights_G, known_BTK, is_known_BTK):
 @pytest.mark.parametrize('weights_G', [(1.0,), (2.5, -1.5)])
 def test_greedy_tokens_are_the_likeliest_of_the_full_pass(weights_G):
   condition, num_known = _condition(), 5
-  branches = [condition, _dropped(condition)][:len(weights_G)]
+  branches = [condition, _dropped(condition)][: len(weights_G)]
   is_known_BTK = jnp.broadcast_to(jnp.arange(T - 2)[None, :, None] < num_known, (2, T - 2, K))
-  code_BSK = _greedy(bundle.concatenate(branches), weights_G, _codes()[:, :T - 2], is_known_BTK)
+  code_BSK = _greedy(bundle.concatenate(branches), weights_G, _codes()[:, : T - 2], is_known_BTK)
   logit_BSKV = sum(weight * _full()(code_BSK, branch) for weight, branch in zip(weights_G, branches))
   late = patterns.delays('delay', K)
   code_BTK = patterns.revert(code_BSK, late)
@@ -296,8 +326,9 @@ def test_masked_decoding_is_the_same_with_and_without_a_cache():
   def run(predict_fn):
     return sampling.decode_masked(predict_fn, key_B, *nothing, mask_token=model.mask_token, num_passes=3)
 
-  cached = jax.jit(lambda condition: run(
-      functools.partial(model.revise, cache=model.prefill(condition, T))))(_condition())
+  cached = jax.jit(lambda condition: run(functools.partial(model.revise, cache=model.prefill(condition, T))))(
+    _condition()
+  )
   anew = jax.jit(lambda condition: run(lambda code_BTK: model(code_BTK, condition)))(_condition())
   np.testing.assert_array_equal(cached, anew)
 

@@ -21,7 +21,8 @@ def test_rope_depends_on_time_differences_alone():
   q, k = (jax.random.normal(jax.random.key(i), (1, 6, 2, 8)) for i in range(2))
   time_BS = jnp.array([[0.0, 0.04, 0.5, 1.0, 2.5, 4.0]])
   product = lambda shift_s: jnp.einsum(
-      'BQHE,BSHE->BHQS', layers.rope(q, time_BS + shift_s), layers.rope(k, time_BS + shift_s))
+    'BQHE,BSHE->BHQS', layers.rope(q, time_BS + shift_s), layers.rope(k, time_BS + shift_s)
+  )
   np.testing.assert_allclose(product(0.0), product(3.2), atol=1e-3)
 
 
@@ -53,8 +54,10 @@ def test_layer_norm_and_its_gradient_by_hand(dtype):
 
 def test_a_constant_is_normalised_to_zero():
   x_BSD = jnp.full((1, 2, 8), 300.1)
-  assert np.abs(layers.layer_norm(x_BSD)).max() < 1e-1 and np.isfinite(jax.grad(
-      lambda x: layers.layer_norm(x).sum())(x_BSD)).all()
+  assert (
+    np.abs(layers.layer_norm(x_BSD)).max() < 1e-1
+    and np.isfinite(jax.grad(lambda x: layers.layer_norm(x).sum())(x_BSD)).all()
+  )
 
 
 @pytest.mark.parametrize('remat', sorted(layers.REMAT_POLICIES))
@@ -66,6 +69,7 @@ def test_scan_is_the_loop_over_layers(remat):
   for layer in range(3):
     wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf, layer=layer: leaf[layer], state))(wanted)
   np.testing.assert_allclose(layers.scan(blocks, x_BTD), wanted, atol=1e-5)
+
   # What is kept and what is computed again shows in the gradient's program, not in its values.
   def gradient(remat):
     def total(x_BTD):
@@ -92,8 +96,10 @@ def test_a_scan_stacks_what_costs_and_no_more(monkeypatch):
     total = lambda x_BTD: jnp.sum(layers.scan(blocks, x_BTD))  # anew, since what was traced is remembered
     jaxpr = jax.make_jaxpr(jax.grad(total))(jnp.ones((1, 6, 8)))
     forward = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == 'scan')
-    return (sum(out.aval.size for out in forward.outvars),
-            {name: len(re.findall(rf'= {name}\b', str(jaxpr))) for name in costly})
+    return (
+      sum(out.aval.size for out in forward.outvars),
+      {name: len(re.findall(rf'= {name}\b', str(jaxpr))) for name in costly},
+    )
 
   num_kept, num_costly = found()
   monkeypatch.setitem(layers.REMAT_POLICIES, 'none', jax.checkpoint_policies.everything_saveable)
@@ -141,8 +147,11 @@ def test_widths_that_do_not_divide_are_named():
 
 def test_what_a_fused_kernel_read_is_kept_where_products_are():
   kernel = lambda x: jnp.sin(checkpoint_name(jnp.sin(x), attention.RESIDUAL))
-  grad = lambda remat: str(jax.make_jaxpr(jax.grad(lambda x: jax.checkpoint(
-      lambda x: kernel(x).sum(), policy=layers.REMAT_POLICIES[remat])(x)))(jnp.ones(3)))
+  grad = lambda remat: str(
+    jax.make_jaxpr(
+      jax.grad(lambda x: jax.checkpoint(lambda x: kernel(x).sum(), policy=layers.REMAT_POLICIES[remat])(x))
+    )(jnp.ones(3))
+  )
   assert grad('dots').count('sin ') < grad('full').count('sin ')
 
 
@@ -165,6 +174,7 @@ def test_a_kernel_that_is_cast_gets_the_gradient_of_its_products_in_float32(shap
     def total(params):
       cast = params if gradient_dtype is None else layers.cast(params, gradient_dtype)
       return jnp.sum(jnp.sin(nnx.merge(graphdef, cast)(x).astype(jnp.float32)))
+
     return jax.value_and_grad(total)(params)
 
   (wanted, plain), (found, exact), (_, rounded) = (gradient(each) for each in (None, 'float32', 'bfloat16'))
@@ -198,7 +208,7 @@ def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient
 
   def total(params, x_BF):
     with mesh_lib.use(mesh):
-      return jnp.sum(nnx.merge(graphdef, layers.cast(params, gradient_dtype))(x_BF).astype(jnp.float32)**2)
+      return jnp.sum(nnx.merge(graphdef, layers.cast(params, gradient_dtype))(x_BF).astype(jnp.float32) ** 2)
 
   step = jax.jit(jax.grad(total), in_shardings=(places, mesh_lib.batch_sharding(mesh)), out_shardings=places)
   text = step.lower(params, jnp.ones((16, 64))).compile().as_text()

@@ -11,9 +11,18 @@ import pytest
 from v2a.models import mmdit
 
 SIZES = {
-    'num_latent_channels': 4, 'latent_rate_hz': 25.0, 'semantic_rate_hz': 8.0, 'sync_rate_hz': 25.0,
-    'condition_width': 8, 'width': 16, 'num_heads': 2, 'num_joint_layers': 1, 'num_audio_layers': 1,
-    'mlp_ratio': 2.0, 'conv_size': 3}
+  'num_latent_channels': 4,
+  'latent_rate_hz': 25.0,
+  'semantic_rate_hz': 8.0,
+  'sync_rate_hz': 25.0,
+  'condition_width': 8,
+  'width': 16,
+  'num_heads': 2,
+  'num_joint_layers': 1,
+  'num_audio_layers': 1,
+  'mlp_ratio': 2.0,
+  'conv_size': 3,
+}
 
 
 @functools.cache
@@ -33,10 +42,16 @@ def _model():
 def _inputs():
   keys = iter(jax.random.split(jax.random.key(2), 5))
   draw = lambda *shape: jax.random.normal(next(keys), shape)
-  return {'z_BTC': draw(2, 50, 4), 't_B': jnp.array([0.2, 0.9]), 'semantic_BMD': draw(2, 16, 8),
-          'sync_BLD': draw(2, 50, 8), 'text_BUD': draw(2, 6, 8),
-          'text_mask_BU': jnp.arange(6)[None] < jnp.array([[6], [2]]),
-          'transcript_BWD': draw(2, 5, 8), 'transcript_mask_BW': jnp.arange(5)[None] < jnp.array([[1], [4]])}
+  return {
+    'z_BTC': draw(2, 50, 4),
+    't_B': jnp.array([0.2, 0.9]),
+    'semantic_BMD': draw(2, 16, 8),
+    'sync_BLD': draw(2, 50, 8),
+    'text_BUD': draw(2, 6, 8),
+    'text_mask_BU': jnp.arange(6)[None] < jnp.array([[6], [2]]),
+    'transcript_BWD': draw(2, 5, 8),
+    'transcript_mask_BW': jnp.arange(5)[None] < jnp.array([[1], [4]]),
+  }
 
 
 def _velocity(inputs):
@@ -44,8 +59,9 @@ def _velocity(inputs):
   return np.asarray(_model()(condition.pop('z_BTC'), condition.pop('t_B'), condition))
 
 
-@pytest.mark.parametrize(('tokens', 'mask'), [('text_BUD', 'text_mask_BU'),
-                                              ('transcript_BWD', 'transcript_mask_BW')])
+@pytest.mark.parametrize(
+  ('tokens', 'mask'), [('text_BUD', 'text_mask_BU'), ('transcript_BWD', 'transcript_mask_BW')]
+)
 def test_masked_tokens_are_never_read(tokens, mask):
   inputs = _inputs()
   wanted = _velocity(inputs)
@@ -86,8 +102,11 @@ def test_clips_of_a_batch_are_independent():
 
 def test_other_lengths_than_in_training():
   inputs = _inputs()
-  longer = inputs | {'z_BTC': jnp.ones((2, 75, 4)), 'semantic_BMD': jnp.ones((2, 24, 8)),
-                     'sync_BLD': jnp.ones((2, 75, 8))}
+  longer = inputs | {
+    'z_BTC': jnp.ones((2, 75, 4)),
+    'semantic_BMD': jnp.ones((2, 24, 8)),
+    'sync_BLD': jnp.ones((2, 75, 8)),
+  }
   assert _velocity(longer).shape == (2, 75, 4)
 
 

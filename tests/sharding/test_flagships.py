@@ -34,8 +34,10 @@ def abstract_state(name):
 
 def places(state):
   """Returns path -> [shape, spec] of every trained parameter."""
-  return {name: [list(leaf.shape), str(tuple(leaf.sharding.spec))]
-          for name, leaf in weights.flatten(state.params).items()}
+  return {
+    name: [list(leaf.shape), str(tuple(leaf.sharding.spec))]
+    for name, leaf in weights.flatten(state.params).items()
+  }
 
 
 @pytest.mark.parametrize('name', FLAGSHIPS)
@@ -53,8 +55,9 @@ def test_parameters_lie_where_they_did(name):
   assert large and not [leaf for leaf in large if leaf.sharding.is_fully_replicated]
   moments = [leaf for leaf in jax.tree.leaves(state.opt_state) if leaf.ndim]
   assert len(moments) == 2 * len(shardings)
-  held = sum(leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape))
-             for leaf in jax.tree.leaves(state))
+  held = sum(
+    leaf.dtype.itemsize * math.prod(leaf.sharding.shard_shape(leaf.shape)) for leaf in jax.tree.leaves(state)
+  )
   assert held < 1.1 * 16 * billions * 1e9 / (SIZES['fsdp'] * SIZES['tensor'])
 
 
@@ -110,6 +113,8 @@ if __name__ == '__main__':
   jax.config.update('jax_num_cpu_devices', 8)
   GOLDENS.mkdir(exist_ok=True)
   for flagship in FLAGSHIPS:
-    lines = ',\n'.join(f'{json.dumps(path)}: {json.dumps(place)}'
-                       for path, place in sorted(places(abstract_state(flagship)).items()))
+    lines = ',\n'.join(
+      f'{json.dumps(path)}: {json.dumps(place)}'
+      for path, place in sorted(places(abstract_state(flagship)).items())
+    )
     (GOLDENS / f'{flagship}.json').write_text(f'{{\n{lines}\n}}\n')

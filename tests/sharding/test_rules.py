@@ -7,8 +7,10 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 P = jax.sharding.PartitionSpec
-SIZES = tuple(dict(zip(mesh_lib.AXES, sizes)) for sizes in (
-    (1, 2, 2, 1, 2), (1, 8, 1, 1, 1), (1, 1, 8, 1, 1), (2, 1, 2, 2, 1)))
+SIZES = tuple(
+  dict(zip(mesh_lib.AXES, sizes))
+  for sizes in ((1, 2, 2, 1, 2), (1, 8, 1, 1, 1), (1, 1, 8, 1, 1), (2, 1, 2, 2, 1))
+)
 
 
 @pytest.fixture(scope='module')
@@ -16,7 +18,9 @@ def mesh():
   return mesh_lib.make(SIZES[0])
 
 
-@pytest.mark.parametrize(('axes', 'shape', 'wanted'), [
+@pytest.mark.parametrize(
+  ('axes', 'shape', 'wanted'),
+  [
     (('embed', 'mlp'), (16, 32), P('fsdp', 'tensor')),
     (('mlp', 'embed'), (32, 16), P('tensor', 'fsdp')),
     (('embed', 'heads', 'head'), (16, 4, 8), P('fsdp', 'tensor', None)),
@@ -28,26 +32,31 @@ def mesh():
     ((None, 'latent'), (4, 4), P(None, None)),
     (('kernel', 'channels', 'patch'), (2, 2, 2), P(None, None, None)),
     ((), (), P()),
-])
+  ],
+)
 def test_table(mesh, axes, shape, wanted):
   assert rules.partition_spec(axes, shape, mesh) == wanted
 
 
-@pytest.mark.parametrize(('axes', 'shape', 'message'), [
+@pytest.mark.parametrize(
+  ('axes', 'shape', 'message'),
+  [
     (('embed', 'mpl'), (16, 32), "Unknown logical axis 'mpl'"),
     (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both split over mesh axis 'fsdp'"),
     (('mlp', 'heads'), (15, 15), 'both split'),  # whatever the sizes, so that it is seen on one device
     (('embed',), (2, 3, 16), 'names 1 dimensions'),
     (('embed', 'mlp'), (16,), 'names 2 dimensions'),
-])
+  ],
+)
 def test_mistakes(mesh, axes, shape, message):
   with pytest.raises(ValueError, match=message):
     rules.partition_spec(axes, shape, mesh)
 
 
 def test_specs_of_a_state_name_the_path(mesh):
-  state = nnx.State({'a': {'w': nnx.Param(jnp.zeros((16, 32)), axes=('embed', 'mlp'))},
-                     'count': nnx.Variable(jnp.zeros(()))})
+  state = nnx.State(
+    {'a': {'w': nnx.Param(jnp.zeros((16, 32)), axes=('embed', 'mlp'))}, 'count': nnx.Variable(jnp.zeros(()))}
+  )
   specs = rules.specs((state, jnp.zeros(3)), mesh)
   assert jax.tree.structure(specs) == jax.tree.structure((state, jnp.zeros(3)))
   assert specs[0]['a']['w'].get_value().spec == P('fsdp', 'tensor')
@@ -69,13 +78,16 @@ def test_mesh_has_the_sizes(sizes):
 ONES = dict.fromkeys(mesh_lib.AXES, 1)
 
 
-@pytest.mark.parametrize(('sizes', 'num_devices', 'num_slices', 'wanted'), [
+@pytest.mark.parametrize(
+  ('sizes', 'num_devices', 'num_slices', 'wanted'),
+  [
     ({'data': -1, 'fsdp': 2}, 8, 1, {'data': 4, 'fsdp': 2}),
     ({'tensor': 1, 'fsdp': -1, 'data': 1}, 1, 1, {}),
     ({'replica': -1, 'data': -1}, 8, 2, {'replica': 2, 'data': 4}),
     ({'replica': 4, 'context': -1}, 8, 2, {'replica': 4, 'context': 2}),
     ({'replica': -1, 'fsdp': 8}, 8, 1, {'fsdp': 8}),
-])
+  ],
+)
 def test_the_rest_is_filled(sizes, num_devices, num_slices, wanted):
   assert mesh_lib.resolve(sizes, num_devices, num_slices) == ONES | wanted
 
@@ -84,13 +96,22 @@ def test_one_device_is_a_mesh():
   assert dict(mesh_lib.single().shape) == ONES
 
 
-@pytest.mark.parametrize(('sizes', 'message'), [
+@pytest.mark.parametrize(
+  ('sizes', 'message'),
+  [
     ({'data': 3}, 'does not fit 8 devices: its sizes multiply to 3; wanted 8[.]'),
-    ({'data': -1, 'fsdp': 16}, 'A mesh of replica 1 x data -1 x fsdp 16 x context 1 x tensor 1 does not '
-     'fit 8 devices: its sizes multiply to 16; wanted 8 or a divisor of it'),
+    (
+      {'data': -1, 'fsdp': 16},
+      'A mesh of replica 1 x data -1 x fsdp 16 x context 1 x tensor 1 does not '
+      'fit 8 devices: its sizes multiply to 16; wanted 8 or a divisor of it',
+    ),
     ({'data': -1, 'fsdp': 3}, 'does not fit 8 devices'),
-    ({'data': -1, 'fsdp': -1}, 'one at most -1'), ({'data': 0}, 'at least 1'), ({}, 'does not fit 8 devices'),
-    ({'data': 8, 'model': 1}, r"got \['model'\]")])
+    ({'data': -1, 'fsdp': -1}, 'one at most -1'),
+    ({'data': 0}, 'at least 1'),
+    ({}, 'does not fit 8 devices'),
+    ({'data': 8, 'model': 1}, r"got \['model'\]"),
+  ],
+)
 def test_meshes_that_do_not_fit(sizes, message):
   with pytest.raises(ValueError, match=message):
     mesh_lib.make(sizes)

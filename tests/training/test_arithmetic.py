@@ -18,8 +18,17 @@ from v2a.diffusion import process
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import tasks
 
-CONSUMERS = ('bernoulli', 'categorical', 'choice', 'gumbel', 'normal', 'permutation', 'randint', 'split',
-             'uniform')  # of a key; fold_in alone may take one several times
+CONSUMERS = (
+  'bernoulli',
+  'categorical',
+  'choice',
+  'gumbel',
+  'normal',
+  'permutation',
+  'randint',
+  'split',
+  'uniform',
+)  # of a key; fold_in alone may take one several times
 
 
 def make_task(num, **changes):
@@ -32,16 +41,24 @@ def make_task(num, **changes):
 
 
 def test_a_gradient_below_the_clip_norm_stays_as_it_is():
-  moments = [jax.tree.leaves(test_step.run(toy.configuration(batch_size=16, clip_norm=clip_norm), num_steps=1)
-                             [0].opt_state) for clip_norm in (0.0, 1e3)]
+  moments = [
+    jax.tree.leaves(
+      test_step.run(toy.configuration(batch_size=16, clip_norm=clip_norm), num_steps=1)[0].opt_state
+    )
+    for clip_norm in (0.0, 1e3)
+  ]
   for unclipped, clipped in zip(*moments, strict=True):
     np.testing.assert_allclose(clipped, unclipped, rtol=1e-6)
 
 
 def test_without_a_gradient_matrices_alone_decay():
   c = toy.configuration(learning_rate=0.5, warmup_steps=0, schedule='constant', weight_decay=0.1).training
-  params = nnx.State({'kernel': nnx.Param(jnp.ones((3, 4, 2)), axes=('embed', 'mlp')),
-                      'bias': nnx.Param(jnp.ones((3, 2)), axes=('mlp',))})
+  params = nnx.State(
+    {
+      'kernel': nnx.Param(jnp.ones((3, 4, 2)), axes=('embed', 'mlp')),
+      'bias': nnx.Param(jnp.ones((3, 2)), axes=('mlp',)),
+    }
+  )
   optimizer = optimizer_lib.make(c)
   updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
   np.testing.assert_allclose(updates['kernel'].get_value(), -0.5 * 0.1, rtol=1e-6)
@@ -49,8 +66,13 @@ def test_without_a_gradient_matrices_alone_decay():
 
 
 def test_each_condition_is_dropped_independently_of_the_others():
-  task, batch = make_task(64, task='flow', conditioning__drop_video=0.5, conditioning__drop_text=0.5,
-                          conditioning__drop_transcript=0.5)
+  task, batch = make_task(
+    64,
+    task='flow',
+    conditioning__drop_video=0.5,
+    conditioning__drop_text=0.5,
+    conditioning__drop_transcript=0.5,
+  )
   drawn = task.draw(batch, jax.random.key(0))
   kept_KB = np.stack([drawn[name] for name in ('keep_video_B', 'keep_text_B', 'keep_transcript_B')])
   assert len(np.unique(kept_KB, axis=1).T) == 8  # every combination
@@ -64,8 +86,9 @@ def test_sync_loss_is_the_same_in_both_directions():
   video_BSD, audio_BSD = (jnp.asarray(rng.standard_normal((4, 3, 8)), jnp.float32) for _ in range(2))
 
   def value(video_BSD, audio_BSD):
-    model = types.SimpleNamespace(embed_video=lambda *_: video_BSD, embed_audio=lambda *_: audio_BSD,
-                                  log_scale=jnp.zeros(()))
+    model = types.SimpleNamespace(
+      embed_video=lambda *_: video_BSD, embed_audio=lambda *_: audio_BSD, log_scale=jnp.zeros(())
+    )
     return float(task.loss(model, batch, jnp.zeros((), int))[0])
 
   logits_QS = np.asarray(video_BSD).reshape(12, 8) @ np.asarray(audio_BSD).reshape(12, 8).T
@@ -93,10 +116,16 @@ def test_a_masked_loss_is_the_mean_over_what_counts(num_counted):
   assert float(value) == pytest.approx(4.0, rel=1e-5)
 
 
-@pytest.mark.parametrize('changes', [
-    {'task': 'flow'}, {'task': 'codec'}, {'task': 'codec', 'codec__bottleneck': 'rvq'},
+@pytest.mark.parametrize(
+  'changes',
+  [
+    {'task': 'flow'},
+    {'task': 'codec'},
+    {'task': 'codec', 'codec__bottleneck': 'rvq'},
     {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__hide_past': 0.5},
-    {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__is_causal': False}])
+    {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__is_causal': False},
+  ],
+)
 def test_no_key_is_used_twice(changes, monkeypatch):
   used = []
 
@@ -104,6 +133,7 @@ def test_no_key_is_used_twice(changes, monkeypatch):
     def run(key, *args, **kwargs):
       used.append(np.asarray(jax.random.key_data(key)).tobytes())
       return function(key, *args, **kwargs)
+
     return run
 
   task, batch = make_task(2, **changes)

@@ -22,8 +22,11 @@ MEMBER = pathlib.Path(__file__).parent / 'member.py'
 LINE = re.compile(r'step (\d+)/\d+ loss ([\d.e-]+), .*numbers ([\d.]+), squares ([\d.]+)')
 NUM_STEPS = 8
 # Compiled as the tests are, and kept for the next process.
-CHEAP = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
-         'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir}
+CHEAP = {
+  'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+  'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
+  'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
+}
 
 
 class Run:
@@ -42,8 +45,9 @@ class Run:
 
   def seen(self):
     """Returns step -> (loss, what the clips' numbers sum up to)."""
-    return {int(step): (float(loss), (numbers, squares))
-            for step, loss, numbers, squares in LINE.findall(self.text)}
+    return {
+      int(step): (float(loss), (numbers, squares)) for step, loss, numbers, squares in LINE.findall(self.text)
+    }
 
 
 def losses(workdir):
@@ -81,7 +85,8 @@ def check_as_whole(whole, workdir, *runs):
   assert set(together) == set(seen)
   found = arrays(workdir)
   assert {name: value.shape for name, value in found.items()} == {
-      name: value.shape for name, value in arrays(folder).items()}
+    name: value.shape for name, value in arrays(folder).items()
+  }
   for name, value in arrays(folder).items():
     np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
@@ -136,8 +141,15 @@ def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
 @pytest.mark.slow
 @pytest.mark.parametrize(('late', 'saved'), [(0, {'3', '6', str(NUM_STEPS)}), (1, {str(NUM_STEPS)})])
 def test_two_save_together_by_the_clock_of_the_first(tmp_path, late, saved):
-  run = Run(tmp_path, num_processes=2, num_devices=2, checkpoint_every_steps=100, keep_latest=9,
-            log_every_steps=3, late=late)
+  run = Run(
+    tmp_path,
+    num_processes=2,
+    num_devices=2,
+    checkpoint_every_steps=100,
+    keep_latest=9,
+    log_every_steps=3,
+    late=late,
+  )
   assert run.each == [0, 0], run.text
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == saved
 
@@ -153,8 +165,11 @@ def test_a_bug_of_one_is_told_as_such(tmp_path):
 @pytest.mark.parametrize('is_replaced', [False, True])
 def test_local_checkpoints_serve_unless_a_machine_was_replaced(whole, tmp_path, is_replaced):
   workdir, folder = tmp_path / 'run', tmp_path / 'local'
-  own = {'checkpoint_every_steps': 3, 'local_checkpoint_every_steps': 1,
-         'local_checkpoint_folder': str(folder)}
+  own = {
+    'checkpoint_every_steps': 3,
+    'local_checkpoint_every_steps': 1,
+    'local_checkpoint_folder': str(folder),
+  }
   first = Run(workdir, 2, 2, hurt=[{'how': 'kill', 'at': 6, 'process': 1}], **own)
   assert codes.is_retriable(first.code), first.text
   if is_replaced:
@@ -206,8 +221,11 @@ def test_a_full_disk_does_not_stop_training(whole, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize('fulls', [(0,), (0, 1)])
 def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
-  hurt = [{'how': f'disk {how}', 'at': at, 'process': index}
-          for how, at in (('full', 4), ('free', 6)) for index in fulls]
+  hurt = [
+    {'how': f'disk {how}', 'at': at, 'process': index}
+    for how, at in (('full', 4), ('free', 6))
+    for index in fulls
+  ]
   run = Run(tmp_path, 2, 2, pause_s=3, save_patience_s=10.0, hurt=hurt)
   assert run.each == [0, 0], run.text
   assert re.search('the checkpoint of step 4 could not be written.*File too large', run.text), run.text

@@ -63,7 +63,8 @@ def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys
 
 
 @pytest.mark.parametrize(
-    'other', [{'learning_rate': 0.5}, {'batch_size': 16}, {'devices': jax.devices()[:4]}])
+  'other', [{'learning_rate': 0.5}, {'batch_size': 16}, {'devices': jax.devices()[:4]}]
+)
 def test_a_program_of_another_step_is_refused(program, tmp_path, other):
   settings = dict(other)
   devices = settings.pop('devices', DEVICES)

@@ -13,10 +13,13 @@ from v2a import weights
 from v2a.training import tasks
 
 CASES = {
-    'codec': {'task': 'codec'}, 'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
-    'sync': {'task': 'sync'}, 'flow': {'task': 'flow'},
-    'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
-    'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False}}
+  'codec': {'task': 'codec'},
+  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'sync': {'task': 'sync'},
+  'flow': {'task': 'flow'},
+  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
+  'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False},
+}
 LAYERS = 'blocks'  # parameters of a stack have a leading axis of layers
 
 
@@ -41,6 +44,7 @@ def gradients(case, num_layers):
     def loss(params):
       model = nnx.merge(graphdef, params, rest)
       return tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))[0]
+
     return jax.grad(loss)(params)
 
   return weights.flatten(gradient(params, rest, batch))

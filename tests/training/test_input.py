@@ -19,8 +19,10 @@ class Names:
   """Prepares the names of the records, and a random number each."""
 
   def prepare(self, items, rng):
-    return {'id_B': np.array([record['id'] for record in items]),
-            'draw_B': np.array([rng.random() for _ in items])}
+    return {
+      'id_B': np.array([record['id'] for record in items]),
+      'draw_B': np.array([rng.random() for _ in items]),
+    }
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +36,7 @@ def batches(items, seed=0, **arguments):
 
 def test_every_epoch_holds_every_record_once_in_another_order(items):
   ids = list(itertools.chain.from_iterable(batches(items)[step]['id_B'] for step in range(10)))
-  epochs = [ids[start:start + 10] for start in range(0, 40, 10)]
+  epochs = [ids[start : start + 10] for start in range(0, 40, 10)]
   assert all(len(set(epoch)) == 10 for epoch in epochs)
   assert len({tuple(epoch) for epoch in epochs}) == 4
   assert epochs[0] != sorted(epochs[0])
@@ -141,8 +143,10 @@ def test_other_records_stand_in_for_corrupt_ones(damaged):
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_processes):
   whole, size = batches(corrupt.Tolerant(damaged, 0.2)), 4 // num_processes
-  parts = [batches(corrupt.Tolerant(damaged, 0.2), rows=range(i * size, (i + 1) * size))
-           for i in range(num_processes)]
+  parts = [
+    batches(corrupt.Tolerant(damaged, 0.2), rows=range(i * size, (i + 1) * size))
+    for i in range(num_processes)
+  ]
   for step in range(10):
     assert np.array_equal(np.concatenate([part[step]['id_B'] for part in parts]), whole[step]['id_B'])
 

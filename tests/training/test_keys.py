@@ -65,6 +65,7 @@ def used(monkeypatch):
     def draw(key, *args, **kwargs):
       found[_data(key)] += 1
       return run(key, *args, **kwargs)
+
     return draw
 
   for name in DRAWING:
@@ -72,9 +73,16 @@ def used(monkeypatch):
   return found
 
 
-@pytest.mark.parametrize(('task', 'bottleneck', 'is_causal'), [
-    ('flow', 'kl', True), ('tokens', 'rvq', True), ('tokens', 'rvq', False), ('codec', 'kl', True),
-    ('codec', 'rvq', True)])
+@pytest.mark.parametrize(
+  ('task', 'bottleneck', 'is_causal'),
+  [
+    ('flow', 'kl', True),
+    ('tokens', 'rvq', True),
+    ('tokens', 'rvq', False),
+    ('codec', 'kl', True),
+    ('codec', 'rvq', True),
+  ],
+)
 def test_a_step_uses_every_key_once(given, used, task, bottleneck, is_causal):
   c = config.tiny(config.base()).unlock()
   c.task, c.codec.bottleneck, c.tokens.is_causal, c.tokens.hide_past = task, bottleneck, is_causal, 0.5

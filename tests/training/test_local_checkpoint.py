@@ -29,7 +29,8 @@ def run(workdir, folder, end_at=None, mesh=None, every=2, **training):
     return {}
 
   c = toy.configuration(
-      **STEPS, local_checkpoint_every_steps=every, local_checkpoint_folder=str(folder), **training).unlock()
+    **STEPS, local_checkpoint_every_steps=every, local_checkpoint_folder=str(folder), **training
+  ).unlock()
   c.mesh.update(mesh or {'data': 1, 'fsdp': 2})
   try:
     path = loop.train(c.lock(), workdir, toy.Task(), [evaluate], DEVICES)
@@ -85,7 +86,7 @@ def test_another_mesh_begins_from_what_all_share_and_forgets_the_rest(tmp_path):
 
 def test_a_torn_file_is_ignored(tmp_path):
   run(tmp_path / 'run', tmp_path / 'local', end_at=5)
-  file, = (tmp_path / 'local').glob('v2a-*/0/4.safetensors')
+  (file,) = (tmp_path / 'local').glob('v2a-*/0/4.safetensors')
   os.truncate(file, file.stat().st_size - 100)
   assert run(tmp_path / 'run', tmp_path / 'local')[0][0] == 3
 

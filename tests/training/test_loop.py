@@ -44,7 +44,7 @@ ONE = {'devices': jax.devices()[:1]}
 def state_of(workdir, step, **sizes):
   """Returns the flat state of a checkpoint, restored to a mesh."""
   task, c = toy.Task(), toy.configuration()
-  mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
+  mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
   abstract = state_lib.abstract(task, optimizer_lib.make(c.training), mesh)
   checkpoints = checkpoint.Checkpoints(workdir)
   state = checkpoints.restore(step, abstract)
@@ -104,8 +104,18 @@ def test_what_a_run_leaves(four, capsys):
   assert [event.step for event in events.Scalars('loss')] == [1, 2, 3, 4]
   assert [event.step for event in events.Scalars('evaluation/validation_error')] == [3, 4]
   tags = set(events.Tags()['scalars'])
-  assert {'grad_norm', 'learning_rate', 'error', 'steps_per_s', 'clips_per_s', 'tokens_per_s', 'step_s_p50',
-          'step_s_p99', 'data_wait', 'goodput'} <= tags
+  assert {
+    'grad_norm',
+    'learning_rate',
+    'error',
+    'steps_per_s',
+    'clips_per_s',
+    'tokens_per_s',
+    'step_s_p50',
+    'step_s_p99',
+    'data_wait',
+    'goodput',
+  } <= tags
 
 
 def test_a_torn_checkpoint_is_ignored(four, tmp_path):
@@ -120,8 +130,9 @@ def test_a_torn_checkpoint_is_ignored(four, tmp_path):
 
 def test_checkpoints_by_the_clock_of_process_0(tmp_path, monkeypatch):
   ticks = itertools.count()  # a second each time that the loop looks
-  monkeypatch.setattr(loop, 'time', types.SimpleNamespace(monotonic=lambda: next(ticks),
-                                                          perf_counter=time.perf_counter))
+  monkeypatch.setattr(
+    loop, 'time', types.SimpleNamespace(monotonic=lambda: next(ticks), perf_counter=time.perf_counter)
+  )
   c = toy.configuration(num_steps=7, log_every_steps=1, keep_latest=9, checkpoint_every_s=1.5)
   loop.train(c, tmp_path, toy.Task(), **ONE)
   # Looked at: at the start, in each step that logs, and once more where that saves.
@@ -138,9 +149,15 @@ def test_checkpoints_that_are_kept(tmp_path):
   checkpoints.close()
 
 
-@pytest.mark.parametrize('change', [
-    '--config.seed=1', '--config.training.batch_size=16', '--config.flow.width=48',
-    '--config.data.num_fake_records=17'])
+@pytest.mark.parametrize(
+  'change',
+  [
+    '--config.seed=1',
+    '--config.training.batch_size=16',
+    '--config.flow.width=48',
+    '--config.data.num_fake_records=17',
+  ],
+)
 def test_another_run_in_the_folder_is_refused(four, change):
   c = configfile.override(toy.configuration(), [change])
   with pytest.raises(ValueError, match='holds a run of step 4 with another'):
@@ -164,7 +181,7 @@ def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_avera
     look = lambda model, step: {'outer': seen.append(np.asarray(model.outer[...])) or 0.0}
     path = loop.train(toy.configuration(num_steps=2, evaluate_every_steps=5), workdir, task, [look], **ONE)
     state, exported = state_of(workdir, 2), weights.load_export(path).arrays['outer']
-    mine, other = ('ema', 'params')[::1 if is_averaged else -1]
+    mine, other = ('ema', 'params')[:: 1 if is_averaged else -1]
     np.testing.assert_array_equal(exported, state[f'{mine}.outer'])
     np.testing.assert_array_equal(exported, seen[-1])
     assert not np.array_equal(exported, state[f'{other}.outer'])
@@ -257,7 +274,7 @@ def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys,
 
 
 def test_a_process_that_is_terminated_exits_with_143(tmp_path):
-  code = textwrap.dedent('''
+  code = textwrap.dedent("""
       import os, signal, sys
       sys.path.insert(0, sys.argv[1])
       import toy
@@ -266,11 +283,15 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
       loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [end])
-      ''')
-  environment = os.environ | {'PYTHONPATH': str(HERE.parents[1]), 'JAX_PLATFORMS': 'cpu',
-                              'JAX_DISABLE_MOST_OPTIMIZATIONS': '1'}
-  ran = subprocess.run([sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment,
-                       capture_output=True, text=True)
+      """)
+  environment = os.environ | {
+    'PYTHONPATH': str(HERE.parents[1]),
+    'JAX_PLATFORMS': 'cpu',
+    'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
+  }
+  ran = subprocess.run(
+    [sys.executable, '-c', code, str(HERE), str(tmp_path)], env=environment, capture_output=True, text=True
+  )
   assert ran.returncode == 143, ran.stderr
   assert 'Stopped by SIGTERM; saved at step 1' in ran.stdout
 
@@ -304,8 +325,10 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   assert done == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
 
 
-@pytest.mark.parametrize(('seconds', 'text'), [
-    (0.2, '0s'), (59.6, '1m00s'), (185, '3m05s'), (7625, '2h07m'), (float('inf'), 'unknown time')])
+@pytest.mark.parametrize(
+  ('seconds', 'text'),
+  [(0.2, '0s'), (59.6, '1m00s'), (185, '3m05s'), (7625, '2h07m'), (float('inf'), 'unknown time')],
+)
 def test_durations(seconds, text):
   assert metrics_lib.duration(seconds) == text
 
@@ -328,6 +351,7 @@ class _DeadPipe(io.StringIO):
 
 def test_a_dead_pipe_loses_no_state(tmp_path, monkeypatch):
   """Ctrl-C on `v2a train | tee log`: the reader is gone, and nothing can be printed from then on."""
+
   def evaluate(model, step):
     if step == 2:
       monkeypatch.setattr(sys, 'stdout', _DeadPipe())
@@ -361,7 +385,7 @@ def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch)
   c = toy.configuration(num_steps=6, evaluate_every_steps=1)
   with pytest.raises(stopping.Interrupted):
     loop.train(c, tmp_path, toy.Task(), [evaluate], **ONE)
-  after = order[order.index('signal') + 1:]
+  after = order[order.index('signal') + 1 :]
   # The evaluation under way tells its result; the step's line waits.
   assert after[0].startswith('step 2 evaluation') and after[1] == 'saved', after
   assert after[2].startswith('step 2/6 loss'), after
@@ -399,7 +423,7 @@ def test_what_changes_on_resuming_is_told_and_kept(tmp_path, capsys):
   assert 'From step 2 on: ' in printed and 'config.training.learning_rate=0.001 (was 0.01)' in printed
   assert 'config.training.num_steps=3 (was 2)' in printed
   assert configfile.load(tmp_path / 'config.json') == c
-  kept, = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
+  (kept,) = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
   assert kept['until_step'] == 2 and kept['config']['training']['learning_rate'] == 1e-2
 
 

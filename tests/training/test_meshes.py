@@ -20,13 +20,17 @@ from v2a.training import step as step_lib
 from v2a.training import tasks
 
 CASES = {
-    'codec': {'task': 'codec'},
-    'codec with every loss': {'task': 'codec', **{
-        f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'matching')}},
-    'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'}, 'sync': {'task': 'sync'},
-    'flow': {'task': 'flow'},
-    'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
-    'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False}}
+  'codec': {'task': 'codec'},
+  'codec with every loss': {
+    'task': 'codec',
+    **{f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'matching')},
+  },
+  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'sync': {'task': 'sync'},
+  'flow': {'task': 'flow'},
+  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
+  'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False},
+}
 MESHES = ({'replica': 2, 'fsdp': 2, 'context': 2}, {'data': 2, 'fsdp': 2, 'tensor': 2})
 
 
@@ -50,10 +54,11 @@ def first_step(case, sizes, microbatches=1):
   """Returns the metrics of a step on a mesh, and Adam's first moments."""
   changes = CASES[case] | {'training.microbatches': microbatches}
   c = configfile.override(
-      config.tiny(config.base()), [f'--config.{key}={value}' for key, value in changes.items()])
+    config.tiny(config.base()), [f'--config.{key}={value}' for key, value in changes.items()]
+  )
   task = tasks.make(c)
   optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
-  mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
+  mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
   rng = np.random.default_rng(0)
@@ -62,8 +67,10 @@ def first_step(case, sizes, microbatches=1):
   params = jax.tree.map(drawn, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batch = input_lib.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
-  leaves, metrics = step(jax.tree.leaves(dataclasses.replace(state, params=params)),
-                         input_lib.to_devices(batch, mesh, c.training.batch_size))
+  leaves, metrics = step(
+    jax.tree.leaves(dataclasses.replace(state, params=params)),
+    input_lib.to_devices(batch, mesh, c.training.batch_size),
+  )
   moments = weights.flatten(jax.tree.unflatten(jax.tree.structure(state), leaves).opt_state)
   moments = {name: np.asarray(leaf) for name, leaf in moments.items() if '.mu.' in name}
   return {name: float(value) for name, value in metrics.items()}, moments
@@ -91,8 +98,9 @@ def test_microbatches_change_nothing_of_a_codec_with_every_loss():
 
 @pytest.mark.slow
 @pytest.mark.parametrize('case', [case for case in CASES if case != 'sync'])
-@pytest.mark.parametrize(('sizes', 'microbatches'), [
-    ({}, 4), ({'data': 2, 'fsdp': 2}, 2), ({'fsdp': 2, 'tensor': 2}, 4)])
+@pytest.mark.parametrize(
+  ('sizes', 'microbatches'), [({}, 4), ({'data': 2, 'fsdp': 2}, 2), ({'fsdp': 2, 'tensor': 2}, 4)]
+)
 def test_microbatches_change_nothing_on_any_mesh(case, sizes, microbatches):
   assert_same(first_step(case, sizes, microbatches), reference(case))
 

@@ -21,8 +21,12 @@ def _codec(folder, seed=0, **changes):
   words = [f'--config.{key}={value}' for key, value in ({'task': 'codec'} | changes).items()]
   c = configfile.override(config.tiny(config.base()), words)
   rng, shapes = np.random.default_rng(seed), nnx.state(nnx.eval_shape(lambda: assembly.codec(c, nnx.Rngs(0))))
-  weights.export(jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes),
-                 folder, c, 'float32')
+  weights.export(
+    jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes),
+    folder,
+    c,
+    'float32',
+  )
   return folder
 
 
@@ -50,7 +54,9 @@ def _configuration(root, data='of_codec', codec='codec', **changes):
   return configfile.override(c.lock(), [f'--config.{key}={value}' for key, value in changes.items()])
 
 
-@pytest.mark.parametrize(('given', 'message'), [
+@pytest.mark.parametrize(
+  ('given', 'message'),
+  [
     ({'codec': ''}, 'config.init_from.codec must name the codec that made the latents of the records'),
     ({'codec': '', 'task': 'tokens', 'codec.bottleneck': 'rvq'}, 'the codec that made the codes'),
     ({'codec': 'other'}, 'than config.init_from.codec=.*other: they were made by .*codec, whose digest is'),
@@ -61,9 +67,18 @@ def _configuration(root, data='of_codec', codec='codec', **changes):
     ({'data': 'plain'}, 'has no latents; encode the records by data_pipelines.encode with --codec .*codec'),
     ({'codec.num_latent_channels': 3}, 'codec.num_latent_channels=4; config.codec.num_latent_channels is 3'),
     ({'clip.hop_samples': 320, 'clip.patch_frames': 2}, 'hop_samples=160; config.clip.hop_samples is 320'),
-    ({'codec': 'codes', 'data': 'of_codes', 'task': 'tokens', 'codec.bottleneck': 'rvq',
-      'codec.codebook_size': 8}, 'has codec.codebook_size=16; config.codec.codebook_size is 8'),
-])
+    (
+      {
+        'codec': 'codes',
+        'data': 'of_codes',
+        'task': 'tokens',
+        'codec.bottleneck': 'rvq',
+        'codec.codebook_size': 8,
+      },
+      'has codec.codebook_size=16; config.codec.codebook_size is 8',
+    ),
+  ],
+)
 def test_a_codec_that_does_not_fit_is_refused_before_anything_is_trained(root, tmp_path, given, message):
   c = _configuration(root, **given)
   with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
@@ -72,14 +87,20 @@ def test_a_codec_that_does_not_fit_is_refused_before_anything_is_trained(root, t
 
 
 def test_records_remember_the_codec_of_latents_and_of_codes(root):
-  folder, = records.open(root / 'of_codes').sources
-  digests = {name: weights.codec_digest(weights.load_export(root / name))
-             for name in ('codec', 'codes', 'other')}
+  (folder,) = records.open(root / 'of_codes').sources
+  digests = {
+    name: weights.codec_digest(weights.load_export(root / name)) for name in ('codec', 'codes', 'other')
+  }
   assert len(set(digests.values())) == 3
   assert {name: each['digest'] for name, each in folder.codecs.items()} == {
-      'kl': digests['codec'], 'rvq': digests['codes']}
+    'kl': digests['codec'],
+    'rvq': digests['codes'],
+  }
   for task, bottleneck, codec in (
-      ('flow', 'kl', 'codec'), ('tokens', 'rvq', 'codes'), ('sync', 'kl', 'codec')):
+    ('flow', 'kl', 'codec'),
+    ('tokens', 'rvq', 'codes'),
+    ('sync', 'kl', 'codec'),
+  ):
     c = _configuration(root, 'of_codes', codec, **{'task': task, 'codec.bottleneck': bottleneck})
     digest, notes = starting.check_codec(c, bottleneck, records.open(*c.data.train))
     assert digest == digests[codec] and not notes
@@ -123,11 +144,12 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
   items = [records.fake(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
   source = _contents(tmp_path, items, spec, is_older)
   assert starting.check_contents(c, source) == [
-      '3 of 12 records have no sound; they take no part in the loss.',
-      '3 of 12 annotations are longer than the 16 bytes that the model reads (config.clip.num_text_bytes), '
-      'the longest 22; their ends are not read.',
-      '10 of 12 transcripts are longer than the 16 bytes that the model reads '
-      '(config.clip.num_transcript_bytes), the longest 99; their ends are not read.']
+    '3 of 12 records have no sound; they take no part in the loss.',
+    '3 of 12 annotations are longer than the 16 bytes that the model reads (config.clip.num_text_bytes), '
+    'the longest 22; their ends are not read.',
+    '10 of 12 transcripts are longer than the 16 bytes that the model reads '
+    '(config.clip.num_transcript_bytes), the longest 99; their ends are not read.',
+  ]
   c = configfile.override(c, ['--config.task=codec'])
   assert len(starting.check_contents(c, source)) == 1, 'codecs read no texts'
 
@@ -135,11 +157,13 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
 def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
   monkeypatch.setattr(records, '_NUM_COUNTED', 4)
   c = config.tiny(config.base())
-  items = [records.fake(config.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''}
-           for seed in range(12)]
+  items = [
+    records.fake(config.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
+  ]
   source = _contents(tmp_path, items, config.clip_spec(c), is_older=True)
   assert starting.check_contents(c, source) == [
-      '11 of 12 records have no sound; they take no part in the loss.']
+    '11 of 12 records have no sound; they take no part in the loss.'
+  ]
   items = [item | {'has_audio': True, 'text': 'a' * 99} for item in items]
   source = _contents(tmp_path / 'b', items, config.clip_spec(c), is_older=True)
   notes = starting.check_contents(c, source)
@@ -159,9 +183,15 @@ def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
       starting.check_contents(c, source)
     return
   configfile.save(c, tmp_path / 'c.json')
-  words = ['--config', str(tmp_path / 'c.json'), '--workdir', str(tmp_path / 'run'),
-           '--config.data.num_fake_records=0', f'--config.data.train={tmp_path / "data"}']
+  words = [
+    '--config',
+    str(tmp_path / 'c.json'),
+    '--workdir',
+    str(tmp_path / 'run'),
+    '--config.data.num_fake_records=0',
+    f'--config.data.train={tmp_path / "data"}',
+  ]
   assert main.main(['train', *words]) == 2
-  line, = capsys.readouterr().err.splitlines()
+  (line,) = capsys.readouterr().err.splitlines()
   assert 'None of the 3 records of config.data.train' in line and 'has sound' in line
   assert not (tmp_path / 'run').exists()

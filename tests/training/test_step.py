@@ -18,15 +18,19 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training.tasks import tokens
 
-MESHES = ({'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2},
-          {'replica': 2, 'fsdp': 2, 'context': 2})
+MESHES = (
+  {'data': 8},
+  {'fsdp': 8},
+  {'data': 2, 'fsdp': 2, 'tensor': 2},
+  {'replica': 2, 'fsdp': 2, 'context': 2},
+)
 
 
 def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   """Returns the state after some steps on a mesh, and the metrics of the last."""
   task = make_task(noise)
   sizes = sizes or {}
-  mesh = mesh_lib.make(sizes, jax.devices()[:math.prod(sizes.values())])
+  mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
   optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
@@ -156,8 +160,9 @@ def test_the_average_follows_its_equation():
 
 
 def test_learning_rate():
-  c = toy.configuration(schedule='cosine', warmup_steps=4, num_steps=12, learning_rate=1.0,
-                        final_learning_rate_ratio=0.1).training
+  c = toy.configuration(
+    schedule='cosine', warmup_steps=4, num_steps=12, learning_rate=1.0, final_learning_rate_ratio=0.1
+  ).training
   rate = optimizer_lib.learning_rate(c)
   got = [float(rate(step)) for step in (0, 1, 3, 4, 8, 12, 100)]
   assert got == pytest.approx([0.25, 0.5, 1.0, 1.0, 0.55, 0.1, 0.1], abs=1e-6)
@@ -170,7 +175,11 @@ def test_matrices_decay_and_biases_do_not():
   abstract = state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
   decayed = optimizer_lib.is_decayed(abstract.params)
   assert {name: decayed[name].get_value() for name in decayed} == {
-      'inner': True, 'layers': True, 'outer': True, 'bias': False}
+    'inner': True,
+    'layers': True,
+    'outer': True,
+    'bias': False,
+  }
   stacked = nnx.State({'bias': nnx.Param(jnp.zeros((3, 32)), axes=('mlp',))})
   assert not optimizer_lib.is_decayed(stacked)['bias'].get_value()
 
@@ -195,7 +204,9 @@ def test_nothing_to_train_is_an_error():
     state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
 
 
-@pytest.mark.parametrize(('change', 'context', 'wanted'), [
+@pytest.mark.parametrize(
+  ('change', 'context', 'wanted'),
+  [
     ({'task': 'flow'}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
     ({'task': 'tokens', 'tokens.is_causal': False}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
     ({'task': 'codec'}, 4, '10 audio steps of a crop of config.codec.crop_s; got 4. .* 1, 2'),
@@ -203,7 +214,8 @@ def test_nothing_to_train_is_an_error():
     ({'task': 'sync'}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
     ({'task': 'sync', 'clip.sync_fps': 24}, 5, '48 pictures of a clip; got 5. .* 1, 2, 3, 4'),
     ({'task': 'sync'}, 5, '4 patches of a picture; got 5. .* 1, 2, 4'),
-])
+  ],
+)
 def test_context_must_divide_what_a_task_splits(change, context, wanted):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
   c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
@@ -211,8 +223,9 @@ def test_context_must_divide_what_a_task_splits(change, context, wanted):
     program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))
 
 
-@pytest.mark.parametrize('change', [
-    {'task': 'codec'}, {'task': 'codec', 'codec.bottleneck': 'kl'}, {'task': 'sync'}])
+@pytest.mark.parametrize(
+  'change', [{'task': 'codec'}, {'task': 'codec', 'codec.bottleneck': 'kl'}, {'task': 'sync'}]
+)
 def test_context_splits_a_codec_and_a_sync_model(change):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
   c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])

@@ -49,8 +49,11 @@ def _drawn(task):
 def _program(task):
   """Returns a batch -> the task's loss and metrics, compiled once a task."""
   graphdef, state = _drawn(task)
-  run = jax.jit(lambda state, batch: tasks.loss(
-      task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)))
+  run = jax.jit(
+    lambda state, batch: tasks.loss(
+      task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
+    )
+  )
   return functools.partial(run, state)
 
 
@@ -60,8 +63,9 @@ def _loss(task, c, **change):
   return float(value), metrics
 
 
-@pytest.mark.parametrize('change', [
-    {}, {'stft_weight': 1.0, 'mel_weight': 1.0}, {'bottleneck': 'rvq'}, {'adversarial_weight': 1.0}])
+@pytest.mark.parametrize(
+  'change', [{}, {'stft_weight': 1.0, 'mel_weight': 1.0}, {'bottleneck': 'rvq'}, {'adversarial_weight': 1.0}]
+)
 def test_codec_losses_are_finite(change):
   task, c = _task('codec', **change)
   _, metrics = _loss(task, c)
@@ -77,6 +81,7 @@ def test_generator_and_discriminators_never_pull_on_each_other():
     def value(state):
       _, parts = tasks.loss(task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))
       return parts[name]
+
     grads = jax.jit(jax.grad(value))(state)
     size = lambda tree: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
     inside = size(grads['discriminators'])
@@ -133,8 +138,7 @@ def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
   levels = kl.levels(kl.spectrogram(task.prepare([source[0]], np.random.default_rng(0))['wave_BNA']))
   np.testing.assert_allclose(model.trunk(levels), kl.posterior(levels)[0], atol=1e-5)
   latent_BTC = kl.posterior(levels)[0]
-  np.testing.assert_array_equal(
-      model.synthesize(latent_BTC).level_BJF, kl.synthesize(latent_BTC).level_BJF)
+  np.testing.assert_array_equal(model.synthesize(latent_BTC).level_BJF, kl.synthesize(latent_BTC).level_BJF)
   # A codec of the same kind gives everything but the books.
   c.codec.bottleneck, c.codec.adversarial_weight = 'kl', 0.0
   task = tasks.make(c)
@@ -216,7 +220,7 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not
   B, T, K = batch['code_BTK'].shape
   code_BSK = np.full((B, T + K - 1, K), model.decoder.padding_token)
   for k in range(K):
-    code_BSK[:, k:k + T, k] = batch['code_BTK'][..., k]
+    code_BSK[:, k : k + T, k] = batch['code_BTK'][..., k]
 
   @nnx.jit
   def run(model):
@@ -255,8 +259,11 @@ def test_every_task_computes_again_what_it_is_told_to(name):
   assert num_flops('full') > num_flops('none')
 
 
-_INPUTS = {'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'), 'drop_text': ('text_BU',),
-           'drop_transcript': ('transcript_BW',)}
+_INPUTS = {
+  'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'),
+  'drop_text': ('text_BU',),
+  'drop_transcript': ('transcript_BW',),
+}
 
 
 @pytest.mark.parametrize('name', ['flow', 'tokens'])
@@ -269,8 +276,14 @@ def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name
   batch = _batch(task, c)
   batch |= {'text_length_B': np.full(4, 6, np.int32), 'transcript_length_B': np.full(4, 6, np.int32)}
   graphdef, state = _drawn(task)
-  run = functools.partial(jax.jit(lambda state, batch: tasks.loss(
-      task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))[0]), state)
+  run = functools.partial(
+    jax.jit(
+      lambda state, batch: tasks.loss(
+        task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
+      )[0]
+    ),
+    state,
+  )
   base = float(run(batch))
   for drop, inputs in _INPUTS.items():
     other = float(run(batch | {key: (batch[key].astype(int) + 90).astype(np.uint8) for key in inputs}))
@@ -279,8 +292,11 @@ def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name
 
 def test_latents_are_drawn_from_their_distribution():
   shape = (200, 50)
-  item = {'id': 'a', 'latent_mean_TC': np.full(shape, 3.0, np.float16),
-          'latent_std_TC': np.full(shape, 0.5, np.float16)}
+  item = {
+    'id': 'a',
+    'latent_mean_TC': np.full(shape, 3.0, np.float16),
+    'latent_std_TC': np.full(shape, 0.5, np.float16),
+  }
   latent_TC = latents.draw([item], np.random.default_rng(0))[0]
   assert latent_TC.mean() == pytest.approx(3.0, abs=0.02)
   assert latent_TC.std() == pytest.approx(0.5, abs=0.02)

@@ -16,15 +16,18 @@ from v2a.diffusion import loss
 from v2a.training import tasks
 from v2a.training.tasks import valid
 
-ALL_LOSSES = {f'codec.{name}_weight': 1.0
-              for name in ('level', 'balance', 'stft', 'mel', 'kl', 'quantizer', 'adversarial', 'matching')}
+ALL_LOSSES = {
+  f'codec.{name}_weight': 1.0
+  for name in ('level', 'balance', 'stft', 'mel', 'kl', 'quantizer', 'adversarial', 'matching')
+}
 CASES = {
-    'codec': {'task': 'codec', **ALL_LOSSES, 'clip.clip_s': 1.0, 'codec.crop_s': 1.0},
-    'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq', 'codec.crop_s': 2.0},
-    'sync': {'task': 'sync'},
-    'flow': {'task': 'flow'},
-    'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq'},
-    'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False}}
+  'codec': {'task': 'codec', **ALL_LOSSES, 'clip.clip_s': 1.0, 'codec.crop_s': 1.0},
+  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq', 'codec.crop_s': 2.0},
+  'sync': {'task': 'sync'},
+  'flow': {'task': 'flow'},
+  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq'},
+  'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False},
+}
 
 
 def configuration(case):
@@ -65,7 +68,8 @@ def _gradient(case):
   @jax.jit
   def run(batch):
     loss = lambda params: tasks.loss(
-        task, nnx.merge(graphdef, params, rest), batch, jax.random.key(1), jnp.zeros((), int))
+      task, nnx.merge(graphdef, params, rest), batch, jax.random.key(1), jnp.zeros((), int)
+    )
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(params)
     return value, metrics, jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
 
@@ -113,12 +117,18 @@ def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
   if case == 'flow':
     monkeypatch.setattr(loss, 'flow_matching', lambda *arrays, **named: (asked.update(named), {}))
   else:
-    monkeypatch.setattr(tokens_loss, 'cross_entropy', lambda logit_BTKV, code_BTK, counted_BTK, weight_B: (
-        asked.update(mask_BT=counted_BTK[..., 0], weight_B=weight_B), {}))
+    monkeypatch.setattr(
+      tokens_loss,
+      'cross_entropy',
+      lambda logit_BTKV, code_BTK, counted_BTK, weight_B: (
+        asked.update(mask_BT=counted_BTK[..., 0], weight_B=weight_B),
+        {},
+      ),
+    )
   model = task.build(jax.random.key(0))
   tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
   np.testing.assert_allclose(asked['weight_B'], np.array([4, 0, 4, 4]) / 3, rtol=1e-6)
-  asked_BT = np.asarray(asked['mask_BT'])[:, :len(is_valid_T)]
+  asked_BT = np.asarray(asked['mask_BT'])[:, : len(is_valid_T)]
   assert not asked_BT[1].any() and not asked_BT[2][~is_valid_T].any() and asked_BT[0].any()
   if case != 'masked tokens':
     np.testing.assert_array_equal(asked_BT, batch['is_valid_BT'])

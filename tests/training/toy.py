@@ -48,7 +48,7 @@ class Task:
     rows, targets = [], []
     for record in items:
       start = rng.integers(0, record['wave_NA'].shape[0] - 16)
-      rows.append(records.wave_to_float(record['wave_NA'][start:start + 16, 0]))
+      rows.append(records.wave_to_float(record['wave_NA'][start : start + 16, 0]))
       targets.append(record['sync_frame_LYX3'].mean() / 255)
     return {'x_BF': np.stack(rows), 'y_B': np.asarray(targets, np.float32)}
 

@@ -15,9 +15,12 @@ from v2a import masks
 from v2a import shapes
 
 
-def cross_entropy(logit_BTKV: jax.Array, code_BTK: jax.Array,
-                  counted_BTK: jax.Array | None = None,
-                  weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
+def cross_entropy(
+  logit_BTKV: jax.Array,
+  code_BTK: jax.Array,
+  counted_BTK: jax.Array | None = None,
+  weight_B: jax.Array | None = None,
+) -> tuple[jax.Array, dict]:
   """Returns eq. 1, and for each book the mean of each clip (NaN where none of its tokens count).
 
   Args:
@@ -41,8 +44,14 @@ def cross_entropy(logit_BTKV: jax.Array, code_BTK: jax.Array,
   return masks.batch_mean(value_B, weight_B), metrics
 
 
-def masked(predict_fn: Callable, code_BTK: jax.Array, is_masked_BTK: jax.Array, *,
-           mask_token: int, weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
+def masked(
+  predict_fn: Callable,
+  code_BTK: jax.Array,
+  is_masked_BTK: jax.Array,
+  *,
+  mask_token: int,
+  weight_B: jax.Array | None = None,
+) -> tuple[jax.Array, dict]:
   """Returns `cross_entropy` of masked tokens.
 
   Args:

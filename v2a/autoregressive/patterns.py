@@ -48,7 +48,7 @@ def revert(code_BSK: jax.Array, late: tuple[int, ...]) -> jax.Array:
   num_steps = code_BSK.shape[1] - max(late)
   if num_steps < 1:
     raise ValueError(f'a pattern of delays {late} has more than {max(late)} steps; got {code_BSK.shape[1]}.')
-  return jnp.stack([code_BSK[:, delay:delay + num_steps, k] for k, delay in enumerate(late)], axis=-1)
+  return jnp.stack([code_BSK[:, delay : delay + num_steps, k] for k, delay in enumerate(late)], axis=-1)
 
 
 def _shifted(code_BS: jax.Array, delay: int, padding) -> jax.Array:

@@ -83,8 +83,17 @@ def guided(logits: jax.Array, weights_G) -> jax.Array:
   return sum(weights_G[g] * branches[g] for g in range(num_branches))
 
 
-def sample(step_fn: Callable, cache, key_B: jax.Array, known_BTK: jax.Array, is_known_BTK: jax.Array, *,
-           padding_token: int, weights_G=(1.0,), settings: Settings = Settings()) -> jax.Array:
+def sample(
+  step_fn: Callable,
+  cache,
+  key_B: jax.Array,
+  known_BTK: jax.Array,
+  is_known_BTK: jax.Array,
+  *,
+  padding_token: int,
+  weights_G=(1.0,),
+  settings: Settings = Settings(),
+) -> jax.Array:
   """Returns code_BTK, drawn step by step; one scan.
 
   Args:
@@ -114,9 +123,18 @@ def sample(step_fn: Callable, cache, key_B: jax.Array, known_BTK: jax.Array, is_
   return jnp.moveaxis(jax.lax.scan(step, start, given)[1], 0, 1)
 
 
-def decode_masked(predict_fn: Callable, key_B: jax.Array, known_BTK: jax.Array, is_known_BTK: jax.Array, *,
-                  mask_token: int, num_passes: int, noise: float = 4.5, weights_G=(1.0,),
-                  settings: Settings = Settings()) -> jax.Array:
+def decode_masked(
+  predict_fn: Callable,
+  key_B: jax.Array,
+  known_BTK: jax.Array,
+  is_known_BTK: jax.Array,
+  *,
+  mask_token: int,
+  num_passes: int,
+  noise: float = 4.5,
+  weights_G=(1.0,),
+  settings: Settings = Settings(),
+) -> jax.Array:
   """Returns code_BTK, all drawn at once and the least certain again in each pass; one scan.
 
   Args:

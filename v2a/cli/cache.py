@@ -40,8 +40,12 @@ def enable() -> pathlib.Path | None:
   if place is None or not _is_writable(place):
     if os.environ.get('V2A_CACHE') != '':
       why = 'there is no home folder' if place is None else f'{place} cannot be written'
-      print(f'v2a: note: compiled programs are not kept, so every start compiles: {why}; V2A_CACHE names '
-            'another folder, or turns this off where it is empty', file=sys.stderr, flush=True)
+      print(
+        f'v2a: note: compiled programs are not kept, so every start compiles: {why}; V2A_CACHE names '
+        'another folder, or turns this off where it is empty',
+        file=sys.stderr,
+        flush=True,
+      )
     return None
   jax.config.update('jax_compilation_cache_dir', str(place))
   # JAX keeps only programs that took a second to compile; many small ones add up to more than the large one.

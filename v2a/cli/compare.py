@@ -38,9 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
   )
   evaluate.add_seconds_flag(parser)
-  parser.add_argument(
-    '--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)'
-  )
+  parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
     type=flags.count,
@@ -110,9 +108,7 @@ def run(args: argparse.Namespace) -> int:
   args.output.mkdir(parents=True, exist_ok=True)
   files.check_replaceable(*paths.values())
   about = f'{files.MARK} compare.'
-  files.write_text(
-    paths['json'], json.dumps(names.utf8({'about': about, **found.result}), indent=1) + '\n'
-  )
+  files.write_text(paths['json'], json.dumps(names.utf8({'about': about, **found.result}), indent=1) + '\n')
   files.write_text(paths['md'], f'<!-- {about} -->\n\n{comparison_report.markdown(found.result)}')
   comparison_page.write(paths['html'], found, command.line('compare', add_flags, args))
   if args.json:

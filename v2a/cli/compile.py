@@ -14,17 +14,35 @@ MAX_SLICES = 1024
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags; `--config.a.b=V` are collected by the program."""
-  parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
-                      help='a name in configs/, or a .py or .json file')
-  parser.add_argument('--topology', required=True, nargs='+', metavar='CHIP:SHAPE',
-                      help='such as v5e:16x16 or 4*v6e:16x16 (four slices); several give one table')
-  parser.add_argument('--slices', type=flags.number(int, 1, MAX_SLICES), default=1,
-                      help='of each topology that does not say how many')
-  parser.add_argument('--batch-size', type=flags.count, nargs='+', metavar='N',
-                      help='clips a step in place of the config\'s; several give one table')
-  parser.add_argument('--search', action='store_true',
-                      help='find the largest batch that fits, within an eighth, from --batch-size or one '
-                      'clip a device on; then the least remat for it')
+  parser.add_argument(
+    '--config', required=True, metavar='NAME-or-FILE', help='a name in configs/, or a .py or .json file'
+  )
+  parser.add_argument(
+    '--topology',
+    required=True,
+    nargs='+',
+    metavar='CHIP:SHAPE',
+    help='such as v5e:16x16 or 4*v6e:16x16 (four slices); several give one table',
+  )
+  parser.add_argument(
+    '--slices',
+    type=flags.number(int, 1, MAX_SLICES),
+    default=1,
+    help='of each topology that does not say how many',
+  )
+  parser.add_argument(
+    '--batch-size',
+    type=flags.count,
+    nargs='+',
+    metavar='N',
+    help="clips a step in place of the config's; several give one table",
+  )
+  parser.add_argument(
+    '--search',
+    action='store_true',
+    help='find the largest batch that fits, within an eighth, from --batch-size or one '
+    'clip a device on; then the least remat for it',
+  )
   parser.add_argument('--tiny', action='store_true', help='the shrunk model')
   parser.add_argument('--output', metavar='FILE', help='write the executable there (one topology, one batch)')
   parser.add_argument('--json', action='store_true', help='one JSON object a line')
@@ -70,8 +88,9 @@ def run(args: argparse.Namespace) -> int:
       best = search.largest(functools.partial(compiled, topology), first, show)
       all_fit &= best is not None
       if best and not args.json:
-        print(f'{topology.name}: {best.batch_size} clips fit, with remat {best.remat}; an eighth more do '
-              'not.')
+        print(
+          f'{topology.name}: {best.batch_size} clips fit, with remat {best.remat}; an eighth more do not.'
+        )
       continue
     for size in sizes:
       report = compiled(topology, size)
@@ -80,9 +99,11 @@ def run(args: argparse.Namespace) -> int:
   return 0 if all_fit else 1
 
 
-HEADER = ('| config | topology | mesh | batch | remat | GB a chip: arguments + temporaries of HBM | '
-          'TFLOPs a clip | GB sent a chip, by axis | '
-          'compute / HBM / ICI / DCN ms | bound | highest MFU |\n' + '|---' * 11 + '|')
+HEADER = (
+  '| config | topology | mesh | batch | remat | GB a chip: arguments + temporaries of HBM | '
+  'TFLOPs a clip | GB sent a chip, by axis | '
+  'compute / HBM / ICI / DCN ms | bound | highest MFU |\n' + '|---' * 11 + '|'
+)
 
 
 def _row(report) -> str:

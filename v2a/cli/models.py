@@ -71,8 +71,10 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
 
   is_there = os.path.lexists(output)
   if is_there and not generate.is_bundle(output):
-    raise FileExistsError(f'--output {output} exists already and is no packed model; wanted a new folder, or '
-                          'a packed model to extend.')
+    raise FileExistsError(
+      f'--output {output} exists already and is no packed model; wanted a new folder, or '
+      'a packed model to extend.'
+    )
   output.parent.mkdir(parents=True, exist_ok=True)
   model = generate.join([generate.load(run) for run in runs])
   if is_there:

@@ -16,19 +16,37 @@ PROFILED = {'profile_at_step': 3, 'profile_steps': 5}
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `v2a train`; `--config.a.b=V` are collected by the program."""
-  parser.add_argument('--config', required=True, metavar='NAME-or-FILE',
-                      help='a name in configs/, or a .py or .json file')
-  parser.add_argument('--workdir', required=True, metavar='DIR', type=flags.local_path,
-                      help='training folder; taken up where it stopped')
-  parser.add_argument('--tiny', action='store_true',
-                      help='a shrunk model and four steps, to try the whole path: on made-up clips, or on '
-                      'the records of --config.data.train')
-  parser.add_argument('--profile', action='store_true',
-                      help="a profiler's trace of a few steps of the first process, in DIR/profile")
-  parser.add_argument('--program', metavar='FILE',
-                      help='the step as `v2a compile --output` wrote it for this config and these chips')
-  parser.add_argument('--coordinator', metavar='HOST:PORT',
-                      help='of several processes, where process 0 listens; auto on Slurm, TPU and GKE')
+  parser.add_argument(
+    '--config', required=True, metavar='NAME-or-FILE', help='a name in configs/, or a .py or .json file'
+  )
+  parser.add_argument(
+    '--workdir',
+    required=True,
+    metavar='DIR',
+    type=flags.local_path,
+    help='training folder; taken up where it stopped',
+  )
+  parser.add_argument(
+    '--tiny',
+    action='store_true',
+    help='a shrunk model and four steps, to try the whole path: on made-up clips, or on '
+    'the records of --config.data.train',
+  )
+  parser.add_argument(
+    '--profile',
+    action='store_true',
+    help="a profiler's trace of a few steps of the first process, in DIR/profile",
+  )
+  parser.add_argument(
+    '--program',
+    metavar='FILE',
+    help='the step as `v2a compile --output` wrote it for this config and these chips',
+  )
+  parser.add_argument(
+    '--coordinator',
+    metavar='HOST:PORT',
+    help='of several processes, where process 0 listens; auto on Slurm, TPU and GKE',
+  )
   parser.add_argument('--num-processes', type=flags.count, metavar='N')
   parser.add_argument('--process-id', type=flags.number(int, 0, flags.MAX_COUNT), metavar='I')
 

@@ -53,10 +53,23 @@ class LatentStatistic(nnx.Variable):
 class Autoencoder(nnx.Module):
   """Waves to normalised latents and back, at the rates of a ClipSpec."""
 
-  def __init__(self, spec: clip.ClipSpec, *, n_fft: int, num_latent_channels: int, width: int,
-               num_encoder_layers: int, num_decoder_layers: int, bottleneck: str,
-               num_codebooks: int, codebook_size: int, num_balance_bands: int, num_phase_iterations: int,
-               rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    spec: clip.ClipSpec,
+    *,
+    n_fft: int,
+    num_latent_channels: int,
+    width: int,
+    num_encoder_layers: int,
+    num_decoder_layers: int,
+    bottleneck: str,
+    num_codebooks: int,
+    codebook_size: int,
+    num_balance_bands: int,
+    num_phase_iterations: int,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     """Args: the spec; STFT window; latent channels; trunk size; bottleneck and its books; bands; phases.
 
     Raises:
@@ -75,9 +88,9 @@ class Autoencoder(nnx.Module):
     self.to_latent = layers.Linear(width, num_out, ('embed', 'latent'), rngs=rngs, dtype=dtype)
     if bottleneck == 'rvq':
       self.quantizer = quantizer.ResidualQuantizer(
-          num_codebooks, codebook_size, num_latent_channels, rngs=rngs)
-    self.from_latent = layers.Linear(
-        num_latent_channels, width, ('latent', 'embed'), rngs=rngs, dtype=dtype)
+        num_codebooks, codebook_size, num_latent_channels, rngs=rngs
+      )
+    self.from_latent = layers.Linear(num_latent_channels, width, ('latent', 'embed'), rngs=rngs, dtype=dtype)
     self.decoder = layers.stack(make_block, num_decoder_layers, rngs)
     self.head = layers.Linear(width, features, ('embed', 'patch'), rngs=rngs, dtype=dtype, scale=0.3)
     self.latent_mean_C = LatentStatistic(jnp.zeros(num_latent_channels))
@@ -171,10 +184,8 @@ class Autoencoder(nnx.Module):
       reach = -(-(self.n_fft - hop) // (2 * hop))
       spec_BAJF = self.spectrogram(known_BNA)[:, :, :-reach]
       known_BJF = phase.unit(jnp.mean(spec_BAJF, axis=1))
-    return phase.reconstruct(
-        self.magnitude(levels), self.n_fft, hop, self.num_phase_iterations, known_BJF)
+    return phase.reconstruct(self.magnitude(levels), self.n_fft, hop, self.num_phase_iterations, known_BJF)
 
   def sound_with_phases_of(self, levels: Levels, spec_BAJF: jax.Array) -> jax.Array:
     """Returns wave_BNA of levels with the phases of another spectrogram; differentiable."""
-    return stft.inverse(
-        self.magnitude(levels) * phase.unit(spec_BAJF), self.n_fft, self.spec.hop_samples)
+    return stft.inverse(self.magnitude(levels) * phase.unit(spec_BAJF), self.n_fft, self.spec.hop_samples)

@@ -27,13 +27,15 @@ class Conv2D(nnx.Module):
   def __init__(self, in_features: int, out_features: int, strides: tuple[int, int], *, rngs: nnx.Rngs):
     std = 1 / np.sqrt(9 * in_features)
     self.kernel_YXIO = nnx.Param(
-        std * jax.random.normal(rngs.params(), (3, 3, in_features, out_features)),
-        axes=(None, None, None, 'channels'))
+      std * jax.random.normal(rngs.params(), (3, 3, in_features, out_features)),
+      axes=(None, None, None, 'channels'),
+    )
     self.strides = strides
 
   def __call__(self, x: jax.Array) -> jax.Array:
     return jax.lax.conv_general_dilated(
-        x, self.kernel_YXIO[...], self.strides, 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC'))
+      x, self.kernel_YXIO[...], self.strides, 'SAME', dimension_numbers=('NHWC', 'HWIO', 'NHWC')
+    )
 
 
 class Discriminator(nnx.Module):
@@ -42,8 +44,7 @@ class Discriminator(nnx.Module):
   def __init__(self, num_channels: int, width: int, n_fft: int, hop_samples: int, *, rngs: nnx.Rngs):
     self.n_fft, self.hop_samples = n_fft, hop_samples
     sizes = [num_channels] + [width] * NUM_LAYERS
-    self.convs = nnx.List([
-        Conv2D(sizes[i], sizes[i + 1], (1, 2), rngs=rngs) for i in range(NUM_LAYERS)])
+    self.convs = nnx.List([Conv2D(sizes[i], sizes[i + 1], (1, 2), rngs=rngs) for i in range(NUM_LAYERS)])
     self.score = Conv2D(width, 1, (1, 1), rngs=rngs)
 
   def __call__(self, wave_BNA: jax.Array) -> list[jax.Array]:
@@ -61,8 +62,9 @@ class Discriminators(nnx.Module):
   """One discriminator a resolution."""
 
   def __init__(self, num_channels: int, width: int, *, rngs: nnx.Rngs):
-    self.members = nnx.List([
-        Discriminator(num_channels, width, n_fft, hop, rngs=rngs) for n_fft, hop in RESOLUTIONS])
+    self.members = nnx.List(
+      [Discriminator(num_channels, width, n_fft, hop, rngs=rngs) for n_fft, hop in RESOLUTIONS]
+    )
 
   def __call__(self, wave_BNA: jax.Array) -> list[list[jax.Array]]:
     """Returns the activations of every member."""
@@ -71,8 +73,9 @@ class Discriminators(nnx.Module):
 
 def _valid(real: list, num_valid_B: jax.Array | None) -> list[jax.Array | None]:
   """Returns which frames count for each member; layers keep the frames of the spectrogram."""
-  return [loss.valid_frames(num_valid_B, layers[-1].shape[1], hop)
-          for layers, (_, hop) in zip(real, RESOLUTIONS)]
+  return [
+    loss.valid_frames(num_valid_B, layers[-1].shape[1], hop) for layers, (_, hop) in zip(real, RESOLUTIONS)
+  ]
 
 
 def discriminator_loss(real: list, fake: list, num_valid_B: jax.Array | None = None) -> jax.Array:
@@ -82,17 +85,22 @@ def discriminator_loss(real: list, fake: list, num_valid_B: jax.Array | None = N
     real, fake: what Discriminators returned for true and made waves.
     num_valid_B: samples that count, from the start; all where None.
   """
-  terms = [masks.clip_mean(jax.nn.relu(1 - x[-1]) + jax.nn.relu(1 + y[-1]), is_valid_BJ)
-           for x, y, is_valid_BJ in zip(real, fake, _valid(real, num_valid_B))]
+  terms = [
+    masks.clip_mean(jax.nn.relu(1 - x[-1]) + jax.nn.relu(1 + y[-1]), is_valid_BJ)
+    for x, y, is_valid_BJ in zip(real, fake, _valid(real, num_valid_B))
+  ]
   return sum(terms) / len(terms)
 
 
-def generator_loss(real: list, fake: list,
-                   num_valid_B: jax.Array | None = None) -> tuple[jax.Array, jax.Array]:
+def generator_loss(
+  real: list, fake: list, num_valid_B: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
   """Returns L_G of eq. 1 and L_fm of eq. 2 of each clip (B); see `discriminator_loss`."""
   valid = _valid(real, num_valid_B)
   adversarial_B = -sum(masks.clip_mean(y[-1], mask) for y, mask in zip(fake, valid)) / len(fake)
-  matching = [masks.clip_mean(jnp.abs(x - y), mask) / (masks.clip_mean(jnp.abs(x), mask) + 1e-6)
-              for real_layers, fake_layers, mask in zip(real, fake, valid)
-              for x, y in zip(real_layers[:-1], fake_layers[:-1])]
+  matching = [
+    masks.clip_mean(jnp.abs(x - y), mask) / (masks.clip_mean(jnp.abs(x), mask) + 1e-6)
+    for real_layers, fake_layers, mask in zip(real, fake, valid)
+    for x, y in zip(real_layers[:-1], fake_layers[:-1])
+  ]
   return adversarial_B, sum(matching) / len(matching)

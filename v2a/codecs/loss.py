@@ -59,8 +59,9 @@ def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: in
   return ((jnp.arange(num_frames) + 0.5) * hop_samples)[None] < num_valid_B[:, None]
 
 
-def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int,
-             num_valid_B: jax.Array | None = None) -> dict[str, jax.Array]:
+def spectral(
+  target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int, num_valid_B: jax.Array | None = None
+) -> dict[str, jax.Array]:
   """Returns eq. 1 and 2 of each clip (B), named stft and mel.
 
   Args:
@@ -79,13 +80,17 @@ def spectral(target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int,
     if n_fft in MEL_BANDS:
       mel_FR = mel.filterbank(sample_rate_hz, n_fft, MEL_BANDS[n_fft])
       weight_FR = jnp.asarray(mel_FR / mel_FR.sum(axis=0, keepdims=True).clip(1e-6))
-      mel_terms.append(masks.clip_mean(jnp.abs(
-          jnp.log(x_BJAF @ weight_FR + FLOOR) - jnp.log(y_BJAF @ weight_FR + FLOOR)), is_valid_BJ))
+      mel_terms.append(
+        masks.clip_mean(
+          jnp.abs(jnp.log(x_BJAF @ weight_FR + FLOOR) - jnp.log(y_BJAF @ weight_FR + FLOOR)), is_valid_BJ
+        )
+      )
   return {'stft': sum(stft_terms) / len(stft_terms), 'mel': sum(mel_terms) / len(mel_terms)}
 
 
-def level(target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int,
-          is_valid_BJ: jax.Array | None = None) -> jax.Array:
+def level(
+  target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int, is_valid_BJ: jax.Array | None = None
+) -> jax.Array:
   """Returns eq. 0 of each clip (B): half for what is heard, half for what is loud.
 
   Args:
@@ -104,8 +109,9 @@ def level(target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int,
   return masks.clip_mean(weight_11F * jnp.square(target_BJF - output_BJF), is_valid_BJ) / 2 + loud_B
 
 
-def balance(target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array,
-            is_valid_BT: jax.Array | None = None) -> jax.Array:
+def balance(
+  target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array, is_valid_BT: jax.Array | None = None
+) -> jax.Array:
   """Returns eq. 4 of each clip (B).
 
   Args:
@@ -113,8 +119,9 @@ def balance(target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Arra
     loudness_BTR: a.
     is_valid_BT: which steps count; all where None.
   """
-  shapes.check(target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR,
-               is_valid_BT=is_valid_BT)
+  shapes.check(
+    target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR, is_valid_BT=is_valid_BT
+  )
   if is_valid_BT is not None:
     loudness_BTR = jnp.where(is_valid_BT[..., None], loudness_BTR, 0.0)
   error_BTR = loudness_BTR * jnp.abs(target_BTR - output_BTR)

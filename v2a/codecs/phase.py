@@ -39,8 +39,13 @@ def integrate(magnitude_BJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Arr
   return jnp.pad(phase_BJF, ((0, 0), (1, 0), (0, 0)))
 
 
-def reconstruct(magnitude_BAJF: jax.Array, n_fft: int, hop_samples: int, num_iterations: int,
-                known_BJF: jax.Array | None = None) -> jax.Array:
+def reconstruct(
+  magnitude_BAJF: jax.Array,
+  n_fft: int,
+  hop_samples: int,
+  num_iterations: int,
+  known_BJF: jax.Array | None = None,
+) -> jax.Array:
   """Returns wave_BNA whose spectrogram has (nearly) the given magnitudes.
 
   All channels share the phases of their mean, so that a source keeps its place between them.
@@ -56,13 +61,13 @@ def reconstruct(magnitude_BAJF: jax.Array, n_fft: int, hop_samples: int, num_ite
   phase_BJF = integrate(mean_BJF, n_fft, hop_samples)
   if known_BJF is not None:
     last = known_BJF.shape[1] - 1
-    phase_BJF = phase_BJF - phase_BJF[:, last:last + 1] + jnp.angle(known_BJF[:, last:])
+    phase_BJF = phase_BJF - phase_BJF[:, last : last + 1] + jnp.angle(known_BJF[:, last:])
   unit_BJF = jax.lax.complex(jnp.cos(phase_BJF), jnp.sin(phase_BJF))
 
   def hold(unit_BJF):
     if known_BJF is None:
       return unit_BJF
-    return unit_BJF.at[:, :known_BJF.shape[1]].set(known_BJF)
+    return unit_BJF.at[:, : known_BJF.shape[1]].set(known_BJF)
 
   def step(unit_BJF, _):
     wave = stft.inverse((mean_BJF * unit_BJF)[:, None], n_fft, hop_samples)

@@ -59,7 +59,8 @@ class ResidualQuantizer(nnx.Module):
   def __init__(self, num_codebooks: int, codebook_size: int, num_channels: int, *, rngs: nnx.Rngs):
     shape = (num_codebooks, codebook_size, num_channels)
     self.codebook_KVC = Codebook(
-        0.5 * jax.random.normal(rngs.params(), shape), axes=(None, 'vocab', 'latent'))
+      0.5 * jax.random.normal(rngs.params(), shape), axes=(None, 'vocab', 'latent')
+    )
     self.share_KV = Codebook(jnp.full(shape[:2], 1 / codebook_size), axes=(None, 'vocab'))
 
   def encode(self, latent_BTC: jax.Array) -> jax.Array:
@@ -71,8 +72,9 @@ class ResidualQuantizer(nnx.Module):
     codebook_KVC = self.codebook_KVC[...]
     return sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0]))
 
-  def __call__(self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None,
-               weight_BT: jax.Array | None = None):
+  def __call__(
+    self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None, weight_BT: jax.Array | None = None
+  ):
     """Quantizes with straight-through gradients; float32.
 
     Args:
@@ -131,8 +133,9 @@ class ResidualQuantizer(nnx.Module):
 
 def _nearest(residual_BTC: jax.Array, entry_VC: jax.Array) -> jax.Array:
   """Returns code_BT of the nearest entries."""
-  distance_BTV = (jnp.sum(jnp.square(entry_VC), axis=-1)[None, None]
-                  - 2 * jnp.einsum('BTC,VC->BTV', residual_BTC, entry_VC))
+  distance_BTV = jnp.sum(jnp.square(entry_VC), axis=-1)[None, None] - 2 * jnp.einsum(
+    'BTC,VC->BTV', residual_BTC, entry_VC
+  )
   return jnp.argmin(distance_BTV, axis=-1).astype(jnp.int32)
 
 
@@ -141,20 +144,25 @@ def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array, weig
   # Products with one-hot rows, not scattered additions: those have no fixed order on some devices.
   chosen_BTV = jax.nn.one_hot(code_BT, len(entry_VC)) * (weight_BT / code_BT.size)[..., None]
   error_BT = jnp.sum(jnp.square(residual_BTC - entry_VC[code_BT]), axis=-1)
-  return Seen(jnp.sum(chosen_BTV, axis=(0, 1)), jnp.einsum('BTV,BTC->VC', chosen_BTV, residual_BTC),
-              jnp.einsum('BTV,BT->V', chosen_BTV, error_BT))
+  return Seen(
+    jnp.sum(chosen_BTV, axis=(0, 1)),
+    jnp.einsum('BTV,BTC->VC', chosen_BTV, residual_BTC),
+    jnp.einsum('BTV,BT->V', chosen_BTV, error_BT),
+  )
 
 
-def _moved(entry_VC: jax.Array, share_V: jax.Array, seen: Seen,
-           decay: jax.Array | float) -> tuple[jax.Array, jax.Array]:
+def _moved(
+  entry_VC: jax.Array, share_V: jax.Array, seen: Seen, decay: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
   """Returns entries and shares of eq. 3; an entry that nothing chose stays where it is."""
   new_V = decay * share_V + (1 - decay) * seen.share_V
   total_VC = decay * share_V[:, None] * entry_VC + (1 - decay) * seen.sum_VC
   return jnp.where(new_V[:, None] > 0, total_VC / jnp.maximum(new_V, 1e-12)[:, None], entry_VC), new_V
 
 
-def _revived(entry_VC: jax.Array, share_V: jax.Array, error_V: jax.Array,
-             key: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _revived(
+  entry_VC: jax.Array, share_V: jax.Array, error_V: jax.Array, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
   """Returns entries and shares, each dead entry beside one of the largest errors, no two beside the same."""
   size = len(share_V)
   is_dead_V = share_V < DEAD / size
@@ -163,8 +171,10 @@ def _revived(entry_VC: jax.Array, share_V: jax.Array, error_V: jax.Array,
   beside_VC = entry_VC[parent_V] + away_C[None] * jax.random.normal(key, entry_VC.shape)
   # Places beyond the end are dropped: those of entries that are alive.
   share_V = share_V.at[jnp.where(is_dead_V, parent_V, size)].multiply(0.5, mode='drop')
-  return (jnp.where(is_dead_V[:, None], beside_VC, entry_VC),
-          jnp.where(is_dead_V, share_V[parent_V], share_V))
+  return (
+    jnp.where(is_dead_V[:, None], beside_VC, entry_VC),
+    jnp.where(is_dead_V, share_V[parent_V], share_V),
+  )
 
 
 def _usage(share_KV: jax.Array) -> dict[str, jax.Array]:
@@ -172,8 +182,11 @@ def _usage(share_KV: jax.Array) -> dict[str, jax.Array]:
   use_K = jnp.mean(share_KV >= DEAD / share_KV.shape[1], axis=1)
   p_KV = share_KV / jnp.sum(share_KV, axis=1, keepdims=True)
   perplexity_K = jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p_KV, p_KV), axis=1))
-  return {f'{name}_book{k}': x_K[k] for name, x_K in (('use', use_K), ('perplexity', perplexity_K))
-          for k in range(len(x_K))}
+  return {
+    f'{name}_book{k}': x_K[k]
+    for name, x_K in (('use', use_K), ('perplexity', perplexity_K))
+    for k in range(len(x_K))
+  }
 
 
 @functools.partial(jax.jit, static_argnums=1)

@@ -18,8 +18,9 @@ def hann(size: int) -> np.ndarray:
 def _check(num_samples: int, n_fft: int, hop_samples: int) -> None:
   if num_samples % hop_samples or n_fft % hop_samples or (n_fft - hop_samples) % 2:
     raise ValueError(
-        f'num_samples and n_fft must be multiples of hop_samples, and n_fft - hop_samples even; '
-        f'got {num_samples}, {n_fft}, {hop_samples}.')
+      f'num_samples and n_fft must be multiples of hop_samples, and n_fft - hop_samples even; '
+      f'got {num_samples}, {n_fft}, {hop_samples}.'
+    )
 
 
 def forward(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
@@ -38,7 +39,7 @@ def forward(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   # n_fft = folds * hop: frames are neighbouring hop-sized pieces side by side (no gather).
   tail = (num_frames + folds - 1) * hop_samples - wave_BAN.shape[-1]
   pieces = jnp.pad(wave_BAN, ((0, 0), (0, 0), (0, tail))).reshape(B, A, -1, hop_samples)
-  frames = jnp.concatenate([pieces[:, :, i:i + num_frames] for i in range(folds)], axis=-1)
+  frames = jnp.concatenate([pieces[:, :, i : i + num_frames] for i in range(folds)], axis=-1)
   return jnp.fft.rfft(frames * hann(n_fft)[None, None, None], axis=-1)
 
 
@@ -49,10 +50,9 @@ def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   window = hann(n_fft)
   frames = jnp.fft.irfft(spec_BAJF, n=n_fft, axis=-1) * window[None, None, None]
   pieces = frames.reshape(B, A, J, folds, hop_samples)
-  total = sum(
-      jnp.pad(pieces[:, :, :, i], ((0, 0), (0, 0), (i, folds - 1 - i), (0, 0))) for i in range(folds))
-  wave_BAN = total.reshape(B, A, -1)[..., pad:pad + J * hop_samples]
-  envelope_N = _envelope(J, window, hop_samples)[pad:pad + J * hop_samples]
+  total = sum(jnp.pad(pieces[:, :, :, i], ((0, 0), (0, 0), (i, folds - 1 - i), (0, 0))) for i in range(folds))
+  wave_BAN = total.reshape(B, A, -1)[..., pad : pad + J * hop_samples]
+  envelope_N = _envelope(J, window, hop_samples)[pad : pad + J * hop_samples]
   return (wave_BAN / jnp.asarray(envelope_N)[None, None]).transpose(0, 2, 1)
 
 
@@ -60,5 +60,5 @@ def _envelope(num_frames: int, window: np.ndarray, hop_samples: int) -> np.ndarr
   """The summed squared windows of all frames, floored where only window tails reach."""
   total = np.zeros((num_frames - 1) * hop_samples + len(window), np.float32)
   for j in range(num_frames):
-    total[j * hop_samples:j * hop_samples + len(window)] += np.square(window)
+    total[j * hop_samples : j * hop_samples + len(window)] += np.square(window)
   return np.maximum(total, 1e-2)

@@ -24,8 +24,21 @@ import jax
 import numpy as np
 
 KINDS = ('all-gather', 'reduce-scatter', 'all-reduce', 'all-to-all', 'collective-permute')
-_SIZES = {'pred': 1, 's8': 1, 'u8': 1, 's16': 2, 'u16': 2, 'bf16': 2, 'f16': 2, 's32': 4, 'u32': 4, 'f32': 4,
-          's64': 8, 'u64': 8, 'f64': 8}
+_SIZES = {
+  'pred': 1,
+  's8': 1,
+  'u8': 1,
+  's16': 2,
+  'u16': 2,
+  'bf16': 2,
+  'f16': 2,
+  's32': 4,
+  'u32': 4,
+  'f32': 4,
+  's64': 8,
+  'u64': 8,
+  'f64': 8,
+}
 _ARRAY = re.compile(r'\b(' + '|'.join(_SIZES) + r')\[([\d,]*)\]')
 _COMPUTATION = re.compile(r'^(?:ENTRY )?%?([\w.\-]+) \(.*->.*\{\s*$')
 _COLLECTIVE = re.compile(r'= (.*?) (' + '|'.join(KINDS) + r')(-start)?\(')
@@ -38,8 +51,10 @@ _CONSTANT = re.compile(r'%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)')
 _COMPARED = re.compile(r'ROOT .* compare\([^,]*?%?[\w.\-]+, [^,%]*%?([\w.\-]+)\), direction=LT')
 _LISTED = re.compile(r'replica_groups=\{(\{[\d,{} ]*\})\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?')
-_MESH = re.compile(r"replica_groups=mesh\[([^\]]*)\]"
-                   r"(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}")
+_MESH = re.compile(
+  r'replica_groups=mesh\[([^\]]*)\]'
+  r'(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}'
+)
 _PART = re.compile(r"'(\w+)'(?::\((\d+)\)(\d+))?")
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{} ]*\})\}')
 
@@ -129,8 +144,9 @@ def _trips(line: str, computations: dict[str, list[str]]) -> int:
   return int(constants.get(limits[0], 1)) if limits else 1
 
 
-def _collective(computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh,
-                times: int) -> Collective:
+def _collective(
+  computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh, times: int
+) -> Collective:
   result, kind, is_started = match.groups()
   sizes, group = _sizes(result), _group(line, mesh.size)
   # What is started returns its operands too, but for an all-reduce; whole is the larger half.
@@ -151,8 +167,9 @@ def _between_slices(match: re.Match, mesh: jax.sharding.Mesh, times: int) -> Col
 
 
 def _sizes(arrays: str) -> list[int]:
-  return [_SIZES[dtype] * math.prod(int(n) for n in dims.split(',') if n)
-          for dtype, dims in _ARRAY.findall(arrays)]
+  return [
+    _SIZES[dtype] * math.prod(int(n) for n in dims.split(',') if n) for dtype, dims in _ARRAY.findall(arrays)
+  ]
 
 
 def _sent(kind: str, whole: float, num_members: int) -> float:

@@ -93,8 +93,9 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   return step.trace(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh)), abstract
 
 
-def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
-                 output: pathlib.Path | None = None) -> Report:
+def compile_step(
+  c: ml_collections.ConfigDict, topology: topologies.Topology, output: pathlib.Path | None = None
+) -> Report:
   """Returns what a configuration's step costs on a topology.
 
   Args:
@@ -113,19 +114,26 @@ def compile_step(c: ml_collections.ConfigDict, topology: topologies.Topology,
   num_flops = flops.count(traced.jaxpr)
   start = time.perf_counter()
   about = {
-      'config': c.name, 'topology': topology.name, 'mesh': sizes, 'batch_size': c.training.batch_size,
-      'remat': c.training.remat, 'microbatches': c.training.microbatches,
-      'hbm_bytes': topology.chip.hbm_bytes,
-      'num_parameters': state_lib.num_parameters(abstract.params), 'flops': num_flops,
-      'model_flops': costs.flops_per_clip(c) * c.training.batch_size}
+    'config': c.name,
+    'topology': topology.name,
+    'mesh': sizes,
+    'batch_size': c.training.batch_size,
+    'remat': c.training.remat,
+    'microbatches': c.training.microbatches,
+    'hbm_bytes': topology.chip.hbm_bytes,
+    'num_parameters': state_lib.num_parameters(abstract.params),
+    'flops': num_flops,
+    'model_flops': costs.flops_per_clip(c) * c.training.batch_size,
+  }
   lowered = traced.lower()
   try:
     compiled = lowered.compile()
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
-    return Report(**about, fits=False, reason=' '.join(str(error).split())[:300],
-                  compile_s=time.perf_counter() - start)
+    return Report(
+      **about, fits=False, reason=' '.join(str(error).split())[:300], compile_s=time.perf_counter() - start
+    )
   about['compile_s'] = time.perf_counter() - start
   report = _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
   if output is not None and report.fits:
@@ -144,8 +152,9 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
   num_shards = math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
   if c.training.batch_size % (c.training.microbatches * num_shards):
     raise ValueError(
-        f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
-        f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.')
+      f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
+      f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.'
+    )
 
 
 def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
@@ -153,29 +162,45 @@ def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
   return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
-def _report(compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh,
-            batch_bytes: int) -> Report:
+def _report(
+  compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh, batch_bytes: int
+) -> Report:
   chip, memory = topology.chip, compiled.memory_analysis()
   held = {
-      'arguments': memory.argument_size_in_bytes, 'results': memory.output_size_in_bytes,
-      'aliased': memory.alias_size_in_bytes, 'temporaries': memory.temp_size_in_bytes,
-      'program': memory.generated_code_size_in_bytes, 'waiting': input_lib.NUM_WAITING * batch_bytes,
-      'host': memory.host_temp_size_in_bytes}
+    'arguments': memory.argument_size_in_bytes,
+    'results': memory.output_size_in_bytes,
+    'aliased': memory.alias_size_in_bytes,
+    'temporaries': memory.temp_size_in_bytes,
+    'program': memory.generated_code_size_in_bytes,
+    'waiting': input_lib.NUM_WAITING * batch_bytes,
+    'host': memory.host_temp_size_in_bytes,
+  }
   sent = hlo.num_bytes(hlo.collectives(compiled.as_text(), mesh))
   moved = held['arguments'] + held['results'] + 2 * held['temporaries']
-  times = {'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
-           'HBM': moved / chip.hbm_bytes_per_s}
+  times = {
+    'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
+    'HBM': moved / chip.hbm_bytes_per_s,
+  }
   inside = {axes: amount for axes, amount in sent.items() if not _crosses(axes, topology)}
   times['ICI'] = max([amount / _rate(axes, topology, mesh) for axes, amount in inside.items()], default=0.0)
   times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
   bound = max(times, key=times.get)
   useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
-  report = Report(**about, fits=True, memory_bytes=held, sent_bytes=sent, times_s=times, bound=bound,
-                  highest_mfu=useful_s / times[bound])
+  report = Report(
+    **about,
+    fits=True,
+    memory_bytes=held,
+    sent_bytes=sent,
+    times_s=times,
+    bound=bound,
+    highest_mfu=useful_s / times[bound],
+  )
   if used_bytes(report) <= chip.hbm_bytes:
     return report
-  reason = (f'{used_bytes(report) / 2**30:.2f} GiB are used, {held["waiting"] / 2**30:.2f} of them by '
-            'batches that wait')
+  reason = (
+    f'{used_bytes(report) / 2**30:.2f} GiB are used, {held["waiting"] / 2**30:.2f} of them by '
+    'batches that wait'
+  )
   return dataclasses.replace(report, fits=False, reason=reason)
 
 

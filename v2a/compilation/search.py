@@ -7,8 +7,11 @@ from v2a.compilation import program
 REMATS = ('none', 'dots', 'full')  # from the least that is computed again to the most
 
 
-def largest(compile_fn: Callable[[int, str], program.Report], first: int,
-            show: Callable[[program.Report], object] = lambda report: None) -> program.Report | None:
+def largest(
+  compile_fn: Callable[[int, str], program.Report],
+  first: int,
+  show: Callable[[program.Report], object] = lambda report: None,
+) -> program.Report | None:
   """Returns the report of the largest batch that fits, within an eighth, with the least remat that it needs.
 
   Under the most remat, batches are doubled until one does not fit, and what lies between is halved: to an
@@ -22,6 +25,7 @@ def largest(compile_fn: Callable[[int, str], program.Report], first: int,
   Returns:
     None where not even `first` fits.
   """
+
   def tried(size: int, remat: str) -> program.Report:
     report = compile_fn(size, remat)
     show(report)

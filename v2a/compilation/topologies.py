@@ -19,8 +19,12 @@ _NAME = re.compile(r'(?:(\d+)\*)?([a-z0-9]+):(\d+(?:x\d+){1,2})')
 _NUM_AXES = {'v5e': 2, 'v6e': 2, 'v5p': 3}
 _LARGEST = {'v5e': 256, 'v6e': 256, 'v5p': 8960}
 # No TPU is asked for here: neither its metadata nor the lock that lets one process alone hold it.
-_ENVIRONMENT = {'TPU_SKIP_MDS_QUERY': '1', 'ALLOW_MULTIPLE_LIBTPU_LOAD': '1', 'TPU_MIN_LOG_LEVEL': '3',
-                'TPU_STDERR_LOG_LEVEL': '3'}
+_ENVIRONMENT = {
+  'TPU_SKIP_MDS_QUERY': '1',
+  'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
+  'TPU_MIN_LOG_LEVEL': '3',
+  'TPU_STDERR_LOG_LEVEL': '3',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +61,17 @@ def parse(text: str, num_slices: int = 1) -> Topology:
   """
   match = _NAME.fullmatch(text)
   if not match or match.group(2) not in chips.CHIPS:
-    raise ValueError(f'--topology must look like v5e:16x16 or 4*v5e:16x16, of {", ".join(chips.CHIPS)}; '
-                     f'got {text!r}.')
+    raise ValueError(
+      f'--topology must look like v5e:16x16 or 4*v5e:16x16, of {", ".join(chips.CHIPS)}; got {text!r}.'
+    )
   name, shape = match.group(2), tuple(int(size) for size in match.group(3).split('x'))
   num_slices = num_slices if match.group(1) is None else int(match.group(1))
   if len(shape) != _NUM_AXES[name]:
     raise ValueError(f'{name} is a torus of {_NUM_AXES[name]} axes; got {text!r}.')
   if any(size % 2 for size in shape[:2]) or not 0 < math.prod(shape) <= _LARGEST[name]:
     raise ValueError(
-        f'a slice of {name} has hosts of 2x2 chips and at most {_LARGEST[name]} chips; got {text!r}.')
+      f'a slice of {name} has hosts of 2x2 chips and at most {_LARGEST[name]} chips; got {text!r}.'
+    )
   if num_slices < 1:
     raise ValueError(f'--slices must be at least 1; got {num_slices}.')
   return Topology(chips.CHIPS[name], shape, num_slices)
@@ -86,6 +92,7 @@ def devices(topology: Topology) -> Sequence[jax.Device]:
   shape = 'x'.join(map(str, topology.shape))
   try:
     return topologies.get_topology_desc(
-        platform='tpu', topology_name=f'{topology.chip.name}:{shape}', **several).devices
+      platform='tpu', topology_name=f'{topology.chip.name}:{shape}', **several
+    ).devices
   except jax.errors.JaxRuntimeError as error:
     raise ValueError(f'libtpu knows no topology {topology.name}: {error}') from error

@@ -18,8 +18,15 @@ from v2a.conditioning import video
 # given the mean over the clip), and features of what is seen.
 PARTS = ('sync', 'sync_times', 'semantic')
 # What a Conditioner reads of a batch.
-INPUTS = ('semantic_frame_BMYX3', 'sync_frame_BLYX3', 'has_video_B', 'text_BU', 'text_length_B',
-          'transcript_BW', 'transcript_length_B')
+INPUTS = (
+  'semantic_frame_BMYX3',
+  'sync_frame_BLYX3',
+  'has_video_B',
+  'text_BU',
+  'text_length_B',
+  'transcript_BW',
+  'transcript_length_B',
+)
 
 
 @struct.dataclass
@@ -49,8 +56,19 @@ def concatenate(conditions: list[Condition]) -> Condition:
 class Conditioner(nnx.Module):
   """The encoders and the learned nulls."""
 
-  def __init__(self, spec: clip.ClipSpec, *, width: int, semantic: dict, sync: dict, text_encoder: dict,
-               transcript_encoder: dict, without: tuple[str, ...] = (), rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    spec: clip.ClipSpec,
+    *,
+    width: int,
+    semantic: dict,
+    sync: dict,
+    text_encoder: dict,
+    transcript_encoder: dict,
+    without: tuple[str, ...] = (),
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     """Args: the spec; the common width of all features; each encoder's own arguments; PARTS to leave out.
 
     Raises:
@@ -61,12 +79,15 @@ class Conditioner(nnx.Module):
     self.without = tuple(without)
     size = spec.frame_size
     self.semantic = video.SemanticEncoder(
-        frame_size=size, out_features=width, rngs=rngs, dtype=dtype, **semantic)
+      frame_size=size, out_features=width, rngs=rngs, dtype=dtype, **semantic
+    )
     self.sync = video.SyncEncoder(frame_size=size, width=width, rngs=rngs, dtype=dtype, **sync)
     self.text = text.TextEncoder(
-        num_bytes=spec.num_text_bytes, width=width, rngs=rngs, dtype=dtype, **text_encoder)
+      num_bytes=spec.num_text_bytes, width=width, rngs=rngs, dtype=dtype, **text_encoder
+    )
     self.transcript = text.TextEncoder(
-        num_bytes=spec.num_transcript_bytes, width=width, rngs=rngs, dtype=dtype, **transcript_encoder)
+      num_bytes=spec.num_transcript_bytes, width=width, rngs=rngs, dtype=dtype, **transcript_encoder
+    )
     null = lambda: nnx.Param(0.3 * jax.random.normal(rngs.params(), (width,)), axes=('embed',))
     self.semantic_null_D, self.sync_null_D = null(), null()
     self.text_null_D, self.transcript_null_D = null(), null()
@@ -86,42 +107,63 @@ class Conditioner(nnx.Module):
       sync_BLD = jnp.broadcast_to(jnp.mean(sync_BLD, axis=1, keepdims=True), sync_BLD.shape)
     return semantic_BMD, sync_BLD
 
-  def __call__(self, *, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array,
-               has_video_B: jax.Array, text_BU: jax.Array, text_length_B: jax.Array,
-               transcript_BW: jax.Array, transcript_length_B: jax.Array) -> Condition:
+  def __call__(
+    self,
+    *,
+    semantic_frame_BMYX3: jax.Array,
+    sync_frame_BLYX3: jax.Array,
+    has_video_B: jax.Array,
+    text_BU: jax.Array,
+    text_length_B: jax.Array,
+    transcript_BW: jax.Array,
+    transcript_length_B: jax.Array,
+  ) -> Condition:
     """Encodes a batch; where has_video_B is False, and for empty texts, the null stands in."""
-    shapes.check(semantic_frame_BMYX3=semantic_frame_BMYX3, has_video_B=has_video_B, text_BU=text_BU,
-                 text_length_B=text_length_B, transcript_BW=transcript_BW,
-                 transcript_length_B=transcript_length_B)
+    shapes.check(
+      semantic_frame_BMYX3=semantic_frame_BMYX3,
+      has_video_B=has_video_B,
+      text_BU=text_BU,
+      text_length_B=text_length_B,
+      transcript_BW=transcript_BW,
+      transcript_length_B=transcript_length_B,
+    )
     semantic_BMD, sync_BLD = self.encode_video(semantic_frame_BMYX3, sync_frame_BLYX3)
     text_BUD, text_mask_BU = self.encode_text(text_BU, text_length_B)
     transcript_BWD, transcript_mask_BW = _or_null(
-        *self.transcript(transcript_BW, transcript_length_B), transcript_length_B > 0,
-        self.transcript_null_D[...])
-    condition = Condition(semantic_BMD, sync_BLD, text_BUD, text_mask_BU, transcript_BWD,
-                          transcript_mask_BW)
+      *self.transcript(transcript_BW, transcript_length_B),
+      transcript_length_B > 0,
+      self.transcript_null_D[...],
+    )
+    condition = Condition(semantic_BMD, sync_BLD, text_BUD, text_mask_BU, transcript_BWD, transcript_mask_BW)
     everything_B = jnp.ones_like(has_video_B)
     return self.drop(condition, has_video_B, everything_B, everything_B)
 
-  def drop(self, condition: Condition, keep_video_B: jax.Array, keep_text_B: jax.Array,
-           keep_transcript_B: jax.Array) -> Condition:
+  def drop(
+    self, condition: Condition, keep_video_B: jax.Array, keep_text_B: jax.Array, keep_transcript_B: jax.Array
+  ) -> Condition:
     """Returns the condition with the null in place of every modality that is not kept."""
     shapes.check(keep_video_B=keep_video_B, keep_text_B=keep_text_B, keep_transcript_B=keep_transcript_B)
     keep_B11 = keep_video_B[:, None, None]
     text_BUD, text_mask_BU = _or_null(
-        condition.text_BUD, condition.text_mask_BU, keep_text_B, self.text_null_D[...])
+      condition.text_BUD, condition.text_mask_BU, keep_text_B, self.text_null_D[...]
+    )
     transcript_BWD, transcript_mask_BW = _or_null(
-        condition.transcript_BWD, condition.transcript_mask_BW, keep_transcript_B,
-        self.transcript_null_D[...])
+      condition.transcript_BWD, condition.transcript_mask_BW, keep_transcript_B, self.transcript_null_D[...]
+    )
     return Condition(
-        semantic_BMD=jnp.where(keep_B11, condition.semantic_BMD, self.semantic_null_D[...][None, None]),
-        sync_BLD=jnp.where(keep_B11, condition.sync_BLD, self.sync_null_D[...][None, None]),
-        text_BUD=text_BUD, text_mask_BU=text_mask_BU,
-        transcript_BWD=transcript_BWD, transcript_mask_BW=transcript_mask_BW)
+      semantic_BMD=jnp.where(keep_B11, condition.semantic_BMD, self.semantic_null_D[...][None, None]),
+      sync_BLD=jnp.where(keep_B11, condition.sync_BLD, self.sync_null_D[...][None, None]),
+      text_BUD=text_BUD,
+      text_mask_BU=text_mask_BU,
+      transcript_BWD=transcript_BWD,
+      transcript_mask_BW=transcript_mask_BW,
+    )
 
 
 def _or_null(token_BSD, mask_BS, keep_B, null_D):
   """Tokens and mask where kept; else the null at the first position alone."""
   first_BS = jnp.broadcast_to(jnp.arange(mask_BS.shape[1])[None] == 0, mask_BS.shape)
-  return (jnp.where(keep_B[:, None, None], token_BSD, null_D[None, None]),
-          jnp.where(keep_B[:, None], mask_BS, first_BS))
+  return (
+    jnp.where(keep_B[:, None, None], token_BSD, null_D[None, None]),
+    jnp.where(keep_B[:, None], mask_BS, first_BS),
+  )

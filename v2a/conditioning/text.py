@@ -19,7 +19,7 @@ def to_bytes(texts: list[str], num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
   length_B = np.zeros(len(texts), np.int32)
   for row, text in enumerate(texts):
     raw = text.strip().encode('utf-8')[:num_bytes]
-    byte_BU[row, :len(raw)] = np.frombuffer(raw, np.uint8)
+    byte_BU[row, : len(raw)] = np.frombuffer(raw, np.uint8)
     length_B[row] = len(raw)
   return byte_BU, length_B
 
@@ -27,20 +27,31 @@ def to_bytes(texts: list[str], num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
 class TextEncoder(nnx.Module):
   """Bytes to contextual tokens."""
 
-  def __init__(self, *, num_bytes: int, bytes_per_token: int, width: int, num_layers: int,
-               num_heads: int, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    *,
+    num_bytes: int,
+    bytes_per_token: int,
+    width: int,
+    num_layers: int,
+    num_heads: int,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     if num_bytes % bytes_per_token:
       raise ValueError(
-          f'the number of bytes must be a multiple of bytes_per_token={bytes_per_token}; got {num_bytes}.')
+        f'the number of bytes must be a multiple of bytes_per_token={bytes_per_token}; got {num_bytes}.'
+      )
     self.bytes_per_token = bytes_per_token
     self.byte_VD = nnx.Param(0.5 * jax.random.normal(rngs.params(), (256, width)), axes=('vocab', 'embed'))
     self.context = layers.DepthwiseConv(width, 5, rngs=rngs)
     self.fold = layers.Linear(bytes_per_token * width, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
     self.position_SD = nnx.Param(
-        0.3 * jax.random.normal(rngs.params(), (num_bytes // bytes_per_token, width)),
-        axes=(None, 'embed'))
+      0.3 * jax.random.normal(rngs.params(), (num_bytes // bytes_per_token, width)), axes=(None, 'embed')
+    )
     self.blocks = layers.stack(
-        lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs)
+      lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs
+    )
 
   def __call__(self, byte_BU: jax.Array, length_B: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns tokens BSD and their mask BS (True: holds text).
@@ -54,6 +65,6 @@ class TextEncoder(nnx.Module):
     is_text_BU = jnp.arange(U)[None] < length_B[:, None]
     x_BUD = jnp.where(is_text_BU[..., None], self.byte_VD[...][byte_BU.astype(jnp.int32)], 0.0)
     x_BSD = self.fold(self.context(x_BUD).reshape(B, U // self.bytes_per_token, -1))
-    mask_BS = is_text_BU[:, ::self.bytes_per_token]
+    mask_BS = is_text_BU[:, :: self.bytes_per_token]
     x_BSD = layers.scan(self.blocks, x_BSD + self.position_SD[...][None], mask_BS)
     return layers.layer_norm(x_BSD), mask_BS

@@ -16,10 +16,21 @@ def scale_pixels(frame_BLYX3: jax.Array) -> jax.Array:
 class SemanticEncoder(nnx.Module):
   """A picture transformer on each frame; one token a frame."""
 
-  def __init__(self, *, frame_size: int, patch: int, width: int, num_layers: int, num_heads: int,
-               out_features: int, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    *,
+    frame_size: int,
+    patch: int,
+    width: int,
+    num_layers: int,
+    num_heads: int,
+    out_features: int,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     self.picture = vit.PictureEncoder(
-        frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype)
+      frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
+    )
 
   def __call__(self, frame_BMYX3: jax.Array) -> jax.Array:
     """Args: frame_BMYX3: uint8 frames. Returns tokens BMD."""
@@ -33,23 +44,32 @@ class SyncEncoder(nnx.Module):
   temporal blocks: where something moves decides the panning.
   """
 
-  def __init__(self, *, frame_size: int, patch: int, patch_width: int, num_patch_layers: int,
-               width: int, num_layers: int, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    *,
+    frame_size: int,
+    patch: int,
+    patch_width: int,
+    num_patch_layers: int,
+    width: int,
+    num_layers: int,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     num_patches = (frame_size // patch) ** 2
     self.patch = patch
-    self.embed = layers.Linear(
-        3 * patch * patch * 3, patch_width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
+    self.embed = layers.Linear(3 * patch * patch * 3, patch_width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
     self.position_PD = nnx.Param(
-        0.3 * jax.random.normal(rngs.params(), (num_patches, patch_width)), axes=(None, 'embed'))
+      0.3 * jax.random.normal(rngs.params(), (num_patches, patch_width)), axes=(None, 'embed')
+    )
     num_heads = max(1, patch_width // 32)
     self.patch_blocks = layers.stack(
-        lambda rngs: layers.EncoderBlock(patch_width, num_heads, rngs=rngs, dtype=dtype),
-        num_patch_layers, rngs)
-    self.gather = layers.Linear(
-        num_patches * patch_width, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
+      lambda rngs: layers.EncoderBlock(patch_width, num_heads, rngs=rngs, dtype=dtype), num_patch_layers, rngs
+    )
+    self.gather = layers.Linear(num_patches * patch_width, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
     self.blocks = layers.stack(
-        lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype),
-        num_layers, rngs)
+      lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype), num_layers, rngs
+    )
 
   def __call__(self, frame_BLYX3: jax.Array) -> jax.Array:
     """Args: frame_BLYX3: uint8 frames at the sync rate. Returns features BLD."""

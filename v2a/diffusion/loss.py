@@ -1,6 +1,6 @@
 """The flow-matching loss: mean squared error of the predicted velocity.
 
-  L = E_{t, e} || predict(z_t, t) - (e - x) ||^2            (arXiv 2209.03003, eq. 1)
+L = E_{t, e} || predict(z_t, t) - (e - x) ||^2            (arXiv 2209.03003, eq. 1)
 """
 
 from collections.abc import Callable
@@ -15,9 +15,15 @@ from v2a.diffusion import process
 NUM_BANDS = 4
 
 
-def flow_matching(predict_fn: Callable, x_BTC: jax.Array, e_BTC: jax.Array, t_B: jax.Array, *,
-                  mask_BT: jax.Array | None = None,
-                  weight_B: jax.Array | None = None) -> tuple[jax.Array, dict]:
+def flow_matching(
+  predict_fn: Callable,
+  x_BTC: jax.Array,
+  e_BTC: jax.Array,
+  t_B: jax.Array,
+  *,
+  mask_BT: jax.Array | None = None,
+  weight_B: jax.Array | None = None,
+) -> tuple[jax.Array, dict]:
   """Returns the loss, and in four bands of time that of each clip (NaN in the others).
 
   Args:

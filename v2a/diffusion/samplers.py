@@ -106,8 +106,9 @@ def num_evaluations(solver: str, num_steps: int) -> int:
   return 2 * num_steps - 1 if solver == 'heun' else num_steps
 
 
-def sample(predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int,
-           warp: float = 1.0) -> jax.Array:
+def sample(
+  predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int, warp: float = 1.0
+) -> jax.Array:
   """Returns data latents drawn from noise.
 
   Args:

@@ -90,9 +90,7 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   except ValueError as error:
     no_negative = str(error)
   reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
-  return runner.Model(
-    model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative
-  )
+  return runner.Model(model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative)
 
 
 def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec:

@@ -201,7 +201,8 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
       one.sounds[each.name] = (outcome.waves[index], rate_hz)
   first, *others = everybody
   distributions.refuse_incomparable(
-    {name: entry[distributions.KEY] for name, entry in entries.items()}, first.name)
+    {name: entry[distributions.KEY] for name, entry in entries.items()}, first.name
+  )
   result = {
     'data': names.printable(asked.data),
     'num_clips': len(clips(spec)),

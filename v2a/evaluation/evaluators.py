@@ -175,8 +175,10 @@ def _validation_cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
     if len(found) == NUM_CLIPS:
       break
   if not found:
-    raise ValueError(f'config.data.validation={c.data.validation} has no record with picture and sound among '
-                     f'the {len(order)} that were sampled.')
+    raise ValueError(
+      f'config.data.validation={c.data.validation} has no record with picture and sound among '
+      f'the {len(order)} that were sampled.'
+    )
   return found
 
 
@@ -184,13 +186,17 @@ def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
   """Returns the begin of a record, where the clips of the training are shorter."""
   if own == wanted:
     return record
-  return record | records.NOT_ENCODED | {
-    'wave_NA': record['wave_NA'][: wanted.num_samples],
-    'num_valid_samples': min(record['num_valid_samples'], wanted.num_samples),
-    'semantic_frame_MYX3': record['semantic_frame_MYX3'][: wanted.num_semantic_frames],
-    'sync_frame_LYX3': record['sync_frame_LYX3'][: wanted.num_sync_frames],
-    'truth': '',  # of the whole clip
-  }
+  return (
+    record
+    | records.NOT_ENCODED
+    | {
+      'wave_NA': record['wave_NA'][: wanted.num_samples],
+      'num_valid_samples': min(record['num_valid_samples'], wanted.num_samples),
+      'semantic_frame_MYX3': record['semantic_frame_MYX3'][: wanted.num_semantic_frames],
+      'sync_frame_LYX3': record['sync_frame_LYX3'][: wanted.num_sync_frames],
+      'truth': '',  # of the whole clip
+    }
+  )
 
 
 def _named(prefix: str, values: dict) -> dict:

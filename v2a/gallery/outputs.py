@@ -66,9 +66,9 @@ class Guard:
 
   def __init__(self, inputs: Iterable[pathlib.Path | None], num_samples: int, overwrite: bool = False):
     """Args:
-      inputs: of the whole run, None for a prompt alone; none of them is ever replaced.
-      num_samples: for each input.
-      overwrite: whether outputs of other requests may be replaced.
+    inputs: of the whole run, None for a prompt alone; none of them is ever replaced.
+    num_samples: for each input.
+    overwrite: whether outputs of other requests may be replaced.
     """
     self._num_samples, self._overwrite = num_samples, overwrite
     self._inputs = {_identity(path): path for path in inputs if path and os.path.exists(path)}

@@ -48,9 +48,10 @@ def edits(path: pathlib.Path, track_id: int) -> list[Edit]:
   if payload is None:
     return []
   movie_hz, media_hz = _rate_hz(dict(boxes)[b'mvhd']), _rate_hz(dict(dict(track)[b'mdia'])[b'mdhd'])
-  return [Edit(fractions.Fraction(duration, movie_hz),
-               None if media < 0 else fractions.Fraction(media, media_hz))
-          for duration, media in _entries(payload)]
+  return [
+    Edit(fractions.Fraction(duration, movie_hz), None if media < 0 else fractions.Fraction(media, media_hz))
+    for duration, media in _entries(payload)
+  ]
 
 
 def chapter_tracks(path: pathlib.Path) -> set[int]:
@@ -60,7 +61,7 @@ def chapter_tracks(path: pathlib.Path) -> set[int]:
     references = dict(content).get(b'tref') if kind == b'trak' else None
     for name, payload in _walk(references or b''):
       if name == b'chap':
-        found |= set(struct.unpack(f'>{len(payload) // 4}I', payload[:len(payload) // 4 * 4]))
+        found |= set(struct.unpack(f'>{len(payload) // 4}I', payload[: len(payload) // 4 * 4]))
   return found
 
 
@@ -86,7 +87,7 @@ def _track(boxes: list, track_id: int) -> list | None:
   for kind, content in boxes:
     if kind == b'trak':
       header = dict(content)[b'tkhd']
-      found, = struct.unpack_from('>I', header, 20 if header[0] else 12)
+      (found,) = struct.unpack_from('>I', header, 20 if header[0] else 12)
       if found == track_id:
         return content
   return None
@@ -100,7 +101,7 @@ def _rate_hz(header: bytes) -> int:
 def _entries(payload: bytes) -> list[tuple[int, int]]:
   """Returns (duration, media time) of an 'elst', in ticks of the movie and of the track."""
   layout, size = ('>Qq', 20) if payload[0] else ('>Ii', 12)
-  count, = struct.unpack_from('>I', payload, 4)
+  (count,) = struct.unpack_from('>I', payload, 4)
   return [struct.unpack_from(layout, payload, 8 + index * size) for index in range(count)]
 
 
@@ -120,7 +121,7 @@ class Index:
     with path.open('rb') as file:
       self._offset = _find(file)
       file.seek(self._offset)
-      (self._kind, self._boxes), = _parse(file.read())
+      ((self._kind, self._boxes),) = _parse(file.read())
 
   def declare_vp8(self, aspect: fractions.Fraction | None = None) -> None:
     """Says that the picture, written as STAND_IN, is VP8.
@@ -130,7 +131,7 @@ class Index:
     """
     stbl = self._picture_table()
     place, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')
-    (entry, payload), = _parse(content[8:])
+    ((entry, payload),) = _parse(content[8:])
     if entry not in _STAND_IN_ENTRIES:
       raise ValueError(f'{self._path}: wanted a picture written as {STAND_IN}; got {entry!r}.')
     inner = [box for box in _parse(payload[_ENTRY_BYTES:]) if box[0] != b'esds']
@@ -151,10 +152,13 @@ class Index:
     written = next(content for kind, content in track if kind == b'edts')
     # The muxer writes where time stamp 0 lies, after a pause where the picture begins later.
     *pauses, (_, zero) = _entries(dict(written)[b'elst'])
-    entries = [(round(duration_s * movie_hz), -1 if begin_s is None else zero + round(begin_s * media_hz))
-               for begin_s, duration_s in shown]
+    entries = [
+      (round(duration_s * movie_hz), -1 if begin_s is None else zero + round(begin_s * media_hz))
+      for begin_s, duration_s in shown
+    ]
     payload = struct.pack('>II', 1 << 24, len(pauses) + len(entries)) + b''.join(
-        struct.pack('>Qqi', duration, media, 1 << 16) for duration, media in [*pauses, *entries])
+      struct.pack('>Qqi', duration, media, 1 << 16) for duration, media in [*pauses, *entries]
+    )
     _replace(written, b'elst', lambda _: payload)
     ticks = sum(duration for duration, _ in [*pauses, *entries])
     _replace(track, b'tkhd', lambda old: _with_duration(b'tkhd', old, ticks))
@@ -187,7 +191,7 @@ def _top_level(file) -> Iterator[tuple[bytes, int, int]]:
     file.seek(offset)
     size, kind = struct.unpack('>I4s', file.read(8))
     if size == 1 and offset + 16 <= end:
-      size, = struct.unpack('>Q', file.read(8))
+      (size,) = struct.unpack('>Q', file.read(8))
     elif size == 0:
       size = end - offset
     if size < 8:
@@ -211,7 +215,7 @@ def _walk(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     size, kind = struct.unpack_from('>I4s', data, offset)
     if size < 8:
       return
-    yield kind, data[offset + 8:offset + size]
+    yield kind, data[offset + 8 : offset + size]
     offset += size
 
 

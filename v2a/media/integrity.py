@@ -73,8 +73,10 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
       end_s = max(end_s, time_s + (packet.duration or 0) * packet.time_base)
       start_s = min(start_s, time_s)
   if end_s - start_s < least_s:
-    raise errors.MediaError(f'{opened.path}: is cut short: its header promises {promised_s:.1f} s, but it '
-                            f'ends at {float(end_s - start_s):.1f} s.')
+    raise errors.MediaError(
+      f'{opened.path}: is cut short: its header promises {promised_s:.1f} s, but it '
+      f'ends at {float(end_s - start_s):.1f} s.'
+    )
 
 
 class Times:
@@ -91,8 +93,10 @@ class Times:
     """Takes the time of the next packet. Raises MediaError where times go back as no order of frames does."""
     if self._latest_s is not None:
       if time_s < self._latest_s - _MAX_BACK_S:
-        raise errors.MediaError(f'{self._path}: its timestamps go back from {float(self._latest_s):.3f} s to '
-                                f'{float(time_s):.3f} s; the file is damaged.')
+        raise errors.MediaError(
+          f'{self._path}: its timestamps go back from {float(self._latest_s):.3f} s to '
+          f'{float(time_s):.3f} s; the file is damaged.'
+        )
       if time_s - self._latest_s > _MAX_HOLE_S:
         self._holes.append((self._latest_s, time_s))
     self._latest_s = time_s if self._latest_s is None else max(self._latest_s, time_s)
@@ -100,8 +104,10 @@ class Times:
   def add_decoding(self, time_s: fractions.Fraction) -> None:
     """Takes the decoding time of the next packet. Raises MediaError where these go back."""
     if self._decoding_s is not None and time_s < self._decoding_s - _MAX_DECODING_BACK_S:
-      raise errors.MediaError(f'{self._path}: its timestamps go back from {float(self._decoding_s):.3f} s to '
-                              f'{float(time_s):.3f} s; files were joined as they were, or it is damaged.')
+      raise errors.MediaError(
+        f'{self._path}: its timestamps go back from {float(self._decoding_s):.3f} s to '
+        f'{float(time_s):.3f} s; files were joined as they were, or it is damaged.'
+      )
     self._decoding_s = time_s
 
   def check(self, end_s: fractions.Fraction) -> None:
@@ -115,16 +121,20 @@ class Times:
     if not self._holes:
       return
     with source.Source(self._path) as opened:
-      others = [opened.time_s(packet) for packet in opened.packets(None) if packet.size
-                and packet.stream_index != self._index and packet.stream.type in ('audio', 'video')]
+      others = [
+        opened.time_s(packet)
+        for packet in opened.packets(None)
+        if packet.size and packet.stream_index != self._index and packet.stream.type in ('audio', 'video')
+      ]
     times_s = sorted(time_s for time_s in others if time_s is not None)
     for begin_s, stop_s in self._holes:
       inside = [begin_s, *(time_s for time_s in times_s if begin_s < time_s < stop_s), stop_s]
       for before_s, after_s in itertools.pairwise(inside):
         if after_s - before_s > _MAX_HOLE_S:
           raise errors.MediaError(
-              f'{self._path}: its timestamps jump from {float(before_s):.3f} s to {float(after_s):.3f} s; '
-              f'wanted no hole of more than {_MAX_HOLE_S} s.')
+            f'{self._path}: its timestamps jump from {float(before_s):.3f} s to {float(after_s):.3f} s; '
+            f'wanted no hole of more than {_MAX_HOLE_S} s.'
+          )
 
 
 def _wanted_by_boxes(opened: source.Source, size: int) -> int:

@@ -7,12 +7,20 @@ from typing import BinaryIO
 
 _HEAD_BYTES = 4096
 _MAGIC = {
-    b'\x89PNG\r\n\x1a\n': 'png', b'\xff\xd8\xff': 'jpeg', b'GIF87a': 'gif', b'GIF89a': 'gif', b'BM': 'bmp',
-    b'II*\0': 'tiff', b'MM\0*': 'tiff', b'II+\0': 'tiff', b'MM\0+': 'tiff',
+  b'\x89PNG\r\n\x1a\n': 'png',
+  b'\xff\xd8\xff': 'jpeg',
+  b'GIF87a': 'gif',
+  b'GIF89a': 'gif',
+  b'BM': 'bmp',
+  b'II*\0': 'tiff',
+  b'MM\0*': 'tiff',
+  b'II+\0': 'tiff',
+  b'MM\0+': 'tiff',
 }
 # Brands of ISO 23008-12 and AVIF; the neutral ones leave it to those that follow.
 _BRANDS = dict.fromkeys((b'avif', b'avis'), 'avif') | dict.fromkeys(
-    (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs'), 'heif')
+  (b'heic', b'heix', b'heim', b'heis', b'hevc', b'hevx', b'hevm', b'hevs'), 'heif'
+)
 _NEUTRAL_BRANDS = (b'mif1', b'mif2', b'msf1', b'miaf')
 
 
@@ -42,7 +50,7 @@ def kind(file: BinaryIO) -> str | None:
 def _by_brands(head: bytes) -> str | None:
   """Returns the kind by the brands of an ftyp box: the major one, a version, and any number of others."""
   end = min(int.from_bytes(head[:4], 'big'), len(head))
-  major, *others = (head[at:at + 4] for at in (8, *range(16, end, 4)))
+  major, *others = (head[at : at + 4] for at in (8, *range(16, end, 4)))
   brands = [major, *others] if major in _NEUTRAL_BRANDS else [major]
   return next((_BRANDS[brand] for brand in brands if brand in _BRANDS), None)
 
@@ -50,14 +58,14 @@ def _by_brands(head: bytes) -> str | None:
 def _is_series(file: BinaryIO) -> bool:
   """Returns whether JPEG pictures follow each other as a video (Motion JPEG), and not by an index (MPO)."""
   file.seek(2)
-  while len(head := file.read(4)) == 4 and head[0] == 0xff and head[1] != 0xda:
+  while len(head := file.read(4)) == 4 and head[0] == 0xFF and head[1] != 0xDA:
     segment = file.read(max(0, int.from_bytes(head[2:], 'big') - 2))
-    if head[1] == 0xe2 and segment.startswith(b'MPF\0'):
+    if head[1] == 0xE2 and segment.startswith(b'MPF\0'):
       return False
   # Within the coded picture a byte of all ones is followed by another code.
   rest = file.read()
   end = rest.find(b'\xff\xd9') + 2
-  return end >= 2 and rest[end:end + 64].lstrip(b'\0').startswith(b'\xff\xd8\xff')
+  return end >= 2 and rest[end : end + 64].lstrip(b'\0').startswith(b'\xff\xd8\xff')
 
 
 def _handlers(file: BinaryIO) -> set[bytes]:
@@ -69,7 +77,7 @@ def _handlers(file: BinaryIO) -> set[bytes]:
     length = large if length == 1 else length or size - offset
     if name == b'moov':
       moov = file.read(length - 16)
-      return {moov[at + 12:at + 16] for at in _places(moov, b'hdlr')}
+      return {moov[at + 12 : at + 16] for at in _places(moov, b'hdlr')}
     if length < 8:
       break
     offset += length

@@ -31,8 +31,18 @@ CONTAINER_OPTIONS = {'write_crc32': '0'}
 _MAX_REORDER_PACKETS = 16
 _HEADER_BYTES = 1 << 16
 # Of codecs that other containers store without a four-character code.
-_TAGS = {'flv1': b'FLV1', 'vp6f': b'VP6F', 'vp6': b'VP60', 'wmv1': b'WMV1', 'wmv2': b'WMV2', 'wmv3': b'WMV3',
-         'vc1': b'WVC1', 'huffyuv': b'HFYU', 'ffvhuff': b'FFVH', 'dvvideo': b'dvsd'}
+_TAGS = {
+  'flv1': b'FLV1',
+  'vp6f': b'VP6F',
+  'vp6': b'VP60',
+  'wmv1': b'WMV1',
+  'wmv2': b'WMV2',
+  'wmv3': b'WMV3',
+  'vc1': b'WVC1',
+  'huffyuv': b'HFYU',
+  'ffvhuff': b'FFVH',
+  'dvvideo': b'dvsd',
+}
 
 
 _UNCOMPRESSED = ('bgr24', 'bgr0', 'bgra')
@@ -66,8 +76,20 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
   if code is None:
     raise ValueError(f'{given.codec.canonical_name} has no four-character code')
   extradata = given.extradata or b''
-  header = struct.pack('<IiiHH4sIiiII', 40 + len(extradata), given.width, given.height, 1,
-                       given.bits_per_coded_sample or 24, code, given.width * given.height * 3, 0, 0, 0, 0)
+  header = struct.pack(
+    '<IiiHH4sIiiII',
+    40 + len(extradata),
+    given.width,
+    given.height,
+    1,
+    given.bits_per_coded_sample or 24,
+    code,
+    given.width * given.height * 3,
+    0,
+    0,
+    0,
+    0,
+  )
   with contextlib.closing(_template()) as template:
     added = output.add_stream_from_template(template.streams.video[0], opaque=True)
   context = added.codec_context
@@ -75,8 +97,9 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
   return added
 
 
-def stamped(packets: Iterator[tuple[fractions.Fraction, av.Packet]]
-            ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def stamped(
+  packets: Iterator[tuple[fractions.Fraction, av.Packet]],
+) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) with the time stamps of these tracks, whose n-th packet in the order of
   decoding has the time of the n-th frame shown, as in AVI.
   """
@@ -129,8 +152,14 @@ def set_aspect(path: pathlib.Path, aspect: fractions.Fraction) -> None:
     seeks = _moved(header[seek_data:seek_end], (_INFO, _TRACKS), growth)
     void = _VOID + (left - 9 | 1 << 56).to_bytes(8, 'big') + bytes(left - 9)
     file.seek(seek_start)
-    file.write(header[seek_start:seek_data] + seeks + header[seek_end:void_start] + void
-               + header[void_end:start] + tracks)
+    file.write(
+      header[seek_start:seek_data]
+      + seeks
+      + header[seek_end:void_start]
+      + void
+      + header[void_end:start]
+      + tracks
+    )
 
 
 def _with_aspect(data: bytes, aspect: fractions.Fraction) -> bytes:
@@ -148,10 +177,15 @@ def _with_aspect(data: bytes, aspect: fractions.Fraction) -> bytes:
     # Rounded to whole pixels one side alone may be off by much in small pictures: the ratio is kept instead.
     shown = aspect * fractions.Fraction(width, height)
     shown = shown.limit_denominator(2**15)
-    settings |= {_DISPLAY_WIDTH: _number(shown.numerator), _DISPLAY_HEIGHT: _number(shown.denominator),
-                 _DISPLAY_UNIT: _number(_ASPECT_RATIO)}
-    made.append(_TRACK_ENTRY + _packed([(name, _joined(settings) if name == _VIDEO else value)
-                                        for name, value in entry]))
+    settings |= {
+      _DISPLAY_WIDTH: _number(shown.numerator),
+      _DISPLAY_HEIGHT: _number(shown.denominator),
+      _DISPLAY_UNIT: _number(_ASPECT_RATIO),
+    }
+    made.append(
+      _TRACK_ENTRY
+      + _packed([(name, _joined(settings) if name == _VIDEO else value) for name, value in entry])
+    )
   return b''.join(made)
 
 
@@ -187,14 +221,14 @@ def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, i
     content, size = _sized(data, offset + id_bytes)
     if content + size > end:
       return
-    yield data[offset:offset + id_bytes], offset, content, content + size
+    yield data[offset : offset + id_bytes], offset, content, content + size
     offset = content + size
 
 
 def _sized(data: bytes, offset: int) -> tuple[int, int]:
   """Reads a size; returns where the content begins and how long it is."""
   num_bytes = 9 - data[offset].bit_length()
-  value = int.from_bytes(data[offset:offset + num_bytes], 'big') & (1 << 7 * num_bytes) - 1
+  value = int.from_bytes(data[offset : offset + num_bytes], 'big') & (1 << 7 * num_bytes) - 1
   return offset + num_bytes, value
 
 

@@ -46,8 +46,12 @@ class Orientation:
 
 UPRIGHT = Orientation()
 # Clockwise turn -> orientation.
-_TURNS = {0: UPRIGHT, 90: Orientation(True, True, False), 180: Orientation(False, True, True),
-          270: Orientation(True, False, True)}
+_TURNS = {
+  0: UPRIGHT,
+  90: Orientation(True, True, False),
+  180: Orientation(False, True, True),
+  270: Orientation(True, False, True),
+}
 
 
 # What PNG decodes to. PyAV frees the name of an ICC profile twice where all notes beside a frame are read.

@@ -22,24 +22,52 @@ from v2a.media import source
 # FFmpeg's MP4 muxer writes Dolby Vision and spherical mapping only where it may go beyond the standard.
 # Edit lists count in ticks of the movie; the usual 1 ms would round the begin of a track.
 OPTIONS = {
-    'mp4': {'movie_timescale': '90000', 'strict': 'unofficial'},
-    'mov': {'movie_timescale': '90000', 'strict': 'unofficial'},
-    'matroska': {'strict': 'unofficial'}, 'webm': {'strict': 'unofficial'},
+  'mp4': {'movie_timescale': '90000', 'strict': 'unofficial'},
+  'mov': {'movie_timescale': '90000', 'strict': 'unofficial'},
+  'matroska': {'strict': 'unofficial'},
+  'webm': {'strict': 'unofficial'},
 }
 # Tags that describe the old file or its coding, which every muxer writes anew.
-_OWN_TAGS = ('major_brand', 'minor_version', 'compatible_brands', 'encoder', 'duration', 'software',
-             'vendor_id', 'timecode')
+_OWN_TAGS = (
+  'major_brand',
+  'minor_version',
+  'compatible_brands',
+  'encoder',
+  'duration',
+  'software',
+  'vendor_id',
+  'timecode',
+)
 _OWN_PREFIXES = ('_statistics', 'bps', 'number_of_', 'duration')
 # Of MXF: which program wrote the file, and its identity.
-_MXF_TAGS = ('uid', 'generation_uid', 'company_name', 'application_platform', 'operational_pattern_ul',
-             'modification_date', 'product_', 'toolkit_', 'material_package', 'file_package')
+_MXF_TAGS = (
+  'uid',
+  'generation_uid',
+  'company_name',
+  'application_platform',
+  'operational_pattern_ul',
+  'modification_date',
+  'product_',
+  'toolkit_',
+  'material_package',
+  'file_package',
+)
 # Where Apple's cameras and Matroska write what other containers call by another name.
-_SAME_TAGS = {'com.apple.quicktime.location.iso6709': 'location', 'date_recorded': 'date',
-              'com.apple.quicktime.creationdate': 'creation_time', 'location-eng': 'location'}
+_SAME_TAGS = {
+  'com.apple.quicktime.location.iso6709': 'location',
+  'date_recorded': 'date',
+  'com.apple.quicktime.creationdate': 'creation_time',
+  'location-eng': 'location',
+}
 _TIMECODE = 'timecode'
 _ALPHA = 'alpha_mode'
-_RECORDS = {b'dvcC': 'Dolby Vision record', b'dvvC': 'Dolby Vision record', b'dvwC': 'Dolby Vision record',
-            b'sv3d': 'spherical mapping', b'st3d': 'stereo 3D mapping'}
+_RECORDS = {
+  b'dvcC': 'Dolby Vision record',
+  b'dvvC': 'Dolby Vision record',
+  b'dvwC': 'Dolby Vision record',
+  b'sv3d': 'spherical mapping',
+  b'st3d': 'stereo 3D mapping',
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,16 +195,24 @@ def add_copy(output: av.container.OutputContainer, stream: av.stream.Stream, tag
 def tags(given: dict[str, str]) -> dict[str, str]:
   """Returns the tags that describe the content, under the names that muxers know."""
   is_mxf = 'operational_pattern_ul' in given
-  kept = {name: value for name, value in given.items()
-          if name.lower() not in _OWN_TAGS and not name.lower().startswith(_OWN_PREFIXES)
-          and not (is_mxf and name.startswith(_MXF_TAGS))}
+  kept = {
+    name: value
+    for name, value in given.items()
+    if name.lower() not in _OWN_TAGS
+    and not name.lower().startswith(_OWN_PREFIXES)
+    and not (is_mxf and name.startswith(_MXF_TAGS))
+  }
   known = {name.lower() for name in kept}
-  return kept | {_SAME_TAGS[name.lower()]: value for name, value in kept.items()
-                 if name.lower() in _SAME_TAGS and _SAME_TAGS[name.lower()] not in known}
+  return kept | {
+    _SAME_TAGS[name.lower()]: value
+    for name, value in kept.items()
+    if name.lower() in _SAME_TAGS and _SAME_TAGS[name.lower()] not in known
+  }
 
 
-def describe(output: av.container.OutputContainer, opened: source.Source, wanted: picture.Part,
-             timecode: str | None) -> None:
+def describe(
+  output: av.container.OutputContainer, opened: source.Source, wanted: picture.Part, timecode: str | None
+) -> None:
   """Gives an output the tags and chapters of a file, and its picture a timecode."""
   output.metadata.update(tags(opened.container.metadata))
   output.set_chapters(_chapters(opened, wanted))
@@ -188,17 +224,21 @@ def _chapters(opened: source.Source, wanted: picture.Part) -> list[dict]:
   """Returns the chapters of a part, counted from its begin."""
   found, shift_s = [], wanted.zero_s + wanted.start_s
   for chapter in opened.container.chapters():
-    begin_s, end_s = (max(0, min(chapter[edge] * chapter['time_base'] - shift_s, wanted.duration_s))
-                      for edge in ('start', 'end'))
+    begin_s, end_s = (
+      max(0, min(chapter[edge] * chapter['time_base'] - shift_s, wanted.duration_s))
+      for edge in ('start', 'end')
+    )
     if end_s > begin_s:
       unit_s = fractions.Fraction(1, 1000)
-      found.append({**chapter, 'start': round(begin_s / unit_s), 'end': round(end_s / unit_s),
-                    'time_base': unit_s})
+      found.append(
+        {**chapter, 'start': round(begin_s / unit_s), 'end': round(end_s / unit_s), 'time_base': unit_s}
+      )
   return found
 
 
-def packets(wanted: picture.Part, streams: dict[int, av.stream.Stream]
-            ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def packets(
+  wanted: picture.Part, streams: dict[int, av.stream.Stream]
+) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of other streams of a part, ready to be muxed.
 
   Args:
@@ -224,8 +264,9 @@ def packets(wanted: picture.Part, streams: dict[int, av.stream.Stream]
       yield placed_s, packet
 
 
-def _place(packet: av.Packet, shift_s: fractions.Fraction, duration_s: fractions.Fraction
-           ) -> fractions.Fraction | None:
+def _place(
+  packet: av.Packet, shift_s: fractions.Fraction, duration_s: fractions.Fraction
+) -> fractions.Fraction | None:
   """Moves a packet's time stamps; returns its new decoding time, or None where it is not in the part."""
   if not packet.size or packet.is_discard:
     return None

@@ -101,8 +101,9 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   lead_in_s = fractions.Fraction(0)
   if found.first_packet_s not in (None, found.first_frame_s):
     lead_in_s = zero_s + start - found.first_packet_s
-  return Part(info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown,
-              lead_in_s)
+  return Part(
+    info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown, lead_in_s
+  )
 
 
 def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction | None, fractions.Fraction]]) -> Part:
@@ -112,14 +113,15 @@ def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction | None, fract
   with source.Source(wanted.info.path, has_edits=False) as opened:
     found = _find(opened, begin_s, end_s, end_s, None)
   media_zero_s = next(media_s for media_s, _ in pieces if media_s is not None)
-  shown = tuple((None if media_s is None else media_s - media_zero_s, piece_s)
-                for media_s, piece_s in pieces)
-  return dataclasses.replace(wanted, first=found.first, last=found.last, shown=shown,
-                             media_zero_s=media_zero_s)
+  shown = tuple((None if media_s is None else media_s - media_zero_s, piece_s) for media_s, piece_s in pieces)
+  return dataclasses.replace(
+    wanted, first=found.first, last=found.last, shown=shown, media_zero_s=media_zero_s
+  )
 
 
-def _pieces(info: probe.Probe, begin_s: fractions.Fraction, duration_s: fractions.Fraction
-            ) -> list[tuple[fractions.Fraction | None, fractions.Fraction]]:
+def _pieces(
+  info: probe.Probe, begin_s: fractions.Fraction, duration_s: fractions.Fraction
+) -> list[tuple[fractions.Fraction | None, fractions.Fraction]]:
   """Returns (begin in the track, duration) of what an edit list shows in a span of the container's clock.
 
   A pause begins nowhere (None). Empty where the edit list shows one piece only, which FFmpeg's time stamps
@@ -141,8 +143,9 @@ def _pieces(info: probe.Probe, begin_s: fractions.Fraction, duration_s: fraction
   return pieces if any(media_s is not None for media_s, _ in pieces) else []
 
 
-def extent(info: probe.Probe, start_s: float, duration_s: float | None
-           ) -> tuple[fractions.Fraction, fractions.Fraction, fractions.Fraction]:
+def extent(
+  info: probe.Probe, start_s: float, duration_s: float | None
+) -> tuple[fractions.Fraction, fractions.Fraction, fractions.Fraction]:
   """Returns where a part begins, how long it is shown, and how long the picture is shown from there on.
 
   Raises:
@@ -188,9 +191,13 @@ def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | 
   return order
 
 
-def _find(opened: source.Source, begin_s: fractions.Fraction | None, end_s: fractions.Fraction | None,
-          shown_end_s: fractions.Fraction,
-          order: dict[fractions.Fraction, fractions.Fraction] | None) -> _Range:
+def _find(
+  opened: source.Source,
+  begin_s: fractions.Fraction | None,
+  end_s: fractions.Fraction | None,
+  shown_end_s: fractions.Fraction,
+  order: dict[fractions.Fraction, fractions.Fraction] | None,
+) -> _Range:
   """Returns the packets needed.
 
   Args:
@@ -220,9 +227,11 @@ def _find(opened: source.Source, begin_s: fractions.Fraction | None, end_s: frac
   return _Range(first, last, first_frame_s, first_packet_s, end_s is not None or index > last)
 
 
-def timed(opened: source.Source, stream: av.VideoStream,
-          order: dict[fractions.Fraction, fractions.Fraction] | None = None
-          ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
+def timed(
+  opened: source.Source,
+  stream: av.VideoStream,
+  order: dict[fractions.Fraction, fractions.Fraction] | None = None,
+) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
 
   Decoding times grow strictly: of two packets with the same one (VP8 reference pictures that are never shown)
@@ -245,8 +254,9 @@ def timed(opened: source.Source, stream: av.VideoStream,
     yield held
 
 
-def _filled(opened: source.Source, stream: av.VideoStream
-            ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
+def _filled(
+  opened: source.Source, stream: av.VideoStream
+) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields as `timed`, but decoding times may repeat.
 
   Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first
@@ -286,8 +296,9 @@ def tick_s(stream: av.VideoStream) -> fractions.Fraction:
   return stream.time_base / math.ceil(stream.time_base / MOMENT_S)
 
 
-def copied(wanted: Part, stream: av.VideoStream,
-           opened: source.Source) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def copied(
+  wanted: Part, stream: av.VideoStream, opened: source.Source
+) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`.
 
   Args:

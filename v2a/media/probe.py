@@ -14,8 +14,16 @@ from v2a.media import source
 from v2a.media import stills
 
 # FFmpeg's names of the codecs of still images.
-_STILL_CODECS = {'png': 'png', 'jpeg': 'mjpeg', 'gif': 'gif', 'webp': 'webp', 'bmp': 'bmp', 'tiff': 'tiff',
-                 'avif': 'av1', 'heif': 'hevc'}
+_STILL_CODECS = {
+  'png': 'png',
+  'jpeg': 'mjpeg',
+  'gif': 'gif',
+  'webp': 'webp',
+  'bmp': 'bmp',
+  'tiff': 'tiff',
+  'avif': 'av1',
+  'heif': 'hevc',
+}
 # Containers of animations that FFmpeg reads.
 _ANIMATIONS = ('gif', 'apng', 'jpegxl_anim')
 
@@ -102,23 +110,44 @@ def probe(path: str | os.PathLike) -> Probe:
     with source.Source(path) as opened:
       integrity.check_length(opened, extent.start_s, extent.end_s)
   return Probe(
-      path=pathlib.Path(path), container=container, duration_s=length_s, has_video=picture is not None,
-      has_audio=sound is not None, width=height if turn.is_sideways else width,
-      height=width if turn.is_sideways else height,
-      fps=extent.num_frames / length_s if picture and length_s else 0.0, rotation_deg=turn.rotation_deg,
-      video_codec=video_codec, audio_codec=audio_codec, audio_sample_rate_hz=audio_rate,
-      audio_channels=channels, is_image=is_image,
-      is_animation=container in _ANIMATIONS and not is_image)
+    path=pathlib.Path(path),
+    container=container,
+    duration_s=length_s,
+    has_video=picture is not None,
+    has_audio=sound is not None,
+    width=height if turn.is_sideways else width,
+    height=width if turn.is_sideways else height,
+    fps=extent.num_frames / length_s if picture and length_s else 0.0,
+    rotation_deg=turn.rotation_deg,
+    video_codec=video_codec,
+    audio_codec=audio_codec,
+    audio_sample_rate_hz=audio_rate,
+    audio_channels=channels,
+    is_image=is_image,
+    is_animation=container in _ANIMATIONS and not is_image,
+  )
 
 
 def _of_still(path: str | os.PathLike) -> Probe:
   info = stills.inspect(path)
   length_s = float(info.duration_s)
   return Probe(
-      path=pathlib.Path(path), container=info.kind, duration_s=length_s, has_video=True, has_audio=False,
-      width=info.width, height=info.height, fps=info.num_frames / length_s if length_s else 0.0,
-      rotation_deg=info.rotation_deg, video_codec=_STILL_CODECS[info.kind], audio_codec='',
-      audio_sample_rate_hz=0, audio_channels=0, is_image=not length_s, is_animation=length_s > 0)
+    path=pathlib.Path(path),
+    container=info.kind,
+    duration_s=length_s,
+    has_video=True,
+    has_audio=False,
+    width=info.width,
+    height=info.height,
+    fps=info.num_frames / length_s if length_s else 0.0,
+    rotation_deg=info.rotation_deg,
+    video_codec=_STILL_CODECS[info.kind],
+    audio_codec='',
+    audio_sample_rate_hz=0,
+    audio_channels=0,
+    is_image=not length_s,
+    is_animation=length_s > 0,
+  )
 
 
 def _scan(path: str | os.PathLike, index: int) -> _Extent:

@@ -30,8 +30,9 @@ _SEEK_FROM_S = 2.0
 _Due = Callable[[fractions.Fraction, fractions.Fraction, fractions.Fraction], float]
 
 
-def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
-           duration_s: float | None = None) -> np.ndarray:
+def frames(
+  path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0, duration_s: float | None = None
+) -> np.ndarray:
   """Returns frame_LYX3, uint8 RGB: frame k is on screen at start_s + k / fps.
 
   Args:
@@ -49,14 +50,19 @@ def frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
   frame_LYX3 = np.empty((round(duration_s * fps), size, size, 3), np.uint8)
   done = 0
   for chunk_LYX3 in iterate_frames(path, fps, size, start_s, duration_s):
-    frame_LYX3[done:done + len(chunk_LYX3)] = chunk_LYX3
+    frame_LYX3[done : done + len(chunk_LYX3)] = chunk_LYX3
     done += len(chunk_LYX3)
   return frame_LYX3
 
 
-def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: float = 0.0,
-                   duration_s: float | None = None,
-                   chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
+def iterate_frames(
+  path: str | os.PathLike,
+  fps: float,
+  size: int,
+  start_s: float = 0.0,
+  duration_s: float | None = None,
+  chunk_frames: int = _CHUNK_FRAMES,
+) -> Iterator[np.ndarray]:
   """Returns an iterator over what `frames` returns, in pieces of chunk_frames (the last may be shorter)."""
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
@@ -64,8 +70,14 @@ def iterate_frames(path: str | os.PathLike, fps: float, size: int, start_s: floa
   return _chunks(pathlib.Path(path), _on_grid(fps), size, start_s, round(duration_s * fps), chunk_frames)
 
 
-def iterate_frames_at(path: str | os.PathLike, tick_L: np.ndarray, ticks_hz: int, size: int,
-                      start_s: float = 0.0, chunk_frames: int = _CHUNK_FRAMES) -> Iterator[np.ndarray]:
+def iterate_frames_at(
+  path: str | os.PathLike,
+  tick_L: np.ndarray,
+  ticks_hz: int,
+  size: int,
+  start_s: float = 0.0,
+  chunk_frames: int = _CHUNK_FRAMES,
+) -> Iterator[np.ndarray]:
   """Returns an iterator over frame_LYX3, uint8 RGB, in pieces as `iterate_frames`: frames at any times.
 
   Args:
@@ -104,7 +116,8 @@ def _on_rounded_grid(fps: float) -> _Due:
 def _at_ticks(tick_L: np.ndarray, ticks_hz: int) -> _Due:
   """Returns the same of frames as `iterate_frames_at` takes them."""
   return lambda begin_s, first_s, late_s: int(
-      np.searchsorted(tick_L, math.ceil((begin_s - late_s - first_s) * ticks_hz)))
+    np.searchsorted(tick_L, math.ceil((begin_s - late_s - first_s) * ticks_hz))
+  )
 
 
 def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
@@ -132,8 +145,13 @@ def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> It
     yield picture_YX3
 
 
-def wave(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float = 0.0,
-         duration_s: float | None = None) -> np.ndarray:
+def wave(
+  path: str | os.PathLike,
+  sample_rate_hz: int,
+  num_channels: int,
+  start_s: float = 0.0,
+  duration_s: float | None = None,
+) -> np.ndarray:
   """Returns wave_NA, float32, on the picture's clock; zeros where there is no sound.
 
   Args:
@@ -152,7 +170,7 @@ def wave(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_
   wave_NA = np.empty((round(duration_s * sample_rate_hz), num_channels), np.float32)
   done = 0
   for chunk_NA in sound.iterate(path, sample_rate_hz, num_channels, start_s, duration_s):
-    wave_NA[done:done + len(chunk_NA)] = chunk_NA
+    wave_NA[done : done + len(chunk_NA)] = chunk_NA
     done += len(chunk_NA)
   return wave_NA
 
@@ -165,8 +183,9 @@ def _rest_s(info: probe.Probe, start_s: float) -> float:
   return info.duration_s - start_s
 
 
-def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float,
-              duration_s: float | None) -> float:
+def _length_s(
+  path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None
+) -> float:
   """Checks the numbers and returns the duration, measured where None was given."""
   if not 0 < fps < math.inf:
     raise ValueError(f'fps must be positive; got {fps}.')
@@ -181,8 +200,9 @@ def _length_s(path: str | os.PathLike, fps: float, size: int, start_s: float,
   return duration_s
 
 
-def _chunks(path: pathlib.Path, due: _Due, size: int, start_s: float, num_frames: int,
-            chunk_frames: int) -> Iterator[np.ndarray]:
+def _chunks(
+  path: pathlib.Path, due: _Due, size: int, start_s: float, num_frames: int, chunk_frames: int
+) -> Iterator[np.ndarray]:
   chunk_LYX3, filled = None, 0
   shown = _shown(path, due, start_s, num_frames)
   reformatter = av.video.reformatter.VideoReformatter()
@@ -203,22 +223,25 @@ def _chunks(path: pathlib.Path, due: _Due, size: int, start_s: float, num_frames
       chunk_LYX3, filled = None, 0
 
 
-def _square(reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame,
-            size: int) -> np.ndarray:
+def _square(
+  reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame, size: int
+) -> np.ndarray:
   small = reformatter.reformat(frame, size, size, 'rgb24', interpolation='AREA', threads=1)
   return small.to_ndarray()
 
 
-def _shown(path: pathlib.Path, due: _Due, start_s: float,
-           num_frames: int) -> Iterator[av.VideoFrame | np.ndarray]:
+def _shown(
+  path: pathlib.Path, due: _Due, start_s: float, num_frames: int
+) -> Iterator[av.VideoFrame | np.ndarray]:
   """Yields num_frames frames, each on screen at its time.
 
   Those of still images and animations are picture_YX3, upright.
   """
   start = fractions.Fraction(start_s).limit_denominator(10**6)
   if stills.find(path) is not None:
-    timed = ((begin_s, begin_s + length_s, shown_YX3)
-             for begin_s, length_s, shown_YX3 in stills.pictures(path))
+    timed = (
+      (begin_s, begin_s + length_s, shown_YX3) for begin_s, length_s, shown_YX3 in stills.pictures(path)
+    )
     yield from _held(path, timed, fractions.Fraction(0), start, due, num_frames)
     return
   zero_s = source.zero_s(path)
@@ -228,14 +251,22 @@ def _shown(path: pathlib.Path, due: _Due, start_s: float,
     stream.thread_type = 'AUTO'
     first_s = zero_s + start
     decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
-    timed = ((time_s, time_s if opened.is_still else time_s + source.length_s(frame, stream), frame)
-             for time_s, frame in decoded)
+    timed = (
+      (time_s, time_s if opened.is_still else time_s + source.length_s(frame, stream), frame)
+      for time_s, frame in decoded
+    )
     yield from _held(path, timed, zero_s, first_s, due, num_frames, source.rounding_s(stream))
 
 
-def _held(path: pathlib.Path, timed: Iterator, zero_s: fractions.Fraction, first_s: fractions.Fraction,
-          due: _Due, num_frames: int,
-          late_s: fractions.Fraction = fractions.Fraction(0)) -> Iterator[av.VideoFrame | np.ndarray]:
+def _held(
+  path: pathlib.Path,
+  timed: Iterator,
+  zero_s: fractions.Fraction,
+  first_s: fractions.Fraction,
+  due: _Due,
+  num_frames: int,
+  late_s: fractions.Fraction = fractions.Fraction(0),
+) -> Iterator[av.VideoFrame | np.ndarray]:
   """Yields what is on screen at the wanted times, num_frames times; the last frame stays.
 
   Args:

@@ -45,8 +45,9 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture
   picture.check_extent(start_s, duration_s)
   if duration_s is None:
     raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
-  return picture.Part(info, zero_s, fractions.Fraction(0),
-                      fractions.Fraction(duration_s).limit_denominator(10**6))
+  return picture.Part(
+    info, zero_s, fractions.Fraction(0), fractions.Fraction(duration_s).limit_denominator(10**6)
+  )
 
 
 def losses(info: probe.Probe) -> tuple[str, ...]:
@@ -63,9 +64,15 @@ def losses(info: probe.Probe) -> tuple[str, ...]:
 def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
   """Adds the stream to an output whose header is not yet written; returns its encoder."""
   width, height = (-(-side // 2) * 2 for side in stills.fitted(info.width, info.height))
-  stream = output.add_stream('libx264', rate=STILL_FPS, width=width, height=height, pix_fmt=_FORMAT,
-                             time_base=TICK_S,
-                             options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'})
+  stream = output.add_stream(
+    'libx264',
+    rate=STILL_FPS,
+    width=width,
+    height=height,
+    pix_fmt=_FORMAT,
+    time_base=TICK_S,
+    options={'bf': '0', 'crf': '18', 'tune': 'stillimage', 'preset': 'veryfast'},
+  )
   codec = stream.codec_context
   codec.colorspace = reformatter.Colorspace.ITU709
   codec.color_primaries = reformatter.ColorPrimaries.BT709
@@ -74,8 +81,9 @@ def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.Vi
   return codec
 
 
-def packets(wanted: picture.Part,
-            codec: av.VideoCodecContext) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def packets(
+  wanted: picture.Part, codec: av.VideoCodecContext
+) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time in seconds from the begin of the part, packet)."""
   for packet in _encoded(wanted, codec):
     time_s = packet.dts * packet.time_base

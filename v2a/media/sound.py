@@ -42,8 +42,9 @@ _SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
 
-def iterate(path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float,
-            duration_s: float) -> Iterator[np.ndarray]:
+def iterate(
+  path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
+) -> Iterator[np.ndarray]:
   """Returns an iterator over pieces of wave_NA (float32), together round(duration_s * sample_rate_hz) long.
 
   Args:
@@ -78,14 +79,15 @@ def is_silent(wave_NA: np.ndarray) -> bool:
   return level.peak(wave_NA) <= _SILENCE_PEAK
 
 
-def _trimmed(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,
-             duration_s: float) -> Iterator[np.ndarray]:
+def _trimmed(
+  path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
+) -> Iterator[np.ndarray]:
   """Yields the resampled stream without its lead, filled with zeros to its length."""
   skip, left = _LEAD_S * sample_rate_hz, round(duration_s * sample_rate_hz)
   for block_NA in _resampled(path, sample_rate_hz, num_channels, start_s, duration_s):
     skipped = min(skip, len(block_NA))
     skip -= skipped
-    block_NA = block_NA[skipped:skipped + left]
+    block_NA = block_NA[skipped : skipped + left]
     left -= len(block_NA)
     if len(block_NA):
       yield block_NA
@@ -97,8 +99,9 @@ def _trimmed(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s
     yield np.zeros((num_zeros, num_channels), np.float32)
 
 
-def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float,
-               duration_s: float) -> Iterator[np.ndarray]:
+def _resampled(
+  path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
+) -> Iterator[np.ndarray]:
   resampler, rate_hz = None, None
   for block_NA, block_rate_hz in _placed(path, num_channels, start_s, duration_s):
     if block_rate_hz != rate_hz:
@@ -112,8 +115,9 @@ def _resampled(path: pathlib.Path, sample_rate_hz: int, num_channels: int, start
     yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
 
 
-def _placed(path: pathlib.Path, num_channels: int, start_s: float,
-            duration_s: float) -> Iterator[tuple[np.ndarray, int]]:
+def _placed(
+  path: pathlib.Path, num_channels: int, start_s: float, duration_s: float
+) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (block_NA, its rate): the sound without gaps, from one lead before start_s on."""
   if stills.find(path) is not None:
     return
@@ -128,8 +132,10 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
     place, rate_hz = None, None
     for (time_s, frame), *later in _with_followers(decoded, _NUM_WITNESSES):
       if not _MIN_RATE_HZ <= frame.sample_rate <= _MAX_RATE_HZ:
-        raise errors.MediaError(f'{path}: its sound has {frame.sample_rate} samples a second; wanted '
-                                f'{_MIN_RATE_HZ}..{_MAX_RATE_HZ}.')
+        raise errors.MediaError(
+          f'{path}: its sound has {frame.sample_rate} samples a second; wanted '
+          f'{_MIN_RATE_HZ}..{_MAX_RATE_HZ}.'
+        )
       wanted = round((time_s - origin_s) * frame.sample_rate)
       is_first = place is None
       if is_first:
@@ -148,9 +154,9 @@ def _placed(path: pathlib.Path, num_channels: int, start_s: float,
         yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
       place += max(0, gap)
       # What lies before the origin or was heard already is dropped, but counted: counts are finer than times.
-      block_NA = mixed(frame, num_channels)[max(0, -gap):]
+      block_NA = mixed(frame, num_channels)[max(0, -gap) :]
       if place + len(block_NA) > 0:
-        yield block_NA[max(0, -place):], rate_hz
+        yield block_NA[max(0, -place) :], rate_hz
       place += len(block_NA)
 
 

@@ -24,9 +24,9 @@ from v2a.media import timeline
 
 # FFmpeg also knows text art, playlists that open other files, and devices; none of these is a video.
 _CONTAINERS = (
-    'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,'
-    'm4v,ivf,mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,'
-    'jpegxl_pipe,ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
+  'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,'
+  'm4v,ivf,mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,'
+  'jpegxl_pipe,ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
 )
 # What FFmpeg reports as presentation times of these is only a guess.
 _UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'vvc', 'm4v', 'mpegvideo', 'obu')
@@ -80,8 +80,9 @@ class Source:
       options |= {} if has_edits else {'ignore_editlist': '1'}
       self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise errors.MediaError(f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or '
-                              'picture file.') from error
+      raise errors.MediaError(
+        f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture file.'
+      ) from error
     # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
     self._hidden_before_s = 0 if has_edits and 'mov' in self.container.format.name.split(',') else -math.inf
     streams = [s for s in self.container.streams if s.codec_context is not None]
@@ -95,7 +96,8 @@ class Source:
     if is_mov and has_edits and self.picture is not None:
       status = self.path.stat()
       self._late_s = _first_whole_s(
-          self.path.absolute(), status.st_size, status.st_mtime_ns, self.picture.index, self.picture.id)
+        self.path.absolute(), status.st_size, status.st_mtime_ns, self.picture.index, self.picture.id
+      )
 
   def __enter__(self) -> 'Source':
     return self
@@ -123,8 +125,10 @@ class Source:
     """Returns the video stream; raises MediaError where there is none."""
     if self.picture is None:
       if self.container.format.name.startswith('jpegxl'):
-        raise errors.MediaError(f'{self.path}: is JPEG XL, for which there is no decoder; wanted PNG, '
-                                'JPEG, WebP, AVIF, HEIC, TIFF, BMP or GIF.')
+        raise errors.MediaError(
+          f'{self.path}: is JPEG XL, for which there is no decoder; wanted PNG, '
+          'JPEG, WebP, AVIF, HEIC, TIFF, BMP or GIF.'
+        )
       what = ', '.join(sorted({s.type for s in self.container.streams})) or 'no stream at all'
       if any(s.type == 'video' and s.codec_context is None for s in self.container.streams):
         what = 'video of an unknown codec'
@@ -210,12 +214,15 @@ class Source:
     """Returns the first of `decoded`; raises MediaError where there is none."""
     found = next(self.decoded(stream), None)
     if found is None:
-      raise errors.MediaError(f'{self.path}: no {stream.type} frame can be decoded '
-                              f'({stream.codec_context.name}); the file is damaged or cut.')
+      raise errors.MediaError(
+        f'{self.path}: no {stream.type} frame can be decoded '
+        f'({stream.codec_context.name}); the file is damaged or cut.'
+      )
     return found
 
-  def decoded_from(self, stream: av.stream.Stream, time_s: fractions.Fraction
-                   ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
+  def decoded_from(
+    self, stream: av.stream.Stream, time_s: fractions.Fraction
+  ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Yields as `decoded`, beginning at or before `time_s` (container's seconds), not far before it."""
     settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
     begin_s = (stream.start_time or 0) * stream.time_base
@@ -244,8 +251,11 @@ def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline
   del size_bytes, modified_ns  # of the cache's key
   with Source(path) as opened:
     scan = timeline.Scan(opened.container.format.name in _33_BIT_CONTAINERS)
-    usual = {s.index: float(usual_length_s(s)) for s in opened.container.streams
-             if s.codec_context and s.type in ('video', 'audio')}
+    usual = {
+      s.index: float(usual_length_s(s))
+      for s in opened.container.streams
+      if s.codec_context and s.type in ('video', 'audio')
+    }
     for packet in opened._demuxed(None):
       scan.add(packet, usual.get(packet.stream_index, 0.0))
   return scan.timeline()
@@ -318,8 +328,9 @@ def _why_closed(path: pathlib.Path, error: Exception) -> str:
 
 
 @functools.lru_cache(maxsize=64)
-def _first_whole_s(path: pathlib.Path, _size: int, _mtime_ns: int, index: int,
-                   track_id: int) -> fractions.Fraction:
+def _first_whole_s(
+  path: pathlib.Path, _size: int, _mtime_ns: int, index: int, track_id: int
+) -> fractions.Fraction:
   """Returns how long an edit list that shows one piece of the picture shows a part of a frame first.
 
   FFmpeg leaves that part out and lets the first whole frame begin at once, so that the picture would be early

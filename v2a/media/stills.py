@@ -48,14 +48,14 @@ MAX_MACROBLOCKS = 36864
 
 # Rather than Image.open, which would try more formats.
 _CLASSES = {
-    'png': PngImagePlugin.PngImageFile,
-    'jpeg': JpegImagePlugin.JpegImageFile,
-    'gif': GifImagePlugin.GifImageFile,
-    'webp': WebPImagePlugin.WebPImageFile,
-    'bmp': BmpImagePlugin.BmpImageFile,
-    'tiff': TiffImagePlugin.TiffImageFile,
-    'avif': AvifImagePlugin.AvifImageFile,
-    'heif': pillow_heif.HeifImageFile,
+  'png': PngImagePlugin.PngImageFile,
+  'jpeg': JpegImagePlugin.JpegImageFile,
+  'gif': GifImagePlugin.GifImageFile,
+  'webp': WebPImagePlugin.WebPImageFile,
+  'bmp': BmpImagePlugin.BmpImageFile,
+  'tiff': TiffImagePlugin.TiffImageFile,
+  'avif': AvifImagePlugin.AvifImageFile,
+  'heif': pillow_heif.HeifImageFile,
 }
 # FFmpeg would take one tile for the picture.
 _NO_FFMPEG = ('avif', 'heif')
@@ -65,16 +65,30 @@ _ORIENTATION_TAG = 0x0112
 _SUBFILE_TAG, _DNG_TAG = 254, 50706
 # EXIF orientation -> (how to turn, clockwise degrees; if mirrored, those that follow a left-right mirror).
 _TURNS = {
-    2: (Image.Transpose.FLIP_LEFT_RIGHT, 0), 3: (Image.Transpose.ROTATE_180, 180),
-    4: (Image.Transpose.FLIP_TOP_BOTTOM, 180), 5: (Image.Transpose.TRANSPOSE, 90),
-    6: (Image.Transpose.ROTATE_270, 90), 7: (Image.Transpose.TRANSVERSE, 270),
-    8: (Image.Transpose.ROTATE_90, 270),
+  2: (Image.Transpose.FLIP_LEFT_RIGHT, 0),
+  3: (Image.Transpose.ROTATE_180, 180),
+  4: (Image.Transpose.FLIP_TOP_BOTTOM, 180),
+  5: (Image.Transpose.TRANSPOSE, 90),
+  6: (Image.Transpose.ROTATE_270, 90),
+  7: (Image.Transpose.TRANSVERSE, 270),
+  8: (Image.Transpose.ROTATE_90, 270),
 }
 _SHORTEST_MS = 10
 _USUAL_MS = 100
 # What Pillow and the libraries below it raise where a file is damaged.
-_FAULTS = (OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, RuntimeError, ArithmeticError,
-           struct.error, zlib.error, Image.DecompressionBombError)
+_FAULTS = (
+  OSError,
+  SyntaxError,
+  ValueError,
+  TypeError,
+  LookupError,
+  EOFError,
+  RuntimeError,
+  ArithmeticError,
+  struct.error,
+  zlib.error,
+  Image.DecompressionBombError,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +153,7 @@ def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
   return Info(*info, num_frames, duration_s, is_transparent)
 
 
-def pictures(path: str | os.PathLike
-             ) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
+def pictures(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
   """Yields (begin in seconds, length in seconds, picture_YX3 as uint8 sRGB) of every frame.
 
   A picture beyond `fitted` is shrunk to it. A still image has length 0.
@@ -171,8 +184,9 @@ def fitted(width: int, height: int) -> tuple[int, int]:
 def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> errors.MediaError:
   """Returns the error of a picture beyond MAX_PIXELS; its size is said where it is known."""
   size = f' ({width} x {height})' if width else ''
-  return errors.MediaError(f'{path}: has too many pixels{size}; wanted a picture of at most '
-                           f'{MAX_PIXELS // 10**6} million.')
+  return errors.MediaError(
+    f'{path}: has too many pixels{size}; wanted a picture of at most {MAX_PIXELS // 10**6} million.'
+  )
 
 
 def square(picture_YX3: np.ndarray, size: int) -> np.ndarray:

@@ -177,8 +177,11 @@ class Scan:
 
   def _open(self, track: _Track, index: int) -> list[_Piece]:
     """Returns the pieces that a stream may return to: others are there still, or it has just left."""
-    found = [other.piece for other in self._tracks.values()
-             if other.piece not in (None, track.piece) and index in other.piece.last_s]
+    found = [
+      other.piece
+      for other in self._tracks.values()
+      if other.piece not in (None, track.piece) and index in other.piece.last_s
+    ]
     left, number = track.left
     if left is not None and track.num_packets - number <= _NUM_RECENT:
       found.append(left)
@@ -193,8 +196,12 @@ class Scan:
     is_even = not any(piece.offset_s for track in self._tracks.values() for _, piece in track.changes)
     if is_even and not self._has_strays:
       return None
-    return Timeline({index: tuple((number, piece.offset_s) for number, piece in track.changes)
-                     for index, track in self._tracks.items()})
+    return Timeline(
+      {
+        index: tuple((number, piece.offset_s) for number, piece in track.changes)
+        for index, track in self._tracks.items()
+      }
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -236,4 +243,3 @@ class Correction:
       pts += offset
       pts = pts if dts is None else max(pts, dts)
     packet.pts = pts
-

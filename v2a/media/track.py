@@ -15,8 +15,8 @@ from v2a.media import sound
 _MIX_PEAK = 10 ** (-1 / 20)
 _BLOCK_S = 1
 _RATES_HZ = {
-    'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
-    'libopus': (48000, 24000, 16000, 12000, 8000),
+  'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
+  'libopus': (48000, 24000, 16000, 12000, 8000),
 }
 # Of codecs without a frame length of their own.
 _PCM_FRAME_SAMPLES = 1024
@@ -70,12 +70,17 @@ class Wave:
         yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
     pieces, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
-    for own_NA in sound.iterate(self._part.info.path, self.sample_rate_hz, self.num_channels,
-                                float(self._part.start_s), self.num_samples / self.sample_rate_hz):
+    for own_NA in sound.iterate(
+      self._part.info.path,
+      self.sample_rate_hz,
+      self.num_channels,
+      float(self._part.start_s),
+      self.num_samples / self.sample_rate_hz,
+    ):
       while len(rest_NA) < len(own_NA):
         rest_NA = np.concatenate([rest_NA, next(pieces)])
-      yield np.float32(self._gain) * (own_NA + rest_NA[:len(own_NA)])
-      rest_NA = rest_NA[len(own_NA):]
+      yield np.float32(self._gain) * (own_NA + rest_NA[: len(own_NA)])
+      rest_NA = rest_NA[len(own_NA) :]
 
   def _resampled(self) -> Iterator[np.ndarray]:
     """Yields the new wave at sample_rate_hz, and silence behind its end without end."""
@@ -90,8 +95,8 @@ class Wave:
   def _piece(self, start: int, num_samples: int) -> np.ndarray:
     """Returns a piece of the new wave at its own rate, silent behind its end."""
     block_NA = np.zeros((num_samples, self.num_channels), np.float32)
-    given_NA = self._wave_NA[start:start + num_samples]
-    block_NA[:len(given_NA)] = given_NA
+    given_NA = self._wave_NA[start : start + num_samples]
+    block_NA[: len(given_NA)] = given_NA
     return block_NA
 
 
@@ -112,9 +117,15 @@ class Encoder:
     self.num_samples = round(fractions.Fraction(wave.num_samples * self._rate_hz, wave.sample_rate_hz))
     bit_rate = min(_BIT_RATE_HZ, _MAX_BITS_PER_SAMPLE * self._rate_hz) * wave.num_channels
     self._layout = 'mono' if wave.num_channels == 1 else 'stereo'
-    self._stream = output.add_stream(codec, rate=self._rate_hz, layout=self._layout, bit_rate=bit_rate,
-                                     time_base=fractions.Fraction(1, self._rate_hz), format=_FORMATS[codec],
-                                     options=_OPTIONS.get(codec, {}))
+    self._stream = output.add_stream(
+      codec,
+      rate=self._rate_hz,
+      layout=self._layout,
+      bit_rate=bit_rate,
+      time_base=fractions.Fraction(1, self._rate_hz),
+      format=_FORMATS[codec],
+      options=_OPTIONS.get(codec, {}),
+    )
     self._stream.disposition = av.stream.Disposition.default
 
   def packets(self) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
@@ -147,7 +158,7 @@ class Encoder:
       rest_NA = np.concatenate([rest_NA, block_NA])
       whole = len(rest_NA) // frame_samples * frame_samples
       for first in range(0, whole, frame_samples):
-        yield rest_NA[first:first + frame_samples], start + first
+        yield rest_NA[first : first + frame_samples], start + first
       rest_NA, start = rest_NA[whole:], start + whole
     if len(rest_NA):
       yield rest_NA, start

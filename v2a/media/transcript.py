@@ -40,7 +40,8 @@ _TAG = re.compile(r'</?[A-Za-z][^<>]*>')
 _WORD_TIME = re.compile(r'<((?:\d+:)?\d{1,2}:\d{1,2}\.\d{3})>')
 # A new speaker's dash, the sign of a song, and marks that are not seen (of direction, of possible breaks).
 _SIGN = re.compile(
-  r'^\s*[-\u2013\u2014]+\s*|[\u2669-\u266c\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]', re.MULTILINE)
+  r'^\s*[-\u2013\u2014]+\s*|[\u2669-\u266c\u00ad\u200b\u200e\u200f\u202a-\u202e\u2060\ufeff]', re.MULTILINE
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,8 +128,10 @@ def read_text(path: pathlib.Path) -> str:
     text = content.decode(encoding)
   except UnicodeDecodeError as error:
     line = content.count(b'\n', 0, error.start) + 1
-    raise ValueError(f'{path}: wanted {encoding.upper()} text; got byte {content[error.start]:#04x} in line '
-                     f'{line} (byte {error.start}).') from error
+    raise ValueError(
+      f'{path}: wanted {encoding.upper()} text; got byte {content[error.start]:#04x} in line '
+      f'{line} (byte {error.start}).'
+    ) from error
   if '\0' in text:
     raise ValueError(f'{path}: wanted UTF-8 text, or UTF-16 with a byte order mark; got zeros in it.')
   return text.removeprefix('\ufeff')

@@ -60,7 +60,7 @@ def _is_flv_cut(file: BinaryIO, size: int) -> bool:
     return True
   file.seek(size - 4 - last)
   tag = file.read(4)
-  return tag[0] & 0x1f not in _FLV_TAGS or int.from_bytes(tag[1:], 'big') != last - 11
+  return tag[0] & 0x1F not in _FLV_TAGS or int.from_bytes(tag[1:], 'big') != last - 11
 
 
 def _is_asf_cut(file: BinaryIO, size: int) -> bool:
@@ -80,12 +80,16 @@ def _is_matroska_cut(file: BinaryIO, size: int) -> bool:
     return False
   num_bytes = 9 - head[at].bit_length()
   unknown = (1 << 7 * num_bytes) - 1
-  length = int.from_bytes(head[at:at + num_bytes], 'big') & unknown
+  length = int.from_bytes(head[at : at + num_bytes], 'big') & unknown
   return length != unknown and at + num_bytes + length > size
 
 
 # MP4 and AVI files name bytes in their index, too; see integrity.check_bytes.
 _CHECKS: dict[str, Callable[[BinaryIO, int], bool]] = {
-    'mov': lambda file, size: False, 'avi': _is_riff_cut, 'wav': _is_riff_cut, 'flv': _is_flv_cut,
-    'asf': _is_asf_cut, 'matroska': _is_matroska_cut,
+  'mov': lambda file, size: False,
+  'avi': _is_riff_cut,
+  'wav': _is_riff_cut,
+  'flv': _is_flv_cut,
+  'asf': _is_asf_cut,
+  'matroska': _is_matroska_cut,
 }

@@ -78,8 +78,9 @@ def check(path: pathlib.Path, log: Log, original: source.Source | None) -> None:
         _check_pictures(_decoded(opened, written), _decoded(original, given))
 
 
-def _read(opened: source.Source, log: Log
-          ) -> tuple[list[fractions.Fraction | None], dict[int, int], list[list[av.Packet]]]:
+def _read(
+  opened: source.Source, log: Log
+) -> tuple[list[fractions.Fraction | None], dict[int, int], list[list[av.Packet]]]:
   """Returns presentation times of the picture, packets of each other stream, and the groups of `log`."""
   times_s: list[fractions.Fraction | None] = []
   counts: dict[int, int] = {}
@@ -103,8 +104,10 @@ def _check_times(found: list[fractions.Fraction | None], wanted: list[fractions.
     raise _fault(f'{len(found)} packets in the picture, {len(wanted)} were written')
   for index, (found_s, wanted_s) in enumerate(zip(found, wanted)):
     if found_s is None or abs((found_s - found[0]) - (wanted_s - wanted[0])) > _SLACK_S:
-      raise _fault(f'packet {index} of the picture is at {_seconds(found_s, found[0])}, was written at '
-                   f'{_seconds(wanted_s, wanted[0])}')
+      raise _fault(
+        f'packet {index} of the picture is at {_seconds(found_s, found[0])}, was written at '
+        f'{_seconds(wanted_s, wanted[0])}'
+      )
 
 
 def _seconds(time_s: fractions.Fraction | None, begin_s: fractions.Fraction | None) -> str:

@@ -68,8 +68,15 @@ class Muxed:
   losses: tuple[str, ...]
 
 
-def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, out_path: str | os.PathLike,
-        audio: str = 'replace', start_s: float = 0.0, duration_s: float | None = None) -> Muxed:
+def mux(
+  source_path: str | os.PathLike,
+  wave_NA: np.ndarray,
+  sample_rate_hz: int,
+  out_path: str | os.PathLike,
+  audio: str = 'replace',
+  start_s: float = 0.0,
+  duration_s: float | None = None,
+) -> Muxed:
   """Writes the picture of a file with a new sound track.
 
   The picture's packets are copied byte for byte with their relative time stamps. Still pictures and
@@ -118,8 +125,10 @@ def mux(source_path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int
       faults.append(f'{target.suffix} ({error})')
       continue
     return Muxed(out_path.with_suffix(target.suffix), (*target.plan.losses, *losses, *wave.losses))
-  raise errors.MediaError(f'{source_path}: no container carries its picture ({info.video_codec}); '
-                          f'tried {", ".join(faults) or ", ".join(CONTAINERS)}.')
+  raise errors.MediaError(
+    f'{source_path}: no container carries its picture ({info.video_codec}); '
+    f'tried {", ".join(faults) or ", ".join(CONTAINERS)}.'
+  )
 
 
 class _UnwritableError(Exception):
@@ -151,8 +160,11 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
     if suffix.lower() in CONTAINERS:
       by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
   if reencode.is_needed(part.info):
-    return [_Target(suffix, passthrough.Plan(container, {}, reencode.losses(part.info), 0))
-            for container, suffix in by_container.items() if container != 'webm']
+    return [
+      _Target(suffix, passthrough.Plan(container, {}, reencode.losses(part.info), 0))
+      for container, suffix in by_container.items()
+      if container != 'webm'
+    ]
   found = []
   with source.Source(part.info.path) as opened:
     for container, suffix in by_container.items():
@@ -166,10 +178,17 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
       found.append(_Target(suffix, plan, tag, aspect))
       if plan.tags:
         # Some streams are refused only when their packets are written.
-        lost = tuple(passthrough.described(stream) for stream in opened.container.streams
-                     if stream.index in plan.tags)
-        found.append(_Target(suffix, dataclasses.replace(
-            plan, tags={}, losses=plan.losses + lost, cost=plan.cost + len(lost)), tag, aspect))
+        lost = tuple(
+          passthrough.described(stream) for stream in opened.container.streams if stream.index in plan.tags
+        )
+        found.append(
+          _Target(
+            suffix,
+            dataclasses.replace(plan, tags={}, losses=plan.losses + lost, cost=plan.cost + len(lost)),
+            tag,
+            aspect,
+          )
+        )
   # An inexact start alone is no reason to leave the wanted container.
   inexact = lambda target: 0 if target.plan.is_exact or (target is found[0] and not target.plan.cost) else 1
   return sorted(found, key=lambda target: target.plan.cost + inexact(target))
@@ -245,8 +264,9 @@ def _finish(path: pathlib.Path, target: _Target, part: picture.Part) -> None:
     index.save()
 
 
-def _add_picture(output: av.container.OutputContainer, opened: source.Source, target: _Target,
-                 part: picture.Part) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
+def _add_picture(
+  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: picture.Part
+) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Adds the track of the copied picture; returns its packets."""
   stream = opened.want_picture()
   packets = picture.copied(part, stream, opened)
@@ -261,8 +281,9 @@ def _add_picture(output: av.container.OutputContainer, opened: source.Source, ta
   return packets
 
 
-def _add_others(output: av.container.OutputContainer, opened: source.Source,
-                plan: passthrough.Plan) -> dict[int, av.stream.Stream]:
+def _add_others(
+  output: av.container.OutputContainer, opened: source.Source, plan: passthrough.Plan
+) -> dict[int, av.stream.Stream]:
   """Adds the other streams; the new sound is the one that players choose."""
   added = {}
   for stream in opened.container.streams:
@@ -299,7 +320,7 @@ def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
   if sample_rate_hz < 1:
     raise ValueError(f'sample_rate_hz must be at least 1; got {sample_rate_hz}.')
   for start in range(0, len(wave_NA), _CHECK_SAMPLES):
-    if not np.isfinite(wave_NA[start:start + _CHECK_SAMPLES]).all():
+    if not np.isfinite(wave_NA[start : start + _CHECK_SAMPLES]).all():
       raise ValueError('wave_NA must be finite; got NaN or infinity.')
 
 

@@ -62,7 +62,8 @@ def _transcript(path: pathlib.Path, data: pathlib.Path, given: dict) -> transcri
     try:
       return transcript_lib.of_cues(
         (str(item['word']), float(item['start_s']), float(item.get('end_s') or item['start_s']))
-        for item in given['words'])
+        for item in given['words']
+      )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
       raise ValueError(f'{data}: words must be a list of {{word, start_s, end_s}}; got {error!r}.') from error
   for suffix in ('.srt', '.vtt'):

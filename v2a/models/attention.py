@@ -30,8 +30,14 @@ _ONLY: contextvars.ContextVar[str | None] = contextvars.ContextVar('kernel', def
 _BLOCK = 512  # positions a block, where a sequence is longer than two of them
 
 
-def attend(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Array | None = None,
-           mask_QS: np.ndarray | None = None, kernel: str | None = None) -> jax.Array:
+def attend(
+  q_BQHE: jax.Array,
+  k_BSHE: jax.Array,
+  v_BSHE: jax.Array,
+  mask_BS: jax.Array | None = None,
+  mask_QS: np.ndarray | None = None,
+  kernel: str | None = None,
+) -> jax.Array:
   """Returns attended values BQHE; positions where mask_BS is False are never read, even if they hold NaN.
 
   Args:
@@ -49,7 +55,8 @@ def attend(q_BQHE: jax.Array, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax
   k_BSHE, v_BSHE = (rules.constrain(x_BSHE, 'batch', None, 'heads', None) for x_BSHE in (k_BSHE, v_BSHE))
   kernel = kernel or _ONLY.get() or _fastest(q_BQHE, mask_QS)
   return {'einsum': _einsum, 'cudnn': _cudnn, 'splash': _splash}[kernel](
-      q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS)
+    q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS
+  )
 
 
 @contextlib.contextmanager
@@ -104,18 +111,28 @@ def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   is_causal = num_queries == num_keys and mask_QS is not None and bool((mask_QS == np.tri(num_keys)).all())
   if mask_BS is None and (is_causal or mask_QS is None and not more_kv):
     y_BQHE = jax.nn.dot_product_attention(
-        padded(q_BQHE, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), is_causal=is_causal,
-        implementation='cudnn')
+      padded(q_BQHE, more_q),
+      padded(k_BSHE, more_kv),
+      padded(v_BSHE, more_kv),
+      is_causal=is_causal,
+      implementation='cudnn',
+    )
     return y_BQHE[:, :num_queries]
-  mask_11QS = jnp.pad(jnp.ones((1, 1, num_queries, num_keys), bool) if mask_QS is None
-                      else jnp.asarray(mask_QS)[None, None], ((0, 0), (0, 0), (0, more_q), (0, more_kv)))
+  mask_11QS = jnp.pad(
+    jnp.ones((1, 1, num_queries, num_keys), bool) if mask_QS is None else jnp.asarray(mask_QS)[None, None],
+    ((0, 0), (0, 0), (0, more_q), (0, more_kv)),
+  )
   mask_11QS = mask_11QS.at[:, :, num_queries:, :1].set(True)  # padded queries read something
   if mask_BS is not None:
     mask_11QS &= jnp.pad(mask_BS, ((0, 0), (0, more_kv)))[:, None, None, :]
     mask_11QS = rules.constrain(mask_11QS, 'batch', None, None, None)
   y_BQHE = jax.nn.dot_product_attention(
-      padded(q_BQHE, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), mask=mask_11QS,
-      implementation='cudnn')
+    padded(q_BQHE, more_q),
+    padded(k_BSHE, more_kv),
+    padded(v_BSHE, more_kv),
+    mask=mask_11QS,
+    implementation='cudnn',
+  )
   return y_BQHE[:, :num_queries]
 
 
@@ -130,8 +147,13 @@ def _splash(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   spec = lambda x, *axes: rules.partition_spec(axes, x.shape, mesh)
   q_spec = spec(q_BQHE, 'batch', 'time', 'heads', None)
   kv_spec = spec(k_BSHE, 'batch', None, 'heads', None)
-  return jax.shard_map(part, mesh=mesh, in_specs=(q_spec, kv_spec, kv_spec, spec(mask_BS, 'batch', None)),
-                       out_specs=q_spec, check_vma=False)(q_BQHE, k_BSHE, v_BSHE, mask_BS)
+  return jax.shard_map(
+    part,
+    mesh=mesh,
+    in_specs=(q_spec, kv_spec, kv_spec, spec(mask_BS, 'batch', None)),
+    out_specs=q_spec,
+    check_vma=False,
+  )(q_BQHE, k_BSHE, v_BSHE, mask_BS)
 
 
 def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
@@ -144,8 +166,9 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0))).swapaxes(1, 2)
   # Positions read each other within a segment: 0 is what is read, 1 the rest. All queries are in 0.
   segments = splash_attention_kernel.SegmentIds(
-      q=jnp.zeros((q_BQHE.shape[0], num_queries + more_q), jnp.int32),
-      kv=jnp.pad(1 - mask_BS.astype(jnp.int32), ((0, 0), (0, more_kv)), constant_values=1))
+    q=jnp.zeros((q_BQHE.shape[0], num_queries + more_q), jnp.int32),
+    kv=jnp.pad(1 - mask_BS.astype(jnp.int32), ((0, 0), (0, more_kv)), constant_values=1),
+  )
   shape = num_queries + more_q, num_keys + more_kv
   mask = splash_attention_mask.FullMask(shape)
   if mask_QS is not None:
@@ -154,14 +177,21 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
     whole[num_queries:, 0] = True
     mask = splash_attention_mask.NumpyMask(whole)
   kernel = splash_attention_kernel.make_splash_mha_single_device(
-      splash_attention_mask.MultiHeadMask([mask] * num_heads),
-      block_sizes=splash_attention_kernel.BlockSizes(
-          block_q=block_q, block_kv=block_kv, block_q_dkv=block_q, block_kv_dkv=block_kv, block_q_dq=block_q,
-          block_kv_dq=block_kv),
-      residual_checkpoint_name=RESIDUAL,
-      interpret=device().platform == 'cpu')
-  y_BHQE = jax.vmap(kernel)(padded(q_BQHE * head_size**-0.5, more_q), padded(k_BSHE, more_kv),
-                            padded(v_BSHE, more_kv), segments)
+    splash_attention_mask.MultiHeadMask([mask] * num_heads),
+    block_sizes=splash_attention_kernel.BlockSizes(
+      block_q=block_q,
+      block_kv=block_kv,
+      block_q_dkv=block_q,
+      block_kv_dkv=block_kv,
+      block_q_dq=block_q,
+      block_kv_dq=block_kv,
+    ),
+    residual_checkpoint_name=RESIDUAL,
+    interpret=device().platform == 'cpu',
+  )
+  y_BHQE = jax.vmap(kernel)(
+    padded(q_BQHE * head_size**-0.5, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), segments
+  )
   return y_BHQE.swapaxes(1, 2)[:, :num_queries]
 
 

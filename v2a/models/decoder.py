@@ -77,15 +77,32 @@ class Decoder(nnx.Module):
     mask_token: of places whose token is to be told (eq. 2).
   """
 
-  def __init__(self, *, num_codebooks: int, codebook_size: int, latent_rate_hz: float,
-               semantic_rate_hz: float, sync_rate_hz: float, condition_width: int, width: int,
-               num_heads: int, num_joint_layers: int, num_audio_layers: int, mlp_ratio: float,
-               is_causal: bool = True, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    *,
+    num_codebooks: int,
+    codebook_size: int,
+    latent_rate_hz: float,
+    semantic_rate_hz: float,
+    sync_rate_hz: float,
+    condition_width: int,
+    width: int,
+    num_heads: int,
+    num_joint_layers: int,
+    num_audio_layers: int,
+    mlp_ratio: float,
+    is_causal: bool = True,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     """Args: the codec's books; rates of steps and pictures; width of the features; own sizes; eq. 1 or 2."""
     self.num_codebooks, self.codebook_size, self.is_causal = num_codebooks, codebook_size, is_causal
     self.padding_token, self.mask_token = codebook_size, codebook_size + 1
     self.latent_rate_hz, self.semantic_rate_hz, self.sync_rate_hz = (
-        latent_rate_hz, semantic_rate_hz, sync_rate_hz)
+      latent_rate_hz,
+      semantic_rate_hz,
+      sync_rate_hz,
+    )
     linear = lambda i, o: layers.Linear(i, o, ('latent', 'embed'), rngs=rngs, dtype=dtype)
     table_KVD = jax.random.normal(rngs.params(), (num_codebooks, codebook_size + 2, width))
     self.table_KVD = nnx.Param(table_KVD / np.sqrt(num_codebooks), axes=(None, 'vocab', 'embed'))
@@ -98,13 +115,16 @@ class Decoder(nnx.Module):
     # No convolution: it would look ahead, and a step would need more than its cache.
     block = (width, num_heads, mlp_ratio, 0)
     self.joint_blocks = layers.stack(
-        lambda rngs: mmdit.JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs)
+      lambda rngs: mmdit.JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs
+    )
     self.last_joint_block = mmdit.JointBlock(*block, is_last=True, rngs=rngs, dtype=dtype)
     self.audio_blocks = layers.stack(
-        lambda rngs: mmdit.AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs)
+      lambda rngs: mmdit.AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs
+    )
     self.final_modulation = mmdit.Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.heads = layers.Linear(
-        width, num_codebooks * codebook_size, ('embed', 'vocab'), rngs=rngs, scale=0.0, dtype=dtype)
+      width, num_codebooks * codebook_size, ('embed', 'vocab'), rngs=rngs, scale=0.0, dtype=dtype
+    )
 
   def __call__(self, code_BTK: jax.Array, condition) -> jax.Array:
     """Returns logit_BTKV of every step, float32.
@@ -154,8 +174,12 @@ class Decoder(nnx.Module):
     joint = tuple(jnp.pad(x_ZBSHE, room) for x_ZBSHE in kv)
     num_layers = jax.tree.leaves(nnx.state(self.audio_blocks))[0].shape[0]
     empty_ZBSHE = jnp.zeros((num_layers, joint[0].shape[1], num_steps, *joint[0].shape[3:]), joint[0].dtype)
-    return Cache(joint, (empty_ZBSHE, empty_ZBSHE), _and_steps(prefix.mask_BS, num_steps),
-                 self._modulation(condition, prefix.c_B1D, num_steps))
+    return Cache(
+      joint,
+      (empty_ZBSHE, empty_ZBSHE),
+      _and_steps(prefix.mask_BS, num_steps),
+      self._modulation(condition, prefix.c_B1D, num_steps),
+    )
 
   def step(self, code_BK: jax.Array, cache: Cache, index: jax.Array) -> tuple[jax.Array, Cache]:
     """Returns logit_BKV of one step of eq. 1, and the cache that knows it.
@@ -197,8 +221,10 @@ class Decoder(nnx.Module):
       def layer(block, carry, depth):
         x_BTD, *kv = carry
         (q_BTHE, *new_kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
-        kv = [jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, place, 0, 0))
-              for old_ZBSHE, new_BTHE in zip(kv, new_kv)]
+        kv = [
+          jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, place, 0, 0))
+          for old_ZBSHE, new_BTHE in zip(kv, new_kv)
+        ]
         y_BTHE = attention.attend(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
         return (block.audio.end(x_BTD, y_BTHE, rest), *kv), None
 
@@ -209,8 +235,14 @@ class Decoder(nnx.Module):
       x_BTD, *kv = carry
       return x_BTD, tuple(kv)
 
-    x_BTD, joint = through(self.joint_blocks, self._embed(code_BTK), cache.joint, num_prefix + index,
-                           cache.mask_BS & is_there_S[None], self.last_joint_block)
+    x_BTD, joint = through(
+      self.joint_blocks,
+      self._embed(code_BTK),
+      cache.joint,
+      num_prefix + index,
+      cache.mask_BS & is_there_S[None],
+      self.last_joint_block,
+    )
     x_BTD, alone = through(self.audio_blocks, x_BTD, cache.alone, index, alone_BS)
     return self._logits(x_BTD, c_BTD), cache.replace(joint=joint, alone=alone)
 
@@ -227,20 +259,31 @@ class Decoder(nnx.Module):
     # where: what is masked may hold NaN, which a product would spread.
     text_BUD = jnp.where(text_mask_BU[..., None], condition.text_BUD, 0)
     transcript_BWD = jnp.where(transcript_mask_BW[..., None], condition.transcript_BWD, 0)
-    streams = {'video': self.video_in(condition.semantic_BMD), 'text': self.text_in(text_BUD),
-               'transcript': self.transcript_in(transcript_BWD)}
-    masks = {'video': jnp.ones(condition.semantic_BMD.shape[:2], bool), 'text': text_mask_BU,
-             'transcript': transcript_mask_BW}
+    streams = {
+      'video': self.video_in(condition.semantic_BMD),
+      'text': self.text_in(text_BUD),
+      'transcript': self.transcript_in(transcript_BWD),
+    }
+    masks = {
+      'video': jnp.ones(condition.semantic_BMD.shape[:2], bool),
+      'text': text_mask_BU,
+      'transcript': transcript_mask_BW,
+    }
     video_time_M = layers.grid_times(condition.semantic_BMD.shape[1], self.semantic_rate_hz)
     # Of the pictures, not of the steps: a pattern has more steps than the clip.
     clip_s = condition.sync_BLD.shape[1] / self.sync_rate_hz
-    times = {'video': jnp.asarray(video_time_M)[None], 'text': None,
-             'transcript': mmdit.spread_times(transcript_mask_BW, clip_s)}
+    times = {
+      'video': jnp.asarray(video_time_M)[None],
+      'text': None,
+      'transcript': mmdit.spread_times(transcript_mask_BW, clip_s),
+    }
     pooled_BD = jnp.concatenate([layers.masked_mean(streams[name], masks[name]) for name in PREFIX], axis=-1)
     return Prefix(
-        streams={name: streams[name].astype(jnp.float32) for name in PREFIX}, times=times,
-        mask_BS=jnp.concatenate([masks[name] for name in PREFIX], axis=1),
-        c_B1D=self.pool_out(jax.nn.silu(self.pool_in(pooled_BD)))[:, None])
+      streams={name: streams[name].astype(jnp.float32) for name in PREFIX},
+      times=times,
+      mask_BS=jnp.concatenate([masks[name] for name in PREFIX], axis=1),
+      c_B1D=self.pool_out(jax.nn.silu(self.pool_in(pooled_BD)))[:, None],
+    )
 
   def _modulation(self, condition, c_B1D: jax.Array, num_steps: int) -> jax.Array:
     """c_BTD of the steps: pooled conditions, and what moves at each."""

@@ -33,8 +33,11 @@ ROPE_MAX_PERIOD_S = 80.0
 
 def _is_attention(primitive, *_, **params) -> bool:
   """Whether the backward pass of a fused kernel of attention wants this: its result and its sums."""
-  return (primitive.name.startswith('dot_product_attention_fwd')  # cuDNN's, which has no name of ours
-          or primitive.name == 'name' and params['name'] == attention.RESIDUAL)
+  return (
+    primitive.name.startswith('dot_product_attention_fwd')  # cuDNN's, which has no name of ours
+    or primitive.name == 'name'
+    and params['name'] == attention.RESIDUAL
+  )
 
 
 _CONV = 'depthwise_conv'
@@ -50,13 +53,14 @@ def _costs(primitive, *_, **params) -> bool:
 
 
 REMAT_POLICIES = {
-    # Left to itself, a scan stacks all that the backward pass reads, even what is a sum of two others.
-    'none': jax.checkpoint_policies.save_from_both_policies(_costs, _is_attention),
-    # Products, and what attention read: kernels that are bound by memory are computed again.
-    'dots': jax.checkpoint_policies.save_from_both_policies(
-        jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_attention),
-    'full': jax.checkpoint_policies.nothing_saveable,
-    'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
+  # Left to itself, a scan stacks all that the backward pass reads, even what is a sum of two others.
+  'none': jax.checkpoint_policies.save_from_both_policies(_costs, _is_attention),
+  # Products, and what attention read: kernels that are bound by memory are computed again.
+  'dots': jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_attention
+  ),
+  'full': jax.checkpoint_policies.nothing_saveable,
+  'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
 }
 _IS_WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar('is_written_out', default=False)
 _REMAT: contextvars.ContextVar[str] = contextvars.ContextVar('remat', default='none')
@@ -65,12 +69,22 @@ _REMAT: contextvars.ContextVar[str] = contextvars.ContextVar('remat', default='n
 class Linear(nnx.Module):
   """An affine map of the last axis."""
 
-  def __init__(self, in_features: int, out_features: int, axes: tuple, *, rngs: nnx.Rngs,
-               use_bias: bool = True, scale: float = 1.0, dtype=jnp.float32):
+  def __init__(
+    self,
+    in_features: int,
+    out_features: int,
+    axes: tuple,
+    *,
+    rngs: nnx.Rngs,
+    use_bias: bool = True,
+    scale: float = 1.0,
+    dtype=jnp.float32,
+  ):
     """Args: sizes; logical axes of (in, out); `scale` of the initial kernel."""
     std = scale / np.sqrt(in_features)
     kernel_IO = std * jax.random.truncated_normal(
-        rngs.params(), -2, 2, (in_features, out_features), jnp.float32)
+      rngs.params(), -2, 2, (in_features, out_features), jnp.float32
+    )
     self.kernel_IO = nnx.Param(kernel_IO, axes=axes, product_dtype=jnp.dtype(dtype).name)
     self.bias_O = nnx.Param(jnp.zeros(out_features), axes=axes[1:]) if use_bias else None
     self.dtype = dtype
@@ -108,7 +122,8 @@ def _product_gradient(kept, dy):
     dy = jnp.zeros(dy.shape, dy.dtype)
   positions = tuple(range(x.ndim - 1))
   kernel_gradient_IO = jax.lax.dot_general(
-      x, dy, ((positions, positions), ((), ())), preferred_element_type=empty.dtype)
+    x, dy, ((positions, positions), ((), ())), preferred_element_type=empty.dtype
+  )
   dx = None if rounded_IO is None else dy @ rounded_IO.T
   return dx, None, kernel_gradient_IO
 
@@ -129,6 +144,7 @@ def cast(params: nnx.State, gradient_dtype: str = 'float32') -> nnx.State:
     gradient_dtype: of sums in the kernels' gradients, over positions, clips and devices: float32, or bfloat16
       for the type of the products.
   """
+
   def one(leaf):
     name = leaf.get_metadata().get('product_dtype') if isinstance(leaf, nnx.Variable) else None
     if name is None or jnp.dtype(name) == leaf.get_value().dtype:
@@ -195,7 +211,8 @@ def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
   x32 = x_BSHE.astype(jnp.float32)
   first, second = x32[..., :num_pairs], x32[..., num_pairs:]
   turned = jnp.concatenate(
-      [first * cos_BS1E - second * sin_BS1E, first * sin_BS1E + second * cos_BS1E], axis=-1)
+    [first * cos_BS1E - second * sin_BS1E, first * sin_BS1E + second * cos_BS1E], axis=-1
+  )
   return turned.astype(x_BSHE.dtype)
 
 
@@ -208,7 +225,7 @@ def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
   left = size // 2
   padded = jnp.pad(x_BTD, ((0, 0), (left, size - 1 - left), (0, 0)))
   num_steps = x_BTD.shape[1]
-  y_BTD = sum(padded[:, s:s + num_steps] * _spread(kernel_SD[s], x_BTD) for s in range(size))
+  y_BTD = sum(padded[:, s : s + num_steps] * _spread(kernel_SD[s], x_BTD) for s in range(size))
   return ad_checkpoint.checkpoint_name(y_BTD, _CONV)
 
 
@@ -226,8 +243,7 @@ class DepthwiseConv(nnx.Module):
 class Mlp(nnx.Module):
   """SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6), with an optional local convolution inside."""
 
-  def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, conv_size: int = 0,
-               dtype=jnp.float32):
+  def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, conv_size: int = 0, dtype=jnp.float32):
     self.gate = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.down = Linear(hidden, width, ('mlp', 'embed'), rngs=rngs, dtype=dtype)
@@ -286,13 +302,15 @@ class KeyValueProjections(nnx.Module):
 class EncoderBlock(nnx.Module):
   """A pre-norm transformer block that attends to every unmasked position."""
 
-  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, mlp_ratio: float = 2.0,
-               dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, *, rngs: nnx.Rngs, mlp_ratio: float = 2.0, dtype=jnp.float32
+  ):
     self.attention = SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = Mlp(width, int(width * mlp_ratio), rngs=rngs, dtype=dtype)
 
-  def __call__(self, x_BSD: jax.Array, mask_BS: jax.Array | None = None,
-               time_BS: jax.Array | None = None) -> jax.Array:
+  def __call__(
+    self, x_BSD: jax.Array, mask_BS: jax.Array | None = None, time_BS: jax.Array | None = None
+  ) -> jax.Array:
     q_BSHE, k_BSHE, v_BSHE = self.attention.project(layer_norm(x_BSD), time_BS)
     x_BSD = x_BSD + self.attention.merge(attention.attend(q_BSHE, k_BSHE, v_BSHE, mask_BS))
     return x_BSD + self.mlp(layer_norm(x_BSD))
@@ -301,8 +319,9 @@ class EncoderBlock(nnx.Module):
 class ConvNeXtBlock(nnx.Module):
   """Depthwise convolution over time, norm, two-layer MLP, layer scale (arXiv 2201.03545)."""
 
-  def __init__(self, width: int, *, rngs: nnx.Rngs, mlp_ratio: float = 3.0, conv_size: int = 7,
-               dtype=jnp.float32):
+  def __init__(
+    self, width: int, *, rngs: nnx.Rngs, mlp_ratio: float = 3.0, conv_size: int = 7, dtype=jnp.float32
+  ):
     hidden = int(width * mlp_ratio)
     self.conv = DepthwiseConv(width, conv_size, rngs=rngs)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
@@ -314,8 +333,7 @@ class ConvNeXtBlock(nnx.Module):
     return x_BTD + self.scale_D[...][None, None] * y_BTD
 
 
-def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int,
-          rngs: nnx.Rngs) -> nnx.Module | None:
+def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs) -> nnx.Module | None:
   """Returns `num_layers` blocks as one module whose parameters have a leading layer axis; None for none."""
   if not num_layers:
     return None

@@ -52,8 +52,9 @@ class Modulation(nnx.Module):
 class Stream(nnx.Module):
   """One stream's half of a block: projections, MLP and their modulation."""
 
-  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
-               dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs, dtype=jnp.float32
+  ):
     self.modulation = Modulation(width, 6, rngs=rngs, dtype=dtype)
     self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
@@ -96,7 +97,8 @@ def begin(block: nnx.Module, streams: dict, conditions: dict, times: dict):
   queries, keys, values, rests = {}, [], [], {}
   for name in present(streams):
     (query_BSHE, key_BSHE, value_BSHE), rest = getattr(block, name).begin(
-        streams[name], conditions[name], times[name])
+      streams[name], conditions[name], times[name]
+    )
     if query_BSHE is not None:
       queries[name], rests[name] = query_BSHE, rest
     keys.append(key_BSHE)
@@ -126,13 +128,26 @@ def end(block: nnx.Module, streams: dict, read: dict, rests: dict) -> dict:
 class JointBlock(nnx.Module):
   """All streams attend to all positions; in the last block the audio alone does."""
 
-  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, is_last: bool = False,
-               rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    width: int,
+    num_heads: int,
+    mlp_ratio: float,
+    conv_size: int,
+    *,
+    is_last: bool = False,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     for name in STREAMS:
       size = conv_size if name in ('audio', 'video') else 0
-      setattr(self, name, KeyValueStream(width, num_heads, rngs=rngs, dtype=dtype)
-              if is_last and name != 'audio'
-              else Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype))
+      setattr(
+        self,
+        name,
+        KeyValueStream(width, num_heads, rngs=rngs, dtype=dtype)
+        if is_last and name != 'audio'
+        else Stream(width, num_heads, mlp_ratio, size, rngs=rngs, dtype=dtype),
+      )
 
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
     """Returns the streams after the block; of the last block the audio alone."""
@@ -144,8 +159,9 @@ class JointBlock(nnx.Module):
 class AudioBlock(nnx.Module):
   """The latents attend to themselves."""
 
-  def __init__(self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs,
-               dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs, dtype=jnp.float32
+  ):
     self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
 
   def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_BT: jax.Array) -> jax.Array:
@@ -156,15 +172,29 @@ class AudioBlock(nnx.Module):
 class MMDiT(nnx.Module):
   """Predicts the velocity of noisy latents from a time and conditions."""
 
-  def __init__(self, *, num_latent_channels: int, latent_rate_hz: float, semantic_rate_hz: float,
-               sync_rate_hz: float, condition_width: int, width: int, num_heads: int,
-               num_joint_layers: int, num_audio_layers: int, mlp_ratio: float, conv_size: int,
-               rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    *,
+    num_latent_channels: int,
+    latent_rate_hz: float,
+    semantic_rate_hz: float,
+    sync_rate_hz: float,
+    condition_width: int,
+    width: int,
+    num_heads: int,
+    num_joint_layers: int,
+    num_audio_layers: int,
+    mlp_ratio: float,
+    conv_size: int,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     """Args: rates of the three timed streams; width of the incoming features; own sizes."""
     self.rates_hz = {'audio': latent_rate_hz, 'video': semantic_rate_hz}
     self.sync_rate_hz, self.width = sync_rate_hz, width
     linear = lambda i, o, scale=1.0: layers.Linear(
-        i, o, ('latent', 'embed'), rngs=rngs, scale=scale, dtype=dtype)
+      i, o, ('latent', 'embed'), rngs=rngs, scale=scale, dtype=dtype
+    )
     self.latent_in = linear(num_latent_channels, width)
     self.latent_conv = layers.DepthwiseConv(width, 7, rngs=rngs)
     self.video_in = linear(condition_width, width)
@@ -176,17 +206,29 @@ class MMDiT(nnx.Module):
     self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
     block = (width, num_heads, mlp_ratio, conv_size)
     self.joint_blocks = layers.stack(
-        lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs)
+      lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs
+    )
     self.last_joint_block = JointBlock(*block, is_last=True, rngs=rngs, dtype=dtype)
     self.audio_blocks = layers.stack(
-        lambda rngs: AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs)
+      lambda rngs: AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs
+    )
     self.final_modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.final = layers.Linear(
-        width, num_latent_channels, ('embed', 'latent'), rngs=rngs, scale=0.0, dtype=dtype)
+      width, num_latent_channels, ('embed', 'latent'), rngs=rngs, scale=0.0, dtype=dtype
+    )
 
-  def __call__(self, z_BTC: jax.Array, t_B: jax.Array, *, semantic_BMD: jax.Array,
-               sync_BLD: jax.Array, text_BUD: jax.Array, text_mask_BU: jax.Array,
-               transcript_BWD: jax.Array, transcript_mask_BW: jax.Array) -> jax.Array:
+  def __call__(
+    self,
+    z_BTC: jax.Array,
+    t_B: jax.Array,
+    *,
+    semantic_BMD: jax.Array,
+    sync_BLD: jax.Array,
+    text_BUD: jax.Array,
+    text_mask_BU: jax.Array,
+    transcript_BWD: jax.Array,
+    transcript_mask_BW: jax.Array,
+  ) -> jax.Array:
     """Returns velocities BTC.
 
     Args:
@@ -197,25 +239,39 @@ class MMDiT(nnx.Module):
       text_BUD: prompt tokens; text_mask_BU tells which are read.
       transcript_BWD: dialogue tokens; transcript_mask_BW tells which are read.
     """
-    shapes.check(z_BTC=z_BTC, t_B=t_B, semantic_BMD=semantic_BMD, sync_BLD=sync_BLD,
-                 text_BUD=text_BUD, text_mask_BU=text_mask_BU, transcript_BWD=transcript_BWD,
-                 transcript_mask_BW=transcript_mask_BW)
+    shapes.check(
+      z_BTC=z_BTC,
+      t_B=t_B,
+      semantic_BMD=semantic_BMD,
+      sync_BLD=sync_BLD,
+      text_BUD=text_BUD,
+      text_mask_BU=text_mask_BU,
+      transcript_BWD=transcript_BWD,
+      transcript_mask_BW=transcript_mask_BW,
+    )
     streams = {
-        'audio': self.latent_conv(self.latent_in(z_BTC)),
-        'video': self.video_in(semantic_BMD),
-        'text': self.text_in(jnp.where(text_mask_BU[..., None], text_BUD, 0)),
-        'transcript': self.transcript_in(jnp.where(transcript_mask_BW[..., None], transcript_BWD, 0)),
+      'audio': self.latent_conv(self.latent_in(z_BTC)),
+      'video': self.video_in(semantic_BMD),
+      'text': self.text_in(jnp.where(text_mask_BU[..., None], text_BUD, 0)),
+      'transcript': self.transcript_in(jnp.where(transcript_mask_BW[..., None], transcript_BWD, 0)),
     }
     num_latents = z_BTC.shape[1]
-    masks = {'audio': jnp.ones(z_BTC.shape[:2], bool), 'video': jnp.ones(semantic_BMD.shape[:2], bool),
-             'text': text_mask_BU, 'transcript': transcript_mask_BW}
-    times = {name: jnp.asarray(layers.grid_times(streams[name].shape[1], rate_hz))[None]
-             for name, rate_hz in self.rates_hz.items()}
+    masks = {
+      'audio': jnp.ones(z_BTC.shape[:2], bool),
+      'video': jnp.ones(semantic_BMD.shape[:2], bool),
+      'text': text_mask_BU,
+      'transcript': transcript_mask_BW,
+    }
+    times = {
+      name: jnp.asarray(layers.grid_times(streams[name].shape[1], rate_hz))[None]
+      for name, rate_hz in self.rates_hz.items()
+    }
     clip_s = num_latents / self.rates_hz['audio']
     times |= {'text': None, 'transcript': spread_times(transcript_mask_BW, clip_s)}
     c_B1D = (self._time(t_B) + self._pooled(streams, masks))[:, None]
     sync_BTD = layers.resample_time(
-        sync_BLD + self.sync_in(sync_BLD), self.sync_rate_hz, num_latents, self.rates_hz['audio'])
+      sync_BLD + self.sync_in(sync_BLD), self.sync_rate_hz, num_latents, self.rates_hz['audio']
+    )
     c_BTD = c_B1D + self.sync_out(sync_BTD)
     conditions = {name: c_BTD if name == 'audio' else c_B1D for name in STREAMS}
     streams = layers.scan(self.joint_blocks, streams, conditions, times, masks)

@@ -23,15 +23,27 @@ def patchify(frame_BLYX3: jax.Array, patch: int) -> jax.Array:
 class PictureEncoder(nnx.Module):
   """Patches -> transformer -> one feature vector a picture (mean over its patches)."""
 
-  def __init__(self, frame_size: int, patch: int, width: int, num_layers: int, num_heads: int,
-               out_features: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self,
+    frame_size: int,
+    patch: int,
+    width: int,
+    num_layers: int,
+    num_heads: int,
+    out_features: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype=jnp.float32,
+  ):
     num_patches = (frame_size // patch) ** 2
     self.patch = patch
     self.embed = layers.Linear(patch * patch * 3, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
     self.position_PD = nnx.Param(
-        0.3 * jax.random.normal(rngs.params(), (num_patches, width)), axes=(None, 'embed'))
+      0.3 * jax.random.normal(rngs.params(), (num_patches, width)), axes=(None, 'embed')
+    )
     self.blocks = layers.stack(
-        lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs)
+      lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs
+    )
     self.out = layers.Linear(width, out_features, ('embed', None), rngs=rngs, dtype=dtype)
 
   def __call__(self, frame_BMYX3: jax.Array) -> jax.Array:

@@ -55,13 +55,16 @@ def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> 
   if any(size < 1 and size != -1 for size in sizes.values()) or list(sizes.values()).count(-1) > 1:
     raise ValueError(f'Mesh sizes must be at least 1, and one at most -1 (the rest); got {shown}.')
   if sizes['replica'] % num_slices:
-    raise ValueError(f'mesh.replica must be a multiple of the {num_slices} slices, which it alone connects; '
-                     f'got {sizes["replica"]}.')
+    raise ValueError(
+      f'mesh.replica must be a multiple of the {num_slices} slices, which it alone connects; '
+      f'got {sizes["replica"]}.'
+    )
   known = math.prod(size for size in sizes.values() if size != -1)
   if num_devices % known or (-1 not in sizes.values() and known != num_devices):
     wanted = f'{num_devices} or a divisor of it' if -1 in sizes.values() else f'{num_devices}'
-    raise ValueError(f'A mesh of {shown} does not fit {num_devices} devices: its sizes multiply to {known}; '
-                     f'wanted {wanted}.')
+    raise ValueError(
+      f'A mesh of {shown} does not fit {num_devices} devices: its sizes multiply to {known}; wanted {wanted}.'
+    )
   return {name: num_devices // known if size == -1 else size for name, size in sizes.items()}
 
 
@@ -102,8 +105,10 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
   except NotImplementedError as error:
     shown = ' x '.join(f'{name} {size}' for name, size in found.items() if size > 1)
     torus = 'x'.join(str(size) for size in torus_shape(devices))
-    raise ValueError(f'A mesh of {shown} splits an axis of the {torus} torus; each size must be a product of '
-                     'whole axes of it.') from error
+    raise ValueError(
+      f'A mesh of {shown} splits an axis of the {torus} torus; each size must be a product of '
+      'whole axes of it.'
+    ) from error
 
 
 def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
@@ -157,8 +162,10 @@ def check_context(num_steps: int, mesh: jax.sharding.Mesh, what: str = 'audio st
   size = mesh.shape['context']
   if num_steps % size:
     fitting = ', '.join(str(other) for other in range(1, mesh.size + 1) if not num_steps % other)
-    raise ValueError(f'mesh.context must divide the {num_steps} {what}; got {size}. '
-                     f'Sizes that fit, up to the number of devices: {fitting}.')
+    raise ValueError(
+      f'mesh.context must divide the {num_steps} {what}; got {size}. '
+      f'Sizes that fit, up to the number of devices: {fitting}.'
+    )
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:

@@ -13,23 +13,24 @@ import jax
 from v2a.sharding import mesh as mesh_lib
 
 RULES = {
-    'batch': mesh_lib.BATCH_AXES,  # clips: each member sees its own
-    'time': ('context',),  # steps of the audio sequence: shared out where clips are long
-    'embed': ('fsdp',),  # model width: where parameters are stored in parts
-    'mlp': ('tensor',),  # hidden units of a feed-forward layer: each member computes its own
-    'heads': ('tensor',),  # attention heads: likewise
-    'vocab': ('tensor',),  # rows of an embedding table or a codebook, columns of logits
-    'head': (),  # inside one head: a split would cut the attention product
-    'latent': (),  # latent channels: too few
-    'patch': (),  # values of one picture or spectrum patch: the input side of a small matrix
-    'layers': (),  # stacked layers: the scan walks along it
-    'channels': (),  # audio channels and other small counts
-    'kernel': (),  # taps of a convolution
+  'batch': mesh_lib.BATCH_AXES,  # clips: each member sees its own
+  'time': ('context',),  # steps of the audio sequence: shared out where clips are long
+  'embed': ('fsdp',),  # model width: where parameters are stored in parts
+  'mlp': ('tensor',),  # hidden units of a feed-forward layer: each member computes its own
+  'heads': ('tensor',),  # attention heads: likewise
+  'vocab': ('tensor',),  # rows of an embedding table or a codebook, columns of logits
+  'head': (),  # inside one head: a split would cut the attention product
+  'latent': (),  # latent channels: too few
+  'patch': (),  # values of one picture or spectrum patch: the input side of a small matrix
+  'layers': (),  # stacked layers: the scan walks along it
+  'channels': (),  # audio channels and other small counts
+  'kernel': (),  # taps of a convolution
 }
 
 
-def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
-                   mesh: jax.sharding.Mesh) -> jax.sharding.PartitionSpec:
+def partition_spec(
+  axes: Sequence[str | None], shape: Sequence[int], mesh: jax.sharding.Mesh
+) -> jax.sharding.PartitionSpec:
   """Returns the PartitionSpec of one parameter.
 
   Args:
@@ -46,7 +47,8 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
     names = ('layers', *names)
   if len(names) != len(shape):
     raise ValueError(
-        f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.')
+      f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.'
+    )
   entries, taken = [], {}
   for name, size in zip(names, shape):
     if name is not None and name not in RULES:
@@ -55,8 +57,10 @@ def partition_spec(axes: Sequence[str | None], shape: Sequence[int],
     mesh_axes = tuple(mesh_axis for mesh_axis in mesh_axes if mesh_axis not in mesh_lib.taken())
     for mesh_axis in mesh_axes:
       if mesh_axis in taken:
-        raise ValueError(f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over mesh '
-                         f'axis {mesh_axis!r}; name one of them None.')
+        raise ValueError(
+          f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over mesh '
+          f'axis {mesh_axis!r}; name one of them None.'
+        )
       taken[mesh_axis] = name
     num_parts = 1
     for mesh_axis in mesh_axes:
@@ -87,6 +91,7 @@ def specs(tree, mesh: jax.sharding.Mesh):
       with `axes` metadata follow the table, all else is replicated.
     mesh: see `v2a.sharding.mesh`.
   """
+
   def one(path, leaf):
     if not isinstance(leaf, nnx.Variable):
       return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())

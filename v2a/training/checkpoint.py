@@ -37,8 +37,13 @@ def _is_news(record: logging.LogRecord) -> bool:
 class Checkpoints:
   """The checkpoints of one training folder."""
 
-  def __init__(self, workdir: str | pathlib.Path, keep_latest: int = 1, keep_every_steps: int = 0,
-               patience_s: float = 600.0):
+  def __init__(
+    self,
+    workdir: str | pathlib.Path,
+    keep_latest: int = 1,
+    keep_every_steps: int = 0,
+    patience_s: float = 600.0,
+  ):
     """Opens the folder, and clears away what a crash cut short.
 
     Args:
@@ -59,15 +64,19 @@ class Checkpoints:
     arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
     registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
     self._manager = ocp.CheckpointManager(
-        self.path,
-        options=ocp.CheckpointManagerOptions(
-            max_to_keep=keep_latest, keep_period=keep_every_steps or None, cleanup_tmp_directories=True,
-            async_options=ocp.AsyncOptions(timeout_secs=math.ceil(patience_s))),
-        item_handlers={
-            'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
-            'config': ocp.JsonCheckpointHandler(),
-            'position': ocp.JsonCheckpointHandler(),
-        })
+      self.path,
+      options=ocp.CheckpointManagerOptions(
+        max_to_keep=keep_latest,
+        keep_period=keep_every_steps or None,
+        cleanup_tmp_directories=True,
+        async_options=ocp.AsyncOptions(timeout_secs=math.ceil(patience_s)),
+      ),
+      item_handlers={
+        'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
+        'config': ocp.JsonCheckpointHandler(),
+        'position': ocp.JsonCheckpointHandler(),
+      },
+    )
 
   def steps(self) -> tuple[int, ...]:
     """Returns the steps of all complete checkpoints."""
@@ -96,10 +105,15 @@ class Checkpoints:
     self._settle()
     self._saving, self._last_fault = step, None
     try:
-      self._manager.save(step, force=True, args=ocp.args.Composite(
+      self._manager.save(
+        step,
+        force=True,
+        args=ocp.args.Composite(
           state=ocp.args.PyTreeSave(weights.flatten(state)),
           config=ocp.args.JsonSave(c.to_dict()),
-          position=ocp.args.JsonSave(position)))
+          position=ocp.args.JsonSave(position),
+        ),
+      )
     except _FAULTS as error:
       self._failed(error)
 
@@ -143,8 +157,9 @@ class Checkpoints:
 
   def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
     """Returns the configuration and the data position of a checkpoint."""
-    items = self._manager.restore(step, args=ocp.args.Composite(
-        config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore()))
+    items = self._manager.restore(
+      step, args=ocp.args.Composite(config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore())
+    )
     return configfile.loads(json.dumps(items.config), f'checkpoint {self.path / str(step)}'), items.position
 
   def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
@@ -163,13 +178,16 @@ class Checkpoints:
       weights.check(saved, wanted)
     except ValueError as error:
       raise ValueError(
-          f'Checkpoint {self.path / str(step)} is of another model or optimizer, or of another version of '
-          f'v2a, and does not fit; use another --workdir. {error}') from error
+        f'Checkpoint {self.path / str(step)} is of another model or optimizer, or of another version of '
+        f'v2a, and does not fit; use another --workdir. {error}'
+      ) from error
     restore_args = {
-        name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
-        for name, leaf in wanted.items()}
-    items = self._manager.restore(step, args=ocp.args.Composite(
-        state=ocp.args.PyTreeRestore(wanted, restore_args=restore_args)))
+      name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
+      for name, leaf in wanted.items()
+    }
+    items = self._manager.restore(
+      step, args=ocp.args.Composite(state=ocp.args.PyTreeRestore(wanted, restore_args=restore_args))
+    )
     return weights.unflatten(items.state, abstract)
 
   def wait(self) -> None:

@@ -22,9 +22,9 @@ class Tolerant:
 
   def __init__(self, source, max_corrupt_share: float, report: Callable[[str], None] | None = None):
     """Args:
-      source: of records.
-      max_corrupt_share: of its records, how many may be corrupt.
-      report: is given a line for each of the first, and then for every hundredth.
+    source: of records.
+    max_corrupt_share: of its records, how many may be corrupt.
+    report: is given a line for each of the first, and then for every hundredth.
     """
     self._source, self._report = source, report
     self.spec, self.hash = source.spec, source.hash
@@ -58,8 +58,10 @@ class Tolerant:
       self._corrupt.add(index)
       count = len(self._corrupt)
     if count > self.max_corrupt:
-      raise records.CorruptError(f'{error}. That is corrupt record {count} of {len(self)}; wanted at most '
-                         f'{self.max_corrupt} (config.data.max_corrupt_share).') from error
+      raise records.CorruptError(
+        f'{error}. That is corrupt record {count} of {len(self)}; wanted at most '
+        f'{self.max_corrupt} (config.data.max_corrupt_share).'
+      ) from error
     if self._report and (count <= _NUM_REPORTED or count % _REPORT_EVERY == 0):
       self._report(f'{error}. Another takes its place; {count} of at most {self.max_corrupt} so far.')
 

@@ -18,15 +18,20 @@ from v2a import files
 def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str | pathlib.Path) -> None:
   """Writes an executable."""
   payload, _, _ = serialize_executable.serialize(compiled)  # the trees are those of the lowered step
-  content = {'about': f'{files.MARK} compile.',  # first, so that it stands near the begin of the file
-             'fingerprint': fingerprint(lowered), 'jax': jax.__version__, 'payload': payload,
-             'device_kind': _device_kind(compiled.input_shardings)}
+  content = {
+    'about': f'{files.MARK} compile.',  # first, so that it stands near the begin of the file
+    'fingerprint': fingerprint(lowered),
+    'jax': jax.__version__,
+    'payload': payload,
+    'device_kind': _device_kind(compiled.input_shardings),
+  }
   with files.beside(pathlib.Path(path)) as partial:
     partial.write_bytes(pickle.dumps(content))
 
 
-def load(lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh,
-         path: str | pathlib.Path) -> jax.stages.Compiled:
+def load(
+  lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh, path: str | pathlib.Path
+) -> jax.stages.Compiled:
   """Returns the executable of a file, in place of compiling a step.
 
   Args:
@@ -41,8 +46,15 @@ def load(lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh,
   try:
     content = pickle.loads(pathlib.Path(path).read_bytes())
     made, version, kind = content['fingerprint'], content['jax'], content['device_kind']
-  except (pickle.UnpicklingError, EOFError, LookupError, TypeError, ValueError, AttributeError,
-          ImportError) as error:
+  except (
+    pickle.UnpicklingError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ImportError,
+  ) as error:
     raise ValueError(f'{path} holds no executable of `v2a compile --output`: {error}.') from error
   if version != jax.__version__:
     raise ValueError(f'{path} was made by jax {version}; this is {jax.__version__}.')
@@ -53,7 +65,8 @@ def load(lowered: jax.stages.Lowered, mesh: jax.sharding.Mesh,
   in_tree, out_tree = jax.tree.structure(lowered.args_info), lowered.out_tree
   try:
     return serialize_executable.deserialize_and_load(
-        content['payload'], in_tree, out_tree, execution_devices=tuple(mesh.devices.flat))
+      content['payload'], in_tree, out_tree, execution_devices=tuple(mesh.devices.flat)
+    )
   except jax.errors.JaxRuntimeError as error:  # such as of another version of the compiler
     raise ValueError(f'{path} cannot be loaded here: {error}') from error
 

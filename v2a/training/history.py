@@ -35,8 +35,10 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
     replaced = {'until_step': step, 'replaced_at_s': round(time.time()), 'config': before}
     file.write(json.dumps(replaced) + '\n')
   configfile.save(c, path)
-  changes = [f'config.{key}={json.dumps(new)} (was {json.dumps(old)})'
-             for key, (old, new) in configfile.differences(before, now).items()]
+  changes = [
+    f'config.{key}={json.dumps(new)} (was {json.dumps(old)})'
+    for key, (old, new) in configfile.differences(before, now).items()
+  ]
   return f'From step {step} on: {", ".join(changes)}. What was before is kept in {path.with_name(HISTORY)}.'
 
 

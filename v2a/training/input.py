@@ -46,15 +46,18 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   folders = c.data[split]
   if not folders:
     raise ValueError(
-        f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.')
+      f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.'
+    )
   found = records.open(*folders)
   for name in _SHARED:
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:
       raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
   if found.spec.num_samples < spec.num_samples:
-    raise ValueError(f'config.clip asks for {float(spec.duration_s):g} s, but the records of {folders} last '
-                     f'{float(found.spec.duration_s):g} s.')
+    raise ValueError(
+      f'config.clip asks for {float(spec.duration_s):g} s, but the records of {folders} last '
+      f'{float(found.spec.duration_s):g} s.'
+    )
   if not len(found):
     raise ValueError(f'The records of {folders} are none.')
   return found
@@ -75,7 +78,7 @@ def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shard
     ValueError: a shard is not as it was written.
   """
   known = shards.Verified(workdir / VERIFIED, jax.process_index())
-  own = getattr(items, 'shards', ())[jax.process_index()::jax.process_count()]
+  own = getattr(items, 'shards', ())[jax.process_index() :: jax.process_count()]
   shards.verify(own, known, report)
   return known
 
@@ -84,15 +87,17 @@ def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
   """Returns a made-up record of a configuration's sizes."""
   num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
   return records.fake(
-      config.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size)
+    config.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
+  )
 
 
 def abstract(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns shapes, types and shardings of a task's batches."""
   one, sharding = task.prepare([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
   shape = lambda value: (c.training.batch_size, *value.shape[1:])
-  return {name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding)
-          for name, value in one.items()}
+  return {
+    name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding) for name, value in one.items()
+  }
 
 
 @functools.lru_cache
@@ -104,24 +109,27 @@ def rows_here(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
   """
   num_shards = mesh_lib.num_batch_shards(mesh)
   if batch_size % num_shards:
-    raise ValueError(f'config.training.batch_size must be a multiple of the {num_shards} parts that the mesh '
-                     f'splits it in; got {batch_size}.')
+    raise ValueError(
+      f'config.training.batch_size must be a multiple of the {num_shards} parts that the mesh '
+      f'splits it in; got {batch_size}.'
+    )
   held = mesh_lib.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
-  return tuple(sorted({row for rows, in held for row in range(*rows.indices(batch_size))}))
+  return tuple(sorted({row for (rows,) in held for row in range(*rows.indices(batch_size))}))
 
 
 class Batches:
   """The batches of a run by step: `batches[step]` holds this process' rows of the global batch."""
 
-  def __init__(self, task, items, batch_size: int, num_steps: int, seed: int,
-               rows: Sequence[int] | None = None):
+  def __init__(
+    self, task, items, batch_size: int, num_steps: int, seed: int, rows: Sequence[int] | None = None
+  ):
     """Args:
-      task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
-      items: source of records.
-      batch_size: of all processes together.
-      num_steps: length of the sequence.
-      seed: of order and crops.
-      rows: of the global batch, those wanted here; None for all.
+    task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
+    items: source of records.
+    batch_size: of all processes together.
+    num_steps: length of the sequence.
+    seed: of order and crops.
+    rows: of the global batch, those wanted here; None for all.
     """
     self._task = task
     self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
@@ -141,8 +149,13 @@ class Batches:
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
-def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int,
-            put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None) -> Iterator[dict]:
+def iterate(
+  batches: Batches,
+  start: int,
+  num_threads: int,
+  num_prefetched: int,
+  put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None,
+) -> Iterator[dict]:
   """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads.
 
   Args:
@@ -157,12 +170,14 @@ def iterate(batches: Batches, start: int, num_threads: int, num_prefetched: int,
   dataset = dataset.to_iter_dataset(options)
   if put is not None:
     dataset = grain.experimental.ThreadPrefetchIterDataset(
-        dataset.map(put), prefetch_buffer_size=NUM_WAITING - 2)
+      dataset.map(put), prefetch_buffer_size=NUM_WAITING - 2
+    )
   return iter(dataset)
 
 
-def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,
-               batch_size: int) -> dict[str, jax.Array]:
+def to_devices(
+  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh, batch_size: int
+) -> dict[str, jax.Array]:
   """Returns the global batch on the mesh.
 
   Args:
@@ -180,7 +195,7 @@ def to_devices(batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh,
 
     def part(index: tuple) -> np.ndarray:
       begin, end, _ = index[0].indices(batch_size)
-      return value[place[begin]:place[begin] + end - begin]
+      return value[place[begin] : place[begin] + end - begin]
 
     return jax.make_array_from_callback(shape, sharding, part)
 

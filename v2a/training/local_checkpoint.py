@@ -63,7 +63,7 @@ class LocalCheckpoints:
     wanted = {key for name, leaf in weights.flatten(abstract).items() for key in _keys(name, leaf)}
     held_N = np.full(_NUM_KEPT, -1)
     held = sorted(step for step in self.steps() if wanted <= self._names(step))[-_NUM_KEPT:]
-    held_N[:len(held)] = held
+    held_N[: len(held)] = held
     everywhere = set.intersection(*(set(row_N.tolist()) for row_N in processes.of_all(held_N))) - {-1}
     return max(everywhere, default=None)
 
@@ -120,11 +120,13 @@ class LocalCheckpoints:
   def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
     """Returns the state of a step that `latest_step` gave for the same shardings."""
     with safetensors.safe_open(self._file(step), framework='numpy') as handle:
+
       def array(name, leaf):
         piece = lambda index: handle.get_tensor(_key(name, index, leaf.shape))
         # A copy, since the step donates its arrays, and one made of NumPy's may share its memory.
         return jax.numpy.copy(
-            jax.make_array_from_callback(leaf.shape, leaf.sharding, piece, dtype=leaf.dtype))
+          jax.make_array_from_callback(leaf.shape, leaf.sharding, piece, dtype=leaf.dtype)
+        )
 
       arrays = {name: array(name, leaf) for name, leaf in weights.flatten(abstract).items()}
     return weights.unflatten(arrays, abstract)
@@ -181,8 +183,10 @@ def _try_everywhere(path: pathlib.Path) -> None:
   has_failed_P = processes.of_all(np.array([error is not None]))[:, 0]
   if has_failed_P.any():
     where = f'process {np.flatnonzero(has_failed_P).tolist()} of {len(has_failed_P)}'
-    raise OSError(f'config.training.local_checkpoint_folder: {where} cannot write to {path.parents[1]}'
-                  + (f' ({error.strerror}).' if error else '.'))
+    raise OSError(
+      f'config.training.local_checkpoint_folder: {where} cannot write to {path.parents[1]}'
+      + (f' ({error.strerror}).' if error else '.')
+    )
 
 
 def _keys(name: str, leaf: jax.ShapeDtypeStruct) -> set[str]:

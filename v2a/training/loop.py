@@ -97,9 +97,15 @@ class _Run:
   saved_at_s: float = 0.0  # by this process' clock
 
 
-def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
-          evaluators: Sequence[Callable] = (), devices: Sequence[jax.Device] | None = None,
-          program: str | pathlib.Path | None = None, notes: Sequence[str] = ()) -> pathlib.Path:
+def train(
+  c: ml_collections.ConfigDict,
+  workdir: str | pathlib.Path,
+  task,
+  evaluators: Sequence[Callable] = (),
+  devices: Sequence[jax.Device] | None = None,
+  program: str | pathlib.Path | None = None,
+  notes: Sequence[str] = (),
+) -> pathlib.Path:
   """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
 
   Args:
@@ -151,7 +157,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
     checkpoints = checkpoint.Checkpoints(
-        workdir, training.keep_latest, training.keep_every_steps, training.save_patience_s)
+      workdir, training.keep_latest, training.keep_every_steps, training.save_patience_s
+    )
     stack.callback(checkpoints.close)
     local = None
     if training.local_checkpoint_every_steps:
@@ -163,7 +170,8 @@ def train(c: ml_collections.ConfigDict, workdir: str | pathlib.Path, task,
     if codec_digest:
       position['codec_digest'] = codec_digest
     run = _Run(
-        c, workdir, task, items, mesh, graphdef, checkpoints, local, log, evaluators, position, watchdog)
+      c, workdir, task, items, mesh, graphdef, checkpoints, local, log, evaluators, position, watchdog
+    )
     state = _start(run, optimizer, abstract)
     watchdog.done()
     if jax.process_index() == 0:
@@ -224,18 +232,24 @@ def _check_same_run(run: _Run, step: int, saved: ml_collections.ConfigDict, posi
   # Checkpoints of before do not tell the codec.
   changed += [key for key in run.position if position.get(key, run.position[key]) != run.position[key]]
   if changed:
-    raise ValueError(f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use '
-                     'another --workdir, or start from its weights by config.init_from.model.')
+    raise ValueError(
+      f'{run.workdir} holds a run of step {step} with another {", ".join(changed)}; use '
+      'another --workdir, or start from its weights by config.init_from.model.'
+    )
   if step > run.c.training.num_steps:
-    raise ValueError(f'{run.workdir} has been trained for {step} steps, beyond config.training.num_steps='
-                     f'{run.c.training.num_steps}.')
+    raise ValueError(
+      f'{run.workdir} has been trained for {step} steps, beyond config.training.num_steps='
+      f'{run.c.training.num_steps}.'
+    )
 
 
 def _describe(run: _Run, state: state_lib.State) -> None:
   trained, frozen = state_lib.num_parameters(state.params), state_lib.num_parameters(state.frozen)
   axes = ' x '.join(f'{name} {size}' for name, size in run.mesh.shape.items())
-  run.log.line(f'{run.c.name}: task {run.c.task}, {trained:,} parameters trained and {frozen:,} not, '
-               f'{len(run.items)} records, mesh {axes} of {run.mesh.devices.flat[0].platform}.')
+  run.log.line(
+    f'{run.c.name}: task {run.c.task}, {trained:,} parameters trained and {frozen:,} not, '
+    f'{len(run.items)} records, mesh {axes} of {run.mesh.devices.flat[0].platform}.'
+  )
   if jax.process_index() == 0:
     table = parameter_overview.get_parameter_overview(weights.flatten(state.params), include_stats=False)
     (run.workdir / 'parameters.txt').write_text(table + '\n')
@@ -409,8 +423,10 @@ def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
   steps = (() if shared is None else (shared,)) + (run.local.steps() if run.local else ())
   latest = max(steps, default=None)
   kept = 'no checkpoint was written before' if latest is None else f'the checkpoint of step {latest} is kept'
-  message = (f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
-             f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.')
+  message = (
+    f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
+    f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.'
+  )
   output.error(f'v2a: {message}')
   raise NonFiniteError(message)
 
@@ -422,8 +438,11 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   values = {}
   for evaluator in run.evaluators:
     values |= evaluator(model, step)
-  shown = {name: value for name, value in values.items()
-           if isinstance(value, (metrics_lib.Sound, metrics_lib.Picture))}
+  shown = {
+    name: value
+    for name, value in values.items()
+    if isinstance(value, (metrics_lib.Sound, metrics_lib.Picture))
+  }
   scalars = {name: value for name, value in values.items() if name not in shown}
   run.log.scalars(step, {f'evaluation/{name}': value for name, value in scalars.items()})
   run.log.shows(step, {f'evaluation/{name}': value for name, value in shown.items()})
@@ -472,8 +491,10 @@ def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
   path = run.workdir / weights.EXPORT_FOLDER
   arrays = nnx.state(model)
   # What a task's last touches made lies on each process alone, and is the same on all.
-  arrays = jax.tree.map(lambda leaf: leaf if leaf.is_fully_addressable
-                        else multihost_utils.process_allgather(leaf, tiled=True), arrays)
+  arrays = jax.tree.map(
+    lambda leaf: leaf if leaf.is_fully_addressable else multihost_utils.process_allgather(leaf, tiled=True),
+    arrays,
+  )
   if jax.process_index() == 0:
     about = {'name': run.c.name, 'step': int(jax.device_get(state.step)), **run.position}
     weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)

@@ -54,10 +54,10 @@ class Window:
 
   def flush(self) -> dict[str, float]:
     """Returns the means of what is not NaN, and starts anew."""
-    kept = {name: [value for value in values if not math.isnan(value)]
-            for name, values in self._values.items()}
-    means = {name: float(np.mean(values))
-             for name, values in kept.items() if values}
+    kept = {
+      name: [value for value in values if not math.isnan(value)] for name, values in self._values.items()
+    }
+    means = {name: float(np.mean(values)) for name, values in kept.items() if values}
     self._values = {}
     return means
 
@@ -89,8 +89,11 @@ class Log:
     """Writes values of a step to the TensorBoard file."""
     if self._is_silent:
       return
-    summary = summary_pb2.Summary(value=[
-        summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in sorted(values.items())])
+    summary = summary_pb2.Summary(
+      value=[
+        summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in sorted(values.items())
+      ]
+    )
     self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
   def shows(self, step: int, values: Mapping[str, Sound | Picture]) -> None:
@@ -121,8 +124,10 @@ class Log:
       return 'not timed'
     shares = ', '.join(f'{label} {rates[name]:.0%}' for name, label in _SHARES.items() if name in rates)
     left = duration((self._num_steps - step) / rates['steps_per_s'])
-    return (f'{rates["steps_per_s"]:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, step '
-            f'{rates["step_s_p50"]:.3g} s (p99 {rates["step_s_p99"]:.3g}), {shares}, {left} left')
+    return (
+      f'{rates["steps_per_s"]:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, step '
+      f'{rates["step_s_p50"]:.3g} s (p99 {rates["step_s_p99"]:.3g}), {shares}, {left} left'
+    )
 
   def close(self) -> None:
     """Flushes the file."""
@@ -137,13 +142,18 @@ def _shown_value(name: str, value: Sound | Picture) -> summary_pb2.Summary.Value
     wave_NA = np.clip(value.wave_NA, -1.0, 1.0)
     soundfile.write(buffer, wave_NA, value.sample_rate_hz, format='WAV', subtype='PCM_16')
     audio = summary_pb2.Summary.Audio(
-        sample_rate=value.sample_rate_hz, num_channels=wave_NA.shape[1], length_frames=len(wave_NA),
-        encoded_audio_string=buffer.getvalue(), content_type='audio/wav')
+      sample_rate=value.sample_rate_hz,
+      num_channels=wave_NA.shape[1],
+      length_frames=len(wave_NA),
+      encoded_audio_string=buffer.getvalue(),
+      content_type='audio/wav',
+    )
     return summary_pb2.Summary.Value(tag=name, audio=audio)
   Image.fromarray(value.pixels_YX3).save(buffer, 'PNG')
   height, width = value.pixels_YX3.shape[:2]
   image = summary_pb2.Summary.Image(
-      height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue())
+    height=height, width=width, colorspace=3, encoded_image_string=buffer.getvalue()
+  )
   return summary_pb2.Summary.Value(tag=name, image=image)
 
 

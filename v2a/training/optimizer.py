@@ -22,6 +22,7 @@ REST = 'model'  # the group of all parameters that no other names
 
 def learning_rate(c: ml_collections.ConfigDict) -> optax.Schedule:
   """Returns eq. 1 as a function of the number of steps done. `c` is the section `training`."""
+
   def rate(step):
     step = jnp.asarray(step, jnp.float32)
     # Step 0 already moves: a rate of 0 would waste the first batch.
@@ -35,8 +36,9 @@ def learning_rate(c: ml_collections.ConfigDict) -> optax.Schedule:
   return rate
 
 
-def make(c: ml_collections.ConfigDict,
-         groups: Mapping[str, dict] | None = None) -> optax.GradientTransformation:
+def make(
+  c: ml_collections.ConfigDict, groups: Mapping[str, dict] | None = None
+) -> optax.GradientTransformation:
   """Returns the optimizer of a model; the step clips gradients (see `clip`), since it measures them.
 
   Args:
@@ -45,24 +47,28 @@ def make(c: ml_collections.ConfigDict,
   """
   if not groups:
     return _adamw(c)
-  optimizers = {name: _adamw(c) if name == REST else _adamw(_with(c, groups[name]))
-                for name in (REST, *groups)}
+  optimizers = {
+    name: _adamw(c) if name == REST else _adamw(_with(c, groups[name])) for name in (REST, *groups)
+  }
 
   def init(params: nnx.State):
     return {name: optimizers[name].init(part) for name, part in _parts(params, groups).items()}
 
   def update(grads: nnx.State, state, params: nnx.State):
     whole = _parts(params, groups)
-    updated = {name: optimizers[name].update(part, state[name], whole[name])
-               for name, part in _parts(grads, groups).items()}
+    updated = {
+      name: optimizers[name].update(part, state[name], whole[name])
+      for name, part in _parts(grads, groups).items()
+    }
     updates = nnx.merge_state(*(update for update, _ in updated.values()))
     return updates, {name: own for name, (_, own) in updated.items()}
 
   return optax.GradientTransformation(init, update)
 
 
-def clip(grads: nnx.State, c: ml_collections.ConfigDict,
-         groups: Mapping[str, dict] | None = None) -> tuple[nnx.State, dict[str, jax.Array]]:
+def clip(
+  grads: nnx.State, c: ml_collections.ConfigDict, groups: Mapping[str, dict] | None = None
+) -> tuple[nnx.State, dict[str, jax.Array]]:
   """Returns gradients, those of each group no longer than its clip norm, and how long they were.
 
   Args:
@@ -103,14 +109,15 @@ def _parts(tree: nnx.State, groups: Mapping[str, dict]) -> dict[str, nnx.State]:
 def _adamw(c: ml_collections.ConfigDict) -> optax.GradientTransformation:
   b1, b2 = c.betas
   return optax.chain(
-      optax.scale_by_adam(b1, b2, c.epsilon),
-      optax.add_decayed_weights(c.weight_decay, mask=is_decayed),
-      optax.scale_by_learning_rate(learning_rate(c)),
+    optax.scale_by_adam(b1, b2, c.epsilon),
+    optax.add_decayed_weights(c.weight_decay, mask=is_decayed),
+    optax.scale_by_learning_rate(learning_rate(c)),
   )
 
 
 def is_decayed(params: nnx.State) -> nnx.State:
   """Returns True for matrices and False for gains and biases, in the structure of `params`."""
+
   def one(variable):
     if not isinstance(variable, nnx.Variable):
       return variable.ndim > 1

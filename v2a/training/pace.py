@@ -18,9 +18,9 @@ class Pace:
 
   def __init__(self, clips_per_step: int, tokens_per_clip: int, least_step_s: float | None = None):
     """Args:
-      clips_per_step: of the global batch.
-      tokens_per_clip: steps of the codec that a clip lasts.
-      least_step_s: what a step would take if all devices ran at their peak; None where that is unknown.
+    clips_per_step: of the global batch.
+    tokens_per_clip: steps of the codec that a clip lasts.
+    least_step_s: what a step would take if all devices ran at their peak; None where that is unknown.
     """
     self._clips_per_step, self._tokens_per_clip = clips_per_step, tokens_per_clip
     self._least_step_s = least_step_s
@@ -62,10 +62,13 @@ class Pace:
     total_s = float(step_s.sum())
     steps_per_s = step_s.size / max(total_s, 1e-9)
     rates = {
-        'steps_per_s': steps_per_s, 'clips_per_s': steps_per_s * self._clips_per_step,
-        'tokens_per_s': steps_per_s * self._clips_per_step * self._tokens_per_clip,
-        'step_s_p50': float(np.percentile(step_s, 50)), 'step_s_p99': float(np.percentile(step_s, 99)),
-        'data_wait': min(data_s / max(total_s, 1e-9), 1.0)}
+      'steps_per_s': steps_per_s,
+      'clips_per_s': steps_per_s * self._clips_per_step,
+      'tokens_per_s': steps_per_s * self._clips_per_step * self._tokens_per_clip,
+      'step_s_p50': float(np.percentile(step_s, 50)),
+      'step_s_p99': float(np.percentile(step_s, 99)),
+      'data_wait': min(data_s / max(total_s, 1e-9), 1.0),
+    }
     if self._least_step_s is not None:
       rates['mfu'] = self._least_step_s * steps_per_s
     memory = jax.local_devices()[0].memory_stats() or {}
@@ -106,8 +109,11 @@ class Goodput:
 
   def _lose_beyond(self, step: int) -> None:
     """Takes away what was made after a step from which training began again."""
-    self._made = [(begin, min(end, step), seconds * (min(end, step) - begin) / (end - begin))
-                  for begin, end, seconds in self._made if begin < step]
+    self._made = [
+      (begin, min(end, step), seconds * (min(end, step) - begin) / (end - begin))
+      for begin, end, seconds in self._made
+      if begin < step
+    ]
 
   def _write(self, line: dict, before: str = '') -> None:
     # A full disk costs a line of this file, not the training.

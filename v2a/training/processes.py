@@ -19,8 +19,11 @@ from v2a.training import stopping
 _LOST_AFTER_S = 20
 # Machines of a pod import at very different speeds when they start cold.
 # One that leaves with a fault waits for the others at its end, which they may never reach.
-_PATIENCE = {'initialization_timeout': 1800, 'heartbeat_timeout_seconds': _LOST_AFTER_S,
-             'shutdown_timeout_seconds': 30}
+_PATIENCE = {
+  'initialization_timeout': 1800,
+  'heartbeat_timeout_seconds': _LOST_AFTER_S,
+  'shutdown_timeout_seconds': 30,
+}
 
 
 def join(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
@@ -45,8 +48,10 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
   if not host or not port.isdigit():
     raise ValueError(f'--coordinator must be auto or HOST:PORT; got {coordinator!r}.')
   if num_processes is None or process_id is None or not 0 <= process_id < num_processes:
-    raise ValueError(f'--coordinator {coordinator} wants --num-processes N and --process-id 0..N-1; got '
-                     f'{num_processes} and {process_id}.')
+    raise ValueError(
+      f'--coordinator {coordinator} wants --num-processes N and --process-id 0..N-1; got '
+      f'{num_processes} and {process_id}.'
+    )
   try:
     socket.getaddrinfo(host, int(port))
   except socket.gaierror as error:

@@ -46,9 +46,11 @@ def check_workdir(workdir: pathlib.Path, timeout_s: float) -> None:
     is_seen_P = processes.of_all(np.array([is_seen]))[:, 0]
     if not is_seen_P[1:].all() or not is_seen_P[0]:
       blind = np.flatnonzero(~is_seen_P).tolist()
-      raise ValueError(f'--workdir {workdir} must be on storage that all processes share; process {blind} of '
-                       f'{len(is_seen_P)} did not see there in {timeout_s:g} s what the others had written '
-                       f'(this is process {index}, on {socket.gethostname()}).')
+      raise ValueError(
+        f'--workdir {workdir} must be on storage that all processes share; process {blind} of '
+        f'{len(is_seen_P)} did not see there in {timeout_s:g} s what the others had written '
+        f'(this is process {index}, on {socket.gethostname()}).'
+      )
   except ValueError:
     _remove(own)
     if is_new:
@@ -104,8 +106,10 @@ def everywhere(what: str, make: Callable[[], Value]) -> Value:
   if fault is not None:
     raise fault
   if has_failed_P.any():
-    raise ValueError(f'{what}: process {np.flatnonzero(has_failed_P).tolist()} of {len(has_failed_P)} cannot '
-                     'use it, and says why.')
+    raise ValueError(
+      f'{what}: process {np.flatnonzero(has_failed_P).tolist()} of {len(has_failed_P)} cannot '
+      'use it, and says why.'
+    )
   return value
 
 
@@ -119,6 +123,8 @@ def check_same(what: str, text: str) -> None:
   digest_PN = processes.of_all(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
   differs_P = (digest_PN != digest_PN[0]).any(axis=1)
   if differs_P.any():
-    raise ValueError(f'{what} must be the same in all processes; process {np.flatnonzero(differs_P).tolist()}'
-                     f' of {len(differs_P)} and process 0 differ (this is process {jax.process_index()}, on '
-                     f'{socket.gethostname()}).')
+    raise ValueError(
+      f'{what} must be the same in all processes; process {np.flatnonzero(differs_P).tolist()}'
+      f' of {len(differs_P)} and process 0 differ (this is process {jax.process_index()}, on '
+      f'{socket.gethostname()}).'
+    )

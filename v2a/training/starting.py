@@ -13,8 +13,7 @@ _ENCODED = {'kl': 'latent_mean_TC', 'rvq': 'codes_TK'}
 _DEMANDING = ('flow', 'tokens')
 
 
-def check_codec(c: ml_collections.ConfigDict, bottleneck: str,
-                items) -> tuple[str | None, list[str]]:
+def check_codec(c: ml_collections.ConfigDict, bottleneck: str, items) -> tuple[str | None, list[str]]:
   """Checks that config.init_from.codec has made the records' latents or codes, and fits the configuration.
 
   Args:
@@ -31,15 +30,20 @@ def check_codec(c: ml_collections.ConfigDict, bottleneck: str,
   """
   kind, notes = {'kl': 'latents', 'rvq': 'codes'}[bottleneck], []
   folders = getattr(items, 'sources', ())
-  made = {folder.path: folder.codecs[bottleneck]['digest']
-          for folder in folders if bottleneck in folder.codecs}
+  made = {
+    folder.path: folder.codecs[bottleneck]['digest'] for folder in folders if bottleneck in folder.codecs
+  }
   if not c.init_from.codec:
     if c.task in _DEMANDING:
-      raise ValueError(f'config.init_from.codec must name the codec that made the {kind} of the records, a '
-                       "training folder or an exported model; got ''.")
+      raise ValueError(
+        f'config.init_from.codec must name the codec that made the {kind} of the records, a '
+        "training folder or an exported model; got ''."
+      )
     if len(set(made.values())) > 1:
-      raise ValueError(f'config.data.train={c.data.train} holds {kind} of {len(set(made.values()))} codecs; '
-                       'wanted those of one.')
+      raise ValueError(
+        f'config.data.train={c.data.train} holds {kind} of {len(set(made.values()))} codecs; '
+        'wanted those of one.'
+      )
     return None, notes
   export = weights.load_export(c.init_from.codec)
   _check_fit(c, bottleneck, export)
@@ -49,16 +53,21 @@ def check_codec(c: ml_collections.ConfigDict, bottleneck: str,
       continue
     encoded = folder[0][_ENCODED[bottleneck]]
     if not encoded.size:
-      raise ValueError(f'{folder.path} has no {kind}; encode the records by data_pipelines.encode with '
-                       f'--codec {c.init_from.codec}.')
+      raise ValueError(
+        f'{folder.path} has no {kind}; encode the records by data_pipelines.encode with '
+        f'--codec {c.init_from.codec}.'
+      )
     if folder.path not in made:
-      notes.append(f'{folder.path} does not tell which codec made its {kind}; that it was '
-                   f'{c.init_from.codec} is not checked.')
+      notes.append(
+        f'{folder.path} does not tell which codec made its {kind}; that it was '
+        f'{c.init_from.codec} is not checked.'
+      )
     elif made[folder.path] != digest:
       maker = folder.codecs[bottleneck]['path']
       raise ValueError(
-          f'{folder.path} holds {kind} of another codec than config.init_from.codec={c.init_from.codec}: '
-          f'they were made by {maker}, whose digest is {made[folder.path][:12]}; got one of {digest[:12]}.')
+        f'{folder.path} holds {kind} of another codec than config.init_from.codec={c.init_from.codec}: '
+        f'they were made by {maker}, whose digest is {made[folder.path][:12]}; got one of {digest[:12]}.'
+      )
   return digest, notes
 
 
@@ -67,8 +76,10 @@ def _check_fit(c: ml_collections.ConfigDict, bottleneck: str, export: weights.Ex
   if export.config.task != 'codec':
     raise ValueError(f'{where} must be a codec; got a model of task {export.config.task!r}.')
   if export.config.codec.bottleneck != bottleneck:
-    raise ValueError(f'{where} must have the {bottleneck} bottleneck where config.task is {c.task!r}; got '
-                     f'{export.config.codec.bottleneck!r}.')
+    raise ValueError(
+      f'{where} must have the {bottleneck} bottleneck where config.task is {c.task!r}; got '
+      f'{export.config.codec.bottleneck!r}.'
+    )
   for section, keys in (('clip', _RATES), ('codec', _SIZES[bottleneck])):
     for key in keys:
       got, wanted = export.config[section][key], c[section][key]
@@ -88,8 +99,10 @@ def check_contents(c: ml_collections.ConfigDict, items) -> list[str]:
   """
   found, spec = records.contents(items), config.clip_spec(c)
   if not found.num_with_audio:
-    raise ValueError(f'None of the {len(items)} records of config.data.train={c.data.train} has sound; '
-                     'wanted some to train on.')
+    raise ValueError(
+      f'None of the {len(items)} records of config.data.train={c.data.train} has sound; '
+      'wanted some to train on.'
+    )
   notes, num_silent = [], found.num_records - found.num_with_audio
   if num_silent:
     notes.append(f'{num_silent} of {found.num_records} records have no sound; they take no part in the loss.')

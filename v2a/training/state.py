@@ -68,8 +68,11 @@ def abstract(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.M
   shapes = jax.eval_shape(lambda: _new(task, optimizer, jax.random.key(0)))
   if not jax.tree.leaves(shapes.params):
     raise ValueError(f'{type(task).__name__} freezes every parameter; nothing is left to train.')
-  return jax.tree.map(lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-                      shapes, rules.specs(shapes, mesh))
+  return jax.tree.map(
+    lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+    shapes,
+    rules.specs(shapes, mesh),
+  )
 
 
 def shardings(state: State) -> State:
@@ -87,8 +90,11 @@ def init(task, optimizer: optax.GradientTransformation, wanted: State, key: jax.
   """
   # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
   is_cpu = all(device.platform == 'cpu' for device in wanted.step.sharding.device_set)
-  return jax.jit(lambda key: _new(task, optimizer, key), out_shardings=shardings(wanted),
-                 compiler_options=_FAST_COMPILE if is_cpu else None)(key)
+  return jax.jit(
+    lambda key: _new(task, optimizer, key),
+    out_shardings=shardings(wanted),
+    compiler_options=_FAST_COMPILE if is_cpu else None,
+  )(key)
 
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:
@@ -113,7 +119,7 @@ def replace_frozen(task, state: State, module: nnx.Module) -> State:
 
 def _placed(new: nnx.State, old: nnx.State) -> nnx.State:
   if jax.tree.structure(new) != jax.tree.structure(old):
-    raise ValueError('The new weights belong to another model: their tree differs from the state\'s.')
+    raise ValueError("The new weights belong to another model: their tree differs from the state's.")
   # A copy, since the step donates the state and would take the caller's arrays with it.
   return jax.tree.map(lambda leaf, like: jax.device_put(jnp.array(leaf, like.dtype), like.sharding), new, old)
 

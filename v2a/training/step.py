@@ -34,8 +34,14 @@ def step_key(seed: int, step: jax.Array) -> jax.Array:
   return jax.random.fold_in(keys.derive(jax.random.key(seed), 'steps'), step)
 
 
-def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: optax.GradientTransformation,
-         mesh: jax.sharding.Mesh, abstract: state_lib.State) -> Callable:
+def make(
+  c: ml_collections.ConfigDict,
+  task,
+  graphdef: nnx.GraphDef,
+  optimizer: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh,
+  abstract: state_lib.State,
+) -> Callable:
   """Returns `step(leaves, batch) -> (leaves, metrics)`, compiled; the leaves that are given are consumed.
 
   They are those of the state (jax.tree.leaves): to take hundreds of variables apart and to build them anew at
@@ -57,8 +63,9 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
   num_shards = mesh_lib.num_batch_shards(mesh)
   if training.batch_size % (training.microbatches * num_shards):
     raise ValueError(
-        f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
-        f'{training.microbatches} x {num_shards}; got {training.batch_size}.')
+      f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
+      f'{training.microbatches} x {num_shards}; got {training.batch_size}.'
+    )
 
   cast = functools.partial(layers.cast, gradient_dtype=training.gradient_dtype)
 
@@ -86,12 +93,15 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
     if training.microbatches == 1:
       with mesh_lib.use(mesh):
         (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
-            state.params, state.frozen, batch, state.step)
+          state.params, state.frozen, batch, state.step
+        )
     else:
       groups = GROUP_AXES if getattr(task, 'is_by_clip', True) else ()
       grads, metrics = _accumulated(loss, state, batch, training.microbatches, groups, shardings.params)
-    metrics = {name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
-               for name, value in metrics.items()}
+    metrics = {
+      name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
+      for name, value in metrics.items()
+    }
     seen, frozen = metrics.pop('seen', None), state.frozen
     grads, norms = optimizer_lib.clip(grads, training, getattr(task, 'groups', None))
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
@@ -103,20 +113,26 @@ def make(c: ml_collections.ConfigDict, task, graphdef: nnx.GraphDef, optimizer: 
       metrics |= more
     metrics |= norms | {'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
     state = dataclasses.replace(
-        state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state)
+      state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state
+    )
     return state, metrics
 
   def of_leaves(leaves, batch):
     state, metrics = step(jax.tree.unflatten(tree, leaves), batch)
     return jax.tree.leaves(state), metrics
 
-  return jax.jit(of_leaves, in_shardings=(places, mesh_lib.batch_sharding(mesh)),
-                 out_shardings=(places, mesh_lib.replicated(mesh)), donate_argnums=0,
-                 compiler_options=COMPILER_OPTIONS.get(mesh.devices.flat[0].platform))
+  return jax.jit(
+    of_leaves,
+    in_shardings=(places, mesh_lib.batch_sharding(mesh)),
+    out_shardings=(places, mesh_lib.replicated(mesh)),
+    donate_argnums=0,
+    compiler_options=COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
+  )
 
 
-def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, groups: tuple[str, ...],
-                 shardings: nnx.State):
+def _accumulated(
+  loss: Callable, state: state_lib.State, batch, num_parts: int, groups: tuple[str, ...], shardings: nnx.State
+):
   """Returns mean gradient and metrics over the parts of a batch, one part in memory at a time.
 
   Args:
@@ -131,7 +147,8 @@ def _accumulated(loss: Callable, state: state_lib.State, batch, num_parts: int, 
   num_groups = math.prod(mesh.shape[name] for name in groups)
   others = tuple(name for name in mesh_lib.BATCH_AXES if name not in groups)
   place = lambda leaf, *spec: jax.lax.with_sharding_constraint(
-      leaf, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec)))
+    leaf, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
+  )
 
   def split(leaf):
     # Part a of a group takes its rows a, a + num_parts, ...: each device then splits the rows it holds.

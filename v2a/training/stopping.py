@@ -45,8 +45,10 @@ class Signals:
     self._is_first = True
     self._is_shared = jax.process_count() > 1
     if self._is_shared and not jax.config.jax_enable_preemption_service:
-      raise RuntimeError('Several processes stop together by JAX\'s preemption service; it is turned off '
-                         '(jax_enable_preemption_service).')
+      raise RuntimeError(
+        "Several processes stop together by JAX's preemption service; it is turned off "
+        '(jax_enable_preemption_service).'
+      )
 
   def __enter__(self) -> 'Signals':
     if threading.current_thread() is not threading.main_thread():

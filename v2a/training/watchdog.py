@@ -54,8 +54,10 @@ class Watchdog:
     while not self._closed.wait(min(1.0, self._limit_s / 4)):
       waited_s = time.monotonic() - self._done_s
       if waited_s > self._limit_s:
-        output.error(f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s='
-                     f'{self._limit_s:g}); stacks of all threads follow.')
+        output.error(
+          f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s='
+          f'{self._limit_s:g}); stacks of all threads follow.'
+        )
         faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
         # Not sys.exit: it would wait for the threads that hang.
         os._exit(EXIT_CODE)

@@ -203,9 +203,7 @@ def check(
   return recorders[-1].read
 
 
-def load(
-  path, apply: Callable, inputs: tuple, prefix: str = '', ignored: tuple[str, ...] = ()
-) -> Weights:
+def load(path, apply: Callable, inputs: tuple, prefix: str = '', ignored: tuple[str, ...] = ()) -> Weights:
   """Returns the float32 weights of a file that a network reads, on the device.
 
   Args:

@@ -62,7 +62,8 @@ class CodecTask:
     model = assembly.codec(self.c, rngs)
     if self.c.codec.adversarial_weight:
       model.discriminators = discriminators.Discriminators(
-          self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs)
+        self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs
+      )
     return model
 
   def initialise(self, model: nnx.Module, source) -> nnx.Module:
@@ -72,7 +73,7 @@ class CodecTask:
       own, arrays = weights.flatten(nnx.state(model)), dict(weights.load_export(path).arrays)
       for name in ('to_latent.kernel_IO', 'to_latent.bias_O'):
         # A kl bottleneck tells means and then deviations; rvq wants the means.
-        arrays[name] = arrays[name][..., :own[name].shape[-1]]
+        arrays[name] = arrays[name][..., : own[name].shape[-1]]
       kept = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
       weights.assign(model, arrays | kept, source=path)
     if self.c.codec.bottleneck == 'rvq':
@@ -115,7 +116,7 @@ class CodecTask:
       num_valid = valid.num_samples(record) or len(record['wave_NA'])
       start = int(rng.integers(max(0, num_valid - self.num_crop_samples) + 1))
       gain = 10 ** (rng.uniform(-12, 0) / 20)
-      wave_NA = records.wave_to_float(record['wave_NA'][start:start + self.num_crop_samples])
+      wave_NA = records.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
       num_steps = max(0, min(self.num_crop_samples, valid.num_samples(record) - start)) // hop
       is_valid_T = np.arange(self.num_crop_steps) < num_steps
       crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
@@ -146,24 +147,28 @@ class CodecTask:
       total = c.kl_weight * parts['kl']
     else:
       latent_BTC, _, quantizer_loss, seen = model.quantizer(
-          model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B']))
+        model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
+      )
       parts = {'quantizer': quantizer_loss, 'seen': seen}
       total = c.quantizer_weight * parts['quantizer']
     output = model.synthesize(latent_BTC)
     is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
     parts['level'] = mean(
-        loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz, is_valid_BJ))
+      loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz, is_valid_BJ)
+    )
     total += c.level_weight * parts['level']
     if model.num_bands:
-      parts['balance'] = mean(loss.balance(
-          levels.balance_BTR, output.balance_BTR, model.loudness(levels), is_valid_BT))
+      parts['balance'] = mean(
+        loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels), is_valid_BT)
+      )
       total += c.balance_weight * parts['balance']
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
       hop = self.spec.latent_hop_samples
       num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
       # What is made of padding is not heard, as that of the target is not.
-      output_BNA = jnp.where(jnp.repeat(is_valid_BT, hop, axis=1)[..., None],
-                             model.sound_with_phases_of(output, spec_BAJF), 0.0)
+      output_BNA = jnp.where(
+        jnp.repeat(is_valid_BT, hop, axis=1)[..., None], model.sound_with_phases_of(output, spec_BAJF), 0.0
+      )
       spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B)
       parts |= {name: mean(value_B) for name, value_B in spectral.items()}
       total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
@@ -179,10 +184,14 @@ class CodecTask:
   def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
     graphdef, state = nnx.split(model.discriminators)
     fixed = nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, state))
-    adversarial, matching = map(mean, discriminators.generator_loss(
-        fixed(wave_BNA), fixed(output_BNA), num_valid_B))
-    judged = mean(discriminators.discriminator_loss(
-        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)), num_valid_B))
+    adversarial, matching = map(
+      mean, discriminators.generator_loss(fixed(wave_BNA), fixed(output_BNA), num_valid_B)
+    )
+    judged = mean(
+      discriminators.discriminator_loss(
+        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)), num_valid_B
+      )
+    )
     is_on = (step >= self.c.codec.adversarial_start_step).astype(jnp.float32)
     generator = self.c.codec.adversarial_weight * (adversarial + self.c.codec.matching_weight * matching)
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
@@ -197,10 +206,13 @@ class CodecTask:
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
       is_valid_T = valid.steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
-      wave_BNA = records.wave_to_float(record['wave_NA'])[None, :self.spec.num_samples]
+      wave_BNA = records.wave_to_float(record['wave_NA'])[None, : self.spec.num_samples]
       mean_TC, log_std_TC = (np.asarray(x[0], np.float64)[is_valid_T] for x in encode(model, wave_BNA))
-      totals += [np.full(mean_TC.shape[-1], len(mean_TC)), mean_TC.sum(0),
-                 (np.square(mean_TC) + np.exp(2 * log_std_TC)).sum(0)]
+      totals += [
+        np.full(mean_TC.shape[-1], len(mean_TC)),
+        mean_TC.sum(0),
+        (np.square(mean_TC) + np.exp(2 * log_std_TC)).sum(0),
+      ]
     mean_C = totals[1] / totals[0]
     std_C = np.sqrt(totals[2] / totals[0] - np.square(mean_C))
     model.latent_mean_C.set_value(jnp.asarray(mean_C, jnp.float32))

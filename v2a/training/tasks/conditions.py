@@ -37,14 +37,17 @@ class Conditions:
     """Returns frames and bytes of both texts."""
     text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
     transcript_BW, transcript_length_B = text.to_bytes(
-        [r['transcript'] for r in items], self.spec.num_transcript_bytes)
+      [r['transcript'] for r in items], self.spec.num_transcript_bytes
+    )
     semantic_frames, sync_frames = zip(*(self._frames(record, rng) for record in items))
     return {
-        'semantic_frame_BMYX3': np.stack(semantic_frames),
-        'sync_frame_BLYX3': np.stack(sync_frames),
-        'has_video_B': np.array([record['has_video'] for record in items]),
-        'text_BU': text_BU, 'text_length_B': text_length_B,
-        'transcript_BW': transcript_BW, 'transcript_length_B': transcript_length_B,
+      'semantic_frame_BMYX3': np.stack(semantic_frames),
+      'sync_frame_BLYX3': np.stack(sync_frames),
+      'has_video_B': np.array([record['has_video'] for record in items]),
+      'text_BU': text_BU,
+      'text_length_B': text_length_B,
+      'transcript_BW': transcript_BW,
+      'transcript_length_B': transcript_length_B,
     }
 
   def valid_steps(self, items: list[dict], num_steps: int) -> np.ndarray:
@@ -57,15 +60,19 @@ class Conditions:
     if not self.c.data.wear or rng.random() >= self.c.data.wear:
       return semantic_frame_MYX3, sync_frame_LYX3
     worn = wear.draw(rng)
-    return (wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
-            wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng))
+    return (
+      wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
+      wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng),
+    )
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions of a clip are kept."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)
-    return {name: jax.random.bernoulli(keys.derive(key, name), 1 - share, size)
-            for name, share in zip(_KEPT, shares)}
+    return {
+      name: jax.random.bernoulli(keys.derive(key, name), 1 - share, size)
+      for name, share in zip(_KEPT, shares)
+    }
 
   def encode(self, model: nnx.Module, batch: dict) -> bundle.Condition:
     """Returns the conditions that are left."""

@@ -43,15 +43,26 @@ class FlowTask:
     """Returns which conditions are kept, times, noise, and the weights of clips."""
     latent_BTC, c, time_key = batch['latent_BTC'], self.c.flow, keys.derive(key, 'times')
     kept = self.conditions.draw(batch, keys.derive(key, 'conditions'))
-    return kept | valid.weights(batch) | {
+    return (
+      kept
+      | valid.weights(batch)
+      | {
         't_B': process.sample_times(time_key, latent_BTC.shape[0], c.time_mean, c.time_std),
-        'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32)}
+        'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32),
+      }
+    )
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and it in bands of time."""
     del step
     condition = self.conditions.encode(model, batch)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
-    value, metrics = loss.flow_matching(predict, batch['latent_BTC'], batch['noise_BTC'], batch['t_B'],
-                                        mask_BT=batch['is_valid_BT'], weight_B=batch['weight_B'])
+    value, metrics = loss.flow_matching(
+      predict,
+      batch['latent_BTC'],
+      batch['noise_BTC'],
+      batch['t_B'],
+      mask_BT=batch['is_valid_BT'],
+      weight_B=batch['weight_B'],
+    )
     return value, metrics | valid.metrics(batch)

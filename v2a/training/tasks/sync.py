@@ -28,9 +28,11 @@ class SyncTask:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
-    self.sequences = {'audio steps of a clip': self.spec.num_latents,
-                      'pictures of a clip': self.spec.num_sync_frames,
-                      'patches of a picture': (c.clip.frame_size // c.conditioning.sync.patch) ** 2}
+    self.sequences = {
+      'audio steps of a clip': self.spec.num_latents,
+      'pictures of a clip': self.spec.num_sync_frames,
+      'patches of a picture': (c.clip.frame_size // c.conditioning.sync.patch) ** 2,
+    }
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh sync model."""
@@ -42,9 +44,9 @@ class SyncTask:
     has_video_B = np.array([record['has_video'] for record in items])
     is_sound_BT = valid.steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
     return {
-        'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
-        'latent_BTC': latent_BTC,
-        'is_valid_BT': has_video_B[:, None] & is_sound_BT,
+      'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
+      'latent_BTC': latent_BTC,
+      'is_valid_BT': has_video_B[:, None] & is_sound_BT,
     }
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:

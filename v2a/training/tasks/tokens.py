@@ -50,12 +50,15 @@ class TokensTask:
     """Returns the codes of a record. Raises ValueError where they are none, or of another codec."""
     codes_TK, c = record['codes_TK'], self.c.codec
     if not codes_TK.size:
-      raise ValueError(f'record {record["id"]!r} has no codes; encode the records by data_pipelines.encode, '
-                       'with a codec of the rvq bottleneck.')
+      raise ValueError(
+        f'record {record["id"]!r} has no codes; encode the records by data_pipelines.encode, '
+        'with a codec of the rvq bottleneck.'
+      )
     if codes_TK.shape[1] != c.num_codebooks or codes_TK.max() >= c.codebook_size:
       raise ValueError(
-          f'record {record["id"]!r} has codes of {codes_TK.shape[1]} books up to {codes_TK.max()}; wanted '
-          f'config.codec.num_codebooks={c.num_codebooks} of codebook_size={c.codebook_size}.')
+        f'record {record["id"]!r} has codes of {codes_TK.shape[1]} books up to {codes_TK.max()}; wanted '
+        f'config.codec.num_codebooks={c.num_codebooks} of codebook_size={c.codebook_size}.'
+      )
     return codes_TK.astype(np.int32)
 
   def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
@@ -93,8 +96,9 @@ class TokensTask:
       logit_BSKV = _logits(decoder, seen_BSK, condition)
       return loss.cross_entropy(logit_BSKV, code_BSK, counted_BSK, batch['weight_B'])
     predict = lambda code_BTK: decoder(code_BTK, condition)
-    return loss.masked(predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token,
-                       weight_B=batch['weight_B'])
+    return loss.masked(
+      predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token, weight_B=batch['weight_B']
+    )
 
 
 def _logits(decoder, code_BSK: jax.Array, condition) -> jax.Array:

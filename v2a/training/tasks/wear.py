@@ -57,17 +57,18 @@ def draw(rng: np.random.Generator) -> Wear:
     return float(is_there_K[kind] * severity * rng.random() * most)
 
   return Wear(
-      is_grey=bool(is_there_K[0]),
-      shown_fps=float(is_there_K[1] * rng.uniform(10, 24)),
-      flicker=upto(2, 0.15),
-      contrast=1 + upto(3, 0.4) * rng.choice((-1, 1)),
-      shake=upto(4, 0.04),
-      grain=upto(5, 0.12),
-      scratches=upto(6, 0.8),
-      exposure=float(np.exp(is_there_K[7] * rng.uniform(np.log(0.4), np.log(1.3)))),
-      blur=upto(8, 0.02),
-      vignette=upto(9, 0.3),
-      is_negative=bool(rng.random() < 0.05))
+    is_grey=bool(is_there_K[0]),
+    shown_fps=float(is_there_K[1] * rng.uniform(10, 24)),
+    flicker=upto(2, 0.15),
+    contrast=1 + upto(3, 0.4) * rng.choice((-1, 1)),
+    shake=upto(4, 0.04),
+    grain=upto(5, 0.12),
+    scratches=upto(6, 0.8),
+    exposure=float(np.exp(is_there_K[7] * rng.uniform(np.log(0.4), np.log(1.3)))),
+    blur=upto(8, 0.02),
+    vignette=upto(9, 0.3),
+    is_negative=bool(rng.random() < 0.05),
+  )
 
 
 def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
@@ -95,7 +96,8 @@ def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generat
   pixels_LYX3 = wear.exposure * (0.5 + wear.contrast * (pixels_LYX3 - 0.5))
   if wear.blur:
     pixels_LYX3 = scipy.ndimage.gaussian_filter(
-        pixels_LYX3, (0, wear.blur * size, wear.blur * size, 0), mode='nearest')
+      pixels_LYX3, (0, wear.blur * size, wear.blur * size, 0), mode='nearest'
+    )
   if wear.shake:
     for frame, shift in enumerate(np.round(rng.uniform(-1, 1, (L, 2)) * wear.shake * size).astype(int)):
       pixels_LYX3[frame] = np.roll(pixels_LYX3[frame], shift, axis=(0, 1))
@@ -119,14 +121,14 @@ def _scratch(pixels_LYX3: np.ndarray, share: float, rng: np.random.Generator) ->
   for middle in rng.random(2):
     for frame in np.flatnonzero(rng.random(L) < share):
       x = int(X * (middle + 0.02 * rng.random())) % X
-      pixels_LYX3[frame, :, x:x + thickness] += rng.uniform(0.2, 0.5)
+      pixels_LYX3[frame, :, x : x + thickness] += rng.uniform(0.2, 0.5)
   for frame in np.flatnonzero(rng.random(L) < share):
     y, x = rng.integers(0, Y), rng.integers(0, X)
-    pixels_LYX3[frame, y:y + 2 * thickness, x:x + 2 * thickness] = rng.choice((0.05, 0.95))
+    pixels_LYX3[frame, y : y + 2 * thickness, x : x + 2 * thickness] = rng.choice((0.05, 0.95))
 
 
 def _grain(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
   """Returns grey noise of unit variance: each frame a random piece of one table, since drawing it is slow."""
   L, Y, X, _ = shape
   start_L = rng.integers(0, len(_TABLE) - Y * X, L)
-  return np.stack([_TABLE[start:start + Y * X].reshape(Y, X, 1) for start in start_L])
+  return np.stack([_TABLE[start : start + Y * X].reshape(Y, X, 1) for start in start_L])

@@ -23,7 +23,11 @@ jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 # XLA's older emitters of loops compile in a quarter of the time. Flags are read once, with the first devices:
 # what a test starts as a process of its own is compiled as it is for a user.
-XLA_FLAGS = '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+# Eight devices on few busy cores wait long for each other; after 40 s XLA would end the process.
+XLA_FLAGS = (
+  '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
+  ' --xla_cpu_collective_call_terminate_timeout_seconds=400'
+)
 with pytest.MonkeyPatch.context() as patch:
   patch.setenv('XLA_FLAGS', XLA_FLAGS, prepend=' ')
   jax.devices()

@@ -12,6 +12,8 @@ from absl import flags
 import jax
 import pytest
 
+from v2a import workarounds
+
 # Grain reads absl flags, which only an absl main would parse.
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_num_cpu_devices', 8)
@@ -23,10 +25,10 @@ jax.config.update('jax_compilation_cache_dir', str(CACHE))
 jax.config.update('jax_persistent_cache_min_compile_time_secs', 0)
 # XLA's older emitters of loops compile in a quarter of the time. Flags are read once, with the first devices:
 # what a test starts as a process of its own is compiled as it is for a user.
-# Eight devices on few busy cores wait long for each other; after 40 s XLA would end the process.
+# Eight devices on few busy cores may wait long for each other; after 40 s XLA would end the process.
 XLA_FLAGS = (
   '--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1'
-  ' --xla_cpu_collective_call_terminate_timeout_seconds=400'
+  f' {workarounds.ORDERED_COLLECTIVES} --xla_cpu_collective_call_terminate_timeout_seconds=200'
 )
 with pytest.MonkeyPatch.context() as patch:
   patch.setenv('XLA_FLAGS', XLA_FLAGS, prepend=' ')

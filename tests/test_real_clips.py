@@ -19,6 +19,8 @@ FILES = sorted(path for path in CLIPS.glob('*') if path.suffix in ('.mp4', '.mpg
 AUDIBLE_DB = -60.0
 
 pytestmark = [
+  # Three minutes; `make test-slow`.
+  pytest.mark.slow,
   pytest.mark.skipif(not FILES, reason='no ../shared/clips beside the checkout'),
   pytest.mark.skipif(not (generate.MODELS_FOLDER / 'world').is_dir(), reason='no default model'),
 ]

@@ -12,6 +12,7 @@ import types
 
 import pytest
 
+from v2a import workarounds
 from v2a.cli import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -169,3 +170,19 @@ def test_doctor_as_json(capsys):
   assert code == bool(found['missing'])
   assert found['devices'] and found['espeak'] and all(found['codecs'].values())
   assert found['versions']['jax']
+
+
+@pytest.mark.parametrize(
+  'variables', [{'JAX_NUM_CPU_DEVICES': '2'}, {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}]
+)
+def test_cpu_devices_run_collectives_in_one_order(variables, monkeypatch, capsys):
+  """Else they wait for each other for ever, now and then."""
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '1')
+  monkeypatch.setenv('XLA_FLAGS', '')
+  assert main.main([]) == 0 and not os.environ['XLA_FLAGS']
+  for name, value in variables.items():
+    monkeypatch.setenv(name, value)
+  assert main.main([]) == 0
+  assert workarounds.ORDERED_COLLECTIVES in os.environ['XLA_FLAGS']
+  assert variables.get('XLA_FLAGS', '') in os.environ['XLA_FLAGS']

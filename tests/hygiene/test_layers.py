@@ -8,7 +8,7 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('names',),
-  ('shapes', 'clip', 'chips', 'faults', 'files', 'flops', 'keys', 'termination'),
+  ('shapes', 'clip', 'chips', 'faults', 'files', 'flops', 'keys', 'termination', 'workarounds'),
   ('manifests', 'flags', 'shards', 'masks', 'contents'),
   ('config', 'records', 'media', 'world', 'sharding'),
   ('configfile',),

@@ -13,6 +13,7 @@ from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a import termination
+from v2a import workarounds
 
 COMMANDS = {
   'generate': 'draw soundtracks for videos, stills or a prompt alone',
@@ -95,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
   # Before NumPy is imported: its threads wait for each other by spinning, and what it is given here (an
   # evaluation's covariances) is small. JAX has its own.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
+  workarounds.order_cpu_collectives()
   # Its words on a missing home folder concern nobody: it only starts a second later.
   logging.getLogger('matplotlib').setLevel(logging.ERROR)
   try:

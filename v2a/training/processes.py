@@ -12,6 +12,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from v2a import workarounds
 from v2a.training import stopping
 
 # After so long without a sign of life a process counts as lost, and the others leave. Signs are sent by a
@@ -56,6 +57,7 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
     socket.getaddrinfo(host, int(port))
   except socket.gaierror as error:
     raise ValueError(f'--coordinator: the host {host!r} does not resolve ({error.strerror}).') from error
+  workarounds.order_cpu_collectives(num_processes)
   jax.distributed.initialize(coordinator, num_processes, process_id, **_PATIENCE)
 
 

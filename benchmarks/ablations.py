@@ -52,12 +52,12 @@ SHORT_RUN = {
 # Row -> what differs from the first.
 RUNS = {
   'whole': {},
-  'without sync features': {'conditioning.without': ('sync',)},
-  'without their times (no adaLN a step)': {'conditioning.without': ('sync_times',)},
-  'without semantic tokens': {'conditioning.without': ('semantic',)},
-  'without wear': {'data.wear': 0.0},
-  'clean pictures alone': {'data.wear': 0.0, 'data.train': (CLEAN,)},
-  'times around the middle (0, 1)': {'flow.time_mean': 0.0, 'flow.time_std': 1.0},
+  'without sync features': {'conditioning.ablate': ('sync',)},
+  'without their times (no adaLN a step)': {'conditioning.ablate': ('sync_times',)},
+  'without semantic tokens': {'conditioning.ablate': ('semantic',)},
+  'without wear': {'data.augment_probability': 0.0},
+  'clean pictures alone': {'data.augment_probability': 0.0, 'data.train': (CLEAN,)},
+  'times around the middle (0, 1)': {'flow.logit_normal_mean': 0.0, 'flow.logit_normal_std': 1.0},
   'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
 }
 # On all at once; then on the picture and on the words alone, and on both.
@@ -68,15 +68,21 @@ GUIDANCE += [
 GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} for scale in (1.5, 2.0)]
 STEPS = [{'solver': solver, 'steps': steps} for solver in config.SOLVERS for steps in (4, 8, 16, 25, 50)]
 BASE = tuple(
-  name for name, figure in figures_lib.FIGURES.items() if figure.look == 'clean' and not figure.negative_text
+  name
+  for name, figure in figures_lib.METRICS.items()
+  if figure.corruption == 'clean' and not figure.negative_text
 )
 LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
-def draw(model: generate.Model, cases: list, figure: figures_lib.Figure, request: generate.Request) -> list:
+def draw(
+  model: generate.Bundle, cases: list, figure: figures_lib.SyntheticMetric, request: generate.Request
+) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
   conditions = (
-    cases_lib.condition(case, figure.look, figure.negative_text, runner.condition_seed(0, index))
+    cases_lib.generation_inputs(
+      case, figure.corruption, figure.negative_text, runner.condition_seed(0, index)
+    )
     for index, case in enumerate(cases)
   )
   run = adapter.adapt(model, request).generate
@@ -84,15 +90,15 @@ def draw(model: generate.Model, cases: list, figure: figures_lib.Figure, request
 
 
 def measure(
-  model: generate.Model, cases: list, names: tuple[str, ...], tools: instruments.Instruments, **asked
+  model: generate.Bundle, cases: list, names: tuple[str, ...], tools: instruments.Instruments, **asked
 ) -> dict[str, float | None]:
   """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
   request, values, drawn = generate.Request(**asked), {}, {}
   for name in names:
-    figure = figures_lib.FIGURES[name]
+    figure = figures_lib.METRICS[name]
     counted = [case for case in cases if figure.selects(case.truth)]
     # Clean pictures are drawn for all cases at once, so that every figure judges the same soundtracks.
-    key = (figure.look, figure.negative_text)
+    key = (figure.corruption, figure.negative_text)
     chosen = cases if key == ('clean', '') else counted
     if key not in drawn:
       drawn[key] = dict(zip([case.name for case in chosen], draw(model, chosen, figure, request)))
@@ -122,7 +128,7 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
 def drawing(args: argparse.Namespace) -> None:
   """Prints figures under settings of guidance, and of solvers and steps."""
   model, tools = generate.load(args.model), instruments.load()
-  cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+  cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
   for title, settings in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
       continue
@@ -185,7 +191,7 @@ def training(args: argparse.Namespace) -> None:
     if model.clip_spec.clip_s != 4:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
-    cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+    cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, cases, printed, tools)), flush=True)
 
 
@@ -201,7 +207,7 @@ def average(args: argparse.Namespace) -> None:
   step = checkpoints.latest_step()
   c, _ = checkpoints.read(step)
   task = tasks.make(c)
-  adamw = optimizer.make(c.training, getattr(task, 'groups', None))
+  adamw = optimizer.make(c.training, getattr(task, 'param_groups', None))
   abstract = state.abstract(task, adamw, mesh.make(c.mesh.to_dict(), None))
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'
@@ -210,7 +216,7 @@ def average(args: argparse.Namespace) -> None:
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
     model = generate.load(str(path))
-    cases = list(cases_lib.from_world(SEED, args.num_clips, model.clip_spec))
+    cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, cases, BASE, tools)), flush=True)
 
 

@@ -46,7 +46,7 @@ KINDS = {
 class _Features:
   """In place of `tasks.conditions`: a batch holds what the encoders would have made; all of it is kept."""
 
-  def draw(self, batch, key):
+  def sample_random_inputs(self, batch, key):
     """Returns nothing."""
     del batch, key
     return {}
@@ -60,7 +60,7 @@ class _Features:
 def on_features(c):
   """Returns the task of a configuration without its encoders."""
   task = tasks.make(c)
-  build, task.conditions = task.build, _Features()
+  build, task.conditioning = task.build, _Features()
 
   def generator(key):
     model = build(key)
@@ -100,7 +100,7 @@ class Program:
     self.optimizer, self.abstract = optimizer, state_lib.abstract(self.task, optimizer, mesh)
     one = c.copy_and_resolve_references().unlock()
     one.training.batch_size = 1
-    self.num_flops = c.training.batch_size * costs.flops_of(self.task, features(one))
+    self.num_flops = c.training.batch_size * costs.task_flops(self.task, features(one))
     place = mesh_lib.batch_sharding(mesh)
     shapes = {
       name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)

@@ -37,10 +37,10 @@ FLUX_TOLERANCE_S = 0.1  # of evaluation.fidelity
 BATCH_SIZE = 8
 
 # (wave_NA at spectra.RATE_HZ, case) to the clip's score; None where the clip allows none.
-Measure = Callable[[np.ndarray, cases_lib.Case], figures.Score | None]
+Measure = Callable[[np.ndarray, cases_lib.Example], figures.Score | None]
 
 
-def alone(clip: clips.WorldClip) -> np.ndarray:
+def alone(clip: clips.SyntheticClip) -> np.ndarray:
   """Returns the wave of a clip without what is off-screen: added music, and wind that is not the scene."""
   wave_NA = clip.wave_NA
   if figures.has_off_screen_music(clip.truth):
@@ -53,7 +53,7 @@ def is_mixed(truth: dict) -> bool:
   return figures.has_off_screen_music(truth) or truth['has_wind']
 
 
-def flux_counts(wave_NA: np.ndarray, case: cases_lib.Case) -> figures.Score:
+def flux_counts(wave_NA: np.ndarray, case: cases_lib.Example) -> figures.Score:
   """Returns (matched, true, heard) onsets by spectral flux."""
   known_s, heard_s = (
     onsets.detect(sound_NA, spectra.RATE_HZ) for sound_NA in (records.wave_to_float(case.wave_NA), wave_NA)
@@ -74,7 +74,7 @@ def precision(scores: Sequence[figures.Score]) -> float | None:
 
 
 def rows(
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   waves: Mapping[str, Sequence[np.ndarray]],
   measure: Measure,
   combine: Callable,
@@ -121,22 +121,22 @@ def _metrics(tools: instruments.Instruments, fps: float) -> dict[str, tuple[Call
   names = 'panning_correlation', 'onset_f1', 'material_accuracy', 'envelope_correlation'
   everything = lambda truth: True
   aligned = lambda wave_NA, case: signal.av_align(wave_NA, spectra.RATE_HZ, case.frames[1], fps)
-  return {name: of_world(figures.FIGURES[name]) for name in names} | {
+  return {name: of_world(figures.METRICS[name]) for name in names} | {
     'onset flux recall': (everything, flux_counts, recall),
     'onset flux precision': (everything, flux_counts, precision),
     'av_align': (everything, aligned, figures.combine_mean),
   }
 
 
-def measured(model: generate.Model, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
+def measured(model: generate.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
   """Returns the rows of every metric, by its name."""
   rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, generate.Request()
-  cases = list(cases_lib.from_world(seed, num_clips, spec))
+  cases = list(cases_lib.from_synthetic(seed, num_clips, spec))
   adapted, size = adapter.adapt(model, asked), adapter.batch_size(model, BATCH_SIZE)
   # A sound does not depend on how its picture is rendered.
   sounds = [
     clips.render(
-      seed, k, look='clean', clip_s=float(spec.duration_s), fps=1, frame_size=16, sample_rate_hz=rate_hz
+      seed, k, corruption='clean', clip_s=float(spec.duration_s), fps=1, frame_size=16, sample_rate_hz=rate_hz
     )
     for k in range(num_clips)
   ]
@@ -144,7 +144,8 @@ def measured(model: generate.Model, seed: int, num_clips: int) -> dict[str, dict
   heard = lambda waves: [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
   through = lambda waves: list(runner.in_batches(reconstruct, waves, size, rate_hz))
   conditions = [
-    cases_lib.condition(case, 'clean', '', runner.condition_seed(0, k)) for k, case in enumerate(cases)
+    cases_lib.generation_inputs(case, 'clean', '', runner.condition_seed(0, k))
+    for k, case in enumerate(cases)
   ]
   true, wanted = [made.wave_NA for made in sounds], [alone(made) for made in sounds]
   waves = dict(
@@ -192,7 +193,7 @@ def main(argv: list[str] | None = None) -> int:
     print(f'model {model.name}, {args.num_clips} clips of seed {args.seed}\n')
     print(table(measured(model, args.seed, args.num_clips)))
   except (ValueError, OSError) as error:
-    print(f'ceilings.py: {program.message(error)}', file=sys.stderr)
+    print(f'ceilings.py: {program.error_message(error)}', file=sys.stderr)
     return 2
   return 0
 

@@ -46,7 +46,7 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
     codec = nnx.merge(graphdef, state)
     if codec.bottleneck == 'kl':
       codes_BTK, output_BNA = None, codec.decode(codec.encode(wave_BNA)[0])
-      rate = {'kl': loss.kl(*codec.posterior(codec.levels(codec.spectrogram(wave_BNA))))}
+      rate = {'kl': loss.kl(*codec.posterior(codec.spectral_features(codec.spectrogram(wave_BNA))))}
     else:
       codes_BTK = codec.encode_tokens(wave_BNA)
       output_BNA, rate = codec.decode_tokens(codes_BTK), {}
@@ -72,7 +72,7 @@ def main():
   args = parser.parse_args()
   exports = {path: weights.load_export(path) for path in args.codecs}
   spec = config.clip_spec(exports[args.codecs[0]].config)
-  waves = [case.wave_NA for case in cases.from_world(args.seed, args.num_clips, spec)]
+  waves = [case.wave_NA for case in cases.from_synthetic(args.seed, args.num_clips, spec)]
   first = None
   for path, export in exports.items():
     codec = assembly.codec(export.config, nnx.Rngs(0))

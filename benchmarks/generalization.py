@@ -95,16 +95,16 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
   if figure != 'onset_f1':
     return ()
   name = f'{change.num_bodies} bodies'
-  clips.SCENES[name] = functools.partial(impacts.bounce, num_lanes=change.num_bodies)
-  clips.WEIGHTS[name] = 1
+  clips.SCENES[name] = functools.partial(impacts.bounce, num_bodies=change.num_bodies)
+  clips.SCENE_WEIGHTS[name] = 1
   return (name,)
 
 
 def score(
-  model: generate.Model, tools: instruments.Instruments, change: Change, figure: str, num_clips: int
+  model: generate.Bundle, tools: instruments.Instruments, change: Change, figure: str, num_clips: int
 ) -> tuple[float | None, int]:
   """Returns one figure under one change, and the clips it rests on."""
-  scenes, measured = _scenes(change, figure), figures.FIGURES[figure]
+  scenes, measured = _scenes(change, figure), figures.METRICS[figure]
   scores = []
   for index in range(num_clips if scenes else 0):
     with tempfile.TemporaryDirectory() as folder:
@@ -113,10 +113,10 @@ def score(
       request = generate.Request(
         seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or ''
       )
-      (result,) = generate.soundtracks(model, [generate.Input(path)], request)
+      (result,) = generate.generate(model, [generate.Input(path)], request)
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
-    wave_NA = spectra.prepare(result.wave_SNA[0], model.sample_rate_hz).astype(np.float64)
+    wave_NA = spectra.prepare(result.waves[0], model.sample_rate_hz).astype(np.float64)
     found = measured.measure(wave_NA, truth, tools)
     scores += [] if found is None else [found]
   return (measured.combine(scores) if scores else None), len(scores)

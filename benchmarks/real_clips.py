@@ -124,7 +124,7 @@ def run_nearest(args: argparse.Namespace) -> None:
     records.validate(record, model.clip_spec)
   adapted, size = adapter.adapt(model, generate.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
-    cases.Condition(
+    cases.GenerationInputs(
       record['semantic_frame_MYX3'],
       record['sync_frame_LYX3'],
       '',
@@ -236,16 +236,16 @@ def run_onsets(args: argparse.Namespace) -> None:
   model = generate.load(args.model)
   rate_hz, channels = model.sample_rate_hz, model.clip_spec.num_channels
   with progress.Progress('drawing', 'windows') as bar:
-    results = list(generate.soundtracks(model, list(map(generate.Input, paths)), request, bar.update))
+    results = list(generate.generate(model, list(map(generate.Input, paths)), request, bar.update))
   for result in results:
     if result.error:
       raise ValueError(result.error)
-  lengths_s = [len(result.wave_SNA[0]) / rate_hz for result in results]
+  lengths_s = [len(result.waves[0]) / rate_hz for result in results]
   known = [
     heard_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
     for path, length_s in zip(paths, lengths_s)
   ]
-  found = [[heard_s(wave_NA, rate_hz) for wave_NA in result.wave_SNA] for result in results]
+  found = [[heard_s(wave_NA, rate_hz) for wave_NA in result.waves] for result in results]
   value, floor = (list(map(count, known, times)) for times in (found, of_next(found, lengths_s)))
   print(f'model {model.name}, {args.num_samples} samples a clip, seed {args.seed}\n')
   print(table(CLIPS, value, floor, args.num_samples))
@@ -293,7 +293,7 @@ def lost_table(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def run_codec(args: argparse.Namespace) -> None:
   """Prints what the codec loses of each clip."""
-  paths = folder_lib.search(args.clips, folder_lib.VIDEOS).paths
+  paths = folder_lib.search(args.clips, folder_lib.VIDEO_SUFFIXES).paths
   found, model = {}, generate.load(args.model)
   rate_hz, spec = model.sample_rate_hz, model.clip_spec
   num_samples = round(args.seconds * rate_hz) // spec.latent_hop_samples * spec.latent_hop_samples
@@ -365,7 +365,7 @@ def main(argv: list[str] | None = None) -> int:
     cache.enable()
     args.run(args)
   except (ValueError, OSError) as error:
-    print(f'real_clips.py: {program.message(error)}', file=sys.stderr)
+    print(f'real_clips.py: {program.error_message(error)}', file=sys.stderr)
     return 2
   return 0
 

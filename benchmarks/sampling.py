@@ -64,10 +64,10 @@ def main():
   item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   batch = tasks.make(c).prepare([item], np.random.default_rng(0))
   graphdef, state = nnx.split(model)
-  num_steps = spec.num_latents + max(model.late)
+  num_steps = spec.num_latents + max(model.delays)
   settings = sampling.Settings()
   empty_BTK = np.zeros((1, spec.num_latents, c.codec.num_codebooks), np.int32)
-  known_BTK = patterns.build(empty_BTK, model.late, model.decoder.padding_token)
+  known_BTK = patterns.build(empty_BTK, model.delays, model.decoder.padding_token)
   is_known_BTK = known_BTK == model.decoder.padding_token
 
   def draw(state, batch, key_B, has_cache):

@@ -33,13 +33,13 @@ class Step:
 
   def __init__(self, c):
     self.task = tasks.make(c)
-    optimizer = optimizer_lib.make(c.training, getattr(self.task, 'groups', None))
+    optimizer = optimizer_lib.make(c.training, getattr(self.task, 'param_groups', None))
     mesh = mesh_lib.make(c.mesh.to_dict())
     abstract = state_lib.abstract(self.task, optimizer, mesh)
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)
     self.leaves = jax.tree.leaves(state_lib.init(self.task, optimizer, abstract, jax.random.key(0)))
     items = input_lib.source(c)
-    batch = self.task.prepare(
+    batch = self.task.collate(
       [items[i % len(items)] for i in range(c.training.batch_size)], np.random.default_rng(0)
     )
     self.batch = input_lib.to_devices(batch, mesh, c.training.batch_size)
@@ -97,7 +97,9 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
   """
   c = config.tiny(configfile.find(name)).unlock()
   c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
-  c.data.wear = 0.0  # threads that wear pictures share a CPU's cores with the step: that is `input`
+  c.data.augment_probability = (
+    0.0  # threads that wear pictures share a CPU's cores with the step: that is `input`
+  )
   c = c.lock()
   bare, first, make = Step(c), num_steps // 4, step_lib.make
   before, clocks = bare.in_line(num_steps), []

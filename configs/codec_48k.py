@@ -1,4 +1,4 @@
-"""The codec of the large flow models: 48 kHz stereo to 64 channels at 48 Hz (`config.studio`).
+"""The codec of the large flow models: 48 kHz stereo to 64 channels at 48 Hz (`config.base_48k`).
 
 python -m data_pipelines.build --source videos/ --output data/studio --config codec_48k
 v2a train --config codec_48k --workdir runs/codec_48k
@@ -12,7 +12,7 @@ from v2a import config
 
 def get_config():
   """Returns the configuration."""
-  c = config.studio()
+  c = config.base_48k()
   c.name = 'codec_48k'
   c.task = 'codec'
   c.data.train = ('data/studio',)

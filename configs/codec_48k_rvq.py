@@ -11,7 +11,7 @@ from v2a import config
 
 def get_config():
   """Returns the configuration."""
-  c = config.studio()
+  c = config.base_48k()
   c.name = 'codec_48k_rvq'
   c.task = 'codec'
   c.data.train = ('data/studio',)

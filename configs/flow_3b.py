@@ -1,4 +1,4 @@
-"""A rectified-flow transformer of 2.99 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A rectified-flow transformer of 2.99 B parameters: 48 kHz stereo, clips of 8 s (`config.base_48k`).
 
 v2a train --config flow_3b --workdir runs/flow_3b \
     --config.init_from.codec=runs/codec_48k --config.init_from.sync=runs/sync_48k
@@ -13,7 +13,7 @@ from v2a import config
 
 def get_config():
   """Returns the configuration."""
-  c = config.studio()
+  c = config.base_48k()
   c.name = 'flow_3b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)

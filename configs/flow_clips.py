@@ -26,8 +26,8 @@ def get_config():
   c.data.train = ('data/clips_latents',)
   c.init_from.model = 'v2a/assets/models/world/flow'
   c.init_from.codec = 'runs/codec_clips'
-  c.flow.time_mean = 1.5
-  c.flow.time_std = 1.5
+  c.flow.logit_normal_mean = 1.5
+  c.flow.logit_normal_std = 1.5
   c.training.batch_size = 16
   c.training.num_steps = 1000
   c.training.learning_rate = 1e-3

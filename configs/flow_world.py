@@ -1,10 +1,10 @@
 """The default model: a small rectified-flow transformer on the procedural world.
 
-v2a train --config flow_world --workdir runs/flow_world_even --config.flow.time_mean=0 \
-    --config.flow.time_std=1 --config.data.wear=0 --config.training.num_steps=3300 \
+v2a train --config flow_world --workdir runs/flow_world_even --config.flow.logit_normal_mean=0 \
+    --config.flow.logit_normal_std=1 --config.data.augment_probability=0 --config.training.num_steps=3300 \
     --config.training.learning_rate=1.2e-3
 v2a train --config flow_world --workdir runs/flow_world_near --config.init_from.model=runs/flow_world_even \
-    --config.data.wear=0 --config.training.num_steps=4500
+    --config.data.augment_probability=0 --config.training.num_steps=4500
 v2a train --config flow_world --workdir runs/flow_world --config.init_from.model=runs/flow_world_near
 
 after the commands of codec_world and sync_world. Result (2 cores of an AMD EPYC at raised priority, beside
@@ -34,11 +34,11 @@ def get_config():
   c.name = 'world'
   c.task = 'flow'
   c.data.train = ('data/world_latents',)
-  c.data.wear = 0.5
+  c.data.augment_probability = 0.5
   c.init_from.codec = 'runs/codec_world'
   c.init_from.sync = 'runs/sync_world'
-  c.flow.time_mean = 1.5
-  c.flow.time_std = 1.5
+  c.flow.logit_normal_mean = 1.5
+  c.flow.logit_normal_std = 1.5
   c.generation.guidance_negative = 3.0
   c.training.batch_size = 16
   c.training.unroll = True

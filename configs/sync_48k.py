@@ -12,7 +12,7 @@ from v2a import config
 
 def get_config():
   """Returns the configuration."""
-  c = config.studio()
+  c = config.base_48k()
   c.name = 'sync_48k'
   c.task = 'sync'
   c.data.train = ('data/studio_latents',)

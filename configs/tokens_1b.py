@@ -1,4 +1,4 @@
-"""A causal token transformer of 1.07 B parameters: 48 kHz stereo, clips of 8 s (`config.studio`).
+"""A causal token transformer of 1.07 B parameters: 48 kHz stereo, clips of 8 s (`config.base_48k`).
 
 v2a train --config tokens_1b --workdir runs/tokens_1b \
     --config.init_from.codec=runs/codec_48k_rvq --config.init_from.sync=runs/sync_48k
@@ -18,7 +18,7 @@ from v2a import config
 
 def get_config():
   """Returns the configuration."""
-  c = config.studio()
+  c = config.base_48k()
   c.name = 'tokens_1b'
   c.task = 'tokens'
   c.data.train = ('data/studio_codes',)

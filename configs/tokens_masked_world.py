@@ -1,9 +1,11 @@
 """The masked token model of the procedural world: tokens_world's decoder, which here sees later tokens, too.
 
-v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_1 --config.data.wear=0 \
-    --config.training.num_steps=3300 --config.training.learning_rate=1.2e-3
+v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_1 \
+    --config.data.augment_probability=0 --config.training.num_steps=3300 \
+    --config.training.learning_rate=1.2e-3
 v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_2 \
-    --config.init_from.model=runs/tokens_masked_world_1 --config.data.wear=0 --config.training.num_steps=4500
+    --config.init_from.model=runs/tokens_masked_world_1 --config.data.augment_probability=0 \
+    --config.training.num_steps=4500
 v2a train --config tokens_masked_world --workdir runs/tokens_masked_world \
     --config.init_from.model=runs/tokens_masked_world_2 --config.training.num_steps=2700
 
@@ -25,7 +27,7 @@ def get_config():
   c.name = 'tokens_masked_world'
   c.task = 'tokens'
   c.data.train = ('data/world_codes',)
-  c.data.wear = 0.5
+  c.data.augment_probability = 0.5
   c.init_from.codec = 'runs/codec_world_rvq'
   c.init_from.sync = 'runs/sync_world'
   c.codec.bottleneck = 'rvq'

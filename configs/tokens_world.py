@@ -1,16 +1,17 @@
 """The autoregressive model of the procedural world: codec tokens one step after the other, delay pattern.
 
 python -m data_pipelines.encode --records data/world --codec runs/codec_world_rvq --output data/world_codes
-v2a train --config tokens_world --workdir runs/tokens_world_1 --config.data.wear=0 \
+v2a train --config tokens_world --workdir runs/tokens_world_1 --config.data.augment_probability=0 \
     --config.training.num_steps=3300 --config.training.learning_rate=1.2e-3
 v2a train --config tokens_world --workdir runs/tokens_world_2 --config.init_from.model=runs/tokens_world_1 \
-    --config.data.wear=0 --config.training.num_steps=4500
+    --config.data.augment_probability=0 --config.training.num_steps=4500
 v2a train --config tokens_world --workdir runs/tokens_world --config.init_from.model=runs/tokens_world_2 \
-    --config.tokens.hide_past=0.5 --config.training.num_steps=2300
+    --config.tokens.token_dropout_probability=0.5 --config.training.num_steps=2300
 
 after the commands of codec_world_rvq and sync_world: the three trainings of flow_world, on the same clips in
 the same order, but for the last 700 steps, which flow_world has more. The third hides past steps from the
-decoder in half of the clips (`autoregressive.masking.hidden_steps`): one that had always seen them told the
+decoder in half of the clips (`autoregressive.masking.sample_dropped_steps`): one that had always seen them
+told the
 tokens as well without the transcript as with it (1.770 and 1.764 nats a token by teacher forcing), and so
 spoke no words.
 
@@ -33,7 +34,7 @@ def get_config():
   c.name = 'tokens_world'
   c.task = 'tokens'
   c.data.train = ('data/world_codes',)
-  c.data.wear = 0.5
+  c.data.augment_probability = 0.5
   c.init_from.codec = 'runs/codec_world_rvq'
   c.init_from.sync = 'runs/sync_world'
   c.codec.bottleneck = 'rvq'

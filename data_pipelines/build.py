@@ -54,7 +54,7 @@ _POLL_S = 0.2
 _STOP_S = 10.0
 
 
-def find(folder: pathlib.Path) -> folder_lib.Found:
+def find(folder: pathlib.Path) -> folder_lib.SearchResult:
   """Returns the videos under a folder and a count of what else is there (v2a.media.folder.search).
 
   Raises:
@@ -62,16 +62,15 @@ def find(folder: pathlib.Path) -> folder_lib.Found:
   """
   if not folder.is_dir():
     raise ValueError(f'--source must be a folder; got {folder}.')
-  found = folder_lib.search(folder, folder_lib.VIDEOS, is_recursive=True)
+  found = folder_lib.search(folder, folder_lib.VIDEO_SUFFIXES, is_recursive=True)
   if not found.paths:
-    besides = f' ({found.rest})' if found.rest else ''
-    raise ValueError(
-      f'--source {folder} holds no video{besides}; wanted files that end in {", ".join(folder_lib.VIDEOS)}.'
-    )
+    besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
+    wanted = ', '.join(folder_lib.VIDEO_SUFFIXES)
+    raise ValueError(f'--source {folder} holds no video{besides}; wanted files that end in {wanted}.')
   return found
 
 
-def starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Fraction | float]:
+def window_starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Fraction | float]:
   """Returns where the windows of a video begin, in seconds; empty where it is too short for one."""
   # Containers round: a video of 8 windows may miss the end of the last by a tick.
   whole = math.floor(duration_s / float(clip_s) + 1e-3)
@@ -96,10 +95,10 @@ def make_records(
   Raises:
     ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
   """
-  info, words = probe.probe(path), written.words(path)
+  info, words = probe.probe(path), written.read(path)
   if not info.has_video or info.is_image:
     raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
-  begins = starts(info.duration_s, spec.duration_s)
+  begins = window_starts(info.duration_s, spec.duration_s)
   if not begins:
     raise errors.MediaError(
       f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
@@ -118,7 +117,7 @@ def make_records(
       frames,
       wave_NA,
       words.annotation,
-      words.spoken(start_s, clip_s, len(begins) == 1).text,
+      words.transcript_in_window(start_s, clip_s, len(begins) == 1).text,
       num_valid,
     )
 
@@ -134,7 +133,9 @@ def _windows(
   clip_s = spec.duration_s
   in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * clip_s]
   if in_row:
-    blocks = sound.iterate(path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(in_row) * clip_s))
+    blocks = sound.iterate_blocks(
+      path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(in_row) * clip_s)
+    )
     waves = _regrouped(blocks, spec.num_samples)
     all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in in_row])
     frames = read.iterate_frames_at(path, all_ticks, rate_hz, size, 0.0, len(tick_F))
@@ -226,7 +227,7 @@ class _Reader:
             return
         end = _End()
       except Exception as error:  # noqa: BLE001 the boundary of one input
-        end = _End(faults.line(error, path))
+        end = _End(faults.format_error(error, path))
       finally:
         self._put(index, end)
 
@@ -287,7 +288,7 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
   """
   found, failures, start_s, num_records = find(folder), [], time.monotonic(), 0
   paths = found.paths
-  _note([f'{folder}: {found.rest}'] if found.rest else [])
+  _note([f'{folder}: {found.skipped_summary}'] if found.skipped_summary else [])
   _note(omissions.shared_sidecars(paths))
   with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
     reader = _Reader(paths, folder, spec, num_workers)
@@ -301,7 +302,10 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
       reader.stop()
     if not num_records:
       raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
-    _note(reader.left_out.notes() + writer.contents.cut(spec.num_text_bytes, spec.num_transcript_bytes))
+    _note(
+      reader.left_out.notes()
+      + writer.contents.truncation_notes(spec.num_text_bytes, spec.num_transcript_bytes)
+    )
   return failures
 
 

@@ -21,17 +21,17 @@ def run(name: str, work: Callable[[], int], interrupted: str = 'interrupted') ->
     SIGHUP. Whatever is half-written is removed before.
   """
   try:
-    with termination.raising():
+    with termination.raise_on_signals():
       return work()
   except (ValueError, OSError, MemoryError) as error:
     if os.environ.get('V2A_DEBUG') == '1':
       raise
-    print(f'{name}: {faults.line(error)}', file=sys.stderr)
+    print(f'{name}: {faults.format_error(error)}', file=sys.stderr)
     return 2
   except RuntimeError as error:
     if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
       raise
-    print(f'{name}: {faults.line(error)}', file=sys.stderr)
+    print(f'{name}: {faults.format_error(error)}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print(f'{name}: {interrupted}', file=sys.stderr)

@@ -81,7 +81,7 @@ def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
   """Writes frames as H.264; the file appears under its name only when it is whole."""
   options = {'crf': '20', 'preset': 'veryslow', 'threads': '1'}
   movie = {'movflags': 'faststart'}
-  with files.beside(path) as partial, av.open(str(partial), 'w', options=movie) as container:
+  with files.atomic_write(path) as partial, av.open(str(partial), 'w', options=movie) as container:
     stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options=options)
     stream.height, stream.width = frame_LYX3.shape[1:3]
     stream.pix_fmt = 'yuv420p'
@@ -96,7 +96,7 @@ def write(output: pathlib.Path) -> None:
   output.mkdir(parents=True, exist_ok=True)
   truths = {}
   for name, (scene, index) in CLIPS.items():
-    made = clips.render(SEED, index, scenes=(scene,), look='clean', fps=FPS, frame_size=FRAME_SIZE)
+    made = clips.render(SEED, index, scenes=(scene,), corruption='clean', fps=FPS, frame_size=FRAME_SIZE)
     _encode(output / f'{name}.mp4', made.frame_LYX3)
     truths[name] = made.truth
   requests = []

@@ -34,16 +34,18 @@ GAIN_DB = 6.0
 _DB = np.log(10.0) / 20.0
 
 
-def hear(num_clips: int, say=None) -> tuple[np.ndarray, np.ndarray]:
+def render_examples(num_clips: int, report=None) -> tuple[np.ndarray, np.ndarray]:
   """Returns window_BSJR and tag_BO of clips, rendered with a picture of a few pixels."""
   found, labels, start = [], [], time.monotonic()
   for index in range(num_clips):
-    made = clips.render(TRAIN_SEED, index, look='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ)
+    made = clips.render(
+      TRAIN_SEED, index, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
+    )
     found.append(world.windows(spectra.log_mel(made.wave_NA.mean(axis=1))).astype(np.float16))
     labels.append(world.tags(made.truth))
-    if say and (index + 1) % 100 == 0:
+    if report and (index + 1) % 100 == 0:
       left_s = (time.monotonic() - start) / (index + 1) * (num_clips - index - 1)
-      say(f'rendering: {index + 1} of {num_clips}, {left_s:.0f} s left')
+      report(f'rendering: {index + 1} of {num_clips}, {left_s:.0f} s left')
   return np.stack(found), np.stack(labels)
 
 
@@ -68,7 +70,7 @@ def loss(params: world.Params, fixed: world.Params, window_BSJR: jax.Array, tag_
   return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
 
 
-def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, say=None) -> world.Params:
+def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None) -> world.Params:
   """Returns the trained weights: Adam with a cosine schedule, each clip at a random gain."""
   params = initialise(window_BSJR)
   fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
@@ -89,12 +91,14 @@ def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, say=None) -
     gain_B = (_DB * rng.uniform(-GAIN_DB, GAIN_DB, len(chosen_B))).astype(np.float32)
     params, state, value = step(params, state, window_BSJR[chosen_B], gain_B, tag_BO[chosen_B])
     losses.append(value)
-    if say and (k + 1) % max(1, num_steps // 6) == 0:
-      say(f'step {k + 1} of {num_steps}, loss {float(np.mean(losses[-50:])):.4f}')
-  return scaled({**{name: np.asarray(value) for name, value in params.items()}, **fixed}, window_BSJR)
+    if report and (k + 1) % max(1, num_steps // 6) == 0:
+      report(f'step {k + 1} of {num_steps}, loss {float(np.mean(losses[-50:])):.4f}')
+  return normalize_variance(
+    {**{name: np.asarray(value) for name, value in params.items()}, **fixed}, window_BSJR
+  )
 
 
-def scaled(params: world.Params, window_BSJR: np.ndarray) -> world.Params:
+def normalize_variance(params: world.Params, window_BSJR: np.ndarray) -> world.Params:
   """Returns weights with the same logits, whose features have a total variance of 1 over these clips.
 
   A Frechet distance is in units of that variance; without this it is in those of a chance of training.
@@ -106,16 +110,16 @@ def scaled(params: world.Params, window_BSJR: np.ndarray) -> world.Params:
   return {**params, **changed, 'weight_3_IO': params['weight_3_IO'] * scale}
 
 
-def train(output: pathlib.Path, scale: float = 1.0, say=None):
+def train(output: pathlib.Path, scale: float = 1.0, report=None):
   """Trains and writes the embedder.
 
   Args:
     output: the .npz file.
     scale: share of the usual clips and steps.
-    say: receives lines of progress, or None.
+    report: receives lines of progress, or None.
   """
-  examples = hear(max(20, int(NUM_CLIPS * scale)), say)
-  world.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), say))
+  examples = render_examples(max(20, int(NUM_CLIPS * scale)), report)
+  world.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), report))
 
 
 def _run(argv: list[str] | None) -> int:
@@ -123,7 +127,7 @@ def _run(argv: list[str] | None) -> int:
   parser.add_argument('--output', type=flags.local_path, default=world.FILE, help='file for the weights')
   args = parser.parse_args(argv)
   files.check_replaceable(args.output)
-  train(args.output, say=lambda line: print(line, file=sys.stderr, flush=True))
+  train(args.output, report=lambda line: print(line, file=sys.stderr, flush=True))
   return 0
 
 

@@ -60,7 +60,7 @@ def hear(scenes: tuple[str, ...], num_clips: int, first: int = 0, is_windy: bool
       TRAIN_SEED,
       index,
       scenes=scenes,
-      look='clean',
+      corruption='clean',
       fps=1,
       frame_size=16,
       sample_rate_hz=spectra.RATE_HZ,
@@ -101,7 +101,7 @@ def material_examples(heard: list[Heard], tools: instruments.Instruments) -> Exa
       np.array([event['time_s'] for event in truth['events']]), frames / instruments.FRAME_HZ
     )
     found.append(instruments.blows(mel_JR, frames[[j for _, j in pairs]] if pairs else ()))
-    labels += [modal.NAMES.index(truth['events'][i]['material']) for i, _ in pairs]
+    labels += [modal.MATERIAL_NAMES.index(truth['events'][i]['material']) for i, _ in pairs]
   return np.concatenate(found), np.array(labels, np.int32)
 
 
@@ -252,7 +252,10 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
       params = fit(name, *onset_examples(impacts + windy + others), 1, steps_of[name])
     elif name == 'material':
       examples = material_examples(impacts, instruments.load_some(output, ('onset',)))
-      params, about = fit(name, *examples, len(modal.NAMES), steps_of[name]), {'labels': modal.NAMES}
+      params, about = (
+        fit(name, *examples, len(modal.MATERIAL_NAMES), steps_of[name]),
+        {'labels': modal.MATERIAL_NAMES},
+      )
     elif name == 'music':
       params = fit(name, *music_examples(impacts + others), 1, steps_of[name])
       fresh = hear(IMPACT_SCENES + OTHER_SCENES, max(10, clips_of['impacts'] // 4), first=100_000)

@@ -53,7 +53,9 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser.add_argument('--start-index', type=flags.seed, default=0, help='number of the first clip of the set')
   parser.add_argument('--scenes', default='all', help=f'all, or some of {",".join(clips.SCENES)}')
   parser.add_argument(
-    '--look', choices=clips.LOOKS, help='one look for all clips; drawn at random where not given'
+    '--corruption',
+    choices=clips.CORRUPTIONS,
+    help='one corruption for all clips; drawn at random where not given',
   )
   parser.add_argument('--output', type=flags.local_path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
@@ -83,7 +85,11 @@ def spec_of(clip_s: float, size: int | None, sample_rate_hz: int | None) -> clip
 
 
 def make_record(
-  index: int, seed: int, spec: clip.ClipSpec, scenes: tuple[str, ...] | None = None, look: str | None = None
+  index: int,
+  seed: int,
+  spec: clip.ClipSpec,
+  scenes: tuple[str, ...] | None = None,
+  corruption: str | None = None,
 ) -> dict:
   """Returns clip `index` of a seed as a record.
 
@@ -91,10 +97,17 @@ def make_record(
     index: number of the clip.
     seed: number of the set.
     spec: lengths, rates and picture size.
-    scenes, look: as `clips.render` takes them.
+    scenes, corruption: as `clips.render` takes them.
   """
   made = clips.render(
-    seed, index, scenes, look, float(spec.duration_s), spec.sync_fps, spec.frame_size, spec.sample_rate_hz
+    seed,
+    index,
+    scenes,
+    corruption,
+    float(spec.duration_s),
+    spec.sync_fps,
+    spec.frame_size,
+    spec.sample_rate_hz,
   )
   # The last picture stays to the end of a clip that is no whole number of frames.
   shown_L = np.minimum(np.arange(spec.num_sync_frames), len(made.frame_LYX3) - 1)
@@ -149,10 +162,10 @@ def write_file(
   clip_s: float,
   sample_rate_hz: int,
   scenes: tuple[str, ...] | None = None,
-  look: str | None = None,
+  corruption: str | None = None,
 ) -> pathlib.Path:
   """Writes one clip as mp4 with its truth as JSON beside it, and returns the mp4's path."""
-  made = clips.render(seed, index, scenes, look, clip_s, fps, size, sample_rate_hz)
+  made = clips.render(seed, index, scenes, corruption, clip_s, fps, size, sample_rate_hz)
   path = output / f'{_stem(seed, index)}{made.truth["scene"]}.mp4'
   files.check_new(path, path.with_suffix('.json'))
   picture = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
@@ -168,7 +181,7 @@ def write_file(
   return path
 
 
-def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Iterator[object]:
+def _parallel_map(work: Callable[[int], object], indices: range, num_workers: int) -> Iterator[object]:
   """Yields work(index) in order, from as many processes; the writer's pace bounds how much waits."""
   num_workers = min(num_workers, len(indices))
   if num_workers == 1:
@@ -201,7 +214,7 @@ def _run(work: Callable[[int], object], indices: range, num_workers: int) -> Ite
 def _begin_worker():
   """Leaves Ctrl-C to the parent, and lets SIGTERM end a clip so that its files are removed."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
-  termination.install()
+  termination.install_handlers()
 
 
 def _until_terminated(work: Callable[[int], object], index: int) -> object:
@@ -226,7 +239,7 @@ def _report(done: int, total: int, start_s: float):
 def _render(args: argparse.Namespace) -> int:
   scenes = None if args.scenes == 'all' else tuple(args.scenes.split(','))
   clips.check(
-    scenes, args.look, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000
+    scenes, args.corruption, args.clip_seconds, args.fps or 25, args.size or 48, args.sample_rate or 16000
   )
   indices = range(args.start_index, args.start_index + args.num_clips)
   start_s = time.monotonic()
@@ -242,22 +255,22 @@ def _render(args: argparse.Namespace) -> int:
       clip_s=args.clip_seconds,
       sample_rate_hz=args.sample_rate or FILE_RATE_HZ,
       scenes=scenes,
-      look=args.look,
+      corruption=args.corruption,
     )
-    for done, _ in enumerate(_run(work, indices, args.num_workers)):
+    for done, _ in enumerate(_parallel_map(work, indices, args.num_workers)):
       _report(done + 1, len(indices), start_s)
     return 0
   spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
-  work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, look=args.look)
+  work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, corruption=args.corruption)
   about = {
     'source': 'world',
     'seed': args.seed,
     'start_index': args.start_index,
     'scenes': args.scenes,
-    'look': args.look,
+    'corruption': args.corruption,
   }
   with records.Writer(args.output, spec, about) as writer:
-    for done, record in enumerate(_run(work, indices, args.num_workers)):
+    for done, record in enumerate(_parallel_map(work, indices, args.num_workers)):
       writer.add(record)
       _report(done + 1, len(indices), start_s)
   return 0

@@ -16,14 +16,14 @@ class Accelerator:
     resource: TPU or GPU, as pods ask for it.
     chips_per_host: of a whole machine.
     num_axes: of a TPU slice's torus; 0 for GPUs.
-    most_chips: of a slice.
+    max_chips: of a slice.
   """
 
   label: str
   resource: str
   chips_per_host: int
   num_axes: int = 0
-  most_chips: int = 0
+  max_chips: int = 0
 
   @property
   def is_tpu(self) -> bool:
@@ -66,9 +66,9 @@ def num_chips(accelerator: str, topology: str) -> int:
   if len(shape) != kind.num_axes:
     raise ValueError(f'{accelerator} is a torus of {kind.num_axes} axes; got --topology {topology}')
   chips = math.prod(shape)
-  if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > kind.most_chips:
+  if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > kind.max_chips:
     raise ValueError(
-      f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.most_chips} chips; '
+      f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.max_chips} chips; '
       f'got --topology {topology}'
     )
   return chips

@@ -33,7 +33,7 @@ def retriable() -> list[int]:
   return [code for code in range(256) if is_retriable(code)]
 
 
-def of_returncode(returncode: int) -> int:
+def from_returncode(returncode: int) -> int:
   """Returns the code a shell would give: subprocess says -9 where a shell says 137."""
   return returncode if returncode >= 0 else FIRST_SIGNAL - returncode
 

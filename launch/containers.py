@@ -25,15 +25,15 @@ def check_mounts(mounts: Sequence[str], flag: str) -> list[str]:
   return inside
 
 
-def check_workdir(words: Sequence[str], inside: Sequence[str], flag: str) -> None:
+def check_workdir(v2a_argv: Sequence[str], inside: Sequence[str], flag: str) -> None:
   """Raises ValueError where --workdir of `v2a train` lies in a container alone: lost with it, and not shared.
 
   Args:
-    words: of v2a.
+    v2a_argv: of v2a.
     inside: folders of the container that outlive it.
     flag: that would add one.
   """
-  workdir = value(words, '--workdir')
+  workdir = flag_value(v2a_argv, '--workdir')
   if workdir is None:
     return
   path = pathlib.PurePosixPath(workdir)
@@ -45,12 +45,12 @@ def check_workdir(words: Sequence[str], inside: Sequence[str], flag: str) -> Non
     )
 
 
-def value(words: Sequence[str], flag: str) -> str | None:
+def flag_value(v2a_argv: Sequence[str], flag: str) -> str | None:
   """Returns the value of a flag among the words of v2a, the last one; None where it is not there."""
   found = None
-  for index, word in enumerate(words):
-    if word == flag and index + 1 < len(words):
-      found = words[index + 1]
+  for index, word in enumerate(v2a_argv):
+    if word == flag and index + 1 < len(v2a_argv):
+      found = v2a_argv[index + 1]
     elif word.startswith(f'{flag}='):
       found = word.partition('=')[2]
   return found

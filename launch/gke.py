@@ -72,14 +72,14 @@ def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
   return args.num_slices, chips // per_host, per_host
 
 
-def manifest(args: argparse.Namespace, words: Sequence[str]) -> str:
+def manifest(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   """Returns the JobSet as YAML."""
   if not _DNS_LABEL.fullmatch(args.name):
     raise ValueError(f'--name must be a DNS label (a-z, 0-9, -) of at most 28 characters; got {args.name!r}')
   kind = accelerators.ACCELERATORS[args.accelerator]
   num_slices, hosts_per_slice, chips_per_host = hosts(args)
   volumes, mounts = _claims(args.claim)
-  containers.check_workdir(words, containers.check_mounts(args.claim, '--claim'), '--claim')
+  containers.check_workdir(v2a_argv, containers.check_mounts(args.claim, '--claim'), '--claim')
   # One child job, that is one slice, has its node pool to itself: two gangs on one host fight for ports.
   exclusive = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
   return render.fill(
@@ -98,7 +98,7 @@ def manifest(args: argparse.Namespace, words: Sequence[str]) -> str:
       'node_selector': json.dumps(kind.node_selector(args.topology)),
       'resource': kind.resource,
       'image': json.dumps(args.image),
-      'command': json.dumps(_command(args, words, hosts_per_slice)),
+      'command': json.dumps(_command(args, v2a_argv, hosts_per_slice)),
       'env': f'env: [{{name: V2A_CACHE, value: {json.dumps(args.cache)}}}]' if args.cache else None,
       'chips_per_host': chips_per_host,
       'more_volumes': volumes,
@@ -138,6 +138,6 @@ def apply(text: str, is_dry_run: bool) -> int:
   return subprocess.run(line, input=text, text=True, check=False).returncode
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Submits the JobSet; see `launch.command_line`."""
-  return apply(manifest(args, words), args.is_dry_run)
+  return apply(manifest(args, v2a_argv), args.is_dry_run)

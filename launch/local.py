@@ -1,6 +1,6 @@
 """N processes of v2a on this machine, joined over loopback by jax.distributed.
 
-A process that is lost takes the rest with it (they leave by themselves; what does not within `--leave-s` is
+A process that is lost takes the rest with it (they leave by themselves; what does not within `--grace-s` is
 killed), and the whole is started again while its exit code allows and restarts are left.
 """
 
@@ -32,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--port', type=int, default=0, help='of the coordinator; 0 for a free one')
   parser.add_argument('--max-restarts', type=int, default=0, metavar='N')
   parser.add_argument(
-    '--leave-s',
+    '--grace-s',
     type=float,
     default=60.0,
     metavar='S',
@@ -46,12 +46,14 @@ def _free_port() -> int:
     return listener.getsockname()[1]
 
 
-def commands(num_processes: int, port: int, words: Sequence[str], program: Sequence[str]) -> list[list[str]]:
+def commands(
+  num_processes: int, port: int, v2a_argv: Sequence[str], program: Sequence[str]
+) -> list[list[str]]:
   """Returns the command line of each process."""
   if num_processes == 1:
-    return [[*program, *words]]
+    return [[*program, *v2a_argv]]
   joined = ['--coordinator', f'127.0.0.1:{port}', '--num-processes', str(num_processes)]
-  return [[*program, *words, *joined, '--process-id', str(index)] for index in range(num_processes)]
+  return [[*program, *v2a_argv, *joined, '--process-id', str(index)] for index in range(num_processes)]
 
 
 def environment(devices_per_process: int | None) -> dict[str, str]:
@@ -61,7 +63,7 @@ def environment(devices_per_process: int | None) -> dict[str, str]:
   return {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices_per_process)}
 
 
-class Group:
+class ProcessGroup:
   """The processes of one attempt.
 
   Attributes:
@@ -108,21 +110,21 @@ class Group:
       if process.poll() is None:
         process.send_signal(number)
 
-  def wait(self, leave_s: float) -> int:
-    """Returns the code of the whole, at most `leave_s` after the first process left with another than 0."""
+  def wait(self, grace_s: float) -> int:
+    """Returns the code of the whole, at most `grace_s` after the first process left with another than 0."""
     deadline_s = None
     while None in (returncodes := [process.poll() for process in self.processes]):
       if deadline_s is None and any(returncodes):
-        deadline_s = time.monotonic() + leave_s
+        deadline_s = time.monotonic() + grace_s
       if deadline_s is not None and time.monotonic() > deadline_s:
         self.send(signal.SIGKILL)
       time.sleep(0.05)
     for reader in self._readers:
       reader.join()
-    return codes.combined([codes.of_returncode(process.returncode) for process in self.processes])
+    return codes.combined([codes.from_returncode(process.returncode) for process in self.processes])
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Runs the processes to the end; see `launch.command_line`."""
   if args.num_processes < 1:
     raise ValueError(f'--num-processes must be at least 1; got {args.num_processes}')
@@ -130,12 +132,14 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   program = [sys.executable, '-m', 'v2a']
   if args.is_dry_run:
     prefix = ' '.join(f'{key}={value}' for key, value in variables.items())
-    for line in commands(args.num_processes, args.port or _free_port(), words, program):
+    for line in commands(args.num_processes, args.port or _free_port(), v2a_argv, program):
       print(f'{prefix} {shlex.join(line)}'.strip())
     return 0
   received = []
   for attempt in range(args.max_restarts + 1):
-    group = Group(commands(args.num_processes, args.port or _free_port(), words, program), variables)
+    group = ProcessGroup(
+      commands(args.num_processes, args.port or _free_port(), v2a_argv, program), variables
+    )
 
     def forward(number, frame, group=group):
       received.append(number)
@@ -143,7 +147,7 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
 
     previous = {number: signal.signal(number, forward) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-      code = group.wait(args.leave_s)
+      code = group.wait(args.grace_s)
     finally:
       for number, handler in previous.items():
         signal.signal(number, handler)

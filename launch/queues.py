@@ -33,7 +33,7 @@ def manifests(args: argparse.Namespace) -> str:
   )
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Makes the queue; see `launch.command_line`."""
-  del words
+  del v2a_argv
   return gke.apply(manifests(args), args.is_dry_run)

@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def script(args: argparse.Namespace, words: Sequence[str]) -> str:
+def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   """Returns the batch script."""
   gpus = args.tasks_per_node if args.gpus_per_node is None else args.gpus_per_node
   for name in ('nodes', 'tasks_per_node', 'term_before_s'):
@@ -74,8 +74,8 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
       'log': args.log,
       'more': '\n'.join(f'#SBATCH {flag}' for flag in more + args.sbatch_flag),
       'environment': _environment(gpus) if args.image else None,
-      'container': _container(args, words) if args.image else '',
-      'command': f'{args.program} {shlex.join(words)}' + (' --coordinator auto' if is_joined else ''),
+      'container': _container(args, v2a_argv) if args.image else '',
+      'command': f'{args.program} {shlex.join(v2a_argv)}' + (' --coordinator auto' if is_joined else ''),
       'max_restarts': args.max_restarts,
       'retriable': render.fill('retriable.sh', {}),
     },
@@ -92,7 +92,7 @@ def _environment(gpus: int) -> str:
 def _container(args: argparse.Namespace, words: Sequence[str]) -> str:
   """Returns the flags of pyxis, with a blank at the end."""
   inside = containers.check_mounts(args.mount, '--mount')
-  workdir = containers.value(words, '--workdir')
+  workdir = containers.flag_value(words, '--workdir')
   if workdir is not None and workdir.startswith('/'):
     # What lies below the folder that the job is submitted from is only known there.
     here = str(pathlib.Path.cwd())
@@ -106,9 +106,9 @@ def _container(args: argparse.Namespace, words: Sequence[str]) -> str:
   )
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Submits the job; see `launch.command_line`."""
-  text = script(args, words)
+  text = script(args, v2a_argv)
   if args.is_dry_run:
     print(text, end='')
     return 0

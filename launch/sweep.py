@@ -53,21 +53,23 @@ def name(cell: dict[str, str]) -> str:
   return re.sub(r'[^\w=.,+-]+', '_', ','.join(parts))
 
 
-def words_of(cell: dict[str, str], words: Sequence[str]) -> list[str]:
+def words_of(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
   """Returns the words of v2a for one cell: its overrides, and its own folder below --workdir."""
-  words = list(words)
-  where = [index for index, word in enumerate(words) if word == '--workdir' or word.startswith('--workdir=')]
-  if len(where) != 1 or (words[where[0]] == '--workdir' and where[0] + 1 == len(words)):
+  v2a_argv = list(v2a_argv)
+  where = [
+    index for index, word in enumerate(v2a_argv) if word == '--workdir' or word.startswith('--workdir=')
+  ]
+  if len(where) != 1 or (v2a_argv[where[0]] == '--workdir' and where[0] + 1 == len(v2a_argv)):
     raise ValueError('a sweep wants one --workdir DIR, below which each cell gets a folder')
   index = where[0]
-  if words[index] == '--workdir':
-    words[index + 1] = str(pathlib.PurePath(words[index + 1]) / name(cell))
+  if v2a_argv[index] == '--workdir':
+    v2a_argv[index + 1] = str(pathlib.PurePath(v2a_argv[index + 1]) / name(cell))
   else:
-    words[index] = f'--workdir={pathlib.PurePath(words[index].split("=", 1)[1]) / name(cell)}'
-  return words + [f'--config.{key}={value}' for key, value in cell.items()]
+    v2a_argv[index] = f'--workdir={pathlib.PurePath(v2a_argv[index].split("=", 1)[1]) / name(cell)}'
+  return v2a_argv + [f'--config.{key}={value}' for key, value in cell.items()]
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Launches every cell in turn, and returns the first exit code that is not 0."""
   import shlex
 
@@ -76,7 +78,7 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
   inner = shlex.split(args.inner)
   first, found = 0, cells(args.grid)
   for cell in found:  # all of them, before one is submitted
-    words_lib.check(words_of(cell, words))
+    words_lib.check(words_of(cell, v2a_argv))
   for index, cell in enumerate(found):
     argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
     # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.
@@ -84,6 +86,6 @@ def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
       if word.startswith('--name=') or (place and argv[place - 1] == '--name'):
         argv[place] = f'{word}-{index:03d}'
     print(f'# {name(cell)}', flush=True)
-    code = command_line.main([*argv, '--', *words_of(cell, words)])
+    code = command_line.main([*argv, '--', *words_of(cell, v2a_argv)])
     first = first or code
   return first

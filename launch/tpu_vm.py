@@ -53,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--cache', metavar='FOLDER', help='inside, of compiled programs; on a mount it outlives a restart'
   )
   parser.add_argument(
-    '--leave-s',
+    '--grace-s',
     type=int,
     default=300,
     metavar='S',
@@ -71,13 +71,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--keep', action='store_true', dest='is_kept', help='the TPU, when the run has ended')
 
 
-def script(args: argparse.Namespace, words: Sequence[str]) -> str:
+def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   """Returns the loop as a shell script."""
   if args.num_slices < 1:
     raise ValueError(f'--num-slices must be at least 1; got {args.num_slices}')
   if args.max_failures < 0:
     raise ValueError(f'--max-failures must be at least 0; got {args.max_failures}')
-  containers.check_workdir(words, containers.check_mounts(args.mount, '--mount'), '--mount')
+  containers.check_workdir(v2a_argv, containers.check_mounts(args.mount, '--mount'), '--mount')
   where = f'--zone={args.zone}' + (f' --project={args.project}' if args.project else '')
   is_multislice = args.num_slices > 1
   nodes = [f'{args.name}-{index}' for index in range(args.num_slices)] if is_multislice else [args.name]
@@ -108,7 +108,7 @@ def script(args: argparse.Namespace, words: Sequence[str]) -> str:
       'where': where,
       'retriable': render.fill('retriable.sh', {}),
       'create': shlex.join(create),
-      'start': shlex.quote(_start(args, words)),
+      'start': shlex.quote(_start(args, v2a_argv)),
       'inspect': shlex.quote(
         'sudo docker inspect --format "{{.State.Status}} {{.State.ExitCode}}" v2a 2>/dev/null || echo new 0'
       ),
@@ -132,7 +132,7 @@ def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
     '--privileged',
     '--net=host',
     '--ipc=host',
-    f'--stop-timeout={args.leave_s}',
+    f'--stop-timeout={args.grace_s}',
     '--env',
     f'JAX_COORDINATOR_PORT={_PORT}',
   ]
@@ -140,14 +140,14 @@ def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
   run += ['--env', f'V2A_CACHE={args.cache}'] if args.cache else []
   registry = args.image.split('/')[0]
   login = f'sudo gcloud auth configure-docker {shlex.quote(registry)} --quiet && ' if '.' in registry else ''
-  return f'sudo docker stop --time={args.leave_s} v2a; sudo docker rm --force v2a; {login}' + shlex.join(
+  return f'sudo docker stop --time={args.grace_s} v2a; sudo docker rm --force v2a; {login}' + shlex.join(
     [*run, args.image, *words, '--coordinator', 'auto']
   )
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Runs the loop until v2a has ended; see `launch.command_line`."""
-  text = script(args, words)
+  text = script(args, v2a_argv)
   if args.is_dry_run:
     print(text, end='')
     return 0

@@ -17,12 +17,12 @@ _BAD_INPUT = 2
 _ROOT = str(pathlib.Path(__file__).resolve().parents[1])
 
 
-def check(words: Sequence[str]) -> None:
+def check(v2a_argv: Sequence[str]) -> None:
   """Raises ValueError where v2a would refuse the words: commands, flags, keys and values of the config.
 
   Files and folders are not looked for, since they lie where the words will run.
   """
-  fault = _fault(tuple(words))
+  fault = _fault(tuple(v2a_argv))
   if fault:
     raise ValueError(f'v2a refuses the words after --: {fault}')
 

@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def command(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
+def command(args: argparse.Namespace, v2a_argv: Sequence[str]) -> list[str]:
   """Returns xpk's command line."""
   # Codes from 128 on are restarted by xpk itself.
   own = ','.join(str(code) for code in codes.retriable() if code < codes.FIRST_SIGNAL)
@@ -39,13 +39,13 @@ def command(args: argparse.Namespace, words: Sequence[str]) -> list[str]:
     f'--max-restarts={args.max_restarts}',
     f'--restart-on-exit-codes={own}',
     *args.xpk_flag,
-    f'--command=exec v2a {shlex.join(words)} --coordinator auto',
+    f'--command=exec v2a {shlex.join(v2a_argv)} --coordinator auto',
   ]
 
 
-def launch(args: argparse.Namespace, words: Sequence[str]) -> int:
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   """Submits the workload; see `launch.command_line`."""
-  line = command(args, words)
+  line = command(args, v2a_argv)
   if args.is_dry_run:
     print(shlex.join(line))
     return 0

@@ -11,7 +11,7 @@ class Reader(html.parser.HTMLParser):
 
   def __init__(self):
     super().__init__()
-    self.tags, self.words, self.open = [], [], []
+    self.tags, self.text_parts, self.open = [], [], []
 
   def handle_starttag(self, tag, attributes):
     """Notes an element."""
@@ -26,12 +26,12 @@ class Reader(html.parser.HTMLParser):
 
   def handle_data(self, data):
     """Notes text."""
-    self.words.append(data)
+    self.text_parts.append(data)
 
   @property
   def text(self) -> str:
     """All text with single spaces."""
-    return ' '.join(' '.join(self.words).split())
+    return ' '.join(' '.join(self.text_parts).split())
 
 
 def read(path: pathlib.Path) -> Reader:

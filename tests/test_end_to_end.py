@@ -104,15 +104,15 @@ GENERATED = {'flow': 'flow_world', 'tokens': 'tokens_world', 'masked': 'tokens_m
 @pytest.mark.parametrize('generator', GENERATED)
 def test_a_trained_generator_generates(generator, trained):
   model = generate.load(trained[GENERATED[generator]])
-  assert model.generators == (generator,)
+  assert model.generator_names == (generator,)
   result = _soundtracks(model)
   assert result.settings['generator'] == generator
-  assert [wave_NA.shape for wave_NA in result.wave_SNA] == [(40000, 2)] * 2
+  assert [wave_NA.shape for wave_NA in result.waves] == [(40000, 2)] * 2
 
 
 def _soundtracks(model, **asked):
   request = generate.Request(num_samples=2, prompt='rain', **asked)
-  return next(generate.soundtracks(model, [generate.Input(None, 0.0, 2.5)], request))
+  return next(generate.generate(model, [generate.Input(None, 0.0, 2.5)], request))
 
 
 def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, capsys):
@@ -120,10 +120,10 @@ def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, cap
   assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0
   assert 'MB' in capsys.readouterr().out
   together = generate.load(tmp_path / 'all')
-  assert together.generators == tuple(GENERATED) and 'sync' in together.exports
+  assert together.generator_names == tuple(GENERATED) and 'sync' in together.exports
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
   alone, drawn = (
-    _soundtracks(model, generator='masked', top_k=1).wave_SNA[0]
+    _soundtracks(model, generator='masked', top_k=1).waves[0]
     for model in (generate.load(trained['tokens_masked_world']), together)
   )
   assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
@@ -155,11 +155,11 @@ def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path
   model = generate.load(made['flow_world'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
   result = next(
-    generate.soundtracks(
+    generate.generate(
       model,
       [generate.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
       generate.Request(),
     )
   )
   assert not result.error and result.settings['window_s'] == 2.016
-  assert [wave_NA.shape for wave_NA in result.wave_SNA] == [(24000, 2)] and np.any(result.wave_SNA[0])
+  assert [wave_NA.shape for wave_NA in result.waves] == [(24000, 2)] and np.any(result.waves[0])

@@ -29,20 +29,20 @@ LINES = [
 
 @pytest.mark.parametrize(('error', 'line'), LINES, ids=lambda value: type(value).__name__)
 def test_lines(error, line, capsys):
-  assert faults.line(error, 'a.ts') == line
+  assert faults.format_error(error, 'a.ts') == line
   assert capsys.readouterr().err == ''
 
 
 def test_what_xla_raises_is_too_little_memory():
   with pytest.raises(RuntimeError) as caught:
     jnp.zeros(10**13).block_until_ready()
-  assert faults.line(caught.value).startswith('out of memory (RESOURCE_EXHAUSTED: ')
+  assert faults.format_error(caught.value).startswith('out of memory (RESOURCE_EXHAUSTED: ')
   assert not faults.is_out_of_memory(RuntimeError('a bug'))
   assert not faults.is_out_of_memory(ValueError('bad_alloc'))
 
 
 def test_without_a_file():
-  assert faults.line(ValueError('a duration is needed')) == 'a duration is needed'
+  assert faults.format_error(ValueError('a duration is needed')) == 'a duration is needed'
 
 
 def test_debug_shows_the_traceback(monkeypatch, capsys):
@@ -50,5 +50,5 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
   try:
     [].pop()
   except IndexError as error:
-    faults.line(error, 'a.ts')
+    faults.format_error(error, 'a.ts')
   assert 'Traceback' in (err := capsys.readouterr().err) and '[].pop()' in err

@@ -16,9 +16,9 @@ from v2a import flags
 def test_numbers(kind, text, value):
   if value is None:
     with pytest.raises(ValueError, match='wanted a number; got'):
-      flags.parse(kind, text)
+      flags.parse_number(kind, text)
   else:
-    assert flags.parse(kind, text) == value and type(flags.parse(kind, text)) is kind
+    assert flags.parse_number(kind, text) == value and type(flags.parse_number(kind, text)) is kind
 
 
 @pytest.mark.parametrize('kind', [int, float])
@@ -26,7 +26,7 @@ def test_numbers(kind, text, value):
                                   'Infinity', '1e', 'e1', '.', '--1', '1,5', '1\n'])  # fmt: skip
 def test_what_is_none(kind, text):
   with pytest.raises(ValueError, match='wanted a') as caught:
-    flags.parse(kind, text)
+    flags.parse_number(kind, text)
   assert str(caught.value).endswith(f'; got {text!r}')
 
 
@@ -36,11 +36,11 @@ def test_what_is_allowed_is_said():
                         ((1, 2, True), 'wanted a number above 1 and of at most 2'),
                         ((1, float('inf'), True), 'wanted a number above 1')]:  # fmt: skip
     with pytest.raises(ValueError, match='got') as caught:
-      flags.parse(float, '-3' if bounds else 'x', *bounds)
+      flags.parse_number(float, '-3' if bounds else 'x', *bounds)
     assert str(caught.value).split(';')[0] == words
   with pytest.raises(argparse.ArgumentTypeError, match=r"got '9{40}'\.\.\. \(5000 characters\)"):
     flags.seed('9' * 5000)
   assert flags.seed(str(2**31 - 1)) == 2**31 - 1
-  assert flags.parse(float, '0.5', 0, 1, is_open=True) == 0.5
+  assert flags.parse_number(float, '0.5', 0, 1, is_open=True) == 0.5
   with pytest.raises(ValueError, match='above 0'):
-    flags.parse(float, '0', 0, 1, is_open=True)
+    flags.parse_number(float, '0', 0, 1, is_open=True)

@@ -81,7 +81,7 @@ def test_a_model_counts_as_the_compiler_counts_it_written_out():
   def gradient(state, z_BTC, t_B, condition):
     return jax.grad(lambda state: nnx.merge(graphdef, state).velocity(z_BTC, t_B, condition).sum())(state)
 
-  with attention.only('einsum'), layers.written_out():
+  with attention.force_kernel('einsum'), layers.unrolled():
     cost = jax.jit(gradient).lower(*arguments).compile().cost_analysis()
     written_out = flops.count(jax.make_jaxpr(gradient)(*arguments))
   scanned = flops.count(jax.make_jaxpr(lambda *all_of: gradient(*all_of))(*arguments))

@@ -21,16 +21,16 @@ def test_all_directions_but_one_are_mahalanobis():
   apart_NF = feature_NF - feature_NF.mean(axis=0)
   inverse_FF = np.linalg.inv(np.cov(feature_NF, rowvar=False))
   wanted_N = np.sqrt(np.einsum('NF,FI,NI->N', apart_NF, inverse_FF, apart_NF) / 8)
-  np.testing.assert_allclose(found.distance(feature_NF), wanted_N, rtol=1e-6)
+  np.testing.assert_allclose(found.score(feature_NF), wanted_N, rtol=1e-6)
 
 
 def test_what_it_was_fitted_to_lies_at_one_and_what_is_far_lies_far():
   feature_NF = sample(600)
   found = gauge.fit(feature_NF, 3)
-  assert np.mean(found.distance(feature_NF) ** 2) == pytest.approx(1, rel=0.01)
-  assert np.mean(found.distance(sample(600, 1)) ** 2) == pytest.approx(1, rel=0.1)
+  assert np.mean(found.score(feature_NF) ** 2) == pytest.approx(1, rel=0.01)
+  assert np.mean(found.score(sample(600, 1)) ** 2) == pytest.approx(1, rel=0.1)
   far_NF = feature_NF + 10 * np.eye(8)[6]
-  assert found.distance(far_NF).min() > found.distance(feature_NF).max()
+  assert found.score(far_NF).min() > found.score(feature_NF).max()
 
 
 def test_it_is_kept_in_a_small_file(tmp_path):
@@ -38,7 +38,7 @@ def test_it_is_kept_in_a_small_file(tmp_path):
   gauge.save(found, tmp_path / gauge.FILE)
   again = gauge.load(tmp_path / gauge.FILE)
   assert (again.threshold, again.about) == (1.7, found.about)
-  np.testing.assert_allclose(again.distance(sample(9)), found.distance(sample(9)), rtol=3e-3)
+  np.testing.assert_allclose(again.score(sample(9)), found.score(sample(9)), rtol=3e-3)
   assert [path.name for path in tmp_path.iterdir()] == [gauge.FILE]
 
 
@@ -46,7 +46,7 @@ def test_faults_are_told(tmp_path):
   with pytest.raises(ValueError, match='needs at least 6 clips; got 5'):
     gauge.fit(sample(5), 3)
   with pytest.raises(ValueError, match='knows 8 features; got 7'):
-    gauge.fit(sample(50), 3).distance(np.zeros((1, 7)))
+    gauge.fit(sample(50), 3).score(np.zeros((1, 7)))
   np.savez(tmp_path / 'x.npz', mean_F=np.zeros(3))
   with pytest.raises(ValueError, match='holds no gauge'):
     gauge.load(tmp_path / 'x.npz')
@@ -56,8 +56,8 @@ def test_the_larger_distance_of_two_groups_counts():
   feature_NF = sample(400)
   found, first = gauge.fit(feature_NF, 2, sizes=(3,)), gauge.fit(feature_NF[:, :3], 2)
   last = gauge.fit(feature_NF[:, 3:], 2)
-  both = [first.distance(feature_NF[:, :3]), last.distance(feature_NF[:, 3:])]
-  np.testing.assert_allclose(found.distance(feature_NF), np.maximum(*both), rtol=1e-9)
+  both = [first.score(feature_NF[:, :3]), last.score(feature_NF[:, 3:])]
+  np.testing.assert_allclose(found.score(feature_NF), np.maximum(*both), rtol=1e-9)
 
 
 def film(rng, num_frames=40):
@@ -78,9 +78,9 @@ def looks(films):
   """Returns eq. 1 of films."""
   frame_BLYX3 = np.stack(films)
   semantic_BMD, sync_BLD = np.zeros((len(films), 5, 4)), np.zeros((*frame_BLYX3.shape[:2], 4))
-  feature_BF = np.asarray(gauge.pool(semantic_BMD, sync_BLD, frame_BLYX3))
-  assert feature_BF.shape == (len(films), gauge.NUM_OF_LOOKS + 8) and np.isfinite(feature_BF).all()
-  return feature_BF[:, : gauge.NUM_OF_LOOKS]
+  feature_BF = np.asarray(gauge.extract_features(semantic_BMD, sync_BLD, frame_BLYX3))
+  assert feature_BF.shape == (len(films), gauge.NUM_APPEARANCE_FEATURES + 8) and np.isfinite(feature_BF).all()
+  return feature_BF[:, : gauge.NUM_APPEARANCE_FEATURES]
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_damage_is_seen(damage):
   rng = np.random.default_rng(0)
   films = [film(rng) for _ in range(48)]
   whole_BF = looks(films)
-  found = gauge.fit(whole_BF[:40], gauge.NUM_OF_LOOKS - 1)
+  found = gauge.fit(whole_BF[:40], gauge.NUM_APPEARANCE_FEATURES - 1)
   damaged_BF = looks([damage(each, rng) for each in films[40:]])
-  assert found.distance(damaged_BF).min() > found.distance(whole_BF).max()
+  assert found.score(damaged_BF).min() > found.score(whole_BF).max()
 
 
 def test_colours_are_not_looked_at():

@@ -28,7 +28,7 @@ from v2a.media import read
 def folder(tmp_path_factory):
   """A bundle with random weights that are awake: nothing is zero that training would move."""
   path, rng = tmp_path_factory.mktemp('bundle') / 'tiny', np.random.default_rng(0)
-  for part, make in model_lib.MAKERS.items():
+  for part, make in model_lib.PART_BUILDERS.items():
     c = config.tiny(config.base()).unlock()
     c.task = {'codec_rvq': 'codec', 'masked': 'tokens'}.get(part, part)
     c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens', 'masked') else 'kl'
@@ -61,7 +61,7 @@ def _ask(num=1, **kwargs):
 
 
 def _draw(model, num, duration_s=2.0, **kwargs):
-  return next(generate.soundtracks(model, [generate.Input(None, 0.0, duration_s)], _ask(num, **kwargs)))
+  return next(generate.generate(model, [generate.Input(None, 0.0, duration_s)], _ask(num, **kwargs)))
 
 
 each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked'])
@@ -69,9 +69,9 @@ each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked
 
 @each_generator
 def test_sample_i_is_the_same_whatever_the_batch(model, generator):
-  waves = _draw(model, 8, generator=generator).wave_SNA
+  waves = _draw(model, 8, generator=generator).waves
   for num in (1, 3):
-    for index, wave_NA in enumerate(_draw(model, num, generator=generator).wave_SNA):
+    for index, wave_NA in enumerate(_draw(model, num, generator=generator).waves):
       np.testing.assert_allclose(wave_NA, waves[index], atol=1e-4)
   assert np.abs(waves[0] - waves[1]).max() > 1e-3
 
@@ -80,7 +80,7 @@ def test_sample_i_is_the_same_whatever_the_batch(model, generator):
 def test_sample_i_is_the_same_on_eight_devices(folder, model, generator):
   spread = generate.load(folder, jax.devices()[:8])
   assert spread.mesh.size == 8
-  found = (_draw(each, 3, generator=generator).wave_SNA for each in (model, spread))
+  found = (_draw(each, 3, generator=generator).waves for each in (model, spread))
   for mine, theirs in zip(*found, strict=True):
     np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
@@ -100,7 +100,7 @@ def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator
 
   monkeypatch.setattr(windows, 'decode', decode_telling)
   split = generate.load(folder, jax.devices()[:8], mesh_sizes=sizes)
-  found = [_draw(each, 3, 3.0, generator=generator).wave_SNA for each in (model, split)]
+  found = [_draw(each, 3, 3.0, generator=generator).waves for each in (model, split)]
   if generator == 'tokens':
     # Sums in another order tip a draw now and then, and what follows it: of chance, a sixteenth were equal.
     assert np.mean([mine == theirs for mine, theirs in zip(drawn[:3], drawn[3:])]) > 0.5
@@ -125,16 +125,16 @@ def test_an_impossible_mesh_is_refused(folder):
 
 
 def test_other_inputs_change_nothing(model):
-  alone = _draw(model, 1).wave_SNA[0]
+  alone = _draw(model, 1).waves[0]
   inputs = [generate.Input(None, 0.0, 2.0), generate.Input(None, 0.0, 5.0), generate.Input(None, 0.0, 1.0)]
-  results = list(generate.soundtracks(model, inputs, _ask()))
-  np.testing.assert_allclose(results[0].wave_SNA[0], alone, atol=1e-4)
-  assert [len(result.wave_SNA[0]) for result in results] == [32000, 80000, 16000]
+  results = list(generate.generate(model, inputs, _ask()))
+  np.testing.assert_allclose(results[0].waves[0], alone, atol=1e-4)
+  assert [len(result.waves[0]) for result in results] == [32000, 80000, 16000]
 
 
 @each_generator
 def test_a_longer_clip_begins_as_the_shorter(model, generator):
-  long, short = (_draw(model, 1, seconds, generator=generator).wave_SNA[0] for seconds in (6.0, 3.0))
+  long, short = (_draw(model, 1, seconds, generator=generator).waves[0] for seconds in (6.0, 3.0))
   np.testing.assert_allclose(long[:16000], short[:16000], atol=2e-2)
 
 
@@ -168,9 +168,9 @@ def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, gen
   ],
 )
 def test_lengths_and_seams(model, duration_s, generator):
-  wave_NA = _draw(model, 1, duration_s, generator=generator).wave_SNA[0]
+  wave_NA = _draw(model, 1, duration_s, generator=generator).waves[0]
   assert wave_NA.shape == (round(duration_s * 16000), 2)
-  assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() <= generate.PEAK + 1e-6
+  assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() <= generate.MAX_PEAK + 1e-6
   _assert_no_seam(wave_NA, duration_s)
 
 
@@ -185,7 +185,7 @@ def _assert_no_seam(wave_NA, duration_s):
 
 @pytest.mark.slow
 def test_five_minutes_have_no_seam(model):
-  wave_NA = _draw(model, 1, 300.0, steps=1).wave_SNA[0]
+  wave_NA = _draw(model, 1, 300.0, steps=1).waves[0]
   assert len(wave_NA) == 300 * 16000
   _assert_no_seam(wave_NA, 300.0)
 
@@ -200,13 +200,15 @@ def test_windows_cover_the_clip_and_overlap():
 
 
 def test_words_fall_into_their_windows():
-  said = windows.spoken_in('one two three four', 0.0, 4.0, 8.0)
+  said = windows.transcript_in_window('one two three four', 0.0, 4.0, 8.0)
   assert said == 'one two'
-  assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0) == 'three four'
+  assert windows.transcript_in_window('one two three four', 4.0, 8.0, 8.0) == 'three four'
   times_s = (-0.5, 3.9, 4.0, 8.5)
-  assert windows.spoken_in('one two three four', 0.0, 4.0, 8.0, times_s) == 'two'
-  assert windows.spoken_in('one two three four', 4.0, 8.0, 8.0, times_s) == 'three'
-  assert windows.spoken_in('one two three four', 4.0, 9.0, 8.0, times_s) == 'three'  # not after the end
+  assert windows.transcript_in_window('one two three four', 0.0, 4.0, 8.0, times_s) == 'two'
+  assert windows.transcript_in_window('one two three four', 4.0, 8.0, 8.0, times_s) == 'three'
+  assert (
+    windows.transcript_in_window('one two three four', 4.0, 9.0, 8.0, times_s) == 'three'
+  )  # not after the end
 
 
 def test_words_with_times_are_said_then(model):
@@ -214,13 +216,13 @@ def test_words_with_times_are_said_then(model):
   times_s = (0.5, 2.0, 3.5, 5.5)
   request = _ask(transcript='one two three four', word_times_s=times_s)
   job = generate._Job(model, generate.Input(None, 0.0, 4.4), request)
-  assert len(job.starts) > 1 and job.spoken[0] == 'one'
-  for first, spoken in zip(job.starts, job.spoken):
+  assert len(job.starts) > 1 and job.window_transcripts[0] == 'one'
+  for first, spoken in zip(job.starts, job.window_transcripts):
     start_s = first / 25
     inside = [start_s <= time_s < min(4.4, start_s + model.clip_spec.clip_s) for time_s in times_s]
     assert spoken == ' '.join(word for word, is_said in zip(request.transcript.split(), inside) if is_said)
   part = dataclasses.replace(job.source, start_s=1.5)
-  assert generate._Job(model, part, request).spoken[0] == 'two'
+  assert generate._Job(model, part, request).window_transcripts[0] == 'two'
   with pytest.raises(ValueError, match='a time for each of the 2 words of the transcript; got 4'):
     dataclasses.replace(request, transcript='one two').validate()
 
@@ -228,7 +230,7 @@ def test_words_with_times_are_said_then(model):
 def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path):
   path, long = films.make(tmp_path / 'film', duration_s=4.4), 'w' * 60
   request = _ask(transcript=f'a {long} {long}', word_times_s=(0.5, 4.0, 4.1))
-  found = list(generate.soundtracks(model, [generate.Input(path, 0.5, None)], request))
+  found = list(generate.generate(model, [generate.Input(path, 0.5, None)], request))
   spec, starts = model.clip_spec, generate._Job(model, generate.Input(path, 0.5, None), _ask()).starts
   late_s = 0.5 + next(each / 25 for each in starts if each / 25 + spec.clip_s > 3.6)
   assert found[0].error == (
@@ -248,10 +250,10 @@ def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path)
 def test_guidance_negative_prompts_and_settings_change_the_sound(model, generator, settings):
   # Strong guidance: the logits of a model that has learned nothing differ little, and tokens not at all.
   asked = {'generator': generator, 'guidance': 30.0}
-  base = _draw(model, 1, **asked).wave_SNA[0]
+  base = _draw(model, 1, **asked).waves[0]
   guidance = {'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 50.0}
   for change in (*guidance, *settings):
-    assert np.abs(_draw(model, 1, **(asked | change)).wave_SNA[0] - base).max() > 1e-5, change
+    assert np.abs(_draw(model, 1, **(asked | change)).waves[0] - base).max() > 1e-5, change
 
 
 @pytest.mark.parametrize(
@@ -271,12 +273,12 @@ def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path,
   spec, path = model.clip_spec, films.make(tmp_path / 'film', duration_s=duration_s)
   asked = dataclasses.replace(_ask(), generator=generator, transcript='one two six ten')
   source = generate.Input(path, 0.0, duration_s)
-  wanted_NA = next(generate.soundtracks(model, [source], asked)).wave_SNA[0]
+  wanted_NA = next(generate.generate(model, [source], asked)).waves[0]
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, duration_s)
   num = math.ceil(duration_s * spec.semantic_fps)
   shown_M = np.arange(num) * spec.sync_fps // spec.semantic_fps
   frames = [np.stack([each, each[::-1]]) for each in (frame_LYX3[shown_M], frame_LYX3)]
-  wave_BNA = generate.sample_clips(model, *frames, [asked, dataclasses.replace(asked, transcript='one')])
+  wave_BNA = generate.generate_batch(model, *frames, [asked, dataclasses.replace(asked, transcript='one')])
   assert wave_BNA.shape == (2, round(duration_s * model.sample_rate_hz), spec.num_channels)
   # Decoding in pieces stitches phases, which a clip of one window is spared.
   kept = slice(0, None if duration_s > spec.clip_s else round(1.5 * model.sample_rate_hz))
@@ -301,7 +303,7 @@ def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path,
 def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tmp_path, texts, settings):
   """Whatever is given or left out: the same inputs, branches and weights reach the sampler."""
   spec, path, calls = model.clip_spec, films.make(tmp_path / 'film', duration_s=2.0), []
-  empty_TC = model.generator('flow').empty(spec.num_latents)
+  empty_TC = model.generator('flow').initial_canvas(spec.num_latents)
 
   def sample(inputs, weights_G, **fixed):
     calls.append((inputs, weights_G, fixed))
@@ -315,16 +317,16 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
       (len(sound_BTC), sound_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
     ),
   )
-  monkeypatch.setitem(model.__dict__, 'agreement', lambda *arrays: np.zeros(1))
+  monkeypatch.setitem(model.__dict__, 'similarity', lambda *arrays: np.zeros(1))
   asked = generate.Request(generator='flow', steps=2, **settings)
-  list(generate.soundtracks(model, [generate.Input(path)], dataclasses.replace(asked, seed=5, **texts)))
+  list(generate.generate(model, [generate.Input(path)], dataclasses.replace(asked, seed=5, **texts)))
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, 2.0)
   given = {
     'text': texts.get('prompt', ''),
     'negative_text': texts.get('negative_prompt', ''),
     'transcript': texts.get('transcript', ''),
   }
-  mine = cases.Condition(*cases.sample_frames(frame_LYX3, spec.sync_fps, spec), seed=5, **given)
+  mine = cases.GenerationInputs(*cases.resample_frames(frame_LYX3, spec.sync_fps, spec), seed=5, **given)
   # The other row has every text, whatever this one has.
   other = dataclasses.replace(mine, text='wind', negative_text='hum', transcript='three')
   assert adapter.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
@@ -348,11 +350,11 @@ def _row_of(inputs, row):
 
 def test_settings_tell_what_was_used_and_nothing_else(model):
   for generator, own in (
-    ('flow', {'steps': 2, 'solver': 'dpmpp2m', 'warp': 1.0, 'evaluations': 4}),
+    ('flow', {'steps': 2, 'solver': 'dpmpp2m', 'timestep_shift': 1.0, 'evaluations': 4}),
     ('tokens', {'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'evaluations': 2 * 51}),
     (
       'masked',
-      {'steps': 2, 'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'certainty_noise': 4.5, 'evaluations': 4},
+      {'steps': 2, 'temperature': 1.0, 'top_k': 0, 'top_p': 0.9, 'choice_temperature': 4.5, 'evaluations': 4},
     ),
   ):
     chosen = {'top_p': 0.9} if 'top_p' in own else {}
@@ -373,12 +375,12 @@ def test_settings_tell_what_was_used_and_nothing_else(model):
 @pytest.mark.parametrize('generator', ['tokens', 'masked'])
 def test_codes_are_ranked_by_the_latents_of_their_sound(model, generator):
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  result = next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask(2, generator=generator)))
+  result = next(generate.generate(model, [generate.Input(path, 0.0, 1.0)], _ask(2, generator=generator)))
   assert sorted(result.ranks) == [1, 2] and len(set(result.scores)) == 2
   job = generate._Job(model, generate.Input(path, 0.0, 1.0), _ask())
   codes_TK = np.arange(100).reshape(50, 2) % 16
   latent_BTC = model.encode(model.decode(codes_TK[None]))
-  assert generate._agreement(model, job, codes_TK) == generate._agreement(model, job, latent_BTC[0])
+  assert generate._similarity(model, job, codes_TK) == generate._similarity(model, job, latent_BTC[0])
 
 
 def test_guidance_one_costs_one_evaluation(model):
@@ -387,9 +389,9 @@ def test_guidance_one_costs_one_evaluation(model):
 
 
 def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
-  monkeypatch.setattr(generate, '_agreement', lambda model, job, latent_TC: float(latent_TC.sum()))
+  monkeypatch.setattr(generate, '_similarity', lambda model, job, latent_TC: float(latent_TC.sum()))
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  result = next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask(4)))
+  result = next(generate.generate(model, [generate.Input(path, 0.0, 1.0)], _ask(4)))
   assert sorted(result.ranks) == [1, 2, 3, 4]
   by_rank = [score for _, score in sorted(zip(result.ranks, result.scores))]
   assert by_rank == sorted(result.scores, reverse=True)
@@ -399,7 +401,7 @@ def test_motion_is_that_of_the_part_alone(model):
   """Not of the window that holds its last picture, which would move all before it on a plot's time axis."""
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
   for duration_s in (0.4, 1.52):
-    result = next(generate.soundtracks(model, [generate.Input(path, 0.0, duration_s)], _ask()))
+    result = next(generate.generate(model, [generate.Input(path, 0.0, duration_s)], _ask()))
     assert len(result.motion_L) == round(duration_s * model.clip_spec.sync_fps)
 
 
@@ -409,10 +411,10 @@ def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
   spread = generate.load(folder, jax.devices())
   # Scales under which the two need other branches.
   asked = _ask(guidance_video=2.0)
-  together = list(generate.soundtracks(spread, inputs, asked))
+  together = list(generate.generate(spread, inputs, asked))
   for source, result in zip(inputs, together):
-    alone = next(generate.soundtracks(model, [source], asked))
-    np.testing.assert_allclose(result.wave_SNA[0], alone.wave_SNA[0], atol=1e-4)
+    alone = next(generate.generate(model, [source], asked))
+    np.testing.assert_allclose(result.waves[0], alone.waves[0], atol=1e-4)
     assert result.motion_L.dtype == np.float32
   without_L, moving_L = (result.motion_L for result in together)
   assert not len(without_L) and 0.0 < moving_L.max() < 1.0
@@ -433,10 +435,10 @@ def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
   generate.save(model, tmp_path / 'copy')
   again = generate.load(tmp_path / 'copy', jax.devices()[:1])
   # float16 weights move a tiny random model by far less than its own level
-  mine, theirs = _draw(model, 1).wave_SNA[0], _draw(again, 1).wave_SNA[0]
+  mine, theirs = _draw(model, 1).waves[0], _draw(again, 1).waves[0]
   assert np.sqrt(np.mean((mine - theirs) ** 2)) < 0.3 * np.sqrt(np.mean(mine**2))
   assert again.config.init_from.codec == ''
-  assert again.generators == ('flow', 'tokens', 'masked')
+  assert again.generator_names == ('flow', 'tokens', 'masked')
   with pytest.raises(FileExistsError, match='exists already'):
     generate.save(model, tmp_path / 'copy')
 
@@ -445,7 +447,7 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
   bad = tmp_path / 'bad.mp4'
   bad.write_text('no video')
   inputs = [generate.Input(bad), generate.Input(None, 0.0, 1.0), generate.Input(tmp_path / 'none.mp4')]
-  results = list(generate.soundtracks(model, inputs, _ask()))
+  results = list(generate.generate(model, inputs, _ask()))
   assert [result.error is None for result in results] == [False, True, False]
   assert str(bad) in results[0].error and '\n' not in results[0].error
 
@@ -471,7 +473,7 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
 def test_bad_requests_say_what_was_wanted(model, change, wanted):
   request = dataclasses.replace(_ask(), **change)
   with pytest.raises(ValueError, match=wanted):
-    list(generate.soundtracks(model, [generate.Input(None, 0.0, 1.0)], request))
+    list(generate.generate(model, [generate.Input(None, 0.0, 1.0)], request))
 
 
 def test_nan_in_weights_is_refused(folder, tmp_path):
@@ -526,7 +528,7 @@ def test_a_generator_that_a_model_lacks_is_named(folder, tmp_path):
     generate.load(tmp_path / 'small', generator='flow')
   model = generate.load(tmp_path / 'small', jax.devices()[:1])
   with pytest.raises(ValueError, match="the model small has no generator 'masked'; it has tokens"):
-    list(generate.soundtracks(model, [generate.Input(None, 0.0, 1.0)], _ask(generator='masked')))
+    list(generate.generate(model, [generate.Input(None, 0.0, 1.0)], _ask(generator='masked')))
   assert _draw(model, 1, 1.0).settings['generator'] == 'tokens'
   wave_BNA = 0.1 * np.random.default_rng(0).standard_normal((1, 32000, 2)).astype(np.float32)
   assert model.reconstruct(wave_BNA).shape == wave_BNA.shape
@@ -536,7 +538,7 @@ def test_parts_of_several_models_make_one(folder, tmp_path):
   _part(folder, ('flow', 'codec', 'sync'), tmp_path / 'a')
   _part(folder, ('masked', 'codec_rvq', 'codec'), tmp_path / 'b')
   both = generate.join([generate.load(tmp_path / name) for name in 'ab'])
-  assert both.name == 'a' and both.generators == ('flow', 'masked')
+  assert both.name == 'a' and both.generator_names == ('flow', 'masked')
   assert set(both.exports) == {'flow', 'codec', 'sync', 'masked', 'codec_rvq'}
   found = weights.load_export(tmp_path / 'b' / 'codec')
   louder = {name: 2 * array for name, array in found.arrays.items()}
@@ -549,21 +551,21 @@ def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_p
   shutil.copytree(folder, tmp_path / 'gauged')
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
   model = generate.load(tmp_path / 'gauged', jax.devices()[:1])
-  draw = lambda model, path: next(generate.soundtracks(model, [generate.Input(path, 0.0, 1.0)], _ask()))
-  assert model.gauge() is None and draw(model, path).gauge is None
+  draw = lambda model, path: next(generate.generate(model, [generate.Input(path, 0.0, 1.0)], _ask()))
+  assert model.ood_detector() is None and draw(model, path).ood is None
   spec, rng = model.clip_spec, np.random.default_rng(0)
   size = (spec.frame_size, spec.frame_size, 3)
   frames = [
     rng.integers(0, 256, (8, num, *size), np.uint8)
     for num in (spec.num_semantic_frames, spec.num_sync_frames)
   ]
-  fitted = gauge.fit(np.asarray(model.features(*frames)), 2)
+  fitted = gauge.fit(np.asarray(model.ood_features(*frames)), 2)
   gauge.save(dataclasses.replace(fitted, threshold=1.25), tmp_path / 'gauged' / 'flow' / gauge.FILE)
   model = generate.load(tmp_path / 'gauged', jax.devices()[:1])
-  distance, threshold = draw(model, path).gauge
+  distance, threshold = draw(model, path).ood
   # A film of noise is nothing like a ball.
-  known_B = model.gauge().distance(np.asarray(model.features(*frames)))
+  known_B = model.ood_detector().score(np.asarray(model.ood_features(*frames)))
   assert threshold == 1.25 and distance > 2 > known_B.max()
-  assert draw(model, None).gauge is None and model.gauge('tokens') is None
+  assert draw(model, None).ood is None and model.ood_detector('tokens') is None
   generate.save(model, tmp_path / 'copy')
-  assert generate.load(tmp_path / 'copy', jax.devices()[:1]).gauge().threshold == 1.25
+  assert generate.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25

@@ -36,8 +36,8 @@ def _inputs(generator, spec):
   frames = lambda num: rng.integers(0, 256, (num, *size), np.uint8)
   num_codes = generator.config.codec.num_codebooks
   rows = [
-    requests.texts(spec, 'wood', 'music', 'hello')
-    | generator.randomness(3, sample, 0)
+    requests.text_inputs(spec, 'wood', 'music', 'hello')
+    | generator.initial_noise(3, sample, 0)
     | {
       'semantic_frame_MYX3': frames(spec.num_semantic_frames),
       'sync_frame_LYX3': frames(spec.num_sync_frames),
@@ -65,13 +65,13 @@ def _asked(is_causal, likeliest):
   c, graphdef, state = _network(is_causal)
   generator = generators.GENERATORS['tokens' if is_causal else 'masked'](c)
   inputs = _inputs(generator, generator.spec)
-  told = GREEDY if is_causal else GREEDY | {'steps': 1, 'certainty_noise': 0.0}
+  told = GREEDY if is_causal else GREEDY | {'steps': 1, 'choice_temperature': 0.0}
 
   @jax.jit
   def run(state, inputs):
     network = nnx.merge(graphdef, state)
     condition = generators.conditions(network, inputs, BRANCHES)
-    found_BTK = generator.draw(network, condition, inputs, jnp.asarray(WEIGHTS_G), **told)
+    found_BTK = generator.sample(network, condition, inputs, jnp.asarray(WEIGHTS_G), **told)
 
     def logits(code_BSK):
       each = network.decoder(jnp.tile(code_BSK, (3, 1, 1)), condition)
@@ -112,7 +112,7 @@ def test_masked_tokens_are_told_from_what_is_known():
 
 def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
   c, graphdef, state = _network(True)
-  generator = generators.Tokens(c)
+  generator = generators.TokenSampler(c)
 
   @jax.jit
   def run(state, inputs):
@@ -137,15 +137,15 @@ def test_randomness_is_that_of_seed_sample_and_block(name):
   c = config.tiny(config.base())
   generator = generators.GENERATORS[name](c)
   block = generator.spec.latents_per_block
-  base = generator.randomness(3, 1, 2 * block)
+  base = generator.initial_noise(3, 1, 2 * block)
   for other in ((4, 1, 2 * block), (3, 2, 2 * block), (3, 1, 3 * block)):
-    assert any(not np.array_equal(base[key], value) for key, value in generator.randomness(*other).items())
+    assert any(not np.array_equal(base[key], value) for key, value in generator.initial_noise(*other).items())
   if name == 'flow':
     for step in (7, block):  # noise belongs to a place in the clip, whatever window it lies in
-      later_TC = generator.randomness(3, 1, 2 * block + step)['noise_TC']
+      later_TC = generator.initial_noise(3, 1, 2 * block + step)['noise_TC']
       np.testing.assert_array_equal(base['noise_TC'][step:], later_TC[:-step])
   else:
-    drawn = lambda triples, key: jnp.asarray([generator.randomness(*triple)[key] for triple in triples])
+    drawn = lambda triples, key: jnp.asarray([generator.initial_noise(*triple)[key] for triple in triples])
     keys = lambda *triples: jax.random.key_data(
       generators._keys({f'{key}_B': drawn(triples, key) for key in base})
     )

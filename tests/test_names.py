@@ -42,12 +42,12 @@ def test_names_of_new_files(text, tmp_path):
   name = names.file_name(text, 246)
   assert len(name.encode()) <= 246
   (tmp_path / f'{name}.999.webm').touch()
-  (tmp_path / names.cut(text.replace('/', ''), 255)).touch()
+  (tmp_path / names.truncate(text.replace('/', ''), 255)).touch()
   assert names.file_name(text + 'b', 246) != name
   assert names.file_name('a', 246) == 'a' and names.file_name('\u97f3' * 82, 246) == '\u97f3' * 82
 
 
 def test_a_name_is_cut_by_bytes():
-  assert names.cut('\u97f3' * 3, 8) == '\u97f3' * 2
-  assert names.cut(BYTES, 4) == BYTES
-  assert os.fsencode(names.cut(BYTES * 50, 80)).startswith(b'caf')
+  assert names.truncate('\u97f3' * 3, 8) == '\u97f3' * 2
+  assert names.truncate(BYTES, 4) == BYTES
+  assert os.fsencode(names.truncate(BYTES * 50, 80)).startswith(b'caf')

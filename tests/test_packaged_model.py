@@ -163,8 +163,8 @@ def outputs(generator):
 @functools.cache
 def soundtracks():
   """Returns clips of the world, and what the flow model makes of them."""
-  found = list(cases.from_world(SEED, 3, model().clip_spec, SCENES))
-  conditions = [cases.condition(case, 'clean', '', seed) for seed, case in enumerate(found)]
+  found = list(cases.from_synthetic(SEED, 3, model().clip_spec, SCENES))
+  conditions = [cases.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
   return found, adapter.adapt(model(), generate.Request()).generate(conditions)
 
 
@@ -198,7 +198,7 @@ def test_impacts_are_heard_when_they_are_seen():
 
 
 if __name__ == '__main__':
-  for name in generate.load('world', jax.devices()[:1]).generators:
+  for name in generate.load('world', jax.devices()[:1]).generator_names:
     print(f'    {name!r}: {outputs(name)},')
   shown, waves = soundtracks()
   print([levels(wave_NA) for wave_NA in waves][0])

@@ -120,7 +120,7 @@ def test_training_on_own_videos(make_videos, tmp_path):
   lines = commands(OWN)
   follow(shell, lines)
   model = generate.load(shell.folder / 'my_model')
-  assert model.generators == ('flow', 'tokens') and 'sync' in model.exports
+  assert model.generator_names == ('flow', 'tokens') and 'sync' in model.exports
   made = [path for path in shell.folder.rglob('clip*.mp4') if path.name != 'clip.mp4']
   assert len(made) == sum(line.startswith('v2a generate') for line in lines) == 2
   for path in made:

@@ -71,7 +71,7 @@ def test_first_window_with_sound_of_each_video():
   for record, name in zip(made, ids):
     record['id'] = name
     record['has_audio'] = name not in ('a@b.mp4@0.000', 'c.mp4@0.000')
-  found = real_clips.first_windows(records.Memory(made, spec))
+  found = real_clips.first_windows(records.InMemorySource(made, spec))
   assert {name: record['id'] for name, record in found.items()} == {
     'a@b.mp4': 'a@b.mp4@1.000',
     'd.webm': 'd.webm@0.000',

@@ -132,7 +132,7 @@ def test_folder_gives_what_was_written(folder):
 
 def test_hash_names_the_content(folder, tmp_path):
   items = [records.fake(SPEC, seed, 4) for seed in range(8)]
-  assert records.open(folder).hash == records.Memory(items, SPEC).hash
+  assert records.open(folder).hash == records.InMemorySource(items, SPEC).hash
   records.write(tmp_path / 'b', items[::-1], SPEC)
   assert records.open(tmp_path / 'b').hash != records.open(folder).hash
 
@@ -190,7 +190,7 @@ def test_a_record_that_is_not_as_written_is_corrupt(folder, tmp_path, harm):
     for _ in range(3):
       writer.write(b'not a record')
     writer.close()
-  with pytest.raises(records.CorruptError, match='record 0 of .*records-00000.array_record is corrupt'):
+  with pytest.raises(records.CorruptRecordError, match='record 0 of .*records-00000.array_record is corrupt'):
     opened[0]
   assert opened[3]['id'] == 'fake/3', 'the other shards are read as before'
 
@@ -253,11 +253,11 @@ def test_threads_share_the_open_shards(tmp_path, monkeypatch):
 
 
 def test_samples_are_spread_over_all_records():
-  found = records.sample(10_000, 100, 3)
-  assert found == records.sample(10_000, 100, 3) == sorted(set(found)) and len(found) == 100
+  found = records.sample_indices(10_000, 100, 3)
+  assert found == records.sample_indices(10_000, 100, 3) == sorted(set(found)) and len(found) == 100
   assert min(found) < 500 and max(found) > 9500 and abs(np.mean(found) - 5000) < 1000
-  assert found != records.sample(10_000, 100, 4)
-  assert records.sample(7, 100, 3) == list(range(7))
+  assert found != records.sample_indices(10_000, 100, 4)
+  assert records.sample_indices(7, 100, 3) == list(range(7))
 
 
 def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
@@ -314,21 +314,23 @@ def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
   monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path.name) or digest(path))
   opened, notes, reported = records.open(tmp_path / 'data'), tmp_path / 'notes', []
   for process in range(2):  # two processes, each its share
-    known = shards.Verified(notes, process)
+    known = shards.VerificationCache(notes, process)
     shards.verify(opened.shards[process::2], known, reported.append)
     known.save()
   names = [f'records-0000{index}.array_record' for index in range(3)]
   assert sorted(hashed) == names, 'no shard is read by two'
   assert len(reported) == 2 and reported[0].startswith('Verified 2 shards of records')
   hashed.clear()
-  shards.verify(opened.shards, shards.Verified(notes, 0), reported.append)  # as one process, after a restart
+  shards.verify(
+    opened.shards, shards.VerificationCache(notes, 0), reported.append
+  )  # as one process, after a restart
   assert not hashed and len(reported) == 2
   (tmp_path / 'data' / names[1]).touch()
-  shards.verify(opened.shards, shards.Verified(notes, 0))
+  shards.verify(opened.shards, shards.VerificationCache(notes, 0))
   assert hashed == [names[1]]
   (notes / '0.json').write_text('{"torn')
   hashed.clear()
-  shards.verify(opened.shards, shards.Verified(notes, 0))
+  shards.verify(opened.shards, shards.VerificationCache(notes, 0))
   assert names[0] in hashed
 
 

@@ -19,7 +19,7 @@ WRITER = """
 import pathlib, sys, time
 from v2a import files, termination
 try:
-  with termination.raising(), files.beside(sys.argv[1]) as partial:
+  with termination.raise_on_signals(), files.atomic_write(sys.argv[1]) as partial:
     partial.write_text('half')
     print('ready', flush=True)
     try:
@@ -60,8 +60,8 @@ def test_what_is_ignored_stays_ignored(tmp_path):
 
 def test_handlers_are_put_back(tmp_path):
   before = [signal.getsignal(number) for number in termination.SIGNALS]
-  with pytest.raises(termination.Terminated) as caught, termination.raising():
-    with files.beside(tmp_path / 'out') as partial:
+  with pytest.raises(termination.Terminated) as caught, termination.raise_on_signals():
+    with files.atomic_write(tmp_path / 'out') as partial:
       partial.write_text('half')
       os.kill(os.getpid(), signal.SIGTERM)
       time.sleep(5)
@@ -73,7 +73,7 @@ def test_other_threads_change_nothing():
   found = []
 
   def work():
-    with termination.raising():
+    with termination.raise_on_signals():
       found.append(signal.getsignal(signal.SIGTERM))
 
   thread = threading.Thread(target=work)

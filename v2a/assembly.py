@@ -33,8 +33,8 @@ _CODEC_ARGUMENTS = (
   'bottleneck',
   'num_codebooks',
   'codebook_size',
-  'num_balance_bands',
-  'num_phase_iterations',
+  'num_channel_level_bands',
+  'num_griffin_lim_iterations',
 )
 
 
@@ -73,7 +73,7 @@ def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> bundle.Conditi
     sync=sections['sync'],
     text_encoder=sections['text_encoder'],
     transcript_encoder=sections['transcript_encoder'],
-    without=c.conditioning.without,
+    ablate=c.conditioning.ablate,
     rngs=rngs,
     dtype=dtype(c),
   )
@@ -110,14 +110,16 @@ class TokensModel(nnx.Module):
   """Conditioner and decoder: codec tokens, told one after the other or masked ones at once.
 
   Attributes:
-    late: by how many steps each book is told later (autoregressive.patterns); no steps where not causal.
+    delays: by how many steps each book is told later (autoregressive.patterns); no steps where not causal.
   """
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
     spec, sizes = config.clip_spec(c), c.tokens
-    self.late = patterns.delays(sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks)
+    self.delays = patterns.codebook_delays(
+      sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks
+    )
     self.conditioner = _conditioner(c, rngs)
-    self.decoder = decoder.Decoder(
+    self.decoder = decoder.TokenDecoder(
       num_codebooks=c.codec.num_codebooks,
       codebook_size=c.codec.codebook_size,
       latent_rate_hz=spec.latent_rate_hz,
@@ -197,7 +199,7 @@ class SyncModel(nnx.Module):
       x_BSD = jnp.stack([x_BTD[:, first:last].mean(axis=1) for first, last in zip(edges, edges[1:])], axis=1)
     return x_BSD / jnp.sqrt(jnp.sum(jnp.square(x_BSD), axis=-1, keepdims=True) + 1e-6)
 
-  def agreement(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
+  def similarity(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
     """Returns the mean cosine of picture and sound over all segments, in [-1, 1]; more is better."""
     return jnp.mean(jnp.sum(self.embed_video(sync_frame_BLYX3) * self.embed_audio(latent_BTC), -1), -1)
 

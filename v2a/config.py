@@ -43,7 +43,7 @@ def base() -> ml_collections.ConfigDict:
   return c.lock()
 
 
-def studio() -> ml_collections.ConfigDict:
+def base_48k() -> ml_collections.ConfigDict:
   """Returns `base` for 48 kHz stereo, clips of 8 s, and training on pods; unlocked.
 
   A latent step is 1000 samples (48 Hz), so that T = 384; with 64 pictures, 32 text and 32 transcript tokens
@@ -72,14 +72,16 @@ def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, taken as one
   c.validation = ()  # folders of records that evaluators read
-  c.world_seeds = ()  # of a packed model: the seeds of the world's clips that it was trained on, where known
-  c.wear = 0.0  # share of training clips whose picture is worn, see training.tasks.wear
+  c.synthetic_seeds = ()  # seeds of the synthetic clips that a packed model was trained on, where known
+  c.augment_probability = (
+    0.0  # probability that a training clip's picture is augmented, see training.tasks.wear
+  )
   # Each shard's SHA-256 before training begins; of several processes each reads its share. Once: what was
   # verified is kept in the workdir, and read again only where its size or time has changed.
   c.verify = True
   # Share of the records that may turn out corrupt in training, in 0..1, by what each process finds: others
   # take their places, the same on any number of processes. One more ends training by exit code 2.
-  c.max_corrupt_share = 0.001
+  c.max_corrupt_record_share = 0.001
   c.num_fake_records = 0  # above 0: made-up records in place of `train`, for smoke tests
   c.num_threads = 2  # threads that read and prepare batches
   c.num_prefetched_batches = 4  # batches ready ahead of the step
@@ -90,8 +92,8 @@ def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
-  c.num_balance_bands = 16  # in which left and right are told apart, in stereo
-  c.num_phase_iterations = 16  # of Griffin-Lim when decoding
+  c.num_channel_level_bands = 16  # in which left and right are told apart, in stereo
+  c.num_griffin_lim_iterations = 16  # of Griffin-Lim when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk
   c.num_encoder_layers = 3  # ConvNeXt blocks
@@ -99,14 +101,14 @@ def _codec() -> ml_collections.ConfigDict:
   c.num_codebooks = 8  # rvq
   c.codebook_size = 256  # rvq, entries a book
   c.crop_s = 1.0  # training sees random crops of this length, in seconds
-  c.level_weight = 1.0  # log-magnitudes on the codec's own grid
-  c.balance_weight = 1.0  # left and right, in stereo
+  c.log_magnitude_weight = 1.0  # log-magnitudes on the codec's own grid
+  c.channel_level_weight = 1.0  # left and right, in stereo
   c.stft_weight = 0.0  # multi-resolution STFT of the wave
   c.mel_weight = 0.0  # multi-resolution mel of the wave
   c.kl_weight = 2e-3
-  c.quantizer_weight = 1.0
+  c.commitment_weight = 1.0
   c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators
-  c.matching_weight = 2.0  # discriminator features, where training is adversarial
+  c.feature_matching_weight = 2.0  # discriminator features, where training is adversarial
   c.discriminator_width = 16
   c.discriminator_learning_rate = 0.0  # of their optimizer; 0: training.learning_rate
   c.discriminator_clip_norm = 1.0  # of their gradient; 0 for no clipping
@@ -138,7 +140,7 @@ def _conditioning() -> ml_collections.ConfigDict:
   c.drop_video = 0.1  # share of training clips that lose the picture, independently of the others
   c.drop_text = 0.2
   c.drop_transcript = 0.1
-  c.without = ()  # parts left out for good, to see what they are worth: sync, sync_times, semantic
+  c.ablate = ()  # parts left out for good, to see what they are worth: sync, sync_times, semantic
   return c
 
 
@@ -158,8 +160,8 @@ def _flow() -> ml_collections.ConfigDict:
   c.num_audio_layers = 4  # latents alone, after them
   c.mlp_ratio = 2.5
   c.conv_size = 5  # latent steps (and frames) that the MLPs of timed streams see around them
-  c.time_mean = 0.0  # m of diffusion.process eq. 4
-  c.time_std = 1.0  # s of the same
+  c.logit_normal_mean = 0.0  # m of diffusion.process eq. 4
+  c.logit_normal_std = 1.0  # s of the same
   return c
 
 
@@ -167,7 +169,9 @@ def _tokens() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.is_causal = True  # token after token; else all at once, those that are masked (models.decoder eq. 1, 2)
   c.pattern = 'delay'  # of codebooks, where causal: parallel | delay
-  c.hide_past = 0.0  # share of training clips of which steps are hidden, where causal: masking.hidden_steps
+  c.token_dropout_probability = (
+    0.0  # share of training clips of which steps are hidden, where causal: masking.sample_dropped_steps
+  )
   c.width = 128
   c.num_heads = 4
   c.num_joint_layers = 2  # all streams
@@ -180,11 +184,11 @@ def _generation() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()  # what `v2a generate` uses unless told otherwise
   c.solver = 'dpmpp2m'  # euler | heun | dpmpp2m
   c.steps = 16  # of the solver; passes of masked decoding
-  c.warp = 1.0  # above 1: more steps near noise
+  c.timestep_shift = 1.0  # above 1: more steps near noise
   c.temperature = 1.0  # of tokens; below 1 is more certain
   c.top_k = 0  # how many of the likeliest tokens may be drawn; 0 for all
   c.top_p = 1.0  # only the likeliest tokens that reach this share of probability
-  c.certainty_noise = 4.5  # of masked decoding, see autoregressive.sampling
+  c.choice_temperature = 4.5  # of masked decoding, see autoregressive.sampling
   c.guidance = 2.0  # on all conditions at once; 1 is none, here and below
   c.guidance_video = 1.0
   c.guidance_text = 1.0
@@ -222,7 +226,7 @@ def _training() -> ml_collections.ConfigDict:
   c.keep_latest = 2  # newest checkpoints kept
   c.keep_every_steps = 0  # checkpoints at multiples of this are kept for good; 0 for none
   c.shared_workdir_timeout_s = 60.0  # in which each process must see what process 0 wrote to the workdir
-  c.save_patience_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s
+  c.checkpoint_timeout_s = 600.0  # that processes wait for one's part of a checkpoint; below watchdog_s
   c.local_checkpoint_every_steps = 0  # on each machine's own storage, beside those above; 0 for never
   c.local_checkpoint_folder = ''  # there: a path that outlives the process, such as a local disk's
   c.watchdog_s = 1800.0  # a step, save or evaluation that takes longer ends the process by 42; 0 for no end
@@ -328,8 +332,8 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
   'name': (bool, 'a name'),
   'task': (TASKS.__contains__, f'one of {TASKS}'),
   'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
-  'data.wear': (lambda share: 0 <= share <= 1, 'in 0..1'),
-  'data.max_corrupt_share': (_fraction, 'in [0, 1)'),
+  'data.augment_probability': (lambda share: 0 <= share <= 1, 'in 0..1'),
+  'data.max_corrupt_record_share': (_fraction, 'in [0, 1)'),
   'data.num_fake_records': (_not_negative, 'at least 0'),
   'data.num_threads': (_positive, 'above 0'),
   'data.num_prefetched_batches': (_positive, 'above 0'),
@@ -355,7 +359,7 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
   'training.keep_latest': (_positive, 'above 0'),
   'training.keep_every_steps': (_not_negative, 'at least 0'),
   'training.shared_workdir_timeout_s': (_positive, 'above 0'),
-  'training.save_patience_s': (_positive, 'above 0'),
+  'training.checkpoint_timeout_s': (_positive, 'above 0'),
   'training.local_checkpoint_every_steps': (_not_negative, 'at least 0'),
   'training.profile_at_step': (_not_negative, 'at least 0'),
   'training.profile_steps': (_not_negative, 'at least 0'),
@@ -368,16 +372,16 @@ _CHECKS: dict[str, tuple[Callable, str]] = {
   'conditioning.drop_transcript': (_fraction, 'in [0, 1)'),
   'sync.segment_s': (_positive, 'above 0'),
   'flow.num_joint_layers': (_positive, 'above 0'),
-  'flow.time_std': (_positive, 'above 0'),
+  'flow.logit_normal_std': (_positive, 'above 0'),
   'tokens.num_joint_layers': (_positive, 'above 0'),
-  'tokens.hide_past': (_fraction, 'in [0, 1)'),
+  'tokens.token_dropout_probability': (_fraction, 'in [0, 1)'),
   'tokens.pattern': (PATTERNS.__contains__, f'one of {PATTERNS}'),
   'generation.solver': (SOLVERS.__contains__, f'one of {SOLVERS}'),
   'generation.steps': (_positive, 'above 0'),
   'generation.temperature': (_positive, 'above 0'),
   'generation.top_k': (_not_negative, 'at least 0'),
   'generation.top_p': (lambda share: 0 < share <= 1, 'in (0, 1]'),
-  'generation.certainty_noise': (_not_negative, 'at least 0'),
+  'generation.choice_temperature': (_not_negative, 'at least 0'),
   'generation.overlap_s': (_not_negative, 'at least 0'),
   **{
     f'mesh.{axis}': (lambda size: size == -1 or size > 0, 'above 0, or -1 for the rest') for axis in MESH_AXES

@@ -99,7 +99,7 @@ def _parse(name: str, text: str, default):
     example = default[0] if default else ''
     return tuple(_parse(name, part, example) for part in _parts(name, text.strip()))
   try:
-    return flags.parse(kind, text.strip())
+    return flags.parse_number(kind, text.strip())
   except ValueError as error:
     raise ValueError(f'config.{name} must be of type {kind.__name__}: {error}.') from None
 

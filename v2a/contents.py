@@ -47,7 +47,7 @@ class Contents:
     }
 
   @classmethod
-  def of_json(cls, found: Mapping) -> 'Contents':
+  def from_json(cls, found: Mapping) -> 'Contents':
     """Returns the counts of `to_json`."""
     counters = (
       collections.Counter({int(size): count for size, count in found[key].items()})
@@ -55,7 +55,7 @@ class Contents:
     )
     return cls(found['num_records'], found['num_with_audio'], *counters)
 
-  def cut(self, num_text_bytes: int, num_transcript_bytes: int) -> list[str]:
+  def truncation_notes(self, num_text_bytes: int, num_transcript_bytes: int) -> list[str]:
     """Returns a line a kind of text of which some are longer than a model reads.
 
     Args:

@@ -18,7 +18,7 @@ def is_out_of_memory(error: BaseException) -> bool:
   return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
-def line(error: Exception, path: str | os.PathLike | None = None) -> str:
+def format_error(error: Exception, path: str | os.PathLike | None = None) -> str:
   """Returns what an input raised as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
 
   Args:

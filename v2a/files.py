@@ -47,12 +47,12 @@ def check_local(name: str, path: str | pathlib.Path) -> None:
 def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:
   """Returns a new hidden name in the folder of a path: that of the path, cut, and a random number."""
   path = pathlib.Path(path)
-  name = names.cut(path.name, _NAME_BYTES)
+  name = names.truncate(path.name, _NAME_BYTES)
   return path.absolute().with_name(f'.{name}.{uuid.uuid4().hex[:8]}.partial{suffix}')
 
 
 @contextlib.contextmanager
-def beside(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_write(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a new name in the folder of a file; renames it to the file on success and removes it on failure.
 
   Every writer has a name of its own, so that two may write one file at once: the last one's stays.
@@ -91,7 +91,7 @@ def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
   """Writes a text in UTF-8, see `beside`; bytes of names that are no UTF-8 are escaped (`names.utf8`)."""
-  with beside(path) as partial:
+  with atomic_write(path) as partial:
     partial.write_text(names.utf8(text), encoding='utf-8')
 
 

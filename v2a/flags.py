@@ -31,7 +31,9 @@ class Parser(argparse.ArgumentParser):
     raise ValueError(f'{message} (see {self.prog} --help)')
 
 
-def parse(kind: type, text: str, least: float = -math.inf, most: float = math.inf, is_open: bool = False):
+def parse_number(
+  kind: type, text: str, least: float = -math.inf, most: float = math.inf, is_open: bool = False
+):
   """Returns the number of a text: ASCII digits, finite, within bounds.
 
   Args:
@@ -57,7 +59,7 @@ def number(kind: type, least: float = -math.inf, most: float = math.inf, is_open
 
   def convert(text: str):
     try:
-      return parse(kind, text, least, most, is_open)
+      return parse_number(kind, text, least, most, is_open)
     except ValueError as error:
       raise argparse.ArgumentTypeError(str(error)) from None  # its words are the message
 

@@ -38,12 +38,12 @@ _FLOOR = 1e-6
 # Of brightness: what stands still or is even has a logarithm, too.
 _STILL = 1e-4
 _LARGEST, _LAGS = 0.99, (1, 2, 3, 4)
-NUM_OF_LOOKS = 14 + len(_LAGS)
+NUM_APPEARANCE_FEATURES = 14 + len(_LAGS)
 _GREY_3 = np.float32([0.299, 0.587, 0.114])
 
 
 @dataclasses.dataclass(frozen=True)
-class Group:
+class FeatureGroup:
   """What the distance of one group of numbers is measured with, eq. 3: mu, u_k, l_k and v."""
 
   mean_F: np.ndarray
@@ -61,7 +61,7 @@ class Group:
 
 
 @dataclasses.dataclass(frozen=True)
-class Gauge:
+class Detector:
   """What distances are measured with.
 
   Attributes:
@@ -70,11 +70,11 @@ class Gauge:
     about: JSON-able notes: clips that it was fitted to, calibration.
   """
 
-  groups: tuple[Group, ...]
+  groups: tuple[FeatureGroup, ...]
   threshold: float = float('inf')
   about: dict = dataclasses.field(default_factory=dict)
 
-  def distance(self, feature_BF: np.ndarray) -> np.ndarray:
+  def score(self, feature_BF: np.ndarray) -> np.ndarray:
     """Returns the larger g of the groups of each row, as distance_B.
 
     Raises:
@@ -87,7 +87,7 @@ class Gauge:
     return np.max([group.distance(part_BF) for group, part_BF in zip(self.groups, parts)], axis=0)
 
 
-def pool(semantic_BMD: jax.Array, sync_BLD: jax.Array, sync_frame_BLYX3: jax.Array) -> jax.Array:
+def extract_features(semantic_BMD: jax.Array, sync_BLD: jax.Array, sync_frame_BLYX3: jax.Array) -> jax.Array:
   """Returns feature_BF of eq. 1, NUM_OF_LOOKS numbers, and then of eq. 2.
 
   Args:
@@ -136,7 +136,9 @@ def _looks(frame_LYX3: jax.Array) -> jax.Array:
   )
 
 
-def fit(feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tuple[int, ...] = ()) -> Gauge:
+def fit(
+  feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tuple[int, ...] = ()
+) -> Detector:
   """Returns the gauge of clips, without a threshold.
 
   Args:
@@ -149,10 +151,10 @@ def fit(feature_NF: np.ndarray, num_directions: int = NUM_DIRECTIONS, sizes: tup
   """
   parts = np.split(feature_NF.astype(np.float64), np.cumsum(sizes).astype(int), axis=1)
   groups = tuple(_fit(part_NF, num_directions) for part_NF in parts)
-  return Gauge(groups, about={'num_clips': len(feature_NF)})
+  return Detector(groups, about={'num_clips': len(feature_NF)})
 
 
-def _fit(feature_NF: np.ndarray, num_directions: int) -> Group:
+def _fit(feature_NF: np.ndarray, num_directions: int) -> FeatureGroup:
   num_clips, num_features = feature_NF.shape
   num_directions = min(num_directions, num_features - 1)
   if num_clips < 2 * num_directions:
@@ -163,10 +165,10 @@ def _fit(feature_NF: np.ndarray, num_directions: int) -> Group:
   value_F = np.maximum(value_F[::-1], _FLOOR * value_F[-1])
   direction_KF = vector_FF[:, ::-1].T[:num_directions]
   rest = float(value_F[num_directions:].mean())
-  return Group(feature_NF.mean(axis=0), direction_KF, value_F[:num_directions], rest)
+  return FeatureGroup(feature_NF.mean(axis=0), direction_KF, value_F[:num_directions], rest)
 
 
-def save(found: Gauge, path: pathlib.Path | str) -> None:
+def save(found: Detector, path: pathlib.Path | str) -> None:
   """Writes a gauge."""
   notes = {'rest': [group.rest for group in found.groups], 'threshold': found.threshold}
   arrays = {
@@ -174,11 +176,11 @@ def save(found: Gauge, path: pathlib.Path | str) -> None:
     for k, group in enumerate(found.groups)
     for name in _ARRAYS
   }
-  with files.beside(path) as partial:
+  with files.atomic_write(path) as partial:
     np.savez_compressed(partial, about=json.dumps({**found.about, **notes}), **arrays)
 
 
-def load(path: pathlib.Path | str) -> Gauge:
+def load(path: pathlib.Path | str) -> Detector:
   """Reads what `save` wrote.
 
   Raises:
@@ -188,9 +190,9 @@ def load(path: pathlib.Path | str) -> Gauge:
     with np.load(path, allow_pickle=False) as archive:
       about = json.loads(str(archive['about']))
       groups = tuple(
-        Group(**{name: archive[f'{name}_{k}'].astype(np.float64) for name in _ARRAYS}, rest=rest)
+        FeatureGroup(**{name: archive[f'{name}_{k}'].astype(np.float64) for name in _ARRAYS}, rest=rest)
         for k, rest in enumerate(about.pop('rest'))
       )
-    return Gauge(groups, about.pop('threshold'), about)
+    return Detector(groups, about.pop('threshold'), about)
   except (KeyError, ValueError, EOFError) as error:
     raise ValueError(f'{path} holds no gauge ({error}); python -m data_pipelines.gauge makes one.') from error

@@ -33,10 +33,10 @@ from v2a.media import motion
 from v2a.media import probe as probe_lib
 from v2a.media import read
 
-PEAK = 0.98
+MAX_PEAK = 0.98
 _CLOCK_ERROR_S = 1e-9  # of a difference of two times
 # The face of generation: callers need this module alone.
-MODELS_FOLDER, Model = model_lib.MODELS_FOLDER, model_lib.Model
+MODELS_FOLDER, Bundle = model_lib.MODELS_FOLDER, model_lib.Bundle
 Input, Request, Result = requests.Input, requests.Request, requests.Result
 load, join = model_lib.load, model_lib.join
 save, extend, is_bundle = model_lib.save, model_lib.extend, model_lib.is_bundle
@@ -45,19 +45,21 @@ save, extend, is_bundle = model_lib.save, model_lib.extend, model_lib.is_bundle
 class _Job:
   """One input on its way: its pictures, and the sounds of its samples so far (see v2a.generators)."""
 
-  def __init__(self, model: Model, source: Input, request: Request):
+  def __init__(self, model: Bundle, source: Input, request: Request):
     start = time.perf_counter()
     spec, generator = model.clip_spec, model.generator(request.generator)
     self.source, self.request = source, request
     self.duration_s = _duration(source)
     # Before the pictures are read, so that whatever changes from here on is noticed.
-    self.content = None if source.path is None else files.fingerprint(source.path)
+    self.input_fingerprint = None if source.path is None else files.fingerprint(source.path)
     self.num_samples = round(self.duration_s * spec.sample_rate_hz)
     self.starts = windows.starts(spec, self.num_samples, generator.config.generation.overlap_s)
-    self.spoken = self._spoken(spec)
+    self.window_transcripts = self._spoken(spec)
     self.has_video = source.path is not None
     self._read(spec)
-    self.sounds = [generator.empty(self.starts[-1] + spec.num_latents) for _ in range(request.num_samples)]
+    self.sounds = [
+      generator.initial_canvas(self.starts[-1] + spec.num_latents) for _ in range(request.num_samples)
+    ]
     self.num_left = request.num_samples
     self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
 
@@ -114,7 +116,9 @@ def _spoken(
     return [spoken]
   begins = [spec.time_s(first) for first in starts]
   return [
-    windows.spoken_in(spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s)
+    windows.transcript_in_window(
+      spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s
+    )
     for begin_s in begins
   ]
 
@@ -173,8 +177,8 @@ class _Lane:
   window: int = 0
 
 
-def soundtracks(
-  model: Model, inputs: list[Input], request: Request, progress: Callable[[int, int], None] | None = None
+def generate(
+  model: Bundle, inputs: list[Input], request: Request, progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Result]:
   """Yields the result of every input, in order.
 
@@ -192,7 +196,7 @@ def soundtracks(
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
   order, owners, done, total, next_index = [], {}, 0, 0, 0
   while waiting or lanes:
-    while waiting and len(lanes) < model.num_lanes:
+    while waiting and len(lanes) < model.num_slots:
       index, source = waiting.pop(0)
       try:
         job = _Job(model, source, request)
@@ -204,7 +208,7 @@ def soundtracks(
       total += len(job.starts) * request.num_samples
       lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
     # Lanes with and without a picture need other branches of guidance, so they run apart.
-    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][: model.num_lanes]
+    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][: model.num_slots]
     if active:
       progress(done, total)
       _advance(model, request, active)
@@ -230,18 +234,20 @@ def soundtracks(
 
 
 def _failed(error: Exception, source: Input) -> Result:
-  return Result([], [], [], np.zeros(0, np.float32), {}, {}, faults.line(error, source.path))
+  return Result([], [], [], np.zeros(0, np.float32), {}, {}, faults.format_error(error, source.path))
 
 
-def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
+def _advance(model: Bundle, request: Request, lanes: list[_Lane]) -> None:
   """Draws the current window of every lane."""
   start = time.perf_counter()
   spec = model.clip_spec
   settings, branches, weights_G = requests.resolve(model, request, lanes[0].job.has_video)
   rows = [_row(model, lane) for lane in lanes]
-  rows += rows[-1:] * (model.num_lanes - len(rows))
+  rows += rows[-1:] * (model.num_slots - len(rows))
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  sound_BTC = np.asarray(model.sample(inputs, weights_G, **requests.fixed(model, settings, branches)))
+  sound_BTC = np.asarray(
+    model.sample(inputs, weights_G, **requests.static_arguments(model, settings, branches))
+  )
   for lane, sound_TC in zip(lanes, sound_BTC):
     first = lane.job.starts[lane.window]
     lane.job.sounds[lane.sample][first : first + spec.num_latents] = sound_TC
@@ -249,19 +255,19 @@ def _advance(model: Model, request: Request, lanes: list[_Lane]) -> None:
     lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
 
 
-def _row(model: Model, lane: _Lane) -> dict[str, np.ndarray]:
+def _row(model: Bundle, lane: _Lane) -> dict[str, np.ndarray]:
   """Returns the inputs of model.sample for one lane, without the batch axis."""
   spec, job, request = model.clip_spec, lane.job, lane.job.request
   first, num_known = job.starts[lane.window], 0
   if lane.window:
     num_known = job.starts[lane.window - 1] + spec.num_latents - first
-  frames, spoken = job.frames(spec, lane.window), job.spoken[lane.window]
+  frames, spoken = job.frames(spec, lane.window), job.window_transcripts[lane.window]
   known_TC = job.sounds[lane.sample][first : first + spec.num_latents]
   return _inputs(model, request, lane.sample, first, spoken, job.has_video, frames, known_TC, num_known)
 
 
 def _inputs(
-  model: Model,
+  model: Bundle,
   request: Request,
   sample: int,
   first: int,
@@ -294,8 +300,8 @@ def _inputs(
     'known_TC': known_TC,
     'is_known_T': np.arange(spec.num_latents) < num_known,
   }
-  row |= model.generator(request.generator).randomness(request.seed, sample, first)
-  row |= requests.texts(spec, request.prompt, requests.unwanted(model, request), spoken)
+  row |= model.generator(request.generator).initial_noise(request.seed, sample, first)
+  row |= requests.text_inputs(spec, request.prompt, requests.resolve_negative_prompt(model, request), spoken)
   return {_batched(name): value for name, value in row.items()}
 
 
@@ -305,13 +311,13 @@ def _batched(name: str) -> str:
   return f'{head}_B{tail}' if tail and tail[0].isupper() else f'{name}_B'
 
 
-def _finish(model: Model, request: Request, job: _Job) -> Result:
+def _finish(model: Bundle, request: Request, job: _Job) -> Result:
   """Ranks and decodes the samples of a job."""
   start = time.perf_counter()
   scores: list[float | None] = [None] * len(job.sounds)
   ranks: list[int | None] = [None] * len(job.sounds)
   if job.has_video and {'sync', 'codec'} <= set(model.exports):
-    scores = [_agreement(model, job, sound_TC) for sound_TC in job.sounds]
+    scores = [_similarity(model, job, sound_TC) for sound_TC in job.sounds]
     best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
     ranks = [best_first.index(index) + 1 for index in range(len(scores))]
   gauge = _gauge(model, request, job) if job.has_video else None
@@ -324,18 +330,27 @@ def _finish(model: Model, request: Request, job: _Job) -> Result:
   waves = [_limited(windows.decode(model, sound_TC, job.num_samples)) for sound_TC in job.sounds]
   job.timings_s['decode'] = time.perf_counter() - start
   settings = requests.resolve(model, request, job.has_video)[0]
-  return Result(waves, scores, ranks, motion_L, job.timings_s, settings, gauge=gauge, content=job.content)
+  return Result(
+    waves,
+    scores,
+    ranks,
+    motion_L,
+    job.timings_s,
+    settings,
+    ood=gauge,
+    input_fingerprint=job.input_fingerprint,
+  )
 
 
-def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | None:
+def _gauge(model: Bundle, request: Request, job: _Job) -> tuple[float, float] | None:
   """Returns how far the picture of the most unusual window lies, and the threshold of a warning."""
-  found = model.gauge(request.generator)
+  found = model.ood_detector(request.generator)
   if found is None:
     return None
   windows_of_frames = (job.frames(model.clip_spec, window) for window in range(len(job.starts)))
   distances = [
-    found.distance(
-      np.asarray(model.features(semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator))
+    found.score(
+      np.asarray(model.ood_features(semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator))
     )[0]
     for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames
   ]
@@ -346,12 +361,12 @@ def _gauge(model: Model, request: Request, job: _Job) -> tuple[float, float] | N
 def _limited(wave_NA: np.ndarray) -> np.ndarray:
   """Returns the wave, turned down in place as a whole where its peak would clip."""
   peak = level.peak(wave_NA)
-  if peak > PEAK:
-    wave_NA *= np.float32(PEAK / peak)
+  if peak > MAX_PEAK:
+    wave_NA *= np.float32(MAX_PEAK / peak)
   return wave_NA
 
 
-def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
+def _similarity(model: Bundle, job: _Job, sound_TC: np.ndarray) -> float:
   spec, values = model.clip_spec, []
   for window, first in enumerate(job.starts):
     sync_frame_LYX3 = job.frames(spec, window)[1]
@@ -359,15 +374,15 @@ def _agreement(model: Model, job: _Job, sound_TC: np.ndarray) -> float:
     if np.issubdtype(sound_TC.dtype, np.integer):
       # The sync model knows latents: those of the sound that the codes make.
       window_BTC = model.encode(model.decode(window_BTC))
-    values.append(float(model.agreement(sync_frame_LYX3[None], window_BTC)[0]))
+    values.append(float(model.similarity(sync_frame_LYX3[None], window_BTC)[0]))
   return float(np.mean(values))
 
 
-def sample_clips(
-  model: Model,
+def generate_batch(
+  model: Bundle,
   semantic_frame_BMYX3: np.ndarray,
   sync_frame_BLYX3: np.ndarray,
-  asked: Sequence[Request],
+  row_requests: Sequence[Request],
   num_samples: int | None = None,
 ) -> np.ndarray:
   """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` makes them.
@@ -379,32 +394,36 @@ def sample_clips(
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of whole clips at the model's rates; of at least a window.
       Between two frames the first stands for both.
-    asked: one a row, of one generator. Of a transcript each window reads as much as the model does; other
-      texts must fit.
+    row_requests: one a row, of one generator. Of a transcript each window reads as much as the model does;
+      other texts must fit.
     num_samples: length of the clips; None is that of the pictures.
 
   Raises:
     ValueError: a request has no meaning for this model.
   """
   groups: dict[tuple, list[int]] = {}
-  for row, request in enumerate(asked):
+  for row, request in enumerate(row_requests):
     settings, branches, weights_G = requests.resolve(model, request, True)
-    kind = requests.fixed(model, settings, branches)['settings'], branches, tuple(weights_G)
+    kind = requests.static_arguments(model, settings, branches)['settings'], branches, tuple(weights_G)
     groups.setdefault(kind, []).append(row)
   spec, waves = model.clip_spec, {}
   if num_samples is None:
     num_samples = round(sync_frame_BLYX3.shape[1] * spec.sample_rate_hz / spec.sync_fps)
   for rows in groups.values():
-    rows = rows + rows[-1:] * (len(asked) - len(rows))
+    rows = rows + rows[-1:] * (len(row_requests) - len(rows))
     wave_BNA = _sample_alike(
-      model, semantic_frame_BMYX3[rows], sync_frame_BLYX3[rows], [asked[row] for row in rows], num_samples
+      model,
+      semantic_frame_BMYX3[rows],
+      sync_frame_BLYX3[rows],
+      [row_requests[row] for row in rows],
+      num_samples,
     )
     waves |= dict(zip(rows, wave_BNA))
-  return np.stack([waves[row] for row in range(len(asked))])
+  return np.stack([waves[row] for row in range(len(row_requests))])
 
 
 def _sample_alike(
-  model: Model,
+  model: Bundle,
   semantic_frame_BMYX3: np.ndarray,
   sync_frame_BLYX3: np.ndarray,
   asked: Sequence[Request],
@@ -413,7 +432,7 @@ def _sample_alike(
   """Returns what `sample_clips` does of rows that want the same branches of guidance."""
   spec, generator = model.clip_spec, model.generator(asked[0].generator)
   starts = windows.starts(spec, num_samples, generator.config.generation.overlap_s)
-  sound_BTC = np.stack([generator.empty(starts[-1] + spec.num_latents)] * len(asked))
+  sound_BTC = np.stack([generator.initial_canvas(starts[-1] + spec.num_latents)] * len(asked))
   all_spoken = [_spoken(spec, request, starts, num_samples / spec.sample_rate_hz) for request in asked]
   num_done = 0
   for first, *spoken in zip(starts, *all_spoken):
@@ -441,37 +460,37 @@ def _window(frame_BLYX3: np.ndarray, first: int, num: int) -> np.ndarray:
 
 
 def window_arguments(
-  model: Model,
+  model: Bundle,
   semantic_frame_BMYX3: np.ndarray,
   sync_frame_BLYX3: np.ndarray,
-  asked: Sequence[Request],
-  spoken: Sequence[str],
+  row_requests: Sequence[Request],
+  transcripts: Sequence[str],
   first: int = 0,
-  known_BTC: np.ndarray | None = None,
-  num_known: int = 0,
+  prefix_BTC: np.ndarray | None = None,
+  num_prefix: int = 0,
 ) -> tuple[dict, np.ndarray, dict]:
   """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
 
   Args:
     model: see `load`.
     semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
-    asked: one a row, all of one generator and with the same branches of guidance; see `_inputs`.
-    spoken: words in the window, one text a row; what is longer than the model reads is cut.
+    row_requests: one a row, all of one generator and with the same branches of guidance; see `_inputs`.
+    transcripts: words in the window, one text a row; what is longer than the model reads is cut.
     first: latent step of the clip at which the window begins.
-    known_BTC: what is drawn already of the window; None is nothing.
-    num_known: steps of it that count.
+    prefix_BTC: what is drawn already of the window; None is nothing.
+    num_prefix: steps of it that count.
   """
-  generator = model.generator(asked[0].generator)
-  settings, branches, weights_G = requests.resolve(model, asked[0], True)
-  if known_BTC is None:
-    known_BTC = np.stack([generator.empty(model.clip_spec.num_latents)] * len(asked))
+  generator = model.generator(row_requests[0].generator)
+  settings, branches, weights_G = requests.resolve(model, row_requests[0], True)
+  if prefix_BTC is None:
+    prefix_BTC = np.stack([generator.initial_canvas(model.clip_spec.num_latents)] * len(row_requests))
   rows = [
     _inputs(
-      model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC, num_known
+      model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC, num_prefix
     )
     for request, words, semantic_frame_MYX3, sync_frame_LYX3, known_TC in zip(
-      asked, spoken, semantic_frame_BMYX3, sync_frame_BLYX3, known_BTC, strict=True
+      row_requests, transcripts, semantic_frame_BMYX3, sync_frame_BLYX3, prefix_BTC, strict=True
     )
   ]
   inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  return inputs, weights_G, requests.fixed(model, settings, branches)
+  return inputs, weights_G, requests.static_arguments(model, settings, branches)

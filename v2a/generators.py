@@ -25,7 +25,7 @@ from v2a.diffusion import guidance
 from v2a.diffusion import samplers
 
 
-class Flow:
+class FlowSampler:
   """Draws latents: `diffusion.samplers`.
 
   Attributes:
@@ -33,21 +33,21 @@ class Flow:
     config: of the trained generator.
     spec: its clips.
     codec: part of a model that turns what is drawn into a wave.
-    choices: settings that a request may choose, with defaults in config.generation.
-    fixed: further settings of config.generation.
+    request_settings: settings that a request may choose, with defaults in config.generation.
+    config_settings: further settings of config.generation.
   """
 
   name, codec = 'flow', 'codec'
-  choices, fixed = ('steps', 'solver'), ('warp',)
+  request_settings, config_settings = ('steps', 'solver'), ('timestep_shift',)
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.config, self.spec = c, config.clip_spec(c)
 
-  def empty(self, num_steps: int) -> np.ndarray:
+  def initial_canvas(self, num_steps: int) -> np.ndarray:
     """Returns sound_TC in which nothing is known yet."""
     return np.zeros((num_steps, self.config.codec.num_latent_channels), np.float32)
 
-  def randomness(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
+  def initial_noise(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
     """Returns what a window that begins at a latent step of the clip draws from."""
     size, num_latents = self.spec.latents_per_block, self.spec.num_latents
     blocks = range(first // size, -(-(first + num_latents) // size))
@@ -59,7 +59,7 @@ class Flow:
     """Returns how often the network is evaluated, by each branch."""
     return samplers.num_evaluations(settings['solver'], settings['steps'])
 
-  def draw(
+  def sample(
     self,
     network,
     condition: bundle.Condition,
@@ -68,7 +68,7 @@ class Flow:
     *,
     solver: str,
     steps: int,
-    warp: float,
+    timestep_shift: float,
   ) -> jax.Array:
     """Returns sound_BTC.
 
@@ -77,7 +77,7 @@ class Flow:
       condition: of G * B rows.
       inputs: `randomness` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
       weights_G: of the branches.
-      solver, steps, warp: see diffusion.samplers.
+      solver, steps, timestep_shift: see diffusion.samplers.
     """
     noise_BTC, known_BTC = inputs['noise_BTC'], inputs['known_BTC']
     guided = guidance.guided(lambda z_BTC, t_B: network.velocity(z_BTC, t_B, condition), weights_G)
@@ -87,23 +87,23 @@ class Flow:
       # Where it is known, the straight path to it (diffusion.process eq. 2).
       return jnp.where(inputs['is_known_BT'][..., None], noise_BTC - known_BTC, v_BTC)
 
-    return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, warp=warp)
+    return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, timestep_shift=timestep_shift)
 
 
-class Tokens:
+class TokenSampler:
   """Draws tokens one step after the other: `autoregressive.sampling.sample`. See Flow."""
 
   name, codec = 'tokens', 'codec_rvq'
-  choices, fixed = ('temperature', 'top_k', 'top_p'), ()
+  request_settings, config_settings = ('temperature', 'top_k', 'top_p'), ()
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.config, self.spec = c, config.clip_spec(c)
 
-  def empty(self, num_steps: int) -> np.ndarray:
+  def initial_canvas(self, num_steps: int) -> np.ndarray:
     """Returns sound_TC in which nothing is known yet."""
     return np.zeros((num_steps, self.config.codec.num_codebooks), np.int32)
 
-  def randomness(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
+  def initial_noise(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
     """Returns what a window that begins at a latent step, the first of a block, draws from."""
     block = first // self.spec.latents_per_block
     return {'seed': np.int32(seed), 'sample': np.int32(sample), 'block': np.int32(block)}
@@ -111,10 +111,10 @@ class Tokens:
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch; with its cache, on a step at a time."""
     del settings
-    late = patterns.delays(self.config.tokens.pattern, self.config.codec.num_codebooks)
+    late = patterns.codebook_delays(self.config.tokens.pattern, self.config.codec.num_codebooks)
     return self.spec.num_latents + max(late)
 
-  def draw(
+  def sample(
     self,
     network,
     condition: bundle.Condition,
@@ -134,7 +134,7 @@ class Tokens:
       weights_G: of the branches.
       temperature, top_k, top_p: see autoregressive.sampling.Settings.
     """
-    decoder, late = network.decoder, network.late
+    decoder, late = network.decoder, network.delays
     known_BSK = patterns.build(inputs['known_BTC'], late, decoder.padding_token)
     is_known_BSK = patterns.build(_of_books(inputs), late, True)
     cache = decoder.prefill(condition, known_BSK.shape[1])
@@ -151,16 +151,20 @@ class Tokens:
     return patterns.revert(code_BSK, late)
 
 
-class Masked(Tokens):
+class MaskedSampler(TokenSampler):
   """Draws all tokens at once, then the least certain again: `sampling.decode_masked`. See Flow."""
 
-  name, choices, fixed = 'masked', ('steps', *Tokens.choices), ('certainty_noise',)
+  name, request_settings, config_settings = (
+    'masked',
+    ('steps', *TokenSampler.request_settings),
+    ('choice_temperature',),
+  )
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch."""
     return settings['steps']
 
-  def draw(
+  def sample(
     self,
     network,
     condition: bundle.Condition,
@@ -171,26 +175,26 @@ class Masked(Tokens):
     temperature: float,
     top_k: int,
     top_p: float,
-    certainty_noise: float,
+    choice_temperature: float,
   ) -> jax.Array:
-    """Returns sound_BTC; see Tokens.draw, and sampling.decode_masked for its passes and certainty_noise."""
+    """Returns sound_BTC; see TokenSampler.sample, and sampling.decode_masked for the settings."""
     decoder = network.decoder
     cache = decoder.prefill(condition, inputs['known_BTC'].shape[1])
     return sampling.decode_masked(
-      functools.partial(decoder.revise, cache=cache),
+      functools.partial(decoder.predict_masked, cache=cache),
       _keys(inputs),
       inputs['known_BTC'],
       _of_books(inputs),
       mask_token=decoder.mask_token,
-      num_passes=steps,
-      noise=certainty_noise,
+      num_iterations=steps,
+      choice_temperature=choice_temperature,
       weights_G=weights_G,
       settings=sampling.Settings(temperature, top_k, top_p),
     )
 
 
 # In the order in which a model that has several prefers them.
-GENERATORS = {kind.name: kind for kind in (Flow, Tokens, Masked)}
+GENERATORS = {kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)}
 
 
 def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> bundle.Condition:

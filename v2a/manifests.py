@@ -18,7 +18,7 @@ ABOUT = f'{files.MARK} generate.'
 _MAX_BYTES = 1 << 24
 
 
-def seal(manifest: Mapping, name: str, digests: Mapping[str, str]) -> dict:
+def with_digests(manifest: Mapping, name: str, digests: Mapping[str, str]) -> dict:
   """Returns a manifest that names all files with their digests, its own included.
 
   Args:
@@ -45,7 +45,7 @@ def read(path: pathlib.Path) -> dict | None:
   if own is None or own != _digest({**found, 'files': digests}):
     return None
   try:
-    request_of(found)
+    request_fields(found)
   except (KeyError, TypeError, ValueError):  # of a version that wrote something else
     return None
   # Whatever it says, no other file is touched.
@@ -53,7 +53,7 @@ def read(path: pathlib.Path) -> dict | None:
   return found if are_its else None
 
 
-def request_of(manifest: Mapping) -> dict:
+def request_fields(manifest: Mapping) -> dict:
   """Returns what of a manifest decides its soundtracks and videos, but for the number of samples."""
   source, settings = manifest['input'], dict(manifest['settings'])
   del settings['num_samples']

@@ -34,8 +34,8 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
-LANES_PER_DEVICE = 8
-MAKERS = {
+SLOTS_PER_DEVICE = 8
+PART_BUILDERS = {
   'codec': assembly.codec,
   'codec_rvq': assembly.codec,
   'flow': assembly.flow,
@@ -48,13 +48,13 @@ MAKERS = {
 _DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
 
 
-class Model:
+class Bundle:
   """Generators, their codecs, and (for ranking) a sync model, ready to draw.
 
   Attributes:
     name: of the model.
     exports: by part (see MAKERS).
-    generators: names of the generators that it has; the first is drawn from where a request names none.
+    generator_names: names of the generators that it has; the first is drawn from where a request names none.
     config: of that one.
     clip_spec: rates and the length of one window.
     mesh: that the weights of a generator lie on, and lanes are spread over.
@@ -79,11 +79,11 @@ class Model:
       ValueError: there is no such generator, or no such mesh of the devices and the audio steps of a window.
     """
     self.name, self.exports = name, exports
-    self.generators = tuple(part for part in generators.GENERATORS if part in exports)
+    self.generator_names = tuple(part for part in generators.GENERATORS if part in exports)
     if generator is not None:
       self._check(generator)
-      self.generators = (generator, *(part for part in self.generators if part != generator))
-    self.config = exports[self.generators[0]].config
+      self.generator_names = (generator, *(part for part in self.generator_names if part != generator))
+    self.config = exports[self.generator_names[0]].config
     self.clip_spec: clip.ClipSpec = config.clip_spec(self.config)
     self.sample_rate_hz = self.clip_spec.sample_rate_hz
     self.mesh_sizes = {'data': -1} if mesh_sizes is None else dict(mesh_sizes)
@@ -92,7 +92,7 @@ class Model:
     # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
     # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
-    self.num_lanes = self.num_shards * (1 if is_cpu else LANES_PER_DEVICE)
+    self.num_slots = self.num_shards * (1 if is_cpu else SLOTS_PER_DEVICE)
     self._parts, self._generators, self._gauges, self._features, self._digests = {}, {}, {}, {}, {}
 
   @property
@@ -100,13 +100,13 @@ class Model:
     """Into how many parts the lanes are split; their number must be a multiple of it."""
     return mesh_lib.num_batch_shards(self.mesh)
 
-  def generator(self, name: str | None = None) -> generators.Flow | generators.Tokens:
+  def generator(self, name: str | None = None) -> generators.FlowSampler | generators.TokenSampler:
     """Returns a generator; None for the first.
 
     Raises:
       ValueError: this model has no such generator, or not with the clips of the others.
     """
-    name = name or self.generators[0]
+    name = name or self.generator_names[0]
     self._check(name)
     if name not in self._generators:
       found = generators.GENERATORS[name](self.exports[name].config)
@@ -115,7 +115,7 @@ class Model:
       if found.spec != self.clip_spec:
         raise ValueError(
           f'generators of one model must have one clip; {name!r} of {self.name} has '
-          f'{found.spec}, {self.generators[0]!r} has {self.clip_spec}.'
+          f'{found.spec}, {self.generator_names[0]!r} has {self.clip_spec}.'
         )
       self._check_codec(name, found.codec)
       self._generators[name] = found
@@ -131,14 +131,14 @@ class Model:
       )
 
   def _check(self, generator: str) -> None:
-    if generator not in self.generators:
+    if generator not in self.generator_names:
       raise ValueError(
-        f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generators)}.'
+        f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generator_names)}.'
       )
 
-  def read(self) -> None:
+  def preload(self) -> None:
     """Reads what the first generator needs, so that its faults come now; the rest is read when asked for."""
-    for part in (self.generators[0], self.generator().codec, 'sync'):
+    for part in (self.generator_names[0], self.generator().codec, 'sync'):
       if part in self.exports:
         self._part(part)
 
@@ -147,15 +147,15 @@ class Model:
     if part not in self._parts:
       export = self.exports[part]
       # Shapes alone: drawing initial weights that are replaced at once would take seconds.
-      graph, state = nnx.split(nnx.eval_shape(lambda: MAKERS[part](export.config, nnx.Rngs(0))))
+      graph, state = nnx.split(nnx.eval_shape(lambda: PART_BUILDERS[part](export.config, nnx.Rngs(0))))
       # Lanes of a generator are spread; codecs and sync model work on one clip at a time, on one device.
       is_generator = part in generators.GENERATORS
-      place = rules.specs(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
+      place = rules.shardings(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
       arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
       self._parts[part] = graph, jax.device_put(arrays, place)
     return self._parts[part]
 
-  def replace(self, part: str, arrays: Mapping) -> None:
+  def replace_weights(self, part: str, arrays: Mapping) -> None:
     """Gives a part other weights, by flat name; what was compiled stays. ValueError where they do not fit."""
     graph, state = self._part(part)
     place = jax.tree.map(lambda leaf: leaf.sharding, state)
@@ -197,7 +197,7 @@ class Model:
     encode = {'codec': self.encode, 'codec_rvq': self.encode_tokens}[self.generator(generator).codec]
     return self.decode(encode(wave_BNA))
 
-  def gauge(self, generator: str | None = None) -> gauge_lib.Gauge | None:
+  def ood_detector(self, generator: str | None = None) -> gauge_lib.Detector | None:
     """Returns the gauge of a generator, None for the first; None where there is none."""
     name = self.generator(generator).name
     if name not in self._gauges:
@@ -223,21 +223,21 @@ class Model:
       self._digests[chosen.name] = digest.hexdigest()
     return self._digests[chosen.name]
 
-  def features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
+  def ood_features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
     """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.gauge eq. 1)."""
     name = self.generator(generator).name
     if name not in self._features:
 
       def features(network, *frames):
-        return gauge_lib.pool(*network.conditioner.encode_video(*frames), frames[1])
+        return gauge_lib.extract_features(*network.conditioner.encode_video(*frames), frames[1])
 
       self._features[name] = self._compiled(name, features)
     return self._features[name](semantic_frame_BMYX3, sync_frame_BLYX3)
 
   @functools.cached_property
-  def agreement(self) -> Callable:
+  def similarity(self) -> Callable:
     """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
-    return self._compiled('sync', lambda sync, frames, latents: sync.agreement(frames, latents))
+    return self._compiled('sync', lambda sync, frames, latents: sync.similarity(frames, latents))
 
   @functools.cached_property
   def sample(self) -> Callable:
@@ -257,7 +257,7 @@ class Model:
         network = self.merge(generator, state)
         with mesh_lib.use(shared):
           condition = generators.conditions(network, inputs, branches)
-          return self.generator(generator).draw(network, condition, inputs, weights_G, **dict(settings))
+          return self.generator(generator).sample(network, condition, inputs, weights_G, **dict(settings))
 
       if has_copies:
         draw = jax.shard_map(
@@ -293,7 +293,7 @@ class _Exports(Mapping):
   def __getitem__(self, part: str) -> weights.Export:
     if part not in self._read:
       export = weights.load_export(self._folders[part])
-      if part_of(export.config) != part:
+      if part_name(export.config) != part:
         raise ValueError(
           f'{self._folders[part]} must hold a {part} model; got one of task '
           f'{export.config.task!r}{_kind(export.config)}.'
@@ -305,7 +305,7 @@ class _Exports(Mapping):
     return self._read[part]
 
 
-def part_of(c) -> str:
+def part_name(c) -> str:
   """Returns the part that a trained model is."""
   if c.task == 'codec':
     return 'codec' if c.codec.bottleneck == 'kl' else 'codec_rvq'
@@ -327,7 +327,7 @@ def load(
   devices=None,
   generator: str | None = None,
   mesh_sizes: Mapping[str, int] | None = None,
-) -> Model:
+) -> Bundle:
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
@@ -354,18 +354,18 @@ def load(
       f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.'
     )
   if any((path / part).is_dir() for part in generators.GENERATORS):
-    folders = {part: path / part for part in MAKERS if (path / part).is_dir()}
+    folders = {part: path / part for part in PART_BUILDERS if (path / part).is_dir()}
   else:
     folders = _of_training(path)
-  model = Model(names.printable(path.resolve().name), _Exports(folders), devices, generator, mesh_sizes)
-  model.read()
+  model = Bundle(names.printable(path.resolve().name), _Exports(folders), devices, generator, mesh_sizes)
+  model.preload()
   return model
 
 
 def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
   """Returns the folders of the parts of a model, from the training folder of its generator."""
   trained = weights.load_export(path).config
-  part = part_of(trained)
+  part = part_name(trained)
   if part not in generators.GENERATORS:
     raise ValueError(f'{path} holds a {part} model; wanted a bundle, or a training folder of a generator.')
   codec = generators.GENERATORS[part].codec
@@ -380,7 +380,7 @@ def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
   return {part: folder for part, folder in folders.items() if folder}
 
 
-def join(models: list[Model]) -> Model:
+def join(models: list[Bundle]) -> Bundle:
   """Returns one model with the parts of several, named as the first.
 
   Raises:
@@ -394,10 +394,10 @@ def join(models: list[Model]) -> Model:
         not np.array_equal(mine[name], export.arrays[name]) for name in mine
       ):
         raise ValueError(f'{model.name} has another {part}/ than {models[0].name}; a bundle has one.')
-  return Model(models[0].name, parts, list(models[0].mesh.devices.flat), None, models[0].mesh_sizes)
+  return Bundle(models[0].name, parts, list(models[0].mesh.devices.flat), None, models[0].mesh_sizes)
 
 
-def save(model: Model, path: str | pathlib.Path) -> None:
+def save(model: Bundle, path: str | pathlib.Path) -> None:
   """Writes a model as a bundle of float16 weights that `load` reads.
 
   Raises:
@@ -415,7 +415,7 @@ def is_bundle(path: str | pathlib.Path) -> bool:
   return bool(_bundled(pathlib.Path(path)).keys() & generators.GENERATORS.keys())
 
 
-def extend(path: str | pathlib.Path, model: Model) -> None:
+def extend(path: str | pathlib.Path, model: Bundle) -> None:
   """Adds the parts of a model that a bundle lacks; nothing in it is replaced.
 
   Raises:
@@ -429,7 +429,7 @@ def extend(path: str | pathlib.Path, model: Model) -> None:
 
 def _bundled(path: pathlib.Path) -> dict[str, pathlib.Path]:
   """Returns the folders of the parts of a bundle."""
-  return {part: path / part for part in MAKERS if (path / part / weights.WEIGHTS).is_file()}
+  return {part: path / part for part in PART_BUILDERS if (path / part / weights.WEIGHTS).is_file()}
 
 
 def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
@@ -439,8 +439,8 @@ def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
       raise FileExistsError(
         f'{path / part} exists already and is another model; wanted the same, or a new folder.'
       )
-  whole = Model(names.printable(path.resolve().name), _Exports(written | there))
-  for name in whole.generators:
+  whole = Bundle(names.printable(path.resolve().name), _Exports(written | there))
+  for name in whole.generator_names:
     whole.generator(name)  # raises where clip or codec are not those of the others
   # Generators last: one without its codec would be no model.
   missing = sorted(set(written) - set(there), key=lambda part: part in generators.GENERATORS)
@@ -464,7 +464,7 @@ def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def _written(model: Model, path: pathlib.Path) -> Iterator[pathlib.Path]:
+def _written(model: Bundle, path: pathlib.Path) -> Iterator[pathlib.Path]:
   """Writes a model to a temporary bundle in the folder of a path; what is not moved is removed."""
   partial = files.partial_path(path)
   try:
@@ -474,14 +474,14 @@ def _written(model: Model, path: pathlib.Path) -> Iterator[pathlib.Path]:
     shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(model: Model, partial: pathlib.Path) -> None:
+def _write(model: Bundle, partial: pathlib.Path) -> None:
   for part, export in model.exports.items():
     c = configfile.loads(configfile.dumps(export.config)).unlock()
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
     is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in c.data.train]
-    if not c.data.world_seeds and all(is_here):
-      c.data.world_seeds = tuple(records.world_seeds(c.data.train))
+    if not c.data.synthetic_seeds and all(is_here):
+      c.data.synthetic_seeds = tuple(records.synthetic_seeds(c.data.train))
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
-    found = model.gauge(part) if part in generators.GENERATORS else None
+    found = model.ood_detector(part) if part in generators.GENERATORS else None
     if found is not None:
       gauge_lib.save(found, partial / part / gauge_lib.FILE)

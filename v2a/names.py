@@ -58,10 +58,10 @@ def file_name(text: str, max_bytes: int) -> str:
   if len(name.encode()) <= max_bytes:
     return name
   digest = hashlib.sha256(os.fsencode(text)).hexdigest()[:_DIGEST_DIGITS]
-  return f'{cut(name, max_bytes - 1 - _DIGEST_DIGITS)}-{digest}'
+  return f'{truncate(name, max_bytes - 1 - _DIGEST_DIGITS)}-{digest}'
 
 
-def cut(text: str, max_bytes: int) -> str:
+def truncate(text: str, max_bytes: int) -> str:
   """Returns the begin of a name, of at most so many bytes on the file system."""
   encoded = os.fsencode(text)
   return text if len(encoded) <= max_bytes else encoded[:max_bytes].decode(errors='ignore')

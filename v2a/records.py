@@ -37,7 +37,7 @@ from v2a import files
 from v2a import names
 from v2a import shards
 
-CorruptError = shards.CorruptError
+CorruptRecordError = shards.CorruptRecordError
 
 VERSION = 1
 _NUM_COUNTED = 512  # of a folder whose manifest does not tell what it holds
@@ -358,7 +358,7 @@ def write(
       writer.add(record)
 
 
-class Folder:
+class FolderSource:
   """Random access to the records of one folder: `len(folder)`, `folder[3]`.
 
   Attributes:
@@ -377,7 +377,7 @@ class Folder:
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']
     self.codecs = self.manifest.get('about', {}).get('codecs', {})
-    self.shards = shards.of_manifest(self.path, self.manifest['shards'])
+    self.shards = shards.from_manifest(self.path, self.manifest['shards'])
     for shard in self.shards:
       shard.check_present()
     self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
@@ -398,10 +398,10 @@ class Folder:
     try:
       return decode(data)
     except (ValueError, KeyError) as error:
-      raise CorruptError(f'record {position} of {shard.path} is corrupt: {error}') from error
+      raise CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
 
-class Memory:
+class InMemorySource:
   """Records held in memory, with the face of a `Folder`."""
 
   def __init__(self, items: Sequence[dict], spec: clip.ClipSpec):
@@ -423,7 +423,7 @@ class Memory:
     return decode(self._data[index])
 
 
-class Chain:
+class ConcatSource:
   """Several sources one after the other, with the face of a `Folder`."""
 
   def __init__(self, sources: Sequence):
@@ -456,17 +456,17 @@ class Chain:
     return self._sources[which][index - (self._ends[which - 1] if which else 0)]
 
 
-def open(*paths: str | pathlib.Path) -> Chain:
+def open(*paths: str | pathlib.Path) -> ConcatSource:
   """Opens one or several folders of records as one source.
 
   Raises:
     FileNotFoundError: a folder or its manifest is not there.
     ValueError: a manifest is damaged, or the folders differ in ClipSpec.
   """
-  return Chain([Folder(path) for path in paths])
+  return ConcatSource([FolderSource(path) for path in paths])
 
 
-def sample(num_records: int, count: int, seed: int) -> list[int]:
+def sample_indices(num_records: int, count: int, seed: int) -> list[int]:
   """Returns up to `count` different indices of records, spread at random over all, in order."""
   if count >= num_records:
     return list(range(num_records))
@@ -478,21 +478,21 @@ def contents(source) -> contents_lib.Contents:
 
   All of such a folder where nothing in the sample has sound, since it may hold little.
   """
-  if isinstance(source, Chain):
+  if isinstance(source, ConcatSource):
     return sum(map(contents, source.sources), contents_lib.Contents())
-  if isinstance(source, Folder) and 'contents' in source.manifest:
-    return contents_lib.Contents.of_json(source.manifest['contents'])
-  for indices in (sample(len(source), _NUM_COUNTED, 0), range(len(source))):
+  if isinstance(source, FolderSource) and 'contents' in source.manifest:
+    return contents_lib.Contents.from_json(source.manifest['contents'])
+  for indices in (sample_indices(len(source), _NUM_COUNTED, 0), range(len(source))):
     found = contents_lib.Contents()
     for index in indices:
-      with contextlib.suppress(CorruptError):
+      with contextlib.suppress(CorruptRecordError):
         found.add(source[index])
     if found.num_with_audio:
       break
   return found
 
 
-def world_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
+def synthetic_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
   """Returns the seeds of the procedural world that clips of folders are of, by the ids of some of them."""
   seeds = set()
   for path in paths:

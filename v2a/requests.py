@@ -18,9 +18,9 @@ from v2a.diffusion import samplers
 MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 # What a request may leave to the model.
-SCALES = ('guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
-DRAWING = ('steps', 'solver', 'temperature', 'top_k', 'top_p')
-CHOICES = (*DRAWING, *SCALES)
+GUIDANCE_SCALES = ('guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
+SAMPLER_SETTINGS = ('steps', 'solver', 'temperature', 'top_k', 'top_p')
+OPTIONAL_SETTINGS = (*SAMPLER_SETTINGS, *GUIDANCE_SCALES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Request:
       )
     tokens = {name: getattr(self, name) for name in ('temperature', 'top_k', 'top_p')}
     sampling.Settings(**{name: value for name, value in tokens.items() if value is not None})
-    scales = (getattr(self, name) for name in SCALES)
+    scales = (getattr(self, name) for name in GUIDANCE_SCALES)
     guidance.Scales(*(1.0 if scale is None else scale for scale in scales))
 
 
@@ -102,30 +102,30 @@ class Result:
   """What was drawn for one input.
 
   Attributes:
-    wave_SNA: one float32 wave NA a sample.
+    waves: one float32 wave NA a sample.
     scores: agreement of picture and sound in [-1, 1]; None without a picture.
     ranks: 1 is the best score; None without a picture.
     motion_L: mean absolute change of the picture in 0..1 at the sync rate, for plots.
     timings_s: seconds by stage.
     settings: everything that was used, defaults resolved.
     error: why the input could not be used; the rest is empty then.
-    gauge: distance of the picture from what the generator was trained on, and the threshold above which it is
+    ood: distance of the picture from what the generator was trained on, and the threshold above which it is
       worth a warning (v2a.gauge); None without a picture or a gauge.
-    content: of the input, before it was read; None without one.
+    input_fingerprint: of the input, before it was read; None without one.
   """
 
-  wave_SNA: list[np.ndarray]
+  waves: list[np.ndarray]
   scores: list[float | None]
   ranks: list[int | None]
   motion_L: np.ndarray
   timings_s: dict[str, float]
   settings: dict
   error: str | None = None
-  gauge: tuple[float, float] | None = None
-  content: files.Fingerprint | None = None
+  ood: tuple[float, float] | None = None
+  input_fingerprint: files.Fingerprint | None = None
 
 
-def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
+def resolve(model: model_lib.Bundle, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
   """Returns resolved settings, the branches of guidance and their weights_G.
 
   Raises:
@@ -135,22 +135,21 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   request.validate()
   generator, spec = model.generator(request.generator), model.clip_spec
   defaults = generator.config.generation
-  for name in DRAWING:
-    if getattr(request, name) is not None and name not in generator.choices:
-      raise ValueError(
-        f'{name} means nothing to the generator {generator.name!r}, which has {", ".join(generator.choices)}.'
-      )
+  for name in SAMPLER_SETTINGS:
+    if getattr(request, name) is not None and name not in generator.request_settings:
+      has = ', '.join(generator.request_settings)
+      raise ValueError(f'{name} means nothing to the generator {generator.name!r}, which has {has}.')
   for name in ('prompt', 'negative_prompt'):
     size = len(getattr(request, name).strip().encode())
     if size > spec.num_text_bytes:
       raise ValueError(f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
   chosen = {
     name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
-    for name in (*generator.choices, *SCALES)
+    for name in (*generator.request_settings, *GUIDANCE_SCALES)
   }
   if request.negative_prompt.strip() and request.guidance_text is None:
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
-  scales = guidance.Scales(*(chosen[name] for name in SCALES))
+  scales = guidance.Scales(*(chosen[name] for name in GUIDANCE_SCALES))
   given = [
     name
     for name, is_given in (
@@ -163,9 +162,13 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
   branches = guidance.branches(scales, tuple(given))
-  settings = {'generator': generator.name, **chosen, **{name: defaults[name] for name in generator.fixed}}
+  settings = {
+    'generator': generator.name,
+    **chosen,
+    **{name: defaults[name] for name in generator.config_settings},
+  }
   settings |= {
-    'negative_prompt_used': unwanted(model, request),
+    'negative_prompt_used': resolve_negative_prompt(model, request),
     'overlap_s': defaults.overlap_s,
     'window_s': float(spec.duration_s),
     'evaluations_per_step': len(branches),
@@ -175,14 +178,14 @@ def resolve(model: model_lib.Model, request: Request, has_video: bool) -> tuple[
   return settings, tuple(branch.dropped for branch in branches), weights_G
 
 
-def fixed(model: model_lib.Model, settings: dict, branches: tuple) -> dict:
+def static_arguments(model: model_lib.Bundle, settings: dict, branches: tuple) -> dict:
   """Returns what model.sample is compiled for, from what `resolve` returned."""
   generator = model.generator(settings['generator'])
-  told = tuple((name, settings[name]) for name in (*generator.choices, *generator.fixed))
+  told = tuple((name, settings[name]) for name in (*generator.request_settings, *generator.config_settings))
   return {'generator': generator.name, 'branches': branches, 'settings': told}
 
 
-def unwanted(model: model_lib.Model, request: Request) -> str:
+def resolve_negative_prompt(model: model_lib.Bundle, request: Request) -> str:
   """Returns the negative prompt that is used.
 
   Who gives no text at all wants to hear something: the model's default ('silence') leads away from the
@@ -193,7 +196,9 @@ def unwanted(model: model_lib.Model, request: Request) -> str:
   return model.generator(request.generator).config.generation.negative_prompt
 
 
-def texts(spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str) -> dict[str, np.ndarray]:
+def text_inputs(
+  spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str
+) -> dict[str, np.ndarray]:
   """Returns bytes and lengths of the three texts of one row."""
   found = {}
   for name, length_name, value, size in (

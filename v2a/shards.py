@@ -32,7 +32,7 @@ _READER_OPTIONS = 'readahead_buffer_size:0'
 _REPORT_EVERY_S = 10.0
 
 
-class CorruptError(ValueError):
+class CorruptRecordError(ValueError):
   """A record whose bytes are not those that were written; reading it again does not help."""
 
 
@@ -76,7 +76,7 @@ class Shard:
     try:
       return self._read(position)
     except RuntimeError as error:
-      raise CorruptError(f'record {position} of {self.path} is corrupt: {error}') from error
+      raise CorruptRecordError(f'record {position} of {self.path} is corrupt: {error}') from error
 
   def _read(self, position: int) -> bytes:
     data = _OPEN.get(self.path).read([position])[0]
@@ -132,7 +132,7 @@ def _check_readable(path: pathlib.Path, mtime_ns: int) -> None:
   files.sha256(path)
 
 
-class Verified:
+class VerificationCache:
   """What is known of shards that were read whole: path -> size, time of change and digest.
 
   Kept in a file, so that a restart reads no shard again that has not changed since. Of several processes each
@@ -176,7 +176,7 @@ class Verified:
 
 
 def verify(
-  wanted: Iterable[Shard], known: Verified | None = None, report: Callable[[str], None] | None = None
+  wanted: Iterable[Shard], known: VerificationCache | None = None, report: Callable[[str], None] | None = None
 ) -> None:
   """Reads shards whole, but for those that are known to be as they were written.
 
@@ -188,7 +188,7 @@ def verify(
   Raises:
     ValueError: a shard has changed since it was written.
   """
-  known = known or Verified()
+  known = known or VerificationCache()
   left = [shard for shard in wanted if shard.sha256 and not known.has(shard)]
   sizes = [shard.path.stat().st_size for shard in left]
   total, done, begin_s = sum(sizes), 0, time.monotonic()
@@ -208,7 +208,7 @@ def verify(
       raise ValueError(
         f'{shard.path} is not as it was written: its SHA-256 is not that of the manifest. '
         'Restore it, or go without its corrupt records by config.data.verify=false and '
-        'config.data.max_corrupt_share.'
+        'config.data.max_corrupt_record_share.'
       )
     known.add(shard)
     done += size
@@ -218,7 +218,7 @@ def verify(
     )
 
 
-def of_manifest(folder: pathlib.Path, entries: Iterable[Mapping]) -> list[Shard]:
+def from_manifest(folder: pathlib.Path, entries: Iterable[Mapping]) -> list[Shard]:
   """Returns the shards of a folder by the list `shards` of its manifest."""
   return [
     Shard(folder / entry['name'], entry['num_records'], entry.get('num_bytes'), entry.get('sha256'))

@@ -25,7 +25,7 @@ class Terminated(SystemExit):
 
 
 @contextlib.contextmanager
-def raising() -> Iterator[None]:
+def raise_on_signals() -> Iterator[None]:
   """Lets SIGTERM and SIGHUP raise Terminated in the main thread meanwhile, see `install`.
 
   In other threads than the main one nothing is changed, since Python does not allow it.
@@ -33,7 +33,7 @@ def raising() -> Iterator[None]:
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  previous = install()
+  previous = install_handlers()
   try:
     yield
   finally:
@@ -43,7 +43,7 @@ def raising() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def install() -> dict:
+def install_handlers() -> dict:
   """Lets SIGTERM and SIGHUP raise Terminated from now on; one that is ignored stays so (nohup).
 
   Returns:

@@ -133,7 +133,7 @@ def export(
     arrays[name] = np.asarray(array, order='C')
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
-  with files.beside(path / WEIGHTS) as partial:
+  with files.atomic_write(path / WEIGHTS) as partial:
     # Not save_file, which writes files that nobody but their owner may read.
     partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
   configfile.save(c, path / CONFIG)

@@ -34,7 +34,7 @@ def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]
   return [*range(0, last, stride), last]
 
 
-def spoken_in(
+def transcript_in_window(
   transcript: str, start_s: float, end_s: float, duration_s: float, times_s: tuple[float, ...] | None = None
 ) -> str:
   """Returns the words of a transcript that fall into a window.
@@ -52,7 +52,7 @@ def spoken_in(
   return ' '.join(word for word, time_s in spoken if start_s <= time_s < min(end_s, duration_s))
 
 
-def decode(model: model_lib.Model, sound_TC: np.ndarray, num_samples: int) -> np.ndarray:
+def decode(model: model_lib.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np.ndarray:
   """Returns wave_NA of what was drawn, of any length, in memory that does not grow beyond the wave itself.
 
   Pieces of DECODE_S seconds see CONTEXT_S of sound on both sides; each continues the phases of the
@@ -60,26 +60,26 @@ def decode(model: model_lib.Model, sound_TC: np.ndarray, num_samples: int) -> np
 
   Args:
     model: whose codec decodes.
-    sound_TC: normalised latents, or codes.
+    encoded_TC: normalised latents, or codes.
     num_samples: length of the wave wanted.
   """
   spec = model.clip_spec
   hop, fade = spec.latent_hop_samples, round(FADE_S * spec.sample_rate_hz)
   piece, context = spec.latents_in(DECODE_S), spec.latents_in(CONTEXT_S)
   num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
-  missing = num_pieces * piece + context - len(sound_TC)
-  sound_TC = np.pad(sound_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
+  missing = num_pieces * piece + context - len(encoded_TC)
+  encoded_TC = np.pad(encoded_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
   wave_NA = np.zeros((num_pieces * piece * hop, spec.num_channels), np.float32)
   rising_N1 = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
   tail_NA = None
   for begin in range(0, num_pieces * piece, piece):
     end = begin + piece
     if not begin:
-      part_NA = np.asarray(model.decode(sound_TC[None, : end + context]))[0]
+      part_NA = np.asarray(model.decode(encoded_TC[None, : end + context]))[0]
     else:
       first = begin - context
       known_BNA = wave_NA[None, first * hop : begin * hop]
-      part_NA = np.array(model.decode(sound_TC[None, first : end + context], known_BNA))[0][context * hop :]
+      part_NA = np.array(model.decode(encoded_TC[None, first : end + context], known_BNA))[0][context * hop :]
       part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
     wave_NA[begin * hop : end * hop] = part_NA[: piece * hop]
     tail_NA = part_NA[piece * hop : piece * hop + fade]

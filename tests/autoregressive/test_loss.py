@@ -61,8 +61,10 @@ def _seen_by_the_network(key, code_BTK, counted_BTK=None):
     seen.append(code_BTK)
     return jnp.zeros((*code_BTK.shape, V))
 
-  is_masked_BTK = masking.draw(key, jnp.ones(code_BTK.shape, bool) if counted_BTK is None else counted_BTK)
-  value, _ = loss.masked(predict, code_BTK, is_masked_BTK, mask_token=MASK)
+  is_masked_BTK = masking.sample_mask(
+    key, jnp.ones(code_BTK.shape, bool) if counted_BTK is None else counted_BTK
+  )
+  value, _ = loss.masked_cross_entropy(predict, code_BTK, is_masked_BTK, mask_token=MASK)
   assert len(seen) == 1
   return np.asarray(seen[0]), float(value)
 
@@ -76,7 +78,7 @@ def test_masked_tokens_alone_are_hidden_and_counted():
   assert value == pytest.approx(np.log(V), rel=1e-6)
   # A network that is right wherever it is not asked gains nothing by it.
   copy = lambda seen_BTK: jnp.where((seen_BTK < V)[..., None], 50.0 * jax.nn.one_hot(seen_BTK, V), 0.0)
-  copied, _ = loss.masked(copy, code_BTK, jnp.asarray(is_masked_BTK), mask_token=MASK)
+  copied, _ = loss.masked_cross_entropy(copy, code_BTK, jnp.asarray(is_masked_BTK), mask_token=MASK)
   assert float(copied) == pytest.approx(np.log(V), rel=1e-6)
 
 
@@ -99,15 +101,15 @@ def test_shares_follow_the_cosine():
 
 
 def test_cosine_by_hand_and_lowest_of_equals():
-  share_N = masking.share(jnp.array([0, 1 / 3, 2 / 3, 1]))
+  share_N = masking.mask_schedule(jnp.array([0, 1 / 3, 2 / 3, 1]))
   np.testing.assert_allclose(share_N, [1, 0.75**0.5, 0.5, 0], atol=1e-6)
-  assert float(masking.share(jnp.array(1.0))) == 0
-  found_BTK = masking.lowest(jnp.zeros((2, 2, 2)), jnp.array([3, 0]))
+  assert float(masking.mask_schedule(jnp.array(1.0))) == 0
+  found_BTK = masking.lowest_k_mask(jnp.zeros((2, 2, 2)), jnp.array([3, 0]))
   np.testing.assert_array_equal(found_BTK, [[[True, True], [True, False]], np.zeros((2, 2), bool)])
 
 
 def test_steps_are_hidden_in_a_share_of_clips_by_odds_of_their_own():
-  hidden_BS = np.asarray(masking.hidden_steps(jax.random.key(0), 4000, 50, 0.4))
+  hidden_BS = np.asarray(masking.sample_dropped_steps(jax.random.key(0), 4000, 50, 0.4))
   share_B = hidden_BS.mean(axis=1)
   some_B = share_B > 0
   # A clip whose odds are tiny may hide none: 1 / 51 of those drawn.

@@ -40,7 +40,7 @@ def _sample(num_rows=2, num_steps=6, step_fn=_chain, known=None, key_B=None, **s
 
 def _kept(logits, **settings):
   logit_BSV = jnp.asarray(logits, jnp.float32)[None, None]
-  return np.isfinite(np.asarray(sampling.scaled(logit_BSV, sampling.Settings(**settings)))[0, 0])
+  return np.isfinite(np.asarray(sampling.filter_logits(logit_BSV, sampling.Settings(**settings)))[0, 0])
 
 
 def _softmax(logits):
@@ -90,7 +90,7 @@ def test_frequencies_follow_the_softmax(settings):
   key_B = jax.random.split(jax.random.key(5), num)
   logit_BSV = jnp.broadcast_to(jnp.asarray(logit_V, jnp.float32), (num, 2, V))
   # As arguments: XLA would spend seconds on folding constants.
-  code_BS = np.asarray(jax.jit(sampling.draw, static_argnums=2)(key_B, logit_BSV, settings))
+  code_BS = np.asarray(jax.jit(sampling.sample_from_logits, static_argnums=2)(key_B, logit_BSV, settings))
   order = np.argsort(-logit_V)
   p_V = _softmax(logit_V / settings.temperature)
   num_kept = settings.top_k or int(np.searchsorted(np.cumsum(p_V[order]), settings.top_p) + 1)
@@ -146,7 +146,7 @@ def test_a_window_continued_is_the_window_itself():
 
 
 def test_a_pattern_comes_back_without_padding():
-  late = patterns.delays('delay', K)
+  late = patterns.codebook_delays('delay', K)
   known = _nothing_known(2, 5)
   known = patterns.build(known[0], late, PADDING), patterns.build(known[1], late, True)
   code_BSK = _sample(known=known)
@@ -212,7 +212,7 @@ def _decode(
   known = known or _nothing_known(num_rows, num_steps)
   run = jax.jit(
     lambda key_B: sampling.decode_masked(
-      predict_fn, key_B, *known, mask_token=MASK, num_passes=num_passes, **settings
+      predict_fn, key_B, *known, mask_token=MASK, num_iterations=num_passes, **settings
     )
   )
   return np.asarray(run(key_B))
@@ -255,7 +255,7 @@ def test_the_most_certain_tokens_are_told_first():
     logit_TV = jnp.array([0.0, 9.0, 1.0, 5.0])[:, None] * jax.nn.one_hot(3, V)[None]
     return jnp.broadcast_to(logit_TV[None, :, None], (*code_BTK.shape, V))
 
-  _decode(1, 4, predict, num_passes=3, noise=0.0, settings=sampling.Settings(top_k=1))
+  _decode(1, 4, predict, num_passes=3, choice_temperature=0.0, settings=sampling.Settings(top_k=1))
   jax.effects_barrier()
   told = [(code_BTK[0] != MASK).sum(-1).tolist() for code_BTK in seen]
   # Of 8 tokens 6 and then 4 are masked again: 2 and then 4 of the most certain are told.
@@ -273,7 +273,7 @@ def test_noise_on_certainty_changes_the_order_and_fades():
       key_B=_keys(seed),
       num_passes=2,
       settings=sampling.Settings(top_k=1),
-      noise=50.0,
+      choice_temperature=50.0,
     )
     jax.effects_barrier()
     orders.add(passes[1])
@@ -330,5 +330,7 @@ def test_wrong_settings_say_what_was_wanted(change, wanted):
 
 
 def test_wrong_passes_say_what_was_wanted():
-  with pytest.raises(ValueError, match='num_passes must be at least 1 and noise at least 0; got 0'):
+  with pytest.raises(
+    ValueError, match='num_iterations must be at least 1 and choice_temperature at least 0; got 0'
+  ):
     _decode(num_passes=0)

@@ -21,7 +21,7 @@ def bundle(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
   for part in ('codec', 'codec_rvq', 'flow', 'tokens', 'sync'):
-    make = model.MAKERS[part]
+    make = model.PART_BUILDERS[part]
     c = config.tiny(config.base()).unlock()
     c.task = 'codec' if part == 'codec_rvq' else part
     c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens') else 'kl'
@@ -36,7 +36,7 @@ def bundle(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def film(tmp_path_factory) -> pathlib.Path:
+def video(tmp_path_factory) -> pathlib.Path:
   """Returns a silent video of one second: a square that moves."""
   path = tmp_path_factory.mktemp('films') / 'film.mp4'
   with av.open(str(path), 'w') as container:
@@ -52,19 +52,19 @@ def film(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def loaded(bundle) -> generate.Model:
+def loaded_bundle(bundle) -> generate.Bundle:
   """Returns the model of the tests, loaded once."""
   return generate.load(bundle)
 
 
 @pytest.fixture
-def call(bundle, loaded, tmp_path, capsys, monkeypatch):
+def run_generate(bundle, loaded_bundle, tmp_path, capsys, monkeypatch):
   """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
   load = generate.load
 
   def known(name, **kwargs):
     is_plain = name == str(bundle) and kwargs == {'generator': None, 'mesh_sizes': None}
-    return loaded if is_plain else load(name, **kwargs)
+    return loaded_bundle if is_plain else load(name, **kwargs)
 
   monkeypatch.setattr(generate, 'load', known)
 
@@ -80,6 +80,6 @@ def call(bundle, loaded, tmp_path, capsys, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def no_cache_of_the_user(monkeypatch):
+def without_user_cache(monkeypatch):
   """Leaves the cache that all tests share in place."""
   monkeypatch.setenv('V2A_CACHE', '')

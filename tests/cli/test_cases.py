@@ -59,9 +59,9 @@ def shown(path: pathlib.Path) -> tuple[float, int]:
   return length_s, len(frames)
 
 
-def test_all_at_once(call, tmp_path):
+def test_all_at_once(run_generate, tmp_path):
   """What cannot be done without a duration is said; all the rest is done, and nothing is lost."""
-  code, out, err = call(*(CASES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
+  code, out, err = run_generate(*(CASES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
   manifests = [json.loads(line) for line in out.splitlines()]
   assert code == 1 and [pathlib.Path(each['input']['path']).name for each in manifests] == list(DONE)
   faults = [line for line in err if 'wanted a duration' in line]
@@ -74,8 +74,8 @@ def test_all_at_once(call, tmp_path):
     assert num_frames in (None, got_frames), name
 
 
-def test_stills(call, tmp_path):
-  code, out, err = call(
+def test_stills(run_generate, tmp_path):
+  code, out, err = run_generate(
     *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
   )
   # What is transparent is said to be white.

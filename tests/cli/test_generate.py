@@ -25,10 +25,10 @@ RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')
 
 
-def damaged(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path:
+def damaged(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
   """Makes a bad input of a name."""
   path = folder / name
-  whole = film.read_bytes()
+  whole = video.read_bytes()
   if name == 'empty.mp4':
     path.write_bytes(b'')
   elif name == 'text.mp4':
@@ -62,9 +62,9 @@ FILES = {
 
 
 @pytest.mark.parametrize(('name', 'words'), FILES.items(), ids=FILES)
-def test_bad_files(name, words, call, film, tmp_path):
-  path = damaged(name, tmp_path, film)
-  code, out, err = call(path)
+def test_bad_files(name, words, run_generate, video, tmp_path):
+  path = damaged(name, tmp_path, video)
+  code, out, err = run_generate(path)
   assert (code, out, len(err)) == (2, '', 1)
   assert err[0].startswith(f'v2a: {path}') and words.lower() in err[0].lower()
   assert not (tmp_path / 'out').exists()
@@ -143,8 +143,8 @@ FLAGS = [
 @pytest.mark.parametrize(
   ('flags', 'words'), FLAGS, ids=lambda value: ' '.join(value)[:40] if value else 'none'
 )
-def test_bad_flags(flags, words, call, film, tmp_path):
-  code, out, err = call(*(film if flag == 'FILM' else flag for flag in flags))
+def test_bad_flags(flags, words, run_generate, video, tmp_path):
+  code, out, err = run_generate(*(video if flag == 'FILM' else flag for flag in flags))
   assert (code, out, len(err)) == (2, '', 1)
   assert err[0].startswith('v2a: ') and words in err[0]
   assert not (tmp_path / 'out').exists()
@@ -197,21 +197,21 @@ MODELS = {
 
 
 @pytest.mark.parametrize(('fault', 'words'), MODELS.items(), ids=MODELS)
-def test_bad_models(fault, words, call, bundle, film, tmp_path):
-  code, out, err = call(film, '--model', broken(bundle, tmp_path, fault))
+def test_bad_models(fault, words, run_generate, bundle, video, tmp_path):
+  code, out, err = run_generate(video, '--model', broken(bundle, tmp_path, fault))
   assert (code, out, len(err)) == (2, '', 1)
   assert err[0].startswith('v2a: ') and words in err[0]
   assert str(tmp_path / 'model') in err[0] or 'do not fit the model' in err[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='the superuser may read and write everything')
-def test_closed_doors(call, film, tmp_path):
+def test_closed_doors(run_generate, video, tmp_path):
   for name in ('input', 'output'):
     (tmp_path / name).mkdir()
   (tmp_path / 'input').chmod(0)
   (tmp_path / 'output').chmod(0o500)
-  for flags in ((tmp_path / 'input',), (film, '--output', tmp_path / 'output' / 'new')):
-    code, out, err = call(*flags)
+  for flags in ((tmp_path / 'input',), (video, '--output', tmp_path / 'output' / 'new')):
+    code, out, err = run_generate(*flags)
     assert (code, out, len(err)) == (2, '', 1)
     assert 'denied' in err[0].lower() or 'cannot be written' in err[0]
 
@@ -254,17 +254,19 @@ def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
     assert words in str(caught.value)
 
 
-def test_words_that_are_not_said_are_told(call, film, tmp_path):
+def test_words_that_are_not_said_are_told(run_generate, video, tmp_path):
   """Of words with times those outside of the clip are reported, but not where a part was asked for."""
   words = tmp_path / 's.srt'
   words.write_text('1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nbye\n')
-  code, out, err = call(film, '--transcript', words, *QUICK, '--json')
+  code, out, err = run_generate(video, '--transcript', words, *QUICK, '--json')
   assert code == 0
   words_of = '1 of the 2 words of the transcript are not said: their times lie outside of 0..1 s.'
   assert f'film.mp4: {words_of}' in err[0]
   manifest = json.loads(out)
   assert (manifest['transcript'], manifest['word_times_s']) == ('hello bye', [0.2, 60.5])
-  code, out, err = call(film, '--transcript', words, '--duration', '0.5', *QUICK, '--output', tmp_path / 'b')
+  code, out, err = run_generate(
+    video, '--transcript', words, '--duration', '0.5', *QUICK, '--output', tmp_path / 'b'
+  )
   assert code == 0 and not any('not said' in line for line in err)
 
 
@@ -279,11 +281,11 @@ def test_names_do_not_collide(tmp_path):
   ]
 
 
-def test_folders_are_searched(tmp_path, film, capsys):
+def test_folders_are_searched(tmp_path, video, capsys):
   for name in ('b.mp4', 'a.MOV', '.hidden.mp4', 'notes.txt', 'x.docx'):
     (tmp_path / name).write_bytes(b'x')
   (tmp_path / 'deep.mp4').mkdir()
-  assert generate.expand([film, tmp_path]) == [film, tmp_path / 'a.MOV', tmp_path / 'b.mp4']
+  assert generate.expand([video, tmp_path]) == [video, tmp_path / 'a.MOV', tmp_path / 'b.mp4']
   assert capsys.readouterr().err == f'v2a: note: {tmp_path}: 1 file passed over (.docx 1)\n'
 
 
@@ -293,9 +295,11 @@ def packets(path: pathlib.Path) -> list[bytes]:
     return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
-def test_one_bad_file_costs_the_others_nothing(call, film, tmp_path):
-  bad = damaged('text.mp4', tmp_path, film)
-  code, out, err = call(bad, film, '--num-samples', '2', '--seed', '3', '--prompt', 'wood', '--json', *QUICK)
+def test_one_bad_file_costs_the_others_nothing(run_generate, video, tmp_path):
+  bad = damaged('text.mp4', tmp_path, video)
+  code, out, err = run_generate(
+    bad, video, '--num-samples', '2', '--seed', '3', '--prompt', 'wood', '--json', *QUICK
+  )
   assert code == 1
   assert len(err) == 1 and err[0].startswith(f'v2a: {bad}')
   manifest = json.loads(out)
@@ -310,20 +314,20 @@ def test_one_bad_file_costs_the_others_nothing(call, film, tmp_path):
   ]
   assert json.loads((folder / 'film.json').read_text()) == manifest
   assert (manifest['model'], manifest['seed'], manifest['prompt']) == ('untrained', 3, 'wood')
-  assert manifest['input']['path'] == str(film) and len(manifest['input']['sha256']) == 64
+  assert manifest['input']['path'] == str(video) and len(manifest['input']['sha256']) == 64
   assert {'read', 'sample', 'decode', 'rank', 'write', 'plot'} <= set(manifest['timings_s'])
   assert manifest['settings']['steps'] == 1 and manifest['settings']['solver'] == 'euler'
   assert sorted(sample['rank'] for sample in manifest['samples']) == [1, 2]
   for sample in manifest['samples']:
-    assert packets(folder / sample['video']) == packets(film)
+    assert packets(folder / sample['video']) == packets(video)
     wave_NA, rate_hz = soundfile.read(folder / sample['wav'], always_2d=True)
     assert (rate_hz, wave_NA.shape) == (RATE_HZ, (RATE_HZ, 2))
     assert np.abs(wave_NA).max() == pytest.approx(sample['peak'], abs=1e-3) and sample['rms_db'] > -100
 
 
-def test_another_generator_of_the_same_model(call, film, tmp_path):
+def test_another_generator_of_the_same_model(run_generate, video, tmp_path):
   flags = ('--generator', 'tokens', '--temperature', '0.7', '--top-k', '5', '--duration', '0.5')
-  code, out, err = call(film, *flags, '--json')
+  code, out, err = run_generate(video, *flags, '--json')
   assert (code, err) == (0, [])
   settings = json.loads(out)['settings']
   assert (settings['generator'], settings['temperature'], settings['top_k']) == ('tokens', 0.7, 5)
@@ -332,8 +336,8 @@ def test_another_generator_of_the_same_model(call, film, tmp_path):
   assert (rate_hz, wave_NA.shape) == (RATE_HZ, (RATE_HZ // 2, 2))
 
 
-def test_a_prompt_alone(call, tmp_path):
-  code, out, err = call('--prompt', 'wood', '--duration', '0.5', *QUICK)
+def test_a_prompt_alone(run_generate, tmp_path):
+  code, out, err = run_generate('--prompt', 'wood', '--duration', '0.5', *QUICK)
   assert (code, err) == (0, [])
   assert out == f'{tmp_path / "out" / "soundtrack.0.wav"}\n'
   manifest = json.loads((tmp_path / 'out' / 'soundtrack.json').read_text())
@@ -341,17 +345,17 @@ def test_a_prompt_alone(call, tmp_path):
   assert soundfile.info(tmp_path / 'out' / 'soundtrack.0.wav').frames == RATE_HZ // 2
 
 
-def test_a_still(call, film, tmp_path):
-  code, out, err = call(damaged('still.png', tmp_path, film), '--duration', '1', *QUICK)
+def test_a_still(run_generate, video, tmp_path):
+  code, out, err = run_generate(damaged('still.png', tmp_path, video), '--duration', '1', *QUICK)
   assert (code, err) == (0, [])
   assert out == f'{tmp_path / "out" / "still.0.mp4"}  rank 1\n'
   with av.open(str(tmp_path / 'out' / 'still.0.mp4')) as container:
     assert container.duration / av.time_base == pytest.approx(1.0, abs=0.1)
 
 
-def test_all_bad(call, film, tmp_path):
+def test_all_bad(run_generate, video, tmp_path):
   names = ('text.mp4', 'empty.mp4')
-  code, out, err = call(*(damaged(name, tmp_path, film) for name in names))
+  code, out, err = run_generate(*(damaged(name, tmp_path, video) for name in names))
   assert (code, out, len(err)) == (2, '', 2)
   assert [name in line for name, line in zip(names, err)] == [True, True]
 
@@ -370,8 +374,8 @@ def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
 
 
-def test_a_video_that_ends_before_the_duration_is_said(call, film):
-  code, _, err = call(film, '--duration', '5', *QUICK)
+def test_a_video_that_ends_before_the_duration_is_said(run_generate, video):
+  code, _, err = run_generate(video, '--duration', '5', *QUICK)
   assert code == 0
   assert err[0].endswith('film.mp4: lasts 1.00 s, to the end of the video; --duration 5 is longer.')
 
@@ -384,59 +388,63 @@ def test_what_the_video_lacks_is_said(capsys):
   assert capsys.readouterr().err == wanted
 
 
-def test_what_can_be_seen_to_fail_is_told_before_a_model_is_loaded(call, film, tmp_path, monkeypatch):
+def test_what_can_be_seen_to_fail_is_told_before_a_model_is_loaded(
+  run_generate, video, tmp_path, monkeypatch
+):
   monkeypatch.setattr(generator, 'load', lambda *args, **kwargs: pytest.fail('a model is loaded'))
-  code, out, err = call(tmp_path / 'none.mp4', damaged('empty.mp4', tmp_path, film))
+  code, out, err = run_generate(tmp_path / 'none.mp4', damaged('empty.mp4', tmp_path, video))
   assert (code, out, len(err)) == (2, '', 2)
   assert 'does not exist' in err[0] and 'is empty' in err[1]
 
 
 @pytest.mark.parametrize('fault', [OSError(28, 'No space left', 'x.mp4'), MemoryError(), IndexError('x')])
-def test_a_clip_that_cannot_be_written_costs_the_others_nothing(fault, call, film, tmp_path, monkeypatch):
-  deliver = export.deliver
+def test_a_clip_that_cannot_be_written_costs_the_others_nothing(
+  fault, run_generate, video, tmp_path, monkeypatch
+):
+  deliver = export.write_outputs
 
   def full(model, source, *args, **kwargs):
     if source.path.stem == 'first':
       raise fault
     return deliver(model, source, *args, **kwargs)
 
-  monkeypatch.setattr(export, 'deliver', full)
+  monkeypatch.setattr(export, 'write_outputs', full)
   first = tmp_path / 'first.mp4'
-  first.write_bytes(film.read_bytes())
-  code, out, err = call(first, film, *QUICK)
+  first.write_bytes(video.read_bytes())
+  code, out, err = run_generate(first, video, *QUICK)
   assert (code, len(err)) == (1, 1) and err[0].startswith(f'v2a: {first}: ')
   assert out.startswith(str(tmp_path / 'out' / 'film.0.mp4'))
 
 
-def test_what_is_known_is_told_whatever_ends_the_batch(call, film, tmp_path, monkeypatch):
-  bad = damaged('text.mp4', tmp_path, film)
+def test_what_is_known_is_told_whatever_ends_the_batch(run_generate, video, tmp_path, monkeypatch):
+  bad = damaged('text.mp4', tmp_path, video)
 
   def soundtracks(model, inputs, request, progress):
     yield generator.Result([], [], [], None, {}, {}, f'{bad}: is no media file')
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(generator, 'soundtracks', soundtracks)
-  code, out, err = call(bad, film, tmp_path / 'none.mp4')
+  monkeypatch.setattr(generator, 'generate', soundtracks)
+  code, out, err = run_generate(bad, video, tmp_path / 'none.mp4')
   assert (code, out) == (130, '')
   assert [line.split(': ')[1] for line in err] == [str(bad), str(tmp_path / 'none.mp4'), 'interrupted']
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_nothing_half_written(number, call, film, tmp_path, monkeypatch):
+def test_a_signal_leaves_nothing_half_written(number, run_generate, video, tmp_path, monkeypatch):
   def stop(*args):
     os.kill(os.getpid(), number)
     time.sleep(5)
 
   monkeypatch.setattr(write, '_interleave', stop)
-  code, out, err = call(film, *QUICK)
+  code, out, err = run_generate(video, *QUICK)
   assert (code, out, err) == (128 + number, '', [f'v2a: interrupted ({number.name})'])
   assert not [path for path in (tmp_path / 'out').rglob('*') if 'partial' in path.name]
 
 
-def test_a_transcript_too_long_for_one_clip_is_its_own_fault(call, film, tmp_path):
+def test_a_transcript_too_long_for_one_clip_is_its_own_fault(run_generate, video, tmp_path):
   long = films.make(tmp_path / 'long', duration_s=4.0)
   words = 'one two three four five'  # 23 bytes; a window holds 16
-  code, out, err = call(film, long, '--transcript', words, *QUICK)
+  code, out, err = run_generate(video, long, '--transcript', words, *QUICK)
   assert code == 1 and out.startswith(str(tmp_path / 'out' / 'long.0.mp4'))
   wanted = 'the window from 0 s to 2 s must hold at most 16 bytes of transcript; got 23.'
-  assert err == [f'v2a: {film}: {wanted}']
+  assert err == [f'v2a: {video}: {wanted}']

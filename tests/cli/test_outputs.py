@@ -33,7 +33,7 @@ def no_plots(request, monkeypatch):
 
 
 @pytest.fixture
-def refused(call, monkeypatch):
+def refused(run_generate, monkeypatch):
   """Returns a function that runs the program, which must refuse before it draws, and gives its one line."""
 
   def no_work(*args, **kwargs):
@@ -43,8 +43,8 @@ def refused(call, monkeypatch):
     folders = {pathlib.Path(word).parent for word in words if pathlib.Path(word).is_absolute()}
     before = {folder: content(folder) for folder in folders}
     with monkeypatch.context() as patch:
-      patch.setattr(generator, 'soundtracks', no_work)
-      code, out, err = call(*words, *QUICK)
+      patch.setattr(generator, 'generate', no_work)
+      code, out, err = run_generate(*words, *QUICK)
     assert (code, out, len(err)) == (2, '', 1), err
     assert {folder: content(folder) for folder in folders} == before
     return err[0]
@@ -52,10 +52,10 @@ def refused(call, monkeypatch):
   return run
 
 
-def taken(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path:
+def taken(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
   """Puts a file of the user in the place of an output for a.mp4; returns the input."""
   path, place = folder / 'a.mp4', folder / name
-  shutil.copy(film, path)
+  shutil.copy(video, path)
   if name == 'folder':
     (folder / 'a.0.wav').mkdir()
   elif name == 'link':
@@ -82,8 +82,8 @@ def taken(name: str, folder: pathlib.Path, film: pathlib.Path) -> pathlib.Path:
     ('hard link', 'a.0.mp4: is an input of this run'),
   ],
 )
-def test_what_is_the_users_stays(name, words, refused, film, tmp_path):
-  path = taken(name, tmp_path, film)
+def test_what_is_the_users_stays(name, words, refused, video, tmp_path):
+  path = taken(name, tmp_path, video)
   for more in ((), ('--overwrite',)):
     assert words in refused(path, '--output', tmp_path, *more)
 
@@ -94,20 +94,20 @@ def test_a_still_is_not_replaced_by_its_plot(refused, tmp_path):
   assert 'photo.png: is an input of this run, and an output would replace it' in line
 
 
-def test_the_whole_batch_is_checked_first(refused, film, tmp_path):
-  shutil.copy(film, tmp_path / 'clip.mp4')
-  shutil.copy(film, tmp_path / 'clip.0.mp4')
+def test_the_whole_batch_is_checked_first(refused, video, tmp_path):
+  shutil.copy(video, tmp_path / 'clip.mp4')
+  shutil.copy(video, tmp_path / 'clip.0.mp4')
   assert 'clip.0.mp4: is an input of this run' in refused(tmp_path, '--output', tmp_path)
   (tmp_path / 'out').mkdir()
   (tmp_path / 'out' / 'clip.1.wav').write_text('mine')
-  words = (film, tmp_path / 'clip.mp4', '--output', tmp_path / 'out')
+  words = (video, tmp_path / 'clip.mp4', '--output', tmp_path / 'out')
   assert 'clip.1.wav: exists and is not' in refused(*words, '--num-samples', '2')
 
 
-def test_the_same_request_may_run_again(call, film, tmp_path):
-  shutil.copy(film, tmp_path / 'film.mp4')
+def test_the_same_request_may_run_again(run_generate, video, tmp_path):
+  shutil.copy(video, tmp_path / 'film.mp4')
   words = (tmp_path, '--output', tmp_path, *QUICK)
-  code, _, err = call(*words, '--num-samples', '2')
+  code, _, err = run_generate(*words, '--num-samples', '2')
   assert (code, err) == (0, [])
   first = content(tmp_path)
   names = {'film.json', 'film.png', *(f'film.{k}.{kind}' for k in (0, 1) for kind in ('mp4', 'wav'))}
@@ -115,7 +115,7 @@ def test_the_same_request_may_run_again(call, film, tmp_path):
   found = manifests.read(tmp_path / 'film.json')
   assert set(found['files']) == names and len(found['model_digest']) == 64
   # The folder is searched again, and its own outputs are no inputs; a sample fewer goes.
-  code, _, err = call(*words, '--num-samples', '1')
+  code, _, err = run_generate(*words, '--num-samples', '1')
   assert (code, err) == (0, [])
   second = content(tmp_path)
   assert set(second) == set(first) - {'film.1.mp4', 'film.1.wav'}
@@ -135,15 +135,17 @@ def test_the_same_request_may_run_again(call, film, tmp_path):
   ],
   ids=lambda value: ' '.join(value) if isinstance(value, tuple) else None,
 )
-def test_another_request_needs_leave(change, words, call, refused, film, tmp_path, bundle, monkeypatch):
+def test_another_request_needs_leave(
+  change, words, run_generate, refused, video, tmp_path, bundle, monkeypatch
+):
   path = tmp_path / 'film.mp4'
-  shutil.copy(film, path)
-  assert call(path, *QUICK)[0] == 0
+  shutil.copy(video, path)
+  assert run_generate(path, *QUICK)[0] == 0
   more = ()
   if change == 'input':
     path.write_bytes(path.read_bytes() + b'\0' * 16)
   elif change == 'model':
-    monkeypatch.setattr(generator.Model, 'digest', lambda self, name=None: 'another')
+    monkeypatch.setattr(generator.Bundle, 'digest', lambda self, name=None: 'another')
   else:
     more = change
   if '--steps' in more:  # the last flag counts
@@ -152,12 +154,12 @@ def test_another_request_needs_leave(change, words, call, refused, film, tmp_pat
   assert words in line and 'give --overwrite' in line
 
 
-def test_overwrite_replaces_outputs_alone(call, film, tmp_path):
-  assert call(film, '--num-samples', '3', *QUICK)[0] == 0
+def test_overwrite_replaces_outputs_alone(run_generate, video, tmp_path):
+  assert run_generate(video, '--num-samples', '3', *QUICK)[0] == 0
   out = tmp_path / 'out'
   (out / 'film.1.wav').write_bytes(b'edited by the user')
   (out / 'film.7.wav').write_bytes(b'of the user')
-  code, _, err = call(film, '--num-samples', '1', '--seed', '1', '--overwrite', *QUICK)
+  code, _, err = run_generate(video, '--num-samples', '1', '--seed', '1', '--overwrite', *QUICK)
   assert (code, err) == (0, [])
   left = content(out)
   assert set(left) == {'film.json', 'film.png', 'film.0.mp4', 'film.0.wav', 'film.1.wav', 'film.7.wav'}
@@ -166,41 +168,41 @@ def test_overwrite_replaces_outputs_alone(call, film, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['film.0.wav', 'film.json', 'film.png'])
-def test_an_output_that_was_edited_is_the_users(name, call, refused, film, tmp_path):
-  assert call(film, *QUICK)[0] == 0
+def test_an_output_that_was_edited_is_the_users(name, run_generate, refused, video, tmp_path):
+  assert run_generate(video, *QUICK)[0] == 0
   path = tmp_path / 'out' / name
   if name == 'film.json':
     path.write_text(json.dumps({**json.loads(path.read_text()), 'annotation': 'a ball'}))
   else:
     path.write_bytes(path.read_bytes() + b'!')
-  assert f'{name}: ' in refused(film, '--output', tmp_path / 'out', '--overwrite')
+  assert f'{name}: ' in refused(video, '--output', tmp_path / 'out', '--overwrite')
 
 
-def test_an_output_that_is_an_input_stays(call, refused, film, tmp_path):
-  shutil.copy(film, tmp_path / 'film.mp4')
-  assert call(tmp_path / 'film.mp4', '--output', tmp_path, *QUICK)[0] == 0
+def test_an_output_that_is_an_input_stays(run_generate, refused, video, tmp_path):
+  shutil.copy(video, tmp_path / 'film.mp4')
+  assert run_generate(tmp_path / 'film.mp4', '--output', tmp_path, *QUICK)[0] == 0
   words = (tmp_path / 'film.0.mp4', tmp_path / 'film.mp4', '--output', tmp_path, '--overwrite')
   assert 'film.0.mp4: is an input of this run' in refused(*words)
 
 
-def test_an_input_that_changes_meanwhile(call, film, tmp_path, monkeypatch):
-  path, load = tmp_path / 'film.mp4', generator.soundtracks
-  shutil.copy(film, path)
+def test_an_input_that_changes_meanwhile(run_generate, video, tmp_path, monkeypatch):
+  path, load = tmp_path / 'film.mp4', generator.generate
+  shutil.copy(video, path)
 
   def change(*args, **kwargs):
     for result in load(*args, **kwargs):
       path.write_bytes(path.read_bytes() + b'\0' * 8)
       yield result
 
-  monkeypatch.setattr(generator, 'soundtracks', change)
-  code, out, err = call(path, *QUICK)
+  monkeypatch.setattr(generator, 'generate', change)
+  code, out, err = run_generate(path, *QUICK)
   assert (code, out, len(err)) == (2, '', 1)
   assert 'film.mp4: changed while it was read' in err[0]
   assert content(tmp_path / 'out') == {} and not list((tmp_path / 'out').iterdir())
 
 
-def test_a_file_that_appears_meanwhile(call, film, tmp_path, monkeypatch):
-  load = generator.soundtracks
+def test_a_file_that_appears_meanwhile(run_generate, video, tmp_path, monkeypatch):
+  load = generator.generate
 
   def appear(*args, **kwargs):
     for result in load(*args, **kwargs):
@@ -208,8 +210,8 @@ def test_a_file_that_appears_meanwhile(call, film, tmp_path, monkeypatch):
       (tmp_path / 'out' / 'film.0.wav').write_text('mine')
       yield result
 
-  monkeypatch.setattr(generator, 'soundtracks', appear)
-  code, _, err = call(film, *QUICK)
+  monkeypatch.setattr(generator, 'generate', appear)
+  code, _, err = run_generate(video, *QUICK)
   assert code == 2 and 'film.0.wav: exists and is not' in err[0]
   assert content(tmp_path / 'out') == {'film.0.wav': b'mine'}
 
@@ -229,10 +231,10 @@ NAMES = {
 
 
 @pytest.mark.parametrize(('name', 'stem', 'shown'), NAMES.values(), ids=NAMES)
-def test_any_name(name, stem, shown, call, film, tmp_path):
+def test_any_name(name, stem, shown, run_generate, video, tmp_path):
   path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b'/' + name))
-  shutil.copy(film, path)
-  code, out, err = call(path, *QUICK)
+  shutil.copy(video, path)
+  code, out, err = run_generate(path, *QUICK)
   assert (code, err) == (0, [])
   (manifest,) = (tmp_path / 'out').glob('*.json')
   assert manifest.stem.startswith(stem) and out == f'{manifest.with_suffix("")}.0.mp4  rank 1\n'
@@ -244,23 +246,23 @@ def test_any_name(name, stem, shown, call, film, tmp_path):
   assert set(found['files']) == {each.name for each in (tmp_path / 'out').iterdir()}
   # A fault names the file, readably and on one line.
   path.write_text('This is no video.\n')
-  code, out, err = call(path, '--json', *QUICK, '--output', tmp_path / 'other')
+  code, out, err = run_generate(path, '--json', *QUICK, '--output', tmp_path / 'other')
   assert (code, out, len(err)) == (2, '', 1)
   assert f'{tmp_path}/{shown}' in err[0] or len(err[0]) > 250
   err[0].encode()
 
 
-def test_a_name_that_begins_with_a_dash(call, film, tmp_path, monkeypatch):
+def test_a_name_that_begins_with_a_dash(run_generate, video, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  shutil.copy(film, '-a.mp4')
-  code, out, err = call('--output', '.', *QUICK, '--', '-a.mp4')
+  shutil.copy(video, '-a.mp4')
+  code, out, err = run_generate('--output', '.', *QUICK, '--', '-a.mp4')
   assert (code, err, out) == (0, [], '-a.0.mp4  rank 1\n')
 
 
-def test_names_that_differ_by_case_are_numbered(call, film, tmp_path):
+def test_names_that_differ_by_case_are_numbered(run_generate, video, tmp_path):
   for name in ('A.MP4', 'a.mp4'):
-    shutil.copy(film, tmp_path / name)
-  code, out, err = call(tmp_path / 'A.MP4', tmp_path / 'a.mp4', *QUICK)
+    shutil.copy(video, tmp_path / name)
+  code, out, err = run_generate(tmp_path / 'A.MP4', tmp_path / 'a.mp4', *QUICK)
   assert (code, err) == (0, [])
   assert [pathlib.Path(line.split()[0]).name for line in out.splitlines()] == ['A.0.mp4', 'a-2.0.mp4']
 

@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 @pytest.mark.parametrize(('seconds', 'text'), [(0, '0:00'), (59.4, '0:59'), (61, '1:01'), (3725, '1:02:05')])
 def test_clock(seconds, text):
-  assert progress.clock(seconds) == text
+  assert progress.format_duration(seconds) == text
 
 
 def test_line_has_rate_and_time_left():

@@ -27,8 +27,8 @@ def _codec(bottleneck='kl', spec=SPEC):
     bottleneck=bottleneck,
     num_codebooks=3,
     codebook_size=16,
-    num_balance_bands=8,
-    num_phase_iterations=2,
+    num_channel_level_bands=8,
+    num_griffin_lim_iterations=2,
     rngs=nnx.Rngs(0),
   )
 
@@ -60,8 +60,8 @@ def test_lengths_follow_the_spec(spec):
       bottleneck='kl',
       num_codebooks=2,
       codebook_size=8,
-      num_balance_bands=8,
-      num_phase_iterations=1,
+      num_channel_level_bands=8,
+      num_griffin_lim_iterations=1,
       rngs=nnx.Rngs(0),
     )
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, spec.num_samples, spec.num_channels))
@@ -105,19 +105,21 @@ def test_silence_has_finite_gradients_and_decodes_to_silence():
 
   def value(state):
     model = nnx.merge(graphdef, state)
-    levels = model.levels(model.spectrogram(wave_BNA))
+    levels = model.spectral_features(model.spectrogram(wave_BNA))
     mean_BTC, log_std_BTC = model.posterior(levels)
-    output = model.synthesize(mean_BTC)
+    output = model.decode_features(mean_BTC)
     return (
-      loss.level(levels.level_BJF, output.level_BJF, SPEC.sample_rate_hz)
-      + loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels))
+      loss.log_magnitude(levels.log_magnitude_BJF, output.log_magnitude_BJF, SPEC.sample_rate_hz)
+      + loss.channel_level(levels.channel_level_BTR, output.channel_level_BTR, model.band_magnitude(levels))
       + loss.kl(mean_BTC, log_std_BTC)
     )[0]
 
   norms = [float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(jax.jit(jax.grad(value))(state))]
   assert np.isfinite(norms).all() and max(norms) < 100
-  floor = autoencoder.Levels(jnp.full((1, 100, 481), np.log(autoencoder.FLOOR) - 0.1), jnp.zeros((1, 25, 8)))
-  assert float(jnp.abs(_run(codec, lambda codec, floor: codec.sound(floor), floor)).max()) == 0
+  floor = autoencoder.SpectralFeatures(
+    jnp.full((1, 100, 481), np.log(autoencoder.MAGNITUDE_FLOOR) - 0.1), jnp.zeros((1, 25, 8))
+  )
+  assert float(jnp.abs(_run(codec, lambda codec, floor: codec.to_waveform(floor), floor)).max()) == 0
 
 
 def test_stereo_position_survives_shared_phases():
@@ -129,7 +131,7 @@ def test_stereo_position_survives_shared_phases():
   codec = _codec()
   sound_BNA = _run(
     codec,
-    lambda codec, wave_BNA: codec.sound(codec.levels(codec.spectrogram(wave_BNA))),
+    lambda codec, wave_BNA: codec.to_waveform(codec.spectral_features(codec.spectrogram(wave_BNA))),
     jnp.asarray(wave_NA[None], jnp.float32),
   )
   wanted_FA, got_FA = (np.abs(np.fft.rfft(x_NA, axis=0)) for x_NA in (wave_NA, np.asarray(sound_BNA[0])))
@@ -142,8 +144,8 @@ def test_stereo_position_survives_shared_phases():
 def test_mono_has_no_balance():
   spec = dataclasses.replace(SPEC, num_channels=1)
   codec = _codec(spec=spec)
-  levels = codec.levels(codec.spectrogram(jnp.zeros((1, spec.num_samples, 1))))
-  assert levels.balance_BTR.shape == (1, spec.num_latents, 0)
+  levels = codec.spectral_features(codec.spectrogram(jnp.zeros((1, spec.num_samples, 1))))
+  assert levels.channel_level_BTR.shape == (1, spec.num_latents, 0)
 
 
 def test_discriminators_tell_apart_by_hinge():

@@ -32,7 +32,7 @@ def _step(graphdef):
   @jax.jit
   def run(state, latent_BTC, key):
     model = nnx.merge(graphdef, state)
-    metrics = model.absorb(model(latent_BTC)[3], key)
+    metrics = model.update_ema(model(latent_BTC)[3], key)
     return nnx.state(model), metrics
 
   return run
@@ -66,7 +66,7 @@ def test_every_book_chooses_what_is_nearest_to_what_is_left():
     distance_BTV = jnp.sum(jnp.square(residual_BTC[:, :, None] - codebook_KVC[k][None, None]), axis=-1)
     np.testing.assert_array_equal(codes_BTK[..., k], jnp.argmin(distance_BTV, axis=-1))
     residual_BTC = residual_BTC - codebook_KVC[k][codes_BTK[..., k]]
-    wanted_loss += quantizer.COMMITMENT * float(jnp.mean(jnp.square(residual_BTC)))
+    wanted_loss += quantizer.COMMITMENT_WEIGHT * float(jnp.mean(jnp.square(residual_BTC)))
   assert float(model(_latents(3, 20))[2]) == pytest.approx(wanted_loss, rel=1e-5)
 
 
@@ -90,10 +90,10 @@ def _by_hand(codebook_KVC, share_KV, latent_BTC):
     code_S = np.argmin(((residual_SC[:, None] - entry_VC[None]) ** 2).sum(-1), axis=1)
     for v in range(len(entry_VC)):
       chosen_SC = residual_SC[code_S == v]
-      old = quantizer.DECAY * share_KV[k, v]
-      new = old + (1 - quantizer.DECAY) * len(chosen_SC) / len(residual_SC)
+      old = quantizer.EMA_DECAY * share_KV[k, v]
+      new = old + (1 - quantizer.EMA_DECAY) * len(chosen_SC) / len(residual_SC)
       codebook_KVC[k, v] = (
-        old * entry_VC[v] + (1 - quantizer.DECAY) * chosen_SC.sum(0) / len(residual_SC)
+        old * entry_VC[v] + (1 - quantizer.EMA_DECAY) * chosen_SC.sum(0) / len(residual_SC)
       ) / new
       share_KV[k, v] = new
     residual_SC = residual_SC - entry_VC[code_S]
@@ -143,12 +143,12 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
   metrics = _absorbed(model, latent_BTC)
   assert float(metrics['use_book0']) == 6 / 8
   entry_VC, share_V = np.asarray(model.codebook_KVC[0]), np.asarray(model.share_KV[0])
-  spread = quantizer.AWAY * codebook_1VC[0, :, 0].std()
+  spread = quantizer.RESET_NOISE_SCALE * codebook_1VC[0, :, 0].std()
   for child, parent in ((2, 7), (5, 3)):
     distance = np.abs(entry_VC[child] - entry_VC[parent])
     assert 0 < distance.max() < 5 * spread + 0.1
     assert share_V[child] == share_V[parent] == pytest.approx(1 / V / 2, rel=0.1)
-  assert share_V.sum() == pytest.approx(quantizer.DECAY * 6 / 8 + 1 - quantizer.DECAY, abs=1e-5)
+  assert share_V.sum() == pytest.approx(quantizer.EMA_DECAY * 6 / 8 + 1 - quantizer.EMA_DECAY, abs=1e-5)
   np.testing.assert_allclose(entry_VC[alive], codebook_1VC[0][alive], atol=0.01)
 
 
@@ -176,7 +176,7 @@ def test_usage_counts_the_living_and_how_even_they_are():
 def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():
   latent_SC = jnp.sign(_latents(400)) * jnp.arange(1.0, C + 1)[None] + 0.2 * _latents(400, seed=1)
   model = _model()
-  model.start(latent_SC, jax.random.key(0))
+  model.init_kmeans(latent_SC, jax.random.key(0))
   codebook_KVC, share_KV = np.asarray(model.codebook_KVC[...]), np.asarray(model.share_KV[...])
   residual_SC = np.asarray(latent_SC)
   for k, codes_S in enumerate(np.asarray(model.encode(latent_SC[None]))[0].T):
@@ -192,7 +192,7 @@ def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():
 
 def test_fewer_latents_than_entries_are_enough_to_start():
   model = _model()
-  model.start(_latents(5), jax.random.key(0))
+  model.init_kmeans(_latents(5), jax.random.key(0))
   assert np.isfinite(model.codebook_KVC[...]).all()
   assert float(model(_latents(1, 5))[2]) < 0.05
 
@@ -203,7 +203,7 @@ def test_every_mesh_absorbs_what_one_device_absorbs(sizes):
   model, latent_BTC = _model(), _latents(8, 25)
   model.share_KV.set_value(model.share_KV[...].at[:, 3].set(0.0))  # something to revive
   graphdef, state = nnx.split(model)
-  specs = rules.specs(state, mesh)
+  specs = rules.shardings(state, mesh)
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
   place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
 

@@ -64,7 +64,7 @@ def test_a_wave_is_continued_in_phase():
   t_N = np.arange(2 * RATE_HZ) / RATE_HZ
   wave_BNA = jnp.asarray(0.5 * np.sin(2 * np.pi * 523.25 * t_N)[None, :, None], jnp.float32)
   spec_BAJF = stft.forward(wave_BNA, 960, 160)
-  known_BJF = phase.unit(spec_BAJF[:, 0, :97])
+  known_BJF = phase.unit_phasor(spec_BAJF[:, 0, :97])
   found_BNA = phase.reconstruct(jnp.abs(spec_BAJF), 960, 160, 24, known_BJF)
   middle = slice(2000, 20000)
   correlation = np.corrcoef(found_BNA[0, middle, 0], wave_BNA[0, middle, 0])[0, 1]

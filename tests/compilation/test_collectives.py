@@ -27,7 +27,7 @@ def collectives(microbatches=1, **sizes):
 
 
 def num_bytes(found, kind):
-  return sum(each.num_bytes * each.times for each in found if each.kind == kind)
+  return sum(each.num_bytes * each.num_executions for each in found if each.kind == kind)
 
 
 @pytest.mark.parametrize('microbatches', [1, 4])
@@ -43,7 +43,7 @@ def test_fsdp_gathers_a_layer_at_a_time_and_stores_parts():
   found, abstract = collectives(data=1, fsdp=8)
   parameters = sum(4 * leaf.size for leaf in jax.tree.leaves(abstract.params))
   blocks = state_of_blocks(abstract.params)
-  gathers = collections.Counter(each.times for each in found if each.kind == 'all-gather')
+  gathers = collections.Counter(each.num_executions for each in found if each.kind == 'all-gather')
   # Inside a loop over layers a parameter of the layer is gathered at most once forward and once backward.
   assert 0 < gathers[NUM_AUDIO] <= 2 * blocks['audio_blocks']
   assert 0 < gathers[NUM_JOINT - 1] <= 2 * (blocks['joint_blocks'] + blocks['others'])

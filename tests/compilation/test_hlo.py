@@ -25,7 +25,7 @@ def test_a_sum_over_clips_is_one_all_reduce_along_data():
   text = compiled(lambda x_BD: jnp.sum(x_BD, axis=0), mesh, [P('data')], (8, 6))
   found = hlo.collectives(text, mesh)
   assert found == [hlo.Collective('all-reduce', ('data',), 2 * 6 * 4 * 3 / 4, 1)]
-  assert hlo.num_bytes(found) == {'data': 36.0}
+  assert hlo.bytes_by_axes(found) == {'data': 36.0}
 
 
 def test_a_collective_in_a_loop_counts_by_its_length():
@@ -37,7 +37,7 @@ def test_a_collective_in_a_loop_counts_by_its_length():
   text = compiled(run, mesh, [P(), P(None, 'fsdp')], (3, 16), (5, 16, 16))
   found = hlo.collectives(text, mesh)
   assert found and {each.axes for each in found} == {('fsdp',)}
-  assert sorted(each.times for each in found) == [1, 5]  # each layer, and the result once
+  assert sorted(each.num_executions for each in found) == [1, 5]  # each layer, and the result once
 
 
 def test_a_loop_whose_program_does_not_tell_its_length():
@@ -58,7 +58,7 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   %while.2 = (s32[]{:T(128)}, f32[8]{0}) while(%tuple.1), condition=%cond.1, body=%body.1
 }
 """
-  assert [each.times for each in hlo.collectives(text, mesh)] == [4]
+  assert [each.num_executions for each in hlo.collectives(text, mesh)] == [4]
 
 
 def test_what_is_sent_beside_several_products_counts_once():
@@ -93,7 +93,7 @@ def test_what_is_sent_beside_several_products_counts_once():
 def test_lines(line, axes, num_bytes):
   mesh = mesh_lib.make({'data': 2, 'fsdp': 2, 'tensor': 2})
   found = hlo.collectives(f'ENTRY %main (p: f32[8]) -> f32[8] {{\n  {line}\n}}\n', mesh)
-  assert [(each.axes, each.num_bytes, each.times) for each in found] == [(axes, num_bytes, 1)]
+  assert [(each.axes, each.num_bytes, each.num_executions) for each in found] == [(axes, num_bytes, 1)]
 
 
 @pytest.mark.parametrize(

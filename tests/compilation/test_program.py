@@ -42,7 +42,7 @@ def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporarie
   )
   compiled = types.SimpleNamespace(memory_analysis=lambda: memory, as_text=lambda: '')
   monkeypatch.setattr(hlo, 'collectives', lambda text, mesh: [])
-  monkeypatch.setattr(hlo, 'num_bytes', lambda found: sent)
+  monkeypatch.setattr(hlo, 'bytes_by_axes', lambda found: sent)
   assert mesh_lib.AXES[:3] == ('replica', 'data', 'fsdp')
   topology = topologies.parse(f'{num_slices}*v5e:{x}x{y}')
   about = ABOUT | {'flops': flops, 'model_flops': 0.8 * flops}
@@ -93,7 +93,7 @@ def test_an_axis_has_the_links_along_which_it_lies_both_ways_where_the_torus_clo
   ],
 )
 def test_a_torus_of_three_axes_closes_where_it_is_of_whole_cubes(name, size, is_closed):
-  assert program._is_closed(size, topologies.parse(name)) == is_closed
+  assert program._has_wraparound(size, topologies.parse(name)) == is_closed
 
 
 def test_what_replica_sends_crosses_to_other_slices_where_there_are_some(monkeypatch):

@@ -25,7 +25,7 @@ def compiler(capacity, tried):
 )
 def test_the_largest_batch_wants_the_most_remat(capacity, size, remat):
   tried = []
-  best = search.largest(compiler(capacity, tried), 16)
+  best = search.largest_batch(compiler(capacity, tried), 16)
   assert (best.batch_size, best.remat) == (size, remat)
   assert len(tried) == len(set(tried)), 'nothing is compiled twice'
   assert tried[-2:] == [(size, 'none'), (size, 'dots')]
@@ -36,11 +36,11 @@ def test_the_least_remat_is_taken():
   shown = []
   fn = compiler(4 * 128, [])
   cut = lambda size, remat: fn(size if size <= 128 else 10**9, remat)
-  best = search.largest(cut, 16, shown.append)
+  best = search.largest_batch(cut, 16, shown.append)
   assert (best.batch_size, best.remat) == (128, 'none')
   assert [report.batch_size for report in shown if report.fits] == [16, 32, 64, 128, 128]
   assert sum(not report.fits for report in shown) == 4  # 256, 192, 160, 144
 
 
 def test_nothing_fits():
-  assert search.largest(compiler(8, []), 16) is None
+  assert search.largest_batch(compiler(8, []), 16) is None

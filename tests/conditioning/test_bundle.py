@@ -106,7 +106,7 @@ def test_every_modality_reaches_the_velocity():
 def _videos(without):
   """Returns semantic and sync features of a model of the same weights without some parts."""
   c = config.tiny(config.base()).unlock()
-  c.conditioning.without = without
+  c.conditioning.ablate = without
   graphdef, _ = nnx.split(nnx.eval_shape(lambda: assembly.flow(c, nnx.Rngs(0))))
   model = nnx.merge(graphdef, nnx.state(_model()[0]))
   condition = model.conditioner(**_inputs())
@@ -116,7 +116,7 @@ def _videos(without):
 def test_parts_left_out_tell_nothing_and_the_others_stay():
   semantic_BMD, sync_BLD = _videos(())
   same = lambda a, b: bool(jnp.array_equal(a, b))
-  for part in bundle.PARTS:
+  for part in bundle.ABLATIONS:
     other_BMD, other_BLD = _videos((part,))
     assert same(semantic_BMD, other_BMD) == (part != 'semantic')
     assert same(sync_BLD, other_BLD) == (part == 'semantic')
@@ -126,5 +126,5 @@ def test_parts_left_out_tell_nothing_and_the_others_stay():
 
 
 def test_an_unknown_part_is_named():
-  with pytest.raises(ValueError, match=r"without must be some of .*; got \['sound'\]"):
+  with pytest.raises(ValueError, match=r"ablate must be some of .*; got \['sound'\]"):
     _videos(('sound',))

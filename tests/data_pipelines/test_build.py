@@ -77,11 +77,11 @@ def test_any_name_makes_records(tmp_path, capsys):
 def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
   texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for', 'word_times_s': None}
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
-  sealed = manifests.seal(
+  sealed = manifests.with_digests(
     {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {}
   )
   (tmp_path / 'a.json').write_text(json.dumps(sealed))
-  assert written.words(tmp_path / 'a.mp4') == written.Words()
+  assert written.read(tmp_path / 'a.mp4') == written.Sidecar()
 
 
 def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
@@ -102,9 +102,9 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   wave_NA = films.clicks(3.6, 16000)
   for record, start_s in zip(made[2:6], (0.0, 1.0, 2.0, 2.6)):
     first = round(start_s * 25)
-    seen = [films.number(frame_YX3) for frame_YX3 in record['sync_frame_LYX3']]
+    seen = [films.frame_number(frame_YX3) for frame_YX3 in record['sync_frame_LYX3']]
     assert seen == list(range(first, first + 25))
-    shown = [films.number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
+    shown = [films.frame_number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
     assert shown == [first + k * 25 // 8 for k in range(8)]
     wanted_N = wave_NA[round(start_s * 16000) : round((start_s + 1) * 16000), 0]
     assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], wanted_N, 16000)) < 1e-3
@@ -113,7 +113,7 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
   assert [record['has_audio'] for record in made] == [False, False, True, True, True, True, False, True]
   assert made[0]['text'] == 'nothing' and made[6]['text'] == 'a wheel'
   short = made[7]
-  assert [films.number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
+  assert [films.frame_number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
   assert not short['wave_NA'][round(0.7 * 16000) :].any()
   assert [record['num_valid_samples'] for record in made] == [16000] * 7 + [9600]
 
@@ -182,7 +182,7 @@ def test_the_number_of_workers_changes_nothing(folder, tmp_path):
   ],
 )
 def test_where_windows_begin(duration_s, clip_s, want):
-  found = build.starts(duration_s, fractions.Fraction(clip_s))
+  found = build.window_starts(duration_s, fractions.Fraction(clip_s))
   assert [float(start_s) for start_s in found] == pytest.approx(want)
 
 
@@ -248,7 +248,7 @@ def test_bad_notes_beside_a_video(tmp_path, text, message):
   path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
   path.with_suffix('.json').write_text(text)
   with pytest.raises(ValueError, match=message):
-    written.words(path)
+    written.read(path)
 
 
 def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
@@ -329,7 +329,7 @@ def test_windows_at_a_latent_rate_that_is_no_whole_number(tmp_path, spec):
     records.validate(record, spec)
     for name, fps in (('semantic_frame_MYX3', spec.semantic_fps), ('sync_frame_LYX3', spec.sync_fps)):
       times_s = [index * spec.duration_s + fractions.Fraction(k, fps) for k in range(len(record[name]))]
-      assert [films.number(frame) for frame in record[name]] == [
+      assert [films.frame_number(frame) for frame in record[name]] == [
         min(int(time_s * 30), 128) for time_s in times_s
       ]
     part_NA = wave_NA[index * spec.num_samples : (index + 1) * spec.num_samples]

@@ -22,7 +22,7 @@ def run(output, *more):
 
 
 def test_files_hold_the_clip(tmp_path):
-  size = ['--size', '64', '--clip-seconds', '2', '--look', 'clean']
+  size = ['--size', '64', '--clip-seconds', '2', '--corruption', 'clean']
   assert run(tmp_path, '--num-clips', '1', '--start-index', '2', '--scenes', 'strike', *size) == 0
   names = sorted(path.name for path in tmp_path.iterdir())
   assert names == ['4-00002-strike.json', '4-00002-strike.mp4']
@@ -76,7 +76,7 @@ def test_start_index_continues_a_set(tmp_path):
     (['--num-clips', '1', '--fps', 'nan'], "wanted a number; got 'nan'"),
     (['--num-clips', 'many'], 'many'),
     (['--num-clips', '1', '--scenes', 'bounce,boom'], 'boom'),
-    (['--num-clips', '1', '--look', 'sepia'], 'sepia'),
+    (['--num-clips', '1', '--corruption', 'sepia'], 'sepia'),
     (['--num-clips', '1', '--clip-seconds', '-3'], 'clip_s'),
     (['--num-clips', '1', '--size', '63'], 'even'),
     (['--num-clips', '1', '--records', '--fps', '30'], '--fps'),
@@ -107,7 +107,7 @@ def test_existing_records_are_kept(tmp_path, capsys):
 
 def test_a_worker_that_dies_is_noticed():
   with pytest.raises(OSError, match='a worker process died'):
-    list(world._run(os._exit, range(1, 4), 2))
+    list(world._parallel_map(os._exit, range(1, 4), 2))
 
 
 @pytest.mark.parametrize('more', [(), ('--records',)])

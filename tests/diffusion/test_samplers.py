@@ -18,9 +18,11 @@ def exact_velocity(z_BTC, t_B):
   return (t - (1 - t) * STD**2) / variance * centred - MEAN
 
 
-def _landed(solver, num_steps, warp=1.0):
+def _landed(solver, num_steps, timestep_shift=1.0):
   noise_BTC = jax.random.normal(jax.random.key(0), (1, 500, 4))
-  drawn_BTC = samplers.sample(exact_velocity, noise_BTC, solver=solver, num_steps=num_steps, warp=warp)
+  drawn_BTC = samplers.sample(
+    exact_velocity, noise_BTC, solver=solver, num_steps=num_steps, timestep_shift=timestep_shift
+  )
   # The flow of a Gaussian is affine: noise e ends at MEAN + STD e.
   return float(jnp.max(jnp.abs(drawn_BTC - (MEAN + STD * noise_BTC))))
 
@@ -56,7 +58,7 @@ def test_one_step_is_eulers(solver):
 
 def test_grids_by_hand():
   np.testing.assert_allclose(samplers.time_grid(4), [1, 0.75, 0.5, 0.25, 0])
-  np.testing.assert_allclose(samplers.time_grid(2, warp=3.0), [1, 0.75, 0])
+  np.testing.assert_allclose(samplers.time_grid(2, timestep_shift=3.0), [1, 0.75, 0])
 
 
 def test_known_part_stays_on_its_straight_path():
@@ -73,11 +75,11 @@ def test_known_part_stays_on_its_straight_path():
   [
     ({'solver': 'rk4'}, 'solver must be one of'),
     ({'num_steps': 0}, 'steps must be at least 1; got 0'),
-    ({'warp': 0.0}, 'warp must be positive'),
+    ({'timestep_shift': 0.0}, 'timestep_shift must be positive'),
   ],
 )
 def test_wrong_settings_say_what_was_wanted(change, wanted):
-  settings = {'solver': 'euler', 'num_steps': 2, 'warp': 1.0} | change
+  settings = {'solver': 'euler', 'num_steps': 2, 'timestep_shift': 1.0} | change
   with pytest.raises(ValueError, match=wanted):
     samplers.sample(exact_velocity, jnp.ones((1, 2, 2)), **settings)
 

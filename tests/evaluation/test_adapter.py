@@ -24,7 +24,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 def data(tmp_path_factory):
   """Returns a folder of records of four clips, the last silent and still."""
   folder = tmp_path_factory.mktemp('data') / 'train'
-  truth = json.dumps(next(cases_lib.from_world(5, 1, SPEC)).truth)
+  truth = json.dumps(next(cases_lib.from_synthetic(5, 1, SPEC)).truth)
   made = [records.fake(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
   for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
     made[3][name] = np.zeros_like(made[3][name])

@@ -18,46 +18,46 @@ SPEC = clip_lib.ClipSpec(frame_size=16)
 
 def test_frames_are_those_on_screen():
   frame_LYX3 = np.arange(100)[:, None, None, None].repeat(3, axis=3).astype(np.uint8)
-  semantic_frame_MYX3, sync_frame_LYX3 = cases.sample_frames(frame_LYX3, 25, SPEC)
+  semantic_frame_MYX3, sync_frame_LYX3 = cases.resample_frames(frame_LYX3, 25, SPEC)
   assert semantic_frame_MYX3.shape[0] == 32
   np.testing.assert_array_equal(semantic_frame_MYX3[:, 0, 0, 0], np.arange(32) * 25 // 8)
   np.testing.assert_array_equal(sync_frame_LYX3[:, 0, 0, 0], np.arange(100))
 
 
 def test_data_names_a_seed_a_folder_or_nothing():
-  assert cases.world_seed('world:heldout') == cases.HELDOUT_SEED
-  assert cases.world_seed('world:7') == 7
-  assert cases.world_seed('some/folder') is None
+  assert cases.synthetic_seed('world:heldout') == cases.HELDOUT_SEED
+  assert cases.synthetic_seed('world:7') == 7
+  assert cases.synthetic_seed('some/folder') is None
   with pytest.raises(ValueError, match="got 'world:-3'"):
-    cases.world_seed('world:-3')
+    cases.synthetic_seed('world:-3')
 
 
 def test_world_cases_have_clean_pictures_and_twins_of_the_same_sound():
-  case = next(cases.from_world(5, 1, SPEC, scenes=('strike',)))
+  case = next(cases.from_synthetic(5, 1, SPEC, scenes=('strike',)))
   assert case.truth['look'] == 'clean'
-  twin_MYX3 = case.twin('archive')[0]
+  twin_MYX3 = case.paired_variant('archive')[0]
   assert twin_MYX3.shape == case.frames[0].shape and (twin_MYX3 != case.frames[0]).any()
-  made = clips.render(5, 0, scenes=('strike',), look='clean', frame_size=16)
+  made = clips.render(5, 0, scenes=('strike',), corruption='clean', frame_size=16)
   np.testing.assert_array_equal(case.wave_NA, records.wave_to_int16(made.wave_NA))
   dry_NA = made.wave_NA - made.stems['music']
-  np.testing.assert_array_equal(case.dry_wave_NA, records.wave_to_int16(dry_NA))
+  np.testing.assert_array_equal(case.no_music_wave_NA, records.wave_to_int16(dry_NA))
 
 
 def test_every_scene_gives_as_many_clips_with_names_of_their_own():
   found = list(cases.from_every_scene(5, 2, SPEC))
   assert [case.truth['scene'] for case in found] == [scene for scene in clips.SCENES for _ in range(2)]
   assert len({case.name for case in found}) == len(found)
-  alone = list(cases.from_world(5, 2, SPEC, scenes=('strike',)))
+  alone = list(cases.from_synthetic(5, 2, SPEC, scenes=('strike',)))
   strikes = [case for case in found if case.truth['scene'] == 'strike']
   for case, same in zip(strikes, alone):
     assert case.truth == same.truth
     np.testing.assert_array_equal(case.wave_NA, same.wave_NA)
-    np.testing.assert_array_equal(case.twin('archive')[1], same.twin('archive')[1])
+    np.testing.assert_array_equal(case.paired_variant('archive')[1], same.paired_variant('archive')[1])
 
 
 def test_records_with_truth_become_cases(tmp_path):
-  made = clips.render(5, 0, scenes=('bounce',), look='clean', frame_size=16)
-  semantic_frame_MYX3, sync_frame_LYX3 = cases.sample_frames(made.frame_LYX3, 25, SPEC)
+  made = clips.render(5, 0, scenes=('bounce',), corruption='clean', frame_size=16)
+  semantic_frame_MYX3, sync_frame_LYX3 = cases.resample_frames(made.frame_LYX3, 25, SPEC)
   record = records.fake(SPEC) | {
     'id': 'one',
     'wave_NA': records.wave_to_int16(made.wave_NA),
@@ -71,9 +71,9 @@ def test_records_with_truth_become_cases(tmp_path):
   records.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
   found = list(cases.from_folder(tmp_path / 'data', None, SPEC))
   assert [case.name for case in found] == ['one', 'two']
-  assert found[1].truth == cases.plain_truth(record['text'], '')
+  assert found[1].truth == cases.text_only_truth(record['text'], '')
   assert found[0].truth == json.loads(json.dumps(made.truth))
-  assert found[0].twin is None
+  assert found[0].paired_variant is None
   np.testing.assert_array_equal(found[0].wave_NA, record['wave_NA'])
 
 
@@ -88,7 +88,7 @@ def test_what_is_left_out_is_counted(tmp_path):
   assert left_out == {'no sound in the record': 1}
   left_out = {}
   assert len(list(cases.from_folder(tmp_path / 'data', 1, SPEC, left_out))) == 1
-  assert left_out == {cases.MORE: 4}
+  assert left_out == {cases.OVER_NUM_CLIPS: 4}
 
 
 def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
@@ -110,13 +110,13 @@ def test_videos_of_which_nothing_is_known_become_cases(tmp_path):
   (tmp_path / 'd.json').write_text(json.dumps({'words': spoken}))
   left_out = {}
   a, b, c, d = cases.from_folder(tmp_path, None, SPEC, left_out)
-  assert (a.name, a.truth) == ('a', cases.plain_truth('a dog barks', ''))
-  assert (b.name, b.truth) == ('b', cases.plain_truth('rain', ''))
+  assert (a.name, a.truth) == ('a', cases.text_only_truth('a dog barks', ''))
+  assert (b.name, b.truth) == ('b', cases.text_only_truth('rain', ''))
   assert (c.truth['transcript'], d.truth['transcript']) == ('hello', 'now')
   assert a.wave_NA.shape == (64000, 2) and a.frames[1].shape == (100, 16, 16, 3)
   short, silent = 'the video is shorter than 4 s', 'no sound in the video'
   assert left_out == {short: 1, silent: 3, 'the video or its sidecar cannot be read': 1}
-  assert not any(figure.selects(b.truth) for figure in figures.FIGURES.values())
+  assert not any(figure.selects(b.truth) for figure in figures.METRICS.values())
   with pytest.raises(ValueError, match='none of which can be evaluated on: 1 x the video is shorter'):
     (tmp_path / 'mute').mkdir()
     (tmp_path / 'short.mp4').rename(tmp_path / 'mute' / 'short.mp4')
@@ -140,11 +140,11 @@ def test_subtitles_beside_a_video_are_said_in_time(tmp_path):
     (tmp_path / f'a{suffix}').write_text(mark + '\n'.join(blocks).replace('.', point))
     (case,) = cases.from_folder(tmp_path, None, SPEC)
     assert case.truth['transcript'] == 'one two three'
-    condition = cases.condition(case, 'clean', '', 0)
+    condition = cases.generation_inputs(case, 'clean', '', 0)
     assert (condition.transcript, condition.word_times_s) == ('one two three', pytest.approx((1.5, 2.5, 3.8)))
     (tmp_path / f'a{suffix}').unlink()
   (case,) = cases.from_folder(tmp_path, None, SPEC)
-  assert cases.condition(case, 'clean', '', 0).word_times_s is None
+  assert cases.generation_inputs(case, 'clean', '', 0).word_times_s is None
 
 
 def test_faults_of_folders_are_named(tmp_path):
@@ -153,9 +153,9 @@ def test_faults_of_folders_are_named(tmp_path):
   with pytest.raises(ValueError, match='neither records'):
     list(cases.from_folder(tmp_path, None, SPEC))
   with pytest.raises(ValueError, match='must be JSON'):
-    cases.read_truth('{', 'x.json')
+    cases.parse_truth('{', 'x.json')
   with pytest.raises(ValueError, match='lacks annotation'):
-    cases.read_truth('{"scene": "bounce"}', 'x.json')
+    cases.parse_truth('{"scene": "bounce"}', 'x.json')
 
 
 BAD_SIDECARS = {
@@ -166,7 +166,7 @@ BAD_SIDECARS = {
   'a truth that lacks keys': '{"scene": "bounce"}',
   'words': '{"words": 3}',
   'annotation': '{"annotation": 3}',
-  'a truth of other types': json.dumps(cases.plain_truth('a', 'b') | {'events': [3]}),
+  'a truth of other types': json.dumps(cases.text_only_truth('a', 'b') | {'events': [3]}),
 }
 
 

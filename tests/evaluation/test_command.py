@@ -95,9 +95,9 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert result['held_out'] is None and result['num_trained_on'] is None
   assert result['num_seeds'] == 2 and result['protocol']['captions'] is False
   assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64
-  assert set(result['signal']) == set(fidelity.FIGURES)
+  assert set(result['signal']) == set(fidelity.METRICS)
   assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
-  assert set(result['figures']) == set(figures.FIGURES)
+  assert set(result['figures']) == set(figures.METRICS)
   assert 's left' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert report == {'about': 'Written by v2a evaluate.', **result}

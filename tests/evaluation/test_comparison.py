@@ -38,7 +38,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromi
 @functools.cache
 def world():
   """Returns the clips."""
-  return tuple(cases_lib.from_world(SEED, NUM_CLIPS, SPEC))
+  return tuple(cases_lib.from_synthetic(SEED, NUM_CLIPS, SPEC))
 
 
 def write(folder, change):
@@ -86,7 +86,7 @@ def test_everybody_is_measured_alike(result):
   hashes = {entry['protocol']['set_hash'] for entry in result['models'].values()}
   assert len(hashes) == 1
   for entry in result['models'].values():
-    assert set(entry['figures']) == set(figures.FIGURES) and set(entry['signal']) == set(fidelity.FIGURES)
+    assert set(entry['figures']) == set(figures.METRICS) and set(entry['signal']) == set(fidelity.METRICS)
     assert entry['costs'] is None and entry['held_out'] is None
     assert entry['figures']['music_rate_negative']['value'] is None
   assert result['models']['near']['figures']['onset_f1']['value'] > 0.9
@@ -106,9 +106,14 @@ def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
 
 
 def test_marks_know_which_way_is_up():
-  assert comparison.mark(0.1, 0.02, True) == 'better*' and comparison.mark(0.1, 0.02, False) == 'worse*'
-  assert comparison.mark(-0.1, 0.002, False) == 'better**'
-  assert comparison.mark(0.1, 0.05, True) == '' and comparison.mark(0.0, 0.0, True) == ''
+  assert (
+    comparison.significance_mark(0.1, 0.02, True) == 'better*'
+    and comparison.significance_mark(0.1, 0.02, False) == 'worse*'
+  )
+  assert comparison.significance_mark(-0.1, 0.002, False) == 'better**'
+  assert (
+    comparison.significance_mark(0.1, 0.05, True) == '' and comparison.significance_mark(0.0, 0.0, True) == ''
+  )
   assert not comparison.is_higher_better('figures', 'word_error_rate')
   assert comparison.is_higher_better('figures', 'onset_f1')
   assert comparison.is_higher_better('signal', 'av_align')
@@ -152,7 +157,7 @@ def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
   path = output / 'report.html'
   reader, content = pages.read(path), path.read_text()
   assert 'http' not in content and not [tag for tag, _ in reader.tags if tag in ('script', 'link', 'b>')]
-  for name in (*figures.FIGURES, *fidelity.FIGURES, *result['models']):
+  for name in (*figures.METRICS, *fidelity.METRICS, *result['models']):
     assert name in reader.text, name
   assert 'v2a compare --models' in reader.text
   sounds = Sounds()
@@ -262,7 +267,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   monkeypatch.setenv('V2A_CACHE', '')
   spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
   (tmp_path / 'truth').mkdir()
-  for case in cases_lib.from_world(SEED, 10, spec):
+  for case in cases_lib.from_synthetic(SEED, 10, spec):
     soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', records.wave_to_float(case.wave_NA), 16000)
   flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
   flags += ['--seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']

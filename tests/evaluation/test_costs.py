@@ -17,7 +17,7 @@ def model(tiny_bundle):
 
 def drawing(model, **settings):
   """Returns what a soundtrack costs."""
-  return costs.drawing(model, generate.Request(**settings))
+  return costs.sampling_costs(model, generate.Request(**settings))
 
 
 @pytest.fixture(scope='module')
@@ -41,7 +41,7 @@ def test_a_soundtrack_costs_by_its_steps_and_branches(model, evaluation_flops):
 
 
 def test_training_is_steps_times_clips_times_operations(model, evaluation_flops):
-  found = costs.training_flops(costs.parts(model))
+  found = costs.training_flops(costs.sampling_parts(model))
   assert found['codec'] == 5 * 2 * 7 and found['all'] == found['codec'] + found['flow']
   # Three steps of eight clips, forward and backward: of the network, and of what reads pictures and texts,
   # which is less than a soundtrack of one step with its decoding.
@@ -49,12 +49,12 @@ def test_training_is_steps_times_clips_times_operations(model, evaluation_flops)
   assert not rest
   assert 2.5 * evaluation_flops < each < 3 * drawing(model, steps=1, guidance=1.0, solver='euler').flops
   forgotten = dataclasses.replace(model.exports['flow'], about={'step': 3})
-  unknown = costs.training_flops({**costs.parts(model), 'flow': forgotten})
+  unknown = costs.training_flops({**costs.sampling_parts(model), 'flow': forgotten})
   assert unknown == {'codec': 70, 'flow': None, 'all': None}
 
 
 def test_parameters_are_those_of_the_parts_that_draw(model):
-  found = costs.num_parameters(costs.parts(model))
+  found = costs.num_parameters(costs.sampling_parts(model))
   assert found['all'] == found['codec'] + found['flow']
   assert found['flow'] == sum(array.size for array in model.exports['flow'].arrays.values())
 

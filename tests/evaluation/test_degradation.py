@@ -18,22 +18,22 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(cases_lib.from_world(31_000_021, 2, SPEC, scenes=('bounce',)))
+  return list(cases_lib.from_synthetic(31_000_021, 2, SPEC, scenes=('bounce',)))
 
 
 def damaged(cases, kind, severity):
   """Returns the sync frames of the first clip under damage."""
-  return degradation.damage(cases, kind, severity, SPEC)[0].frames[1]
+  return degradation.corrupt_examples(cases, kind, severity, SPEC)[0].frames[1]
 
 
-@pytest.mark.parametrize('kind', list(degradation.KINDS))
+@pytest.mark.parametrize('kind', list(degradation.CORRUPTIONS))
 def test_every_kind_gets_worse_with_its_severity_and_repeats(cases, kind):
   clean_LYX3 = cases[0].frames[1].astype(float)
-  found = [damaged(cases, kind, severity) for severity in degradation.KINDS[kind].severities]
+  found = [damaged(cases, kind, severity) for severity in degradation.CORRUPTIONS[kind].severities]
   errors = [np.abs(frame_LYX3 - clean_LYX3).mean() for frame_LYX3 in found]
   assert errors[0] > 0 and errors == sorted(errors) and errors[-1] > 1.3 * errors[0]
   assert all(frame_LYX3.dtype == np.uint8 and frame_LYX3.shape == clean_LYX3.shape for frame_LYX3 in found)
-  again = damaged(cases, kind, degradation.KINDS[kind].severities[0])
+  again = damaged(cases, kind, degradation.CORRUPTIONS[kind].severities[0])
   np.testing.assert_array_equal(again, found[0])
 
 
@@ -47,10 +47,10 @@ def test_severities_mean_what_they_say(cases):
   assert np.ptp(grey_LYX3, axis=-1).max() <= 1
   noise_LYX3 = damaged([dataclasses.replace(cases[0], frames=(None, ramp_LYX3 * 0 + 128))], 'noise', 0.1)
   assert noise_LYX3.std() == pytest.approx(25.5, rel=0.05)
-  semantic_MYX3, sync_LYX3 = degradation.damage(cases, 'grey', 1.0, SPEC)[0].frames
+  semantic_MYX3, sync_LYX3 = degradation.corrupt_examples(cases, 'grey', 1.0, SPEC)[0].frames
   np.testing.assert_array_equal(semantic_MYX3[3], sync_LYX3[9])
   with pytest.raises(ValueError, match="one of compression, .* got 'rust'"):
-    degradation.damage(cases, 'rust', 1, SPEC)
+    degradation.corrupt_examples(cases, 'rust', 1, SPEC)
 
 
 def point(value, distances, **more):

@@ -237,7 +237,10 @@ def test_inception_score_by_hand():
 def test_bootstrap_of_a_mean_holds_the_mean_19_times_in_20():
   rng = np.random.default_rng(7)
   samples = rng.standard_normal((200, 40)) + 5.0
-  intervals = [distances.bootstrap(np.mean, sample, num=150, seed=k) for k, sample in enumerate(samples)]
+  intervals = [
+    distances.bootstrap_interval(np.mean, sample, num_resamples=150, seed=k)
+    for k, sample in enumerate(samples)
+  ]
   held = np.mean([low < 5.0 < high for low, high in intervals])
   assert 0.90 < held < 0.98
   width = np.mean([high - low for low, high in intervals])
@@ -247,10 +250,10 @@ def test_bootstrap_of_a_mean_holds_the_mean_19_times_in_20():
 def test_bootstrap_of_a_distance_holds_the_distance():
   rng = np.random.default_rng(8)
   a_NF, b_NF = rng.standard_normal((60, 16)), rng.standard_normal((60, 16))
-  low, high = distances.bootstrap(distances.frechet, a_NF, b_NF, num=200)
+  low, high = distances.bootstrap_interval(distances.frechet, a_NF, b_NF, num_resamples=200)
   assert low < distances.frechet(a_NF, b_NF) < high
-  assert (low, high) == distances.bootstrap(distances.frechet, a_NF, b_NF, num=200)
-  assert (low, high) != distances.bootstrap(distances.frechet, a_NF, b_NF, num=200, seed=1)
+  assert (low, high) == distances.bootstrap_interval(distances.frechet, a_NF, b_NF, num_resamples=200)
+  assert (low, high) != distances.bootstrap_interval(distances.frechet, a_NF, b_NF, num_resamples=200, seed=1)
 
 
 def test_bootstrap_of_pairs_keeps_them_together():
@@ -259,15 +262,17 @@ def test_bootstrap_of_pairs_keeps_them_together():
   def gap(a_N, b_N):
     return (a_N - b_N).mean()
 
-  assert distances.bootstrap(gap, x_N, x_N - 2.0, num=50, is_paired=True) == pytest.approx((2.0, 2.0))
-  low, high = distances.bootstrap(gap, x_N, x_N - 2.0, num=50)
+  assert distances.bootstrap_interval(gap, x_N, x_N - 2.0, num_resamples=50, is_paired=True) == pytest.approx(
+    (2.0, 2.0)
+  )
+  low, high = distances.bootstrap_interval(gap, x_N, x_N - 2.0, num_resamples=50)
   assert high - low > 0.3
   with pytest.raises(ValueError, match=r'\[50, 49\]'):
-    distances.bootstrap(gap, x_N, x_N[1:], is_paired=True)
+    distances.bootstrap_interval(gap, x_N, x_N[1:], is_paired=True)
   with pytest.raises(ValueError, match='finite'):
-    distances.bootstrap(lambda a_N: np.nan, x_N, num=2)
+    distances.bootstrap_interval(lambda a_N: np.nan, x_N, num_resamples=2)
   with pytest.raises(ValueError, match='rows'):
-    distances.bootstrap(np.mean, x_N[:0])
+    distances.bootstrap_interval(np.mean, x_N[:0])
 
 
 # What is refused.

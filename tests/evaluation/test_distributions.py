@@ -21,7 +21,9 @@ NUM = 24
 @pytest.fixture(scope='module')
 def measured():
   """Returns what is measured of sounds that are tilted, whose codec tilts a little."""
-  true, drawn, coded = (bands.clips(seed, NUM, tilt=tilt) for seed, tilt in ((0, 0.0), (1, 1.5), (0, 0.2)))
+  true, drawn, coded = (
+    bands.noise_clips(seed, NUM, tilt=tilt) for seed, tilt in ((0, 0.0), (1, 1.5), (0, 0.2))
+  )
   cases = [
     types.SimpleNamespace(
       wave_NA=(32767 * np.clip(clip.wave_NA, -1, 1)).astype(np.int16),
@@ -31,15 +33,18 @@ def measured():
     )
     for clip in true
   ]
-  embedders = [bands.Bands(), embedder_lib.Missing('vggish', 'weights vggish.pth missing', ('fd', 'is'))]
-  meter = distributions.Meter(None, embedders)
+  embedders = [
+    bands.FakeEmbedder(),
+    embedder_lib.Missing('vggish', 'weights vggish.pth missing', ('fd', 'is')),
+  ]
+  meter = distributions.DistributionMetrics(None, embedders)
   rate_hz = true[0].sample_rate_hz
   waves, codec = ([clip.wave_NA for clip in clips] for clips in (drawn, coded))
   return meter.measure(cases, rate_hz, 25.0, waves, codec, rate_hz)
 
 
 def test_entries_hold_value_ceiling_and_what_is_missing(measured):
-  name = bands.Bands().name
+  name = bands.FakeEmbedder().name
   entry = measured.entries[f'fd_{name}']
   assert 0 <= entry['ceiling'] < entry['value'] and entry['floor'] is None
   assert entry['interval'][0] < entry['value'] < entry['interval'][1]
@@ -51,7 +56,7 @@ def test_entries_hold_value_ceiling_and_what_is_missing(measured):
 
 
 def test_tested_figures_are_the_same_figures_over_clips(measured):
-  name = bands.Bands().name
+  name = bands.FakeEmbedder().name
   assert set(measured.samples) == {f'fd_{name}', f'kl_{name}'}
   for figure, sample in measured.samples.items():
     assert sample.value() == pytest.approx(measured.entries[figure]['value'], rel=1e-6), figure
@@ -62,7 +67,7 @@ def test_tested_figures_are_the_same_figures_over_clips(measured):
   assert found.p < 0.05
 
 
-class Witness(bands.Bands):
+class Witness(bands.FakeEmbedder):
   """Keeps what it is given."""
 
   def __init__(self):
@@ -81,7 +86,7 @@ def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
     films.make(tmp_path / name, 'mov', duration_s=3.0, fps=30, wave_NA=sound_NA)
   found, witness = list(cases.from_folder(tmp_path, None, spec)), Witness()
   drawn = [np.random.default_rng(k).normal(size=(32000, 2)) for k in range(2)]
-  meter = distributions.Meter(tmp_path / 'kept', [witness])
+  meter = distributions.DistributionMetrics(tmp_path / 'kept', [witness])
   entries = meter.measure(found, 16000, 25.0, drawn, drawn, 16000).entries
   true, first = witness.clips[0], witness.clips[1]
   # Both videos are the same, and the codec's sounds those drawn: each is embedded once.
@@ -93,7 +98,7 @@ def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
     shown = list(clip.pictures.at(25, 50))
     assert clip.pictures.length_s == 2.0
     assert {each.shape for each in shown} == {(films.HEIGHT, films.WIDTH, 3)}
-    assert [films.number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
+    assert [films.frame_number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
   assert meter.describe() == {'witness': {'digest': witness.digest, 'reads': ['wave', 'pictures']}}
 
 
@@ -116,7 +121,7 @@ def test_which_way_is_better():
 def test_distances_of_other_numbers_of_rows_are_refused():
   entry = lambda num: {'value': 1.0, 'interval': [0.5, 1.5], 'n': num, 'num_true': 100}
   models = {name: {'fd_x': entry(num), 'kad_x': entry(num)} for name, num in (('a', 100), ('b', 99))}
-  distributions.refuse_incomparable(models, 'a')
+  distributions.drop_incomparable(models, 'a')
   assert models['a']['fd_x']['value'] == models['b']['kad_x']['value'] == 1.0
   assert models['b']['fd_x']['value'] is None
   assert models['b']['fd_x']['reason'].startswith('not compared with a: Frechet distances shrink')

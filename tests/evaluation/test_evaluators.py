@@ -79,17 +79,17 @@ def test_own_clips_are_evaluated_where_some_are_named(codec, tmp_path, validatio
 
 
 def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation, monkeypatch):
-  read, get = [], records.Folder.__getitem__
-  monkeypatch.setattr(records.Folder, '__getitem__', lambda self, k: read.append(k) or get(self, k))
+  read, get = [], records.FolderSource.__getitem__
+  monkeypatch.setattr(records.FolderSource, '__getitem__', lambda self, k: read.append(k) or get(self, k))
   c = config.tiny(configfile.find('flow_world')).unlock()
   c.data.validation = (validation,)
-  evaluators.Loss(c, tasks.make(c))
+  evaluators.ValidationLoss(c, tasks.make(c))
   assert len(read) == evaluators.NUM_LOSS_CLIPS and max(read) > 90 and len(set(read)) == len(read)
   read.clear()
-  prefix, cases = evaluators._cases(c)
+  prefix, cases = evaluators._examples(c)
   assert prefix == '' and len(cases) == evaluators.NUM_CLIPS and len(read) < 20
   assert cases[0].wave_NA.shape == (config.clip_spec(c).num_samples, 2)
-  assert [case.name for case in evaluators._cases(c)[1]] == [case.name for case in cases]
+  assert [case.name for case in evaluators._examples(c)[1]] == [case.name for case in cases]
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PERFECT = dict.fromkeys(('onset_flux_f1', 'onset_accuracy', 'onset_count_accurac
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(cases_lib.from_world(31_000_006, 3, SPEC, scenes=('strike',)))
+  return list(cases_lib.from_synthetic(31_000_006, 3, SPEC, scenes=('strike',)))
 
 
 @pytest.fixture(scope='module')
@@ -26,19 +26,19 @@ def waves(cases):
 
 @pytest.fixture(scope='module')
 def known(cases):
-  return fidelity.Fidelity().know(cases, RATE_HZ)
+  return fidelity.SignalMetrics().know(cases, RATE_HZ)
 
 
 def figures(waves, known):
   """Returns the figure of every name."""
-  table = fidelity.Fidelity()
+  table = fidelity.SignalMetrics()
   entries, _ = measuring.table_entries(table, measuring.table(table, waves, None, RATE_HZ, known))
   return entries
 
 
 def test_the_truth_is_perfect(waves, known):
   entries = figures(waves, known)
-  assert list(entries) == list(fidelity.FIGURES)
+  assert list(entries) == list(fidelity.METRICS)
   for name, entry in entries.items():
     if name.startswith('av_') or name == 'onset_average_precision':
       continue
@@ -86,7 +86,7 @@ def test_silence_is_no_success(waves, known):
 
 
 def test_clips_are_scored_alone_and_in_order(waves, known):
-  together = fidelity.Fidelity().scores(waves[::-1], RATE_HZ, known)
+  together = fidelity.SignalMetrics().scores(waves[::-1], RATE_HZ, known)
   for k, wave_NA in enumerate(waves[::-1]):
     alone = fidelity.score(wave_NA, RATE_HZ, known[k])
     assert {name: scores[k] for name, scores in together.items()} == alone
@@ -95,7 +95,8 @@ def test_clips_are_scored_alone_and_in_order(waves, known):
 def test_one_channel_has_no_stereo(waves, known):
   mono = [wave_NA[:, :1] for wave_NA in waves]
   truths = [
-    fidelity.truth(wave_NA, RATE_HZ, truth.frame_LYX3, truth.fps) for wave_NA, truth in zip(mono, known)
+    fidelity.make_reference(wave_NA, RATE_HZ, truth.frame_LYX3, truth.fps)
+    for wave_NA, truth in zip(mono, known)
   ]
   assert figures(mono, truths)['level_difference_error_db']['value'] is None
   with pytest.raises(ValueError, match='A=1'):

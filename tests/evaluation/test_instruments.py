@@ -18,8 +18,8 @@ def test_shipped_weights_are_small():
 
 
 def test_tools_on_a_few_held_out_clips():
-  impacts = check.truths(check.CHECK_SEED + 1, 16, ('bounce', 'collide', 'strike', 'hidden'))
-  spoken = check.truths(check.CHECK_SEED + 1, 4, ('dialogue',))
+  impacts = check.render_ground_truth(check.CHECK_SEED + 1, 16, ('bounce', 'collide', 'strike', 'hidden'))
+  spoken = check.render_ground_truth(check.CHECK_SEED + 1, 4, ('dialogue',))
   result = check.measure(impacts + spoken, instruments.load())
   assert result['onset_f1']['truth'] > 0.95
   assert result['material_accuracy']['truth'] > 0.9
@@ -29,7 +29,7 @@ def test_tools_on_a_few_held_out_clips():
 
 @pytest.mark.slow
 def test_tools_on_many_held_out_clips():
-  result = check.measure(check.truths(check.CHECK_SEED, 400), instruments.load())
+  result = check.measure(check.render_ground_truth(check.CHECK_SEED, 400), instruments.load())
   assert result['onset_f1']['truth'] >= 0.98
   assert result['material_accuracy']['truth'] >= 0.98
   assert result['music_rate']['truth'] >= 0.98 and result['music_rate']['other'] <= 0.02
@@ -59,7 +59,7 @@ def test_missing_weights_are_named(tmp_path):
 def test_training_in_small_learns(tmp_path):
   pipeline.train(tmp_path, ('onset',), scale=0.06)
   tools = instruments.load_some(tmp_path, ('onset',))
-  heard = check.truths(check.CHECK_SEED + 2, 4, ('strike',))
+  heard = check.render_ground_truth(check.CHECK_SEED + 2, 4, ('strike',))
   found = [len(tools.onsets(wave_NA)) for wave_NA, _ in heard]
   assert sum(found) > 0
   again = tmp_path / 'again'

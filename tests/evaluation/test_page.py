@@ -26,7 +26,9 @@ NASTY = '</p><script>alert(1)</script> & $x$ ${title} "a"'
 @pytest.fixture(scope='module')
 def cases():
   scenes = ('strike', 'bounce', 'dialogue', 'engine')
-  found = [case for scene in scenes for case in cases_lib.from_world(31_000_009, 2, SPEC, scenes=(scene,))]
+  found = [
+    case for scene in scenes for case in cases_lib.from_synthetic(31_000_009, 2, SPEC, scenes=(scene,))
+  ]
   named = [dataclasses.replace(case, name=f'{case.truth["scene"]} {case.name}') for case in found]
   nasty = dataclasses.replace(named[0], truth=named[0].truth | {'annotation': NASTY})
   return [nasty, *named[1:]]
@@ -36,7 +38,7 @@ def cases():
 def outcome(cases):
   """Returns what is measured of a model that draws the truth, but nothing for the archive look."""
   known = {case.frames[0].tobytes(): case for case in cases}
-  known |= {case.twin('degraded')[0].tobytes(): case for case in cases}
+  known |= {case.paired_variant('degraded')[0].tobytes(): case for case in cases}
 
   def draw(conditions):
     found = [known.get(condition.semantic_frame_MYX3.tobytes()) for condition in conditions]
@@ -70,7 +72,7 @@ def test_every_clip_and_every_figure_is_there(path, cases, outcome):
   for name, entry in outcome.result['figures'].items():
     assert name in reader.text
     assert (f'worst-{name}' in addresses) == (entry['n'] > 0)
-  for name, figure in fidelity.FIGURES.items():
+  for name, figure in fidelity.METRICS.items():
     assert name in reader.text and figure.about in reader.text
   links = [attributes['href'] for tag, attributes in reader.tags if tag == 'a']
   assert links and all(link.startswith('#') and link[1:] in addresses for link in links)
@@ -119,12 +121,12 @@ def test_the_archive_look_is_blamed_for_what_is_silent_there(path, cases, outcom
 
 
 def test_the_worst_come_first_and_the_perfect_not_at_all(cases):
-  figure = figures.FIGURES['material_accuracy']
+  figure = figures.METRICS['material_accuracy']
   scores = [runner.ClipScore(i, (value,), None, None) for i, value in enumerate((0, 1, 0, 0, 0, 0, 0, 0))]
   scores[4] = dataclasses.replace(scores[4], value=None)
   # Two clips a scene, equally bad: the first of each before the second of any.
   assert [score.index for score in page.worst(figure, scores, cases)] == [0, 2, 6, 3, 5, 7]
-  onset = figures.FIGURES['onset_f1']
+  onset = figures.METRICS['onset_f1']
   values = ((3, 4, 4), (4, 4, 4), (1, 4, 4), (2, 4, 4))
   scores = [runner.ClipScore(i, value, None, None) for i, value in enumerate(values)]
   assert [score.index for score in page.worst(onset, scores, cases)] == [2, 3, 0]
@@ -133,26 +135,26 @@ def test_the_worst_come_first_and_the_perfect_not_at_all(cases):
 def test_no_more_than_ten_are_shown(cases, outcome, monkeypatch):
   assert page.NUM_WORST == 10
   monkeypatch.setattr(page, 'NUM_WORST', 3)
-  text = page._worst(figures.FIGURES['onset_f1_archive_ratio'], outcome, cases, instruments.load())
+  text = page._worst(figures.METRICS['onset_f1_archive_ratio'], outcome, cases, instruments.load())
   assert 'Not perfect: 4 of 4, of which the worst 3 are shown.' in text
   assert text.count('The soundtrack is silent') == text.count('<img') == 3
 
 
 def test_looks_show_their_own_picture_and_the_sound_drawn_for_it(cases, outcome, monkeypatch):
   seen = []
-  monkeypatch.setattr(columns, 'draw', lambda axes, *shown: seen.append(shown))
-  figure = figures.FIGURES['onset_f1_archive_ratio']
+  monkeypatch.setattr(columns, 'plot', lambda axes, *shown: seen.append(shown))
+  figure = figures.METRICS['onset_f1_archive_ratio']
   page._worst(figure, outcome, cases, instruments.load())
   assert len(seen) == 4
   for case, sounds, frame_LYX3 in seen:
-    np.testing.assert_array_equal(frame_LYX3, case.twin('archive')[1])
+    np.testing.assert_array_equal(frame_LYX3, case.paired_variant('archive')[1])
     assert list(sounds) == ['archive'] and not sounds['archive'].any()
 
 
 def test_the_floor_is_another_clip(cases):
-  others = [columns.other(cases, i) for i in range(len(cases))]
+  others = [columns.floor_index(cases, i) for i in range(len(cases))]
   assert others == [1, 0, 3, 2, 5, 4, 7, 6]
-  assert columns.other(cases[:3], 2) == 0
+  assert columns.floor_index(cases[:3], 2) == 0
 
 
 def test_nothing_half_written_is_left(cases, outcome, tmp_path):
@@ -165,4 +167,4 @@ def test_nothing_half_written_is_left(cases, outcome, tmp_path):
 
 
 def test_every_figure_is_described():
-  assert set(page.ABOUT) == set(figures.FIGURES)
+  assert set(page.ABOUT) == set(figures.METRICS)

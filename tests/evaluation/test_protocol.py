@@ -16,7 +16,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(cases_lib.from_world(31_000_006, 3, SPEC))
+  return list(cases_lib.from_synthetic(31_000_006, 3, SPEC))
 
 
 def test_the_hash_is_of_content_alone(cases):

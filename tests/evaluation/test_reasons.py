@@ -12,7 +12,7 @@ from v2a.evaluation import spectra
 from v2a.evaluation import tracks
 from v2a.world import clips
 
-FIGURES = figures.FIGURES
+FIGURES = figures.METRICS
 SOUND_NA = np.random.default_rng(0).normal(size=(2 * spectra.RATE_HZ, 2)) * 0.1
 OWN = "the model's own fault"
 
@@ -201,7 +201,9 @@ def test_close_hits_come_third_and_music_or_wind_fourth():
 
 def test_a_look_is_named_only_where_the_clean_picture_did_better():
   truth, tools = truth_of(0.5, 1.0, seed=5, index=3), Tools(onsets_s=(0.5,), is_music=True)
-  strength = clips.render(5, 3, scenes=('strike',), look='archive', fps=1, frame_size=16).truth['severity']
+  strength = clips.render(5, 3, scenes=('strike',), corruption='archive', fps=1, frame_size=16).truth[
+    'severity'
+  ]
   assert reasons.severity(truth, 'archive') == strength
   text = told('onset_f1_archive_ratio', truth, tools, clean=(2, 2, 2))
   assert f'The archive look has severity {strength:.2f} of 1; with the clean picture: 2 of 2 found.' in text

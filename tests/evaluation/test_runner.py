@@ -34,7 +34,7 @@ NAMES = (
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(cases_lib.from_world(SEED, 36, SPEC))
+  return list(cases_lib.from_synthetic(SEED, 36, SPEC))
 
 
 def truth_model(cases, delay_samples=0, shift=0):
@@ -42,7 +42,7 @@ def truth_model(cases, delay_samples=0, shift=0):
   known = {case.frames[0].tobytes(): k for k, case in enumerate(cases)}
   for k, case in enumerate(cases):
     known |= {
-      case.twin(look)[0].tobytes(): k
+      case.paired_variant(look)[0].tobytes(): k
       for look in ('archive', 'degraded')
       if case.truth['scene'] in figures.IMPACT_SCENES
     }
@@ -51,7 +51,7 @@ def truth_model(cases, delay_samples=0, shift=0):
     waves = []
     for condition in conditions:
       case = cases[(known[condition.semantic_frame_MYX3.tobytes()] + shift) % len(cases)]
-      wave_NA = case.dry_wave_NA if condition.negative_text == 'music' else case.wave_NA
+      wave_NA = case.no_music_wave_NA if condition.negative_text == 'music' else case.wave_NA
       waves.append(np.roll(records.wave_to_float(wave_NA), delay_samples, axis=0))
     return np.stack(waves)
 
@@ -68,10 +68,10 @@ def test_report_is_the_contract(outcome):
   assert {'model', 'data', 'num_clips', 'figures'} <= set(result)
   assert tuple(result['figures']) == NAMES
   assert result['num_clips'] == 36
-  assert list(result['signal']) == list(fidelity.FIGURES) and result['protocol']['captions']
+  assert list(result['signal']) == list(fidelity.METRICS) and result['protocol']['captions']
   words = next(table for table in runner.TABLES if table.key == 'speech').figures
   assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
-  assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.FIGURES) | set(words)
+  assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.METRICS) | set(words)
   for name, figure in words.items():
     reasons = result['protocol']['scored'][name]['not_scored']
     assert result['speech'][name].get('reason') == (figure.absent or None)
@@ -97,7 +97,7 @@ def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outc
 
 
 def test_scores_of_clips_make_up_the_figures(cases, outcome):
-  for name, figure in figures.FIGURES.items():
+  for name, figure in figures.METRICS.items():
     scores, entry = outcome.scores[name], outcome.result['figures'][name]
     assert [score.index for score in scores] == [
       i for i, case in enumerate(cases) if figure.selects(case.truth)
@@ -111,13 +111,13 @@ def test_scores_of_clips_make_up_the_figures(cases, outcome):
 
 
 def test_soundtracks_of_every_pass_are_kept(cases, outcome):
-  assert set(outcome.drawn) == {runner.Pass(f.look, f.negative_text) for f in figures.FIGURES.values()}
+  assert set(outcome.drawn) == {runner.Pass(f.corruption, f.negative_text) for f in figures.METRICS.values()}
   assert sorted(outcome.drawn[runner.BASE]) == list(range(len(cases)))
-  for figure in figures.FIGURES.values():
-    drawn = outcome.drawn[runner.Pass(figure.look, figure.negative_text)]
+  for figure in figures.METRICS.values():
+    drawn = outcome.drawn[runner.Pass(figure.corruption, figure.negative_text)]
     for score in outcome.scores[figure.name]:
       case = cases[score.index]
-      true_NA = case.dry_wave_NA if figure.negative_text else case.wave_NA
+      true_NA = case.no_music_wave_NA if figure.negative_text else case.wave_NA
       np.testing.assert_allclose(drawn[score.index], records.wave_to_float(true_NA), atol=1e-6)
 
 
@@ -132,7 +132,7 @@ def test_a_delay_is_seen(cases, outcome):
 
 def test_what_cannot_be_had_is_null_with_a_reason(cases):
   stills = [
-    dataclasses.replace(case, twin=None, dry_wave_NA=None)
+    dataclasses.replace(case, paired_variant=None, no_music_wave_NA=None)
     for case in cases
     if case.truth['scene'] in ('bounce', 'collide')
   ][:2]
@@ -155,7 +155,10 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
 def test_mono_has_no_panning(cases):
   mono = [
     dataclasses.replace(
-      case, wave_NA=case.wave_NA.mean(axis=1, keepdims=True).astype(np.int16), dry_wave_NA=None, twin=None
+      case,
+      wave_NA=case.wave_NA.mean(axis=1, keepdims=True).astype(np.int16),
+      no_music_wave_NA=None,
+      paired_variant=None,
     )
     for case in cases[:6]
   ]
@@ -206,7 +209,7 @@ def test_batches_are_brought_to_the_measuring_rate():
 
 def test_seeds_are_averaged_and_widen_the_interval(cases):
   impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:5]
-  impacts = [dataclasses.replace(case, twin=None) for case in impacts]
+  impacts = [dataclasses.replace(case, paired_variant=None) for case in impacts]
   seeds = {runner.condition_seed(7 + number, i): number for number in range(2) for i in range(5)}
 
   def draw(conditions):
@@ -245,7 +248,7 @@ def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
 
 def test_a_model_of_another_rate_keeps_its_own_sound():
   spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
-  cases = list(cases_lib.from_world(SEED, 2, spec, scenes=('strike',)))
+  cases = list(cases_lib.from_synthetic(SEED, 2, spec, scenes=('strike',)))
   known = {case.frames[0].tobytes(): records.wave_to_float(case.wave_NA) for case in cases}
   model = runner.Model(
     'truth',
@@ -253,7 +256,9 @@ def test_a_model_of_another_rate_keeps_its_own_sound():
     lambda wave_BNA: wave_BNA,
     32000,
   )
-  outcome = runner.evaluate(model, [dataclasses.replace(case, twin=None) for case in cases], 'x', say=print)
+  outcome = runner.evaluate(
+    model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', say=print
+  )
   assert outcome.waves[0].shape == (64000, 2) and outcome.codec_waves[1].shape == (64000, 2)
   assert outcome.drawn[runner.BASE][0].shape == (32000, 2) and outcome.reconstructed[1].shape == (32000, 2)
   assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
@@ -268,7 +273,7 @@ def test_the_prompt_may_be_kept_from_the_model(cases):
     return np.zeros((len(conditions), SPEC.num_samples, 2))
 
   model = runner.Model('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
-  chosen = [dataclasses.replace(case, twin=None) for case in cases[:2]]
+  chosen = [dataclasses.replace(case, paired_variant=None) for case in cases[:2]]
   outcome = runner.evaluate(model, chosen, 'x', has_captions=False, tables=(), say=lambda line: None)
   assert set(told) == {''} and not outcome.result['protocol']['captions']
 
@@ -295,5 +300,5 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   text = report.table(outcome.result)
   assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
   lines = report.further_tables(outcome.result).splitlines()
-  assert len(lines) == 3 + len(fidelity.FIGURES) + 3 + len(outcome.result['speech'])
+  assert len(lines) == 3 + len(fidelity.METRICS) + 3 + len(outcome.result['speech'])
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

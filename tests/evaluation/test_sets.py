@@ -16,7 +16,7 @@ def lines_of(true, drawn, embedder, num_draws=20):
 
 
 def test_values_are_those_of_the_distances():
-  true, drawn, embedder = bands.clips(0, 100), bands.clips(1, 100, tilt=1.0), bands.Bands()
+  true, drawn, embedder = bands.noise_clips(0, 100), bands.noise_clips(1, 100, tilt=1.0), bands.FakeEmbedder()
   lines = lines_of(true, drawn, embedder)
   rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
   logits = [np.stack([embedder.embed(clip)['logits_O'] for clip in clips]) for clips in (true, drawn)]
@@ -36,8 +36,8 @@ def test_values_are_those_of_the_distances():
 
 @pytest.mark.slow
 def test_values_that_want_a_thousand_rows():
-  true, drawn = bands.clips(0, 500), bands.clips(1, 500, tilt=1.0)
-  embedder = bands.Bands(figures=('kid', 'fd_inf'))
+  true, drawn = bands.noise_clips(0, 500), bands.noise_clips(1, 500, tilt=1.0)
+  embedder = bands.FakeEmbedder(figures=('kid', 'fd_inf'))
   lines = lines_of(true, drawn, embedder, num_draws=8)
   rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
   assert lines['fd_inf'].value == distances.frechet_infinity(*rows)
@@ -49,24 +49,24 @@ def test_values_that_want_a_thousand_rows():
 
 def test_an_interval_is_over_clips_not_rows():
   # Clips whose rows are all one row: a bootstrap over rows would think it had fifty times as much to go by.
-  class Repeated(bands.Bands):
+  class Repeated(bands.FakeEmbedder):
     def embed(self, clip):
       arrays = super().embed(clip)
       return {**arrays, 'rows_NF': arrays['rows_NF'][:1].repeat(50, axis=0)}
 
-  true, drawn = bands.clips(0, 30), bands.clips(1, 30, tilt=1.0)
-  both = (bands.Bands(figures=('fd',)), Repeated(figures=('fd',)))
+  true, drawn = bands.noise_clips(0, 30), bands.noise_clips(1, 30, tilt=1.0)
+  both = (bands.FakeEmbedder(figures=('fd',)), Repeated(figures=('fd',)))
   once, often = (lines_of(true, drawn, embedder, 100)['fd'].interval for embedder in both)
   assert (often[1] - often[0]) > 0.5 * (once[1] - once[0])
 
 
 def test_without_draws_there_is_no_interval():
-  lines = lines_of(bands.clips(0, 12), bands.clips(1, 12), bands.Bands(), num_draws=0)
+  lines = lines_of(bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder(), num_draws=0)
   assert lines['fd'].value is not None and lines['fd'].interval is None
 
 
 def test_few_clips_are_said_to_be_few():
-  lines = lines_of(bands.clips(0, 2), bands.clips(1, 2), bands.Bands())
+  lines = lines_of(bands.noise_clips(0, 2), bands.noise_clips(1, 2), bands.FakeEmbedder())
   assert lines['fd'].note.startswith('4 rows cannot fill a covariance of 4 features')
   assert 'not computed: frechet_infinity needs' in lines['fd_inf'].note
   assert 'needs at least 10 rows; got 2' in lines['is'].note
@@ -76,8 +76,8 @@ def test_few_clips_are_said_to_be_few():
 
 def test_what_is_missing_is_in_the_table():
   missing = embedder_lib.Missing('vggish', 'weights x.pth missing', ('fd', 'kad'))
-  true, drawn = (sets.embed(bands.clips(k, 12), [missing, bands.Bands()]) for k in (0, 1))
-  lines = sets.table(true, drawn, [missing, bands.Bands()], 0)
+  true, drawn = (sets.embed(bands.noise_clips(k, 12), [missing, bands.FakeEmbedder()]) for k in (0, 1))
+  lines = sets.table(true, drawn, [missing, bands.FakeEmbedder()], 0)
   assert [(line.name, line.embedder, line.value) for line in lines[:2]] == [
     ('fd', 'vggish', None),
     ('kad', 'vggish', None),
@@ -89,7 +89,7 @@ def test_what_is_missing_is_in_the_table():
 
 def test_refused_clips_are_counted_and_their_pairs_left_out():
   silent = embedder_lib.Clip(np.zeros((256, 1), np.float32), 16000)
-  true, drawn, embedder = bands.clips(0, 12), bands.clips(1, 12), bands.Bands()
+  true, drawn, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
   lines = lines_of(true, [*drawn[:5], silent, *drawn[6:]], embedder)
   assert lines['fd'].num_drawn == 22
   assert lines['fd'].note == '1 of 12 drawn clips refused: silence has no bands.'
@@ -101,14 +101,14 @@ def test_refused_clips_are_counted_and_their_pairs_left_out():
 
 
 def test_kl_of_sets_that_are_no_pairs():
-  lines = lines_of(bands.clips(0, 12), bands.clips(1, 13), bands.Bands())
+  lines = lines_of(bands.noise_clips(0, 12), bands.noise_clips(1, 13), bands.FakeEmbedder())
   assert 'got 12 true and 13 drawn clips' in lines['kl'].note and lines['fd'].value is not None
 
 
 def test_tables_of_other_numbers_of_rows_are_refused():
   def table(num):
-    made = [sets.embed(bands.clips(k, num), [bands.Bands()]) for k in (0, 1)]
-    return sets.table(*made, [bands.Bands()], 0)
+    made = [sets.embed(bands.noise_clips(k, num), [bands.FakeEmbedder()]) for k in (0, 1)]
+    return sets.table(*made, [bands.FakeEmbedder()], 0)
 
   sets.check_comparable({'a': table(12), 'b': table(12)})
   with pytest.raises(ValueError, match=r'compare only at equal numbers of rows.*\(24, 24\), \(22, 22\)'):

@@ -21,13 +21,13 @@ RATE_HZ = SPEC.sample_rate_hz
 
 @pytest.fixture(scope='module')
 def cases():
-  found = cases_lib.from_world(31_000_007, 5, SPEC, scenes=('strike',))
-  return [dataclasses.replace(case, twin=None) for case in found]
+  found = cases_lib.from_synthetic(31_000_007, 5, SPEC, scenes=('strike',))
+  return [dataclasses.replace(case, paired_variant=None) for case in found]
 
 
 def conditions(cases, seed=0):
   """Returns what a model is given for the cases."""
-  return [cases_lib.condition(case, 'clean', '', seed + i) for i, case in enumerate(cases)]
+  return [cases_lib.generation_inputs(case, 'clean', '', seed + i) for i, case in enumerate(cases)]
 
 
 class Counter:
@@ -114,7 +114,7 @@ def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
 
   def changed(**changes):
     exports = {**model.exports, 'flow': dataclasses.replace(export, **changes)}
-    return generate.Model('x', exports).digest()
+    return generate.Bundle('x', exports).digest()
 
   assert changed(config=renamed.lock()) == known
   assert known not in (changed(config=slower.lock()), changed(arrays=arrays))

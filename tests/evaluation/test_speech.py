@@ -19,7 +19,7 @@ SPOKEN = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbw
 @pytest.fixture(scope='module')
 def spoken():
   """Returns sounds of the world's dialogue and what is said in them."""
-  known = check.truths(check.CHECK_SEED + 4, 3, ('dialogue',))
+  known = check.render_ground_truth(check.CHECK_SEED + 4, 3, ('dialogue',))
   return [wave_NA for wave_NA, _ in known], [truth['transcript'] for _, truth in known]
 
 

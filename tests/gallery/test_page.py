@@ -68,7 +68,7 @@ def test_text_is_text(tmp_path):
   page.write(tmp_path / 'index.html', [entry(tmp_path, title)], 'Title', 'Lead')
   reader = pages.read(tmp_path / 'index.html')
   assert [tag for tag, _ in reader.tags].count('script') == 1
-  words = ''.join(reader.words)
+  words = ''.join(reader.text_parts)
   assert title in words and 'wood & <b>glass</b> "quoted" $x$ ${title}' in words
 
 
@@ -128,7 +128,7 @@ def test_ticks(duration_s, wanted):
 
 @pytest.mark.parametrize(('time_s', 'words'), [(0.5, '0.5'), (2.0, '2'), (90, '1:30')])
 def test_label(time_s, words):
-  assert entries.label(time_s) == words
+  assert entries.tick_label(time_s) == words
 
 
 @pytest.mark.parametrize('aspect', [0.5, 1.0, 2.4, 3.8])

@@ -33,18 +33,18 @@ sys.exit(int(code))
 def group(tmp_path, codes):
   """Starts two processes."""
   words = [str(tmp_path / 'count'), codes]
-  return local.Group(local.commands(2, 1, words, [sys.executable, '-c', PROGRAM]), {})
+  return local.ProcessGroup(local.commands(2, 1, words, [sys.executable, '-c', PROGRAM]), {})
 
 
 def test_the_first_to_leave_takes_the_rest_along(tmp_path, capsys):
   start_s = time.monotonic()
-  assert group(tmp_path, 'stay,3').wait(leave_s=0.3) == 3
+  assert group(tmp_path, 'stay,3').wait(grace_s=0.3) == 3
   assert time.monotonic() - start_s < 20
   assert '[0] attempt 0' in capsys.readouterr().out
 
 
 def test_two_that_end_well(tmp_path):
-  assert group(tmp_path, '0,0').wait(leave_s=5) == 0
+  assert group(tmp_path, '0,0').wait(grace_s=5) == 0
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_two_that_end_well(tmp_path):
 def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
   lines = local.commands(2, 1, [str(tmp_path / 'count'), codes], [sys.executable, '-c', PROGRAM])
   monkeypatch.setattr(local, 'commands', lambda *arguments: lines)
-  argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--leave-s', '10', *WORDS]
+  argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--grace-s', '10', *WORDS]
   assert command_line.main(argv) == whole
   assert (tmp_path / 'count0').read_text() == str(num_attempts)
 

@@ -50,7 +50,7 @@ def test_codes_tell_who_may_start_again():
     143,
   ]
   assert codes.name(143).startswith('preempted') and codes.name(137) == 'killed by signal 9'
-  assert codes.of_returncode(-9) == 137 and codes.of_returncode(3) == 3
+  assert codes.from_returncode(-9) == 137 and codes.from_returncode(3) == 3
 
 
 @pytest.mark.parametrize(

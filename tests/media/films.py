@@ -35,7 +35,7 @@ _SPEED = {
 }
 
 
-def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
+def numbered_frame(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
   """Returns a picture whose left half shows a number in eight bars, lowest bit first; bottom right is red."""
   bits = np.array([number >> bit & 1 for bit in range(NUM_BITS)])
   frame_YX3 = np.zeros((height, width, 3), np.uint8)
@@ -45,7 +45,7 @@ def picture(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray
   return frame_YX3
 
 
-def number(frame_YX3: np.ndarray) -> int:
+def frame_number(frame_YX3: np.ndarray) -> int:
   """Returns the number that a picture of any size shows."""
   half = frame_YX3.shape[1] // 2
   edges = np.linspace(0, half, NUM_BITS + 1)
@@ -153,7 +153,7 @@ def _encode(path, kind, times_s, fps, wave_NA, layout, sound_start_s, rotation_d
         **({} if audio_codec in ('flac', 'pcm_s16le') else {'bit_rate': 192000}),
       )
     for index, time_s in enumerate(times_s):
-      frame = av.VideoFrame.from_ndarray(picture(index, height, width), 'rgb24')
+      frame = av.VideoFrame.from_ndarray(numbered_frame(index, height, width), 'rgb24')
       frame.time_base, frame.pts = tick_s, round(time_s / tick_s)
       output.mux(video.encode(frame))
     output.mux(video.encode(None))

@@ -22,7 +22,7 @@ def _changed(data: bytes, names: tuple[bytes, ...], make: Callable[[bytes], byte
   raise ValueError(f'no box {names[0]!r}')
 
 
-def edits(path: pathlib.Path, entries: list[tuple[float | None, float]]) -> None:
+def set_edit_list(path: pathlib.Path, entries: list[tuple[float | None, float]]) -> None:
   """Gives the picture, the first track, an edit list of (begin, duration) in seconds of what is shown.
 
   None begins a pause. Lengths in the headers of movie and track follow.

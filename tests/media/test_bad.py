@@ -90,7 +90,7 @@ def _locked(folder: pathlib.Path) -> pathlib.Path:
 
 def _png(folder: pathlib.Path) -> pathlib.Path:
   path = folder / 'cut.png'
-  av.VideoFrame.from_ndarray(films.picture(1), 'rgb24').to_image().save(path)
+  av.VideoFrame.from_ndarray(films.numbered_frame(1), 'rgb24').to_image().save(path)
   path.write_bytes(path.read_bytes()[:40])
   return path
 
@@ -182,7 +182,7 @@ def test_strange_but_good_names(tmp_path):
     out = write.mux(path, films.clicks(1.0, 16000), 16000, tmp_path / f'{name}.0.mp4').path
     assert out.is_file() and probe.probe(out).duration_s == pytest.approx(2.0)
   still = tmp_path / 'still %d.png'
-  av.VideoFrame.from_ndarray(films.picture(5), 'rgb24').to_image().save(still)
+  av.VideoFrame.from_ndarray(films.numbered_frame(5), 'rgb24').to_image().save(still)
   assert probe.probe(still).is_image
 
 

@@ -8,22 +8,24 @@ from v2a.world import clips
 
 
 def test_rising_factors_lose_more_and_keep_time():
-  frame_LYX3 = clips.render(5, 0, scenes=('bounce',), look='clean', clip_s=2.0, frame_size=32).frame_LYX3
+  frame_LYX3 = clips.render(
+    5, 0, scenes=('bounce',), corruption='clean', clip_s=2.0, frame_size=32
+  ).frame_LYX3
   errors = []
   for crf in (1, 24, 36, 51):
-    out_LYX3 = compression.compress(frame_LYX3, 25, crf)
+    out_LYX3 = compression.h264_round_trip(frame_LYX3, 25, crf)
     assert out_LYX3.shape == frame_LYX3.shape and out_LYX3.dtype == np.uint8
     errors.append(np.abs(out_LYX3.astype(float) - frame_LYX3).mean())
   assert errors[0] < 3 and errors == sorted(errors) and errors[-1] > 2 * errors[0]
   ramp_LYX3 = np.broadcast_to(np.arange(0, 250, 10, dtype=np.uint8)[:, None, None, None], (25, 16, 16, 3))
-  level_L = compression.compress(ramp_LYX3, 25, 20).mean(axis=(1, 2, 3))
+  level_L = compression.h264_round_trip(ramp_LYX3, 25, 20).mean(axis=(1, 2, 3))
   np.testing.assert_allclose(level_L, np.arange(0, 250, 10), atol=6)
 
 
 def test_the_same_pictures_come_out_every_time():
   frame_LYX3 = np.cumsum(np.random.default_rng(0).normal(0, 4, (50, 18, 18, 3)), axis=0) + 128
   frame_LYX3 = frame_LYX3.clip(0, 255).astype(np.uint8)
-  assert len({compression.compress(frame_LYX3, 25, 30).tobytes() for _ in range(50)}) == 1
+  assert len({compression.h264_round_trip(frame_LYX3, 25, 30).tobytes() for _ in range(50)}) == 1
 
 
 @pytest.mark.parametrize(('shape', 'crf', 'words'), [
@@ -33,4 +35,4 @@ def test_the_same_pictures_come_out_every_time():
 ])  # fmt: skip
 def test_what_cannot_be_encoded_is_refused(shape, crf, words):
   with pytest.raises(ValueError, match=words):
-    compression.compress(np.zeros(shape, np.uint8), 25, crf)
+    compression.h264_round_trip(np.zeros(shape, np.uint8), 25, crf)

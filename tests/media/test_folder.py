@@ -64,12 +64,14 @@ SUFFIXES = {
 
 
 def test_the_table_of_this_test_is_the_list():
-  assert sorted(SUFFIXES) == sorted((*folder.VIDEOS, *folder.STILLS))
-  assert set(folder.VIDEOS) == {suffix for _, names in ENCODED.values() for suffix in names.split()}
-  assert len({*folder.VIDEOS, *folder.STILLS}) == len(folder.VIDEOS) + len(folder.STILLS)
+  assert sorted(SUFFIXES) == sorted((*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
+  assert set(folder.VIDEO_SUFFIXES) == {suffix for _, names in ENCODED.values() for suffix in names.split()}
+  assert len({*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES}) == len(folder.VIDEO_SUFFIXES) + len(
+    folder.STILL_SUFFIXES
+  )
 
 
-@pytest.mark.parametrize('suffix', [*folder.VIDEOS, *folder.STILLS])
+@pytest.mark.parametrize('suffix', [*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES])
 def test_every_suffix_opens(suffix, tmp_path):
   name, path = SUFFIXES[suffix], tmp_path / f'a{suffix.upper()}'
   if suffix in NOT_ENCODED:
@@ -89,7 +91,7 @@ def test_every_suffix_opens(suffix, tmp_path):
         output.mux(stream.encode(av.VideoFrame.from_ndarray(image_YX3, format='rgb24')))
       output.mux(stream.encode(None))
   with source.Source(path) as opened:
-    assert opened.first(opened.want_picture())[1].width >= 64
+    assert opened.first_frame(opened.require_video_stream())[1].width >= 64
 
 
 def test_a_search_counts_what_it_passes_over(tmp_path):
@@ -98,18 +100,18 @@ def test_a_search_counts_what_it_passes_over(tmp_path):
     (tmp_path / name).touch()
   (tmp_path / 'a.json').write_text('{"annotation": "x"}')
   (tmp_path / 'inner').mkdir()
-  found = folder.search(tmp_path, (*folder.VIDEOS, *folder.STILLS))
+  found = folder.search(tmp_path, (*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
   assert [path.name for path in found.paths] == ['a.mp4', 'b.MTS', 'c.heic']
   assert found.note == f'{tmp_path}: 4 files passed over (.docx 2, without a suffix 1, .tmp 1)'
-  assert folder.search(tmp_path, folder.VIDEOS).passed_over['.heic'] == 1
+  assert folder.search(tmp_path, folder.VIDEO_SUFFIXES).skipped_by_suffix['.heic'] == 1
   for k in range(8):
     (tmp_path / f'a.s{k}').touch()
-  assert folder.search(tmp_path, folder.VIDEOS).note.endswith('.s2 1, others 6)')
+  assert folder.search(tmp_path, folder.VIDEO_SUFFIXES).note.endswith('.s2 1, others 6)')
   (tmp_path / 'inner' / 'a.mp4').touch()
   (tmp_path / '.git').mkdir()
   (tmp_path / '.git' / 'a.mp4').touch()
-  assert folder.search(tmp_path / 'inner', folder.VIDEOS).note == ''
-  assert len(folder.search(tmp_path, folder.VIDEOS, is_recursive=True).paths) == 3
+  assert folder.search(tmp_path / 'inner', folder.VIDEO_SUFFIXES).note == ''
+  assert len(folder.search(tmp_path, folder.VIDEO_SUFFIXES, is_recursive=True).paths) == 3
 
 
 def test_links_are_followed_once(tmp_path):
@@ -118,11 +120,11 @@ def test_links_are_followed_once(tmp_path):
   (tmp_path / 'set').mkdir()
   (tmp_path / 'set' / 'linked').symlink_to(tmp_path / 'data')
   (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'set')
-  found = folder.search(tmp_path / 'set', folder.VIDEOS, is_recursive=True)
+  found = folder.search(tmp_path / 'set', folder.VIDEO_SUFFIXES, is_recursive=True)
   assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == ['set/linked/a.mp4']
   # Whoever reads it says what is wrong with it.
   (tmp_path / 'set' / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
-  gone = folder.search(tmp_path / 'set', folder.VIDEOS).paths
+  gone = folder.search(tmp_path / 'set', folder.VIDEO_SUFFIXES).paths
   assert [path.name for path in gone] == ['gone.mp4']
   with pytest.raises(errors.MediaError, match='does not exist'):
     source.Source(gone[0])
@@ -132,7 +134,7 @@ def test_links_are_followed_once(tmp_path):
 def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
   (tmp_path / 'locked').mkdir(mode=0)
   with pytest.raises(PermissionError):
-    folder.search(tmp_path, folder.VIDEOS, is_recursive=True)
+    folder.search(tmp_path, folder.VIDEO_SUFFIXES, is_recursive=True)
 
 
 def test_what_generate_wrote_there_is_no_input(tmp_path):
@@ -143,13 +145,13 @@ def test_what_generate_wrote_there_is_no_input(tmp_path):
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
   manifest = {'model_digest': '', 'input': source, 'samples': [sample], 'plot': 'a.png', **texts,
               'settings': {'num_samples': 1}}  # fmt: skip
-  sealed = manifests.seal(manifest, 'a.json', dict.fromkeys(('a.0.mp4', 'a.0.wav', 'a.png'), ''))
+  sealed = manifests.with_digests(manifest, 'a.json', dict.fromkeys(('a.0.mp4', 'a.0.wav', 'a.png'), ''))
   (tmp_path / 'a.json').write_text(json.dumps(sealed))
   (tmp_path / 'b.json').write_text('[{"samples": 3}')
-  found = folder.search(tmp_path, (*folder.VIDEOS, *folder.STILLS))
+  found = folder.search(tmp_path, (*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
   assert [path.name for path in found.paths] == ['a.mp4', 'b.0.mp4']
   assert (found.num_outputs, found.note) == (4, '')
-  assert found.rest == '4 files that v2a generate wrote'
+  assert found.skipped_summary == '4 files that v2a generate wrote'
 
 
 def test_every_command_says_it(tmp_path, capsys):
@@ -166,7 +168,7 @@ def test_every_command_says_it(tmp_path, capsys):
   (tmp_path / 'c.mts').write_text('no video')
   lines = []
   with pytest.raises(ValueError, match='none of which'):
-    list(cases.from_folder(tmp_path, None, spec, say=lines.append))
+    list(cases.from_folder(tmp_path, None, spec, report=lines.append))
   assert lines[0] == f'note: {tmp_path}: 2 files passed over (.docx 1, .tmp 1)'
   argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
   assert build.main(argv) == 2

@@ -88,7 +88,7 @@ def test_a_full_disk(name, film, full):
 
 def test_a_full_disk_names_the_folder_of_the_outputs(film, full):
   with pytest.raises(OSError, match='No space left') as caught:
-    with outputs.staged(full / 'clip') as folder:
+    with outputs.staging_folder(full / 'clip') as folder:
       write.wav(folder / 'clip.0.wav', WAVE_NA, RATE_HZ)
   assert caught.value.filename == str(full)
   assert [each.name for each in full.iterdir()] == ['fill']
@@ -104,7 +104,7 @@ def test_a_wave_beyond_the_counter_of_wav_is_rf64(tmp_path, monkeypatch):
 
 def test_errors_of_reading_keep_their_name(tmp_path):
   """Only what concerns the temporary file, or a full disk, is about the file that is written."""
-  with pytest.raises(FileNotFoundError) as caught, files.beside(tmp_path / 'a'):
+  with pytest.raises(FileNotFoundError) as caught, files.atomic_write(tmp_path / 'a'):
     pathlib.Path(tmp_path / 'source').read_bytes()
   assert caught.value.filename == str(tmp_path / 'source')
   with pytest.raises(FileNotFoundError) as caught:

@@ -36,7 +36,7 @@ def encode(path: pathlib.Path, codec: str, pix_fmt: str, num_frames: int = 25, *
       codec, rate=25, width=films.WIDTH, height=films.HEIGHT, pix_fmt=pix_fmt, options=options
     )
     for index in range(num_frames):
-      frame = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24').reformat(format=pix_fmt)
+      frame = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24').reformat(format=pix_fmt)
       frame.pts = index
       output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
@@ -84,10 +84,10 @@ def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
   path = encode(tmp_path / f'raw{suffix}', codec, 'yuv420p', 100, **options)
   out = mux(path).path
   assert out.suffix == '.mp4' and len(decoded(out)) == 100
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32)] == list(range(100))
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32)] == list(range(100))
   assert probe.probe(out).duration_s == pytest.approx(4.0, abs=0.001)
   part = mux(path, start_s=2.0, duration_s=1.0).path
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(part, 25, 32)] == list(range(50, 75))
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(part, 25, 32)] == list(range(50, 75))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_tracks_by_four_character_code_are_timed_in_the_order_of_decoding():
     return made
 
   given = [packet(pts, dts) for pts, dts in ((0, -2), (3, -1), (1, 0), (2, 1))]
-  stamped = matroska.stamped((fractions.Fraction(0), each) for each in given)
+  stamped = matroska.with_vfw_timestamps((fractions.Fraction(0), each) for each in given)
   assert [(each.pts, each.dts) for _, each in stamped] == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
@@ -133,7 +133,7 @@ def test_hevc_is_tagged_as_apple_plays_it(tmp_path, name):
 
 def test_what_an_edit_list_trims_off_stays_off(tmp_path):
   path = films.make(tmp_path / 'trimmed', 'mp4', duration_s=3.0)
-  mp4boxes.edits(path, [(0.0, 1.6)])
+  mp4boxes.set_edit_list(path, [(0.0, 1.6)])
   out = mux(path).path
   assert probe.probe(out).duration_s == pytest.approx(1.6, abs=1e-3)
   assert len(decoded(out)) == len(decoded(path)) == 40
@@ -149,11 +149,11 @@ def test_what_an_edit_list_trims_off_stays_off(tmp_path):
 )
 def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
   path = films.make(tmp_path / 'pieces', 'mp4', duration_s=3.0)
-  mp4boxes.edits(path, [(0.0, 1.2), (2.4, 0.6)])
+  mp4boxes.set_edit_list(path, [(0.0, 1.2), (2.4, 0.6)])
   out = mux(path, start_s=start_s, duration_s=duration_s).path
   length_s = len(wanted) / 25
   # FFmpeg shows the first frame of a second piece one frame late.
-  seen = [films.number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
+  seen = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
   assert sum(a != b for a, b in zip(seen, wanted)) <= 2 and len(set(seen) - set(wanted)) == 0
   with av.open(str(out)) as container:
     assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
@@ -163,7 +163,7 @@ def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
 
 def test_a_pause_in_an_edit_list_is_kept(tmp_path):
   path = films.make(tmp_path / 'pause', 'mp4', duration_s=3.0)
-  mp4boxes.edits(path, [(0.0, 1.0), (None, 0.48), (1.0, 2.0)])
+  mp4boxes.set_edit_list(path, [(0.0, 1.0), (None, 0.48), (1.0, 2.0)])
   out = mux(path).path
   assert boxes.edits(out, 1)[1] == boxes.Edit(fractions.Fraction(12, 25), None)
   assert probe.probe(out).duration_s == pytest.approx(3.48, abs=0.041)
@@ -173,9 +173,9 @@ def test_a_pause_in_an_edit_list_is_kept(tmp_path):
 def test_an_edit_list_that_begins_within_a_frame(tmp_path):
   """FFmpeg drops the part of the frame and lets the next one begin at once, before its sound."""
   path = films.make(tmp_path / 'within', 'mp4', duration_s=3.0, wave_NA=films.clicks(3.0, 44100))
-  mp4boxes.edits(path, [(0.5, 2.0)])
-  assert source.zero_s(path) == pytest.approx(0.02, abs=1e-4)
-  assert films.number(read.frames(path, 25, 32, 0.0, 0.04)[0]) == 13
+  mp4boxes.set_edit_list(path, [(0.5, 2.0)])
+  assert source.clock_origin_s(path) == pytest.approx(0.02, abs=1e-4)
+  assert films.frame_number(read.frames(path, 25, 32, 0.0, 0.04)[0]) == 13
   heard_N = read.wave(path, 44100, 1, 0.0, 1.9)[:, 0]
   wanted_N = films.clicks(3.0, 44100)[round(0.02 * 44100) :, 0]  # the sound has no such edit
   assert abs(films.lag_s(heard_N, wanted_N[: len(heard_N)], 44100)) < 1e-3
@@ -186,10 +186,10 @@ def test_dolby_vision_is_kept(tmp_path):
   path = encode(tmp_path / 'dovi.mp4', 'libx265', 'yuv420p', **{'x265-params': 'log-level=none'})
   mp4boxes.add_to_sample_entry(path, b'dvvC', DOVI)
   muxed = mux(path)
-  assert b'dvvC' + DOVI in muxed.path.read_bytes() and muxed.losses == ()
+  assert b'dvvC' + DOVI in muxed.path.read_bytes() and muxed.not_copied == ()
   # FFmpeg's MOV muxer drops it.
   muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mov')
-  assert muxed.losses == ('Dolby Vision record',)
+  assert muxed.not_copied == ('Dolby Vision record',)
 
 
 @pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm'])
@@ -232,13 +232,13 @@ def test_alpha_stays_in_webm(tmp_path, codec):
     )
     stream.metadata['alpha_mode'] = '1'
     for index in range(5):
-      rgba_YX4 = np.dstack([films.picture(index), np.full((64, 96), 100, np.uint8)])
+      rgba_YX4 = np.dstack([films.numbered_frame(index), np.full((64, 96), 100, np.uint8)])
       frame = av.VideoFrame.from_ndarray(rgba_YX4, 'rgba').reformat(format='yuva420p')
       frame.pts = index
       output.mux(stream.encode(frame))
     output.mux(stream.encode(None))
   muxed = mux(path)
-  assert muxed.path.suffix == '.webm' and muxed.losses == ()
+  assert muxed.path.suffix == '.webm' and muxed.not_copied == ()
   with av.open(str(muxed.path)) as container:
     tags = {name.lower(): value for name, value in container.streams.video[0].metadata.items()}
     assert tags['alpha_mode'] == '1'
@@ -305,7 +305,7 @@ def test_other_tracks_chapters_and_tags_follow(tmp_path):
   )
   muxed = mux(path)
   codecs, chapters = contents(muxed.path)
-  assert muxed.path.suffix == '.mp4' and muxed.losses == ()
+  assert muxed.path.suffix == '.mp4' and muxed.not_copied == ()
   assert codecs == ['h264', 'aac', 'aac'] and chapters == [(0.0, 'one'), (1.2, 'two')]
   with av.open(str(muxed.path)) as container:
     for name, value in (('title', 'Rain'), ('artist', 'Me'), ('location', '+48.8566+002.3522/')):
@@ -349,7 +349,7 @@ def test_what_no_container_takes_is_named(tmp_path):
     lambda output, _: output.metadata.update({'title': 'Rain', 'com.example.mood': 'calm'}),
     {'movflags': 'use_metadata_tags'},
   )
-  assert mux(copied).losses == ('tag com.example.mood',)
+  assert mux(copied).not_copied == ('tag com.example.mood',)
 
 
 def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
@@ -362,7 +362,7 @@ def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
   path = tracks(tmp_path / 'film.mp4')
   monkeypatch.setattr(passthrough, 'packets', lambda part, streams: refused() if streams else iter(()))
   muxed = mux(path)
-  assert contents(muxed.path)[0] == ['h264', 'aac'] and muxed.losses == ('audio track 2 (aac, fra)',)
+  assert contents(muxed.path)[0] == ['h264', 'aac'] and muxed.not_copied == ('audio track 2 (aac, fra)',)
 
 
 def test_a_timecode_goes_along(tmp_path):
@@ -378,7 +378,7 @@ def test_a_timecode_goes_along(tmp_path):
   muxed = mux(path)
   with av.open(str(muxed.path)) as container:
     assert container.streams.video[0].metadata['timecode'] == '01:02:03:04'
-  assert muxed.losses == () and mux(path, start_s=1.0).losses == ('timecode',)
+  assert muxed.not_copied == () and mux(path, start_s=1.0).not_copied == ('timecode',)
 
 
 def test_a_start_within_a_frame_shortens_it(tmp_path):
@@ -388,7 +388,7 @@ def test_a_start_within_a_frame_shortens_it(tmp_path):
   with av.open(str(out)) as container:
     times_s = sorted(float(p.pts * p.time_base) for p in container.demux(video=0) if p.size)
   assert times_s[:5] == pytest.approx([0.0, 0.5, 1.5, 2.5, 3.5], abs=1e-3)
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 2, 32)] == [0, 1, 1, 2, 2, 3, 3, 4]
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 2, 32)] == [0, 1, 1, 2, 2, 3, 3, 4]
 
 
 def test_a_start_within_a_frame_of_a_track_by_four_character_code(tmp_path):
@@ -420,8 +420,8 @@ def test_uncompressed_sound_does_not_go_to_mp4(tmp_path):
   """Few players know how it is stored there."""
   path = films.make(tmp_path / 'film', 'avi', wave_NA=films.clicks(2.0, 44100))
   with source.Source(path) as opened:
-    assert passthrough.fitting_tag('mp4', opened.sound) is None
-    assert passthrough.fitting_tag('mov', opened.sound) is not None
+    assert passthrough.compatible_codec_tag('mp4', opened.audio_stream) is None
+    assert passthrough.compatible_codec_tag('mov', opened.audio_stream) is not None
 
 
 def test_joined_matroska_files_are_refused(tmp_path):
@@ -451,17 +451,17 @@ def test_a_mix_keeps_the_treble_of_the_old_sound(tmp_path):
 def test_a_start_that_the_container_cannot_make_is_said(tmp_path):
   path = tracks(tmp_path / 'film.mkv', 'subrip')
   # At a key frame; else MP4, which begins anywhere, is worth the subtitles.
-  assert mux(path, start_s=0.96, duration_s=0.5).losses == ()
+  assert mux(path, start_s=0.96, duration_s=0.5).not_copied == ()
   muxed = mux(path, start_s=1.12, duration_s=0.5)
-  assert muxed.path.suffix == '.mp4' and muxed.losses == ('subtitle track 3 (srt)',)
+  assert muxed.path.suffix == '.mp4' and muxed.not_copied == ('subtitle track 3 (srt)',)
   exact = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mkv', 'replace', 1.12, 0.5)
-  assert exact.losses == ('the exact start (matroska begins with a key frame, 0.16 s earlier)',)
+  assert exact.not_copied == ('the exact start (matroska begins with a key frame, 0.16 s earlier)',)
 
 
 def test_a_copy_that_decodes_to_something_else_is_no_result(tmp_path, monkeypatch):
   """As UT Video under another tag does; another container is tried, and none is written in the end."""
   path = encode(tmp_path / 'rgb.avi', 'utvideo', 'gbrp')
-  monkeypatch.setattr(write.matroska, 'tag', lambda stream: b'ULRA')
+  monkeypatch.setattr(write.matroska, 'fourcc', lambda stream: b'ULRA')
   with pytest.raises(ValueError, match='no container carries .* does not read back: frames'):
     mux(path)
   assert sorted(p.name for p in tmp_path.iterdir()) == ['rgb.avi']
@@ -494,7 +494,7 @@ FILES = [
 def test_files_of_other_programs(tmp_path, name, suffix, losses):
   path = CASES / name
   muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4')
-  assert (muxed.path.suffix, muxed.losses) == (suffix, losses)
+  assert (muxed.path.suffix, muxed.not_copied) == (suffix, losses)
   assert decoded(muxed.path) == decoded(path)
   records = [kind for kind in (b'dvcC', b'dvvC', b'sv3d') if kind in path.read_bytes()]
   assert all(kind in muxed.path.read_bytes() for kind in records)

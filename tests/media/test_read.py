@@ -25,7 +25,7 @@ def folder(tmp_path_factory) -> pathlib.Path:
 
 
 def numbers(path, fps=25, start_s=0.0, duration_s=None):
-  return [films.number(frame_YX3) for frame_YX3 in read.frames(path, fps, 32, start_s, duration_s)]
+  return [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, fps, 32, start_s, duration_s)]
 
 
 @pytest.mark.parametrize('kind', films.KINDS)
@@ -97,16 +97,16 @@ def by_ffmpeg(path: pathlib.Path, fps: str) -> np.ndarray:
 def test_pictures_at_their_own_size_are_those_of_ffmpeg(folder, times_s, fps):
   path = films.make(folder / f'own-{fps.replace("/", "_")}-{times_s[1]:.4f}', 'mp4', times_s=times_s)
   wanted_LYX3 = by_ffmpeg(path, fps)
-  found = list(read.iterate_pictures(path, float(fractions.Fraction(fps)), len(wanted_LYX3) + 3))
+  found = list(read.iterate_full_size_frames(path, float(fractions.Fraction(fps)), len(wanted_LYX3) + 3))
   assert len(wanted_LYX3) >= 2 and found[0].shape == (films.HEIGHT, films.WIDTH, 3)
   np.testing.assert_array_equal(found[:-3], wanted_LYX3)
-  assert [films.number(picture_YX3) for picture_YX3 in found[-2:]] == [len(times_s) - 1] * 2
+  assert [films.frame_number(picture_YX3) for picture_YX3 in found[-2:]] == [len(times_s) - 1] * 2
 
 
 def test_pictures_at_their_own_size_stand_upright(folder):
   path = films.make(folder / 'own-turned', 'mp4', duration_s=0.2, rotation_deg=90)
   upright = films.make(folder / 'own-upright', 'mp4', duration_s=0.2)
-  found, wanted = (list(read.iterate_pictures(each, 25, 3)) for each in (path, upright))
+  found, wanted = (list(read.iterate_full_size_frames(each, 25, 3)) for each in (path, upright))
   np.testing.assert_array_equal(found, [np.rot90(picture_YX3) for picture_YX3 in wanted])
 
 
@@ -243,7 +243,7 @@ def test_windows_join_without_a_seam(folder):
   wave_NA = films.clicks(6.0, 44100)
   path = films.make(folder / 'seam', 'mp4', duration_s=6.0, wave_NA=wave_NA)
   whole_NA = read.wave(path, 16000, 2)
-  pieces = list(sound.iterate(path, 16000, 2, 0.0, 6.0))
+  pieces = list(sound.iterate_blocks(path, 16000, 2, 0.0, 6.0))
   assert len(pieces) > 3
   np.testing.assert_array_equal(np.concatenate(pieces), whole_NA)
   windows_NA = np.concatenate([read.wave(path, 16000, 2, start_s, 1.5) for start_s in (0.0, 1.5, 3.0, 4.5)])
@@ -256,7 +256,7 @@ def test_windows_join_without_a_seam(folder):
 def test_pictures_last_as_long_as_wanted(tmp_path):
   for name in ('still.png', 'still.jpg'):
     path = tmp_path / name
-    av.VideoFrame.from_ndarray(films.picture(77), 'rgb24').to_image().save(path)
+    av.VideoFrame.from_ndarray(films.numbered_frame(77), 'rgb24').to_image().save(path)
     info = probe.probe(path)
     assert info.is_image and info.duration_s == 0 and (info.width, info.height) == (96, 64)
     assert numbers(path, 25, 3.0, 0.4) == [77] * 10
@@ -268,7 +268,7 @@ def test_pictures_last_as_long_as_wanted(tmp_path):
 @pytest.mark.parametrize(('mark', 'turn'), [(1, 0), (6, 90), (3, 180), (8, 270)])
 def test_photos_as_phones_write_them(tmp_path, mark, turn):
   """EXIF orientation, JEITA CP-3451."""
-  path, photo = tmp_path / 'photo.jpg', image.fromarray(films.picture(77))
+  path, photo = tmp_path / 'photo.jpg', image.fromarray(films.numbered_frame(77))
   exif = image.Exif()
   exif[0x0112] = mark
   photo.save(path, exif=exif, quality=95)
@@ -284,7 +284,7 @@ def test_an_animation(tmp_path):
   with av.open(str(path), 'w') as output:
     stream = output.add_stream('gif', rate=10, width=96, height=64, pix_fmt='rgb8')
     for index in range(10):
-      drawn = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24')
+      drawn = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
       output.mux(stream.encode(drawn.reformat(format='rgb8')))
     output.mux(stream.encode(None))
   info = probe.probe(path)
@@ -323,7 +323,7 @@ def test_memory_does_not_grow_with_length(folder):
     tracemalloc.start()
     for chunk_LYX3 in read.iterate_frames(path, 5, 32, chunk_frames=10):
       assert chunk_LYX3.shape[0] == 10
-    for block_NA in sound.iterate(path, 16000, 2, 0.0, duration_s):
+    for block_NA in sound.iterate_blocks(path, 16000, 2, 0.0, duration_s):
       assert len(block_NA) <= 16000
     peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()

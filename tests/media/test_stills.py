@@ -54,7 +54,7 @@ def corners(frame_YX3: np.ndarray) -> np.ndarray:
 
 def shown(path: pathlib.Path) -> np.ndarray:
   """Returns the first picture of a file at its own size."""
-  return next(read.iterate_pictures(path, 1, 1))
+  return next(read.iterate_full_size_frames(path, 1, 1))
 
 
 def muxed(path: pathlib.Path, *part) -> pathlib.Path:
@@ -157,31 +157,33 @@ def test_files_of_other_encoders(name):
 @pytest.mark.parametrize('suffix', ANIMATIONS)
 def test_an_animation_of_every_kind(tmp_path, suffix):
   path = tmp_path / f'moving{suffix}'
-  first, *others = (Image.fromarray(films.picture(index)) for index in range(12))
+  first, *others = (Image.fromarray(films.numbered_frame(index)) for index in range(12))
   lengths_ms = [100, 200, 40, 60] * 3
   first.save(path, save_all=True, append_images=others, duration=lengths_ms, loop=0, **ANIMATIONS[suffix])
   info = probe.probe(path)
   assert info.is_animation and not info.is_image and info.duration_s == 1.2 and info.fps == 10
   wanted = np.repeat(np.arange(12), np.array(lengths_ms) // 20)
-  found = [films.number(frame_YX3) for frame_YX3 in read.frames(path, 50, 64)]
+  found = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 50, 64)]
   assert found == list(wanted)
-  assert [films.number(frame_YX3) for frame_YX3 in read.iterate_pictures(path, 50, 60)] == list(wanted)
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.iterate_full_size_frames(path, 50, 60)] == list(
+    wanted
+  )
   assert not read.wave(path, 16000, 1).any()
   # A longer wish ends with the animation; a part is a part.
   for part, begin, end in (((0.0, 9.0), 0, 60), ((0.3, 0.5), 15, 40)):
     out = muxed(path, *part)
     assert probe.probe(out).duration_s == pytest.approx((end - begin) / 50, abs=0.01)
     frame_LYX3 = read.frames(out, 50, 64, 0.0, (end - begin) / 50)
-    assert [films.number(frame_YX3) for frame_YX3 in frame_LYX3] == list(wanted[begin:end])
+    assert [films.frame_number(frame_YX3) for frame_YX3 in frame_LYX3] == list(wanted[begin:end])
   with pytest.raises(errors.MediaError, match=r'lasts 1.200 s; wanted a start before that'):
     read.frames(path, 25, 16, 1.5, 1.0)
 
 
 def test_frames_without_a_length_last_as_in_browsers(tmp_path):
   path = tmp_path / 'fast.gif'
-  first, *others = (Image.fromarray(films.picture(index)) for index in range(4))
+  first, *others = (Image.fromarray(films.numbered_frame(index)) for index in range(4))
   first.save(path, save_all=True, append_images=others, duration=[0, 10, 20, 30])
-  lengths_s = [length_s for _, length_s, _ in stills.pictures(path)]
+  lengths_s = [length_s for _, length_s, _ in stills.frames(path)]
   assert lengths_s == [
     fractions.Fraction(1, 10),
     fractions.Fraction(1, 10),
@@ -192,11 +194,11 @@ def test_frames_without_a_length_last_as_in_browsers(tmp_path):
 
 def test_the_default_image_of_an_animation_is_not_shown(tmp_path):
   path = tmp_path / 'moving.png'
-  frames = [Image.fromarray(films.picture(index)) for index in range(3)]
-  Image.fromarray(films.picture(99)).save(
+  frames = [Image.fromarray(films.numbered_frame(index)) for index in range(3)]
+  Image.fromarray(films.numbered_frame(99)).save(
     path, save_all=True, append_images=frames, duration=100, default_image=True
   )
-  assert [films.number(shown_YX3) for _, _, shown_YX3 in stills.pictures(path)] == [0, 1, 2]
+  assert [films.frame_number(shown_YX3) for _, _, shown_YX3 in stills.frames(path)] == [0, 1, 2]
 
 
 @pytest.mark.parametrize('mode', ['RGBA', 'LA', 'P', 'webp', 'gif', 'avif', 'tiff'])
@@ -213,13 +215,13 @@ def test_what_is_transparent_is_white(tmp_path, mode):
   assert np.abs(corners(shown(path)) - wanted).max() <= 4
   assert np.abs(corners(read.frames(path, 1, 20, 0.0, 1.0)[0]) - wanted).max() <= 4
   out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
-  assert out.losses == ('transparency of the picture (white in its place)',)
+  assert out.not_copied == ('transparency of the picture (white in its place)',)
 
 
 def test_an_alpha_channel_of_an_opaque_picture_is_no_loss(tmp_path):
   path = tmp_path / 'screenshot.png'
   quarters().convert('RGBA').save(path)
-  assert not write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4').losses
+  assert not write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4').not_copied
 
 
 def _swapped_profile() -> bytes:
@@ -285,13 +287,13 @@ def test_every_orientation_in_every_kind(tmp_path, suffix, mark, order):
 
 
 def test_large_pictures_are_shown_as_large_as_players_take():
-  assert stills.fitted(97, 65) == (97, 65)
-  assert stills.fitted(4096, 2304) == (4096, 2304)
-  assert stills.fitted(20000, 9000) == (4096, 1843)
-  assert stills.fitted(9000, 20000) == (1843, 4096)
-  width, height = stills.fitted(12000, 9000)
+  assert stills.fitted_size(97, 65) == (97, 65)
+  assert stills.fitted_size(4096, 2304) == (4096, 2304)
+  assert stills.fitted_size(20000, 9000) == (4096, 1843)
+  assert stills.fitted_size(9000, 20000) == (1843, 4096)
+  width, height = stills.fitted_size(12000, 9000)
   assert -(-width // 16) * -(-height // 16) <= 36864 and width / height == pytest.approx(4 / 3, abs=1e-3)
-  assert stills.fitted(60000, 1) == (4096, 1)
+  assert stills.fitted_size(60000, 1) == (4096, 1)
 
 
 @pytest.mark.parametrize('name', ['large.jpg', 'large.png'])
@@ -307,7 +309,7 @@ def test_a_large_picture(tmp_path, name):
     assert np.abs(shown_YX3[pixel].astype(int) - colour).max() <= 40, pixel
   assert np.abs(corners(shown_YX3) - [RED, GREEN, BLUE, GREY]).max() <= 4
   out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
-  assert out.losses == ('the full size of the picture (10000 x 1100, shown at 4096 x 451)',)
+  assert out.not_copied == ('the full size of the picture (10000 x 1100, shown at 4096 x 451)',)
   with av.open(str(out.path)) as container:
     assert (container.streams.video[0].width, container.streams.video[0].height) == (4096, 452)
 
@@ -361,14 +363,16 @@ def test_a_series_of_jpeg_is_a_video_and_an_indexed_one_a_still(tmp_path):
   parts = []
   for index in range(25):
     buffer = io.BytesIO()
-    Image.fromarray(films.picture(index)).save(buffer, 'JPEG', quality=90)
+    Image.fromarray(films.numbered_frame(index)).save(buffer, 'JPEG', quality=90)
     parts.append(buffer.getvalue())
   series.write_bytes(b''.join(parts))
   info = probe.probe(series)
   assert not info.is_image and info.duration_s == 1.0
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(series, 25, 32)] == list(range(25))
-  Image.fromarray(films.picture(5)).save(indexed, 'MPO', save_all=True, append_images=[quarters(64, 96)])
-  assert probe.probe(indexed).is_image and films.number(shown(indexed)) == 5
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(series, 25, 32)] == list(range(25))
+  Image.fromarray(films.numbered_frame(5)).save(
+    indexed, 'MPO', save_all=True, append_images=[quarters(64, 96)]
+  )
+  assert probe.probe(indexed).is_image and films.frame_number(shown(indexed)) == 5
 
 
 def test_a_photo_with_a_film_behind_it_is_a_still(tmp_path):
@@ -383,20 +387,20 @@ def test_a_photo_with_a_film_behind_it_is_a_still(tmp_path):
 def test_a_sequence_with_sound_is_a_video(tmp_path):
   path = films.make(tmp_path / 'film', 'mp4-av1', wave_NA=films.clicks(2.0, 48000))
   path.write_bytes(path.read_bytes().replace(b'ftypisom', b'ftypavis', 1))
-  assert stills.find(path) is None
+  assert stills.image_format(path) is None
   info = probe.probe(path)
   assert info.has_audio and not info.is_animation and info.duration_s == pytest.approx(2.0)
 
 
 def test_the_track_of_a_sequence_is_shown_and_not_its_cover(tmp_path):
   path = tmp_path / 'moving.heics'
-  first, *others = (Image.fromarray(films.picture(index)) for index in range(10))
+  first, *others = (Image.fromarray(films.numbered_frame(index)) for index in range(10))
   first.save(path, 'AVIF', save_all=True, append_images=others, duration=100, **LOSSLESS)
   # Pillow knows no sequences of HEIC, whose brand this is.
   path.write_bytes(path.read_bytes().replace(b'ftypavis', b'ftyphevc', 1))
   info = probe.probe(path)
   assert not info.is_image and info.duration_s == pytest.approx(1.0)
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(path, 10, 32)] == list(range(10))
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 10, 32)] == list(range(10))
 
 
 @pytest.mark.parametrize('suffix', ['.avif', '.heic'])
@@ -426,7 +430,7 @@ def test_frames_beyond_the_canvas_of_an_animation(tmp_path):
   canvas = b'GIF89a' + struct.pack('<HHBBB', 16, 12, 0x80, 0, 0) + bytes([0, 0, 0, 255, 255, 255])
   frames = _gif_frame(0, 0, 16, 12), _gif_frame(8, 6, 30, 20), _gif_frame(0, 0, 4, 4)
   path.write_bytes(canvas + b''.join(frames) + b';')
-  assert [shown_YX3.shape for _, _, shown_YX3 in stills.pictures(path)] == [(12, 16, 3)] * 3
+  assert [shown_YX3.shape for _, _, shown_YX3 in stills.frames(path)] == [(12, 16, 3)] * 3
   assert probe.probe(muxed(path)).duration_s == pytest.approx(0.3, abs=0.01)
 
 

@@ -51,7 +51,7 @@ def part(begin_s: float, video_s: float, audio_s: float | None = None) -> list:
 
 def corrected(packets: list, has_wraps: bool = True) -> dict[int, list[float]]:
   """Returns the decoding times of each stream on the timeline, in seconds."""
-  scan = timeline.Scan(has_wraps)
+  scan = timeline.DiscontinuityScan(has_wraps)
   for each in packets:
     scan.add(each, LENGTH_S[each.stream.type])
   found = scan.timeline()
@@ -159,7 +159,7 @@ def test_garbage_takes_no_time_and_stays_short():
     packet('video' if k % 2 else 'audio', time_s) for k, time_s in enumerate(rng.uniform(0, WRAP_S, 20000))
   ]
   times_s = corrected(packets)
-  assert max(times_s[0]) - min(times_s[0]) < 20000 * timeline.JUMP_S
+  assert max(times_s[0]) - min(times_s[0]) < 20000 * timeline.DISCONTINUITY_S
   assert min(np.diff(times_s[0])) >= 0
 
 
@@ -188,7 +188,7 @@ def test_joined_files_are_one_film(begins_s, tmp_path):
   info = probe.probe(path)
   # Sound is encoded in whole frames, and may be longer than the picture at every joint.
   assert info.duration_s == pytest.approx(length_s, abs=0.08 * len(begins_s))
-  seen = [films.number(frame_YX3) for frame_YX3 in read.frames(path, 50, 64)]
+  seen = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 50, 64)]
   shown = [number for number, _ in itertools.groupby(seen)]
   assert shown == [*range(50)] * len(begins_s)
   firsts = [0, *(k for k in range(1, len(seen)) if seen[k] < seen[k - 1])]
@@ -200,7 +200,7 @@ def test_joined_files_are_one_film(begins_s, tmp_path):
     assert abs(films.lag_s(piece_NA[:, 0], wanted_NA[:, 0], RATE_HZ)) < 0.025
   # A start is found without seeking, and the picture is copied as it is.
   late_s = info.duration_s - 1.0
-  assert films.number(read.frames(path, 25, 64, late_s, 0.04)[0]) == pytest.approx(25, abs=2)
+  assert films.frame_number(read.frames(path, 25, 64, late_s, 0.04)[0]) == pytest.approx(25, abs=2)
   out = write.mux(path, films.clicks(length_s, 16000), 16000, tmp_path / 'out.mp4').path
   assert len(films.packets(out)) == 50 * len(begins_s)
   assert probe.probe(out).duration_s == pytest.approx(info.duration_s, abs=0.01)
@@ -209,7 +209,7 @@ def test_joined_files_are_one_film(begins_s, tmp_path):
 def test_flv_of_a_recorder_that_started_again(tmp_path):
   path = films.make(tmp_path / 'live', 'flv', times_s=[*np.arange(25) / 25, *36000 + np.arange(25) / 25])
   assert probe.probe(path).duration_s == pytest.approx(2.0, abs=0.01)
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(path, 25, 64)] == list(range(50))
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 25, 64)] == list(range(50))
 
 
 def test_timestamps_that_make_no_timeline_are_refused(tmp_path):
@@ -249,7 +249,7 @@ def test_one_wrong_time_does_not_end_the_sound(number, tmp_path, monkeypatch):
       yield time_s + 1000 * (stream.type == 'audio' and index == number), frame
 
   monkeypatch.setattr(source.Source, 'decoded', wrong)
-  heard_NA = np.concatenate(list(sound.iterate(path, RATE_HZ, 2, 0.0, 2.0)))
+  heard_NA = np.concatenate(list(sound.iterate_blocks(path, RATE_HZ, 2, 0.0, 2.0)))
   for begin in (RATE_HZ // 2, RATE_HZ):
     pieces = heard_NA[begin : begin + RATE_HZ // 2, 0], wave_NA[begin : begin + RATE_HZ // 2, 0]
     assert abs(films.lag_s(*pieces, RATE_HZ)) < 1e-3

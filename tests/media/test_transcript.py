@@ -129,7 +129,7 @@ def test_what_is_no_transcript(tmp_path, name, content, message):
 
 
 def test_a_cue_over_a_border_is_split_by_time():
-  found = transcript.of_cues([('three four', 4.0, 6.0), ('a b c d', 3.0, 5.0)])
+  found = transcript.from_cues([('three four', 4.0, 6.0), ('a b c d', 3.0, 5.0)])
   assert found.text == 'a b c three d four'
   assert found.within(0.0, 4.0) == transcript.Transcript('a b', (3.25, 3.75))
   assert found.within(4.0, 8.0) == transcript.Transcript('c three d four', (0.25, 0.5, 0.75, 1.5))
@@ -138,23 +138,23 @@ def test_a_cue_over_a_border_is_split_by_time():
 def test_sidecars(tmp_path):
   video = tmp_path / 'a.mp4'
   put(tmp_path, 'a.txt', '\ufeffa dog\nbarks')
-  assert written.words(video) == written.Words('a dog barks')
+  assert written.read(video) == written.Sidecar('a dog barks')
   put(tmp_path, 'a.json', '\ufeff' + json.dumps({'transcript': 'all  of it'}))
-  assert written.words(video).spoken(0.0, 4.0, True).text == 'all of it'
-  assert written.words(video).spoken(0.0, 4.0, False).text == ''
+  assert written.read(video).transcript_in_window(0.0, 4.0, True).text == 'all of it'
+  assert written.read(video).transcript_in_window(0.0, 4.0, False).text == ''
   put(tmp_path, 'a.vtt', VTT)
-  assert written.words(video).spoken(0.0, 4.0, False).text == 'Hello there'
+  assert written.read(video).transcript_in_window(0.0, 4.0, False).text == 'Hello there'
   put(tmp_path, 'a.srt', SRT)
-  assert written.words(video).transcript.text == SRT_WORDS
+  assert written.read(video).transcript.text == SRT_WORDS
   words = [{'word': 'two', 'start_s': 3.9, 'end_s': 4.3}, {'word': 'one', 'start_s': 1.0}]
   put(tmp_path, 'a.json', json.dumps({'annotation': 'a cat', 'words': words}))
-  found = written.words(video)
+  found = written.read(video)
   assert found.annotation == 'a cat' and found.transcript.times_s == pytest.approx([1.0, 4.1])
-  assert [found.spoken(start_s, 4.0, False).text for start_s in (0.0, 4.0)] == ['one', 'two']
+  assert [found.transcript_in_window(start_s, 4.0, False).text for start_s in (0.0, 4.0)] == ['one', 'two']
   put(tmp_path, 'a.json', '{}')
   put(tmp_path, 'a.srt', 'hello')
   with pytest.raises(ValueError, match='a.srt: holds no cue'):
-    written.words(video)
+    written.read(video)
 
 
 @pytest.mark.parametrize(('name', 'text', 'times_s'), [

@@ -25,7 +25,7 @@ def _film(folder: pathlib.Path, suffix: str) -> pathlib.Path:
     pictures = output.add_stream(video, rate=25, width=96, height=64, pix_fmt='yuv420p', bit_rate=400000)
     sounds = output.add_stream(audio, rate=44100, layout='stereo', bit_rate=128000)
     for index in range(round(DURATION_S * 25)):
-      frame = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24')
+      frame = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
       frame.pts, frame.time_base = index, fractions.Fraction(1, 25)
       output.mux(pictures.encode(frame))
     output.mux(pictures.encode(None))
@@ -67,7 +67,7 @@ def test_a_wrong_length_in_the_header_of_a_whole_file(tmp_path, suffix):
   _promise(path, 10)
   info = probe.probe(path)
   assert info.duration_s == pytest.approx(DURATION_S, abs=0.1)
-  numbers = [films.number(frame_YX3) for frame_YX3 in read.frames(path, 25, 32)]
+  numbers = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 25, 32)]
   assert numbers[:100] == list(range(100))
   out = write.mux(path, films.clicks(DURATION_S, 16000), 16000, tmp_path / 'out' / 'out.mp4').path
   assert probe.probe(out).duration_s == pytest.approx(DURATION_S, abs=0.1)
@@ -94,7 +94,7 @@ def test_an_flv_file_that_ends_between_two_tags(tmp_path):
   path.write_bytes(data[:at])
   with pytest.raises(errors.MediaError, match='film.flv: is cut short'):
     probe.probe(path)
-  assert truncation.is_cut(path, 'flv')
+  assert truncation.is_truncated(path, 'flv')
 
 
 def test_sizes_that_are_not_known(tmp_path):
@@ -102,8 +102,8 @@ def test_sizes_that_are_not_known(tmp_path):
   path = _film(tmp_path, '.mkv')
   data = path.read_bytes()
   at = data.index(b'\x18\x53\x80\x67') + 4
-  assert not truncation.is_cut(path, 'matroska,webm')
+  assert not truncation.is_truncated(path, 'matroska,webm')
   path.write_bytes(data[:at] + b'\x01' + b'\xff' * 7 + data[at + 8 :])
-  assert not truncation.is_cut(path, 'matroska,webm')
-  assert truncation.is_cut(path, 'mpegts') is None
+  assert not truncation.is_truncated(path, 'matroska,webm')
+  assert truncation.is_truncated(path, 'mpegts') is None
   assert probe.probe(path).duration_s == pytest.approx(DURATION_S, abs=0.1)

@@ -16,15 +16,15 @@ RATE_HZ = 16000
 
 
 @pytest.fixture
-def copied(tmp_path) -> tuple[pathlib.Path, verify.Log]:
+def copied(tmp_path) -> tuple[pathlib.Path, verify.PacketLog]:
   """A finished copy, and what was given to the muxer."""
   path = films.make(tmp_path / 'film', 'mp4')
   out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path
-  log = verify.Log()
-  part = picture.part(probe.probe(path), 0.0, None)
+  log = verify.PacketLog()
+  part = picture.find_segment(probe.probe(path), 0.0, None)
   opened = part.open()
-  for _, packet in picture.copied(part, opened.picture, opened):
-    log.add_picture(packet)
+  for _, packet in picture.packets(part, opened.video_stream, opened):
+    log.add_video_packet(packet)
   return out, log
 
 

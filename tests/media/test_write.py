@@ -135,7 +135,7 @@ def test_a_part(folder, kind, start_s, duration_s):
   wave_NA = films.clicks(length_s, RATE_HZ)
   out = folder / f'part-{kind}-{start_s}-{duration_s}.mp4'
   write.mux(path, wave_NA, RATE_HZ, out, 'replace', start_s, duration_s)
-  seen = [films.number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
+  seen = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
   first = round(start_s * 25)
   assert seen == list(range(first, first + round(length_s * 25)))
   assert probe.probe(out).duration_s == pytest.approx(length_s, abs=0.001)
@@ -151,7 +151,7 @@ def test_a_part_in_matroska_starts_at_its_key_frame(folder):
   path = films.make(folder / 'part-mkv', 'mkv', duration_s=3.0)
   wave_NA = films.clicks(1.0, RATE_HZ)
   out = write.mux(path, wave_NA, RATE_HZ, folder / 'part-out.mkv', 'replace', 1.32, 1.0).path
-  assert films.number(read.frames(out, 25, 32, 0.0, 0.04)[0]) == 24
+  assert films.frame_number(read.frames(out, 25, 32, 0.0, 0.04)[0]) == 24
   assert abs(start_error_s(out, wave_NA, RATE_HZ) - (1.32 - 24 / 25)) < 1e-3
 
 
@@ -206,13 +206,13 @@ def test_mono_and_odd_rates(folder):
 @pytest.mark.parametrize('name', ['still.png', 'still.jpg'])
 def test_a_still_picture_becomes_a_video(tmp_path, name):
   path = tmp_path / name
-  av.VideoFrame.from_ndarray(films.picture(77, 65, 97), 'rgb24').to_image().save(path)
+  av.VideoFrame.from_ndarray(films.numbered_frame(77, 65, 97), 'rgb24').to_image().save(path)
   wave_NA = films.clicks(2.0, RATE_HZ)
   out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.0, 2.0).path
   info = probe.probe(out)
   assert (info.video_codec, info.width, info.height) == ('h264', 98, 66)
   assert info.duration_s == pytest.approx(2.0, abs=0.01)
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 5, 32)] == [77] * 10
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 5, 32)] == [77] * 10
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3
   own = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'own.mp4').path
   assert probe.probe(own).duration_s == pytest.approx(2.0, abs=0.01)
@@ -223,16 +223,18 @@ def test_an_animation_becomes_a_video(tmp_path):
   with av.open(str(path), 'w') as output:
     stream = output.add_stream('gif', rate=10, width=96, height=64, pix_fmt='rgb8')
     for index in range(10):
-      drawn = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24')
+      drawn = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
       output.mux(stream.encode(drawn.reformat(format='rgb8')))
     output.mux(stream.encode(None))
   wave_NA = films.clicks(1.0, RATE_HZ)
   out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'out.mp4').path
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 1.0)] == list(range(10))
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 1.0)] == list(
+    range(10)
+  )
   assert probe.probe(out).duration_s == pytest.approx(1.0, abs=0.01)
   assert abs(start_error_s(out, wave_NA, RATE_HZ)) < 1e-3
   out = write.mux(path, wave_NA, RATE_HZ, tmp_path / 'part.mp4', 'replace', 0.35, 0.4).path
-  assert [films.number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 0.4)] == [3, 4, 5, 6]
+  assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 10, 32, 0.0, 0.4)] == [3, 4, 5, 6]
 
 
 def test_a_codec_that_mp4_does_not_carry(tmp_path):
@@ -240,7 +242,7 @@ def test_a_codec_that_mp4_does_not_carry(tmp_path):
   with av.open(str(path), 'w') as output:
     stream = output.add_stream('huffyuv', rate=10, width=96, height=64, pix_fmt='yuv422p')
     for index in range(5):
-      drawn = av.VideoFrame.from_ndarray(films.picture(index), 'rgb24')
+      drawn = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
       output.mux(stream.encode(drawn.reformat(format='yuv422p')))
     output.mux(stream.encode(None))
   out = write.mux(path, films.clicks(0.5, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path

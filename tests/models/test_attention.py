@@ -87,7 +87,7 @@ def test_a_kernel_may_be_the_only_one(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: [Device('gpu', 'NVIDIA H200')])
   (q, k, v), _ = case(6, 6, 64, jnp.bfloat16)
   traced = lambda: str(jax.make_jaxpr(attention.attend)(q, k, v))
-  with attention.only('einsum'):
+  with attention.force_kernel('einsum'):
     assert 'dot_general' in traced() and 'fused' not in traced()
   assert attention._fastest(q, None) == 'cudnn'
 

@@ -35,7 +35,9 @@ SIZES = {
 @functools.cache
 def _drawn(**settings):
   """Returns graph and state of a decoder whose every weight is drawn: some start at zero, which hides all."""
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: decoder.Decoder(**SIZES, **settings, rngs=nnx.Rngs(0))))
+  graphdef, state = nnx.split(
+    nnx.eval_shape(lambda: decoder.TokenDecoder(**SIZES, **settings, rngs=nnx.Rngs(0)))
+  )
   rng = np.random.default_rng(1)
   return graphdef, jax.tree.map(
     lambda leaf: jnp.asarray(0.25 * rng.standard_normal(leaf.shape), jnp.float32), state
@@ -103,7 +105,7 @@ def _codes():
 @pytest.mark.parametrize('is_dropped', [False, True])
 def test_step_by_step_is_all_at_once(is_dropped):
   condition = _dropped(_condition()) if is_dropped else _condition()
-  late = patterns.delays('delay', K)
+  late = patterns.codebook_delays('delay', K)
   code_BSK = patterns.build(_codes()[:, : T - 2], late, V)  # with padding at both ends
   wanted_BTKV = _full()(code_BSK, condition)
   assert float(jnp.abs(wanted_BTKV).max()) > 0.5
@@ -114,7 +116,7 @@ def test_step_by_step_is_all_at_once(is_dropped):
 def test_revising_is_all_at_once():
   code_BTK = jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, (2, T, K)), V + 1, _codes())
   model = _model(is_causal=False)
-  revise = jax.jit(lambda code_BTK, condition: model.revise(code_BTK, model.prefill(condition, T)))
+  revise = jax.jit(lambda code_BTK, condition: model.predict_masked(code_BTK, model.prefill(condition, T)))
   wanted_BTKV = _full(is_causal=False)(code_BTK, _condition())
   np.testing.assert_allclose(revise(code_BTK, _condition()), wanted_BTKV, atol=1e-4)
 
@@ -174,7 +176,7 @@ def _gradient(remat='none'):
   graphdef, _ = _drawn()
 
   def loss(state, condition):
-    with layers.computed_again(remat):
+    with layers.remat(remat):
       return jnp.sum(jnp.square(nnx.merge(graphdef, state)(_codes(), condition)))
 
   return jax.jit(jax.grad(loss))
@@ -232,7 +234,7 @@ def test_clips_of_a_batch_are_independent():
 
 
 def test_a_fresh_decoder_knows_nothing():
-  run = jax.jit(lambda: decoder.Decoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
+  run = jax.jit(lambda: decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
   assert not run().any()
 
 
@@ -265,7 +267,7 @@ def test_remat_changes_no_gradient():
 def test_parts_on_eight_devices_make_the_whole(sizes):
   mesh = mesh_lib.make(sizes)
   graphdef, state = _drawn()
-  specs = rules.specs(state, mesh)
+  specs = rules.shardings(state, mesh)
   place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
   spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
@@ -281,7 +283,7 @@ def test_parts_on_eight_devices_make_the_whole(sizes):
 
 def _greedy(condition, weights_G, known_BTK, is_known_BTK):
   """Returns the likeliest tokens of a causal decoder in the delay pattern, drawn in one program."""
-  late = patterns.delays('delay', K)
+  late = patterns.codebook_delays('delay', K)
   model, settings = _model(), sampling.Settings(top_k=1)
 
   @jax.jit
@@ -310,7 +312,7 @@ def test_greedy_tokens_are_the_likeliest_of_the_full_pass(weights_G):
   is_known_BTK = jnp.broadcast_to(jnp.arange(T - 2)[None, :, None] < num_known, (2, T - 2, K))
   code_BSK = _greedy(bundle.concatenate(branches), weights_G, _codes()[:, : T - 2], is_known_BTK)
   logit_BSKV = sum(weight * _full()(code_BSK, branch) for weight, branch in zip(weights_G, branches))
-  late = patterns.delays('delay', K)
+  late = patterns.codebook_delays('delay', K)
   code_BTK = patterns.revert(code_BSK, late)
   wanted_BTK = patterns.revert(jnp.argmax(logit_BSKV, axis=-1), late)
   np.testing.assert_array_equal(code_BTK[:, :num_known], _codes()[:, :num_known])
@@ -324,11 +326,11 @@ def test_masked_decoding_is_the_same_with_and_without_a_cache():
   key_B = jax.random.split(jax.random.key(0), 2)
 
   def run(predict_fn):
-    return sampling.decode_masked(predict_fn, key_B, *nothing, mask_token=model.mask_token, num_passes=3)
+    return sampling.decode_masked(predict_fn, key_B, *nothing, mask_token=model.mask_token, num_iterations=3)
 
-  cached = jax.jit(lambda condition: run(functools.partial(model.revise, cache=model.prefill(condition, T))))(
-    _condition()
-  )
+  cached = jax.jit(
+    lambda condition: run(functools.partial(model.predict_masked, cache=model.prefill(condition, T)))
+  )(_condition())
   anew = jax.jit(lambda condition: run(lambda code_BTK: model(code_BTK, condition)))(_condition())
   np.testing.assert_array_equal(cached, anew)
 
@@ -336,7 +338,7 @@ def test_masked_decoding_is_the_same_with_and_without_a_cache():
 def test_errors_name_what_is_wrong():
   with pytest.raises(ValueError, match='tokens must be of num_codebooks=3; got 2'):
     _model()(_codes()[..., :2], _condition())
-  with pytest.raises(ValueError, match='is_causal=False has no steps; use revise'):
+  with pytest.raises(ValueError, match='is_causal=False has no steps; use predict_masked'):
     _model(is_causal=False).step(_codes()[:, 0], None, 0)
   with pytest.raises(ValueError, match='is_causal=True sees no later tokens; use step'):
-    _model().revise(_codes(), None)
+    _model().predict_masked(_codes(), None)

@@ -73,7 +73,7 @@ def test_scan_is_the_loop_over_layers(remat):
   # What is kept and what is computed again shows in the gradient's program, not in its values.
   def gradient(remat):
     def total(x_BTD):
-      with layers.computed_again(remat):
+      with layers.remat(remat):
         return jnp.sum(jnp.sin(layers.scan(blocks, x_BTD)))
 
     return jax.grad(total)
@@ -112,7 +112,7 @@ def test_layers_written_out_give_the_same_without_a_loop():
   x_BTD = jax.random.normal(jax.random.key(0), (1, 6, 8))
   run = lambda: jax.jit(lambda x_BTD: layers.scan(blocks, x_BTD)).lower(x_BTD)
   scanned = run()
-  with layers.written_out():
+  with layers.unrolled():
     written_out = run()
   assert 'while' in scanned.as_text() and 'while' not in written_out.as_text()
   np.testing.assert_allclose(written_out.compile()(x_BTD), scanned.compile()(x_BTD), atol=1e-6)
@@ -204,7 +204,7 @@ def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
   layer = layers.Linear(64, 32, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
   graphdef, params = nnx.split(layer)
-  places = rules.specs(params, mesh)
+  places = rules.shardings(params, mesh)
 
   def total(params, x_BF):
     with mesh_lib.use(mesh):

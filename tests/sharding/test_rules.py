@@ -57,13 +57,13 @@ def test_specs_of_a_state_name_the_path(mesh):
   state = nnx.State(
     {'a': {'w': nnx.Param(jnp.zeros((16, 32)), axes=('embed', 'mlp'))}, 'count': nnx.Variable(jnp.zeros(()))}
   )
-  specs = rules.specs((state, jnp.zeros(3)), mesh)
+  specs = rules.shardings((state, jnp.zeros(3)), mesh)
   assert jax.tree.structure(specs) == jax.tree.structure((state, jnp.zeros(3)))
   assert specs[0]['a']['w'].get_value().spec == P('fsdp', 'tensor')
   assert specs[0]['count'].get_value().spec == specs[1].spec == P()
   state['a']['w'] = nnx.Param(jnp.zeros(3), axes=('wide',))
   with pytest.raises(ValueError, match=r"a.w: Unknown logical axis 'wide'"):
-    rules.specs((state,), mesh)
+    rules.shardings((state,), mesh)
 
 
 @pytest.mark.parametrize('sizes', SIZES)

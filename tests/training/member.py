@@ -37,9 +37,9 @@ class Seen(toy.Task):
     super().__init__()
     self._hang_at = hang_at
 
-  def prepare(self, items, rng):
+  def collate(self, items, rng):
     number_B = np.array([int(record['id'].split('/')[1]) for record in items], np.float32)
-    return super().prepare(items, rng) | {'number_B': number_B}
+    return super().collate(items, rng) | {'number_B': number_B}
 
   def loss(self, model, batch, step):
     loss, metrics = super().loss(model, batch, step)
@@ -124,7 +124,7 @@ def main() -> int:
   input_lib.Batches.__getitem__ = read_or_not
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
   try:
-    with processes.own_faults():
+    with processes.exit_on_own_error():
       loop.train(c, args.workdir, Seen(hang_at), [evaluate])
   except ValueError as error:
     print(f'member: {error}', file=sys.stderr, flush=True)

@@ -37,7 +37,7 @@ def make_task(num, **changes):
   c = configfile.override(config.tiny(config.base()), changes)
   task, sizes = tasks.make(c), (c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   items = [records.fake(config.clip_spec(c), 0, *sizes)] * num
-  return task, task.prepare(items, np.random.default_rng(0))
+  return task, task.collate(items, np.random.default_rng(0))
 
 
 def test_a_gradient_below_the_clip_norm_stays_as_it_is():
@@ -73,7 +73,7 @@ def test_each_condition_is_dropped_independently_of_the_others():
     conditioning__drop_text=0.5,
     conditioning__drop_transcript=0.5,
   )
-  drawn = task.draw(batch, jax.random.key(0))
+  drawn = task.sample_random_inputs(batch, jax.random.key(0))
   kept_KB = np.stack([drawn[name] for name in ('keep_video_B', 'keep_text_B', 'keep_transcript_B')])
   assert len(np.unique(kept_KB, axis=1).T) == 8  # every combination
   assert (np.abs(kept_KB.mean(axis=1) - 0.5) < 0.25).all()
@@ -100,7 +100,7 @@ def test_sync_loss_is_the_same_in_both_directions():
 def test_quantizer_dropout_uses_all_books_for_half_of_the_clips_and_any_number_for_the_others():
   task, batch = make_task(1, task='codec', codec__bottleneck='rvq')
   many = {name: np.repeat(array, 4096, axis=0) for name, array in batch.items() if len(array) == 1}
-  found_B = np.asarray(task.draw(many, jax.random.key(0))['num_books_B'])
+  found_B = np.asarray(task.sample_random_inputs(many, jax.random.key(0))['num_books_B'])
   num = task.c.codec.num_codebooks
   shares = [float(np.mean(found_B == used)) for used in range(1, num + 1)]
   assert num > 1 and sum(shares) == 1
@@ -122,7 +122,7 @@ def test_a_masked_loss_is_the_mean_over_what_counts(num_counted):
     {'task': 'flow'},
     {'task': 'codec'},
     {'task': 'codec', 'codec__bottleneck': 'rvq'},
-    {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__hide_past': 0.5},
+    {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__token_dropout_probability': 0.5},
     {'task': 'tokens', 'codec__bottleneck': 'rvq', 'tokens__is_causal': False},
   ],
 )
@@ -139,5 +139,5 @@ def test_no_key_is_used_twice(changes, monkeypatch):
   task, batch = make_task(2, **changes)
   for name in CONSUMERS:
     monkeypatch.setattr(jax.random, name, recorded(getattr(jax.random, name)))
-  task.draw(batch, jax.random.key(0))
+  task.sample_random_inputs(batch, jax.random.key(0))
   assert used and len(set(used)) == len(used)

@@ -37,9 +37,9 @@ class Run:
     words = [str(workdir), json.dumps(settings)]
     lines = local.commands(num_processes, local._free_port(), words, [sys.executable, str(MEMBER)])
     printed, begin_s = [], time.monotonic()
-    group = local.Group(lines, local.environment(num_devices) | CHEAP, show=printed.append)
+    group = local.ProcessGroup(lines, local.environment(num_devices) | CHEAP, show=printed.append)
     self.code = group.wait(leave_s)  # what stays so much longer than the first is killed: 137
-    self.each = [codes.of_returncode(process.returncode) for process in group.processes]
+    self.each = [codes.from_returncode(process.returncode) for process in group.processes]
     self.seconds = time.monotonic() - begin_s
     self.text = ''.join(printed)
 
@@ -226,7 +226,7 @@ def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
     for how, at in (('full', 4), ('free', 6))
     for index in fulls
   ]
-  run = Run(tmp_path, 2, 2, pause_s=3, save_patience_s=10.0, hurt=hurt)
+  run = Run(tmp_path, 2, 2, pause_s=3, checkpoint_timeout_s=10.0, hurt=hurt)
   assert run.each == [0, 0], run.text
   assert re.search('the checkpoint of step 4 could not be written.*File too large', run.text), run.text
   assert sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir()) == [6, 8]

@@ -36,7 +36,7 @@ def program(tmp_path_factory):
   optimizer, mesh = optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict(), DEVICES)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  lowered = step.lower(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh))
+  lowered = step.lower(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh))
   path = tmp_path_factory.mktemp('program') / 'step'
   with uncached():
     executable.save(lowered, lowered.compile(), path)
@@ -55,7 +55,9 @@ def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys
 
   monkeypatch.setattr(step_lib, 'make', Uncompiled)
   assert 'Compiled in' in capsys.readouterr().out
-  loaded = loop.train(toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, program=program)
+  loaded = loop.train(
+    toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, executable_path=program
+  )
   assert 'Compil' not in capsys.readouterr().out
   wanted, found = (weights.load_export(path).arrays for path in (compiled, loaded))
   for name, value in wanted.items():
@@ -69,11 +71,11 @@ def test_a_program_of_another_step_is_refused(program, tmp_path, other):
   settings = dict(other)
   devices = settings.pop('devices', DEVICES)
   with pytest.raises(ValueError, match='was made for another step'):
-    loop.train(toy.configuration(**settings), tmp_path, toy.Task(), devices=devices, program=program)
+    loop.train(toy.configuration(**settings), tmp_path, toy.Task(), devices=devices, executable_path=program)
 
 
 def test_what_is_no_program_is_refused(tmp_path):
   path = tmp_path / 'text'
   path.write_bytes(b'no pickle')
   with pytest.raises(ValueError, match='holds no executable'):
-    loop.train(toy.configuration(), tmp_path / 'run', toy.Task(), devices=DEVICES, program=path)
+    loop.train(toy.configuration(), tmp_path / 'run', toy.Task(), devices=DEVICES, executable_path=path)

@@ -17,7 +17,7 @@ CASES = {
   'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
-  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
+  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},
   'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False},
 }
 LAYERS = 'blocks'  # parameters of a stack have a leading axis of layers
@@ -37,7 +37,7 @@ def gradients(case, num_layers):
   params, rest = jax.tree.map(noise, params), jax.tree.map(noise, rest)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
   items = [records.fake(config.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
-  batch = task.prepare(items, rng)
+  batch = task.collate(items, rng)
 
   @jax.jit
   def gradient(params, rest, batch):

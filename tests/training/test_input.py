@@ -18,7 +18,7 @@ SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
 class Names:
   """Prepares the names of the records, and a random number each."""
 
-  def prepare(self, items, rng):
+  def collate(self, items, rng):
     return {
       'id_B': np.array([record['id'] for record in items]),
       'draw_B': np.array([rng.random() for _ in items]),
@@ -27,7 +27,7 @@ class Names:
 
 @pytest.fixture(scope='module')
 def items():
-  return records.Memory([records.fake(SPEC, seed) for seed in range(10)], SPEC)
+  return records.InMemorySource([records.fake(SPEC, seed) for seed in range(10)], SPEC)
 
 
 def batches(items, seed=0, **arguments):
@@ -63,13 +63,13 @@ def test_the_number_of_hosts_changes_nothing(items, num_processes):
 @pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'tensor': 4}, {'fsdp': 2, 'context': 4}])
 def test_batches_lie_on_the_mesh_in_order(sizes):
   mesh = mesh_lib.make(sizes)
-  assert input_lib.rows_here(mesh, 16) == tuple(range(16))  # one process holds them all
+  assert input_lib.local_rows(mesh, 16) == tuple(range(16))  # one process holds them all
   batch = {'x_B3': np.arange(48).reshape(16, 3)}
   placed = input_lib.to_devices(batch, mesh, 16)['x_B3']
   np.testing.assert_array_equal(placed, batch['x_B3'])
   assert placed.sharding == mesh_lib.batch_sharding(mesh)
   with pytest.raises(ValueError, match='multiple of the'):
-    input_lib.rows_here(mesh, 15)
+    input_lib.local_rows(mesh, 15)
 
 
 @pytest.mark.parametrize('start', [0, 5, 19])
@@ -83,7 +83,7 @@ def test_iteration_starts_anywhere(items, start):
 
 def test_a_fault_in_a_thread_reaches_the_loop(items):
   task = Names()
-  task.prepare = lambda items, rng: {}['missing']
+  task.collate = lambda items, rng: {}['missing']
   with pytest.raises(KeyError, match='missing'):
     next(input_lib.iterate(input_lib.Batches(task, items, 4, 20, 0), 0, 2, 2))
 
@@ -130,21 +130,21 @@ def damaged(tmp_path):
 
 def test_other_records_stand_in_for_corrupt_ones(damaged):
   reported = []
-  items = corrupt.Tolerant(damaged, 0.2, reported.append)
+  items = corrupt.FaultTolerantSource(damaged, 0.2, reported.append)
   ids = [items[k]['id'] for k in range(20)]
   assert [k for k in range(20) if ids[k] != f'fake/{k}'] == [4, 5, 14]
   assert items.num_corrupt == len(reported) == 3 and '3 of at most 4 so far' in reported[-1]
   # In whatever order, by whatever process they are asked for.
-  again = corrupt.Tolerant(damaged, 0.2)
+  again = corrupt.FaultTolerantSource(damaged, 0.2)
   assert [again[k]['id'] for k in reversed(range(20))] == ids[::-1]
   assert (items.hash, items.spec, len(items)) == (damaged.hash, damaged.spec, 20)
 
 
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_processes):
-  whole, size = batches(corrupt.Tolerant(damaged, 0.2)), 4 // num_processes
+  whole, size = batches(corrupt.FaultTolerantSource(damaged, 0.2)), 4 // num_processes
   parts = [
-    batches(corrupt.Tolerant(damaged, 0.2), rows=range(i * size, (i + 1) * size))
+    batches(corrupt.FaultTolerantSource(damaged, 0.2), rows=range(i * size, (i + 1) * size))
     for i in range(num_processes)
   ]
   for step in range(10):
@@ -152,6 +152,8 @@ def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_pro
 
 
 def test_too_many_corrupt_records_are_bad_input(damaged):
-  items = corrupt.Tolerant(damaged, 0.1)
-  with pytest.raises(records.CorruptError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'):
+  items = corrupt.FaultTolerantSource(damaged, 0.1)
+  with pytest.raises(
+    records.CorruptRecordError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'
+  ):
     [items[k] for k in range(20)]

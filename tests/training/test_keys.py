@@ -31,18 +31,18 @@ def test_a_name_gives_one_key_and_no_count_gives_it():
   assert _data(jax.random.split(key)[1]) == _data(jax.random.fold_in(key, 1)), 'what makes names needed'
 
 
-class Telling(toy.Absorbing):
+class Telling(toy.EmaTask):
   """Tells the keys that a step gives to a task."""
 
   given: dict = {}
 
-  def draw(self, batch, key):
+  def sample_random_inputs(self, batch, key):
     jax.debug.callback(lambda data: self.given.update(draw=data), jax.random.key_data(key))
-    return super().draw(batch, key)
+    return super().sample_random_inputs(batch, key)
 
-  def absorb(self, model, seen, key):
+  def update_ema(self, model, statistics, key):
     jax.debug.callback(lambda data: self.given.update(absorb=data), jax.random.key_data(key))
-    return super().absorb(model, seen, key)
+    return super().update_ema(model, statistics, key)
 
 
 @pytest.fixture(scope='module')
@@ -85,10 +85,15 @@ def used(monkeypatch):
 )
 def test_a_step_uses_every_key_once(given, used, task, bottleneck, is_causal):
   c = config.tiny(config.base()).unlock()
-  c.task, c.codec.bottleneck, c.tokens.is_causal, c.tokens.hide_past = task, bottleneck, is_causal, 0.5
+  c.task, c.codec.bottleneck, c.tokens.is_causal, c.tokens.token_dropout_probability = (
+    task,
+    bottleneck,
+    is_causal,
+    0.5,
+  )
   made = tasks.make(c.lock())
-  batch = made.prepare([input_lib.fake(c, seed) for seed in range(2)], np.random.default_rng(0))
-  made.draw(batch, given['draw'])
+  batch = made.collate([input_lib.fake(c, seed) for seed in range(2)], np.random.default_rng(0))
+  made.sample_random_inputs(batch, given['draw'])
   # Codebooks split what they are given, a key each (codecs.quantizer).
   used.update(_data(each) for each in jax.random.split(given['absorb'], 8))
   assert len(used) > 8 and set(used.values()) == {1}

@@ -71,7 +71,7 @@ def four(tmp_path_factory):
 
   c = toy.configuration(evaluate_every_steps=3, keep_latest=5)
   path = loop.train(c, workdir, task, [evaluate], **ONE)
-  assert path == workdir / 'model' and seen == [3, 4] and task.num_finished == 1
+  assert path == workdir / 'model' and seen == [3, 4] and task.num_finalized == 1
   return workdir
 
 
@@ -166,7 +166,7 @@ def test_another_run_in_the_folder_is_refused(four, change):
 
 def test_a_folder_whose_groups_of_parameters_were_others_is_refused_in_a_line(four):
   task = toy.Task()
-  task.groups = {'outer': {'clip_norm': 0.5}}
+  task.param_groups = {'outer': {'clip_norm': 0.5}}
   message = 'Checkpoint .*/4 is of another model .* does not fit; .*opt_state'
   with pytest.raises(ValueError, match=message) as caught:
     loop.train(toy.configuration(num_steps=5), four, task, **ONE)
@@ -177,7 +177,7 @@ def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_avera
   seen = []
   for is_averaged in (True, False):
     task, workdir = toy.Task(), tmp_path / str(is_averaged)
-    task.is_averaged = is_averaged
+    task.use_ema = is_averaged
     look = lambda model, step: {'outer': seen.append(np.asarray(model.outer[...])) or 0.0}
     path = loop.train(toy.configuration(num_steps=2, evaluate_every_steps=5), workdir, task, [look], **ONE)
     state, exported = state_of(workdir, 2), weights.load_export(path).arrays['outer']
@@ -190,7 +190,7 @@ def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_avera
 def test_starting_from_named_weights(four, tmp_path):
   c = configfile.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
   task = toy.Task()
-  task.is_trained = lambda path: path[-1] == 'bias'
+  task.is_trainable = lambda path: path[-1] == 'bias'
   loop.train(c, tmp_path, task, **ONE)
   before, after = weights.load_export(four).arrays, weights.load_export(tmp_path).arrays
   np.testing.assert_array_equal(after['inner'], before['inner'])
@@ -267,7 +267,7 @@ def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys,
     raise OSError(errno.EIO, 'Input/output error')
 
   monkeypatch.setattr(input_lib.Batches, '__getitem__', fail)
-  with pytest.raises(stopping.StorageFault) as error:
+  with pytest.raises(stopping.StorageError) as error:
     loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
   assert error.value.code == 75 and codes.is_retriable(75)
   assert 'a file could not be read or written: [Errno 5] Input/output error' in capsys.readouterr().err
@@ -330,16 +330,16 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   [(0.2, '0s'), (59.6, '1m00s'), (185, '3m05s'), (7625, '2h07m'), (float('inf'), 'unknown time')],
 )
 def test_durations(seconds, text):
-  assert metrics_lib.duration(seconds) == text
+  assert metrics_lib.format_duration(seconds) == text
 
 
 def test_a_window_gives_means():
-  window = metrics_lib.Window()
+  window = metrics_lib.MetricAccumulator()
   window.add({'loss': 1.0, 'b': 5.0})
   window.add({'loss': 3.0, 'b': math.nan, 'c': math.nan})
   assert window.flush() == {'loss': 2.0, 'b': 5.0}
   assert window.flush() == {}
-  assert metrics_lib.shown({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
+  assert metrics_lib.format_metrics({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
 
 
 class _DeadPipe(io.StringIO):

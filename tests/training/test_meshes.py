@@ -23,12 +23,12 @@ CASES = {
   'codec': {'task': 'codec'},
   'codec with every loss': {
     'task': 'codec',
-    **{f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'matching')},
+    **{f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'feature_matching')},
   },
   'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
-  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.hide_past': 0.5},
+  'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},
   'masked tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.is_causal': False},
 }
 MESHES = ({'replica': 2, 'fsdp': 2, 'context': 2}, {'data': 2, 'fsdp': 2, 'tensor': 2})
@@ -47,7 +47,7 @@ def source(c):
       wave_NA = record['wave_NA'] * (np.arange(spec.num_samples) < num_valid)[:, None]
       record |= {'num_valid_samples': num_valid, 'wave_NA': wave_NA.astype(np.int16)}
     items.append(record)
-  return records.Memory(items, spec)
+  return records.InMemorySource(items, spec)
 
 
 def first_step(case, sizes, microbatches=1):
@@ -57,7 +57,7 @@ def first_step(case, sizes, microbatches=1):
     config.tiny(config.base()), [f'--config.{key}={value}' for key, value in changes.items()]
   )
   task = tasks.make(c)
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))

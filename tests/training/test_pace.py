@@ -34,10 +34,10 @@ def steps(clock, timed, *seconds):
 
 
 def test_rates(clock):
-  timed = pace.Pace(clips_per_step=8, tokens_per_clip=100, least_step_s=0.5)
+  timed = pace.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=0.5)
   steps(clock, timed, 60.0)  # the first compiles
   assert timed.flush() == ({}, 0.0)
-  timed.data(0.5)
+  timed.add_data_wait(0.5)
   steps(clock, timed, *[1.0] * 9, 11.0)
   rates, seconds = timed.flush()
   assert seconds == 20.0
@@ -46,7 +46,7 @@ def test_rates(clock):
   assert rates['data_wait'] == 0.025 and rates['mfu'] == 0.25
   clock.pass_by(500)
   timed.pause()
-  timed.data(3.0)  # of a step that is not timed
+  timed.add_data_wait(3.0)  # of a step that is not timed
   steps(clock, timed, 5.0, 2.0)
   rates, seconds = timed.flush()
   assert seconds == 2.0 and rates['data_wait'] == 0.0
@@ -57,7 +57,7 @@ def test_memory_is_that_of_the_first_device(clock, monkeypatch):
     def memory_stats(self):
       return {'bytes_in_use': 2e9, 'peak_bytes_in_use': 3e9, 'num_allocs': 1}
 
-  timed = pace.Pace(clips_per_step=8, tokens_per_clip=100, least_step_s=None)
+  timed = pace.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=None)
   steps(clock, timed, 60.0, 1.0)
   monkeypatch.setattr(pace.jax, 'local_devices', lambda: [Device()])
   rates, _ = timed.flush()
@@ -110,6 +110,6 @@ def test_the_least_time_of_a_step(monkeypatch):
   # Per clip: 16 x 32, twice 32 x 32, 32 x 1; forward, and backward to weights and (but for the first) inputs.
   flops = 2 * (2 * 16 * 32 + 3 * (2 * 32 * 32 + 32))
   assert costs.flops_per_clip(c) == flops
-  assert costs.least_step_s(c, [Device] * 4) == pytest.approx(flops * 8 / (4 * 1.97e14))
+  assert costs.min_step_s(c, [Device] * 4) == pytest.approx(flops * 8 / (4 * 1.97e14))
   Device.device_kind = 'cpu'
-  assert costs.least_step_s(c, [Device]) is None
+  assert costs.min_step_s(c, [Device]) is None

@@ -31,7 +31,7 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   task = make_task(noise)
   sizes = sizes or {}
   mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
@@ -78,7 +78,7 @@ def test_microbatches_sum_to_the_batch_on_every_mesh(single, sizes):
 class Ranked(toy.Task):
   """The toy task, whose loss compares the clips that it is given with each other."""
 
-  is_by_clip = False
+  has_per_clip_loss = False
 
   def loss(self, model, batch, step):
     loss, metrics = super().loss(model, batch, step)
@@ -122,7 +122,7 @@ def test_frozen_parts_stay_and_have_no_moments(single):
 @pytest.mark.parametrize(('sizes', 'microbatches'), [({}, 1), ({}, 4), (MESHES[2], 4)])
 def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch(sizes, microbatches):
   c = toy.configuration(batch_size=16, microbatches=microbatches)
-  state, metrics = run(c, sizes, num_steps=2, make_task=toy.Absorbing)
+  state, metrics = run(c, sizes, num_steps=2, make_task=toy.EmaTask)
   batches = input_lib.Batches(toy.Task(), input_lib.source(c), 16, 2, c.seed)
   wanted = 2.0
   for step in range(2):
@@ -173,7 +173,7 @@ def test_learning_rate():
 def test_matrices_decay_and_biases_do_not():
   task = toy.Task()
   abstract = state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
-  decayed = optimizer_lib.is_decayed(abstract.params)
+  decayed = optimizer_lib.weight_decay_mask(abstract.params)
   assert {name: decayed[name].get_value() for name in decayed} == {
     'inner': True,
     'layers': True,
@@ -181,7 +181,7 @@ def test_matrices_decay_and_biases_do_not():
     'bias': False,
   }
   stacked = nnx.State({'bias': nnx.Param(jnp.zeros((3, 32)), axes=('mlp',))})
-  assert not optimizer_lib.is_decayed(stacked)['bias'].get_value()
+  assert not optimizer_lib.weight_decay_mask(stacked)['bias'].get_value()
 
 
 @pytest.mark.parametrize('training', [{'batch_size': 12}, {'batch_size': 8, 'microbatches': 2}])
@@ -199,7 +199,7 @@ def test_noise_is_a_function_of_seed_and_step():
 
 def test_nothing_to_train_is_an_error():
   task = toy.Task()
-  task.is_trained = lambda path: False
+  task.is_trainable = lambda path: False
   with pytest.raises(ValueError, match='freezes every parameter'):
     state_lib.abstract(task, optimizer_lib.make(toy.configuration().training), mesh_lib.single())
 
@@ -256,7 +256,7 @@ def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
 class Grouped(toy.Task):
   """The toy task, whose last layer has an optimizer of its own."""
 
-  groups = {'outer': {'learning_rate': 0.5, 'clip_norm': 0.02}}
+  param_groups = {'outer': {'learning_rate': 0.5, 'clip_norm': 0.02}}
 
 
 @pytest.mark.parametrize('sizes', [{}, MESHES[2]])

@@ -34,7 +34,7 @@ def _items(c, num):
 
 
 def _batch(task, c, num=4):
-  return task.prepare(_items(c, num), np.random.default_rng(0))
+  return task.collate(_items(c, num), np.random.default_rng(0))
 
 
 def _drawn(task):
@@ -73,7 +73,7 @@ def test_codec_losses_are_finite(change):
 
 
 def test_generator_and_discriminators_never_pull_on_each_other():
-  task, c = _task('codec', adversarial_weight=1.0, level_weight=0.0, kl_weight=0.0)
+  task, c = _task('codec', adversarial_weight=1.0, log_magnitude_weight=0.0, kl_weight=0.0)
   graphdef, state = _drawn(task)
   batch = _batch(task, c)
 
@@ -95,8 +95,8 @@ def test_generator_and_discriminators_never_pull_on_each_other():
 def test_codec_statistics_are_those_of_the_latents():
   task, c = _task('codec')
   spec = config.clip_spec(c)
-  source = records.Memory([records.fake(spec, seed) for seed in range(6)], spec)
-  model = task.finish(task.build(jax.random.key(0)), source)
+  source = records.InMemorySource([records.fake(spec, seed) for seed in range(6)], spec)
+  model = task.finalize(task.build(jax.random.key(0)), source)
   waves = np.stack([records.wave_to_float(source[i]['wave_NA']) for i in range(6)])
   mean_BTC, std_BTC = nnx.jit(lambda model, wave_BNA: model.encode(wave_BNA))(model, jnp.asarray(waves))
   np.testing.assert_allclose(mean_BTC.mean((0, 1)), 0, atol=1e-3)
@@ -106,14 +106,14 @@ def test_codec_statistics_are_those_of_the_latents():
 def test_codebooks_start_from_the_data():
   task, c = _task('codec', bottleneck='rvq')
   spec = config.clip_spec(c)
-  source = records.Memory([records.fake(spec, seed) for seed in range(16)], spec)
+  source = records.InMemorySource([records.fake(spec, seed) for seed in range(16)], spec)
   fresh, model = (task.build(jax.random.key(0)) for _ in range(2))
   model = task.initialise(model, source)
-  batch = task.prepare([source[index] for index in range(16)], np.random.default_rng(0))
+  batch = task.collate([source[index] for index in range(16)], np.random.default_rng(0))
 
   @nnx.jit
   def quantized(model):
-    latent_BTC = model.trunk(model.levels(model.spectrogram(batch['wave_BNA'])))
+    latent_BTC = model.trunk(model.spectral_features(model.spectrogram(batch['wave_BNA'])))
     quantized_BTC, codes_BTK, _, _ = model.quantizer(latent_BTC)
     return jnp.mean(jnp.square(quantized_BTC - latent_BTC)), codes_BTK
 
@@ -133,12 +133,18 @@ def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
   c.task, c.codec.bottleneck, c.codec.adversarial_weight = 'codec', 'rvq', 1.0
   c.init_from.codec = str(tmp_path / 'kl')
   task = tasks.make(c.lock())
-  source = records.Memory([records.fake(config.clip_spec(c), seed) for seed in range(4)], config.clip_spec(c))
+  source = records.InMemorySource(
+    [records.fake(config.clip_spec(c), seed) for seed in range(4)], config.clip_spec(c)
+  )
   model = task.initialise(task.build(jax.random.key(0)), source)
-  levels = kl.levels(kl.spectrogram(task.prepare([source[0]], np.random.default_rng(0))['wave_BNA']))
+  levels = kl.spectral_features(
+    kl.spectrogram(task.collate([source[0]], np.random.default_rng(0))['wave_BNA'])
+  )
   np.testing.assert_allclose(model.trunk(levels), kl.posterior(levels)[0], atol=1e-5)
   latent_BTC = kl.posterior(levels)[0]
-  np.testing.assert_array_equal(model.synthesize(latent_BTC).level_BJF, kl.synthesize(latent_BTC).level_BJF)
+  np.testing.assert_array_equal(
+    model.decode_features(latent_BTC).log_magnitude_BJF, kl.decode_features(latent_BTC).log_magnitude_BJF
+  )
   # A codec of the same kind gives everything but the books.
   c.codec.bottleneck, c.codec.adversarial_weight = 'kl', 0.0
   task = tasks.make(c)
@@ -183,7 +189,7 @@ def test_records_without_latents_are_refused():
   for name, what in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
     task, c = _task(name)
     with pytest.raises(ValueError, match=f'has no {what}; encode the records by data_pipelines.encode'):
-      task.prepare([records.fake(config.clip_spec(c))], np.random.default_rng(0))
+      task.collate([records.fake(config.clip_spec(c))], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 books'), ((2, 900), '2 books up to 8')])
@@ -191,7 +197,7 @@ def test_codes_of_another_codec_are_refused(sizes, got):
   task, c = _task('tokens')
   wanted = 'wanted config.codec.num_codebooks=2 of codebook_size=16'
   with pytest.raises(ValueError, match=f'codes of {got}.*{wanted}'):
-    task.prepare([records.fake(config.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
+    task.collate([records.fake(config.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize('is_causal', [True, False])
@@ -210,11 +216,13 @@ def _tokens(is_causal):
   return tasks.make(c.lock()), c
 
 
-@pytest.mark.parametrize('hide_past', [0.0, 0.9])
-def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not_hidden(hide_past):
+@pytest.mark.parametrize('token_dropout_probability', [0.0, 0.9])
+def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not_hidden(
+  token_dropout_probability,
+):
   task, c = _tokens(True)
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0))
-  c.tokens.hide_past = hide_past
+  c.tokens.token_dropout_probability = token_dropout_probability
   task = tasks.make(c)
   batch, model = _batch(task, c), nnx.merge(*_drawn(task))
   B, T, K = batch['code_BTK'].shape
@@ -224,15 +232,15 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not
 
   @nnx.jit
   def run(model):
-    drawn = task.draw(batch, jax.random.key(1))
-    condition = task.conditions.encode(model, batch | drawn)
+    drawn = task.sample_random_inputs(batch, jax.random.key(1))
+    condition = task.conditioning.encode(model, batch | drawn)
     value, _ = task.loss(model, batch | drawn, jnp.zeros((), int))
     is_hidden_BS = drawn.get('is_hidden_BS', jnp.zeros(code_BSK.shape[:2], bool))
     seen_BSK = jnp.where(is_hidden_BS[..., None], model.decoder.mask_token, code_BSK)
     return value, jax.nn.log_softmax(model.decoder(seen_BSK, condition)), is_hidden_BS
 
   value, log_p_BSKV, is_hidden_BS = map(np.asarray, run(model))
-  assert is_hidden_BS.any() == (hide_past > 0)
+  assert is_hidden_BS.any() == (token_dropout_probability > 0)
   told = [log_p_BSKV[b, t + k, k, batch['code_BTK'][b, t, k]] for b, t, k in np.ndindex(B, T, K)]
   assert float(value) == pytest.approx(-np.mean(told), rel=1e-5)
 
@@ -297,7 +305,7 @@ def test_latents_are_drawn_from_their_distribution():
     'latent_mean_TC': np.full(shape, 3.0, np.float16),
     'latent_std_TC': np.full(shape, 0.5, np.float16),
   }
-  latent_TC = latents.draw([item], np.random.default_rng(0))[0]
+  latent_TC = latents.sample([item], np.random.default_rng(0))[0]
   assert latent_TC.mean() == pytest.approx(3.0, abs=0.02)
   assert latent_TC.std() == pytest.approx(0.5, abs=0.02)
 
@@ -318,7 +326,7 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
 def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
   c = config.tiny(config.base()).unlock()
   item = records.fake(config.clip_spec(c), 0, c.codec.num_latent_channels)
-  prepare = lambda share, seed: _flow_with_wear(c, share).prepare([item], np.random.default_rng(seed))
+  prepare = lambda share, seed: _flow_with_wear(c, share).collate([item], np.random.default_rng(seed))
   np.testing.assert_array_equal(prepare(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
   worn = [prepare(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
   assert len(set(worn)) == 8
@@ -328,11 +336,11 @@ def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
 
 def _flow_with_wear(c, share):
   c = c.copy_and_resolve_references().unlock()
-  c.data.wear = share
+  c.data.augment_probability = share
   return tasks.make(c.lock())
 
 
-class _Counted(records.Memory):
+class _Counted(records.InMemorySource):
   """Records that remember which of them were read."""
 
   def __init__(self, items, spec):
@@ -356,5 +364,5 @@ def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
   assert found == [index for index in source.read if index % 2 == 0], 'silence is no statistic'
   assert found == [index for index, _ in codec_task.CodecTask(c)._sample(source)]
   with pytest.raises(ValueError, match='none of the 40 records has sound'):
-    silent = records.Memory([record | {'has_audio': False} for record in items], spec)
+    silent = records.InMemorySource([record | {'has_audio': False} for record in items], spec)
     list(codec_task.CodecTask(c)._sample(silent))

@@ -18,7 +18,16 @@ from v2a.training.tasks import valid
 
 ALL_LOSSES = {
   f'codec.{name}_weight': 1.0
-  for name in ('level', 'balance', 'stft', 'mel', 'kl', 'quantizer', 'adversarial', 'matching')
+  for name in (
+    'log_magnitude',
+    'channel_level',
+    'stft',
+    'mel',
+    'kl',
+    'commitment',
+    'adversarial',
+    'feature_matching',
+  )
 }
 CASES = {
   'codec': {'task': 'codec', **ALL_LOSSES, 'clip.clip_s': 1.0, 'codec.crop_s': 1.0},
@@ -81,7 +90,7 @@ def test_records_without_sound_and_padding_teach_nothing(case):
   c = configuration(case)
   task, run = _gradient(case)
   made = items(c)
-  value, metrics, gradient = run(task.prepare(made, np.random.default_rng(0)))
+  value, metrics, gradient = run(task.collate(made, np.random.default_rng(0)))
   assert float(metrics['with_sound']) == 0.75
   assert np.isfinite(float(value)) and float(jnp.abs(gradient).max()) > 0
   spec = config.clip_spec(c)
@@ -93,7 +102,7 @@ def test_records_without_sound_and_padding_teach_nothing(case):
       # Generators read latents and codes of padding, though none is asked of them.
       if key == 'wave_NA' or index == 1:
         made[index][key] = np.where(keeps[:, None], made[index][key], other[key])
-  again, _, same = run(task.prepare(made, np.random.default_rng(0)))
+  again, _, same = run(task.collate(made, np.random.default_rng(0)))
   assert float(again) == pytest.approx(float(value), rel=1e-5)
   np.testing.assert_allclose(same, gradient, rtol=1e-4, atol=1e-6 * float(jnp.abs(gradient).max()))
 
@@ -102,7 +111,7 @@ def test_records_without_sound_and_padding_teach_nothing(case):
 def test_a_batch_without_sound_moves_nothing(case):
   task, run = _gradient(case)
   silent = [record | {'has_audio': False} for record in items(configuration(case))]
-  value, metrics, gradient = run(task.prepare(silent, np.random.default_rng(0)))
+  value, metrics, gradient = run(task.collate(silent, np.random.default_rng(0)))
   assert float(value) == 0 and not gradient.any() and float(metrics['with_sound']) == 0
 
 
@@ -110,7 +119,7 @@ def test_a_batch_without_sound_moves_nothing(case):
 def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
   c = configuration(case)
   task = tasks.make(c)
-  batch = task.prepare(items(c), np.random.default_rng(0))
+  batch = task.collate(items(c), np.random.default_rng(0))
   is_valid_T = batch['is_valid_BT'][2]
   assert is_valid_T.sum() == config.clip_spec(c).num_latents * 3 // 4
   asked = {}
@@ -139,7 +148,7 @@ def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
   hop, num_steps = config.clip_spec(c).latent_hop_samples, config.clip_spec(c).num_latents
   item = records.fake(config.clip_spec(c))
   for num_samples, wanted in ((0, 0), (hop - 1, 0), (hop, 1), (5 * hop + 3, 5), (num_steps * hop, num_steps)):
-    is_valid_BT = valid.steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
+    is_valid_BT = valid.valid_steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
     assert is_valid_BT.sum() == wanted and is_valid_BT[0, :wanted].all()
 
 
@@ -149,7 +158,7 @@ def test_crops_lie_within_what_counts_of_a_record():
   item = records.fake(spec) | {'num_valid_samples': spec.num_samples // 2}
   item['wave_NA'] = np.repeat(np.int16([[1, 1], [0, 0]]), spec.num_samples // 2, axis=0)
   for seed in range(20):
-    batch = task.prepare([item], np.random.default_rng(seed))
+    batch = task.collate([item], np.random.default_rng(seed))
     assert batch['is_valid_BT'].all() and batch['wave_BNA'].all()
 
 
@@ -159,9 +168,9 @@ def test_statistics_and_codebooks_come_from_sound_alone(bottleneck):
   task, spec = tasks.make(c), config.clip_spec(c)
 
   def made(items):
-    model, source = task.build(jax.random.key(0)), records.Memory(items, spec)
+    model, source = task.build(jax.random.key(0)), records.InMemorySource(items, spec)
     if bottleneck == 'kl':
-      return task.finish(model, source).latent_std_C[...]
+      return task.finalize(model, source).latent_std_C[...]
     return np.unique(task._latents(model, source), axis=0)
 
   heard = [records.fake(spec, seed) for seed in range(4)]
@@ -171,4 +180,4 @@ def test_statistics_and_codebooks_come_from_sound_alone(bottleneck):
 
 def test_codes_are_exported_with_the_encoder_that_they_were_trained_with():
   of = lambda bottleneck: tasks.make(_tiny(**{'task': 'codec', 'codec.bottleneck': bottleneck}))
-  assert of('kl').is_averaged and not of('rvq').is_averaged
+  assert of('kl').use_ema and not of('rvq').use_ema

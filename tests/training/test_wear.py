@@ -15,7 +15,7 @@ def _film(seed=0):
 
 
 def _worn(film_LYX3, seed=0, **kinds):
-  return wear.apply(dataclasses.replace(wear.NONE, **kinds), film_LYX3, FPS, np.random.default_rng(seed))
+  return wear.apply(dataclasses.replace(wear.IDENTITY, **kinds), film_LYX3, FPS, np.random.default_rng(seed))
 
 
 def test_no_wear_changes_nothing():
@@ -33,7 +33,7 @@ def test_grey_has_no_colour_and_keeps_its_brightness():
 def test_held_pictures_come_at_their_rate_and_never_far_from_their_time(shown_fps):
   film_LYX3 = np.repeat(np.arange(LENGTH, dtype=np.uint8), SIZE * SIZE * 3).reshape(LENGTH, SIZE, SIZE, 3)
   for seed in range(5):
-    index_L = _worn(film_LYX3, seed, shown_fps=shown_fps)[:, 0, 0, 0].astype(int)
+    index_L = _worn(film_LYX3, seed, source_fps=shown_fps)[:, 0, 0, 0].astype(int)
     late_L = np.arange(LENGTH) - index_L
     assert (np.diff(index_L) >= 0).all()
     assert late_L.min() >= -1 and late_L.max() <= FPS / shown_fps + 0.5
@@ -85,14 +85,14 @@ def test_a_vignette_darkens_sides_by_its_share_and_corners_by_twice_that():
 
 def test_drawn_wear_is_sometimes_none_and_never_hides_the_picture():
   rng = np.random.default_rng(0)
-  drawn = [wear.draw(rng) for _ in range(400)]
-  for field in dataclasses.fields(wear.Wear):
-    same = np.mean([getattr(worn, field.name) == getattr(wear.NONE, field.name) for worn in drawn])
+  drawn = [wear.random_augmentation(rng) for _ in range(400)]
+  for field in dataclasses.fields(wear.Augmentation):
+    same = np.mean([getattr(worn, field.name) == getattr(wear.IDENTITY, field.name) for worn in drawn])
     least, most = (0.9, 0.98) if field.name == 'is_negative' else (0.3, 0.7)
     assert least < same < most, field.name
   film_LYX3 = np.repeat(_film()[..., :1], 3, axis=-1)
   for worn in drawn[:60]:
-    worn = dataclasses.replace(worn, shake=0.0, shown_fps=0.0, blur=0.0)
+    worn = dataclasses.replace(worn, shake=0.0, source_fps=0.0, blur=0.0)
     seen_LYX3 = wear.apply(worn, film_LYX3, FPS, rng)
     seen, sign = np.corrcoef(seen_LYX3.ravel(), film_LYX3.ravel())[0, 1], -1 if worn.is_negative else 1
     assert sign * seen > 0.5, worn

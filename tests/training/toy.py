@@ -36,15 +36,15 @@ class Task:
   def __init__(self, noise: float = 0.1, nan_from: int | None = None):
     self.noise = noise
     self.nan_from = nan_from
-    self.num_finished = 0
+    self.num_finalized = 0
 
   def build(self, key):
     return Model(nnx.Rngs(key))
 
-  def is_trained(self, path):
+  def is_trainable(self, path):
     return path[-1] != 'gain'
 
-  def prepare(self, items, rng):
+  def collate(self, items, rng):
     rows, targets = [], []
     for record in items:
       start = rng.integers(0, record['wave_NA'].shape[0] - 16)
@@ -52,7 +52,7 @@ class Task:
       targets.append(record['sync_frame_LYX3'].mean() / 255)
     return {'x_BF': np.stack(rows), 'y_B': np.asarray(targets, np.float32)}
 
-  def draw(self, batch, key):
+  def sample_random_inputs(self, batch, key):
     return {'noise_BF': self.noise * jax.random.normal(key, batch['x_BF'].shape)}
 
   def loss(self, model, batch, step):
@@ -62,22 +62,22 @@ class Task:
       loss = jnp.where(step >= self.nan_from, jnp.nan, loss)
     return loss, {'error': jnp.mean(jnp.abs(error_B))}
 
-  def finish(self, model, source):
-    self.num_finished += 1
+  def finalize(self, model, source):
+    self.num_finalized += 1
     model.scale[...] = jnp.full((), float(len(source)))
     return model
 
 
-class Absorbing(Task):
+class EmaTask(Task):
   """The toy task, whose untrained scale moves a tenth of the way to the mean target that the loss saw."""
 
   def loss(self, model, batch, step):
     loss, metrics = super().loss(model, batch, step)
     return loss, metrics | {'seen': {'target': jnp.mean(batch['y_B'])}}
 
-  def absorb(self, model, seen, key):
+  def update_ema(self, model, statistics, key):
     del key
-    model.scale[...] = 0.9 * model.scale[...] + 0.1 * seen['target']
+    model.scale[...] = 0.9 * model.scale[...] + 0.1 * statistics['target']
     return {'scale': model.scale[...]}
 
 

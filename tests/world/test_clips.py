@@ -84,8 +84,8 @@ def test_truth_stems_and_level(scene):
 @pytest.mark.parametrize('look', ('archive', 'degraded'))
 @pytest.mark.parametrize('scene', ('bounce', 'dialogue', 'rain'))
 def test_look_changes_the_picture_only(scene, look):
-  clean = clips.render(2, 4, (scene,), look='clean', fps=25, frame_size=24)
-  other = clips.render(2, 4, (scene,), look=look, fps=25, frame_size=24)
+  clean = clips.render(2, 4, (scene,), corruption='clean', fps=25, frame_size=24)
+  other = clips.render(2, 4, (scene,), corruption=look, fps=25, frame_size=24)
   np.testing.assert_array_equal(clean.wave_NA, other.wave_NA)
   assert {key: clean.truth[key] for key in TRUTH_KEYS - LOOK_KEYS} == {
     key: other.truth[key] for key in TRUTH_KEYS - LOOK_KEYS
@@ -96,7 +96,7 @@ def test_look_changes_the_picture_only(scene, look):
 
 
 def test_archive_holds_frames_and_is_grey():
-  found = clips.render(2, 3, ('engine',), look='archive', fps=50, frame_size=24)
+  found = clips.render(2, 3, ('engine',), corruption='archive', fps=50, frame_size=24)
   held = (found.frame_LYX3[1:] == found.frame_LYX3[:-1]).all((1, 2, 3)).mean()
   assert 0.6 < held < 0.7  # 16 to 18 pictures a second shown at 50
   spread = found.frame_LYX3.astype(int).max(-1) - found.frame_LYX3.astype(int).min(-1)
@@ -118,7 +118,7 @@ def test_sound_and_truth_do_not_depend_on_the_picture(scene):
 def test_other_lengths_and_rates(scene):
   for clip_s, sample_rate_hz in ((2.0, 48000), (9.0, 8000)):
     made = clips.render(
-      6, 1, (scene,), look='clean', clip_s=clip_s, fps=4, frame_size=12, sample_rate_hz=sample_rate_hz
+      6, 1, (scene,), corruption='clean', clip_s=clip_s, fps=4, frame_size=12, sample_rate_hz=sample_rate_hz
     )
     assert made.wave_NA.shape == (clip_s * sample_rate_hz, 2) and len(made.frame_LYX3) == 4 * clip_s
     late = [entry['time_s'] for entry in made.truth['events'] if entry['time_s'] > clip_s / 2]
@@ -157,16 +157,16 @@ def test_grammar_has_words_enough():
   assert len(talking.VOCABULARY) >= 40
   rng = np.random.default_rng(0)
   for _ in range(200):
-    words = talking.sentence(rng).split()
+    words = talking.random_sentence(rng).split()
     assert 1 <= len(words) <= 5 and set(words) <= talking.VOCABULARY
 
 
 def test_streams_are_independent():
-  draw = draws.Draws(1, 2)
+  draw = draws.RandomStreams(1, 2)
   first = draw.rng('a').random(4)
   draw.rng('b').random(100)
   np.testing.assert_array_equal(first, draw.rng('a').random(4))
-  assert not np.array_equal(first, draws.Draws(1, 3).rng('a').random(4))
+  assert not np.array_equal(first, draws.RandomStreams(1, 3).rng('a').random(4))
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_streams_are_independent():
   (
     ({'scenes': ('bounce', 'explode')}, 'explode'),
     ({'scenes': ()}, 'none'),
-    ({'look': 'sepia'}, "'sepia'"),
+    ({'corruption': 'sepia'}, "'sepia'"),
     ({'clip_s': 1.0}, '2..30'),
     ({'fps': 0}, 'fps'),
     ({'frame_size': 3}, '4..1080'),
@@ -189,7 +189,9 @@ def test_bad_arguments(arguments, words):
 @pytest.mark.parametrize('scene', ('bounce', 'engine', 'rain', 'wind', 'dialogue'))
 def test_a_large_picture_shrinks_to_the_small_one(scene):
   small, large = (
-    clips.render(5, 0, (scene,), look='clean', clip_s=2, fps=12, frame_size=size).frame_LYX3.astype(float)
+    clips.render(5, 0, (scene,), corruption='clean', clip_s=2, fps=12, frame_size=size).frame_LYX3.astype(
+      float
+    )
     for size in (32, 128)
   )
   shrunk = large.reshape(len(large), 32, 4, 32, 4, 3).mean((2, 4))

@@ -16,7 +16,7 @@ RATE_HZ = 16000
 
 def sound_only(scene: str, index: int, **more):
   """Renders a clip with next to no picture."""
-  return clips.render(17, index, (scene,), look='clean', fps=1, frame_size=4, **more)
+  return clips.render(17, index, (scene,), corruption='clean', fps=1, frame_size=4, **more)
 
 
 def level(wave_NA: np.ndarray, hop: int) -> np.ndarray:
@@ -50,7 +50,7 @@ def test_nothing_sounds_without_an_event():
 def test_bodies_touch_the_floor_at_the_events_only():
   for index in range(20):
     rng = np.random.default_rng(index)
-    drop = impacts.Drop(rng, 0.3, bodies.random_body(rng, 'wood'), 0.9, 5.0)
+    drop = impacts.BouncingBody(rng, 0.3, bodies.random_body(rng, 'wood'), 0.9, 5.0)
     y = drop.y(drop.hits_S)
     np.testing.assert_allclose(y, drop.rest_y, atol=1e-6)
     if len(drop.hits_S) > 1:
@@ -65,7 +65,7 @@ def test_bodies_touch_the_floor_at_the_events_only():
 def test_colliding_bodies_touch_at_the_events():
   for index in range(10):
     rng = np.random.default_rng(index)
-    run = impacts.Run(rng, [bodies.random_body(rng, 'wood') for _ in range(2)], 6.0)
+    run = impacts.CollidingBodies(rng, [bodies.random_body(rng, 'wood') for _ in range(2)], 6.0)
     for time_s, _, kind, _ in run.hits():
       x_S = run.positions(np.array([time_s]))[0]
       gap = x_S[1] - x_S[0] - run.radius_S.sum()
@@ -122,7 +122,7 @@ def test_panning_follows_the_place():
 
 
 def test_picture_is_where_the_truth_says():
-  made = clips.render(17, 3, ('pass',), look='clean', fps=25, frame_size=64)
+  made = clips.render(17, 3, ('pass',), corruption='clean', fps=25, frame_size=64)
   still = np.median(made.frame_LYX3, axis=0)
   moving = np.abs(made.frame_LYX3.astype(float) - still).sum(-1)
   moving[moving < 60] = 0
@@ -148,7 +148,7 @@ def test_mouth_moves_with_the_speech():
 
 
 def test_mouth_is_seen_and_large_enough():
-  made = clips.render(17, 2, ('dialogue',), look='clean', fps=25, frame_size=48)
+  made = clips.render(17, 2, ('dialogue',), corruption='clean', fps=25, frame_size=48)
   mouth_S = np.array(made.truth['mouth'])[::4]
   shut, wide = made.frame_LYX3[mouth_S.argmin()], made.frame_LYX3[mouth_S.argmax()]
   changed = np.abs(shut.astype(int) - wide).sum(-1)[28:] > 60
@@ -156,10 +156,10 @@ def test_mouth_is_seen_and_large_enough():
 
 
 def test_lips_close_for_their_phonemes():
-  _, words, phonemes = speech.utter('mama', 150, RATE_HZ)
+  _, words, phonemes = speech.synthesize('mama', 150, RATE_HZ)
   assert [word for word, _, _ in words] == ['mama']
   for name, start_s, end_s in phonemes:
-    opening, _, _, _, closed = speech.mouth(phonemes, np.array([(start_s + end_s) / 2]))[0]
+    opening, _, _, _, closed = speech.mouth_shape(phonemes, np.array([(start_s + end_s) / 2]))[0]
     assert (closed > 0.9 and opening < 0.1) if name[0] == 'm' else opening > 0.3
 
 
@@ -174,7 +174,7 @@ def test_keys_sound_their_notes():
 
 def test_black_is_silent():
   for index in range(6):
-    made = clips.render(17, index, ('cut',), look='clean', fps=25, frame_size=16)
+    made = clips.render(17, index, ('cut',), corruption='clean', fps=25, frame_size=16)
     dark = made.frame_LYX3.max((1, 2, 3)) == 0
     loud = level(made.wave_NA, RATE_HZ // 25)
     assert 0.1 < dark.mean() < 0.9
@@ -183,12 +183,12 @@ def test_black_is_silent():
 
 
 def test_still_is_still():
-  made = clips.render(17, 1, ('still',), look='clean', fps=25, frame_size=16)
+  made = clips.render(17, 1, ('still',), corruption='clean', fps=25, frame_size=16)
   assert (made.frame_LYX3 == made.frame_LYX3[:1]).all() and not made.wave_NA.any()
 
 
 def test_stage_lengths():
-  place = stage.Stage(2.5, 44100)
+  place = stage.SceneSpec(2.5, 44100)
   assert (
-    place.num_samples == 110250 and len(place.track_time_S) == 250 and place.silence().shape == (110250, 2)
+    place.num_samples == 110250 and len(place.curve_time_S) == 250 and place.silence().shape == (110250, 2)
   )

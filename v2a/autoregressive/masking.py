@@ -10,28 +10,30 @@ import jax
 import jax.numpy as jnp
 
 
-def share(progress: jax.Array) -> jax.Array:
+def mask_schedule(progress: jax.Array) -> jax.Array:
   """Returns gamma (eq. 1) of progress in [0, 1]: 1 at the start, 0 at the end."""
   # The cosine of float32's pi / 2 is not quite 0.
   return jnp.where(progress >= 1, 0.0, jnp.cos(jnp.pi / 2 * progress))
 
 
-def draw(key: jax.Array, counted_BTK: jax.Array) -> jax.Array:
+def sample_mask(key: jax.Array, is_valid_BTK: jax.Array) -> jax.Array:
   """Returns what training masks: of each clip gamma(r) of its tokens, at least one, r uniform.
 
   Args:
     key: PRNG key.
-    counted_BTK: which tokens may be masked.
+    is_valid_BTK: which tokens may be masked.
   """
   share_key, place_key = jax.random.split(key)
-  share_B = share(jax.random.uniform(share_key, counted_BTK.shape[:1]))
-  num_counted_B = jnp.sum(counted_BTK, axis=(1, 2))
+  share_B = mask_schedule(jax.random.uniform(share_key, is_valid_BTK.shape[:1]))
+  num_counted_B = jnp.sum(is_valid_BTK, axis=(1, 2))
   num_masked_B = jnp.minimum(jnp.maximum(jnp.ceil(share_B * num_counted_B), 1), num_counted_B)
-  score_BTK = jnp.where(counted_BTK, jax.random.uniform(place_key, counted_BTK.shape), jnp.inf)
-  return lowest(score_BTK, num_masked_B)
+  score_BTK = jnp.where(is_valid_BTK, jax.random.uniform(place_key, is_valid_BTK.shape), jnp.inf)
+  return lowest_k_mask(score_BTK, num_masked_B)
 
 
-def hidden_steps(key: jax.Array, num_clips: int, num_steps: int, share_of_clips: float) -> jax.Array:
+def sample_dropped_steps(
+  key: jax.Array, num_clips: int, num_steps: int, clip_probability: float
+) -> jax.Array:
   """Returns the steps (BS) that causal training hides: in a share of clips, each with odds uniform in [0, 1].
 
   The tokens just before a step tell most of it, so that a decoder that always sees them hardly learns to read
@@ -39,11 +41,11 @@ def hidden_steps(key: jax.Array, num_clips: int, num_steps: int, share_of_clips:
   """
   clip_key, odds_key, step_key = jax.random.split(key, 3)
   odds_B1 = jax.random.uniform(odds_key, (num_clips, 1))
-  odds_B1 = jnp.where(jax.random.bernoulli(clip_key, share_of_clips, (num_clips, 1)), odds_B1, 0.0)
+  odds_B1 = jnp.where(jax.random.bernoulli(clip_key, clip_probability, (num_clips, 1)), odds_B1, 0.0)
   return jax.random.uniform(step_key, (num_clips, num_steps)) < odds_B1
 
 
-def lowest(score_BTK: jax.Array, num_B: jax.Array) -> jax.Array:
+def lowest_k_mask(score_BTK: jax.Array, num_B: jax.Array) -> jax.Array:
   """Returns where (BTK) the `num_B` lowest scores of every row are; of equal scores the first."""
   score_BS = score_BTK.reshape(score_BTK.shape[0], -1)
   rank_BS = jnp.argsort(jnp.argsort(score_BS, axis=-1), axis=-1)

@@ -17,7 +17,7 @@ from v2a import shapes
 PATTERNS = {'parallel': lambda k: 0, 'delay': lambda k: k}
 
 
-def delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
+def codebook_delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
   """Returns by how many steps each book is late.
 
   Raises:
@@ -28,27 +28,29 @@ def delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
   return tuple(PATTERNS[pattern](k) for k in range(num_codebooks))
 
 
-def build(code_BTK: jax.Array, late: tuple[int, ...], padding) -> jax.Array:
+def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
   """Returns code_BSK of the pattern's steps, T + max(late) of them.
 
   Args:
     code_BTK: tokens; or what goes with them, such as which are known.
-    late: see `delays`.
+    delays: see `delays`.
     padding: what stands where there is no token.
   """
-  _check(code_BTK, late)
-  rows = ((0, 0), (0, max(late)))
+  _check(code_BTK, delays)
+  rows = ((0, 0), (0, max(delays)))
   padded_BSK = jnp.pad(code_BTK, (*rows, (0, 0)), constant_values=padding)
-  return jnp.stack([_shifted(padded_BSK[..., k], delay, padding) for k, delay in enumerate(late)], axis=-1)
+  return jnp.stack([_shifted(padded_BSK[..., k], delay, padding) for k, delay in enumerate(delays)], axis=-1)
 
 
-def revert(code_BSK: jax.Array, late: tuple[int, ...]) -> jax.Array:
+def revert(code_BSK: jax.Array, delays: tuple[int, ...]) -> jax.Array:
   """Returns code_BTK of the steps of a pattern: the inverse of `build`."""
-  _check(code_BSK, late)
-  num_steps = code_BSK.shape[1] - max(late)
+  _check(code_BSK, delays)
+  num_steps = code_BSK.shape[1] - max(delays)
   if num_steps < 1:
-    raise ValueError(f'a pattern of delays {late} has more than {max(late)} steps; got {code_BSK.shape[1]}.')
-  return jnp.stack([code_BSK[:, delay : delay + num_steps, k] for k, delay in enumerate(late)], axis=-1)
+    raise ValueError(
+      f'a pattern of delays {delays} has more than {max(delays)} steps; got {code_BSK.shape[1]}.'
+    )
+  return jnp.stack([code_BSK[:, delay : delay + num_steps, k] for k, delay in enumerate(delays)], axis=-1)
 
 
 def _shifted(code_BS: jax.Array, delay: int, padding) -> jax.Array:

@@ -49,7 +49,7 @@ class Settings:
       raise ValueError(f'top_p must lie in 0.000001..1; got {self.top_p}.')
 
 
-def scaled(logit_BSV: jax.Array, settings: Settings) -> jax.Array:
+def filter_logits(logit_BSV: jax.Array, settings: Settings) -> jax.Array:
   """Returns logits over the temperature, -inf where top-k, and then top-p, leave a token out."""
   shapes.check(logit_BSV=logit_BSV)
   logit_BSV = logit_BSV.astype(jnp.float32) / settings.temperature
@@ -68,9 +68,9 @@ def scaled(logit_BSV: jax.Array, settings: Settings) -> jax.Array:
   return jnp.take_along_axis(falling_BSV, jnp.argsort(order_BSV, axis=-1), axis=-1)
 
 
-def draw(key_B: jax.Array, logit_BSV: jax.Array, settings: Settings) -> jax.Array:
+def sample_from_logits(key_B: jax.Array, logit_BSV: jax.Array, settings: Settings) -> jax.Array:
   """Returns code_BS of eq. 2, every row by its own key."""
-  return jax.vmap(jax.random.categorical)(key_B, scaled(logit_BSV, settings)).astype(jnp.int32)
+  return jax.vmap(jax.random.categorical)(key_B, filter_logits(logit_BSV, settings)).astype(jnp.int32)
 
 
 def guided(logits: jax.Array, weights_G) -> jax.Array:
@@ -87,8 +87,8 @@ def sample(
   step_fn: Callable,
   cache,
   key_B: jax.Array,
-  known_BTK: jax.Array,
-  is_known_BTK: jax.Array,
+  prefix_BTK: jax.Array,
+  prefix_mask_BTK: jax.Array,
   *,
   padding_token: int,
   weights_G=(1.0,),
@@ -101,37 +101,41 @@ def sample(
       of the step before, all padding at index 0.
     cache: of G * B rows and no step yet, with room for T steps.
     key_B: a key a row.
-    known_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    prefix_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
     padding_token: of the step before the first.
     weights_G: weight of each branch (eq. 1).
     settings: of eq. 2.
   """
-  shapes.check(key_B=key_B, known_BTK=known_BTK, is_known_BTK=is_known_BTK)
+  shapes.check(key_B=key_B, prefix_BTK=prefix_BTK, prefix_mask_BTK=prefix_mask_BTK)
   num_branches = len(weights_G)
 
   def step(carry, given):
     code_BK, cache = carry
     index, known_BK, is_known_BK = given
     logits, cache = step_fn(jnp.tile(code_BK, (num_branches, 1)), cache, index)
-    drawn_BK = draw(_folded(key_B, index), guided(logits, weights_G), settings)
+    drawn_BK = sample_from_logits(_folded(key_B, index), guided(logits, weights_G), settings)
     code_BK = jnp.where(is_known_BK, known_BK, drawn_BK)
     return (code_BK, cache), code_BK
 
-  known_BTK = known_BTK.astype(jnp.int32)
-  start = jnp.full_like(known_BTK[:, 0], padding_token), cache
-  given = (jnp.arange(known_BTK.shape[1]), jnp.moveaxis(known_BTK, 1, 0), jnp.moveaxis(is_known_BTK, 1, 0))
+  prefix_BTK = prefix_BTK.astype(jnp.int32)
+  start = jnp.full_like(prefix_BTK[:, 0], padding_token), cache
+  given = (
+    jnp.arange(prefix_BTK.shape[1]),
+    jnp.moveaxis(prefix_BTK, 1, 0),
+    jnp.moveaxis(prefix_mask_BTK, 1, 0),
+  )
   return jnp.moveaxis(jax.lax.scan(step, start, given)[1], 0, 1)
 
 
 def decode_masked(
   predict_fn: Callable,
   key_B: jax.Array,
-  known_BTK: jax.Array,
-  is_known_BTK: jax.Array,
+  prefix_BTK: jax.Array,
+  prefix_mask_BTK: jax.Array,
   *,
   mask_token: int,
-  num_passes: int,
-  noise: float = 4.5,
+  num_iterations: int,
+  choice_temperature: float = 4.5,
   weights_G=(1.0,),
   settings: Settings = Settings(),
 ) -> jax.Array:
@@ -140,42 +144,45 @@ def decode_masked(
   Args:
     predict_fn: code_BTK -> logit_BTKV, of G * B rows, branch by branch.
     key_B: a key a row.
-    known_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    prefix_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
     mask_token: of what is to be drawn.
-    num_passes: evaluations.
-    noise: temperature of the Gumbel noise on certainty, at the start.
+    num_iterations: evaluations.
+    choice_temperature: temperature of the Gumbel noise on certainty, at the start.
     weights_G: weight of each branch (eq. 1).
     settings: of eq. 2.
 
   Raises:
-    ValueError: num_passes below 1 or negative noise.
+    ValueError: num_iterations below 1 or negative choice_temperature.
   """
-  shapes.check(key_B=key_B, known_BTK=known_BTK, is_known_BTK=is_known_BTK)
-  if num_passes < 1 or noise < 0:
-    raise ValueError(f'num_passes must be at least 1 and noise at least 0; got {num_passes} and {noise}.')
-  num_unknown_B = jnp.sum(~is_known_BTK, axis=(1, 2))
+  shapes.check(key_B=key_B, prefix_BTK=prefix_BTK, prefix_mask_BTK=prefix_mask_BTK)
+  if num_iterations < 1 or choice_temperature < 0:
+    raise ValueError(
+      f'num_iterations must be at least 1 and choice_temperature at least 0; got {num_iterations} and '
+      f'{choice_temperature}.'
+    )
+  num_unknown_B = jnp.sum(~prefix_mask_BTK, axis=(1, 2))
 
   def one_pass(code_BTK, index):
-    progress = (index + 1) / num_passes
+    progress = (index + 1) / num_iterations
     token_key_B, noise_key_B = jnp.moveaxis(jax.vmap(jax.random.split)(_folded(key_B, index)), 1, 0)
     logit_BTKV = guided(predict_fn(jnp.tile(code_BTK, (len(weights_G), 1, 1))), weights_G)
     code_BTK, log_p_BTK = _filled(token_key_B, logit_BTKV, code_BTK, mask_token, settings)
     gumbel_BTK = jax.vmap(lambda key: jax.random.gumbel(key, code_BTK.shape[1:]))(noise_key_B)
-    certainty_BTK = log_p_BTK + noise * (1 - progress) * gumbel_BTK
+    certainty_BTK = log_p_BTK + choice_temperature * (1 - progress) * gumbel_BTK
     # float32's cosine of 60 degrees is a little below one half.
-    num_masked_B = jnp.floor(masking.share(progress) * num_unknown_B + 1e-3)
-    is_masked_BTK = masking.lowest(certainty_BTK, num_masked_B)
+    num_masked_B = jnp.floor(masking.mask_schedule(progress) * num_unknown_B + 1e-3)
+    is_masked_BTK = masking.lowest_k_mask(certainty_BTK, num_masked_B)
     return jnp.where(is_masked_BTK, mask_token, code_BTK), None
 
-  start_BTK = jnp.where(is_known_BTK, known_BTK, mask_token).astype(jnp.int32)
-  return jax.lax.scan(one_pass, start_BTK, jnp.arange(num_passes))[0]
+  start_BTK = jnp.where(prefix_mask_BTK, prefix_BTK, mask_token).astype(jnp.int32)
+  return jax.lax.scan(one_pass, start_BTK, jnp.arange(num_iterations))[0]
 
 
 def _filled(key_B, logit_BTKV, code_BTK, mask_token, settings) -> tuple[jax.Array, jax.Array]:
   """Returns the codes with tokens drawn for the masked ones, and log p of those; inf elsewhere."""
   is_masked_BTK = code_BTK == mask_token
   num_rows, num_entries = len(code_BTK), logit_BTKV.shape[-1]
-  drawn_BS = draw(key_B, logit_BTKV.reshape(num_rows, -1, num_entries), settings)
+  drawn_BS = sample_from_logits(key_B, logit_BTKV.reshape(num_rows, -1, num_entries), settings)
   code_BTK = jnp.where(is_masked_BTK, drawn_BS.reshape(code_BTK.shape), code_BTK)
   # Of the network's own distribution, whatever the settings make of it.
   log_p_BTKV = jax.nn.log_softmax(logit_BTKV.astype(jnp.float32))

@@ -12,7 +12,7 @@ from v2a.cli import command
 from v2a.cli import drawing
 from v2a.cli import evaluate
 
-NUM_SEEDS = evaluate.QUOTED_SEEDS
+NUM_SEEDS = evaluate.NUM_REPORTED_SEEDS
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +37,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='N',
     help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
   )
-  evaluate.add_seconds_flag(parser)
+  evaluate.add_clip_seconds_flag(parser)
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
@@ -81,13 +81,13 @@ def run(args: argparse.Namespace) -> int:
 
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
-  world = cases.world_seed(args.data)
+  world = cases.synthetic_seed(args.data)
   if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
   if world is None:
     cases.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = drawing.settings(args)
-  asked = comparison.Asked(
+  asked = comparison.CompareConfig(
     models=args.models,
     data=args.data,
     num_clips=args.num_clips or (None if world is None else evaluate.NUM_CLIPS),
@@ -97,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     settings=settings,
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
-    seconds=args.seconds,
+    clip_s=args.seconds,
     mesh_sizes=drawing.mesh_sizes(args),
   )
   cache.enable()

@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
   all_fit = True
   for topology in wanted:
     if args.search:
-      first = args.batch_size[0] if args.batch_size else program.least_batch(c, topology)
-      best = search.largest(functools.partial(compiled, topology), first, show)
+      first = args.batch_size[0] if args.batch_size else program.min_batch_size(c, topology)
+      best = search.largest_batch(functools.partial(compiled, topology), first, show)
       all_fit &= best is not None
       if best and not args.json:
         print(

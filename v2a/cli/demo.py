@@ -81,9 +81,9 @@ def run(args: argparse.Namespace) -> int:
     )
     for asked in wanted
   ]
-  guard = outputs.Guard(paths, args.num_samples, args.overwrite)
+  guard = outputs.OverwriteGuard(paths, args.num_samples, args.overwrite)
 
-  def check(model: generate.Model | None = None) -> None:
+  def check(model: generate.Bundle | None = None) -> None:
     files.check_replaceable(args.output / PAGE, args.output / PICTURE)
     for source, stem, request in zip(sources, stems, asked_for):
       export.check(guard, [source], [stem], request, 'replace', model)
@@ -96,10 +96,12 @@ def run(args: argparse.Namespace) -> int:
   shown = []
   for number, (source, stem, request, asked) in enumerate(zip(sources, stems, asked_for, wanted)):
     with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'windows', args.quiet) as bar:
-      for result in generate.soundtracks(model, [source], request, progress=bar.update):
+      for result in generate.generate(model, [source], request, progress=bar.update):
         if result.error is not None:
           raise ValueError(result.error)
-        delivery = export.deliver(model, source, request, result, stem, title=asked['title'], guard=guard)
+        delivery = export.write_outputs(
+          model, source, request, result, stem, title=asked['title'], guard=guard
+        )
         times_s = tuple(asked['event_times_s'])
         shown.append(dataclasses.replace(delivery.entry, note=asked['note'], event_times_s=times_s))
   elapsed_s = time.perf_counter() - start_s

@@ -11,7 +11,7 @@ AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a gen
 
 
 def add_flags(group, is_compared: bool = False) -> None:
-  """Adds --generator and the flags of requests.CHOICES to a parser or a group of one.
+  """Adds --generator and the flags of requests.OPTIONAL_SETTINGS to a parser or a group of one.
 
   Args:
     group: parser or group.
@@ -70,7 +70,7 @@ def axes(text: str) -> str:
   is_right = all(name in AXES for name, _, _ in parts)
   try:
     for _, _, size in parts:
-      flags.parse(int, size, 1, MAX_DEVICES)
+      flags.parse_number(int, size, 1, MAX_DEVICES)
   except ValueError:
     is_right = False
   if not is_right or len({name for name, _, _ in parts}) < len(parts):
@@ -104,4 +104,4 @@ def settings(args: argparse.Namespace) -> dict:
   """Returns the parsed flags by the names of generate.Request."""
   from v2a import requests
 
-  return {name: getattr(args, name) for name in requests.CHOICES}
+  return {name: getattr(args, name) for name in requests.OPTIONAL_SETTINGS}

@@ -13,7 +13,7 @@ from v2a.cli import drawing
 MODEL = 'world'
 DATA = 'world:heldout'
 NUM_CLIPS = 256
-QUOTED_SEEDS = 3  # that figures to be quoted are means over
+NUM_REPORTED_SEEDS = 3  # that figures to be quoted are means over
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -35,7 +35,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   clips.add_argument(
     '--per-scene', type=flags.count, metavar='N', help='so many clips of each scene of a world instead'
   )
-  add_seconds_flag(parser)
+  add_clip_seconds_flag(parser)
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
     '--seeds',
@@ -76,7 +76,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def add_seconds_flag(parser: argparse.ArgumentParser) -> None:
+def add_clip_seconds_flag(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that sets how long the clips are."""
   parser.add_argument(
     '--seconds',
@@ -106,7 +106,7 @@ def _cases(
     return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say, failures))
   if args.per_scene is not None:
     return list(cases.from_every_scene(world, args.per_scene, spec, say))
-  return list(cases.from_world(world, args.num_clips or NUM_CLIPS, spec, say=say))
+  return list(cases.from_synthetic(world, args.num_clips or NUM_CLIPS, spec, report=say))
 
 
 def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
@@ -154,7 +154,7 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   from v2a.evaluation import soundtracks
 
   # Before anything is drawn: weights that cannot be read shall be known at once.
-  meter = distributions.Meter(args.output and args.output / distributions.FOLDER)
+  meter = distributions.DistributionMetrics(args.output and args.output / distributions.FOLDER)
   adapted, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
   if args.output is not None:
     key = soundtracks.key(model, request, batch_size)
@@ -189,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
   from v2a.evaluation import sweep_report
   from v2a.evaluation.embedders import catalog
 
-  world = cases.world_seed(args.data)
+  world = cases.synthetic_seed(args.data)
   _check(args, world)
   if world is None:
     cases.search(pathlib.Path(args.data))  # before the model, which takes longer to load
@@ -226,8 +226,8 @@ def run(args: argparse.Namespace) -> int:
   result['held_out'] = None if known is None else not known
   result['num_trained_on'] = None if known is None else len(known)
   result['protocol']['left_out'] = left_out
-  if args.seeds < QUOTED_SEEDS:
-    say(f'note: figures to be quoted want --seeds {QUOTED_SEEDS} or more; these are of {args.seeds}')
+  if args.seeds < NUM_REPORTED_SEEDS:
+    say(f'note: figures to be quoted want --seeds {NUM_REPORTED_SEEDS} or more; these are of {args.seeds}')
   if result['silent']:
     some = ', '.join(result['silent'][:8])
     say(f'note: {len(result["silent"])} of {len(chosen)} soundtracks are silent: {some}')

@@ -155,9 +155,9 @@ def expand(videos: Iterable[str]) -> list[pathlib.Path]:
     if not path.is_dir():
       paths.append(path)
       continue
-    found = folder.search(path, (*folder.VIDEOS, *folder.STILLS))
+    found = folder.search(path, (*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
     if not found.paths:
-      besides = f' ({found.rest})' if found.rest else ''
+      besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
       raise ValueError(f'{path}: the folder holds no videos or stills{besides}.')
     if found.note:
       print(f'v2a: note: {names.one_line(found.note, path)}', file=sys.stderr, flush=True)
@@ -277,7 +277,7 @@ def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
       if path is not None:
         source.check_file(path)
     except errors.MediaError as error:
-      failures[number] = faults.line(error, path)
+      failures[number] = faults.format_error(error, path)
   return failures
 
 
@@ -295,22 +295,22 @@ def _draw(
   inputs = [generate.Input(paths[number], args.start, args.duration) for number in numbers]
   all_stems = outputs.stems(paths, args.output)
   stems = [all_stems[number] for number in numbers]
-  guard = outputs.Guard(paths, request.num_samples, args.overwrite)
+  guard = outputs.OverwriteGuard(paths, request.num_samples, args.overwrite)
   export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
   cache.enable()
   model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   export.check(guard, inputs, stems, request, args.audio, model)
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
-    results = generate.soundtracks(model, inputs, request, progress=bar.update)
+    results = generate.generate(model, inputs, request, progress=bar.update)
     for number, source, stem, result in zip(numbers, inputs, stems, results, strict=True):
       if result.error is not None:
         failures[number] = result.error
         continue
       bar.clear()
       try:
-        delivery = export.deliver(model, source, request, result, stem, args.audio, guard=guard)
+        delivery = export.write_outputs(model, source, request, result, stem, args.audio, guard=guard)
       except Exception as error:  # noqa: BLE001 the boundary of one input
-        failures[number] = faults.line(error, source.path)
+        failures[number] = faults.format_error(error, source.path)
         continue
       _report(delivery, args)
       _warn(source, delivery.manifest)

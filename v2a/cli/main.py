@@ -67,7 +67,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
   return args, module
 
 
-def message(error: BaseException) -> str:
+def error_message(error: BaseException) -> str:
   """Returns an error as one line: for files the name and the reason, else the error's own words."""
   path = error.filename if isinstance(error, OSError) else None
   text = f'{path}: {error.strerror}' if path and error.strerror else str(error) or type(error).__name__
@@ -106,7 +106,7 @@ def main(argv: list[str] | None = None) -> int:
       return 0
     args, module = _parse(argv)
     # Training answers signals itself (v2a.training.stopping).
-    with contextlib.nullcontext() if argv[0] == 'train' else termination.raising():
+    with contextlib.nullcontext() if argv[0] == 'train' else termination.raise_on_signals():
       code = module.run(args)
     sys.stdout.flush()
     return code
@@ -122,12 +122,12 @@ def main(argv: list[str] | None = None) -> int:
   except (ValueError, OSError) as error:
     if os.environ.get('V2A_DEBUG') == '1':
       raise
-    print(f'v2a: {message(error)}', file=sys.stderr)
+    print(f'v2a: {error_message(error)}', file=sys.stderr)
     return 2
   except (MemoryError, RuntimeError) as error:
     if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
       raise
-    print(f'v2a: {faults.line(error)}', file=sys.stderr)
+    print(f'v2a: {faults.format_error(error)}', file=sys.stderr)
     return 2
 
 
@@ -143,7 +143,7 @@ def check(argv: list[str]) -> int:
       if hasattr(module, 'check'):
         module.check(args)
   except (ValueError, OSError) as error:
-    print(f'v2a: {message(error)}', file=sys.stderr)
+    print(f'v2a: {error_message(error)}', file=sys.stderr)
     return 2
   return 0
 

@@ -8,7 +8,7 @@ BAR_WIDTH = 24
 REDRAW_S = 0.1
 
 
-def clock(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
   """Returns a duration as m:ss, or h:mm:ss from an hour on."""
   minutes, second = divmod(int(round(seconds)), 60)
   hours, minute = divmod(minutes, 60)
@@ -31,7 +31,7 @@ def line(label: str, done: float, total: float, unit: str, elapsed_s: float) -> 
   text = f'{label} {bar} {done:.4g}/{total:.4g} {unit}'
   if done and elapsed_s > 0:
     rate = done / elapsed_s
-    text += f', {rate:.3g} {unit}/s, {clock(max(total - done, 0) / rate)} left'
+    text += f', {rate:.3g} {unit}/s, {format_duration(max(total - done, 0) / rate)} left'
   return text
 
 

@@ -107,6 +107,6 @@ def run(args: argparse.Namespace) -> int:
     from v2a.evaluation import evaluators
 
     watching = evaluators.make(c, task)
-  with processes.own_faults():
-    loop.train(c, workdir, task, watching, program=args.program, notes=notes)
+  with processes.exit_on_own_error():
+    loop.train(c, workdir, task, watching, executable_path=args.program, notes=notes)
   return 0

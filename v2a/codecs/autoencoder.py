@@ -27,23 +27,23 @@ from v2a.codecs import stft
 from v2a.models import layers
 
 BOTTLENECKS = ('kl', 'rvq')
-FLOOR = 1e-3
-LEVEL_MEAN, LEVEL_STD = -5.0, 2.0
-MAX_LEVEL = 2.0
+MAGNITUDE_FLOOR = 1e-3
+LOG_MAGNITUDE_MEAN, LOG_MAGNITUDE_STD = -5.0, 2.0
+MAX_LOG_MAGNITUDE = 2.0
 LOG_STD_RANGE = (-6.0, 2.0)
 
 
 @struct.dataclass
-class Levels:
+class SpectralFeatures:
   """What the codec keeps of a sound.
 
   Attributes:
-    level_BJF: log-magnitudes (eq. 1).
-    balance_BTR: share of left and right in bands (balance eq. 1); no bands in a mono codec.
+    log_magnitude_BJF: log-magnitudes (eq. 1).
+    channel_level_BTR: share of left and right in bands (balance eq. 1); no bands in a mono codec.
   """
 
-  level_BJF: jax.Array
-  balance_BTR: jax.Array
+  log_magnitude_BJF: jax.Array
+  channel_level_BTR: jax.Array
 
 
 class LatentStatistic(nnx.Variable):
@@ -65,8 +65,8 @@ class Autoencoder(nnx.Module):
     bottleneck: str,
     num_codebooks: int,
     codebook_size: int,
-    num_balance_bands: int,
-    num_phase_iterations: int,
+    num_channel_level_bands: int,
+    num_griffin_lim_iterations: int,
     rngs: nnx.Rngs,
     dtype=jnp.float32,
   ):
@@ -78,9 +78,15 @@ class Autoencoder(nnx.Module):
     if bottleneck not in BOTTLENECKS:
       raise ValueError(f'codec.bottleneck must be one of {BOTTLENECKS}; got {bottleneck!r}.')
     self.spec, self.n_fft, self.bottleneck = spec, n_fft, bottleneck
-    self.num_latent_channels, self.num_phase_iterations = num_latent_channels, num_phase_iterations
-    self.num_bins, self.num_bands = n_fft // 2 + 1, num_balance_bands if spec.num_channels == 2 else 0
-    features = spec.patch_frames * self.num_bins + self.num_bands
+    self.num_latent_channels, self.num_griffin_lim_iterations = (
+      num_latent_channels,
+      num_griffin_lim_iterations,
+    )
+    self.num_bins, self.num_channel_level_bands = (
+      n_fft // 2 + 1,
+      num_channel_level_bands if spec.num_channels == 2 else 0,
+    )
+    features = spec.patch_frames * self.num_bins + self.num_channel_level_bands
     make_block = lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, dtype=dtype)
     self.patch_in = layers.Linear(features, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
     self.encoder = layers.stack(make_block, num_encoder_layers, rngs)
@@ -96,96 +102,108 @@ class Autoencoder(nnx.Module):
     self.latent_mean_C = LatentStatistic(jnp.zeros(num_latent_channels))
     self.latent_std_C = LatentStatistic(jnp.ones(num_latent_channels))
 
-  def levels(self, spec_BAJF: jax.Array) -> Levels:
+  def spectral_features(self, spec_BAJF: jax.Array) -> SpectralFeatures:
     """Returns what the codec keeps of a complex spectrogram."""
     power_BAJF = (jnp.square(spec_BAJF.real) + jnp.square(spec_BAJF.imag)) * (4 / self.n_fft) ** 2
-    level_BJF = jnp.log(jnp.sqrt(jnp.mean(power_BAJF, axis=1)) + FLOOR)
+    level_BJF = jnp.log(jnp.sqrt(jnp.mean(power_BAJF, axis=1)) + MAGNITUDE_FLOOR)
     B, _, J, _ = spec_BAJF.shape
-    if not self.num_bands:
-      return Levels(level_BJF, jnp.zeros((B, J // self.spec.patch_frames, 0)))
-    return Levels(level_BJF, balance.analyse(power_BAJF, self._band_weights(), self.spec.patch_frames))
+    if not self.num_channel_level_bands:
+      return SpectralFeatures(level_BJF, jnp.zeros((B, J // self.spec.patch_frames, 0)))
+    return SpectralFeatures(
+      level_BJF, balance.from_power(power_BAJF, self._band_weights(), self.spec.patch_frames)
+    )
 
-  def loudness(self, levels: Levels) -> jax.Array:
+  def band_magnitude(self, features: SpectralFeatures) -> jax.Array:
     """Returns how loud each band of each latent step is (BTR, linear)."""
-    amplitude_BJF = jnp.exp(levels.level_BJF) - FLOOR
+    amplitude_BJF = jnp.exp(features.log_magnitude_BJF) - MAGNITUDE_FLOOR
     B, J, F = amplitude_BJF.shape
     amplitude_BTF = amplitude_BJF.reshape(B, -1, self.spec.patch_frames, F).mean(axis=2)
     return amplitude_BTF @ self._band_weights()
 
   def _band_weights(self):
-    return balance.bands(self.spec.sample_rate_hz, self.num_bins, self.num_bands)
+    return balance.band_weights(self.spec.sample_rate_hz, self.num_bins, self.num_channel_level_bands)
 
   def spectrogram(self, wave_BNA: jax.Array) -> jax.Array:
     """Returns the complex spectrogram BAJF that the codec works on."""
     return stft.forward(wave_BNA, self.n_fft, self.spec.hop_samples)
 
-  def trunk(self, levels: Levels) -> jax.Array:
+  def trunk(self, features: SpectralFeatures) -> jax.Array:
     """Returns what the bottleneck receives: mean and log std (kl) or latents (rvq), BTC."""
-    B, J, _ = levels.level_BJF.shape
-    patch_BTI = ((levels.level_BJF - LEVEL_MEAN) / LEVEL_STD).reshape(B, J // self.spec.patch_frames, -1)
-    x_BTD = self.patch_in(jnp.concatenate([patch_BTI, levels.balance_BTR], axis=-1))
+    B, J, _ = features.log_magnitude_BJF.shape
+    patch_BTI = ((features.log_magnitude_BJF - LOG_MAGNITUDE_MEAN) / LOG_MAGNITUDE_STD).reshape(
+      B, J // self.spec.patch_frames, -1
+    )
+    x_BTD = self.patch_in(jnp.concatenate([patch_BTI, features.channel_level_BTR], axis=-1))
     return self.to_latent(layers.layer_norm(layers.scan(self.encoder, x_BTD)))
 
-  def posterior(self, levels: Levels) -> tuple[jax.Array, jax.Array]:
+  def posterior(self, features: SpectralFeatures) -> tuple[jax.Array, jax.Array]:
     """Returns mean and log standard deviation before normalisation (each BTC; kl bottleneck)."""
-    mean_BTC, log_std_BTC = jnp.split(self.trunk(levels).astype(jnp.float32), 2, axis=-1)
+    mean_BTC, log_std_BTC = jnp.split(self.trunk(features).astype(jnp.float32), 2, axis=-1)
     return mean_BTC, jnp.clip(log_std_BTC, *LOG_STD_RANGE)
 
   def encode(self, wave_BNA: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and standard deviation of the normalised latents (each BTC; kl bottleneck)."""
-    mean_BTC, log_std_BTC = self.posterior(self.levels(self.spectrogram(wave_BNA)))
+    mean_BTC, log_std_BTC = self.posterior(self.spectral_features(self.spectrogram(wave_BNA)))
     scale = 1 / self.latent_std_C[...][None, None]
     mean_BTC = (mean_BTC - self.latent_mean_C[...][None, None]) * scale
     return mean_BTC, jnp.exp(log_std_BTC) * scale
 
   def encode_tokens(self, wave_BNA: jax.Array) -> jax.Array:
     """Returns codes_BTK (rvq bottleneck)."""
-    return self.quantizer.encode(self.trunk(self.levels(self.spectrogram(wave_BNA))).astype(jnp.float32))
+    return self.quantizer.encode(
+      self.trunk(self.spectral_features(self.spectrogram(wave_BNA))).astype(jnp.float32)
+    )
 
-  def decode(self, latent_BTC: jax.Array, known_BNA: jax.Array | None = None) -> jax.Array:
+  def decode(self, latent_BTC: jax.Array, prefix_BNA: jax.Array | None = None) -> jax.Array:
     """Returns wave_BNA of normalised latents.
 
     Args:
       latent_BTC: the latents.
-      known_BNA: begin of the wave, where one was decoded already: the result continues its phases.
+      prefix_BNA: begin of the wave, where one was decoded already: the result continues its phases.
     """
     shapes.check(latent_BTC=latent_BTC)
     mean_C, std_C = self.latent_mean_C[...], self.latent_std_C[...]
-    return self.sound(self.synthesize(latent_BTC * std_C[None, None] + mean_C[None, None]), known_BNA)
+    return self.to_waveform(
+      self.decode_features(latent_BTC * std_C[None, None] + mean_C[None, None]), prefix_BNA
+    )
 
-  def decode_tokens(self, codes_BTK: jax.Array, known_BNA: jax.Array | None = None) -> jax.Array:
+  def decode_tokens(self, codes_BTK: jax.Array, prefix_BNA: jax.Array | None = None) -> jax.Array:
     """Returns wave_BNA of codes (rvq bottleneck); see `decode`."""
-    return self.sound(self.synthesize(self.quantizer.decode(codes_BTK)), known_BNA)
+    return self.to_waveform(self.decode_features(self.quantizer.decode(codes_BTK)), prefix_BNA)
 
-  def synthesize(self, latent_BTC: jax.Array) -> Levels:
+  def decode_features(self, latent_BTC: jax.Array) -> SpectralFeatures:
     """Returns the levels of latents before normalisation."""
     x_BTD = layers.scan(self.decoder, self.from_latent(latent_BTC))
     x_BTI = self.head(layers.layer_norm(x_BTD)).astype(jnp.float32)
     B, T, _ = x_BTI.shape
     num_levels = self.spec.patch_frames * self.num_bins
     level_BJF = x_BTI[..., :num_levels].reshape(B, T * self.spec.patch_frames, self.num_bins)
-    level_BJF = jnp.minimum(level_BJF * LEVEL_STD + LEVEL_MEAN, MAX_LEVEL)
-    return Levels(level_BJF, jnp.tanh(x_BTI[..., num_levels:]))
+    level_BJF = jnp.minimum(level_BJF * LOG_MAGNITUDE_STD + LOG_MAGNITUDE_MEAN, MAX_LOG_MAGNITUDE)
+    return SpectralFeatures(level_BJF, jnp.tanh(x_BTI[..., num_levels:]))
 
-  def magnitude(self, levels: Levels) -> jax.Array:
+  def magnitude(self, features: SpectralFeatures) -> jax.Array:
     """Returns |STFT| BAJF; levels at or below the floor are silence."""
-    magnitude_BJF = jax.nn.relu(jnp.exp(levels.level_BJF) - FLOOR) * (self.n_fft / 4)
-    if not self.num_bands:
+    magnitude_BJF = jax.nn.relu(jnp.exp(features.log_magnitude_BJF) - MAGNITUDE_FLOOR) * (self.n_fft / 4)
+    if not self.num_channel_level_bands:
       return magnitude_BJF[:, None]
-    gain_BAJF = balance.gains(levels.balance_BTR, self._band_weights(), self.spec.patch_frames)
+    gain_BAJF = balance.gains(features.channel_level_BTR, self._band_weights(), self.spec.patch_frames)
     return magnitude_BJF[:, None] * gain_BAJF
 
-  def sound(self, levels: Levels, known_BNA: jax.Array | None = None) -> jax.Array:
+  def to_waveform(self, features: SpectralFeatures, prefix_BNA: jax.Array | None = None) -> jax.Array:
     """Returns wave_BNA of levels, with consistent phases."""
     hop = self.spec.hop_samples
     known_BJF = None
-    if known_BNA is not None:
+    if prefix_BNA is not None:
       # The last frames of the known wave look past its end; their phases are not known.
       reach = -(-(self.n_fft - hop) // (2 * hop))
-      spec_BAJF = self.spectrogram(known_BNA)[:, :, :-reach]
-      known_BJF = phase.unit(jnp.mean(spec_BAJF, axis=1))
-    return phase.reconstruct(self.magnitude(levels), self.n_fft, hop, self.num_phase_iterations, known_BJF)
+      spec_BAJF = self.spectrogram(prefix_BNA)[:, :, :-reach]
+      known_BJF = phase.unit_phasor(jnp.mean(spec_BAJF, axis=1))
+    return phase.reconstruct(
+      self.magnitude(features), self.n_fft, hop, self.num_griffin_lim_iterations, known_BJF
+    )
 
-  def sound_with_phases_of(self, levels: Levels, spec_BAJF: jax.Array) -> jax.Array:
+  def to_waveform_with_phases(self, features: SpectralFeatures, spec_BAJF: jax.Array) -> jax.Array:
     """Returns wave_BNA of levels with the phases of another spectrogram; differentiable."""
-    return stft.inverse(self.magnitude(levels) * phase.unit(spec_BAJF), self.n_fft, self.spec.hop_samples)
+    return stft.inverse(
+      self.magnitude(features) * phase.unit_phasor(spec_BAJF), self.n_fft, self.spec.hop_samples
+    )

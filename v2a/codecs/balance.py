@@ -24,14 +24,14 @@ QUIET = 1e-6
 
 
 @functools.lru_cache(maxsize=32)
-def bands(sample_rate_hz: int, num_bins: int, num_bands: int) -> np.ndarray:
+def band_weights(sample_rate_hz: int, num_bins: int, num_bands: int) -> np.ndarray:
   """Returns weight_FR of bins to bands; every row sums to 1."""
   bins_mel = mel.hz_to_mel(np.linspace(0, sample_rate_hz / 2, num_bins))
   place_F = bins_mel / bins_mel[-1] * (num_bands - 1)
   return np.maximum(0, 1 - np.abs(place_F[:, None] - np.arange(num_bands))).astype(np.float32)
 
 
-def analyse(power_BAJF: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> jax.Array:
+def from_power(power_BAJF: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> jax.Array:
   """Returns balance_BTR (eq. 1) of a stereo power spectrogram.
 
   Args:
@@ -46,8 +46,8 @@ def analyse(power_BAJF: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> 
   return (left_BTR - right_BTR) / (left_BTR + right_BTR + QUIET)
 
 
-def gains(balance_BTR: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> jax.Array:
+def gains(channel_level_BTR: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> jax.Array:
   """Returns gain_BAJF of both channels (eq. 2)."""
-  shapes.check(balance_BTR=balance_BTR, weight_FR=weight_FR)
-  balance_BJF = jnp.repeat(balance_BTR @ weight_FR.T, patch_frames, axis=1)
+  shapes.check(channel_level_BTR=channel_level_BTR, weight_FR=weight_FR)
+  balance_BJF = jnp.repeat(channel_level_BTR @ weight_FR.T, patch_frames, axis=1)
   return jnp.sqrt(jnp.maximum(jnp.stack([1 + balance_BJF, 1 - balance_BJF], axis=1), 0.0))

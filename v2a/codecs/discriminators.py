@@ -49,7 +49,7 @@ class Discriminator(nnx.Module):
 
   def __call__(self, wave_BNA: jax.Array) -> list[jax.Array]:
     """Returns the activations of every layer; the last are the scores."""
-    x = jnp.log(loss.magnitude(wave_BNA, self.n_fft, self.hop_samples) + loss.FLOOR)
+    x = jnp.log(loss.magnitude(wave_BNA, self.n_fft, self.hop_samples) + loss.MAGNITUDE_FLOOR)
     x = x.transpose(0, 2, 3, 1)
     activations = []
     for conv in self.convs:

@@ -27,7 +27,7 @@ from v2a.codecs import stft
 
 RESOLUTIONS = ((2048, 512), (512, 128), (128, 32))
 MEL_BANDS = {2048: 80, 512: 40}
-FLOOR = 1e-3
+MAGNITUDE_FLOOR = 1e-3
 
 
 def views(wave_BNA: jax.Array) -> jax.Array:
@@ -74,21 +74,26 @@ def spectral(
   for n_fft, hop in RESOLUTIONS:
     x_BJAF, y_BJAF = (magnitude(wave_BNA, n_fft, hop).swapaxes(1, 2) for wave_BNA in (target_BNA, output_BNA))
     is_valid_BJ = valid_frames(num_valid_B, x_BJAF.shape[1], hop)
-    log_B = masks.clip_mean(jnp.abs(jnp.log(x_BJAF + FLOOR) - jnp.log(y_BJAF + FLOOR)), is_valid_BJ)
+    log_B = masks.clip_mean(
+      jnp.abs(jnp.log(x_BJAF + MAGNITUDE_FLOOR) - jnp.log(y_BJAF + MAGNITUDE_FLOOR)), is_valid_BJ
+    )
     difference_B = masks.clip_mean(jnp.abs(x_BJAF - y_BJAF), is_valid_BJ)
-    stft_terms.append(log_B + difference_B / (masks.clip_mean(x_BJAF, is_valid_BJ) + FLOOR))
+    stft_terms.append(log_B + difference_B / (masks.clip_mean(x_BJAF, is_valid_BJ) + MAGNITUDE_FLOOR))
     if n_fft in MEL_BANDS:
       mel_FR = mel.filterbank(sample_rate_hz, n_fft, MEL_BANDS[n_fft])
       weight_FR = jnp.asarray(mel_FR / mel_FR.sum(axis=0, keepdims=True).clip(1e-6))
       mel_terms.append(
         masks.clip_mean(
-          jnp.abs(jnp.log(x_BJAF @ weight_FR + FLOOR) - jnp.log(y_BJAF @ weight_FR + FLOOR)), is_valid_BJ
+          jnp.abs(
+            jnp.log(x_BJAF @ weight_FR + MAGNITUDE_FLOOR) - jnp.log(y_BJAF @ weight_FR + MAGNITUDE_FLOOR)
+          ),
+          is_valid_BJ,
         )
       )
   return {'stft': sum(stft_terms) / len(stft_terms), 'mel': sum(mel_terms) / len(mel_terms)}
 
 
-def level(
+def log_magnitude(
   target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int, is_valid_BJ: jax.Array | None = None
 ) -> jax.Array:
   """Returns eq. 0 of each clip (B): half for what is heard, half for what is loud.
@@ -109,7 +114,7 @@ def level(
   return masks.clip_mean(weight_11F * jnp.square(target_BJF - output_BJF), is_valid_BJ) / 2 + loud_B
 
 
-def balance(
+def channel_level(
   target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array, is_valid_BT: jax.Array | None = None
 ) -> jax.Array:
   """Returns eq. 4 of each clip (B).
@@ -125,7 +130,7 @@ def balance(
   if is_valid_BT is not None:
     loudness_BTR = jnp.where(is_valid_BT[..., None], loudness_BTR, 0.0)
   error_BTR = loudness_BTR * jnp.abs(target_BTR - output_BTR)
-  return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + FLOOR)
+  return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + MAGNITUDE_FLOOR)
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array, is_valid_BT: jax.Array | None = None) -> jax.Array:

@@ -44,7 +44,7 @@ def reconstruct(
   n_fft: int,
   hop_samples: int,
   num_iterations: int,
-  known_BJF: jax.Array | None = None,
+  prefix_BJF: jax.Array | None = None,
 ) -> jax.Array:
   """Returns wave_BNA whose spectrogram has (nearly) the given magnitudes.
 
@@ -54,30 +54,30 @@ def reconstruct(
     magnitude_BAJF: |STFT| of every channel.
     n_fft, hop_samples: of the transform.
     num_iterations: of eq. 2.
-    known_BJF: unit complex phases of the first frames, of a wave that this one continues: they are
+    prefix_BJF: unit complex phases of the first frames, of a wave that this one continues: they are
       where eq. 1 starts from, and eq. 2 leaves them as they are.
   """
   mean_BJF = jnp.mean(magnitude_BAJF, axis=1)
   phase_BJF = integrate(mean_BJF, n_fft, hop_samples)
-  if known_BJF is not None:
-    last = known_BJF.shape[1] - 1
-    phase_BJF = phase_BJF - phase_BJF[:, last : last + 1] + jnp.angle(known_BJF[:, last:])
+  if prefix_BJF is not None:
+    last = prefix_BJF.shape[1] - 1
+    phase_BJF = phase_BJF - phase_BJF[:, last : last + 1] + jnp.angle(prefix_BJF[:, last:])
   unit_BJF = jax.lax.complex(jnp.cos(phase_BJF), jnp.sin(phase_BJF))
 
   def hold(unit_BJF):
-    if known_BJF is None:
+    if prefix_BJF is None:
       return unit_BJF
-    return unit_BJF.at[:, : known_BJF.shape[1]].set(known_BJF)
+    return unit_BJF.at[:, : prefix_BJF.shape[1]].set(prefix_BJF)
 
   def step(unit_BJF, _):
     wave = stft.inverse((mean_BJF * unit_BJF)[:, None], n_fft, hop_samples)
-    return hold(unit(stft.forward(wave, n_fft, hop_samples)[:, 0])), None
+    return hold(unit_phasor(stft.forward(wave, n_fft, hop_samples)[:, 0])), None
 
   unit_BJF, _ = jax.lax.scan(step, hold(unit_BJF), None, length=num_iterations)
   return stft.inverse(magnitude_BAJF * unit_BJF[:, None], n_fft, hop_samples)
 
 
-def unit(spec: jax.Array) -> jax.Array:
+def unit_phasor(spec: jax.Array) -> jax.Array:
   """Returns a complex array at magnitude 1 (1 where it is zero)."""
   size = jnp.sqrt(jnp.square(spec.real) + jnp.square(spec.imag))
   return jnp.where(size > 1e-12, spec / jnp.maximum(size, 1e-12), 1.0)

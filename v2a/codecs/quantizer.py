@@ -26,12 +26,12 @@ import jax.numpy as jnp
 
 from v2a import shapes
 
-COMMITMENT = 0.25
-DECAY = 0.99
-DEAD = 0.2
-START_ROUNDS = 20
+COMMITMENT_WEIGHT = 0.25
+EMA_DECAY = 0.99
+DEAD_CODE_THRESHOLD = 0.2
+NUM_KMEANS_ITERATIONS = 20
 # How far a dead entry stays from the one it moves beside: relative to the spread of the book, and at least.
-AWAY, LEAST_AWAY = 0.1, 1e-3
+RESET_NOISE_SCALE, MIN_RESET_NOISE = 0.1, 1e-3
 
 
 class Codebook(nnx.Variable):
@@ -39,7 +39,7 @@ class Codebook(nnx.Variable):
 
 
 @struct.dataclass
-class Seen:
+class CodebookStatistics:
   """What a batch did with one book, or, with an axis K in front, with all of them; means over its residuals.
 
   Attributes:
@@ -73,13 +73,13 @@ class ResidualQuantizer(nnx.Module):
     return sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0]))
 
   def __call__(
-    self, latent_BTC: jax.Array, num_used_B: jax.Array | None = None, weight_BT: jax.Array | None = None
+    self, latent_BTC: jax.Array, num_codebooks_B: jax.Array | None = None, weight_BT: jax.Array | None = None
   ):
     """Quantizes with straight-through gradients; float32.
 
     Args:
       latent_BTC: continuous latents.
-      num_used_B: how many of the books each clip may use (quantizer dropout); all where None. What the
+      num_codebooks_B: how many of the books each clip may use (quantizer dropout); all where None. What the
         others would choose is returned, and counts in the loss and in what was seen.
       weight_BT: of steps in the loss and in what was seen, with a mean of 1 over the whole batch; 1 where
         None.
@@ -87,7 +87,7 @@ class ResidualQuantizer(nnx.Module):
     Returns:
       Quantized latents BTC, codes BTK, the loss of eq. 2, Seen.
     """
-    shapes.check(latent_BTC=latent_BTC, num_used_B=num_used_B, weight_BT=weight_BT)
+    shapes.check(latent_BTC=latent_BTC, num_codebooks_B=num_codebooks_B, weight_BT=weight_BT)
     weight_BT = jnp.ones(latent_BTC.shape[:2]) if weight_BT is None else weight_BT
     stop = jax.lax.stop_gradient
     latent_BTC = residual_BTC = latent_BTC.astype(jnp.float32)
@@ -99,27 +99,27 @@ class ResidualQuantizer(nnx.Module):
       codes.append(code_BT)
       seen.append(_seen(stop(residual_BTC), code_BT, entry_VC, weight_BT))
       error_BT = jnp.mean(jnp.square(residual_BTC - chosen_BTC), axis=-1)
-      loss += COMMITMENT * jnp.mean(weight_BT * error_BT)
-      is_used_B = jnp.full(latent_BTC.shape[:1], True) if num_used_B is None else k < num_used_B
+      loss += COMMITMENT_WEIGHT * jnp.mean(weight_BT * error_BT)
+      is_used_B = jnp.full(latent_BTC.shape[:1], True) if num_codebooks_B is None else k < num_codebooks_B
       quantized_BTC += jnp.where(is_used_B[:, None, None], chosen_BTC, 0.0)
       residual_BTC = residual_BTC - chosen_BTC
     straight_BTC = latent_BTC + stop(quantized_BTC - latent_BTC)
     return straight_BTC, jnp.stack(codes, axis=-1), loss, jax.tree.map(lambda *x: jnp.stack(x), *seen)
 
-  def absorb(self, seen: Seen, key: jax.Array) -> dict[str, jax.Array]:
+  def update_ema(self, statistics: CodebookStatistics, key: jax.Array) -> dict[str, jax.Array]:
     """Moves the books (eq. 3). Returns, by book, the share of entries that are alive, and the perplexity."""
     move = jax.vmap(_moved, in_axes=(0, 0, 0, None))
     # A batch in which no step counts leaves the books as they are.
-    decay = jnp.where(jnp.any(seen.share_V > 0), DECAY, 1.0)
-    codebook_KVC, share_KV = move(self.codebook_KVC[...], self.share_KV[...], seen, decay)
+    decay = jnp.where(jnp.any(statistics.share_V > 0), EMA_DECAY, 1.0)
+    codebook_KVC, share_KV = move(self.codebook_KVC[...], self.share_KV[...], statistics, decay)
     metrics = _usage(share_KV)
     keys = jax.random.split(key, len(share_KV))
-    codebook_KVC, share_KV = jax.vmap(_revived)(codebook_KVC, share_KV, seen.error_V, keys)
+    codebook_KVC, share_KV = jax.vmap(_revived)(codebook_KVC, share_KV, statistics.error_V, keys)
     self.codebook_KVC.set_value(codebook_KVC)
     self.share_KV.set_value(share_KV)
     return metrics
 
-  def start(self, latent_SC: jax.Array, key: jax.Array) -> None:
+  def init_kmeans(self, latent_SC: jax.Array, key: jax.Array) -> None:
     """Starts the books from k-means over latents, the later ones over what the earlier leave."""
     num_codebooks, codebook_size = self.share_KV[...].shape
     residual_SC, books = latent_SC.astype(jnp.float32), []
@@ -139,12 +139,14 @@ def _nearest(residual_BTC: jax.Array, entry_VC: jax.Array) -> jax.Array:
   return jnp.argmin(distance_BTV, axis=-1).astype(jnp.int32)
 
 
-def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array, weight_BT: jax.Array) -> Seen:
+def _seen(
+  residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array, weight_BT: jax.Array
+) -> CodebookStatistics:
   """Returns what happened to one book, without the axis K."""
   # Products with one-hot rows, not scattered additions: those have no fixed order on some devices.
   chosen_BTV = jax.nn.one_hot(code_BT, len(entry_VC)) * (weight_BT / code_BT.size)[..., None]
   error_BT = jnp.sum(jnp.square(residual_BTC - entry_VC[code_BT]), axis=-1)
-  return Seen(
+  return CodebookStatistics(
     jnp.sum(chosen_BTV, axis=(0, 1)),
     jnp.einsum('BTV,BTC->VC', chosen_BTV, residual_BTC),
     jnp.einsum('BTV,BT->V', chosen_BTV, error_BT),
@@ -152,7 +154,7 @@ def _seen(residual_BTC: jax.Array, code_BT: jax.Array, entry_VC: jax.Array, weig
 
 
 def _moved(
-  entry_VC: jax.Array, share_V: jax.Array, seen: Seen, decay: jax.Array | float
+  entry_VC: jax.Array, share_V: jax.Array, seen: CodebookStatistics, decay: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
   """Returns entries and shares of eq. 3; an entry that nothing chose stays where it is."""
   new_V = decay * share_V + (1 - decay) * seen.share_V
@@ -165,9 +167,9 @@ def _revived(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns entries and shares, each dead entry beside one of the largest errors, no two beside the same."""
   size = len(share_V)
-  is_dead_V = share_V < DEAD / size
+  is_dead_V = share_V < DEAD_CODE_THRESHOLD / size
   parent_V = jnp.argsort(-error_V)[jnp.maximum(jnp.cumsum(is_dead_V) - 1, 0)]
-  away_C = AWAY * jnp.std(entry_VC, axis=0) + LEAST_AWAY
+  away_C = RESET_NOISE_SCALE * jnp.std(entry_VC, axis=0) + MIN_RESET_NOISE
   beside_VC = entry_VC[parent_V] + away_C[None] * jax.random.normal(key, entry_VC.shape)
   # Places beyond the end are dropped: those of entries that are alive.
   share_V = share_V.at[jnp.where(is_dead_V, parent_V, size)].multiply(0.5, mode='drop')
@@ -179,7 +181,7 @@ def _revived(
 
 def _usage(share_KV: jax.Array) -> dict[str, jax.Array]:
   """Returns `use_book0`: the share of entries that are alive, and `perplexity_book0`, and so on."""
-  use_K = jnp.mean(share_KV >= DEAD / share_KV.shape[1], axis=1)
+  use_K = jnp.mean(share_KV >= DEAD_CODE_THRESHOLD / share_KV.shape[1], axis=1)
   p_KV = share_KV / jnp.sum(share_KV, axis=1, keepdims=True)
   perplexity_K = jnp.exp(-jnp.sum(jax.scipy.special.xlogy(p_KV, p_KV), axis=1))
   return {
@@ -193,7 +195,7 @@ def _usage(share_KV: jax.Array) -> dict[str, jax.Array]:
 def _clustered(residual_SC: jax.Array, codebook_size: int, key: jax.Array) -> tuple[jax.Array, ...]:
   """Returns entries and shares of a book by k-means, and what it leaves of the residuals."""
   residual_BTC = residual_SC[None]
-  first_key, *round_keys = jax.random.split(key, 1 + START_ROUNDS)
+  first_key, *round_keys = jax.random.split(key, 1 + NUM_KMEANS_ITERATIONS)
   is_short = len(residual_SC) < codebook_size
   first_V = jax.random.choice(first_key, len(residual_SC), (codebook_size,), replace=is_short)
 

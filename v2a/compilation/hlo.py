@@ -67,13 +67,13 @@ class Collective:
     kind: of KINDS.
     axes: of the mesh, along which its members lie.
     num_bytes: that a device sends, each time (eq. 1 to 3).
-    times: it runs in a step.
+    num_executions: it runs in a step.
   """
 
   kind: str
   axes: tuple[str, ...]
   num_bytes: float
-  times: int
+  num_executions: int
 
 
 def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
@@ -101,11 +101,11 @@ def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
   return [each for each in found if each.axes]
 
 
-def num_bytes(found: list[Collective]) -> dict[str, float]:
+def bytes_by_axes(found: list[Collective]) -> dict[str, float]:
   """Returns the bytes that a device sends in a step, by the axes it sends along."""
   totals = collections.Counter()
   for each in found:
-    totals['+'.join(each.axes)] += each.num_bytes * each.times
+    totals['+'.join(each.axes)] += each.num_bytes * each.num_executions
   return dict(totals)
 
 

@@ -87,10 +87,10 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
     ValueError: the batch does not divide over the mesh.
   """
   task = tasks.make(c)
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  return step.trace(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh)), abstract
+  return step.trace(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh)), abstract
 
 
 def compile_step(
@@ -141,7 +141,7 @@ def compile_step(
   return report
 
 
-def least_batch(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
+def min_batch_size(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
   """Returns the clips of the smallest batch that divides over a topology: one a device and microbatch."""
   sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
   return c.training.microbatches * math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
@@ -158,7 +158,7 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
 
 
 def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
-  leaves = input_lib.abstract(c, tasks.make(c), mesh).values()
+  leaves = input_lib.abstract_batch(c, tasks.make(c), mesh).values()
   return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
@@ -172,10 +172,10 @@ def _report(
     'aliased': memory.alias_size_in_bytes,
     'temporaries': memory.temp_size_in_bytes,
     'program': memory.generated_code_size_in_bytes,
-    'waiting': input_lib.NUM_WAITING * batch_bytes,
+    'waiting': input_lib.NUM_PREFETCHED_ON_DEVICE * batch_bytes,
     'host': memory.host_temp_size_in_bytes,
   }
-  sent = hlo.num_bytes(hlo.collectives(compiled.as_text(), mesh))
+  sent = hlo.bytes_by_axes(hlo.collectives(compiled.as_text(), mesh))
   moved = held['arguments'] + held['results'] + 2 * held['temporaries']
   times = {
     'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
@@ -215,11 +215,11 @@ def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> 
     if name not in axes.split('+'):
       devices = devices.take(0, axis=axis)
   sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
-  links = sum(2 if _is_closed(size, topology) else 1 for size in sizes if size > 1)
+  links = sum(2 if _has_wraparound(size, topology) else 1 for size in sizes if size > 1)
   return topology.chip.ici_bytes_per_s * links
 
 
-def _is_closed(size: int, topology: topologies.Topology) -> bool:
+def _has_wraparound(size: int, topology: topologies.Topology) -> bool:
   if len(topology.shape) == 3:
     return not any(along % _CUBE for along in topology.shape)
   return size >= _CLOSED_FROM

@@ -7,7 +7,7 @@ from v2a.compilation import program
 REMATS = ('none', 'dots', 'full')  # from the least that is computed again to the most
 
 
-def largest(
+def largest_batch(
   compile_fn: Callable[[int, str], program.Report],
   first: int,
   show: Callable[[program.Report], object] = lambda report: None,

@@ -16,7 +16,7 @@ from v2a.conditioning import video
 
 # What a model can be trained without, to see what it is worth: features of motion, their times (each step is
 # given the mean over the clip), and features of what is seen.
-PARTS = ('sync', 'sync_times', 'semantic')
+ABLATIONS = ('sync', 'sync_times', 'semantic')
 # What a Conditioner reads of a batch.
 INPUTS = (
   'semantic_frame_BMYX3',
@@ -65,7 +65,7 @@ class Conditioner(nnx.Module):
     sync: dict,
     text_encoder: dict,
     transcript_encoder: dict,
-    without: tuple[str, ...] = (),
+    ablate: tuple[str, ...] = (),
     rngs: nnx.Rngs,
     dtype=jnp.float32,
   ):
@@ -74,9 +74,9 @@ class Conditioner(nnx.Module):
     Raises:
       ValueError: an unknown part.
     """
-    if unknown := sorted(set(without) - set(PARTS)):
-      raise ValueError(f'conditioning.without must be some of {PARTS}; got {unknown}.')
-    self.without = tuple(without)
+    if unknown := sorted(set(ablate) - set(ABLATIONS)):
+      raise ValueError(f'conditioning.ablate must be some of {ABLATIONS}; got {unknown}.')
+    self.ablate = tuple(ablate)
     size = spec.frame_size
     self.semantic = video.SemanticEncoder(
       frame_size=size, out_features=width, rngs=rngs, dtype=dtype, **semantic
@@ -99,11 +99,11 @@ class Conditioner(nnx.Module):
   def encode_video(self, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array):
     """Returns semantic tokens BMD and sync features BLD."""
     semantic_BMD, sync_BLD = self.semantic(semantic_frame_BMYX3), self.sync(sync_frame_BLYX3)
-    if 'semantic' in self.without:
+    if 'semantic' in self.ablate:
       semantic_BMD = jnp.zeros_like(semantic_BMD)
-    if 'sync' in self.without:
+    if 'sync' in self.ablate:
       sync_BLD = jnp.zeros_like(sync_BLD)
-    if 'sync_times' in self.without:
+    if 'sync_times' in self.ablate:
       sync_BLD = jnp.broadcast_to(jnp.mean(sync_BLD, axis=1, keepdims=True), sync_BLD.shape)
     return semantic_BMD, sync_BLD
 

@@ -28,7 +28,7 @@ class SemanticEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype=jnp.float32,
   ):
-    self.picture = vit.PictureEncoder(
+    self.picture = vit.VisionTransformer(
       frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
     )
 

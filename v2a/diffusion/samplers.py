@@ -23,18 +23,18 @@ from v2a.diffusion import process
 _EDGE = 1e-4
 
 
-def time_grid(num_steps: int, warp: float = 1.0) -> np.ndarray:
+def time_grid(num_steps: int, timestep_shift: float = 1.0) -> np.ndarray:
   """Returns num_steps + 1 times from 1 to 0 (eq. 4).
 
   Raises:
-    ValueError: num_steps below 1 or warp not positive.
+    ValueError: num_steps below 1 or timestep_shift not positive.
   """
   if num_steps < 1:
     raise ValueError(f'steps must be at least 1; got {num_steps}.')
-  if warp <= 0:
-    raise ValueError(f'warp must be positive; got {warp}.')
+  if timestep_shift <= 0:
+    raise ValueError(f'timestep_shift must be positive; got {timestep_shift}.')
   uniform = np.linspace(1.0, 0.0, num_steps + 1)
-  return (warp * uniform / (1 + (warp - 1) * uniform)).astype(np.float32)
+  return (timestep_shift * uniform / (1 + (timestep_shift - 1) * uniform)).astype(np.float32)
 
 
 def _full(t: jax.Array, z_BTC: jax.Array) -> jax.Array:
@@ -107,7 +107,7 @@ def num_evaluations(solver: str, num_steps: int) -> int:
 
 
 def sample(
-  predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int, warp: float = 1.0
+  predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int, timestep_shift: float = 1.0
 ) -> jax.Array:
   """Returns data latents drawn from noise.
 
@@ -116,11 +116,11 @@ def sample(
     noise_BTC: standard normal noise.
     solver: a key of SOLVERS.
     num_steps: steps of the grid.
-    warp: eq. 4; above 1 spends more steps near noise.
+    timestep_shift: eq. 4; above 1 spends more steps near noise.
 
   Raises:
     ValueError: an unknown solver or a bad grid.
   """
   if solver not in SOLVERS:
     raise ValueError(f'solver must be one of {sorted(SOLVERS)}; got {solver!r}.')
-  return SOLVERS[solver](predict_fn, noise_BTC, time_grid(num_steps, warp))
+  return SOLVERS[solver](predict_fn, noise_BTC, time_grid(num_steps, timestep_shift))

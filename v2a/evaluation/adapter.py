@@ -18,7 +18,7 @@ from v2a.evaluation import cases
 from v2a.evaluation import runner
 
 
-def split(word: str) -> tuple[str, str | None]:
+def split_generator(word: str) -> tuple[str, str | None]:
   """Returns the model and the generator of NAME or NAME:GENERATOR.
 
   Raises:
@@ -33,7 +33,7 @@ def split(word: str) -> tuple[str, str | None]:
   return name, generator
 
 
-def request(model: generate.Model, generator: str | None, **settings) -> generate.Request:
+def make_request(model: generate.Bundle, generator: str | None, **settings) -> generate.Request:
   """Returns a request that a named generator draws: the one place through which its name goes.
 
   Args:
@@ -45,29 +45,31 @@ def request(model: generate.Model, generator: str | None, **settings) -> generat
   Raises:
     ValueError: the model has no such generator, or a value has no meaning.
   """
-  unknown = set(requests.DRAWING) - set(model.generator(generator).choices)
+  unknown = set(requests.SAMPLER_SETTINGS) - set(model.generator(generator).request_settings)
   asked = {name: value for name, value in settings.items() if name not in unknown}
   found = generate.Request(generator=generator, **asked)
   found.validate()
   return found
 
 
-def resolve(model: generate.Model, asked: generate.Request, has_captions: bool = True) -> dict:
+def resolve(model: generate.Bundle, request: generate.Request, has_captions: bool = True) -> dict:
   """Returns the settings that a request has for a picture, with a prompt or without; defaults resolved."""
-  return requests.resolve(model, dataclasses.replace(asked, prompt='x' if has_captions else ''), True)[0]
+  return requests.resolve(model, dataclasses.replace(request, prompt='x' if has_captions else ''), True)[0]
 
 
-def row(model: generate.Model, asked: generate.Request, condition: cases.Condition) -> generate.Request:
+def request_for_inputs(
+  model: generate.Bundle, request: generate.Request, inputs: cases.GenerationInputs
+) -> generate.Request:
   """Returns what a user asks who has the condition's texts and seed; texts beyond what is read are cut."""
   size = model.clip_spec.num_text_bytes
   cut = lambda text: text.strip().encode()[:size].decode(errors='ignore')
   return dataclasses.replace(
-    asked, num_samples=1, seed=condition.seed, prompt=cut(condition.text),
-    negative_prompt=cut(condition.negative_text), transcript=condition.transcript,
-    word_times_s=condition.word_times_s)  # fmt: skip
+    request, num_samples=1, seed=inputs.seed, prompt=cut(inputs.text),
+    negative_prompt=cut(inputs.negative_text), transcript=inputs.transcript,
+    word_times_s=inputs.word_times_s)  # fmt: skip
 
 
-def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
+def adapt(model: generate.Bundle, request: generate.Request) -> runner.Model:
   """Returns what the runner calls.
 
   Args:
@@ -75,12 +77,12 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
     request: generator, its settings and guidance.
   """
 
-  def draw(conditions: Sequence[cases.Condition]) -> np.ndarray:
-    return generate.sample_clips(
+  def draw(conditions: Sequence[cases.GenerationInputs]) -> np.ndarray:
+    return generate.generate_batch(
       model,
       np.stack([condition.semantic_frame_MYX3 for condition in conditions]),
       np.stack([condition.sync_frame_LYX3 for condition in conditions]),
-      [row(model, request, condition) for condition in conditions],
+      [request_for_inputs(model, request, condition) for condition in conditions],
       conditions[0].num_samples,
     )
 
@@ -93,7 +95,7 @@ def adapt(model: generate.Model, request: generate.Request) -> runner.Model:
   return runner.Model(model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative)
 
 
-def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec:
+def clip_spec(model: generate.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
   """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
 
   Raises:
@@ -111,18 +113,18 @@ def clip_spec(model: generate.Model, seconds: float | None) -> clip_lib.ClipSpec
   return found
 
 
-def num_windows(model: generate.Model, request: generate.Request, num_samples: int) -> int:
+def num_windows(model: generate.Bundle, request: generate.Request, num_samples: int) -> int:
   """Returns how many windows a clip of so many samples takes."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 
 
-def batch_size(model: generate.Model, wanted: int) -> int:
+def batch_size(model: generate.Bundle, wanted: int) -> int:
   """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
   return -(-wanted // model.num_shards) * model.num_shards
 
 
-def trained_seeds(model: generate.Model) -> set[int] | None:
+def trained_seeds(model: generate.Bundle) -> set[int] | None:
   """Returns the seeds of the world clips that any part was trained on; None where that is not known.
 
   A packed model tells them; else the records must be at hand.
@@ -131,13 +133,13 @@ def trained_seeds(model: generate.Model) -> set[int] | None:
   for export in model.exports.values():
     data = export.config.data
     folders = _at_hand(set(data.train))
-    if not data.world_seeds and folders is None:
+    if not data.synthetic_seeds and folders is None:
       return None
-    seeds.update(data.world_seeds or records.world_seeds(folders))
+    seeds.update(data.synthetic_seeds or records.synthetic_seeds(folders))
   return seeds
 
 
-def _training_folders(model: generate.Model) -> list[str] | None:
+def _training_folders(model: generate.Bundle) -> list[str] | None:
   """Returns the folders of records that any part was trained on; None where they are not all at hand."""
   return _at_hand({folder for export in model.exports.values() for folder in export.config.data.train})
 
@@ -148,10 +150,10 @@ def _at_hand(folders: set[str]) -> list[str] | None:
 
 
 def trained_on(
-  model: generate.Model,
-  chosen: Sequence[cases.Case],
+  model: generate.Bundle,
+  chosen: Sequence[cases.Example],
   seed: int | None,
-  say: Callable[[str], None] = lambda line: None,
+  report: Callable[[str], None] = lambda line: None,
 ) -> list[str] | None:
   """Returns the names of the clips that any part of a model was trained on; None where that is not known.
 
@@ -164,7 +166,7 @@ def trained_on(
     model: see v2a.generate.load.
     chosen: the clips that are evaluated.
     seed: of the world that they are of; None for those of a folder.
-    say: receives a line of progress at a time.
+    report: receives a line of progress at a time.
   """
   if seed is not None:
     seeds = trained_seeds(model)
@@ -190,7 +192,7 @@ def trained_on(
     source = records.open(folder)
     for k in range(len(source)):
       if k % 1000 == 0:
-        say(f'comparing with the training clips of {folder}: {k} of {len(source)}')
+        report(f'comparing with the training clips of {folder}: {k} of {len(source)}')
       record = source[k]
       for sign in (record['id'], *signs_of(record['wave_NA'], record['sync_frame_LYX3'])):
         found |= by_sign.get(sign, set())

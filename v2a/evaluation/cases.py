@@ -29,7 +29,7 @@ from v2a.world import clips
 # Far from any seed that a data set is rendered from, see configs.
 HELDOUT_SEED = 20_260_001
 # Why a clip of a folder is not evaluated on.
-MORE = 'more clips than were asked for'
+OVER_NUM_CLIPS = 'more clips than were asked for'
 _UNREADABLE = 'the video or its sidecar cannot be read'
 _WORLD = 'world:'
 VIDEO_SCENE = 'video'  # of a clip that is not of the world
@@ -42,11 +42,11 @@ _TRUTH_TYPES = {
   'words': dict, 'envelope': float, 'pitch_hz': float, 'x': float, 'mouth': float}  # fmt: skip
 _END_SLACK_S = 0.1  # that a video may end before the last frame's rate says
 
-Frames = tuple[np.ndarray, np.ndarray]
+FramePair = tuple[np.ndarray, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Condition:
+class GenerationInputs:
   """What a model is given for one soundtrack; the clip's name is for those whose sounds are made already.
 
   `word_times_s` are the times of the transcript's words; None spreads them evenly. `num_samples` is how long
@@ -65,16 +65,16 @@ class Condition:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class Example:
   """One clip to evaluate on.
 
   Attributes:
     name: unique within the set.
-    truth: as v2a.world.clips.WorldClip.truth.
+    truth: as v2a.world.clips.SyntheticClip.truth.
     wave_NA: the true sound, int16.
-    dry_wave_NA: the true sound without off-screen music, int16; None where it is not known.
+    no_music_wave_NA: the true sound without off-screen music, int16; None where it is not known.
     frames: the clean picture (semantic, sync).
-    twin: picture of a look; None where there are no twins.
+    paired_variant: picture of a look; None where there are no twins.
     video: the file that it is the first seconds of, whose pictures and sound at their own sizes and rates are
       what published networks see and hear; None where there is none.
   """
@@ -82,37 +82,41 @@ class Case:
   name: str
   truth: dict
   wave_NA: np.ndarray
-  dry_wave_NA: np.ndarray | None
-  frames: Frames
-  twin: Callable[[str], Frames] | None
+  no_music_wave_NA: np.ndarray | None
+  frames: FramePair
+  paired_variant: Callable[[str], FramePair] | None
   video: pathlib.Path | None = None
 
 
-def condition(case: Case, look: str, negative_text: str, seed: int, has_caption: bool = True) -> Condition:
+def generation_inputs(
+  example: Example, corruption: str, negative_text: str, seed: int, has_caption: bool = True
+) -> GenerationInputs:
   """Returns what the model is given for a case.
 
   Args:
-    case: the clip.
-    look: 'clean', or a look of the case's twins.
+    example: the clip.
+    corruption: 'clean', or a look of the case's twins.
     negative_text: what shall not be heard, or ''.
     seed: seed of the model's noise.
     has_caption: whether the annotation is given.
   """
-  semantic_frame_MYX3, sync_frame_LYX3 = case.frames if look == 'clean' else case.twin(look)
-  return Condition(
+  semantic_frame_MYX3, sync_frame_LYX3 = (
+    example.frames if corruption == 'clean' else example.paired_variant(corruption)
+  )
+  return GenerationInputs(
     semantic_frame_MYX3,
     sync_frame_LYX3,
-    (case.truth['annotation'] or '') if has_caption else '',
+    (example.truth['annotation'] or '') if has_caption else '',
     negative_text,
-    case.truth['transcript'] or '',
+    example.truth['transcript'] or '',
     seed,
-    case.name,
-    case.truth.get('word_times_s'),
-    len(case.wave_NA),
+    example.name,
+    example.truth.get('word_times_s'),
+    len(example.wave_NA),
   )
 
 
-def sample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -> Frames:
+def resample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -> FramePair:
   """Returns the frames on screen at the semantic and at the sync rate."""
 
   exact_fps = fractions.Fraction(fps).limit_denominator(10**6)
@@ -125,7 +129,7 @@ def sample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -
   return at(spec.semantic_fps, spec.num_semantic_frames), at(spec.sync_fps, spec.num_sync_frames)
 
 
-def world_seed(data: str) -> int | None:
+def synthetic_seed(data: str) -> int | None:
   """Returns the seed of 'world:heldout' or 'world:SEED', or None where `data` is not a world.
 
   Raises:
@@ -137,7 +141,7 @@ def world_seed(data: str) -> int | None:
   if split == 'heldout':
     return HELDOUT_SEED
   try:
-    return flags.parse(int, split, 0, flags.MAX_SEED)
+    return flags.parse_number(int, split, 0, flags.MAX_SEED)
   except ValueError:
     raise ValueError(
       f'--data must be world:heldout, world:SEED with a whole number in 0..{flags.MAX_SEED}, or a folder; '
@@ -145,13 +149,13 @@ def world_seed(data: str) -> int | None:
     ) from None
 
 
-def from_world(
+def from_synthetic(
   seed: int,
   num_clips: int,
   spec: clip_lib.ClipSpec,
   scenes: tuple[str, ...] | None = None,
-  say: Callable[[str], None] | None = None,
-) -> Iterator[Case]:
+  report: Callable[[str], None] | None = None,
+) -> Iterator[Example]:
   """Yields the clean clips (seed, 0), (seed, 1), ... of the world.
 
   Args:
@@ -159,15 +163,15 @@ def from_world(
     num_clips: how many.
     spec: rates and lengths.
     scenes: names of v2a.world.clips.SCENES; None is all.
-    say: receives a line of progress now and then.
+    report: receives a line of progress now and then.
   """
 
-  def draw(index: int, look: str) -> clips.WorldClip:
+  def draw(index: int, look: str) -> clips.SyntheticClip:
     return clips.render(
       seed,
       index,
       scenes=scenes,
-      look=look,
+      corruption=look,
       clip_s=float(spec.duration_s),
       fps=spec.sync_fps,
       frame_size=spec.frame_size,
@@ -175,41 +179,41 @@ def from_world(
     )
 
   for index in range(num_clips):
-    if say and index % 64 == 0:
-      say(f'rendering clips: {index} of {num_clips}')
+    if report and index % 64 == 0:
+      report(f'rendering clips: {index} of {num_clips}')
     made = draw(index, 'clean')
 
-    def twin(look: str, index: int = index) -> Frames:
-      return sample_frames(draw(index, look).frame_LYX3, spec.sync_fps, spec)
+    def twin(look: str, index: int = index) -> FramePair:
+      return resample_frames(draw(index, look).frame_LYX3, spec.sync_fps, spec)
 
     wave_NA = _fold(made.wave_NA, spec.num_channels)
     music_NA = made.stems.get('music')
     dry_NA = made.wave_NA if music_NA is None else made.wave_NA - music_NA
-    yield Case(
+    yield Example(
       f'{seed}-{index}',
       made.truth,
       records.wave_to_int16(wave_NA),
       records.wave_to_int16(_fold(dry_NA, spec.num_channels)),
-      sample_frames(made.frame_LYX3, spec.sync_fps, spec),
+      resample_frames(made.frame_LYX3, spec.sync_fps, spec),
       twin,
     )
 
 
 def from_every_scene(
-  seed: int, num_clips: int, spec: clip_lib.ClipSpec, say: Callable[[str], None] | None = None
-) -> Iterator[Case]:
+  seed: int, num_clips: int, spec: clip_lib.ClipSpec, report: Callable[[str], None] | None = None
+) -> Iterator[Example]:
   """Yields as many clean clips of each scene of the world as of every other, scene by scene.
 
   Args:
     seed: number of the set.
     num_clips: how many of each.
     spec: rates and lengths.
-    say: receives a line of progress a scene.
+    report: receives a line of progress a scene.
   """
   for k, scene in enumerate(clips.SCENES):
-    if say:
-      say(f'rendering clips: {k * num_clips} of {len(clips.SCENES) * num_clips}')
-    for case in from_world(seed, num_clips, spec, scenes=(scene,)):
+    if report:
+      report(f'rendering clips: {k * num_clips} of {len(clips.SCENES) * num_clips}')
+    for case in from_synthetic(seed, num_clips, spec, scenes=(scene,)):
       # Clip (seed, index) is another one in each scene, so the scene belongs to the name.
       yield dataclasses.replace(case, name=f'{scene}-{case.name}')
 
@@ -223,9 +227,9 @@ def from_folder(
   num_clips: int | None,
   spec: clip_lib.ClipSpec,
   left_out: dict[str, int] | None = None,
-  say: Callable[[str], None] | None = None,
+  report: Callable[[str], None] | None = None,
   failures: list[str] | None = None,
-) -> Iterator[Case]:
+) -> Iterator[Example]:
   """Yields the clips of a folder of records or of videos; the true sound of a video is its own.
 
   Beside `a.mp4` may lie `a.json`, a truth of the world, or `a.txt` and `a.json` with what is heard and said,
@@ -236,7 +240,7 @@ def from_folder(
     num_clips: the first so many; None for all.
     spec: rates and lengths.
     left_out: takes how many of the folder's clips were not yielded, by reason.
-    say: receives a line where the folder holds files that are no videos, and one for each that fails.
+    report: receives a line where the folder holds files that are no videos, and one for each that fails.
     failures: takes one line for each video that cannot be read, or whose sidecar cannot; the others go on.
 
   Raises:
@@ -250,19 +254,19 @@ def from_folder(
     yield from _from_records(folder, num_clips, spec, left_out)
     return
   videos = searched.paths
-  if say and searched.rest:
-    say(f'note: {folder}: {searched.rest}')
+  if report and searched.skipped_summary:
+    report(f'note: {folder}: {searched.skipped_summary}')
   num_used = 0
   for k, path in enumerate(videos):
     if num_clips is not None and num_used >= num_clips:
-      _leave_out(left_out, MORE, len(videos) - k)
+      _leave_out(left_out, OVER_NUM_CLIPS, len(videos) - k)
       return
     try:
       found = _from_video(path, spec)
     except Exception as error:  # noqa: BLE001 the boundary of one input
-      failures.append(faults.line(error, path))
-      if say:
-        say(f'left out: {failures[-1]}')
+      failures.append(faults.format_error(error, path))
+      if report:
+        report(f'left out: {failures[-1]}')
       found = _UNREADABLE
     if isinstance(found, str):
       _leave_out(left_out, found)
@@ -274,7 +278,7 @@ def from_folder(
     raise ValueError(f"'{folder}' holds {len(videos)} videos, none of which can be evaluated on: {told}.")
 
 
-def search(folder: pathlib.Path) -> folder_lib.Found | None:
+def search(folder: pathlib.Path) -> folder_lib.SearchResult | None:
   """Returns the videos of a folder to evaluate on; None where it holds records.
 
   Raises:
@@ -288,9 +292,9 @@ def search(folder: pathlib.Path) -> folder_lib.Found | None:
     )
   if (folder / records.MANIFEST).is_file():
     return None
-  found = folder_lib.search(folder, folder_lib.VIDEOS)
+  found = folder_lib.search(folder, folder_lib.VIDEO_SUFFIXES)
   if not found.paths:
-    besides = f' ({found.rest})' if found.rest else ''
+    besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
     raise ValueError(f"'{folder}' holds neither records ({records.MANIFEST}) nor videos{besides}.")
   return found
 
@@ -300,14 +304,14 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
     left_out[reason] = left_out.get(reason, 0) + num
 
 
-def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case | str:
+def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Example | str:
   """Returns the case of a video, or why it is none. Raises whatever reading it or its sidecars raises."""
-  is_world, found, clip_s = 'scene' in written.notes(path), probe.probe(path), float(spec.duration_s)
+  is_world, found, clip_s = 'scene' in written.read_json(path), probe.probe(path), float(spec.duration_s)
   truth = _truth_beside(path, clip_s, found.duration_s <= clip_s + _END_SLACK_S)
   if found.duration_s < clip_s - _END_SLACK_S:
     return f'the video is shorter than {clip_s:g} s'
   # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
-  if not found.has_audio or not (is_world or sound.is_heard(path, min(found.duration_s, clip_s))):
+  if not found.has_audio or not (is_world or sound.has_audible_audio(path, min(found.duration_s, clip_s))):
     return 'no sound in the video'
   frames = tuple(
     read.frames(path, fps, spec.frame_size, 0.0, num_frames / fps)
@@ -315,29 +319,29 @@ def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Case | str:
       (spec.semantic_fps, spec.num_semantic_frames), (spec.sync_fps, spec.num_sync_frames))
   )  # fmt: skip
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, clip_s)
-  return Case(names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path)
+  return Example(names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path)
 
 
 def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
   """Returns what is known of the first seconds of a video; is_whole says that there are no more."""
-  notes = written.notes(path)
+  notes = written.read_json(path)
   if 'scene' in notes:
     return _checked(notes, str(path.with_suffix('.json')))
-  words = written.words(path)
-  spoken = words.spoken(0.0, clip_s, is_whole)
-  truth = plain_truth(words.annotation, spoken.text)
+  words = written.read(path)
+  spoken = words.transcript_in_window(0.0, clip_s, is_whole)
+  truth = text_only_truth(words.annotation, spoken.text)
   # Only where they are known: the words of the world, whose truth has other keys, are spread evenly.
   return truth if spoken.times_s is None else truth | {'word_times_s': spoken.times_s}
 
 
-def plain_truth(annotation: str, transcript: str) -> dict:
+def text_only_truth(annotation: str, transcript: str) -> dict:
   """Returns the truth of a clip of which no more is known than what is heard and said in it."""
   known = {'scene': VIDEO_SCENE, 'annotation': annotation, 'transcript': transcript, 'material': None,
            'has_music': False}  # fmt: skip
   return known | {key: [] for key in _TRUTH_KEYS if key not in known}
 
 
-def read_truth(text: str, source: str) -> dict:
+def parse_truth(text: str, source: str) -> dict:
   """Returns a truth of the world from its JSON.
 
   Raises:
@@ -377,7 +381,7 @@ def _is_a(value, wanted: type) -> bool:
 
 def _from_records(
   folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec, left_out: dict[str, int]
-) -> Iterator[Case]:
+) -> Iterator[Example]:
   source = records.open(folder)
   if source.spec.duration_s != spec.duration_s:
     raise ValueError(
@@ -387,24 +391,24 @@ def _from_records(
   num_used = 0
   for k in range(len(source)):
     if num_clips is not None and num_used >= num_clips:
-      _leave_out(left_out, MORE, len(source) - k)
+      _leave_out(left_out, OVER_NUM_CLIPS, len(source) - k)
       return
     record = source[k]
     if not record['has_audio']:
       _leave_out(left_out, 'no sound in the record')
       continue
     num_used += 1
-    yield of_record(record, spec)
+    yield from_record(record, spec)
   if not num_used:
     raise ValueError(f"'{folder}' holds {len(source)} records, but none with sound.")
 
 
-def of_record(record: dict, spec: clip_lib.ClipSpec) -> Case:
+def from_record(record: dict, spec: clip_lib.ClipSpec) -> Example:
   """Returns the case of a record. Raises ValueError where its lengths are not those of the spec."""
   records.validate(record, spec)
   if record['truth']:
-    truth = read_truth(record['truth'], f"record '{record['id']}'")
+    truth = parse_truth(record['truth'], f"record '{record['id']}'")
   else:
-    truth = plain_truth(record['text'], record['transcript'])
+    truth = text_only_truth(record['text'], record['transcript'])
   frames = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
-  return Case(record['id'], truth, record['wave_NA'], None, frames, None)
+  return Example(record['id'], truth, record['wave_NA'], None, frames, None)

@@ -24,44 +24,44 @@ from v2a.world import clips
 CHECK_SEED = 9_000_001
 NUM_CLIPS = 600
 
-Truth = tuple[np.ndarray, dict]
+WaveAndTruth = tuple[np.ndarray, dict]
 
 
-def truths(seed: int, num_clips: int, scenes: Sequence[str] | None = None) -> list[Truth]:
+def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None = None) -> list[WaveAndTruth]:
   """Returns waves at spectra.RATE_HZ and truths of clips, rendered with next to no picture."""
   made = (
     clips.render(
-      seed, index, scenes=scenes, look='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
+      seed, index, scenes=scenes, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
     )
     for index in range(num_clips)
   )
   return [(clip.wave_NA.astype(np.float64), clip.truth) for clip in made]
 
 
-def measure(known: Sequence[Truth], tools: instruments_lib.Instruments) -> dict[str, dict]:
+def measure(known: Sequence[WaveAndTruth], classifiers: instruments_lib.Instruments) -> dict[str, dict]:
   """Returns for each figure its score on the truth, on another clip's sound, and the number of clips.
 
   Figures that differ in what the model is given, not in what is measured, are left out.
   """
   result = {}
-  for name, figure in figures_lib.FIGURES.items():
+  for name, figure in figures_lib.METRICS.items():
     if figure.negative_text or figure.relative_to:
       continue
     chosen = [pair for pair in known if figure.selects(pair[1])]
     if len(chosen) < 2:
       continue
-    own = [figure.measure(wave_NA, truth, tools) for wave_NA, truth in chosen]
+    own = [figure.measure(wave_NA, truth, classifiers) for wave_NA, truth in chosen]
     others = chosen[1:] + chosen[:1]
     if figure.measure is figures_lib.music_score:
       others = [pair for pair in known if not figures_lib.has_any_music(pair[1])][: len(chosen)]
-    other = [figure.measure(wave_NA, truth, tools) for (wave_NA, _), (_, truth) in zip(others, chosen)]
+    other = [figure.measure(wave_NA, truth, classifiers) for (wave_NA, _), (_, truth) in zip(others, chosen)]
     own, other = ([score for score in scores if score is not None] for scores in (own, other))
     if own and other:
       result[name] = {'truth': figure.combine(own), 'other': figure.combine(other), 'n': len(own)}
   return result
 
 
-def measure_flux(known: Sequence[Truth]) -> dict[str, float]:
+def measure_flux(known: Sequence[WaveAndTruth]) -> dict[str, float]:
   """Returns the F1 of onsets.detect, which has no weights, with and without music or wind in the mix."""
   counts = {'alone': np.zeros(3), 'mixed': np.zeros(3)}
   for wave_NA, truth in known:
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> int:
     help='of the world (%(default)s)',
   )
   args = parser.parse_args(argv)
-  known = truths(args.seed, args.num_clips)
+  known = render_ground_truth(args.seed, args.num_clips)
   result = measure(known, instruments_lib.load())
   print(
     json.dumps(

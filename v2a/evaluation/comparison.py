@@ -27,14 +27,14 @@ from v2a.evaluation import resampling
 from v2a.evaluation import runner
 from v2a.evaluation import soundtracks
 
-Say = Callable[[str], None]
+ProgressFn = Callable[[str], None]
 # Corrected p below which a difference gets a star more.
-STARS = (0.05, 0.01, 0.001)
+SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
 NUM_SHOWN = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Asked:
+class CompareConfig:
   """What is compared with what, and how.
 
   Attributes:
@@ -48,8 +48,8 @@ class Asked:
     settings: of generate.Request, None where the model's own counts; without steps.
     has_captions: whether models are given the annotations.
     batch_size: soundtracks drawn at once.
-    seconds: length of the clips; None is one window of the models.
-    mesh_sizes: how models lie on the devices, see v2a.model.Model.
+    clip_s: length of the clips; None is one window of the models.
+    mesh_sizes: how models lie on the devices, see v2a.model.Bundle.
   """
 
   models: Sequence[str]
@@ -61,15 +61,15 @@ class Asked:
   settings: dict = dataclasses.field(default_factory=dict)
   has_captions: bool = True
   batch_size: int = 8
-  seconds: float | None = None
+  clip_s: float | None = None
   mesh_sizes: dict[str, int] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Shown:
+class ShownExample:
   """A clip to look at and listen to: the true sound, and each contestant's, at their own rates."""
 
-  case: cases_lib.Case
+  example: cases_lib.Example
   true: tuple[np.ndarray, int]
   sounds: dict[str, tuple[np.ndarray, int]]
 
@@ -85,12 +85,12 @@ class Comparison:
   """
 
   result: dict
-  shown: list[Shown]
+  shown: list[ShownExample]
   failures: list[str] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Contestant:
+class _SystemSpec:
   """One column: a model at one number of steps, or a folder of sounds."""
 
   name: str
@@ -98,31 +98,35 @@ class _Contestant:
   path: str
   generator: str | None
   steps: int | None
-  is_sounds: bool
+  is_external: bool
 
 
-def contestants(asked: Asked) -> list[_Contestant]:
+def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   """Returns the columns in order.
 
   Raises:
     ValueError: the same one twice, or a generator that nobody knows.
   """
   found = []
-  for word in asked.models:
-    path, generator = adapter.split(word)
+  for word in config.models:
+    path, generator = adapter.split_generator(word)
     name = names.printable(pathlib.Path(path).name) + (f':{generator}' if generator else '')
     if (
-      sum(pathlib.Path(adapter.split(other)[0]).name == pathlib.Path(path).name for other in asked.models) > 1
+      sum(
+        pathlib.Path(adapter.split_generator(other)[0]).name == pathlib.Path(path).name
+        for other in config.models
+      )
+      > 1
     ):
       name = names.printable(word)
     if generator is None and soundtracks.is_folder_of_sounds(pathlib.Path(path)):
-      found.append(_Contestant(name, name, path, None, None, True))
+      found.append(_SystemSpec(name, name, path, None, None, True))
       continue
     # Tokens in turn are as many as they are: there is nothing to choose.
-    all_steps = (None,) if generator == 'tokens' else asked.steps or (None,)
+    all_steps = (None,) if generator == 'tokens' else config.steps or (None,)
     for steps in all_steps:
       label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
-      found.append(_Contestant(label, name, path, generator, steps, False))
+      found.append(_SystemSpec(label, name, path, generator, steps, False))
   labels = [each.name for each in found]
   twice = sorted({label for label in labels if labels.count(label) > 1})
   if twice:
@@ -134,10 +138,10 @@ def contestants(asked: Asked) -> list[_Contestant]:
   return found
 
 
-def _load(each: _Contestant, asked: Asked) -> tuple[generate.Model, generate.Request]:
+def _load(each: _SystemSpec, asked: CompareConfig) -> tuple[generate.Bundle, generate.Request]:
   """Returns a model, and what it is asked for; finds what is wrong with either."""
   model = generate.load(each.path, generator=each.generator, mesh_sizes=asked.mesh_sizes)
-  request = adapter.request(model, each.generator, **{**asked.settings, 'steps': each.steps})
+  request = adapter.make_request(model, each.generator, **{**asked.settings, 'steps': each.steps})
   adapter.resolve(model, request)
   return model, request
 
@@ -145,13 +149,13 @@ def _load(each: _Contestant, asked: Asked) -> tuple[generate.Model, generate.Req
 class _Clips:
   """The clips as each model's rates want them; rendered or read once for all models of the same rates."""
 
-  def __init__(self, asked: Asked, say: Say):
+  def __init__(self, asked: CompareConfig, say: ProgressFn):
     self._asked, self._say, self._by_spec = asked, say, {}
-    self.seed = cases_lib.world_seed(asked.data)
+    self.seed = cases_lib.synthetic_seed(asked.data)
     self.left_out: dict[str, int] = {}
     self.failures: list[str] = []
 
-  def __call__(self, spec) -> list[cases_lib.Case]:
+  def __call__(self, spec) -> list[cases_lib.Example]:
     """Returns the clips at the rates of a ClipSpec. Raises ValueError where they last another time."""
     if spec not in self._by_spec:
       if any(known.duration_s != spec.duration_s for known in self._by_spec):
@@ -167,31 +171,31 @@ class _Clips:
         say = None if self._by_spec else self._say
         found = cases_lib.from_folder(folder, self._asked.num_clips, spec, self.left_out, say, self.failures)
       else:
-        found = cases_lib.from_world(self.seed, self._asked.num_clips, spec, say=self._say)
+        found = cases_lib.from_synthetic(self.seed, self._asked.num_clips, spec, report=self._say)
       self._by_spec[spec] = list(found)
     return self._by_spec[spec]
 
 
-def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
+def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> Comparison:
   """Returns the figures and costs of everybody on the same clips.
 
   Args:
-    asked: who and how.
+    config: who and how.
     folder: where drawn soundtracks are kept, and found again.
-    say: receives one line of progress at a time.
+    report: receives one line of progress at a time.
 
   Raises:
     FileNotFoundError: there is no such model or data.
     ValueError: a model, a request, a folder of sounds or the data is not right; before anything is drawn.
   """
-  everybody = contestants(asked)
-  clips = _Clips(asked, say)
-  spec = _check(everybody, asked, clips)
-  tools, meter = instruments.load(), distributions.Meter(folder / distributions.FOLDER)
+  everybody = system_specs(config)
+  clips = _Clips(config, report)
+  spec = _check(everybody, config, clips)
+  tools, meter = instruments.load(), distributions.DistributionMetrics(folder / distributions.FOLDER)
   entries, samples, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
   for number, each in enumerate(everybody, 1):
-    told = lambda line, number=number, each=each: say(f'{number}/{len(everybody)} {each.name}: {line}')
-    entry, outcome, rate_hz = _evaluate(each, asked, clips, spec, folder, tools, told)
+    told = lambda line, number=number, each=each: report(f'{number}/{len(everybody)} {each.name}: {line}')
+    entry, outcome, rate_hz = _evaluate(each, config, clips, spec, folder, tools, told)
     told('distances of sets')
     case_rate_hz, fps = spec.sample_rate_hz, spec.sync_fps
     sets = meter.measure(clips(spec), case_rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
@@ -200,42 +204,43 @@ def compare(asked: Asked, folder: pathlib.Path, say: Say) -> Comparison:
     for index, one in shown.items():
       one.sounds[each.name] = (outcome.waves[index], rate_hz)
   first, *others = everybody
-  distributions.refuse_incomparable(
+  distributions.drop_incomparable(
     {name: entry[distributions.KEY] for name, entry in entries.items()}, first.name
   )
   result = {
-    'data': names.printable(asked.data),
+    'data': names.printable(config.data),
     'num_clips': len(clips(spec)),
-    'seed': asked.seed,
-    'num_seeds': asked.num_seeds,
-    'captions': asked.has_captions,
+    'seed': config.seed,
+    'num_seeds': config.num_seeds,
+    'captions': config.has_captions,
     'reference': first.name,
     'left_out': clips.left_out,
     'embedders': meter.describe(),
     'models': entries,
     'differences': {
-      other.name: _differences(samples[other.name], samples[first.name], say, other.name) for other in others
+      other.name: _differences(samples[other.name], samples[first.name], report, other.name)
+      for other in others
     },
   }
   return Comparison(result, list(shown.values()), clips.failures)
 
 
-def _check(everybody: Sequence[_Contestant], asked: Asked, clips: _Clips):
+def _check(everybody: Sequence[_SystemSpec], asked: CompareConfig, clips: _Clips):
   """Returns the ClipSpec of the first model; finds faults of all before anything is drawn."""
   specs = {}
   for each in everybody:
-    if not each.is_sounds:
-      specs[each.name] = adapter.clip_spec(_load(each, asked)[0], asked.seconds)
-  spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=asked.seconds or clip_lib.ClipSpec.clip_s))
+    if not each.is_external:
+      specs[each.name] = adapter.clip_spec(_load(each, asked)[0], asked.clip_s)
+  spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=asked.clip_s or clip_lib.ClipSpec.clip_s))
   for known in (spec, *specs.values()):
     clips(known)
   for each in everybody:
-    if each.is_sounds:
+    if each.is_external:
       soundtracks.read_folder(pathlib.Path(each.path), clips(spec), spec.sample_rate_hz)
   return spec
 
 
-def _choose(cases: Sequence[cases_lib.Case], rate_hz: int) -> dict[int, Shown]:
+def _choose(cases: Sequence[cases_lib.Example], rate_hz: int) -> dict[int, ShownExample]:
   """Returns clips to show, by index: the first of each scene, then the second, and so on."""
   rank: dict[str, int] = {}
   order = []
@@ -245,15 +250,17 @@ def _choose(cases: Sequence[cases_lib.Case], rate_hz: int) -> dict[int, Shown]:
     order.append((rank[scene], i))
   chosen = sorted(i for _, i in sorted(order)[:NUM_SHOWN])
   waves = {i: cases[i].wave_NA.astype(np.float32) / 32767.0 for i in chosen}
-  return {i: Shown(cases[i], (waves[i], rate_hz), {}) for i in chosen}
+  return {i: ShownExample(cases[i], (waves[i], rate_hz), {}) for i in chosen}
 
 
-def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: pathlib.Path, tools, say: Say):
+def _evaluate(
+  each: _SystemSpec, asked: CompareConfig, clips: _Clips, spec, folder: pathlib.Path, tools, say: ProgressFn
+):
   """Returns the entry of one contestant, the outcome, and the rate of its soundtracks."""
   evaluate = lambda model, cases, **more: runner.evaluate(
     model, cases, names.printable(asked.data), asked.seed, tools=tools, say=say, num_seeds=asked.num_seeds,
     has_captions=asked.has_captions, **more)  # fmt: skip
-  if each.is_sounds:
+  if each.is_external:
     cases = clips(spec)
     made = soundtracks.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)
     outcome = evaluate(made.model, cases, clip_rate_hz=spec.sample_rate_hz)
@@ -262,7 +269,7 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
       'num_unused_files': made.num_unused}  # fmt: skip
     return entry, outcome, made.model.sample_rate_hz
   model, request = _load(each, asked)
-  spec = adapter.clip_spec(model, asked.seconds)
+  spec = adapter.clip_spec(model, asked.clip_s)
   cases, batch_size = clips(spec), adapter.batch_size(model, asked.batch_size)
   known = adapter.trained_on(model, cases, clips.seed, say)
   kept = soundtracks.Kept(folder / soundtracks.FOLDER, soundtracks.key(model, request, batch_size))
@@ -276,17 +283,17 @@ def _evaluate(each: _Contestant, asked: Asked, clips: _Clips, spec, folder: path
   return entry, outcome, model.sample_rate_hz
 
 
-def _entry(each: _Contestant, outcome: runner.Outcome) -> dict:
+def _entry(each: _SystemSpec, outcome: runner.Outcome) -> dict:
   kept = {name: value for name, value in outcome.result.items() if name not in ('model', 'data', 'num_clips')}
   return {'path': each.path, 'series': each.series, 'generator': each.generator, **kept}
 
 
 def _costs(
-  model: generate.Model, request: generate.Request, spec, drawn: soundtracks.Drawn, say: Say
+  model: generate.Bundle, request: generate.Request, spec, drawn: soundtracks.Drawn, say: ProgressFn
 ) -> dict:
   say('counting operations')
   num_windows = adapter.num_windows(model, request, spec.num_samples)
-  drawing, exports = costs.drawing(model, request), costs.parts(model, request.generator)
+  drawing, exports = costs.sampling_costs(model, request), costs.sampling_parts(model, request.generator)
   return {
     'num_parameters': costs.num_parameters(exports),
     'training_flops': costs.training_flops(exports),
@@ -300,7 +307,7 @@ def _costs(
   }
 
 
-def _differences(mine: dict, other: dict, say: Say, name: str) -> dict:
+def _differences(mine: dict, other: dict, say: ProgressFn, name: str) -> dict:
   """Returns by table and figure how far one lies above another, with corrected p and a mark."""
   say(f'paired tests: {name}')
   found = {}
@@ -319,29 +326,29 @@ def _differences(mine: dict, other: dict, say: Say, name: str) -> dict:
       'interval': difference.interval,
       'p': difference.p,
       'p_corrected': p,
-      'mark': mark(difference.value, p, is_higher_better(key, figure)),
+      'mark': significance_mark(difference.value, p, is_higher_better(key, figure)),
       'num_clips': difference.num_clips,
     }
   return told
 
 
-def is_higher_better(key: str, figure: str) -> bool:
+def is_higher_better(key: str, metric: str) -> bool:
   """Returns which way a figure improves.
 
   Args:
     key: of the result's object: 'figures', distributions.KEY or that of a table of runner.TABLES.
-    figure: its name.
+    metric: its name.
   """
   if key == 'figures':
-    return figure not in figures_lib.LESS_IS_BETTER
+    return metric not in figures_lib.LOWER_IS_BETTER
   if key == distributions.KEY:
-    return distributions.is_higher_better(figure)
-  return next(table for table in runner.TABLES if table.key == key).figures[figure].is_higher_better
+    return distributions.is_higher_better(metric)
+  return next(table for table in runner.TABLES if table.key == key).figures[metric].is_higher_better
 
 
-def mark(difference: float, p: float, is_higher_better: bool) -> str:
+def significance_mark(difference: float, p: float, is_higher_better: bool) -> str:
   """Returns 'better' or 'worse' with a star for each of STARS that p is below; '' where it is below none."""
-  stars = '*' * sum(p < limit for limit in STARS)
+  stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
   if not stars or not difference or math.isnan(difference):
     return ''
   return f'{"better" if (difference > 0) == is_higher_better else "worse"}{stars}'

@@ -46,14 +46,14 @@ _AXES = {
 _COLOURS = ('#5ad1c1', '#ffb454', '#c792ea', '#ff6e6e', '#82aaff', '#c3e88d', '#f78c6c', '#e8e6e1')
 
 
-def render(found: comparison_lib.Comparison, command: str) -> str:
+def render(comparison: comparison_lib.Comparison, command: str) -> str:
   """Returns the page.
 
   Args:
-    found: the comparison.
+    comparison: the comparison.
     command: the command line that makes it again.
   """
-  result = found.result
+  result = comparison.result
   parts = [
     _html_table(['', *result['models']], [_cost_cells(row) for row in report.cost_rows(result['models'])])
   ]
@@ -74,7 +74,7 @@ def render(found: comparison_lib.Comparison, command: str) -> str:
     command=_text(command),
     tables=''.join(parts),
     plots=_plots(result),
-    clips=''.join(_clip(shown) for shown in found.shown),
+    clips=''.join(_clip(shown) for shown in comparison.shown),
     version=_text(v2a.__version__),
   )
 
@@ -100,11 +100,12 @@ def _html_cell(result: Mapping, model: str, key: str, name: str) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
     return f'<td class="reason">{_text(entry.get("reason", "-"))}</td>'
-  noted = report.mark(result, model, key, name)
+  noted = report.significance_mark(result, model, key, name)
   told = f' <i class="{noted.rstrip("*")}">{noted}</i>' if noted else ''
-  edges = f'<span>{report.interval(entry)}</span>' if entry['interval'] else ''
-  ends = f'floor {report.number(entry["floor"])}, ceiling {report.number(entry["ceiling"])}, n {entry["n"]}'
-  return f'<td><b>{report.number(entry["value"])}</b>{told}{edges}<small>{ends}</small></td>'
+  edges = f'<span>{report.format_interval(entry)}</span>' if entry['interval'] else ''
+  value, floor, ceiling = (report.format_value(entry[key]) for key in ('value', 'floor', 'ceiling'))
+  ends = f'floor {floor}, ceiling {ceiling}, n {entry["n"]}'
+  return f'<td><b>{value}</b>{told}{edges}<small>{ends}</small></td>'
 
 
 def _plots(result: Mapping) -> str:
@@ -120,7 +121,7 @@ def _plots(result: Mapping) -> str:
   if not drawn or not plotted:
     return '<p>Nothing was drawn by a model.</p>'
   sheet = mpl_figure.Figure(
-    figsize=(12, 2.5 * len(plotted) + 0.6), dpi=90, facecolor=columns.BACK, layout='constrained'
+    figsize=(12, 2.5 * len(plotted) + 0.6), dpi=90, facecolor=columns.BACKGROUND_COLOR, layout='constrained'
   )
   axes_KG = sheet.subplots(len(plotted), len(_AXES), squeeze=False)
   series = list(dict.fromkeys(entry['series'] for entry in result['models'].values()))
@@ -129,15 +130,15 @@ def _plots(result: Mapping) -> str:
     for column, (label, cost) in enumerate(_AXES.items()):
       axis = axes_KG[row, column]
       _plot(axis, result['models'], key, name, cost, colours)
-      axis.set_xlabel(label if row == len(plotted) - 1 else '', color=columns.INK, fontsize=9)
-      axis.set_ylabel(name if not column else '', color=columns.INK, fontsize=9)
+      axis.set_xlabel(label if row == len(plotted) - 1 else '', color=columns.FOREGROUND_COLOR, fontsize=9)
+      axis.set_ylabel(name if not column else '', color=columns.FOREGROUND_COLOR, fontsize=9)
   pairs = [zip(*axis.get_legend_handles_labels()) for axis in axes_KG.flat]
   by_label = {label: line for part in pairs for line, label in part}
   legend = sheet.legend(
     by_label.values(), by_label, loc='outside upper center', ncols=4, fontsize=9, frameon=False
   )
   for text in legend.get_texts():
-    text.set_color(columns.INK)
+    text.set_color(columns.FOREGROUND_COLOR)
   canvas = backend_agg.FigureCanvasAgg(sheet)
   with picture.no_glyph_warnings():
     canvas.draw()
@@ -173,8 +174,8 @@ def _plot(
   axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
   axis.xaxis.set_major_formatter(lambda value, _: f'{value:g}')
   axis.xaxis.set_minor_formatter(lambda value, _: '')
-  axis.set_facecolor(columns.BACK)
-  axis.tick_params(colors=columns.INK, labelsize=8, which='both')
+  axis.set_facecolor(columns.BACKGROUND_COLOR)
+  axis.tick_params(colors=columns.FOREGROUND_COLOR, labelsize=8, which='both')
   axis.grid(alpha=0.15)
   for spine in axis.spines.values():
     spine.set_color('#444')
@@ -194,28 +195,29 @@ def _image(pixels_YX3: np.ndarray, alt: str, kind: str = 'WEBP', **options) -> s
   return f'<img src="{source}" width="{width}" height="{height}" alt="{_text(alt)}">'
 
 
-def sound(wave_NA: np.ndarray, sample_rate_hz: int) -> str:
+def audio_data_url(wave_NA: np.ndarray, sample_rate_hz: int) -> str:
   """Returns a sound as a data address, 16-bit FLAC."""
   buffer = io.BytesIO()
   soundfile.write(buffer, np.clip(wave_NA, -1.0, 1.0), sample_rate_hz, format='FLAC', subtype='PCM_16')
   return 'data:audio/flac;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _clip(shown: comparison_lib.Shown) -> str:
-  truth = shown.case.truth
+def _clip(shown: comparison_lib.ShownExample) -> str:
+  truth = shown.example.truth
   words = f'<p class="words">{_text(truth["annotation"] or "no annotation")}</p>'
   if truth['transcript']:
     words += f'<p>says: {_text(truth["transcript"])}</p>'
   cards = ''.join(
     f'<figure><figcaption>{_text(name)}</figcaption>'
-    f'{_image(columns.spectrogram(*wave), f"{shown.case.name}, {name}: spectrogram", quality=60)}'
-    f'<audio controls preload="none" src="{sound(*wave)}" aria-label="{_text(name)}"></audio></figure>'
+    + _image(columns.spectrogram_image(*wave), f'{shown.example.name}, {name}: spectrogram', quality=60)
+    + f'<audio controls preload="none" src="{audio_data_url(*wave)}" aria-label="{_text(name)}"></audio>'
+    + '</figure>'
     for name, wave in (('truth', shown.true), *shown.sounds.items())
   )
-  head = f'<h3>{_text(shown.case.name)} <small>{_text(truth["scene"])}</small></h3>'
+  head = f'<h3>{_text(shown.example.name)} <small>{_text(truth["scene"])}</small></h3>'
   return f'<section>{head}{words}<div class="grid">{cards}</div></section>'
 
 
-def write(path: pathlib.Path, found: comparison_lib.Comparison, command: str) -> None:
+def write(path: pathlib.Path, comparison: comparison_lib.Comparison, command: str) -> None:
   """Writes the page; it appears under its name only when it is whole. For the arguments see `render`."""
-  files.write_text(path, render(found, command))
+  files.write_text(path, render(comparison, command))

@@ -11,7 +11,7 @@ from v2a.evaluation import runner
 UNKNOWN = 'not known'
 
 
-def number(value: float | None) -> str:
+def format_value(value: float | None) -> str:
   """Returns a figure for people."""
   if value is None:
     return '-'
@@ -75,15 +75,15 @@ def _absent(result: Mapping, key: str, name: str) -> str | None:
   return reasons.pop() if len(reasons) == 1 and all(entry['value'] is None for entry in entries) else None
 
 
-def mark(result: Mapping, model: str, key: str, figure: str) -> str:
+def significance_mark(result: Mapping, model: str, key: str, metric: str) -> str:
   """Returns the mark of a model's figure against the reference, '' for none."""
-  told = result['differences'].get(model, {}).get(key, {}).get(figure)
+  told = result['differences'].get(model, {}).get(key, {}).get(metric)
   return '' if told is None else told['mark']
 
 
-def interval(entry: Mapping) -> str:
+def format_interval(entry: Mapping) -> str:
   """Returns a figure's interval for people, '' where there is none."""
-  return '' if entry['interval'] is None else ' .. '.join(number(edge) for edge in entry['interval'])
+  return '' if entry['interval'] is None else ' .. '.join(format_value(edge) for edge in entry['interval'])
 
 
 def markdown(result: Mapping) -> str:
@@ -108,11 +108,12 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
     return entry.get('reason', '-')
-  noted = mark(result, model, key, name)
+  noted = significance_mark(result, model, key, name)
   # Stars would make Markdown bold.
-  value = f'**{number(entry["value"])}**' + (f' {noted}'.replace('*', '\\*') if noted else '')
-  edges = f' ({interval(entry)})' if entry['interval'] else ''
-  return f'{value}{edges}; floor {number(entry["floor"])}, ceiling {number(entry["ceiling"])}, n {entry["n"]}'
+  value = f'**{format_value(entry["value"])}**' + (f' {noted}'.replace('*', '\\*') if noted else '')
+  edges = f' ({format_interval(entry)})' if entry['interval'] else ''
+  floor, ceiling = format_value(entry['floor']), format_value(entry['ceiling'])
+  return f'{value}{edges}; floor {floor}, ceiling {ceiling}, n {entry["n"]}'
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

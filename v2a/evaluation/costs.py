@@ -15,7 +15,7 @@ from v2a import weights
 from v2a.training import costs as training_costs
 
 
-def parts(model: generate.Model, generator: str | None = None) -> dict[str, weights.Export]:
+def sampling_parts(model: generate.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
   """Returns the parts of a model that draw: a generator, None for the first, and its codec."""
   chosen = model.generator(generator)
   return {part: model.exports[part] for part in (chosen.codec, chosen.name)}
@@ -48,7 +48,7 @@ def training_flops(exports: Mapping[str, weights.Export]) -> dict[str, int | Non
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawing:
+class SamplingCosts:
   """What one soundtrack of one window costs.
 
   Attributes:
@@ -60,7 +60,7 @@ class Drawing:
   flops: int
 
 
-def drawing(model: generate.Model, request: generate.Request) -> Drawing:
+def sampling_costs(model: generate.Bundle, request: generate.Request) -> SamplingCosts:
   """Returns what a soundtrack costs that is drawn from a picture and a prompt.
 
   Args:
@@ -79,7 +79,7 @@ def drawing(model: generate.Model, request: generate.Request) -> Drawing:
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))
-  return Drawing(settings['evaluations'], (flops.count(traced) + flops.count(decode)) // num_rows)
+  return SamplingCosts(settings['evaluations'], (flops.count(traced) + flops.count(decode)) // num_rows)
 
 
 _CLEAR_PEAK = pathlib.Path('/proc/self/clear_refs')

@@ -26,15 +26,15 @@ from v2a.evaluation import runner
 from v2a.evaluation import soundtracks
 from v2a.media import compression
 
-Say = Callable[[str], None]
-Apply = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
+ProgressFn = Callable[[str], None]
+ApplyFn = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
 _GREY_3 = np.float32([0.299, 0.587, 0.114])
 _DRAWN = 'soundtracks'
 _NO_NEGATIVE = 'a sweep draws without negative prompts'
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class Corruption:
   """One kind of damage.
 
   Attributes:
@@ -45,12 +45,12 @@ class Kind:
 
   about: str
   severities: tuple[float, ...]
-  apply: Apply
+  apply: ApplyFn
 
 
 def _compress(frame_LYX3, fps, severity, rng):
   del rng
-  return compression.compress(frame_LYX3, fps, int(severity))
+  return compression.h264_round_trip(frame_LYX3, fps, int(severity))
 
 
 def _noise(frame_LYX3, fps, severity, rng):
@@ -94,74 +94,76 @@ def _rounded(pixels_LYX3: np.ndarray) -> np.ndarray:
   return np.clip(np.round(pixels_LYX3), 0, 255).astype(np.uint8)
 
 
-KINDS: dict[str, Kind] = {
-  'compression': Kind('constant rate factor of x264', (30, 38, 44, 51), _compress),
-  'noise': Kind('deviation of each colour of a pixel, of white', (0.05, 0.1, 0.2, 0.4), _noise),
-  'blur': Kind("deviation of a Gaussian, of the picture's side", (0.02, 0.04, 0.08, 0.16), _blur),
-  'dropped': Kind('share of frames in whose place the last one stays', (0.1, 0.25, 0.5, 0.75), _drop),
-  'frame_rate': Kind('frames a second', (12.5, 8, 5, 2.5), _slow),
-  'grey': Kind('share of the colour that is lost', (0.5, 1.0), _grey),
+CORRUPTIONS: dict[str, Corruption] = {
+  'compression': Corruption('constant rate factor of x264', (30, 38, 44, 51), _compress),
+  'noise': Corruption('deviation of each colour of a pixel, of white', (0.05, 0.1, 0.2, 0.4), _noise),
+  'blur': Corruption("deviation of a Gaussian, of the picture's side", (0.02, 0.04, 0.08, 0.16), _blur),
+  'dropped': Corruption('share of frames in whose place the last one stays', (0.1, 0.25, 0.5, 0.75), _drop),
+  'frame_rate': Corruption('frames a second', (12.5, 8, 5, 2.5), _slow),
+  'grey': Corruption('share of the colour that is lost', (0.5, 1.0), _grey),
 }
 
 
-def damage(
-  cases: Sequence[cases_lib.Case], kind: str, severity: float, spec: clip_lib.ClipSpec
-) -> list[cases_lib.Case]:
+def corrupt_examples(
+  examples: Sequence[cases_lib.Example], corruption: str, severity: float, spec: clip_lib.ClipSpec
+) -> list[cases_lib.Example]:
   """Returns the clips with damaged pictures and without twins.
 
   Args:
-    cases: the clips.
-    kind: of KINDS.
+    examples: the clips.
+    corruption: of KINDS.
     severity: see there.
     spec: their rates.
 
   Raises:
     ValueError: there is no such kind.
   """
-  if kind not in KINDS:
-    raise ValueError(f'the damage must be one of {", ".join(KINDS)}; got {kind!r}.')
+  if corruption not in CORRUPTIONS:
+    raise ValueError(f'the damage must be one of {", ".join(CORRUPTIONS)}; got {corruption!r}.')
   found = []
-  for number, case in enumerate(cases):
-    rng = np.random.default_rng([number, list(KINDS).index(kind)])
-    frame_LYX3 = KINDS[kind].apply(case.frames[1], spec.sync_fps, severity, rng)
-    frames = cases_lib.sample_frames(frame_LYX3, spec.sync_fps, spec)
-    found.append(dataclasses.replace(case, frames=frames, twin=None))
+  for number, case in enumerate(examples):
+    rng = np.random.default_rng([number, list(CORRUPTIONS).index(corruption)])
+    frame_LYX3 = CORRUPTIONS[corruption].apply(case.frames[1], spec.sync_fps, severity, rng)
+    frames = cases_lib.resample_frames(frame_LYX3, spec.sync_fps, spec)
+    found.append(dataclasses.replace(case, frames=frames, paired_variant=None))
   return found
 
 
 def sweep(
-  model: generate.Model,
+  model: generate.Bundle,
   request: generate.Request,
-  cases: Sequence[cases_lib.Case],
+  examples: Sequence[cases_lib.Example],
   folder: pathlib.Path,
-  say: Say,
+  report: ProgressFn,
   *,
   data: str = '',
   seed: int = 0,
   batch_size: int = 8,
   has_captions: bool = True,
-  kinds: Mapping[str, Sequence[float]] | None = None,
+  corruptions: Mapping[str, Sequence[float]] | None = None,
 ) -> dict:
   """Returns, JSON-able, the figures of the clean pictures and of each kind and severity.
 
   Args:
     model: see v2a.generate.load.
     request: how it draws.
-    cases: the clips, at least two.
+    examples: the clips, at least two.
     folder: where soundtracks are kept, and found again.
-    say: receives one line of progress at a time.
+    report: receives one line of progress at a time.
     data: how the report calls the clips.
     seed: of the noise.
     batch_size: soundtracks drawn at once.
     has_captions: whether the model is given the annotations.
-    kinds: severities by kind; None for all of KINDS.
+    corruptions: severities by kind; None for all of KINDS.
   """
-  kinds = {name: kind.severities for name, kind in KINDS.items()} if kinds is None else kinds
+  corruptions = (
+    {name: kind.severities for name, kind in CORRUPTIONS.items()} if corruptions is None else corruptions
+  )
   kept = soundtracks.Kept(folder / _DRAWN, soundtracks.key(model, request, batch_size))
   drawn = dataclasses.replace(kept.keep(adapter.adapt(model, request)), no_negative=_NO_NEGATIVE)
   tools = instruments.load()
 
-  def point(chosen: Sequence[cases_lib.Case], told: Say) -> dict:
+  def point(chosen: Sequence[cases_lib.Example], told: ProgressFn) -> dict:
     # The true sound stands for the codec's round trip: ceilings are no part of a sweep.
     outcome = runner.evaluate(
       dataclasses.replace(drawn, reconstruct=lambda wave_BNA: wave_BNA), chosen, data, seed, batch_size,
@@ -171,22 +173,24 @@ def sweep(
       name: {key: entry[key] for key in ('value', 'interval', 'n')}
       for name, entry in entries.items() if entry['value'] is not None
     }  # fmt: skip
-    return {'figures': figures, 'gauge': gauging.measure(model, request.generator, chosen)}
+    return {'figures': figures, 'gauge': gauging.ood_scores(model, request.generator, chosen)}
 
-  clean = [dataclasses.replace(case, twin=None) for case in cases]
+  clean = [dataclasses.replace(case, paired_variant=None) for case in examples]
   result = {
     'model': model.name,
     'generator': model.generator(request.generator).name,
     'data': data,
-    'num_clips': len(cases),
+    'num_clips': len(examples),
     'seed': seed,
-    'clean': point(clean, lambda line: say(f'clean: {line}')),
+    'clean': point(clean, lambda line: report(f'clean: {line}')),
     'kinds': {},
   }
-  for name, severities in kinds.items():
+  for name, severities in corruptions.items():
     points = []
     for severity in severities:
-      told = lambda line, name=name, severity=severity: say(f'{name} {severity:g}: {line}')
-      points.append({'severity': severity, **point(damage(cases, name, severity, model.clip_spec), told)})
-    result['kinds'][name] = {'about': KINDS[name].about, 'points': points}
+      told = lambda line, name=name, severity=severity: report(f'{name} {severity:g}: {line}')
+      points.append(
+        {'severity': severity, **point(corrupt_examples(examples, name, severity, model.clip_spec), told)}
+      )
+    result['kinds'][name] = {'about': CORRUPTIONS[name].about, 'points': points}
   return result

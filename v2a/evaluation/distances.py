@@ -276,10 +276,10 @@ def _inception_score(log_p_NO: np.ndarray) -> float:
   return float(np.exp((np.exp(log_p_NO) * (log_p_NO - log_mean_O)).sum(axis=1).mean()))
 
 
-def bootstrap(
+def bootstrap_interval(
   statistic: Callable[..., float],
   *samples: np.ndarray,
-  num: int = 1000,
+  num_resamples: int = 1000,
   seed: int = 0,
   is_paired: bool = False,
 ) -> tuple[float, float]:
@@ -292,7 +292,7 @@ def bootstrap(
   Args:
     statistic: maps samples to one number.
     *samples: arrays or sequences of rows.
-    num: how often rows are drawn; the cost is so many calls of `statistic`.
+    num_resamples: how often rows are drawn; the cost is so many calls of `statistic`.
     seed: of the draws.
     is_paired: whether row k of all samples belongs together and is drawn together, as for kl.
 
@@ -310,7 +310,7 @@ def bootstrap(
     picks = picks * len(nums) if is_paired else picks
     return float(statistic(*(sample[pick] for sample, pick in zip(samples, picks))))
 
-  value, draws = float(statistic(*samples)), np.array([draw() for _ in range(num)])
+  value, draws = float(statistic(*samples)), np.array([draw() for _ in range(num_resamples)])
   if not np.isfinite([value, *draws]).all():
     raise ValueError('the statistic of bootstrap must be finite on every draw; got NaN or infinity.')
   low, high = value + np.quantile(draws - draws.mean(), (0.025, 0.975))

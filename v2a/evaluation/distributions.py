@@ -48,7 +48,7 @@ _MAX_TESTED_FEATURES = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class DistributionResult:
   """What was measured of one set.
 
   Attributes:
@@ -60,7 +60,7 @@ class Measured:
   samples: dict[str, resampling.Sample]
 
 
-class Meter:
+class DistributionMetrics:
   """Measures sets of soundtracks of the same clips; embeds the true sounds once."""
 
   def __init__(self, folder: pathlib.Path | None = None, embedders: sets.Embedders | None = None):
@@ -71,34 +71,34 @@ class Meter:
 
   def measure(
     self,
-    cases: Sequence[cases_lib.Case],
+    examples: Sequence[cases_lib.Example],
     clip_rate_hz: int,
     sync_fps: float,
     waves: Sequence[np.ndarray],
     codec_waves: Sequence[np.ndarray],
     rate_hz: int,
-  ) -> Measured:
+  ) -> DistributionResult:
     """Returns the figures of a set of soundtracks.
 
     Args:
-      cases: the clips.
+      examples: the clips.
       clip_rate_hz, sync_fps: rates of their sounds and pictures.
       waves: a soundtrack a clip, in their order.
       codec_waves: the true sounds through the codec.
       rate_hz: rate of both.
     """
-    if id(cases) not in self._true:
-      heard = (_true_sound(case, clip_rate_hz) for case in cases)
-      self._true = {id(cases): self._embed(cases, heard, clip_rate_hz, sync_fps)}
-    true = self._true[id(cases)]
+    if id(examples) not in self._true:
+      heard = (_true_sound(case, clip_rate_hz) for case in examples)
+      self._true = {id(examples): self._embed(examples, heard, clip_rate_hz, sync_fps)}
+    true = self._true[id(examples)]
     drawn, coded = (
-      self._embed(cases, ((wave_NA, rate_hz) for wave_NA in each), clip_rate_hz, sync_fps)
+      self._embed(examples, ((wave_NA, rate_hz) for wave_NA in each), clip_rate_hz, sync_fps)
       for each in (waves, codec_waves)
     )
     ceilings = sets.table(true, coded, self._embedders, num_draws=0)
     lines = sets.table(true, drawn, self._embedders)
     entries = {_name(line): _entry(line, ceiling) for line, ceiling in zip(lines, ceilings, strict=True)}
-    return Measured(entries, _samples(true, drawn, lines))
+    return DistributionResult(entries, _samples(true, drawn, lines))
 
   def describe(self) -> dict[str, dict]:
     """Returns, JSON-able, what each embedder is: its weights and code, or what is missing."""
@@ -118,7 +118,7 @@ class Meter:
     return sets.embed(clips, self._embedders, self._cache)
 
 
-def _true_sound(case: cases_lib.Case, clip_rate_hz: int) -> Sound:
+def _true_sound(case: cases_lib.Example, clip_rate_hz: int) -> Sound:
   """Returns the true sound and its rate: of a video its own, for a resampler more moves what is embedded."""
   if case.video is None:
     return case.wave_NA.astype(np.float32) / 32767.0, clip_rate_hz
@@ -127,7 +127,7 @@ def _true_sound(case: cases_lib.Case, clip_rate_hz: int) -> Sound:
   return read.wave(case.video, rate_hz, num_channels, 0.0, len(case.wave_NA) / clip_rate_hz), rate_hz
 
 
-def _pictures(case: cases_lib.Case, clip_rate_hz: int, fps: float) -> pictures.Pictures:
+def _pictures(case: cases_lib.Example, clip_rate_hz: int, fps: float) -> pictures.Pictures:
   if case.video is None:
     return pictures.Frames(case.frames[1], fps)
   return pictures.Video(case.video, len(case.wave_NA) / clip_rate_hz)
@@ -187,7 +187,7 @@ def about(name: str) -> str:
   return 'mean over the drawn clips' if kind is None else ABOUT[kind]
 
 
-def refuse_incomparable(entries: Mapping[str, Mapping[str, dict]], reference: str) -> None:
+def drop_incomparable(entries: Mapping[str, Mapping[str, dict]], reference: str) -> None:
   """Takes away biased distances of other numbers of rows than the reference's, in place, and says why.
 
   Args:

@@ -42,11 +42,11 @@ from v2a.training import tasks
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
-PROCEDURAL = 'procedural/'  # begins the names of metrics of procedural clips
+SYNTHETIC_PREFIX = 'procedural/'  # begins the names of metrics of procedural clips
 NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
 _BATCH = 8
 # Lengths that the world renders; models of other clips are told their loss alone.
-WORLD_CLIP_S = 2.0, 30.0
+SYNTHETIC_CLIP_S = 2.0, 30.0
 
 Evaluator = Callable[[nnx.Module, int], dict]
 
@@ -60,27 +60,27 @@ def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
   """
   if not c.training.evaluate_every_steps:
     return []
-  found: list[Evaluator] = [Loss(c, task)] if c.data.validation else []
+  found: list[Evaluator] = [ValidationLoss(c, task)] if c.data.validation else []
   clip_s = config.clip_spec(c).duration_s
-  if not c.data.validation and not WORLD_CLIP_S[0] <= clip_s <= WORLD_CLIP_S[1]:
+  if not c.data.validation and not SYNTHETIC_CLIP_S[0] <= clip_s <= SYNTHETIC_CLIP_S[1]:
     return found
   if c.task == 'codec':
-    found.append(RoundTrips(c))
+    found.append(ReconstructionMetrics(c))
   elif c.task in ('flow', 'tokens') and c.init_from.codec:
-    found.append(Soundtracks(c))
+    found.append(GenerationMetrics(c))
   return found
 
 
-class Loss:
+class ValidationLoss:
   """The task's loss on validation clips."""
 
   def __init__(self, c: ml_collections.ConfigDict, task):
     source = records.open(*c.data.validation)
-    items = [source[k] for k in records.sample(len(source), NUM_LOSS_CLIPS, SEED)]
+    items = [source[k] for k in records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)]
     size = min(_BATCH, len(items))
     rng = np.random.default_rng(0)
     parts = [items[first : first + size] for first in range(0, len(items) - size + 1, size)]
-    self._batches = [task.prepare(part, rng) for part in parts]
+    self._batches = [task.collate(part, rng) for part in parts]
     self._task, self._run = task, None
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -95,14 +95,14 @@ class Loss:
     return {'loss': float(np.mean(values))}
 
 
-class Soundtracks:
+class GenerationMetrics:
   """Soundtracks of a generator in training."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self._c, self._model = c, None
-    self._part = model_lib.part_of(c)
+    self._part = model_lib.part_name(c)
     self._codec = weights.load_export(c.init_from.codec)  # now, since a wrong path shall end no training
-    self._prefix, self._cases = _cases(c)
+    self._prefix, self._cases = _examples(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
     """Returns figures, sounds and spectrograms."""
@@ -114,9 +114,9 @@ class Soundtracks:
         self._part: weights.Export(arrays, self._c, {}),
         codec: self._codec,
       }
-      self._model = generate.Model('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
-    self._model.replace(self._part, arrays)
-    drawn = adapter.adapt(self._model, adapter.request(self._model, self._part))
+      self._model = generate.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
+    self._model.replace_weights(self._part, arrays)
+    drawn = adapter.adapt(self._model, adapter.make_request(self._model, self._part))
     outcome = runner.evaluate(
       dataclasses.replace(drawn, no_negative='not in training'), self._cases, 'world', 0,
       adapter.batch_size(self._model, _BATCH), instruments.load(), lambda line: None)  # fmt: skip
@@ -125,12 +125,12 @@ class Soundtracks:
     return _named(self._prefix, figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz))
 
 
-class RoundTrips:
+class ReconstructionMetrics:
   """True sounds through a codec in training."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self._rate_hz, self._run = config.clip_spec(c).sample_rate_hz, None
-    self._prefix, self._cases = _cases(c)
+    self._prefix, self._cases = _examples(c)
     self._round_trip = _of_codes if c.codec.bottleneck == 'rvq' else _of_latents
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -156,22 +156,22 @@ def _of_codes(codec, wave_BNA: jax.Array) -> jax.Array:
   return codec.decode_tokens(codec.encode_tokens(wave_BNA))
 
 
-def _cases(c: ml_collections.ConfigDict) -> tuple[str, list[cases_lib.Case]]:
+def _examples(c: ml_collections.ConfigDict) -> tuple[str, list[cases_lib.Example]]:
   """Returns the clips to evaluate on, and what the names of their metrics begin with."""
   if c.data.validation:
     return '', _validation_cases(c)
-  found = cases_lib.from_world(SEED, NUM_CLIPS, config.clip_spec(c))
+  found = cases_lib.from_synthetic(SEED, NUM_CLIPS, config.clip_spec(c))
   # Twins would be drawn, too.
-  return PROCEDURAL, [dataclasses.replace(case, twin=None) for case in found]
+  return SYNTHETIC_PREFIX, [dataclasses.replace(case, paired_variant=None) for case in found]
 
 
-def _validation_cases(c: ml_collections.ConfigDict) -> list[cases_lib.Case]:
+def _validation_cases(c: ml_collections.ConfigDict) -> list[cases_lib.Example]:
   spec, source, found = config.clip_spec(c), records.open(*c.data.validation), []
-  order = records.sample(len(source), NUM_LOSS_CLIPS, SEED)
+  order = records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)
   for index in np.random.default_rng(SEED).permutation(order):
     record = source[int(index)]
     if record['has_audio'] and record['has_video']:
-      found.append(cases_lib.of_record(_cut(record, source.spec, spec), spec))
+      found.append(cases_lib.from_record(_cut(record, source.spec, spec), spec))
     if len(found) == NUM_CLIPS:
       break
   if not found:
@@ -219,11 +219,13 @@ def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
   return {name: np.asarray(array) for name, array in weights.flatten(state).items()}
 
 
-def _shown(cases: Sequence[cases_lib.Case], waves: Sequence[np.ndarray], rate_hz: int) -> dict:
+def _shown(cases: Sequence[cases_lib.Example], waves: Sequence[np.ndarray], rate_hz: int) -> dict:
   found = {}
   for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
-    found[f'sound/{case.name}'] = metrics.Sound(wave_NA, rate_hz)
-    both = (columns.spectrogram(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA))
+    found[f'sound/{case.name}'] = metrics.AudioSummary(wave_NA, rate_hz)
+    both = (
+      columns.spectrogram_image(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA)
+    )
     # The truth above, what was made of it below.
-    found[f'spectrogram/{case.name}'] = metrics.Picture(np.concatenate(list(both)))
+    found[f'spectrogram/{case.name}'] = metrics.ImageSummary(np.concatenate(list(both)))
   return found

@@ -28,14 +28,14 @@ from v2a.evaluation import tables
 _NUM_THREADS = 2
 
 # What a sound has by itself, by the name of the figure whose error it makes; None where it has none.
-Own = Callable[[np.ndarray, int], float | None]
+StatisticFn = Callable[[np.ndarray, int], float | None]
 
 
-def _in_stereo(measure: Callable[[np.ndarray], float | None]) -> Own:
+def _in_stereo(measure: Callable[[np.ndarray], float | None]) -> StatisticFn:
   return lambda wave_NA, rate_hz: measure(wave_NA) if wave_NA.shape[1] == 2 else None
 
 
-OWN: dict[str, Own] = {
+STATISTICS: dict[str, StatisticFn] = {
   'loudness_error_lu': signal.loudness_lufs,
   'true_peak_error_db': lambda wave_NA, rate_hz: signal.true_peak_db(wave_NA),
   'clipping_error': lambda wave_NA, rate_hz: signal.clipping_share(wave_NA),
@@ -70,7 +70,7 @@ def _error(about: str) -> tables.Figure:
   return tables.Figure(f'error of the {about}', _mean_error, notes=_means)
 
 
-FIGURES = {
+METRICS = {
   'onset_flux_f1': tables.Figure('onsets within 100 ms of those of the true sound, F1', _mean, True),
   'onset_accuracy': tables.Figure('share of the true onsets that are found', _mean, True),
   'onset_average_precision': tables.Figure('mean precision at the true onsets, loudest first', _mean, True),
@@ -93,14 +93,14 @@ FIGURES = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Truth:
+class Reference:
   """What soundtracks of one clip are measured against.
 
   Attributes:
     wave_NA: the true sound at spectra.RATE_HZ.
     onset_s: its onsets.
     has_offset: whether its onsets can be told from the picture's motion: only then soundtracks are asked.
-    own: its value of each of OWN.
+    statistics: its value of each of OWN.
     frame_LYX3: the picture.
     fps: its rate.
   """
@@ -108,12 +108,12 @@ class Truth:
   wave_NA: np.ndarray
   onset_s: np.ndarray
   has_offset: bool
-  own: dict[str, float | None]
+  statistics: dict[str, float | None]
   frame_LYX3: np.ndarray
   fps: float
 
 
-def truth(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float) -> Truth:
+def make_reference(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float) -> Reference:
   """Returns what soundtracks of a clip are measured against.
 
   Args:
@@ -123,70 +123,70 @@ def truth(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps:
     fps: its rate.
   """
   heard_NA = spectra.prepare(wave_NA, sample_rate_hz)
-  own = {name: measured(wave_NA, sample_rate_hz) for name, measured in OWN.items()}
+  own = {name: measured(wave_NA, sample_rate_hz) for name, measured in STATISTICS.items()}
   # float32 halves what a set of clips holds, and no figure hears it.
   onset_s = onsets.detect(heard_NA, spectra.RATE_HZ)
   has_offset = signal.av_offset_s(heard_NA, spectra.RATE_HZ, frame_LYX3, fps) is not None
-  return Truth(heard_NA.astype(np.float32), onset_s, has_offset, own, frame_LYX3, fps)
+  return Reference(heard_NA.astype(np.float32), onset_s, has_offset, own, frame_LYX3, fps)
 
 
-def score(wave_NA: np.ndarray, sample_rate_hz: int, known: Truth) -> dict:
+def score(wave_NA: np.ndarray, sample_rate_hz: int, reference: Reference) -> dict:
   """Returns the score of every figure for one soundtrack.
 
   Args:
     wave_NA: the soundtrack, as long as the true sound and with as many channels.
     sample_rate_hz: its rate.
-    known: of its clip.
+    reference: of its clip.
 
   Raises:
     ValueError: it is longer or shorter, has other channels, or is no sound.
   """
   heard_NA, rate_hz = spectra.prepare(wave_NA, sample_rate_hz), spectra.RATE_HZ
-  found = signal.onset_agreement(known.onset_s, heard_NA, rate_hz)
+  found = signal.onset_agreement(reference.onset_s, heard_NA, rate_hz)
   offset_s = None
-  if known.has_offset:
+  if reference.has_offset:
     # What has no onsets, such as silence, agrees nowhere.
-    offset_s = signal.av_offset_s(heard_NA, rate_hz, known.frame_LYX3, known.fps)
+    offset_s = signal.av_offset_s(heard_NA, rate_hz, reference.frame_LYX3, reference.fps)
     offset_s = signal.OFFSET_LIMIT_S if offset_s is None else offset_s
   scores = {
     'onset_flux_f1': found.f1,
     'onset_accuracy': found.accuracy,
     'onset_average_precision': found.average_precision,
     'onset_count_accuracy': float(found.is_count_right),
-    'av_align': signal.av_align(heard_NA, rate_hz, known.frame_LYX3, known.fps),
+    'av_align': signal.av_align(heard_NA, rate_hz, reference.frame_LYX3, reference.fps),
     'av_offset_ms': None if offset_s is None else 1000.0 * abs(offset_s),
-    'envelope_l1': signal.envelope_l1(heard_NA, known.wave_NA, rate_hz),
-    'stft_distance': signal.stft_distance(heard_NA, known.wave_NA),
-    'log_spectral_distance': signal.log_spectral_distance(heard_NA, known.wave_NA),
-    'log_mel_distance': signal.log_mel_distance(heard_NA, known.wave_NA, rate_hz),
+    'envelope_l1': signal.envelope_l1(heard_NA, reference.wave_NA, rate_hz),
+    'stft_distance': signal.stft_distance(heard_NA, reference.wave_NA),
+    'log_spectral_distance': signal.log_spectral_distance(heard_NA, reference.wave_NA),
+    'log_mel_distance': signal.log_mel_distance(heard_NA, reference.wave_NA, rate_hz),
   }
-  for name, measured in OWN.items():
-    mine, true = measured(wave_NA, sample_rate_hz), known.own[name]
+  for name, measured in STATISTICS.items():
+    mine, true = measured(wave_NA, sample_rate_hz), reference.statistics[name]
     scores[name] = None if mine is None or true is None else (mine, true)
   return scores
 
 
-class Fidelity:
+class SignalMetrics:
   """The table, see `tables.Table`."""
 
-  key, title, figures = 'signal', 'by signal processing alone', FIGURES
+  key, title, figures = 'signal', 'by signal processing alone', METRICS
 
-  def know(self, cases: Sequence[cases_lib.Case], sample_rate_hz: int) -> list[Truth]:
+  def know(self, examples: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Reference]:
     """Returns the truth of each clip."""
-    return _threads(lambda case: _truth_of(case, sample_rate_hz), cases)
+    return _threads(lambda case: _truth_of(case, sample_rate_hz), examples)
 
   def scores(
-    self, waves: Sequence[np.ndarray], sample_rate_hz: int, known: Sequence[Truth]
+    self, waves: Sequence[np.ndarray], sample_rate_hz: int, references: Sequence[Reference]
   ) -> dict[str, list]:
     """Returns by figure one score a soundtrack."""
-    rows = _threads(lambda pair: score(pair[0], sample_rate_hz, pair[1]), list(zip(waves, known)))
-    return {name: [row[name] for row in rows] for name in FIGURES}
+    rows = _threads(lambda pair: score(pair[0], sample_rate_hz, pair[1]), list(zip(waves, references)))
+    return {name: [row[name] for row in rows] for name in METRICS}
 
 
-def _truth_of(case: cases_lib.Case, sample_rate_hz: int) -> Truth:
+def _truth_of(case: cases_lib.Example, sample_rate_hz: int) -> Reference:
   frame_LYX3 = case.frames[1]
   fps = len(frame_LYX3) * sample_rate_hz / len(case.wave_NA)
-  return truth(records.wave_to_float(case.wave_NA), sample_rate_hz, frame_LYX3, fps)
+  return make_reference(records.wave_to_float(case.wave_NA), sample_rate_hz, frame_LYX3, fps)
 
 
 def _threads(run: Callable, items: Sequence) -> list:

@@ -30,7 +30,7 @@ Measure = Callable[[np.ndarray, dict, instruments.Instruments], Score | None]
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class SyntheticMetric:
   """One figure.
 
   Attributes:
@@ -39,7 +39,7 @@ class Figure:
     measure: (wave_NA at spectra.RATE_HZ, truth, instruments) to the clip's score; None where the truth
       allows none.
     combine: scores of all clips to the figure; None where they allow none.
-    look: the picture that the model is given.
+    corruption: the picture that the model is given.
     negative_text: the negative prompt that the model is given.
     relative_to: name of the figure that this one is divided by.
     unit: what the number is in, '' for a plain ratio.
@@ -49,15 +49,15 @@ class Figure:
   selects: Callable[[dict], bool]
   measure: Measure
   combine: Callable[[Sequence[Score]], float | None]
-  look: str = 'clean'
+  corruption: str = 'clean'
   negative_text: str = ''
   relative_to: str | None = None
   unit: str = ''
 
 
-def onset_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score:
+def onset_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
   """Returns (matched, known, detected) onsets; a hit that nobody can see is neither wanted nor wrong."""
-  detected_s = tools.onsets(wave_NA)
+  detected_s = classifiers.onsets(wave_NA)
   known_s = np.array(sorted(event['time_s'] for event in truth['events'] if event['visible']))
   unseen_s = np.array(sorted(event['time_s'] for event in truth['events'] if not event['visible']))
   matched = {j for _, j in onsets.match(known_s, detected_s)}
@@ -72,18 +72,18 @@ def combine_f1(scores: Sequence[Score]) -> float | None:
   return onsets.f1(matched, known, detected) if known else None
 
 
-def envelope_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
+def envelope_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
   """Returns the correlation of level and truth: 0 for a flat sound, nothing for a flat truth."""
-  del tools
+  del classifiers
   known_J = np.asarray(truth['envelope'], np.float64)
   if np.ptp(known_J) < 0.05:
     return None
   return (tracks.correlate(tracks.level(wave_NA, len(known_J)), known_J) or 0.0,)
 
 
-def pitch_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
+def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
   """Returns the correlation of tracked and known pitch over the frames in which both are voiced."""
-  del tools
+  del classifiers
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
   pitch_J, clarity_J = tracks.pitch(wave_NA, len(known_J))
   is_known_J = known_J > 0
@@ -96,24 +96,24 @@ def pitch_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments
   return (tracks.correlate(np.log(pitch_J[is_voiced_J]), np.log(known_J[is_voiced_J])) or 0.0,)
 
 
-def material_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score:
+def material_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
   """Returns whether the material heard is the one that was named."""
-  return (float(tools.material(wave_NA) == truth['material']),)
+  return (float(classifiers.material(wave_NA) == truth['material']),)
 
 
-def music_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score:
+def music_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
   """Returns whether music is heard."""
   del truth
-  return (float(tools.has_music(wave_NA)),)
+  return (float(classifiers.has_music(wave_NA)),)
 
 
-def panning_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
+def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
   """Returns (known position, balance, weight): at events, or twice a second along a passing body.
 
   Differences of the wave are heard, not the wave: music and wind are low, blows are bright. The weight is the
   square root of the energy, since a place is heard the better the louder the sound is.
   """
-  del tools
+  del classifiers
   if wave_NA.shape[1] != 2:
     return None
   wave_NA = np.diff(wave_NA, axis=0, prepend=wave_NA[:1])
@@ -143,10 +143,10 @@ def combine_panning(scores: Sequence[Score]) -> float | None:
   return float(weight_N @ (x_N * place_N) / spread) if spread > 1e-9 else 0.0
 
 
-def word_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score:
+def word_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
   """Returns (errors, words) of the recognized against the spoken words, lower case, without punctuation."""
   spoken = instruments.words(truth['transcript'])
-  heard = tools.words(wave_NA)
+  heard = classifiers.words(wave_NA)
   result = jiwer.process_words(' '.join(spoken), ' '.join(heard))
   return result.substitutions + result.deletions + result.insertions, len(spoken)
 
@@ -157,9 +157,9 @@ def combine_ratio(scores: Sequence[Score]) -> float | None:
   return float(part / whole) if whole else None
 
 
-def lip_score(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> Score | None:
+def lip_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
   """Returns the distance in milliseconds between mouth and sound at their best agreement."""
-  del tools
+  del classifiers
   mouth_J = np.asarray(truth['mouth'], np.float64)
   if np.ptp(mouth_J) < 0.05:
     return None
@@ -208,38 +208,48 @@ def has_any_music(truth: dict) -> bool:
 
 
 _ALL = (
-  Figure('onset_f1', _is_impact, onset_score, combine_f1),
-  Figure(
+  SyntheticMetric('onset_f1', _is_impact, onset_score, combine_f1),
+  SyntheticMetric(
     'envelope_correlation',
     lambda truth: truth['scene'] in ENVELOPE_SCENES and bool(truth['envelope']),
     envelope_score,
     combine_mean,
   ),
-  Figure(
+  SyntheticMetric(
     'pitch_correlation',
     lambda truth: truth['scene'] == ENGINE_SCENE and bool(truth['pitch_hz']),
     pitch_score,
     combine_mean,
   ),
-  Figure('material_accuracy', _has_material, material_score, combine_mean),
-  Figure('panning_correlation', _has_place, panning_score, combine_panning),
-  Figure('music_rate', has_unnamed_music, music_score, combine_mean),
-  Figure('music_rate_negative', has_unnamed_music, music_score, combine_mean, negative_text='music'),
-  Figure('word_error_rate', lambda truth: bool(truth['words']), word_score, combine_ratio),
-  Figure(
+  SyntheticMetric('material_accuracy', _has_material, material_score, combine_mean),
+  SyntheticMetric('panning_correlation', _has_place, panning_score, combine_panning),
+  SyntheticMetric('music_rate', has_unnamed_music, music_score, combine_mean),
+  SyntheticMetric('music_rate_negative', has_unnamed_music, music_score, combine_mean, negative_text='music'),
+  SyntheticMetric('word_error_rate', lambda truth: bool(truth['words']), word_score, combine_ratio),
+  SyntheticMetric(
     'lip_lag_ms',
     lambda truth: bool(truth['words']) and bool(truth['mouth']),
     lip_score,
     combine_median,
     unit='ms',
   ),
-  Figure(
-    'onset_f1_archive_ratio', _is_impact, onset_score, combine_f1, look='archive', relative_to='onset_f1'
+  SyntheticMetric(
+    'onset_f1_archive_ratio',
+    _is_impact,
+    onset_score,
+    combine_f1,
+    corruption='archive',
+    relative_to='onset_f1',
   ),
-  Figure(
-    'onset_f1_degraded_ratio', _is_impact, onset_score, combine_f1, look='degraded', relative_to='onset_f1'
+  SyntheticMetric(
+    'onset_f1_degraded_ratio',
+    _is_impact,
+    onset_score,
+    combine_f1,
+    corruption='degraded',
+    relative_to='onset_f1',
   ),
 )
-FIGURES = {figure.name: figure for figure in _ALL}
+METRICS = {figure.name: figure for figure in _ALL}
 # Of all others more is better.
-LESS_IS_BETTER = ('music_rate_negative', 'word_error_rate', 'lip_lag_ms')
+LOWER_IS_BETTER = ('music_rate_negative', 'word_error_rate', 'lip_lag_ms')

@@ -153,5 +153,5 @@ def save(folder: pathlib.Path, name: str, params: networks.Params, about: dict):
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
   halves = {key: np.asarray(value, np.float16) for key, value in params.items()}
-  with files.beside(folder / f'{name}.npz') as partial:
+  with files.atomic_write(folder / f'{name}.npz') as partial:
     np.savez_compressed(partial, about=json.dumps(about), **halves)

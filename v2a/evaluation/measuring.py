@@ -51,7 +51,7 @@ def joined(parts: Sequence[Measured]) -> Measured:
 
 
 def partners(
-  figure: figures_lib.Figure, cases: Sequence[cases_lib.Case], counted: list[int]
+  figure: figures_lib.SyntheticMetric, cases: Sequence[cases_lib.Example], counted: list[int]
 ) -> list[int] | None:
   """Returns for each counted clip the other clip whose soundtrack is its floor, or None."""
   if figure.measure is figures_lib.music_score:
@@ -61,8 +61,8 @@ def partners(
 
 
 def world(
-  figure: figures_lib.Figure,
-  cases: Sequence[cases_lib.Case],
+  figure: figures_lib.SyntheticMetric,
+  cases: Sequence[cases_lib.Example],
   counted: list[int],
   value_waves: Waves | None,
   base_waves: Waves,
@@ -160,7 +160,7 @@ def entry(found: Mapping[str, resampling.Sample]) -> dict:
 def world_entries(world: Mapping[str, Measured]) -> tuple[dict[str, dict], dict[str, resampling.Sample]]:
   """Returns the objects of all figures of the world, and what their values are made of."""
   entries, values = {}, {}
-  for name, figure in figures_lib.FIGURES.items():
+  for name, figure in figures_lib.METRICS.items():
     found = samples(figure.combine, world[name], world[figure.relative_to] if figure.relative_to else None)
     entries[name] = entry(found)
     if 'value' in found:

@@ -65,7 +65,7 @@ def check(path: pathlib.Path) -> None:
 
 
 def worst(
-  figure: figures_lib.Figure, scores: Sequence[runner.ClipScore], cases: Sequence[cases_lib.Case]
+  figure: figures_lib.SyntheticMetric, scores: Sequence[runner.ClipScore], cases: Sequence[cases_lib.Example]
 ) -> list[runner.ClipScore]:
   """Returns the scores that are not perfect, the worst first; equals take turns by scene."""
   place = {i: k for indices in columns.by_scene(cases).values() for k, i in enumerate(indices)}
@@ -78,7 +78,7 @@ def worst(
 def write(
   path: pathlib.Path,
   outcome: runner.Outcome,
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
   command: str,
   tools: instruments_lib.Instruments | None = None,
@@ -115,11 +115,11 @@ def _text(words: str) -> str:
   return html.escape(str(words), quote=True)
 
 
-def _judging(outcome: runner.Outcome) -> list[figures_lib.Figure]:
+def _judging(outcome: runner.Outcome) -> list[figures_lib.SyntheticMetric]:
   """Returns the figures that judged a clip."""
   return [
     figure
-    for name, figure in figures_lib.FIGURES.items()
+    for name, figure in figures_lib.METRICS.items()
     if any(score.value is not None for score in outcome.scores[name])
   ]
 
@@ -173,7 +173,7 @@ def _facts(result: Mapping) -> str:
   return f'<dl>{"".join(cells)}</dl>'
 
 
-def _contents(outcome: runner.Outcome, cases: Sequence[cases_lib.Case]) -> str:
+def _contents(outcome: runner.Outcome, cases: Sequence[cases_lib.Example]) -> str:
   scenes = ''.join(
     f'<li><a href="#scene-{number}">{_text(scene)}</a></li>'
     for number, scene in enumerate(columns.by_scene(cases))
@@ -190,7 +190,7 @@ def _scene(
   scene: str,
   indices: Sequence[int],
   outcome: runner.Outcome,
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
 ) -> str:
   cards = []
@@ -207,7 +207,7 @@ def _scene(
   )
 
 
-def _names(case: cases_lib.Case, address: str = '') -> str:
+def _names(case: cases_lib.Example, address: str = '') -> str:
   name = f'<a href="{address}">{_text(case.name)}</a>' if address else _text(case.name)
   annotation = case.truth['annotation'] or 'no annotation'
   words = f'<p class="name">{name}</p><p class="words">{_text(annotation)}</p>'
@@ -227,9 +227,9 @@ def _scores(index: int, outcome: runner.Outcome) -> str:
 
 
 def _worst(
-  figure: figures_lib.Figure,
+  figure: figures_lib.SyntheticMetric,
   outcome: runner.Outcome,
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   tools: instruments_lib.Instruments,
 ) -> str:
   scores = outcome.scores[figure.name]
@@ -245,20 +245,20 @@ def _worst(
 
 
 def _worst_card(
-  figure: figures_lib.Figure,
+  figure: figures_lib.SyntheticMetric,
   score: runner.ClipScore,
   outcome: runner.Outcome,
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   tools: instruments_lib.Instruments,
 ) -> str:
   case, clean = cases[score.index], None
   if figure.relative_to:
     same = (other.value for other in outcome.scores[figure.relative_to] if other.index == score.index)
     clean = next(same, None)
-  wave_NA = outcome.drawn[runner.Pass(figure.look, figure.negative_text)][score.index]
+  wave_NA = outcome.drawn[runner.Pass(figure.corruption, figure.negative_text)][score.index]
   told = reasons.explain(figure, case.truth, score.value, score.ceiling, wave_NA, tools, clean)
-  frame_LYX3 = None if figure.look == 'clean' else case.twin(figure.look)[1]
-  given = figure.look if figure.look != 'clean' else f'no {figure.negative_text}'
+  frame_LYX3 = None if figure.corruption == 'clean' else case.paired_variant(figure.corruption)[1]
+  given = figure.corruption if figure.corruption != 'clean' else f'no {figure.negative_text}'
   name = given if given != 'no ' else 'model'
   alt = f'{case.name}: motion, and spectrogram of the soundtrack that was judged'
   return (
@@ -269,21 +269,21 @@ def _worst_card(
 
 
 def _picture(
-  case: cases_lib.Case,
+  case: cases_lib.Example,
   sounds: Mapping[str, np.ndarray],
   alt: str,
   frame_LYX3: np.ndarray | None = None,
 ) -> str:
   """Returns an image element. The layout is fixed: finding one for every clip would take longest of all."""
   height_in = _TOP_IN + _CURVE_IN + len(sounds) * (_GAP_IN + _ROW_IN) + _BOTTOM_IN
-  sheet = mpl_figure.Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, facecolor=columns.BACK)
+  sheet = mpl_figure.Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, facecolor=columns.BACKGROUND_COLOR)
   axes, top_in = [], height_in - _TOP_IN
   for row_in in [_CURVE_IN] + [_ROW_IN] * len(sounds):
     box_in = (_LEFT_IN, top_in - row_in, _WIDTH_IN - _LEFT_IN - _RIGHT_IN, row_in)
     scale = (_WIDTH_IN, height_in, _WIDTH_IN, height_in)
     axes.append(sheet.add_axes([part / whole for part, whole in zip(box_in, scale)]))
     top_in -= row_in + _GAP_IN
-  columns.draw(axes, case, sounds, frame_LYX3)
+  columns.plot(axes, case, sounds, frame_LYX3)
   for axis in axes[:-1]:
     axis.tick_params(labelbottom=False, bottom=False)
   canvas = backend_agg.FigureCanvasAgg(sheet)

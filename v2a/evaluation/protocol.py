@@ -27,14 +27,14 @@ NO_SCORE = 'the sound or the truth allows no measurement'
 NOT_COUNTED = 'the figure does not count clips of this kind'
 
 
-def clip_hash(case: cases_lib.Case) -> str:
+def clip_hash(case: cases_lib.Example) -> str:
   """Returns the hash of a clip: its sound, its clean pictures and its truth."""
   truth = json.dumps(case.truth, sort_keys=True, separators=(',', ':'))
   parts = (weights.array_hash(case.wave_NA, *case.frames), truth)
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
 
 
-def set_hash(cases: Iterable[cases_lib.Case]) -> str:
+def set_hash(cases: Iterable[cases_lib.Example]) -> str:
   """Returns the hash of a set of clips, the same in any order."""
   return hashlib.sha256(' '.join(sorted(clip_hash(case) for case in cases)).encode()).hexdigest()
 
@@ -49,7 +49,7 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
   has_captions: bool,
   measured: Mapping[str, measuring.Measured],

@@ -45,7 +45,7 @@ Score = figures.Score
 
 
 def explain(
-  figure: figures.Figure,
+  figure: figures.SyntheticMetric,
   truth: dict,
   score: Score,
   ceiling_score: Score | None,
@@ -67,7 +67,7 @@ def explain(
   happened = _kind(figure).happened(wave_NA.astype(np.float64), truth, tools)
   if np.abs(wave_NA).max() < _SILENCE:
     happened = f'the soundtrack is silent: {happened}'
-  is_twin = figure.look != 'clean' and clean_score is not None
+  is_twin = figure.corruption != 'clean' and clean_score is not None
   if is_twin and loss(figure, clean_score) < loss(figure, score):
     return _sentences(happened, _look(figure, truth, clean_score))
   if is_twin:
@@ -82,12 +82,12 @@ def explain(
   return _sentences(happened, cause)
 
 
-def loss(figure: figures.Figure, score: Score) -> float:
+def loss(figure: figures.SyntheticMetric, score: Score) -> float:
   """Returns how far a clip's score is from a perfect one: 0 for perfect, the larger the worse."""
   return _kind(figure).loss(score)
 
 
-def words(figure: figures.Figure, score: Score) -> str:
+def words(figure: figures.SyntheticMetric, score: Score) -> str:
   """Returns a clip's score in words."""
   return _kind(figure).words(score)
 
@@ -99,20 +99,20 @@ def severity(truth: dict, look: str) -> float | None:
   """
   if 'seed' not in truth or 'index' not in truth:
     return None
-  return looks.random_look(draws.Draws(truth['seed'], truth['index']), look).severity
+  return looks.random_corruption(draws.RandomStreams(truth['seed'], truth['index']), look).severity
 
 
 def _sentences(happened: str, cause: str) -> str:
   return f'{happened[0].upper()}{happened[1:]}. {cause[0].upper()}{cause[1:]}.'
 
 
-def _look(figure: figures.Figure, truth: dict, clean_score: Score) -> str:
-  strength = severity(truth, figure.look)
+def _look(figure: figures.SyntheticMetric, truth: dict, clean_score: Score) -> str:
+  strength = severity(truth, figure.corruption)
   known = '' if strength is None else f' has severity {strength:.2f} of 1'
-  return f'the {figure.look} look{known}; with the clean picture: {words(figure, clean_score)}'
+  return f'the {figure.corruption} look{known}; with the clean picture: {words(figure, clean_score)}'
 
 
-def _codec(figure: figures.Figure, score: Score, ceiling_score: Score | None) -> str | None:
+def _codec(figure: figures.SyntheticMetric, score: Score, ceiling_score: Score | None) -> str | None:
   if ceiling_score is None:
     return None
   if figure.measure is figures.onset_score:
@@ -129,7 +129,7 @@ def _codec(figure: figures.Figure, score: Score, ceiling_score: Score | None) ->
   )
 
 
-def _untold(figure: figures.Figure, truth: dict) -> str | None:
+def _untold(figure: figures.SyntheticMetric, truth: dict) -> str | None:
   if figure.measure is figures.music_score:
     return None if figure.negative_text else 'neither picture nor words tell that there is music'
   if figure.measure is figures.material_score and not names_material(truth):
@@ -137,9 +137,9 @@ def _untold(figure: figures.Figure, truth: dict) -> str | None:
       return 'neither picture nor words tell the material'
     return 'the words do not name the material, only the picture shows it'
   text = (truth['annotation'] or '').lower().strip(' .')
-  if text in annotations.MUSIC:
+  if text in annotations.MUSIC_PHRASES:
     return 'the words speak of nothing but music'
-  if text in annotations.WIND and truth['scene'] != 'wind':
+  if text in annotations.WIND_PHRASES and truth['scene'] != 'wind':
     return 'the words speak of nothing but wind'
   return None
 
@@ -147,11 +147,11 @@ def _untold(figure: figures.Figure, truth: dict) -> str | None:
 def names_material(truth: dict) -> bool:
   """Returns whether the annotation tells the material, by its name or by the noise it makes."""
   material, text = truth['material'], (truth['annotation'] or '').lower()
-  told = annotations.THINGS.get(material, ()) + annotations.NOISES.get(material, ())
+  told = annotations.MATERIAL_PHRASES.get(material, ()) + annotations.IMPACT_SOUND_PHRASES.get(material, ())
   return any(word in text for word in (material, *told))
 
 
-def _close(figure: figures.Figure, truth: dict) -> str | None:
+def _close(figure: figures.SyntheticMetric, truth: dict) -> str | None:
   if figure.measure not in (figures.onset_score, figures.material_score, figures.panning_score):
     return None
   gap_s = np.diff(sorted(event['time_s'] for event in truth['events']))
@@ -161,7 +161,7 @@ def _close(figure: figures.Figure, truth: dict) -> str | None:
 
 
 def _covered(
-  figure: figures.Figure, truth: dict, wave_NA: np.ndarray, tools: instruments.Instruments
+  figure: figures.SyntheticMetric, truth: dict, wave_NA: np.ndarray, tools: instruments.Instruments
 ) -> str | None:
   if figure.measure is figures.music_score:
     return None
@@ -331,7 +331,7 @@ _WITHOUT_MUSIC = _Kind(
 )
 
 
-def _kind(figure: figures.Figure) -> _Kind:
+def _kind(figure: figures.SyntheticMetric) -> _Kind:
   if figure.measure is figures.music_score and figure.negative_text:
     return _WITHOUT_MUSIC
   return _KINDS[figure.measure]

@@ -55,18 +55,18 @@ def further_tables(result: dict) -> str:
   return '\n'.join(line for part in lines for line in part)
 
 
-def paths(folder: pathlib.Path, cases: Sequence[cases_lib.Case]) -> dict[str, pathlib.Path]:
+def paths(folder: pathlib.Path, cases: Sequence[cases_lib.Example]) -> dict[str, pathlib.Path]:
   """Returns where the picture of each scene goes; names of scenes may come from files of the user."""
   return {scene: folder / f'{names.file_name(scene, _SCENE_BYTES)}.png' for scene in columns.by_scene(cases)}
 
 
-def check(folder: pathlib.Path, cases: Sequence[cases_lib.Case] = ()) -> None:
+def check(folder: pathlib.Path, cases: Sequence[cases_lib.Example] = ()) -> None:
   """Raises FileExistsError where `write` would replace a file of the user."""
   files.check_replaceable(folder / JSON, *paths(folder, cases).values())
 
 
 def write(
-  folder: pathlib.Path, outcome: runner.Outcome, cases: Sequence[cases_lib.Case], sample_rate_hz: int
+  folder: pathlib.Path, outcome: runner.Outcome, cases: Sequence[cases_lib.Example], sample_rate_hz: int
 ) -> pathlib.Path:
   """Writes report.json and SCENE.png.
 
@@ -90,14 +90,14 @@ def write(
   for scene, indices in columns.by_scene(cases).items():
     shown = indices[:CLIPS_A_SCENE]
     sheet = mpl_figure.Figure(
-      figsize=(4.2 * len(shown), 8.5), dpi=80, facecolor=columns.BACK, layout='constrained'
+      figsize=(4.2 * len(shown), 8.5), dpi=80, facecolor=columns.BACKGROUND_COLOR, layout='constrained'
     )
     axes_RB = sheet.subplots(len(columns.ROWS) + 1, len(shown), squeeze=False, sharex='col')
     for place, i in enumerate(shown):
-      columns.draw(axes_RB[:, place], cases[i], columns.waves(outcome, cases, i, sample_rate_hz))
+      columns.plot(axes_RB[:, place], cases[i], columns.waves(outcome, cases, i, sample_rate_hz))
       title = names.printable(f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}')
-      axes_RB[0, place].set_title(title, color=columns.INK, fontsize=8, parse_math=False)
+      axes_RB[0, place].set_title(title, color=columns.FOREGROUND_COLOR, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)
-    with files.beside(paths(folder, cases)[scene]) as partial, picture.no_glyph_warnings():
-      sheet.savefig(partial, facecolor=columns.BACK, metadata={'Software': files.MARK})
+    with files.atomic_write(paths(folder, cases)[scene]) as partial, picture.no_glyph_warnings():
+      sheet.savefig(partial, facecolor=columns.BACKGROUND_COLOR, metadata={'Software': files.MARK})
   return folder

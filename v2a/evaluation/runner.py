@@ -41,11 +41,11 @@ from v2a.evaluation import spectra
 from v2a.evaluation import speech
 from v2a.evaluation import tables as tables_lib
 
-Generate = Callable[[Sequence[cases_lib.Condition]], np.ndarray]
+Generate = Callable[[Sequence[cases_lib.GenerationInputs]], np.ndarray]
 Codec = Callable[[np.ndarray], np.ndarray]
 Report = Callable[[str], None]
 # The one place that names what is measured beside the figures of the world.
-TABLES: tuple[tables_lib.Table, ...] = (fidelity.Fidelity(), speech.Speech())
+TABLES: tuple[tables_lib.Table, ...] = (fidelity.SignalMetrics(), speech.Speech())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +175,7 @@ def in_batches(
 
 def evaluate(
   model: Model,
-  cases: Sequence[cases_lib.Case],
+  cases: Sequence[cases_lib.Example],
   data: str,
   seed: int = 0,
   batch_size: int = 8,
@@ -243,7 +243,7 @@ class _Session:
   def __init__(
     self,
     model: Model,
-    cases: Sequence[cases_lib.Case],
+    cases: Sequence[cases_lib.Example],
     clip_rate_hz: int,
     batch_size: int,
     has_captions: bool,
@@ -256,7 +256,7 @@ class _Session:
     self._has_captions, self._tools, self._say = has_captions, tools, say
     self._counted = {
       name: [i for i, case in enumerate(cases) if figure.selects(case.truth)]
-      for name, figure in figures_lib.FIGURES.items()
+      for name, figure in figures_lib.METRICS.items()
     }
     self.codec = self._reconstruct(range(len(cases)), [case.wave_NA for case in cases], 'codec round trips')
     self._heard_codec = self._heard(self.codec)
@@ -275,22 +275,22 @@ class _Session:
     """
     base = self._generate(range(len(self._cases)), BASE, seed)
     waves, absent = {BASE: self._heard(base)}, {}
-    for figure in figures_lib.FIGURES.values():
-      which, counted = Pass(figure.look, figure.negative_text), self._counted[figure.name]
+    for figure in figures_lib.METRICS.values():
+      which, counted = Pass(figure.corruption, figure.negative_text), self._counted[figure.name]
       if which in waves or which in absent or not counted:
         continue
       if self._model.is_fixed:
         absent[which] = 'the soundtracks were made beforehand, for the clean pictures'
       elif figure.negative_text and self._model.no_negative:
         absent[which] = self._model.no_negative
-      elif figure.look != 'clean' and any(self._cases[i].twin is None for i in counted):
-        absent[which] = f"the set has no '{figure.look}' twins of its clips"
+      elif figure.corruption != 'clean' and any(self._cases[i].paired_variant is None for i in counted):
+        absent[which] = f"the set has no '{figure.corruption}' twins of its clips"
       else:
         waves[which] = self._heard(self._generate(counted, which, seed))
     self._say('measuring')
     found = {'figures': {}}
-    for name, figure in figures_lib.FIGURES.items():
-      which = Pass(figure.look, figure.negative_text)
+    for name, figure in figures_lib.METRICS.items():
+      which = Pass(figure.corruption, figure.negative_text)
       ceiling = self._dry if figure.negative_text else self._heard_codec
       found['figures'][name] = measuring.world(
         figure,
@@ -323,7 +323,7 @@ class _Session:
     stage += f' without {which.negative_text}' if which.negative_text else ''
     clock = _Clock(f'{stage}, seed {seed}' if seed else stage, len(indices), self._say)
     conditions = (
-      cases_lib.condition(
+      cases_lib.generation_inputs(
         cases[i], which.look, which.negative_text, condition_seed(seed, i), self._has_captions
       )
       for i in indices
@@ -345,9 +345,9 @@ class _Session:
     return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, made)}
 
   def _dry_ceiling(self, indices: Sequence[int]) -> dict[int, np.ndarray] | None:
-    if not indices or any(self._cases[i].dry_wave_NA is None for i in indices):
+    if not indices or any(self._cases[i].no_music_wave_NA is None for i in indices):
       return None
-    waves = [self._cases[i].dry_wave_NA for i in indices]
+    waves = [self._cases[i].no_music_wave_NA for i in indices]
     return self._heard(self._reconstruct(indices, waves, 'codec, without music'))
 
   def _heard(self, waves: dict[int, np.ndarray]) -> dict[int, np.ndarray]:

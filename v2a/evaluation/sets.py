@@ -222,7 +222,7 @@ def _logits(clips: list) -> np.ndarray:
 def _interval(statistic: Callable[..., float], nums: list[int], num_draws: int) -> tuple[float, float] | None:
   if not num_draws:
     return None
-  return distances.bootstrap(statistic, *(np.arange(num) for num in nums), num=num_draws)
+  return distances.bootstrap_interval(statistic, *(np.arange(num) for num in nums), num_resamples=num_draws)
 
 
 def check_comparable(tables: Mapping[str, Sequence[Figure]]) -> None:

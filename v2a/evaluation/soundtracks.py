@@ -45,7 +45,7 @@ SLACK_S = 0.05
 _NUM_NAMED = 3
 
 
-def key(model: generate.Model, request: generate.Request, batch_size: int) -> dict:
+def key(model: generate.Bundle, request: generate.Request, batch_size: int) -> dict:
   """Returns, JSON-able, all that decides a soundtrack but the condition.
 
   Args:
@@ -68,7 +68,7 @@ def key(model: generate.Model, request: generate.Request, batch_size: int) -> di
   }
 
 
-def condition_hash(condition: cases_lib.Condition) -> str:
+def condition_hash(condition: cases_lib.GenerationInputs) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed,
            condition.word_times_s, condition.num_samples)  # fmt: skip
@@ -115,7 +115,7 @@ class Kept:
     seconds = self._about['batches_s']
     return Drawn(statistics.median(seconds) if seconds else None, self._about['peak_bytes'])
 
-  def _generate(self, model: runner.Model, conditions: Sequence[cases_lib.Condition]) -> np.ndarray:
+  def _generate(self, model: runner.Model, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
     paths = [self._folder / f'{condition_hash(condition)[:32]}.wav' for condition in conditions]
     if not all(path.is_file() for path in paths):
       wave_BNA = self._draw(model, conditions)
@@ -125,7 +125,7 @@ class Kept:
       self._note()
     return np.stack([soundfile.read(os.fsencode(path), dtype='float32', always_2d=True)[0] for path in paths])
 
-  def _draw(self, model: runner.Model, conditions: Sequence[cases_lib.Condition]) -> np.ndarray:
+  def _draw(self, model: runner.Model, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
     self._memory = self._memory or costs.PeakMemory()
     start = time.perf_counter()
     wave_BNA = np.asarray(model.generate(conditions))
@@ -174,7 +174,7 @@ def _wavs(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_folder(
-  path: pathlib.Path, cases: Sequence[cases_lib.Case], clip_rate_hz: int, name: str = ''
+  path: pathlib.Path, cases: Sequence[cases_lib.Example], clip_rate_hz: int, name: str = ''
 ) -> Made:
   """Returns the soundtracks in a folder as a model that the runner evaluates.
 

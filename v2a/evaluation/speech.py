@@ -207,7 +207,7 @@ class Speech:
   def _loaded(self) -> Sequence[Recognizer | embedder_lib.Missing]:
     return at_hand() if self._recognizers is None else self._recognizers
 
-  def know(self, cases: Sequence[cases_lib.Case], sample_rate_hz: int) -> list[str]:
+  def know(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[str]:
     """Returns what is spoken in each clip."""
     del sample_rate_hz
     return [case.truth['transcript'] or '' for case in cases]

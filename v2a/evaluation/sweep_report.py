@@ -56,7 +56,7 @@ def plots(result: Mapping) -> mpl_figure.Figure:
   """Returns a plot a kind of damage: each figure by severity; the clean value stands first."""
   kinds, names = result['kinds'], shown(result)
   sheet = mpl_figure.Figure(
-    figsize=(3.6 * len(kinds), 3.4), dpi=90, facecolor=columns.BACK, layout='constrained'
+    figsize=(3.6 * len(kinds), 3.4), dpi=90, facecolor=columns.BACKGROUND_COLOR, layout='constrained'
   )
   axes_K = sheet.subplots(1, len(kinds), squeeze=False, sharey=True)[0]
   for axis, (kind, found) in zip(axes_K, kinds.items()):
@@ -67,15 +67,15 @@ def plots(result: Mapping) -> mpl_figure.Figure:
       places = [k for k, value in enumerate(values) if value is not None]
       axis.plot(places, [values[k] for k in places], 'o-', markersize=4, linewidth=1.4, label=name)
     axis.set_xticks(range(len(ticks)), ticks)
-    axis.set_title(kind, color=columns.INK, fontsize=10)
-    axis.set_xlabel(found['about'], color=columns.INK, fontsize=8)
-    axis.set_facecolor(columns.BACK)
-    axis.tick_params(colors=columns.INK, labelsize=8)
+    axis.set_title(kind, color=columns.FOREGROUND_COLOR, fontsize=10)
+    axis.set_xlabel(found['about'], color=columns.FOREGROUND_COLOR, fontsize=8)
+    axis.set_facecolor(columns.BACKGROUND_COLOR)
+    axis.tick_params(colors=columns.FOREGROUND_COLOR, labelsize=8)
     axis.grid(alpha=0.15)
   lines, labels = axes_K[0].get_legend_handles_labels()
   legend = sheet.legend(lines, labels, loc='outside upper center', ncols=5, fontsize=9, frameon=False)
   for text in legend.get_texts():
-    text.set_color(columns.INK)
+    text.set_color(columns.FOREGROUND_COLOR)
   return sheet
 
 
@@ -94,6 +94,6 @@ def write(folder: pathlib.Path, result: Mapping) -> list[pathlib.Path]:
   files.write_text(paths[1], f'<!-- {files.MARK} evaluate. -->\n\n{table(result)}')
   sheet = plots(result)
   backend_agg.FigureCanvasAgg(sheet)
-  with files.beside(paths[2]) as partial:
-    sheet.savefig(partial, facecolor=columns.BACK, metadata={'Software': files.MARK})
+  with files.atomic_write(paths[2]) as partial:
+    sheet.savefig(partial, facecolor=columns.BACKGROUND_COLOR, metadata={'Software': files.MARK})
   return paths

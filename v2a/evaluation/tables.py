@@ -50,7 +50,7 @@ class Table(Protocol):
   title: str
   figures: Mapping[str, Figure]
 
-  def know(self, cases: Sequence[cases_lib.Case], sample_rate_hz: int) -> list[Any]:
+  def know(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Any]:
     """Returns what soundtracks of each clip are measured against.
 
     Args:

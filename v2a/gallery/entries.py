@@ -14,7 +14,7 @@ class Sample:
 
   Attributes:
     index: its number, from 0.
-    level_RJ: its spectrogram, see `signals.spectrogram`; the wave itself may be too long to keep.
+    mel_db_RJ: its spectrogram, see `signals.mel_spectrogram`; the wave itself may be too long to keep.
     wav: the sound file.
     video: the clip with this sound under its picture; None where there is no picture.
     score: agreement of sound and picture, higher is better; None where nothing was ranked.
@@ -23,7 +23,7 @@ class Sample:
   """
 
   index: int
-  level_RJ: np.ndarray
+  mel_db_RJ: np.ndarray
   wav: pathlib.Path
   video: pathlib.Path | None = None
   score: float | None = None
@@ -74,7 +74,7 @@ class Entry:
       raise ValueError(f'the entry {self.title!r} has no samples; wanted at least one.')
     shapes.check(motion_L=self.motion_L, thumbnail_MYX3=self.thumbnail_MYX3)
     for sample in self.samples:
-      shapes.check(level_RJ=sample.level_RJ)
+      shapes.check(level_RJ=sample.mel_db_RJ)
 
   @property
   def best(self) -> Sample:
@@ -96,7 +96,7 @@ def ticks(duration_s: float) -> list[float]:
   return [round(number * step_s, 1) for number in range(int(duration_s / step_s + 1e-6) + 1)]
 
 
-def label(time_s: float) -> str:
+def tick_label(time_s: float) -> str:
   """Returns a time as on the axes: 2, 0.5 or 1:30."""
   if time_s < 60:
     return f'{time_s:g}'

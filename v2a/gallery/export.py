@@ -38,7 +38,7 @@ _SILENCE_DB = -120.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Delivery:
+class WrittenOutputs:
   """What was written for one input: its manifest, where that lies, and its entry in a gallery."""
 
   manifest: dict
@@ -105,8 +105,8 @@ def _samples(
 ) -> tuple[list[entries.Sample], list[dict], list[str]]:
   """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
   samples, described, losses = [], [], []
-  for index in range(len(result.wave_SNA)):
-    wave_NA = result.wave_SNA.pop(0)
+  for index in range(len(result.waves)):
+    wave_NA = result.waves.pop(0)
     wav = folder / f'{stem.name}.{index}.wav'
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
@@ -123,8 +123,8 @@ def _samples(
         start_s=source.start_s,
         duration_s=duration_s,
       )
-      video, losses = muxed.path, list(muxed.losses)
-    level_RJ = signals.spectrogram(wave_NA, sample_rate_hz)
+      video, losses = muxed.path, list(muxed.not_copied)
+    level_RJ = signals.mel_spectrogram(wave_NA, sample_rate_hz)
     rms_db = _level_db(level.rms(wave_NA))
     wav, video = stem.with_name(wav.name), video and stem.with_name(video.name)
     samples.append(
@@ -147,21 +147,21 @@ def _describe(sample: entries.Sample, peak: float) -> dict:
 
 
 def _gauge(result: generate.Result) -> dict | None:
-  if result.gauge is None:
+  if result.ood is None:
     return None
-  distance, threshold = (round(value, 3) for value in result.gauge)
+  distance, threshold = (round(value, 3) for value in result.ood)
   # JSON knows no infinity, which a gauge has before it is calibrated.
   told = threshold if np.isfinite(threshold) else None
   return {'distance': distance, 'threshold': told, 'is_unusual': distance > threshold}
 
 
 def check(
-  guard: outputs.Guard,
+  guard: outputs.OverwriteGuard,
   inputs: Iterable[generate.Input],
   stems: Iterable[pathlib.Path],
   request: generate.Request,
   audio: str,
-  model: generate.Model | None = None,
+  model: generate.Bundle | None = None,
 ) -> None:
   """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
 
@@ -184,16 +184,16 @@ def check(
     guard.check(stem, source.path, known)
 
 
-def deliver(
-  model: generate.Model,
+def write_outputs(
+  model: generate.Bundle,
   source: generate.Input,
   request: generate.Request,
   result: generate.Result,
   stem: pathlib.Path,
   audio: str = 'replace',
   title: str = '',
-  guard: outputs.Guard | None = None,
-) -> Delivery:
+  guard: outputs.OverwriteGuard | None = None,
+) -> WrittenOutputs:
   """Writes everything for one input.
 
   Args:
@@ -213,9 +213,9 @@ def deliver(
   """
   start_s = time.perf_counter()
   info = None if source.path is None else probe.probe(source.path)
-  sample_rate_hz, content = model.sample_rate_hz, result.content
-  duration_s = len(result.wave_SNA[0]) / sample_rate_hz
-  with outputs.staged(stem) as folder:
+  sample_rate_hz, content = model.sample_rate_hz, result.input_fingerprint
+  duration_s = len(result.waves[0]) / sample_rate_hz
+  with outputs.staging_folder(stem) as folder:
     samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
     entry = entries.Entry(
       title=title or names.printable(source.path.stem if source.path else stem.name),
@@ -251,11 +251,11 @@ def deliver(
     }
     path = stem.with_name(f'{stem.name}.json')
     digests = {file.name: files.fingerprint(file).sha256 for file in sorted(folder.iterdir())}
-    manifest = manifests.seal(manifest, path.name, digests)
+    manifest = manifests.with_digests(manifest, path.name, digests)
     files.write_text(folder / path.name, json.dumps(manifest, indent=1) + '\n')
     if content:
       content.check()
-    guard = guard or outputs.Guard([source.path], request.num_samples)
-    earlier = guard.check(stem, source.path, manifests.request_of(manifest), content and content.sha256)
+    guard = guard or outputs.OverwriteGuard([source.path], request.num_samples)
+    earlier = guard.check(stem, source.path, manifests.request_fields(manifest), content and content.sha256)
     outputs.publish(folder, stem, earlier)
-  return Delivery(manifest, path, entry)
+  return WrittenOutputs(manifest, path, entry)

@@ -61,7 +61,7 @@ def planned(name: str, num_samples: int) -> list[str]:
   return [f'{name}.json', f'{name}.png', *samples]
 
 
-class Guard:
+class OverwriteGuard:
   """Says before any work, and again before files are renamed, what the outputs of a run may replace."""
 
   def __init__(self, inputs: Iterable[pathlib.Path | None], num_samples: int, overwrite: bool = False):
@@ -81,7 +81,8 @@ class Guard:
     Args:
       stem: folder and name of the outputs, without endings.
       source: the input.
-      request: what is known of it, by the keys of `manifests.request_of`; what is missing is not compared.
+      request: what is known of it, by the keys of `manifests.request_fields`; what is missing is not
+        compared.
       sha256: of the input; None reads it, where it is needed.
 
     Raises:
@@ -128,7 +129,7 @@ class Guard:
         sha256 = files.fingerprint(source).sha256
       except OSError:  # It will have no outputs, and its own error.
         return
-    known = manifests.request_of(earlier)
+    known = manifests.request_fields(earlier)
     for key, value in names.utf8({'input': sha256, **request}).items():
       if known.get(key) != value:
         what = 'the input' if key == 'input' else f'{key} {_told(known.get(key))}, now {_told(value)}'
@@ -139,7 +140,7 @@ class Guard:
 
 
 @contextlib.contextmanager
-def staged(stem: pathlib.Path) -> Iterator[pathlib.Path]:
+def staging_folder(stem: pathlib.Path) -> Iterator[pathlib.Path]:
   """Gives a hidden folder beside the outputs, in which they are written until all are there.
 
   Raises:

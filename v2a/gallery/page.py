@@ -117,10 +117,10 @@ def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
     rows.append(
       f'<div class="row" data-sample="{sample.index}"{hidden}><span class="name light">sound</span>'
       f'<img class="sound" alt="spectrogram of sample {sample.index}" '
-      f'src="{_spectrogram(sample.level_RJ)}"></div>'
+      f'src="{_spectrogram(sample.mel_db_RJ)}"></div>'
     )
   times = ''.join(
-    f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.label(time_s)}</span>'
+    f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.tick_label(time_s)}</span>'
     for time_s in entries.ticks(entry.duration_s)
     if time_s < 0.985 * entry.duration_s
   )

@@ -99,7 +99,7 @@ def _motion(axes, entry: entries.Entry) -> None:
 
 def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
   axes.imshow(
-    sample.level_RJ,
+    sample.mel_db_RJ,
     origin='lower',
     aspect='auto',
     cmap='magma',
@@ -127,7 +127,7 @@ def _entry(layout: _Layout, entry: entries.Entry, samples: list[entries.Sample])
     axes = layout.axes(SOUND_IN, entry.duration_s)
     _sound(axes, entry, sample)
   times_s = entries.ticks(entry.duration_s)
-  axes.set_xticks(times_s, [entries.label(time_s) + (' s' if not time_s else '') for time_s in times_s])
+  axes.set_xticks(times_s, [entries.tick_label(time_s) + (' s' if not time_s else '') for time_s in times_s])
   axes.tick_params(colors=SOFT, labelsize=8, length=3)
   layout.skip(AXIS_IN)
 
@@ -156,5 +156,5 @@ def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_s
     layout.skip(TITLE_IN)
   for entry, samples in zip(shown, chosen):
     _entry(layout, entry, samples)
-  with files.beside(path) as partial, no_glyph_warnings():
+  with files.atomic_write(path) as partial, no_glyph_warnings():
     backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial), metadata={'Software': files.MARK})

@@ -28,7 +28,7 @@ def mel_filters(num_bands: int, frequency_F: np.ndarray) -> np.ndarray:
   return np.clip(1.0 - distance_RF, 0.0, None)
 
 
-def spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -> np.ndarray:
+def mel_spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -> np.ndarray:
   """Returns level_RJ: mel levels in decibels under the loudest, from FLOOR_DB to 0, lowest band first.
 
   Columns are spread evenly over the wave, at most MAX_COLUMNS, so that memory stays flat for long sounds.

@@ -13,7 +13,7 @@ import pathlib
 import struct
 
 # A codec that FFmpeg's MP4 muxer takes as it is, and its sample entry in MP4 and in MOV.
-STAND_IN = 'png'
+PLACEHOLDER_CODEC = 'png'
 _STAND_IN_ENTRIES = (b'mp4v', b'png ')
 _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
 # Bytes of a VisualSampleEntry before its own boxes, without its box header (ISO 14496-12, 12.1.3).
@@ -133,13 +133,13 @@ class Index:
     place, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')
     ((entry, payload),) = _parse(content[8:])
     if entry not in _STAND_IN_ENTRIES:
-      raise ValueError(f'{self._path}: wanted a picture written as {STAND_IN}; got {entry!r}.')
+      raise ValueError(f'{self._path}: wanted a picture written as {PLACEHOLDER_CODEC}; got {entry!r}.')
     inner = [box for box in _parse(payload[_ENTRY_BYTES:]) if box[0] != b'esds']
     shape = [(b'pasp', struct.pack('>II', aspect.numerator, aspect.denominator))] if aspect else []
     vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *shape, *inner]))
     stbl[place] = (b'stsd', content[:8] + _serialize([vp8]))
 
-  def show_picture(self, shown: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:
+  def set_edit_list(self, shown: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:
     """Shows parts of the picture's track one after another, and nothing else of it.
 
     Args:

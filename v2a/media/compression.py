@@ -9,7 +9,7 @@ import numpy as np
 MAX_CRF = 51
 
 
-def compress(frame_LYX3: np.ndarray, fps: float, crf: int) -> np.ndarray:
+def h264_round_trip(frame_LYX3: np.ndarray, fps: float, crf: int) -> np.ndarray:
   """Returns the frames after a round trip through H.264.
 
   Args:

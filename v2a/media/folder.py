@@ -10,43 +10,44 @@ import pathlib
 from v2a import manifests
 
 # Each is a format that v2a.media.source opens; a test goes through them.
-VIDEOS = (
+VIDEO_SUFFIXES = (
   *('.mp4', '.m4v', '.mov', '.qt', '.f4v', '.3gp', '.3g2', '.mkv', '.webm', '.avi', '.divx', '.nut', '.mxf'),
   *('.mpg', '.mpeg', '.mpe', '.m1v', '.m2v', '.vob', '.mod', '.tod', '.ts', '.mts', '.m2t', '.m2ts'),
   *('.flv', '.wmv', '.asf', '.ogv', '.ogm', '.rm', '.rmvb', '.dv', '.dif'),
   *('.h264', '.264', '.avc', '.h265', '.265', '.hevc', '.ivf', '.obu', '.mjpeg', '.mjpg'),
 )
-STILLS = (
+STILL_SUFFIXES = (
   *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.avif', '.heic', '.heif'),
   *('.bmp', '.tif', '.tiff', '.jxl', '.ppm', '.pgm'),
 )
 # Texts that may lie beside a video; they are not worth a word when a folder is searched.
-SIDECARS = ('.txt', '.json', '.srt', '.vtt')
+SIDECAR_SUFFIXES = ('.txt', '.json', '.srt', '.vtt')
 MAX_LISTED = 6
 
 
 @dataclasses.dataclass(frozen=True)
-class Found:
+class SearchResult:
   """What a search found.
 
   Attributes:
     folder: that was searched.
     paths: the files of the wanted suffixes, sorted.
-    passed_over: how many other files there are, by lower-case suffix; sidecars and hidden files do not count.
+    skipped_by_suffix: how many other files there are, by lower-case suffix; sidecars and hidden files do not
+      count.
     num_outputs: files that a manifest of `v2a generate` beside them names; they are neither.
   """
 
   folder: pathlib.Path
   paths: list[pathlib.Path]
-  passed_over: dict[str, int]
+  skipped_by_suffix: dict[str, int]
   num_outputs: int = 0
 
   @property
-  def rest(self) -> str:
+  def skipped_summary(self) -> str:
     """What else is there, as '3 files passed over (.docx 2, .tmp 1)'; '' where there is nothing."""
     parts = []
-    if num := sum(self.passed_over.values()):
-      by_number = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
+    if num := sum(self.skipped_by_suffix.values()):
+      by_number = sorted(self.skipped_by_suffix.items(), key=lambda item: (-item[1], item[0]))
       listed = [f'{suffix or "without a suffix"} {count}' for suffix, count in by_number[:MAX_LISTED]]
       if others := sum(count for _, count in by_number[MAX_LISTED:]):
         listed.append(f'others {others}')
@@ -58,10 +59,10 @@ class Found:
   @property
   def note(self) -> str:
     """One line on what is passed over; '' where that is nothing, or outputs of v2a generate alone."""
-    return f'{self.folder}: {self.rest}' if self.passed_over else ''
+    return f'{self.folder}: {self.skipped_summary}' if self.skipped_by_suffix else ''
 
 
-def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = False) -> Found:
+def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = False) -> SearchResult:
   """Returns the files of a folder that end in one of some suffixes, in upper or lower case.
 
   Hidden files and folders are left alone, and so are files that `v2a generate` wrote there. Links are
@@ -84,9 +85,9 @@ def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = F
         num_outputs += 1
       elif suffix in wanted:
         paths.append(place / name)
-      elif suffix not in SIDECARS:
+      elif suffix not in SIDECAR_SUFFIXES:
         passed_over[suffix] += 1
-  return Found(pathlib.Path(folder), sorted(paths), dict(passed_over), num_outputs)
+  return SearchResult(pathlib.Path(folder), sorted(paths), dict(passed_over), num_outputs)
 
 
 def _walk(folder: pathlib.Path, is_recursive: bool) -> Iterator[tuple[pathlib.Path, list[str]]]:

@@ -52,10 +52,10 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
     start_s, end_s: extent of one of its streams, in the container's seconds.
   """
   # Where timestamps jump, the header's length is FFmpeg's difference of the last and the first.
-  if opened.has_jumps:
+  if opened.has_discontinuities:
     return
   name = opened.container.format.name
-  is_cut = truncation.is_cut(opened.path, name)
+  is_cut = truncation.is_truncated(opened.path, name)
   if is_cut is False or (is_cut is None and name not in _PROMISING):
     return
   if not opened.container.duration:
@@ -79,7 +79,7 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
     )
 
 
-class Times:
+class TimestampChecker:
   """Watches that the presentation times of a stream can be one timeline: a wrong one would last for hours."""
 
   def __init__(self, path: str | os.PathLike, index: int):

@@ -24,7 +24,7 @@ _BRANDS = dict.fromkeys((b'avif', b'avis'), 'avif') | dict.fromkeys(
 _NEUTRAL_BRANDS = (b'mif1', b'mif2', b'msf1', b'miaf')
 
 
-def kind(file: BinaryIO) -> str | None:
+def image_format(file: BinaryIO) -> str | None:
   """Returns 'png', 'jpeg', 'gif', 'webp', 'bmp', 'tiff', 'avif' or 'heif'; None for any other content.
 
   None, too, for what is a video: series of JPEG, AVIF with a sound track, and HEIC with any track.

@@ -55,7 +55,7 @@ _DISPLAY_WIDTH, _DISPLAY_HEIGHT, _DISPLAY_UNIT = b'\x54\xb0', b'\x54\xba', b'\x5
 _ASPECT_RATIO = 3  # of DisplayUnit
 
 
-def tag(stream: av.VideoStream) -> bytes | None:
+def fourcc(stream: av.VideoStream) -> bytes | None:
   """Returns the four-character code of a picture's codec; None where it has none."""
   context = stream.codec_context
   given = source.codec_tag(stream).encode('ascii')
@@ -72,7 +72,7 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
   Raises:
     ValueError: its codec has no four-character code.
   """
-  code, given = tag(stream), stream.codec_context
+  code, given = fourcc(stream), stream.codec_context
   if code is None:
     raise ValueError(f'{given.codec.canonical_name} has no four-character code')
   extradata = given.extradata or b''
@@ -97,7 +97,7 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
   return added
 
 
-def stamped(
+def with_vfw_timestamps(
   packets: Iterator[tuple[fractions.Fraction, av.Packet]],
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) with the time stamps of these tracks, whose n-th packet in the order of
@@ -120,7 +120,7 @@ def stamped(
     yield first()
 
 
-def rename(path: pathlib.Path) -> None:
+def set_vfw_codec_id(path: pathlib.Path) -> None:
   """Gives the track of a finished file, made by `add_stream`, the codec id of Video for Windows."""
   with path.open('r+b') as file:
     place = file.read(_HEADER_BYTES).find(_STAND_IN_ID)

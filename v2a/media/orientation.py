@@ -58,7 +58,7 @@ _TURNS = {
 _PNG_FORMATS = ('rgb24', 'rgba', 'rgb48be', 'rgba64be', 'pal8', 'gray', 'gray16be', 'ya8', 'ya16be', 'monob')
 
 
-def of(frame: av.VideoFrame) -> Orientation:
+def from_frame(frame: av.VideoFrame) -> Orientation:
   """Returns the orientation that a decoded frame carries (eq. 1)."""
   if frame.format.name in _PNG_FORMATS:
     return _TURNS[round(-frame.rotation / 90) * 90 % 360]

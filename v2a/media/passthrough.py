@@ -21,7 +21,7 @@ from v2a.media import source
 
 # FFmpeg's MP4 muxer writes Dolby Vision and spherical mapping only where it may go beyond the standard.
 # Edit lists count in ticks of the movie; the usual 1 ms would round the begin of a track.
-OPTIONS = {
+MUXER_OPTIONS = {
   'mp4': {'movie_timescale': '90000', 'strict': 'unofficial'},
   'mov': {'movie_timescale': '90000', 'strict': 'unofficial'},
   'matroska': {'strict': 'unofficial'},
@@ -76,22 +76,22 @@ class Plan:
 
   Attributes:
     container: FFmpeg's name of the output's container.
-    tags: index of each of the source's streams that is copied -> its four-character code in the output.
-    losses: what cannot be, in words.
+    codec_tags: index of each of the source's streams that is copied -> its four-character code in the output.
+    not_copied: what cannot be, in words.
     cost: how much the losses are worth another container: a whole track counts 1, transparency 2.
     is_exact: whether the picture begins where it should.
     timecode: of the first frame, where there is one and the container takes it.
   """
 
   container: str
-  tags: Mapping[int, str]
-  losses: tuple[str, ...]
+  codec_tags: Mapping[int, str]
+  not_copied: tuple[str, ...]
   cost: int
   is_exact: bool = True
   timecode: str | None = None
 
 
-def plan(opened: source.Source, wanted: picture.Part, container: str, picture_tag: str | None) -> Plan:
+def plan(opened: source.Source, wanted: picture.Segment, container: str, picture_tag: str | None) -> Plan:
   """Returns what of a file a container carries.
 
   Args:
@@ -107,20 +107,22 @@ def plan(opened: source.Source, wanted: picture.Part, container: str, picture_ta
   for stream in others(opened):
     if _is_timecode(stream) or stream.id in chapter_ids:
       continue
-    tag = fitting_tag(container, stream)
+    tag = compatible_codec_tag(container, stream)
     if tag is None:
-      losses.append(described(stream))
+      losses.append(stream_description(stream))
     else:
       codes[stream.index] = tag
   cost, timecode = len(losses), _timecode(opened)
-  if _tag(opened.picture.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
+  if _tag(opened.video_stream.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the picture')
     cost += 2
   is_exact = wanted.lead_in_s <= source.MAX_ROUNDING_S or container not in ('matroska', 'webm')
   if not is_exact:
     early_s = float(wanted.lead_in_s)
     losses.append(f'the exact start ({container} begins with a key frame, {early_s:.2f} s earlier)')
-  if timecode and (wanted.start_s or not _takes_timecode(container, opened.picture, picture_tag, timecode)):
+  if timecode and (
+    wanted.start_s or not _takes_timecode(container, opened.video_stream, picture_tag, timecode)
+  ):
     losses.append(_TIMECODE)
     timecode = None
   return Plan(container, codes, tuple(losses), cost, is_exact, timecode)
@@ -128,23 +130,23 @@ def plan(opened: source.Source, wanted: picture.Part, container: str, picture_ta
 
 def others(opened: source.Source) -> list[av.stream.Stream]:
   """Returns all streams but the picture and the sound that is heard."""
-  known = {stream.index for stream in (opened.picture, opened.sound) if stream is not None}
+  known = {stream.index for stream in (opened.video_stream, opened.audio_stream) if stream is not None}
   return [stream for stream in opened.container.streams if stream.index not in known]
 
 
-def fitting_tag(container: str, stream: av.stream.Stream) -> str | None:
+def compatible_codec_tag(container: str, stream: av.stream.Stream) -> str | None:
   """Returns the four-character code under which a container takes a stream; None where it does not.
 
   The source's own comes first: it tells hvc1 from hev1, and one profile of ProRes or UT Video from another.
   """
-  tags = [source.NO_TAG]
+  tags = [source.NO_CODEC_TAG]
   if container == 'mp4' and stream.type == 'audio' and stream.codec_context.name.startswith('pcm_'):
     return None  # There is a way to write it (ISO 23003-5), but few players know it.
   if stream.codec_context is not None:
     own = source.codec_tag(stream)
     # Apple's players want HEVC with its parameter sets in the index, which this name promises.
     first = 'hvc1' if stream.codec_context.codec.canonical_name == 'hevc' and own in _UNNAMED_HEVC else own
-    tags = list(dict.fromkeys((first, own, source.NO_TAG)))
+    tags = list(dict.fromkeys((first, own, source.NO_CODEC_TAG)))
   for tag in tags:
     if _is_taken(container, stream, tag):
       return tag
@@ -154,7 +156,7 @@ def fitting_tag(container: str, stream: av.stream.Stream) -> str | None:
 def _is_taken(container: str, stream: av.stream.Stream, tag: str, timecode: str | None = None) -> bool:
   """Returns whether a container takes a stream, by writing a header with nothing else."""
   try:
-    with av.open(io.BytesIO(), 'w', format=container, container_options=OPTIONS[container]) as scratch:
+    with av.open(io.BytesIO(), 'w', format=container, container_options=MUXER_OPTIONS[container]) as scratch:
       added = add_copy(scratch, stream, tag)
       if timecode:
         added.metadata[_TIMECODE] = timecode
@@ -171,7 +173,7 @@ def _takes_timecode(container: str, stream: av.VideoStream, tag: str | None, tim
 
 
 # In Matroska and elementary streams; in transport streams the code is a number.
-_UNNAMED_HEVC = (source.NO_TAG, 'HEVC', 'hevc', '$\0\0\0')
+_UNNAMED_HEVC = (source.NO_CODEC_TAG, 'HEVC', 'hevc', '$\0\0\0')
 
 
 def add_copy(output: av.container.OutputContainer, stream: av.stream.Stream, tag: str) -> av.stream.Stream:
@@ -210,8 +212,8 @@ def tags(given: dict[str, str]) -> dict[str, str]:
   }
 
 
-def describe(
-  output: av.container.OutputContainer, opened: source.Source, wanted: picture.Part, timecode: str | None
+def copy_metadata(
+  output: av.container.OutputContainer, opened: source.Source, wanted: picture.Segment, timecode: str | None
 ) -> None:
   """Gives an output the tags and chapters of a file, and its picture a timecode."""
   output.metadata.update(tags(opened.container.metadata))
@@ -220,9 +222,9 @@ def describe(
     output.streams.video[0].metadata[_TIMECODE] = timecode
 
 
-def _chapters(opened: source.Source, wanted: picture.Part) -> list[dict]:
+def _chapters(opened: source.Source, wanted: picture.Segment) -> list[dict]:
   """Returns the chapters of a part, counted from its begin."""
-  found, shift_s = [], wanted.zero_s + wanted.start_s
+  found, shift_s = [], wanted.clock_origin_s + wanted.start_s
   for chapter in opened.container.chapters():
     begin_s, end_s = (
       max(0, min(chapter[edge] * chapter['time_base'] - shift_s, wanted.duration_s))
@@ -237,7 +239,7 @@ def _chapters(opened: source.Source, wanted: picture.Part) -> list[dict]:
 
 
 def packets(
-  wanted: picture.Part, streams: dict[int, av.stream.Stream]
+  wanted: picture.Segment, streams: dict[int, av.stream.Stream]
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of other streams of a part, ready to be muxed.
 
@@ -247,7 +249,7 @@ def packets(
   """
   if not streams:
     return
-  shift_s = wanted.zero_s + wanted.start_s
+  shift_s = wanted.clock_origin_s + wanted.start_s
   with source.Source(wanted.info.path) as opened:
     chosen = [stream for stream in opened.container.streams if stream.index in streams]
     last_dts: dict[int, int] = {}
@@ -287,7 +289,7 @@ def _place(
   return packet.dts * packet.time_base
 
 
-def lost_tags(opened: source.Source, part: picture.Part, path: pathlib.Path) -> list[str]:
+def lost_metadata(opened: source.Source, part: picture.Segment, path: pathlib.Path) -> list[str]:
   """Returns what a finished copy lost of a file's tags, chapters, and records of the picture, in words."""
   wanted = tags(opened.container.metadata)
   with av.open(f'file:{path.absolute()}', metadata_errors='replace') as written:
@@ -308,7 +310,7 @@ def _is_kept(name: str, has: set[str]) -> bool:
 
 def _timecode(opened: source.Source) -> str | None:
   """Returns the timecode of a file's first frame."""
-  streams: Sequence[av.stream.Stream] = [opened.picture, *others(opened)]
+  streams: Sequence[av.stream.Stream] = [opened.video_stream, *others(opened)]
   found = (_tag(stream.metadata, _TIMECODE) for stream in streams)
   return next((text for text in found if text), _tag(opened.container.metadata, _TIMECODE))
 
@@ -323,7 +325,7 @@ def _tag(metadata: dict[str, str], name: str) -> str | None:
   return next((value for key, value in metadata.items() if key.lower() == name), None)
 
 
-def described(stream: av.stream.Stream) -> str:
+def stream_description(stream: av.stream.Stream) -> str:
   """Returns a stream in words."""
   is_cover = stream.disposition & av.stream.Disposition.attached_pic
   kind = 'cover picture' if is_cover else f'{stream.type} track {stream.index}'

@@ -28,45 +28,45 @@ _MAX_REORDER_S = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
+class Segment:
   """A shown part of a picture.
 
   Attributes:
     info: the file.
-    zero_s: where t=0 lies on the container's clock.
+    clock_origin_s: where t=0 lies on the container's clock.
     start_s: where the part begins, seconds from t=0.
     duration_s: how long it is shown.
     first: index of the first packet to copy, in decoding order.
     last: index of the last packet to copy.
     order: decoding time -> presentation time, where the container knows only the former; else None.
     first_frame_s: presentation time of the frame that is on screen when the part begins.
-    shown: (begin, duration) of what is shown of the copied packets, on the clock of their new time stamps,
-      None for a pause; empty where all of it is.
+    edit_list: (begin, duration) of what is shown of the copied packets, on the clock of their new time
+      stamps, None for a pause; empty where all of it is.
     lead_in_s: how long before the begin the first packet is shown, where nothing hides it.
-    media_zero_s: time in the track that becomes time stamp 0, where packets are read without the file's edit
-      list; else None.
+    media_origin_s: time in the track that becomes time stamp 0, where packets are read without the file's
+      edit list; else None.
   """
 
   info: probe.Probe
-  zero_s: fractions.Fraction
+  clock_origin_s: fractions.Fraction
   start_s: fractions.Fraction
   duration_s: fractions.Fraction
   first: int = 0
   last: int = 0
   order: dict[fractions.Fraction, fractions.Fraction] | None = None
   first_frame_s: fractions.Fraction | None = None
-  shown: tuple[tuple[fractions.Fraction | None, fractions.Fraction], ...] = ()
+  edit_list: tuple[tuple[fractions.Fraction | None, fractions.Fraction], ...] = ()
   lead_in_s: fractions.Fraction = fractions.Fraction(0)
-  media_zero_s: fractions.Fraction | None = None
+  media_origin_s: fractions.Fraction | None = None
 
   @property
-  def stamp_zero_s(self) -> fractions.Fraction:
+  def timestamp_origin_s(self) -> fractions.Fraction:
     """The time, as the packets to copy are read, that becomes time stamp 0."""
-    return self.zero_s + self.start_s if self.media_zero_s is None else self.media_zero_s
+    return self.clock_origin_s + self.start_s if self.media_origin_s is None else self.media_origin_s
 
   def open(self) -> source.Source:
     """Opens the file as its packets are to be copied."""
-    return source.Source(self.info.path, has_edits=self.media_zero_s is None)
+    return source.Source(self.info.path, use_edit_lists=self.media_origin_s is None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ class _Range:
   is_cut: bool
 
 
-def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
+def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> Segment:
   """Finds the packets of the part that is shown from start_s for duration_s (None: to the end).
 
   Raises:
@@ -88,10 +88,10 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
     ValueError: a number is out of range.
   """
   start, duration, rest = extent(info, start_s, duration_s)
-  zero_s = source.zero_s(info.path)
+  zero_s = source.clock_origin_s(info.path)
   pieces = _pieces(info, zero_s + start, duration)
   if pieces:
-    return _of_pieces(Part(info, zero_s, start, duration), pieces)
+    return _of_pieces(Segment(info, zero_s, start, duration), pieces)
   order = _order(info)
   begin_s = zero_s + start if start else None
   end_s = zero_s + start + duration if duration < rest else None
@@ -101,21 +101,23 @@ def part(info: probe.Probe, start_s: float, duration_s: float | None) -> Part:
   lead_in_s = fractions.Fraction(0)
   if found.first_packet_s not in (None, found.first_frame_s):
     lead_in_s = zero_s + start - found.first_packet_s
-  return Part(
+  return Segment(
     info, zero_s, start, duration, found.first, found.last, order, found.first_frame_s, shown, lead_in_s
   )
 
 
-def _of_pieces(wanted: Part, pieces: list[tuple[fractions.Fraction | None, fractions.Fraction]]) -> Part:
+def _of_pieces(
+  wanted: Segment, pieces: list[tuple[fractions.Fraction | None, fractions.Fraction]]
+) -> Segment:
   """Returns the part that consists of pieces (begin in the track, None for a pause; duration)."""
   begin_s = min(media_s for media_s, _ in pieces if media_s is not None)
   end_s = max(media_s + piece_s for media_s, piece_s in pieces if media_s is not None)
-  with source.Source(wanted.info.path, has_edits=False) as opened:
+  with source.Source(wanted.info.path, use_edit_lists=False) as opened:
     found = _find(opened, begin_s, end_s, end_s, None)
   media_zero_s = next(media_s for media_s, _ in pieces if media_s is not None)
   shown = tuple((None if media_s is None else media_s - media_zero_s, piece_s) for media_s, piece_s in pieces)
   return dataclasses.replace(
-    wanted, first=found.first, last=found.last, shown=shown, media_zero_s=media_zero_s
+    wanted, first=found.first, last=found.last, edit_list=shown, media_origin_s=media_zero_s
   )
 
 
@@ -130,7 +132,7 @@ def _pieces(
   with source.Source(info.path) as opened:
     if 'mov' not in opened.container.format.name.split(','):
       return []
-    edits = boxes.edits(info.path, opened.want_picture().id)
+    edits = boxes.edits(info.path, opened.require_video_stream().id)
   if sum(edit.media_s is not None for edit in edits) < 2:
     return []
   pieces, time_s = [], fractions.Fraction(0)
@@ -176,10 +178,10 @@ def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | 
   packet.
   """
   with source.Source(info.path) as opened:
-    stream = opened.want_picture()
-    if not opened.is_unordered:
+    stream = opened.require_video_stream()
+    if not opened.has_only_dts:
       return None
-    opened.only(stream)
+    opened.select_stream(stream)
     stream.codec_context.flags |= av.codec.context.Flags.copy_opaque
     order, times = {}, []
     for packet in opened.packets(stream):
@@ -208,8 +210,8 @@ def _find(
     order: of Part.
   """
   first, last, first_frame_s, first_packet_s, index = 0, -1, None, None, -1
-  stream = opened.want_picture()
-  opened.only(stream)
+  stream = opened.require_video_stream()
+  opened.select_stream(stream)
   late_s = source.rounding_s(stream)
   for index, (packet, _, time_s) in enumerate(timed(opened, stream, order)):
     if begin_s is not None and time_s <= begin_s + late_s:
@@ -262,7 +264,7 @@ def _filled(
   Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first
   known one.
   """
-  usual_s = source.usual_length_s(stream)
+  usual_s = source.default_frame_duration_s(stream)
   waiting: list[av.Packet] = []
   previous_s = None
   for packet in opened.packets(stream):
@@ -291,13 +293,13 @@ def _counted_back(waiting: list[av.Packet], known: av.Packet, usual_s: fractions
     yield packet, decode_s, packet.pts * packet.time_base if packet.pts is not None else decode_s
 
 
-def tick_s(stream: av.VideoStream) -> fractions.Fraction:
+def packet_time_base(stream: av.VideoStream) -> fractions.Fraction:
   """Returns a unit of time for copied packets: the container's own, divided where a moment would not fit."""
   return stream.time_base / math.ceil(stream.time_base / MOMENT_S)
 
 
-def copied(
-  wanted: Part, stream: av.VideoStream, opened: source.Source
+def packets(
+  wanted: Segment, stream: av.VideoStream, opened: source.Source
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`.
 
@@ -306,13 +308,13 @@ def copied(
     stream: its picture, in `opened`.
     opened: of `wanted.open()`.
   """
-  shift_s, unit_s = wanted.stamp_zero_s, tick_s(stream)
+  shift_s, unit_s = wanted.timestamp_origin_s, packet_time_base(stream)
   for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, wanted.order)):
     if index > wanted.last:
       return
     if index >= wanted.first:
       # The last packet of a transport stream says no length, but its frame is shown as long as any.
-      lasting_s = packet.duration * packet.time_base or source.usual_length_s(stream)
+      lasting_s = packet.duration * packet.time_base or source.default_frame_duration_s(stream)
       if show_s == wanted.first_frame_s and show_s < shift_s:
         show_s, lasting_s = shift_s, max(MOMENT_S, lasting_s - (shift_s - show_s))
       packet.time_base = unit_s

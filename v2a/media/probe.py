@@ -83,16 +83,16 @@ def probe(path: str | os.PathLike) -> Probe:
   Raises:
     MediaError: the file is missing, empty, no media, cut short, or holds nothing that decodes.
   """
-  if stills.find(path) is not None:
+  if stills.image_format(path) is not None:
     return _of_still(path)
   with source.Source(path) as opened:
     integrity.check_bytes(opened)
-    picture, sound = opened.picture, opened.sound
-    shown = picture or sound or opened.want_picture()
+    picture, sound = opened.video_stream, opened.audio_stream
+    shown = picture or sound or opened.require_video_stream()
     index = shown.index
-    opened.only(shown)
-    zero_s, frame = opened.first(shown)
-    turn = orientation.of(frame) if picture else orientation.UPRIGHT
+    opened.select_stream(shown)
+    zero_s, frame = opened.first_frame(shown)
+    turn = orientation.from_frame(frame) if picture else orientation.UPRIGHT
     width, height = (frame.width, frame.height) if picture else (0, 0)
     container = opened.container.format.name
     is_still = opened.is_still and picture is not None
@@ -133,7 +133,7 @@ def _of_still(path: str | os.PathLike) -> Probe:
   length_s = float(info.duration_s)
   return Probe(
     path=pathlib.Path(path),
-    container=info.kind,
+    container=info.format,
     duration_s=length_s,
     has_video=True,
     has_audio=False,
@@ -141,7 +141,7 @@ def _of_still(path: str | os.PathLike) -> Probe:
     height=info.height,
     fps=info.num_frames / length_s if length_s else 0.0,
     rotation_deg=info.rotation_deg,
-    video_codec=_STILL_CODECS[info.kind],
+    video_codec=_STILL_CODECS[info.format],
     audio_codec='',
     audio_sample_rate_hz=0,
     audio_channels=0,
@@ -154,11 +154,11 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
   """Reads all packets of one stream, decoding none."""
   with source.Source(path) as opened:
     stream = opened.container.streams[index]
-    opened.only(stream)
+    opened.select_stream(stream)
     start_s = end_s = None
     num_frames, next_s = 0, fractions.Fraction(0)
-    times = integrity.Times(path, index)
-    default_s = source.usual_length_s(stream)
+    times = integrity.TimestampChecker(path, index)
+    default_s = source.default_frame_duration_s(stream)
     is_mov = 'mov' in opened.container.format.name.split(',')
     for packet in opened.packets(stream):
       if packet.size == 0 or packet.is_discard:

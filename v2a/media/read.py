@@ -120,7 +120,7 @@ def _at_ticks(tick_L: np.ndarray, ticks_hz: int) -> _Due:
   )
 
 
-def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+def iterate_full_size_frames(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
   """Yields picture_YX3, uint8 RGB at its own size, num_frames of them, as FFmpeg's filter `fps` takes them.
 
   Unlike those of `frames`, picture l need not be on screen at l / fps: it is the last one whose time, counted
@@ -140,7 +140,7 @@ def iterate_pictures(path: str | os.PathLike, fps: float, num_frames: int) -> It
       picture_YX3, previous = frame, frame
     elif frame is not previous:
       if previous is None:
-        turn = orientation.of(frame)
+        turn = orientation.from_frame(frame)
       picture_YX3, previous = turn.apply(frame.to_ndarray(format='rgb24')), frame
     yield picture_YX3
 
@@ -169,7 +169,7 @@ def wave(
     duration_s = _rest_s(probe.probe(path), start_s)
   wave_NA = np.empty((round(duration_s * sample_rate_hz), num_channels), np.float32)
   done = 0
-  for chunk_NA in sound.iterate(path, sample_rate_hz, num_channels, start_s, duration_s):
+  for chunk_NA in sound.iterate_blocks(path, sample_rate_hz, num_channels, start_s, duration_s):
     wave_NA[done : done + len(chunk_NA)] = chunk_NA
     done += len(chunk_NA)
   return wave_NA
@@ -211,10 +211,10 @@ def _chunks(
     if chunk_LYX3 is None:
       chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
     if frame is not previous and isinstance(frame, np.ndarray):
-      square_YX3, previous = stills.square(frame, size), frame
+      square_YX3, previous = stills.resize_square(frame, size), frame
     elif frame is not previous:
       if previous is None:
-        turn = orientation.of(frame)
+        turn = orientation.from_frame(frame)
       square_YX3, previous = turn.apply(_square(reformatter, frame, size)), frame
     chunk_LYX3[filled] = square_YX3
     filled += 1
@@ -238,21 +238,19 @@ def _shown(
   Those of still images and animations are picture_YX3, upright.
   """
   start = fractions.Fraction(start_s).limit_denominator(10**6)
-  if stills.find(path) is not None:
-    timed = (
-      (begin_s, begin_s + length_s, shown_YX3) for begin_s, length_s, shown_YX3 in stills.pictures(path)
-    )
+  if stills.image_format(path) is not None:
+    timed = ((begin_s, begin_s + length_s, shown_YX3) for begin_s, length_s, shown_YX3 in stills.frames(path))
     yield from _held(path, timed, fractions.Fraction(0), start, due, num_frames)
     return
-  zero_s = source.zero_s(path)
+  zero_s = source.clock_origin_s(path)
   with source.Source(path) as opened:
-    stream = opened.want_picture()
-    opened.only(stream)
+    stream = opened.require_video_stream()
+    opened.select_stream(stream)
     stream.thread_type = 'AUTO'
     first_s = zero_s + start
     decoded = opened.decoded_from(stream, first_s) if start_s > _SEEK_FROM_S else opened.decoded(stream)
     timed = (
-      (time_s, time_s if opened.is_still else time_s + source.length_s(frame, stream), frame)
+      (time_s, time_s if opened.is_still else time_s + source.frame_duration_s(frame, stream), frame)
       for time_s, frame in decoded
     )
     yield from _held(path, timed, zero_s, first_s, due, num_frames, source.rounding_s(stream))

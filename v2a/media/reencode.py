@@ -1,6 +1,7 @@
 """Still images and animations as H.264 video: they have no packets that a container with sound carries.
 
-The picture is shrunk where it is larger than players take (`stills.fitted`: 4096 pixels and H.264 level 5.2).
+The picture is shrunk where it is larger than players take (`stills.fitted_size`: 4096 pixels and H.264 level
+5.2).
 A side of odd length is made even by repeating its last row or column, because colour is kept at half of both.
 RGB becomes BT.709 of limited range; bit stream and container are tagged so: players show the same colours.
 """
@@ -31,39 +32,41 @@ def is_needed(info: probe.Probe) -> bool:
   return info.is_image or info.is_animation
 
 
-def part(info: probe.Probe, start_s: float, duration_s: float | None) -> picture.Part:
+def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> picture.Segment:
   """Returns the part that is shown from start_s for duration_s (None: to the end of an animation).
 
   Raises:
     MediaError: an animation ends before start_s, or a still image has no duration.
     ValueError: a number is out of range.
   """
-  zero_s = fractions.Fraction(0) if stills.find(info.path) is not None else source.zero_s(info.path)
+  zero_s = (
+    fractions.Fraction(0) if stills.image_format(info.path) is not None else source.clock_origin_s(info.path)
+  )
   if not info.is_image:
     start, duration, _ = picture.extent(info, start_s, duration_s)
-    return picture.Part(info, zero_s, start, duration)
+    return picture.Segment(info, zero_s, start, duration)
   picture.check_extent(start_s, duration_s)
   if duration_s is None:
     raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
-  return picture.Part(
+  return picture.Segment(
     info, zero_s, fractions.Fraction(0), fractions.Fraction(duration_s).limit_denominator(10**6)
   )
 
 
-def losses(info: probe.Probe) -> tuple[str, ...]:
+def not_copied(info: probe.Probe) -> tuple[str, ...]:
   """Returns what of a picture does not fit in the video, in words."""
-  width, height = stills.fitted(info.width, info.height)
+  width, height = stills.fitted_size(info.width, info.height)
   lost = []
   if (width, height) != (info.width, info.height):
     lost.append(f'the full size of the picture ({info.width} x {info.height}, shown at {width} x {height})')
-  if stills.find(info.path) is not None and stills.inspect(info.path).is_transparent:
+  if stills.image_format(info.path) is not None and stills.inspect(info.path).is_transparent:
     lost.append('transparency of the picture (white in its place)')
   return tuple(lost)
 
 
 def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.VideoCodecContext:
   """Adds the stream to an output whose header is not yet written; returns its encoder."""
-  width, height = (-(-side // 2) * 2 for side in stills.fitted(info.width, info.height))
+  width, height = (-(-side // 2) * 2 for side in stills.fitted_size(info.width, info.height))
   stream = output.add_stream(
     'libx264',
     rate=STILL_FPS,
@@ -82,7 +85,7 @@ def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.Vi
 
 
 def packets(
-  wanted: picture.Part, codec: av.VideoCodecContext
+  wanted: picture.Segment, codec: av.VideoCodecContext
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time in seconds from the begin of the part, packet)."""
   for packet in _encoded(wanted, codec):
@@ -91,7 +94,7 @@ def packets(
     yield time_s, packet
 
 
-def _encoded(wanted: picture.Part, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
+def _encoded(wanted: picture.Segment, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
   previous_YX3 = frame = None
   for time_s, shown_YX3 in _changes(wanted):
     if shown_YX3 is not previous_YX3:
@@ -103,7 +106,7 @@ def _encoded(wanted: picture.Part, codec: av.VideoCodecContext) -> Iterator[av.P
 
 def _converted(shown_YX3: np.ndarray, codec: av.VideoCodecContext) -> av.VideoFrame:
   """Returns a picture of the encoder's size and format."""
-  fitted = stills.fitted(shown_YX3.shape[1], shown_YX3.shape[0])
+  fitted = stills.fitted_size(shown_YX3.shape[1], shown_YX3.shape[0])
   if fitted != (shown_YX3.shape[1], shown_YX3.shape[0]):
     shown_YX3 = np.asarray(Image.fromarray(shown_YX3).resize(fitted, Image.Resampling.LANCZOS))
   added = ((0, codec.height - shown_YX3.shape[0]), (0, codec.width - shown_YX3.shape[1]), (0, 0))
@@ -113,7 +116,7 @@ def _converted(shown_YX3: np.ndarray, codec: av.VideoCodecContext) -> av.VideoFr
   return frame
 
 
-def _changes(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+def _changes(wanted: picture.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
   """Yields (time from the begin of the part, picture_YX3); the last one repeatedly, for seeking."""
   time_s, current_YX3 = fractions.Fraction(0), None
   for begin_s, shown_YX3 in _pictures(wanted):
@@ -127,15 +130,15 @@ def _changes(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, np.ndar
     time_s += _STILL_S
 
 
-def _pictures(wanted: picture.Part) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+def _pictures(wanted: picture.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
   """Yields (time from the begin of the part, picture_YX3)."""
-  first_s = wanted.zero_s + wanted.start_s
-  if stills.find(wanted.info.path) is not None:
-    for begin_s, _, shown_YX3 in stills.pictures(wanted.info.path):
+  first_s = wanted.clock_origin_s + wanted.start_s
+  if stills.image_format(wanted.info.path) is not None:
+    for begin_s, _, shown_YX3 in stills.frames(wanted.info.path):
       yield begin_s - first_s, shown_YX3
     return
   with source.Source(wanted.info.path) as opened:
-    stream = opened.want_picture()
-    opened.only(stream)
+    stream = opened.require_video_stream()
+    opened.select_stream(stream)
     for begin_s, frame in opened.decoded(stream):
-      yield begin_s - first_s, orientation.of(frame).apply(frame.to_ndarray(format='rgb24'))
+      yield begin_s - first_s, orientation.from_frame(frame).apply(frame.to_ndarray(format='rgb24'))

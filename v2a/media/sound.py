@@ -42,7 +42,7 @@ _SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
 
-def iterate(
+def iterate_blocks(
   path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[np.ndarray]:
   """Returns an iterator over pieces of wave_NA (float32), together round(duration_s * sample_rate_hz) long.
@@ -69,9 +69,9 @@ def iterate(
   return _trimmed(pathlib.Path(path), sample_rate_hz, num_channels, start_s, duration_s)
 
 
-def is_heard(path: str | os.PathLike, duration_s: float) -> bool:
+def has_audible_audio(path: str | os.PathLike, duration_s: float) -> bool:
   """Returns whether the first `duration_s` seconds of a file hold any sound but silence."""
-  return any(not is_silent(block_NA) for block_NA in iterate(path, 8000, 1, 0.0, duration_s))
+  return any(not is_silent(block_NA) for block_NA in iterate_blocks(path, 8000, 1, 0.0, duration_s))
 
 
 def is_silent(wave_NA: np.ndarray) -> bool:
@@ -119,15 +119,15 @@ def _placed(
   path: pathlib.Path, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[tuple[np.ndarray, int]]:
   """Yields (block_NA, its rate): the sound without gaps, from one lead before start_s on."""
-  if stills.find(path) is not None:
+  if stills.image_format(path) is not None:
     return
-  origin_s = source.zero_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
+  origin_s = source.clock_origin_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
   end_s = _LEAD_S + duration_s + _TAIL_S
   with source.Source(path) as opened:
-    stream = opened.sound
+    stream = opened.audio_stream
     if stream is None:
       return
-    opened.only(stream)
+    opened.select_stream(stream)
     decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
     place, rate_hz = None, None
     for (time_s, frame), *later in _with_followers(decoded, _NUM_WITNESSES):

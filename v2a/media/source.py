@@ -36,7 +36,7 @@ _JUMPING_CONTAINERS = ('mpeg', 'mpegts', 'ogg', 'flv')
 _33_BIT_CONTAINERS = ('mpeg', 'mpegts')
 _STILL_CONTAINERS = ('image2', '_pipe')
 _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
-NO_TAG = '\0\0\0\0'
+NO_CODEC_TAG = '\0\0\0\0'
 # Matroska rounds to milliseconds: a frame this much late still counts as on screen.
 MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
@@ -56,11 +56,11 @@ class Source:
   Attributes:
     path: the file.
     container: FFmpeg's opened container.
-    picture: the video stream that is shown, or None.
-    sound: the audio stream that is heard, or None.
+    video_stream: the video stream that is shown, or None.
+    audio_stream: the audio stream that is heard, or None.
   """
 
-  def __init__(self, path: str | os.PathLike, has_edits: bool = True):
+  def __init__(self, path: str | os.PathLike, use_edit_lists: bool = True):
     """Opens a file.
 
     Args:
@@ -77,26 +77,32 @@ class Source:
       # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol, pattern_type 'a%d.ppm' as many.
       # Tags of old files are in any encoding.
       options = {'format_whitelist': _CONTAINERS, 'pattern_type': 'none'}
-      options |= {} if has_edits else {'ignore_editlist': '1'}
+      options |= {} if use_edit_lists else {'ignore_editlist': '1'}
       self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(
         f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture file.'
       ) from error
     # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
-    self._hidden_before_s = 0 if has_edits and 'mov' in self.container.format.name.split(',') else -math.inf
+    self._hidden_before_s = (
+      0 if use_edit_lists and 'mov' in self.container.format.name.split(',') else -math.inf
+    )
     streams = [s for s in self.container.streams if s.codec_context is not None]
     pictures = [s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED]
     # The cover of an AVIF or HEIC sequence is a stream without a length.
     is_mov = 'mov' in self.container.format.name.split(',')
-    self.picture = _best([s for s in pictures if s.duration or not is_mov] or pictures)
-    self.sound = _best([s for s in streams if s.type == 'audio'])
+    self.video_stream = _best([s for s in pictures if s.duration or not is_mov] or pictures)
+    self.audio_stream = _best([s for s in streams if s.type == 'audio'])
     self._correction = None
     self._late_s = fractions.Fraction(0)
-    if is_mov and has_edits and self.picture is not None:
+    if is_mov and use_edit_lists and self.video_stream is not None:
       status = self.path.stat()
       self._late_s = _first_whole_s(
-        self.path.absolute(), status.st_size, status.st_mtime_ns, self.picture.index, self.picture.id
+        self.path.absolute(),
+        status.st_size,
+        status.st_mtime_ns,
+        self.video_stream.index,
+        self.video_stream.id,
       )
 
   def __enter__(self) -> 'Source':
@@ -112,18 +118,18 @@ class Source:
     return name == _STILL_CONTAINERS[0] or name.endswith(_STILL_CONTAINERS[1])
 
   @property
-  def is_unordered(self) -> bool:
+  def has_only_dts(self) -> bool:
     """Whether the container counts frames in the order of decoding and knows no presentation times."""
     return self.container.format.name in _UNORDERED_CONTAINERS
 
   def time_s(self, packet: av.Packet) -> fractions.Fraction | None:
     """Returns a packet's presentation time, its decoding time where there is no other, or None."""
-    ticks = packet.dts if self.is_unordered or packet.pts is None else packet.pts
+    ticks = packet.dts if self.has_only_dts or packet.pts is None else packet.pts
     return None if ticks is None else ticks * packet.time_base
 
-  def want_picture(self) -> av.VideoStream:
+  def require_video_stream(self) -> av.VideoStream:
     """Returns the video stream; raises MediaError where there is none."""
-    if self.picture is None:
+    if self.video_stream is None:
       if self.container.format.name.startswith('jpegxl'):
         raise errors.MediaError(
           f'{self.path}: is JPEG XL, for which there is no decoder; wanted PNG, '
@@ -133,16 +139,16 @@ class Source:
       if any(s.type == 'video' and s.codec_context is None for s in self.container.streams):
         what = 'video of an unknown codec'
       raise errors.MediaError(f'{self.path}: has no video stream (has {what}); wanted a video or a picture.')
-    return self.picture
+    return self.video_stream
 
-  def only(self, stream: av.stream.Stream) -> None:
+  def select_stream(self, stream: av.stream.Stream) -> None:
     """Makes the demuxer skip all other streams."""
     for other in self.container.streams:
       if other.index != stream.index:
         other.discard = av.stream.Discard.all
 
   @functools.cached_property
-  def has_jumps(self) -> bool:
+  def has_discontinuities(self) -> bool:
     """Whether timestamps jump; `packets` corrects them, but no packet is found by its timestamp."""
     found = None
     if self.container.format.name in _JUMPING_CONTAINERS:
@@ -165,11 +171,11 @@ class Source:
     for stream in self.container.streams:
       if stream.index not in indices:
         stream.discard = av.stream.Discard.all
-    correction = self._correction if self.has_jumps else None
+    correction = self._correction if self.has_discontinuities else None
     for packet in self._demuxed(streams):
       if correction:
         correction.apply(packet)
-      if self._late_s and packet.stream is self.picture and packet.size:
+      if self._late_s and packet.stream is self.video_stream and packet.size:
         ticks = round(self._late_s / packet.time_base)
         packet.pts = None if packet.pts is None else packet.pts + ticks
         packet.dts = None if packet.dts is None else packet.dts + ticks
@@ -179,9 +185,9 @@ class Source:
     next_s = fractions.Fraction(0)
     try:
       for packet in self.container.demux(streams):
-        if self.is_unordered and packet.size and packet.dts is None:
+        if self.has_only_dts and packet.size and packet.dts is None:
           packet.dts = round(next_s / packet.time_base)
-          next_s += packet.duration * packet.time_base or usual_length_s(packet.stream)
+          next_s += packet.duration * packet.time_base or default_frame_duration_s(packet.stream)
         yield packet
     except av.error.FFmpegError as error:
       raise errors.MediaError(f'{self.path}: reading breaks off: {explain(error)}.') from error
@@ -196,7 +202,7 @@ class Source:
     Where a container knows no presentation times, the n-th frame to be
     shown has the n-th packet's time. A frame without any time follows its predecessor.
     """
-    is_unordered = self.is_unordered and stream.type == 'video'
+    is_unordered = self.has_only_dts and stream.type == 'video'
     next_s, packet_times = fractions.Fraction(0), collections.deque(maxlen=_MAX_DELAY_PACKETS)
     for packet in self.packets(stream):
       if packet.dts is not None and packet.size and (is_unordered or packet.pts is None):
@@ -206,11 +212,11 @@ class Source:
           time_s = frame.pts * frame.time_base
         else:
           time_s = packet_times.popleft() if packet_times else next_s
-        next_s = time_s + length_s(frame, stream)
+        next_s = time_s + frame_duration_s(frame, stream)
         if time_s >= self._hidden_before_s:
           yield time_s, frame
 
-  def first(self, stream: av.stream.Stream) -> tuple[fractions.Fraction, av.frame.Frame]:
+  def first_frame(self, stream: av.stream.Stream) -> tuple[fractions.Fraction, av.frame.Frame]:
     """Returns the first of `decoded`; raises MediaError where there is none."""
     found = next(self.decoded(stream), None)
     if found is None:
@@ -227,7 +233,7 @@ class Source:
     settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
     begin_s = (stream.start_time or 0) * stream.time_base
     margin_s = settle_s
-    while not self.has_jumps and time_s - margin_s > begin_s:
+    while not self.has_discontinuities and time_s - margin_s > begin_s:
       try:
         self.container.seek(int((time_s - margin_s) / stream.time_base), stream=stream)
       except av.error.FFmpegError:
@@ -241,7 +247,7 @@ class Source:
       margin_s = margin_s * 2 + _SEEK_STEP_S
     with Source(self.path) as fresh:
       again = fresh.container.streams[stream.index]
-      fresh.only(again)
+      fresh.select_stream(again)
       yield from fresh.decoded(again)
 
 
@@ -250,9 +256,9 @@ def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline
   """Returns what corrects the timestamps of a file."""
   del size_bytes, modified_ns  # of the cache's key
   with Source(path) as opened:
-    scan = timeline.Scan(opened.container.format.name in _33_BIT_CONTAINERS)
+    scan = timeline.DiscontinuityScan(opened.container.format.name in _33_BIT_CONTAINERS)
     usual = {
-      s.index: float(usual_length_s(s))
+      s.index: float(default_frame_duration_s(s))
       for s in opened.container.streams
       if s.codec_context and s.type in ('video', 'audio')
     }
@@ -269,28 +275,28 @@ def decode(packet: av.Packet) -> list[av.frame.Frame]:
     return []
 
 
-def zero_s(path: pathlib.Path) -> fractions.Fraction:
+def clock_origin_s(path: pathlib.Path) -> fractions.Fraction:
   """Returns where t=0 lies on the container's clock: the time of the first shown frame.
 
   Raises:
     MediaError: nothing of the file can be decoded.
   """
   with Source(path) as source:
-    stream = source.picture or source.sound
+    stream = source.video_stream or source.audio_stream
     if stream is None:
-      source.want_picture()
-    source.only(stream)
-    return source.first(stream)[0]
+      source.require_video_stream()
+    source.select_stream(stream)
+    return source.first_frame(stream)[0]
 
 
-def length_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
+def frame_duration_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
   """Returns how long a frame lasts, in seconds."""
   if stream.type == 'audio':
     return fractions.Fraction(frame.samples, frame.sample_rate)
-  return frame.duration * frame.time_base if frame.duration else usual_length_s(stream)
+  return frame.duration * frame.time_base if frame.duration else default_frame_duration_s(stream)
 
 
-def usual_length_s(stream: av.stream.Stream) -> fractions.Fraction:
+def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
   """Returns how long a frame lasts that does not say so, in seconds."""
   if stream.type == 'audio':
     context = stream.codec_context
@@ -309,7 +315,7 @@ def codec_tag(stream: av.stream.Stream) -> str:
   try:
     return stream.codec_context.codec_tag
   except UnicodeDecodeError:
-    return NO_TAG
+    return NO_CODEC_TAG
 
 
 def explain(error: Exception) -> str:
@@ -340,7 +346,7 @@ def _first_whole_s(
   if len(begins_s) != 1:
     return fractions.Fraction(0)
   begin_s, first_s = begins_s[0], None
-  with Source(path, has_edits=False) as opened:
+  with Source(path, use_edit_lists=False) as opened:
     stream = opened.container.streams[index]
     for packet in opened.packets(stream):
       time_s = opened.time_s(packet)

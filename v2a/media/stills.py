@@ -96,7 +96,7 @@ class Info:
   """What a still image or an animation is.
 
   Attributes:
-    kind: 'png', 'jpeg', 'gif', 'webp', 'bmp', 'tiff', 'avif' or 'heif'.
+    format: 'png', 'jpeg', 'gif', 'webp', 'bmp', 'tiff', 'avif' or 'heif'.
     width, height: pixels of the file as shown, orientation applied.
     rotation_deg: clockwise turn that viewers apply: 0, 90, 180 or 270.
     num_frames: 1 for a still image.
@@ -104,7 +104,7 @@ class Info:
     is_transparent: whether anything of it is.
   """
 
-  kind: str
+  format: str
   width: int
   height: int
   rotation_deg: int
@@ -113,7 +113,7 @@ class Info:
   is_transparent: bool
 
 
-def find(path: str | os.PathLike) -> str | None:
+def image_format(path: str | os.PathLike) -> str | None:
   """Returns the kind of a still image or animation (see Info); None for all other files, readable or not.
 
   Raises:
@@ -153,7 +153,7 @@ def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
   return Info(*info, num_frames, duration_s, is_transparent)
 
 
-def pictures(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
+def frames(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
   """Yields (begin in seconds, length in seconds, picture_YX3 as uint8 sRGB) of every frame.
 
   A picture beyond `fitted` is shrunk to it. A still image has length 0.
@@ -164,13 +164,13 @@ def pictures(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, frac
   begin_s = fractions.Fraction(0)
   for _, image, length_s in _frames(pathlib.Path(path)):
     with _reported(path):
-      shown = srgb.convert(image, fitted(*_full_size(image)))
+      shown = srgb.convert(image, fitted_size(*_full_size(image)))
     method = _TURNS.get(_orientation(image), (None, 0))[0]
     yield begin_s, length_s, np.asarray(shown if method is None else shown.transpose(method))
     begin_s += length_s
 
 
-def fitted(width: int, height: int) -> tuple[int, int]:
+def fitted_size(width: int, height: int) -> tuple[int, int]:
   """Returns the size at which a picture is shown: its own, or the largest of its aspect that players take."""
   longest = max(width, height)
   side = min(longest, MAX_SIDE)
@@ -189,7 +189,7 @@ def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> error
   )
 
 
-def square(picture_YX3: np.ndarray, size: int) -> np.ndarray:
+def resize_square(picture_YX3: np.ndarray, size: int) -> np.ndarray:
   """Returns a picture squashed to size times size pixels: means over areas, or bilinear where it grows."""
   is_shrunk = min(picture_YX3.shape[:2]) >= size
   method = Image.Resampling.BOX if is_shrunk else Image.Resampling.BILINEAR
@@ -244,7 +244,7 @@ def _open(path: pathlib.Path) -> tuple[str, ImageFile.ImageFile] | None:
     if not path.is_file():
       return None
     with path.open('rb') as file:
-      kind = magic.kind(file)
+      kind = magic.image_format(file)
   except (OSError, ValueError):
     return None  # FFmpeg tries next, and says what is wrong.
   if kind is None:
@@ -267,7 +267,7 @@ def _full_size(image: Image.Image) -> tuple[int, int]:
 def _draft(image: ImageFile.ImageFile) -> None:
   """Lets a JPEG be decoded at a half, a quarter or an eighth of its size, still as large as it is shown."""
   image.info['full_size'] = image.size
-  image.draft(None, fitted(*image.size))
+  image.draft(None, fitted_size(*image.size))
 
 
 def _orientation(image: Image.Image) -> int:

@@ -20,7 +20,7 @@ import itertools
 import av
 
 # Timestamps further ahead of the whole file than this are a jump, as in FFmpeg.
-JUMP_S = 10.0
+DISCONTINUITY_S = 10.0
 # Decoding times that go back by more than this are a jump, as in FFmpeg.
 _BACK_S = 0.1
 # A packet this near to the end of the one before it goes on there.
@@ -51,8 +51,8 @@ class _Piece:
 
   def takes(self, index: int, time_s: float) -> bool:
     """Whether a timestamp of a stream can belong to this piece."""
-    least_s = self.last_s[index] - _BACK_S if index in self.last_s else self.first_s - JUMP_S
-    return least_s <= time_s <= self.latest_s + JUMP_S
+    least_s = self.last_s[index] - _BACK_S if index in self.last_s else self.first_s - DISCONTINUITY_S
+    return least_s <= time_s <= self.latest_s + DISCONTINUITY_S
 
   @property
   def latest_s(self) -> float:
@@ -103,7 +103,7 @@ class _Track:
     return False
 
 
-class Scan:
+class DiscontinuityScan:
   """Finds the jumps of a file from all its packets, in the order of the file."""
 
   def __init__(self, has_wraps: bool):
@@ -131,7 +131,7 @@ class Scan:
       track.recent.append((track.num_packets, time_s))
       track.next_s = time_s + length_s
     if packet.pts is not None and packet.dts is not None:
-      self._has_strays |= abs(packet.pts - packet.dts) * unit_s > JUMP_S
+      self._has_strays |= abs(packet.pts - packet.dts) * unit_s > DISCONTINUITY_S
     track.num_packets += 1
 
   def _piece_of(self, track: _Track, index: int, time_s: float, length_s: float, is_leading: bool) -> _Piece:
@@ -232,7 +232,7 @@ class Correction:
     if pts is not None and dts is not None:
       wrap = round(_WRAP_S / packet.time_base)
       pts -= round((pts - dts) / wrap) * wrap  # one of both may lie before the wrap-around
-      if abs(pts - dts) * packet.time_base > JUMP_S:
+      if abs(pts - dts) * packet.time_base > DISCONTINUITY_S:
         pts = None
     if dts is not None:
       dts += offset

@@ -30,17 +30,17 @@ _BIT_RATE_HZ = 96000
 _MAX_BITS_PER_SAMPLE = 5
 
 
-class Wave:
+class OutputAudio:
   """What is to be heard under a part of a picture, from its first shown frame to its last.
 
   Attributes:
     sample_rate_hz: samples a second; of a mix the higher rate of both sounds, so that neither loses.
     num_channels: 1 or 2.
     num_samples: exactly as many as the picture lasts.
-    losses: what of the old sound a mix does not keep, in words.
+    not_copied: what of the old sound a mix does not keep, in words.
   """
 
-  def __init__(self, part: picture.Part, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
+  def __init__(self, part: picture.Segment, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
     """Measures the peak of a mix.
 
     Args:
@@ -55,9 +55,9 @@ class Wave:
     self.sample_rate_hz = max(sample_rate_hz, info.audio_sample_rate_hz) if self._is_mixed else sample_rate_hz
     self.num_samples = max(1, round(part.duration_s * self.sample_rate_hz))
     self.num_channels = max(wave_NA.shape[1], min(info.audio_channels, 2) if self._is_mixed else 1)
-    self.losses = ()
+    self.not_copied = ()
     if self._is_mixed and info.audio_channels > 2:
-      self.losses = (f'surround sound ({info.audio_channels} channels, mixed to stereo)',)
+      self.not_copied = (f'surround sound ({info.audio_channels} channels, mixed to stereo)',)
     self._gain = 1.0
     if self._is_mixed:
       peak = max(float(np.abs(block_NA).max()) for block_NA in self.blocks())
@@ -70,7 +70,7 @@ class Wave:
         yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
     pieces, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
-    for own_NA in sound.iterate(
+    for own_NA in sound.iterate_blocks(
       self._part.info.path,
       self.sample_rate_hz,
       self.num_channels,
@@ -103,7 +103,7 @@ class Wave:
 class Encoder:
   """Encodes a Wave into packets of an output's audio stream; sample 0 has time stamp 0."""
 
-  def __init__(self, output: av.container.OutputContainer, wave: Wave, codec: str):
+  def __init__(self, output: av.container.OutputContainer, wave: OutputAudio, codec: str):
     """Adds the stream.
 
     Args:

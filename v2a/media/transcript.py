@@ -63,7 +63,7 @@ class Transcript:
     return Transcript(' '.join(word for word, _ in kept), tuple(time_s for _, time_s in kept))
 
 
-def of_cues(cues: Iterable[tuple[str, float, float]]) -> Transcript:
+def from_cues(cues: Iterable[tuple[str, float, float]]) -> Transcript:
   """Returns the words of (text, start_s, end_s), each cue's spread evenly over its time.
 
   Raises:
@@ -109,7 +109,7 @@ def parse(text: str) -> Transcript:
   text = text.strip().removeprefix('\ufeff').lstrip()
   is_vtt = re.match(r'WEBVTT\b', text) is not None
   if is_vtt or any(_TIMING.match(line) for line in text.splitlines()):
-    return of_cues(_cues(text, 'vtt' if is_vtt else 'srt'))
+    return from_cues(_cues(text, 'vtt' if is_vtt else 'srt'))
   return Transcript(' '.join(text.split()))
 
 

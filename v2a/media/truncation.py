@@ -17,7 +17,7 @@ _SEGMENT = b'\x18\x53\x80\x67'
 _FLV_TAGS = (8, 9, 18)
 
 
-def is_cut(path: pathlib.Path, container: str) -> bool | None:
+def is_truncated(path: pathlib.Path, container: str) -> bool | None:
   """Returns whether a file ends before its time; None where its container does not say.
 
   Args:

@@ -24,7 +24,7 @@ class MismatchError(Exception):
 
 
 @dataclasses.dataclass
-class Log:
+class PacketLog:
   """What was given to a muxer.
 
   Attributes:
@@ -38,7 +38,7 @@ class Log:
   counts: dict[int, int] = dataclasses.field(default_factory=dict)
   groups: list[tuple[int, list[av.Packet]]] = dataclasses.field(default_factory=list)
 
-  def add_picture(self, packet: av.Packet) -> None:
+  def add_video_packet(self, packet: av.Packet) -> None:
     """Notes a packet of the picture."""
     if packet.is_keyframe or not self.groups:
       self.groups = [*self.groups[:1], (len(self.times_s), [])]
@@ -52,7 +52,7 @@ class Log:
       self.counts[packet.stream.index] = self.counts.get(packet.stream.index, 0) + 1
 
 
-def check(path: pathlib.Path, log: Log, original: source.Source | None) -> None:
+def check(path: pathlib.Path, log: PacketLog, original: source.Source | None) -> None:
   """Raises MismatchError where a file does not hold what was given to the muxer.
 
   Args:
@@ -62,11 +62,11 @@ def check(path: pathlib.Path, log: Log, original: source.Source | None) -> None:
       picture was encoded here.
   """
   try:
-    opened = source.Source(path, has_edits=False)
+    opened = source.Source(path, use_edit_lists=False)
   except errors.MediaError as error:
     raise _fault('it cannot be opened') from error
   with opened:
-    if opened.picture is None:
+    if opened.video_stream is None:
       raise _fault('its picture has no known codec')
     times_s, counts, groups = _read(opened, log)
     _check_times(times_s, log.times_s)
@@ -79,13 +79,13 @@ def check(path: pathlib.Path, log: Log, original: source.Source | None) -> None:
 
 
 def _read(
-  opened: source.Source, log: Log
+  opened: source.Source, log: PacketLog
 ) -> tuple[list[fractions.Fraction | None], dict[int, int], list[list[av.Packet]]]:
   """Returns presentation times of the picture, packets of each other stream, and the groups of `log`."""
   times_s: list[fractions.Fraction | None] = []
   counts: dict[int, int] = {}
   groups: list[list[av.Packet]] = [[] for _ in log.groups]
-  index = opened.want_picture().index
+  index = opened.require_video_stream().index
   for packet in opened.packets(None):
     if not packet.size:
       continue
@@ -133,7 +133,7 @@ def _check_pictures(found: _Frames, wanted: _Frames) -> None:
 
 def _decoded(opened: source.Source, packets: Iterable[av.Packet]) -> _Frames:
   """Returns what packets decode to with a file's decoder."""
-  num, kind, context = 0, None, opened.want_picture().codec_context
+  num, kind, context = 0, None, opened.require_video_stream().codec_context
   for packet in [*packets, None]:
     try:
       frames = context.decode(packet)

@@ -61,11 +61,11 @@ class Muxed:
 
   Attributes:
     path: the file.
-    losses: what of the source is not in it, in words; empty where all is.
+    not_copied: what of the source is not in it, in words; empty where all is.
   """
 
   path: pathlib.Path
-  losses: tuple[str, ...]
+  not_copied: tuple[str, ...]
 
 
 def mux(
@@ -115,8 +115,8 @@ def mux(
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
   if info.is_image and duration_s is None:
     duration_s = len(wave_NA) / sample_rate_hz
-  part = (reencode if reencode.is_needed(info) else picture).part(info, start_s, duration_s)
-  wave = track.Wave(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
+  part = (reencode if reencode.is_needed(info) else picture).find_segment(info, start_s, duration_s)
+  wave = track.OutputAudio(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
   faults = []
   for target in _targets(out_path, part):
     try:
@@ -124,7 +124,7 @@ def mux(
     except _UnwritableError as error:
       faults.append(f'{target.suffix} ({error})')
       continue
-    return Muxed(out_path.with_suffix(target.suffix), (*target.plan.losses, *losses, *wave.losses))
+    return Muxed(out_path.with_suffix(target.suffix), (*target.plan.not_copied, *losses, *wave.not_copied))
   raise errors.MediaError(
     f'{source_path}: no container carries its picture ({info.video_codec}); '
     f'tried {", ".join(faults) or ", ".join(CONTAINERS)}.'
@@ -152,7 +152,7 @@ class _Target:
   aspect: fractions.Fraction | None = None
 
 
-def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
+def _targets(out_path: pathlib.Path, part: picture.Segment) -> list[_Target]:
   """Returns the containers that take the picture, best first: those that lose least, the wanted one first."""
   suffixes = [out_path.suffix, part.info.path.suffix.lower(), *_FALLBACK_SUFFIXES]
   by_container: dict[str, str] = {}
@@ -161,7 +161,7 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
       by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
   if reencode.is_needed(part.info):
     return [
-      _Target(suffix, passthrough.Plan(container, {}, reencode.losses(part.info), 0))
+      _Target(suffix, passthrough.Plan(container, {}, reencode.not_copied(part.info), 0))
       for container, suffix in by_container.items()
       if container != 'webm'
     ]
@@ -169,22 +169,26 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
   with source.Source(part.info.path) as opened:
     for container, suffix in by_container.items():
       # Only MP4 and MOV can leave out pieces in the middle of a track.
-      if part.media_zero_s is not None and container not in ('mp4', 'mov'):
+      if part.media_origin_s is not None and container not in ('mp4', 'mov'):
         continue
-      tag = passthrough.fitting_tag(container, opened.picture)
-      if tag is None and not _is_stand_in(container, opened.picture):
+      tag = passthrough.compatible_codec_tag(container, opened.video_stream)
+      if tag is None and not _is_stand_in(container, opened.video_stream):
         continue
-      plan, aspect = passthrough.plan(opened, part, container, tag), opened.picture.sample_aspect_ratio
+      plan, aspect = passthrough.plan(opened, part, container, tag), opened.video_stream.sample_aspect_ratio
       found.append(_Target(suffix, plan, tag, aspect))
-      if plan.tags:
+      if plan.codec_tags:
         # Some streams are refused only when their packets are written.
         lost = tuple(
-          passthrough.described(stream) for stream in opened.container.streams if stream.index in plan.tags
+          passthrough.stream_description(stream)
+          for stream in opened.container.streams
+          if stream.index in plan.codec_tags
         )
         found.append(
           _Target(
             suffix,
-            dataclasses.replace(plan, tags={}, losses=plan.losses + lost, cost=plan.cost + len(lost)),
+            dataclasses.replace(
+              plan, codec_tags={}, not_copied=plan.not_copied + lost, cost=plan.cost + len(lost)
+            ),
             tag,
             aspect,
           )
@@ -197,11 +201,13 @@ def _targets(out_path: pathlib.Path, part: picture.Part) -> list[_Target]:
 def _is_stand_in(container: str, stream: av.VideoStream) -> bool:
   """Returns whether a picture that FFmpeg's muxer does not take is written under another codec's name."""
   if container == 'matroska':
-    return matroska.tag(stream) is not None
+    return matroska.fourcc(stream) is not None
   return container in ('mp4', 'mov') and stream.codec_context.codec.canonical_name == 'vp8'
 
 
-def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: track.Wave) -> list[str]:
+def _write(
+  out_path: pathlib.Path, target: _Target, part: picture.Segment, wave: track.OutputAudio
+) -> list[str]:
   """Writes beside, reads back and renames, so that no half-written file ever has the final name.
 
   Returns:
@@ -211,7 +217,7 @@ def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: tr
     _UnwritableError: the container does not take it.
   """
   out_path.parent.mkdir(parents=True, exist_ok=True)
-  with files.beside(out_path) as partial:
+  with files.atomic_write(out_path) as partial:
     try:
       log, losses = _mux(partial, target, part, wave), []
       if reencode.is_needed(part.info):
@@ -220,7 +226,7 @@ def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: tr
         _finish(partial, target, part)
         with part.open() as original:
           verify.check(partial, log, original)
-          losses = passthrough.lost_tags(original, part, partial)
+          losses = passthrough.lost_metadata(original, part, partial)
     except (av.error.FFmpegError, verify.MismatchError) as error:
       if getattr(error, 'errno', None) in _STORAGE_ERRNOS:
         raise OSError(error.errno, os.strerror(error.errno), str(out_path)) from error
@@ -228,9 +234,13 @@ def _write(out_path: pathlib.Path, target: _Target, part: picture.Part, wave: tr
   return losses
 
 
-def _mux(partial: pathlib.Path, target: _Target, part: picture.Part, wave: track.Wave) -> verify.Log:
-  container, log = target.plan.container, verify.Log()
-  options = passthrough.OPTIONS[container] | (matroska.CONTAINER_OPTIONS if container in _MATROSKA else {})
+def _mux(
+  partial: pathlib.Path, target: _Target, part: picture.Segment, wave: track.OutputAudio
+) -> verify.PacketLog:
+  container, log = target.plan.container, verify.PacketLog()
+  options = passthrough.MUXER_OPTIONS[container] | (
+    matroska.CONTAINER_OPTIONS if container in _MATROSKA else {}
+  )
   with contextlib.ExitStack() as stack:
     output = stack.enter_context(av.open(f'file:{partial}', 'w', format=container, container_options=options))
     if reencode.is_needed(part.info):
@@ -241,43 +251,43 @@ def _mux(partial: pathlib.Path, target: _Target, part: picture.Part, wave: track
       packets = _add_picture(output, opened, target, part)
       encoder = track.Encoder(output, wave, _SOUND_CODECS[container])
       others = _add_others(output, opened, target.plan)
-      passthrough.describe(output, opened, part, target.plan.timecode)
+      passthrough.copy_metadata(output, opened, part, target.plan.timecode)
     output.start_encoding()
     _interleave(output, log, packets, encoder.packets(), passthrough.packets(part, others))
   return log
 
 
-def _finish(path: pathlib.Path, target: _Target, part: picture.Part) -> None:
+def _finish(path: pathlib.Path, target: _Target, part: picture.Segment) -> None:
   """Writes what FFmpeg's muxer does not."""
   if target.plan.container in _MATROSKA:
     if target.tag is None:
-      matroska.rename(path)
+      matroska.set_vfw_codec_id(path)
     if target.aspect and target.aspect != 1:
       matroska.set_aspect(path, target.aspect)
   is_vp8 = target.plan.container in ('mp4', 'mov') and target.tag is None
-  if target.plan.container in ('mp4', 'mov') and (is_vp8 or part.shown):
+  if target.plan.container in ('mp4', 'mov') and (is_vp8 or part.edit_list):
     index = boxes.Index(path)
     if is_vp8:
       index.declare_vp8(target.aspect)
-    if part.shown:
-      index.show_picture(part.shown)
+    if part.edit_list:
+      index.set_edit_list(part.edit_list)
     index.save()
 
 
 def _add_picture(
-  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: picture.Part
+  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: picture.Segment
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Adds the track of the copied picture; returns its packets."""
-  stream = opened.want_picture()
-  packets = picture.copied(part, stream, opened)
+  stream = opened.require_video_stream()
+  packets = picture.packets(part, stream, opened)
   if target.tag is not None:
     added = passthrough.add_copy(output, stream, target.tag)
   elif target.plan.container == 'matroska':
-    added, packets = matroska.add_stream(output, stream), matroska.stamped(packets)
+    added, packets = matroska.add_stream(output, stream), matroska.with_vfw_timestamps(packets)
   else:
     context = stream.codec_context
-    added = output.add_mux_stream(boxes.STAND_IN, width=context.width, height=context.height)
-  added.time_base = picture.tick_s(stream)
+    added = output.add_mux_stream(boxes.PLACEHOLDER_CODEC, width=context.width, height=context.height)
+  added.time_base = picture.packet_time_base(stream)
   return packets
 
 
@@ -287,14 +297,16 @@ def _add_others(
   """Adds the other streams; the new sound is the one that players choose."""
   added = {}
   for stream in opened.container.streams:
-    if stream.index in plan.tags:
-      added[stream.index] = passthrough.add_copy(output, stream, plan.tags[stream.index])
+    if stream.index in plan.codec_tags:
+      added[stream.index] = passthrough.add_copy(output, stream, plan.codec_tags[stream.index])
       if stream.type == 'audio':
         added[stream.index].disposition = stream.disposition & ~av.stream.Disposition.default
   return added
 
 
-def _interleave(output: av.container.OutputContainer, log: verify.Log, picture_packets, *others) -> None:
+def _interleave(
+  output: av.container.OutputContainer, log: verify.PacketLog, picture_packets, *others
+) -> None:
   """Muxes streams in the order of their decoding times, so that nothing piles up in memory."""
   picture_stream = output.streams.video[0]
 
@@ -305,7 +317,7 @@ def _interleave(output: av.container.OutputContainer, log: verify.Log, picture_p
 
   for _, packet in heapq.merge(pictures(), *others, key=lambda timed: timed[0]):
     if packet.stream is picture_stream:
-      log.add_picture(packet)
+      log.add_video_packet(packet)
     else:
       log.add(packet)
     output.mux(packet)
@@ -327,7 +339,7 @@ def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
 def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
   _check(wave_NA, sample_rate_hz)
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-  with files.beside(path) as partial:
+  with files.atomic_write(path) as partial:
     if container == 'WAV' and wave_NA.size * 2 > _MAX_WAV_BYTES:
       container = 'RF64'
     try:

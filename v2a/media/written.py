@@ -9,20 +9,20 @@ from v2a.media import transcript as transcript_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Words:
+class Sidecar:
   """What is written beside a video: an annotation of its sound, and what is said in it."""
 
   annotation: str = ''
   transcript: transcript_lib.Transcript = transcript_lib.Transcript()
 
-  def spoken(self, start_s: float, clip_s: float, is_whole: bool) -> transcript_lib.Transcript:
+  def transcript_in_window(self, start_s: float, clip_s: float, is_whole: bool) -> transcript_lib.Transcript:
     """Returns the transcript of a window; is_whole says that it is the video's only one."""
     if self.transcript.times_s is not None:
       return self.transcript.within(start_s, start_s + clip_s)
     return self.transcript if is_whole else transcript_lib.Transcript()
 
 
-def notes(path: pathlib.Path) -> dict:
+def read_json(path: pathlib.Path) -> dict:
   """Returns the object in the .json beside a video; {} where there is none, or the manifest of a soundtrack.
 
   Raises:
@@ -38,7 +38,7 @@ def notes(path: pathlib.Path) -> dict:
   return given
 
 
-def words(path: pathlib.Path) -> Words:
+def read(path: pathlib.Path) -> Sidecar:
   """Returns what is written beside a video.
 
   The annotation is that of .json, else .txt. The words are those of .json where it has `words`, which know
@@ -47,20 +47,20 @@ def words(path: pathlib.Path) -> Words:
   Raises:
     ValueError: a file beside it is not laid out as it should be.
   """
-  text, data, given = path.with_suffix('.txt'), path.with_suffix('.json'), notes(path)
+  text, data, given = path.with_suffix('.txt'), path.with_suffix('.json'), read_json(path)
   for key in ('annotation', 'transcript'):
     if not isinstance(given.get(key) or '', str):
       raise ValueError(f'{data}: {key} must be a string; got {type(given[key]).__name__}.')
   annotation = given.get('annotation')
   if annotation is None:
     annotation = transcript_lib.read_text(text) if text.is_file() else ''
-  return Words(' '.join(annotation.split()), _transcript(path, data, given))
+  return Sidecar(' '.join(annotation.split()), _transcript(path, data, given))
 
 
 def _transcript(path: pathlib.Path, data: pathlib.Path, given: dict) -> transcript_lib.Transcript:
   if given.get('words'):
     try:
-      return transcript_lib.of_cues(
+      return transcript_lib.from_cues(
         (str(item['word']), float(item['start_s']), float(item.get('end_s') or item['start_s']))
         for item in given['words']
       )

@@ -60,7 +60,7 @@ def attend(
 
 
 @contextlib.contextmanager
-def only(kernel: str) -> Iterator[None]:
+def force_kernel(kernel: str) -> Iterator[None]:
   """Makes a kernel the one of all attention that is traced inside and names none."""
   token = _ONLY.set(kernel)
   try:

@@ -69,7 +69,7 @@ class Cache:
   c_BTD: jax.Array
 
 
-class Decoder(nnx.Module):
+class TokenDecoder(nnx.Module):
   """Tells tokens from conditions and other tokens.
 
   Attributes:
@@ -148,14 +148,17 @@ class Decoder(nnx.Module):
     def joint(block, carry, _):
       streams, x_BTD = carry
       streams, prefix_kv = _read_itself(block, streams, prefix)
-      (q_BTHE, *kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+      (q_BTHE, *kv), rest = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
       kv = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, kv))
-      return (streams, block.audio.end(x_BTD, attention.attend(q_BTHE, *kv, mask_BS, mask_QS), rest)), None
+      return (
+        streams,
+        block.audio.post_attention(x_BTD, attention.attend(q_BTHE, *kv, mask_BS, mask_QS), rest),
+      ), None
 
     def alone(block, x_BTD, _):
-      qkv, rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+      qkv, rest = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
       alone_QS = None if mask_QS is None else mask_QS[:, num_prefix:]
-      return block.audio.end(x_BTD, attention.attend(*qkv, None, alone_QS), rest), None
+      return block.audio.post_attention(x_BTD, attention.attend(*qkv, None, alone_QS), rest), None
 
     carry, _ = layers.scan_with(joint, self.joint_blocks, (prefix.streams, self._embed(code_BTK)))
     (_, x_BTD), _ = layers.apply_one(joint, self.last_joint_block, carry)
@@ -190,12 +193,12 @@ class Decoder(nnx.Module):
       index: of the step, below the cache's number of steps (not checked where it is traced).
     """
     if not self.is_causal:
-      raise ValueError('a decoder with is_causal=False has no steps; use revise.')
+      raise ValueError('a decoder with is_causal=False has no steps; use predict_masked.')
     self._check(code_BK.shape[-1])
     logit_BTKV, cache = self._extend(code_BK[:, None], cache, index)
     return logit_BTKV[:, 0], cache
 
-  def revise(self, code_BTK: jax.Array, cache: Cache) -> jax.Array:
+  def predict_masked(self, code_BTK: jax.Array, cache: Cache) -> jax.Array:
     """Returns logit_BTKV of eq. 2, as `__call__` does, without reading the conditions again."""
     if self.is_causal:
       raise ValueError('a decoder with is_causal=True sees no later tokens; use step.')
@@ -220,13 +223,13 @@ class Decoder(nnx.Module):
       # (200 steps at width 128: 2.5 against 3.6 s).
       def layer(block, carry, depth):
         x_BTD, *kv = carry
-        (q_BTHE, *new_kv), rest = block.audio.begin(x_BTD, c_BTD, time_1T)
+        (q_BTHE, *new_kv), rest = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
         kv = [
           jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, place, 0, 0))
           for old_ZBSHE, new_BTHE in zip(kv, new_kv)
         ]
         y_BTHE = attention.attend(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
-        return (block.audio.end(x_BTD, y_BTHE, rest), *kv), None
+        return (block.audio.post_attention(x_BTD, y_BTHE, rest), *kv), None
 
       num_stacked = kv[0].shape[0] - (last_block is not None)
       carry, _ = layers.scan_with(layer, blocks, (x_BTD, *kv), jnp.arange(num_stacked))
@@ -300,8 +303,8 @@ class Decoder(nnx.Module):
 def _read_itself(block: mmdit.JointBlock, streams: dict, prefix: Prefix) -> tuple[dict, tuple]:
   """Returns the streams of the prefix after one layer, and their keys and values there."""
   conditions = dict.fromkeys(PREFIX, prefix.c_B1D)
-  (queries, *kv), rests = mmdit.begin(block, streams, conditions, prefix.times)
-  return mmdit.end(block, streams, mmdit.attend(queries, *kv, prefix.mask_BS), rests), tuple(kv)
+  (queries, *kv), rests = mmdit.pre_attention(block, streams, conditions, prefix.times)
+  return mmdit.post_attention(block, streams, mmdit.attend(queries, *kv, prefix.mask_BS), rests), tuple(kv)
 
 
 def _and_steps(mask_BS: jax.Array, num_steps: int) -> jax.Array:

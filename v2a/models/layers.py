@@ -414,13 +414,13 @@ def _body(apply: Callable, blocks: nnx.Module):
 
 
 @contextlib.contextmanager
-def written_out(is_so: bool = True) -> Iterator[None]:
+def unrolled(enabled: bool = True) -> Iterator[None]:
   """Has the layers that are traced inside written out one after the other, rather than scanned.
 
   The values do not change. Parameters and what the backward pass reads then need not be cut out of stacks;
   where remat is none, XLA decides what that computes again. Compile time grows with depth.
   """
-  token = _IS_WRITTEN_OUT.set(is_so)
+  token = _IS_WRITTEN_OUT.set(enabled)
   try:
     yield
   finally:
@@ -428,7 +428,7 @@ def written_out(is_so: bool = True) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def computed_again(remat: str) -> Iterator[None]:
+def remat(remat: str) -> Iterator[None]:
   """Has the backward pass of stacked layers that are traced inside compute a part of them again.
 
   Args:

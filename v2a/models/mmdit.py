@@ -59,12 +59,12 @@ class Stream(nnx.Module):
     self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
 
-  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
+  def pre_attention(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
     """Returns q, k, v and the modulation that `end` needs."""
     shift, scale, *rest = self.modulation(c_BSD)
     return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS), rest
 
-  def end(self, x_BSD: jax.Array, y_BSHE: jax.Array, rest: list[jax.Array]) -> jax.Array:
+  def post_attention(self, x_BSD: jax.Array, y_BSHE: jax.Array, rest: list[jax.Array]) -> jax.Array:
     """Returns the stream after attention's values and the MLP were added."""
     gate, mlp_shift, mlp_scale, mlp_gate = rest
     x_BSD = x_BSD + gate * self.attention.merge(y_BSHE)
@@ -78,8 +78,8 @@ class KeyValueStream(nnx.Module):
     self.modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.attention = layers.KeyValueProjections(width, num_heads, rngs=rngs, dtype=dtype)
 
-  def begin(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
-    """Returns as Stream.begin does: None for q, then k and v; and no modulation."""
+  def pre_attention(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
+    """Returns as Stream.pre_attention does: None for q, then k and v; and no modulation."""
     shift, scale = self.modulation(c_BSD)
     return (None, *self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS)), None
 
@@ -89,14 +89,14 @@ def present(streams: dict) -> list[str]:
   return [name for name in STREAMS if name in streams]
 
 
-def begin(block: nnx.Module, streams: dict, conditions: dict, times: dict):
+def pre_attention(block: nnx.Module, streams: dict, conditions: dict, times: dict):
   """Returns queries by stream, keys and values of all positions, and the modulations that `end` needs.
 
   Streams that have no queries are not among the first and the last.
   """
   queries, keys, values, rests = {}, [], [], {}
   for name in present(streams):
-    (query_BSHE, key_BSHE, value_BSHE), rest = getattr(block, name).begin(
+    (query_BSHE, key_BSHE, value_BSHE), rest = getattr(block, name).pre_attention(
       streams[name], conditions[name], times[name]
     )
     if query_BSHE is not None:
@@ -120,9 +120,12 @@ def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Arr
   return dict(zip(queries, read))
 
 
-def end(block: nnx.Module, streams: dict, read: dict, rests: dict) -> dict:
+def post_attention(block: nnx.Module, streams: dict, read: dict, rests: dict) -> dict:
   """Returns the streams that read (see `attend`), after what they read and the MLPs were added."""
-  return {name: getattr(block, name).end(streams[name], read[name], rests[name]) for name in present(read)}
+  return {
+    name: getattr(block, name).post_attention(streams[name], read[name], rests[name])
+    for name in present(read)
+  }
 
 
 class JointBlock(nnx.Module):
@@ -151,9 +154,9 @@ class JointBlock(nnx.Module):
 
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
     """Returns the streams after the block; of the last block the audio alone."""
-    qkv, rests = begin(self, streams, conditions, times)
+    qkv, rests = pre_attention(self, streams, conditions, times)
     mask_BS = jnp.concatenate([masks[name] for name in present(streams)], axis=1)
-    return end(self, streams, attend(*qkv, mask_BS), rests)
+    return post_attention(self, streams, attend(*qkv, mask_BS), rests)
 
 
 class AudioBlock(nnx.Module):
@@ -165,8 +168,8 @@ class AudioBlock(nnx.Module):
     self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
 
   def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_BT: jax.Array) -> jax.Array:
-    (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.begin(x_BTD, c_BTD, time_BT)
-    return self.audio.end(x_BTD, attention.attend(q_BTHE, k_BTHE, v_BTHE), rest)
+    (q_BTHE, k_BTHE, v_BTHE), rest = self.audio.pre_attention(x_BTD, c_BTD, time_BT)
+    return self.audio.post_attention(x_BTD, attention.attend(q_BTHE, k_BTHE, v_BTHE), rest)
 
 
 class MMDiT(nnx.Module):

@@ -20,7 +20,7 @@ def patchify(frame_BLYX3: jax.Array, patch: int) -> jax.Array:
   return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(B, L, (Y // patch) * (X // patch), -1)
 
 
-class PictureEncoder(nnx.Module):
+class VisionTransformer(nnx.Module):
   """Patches -> transformer -> one feature vector a picture (mean over its patches)."""
 
   def __init__(

@@ -125,15 +125,15 @@ def single() -> jax.sharding.Mesh:
 
 
 @contextlib.contextmanager
-def use(mesh: jax.sharding.Mesh, taken: tuple[str, ...] = ()) -> Iterator[None]:
+def use(mesh: jax.sharding.Mesh, manual_axes: tuple[str, ...] = ()) -> Iterator[None]:
   """Makes a mesh the current one of what is traced inside.
 
   Args:
     mesh: see the module.
-    taken: axes over which it is mapped from outside (jax.vmap with spmd_axis_name): inside, nothing is split
-      over them.
+    manual_axes: axes over which it is mapped from outside (jax.vmap with spmd_axis_name): inside, nothing is
+      split over them.
   """
-  tokens = _CURRENT.set(mesh), _TAKEN.set(taken)
+  tokens = _CURRENT.set(mesh), _TAKEN.set(manual_axes)
   try:
     yield
   finally:
@@ -146,7 +146,7 @@ def current() -> jax.sharding.Mesh | None:
   return _CURRENT.get()
 
 
-def taken() -> tuple[str, ...]:
+def manual_axes() -> tuple[str, ...]:
   """Returns the axes of the mesh in use that are not for what is traced here, see `use`."""
   return _TAKEN.get()
 

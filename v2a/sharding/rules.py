@@ -54,7 +54,7 @@ def partition_spec(
     if name is not None and name not in RULES:
       raise ValueError(f'Unknown logical axis {name!r} in axes={tuple(axes)}; known are {tuple(RULES)}.')
     mesh_axes = RULES[name] if name is not None else ()
-    mesh_axes = tuple(mesh_axis for mesh_axis in mesh_axes if mesh_axis not in mesh_lib.taken())
+    mesh_axes = tuple(mesh_axis for mesh_axis in mesh_axes if mesh_axis not in mesh_lib.manual_axes())
     for mesh_axis in mesh_axes:
       if mesh_axis in taken:
         raise ValueError(
@@ -83,7 +83,7 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, jax.sharding.NamedSharding(mesh, spec))
 
 
-def specs(tree, mesh: jax.sharding.Mesh):
+def shardings(tree, mesh: jax.sharding.Mesh):
   """Returns the NamedSharding of every array of a pytree, in the same structure.
 
   Args:

@@ -42,7 +42,7 @@ class Checkpoints:
     workdir: str | pathlib.Path,
     keep_latest: int = 1,
     keep_every_steps: int = 0,
-    patience_s: float = 600.0,
+    timeout_s: float = 600.0,
   ):
     """Opens the folder, and clears away what a crash cut short.
 
@@ -53,7 +53,7 @@ class Checkpoints:
       patience_s: how long processes wait for one that does not end its part of a save.
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
-    self._patience_s = patience_s
+    self._patience_s = timeout_s
     self._saving: int | None = None
     self._faults: list[str] = []
     self._last_fault: str | None = None
@@ -69,7 +69,7 @@ class Checkpoints:
         max_to_keep=keep_latest,
         keep_period=keep_every_steps or None,
         cleanup_tmp_directories=True,
-        async_options=ocp.AsyncOptions(timeout_secs=math.ceil(patience_s)),
+        async_options=ocp.AsyncOptions(timeout_secs=math.ceil(timeout_s)),
       ),
       item_handlers={
         'state': ocp.PyTreeCheckpointHandler(type_handler_registry=registry),
@@ -86,7 +86,7 @@ class Checkpoints:
     """Returns the step of the newest complete checkpoint as process 0 sees it, or None."""
     step = self._manager.latest_step()
     # Another may not see at once what was written last, and would go on from elsewhere.
-    step = processes.of_first(-1 if step is None else step)
+    step = processes.broadcast_from_process_0(-1 if step is None else step)
     return None if step < 0 else step
 
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
@@ -117,7 +117,7 @@ class Checkpoints:
     except _FAULTS as error:
       self._failed(error)
 
-  def fault(self, wait: bool = False) -> str | None:
+  def pop_error(self, wait: bool = False) -> str | None:
     """Returns in a line why a save failed, once; None where none did, or the last is still being written.
 
     What it left is cleared away, so that another finds the room.

@@ -18,10 +18,10 @@ from v2a.training import tasks
 def flops_per_clip(c: ml_collections.ConfigDict) -> int:
   """Returns the operations of a training step on one clip: loss and gradient, nothing computed twice."""
   task = tasks.make(c)
-  return flops_of(task, task.prepare([input_lib.fake(c)], np.random.default_rng(0)))
+  return task_flops(task, task.collate([input_lib.fake(c)], np.random.default_rng(0)))
 
 
-def flops_of(task, batch: dict) -> int:
+def task_flops(task, batch: dict) -> int:
   """Returns the operations of a task's loss and gradient on a batch."""
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
 
@@ -29,11 +29,11 @@ def flops_of(task, batch: dict) -> int:
     model = nnx.merge(graphdef, params, rest)
     return tasks.loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
 
-  with attention.only('einsum'):  # fused kernels do not show their products
+  with attention.force_kernel('einsum'):  # fused kernels do not show their products
     return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 
 
-def least_step_s(c: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> float | None:
+def min_step_s(c: ml_collections.ConfigDict, devices: Sequence[jax.Device]) -> float | None:
   """Returns the seconds of a step on devices at their peak; None where `chips` does not know them."""
   peak_flops_per_s = chips.peak_flops_per_s(devices[0].device_kind)
   if peak_flops_per_s is None:

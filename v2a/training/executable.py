@@ -25,7 +25,7 @@ def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str |
     'payload': payload,
     'device_kind': _device_kind(compiled.input_shardings),
   }
-  with files.beside(pathlib.Path(path)) as partial:
+  with files.atomic_write(pathlib.Path(path)) as partial:
     partial.write_bytes(pickle.dumps(content))
 
 

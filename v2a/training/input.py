@@ -3,8 +3,8 @@
 Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
 epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
 arithmetic: there is no iterator state to save. Another record stands in place of a corrupt one, in all
-processes the same (`corrupt.Tolerant`). Each process reads the rows that its devices hold; where an axis of
-the mesh whose members see the same clips spans processes, they read the same rows.
+processes the same (`corrupt.FaultTolerantSource`). Each process reads the rows that its devices hold; where
+an axis of the mesh whose members see the same clips spans processes, they read the same rows.
 """
 
 from collections.abc import Callable
@@ -23,14 +23,16 @@ from v2a import records
 from v2a import shards
 from v2a.sharding import mesh as mesh_lib
 
-VERIFIED = 'verified_records'  # folder of the workdir, see shards.Verified
-NUM_WAITING = 3  # batches on the devices beside the one in use: of the next step, ready, on its way
+VERIFIED = 'verified_records'  # folder of the workdir, see shards.VerificationCache
+NUM_PREFETCHED_ON_DEVICE = (
+  3  # batches on the devices beside the one in use: of the next step, ready, on its way
+)
 # Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
 
 
 def source(c: ml_collections.ConfigDict, split: str = 'train'):
-  """Returns the records that a configuration names (see `records.Folder` for the face).
+  """Returns the records that a configuration names (see `records.FolderSource` for the face).
 
   Args:
     c: the whole configuration.
@@ -42,7 +44,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   """
   spec = config.clip_spec(c)
   if split == 'train' and c.data.num_fake_records:
-    return records.Memory([fake(c, seed) for seed in range(c.data.num_fake_records)], spec)
+    return records.InMemorySource([fake(c, seed) for seed in range(c.data.num_fake_records)], spec)
   folders = c.data[split]
   if not folders:
     raise ValueError(
@@ -63,7 +65,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   return found
 
 
-def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shards.Verified:
+def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shards.VerificationCache:
   """Reads the shards that the workdir does not know as verified; of several processes each its share.
 
   Args:
@@ -77,7 +79,7 @@ def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shard
   Raises:
     ValueError: a shard is not as it was written.
   """
-  known = shards.Verified(workdir / VERIFIED, jax.process_index())
+  known = shards.VerificationCache(workdir / VERIFIED, jax.process_index())
   own = getattr(items, 'shards', ())[jax.process_index() :: jax.process_count()]
   shards.verify(own, known, report)
   return known
@@ -91,9 +93,11 @@ def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
   )
 
 
-def abstract(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+def abstract_batch(
+  c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns shapes, types and shardings of a task's batches."""
-  one, sharding = task.prepare([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
+  one, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
   shape = lambda value: (c.training.batch_size, *value.shape[1:])
   return {
     name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding) for name, value in one.items()
@@ -101,7 +105,7 @@ def abstract(c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh) -> dic
 
 
 @functools.lru_cache
-def rows_here(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
+def local_rows(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
   """Returns which rows of a global batch the devices of this process hold, in order.
 
   Raises:
@@ -145,7 +149,7 @@ class Batches:
     parts = []
     for row in self._rows:
       rng = np.random.default_rng((self._seed, step, row))
-      parts.append(self._task.prepare([self._order[step * self._batch_size + row]], rng))
+      parts.append(self._task.collate([self._order[step * self._batch_size + row]], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 
@@ -170,7 +174,7 @@ def iterate(
   dataset = dataset.to_iter_dataset(options)
   if put is not None:
     dataset = grain.experimental.ThreadPrefetchIterDataset(
-      dataset.map(put), prefetch_buffer_size=NUM_WAITING - 2
+      dataset.map(put), prefetch_buffer_size=NUM_PREFETCHED_ON_DEVICE - 2
     )
   return iter(dataset)
 
@@ -188,7 +192,7 @@ def to_devices(
   sharding = mesh_lib.batch_sharding(mesh)
   if jax.process_count() == 1:
     return jax.device_put(batch, sharding)
-  place = {row: index for index, row in enumerate(rows_here(mesh, batch_size))}
+  place = {row: index for index, row in enumerate(local_rows(mesh, batch_size))}
 
   def whole(value: np.ndarray) -> jax.Array:
     shape = (batch_size, *value.shape[1:])

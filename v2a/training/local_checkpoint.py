@@ -64,13 +64,13 @@ class LocalCheckpoints:
     held_N = np.full(_NUM_KEPT, -1)
     held = sorted(step for step in self.steps() if wanted <= self._names(step))[-_NUM_KEPT:]
     held_N[: len(held)] = held
-    everywhere = set.intersection(*(set(row_N.tolist()) for row_N in processes.of_all(held_N))) - {-1}
+    everywhere = set.intersection(*(set(row_N.tolist()) for row_N in processes.all_gather(held_N))) - {-1}
     return max(everywhere, default=None)
 
-  def forget(self, after: int) -> None:
+  def delete_after(self, last_step: int) -> None:
     """Removes the steps beyond one, since training goes on from there: they are another's past."""
     for step in self.steps():
-      if step > after:
+      if step > last_step:
         self._file(step).unlink()
 
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
@@ -88,14 +88,14 @@ class LocalCheckpoints:
     self._saving = step, self._writer.submit(self._write, step, pieces, about)
 
   def _write(self, step: int, pieces: dict[str, np.ndarray], about: dict[str, str]) -> None:
-    with files.beside(self._file(step)) as partial:
+    with files.atomic_write(self._file(step)) as partial:
       safetensors.numpy.save_file(pieces, partial, about)
       with open(partial, 'rb') as written:
         os.fsync(written.fileno())  # a name that outlives the machine's end stands for bytes that do
     for old in sorted(self.steps())[:-_NUM_KEPT]:
       self._file(old).unlink()
 
-  def fault(self) -> str | None:
+  def pop_error(self) -> str | None:
     """Returns in a line why a save of this process failed, once; None where none did, or one is under way."""
     if self._saving and self._saving[1].done():
       self._settle()
@@ -166,7 +166,7 @@ def _shared_id(workdir: pathlib.Path) -> str:
     else:
       files.write_text(file, number)
   # Told by process 0: another may not see a new file at once.
-  return processes.of_all(np.frombuffer(number.encode(), np.uint8))[0].tobytes().decode()
+  return processes.all_gather(np.frombuffer(number.encode(), np.uint8))[0].tobytes().decode()
 
 
 def _try_everywhere(path: pathlib.Path) -> None:
@@ -180,7 +180,7 @@ def _try_everywhere(path: pathlib.Path) -> None:
     (path / 'try').unlink()
   except OSError as fault:
     error = fault
-  has_failed_P = processes.of_all(np.array([error is not None]))[:, 0]
+  has_failed_P = processes.all_gather(np.array([error is not None]))[:, 0]
   if has_failed_P.any():
     where = f'process {np.flatnonzero(has_failed_P).tolist()} of {len(has_failed_P)}'
     raise OSError(

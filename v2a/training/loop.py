@@ -103,7 +103,7 @@ def train(
   task,
   evaluators: Sequence[Callable] = (),
   devices: Sequence[jax.Device] | None = None,
-  program: str | pathlib.Path | None = None,
+  executable_path: str | pathlib.Path | None = None,
   notes: Sequence[str] = (),
 ) -> pathlib.Path:
   """Trains a task to `config.training.num_steps`, taking up what the folder already holds.
@@ -113,11 +113,11 @@ def train(
     workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/, and in the end model/
       (`v2a.weights`).
     task: see above.
-    evaluators: each `f(model, step) -> dict` of floats and of metrics.Sound and metrics.Picture, given the
-      averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
+    evaluators: each `f(model, step) -> dict` of floats and of metrics.AudioSummary and metrics.ImageSummary,
+      given the averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
       'evaluation/'.
     devices: None for all.
-    program: executable of the step (see `executable`), in place of compiling it; None for none.
+    executable_path: executable of the step (see `executable`), in place of compiling it; None for none.
     notes: lines to log at the start, on the configuration.
 
   Returns:
@@ -127,37 +127,37 @@ def train(
     ValueError: the configuration is wrong, or the folder holds another run.
     NonFiniteError: the loss broke; the last good checkpoint stays.
     stopping.Interrupted: a signal came; the state was saved.
-    stopping.StorageFault: a file could not be read or written after training had begun.
+    stopping.StorageError: a file could not be read or written after training had begun.
   """
   config.validate(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
-  input_lib.rows_here(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
+  input_lib.local_rows(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
   workdir = pathlib.Path(workdir)
   shared.check_same('The configuration', configfile.dumps(c))
-  items = shared.everywhere('config.data.train', lambda: input_lib.source(c))
+  items = shared.call_on_all_processes('config.data.train', lambda: input_lib.source(c))
   shared.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
-  more, codec_digest = shared.everywhere('config.data.train', lambda: _checked(c, task, items))
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'groups', None))
+  more, codec_digest = shared.call_on_all_processes('config.data.train', lambda: _checked(c, task, items))
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
-  if program:
-    lowered = step_fn.lower(jax.tree.leaves(abstract), input_lib.abstract(c, task, mesh))
-    step_fn = executable.load(lowered, mesh, program)
+  if executable_path:
+    lowered = step_fn.lower(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh))
+    step_fn = executable.load(lowered, mesh, executable_path)
   if jax.process_count() > 1:  # before shards are hashed, which takes long
     shared.check_workdir(workdir, c.training.shared_workdir_timeout_s)
   say = output.line if jax.process_index() == 0 else lambda line: None
   verify = lambda: input_lib.verify(items, workdir, say)
-  verified = shared.everywhere('config.data.train', verify) if c.data.verify else None
+  verified = shared.call_on_all_processes('config.data.train', verify) if c.data.verify else None
   workdir.mkdir(parents=True, exist_ok=True)
   if verified:
     verified.save()
-  items = corrupt.Tolerant(items, c.data.max_corrupt_share, output.error)
+  items = corrupt.FaultTolerantSource(items, c.data.max_corrupt_record_share, output.error)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
     checkpoints = checkpoint.Checkpoints(
-      workdir, training.keep_latest, training.keep_every_steps, training.save_patience_s
+      workdir, training.keep_latest, training.keep_every_steps, training.checkpoint_timeout_s
     )
     stack.callback(checkpoints.close)
     local = None
@@ -173,7 +173,7 @@ def train(
       c, workdir, task, items, mesh, graphdef, checkpoints, local, log, evaluators, position, watchdog
     )
     state = _start(run, optimizer, abstract)
-    watchdog.done()
+    watchdog.reset()
     if jax.process_index() == 0:
       if changes := history.save(c, workdir / weights.CONFIG, int(jax.device_get(state.step))):
         log.line(changes)
@@ -186,7 +186,7 @@ def train(
     except OSError as error:
       why = ' '.join(str(error).split())
       output.error(f'v2a: training stopped, since a file could not be read or written: {why}')
-      raise stopping.StorageFault from error
+      raise stopping.StorageError from error
 
 
 def _checked(c: ml_collections.ConfigDict, task, items) -> tuple[list[str], str | None]:
@@ -209,7 +209,7 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
   if latest is not None:
     _check_same_run(run, latest, *source.read(latest))
   if run.local:
-    run.local.forget(after=-1 if latest is None else latest)
+    run.local.delete_after(last_step=-1 if latest is None else latest)
   if latest is not None:
     run.log.line(f'Resuming from step {latest} in {place}.')
     return source.restore(latest, abstract)
@@ -257,7 +257,7 @@ def _describe(run: _Run, state: state_lib.State) -> None:
 
 def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.State:
   training, data, start = run.c.training, run.c.data, int(jax.device_get(state.step))
-  rows = input_lib.rows_here(run.mesh, training.batch_size)
+  rows = input_lib.local_rows(run.mesh, training.batch_size)
   batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
   put = lambda batch: input_lib.to_devices(batch, run.mesh, training.batch_size)
   iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches, put)
@@ -272,13 +272,13 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
       # Whoever sends a signal may not wait for an evaluation; and who reads what is printed may have left
       # with it, or keep us waiting: then lines come after the save.
-      received = signals.before(step)
+      received = signals.stop_signal(step)
       if not received:
         reader.log()
       if not received and step > start and _is_due(step, training.evaluate_every_steps):
         _evaluate(run, whole(), step)
         reader.pace.pause()
-        received = signals.before(step)
+        received = signals.stop_signal(step)
       if saver := _saver(run, step, received, step == start):
         reader.check()  # never save a state whose loss has not been seen
         saver.save(whole(), run.c, run.position)
@@ -294,14 +294,14 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
         run.log.line(f'Compiling step {step + 1}; that may take minutes.')
       begin_s = time.perf_counter()
       batch = next(iterator)
-      reader.pace.data(time.perf_counter() - begin_s)
+      reader.pace.add_data_wait(time.perf_counter() - begin_s)
       begin_s = time.perf_counter()
       with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
         leaves, values = step_fn(leaves, batch)
       if is_compiled_now:  # the call returns once it is compiled; the step itself runs on
-        run.log.line(f'Compiled in {metrics_lib.duration(time.perf_counter() - begin_s)}.')
+        run.log.line(f'Compiled in {metrics_lib.format_duration(time.perf_counter() - begin_s)}.')
       reader.push(step, values)
-      run.watchdog.done()
+      run.watchdog.reset()
     reader.check()
     reader.log()
   _profile(run, None)
@@ -325,13 +325,15 @@ def _is_late(run: _Run, step: int) -> bool:
   training = run.c.training
   if not training.checkpoint_every_s or not _is_due(step, training.log_every_steps):
     return False
-  return bool(processes.of_first(time.monotonic() - run.saved_at_s > training.checkpoint_every_s))
+  return bool(
+    processes.broadcast_from_process_0(time.monotonic() - run.saved_at_s > training.checkpoint_every_s)
+  )
 
 
 def _tell_faults(run: _Run, step: int) -> None:
   # By each process, since each has faults of its own.
   for saver in filter(None, (run.checkpoints, run.local)):
-    if fault := saver.fault():
+    if fault := saver.pop_error():
       who = f'Process {jax.process_index()}, step' if jax.process_count() > 1 else 'Step'
       output.error(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
 
@@ -341,7 +343,7 @@ def _leave(run: _Run, state: state_lib.State, received: int, reader: '_Reader') 
   told = f'saved at step {step} in {run.workdir}'
   try:
     run.checkpoints.wait()
-    run.watchdog.done()
+    run.watchdog.reset()
     _export(run, state)  # after the checkpoint, since whoever sends a signal may not wait for long
   except OSError as error:
     # Not bad input: a new start takes up the last checkpoint that is whole.
@@ -365,12 +367,12 @@ class _Reader:
 
   def __init__(self, run: _Run, start: int):
     self._run = run
-    self._window = metrics_lib.Window()
+    self._window = metrics_lib.MetricAccumulator()
     self._pending, self._due, self._start = None, [], start
     self._begin_s = time.perf_counter()
-    least_step_s = costs.least_step_s(run.c, run.mesh.devices.flat)
+    least_step_s = costs.min_step_s(run.c, run.mesh.devices.flat)
     num_latents = config.clip_spec(run.c).num_latents
-    self.pace = pace_lib.Pace(run.c.training.batch_size, num_latents, least_step_s)
+    self.pace = pace_lib.StepTimer(run.c.training.batch_size, num_latents, least_step_s)
     is_first = jax.process_index() == 0
     self._goodput = pace_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None
 
@@ -411,14 +413,14 @@ class _Reader:
   def _pace_of_first(self, done: int, step_s: float | None) -> str:
     """Tells of the first steps, since the first line of metrics may be far."""
     if step_s is None:
-      return f'after {metrics_lib.duration(time.perf_counter() - self._begin_s)}, with compilation'
+      return f'after {metrics_lib.format_duration(time.perf_counter() - self._begin_s)}, with compilation'
     training = self._run.c.training
-    left = metrics_lib.duration((training.num_steps - done) * step_s)
+    left = metrics_lib.format_duration((training.num_steps - done) * step_s)
     return f'took {step_s:.3g} s, {left} left; metrics follow every {training.log_every_steps} steps'
 
 
 def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
-  run.checkpoints.fault(wait=True)
+  run.checkpoints.pop_error(wait=True)
   shared = run.checkpoints.latest_step()
   steps = (() if shared is None else (shared,)) + (run.local.steps() if run.local else ())
   latest = max(steps, default=None)
@@ -441,13 +443,13 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   shown = {
     name: value
     for name, value in values.items()
-    if isinstance(value, (metrics_lib.Sound, metrics_lib.Picture))
+    if isinstance(value, (metrics_lib.AudioSummary, metrics_lib.ImageSummary))
   }
   scalars = {name: value for name, value in values.items() if name not in shown}
   run.log.scalars(step, {f'evaluation/{name}': value for name, value in scalars.items()})
-  run.log.shows(step, {f'evaluation/{name}': value for name, value in shown.items()})
-  run.log.line(f'step {step} evaluation: {metrics_lib.shown(scalars)}')
-  run.watchdog.done()
+  run.log.write_media(step, {f'evaluation/{name}': value for name, value in shown.items()})
+  run.log.line(f'step {step} evaluation: {metrics_lib.format_metrics(scalars)}')
+  run.watchdog.reset()
 
 
 def _profile(run: _Run, step: int | None) -> None:
@@ -469,7 +471,7 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
   # the export. Before the last evaluation, which may take long.
   run.checkpoints.save(state, run.c, run.position)
   run.checkpoints.wait()
-  run.watchdog.done()
+  run.watchdog.reset()
   step = int(jax.device_get(state.step))
   _evaluate(run, state, step)
   path = _export(run, state)
@@ -481,13 +483,13 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
 
 def _trained(run: _Run, state: state_lib.State) -> nnx.Module:
   """Returns the model to evaluate and export: averaged, unless the task wants the raw parameters."""
-  return state_lib.model(run.graphdef, state, getattr(run.task, 'is_averaged', True))
+  return state_lib.model(run.graphdef, state, getattr(run.task, 'use_ema', True))
 
 
 def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
   model = _trained(run, state)
-  if hasattr(run.task, 'finish'):
-    model = run.task.finish(model, run.items)
+  if hasattr(run.task, 'finalize'):
+    model = run.task.finalize(model, run.items)
   path = run.workdir / weights.EXPORT_FOLDER
   arrays = nnx.state(model)
   # What a task's last touches made lies on each process alone, and is the same on all.

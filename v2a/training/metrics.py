@@ -24,7 +24,7 @@ from v2a.training import output
 
 
 @dataclasses.dataclass(frozen=True)
-class Sound:
+class AudioSummary:
   """A sound to listen to: samples at full scale 1, and their rate."""
 
   wave_NA: np.ndarray
@@ -32,7 +32,7 @@ class Sound:
 
 
 @dataclasses.dataclass(frozen=True)
-class Picture:
+class ImageSummary:
   """A picture to look at, uint8 RGB."""
 
   pixels_YX3: np.ndarray
@@ -41,7 +41,7 @@ class Picture:
 _SHARES = {'data_wait': 'data', 'mfu': 'MFU', 'goodput': 'goodput'}
 
 
-class Window:
+class MetricAccumulator:
   """Metrics of the steps since the last line, on the host."""
 
   def __init__(self):
@@ -96,7 +96,7 @@ class Log:
     )
     self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
-  def shows(self, step: int, values: Mapping[str, Sound | Picture]) -> None:
+  def write_media(self, step: int, values: Mapping[str, AudioSummary | ImageSummary]) -> None:
     """Writes sounds and pictures of a step to the TensorBoard file."""
     if self._is_silent:
       return
@@ -117,13 +117,13 @@ class Log:
   def progress(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
     """Prints and writes the mean metrics of the last steps, their rates (see `pace`) and the time left."""
     self.scalars(step, values | rates)
-    self.line(f'step {step}/{self._num_steps} {shown(values)} | {self._pace(step, rates)}')
+    self.line(f'step {step}/{self._num_steps} {format_metrics(values)} | {self._pace(step, rates)}')
 
   def _pace(self, step: int, rates: dict[str, float]) -> str:
     if not rates:
       return 'not timed'
     shares = ', '.join(f'{label} {rates[name]:.0%}' for name, label in _SHARES.items() if name in rates)
-    left = duration((self._num_steps - step) / rates['steps_per_s'])
+    left = format_duration((self._num_steps - step) / rates['steps_per_s'])
     return (
       f'{rates["steps_per_s"]:.3g} steps/s, {rates["clips_per_s"]:.3g} clips/s, step '
       f'{rates["step_s_p50"]:.3g} s (p99 {rates["step_s_p99"]:.3g}), {shares}, {left} left'
@@ -136,9 +136,9 @@ class Log:
         self._writer.close()
 
 
-def _shown_value(name: str, value: Sound | Picture) -> summary_pb2.Summary.Value:
+def _shown_value(name: str, value: AudioSummary | ImageSummary) -> summary_pb2.Summary.Value:
   buffer = io.BytesIO()
-  if isinstance(value, Sound):
+  if isinstance(value, AudioSummary):
     wave_NA = np.clip(value.wave_NA, -1.0, 1.0)
     soundfile.write(buffer, wave_NA, value.sample_rate_hz, format='WAV', subtype='PCM_16')
     audio = summary_pb2.Summary.Audio(
@@ -157,13 +157,13 @@ def _shown_value(name: str, value: Sound | Picture) -> summary_pb2.Summary.Value
   return summary_pb2.Summary.Value(tag=name, image=image)
 
 
-def shown(values: dict[str, float]) -> str:
+def format_metrics(values: dict[str, float]) -> str:
   """Returns metrics as text, the loss first."""
   names = sorted(values, key=lambda name: (name != 'loss', name))
   return ', '.join(f'{name} {values[name]:.4g}' for name in names)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
   """Returns seconds as 45s, 3m05s or 2h07m."""
   if not math.isfinite(seconds):
     return 'unknown time'

@@ -37,28 +37,30 @@ def learning_rate(c: ml_collections.ConfigDict) -> optax.Schedule:
 
 
 def make(
-  c: ml_collections.ConfigDict, groups: Mapping[str, dict] | None = None
+  c: ml_collections.ConfigDict, param_groups: Mapping[str, dict] | None = None
 ) -> optax.GradientTransformation:
   """Returns the optimizer of a model; the step clips gradients (see `clip`), since it measures them.
 
   Args:
     c: the section `training`.
-    groups: of a task: name of a module at the top of the model -> what differs from `c` for its parameters.
+    param_groups: of a task: name of a module at the top of the model -> what differs from `c` for its
+      parameters.
   """
-  if not groups:
+  if not param_groups:
     return _adamw(c)
   optimizers = {
-    name: _adamw(c) if name == REST else _adamw(_with(c, groups[name])) for name in (REST, *groups)
+    name: _adamw(c) if name == REST else _adamw(_with(c, param_groups[name]))
+    for name in (REST, *param_groups)
   }
 
   def init(params: nnx.State):
-    return {name: optimizers[name].init(part) for name, part in _parts(params, groups).items()}
+    return {name: optimizers[name].init(part) for name, part in _parts(params, param_groups).items()}
 
   def update(grads: nnx.State, state, params: nnx.State):
-    whole = _parts(params, groups)
+    whole = _parts(params, param_groups)
     updated = {
       name: optimizers[name].update(part, state[name], whole[name])
-      for name, part in _parts(grads, groups).items()
+      for name, part in _parts(grads, param_groups).items()
     }
     updates = nnx.merge_state(*(update for update, _ in updated.values()))
     return updates, {name: own for name, (_, own) in updated.items()}
@@ -66,22 +68,22 @@ def make(
   return optax.GradientTransformation(init, update)
 
 
-def clip(
-  grads: nnx.State, c: ml_collections.ConfigDict, groups: Mapping[str, dict] | None = None
+def clip_gradients(
+  grads: nnx.State, c: ml_collections.ConfigDict, param_groups: Mapping[str, dict] | None = None
 ) -> tuple[nnx.State, dict[str, jax.Array]]:
   """Returns gradients, those of each group no longer than its clip norm, and how long they were.
 
   Args:
     grads: of all parameters.
-    c, groups: see `make`.
+    c, param_groups: see `make`.
   """
   norms = {'grad_norm': optax.tree.norm(grads)}
-  if not groups:
+  if not param_groups:
     return _clipped(grads, norms['grad_norm'], c.clip_norm), norms
-  parts = _parts(grads, groups)
+  parts = _parts(grads, param_groups)
   for name, part in parts.items():
     norm = norms[f'grad_norm_{name}'] = optax.tree.norm(part)
-    own = c if name == REST else _with(c, groups[name])
+    own = c if name == REST else _with(c, param_groups[name])
     parts[name] = _clipped(part, norm, own.clip_norm)
   return nnx.merge_state(*parts.values()), norms
 
@@ -110,12 +112,12 @@ def _adamw(c: ml_collections.ConfigDict) -> optax.GradientTransformation:
   b1, b2 = c.betas
   return optax.chain(
     optax.scale_by_adam(b1, b2, c.epsilon),
-    optax.add_decayed_weights(c.weight_decay, mask=is_decayed),
+    optax.add_decayed_weights(c.weight_decay, mask=weight_decay_mask),
     optax.scale_by_learning_rate(learning_rate(c)),
   )
 
 
-def is_decayed(params: nnx.State) -> nnx.State:
+def weight_decay_mask(params: nnx.State) -> nnx.State:
   """Returns True for matrices and False for gains and biases, in the structure of `params`."""
 
   def one(variable):

@@ -9,21 +9,21 @@ import jax
 import numpy as np
 
 
-class Pace:
+class StepTimer:
   """Times of the steps since the last line.
 
   A step's time is that between its end and the end of the step before, as the host sees it. The first after a
   start or a pause has none: it compiles, or follows something else.
   """
 
-  def __init__(self, clips_per_step: int, tokens_per_clip: int, least_step_s: float | None = None):
+  def __init__(self, clips_per_step: int, tokens_per_clip: int, min_step_s: float | None = None):
     """Args:
     clips_per_step: of the global batch.
     tokens_per_clip: steps of the codec that a clip lasts.
     least_step_s: what a step would take if all devices ran at their peak; None where that is unknown.
     """
     self._clips_per_step, self._tokens_per_clip = clips_per_step, tokens_per_clip
-    self._least_step_s = least_step_s
+    self._least_step_s = min_step_s
     self._step_s: list[float] = []
     self._data_s = 0.0
     self._last_s: float | None = None
@@ -41,7 +41,7 @@ class Pace:
     """Says that something else is done before the next step."""
     self._last_s = None
 
-  def data(self, seconds: float) -> None:
+  def add_data_wait(self, seconds: float) -> None:
     """Adds what training waited for a batch."""
     if self._last_s is not None:
       self._data_s += seconds

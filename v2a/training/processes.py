@@ -61,20 +61,20 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
   jax.distributed.initialize(coordinator, num_processes, process_id, **_PATIENCE)
 
 
-def of_first(number: int) -> int:
+def broadcast_from_process_0(number: int) -> int:
   """Returns what process 0 gives, in all processes; each must ask, and waits for what its devices are at."""
   if jax.process_count() == 1:
     return number
   return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
-def of_all(value: np.ndarray) -> np.ndarray:
+def all_gather(value: np.ndarray) -> np.ndarray:
   """Returns the arrays of all processes, stacked; each must ask."""
   return multihost_utils.process_allgather(value) if jax.process_count() > 1 else value[None]
 
 
 @contextlib.contextmanager
-def own_faults() -> Iterator[None]:
+def exit_on_own_error() -> Iterator[None]:
   """Lets a process of several leave by what befell itself.
 
   When a process dies, a collective of the others may fail at once, which looks like a bug of theirs (code 1).
@@ -90,7 +90,7 @@ def own_faults() -> Iterator[None]:
     if jax.process_count() > 1:
       time.sleep(1.5 * _LOST_AFTER_S)
     raise
-  except stopping.StorageFault as fault:
+  except stopping.StorageError as fault:
     if jax.process_count() > 1:
       atexit.register(_leave, fault.code)
     raise

@@ -36,14 +36,14 @@ def check_workdir(workdir: pathlib.Path, timeout_s: float) -> None:
     workdir.mkdir(parents=True, exist_ok=True)
     return
   # A name that nobody has looked up before: network file systems remember for a while what is not there.
-  token = processes.of_all(np.frombuffer(uuid.uuid4().bytes, np.uint8))[0].tobytes().hex()
+  token = processes.all_gather(np.frombuffer(uuid.uuid4().bytes, np.uint8))[0].tobytes().hex()
   index, folder, is_new = jax.process_index(), workdir / f'.shared-{token}', not workdir.exists()
   own = folder / str(index)
   try:
-    everywhere('--workdir', lambda: _write(own, token))
+    call_on_all_processes('--workdir', lambda: _write(own, token))
     wanted = range(jax.process_count()) if index == 0 else (0,)
     is_seen = _await([folder / str(other) for other in wanted], token, timeout_s)
-    is_seen_P = processes.of_all(np.array([is_seen]))[:, 0]
+    is_seen_P = processes.all_gather(np.array([is_seen]))[:, 0]
     if not is_seen_P[1:].all() or not is_seen_P[0]:
       blind = np.flatnonzero(~is_seen_P).tolist()
       raise ValueError(
@@ -88,7 +88,7 @@ def _holds(path: pathlib.Path, text: str) -> bool:
     return False
 
 
-def everywhere(what: str, make: Callable[[], Value]) -> Value:
+def call_on_all_processes(what: str, make: Callable[[], Value]) -> Value:
   """Returns what a function gives in each process; bad input of one is raised in all.
 
   Else the others would wait for that one until it counts as lost.
@@ -102,7 +102,7 @@ def everywhere(what: str, make: Callable[[], Value]) -> Value:
     value = make()
   except (ValueError, OSError) as error:
     fault = error
-  has_failed_P = processes.of_all(np.array([fault is not None]))[:, 0]
+  has_failed_P = processes.all_gather(np.array([fault is not None]))[:, 0]
   if fault is not None:
     raise fault
   if has_failed_P.any():
@@ -120,7 +120,7 @@ def check_same(what: str, text: str) -> None:
     what: the text stands for.
     text: of any length.
   """
-  digest_PN = processes.of_all(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
+  digest_PN = processes.all_gather(np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8))
   differs_P = (digest_PN != digest_PN[0]).any(axis=1)
   if differs_P.any():
     raise ValueError(

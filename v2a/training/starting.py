@@ -107,7 +107,7 @@ def check_contents(c: ml_collections.ConfigDict, items) -> list[str]:
   if num_silent:
     notes.append(f'{num_silent} of {found.num_records} records have no sound; they take no part in the loss.')
   if c.task in _DEMANDING:  # the others read no texts
-    notes += found.cut(spec.num_text_bytes, spec.num_transcript_bytes)
+    notes += found.truncation_notes(spec.num_text_bytes, spec.num_transcript_bytes)
   if notes and found.num_records < len(items):
     notes.append(f'These numbers are of a sample of the {len(items)} records, whose manifests do not tell.')
   return notes

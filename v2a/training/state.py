@@ -39,15 +39,15 @@ class State:
   opt_state: optax.OptState
 
 
-def is_trained(task) -> Callable:
+def trainable_filter(task) -> Callable:
   """Returns the filter of trained variables: nnx.Param, but for what the task freezes by path."""
-  chosen = getattr(task, 'is_trained', None)
+  chosen = getattr(task, 'is_trainable', None)
   return lambda path, variable: isinstance(variable, nnx.Param) and (chosen is None or chosen(path))
 
 
 def graph(task) -> nnx.GraphDef:
   """Returns the static part of a task's model without making its arrays."""
-  return nnx.split(_abstract(task), is_trained(task), ...)[0]
+  return nnx.split(_abstract(task), trainable_filter(task), ...)[0]
 
 
 def _abstract(task) -> nnx.Module:
@@ -55,7 +55,7 @@ def _abstract(task) -> nnx.Module:
 
 
 def _new(task, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
-  _, params, frozen = nnx.split(task.build(key), is_trained(task), ...)
+  _, params, frozen = nnx.split(task.build(key), trainable_filter(task), ...)
   return State(jnp.zeros((), jnp.int32), params, frozen, params, optimizer.init(params))
 
 
@@ -71,7 +71,7 @@ def abstract(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.M
   return jax.tree.map(
     lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
     shapes,
-    rules.specs(shapes, mesh),
+    rules.shardings(shapes, mesh),
   )
 
 
@@ -106,14 +106,14 @@ def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Mod
 
 def replace(task, state: State, module: nnx.Module) -> State:
   """Returns the state with all weights of `module`, the average included; the optimizer starts afresh."""
-  _, params, frozen = nnx.split(module, is_trained(task), ...)
+  _, params, frozen = nnx.split(module, trainable_filter(task), ...)
   params, frozen = _placed(params, state.params), _placed(frozen, state.frozen)
   return dataclasses.replace(state, params=params, frozen=frozen, ema=jax.tree.map(jnp.copy, params))
 
 
 def replace_frozen(task, state: State, module: nnx.Module) -> State:
   """Returns the state with the untrained variables of `module`, as when statistics were measured."""
-  _, _, frozen = nnx.split(module, is_trained(task), ...)
+  _, _, frozen = nnx.split(module, trainable_filter(task), ...)
   return dataclasses.replace(state, frozen=_placed(frozen, state.frozen))
 
 

@@ -74,36 +74,36 @@ def make(
 
   def loss(params, frozen, batch, step):
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
-    with layers.written_out(training.unroll), layers.computed_again(training.remat):
+    with layers.unrolled(training.unroll), layers.remat(training.remat):
       value, metrics = task.loss(nnx.merge(graphdef, cast(params), frozen), batch, step)
     return value, {'loss': value, **metrics}
 
   def absorb(params, frozen, seen, key):
     model = nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, frozen)))
-    metrics = task.absorb(model, seen, key)
-    return nnx.split(model, state_lib.is_trained(task), ...)[2], metrics
+    metrics = task.update_ema(model, seen, key)
+    return nnx.split(model, state_lib.trainable_filter(task), ...)[2], metrics
 
   shardings = state_lib.shardings(abstract)
   tree, places = jax.tree.structure(abstract), jax.tree.leaves(shardings)
 
   def step(state: state_lib.State, batch):
     key = step_key(c.seed, state.step)
-    if hasattr(task, 'draw'):
-      batch = batch | task.draw(batch, keys.derive(key, 'draw'))
+    if hasattr(task, 'sample_random_inputs'):
+      batch = batch | task.sample_random_inputs(batch, keys.derive(key, 'draw'))
     if training.microbatches == 1:
       with mesh_lib.use(mesh):
         (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
           state.params, state.frozen, batch, state.step
         )
     else:
-      groups = GROUP_AXES if getattr(task, 'is_by_clip', True) else ()
+      groups = GROUP_AXES if getattr(task, 'has_per_clip_loss', True) else ()
       grads, metrics = _accumulated(loss, state, batch, training.microbatches, groups, shardings.params)
     metrics = {
       name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
       for name, value in metrics.items()
     }
     seen, frozen = metrics.pop('seen', None), state.frozen
-    grads, norms = optimizer_lib.clip(grads, training, getattr(task, 'groups', None))
+    grads, norms = optimizer_lib.clip_gradients(grads, training, getattr(task, 'param_groups', None))
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
@@ -160,7 +160,7 @@ def _accumulated(
     return grads, metrics
 
   def add(total, part):
-    with mesh_lib.use(mesh, taken=groups):
+    with mesh_lib.use(mesh, manual_axes=groups):
       grads, metrics = jax.vmap(one, spmd_axis_name=groups or None)(part)
     return hold(jax.tree.map(jnp.add, total, grads)), metrics
 

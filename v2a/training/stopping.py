@@ -18,7 +18,7 @@ class Interrupted(SystemExit):
     super().__init__(128 + signal_number)
 
 
-class StorageFault(SystemExit):
+class StorageError(SystemExit):
   """A file could not be read or written once training had begun; exit code 75 (EX_TEMPFAIL of sysexits.h).
 
   What was asked for has been found good by then, so it is the storage that failed: another start goes on from
@@ -76,7 +76,7 @@ class Signals:
     if self._is_shared:
       signal.raise_signal(signal.SIGTERM)  # which the preemption service passes on
 
-  def before(self, step: int) -> int | None:
+  def stop_signal(self, step: int) -> int | None:
     """Returns the signal for which training is to stop before a step, or None; to be asked at every step."""
     if not self._is_shared:
       return self._received

@@ -38,7 +38,7 @@ class Watchdog:
     self._thread = threading.Thread(target=self._watch, name='watchdog', daemon=True)
 
   def __enter__(self) -> 'Watchdog':
-    self.done()
+    self.reset()
     if self._limit_s:
       self._thread.start()
     return self
@@ -46,7 +46,7 @@ class Watchdog:
   def __exit__(self, error_type, error, traceback) -> None:
     self._closed.set()
 
-  def done(self) -> None:
+  def reset(self) -> None:
     """Says that a piece of work is done; the next has the whole limit."""
     self._done_s = time.monotonic()
 

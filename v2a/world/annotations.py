@@ -3,7 +3,7 @@
 from v2a.world import draws
 
 MAX_BYTES = 128
-THINGS = {
+MATERIAL_PHRASES = {
   'wood': ('a wooden block', 'wood', 'a piece of wood', 'something wooden', 'a wooden ball', 'hollow wood'),
   'metal': ('a metal ball', 'metal', 'a piece of metal', 'something made of metal', 'steel', 'ringing metal'),
   'glass': (
@@ -47,14 +47,14 @@ ACTIONS = {
   ),
 }
 ANYTHING = ('an object', 'something', 'a ball', 'a small thing', 'objects')
-NOISES = {
+IMPACT_SOUND_PHRASES = {
   'wood': ('dull knocks', 'woody knocks', 'clacks'),
   'metal': ('bright clangs', 'ringing clangs', 'chimes'),
   'glass': ('clear clinks', 'glassy clinks', 'tinkling'),
   'rubber': ('soft thuds', 'dull thuds', 'low thumps'),
   'ceramic': ('short clinks', 'dry ticks', 'china clinks'),
 }
-MUSIC = (
+MUSIC_PHRASES = (
   'soft music in the background',
   'music',
   'quiet chords',
@@ -63,7 +63,7 @@ MUSIC = (
   'a melody in the background',
   'music is playing',
 )
-WIND = ('wind', 'wind in the background', 'a breeze', 'wind blows outside', 'soft wind')
+WIND_PHRASES = ('wind', 'wind in the background', 'a breeze', 'wind blows outside', 'soft wind')
 JOINTS = (' with ', ', ', ' and ', '; ')
 SCORES = {
   'calm': ('calm slow chords', 'peaceful slow music', 'a quiet calm score', 'soft gentle chords, slow'),
@@ -144,9 +144,9 @@ def _impact(rng, facts: dict, is_hidden: bool) -> str:
   finite, gerund = ACTIONS[facts['action']]
   materials = facts['materials'] or []
   if not facts['count']:
-    thing = draws.pick(rng, THINGS[materials[0]]) if materials else 'a thing'
+    thing = draws.pick(rng, MATERIAL_PHRASES[materials[0]]) if materials else 'a thing'
     return f'{thing} moves without a sound'
-  named = [draws.pick(rng, THINGS[name]) for name in materials]
+  named = [draws.pick(rng, MATERIAL_PHRASES[name]) for name in materials]
   if not is_hidden and rng.random() < 0.3:
     named = [draws.pick(rng, ANYTHING)]
   things = ' and '.join(named[:2])
@@ -160,7 +160,7 @@ def _impact(rng, facts: dict, is_hidden: bool) -> str:
   if roll < 0.35:
     return f'{loud} hits of {things}'.strip() + (f', {pace}' if pace and rng.random() < 0.5 else '')
   if roll < 0.5 and not is_hidden and len(materials) == 1:
-    return f'{draws.pick(rng, NOISES[materials[0]])} of {things}'
+    return f'{draws.pick(rng, IMPACT_SOUND_PHRASES[materials[0]])} of {things}'
   if roll < 0.65:
     return f'the sound of {things} {draws.pick(rng, gerund)} {pace}'.strip()
   verb = draws.pick(rng, finite)
@@ -256,7 +256,7 @@ def annotate(rng, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool)
   """
   text = describe(rng, facts, is_hidden)
   names_music, names_wind = has_music and rng.random() < 0.4, has_wind and rng.random() < 0.5
-  music, wind = draws.pick(rng, MUSIC), draws.pick(rng, WIND)
+  music, wind = draws.pick(rng, MUSIC_PHRASES), draws.pick(rng, WIND_PHRASES)
   only, joint, flip = rng.random() < 0.2, draws.pick(rng, JOINTS), rng.random()
   if only and not is_hidden and (has_music or has_wind):
     text, names_music = (music, True) if has_music else (wind, False)

@@ -76,11 +76,11 @@ class Backdrop:
         plane_YX += rows[:, None] * (self._floor_color[channel] * depth[:, None] - plane_YX)
     return canvas.pixels_3LYX[:, 0]
 
-  def hold(self):
+  def freeze(self):
     """Stops everything that drifts."""
     self._drifter = None
 
-  def start(self, time_L: np.ndarray, size: int) -> canvases.Canvas:
+  def render(self, time_L: np.ndarray, size: int) -> canvases.Canvas:
     """Returns a canvas that shows the background at the given times."""
     canvas = canvases.Canvas(len(time_L), size, self._still(size))
     if self._drifter is not None:

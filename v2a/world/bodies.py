@@ -8,7 +8,7 @@ from v2a.world import backdrop
 from v2a.world import canvas as canvases
 from v2a.world import draws
 
-SMALLEST, LARGEST = 0.065, 0.12
+MIN_RADIUS, MAX_RADIUS = 0.065, 0.12
 
 
 @dataclasses.dataclass
@@ -33,7 +33,7 @@ class Body:
   grain: float
   grey: float = 0.47
 
-  def stand_out(self, brightness: float):
+  def set_contrasting_grey(self, brightness: float):
     """Picks the grey of a hidden body so that it is seen before a background of this brightness."""
     self.grey = 0.72 if brightness < 0.3 else 0.47 if brightness > 0.62 else 0.2
 
@@ -43,7 +43,7 @@ def random_body(rng, material: str, is_hidden: bool = False, shape: str | None =
   shape = shape or draws.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
   tint = tuple(value * rng.uniform(0.95, 1.05) for _ in range(3))
-  return Body(material, shape, rng.uniform(SMALLEST, LARGEST), is_hidden, tint, rng.uniform(0, 6.28))
+  return Body(material, shape, rng.uniform(MIN_RADIUS, MAX_RADIUS), is_hidden, tint, rng.uniform(0, 6.28))
 
 
 def _texture(body: Body, u, v, spun_u, spun_v, depth):
@@ -76,7 +76,7 @@ def _texture(body: Body, u, v, spun_u, spun_v, depth):
   ), 1.0
 
 
-def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.0):
+def render(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.0):
   """Draws a body at positions (a number, or one a frame), turned by an angle in radians.
 
   Args:
@@ -105,7 +105,7 @@ def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.
   else:
     distance = canvases.box_distance(u, v, 0.92 * wide, 0.92 * high, angle, 0.18 * radius)
     depth = np.clip(1 + distance / (0.5 * radius), 0, 1)
-  cover = canvas.cover(distance)
+  cover = canvas.coverage(distance)
   if body.is_hidden:
     canvas.paint(window, cover, (body.grey,) * 3, alpha)
     return
@@ -116,7 +116,7 @@ def draw(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.
   canvas.paint(window, cover * opacity, color, alpha)
 
 
-def shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
+def render_shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
   """Draws the soft shadow of a body on the floor."""
   height = np.clip((floor - y) / 0.8, 0, 1)
   canvas.ellipse(
@@ -135,6 +135,6 @@ def stick_color(brightness: float) -> tuple[float, float, float]:
   return (0.85, 0.72, 0.5) if brightness < 0.42 else (0.27, 0.18, 0.1)
 
 
-def accent(rng) -> tuple[float, float, float]:
+def accent_color(rng) -> tuple[float, float, float]:
   """Draws a colour for sticks and stands, unlike the materials."""
   return backdrop.color(rng.uniform(0.2, 0.9), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.5))

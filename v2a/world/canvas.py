@@ -28,7 +28,7 @@ class Canvas:
       self.pixels_3LYX[:] = background_3YX[:, None]
     self.centre_X = ((np.arange(size) + 0.5) / size).astype(np.float32)
 
-  def cut(self, part: slice) -> 'Canvas':
+  def select_frames(self, part: slice) -> 'Canvas':
     """Returns a canvas that shares some of the frames."""
     view = Canvas.__new__(Canvas)
     view.size, view.centre_X, view.pixels_3LYX = self.size, self.centre_X, self.pixels_3LYX[:, part]
@@ -48,7 +48,7 @@ class Canvas:
     rows, columns = window
     return self.centre_X[columns][None, None, :] - _column(x), self.centre_X[rows][None, :, None] - _column(y)
 
-  def cover(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
+  def coverage(self, distance: np.ndarray, softness: float = 0.0) -> np.ndarray:
     """Returns coverage 0..1 from signed distance; softness widens the edge, in frame widths."""
     width = 1 / self.size + softness
     return np.clip(0.5 - distance / np.float32(width), 0, 1)
@@ -68,7 +68,7 @@ class Canvas:
     u, v = self.offsets(window, x, y)
     radius_x, radius_y = _column(np.maximum(radius_x, 1e-4)), _column(np.maximum(radius_y, 1e-4))
     norm = np.sqrt((u / radius_x) ** 2 + (v / radius_y) ** 2)
-    self.paint(window, self.cover((norm - 1) * np.minimum(radius_x, radius_y), softness), color, alpha)
+    self.paint(window, self.coverage((norm - 1) * np.minimum(radius_x, radius_y), softness), color, alpha)
 
   def disc(self, x, y, radius, color, alpha=1.0, softness=0.0):
     """Fills a disc."""
@@ -81,7 +81,9 @@ class Canvas:
       reach_x = reach_y = float(np.hypot(reach_x, reach_y))
     window = self.window(x, y, reach_x, reach_y)
     u, v = self.offsets(window, x, y)
-    self.paint(window, self.cover(box_distance(u, v, half_x, half_y, angle, corner), softness), color, alpha)
+    self.paint(
+      window, self.coverage(box_distance(u, v, half_x, half_y, angle, corner), softness), color, alpha
+    )
 
   def line(self, x0, y0, x1, y1, radius, color, alpha=1.0, softness=0.0):
     """Draws a stroke with round ends from (x0, y0) to (x1, y1)."""
@@ -92,7 +94,7 @@ class Canvas:
     along_x, along_y = _column(x1 - x0), _column(y1 - y0)
     part = np.clip((u * along_x + v * along_y) / (along_x**2 + along_y**2 + 1e-9), 0, 1)
     distance = np.sqrt((u - part * along_x) ** 2 + (v - part * along_y) ** 2) - _column(radius)
-    self.paint((rows, columns), self.cover(distance, softness), color, alpha)
+    self.paint((rows, columns), self.coverage(distance, softness), color, alpha)
 
   def stamp(self, frame_G: np.ndarray, x_G, y_G, tile_GYX: np.ndarray, color):
     """Blends small tiles of coverage, tile g in frame frame_G[g] around (x_G[g], y_G[g]).

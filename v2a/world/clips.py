@@ -1,6 +1,6 @@
 """Clips of the procedural world: picture, sound and exact ground truth from (seed, index) alone.
 
-Truth of a clip: see `render`. Tracks are lists at stage.TRACK_HZ values a second. Physics is analytic, so
+Truth of a clip: see `render`. Tracks are lists at stage.CURVE_HZ values a second. Physics is analytic, so
 that the times of events depend on neither frame rate nor frame size, and a look changes the picture only.
 """
 
@@ -35,9 +35,9 @@ SCENES = {
   'still': quiet.still,
   'cut': quiet.cut,
 }
-LOOKS = looks.LOOKS
+CORRUPTIONS = looks.CORRUPTIONS
 # Chances of the scenes where all are drawn: silence needs few examples, impacts and speech many.
-WEIGHTS = {
+SCENE_WEIGHTS = {
   'bounce': 14,
   'collide': 11,
   'strike': 12,
@@ -76,7 +76,7 @@ _EMPTY = {
 
 
 @dataclasses.dataclass
-class WorldClip:
+class SyntheticClip:
   """One rendered clip.
 
   Attributes:
@@ -92,14 +92,14 @@ class WorldClip:
   truth: dict
 
 
-def check(scenes, look: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
+def check(scenes, corruption: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
   """Checks the arguments of `render`. Raises ValueError on what `render` cannot do."""
   names = tuple(SCENES) if scenes is None else tuple(scenes)
   unknown = sorted(set(names) - set(SCENES))
   if unknown or not names:
     raise ValueError(f'scenes must be some of {", ".join(SCENES)}; got {", ".join(unknown) or "none"}.')
-  if look is not None and look not in LOOKS:
-    raise ValueError(f'look must be one of {", ".join(LOOKS)}; got {look!r}.')
+  if corruption is not None and corruption not in CORRUPTIONS:
+    raise ValueError(f'look must be one of {", ".join(CORRUPTIONS)}; got {corruption!r}.')
   limits = {
     'clip_s': (clip_s, 2, 30),
     'fps': (fps, 1, 60),
@@ -111,33 +111,33 @@ def check(scenes, look: str | None, clip_s: float, fps: float, frame_size: int, 
       raise ValueError(f'{name} must be {low}..{high}; got {value}.')
 
 
-def _ambience(draw: draws.Draws, place: stage.Stage) -> np.ndarray:
+def _ambience(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
   rng = draw.rng('ambience')
-  gusts = draws.Track(rng, 0.25, 0.7, (0.8, 2.0), place.clip_s)
-  level_N = place.follow(gusts)
+  gusts = draws.RandomCurve(rng, 0.25, 0.7, (0.8, 2.0), place.clip_s)
+  level_N = place.interpolate_curve(gusts)
   return np.stack([textures.wind(rng, level_N, place.sample_rate_hz) for _ in range(2)], axis=1)
 
 
-def _music(draw: draws.Draws, place: stage.Stage) -> np.ndarray:
+def _music(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
   rng = draw.rng('music')
   mode = draws.pick(rng, ('major', 'major', 'minor'))
   style = draws.pick(rng, ('chords', 'arpeggio', 'both'))
   notes = tones.compose(rng, place.clip_s, mode, rng.uniform(70, 130), style)
-  wave_NA = tones.perform(notes, place.num_samples, place.sample_rate_hz, 0.3)
+  wave_NA = tones.synthesize(notes, place.num_samples, place.sample_rate_hz, 0.3)
   peak = float(np.abs(wave_NA).max())
   level = 0.5 * 10 ** (rng.uniform(-10, -5) / 20)
   return wave_NA * np.float32(level / max(peak, 1e-6))
 
 
 def _picture(
-  draw, scene: stage.Scene, look: looks.Look, num_frames: int, fps: float, size: int
+  draw, scene: stage.Scene, look: looks.Corruption, num_frames: int, fps: float, size: int
 ) -> np.ndarray:
   frame_LYX3 = np.empty((num_frames, size, size, 3), np.uint8)
   chunk = max(1, _CHUNK_PIXELS // (size * size))
-  shown_L = look.shown_times(draw, np.arange(num_frames) / fps)
+  shown_L = look.source_times(draw, np.arange(num_frames) / fps)
   for start in range(0, num_frames, chunk):
     part_L = shown_L[start : start + chunk]
-    pixels_3LYX = look.apply(draw, part_L, scene.draw(part_L, size))
+    pixels_3LYX = look.apply(draw, part_L, scene.render(part_L, size))
     scaled_3LYX = np.clip(pixels_3LYX * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
     frame_LYX3[start : start + chunk] = np.moveaxis(scaled_3LYX, 0, -1)
   return frame_LYX3
@@ -147,19 +147,20 @@ def render(
   seed: int,
   index: int,
   scenes=None,
-  look: str | None = None,
+  corruption: str | None = None,
   clip_s: float = 4.0,
   fps: float = 25,
   frame_size: int = 48,
   sample_rate_hz: int = 16000,
-) -> WorldClip:
+) -> SyntheticClip:
   """Renders clip `index` of the set `seed`; the same arguments give the same clip, bit for bit.
 
   Args:
     seed: number of the set, >= 0.
     index: number of the clip in the set, >= 0.
-    scenes: names of SCENES to draw from; None draws from all by WEIGHTS.
-    look: a name of LOOKS; None draws one (half are clean). It changes the picture, `look`, `severity`.
+    scenes: names of SCENES to draw from; None samples from all by SCENE_WEIGHTS.
+    corruption: a name of CORRUPTIONS; None samples one (half are clean). It changes the picture, and `look`
+      and `severity` of the truth.
     clip_s: length in seconds, 2..30.
     fps: frames a second, 1..60.
     frame_size: height and width in pixels, 4..1080.
@@ -173,12 +174,12 @@ def render(
   Raises:
     ValueError: an unknown scene or look, or a number out of its range.
   """
-  check(scenes, look, clip_s, fps, frame_size, sample_rate_hz)
+  check(scenes, corruption, clip_s, fps, frame_size, sample_rate_hz)
   names = tuple(SCENES) if scenes is None else tuple(scenes)
-  draw = draws.Draws(seed, index)
-  chosen = looks.random_look(draw, look)
-  place = stage.Stage(clip_s, sample_rate_hz)
-  name = draws.pick(draw.rng('scene'), names, [WEIGHTS[entry] for entry in names])
+  draw = draws.RandomStreams(seed, index)
+  chosen = looks.random_corruption(draw, corruption)
+  place = stage.SceneSpec(clip_s, sample_rate_hz)
+  name = draws.pick(draw.rng('scene'), names, [SCENE_WEIGHTS[entry] for entry in names])
   scene = SCENES[name](draw, place)
   extras = draw.rng('extras')
   roll_music, roll_wind = extras.random(), extras.random()
@@ -202,7 +203,7 @@ def render(
     'clip_s': clip_s,
     'fps': fps,
     'sample_rate_hz': sample_rate_hz,
-    'track_hz': stage.TRACK_HZ,
+    'track_hz': stage.CURVE_HZ,
     **_EMPTY,
     **scene.truth,
   }
@@ -214,7 +215,7 @@ def render(
   truth['is_music_named'] = truth['is_music_named'] or is_named
   num_frames = int(round(clip_s * fps))
   frame_LYX3 = _picture(draw, scene, chosen, num_frames, fps, frame_size)
-  return WorldClip(frame_LYX3, wave_NA, stems, truth)
+  return SyntheticClip(frame_LYX3, wave_NA, stems, truth)
 
 
 def _mix(stems: dict) -> tuple[np.ndarray, dict]:

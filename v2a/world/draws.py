@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 
 
-class Draws:
+class RandomStreams:
   """Named random generators that depend on (seed, index, name) alone.
 
   Attributes:
@@ -32,7 +32,7 @@ def pick(rng: np.random.Generator, choices, weights=None):
   return choices[int(np.searchsorted(edges, rng.random() * edges[-1], side='right'))]
 
 
-class Track:
+class RandomCurve:
   """A smooth curve through random values at random times; it goes on for as long as it is asked for."""
 
   def __init__(self, rng, low: float, high: float, spacing_s: tuple[float, float], until_s: float):

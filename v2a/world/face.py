@@ -43,12 +43,12 @@ def random_face(rng) -> Face:
   )
 
 
-def moved(face: Face, shift_L: np.ndarray) -> Face:
+def shifted(face: Face, shift_L: np.ndarray) -> Face:
   """Returns the face moved sideways, by one shift a frame."""
   return dataclasses.replace(face, x=face.x + shift_L)
 
 
-def draw(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.ndarray):
+def render(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.ndarray):
   """Draws a face.
 
   Args:
@@ -104,7 +104,7 @@ def _fringe(canvas, face):
   head = np.sqrt((u / np.float32(face.width + 0.02)) ** 2 + (v / 0.48) ** 2)
   parting = u - (0.1 if face.has_fringe else 0.0)
   line = -0.33 + (0.5 if face.has_fringe else 0.9) * parting * parting
-  canvas.paint(window, canvas.cover((head - 1) * face.width) * canvas.cover(v - line), face.hair)
+  canvas.paint(window, canvas.coverage((head - 1) * face.width) * canvas.coverage(v - line), face.hair)
 
 
 def _mouth(canvas, face, x, y, mouth_L5):
@@ -123,17 +123,17 @@ def _mouth(canvas, face, x, y, mouth_L5):
     return np.maximum(np.asarray(value, np.float32), 1e-3).reshape(-1, 1, 1)
 
   inside = np.sqrt((u / column(half_x)) ** 2 + (v / column(half_y * gap)) ** 2)
-  inside = canvas.cover((inside - 1) * column(half_y * gap))
+  inside = canvas.coverage((inside - 1) * column(half_y * gap))
   canvas.paint(window, inside, (0.16, 0.03, 0.04), gap)
   tongue = np.sqrt(
     (u / column(0.62 * half_x)) ** 2 + ((v - 0.6 * column(half_y)) / column(0.45 * half_y)) ** 2
   )
   canvas.paint(
     window,
-    inside * canvas.cover((tongue - 1) * column(0.45 * half_y)),
+    inside * canvas.coverage((tongue - 1) * column(0.45 * half_y)),
     (0.75, 0.3, 0.33),
     gap * np.clip(opening * 2, 0, 1),
   )
   edge = v + column(half_y) * 0.45 - 0.012
-  canvas.paint(window, inside * canvas.cover(edge), (0.96, 0.95, 0.9), teeth * gap)
+  canvas.paint(window, inside * canvas.coverage(edge), (0.96, 0.95, 0.9), teeth * gap)
   canvas.line(x - 0.9 * half_x, middle, x + 0.9 * half_x, middle, 0.006, (0.3, 0.08, 0.08), closed)

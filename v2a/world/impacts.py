@@ -26,21 +26,21 @@ def event(time_s: float, kind: str, material: str | None, speed: float, x: float
   }
 
 
-def ring(place: stage.Stage, events: list[dict], scales: list[float]) -> np.ndarray:
+def ring(spec: stage.SceneSpec, events: list[dict], scales: list[float]) -> np.ndarray:
   """Returns wave_NA of the impacts of all events; scales are the pitch scales of their bodies."""
-  wave_NA = place.silence()
+  wave_NA = spec.silence()
   for hit, scale in zip(events, scales):
-    mono_N = modal.impact(hit['material'], scale, hit['speed'], place.sample_rate_hz)
-    sound.place(wave_NA, mono_N, int(round(hit['time_s'] * place.sample_rate_hz)), hit['x'])
-  return sound.add_room(wave_NA, place.sample_rate_hz)
+    mono_N = modal.impact(hit['material'], scale, hit['speed'], spec.sample_rate_hz)
+    sound.add_panned(wave_NA, mono_N, int(round(hit['time_s'] * spec.sample_rate_hz)), hit['x'])
+  return sound.add_early_reflections(wave_NA, spec.sample_rate_hz)
 
 
 def scale_of(body: bodies.Body) -> float:
   """Returns the pitch scale of a body."""
-  return modal.pitch_scale(body.radius, bodies.SMALLEST, bodies.LARGEST)
+  return modal.pitch_scale(body.radius, bodies.MIN_RADIUS, bodies.MAX_RADIUS)
 
 
-class Drop:
+class BouncingBody:
   """One body thrown into the picture: it bounces on the floor until it rests, then fades.
 
   Attributes:
@@ -100,14 +100,14 @@ class Drop:
     y = base + velocity * since + 0.5 * self.gravity * since**2
     return np.where((piece == len(self.hits_S)) & (not self._leaves), self.rest_y, np.minimum(y, self.rest_y))
 
-  def draw(self, canvas, time_L: np.ndarray, floor: float):
+  def render(self, canvas, time_L: np.ndarray, floor: float):
     """Draws the drop and its shadow where it is on screen."""
     shown = np.flatnonzero((time_L > self.start_s) & (time_L < self.end_s + 0.2))
     if not len(shown):
       return
     part = slice(shown[0], shown[-1] + 1)
     time_L = time_L[part]
-    view = canvas.cut(part)
+    view = canvas.select_frames(part)
     x_L = self.x(
       np.minimum(time_L, self.end_s) if self._leaves else np.minimum(time_L, self.hits_S[-1] + 0.1)
     )
@@ -116,8 +116,8 @@ class Drop:
     since = time_L[:, None] - self.hits_S[None, :]
     squash = np.where(since >= 0, np.exp(-np.abs(since) / 0.035), 0) * self.speeds_S
     soft = {'rubber': 0.22}.get(self.body.material, 0.05) if not self.body.is_hidden else 0.05
-    bodies.shadow(view, self.body, x_L, y_L + self.body.radius, floor, alpha_L)
-    bodies.draw(
+    bodies.render_shadow(view, self.body, x_L, y_L + self.body.radius, floor, alpha_L)
+    bodies.render(
       view,
       self.body,
       x_L,
@@ -128,16 +128,18 @@ class Drop:
     )
 
 
-def _drops(draw: draws.Draws, place: stage.Stage, make_body, num_lanes: int, floor: float) -> list[Drop]:
+def _drops(
+  draw: draws.RandomStreams, place: stage.SceneSpec, make_body, num_lanes: int, floor: float
+) -> list[BouncingBody]:
   gravity = draw.rng('gravity').uniform(4.2, 6.5)
-  drops: list[Drop] = []
+  drops: list[BouncingBody] = []
   taken = np.zeros(0)
   for lane in range(num_lanes):
     rng = draw.rng(f'lane {lane}')
     body = make_body(rng)
     start_s = rng.uniform(-0.25, 0.15) if lane == 0 else rng.uniform(0.2, 0.9)
     while start_s < place.clip_s:
-      drop = Drop(rng, start_s, body, floor, gravity)
+      drop = BouncingBody(rng, start_s, body, floor, gravity)
       if drop.hits_S[0] < 0.06:
         drop.shift(0.06 - drop.hits_S[0] + rng.uniform(0, 0.1))
       while len(taken) and np.abs(drop.hits_S[:, None] - taken[None, :]).min() < 1.3 * GAP_S:
@@ -148,7 +150,7 @@ def _drops(draw: draws.Draws, place: stage.Stage, make_body, num_lanes: int, flo
   return drops
 
 
-def _listen(place: stage.Stage, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
+def _listen(place: stage.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
   """Orders hits (event, pitch scale), drops those outside of the clip, and returns (events, wave_NA)."""
   hits = sorted(
     (hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s']
@@ -172,21 +174,23 @@ def facts_of(events: list[dict], clip_s: float) -> dict:
 
 
 def bounce(
-  draw: draws.Draws, place: stage.Stage, is_hidden: bool = False, num_lanes: int | None = None
+  streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False, num_bodies: int | None = None
 ) -> stage.Scene:
   """One or two bodies, or as many as are wanted, fall and bounce."""
-  rng = draw.rng('bounce')
+  rng = streams.rng('bounce')
   floor = rng.uniform(0.82, 0.92)
-  names = ('wood', 'metal', 'glass') if is_hidden else modal.NAMES
+  names = ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES
   first = draws.pick(rng, names)
   usual = 1 if is_hidden or rng.random() < 0.55 else 2
-  num_lanes = num_lanes or usual
+  num_bodies = num_bodies or usual
   materials = [first, first if rng.random() < 0.5 else draws.pick(rng, names)]
   order = itertools.cycle(materials)
-  drops = _drops(draw, place, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_lanes, floor)
+  drops = _drops(
+    streams, spec, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_bodies, floor
+  )
   back = backdrop.Backdrop(rng, floor)
   for drop in drops:
-    drop.body.stand_out(back.brightness)
+    drop.body.set_contrasting_grey(back.brightness)
   top_speed = float(np.sqrt(2 * 6.5 * 0.95))
   hits = [
     (
@@ -196,21 +200,21 @@ def bounce(
     for drop in drops
     for time_s, speed in zip(drop.hits_S, drop.speeds_S)
   ]
-  events, wave_NA = _listen(place, hits)
+  events, wave_NA = _listen(spec, hits)
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     for drop in drops:
-      drop.draw(canvas, time_L, floor)
+      drop.render(canvas, time_L, floor)
     return canvas.pixels_3LYX
 
-  facts = dict(facts_of(events, place.clip_s), action='bounce')
+  facts = dict(facts_of(events, spec.clip_s), action='bounce')
   return stage.Scene(
     picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
   )
 
 
-class Run:
+class CollidingBodies:
   """Balls of equal mass on a line between two walls: only one moves at a time and hands its motion on.
 
   In the coordinate u with all diameters taken out, one point runs back and forth between the walls through
@@ -267,19 +271,19 @@ class Run:
       yield self.times[leg + 1], max(speed, out), 'wall', len(self.rest_S) if end > 0 else 0
 
 
-def collide(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def collide(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """Bodies that slide on a floor, hit each other and the walls; all of one material."""
-  rng = draw.rng('collide')
-  material = draws.pick(rng, modal.NAMES)
+  rng = streams.rng('collide')
+  material = draws.pick(rng, modal.MATERIAL_NAMES)
   count = draws.pick(rng, (1, 2, 2, 3))
   floor = rng.uniform(0.68, 0.88)
   shape = draws.pick(rng, ('disc', 'box'))
   body_list = [bodies.random_body(rng, material, shape=shape) for _ in range(count)]
   for body in body_list:
     body.radius = min(body.radius, 0.095)
-  run = Run(rng, body_list, place.clip_s)
+  run = CollidingBodies(rng, body_list, spec.clip_s)
   back = backdrop.Backdrop(rng, floor)
-  wall_color = bodies.accent(rng)
+  wall_color = bodies.accent_color(rng)
   hits, last_s = [], 0.02
   for time_s, speed, kind, number in run.hits():
     if time_s - last_s < GAP_S and last_s > 0.02 or time_s < 0.03:
@@ -290,21 +294,21 @@ def collide(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     hits.append(
       (event(time_s, kind, material, np.clip(speed / run.top_speed, 0.15, 1), x), scale_of(body_list[number]))
     )
-  events, wave_NA = _listen(place, hits)
+  events, wave_NA = _listen(spec, hits)
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     canvas.box(0.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
     canvas.box(1.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
     x_LS = run.positions(time_L)
     for number, body in enumerate(body_list):
       height = floor - body.radius * (1 if body.shape == 'disc' else 0.92)
       angle = x_LS[:, number] / body.radius if body.shape == 'disc' else np.zeros(1)
-      bodies.shadow(canvas, body, x_LS[:, number], floor, floor)
-      bodies.draw(canvas, body, x_LS[:, number], height, angle)
+      bodies.render_shadow(canvas, body, x_LS[:, number], floor, floor)
+      bodies.render(canvas, body, x_LS[:, number], height, angle)
     return canvas.pixels_3LYX
 
-  facts = dict(facts_of(events, place.clip_s), action='collide', materials=[material])
+  facts = dict(facts_of(events, spec.clip_s), action='collide', materials=[material])
   return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
@@ -322,30 +326,30 @@ def _beats(rng, until_s: float) -> tuple[np.ndarray, np.ndarray]:
   return np.array(times), np.array(speeds)
 
 
-def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> stage.Scene:
+def strike(streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False) -> stage.Scene:
   """A stick swings and strikes an object."""
-  rng = draw.rng('strike')
-  material = draws.pick(rng, ('wood', 'metal', 'glass') if is_hidden else modal.NAMES)
+  rng = streams.rng('strike')
+  material = draws.pick(rng, ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES)
   body = bodies.random_body(rng, material, is_hidden)
   body.radius *= 1.25
   floor = rng.uniform(0.8, 0.92)
   x = rng.uniform(0.18, 0.82)
   side = 1 if x < 0.5 else -1
-  time_S, speed_S = _beats(draw.rng('beats'), place.clip_s)
+  time_S, speed_S = _beats(streams.rng('beats'), spec.clip_s)
   back = backdrop.Backdrop(rng, floor)
-  body.stand_out(back.brightness)
-  colors = bodies.accent(rng), bodies.accent(rng)
+  body.set_contrasting_grey(back.brightness)
+  colors = bodies.accent_color(rng), bodies.accent_color(rng)
   stick = bodies.stick_color(back.brightness)
   top = floor - 0.14 - 2 * body.radius
   length = rng.uniform(0.38, 0.5)
   hits = [
     (
       event(time_s, 'strike', material, speed, x),
-      modal.pitch_scale(body.radius / 1.25, bodies.SMALLEST, bodies.LARGEST),
+      modal.pitch_scale(body.radius / 1.25, bodies.MIN_RADIUS, bodies.MAX_RADIUS),
     )
     for time_s, speed in zip(time_S, speed_S)
   ]
-  events, wave_NA = _listen(place, hits)
+  events, wave_NA = _listen(spec, hits)
 
   def lift(time_L):
     after = np.searchsorted(time_S, time_L, side='right')
@@ -361,11 +365,11 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
     return np.minimum(np.where(next_s < 0, 9.0, down), back_up), wobble
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     angle_L, wobble_L = lift(time_L)
     canvas.box(x, floor - 0.07, 0.022, 0.075, colors[0])
     canvas.box(x, floor - 0.005, 0.09, 0.015, colors[0], corner=0.01)
-    bodies.draw(canvas, body, x + wobble_L, floor - 0.14 - body.radius + np.abs(wobble_L), 0.0)
+    bodies.render(canvas, body, x + wobble_L, floor - 0.14 - body.radius + np.abs(wobble_L), 0.0)
     grip_x, grip_y = x + side * length, top - 0.06
     tip_x = grip_x - side * length * np.cos(angle_L)
     tip_y = grip_y + 0.035 - length * np.sin(angle_L)
@@ -375,13 +379,13 @@ def strike(draw: draws.Draws, place: stage.Stage, is_hidden: bool = False) -> st
     canvas.disc(grip_x + side * 0.02, grip_y, 0.045, (0.86, 0.66, 0.52))
     return canvas.pixels_3LYX
 
-  facts = dict(facts_of(events, place.clip_s), action='strike', materials=[material])
+  facts = dict(facts_of(events, spec.clip_s), action='strike', materials=[material])
   return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
-def hidden(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def hidden(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """A body whose material cannot be seen: only the annotation tells it."""
-  build = draws.pick(draw.rng('hidden'), (bounce, strike))
-  scene = build(draw, place, is_hidden=True)
+  build = draws.pick(streams.rng('hidden'), (bounce, strike))
+  scene = build(streams, spec, is_hidden=True)
   scene.truth['is_material_hidden'] = True
   return scene

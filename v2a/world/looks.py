@@ -8,7 +8,7 @@ import scipy.ndimage
 
 from v2a.world import draws
 
-LOOKS = ('clean', 'archive', 'degraded')
+CORRUPTIONS = ('clean', 'archive', 'degraded')
 WEIGHTS = (50, 27, 23)  # chances of LOOKS where none is named
 _QUANT_YX = 8.0 + 6.0 * (
   np.arange(8)[:, None] + np.arange(8)[None, :]
@@ -16,15 +16,15 @@ _QUANT_YX = 8.0 + 6.0 * (
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Corruption:
   """A look and how strong it is, 0..1."""
 
   name: str
   severity: float
 
-  def shown_times(self, draw: draws.Draws, time_L: np.ndarray) -> np.ndarray:
+  def source_times(self, streams: draws.RandomStreams, time_L: np.ndarray) -> np.ndarray:
     """Returns the time that each frame really shows: judder of old film, frozen frames of broken video."""
-    rng = draw.rng('look times')
+    rng = streams.rng('look times')
     if self.name == 'archive':
       rate_hz = rng.uniform(16, 18)
       return np.floor(time_L * rate_hz + 1e-6) / rate_hz
@@ -40,20 +40,22 @@ class Look:
       return np.where(source_S[slot_L] == slot_L, time_L, source_S[slot_L] * slot_s)
     return time_L
 
-  def apply(self, draw: draws.Draws, shown_L: np.ndarray, pixels_3LYX: np.ndarray) -> np.ndarray:
+  def apply(self, streams: draws.RandomStreams, shown_L: np.ndarray, pixels_3LYX: np.ndarray) -> np.ndarray:
     """Returns the pixels with the look; random things depend on the time shown, not on the frame rate."""
     if self.name == 'archive':
-      return _archive(draw, self.severity, shown_L, pixels_3LYX)
+      return _archive(streams, self.severity, shown_L, pixels_3LYX)
     if self.name == 'degraded':
-      return _degrade(draw, self.severity, shown_L, pixels_3LYX)
+      return _degrade(streams, self.severity, shown_L, pixels_3LYX)
     return pixels_3LYX
 
 
-def random_look(draw: draws.Draws, name: str | None) -> Look:
+def random_corruption(streams: draws.RandomStreams, name: str | None) -> Corruption:
   """Draws a look, or the severity of a named one."""
-  rng = draw.rng('look')
-  name = name or draws.pick(rng, LOOKS, WEIGHTS)
-  return Look(name, 0.0 if name == 'clean' else round(float(draw.rng('severity').uniform(0.15, 1.0)), 4))
+  rng = streams.rng('look')
+  name = name or draws.pick(rng, CORRUPTIONS, WEIGHTS)
+  return Corruption(
+    name, 0.0 if name == 'clean' else round(float(streams.rng('severity').uniform(0.15, 1.0)), 4)
+  )
 
 
 def _per_time(draw, name: str, shown_L: np.ndarray, count: int) -> np.ndarray:

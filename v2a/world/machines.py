@@ -9,15 +9,15 @@ from v2a.world import stage
 from v2a.world import textures
 
 
-def _track(place: stage.Stage, curve) -> list[float]:
+def _track(place: stage.SceneSpec, curve) -> list[float]:
   """Returns a curve at the truth's times, rounded for JSON."""
-  return np.round(np.asarray(curve(place.track_time_S), float), 4).tolist()
+  return np.round(np.asarray(curve(place.curve_time_S), float), 4).tolist()
 
 
-def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def engine(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """A wheel with spokes and a crank: the faster it turns, the higher and louder it sounds."""
-  rng = draw.rng('engine')
-  speed = draws.Track(draw.rng('speed'), 0.0, 1.0, (0.5, 1.6), place.clip_s)
+  rng = streams.rng('engine')
+  speed = draws.RandomCurve(streams.rng('speed'), 0.0, 1.0, (0.5, 1.6), spec.clip_s)
 
   def pitch(time):
     return 60 + 190 * speed(time)
@@ -28,20 +28,20 @@ def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   def turns(time):
     return 0.35 + 1.75 * speed(time)  # a second; four spokes stay below half the frame rate
 
-  mono_N = textures.oscillate(place.follow(pitch), place.sample_rate_hz, textures.ENGINE)
-  mono_N = mono_N * place.follow(level) * np.float32(0.42)
+  mono_N = textures.oscillate(spec.interpolate_curve(pitch), spec.sample_rate_hz, textures.ENGINE_HARMONICS)
+  mono_N = mono_N * spec.interpolate_curve(level) * np.float32(0.42)
   x, y, radius = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.55), rng.uniform(0.22, 0.29)
   floor = y + radius + 0.06
   spokes = int(rng.integers(3, 5))
   direction = draws.pick(rng, (-1, 1))
-  rim, hub = bodies.accent(rng), bodies.accent(rng)
-  grid = np.arange(0, place.clip_s + 0.2, 0.005)
+  rim, hub = bodies.accent_color(rng), bodies.accent_color(rng)
+  grid = np.arange(0, spec.clip_s + 0.2, 0.005)
   angle_S = direction * 2 * np.pi * np.cumsum(turns(grid)) * 0.005
   back = backdrop.Backdrop(rng, floor)
   side = draws.pick(rng, (-1, 1))
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     angle_L = np.interp(time_L, grid, angle_S)
     speed_L = speed(time_L)
     canvas.box(x, floor - 0.02, 0.2, 0.035, hub, corner=0.01)
@@ -66,26 +66,26 @@ def engine(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     canvas.disc(x - side * (radius + 0.06), floor - 0.09, 0.03, (1.0, 0.3, 0.1), glow_L, 0.03)
     return canvas.pixels_3LYX
 
-  speed_S = speed(place.track_time_S)
+  speed_S = speed(spec.curve_time_S)
   truth = {
-    'envelope': _track(place, level),
-    'pitch_hz': _track(place, pitch),
-    'x': _track(place, lambda time: np.full(len(time), 2 * x - 1)),
+    'envelope': _track(spec, level),
+    'pitch_hz': _track(spec, pitch),
+    'x': _track(spec, lambda time: np.full(len(time), 2 * x - 1)),
   }
   facts = {'action': 'engine', 'speed': float(speed_S.mean()), 'trend': float(speed_S[-1] - speed_S[0])}
-  return stage.Scene(picture, {'effects': place.spread(mono_N, 2 * x - 1)}, truth, facts)
+  return stage.Scene(picture, {'effects': spec.spatialize(mono_N, 2 * x - 1)}, truth, facts)
 
 
-def rain(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def rain(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """Rain: the more drops fall, the louder the noise."""
-  rng = draw.rng('rain')
-  level = draws.Track(draw.rng('density'), 0.0, 1.0, (0.7, 1.9), place.clip_s)
+  rng = streams.rng('rain')
+  level = draws.RandomCurve(streams.rng('density'), 0.0, 1.0, (0.7, 1.9), spec.clip_s)
 
   def heard(time):
     return 0.06 + 0.94 * level(time) ** 1.3
 
-  wave_N = textures.rain(rng, place.follow(heard), place.sample_rate_hz)
-  wave_NA = np.stack([wave_N, textures.rain(rng, place.follow(heard), place.sample_rate_hz)], axis=1)
+  wave_N = textures.rain(rng, spec.interpolate_curve(heard), spec.sample_rate_hz)
+  wave_NA = np.stack([wave_N, textures.rain(rng, spec.interpolate_curve(heard), spec.sample_rate_hz)], axis=1)
   floor = rng.uniform(0.78, 0.88)
   back = backdrop.Backdrop(rng, floor, value=(0.2, 0.5))
   count = 48
@@ -94,7 +94,7 @@ def rain(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   slant, fall_s = rng.uniform(-0.08, 0.08), rng.uniform(0.28, 0.36)
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     density_L = level(time_L)
     for x, phase, rank in zip(x_G, phase_G, rank_G):
       alpha_L = np.clip((density_L * 1.05 + 0.06 - rank) * 12, 0, 1)
@@ -116,9 +116,9 @@ def rain(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       )
     return canvas.pixels_3LYX
 
-  level_S = heard(place.track_time_S)
+  level_S = heard(spec.curve_time_S)
   facts = {'action': 'rain', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(place, heard)}, facts)
+  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
 
 
 def _around(canvas, position_G, reach: int) -> np.ndarray:
@@ -147,19 +147,19 @@ def _splash(canvas, frame_G, x_G, y_G, radius_G, alpha_G):
   canvas.stamp(frame_G, x_G, y_G, cover.astype(np.float32), (0.8, 0.88, 1.0))
 
 
-def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def wind(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """Wind that bends grass and drives streaks: faster is louder and brighter."""
-  rng = draw.rng('wind')
-  level = draws.Track(draw.rng('gusts'), 0.0, 1.0, (0.7, 1.8), place.clip_s)
+  rng = streams.rng('wind')
+  level = draws.RandomCurve(streams.rng('gusts'), 0.0, 1.0, (0.7, 1.8), spec.clip_s)
 
   def heard(time):
     return 0.1 + 0.9 * level(time)
 
-  level_N = place.follow(heard)
-  wave_NA = np.stack([textures.wind(rng, level_N, place.sample_rate_hz) for _ in range(2)], axis=1)
+  level_N = spec.interpolate_curve(heard)
+  wave_NA = np.stack([textures.wind(rng, level_N, spec.sample_rate_hz) for _ in range(2)], axis=1)
   floor = rng.uniform(0.78, 0.88)
   back = backdrop.Backdrop(rng, floor)
-  grid = np.arange(0, place.clip_s + 0.2, 0.01)
+  grid = np.arange(0, spec.clip_s + 0.2, 0.01)
   run_S = np.cumsum(0.15 + 2.2 * level(grid)) * 0.01
   direction = draws.pick(rng, (-1, 1))
   green = backdrop.color(rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.7))
@@ -170,7 +170,7 @@ def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   streaks = [(rng.random() * 1.4, rng.uniform(0.08, 0.6), rng.uniform(0.8, 1.2)) for _ in range(7)]
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     level_L, run_L = level(time_L), np.interp(time_L, grid, run_S)
     for start, height, pace in streaks:
       x_L = (start + pace * run_L) % 1.6 - 0.3
@@ -189,17 +189,17 @@ def wind(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       canvas.line(middle_x, middle_y, tip_x, tip_y, 0.01, green)
     return canvas.pixels_3LYX
 
-  level_S = heard(place.track_time_S)
+  level_S = heard(spec.curve_time_S)
   facts = {'action': 'wind', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(place, heard)}, facts)
+  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
 
 
-def fly_past(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def fly_past(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """A drone or a bee that hums steadily and moves left and right, near and far."""
-  rng = draw.rng('pass')
-  across = draws.Track(draw.rng('across'), -1.0, 1.0, (0.7, 1.8), place.clip_s)
-  near = draws.Track(draw.rng('near'), 0.0, 1.0, (0.9, 2.2), place.clip_s)
-  high = draws.Track(draw.rng('high'), 0.3, 0.62, (0.8, 2.0), place.clip_s)
+  rng = streams.rng('pass')
+  across = draws.RandomCurve(streams.rng('across'), -1.0, 1.0, (0.7, 1.8), spec.clip_s)
+  near = draws.RandomCurve(streams.rng('near'), 0.0, 1.0, (0.9, 2.2), spec.clip_s)
+  high = draws.RandomCurve(streams.rng('high'), 0.3, 0.62, (0.8, 2.0), spec.clip_s)
 
   def distance(time):
     return 1 + 2.5 * (1 - near(time))
@@ -216,13 +216,15 @@ def fly_past(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   def wobble(time):
     return pitch_hz * (1 + 0.006 * np.sin(2 * np.pi * 5.3 * time))
 
-  mono_N = textures.oscillate(place.follow(wobble), place.sample_rate_hz, textures.HUM)
-  wave_NA = place.spread(mono_N * place.follow(level) * np.float32(0.45), place.follow(side))
+  mono_N = textures.oscillate(spec.interpolate_curve(wobble), spec.sample_rate_hz, textures.HUM_HARMONICS)
+  wave_NA = spec.spatialize(
+    mono_N * spec.interpolate_curve(level) * np.float32(0.45), spec.interpolate_curve(side)
+  )
   back = backdrop.Backdrop(rng, rng.uniform(0.8, 0.95) if rng.random() < 0.6 else None)
   color = backdrop.color(rng.random(), 0.6, rng.uniform(0.25, 0.6))
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     x_L, y_L = 0.5 + 0.5 * side(time_L) * 0.95, high(time_L) + 0.012 * np.sin(9 * time_L)
     grow_L = 1 / distance(time_L) ** 0.75
     canvas.ellipse(x_L, 0.95, 0.12 * grow_L, 0.02, (0, 0, 0), 0.35, 0.02)
@@ -262,12 +264,12 @@ def fly_past(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
       canvas.disc(x_L, y_L + 0.03 * grow_L, 0.035 * grow_L, (0.9, 0.2, 0.15))
     return canvas.pixels_3LYX
 
-  truth = {'envelope': _track(place, level), 'x': _track(place, side)}
-  x_S = side(place.track_time_S)
+  truth = {'envelope': _track(spec, level), 'x': _track(spec, side)}
+  x_S = side(spec.curve_time_S)
   facts = {
     'action': 'pass',
     'thing': 'bee' if is_bee else 'drone',
     'trend': float(x_S[-1] - x_S[0]),
-    'speed': float(np.abs(np.diff(x_S)).sum() / place.clip_s),
+    'speed': float(np.abs(np.diff(x_S)).sum() / spec.clip_s),
   }
   return stage.Scene(picture, {'effects': wave_NA}, truth, facts)

@@ -34,7 +34,7 @@ MATERIALS = {
   'rubber': Material((150, 236, 331), (0.050, 0.040, 0.030), (1.0, 0.6, 0.35), 0.12, 0.78),
   'ceramic': Material((1180, 2460, 4020, 5700), (0.045, 0.035, 0.025, 0.018), (1.0, 0.9, 0.6, 0.4), 0.3, 0.6),
 }
-NAMES = tuple(MATERIALS)
+MATERIAL_NAMES = tuple(MATERIALS)
 PEAK = 0.5
 BRIGHTNESS = 0.3
 LOUDNESS = 0.75  # below 1, so that soft hits are heard beside loud ones

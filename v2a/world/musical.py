@@ -21,21 +21,21 @@ MOODS = {
 }
 
 
-def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def keys(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """Piano keys that light up and go down with the notes they sound."""
-  rng = draw.rng('keys')
+  rng = streams.rng('keys')
   tempo_bpm = round(float(rng.uniform(70, 150)), 1)
   beat_s = 60 / tempo_bpm
-  steps = draw.rng('melody')
+  steps = streams.rng('melody')
   time_s, at = float(rng.uniform(0.1, 0.5)), int(rng.integers(len(WHITE)))
   notes = []
-  while time_s < place.clip_s - 0.06:
+  while time_s < spec.clip_s - 0.06:
     length_s = beat_s * draws.pick(steps, (0.5, 0.5, 1.0, 1.0, 1.5))
     notes.append(
       {
         'time_s': round(time_s, 5),
         'duration_s': round(length_s, 5),
-        'pitch_hz': round(tones.frequency_hz(WHITE[at]), 3),
+        'pitch_hz': round(tones.midi_to_hz(WHITE[at]), 3),
         'x': round((at + 0.5) / 5 - 1, 4),
         'key': at,
         'speed': round(float(steps.uniform(0.55, 1.0)), 3),
@@ -43,13 +43,13 @@ def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     )
     time_s += length_s
     at = int(np.clip(at + draws.pick(steps, (-3, -2, -1, -1, 0, 1, 1, 2, 3)), 0, len(WHITE) - 1))
-  wave_NA = place.silence()
+  wave_NA = spec.silence()
   for played in notes:
-    mono_N = tones.note(played['pitch_hz'], played['duration_s'] + 0.1, place.sample_rate_hz)
-    sound.place(
+    mono_N = tones.note(played['pitch_hz'], played['duration_s'] + 0.1, spec.sample_rate_hz)
+    sound.add_panned(
       wave_NA,
       mono_N,
-      int(round(played['time_s'] * place.sample_rate_hz)),
+      int(round(played['time_s'] * spec.sample_rate_hz)),
       0.8 * played['x'],
       0.42 * played['speed'],
     )
@@ -59,7 +59,7 @@ def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   tone = rng.uniform(0.85, 1.0)
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
+    canvas = back.render(time_L, size)
     canvas.box(0.5, top - 0.03, 0.52, 0.035, (0.12, 0.07, 0.05))
     for number in range(len(WHITE)):
       press_L = np.zeros(len(time_L))
@@ -79,7 +79,7 @@ def keys(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
   facts = {'action': 'keys', 'tempo_bpm': tempo_bpm}
   return stage.Scene(
     picture,
-    {'effects': sound.add_room(wave_NA, place.sample_rate_hz)},
+    {'effects': sound.add_early_reflections(wave_NA, spec.sample_rate_hz)},
     {'events': events, 'notes': listed, 'tempo_bpm': tempo_bpm},
     facts,
   )
@@ -94,14 +94,14 @@ def _white_key(canvas: canvases.Canvas, number: int, press_L: np.ndarray, top: f
     canvas.box(x, (top + bottom_L) / 2, 0.044, (bottom_L - top) / 2, light, 0.85 * press_L, corner=0.01)
 
 
-def score(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def score(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """A slowly drifting colour, and music of the mood and tempo that the annotation asks for."""
-  rng = draw.rng('score')
+  rng = streams.rng('score')
   mood = draws.pick(rng, tuple(MOODS))
   mode, slowest, fastest, style = MOODS[mood]
   tempo_bpm = round(float(rng.uniform(slowest, fastest)), 1)
-  notes = tones.compose(draw.rng('composition'), place.clip_s, mode, tempo_bpm, style)
-  wave_NA = tones.perform(notes, place.num_samples, place.sample_rate_hz, 0.55)
+  notes = tones.compose(streams.rng('composition'), spec.clip_s, mode, tempo_bpm, style)
+  wave_NA = tones.synthesize(notes, spec.num_samples, spec.sample_rate_hz, 0.55)
   hue, drift = rng.random(), rng.uniform(0.01, 0.03)
   angle, depth = rng.uniform(0, 6.28), rng.uniform(0.15, 0.4)
 

@@ -15,7 +15,7 @@ def pan(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
   return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
-def place(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0):
+def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0):
   """Adds a mono sound from sample `start` on, at place x, in place; what lies outside is cut."""
   skip = max(0, -start)
   length = min(len(mono_N) - skip, len(wave_NA) - start - skip)
@@ -25,7 +25,7 @@ def place(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: f
     wave_NA[start + skip : start + skip + length, channel] += mono_N[skip : skip + length] * (gain * share)
 
 
-def add_room(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def add_early_reflections(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Returns the wave with the room's early reflections added."""
   wet_NA = wave_NA.copy()
   for delay_ms, *gains in ROOM:

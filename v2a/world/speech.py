@@ -82,7 +82,7 @@ def _library() -> Iterator[ctypes.CDLL]:
 
 
 @functools.lru_cache(maxsize=4096)
-def utter(text: str, words_per_minute: int, sample_rate_hz: int):
+def synthesize(text: str, words_per_minute: int, sample_rate_hz: int):
   """Speaks a text.
 
   Args:
@@ -157,7 +157,7 @@ def shapes_of(phoneme: str) -> list[tuple]:
   return shapes[:2] or [REST]
 
 
-def mouth(phonemes, time_S: np.ndarray) -> np.ndarray:
+def mouth_shape(phonemes, time_S: np.ndarray) -> np.ndarray:
   """Returns mouth_S5 (opening, width, rounding, teeth, closed lips, each 0..1) at times in seconds.
 
   Args:

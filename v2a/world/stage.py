@@ -7,11 +7,11 @@ import numpy as np
 
 from v2a.world import sound
 
-TRACK_HZ = 100
+CURVE_HZ = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class Stage:
+class SceneSpec:
   """Length and rate of the clip that a scene plays in."""
 
   clip_s: float
@@ -28,24 +28,24 @@ class Stage:
     return np.arange(self.num_samples) / self.sample_rate_hz
 
   @property
-  def track_time_S(self) -> np.ndarray:
+  def curve_time_S(self) -> np.ndarray:
     """Times of the truth's tracks in seconds."""
-    return np.arange(int(round(self.clip_s * TRACK_HZ))) / TRACK_HZ
+    return np.arange(int(round(self.clip_s * CURVE_HZ))) / CURVE_HZ
 
   def silence(self) -> np.ndarray:
     """Returns wave_NA, stereo zeros."""
     return np.zeros((self.num_samples, 2), np.float32)
 
-  def follow(self, curve, hop: int = 64) -> np.ndarray:
+  def interpolate_curve(self, curve, hop: int = 64) -> np.ndarray:
     """Returns a curve over seconds at every sample, computed every `hop` samples and interpolated."""
     coarse_S = np.arange(0, self.num_samples + hop, hop)
     value_S = curve(coarse_S / self.sample_rate_hz)
     return np.interp(np.arange(self.num_samples), coarse_S, value_S).astype(np.float32)
 
-  def spread(self, mono_N: np.ndarray, x) -> np.ndarray:
+  def spatialize(self, mono_N: np.ndarray, x) -> np.ndarray:
     """Returns wave_NA of a mono sound at place x (a number, or one a sample), in the room."""
     left, right = sound.pan(x)
-    return sound.add_room(np.stack([mono_N * left, mono_N * right], axis=1), self.sample_rate_hz)
+    return sound.add_early_reflections(np.stack([mono_N * left, mono_N * right], axis=1), self.sample_rate_hz)
 
 
 @dataclasses.dataclass
@@ -53,13 +53,13 @@ class Scene:
   """One scene before its look.
 
   Attributes:
-    draw: (time_L, size) -> pixels_3LYX in 0..1, the picture at any times.
+    render: (time_L, size) -> pixels_3LYX in 0..1, the picture at any times.
     stems: wave_NA by stem name.
     truth: what the scene knows of itself; missing keys are filled in by clips.
     facts: words for the annotation.
   """
 
-  draw: Callable[[np.ndarray, int], np.ndarray]
+  render: Callable[[np.ndarray, int], np.ndarray]
   stems: dict[str, np.ndarray]
   truth: dict
   facts: dict

@@ -22,7 +22,7 @@ VOCABULARY = frozenset(
 PACES = (145, 150, 155, 160, 165, 170, 175)  # words a minute; few, so that spoken sentences are reused
 
 
-def sentence(rng) -> str:
+def random_sentence(rng) -> str:
   """Draws a sentence of two to five words."""
   kind = draws.pick(rng, ('acts', 'moves', 'moves', 'named', 'opener'))
   if kind == 'opener':
@@ -36,16 +36,16 @@ def sentence(rng) -> str:
   return f'{article} {draws.pick(rng, COLORS)} {thing} {draws.pick(rng, MOVES)} {draws.pick(rng, PLACES)}'
 
 
-def _script(rng, place: stage.Stage) -> list[tuple[float, str, int]]:
+def _script(rng, place: stage.SceneSpec) -> list[tuple[float, str, int]]:
   """Draws (start_s, sentence, words a minute) until the clip is full."""
   lines, start_s = [], float(rng.uniform(0.1, 0.5))
   pace = draws.pick(rng, PACES)
   for _ in range(400):
-    text = sentence(rng)
+    text = random_sentence(rng)
     left_s = place.clip_s - 0.05 - start_s
     # What cannot fit even at a hurry is not worth speaking to find out.
     length_s = (
-      np.inf if len(text) * 0.04 > left_s else speech.utter(text, pace, place.sample_rate_hz)[2][-1][2]
+      np.inf if len(text) * 0.04 > left_s else speech.synthesize(text, pace, place.sample_rate_hz)[2][-1][2]
     )
     if length_s < left_s:
       lines.append((start_s, text, pace))
@@ -57,29 +57,29 @@ def _script(rng, place: stage.Stage) -> list[tuple[float, str, int]]:
   return lines
 
 
-def dialogue(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
+def dialogue(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   """A face whose mouth moves with the speech that is heard."""
-  rng = draw.rng('dialogue')
+  rng = streams.rng('dialogue')
   person = face.random_face(rng)
   back = backdrop.Backdrop(rng, None)
-  back.hold()
-  wave_NA = place.silence()
+  back.freeze()
+  wave_NA = spec.silence()
   words, phonemes = [], []
-  lines = _script(draw.rng('script'), place)
+  lines = _script(streams.rng('script'), spec)
   for start_s, text, pace in lines:
-    mono_N, spoken, sounded = speech.utter(text, pace, place.sample_rate_hz)
-    sound.place(wave_NA, mono_N, int(round(start_s * place.sample_rate_hz)), 0.0, np.sqrt(2))
+    mono_N, spoken, sounded = speech.synthesize(text, pace, spec.sample_rate_hz)
+    sound.add_panned(wave_NA, mono_N, int(round(start_s * spec.sample_rate_hz)), 0.0, np.sqrt(2))
     words += [(word, start_s + start, start_s + end) for word, start, end in spoken]
     phonemes += [(name, start_s + start, start_s + end) for name, start, end in sounded]
-  nods = draws.Track(draw.rng('nods'), -1, 1, (0.4, 1.2), place.clip_s)
-  blinks = np.cumsum(draw.rng('blinks').uniform(0.9, 3.0, size=int(place.clip_s) + 2))
+  nods = draws.RandomCurve(streams.rng('nods'), -1, 1, (0.4, 1.2), spec.clip_s)
+  blinks = np.cumsum(streams.rng('blinks').uniform(0.9, 3.0, size=int(spec.clip_s) + 2))
 
   def picture(time_L, size):
-    canvas = back.start(time_L, size)
-    mouth_L5 = speech.mouth(phonemes, time_L)
+    canvas = back.render(time_L, size)
+    mouth_L5 = speech.mouth_shape(phonemes, time_L)
     blink_L = np.clip(1.6 - np.abs(time_L[:, None] - blinks[None, :]).min(1) / 0.06, 0, 1)
-    nodding = face.moved(person, 0.008 * nods(time_L))
-    face.draw(canvas, nodding, mouth_L5, blink_L)
+    nodding = face.shifted(person, 0.008 * nods(time_L))
+    face.render(canvas, nodding, mouth_L5, blink_L)
     return canvas.pixels_3LYX
 
   truth = {
@@ -90,6 +90,6 @@ def dialogue(draw: draws.Draws, place: stage.Stage) -> stage.Scene:
     'phonemes': [
       {'phoneme': name, 'start_s': round(start, 4), 'end_s': round(end, 4)} for name, start, end in phonemes
     ],
-    'mouth': np.round(speech.mouth(phonemes, place.track_time_S)[:, 0], 4).tolist(),
+    'mouth': np.round(speech.mouth_shape(phonemes, spec.curve_time_S)[:, 0], 4).tolist(),
   }
   return stage.Scene(picture, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})

@@ -9,7 +9,7 @@ from v2a.world import sound
 
 
 @functools.lru_cache(maxsize=8)
-def cycle(gains: tuple[float, ...]) -> np.ndarray:
+def wavetable(gains: tuple[float, ...]) -> np.ndarray:
   """Returns one period of a harmonic sound as a table of 4,096 samples of peak 1."""
   phase = np.arange(4096) * (2 * np.pi / 4096)
   table = sum(gain * np.sin((h + 1) * phase + 0.7 * h * h) for h, gain in enumerate(gains))
@@ -19,7 +19,7 @@ def cycle(gains: tuple[float, ...]) -> np.ndarray:
 def oscillate(pitch_hz_N: np.ndarray, sample_rate_hz: int, gains: tuple[float, ...]) -> np.ndarray:
   """Returns mono_N, a harmonic sound that follows a pitch track in Hz."""
   phase_N = np.cumsum(pitch_hz_N) * (4096 / sample_rate_hz)
-  return cycle(gains)[phase_N.astype(np.int64) & 4095]
+  return wavetable(gains)[phase_N.astype(np.int64) & 4095]
 
 
 @functools.lru_cache(maxsize=12)
@@ -40,8 +40,8 @@ def _stretch(rng, length: int, sample_rate_hz: int, low_hz: float, high_hz: floa
   return stored_N[(start + np.arange(length)) % len(stored_N)]
 
 
-ENGINE = (1.0, 0.75, 0.6, 0.45, 0.4, 0.28, 0.22, 0.18, 0.14, 0.1, 0.08, 0.06)
-HUM = (0.9, 1.0, 0.35, 0.6, 0.15, 0.3, 0.1, 0.15)
+ENGINE_HARMONICS = (1.0, 0.75, 0.6, 0.45, 0.4, 0.28, 0.22, 0.18, 0.14, 0.1, 0.08, 0.06)
+HUM_HARMONICS = (0.9, 1.0, 0.35, 0.6, 0.15, 0.3, 0.1, 0.15)
 
 
 def rain(rng, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:

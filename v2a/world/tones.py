@@ -12,7 +12,7 @@ MODES = {'major': (0, 2, 4, 5, 7, 9, 11), 'minor': (0, 2, 3, 5, 7, 8, 10)}
 PROGRESSIONS = ((0, 4, 5, 3), (0, 3, 4, 0), (0, 5, 3, 4), (5, 3, 0, 4))
 
 
-def frequency_hz(midi: float) -> float:
+def midi_to_hz(midi: float) -> float:
   """Returns the frequency of a MIDI note number (69 is A4, 440 Hz)."""
   return 440.0 * 2 ** ((midi - 69) / 12)
 
@@ -27,7 +27,7 @@ def note(
   envelope_N = np.minimum(time_N / attack_s, 1) * np.minimum((duration_s - time_N) / 0.05, 1)
   if np.isfinite(decay_s):
     envelope_N *= np.exp(-time_N / np.float32(decay_s))
-  return textures.cycle(gains)[index_N] * envelope_N.astype(np.float32)
+  return textures.wavetable(gains)[index_N] * envelope_N.astype(np.float32)
 
 
 def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list[dict]:
@@ -48,7 +48,7 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
           {
             'time_s': bar * bar_s,
             'duration_s': bar_s + 0.04,
-            'pitch_hz': frequency_hz(midi),
+            'pitch_hz': midi_to_hz(midi),
             'x': 0.4 * (position - 1),
             'gain': 0.34,
             'held': True,
@@ -62,7 +62,7 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
           {
             'time_s': bar * bar_s + step * step_s,
             'duration_s': max(1.2 * step_s, 0.35),
-            'pitch_hz': frequency_hz(midi),
+            'pitch_hz': midi_to_hz(midi),
             'x': 0.3 * (-1) ** step,
             'gain': 0.5,
             'held': False,
@@ -72,7 +72,7 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
   return [note for note in notes if note['time_s'] < clip_s - 0.06]
 
 
-def perform(notes: list[dict], num_samples: int, sample_rate_hz: int, level: float) -> np.ndarray:
+def synthesize(notes: list[dict], num_samples: int, sample_rate_hz: int, level: float) -> np.ndarray:
   """Returns wave_NA of the notes with soft attacks; level is the peak of one note of gain 1."""
   wave_NA = np.zeros((num_samples, 2), np.float32)
   for played in notes:
@@ -81,5 +81,5 @@ def perform(notes: list[dict], num_samples: int, sample_rate_hz: int, level: flo
     else:
       mono_N = note(played['pitch_hz'], played['duration_s'], sample_rate_hz, PAD, 0.02, 0.35)
     start = int(round(played['time_s'] * sample_rate_hz))
-    sound.place(wave_NA, mono_N, start, played['x'], level * played['gain'])
+    sound.add_panned(wave_NA, mono_N, start, played['x'], level * played['gain'])
   return wave_NA

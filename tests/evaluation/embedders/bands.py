@@ -8,7 +8,7 @@ from v2a.evaluation.embedders import embedder as embedder_lib
 
 
 @dataclasses.dataclass
-class Bands:
+class FakeEmbedder:
   """Two rows a clip of four band energies; refuses silence; scores the share of the lowest band."""
 
   name: str = 'bands'
@@ -37,7 +37,7 @@ def _power(wave_N):
   return np.abs(np.fft.rfft(wave_N)) ** 2
 
 
-def clips(seed, num, tilt=0.0, num_samples=256):
+def noise_clips(seed, num, tilt=0.0, num_samples=256):
   """Returns clips of noise; a tilt above 0 makes them darker."""
   rng, made = np.random.default_rng(seed), []
   for _ in range(num):

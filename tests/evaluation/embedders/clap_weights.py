@@ -16,7 +16,7 @@ def _linear(name: str, num_in: int, num_out: int) -> Shapes:
   return {f'{name}.weight': (num_out, num_in), f'{name}.bias': (num_out,)}
 
 
-def audio(width: int, depths: tuple[int, ...], prefix: str = '', num_patches: int = 64) -> Shapes:
+def htsat_shapes(width: int, depths: tuple[int, ...], prefix: str = '', num_patches: int = 64) -> Shapes:
   """Returns the shapes of HTS-AT whose first stage has pictures of num_patches by num_patches patches."""
   sizes = {'logmel_extractor.melW': (513, 64), **_norm('bn0', 64), **_norm('patch_embed.norm', width)}
   sizes |= {f'spectrogram_extractor.stft.conv_{part}.weight': (513, 1, 1024) for part in ('real', 'imag')}
@@ -42,7 +42,7 @@ def audio(width: int, depths: tuple[int, ...], prefix: str = '', num_patches: in
   return {prefix + name: shape for name, shape in sizes.items()}
 
 
-def text(width: int, num_hidden: int, depth: int, num_tokens: int, prefix: str = '') -> Shapes:
+def roberta_shapes(width: int, num_hidden: int, depth: int, num_tokens: int, prefix: str = '') -> Shapes:
   """Returns the shapes of RoBERTa."""
   sizes = {'embeddings.word_embeddings.weight': (num_tokens, width), **_norm('embeddings.LayerNorm', width)}
   sizes |= {'embeddings.position_embeddings.weight': (514, width), **_linear('pooler.dense', width, width)}
@@ -60,7 +60,7 @@ def text(width: int, num_hidden: int, depth: int, num_tokens: int, prefix: str =
   return {prefix + name: shape for name, shape in sizes.items()}
 
 
-def both(widths: tuple[int, int, int], depths: tuple[tuple[int, ...], int], num_tokens: int) -> Shapes:
+def clap_shapes(widths: tuple[int, int, int], depths: tuple[tuple[int, ...], int], num_tokens: int) -> Shapes:
   """Returns the shapes of all of CLAP.
 
   Args:
@@ -68,8 +68,8 @@ def both(widths: tuple[int, int, int], depths: tuple[tuple[int, ...], int], num_
     depths: of the stages of HTS-AT, of RoBERTa.
     num_tokens: of RoBERTa.
   """
-  sizes = audio(widths[0], depths[0], 'audio_branch.')
-  sizes |= text(widths[1], 4 * widths[1], depths[1], num_tokens, 'text_branch.')
+  sizes = htsat_shapes(widths[0], depths[0], 'audio_branch.')
+  sizes |= roberta_shapes(widths[1], 4 * widths[1], depths[1], num_tokens, 'text_branch.')
   for name, width in (('audio', widths[0] << (len(depths[0]) - 1)), ('text', widths[1])):
     sizes |= {**_linear(f'{name}_projection.0', width, widths[2])}
     sizes |= {**_linear(f'{name}_projection.2', widths[2], widths[2])}

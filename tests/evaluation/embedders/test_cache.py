@@ -12,8 +12,8 @@ from v2a.evaluation.embedders import pictures
 
 
 def test_a_clip_is_embedded_once(tmp_path):
-  clip = bands.clips(0, 1)[0]
-  first, second = bands.Bands(), bands.Bands()
+  clip = bands.noise_clips(0, 1)[0]
+  first, second = bands.FakeEmbedder(), bands.FakeEmbedder()
   made = cache_lib.Cache(tmp_path).embed(first, clip)
   again = cache_lib.Cache(tmp_path).embed(second, clip)
   assert (first.num_calls, second.num_calls) == (1, 0)
@@ -23,23 +23,23 @@ def test_a_clip_is_embedded_once(tmp_path):
 
 
 def test_without_a_folder_nothing_is_kept():
-  embedder, cache = bands.Bands(), cache_lib.Cache(None)
+  embedder, cache = bands.FakeEmbedder(), cache_lib.Cache(None)
   for _ in range(2):
-    cache.embed(embedder, bands.clips(0, 1)[0])
+    cache.embed(embedder, bands.noise_clips(0, 1)[0])
   assert embedder.num_calls == 2
 
 
 @pytest.mark.parametrize(
   'change',
   [
-    {'wave_NA': 2 * bands.clips(0, 1)[0].wave_NA},
-    {'wave_NA': bands.clips(0, 1)[0].wave_NA.reshape(-1, 2)},
-    {'wave_NA': bands.clips(0, 1)[0].wave_NA.astype(np.float64)},
+    {'wave_NA': 2 * bands.noise_clips(0, 1)[0].wave_NA},
+    {'wave_NA': bands.noise_clips(0, 1)[0].wave_NA.reshape(-1, 2)},
+    {'wave_NA': bands.noise_clips(0, 1)[0].wave_NA.astype(np.float64)},
     {'sample_rate_hz': 8000},
   ],
 )
 def test_another_sound_has_another_entry(tmp_path, change):
-  clip, embedder = bands.clips(0, 1)[0], bands.Bands()
+  clip, embedder = bands.noise_clips(0, 1)[0], bands.FakeEmbedder()
   cache = cache_lib.Cache(tmp_path)
   cache.embed(embedder, clip)
   cache.embed(embedder, dataclasses.replace(clip, **change))
@@ -47,25 +47,25 @@ def test_another_sound_has_another_entry(tmp_path, change):
 
 
 def test_other_weights_have_another_entry(tmp_path):
-  clip, cache = bands.clips(0, 1)[0], cache_lib.Cache(tmp_path)
-  paths = {cache.path(bands.Bands(digest=digest * 64), clip) for digest in 'de'}
-  assert len(paths) == 2 and cache.path(bands.Bands(name='other'), clip) not in paths
+  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  paths = {cache.path(bands.FakeEmbedder(digest=digest * 64), clip) for digest in 'de'}
+  assert len(paths) == 2 and cache.path(bands.FakeEmbedder(name='other'), clip) not in paths
 
 
 def test_only_what_is_read_counts(tmp_path):
   frame_LYX3 = np.zeros((2, 4, 4, 3), np.uint8)
-  clip = dataclasses.replace(bands.clips(0, 1)[0], pictures=pictures.Frames(frame_LYX3, 25.0))
+  clip = dataclasses.replace(bands.noise_clips(0, 1)[0], pictures=pictures.Frames(frame_LYX3, 25.0))
   other = dataclasses.replace(clip, pictures=pictures.Frames(frame_LYX3 + 1, 25.0))
   cache = cache_lib.Cache(tmp_path)
-  sound, both = bands.Bands(), bands.Bands(reads=('wave', 'pictures'))
+  sound, both = bands.FakeEmbedder(), bands.FakeEmbedder(reads=('wave', 'pictures'))
   assert cache.path(sound, clip) == cache.path(sound, other)
   assert cache.path(both, clip) != cache.path(both, other)
   with pytest.raises(embedder_lib.Refusal, match='the clip has no pictures'):
-    cache.embed(both, bands.clips(0, 1)[0])
+    cache.embed(both, bands.noise_clips(0, 1)[0])
 
 
 def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
-  clip, embedder, cache = bands.clips(0, 1)[0], bands.Bands(), cache_lib.Cache(tmp_path)
+  clip, embedder, cache = bands.noise_clips(0, 1)[0], bands.FakeEmbedder(), cache_lib.Cache(tmp_path)
 
   def stop(file, **arrays):
     file.write_bytes(b'half')
@@ -81,7 +81,7 @@ def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
 
 
 def test_a_refusal_is_kept(tmp_path):
-  silent, embedder = embedder_lib.Clip(np.zeros((8, 1)), 16000), bands.Bands()
+  silent, embedder = embedder_lib.Clip(np.zeros((8, 1)), 16000), bands.FakeEmbedder()
   for _ in range(2):
     with pytest.raises(embedder_lib.Refusal, match='silence has no bands'):
       cache_lib.Cache(tmp_path).embed(embedder, silent)
@@ -89,12 +89,12 @@ def test_a_refusal_is_kept(tmp_path):
 
 
 def test_a_damaged_entry_is_named(tmp_path):
-  clip, cache = bands.clips(0, 1)[0], cache_lib.Cache(tmp_path)
-  cache.embed(bands.Bands(), clip)
-  path = cache.path(bands.Bands(), clip)
+  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  cache.embed(bands.FakeEmbedder(), clip)
+  path = cache.path(bands.FakeEmbedder(), clip)
   path.write_bytes(path.read_bytes()[:40])
   with pytest.raises(ValueError, match=f'{path.name} is damaged .*; remove it'):
-    cache.embed(bands.Bands(), clip)
+    cache.embed(bands.FakeEmbedder(), clip)
 
 
 @pytest.mark.parametrize(

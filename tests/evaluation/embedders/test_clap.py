@@ -28,8 +28,8 @@ READ = (-0.03560372, 0.13193756, 0.02758071, -0.19741742, -0.16919427, 0.0521922
 SCORE = 0.16741086542606354
 PROMPT = bytes(range(65, 80)).decode()
 NUM_TOKENS = 400
-NARROW = clap_weights.both((16, 128, 64), ((2, 2, 4, 2), 2), NUM_TOKENS)
-PUBLISHED = clap_weights.both((128, 768, 512), ((2, 2, 12, 2), 12), 50265)
+NARROW = clap_weights.clap_shapes((16, 128, 64), ((2, 2, 4, 2), 2), NUM_TOKENS)
+PUBLISHED = clap_weights.clap_shapes((128, 768, 512), ((2, 2, 12, 2), 12), 50265)
 
 
 def tokenize(text):
@@ -163,7 +163,7 @@ def test_what_is_missing_is_said_and_a_checkpoint_of_training_is_read(tmp_path, 
   (missing,) = catalog.load(['clap'], tmp_path)
   assert f'weights {clap.CHECKPOINT.file} missing, weights {clap.TOKENS.file} missing' in missing.reason
   path, num = vocabulary(tmp_path)
-  weights = clap_weights.weights(clap_weights.both((16, 128, 64), ((2, 2, 2, 2), 1), num))
+  weights = clap_weights.weights(clap_weights.clap_shapes((16, 128, 64), ((2, 2, 2, 2), 1), num))
   made = {f'state_dict.module.{name}': np.asarray(value) for name, value in weights.items()}
   made |= {
     'optimizer.state.0.exp_avg': np.zeros(3),

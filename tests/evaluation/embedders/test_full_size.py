@@ -20,7 +20,7 @@ from v2a.evaluation.embedders import syncnet
 from v2a.evaluation.embedders import vggish
 
 CLIP_S, RATE_HZ = 5.0, 48000
-CLAP = clap_weights.both((128, 768, 512), ((2, 2, 12, 2), 12), 50265)
+CLAP = clap_weights.clap_shapes((128, 768, 512), ((2, 2, 12, 2), 12), 50265)
 # Network -> what makes it, the name of its file's shapes, and the shapes of what it makes of the clip.
 NETWORKS = {
   'vggish': (vggish.Vggish, 'vggish_torch', {'rows_NF': (5, 128)}),

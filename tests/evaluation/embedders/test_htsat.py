@@ -65,7 +65,7 @@ def known_features(weights, picture_YX, depths):
 
 def test_features_against_windows_one_by_one():
   depths = (2, 2)
-  sizes = clap_weights.audio(8, depths, num_patches=16)
+  sizes = clap_weights.htsat_shapes(8, depths, num_patches=16)
   weights = clap_weights.weights(
     {k: v for k, v in sizes.items() if k.startswith(('patch', 'layers', 'norm'))}
   )
@@ -111,7 +111,7 @@ def test_stretching_is_torchs_cubic():
 
 def test_every_weight_of_the_smaller_published_file_is_read():
   shapes = published.shapes('laion_htsat_tiny')
-  assert shapes == clap_weights.audio(96, (2, 2, 6, 2))
+  assert shapes == clap_weights.htsat_shapes(96, (2, 2, 6, 2))
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (jax.ShapeDtypeStruct((1, htsat.NUM_FRAMES, htsat.WINDOW_SAMPLES), np.float32),)
   read = layers.check(htsat.apply, structs, inputs, 'spec', ignored=htsat.IGNORED)

@@ -30,7 +30,7 @@ def known_features(weights, token_S, depth):
 
 
 def test_texts_of_two_lengths_against_each_by_itself():
-  weights = clap_weights.weights(clap_weights.text(128, 64, 2, 20))
+  weights = clap_weights.weights(clap_weights.roberta_shapes(128, 64, 2, 20))
   # Places 40 rows apart look alike in published.weights; unlike ones tell where counting starts.
   places = 'embeddings.position_embeddings.weight'
   weights[places] = np.random.default_rng(1).standard_normal(weights[places].shape).astype(np.float32)

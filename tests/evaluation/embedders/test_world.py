@@ -18,7 +18,7 @@ SCENES = ('strike', 'engine', 'rain', 'keys', 'dialogue', 'still')
 @pytest.fixture(scope='module')
 def held_out():
   """Returns a few clips of each of some scenes, and which tags hold for them."""
-  known = [pair for scene in SCENES for pair in check.truths(check.CHECK_SEED + 3, 2, (scene,))]
+  known = [pair for scene in SCENES for pair in check.render_ground_truth(check.CHECK_SEED + 3, 2, (scene,))]
   clips = [embedder_lib.Clip(wave_NA, spectra.RATE_HZ) for wave_NA, _ in known]
   return clips, np.stack([world.tags(truth) for _, truth in known])
 
@@ -82,12 +82,13 @@ def test_rate_channels_and_length_do_not_matter(held_out):
 
 
 def test_training_in_small_is_repeatable_and_scaled(tmp_path):
-  window_BSJR, tag_BO = pipeline.hear(20)
+  window_BSJR, tag_BO = pipeline.render_examples(20)
   params = pipeline.fit(window_BSJR, tag_BO, 20)
   features_BF, logits_BO = world.apply(params, window_BSJR.astype(np.float32), np)
   plain = pipeline.initialise(window_BSJR)
   both = [
-    world.apply(p, window_BSJR.astype(np.float32), np) for p in (plain, pipeline.scaled(plain, window_BSJR))
+    world.apply(p, window_BSJR.astype(np.float32), np)
+    for p in (plain, pipeline.normalize_variance(plain, window_BSJR))
   ]
   assert both[0][0].var(axis=0).sum() > 1.1
   np.testing.assert_allclose(both[1][1], both[0][1], rtol=1e-4, atol=1e-4)

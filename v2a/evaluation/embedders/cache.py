@@ -58,7 +58,7 @@ def _entry(embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder
 
 def _write(path: pathlib.Path, arrays: embedder_lib.Arrays):
   path.parent.mkdir(parents=True, exist_ok=True)
-  with files.beside(path) as partial:
+  with files.atomic_write(path) as partial:
     np.savez(partial, **arrays)
 
 

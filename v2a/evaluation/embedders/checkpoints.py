@@ -124,7 +124,7 @@ def fetch(
   if say:
     say(f'fetching {checkpoint.url} ({checkpoint.licence})')
   try:
-    with files.beside(where / checkpoint.file) as partial:
+    with files.atomic_write(where / checkpoint.file) as partial:
       with urllib.request.urlopen(checkpoint.url) as source, partial.open('wb') as file:
         shutil.copyfileobj(source, file, _CHUNK_BYTES)
       digest(partial, checkpoint)

@@ -1,7 +1,7 @@
 """The pictures of a clip, from memory or from its video, and how published networks scale them.
 
-Published protocols take pictures as FFmpeg's filter `fps` does, see v2a.media.read.iterate_pictures, at the
-size that they were filmed in.
+Published protocols take pictures as FFmpeg's filter `fps` does, see v2a.media.read.iterate_full_size_frames,
+at the size that they were filmed in.
 """
 
 from collections.abc import Iterator
@@ -86,7 +86,7 @@ class Video:
 
   def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """See Pictures."""
-    return read.iterate_pictures(self.path, fps, num_frames)
+    return read.iterate_full_size_frames(self.path, fps, num_frames)
 
   def digest(self) -> str:
     """See Pictures; of the whole file."""

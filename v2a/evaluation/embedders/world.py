@@ -32,7 +32,7 @@ FIGURES = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
 WINDOW_FRAMES, STRIDE_FRAMES = 32, 16
 # Scenes that are heard for what they are; those of impacts are heard by their materials.
 SCENES = ('engine', 'rain', 'wind', 'pass', 'keys', 'score', 'dialogue')
-TAGS = (*modal.NAMES, *SCENES, 'music', 'gusts', 'silence')
+TAGS = (*modal.MATERIAL_NAMES, *SCENES, 'music', 'gusts', 'silence')
 
 Params = dict[str, np.ndarray]
 
@@ -40,7 +40,7 @@ Params = dict[str, np.ndarray]
 def tags(truth: dict) -> np.ndarray:
   """Returns which of TAGS hold for a clip of this truth, 0 or 1, as tag_O."""
   materials = {event['material'] for event in truth['events']}
-  held = [*(name in materials for name in modal.NAMES), *(name == truth['scene'] for name in SCENES)]
+  held = [*(name in materials for name in modal.MATERIAL_NAMES), *(name == truth['scene'] for name in SCENES)]
   held += [figures.has_off_screen_music(truth), bool(truth['has_wind'])]
   return np.array([*held, not any(held)], np.float32)
 
@@ -107,5 +107,5 @@ def save(file: pathlib.Path | str, params: Params):
   file = pathlib.Path(file)
   file.parent.mkdir(parents=True, exist_ok=True)
   halves = {name: np.asarray(value, np.float16) for name, value in params.items()}
-  with files.beside(file) as partial:
+  with files.atomic_write(file) as partial:
     np.savez_compressed(partial, about=json.dumps({'tags': TAGS}), **halves)

@@ -19,5 +19,5 @@ def make(c: ml_collections.ConfigDict):
 
 def loss(task, model: nnx.Module, batch: dict, key: jax.Array, step: jax.Array):
   """Returns the task's loss and metrics on a batch, drawing what is random from `key`."""
-  drawn = task.draw(batch, key) if hasattr(task, 'draw') else {}
+  drawn = task.sample_random_inputs(batch, key) if hasattr(task, 'sample_random_inputs') else {}
   return task.loss(model, batch | drawn, step)

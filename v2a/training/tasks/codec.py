@@ -40,16 +40,19 @@ class CodecTask:
   """See the module.
 
   Attributes:
-    groups, is_averaged, sequences: see `training.loop`.
+    param_groups, use_ema, sequences: see `training.loop`.
   """
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, config.clip_spec(c)
-    self.is_averaged = c.codec.bottleneck != 'rvq'
-    self.groups = {}
+    self.use_ema = c.codec.bottleneck != 'rvq'
+    self.param_groups = {}
     if c.codec.adversarial_weight:
       rate = c.codec.discriminator_learning_rate or c.training.learning_rate
-      self.groups['discriminators'] = {'learning_rate': rate, 'clip_norm': c.codec.discriminator_clip_norm}
+      self.param_groups['discriminators'] = {
+        'learning_rate': rate,
+        'clip_norm': c.codec.discriminator_clip_norm,
+      }
     hop = self.spec.latent_hop_samples
     num_samples = min(round(c.codec.crop_s * self.spec.sample_rate_hz), self.spec.num_samples)
     self.num_crop_steps = max(1, num_samples // hop)
@@ -78,16 +81,16 @@ class CodecTask:
       weights.assign(model, arrays | kept, source=path)
     if self.c.codec.bottleneck == 'rvq':
       key = keys.derive(jax.random.key(self.c.seed), 'codebooks')
-      model.quantizer.start(self._latents(model, source), key)
+      model.quantizer.init_kmeans(self._latents(model, source), key)
     return model
 
   def _latents(self, model, source) -> jax.Array:
     """Returns latent_SC of one crop of each record of a sample."""
-    trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.levels(model.spectrogram(wave_BNA))))
+    trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.spectral_features(model.spectrogram(wave_BNA))))
     found = []
     for index, record in self._sample(source):
       # More words, since (seed, index) is the generator of row 0 of that step (training.input.Batches).
-      batch = self.prepare([record], np.random.default_rng((self.c.seed, index, 0, 1)))
+      batch = self.collate([record], np.random.default_rng((self.c.seed, index, 0, 1)))
       found.append(trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]])
     return jnp.concatenate(found)
 
@@ -95,17 +98,20 @@ class CodecTask:
     """Yields up to 512 records with sound, and their indices; spread, as neighbours come from one video."""
     found = 0
     # All of them, where the sample has no sound: a set may hold little.
-    for indices in (records.sample(len(source), NUM_STATISTIC_RECORDS, self.c.seed), range(len(source))):
+    for indices in (
+      records.sample_indices(len(source), NUM_STATISTIC_RECORDS, self.c.seed),
+      range(len(source)),
+    ):
       for index in indices:
         record = source[index]
-        if valid.num_samples(record) and found < NUM_STATISTIC_RECORDS:
+        if valid.num_valid_samples(record) and found < NUM_STATISTIC_RECORDS:
           found += 1
           yield index, record
       if found:
         return
     raise ValueError(f'none of the {len(source)} records has sound; wanted some to train on.')
 
-  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns a random crop of each wave, at a random gain of -12..0 dB, and which of its steps count.
 
     Crops lie within what counts of a record where that is long enough, else start with it.
@@ -113,33 +119,33 @@ class CodecTask:
     crops, valid_steps = [], []
     hop = self.spec.latent_hop_samples
     for record in items:
-      num_valid = valid.num_samples(record) or len(record['wave_NA'])
+      num_valid = valid.num_valid_samples(record) or len(record['wave_NA'])
       start = int(rng.integers(max(0, num_valid - self.num_crop_samples) + 1))
       gain = 10 ** (rng.uniform(-12, 0) / 20)
       wave_NA = records.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
-      num_steps = max(0, min(self.num_crop_samples, valid.num_samples(record) - start)) // hop
+      num_steps = max(0, min(self.num_crop_samples, valid.num_valid_samples(record) - start)) // hop
       is_valid_T = np.arange(self.num_crop_steps) < num_steps
       crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
       valid_steps.append(is_valid_T)
     return {'wave_BNA': np.stack(crops), 'is_valid_BT': np.stack(valid_steps)}
 
-  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+  def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns noise of the latents or the number of books that code a clip, and the weights of clips."""
     c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
     if c.bottleneck == 'kl':
       size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
-      return valid.weights(batch) | {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
+      return valid.clip_weights(batch) | {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
     # Half of the clips use all books, the others a random number of the first ones.
     count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
-    return valid.weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
+    return valid.clip_weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module and its parts."""
     c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
     mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
     spec_BAJF = model.spectrogram(wave_BNA)
-    levels = model.levels(spec_BAJF)
+    levels = model.spectral_features(spec_BAJF)
     if c.bottleneck == 'kl':
       mean_BTC, log_std_BTC = model.posterior(levels)
       latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
@@ -150,24 +156,28 @@ class CodecTask:
         model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
       )
       parts = {'quantizer': quantizer_loss, 'seen': seen}
-      total = c.quantizer_weight * parts['quantizer']
-    output = model.synthesize(latent_BTC)
+      total = c.commitment_weight * parts['quantizer']
+    output = model.decode_features(latent_BTC)
     is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
     parts['level'] = mean(
-      loss.level(levels.level_BJF, output.level_BJF, self.spec.sample_rate_hz, is_valid_BJ)
-    )
-    total += c.level_weight * parts['level']
-    if model.num_bands:
-      parts['balance'] = mean(
-        loss.balance(levels.balance_BTR, output.balance_BTR, model.loudness(levels), is_valid_BT)
+      loss.log_magnitude(
+        levels.log_magnitude_BJF, output.log_magnitude_BJF, self.spec.sample_rate_hz, is_valid_BJ
       )
-      total += c.balance_weight * parts['balance']
+    )
+    total += c.log_magnitude_weight * parts['level']
+    if model.num_channel_level_bands:
+      parts['balance'] = mean(
+        loss.channel_level(
+          levels.channel_level_BTR, output.channel_level_BTR, model.band_magnitude(levels), is_valid_BT
+        )
+      )
+      total += c.channel_level_weight * parts['balance']
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
       hop = self.spec.latent_hop_samples
       num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
       # What is made of padding is not heard, as that of the target is not.
       output_BNA = jnp.where(
-        jnp.repeat(is_valid_BT, hop, axis=1)[..., None], model.sound_with_phases_of(output, spec_BAJF), 0.0
+        jnp.repeat(is_valid_BT, hop, axis=1)[..., None], model.to_waveform_with_phases(output, spec_BAJF), 0.0
       )
       spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B)
       parts |= {name: mean(value_B) for name, value_B in spectral.items()}
@@ -177,9 +187,11 @@ class CodecTask:
       total, parts = total + extra, parts | more
     return total, parts | valid.metrics(batch)
 
-  def absorb(self, model: nnx.Module, seen: quantizer.Seen, key: jax.Array) -> dict[str, jax.Array]:
+  def update_ema(
+    self, model: nnx.Module, statistics: quantizer.CodebookStatistics, key: jax.Array
+  ) -> dict[str, jax.Array]:
     """Moves the codebooks; returns their usage."""
-    return model.quantizer.absorb(seen, key)
+    return model.quantizer.update_ema(statistics, key)
 
   def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
     graphdef, state = nnx.split(model.discriminators)
@@ -193,19 +205,23 @@ class CodecTask:
       )
     )
     is_on = (step >= self.c.codec.adversarial_start_step).astype(jnp.float32)
-    generator = self.c.codec.adversarial_weight * (adversarial + self.c.codec.matching_weight * matching)
+    generator = self.c.codec.adversarial_weight * (
+      adversarial + self.c.codec.feature_matching_weight * matching
+    )
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
 
-  def finish(self, model: nnx.Module, source) -> nnx.Module:
+  def finalize(self, model: nnx.Module, source) -> nnx.Module:
     """Stores mean and standard deviation of the latents of a sample of records; drops discriminators."""
     if hasattr(model, 'discriminators'):
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':
       return model
-    encode = nnx.jit(lambda model, wave_BNA: model.posterior(model.levels(model.spectrogram(wave_BNA))))
+    encode = nnx.jit(
+      lambda model, wave_BNA: model.posterior(model.spectral_features(model.spectrogram(wave_BNA)))
+    )
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
-      is_valid_T = valid.steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
+      is_valid_T = valid.valid_steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
       wave_BNA = records.wave_to_float(record['wave_NA'])[None, : self.spec.num_samples]
       mean_TC, log_std_TC = (np.asarray(x[0], np.float64)[is_valid_T] for x in encode(model, wave_BNA))
       totals += [

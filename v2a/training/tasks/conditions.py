@@ -20,7 +20,7 @@ from v2a.training.tasks import wear
 _KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
 
 
-class Conditions:
+class Conditioning:
   """See the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
@@ -33,7 +33,7 @@ class Conditions:
       weights.assign(model.conditioner.sync, export.arrays, 'video', self.c.init_from.sync)
     return model
 
-  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns frames and bytes of both texts."""
     text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
     transcript_BW, transcript_length_B = text.to_bytes(
@@ -52,20 +52,20 @@ class Conditions:
 
   def valid_steps(self, items: list[dict], num_steps: int) -> np.ndarray:
     """Returns is_valid_BT: which of the latent steps of records count (see tasks.valid)."""
-    return valid.steps(items, self.spec.latent_hop_samples, num_steps)
+    return valid.valid_steps(items, self.spec.latent_hop_samples, num_steps)
 
   def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Returns semantic and sync frames, some of them worn."""
     semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
-    if not self.c.data.wear or rng.random() >= self.c.data.wear:
+    if not self.c.data.augment_probability or rng.random() >= self.c.data.augment_probability:
       return semantic_frame_MYX3, sync_frame_LYX3
-    worn = wear.draw(rng)
+    worn = wear.random_augmentation(rng)
     return (
       wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
       wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng),
     )
 
-  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+  def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions of a clip are kept."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)

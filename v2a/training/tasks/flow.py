@@ -21,8 +21,8 @@ class FlowTask:
   codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.conditions = c, conditions.Conditions(c)
-    self.sequences = {'audio steps of a clip': self.conditions.spec.num_latents}
+    self.c, self.conditioning = c, conditions.Conditioning(c)
+    self.sequences = {'audio steps of a clip': self.conditioning.spec.num_latents}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh flow model."""
@@ -31,23 +31,23 @@ class FlowTask:
   def initialise(self, model: nnx.Module, source) -> nnx.Module:
     """Gives the sync encoder its start."""
     del source
-    return self.conditions.initialise(model)
+    return self.conditioning.initialise(model)
 
-  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns what conditions are made of, a sample of each clip's latents, and which steps count."""
-    inputs, latent_BTC = self.conditions.prepare(items, rng), latents.draw(items, rng)
-    is_valid_BT = self.conditions.valid_steps(items, latent_BTC.shape[1])
+    inputs, latent_BTC = self.conditioning.collate(items, rng), latents.sample(items, rng)
+    is_valid_BT = self.conditioning.valid_steps(items, latent_BTC.shape[1])
     return inputs | {'latent_BTC': latent_BTC, 'is_valid_BT': is_valid_BT}
 
-  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+  def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions are kept, times, noise, and the weights of clips."""
     latent_BTC, c, time_key = batch['latent_BTC'], self.c.flow, keys.derive(key, 'times')
-    kept = self.conditions.draw(batch, keys.derive(key, 'conditions'))
+    kept = self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions'))
     return (
       kept
-      | valid.weights(batch)
+      | valid.clip_weights(batch)
       | {
-        't_B': process.sample_times(time_key, latent_BTC.shape[0], c.time_mean, c.time_std),
+        't_B': process.sample_times(time_key, latent_BTC.shape[0], c.logit_normal_mean, c.logit_normal_std),
         'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32),
       }
     )
@@ -55,7 +55,7 @@ class FlowTask:
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module, and it in bands of time."""
     del step
-    condition = self.conditions.encode(model, batch)
+    condition = self.conditioning.encode(model, batch)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)
     value, metrics = loss.flow_matching(
       predict,

@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def draw(items: list[dict], rng: np.random.Generator) -> np.ndarray:
+def sample(items: list[dict], rng: np.random.Generator) -> np.ndarray:
   """Returns one draw of each record's latents, latent_BTC = mean + std * noise.
 
   Raises:

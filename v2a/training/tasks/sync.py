@@ -23,7 +23,7 @@ from v2a.training.tasks import valid
 class SyncTask:
   """See the module."""
 
-  is_by_clip = False
+  has_per_clip_loss = False
   codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
@@ -38,18 +38,18 @@ class SyncTask:
     """Returns a fresh sync model."""
     return assembly.sync(self.c, nnx.Rngs(key))
 
-  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns frames at the sync rate and a draw of each clip's latents."""
-    latent_BTC = latents.draw(items, rng)
+    latent_BTC = latents.sample(items, rng)
     has_video_B = np.array([record['has_video'] for record in items])
-    is_sound_BT = valid.steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
+    is_sound_BT = valid.valid_steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
     return {
       'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
       'latent_BTC': latent_BTC,
       'is_valid_BT': has_video_B[:, None] & is_sound_BT,
     }
 
-  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+  def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns the weights of segments: 0 where sound or picture are missing, 1 in the mean of the batch."""
     del key
     edges = assembly.segment_edges(self.spec, self.c.sync.segment_s, assembly.latent_rate(self.spec))

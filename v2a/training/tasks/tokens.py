@@ -1,8 +1,8 @@
 """Trains the token decoder with its conditioner (see tasks.conditions) on the codes that records carry.
 
 Causal: every token from those before it, in the order of config.tokens.pattern; in some clips a part of those
-is hidden (`masking.hidden_steps`). Else: masked tokens from the others. Both losses: `autoregressive.loss`
-eq. 1, in nats a token.
+is hidden (`masking.sample_dropped_steps`). Else: masked tokens from the others. Both losses:
+`autoregressive.loss` eq. 1, in nats a token.
 """
 
 from flax import nnx
@@ -27,9 +27,11 @@ class TokensTask:
   codec_bottleneck = 'rvq'
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.conditions = c, conditions.Conditions(c)
+    self.c, self.conditioning = c, conditions.Conditioning(c)
     # Steps of a causal model are padded, see `_logits`.
-    self.sequences = {} if c.tokens.is_causal else {'audio steps of a clip': self.conditions.spec.num_latents}
+    self.sequences = (
+      {} if c.tokens.is_causal else {'audio steps of a clip': self.conditioning.spec.num_latents}
+    )
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh token model."""
@@ -38,12 +40,12 @@ class TokensTask:
   def initialise(self, model: nnx.Module, source) -> nnx.Module:
     """Gives the sync encoder its start."""
     del source
-    return self.conditions.initialise(model)
+    return self.conditioning.initialise(model)
 
-  def prepare(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns what conditions are made of, each clip's codes, and which steps count."""
-    inputs, code_BTK = self.conditions.prepare(items, rng), np.stack([self._codes(item) for item in items])
-    is_valid_BT = self.conditions.valid_steps(items, code_BTK.shape[1])
+    inputs, code_BTK = self.conditioning.collate(items, rng), np.stack([self._codes(item) for item in items])
+    is_valid_BT = self.conditioning.valid_steps(items, code_BTK.shape[1])
     return inputs | {'code_BTK': code_BTK, 'is_valid_BT': is_valid_BT}
 
   def _codes(self, record: dict) -> np.ndarray:
@@ -61,17 +63,22 @@ class TokensTask:
       )
     return codes_TK.astype(np.int32)
 
-  def draw(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
+  def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns which conditions are kept, the weights of clips, and which tokens are masked or hidden."""
-    kept, tokens = self.conditions.draw(batch, keys.derive(key, 'conditions')), self.c.tokens
-    drawn = kept | valid.weights(batch)
+    kept, tokens = (
+      self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions')),
+      self.c.tokens,
+    )
+    drawn = kept | valid.clip_weights(batch)
     mask_key = keys.derive(key, 'masks')
     num_clips, num_steps, num_books = batch['code_BTK'].shape
     if not tokens.is_causal:
-      drawn['is_masked_BTK'] = masking.draw(mask_key, self._counted(batch))
-    elif tokens.hide_past:
-      num_steps += max(patterns.delays(tokens.pattern, num_books))
-      drawn['is_hidden_BS'] = masking.hidden_steps(mask_key, num_clips, num_steps, tokens.hide_past)
+      drawn['is_masked_BTK'] = masking.sample_mask(mask_key, self._counted(batch))
+    elif tokens.token_dropout_probability:
+      num_steps += max(patterns.codebook_delays(tokens.pattern, num_books))
+      drawn['is_hidden_BS'] = masking.sample_dropped_steps(
+        mask_key, num_clips, num_steps, tokens.token_dropout_probability
+      )
     return drawn
 
   def _counted(self, batch: dict) -> jax.Array:
@@ -85,18 +92,18 @@ class TokensTask:
     return value, metrics | valid.metrics(batch)
 
   def _loss(self, model: nnx.Module, batch: dict):
-    condition = self.conditions.encode(model, batch)
+    condition = self.conditioning.encode(model, batch)
     decoder, code_BTK = model.decoder, batch['code_BTK']
     if decoder.is_causal:
-      code_BSK = patterns.build(code_BTK, model.late, decoder.padding_token)
-      counted_BSK = patterns.build(self._counted(batch), model.late, False)
+      code_BSK = patterns.build(code_BTK, model.delays, decoder.padding_token)
+      counted_BSK = patterns.build(self._counted(batch), model.delays, False)
       seen_BSK = code_BSK
       if 'is_hidden_BS' in batch:
         seen_BSK = jnp.where(batch['is_hidden_BS'][..., None], decoder.mask_token, code_BSK)
       logit_BSKV = _logits(decoder, seen_BSK, condition)
       return loss.cross_entropy(logit_BSKV, code_BSK, counted_BSK, batch['weight_B'])
     predict = lambda code_BTK: decoder(code_BTK, condition)
-    return loss.masked(
+    return loss.masked_cross_entropy(
       predict, code_BTK, batch['is_masked_BTK'], mask_token=decoder.mask_token, weight_B=batch['weight_B']
     )
 

@@ -13,12 +13,12 @@ import numpy as np
 from v2a import masks
 
 
-def num_samples(record: dict) -> int:
+def num_valid_samples(record: dict) -> int:
   """Returns how many samples from the start of a record's wave are sound of the clip."""
   return record['num_valid_samples'] if record['has_audio'] else 0
 
 
-def steps(items: Sequence[dict], hop_samples: int, num_steps: int) -> np.ndarray:
+def valid_steps(items: Sequence[dict], hop_samples: int, num_steps: int) -> np.ndarray:
   """Returns is_valid_BT of records.
 
   Args:
@@ -26,11 +26,11 @@ def steps(items: Sequence[dict], hop_samples: int, num_steps: int) -> np.ndarray
     hop_samples: samples in a latent step.
     num_steps: latent steps of a clip.
   """
-  num_valid_B = np.array([num_samples(record) // hop_samples for record in items])
+  num_valid_B = np.array([num_valid_samples(record) // hop_samples for record in items])
   return np.arange(num_steps)[None] < num_valid_B[:, None]
 
 
-def weights(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
+def clip_weights(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
   """Returns what a task's `draw` adds to a whole batch: weight_B."""
   return {'weight_B': masks.clip_weights(batch['is_valid_BT'])}
 

@@ -15,12 +15,12 @@ _TABLE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
-class Wear:
+class Augmentation:
   """What happens to one clip; zero is nothing.
 
   Attributes:
     is_grey: whether colour is lost.
-    shown_fps: pictures a second that are really shown, each held until the next; 0 for all.
+    source_fps: pictures a second that are really shown, each held until the next; 0 for all.
     flicker: standard deviation of a picture's brightness, relative.
     contrast: factor of the distance from middle grey.
     shake: largest shift of a picture, as a share of its size.
@@ -33,7 +33,7 @@ class Wear:
   """
 
   is_grey: bool
-  shown_fps: float
+  source_fps: float
   flicker: float
   contrast: float
   shake: float
@@ -46,19 +46,19 @@ class Wear:
 
 
 # What leaves a picture as it is.
-NONE = Wear(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, False)
+IDENTITY = Augmentation(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, False)
 
 
-def draw(rng: np.random.Generator) -> Wear:
+def random_augmentation(rng: np.random.Generator) -> Augmentation:
   """Returns wear of a random strength: a kind is there in half of the cases, a negative in a twentieth."""
   severity, is_there_K = rng.random(), rng.random(10) < 0.5
 
   def upto(kind: int, most: float) -> float:
     return float(is_there_K[kind] * severity * rng.random() * most)
 
-  return Wear(
+  return Augmentation(
     is_grey=bool(is_there_K[0]),
-    shown_fps=float(is_there_K[1] * rng.uniform(10, 24)),
+    source_fps=float(is_there_K[1] * rng.uniform(10, 24)),
     flicker=upto(2, 0.15),
     contrast=1 + upto(3, 0.4) * rng.choice((-1, 1)),
     shake=upto(4, 0.04),
@@ -71,45 +71,49 @@ def draw(rng: np.random.Generator) -> Wear:
   )
 
 
-def apply(wear: Wear, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generator) -> np.ndarray:
+def apply(
+  augmentation: Augmentation, frame_LYX3: np.ndarray, fps: float, rng: np.random.Generator
+) -> np.ndarray:
   """Returns the worn picture.
 
   Args:
-    wear: see `draw`.
+    augmentation: see `draw`.
     frame_LYX3: uint8 frames, frame k at k / fps.
     fps: frames a second.
     rng: of the noise.
   """
   L, size = frame_LYX3.shape[:2]
   shown_L = np.arange(L)
-  if wear.shown_fps and wear.shown_fps < fps:
+  if augmentation.source_fps and augmentation.source_fps < fps:
     # Between two frames of the grid nothing is known: the nearest stands for the picture shown.
     phase = rng.random()
-    slot_L = np.floor(shown_L * wear.shown_fps / fps + phase)
-    shown_L = np.clip(np.round((slot_L - phase) * fps / wear.shown_fps), 0, L - 1).astype(int)
+    slot_L = np.floor(shown_L * augmentation.source_fps / fps + phase)
+    shown_L = np.clip(np.round((slot_L - phase) * fps / augmentation.source_fps), 0, L - 1).astype(int)
   # Held pictures are the same picture, with the same damage: it is drawn a frame, then held.
   pixels_LYX3 = frame_LYX3.astype(np.float32) / 255
-  if wear.is_grey:
+  if augmentation.is_grey:
     pixels_LYX3 = np.repeat((pixels_LYX3 @ _GREY_3)[..., None], 3, axis=-1)
-  if wear.is_negative:
+  if augmentation.is_negative:
     pixels_LYX3 = 1 - pixels_LYX3
-  pixels_LYX3 = wear.exposure * (0.5 + wear.contrast * (pixels_LYX3 - 0.5))
-  if wear.blur:
+  pixels_LYX3 = augmentation.exposure * (0.5 + augmentation.contrast * (pixels_LYX3 - 0.5))
+  if augmentation.blur:
     pixels_LYX3 = scipy.ndimage.gaussian_filter(
-      pixels_LYX3, (0, wear.blur * size, wear.blur * size, 0), mode='nearest'
+      pixels_LYX3, (0, augmentation.blur * size, augmentation.blur * size, 0), mode='nearest'
     )
-  if wear.shake:
-    for frame, shift in enumerate(np.round(rng.uniform(-1, 1, (L, 2)) * wear.shake * size).astype(int)):
+  if augmentation.shake:
+    for frame, shift in enumerate(
+      np.round(rng.uniform(-1, 1, (L, 2)) * augmentation.shake * size).astype(int)
+    ):
       pixels_LYX3[frame] = np.roll(pixels_LYX3[frame], shift, axis=(0, 1))
-  if wear.flicker:
-    pixels_LYX3 *= 1 + wear.flicker * rng.standard_normal((L, 1, 1, 1), np.float32)
-  if wear.grain:
-    pixels_LYX3 += wear.grain * _grain(rng, pixels_LYX3.shape)
-  if wear.scratches:
-    _scratch(pixels_LYX3, wear.scratches, rng)
-  if wear.vignette:
+  if augmentation.flicker:
+    pixels_LYX3 *= 1 + augmentation.flicker * rng.standard_normal((L, 1, 1, 1), np.float32)
+  if augmentation.grain:
+    pixels_LYX3 += augmentation.grain * _grain(rng, pixels_LYX3.shape)
+  if augmentation.scratches:
+    _scratch(pixels_LYX3, augmentation.scratches, rng)
+  if augmentation.vignette:
     from_middle_X = np.linspace(-1, 1, size, dtype=np.float32) ** 2
-    pixels_LYX3 *= (1 - wear.vignette * (from_middle_X[:, None] + from_middle_X))[..., None]
+    pixels_LYX3 *= (1 - augmentation.vignette * (from_middle_X[:, None] + from_middle_X))[..., None]
   pixels_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255)
   return pixels_LYX3.astype(np.uint8)[shown_L]
 

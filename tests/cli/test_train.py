@@ -60,7 +60,7 @@ def test_files_that_no_training_wrote_stay(name, tmp_path, capsys):
     (['--config.mesh.data=3'], 'A mesh of .*data.* does not fit 8 devices'),
     (['--config.training.batch_size=12'], 'batch_size must be a multiple of the 8 parts .*; got 12'),
     (['--config.data.num_fake_records=0', '--config.data.train=nowhere'], 'nowhere'),
-    (['--program', 'nowhere'], '--program nowhere does not exist'),
+    (['--executable', 'nowhere'], '--executable nowhere does not exist'),
     (
       ['--coordinator', 'no-such-host.invalid:1', '--num-processes', '2', '--process-id', '0'],
       "the host 'no-such-host.invalid' does not resolve",

@@ -19,7 +19,7 @@ from v2a.evaluation import figures
     (['--num-clips', '0'], 'whole number in 1..1000000'),
     (['--num-clips', 'many'], 'whole number in 1..1000000'),
     (['--seed', '-1'], '0..2147483647'),
-    (['--seeds', '0'], 'whole number in 1..1000000'),
+    (['--num-seeds', '0'], 'whole number in 1..1000000'),
     (['--data', 'world:'], 'world:heldout, world:SEED'),
     (['--data', 'world:x1'], "got 'world:x1'"),
     (['--data', 'no/such/folder'], "got 'no/such/folder'"),
@@ -27,15 +27,18 @@ from v2a.evaluation import figures
     (['--guidance-text', '101'], 'guidance text must lie in [0, 100]'),
     (['--solver', 'rk4'], "invalid choice: 'rk4'"),
     (['--outptu', 'x'], 'Did you mean --output?'),
-    (['--per-scene', '0'], 'whole number in 1..1000000'),
+    (['--clips-per-scene', '0'], 'whole number in 1..1000000'),
     (['--batch-size', '9' * 401], "9'... (401 characters)"),
     (['--data', 'world:' + '9' * 401], 'with a whole number in 0..2147483647, or a folder'),
-    (['--seconds', '1e300'], "wanted a number in 0.001..86400; got '1e300'"),
-    (['--per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
-    (['--per-scene', '2', '--data', 'tests'], "--per-scene needs clips of a world, --data world:SEED; 'te"),
-    (['--seconds', '0'], "wanted a number in 0.001..86400; got '0'"),
-    (['--seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),
-    (['--seconds', '8', '--sweep', 'degradation', '--output', 'x'], 'leave out --seconds'),
+    (['--clip-seconds', '1e300'], "wanted a number in 0.001..86400; got '1e300'"),
+    (['--clips-per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
+    (
+      ['--clips-per-scene', '2', '--data', 'tests'],
+      "--clips-per-scene needs clips of a world, --data world:SEED; 'te",
+    ),
+    (['--clip-seconds', '0'], "wanted a number in 0.001..86400; got '0'"),
+    (['--clip-seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),
+    (['--clip-seconds', '8', '--sweep', 'degradation', '--output', 'x'], 'leave out --clip-seconds'),
     (['--mesh', 'fsdp'], "each of fsdp, context, tensor once; got 'fsdp'"),
     (['--mesh', 'fsdp=2,fsdp=4'], "once; got 'fsdp=2,fsdp=4'"),
     (['--mesh', 'data=2'], "got 'data=2'"),
@@ -60,8 +63,8 @@ def test_output_must_be_a_folder(tmp_path, capsys):
 def test_the_command_line_can_be_read_again():
   parser = argparse.ArgumentParser()
   evaluate.add_flags(parser)
-  words = ['--data', 'world:7', '--per-scene', '3', '--guidance-text', '2.5', '--json', '--page', 'a b.html',
-           '--mesh', 'fsdp=2,tensor=4', '--seconds', '8.0']  # fmt: skip
+  words = ['--data', 'world:7', '--clips-per-scene', '3', '--guidance-text', '2.5', '--json']
+  words += ['--page', 'a b.html', '--mesh', 'fsdp=2,tensor=4', '--clip-seconds', '8.0']
   line = command.line('evaluate', evaluate.add_flags, parser.parse_args(words))
   program, name, *flags = shlex.split(line)
   assert (program, name) == ('v2a', 'evaluate')
@@ -83,7 +86,7 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
     '4',
     '--steps',
     '1',
-    '--seeds',
+    '--num-seeds',
     '2',
     '--no-captions',
   ]

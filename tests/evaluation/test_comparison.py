@@ -236,7 +236,7 @@ def test_a_browser_shows_the_page(output, tmp_path):
     (['--models', 'world'], 'at least two models'),
     (['--models', 'world', 'world'], 'world more than once'),
     (['--models', 'world:drums', 'world'], "got 'drums' in 'world:drums'"),
-    (['--models', 'world', 'world', '--seeds', '0'], 'whole number in 1..1000000'),
+    (['--models', 'world', 'world', '--num-seeds', '0'], 'whole number in 1..1000000'),
     (['--models', 'world', '--steps', '4', '0'], 'whole number of at least 1'),
     (['--models', 'a', 'b', '--data', 'nowhere'], "got 'nowhere'"),
     (['--models', 'a', 'b', '--data', 'world:x'], "got 'world:x'"),
@@ -270,7 +270,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   for case in cases_lib.from_synthetic(SEED, 10, spec):
     soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', records.wave_to_float(case.wave_NA), 16000)
   flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
-  flags += ['--seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
+  flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
 
   def run(folder):
     assert main.main(['compare', *map(str, flags), '--output', str(tmp_path / folder)]) == 0

@@ -40,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   evaluate.add_clip_seconds_flag(parser)
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
-    '--seeds',
+    '--num-seeds',
     type=flags.count,
     default=NUM_SEEDS,
     metavar='N',
@@ -92,12 +92,12 @@ def run(args: argparse.Namespace) -> int:
     data=args.data,
     num_clips=args.num_clips or (None if world is None else evaluate.NUM_CLIPS),
     seed=args.seed,
-    num_seeds=args.seeds,
+    num_seeds=args.num_seeds,
     steps=settings.pop('steps') or (),
     settings=settings,
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
-    clip_s=args.seconds,
+    clip_s=args.clip_seconds,
     mesh_sizes=drawing.mesh_sizes(args),
   )
   cache.enable()

@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='such as v5e:16x16 or 4*v6e:16x16 (four slices); several give one table',
   )
   parser.add_argument(
-    '--slices',
+    '--num-slices',
     type=flags.number(int, 1, MAX_SLICES),
     default=1,
     help='of each topology that does not say how many',
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
 
   c = configfile.find(args.config)
   c = configfile.override(configfile.tiny(c, args.overrides) if args.tiny else c, args.overrides)
-  wanted = [topologies.parse(name, args.slices) for name in args.topology]
+  wanted = [topologies.parse(name, args.num_slices) for name in args.topology]
   sizes = args.batch_size or [c.training.batch_size]
   if args.output and (args.search or len(wanted) * len(sizes) > 1):
     raise ValueError('--output takes one executable; give one --topology, one --batch-size, no --search.')

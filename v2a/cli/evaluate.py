@@ -33,12 +33,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help=f'clips to evaluate on ({NUM_CLIPS} of a world, all of a folder)',
   )
   clips.add_argument(
-    '--per-scene', type=flags.count, metavar='N', help='so many clips of each scene of a world instead'
+    '--clips-per-scene', type=flags.count, metavar='N', help='so many clips of each scene of a world instead'
   )
   add_clip_seconds_flag(parser)
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
   parser.add_argument(
-    '--seeds',
+    '--num-seeds',
     type=flags.count,
     default=1,
     metavar='N',
@@ -79,7 +79,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def add_clip_seconds_flag(parser: argparse.ArgumentParser) -> None:
   """Adds the flag that sets how long the clips are."""
   parser.add_argument(
-    '--seconds',
+    '--clip-seconds',
     type=flags.duration_s,
     metavar='S',
     help="length of the clips: what is longer than a model's window is drawn window by window (one window; "
@@ -104,8 +104,8 @@ def _cases(
 
   if world is None:
     return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say, failures))
-  if args.per_scene is not None:
-    return list(cases.from_every_scene(world, args.per_scene, spec, say))
+  if args.clips_per_scene is not None:
+    return list(cases.from_every_scene(world, args.clips_per_scene, spec, say))
   return list(cases.from_synthetic(world, args.num_clips or NUM_CLIPS, spec, report=say))
 
 
@@ -134,16 +134,20 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
 def _check(args: argparse.Namespace, world: int | None) -> None:
   if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
-  if world is None and args.per_scene is not None:
-    raise ValueError(f"--per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder.")
+  if world is None and args.clips_per_scene is not None:
+    raise ValueError(
+      f"--clips-per-scene needs clips of a world, --data world:SEED; '{args.data}' is a folder."
+    )
   if args.output is not None and args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   if args.sweep and args.output is None:
     raise ValueError('--sweep needs --output, the folder in which drawn soundtracks are kept.')
-  if args.sweep and args.seconds is not None:
-    raise ValueError('--sweep damages the pictures of one window; leave out --seconds.')
-  if args.sweep and (args.page is not None or args.seeds > 1):
-    raise ValueError('--sweep draws every soundtrack once and writes no page; leave out --seeds and --page.')
+  if args.sweep and args.clip_seconds is not None:
+    raise ValueError('--sweep damages the pictures of one window; leave out --clip-seconds.')
+  if args.sweep and (args.page is not None or args.num_seeds > 1):
+    raise ValueError(
+      '--sweep draws every soundtrack once and writes no page; leave out --num-seeds and --page.'
+    )
 
 
 def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
@@ -166,7 +170,7 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
     args.seed,
     batch_size,
     say=say,
-    num_seeds=args.seeds,
+    num_seeds=args.num_seeds,
     has_captions=not args.no_captions,
   )
   say('distances of sets')
@@ -209,7 +213,7 @@ def run(args: argparse.Namespace) -> int:
   model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
   left_out: dict[str, int] = {}
   failures: list[str] = []
-  chosen = _cases(args, world, adapter.clip_spec(model, args.seconds), left_out, failures, say)
+  chosen = _cases(args, world, adapter.clip_spec(model, args.clip_seconds), left_out, failures, say)
   for reason, num in left_out.items():
     say(f'note: {num} clips of the folder left out: {reason}')
   known = adapter.trained_on(model, chosen, world, say)
@@ -226,8 +230,8 @@ def run(args: argparse.Namespace) -> int:
   result['held_out'] = None if known is None else not known
   result['num_trained_on'] = None if known is None else len(known)
   result['protocol']['left_out'] = left_out
-  if args.seeds < NUM_REPORTED_SEEDS:
-    say(f'note: figures to be quoted want --seeds {NUM_REPORTED_SEEDS} or more; these are of {args.seeds}')
+  if args.num_seeds < NUM_REPORTED_SEEDS:
+    say(f'note: metrics to be reported want --num-seeds {NUM_REPORTED_SEEDS} or more; got {args.num_seeds}')
   if result['silent']:
     some = ', '.join(result['silent'][:8])
     say(f'note: {len(result["silent"])} of {len(chosen)} soundtracks are silent: {some}')

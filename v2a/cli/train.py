@@ -38,7 +38,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help="a profiler's trace of a few steps of the first process, in DIR/profile",
   )
   parser.add_argument(
-    '--program',
+    '--executable',
     metavar='FILE',
     help='the step as `v2a compile --output` wrote it for this config and these chips',
   )
@@ -90,8 +90,8 @@ def run(args: argparse.Namespace) -> int:
   notes: list[str] = []
   c, workdir = _config(args, notes.append), args.workdir
   _check_workdir(workdir)
-  if args.program and not pathlib.Path(args.program).is_file():
-    raise FileNotFoundError(f'--program {args.program} does not exist.')
+  if args.executable and not pathlib.Path(args.executable).is_file():
+    raise FileNotFoundError(f'--executable {args.executable} does not exist.')
   from v2a.cli import allocator
   from v2a.cli import cache
   from v2a.training import loop
@@ -108,5 +108,5 @@ def run(args: argparse.Namespace) -> int:
 
     watching = evaluators.make(c, task)
   with processes.exit_on_own_error():
-    loop.train(c, workdir, task, watching, executable_path=args.program, notes=notes)
+    loop.train(c, workdir, task, watching, executable_path=args.executable, notes=notes)
   return 0

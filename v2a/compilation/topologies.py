@@ -73,7 +73,7 @@ def parse(text: str, num_slices: int = 1) -> Topology:
       f'a slice of {name} has hosts of 2x2 chips and at most {_LARGEST[name]} chips; got {text!r}.'
     )
   if num_slices < 1:
-    raise ValueError(f'--slices must be at least 1; got {num_slices}.')
+    raise ValueError(f'--num-slices must be at least 1; got {num_slices}.')
   return Topology(chips.CHIPS[name], shape, num_slices)
 
 

@@ -30,7 +30,7 @@ from v2a.evaluation import onsets
 from v2a.evaluation import runner
 from v2a.evaluation import signal
 from v2a.evaluation import spectra
-from v2a.world import clips
+from v2a.synthetic import clips
 
 SOUNDS = ('truth', 'ceiling', 'alone', 'alone, codec', 'generated')
 FLUX_TOLERANCE_S = 0.1  # of evaluation.fidelity

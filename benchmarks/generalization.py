@@ -25,8 +25,8 @@ from v2a.cli import cache
 from v2a.evaluation import figures
 from v2a.evaluation import instruments
 from v2a.evaluation import spectra
-from v2a.world import clips
-from v2a.world import impacts
+from v2a.synthetic import clips
+from v2a.synthetic import impacts
 
 SEED = 5_000_001
 GROUPS = {

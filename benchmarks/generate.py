@@ -19,7 +19,7 @@ import time
 
 import av
 
-from v2a.world import clips
+from v2a.synthetic import clips
 
 FPS, SIZE = 25, 256
 

@@ -7,7 +7,7 @@ the processor's own clock, so that a busy machine does not blur the figure.
 import argparse
 import time
 
-from v2a.world import clips
+from v2a.synthetic import clips
 
 
 def main():

@@ -20,7 +20,7 @@ from data_pipelines import command
 from v2a import files
 from v2a import flags
 from v2a import names
-from v2a.world import clips
+from v2a.synthetic import clips
 
 SEED = 9077
 FRAME_SIZE = 256

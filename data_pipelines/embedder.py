@@ -23,7 +23,7 @@ from v2a import files
 from v2a import flags
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import world
-from v2a.world import clips
+from v2a.synthetic import clips
 
 # Neither that of the instruments nor of any data set.
 TRAIN_SEED = 8_000_001

@@ -26,8 +26,8 @@ from v2a.evaluation import networks
 from v2a.evaluation import onsets
 from v2a.evaluation import recognizer
 from v2a.evaluation import spectra
-from v2a.world import clips
-from v2a.world import modal
+from v2a.synthetic import clips
+from v2a.synthetic import modal
 
 # Not the seed 0 of the default data set: a tool shall not favour a model for having learned from the same
 # clips.

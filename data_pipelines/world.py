@@ -36,7 +36,7 @@ from v2a import flags
 from v2a import records
 from v2a import termination
 from v2a.media import write
-from v2a.world import clips
+from v2a.synthetic import clips
 
 FILE_SIZE, FILE_RATE_HZ = 256, 48000
 PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that memory stays bounded

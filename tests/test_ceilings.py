@@ -9,7 +9,7 @@ from benchmarks import ceilings
 from benchmarks import codecs
 from v2a import clip
 from v2a import records
-from v2a.world import clips
+from v2a.synthetic import clips
 
 
 def test_alone_is_the_wave_without_what_is_off_screen():

@@ -13,9 +13,9 @@ import pytest
 
 from v2a import generate as generator
 from v2a import manifests
-from v2a.gallery import entries
-from v2a.gallery import export
-from v2a.gallery import picture
+from v2a.reports import entries
+from v2a.reports import export
+from v2a.reports import picture
 
 QUICK = ('--steps', '1', '--solver', 'euler')
 

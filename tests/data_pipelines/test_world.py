@@ -11,7 +11,7 @@ import pytest
 
 from data_pipelines import world
 from v2a import records
-from v2a.world import clips
+from v2a.synthetic import clips
 
 BASE = ['--seed', '4', '--num-workers', '1']
 

@@ -11,7 +11,7 @@ from v2a import clip as clip_lib
 from v2a import records
 from v2a.evaluation import cases
 from v2a.evaluation import figures
-from v2a.world import clips
+from v2a.synthetic import clips
 
 SPEC = clip_lib.ClipSpec(frame_size=16)
 

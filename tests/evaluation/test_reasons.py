@@ -10,7 +10,7 @@ from v2a.evaluation import onsets
 from v2a.evaluation import reasons
 from v2a.evaluation import spectra
 from v2a.evaluation import tracks
-from v2a.world import clips
+from v2a.synthetic import clips
 
 FIGURES = figures.METRICS
 SOUND_NA = np.random.default_rng(0).normal(size=(2 * spectra.RATE_HZ, 2)) * 0.1

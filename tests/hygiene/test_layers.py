@@ -10,7 +10,7 @@ ROWS = (
   ('names',),
   ('shapes', 'clip', 'chips', 'faults', 'files', 'flops', 'keys', 'termination', 'workarounds'),
   ('manifests', 'flags', 'shards', 'masks', 'contents'),
-  ('config', 'records', 'media', 'world', 'sharding'),
+  ('config', 'records', 'media', 'synthetic', 'sharding'),
   ('configfile',),
   ('models', 'weights', 'gauge'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
@@ -19,9 +19,9 @@ ROWS = (
   ('model',),
   ('requests', 'windows'),
   ('pretrained', 'generate', 'training'),
-  ('gallery',),
+  ('reports',),
   ('evaluation', 'serve'),
-  ('compilation',),
+  ('aot',),
   ('cli',),
   ('__main__',),
 )
@@ -34,7 +34,7 @@ OUTSIDE = {
   'benchmarks': set(ROW_OF),
 }
 # Rooms that must stay usable without JAX.
-NO_JAX = ('world', 'media', 'gallery')
+NO_JAX = ('synthetic', 'media', 'reports')
 FILES = sorted(
   path for top in ('v2a', *OUTSIDE) for path in (ROOT / top).rglob('*.py') if 'assets' not in path.parts
 )
@@ -86,7 +86,7 @@ def test_imports_point_up(path):
     ('v2a', 'models', 'v2a.codecs.stft'),
     ('v2a', 'codecs', 'v2a.diffusion.process'),
     ('v2a', 'autoregressive', 'v2a.diffusion.guidance'),
-    ('v2a', 'world', 'jax.numpy'),
+    ('v2a', 'synthetic', 'jax.numpy'),
     ('v2a', 'generate', 'v2a.cli.main'),
     ('v2a', 'training', 'v2a.evaluation.runner'),
     ('v2a', 'config', 'configs.base'),

@@ -13,7 +13,7 @@ from launch import accelerators
 from launch import codes
 from launch import command_line
 from launch import render
-from v2a.compilation import topologies
+from v2a.aot import topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from v2a.media import compression
-from v2a.world import clips
+from v2a.synthetic import clips
 
 
 def test_rising_factors_lose_more_and_keep_time():

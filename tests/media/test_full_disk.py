@@ -12,10 +12,10 @@ import soundfile
 
 from tests.media import films
 from v2a import files
-from v2a.gallery import entries
-from v2a.gallery import outputs
-from v2a.gallery import picture
 from v2a.media import write
+from v2a.reports import entries
+from v2a.reports import outputs
+from v2a.reports import picture
 
 RATE_HZ = 16000
 WAVE_NA = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * RATE_HZ, 2)).astype(np.float32)

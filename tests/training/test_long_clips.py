@@ -7,7 +7,7 @@ import pytest
 from v2a import config
 from v2a import configfile
 from v2a import weights
-from v2a.compilation import program
+from v2a.aot import program
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import loop
 from v2a.training import tasks

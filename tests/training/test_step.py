@@ -9,7 +9,7 @@ import toy
 
 from v2a import config
 from v2a import configfile
-from v2a.compilation import program
+from v2a.aot import program
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import input as input_lib

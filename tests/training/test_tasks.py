@@ -13,7 +13,7 @@ from v2a import configfile
 from v2a import flops
 from v2a import records
 from v2a import weights
-from v2a.compilation import program
+from v2a.aot import program
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import tasks
 from v2a.training.tasks import codec as codec_task

@@ -54,9 +54,9 @@ def run(args: argparse.Namespace) -> int:
   os.environ['JAX_PLATFORMS'] = 'cpu'
   from v2a import configfile
   from v2a import files
-  from v2a.compilation import program
-  from v2a.compilation import search
-  from v2a.compilation import topologies
+  from v2a.aot import program
+  from v2a.aot import search
+  from v2a.aot import topologies
 
   c = configfile.find(args.config)
   c = configfile.override(configfile.tiny(c, args.overrides) if args.tiny else c, args.overrides)

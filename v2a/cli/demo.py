@@ -63,10 +63,10 @@ def run(args: argparse.Namespace) -> int:
   from v2a import generate
   from v2a.cli import cache
   from v2a.cli import progress
-  from v2a.gallery import export
-  from v2a.gallery import outputs
-  from v2a.gallery import page
-  from v2a.gallery import picture
+  from v2a.reports import export
+  from v2a.reports import outputs
+  from v2a.reports import page
+  from v2a.reports import picture
 
   paths = [FOLDER / request['video'] for request in wanted]
   sources = [generate.Input(path, 0.0, None) for path in paths]

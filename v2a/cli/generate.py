@@ -288,8 +288,8 @@ def _draw(
   from v2a import generate
   from v2a.cli import cache
   from v2a.cli import progress
-  from v2a.gallery import export
-  from v2a.gallery import outputs
+  from v2a.reports import export
+  from v2a.reports import outputs
 
   numbers = [number for number in range(len(paths)) if number not in failures]
   inputs = [generate.Input(paths[number], args.start, args.duration) for number in numbers]

@@ -24,7 +24,7 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.media import sound
 from v2a.media import written
-from v2a.world import clips
+from v2a.synthetic import clips
 
 # Far from any seed that a data set is rendered from, see configs.
 HELDOUT_SEED = 20_260_001
@@ -70,7 +70,7 @@ class Example:
 
   Attributes:
     name: unique within the set.
-    truth: as v2a.world.clips.SyntheticClip.truth.
+    truth: as v2a.synthetic.clips.SyntheticClip.truth.
     wave_NA: the true sound, int16.
     no_music_wave_NA: the true sound without off-screen music, int16; None where it is not known.
     frames: the clean picture (semantic, sync).
@@ -162,7 +162,7 @@ def from_synthetic(
     seed: number of the set.
     num_clips: how many.
     spec: rates and lengths.
-    scenes: names of v2a.world.clips.SCENES; None is all.
+    scenes: names of v2a.synthetic.clips.SCENES; None is all.
     report: receives a line of progress now and then.
   """
 

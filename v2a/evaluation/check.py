@@ -18,7 +18,7 @@ from v2a.evaluation import figures as figures_lib
 from v2a.evaluation import instruments as instruments_lib
 from v2a.evaluation import onsets
 from v2a.evaluation import spectra
-from v2a.world import clips
+from v2a.synthetic import clips
 
 # Neither the seed of any training nor the one that models are evaluated on.
 CHECK_SEED = 9_000_001

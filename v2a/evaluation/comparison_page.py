@@ -25,7 +25,7 @@ from v2a.evaluation import columns
 from v2a.evaluation import comparison as comparison_lib
 from v2a.evaluation import comparison_report as report
 from v2a.evaluation import page
-from v2a.gallery import picture
+from v2a.reports import picture
 
 TEMPLATE = pathlib.Path(__file__).parent / 'comparison.html'
 # Plotted where they have a value: what the world's claims hang on, and one distance to the truth.

@@ -25,9 +25,9 @@ from v2a.evaluation import instruments
 from v2a.evaluation import onsets
 from v2a.evaluation import spectra
 from v2a.evaluation import tracks
-from v2a.world import annotations
-from v2a.world import draws
-from v2a.world import looks
+from v2a.synthetic import annotations
+from v2a.synthetic import draws
+from v2a.synthetic import looks
 
 CLOSE_S = 0.12
 # A missed hit and a sound without a hit that are this close are one hit at the wrong time.

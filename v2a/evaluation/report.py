@@ -17,7 +17,7 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import distributions
 from v2a.evaluation import runner
-from v2a.gallery import picture
+from v2a.reports import picture
 
 CLIPS_A_SCENE = 4
 JSON = 'report.json'

@@ -23,7 +23,7 @@ from v2a import files
 from v2a.evaluation import figures
 from v2a.evaluation import spectra
 from v2a.evaluation.embedders import embedder as embedder_lib
-from v2a.world import modal
+from v2a.synthetic import modal
 
 FILE = pathlib.Path(__file__).parents[2] / 'assets' / 'embedders' / 'world.npz'
 NAME = 'world'

@@ -1,0 +1,232 @@
+"""The step that `v2a train` runs, compiled for a topology, and what it will cost there.
+
+With F the operations of the whole step (v2a.flops), n chips of peak P, memory rate M and D bytes a chip to
+other slices, a step takes at least
+
+  compute = F / (n P)                                                            (1)
+  HBM     = (arguments + results + 2 temporaries) / M                             (2)
+  ICI     = the most, over axes of the mesh, of bytes / rate of the axis          (3)
+  DCN     = bytes along replica / D                                              (4)
+
+Eq. 2 is a lower bound: each byte that the program holds moves at least so often. The rate of an axis is that
+of a link, for each axis of the torus that it lies along, in both directions where the torus closes.
+The highest reachable MFU is (F without what remat computes again) / (n P) over the largest of the four: all
+overlap, and products run at the peak.
+"""
+
+import dataclasses
+import math
+import pathlib
+import time
+
+import jax
+import ml_collections
+
+from v2a import config
+from v2a import flops
+from v2a.aot import hlo
+from v2a.aot import topologies
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import costs
+from v2a.training import executable
+from v2a.training import input as input_lib
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+from v2a.training import tasks
+
+_CLOSED_FROM = 16  # chips along an axis of a flat torus (v5e, v6e) from which it closes
+_CUBE = 4  # a torus of three axes (v5p) is made of cubes of 4 x 4 x 4, and closes where it is of whole ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+  """What a compiled step costs; a line of the table.
+
+  Attributes:
+    config, topology, mesh, batch_size, remat, microbatches: what was compiled.
+    fits: False where the compiler ran out of the chip's memory, when all below but `reason` is None; or where
+      no room is left for the batches that wait.
+    reason: why it does not fit, in the compiler's words or ours.
+    memory_bytes: of a device, by kind; 'waiting' are the batches after this one. And 'host': what remat put
+      there.
+    hbm_bytes: that a chip has.
+    num_parameters: trained.
+    flops, model_flops: of a step over all devices, with and without what is computed again.
+    sent_bytes: by a device in a step, by axes of the mesh.
+    times_s: by bound, eq. 1 to 4.
+    bound: the largest of them.
+    highest_mfu: see the module.
+    compile_s: how long it took.
+  """
+
+  config: str
+  topology: str
+  mesh: dict[str, int]
+  batch_size: int
+  remat: str
+  microbatches: int
+  hbm_bytes: int
+  num_parameters: int
+  flops: int
+  model_flops: int
+  fits: bool
+  compile_s: float
+  reason: str | None = None
+  memory_bytes: dict[str, int] | None = None
+  sent_bytes: dict[str, float] | None = None
+  times_s: dict[str, float] | None = None
+  bound: str | None = None
+  highest_mfu: float | None = None
+
+
+def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
+  """Returns the traced step and its abstract state for a mesh; nothing is run.
+
+  Raises:
+    ValueError: the batch does not divide over the mesh.
+  """
+  task = tasks.make(c)
+  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
+  abstract = state_lib.abstract(task, optimizer, mesh)
+  step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
+  return step.trace(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh)), abstract
+
+
+def compile_step(
+  c: ml_collections.ConfigDict, topology: topologies.Topology, output: pathlib.Path | None = None
+) -> Report:
+  """Returns what a configuration's step costs on a topology.
+
+  Args:
+    c: the whole configuration.
+    topology: of chips that need not be there.
+    output: where the executable is written, see `training.executable`; None for nowhere.
+
+  Raises:
+    ValueError: the mesh does not fit the topology, or the batch the mesh.
+  """
+  config.validate(c)
+  sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
+  _check_batch(c, sizes)
+  mesh = mesh_lib.make(sizes, topologies.devices(topology))
+  traced, abstract = trace(c, mesh)
+  num_flops = flops.count(traced.jaxpr)
+  start = time.perf_counter()
+  about = {
+    'config': c.name,
+    'topology': topology.name,
+    'mesh': sizes,
+    'batch_size': c.training.batch_size,
+    'remat': c.training.remat,
+    'microbatches': c.training.microbatches,
+    'hbm_bytes': topology.chip.hbm_bytes,
+    'num_parameters': state_lib.num_parameters(abstract.params),
+    'flops': num_flops,
+    'model_flops': costs.flops_per_clip(c) * c.training.batch_size,
+  }
+  lowered = traced.lower()
+  try:
+    compiled = lowered.compile()
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    return Report(
+      **about, fits=False, reason=' '.join(str(error).split())[:300], compile_s=time.perf_counter() - start
+    )
+  about['compile_s'] = time.perf_counter() - start
+  report = _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
+  if output is not None and report.fits:
+    executable.save(lowered, compiled, output)
+  return report
+
+
+def min_batch_size(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
+  """Returns the clips of the smallest batch that divides over a topology: one a device and microbatch."""
+  sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
+  return c.training.microbatches * math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
+
+
+def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
+  # Before libtpu is even looked for; the step checks it again.
+  num_shards = math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
+  if c.training.batch_size % (c.training.microbatches * num_shards):
+    raise ValueError(
+      f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
+      f'{c.training.microbatches} x {num_shards}; got {c.training.batch_size}.'
+    )
+
+
+def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
+  leaves = input_lib.abstract_batch(c, tasks.make(c), mesh).values()
+  return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def _report(
+  compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh, batch_bytes: int
+) -> Report:
+  chip, memory = topology.chip, compiled.memory_analysis()
+  held = {
+    'arguments': memory.argument_size_in_bytes,
+    'results': memory.output_size_in_bytes,
+    'aliased': memory.alias_size_in_bytes,
+    'temporaries': memory.temp_size_in_bytes,
+    'program': memory.generated_code_size_in_bytes,
+    'waiting': input_lib.NUM_PREFETCHED_ON_DEVICE * batch_bytes,
+    'host': memory.host_temp_size_in_bytes,
+  }
+  sent = hlo.bytes_by_axes(hlo.collectives(compiled.as_text(), mesh))
+  moved = held['arguments'] + held['results'] + 2 * held['temporaries']
+  times = {
+    'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
+    'HBM': moved / chip.hbm_bytes_per_s,
+  }
+  inside = {axes: amount for axes, amount in sent.items() if not _crosses(axes, topology)}
+  times['ICI'] = max([amount / _rate(axes, topology, mesh) for axes, amount in inside.items()], default=0.0)
+  times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
+  bound = max(times, key=times.get)
+  useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
+  report = Report(
+    **about,
+    fits=True,
+    memory_bytes=held,
+    sent_bytes=sent,
+    times_s=times,
+    bound=bound,
+    highest_mfu=useful_s / times[bound],
+  )
+  if used_bytes(report) <= chip.hbm_bytes:
+    return report
+  reason = (
+    f'{used_bytes(report) / 2**30:.2f} GiB are used, {held["waiting"] / 2**30:.2f} of them by '
+    'batches that wait'
+  )
+  return dataclasses.replace(report, fits=False, reason=reason)
+
+
+def _crosses(axes: str, topology: topologies.Topology) -> bool:
+  return topology.num_slices > 1 and 'replica' in axes.split('+')
+
+
+def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> float:
+  """Bytes a second that a chip sends along axes of the mesh."""
+  devices = mesh.devices
+  for axis, name in reversed(list(enumerate(mesh.axis_names))):
+    if name not in axes.split('+'):
+      devices = devices.take(0, axis=axis)
+  sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
+  links = sum(2 if _has_wraparound(size, topology) else 1 for size in sizes if size > 1)
+  return topology.chip.ici_bytes_per_s * links
+
+
+def _has_wraparound(size: int, topology: topologies.Topology) -> bool:
+  if len(topology.shape) == 3:
+    return not any(along % _CUBE for along in topology.shape)
+  return size >= _CLOSED_FROM
+
+
+def used_bytes(report: Report) -> int:
+  """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
+  held = report.memory_bytes
+  kinds = 'arguments', 'results', 'temporaries', 'program', 'waiting'
+  return sum(held[kind] for kind in kinds) - held['aliased']

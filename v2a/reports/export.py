@@ -1,0 +1,261 @@
+"""Writes the outputs of an input: sound files, the picture with its new sound, manifest, plot.
+
+For a clip of the name NAME and sample i: NAME.i.mp4, NAME.i.wav, NAME.json and NAME.png. All are written to a
+hidden folder and renamed together, the manifest last, so that a manifest's presence says that all is there.
+What may be replaced stands in `v2a.reports.outputs`.
+"""
+
+from collections.abc import Iterable
+import dataclasses
+import json
+import pathlib
+import time
+
+import numpy as np
+
+import v2a
+from v2a import files
+from v2a import generate
+from v2a import manifests
+from v2a import names
+from v2a import requests
+from v2a.media import level
+from v2a.media import probe
+from v2a.media import read
+from v2a.media import write
+from v2a.reports import entries
+from v2a.reports import outputs
+from v2a.reports import picture
+from v2a.reports import signals
+
+NUM_THUMBNAILS = 12
+THUMBNAIL_SIZE = 160
+# Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place, but for
+# animations, which are decoded from their begin.
+ONE_PASS_S = 20.0
+# A peak of silence in decibels; JSON knows no infinity.
+_SILENCE_DB = -120.0
+
+
+@dataclasses.dataclass(frozen=True)
+class WrittenOutputs:
+  """What was written for one input: its manifest, where that lies, and its entry in a gallery."""
+
+  manifest: dict
+  path: pathlib.Path
+  entry: entries.Entry
+
+
+def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarray | None:
+  """Returns frame_MYX3 at the middles of equal spans of a part of a file; None where there is no picture.
+
+  Args:
+    info: the file.
+    start_s: begin of the part in seconds.
+    duration_s: length of the part in seconds.
+  """
+  if not info.has_video or duration_s <= 0:
+    return None
+  if info.is_image:
+    return read.frames(info.path, 1, THUMBNAIL_SIZE, 0.0, 1.0)
+  last_s = max(0.0, info.duration_s - start_s)
+  span_s = min(duration_s, last_s) / NUM_THUMBNAILS
+  if duration_s <= ONE_PASS_S or info.is_animation:
+    part_s = span_s * NUM_THUMBNAILS - span_s / 2
+    return read.frames(info.path, 1 / span_s, THUMBNAIL_SIZE, start_s + span_s / 2, part_s)
+  times_s = [start_s + (number + 0.5) * span_s for number in range(NUM_THUMBNAILS)]
+  return np.concatenate([read.frames(info.path, 1.0, THUMBNAIL_SIZE, time_s, 1.0) for time_s in times_s])
+
+
+def _level_db(value: float) -> float:
+  return round(max(_SILENCE_DB, 20.0 * float(np.log10(max(value, 1e-12)))), 2)
+
+
+def _input(
+  source: generate.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
+) -> dict:
+  part = {
+    'start_s': source.start_s,
+    'duration_s': duration_s,
+    'requested_duration_s': source.duration_s,
+  }
+  if info is None:
+    return {'path': None, 'uri': None, 'sha256': None, **part}
+  return {
+    'path': str(source.path),
+    'uri': source.path.absolute().as_uri(),  # finds the file whatever bytes its name is made of
+    'sha256': content.sha256,
+    **part,
+    'is_image': info.is_image,
+    'width': info.width,
+    'height': info.height,
+    'fps': round(info.fps, 3),
+    'video_codec': info.video_codec,
+  }
+
+
+def _samples(
+  result: generate.Result,
+  source: generate.Input,
+  info: probe.Probe | None,
+  folder: pathlib.Path,
+  stem: pathlib.Path,
+  sample_rate_hz: int,
+  audio: str,
+) -> tuple[list[entries.Sample], list[dict], list[str]]:
+  """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
+  samples, described, losses = [], [], []
+  for index in range(len(result.waves)):
+    wave_NA = result.waves.pop(0)
+    wav = folder / f'{stem.name}.{index}.wav'
+    write.wav(wav, wave_NA, sample_rate_hz)
+    video = None
+    if info is not None:
+      # Without a wish the whole picture is kept; else it ends with the sound, which may end with the picture.
+      is_whole = source.duration_s is None and not info.is_image
+      duration_s = None if is_whole else len(wave_NA) / sample_rate_hz
+      muxed = write.mux(
+        info.path,
+        wave_NA,
+        sample_rate_hz,
+        folder / f'{stem.name}.{index}.mp4',
+        audio=audio,
+        start_s=source.start_s,
+        duration_s=duration_s,
+      )
+      video, losses = muxed.path, list(muxed.not_copied)
+    level_RJ = signals.mel_spectrogram(wave_NA, sample_rate_hz)
+    rms_db = _level_db(level.rms(wave_NA))
+    wav, video = stem.with_name(wav.name), video and stem.with_name(video.name)
+    samples.append(
+      entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
+    )
+    described.append(_describe(samples[-1], level.peak(wave_NA)))
+  return samples, described, losses
+
+
+def _describe(sample: entries.Sample, peak: float) -> dict:
+  return {
+    'index': sample.index,
+    'video': sample.video.name if sample.video else None,
+    'wav': sample.wav.name,
+    'score': sample.score,
+    'rank': sample.rank,
+    'peak': round(peak, 4),
+    'rms_db': sample.rms_db,
+  }
+
+
+def _gauge(result: generate.Result) -> dict | None:
+  if result.ood is None:
+    return None
+  distance, threshold = (round(value, 3) for value in result.ood)
+  # JSON knows no infinity, which a gauge has before it is calibrated.
+  told = threshold if np.isfinite(threshold) else None
+  return {'distance': distance, 'threshold': told, 'is_unusual': distance > threshold}
+
+
+def check(
+  guard: outputs.OverwriteGuard,
+  inputs: Iterable[generate.Input],
+  stems: Iterable[pathlib.Path],
+  request: generate.Request,
+  audio: str,
+  model: generate.Bundle | None = None,
+) -> None:
+  """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
+
+  Args:
+    guard: of the run.
+    inputs: all of it.
+    stems: folder and name of the files of each.
+    request: what was asked for.
+    audio: see `deliver`.
+    model: that will generate; None compares only what is known without one.
+  """
+  names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
+  asked = {name: getattr(request, name) for name in names}
+  for source, stem in zip(inputs, stems, strict=True):
+    known = {**asked, 'audio': audio}
+    known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
+    if model:
+      resolved, _, _ = requests.resolve(model, request, has_video=source.path is not None)
+      known |= {**resolved, 'model': model.digest(request.generator)}
+    guard.check(stem, source.path, known)
+
+
+def write_outputs(
+  model: generate.Bundle,
+  source: generate.Input,
+  request: generate.Request,
+  result: generate.Result,
+  stem: pathlib.Path,
+  audio: str = 'replace',
+  title: str = '',
+  guard: outputs.OverwriteGuard | None = None,
+) -> WrittenOutputs:
+  """Writes everything for one input.
+
+  Args:
+    model: the model that drew.
+    source: what it was drawn for.
+    request: what was asked for.
+    result: what was drawn, without error; its waves are taken out, since long ones fill the memory.
+    stem: folder and name of the files without endings.
+    audio: 'replace' the clip's sound or 'mix' with it.
+    title: heading of the plot; '' is the name.
+    guard: of the whole run; None takes this input for all of it.
+
+  Raises:
+    MediaError: the picture cannot be put under the sound.
+    ValueError: the input has changed since it was read.
+    FileExistsError: a file is in the way, see `outputs`.
+  """
+  start_s = time.perf_counter()
+  info = None if source.path is None else probe.probe(source.path)
+  sample_rate_hz, content = model.sample_rate_hz, result.input_fingerprint
+  duration_s = len(result.waves[0]) / sample_rate_hz
+  with outputs.staging_folder(stem) as folder:
+    samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
+    entry = entries.Entry(
+      title=title or names.printable(source.path.stem if source.path else stem.name),
+      duration_s=duration_s,
+      samples=tuple(samples),
+      prompt=request.prompt,
+      negative_prompt=request.negative_prompt,
+      transcript=request.transcript,
+      motion_L=np.asarray(result.motion_L, np.float32),
+      thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
+      aspect=info.width / info.height if info and info.has_video else 1.0,
+    )
+    write_s = time.perf_counter() - start_s
+    picture.write(folder / f'{stem.name}.png', [entry])
+    plot_s = time.perf_counter() - start_s - write_s
+    timings_s = {**result.timings_s, 'write': write_s, 'plot': plot_s}
+    manifest = {
+      'version': v2a.__version__,
+      'model': model.name,
+      'model_digest': model.digest(request.generator),
+      'input': _input(source, info, content, duration_s),
+      'seed': request.seed,
+      'prompt': request.prompt,
+      'negative_prompt': request.negative_prompt,
+      'transcript': request.transcript,
+      'word_times_s': request.word_times_s and list(request.word_times_s),
+      'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
+      'video_gauge': _gauge(result),
+      'timings_s': {name: round(value, 4) for name, value in timings_s.items()},
+      'plot': f'{stem.name}.png',
+      'samples': described,
+      'not_copied': losses,
+    }
+    path = stem.with_name(f'{stem.name}.json')
+    digests = {file.name: files.fingerprint(file).sha256 for file in sorted(folder.iterdir())}
+    manifest = manifests.with_digests(manifest, path.name, digests)
+    files.write_text(folder / path.name, json.dumps(manifest, indent=1) + '\n')
+    if content:
+      content.check()
+    guard = guard or outputs.OverwriteGuard([source.path], request.num_samples)
+    earlier = guard.check(stem, source.path, manifests.request_fields(manifest), content and content.sha256)
+    outputs.publish(folder, stem, earlier)
+  return WrittenOutputs(manifest, path, entry)

@@ -1,0 +1,228 @@
+"""Clips of the procedural world: picture, sound and exact ground truth from (seed, index) alone.
+
+Truth of a clip: see `render`. Tracks are lists at stage.CURVE_HZ values a second. Physics is analytic, so
+that the times of events depend on neither frame rate nor frame size, and a look changes the picture only.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from v2a.synthetic import annotations
+from v2a.synthetic import draws
+from v2a.synthetic import impacts
+from v2a.synthetic import looks
+from v2a.synthetic import machines
+from v2a.synthetic import musical
+from v2a.synthetic import quiet
+from v2a.synthetic import stage
+from v2a.synthetic import talking
+from v2a.synthetic import textures
+from v2a.synthetic import tones
+
+SCENES = {
+  'bounce': impacts.bounce,
+  'collide': impacts.collide,
+  'strike': impacts.strike,
+  'hidden': impacts.hidden,
+  'engine': machines.engine,
+  'rain': machines.rain,
+  'wind': machines.wind,
+  'pass': machines.fly_past,
+  'keys': musical.keys,
+  'score': musical.score,
+  'dialogue': talking.dialogue,
+  'still': quiet.still,
+  'cut': quiet.cut,
+}
+CORRUPTIONS = looks.CORRUPTIONS
+# Chances of the scenes where all are drawn: silence needs few examples, impacts and speech many.
+SCENE_WEIGHTS = {
+  'bounce': 14,
+  'collide': 11,
+  'strike': 12,
+  'hidden': 13,
+  'engine': 8,
+  'rain': 6,
+  'wind': 6,
+  'pass': 8,
+  'keys': 7,
+  'score': 5,
+  'dialogue': 14,
+  'still': 4,
+  'cut': 5,
+}
+WITH_MUSIC = ('bounce', 'collide', 'strike', 'hidden', 'engine', 'rain', 'wind', 'pass')
+WITH_WIND = ('bounce', 'collide', 'strike', 'hidden', 'engine', 'pass')
+PEAK = 0.9
+_CHUNK_PIXELS = 1 << 19
+_EMPTY = {
+  'transcript': '',
+  'events': [],
+  'material': None,
+  'is_material_hidden': False,
+  'envelope': None,
+  'pitch_hz': None,
+  'x': None,
+  'has_music': False,
+  'has_wind': False,
+  'is_music_named': False,
+  'notes': [],
+  'tempo_bpm': None,
+  'words': [],
+  'phonemes': [],
+  'mouth': None,
+}
+
+
+@dataclasses.dataclass
+class SyntheticClip:
+  """One rendered clip.
+
+  Attributes:
+    frame_LYX3: uint8 RGB, frame k shows time k / fps.
+    wave_NA: float32 stereo in -0.9..0.9.
+    stems: 'effects', 'ambience', 'music', 'speech' -> wave_NA; they sum to the wave.
+    truth: JSON-able ground truth.
+  """
+
+  frame_LYX3: np.ndarray
+  wave_NA: np.ndarray
+  stems: dict[str, np.ndarray]
+  truth: dict
+
+
+def check(scenes, corruption: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
+  """Checks the arguments of `render`. Raises ValueError on what `render` cannot do."""
+  names = tuple(SCENES) if scenes is None else tuple(scenes)
+  unknown = sorted(set(names) - set(SCENES))
+  if unknown or not names:
+    raise ValueError(f'scenes must be some of {", ".join(SCENES)}; got {", ".join(unknown) or "none"}.')
+  if corruption is not None and corruption not in CORRUPTIONS:
+    raise ValueError(f'look must be one of {", ".join(CORRUPTIONS)}; got {corruption!r}.')
+  limits = {
+    'clip_s': (clip_s, 2, 30),
+    'fps': (fps, 1, 60),
+    'frame_size': (frame_size, 4, 1080),
+    'sample_rate_hz': (sample_rate_hz, 8000, 96000),
+  }
+  for name, (value, low, high) in limits.items():
+    if not low <= value <= high:
+      raise ValueError(f'{name} must be {low}..{high}; got {value}.')
+
+
+def _ambience(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
+  rng = draw.rng('ambience')
+  gusts = draws.RandomCurve(rng, 0.25, 0.7, (0.8, 2.0), place.clip_s)
+  level_N = place.interpolate_curve(gusts)
+  return np.stack([textures.wind(rng, level_N, place.sample_rate_hz) for _ in range(2)], axis=1)
+
+
+def _music(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
+  rng = draw.rng('music')
+  mode = draws.pick(rng, ('major', 'major', 'minor'))
+  style = draws.pick(rng, ('chords', 'arpeggio', 'both'))
+  notes = tones.compose(rng, place.clip_s, mode, rng.uniform(70, 130), style)
+  wave_NA = tones.synthesize(notes, place.num_samples, place.sample_rate_hz, 0.3)
+  peak = float(np.abs(wave_NA).max())
+  level = 0.5 * 10 ** (rng.uniform(-10, -5) / 20)
+  return wave_NA * np.float32(level / max(peak, 1e-6))
+
+
+def _picture(
+  draw, scene: stage.Scene, look: looks.Corruption, num_frames: int, fps: float, size: int
+) -> np.ndarray:
+  frame_LYX3 = np.empty((num_frames, size, size, 3), np.uint8)
+  chunk = max(1, _CHUNK_PIXELS // (size * size))
+  shown_L = look.source_times(draw, np.arange(num_frames) / fps)
+  for start in range(0, num_frames, chunk):
+    part_L = shown_L[start : start + chunk]
+    pixels_3LYX = look.apply(draw, part_L, scene.render(part_L, size))
+    scaled_3LYX = np.clip(pixels_3LYX * np.float32(255) + np.float32(0.5), 0, 255).astype(np.uint8)
+    frame_LYX3[start : start + chunk] = np.moveaxis(scaled_3LYX, 0, -1)
+  return frame_LYX3
+
+
+def render(
+  seed: int,
+  index: int,
+  scenes=None,
+  corruption: str | None = None,
+  clip_s: float = 4.0,
+  fps: float = 25,
+  frame_size: int = 48,
+  sample_rate_hz: int = 16000,
+) -> SyntheticClip:
+  """Renders clip `index` of the set `seed`; the same arguments give the same clip, bit for bit.
+
+  Args:
+    seed: number of the set, >= 0.
+    index: number of the clip in the set, >= 0.
+    scenes: names of SCENES to draw from; None samples from all by SCENE_WEIGHTS.
+    corruption: a name of CORRUPTIONS; None samples one (half are clean). It changes the picture, and `look`
+      and `severity` of the truth.
+    clip_s: length in seconds, 2..30.
+    fps: frames a second, 1..60.
+    frame_size: height and width in pixels, 4..1080.
+    sample_rate_hz: samples a second, 8,000..96,000.
+
+  Returns:
+    The clip. Its truth always has: seed, index, scene, look, severity, clip_s, fps, sample_rate_hz, track_hz,
+    annotation, transcript, events, material, is_material_hidden, envelope, pitch_hz, x, has_music, has_wind,
+    is_music_named, notes, tempo_bpm, words, phonemes, mouth; None or [] where it does not apply.
+
+  Raises:
+    ValueError: an unknown scene or look, or a number out of its range.
+  """
+  check(scenes, corruption, clip_s, fps, frame_size, sample_rate_hz)
+  names = tuple(SCENES) if scenes is None else tuple(scenes)
+  draw = draws.RandomStreams(seed, index)
+  chosen = looks.random_corruption(draw, corruption)
+  place = stage.SceneSpec(clip_s, sample_rate_hz)
+  name = draws.pick(draw.rng('scene'), names, [SCENE_WEIGHTS[entry] for entry in names])
+  scene = SCENES[name](draw, place)
+  extras = draw.rng('extras')
+  roll_music, roll_wind = extras.random(), extras.random()
+  has_music, has_wind = name in WITH_MUSIC and roll_music < 0.55, name in WITH_WIND and roll_wind < 0.2
+  stems = {entry: scene.stems.get(entry) for entry in ('effects', 'ambience', 'music', 'speech')}
+  if has_music:
+    stems['music'] = _music(draw, place)
+  if has_wind:
+    stems['ambience'] = _ambience(draw, place)
+  stems = {
+    entry: place.silence() if wave_NA is None else wave_NA.astype(np.float32)
+    for entry, wave_NA in stems.items()
+  }
+  wave_NA, stems = _mix(stems)
+  truth = {
+    'seed': seed,
+    'index': index,
+    'scene': name,
+    'look': chosen.name,
+    'severity': chosen.severity,
+    'clip_s': clip_s,
+    'fps': fps,
+    'sample_rate_hz': sample_rate_hz,
+    'track_hz': stage.CURVE_HZ,
+    **_EMPTY,
+    **scene.truth,
+  }
+  is_hidden = truth['is_material_hidden']
+  truth['annotation'], is_named = annotations.annotate(
+    draw.rng('annotation'), scene.facts, has_music, has_wind, is_hidden
+  )
+  truth['has_music'], truth['has_wind'] = truth['has_music'] or has_music, has_wind
+  truth['is_music_named'] = truth['is_music_named'] or is_named
+  num_frames = int(round(clip_s * fps))
+  frame_LYX3 = _picture(draw, scene, chosen, num_frames, fps, frame_size)
+  return SyntheticClip(frame_LYX3, wave_NA, stems, truth)
+
+
+def _mix(stems: dict) -> tuple[np.ndarray, dict]:
+  """Returns the sum and the stems, both turned down where the sum would pass PEAK."""
+  wave_NA = sum(stems.values())
+  peak = float(np.abs(wave_NA).max())
+  if peak > PEAK:
+    stems = {name: stem_NA * np.float32(PEAK / peak * 0.999) for name, stem_NA in stems.items()}
+    wave_NA = sum(stems.values())
+  return wave_NA, stems

@@ -1,0 +1,391 @@
+"""Scenes of impacts: bodies that fall and bounce, that collide, that are struck; and the hidden material."""
+
+import itertools
+
+import numpy as np
+
+from v2a.synthetic import backdrop
+from v2a.synthetic import bodies
+from v2a.synthetic import draws
+from v2a.synthetic import modal
+from v2a.synthetic import sound
+from v2a.synthetic import stage
+
+GAP_S = 0.125  # events of one clip are further apart than this, so that a detector can tell them apart
+
+
+def event(time_s: float, kind: str, material: str | None, speed: float, x: float) -> dict:
+  """Returns one entry of truth['events']; x in frame widths."""
+  return {
+    'time_s': round(float(time_s), 5),
+    'kind': kind,
+    'material': material,
+    'speed': round(float(speed), 4),
+    'x': round(float(2 * x - 1), 4),
+    'visible': True,
+  }
+
+
+def ring(spec: stage.SceneSpec, events: list[dict], scales: list[float]) -> np.ndarray:
+  """Returns wave_NA of the impacts of all events; scales are the pitch scales of their bodies."""
+  wave_NA = spec.silence()
+  for hit, scale in zip(events, scales):
+    mono_N = modal.impact(hit['material'], scale, hit['speed'], spec.sample_rate_hz)
+    sound.add_panned(wave_NA, mono_N, int(round(hit['time_s'] * spec.sample_rate_hz)), hit['x'])
+  return sound.add_early_reflections(wave_NA, spec.sample_rate_hz)
+
+
+def scale_of(body: bodies.Body) -> float:
+  """Returns the pitch scale of a body."""
+  return modal.pitch_scale(body.radius, bodies.MIN_RADIUS, bodies.MAX_RADIUS)
+
+
+class BouncingBody:
+  """One body thrown into the picture: it bounces on the floor until it rests, then fades.
+
+  Attributes:
+    hits_S, speeds_S: times in seconds and speeds in frame widths a second of its impacts.
+  """
+
+  def __init__(self, rng, start_s: float, body: bodies.Body, floor: float, gravity: float):
+    self.start_s, self.gravity, self.body = start_s, gravity, body
+    self.rest_y = floor - body.radius * (1.0 if body.shape == 'disc' else 0.92)
+    restitution = modal.MATERIALS[body.material].restitution * rng.uniform(0.92, 1.06)
+    if rng.random() < 0.5:
+      self.x0, self.vx = rng.uniform(0.15, 0.85), rng.uniform(-0.12, 0.12)
+      self.y0 = -body.radius - rng.uniform(0, 0.1)
+      self.vy0 = rng.uniform(0, 1.2)
+    else:
+      side = int(rng.integers(2))
+      self.x0 = -body.radius if side == 0 else 1 + body.radius
+      self.vx = rng.uniform(0.3, 0.75) * (1 - 2 * side)
+      self.y0, self.vy0 = rng.uniform(0.1, 0.55), rng.uniform(-0.9, 0.2)
+    fall = self.rest_y - self.y0
+    speed = float(np.sqrt(self.vy0**2 + 2 * gravity * fall))
+    time_s = start_s + (speed - self.vy0) / gravity
+    hits, speeds = [], []
+    while True:
+      hits.append(time_s)
+      speeds.append(speed)
+      speed *= restitution
+      flight_s = 2 * speed / gravity
+      if flight_s < GAP_S + 0.02 or not 0.02 < self.x(time_s + flight_s) < 0.98:
+        break
+      time_s += flight_s
+    self._leaves = flight_s >= GAP_S + 0.02
+    self._restitution = restitution
+    self.hits_S, self.speeds_S = np.array(hits), np.array(speeds)
+    self.end_s = time_s + (flight_s if self._leaves else rng.uniform(0.25, 0.6))
+    self.turn = self.vx / body.radius if body.shape == 'disc' else self.vx * 4
+
+  def x(self, time):
+    """Returns the horizontal position at times in seconds."""
+    return self.x0 + self.vx * (time - self.start_s)
+
+  def shift(self, delay_s: float):
+    """Moves the whole drop in time."""
+    self.start_s += delay_s
+    self.hits_S = self.hits_S + delay_s
+    self.end_s += delay_s
+
+  def y(self, time_L: np.ndarray) -> np.ndarray:
+    """Returns the height at times in seconds, piece by piece a parabola."""
+    piece = np.searchsorted(self.hits_S, time_L, side='right')
+    since = time_L - np.concatenate([[self.start_s], self.hits_S])[piece]
+    up = self._restitution * self.speeds_S
+    if not self._leaves:
+      up[-1] = 0
+    velocity = np.concatenate([[self.vy0], -up])[piece]
+    base = np.where(piece == 0, self.y0, self.rest_y)
+    y = base + velocity * since + 0.5 * self.gravity * since**2
+    return np.where((piece == len(self.hits_S)) & (not self._leaves), self.rest_y, np.minimum(y, self.rest_y))
+
+  def render(self, canvas, time_L: np.ndarray, floor: float):
+    """Draws the drop and its shadow where it is on screen."""
+    shown = np.flatnonzero((time_L > self.start_s) & (time_L < self.end_s + 0.2))
+    if not len(shown):
+      return
+    part = slice(shown[0], shown[-1] + 1)
+    time_L = time_L[part]
+    view = canvas.select_frames(part)
+    x_L = self.x(
+      np.minimum(time_L, self.end_s) if self._leaves else np.minimum(time_L, self.hits_S[-1] + 0.1)
+    )
+    y_L = self.y(np.minimum(time_L, self.end_s))
+    alpha_L = np.clip((self.end_s + 0.2 - time_L) / 0.2, 0, 1) * (time_L >= self.start_s)
+    since = time_L[:, None] - self.hits_S[None, :]
+    squash = np.where(since >= 0, np.exp(-np.abs(since) / 0.035), 0) * self.speeds_S
+    soft = {'rubber': 0.22}.get(self.body.material, 0.05) if not self.body.is_hidden else 0.05
+    bodies.render_shadow(view, self.body, x_L, y_L + self.body.radius, floor, alpha_L)
+    bodies.render(
+      view,
+      self.body,
+      x_L,
+      y_L,
+      self.turn * (x_L - self.x0) / self.vx if self.vx else x_L * 0,
+      alpha_L,
+      1 + soft * squash.max(1),
+    )
+
+
+def _drops(
+  draw: draws.RandomStreams, place: stage.SceneSpec, make_body, num_lanes: int, floor: float
+) -> list[BouncingBody]:
+  gravity = draw.rng('gravity').uniform(4.2, 6.5)
+  drops: list[BouncingBody] = []
+  taken = np.zeros(0)
+  for lane in range(num_lanes):
+    rng = draw.rng(f'lane {lane}')
+    body = make_body(rng)
+    start_s = rng.uniform(-0.25, 0.15) if lane == 0 else rng.uniform(0.2, 0.9)
+    while start_s < place.clip_s:
+      drop = BouncingBody(rng, start_s, body, floor, gravity)
+      if drop.hits_S[0] < 0.06:
+        drop.shift(0.06 - drop.hits_S[0] + rng.uniform(0, 0.1))
+      while len(taken) and np.abs(drop.hits_S[:, None] - taken[None, :]).min() < 1.3 * GAP_S:
+        drop.shift(0.023)
+      taken = np.concatenate([taken, drop.hits_S])
+      drops.append(drop)
+      start_s = drop.end_s + rng.uniform(-0.1, 0.5)
+  return drops
+
+
+def _listen(place: stage.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
+  """Orders hits (event, pitch scale), drops those outside of the clip, and returns (events, wave_NA)."""
+  hits = sorted(
+    (hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s']
+  )
+  events = [hit for hit, _ in hits]
+  return events, ring(place, events, [scale for _, scale in hits])
+
+
+def common_material(events: list[dict]) -> str | None:
+  """Returns the material of all events where it is one, else None."""
+  materials = {hit['material'] for hit in events}
+  return materials.pop() if len(materials) == 1 else None
+
+
+def facts_of(events: list[dict], clip_s: float) -> dict:
+  """Returns what an annotation may say of impacts: materials, how fast, how loud."""
+  rate_hz = len(events) / clip_s
+  loud = float(np.mean([hit['speed'] for hit in events])) if events else 0.0
+  order = list(dict.fromkeys(hit['material'] for hit in events))
+  return {'materials': order, 'rate_hz': rate_hz, 'loudness': loud, 'count': len(events)}
+
+
+def bounce(
+  streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False, num_bodies: int | None = None
+) -> stage.Scene:
+  """One or two bodies, or as many as are wanted, fall and bounce."""
+  rng = streams.rng('bounce')
+  floor = rng.uniform(0.82, 0.92)
+  names = ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES
+  first = draws.pick(rng, names)
+  usual = 1 if is_hidden or rng.random() < 0.55 else 2
+  num_bodies = num_bodies or usual
+  materials = [first, first if rng.random() < 0.5 else draws.pick(rng, names)]
+  order = itertools.cycle(materials)
+  drops = _drops(
+    streams, spec, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_bodies, floor
+  )
+  back = backdrop.Backdrop(rng, floor)
+  for drop in drops:
+    drop.body.set_contrasting_grey(back.brightness)
+  top_speed = float(np.sqrt(2 * 6.5 * 0.95))
+  hits = [
+    (
+      event(time_s, 'bounce', drop.body.material, np.clip(speed / top_speed, 0.15, 1), drop.x(time_s)),
+      scale_of(drop.body),
+    )
+    for drop in drops
+    for time_s, speed in zip(drop.hits_S, drop.speeds_S)
+  ]
+  events, wave_NA = _listen(spec, hits)
+
+  def picture(time_L, size):
+    canvas = back.render(time_L, size)
+    for drop in drops:
+      drop.render(canvas, time_L, floor)
+    return canvas.pixels_3LYX
+
+  facts = dict(facts_of(events, spec.clip_s), action='bounce')
+  return stage.Scene(
+    picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
+  )
+
+
+class CollidingBodies:
+  """Balls of equal mass on a line between two walls: only one moves at a time and hands its motion on.
+
+  In the coordinate u with all diameters taken out, one point runs back and forth between the walls through
+  resting points; each wall gives it a new speed. So every position is a formula of time.
+  """
+
+  def __init__(self, rng, body_list: list[bodies.Body], until_s: float):
+    self.radius_S = np.array([body.radius for body in body_list])
+    self.left, self.right = 0.05, 0.95
+    self.span = self.right - self.left - 2 * self.radius_S.sum()
+    count = len(body_list)
+    gap = {1: 0.3, 2: 0.17, 3: 0.13}[count]
+    slack = self.span - gap * count
+    cuts = np.sort(rng.random(count - 1)) * slack
+    self.rest_S = cuts + gap * np.arange(1, count)
+    fastest = gap / GAP_S
+    low, high = 0.35 * min(fastest, 1.5), min(0.97 * fastest, 1.5)
+    self.top_speed = 1.5
+    u, sign = rng.uniform(0.05, 0.95) * self.span, draws.pick(rng, (-1, 1))
+    time_s, self.times, self.places, self.speeds = 0.0, [0.0], [u], []
+    while time_s < until_s + 0.1:
+      speed = rng.uniform(low, high)
+      target = self.span if sign > 0 else 0.0
+      time_s += abs(target - u) / speed
+      self.times.append(time_s)
+      self.places.append(target)
+      self.speeds.append(speed)
+      u, sign = target, -sign
+
+  def mover(self, time):
+    """Returns u of the moving point."""
+    return np.interp(time, self.times, self.places)
+
+  def positions(self, time_L: np.ndarray) -> np.ndarray:
+    """Returns the centres of the bodies, one row a frame, in frame widths."""
+    points = np.concatenate(
+      [self.mover(time_L)[:, None], np.broadcast_to(self.rest_S, (len(time_L), len(self.rest_S)))], axis=1
+    )
+    shift = self.left + np.cumsum(2 * self.radius_S) - self.radius_S
+    return np.sort(points, axis=1) + shift
+
+  def hits(self):
+    """Yields (time_s, speed, kind, number of the body) of all impacts."""
+    for leg, speed in enumerate(self.speeds):
+      start, end, start_s = self.places[leg], self.places[leg + 1], self.times[leg]
+      crossed = [
+        (abs(rest - start) / speed, number)
+        for number, rest in enumerate(self.rest_S)
+        if min(start, end) < rest < max(start, end)
+      ]
+      for delay_s, number in sorted(crossed):
+        yield start_s + delay_s, speed, 'collision', number
+      out = self.speeds[leg + 1] if leg + 1 < len(self.speeds) else speed
+      yield self.times[leg + 1], max(speed, out), 'wall', len(self.rest_S) if end > 0 else 0
+
+
+def collide(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+  """Bodies that slide on a floor, hit each other and the walls; all of one material."""
+  rng = streams.rng('collide')
+  material = draws.pick(rng, modal.MATERIAL_NAMES)
+  count = draws.pick(rng, (1, 2, 2, 3))
+  floor = rng.uniform(0.68, 0.88)
+  shape = draws.pick(rng, ('disc', 'box'))
+  body_list = [bodies.random_body(rng, material, shape=shape) for _ in range(count)]
+  for body in body_list:
+    body.radius = min(body.radius, 0.095)
+  run = CollidingBodies(rng, body_list, spec.clip_s)
+  back = backdrop.Backdrop(rng, floor)
+  wall_color = bodies.accent_color(rng)
+  hits, last_s = [], 0.02
+  for time_s, speed, kind, number in run.hits():
+    if time_s - last_s < GAP_S and last_s > 0.02 or time_s < 0.03:
+      continue
+    last_s = time_s
+    x_S = run.positions(np.array([time_s]))[0]
+    x = x_S[number] + run.radius_S[number] if kind == 'collision' else x_S[number]
+    hits.append(
+      (event(time_s, kind, material, np.clip(speed / run.top_speed, 0.15, 1), x), scale_of(body_list[number]))
+    )
+  events, wave_NA = _listen(spec, hits)
+
+  def picture(time_L, size):
+    canvas = back.render(time_L, size)
+    canvas.box(0.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
+    canvas.box(1.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
+    x_LS = run.positions(time_L)
+    for number, body in enumerate(body_list):
+      height = floor - body.radius * (1 if body.shape == 'disc' else 0.92)
+      angle = x_LS[:, number] / body.radius if body.shape == 'disc' else np.zeros(1)
+      bodies.render_shadow(canvas, body, x_LS[:, number], floor, floor)
+      bodies.render(canvas, body, x_LS[:, number], height, angle)
+    return canvas.pixels_3LYX
+
+  facts = dict(facts_of(events, spec.clip_s), action='collide', materials=[material])
+  return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+
+
+def _beats(rng, until_s: float) -> tuple[np.ndarray, np.ndarray]:
+  """Draws times and speeds of strokes, rhythmic or irregular."""
+  period_s = rng.uniform(0.32, 0.85)
+  is_regular = rng.random() < 0.55
+  accent = int(rng.integers(2, 5))
+  time_s, times, speeds = rng.uniform(0.12, 0.5), [], []
+  while time_s < until_s + 1:
+    times.append(time_s)
+    strong = (len(times) - 1) % accent == 0
+    speeds.append(float(np.clip(rng.uniform(0.75, 1) if strong else rng.uniform(0.25, 0.7), 0.2, 1)))
+    time_s += period_s if is_regular else float(rng.uniform(0.2, 1.1))
+  return np.array(times), np.array(speeds)
+
+
+def strike(streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False) -> stage.Scene:
+  """A stick swings and strikes an object."""
+  rng = streams.rng('strike')
+  material = draws.pick(rng, ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES)
+  body = bodies.random_body(rng, material, is_hidden)
+  body.radius *= 1.25
+  floor = rng.uniform(0.8, 0.92)
+  x = rng.uniform(0.18, 0.82)
+  side = 1 if x < 0.5 else -1
+  time_S, speed_S = _beats(streams.rng('beats'), spec.clip_s)
+  back = backdrop.Backdrop(rng, floor)
+  body.set_contrasting_grey(back.brightness)
+  colors = bodies.accent_color(rng), bodies.accent_color(rng)
+  stick = bodies.stick_color(back.brightness)
+  top = floor - 0.14 - 2 * body.radius
+  length = rng.uniform(0.38, 0.5)
+  hits = [
+    (
+      event(time_s, 'strike', material, speed, x),
+      modal.pitch_scale(body.radius / 1.25, bodies.MIN_RADIUS, bodies.MAX_RADIUS),
+    )
+    for time_s, speed in zip(time_S, speed_S)
+  ]
+  events, wave_NA = _listen(spec, hits)
+
+  def lift(time_L):
+    after = np.searchsorted(time_S, time_L, side='right')
+    next_s = time_S[np.minimum(after, len(time_S) - 1)] - time_L
+    next_speed = speed_S[np.minimum(after, len(time_S) - 1)]
+    since = np.where(after > 0, time_L - time_S[np.maximum(after - 1, 0)], 9.0)
+    last_speed = speed_S[np.maximum(after - 1, 0)]
+    down = (0.45 + 0.6 * next_speed) * np.clip(next_s / 0.14, 0, 1) ** 0.8
+    back_up = (0.25 + 0.6 * last_speed) * np.clip(since / 0.16, 0, 1) ** 0.7 + 0.3 * np.clip(
+      since - 0.16, 0, 1
+    )
+    wobble = 0.016 * last_speed * np.exp(-since / 0.06) * np.cos(2 * np.pi * 14 * since)
+    return np.minimum(np.where(next_s < 0, 9.0, down), back_up), wobble
+
+  def picture(time_L, size):
+    canvas = back.render(time_L, size)
+    angle_L, wobble_L = lift(time_L)
+    canvas.box(x, floor - 0.07, 0.022, 0.075, colors[0])
+    canvas.box(x, floor - 0.005, 0.09, 0.015, colors[0], corner=0.01)
+    bodies.render(canvas, body, x + wobble_L, floor - 0.14 - body.radius + np.abs(wobble_L), 0.0)
+    grip_x, grip_y = x + side * length, top - 0.06
+    tip_x = grip_x - side * length * np.cos(angle_L)
+    tip_y = grip_y + 0.035 - length * np.sin(angle_L)
+    canvas.line(grip_x, grip_y, tip_x, tip_y, 0.015, stick)
+    canvas.disc(tip_x, tip_y, 0.039, stick)
+    canvas.disc(tip_x, tip_y, 0.031, colors[1])
+    canvas.disc(grip_x + side * 0.02, grip_y, 0.045, (0.86, 0.66, 0.52))
+    return canvas.pixels_3LYX
+
+  facts = dict(facts_of(events, spec.clip_s), action='strike', materials=[material])
+  return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+
+
+def hidden(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+  """A body whose material cannot be seen: only the annotation tells it."""
+  build = draws.pick(streams.rng('hidden'), (bounce, strike))
+  scene = build(streams, spec, is_hidden=True)
+  scene.truth['is_material_hidden'] = True
+  return scene

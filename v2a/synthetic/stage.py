@@ -1,0 +1,65 @@
+"""Stage and Scene: what a scene is told, and what it gives back."""
+
+from collections.abc import Callable
+import dataclasses
+
+import numpy as np
+
+from v2a.synthetic import sound
+
+CURVE_HZ = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class SceneSpec:
+  """Length and rate of the clip that a scene plays in."""
+
+  clip_s: float
+  sample_rate_hz: int
+
+  @property
+  def num_samples(self) -> int:
+    """Samples a channel of the clip."""
+    return int(round(self.clip_s * self.sample_rate_hz))
+
+  @property
+  def time_N(self) -> np.ndarray:
+    """Times of the samples in seconds."""
+    return np.arange(self.num_samples) / self.sample_rate_hz
+
+  @property
+  def curve_time_S(self) -> np.ndarray:
+    """Times of the truth's tracks in seconds."""
+    return np.arange(int(round(self.clip_s * CURVE_HZ))) / CURVE_HZ
+
+  def silence(self) -> np.ndarray:
+    """Returns wave_NA, stereo zeros."""
+    return np.zeros((self.num_samples, 2), np.float32)
+
+  def interpolate_curve(self, curve, hop: int = 64) -> np.ndarray:
+    """Returns a curve over seconds at every sample, computed every `hop` samples and interpolated."""
+    coarse_S = np.arange(0, self.num_samples + hop, hop)
+    value_S = curve(coarse_S / self.sample_rate_hz)
+    return np.interp(np.arange(self.num_samples), coarse_S, value_S).astype(np.float32)
+
+  def spatialize(self, mono_N: np.ndarray, x) -> np.ndarray:
+    """Returns wave_NA of a mono sound at place x (a number, or one a sample), in the room."""
+    left, right = sound.pan(x)
+    return sound.add_early_reflections(np.stack([mono_N * left, mono_N * right], axis=1), self.sample_rate_hz)
+
+
+@dataclasses.dataclass
+class Scene:
+  """One scene before its look.
+
+  Attributes:
+    render: (time_L, size) -> pixels_3LYX in 0..1, the picture at any times.
+    stems: wave_NA by stem name.
+    truth: what the scene knows of itself; missing keys are filled in by clips.
+    facts: words for the annotation.
+  """
+
+  render: Callable[[np.ndarray, int], np.ndarray]
+  stems: dict[str, np.ndarray]
+  truth: dict
+  facts: dict

@@ -1,0 +1,56 @@
+"""Continuous sounds: engine, rain, wind, the hum of something that flies."""
+
+import functools
+
+import numpy as np
+import scipy.signal
+
+from v2a.synthetic import sound
+
+
+@functools.lru_cache(maxsize=8)
+def wavetable(gains: tuple[float, ...]) -> np.ndarray:
+  """Returns one period of a harmonic sound as a table of 4,096 samples of peak 1."""
+  phase = np.arange(4096) * (2 * np.pi / 4096)
+  table = sum(gain * np.sin((h + 1) * phase + 0.7 * h * h) for h, gain in enumerate(gains))
+  return (table / np.abs(table).max()).astype(np.float32)
+
+
+def oscillate(pitch_hz_N: np.ndarray, sample_rate_hz: int, gains: tuple[float, ...]) -> np.ndarray:
+  """Returns mono_N, a harmonic sound that follows a pitch track in Hz."""
+  phase_N = np.cumsum(pitch_hz_N) * (4096 / sample_rate_hz)
+  return wavetable(gains)[phase_N.astype(np.int64) & 4095]
+
+
+@functools.lru_cache(maxsize=12)
+def band(length: int, sample_rate_hz: int, low_hz: float, high_hz: float, stream: int) -> np.ndarray:
+  """Returns noise of unit variance between two frequencies; the same for every clip, callers take offsets."""
+  high_hz = min(high_hz, 0.49 * sample_rate_hz)
+  sos = scipy.signal.butter(2, (low_hz, high_hz), 'bandpass', fs=sample_rate_hz, output='sos')
+  noise_N = scipy.signal.sosfilt(sos, sound.noise(length, stream)).astype(np.float32)
+  noise_N /= noise_N.std()
+  noise_N.setflags(write=False)
+  return noise_N
+
+
+def _stretch(rng, length: int, sample_rate_hz: int, low_hz: float, high_hz: float) -> np.ndarray:
+  """Returns `length` samples of band noise from a random place of a long stored stretch, looped."""
+  stored_N = band(16 * sample_rate_hz, sample_rate_hz, low_hz, high_hz, 1)
+  start = int(rng.integers(len(stored_N)))
+  return stored_N[(start + np.arange(length)) % len(stored_N)]
+
+
+ENGINE_HARMONICS = (1.0, 0.75, 0.6, 0.45, 0.4, 0.28, 0.22, 0.18, 0.14, 0.1, 0.08, 0.06)
+HUM_HARMONICS = (0.9, 1.0, 0.35, 0.6, 0.15, 0.3, 0.1, 0.15)
+
+
+def rain(rng, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns mono_N: bright noise at the level given."""
+  return _stretch(rng, len(level_N), sample_rate_hz, 1200, 6500) * (level_N * np.float32(0.14))
+
+
+def wind(rng, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns mono_N: low noise that grows louder and brighter with the level."""
+  low_N = _stretch(rng, len(level_N), sample_rate_hz, 90, 350)
+  middle_N = _stretch(rng, len(level_N), sample_rate_hz, 350, 900)
+  return np.float32(0.13) * level_N * (low_N * (1 - 0.5 * level_N) + middle_N * level_N)

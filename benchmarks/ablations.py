@@ -27,7 +27,7 @@ from v2a import configfile
 from v2a import generate
 from v2a import records
 from v2a import weights
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 from v2a.evaluation import adapter
 from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import figures as figures_lib
@@ -264,7 +264,7 @@ def main():
     commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
   commands.choices['training'].add_argument('--only', default='', help='runs whose name holds this')
   args = parser.parse_args()
-  cache.enable()
+  compilation_cache.enable()
   print(f'{args.num_clips} clips of seed {SEED}', flush=True)
   run = {'drawing': drawing, 'training': training, 'average': average, 'features': features}
   run[args.command](args)

@@ -25,7 +25,7 @@ import numpy as np
 from v2a import chips
 from v2a import config
 from v2a import configfile
-from v2a.conditioning import bundle
+from v2a.conditioning import condition
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import costs
 from v2a.training import optimizer as optimizer_lib
@@ -44,7 +44,7 @@ KINDS = {
 
 
 class _Features:
-  """In place of `tasks.conditions`: a batch holds what the encoders would have made; all of it is kept."""
+  """In place of `tasks.conditioning`: a batch holds what the encoders would have made; all of it is kept."""
 
   def sample_random_inputs(self, batch, key):
     """Returns nothing."""
@@ -54,7 +54,7 @@ class _Features:
   def encode(self, model, batch):
     """Returns the condition that the batch holds."""
     del model
-    return bundle.Condition(**{name: batch[name] for name in bundle.Condition.__dataclass_fields__})
+    return condition.Condition(**{name: batch[name] for name in condition.Condition.__dataclass_fields__})
 
 
 def on_features(c):

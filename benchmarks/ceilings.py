@@ -20,7 +20,7 @@ import numpy as np
 from v2a import flags
 from v2a import generate
 from v2a import records
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 from v2a.cli import main as program
 from v2a.evaluation import adapter
 from v2a.evaluation import cases as cases_lib
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument('--seed', type=flags.seed, default=31337, help='of the clips (%(default)s)')
   try:
     args = parser.parse_args(argv)
-    cache.enable()
+    compilation_cache.enable()
     model = generate.load(args.model)
     print(f'model {model.name}, {args.num_clips} clips of seed {args.seed}\n')
     print(table(measured(model, args.seed, args.num_clips)))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import clip
 from v2a import config
 from v2a import records
@@ -75,7 +75,7 @@ def main():
   waves = [case.wave_NA for case in cases.from_synthetic(args.seed, args.num_clips, spec)]
   first = None
   for path, export in exports.items():
-    codec = assembly.codec(export.config, nnx.Rngs(0))
+    codec = builders.codec(export.config, nnx.Rngs(0))
     weights.assign(codec, export.arrays, source=path)
     distances, counts_KV = measured(codec, waves)
     if codec.bottleneck == 'kl':

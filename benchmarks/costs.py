@@ -10,7 +10,7 @@ import argparse
 from flax import nnx
 import jax
 
-from v2a import assembly
+from v2a import builders
 from v2a import configfile
 from v2a.training import costs
 from v2a.training import tasks
@@ -24,7 +24,7 @@ def main():
   for name in parser.parse_args().names:
     c = configfile.find(name)
     task = tasks.make(c)
-    parameters = assembly.num_parameters(nnx.eval_shape(lambda task=task: task.build(jax.random.key(0))))
+    parameters = builders.num_parameters(nnx.eval_shape(lambda task=task: task.build(jax.random.key(0))))
     found = parameters, costs.flops_per_clip(c)
     first = first or found
     print(

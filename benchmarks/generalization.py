@@ -21,7 +21,7 @@ import av
 import numpy as np
 
 from v2a import generate
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 from v2a.evaluation import figures
 from v2a.evaluation import instruments
 from v2a.evaluation import spectra
@@ -129,7 +129,7 @@ def main():
   parser.add_argument('--num-clips', type=int, default=16, help='of impacts; half as many of the others')
   parser.add_argument('--only', default='', help='changes whose name holds this')
   args = parser.parse_args()
-  cache.enable()
+  compilation_cache.enable()
   model, tools = generate.load(args.model), instruments.load()
   print(f'{args.model}, seed {SEED}\n')
   print('| change | ' + ' | '.join(f'`{name}`' for name in GROUPS) + ' |\n|---|' + '---|' * len(GROUPS))

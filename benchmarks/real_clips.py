@@ -39,7 +39,7 @@ from v2a import flags
 from v2a import generate
 from v2a import generators
 from v2a import records
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 from v2a.cli import main as program
 from v2a.cli import progress
 from v2a.evaluation import adapter
@@ -362,7 +362,7 @@ def main(argv: list[str] | None = None) -> int:
   """Runs one of the three; returns the exit code."""
   try:
     args = _flags().parse_args(argv)
-    cache.enable()
+    compilation_cache.enable()
     args.run(args)
   except (ValueError, OSError) as error:
     print(f'real_clips.py: {program.error_message(error)}', file=sys.stderr)

@@ -14,19 +14,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import configfile
 from v2a import records
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
-from v2a.conditioning import bundle
+from v2a.conditioning import condition as condition_lib
 from v2a.training import tasks
 
 
-def made_up(c) -> assembly.TokensModel:
+def made_up(c) -> builders.TokensModel:
   """Returns a model whose every weight is drawn: fresh ones begin at zero where it matters."""
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: assembly.tokens(c, nnx.Rngs(0))))
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.tokens(c, nnx.Rngs(0))))
   rng = np.random.default_rng(0)
   draw = lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape), leaf.dtype)
   return nnx.merge(graphdef, jax.tree.map(draw, state))
@@ -72,7 +72,10 @@ def main():
 
   def draw(state, batch, key_B, has_cache):
     network = nnx.merge(graphdef, state)
-    decoder, condition = network.decoder, network.conditioner(**{name: batch[name] for name in bundle.INPUTS})
+    decoder, condition = (
+      network.decoder,
+      network.conditioner(**{name: batch[name] for name in condition_lib.INPUTS}),
+    )
     if has_cache:
       step, cache = decoder.step, decoder.prefill(condition, num_steps)
     else:

@@ -39,12 +39,12 @@ from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a import records
+from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
-from v2a.media import sound
-from v2a.media import written
+from v2a.media import sidecar
 
 _SHORTEST_SHARE = 0.5
 _SLACK_S = 0.1  # containers round, and a few frames are no end that anybody misses
@@ -95,7 +95,7 @@ def make_records(
   Raises:
     ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
   """
-  info, words = probe.probe(path), written.read(path)
+  info, words = probe.probe(path), sidecar.read(path)
   if not info.has_video or info.is_image:
     raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
   begins = window_starts(info.duration_s, spec.duration_s)
@@ -133,7 +133,7 @@ def _windows(
   clip_s = spec.duration_s
   in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * clip_s]
   if in_row:
-    blocks = sound.iterate_blocks(
+    blocks = audio_reader.iterate_blocks(
       path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(in_row) * clip_s)
     )
     waves = _regrouped(blocks, spec.num_samples)
@@ -179,7 +179,7 @@ def _record(
     'transcript': transcript,
     'truth': '',
     'has_video': True,
-    'has_audio': not sound.is_silent(wave_NA[:num_valid]),
+    'has_audio': not audio_reader.is_silent(wave_NA[:num_valid]),
     'num_valid_samples': num_valid,
     **records.NOT_ENCODED,
   }

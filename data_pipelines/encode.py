@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from data_pipelines import command
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import files
 from v2a import flags
@@ -41,7 +41,7 @@ def encoded(source, export: weights.Export):
       raise ValueError(
         f'the codec works at {name}={getattr(spec, name)}; the records have {getattr(source.spec, name)}.'
       )
-  model = assembly.codec(export.config, nnx.Rngs(0))
+  model = builders.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=export.folder)
   graphdef, state = nnx.split(model)
   encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pathlib
 import threading
 
-from v2a.media import written
+from v2a.media import sidecar
 
 _NUM_SHOWN = 3
 _KEYS = ('annotation', 'transcript', 'words')
@@ -20,7 +20,7 @@ class Omissions:
     self._tails_s: dict[str, float] = {}
     self._lock = threading.Lock()
 
-  def add_sidecars(self, path: pathlib.Path, name: str, words: written.Sidecar, num_windows: int) -> None:
+  def add_sidecars(self, path: pathlib.Path, name: str, words: sidecar.Sidecar, num_windows: int) -> None:
     """Notes what of the sidecars of a video is not read.
 
     Args:
@@ -29,7 +29,7 @@ class Omissions:
       words: what was read.
       num_windows: of the video.
     """
-    keys = set(written.read_json(path)) - set(_KEYS)
+    keys = set(sidecar.read_json(path)) - set(_KEYS)
     is_untimed = bool(words.transcript.text) and words.transcript.times_s is None and num_windows > 1
     with self._lock:
       if keys:

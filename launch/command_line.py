@@ -12,11 +12,11 @@ import sys
 
 from launch import gke
 from launch import local
+from launch import preflight as preflight_lib
 from launch import queues
 from launch import slurm
 from launch import sweep
 from launch import tpu_vm
-from launch import words as words_lib
 from launch import xpk
 
 LAUNCHERS = {
@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> int:
   try:
     args, words = parse(argv)
     if args.kind not in WORDLESS:
-      words_lib.check(words)
+      preflight_lib.check(words)
     return LAUNCHERS[args.kind][0].launch(args, words)
   except (ValueError, OSError) as error:
     print(f'launch: {" ".join(str(error).split())}', file=sys.stderr)

@@ -8,8 +8,8 @@ import shlex
 import subprocess
 
 from launch import accelerators
-from launch import codes
 from launch import containers
+from launch import exit_codes
 from launch import render
 
 _PORT = 8476
@@ -92,7 +92,7 @@ def manifest(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
       'max_restarts': args.max_restarts,
       'num_slices': num_slices,
       'hosts_per_slice': hosts_per_slice,
-      'retriable': json.dumps(codes.retriable()),
+      'retriable': json.dumps(exit_codes.retriable()),
       'grace_s': args.grace_s,
       'priority': f'priorityClassName: {args.priority}' if args.priority else None,
       'node_selector': json.dumps(kind.node_selector(args.topology)),

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 
-from launch import codes
+from launch import exit_codes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -121,7 +121,7 @@ class ProcessGroup:
       time.sleep(0.05)
     for reader in self._readers:
       reader.join()
-    return codes.combined([codes.from_returncode(process.returncode) for process in self.processes])
+    return exit_codes.combined([exit_codes.from_returncode(process.returncode) for process in self.processes])
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
@@ -151,10 +151,10 @@ def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
     finally:
       for number, handler in previous.items():
         signal.signal(number, handler)
-    if received or not codes.is_retriable(code) or attempt == args.max_restarts:
+    if received or not exit_codes.is_retriable(code) or attempt == args.max_restarts:
       break
     print(
-      f'launch: left with {code} ({codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
+      f'launch: left with {code} ({exit_codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
       file=sys.stderr,
       flush=True,
     )

@@ -6,7 +6,7 @@ import itertools
 import pathlib
 import re
 
-from launch import words as words_lib
+from launch import preflight as preflight_lib
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -78,7 +78,7 @@ def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
   inner = shlex.split(args.inner)
   first, found = 0, cells(args.grid)
   for cell in found:  # all of them, before one is submitted
-    words_lib.check(words_of(cell, v2a_argv))
+    preflight_lib.check(words_of(cell, v2a_argv))
   for index, cell in enumerate(found):
     argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
     # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import shlex
 import subprocess
 
-from launch import codes
+from launch import exit_codes
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def command(args: argparse.Namespace, v2a_argv: Sequence[str]) -> list[str]:
   """Returns xpk's command line."""
   # Codes from 128 on are restarted by xpk itself.
-  own = ','.join(str(code) for code in codes.retriable() if code < codes.FIRST_SIGNAL)
+  own = ','.join(str(code) for code in exit_codes.retriable() if code < exit_codes.FIRST_SIGNAL)
   return [
     'xpk',
     'workload',

@@ -35,7 +35,7 @@ with pytest.MonkeyPatch.context() as patch:
   jax.devices()
 
 # The files that take longest. One that starts last keeps a process busy when the others have nothing left.
-LONGEST = ('test_end_to_end.py', 'test_generate.py', 'training/test_tasks.py', 'models/test_decoder.py')
+LONGEST = ('test_end_to_end.py', 'test_generate.py', 'training/test_tasks.py', 'models/test_token_decoder.py')
 
 
 def pytest_configure(config):

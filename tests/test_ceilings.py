@@ -66,7 +66,7 @@ def test_rows_of_all_clips_of_those_with_music_and_of_the_others():
 
 
 def test_bad_arguments_are_one_line(capsys, monkeypatch):
-  monkeypatch.setattr(ceilings.cache, 'enable', lambda: None)
+  monkeypatch.setattr(ceilings.compilation_cache, 'enable', lambda: None)
   assert ceilings.main(['--num-clips', '1']) == 2
   said = capsys.readouterr()
   assert not said.out and 'a whole number of at least 2' in said.err and said.err.count('\n') == 1

@@ -5,10 +5,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import flops
-from v2a.conditioning import bundle
+from v2a.conditioning import condition as condition_lib
 from v2a.models import attention
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
@@ -65,10 +65,10 @@ def test_a_model_counts_as_the_compiler_counts_it_written_out():
   # Wide, so that products outweigh what the compiler counts beside them: sums, norms, softmax.
   c.flow.update(width=256, num_joint_layers=2, num_audio_layers=2)
   spec, width = config.clip_spec(c), c.conditioning.width
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: assembly.flow(c, nnx.Rngs(0))))
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   of = lambda *shape, dtype=jnp.float32: jax.ShapeDtypeStruct((2, *shape), dtype)
   mask_BU = of(8, dtype=jnp.bool_)
-  condition = bundle.Condition(
+  condition = condition_lib.Condition(
     semantic_BMD=of(spec.num_semantic_frames, width),
     sync_BLD=of(spec.num_sync_frames, width),
     text_BUD=of(8, width),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import generators
 from v2a import requests
@@ -24,7 +24,7 @@ def _network(is_causal):
   """Returns the configuration, graph and state of a token model whose every weight is drawn."""
   c = config.tiny(config.base()).unlock()
   c.tokens.is_causal = is_causal
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: assembly.tokens(c, nnx.Rngs(0))))
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.tokens(c, nnx.Rngs(0))))
   rng = np.random.default_rng(0)
   draw = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)
   return c, graphdef, jax.tree.map(draw, state)

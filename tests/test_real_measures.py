@@ -180,7 +180,7 @@ def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys
   ],
 )
 def test_bad_arguments_are_one_line(words, reason, capsys, monkeypatch):
-  monkeypatch.setattr(real_clips.cache, 'enable', lambda: None)
+  monkeypatch.setattr(real_clips.compilation_cache, 'enable', lambda: None)
   assert real_clips.main(words) == 2
   said = capsys.readouterr()
   assert not said.out and reason in said.err and said.err.count('\n') == 1

@@ -20,7 +20,7 @@ import numpy as np
 from v2a import config
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
-from v2a.conditioning import bundle
+from v2a.conditioning import condition as condition_lib
 from v2a.diffusion import guidance
 from v2a.diffusion import samplers
 
@@ -62,7 +62,7 @@ class FlowSampler:
   def sample(
     self,
     network,
-    condition: bundle.Condition,
+    condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
     *,
@@ -73,7 +73,7 @@ class FlowSampler:
     """Returns sound_BTC.
 
     Args:
-      network: an assembly.FlowModel.
+      network: a builders.FlowModel.
       condition: of G * B rows.
       inputs: `randomness` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
       weights_G: of the branches.
@@ -117,7 +117,7 @@ class TokenSampler:
   def sample(
     self,
     network,
-    condition: bundle.Condition,
+    condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
     *,
@@ -128,7 +128,7 @@ class TokenSampler:
     """Returns sound_BTC.
 
     Args:
-      network: an assembly.TokensModel.
+      network: a builders.TokensModel.
       condition: of G * B rows.
       inputs: `randomness` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
       weights_G: of the branches.
@@ -167,7 +167,7 @@ class MaskedSampler(TokenSampler):
   def sample(
     self,
     network,
-    condition: bundle.Condition,
+    condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
     *,
@@ -197,15 +197,15 @@ class MaskedSampler(TokenSampler):
 GENERATORS = {kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)}
 
 
-def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> bundle.Condition:
+def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> condition_lib.Condition:
   """Returns the conditions of all branches of guidance, one after the other along the batch.
 
   Args:
     network: whose conditioner reads.
-    inputs: of a batch: bundle.INPUTS, bytes and lengths of the negative prompts; others are left alone.
+    inputs: of a batch: condition.INPUTS, bytes and lengths of the negative prompts; others are left alone.
     branches: modalities that each branch drops.
   """
-  full = network.conditioner(**{name: inputs[name] for name in bundle.INPUTS})
+  full = network.conditioner(**{name: inputs[name] for name in condition_lib.INPUTS})
   everything_B = jnp.ones_like(inputs['has_video_B'])
   found = []
   for dropped in branches:
@@ -217,7 +217,7 @@ def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> 
       )
       condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
     found.append(condition)
-  return bundle.concatenate(found)
+  return condition_lib.concatenate(found)
 
 
 @functools.partial(jax.jit, static_argnames='shape')

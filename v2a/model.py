@@ -20,7 +20,7 @@ from flax import nnx
 import jax
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import clip
 from v2a import config
 from v2a import configfile
@@ -36,12 +36,12 @@ from v2a.sharding import rules
 MODELS_FOLDER = pathlib.Path(__file__).resolve().parent / 'assets' / 'models'
 SLOTS_PER_DEVICE = 8
 PART_BUILDERS = {
-  'codec': assembly.codec,
-  'codec_rvq': assembly.codec,
-  'flow': assembly.flow,
-  'tokens': assembly.tokens,
-  'masked': assembly.tokens,
-  'sync': assembly.sync,
+  'codec': builders.codec,
+  'codec_rvq': builders.codec,
+  'flow': builders.flow,
+  'tokens': builders.tokens,
+  'masked': builders.tokens,
+  'sync': builders.sync,
 }
 
 # Sections of a configuration that decide what is generated; the others say how it was trained.

@@ -13,9 +13,9 @@ import pytest
 
 from v2a import generate as generator
 from v2a import manifests
-from v2a.reports import entries
 from v2a.reports import export
-from v2a.reports import picture
+from v2a.reports import gallery_entries
+from v2a.reports import gallery_plot
 
 QUICK = ('--steps', '1', '--solver', 'euler')
 
@@ -29,7 +29,7 @@ def content(folder: pathlib.Path) -> dict[str, bytes]:
 def no_plots(request, monkeypatch):
   """Spares most tests the plot, which takes longest of all outputs."""
   if 'plot' not in request.node.name:
-    monkeypatch.setattr(export.picture, 'write', lambda path, shown: path.write_bytes(b'a plot'))
+    monkeypatch.setattr(export.gallery_plot, 'write', lambda path, shown: path.write_bytes(b'a plot'))
 
 
 @pytest.fixture
@@ -270,6 +270,6 @@ def test_names_that_differ_by_case_are_numbered(run_generate, video, tmp_path):
 @pytest.mark.filterwarnings('error')
 def test_a_plot_shows_any_name(tmp_path):
   level_RJ = np.full((8, 10), -80.0)
-  samples = (entries.Sample(0, level_RJ, tmp_path / 'a.wav'),)
+  samples = (gallery_entries.Sample(0, level_RJ, tmp_path / 'a.wav'),)
   for title in ('caf\udce9', r'$\frac$', '$x', 'a\\$b$c', '\u97f3'):
-    picture.write(tmp_path / 'a.png', [entries.Entry(title, 1.0, samples)], title)
+    gallery_plot.write(tmp_path / 'a.png', [gallery_entries.Entry(title, 1.0, samples)], title)

@@ -16,7 +16,7 @@ from v2a import clip
 from v2a import manifests
 from v2a import records
 from v2a.media import read
-from v2a.media import written
+from v2a.media import sidecar
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=32)
 
@@ -81,7 +81,7 @@ def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
     {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {}
   )
   (tmp_path / 'a.json').write_text(json.dumps(sealed))
-  assert written.read(tmp_path / 'a.mp4') == written.Sidecar()
+  assert sidecar.read(tmp_path / 'a.mp4') == sidecar.Sidecar()
 
 
 def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
@@ -248,7 +248,7 @@ def test_bad_notes_beside_a_video(tmp_path, text, message):
   path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
   path.with_suffix('.json').write_text(text)
   with pytest.raises(ValueError, match=message):
-    written.read(path)
+    sidecar.read(path)
 
 
 def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import records
 from v2a import weights
@@ -19,7 +19,7 @@ def codecs(tmp_path_factory):
   for bottleneck in ('kl', 'rvq'):
     c = config.tiny(config.base()).unlock()
     c.task, c.codec.bottleneck = 'codec', bottleneck
-    shapes = nnx.state(nnx.eval_shape(lambda c=c: assembly.codec(c, nnx.Rngs(0))))
+    shapes = nnx.state(nnx.eval_shape(lambda c=c: builders.codec(c, nnx.Rngs(0))))
     drawn = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
     weights.export(drawn, root / bottleneck, c.lock(), 'float32')
   return root, config.clip_spec(c)
@@ -33,7 +33,7 @@ def test_records_carry_latents_and_codes(codecs, tmp_path):
     assert encode.main([word for key, value in arguments.items() for word in (f'--{key}', str(value))]) == 0
   both = records.open(tmp_path / 'both')
   export = weights.load_export(root / 'rvq')
-  codec = assembly.codec(export.config, nnx.Rngs(0))
+  codec = builders.codec(export.config, nnx.Rngs(0))
   weights.assign(codec, export.arrays)
   for index in range(3):
     record = both[index]

@@ -6,7 +6,7 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import weights
 
@@ -16,7 +16,7 @@ def tiny_bundle(tmp_path_factory) -> pathlib.Path:
   """Returns the folder of a model of two seconds: right in all but what it has learned, which is nothing."""
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
-  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
+  for part, make in (('codec', builders.codec), ('flow', builders.flow)):
     c = config.tiny(config.base()).unlock()
     c.task, c.clip.clip_s = part, 2.0
     # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.

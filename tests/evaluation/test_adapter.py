@@ -7,7 +7,7 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from v2a import assembly
+from v2a import builders
 from v2a import clip as clip_lib
 from v2a import config
 from v2a import generate
@@ -38,7 +38,7 @@ def model(data, tmp_path_factory):
   """Returns a model of the smallest size that says it was trained on the data."""
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
-  for part, make in (('codec', assembly.codec), ('flow', assembly.flow)):
+  for part, make in (('codec', builders.codec), ('flow', builders.flow)):
     c = config.tiny(config.base()).unlock()
     c.task, c.data.num_fake_records, c.data.train = part, 0, (str(data),)
     wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))

@@ -14,7 +14,7 @@ ROWS = (
   ('configfile',),
   ('models', 'weights', 'gauge'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
-  ('assembly',),
+  ('builders',),
   ('generators',),
   ('model',),
   ('requests', 'windows'),

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from launch import accelerators
-from launch import codes
 from launch import command_line
+from launch import exit_codes
 from launch import render
 from v2a.aot import topologies
 
@@ -42,15 +42,17 @@ def rendered(capsys, *argv, words=WORDS):
 
 
 def test_codes_tell_who_may_start_again():
-  assert [code for code in (0, 1, 2, 3, 42, 75, 127, 130, 134, 137, 143) if codes.is_retriable(code)] == [
+  assert [
+    code for code in (0, 1, 2, 3, 42, 75, 127, 130, 134, 137, 143) if exit_codes.is_retriable(code)
+  ] == [
     42,
     75,
     134,
     137,
     143,
   ]
-  assert codes.name(143).startswith('preempted') and codes.name(137) == 'killed by signal 9'
-  assert codes.from_returncode(-9) == 137 and codes.from_returncode(3) == 3
+  assert exit_codes.name(143).startswith('preempted') and exit_codes.name(137) == 'killed by signal 9'
+  assert exit_codes.from_returncode(-9) == 137 and exit_codes.from_returncode(3) == 3
 
 
 @pytest.mark.parametrize(
@@ -68,14 +70,14 @@ def test_codes_tell_who_may_start_again():
   ],
 )
 def test_codes_of_all_processes_make_one(of_all, whole):
-  assert codes.combined(of_all) == whole
+  assert exit_codes.combined(of_all) == whole
 
 
 def test_the_readme_has_the_same_codes():
   table = re.search(r'\| exit code \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL).group()
   rows = re.findall(r'^\| (\d+) \|.*\| (yes|no) \|$', table, re.M)
   assert {int(code): again == 'yes' for code, again in rows} == {
-    code: again for code, (_, again) in codes.CODES.items()
+    code: again for code, (_, again) in exit_codes.CODES.items()
   }
 
 
@@ -83,7 +85,7 @@ def test_shells_and_python_agree_on_codes():
   loop = 'for code in $(seq 0 255); do is_retriable $code && echo $code; done; true'
   check = f'{render.fill("retriable.sh", {})}\n{loop}'
   found = subprocess.run(['bash', '-c', check], capture_output=True, text=True, check=True).stdout
-  assert [int(code) for code in found.split()] == codes.retriable()
+  assert [int(code) for code in found.split()] == exit_codes.retriable()
 
 
 def test_local(capsys):
@@ -148,7 +150,7 @@ def test_gke_for_tpu(capsys):
   )
   (rule,) = spec['podFailurePolicy']['rules']
   assert rule['action'] == 'FailJob' and rule['onExitCodes']['operator'] == 'NotIn'
-  assert rule['onExitCodes']['values'] == codes.retriable()
+  assert rule['onExitCodes']['values'] == exit_codes.retriable()
   assert pod['terminationGracePeriodSeconds'] == 300 and pod['restartPolicy'] == 'Never'
   assert {'name': 'dshm', 'emptyDir': {'medium': 'Memory'}} in pod['volumes'] and len(pod['volumes']) == 2
   assert [mount['mountPath'] for mount in container['volumeMounts']] == ['/dev/shm', '/runs']

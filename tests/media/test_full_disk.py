@@ -13,9 +13,9 @@ import soundfile
 from tests.media import films
 from v2a import files
 from v2a.media import write
-from v2a.reports import entries
+from v2a.reports import gallery_entries
+from v2a.reports import gallery_plot
 from v2a.reports import outputs
-from v2a.reports import picture
 
 RATE_HZ = 16000
 WAVE_NA = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * RATE_HZ, 2)).astype(np.float32)
@@ -39,7 +39,10 @@ def limited(max_bytes: int):
 
 def write_plot(path: pathlib.Path, film: pathlib.Path) -> None:
   level_RJ = np.zeros((64, 100), np.float32)
-  picture.write(path, [entries.Entry('a', 4.0, (entries.Sample(0, level_RJ, path, None, None, None, -3.0),))])
+  gallery_plot.write(
+    path,
+    [gallery_entries.Entry('a', 4.0, (gallery_entries.Sample(0, level_RJ, path, None, None, None, -3.0),))],
+  )
 
 
 WRITERS = {

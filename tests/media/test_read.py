@@ -12,10 +12,10 @@ from PIL import Image as image
 import pytest
 
 from tests.media import films
+from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
-from v2a.media import sound
 from v2a.media import write
 
 
@@ -243,7 +243,7 @@ def test_windows_join_without_a_seam(folder):
   wave_NA = films.clicks(6.0, 44100)
   path = films.make(folder / 'seam', 'mp4', duration_s=6.0, wave_NA=wave_NA)
   whole_NA = read.wave(path, 16000, 2)
-  pieces = list(sound.iterate_blocks(path, 16000, 2, 0.0, 6.0))
+  pieces = list(audio_reader.iterate_blocks(path, 16000, 2, 0.0, 6.0))
   assert len(pieces) > 3
   np.testing.assert_array_equal(np.concatenate(pieces), whole_NA)
   windows_NA = np.concatenate([read.wave(path, 16000, 2, start_s, 1.5) for start_s in (0.0, 1.5, 3.0, 4.5)])
@@ -323,7 +323,7 @@ def test_memory_does_not_grow_with_length(folder):
     tracemalloc.start()
     for chunk_LYX3 in read.iterate_frames(path, 5, 32, chunk_frames=10):
       assert chunk_LYX3.shape[0] == 10
-    for block_NA in sound.iterate_blocks(path, 16000, 2, 0.0, duration_s):
+    for block_NA in audio_reader.iterate_blocks(path, 16000, 2, 0.0, duration_s):
       assert len(block_NA) <= 16000
     peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()

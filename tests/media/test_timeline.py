@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from tests.media import films
+from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import integrity
 from v2a.media import probe
 from v2a.media import read
-from v2a.media import sound
 from v2a.media import source
 from v2a.media import timeline
 from v2a.media import write
@@ -249,7 +249,7 @@ def test_one_wrong_time_does_not_end_the_sound(number, tmp_path, monkeypatch):
       yield time_s + 1000 * (stream.type == 'audio' and index == number), frame
 
   monkeypatch.setattr(source.Source, 'decoded', wrong)
-  heard_NA = np.concatenate(list(sound.iterate_blocks(path, RATE_HZ, 2, 0.0, 2.0)))
+  heard_NA = np.concatenate(list(audio_reader.iterate_blocks(path, RATE_HZ, 2, 0.0, 2.0)))
   for begin in (RATE_HZ // 2, RATE_HZ):
     pieces = heard_NA[begin : begin + RATE_HZ // 2, 0], wave_NA[begin : begin + RATE_HZ // 2, 0]
     assert abs(films.lag_s(*pieces, RATE_HZ)) < 1e-3

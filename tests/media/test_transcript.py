@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
+from v2a.media import sidecar
 from v2a.media import transcript
-from v2a.media import written
 
 CASES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'cases'
 SRT = """1
@@ -138,23 +138,23 @@ def test_a_cue_over_a_border_is_split_by_time():
 def test_sidecars(tmp_path):
   video = tmp_path / 'a.mp4'
   put(tmp_path, 'a.txt', '\ufeffa dog\nbarks')
-  assert written.read(video) == written.Sidecar('a dog barks')
+  assert sidecar.read(video) == sidecar.Sidecar('a dog barks')
   put(tmp_path, 'a.json', '\ufeff' + json.dumps({'transcript': 'all  of it'}))
-  assert written.read(video).transcript_in_window(0.0, 4.0, True).text == 'all of it'
-  assert written.read(video).transcript_in_window(0.0, 4.0, False).text == ''
+  assert sidecar.read(video).transcript_in_window(0.0, 4.0, True).text == 'all of it'
+  assert sidecar.read(video).transcript_in_window(0.0, 4.0, False).text == ''
   put(tmp_path, 'a.vtt', VTT)
-  assert written.read(video).transcript_in_window(0.0, 4.0, False).text == 'Hello there'
+  assert sidecar.read(video).transcript_in_window(0.0, 4.0, False).text == 'Hello there'
   put(tmp_path, 'a.srt', SRT)
-  assert written.read(video).transcript.text == SRT_WORDS
+  assert sidecar.read(video).transcript.text == SRT_WORDS
   words = [{'word': 'two', 'start_s': 3.9, 'end_s': 4.3}, {'word': 'one', 'start_s': 1.0}]
   put(tmp_path, 'a.json', json.dumps({'annotation': 'a cat', 'words': words}))
-  found = written.read(video)
+  found = sidecar.read(video)
   assert found.annotation == 'a cat' and found.transcript.times_s == pytest.approx([1.0, 4.1])
   assert [found.transcript_in_window(start_s, 4.0, False).text for start_s in (0.0, 4.0)] == ['one', 'two']
   put(tmp_path, 'a.json', '{}')
   put(tmp_path, 'a.srt', 'hello')
   with pytest.raises(ValueError, match='a.srt: holds no cue'):
-    written.read(video)
+    sidecar.read(video)
 
 
 @pytest.mark.parametrize(('name', 'text', 'times_s'), [

@@ -6,8 +6,8 @@ import pathlib
 import pytest
 
 from tests.media import films
-from v2a.media import picture
 from v2a.media import probe
+from v2a.media import remux
 from v2a.media import source
 from v2a.media import verify
 from v2a.media import write
@@ -21,9 +21,9 @@ def copied(tmp_path) -> tuple[pathlib.Path, verify.PacketLog]:
   path = films.make(tmp_path / 'film', 'mp4')
   out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path
   log = verify.PacketLog()
-  part = picture.find_segment(probe.probe(path), 0.0, None)
+  part = remux.find_segment(probe.probe(path), 0.0, None)
   opened = part.open()
-  for _, packet in picture.packets(part, opened.video_stream, opened):
+  for _, packet in remux.packets(part, opened.video_stream, opened):
     log.add_video_packet(packet)
   return out, log
 

@@ -8,15 +8,15 @@ from PIL import Image
 import pytest
 
 from tests import pages
-from v2a.reports import entries
-from v2a.reports import film
+from v2a.reports import filmstrip
+from v2a.reports import gallery_entries
+from v2a.reports import gallery_plot
 from v2a.reports import page
-from v2a.reports import picture
 
 
 def entry(
   folder: pathlib.Path, title: str = 'A ball', num_samples: int = 2, has_picture: bool = True
-) -> entries.Entry:
+) -> gallery_entries.Entry:
   """Returns an entry whose files exist."""
   rng = np.random.default_rng(0)
   samples = []
@@ -27,10 +27,12 @@ def entry(
     if video:
       video.write_bytes(b'mp4')
     level_RJ = -80 * rng.random((8, 100))
-    samples.append(entries.Sample(index, level_RJ, wav, video, 0.1 * index, num_samples - index, -20.0))
+    samples.append(
+      gallery_entries.Sample(index, level_RJ, wav, video, 0.1 * index, num_samples - index, -20.0)
+    )
   frame_MYX3 = rng.integers(0, 255, (6, 32, 32, 3)).astype(np.uint8) if has_picture else None
   motion_L = rng.random(25).astype(np.float32) if has_picture else np.zeros(0, np.float32)
-  return entries.Entry(
+  return gallery_entries.Entry(
     title,
     1.0,
     tuple(samples),
@@ -88,15 +90,15 @@ def test_sound_alone(tmp_path):
   page.write(tmp_path / 'index.html', [entry(tmp_path, num_samples=1, has_picture=False)], 'Title')
   tags = [tag for tag, _ in pages.read(tmp_path / 'index.html').tags]
   assert 'audio' in tags and 'video' not in tags and 'svg' not in tags
-  picture.write(tmp_path / 'index.png', [entry(tmp_path, num_samples=1, has_picture=False)])
+  gallery_plot.write(tmp_path / 'index.png', [entry(tmp_path, num_samples=1, has_picture=False)])
 
 
 def test_picture_grows_with_what_it_shows(tmp_path):
   heights = []
   for shown, max_samples in (([entry(tmp_path)], 1), ([entry(tmp_path)], 2), ([entry(tmp_path)] * 2, 2)):
-    picture.write(tmp_path / 'x.png', shown, 'Title $x$', max_samples)
+    gallery_plot.write(tmp_path / 'x.png', shown, 'Title $x$', max_samples)
     with Image.open(tmp_path / 'x.png') as image:
-      assert image.width == round(picture.WIDTH_IN * picture.DPI)
+      assert image.width == round(gallery_plot.WIDTH_IN * gallery_plot.DPI)
       heights.append(image.height)
   assert heights == sorted(set(heights))
   assert [path.name for path in tmp_path.glob('.*')] == []
@@ -106,9 +108,9 @@ def test_empty_is_refused(tmp_path):
   with pytest.raises(ValueError, match='at least one entry'):
     page.write(tmp_path / 'index.html', [], 'Title')
   with pytest.raises(ValueError, match='at least one entry'):
-    picture.write(tmp_path / 'index.png', [])
+    gallery_plot.write(tmp_path / 'index.png', [])
   with pytest.raises(ValueError, match='has no samples'):
-    entries.Entry('x', 1.0, ())
+    gallery_entries.Entry('x', 1.0, ())
   assert list(tmp_path.iterdir()) == []
 
 
@@ -123,19 +125,19 @@ def test_empty_is_refused(tmp_path):
   ],
 )
 def test_ticks(duration_s, wanted):
-  assert entries.ticks(duration_s) == wanted
+  assert gallery_entries.ticks(duration_s) == wanted
 
 
 @pytest.mark.parametrize(('time_s', 'words'), [(0.5, '0.5'), (2.0, '2'), (90, '1:30')])
 def test_label(time_s, words):
-  assert entries.tick_label(time_s) == words
+  assert gallery_entries.tick_label(time_s) == words
 
 
 @pytest.mark.parametrize('aspect', [0.5, 1.0, 2.4, 3.8])
 def test_film_never_stretches(aspect):
   frame_YX3 = np.zeros((60, 60, 3), np.uint8)
   frame_YX3[20:40, 20:40] = 255
-  strip_YX3 = film.strip(np.stack([frame_YX3] * 9), aspect, 60, 600)
+  strip_YX3 = filmstrip.strip(np.stack([frame_YX3] * 9), aspect, 60, 600)
   assert strip_YX3.shape == (60, 600, 3)
   num_cells = round(600 / (60 * aspect)) if round(600 / (60 * aspect)) < 9 else 9
   column = int(300 / num_cells) if num_cells > 1 else 300
@@ -146,8 +148,8 @@ def test_film_never_stretches(aspect):
 
 
 def test_a_sample_in_words(tmp_path):
-  sample = entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav', None, 0.25, 3, -66.98)
+  sample = gallery_entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav', None, 0.25, 3, -66.98)
   assert sample.details == ['rank 3', 'score 0.250', '-67 dB RMS']
-  assert entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav').details == []
-  page.write(tmp_path / 'index.html', [entries.Entry('A ball', 1.0, (sample,))], 'Title', 'Lead')
+  assert gallery_entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav').details == []
+  page.write(tmp_path / 'index.html', [gallery_entries.Entry('A ball', 1.0, (sample,))], 'Title', 'Lead')
   assert 'rank 3 · score 0.250 · -67 dB RMS' in (tmp_path / 'index.html').read_text()

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import configfile
 from v2a import weights
@@ -93,19 +93,19 @@ def test_a_codec_and_a_sync_model_prepare_it(name):
   assert [c.codec[key] for key in read] == [codec.codec[key] for key in read]
   assert sync.codec.num_latent_channels == configfile.find('codec_48k').codec.num_latent_channels
   # The sync encoder takes the weights of the sync model.
-  trained, own = shapes(assembly.sync, sync), shapes(getattr(assembly, c.task), c)
+  trained, own = shapes(builders.sync, sync), shapes(getattr(builders, c.task), c)
   video = {key.removeprefix('video.'): shape for key, shape in trained.items() if key.startswith('video.')}
   prefix = 'conditioner.sync.'
   assert video == {key.removeprefix(prefix): shape for key, shape in own.items() if key.startswith(prefix)}
 
 
 def test_the_codec_of_codes_has_the_trunk_of_that_of_latents():
-  trunk, codes = (shapes(assembly.codec, configfile.find(name)) for name in CODECS.values())
+  trunk, codes = (shapes(builders.codec, configfile.find(name)) for name in CODECS.values())
   made = {key for key in codes if key.startswith('quantizer.')}
   apart = {key for key in codes.keys() - made if codes[key] != trunk.get(key)}
   assert made and apart == {'to_latent.kernel_IO', 'to_latent.bias_O'}
   c = configfile.find('sync_48k')
-  edges = assembly.segment_edges(config.clip_spec(c), c.sync.segment_s, 48)
+  edges = builders.segment_edges(config.clip_spec(c), c.sync.segment_s, 48)
   assert np.unique(np.diff(edges)).tolist() == [16] and edges[-1] == 384
 
 

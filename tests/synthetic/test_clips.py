@@ -9,8 +9,8 @@ import pytest
 
 from v2a.synthetic import annotations
 from v2a.synthetic import clips
-from v2a.synthetic import draws
-from v2a.synthetic import talking
+from v2a.synthetic import dialogue
+from v2a.synthetic import random_streams
 
 SMALL = {'fps': 5, 'frame_size': 16}
 TRUTH_KEYS = {
@@ -154,19 +154,19 @@ def test_music_is_there_in_more_than_half_of_the_clips_and_named_in_half_of_thos
 
 
 def test_grammar_has_words_enough():
-  assert len(talking.VOCABULARY) >= 40
+  assert len(dialogue.VOCABULARY) >= 40
   rng = np.random.default_rng(0)
   for _ in range(200):
-    words = talking.random_sentence(rng).split()
-    assert 1 <= len(words) <= 5 and set(words) <= talking.VOCABULARY
+    words = dialogue.random_sentence(rng).split()
+    assert 1 <= len(words) <= 5 and set(words) <= dialogue.VOCABULARY
 
 
 def test_streams_are_independent():
-  draw = draws.RandomStreams(1, 2)
+  draw = random_streams.RandomStreams(1, 2)
   first = draw.rng('a').random(4)
   draw.rng('b').random(100)
   np.testing.assert_array_equal(first, draw.rng('a').random(4))
-  assert not np.array_equal(first, draws.RandomStreams(1, 3).rng('a').random(4))
+  assert not np.array_equal(first, random_streams.RandomStreams(1, 3).rng('a').random(4))
 
 
 @pytest.mark.parametrize(

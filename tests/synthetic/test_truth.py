@@ -8,8 +8,8 @@ from v2a.synthetic import bodies
 from v2a.synthetic import clips
 from v2a.synthetic import impacts
 from v2a.synthetic import modal
+from v2a.synthetic import scene as scene_lib
 from v2a.synthetic import speech
-from v2a.synthetic import stage
 
 RATE_HZ = 16000
 
@@ -188,7 +188,7 @@ def test_still_is_still():
 
 
 def test_stage_lengths():
-  place = stage.SceneSpec(2.5, 44100)
+  place = scene_lib.SceneSpec(2.5, 44100)
   assert (
     place.num_samples == 110250 and len(place.curve_time_S) == 250 and place.silence().shape == (110250, 2)
   )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import toy
 
-from launch import codes
+from launch import exit_codes
 from launch import local
 from v2a import config
 from v2a import records
@@ -39,7 +39,7 @@ class Run:
     printed, begin_s = [], time.monotonic()
     group = local.ProcessGroup(lines, local.environment(num_devices) | CHEAP, show=printed.append)
     self.code = group.wait(leave_s)  # what stays so much longer than the first is killed: 137
-    self.each = [codes.from_returncode(process.returncode) for process in group.processes]
+    self.each = [exit_codes.from_returncode(process.returncode) for process in group.processes]
     self.seconds = time.monotonic() - begin_s
     self.text = ''.join(printed)
 
@@ -131,7 +131,7 @@ def test_the_number_of_processes_changes_nothing(whole, tmp_path):
 def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
   first = Run(tmp_path, 2, 2, leave_s=30, hurt=[{'how': 'kill', 'at': 5, 'process': process}])
   assert first.each[process] == 137 and first.each[1 - process] == 134, first.text
-  assert codes.is_retriable(first.code)
+  assert exit_codes.is_retriable(first.code)
   second = Run(tmp_path, 2, 2)
   assert second.code == 0, second.text
   assert 'Resuming from step' in second.text
@@ -171,7 +171,7 @@ def test_local_checkpoints_serve_unless_a_machine_was_replaced(whole, tmp_path, 
     'local_checkpoint_folder': str(folder),
   }
   first = Run(workdir, 2, 2, hurt=[{'how': 'kill', 'at': 6, 'process': 1}], **own)
-  assert codes.is_retriable(first.code), first.text
+  assert exit_codes.is_retriable(first.code), first.text
   if is_replaced:
     shutil.rmtree(next(folder.glob('v2a-*')) / '1')
   second = Run(workdir, 2, 2, **own)
@@ -198,7 +198,7 @@ def test_what_hangs_is_ended(whole, tmp_path, how):
 @pytest.mark.slow
 def test_a_crash_while_saving_leaves_the_checkpoint_before(whole, tmp_path):
   first = Run(tmp_path, hurt=[{'how': 'die while saving', 'at': 6}])
-  assert codes.is_retriable(first.code) and first.code == 153, first.text
+  assert exit_codes.is_retriable(first.code) and first.code == 153, first.text
   names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   complete = {int(name) for name in names if name.isdigit()}
   assert '6' not in names and len(names) > len(complete), 'nothing was torn'
@@ -236,7 +236,7 @@ def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
 @pytest.mark.slow
 def test_storage_that_fails_while_clips_are_read_is_tried_again(whole, tmp_path):
   first = Run(tmp_path, 2, 2, pause_s=1, hurt=[{'how': 'fault in the input', 'at': 5, 'process': 1}])
-  assert 75 in first.each and first.code == 75 and codes.is_retriable(75), first.text
+  assert 75 in first.each and first.code == 75 and exit_codes.is_retriable(75), first.text
   assert first.text.count('Traceback') == 0 and first.seconds < 60, first.text
   second = Run(tmp_path, 2, 2)
   assert second.code == 0 and min(second.seen()) == 5, second.text

@@ -20,7 +20,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 import toy
 
-from launch import codes
+from launch import exit_codes
 from v2a import config
 from v2a import configfile
 from v2a import files
@@ -30,8 +30,8 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
 from v2a.training import history
 from v2a.training import input as input_lib
+from v2a.training import logger as logger_lib
 from v2a.training import loop
-from v2a.training import metrics as metrics_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -269,7 +269,7 @@ def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys,
   monkeypatch.setattr(input_lib.Batches, '__getitem__', fail)
   with pytest.raises(stopping.StorageError) as error:
     loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
-  assert error.value.code == 75 and codes.is_retriable(75)
+  assert error.value.code == 75 and exit_codes.is_retriable(75)
   assert 'a file could not be read or written: [Errno 5] Input/output error' in capsys.readouterr().err
 
 
@@ -330,16 +330,16 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   [(0.2, '0s'), (59.6, '1m00s'), (185, '3m05s'), (7625, '2h07m'), (float('inf'), 'unknown time')],
 )
 def test_durations(seconds, text):
-  assert metrics_lib.format_duration(seconds) == text
+  assert logger_lib.format_duration(seconds) == text
 
 
 def test_a_window_gives_means():
-  window = metrics_lib.MetricAccumulator()
+  window = logger_lib.MetricAccumulator()
   window.add({'loss': 1.0, 'b': 5.0})
   window.add({'loss': 3.0, 'b': math.nan, 'c': math.nan})
   assert window.flush() == {'loss': 2.0, 'b': 5.0}
   assert window.flush() == {}
-  assert metrics_lib.format_metrics({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
+  assert logger_lib.format_metrics({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
 
 
 class _DeadPipe(io.StringIO):
@@ -373,8 +373,8 @@ def test_a_dead_pipe_loses_no_state(tmp_path, monkeypatch):
 def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch):
   order, save = [], checkpoint.Checkpoints.wait
   monkeypatch.setattr(checkpoint.Checkpoints, 'wait', lambda self: (save(self), order.append('saved')))
-  line = metrics_lib.Log.line
-  monkeypatch.setattr(metrics_lib.Log, 'line', lambda self, text: (order.append(text), line(self, text)))
+  line = logger_lib.Log.line
+  monkeypatch.setattr(logger_lib.Log, 'line', lambda self, text: (order.append(text), line(self, text)))
 
   def evaluate(model, step):
     if step == 2:

@@ -9,8 +9,8 @@ from v2a import files
 from v2a import flags
 from v2a import names
 from v2a.cli import command
-from v2a.cli import drawing
 from v2a.cli import evaluate
+from v2a.cli import sampling_flags
 
 NUM_SEEDS = evaluate.NUM_REPORTED_SEEDS
 
@@ -49,8 +49,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--no-captions', action='store_true', help='do not tell the models the annotations of the clips'
   )
-  drawing.add_flags(parser, is_compared=True)
-  drawing.add_mesh_flag(parser)
+  sampling_flags.add_flags(parser, is_compared=True)
+  sampling_flags.add_mesh_flag(parser)
   parser.add_argument(
     '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks generated at once (8)'
   )
@@ -72,7 +72,7 @@ def run(args: argparse.Namespace) -> int:
   if args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
-  from v2a.cli import cache
+  from v2a.cli import compilation_cache
   from v2a.evaluation import cases
   from v2a.evaluation import comparison
   from v2a.evaluation import comparison_page
@@ -86,7 +86,7 @@ def run(args: argparse.Namespace) -> int:
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
   if world is None:
     cases.search(pathlib.Path(args.data))  # before the models, which take longer to load
-  settings = drawing.settings(args)
+  settings = sampling_flags.settings(args)
   asked = comparison.CompareConfig(
     models=args.models,
     data=args.data,
@@ -98,9 +98,9 @@ def run(args: argparse.Namespace) -> int:
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
     clip_s=args.clip_seconds,
-    mesh_sizes=drawing.mesh_sizes(args),
+    mesh_sizes=sampling_flags.mesh_sizes(args),
   )
-  cache.enable()
+  compilation_cache.enable()
   say = lambda line: print(f'v2a compare: {names.printable(line)}', file=sys.stderr, flush=True)
   if args.fetch_weights:
     catalog.fetch(say)

@@ -61,12 +61,12 @@ def run(args: argparse.Namespace) -> int:
   generate_command.check_output(args.output)
   wanted = requests()
   from v2a import generate
-  from v2a.cli import cache
+  from v2a.cli import compilation_cache
   from v2a.cli import progress
   from v2a.reports import export
+  from v2a.reports import gallery_plot
   from v2a.reports import outputs
   from v2a.reports import page
-  from v2a.reports import picture
 
   paths = [FOLDER / request['video'] for request in wanted]
   sources = [generate.Input(path, 0.0, None) for path in paths]
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
       export.check(guard, [source], [stem], request, 'replace', model)
 
   check()  # before the model, which takes longer to load
-  cache.enable()
+  compilation_cache.enable()
   start_s = time.perf_counter()
   model = generate.load(args.model)
   check(model)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
     'Ticks mark what happens in the picture.'
   )
   page.write(args.output / PAGE, shown, TITLE, lead)
-  picture.write(args.output / PICTURE, shown, TITLE, max_samples=1)
+  gallery_plot.write(args.output / PICTURE, shown, TITLE, max_samples=1)
   print(f'look and listen:  {names.printable(str(args.output / PAGE))}')
   print(f'as one picture:   {names.printable(str(args.output / PICTURE))}')
   return 0

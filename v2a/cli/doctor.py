@@ -10,7 +10,7 @@ import shutil
 import sys
 
 import v2a
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 from v2a.cli import models
 
 PACKAGES = (
@@ -96,7 +96,7 @@ def _memory_bytes() -> int | None:
 
 def examine() -> dict:
   """Returns all findings; `missing` lists in words what keeps the main job from running."""
-  place = cache.folder()
+  place = compilation_cache.folder()
   versions = {name: _version(name) for name in PACKAGES}
   missing = [f'the package {name}' for name, version in versions.items() if version is None]
   codecs = _codecs() if versions['av'] else {}

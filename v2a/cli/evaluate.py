@@ -8,7 +8,7 @@ import sys
 from v2a import flags
 from v2a import names
 from v2a.cli import command
-from v2a.cli import drawing
+from v2a.cli import sampling_flags
 
 MODEL = 'world'
 DATA = 'world:heldout'
@@ -47,8 +47,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--no-captions', action='store_true', help='do not tell the model the annotations of the clips'
   )
-  drawing.add_flags(parser)
-  drawing.add_mesh_flag(parser)
+  sampling_flags.add_flags(parser)
+  sampling_flags.add_mesh_flag(parser)
   parser.add_argument(
     '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks generated at once (8)'
   )
@@ -185,7 +185,7 @@ def run(args: argparse.Namespace) -> int:
   """Evaluates and prints; 1 where clips of the folder could not be read."""
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
   from v2a import generate
-  from v2a.cli import cache
+  from v2a.cli import compilation_cache
   from v2a.evaluation import adapter
   from v2a.evaluation import cases
   from v2a.evaluation import page
@@ -207,10 +207,10 @@ def run(args: argparse.Namespace) -> int:
 
   if args.fetch_weights:
     catalog.fetch(say)
-  request = generate.Request(generator=args.generator, **drawing.settings(args))
+  request = generate.Request(generator=args.generator, **sampling_flags.settings(args))
   request.validate()
-  cache.enable()
-  model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
+  compilation_cache.enable()
+  model = generate.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   left_out: dict[str, int] = {}
   failures: list[str] = []
   chosen = _cases(args, world, adapter.clip_spec(model, args.clip_seconds), left_out, failures, say)
@@ -226,7 +226,7 @@ def run(args: argparse.Namespace) -> int:
     report.check(args.output, chosen)
   outcome = _evaluate(args, model, request, chosen, say)
   result = outcome.result
-  result['settings'] = {'generator': args.generator, **drawing.settings(args)}
+  result['settings'] = {'generator': args.generator, **sampling_flags.settings(args)}
   result['held_out'] = None if known is None else not known
   result['num_trained_on'] = None if known is None else len(known)
   result['protocol']['left_out'] = left_out

@@ -14,7 +14,7 @@ import sys
 from v2a import faults
 from v2a import flags
 from v2a import names
-from v2a.cli import drawing
+from v2a.cli import sampling_flags
 
 MODEL = 'world'
 OUTPUT = 'out'
@@ -67,8 +67,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   how.add_argument(
     '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
   )
-  drawing.add_flags(how)
-  drawing.add_mesh_flag(how)
+  sampling_flags.add_flags(how)
+  sampling_flags.add_mesh_flag(how)
   out = parser.add_argument_group('output')
   out.add_argument(
     '--audio', choices=('replace', 'mix'), default='replace', help="the video's own sound (replace)"
@@ -286,7 +286,7 @@ def _draw(
 ) -> None:
   """Draws and writes for the inputs that have not failed; adds those that fail now."""
   from v2a import generate
-  from v2a.cli import cache
+  from v2a.cli import compilation_cache
   from v2a.cli import progress
   from v2a.reports import export
   from v2a.reports import outputs
@@ -297,8 +297,8 @@ def _draw(
   stems = [all_stems[number] for number in numbers]
   guard = outputs.OverwriteGuard(paths, request.num_samples, args.overwrite)
   export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
-  cache.enable()
-  model = generate.load(args.model, generator=args.generator, mesh_sizes=drawing.mesh_sizes(args))
+  compilation_cache.enable()
+  model = generate.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   export.check(guard, inputs, stems, request, args.audio, model)
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
     results = generate.generate(model, inputs, request, progress=bar.update)

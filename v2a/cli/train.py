@@ -93,13 +93,13 @@ def run(args: argparse.Namespace) -> int:
   if args.executable and not pathlib.Path(args.executable).is_file():
     raise FileNotFoundError(f'--executable {args.executable} does not exist.')
   from v2a.cli import allocator
-  from v2a.cli import cache
+  from v2a.cli import compilation_cache
   from v2a.training import loop
   from v2a.training import processes
   from v2a.training import tasks
 
   processes.join(args.coordinator, args.num_processes, args.process_id)
-  cache.enable()
+  compilation_cache.enable()
   allocator.keep_freed_pages()
   task, watching = tasks.make(c), []
   if c.training.evaluate_every_steps:

@@ -6,8 +6,8 @@ latent rate -> bottleneck (kl | rvq) -> ConvNeXt blocks -> log-magnitudes -> pha
   level = log(|X| 4 / n_fft + 0.001),   |X| the root of the mean power of the channels     (1)
 
 so that a full-scale sine is near 0 and silence is -6.9. What tells left from right is coded beside it,
-see `codecs.balance`. Everything the network does is matrix multiplication at the latent rate. Phases are
-not coded but made consistent afterwards, see `codecs.phase`: a head that predicts them (Siuzdak 2023,
+see `codecs.channel_level`. Everything the network does is matrix multiplication at the latent rate. Phases
+are not coded but made consistent afterwards, see `codecs.griffin_lim`: a head that predicts them (Siuzdak 2023,
 arXiv 2306.00814) was tried first, and after 1,500 steps lost two thirds of the energy of tonal sounds to
 frames that cancel each other. Log-magnitudes of both channels were tried, too: after 2,400 steps every
 sound came from the middle, since where it comes from is so little of the loss.
@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from v2a import clip
 from v2a import shapes
-from v2a.codecs import balance
-from v2a.codecs import phase
+from v2a.codecs import channel_level
+from v2a.codecs import griffin_lim
 from v2a.codecs import quantizer
 from v2a.codecs import stft
 from v2a.models import layers
@@ -110,7 +110,7 @@ class Autoencoder(nnx.Module):
     if not self.num_channel_level_bands:
       return SpectralFeatures(level_BJF, jnp.zeros((B, J // self.spec.patch_frames, 0)))
     return SpectralFeatures(
-      level_BJF, balance.from_power(power_BAJF, self._band_weights(), self.spec.patch_frames)
+      level_BJF, channel_level.from_power(power_BAJF, self._band_weights(), self.spec.patch_frames)
     )
 
   def band_magnitude(self, features: SpectralFeatures) -> jax.Array:
@@ -121,7 +121,7 @@ class Autoencoder(nnx.Module):
     return amplitude_BTF @ self._band_weights()
 
   def _band_weights(self):
-    return balance.band_weights(self.spec.sample_rate_hz, self.num_bins, self.num_channel_level_bands)
+    return channel_level.band_weights(self.spec.sample_rate_hz, self.num_bins, self.num_channel_level_bands)
 
   def spectrogram(self, wave_BNA: jax.Array) -> jax.Array:
     """Returns the complex spectrogram BAJF that the codec works on."""
@@ -186,7 +186,7 @@ class Autoencoder(nnx.Module):
     magnitude_BJF = jax.nn.relu(jnp.exp(features.log_magnitude_BJF) - MAGNITUDE_FLOOR) * (self.n_fft / 4)
     if not self.num_channel_level_bands:
       return magnitude_BJF[:, None]
-    gain_BAJF = balance.gains(features.channel_level_BTR, self._band_weights(), self.spec.patch_frames)
+    gain_BAJF = channel_level.gains(features.channel_level_BTR, self._band_weights(), self.spec.patch_frames)
     return magnitude_BJF[:, None] * gain_BAJF
 
   def to_waveform(self, features: SpectralFeatures, prefix_BNA: jax.Array | None = None) -> jax.Array:
@@ -197,13 +197,13 @@ class Autoencoder(nnx.Module):
       # The last frames of the known wave look past its end; their phases are not known.
       reach = -(-(self.n_fft - hop) // (2 * hop))
       spec_BAJF = self.spectrogram(prefix_BNA)[:, :, :-reach]
-      known_BJF = phase.unit_phasor(jnp.mean(spec_BAJF, axis=1))
-    return phase.reconstruct(
+      known_BJF = griffin_lim.unit_phasor(jnp.mean(spec_BAJF, axis=1))
+    return griffin_lim.reconstruct(
       self.magnitude(features), self.n_fft, hop, self.num_griffin_lim_iterations, known_BJF
     )
 
   def to_waveform_with_phases(self, features: SpectralFeatures, spec_BAJF: jax.Array) -> jax.Array:
     """Returns wave_BNA of levels with the phases of another spectrogram; differentiable."""
     return stft.inverse(
-      self.magnitude(features) * phase.unit_phasor(spec_BAJF), self.n_fft, self.spec.hop_samples
+      self.magnitude(features) * griffin_lim.unit_phasor(spec_BAJF), self.n_fft, self.spec.hop_samples
     )

@@ -19,11 +19,11 @@ from v2a import faults
 from v2a import flags
 from v2a import names
 from v2a import records
+from v2a.media import audio_reader
 from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
-from v2a.media import sound
-from v2a.media import written
+from v2a.media import sidecar
 from v2a.synthetic import clips
 
 # Far from any seed that a data set is rendered from, see configs.
@@ -306,12 +306,14 @@ def _leave_out(left_out: dict[str, int], reason: str, num: int = 1) -> None:
 
 def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Example | str:
   """Returns the case of a video, or why it is none. Raises whatever reading it or its sidecars raises."""
-  is_world, found, clip_s = 'scene' in written.read_json(path), probe.probe(path), float(spec.duration_s)
+  is_world, found, clip_s = 'scene' in sidecar.read_json(path), probe.probe(path), float(spec.duration_s)
   truth = _truth_beside(path, clip_s, found.duration_s <= clip_s + _END_SLACK_S)
   if found.duration_s < clip_s - _END_SLACK_S:
     return f'the video is shorter than {clip_s:g} s'
   # Silence is a truth of the world, and of others nothing but a track that somebody left empty.
-  if not found.has_audio or not (is_world or sound.has_audible_audio(path, min(found.duration_s, clip_s))):
+  if not found.has_audio or not (
+    is_world or audio_reader.has_audible_audio(path, min(found.duration_s, clip_s))
+  ):
     return 'no sound in the video'
   frames = tuple(
     read.frames(path, fps, spec.frame_size, 0.0, num_frames / fps)
@@ -324,10 +326,10 @@ def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Example | str:
 
 def _truth_beside(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
   """Returns what is known of the first seconds of a video; is_whole says that there are no more."""
-  notes = written.read_json(path)
+  notes = sidecar.read_json(path)
   if 'scene' in notes:
     return _checked(notes, str(path.with_suffix('.json')))
-  words = written.read(path)
+  words = sidecar.read(path)
   spoken = words.transcript_in_window(0.0, clip_s, is_whole)
   truth = text_only_truth(words.annotation, spoken.text)
   # Only where they are known: the words of the world, whose truth has other keys, are spread evenly.

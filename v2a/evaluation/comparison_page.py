@@ -25,7 +25,7 @@ from v2a.evaluation import columns
 from v2a.evaluation import comparison as comparison_lib
 from v2a.evaluation import comparison_report as report
 from v2a.evaluation import page
-from v2a.reports import picture
+from v2a.reports import gallery_plot
 
 TEMPLATE = pathlib.Path(__file__).parent / 'comparison.html'
 # Plotted where they have a value: what the world's claims hang on, and one distance to the truth.
@@ -140,7 +140,7 @@ def _plots(result: Mapping) -> str:
   for text in legend.get_texts():
     text.set_color(columns.FOREGROUND_COLOR)
   canvas = backend_agg.FigureCanvasAgg(sheet)
-  with picture.no_glyph_warnings():
+  with gallery_plot.no_glyph_warnings():
     canvas.draw()
   alt = f'{", ".join(name for _, name in plotted)} against {", ".join(_AXES)}'
   return _image(np.asarray(canvas.buffer_rgba())[..., :3], alt, 'PNG')

@@ -37,7 +37,7 @@ from v2a.evaluation import instruments
 from v2a.evaluation import runner
 from v2a.evaluation import signal
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import metrics
+from v2a.training import logger
 from v2a.training import tasks
 
 # Neither trained on nor held out for reports.
@@ -222,10 +222,10 @@ def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
 def _shown(cases: Sequence[cases_lib.Example], waves: Sequence[np.ndarray], rate_hz: int) -> dict:
   found = {}
   for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
-    found[f'sound/{case.name}'] = metrics.AudioSummary(wave_NA, rate_hz)
+    found[f'sound/{case.name}'] = logger.AudioSummary(wave_NA, rate_hz)
     both = (
       columns.spectrogram_image(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA)
     )
     # The truth above, what was made of it below.
-    found[f'spectrogram/{case.name}'] = metrics.ImageSummary(np.concatenate(list(both)))
+    found[f'spectrogram/{case.name}'] = logger.ImageSummary(np.concatenate(list(both)))
   return found

@@ -26,8 +26,8 @@ from v2a.evaluation import onsets
 from v2a.evaluation import spectra
 from v2a.evaluation import tracks
 from v2a.synthetic import annotations
-from v2a.synthetic import draws
-from v2a.synthetic import looks
+from v2a.synthetic import corruptions
+from v2a.synthetic import random_streams
 
 CLOSE_S = 0.12
 # A missed hit and a sound without a hit that are this close are one hit at the wrong time.
@@ -99,7 +99,9 @@ def severity(truth: dict, look: str) -> float | None:
   """
   if 'seed' not in truth or 'index' not in truth:
     return None
-  return looks.random_corruption(draws.RandomStreams(truth['seed'], truth['index']), look).severity
+  return corruptions.random_corruption(
+    random_streams.RandomStreams(truth['seed'], truth['index']), look
+  ).severity
 
 
 def _sentences(happened: str, cause: str) -> str:

@@ -17,7 +17,7 @@ from v2a.evaluation import cases as cases_lib
 from v2a.evaluation import columns
 from v2a.evaluation import distributions
 from v2a.evaluation import runner
-from v2a.reports import picture
+from v2a.reports import gallery_plot
 
 CLIPS_A_SCENE = 4
 JSON = 'report.json'
@@ -98,6 +98,6 @@ def write(
       title = names.printable(f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}')
       axes_RB[0, place].set_title(title, color=columns.FOREGROUND_COLOR, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)
-    with files.atomic_write(paths(folder, cases)[scene]) as partial, picture.no_glyph_warnings():
+    with files.atomic_write(paths(folder, cases)[scene]) as partial, gallery_plot.no_glyph_warnings():
       sheet.savefig(partial, facecolor=columns.BACKGROUND_COLOR, metadata={'Software': files.MARK})
   return folder

@@ -16,7 +16,7 @@ import pathlib
 import av
 
 from v2a.media import boxes
-from v2a.media import picture
+from v2a.media import remux
 from v2a.media import source
 
 # FFmpeg's MP4 muxer writes Dolby Vision and spherical mapping only where it may go beyond the standard.
@@ -91,7 +91,7 @@ class Plan:
   timecode: str | None = None
 
 
-def plan(opened: source.Source, wanted: picture.Segment, container: str, picture_tag: str | None) -> Plan:
+def plan(opened: source.Source, wanted: remux.Segment, container: str, picture_tag: str | None) -> Plan:
   """Returns what of a file a container carries.
 
   Args:
@@ -213,7 +213,7 @@ def tags(given: dict[str, str]) -> dict[str, str]:
 
 
 def copy_metadata(
-  output: av.container.OutputContainer, opened: source.Source, wanted: picture.Segment, timecode: str | None
+  output: av.container.OutputContainer, opened: source.Source, wanted: remux.Segment, timecode: str | None
 ) -> None:
   """Gives an output the tags and chapters of a file, and its picture a timecode."""
   output.metadata.update(tags(opened.container.metadata))
@@ -222,7 +222,7 @@ def copy_metadata(
     output.streams.video[0].metadata[_TIMECODE] = timecode
 
 
-def _chapters(opened: source.Source, wanted: picture.Segment) -> list[dict]:
+def _chapters(opened: source.Source, wanted: remux.Segment) -> list[dict]:
   """Returns the chapters of a part, counted from its begin."""
   found, shift_s = [], wanted.clock_origin_s + wanted.start_s
   for chapter in opened.container.chapters():
@@ -239,7 +239,7 @@ def _chapters(opened: source.Source, wanted: picture.Segment) -> list[dict]:
 
 
 def packets(
-  wanted: picture.Segment, streams: dict[int, av.stream.Stream]
+  wanted: remux.Segment, streams: dict[int, av.stream.Stream]
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time, packet) of other streams of a part, ready to be muxed.
 
@@ -289,7 +289,7 @@ def _place(
   return packet.dts * packet.time_base
 
 
-def lost_metadata(opened: source.Source, part: picture.Segment, path: pathlib.Path) -> list[str]:
+def lost_metadata(opened: source.Source, part: remux.Segment, path: pathlib.Path) -> list[str]:
   """Returns what a finished copy lost of a file's tags, chapters, and records of the picture, in words."""
   wanted = tags(opened.container.metadata)
   with av.open(f'file:{path.absolute()}', metadata_errors='replace') as written:

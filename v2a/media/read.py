@@ -15,10 +15,10 @@ import pathlib
 import av
 import numpy as np
 
+from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import orientation
 from v2a.media import probe
-from v2a.media import sound
 from v2a.media import source
 from v2a.media import stills
 
@@ -169,7 +169,7 @@ def wave(
     duration_s = _rest_s(probe.probe(path), start_s)
   wave_NA = np.empty((round(duration_s * sample_rate_hz), num_channels), np.float32)
   done = 0
-  for chunk_NA in sound.iterate_blocks(path, sample_rate_hz, num_channels, start_s, duration_s):
+  for chunk_NA in audio_reader.iterate_blocks(path, sample_rate_hz, num_channels, start_s, duration_s):
     wave_NA[done : done + len(chunk_NA)] = chunk_NA
     done += len(chunk_NA)
   return wave_NA

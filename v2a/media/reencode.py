@@ -16,8 +16,8 @@ from PIL import Image
 
 from v2a.media import errors
 from v2a.media import orientation
-from v2a.media import picture
 from v2a.media import probe
+from v2a.media import remux
 from v2a.media import source
 from v2a.media import stills
 
@@ -32,7 +32,7 @@ def is_needed(info: probe.Probe) -> bool:
   return info.is_image or info.is_animation
 
 
-def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> picture.Segment:
+def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> remux.Segment:
   """Returns the part that is shown from start_s for duration_s (None: to the end of an animation).
 
   Raises:
@@ -43,12 +43,12 @@ def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) ->
     fractions.Fraction(0) if stills.image_format(info.path) is not None else source.clock_origin_s(info.path)
   )
   if not info.is_image:
-    start, duration, _ = picture.extent(info, start_s, duration_s)
-    return picture.Segment(info, zero_s, start, duration)
-  picture.check_extent(start_s, duration_s)
+    start, duration, _ = remux.extent(info, start_s, duration_s)
+    return remux.Segment(info, zero_s, start, duration)
+  remux.check_extent(start_s, duration_s)
   if duration_s is None:
     raise errors.MediaError(f'{info.path}: is a still image; wanted duration_s with it.')
-  return picture.Segment(
+  return remux.Segment(
     info, zero_s, fractions.Fraction(0), fractions.Fraction(duration_s).limit_denominator(10**6)
   )
 
@@ -85,7 +85,7 @@ def add_stream(output: av.container.OutputContainer, info: probe.Probe) -> av.Vi
 
 
 def packets(
-  wanted: picture.Segment, codec: av.VideoCodecContext
+  wanted: remux.Segment, codec: av.VideoCodecContext
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time in seconds from the begin of the part, packet)."""
   for packet in _encoded(wanted, codec):
@@ -94,7 +94,7 @@ def packets(
     yield time_s, packet
 
 
-def _encoded(wanted: picture.Segment, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
+def _encoded(wanted: remux.Segment, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
   previous_YX3 = frame = None
   for time_s, shown_YX3 in _changes(wanted):
     if shown_YX3 is not previous_YX3:
@@ -116,7 +116,7 @@ def _converted(shown_YX3: np.ndarray, codec: av.VideoCodecContext) -> av.VideoFr
   return frame
 
 
-def _changes(wanted: picture.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+def _changes(wanted: remux.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
   """Yields (time from the begin of the part, picture_YX3); the last one repeatedly, for seeking."""
   time_s, current_YX3 = fractions.Fraction(0), None
   for begin_s, shown_YX3 in _pictures(wanted):
@@ -130,7 +130,7 @@ def _changes(wanted: picture.Segment) -> Iterator[tuple[fractions.Fraction, np.n
     time_s += _STILL_S
 
 
-def _pictures(wanted: picture.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
+def _pictures(wanted: remux.Segment) -> Iterator[tuple[fractions.Fraction, np.ndarray]]:
   """Yields (time from the begin of the part, picture_YX3)."""
   first_s = wanted.clock_origin_s + wanted.start_s
   if stills.image_format(wanted.info.path) is not None:

@@ -21,15 +21,15 @@ import soundfile
 
 from v2a import files
 from v2a import shapes
+from v2a.media import audio_encoder
 from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import matroska
 from v2a.media import passthrough
-from v2a.media import picture
 from v2a.media import probe
 from v2a.media import reencode
+from v2a.media import remux
 from v2a.media import source
-from v2a.media import track
 from v2a.media import verify
 
 AUDIO_MODES = ('replace', 'mix')
@@ -115,8 +115,8 @@ def mux(
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
   if info.is_image and duration_s is None:
     duration_s = len(wave_NA) / sample_rate_hz
-  part = (reencode if reencode.is_needed(info) else picture).find_segment(info, start_s, duration_s)
-  wave = track.OutputAudio(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
+  part = (reencode if reencode.is_needed(info) else remux).find_segment(info, start_s, duration_s)
+  wave = audio_encoder.OutputAudio(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
   faults = []
   for target in _targets(out_path, part):
     try:
@@ -152,7 +152,7 @@ class _Target:
   aspect: fractions.Fraction | None = None
 
 
-def _targets(out_path: pathlib.Path, part: picture.Segment) -> list[_Target]:
+def _targets(out_path: pathlib.Path, part: remux.Segment) -> list[_Target]:
   """Returns the containers that take the picture, best first: those that lose least, the wanted one first."""
   suffixes = [out_path.suffix, part.info.path.suffix.lower(), *_FALLBACK_SUFFIXES]
   by_container: dict[str, str] = {}
@@ -206,7 +206,7 @@ def _is_stand_in(container: str, stream: av.VideoStream) -> bool:
 
 
 def _write(
-  out_path: pathlib.Path, target: _Target, part: picture.Segment, wave: track.OutputAudio
+  out_path: pathlib.Path, target: _Target, part: remux.Segment, wave: audio_encoder.OutputAudio
 ) -> list[str]:
   """Writes beside, reads back and renames, so that no half-written file ever has the final name.
 
@@ -235,7 +235,7 @@ def _write(
 
 
 def _mux(
-  partial: pathlib.Path, target: _Target, part: picture.Segment, wave: track.OutputAudio
+  partial: pathlib.Path, target: _Target, part: remux.Segment, wave: audio_encoder.OutputAudio
 ) -> verify.PacketLog:
   container, log = target.plan.container, verify.PacketLog()
   options = passthrough.MUXER_OPTIONS[container] | (
@@ -245,11 +245,11 @@ def _mux(
     output = stack.enter_context(av.open(f'file:{partial}', 'w', format=container, container_options=options))
     if reencode.is_needed(part.info):
       packets = reencode.packets(part, reencode.add_stream(output, part.info))
-      encoder, others = track.Encoder(output, wave, _SOUND_CODECS[container]), {}
+      encoder, others = audio_encoder.Encoder(output, wave, _SOUND_CODECS[container]), {}
     else:
       opened = stack.enter_context(part.open())
       packets = _add_picture(output, opened, target, part)
-      encoder = track.Encoder(output, wave, _SOUND_CODECS[container])
+      encoder = audio_encoder.Encoder(output, wave, _SOUND_CODECS[container])
       others = _add_others(output, opened, target.plan)
       passthrough.copy_metadata(output, opened, part, target.plan.timecode)
     output.start_encoding()
@@ -257,7 +257,7 @@ def _mux(
   return log
 
 
-def _finish(path: pathlib.Path, target: _Target, part: picture.Segment) -> None:
+def _finish(path: pathlib.Path, target: _Target, part: remux.Segment) -> None:
   """Writes what FFmpeg's muxer does not."""
   if target.plan.container in _MATROSKA:
     if target.tag is None:
@@ -275,11 +275,11 @@ def _finish(path: pathlib.Path, target: _Target, part: picture.Segment) -> None:
 
 
 def _add_picture(
-  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: picture.Segment
+  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: remux.Segment
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Adds the track of the copied picture; returns its packets."""
   stream = opened.require_video_stream()
-  packets = picture.packets(part, stream, opened)
+  packets = remux.packets(part, stream, opened)
   if target.tag is not None:
     added = passthrough.add_copy(output, stream, target.tag)
   elif target.plan.container == 'matroska':
@@ -287,7 +287,7 @@ def _add_picture(
   else:
     context = stream.codec_context
     added = output.add_mux_stream(boxes.PLACEHOLDER_CODEC, width=context.width, height=context.height)
-  added.time_base = picture.packet_time_base(stream)
+  added.time_base = remux.packet_time_base(stream)
   return packets
 
 

@@ -23,10 +23,10 @@ from v2a.media import level
 from v2a.media import probe
 from v2a.media import read
 from v2a.media import write
-from v2a.reports import entries
+from v2a.reports import gallery_entries
+from v2a.reports import gallery_plot
 from v2a.reports import outputs
-from v2a.reports import picture
-from v2a.reports import signals
+from v2a.reports import spectrogram
 
 NUM_THUMBNAILS = 12
 THUMBNAIL_SIZE = 160
@@ -43,7 +43,7 @@ class WrittenOutputs:
 
   manifest: dict
   path: pathlib.Path
-  entry: entries.Entry
+  entry: gallery_entries.Entry
 
 
 def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarray | None:
@@ -102,7 +102,7 @@ def _samples(
   stem: pathlib.Path,
   sample_rate_hz: int,
   audio: str,
-) -> tuple[list[entries.Sample], list[dict], list[str]]:
+) -> tuple[list[gallery_entries.Sample], list[dict], list[str]]:
   """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
   samples, described, losses = [], [], []
   for index in range(len(result.waves)):
@@ -124,17 +124,17 @@ def _samples(
         duration_s=duration_s,
       )
       video, losses = muxed.path, list(muxed.not_copied)
-    level_RJ = signals.mel_spectrogram(wave_NA, sample_rate_hz)
+    level_RJ = spectrogram.mel_spectrogram(wave_NA, sample_rate_hz)
     rms_db = _level_db(level.rms(wave_NA))
     wav, video = stem.with_name(wav.name), video and stem.with_name(video.name)
     samples.append(
-      entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
+      gallery_entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
     )
     described.append(_describe(samples[-1], level.peak(wave_NA)))
   return samples, described, losses
 
 
-def _describe(sample: entries.Sample, peak: float) -> dict:
+def _describe(sample: gallery_entries.Sample, peak: float) -> dict:
   return {
     'index': sample.index,
     'video': sample.video.name if sample.video else None,
@@ -217,7 +217,7 @@ def write_outputs(
   duration_s = len(result.waves[0]) / sample_rate_hz
   with outputs.staging_folder(stem) as folder:
     samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
-    entry = entries.Entry(
+    entry = gallery_entries.Entry(
       title=title or names.printable(source.path.stem if source.path else stem.name),
       duration_s=duration_s,
       samples=tuple(samples),
@@ -229,7 +229,7 @@ def write_outputs(
       aspect=info.width / info.height if info and info.has_video else 1.0,
     )
     write_s = time.perf_counter() - start_s
-    picture.write(folder / f'{stem.name}.png', [entry])
+    gallery_plot.write(folder / f'{stem.name}.png', [entry])
     plot_s = time.perf_counter() - start_s - write_s
     timings_s = {**result.timings_s, 'write': write_s, 'plot': plot_s}
     manifest = {

@@ -19,9 +19,9 @@ import numpy as np
 from PIL import Image
 
 from v2a import files
-from v2a.reports import entries
-from v2a.reports import film
-from v2a.reports import signals
+from v2a.reports import filmstrip
+from v2a.reports import gallery_entries
+from v2a.reports import spectrogram
 
 FILM_ROWS, FILM_COLUMNS = 112, 1160
 POSTER_ROWS = 256
@@ -37,19 +37,19 @@ def _jpeg(picture_YX3: np.ndarray, quality: int = 82) -> str:
 
 
 def _spectrogram(level_RJ: np.ndarray) -> str:
-  unit_RJ = 1.0 - level_RJ[::-1] / signals.FLOOR_DB
+  unit_RJ = 1.0 - level_RJ[::-1] / spectrogram.FLOOR_DB
   return _jpeg((colormaps['magma'](unit_RJ)[..., :3] * 255).astype(np.uint8))
 
 
-def _poster(entry: entries.Entry) -> str:
+def _poster(entry: gallery_entries.Entry) -> str:
   """Returns the first thumbnail in its own shape."""
   columns = max(8, round(POSTER_ROWS * entry.aspect))
-  return _jpeg(film.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
+  return _jpeg(filmstrip.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
 
 
-def _curve(entry: entries.Entry) -> str:
+def _curve(entry: gallery_entries.Entry) -> str:
   """Returns the motion curve as SVG, with a tick for every known event."""
-  level = signals.envelope(entry.motion_L, CURVE_WIDTH // 2)
+  level = spectrogram.envelope(entry.motion_L, CURVE_WIDTH // 2)
   level = level / max(float(level.max()) * 1.08, 1e-3)
   points = ' '.join(
     f'{(place + 0.5) * CURVE_WIDTH / len(level):.1f},{CURVE_HEIGHT * (1 - value):.1f}'
@@ -73,7 +73,9 @@ def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
   return html.escape(urllib.parse.quote(os.fsencode(pathlib.PurePath(relative).as_posix())), quote=True)
 
 
-def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, is_shown: bool) -> str:
+def _player(
+  entry: gallery_entries.Entry, sample: gallery_entries.Sample, folder: pathlib.Path, is_shown: bool
+) -> str:
   hidden = '' if is_shown else ' hidden'
   wav = _link(sample.wav, folder)
   if sample.video is None:
@@ -93,7 +95,7 @@ def _player(entry: entries.Entry, sample: entries.Sample, folder: pathlib.Path, 
   )
 
 
-def _tabs(samples: Sequence[entries.Sample], shown: entries.Sample) -> str:
+def _tabs(samples: Sequence[gallery_entries.Sample], shown: gallery_entries.Sample) -> str:
   if len(samples) == 1:
     return ''
   buttons = ''.join(
@@ -105,10 +107,10 @@ def _tabs(samples: Sequence[entries.Sample], shown: entries.Sample) -> str:
   return f'<div class="tabs" role="group" aria-label="samples"><span>samples</span>{buttons}</div>'
 
 
-def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
+def _plots(entry: gallery_entries.Entry, shown: gallery_entries.Sample) -> str:
   rows = []
   if entry.thumbnail_MYX3 is not None:
-    strip_YX3 = film.strip(entry.thumbnail_MYX3, entry.aspect, FILM_ROWS, FILM_COLUMNS)
+    strip_YX3 = filmstrip.strip(entry.thumbnail_MYX3, entry.aspect, FILM_ROWS, FILM_COLUMNS)
     rows.append(f'<img class="film" alt="frames of the clip over time" src="{_jpeg(strip_YX3)}">')
   if len(entry.motion_L):
     rows.append(f'<div class="row"><span class="name">motion</span>{_curve(entry)}</div>')
@@ -120,8 +122,8 @@ def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
       f'src="{_spectrogram(sample.mel_db_RJ)}"></div>'
     )
   times = ''.join(
-    f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{entries.tick_label(time_s)}</span>'
-    for time_s in entries.ticks(entry.duration_s)
+    f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{gallery_entries.tick_label(time_s)}</span>'
+    for time_s in gallery_entries.ticks(entry.duration_s)
     if time_s < 0.985 * entry.duration_s
   )
   return (
@@ -130,7 +132,7 @@ def _plots(entry: entries.Entry, shown: entries.Sample) -> str:
   )
 
 
-def _card(entry: entries.Entry, folder: pathlib.Path) -> str:
+def _card(entry: gallery_entries.Entry, folder: pathlib.Path) -> str:
   shown = entry.best
   details = ''.join(f'<li><b>{name}</b> {html.escape(text)}</li>' for name, text in entry.details)
   note = f'<p class="note">{html.escape(entry.note)}</p>' if entry.note else ''
@@ -142,7 +144,7 @@ def _card(entry: entries.Entry, folder: pathlib.Path) -> str:
   )
 
 
-def render(shown: Sequence[entries.Entry], folder: pathlib.Path, title: str, lead: str = '') -> str:
+def render(shown: Sequence[gallery_entries.Entry], folder: pathlib.Path, title: str, lead: str = '') -> str:
   """Returns the page.
 
   Args:
@@ -156,7 +158,7 @@ def render(shown: Sequence[entries.Entry], folder: pathlib.Path, title: str, lea
   return template.substitute(title=html.escape(title), lead=html.escape(lead), cards=cards)
 
 
-def write(path: pathlib.Path, shown: Sequence[entries.Entry], title: str, lead: str = '') -> None:
+def write(path: pathlib.Path, shown: Sequence[gallery_entries.Entry], title: str, lead: str = '') -> None:
   """Writes the page; it appears under its name only when it is whole.
 
   Args:

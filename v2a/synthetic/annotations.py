@@ -1,6 +1,8 @@
 """Annotations: natural sentences of what is heard, from templates and synonyms; ASCII, at most 128 bytes."""
 
-from v2a.synthetic import draws
+from v2a.synthetic import random_streams
+
+pick = random_streams.pick
 
 MAX_BYTES = 128
 MATERIAL_PHRASES = {
@@ -126,17 +128,17 @@ FLYERS = {
 
 def _pace(rate_hz: float, rng) -> str:
   if rate_hz > 2.2:
-    return draws.pick(rng, ('quickly', 'many times', 'fast', 'rapidly'))
+    return pick(rng, ('quickly', 'many times', 'fast', 'rapidly'))
   if rate_hz < 1.2:
-    return draws.pick(rng, ('slowly', 'a few times', 'now and then', 'at a slow pace'))
-  return draws.pick(rng, ('again and again', 'several times', 'repeatedly', ''))
+    return pick(rng, ('slowly', 'a few times', 'now and then', 'at a slow pace'))
+  return pick(rng, ('again and again', 'several times', 'repeatedly', ''))
 
 
 def _loudness(loudness: float, rng) -> str:
   if loudness > 0.62:
-    return draws.pick(rng, ('loud', 'strong', 'hard'))
+    return pick(rng, ('loud', 'strong', 'hard'))
   if loudness < 0.4:
-    return draws.pick(rng, ('soft', 'quiet', 'light'))
+    return pick(rng, ('soft', 'quiet', 'light'))
   return ''
 
 
@@ -144,11 +146,11 @@ def _impact(rng, facts: dict, is_hidden: bool) -> str:
   finite, gerund = ACTIONS[facts['action']]
   materials = facts['materials'] or []
   if not facts['count']:
-    thing = draws.pick(rng, MATERIAL_PHRASES[materials[0]]) if materials else 'a thing'
+    thing = pick(rng, MATERIAL_PHRASES[materials[0]]) if materials else 'a thing'
     return f'{thing} moves without a sound'
-  named = [draws.pick(rng, MATERIAL_PHRASES[name]) for name in materials]
+  named = [pick(rng, MATERIAL_PHRASES[name]) for name in materials]
   if not is_hidden and rng.random() < 0.3:
-    named = [draws.pick(rng, ANYTHING)]
+    named = [pick(rng, ANYTHING)]
   things = ' and '.join(named[:2])
   if is_hidden and materials[0] not in things:
     things = f'{things} of {materials[0]}' if materials[0] != 'metal' else 'metal'
@@ -156,23 +158,23 @@ def _impact(rng, facts: dict, is_hidden: bool) -> str:
   roll = rng.random()
   if roll < 0.15:
     word = materials[0] if len(materials) == 1 else things
-    return draws.pick(rng, (f'{word} hits', f'{word} impacts', f'{word} sounds', f'{word}'))
+    return pick(rng, (f'{word} hits', f'{word} impacts', f'{word} sounds', f'{word}'))
   if roll < 0.35:
     return f'{loud} hits of {things}'.strip() + (f', {pace}' if pace and rng.random() < 0.5 else '')
   if roll < 0.5 and not is_hidden and len(materials) == 1:
-    return f'{draws.pick(rng, IMPACT_SOUND_PHRASES[materials[0]])} of {things}'
+    return f'{pick(rng, IMPACT_SOUND_PHRASES[materials[0]])} of {things}'
   if roll < 0.65:
-    return f'the sound of {things} {draws.pick(rng, gerund)} {pace}'.strip()
-  verb = draws.pick(rng, finite)
+    return f'the sound of {things} {pick(rng, gerund)} {pace}'.strip()
+  verb = pick(rng, finite)
   if len(named) > 1 or things == 'objects':
-    return f'{things} {draws.pick(rng, gerund)}' + (f', {loud}' if loud else '')
+    return f'{things} {pick(rng, gerund)}' + (f', {loud}' if loud else '')
   return f'{things} {verb} {pace}'.strip() + (f', {loud}' if loud and rng.random() < 0.5 else '')
 
 
 def _trend(rng, trend: float, up, down) -> str:
   if trend > 0.3:
-    return draws.pick(rng, up)
-  return draws.pick(rng, down) if trend < -0.3 else ''
+    return pick(rng, up)
+  return pick(rng, down) if trend < -0.3 else ''
 
 
 def _machine(rng, facts: dict) -> str:
@@ -186,14 +188,14 @@ def _machine(rng, facts: dict) -> str:
       ('and speeds up', 'getting faster', 'revving up'),
       ('and slows down', 'getting slower', 'winding down'),
     )
-    return ' '.join(f'{draws.pick(rng, things)} {draws.pick(rng, verbs)} {pace} {tail}'.split())
+    return ' '.join(f'{pick(rng, things)} {pick(rng, verbs)} {pace} {tail}'.split())
   if action == 'rain':
     kind = (
       ('heavy rain', 'a downpour', 'hard rain') if speed > 0.55 else ('light rain', 'a drizzle', 'soft rain')
     )
     tail = _trend(rng, facts['trend'], ('growing stronger', 'getting heavier'), ('fading', 'getting lighter'))
-    verb = draws.pick(rng, ('falls', 'is falling', 'on the ground', 'pours', ''))
-    return ' '.join(f'{draws.pick(rng, kind + ("rain",))} {verb} {tail}'.split())
+    verb = pick(rng, ('falls', 'is falling', 'on the ground', 'pours', ''))
+    return ' '.join(f'{pick(rng, kind + ("rain",))} {verb} {tail}'.split())
   if action == 'wind':
     kind = (
       ('strong wind', 'a gale', 'howling wind')
@@ -202,17 +204,17 @@ def _machine(rng, facts: dict) -> str:
     )
     tail = _trend(rng, facts['trend'], ('picking up', 'growing'), ('dying down', 'calming'))
     return ' '.join(
-      f'{draws.pick(rng, kind + ("wind",))} {draws.pick(rng, ("blows", "in the grass", ""))} {tail}'.split()
+      f'{pick(rng, kind + ("wind",))} {pick(rng, ("blows", "in the grass", ""))} {tail}'.split()
     )
   way = _trend(
     rng, facts['trend'], ('to the right', 'from left to right'), ('to the left', 'from right to left')
   )
-  verb = draws.pick(rng, ('flies past', 'buzzes around', 'hovers', 'flies by', 'passes'))
-  return ' '.join(f'{draws.pick(rng, FLYERS[facts["thing"]])} {verb} {way}'.split())
+  verb = pick(rng, ('flies past', 'buzzes around', 'hovers', 'flies by', 'passes'))
+  return ' '.join(f'{pick(rng, FLYERS[facts["thing"]])} {verb} {way}'.split())
 
 
 def _score(rng, facts: dict) -> str:
-  text = draws.pick(rng, SCORES[facts['mood']])
+  text = pick(rng, SCORES[facts['mood']])
   tempo = facts['tempo_bpm']
   if rng.random() < 0.3:
     text += f', {round(tempo)} bpm'
@@ -227,21 +229,21 @@ def describe(rng, facts: dict, is_hidden: bool) -> str:
   if action in ACTIONS:
     text = _impact(rng, facts, is_hidden)
   elif action == 'still':
-    text = draws.pick(rng, STILL)
+    text = pick(rng, STILL)
   elif action == 'dialogue':
-    text = draws.pick(rng, SPEECH)
+    text = pick(rng, SPEECH)
   elif action == 'keys':
     pace = 'fast' if facts['tempo_bpm'] > 115 else 'slow' if facts['tempo_bpm'] < 90 else 'steady'
-    text = draws.pick(rng, KEYS).format(pace=pace)
+    text = pick(rng, KEYS).format(pace=pace)
   elif action == 'score':
     text = _score(rng, facts)
   else:
     text = _machine(rng, facts)
   if facts.get('cut'):
     if facts['from_black']:
-      text = draws.pick(rng, (f'silence, then {text}', f'first nothing, then {text}', text))
+      text = pick(rng, (f'silence, then {text}', f'first nothing, then {text}', text))
     else:
-      text = draws.pick(rng, (f'{text}, then silence', f'{text} until the cut', text))
+      text = pick(rng, (f'{text}, then silence', f'{text} until the cut', text))
   return text
 
 
@@ -256,8 +258,8 @@ def annotate(rng, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool)
   """
   text = describe(rng, facts, is_hidden)
   names_music, names_wind = has_music and rng.random() < 0.4, has_wind and rng.random() < 0.5
-  music, wind = draws.pick(rng, MUSIC_PHRASES), draws.pick(rng, WIND_PHRASES)
-  only, joint, flip = rng.random() < 0.2, draws.pick(rng, JOINTS), rng.random()
+  music, wind = pick(rng, MUSIC_PHRASES), pick(rng, WIND_PHRASES)
+  only, joint, flip = rng.random() < 0.2, pick(rng, JOINTS), rng.random()
   if only and not is_hidden and (has_music or has_wind):
     text, names_music = (music, True) if has_music else (wind, False)
   else:

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from v2a.synthetic import canvas as canvases
-from v2a.synthetic import draws
+from v2a.synthetic import random_streams
 
 
 def color(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
@@ -31,7 +31,7 @@ class Backdrop:
     self._floor_color = color(rng.random(), rng.uniform(0.1, 0.4), bright * rng.uniform(0.45, 0.8))
     self._things = [self._thing(rng) for _ in range(int(rng.integers(0, 5)) if is_busy else 0)]
     self._drifter = self._thing(rng) if is_busy and rng.random() < 0.25 else None
-    self._drift = rng.uniform(0.02, 0.07) * draws.pick(rng, (-1, 1))
+    self._drift = rng.uniform(0.02, 0.07) * random_streams.pick(rng, (-1, 1))
     self._still = functools.lru_cache(maxsize=2)(self._draw_still)
 
   @property
@@ -41,7 +41,7 @@ class Backdrop:
 
   def _thing(self, rng) -> dict:
     return {
-      'kind': draws.pick(rng, ('disc', 'box', 'stripe')),
+      'kind': random_streams.pick(rng, ('disc', 'box', 'stripe')),
       'x': rng.random(),
       'y': rng.uniform(0.05, 0.65),
       'size': rng.uniform(0.04, 0.2),

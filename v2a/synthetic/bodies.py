@@ -6,7 +6,7 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import canvas as canvases
-from v2a.synthetic import draws
+from v2a.synthetic import random_streams
 
 MIN_RADIUS, MAX_RADIUS = 0.065, 0.12
 
@@ -40,7 +40,7 @@ class Body:
 
 def random_body(rng, material: str, is_hidden: bool = False, shape: str | None = None) -> Body:
   """Draws a body of a material."""
-  shape = shape or draws.pick(rng, ('disc', 'disc', 'box'))
+  shape = shape or random_streams.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
   tint = tuple(value * rng.uniform(0.95, 1.05) for _ in range(3))
   return Body(material, shape, rng.uniform(MIN_RADIUS, MAX_RADIUS), is_hidden, tint, rng.uniform(0, 6.28))

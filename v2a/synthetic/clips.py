@@ -1,6 +1,6 @@
 """Clips of the procedural world: picture, sound and exact ground truth from (seed, index) alone.
 
-Truth of a clip: see `render`. Tracks are lists at stage.CURVE_HZ values a second. Physics is analytic, so
+Truth of a clip: see `render`. Tracks are lists at scene.CURVE_HZ values a second. Physics is analytic, so
 that the times of events depend on neither frame rate nor frame size, and a look changes the picture only.
 """
 
@@ -9,14 +9,14 @@ import dataclasses
 import numpy as np
 
 from v2a.synthetic import annotations
-from v2a.synthetic import draws
+from v2a.synthetic import continuous
+from v2a.synthetic import corruptions
+from v2a.synthetic import dialogue
 from v2a.synthetic import impacts
-from v2a.synthetic import looks
-from v2a.synthetic import machines
-from v2a.synthetic import musical
-from v2a.synthetic import quiet
-from v2a.synthetic import stage
-from v2a.synthetic import talking
+from v2a.synthetic import music
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene as scene_lib
+from v2a.synthetic import silence
 from v2a.synthetic import textures
 from v2a.synthetic import tones
 
@@ -25,17 +25,17 @@ SCENES = {
   'collide': impacts.collide,
   'strike': impacts.strike,
   'hidden': impacts.hidden,
-  'engine': machines.engine,
-  'rain': machines.rain,
-  'wind': machines.wind,
-  'pass': machines.fly_past,
-  'keys': musical.keys,
-  'score': musical.score,
-  'dialogue': talking.dialogue,
-  'still': quiet.still,
-  'cut': quiet.cut,
+  'engine': continuous.engine,
+  'rain': continuous.rain,
+  'wind': continuous.wind,
+  'pass': continuous.fly_past,
+  'keys': music.keys,
+  'score': music.score,
+  'dialogue': dialogue.dialogue,
+  'still': silence.still,
+  'cut': silence.cut,
 }
-CORRUPTIONS = looks.CORRUPTIONS
+CORRUPTIONS = corruptions.CORRUPTIONS
 # Chances of the scenes where all are drawn: silence needs few examples, impacts and speech many.
 SCENE_WEIGHTS = {
   'bounce': 14,
@@ -111,17 +111,17 @@ def check(scenes, corruption: str | None, clip_s: float, fps: float, frame_size:
       raise ValueError(f'{name} must be {low}..{high}; got {value}.')
 
 
-def _ambience(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
+def _ambience(draw: random_streams.RandomStreams, place: scene_lib.SceneSpec) -> np.ndarray:
   rng = draw.rng('ambience')
-  gusts = draws.RandomCurve(rng, 0.25, 0.7, (0.8, 2.0), place.clip_s)
+  gusts = random_streams.RandomCurve(rng, 0.25, 0.7, (0.8, 2.0), place.clip_s)
   level_N = place.interpolate_curve(gusts)
   return np.stack([textures.wind(rng, level_N, place.sample_rate_hz) for _ in range(2)], axis=1)
 
 
-def _music(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
+def _music(draw: random_streams.RandomStreams, place: scene_lib.SceneSpec) -> np.ndarray:
   rng = draw.rng('music')
-  mode = draws.pick(rng, ('major', 'major', 'minor'))
-  style = draws.pick(rng, ('chords', 'arpeggio', 'both'))
+  mode = random_streams.pick(rng, ('major', 'major', 'minor'))
+  style = random_streams.pick(rng, ('chords', 'arpeggio', 'both'))
   notes = tones.compose(rng, place.clip_s, mode, rng.uniform(70, 130), style)
   wave_NA = tones.synthesize(notes, place.num_samples, place.sample_rate_hz, 0.3)
   peak = float(np.abs(wave_NA).max())
@@ -130,7 +130,7 @@ def _music(draw: draws.RandomStreams, place: stage.SceneSpec) -> np.ndarray:
 
 
 def _picture(
-  draw, scene: stage.Scene, look: looks.Corruption, num_frames: int, fps: float, size: int
+  draw, scene: scene_lib.Scene, look: corruptions.Corruption, num_frames: int, fps: float, size: int
 ) -> np.ndarray:
   frame_LYX3 = np.empty((num_frames, size, size, 3), np.uint8)
   chunk = max(1, _CHUNK_PIXELS // (size * size))
@@ -176,10 +176,10 @@ def render(
   """
   check(scenes, corruption, clip_s, fps, frame_size, sample_rate_hz)
   names = tuple(SCENES) if scenes is None else tuple(scenes)
-  draw = draws.RandomStreams(seed, index)
-  chosen = looks.random_corruption(draw, corruption)
-  place = stage.SceneSpec(clip_s, sample_rate_hz)
-  name = draws.pick(draw.rng('scene'), names, [SCENE_WEIGHTS[entry] for entry in names])
+  draw = random_streams.RandomStreams(seed, index)
+  chosen = corruptions.random_corruption(draw, corruption)
+  place = scene_lib.SceneSpec(clip_s, sample_rate_hz)
+  name = random_streams.pick(draw.rng('scene'), names, [SCENE_WEIGHTS[entry] for entry in names])
   scene = SCENES[name](draw, place)
   extras = draw.rng('extras')
   roll_music, roll_wind = extras.random(), extras.random()
@@ -203,7 +203,7 @@ def render(
     'clip_s': clip_s,
     'fps': fps,
     'sample_rate_hz': sample_rate_hz,
-    'track_hz': stage.CURVE_HZ,
+    'track_hz': scene_lib.CURVE_HZ,
     **_EMPTY,
     **scene.truth,
   }

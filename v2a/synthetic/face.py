@@ -6,7 +6,7 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import canvas as canvases
-from v2a.synthetic import draws
+from v2a.synthetic import random_streams
 
 
 @dataclasses.dataclass
@@ -27,7 +27,7 @@ def random_face(rng) -> Face:
   """Draws a face."""
   tone = rng.uniform(0.45, 1.0)
   skin = (0.95 * tone, (0.76 - 0.08 * (1 - tone)) * tone, (0.63 - 0.15 * (1 - tone)) * tone)
-  hair = draws.pick(
+  hair = random_streams.pick(
     rng, ((0.12, 0.08, 0.06), (0.35, 0.2, 0.1), (0.75, 0.6, 0.3), (0.5, 0.5, 0.5), (0.5, 0.15, 0.08))
   )
   lips = (min(0.95, 0.85 * tone + 0.05), 0.32 * tone, 0.33 * tone)

@@ -6,10 +6,10 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import bodies
-from v2a.synthetic import draws
+from v2a.synthetic import mixing
 from v2a.synthetic import modal
-from v2a.synthetic import sound
-from v2a.synthetic import stage
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene as scene_lib
 
 GAP_S = 0.125  # events of one clip are further apart than this, so that a detector can tell them apart
 
@@ -26,13 +26,13 @@ def event(time_s: float, kind: str, material: str | None, speed: float, x: float
   }
 
 
-def ring(spec: stage.SceneSpec, events: list[dict], scales: list[float]) -> np.ndarray:
+def ring(spec: scene_lib.SceneSpec, events: list[dict], scales: list[float]) -> np.ndarray:
   """Returns wave_NA of the impacts of all events; scales are the pitch scales of their bodies."""
   wave_NA = spec.silence()
   for hit, scale in zip(events, scales):
     mono_N = modal.impact(hit['material'], scale, hit['speed'], spec.sample_rate_hz)
-    sound.add_panned(wave_NA, mono_N, int(round(hit['time_s'] * spec.sample_rate_hz)), hit['x'])
-  return sound.add_early_reflections(wave_NA, spec.sample_rate_hz)
+    mixing.add_panned(wave_NA, mono_N, int(round(hit['time_s'] * spec.sample_rate_hz)), hit['x'])
+  return mixing.add_early_reflections(wave_NA, spec.sample_rate_hz)
 
 
 def scale_of(body: bodies.Body) -> float:
@@ -129,7 +129,7 @@ class BouncingBody:
 
 
 def _drops(
-  draw: draws.RandomStreams, place: stage.SceneSpec, make_body, num_lanes: int, floor: float
+  draw: random_streams.RandomStreams, place: scene_lib.SceneSpec, make_body, num_lanes: int, floor: float
 ) -> list[BouncingBody]:
   gravity = draw.rng('gravity').uniform(4.2, 6.5)
   drops: list[BouncingBody] = []
@@ -150,7 +150,7 @@ def _drops(
   return drops
 
 
-def _listen(place: stage.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
+def _listen(place: scene_lib.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
   """Orders hits (event, pitch scale), drops those outside of the clip, and returns (events, wave_NA)."""
   hits = sorted(
     (hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s']
@@ -174,16 +174,19 @@ def facts_of(events: list[dict], clip_s: float) -> dict:
 
 
 def bounce(
-  streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False, num_bodies: int | None = None
-) -> stage.Scene:
+  streams: random_streams.RandomStreams,
+  spec: scene_lib.SceneSpec,
+  is_hidden: bool = False,
+  num_bodies: int | None = None,
+) -> scene_lib.Scene:
   """One or two bodies, or as many as are wanted, fall and bounce."""
   rng = streams.rng('bounce')
   floor = rng.uniform(0.82, 0.92)
   names = ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES
-  first = draws.pick(rng, names)
+  first = random_streams.pick(rng, names)
   usual = 1 if is_hidden or rng.random() < 0.55 else 2
   num_bodies = num_bodies or usual
-  materials = [first, first if rng.random() < 0.5 else draws.pick(rng, names)]
+  materials = [first, first if rng.random() < 0.5 else random_streams.pick(rng, names)]
   order = itertools.cycle(materials)
   drops = _drops(
     streams, spec, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_bodies, floor
@@ -209,7 +212,7 @@ def bounce(
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, spec.clip_s), action='bounce')
-  return stage.Scene(
+  return scene_lib.Scene(
     picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
   )
 
@@ -233,7 +236,7 @@ class CollidingBodies:
     fastest = gap / GAP_S
     low, high = 0.35 * min(fastest, 1.5), min(0.97 * fastest, 1.5)
     self.top_speed = 1.5
-    u, sign = rng.uniform(0.05, 0.95) * self.span, draws.pick(rng, (-1, 1))
+    u, sign = rng.uniform(0.05, 0.95) * self.span, random_streams.pick(rng, (-1, 1))
     time_s, self.times, self.places, self.speeds = 0.0, [0.0], [u], []
     while time_s < until_s + 0.1:
       speed = rng.uniform(low, high)
@@ -271,13 +274,13 @@ class CollidingBodies:
       yield self.times[leg + 1], max(speed, out), 'wall', len(self.rest_S) if end > 0 else 0
 
 
-def collide(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def collide(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) -> scene_lib.Scene:
   """Bodies that slide on a floor, hit each other and the walls; all of one material."""
   rng = streams.rng('collide')
-  material = draws.pick(rng, modal.MATERIAL_NAMES)
-  count = draws.pick(rng, (1, 2, 2, 3))
+  material = random_streams.pick(rng, modal.MATERIAL_NAMES)
+  count = random_streams.pick(rng, (1, 2, 2, 3))
   floor = rng.uniform(0.68, 0.88)
-  shape = draws.pick(rng, ('disc', 'box'))
+  shape = random_streams.pick(rng, ('disc', 'box'))
   body_list = [bodies.random_body(rng, material, shape=shape) for _ in range(count)]
   for body in body_list:
     body.radius = min(body.radius, 0.095)
@@ -309,7 +312,7 @@ def collide(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, spec.clip_s), action='collide', materials=[material])
-  return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+  return scene_lib.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
 def _beats(rng, until_s: float) -> tuple[np.ndarray, np.ndarray]:
@@ -326,10 +329,12 @@ def _beats(rng, until_s: float) -> tuple[np.ndarray, np.ndarray]:
   return np.array(times), np.array(speeds)
 
 
-def strike(streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool = False) -> stage.Scene:
+def strike(
+  streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec, is_hidden: bool = False
+) -> scene_lib.Scene:
   """A stick swings and strikes an object."""
   rng = streams.rng('strike')
-  material = draws.pick(rng, ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES)
+  material = random_streams.pick(rng, ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES)
   body = bodies.random_body(rng, material, is_hidden)
   body.radius *= 1.25
   floor = rng.uniform(0.8, 0.92)
@@ -380,12 +385,12 @@ def strike(streams: draws.RandomStreams, spec: stage.SceneSpec, is_hidden: bool 
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, spec.clip_s), action='strike', materials=[material])
-  return stage.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+  return scene_lib.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
-def hidden(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def hidden(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) -> scene_lib.Scene:
   """A body whose material cannot be seen: only the annotation tells it."""
-  build = draws.pick(streams.rng('hidden'), (bounce, strike))
+  build = random_streams.pick(streams.rng('hidden'), (bounce, strike))
   scene = build(streams, spec, is_hidden=True)
   scene.truth['is_material_hidden'] = True
   return scene

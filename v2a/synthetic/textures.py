@@ -5,7 +5,7 @@ import functools
 import numpy as np
 import scipy.signal
 
-from v2a.synthetic import sound
+from v2a.synthetic import mixing
 
 
 @functools.lru_cache(maxsize=8)
@@ -27,7 +27,7 @@ def band(length: int, sample_rate_hz: int, low_hz: float, high_hz: float, stream
   """Returns noise of unit variance between two frequencies; the same for every clip, callers take offsets."""
   high_hz = min(high_hz, 0.49 * sample_rate_hz)
   sos = scipy.signal.butter(2, (low_hz, high_hz), 'bandpass', fs=sample_rate_hz, output='sos')
-  noise_N = scipy.signal.sosfilt(sos, sound.noise(length, stream)).astype(np.float32)
+  noise_N = scipy.signal.sosfilt(sos, mixing.noise(length, stream)).astype(np.float32)
   noise_N /= noise_N.std()
   noise_N.setflags(write=False)
   return noise_N

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from v2a.synthetic import draws
-from v2a.synthetic import sound
+from v2a.synthetic import mixing
+from v2a.synthetic import random_streams
 from v2a.synthetic import textures
 
 PIANO = (1.0, 0.55, 0.3, 0.18, 0.08, 0.05)
@@ -34,10 +34,10 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
   """Returns notes (time_s, duration_s, pitch_hz, x, gain, held) of a piece as long as the clip."""
   root = int(rng.integers(53, 63))
   scale = MODES[mode]
-  progression = draws.pick(rng, PROGRESSIONS)
+  progression = random_streams.pick(rng, PROGRESSIONS)
   beat_s = 60 / tempo_bpm
   bar_s = beat_s * (2 if tempo_bpm < 100 else 4)
-  pattern = draws.pick(rng, ((0, 1, 2, 1), (0, 1, 2, 3), (2, 1, 0, 1), (0, 2, 1, 3)))
+  pattern = random_streams.pick(rng, ((0, 1, 2, 1), (0, 1, 2, 3), (2, 1, 0, 1), (0, 2, 1, 3)))
   notes, bar = [], 0
   while bar * bar_s < clip_s:
     degree = progression[bar % len(progression)]
@@ -81,5 +81,5 @@ def synthesize(notes: list[dict], num_samples: int, sample_rate_hz: int, level: 
     else:
       mono_N = note(played['pitch_hz'], played['duration_s'], sample_rate_hz, PAD, 0.02, 0.35)
     start = int(round(played['time_s'] * sample_rate_hz))
-    sound.add_panned(wave_NA, mono_N, start, played['x'], level * played['gain'])
+    mixing.add_panned(wave_NA, mono_N, start, played['x'], level * played['gain'])
   return wave_NA

@@ -46,21 +46,21 @@ from v2a import keys
 from v2a import weights
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import checkpoint
+from v2a.training import console
 from v2a.training import corrupt
 from v2a.training import costs
 from v2a.training import executable
 from v2a.training import history
 from v2a.training import input as input_lib
 from v2a.training import local_checkpoint
-from v2a.training import metrics as metrics_lib
+from v2a.training import logger as logger_lib
 from v2a.training import optimizer as optimizer_lib
-from v2a.training import output
-from v2a.training import pace as pace_lib
+from v2a.training import preflight
 from v2a.training import processes
 from v2a.training import shared
-from v2a.training import starting
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training import step_timer as step_timer_lib
 from v2a.training import stopping
 from v2a.training import watchdog as watchdog_lib
 
@@ -89,7 +89,7 @@ class _Run:
   graphdef: nnx.GraphDef
   checkpoints: checkpoint.Checkpoints
   local: local_checkpoint.LocalCheckpoints | None
-  log: metrics_lib.Log
+  log: logger_lib.Log
   evaluators: Sequence[Callable]
   position: dict
   watchdog: watchdog_lib.Watchdog
@@ -113,7 +113,7 @@ def train(
     workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/, and in the end model/
       (`v2a.weights`).
     task: see above.
-    evaluators: each `f(model, step) -> dict` of floats and of metrics.AudioSummary and metrics.ImageSummary,
+    evaluators: each `f(model, step) -> dict` of floats and of logger.AudioSummary and logger.ImageSummary,
       given the averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
       'evaluation/'.
     devices: None for all.
@@ -146,13 +146,13 @@ def train(
     step_fn = executable.load(lowered, mesh, executable_path)
   if jax.process_count() > 1:  # before shards are hashed, which takes long
     shared.check_workdir(workdir, c.training.shared_workdir_timeout_s)
-  say = output.line if jax.process_index() == 0 else lambda line: None
+  say = console.line if jax.process_index() == 0 else lambda line: None
   verify = lambda: input_lib.verify(items, workdir, say)
   verified = shared.call_on_all_processes('config.data.train', verify) if c.data.verify else None
   workdir.mkdir(parents=True, exist_ok=True)
   if verified:
     verified.save()
-  items = corrupt.FaultTolerantSource(items, c.data.max_corrupt_record_share, output.error)
+  items = corrupt.FaultTolerantSource(items, c.data.max_corrupt_record_share, console.error)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
@@ -164,7 +164,7 @@ def train(
     if training.local_checkpoint_every_steps:
       local = local_checkpoint.LocalCheckpoints(training.local_checkpoint_folder, workdir)
       stack.callback(local.close)
-    log = metrics_lib.Log(workdir, training.num_steps)
+    log = logger_lib.Log(workdir, training.num_steps)
     stack.callback(log.close)
     position = {'records_hash': items.hash, 'num_records': len(items), 'batch_size': training.batch_size}
     if codec_digest:
@@ -185,15 +185,15 @@ def train(
       return _finish(run, state)
     except OSError as error:
       why = ' '.join(str(error).split())
-      output.error(f'v2a: training stopped, since a file could not be read or written: {why}')
+      console.error(f'v2a: training stopped, since a file could not be read or written: {why}')
       raise stopping.StorageError from error
 
 
 def _checked(c: ml_collections.ConfigDict, task, items) -> tuple[list[str], str | None]:
-  """Returns what is to be said of the records, and the codec's digest; raises as `starting` does."""
-  notes, digest = starting.check_contents(c, items), None
+  """Returns what is to be said of the records, and the codec's digest; raises as `preflight` does."""
+  notes, digest = preflight.check_contents(c, items), None
   if hasattr(task, 'codec_bottleneck') and not c.data.num_fake_records:
-    digest, more = starting.check_codec(c, task.codec_bottleneck, items)
+    digest, more = preflight.check_codec(c, task.codec_bottleneck, items)
     notes += more
   return notes, digest
 
@@ -299,7 +299,7 @@ def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.Sta
       with jax.transfer_guard('disallow'):  # a step that asks the host for something makes the device wait
         leaves, values = step_fn(leaves, batch)
       if is_compiled_now:  # the call returns once it is compiled; the step itself runs on
-        run.log.line(f'Compiled in {metrics_lib.format_duration(time.perf_counter() - begin_s)}.')
+        run.log.line(f'Compiled in {logger_lib.format_duration(time.perf_counter() - begin_s)}.')
       reader.push(step, values)
       run.watchdog.reset()
     reader.check()
@@ -335,7 +335,7 @@ def _tell_faults(run: _Run, step: int) -> None:
   for saver in filter(None, (run.checkpoints, run.local)):
     if fault := saver.pop_error():
       who = f'Process {jax.process_index()}, step' if jax.process_count() > 1 else 'Step'
-      output.error(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
+      console.error(f'{who} {step}: {fault}; training goes on, the next checkpoint is tried when it is due.')
 
 
 def _leave(run: _Run, state: state_lib.State, received: int, reader: '_Reader') -> None:
@@ -367,14 +367,14 @@ class _Reader:
 
   def __init__(self, run: _Run, start: int):
     self._run = run
-    self._window = metrics_lib.MetricAccumulator()
+    self._window = logger_lib.MetricAccumulator()
     self._pending, self._due, self._start = None, [], start
     self._begin_s = time.perf_counter()
     least_step_s = costs.min_step_s(run.c, run.mesh.devices.flat)
     num_latents = config.clip_spec(run.c).num_latents
-    self.pace = pace_lib.StepTimer(run.c.training.batch_size, num_latents, least_step_s)
+    self.pace = step_timer_lib.StepTimer(run.c.training.batch_size, num_latents, least_step_s)
     is_first = jax.process_index() == 0
-    self._goodput = pace_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None
+    self._goodput = step_timer_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None
 
   def push(self, step: int, values: dict[str, jax.Array]) -> None:
     """Takes the metrics of a step that was just started, and reads those of the one before."""
@@ -413,9 +413,9 @@ class _Reader:
   def _pace_of_first(self, done: int, step_s: float | None) -> str:
     """Tells of the first steps, since the first line of metrics may be far."""
     if step_s is None:
-      return f'after {metrics_lib.format_duration(time.perf_counter() - self._begin_s)}, with compilation'
+      return f'after {logger_lib.format_duration(time.perf_counter() - self._begin_s)}, with compilation'
     training = self._run.c.training
-    left = metrics_lib.format_duration((training.num_steps - done) * step_s)
+    left = logger_lib.format_duration((training.num_steps - done) * step_s)
     return f'took {step_s:.3g} s, {left} left; metrics follow every {training.log_every_steps} steps'
 
 
@@ -429,7 +429,7 @@ def _stop_non_finite(run: _Run, step: int, values: dict[str, float]) -> None:
     f'Training stopped in step {step}: the loss is {values["loss"]}, the norm of its gradient '
     f'{values["grad_norm"]}; {kept}. Lower config.training.learning_rate or look at the data.'
   )
-  output.error(f'v2a: {message}')
+  console.error(f'v2a: {message}')
   raise NonFiniteError(message)
 
 
@@ -443,12 +443,12 @@ def _evaluate(run: _Run, state: state_lib.State, step: int) -> None:
   shown = {
     name: value
     for name, value in values.items()
-    if isinstance(value, (metrics_lib.AudioSummary, metrics_lib.ImageSummary))
+    if isinstance(value, (logger_lib.AudioSummary, logger_lib.ImageSummary))
   }
   scalars = {name: value for name, value in values.items() if name not in shown}
   run.log.scalars(step, {f'evaluation/{name}': value for name, value in scalars.items()})
   run.log.write_media(step, {f'evaluation/{name}': value for name, value in shown.items()})
-  run.log.line(f'step {step} evaluation: {metrics_lib.format_metrics(scalars)}')
+  run.log.line(f'step {step} evaluation: {logger_lib.format_metrics(scalars)}')
   run.watchdog.reset()
 
 

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 
-from v2a.training import output
+from v2a.training import console
 
 EXIT_CODE = 42  # the table in README.md; whatever started the training may start it again
 
@@ -54,7 +54,7 @@ class Watchdog:
     while not self._closed.wait(min(1.0, self._limit_s / 4)):
       waited_s = time.monotonic() - self._done_s
       if waited_s > self._limit_s:
-        output.error(
+        console.error(
           f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s='
           f'{self._limit_s:g}); stacks of all threads follow.'
         )

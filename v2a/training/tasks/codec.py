@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import keys
 from v2a import masks
@@ -31,7 +31,7 @@ from v2a import weights
 from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import quantizer
-from v2a.training.tasks import valid
+from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
 
@@ -62,7 +62,7 @@ class CodecTask:
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh codec; with discriminators inside where training is adversarial."""
     rngs = nnx.Rngs(key)
-    model = assembly.codec(self.c, rngs)
+    model = builders.codec(self.c, rngs)
     if self.c.codec.adversarial_weight:
       model.discriminators = discriminators.Discriminators(
         self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs
@@ -104,7 +104,7 @@ class CodecTask:
     ):
       for index in indices:
         record = source[index]
-        if valid.num_valid_samples(record) and found < NUM_STATISTIC_RECORDS:
+        if audio_masks.num_valid_samples(record) and found < NUM_STATISTIC_RECORDS:
           found += 1
           yield index, record
       if found:
@@ -119,11 +119,11 @@ class CodecTask:
     crops, valid_steps = [], []
     hop = self.spec.latent_hop_samples
     for record in items:
-      num_valid = valid.num_valid_samples(record) or len(record['wave_NA'])
+      num_valid = audio_masks.num_valid_samples(record) or len(record['wave_NA'])
       start = int(rng.integers(max(0, num_valid - self.num_crop_samples) + 1))
       gain = 10 ** (rng.uniform(-12, 0) / 20)
       wave_NA = records.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
-      num_steps = max(0, min(self.num_crop_samples, valid.num_valid_samples(record) - start)) // hop
+      num_steps = max(0, min(self.num_crop_samples, audio_masks.num_valid_samples(record) - start)) // hop
       is_valid_T = np.arange(self.num_crop_steps) < num_steps
       crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
       valid_steps.append(is_valid_T)
@@ -134,11 +134,13 @@ class CodecTask:
     c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
     if c.bottleneck == 'kl':
       size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
-      return valid.clip_weights(batch) | {'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)}
+      return audio_masks.clip_weights(batch) | {
+        'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)
+      }
     # Half of the clips use all books, the others a random number of the first ones.
     count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
-    return valid.clip_weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
+    return audio_masks.clip_weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
 
   def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
     """Returns the loss of the module and its parts."""
@@ -185,7 +187,7 @@ class CodecTask:
     if c.adversarial_weight:
       extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
       total, parts = total + extra, parts | more
-    return total, parts | valid.metrics(batch)
+    return total, parts | audio_masks.metrics(batch)
 
   def update_ema(
     self, model: nnx.Module, statistics: quantizer.CodebookStatistics, key: jax.Array
@@ -221,7 +223,7 @@ class CodecTask:
     )
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
-      is_valid_T = valid.valid_steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
+      is_valid_T = audio_masks.valid_steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
       wave_BNA = records.wave_to_float(record['wave_NA'])[None, : self.spec.num_samples]
       mean_TC, log_std_TC = (np.asarray(x[0], np.float64)[is_valid_T] for x in encode(model, wave_BNA))
       totals += [

@@ -6,13 +6,13 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import keys
 from v2a.diffusion import loss
 from v2a.diffusion import process
-from v2a.training.tasks import conditions
+from v2a.training.tasks import audio_masks
+from v2a.training.tasks import conditioning
 from v2a.training.tasks import latents
-from v2a.training.tasks import valid
 
 
 class FlowTask:
@@ -21,12 +21,12 @@ class FlowTask:
   codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.conditioning = c, conditions.Conditioning(c)
+    self.c, self.conditioning = c, conditioning.Conditioning(c)
     self.sequences = {'audio steps of a clip': self.conditioning.spec.num_latents}
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh flow model."""
-    return assembly.flow(self.c, nnx.Rngs(key))
+    return builders.flow(self.c, nnx.Rngs(key))
 
   def initialise(self, model: nnx.Module, source) -> nnx.Module:
     """Gives the sync encoder its start."""
@@ -45,7 +45,7 @@ class FlowTask:
     kept = self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions'))
     return (
       kept
-      | valid.clip_weights(batch)
+      | audio_masks.clip_weights(batch)
       | {
         't_B': process.sample_times(time_key, latent_BTC.shape[0], c.logit_normal_mean, c.logit_normal_std),
         'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), latent_BTC.shape, jnp.float32),
@@ -65,4 +65,4 @@ class FlowTask:
       mask_BT=batch['is_valid_BT'],
       weight_B=batch['weight_B'],
     )
-    return value, metrics | valid.metrics(batch)
+    return value, metrics | audio_masks.metrics(batch)

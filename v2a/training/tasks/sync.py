@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
+from v2a.training.tasks import audio_masks
 from v2a.training.tasks import latents
-from v2a.training.tasks import valid
 
 
 class SyncTask:
@@ -36,13 +36,13 @@ class SyncTask:
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh sync model."""
-    return assembly.sync(self.c, nnx.Rngs(key))
+    return builders.sync(self.c, nnx.Rngs(key))
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns frames at the sync rate and a draw of each clip's latents."""
     latent_BTC = latents.sample(items, rng)
     has_video_B = np.array([record['has_video'] for record in items])
-    is_sound_BT = valid.valid_steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
+    is_sound_BT = audio_masks.valid_steps(items, self.spec.latent_hop_samples, latent_BTC.shape[1])
     return {
       'sync_frame_BLYX3': np.stack([record['sync_frame_LYX3'] for record in items]),
       'latent_BTC': latent_BTC,
@@ -52,7 +52,7 @@ class SyncTask:
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
     """Returns the weights of segments: 0 where sound or picture are missing, 1 in the mean of the batch."""
     del key
-    edges = assembly.segment_edges(self.spec, self.c.sync.segment_s, assembly.latent_rate(self.spec))
+    edges = builders.segment_edges(self.spec, self.c.sync.segment_s, builders.latent_rate(self.spec))
     parts = [batch['is_valid_BT'][:, first:last] for first, last in zip(edges, edges[1:])]
     counts_BS = jnp.stack([jnp.all(part_BT, axis=1) for part_BT in parts], axis=1).astype(jnp.float32)
     return {'weight_BS': counts_BS / jnp.maximum(jnp.mean(counts_BS), 1 / counts_BS.size)}
@@ -75,7 +75,7 @@ class SyncTask:
     value = jnp.mean(weight_S * jnp.where(counts_S, forward_S + backward_S, 0.0)) / 2
     hits = jnp.mean(weight_S * (jnp.argmax(logits_QS, axis=1) == target_S))
     within = self._within(video_BSD, audio_BSD, batch['weight_BS'])
-    return value, {'top1': hits, 'instant': within, 'scale': scale, **valid.metrics(batch)}
+    return value, {'top1': hits, 'instant': within, 'scale': scale, **audio_masks.metrics(batch)}
 
   def _within(self, video_BSD, audio_BSD, weight_BS):
     """The share of segments whose own sound is the nearest within the clip."""

@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from v2a import assembly
+from v2a import builders
 from v2a import keys
 from v2a.autoregressive import loss
 from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
 from v2a.sharding import mesh as mesh_lib
-from v2a.training.tasks import conditions
-from v2a.training.tasks import valid
+from v2a.training.tasks import audio_masks
+from v2a.training.tasks import conditioning
 
 
 class TokensTask:
@@ -27,7 +27,7 @@ class TokensTask:
   codec_bottleneck = 'rvq'
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.conditioning = c, conditions.Conditioning(c)
+    self.c, self.conditioning = c, conditioning.Conditioning(c)
     # Steps of a causal model are padded, see `_logits`.
     self.sequences = (
       {} if c.tokens.is_causal else {'audio steps of a clip': self.conditioning.spec.num_latents}
@@ -35,7 +35,7 @@ class TokensTask:
 
   def build(self, key: jax.Array) -> nnx.Module:
     """Returns a fresh token model."""
-    return assembly.tokens(self.c, nnx.Rngs(key))
+    return builders.tokens(self.c, nnx.Rngs(key))
 
   def initialise(self, model: nnx.Module, source) -> nnx.Module:
     """Gives the sync encoder its start."""
@@ -69,7 +69,7 @@ class TokensTask:
       self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions')),
       self.c.tokens,
     )
-    drawn = kept | valid.clip_weights(batch)
+    drawn = kept | audio_masks.clip_weights(batch)
     mask_key = keys.derive(key, 'masks')
     num_clips, num_steps, num_books = batch['code_BTK'].shape
     if not tokens.is_causal:
@@ -89,7 +89,7 @@ class TokensTask:
     """Returns the loss of the module, and that of each book."""
     del step
     value, metrics = self._loss(model, batch)
-    return value, metrics | valid.metrics(batch)
+    return value, metrics | audio_masks.metrics(batch)
 
   def _loss(self, model: nnx.Module, batch: dict):
     condition = self.conditioning.encode(model, batch)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from v2a.cli import cache
+from v2a.cli import compilation_cache
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -28,7 +28,7 @@ def test_folder(named, xdg, wanted, monkeypatch):
     monkeypatch.delenv(name, raising=False)
     if value is not None:
       monkeypatch.setenv(name, value)
-  assert cache.folder() == (None if wanted is None else pathlib.Path(wanted).expanduser())
+  assert compilation_cache.folder() == (None if wanted is None else pathlib.Path(wanted).expanduser())
 
 
 def homeless(monkeypatch):
@@ -45,17 +45,17 @@ def homeless(monkeypatch):
 def test_without_a_home_folder_there_is_no_cache(monkeypatch, capsys):
   homeless(monkeypatch)
   monkeypatch.delenv('V2A_CACHE', raising=False)
-  assert cache.folder() is None
-  assert cache.enable() is None
+  assert compilation_cache.folder() is None
+  assert compilation_cache.enable() is None
   err = capsys.readouterr().err
   assert err.startswith('v2a: note: compiled programs are not kept') and err.count('\n') == 1
   assert 'there is no home folder; V2A_CACHE names another' in err
   monkeypatch.setenv('V2A_CACHE', '~/here')
   with pytest.raises(ValueError, match='V2A_CACHE=~/here: this home folder is not known'):
-    cache.folder()
+    compilation_cache.folder()
   monkeypatch.setenv('V2A_CACHE', '~nobody-of-this-name/here')
   with pytest.raises(ValueError, match='this home folder is not known'):
-    cache.folder()
+    compilation_cache.folder()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason='only the superuser becomes another')
@@ -91,8 +91,8 @@ def test_second_process_finds_the_program(tmp_path):
 def test_unwritable_folder_turns_it_off(tmp_path, monkeypatch, capsys):
   (tmp_path / 'file').write_text('')
   monkeypatch.setenv('V2A_CACHE', str(tmp_path / 'file'))
-  assert cache.enable() is None
+  assert compilation_cache.enable() is None
   assert f'{tmp_path / "file" / "jax"} cannot be written' in capsys.readouterr().err
   monkeypatch.setenv('V2A_CACHE', '')
-  assert cache.enable() is None
+  assert compilation_cache.enable() is None
   assert capsys.readouterr().err == ''

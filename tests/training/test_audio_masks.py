@@ -14,7 +14,7 @@ from v2a import records
 from v2a.autoregressive import loss as tokens_loss
 from v2a.diffusion import loss
 from v2a.training import tasks
-from v2a.training.tasks import valid
+from v2a.training.tasks import audio_masks
 
 ALL_LOSSES = {
   f'codec.{name}_weight': 1.0
@@ -148,7 +148,7 @@ def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
   hop, num_steps = config.clip_spec(c).latent_hop_samples, config.clip_spec(c).num_latents
   item = records.fake(config.clip_spec(c))
   for num_samples, wanted in ((0, 0), (hop - 1, 0), (hop, 1), (5 * hop + 3, 5), (num_steps * hop, num_steps)):
-    is_valid_BT = valid.valid_steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
+    is_valid_BT = audio_masks.valid_steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
     assert is_valid_BT.sum() == wanted and is_valid_BT[0, :wanted].all()
 
 

@@ -20,7 +20,7 @@ from tensorboard.compat.proto import event_pb2
 from tensorboard.compat.proto import summary_pb2
 from tensorboard.summary.writer import event_file_writer
 
-from v2a.training import output
+from v2a.training import console
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,9 +81,9 @@ class Log:
     self._writer = None
 
   def line(self, text: str) -> None:
-    """Prints one line at once; see `output.line`."""
+    """Prints one line at once; see `console.line`."""
     if not self._is_silent:
-      output.line(text, self._stream)
+      console.line(text, self._stream)
 
   def scalars(self, step: int, values: dict[str, float]) -> None:
     """Writes values of a step to the TensorBoard file."""
@@ -115,7 +115,7 @@ class Log:
       self._is_told = True
 
   def progress(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
-    """Prints and writes the mean metrics of the last steps, their rates (see `pace`) and the time left."""
+    """Prints and writes the mean metrics of the last steps, rates (see `step_timer`) and the time left."""
     self.scalars(step, values | rates)
     self.line(f'step {step}/{self._num_steps} {format_metrics(values)} | {self._pace(step, rates)}')
 

@@ -3,11 +3,13 @@
 import numpy as np
 
 from v2a.synthetic import backdrop
-from v2a.synthetic import draws
 from v2a.synthetic import face
-from v2a.synthetic import sound
+from v2a.synthetic import mixing
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene
 from v2a.synthetic import speech
-from v2a.synthetic import stage
+
+pick = random_streams.pick
 
 NAMES = ('anna', 'tom', 'mary', 'peter')
 NOUNS = ('dog', 'cat', 'bird', 'boat', 'house', 'car', 'moon', 'river', 'king', 'baby')
@@ -24,22 +26,22 @@ PACES = (145, 150, 155, 160, 165, 170, 175)  # words a minute; few, so that spok
 
 def random_sentence(rng) -> str:
   """Draws a sentence of two to five words."""
-  kind = draws.pick(rng, ('acts', 'moves', 'moves', 'named', 'opener'))
+  kind = pick(rng, ('acts', 'moves', 'moves', 'named', 'opener'))
   if kind == 'opener':
-    return draws.pick(rng, OPENERS) + draws.pick(rng, ('', ' ' + draws.pick(rng, NAMES)))
-  noun = draws.pick(rng, ('the ', 'my ', 'a ')) + draws.pick(rng, NOUNS)
+    return pick(rng, OPENERS) + pick(rng, ('', ' ' + pick(rng, NAMES)))
+  noun = pick(rng, ('the ', 'my ', 'a ')) + pick(rng, NOUNS)
   if kind == 'acts':
-    return f'{draws.pick(rng, NAMES)} {draws.pick(rng, ACTS)} {noun}'
+    return f'{pick(rng, NAMES)} {pick(rng, ACTS)} {noun}'
   if kind == 'named':
-    return f'{draws.pick(rng, NAMES)} {draws.pick(rng, MOVES)} {draws.pick(rng, PLACES)}'
+    return f'{pick(rng, NAMES)} {pick(rng, MOVES)} {pick(rng, PLACES)}'
   article, thing = noun.split()
-  return f'{article} {draws.pick(rng, COLORS)} {thing} {draws.pick(rng, MOVES)} {draws.pick(rng, PLACES)}'
+  return f'{article} {pick(rng, COLORS)} {thing} {pick(rng, MOVES)} {pick(rng, PLACES)}'
 
 
-def _script(rng, place: stage.SceneSpec) -> list[tuple[float, str, int]]:
+def _script(rng, place: scene.SceneSpec) -> list[tuple[float, str, int]]:
   """Draws (start_s, sentence, words a minute) until the clip is full."""
   lines, start_s = [], float(rng.uniform(0.1, 0.5))
-  pace = draws.pick(rng, PACES)
+  pace = pick(rng, PACES)
   for _ in range(400):
     text = random_sentence(rng)
     left_s = place.clip_s - 0.05 - start_s
@@ -57,7 +59,7 @@ def _script(rng, place: stage.SceneSpec) -> list[tuple[float, str, int]]:
   return lines
 
 
-def dialogue(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def dialogue(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """A face whose mouth moves with the speech that is heard."""
   rng = streams.rng('dialogue')
   person = face.random_face(rng)
@@ -68,10 +70,10 @@ def dialogue(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene
   lines = _script(streams.rng('script'), spec)
   for start_s, text, pace in lines:
     mono_N, spoken, sounded = speech.synthesize(text, pace, spec.sample_rate_hz)
-    sound.add_panned(wave_NA, mono_N, int(round(start_s * spec.sample_rate_hz)), 0.0, np.sqrt(2))
+    mixing.add_panned(wave_NA, mono_N, int(round(start_s * spec.sample_rate_hz)), 0.0, np.sqrt(2))
     words += [(word, start_s + start, start_s + end) for word, start, end in spoken]
     phonemes += [(name, start_s + start, start_s + end) for name, start, end in sounded]
-  nods = draws.RandomCurve(streams.rng('nods'), -1, 1, (0.4, 1.2), spec.clip_s)
+  nods = random_streams.RandomCurve(streams.rng('nods'), -1, 1, (0.4, 1.2), spec.clip_s)
   blinks = np.cumsum(streams.rng('blinks').uniform(0.9, 3.0, size=int(spec.clip_s) + 2))
 
   def picture(time_L, size):
@@ -92,4 +94,4 @@ def dialogue(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene
     ],
     'mouth': np.round(speech.mouth_shape(phonemes, spec.curve_time_S)[:, 0], 4).tolist(),
   }
-  return stage.Scene(picture, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})
+  return scene.Scene(picture, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})

@@ -12,9 +12,9 @@ import numpy as np
 from v2a import config
 from v2a import keys
 from v2a import weights
-from v2a.conditioning import bundle
+from v2a.conditioning import condition
 from v2a.conditioning import text
-from v2a.training.tasks import valid
+from v2a.training.tasks import audio_masks
 from v2a.training.tasks import wear
 
 _KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
@@ -52,7 +52,7 @@ class Conditioning:
 
   def valid_steps(self, items: list[dict], num_steps: int) -> np.ndarray:
     """Returns is_valid_BT: which of the latent steps of records count (see tasks.valid)."""
-    return valid.valid_steps(items, self.spec.latent_hop_samples, num_steps)
+    return audio_masks.valid_steps(items, self.spec.latent_hop_samples, num_steps)
 
   def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Returns semantic and sync frames, some of them worn."""
@@ -74,7 +74,7 @@ class Conditioning:
       for name, share in zip(_KEPT, shares)
     }
 
-  def encode(self, model: nnx.Module, batch: dict) -> bundle.Condition:
+  def encode(self, model: nnx.Module, batch: dict) -> condition.Condition:
     """Returns the conditions that are left."""
-    whole = model.conditioner(**{name: batch[name] for name in bundle.INPUTS})
+    whole = model.conditioner(**{name: batch[name] for name in condition.INPUTS})
     return model.conditioner.drop(whole, *(batch[name] for name in _KEPT))

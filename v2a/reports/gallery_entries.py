@@ -14,7 +14,7 @@ class Sample:
 
   Attributes:
     index: its number, from 0.
-    mel_db_RJ: its spectrogram, see `signals.mel_spectrogram`; the wave itself may be too long to keep.
+    mel_db_RJ: its spectrogram, see `spectrogram.mel_spectrogram`; the wave itself may be too long to keep.
     wav: the sound file.
     video: the clip with this sound under its picture; None where there is no picture.
     score: agreement of sound and picture, higher is better; None where nothing was ranked.

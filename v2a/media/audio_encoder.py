@@ -8,8 +8,8 @@ import av
 import numpy as np
 import soxr
 
-from v2a.media import picture
-from v2a.media import sound
+from v2a.media import audio_reader
+from v2a.media import remux
 
 # A mix peaks at most here: 1 dB below full scale, because lossy codecs overshoot.
 _MIX_PEAK = 10 ** (-1 / 20)
@@ -40,7 +40,7 @@ class OutputAudio:
     not_copied: what of the old sound a mix does not keep, in words.
   """
 
-  def __init__(self, part: picture.Segment, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
+  def __init__(self, part: remux.Segment, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
     """Measures the peak of a mix.
 
     Args:
@@ -70,7 +70,7 @@ class OutputAudio:
         yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
     pieces, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
-    for own_NA in sound.iterate_blocks(
+    for own_NA in audio_reader.iterate_blocks(
       self._part.info.path,
       self.sample_rate_hz,
       self.num_channels,

@@ -4,20 +4,20 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import bodies
-from v2a.synthetic import draws
-from v2a.synthetic import stage
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene
 from v2a.synthetic import textures
 
 
-def _track(place: stage.SceneSpec, curve) -> list[float]:
+def _track(place: scene.SceneSpec, curve) -> list[float]:
   """Returns a curve at the truth's times, rounded for JSON."""
   return np.round(np.asarray(curve(place.curve_time_S), float), 4).tolist()
 
 
-def engine(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """A wheel with spokes and a crank: the faster it turns, the higher and louder it sounds."""
   rng = streams.rng('engine')
-  speed = draws.RandomCurve(streams.rng('speed'), 0.0, 1.0, (0.5, 1.6), spec.clip_s)
+  speed = random_streams.RandomCurve(streams.rng('speed'), 0.0, 1.0, (0.5, 1.6), spec.clip_s)
 
   def pitch(time):
     return 60 + 190 * speed(time)
@@ -33,12 +33,12 @@ def engine(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   x, y, radius = rng.uniform(0.3, 0.7), rng.uniform(0.4, 0.55), rng.uniform(0.22, 0.29)
   floor = y + radius + 0.06
   spokes = int(rng.integers(3, 5))
-  direction = draws.pick(rng, (-1, 1))
+  direction = random_streams.pick(rng, (-1, 1))
   rim, hub = bodies.accent_color(rng), bodies.accent_color(rng)
   grid = np.arange(0, spec.clip_s + 0.2, 0.005)
   angle_S = direction * 2 * np.pi * np.cumsum(turns(grid)) * 0.005
   back = backdrop.Backdrop(rng, floor)
-  side = draws.pick(rng, (-1, 1))
+  side = random_streams.pick(rng, (-1, 1))
 
   def picture(time_L, size):
     canvas = back.render(time_L, size)
@@ -73,13 +73,13 @@ def engine(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
     'x': _track(spec, lambda time: np.full(len(time), 2 * x - 1)),
   }
   facts = {'action': 'engine', 'speed': float(speed_S.mean()), 'trend': float(speed_S[-1] - speed_S[0])}
-  return stage.Scene(picture, {'effects': spec.spatialize(mono_N, 2 * x - 1)}, truth, facts)
+  return scene.Scene(picture, {'effects': spec.spatialize(mono_N, 2 * x - 1)}, truth, facts)
 
 
-def rain(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def rain(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """Rain: the more drops fall, the louder the noise."""
   rng = streams.rng('rain')
-  level = draws.RandomCurve(streams.rng('density'), 0.0, 1.0, (0.7, 1.9), spec.clip_s)
+  level = random_streams.RandomCurve(streams.rng('density'), 0.0, 1.0, (0.7, 1.9), spec.clip_s)
 
   def heard(time):
     return 0.06 + 0.94 * level(time) ** 1.3
@@ -118,7 +118,7 @@ def rain(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
 
   level_S = heard(spec.curve_time_S)
   facts = {'action': 'rain', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
+  return scene.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
 
 
 def _around(canvas, position_G, reach: int) -> np.ndarray:
@@ -147,10 +147,10 @@ def _splash(canvas, frame_G, x_G, y_G, radius_G, alpha_G):
   canvas.stamp(frame_G, x_G, y_G, cover.astype(np.float32), (0.8, 0.88, 1.0))
 
 
-def wind(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def wind(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """Wind that bends grass and drives streaks: faster is louder and brighter."""
   rng = streams.rng('wind')
-  level = draws.RandomCurve(streams.rng('gusts'), 0.0, 1.0, (0.7, 1.8), spec.clip_s)
+  level = random_streams.RandomCurve(streams.rng('gusts'), 0.0, 1.0, (0.7, 1.8), spec.clip_s)
 
   def heard(time):
     return 0.1 + 0.9 * level(time)
@@ -161,7 +161,7 @@ def wind(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   back = backdrop.Backdrop(rng, floor)
   grid = np.arange(0, spec.clip_s + 0.2, 0.01)
   run_S = np.cumsum(0.15 + 2.2 * level(grid)) * 0.01
-  direction = draws.pick(rng, (-1, 1))
+  direction = random_streams.pick(rng, (-1, 1))
   green = backdrop.color(rng.uniform(0.15, 0.4), rng.uniform(0.5, 0.9), rng.uniform(0.35, 0.7))
   blades = [
     (0.04 + 0.92 * (k + rng.random() * 0.6) / 14, rng.uniform(0.2, 0.42), rng.random() * 6.28)
@@ -191,15 +191,15 @@ def wind(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
 
   level_S = heard(spec.curve_time_S)
   facts = {'action': 'wind', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return stage.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
+  return scene.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
 
 
-def fly_past(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """A drone or a bee that hums steadily and moves left and right, near and far."""
   rng = streams.rng('pass')
-  across = draws.RandomCurve(streams.rng('across'), -1.0, 1.0, (0.7, 1.8), spec.clip_s)
-  near = draws.RandomCurve(streams.rng('near'), 0.0, 1.0, (0.9, 2.2), spec.clip_s)
-  high = draws.RandomCurve(streams.rng('high'), 0.3, 0.62, (0.8, 2.0), spec.clip_s)
+  across = random_streams.RandomCurve(streams.rng('across'), -1.0, 1.0, (0.7, 1.8), spec.clip_s)
+  near = random_streams.RandomCurve(streams.rng('near'), 0.0, 1.0, (0.9, 2.2), spec.clip_s)
+  high = random_streams.RandomCurve(streams.rng('high'), 0.3, 0.62, (0.8, 2.0), spec.clip_s)
 
   def distance(time):
     return 1 + 2.5 * (1 - near(time))
@@ -272,4 +272,4 @@ def fly_past(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene
     'trend': float(x_S[-1] - x_S[0]),
     'speed': float(np.abs(np.diff(x_S)).sum() / spec.clip_s),
   }
-  return stage.Scene(picture, {'effects': wave_NA}, truth, facts)
+  return scene.Scene(picture, {'effects': wave_NA}, truth, facts)

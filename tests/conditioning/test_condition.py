@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import assembly
+from v2a import builders
 from v2a import config
-from v2a.conditioning import bundle
+from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import text
 
 SPEC = config.clip_spec(config.tiny(config.base()))
@@ -20,7 +20,7 @@ SPEC = config.clip_spec(config.tiny(config.base()))
 def _model():
   """The state of a model whose every weight is drawn, and its conditioner and velocity, compiled."""
   c = config.tiny(config.base())
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: assembly.flow(c, nnx.Rngs(0))))
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   rng = np.random.default_rng(1)
   # Training starts many at zero, which would hide what they carry.
   state = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), jnp.float32), state)
@@ -107,7 +107,7 @@ def _videos(without):
   """Returns semantic and sync features of a model of the same weights without some parts."""
   c = config.tiny(config.base()).unlock()
   c.conditioning.ablate = without
-  graphdef, _ = nnx.split(nnx.eval_shape(lambda: assembly.flow(c, nnx.Rngs(0))))
+  graphdef, _ = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   model = nnx.merge(graphdef, nnx.state(_model()[0]))
   condition = model.conditioner(**_inputs())
   return condition.semantic_BMD, condition.sync_BLD
@@ -116,7 +116,7 @@ def _videos(without):
 def test_parts_left_out_tell_nothing_and_the_others_stay():
   semantic_BMD, sync_BLD = _videos(())
   same = lambda a, b: bool(jnp.array_equal(a, b))
-  for part in bundle.ABLATIONS:
+  for part in condition_lib.ABLATIONS:
     other_BMD, other_BLD = _videos((part,))
     assert same(semantic_BMD, other_BMD) == (part != 'semantic')
     assert same(sync_BLD, other_BLD) == (part == 'semantic')

@@ -12,9 +12,9 @@ import numpy as np
 
 from v2a import files
 from v2a import names
-from v2a.reports import entries
-from v2a.reports import film
-from v2a.reports import signals
+from v2a.reports import filmstrip
+from v2a.reports import gallery_entries
+from v2a.reports import spectrogram
 
 BACK, INK, SOFT, MOTION, EVENT = '#101218', '#e8e6e1', '#8b90a0', '#5ad1c1', '#ffb454'
 WIDTH_IN, DPI = 12.0, 110
@@ -74,21 +74,21 @@ def _plain(text: str) -> str:
   return textwrap.shorten(names.printable(text), MAX_CHARACTERS, placeholder=' ...')
 
 
-def _height_in(entry: entries.Entry, num_samples: int) -> float:
+def _height_in(entry: gallery_entries.Entry, num_samples: int) -> float:
   rows = [HEAD_IN] + [SOUND_IN + GAP_IN] * num_samples + [AXIS_IN]
   rows += [FILM_IN + GAP_IN] if entry.thumbnail_MYX3 is not None else []
   rows += [MOTION_IN + GAP_IN] if len(entry.motion_L) else []
   return sum(rows)
 
 
-def _film(axes, entry: entries.Entry) -> None:
+def _film(axes, entry: gallery_entries.Entry) -> None:
   columns = round((WIDTH_IN - 2 * MARGIN_IN) * DPI)
-  strip_YX3 = film.strip(entry.thumbnail_MYX3, entry.aspect, round(FILM_IN * DPI), columns)
+  strip_YX3 = filmstrip.strip(entry.thumbnail_MYX3, entry.aspect, round(FILM_IN * DPI), columns)
   axes.imshow(strip_YX3, aspect='auto', extent=(0.0, entry.duration_s, 0.0, 1.0))
 
 
-def _motion(axes, entry: entries.Entry) -> None:
-  level = signals.envelope(entry.motion_L, signals.MAX_COLUMNS)
+def _motion(axes, entry: gallery_entries.Entry) -> None:
+  level = spectrogram.envelope(entry.motion_L, spectrogram.MAX_COLUMNS)
   time_s = (np.arange(len(level)) + 0.5) * entry.duration_s / len(level)
   axes.fill_between(time_s, level, color=MOTION, alpha=0.25, lw=0)
   axes.plot(time_s, level, color=MOTION, lw=1.2)
@@ -97,13 +97,13 @@ def _motion(axes, entry: entries.Entry) -> None:
   axes.vlines(entry.event_times_s, *axes.get_ylim(), color=EVENT, lw=0.8, alpha=0.8)
 
 
-def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
+def _sound(axes, entry: gallery_entries.Entry, sample: gallery_entries.Sample) -> None:
   axes.imshow(
     sample.mel_db_RJ,
     origin='lower',
     aspect='auto',
     cmap='magma',
-    vmin=signals.FLOOR_DB,
+    vmin=spectrogram.FLOOR_DB,
     vmax=0.0,
     extent=(0.0, entry.duration_s, 0.0, 1.0),
     interpolation='bilinear',
@@ -113,7 +113,7 @@ def _sound(axes, entry: entries.Entry, sample: entries.Sample) -> None:
   axes.text(0.004, 0.95, words, transform=axes.transAxes, color='white', size=8, va='top', bbox=dark)
 
 
-def _entry(layout: _Layout, entry: entries.Entry, samples: list[entries.Sample]) -> None:
+def _entry(layout: _Layout, entry: gallery_entries.Entry, samples: list[gallery_entries.Sample]) -> None:
   layout.text(_plain(entry.title), 13, INK, weight='bold')
   words = ' · '.join(f'{name}: {text}' for name, text in entry.details) or entry.note
   layout.skip(0.27)
@@ -126,13 +126,17 @@ def _entry(layout: _Layout, entry: entries.Entry, samples: list[entries.Sample])
   for sample in samples:
     axes = layout.axes(SOUND_IN, entry.duration_s)
     _sound(axes, entry, sample)
-  times_s = entries.ticks(entry.duration_s)
-  axes.set_xticks(times_s, [entries.tick_label(time_s) + (' s' if not time_s else '') for time_s in times_s])
+  times_s = gallery_entries.ticks(entry.duration_s)
+  axes.set_xticks(
+    times_s, [gallery_entries.tick_label(time_s) + (' s' if not time_s else '') for time_s in times_s]
+  )
   axes.tick_params(colors=SOFT, labelsize=8, length=3)
   layout.skip(AXIS_IN)
 
 
-def write(path: pathlib.Path, shown: list[entries.Entry], title: str = '', max_samples: int = 4) -> None:
+def write(
+  path: pathlib.Path, shown: list[gallery_entries.Entry], title: str = '', max_samples: int = 4
+) -> None:
   """Draws entries below each other into a PNG; the file appears under its name only when it is whole.
 
   Args:

@@ -6,7 +6,7 @@ import toy
 
 from v2a import chips
 from v2a.training import costs
-from v2a.training import pace
+from v2a.training import step_timer
 from v2a.training import tasks
 
 
@@ -34,7 +34,7 @@ def steps(clock, timed, *seconds):
 
 
 def test_rates(clock):
-  timed = pace.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=0.5)
+  timed = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=0.5)
   steps(clock, timed, 60.0)  # the first compiles
   assert timed.flush() == ({}, 0.0)
   timed.add_data_wait(0.5)
@@ -57,39 +57,39 @@ def test_memory_is_that_of_the_first_device(clock, monkeypatch):
     def memory_stats(self):
       return {'bytes_in_use': 2e9, 'peak_bytes_in_use': 3e9, 'num_allocs': 1}
 
-  timed = pace.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=None)
+  timed = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=None)
   steps(clock, timed, 60.0, 1.0)
-  monkeypatch.setattr(pace.jax, 'local_devices', lambda: [Device()])
+  monkeypatch.setattr(step_timer.jax, 'local_devices', lambda: [Device()])
   rates, _ = timed.flush()
   assert (rates['memory_gb'], rates['memory_peak_gb']) == (2.0, 3.0)
 
 
 def test_goodput_counts_every_step_once_and_all_time_since_the_first_start(clock, tmp_path):
   path = tmp_path / 'goodput.jsonl'
-  first = pace.Goodput(path, 0)
+  first = step_timer.Goodput(path, 0)
   clock.pass_by(20)
   assert first.add(10, 10.0) == 0.5
   clock.pass_by(10)
   assert first.add(20, 10.0) == pytest.approx(20 / 30)
   # A crash, half an hour, and again from step 15.
   clock.pass_by(1800)
-  second = pace.Goodput(path, 15)
+  second = step_timer.Goodput(path, 15)
   clock.pass_by(10)
   assert second.add(25, 10.0) == pytest.approx((10 + 5 + 10) / 1840)
   # The folder is taken up once more where it ended: nothing is lost, and nothing counts twice.
-  third = pace.Goodput(path, 25)
+  third = step_timer.Goodput(path, 25)
   clock.pass_by(10)
   assert third.add(30, 10.0) == pytest.approx((25 + 10) / 1850)
 
 
 def test_a_line_that_was_cut_short_does_no_harm(clock, tmp_path):
   path = tmp_path / 'goodput.jsonl'
-  first = pace.Goodput(path, 0)
+  first = step_timer.Goodput(path, 0)
   clock.pass_by(10)
   first.add(10, 10.0)
   path.write_text(path.read_text() + '{"from": 10, "to')
   clock.pass_by(10)
-  second = pace.Goodput(path, 10)
+  second = step_timer.Goodput(path, 10)
   assert second.add(20, 0.0) == 0.5
   whole = path.read_text().splitlines()
   assert [json.loads(line) for line in whole if not line.endswith('"to')] and len(whole) == 5

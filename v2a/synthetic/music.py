@@ -4,10 +4,10 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import canvas as canvases
-from v2a.synthetic import draws
 from v2a.synthetic import impacts
-from v2a.synthetic import sound
-from v2a.synthetic import stage
+from v2a.synthetic import mixing
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene
 from v2a.synthetic import tones
 
 WHITE = (60, 62, 64, 65, 67, 69, 71, 72, 74, 76)  # MIDI notes of the keys, left to right
@@ -21,7 +21,7 @@ MOODS = {
 }
 
 
-def keys(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def keys(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """Piano keys that light up and go down with the notes they sound."""
   rng = streams.rng('keys')
   tempo_bpm = round(float(rng.uniform(70, 150)), 1)
@@ -30,7 +30,7 @@ def keys(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   time_s, at = float(rng.uniform(0.1, 0.5)), int(rng.integers(len(WHITE)))
   notes = []
   while time_s < spec.clip_s - 0.06:
-    length_s = beat_s * draws.pick(steps, (0.5, 0.5, 1.0, 1.0, 1.5))
+    length_s = beat_s * random_streams.pick(steps, (0.5, 0.5, 1.0, 1.0, 1.5))
     notes.append(
       {
         'time_s': round(time_s, 5),
@@ -42,11 +42,11 @@ def keys(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
       }
     )
     time_s += length_s
-    at = int(np.clip(at + draws.pick(steps, (-3, -2, -1, -1, 0, 1, 1, 2, 3)), 0, len(WHITE) - 1))
+    at = int(np.clip(at + random_streams.pick(steps, (-3, -2, -1, -1, 0, 1, 1, 2, 3)), 0, len(WHITE) - 1))
   wave_NA = spec.silence()
   for played in notes:
     mono_N = tones.note(played['pitch_hz'], played['duration_s'] + 0.1, spec.sample_rate_hz)
-    sound.add_panned(
+    mixing.add_panned(
       wave_NA,
       mono_N,
       int(round(played['time_s'] * spec.sample_rate_hz)),
@@ -77,9 +77,9 @@ def keys(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   ]
   listed = [{name: played[name] for name in ('time_s', 'duration_s', 'pitch_hz', 'x')} for played in notes]
   facts = {'action': 'keys', 'tempo_bpm': tempo_bpm}
-  return stage.Scene(
+  return scene.Scene(
     picture,
-    {'effects': sound.add_early_reflections(wave_NA, spec.sample_rate_hz)},
+    {'effects': mixing.add_early_reflections(wave_NA, spec.sample_rate_hz)},
     {'events': events, 'notes': listed, 'tempo_bpm': tempo_bpm},
     facts,
   )
@@ -94,10 +94,10 @@ def _white_key(canvas: canvases.Canvas, number: int, press_L: np.ndarray, top: f
     canvas.box(x, (top + bottom_L) / 2, 0.044, (bottom_L - top) / 2, light, 0.85 * press_L, corner=0.01)
 
 
-def score(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def score(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
   """A slowly drifting colour, and music of the mood and tempo that the annotation asks for."""
   rng = streams.rng('score')
-  mood = draws.pick(rng, tuple(MOODS))
+  mood = random_streams.pick(rng, tuple(MOODS))
   mode, slowest, fastest, style = MOODS[mood]
   tempo_bpm = round(float(rng.uniform(slowest, fastest)), 1)
   notes = tones.compose(streams.rng('composition'), spec.clip_s, mode, tempo_bpm, style)
@@ -122,7 +122,7 @@ def score(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
     for played in notes
   ]
   truth = {'notes': listed, 'tempo_bpm': tempo_bpm, 'has_music': True, 'is_music_named': True}
-  return stage.Scene(
+  return scene.Scene(
     picture,
     {'music': wave_NA},
     truth,

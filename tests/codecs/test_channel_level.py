@@ -4,9 +4,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a.codecs import balance
+from v2a.codecs import channel_level
 
-WEIGHT_FR = balance.band_weights(16000, 481, 16)
+WEIGHT_FR = channel_level.band_weights(16000, 481, 16)
 
 
 def test_bands_sum_to_one_and_follow_the_scale():
@@ -19,12 +19,12 @@ def test_bands_sum_to_one_and_follow_the_scale():
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.5, 1.0])
 def test_gains_give_back_the_power_of_both_channels(share):
   power_BAJF = np.broadcast_to(np.array([share, 1 - share])[None, :, None, None], (1, 2, 8, 481))
-  balance_BTR = balance.from_power(jnp.asarray(power_BAJF, jnp.float32), WEIGHT_FR, 4)
+  balance_BTR = channel_level.from_power(jnp.asarray(power_BAJF, jnp.float32), WEIGHT_FR, 4)
   assert balance_BTR.shape == (1, 2, 16)
   np.testing.assert_allclose(balance_BTR, 2 * share - 1, atol=1e-4)
-  gain_BAJF = balance.gains(balance_BTR, WEIGHT_FR, 4)
+  gain_BAJF = channel_level.gains(balance_BTR, WEIGHT_FR, 4)
   np.testing.assert_allclose(np.square(gain_BAJF) / 2, power_BAJF, atol=1e-4)
 
 
 def test_silence_is_in_the_middle():
-  assert float(jnp.abs(balance.from_power(jnp.zeros((1, 2, 4, 481)), WEIGHT_FR, 4)).max()) == 0
+  assert float(jnp.abs(channel_level.from_power(jnp.zeros((1, 2, 4, 481)), WEIGHT_FR, 4)).max()) == 0

@@ -5,7 +5,7 @@ import dataclasses
 
 import numpy as np
 
-from v2a.synthetic import sound
+from v2a.synthetic import mixing
 
 CURVE_HZ = 100
 
@@ -44,8 +44,10 @@ class SceneSpec:
 
   def spatialize(self, mono_N: np.ndarray, x) -> np.ndarray:
     """Returns wave_NA of a mono sound at place x (a number, or one a sample), in the room."""
-    left, right = sound.pan(x)
-    return sound.add_early_reflections(np.stack([mono_N * left, mono_N * right], axis=1), self.sample_rate_hz)
+    left, right = mixing.pan(x)
+    return mixing.add_early_reflections(
+      np.stack([mono_N * left, mono_N * right], axis=1), self.sample_rate_hz
+    )
 
 
 @dataclasses.dataclass

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.fft
 import scipy.ndimage
 
-from v2a.synthetic import draws
+from v2a.synthetic import random_streams
 
 CORRUPTIONS = ('clean', 'archive', 'degraded')
 WEIGHTS = (50, 27, 23)  # chances of LOOKS where none is named
@@ -22,7 +22,7 @@ class Corruption:
   name: str
   severity: float
 
-  def source_times(self, streams: draws.RandomStreams, time_L: np.ndarray) -> np.ndarray:
+  def source_times(self, streams: random_streams.RandomStreams, time_L: np.ndarray) -> np.ndarray:
     """Returns the time that each frame really shows: judder of old film, frozen frames of broken video."""
     rng = streams.rng('look times')
     if self.name == 'archive':
@@ -40,7 +40,9 @@ class Corruption:
       return np.where(source_S[slot_L] == slot_L, time_L, source_S[slot_L] * slot_s)
     return time_L
 
-  def apply(self, streams: draws.RandomStreams, shown_L: np.ndarray, pixels_3LYX: np.ndarray) -> np.ndarray:
+  def apply(
+    self, streams: random_streams.RandomStreams, shown_L: np.ndarray, pixels_3LYX: np.ndarray
+  ) -> np.ndarray:
     """Returns the pixels with the look; random things depend on the time shown, not on the frame rate."""
     if self.name == 'archive':
       return _archive(streams, self.severity, shown_L, pixels_3LYX)
@@ -49,10 +51,10 @@ class Corruption:
     return pixels_3LYX
 
 
-def random_corruption(streams: draws.RandomStreams, name: str | None) -> Corruption:
+def random_corruption(streams: random_streams.RandomStreams, name: str | None) -> Corruption:
   """Draws a look, or the severity of a named one."""
   rng = streams.rng('look')
-  name = name or draws.pick(rng, CORRUPTIONS, WEIGHTS)
+  name = name or random_streams.pick(rng, CORRUPTIONS, WEIGHTS)
   return Corruption(
     name, 0.0 if name == 'clean' else round(float(streams.rng('severity').uniform(0.15, 1.0)), 4)
   )

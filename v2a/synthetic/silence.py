@@ -4,26 +4,26 @@ import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import bodies
-from v2a.synthetic import draws
+from v2a.synthetic import continuous
 from v2a.synthetic import face
 from v2a.synthetic import impacts
-from v2a.synthetic import machines
+from v2a.synthetic import mixing
 from v2a.synthetic import modal
-from v2a.synthetic import musical
-from v2a.synthetic import sound
-from v2a.synthetic import stage
+from v2a.synthetic import music
+from v2a.synthetic import random_streams
+from v2a.synthetic import scene as scene_lib
 
 INNER = {
   'bounce': impacts.bounce,
   'strike': impacts.strike,
-  'engine': machines.engine,
-  'rain': machines.rain,
-  'pass': machines.fly_past,
-  'keys': musical.keys,
+  'engine': continuous.engine,
+  'rain': continuous.rain,
+  'pass': continuous.fly_past,
+  'keys': music.keys,
 }
 
 
-def still(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def still(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) -> scene_lib.Scene:
   """A picture in which nothing moves."""
   rng = streams.rng('still')
   floor = rng.uniform(0.6, 0.9)
@@ -31,7 +31,7 @@ def still(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   back.freeze()
   shown = [
     (
-      bodies.random_body(rng, draws.pick(rng, modal.MATERIAL_NAMES), rng.random() < 0.15),
+      bodies.random_body(rng, random_streams.pick(rng, modal.MATERIAL_NAMES), rng.random() < 0.15),
       rng.uniform(0.1, 0.9),
     )
     for _ in range(int(rng.integers(0, 4)))
@@ -49,13 +49,13 @@ def still(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
         bodies.render(canvas, body, x, y, 0.0)
     return np.repeat(canvas.pixels_3LYX, len(time_L), axis=1)
 
-  return stage.Scene(picture, {'effects': spec.silence()}, {}, {'action': 'still'})
+  return scene_lib.Scene(picture, {'effects': spec.silence()}, {}, {'action': 'still'})
 
 
-def cut(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
+def cut(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) -> scene_lib.Scene:
   """A scene that is cut to black and back, and is silent where it is black."""
   rng = streams.rng('cut')
-  inner_name = draws.pick(rng, tuple(INNER))
+  inner_name = random_streams.pick(rng, tuple(INNER))
   is_lit = rng.random() < 0.6
   edges, lit = [0.0], [is_lit]
   while edges[-1] < spec.clip_s:
@@ -71,7 +71,7 @@ def cut(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
   for start_s, end_s, is_on in zip(edges[:-1], edges[1:], lit[:-1]):
     if is_on:
       part_NA = np.ones_like(gate_NA)
-      sound.fade(
+      mixing.fade(
         part_NA,
         int(round(start_s * spec.sample_rate_hz)),
         int(round(end_s * spec.sample_rate_hz)),
@@ -95,4 +95,4 @@ def cut(streams: draws.RandomStreams, spec: stage.SceneSpec) -> stage.Scene:
     facts.update(impacts.facts_of(truth['events'], spec.clip_s))
     truth['material'] = impacts.common_material(truth['events'])
   facts['cut'] = True
-  return stage.Scene(picture, stems, truth, facts)
+  return scene_lib.Scene(picture, stems, truth, facts)

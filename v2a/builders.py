@@ -17,11 +17,11 @@ from v2a import clip
 from v2a import config
 from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
-from v2a.conditioning import bundle
+from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import video
-from v2a.models import decoder
 from v2a.models import layers
 from v2a.models import mmdit
+from v2a.models import token_decoder
 
 # config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
 _CODEC_ARGUMENTS = (
@@ -64,9 +64,9 @@ def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
   return SyncModel(c, rngs=rngs)
 
 
-def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> bundle.Conditioner:
+def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> condition_lib.Conditioner:
   sections = c.conditioning.to_dict()
-  return bundle.Conditioner(
+  return condition_lib.Conditioner(
     config.clip_spec(c),
     width=c.conditioning.width,
     semantic=sections['semantic'],
@@ -101,7 +101,7 @@ class FlowModel(nnx.Module):
       dtype=dtype(c),
     )
 
-  def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: bundle.Condition) -> jax.Array:
+  def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: condition_lib.Condition) -> jax.Array:
     """Returns the predicted velocity BTC at times t_B in [0, 1]."""
     return self.transformer(z_BTC, t_B, **vars(condition))
 
@@ -119,7 +119,7 @@ class TokensModel(nnx.Module):
       sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks
     )
     self.conditioner = _conditioner(c, rngs)
-    self.decoder = decoder.TokenDecoder(
+    self.decoder = token_decoder.TokenDecoder(
       num_codebooks=c.codec.num_codebooks,
       codebook_size=c.codec.codebook_size,
       latent_rate_hz=spec.latent_rate_hz,

@@ -10,9 +10,9 @@ import pytest
 
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
-from v2a.conditioning import bundle
-from v2a.models import decoder
+from v2a.conditioning import condition as condition_lib
 from v2a.models import layers
+from v2a.models import token_decoder
 from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
@@ -36,7 +36,7 @@ SIZES = {
 def _drawn(**settings):
   """Returns graph and state of a decoder whose every weight is drawn: some start at zero, which hides all."""
   graphdef, state = nnx.split(
-    nnx.eval_shape(lambda: decoder.TokenDecoder(**SIZES, **settings, rngs=nnx.Rngs(0)))
+    nnx.eval_shape(lambda: token_decoder.TokenDecoder(**SIZES, **settings, rngs=nnx.Rngs(0)))
   )
   rng = np.random.default_rng(1)
   return graphdef, jax.tree.map(
@@ -75,7 +75,7 @@ def _stepwise(**settings):
 def _condition():
   keys = iter(jax.random.split(jax.random.key(2), 4))
   draw = lambda *shape: jax.random.normal(next(keys), shape)
-  return bundle.Condition(
+  return condition_lib.Condition(
     semantic_BMD=draw(2, 8, 8),
     sync_BLD=draw(2, 10, 8),
     text_BUD=draw(2, 6, 8),
@@ -88,7 +88,7 @@ def _condition():
 def _dropped(condition):
   """Returns the condition with something constant in place of all; of texts the first position is read."""
   first = lambda mask_BS: jnp.broadcast_to(jnp.arange(mask_BS.shape[1])[None] == 0, mask_BS.shape)
-  return bundle.Condition(
+  return condition_lib.Condition(
     0 * condition.semantic_BMD + 0.3,
     0 * condition.sync_BLD - 0.2,
     0 * condition.text_BUD + 0.5,
@@ -234,7 +234,7 @@ def test_clips_of_a_batch_are_independent():
 
 
 def test_a_fresh_decoder_knows_nothing():
-  run = jax.jit(lambda: decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
+  run = jax.jit(lambda: token_decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
   assert not run().any()
 
 
@@ -310,7 +310,7 @@ def test_greedy_tokens_are_the_likeliest_of_the_full_pass(weights_G):
   condition, num_known = _condition(), 5
   branches = [condition, _dropped(condition)][: len(weights_G)]
   is_known_BTK = jnp.broadcast_to(jnp.arange(T - 2)[None, :, None] < num_known, (2, T - 2, K))
-  code_BSK = _greedy(bundle.concatenate(branches), weights_G, _codes()[:, : T - 2], is_known_BTK)
+  code_BSK = _greedy(condition_lib.concatenate(branches), weights_G, _codes()[:, : T - 2], is_known_BTK)
   logit_BSKV = sum(weight * _full()(code_BSK, branch) for weight, branch in zip(weights_G, branches))
   late = patterns.codebook_delays('delay', K)
   code_BTK = patterns.revert(code_BSK, late)

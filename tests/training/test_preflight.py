@@ -6,21 +6,21 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode
-from v2a import assembly
+from v2a import builders
 from v2a import config
 from v2a import configfile
 from v2a import records
 from v2a import weights
 from v2a.cli import main
 from v2a.training import loop
-from v2a.training import starting
+from v2a.training import preflight
 from v2a.training import tasks
 
 
 def _codec(folder, seed=0, **changes):
   words = [f'--config.{key}={value}' for key, value in ({'task': 'codec'} | changes).items()]
   c = configfile.override(config.tiny(config.base()), words)
-  rng, shapes = np.random.default_rng(seed), nnx.state(nnx.eval_shape(lambda: assembly.codec(c, nnx.Rngs(0))))
+  rng, shapes = np.random.default_rng(seed), nnx.state(nnx.eval_shape(lambda: builders.codec(c, nnx.Rngs(0))))
   weights.export(
     jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes),
     folder,
@@ -102,7 +102,7 @@ def test_records_remember_the_codec_of_latents_and_of_codes(root):
     ('sync', 'kl', 'codec'),
   ):
     c = _configuration(root, 'of_codes', codec, **{'task': task, 'codec.bottleneck': bottleneck})
-    digest, notes = starting.check_codec(c, bottleneck, records.open(*c.data.train))
+    digest, notes = preflight.check_codec(c, bottleneck, records.open(*c.data.train))
     assert digest == digests[codec] and not notes
 
 
@@ -116,16 +116,16 @@ def test_records_of_before_do_not_tell_their_codec(root, tmp_path, monkeypatch):
   source = records.open(root / 'of_codec')
   records.write(tmp_path / 'older', [source[index] for index in range(8)], source.spec)
   c = _configuration(tmp_path, 'older', root / 'codec')
-  _, notes = starting.check_codec(c, 'kl', records.open(*c.data.train))
+  _, notes = preflight.check_codec(c, 'kl', records.open(*c.data.train))
   assert len(notes) == 1 and 'does not tell which codec made its latents' in notes[0]
 
 
 def test_sync_without_a_codec_wants_latents_of_one(root, tmp_path):
   _encode(root / 'plain', root / 'other', tmp_path / 'of_other')
   c = _configuration(root, codec='', task='sync')
-  assert starting.check_codec(c, 'kl', records.open(*c.data.train)) == (None, [])
+  assert preflight.check_codec(c, 'kl', records.open(*c.data.train)) == (None, [])
   with pytest.raises(ValueError, match='holds latents of 2 codecs; wanted those of one'):
-    starting.check_codec(c, 'kl', records.open(*c.data.train, tmp_path / 'of_other'))
+    preflight.check_codec(c, 'kl', records.open(*c.data.train, tmp_path / 'of_other'))
 
 
 def _contents(tmp_path, items, spec, is_older=False):
@@ -143,7 +143,7 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
   texts = lambda seed: {'text': 'ä' * seed, 'transcript': 'b' * 9 * seed}
   items = [records.fake(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
   source = _contents(tmp_path, items, spec, is_older)
-  assert starting.check_contents(c, source) == [
+  assert preflight.check_contents(c, source) == [
     '3 of 12 records have no sound; they take no part in the loss.',
     '3 of 12 annotations are longer than the 16 bytes that the model reads (config.clip.num_text_bytes), '
     'the longest 22; their ends are not read.',
@@ -151,7 +151,7 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
     '(config.clip.num_transcript_bytes), the longest 99; their ends are not read.',
   ]
   c = configfile.override(c, ['--config.task=codec'])
-  assert len(starting.check_contents(c, source)) == 1, 'codecs read no texts'
+  assert len(preflight.check_contents(c, source)) == 1, 'codecs read no texts'
 
 
 def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
@@ -161,12 +161,12 @@ def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
     records.fake(config.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
   ]
   source = _contents(tmp_path, items, config.clip_spec(c), is_older=True)
-  assert starting.check_contents(c, source) == [
+  assert preflight.check_contents(c, source) == [
     '11 of 12 records have no sound; they take no part in the loss.'
   ]
   items = [item | {'has_audio': True, 'text': 'a' * 99} for item in items]
   source = _contents(tmp_path / 'b', items, config.clip_spec(c), is_older=True)
-  notes = starting.check_contents(c, source)
+  notes = preflight.check_contents(c, source)
   assert notes[0].startswith('4 of 4 annotations') and 'of a sample of the 12 records' in notes[1]
 
 
@@ -180,7 +180,7 @@ def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
     source = records.open(tmp_path / 'data')
     del source.sources[0].manifest['contents']
     with pytest.raises(ValueError, match='None of the 3 records'):
-      starting.check_contents(c, source)
+      preflight.check_contents(c, source)
     return
   configfile.save(c, tmp_path / 'c.json')
   words = [

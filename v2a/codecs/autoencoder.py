@@ -7,9 +7,9 @@ latent rate -> bottleneck (kl | rvq) -> ConvNeXt blocks -> log-magnitudes -> pha
 
 so that a full-scale sine is near 0 and silence is -6.9. What tells left from right is coded beside it,
 see `codecs.channel_level`. Everything the network does is matrix multiplication at the latent rate. Phases
-are not coded but made consistent afterwards, see `codecs.griffin_lim`: a head that predicts them (Siuzdak 2023,
-arXiv 2306.00814) was tried first, and after 1,500 steps lost two thirds of the energy of tonal sounds to
-frames that cancel each other. Log-magnitudes of both channels were tried, too: after 2,400 steps every
+are not coded but made consistent afterwards, see `codecs.griffin_lim`: a head that predicts them (Siuzdak
+2023, arXiv 2306.00814) was tried first, and after 1,500 steps lost two thirds of the energy of tonal sounds
+to frames that cancel each other. Log-magnitudes of both channels were tried, too: after 2,400 steps every
 sound came from the middle, since where it comes from is so little of the loss.
 """
 

@@ -74,7 +74,7 @@ def test_a_user_without_entry_or_home():
 
 def test_second_process_finds_the_program(tmp_path):
   code = (
-    'import jax\nfrom v2a.cli import cache\nprint(cache.enable())\n'
+    'import jax\nfrom v2a.cli import compilation_cache\nprint(compilation_cache.enable())\n'
     'jax.jit(lambda x: (x @ x).sum())(jax.numpy.ones((8, 8))).block_until_ready()'
   )
   environment = {**os.environ, 'V2A_CACHE': str(tmp_path), 'JAX_PLATFORMS': 'cpu'}

@@ -38,7 +38,7 @@ class Contents:
     )
 
   def to_json(self) -> dict:
-    """Returns what `of_json` reads."""
+    """Returns what `from_json` reads."""
     counters = {'text_bytes': self.text_bytes, 'transcript_bytes': self.transcript_bytes}
     return {
       'num_records': self.num_records,

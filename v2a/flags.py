@@ -55,7 +55,7 @@ def parse_number(
 
 
 def number(kind: type, least: float = -math.inf, most: float = math.inf, is_open: bool = False) -> Callable:
-  """Returns an argparse type that parses a number, see `parse`."""
+  """Returns an argparse type that parses a number, see `parse_number`."""
 
   def convert(text: str):
     try:

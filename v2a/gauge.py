@@ -88,7 +88,7 @@ class Detector:
 
 
 def extract_features(semantic_BMD: jax.Array, sync_BLD: jax.Array, sync_frame_BLYX3: jax.Array) -> jax.Array:
-  """Returns feature_BF of eq. 1, NUM_OF_LOOKS numbers, and then of eq. 2.
+  """Returns feature_BF of eq. 1, NUM_APPEARANCE_FEATURES numbers, and then of eq. 2.
 
   Args:
     semantic_BMD, sync_BLD: what the generator makes of the window.
@@ -144,7 +144,7 @@ def fit(
   Args:
     feature_NF: a row a clip.
     num_directions: K of eq. 3; a group of fewer numbers has one less than these.
-    sizes: numbers of each group but the last; (NUM_OF_LOOKS,) for rows of `pool`.
+    sizes: numbers of each group but the last; (NUM_APPEARANCE_FEATURES,) for rows of `extract_features`.
 
   Raises:
     ValueError: too few clips for so many directions.

@@ -194,7 +194,7 @@ def generate(
   progress = progress or (lambda done, total: None)
   requests.resolve(model, request, any(source.path for source in inputs))  # its faults come before any file
   waiting, lanes, finished = list(enumerate(inputs)), [], {}
-  order, owners, done, total, next_index = [], {}, 0, 0, 0
+  owners, done, total, next_index = {}, 0, 0, 0
   while waiting or lanes:
     while waiting and len(lanes) < model.num_slots:
       index, source = waiting.pop(0)
@@ -204,7 +204,6 @@ def generate(
         finished[index] = _failed(error, source)
         continue
       owners[id(job)] = index
-      order.append(job)
       total += len(job.starts) * request.num_samples
       lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
     # Lanes with and without a picture need other branches of guidance, so they run apart.
@@ -223,7 +222,6 @@ def generate(
           except Exception as error:  # noqa: BLE001 the boundary of one input
             result = _failed(error, lane.job.source)
           finished[owners.pop(id(lane.job))] = result
-          order.remove(lane.job)
     progress(done, total)
     while next_index in finished:
       yield finished.pop(next_index)
@@ -385,7 +383,7 @@ def generate_batch(
   row_requests: Sequence[Request],
   num_samples: int | None = None,
 ) -> np.ndarray:
-  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `soundtracks` makes them.
+  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `generate` makes them.
 
   Rows advance together, window by window. Those whose texts want other branches of guidance are sampled
   apart, in batches as large as the whole: matmul results depend on the batch size.
@@ -429,7 +427,7 @@ def _sample_alike(
   asked: Sequence[Request],
   num_samples: int,
 ) -> np.ndarray:
-  """Returns what `sample_clips` does of rows that want the same branches of guidance."""
+  """Returns what `generate_batch` does of rows that want the same branches of guidance."""
   spec, generator = model.clip_spec, model.generator(asked[0].generator)
   starts = windows.starts(spec, num_samples, generator.config.generation.overlap_s)
   sound_BTC = np.stack([generator.initial_canvas(starts[-1] + spec.num_latents)] * len(asked))

@@ -75,7 +75,7 @@ class FlowSampler:
     Args:
       network: a builders.FlowModel.
       condition: of G * B rows.
-      inputs: `randomness` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
+      inputs: `initial_noise` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
       weights_G: of the branches.
       solver, steps, timestep_shift: see diffusion.samplers.
     """
@@ -130,7 +130,7 @@ class TokenSampler:
     Args:
       network: a builders.TokensModel.
       condition: of G * B rows.
-      inputs: `randomness` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
+      inputs: `initial_noise` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
       weights_G: of the branches.
       temperature, top_k, top_p: see autoregressive.sampling.Settings.
     """

@@ -31,7 +31,7 @@ def with_digests(manifest: Mapping, name: str, digests: Mapping[str, str]) -> di
 
 
 def read(path: pathlib.Path) -> dict | None:
-  """Returns what `seal` made and a file holds unchanged; None for every other file, or none."""
+  """Returns what `with_digests` made and a file holds unchanged; None for every other file, or none."""
   try:
     if not path.is_file() or path.stat().st_size > _MAX_BYTES:
       return None

@@ -53,7 +53,7 @@ class Bundle:
 
   Attributes:
     name: of the model.
-    exports: by part (see MAKERS).
+    exports: by part (see PART_BUILDERS).
     generator_names: names of the generators that it has; the first is drawn from where a request names none.
     config: of that one.
     clip_spec: rates and the length of one window.

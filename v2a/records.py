@@ -402,7 +402,7 @@ class FolderSource:
 
 
 class InMemorySource:
-  """Records held in memory, with the face of a `Folder`."""
+  """Records held in memory, with the face of a `FolderSource`."""
 
   def __init__(self, items: Sequence[dict], spec: clip.ClipSpec):
     self._data = [encode(record) for record in items]
@@ -424,7 +424,7 @@ class InMemorySource:
 
 
 class ConcatSource:
-  """Several sources one after the other, with the face of a `Folder`."""
+  """Several sources one after the other, with the face of a `FolderSource`."""
 
   def __init__(self, sources: Sequence):
     if not sources:

@@ -4,8 +4,8 @@ A shard is opened when a record of it is asked for. All folders of a process sha
 of more than `max_open` the one that was used longest ago is dropped, and closed once no thread reads it.
 
 A record that cannot be read is one of two things. Where the system reads all bytes of its shard, it is
-corrupt, and another attempt would end the same (`CorruptError`). Where it does not, the storage fails, which
-may pass (OSError).
+corrupt, and another attempt would end the same (`CorruptRecordError`). Where it does not, the storage
+fails, which may pass (OSError).
 """
 
 import collections

@@ -26,7 +26,7 @@ class Terminated(SystemExit):
 
 @contextlib.contextmanager
 def raise_on_signals() -> Iterator[None]:
-  """Lets SIGTERM and SIGHUP raise Terminated in the main thread meanwhile, see `install`.
+  """Lets SIGTERM and SIGHUP raise Terminated in the main thread meanwhile, see `install_handlers`.
 
   In other threads than the main one nothing is changed, since Python does not allow it.
   """

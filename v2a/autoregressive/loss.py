@@ -2,8 +2,8 @@
 
   L = -mean log p(code)  over the tokens of a clip that count, then over clips                       (1)
 
-`cross_entropy` is eq. 1 for the next step (teacher forcing); `masked` masks tokens and counts those
-alone (Chang et al. 2022, arXiv 2202.04200, eq. 1, with a mean for the sum).
+`cross_entropy` is eq. 1 for the next step (teacher forcing); `masked_cross_entropy` masks tokens and
+counts those alone (Chang et al. 2022, arXiv 2202.04200, eq. 1, with a mean for the sum).
 """
 
 from collections.abc import Callable

@@ -2,8 +2,8 @@
 
   gamma(r) = cos(pi r / 2): the share that is masked when a share r of the work is done             (1)
 
-Chang et al. 2022, arXiv 2202.04200, sec. 3.3. `hidden_steps` is the word dropout of Bowman et al. 2016,
-arXiv 1511.06349, sec. 3.1, with a share by clip.
+Chang et al. 2022, arXiv 2202.04200, sec. 3.3. `sample_dropped_steps` is the word dropout of Bowman et al.
+2016, arXiv 1511.06349, sec. 3.1, with a share by clip.
 """
 
 import jax

@@ -33,7 +33,7 @@ def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
 
   Args:
     code_BTK: tokens; or what goes with them, such as which are known.
-    delays: see `delays`.
+    delays: see `codebook_delays`.
     padding: what stands where there is no token.
   """
   _check(code_BTK, delays)

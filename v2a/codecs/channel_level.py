@@ -36,7 +36,7 @@ def from_power(power_BAJF: jax.Array, weight_FR: np.ndarray, patch_frames: int) 
 
   Args:
     power_BAJF: |STFT|^2, scaled so that a full-scale sine is near 1.
-    weight_FR: of `bands`.
+    weight_FR: of `band_weights`.
     patch_frames: STFT frames in a latent step.
   """
   shapes.check(power_BAJF=power_BAJF, weight_FR=weight_FR)

@@ -35,7 +35,7 @@ RESET_NOISE_SCALE, MIN_RESET_NOISE = 0.1, 1e-3
 
 
 class Codebook(nnx.Variable):
-  """Entries or their use; changed by `absorb`, never by gradients."""
+  """Entries or their use; changed by `update_ema`, never by gradients."""
 
 
 @struct.dataclass

@@ -69,7 +69,7 @@ class Conditioner(nnx.Module):
     rngs: nnx.Rngs,
     dtype=jnp.float32,
   ):
-    """Args: the spec; the common width of all features; each encoder's own arguments; PARTS to leave out.
+    """Args: the spec; the common width of all features; each encoder's own arguments; ABLATIONS to leave out.
 
     Raises:
       ValueError: an unknown part.

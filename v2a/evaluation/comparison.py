@@ -347,7 +347,7 @@ def is_higher_better(key: str, metric: str) -> bool:
 
 
 def significance_mark(difference: float, p: float, is_higher_better: bool) -> str:
-  """Returns 'better' or 'worse' with a star for each of STARS that p is below; '' where it is below none."""
+  """Returns better or worse and a star for each of SIGNIFICANCE_LEVELS above p; '' where there is none."""
   stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
   if not stars or not difference or math.isnan(difference):
     return ''

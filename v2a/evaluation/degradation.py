@@ -111,7 +111,7 @@ def corrupt_examples(
 
   Args:
     examples: the clips.
-    corruption: of KINDS.
+    corruption: of CORRUPTIONS.
     severity: see there.
     spec: their rates.
 
@@ -154,7 +154,7 @@ def sweep(
     seed: of the noise.
     batch_size: soundtracks drawn at once.
     has_captions: whether the model is given the annotations.
-    corruptions: severities by kind; None for all of KINDS.
+    corruptions: severities by kind; None for all of CORRUPTIONS.
   """
   corruptions = (
     {name: kind.severities for name, kind in CORRUPTIONS.items()} if corruptions is None else corruptions

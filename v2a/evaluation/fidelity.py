@@ -100,7 +100,7 @@ class Reference:
     wave_NA: the true sound at spectra.RATE_HZ.
     onset_s: its onsets.
     has_offset: whether its onsets can be told from the picture's motion: only then soundtracks are asked.
-    statistics: its value of each of OWN.
+    statistics: its value of each of STATISTICS.
     frame_LYX3: the picture.
     fps: its rate.
   """

@@ -4,10 +4,10 @@ The training statistics are those of training clips without degradation: as they
 (config.data.augment_probability), and synthetic clips without corruption. Results on augmented pictures are
 worse than on others, and a detector that takes them for in-distribution warns of nothing.
 
-A damage is called harmful where a figure falls below HARM times what it is on the clean clips. The threshold
-is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones (largest
-share caught minus largest share of false alarms, Youden's index), but never below the distance of which
-FALSE_ALARMS of the clean clips lie above.
+A corruption is harmful where a metric falls below HARMFUL_RATIO times what it is on the clean clips. The
+threshold is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones
+(largest share caught minus largest share of false alarms, Youden's index), but never below the distance of which
+MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
 """
 
 from collections.abc import Mapping

@@ -124,7 +124,7 @@ class Index:
       ((self._kind, self._boxes),) = _parse(file.read())
 
   def declare_vp8(self, aspect: fractions.Fraction | None = None) -> None:
-    """Says that the picture, written as STAND_IN, is VP8.
+    """Says that the picture, written as PLACEHOLDER_CODEC, is VP8.
 
     Args:
       aspect: width of a pixel over its height, where it is known (ISO 14496-12, 12.1.4: pasp).

@@ -70,7 +70,7 @@ def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = F
 
   Args:
     folder: where to look.
-    suffixes: VIDEOS, STILLS or both.
+    suffixes: VIDEO_SUFFIXES, STILL_SUFFIXES or both.
     is_recursive: whether folders inside it are searched too.
 
   Raises:

@@ -98,7 +98,7 @@ def plan(opened: source.Source, wanted: remux.Segment, container: str, picture_t
     opened: the file.
     wanted: the part that is copied.
     container: FFmpeg's name of the output's container.
-    picture_tag: of `fitting_tag` for the picture.
+    picture_tag: of `compatible_codec_tag` for the picture.
   """
   codes, losses = {}, []
   # QuickTime keeps the names of chapters in a track; they are copied as chapters.

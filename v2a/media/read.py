@@ -107,7 +107,7 @@ def _on_grid(fps: float) -> _Due:
 
 
 def _on_rounded_grid(fps: float) -> _Due:
-  """Returns the same of frames as `iterate_pictures` takes them."""
+  """Returns the same of frames as `iterate_full_size_frames` takes them."""
   rate = fractions.Fraction(fps).limit_denominator(10**6)
   place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
   return lambda begin_s, first_s, late_s: place(begin_s) - place(first_s)

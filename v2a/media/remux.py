@@ -301,7 +301,7 @@ def packet_time_base(stream: av.VideoStream) -> fractions.Fraction:
 def packets(
   wanted: Segment, stream: av.VideoStream, opened: source.Source
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) of a part, time stamps counted from its first shown frame in `tick_s`.
+  """Yields (decoding time, packet) of a part; time stamps in `packet_time_base` from its first shown frame.
 
   Args:
     wanted: the part.

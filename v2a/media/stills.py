@@ -127,7 +127,7 @@ def image_format(path: str | os.PathLike) -> str | None:
 
 
 def inspect(path: str | os.PathLike) -> Info:
-  """Returns what a file of which `find` knows the kind is; all of it is decoded.
+  """Returns what a file of which `image_format` knows the kind is; all of it is decoded.
 
   Raises:
     MediaError: it is damaged, or larger than MAX_PIXELS.
@@ -156,7 +156,7 @@ def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
 def frames(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
   """Yields (begin in seconds, length in seconds, picture_YX3 as uint8 sRGB) of every frame.
 
-  A picture beyond `fitted` is shrunk to it. A still image has length 0.
+  A picture beyond `fitted_size` is shrunk to it. A still image has length 0.
 
   Raises:
     MediaError: the file is damaged, or larger than MAX_PIXELS.
@@ -239,7 +239,7 @@ def _end_ms(image: Image.Image, begin_ms: fractions.Fraction) -> fractions.Fract
 
 
 def _open(path: pathlib.Path) -> tuple[str, ImageFile.ImageFile] | None:
-  """Returns the kind and the opened image; None where it is another file, or left to FFmpeg. See `find`."""
+  """Returns format and opened image; None for another file, or one left to FFmpeg. See `image_format`."""
   try:
     if not path.is_file():
       return None

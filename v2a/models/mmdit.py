@@ -60,7 +60,7 @@ class Stream(nnx.Module):
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
 
   def pre_attention(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
-    """Returns q, k, v and the modulation that `end` needs."""
+    """Returns q, k, v and the modulation that `post_attention` needs."""
     shift, scale, *rest = self.modulation(c_BSD)
     return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS), rest
 
@@ -90,7 +90,7 @@ def present(streams: dict) -> list[str]:
 
 
 def pre_attention(block: nnx.Module, streams: dict, conditions: dict, times: dict):
-  """Returns queries by stream, keys and values of all positions, and the modulations that `end` needs.
+  """Returns queries by stream, keys and values of all positions, and modulations for `post_attention`.
 
   Streams that have no queries are not among the first and the last.
   """

@@ -170,7 +170,7 @@ def check(
     inputs: all of it.
     stems: folder and name of the files of each.
     request: what was asked for.
-    audio: see `deliver`.
+    audio: see `write_outputs`.
     model: that will generate; None compares only what is known without one.
   """
   names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'

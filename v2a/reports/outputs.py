@@ -160,7 +160,7 @@ def publish(folder: pathlib.Path, stem: pathlib.Path, earlier: Iterable[pathlib.
   """Renames the files of a staging folder to their place, the manifest last, and removes the earlier ones.
 
   Args:
-    folder: see `staged`.
+    folder: see `staging_folder`.
     stem: folder and name of the outputs, without endings.
     earlier: files of an earlier run, see `Guard.check`.
   """

@@ -9,7 +9,7 @@ import scipy.ndimage
 from v2a.synthetic import random_streams
 
 CORRUPTIONS = ('clean', 'archive', 'degraded')
-WEIGHTS = (50, 27, 23)  # chances of LOOKS where none is named
+WEIGHTS = (50, 27, 23)  # chances of CORRUPTIONS where none is named
 _QUANT_YX = 8.0 + 6.0 * (
   np.arange(8)[:, None] + np.arange(8)[None, :]
 )  # grows with frequency, as JPEG's table

@@ -29,7 +29,7 @@ _UNFINISHED = '.orbax-checkpoint-tmp'  # what Orbax adds to a name until the ren
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-  """False for the hundreds of lines in which Orbax's threads tell of one failed save; `fault` tells it."""
+  """False for the hundreds of lines of Orbax's threads on one failed save, which `pop_error` returns."""
   is_of_orbax = 'orbax' in record.pathname or 'never retrieved' in record.getMessage()
   return record.levelno < logging.ERROR or not is_of_orbax
 
@@ -92,7 +92,7 @@ class Checkpoints:
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
     """Copies a state to the host and writes it in the background; a step that is there already is left alone.
 
-    What goes wrong, here or later, `fault` tells.
+    What goes wrong, here or later, `pop_error` tells.
 
     Args:
       state: of training; may be consumed by the next step once this returns.
@@ -197,6 +197,6 @@ class Checkpoints:
       raise OSError(self._last_fault)
 
   def close(self) -> None:
-    """Waits, then frees the threads. A save that failed is known from `fault` and raises nothing here."""
+    """Waits, then frees the threads. A save that failed is known from `pop_error` and raises nothing here."""
     self._settle()
     self._manager.close()

@@ -185,7 +185,7 @@ def to_devices(
   """Returns the global batch on the mesh.
 
   Args:
-    batch: the rows of `rows_here`.
+    batch: the rows of `local_rows`.
     mesh: of the devices.
     batch_size: rows of the global batch.
   """

@@ -39,7 +39,7 @@ def learning_rate(c: ml_collections.ConfigDict) -> optax.Schedule:
 def make(
   c: ml_collections.ConfigDict, param_groups: Mapping[str, dict] | None = None
 ) -> optax.GradientTransformation:
-  """Returns the optimizer of a model; the step clips gradients (see `clip`), since it measures them.
+  """Returns the optimizer of a model; the step itself clips gradients (`clip_gradients`): it measures them.
 
   Args:
     c: the section `training`.

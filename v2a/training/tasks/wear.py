@@ -77,7 +77,7 @@ def apply(
   """Returns the worn picture.
 
   Args:
-    augmentation: see `draw`.
+    augmentation: see `random_augmentation`.
     frame_LYX3: uint8 frames, frame k at k / fps.
     fps: frames a second.
     rng: of the noise.

@@ -243,8 +243,8 @@ class Bundle:
   def sample(self) -> Callable:
     """(inputs, weights_G, *, generator, branches, settings) -> sound_BTC: one window in every lane.
 
-    inputs: see generators.conditions, and `draw` of the generator; weights_G, branches: of guidance;
-    settings: what `draw` is told, in pairs. Compiled once for each set of generator, branches and settings.
+    inputs: see generators.conditions, and `sample` of the generator; weights_G, branches: of guidance;
+    settings: of `sample`, in pairs. Compiled once for each set of generator, branches and settings.
     """
     lanes, whole = jax.sharding.PartitionSpec(mesh_lib.BATCH_AXES), jax.sharding.PartitionSpec()
     has_copies = all(self.mesh.shape[name] == 1 for name in ('fsdp', 'context', 'tensor'))

@@ -6,8 +6,8 @@ worse than on others, and a detector that takes them for in-distribution warns o
 
 A corruption is harmful where a metric falls below HARMFUL_RATIO times what it is on the clean clips. The
 threshold is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones
-(largest share caught minus largest share of false alarms, Youden's index), but never below the distance of which
-MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
+(largest share caught minus largest share of false alarms, Youden's index), but never below the distance of
+which MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
 """
 
 from collections.abc import Mapping

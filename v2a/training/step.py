@@ -49,8 +49,8 @@ def make(
 
   Args:
     c: the whole configuration.
-    task: has `loss` and may have `draw`, `absorb`, `groups`, `is_by_clip` and `sequences`; see
-      `training.loop`.
+    task: has `loss` and may have `sample_random_inputs`, `update_ema`, `param_groups`, `has_per_clip_loss`
+      and `sequences`; see `training.loop`.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.

@@ -31,7 +31,7 @@ def valid_steps(items: Sequence[dict], hop_samples: int, num_steps: int) -> np.n
 
 
 def clip_weights(batch: dict[str, jax.Array]) -> dict[str, jax.Array]:
-  """Returns what a task's `draw` adds to a whole batch: weight_B."""
+  """Returns what a task's `sample_random_inputs` adds to a whole batch: weight_B."""
   return {'weight_B': masks.clip_weights(batch['is_valid_BT'])}
 
 

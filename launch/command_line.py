@@ -2,8 +2,8 @@
 
 A launcher is a module with
   add_flags(parser) -> None
-  launch(args, words) -> int     the exit code; `words` are those of the program v2a; with
-                                 args.is_dry_run it only prints
+  launch(args, v2a_argv) -> int  the exit code; `v2a_argv` are the arguments of v2a; with args.is_dry_run
+                                 it only prints
 """
 
 import argparse

@@ -2,25 +2,25 @@
 
 A task has
   build(key) -> nnx.Module                    a fresh model; traced, so it reads no files
-  prepare(records, rng) -> dict of arrays     part of a batch on the host, with a leading batch axis; NumPy,
+  collate(records, rng) -> dict of arrays     part of a batch on the host, with a leading batch axis; NumPy,
                                               pure, called from several threads
   loss(model, batch, step) -> (scalar, dict)  pure, traced; the mean over the batch; and what to log: means
                                               over the batch, or a value a clip, NaN where it has none; under
                                               'seen' a pytree of other means
 and may have
-  draw(batch, key) -> dict of arrays          all that is random, with a leading batch axis, traced; the loss
+  sample_random_inputs(batch, key) -> dict    all that is random, with a leading batch axis, traced; the loss
                                               finds it in the batch
-  is_by_clip = False                          where the loss is no mean over clips that need not each other
+  has_per_clip_loss = False                   where the loss is no mean over clips that need not each other
   sequences = {what: number of steps}         what `context` of the mesh must divide, by its name in messages
   codec_bottleneck = 'kl' or 'rvq'            of the codec whose latents or codes it reads from records
-  is_trained(path) -> bool                    False for parameters that stay as they are
-  groups = {name: {...}}                      parameters with their own optimizer, see `training.optimizer`
-  is_averaged = False                         where the raw parameters are evaluated and exported, not their
+  is_trainable(path) -> bool                  False for parameters that stay as they are
+  param_groups = {name: {...}}                parameters with their own optimizer, see `training.optimizer`
+  use_ema = False                             where the raw parameters are evaluated and exported, not their
                                               average
   initialise(model, source) -> model          weights from elsewhere, when training starts from nothing
-  absorb(model, seen, key) -> dict            once a step, traced: changes untrained variables by what the
-                                              loss has seen; returns more scalars to log
-  finish(model, source) -> model              last touches on the model before it is exported
+  update_ema(model, seen, key) -> dict        once a step, traced: updates untrained variables (codebooks) by
+                                              what the loss has seen; returns more scalars to log
+  finalize(model, source) -> model            last touches on the model before it is exported
 """
 
 from collections.abc import Callable

@@ -363,7 +363,8 @@ def test_all_bad(run_generate, video, tmp_path):
 @pytest.mark.parametrize(('found', 'peaks', 'words'), [
   (None, [0.9], None),
   ({'distance': 1.2, 'threshold': 1.5, 'is_unusual': False}, [0.9, 0.06], None),
-  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, [0.9], 'a.mp4: the picture lies 2.30 .* 1.50 '),
+  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, [0.9],
+   r'a.mp4: out-of-distribution score 2.30 \(threshold 1.50\): expect lower quality on this video'),
   (None, [0.9, 0.0007, 0.0], r'a.mp4: nearly silent: sample 1 \(peak 0.0007\), 2 \(peak 0\)'),
 ])  # fmt: skip
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):

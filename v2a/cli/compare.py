@@ -44,7 +44,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     type=flags.count,
     default=NUM_SEEDS,
     metavar='N',
-    help=f'how often each soundtrack is drawn, and averaged ({NUM_SEEDS})',
+    help=f'number of seeds; metrics are averaged over them ({NUM_SEEDS})',
   )
   parser.add_argument(
     '--no-captions', action='store_true', help='do not tell the models the annotations of the clips'

@@ -42,7 +42,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     type=flags.count,
     default=1,
     metavar='N',
-    help='how often each soundtrack is drawn, and averaged (1)',
+    help='number of seeds; metrics are averaged over them (1)',
   )
   parser.add_argument(
     '--no-captions', action='store_true', help='do not tell the model the annotations of the clips'

@@ -219,8 +219,8 @@ def _warn(source, manifest: dict) -> None:
   lines = []
   if found and found['is_unusual']:
     lines.append(
-      f'the picture lies {found["distance"]:.2f} from what the model was trained on (above '
-      f'{found["threshold"]:.2f} soundtracks are known to fit worse).'
+      f'out-of-distribution score {found["distance"]:.2f} (threshold {found["threshold"]:.2f}): expect lower '
+      'quality on this video.'
     )
   shown_s, requested_s = (manifest['input'][name] for name in ('duration_s', 'requested_duration_s'))
   if requested_s is not None and shown_s < requested_s - SHORTER_S:

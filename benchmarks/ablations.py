@@ -80,9 +80,7 @@ def draw(
 ) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
   conditions = (
-    cases_lib.generation_inputs(
-      case, figure.corruption, figure.negative_text, runner.condition_seed(0, index)
-    )
+    cases_lib.generation_inputs(case, figure.corruption, figure.negative_text, runner.noise_seed(0, index))
     for index, case in enumerate(cases)
   )
   run = adapter.adapt(model, request).generate
@@ -90,7 +88,7 @@ def draw(
 
 
 def measure(
-  model: generate.Bundle, cases: list, names: tuple[str, ...], tools: instruments.Instruments, **asked
+  model: generate.Bundle, cases: list, names: tuple[str, ...], tools: instruments.Classifiers, **asked
 ) -> dict[str, float | None]:
   """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
   request, values, drawn = generate.Request(**asked), {}, {}

@@ -71,7 +71,7 @@ def on_features(c):
   return task
 
 
-def features(c) -> dict[str, np.ndarray]:
+def random_batch(c) -> dict[str, np.ndarray]:
   """Returns a batch of random features and targets."""
   rng, spec, num_clips = np.random.default_rng(0), config.clip_spec(c), c.training.batch_size
   normal = lambda length, size: rng.standard_normal((num_clips, length, size), np.float32)
@@ -100,11 +100,11 @@ class Program:
     self.optimizer, self.abstract = optimizer, state_lib.abstract(self.task, optimizer, mesh)
     one = c.copy_and_resolve_references().unlock()
     one.training.batch_size = 1
-    self.num_flops = c.training.batch_size * costs.task_flops(self.task, features(one))
+    self.num_flops = c.training.batch_size * costs.task_flops(self.task, random_batch(one))
     place = mesh_lib.batch_sharding(mesh)
     shapes = {
       name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
-      for name, value in features(c).items()
+      for name, value in random_batch(c).items()
     }
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, self.abstract)
     self._lowered, self.step = step.lower(jax.tree.leaves(self.abstract), shapes), None
@@ -126,7 +126,7 @@ class Program:
     state = state_lib.init(self.task, self.optimizer, self.abstract, jax.random.key(0))
     num_parameters, leaves = state_lib.num_parameters(state.params), jax.tree.leaves(state)
     del state  # the step consumes its leaves
-    batch = jax.device_put(features(self.c), mesh_lib.batch_sharding(self.mesh))
+    batch = jax.device_put(random_batch(self.c), mesh_lib.batch_sharding(self.mesh))
     seconds = []
     for _ in range(NUM_ROUNDS + 1):
       begin_s = time.perf_counter()
@@ -134,7 +134,7 @@ class Program:
         leaves, metrics = self.step(leaves, batch)
       jax.block_until_ready(metrics)
       seconds.append((time.perf_counter() - begin_s) / num_steps)
-    say(
+    print_step_time(
       'jax',
       self.mesh.devices.flat[0].device_kind,
       self.c,
@@ -171,7 +171,7 @@ def _kind(kernel: str) -> str:
   return next(fitting, 'other passes')
 
 
-def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: float) -> None:
+def print_step_time(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: float) -> None:
   """Prints what a step took."""
   peak = chips.peak_flops_per_s(kind)
   mfu = 'no peak known' if peak is None else f'MFU {num_flops / step_s / peak:.1%}'
@@ -183,7 +183,9 @@ def say(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: 
   )
 
 
-def arguments(parser: argparse.ArgumentParser) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
+def parse_arguments(
+  parser: argparse.ArgumentParser,
+) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
   """Returns what is asked for, by the flags of all such benchmarks, and the configurations that it means."""
   parser.add_argument('--config', nargs='+', default=['flow_0.6b'])
   parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one for each')
@@ -208,7 +210,7 @@ def main():
   parser.add_argument('--remat', default='none', choices=config.REMATS)
   parser.add_argument('--unroll', action='store_true', help='layers written out')
   parser.add_argument('--profile', help='folder to write traces to')
-  args, found = arguments(parser)
+  args, found = parse_arguments(parser)
   for c in found:
     with c.unlocked():
       c.training.update(remat=args.remat, unroll=args.unroll)

@@ -40,7 +40,7 @@ BATCH_SIZE = 8
 Measure = Callable[[np.ndarray, cases_lib.Example], figures.Score | None]
 
 
-def alone(clip: clips.SyntheticClip) -> np.ndarray:
+def without_off_screen_sound(clip: clips.SyntheticClip) -> np.ndarray:
   """Returns the wave of a clip without what is off-screen: added music, and wind that is not the scene."""
   wave_NA = clip.wave_NA
   if figures.has_off_screen_music(clip.truth):
@@ -111,7 +111,7 @@ def table(found: Mapping[str, dict[str, dict]]) -> str:
   return '\n'.join(lines)
 
 
-def _metrics(tools: instruments.Instruments, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
+def _metrics(tools: instruments.Classifiers, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
   """Returns by name: whether a truth counts, the measure, and how clips add up."""
   of_world = lambda figure: (
     figure.selects,
@@ -141,13 +141,12 @@ def measured(model: generate.Bundle, seed: int, num_clips: int) -> dict[str, dic
     for k in range(num_clips)
   ]
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))
-  heard = lambda waves: [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
+  heard = lambda waves: [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
   through = lambda waves: list(runner.in_batches(reconstruct, waves, size, rate_hz))
   conditions = [
-    cases_lib.generation_inputs(case, 'clean', '', runner.condition_seed(0, k))
-    for k, case in enumerate(cases)
+    cases_lib.generation_inputs(case, 'clean', '', runner.noise_seed(0, k)) for k, case in enumerate(cases)
   ]
-  true, wanted = [made.wave_NA for made in sounds], [alone(made) for made in sounds]
+  true, wanted = [made.wave_NA for made in sounds], [without_off_screen_sound(made) for made in sounds]
   waves = dict(
     zip(
       SOUNDS,

@@ -101,7 +101,7 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
 
 
 def score(
-  model: generate.Bundle, tools: instruments.Instruments, change: Change, figure: str, num_clips: int
+  model: generate.Bundle, tools: instruments.Classifiers, change: Change, figure: str, num_clips: int
 ) -> tuple[float | None, int]:
   """Returns one figure under one change, and the clips it rests on."""
   scenes, measured = _scenes(change, figure), figures.METRICS[figure]
@@ -116,7 +116,7 @@ def score(
       (result,) = generate.generate(model, [generate.Input(path)], request)
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
-    wave_NA = spectra.prepare(result.waves[0], model.sample_rate_hz).astype(np.float64)
+    wave_NA = spectra.resample(result.waves[0], model.sample_rate_hz).astype(np.float64)
     found = measured.measure(wave_NA, truth, tools)
     scores += [] if found is None else [found]
   return (measured.combine(scores) if scores else None), len(scores)

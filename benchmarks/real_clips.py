@@ -90,7 +90,7 @@ def compare(
     names: of the videos.
     drawn, codec, true: what was drawn for them, their sounds through the codec, their sounds.
   """
-  distance_NN = nearest.distances(drawn, true)
+  distance_NN = nearest.pairwise_distances(drawn, true)
   taken_N = distance_NN.argmin(axis=1)
   failed = [
     {
@@ -104,11 +104,11 @@ def compare(
   ]
   return {
     'num_clips': len(names),
-    'value': nearest.nearest_share(distance_NN),
+    'value': nearest.top1_retrieval_accuracy(distance_NN),
     'chance': 1 / len(names),
-    'ceiling': nearest.nearest_share(nearest.distances(codec, true)),
+    'ceiling': nearest.top1_retrieval_accuracy(nearest.pairwise_distances(codec, true)),
     # Row k of the floor is what was drawn for clip k + 1.
-    'floor': nearest.nearest_share(np.roll(distance_NN, -1, axis=0)),
+    'floor': nearest.top1_retrieval_accuracy(np.roll(distance_NN, -1, axis=0)),
     'failed': failed,
   }
 
@@ -130,7 +130,7 @@ def run_nearest(args: argparse.Namespace) -> None:
       '',
       '',
       '',
-      runner.condition_seed(args.seed, index),
+      runner.noise_seed(args.seed, index),
     )
     for index, record in enumerate(chosen.values())
   ]
@@ -139,7 +139,7 @@ def run_nearest(args: argparse.Namespace) -> None:
   drawn = list(runner.in_batches(adapted.generate, conditions, size, rate_hz))
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))
   codec = list(runner.in_batches(reconstruct, waves, size, rate_hz))
-  true = [spectra.prepare(wave_NA, rate_hz) for wave_NA in waves]
+  true = [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
   about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
   result = {**about, **compare(list(chosen), drawn, codec, true)}
   print(json.dumps(result) if args.json else shares(result))
@@ -170,13 +170,13 @@ def shares(result: dict) -> str:
   return '\n'.join(lines)
 
 
-def heard_s(wave_NA: np.ndarray, rate_hz: int) -> np.ndarray:
+def onset_times_s(wave_NA: np.ndarray, rate_hz: int) -> np.ndarray:
   """Returns the times of the onsets, without that of the file itself."""
   time_s = onsets.detect(wave_NA, rate_hz)
   return time_s[time_s >= EDGE_S]
 
 
-def fit(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
+def tile_times(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
   """Returns the times in a sound of `period_s` as they are where it is cut or repeated to `length_s`.
 
   Times and not the wave, whose seams would be onsets of their own.
@@ -186,16 +186,18 @@ def fit(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
   return found_s[found_s < length_s]
 
 
-def of_next(found: Sequence[Sequence[np.ndarray]], lengths_s: Sequence[float]) -> list[list[np.ndarray]]:
+def next_clip_onsets(
+  found: Sequence[Sequence[np.ndarray]], lengths_s: Sequence[float]
+) -> list[list[np.ndarray]]:
   """Returns for each clip the times of the next one's samples, cut or repeated to its own length."""
   next_found, next_lengths_s = [*found[1:], found[0]], [*lengths_s[1:], lengths_s[0]]
   return [
-    [fit(time_s, period_s, length_s) for time_s in samples]
+    [tile_times(time_s, period_s, length_s) for time_s in samples]
     for samples, period_s, length_s in zip(next_found, next_lengths_s, lengths_s)
   ]
 
 
-def count(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
+def count_onsets(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
   """Returns the numbers of (matched, true, drawn) onsets, added up over samples.
 
   Args:
@@ -205,7 +207,7 @@ def count(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
   return np.sum([(len(onsets.match(known_s, found_s)), len(known_s), len(found_s)) for found_s in found], 0)
 
 
-def table(
+def format_onset_table(
   names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray], num_samples: int
 ) -> str:
   """Returns the Markdown table of `onsets`; see `count` for the rows of value and floor."""
@@ -242,13 +244,15 @@ def run_onsets(args: argparse.Namespace) -> None:
       raise ValueError(result.error)
   lengths_s = [len(result.waves[0]) / rate_hz for result in results]
   known = [
-    heard_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
+    onset_times_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
     for path, length_s in zip(paths, lengths_s)
   ]
-  found = [[heard_s(wave_NA, rate_hz) for wave_NA in result.waves] for result in results]
-  value, floor = (list(map(count, known, times)) for times in (found, of_next(found, lengths_s)))
+  found = [[onset_times_s(wave_NA, rate_hz) for wave_NA in result.waves] for result in results]
+  value, floor = (
+    list(map(count_onsets, known, times)) for times in (found, next_clip_onsets(found, lengths_s))
+  )
   print(f'model {model.name}, {args.num_samples} samples a clip, seed {args.seed}\n')
-  print(table(CLIPS, value, floor, args.num_samples))
+  print(format_onset_table(CLIPS, value, floor, args.num_samples))
 
 
 def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> float:
@@ -260,7 +264,7 @@ def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) ->
   return float(10 * np.log10(max(power, 10 ** (signal.FLOOR_DB / 10))))
 
 
-def lost(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, float]:
+def round_trip_changes(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, float]:
   """Returns what a round trip changed, as `codec` prints it; NaN where there is no left and right."""
 
   def correlation(wave_NA: np.ndarray) -> float:
@@ -277,7 +281,7 @@ def lost(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, 
   }
 
 
-def lost_table(found: Mapping[str, Mapping[str, float]]) -> str:
+def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
   """Returns the Markdown table of `codec`: a row a clip, see `lost`, then their mean and median."""
   lines = [
     '| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
@@ -304,7 +308,7 @@ def run_codec(args: argparse.Namespace) -> None:
     wave_NA = read.wave(path, rate_hz, spec.num_channels, 0.0, args.seconds)[:num_samples]
     if np.abs(wave_NA).max() >= SILENCE:
       output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
-      found[path.name] = lost(wave_NA, output_NA, rate_hz)
+      found[path.name] = round_trip_changes(wave_NA, output_NA, rate_hz)
   if not found:
     raise ValueError(
       f'no video in {args.clips} has {args.seconds:g} s with sound; wanted the folder of real '
@@ -314,7 +318,7 @@ def run_codec(args: argparse.Namespace) -> None:
     f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with sound there, of '
     f'{len(paths)}\n'
   )
-  print(lost_table(found))
+  print(format_round_trip_table(found))
 
 
 def _flags() -> flags.Parser:

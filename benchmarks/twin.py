@@ -222,7 +222,7 @@ class Step:
 
 def main():
   """Times the twin's step."""
-  args, found = accelerator.arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+  args, found = accelerator.parse_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   for c in found:
     measure(c, args.num_steps, device)
@@ -230,7 +230,7 @@ def main():
 
 def measure(c, num_steps: int, device) -> None:
   """Prints the time of a step of one configuration."""
-  batch = {name: torch.as_tensor(value, device=device) for name, value in accelerator.features(c).items()}
+  batch = {name: torch.as_tensor(value, device=device) for name, value in accelerator.random_batch(c).items()}
   step = Step(c, device)
   with flop_counter.FlopCounterMode(display=False) as counter:
     loss(step.model, {name: value[:1] for name, value in batch.items()}).backward()
@@ -246,7 +246,7 @@ def measure(c, num_steps: int, device) -> None:
   kind = torch.cuda.get_device_name() if device.type == 'cuda' else 'cpu'
   num_parameters = sum(parameter.numel() for parameter in step.model.parameters())
   num_flops = counter.get_total_flops() * c.training.batch_size
-  accelerator.say('torch', kind, c, num_parameters, num_flops, statistics.median(seconds[1:]))
+  accelerator.print_step_time('torch', kind, c, num_parameters, num_flops, statistics.median(seconds[1:]))
 
 
 if __name__ == '__main__':

@@ -83,7 +83,7 @@ def onset_examples(heard: list[Heard]) -> Examples:
   """Returns windows and whether something hits in the middle: all that do, a random choice of the others."""
   rng, found, labels = np.random.default_rng(4), [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.SIZES['onset'])
+    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['onset'])
     at_S = np.array([round(event['time_s'] * instruments.FRAME_HZ) for event in truth['events']], int)
     away_J = np.abs(np.arange(len(window_BSR))[:, None] - at_S).min(axis=1, initial=99)
     chosen_J = (away_J <= 1) | ((away_J > 2) & (rng.random(len(away_J)) < 0.25))
@@ -92,7 +92,7 @@ def onset_examples(heard: list[Heard]) -> Examples:
   return np.concatenate(found), np.concatenate(labels).astype(np.int32)
 
 
-def material_examples(heard: list[Heard], tools: instruments.Instruments) -> Examples:
+def material_examples(heard: list[Heard], tools: instruments.Classifiers) -> Examples:
   """Returns windows at detected onsets and the material of the known event there."""
   found, labels = [], []
   for mel_JR, truth in heard:
@@ -100,7 +100,7 @@ def material_examples(heard: list[Heard], tools: instruments.Instruments) -> Exa
     pairs = onsets.match(
       np.array([event['time_s'] for event in truth['events']]), frames / instruments.FRAME_HZ
     )
-    found.append(instruments.blows(mel_JR, frames[[j for _, j in pairs]] if pairs else ()))
+    found.append(instruments.impact_windows(mel_JR, frames[[j for _, j in pairs]] if pairs else ()))
     labels += [modal.MATERIAL_NAMES.index(truth['events'][i]['material']) for i, _ in pairs]
   return np.concatenate(found), np.array(labels, np.int32)
 
@@ -109,7 +109,7 @@ def music_examples(heard: list[Heard]) -> Examples:
   """Returns windows and whether the clip they come from has music that nobody plays in the picture."""
   rng, found, labels = np.random.default_rng(5), [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.SIZES['music'])[rng.choice(len(mel_JR), 40)]
+    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['music'])[rng.choice(len(mel_JR), 40)]
     found.append(window_BSR)
     labels += [truth['has_music']] * len(window_BSR)
   return np.concatenate(found), np.array(labels, np.int32)
@@ -118,7 +118,7 @@ def music_examples(heard: list[Heard]) -> Examples:
 def music_threshold(params: networks.Params, heard: list[Heard]) -> float:
   """Returns the mean log odds that parts clips with and without music with the fewest errors."""
   network = instruments.Network(params, {})
-  size, stride = instruments.SIZES['music'], instruments.STRIDES['music']
+  size, stride = instruments.WINDOW_FRAMES['music'], instruments.STRIDE_FRAMES['music']
   scored = sorted(
     (float(network(networks.windows(mel_JR, size, stride))[:, 0].mean()), bool(truth['has_music']))
     for mel_JR, truth in heard
@@ -133,14 +133,14 @@ def music_threshold(params: networks.Params, heard: list[Heard]) -> float:
   return float(score_B[cut - 1 : cut + 1].mean())
 
 
-def word_examples(heard: list[Heard]) -> tuple[np.ndarray, np.ndarray, recognizer.Chains]:
+def word_examples(heard: list[Heard]) -> tuple[np.ndarray, np.ndarray, recognizer.HmmTopology]:
   """Returns windows, the state of a word in the middle of each, and the chains of states."""
-  chains = recognizer.chains_of([entry for _, truth in heard for entry in truth['words']])
-  rng, stride = np.random.default_rng(6), instruments.STRIDES['words']
+  chains = recognizer.estimate_topology([entry for _, truth in heard for entry in truth['words']])
+  rng, stride = np.random.default_rng(6), instruments.STRIDE_FRAMES['words']
   found, labels = [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.SIZES['words'], stride)
-    label_J = chains.label(truth['words'], np.arange(len(window_BSR)) * stride / instruments.FRAME_HZ)
+    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['words'], stride)
+    label_J = chains.state_labels(truth['words'], np.arange(len(window_BSR)) * stride / instruments.FRAME_HZ)
     chosen_J = (label_J > 0) | (rng.random(len(label_J)) < 0.5)
     found.append(window_BSR[chosen_J])
     labels.append(label_J[chosen_J])
@@ -197,7 +197,7 @@ def fit(
     num_outputs: 1 for yes or no, else the number of classes.
     num_steps: of Adam, with a cosine schedule.
   """
-  params = networks.initialise(0, window_BSR, (*WIDTHS[name], num_outputs))
+  params = networks.init_params(0, window_BSR, (*WIDTHS[name], num_outputs))
   fixed = {key: params.pop(key) for key in ('mean_R', 'std_R')}
   schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, num_steps // 20, num_steps, 1e-5)
   vary = shade if name in UNSPOILED else spoil
@@ -262,9 +262,11 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
       about = {'threshold': music_threshold(params, fresh)}
     else:
       window_BSR, label_B, chains = word_examples(hear(('dialogue',), clips_of['dialogue'], first=200_000))
-      params = fit(name, window_BSR, label_B, chains.total, steps_of[name])
-      share_S = (np.bincount(label_B, minlength=chains.total) + 1.0) / (len(label_B) + chains.total)
-      params['log_prior_S'] = recognizer.PRIOR_POWER * np.log(share_S)
+      params = fit(name, window_BSR, label_B, chains.num_states_total, steps_of[name])
+      share_S = (np.bincount(label_B, minlength=chains.num_states_total) + 1.0) / (
+        len(label_B) + chains.num_states_total
+      )
+      params['log_prior_S'] = recognizer.PRIOR_SCALE * np.log(share_S)
       about = {'words': chains.words, 'num_states': chains.num_states}
     instruments.save(output, name, params, about)
 

@@ -84,7 +84,7 @@ def soundtracks(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
 def metrics() -> Iterator[tuple[str, np.ndarray]]:
   """Evaluates, and yields a name and the value, floor and ceiling of each metric."""
   result = json.loads(run_v2a('evaluate', '--data', 'world:72942', '--num-clips', str(NUM_CLIPS), '--json'))
-  for name, entry in result['figures'].items():
+  for name, entry in result['synthetic'].items():
     values = [entry.get(key) for key in ('value', 'floor', 'ceiling')]
     yield f'metric/{name}', np.array([np.nan if value is None else value for value in values])
 

@@ -20,7 +20,9 @@ def test_alone_is_the_wave_without_what_is_off_screen():
     is_scene = each.truth['scene'] in ('keys', 'score', 'wind', 'rain')
     wanted_NA = each.wave_NA if is_scene else each.stems['effects'] + each.stems['speech']
     if not is_scene:
-      np.testing.assert_allclose(ceilings.alone(each), wanted_NA, atol=1e-6, err_msg=each.truth['scene'])
+      np.testing.assert_allclose(
+        ceilings.without_off_screen_sound(each), wanted_NA, atol=1e-6, err_msg=each.truth['scene']
+      )
       assert ceilings.is_mixed(each.truth) == bool(music or wind)
       kinds.add((bool(music), bool(wind)))
   assert {(False, False), (True, False)} <= kinds

@@ -25,33 +25,33 @@ def noises(count, num_channels=2):
 
 def test_distance_of_a_louder_sound_is_the_logarithm_of_its_gain():
   loud = [100 * wave_NA for wave_NA in noises(2)]  # far above the floor inside the logarithm
-  found_NN = nearest.distances(loud, [2.5 * wave_NA for wave_NA in loud])
+  found_NN = nearest.pairwise_distances(loud, [2.5 * wave_NA for wave_NA in loud])
   np.testing.assert_allclose(np.diag(found_NN), np.log(2.5), rtol=1e-3)
 
 
 def test_distances_have_a_row_for_each_of_the_first_and_hear_the_mono_mix():
   first, second = noises(2), noises(3)
-  found = nearest.distances(first, second)
+  found = nearest.pairwise_distances(first, second)
   assert found.shape == (2, 3)
-  np.testing.assert_allclose(found, nearest.distances(second, first).T)
+  np.testing.assert_allclose(found, nearest.pairwise_distances(second, first).T)
   np.testing.assert_allclose(np.diag(found), 0.0)
   assert found[0, 1] > 1.0
   mono = [wave_NA.mean(axis=1, keepdims=True) for wave_NA in second]
-  np.testing.assert_allclose(nearest.distances(first, mono), found)
+  np.testing.assert_allclose(nearest.pairwise_distances(first, mono), found)
 
 
 def test_sounds_of_other_lengths_are_refused():
   with pytest.raises(ValueError, match=r'must have one length; got \[7999, 8000\] samples'):
-    nearest.distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
+    nearest.pairwise_distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
 
 
 def test_nearest_share_by_hand():
   distance_NN = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [9.0, 8.0, 7.0]])
-  assert nearest.nearest_share(distance_NN) == pytest.approx(2 / 3)
+  assert nearest.top1_retrieval_accuracy(distance_NN) == pytest.approx(2 / 3)
   # By rows: each drawn sound looks for its true sound, not the other way about.
-  assert nearest.nearest_share(distance_NN.T) == pytest.approx(1 / 3)
+  assert nearest.top1_retrieval_accuracy(distance_NN.T) == pytest.approx(1 / 3)
   with pytest.raises(ValueError, match='distance_NN'):
-    nearest.nearest_share(distance_NN[:2])
+    nearest.top1_retrieval_accuracy(distance_NN[:2])
 
 
 def test_report_of_a_model_that_mistakes_three_of_four():
@@ -81,10 +81,12 @@ def test_first_window_with_sound_of_each_video():
 
 def test_times_of_a_cut_and_of_a_repeated_sound():
   time_s = np.array([0.5, 1.5])
-  np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 1.0), [0.5])
-  np.testing.assert_allclose(real_clips.fit(time_s, 2.0, 5.0), [0.5, 1.5, 2.5, 3.5, 4.5])
-  assert len(real_clips.fit(np.zeros(0), 2.0, 5.0)) == 0
-  found = real_clips.of_next([[np.array([0.1])], [np.array([0.2])], [np.array([0.3])]], [1.0, 2.0, 4.0])
+  np.testing.assert_allclose(real_clips.tile_times(time_s, 2.0, 1.0), [0.5])
+  np.testing.assert_allclose(real_clips.tile_times(time_s, 2.0, 5.0), [0.5, 1.5, 2.5, 3.5, 4.5])
+  assert len(real_clips.tile_times(np.zeros(0), 2.0, 5.0)) == 0
+  found = real_clips.next_clip_onsets(
+    [[np.array([0.1])], [np.array([0.2])], [np.array([0.3])]], [1.0, 2.0, 4.0]
+  )
   np.testing.assert_allclose(
     np.concatenate([times_s for (times_s,) in found]), [0.2, 0.3, 0.1, 1.1, 2.1, 3.1]
   )
@@ -94,16 +96,16 @@ def test_the_beginning_of_a_file_is_no_onset():
   wave_NA = 0.2 * np.random.default_rng(0).standard_normal((spectra.RATE_HZ, 2))
   wave_NA[:160] = 0.0
   wave_NA[8000:8400] *= 20
-  np.testing.assert_allclose(real_clips.heard_s(wave_NA, spectra.RATE_HZ), [0.5], atol=0.02)
+  np.testing.assert_allclose(real_clips.onset_times_s(wave_NA, spectra.RATE_HZ), [0.5], atol=0.02)
   assert real_clips.onsets.detect(wave_NA, spectra.RATE_HZ)[0] < real_clips.EDGE_S
 
 
 def test_precision_and_recall_by_hand():
   known_s = np.array([1.0, 2.0, 3.0, 4.0])
-  counts = real_clips.count(known_s, [np.array([1.04, 2.06]), np.array([4.0])])
+  counts = real_clips.count_onsets(known_s, [np.array([1.04, 2.06]), np.array([4.0])])
   np.testing.assert_array_equal(counts, [2, 8, 3])
   none = np.array([0, 4, 0])
-  rows = real_clips.table(['x', 'y'], [counts, none], [none, none], num_samples=2).splitlines()
+  rows = real_clips.format_onset_table(['x', 'y'], [counts, none], [none, none], num_samples=2).splitlines()
   assert rows[2] == '| x | 4 | 1.5 | 0.67 | 0.25 | - | 0.00 |'
   assert rows[3] == '| y | 2 | 0 | - | 0.00 | - | 0.00 |'
   assert rows[4] == '| all | 6 | 1.5 | 0.67 | 0.17 | - | 0.00 |'
@@ -125,15 +127,15 @@ def test_level_of_a_band_is_that_of_the_sines_in_it():
 
 def test_what_a_round_trip_loses_by_hand():
   true_NA = sine(1000, 0.5, 0.5) + sine(5000, 0.5, -0.5)
-  found = real_clips.lost(true_NA, sine(1000, 0.5, 0.5) + sine(5000, 0.05, 0.05), 16000)
+  found = real_clips.round_trip_changes(true_NA, sine(1000, 0.5, 0.5) + sine(5000, 0.05, 0.05), 16000)
   assert found['treble_db'] == pytest.approx(-20.0, abs=0.01)
   assert found['level_db'] == pytest.approx(10 * np.log10(1.01 / 2), abs=0.01)
   assert found['correlation'] == pytest.approx(0.0, abs=1e-6)
   assert found['correlation_after'] == pytest.approx(1.0)
   assert found['distance_db'] > 2
-  same = real_clips.lost(true_NA, true_NA, 16000)
+  same = real_clips.round_trip_changes(true_NA, true_NA, 16000)
   assert same['distance_db'] == same['level_db'] == same['treble_db'] == 0
-  mono = real_clips.lost(true_NA[:, :1], true_NA[:, :1], 16000)
+  mono = real_clips.round_trip_changes(true_NA[:, :1], true_NA[:, :1], 16000)
   assert np.isnan(mono['correlation']) and np.isnan(mono['correlation_after'])
 
 
@@ -141,7 +143,7 @@ def test_table_of_what_the_codec_loses():
   keys = 'distance_db', 'level_db', 'treble_db', 'correlation', 'correlation_after'
   values = (10.0, -1.0, -8.0, 0.1, 0.9), (20.0, 0.0, 2.0, np.nan, 1.0), (30.0, -5.0, 0.0, 0.5, 1.0)
   found = {name: dict(zip(keys, row)) for name, row in zip('abc', values)}
-  rows = real_clips.lost_table(found).splitlines()[2:]
+  rows = real_clips.format_round_trip_table(found).splitlines()[2:]
   assert rows == [
     '| a | 10.0 | -1.0 | -8.0 | 0.10 | 0.90 |',
     '| b | 20.0 | +0.0 | +2.0 | - | 1.00 |',

@@ -369,7 +369,7 @@ def test_all_bad(run_generate, video, tmp_path):
 ])  # fmt: skip
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
-  manifest = {'video_gauge': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
+  manifest = {'ood': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
   generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
@@ -383,7 +383,7 @@ def test_a_video_that_ends_before_the_duration_is_said(run_generate, video):
 
 def test_what_the_video_lacks_is_said(capsys):
   losses = ['subtitle track 3 (srt)', 'tag mood']
-  manifest = {'video_gauge': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
+  manifest = {'ood': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
   generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
   assert capsys.readouterr().err == wanted

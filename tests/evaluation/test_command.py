@@ -100,12 +100,14 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64
   assert set(result['signal']) == set(fidelity.METRICS)
   assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
-  assert set(result['figures']) == set(figures.METRICS)
+  assert set(result['synthetic']) == set(figures.METRICS)
   assert 's left' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert report == {'about': 'Written by v2a evaluate.', **result}
   assert set(result['speech']) >= {'wer_world', 'wer_pocketsphinx'}
-  assert result['sets']['fd_vggish']['reason'].startswith('not computed: weights vggish-10086976.pth missing')
+  assert result['distribution']['fd_vggish']['reason'].startswith(
+    'not computed: weights vggish-10086976.pth missing'
+  )
   drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')}
   assert len(drawn) >= 2 * 7
   assert main.main(['evaluate', *flags, '--json', '--output', str(tmp_path / 'out')]) == 0

@@ -86,10 +86,10 @@ def test_everybody_is_measured_alike(result):
   hashes = {entry['protocol']['set_hash'] for entry in result['models'].values()}
   assert len(hashes) == 1
   for entry in result['models'].values():
-    assert set(entry['figures']) == set(figures.METRICS) and set(entry['signal']) == set(fidelity.METRICS)
+    assert set(entry['synthetic']) == set(figures.METRICS) and set(entry['signal']) == set(fidelity.METRICS)
     assert entry['costs'] is None and entry['held_out'] is None
-    assert entry['figures']['music_rate_negative']['value'] is None
-  assert result['models']['near']['figures']['onset_f1']['value'] > 0.9
+    assert entry['synthetic']['music_rate_negative']['value'] is None
+  assert result['models']['near']['synthetic']['onset_f1']['value'] > 0.9
   assert len(result['models']['silent']['silent']) == NUM_CLIPS
   assert result['models']['silent']['signal']['silence_error']['n'] == NUM_CLIPS
 
@@ -114,8 +114,8 @@ def test_marks_know_which_way_is_up():
   assert (
     comparison.significance_mark(0.1, 0.05, True) == '' and comparison.significance_mark(0.0, 0.0, True) == ''
   )
-  assert not comparison.is_higher_better('figures', 'word_error_rate')
-  assert comparison.is_higher_better('figures', 'onset_f1')
+  assert not comparison.is_higher_better('synthetic', 'word_error_rate')
+  assert comparison.is_higher_better('synthetic', 'onset_f1')
   assert comparison.is_higher_better('signal', 'av_align')
 
 
@@ -126,7 +126,7 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
   widths = {line.replace('\\|', '').count('|') for line in rows}
   assert widths == {5}
   near, notes = result['models']['near'], text[text.index('## Notes') :]
-  for key in ('figures', *(table.key for table in runner.TABLES), distributions.KEY):
+  for key in ('synthetic', *(table.key for table in runner.TABLES), distributions.KEY):
     for name, entry in near[key].items():
       row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
       num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
@@ -284,7 +284,9 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   assert costs[0]['training_flops']['all'] > 1e6 and costs[0]['peak_memory_bytes'] > 1e7
   assert first['models']['untrained, 1 steps']['num_seeds'] == 2
   assert first['models']['untrained, 1 steps']['held_out'] is None
-  assert 'needs guidance' in first['models']['untrained, 1 steps']['figures']['music_rate_negative']['reason']
+  assert (
+    'needs guidance' in first['models']['untrained, 1 steps']['synthetic']['music_rate_negative']['reason']
+  )
   assert first['differences']['truth']['signal']['log_mel_distance']['mark'].startswith('better')
   waves = sorted((tmp_path / 'out').rglob('*.wav'))
   assert len(waves) > 40
@@ -298,7 +300,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   # The batch that the lost one was drawn in, and no other.
   assert lost in again and len(again) <= 8
   for name, entry in first['models'].items():
-    assert second['models'][name]['figures'] == entry['figures'], name
+    assert second['models'][name]['synthetic'] == entry['synthetic'], name
     assert second['models'][name]['signal'] == entry['signal'], name
   page = pages.read(tmp_path / 'out' / 'report.html')
   assert 'onset_f1' in page.text and any(tag == 'img' for tag, _ in page.tags)

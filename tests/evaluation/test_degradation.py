@@ -57,13 +57,13 @@ def point(value, distances, **more):
   """Returns one severity of a sweep."""
   figures = {'onset_f1': {'value': value, 'interval': [value - 0.1, value + 0.1], 'n': 9}}
   gauge = {'median': float(np.median(distances)), 'share_above_threshold': 0.0, 'distances': distances}
-  return {'figures': figures, 'gauge': gauge, **more}
+  return {'synthetic': figures, 'ood': gauge, **more}
 
 
 SWEEP = {
   'model': 'm', 'generator': 'flow', 'data': 'world:1', 'num_clips': 4, 'seed': 0,
   'clean': point(0.9, [1.0, 1.1, 0.9, 1.2]),
-  'kinds': {'blur': {'about': 'b', 'points': [
+  'corruptions': {'blur': {'about': 'b', 'points': [
     point(0.85, [1.3, 1.4, 1.2, 1.3], severity=0.1), point(0.4, [1.35, 2.0, 3.0, 2.5], severity=0.2)]}},
 }  # fmt: skip
 
@@ -75,7 +75,10 @@ def test_the_threshold_parts_harmful_damage_from_the_rest():
   assert found.threshold == 1.3
   notes = found.about['calibration']
   assert (notes['caught'], notes['false_alarms'], notes['clean_false_alarms']) == (1.0, 0.125, 0.0)
-  mild = {**SWEEP, 'kinds': {'blur': {'about': 'b', 'points': SWEEP['kinds']['blur']['points'][:1]}}}
+  mild = {
+    **SWEEP,
+    'corruptions': {'blur': {'about': 'b', 'points': SWEEP['corruptions']['blur']['points'][:1]}},
+  }
   with pytest.raises(ValueError, match='no damage of the sweep brings onset_f1 below 0.8 of 0.900'):
     gauging.calibrate(fitted, mild)
 

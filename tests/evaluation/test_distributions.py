@@ -61,8 +61,8 @@ def test_tested_figures_are_the_same_figures_over_clips(measured):
   for figure, sample in measured.samples.items():
     assert sample.value() == pytest.approx(measured.entries[figure]['value'], rel=1e-6), figure
   pairs = measured.samples[f'fd_{name}'].scores[0]
-  right = resampling.Sample(distributions._frechet, [[(true, true) for true, _ in pairs]])
-  found = resampling.difference(measured.samples[f'fd_{name}'], right, 50)
+  right = resampling.ObservedScores(distributions._frechet, [[(true, true) for true, _ in pairs]])
+  found = resampling.paired_difference(measured.samples[f'fd_{name}'], right, 50)
   assert found.value == pytest.approx(measured.entries[f'fd_{name}']['value'], rel=1e-6)
   assert found.p < 0.05
 

@@ -26,13 +26,13 @@ def waves(cases):
 
 @pytest.fixture(scope='module')
 def known(cases):
-  return fidelity.SignalMetrics().know(cases, RATE_HZ)
+  return fidelity.SignalMetrics().make_references(cases, RATE_HZ)
 
 
 def figures(waves, known):
   """Returns the figure of every name."""
   table = fidelity.SignalMetrics()
-  entries, _ = measuring.table_entries(table, measuring.table(table, waves, None, RATE_HZ, known))
+  entries, _ = measuring.table_entries(table, measuring.score_table(table, waves, None, RATE_HZ, known))
   return entries
 
 

@@ -48,7 +48,7 @@ def test_silence_has_nothing_in_it():
 
 
 def test_words_are_normalised():
-  assert instruments.words("  Mary's dog, RUNS home! ") == ["mary's", 'dog', 'runs', 'home']
+  assert instruments.split_words("  Mary's dog, RUNS home! ") == ["mary's", 'dog', 'runs', 'home']
 
 
 def test_missing_weights_are_named(tmp_path):

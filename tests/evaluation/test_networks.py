@@ -8,7 +8,7 @@ from v2a.evaluation import networks
 
 def test_numpy_and_jax_agree():
   window_BSR = np.random.default_rng(0).standard_normal((4, 5, 6)).astype(np.float32)
-  params = networks.initialise(1, window_BSR, (7, 3))
+  params = networks.init_params(1, window_BSR, (7, 3))
   numpy_BO = networks.apply(params, window_BSR, np)
   jax_BO = networks.apply(
     {key: jnp.asarray(value) for key, value in params.items()}, jnp.asarray(window_BSR), jnp

@@ -49,7 +49,7 @@ def outcome(cases):
       ]
     )
 
-  model = runner.Model('truth <i>', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  model = runner.System('truth <i>', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
   outcome = runner.evaluate(model, cases, 'world:test', say=lambda line: None)
   outcome.result['settings'] = {'steps': 7, 'guidance': None}
   return outcome
@@ -69,7 +69,7 @@ def test_every_clip_and_every_figure_is_there(path, cases, outcome):
   for case in cases:
     assert case.name in reader.text
     assert ' '.join(case.truth['transcript'].split()) in reader.text
-  for name, entry in outcome.result['figures'].items():
+  for name, entry in outcome.result['synthetic'].items():
     assert name in reader.text
     assert (f'worst-{name}' in addresses) == (entry['n'] > 0)
   for name, figure in fidelity.METRICS.items():
@@ -125,17 +125,17 @@ def test_the_worst_come_first_and_the_perfect_not_at_all(cases):
   scores = [runner.ClipScore(i, (value,), None, None) for i, value in enumerate((0, 1, 0, 0, 0, 0, 0, 0))]
   scores[4] = dataclasses.replace(scores[4], value=None)
   # Two clips a scene, equally bad: the first of each before the second of any.
-  assert [score.index for score in page.worst(figure, scores, cases)] == [0, 2, 6, 3, 5, 7]
+  assert [score.index for score in page.worst_scores(figure, scores, cases)] == [0, 2, 6, 3, 5, 7]
   onset = figures.METRICS['onset_f1']
   values = ((3, 4, 4), (4, 4, 4), (1, 4, 4), (2, 4, 4))
   scores = [runner.ClipScore(i, value, None, None) for i, value in enumerate(values)]
-  assert [score.index for score in page.worst(onset, scores, cases)] == [2, 3, 0]
+  assert [score.index for score in page.worst_scores(onset, scores, cases)] == [2, 3, 0]
 
 
 def test_no_more_than_ten_are_shown(cases, outcome, monkeypatch):
   assert page.NUM_WORST == 10
   monkeypatch.setattr(page, 'NUM_WORST', 3)
-  text = page._worst(figures.METRICS['onset_f1_archive_ratio'], outcome, cases, instruments.load())
+  text = page._worst_section(figures.METRICS['onset_f1_archive_ratio'], outcome, cases, instruments.load())
   assert 'Not perfect: 4 of 4, of which the worst 3 are shown.' in text
   assert text.count('The soundtrack is silent') == text.count('<img') == 3
 
@@ -144,7 +144,7 @@ def test_looks_show_their_own_picture_and_the_sound_drawn_for_it(cases, outcome,
   seen = []
   monkeypatch.setattr(columns, 'plot', lambda axes, *shown: seen.append(shown))
   figure = figures.METRICS['onset_f1_archive_ratio']
-  page._worst(figure, outcome, cases, instruments.load())
+  page._worst_section(figure, outcome, cases, instruments.load())
   assert len(seen) == 4
   for case, sounds, frame_LYX3 in seen:
     np.testing.assert_array_equal(frame_LYX3, case.paired_variant('archive')[1])
@@ -167,4 +167,4 @@ def test_nothing_half_written_is_left(cases, outcome, tmp_path):
 
 
 def test_every_figure_is_described():
-  assert set(page.ABOUT) == set(figures.METRICS)
+  assert set(page.METRIC_LABELS) == set(figures.METRICS)

@@ -43,19 +43,19 @@ def test_the_shape_of_an_array_counts():
 
 def test_what_was_not_scored_is_told(cases):
   measured = {
-    'all': measuring.Measured([0, 1, 2], [[1.0, 2.0, 3.0]], None, None),
-    'some': measuring.Measured([0, 2], [[1.0, None], [2.0, None]], None, None),
-    'none': measuring.Measured([1], None, None, None, 'there is no picture'),
+    'all': measuring.MetricScores([0, 1, 2], [[1.0, 2.0, 3.0]], None, None),
+    'some': measuring.MetricScores([0, 2], [[1.0, None], [2.0, None]], None, None),
+    'none': measuring.MetricScores([1], None, None, None, 'there is no picture'),
   }
   told = protocol.describe(cases, SPEC.sample_rate_hz, False, measured)
   assert told['scored']['all'] == {'num_scored': 3, 'not_scored': {}}
   assert told['scored']['some'] == {
     'num_scored': 1,
-    'not_scored': {protocol.NOT_COUNTED: 1, protocol.NO_SCORE: 1},
+    'not_scored': {protocol.NOT_APPLICABLE: 1, protocol.NO_SCORE: 1},
   }
   assert told['scored']['none'] == {
     'num_scored': 0,
-    'not_scored': {protocol.NOT_COUNTED: 2, 'there is no picture': 1},
+    'not_scored': {protocol.NOT_APPLICABLE: 2, 'there is no picture': 1},
   }
   assert (told['captions'], told['clip_s'], told['sample_rate_hz']) == (False, 2.0, 16000)
   assert (told['sync_fps'], told['semantic_fps'], told['frame_size']) == (25, 8, 16)

@@ -79,8 +79,8 @@ def test_every_figure_has_words_and_a_loss_that_grows():
   for figure in FIGURES.values():
     better, worse = better_worse.get(figure.measure, ((0.9,), (0.2,)))
     better, worse = (worse, better) if figure.negative_text else (better, worse)
-    assert 0 < reasons.loss(figure, better) < reasons.loss(figure, worse), figure.name
-    assert reasons.words(figure, better)
+    assert 0 < reasons.score_error(figure, better) < reasons.score_error(figure, worse), figure.name
+    assert reasons.format_score(figure, better)
 
 
 def test_perfect_scores_have_no_loss():
@@ -92,7 +92,7 @@ def test_perfect_scores_have_no_loss():
   }
   for figure in FIGURES.values():
     score = perfect.get(figure.measure, (0.0,) if figure.negative_text else (1.0,))
-    assert reasons.loss(figure, score) == 0, figure.name
+    assert reasons.score_error(figure, score) == 0, figure.name
 
 
 def test_hits_missed_and_sounds_without_hits_are_counted():
@@ -100,8 +100,8 @@ def test_hits_missed_and_sounds_without_hits_are_counted():
   assert '2 of 3 hits missed (1.00 s, 1.50 s)' in text
   assert '1 sound where nothing is hit (1.80 s)' in text
   assert 'late' not in text
-  assert reasons.words(FIGURES['onset_f1'], (5, 6, 6)) == '5 of 6 found, 1 extra'
-  assert reasons.words(FIGURES['onset_f1'], (5, 6, 5)) == '5 of 6 found'
+  assert reasons.format_score(FIGURES['onset_f1'], (5, 6, 6)) == '5 of 6 found, 1 extra'
+  assert reasons.format_score(FIGURES['onset_f1'], (5, 6, 5)) == '5 of 6 found'
 
 
 @pytest.mark.parametrize(('shift_s', 'word'), [(0.08, 'late'), (-0.08, 'early')])

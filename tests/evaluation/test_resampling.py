@@ -13,7 +13,7 @@ def mean(scores):
 
 def sample(scores, base=None):
   """Returns a sample of means of the rows."""
-  return resampling.Sample(mean, np.atleast_2d(scores).tolist(), base)
+  return resampling.ObservedScores(mean, np.atleast_2d(scores).tolist(), base)
 
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit():
@@ -36,51 +36,51 @@ def test_seeds_widen_the_interval_where_they_differ():
 
 
 def test_a_clip_without_a_score_is_left_out():
-  chosen = resampling.Sample(mean, [[1.0, None, 3.0], [None, None, 5.0]])
+  chosen = resampling.ObservedScores(mean, [[1.0, None, 3.0], [None, None, 5.0]])
   assert chosen.clips == [0, 2]
   assert chosen.value() == pytest.approx((2.0 + 5.0) / 2)
-  assert resampling.Sample(mean, [[None, None]]).value() is None
-  assert resampling.interval(resampling.Sample(mean, [[1.0, None]])) is None
+  assert resampling.ObservedScores(mean, [[None, None]]).value() is None
+  assert resampling.interval(resampling.ObservedScores(mean, [[1.0, None]])) is None
 
 
 def test_a_ratio_is_of_the_same_clips_and_seed():
-  base = resampling.Sample(mean, [[2.0, 4.0], [1.0, 1.0]])
-  chosen = resampling.Sample(mean, [[1.0, 2.0], [1.0, 1.0]], base)
+  base = resampling.ObservedScores(mean, [[2.0, 4.0], [1.0, 1.0]])
+  chosen = resampling.ObservedScores(mean, [[1.0, 2.0], [1.0, 1.0]], base)
   assert chosen.value() == pytest.approx((0.5 + 1.0) / 2)
   assert chosen.value([1], [0]) == pytest.approx(0.5)
   # Every clip is half of its base, so that no draw of clips changes the ratio; unpaired ones would.
   half = sample(np.arange(1.0, 31.0) / 2, sample(np.arange(1.0, 31.0)))
   assert resampling.interval(half) == pytest.approx([0.5, 0.5])
-  assert resampling.Sample(mean, [[1.0]], sample([0.0])).value() is None
+  assert resampling.ObservedScores(mean, [[1.0]], sample([0.0])).value() is None
 
 
 def test_pairing_finds_what_clips_hide():
   rng = np.random.default_rng(2)
   clip_N = rng.normal(0.0, 5.0, 60)
   mine, other = sample(clip_N + 0.3 + rng.normal(0, 0.2, 60)), sample(clip_N)
-  found = resampling.difference(mine, other)
+  found = resampling.paired_difference(mine, other)
   assert found.value == pytest.approx(0.3, abs=0.1) and found.p < 0.002 and found.num_clips == 60
   assert found.interval[0] > 0.2
   # The same numbers, but not of the same clips.
-  mixed = resampling.difference(sample(rng.permutation(mine.scores[0])), other)
+  mixed = resampling.paired_difference(sample(rng.permutation(mine.scores[0])), other)
   assert mixed.p > 0.2 and mixed.interval[0] < 0 < mixed.interval[1]
-  back = resampling.difference(other, mine)
+  back = resampling.paired_difference(other, mine)
   assert back.value == pytest.approx(-found.value) and back.p == pytest.approx(found.p, abs=1e-3)
 
 
 def test_equal_models_are_not_told_apart():
   value_N = np.random.default_rng(3).random(50)
-  assert resampling.difference(sample(value_N), sample(value_N)).p == 1.0
+  assert resampling.paired_difference(sample(value_N), sample(value_N)).p == 1.0
   few = np.arange(resampling.MIN_TEST_CLIPS - 1.0)
-  assert resampling.difference(sample(few), sample(few + 1)) is None
+  assert resampling.paired_difference(sample(few), sample(few + 1)) is None
   with pytest.raises(ValueError, match='the same clips; got 50 and 9'):
-    resampling.difference(sample(value_N), sample(few))
+    resampling.paired_difference(sample(value_N), sample(few))
 
 
 def test_as_many_false_alarms_as_promised():
   rng, num = np.random.default_rng(4), resampling.MIN_TEST_CLIPS
   pairs = rng.normal(size=(400, 2, num))
-  alarms = [resampling.difference(sample(mine), sample(other), 200).p < 0.05 for mine, other in pairs]
+  alarms = [resampling.paired_difference(sample(mine), sample(other), 200).p < 0.05 for mine, other in pairs]
   # Three deviations of 400 draws around 0.05.
   assert 0.02 < np.mean(alarms) < 0.083
 

@@ -55,7 +55,7 @@ def truth_model(cases, delay_samples=0, shift=0):
       waves.append(np.roll(records.wave_to_float(wave_NA), delay_samples, axis=0))
     return np.stack(waves)
 
-  return runner.Model('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  return runner.System('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
 
 
 @pytest.fixture(scope='module')
@@ -65,26 +65,26 @@ def outcome(cases):
 
 def test_report_is_the_contract(outcome):
   result = json.loads(json.dumps(outcome.result))
-  assert {'model', 'data', 'num_clips', 'figures'} <= set(result)
-  assert tuple(result['figures']) == NAMES
+  assert {'model', 'data', 'num_clips', 'synthetic'} <= set(result)
+  assert tuple(result['synthetic']) == NAMES
   assert result['num_clips'] == 36
   assert list(result['signal']) == list(fidelity.METRICS) and result['protocol']['captions']
-  words = next(table for table in runner.TABLES if table.key == 'speech').figures
+  words = next(table for table in runner.TABLES if table.key == 'speech').metrics
   assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
   assert set(result['protocol']['scored']) == set(NAMES) | set(fidelity.METRICS) | set(words)
   for name, figure in words.items():
     reasons = result['protocol']['scored'][name]['not_scored']
-    assert result['speech'][name].get('reason') == (figure.absent or None)
-    assert not figure.absent or list(reasons) == [figure.absent]
-  for entry in result['figures'].values():
+    assert result['speech'][name].get('reason') == (figure.unavailable_reason or None)
+    assert not figure.unavailable_reason or list(reasons) == [figure.unavailable_reason]
+  for entry in result['synthetic'].values():
     assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
     assert (entry['value'] is None) == ('reason' in entry)
 
 
 def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outcome):
-  for name, entry in outcome.result['figures'].items():
+  for name, entry in outcome.result['synthetic'].items():
     assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
-  result = outcome.result['figures']
+  result = outcome.result['synthetic']
   assert result['onset_f1']['value'] > 0.95 and result['onset_f1']['floor'] < 0.6
   assert result['material_accuracy']['value'] > 0.9 and result['material_accuracy']['floor'] < 0.6
   assert result['panning_correlation']['value'] > 0.8 and abs(result['panning_correlation']['floor']) < 0.6
@@ -98,7 +98,7 @@ def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outc
 
 def test_scores_of_clips_make_up_the_figures(cases, outcome):
   for name, figure in figures.METRICS.items():
-    scores, entry = outcome.scores[name], outcome.result['figures'][name]
+    scores, entry = outcome.scores[name], outcome.result['synthetic'][name]
     assert [score.index for score in scores] == [
       i for i, case in enumerate(cases) if figure.selects(case.truth)
     ]
@@ -111,10 +111,12 @@ def test_scores_of_clips_make_up_the_figures(cases, outcome):
 
 
 def test_soundtracks_of_every_pass_are_kept(cases, outcome):
-  assert set(outcome.drawn) == {runner.Pass(f.corruption, f.negative_text) for f in figures.METRICS.values()}
-  assert sorted(outcome.drawn[runner.BASE]) == list(range(len(cases)))
+  assert set(outcome.drawn) == {
+    runner.Variant(f.corruption, f.negative_text) for f in figures.METRICS.values()
+  }
+  assert sorted(outcome.drawn[runner.CLEAN_VARIANT]) == list(range(len(cases)))
   for figure in figures.METRICS.values():
-    drawn = outcome.drawn[runner.Pass(figure.corruption, figure.negative_text)]
+    drawn = outcome.drawn[runner.Variant(figure.corruption, figure.negative_text)]
     for score in outcome.scores[figure.name]:
       case = cases[score.index]
       true_NA = case.no_music_wave_NA if figure.negative_text else case.wave_NA
@@ -126,8 +128,10 @@ def test_a_delay_is_seen(cases, outcome):
   late = runner.evaluate(
     truth_model(impacts, delay_samples=1600), impacts, 'late', tables=(), say=lambda line: None
   )
-  assert late.result['figures']['onset_f1']['value'] < 0.3 < outcome.result['figures']['onset_f1']['value']
-  assert late.result['figures']['onset_f1']['ceiling'] > 0.9
+  assert (
+    late.result['synthetic']['onset_f1']['value'] < 0.3 < outcome.result['synthetic']['onset_f1']['value']
+  )
+  assert late.result['synthetic']['onset_f1']['ceiling'] > 0.9
 
 
 def test_what_cannot_be_had_is_null_with_a_reason(cases):
@@ -137,7 +141,7 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
     if case.truth['scene'] in ('bounce', 'collide')
   ][:2]
   outcome = runner.evaluate(truth_model(cases), stills, 'two', tables=(), say=lambda line: None)
-  entries = outcome.result['figures']
+  entries = outcome.result['synthetic']
   assert not outcome.scores['word_error_rate']
   assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
   assert entries['word_error_rate'] == {
@@ -162,20 +166,20 @@ def test_mono_has_no_panning(cases):
     )
     for case in cases[:6]
   ]
-  model = runner.Model(
+  model = runner.System(
     'mono',
     lambda conditions: np.zeros((len(conditions), SPEC.num_samples, 1)),
     lambda wave_BNA: wave_BNA,
     SPEC.sample_rate_hz,
   )
   result = runner.evaluate(model, mono, 'mono', tables=(), say=lambda line: None).result
-  entry = result['figures']['panning_correlation']
+  entry = result['synthetic']['panning_correlation']
   assert entry['value'] is None and 'one channel' in entry['reason']
 
 
 def test_faults_of_a_model_are_named(cases):
   def faulty(made):
-    return runner.Model('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+    return runner.System('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
 
   with pytest.raises(ValueError, match='NaN or infinity'):
     runner.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', say=lambda line: None)
@@ -210,7 +214,7 @@ def test_batches_are_brought_to_the_measuring_rate():
 def test_seeds_are_averaged_and_widen_the_interval(cases):
   impacts = [case for case in cases if case.truth['scene'] in figures.IMPACT_SCENES][:5]
   impacts = [dataclasses.replace(case, paired_variant=None) for case in impacts]
-  seeds = {runner.condition_seed(7 + number, i): number for number in range(2) for i in range(5)}
+  seeds = {runner.noise_seed(7 + number, i): number for number in range(2) for i in range(5)}
 
   def draw(conditions):
     # The truth under the first seed, silence under the second.
@@ -218,14 +222,14 @@ def test_seeds_are_averaged_and_widen_the_interval(cases):
     waves = [records.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
     return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
 
-  model = runner.Model('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
-  quiet = {'say': lambda line: None}
+  model = runner.System('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  quiet = {'report': lambda line: None}
   both = runner.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **quiet)
   first = runner.evaluate(model, impacts, 'x', seed=7, tables=(), **quiet)
   assert (both.result['num_seeds'], first.result['num_seeds']) == (2, 1)
   assert 'signal' not in first.result
   for name in ('onset_f1', 'panning_correlation'):
-    mean, alone = both.result['figures'][name], first.result['figures'][name]
+    mean, alone = both.result['synthetic'][name], first.result['synthetic'][name]
     assert mean['value'] == pytest.approx(alone['value'] / 2), name
     assert mean['ceiling'] == alone['ceiling'] and mean['n'] == alone['n'] == 5
     # Two seeds, one of them worth nothing: one draw in four has it twice.
@@ -238,19 +242,19 @@ def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
   chosen = [case for case in cases if figures.has_unnamed_music(case.truth)][:3]
   model = dataclasses.replace(truth_model(cases), is_fixed=True)
   outcome = runner.evaluate(model, chosen, 'x', num_seeds=3, tables=(), say=lambda line: None)
-  assert outcome.result['num_seeds'] == 1 and set(outcome.drawn) == {runner.BASE}
-  entry = outcome.result['figures']['music_rate_negative']
+  assert outcome.result['num_seeds'] == 1 and set(outcome.waves_by_variant) == {runner.CLEAN_VARIANT}
+  entry = outcome.result['synthetic']['music_rate_negative']
   assert entry['value'] is None and 'made beforehand' in entry['reason']
   told = outcome.result['protocol']['scored']['music_rate_negative']
   assert told['num_scored'] == 0 and sum(told['not_scored'].values()) == 3
-  assert outcome.result['figures']['music_rate']['value'] is not None
+  assert outcome.result['synthetic']['music_rate']['value'] is not None
 
 
 def test_a_model_of_another_rate_keeps_its_own_sound():
   spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
   cases = list(cases_lib.from_synthetic(SEED, 2, spec, scenes=('strike',)))
   known = {case.frames[0].tobytes(): records.wave_to_float(case.wave_NA) for case in cases}
-  model = runner.Model(
+  model = runner.System(
     'truth',
     lambda conditions: np.stack([known[c.semantic_frame_MYX3.tobytes()] for c in conditions]),
     lambda wave_BNA: wave_BNA,
@@ -260,7 +264,9 @@ def test_a_model_of_another_rate_keeps_its_own_sound():
     model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', say=print
   )
   assert outcome.waves[0].shape == (64000, 2) and outcome.codec_waves[1].shape == (64000, 2)
-  assert outcome.drawn[runner.BASE][0].shape == (32000, 2) and outcome.reconstructed[1].shape == (32000, 2)
+  assert outcome.waves_by_variant[runner.CLEAN_VARIANT][0].shape == (32000, 2) and outcome.reconstructed[
+    1
+  ].shape == (32000, 2)
   assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
   assert outcome.result['protocol']['sample_rate_hz'] == 32000
 
@@ -272,14 +278,14 @@ def test_the_prompt_may_be_kept_from_the_model(cases):
     told.extend(condition.text for condition in conditions)
     return np.zeros((len(conditions), SPEC.num_samples, 2))
 
-  model = runner.Model('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  model = runner.System('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
   chosen = [dataclasses.replace(case, paired_variant=None) for case in cases[:2]]
   outcome = runner.evaluate(model, chosen, 'x', has_captions=False, tables=(), say=lambda line: None)
   assert set(told) == {''} and not outcome.result['protocol']['captions']
 
 
 def test_seeds_of_the_noise_differ():
-  seeds = {runner.condition_seed(seed, index) for seed in range(4) for index in range(200)}
+  seeds = {runner.noise_seed(seed, index) for seed in range(4) for index in range(200)}
   assert len(seeds) == 800 and max(seeds) < 2**31
 
 
@@ -297,8 +303,8 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   mine.write_text('mine')
   with pytest.raises(FileExistsError, match='exists and was not written by v2a'):
     report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
-  text = report.table(outcome.result)
+  text = report.format_table(outcome.result)
   assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
-  lines = report.further_tables(outcome.result).splitlines()
+  lines = report.format_additional_tables(outcome.result).splitlines()
   assert len(lines) == 3 + len(fidelity.METRICS) + 3 + len(outcome.result['speech'])
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -12,7 +12,7 @@ from v2a.evaluation.embedders import embedder as embedder_lib
 def lines_of(true, drawn, embedder, num_draws=20):
   """Returns the lines of a table by the names of their figures."""
   made = [sets.embed(clips, [embedder]) for clips in (true, drawn)]
-  return {line.name: line for line in sets.table(*made, [embedder], num_draws)}
+  return {line.name: line for line in sets.compute_metrics(*made, [embedder], num_draws)}
 
 
 def test_values_are_those_of_the_distances():
@@ -77,13 +77,13 @@ def test_few_clips_are_said_to_be_few():
 def test_what_is_missing_is_in_the_table():
   missing = embedder_lib.Missing('vggish', 'weights x.pth missing', ('fd', 'kad'))
   true, drawn = (sets.embed(bands.noise_clips(k, 12), [missing, bands.FakeEmbedder()]) for k in (0, 1))
-  lines = sets.table(true, drawn, [missing, bands.FakeEmbedder()], 0)
+  lines = sets.compute_metrics(true, drawn, [missing, bands.FakeEmbedder()], 0)
   assert [(line.name, line.embedder, line.value) for line in lines[:2]] == [
     ('fd', 'vggish', None),
     ('kad', 'vggish', None),
   ]
   assert lines[0].note == 'not computed: weights x.pth missing'
-  shown = sets.text(lines)
+  shown = sets.format_results(lines)
   assert 'fd_vggish' in shown and shown.count('not computed: weights x.pth missing') == 1
 
 
@@ -108,7 +108,7 @@ def test_kl_of_sets_that_are_no_pairs():
 def test_tables_of_other_numbers_of_rows_are_refused():
   def table(num):
     made = [sets.embed(bands.noise_clips(k, num), [bands.FakeEmbedder()]) for k in (0, 1)]
-    return sets.table(*made, [bands.FakeEmbedder()], 0)
+    return sets.compute_metrics(*made, [bands.FakeEmbedder()], 0)
 
   sets.check_comparable({'a': table(12), 'b': table(12)})
   with pytest.raises(ValueError, match=r'compare only at equal numbers of rows.*\(24, 24\), \(22, 22\)'):

@@ -50,15 +50,15 @@ def flashes(times_s, seconds=2.0, size=8):
 
 def test_onsets_that_agree():
   times_s = [0.2, 0.6, 1.1, 1.5]
-  agreement = signal.onset_agreement(times_s[::-1], bursts(times_s), RATE_HZ)
-  assert agreement == signal.OnsetAgreement(True, 1.0, 1.0, 1.0)
+  agreement = signal.onset_metrics(times_s[::-1], bursts(times_s), RATE_HZ)
+  assert agreement == signal.OnsetMetrics(True, 1.0, 1.0, 1.0)
 
 
 def test_precision_counts_misses_as_never_found():
   # Heard, from loud to soft: 0.2 right, 0.6 wrong, 1.1 right; 1.7 is missed.
   wave_NA = bursts([0.2, 0.6, 1.1], [0.9, 0.6, 0.3])
-  agreement = signal.onset_agreement([0.2, 1.1, 1.7], wave_NA, RATE_HZ)
-  assert agreement.is_count_right
+  agreement = signal.onset_metrics([0.2, 1.1, 1.7], wave_NA, RATE_HZ)
+  assert agreement.is_count_correct
   assert agreement.accuracy == pytest.approx(2 / 3)
   assert agreement.average_precision == pytest.approx((1 / 1 + 2 / 3) / 3)
   assert agreement.f1 == pytest.approx(2 / 3)
@@ -68,8 +68,8 @@ def test_confidence_is_loudness_whatever_its_sign_and_the_wave_around():
   # The loudest is wrong and points down, so the right one has half the precision.
   wave_NA = np.abs(bursts([0.3], [0.4])) - np.abs(bursts([1.2], [0.8]))
   for sound_NA in (wave_NA, -wave_NA, 0.1 * wave_NA):
-    assert signal.onset_agreement([0.3], sound_NA, RATE_HZ).average_precision == pytest.approx(1 / 2)
-  assert signal.onset_agreement([1.2], wave_NA, RATE_HZ).average_precision == pytest.approx(1.0)
+    assert signal.onset_metrics([0.3], sound_NA, RATE_HZ).average_precision == pytest.approx(1 / 2)
+  assert signal.onset_metrics([1.2], wave_NA, RATE_HZ).average_precision == pytest.approx(1.0)
 
 
 def test_equal_confidences_share_their_precision():
@@ -79,24 +79,24 @@ def test_equal_confidences_share_their_precision():
 
 def test_tolerance_is_about_matching_alone():
   wave_NA = bursts([0.5, 1.0])
-  late = signal.onset_agreement([0.58, 1.08], wave_NA, RATE_HZ)
-  strict = signal.onset_agreement([0.58, 1.08], wave_NA, RATE_HZ, tolerance_s=0.05)
+  late = signal.onset_metrics([0.58, 1.08], wave_NA, RATE_HZ)
+  strict = signal.onset_metrics([0.58, 1.08], wave_NA, RATE_HZ, tolerance_s=0.05)
   assert (late.accuracy, late.f1, late.average_precision) == (1.0, 1.0, 1.0)
   assert (strict.accuracy, strict.f1, strict.average_precision) == (0.0, 0.0, 0.0)
-  assert late.is_count_right and strict.is_count_right
+  assert late.is_count_correct and strict.is_count_correct
 
 
 def test_silence_finds_nothing():
   quiet_NA = np.zeros((RATE_HZ, 2))
-  assert signal.onset_agreement([0.3, 0.6], quiet_NA, RATE_HZ) == signal.OnsetAgreement(False, 0.0, 0.0, 0.0)
-  assert signal.onset_agreement([], quiet_NA, RATE_HZ) == signal.OnsetAgreement(True, None, None, 1.0)
-  assert signal.onset_agreement([], bursts([0.5]), RATE_HZ) == signal.OnsetAgreement(False, None, None, 0.0)
+  assert signal.onset_metrics([0.3, 0.6], quiet_NA, RATE_HZ) == signal.OnsetMetrics(False, 0.0, 0.0, 0.0)
+  assert signal.onset_metrics([], quiet_NA, RATE_HZ) == signal.OnsetMetrics(True, None, None, 1.0)
+  assert signal.onset_metrics([], bursts([0.5]), RATE_HZ) == signal.OnsetMetrics(False, None, None, 0.0)
 
 
 def test_an_onset_at_the_edge_is_no_error():
   # The right ones are the louder ones.
   wave_NA = bursts([0.02, 1.0, 1.97], [0.8, 0.3, 0.8])
-  agreement = signal.onset_agreement([0.02, 1.97], wave_NA, RATE_HZ)
+  agreement = signal.onset_metrics([0.02, 1.97], wave_NA, RATE_HZ)
   assert (agreement.accuracy, agreement.average_precision) == (1.0, 1.0)
 
 
@@ -173,7 +173,7 @@ def test_distances_of_a_scaled_wave():
 
 def test_log_mel_distance_of_mono_is_that_of_the_neighbours():
   a_NA, b_NA = noise(channels=1), noise(channels=1, seed=4)
-  known = nearest.distances([a_NA], [b_NA])[0, 0]
+  known = nearest.pairwise_distances([a_NA], [b_NA])[0, 0]
   assert signal.log_mel_distance(a_NA, b_NA, spectra.RATE_HZ) == pytest.approx(known, rel=1e-12)
 
 
@@ -293,7 +293,7 @@ def test_level_difference_of_one_channel_alone_is_finite():
 # What every function bears and refuses.
 
 ONE = {
-  'onset_agreement': lambda wave_NA: signal.onset_agreement([0.1], wave_NA, RATE_HZ).average_precision,
+  'onset_agreement': lambda wave_NA: signal.onset_metrics([0.1], wave_NA, RATE_HZ).average_precision,
   'av_align': lambda wave_NA: signal.av_align(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'av_offset_s': lambda wave_NA: signal.av_offset_s(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'envelope': lambda wave_NA: signal.envelope(wave_NA, RATE_HZ).sum(),
@@ -336,4 +336,4 @@ def test_what_is_no_sound_is_refused(wave_NA):
 
 def test_what_are_no_times_is_refused():
   with pytest.raises(ValueError, match='known onset times'):
-    signal.onset_agreement([np.nan], np.zeros((9, 1)), RATE_HZ)
+    signal.onset_metrics([np.nan], np.zeros((9, 1)), RATE_HZ)

@@ -44,8 +44,8 @@ class Counter:
 
 def kept(folder, draw, **key):
   """Returns a model that keeps what it draws, and what it is kept by."""
-  keeper = soundtracks.Kept(folder, {'model': 'a', **key})
-  return keeper, keeper.keep(runner.Model('counter', draw, lambda wave_BNA: wave_BNA, RATE_HZ))
+  keeper = soundtracks.SampleCache(folder, {'model': 'a', **key})
+  return keeper, keeper.wrap(runner.System('counter', draw, lambda wave_BNA: wave_BNA, RATE_HZ))
 
 
 def test_a_second_call_draws_nothing_and_returns_the_same(cases, tmp_path):
@@ -55,10 +55,10 @@ def test_a_second_call_draws_nothing_and_returns_the_same(cases, tmp_path):
   # The second batch was for the time alone, since the first compiles.
   assert len(draw.batches) == 2
   np.testing.assert_allclose(first_BNA, draw(conditions(cases)), atol=1 / 32767)
-  assert keeper.drawn.wall_s > 0 and keeper.drawn.peak_bytes > 1e6
+  assert keeper.measured_costs.wall_s > 0 and keeper.measured_costs.peak_bytes > 1e6
   again, model = kept(tmp_path, None)
   np.testing.assert_array_equal(model.generate(conditions(cases)), first_BNA)
-  assert again.drawn == keeper.drawn
+  assert again.measured_costs == keeper.measured_costs
   assert not list(tmp_path.rglob('.*'))
 
 
@@ -85,9 +85,9 @@ def test_all_that_decides_a_soundtrack_keeps_them_apart(cases, tmp_path):
   base = conditions([case])[0]
   others = [conditions([dataclasses.replace(case, **change)])[0] for change in changes]
   others += [dataclasses.replace(base, seed=9), dataclasses.replace(base, negative_text='music')]
-  hashes = {soundtracks.condition_hash(each) for each in (base, *others)}
+  hashes = {soundtracks.inputs_hash(each) for each in (base, *others)}
   assert len(hashes) == 6
-  assert soundtracks.condition_hash(dataclasses.replace(base, name='other')) in hashes
+  assert soundtracks.inputs_hash(dataclasses.replace(base, name='other')) in hashes
   num_batches = len(draw.batches)
   kept(tmp_path, draw, steps=3)[1].generate(conditions(cases[:1]))
   assert len(draw.batches) > num_batches
@@ -119,7 +119,7 @@ def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
   assert changed(config=renamed.lock()) == known
   assert known not in (changed(config=slower.lock()), changed(arrays=arrays))
   request = generate.Request(steps=3, seed=7, prompt='x')
-  key = soundtracks.key(model, request, 8)
+  key = soundtracks.cache_key(model, request, 8)
   assert key['model'] == known and key['request']['steps'] == 3 and 'prompt' not in key['request']
   assert json.loads(json.dumps(key)) == key
 
@@ -143,18 +143,18 @@ def test_a_clip_and_its_soundtrack_may_have_any_name(cases, tmp_path):
   (folder / f'{cases[0].name}.wav').rename(os.fsdecode(os.fsencode(folder) + b'/caf\xe9.wav'))
   named = [dataclasses.replace(cases[0], name='caf\\xe9'), *cases[1:]]  # as cases.from_folder names it
   made = soundtracks.read_folder(folder, named, RATE_HZ)
-  assert made.num_unused == 0 and made.model.generate(conditions(named[:1])).any()
+  assert made.num_unused == 0 and made.system.generate(conditions(named[:1])).any()
 
 
 def test_a_folder_of_the_truth_is_the_truth(cases, tmp_path):
   folder = write_folder(tmp_path / 'other', cases)
-  assert soundtracks.is_folder_of_sounds(folder) and not soundtracks.is_folder_of_sounds(tmp_path)
+  assert soundtracks.is_wav_folder(folder) and not soundtracks.is_wav_folder(tmp_path)
   soundfile.write(folder / 'stranger.wav', np.zeros((8, 2)), RATE_HZ)
   made = soundtracks.read_folder(folder, cases, RATE_HZ)
-  assert (made.silent, made.fitted, made.num_unused, made.model.name) == ([], [], 1, 'other')
-  outcome = runner.evaluate(made.model, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ)
+  assert (made.silent, made.length_adjusted, made.num_unused, made.system.name) == ([], [], 1, 'other')
+  outcome = runner.evaluate(made.system, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ)
   assert outcome.result['signal']['log_mel_distance']['value'] == pytest.approx(0.0, abs=0.01)
-  entry = outcome.result['figures']['onset_f1']
+  entry = outcome.result['synthetic']['onset_f1']
   assert entry['value'] == pytest.approx(entry['ceiling'], abs=0.05)
 
 
@@ -162,17 +162,17 @@ def test_silence_counts_and_is_told(cases, tmp_path):
   silence = {name_of(cases[1]): np.zeros((SPEC.num_samples, 2))}
   made = soundtracks.read_folder(write_folder(tmp_path / 'x', cases, **silence), cases, RATE_HZ)
   assert made.silent == [cases[1].name]
-  outcome = runner.evaluate(made.model, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ, tables=())
-  assert outcome.result['figures']['onset_f1']['n'] == 5
+  outcome = runner.evaluate(made.system, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ, tables=())
+  assert outcome.result['synthetic']['onset_f1']['n'] == 5
 
 
 def test_other_rates_channels_and_a_few_samples_are_fitted(cases, tmp_path):
   long_N = np.zeros(round(2.02 * 48000))
   waves = {name_of(case): long_N for case in cases}
   made = soundtracks.read_folder(write_folder(tmp_path / 'x', cases, 48000, **waves), cases, RATE_HZ)
-  assert made.model.sample_rate_hz == 48000 and len(made.fitted) == 5
-  assert made.model.generate(conditions(cases)).shape == (5, 96000, 2)
-  assert made.model.reconstruct(np.zeros((1, 32000, 2))).shape == (1, 96000, 2)
+  assert made.system.sample_rate_hz == 48000 and len(made.length_adjusted) == 5
+  assert made.system.generate(conditions(cases)).shape == (5, 96000, 2)
+  assert made.system.reconstruct(np.zeros((1, 32000, 2))).shape == (1, 96000, 2)
 
 
 def test_a_soundtrack_of_a_whole_video_is_cut_to_what_is_evaluated(cases, tmp_path):
@@ -180,8 +180,8 @@ def test_a_soundtrack_of_a_whole_video_is_cut_to_what_is_evaluated(cases, tmp_pa
   rising_N = np.linspace(0, 0.5, 3 * RATE_HZ)
   folder = write_folder(tmp_path / 'x', cases, **{name_of(cases[2]): rising_N})
   made = soundtracks.read_folder(folder, videos, RATE_HZ)
-  assert made.fitted == [cases[2].name]
-  wave_NA = made.model.generate(conditions(cases))[2]
+  assert made.length_adjusted == [cases[2].name]
+  wave_NA = made.system.generate(conditions(cases))[2]
   np.testing.assert_allclose(wave_NA[:, 0], rising_N[: 2 * RATE_HZ], atol=1e-4)
 
 

@@ -25,10 +25,10 @@ def spoken():
 
 def rates(recognizers, waves, transcripts):
   """Returns the figures of a table of these recognizers, by name."""
-  table = speech.Speech(recognizers)
+  table = speech.SpeechMetrics(recognizers)
   scores = table.scores(waves, spectra.RATE_HZ, transcripts)
-  kept = {name: [score for score in scores[name] if score is not None] for name in table.figures}
-  return {name: table.figures[name].combine(kept[name]) if kept[name] else None for name in kept}
+  kept = {name: [score for score in scores[name] if score is not None] for name in table.metrics}
+  return {name: table.metrics[name].combine(kept[name]) if kept[name] else None for name in kept}
 
 
 @pytest.mark.parametrize(
@@ -47,10 +47,10 @@ def test_words_are_normalized(text, words):
 
 
 def test_errors_by_hand():
-  assert speech.errors('The dog runs home.', 'the DOG ran') == (2, 4)
-  assert speech.errors('come here', 'come come here now') == (2, 2)
-  assert speech.errors('', 'a b') == (2, 0) and speech.errors('', '') == (0, 0)
-  assert speech.errors('come here', '') == (2, 2)
+  assert speech.count_word_errors('The dog runs home.', 'the DOG ran') == (2, 4)
+  assert speech.count_word_errors('come here', 'come come here now') == (2, 2)
+  assert speech.count_word_errors('', 'a b') == (2, 0) and speech.count_word_errors('', '') == (0, 0)
+  assert speech.count_word_errors('come here', '') == (2, 2)
 
 
 def test_the_world_is_heard(spoken):
@@ -79,7 +79,7 @@ def test_rates_are_of_all_words_together():
 
 def test_what_is_spoken_is_known_of_a_case():
   known = [types.SimpleNamespace(truth={'transcript': text}) for text in ('come here', None)]
-  assert speech.Speech([]).know(known, 16000) == ['come here', '']
+  assert speech.SpeechMetrics([]).make_references(known, 16000) == ['come here', '']
 
 
 def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
@@ -87,10 +87,10 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
     raise importlib.metadata.PackageNotFoundError(package)
 
   monkeypatch.setattr(importlib.metadata, 'version', absent)
-  monkeypatch.delenv(checkpoints.VARIABLE, raising=False)
-  table = speech.Speech()
+  monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
+  table = speech.SpeechMetrics()
   package = "not computed: package {} missing (pip install 'v2a[speech]')"
-  assert {name: figure.absent for name, figure in table.figures.items()} == {
+  assert {name: figure.unavailable_reason for name, figure in table.metrics.items()} == {
     'wer_world': '',
     'wer_pocketsphinx': package.format('pocketsphinx'),
     'wer_whisper-large-v3-turbo': package.format('faster-whisper')
@@ -122,10 +122,10 @@ def test_whisper_hears_english(spoken):
   pytest.importorskip('faster_whisper', reason='the extra speech is not installed')
   found = [
     got
-    for got in speech.load([f'whisper-{name}' for name in speech.WHISPERS])
+    for got in speech.load([f'whisper-{name}' for name in speech.WHISPER_MODELS])
     if isinstance(got, speech.Whisper)
   ]
   if not found:
-    pytest.skip(f'no faster-whisper-NAME in the folder of {checkpoints.VARIABLE}')
+    pytest.skip(f'no faster-whisper-NAME in the folder of {checkpoints.ENV_VARIABLE}')
   (rate,) = rates(found[:1], *spoken).values()
   assert rate < 0.6

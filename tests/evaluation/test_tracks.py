@@ -8,7 +8,7 @@ from v2a.evaluation import tracks
 
 SECONDS = 2
 TIME_N = np.arange(SECONDS * spectra.RATE_HZ) / spectra.RATE_HZ
-NUM_FRAMES = SECONDS * tracks.TRACK_HZ
+NUM_FRAMES = SECONDS * tracks.CURVE_HZ
 
 
 def harmonic(pitch_hz_N):
@@ -29,7 +29,7 @@ def test_pitch_of_a_steady_tone(pitch_hz):
 def test_pitch_follows_a_glide_and_is_unsure_of_noise():
   glide_N = 80 + 120 * TIME_N / SECONDS
   pitch_J, _ = tracks.pitch(harmonic(glide_N), NUM_FRAMES)
-  known_J = glide_N[:: spectra.RATE_HZ // tracks.TRACK_HZ]
+  known_J = glide_N[:: spectra.RATE_HZ // tracks.CURVE_HZ]
   assert tracks.correlate(pitch_J[10:-10], known_J[10:-10]) > 0.999
   noise_NA = np.random.default_rng(0).standard_normal((len(TIME_N), 2))
   assert np.median(tracks.pitch(noise_NA, NUM_FRAMES)[1]) < 0.1
@@ -39,7 +39,7 @@ def test_pitch_follows_a_glide_and_is_unsure_of_noise():
 def test_balance_gives_back_a_constant_power_pan(x):
   angle = (x + 1) * np.pi / 4
   wave_NA = np.random.default_rng(1).standard_normal(8000)[:, None] * [np.cos(angle), np.sin(angle)]
-  place, energy = tracks.balance(wave_NA, 0.1, 0.2)
+  place, energy = tracks.pan_position(wave_NA, 0.1, 0.2)
   assert place == pytest.approx(x, abs=1e-6)
   assert energy > 0
 
@@ -48,16 +48,16 @@ def test_balance_takes_off_what_went_on_before():
   rng = np.random.default_rng(4)
   wave_NA = rng.standard_normal((16000, 2)) * [0.3, 0.1]
   wave_NA[8000:9600] += 0.4 * rng.standard_normal(1600)[:, None] * [0.0, 1.0]
-  assert tracks.balance(wave_NA, 0.5, 0.1)[0] < 0.5
-  assert tracks.balance(wave_NA, 0.5, 0.1, background_s=0.1)[0] > 0.8
-  assert tracks.balance(np.zeros((16000, 2)), 0.5, 0.1, background_s=0.1) == (0.0, 0.0)
+  assert tracks.pan_position(wave_NA, 0.5, 0.1)[0] < 0.5
+  assert tracks.pan_position(wave_NA, 0.5, 0.1, background_s=0.1)[0] > 0.8
+  assert tracks.pan_position(np.zeros((16000, 2)), 0.5, 0.1, background_s=0.1) == (0.0, 0.0)
 
 
 def test_level_follows_an_amplitude():
   known_N = 0.5 + 0.4 * np.sin(2 * np.pi * 0.8 * TIME_N)
   wave_NA = np.random.default_rng(2).standard_normal((len(TIME_N), 2)) * known_N[:, None]
   level_J = tracks.level(wave_NA, NUM_FRAMES)
-  assert tracks.correlate(level_J, known_N[:: spectra.RATE_HZ // tracks.TRACK_HZ]) > 0.97
+  assert tracks.correlate(level_J, known_N[:: spectra.RATE_HZ // tracks.CURVE_HZ]) > 0.97
   assert level_J.mean() == pytest.approx(known_N.mean(), rel=0.05)
 
 
@@ -65,7 +65,7 @@ def test_level_follows_an_amplitude():
 def test_lag_is_what_it_was_shifted_by(lag_s):
   rng = np.random.default_rng(3)
   curve_J = np.convolve(rng.standard_normal(600), np.hanning(15), mode='same')
-  shift = round(lag_s * tracks.TRACK_HZ)
+  shift = round(lag_s * tracks.CURVE_HZ)
   assert tracks.lag(curve_J[100:500], curve_J[100 - shift : 500 - shift]) == pytest.approx(lag_s)
 
 
@@ -81,14 +81,14 @@ def test_correlation_of_a_constant_is_none_and_lengths_must_agree():
 
 def test_prepare_resamples_and_refuses_what_is_no_sound():
   wave_NA = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)[:, None].repeat(2, axis=1)
-  heard_NA = spectra.prepare(wave_NA, 48000)
+  heard_NA = spectra.resample(wave_NA, 48000)
   assert heard_NA.shape == (16000, 2)
   spectrum_F = np.abs(np.fft.rfft(heard_NA[:, 0]))
   assert spectrum_F.argmax() == 440
   with pytest.raises(ValueError, match='finite'):
-    spectra.prepare(np.full((10, 2), np.nan), 16000)
+    spectra.resample(np.full((10, 2), np.nan), 16000)
   with pytest.raises(ValueError, match='shape'):
-    spectra.prepare(np.zeros(10), 16000)
+    spectra.resample(np.zeros(10), 16000)
 
 
 def test_spectrogram_frame_is_centred_on_its_time():

@@ -128,7 +128,7 @@ def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
   result['settings'] = adapter.resolve(model, request, not args.no_captions)
   for path in sweep_report.write(args.output, result):
     say(f'writing {path}')
-  print(json.dumps(result) if args.json else sweep_report.table(result))
+  print(json.dumps(result) if args.json else sweep_report.format_table(result))
 
 
 def _check(args: argparse.Namespace, world: int | None) -> None:
@@ -161,8 +161,8 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   meter = distributions.DistributionMetrics(args.output and args.output / distributions.FOLDER)
   adapted, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
   if args.output is not None:
-    key = soundtracks.key(model, request, batch_size)
-    adapted = soundtracks.Kept(args.output / soundtracks.FOLDER, key).keep(adapted)
+    key = soundtracks.cache_key(model, request, batch_size)
+    adapted = soundtracks.SampleCache(args.output / soundtracks.FOLDER, key).wrap(adapted)
   outcome = runner.evaluate(
     adapted,
     chosen,
@@ -241,5 +241,9 @@ def run(args: argparse.Namespace) -> int:
     say(f'writing {args.page}')
     line = command.line('evaluate', add_flags, args)
     page.write(args.page, outcome, chosen, model.sample_rate_hz, line)
-  print(json.dumps(result) if args.json else f'{report.table(result)}\n{report.further_tables(result)}')
+  print(
+    json.dumps(result)
+    if args.json
+    else f'{report.format_table(result)}\n{report.format_additional_tables(result)}'
+  )
   return int(bool(failures))

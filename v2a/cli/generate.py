@@ -215,7 +215,7 @@ def _report(delivery, args: argparse.Namespace) -> None:
 def _warn(source, manifest: dict) -> None:
   """Prints a line each: unusual pictures, a short video, what it lacks, words outside of it, silence."""
   name = source.path or 'the prompt'
-  found = manifest['video_gauge']
+  found = manifest['ood']
   lines = []
   if found and found['is_unusual']:
     lines.append(

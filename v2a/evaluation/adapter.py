@@ -69,7 +69,7 @@ def request_for_inputs(
     word_times_s=inputs.word_times_s)  # fmt: skip
 
 
-def adapt(model: generate.Bundle, request: generate.Request) -> runner.Model:
+def adapt(model: generate.Bundle, request: generate.Request) -> runner.System:
   """Returns what the runner calls.
 
   Args:
@@ -92,7 +92,9 @@ def adapt(model: generate.Bundle, request: generate.Request) -> runner.Model:
   except ValueError as error:
     no_negative = str(error)
   reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
-  return runner.Model(model.name, draw, reconstruct, model.sample_rate_hz, no_negative=no_negative)
+  return runner.System(
+    model.name, draw, reconstruct, model.sample_rate_hz, no_negative_prompt_reason=no_negative
+  )
 
 
 def clip_spec(model: generate.Bundle, seconds: float | None) -> clip_lib.ClipSpec:

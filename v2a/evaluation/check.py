@@ -38,7 +38,7 @@ def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None 
   return [(clip.wave_NA.astype(np.float64), clip.truth) for clip in made]
 
 
-def measure(known: Sequence[WaveAndTruth], classifiers: instruments_lib.Instruments) -> dict[str, dict]:
+def measure(known: Sequence[WaveAndTruth], classifiers: instruments_lib.Classifiers) -> dict[str, dict]:
   """Returns for each figure its score on the truth, on another clip's sound, and the number of clips.
 
   Figures that differ in what the model is given, not in what is measured, are left out.

@@ -38,7 +38,7 @@ def floor_index(examples: Sequence[cases_lib.Example], index: int) -> int:
 
 
 def waves(
-  eval_result: runner.Outcome, examples: Sequence[cases_lib.Example], index: int, sample_rate_hz: int
+  eval_result: runner.EvalResult, examples: Sequence[cases_lib.Example], index: int, sample_rate_hz: int
 ) -> dict[str, np.ndarray]:
   """Returns the four sounds of ROWS at spectra.RATE_HZ.
 
@@ -48,8 +48,8 @@ def waves(
     index: of the clip.
     sample_rate_hz: rate of the cases' waves.
   """
-  drawn = eval_result.drawn[runner.BASE]
-  truth_NA = spectra.prepare(records.wave_to_float(examples[index].wave_NA), sample_rate_hz)
+  drawn = eval_result.waves_by_variant[runner.CLEAN_VARIANT]
+  truth_NA = spectra.resample(records.wave_to_float(examples[index].wave_NA), sample_rate_hz)
   sounds = (truth_NA, eval_result.reconstructed[index], drawn[index], drawn[floor_index(examples, index)])
   return dict(zip(ROWS, sounds))
 
@@ -102,6 +102,6 @@ def _curves(axis, case: cases_lib.Example, frame_LYX3: np.ndarray, duration_s: f
 
 def spectrogram_image(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
-  mel_JR = spectra.log_mel(spectra.prepare(wave_NA, sample_rate_hz).mean(axis=1))
+  mel_JR = spectra.log_mel(spectra.resample(wave_NA, sample_rate_hz).mean(axis=1))
   unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
   return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)

@@ -119,7 +119,7 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
       > 1
     ):
       name = names.printable(word)
-    if generator is None and soundtracks.is_folder_of_sounds(pathlib.Path(path)):
+    if generator is None and soundtracks.is_wav_folder(pathlib.Path(path)):
       found.append(_SystemSpec(name, name, path, None, None, True))
       continue
     # Tokens in turn are as many as they are: there is nothing to choose.
@@ -200,7 +200,7 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
     case_rate_hz, fps = spec.sample_rate_hz, spec.sync_fps
     sets = meter.measure(clips(spec), case_rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
     entries[each.name] = entry | {distributions.KEY: sets.entries}
-    samples[each.name] = outcome.samples | {distributions.KEY: sets.samples}
+    samples[each.name] = outcome.observed_scores | {distributions.KEY: sets.observed_scores}
     for index, one in shown.items():
       one.sounds[each.name] = (outcome.waves[index], rate_hz)
   first, *others = everybody
@@ -263,33 +263,35 @@ def _evaluate(
   if each.is_external:
     cases = clips(spec)
     made = soundtracks.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)
-    outcome = evaluate(made.model, cases, clip_rate_hz=spec.sample_rate_hz)
+    outcome = evaluate(made.system, cases, clip_rate_hz=spec.sample_rate_hz)
     entry = _entry(each, outcome) | {
-      'held_out': None, 'settings': None, 'costs': None, 'fitted': made.fitted,
+      'held_out': None, 'settings': None, 'costs': None, 'length_adjusted': made.length_adjusted,
       'num_unused_files': made.num_unused}  # fmt: skip
-    return entry, outcome, made.model.sample_rate_hz
+    return entry, outcome, made.system.sample_rate_hz
   model, request = _load(each, asked)
   spec = adapter.clip_spec(model, asked.clip_s)
   cases, batch_size = clips(spec), adapter.batch_size(model, asked.batch_size)
   known = adapter.trained_on(model, cases, clips.seed, say)
-  kept = soundtracks.Kept(folder / soundtracks.FOLDER, soundtracks.key(model, request, batch_size))
-  adapted = dataclasses.replace(kept.keep(adapter.adapt(model, request)), name=each.name)
+  kept = soundtracks.SampleCache(
+    folder / soundtracks.FOLDER, soundtracks.cache_key(model, request, batch_size)
+  )
+  adapted = dataclasses.replace(kept.wrap(adapter.adapt(model, request)), name=each.name)
   outcome = evaluate(adapted, cases, batch_size=batch_size)
   entry = _entry(each, outcome) | {
     'held_out': None if known is None else not known,
     'settings': adapter.resolve(model, request, asked.has_captions),
-    'costs': _costs(model, request, spec, kept.drawn, say),
+    'costs': _costs(model, request, spec, kept.measured_costs, say),
   }
   return entry, outcome, model.sample_rate_hz
 
 
-def _entry(each: _SystemSpec, outcome: runner.Outcome) -> dict:
+def _entry(each: _SystemSpec, outcome: runner.EvalResult) -> dict:
   kept = {name: value for name, value in outcome.result.items() if name not in ('model', 'data', 'num_clips')}
   return {'path': each.path, 'series': each.series, 'generator': each.generator, **kept}
 
 
 def _costs(
-  model: generate.Bundle, request: generate.Request, spec, drawn: soundtracks.Drawn, say: ProgressFn
+  model: generate.Bundle, request: generate.Request, spec, drawn: soundtracks.MeasuredCosts, say: ProgressFn
 ) -> dict:
   say('counting operations')
   num_windows = adapter.num_windows(model, request, spec.num_samples)
@@ -314,7 +316,7 @@ def _differences(mine: dict, other: dict, say: ProgressFn, name: str) -> dict:
   for key, figures in mine.items():
     for figure, sample in figures.items():
       if figure in other[key]:
-        difference = resampling.difference(sample, other[key][figure])
+        difference = resampling.paired_difference(sample, other[key][figure])
         if difference is not None:
           found[key, figure] = difference
   corrected = resampling.holm({place: difference.p for place, difference in found.items()})
@@ -336,14 +338,14 @@ def is_higher_better(key: str, metric: str) -> bool:
   """Returns which way a figure improves.
 
   Args:
-    key: of the result's object: 'figures', distributions.KEY or that of a table of runner.TABLES.
+    key: of the result's object: 'synthetic', distributions.KEY or that of a table of runner.TABLES.
     metric: its name.
   """
-  if key == 'figures':
+  if key == 'synthetic':
     return metric not in figures_lib.LOWER_IS_BETTER
   if key == distributions.KEY:
     return distributions.is_higher_better(metric)
-  return next(table for table in runner.TABLES if table.key == key).figures[metric].is_higher_better
+  return next(table for table in runner.TABLES if table.key == key).metrics[metric].is_higher_better
 
 
 def significance_mark(difference: float, p: float, is_higher_better: bool) -> str:

@@ -30,11 +30,11 @@ from v2a.reports import gallery_plot
 TEMPLATE = pathlib.Path(__file__).parent / 'comparison.html'
 # Plotted where they have a value: what the world's claims hang on, and one distance to the truth.
 PLOTTED = (
-  ('figures', 'onset_f1'),
-  ('figures', 'envelope_correlation'),
-  ('figures', 'material_accuracy'),
-  ('figures', 'panning_correlation'),
-  ('figures', 'word_error_rate'),
+  ('synthetic', 'onset_f1'),
+  ('synthetic', 'envelope_correlation'),
+  ('synthetic', 'material_accuracy'),
+  ('synthetic', 'panning_correlation'),
+  ('synthetic', 'word_error_rate'),
   ('signal', 'log_mel_distance'),
 )
 _AXES = {

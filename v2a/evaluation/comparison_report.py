@@ -51,12 +51,12 @@ def tables(result: Mapping) -> list[tuple[str, str, list[str], dict[str, str]]]:
 
   What could not be had for the same reason of all models is left to `notes`.
   """
-  abouts = {name: about for name, (_, about) in page.ABOUT.items()}
+  abouts = {name: about for name, (_, about) in page.METRIC_LABELS.items()}
   first = next(iter(result['models'].values()))
-  found = [('figures', 'Figures of the world', list(first['figures']), abouts)]
+  found = [('synthetic', 'Figures of the world', list(first['synthetic']), abouts)]
   for table in runner.TABLES:
     if table.key in first:
-      about = {name: figure.about for name, figure in table.figures.items()}
+      about = {name: figure.about for name, figure in table.metrics.items()}
       found.append((table.key, table.title.capitalize(), list(first[table.key]), about))
   if distributions.KEY in first:
     names = list(first[distributions.KEY])
@@ -171,7 +171,7 @@ def notes(result: Mapping) -> list[str]:
       found.append(
         f'{name}: {len(entry["silent"])} silent soundtracks, which count like all others: {listed}.'
       )
-    if entry.get('fitted'):
+    if entry.get('length_adjusted'):
       found.append(
         f'{name}: {len(entry["fitted"])} soundtracks were cut to their clips, or filled up by at most 50 ms.'
       )
@@ -180,7 +180,7 @@ def notes(result: Mapping) -> list[str]:
   found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]
   lacking: dict[str, list[str]] = {}
   first = result['models'][result['reference']]
-  for key in ('figures', *(table.key for table in runner.TABLES), distributions.KEY):
+  for key in ('synthetic', *(table.key for table in runner.TABLES), distributions.KEY):
     for name in first.get(key, {}):
       reason = _absent(result, key, name)
       if reason is not None:

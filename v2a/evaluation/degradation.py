@@ -159,8 +159,8 @@ def sweep(
   corruptions = (
     {name: kind.severities for name, kind in CORRUPTIONS.items()} if corruptions is None else corruptions
   )
-  kept = soundtracks.Kept(folder / _DRAWN, soundtracks.key(model, request, batch_size))
-  drawn = dataclasses.replace(kept.keep(adapter.adapt(model, request)), no_negative=_NO_NEGATIVE)
+  kept = soundtracks.SampleCache(folder / _DRAWN, soundtracks.cache_key(model, request, batch_size))
+  drawn = dataclasses.replace(kept.wrap(adapter.adapt(model, request)), no_negative=_NO_NEGATIVE)
   tools = instruments.load()
 
   def point(chosen: Sequence[cases_lib.Example], told: ProgressFn) -> dict:
@@ -168,12 +168,12 @@ def sweep(
     outcome = runner.evaluate(
       dataclasses.replace(drawn, reconstruct=lambda wave_BNA: wave_BNA), chosen, data, seed, batch_size,
       tools, told, has_captions=has_captions, tables=())  # fmt: skip
-    entries = outcome.result['figures']
+    entries = outcome.result['synthetic']
     figures = {
       name: {key: entry[key] for key in ('value', 'interval', 'n')}
       for name, entry in entries.items() if entry['value'] is not None
     }  # fmt: skip
-    return {'figures': figures, 'gauge': gauging.ood_scores(model, request.generator, chosen)}
+    return {'synthetic': figures, 'ood': gauging.ood_scores(model, request.generator, chosen)}
 
   clean = [dataclasses.replace(case, paired_variant=None) for case in examples]
   result = {
@@ -183,7 +183,7 @@ def sweep(
     'num_clips': len(examples),
     'seed': seed,
     'clean': point(clean, lambda line: report(f'clean: {line}')),
-    'kinds': {},
+    'corruptions': {},
   }
   for name, severities in corruptions.items():
     points = []
@@ -192,5 +192,5 @@ def sweep(
       points.append(
         {'severity': severity, **point(corrupt_examples(examples, name, severity, model.clip_spec), told)}
       )
-    result['kinds'][name] = {'about': CORRUPTIONS[name].about, 'points': points}
+    result['corruptions'][name] = {'about': CORRUPTIONS[name].about, 'points': points}
   return result

@@ -25,7 +25,7 @@ from v2a.media import probe
 from v2a.media import read
 
 Sound = tuple[np.ndarray, int]  # wave_NA and its rate
-KEY, TITLE = 'sets', 'Distances of sets of sounds'
+KEY, TITLE = 'distribution', 'Distribution metrics'
 FOLDER = 'embeddings'  # where they are kept, in the folder of an evaluation
 ABOUT = {
   'fd': 'Frechet distance of the embeddings',
@@ -57,7 +57,7 @@ class DistributionResult:
   """
 
   entries: dict[str, dict]
-  samples: dict[str, resampling.Sample]
+  observed_scores: dict[str, resampling.ObservedScores]
 
 
 class DistributionMetrics:
@@ -65,9 +65,9 @@ class DistributionMetrics:
 
   def __init__(self, folder: pathlib.Path | None = None, embedders: sets.Embedders | None = None):
     """Args: folder of kept embeddings, None for none; embedders, None for all of the catalogue."""
-    self._cache = cache_lib.Cache(folder)
-    self._embedders = catalog.load(catalog.ENTRIES) if embedders is None else embedders
-    self._true: dict[int, sets.Embedded] = {}
+    self._cache = cache_lib.EmbeddingCache(folder)
+    self._embedders = catalog.load(catalog.EMBEDDERS) if embedders is None else embedders
+    self._true: dict[int, sets.EmbeddingSet] = {}
 
   def measure(
     self,
@@ -95,8 +95,8 @@ class DistributionMetrics:
       self._embed(examples, ((wave_NA, rate_hz) for wave_NA in each), clip_rate_hz, sync_fps)
       for each in (waves, codec_waves)
     )
-    ceilings = sets.table(true, coded, self._embedders, num_draws=0)
-    lines = sets.table(true, drawn, self._embedders)
+    ceilings = sets.compute_metrics(true, coded, self._embedders, num_draws=0)
+    lines = sets.compute_metrics(true, drawn, self._embedders)
     entries = {_name(line): _entry(line, ceiling) for line, ceiling in zip(lines, ceilings, strict=True)}
     return DistributionResult(entries, _samples(true, drawn, lines))
 
@@ -110,7 +110,7 @@ class DistributionMetrics:
         found[embedder.name] = {'digest': embedder.digest, 'reads': list(embedder.reads)}
     return found
 
-  def _embed(self, cases, heard: Iterable[Sound], clip_rate_hz: int, fps: float) -> sets.Embedded:
+  def _embed(self, cases, heard: Iterable[Sound], clip_rate_hz: int, fps: float) -> sets.EmbeddingSet:
     clips = (
       embedder_lib.Clip(*sound, _pictures(case, clip_rate_hz, fps), case.truth['annotation'])
       for case, sound in zip(cases, heard, strict=True)
@@ -127,22 +127,22 @@ def _true_sound(case: cases_lib.Example, clip_rate_hz: int) -> Sound:
   return read.wave(case.video, rate_hz, num_channels, 0.0, len(case.wave_NA) / clip_rate_hz), rate_hz
 
 
-def _pictures(case: cases_lib.Example, clip_rate_hz: int, fps: float) -> pictures.Pictures:
+def _pictures(case: cases_lib.Example, clip_rate_hz: int, fps: float) -> pictures.FrameSource:
   if case.video is None:
     return pictures.Frames(case.frames[1], fps)
   return pictures.Video(case.video, len(case.wave_NA) / clip_rate_hz)
 
 
-def _name(line: sets.Figure) -> str:
+def _name(line: sets.MetricResult) -> str:
   return f'{line.name}_{line.embedder}'
 
 
-def _entry(line: sets.Figure, ceiling: sets.Figure) -> dict:
+def _entry(line: sets.MetricResult, ceiling: sets.MetricResult) -> dict:
   found = {
     'value': line.value,
     'floor': None,
     'ceiling': ceiling.value,
-    'n': line.num_drawn,
+    'n': line.num_generated,
     'num_true': line.num_true,
     'interval': None if line.interval is None else list(line.interval),
   }
@@ -151,17 +151,17 @@ def _entry(line: sets.Figure, ceiling: sets.Figure) -> dict:
   return {**found, 'note': line.note} if line.note else found
 
 
-def _samples(true: sets.Embedded, drawn: sets.Embedded, lines: Sequence[sets.Figure]):
+def _samples(true: sets.EmbeddingSet, drawn: sets.EmbeddingSet, lines: Sequence[sets.MetricResult]):
   """Returns what the tested figures are made of: a score is what was embedded of a clip, true and drawn."""
   found = {}
   for line in lines:
     if line.name not in _TESTED or line.value is None:
       continue
-    array = embedder_lib.ROWS if line.name == 'fd' else embedder_lib.LOGITS
+    array = embedder_lib.EMBEDDINGS if line.name == 'fd' else embedder_lib.LOGITS
     both = zip(true.arrays[line.embedder], drawn.arrays[line.embedder])
     pairs = [None if None in pair else tuple(arrays[array] for arrays in pair) for pair in both]
     if next(pair for pair in pairs if pair)[0].shape[-1] <= _MAX_TESTED_FEATURES:
-      found[_name(line)] = resampling.Sample(_frechet if line.name == 'fd' else _kl, [pairs])
+      found[_name(line)] = resampling.ObservedScores(_frechet if line.name == 'fd' else _kl, [pairs])
   return found
 
 

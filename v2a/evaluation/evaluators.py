@@ -120,7 +120,7 @@ class GenerationMetrics:
     outcome = runner.evaluate(
       dataclasses.replace(drawn, no_negative='not in training'), self._cases, 'world', 0,
       adapter.batch_size(self._model, _BATCH), instruments.load(), lambda line: None)  # fmt: skip
-    entries = {**outcome.result['figures'], **outcome.result['signal']}
+    entries = {**outcome.result['synthetic'], **outcome.result['signal']}
     figures = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
     return _named(self._prefix, figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz))
 

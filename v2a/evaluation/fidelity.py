@@ -66,21 +66,21 @@ def _means(scores: Sequence[tuple[float, float]]) -> dict[str, float]:
   return {'mean': float(mine_N.mean()), 'mean_truth': float(true_N.mean())}
 
 
-def _error(about: str) -> tables.Figure:
-  return tables.Figure(f'error of the {about}', _mean_error, notes=_means)
+def _error(about: str) -> tables.Metric:
+  return tables.Metric(f'error of the {about}', _mean_error, extra_values=_means)
 
 
 METRICS = {
-  'onset_flux_f1': tables.Figure('onsets within 100 ms of those of the true sound, F1', _mean, True),
-  'onset_accuracy': tables.Figure('share of the true onsets that are found', _mean, True),
-  'onset_average_precision': tables.Figure('mean precision at the true onsets, loudest first', _mean, True),
-  'onset_count_accuracy': tables.Figure('share of clips with as many onsets as the truth', _mean, True),
-  'av_align': tables.Figure('peaks of motion and onsets that meet, over all of both', _mean, True),
-  'av_offset_ms': tables.Figure('median distance in time at which sound and motion agree best', _median),
-  'envelope_l1': tables.Figure('distance of RMS envelopes', _mean),
-  'stft_distance': tables.Figure('multi-resolution STFT distance', _mean),
-  'log_spectral_distance': tables.Figure('log-spectral distance in bels', _mean),
-  'log_mel_distance': tables.Figure('distance of log mel magnitudes', _mean),
+  'onset_flux_f1': tables.Metric('onsets within 100 ms of those of the true sound, F1', _mean, True),
+  'onset_accuracy': tables.Metric('share of the true onsets that are found', _mean, True),
+  'onset_average_precision': tables.Metric('mean precision at the true onsets, loudest first', _mean, True),
+  'onset_count_accuracy': tables.Metric('share of clips with as many onsets as the truth', _mean, True),
+  'av_align': tables.Metric('peaks of motion and onsets that meet, over all of both', _mean, True),
+  'av_offset_ms': tables.Metric('median distance in time at which sound and motion agree best', _median),
+  'envelope_l1': tables.Metric('distance of RMS envelopes', _mean),
+  'stft_distance': tables.Metric('multi-resolution STFT distance', _mean),
+  'log_spectral_distance': tables.Metric('log-spectral distance in bels', _mean),
+  'log_mel_distance': tables.Metric('distance of log mel magnitudes', _mean),
   'loudness_error_lu': _error('loudness (ITU-R BS.1770) in LU'),
   'true_peak_error_db': _error('true peak in dB'),
   'clipping_error': _error('share of clipped samples'),
@@ -122,7 +122,7 @@ def make_reference(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndar
     frame_LYX3: the picture.
     fps: its rate.
   """
-  heard_NA = spectra.prepare(wave_NA, sample_rate_hz)
+  heard_NA = spectra.resample(wave_NA, sample_rate_hz)
   own = {name: measured(wave_NA, sample_rate_hz) for name, measured in STATISTICS.items()}
   # float32 halves what a set of clips holds, and no figure hears it.
   onset_s = onsets.detect(heard_NA, spectra.RATE_HZ)
@@ -141,8 +141,8 @@ def score(wave_NA: np.ndarray, sample_rate_hz: int, reference: Reference) -> dic
   Raises:
     ValueError: it is longer or shorter, has other channels, or is no sound.
   """
-  heard_NA, rate_hz = spectra.prepare(wave_NA, sample_rate_hz), spectra.RATE_HZ
-  found = signal.onset_agreement(reference.onset_s, heard_NA, rate_hz)
+  heard_NA, rate_hz = spectra.resample(wave_NA, sample_rate_hz), spectra.RATE_HZ
+  found = signal.onset_metrics(reference.onset_s, heard_NA, rate_hz)
   offset_s = None
   if reference.has_offset:
     # What has no onsets, such as silence, agrees nowhere.
@@ -152,7 +152,7 @@ def score(wave_NA: np.ndarray, sample_rate_hz: int, reference: Reference) -> dic
     'onset_flux_f1': found.f1,
     'onset_accuracy': found.accuracy,
     'onset_average_precision': found.average_precision,
-    'onset_count_accuracy': float(found.is_count_right),
+    'onset_count_accuracy': float(found.is_count_correct),
     'av_align': signal.av_align(heard_NA, rate_hz, reference.frame_LYX3, reference.fps),
     'av_offset_ms': None if offset_s is None else 1000.0 * abs(offset_s),
     'envelope_l1': signal.envelope_l1(heard_NA, reference.wave_NA, rate_hz),
@@ -169,9 +169,9 @@ def score(wave_NA: np.ndarray, sample_rate_hz: int, reference: Reference) -> dic
 class SignalMetrics:
   """The table, see `tables.Table`."""
 
-  key, title, figures = 'signal', 'by signal processing alone', METRICS
+  key, title, metrics = 'signal', 'by signal processing alone', METRICS
 
-  def know(self, examples: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Reference]:
+  def make_references(self, examples: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Reference]:
     """Returns the truth of each clip."""
     return _threads(lambda case: _truth_of(case, sample_rate_hz), examples)
 

@@ -26,7 +26,7 @@ MUSIC_SCENES = ('keys', 'score')
 
 # A few numbers a clip; an array where a clip has several spots.
 Score = tuple | np.ndarray
-Measure = Callable[[np.ndarray, dict, instruments.Instruments], Score | None]
+Measure = Callable[[np.ndarray, dict, instruments.Classifiers], Score | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SyntheticMetric:
   unit: str = ''
 
 
-def onset_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
+def onset_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score:
   """Returns (matched, known, detected) onsets; a hit that nobody can see is neither wanted nor wrong."""
   detected_s = classifiers.onsets(wave_NA)
   known_s = np.array(sorted(event['time_s'] for event in truth['events'] if event['visible']))
@@ -72,7 +72,7 @@ def combine_f1(scores: Sequence[Score]) -> float | None:
   return onsets.f1(matched, known, detected) if known else None
 
 
-def envelope_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
+def envelope_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score | None:
   """Returns the correlation of level and truth: 0 for a flat sound, nothing for a flat truth."""
   del classifiers
   known_J = np.asarray(truth['envelope'], np.float64)
@@ -81,33 +81,33 @@ def envelope_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.In
   return (tracks.correlate(tracks.level(wave_NA, len(known_J)), known_J) or 0.0,)
 
 
-def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
+def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score | None:
   """Returns the correlation of tracked and known pitch over the frames in which both are voiced."""
   del classifiers
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
   pitch_J, clarity_J = tracks.pitch(wave_NA, len(known_J))
   is_known_J = known_J > 0
-  if is_known_J.sum() < tracks.TRACK_HZ or np.ptp(known_J[is_known_J]) < 0.05 * known_J[is_known_J].mean():
+  if is_known_J.sum() < tracks.CURVE_HZ or np.ptp(known_J[is_known_J]) < 0.05 * known_J[is_known_J].mean():
     return None
   is_voiced_J = is_known_J & (clarity_J > 0.15)
   # A sound that is not a tone for at least half a second has no pitch to speak of.
-  if is_voiced_J.sum() < tracks.TRACK_HZ // 2:
+  if is_voiced_J.sum() < tracks.CURVE_HZ // 2:
     return (0.0,)
   return (tracks.correlate(np.log(pitch_J[is_voiced_J]), np.log(known_J[is_voiced_J])) or 0.0,)
 
 
-def material_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
+def material_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score:
   """Returns whether the material heard is the one that was named."""
   return (float(classifiers.material(wave_NA) == truth['material']),)
 
 
-def music_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
+def music_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score:
   """Returns whether music is heard."""
   del truth
   return (float(classifiers.has_music(wave_NA)),)
 
 
-def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
+def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score | None:
   """Returns (known position, balance, weight): at events, or twice a second along a passing body.
 
   Differences of the wave are heard, not the wave: music and wind are low, blows are bright. The weight is the
@@ -118,14 +118,14 @@ def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Ins
     return None
   wave_NA = np.diff(wave_NA, axis=0, prepend=wave_NA[:1])
   if truth['scene'] == PASS_SCENE:
-    step = tracks.TRACK_HZ // 2
+    step = tracks.CURVE_HZ // 2
     starts = range(0, len(truth['x']) - step, step)
-    spots = [(k / tracks.TRACK_HZ + 0.15, 0.2, 0.0, truth['x'][k + step // 2]) for k in starts]
+    spots = [(k / tracks.CURVE_HZ + 0.15, 0.2, 0.0, truth['x'][k + step // 2]) for k in starts]
   else:
     spots = [
       (event['time_s'] - 0.01, 0.08, 0.04, event['x']) for event in truth['events'] if event['visible']
     ]
-  heard = [(x, *tracks.balance(wave_NA, *spot)) for *spot, x in spots]
+  heard = [(x, *tracks.pan_position(wave_NA, *spot)) for *spot, x in spots]
   return np.array([(x, place, np.sqrt(energy)) for x, place, energy in heard], np.float64)
 
 
@@ -143,9 +143,9 @@ def combine_panning(scores: Sequence[Score]) -> float | None:
   return float(weight_N @ (x_N * place_N) / spread) if spread > 1e-9 else 0.0
 
 
-def word_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score:
+def word_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score:
   """Returns (errors, words) of the recognized against the spoken words, lower case, without punctuation."""
-  spoken = instruments.words(truth['transcript'])
+  spoken = instruments.split_words(truth['transcript'])
   heard = classifiers.words(wave_NA)
   result = jiwer.process_words(' '.join(spoken), ' '.join(heard))
   return result.substitutions + result.deletions + result.insertions, len(spoken)
@@ -157,7 +157,7 @@ def combine_ratio(scores: Sequence[Score]) -> float | None:
   return float(part / whole) if whole else None
 
 
-def lip_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Instruments) -> Score | None:
+def lip_score(wave_NA: np.ndarray, truth: dict, classifiers: instruments.Classifiers) -> Score | None:
   """Returns the distance in milliseconds between mouth and sound at their best agreement."""
   del classifiers
   mouth_J = np.asarray(truth['mouth'], np.float64)

@@ -101,17 +101,17 @@ def calibrate(detector: gauge_lib.Detector, sweep: Mapping, metric: str = METRIC
     ValueError: the sweep lacks distances or the figure, or nothing in it does harm.
   """
   clean = sweep['clean']
-  if clean['gauge'] is None or metric not in clean['figures']:
+  if clean['ood'] is None or metric not in clean['synthetic']:
     raise ValueError(f'the sweep must hold distances and {metric}; make it with a model that has a gauge.')
-  whole = clean['figures'][metric]['value']
-  harmless, harmful = list(clean['gauge']['distances']), []
-  for kind in sweep['kinds'].values():
+  whole = clean['synthetic'][metric]['value']
+  harmless, harmful = list(clean['ood']['distances']), []
+  for kind in sweep['corruptions'].values():
     for point in kind['points']:
-      value = point['figures'].get(metric, {'value': 0.0})['value']
-      (harmful if value < HARMFUL_RATIO * whole else harmless).extend(point['gauge']['distances'])
+      value = point['synthetic'].get(metric, {'value': 0.0})['value']
+      (harmful if value < HARMFUL_RATIO * whole else harmless).extend(point['ood']['distances'])
   if not harmful:
     raise ValueError(f'no damage of the sweep brings {metric} below {HARMFUL_RATIO:g} of {whole:.3f}.')
-  least = float(np.quantile(clean['gauge']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
+  least = float(np.quantile(clean['ood']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
   candidates = [value for value in sorted({*harmless, *harmful}) if value >= least] or [least]
   shares = lambda value: tuple(float((np.array(side) > value).mean()) for side in (harmful, harmless))
   threshold = max(candidates, key=lambda value: np.subtract(*shares(value)))
@@ -121,7 +121,7 @@ def calibrate(detector: gauge_lib.Detector, sweep: Mapping, metric: str = METRIC
     'harm': HARMFUL_RATIO,
     'caught': round(caught, 3),
     'false_alarms': round(alarms, 3),
-    'clean_false_alarms': round(float((np.array(clean['gauge']['distances']) > threshold).mean()), 3),
+    'clean_false_alarms': round(float((np.array(clean['ood']['distances']) > threshold).mean()), 3),
     'sweep': {key: sweep[key] for key in ('data', 'num_clips', 'seed')},
   }
   return dataclasses.replace(

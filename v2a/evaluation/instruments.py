@@ -24,12 +24,12 @@ FOLDER = pathlib.Path(__file__).parents[1] / 'assets' / 'instruments'
 NAMES = ('onset', 'material', 'music', 'words')
 FRAME_HZ = spectra.RATE_HZ / spectra.HOP_SAMPLES
 # Frames that one decision reads, and frames from one decision to the next.
-SIZES = {'onset': 15, 'music': 25, 'words': 13}
-STRIDES = {'onset': 1, 'music': 4, 'words': 2}
+WINDOW_FRAMES = {'onset': 15, 'music': 25, 'words': 13}
+STRIDE_FRAMES = {'onset': 1, 'music': 4, 'words': 2}
 # A blow is heard from 20 ms before its onset, the quiet that it is set against, to 300 ms after it.
-BEFORE_FRAMES, AFTER_FRAMES = 2, 30
+FRAMES_BEFORE_ONSET, FRAMES_AFTER_ONSET = 2, 30
 # Two impacts of the world are at least 125 ms apart; a second peak within this is the same one.
-APART_S = 0.08
+MIN_ONSET_GAP_S = 0.08
 ONSET_THRESHOLD = 0.5
 
 
@@ -46,17 +46,17 @@ class Network:
 
 
 @dataclasses.dataclass(frozen=True)
-class Instruments:
+class Classifiers:
   """The learned tools; every method takes a wave at spectra.RATE_HZ."""
 
   networks: dict[str, Network]
 
   def onset_frames(self, mel_JR: np.ndarray) -> np.ndarray:
     """Returns the frames of a log mel at which something hits, ascending."""
-    logit_J = self.networks['onset'](networks.windows(mel_JR, SIZES['onset']))[:, 0]
+    logit_J = self.networks['onset'](networks.windows(mel_JR, WINDOW_FRAMES['onset']))[:, 0]
     # A mean over three frames: the targets are three frames wide, so the middle of a plateau is the onset.
     chance_J = np.convolve(np.pad(special.expit(logit_J), 1, mode='edge'), np.full(3, 1 / 3), mode='valid')
-    peak_J = ndimage.maximum_filter1d(chance_J, int(2 * APART_S * FRAME_HZ) | 1, mode='nearest')
+    peak_J = ndimage.maximum_filter1d(chance_J, int(2 * MIN_ONSET_GAP_S * FRAME_HZ) | 1, mode='nearest')
     # Where it is quite sure, several frames tie; the middle one stands for all.
     group_J, num_groups = ndimage.label((chance_J == peak_J) & (chance_J > ONSET_THRESHOLD))
     return np.array([int(np.flatnonzero(group_J == group).mean()) for group in range(1, num_groups + 1)], int)
@@ -68,7 +68,7 @@ class Instruments:
   def material(self, wave_NA: np.ndarray) -> str | None:
     """Returns the material heard at the onsets of the sound, or None where there is no onset."""
     mel_JR = log_mel(wave_NA)
-    window_BSR = blows(mel_JR, self.onset_frames(mel_JR))
+    window_BSR = impact_windows(mel_JR, self.onset_frames(mel_JR))
     if not len(window_BSR):
       return None
     network = self.networks['material']
@@ -77,7 +77,7 @@ class Instruments:
 
   def music_score(self, wave_NA: np.ndarray) -> float:
     """Returns the mean over the sound of the log odds for music."""
-    window_BSR = networks.windows(log_mel(wave_NA), SIZES['music'], STRIDES['music'])
+    window_BSR = networks.windows(log_mel(wave_NA), WINDOW_FRAMES['music'], STRIDE_FRAMES['music'])
     return float(self.networks['music'](window_BSR)[:, 0].mean())
 
   def has_music(self, wave_NA: np.ndarray) -> bool:
@@ -87,8 +87,8 @@ class Instruments:
   def words(self, wave_NA: np.ndarray) -> list[str]:
     """Returns the words heard, in their order."""
     network = self.networks['words']
-    logits_JS = network(networks.windows(log_mel(wave_NA), SIZES['words'], STRIDES['words']))
-    chains = recognizer.Chains(tuple(network.about['words']), tuple(network.about['num_states']))
+    logits_JS = network(networks.windows(log_mel(wave_NA), WINDOW_FRAMES['words'], STRIDE_FRAMES['words']))
+    chains = recognizer.HmmTopology(tuple(network.about['words']), tuple(network.about['num_states']))
     score_JS = np.log(networks.softmax(logits_JS) + 1e-6) - network.params['log_prior_S']
     return recognizer.decode(chains, score_JS)
 
@@ -98,28 +98,28 @@ def log_mel(wave_NA: np.ndarray) -> np.ndarray:
   return spectra.log_mel(wave_NA.mean(axis=1))
 
 
-def blows(mel_JR: np.ndarray, frames: np.ndarray) -> np.ndarray:
+def impact_windows(mel_JR: np.ndarray, frames: np.ndarray) -> np.ndarray:
   """Returns windows of a log mel at the given frames as window_BSR, each less its own highest level."""
-  padded_JR = np.pad(mel_JR, ((BEFORE_FRAMES, AFTER_FRAMES), (0, 0)), mode='edge')
-  num_frames = BEFORE_FRAMES + AFTER_FRAMES
+  padded_JR = np.pad(mel_JR, ((FRAMES_BEFORE_ONSET, FRAMES_AFTER_ONSET), (0, 0)), mode='edge')
+  num_frames = FRAMES_BEFORE_ONSET + FRAMES_AFTER_ONSET
   if not len(frames):
     return np.zeros((0, num_frames, spectra.NUM_MELS), np.float32)
   window_BSR = np.array([padded_JR[frame : frame + num_frames] for frame in frames], np.float32)
   return window_BSR - window_BSR.max(axis=(1, 2), keepdims=True)
 
 
-def words(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
   """Returns the words of a text in lower case, without punctuation, as the word error rate counts them."""
   return re.findall(r"[a-z']+", text.lower())
 
 
 @functools.lru_cache(maxsize=4)
-def load(folder: pathlib.Path = FOLDER) -> Instruments:
+def load(folder: pathlib.Path = FOLDER) -> Classifiers:
   """Returns the trained instruments of a folder; see `load_some`."""
   return load_some(folder, NAMES)
 
 
-def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Instruments:
+def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
   """Returns the trained instruments of these names.
 
   Args:
@@ -138,7 +138,7 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Instruments:
       about = json.loads(str(archive['about']))
       params = {key: archive[key].astype(np.float32) for key in archive.files if key != 'about'}
     loaded[name] = Network(params, about)
-  return Instruments(loaded)
+  return Classifiers(loaded)
 
 
 def save(folder: pathlib.Path, name: str, params: networks.Params, about: dict):

@@ -22,7 +22,7 @@ Waves = Mapping[int, np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MetricScores:
   """What one figure measured, before clips are added up.
 
   Attributes:
@@ -33,14 +33,14 @@ class Measured:
     absent: why nothing was drawn; '' where something was.
   """
 
-  counted: list[int]
+  example_indices: list[int]
   value: Rows | None
   floor: Rows | None
   ceiling: Rows | None
-  absent: str = ''
+  unavailable_reason: str = ''
 
 
-def joined(parts: Sequence[Measured]) -> Measured:
+def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
   """Returns what was measured under several seeds as one; the ceiling is the first's, no seed changes it."""
 
   def rows(kind: str) -> Rows | None:
@@ -50,7 +50,7 @@ def joined(parts: Sequence[Measured]) -> Measured:
   return dataclasses.replace(parts[0], value=rows('value'), floor=rows('floor'))
 
 
-def partners(
+def floor_indices(
   figure: figures_lib.SyntheticMetric, cases: Sequence[cases_lib.Example], counted: list[int]
 ) -> list[int] | None:
   """Returns for each counted clip the other clip whose soundtrack is its floor, or None."""
@@ -60,16 +60,16 @@ def partners(
   return counted[1:] + counted[:1] if len(counted) > 1 else None
 
 
-def world(
+def score_synthetic(
   figure: figures_lib.SyntheticMetric,
   cases: Sequence[cases_lib.Example],
   counted: list[int],
   value_waves: Waves | None,
   base_waves: Waves,
   ceiling_waves: Waves | None,
-  tools: instruments_lib.Instruments,
+  tools: instruments_lib.Classifiers,
   absent: str = '',
-) -> Measured:
+) -> MetricScores:
   """Returns what a figure of the world measures under one seed.
 
   Args:
@@ -82,7 +82,7 @@ def world(
     tools: the learned instruments.
     absent: why `value_waves` cannot be had.
   """
-  others = partners(figure, cases, counted)
+  others = floor_indices(figure, cases, counted)
   floor_waves = value_waves if value_waves and others and set(others) <= set(value_waves) else base_waves
 
   def scores(waves: Waves | None, source: list[int] | None) -> Rows | None:
@@ -91,7 +91,7 @@ def world(
     pairs = [(waves[j].astype(np.float64), cases[i].truth) for i, j in zip(counted, source)]
     return [[figure.measure(wave_NA, truth, tools) for wave_NA, truth in pairs]]
 
-  return Measured(
+  return MetricScores(
     counted,
     scores(value_waves, counted),
     scores(floor_waves if value_waves else None, others),
@@ -100,13 +100,13 @@ def world(
   )
 
 
-def table(
-  chosen: tables.Table,
+def score_table(
+  chosen: tables.MetricTable,
   waves: Sequence[np.ndarray],
   reconstructed: Sequence[np.ndarray] | None,
   sample_rate_hz: int,
   known: Sequence,
-) -> dict[str, Measured]:
+) -> dict[str, MetricScores]:
   """Returns what a further table measures under one seed, by figure.
 
   Args:
@@ -121,14 +121,20 @@ def table(
   floor = chosen.scores(waves[1:] + waves[:1], sample_rate_hz, known)
   ceiling = None if reconstructed is None else chosen.scores(reconstructed, sample_rate_hz, known)
   return {
-    name: Measured(
-      everything, [value[name]], [floor[name]], None if ceiling is None else [ceiling[name]], figure.absent
+    name: MetricScores(
+      everything,
+      [value[name]],
+      [floor[name]],
+      None if ceiling is None else [ceiling[name]],
+      figure.unavailable_reason,
     )
-    for name, figure in chosen.figures.items()
+    for name, figure in chosen.metrics.items()
   }
 
 
-def samples(combine: Callable, mine: Measured, base: Measured | None = None) -> dict[str, resampling.Sample]:
+def observed_scores(
+  combine: Callable, mine: MetricScores, base: MetricScores | None = None
+) -> dict[str, resampling.ObservedScores]:
   """Returns what value, floor and ceiling are made of; those that cannot be had are left out.
 
   Args:
@@ -144,12 +150,12 @@ def samples(combine: Callable, mine: Measured, base: Measured | None = None) -> 
     scores = getattr(mine, kind)
     if scores is None or (base is not None and rows is None):
       continue
-    whole = None if base is None else resampling.Sample(combine, rows)
-    found[kind] = resampling.Sample(combine, scores, whole)
+    whole = None if base is None else resampling.ObservedScores(combine, rows)
+    found[kind] = resampling.ObservedScores(combine, scores, whole)
   return found
 
 
-def entry(found: Mapping[str, resampling.Sample]) -> dict:
+def entry(found: Mapping[str, resampling.ObservedScores]) -> dict:
   """Returns one figure's object: value, floor, ceiling, n, and a 95 % interval; `found`: see `samples`."""
   values = {kind: found[kind].value() if kind in found else None for kind in ('value', 'floor', 'ceiling')}
   num_scored = len(found['value'].clips) if 'value' in found else 0
@@ -157,11 +163,15 @@ def entry(found: Mapping[str, resampling.Sample]) -> dict:
   return {**values, 'n': num_scored, 'interval': interval}
 
 
-def world_entries(world: Mapping[str, Measured]) -> tuple[dict[str, dict], dict[str, resampling.Sample]]:
+def synthetic_entries(
+  world: Mapping[str, MetricScores],
+) -> tuple[dict[str, dict], dict[str, resampling.ObservedScores]]:
   """Returns the objects of all figures of the world, and what their values are made of."""
   entries, values = {}, {}
   for name, figure in figures_lib.METRICS.items():
-    found = samples(figure.combine, world[name], world[figure.relative_to] if figure.relative_to else None)
+    found = observed_scores(
+      figure.combine, world[name], world[figure.relative_to] if figure.relative_to else None
+    )
     entries[name] = entry(found)
     if 'value' in found:
       values[name] = found['value']
@@ -171,18 +181,18 @@ def world_entries(world: Mapping[str, Measured]) -> tuple[dict[str, dict], dict[
 
 
 def table_entries(
-  chosen: tables.Table, measured: Mapping[str, Measured]
-) -> tuple[dict[str, dict], dict[str, resampling.Sample]]:
+  chosen: tables.MetricTable, measured: Mapping[str, MetricScores]
+) -> tuple[dict[str, dict], dict[str, resampling.ObservedScores]]:
   """Returns the objects of all figures of a further table, and what their values are made of."""
   entries, values = {}, {}
-  for name, figure in chosen.figures.items():
-    found = samples(figure.combine, measured[name])
+  for name, figure in chosen.metrics.items():
+    found = observed_scores(figure.combine, measured[name])
     entries[name], values[name] = entry(found), found['value']
     kept = [score for row in measured[name].value for score in row if score is not None]
-    if kept and figure.notes:
-      entries[name] |= figure.notes(kept)
+    if kept and figure.extra_values:
+      entries[name] |= figure.extra_values(kept)
     if entries[name]['value'] is None:
-      entries[name]['reason'] = figure.absent or NO_MEASUREMENT
+      entries[name]['reason'] = figure.unavailable_reason or NO_MEASUREMENT
   return entries, values
 
 
@@ -190,11 +200,11 @@ NO_TRUTH = 'no clip of the set has the truth that this figure reads'
 NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
 
 
-def _reason(mine: Measured, num_scored: int) -> str:
-  if not mine.counted:
+def _reason(mine: MetricScores, num_scored: int) -> str:
+  if not mine.example_indices:
     return NO_TRUTH
   if mine.value is None:
-    return mine.absent
+    return mine.unavailable_reason
   if not num_scored:
     return NO_MEASUREMENT
   return f'too little to combine, or nothing to divide by, in {num_scored} clips'

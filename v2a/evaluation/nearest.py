@@ -14,7 +14,7 @@ from v2a import shapes
 from v2a.evaluation import spectra
 
 
-def distances(a_waves: Sequence[np.ndarray], b_waves: Sequence[np.ndarray]) -> np.ndarray:
+def pairwise_distances(a_waves: Sequence[np.ndarray], b_waves: Sequence[np.ndarray]) -> np.ndarray:
   """Returns eq. 1 of every pair: a row for each sound of `a_waves`, a column for each of `b_waves`.
 
   Args:
@@ -35,7 +35,7 @@ def _mel(wave_NA: np.ndarray) -> np.ndarray:
   return spectra.log_mel(wave_NA.mean(axis=1))
 
 
-def nearest_share(distance_NN: np.ndarray) -> float:
+def top1_retrieval_accuracy(distance_NN: np.ndarray) -> float:
   """Returns the share of rows whose smallest distance is on the diagonal; 1 / N is what chance is worth.
 
   Args:

@@ -15,7 +15,7 @@ import numpy as np
 Params = dict[str, np.ndarray]
 
 
-def initialise(seed: int, window_BSR: np.ndarray, widths: tuple[int, ...]) -> Params:
+def init_params(seed: int, window_BSR: np.ndarray, widths: tuple[int, ...]) -> Params:
   """Returns He-normal weights, zero biases, and the mean and deviation of the bands.
 
   Args:

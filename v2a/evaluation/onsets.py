@@ -20,7 +20,7 @@ WINDOW_SAMPLES = 320
 _BANDS = 40
 
 
-def strength(wave_NA: np.ndarray) -> np.ndarray:
+def onset_strength(wave_NA: np.ndarray) -> np.ndarray:
   """Returns the onset strength as flux_J, one value every HOP_SAMPLES of a wave at spectra.RATE_HZ."""
   matrix_FR = spectra.mel_matrix(_BANDS, WINDOW_SAMPLES, 150.0, 7600.0)
   level_JR = np.zeros(())
@@ -42,7 +42,7 @@ def detect(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float = 3.0) 
     sample_rate_hz: its rate.
     threshold_db: the mean rise over bands, above the local median, that counts as an onset.
   """
-  flux_J = strength(spectra.prepare(wave_NA, sample_rate_hz))
+  flux_J = onset_strength(spectra.resample(wave_NA, sample_rate_hz))
   rate_hz = spectra.RATE_HZ / HOP_SAMPLES
   base_J = ndimage.median_filter(flux_J, int(0.5 * rate_hz) | 1, mode='nearest')
   excess_J = flux_J - base_J

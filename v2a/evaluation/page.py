@@ -31,7 +31,7 @@ NUM_WORST = 10
 TEMPLATE = pathlib.Path(__file__).parent / 'page.html'
 # Of all pages of evaluations.
 STYLE = pathlib.Path(__file__).parent / 'style.css'
-ABOUT = {
+METRIC_LABELS = {
   'onset_f1': ('onsets', 'impacts heard within 50 ms of being seen, F1'),
   'envelope_correlation': ('level', 'loudness of engine, rain, wind, what flies past follows the picture'),
   'pitch_correlation': ('pitch', 'pitch of the engine follows its speed'),
@@ -64,24 +64,26 @@ def check(path: pathlib.Path) -> None:
   files.check_replaceable(path)
 
 
-def worst(
+def worst_scores(
   figure: figures_lib.SyntheticMetric, scores: Sequence[runner.ClipScore], cases: Sequence[cases_lib.Example]
 ) -> list[runner.ClipScore]:
   """Returns the scores that are not perfect, the worst first; equals take turns by scene."""
   place = {i: k for indices in columns.by_scene(cases).values() for k, i in enumerate(indices)}
-  faulty = [score for score in scores if score.value is not None and reasons.loss(figure, score.value) > 0]
+  faulty = [
+    score for score in scores if score.value is not None and reasons.score_error(figure, score.value) > 0
+  ]
   return sorted(
-    faulty, key=lambda score: (-reasons.loss(figure, score.value), place[score.index], score.index)
+    faulty, key=lambda score: (-reasons.score_error(figure, score.value), place[score.index], score.index)
   )
 
 
 def write(
   path: pathlib.Path,
-  outcome: runner.Outcome,
+  outcome: runner.EvalResult,
   cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
   command: str,
-  tools: instruments_lib.Instruments | None = None,
+  tools: instruments_lib.Classifiers | None = None,
 ) -> None:
   """Writes the page; it appears under its name only when it is whole.
 
@@ -97,7 +99,7 @@ def write(
   text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
     style=STYLE.read_text(encoding='utf-8'),
     title=_text(f'Listening by looking: {outcome.result["model"]} on {outcome.result["data"]}'),
-    figures=_tables(outcome.result),
+    metrics=_tables(outcome.result),
     command=_text(command),
     facts=_facts(outcome.result),
     contents=_contents(outcome, cases),
@@ -105,7 +107,7 @@ def write(
       _scene(number, scene, indices, outcome, cases, sample_rate_hz)
       for number, (scene, indices) in enumerate(columns.by_scene(cases).items())
     ),
-    worst='\n'.join(_worst(figure, outcome, cases, tools) for figure in _judging(outcome)),
+    worst='\n'.join(_worst_section(figure, outcome, cases, tools) for figure in _judging(outcome)),
     version=_text(v2a.__version__),
   )
   files.write_text(path, text)
@@ -115,7 +117,7 @@ def _text(words: str) -> str:
   return html.escape(str(words), quote=True)
 
 
-def _judging(outcome: runner.Outcome) -> list[figures_lib.SyntheticMetric]:
+def _judging(outcome: runner.EvalResult) -> list[figures_lib.SyntheticMetric]:
   """Returns the figures that judged a clip."""
   return [
     figure
@@ -126,13 +128,13 @@ def _judging(outcome: runner.Outcome) -> list[figures_lib.SyntheticMetric]:
 
 def _tables(result: Mapping) -> str:
   """Returns the figures of the world and the further tables."""
-  parts = [_table(result['figures'], {name: about for name, (_, about) in ABOUT.items()})]
+  parts = [_table(result['synthetic'], {name: about for name, (_, about) in METRIC_LABELS.items()})]
   parts.append(
     '<p>Floor: the same model given another clip, measured against this clip. Ceiling: the true sound '
     "through the model's codec. n: clips that the figure counts.</p>"
   )
   for table in (table for table in runner.TABLES if table.key in result):
-    abouts = {name: figure.about for name, figure in table.figures.items()}
+    abouts = {name: figure.about for name, figure in table.metrics.items()}
     parts.append(f'<h3>{_text(table.title.capitalize())}</h3>{_table(result[table.key], abouts)}')
   return ''.join(parts)
 
@@ -163,7 +165,7 @@ def _table(entries: Mapping[str, dict], abouts: Mapping[str, str]) -> str:
 
 def _facts(result: Mapping) -> str:
   """Returns all that the result says of its making."""
-  tables = ('figures', 'settings', 'protocol', *(table.key for table in runner.TABLES))
+  tables = ('synthetic', 'settings', 'protocol', *(table.key for table in runner.TABLES))
   facts = {name: value for name, value in result.items() if name not in tables}
   facts |= {name: value for name, value in result['protocol'].items() if not isinstance(value, dict)}
   settings = result.get('settings', {})
@@ -173,13 +175,13 @@ def _facts(result: Mapping) -> str:
   return f'<dl>{"".join(cells)}</dl>'
 
 
-def _contents(outcome: runner.Outcome, cases: Sequence[cases_lib.Example]) -> str:
+def _contents(outcome: runner.EvalResult, cases: Sequence[cases_lib.Example]) -> str:
   scenes = ''.join(
     f'<li><a href="#scene-{number}">{_text(scene)}</a></li>'
     for number, scene in enumerate(columns.by_scene(cases))
   )
   judged = ''.join(
-    f'<li><a href="#worst-{figure.name}">{_text(ABOUT[figure.name][0])}</a></li>'
+    f'<li><a href="#worst-{figure.name}">{_text(METRIC_LABELS[figure.name][0])}</a></li>'
     for figure in _judging(outcome)
   )
   return f'<b>scenes</b><ul>{scenes}</ul><b>the worst by figure</b><ul>{judged}</ul>'
@@ -189,7 +191,7 @@ def _scene(
   number: int,
   scene: str,
   indices: Sequence[int],
-  outcome: runner.Outcome,
+  outcome: runner.EvalResult,
   cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
 ) -> str:
@@ -216,27 +218,29 @@ def _names(case: cases_lib.Example, address: str = '') -> str:
   return words
 
 
-def _scores(index: int, outcome: runner.Outcome) -> str:
+def _scores(index: int, outcome: runner.EvalResult) -> str:
   lines = []
   for figure in _judging(outcome):
     for score in outcome.scores[figure.name]:
       if score.index == index:
-        told = 'cannot be measured here' if score.value is None else reasons.words(figure, score.value)
-        lines.append(f'<li>{_text(ABOUT[figure.name][0])}: {_text(told)}</li>')
+        told = 'cannot be measured here' if score.value is None else reasons.format_score(figure, score.value)
+        lines.append(f'<li>{_text(METRIC_LABELS[figure.name][0])}: {_text(told)}</li>')
   return f'<ul>{"".join(lines)}</ul>' if lines else ''
 
 
-def _worst(
+def _worst_section(
   figure: figures_lib.SyntheticMetric,
-  outcome: runner.Outcome,
+  outcome: runner.EvalResult,
   cases: Sequence[cases_lib.Example],
-  tools: instruments_lib.Instruments,
+  tools: instruments_lib.Classifiers,
 ) -> str:
   scores = outcome.scores[figure.name]
-  faulty = worst(figure, scores, cases)
+  faulty = worst_scores(figure, scores, cases)
   num_measured = sum(score.value is not None for score in scores)
   label = f'worst-{figure.name}'
-  head = f'<h3 id="{label}">{_text(ABOUT[figure.name][0])}</h3><p>{_text(ABOUT[figure.name][1])}. '
+  head = (
+    f'<h3 id="{label}">{_text(METRIC_LABELS[figure.name][0])}</h3><p>{_text(METRIC_LABELS[figure.name][1])}. '
+  )
   head += f'Not perfect: {len(faulty)} of {num_measured}'
   head += f', of which the worst {NUM_WORST} are shown.</p>' if len(faulty) > NUM_WORST else '.</p>'
   cards = ''.join(_worst_card(figure, score, outcome, cases, tools) for score in faulty[:NUM_WORST])
@@ -247,15 +251,15 @@ def _worst(
 def _worst_card(
   figure: figures_lib.SyntheticMetric,
   score: runner.ClipScore,
-  outcome: runner.Outcome,
+  outcome: runner.EvalResult,
   cases: Sequence[cases_lib.Example],
-  tools: instruments_lib.Instruments,
+  tools: instruments_lib.Classifiers,
 ) -> str:
   case, clean = cases[score.index], None
   if figure.relative_to:
     same = (other.value for other in outcome.scores[figure.relative_to] if other.index == score.index)
     clean = next(same, None)
-  wave_NA = outcome.drawn[runner.Pass(figure.corruption, figure.negative_text)][score.index]
+  wave_NA = outcome.waves_by_variant[runner.Variant(figure.corruption, figure.negative_text)][score.index]
   told = reasons.explain(figure, case.truth, score.value, score.ceiling, wave_NA, tools, clean)
   frame_LYX3 = None if figure.corruption == 'clean' else case.paired_variant(figure.corruption)[1]
   given = figure.corruption if figure.corruption != 'clean' else f'no {figure.negative_text}'
@@ -263,8 +267,8 @@ def _worst_card(
   alt = f'{case.name}: motion, and spectrogram of the soundtrack that was judged'
   return (
     f'<figure>{_picture(case, {name: wave_NA}, alt, frame_LYX3)}<figcaption>'
-    f'{_names(case, f"#clip-{score.index}")}<p>{_text(ABOUT[figure.name][0])}: '
-    f'{_text(reasons.words(figure, score.value))}</p><p class="words">{_text(told)}</p></figcaption></figure>'
+    f'{_names(case, f"#clip-{score.index}")}<p>{_text(METRIC_LABELS[figure.name][0])}: '
+    f'{_text(reasons.format_score(figure, score.value))}</p><p class="words">{_text(told)}</p></figcaption></figure>'
   )
 
 

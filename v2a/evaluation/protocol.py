@@ -24,7 +24,7 @@ _PACKAGES = ('jax', 'flax', 'numpy', 'scipy', 'soxr', 'jiwer')
 # The default of soxr.resample, which spectra.prepare calls.
 _RESAMPLER = 'soxr HQ'
 NO_SCORE = 'the sound or the truth allows no measurement'
-NOT_COUNTED = 'the figure does not count clips of this kind'
+NOT_APPLICABLE = 'the figure does not count clips of this kind'
 
 
 def clip_hash(case: cases_lib.Example) -> str:
@@ -52,7 +52,7 @@ def describe(
   cases: Sequence[cases_lib.Example],
   sample_rate_hz: int,
   has_captions: bool,
-  measured: Mapping[str, measuring.Measured],
+  measured: Mapping[str, measuring.MetricScores],
 ) -> dict:
   """Returns the protocol's object.
 
@@ -83,11 +83,11 @@ def describe(
   }
 
 
-def _scored(mine: measuring.Measured, num_clips: int) -> dict:
+def _scored(mine: measuring.MetricScores, num_clips: int) -> dict:
   """Returns how many clips a figure scored, and by reason how many it did not."""
-  rows = mine.value or [[None] * len(mine.counted)]
-  num_scored = sum(any(row[k] is not None for row in rows) for k in range(len(mine.counted)))
-  num_lost = len(mine.counted) - num_scored
-  why = mine.absent or NO_SCORE
-  missing = {NOT_COUNTED: num_clips - len(mine.counted), why: num_lost}
+  rows = mine.value or [[None] * len(mine.example_indices)]
+  num_scored = sum(any(row[k] is not None for row in rows) for k in range(len(mine.example_indices)))
+  num_lost = len(mine.example_indices) - num_scored
+  why = mine.unavailable_reason or NO_SCORE
+  missing = {NOT_APPLICABLE: num_clips - len(mine.example_indices), why: num_lost}
   return {'num_scored': num_scored, 'not_scored': {reason: num for reason, num in missing.items() if num}}

@@ -29,12 +29,12 @@ from v2a.synthetic import annotations
 from v2a.synthetic import corruptions
 from v2a.synthetic import random_streams
 
-CLOSE_S = 0.12
+MIN_CLEAR_GAP_S = 0.12
 # A missed hit and a sound without a hit that are this close are one hit at the wrong time.
-LATE_S = 0.15
+MAX_SHIFT_S = 0.15
 # What cannot be told from a perfect score: half of the second decimal, one step of a track, a fortieth of the
 # picture's width.
-_CORRELATION_STEP, _LAG_STEP_MS, _PLACE_STEP = 0.005, 1000.0 / tracks.TRACK_HZ, 0.05
+_CORRELATION_STEP, _LAG_STEP_MS, _PLACE_STEP = 0.005, 1000.0 / tracks.CURVE_HZ, 0.05
 _NUM_TIMES = 3
 # As in figures.pitch_score and figures.lip_score.
 _CLARITY, _LIP_SMOOTH_S = 0.15, 0.06
@@ -50,7 +50,7 @@ def explain(
   score: Score,
   ceiling_score: Score | None,
   wave_NA: np.ndarray,
-  tools: instruments.Instruments,
+  tools: instruments.Classifiers,
   clean_score: Score | None = None,
 ) -> str:
   """Returns what happened and the likely cause, two short sentences.
@@ -68,7 +68,7 @@ def explain(
   if np.abs(wave_NA).max() < _SILENCE:
     happened = f'the soundtrack is silent: {happened}'
   is_twin = figure.corruption != 'clean' and clean_score is not None
-  if is_twin and loss(figure, clean_score) < loss(figure, score):
+  if is_twin and score_error(figure, clean_score) < score_error(figure, score):
     return _sentences(happened, _look(figure, truth, clean_score))
   if is_twin:
     happened += '; no better with the clean picture'
@@ -82,12 +82,12 @@ def explain(
   return _sentences(happened, cause)
 
 
-def loss(figure: figures.SyntheticMetric, score: Score) -> float:
+def score_error(figure: figures.SyntheticMetric, score: Score) -> float:
   """Returns how far a clip's score is from a perfect one: 0 for perfect, the larger the worse."""
   return _kind(figure).loss(score)
 
 
-def words(figure: figures.SyntheticMetric, score: Score) -> str:
+def format_score(figure: figures.SyntheticMetric, score: Score) -> str:
   """Returns a clip's score in words."""
   return _kind(figure).words(score)
 
@@ -111,7 +111,7 @@ def _sentences(happened: str, cause: str) -> str:
 def _look(figure: figures.SyntheticMetric, truth: dict, clean_score: Score) -> str:
   strength = severity(truth, figure.corruption)
   known = '' if strength is None else f' has severity {strength:.2f} of 1'
-  return f'the {figure.corruption} look{known}; with the clean picture: {words(figure, clean_score)}'
+  return f'the {figure.corruption} look{known}; with the clean picture: {format_score(figure, clean_score)}'
 
 
 def _codec(figure: figures.SyntheticMetric, score: Score, ceiling_score: Score | None) -> str | None:
@@ -122,11 +122,11 @@ def _codec(figure: figures.SyntheticMetric, score: Score, ceiling_score: Score |
     mine, codecs = ((known - matched, heard - matched) for matched, known, heard in (score, ceiling_score))
     is_alike = 2 * sum(min(pair) for pair in zip(mine, codecs)) >= sum(mine)
   else:
-    is_alike = 2 * loss(figure, ceiling_score) >= loss(figure, score)
+    is_alike = 2 * score_error(figure, ceiling_score) >= score_error(figure, score)
   if not is_alike:
     return None
   return (
-    f"much of this is in the codec's round trip of the truth, too ({words(figure, ceiling_score)}): "
+    f"much of this is in the codec's round trip of the truth, too ({format_score(figure, ceiling_score)}): "
     'codec or measuring tool rather than the generator'
   )
 
@@ -157,13 +157,13 @@ def _close(figure: figures.SyntheticMetric, truth: dict) -> str | None:
   if figure.measure not in (figures.onset_score, figures.material_score, figures.panning_score):
     return None
   gap_s = np.diff(sorted(event['time_s'] for event in truth['events']))
-  if not len(gap_s) or gap_s.min() >= CLOSE_S:
+  if not len(gap_s) or gap_s.min() >= MIN_CLEAR_GAP_S:
     return None
   return f'hits follow each other within {1000 * gap_s.min():.0f} ms'
 
 
 def _covered(
-  figure: figures.SyntheticMetric, truth: dict, wave_NA: np.ndarray, tools: instruments.Instruments
+  figure: figures.SyntheticMetric, truth: dict, wave_NA: np.ndarray, tools: instruments.Classifiers
 ) -> str | None:
   if figure.measure is figures.music_score:
     return None
@@ -172,7 +172,7 @@ def _covered(
   # No instrument hears wind: the truth knows of it, and where it was drawn there is no quiet left.
   if not truth.get('has_wind'):
     return None
-  level_J = tracks.level(wave_NA, len(wave_NA) * tracks.TRACK_HZ // spectra.RATE_HZ, smooth_s=0.06)
+  level_J = tracks.level(wave_NA, len(wave_NA) * tracks.CURVE_HZ // spectra.RATE_HZ, smooth_s=0.06)
   is_never_quiet = np.quantile(level_J, 0.1) > _QUIET * level_J.max()
   return 'wind is in the true sound, and this one is never quiet' if is_never_quiet else None
 
@@ -188,7 +188,7 @@ def _onset_words(score: Score) -> str:
   return f'{matched} of {known} found{extra}'
 
 
-def _onset_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _onset_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   heard_s = tools.onsets(wave_NA)
   seen_s, unseen_s = (
     np.array(sorted(event['time_s'] for event in truth['events'] if bool(event['visible']) is is_seen))
@@ -204,7 +204,7 @@ def _onset_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instrum
   if len(extra_s):
     sounds = 'sound' if len(extra_s) == 1 else 'sounds'
     said.append(f'{len(extra_s)} {sounds} where nothing is hit {_times(extra_s)}')
-  late = onsets.match(missed_s, extra_s, LATE_S)
+  late = onsets.match(missed_s, extra_s, MAX_SHIFT_S)
   if late:
     shift_ms = 1000 * float(np.median([extra_s[j] - missed_s[i] for i, j in late]))
     when = 'late' if shift_ms > 0 else 'early'
@@ -212,27 +212,27 @@ def _onset_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instrum
   return ', '.join(said) or 'all hits found'
 
 
-def _envelope_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _envelope_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   score = figures.envelope_score(wave_NA, truth, tools)
   known = float(np.ptp(np.asarray(truth['envelope'], np.float64)))
   follows = 'the level cannot be compared' if score is None else f'level follows by {score[0]:.2f}'
   return f'{follows}, truth moves by {"only " if known < 0.3 else ""}{known:.2f} of full scale'
 
 
-def _pitch_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _pitch_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   score = figures.pitch_score(wave_NA, truth, tools)
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
   pitch_J, clarity_J = tracks.pitch(wave_NA, len(known_J))
   is_voiced_J = (known_J > 0) & (clarity_J > _CLARITY)
   true = 'true pitch {:.0f} to {:.0f} Hz'.format(*np.quantile(known_J[known_J > 0], (0, 1)))
-  if is_voiced_J.sum() < tracks.TRACK_HZ // 2 or score is None:
+  if is_voiced_J.sum() < tracks.CURVE_HZ // 2 or score is None:
     return f'no lasting pitch is heard, {true}'
   # A few frames that jump by an octave are not what is heard.
   heard = 'heard {:.0f} to {:.0f} Hz'.format(*np.quantile(pitch_J[is_voiced_J], (0.05, 0.95)))
   return f'pitch follows by {score[0]:.2f}, {true}, {heard}'
 
 
-def _material_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _material_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   heard = tools.material(wave_NA)
   return (
     f'{"no hit is heard" if heard is None else f"heard {heard}"}, '
@@ -256,7 +256,7 @@ def _panning_words(score: Score) -> str:
   return f'{weight_N @ np.abs(place_N - x_N) / weight_N.sum():.2f} off on average'
 
 
-def _panning_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _panning_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   score = figures.panning_score(wave_NA, truth, tools)
   x_N, place_N, weight_N = score.T
   if weight_N.sum() < 1e-3:
@@ -276,12 +276,12 @@ def _word_words(score: Score) -> str:
   return f'{errors} {"error" if errors == 1 else "errors"} in {known}'
 
 
-def _word_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
-  said, heard = instruments.words(truth['transcript']), tools.words(wave_NA)
+def _word_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
+  said, heard = instruments.split_words(truth['transcript']), tools.words(wave_NA)
   return f"said '{' '.join(said)}', heard " + (f"'{' '.join(heard)}'" if heard else 'nothing')
 
 
-def _lip_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Instruments) -> str:
+def _lip_happened(wave_NA: np.ndarray, truth: dict, tools: instruments.Classifiers) -> str:
   del tools
   mouth_J = np.asarray(truth['mouth'], np.float64)
   level_J = tracks.level(wave_NA, len(mouth_J), smooth_s=_LIP_SMOOTH_S)
@@ -295,7 +295,7 @@ class _Kind:
 
   loss: Callable[[Score], float]
   words: Callable[[Score], str]
-  happened: Callable[[np.ndarray, dict, instruments.Instruments], str]
+  happened: Callable[[np.ndarray, dict, instruments.Classifiers], str]
 
 
 def _correlation_loss(score: Score) -> float:

@@ -17,13 +17,13 @@ import numpy as np
 
 STATE_S = 0.06
 FRAME_HZ = 50
-PENALTY = 6.0
+WORD_INSERTION_PENALTY = 6.0
 # What is likely in the whole training set must not drown what is rare.
-PRIOR_POWER = 0.7
+PRIOR_SCALE = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
-class Chains:
+class HmmTopology:
   """The states of all words, one after the other; state 0 is silence and all that is no word.
 
   Attributes:
@@ -35,27 +35,27 @@ class Chains:
   num_states: tuple[int, ...]
 
   @property
-  def starts_W(self) -> np.ndarray:
+  def first_states_W(self) -> np.ndarray:
     """First state of each word."""
     return 1 + np.concatenate([[0], np.cumsum(self.num_states)[:-1]]).astype(int)
 
   @property
-  def total(self) -> int:
+  def num_states_total(self) -> int:
     """Number of states, silence included."""
     return 1 + sum(self.num_states)
 
-  def label(self, spoken: list[dict], time_J: np.ndarray) -> np.ndarray:
+  def state_labels(self, spoken: list[dict], time_J: np.ndarray) -> np.ndarray:
     """Returns the state at each time, from words with start_s and end_s: a word's time is cut evenly."""
     state_J = np.zeros(len(time_J), np.int32)
     for entry in spoken:
       word = self.words.index(entry['word'])
       part_J = (time_J - entry['start_s']) / max(entry['end_s'] - entry['start_s'], 1e-3)
       inside_J = (part_J >= 0) & (part_J < 1)
-      state_J[inside_J] = self.starts_W[word] + (part_J[inside_J] * self.num_states[word]).astype(int)
+      state_J[inside_J] = self.first_states_W[word] + (part_J[inside_J] * self.num_states[word]).astype(int)
     return state_J
 
 
-def chains_of(spoken: list[dict]) -> Chains:
+def estimate_topology(spoken: list[dict]) -> HmmTopology:
   """Returns chains as long as the words are spoken on average.
 
   Args:
@@ -65,10 +65,10 @@ def chains_of(spoken: list[dict]) -> Chains:
   for entry in spoken:
     lengths.setdefault(entry['word'], []).append(entry['end_s'] - entry['start_s'])
   names = tuple(sorted(lengths))
-  return Chains(names, tuple(max(2, round(float(np.mean(lengths[name])) / STATE_S)) for name in names))
+  return HmmTopology(names, tuple(max(2, round(float(np.mean(lengths[name])) / STATE_S)) for name in names))
 
 
-def decode(chains: Chains, score_JS: np.ndarray, penalty: float = PENALTY) -> list[str]:
+def decode(chains: HmmTopology, score_JS: np.ndarray, penalty: float = WORD_INSERTION_PENALTY) -> list[str]:
   """Returns the words of the best path of eq. 1.
 
   Args:
@@ -76,15 +76,15 @@ def decode(chains: Chains, score_JS: np.ndarray, penalty: float = PENALTY) -> li
     score_JS: log p(s | x) - log p(s) of each frame and state.
     penalty: cost of a word.
   """
-  starts_W = chains.starts_W
+  starts_W = chains.first_states_W
   ends_W = starts_W + np.array(chains.num_states) - 1
-  is_start_S = np.zeros(chains.total, bool)
+  is_start_S = np.zeros(chains.num_states_total, bool)
   is_start_S[starts_W] = True
-  best_S = np.full(chains.total, -np.inf)
+  best_S = np.full(chains.num_states_total, -np.inf)
   best_S[0] = score_JS[0, 0]
   best_S[starts_W] = score_JS[0, starts_W] - penalty
   came_JS = np.zeros(score_JS.shape, np.int32)
-  state_S = np.arange(chains.total)
+  state_S = np.arange(chains.num_states_total)
   for j in range(1, len(score_JS)):
     # Everything that may begin now comes from silence or from the best finished word.
     last = ends_W[best_S[ends_W].argmax()]

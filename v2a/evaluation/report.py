@@ -19,7 +19,7 @@ from v2a.evaluation import distributions
 from v2a.evaluation import runner
 from v2a.reports import gallery_plot
 
-CLIPS_A_SCENE = 4
+CLIPS_PER_SCENE = 4
 JSON = 'report.json'
 _SCENE_BYTES = 200
 
@@ -40,14 +40,14 @@ def _lines(entries: Mapping[str, dict]) -> list[str]:
   return lines
 
 
-def table(result: dict) -> str:
+def format_table(result: dict) -> str:
   """Returns the figures as lines of text."""
   seeds = f', {result["num_seeds"]} seeds' if result['num_seeds'] > 1 else ''
   head = f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips{seeds}'
-  return '\n'.join([head, *_lines(result['figures'])])
+  return '\n'.join([head, *_lines(result['synthetic'])])
 
 
-def further_tables(result: dict) -> str:
+def format_additional_tables(result: dict) -> str:
   """Returns the tables of runner.TABLES, and that of whole sets, as lines of text."""
   titles = {table.key: table.title for table in runner.TABLES}
   titles[distributions.KEY] = distributions.TITLE[0].lower() + distributions.TITLE[1:]
@@ -66,7 +66,7 @@ def check(folder: pathlib.Path, cases: Sequence[cases_lib.Example] = ()) -> None
 
 
 def write(
-  folder: pathlib.Path, outcome: runner.Outcome, cases: Sequence[cases_lib.Example], sample_rate_hz: int
+  folder: pathlib.Path, outcome: runner.EvalResult, cases: Sequence[cases_lib.Example], sample_rate_hz: int
 ) -> pathlib.Path:
   """Writes report.json and SCENE.png.
 
@@ -88,7 +88,7 @@ def write(
   report = {'about': f'{files.MARK} evaluate.', **outcome.result}
   files.write_text(folder / JSON, json.dumps(names.utf8(report), indent=2))
   for scene, indices in columns.by_scene(cases).items():
-    shown = indices[:CLIPS_A_SCENE]
+    shown = indices[:CLIPS_PER_SCENE]
     sheet = mpl_figure.Figure(
       figsize=(4.2 * len(shown), 8.5), dpi=80, facecolor=columns.BACKGROUND_COLOR, layout='constrained'
     )

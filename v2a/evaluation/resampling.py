@@ -25,14 +25,14 @@ import functools
 import numpy as np
 from scipy import special
 
-NUM_DRAWS = 500
-NUM_TEST_DRAWS = 1000
+NUM_RESAMPLES = 500
+NUM_TEST_RESAMPLES = 1000
 # Below this a bootstrap of differences says 'significant' far too easily.
 MIN_TEST_CLIPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
-class Sample:
+class ObservedScores:
   """What one figure measured of one model.
 
   Attributes:
@@ -43,7 +43,7 @@ class Sample:
 
   combine: Callable[[Sequence], float | None]
   scores: Sequence[Sequence]
-  base: 'Sample | None' = None
+  denominator: 'ObservedScores | None' = None
 
   @functools.cached_property
   def clips(self) -> list[int]:
@@ -62,24 +62,24 @@ class Sample:
     row = self.scores[seed]
     kept = [row[k] for k in clips if row[k] is not None]
     value = self.combine(kept) if kept else None
-    if value is None or self.base is None:
+    if value is None or self.denominator is None:
       return value
-    whole = self.base._of_seed(clips, seed)
+    whole = self.denominator._of_seed(clips, seed)
     return value / whole if whole else None
 
-  def drawn_seeds(self, rng: np.random.Generator) -> Sequence[int]:
+  def resample_seeds(self, rng: np.random.Generator) -> Sequence[int]:
     """Returns as many seeds as there are, drawn anew."""
     num_seeds = len(self.scores)
     return (0,) if num_seeds == 1 else rng.integers(num_seeds, size=num_seeds)
 
 
-def interval(sample: Sample, num_draws: int = NUM_DRAWS) -> list[float] | None:
+def interval(sample: ObservedScores, num_draws: int = NUM_RESAMPLES) -> list[float] | None:
   """Returns the 95 % interval of a figure over clips and seeds; None where fewer than two clips count."""
   kept = sample.clips
   if len(kept) < 2 or sample.value() is None:
     return None
   rng = np.random.default_rng(0)
-  draws = [sample.value(rng.choice(kept, len(kept)), sample.drawn_seeds(rng)) for _ in range(num_draws)]
+  draws = [sample.value(rng.choice(kept, len(kept)), sample.resample_seeds(rng)) for _ in range(num_draws)]
   draws = [draw for draw in draws if draw is not None]
   return [float(edge) for edge in np.quantile(draws, (0.025, 0.975))] if draws else None
 
@@ -101,7 +101,9 @@ class Difference:
   num_clips: int
 
 
-def difference(mine: Sample, other: Sample, num_draws: int = NUM_TEST_DRAWS) -> Difference | None:
+def paired_difference(
+  mine: ObservedScores, other: ObservedScores, num_draws: int = NUM_TEST_RESAMPLES
+) -> Difference | None:
   """Returns the paired difference of one figure of two models; None where too few clips have both.
 
   Args:
@@ -126,7 +128,7 @@ def difference(mine: Sample, other: Sample, num_draws: int = NUM_TEST_DRAWS) -> 
 
   value = apart(kept, None, None)
   draws = [
-    apart(rng.choice(kept, len(kept)), mine.drawn_seeds(rng), other.drawn_seeds(rng))
+    apart(rng.choice(kept, len(kept)), mine.resample_seeds(rng), other.resample_seeds(rng))
     for _ in range(num_draws)
   ]
   draws = np.array([draw for draw in draws if draw is not None])

@@ -41,15 +41,15 @@ from v2a.evaluation import spectra
 from v2a.evaluation import speech
 from v2a.evaluation import tables as tables_lib
 
-Generate = Callable[[Sequence[cases_lib.GenerationInputs]], np.ndarray]
-Codec = Callable[[np.ndarray], np.ndarray]
-Report = Callable[[str], None]
+GenerateFn = Callable[[Sequence[cases_lib.GenerationInputs]], np.ndarray]
+ReconstructFn = Callable[[np.ndarray], np.ndarray]
+ProgressFn = Callable[[str], None]
 # The one place that names what is measured beside the figures of the world.
-TABLES: tuple[tables_lib.Table, ...] = (fidelity.SignalMetrics(), speech.Speech())
+TABLES: tuple[tables_lib.MetricTable, ...] = (fidelity.SignalMetrics(), speech.SpeechMetrics())
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class System:
   """What is evaluated.
 
   Attributes:
@@ -63,22 +63,22 @@ class Model:
   """
 
   name: str
-  generate: Generate
-  reconstruct: Codec
+  generate: GenerateFn
+  reconstruct: ReconstructFn
   sample_rate_hz: int
-  is_fixed: bool = False
-  no_negative: str = ''
+  is_external: bool = False
+  no_negative_prompt_reason: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
-class Pass:
+class Variant:
   """Which soundtracks are drawn together: one picture look and one negative prompt."""
 
-  look: str
+  corruption: str
   negative_text: str
 
 
-BASE = Pass('clean', '')
+CLEAN_VARIANT = Variant('clean', '')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class ClipScore:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class EvalResult:
   """The report's object, and what it came from, for looking at it and for comparing models.
 
   Attributes:
@@ -114,17 +114,17 @@ class Outcome:
 
   result: dict
   scores: dict[str, list[ClipScore]]
-  drawn: dict[Pass, dict[int, np.ndarray]]
+  waves_by_variant: dict[Variant, dict[int, np.ndarray]]
   reconstructed: list[np.ndarray]
   waves: list[np.ndarray]
   codec_waves: list[np.ndarray]
-  samples: dict[str, dict[str, resampling.Sample]]
+  observed_scores: dict[str, dict[str, resampling.ObservedScores]]
 
 
 class _Clock:
   """Says how far a stage has come and how long it will take."""
 
-  def __init__(self, stage: str, total: int, say: Report):
+  def __init__(self, stage: str, total: int, say: ProgressFn):
     self._stage, self._total, self._say = stage, total, say
     self._start = self._last = time.monotonic()
 
@@ -140,7 +140,7 @@ class _Clock:
     )
 
 
-def condition_seed(seed: int, index: int) -> int:
+def noise_seed(seed: int, index: int) -> int:
   """Returns the seed of the model's noise for clip `index`, apart for every pair."""
   return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
 
@@ -170,22 +170,22 @@ def in_batches(
     done += len(part)
     tick(done)
     for wave_NA in wave_BNA:
-      yield spectra.prepare(wave_NA, sample_rate_hz)
+      yield spectra.resample(wave_NA, sample_rate_hz)
 
 
 def evaluate(
-  model: Model,
+  model: System,
   cases: Sequence[cases_lib.Example],
   data: str,
   seed: int = 0,
   batch_size: int = 8,
-  tools: instruments_lib.Instruments | None = None,
-  say: Report = logging.info,
+  tools: instruments_lib.Classifiers | None = None,
+  say: ProgressFn = logging.info,
   num_seeds: int = 1,
   has_captions: bool = True,
-  tables: Sequence[tables_lib.Table] = TABLES,
+  tables: Sequence[tables_lib.MetricTable] = TABLES,
   clip_rate_hz: int | None = None,
-) -> Outcome:
+) -> EvalResult:
   """Returns all figures of a model on a set of clips.
 
   Args:
@@ -209,12 +209,12 @@ def evaluate(
       f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(cases)}.'
     )
   tools = tools or instruments_lib.load()
-  num_seeds = 1 if model.is_fixed else num_seeds
+  num_seeds = 1 if model.is_external else num_seeds
   clip_rate_hz = clip_rate_hz or model.sample_rate_hz
   session = _Session(model, cases, clip_rate_hz, batch_size, has_captions, tables, tools, say)
   parts = [session.measure(seed + number, is_first=not number) for number in range(num_seeds)]
   joined = {
-    key: {name: measuring.joined([part[key][name] for part in parts]) for name in parts[0][key]}
+    key: {name: measuring.merge_seeds([part[key][name] for part in parts]) for name in parts[0][key]}
     for key in parts[0]
   }
   result = {
@@ -225,16 +225,16 @@ def evaluate(
     'num_seeds': num_seeds,
   }
   samples = {}
-  result['figures'], samples['figures'] = measuring.world_entries(joined['figures'])
+  result['synthetic'], samples['synthetic'] = measuring.synthetic_entries(joined['synthetic'])
   for table in tables:
     result[table.key], samples[table.key] = measuring.table_entries(table, joined[table.key])
   everything = {name: mine for key in joined for name, mine in joined[key].items()}
   result['protocol'] = protocol.describe(cases, clip_rate_hz, has_captions, everything)
   # Silent soundtracks count in every figure; but whoever reads the figures should know of them.
   result['silent'] = [case.name for case, wave_NA in zip(cases, session.waves) if not np.any(wave_NA)]
-  scores = {name: _clip_scores(mine) for name, mine in joined['figures'].items()}
+  scores = {name: _clip_scores(mine) for name, mine in joined['synthetic'].items()}
   codec = list(session.codec.values())
-  return Outcome(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)
+  return EvalResult(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)
 
 
 class _Session:
@@ -242,14 +242,14 @@ class _Session:
 
   def __init__(
     self,
-    model: Model,
+    model: System,
     cases: Sequence[cases_lib.Example],
     clip_rate_hz: int,
     batch_size: int,
     has_captions: bool,
-    tables: Sequence[tables_lib.Table],
-    tools: instruments_lib.Instruments,
-    say: Report,
+    tables: Sequence[tables_lib.MetricTable],
+    tools: instruments_lib.Classifiers,
+    say: ProgressFn,
   ):
     self._tables = tables
     self._model, self._cases, self._batch_size = model, cases, batch_size
@@ -261,49 +261,49 @@ class _Session:
     self.codec = self._reconstruct(range(len(cases)), [case.wave_NA for case in cases], 'codec round trips')
     self._heard_codec = self._heard(self.codec)
     self._dry = self._dry_ceiling(self._counted['music_rate_negative'])
-    self._known = {table.key: table.know(cases, clip_rate_hz) for table in tables}
-    self.drawn: dict[Pass, dict[int, np.ndarray]] = {}
+    self._known = {table.key: table.make_references(cases, clip_rate_hz) for table in tables}
+    self.drawn: dict[Variant, dict[int, np.ndarray]] = {}
     self.waves: list[np.ndarray] = []
     self.reconstructed = list(self._heard_codec.values())
 
-  def measure(self, seed: int, is_first: bool) -> dict[str, dict[str, measuring.Measured]]:
+  def measure(self, seed: int, is_first: bool) -> dict[str, dict[str, measuring.MetricScores]]:
     """Draws under one seed and returns what was measured, by the report's object and the figure.
 
     Args:
       seed: of the noise.
       is_first: whether ceilings are measured too, and the soundtracks are kept.
     """
-    base = self._generate(range(len(self._cases)), BASE, seed)
-    waves, absent = {BASE: self._heard(base)}, {}
+    base = self._generate(range(len(self._cases)), CLEAN_VARIANT, seed)
+    waves, absent = {CLEAN_VARIANT: self._heard(base)}, {}
     for figure in figures_lib.METRICS.values():
-      which, counted = Pass(figure.corruption, figure.negative_text), self._counted[figure.name]
+      which, counted = Variant(figure.corruption, figure.negative_text), self._counted[figure.name]
       if which in waves or which in absent or not counted:
         continue
-      if self._model.is_fixed:
+      if self._model.is_external:
         absent[which] = 'the soundtracks were made beforehand, for the clean pictures'
-      elif figure.negative_text and self._model.no_negative:
-        absent[which] = self._model.no_negative
+      elif figure.negative_text and self._model.no_negative_prompt_reason:
+        absent[which] = self._model.no_negative_prompt_reason
       elif figure.corruption != 'clean' and any(self._cases[i].paired_variant is None for i in counted):
         absent[which] = f"the set has no '{figure.corruption}' twins of its clips"
       else:
         waves[which] = self._heard(self._generate(counted, which, seed))
     self._say('measuring')
-    found = {'figures': {}}
+    found = {'synthetic': {}}
     for name, figure in figures_lib.METRICS.items():
-      which = Pass(figure.corruption, figure.negative_text)
+      which = Variant(figure.corruption, figure.negative_text)
       ceiling = self._dry if figure.negative_text else self._heard_codec
-      found['figures'][name] = measuring.world(
+      found['synthetic'][name] = measuring.score_synthetic(
         figure,
         self._cases,
         self._counted[name],
         waves.get(which),
-        waves[BASE],
+        waves[CLEAN_VARIANT],
         ceiling if is_first else None,
         self._tools,
         absent.get(which, ''),
       )
     for table in self._tables:
-      found[table.key] = measuring.table(
+      found[table.key] = measuring.score_table(
         table,
         list(base.values()),
         list(self.codec.values()) if is_first else None,
@@ -314,17 +314,17 @@ class _Session:
       self.drawn, self.waves = waves, list(base.values())
     return found
 
-  def _generate(self, indices: Sequence[int], which: Pass, seed: int) -> dict[int, np.ndarray]:
+  def _generate(self, indices: Sequence[int], which: Variant, seed: int) -> dict[int, np.ndarray]:
     """Returns soundtracks as they were drawn, by the index of their clip, ascending."""
     model, cases = self._model, self._cases
     # Dialogue side by side: a batch without any transcript is drawn with one evaluation less.
     indices = sorted(indices, key=lambda i: bool(cases[i].truth['transcript']))
-    stage = 'soundtracks' + (f' ({which.look})' if which.look != 'clean' else '')
+    stage = 'soundtracks' + (f' ({which.corruption})' if which.corruption != 'clean' else '')
     stage += f' without {which.negative_text}' if which.negative_text else ''
     clock = _Clock(f'{stage}, seed {seed}' if seed else stage, len(indices), self._say)
     conditions = (
       cases_lib.generation_inputs(
-        cases[i], which.look, which.negative_text, condition_seed(seed, i), self._has_captions
+        cases[i], which.corruption, which.negative_text, noise_seed(seed, i), self._has_captions
       )
       for i in indices
     )
@@ -355,12 +355,14 @@ class _Session:
     rate_hz = self._model.sample_rate_hz
     if rate_hz == spectra.RATE_HZ:
       return waves
-    return {i: spectra.prepare(wave_NA, rate_hz).astype(np.float32) for i, wave_NA in waves.items()}
+    return {i: spectra.resample(wave_NA, rate_hz).astype(np.float32) for i, wave_NA in waves.items()}
 
 
-def _clip_scores(mine: measuring.Measured) -> list[ClipScore]:
-  columns = [(rows or [[None] * len(mine.counted)])[0] for rows in (mine.value, mine.floor, mine.ceiling)]
-  return [ClipScore(*row) for row in zip(mine.counted, *columns)]
+def _clip_scores(mine: measuring.MetricScores) -> list[ClipScore]:
+  columns = [
+    (rows or [[None] * len(mine.example_indices)])[0] for rows in (mine.value, mine.floor, mine.ceiling)
+  ]
+  return [ClipScore(*row) for row in zip(mine.example_indices, *columns)]
 
 
 def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:

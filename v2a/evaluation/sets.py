@@ -26,19 +26,19 @@ from v2a.evaluation import distances
 from v2a.evaluation.embedders import cache as cache_lib
 from v2a.evaluation.embedders import embedder as embedder_lib
 
-OF_ROWS = ('fd', 'fd_inf', 'kid', 'kad')
-OF_LOGITS = ('kl', 'is')
+EMBEDDING_METRICS = ('fd', 'fd_inf', 'kid', 'kad')
+LOGIT_METRICS = ('kl', 'is')
 # Whose value depends on the number of rows.
 BIASED = ('fd', 'fd_inf')
-NUM_DRAWS = 200
+NUM_RESAMPLES = 200
 # Means over draws themselves.
-OF_DRAWS = ('kid', 'fd_inf')
-FEW_DRAWS, FEW_SUBSETS, FEW_FEATURES = 40, 10, 256
+SUBSET_METRICS = ('kid', 'fd_inf')
+NUM_SUBSET_METRIC_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
 # What is computed anew for an interval.
 STATISTICS = {
   'fd': distances.frechet,
   'fd_inf': distances.frechet_infinity,
-  'kid': lambda a_NF, b_NF: distances.kid(a_NF, b_NF, FEW_SUBSETS)[0],
+  'kid': lambda a_NF, b_NF: distances.kid(a_NF, b_NF, NUM_KID_SUBSETS)[0],
   'kad': distances.kad,
 }
 
@@ -46,7 +46,7 @@ Embedders = Sequence['embedder_lib.Embedder | embedder_lib.Missing']
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class MetricResult:
   """One line of the table.
 
   Attributes:
@@ -64,13 +64,13 @@ class Figure:
   value: float | None
   interval: tuple[float, float] | None = None
   num_true: int = 0
-  num_drawn: int = 0
+  num_generated: int = 0
   true_value: float | None = None
   note: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
-class Embedded:
+class EmbeddingSet:
   """What the embedders made of a set of clips.
 
   Attributes:
@@ -80,10 +80,10 @@ class Embedded:
   """
 
   arrays: dict[str, list[embedder_lib.Arrays | None]]
-  refusals: dict[str, list[str]]
+  unsupported_reasons: dict[str, list[str]]
   num_clips: int
 
-  def kept(self, name: str) -> list[embedder_lib.Arrays]:
+  def supported_arrays(self, name: str) -> list[embedder_lib.Arrays]:
     """Returns the arrays of the clips that an embedder did not refuse."""
     return [arrays for arrays in self.arrays[name] if arrays is not None]
 
@@ -91,9 +91,9 @@ class Embedded:
 def embed(
   clips: Iterable[embedder_lib.Clip],
   embedders: Embedders,
-  cache: cache_lib.Cache | None = None,
+  cache: cache_lib.EmbeddingCache | None = None,
   say: Callable[[str], None] | None = None,
-) -> Embedded:
+) -> EmbeddingSet:
   """Returns what every embedder makes of every clip.
 
   Args:
@@ -102,7 +102,7 @@ def embed(
     cache: of embeddings; None keeps none.
     say: receives a line after every hundredth clip.
   """
-  cache = cache or cache_lib.Cache(None)
+  cache = cache or cache_lib.EmbeddingCache(None)
   here = [embedder for embedder in embedders if not isinstance(embedder, embedder_lib.Missing)]
   arrays, refusals, num_clips = {e.name: [] for e in here}, {e.name: [] for e in here}, 0
   for clip in clips:
@@ -110,15 +110,17 @@ def embed(
     for embedder in here:
       try:
         arrays[embedder.name].append(cache.embed(embedder, clip))
-      except embedder_lib.Refusal as refusal:
+      except embedder_lib.UnsupportedClipError as refusal:
         arrays[embedder.name].append(None)
         refusals[embedder.name].append(str(refusal))
     if say and num_clips % 100 == 0:
       say(f'embedded {num_clips} clips')
-  return Embedded(arrays, refusals, num_clips)
+  return EmbeddingSet(arrays, refusals, num_clips)
 
 
-def table(true: Embedded, drawn: Embedded, embedders: Embedders, num_draws: int = NUM_DRAWS) -> list[Figure]:
+def compute_metrics(
+  true: EmbeddingSet, drawn: EmbeddingSet, embedders: Embedders, num_draws: int = NUM_RESAMPLES
+) -> list[MetricResult]:
   """Returns every figure of every embedder, in their order; none is left out.
 
   Args:
@@ -129,42 +131,46 @@ def table(true: Embedded, drawn: Embedded, embedders: Embedders, num_draws: int 
   """
   lines = []
   for embedder in embedders:
-    for name in embedder.figures:
+    for name in embedder.metrics:
       if isinstance(embedder, embedder_lib.Missing):
-        lines.append(Figure(name, embedder.name, None, note=embedder.note))
+        lines.append(MetricResult(name, embedder.name, None, note=embedder.note))
       else:
         lines.append(_figure(name, embedder, true, drawn, num_draws))
   return lines
 
 
 def _figure(
-  name: str, embedder: embedder_lib.Embedder, true: Embedded, drawn: Embedded, num_draws: int
-) -> Figure:
+  name: str, embedder: embedder_lib.Embedder, true: EmbeddingSet, drawn: EmbeddingSet, num_draws: int
+) -> MetricResult:
   try:
-    if name in OF_ROWS:
-      line = _of_rows(name, true.kept(embedder.name), drawn.kept(embedder.name), num_draws)
+    if name in EMBEDDING_METRICS:
+      line = _of_rows(
+        name, true.supported_arrays(embedder.name), drawn.supported_arrays(embedder.name), num_draws
+      )
     elif name == 'kl':
       line = _kl(true, drawn, embedder.name, num_draws)
     elif name == 'is':
-      line = _inception(drawn.kept(embedder.name), num_draws)
+      line = _inception(drawn.supported_arrays(embedder.name), num_draws)
     else:
-      line = _score(name, embedder, true.kept(embedder.name), drawn.kept(embedder.name), num_draws)
+      line = _score(
+        name, embedder, true.supported_arrays(embedder.name), drawn.supported_arrays(embedder.name), num_draws
+      )
   except ValueError as error:
-    line = Figure(name, embedder.name, None, note=f'not computed: {error}')
+    line = MetricResult(name, embedder.name, None, note=f'not computed: {error}')
   notes = [line.note, *_refused('true', true, embedder.name), *_refused('drawn', drawn, embedder.name)]
   return dataclasses.replace(line, embedder=embedder.name, note=' '.join(note for note in notes if note))
 
 
-def _refused(which: str, embedded: Embedded, name: str) -> list[str]:
-  reasons = embedded.refusals[name]
+def _refused(which: str, embedded: EmbeddingSet, name: str) -> list[str]:
+  reasons = embedded.unsupported_reasons[name]
   if not reasons:
     return []
   return [f'{len(reasons)} of {embedded.num_clips} {which} clips refused: {reasons[0]}.']
 
 
-def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> Figure:
+def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> MetricResult:
   def rows(clips: list, pick: Sequence[int]) -> np.ndarray:
-    found = [clips[k][embedder_lib.ROWS] for k in pick]
+    found = [clips[k][embedder_lib.EMBEDDINGS] for k in pick]
     return np.concatenate(found) if found else np.zeros((0, 1))
 
   a_NF, b_NF = rows(true, range(len(true))), rows(drawn, range(len(drawn)))
@@ -176,14 +182,18 @@ def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> Figure:
     value = statistic(a_NF, b_NF)
   if name in BIASED:
     note = distances.frechet_caveat(a_NF, b_NF) or ''
-  if name in OF_DRAWS:
-    num_draws = 0 if name == 'fd_inf' and a_NF.shape[1] > FEW_FEATURES else min(num_draws, FEW_DRAWS)
+  if name in SUBSET_METRICS:
+    num_draws = (
+      0
+      if name == 'fd_inf' and a_NF.shape[1] > MAX_FD_INF_FEATURES
+      else min(num_draws, NUM_SUBSET_METRIC_RESAMPLES)
+    )
   again = lambda i, j: statistic(rows(true, i), rows(drawn, j))
   interval = _interval(again, [len(true), len(drawn)], num_draws)
-  return Figure(name, '', value, interval, len(a_NF), len(b_NF), note=note)
+  return MetricResult(name, '', value, interval, len(a_NF), len(b_NF), note=note)
 
 
-def _kl(true: Embedded, drawn: Embedded, name: str, num_draws: int) -> Figure:
+def _kl(true: EmbeddingSet, drawn: EmbeddingSet, name: str, num_draws: int) -> MetricResult:
   if true.num_clips != drawn.num_clips:
     raise ValueError(
       f'kl compares drawn clip k with true clip k; '
@@ -193,25 +203,27 @@ def _kl(true: Embedded, drawn: Embedded, name: str, num_draws: int) -> Figure:
   target_NO, predicted_NO = (_logits([pair[side] for pair in pairs]) for side in (0, 1))
   value = distances.kl(target_NO, predicted_NO)
   again = lambda i: distances.kl(target_NO[i], predicted_NO[i])
-  return Figure('kl', '', value, _interval(again, [len(pairs)], num_draws), len(pairs), len(pairs))
+  return MetricResult('kl', '', value, _interval(again, [len(pairs)], num_draws), len(pairs), len(pairs))
 
 
-def _inception(drawn: list, num_draws: int) -> Figure:
+def _inception(drawn: list, num_draws: int) -> MetricResult:
   logits_NO = _logits(drawn)
   value, deviation = distances.inception_score(logits_NO)
   again = lambda i: distances.inception_score(logits_NO[i])[0]
   interval = _interval(again, [len(drawn)], num_draws)
-  return Figure('is', '', value, interval, 0, len(drawn), note=f'deviation {deviation:.3g} over ten parts.')
+  return MetricResult(
+    'is', '', value, interval, 0, len(drawn), note=f'deviation {deviation:.3g} over ten parts.'
+  )
 
 
-def _score(name: str, embedder, true: list, drawn: list, num_draws: int) -> Figure:
+def _score(name: str, embedder, true: list, drawn: list, num_draws: int) -> MetricResult:
   value_N = np.array([embedder.scores(arrays)[name] for arrays in drawn], np.float64)
   if not len(value_N):
     raise ValueError('no drawn clip was embedded')
   true_N = np.array([embedder.scores(arrays)[name] for arrays in true], np.float64)
   interval = _interval(lambda i: value_N[i].mean(), [len(value_N)], num_draws)
   true_value = float(true_N.mean()) if len(true_N) else None
-  return Figure(name, '', float(value_N.mean()), interval, len(true_N), len(value_N), true_value)
+  return MetricResult(name, '', float(value_N.mean()), interval, len(true_N), len(value_N), true_value)
 
 
 def _logits(clips: list) -> np.ndarray:
@@ -225,7 +237,7 @@ def _interval(statistic: Callable[..., float], nums: list[int], num_draws: int) 
   return distances.bootstrap_interval(statistic, *(np.arange(num) for num in nums), num_resamples=num_draws)
 
 
-def check_comparable(tables: Mapping[str, Sequence[Figure]]) -> None:
+def check_comparable(tables: Mapping[str, Sequence[MetricResult]]) -> None:
   """Refuses to set tables beside each other whose Frechet distances have different numbers of rows.
 
   Args:
@@ -238,12 +250,12 @@ def check_comparable(tables: Mapping[str, Sequence[Figure]]) -> None:
   for lines in tables.values():
     for line in lines:
       if line.name in BIASED and line.value is not None:
-        nums.setdefault((line.name, line.embedder), []).append((line.num_true, line.num_drawn))
+        nums.setdefault((line.name, line.embedder), []).append((line.num_true, line.num_generated))
   for pairs in nums.values():
     distances.check_comparable(*pairs)
 
 
-def text(lines: Sequence[Figure]) -> str:
+def format_results(lines: Sequence[MetricResult]) -> str:
   """Returns the table for people, one figure a line, notes below it."""
   head = ('figure', 'value', '95 % interval', 'true sounds', 'rows true', 'rows drawn')
   notes = list(dict.fromkeys(line.note for line in lines if line.note))
@@ -253,9 +265,9 @@ def text(lines: Sequence[Figure]) -> str:
   return '\n'.join([*shown, *(f'({k + 1}) {note}' for k, note in enumerate(notes))])
 
 
-def _cells(line: Figure, notes: list[str]) -> tuple[str, ...]:
+def _cells(line: MetricResult, notes: list[str]) -> tuple[str, ...]:
   mark = f' ({notes.index(line.note) + 1})' if line.note else ''
   number = lambda value: '-' if value is None else f'{value:.4g}'
   interval = '-' if line.interval is None else ' .. '.join(number(edge) for edge in line.interval)
-  nums = [str(num) if num else '-' for num in (line.num_true, line.num_drawn)]
+  nums = [str(num) if num else '-' for num in (line.num_true, line.num_generated)]
   return (f'{line.name}_{line.embedder}', number(line.value) + mark, interval, number(line.true_value), *nums)

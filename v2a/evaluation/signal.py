@@ -53,7 +53,7 @@ _MAGNITUDE_FLOOR = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
-class OnsetAgreement:
+class OnsetMetrics:
   """How the onsets of a sound agree with the known ones.
 
   Attributes:
@@ -64,15 +64,15 @@ class OnsetAgreement:
     f1: of the matched pairs; 1 where nothing was to be found and nothing was.
   """
 
-  is_count_right: bool
+  is_count_correct: bool
   accuracy: float | None
   average_precision: float | None
   f1: float
 
 
-def onset_agreement(
+def onset_metrics(
   known_s: np.ndarray, wave_NA: np.ndarray, sample_rate_hz: int, tolerance_s: float = 0.1
-) -> OnsetAgreement:
+) -> OnsetMetrics:
   """Returns the agreement of a sound's onsets with known times, see the module for the protocol.
 
   The confidence of an onset is the largest absolute sample within 50 ms of it.
@@ -93,8 +93,8 @@ def onset_agreement(
   pairs = onsets.match(known_s, detected_s, tolerance_s)
   confidences = [_loudest(wave_NA, sample_rate_hz, time_s) for time_s in detected_s]
   hits = [j for _, j in pairs]
-  return OnsetAgreement(
-    is_count_right=len(known_s) == len(detected_s),
+  return OnsetMetrics(
+    is_count_correct=len(known_s) == len(detected_s),
     accuracy=len(pairs) / len(known_s) if len(known_s) else None,
     average_precision=_average_precision(np.array(confidences), hits, len(known_s)),
     f1=onsets.f1(len(pairs), len(known_s), len(detected_s)),
@@ -167,16 +167,19 @@ def av_offset_s(
   Returns:
     The lag; None where the sound has no onsets or the picture stands still.
   """
-  motion_L, flux_J = motion.curve(frame_LYX3), onsets.strength(_at_measuring_rate(wave_NA, sample_rate_hz))
+  motion_L, flux_J = (
+    motion.curve(frame_LYX3),
+    onsets.onset_strength(_at_measuring_rate(wave_NA, sample_rate_hz)),
+  )
   flux_hz = spectra.RATE_HZ / onsets.HOP_SAMPLES
-  num = int(min(len(motion_L) / fps, len(flux_J) / flux_hz) * tracks.TRACK_HZ)
-  time_N = np.arange(num) / tracks.TRACK_HZ
+  num = int(min(len(motion_L) / fps, len(flux_J) / flux_hz) * tracks.CURVE_HZ)
+  time_N = np.arange(num) / tracks.CURVE_HZ
   smooth_J = ndimage.gaussian_filter1d(flux_J, 0.5 * flux_hz / fps, mode='constant')
   picture_N = np.interp(time_N, np.arange(len(motion_L)) / fps, motion_L)
   sound_N = np.interp(time_N, np.arange(len(flux_J)) / flux_hz, smooth_J)
   if num < 4 or np.ptp(picture_N) < 1e-9 or np.ptp(sound_N) < 1e-9:
     return None
-  return tracks.lag(picture_N, sound_N, min(limit_s, num / 2 / tracks.TRACK_HZ))
+  return tracks.lag(picture_N, sound_N, min(limit_s, num / 2 / tracks.CURVE_HZ))
 
 
 def envelope(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -262,7 +265,7 @@ def log_mel_distance(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) ->
   """
   a_NA, b_NA = (_at_measuring_rate(wave_NA, sample_rate_hz) for wave_NA in _pair(a_NA, b_NA))
   channels = [slice(k, k + 1) for k in range(a_NA.shape[1])]
-  return float(np.mean([nearest.distances([a_NA[:, k]], [b_NA[:, k]]) for k in channels]))
+  return float(np.mean([nearest.pairwise_distances([a_NA[:, k]], [b_NA[:, k]]) for k in channels]))
 
 
 def _magnitude(wave_N: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:
@@ -367,10 +370,10 @@ def _pair(a_NA: np.ndarray, b_NA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sound(wave_NA: np.ndarray) -> np.ndarray:
   """Returns a checked wave as float64; at the rate of spectra.prepare there is nothing to resample."""
-  return spectra.prepare(wave_NA, spectra.RATE_HZ)
+  return spectra.resample(wave_NA, spectra.RATE_HZ)
 
 
 def _at_measuring_rate(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  wave_NA = spectra.prepare(wave_NA, sample_rate_hz)
+  wave_NA = spectra.resample(wave_NA, sample_rate_hz)
   # A sample or two of a higher rate leave none at this one.
   return wave_NA if len(wave_NA) else np.zeros((1, wave_NA.shape[1]))

@@ -40,12 +40,12 @@ FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
 _ABOUT = 'about.json'
 # So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence. One of a
 # video may be as much longer as it likes.
-SLACK_S = 0.05
+LENGTH_TOLERANCE_S = 0.05
 # Names that a message lists.
 _NUM_NAMED = 3
 
 
-def key(model: generate.Bundle, request: generate.Request, batch_size: int) -> dict:
+def cache_key(model: generate.Bundle, request: generate.Request, batch_size: int) -> dict:
   """Returns, JSON-able, all that decides a soundtrack but the condition.
 
   Args:
@@ -68,7 +68,7 @@ def key(model: generate.Bundle, request: generate.Request, batch_size: int) -> d
   }
 
 
-def condition_hash(condition: cases_lib.GenerationInputs) -> str:
+def inputs_hash(condition: cases_lib.GenerationInputs) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed,
            condition.word_times_s, condition.num_samples)  # fmt: skip
@@ -77,7 +77,7 @@ def condition_hash(condition: cases_lib.GenerationInputs) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Drawn:
+class MeasuredCosts:
   """What drawing took, as far as it is known.
 
   Attributes:
@@ -89,7 +89,7 @@ class Drawn:
   peak_bytes: int | None
 
 
-class Kept:
+class SampleCache:
   """A model of the runner whose soundtracks are drawn once, and read from a folder from then on."""
 
   def __init__(self, folder: pathlib.Path, key: Mapping):
@@ -102,7 +102,7 @@ class Kept:
     self._seen: set[tuple[bool, bool]] = set()
     self._memory: costs.PeakMemory | None = None
 
-  def keep(self, model: runner.Model) -> runner.Model:
+  def wrap(self, model: runner.System) -> runner.System:
     """Returns the model, drawing only batches of which a soundtrack is missing.
 
     Always whole batches, so that a row never stands among others than it would have without a pause.
@@ -110,13 +110,13 @@ class Kept:
     return dataclasses.replace(model, generate=lambda conditions: self._generate(model, conditions))
 
   @property
-  def drawn(self) -> Drawn:
+  def measured_costs(self) -> MeasuredCosts:
     """What drawing took."""
     seconds = self._about['batches_s']
-    return Drawn(statistics.median(seconds) if seconds else None, self._about['peak_bytes'])
+    return MeasuredCosts(statistics.median(seconds) if seconds else None, self._about['peak_bytes'])
 
-  def _generate(self, model: runner.Model, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
-    paths = [self._folder / f'{condition_hash(condition)[:32]}.wav' for condition in conditions]
+  def _generate(self, model: runner.System, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
+    paths = [self._folder / f'{inputs_hash(condition)[:32]}.wav' for condition in conditions]
     if not all(path.is_file() for path in paths):
       wave_BNA = self._draw(model, conditions)
       self._folder.mkdir(parents=True, exist_ok=True)
@@ -125,7 +125,7 @@ class Kept:
       self._note()
     return np.stack([soundfile.read(os.fsencode(path), dtype='float32', always_2d=True)[0] for path in paths])
 
-  def _draw(self, model: runner.Model, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
+  def _draw(self, model: runner.System, conditions: Sequence[cases_lib.GenerationInputs]) -> np.ndarray:
     self._memory = self._memory or costs.PeakMemory()
     start = time.perf_counter()
     wave_BNA = np.asarray(model.generate(conditions))
@@ -148,7 +148,7 @@ class Kept:
 
 
 @dataclasses.dataclass(frozen=True)
-class Made:
+class ExternalSamples:
   """The soundtracks of another system.
 
   Attributes:
@@ -158,13 +158,13 @@ class Made:
     num_unused: files in the folder that are of no clip that is evaluated.
   """
 
-  model: runner.Model
+  system: runner.System
   silent: list[str]
-  fitted: list[str]
+  length_adjusted: list[str]
   num_unused: int
 
 
-def is_folder_of_sounds(path: pathlib.Path) -> bool:
+def is_wav_folder(path: pathlib.Path) -> bool:
   """Returns whether a folder holds wav files right in it."""
   return path.is_dir() and any(_wavs(path))
 
@@ -175,7 +175,7 @@ def _wavs(path: pathlib.Path) -> list[pathlib.Path]:
 
 def read_folder(
   path: pathlib.Path, cases: Sequence[cases_lib.Example], clip_rate_hz: int, name: str = ''
-) -> Made:
+) -> ExternalSamples:
   """Returns the soundtracks in a folder as a model that the runner evaluates.
 
   A soundtrack with other channels than the clips is heard in both channels, or mixed to one.
@@ -205,8 +205,8 @@ def read_folder(
     wave_NA, rate_hz = _read(wavs[case.name], rate_hz)
     wanted = round(num_samples / clip_rate_hz * rate_hz)
     # Of a video the first seconds are evaluated, and so those of the soundtrack of all of it.
-    too_long = case.video is None and len(wave_NA) - wanted > SLACK_S * rate_hz
-    if too_long or wanted - len(wave_NA) > SLACK_S * rate_hz:
+    too_long = case.video is None and len(wave_NA) - wanted > LENGTH_TOLERANCE_S * rate_hz
+    if too_long or wanted - len(wave_NA) > LENGTH_TOLERANCE_S * rate_hz:
       raise ValueError(
         f'{wavs[case.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
       )
@@ -217,8 +217,8 @@ def read_folder(
       wave_NA = np.repeat(wave_NA.mean(axis=1, keepdims=True), num_channels, axis=1)
     waves[case.name] = wave_NA
   found = lambda conditions: np.stack([waves[condition.name] for condition in conditions])
-  model = runner.Model(name, found, _resample(clip_rate_hz, rate_hz), rate_hz, is_fixed=True)
-  return Made(model, silent, fitted, len(strangers))
+  model = runner.System(name, found, _resample(clip_rate_hz, rate_hz), rate_hz, is_external=True)
+  return ExternalSamples(model, silent, fitted, len(strangers))
 
 
 def _resample(from_hz: int, to_hz: int) -> Callable[[np.ndarray], np.ndarray]:

@@ -17,7 +17,7 @@ NUM_MELS = 64
 _FLOOR = 1e-5
 
 
-def prepare(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def resample(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Returns the wave as float64 at RATE_HZ, channels kept.
 
   Args:

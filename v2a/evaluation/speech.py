@@ -33,9 +33,9 @@ from v2a.evaluation import tables
 from v2a.evaluation.embedders import checkpoints
 from v2a.evaluation.embedders import embedder as embedder_lib
 
-FIGURE = 'wer'
-EXTRA = "pip install 'v2a[speech]'"
-WHISPERS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
+METRIC = 'wer'
+INSTALL_COMMAND = "pip install 'v2a[speech]'"
+WHISPER_MODELS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
 _APOSTROPHES = str.maketrans('\u2018\u2019\u02bc\u00b4`', "'''''")
 _CHARACTER_WORDS = re.compile('([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])')
 
@@ -60,7 +60,7 @@ class Recognizer(Protocol):
     """Returns the words heard in a mono wave at spectra.RATE_HZ, as the recognizer writes them."""
 
 
-class World(Recognizer):
+class SyntheticRecognizer(Recognizer):
   """The project's own, see v2a.evaluation.recognizer."""
 
   name = 'world'
@@ -117,13 +117,13 @@ class Whisper(Recognizer):
 
 def _pocketsphinx(path) -> Recognizer | str:
   del path
-  return ', '.join(checkpoints.lacking('pocketsphinx', EXTRA)) or Pocketsphinx()
+  return ', '.join(checkpoints.missing_package('pocketsphinx', INSTALL_COMMAND)) or Pocketsphinx()
 
 
 def _whisper(path, name: str) -> Recognizer | str:
   where = checkpoints.folder(path)
   folder = where / f'faster-whisper-{name}' if where else None
-  reasons = checkpoints.lacking('faster-whisper', EXTRA)
+  reasons = checkpoints.missing_package('faster-whisper', INSTALL_COMMAND)
   if not folder or not (folder / 'model.bin').is_file():
     reasons.append(f'weights faster-whisper-{name} missing')
   return ', '.join(reasons) or Whisper(name, folder)
@@ -131,9 +131,9 @@ def _whisper(path, name: str) -> Recognizer | str:
 
 # From the folder of weights to a recognizer, or to what is missing.
 RECOGNIZERS: dict[str, Callable[[pathlib.Path | None], Recognizer | str]] = {
-  'world': lambda path: World(),
+  'world': lambda path: SyntheticRecognizer(),
   'pocketsphinx': _pocketsphinx,
-  **{f'whisper-{name}': functools.partial(_whisper, name=name) for name in WHISPERS},
+  **{f'whisper-{name}': functools.partial(_whisper, name=name) for name in WHISPER_MODELS},
 }
 
 
@@ -154,14 +154,14 @@ def load(
   if unknown:
     raise ValueError(f'recognizers must be of {", ".join(RECOGNIZERS)}; got {", ".join(unknown)}.')
   made = [(name, RECOGNIZERS[name](path)) for name in names]
-  return [embedder_lib.Missing(name, got, (FIGURE,)) if isinstance(got, str) else got for name, got in made]
+  return [embedder_lib.Missing(name, got, (METRIC,)) if isinstance(got, str) else got for name, got in made]
 
 
-def at_hand() -> list[Recognizer | embedder_lib.Missing]:
+def load_available() -> list[Recognizer | embedder_lib.Missing]:
   """Returns all recognizers that can be had, and what lacks to one where none of its kind can."""
   found = load(RECOGNIZERS)
   has_whisper = any(isinstance(each, Whisper) for each in found)
-  hidden = set(WHISPERS) if has_whisper else set(WHISPERS[:-1])
+  hidden = set(WHISPER_MODELS) if has_whisper else set(WHISPER_MODELS[:-1])
   return [
     each
     for each in found
@@ -169,20 +169,20 @@ def at_hand() -> list[Recognizer | embedder_lib.Missing]:
   ]
 
 
-def errors(spoken: str, heard: str) -> tuple[int, int]:
+def count_word_errors(spoken: str, heard: str) -> tuple[int, int]:
   """Returns the errors of what was heard, and the words of what was spoken, both normalized."""
   known, found = normalize(spoken), normalize(heard)
   result = jiwer.process_words(' '.join(known), ' '.join(found))
   return result.substitutions + result.deletions + result.insertions, len(known)
 
 
-def rate(scores: Sequence[tuple[int, int]]) -> float | None:
+def word_error_rate(scores: Sequence[tuple[int, int]]) -> float | None:
   """Returns eq. 1 of errors and words of each clip; None where no word is spoken."""
   num_errors, num_words = np.sum(scores, axis=0)
   return float(num_errors / num_words) if num_words else None
 
 
-class Speech:
+class SpeechMetrics:
   """The table of word error rates by clips that have words, a figure a recognizer; see `tables.Table`."""
 
   key, title = 'speech', 'words, by recognizers'
@@ -192,22 +192,22 @@ class Speech:
     self._recognizers = recognizers
 
   @functools.cached_property
-  def figures(self) -> dict[str, tables.Figure]:
+  def metrics(self) -> dict[str, tables.Metric]:
     """Its figures by name."""
     return {
-      f'{FIGURE}_{each.name}': tables.Figure(
+      f'{METRIC}_{each.name}': tables.Metric(
         f'word error rate by {each.name}',
-        rate,
-        absent=each.note if isinstance(each, embedder_lib.Missing) else '',
+        word_error_rate,
+        unavailable_reason=each.note if isinstance(each, embedder_lib.Missing) else '',
       )
       for each in self._loaded
     }
 
   @functools.cached_property
   def _loaded(self) -> Sequence[Recognizer | embedder_lib.Missing]:
-    return at_hand() if self._recognizers is None else self._recognizers
+    return load_available() if self._recognizers is None else self._recognizers
 
-  def know(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[str]:
+  def make_references(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[str]:
     """Returns what is spoken in each clip."""
     del sample_rate_hz
     return [case.truth['transcript'] or '' for case in cases]
@@ -215,16 +215,16 @@ class Speech:
   def scores(self, waves: Sequence[np.ndarray], sample_rate_hz: int, known: Sequence[str]) -> dict[str, list]:
     """Returns by figure errors and words of each soundtrack; None where nothing is spoken."""
     heard = [
-      spectra.prepare(wave_NA, sample_rate_hz).mean(axis=1) if normalize(text) else None
+      spectra.resample(wave_NA, sample_rate_hz).mean(axis=1) if normalize(text) else None
       for wave_NA, text in zip(waves, known)
     ]
-    return {f'{FIGURE}_{each.name}': _scores(each, heard, known) for each in self._loaded}
+    return {f'{METRIC}_{each.name}': _scores(each, heard, known) for each in self._loaded}
 
 
 def _scores(recognizer: Recognizer | embedder_lib.Missing, heard: Sequence, known: Sequence[str]) -> list:
   if isinstance(recognizer, embedder_lib.Missing):
     return [None] * len(known)
   return [
-    None if wave_N is None else errors(text, recognizer.transcribe(wave_N))
+    None if wave_N is None else count_word_errors(text, recognizer.transcribe(wave_N))
     for wave_N, text in zip(heard, known)
   ]

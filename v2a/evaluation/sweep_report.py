@@ -13,17 +13,23 @@ from v2a.evaluation import columns
 
 JSON, TABLE, PLOTS = 'sweep.json', 'sweep.md', 'sweep.png'
 # Figures of the columns, where the sweep has them.
-SHOWN = ('onset_f1', 'envelope_correlation', 'material_accuracy', 'panning_correlation', 'word_error_rate')
+PLOTTED_METRICS = (
+  'onset_f1',
+  'envelope_correlation',
+  'material_accuracy',
+  'panning_correlation',
+  'word_error_rate',
+)
 
 
-def shown(result: Mapping) -> list[str]:
+def plotted_metrics(result: Mapping) -> list[str]:
   """Returns the figures of the table, those of SHOWN that the clean pictures have."""
-  return [name for name in SHOWN if name in result['clean']['figures']]
+  return [name for name in PLOTTED_METRICS if name in result['clean']['synthetic']]
 
 
-def table(result: Mapping) -> str:
+def format_table(result: Mapping) -> str:
   """Returns the sweep as Markdown: a row a severity, a column a figure, the gauge last."""
-  names = shown(result)
+  names = plotted_metrics(result)
   lines = [
     f'{result["model"]} ({result["generator"]}) on {result["data"]}, {result["num_clips"]} clips, seed '
     f'{result["seed"]}; 95 % intervals over clips.',
@@ -32,15 +38,15 @@ def table(result: Mapping) -> str:
     '|---' * (len(names) + 4) + '|',
     _row('clean', '', result['clean'], names),
   ]
-  for kind, found in result['kinds'].items():
+  for kind, found in result['corruptions'].items():
     lines += [_row(kind, f'{point["severity"]:g}', point, names) for point in found['points']]
-  lines += ['', *(f'- {kind}: {found["about"]}' for kind, found in result['kinds'].items())]
+  lines += ['', *(f'- {kind}: {found["about"]}' for kind, found in result['corruptions'].items())]
   return '\n'.join(lines) + '\n'
 
 
 def _row(kind: str, severity: str, point: Mapping, names: list[str]) -> str:
-  cells = [_cell(point['figures'].get(name)) for name in names]
-  gauge = point['gauge']
+  cells = [_cell(point['synthetic'].get(name)) for name in names]
+  gauge = point['ood']
   told = ['-', '-'] if gauge is None else [f'{gauge["median"]:.2f}', f'{gauge["share_above_threshold"]:.2f}']
   return '| ' + ' | '.join([kind, severity, *cells, *told]) + ' |'
 
@@ -52,9 +58,9 @@ def _cell(entry: Mapping | None) -> str:
   return f'{entry["value"]:.2f}{edges}'
 
 
-def plots(result: Mapping) -> mpl_figure.Figure:
+def plot(result: Mapping) -> mpl_figure.Figure:
   """Returns a plot a kind of damage: each figure by severity; the clean value stands first."""
-  kinds, names = result['kinds'], shown(result)
+  kinds, names = result['corruptions'], plotted_metrics(result)
   sheet = mpl_figure.Figure(
     figsize=(3.6 * len(kinds), 3.4), dpi=90, facecolor=columns.BACKGROUND_COLOR, layout='constrained'
   )
@@ -63,7 +69,7 @@ def plots(result: Mapping) -> mpl_figure.Figure:
     points = [result['clean'], *found['points']]
     ticks = ['clean', *(f'{point["severity"]:g}' for point in found['points'])]
     for name in names:
-      values = [point['figures'].get(name, {'value': None})['value'] for point in points]
+      values = [point['synthetic'].get(name, {'value': None})['value'] for point in points]
       places = [k for k, value in enumerate(values) if value is not None]
       axis.plot(places, [values[k] for k in places], 'o-', markersize=4, linewidth=1.4, label=name)
     axis.set_xticks(range(len(ticks)), ticks)
@@ -91,8 +97,8 @@ def write(folder: pathlib.Path, result: Mapping) -> list[pathlib.Path]:
   check(folder)
   report = {'about': f'{files.MARK} evaluate.', **result}
   files.write_text(paths[0], json.dumps(names.utf8(report), indent=1) + '\n')
-  files.write_text(paths[1], f'<!-- {files.MARK} evaluate. -->\n\n{table(result)}')
-  sheet = plots(result)
+  files.write_text(paths[1], f'<!-- {files.MARK} evaluate. -->\n\n{format_table(result)}')
+  sheet = plot(result)
   backend_agg.FigureCanvasAgg(sheet)
   with files.atomic_write(paths[2]) as partial:
     sheet.savefig(partial, facecolor=columns.BACKGROUND_COLOR, metadata={'Software': files.MARK})

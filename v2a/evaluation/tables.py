@@ -19,7 +19,7 @@ from v2a.evaluation import cases as cases_lib
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Metric:
   """One figure of a table.
 
   Attributes:
@@ -33,11 +33,11 @@ class Figure:
   about: str
   combine: Callable[[Sequence], float | None]
   is_higher_better: bool = False
-  notes: Callable[[Sequence], dict[str, float]] | None = None
-  absent: str = ''
+  extra_values: Callable[[Sequence], dict[str, float]] | None = None
+  unavailable_reason: str = ''
 
 
-class Table(Protocol):
+class MetricTable(Protocol):
   """A table of figures.
 
   Attributes:
@@ -48,9 +48,9 @@ class Table(Protocol):
 
   key: str
   title: str
-  figures: Mapping[str, Figure]
+  metrics: Mapping[str, Metric]
 
-  def know(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Any]:
+  def make_references(self, cases: Sequence[cases_lib.Example], sample_rate_hz: int) -> list[Any]:
     """Returns what soundtracks of each clip are measured against.
 
     Args:

@@ -7,8 +7,8 @@ import numpy as np
 
 from v2a.evaluation import spectra
 
-TRACK_HZ = 100
-_HOP = spectra.RATE_HZ // TRACK_HZ
+CURVE_HZ = 100
+_HOP = spectra.RATE_HZ // CURVE_HZ
 _PITCH_WINDOW_SAMPLES = 1024
 _PITCHES_AN_OCTAVE = 48
 
@@ -104,7 +104,7 @@ def _peak_near(score_Q: np.ndarray, hz_Q: np.ndarray, at: int) -> float:
   return float(hz_Q[at] * 2.0 ** (shift / _PITCHES_AN_OCTAVE))
 
 
-def balance(
+def pan_position(
   wave_NA: np.ndarray, start_s: float, duration_s: float, background_s: float = 0.0
 ) -> tuple[float, float]:
   """Returns where a stretch of sound sits between the channels, -1 left to 1 right, and its energy.
@@ -143,11 +143,11 @@ def lag(reference_J: np.ndarray, track_J: np.ndarray, limit_s: float = 0.5) -> f
   if np.ptp(track_J) < 1e-9 or np.ptp(reference_J) < 1e-9:
     return limit_s
   best, best_s = -np.inf, limit_s
-  limit = int(round(limit_s * TRACK_HZ))
+  limit = int(round(limit_s * CURVE_HZ))
   for shift in sorted(range(-limit, limit + 1), key=abs):
     a_J = reference_J[max(0, -shift) : len(reference_J) - max(0, shift)]
     b_J = track_J[max(0, shift) : len(track_J) + min(0, shift)]
     score = correlate(a_J, b_J)
     if score is not None and score > best + 1e-9:
-      best, best_s = score, shift / TRACK_HZ
+      best, best_s = score, shift / CURVE_HZ
   return best_s

@@ -243,7 +243,7 @@ def write_outputs(
       'transcript': request.transcript,
       'word_times_s': request.word_times_s and list(request.word_times_s),
       'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
-      'video_gauge': _gauge(result),
+      'ood': _gauge(result),
       'timings_s': {name: round(value, 4) for name, value in timings_s.items()},
       'plot': f'{stem.name}.png',
       'samples': described,

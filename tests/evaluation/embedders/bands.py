@@ -21,11 +21,11 @@ class FakeEmbedder:
     """Returns rows, logits and nothing else."""
     self.num_calls += 1
     if not clip.wave_NA.any():
-      raise embedder_lib.Refusal('silence has no bands')
+      raise embedder_lib.UnsupportedClipError('silence has no bands')
     halves = np.array_split(clip.wave_NA.mean(axis=1), 2)
     power_NF = np.array([[part.mean() for part in np.array_split(_power(half), 4)] for half in halves])
     row_NF = np.log(power_NF + 1e-9)
-    return {embedder_lib.ROWS: row_NF, embedder_lib.LOGITS: row_NF.mean(axis=0)}
+    return {embedder_lib.EMBEDDINGS: row_NF, embedder_lib.LOGITS: row_NF.mean(axis=0)}
 
   def scores(self, arrays):
     """Returns the share of the lowest band."""

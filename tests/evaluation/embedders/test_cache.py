@@ -14,8 +14,8 @@ from v2a.evaluation.embedders import pictures
 def test_a_clip_is_embedded_once(tmp_path):
   clip = bands.noise_clips(0, 1)[0]
   first, second = bands.FakeEmbedder(), bands.FakeEmbedder()
-  made = cache_lib.Cache(tmp_path).embed(first, clip)
-  again = cache_lib.Cache(tmp_path).embed(second, clip)
+  made = cache_lib.EmbeddingCache(tmp_path).embed(first, clip)
+  again = cache_lib.EmbeddingCache(tmp_path).embed(second, clip)
   assert (first.num_calls, second.num_calls) == (1, 0)
   for name in made:
     np.testing.assert_array_equal(made[name], again[name])
@@ -23,7 +23,7 @@ def test_a_clip_is_embedded_once(tmp_path):
 
 
 def test_without_a_folder_nothing_is_kept():
-  embedder, cache = bands.FakeEmbedder(), cache_lib.Cache(None)
+  embedder, cache = bands.FakeEmbedder(), cache_lib.EmbeddingCache(None)
   for _ in range(2):
     cache.embed(embedder, bands.noise_clips(0, 1)[0])
   assert embedder.num_calls == 2
@@ -40,14 +40,14 @@ def test_without_a_folder_nothing_is_kept():
 )
 def test_another_sound_has_another_entry(tmp_path, change):
   clip, embedder = bands.noise_clips(0, 1)[0], bands.FakeEmbedder()
-  cache = cache_lib.Cache(tmp_path)
+  cache = cache_lib.EmbeddingCache(tmp_path)
   cache.embed(embedder, clip)
   cache.embed(embedder, dataclasses.replace(clip, **change))
   assert embedder.num_calls == 2
 
 
 def test_other_weights_have_another_entry(tmp_path):
-  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.EmbeddingCache(tmp_path)
   paths = {cache.path(bands.FakeEmbedder(digest=digest * 64), clip) for digest in 'de'}
   assert len(paths) == 2 and cache.path(bands.FakeEmbedder(name='other'), clip) not in paths
 
@@ -56,16 +56,16 @@ def test_only_what_is_read_counts(tmp_path):
   frame_LYX3 = np.zeros((2, 4, 4, 3), np.uint8)
   clip = dataclasses.replace(bands.noise_clips(0, 1)[0], pictures=pictures.Frames(frame_LYX3, 25.0))
   other = dataclasses.replace(clip, pictures=pictures.Frames(frame_LYX3 + 1, 25.0))
-  cache = cache_lib.Cache(tmp_path)
+  cache = cache_lib.EmbeddingCache(tmp_path)
   sound, both = bands.FakeEmbedder(), bands.FakeEmbedder(reads=('wave', 'pictures'))
   assert cache.path(sound, clip) == cache.path(sound, other)
   assert cache.path(both, clip) != cache.path(both, other)
-  with pytest.raises(embedder_lib.Refusal, match='the clip has no pictures'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='the clip has no pictures'):
     cache.embed(both, bands.noise_clips(0, 1)[0])
 
 
 def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
-  clip, embedder, cache = bands.noise_clips(0, 1)[0], bands.FakeEmbedder(), cache_lib.Cache(tmp_path)
+  clip, embedder, cache = bands.noise_clips(0, 1)[0], bands.FakeEmbedder(), cache_lib.EmbeddingCache(tmp_path)
 
   def stop(file, **arrays):
     file.write_bytes(b'half')
@@ -83,13 +83,13 @@ def test_an_interrupted_write_leaves_no_entry(tmp_path, monkeypatch):
 def test_a_refusal_is_kept(tmp_path):
   silent, embedder = embedder_lib.Clip(np.zeros((8, 1)), 16000), bands.FakeEmbedder()
   for _ in range(2):
-    with pytest.raises(embedder_lib.Refusal, match='silence has no bands'):
-      cache_lib.Cache(tmp_path).embed(embedder, silent)
+    with pytest.raises(embedder_lib.UnsupportedClipError, match='silence has no bands'):
+      cache_lib.EmbeddingCache(tmp_path).embed(embedder, silent)
   assert embedder.num_calls == 1
 
 
 def test_a_damaged_entry_is_named(tmp_path):
-  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.Cache(tmp_path)
+  clip, cache = bands.noise_clips(0, 1)[0], cache_lib.EmbeddingCache(tmp_path)
   cache.embed(bands.FakeEmbedder(), clip)
   path = cache.path(bands.FakeEmbedder(), clip)
   path.write_bytes(path.read_bytes()[:40])

@@ -23,11 +23,11 @@ def published(tmp_path, checksum):
 
 def test_found_in_the_folder_or_in_that_of_the_environment(tmp_path, monkeypatch):
   checkpoint = published(tmp_path, None)
-  monkeypatch.delenv(checkpoints.VARIABLE, raising=False)
+  monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
   assert checkpoints.find(checkpoint) is None and checkpoints.find(checkpoint, tmp_path) is None
   found = tmp_path / 'publisher' / 'net.pth'
   assert checkpoints.find(checkpoint, tmp_path / 'publisher') == found
-  monkeypatch.setenv(checkpoints.VARIABLE, str(tmp_path / 'publisher'))
+  monkeypatch.setenv(checkpoints.ENV_VARIABLE, str(tmp_path / 'publisher'))
   assert checkpoints.find(checkpoint) == found and checkpoints.find(checkpoint, tmp_path) is None
 
 
@@ -60,7 +60,7 @@ def test_what_cannot_be_reached_is_said(tmp_path):
 def test_all_that_is_missing_is_fetched_at_once_or_told_where_it_is(tmp_path, monkeypatch):
   checked = published(tmp_path, f'md5:{MD5}')
   unchecked = checkpoints.Checkpoint('other.pth', 'https://publisher/other.pth', None, 'MIT')
-  one = catalog.Entry(None, ('fd',), (checked, unchecked))
+  one = catalog.EmbedderSpec(None, ('fd',), (checked, unchecked))
   monkeypatch.setattr(catalog, 'ENTRIES', {'one': one, 'two': one})
   said = []
   catalog.fetch(said.append, tmp_path / 'mine')
@@ -68,17 +68,17 @@ def test_all_that_is_missing_is_fetched_at_once_or_told_where_it_is(tmp_path, mo
   assert [line.split()[0] for line in said] == ['fetching', f'{tmp_path}/mine/net.pth:', 'other.pth']
   catalog.fetch(said.append, tmp_path / 'mine')
   assert len(said) == 4
-  monkeypatch.delenv(checkpoints.VARIABLE, raising=False)
+  monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
   with pytest.raises(ValueError, match='weights need a folder: name one, or set V2A_WEIGHTS'):
     catalog.fetch(said.append)
 
 
 def test_every_embedder_is_there_or_says_what_is_missing(tmp_path):
-  found = catalog.load(catalog.ENTRIES, tmp_path)
-  assert [embedder.name for embedder in found] == list(catalog.ENTRIES)
+  found = catalog.load(catalog.EMBEDDERS, tmp_path)
+  assert [embedder.name for embedder in found] == list(catalog.EMBEDDERS)
   for embedder in found:
-    entry = catalog.ENTRIES[embedder.name]
-    assert embedder.figures == entry.figures
+    entry = catalog.EMBEDDERS[embedder.name]
+    assert embedder.metrics == entry.metrics
     assert isinstance(embedder, embedder_lib.Missing) == bool(entry.files)
     for file in entry.files:
       assert embedder.note.startswith('not computed: ') and f'weights {file.file} missing' in embedder.note
@@ -86,8 +86,8 @@ def test_every_embedder_is_there_or_says_what_is_missing(tmp_path):
 
 
 def test_a_missing_package_is_said(monkeypatch):
-  entry = catalog.Entry(None, ('fd',), (), {'no_such_package': 'pip install it'})
-  monkeypatch.setitem(catalog.ENTRIES, 'x', entry)
+  entry = catalog.EmbedderSpec(None, ('fd',), (), {'no_such_package': 'pip install it'})
+  monkeypatch.setitem(catalog.EMBEDDERS, 'x', entry)
   wanted = embedder_lib.Missing('x', 'package no_such_package missing (pip install it)', ('fd',))
   assert catalog.load(['x']) == [wanted]
 

@@ -62,8 +62,8 @@ def test_a_sound_as_the_published_code_looks_at_it(clip):
   wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, htsat.RATE_HZ)
   parts = tuple(f'audio_branch.{part}' for part in ('spectrogram', 'logmel', 'bn0'))
   weights = clap_weights.weights({name: shape for name, shape in NARROW.items() if name.startswith(parts)})
-  frame_JN = clap.frames(wave_N).astype(np.float32)
-  found_YX = np.asarray(htsat.picture(weights, frame_JN[None], 'audio_branch.'))[0]
+  frame_JN = clap.audio_frames(wave_N).astype(np.float32)
+  found_YX = np.asarray(htsat.spectrogram_image(weights, frame_JN[None], 'audio_branch.'))[0]
   np.testing.assert_allclose(found_YX[[0, 70, 200, 255], [3, 100, 0, 255]], PICTURE, atol=2e-3)
   assert found_YX.mean() == pytest.approx(1.1957953, abs=1e-4)
   assert found_YX.std() == pytest.approx(3.14978, rel=1e-4)
@@ -73,20 +73,20 @@ def test_short_sounds_are_repeated_whole_and_long_ones_cut():
   wave_N = np.arange(1, 600_001, dtype=np.float32)
   middle = htsat.WINDOW_SAMPLES // 2
   for num, place, wanted in ((200_000, 300_000, 100_001), (200_000, 432_000, 0), (600_000, 432_000, 432_001)):
-    frame_JN = clap.frames(wave_N[:num])
+    frame_JN = clap.audio_frames(wave_N[:num])
     assert frame_JN.shape == (htsat.NUM_FRAMES, htsat.WINDOW_SAMPLES)
     assert frame_JN[place // htsat.HOP_SAMPLES, middle] == wanted
 
 
 def test_long_prompts_lose_their_end_and_empty_ones_are_refused(net, clip):
-  token_S = clap.tokens(tokenize, 'A' * 100)
+  token_S = clap.pad_tokens(tokenize, 'A' * 100)
   assert len(token_S) == 77 and token_S[0] == 0 and token_S[-1] == 2 and set(token_S[1:-1]) == {30}
-  np.testing.assert_array_equal(clap.tokens(tokenize, 'AB')[:6], [0, 30, 31, 2, 1, 1])
-  with pytest.raises(embedder_lib.Refusal, match='the text of the clip is empty'):
+  np.testing.assert_array_equal(clap.pad_tokens(tokenize, 'AB')[:6], [0, 30, 31, 2, 1, 1])
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='the text of the clip is empty'):
     net.embed(dataclasses.replace(clip, text=' '))
-  with pytest.raises(embedder_lib.Refusal, match='the clip has no text'):
-    cache.Cache(None).embed(net, dataclasses.replace(clip, text=None))
-  with pytest.raises(embedder_lib.Refusal, match='needs a sample at 48000 Hz'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='the clip has no text'):
+    cache.EmbeddingCache(None).embed(net, dataclasses.replace(clip, text=None))
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='needs a sample at 48000 Hz'):
     net.embed(embedder_lib.Clip(np.ones((1, 1), np.float32), 96000, text='A'))
 
 
@@ -125,7 +125,7 @@ def vocabulary(folder):
   content |= {'truncation': {'direction': 'Right', 'max_length': 4, 'strategy': 'LongestFirst', 'stride': 0}}
   content |= {'padding': None, 'model': {'type': 'BPE', 'vocab': {name: k for k, name in enumerate(names)}}}
   content['model'] |= {'merges': [' '.join(pair) for pair in pairs], 'unk_token': '<unk>'}
-  path = folder / clap.TOKENS.file
+  path = folder / clap.TOKENIZER.file
   path.parent.mkdir(parents=True)
   path.write_text(json.dumps(content))
   return path, len(names)
@@ -135,16 +135,16 @@ def test_tokens_are_pairs_of_bytes(tmp_path):
   pytest.importorskip('tokenizers', reason='the extra clap is not installed')
   path, num = vocabulary(tmp_path)
   names = list(json.loads(path.read_text())['model']['vocab'])
-  found = [names[token] for token in clap.tokenizer(path, num)('dog a dog é')]
+  found = [names[token] for token in clap.load_tokenizer(path, num)('dog a dog é')]
   assert found == ['dog', 'Ġa', 'Ġdog', 'Ġ', 'Ã', '©']
 
 
 def test_published_tokens():
   pytest.importorskip('tokenizers', reason='the extra clap is not installed')
-  path = checkpoints.find(clap.TOKENS)
+  path = checkpoints.find(clap.TOKENIZER)
   if path is None:
-    pytest.skip(f'no {clap.TOKENS.file} in the folder of {checkpoints.VARIABLE}')
-  read = clap.tokenizer(path, 50265)
+    pytest.skip(f'no {clap.TOKENIZER.file} in the folder of {checkpoints.ENV_VARIABLE}')
+  read = clap.load_tokenizer(path, 50265)
   # As transformers 5.23.0 makes them with the published vocabulary.
   assert read('Hello world') == [31414, 232] and read(' Hello world') == [20920, 232]
   assert read("don't stop café 日本") == [7254, 75, 912, 26059, 47416, 6800, 8210, 44636, 11582]
@@ -153,15 +153,15 @@ def test_published_tokens():
 def test_another_file_is_no_tokenizer(tmp_path):
   path, num = vocabulary(tmp_path)
   with pytest.raises(ValueError, match=f'not the tokenizer of this network: {num} tokens, .* wanted 50265'):
-    clap.tokenizer(path, 50265)
+    clap.load_tokenizer(path, 50265)
   path.write_text('{"model": {"vocab": {"a": 0}}}')
   with pytest.raises(ValueError, match='is no tokenizer of RoBERTa'):
-    clap.tokenizer(path, num)
+    clap.load_tokenizer(path, num)
 
 
 def test_what_is_missing_is_said_and_a_checkpoint_of_training_is_read(tmp_path, monkeypatch):
   (missing,) = catalog.load(['clap'], tmp_path)
-  assert f'weights {clap.CHECKPOINT.file} missing, weights {clap.TOKENS.file} missing' in missing.reason
+  assert f'weights {clap.CHECKPOINT.file} missing, weights {clap.TOKENIZER.file} missing' in missing.reason
   path, num = vocabulary(tmp_path)
   weights = clap_weights.weights(clap_weights.clap_shapes((16, 128, 64), ((2, 2, 2, 2), 1), num))
   made = {f'state_dict.module.{name}': np.asarray(value) for name, value in weights.items()}

@@ -73,7 +73,7 @@ def test_features_against_windows_one_by_one():
   for part in ('weight', 'bias'):
     weights[f'patch_embed.proj.{part}'] *= 0.01
   picture_BYX = RNG.standard_normal((2, 64, 64)).astype(np.float32)
-  found_BF = jax.jit(htsat.look)(weights, picture_BYX)
+  found_BF = jax.jit(htsat.encode_image)(weights, picture_BYX)
   wide = {name: value.astype(np.float64) for name, value in weights.items()}
   known_BF = [known_features(wide, picture_YX, depths) for picture_YX in picture_BYX.astype(np.float64)]
   np.testing.assert_allclose(found_BF, known_BF, atol=2e-5)
@@ -91,7 +91,7 @@ def test_pieces_lie_below_each_other_and_bands_are_normalised():
   frame_BJN = RNG.standard_normal((1, 1024, 8)).astype(np.float32)
   # Some frames are silent: the floor is that of the power.
   frame_BJN[0, 7:300] = 0.0
-  found_YX = np.asarray(htsat.picture(weights, frame_BJN))[0]
+  found_YX = np.asarray(htsat.spectrogram_image(weights, frame_BJN))[0]
   parts = [frame_BJN[0] @ weights[f'{stft}{part}.weight'][:, 0].T for part in ('real', 'imag')]
   mel_JR = (parts[0] ** 2 + parts[1] ** 2) @ weights['logmel_extractor.melW']
   level_JR = 10 * np.log10(np.maximum(mel_JR, 1e-10)) - weights['bn0.running_mean']
@@ -104,9 +104,9 @@ def test_pieces_lie_below_each_other_and_bands_are_normalised():
 
 
 def test_stretching_is_torchs_cubic():
-  found_N = htsat.stretching(5, 8) @ np.array([1.0, -2.0, 4.0, 0.5, 3.0])
+  found_N = htsat.interpolation_matrix(5, 8) @ np.array([1.0, -2.0, 4.0, 0.5, 3.0])
   np.testing.assert_allclose(found_N, STRETCHED, atol=1e-5)
-  np.testing.assert_array_equal(htsat.stretching(6, 6), np.eye(6))
+  np.testing.assert_array_equal(htsat.interpolation_matrix(6, 6), np.eye(6))
 
 
 def test_every_weight_of_the_smaller_published_file_is_read():

@@ -90,7 +90,7 @@ def test_every_weight_of_the_published_branches_is_read():
 
 @pytest.mark.parametrize('num_samples', SPANS)
 def test_three_clips_of_a_sound(num_samples):
-  found = imagebind.sound_spans(num_samples)
+  found = imagebind.audio_clip_spans(num_samples)
   assert [(span.start, span.stop) for span in found] == SPANS[num_samples]
 
 
@@ -110,7 +110,7 @@ def test_log_mels_as_av_benchmark_makes_them():
 @pytest.mark.parametrize(('fps', 'num', 'taken'), KNOWN_PICTURES)
 def test_pictures_are_those_that_ffmpeg_takes(fps, num, taken):
   frame_LYX3 = np.broadcast_to(np.arange(num, dtype=np.uint8)[:, None, None, None], (num, 224, 224, 3))
-  made_G3LYX = imagebind.squares(pictures.Frames(frame_LYX3, fps).at(0.5, len(taken)))
+  made_G3LYX = imagebind.three_crops(pictures.Frames(frame_LYX3, fps).frames_at_fps(0.5, len(taken)))
   assert made_G3LYX.shape == (3, 3, len(taken), 224, 224)
   value_L3 = made_G3LYX[0, :, :, 5, 7].T * [0.26862954, 0.26130258, 0.27577711]
   value_L3 += [0.48145466, 0.4578275, 0.40821073]
@@ -128,25 +128,27 @@ def test_pictures_are_those_that_ffmpeg_takes(fps, num, taken):
 def test_three_squares_of_a_picture(shape, corners):
   place_YX3 = np.zeros((*shape, 3), np.uint8)
   place_YX3[..., 0], place_YX3[..., 1] = np.indices(shape) % 256
-  made_G3LYX = imagebind.squares([place_YX3])
+  made_G3LYX = imagebind.three_crops([place_YX3])
   found_G2 = made_G3LYX[:, :2, 0, 0, 0] * [0.26862954, 0.26130258] + [0.48145466, 0.4578275]
   np.testing.assert_allclose(found_G2 * 255, corners, atol=1e-3)
 
 
 def test_what_the_protocol_does_not_take_is_refused():
   net, enough = imagebind.ImageBind({}, 'd'), clip()
-  with pytest.raises(embedder_lib.Refusal, match='needs 4 s of picture; a clip has 3.800 s'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='needs 4 s of picture; a clip has 3.800 s'):
     short = pictures.Frames(enough.pictures.frame_LYX3[:19], 5.0)
     net.embed(embedder_lib.Clip(enough.wave_NA, 44100, short))
-  with pytest.raises(embedder_lib.Refusal, match='needs 25 ms of sound; a clip has 0.024 s'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='needs 25 ms of sound; a clip has 0.024 s'):
     net.embed(embedder_lib.Clip(enough.wave_NA[:1050], 44100, enough.pictures))
 
 
 def test_a_clip_is_two_pictures_that_follow_each_other(monkeypatch):
   net = imagebind.ImageBind({}, 'd')
   seen = []
-  monkeypatch.setattr(net, '_see', lambda weights, frame_B3LYX: seen.append(frame_B3LYX) or np.eye(3))
-  monkeypatch.setattr(net, '_hear', lambda weights, mel_BRJ: 20 * np.eye(3))
+  monkeypatch.setattr(
+    net, '_encode_video', lambda weights, frame_B3LYX: seen.append(frame_B3LYX) or np.eye(3)
+  )
+  monkeypatch.setattr(net, '_encode_audio', lambda weights, mel_BRJ: 20 * np.eye(3))
   frame_LYX3 = np.repeat(np.arange(4, dtype=np.uint8), 2)[:, None, None, None] * np.full(
     (224, 224, 3), 50, np.uint8
   )

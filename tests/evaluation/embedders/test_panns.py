@@ -25,7 +25,7 @@ def test_a_clip_as_av_benchmark_hears_it():
   assert rows_NF.std() == pytest.approx(0.23397373, rel=1e-5)
   np.testing.assert_allclose(logits_O[:6], LOGITS, atol=2e-6)
   assert logits_O.std() == pytest.approx(0.1101154, rel=1e-5)
-  with pytest.raises(embedder_lib.Refusal, match='needs 0.31 s of sound; a clip has 0.250 s'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='needs 0.31 s of sound; a clip has 0.250 s'):
     net.embed(embedder_lib.Clip(published.wave(4000), 16000))
 
 

@@ -39,7 +39,7 @@ def test_texts_of_two_lengths_against_each_by_itself():
   for part in ('word', 'position', 'token_type'):
     weights[f'embeddings.{part}_embeddings.weight'] *= 0.01
   texts = [[0, 5, 7, 9, 3, 2], [0, 11, 2]]
-  token_BS = np.full((2, 9), roberta.FILLING, np.int32)
+  token_BS = np.full((2, 9), roberta.PADDING, np.int32)
   for row_S, text in zip(token_BS, texts):
     row_S[: len(text)] = text
   found_BF = np.asarray(jax.jit(roberta.apply)(weights, token_BS))

@@ -44,7 +44,9 @@ def test_every_weight_of_the_published_file_is_read():
 def test_short_clips_are_refused_and_offsets_are_seconds():
   net = synchformer.Synchformer({}, 'd')
   frame_LYX3 = np.zeros((100, 48, 48, 3), np.uint8)
-  with pytest.raises(embedder_lib.Refusal, match='needs 4.8 s of sound and picture; a clip has 4.000 s'):
+  with pytest.raises(
+    embedder_lib.UnsupportedClipError, match='needs 4.8 s of sound and picture; a clip has 4.000 s'
+  ):
     net.embed(embedder_lib.Clip(published.wave(128000), 16000, pictures.Frames(frame_LYX3, 25.0)))
   logits_NO = np.zeros((2, 21))
   logits_NO[0, 10], logits_NO[1, 0] = 1.0, 1.0
@@ -54,7 +56,7 @@ def test_short_clips_are_refused_and_offsets_are_seconds():
 def test_pictures_are_those_on_screen_scaled_and_cut():
   frame_LYX3 = np.zeros((6, 112, 224, 3), np.uint8)
   frame_LYX3[:, :, 56:168] = np.arange(6)[:, None, None, None] * 51
-  made_L3YX = synchformer.squares(pictures.Frames(frame_LYX3, 12.5).at(25, 12))
+  made_L3YX = synchformer.center_crops(pictures.Frames(frame_LYX3, 12.5).frames_at_fps(25, 12))
   assert made_L3YX.shape == (12, 3, 224, 224)
   np.testing.assert_allclose(made_L3YX[:, 0, 100, 100], np.repeat(np.arange(6), 2) * 0.4 - 1, atol=1e-6)
 
@@ -64,7 +66,7 @@ def test_sound_as_av_benchmark_hears_it():
   assert mel_GRJ.shape == (14, 128, 66)
   np.testing.assert_allclose(mel_GRJ[3, :4, 20], MEL, atol=2e-4)
   assert mel_GRJ.mean() == pytest.approx(-0.50397849, abs=1e-5)
-  heard_GSF = np.asarray(jax.jit(synchformer.hear)(narrow(), mel_GRJ))
+  heard_GSF = np.asarray(jax.jit(synchformer.encode_audio)(narrow(), mel_GRJ))
   assert heard_GSF.shape == (14, 6, 192)
   np.testing.assert_allclose(heard_GSF[3, 2, :6], HEARD, atol=1e-3)
   assert heard_GSF.std() == pytest.approx(0.84590286, rel=1e-3)
@@ -77,7 +79,7 @@ def noise():
 
 def test_a_segment_as_av_benchmark_sees_it():
   frame_13LYX = (noise()[24:40].astype(np.float32) / 127.5 - 1.0).transpose(1, 0, 2, 3)[None]
-  seen_GSF = np.asarray(jax.jit(synchformer.see)(narrow(), frame_13LYX))
+  seen_GSF = np.asarray(jax.jit(synchformer.encode_video)(narrow(), frame_13LYX))
   np.testing.assert_allclose(seen_GSF[0, 2, :6], SEEN, atol=1e-3)
 
 
@@ -98,7 +100,8 @@ def test_patches_attend_to_their_place_in_time_or_to_their_picture(in_time):
   other_BSF = x_BSF.copy()
   other_BSF[0, 1 + 1 * 4 + 2] += 1.0
   made, other = (
-    np.asarray(synchformer._divided(weights, 'a', each, 3, in_time))[0] for each in (x_BSF, other_BSF)
+    np.asarray(synchformer._divided_attention(weights, 'a', each, 3, in_time))[0]
+    for each in (x_BSF, other_BSF)
   )
   is_moved = np.abs(made - other).max(axis=1) > 1e-4
   wanted = np.zeros((3, 4), bool)

@@ -26,17 +26,17 @@ def wave():
 
 
 def test_cepstra_as_python_speech_features_makes_them():
-  cepstrum_FJ = syncnet.cepstra(wave()[:, 0])
+  cepstrum_FJ = syncnet.mfcc(wave()[:, 0])
   assert cepstrum_FJ.shape == (13, 37)
   np.testing.assert_allclose(cepstrum_FJ[:7, 3], CEPSTRA, atol=1e-5)
   # The last frame is filled up with zeros.
   np.testing.assert_allclose(cepstrum_FJ[:3, -1], (20.88071654, 0.53808062, 4.96317776), atol=1e-5)
   assert cepstrum_FJ.mean() == pytest.approx(-5.354956119993526, rel=1e-6)
   assert cepstrum_FJ.std() == pytest.approx(25.350996443185, rel=1e-6)
-  silence_JF = spectrograms.cepstra(np.zeros(1000))
+  silence_JF = spectrograms.mfcc(np.zeros(1000))
   assert silence_JF[0, 0] == pytest.approx(-36.04365339) and np.abs(silence_JF[:, 1:]).max() < 1e-9
   # Louder than full scale is cut, not wrapped.
-  assert syncnet.cepstra(np.full(400, 1.5))[0, 0] == pytest.approx(syncnet.cepstra(np.full(400, 1.0))[0, 0])
+  assert syncnet.mfcc(np.full(400, 1.5))[0, 0] == pytest.approx(syncnet.mfcc(np.full(400, 1.0))[0, 0])
 
 
 def test_a_clip_as_syncnet_python_sees_and_hears_it(tmp_path, monkeypatch):
@@ -73,11 +73,11 @@ def test_every_weight_of_the_published_file_is_read():
 def net(monkeypatch):
   """Returns SyncNet with features made by hand: the level of each of the five pictures, seen and heard."""
   noise_N = np.random.default_rng(1).standard_normal(16000)
-  low, high = (spectrograms.cepstra(sigma * noise_N)[:, 0].mean() for sigma in (100, 10_000))
+  low, high = (spectrograms.mfcc(sigma * noise_N)[:, 0].mean() for sigma in (100, 10_000))
   monkeypatch.setattr(syncnet, 'SIZE', 8)
   made = syncnet.SyncNet({}, 'd')
-  made._see = lambda weights, frame_B3LYX: frame_B3LYX.mean(axis=(1, 3, 4)) / 255
-  made._hear = lambda weights, cepstrum_BFJ: (
+  made._encode_video = lambda weights, frame_B3LYX: frame_B3LYX.mean(axis=(1, 3, 4)) / 255
+  made._encode_audio = lambda weights, cepstrum_BFJ: (
     (cepstrum_BFJ[:, 0].reshape(-1, 5, 4).mean(axis=2) - low) / (high - low)
   )
   return made
@@ -103,7 +103,7 @@ def test_a_later_sound_moves_the_best_shift(net, late, fps):
 def test_pictures_are_blue_first_and_whole():
   frame_LYX3 = np.zeros((2, 10, 20, 3), np.uint8)
   frame_LYX3[:, :, :10, 0], frame_LYX3[1, 5:, :, 2] = 200, 100
-  made_L3YX = syncnet.faces(pictures.Frames(frame_LYX3, 12.5).at(25, 4))
+  made_L3YX = syncnet.resize_frames(pictures.Frames(frame_LYX3, 12.5).frames_at_fps(25, 4))
   assert made_L3YX.shape == (4, 3, 224, 224) and made_L3YX.dtype == np.uint8
   np.testing.assert_array_equal(made_L3YX[:, 2, 0, [0, 100, 123, 223]], [[200, 200, 0, 0]] * 4)
   np.testing.assert_array_equal(made_L3YX[:, 0, [100, 223], 223], [[0, 0], [0, 0], [0, 100], [0, 100]])
@@ -113,7 +113,9 @@ def test_one_window_is_needed(net):
   frame_LYX3 = np.zeros((6, 8, 8, 3), np.uint8)
   enough = embedder_lib.Clip(wave()[: 640 * 6], 16000, pictures.Frames(frame_LYX3, 25.0))
   assert net.embed(enough)['distance_NG'].shape == (1, 31)
-  with pytest.raises(embedder_lib.Refusal, match='needs 0.24 s of sound and picture; a clip has 0.20 s'):
+  with pytest.raises(
+    embedder_lib.UnsupportedClipError, match='needs 0.24 s of sound and picture; a clip has 0.20 s'
+  ):
     net.embed(embedder_lib.Clip(wave()[: 640 * 6 - 1], 16000, pictures.Frames(frame_LYX3, 25.0)))
-  with pytest.raises(embedder_lib.Refusal, match='a clip has 0.20 s'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='a clip has 0.20 s'):
     net.embed(embedder_lib.Clip(wave(), 16000, pictures.Frames(frame_LYX3[:5], 25.0)))

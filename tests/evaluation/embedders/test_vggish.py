@@ -67,5 +67,5 @@ def test_a_clip_from_its_file_of_weights(tmp_path, weights, monkeypatch):
   # To the size of one sample at the cut, whose mean is another.
   again_NF = net.embed(embedder_lib.Clip(mean_NA, 44100))['rows_NF']
   np.testing.assert_allclose(again_NF, rows_NF, atol=0.02)
-  with pytest.raises(embedder_lib.Refusal, match='needs 0.975 s of sound; a clip has 0.500 s'):
+  with pytest.raises(embedder_lib.UnsupportedClipError, match='needs 0.975 s of sound; a clip has 0.500 s'):
     net.embed(embedder_lib.Clip(wave_NA[:22050], 44100))

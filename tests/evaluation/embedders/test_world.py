@@ -78,7 +78,7 @@ def test_rate_channels_and_length_do_not_matter(held_out):
   np.testing.assert_allclose(net.embed(swapped)['rows_NF'], known_NF, atol=1e-5)
   short = embedder_lib.Clip(clip.wave_NA[:1000], 44100)
   assert np.isfinite(net.embed(short)['rows_NF']).all()
-  assert net.scores(net.embed(clip)) == {} and net.figures == world.FIGURES
+  assert net.scores(net.embed(clip)) == {} and net.metrics == world.METRICS
 
 
 def test_training_in_small_is_repeatable_and_scaled(tmp_path):

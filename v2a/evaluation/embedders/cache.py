@@ -17,7 +17,7 @@ from v2a.evaluation.embedders import embedder as embedder_lib
 _REFUSAL = 'refusal'
 
 
-class Cache:
+class EmbeddingCache:
   """A folder of embeddings; with None as folder nothing is kept."""
 
   def __init__(self, folder: pathlib.Path | str | None):
@@ -35,9 +35,9 @@ class Cache:
       Refusal: the embedder refused the clip, now or when the entry was made.
       ValueError: an entry is damaged.
     """
-    absent = embedder_lib.lacking(clip, embedder.reads)
+    absent = embedder_lib.missing_inputs(clip, embedder.reads)
     if absent:
-      raise embedder_lib.Refusal(absent)
+      raise embedder_lib.UnsupportedClipError(absent)
     if self.folder is None:
       return embedder.embed(clip)
     path = self.path(embedder, clip)
@@ -45,14 +45,14 @@ class Cache:
       _write(path, _entry(embedder, clip))
     arrays = _read(path)
     if _REFUSAL in arrays:
-      raise embedder_lib.Refusal(json.loads(str(arrays[_REFUSAL])))
+      raise embedder_lib.UnsupportedClipError(json.loads(str(arrays[_REFUSAL])))
     return arrays
 
 
 def _entry(embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
   try:
     return embedder.embed(clip)
-  except embedder_lib.Refusal as refusal:
+  except embedder_lib.UnsupportedClipError as refusal:
     return {_REFUSAL: np.array(json.dumps(str(refusal)))}
 
 

@@ -17,11 +17,11 @@ from v2a.evaluation.embedders import syncnet
 from v2a.evaluation.embedders import vggish
 from v2a.evaluation.embedders import world
 
-Build = Callable[[dict[str, pathlib.Path]], embedder_lib.Embedder]
+BuildFn = Callable[[dict[str, pathlib.Path]], embedder_lib.Embedder]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
+class EmbedderSpec:
   """One embedder.
 
   Attributes:
@@ -31,28 +31,28 @@ class Entry:
     packages: optional ones that it needs, and how to get each.
   """
 
-  build: Build
-  figures: tuple[str, ...]
+  build: BuildFn
+  metrics: tuple[str, ...]
   files: tuple[checkpoints.Checkpoint, ...] = ()
   packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def _of_one(module) -> Entry:
+def _of_one(module) -> EmbedderSpec:
   """Returns the entry of a module with one checkpoint."""
   checkpoint = module.CHECKPOINT
-  return Entry(lambda paths: module.load(paths[checkpoint.file]), module.FIGURES, (checkpoint,))
+  return EmbedderSpec(lambda paths: module.load(paths[checkpoint.file]), module.FIGURES, (checkpoint,))
 
 
-ENTRIES = {
-  world.NAME: Entry(lambda paths: world.load(), world.FIGURES),
+EMBEDDERS = {
+  world.NAME: EmbedderSpec(lambda paths: world.load(), world.METRICS),
   vggish.NAME: _of_one(vggish),
   panns.NAME: _of_one(panns),
   passt.NAME: _of_one(passt),
   synchformer.NAME: _of_one(synchformer),
-  clap.NAME: Entry(
-    lambda paths: clap.load(paths[clap.CHECKPOINT.file], paths[clap.TOKENS.file]),
-    clap.FIGURES,
-    (clap.CHECKPOINT, clap.TOKENS),
+  clap.NAME: EmbedderSpec(
+    lambda paths: clap.load(paths[clap.CHECKPOINT.file], paths[clap.TOKENIZER.file]),
+    clap.METRICS,
+    (clap.CHECKPOINT, clap.TOKENIZER),
     clap.PACKAGES,
   ),
   syncnet.NAME: _of_one(syncnet),
@@ -73,9 +73,9 @@ def load(
     ValueError: an unknown name, or a file that is not what was published.
   """
   names = list(names)
-  unknown = [name for name in names if name not in ENTRIES]
+  unknown = [name for name in names if name not in EMBEDDERS]
   if unknown:
-    raise ValueError(f'embedders must be of {", ".join(ENTRIES)}; got {", ".join(unknown)}.')
+    raise ValueError(f'embedders must be of {", ".join(EMBEDDERS)}; got {", ".join(unknown)}.')
   return [_load(name, path) for name in names]
 
 
@@ -90,7 +90,7 @@ def fetch(say: Callable[[str], None], path: pathlib.Path | str | None = None) ->
     ValueError: no folder, or a file that is not what was published.
     FileNotFoundError: a file could not be downloaded.
   """
-  for file in dict.fromkeys(file for entry in ENTRIES.values() for file in entry.files):
+  for file in dict.fromkeys(file for entry in EMBEDDERS.values() for file in entry.files):
     if checkpoints.find(file, path) is not None:
       continue
     if file.checksum is None:
@@ -100,11 +100,11 @@ def fetch(say: Callable[[str], None], path: pathlib.Path | str | None = None) ->
 
 
 def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
-  entry = ENTRIES[name]
+  entry = EMBEDDERS[name]
   paths = {file.file: checkpoints.find(file, path) for file in entry.files}
   missing = [file.reason for file in entry.files if paths[file.file] is None]
   for package, command in entry.packages.items():
-    missing += checkpoints.lacking(package, command)
+    missing += checkpoints.missing_package(package, command)
   if missing:
-    return embedder_lib.Missing(name, ', '.join(missing), entry.figures)
+    return embedder_lib.Missing(name, ', '.join(missing), entry.metrics)
   return entry.build(paths)

@@ -19,7 +19,7 @@ import urllib.request
 
 from v2a import files
 
-VARIABLE = 'V2A_WEIGHTS'
+ENV_VARIABLE = 'V2A_WEIGHTS'
 _CHUNK_BYTES = 1 << 20
 
 
@@ -47,7 +47,7 @@ class Checkpoint:
 
 def folder(path: pathlib.Path | str | None = None) -> pathlib.Path | None:
   """Returns the folder of weights: the argument, else that of V2A_WEIGHTS, else None."""
-  path = path or os.environ.get(VARIABLE)
+  path = path or os.environ.get(ENV_VARIABLE)
   return pathlib.Path(path) if path else None
 
 
@@ -83,7 +83,7 @@ def digest(path: pathlib.Path, checkpoint: Checkpoint | None = None) -> str:
   return hashes['sha256'].hexdigest()
 
 
-def lacking(package: str, command: str) -> list[str]:
+def missing_package(package: str, command: str) -> list[str]:
   """Returns nothing, or that an optional package is missing, and the command that gets it."""
   try:
     importlib.metadata.version(package)
@@ -92,7 +92,7 @@ def lacking(package: str, command: str) -> list[str]:
   return []
 
 
-def identity(name: str, version: int, paths: Mapping[pathlib.Path, Checkpoint | None]) -> str:
+def embedder_digest(name: str, version: int, paths: Mapping[pathlib.Path, Checkpoint | None]) -> str:
   """Returns the digest of an embedder: of its name, the version of its code, and its checked files."""
   parts = [name, str(version), *(digest(path, checkpoint) for path, checkpoint in paths.items())]
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
@@ -114,7 +114,7 @@ def fetch(
   """
   where = folder(path)
   if where is None:
-    raise ValueError(f'weights need a folder: name one, or set {VARIABLE}.')
+    raise ValueError(f'weights need a folder: name one, or set {ENV_VARIABLE}.')
   if checkpoint.checksum is None:
     raise ValueError(
       f'{checkpoint.file} has no published checksum and is not fetched; '

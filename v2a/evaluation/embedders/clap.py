@@ -35,7 +35,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'clap'
 VERSION = 1
-FIGURES = ('fd', 'fd_inf', 'kid', 'kad', 'clap')
+METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'clap')
 PACKAGES = {'tokenizers': "pip install 'v2a[clap]'"}
 MAX_TOKENS = 77
 TEXT = 'text_F'
@@ -45,7 +45,7 @@ CHECKPOINT = checkpoints.Checkpoint(
   'sha256:51c68f12f9d7ea25fdaaccf741ec7f81e93ee594455410f3bca4f47f88d8e006',
   'CC0-1.0',
 )
-TOKENS = checkpoints.Checkpoint(
+TOKENIZER = checkpoints.Checkpoint(
   'roberta-base/tokenizer.json',
   'https://huggingface.co/FacebookAI/roberta-base/resolve/main/tokenizer.json',
   None,
@@ -70,7 +70,7 @@ INPUTS = (
 Tokenize = Callable[[str], list[int]]
 
 
-def frames(wave_N: np.ndarray) -> np.ndarray:
+def audio_frames(wave_N: np.ndarray) -> np.ndarray:
   """Returns frame_JN of 10 s of a mono wave at htsat.RATE_HZ, repeated, filled up or cut."""
   wave_N = np.tile(wave_N, max(1, htsat.NUM_SAMPLES // len(wave_N)))[: htsat.NUM_SAMPLES]
   wave_N = np.pad(wave_N, (0, htsat.NUM_SAMPLES - len(wave_N)))
@@ -78,7 +78,7 @@ def frames(wave_N: np.ndarray) -> np.ndarray:
   return spectrograms.frames(padded_N, htsat.WINDOW_SAMPLES, htsat.HOP_SAMPLES)
 
 
-def tokens(tokenize: Tokenize, text: str) -> np.ndarray:
+def pad_tokens(tokenize: Tokenize, text: str) -> np.ndarray:
   """Returns token_S of MAX_TOKENS, the text's between its start and its end, filled up.
 
   Args:
@@ -86,7 +86,7 @@ def tokens(tokenize: Tokenize, text: str) -> np.ndarray:
     text: the prompt; of a longer one the end is cut off.
   """
   found = [roberta.START, *tokenize(text)[: MAX_TOKENS - 2], roberta.END]
-  return np.pad(np.array(found, np.int32), (0, MAX_TOKENS - len(found)), constant_values=roberta.FILLING)
+  return np.pad(np.array(found, np.int32), (0, MAX_TOKENS - len(found)), constant_values=roberta.PADDING)
 
 
 def _projected(weights: layers.Weights, name: str, feature_BF: jax.Array) -> jax.Array:
@@ -95,36 +95,36 @@ def _projected(weights: layers.Weights, name: str, feature_BF: jax.Array) -> jax
   return feature_BF / jnp.maximum(jnp.linalg.norm(feature_BF, axis=-1, keepdims=True), 1e-12)
 
 
-def hear(weights: layers.Weights, frame_BJN: jax.Array) -> jax.Array:
+def encode_audio(weights: layers.Weights, frame_BJN: jax.Array) -> jax.Array:
   """Returns feature_BF of sounds, of length 1; see `frames`."""
   return _projected(weights, 'audio_projection', htsat.apply(weights, frame_BJN, _AUDIO))
 
 
-def read(weights: layers.Weights, token_BS: jax.Array) -> jax.Array:
+def encode_text(weights: layers.Weights, token_BS: jax.Array) -> jax.Array:
   """Returns feature_BF of texts, of length 1; see `tokens`."""
   return _projected(weights, 'text_projection', roberta.apply(weights, token_BS, _TEXT))
 
 
 def apply(weights: layers.Weights, frame_BJN: jax.Array, token_BS: jax.Array) -> jax.Array:
   """Returns eq. 1 as score_B."""
-  return jnp.einsum('BF,BF->B', hear(weights, frame_BJN), read(weights, token_BS))
+  return jnp.einsum('BF,BF->B', encode_audio(weights, frame_BJN), encode_text(weights, token_BS))
 
 
 class Clap(embedder_lib.Embedder):
   """LAION-CLAP under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'text'), FIGURES
+  name, reads, metrics = NAME, ('wave', 'text'), METRICS
 
   def __init__(self, weights: layers.Weights, tokenize: Tokenize, digest: str):
     self.digest = digest
     self._weights = weights
     self._tokenize = tokenize
-    self._hear, self._read = jax.jit(hear), jax.jit(read)
+    self._encode_audio, self._encode_text = jax.jit(encode_audio), jax.jit(encode_text)
     # A prompt comes with every soundtrack that is drawn for it.
     self._text = functools.lru_cache(maxsize=4096)(self._embed_text)
 
   def _embed_text(self, text: str) -> np.ndarray:
-    return np.asarray(self._read(self._weights, tokens(self._tokenize, text)[None]))[0]
+    return np.asarray(self._encode_text(self._weights, pad_tokens(self._tokenize, text)[None]))[0]
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns one row of features of the sound, and those of the prompt as text_F.
@@ -133,19 +133,21 @@ class Clap(embedder_lib.Embedder):
       Refusal: the prompt is empty, or the sound has no sample at 48 kHz.
     """
     if not clip.text.strip():
-      raise embedder_lib.Refusal('the text of the clip is empty')
+      raise embedder_lib.UnsupportedClipError('the text of the clip is empty')
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, htsat.RATE_HZ)
     if not len(wave_N):
-      raise embedder_lib.Refusal(f'CLAP needs a sample at {htsat.RATE_HZ} Hz; a clip has none')
-    row_BF = np.asarray(self._hear(self._weights, jnp.asarray(frames(wave_N)[None], jnp.float32)))
-    return {embedder_lib.ROWS: row_BF, TEXT: self._text(clip.text)}
+      raise embedder_lib.UnsupportedClipError(f'CLAP needs a sample at {htsat.RATE_HZ} Hz; a clip has none')
+    row_BF = np.asarray(
+      self._encode_audio(self._weights, jnp.asarray(audio_frames(wave_N)[None], jnp.float32))
+    )
+    return {embedder_lib.EMBEDDINGS: row_BF, TEXT: self._text(clip.text)}
 
   def scores(self, arrays: embedder_lib.Arrays) -> dict[str, float]:
     """Returns eq. 1, from -1 to 1; more is better."""
-    return {'clap': float(arrays[embedder_lib.ROWS][0] @ arrays[TEXT])}
+    return {'clap': float(arrays[embedder_lib.EMBEDDINGS][0] @ arrays[TEXT])}
 
 
-def tokenizer(path: pathlib.Path, num_tokens: int) -> Tokenize:
+def load_tokenizer(path: pathlib.Path, num_tokens: int) -> Tokenize:
   """Returns what tokenizes with a file of Hugging Face's tokenizers.
 
   Args:
@@ -159,12 +161,14 @@ def tokenizer(path: pathlib.Path, num_tokens: int) -> Tokenize:
     vocabulary = json.loads(path.read_text(encoding='utf-8'))['model']['vocab']
     special = tuple(vocabulary[name] for name in ('<s>', '<pad>', '</s>'))
   except (ValueError, KeyError, TypeError) as error:
-    raise ValueError(f'{path} is no tokenizer of RoBERTa ({error!r}); get it from {TOKENS.url}.') from error
+    raise ValueError(
+      f'{path} is no tokenizer of RoBERTa ({error!r}); get it from {TOKENIZER.url}.'
+    ) from error
   num = max(vocabulary.values()) + 1
-  if special != (roberta.START, roberta.FILLING, roberta.END) or num != num_tokens:
+  if special != (roberta.START, roberta.PADDING, roberta.END) or num != num_tokens:
     raise ValueError(
       f'{path} is not the tokenizer of this network: {num} tokens, <s> <pad> </s> are {special}; '
-      f'wanted {num_tokens} and {(roberta.START, roberta.FILLING, roberta.END)}.'
+      f'wanted {num_tokens} and {(roberta.START, roberta.PADDING, roberta.END)}.'
     )
   found = importlib.import_module('tokenizers').Tokenizer.from_file(str(path))
   found.no_truncation()
@@ -187,7 +191,7 @@ def load(path: pathlib.Path, tokens_path: pathlib.Path) -> Clap:
   Raises:
     ValueError: one of them is not what it should be.
   """
-  digest = checkpoints.identity(NAME, VERSION, {path: CHECKPOINT, tokens_path: TOKENS})
+  digest = checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT, tokens_path: TOKENIZER})
   weights = layers.load(path, apply, INPUTS, prefix=_prefix(path), ignored=IGNORED)
   num_tokens = len(weights[f'{_TEXT}embeddings.word_embeddings.weight'])
-  return Clap(weights, tokenizer(tokens_path, num_tokens), digest)
+  return Clap(weights, load_tokenizer(tokens_path, num_tokens), digest)

@@ -21,17 +21,17 @@ import numpy as np
 
 from v2a.evaluation.embedders import pictures as picture_lib
 
-ROWS, LOGITS = 'rows_NF', 'logits_O'
+EMBEDDINGS, LOGITS = 'rows_NF', 'logits_O'
 Arrays = dict[str, np.ndarray]
 # What of a clip a network may read, and the fields that hold it.
-PARTS = {
+INPUT_FIELDS = {
   'wave': ('wave_NA', 'sample_rate_hz'),
   'pictures': ('pictures',),
   'text': ('text',),
 }
 
 
-class Refusal(ValueError):
+class UnsupportedClipError(ValueError):
   """A clip that the protocol of an embedder does not serve; the message says why."""
 
 
@@ -48,7 +48,7 @@ class Clip:
 
   wave_NA: np.ndarray
   sample_rate_hz: int
-  pictures: picture_lib.Pictures | None = None
+  pictures: picture_lib.FrameSource | None = None
   text: str | None = None
 
   def __post_init__(self):
@@ -72,7 +72,7 @@ class Embedder(Protocol):
   name: str
   digest: str
   reads: tuple[str, ...]
-  figures: tuple[str, ...]
+  metrics: tuple[str, ...]
 
   def embed(self, clip: Clip) -> Arrays:
     """Returns the named arrays of a clip, see the module.
@@ -99,7 +99,7 @@ class Missing:
 
   name: str
   reason: str
-  figures: tuple[str, ...] = ()
+  metrics: tuple[str, ...] = ()
 
   @property
   def note(self) -> str:
@@ -107,9 +107,9 @@ class Missing:
     return f'not computed: {self.reason}'
 
 
-def lacking(clip: Clip, reads: tuple[str, ...]) -> str | None:
+def missing_inputs(clip: Clip, reads: tuple[str, ...]) -> str | None:
   """Returns why a clip cannot be read, or None."""
-  absent = [part for part in reads if any(getattr(clip, field) is None for field in PARTS[part])]
+  absent = [part for part in reads if any(getattr(clip, field) is None for field in INPUT_FIELDS[part])]
   return f'the clip has no {" and no ".join(absent)}' if absent else None
 
 
@@ -117,7 +117,7 @@ def content_hash(clip: Clip, reads: tuple[str, ...]) -> str:
   """Returns a hash of those parts of a clip that a network reads."""
   found = hashlib.sha256()
   for part in reads:
-    for field in PARTS[part]:
+    for field in INPUT_FIELDS[part]:
       value = getattr(clip, field)
       if isinstance(value, np.ndarray):
         found.update(json.dumps([field, value.dtype.str, value.shape]).encode())

@@ -22,14 +22,14 @@ RATE_HZ = 48000
 NUM_SAMPLES = 480_000
 WINDOW_SAMPLES, HOP_SAMPLES = 1024, 480
 NUM_FRAMES = NUM_SAMPLES // HOP_SAMPLES + 1
-PICTURE_SIZE, PATCH_SIZE = 256, 4
+IMAGE_SIZE, PATCH_SIZE = 256, 4
 # What tags sounds, and is not asked for features.
 IGNORED = ('tscam_conv.', 'head.')
 # Steepness of the cubic at its neighbours: torch's own.
 _CUBIC = -0.75
 
 
-def stretching(num: int, wanted: int) -> np.ndarray:
+def interpolation_matrix(num: int, wanted: int) -> np.ndarray:
   """Returns matrix_QS that takes `num` values to `wanted` by cubic convolution, ends upon ends.
 
   Keys 1981, "Cubic convolution interpolation", with torch's parameter; values beyond the ends are those of
@@ -52,7 +52,7 @@ def stretching(num: int, wanted: int) -> np.ndarray:
   return matrix_QS
 
 
-def picture(weights: layers.Weights, frame_BJN: jax.Array, prefix: str = '') -> jax.Array:
+def spectrogram_image(weights: layers.Weights, frame_BJN: jax.Array, prefix: str = '') -> jax.Array:
   """Returns picture_BYX, four pieces of the spectrogram below each other, low bands first in each.
 
   Args:
@@ -66,11 +66,11 @@ def picture(weights: layers.Weights, frame_BJN: jax.Array, prefix: str = '') -> 
   mel_BJR = 10.0 * jnp.log10(jnp.maximum(power_BJR, 1e-10))
   mel_BJR = layers.batch_norm(weights, f'{prefix}bn0', mel_BJR, axis=2)
   size, num_frames, num_mels = mel_BJR.shape
-  num_pieces = PICTURE_SIZE // num_mels
-  matrix_QS = stretching(num_frames, num_pieces * PICTURE_SIZE)
+  num_pieces = IMAGE_SIZE // num_mels
+  matrix_QS = interpolation_matrix(num_frames, num_pieces * IMAGE_SIZE)
   mel_BRQ = jnp.einsum('QS,BSR->BRQ', matrix_QS, mel_BJR)
-  piece_BRGX = mel_BRQ.reshape(size, num_mels, num_pieces, PICTURE_SIZE)
-  return piece_BRGX.swapaxes(1, 2).reshape(size, PICTURE_SIZE, PICTURE_SIZE)
+  piece_BRGX = mel_BRQ.reshape(size, num_mels, num_pieces, IMAGE_SIZE)
+  return piece_BRGX.swapaxes(1, 2).reshape(size, IMAGE_SIZE, IMAGE_SIZE)
 
 
 def _windows(x_BYXF: jax.Array, side: int) -> jax.Array:
@@ -117,14 +117,14 @@ def _merge(weights: layers.Weights, name: str, x_BYXF: jax.Array) -> jax.Array:
   return layers.linear(weights, f'{name}.reduction', layers.layer_norm(weights, f'{name}.norm', x_BYXF))
 
 
-def look(weights: layers.Weights, picture_BYX: jax.Array, prefix: str = '') -> jax.Array:
+def encode_image(weights: layers.Weights, picture_BYX: jax.Array, prefix: str = '') -> jax.Array:
   """Returns feature_BF of pictures of PICTURE_SIZE, see `picture`."""
   embed = f'{prefix}patch_embed'
   x_BFYX = layers.convolve(weights, f'{embed}.proj', picture_BYX[:, None], stride=PATCH_SIZE)
   x_BYXF = layers.layer_norm(weights, f'{embed}.norm', x_BFYX.transpose(0, 2, 3, 1))
-  for stage in range(layers.count(weights, prefix + 'layers.{}.blocks.0.norm1.weight')):
+  for stage in range(layers.count_layers(weights, prefix + 'layers.{}.blocks.0.norm1.weight')):
     name = f'{prefix}layers.{stage}'
-    for i in range(layers.count(weights, name + '.blocks.{}.norm1.weight')):
+    for i in range(layers.count_layers(weights, name + '.blocks.{}.norm1.weight')):
       x_BYXF = _block(weights, f'{name}.blocks.{i}', x_BYXF)
     if f'{name}.downsample.reduction.weight' in weights:
       x_BYXF = _merge(weights, f'{name}.downsample', x_BYXF)
@@ -133,4 +133,4 @@ def look(weights: layers.Weights, picture_BYX: jax.Array, prefix: str = '') -> j
 
 def apply(weights: layers.Weights, frame_BJN: jax.Array, prefix: str = '') -> jax.Array:
   """Returns feature_BF of frames, see `picture`."""
-  return look(weights, picture(weights, frame_BJN, prefix), prefix)
+  return encode_image(weights, spectrogram_image(weights, frame_BJN, prefix), prefix)

@@ -31,11 +31,11 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'imagebind'
 VERSION = 1
-FIGURES = ('ib',)
+METRICS = ('ib',)
 RATE_HZ, SIZE = 16000, 224
 CLIP_S, NUM_CLIPS = 2, 3
 NUM_MELS, MEL_FRAMES = 128, 204
-PICTURE_S = 2
+FRAME_INTERVAL_S = 2
 CHECKPOINT = checkpoints.Checkpoint(
   'imagebind_huge.pth',
   'https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth',
@@ -58,7 +58,7 @@ _MAX_SCALE = 100.0
 _FRAME_SAMPLES = RATE_HZ * 25 // 1000
 
 
-def sound_spans(num_samples: int) -> list[slice]:
+def audio_clip_spans(num_samples: int) -> list[slice]:
   """Returns the samples of each clip of a sound at RATE_HZ; clips of a sound under 2 s end with it."""
   # In the reference's order of roundings: a duration in floating point, then fractions of it.
   last_s = fractions.Fraction(max(num_samples / RATE_HZ - CLIP_S, 0))
@@ -69,19 +69,19 @@ def sound_spans(num_samples: int) -> list[slice]:
 def log_mels(wave_N: np.ndarray) -> np.ndarray:
   """Returns mel_BRJ, NUM_CLIPS of a mono wave at RATE_HZ."""
   made = []
-  for span in sound_spans(len(wave_N)):
-    mel_JR = spectrograms.kaldi(wave_N[span], NUM_MELS)[:MEL_FRAMES]
+  for span in audio_clip_spans(len(wave_N)):
+    mel_JR = spectrograms.kaldi_fbank(wave_N[span], NUM_MELS)[:MEL_FRAMES]
     made.append(np.pad(mel_JR, ((0, MEL_FRAMES - len(mel_JR)), (0, 0))).T)
   return ((np.array(made) + 4.268) / 9.138).astype(np.float32)
 
 
-def squares(shown: Iterable[np.ndarray]) -> np.ndarray:
+def three_crops(shown: Iterable[np.ndarray]) -> np.ndarray:
   """Returns frame_G3LYX, normalised: the left or upper, the middle and the right or lower square of pictures.
 
   Args:
     shown: pictures, uint8, of one size.
   """
-  shown = [picture_lib.shorten(picture_YX3, SIZE) for picture_YX3 in shown]
+  shown = [picture_lib.resize_short_side(picture_YX3, SIZE) for picture_YX3 in shown]
   width, height = shown[0].size
   middle_x, middle_y = -((SIZE - width) // 2), -((SIZE - height) // 2)
   if height > width:
@@ -101,7 +101,7 @@ def _branch(weights: layers.Weights, kind: str, x_BSF: jax.Array) -> jax.Array:
   if f'{trunk}.pre_transformer_layer.0.weight' in weights:
     x_BSF = layers.layer_norm(weights, f'{trunk}.pre_transformer_layer.0', x_BSF, _EPSILON)
   num_heads = x_BSF.shape[2] // _HEAD_FEATURES[kind]
-  for i in range(layers.count(weights, trunk + '.blocks.{}.norm_1.weight')):
+  for i in range(layers.count_layers(weights, trunk + '.blocks.{}.norm_1.weight')):
     block = f'{trunk}.blocks.{i}'
     normed_BSF = layers.layer_norm(weights, f'{block}.norm_1', x_BSF, _EPSILON)
     x_BSF = x_BSF + layers.self_attention(weights, f'{block}.attn', normed_BSF, num_heads)
@@ -113,14 +113,14 @@ def _branch(weights: layers.Weights, kind: str, x_BSF: jax.Array) -> jax.Array:
   return x_BF / jnp.maximum(jnp.linalg.norm(x_BF, axis=1, keepdims=True), 1e-12)
 
 
-def see(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
+def encode_video(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
   """Returns embedding_BF of clips of two pictures."""
   stem = 'modality_preprocessors.vision.rgbt_stem'
   x_BFLYX = layers.convolve(weights, f'{stem}.proj.1', frame_B3LYX, stride=_PATCH)
   return _branch(weights, 'vision', x_BFLYX.reshape(*x_BFLYX.shape[:2], -1).swapaxes(1, 2))
 
 
-def hear(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
+def encode_audio(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
   """Returns embedding_BF of clips of MEL_FRAMES frames."""
   stem = 'modality_preprocessors.audio.rgbt_stem'
   x_BFRJ = layers.convolve(weights, f'{stem}.proj', mel_BRJ[:, None], stride=_AUDIO_STRIDE)
@@ -132,18 +132,18 @@ def hear(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
 
 def apply(weights: layers.Weights, frame_B3LYX: jax.Array, mel_BRJ: jax.Array):
   """Returns the embeddings of pictures and of sounds."""
-  return see(weights, frame_B3LYX), hear(weights, mel_BRJ)
+  return encode_video(weights, frame_B3LYX), encode_audio(weights, mel_BRJ)
 
 
 class ImageBind(embedder_lib.Embedder):
   """ImageBind under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
+  name, reads, metrics = NAME, ('wave', 'pictures'), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
     self._weights = weights
-    self._see, self._hear = jax.jit(see), jax.jit(hear)
+    self._encode_video, self._encode_audio = jax.jit(encode_video), jax.jit(encode_audio)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns the embeddings seen_F and heard_F.
@@ -151,19 +151,22 @@ class ImageBind(embedder_lib.Embedder):
     Raises:
       Refusal: the clip has not two pictures, or not one frame of a spectrum.
     """
-    length_s = clip.pictures.length_s
-    num_pictures = int(length_s / PICTURE_S + 1e-6)
+    length_s = clip.pictures.duration_s
+    num_pictures = int(length_s / FRAME_INTERVAL_S + 1e-6)
     if num_pictures < 2:
-      raise embedder_lib.Refusal(f'ImageBind needs 4 s of picture; a clip has {length_s:.3f} s')
+      raise embedder_lib.UnsupportedClipError(f'ImageBind needs 4 s of picture; a clip has {length_s:.3f} s')
     wave_N = waves.resample(clip.wave_NA[:, 0], clip.sample_rate_hz, RATE_HZ)
     if len(wave_N) < _FRAME_SAMPLES:
-      raise embedder_lib.Refusal(f'ImageBind needs 25 ms of sound; a clip has {len(wave_N) / RATE_HZ:.3f} s')
-    frame_G3LYX = squares(clip.pictures.at(1 / PICTURE_S, num_pictures))
+      raise embedder_lib.UnsupportedClipError(
+        f'ImageBind needs 25 ms of sound; a clip has {len(wave_N) / RATE_HZ:.3f} s'
+      )
+    frame_G3LYX = three_crops(clip.pictures.frames_at_fps(1 / FRAME_INTERVAL_S, num_pictures))
     # Two pictures at a time, so that clips of any length are of one size.
     seen = [
-      np.asarray(self._see(self._weights, frame_G3LYX[:, :, l : l + 2])) for l in range(num_pictures - 1)
+      np.asarray(self._encode_video(self._weights, frame_G3LYX[:, :, l : l + 2]))
+      for l in range(num_pictures - 1)
     ]
-    heard_BF = np.asarray(self._hear(self._weights, log_mels(wave_N)))
+    heard_BF = np.asarray(self._encode_audio(self._weights, log_mels(wave_N)))
     return {'seen_F': np.concatenate(seen).mean(axis=0), 'heard_F': heard_BF.mean(axis=0)}
 
   def scores(self, arrays: embedder_lib.Arrays) -> dict[str, float]:
@@ -180,4 +183,4 @@ def load(path: pathlib.Path) -> ImageBind:
     jax.ShapeDtypeStruct((NUM_CLIPS, NUM_MELS, MEL_FRAMES), np.float32),
   )
   weights = layers.load(path, apply, inputs, ignored=IGNORED)
-  return ImageBind(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return ImageBind(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

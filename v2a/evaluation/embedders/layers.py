@@ -19,10 +19,10 @@ Weights = Mapping[str, jax.Array]
 
 def linear(weights: Weights, name: str, x: jax.Array) -> jax.Array:
   """Returns x W^T + b over the last axis; without b where the weights have none."""
-  return along(x @ weights[f'{name}.weight'].T, weights.get(f'{name}.bias'), -1)
+  return add_bias(x @ weights[f'{name}.weight'].T, weights.get(f'{name}.bias'), -1)
 
 
-def along(x: jax.Array, bias: jax.Array | None, axis: int) -> jax.Array:
+def add_bias(x: jax.Array, bias: jax.Array | None, axis: int) -> jax.Array:
   """Returns x plus a vector along one axis, or x where the vector is None."""
   return x if bias is None else x + _shaped(bias, x.ndim, axis)
 
@@ -47,21 +47,21 @@ def convolve(weights: Weights, name: str, x: jax.Array, stride=1, padding=0) -> 
   strides = (stride,) * num if isinstance(stride, int) else stride
   paddings = (padding,) * num if isinstance(padding, int) else padding
   y = jax.lax.conv_general_dilated(x, kernel, strides, [(size, size) for size in paddings])
-  return along(y, weights.get(f'{name}.bias'), 1)
+  return add_bias(y, weights.get(f'{name}.bias'), 1)
 
 
 def batch_norm(weights: Weights, name: str, x: jax.Array, axis: int = 1) -> jax.Array:
   """Returns x normalised along an axis by the statistics that training left."""
   scale = weights[f'{name}.weight'] / jnp.sqrt(weights[f'{name}.running_var'] + 1e-5)
   shift = weights[f'{name}.bias'] - scale * weights[f'{name}.running_mean']
-  return along(x * _shaped(scale, x.ndim, axis), shift, axis)
+  return add_bias(x * _shaped(scale, x.ndim, axis), shift, axis)
 
 
 def layer_norm(weights: Weights, name: str, x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
   """Returns x normalised over its last axis."""
   x = x - x.mean(axis=-1, keepdims=True)
   x = x * jax.lax.rsqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
-  return along(x * _shaped(weights[f'{name}.weight'], x.ndim, -1), weights[f'{name}.bias'], -1)
+  return add_bias(x * _shaped(weights[f'{name}.weight'], x.ndim, -1), weights[f'{name}.bias'], -1)
 
 
 def pool(x: jax.Array, size, kind: str, stride=None, padding=0) -> jax.Array:
@@ -116,7 +116,7 @@ def self_attention(weights: Weights, name: str, x_BSF: jax.Array, num_heads: int
     x_BSF: tokens.
     num_heads: of the attention.
   """
-  packed_BSF = along(x_BSF @ weights[f'{name}.in_proj_weight'].T, weights[f'{name}.in_proj_bias'], -1)
+  packed_BSF = add_bias(x_BSF @ weights[f'{name}.in_proj_weight'].T, weights[f'{name}.in_proj_bias'], -1)
   q_BSF, k_BSF, v_BSF = jnp.split(packed_BSF, 3, axis=-1)
   if f'{name}.bias_k' in weights:
     more = [jnp.broadcast_to(weights[f'{name}.bias_{part}'], k_BSF[:, :1].shape) for part in 'kv']
@@ -141,7 +141,7 @@ def block(weights: Weights, name: str, x_BSF: jax.Array, num_heads: int, epsilon
   return x_BSF + linear(weights, f'{name}.mlp.fc2', jax.nn.gelu(hidden_BSF, approximate=False))
 
 
-def count(weights: Weights, pattern: str) -> int:
+def count_layers(weights: Weights, pattern: str) -> int:
   """Returns how many numbers 0, 1, ... in place of '{}' make the name of a weight."""
   num = 0
   while pattern.format(num) in weights:

@@ -20,7 +20,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'panns'
 VERSION = 1
-FIGURES = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
+METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
 RATE_HZ = 16000
 WINDOW_SAMPLES, HOP_SAMPLES = 512, 160
 # Five poolings by two leave one frame of these.
@@ -59,7 +59,7 @@ def apply(weights: layers.Weights, frame_BJN: jax.Array) -> tuple[jax.Array, jax
 class Panns(embedder_lib.Embedder):
   """Cnn14 under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave',), FIGURES
+  name, reads, metrics = NAME, ('wave',), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -74,15 +74,17 @@ class Panns(embedder_lib.Embedder):
     """
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ)
     if len(wave_N) < (MIN_FRAMES - 1) * HOP_SAMPLES:
-      raise embedder_lib.Refusal(f'Cnn14 needs 0.31 s of sound; a clip has {len(wave_N) / RATE_HZ:.3f} s')
+      raise embedder_lib.UnsupportedClipError(
+        f'Cnn14 needs 0.31 s of sound; a clip has {len(wave_N) / RATE_HZ:.3f} s'
+      )
     padded_N = np.pad(wave_N, WINDOW_SAMPLES // 2, mode='reflect')
     frame_JN = spectrograms.frames(padded_N, WINDOW_SAMPLES, HOP_SAMPLES)
     row_BF, logits_BO = self._apply(self._weights, jnp.asarray(frame_JN[None]))
-    return {embedder_lib.ROWS: np.asarray(row_BF), embedder_lib.LOGITS: np.asarray(logits_BO[0])}
+    return {embedder_lib.EMBEDDINGS: np.asarray(row_BF), embedder_lib.LOGITS: np.asarray(logits_BO[0])}
 
 
 def load(path: pathlib.Path) -> Panns:
   """Returns the network with the weights of a file."""
   inputs = (jax.ShapeDtypeStruct((1, MIN_FRAMES, WINDOW_SAMPLES), np.float32),)
   weights = layers.load(path, apply, inputs, prefix='model.')
-  return Panns(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return Panns(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

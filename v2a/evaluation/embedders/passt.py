@@ -22,7 +22,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'passt'
 VERSION = 1
-FIGURES = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
+METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
 RATE_HZ = 32000
 NUM_SAMPLES = 320_000
 WINDOW_SAMPLES, HOP_SAMPLES, NUM_FFT, NUM_MELS = 800, 320, 1024, 128
@@ -64,7 +64,7 @@ def apply(weights: layers.Weights, mel_BRJ: jax.Array) -> tuple[jax.Array, jax.A
   )
   class_BSF = jnp.broadcast_to(class_1SF, (len(x_BFS), *class_1SF.shape[1:]))
   x_BSF = jnp.concatenate([class_BSF, x_BFS.swapaxes(1, 2)], axis=1)
-  for i in range(layers.count(weights, 'blocks.{}.norm1.weight')):
+  for i in range(layers.count_layers(weights, 'blocks.{}.norm1.weight')):
     x_BSF = layers.block(weights, f'blocks.{i}', x_BSF, x_BSF.shape[2] // _HEAD_FEATURES, _EPSILON)
   x_BSF = layers.layer_norm(weights, 'norm', x_BSF[:, :2], _EPSILON)
   features_BF = x_BSF.mean(axis=1)
@@ -74,7 +74,7 @@ def apply(weights: layers.Weights, mel_BRJ: jax.Array) -> tuple[jax.Array, jax.A
 class Passt(embedder_lib.Embedder):
   """PaSST-S under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave',), FIGURES
+  name, reads, metrics = NAME, ('wave',), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -86,7 +86,7 @@ class Passt(embedder_lib.Embedder):
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ)[:NUM_SAMPLES]
     mel_RJ = log_mel(np.pad(wave_N, (0, NUM_SAMPLES - len(wave_N))))
     row_BF, logits_BO = self._apply(self._weights, jnp.asarray(mel_RJ[None], jnp.float32))
-    return {embedder_lib.ROWS: np.asarray(row_BF), embedder_lib.LOGITS: np.asarray(logits_BO[0])}
+    return {embedder_lib.EMBEDDINGS: np.asarray(row_BF), embedder_lib.LOGITS: np.asarray(logits_BO[0])}
 
 
 def load(path: pathlib.Path) -> Passt:
@@ -94,4 +94,4 @@ def load(path: pathlib.Path) -> Passt:
   inputs = (jax.ShapeDtypeStruct((1, NUM_MELS, NUM_SAMPLES // HOP_SAMPLES), np.float32),)
   # The second head, of the distillation, is not asked.
   weights = layers.load(path, apply, inputs, ignored=('head_dist.',))
-  return Passt(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return Passt(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

@@ -19,16 +19,16 @@ import PIL.Image
 from v2a.media import read
 
 
-class Pictures(Protocol):
+class FrameSource(Protocol):
   """Pictures in time.
 
   Attributes:
     length_s: how long they last.
   """
 
-  length_s: float
+  duration_s: float
 
-  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+  def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """Yields picture_YX3, uint8 RGB: num_frames of them, as FFmpeg's filter `fps` takes them."""
 
   def digest(self) -> str:
@@ -57,11 +57,11 @@ class Frames:
       raise ValueError(f'pictures need their rate; got fps={self.fps}.')
 
   @property
-  def length_s(self) -> float:
+  def duration_s(self) -> float:
     """See Pictures."""
     return len(self.frame_LYX3) / self.fps
 
-  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+  def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """See Pictures."""
     index_L = np.ceil((np.arange(num_frames) + 0.5) * self.fps / fps - 1e-6).astype(int) - 1
     return iter(self.frame_LYX3[np.minimum(index_L, len(self.frame_LYX3) - 1)])
@@ -82,16 +82,16 @@ class Video:
   """
 
   path: pathlib.Path
-  length_s: float
+  duration_s: float
 
-  def at(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
+  def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """See Pictures."""
     return read.iterate_full_size_frames(self.path, fps, num_frames)
 
   def digest(self) -> str:
     """See Pictures; of the whole file."""
     known = self.path.stat()
-    about = f'{_file_hash(self.path, known.st_size, known.st_mtime_ns)} {self.length_s}'
+    about = f'{_file_hash(self.path, known.st_size, known.st_mtime_ns)} {self.duration_s}'
     return hashlib.sha256(about.encode()).hexdigest()
 
 
@@ -102,14 +102,14 @@ def _file_hash(path: os.PathLike, size: int, changed_ns: int) -> str:
     return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
-def shorten(picture_YX3: np.ndarray, size: int) -> PIL.Image.Image:
+def resize_short_side(picture_YX3: np.ndarray, size: int) -> PIL.Image.Image:
   """Returns a picture whose shorter side is `size`, bicubic, smoothed where it shrinks."""
   height, width = picture_YX3.shape[:2]
   sides = (size, size * height // width) if width <= height else (size * width // height, size)
   return PIL.Image.fromarray(picture_YX3).resize(sides, PIL.Image.BICUBIC)
 
 
-def stretch(picture_YX3: np.ndarray, size: int) -> np.ndarray:
+def resize_square(picture_YX3: np.ndarray, size: int) -> np.ndarray:
   """Returns a picture of `size` by `size`, uint8, bilinear between four pixels as OpenCV scales by default.
 
   Nothing is smoothed where a picture shrinks, which Pillow's resize would do.

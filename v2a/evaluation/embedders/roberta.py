@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from v2a.evaluation.embedders import layers
 
-START, FILLING, END = 0, 1, 2
-FIRST_PLACE = FILLING + 1
+START, PADDING, END = 0, 1, 2
+FIRST_POSITION = PADDING + 1
 _HEAD_FEATURES = 64
 
 
@@ -24,14 +24,14 @@ def apply(weights: layers.Weights, token_BS: jax.Array, prefix: str = '') -> jax
     prefix: of the names of the weights.
   """
   name = f'{prefix}embeddings'
-  is_text_BS = token_BS != FILLING
-  place_BS = jnp.where(is_text_BS, jnp.cumsum(is_text_BS, axis=1) - 1 + FIRST_PLACE, FILLING)
+  is_text_BS = token_BS != PADDING
+  place_BS = jnp.where(is_text_BS, jnp.cumsum(is_text_BS, axis=1) - 1 + FIRST_POSITION, PADDING)
   x_BSF = weights[f'{name}.word_embeddings.weight'][token_BS]
   x_BSF = x_BSF + weights[f'{name}.position_embeddings.weight'][place_BS]
-  x_BSF = layers.along(x_BSF, weights[f'{name}.token_type_embeddings.weight'][0], -1)
+  x_BSF = layers.add_bias(x_BSF, weights[f'{name}.token_type_embeddings.weight'][0], -1)
   x_BSF = layers.layer_norm(weights, f'{name}.LayerNorm', x_BSF)
   bias_BHQS = jnp.where(is_text_BS, 0.0, -jnp.inf)[:, None, None]
-  for i in range(layers.count(weights, prefix + 'encoder.layer.{}.output.dense.weight')):
+  for i in range(layers.count_layers(weights, prefix + 'encoder.layer.{}.output.dense.weight')):
     x_BSF = _block(weights, f'{prefix}encoder.layer.{i}', x_BSF, bias_BHQS)
   return jnp.tanh(layers.linear(weights, f'{prefix}pooler.dense', x_BSF[:, 0]))
 

@@ -49,7 +49,7 @@ def _mel(hz):
   return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
 
 
-def kaldi(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray:
+def kaldi_fbank(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray:
   """Returns Kaldi's log mel filter bank as level_JR: 25 ms every 10 ms, Hann window, 20 Hz to half the rate.
 
   Each frame loses its mean and is pre-emphasised by 0.97, its first sample against itself; the floor of the
@@ -71,7 +71,7 @@ def kaldi(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray
   return np.log(np.maximum(power_JF[:, :-1] @ matrix_FR, np.finfo(np.float32).eps))
 
 
-def cepstra(wave_N: np.ndarray) -> np.ndarray:
+def mfcc(wave_N: np.ndarray) -> np.ndarray:
   """Returns 13 cepstral coefficients every 10 ms as cepstrum_JF, as python_speech_features by default.
 
   Pre-emphasis by 0.97 over the whole sound; 25 ms without a window, the last filled up with zeros; 512 bins

@@ -25,7 +25,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'synchformer'
 VERSION = 1
-FIGURES = ('desync',)
+METRICS = ('desync',)
 RATE_HZ, FPS, SIZE = 16000, 25, 224
 SEGMENT_SAMPLES, STEP_SAMPLES = 10240, 5120
 SEGMENT_FRAMES, STEP_FRAMES = 16, 8
@@ -42,11 +42,11 @@ _HEAD_FEATURES, _JOINT_HEAD_FEATURES = 64, 96
 _AUDIO_STRIDE = 10
 
 
-def squares(shown: Iterable[np.ndarray]) -> np.ndarray:
+def center_crops(shown: Iterable[np.ndarray]) -> np.ndarray:
   """Returns frame_L3YX from -1 to 1: pictures (uint8, of any size) scaled and cut as the protocol says."""
   scaled = []
   for picture_YX3 in shown:
-    picture = picture_lib.shorten(picture_YX3, SIZE)
+    picture = picture_lib.resize_short_side(picture_YX3, SIZE)
     left, top = (round((side - SIZE) / 2.0) for side in picture.size)
     scaled.append(np.asarray(picture.crop((left, top, left + SIZE, top + SIZE))))
   return (np.stack(scaled).transpose(0, 3, 1, 2) / 127.5 - 1.0).astype('f4')
@@ -64,7 +64,7 @@ def log_mels(wave_N: np.ndarray) -> np.ndarray:
   return ((np.array(made) + 4.2677393) / (2 * 4.5689974)).astype(np.float32)
 
 
-def _divided(weights: layers.Weights, name: str, x_BSF: jax.Array, num_frames: int, in_time: bool):
+def _divided_attention(weights: layers.Weights, name: str, x_BSF: jax.Array, num_frames: int, in_time: bool):
   """Returns attention of patches over their place in time or their picture; the first token's over all."""
   size, _, width = x_BSF.shape
   num_heads = width // _HEAD_FEATURES
@@ -99,7 +99,7 @@ def _gather(weights: layers.Weights, name: str, x_BSF: jax.Array) -> jax.Array:
   return x_BF + layers.linear(weights, f'{name}.linear2', jax.nn.gelu(hidden_BF, approximate=False))
 
 
-def see(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
+def encode_video(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
   """Returns token_BLF, one for two pictures of each segment."""
   name = 'vfeat_extractor.'
   x_BFLYX = layers.convolve(weights, f'{name}patch_embed_3d.proj', frame_B3LYX, stride=(2, 16, 16))
@@ -110,11 +110,11 @@ def see(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
   place_1LPF = place_1SF[:, None, 1:] + time_1LF[:, :, None]
   place_1SF = jnp.concatenate([place_1SF[:, :1], place_1LPF.reshape(1, -1, x_BSF.shape[2])], axis=1)
   x_BSF = jnp.concatenate([class_BSF, x_BSF], axis=1) + place_1SF
-  for i in range(layers.count(weights, name + 'blocks.{}.norm1.weight')):
+  for i in range(layers.count_layers(weights, name + 'blocks.{}.norm1.weight')):
     block = f'{name}blocks.{i}'
     for part, norm, in_time in (('timeattn', 'norm3', True), ('attn', 'norm1', False)):
       normed_BSF = layers.layer_norm(weights, f'{block}.{norm}', x_BSF, 1e-6)
-      x_BSF = x_BSF + _divided(weights, f'{block}.{part}', normed_BSF, num_frames, in_time)
+      x_BSF = x_BSF + _divided_attention(weights, f'{block}.{part}', normed_BSF, num_frames, in_time)
     normed_BSF = layers.layer_norm(weights, f'{block}.norm2', x_BSF, 1e-6)
     hidden_BSF = jax.nn.gelu(layers.linear(weights, f'{block}.mlp.fc1', normed_BSF), approximate=False)
     x_BSF = x_BSF + layers.linear(weights, f'{block}.mlp.fc2', hidden_BSF)
@@ -124,7 +124,7 @@ def see(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
   return token_BF.reshape(size, num_frames, width)
 
 
-def hear(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
+def encode_audio(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
   """Returns token_BJF, six of each segment."""
   name = 'afeat_extractor.ast.'
   patches = f'{name}embeddings.patch_embeddings.projection'
@@ -134,7 +134,7 @@ def hear(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
   tokens = [jnp.broadcast_to(token, (size, 1, width)) for token in tokens]
   x_BSF = jnp.concatenate([*tokens, x_BFRJ.reshape(size, width, -1).swapaxes(1, 2)], axis=1)
   x_BSF = x_BSF + weights[f'{name}embeddings.position_embeddings']
-  for i in range(layers.count(weights, name + 'encoder.layer.{}.layernorm_before.weight')):
+  for i in range(layers.count_layers(weights, name + 'encoder.layer.{}.layernorm_before.weight')):
     block = f'{name}encoder.layer.{i}'
     normed_BSF = layers.layer_norm(weights, f'{block}.layernorm_before', x_BSF, 1e-12)
     parts = [
@@ -153,7 +153,7 @@ def hear(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
   return token_BF.reshape(size, num_steps, width)
 
 
-def compare(weights: layers.Weights, seen_BSF: jax.Array, heard_BSF: jax.Array) -> jax.Array:
+def predict_offset(weights: layers.Weights, seen_BSF: jax.Array, heard_BSF: jax.Array) -> jax.Array:
   """Returns logits_BO of OFFSETS_S, of the tokens of NUM_SEGMENTS segments, in their order."""
   name = 'transformer.'
   token = lambda kind: jnp.broadcast_to(weights[f'{name}{kind}_tok'], (len(seen_BSF), 1, seen_BSF.shape[2]))
@@ -161,7 +161,7 @@ def compare(weights: layers.Weights, seen_BSF: jax.Array, heard_BSF: jax.Array) 
   heard_BSF = layers.layer_norm(weights, f'{name}aud_in_lnorm', layers.linear(weights, 'aproj', heard_BSF))
   x_BSF = jnp.concatenate([token('OFF'), seen_BSF, token('MOD'), heard_BSF], axis=1)
   x_BSF = x_BSF + weights[f'{name}pos_emb_cfg.pos_emb']
-  for i in range(layers.count(weights, name + 'blocks.{}.ln1.weight')):
+  for i in range(layers.count_layers(weights, name + 'blocks.{}.ln1.weight')):
     block = f'{name}blocks.{i}'
     normed_BSF = layers.layer_norm(weights, f'{block}.ln1', x_BSF)
     parts = [layers.linear(weights, f'{block}.attn.{part}', normed_BSF) for part in ('query', 'key', 'value')]
@@ -175,20 +175,24 @@ def compare(weights: layers.Weights, seen_BSF: jax.Array, heard_BSF: jax.Array) 
 
 def apply(weights: layers.Weights, frame_G3LYX: jax.Array, mel_GRJ: jax.Array) -> jax.Array:
   """Returns logits_BO of one clip of NUM_SEGMENTS segments."""
-  seen_GSF, heard_GSF = see(weights, frame_G3LYX), hear(weights, mel_GRJ)
+  seen_GSF, heard_GSF = encode_video(weights, frame_G3LYX), encode_audio(weights, mel_GRJ)
   tokens = [x_GSF.reshape(1, -1, x_GSF.shape[2]) for x_GSF in (seen_GSF, heard_GSF)]
-  return compare(weights, *tokens)
+  return predict_offset(weights, *tokens)
 
 
 class Synchformer(embedder_lib.Embedder):
   """Synchformer under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
+  name, reads, metrics = NAME, ('wave', 'pictures'), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
     self._weights = weights
-    self._see, self._hear, self._compare = jax.jit(see), jax.jit(hear), jax.jit(compare)
+    self._encode_video, self._encode_audio, self._predict_offset = (
+      jax.jit(encode_video),
+      jax.jit(encode_audio),
+      jax.jit(predict_offset),
+    )
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns the logits of the first and of the last 4.8 s as offset_logits_NO.
@@ -197,25 +201,27 @@ class Synchformer(embedder_lib.Embedder):
       Refusal: the clip is shorter than that.
     """
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ, is_centred=False)
-    num_frames = int(clip.pictures.length_s * FPS + 1e-6)
+    num_frames = int(clip.pictures.duration_s * FPS + 1e-6)
     num_segments = min(
       (len(wave_N) - SEGMENT_SAMPLES) // STEP_SAMPLES + 1, (num_frames - SEGMENT_FRAMES) // STEP_FRAMES + 1
     )
     if num_segments < NUM_SEGMENTS:
       length_s = min(len(wave_N) / RATE_HZ, num_frames / FPS)
-      raise embedder_lib.Refusal(f'Synchformer needs 4.8 s of sound and picture; a clip has {length_s:.3f} s')
-    frame_L3YX = squares(clip.pictures.at(FPS, num_frames))
+      raise embedder_lib.UnsupportedClipError(
+        f'Synchformer needs 4.8 s of sound and picture; a clip has {length_s:.3f} s'
+      )
+    frame_L3YX = center_crops(clip.pictures.frames_at_fps(FPS, num_frames))
     mel_GRJ = log_mels(wave_N)
     # A segment at a time: 1569 tokens of each picture's twelve layers are memory enough.
     seen_GSF, heard_GSF = [], []
     for g in range(num_segments):
       frame_13LYX = frame_L3YX[g * STEP_FRAMES :][:SEGMENT_FRAMES].transpose(1, 0, 2, 3)[None]
-      seen_GSF.append(np.asarray(self._see(self._weights, frame_13LYX))[0])
-      heard_GSF.append(np.asarray(self._hear(self._weights, mel_GRJ[g : g + 1]))[0])
+      seen_GSF.append(np.asarray(self._encode_video(self._weights, frame_13LYX))[0])
+      heard_GSF.append(np.asarray(self._encode_audio(self._weights, mel_GRJ[g : g + 1]))[0])
     logits = []
     for part in (slice(NUM_SEGMENTS), slice(num_segments - NUM_SEGMENTS, None)):
       tokens = [np.concatenate(found[part])[None] for found in (seen_GSF, heard_GSF)]
-      logits.append(np.asarray(self._compare(self._weights, *tokens))[0])
+      logits.append(np.asarray(self._predict_offset(self._weights, *tokens))[0])
     return {'offset_logits_NO': np.stack(logits)}
 
   def scores(self, arrays: embedder_lib.Arrays) -> dict[str, float]:
@@ -231,4 +237,4 @@ def load(path: pathlib.Path) -> Synchformer:
   )
   # Pictures are cut into patches of two at a time; those of single pictures are left from before.
   weights = layers.load(path, apply, inputs, ignored=('vfeat_extractor.patch_embed.',))
-  return Synchformer(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return Synchformer(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

@@ -28,7 +28,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'syncnet'
 VERSION = 1
-FIGURES = ('lse_c', 'lse_d')
+METRICS = ('lse_c', 'lse_d')
 RATE_HZ, FPS, SIZE = 16000, 25, 224
 WINDOW_FRAMES, WINDOW_SPECTRA, SPECTRA_A_FRAME, NUM_CEPSTRA = 5, 20, 4, 13
 MAX_SHIFT = 15
@@ -75,33 +75,33 @@ def _project(weights: layers.Weights, name: str, x_BF: jax.Array) -> jax.Array:
   return layers.linear(weights, f'{name}.3', jax.nn.relu(x_BF))
 
 
-def see(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
+def encode_video(weights: layers.Weights, frame_B3LYX: jax.Array) -> jax.Array:
   """Returns feature_BF of windows of WINDOW_FRAMES pictures, blue first, 0 to 255."""
   return _project(weights, 'netfclip', _features(weights, 'lip', frame_B3LYX, _LIPS))
 
 
-def hear(weights: layers.Weights, cepstrum_BFJ: jax.Array) -> jax.Array:
+def encode_audio(weights: layers.Weights, cepstrum_BFJ: jax.Array) -> jax.Array:
   """Returns feature_BF of windows of WINDOW_SPECTRA spectra of NUM_CEPSTRA coefficients."""
   return _project(weights, 'netfcaud', _features(weights, 'aud', cepstrum_BFJ[:, None], _SOUND))
 
 
 def apply(weights: layers.Weights, frame_B3LYX: jax.Array, cepstrum_BFJ: jax.Array):
   """Returns the features of pictures and of sounds."""
-  return see(weights, frame_B3LYX), hear(weights, cepstrum_BFJ)
+  return encode_video(weights, frame_B3LYX), encode_audio(weights, cepstrum_BFJ)
 
 
-def faces(shown: Iterable[np.ndarray]) -> np.ndarray:
+def resize_frames(shown: Iterable[np.ndarray]) -> np.ndarray:
   """Returns frame_L3YX, blue first, squares of SIZE: whole pictures (uint8, of any size) scaled."""
-  made_LYX3 = np.stack([pictures.stretch(picture_YX3, SIZE) for picture_YX3 in shown])
+  made_LYX3 = np.stack([pictures.resize_square(picture_YX3, SIZE) for picture_YX3 in shown])
   return made_LYX3[..., ::-1].transpose(0, 3, 1, 2)
 
 
-def cepstra(wave_N: np.ndarray) -> np.ndarray:
+def mfcc(wave_N: np.ndarray) -> np.ndarray:
   """Returns cepstrum_FJ of a mono wave at RATE_HZ, full scale 1, rounded to 16 bits."""
-  return spectrograms.cepstra(np.clip(np.rint(wave_N * 32768.0), -32768, 32767)).T.astype(np.float32)
+  return spectrograms.mfcc(np.clip(np.rint(wave_N * 32768.0), -32768, 32767)).T.astype(np.float32)
 
 
-def distances(seen_NF: np.ndarray, heard_NF: np.ndarray) -> np.ndarray:
+def offset_distances(seen_NF: np.ndarray, heard_NF: np.ndarray) -> np.ndarray:
   """Returns distance_NG of eq. 1 before its mean: of window n of the picture from window n + k of the sound.
 
   Args:
@@ -118,12 +118,12 @@ def distances(seen_NF: np.ndarray, heard_NF: np.ndarray) -> np.ndarray:
 class SyncNet(embedder_lib.Embedder):
   """SyncNet under syncnet_python's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave', 'pictures'), FIGURES
+  name, reads, metrics = NAME, ('wave', 'pictures'), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
     self._weights = weights
-    self._see, self._hear = jax.jit(see), jax.jit(hear)
+    self._encode_video, self._encode_audio = jax.jit(encode_video), jax.jit(encode_audio)
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns distance_NG, see `distances`.
@@ -132,25 +132,25 @@ class SyncNet(embedder_lib.Embedder):
       Refusal: the clip has not one window.
     """
     wave_N = waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ, is_centred=False)
-    num_frames = min(int(clip.pictures.length_s * FPS + 1e-6), len(wave_N) * FPS // RATE_HZ)
+    num_frames = min(int(clip.pictures.duration_s * FPS + 1e-6), len(wave_N) * FPS // RATE_HZ)
     # One picture more than a window needs: the reference stops one before the last.
     num_windows = num_frames - WINDOW_FRAMES
     if num_windows < 1:
       needed_s = (WINDOW_FRAMES + 1) / FPS
-      raise embedder_lib.Refusal(
+      raise embedder_lib.UnsupportedClipError(
         f'SyncNet needs {needed_s:.2f} s of sound and picture; a clip has {num_frames / FPS:.2f} s'
       )
-    frame_L3YX, cepstrum_FJ = faces(clip.pictures.at(FPS, num_frames)), cepstra(wave_N)
+    frame_L3YX, cepstrum_FJ = resize_frames(clip.pictures.frames_at_fps(FPS, num_frames)), mfcc(wave_N)
     seen, heard = [], []
     for first in range(0, num_windows, _NUM_WINDOWS):
       # The last part has windows twice, so that all are of one size and nothing is compiled again.
       window_N = np.minimum(np.arange(first, first + _NUM_WINDOWS), num_windows - 1)
       frames = [frame_L3YX[n : n + WINDOW_FRAMES].swapaxes(0, 1) for n in window_N]
       spectra = [cepstrum_FJ[:, SPECTRA_A_FRAME * n :][:, :WINDOW_SPECTRA] for n in window_N]
-      seen.append(np.asarray(self._see(self._weights, np.stack(frames).astype(np.float32))))
-      heard.append(np.asarray(self._hear(self._weights, np.stack(spectra))))
+      seen.append(np.asarray(self._encode_video(self._weights, np.stack(frames).astype(np.float32))))
+      heard.append(np.asarray(self._encode_audio(self._weights, np.stack(spectra))))
     seen_NF, heard_NF = (np.concatenate(found)[:num_windows] for found in (seen, heard))
-    return {'distance_NG': distances(seen_NF, heard_NF)}
+    return {'distance_NG': offset_distances(seen_NF, heard_NF)}
 
   def scores(self, arrays: embedder_lib.Arrays) -> dict[str, float]:
     """Returns LSE-C (more is better) and LSE-D (less is better) of eq. 2."""
@@ -165,4 +165,4 @@ def load(path: pathlib.Path) -> SyncNet:
     jax.ShapeDtypeStruct((1, NUM_CEPSTRA, WINDOW_SPECTRA), np.float32),
   )
   weights = layers.load(path, apply, inputs)
-  return SyncNet(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return SyncNet(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

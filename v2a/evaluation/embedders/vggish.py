@@ -21,7 +21,7 @@ from v2a.evaluation.embedders import waves
 
 NAME = 'vggish'
 VERSION = 1
-FIGURES = ('fd', 'fd_inf', 'kid', 'kad')
+METRICS = ('fd', 'fd_inf', 'kid', 'kad')
 RATE_HZ = 16000
 EXAMPLE_FRAMES, NUM_MELS = 96, 64
 CHECKPOINT = checkpoints.Checkpoint(
@@ -67,7 +67,7 @@ def apply(weights: layers.Weights, example_BJR: jax.Array) -> jax.Array:
 class Vggish(embedder_lib.Embedder):
   """VGGish under av-benchmark's protocol; see the module."""
 
-  name, reads, figures = NAME, ('wave',), FIGURES
+  name, reads, metrics = NAME, ('wave',), METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest
@@ -83,12 +83,14 @@ class Vggish(embedder_lib.Embedder):
     example_BJR = examples(waves.mono(clip.wave_NA, clip.sample_rate_hz, RATE_HZ))
     if not len(example_BJR):
       length_s = len(clip.wave_NA) / clip.sample_rate_hz
-      raise embedder_lib.Refusal(f'VGGish needs 0.975 s of sound; a clip has {length_s:.3f} s')
-    return {embedder_lib.ROWS: np.asarray(self._apply(self._weights, jnp.asarray(example_BJR, jnp.float32)))}
+      raise embedder_lib.UnsupportedClipError(f'VGGish needs 0.975 s of sound; a clip has {length_s:.3f} s')
+    return {
+      embedder_lib.EMBEDDINGS: np.asarray(self._apply(self._weights, jnp.asarray(example_BJR, jnp.float32)))
+    }
 
 
 def load(path: pathlib.Path) -> Vggish:
   """Returns the network with the weights of a file."""
   inputs = (jax.ShapeDtypeStruct((1, EXAMPLE_FRAMES, NUM_MELS), np.float32),)
   weights = layers.load(path, apply, inputs, ignored=('pproc.',))
-  return Vggish(weights, checkpoints.identity(NAME, VERSION, {path: CHECKPOINT}))
+  return Vggish(weights, checkpoints.embedder_digest(NAME, VERSION, {path: CHECKPOINT}))

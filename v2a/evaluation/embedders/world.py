@@ -28,7 +28,7 @@ from v2a.synthetic import modal
 FILE = pathlib.Path(__file__).parents[2] / 'assets' / 'embedders' / 'world.npz'
 NAME = 'world'
 VERSION = 1
-FIGURES = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
+METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
 WINDOW_FRAMES, STRIDE_FRAMES = 32, 16
 # Scenes that are heard for what they are; those of impacts are heard by their materials.
 SCENES = ('engine', 'rain', 'wind', 'pass', 'keys', 'score', 'dialogue')
@@ -66,24 +66,24 @@ def apply(params: Params, window_BSJR, xp):
 
 
 @dataclasses.dataclass(frozen=True)
-class World(embedder_lib.Embedder):
+class SyntheticEmbedder(embedder_lib.Embedder):
   """The built-in embedder; see the module."""
 
   params: Params
   digest: str
   name: str = NAME
   reads: tuple[str, ...] = ('wave',)
-  figures: tuple[str, ...] = FIGURES
+  metrics: tuple[str, ...] = METRICS
 
   def embed(self, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
     """Returns one row of features and the logits of TAGS."""
-    wave_NA = spectra.prepare(clip.wave_NA, clip.sample_rate_hz)
+    wave_NA = spectra.resample(clip.wave_NA, clip.sample_rate_hz)
     window_SJR = windows(spectra.log_mel(wave_NA.mean(axis=1)))
     rows_BF, logits_BO = apply(self.params, window_SJR[None], np)
-    return {embedder_lib.ROWS: rows_BF, embedder_lib.LOGITS: logits_BO[0]}
+    return {embedder_lib.EMBEDDINGS: rows_BF, embedder_lib.LOGITS: logits_BO[0]}
 
 
-def load(file: pathlib.Path | str = FILE) -> World:
+def load(file: pathlib.Path | str = FILE) -> SyntheticEmbedder:
   """Returns the trained embedder.
 
   Raises:
@@ -99,7 +99,7 @@ def load(file: pathlib.Path | str = FILE) -> World:
   if tuple(about['tags']) != TAGS:
     raise ValueError(f'{file} was trained for the tags {", ".join(about["tags"])}; wanted {", ".join(TAGS)}.')
   digest = hashlib.sha256(file.read_bytes() + f'{NAME} {VERSION}'.encode()).hexdigest()
-  return World(params, digest)
+  return SyntheticEmbedder(params, digest)
 
 
 def save(file: pathlib.Path | str, params: Params):

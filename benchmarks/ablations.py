@@ -22,17 +22,17 @@ import time
 import jax
 import numpy as np
 
-from v2a import config
-from v2a import configfile
-from v2a import generate
-from v2a import records
 from v2a import weights
 from v2a.cli import compilation_cache
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import examples
+from v2a.data import records
 from v2a.evaluation import adapter
-from v2a.evaluation import cases as cases_lib
-from v2a.evaluation import figures as figures_lib
-from v2a.evaluation import instruments
-from v2a.evaluation import runner
+from v2a.evaluation import evaluator
+from v2a.metrics import classifiers
+from v2a.metrics import synthetic
+from v2a.sampling import pipeline
 
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
@@ -66,34 +66,34 @@ GUIDANCE += [
   {'guidance': 1.0, name: scale} for name in ('guidance_video', 'guidance_text') for scale in (2.0, 4.0, 6.0)
 ]
 GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} for scale in (1.5, 2.0)]
-STEPS = [{'solver': solver, 'steps': steps} for solver in config.SOLVERS for steps in (4, 8, 16, 25, 50)]
+STEPS = [{'solver': solver, 'steps': steps} for solver in schema.SOLVERS for steps in (4, 8, 16, 25, 50)]
 BASE = tuple(
   name
-  for name, figure in figures_lib.METRICS.items()
+  for name, figure in synthetic.METRICS.items()
   if figure.corruption == 'clean' and not figure.negative_text
 )
 LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
 def draw(
-  model: generate.Bundle, cases: list, figure: figures_lib.SyntheticMetric, request: generate.Request
+  model: pipeline.Bundle, cases: list, figure: synthetic.SyntheticMetric, request: pipeline.Request
 ) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
   conditions = (
-    cases_lib.generation_inputs(case, figure.corruption, figure.negative_text, runner.noise_seed(0, index))
+    examples.generation_inputs(case, figure.corruption, figure.negative_text, evaluator.noise_seed(0, index))
     for index, case in enumerate(cases)
   )
   run = adapter.adapt(model, request).generate
-  return list(runner.in_batches(run, conditions, BATCH, model.sample_rate_hz))
+  return list(evaluator.in_batches(run, conditions, BATCH, model.sample_rate_hz))
 
 
 def measure(
-  model: generate.Bundle, cases: list, names: tuple[str, ...], tools: instruments.Classifiers, **asked
+  model: pipeline.Bundle, cases: list, names: tuple[str, ...], tools: classifiers.Classifiers, **asked
 ) -> dict[str, float | None]:
   """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
-  request, values, drawn = generate.Request(**asked), {}, {}
+  request, values, drawn = pipeline.Request(**asked), {}, {}
   for name in names:
-    figure = figures_lib.METRICS[name]
+    figure = synthetic.METRICS[name]
     counted = [case for case in cases if figure.selects(case.truth)]
     # Clean pictures are drawn for all cases at once, so that every figure judges the same soundtracks.
     key = (figure.corruption, figure.negative_text)
@@ -125,8 +125,8 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
 
 def drawing(args: argparse.Namespace) -> None:
   """Prints figures under settings of guidance, and of solvers and steps."""
-  model, tools = generate.load(args.model), instruments.load()
-  cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
+  model, tools = pipeline.load(args.model), classifiers.load()
+  cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
   for title, settings in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
       continue
@@ -151,8 +151,8 @@ def halves(record: dict) -> Iterator[dict]:
 def _derive() -> None:
   """Writes the records that two of the runs need."""
   source = records.open(DATA)
-  c = configfile.find('flow_world')
-  spec = config.clip_spec(c)
+  c = files.find('flow_world')
+  spec = schema.clip_spec(c)
   if not pathlib.Path(CLEAN).exists():
     clean = (
       record
@@ -163,13 +163,13 @@ def _derive() -> None:
   if not pathlib.Path(SHORT).exists():
     c.clip.clip_s = 2.0
     every = (half for index in range(len(source)) for half in halves(source[index]))
-    records.write(SHORT, every, config.clip_spec(c))
+    records.write(SHORT, every, schema.clip_spec(c))
 
 
 def training(args: argparse.Namespace) -> None:
   """Trains what is not there yet, and prints the figures of all."""
   _derive()
-  tools, printed = instruments.load(), LOOKS[:1] + BASE[1:] + LOOKS[1:]
+  tools, printed = classifiers.load(), LOOKS[:1] + BASE[1:] + LOOKS[1:]
   print(head('model', printed), flush=True)
   for name, changes in RUNS.items():
     if args.only not in name:
@@ -185,21 +185,21 @@ def training(args: argparse.Namespace) -> None:
     with log.open('a') as file:
       if subprocess.run(command + flags, stdout=file, stderr=subprocess.STDOUT).returncode:
         raise SystemExit(f'training failed; see {log}')
-    model = generate.load(str(workdir))
+    model = pipeline.load(str(workdir))
     if model.clip_spec.clip_s != 4:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
-    cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, cases, printed, tools)), flush=True)
 
 
 def average(args: argparse.Namespace) -> None:
   """Prints figures of the averaged weights of a finished run, and of its last ones."""
   from v2a.sharding import mesh
-  from v2a.training import checkpoint
   from v2a.training import optimizer
   from v2a.training import state
   from v2a.training import tasks
+  from v2a.training.checkpoints import checkpoint
 
   checkpoints = checkpoint.Checkpoints(args.workdir)
   step = checkpoints.latest_step()
@@ -210,11 +210,11 @@ def average(args: argparse.Namespace) -> None:
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'
   weights.export(last, folder / weights.EXPORT_FOLDER, c, 'float32')
-  tools = instruments.load()
+  tools = classifiers.load()
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
-    model = generate.load(str(path))
-    cases = list(cases_lib.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    model = pipeline.load(str(path))
+    cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, cases, BASE, tools)), flush=True)
 
 
@@ -223,13 +223,13 @@ def features(args: argparse.Namespace) -> None:
   source, known, frames = records.open(DATA), {}, {}
   for record in map(source.__getitem__, range(len(source))):
     truth = json.loads(record['truth'])
-    if truth['look'] == 'clean' and truth['scene'] in figures_lib.ENVELOPE_SCENES:
+    if truth['look'] == 'clean' and truth['scene'] in synthetic.ENVELOPE_SCENES:
       time_L = np.arange(len(record['sync_frame_LYX3'])) / source.spec.sync_fps
       track_J = np.array(truth['envelope'])
       level_L = np.interp(time_L, np.arange(len(track_J)) / truth['track_hz'], track_J)
       known.setdefault(truth['scene'], []).append(level_L)
       frames.setdefault(truth['scene'], []).append(record['sync_frame_LYX3'])
-  model = generate.load(args.model)
+  model = pipeline.load(args.model)
   encode = jax.jit(lambda state, frame_BLYX3: model.merge('flow', state).conditioner.sync(frame_BLYX3))
   print('| scene | clips | correlation of level |\n|---|---|---|')
   for scene, level_NL in known.items():

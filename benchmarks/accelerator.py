@@ -23,9 +23,9 @@ import ml_collections
 import numpy as np
 
 from v2a import chips
-from v2a import config
-from v2a import configfile
 from v2a.conditioning import condition
+from v2a.config import files
+from v2a.config import schema
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import costs
 from v2a.training import optimizer as optimizer_lib
@@ -73,7 +73,7 @@ def on_features(c):
 
 def random_batch(c) -> dict[str, np.ndarray]:
   """Returns a batch of random features and targets."""
-  rng, spec, num_clips = np.random.default_rng(0), config.clip_spec(c), c.training.batch_size
+  rng, spec, num_clips = np.random.default_rng(0), schema.clip_spec(c), c.training.batch_size
   normal = lambda length, size: rng.standard_normal((num_clips, length, size), np.float32)
   width = c.conditioning.width
   num_text = spec.num_text_bytes // c.conditioning.text_encoder.bytes_per_token
@@ -197,8 +197,8 @@ def parse_arguments(
     parser.error(f'wanted one batch size, or one a configuration; got {len(sizes)} for {len(args.config)}')
   found = []
   for name, size in zip(args.config, sizes):
-    c = configfile.find(name)
-    c = (config.tiny(c) if args.tiny else c).unlock()
+    c = files.find(name)
+    c = (schema.tiny(c) if args.tiny else c).unlock()
     c.training.update(batch_size=size, microbatches=1)
     found.append(c.lock())
   return args, found
@@ -207,7 +207,7 @@ def parse_arguments(
 def main():
   """Times the steps."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--remat', default='none', choices=config.REMATS)
+  parser.add_argument('--remat', default='none', choices=schema.REMATS)
   parser.add_argument('--unroll', action='store_true', help='layers written out')
   parser.add_argument('--profile', help='folder to write traces to')
   args, found = parse_arguments(parser)

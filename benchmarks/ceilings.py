@@ -18,18 +18,18 @@ import sys
 import numpy as np
 
 from v2a import flags
-from v2a import generate
-from v2a import records
 from v2a.cli import compilation_cache
 from v2a.cli import main as program
+from v2a.data import examples
+from v2a.data import records
 from v2a.evaluation import adapter
-from v2a.evaluation import cases as cases_lib
-from v2a.evaluation import figures
-from v2a.evaluation import instruments
-from v2a.evaluation import onsets
-from v2a.evaluation import runner
-from v2a.evaluation import signal
-from v2a.evaluation import spectra
+from v2a.evaluation import evaluator
+from v2a.metrics import classifiers
+from v2a.metrics import onsets
+from v2a.metrics import signal
+from v2a.metrics import spectra
+from v2a.metrics import synthetic
+from v2a.sampling import pipeline
 from v2a.synthetic import clips
 
 SOUNDS = ('truth', 'ceiling', 'alone', 'alone, codec', 'generated')
@@ -37,23 +37,23 @@ FLUX_TOLERANCE_S = 0.1  # of evaluation.fidelity
 BATCH_SIZE = 8
 
 # (wave_NA at spectra.RATE_HZ, case) to the clip's score; None where the clip allows none.
-Measure = Callable[[np.ndarray, cases_lib.Example], figures.Score | None]
+Measure = Callable[[np.ndarray, examples.Example], synthetic.Score | None]
 
 
 def without_off_screen_sound(clip: clips.SyntheticClip) -> np.ndarray:
   """Returns the wave of a clip without what is off-screen: added music, and wind that is not the scene."""
   wave_NA = clip.wave_NA
-  if figures.has_off_screen_music(clip.truth):
+  if synthetic.has_off_screen_music(clip.truth):
     wave_NA = wave_NA - clip.stems['music']
   return wave_NA - clip.stems['ambience'] if clip.truth['has_wind'] else wave_NA
 
 
 def is_mixed(truth: dict) -> bool:
   """Returns whether off-screen music or wind sounds beside what is seen."""
-  return figures.has_off_screen_music(truth) or truth['has_wind']
+  return synthetic.has_off_screen_music(truth) or truth['has_wind']
 
 
-def flux_counts(wave_NA: np.ndarray, case: cases_lib.Example) -> figures.Score:
+def flux_counts(wave_NA: np.ndarray, case: examples.Example) -> synthetic.Score:
   """Returns (matched, true, heard) onsets by spectral flux."""
   known_s, heard_s = (
     onsets.detect(sound_NA, spectra.RATE_HZ) for sound_NA in (records.wave_to_float(case.wave_NA), wave_NA)
@@ -61,20 +61,20 @@ def flux_counts(wave_NA: np.ndarray, case: cases_lib.Example) -> figures.Score:
   return len(onsets.match(known_s, heard_s, FLUX_TOLERANCE_S)), len(known_s), len(heard_s)
 
 
-def recall(scores: Sequence[figures.Score]) -> float | None:
+def recall(scores: Sequence[synthetic.Score]) -> float | None:
   """Returns the share of true onsets that are heard."""
   matched, known, _ = np.sum(scores, axis=0)
   return matched / known if known else None
 
 
-def precision(scores: Sequence[figures.Score]) -> float | None:
+def precision(scores: Sequence[synthetic.Score]) -> float | None:
   """Returns the share of heard onsets that are true."""
   matched, _, heard = np.sum(scores, axis=0)
   return matched / heard if heard else None
 
 
 def rows(
-  cases: Sequence[cases_lib.Example],
+  cases: Sequence[examples.Example],
   waves: Mapping[str, Sequence[np.ndarray]],
   measure: Measure,
   combine: Callable,
@@ -111,7 +111,7 @@ def table(found: Mapping[str, dict[str, dict]]) -> str:
   return '\n'.join(lines)
 
 
-def _metrics(tools: instruments.Classifiers, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
+def _metrics(tools: classifiers.Classifiers, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
   """Returns by name: whether a truth counts, the measure, and how clips add up."""
   of_world = lambda figure: (
     figure.selects,
@@ -121,17 +121,17 @@ def _metrics(tools: instruments.Classifiers, fps: float) -> dict[str, tuple[Call
   names = 'panning_correlation', 'onset_f1', 'material_accuracy', 'envelope_correlation'
   everything = lambda truth: True
   aligned = lambda wave_NA, case: signal.av_align(wave_NA, spectra.RATE_HZ, case.frames[1], fps)
-  return {name: of_world(figures.METRICS[name]) for name in names} | {
+  return {name: of_world(synthetic.METRICS[name]) for name in names} | {
     'onset flux recall': (everything, flux_counts, recall),
     'onset flux precision': (everything, flux_counts, precision),
-    'av_align': (everything, aligned, figures.combine_mean),
+    'av_align': (everything, aligned, synthetic.combine_mean),
   }
 
 
-def measured(model: generate.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
+def measured(model: pipeline.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
   """Returns the rows of every metric, by its name."""
-  rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, generate.Request()
-  cases = list(cases_lib.from_synthetic(seed, num_clips, spec))
+  rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, pipeline.Request()
+  cases = list(examples.from_synthetic(seed, num_clips, spec))
   adapted, size = adapter.adapt(model, asked), adapter.batch_size(model, BATCH_SIZE)
   # A sound does not depend on how its picture is rendered.
   sounds = [
@@ -142,9 +142,9 @@ def measured(model: generate.Bundle, seed: int, num_clips: int) -> dict[str, dic
   ]
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))
   heard = lambda waves: [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
-  through = lambda waves: list(runner.in_batches(reconstruct, waves, size, rate_hz))
+  through = lambda waves: list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
   conditions = [
-    cases_lib.generation_inputs(case, 'clean', '', runner.noise_seed(0, k)) for k, case in enumerate(cases)
+    examples.generation_inputs(case, 'clean', '', evaluator.noise_seed(0, k)) for k, case in enumerate(cases)
   ]
   true, wanted = [made.wave_NA for made in sounds], [without_off_screen_sound(made) for made in sounds]
   waves = dict(
@@ -155,12 +155,12 @@ def measured(model: generate.Bundle, seed: int, num_clips: int) -> dict[str, dic
         through(true),
         heard(wanted),
         through(wanted),
-        list(runner.in_batches(adapted.generate, conditions, size, rate_hz)),
+        list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz)),
       ),
     )
   )
   found = {}
-  for name, (selects, measure, combine) in _metrics(instruments.load(), spec.sync_fps).items():
+  for name, (selects, measure, combine) in _metrics(classifiers.load(), spec.sync_fps).items():
     counted = [k for k, case in enumerate(cases) if selects(case.truth)]
     found[name] = rows(
       [cases[k] for k in counted],
@@ -188,7 +188,7 @@ def main(argv: list[str] | None = None) -> int:
   try:
     args = parser.parse_args(argv)
     compilation_cache.enable()
-    model = generate.load(args.model)
+    model = pipeline.load(args.model)
     print(f'model {model.name}, {args.num_clips} clips of seed {args.seed}\n')
     print(table(measured(model, args.seed, args.num_clips)))
   except (ValueError, OSError) as error:

@@ -11,7 +11,7 @@ from flax import nnx
 import jax
 
 from v2a import builders
-from v2a import configfile
+from v2a.config import files
 from v2a.training import costs
 from v2a.training import tasks
 
@@ -22,7 +22,7 @@ def main():
   parser.add_argument('names', nargs='*', default=['flow_world', 'tokens_world', 'tokens_masked_world'])
   first = None
   for name in parser.parse_args().names:
-    c = configfile.find(name)
+    c = files.find(name)
     task = tasks.make(c)
     parameters = builders.num_parameters(nnx.eval_shape(lambda task=task: task.build(jax.random.key(0))))
     found = parameters, costs.flops_per_clip(c)

@@ -20,19 +20,19 @@ import tempfile
 import av
 import numpy as np
 
-from v2a import generate
 from v2a.cli import compilation_cache
-from v2a.evaluation import figures
-from v2a.evaluation import instruments
-from v2a.evaluation import spectra
+from v2a.metrics import classifiers
+from v2a.metrics import spectra
+from v2a.metrics import synthetic
+from v2a.sampling import pipeline
 from v2a.synthetic import clips
 from v2a.synthetic import impacts
 
 SEED = 5_000_001
 GROUPS = {
-  'onset_f1': figures.IMPACT_SCENES,
-  'envelope_correlation': figures.ENVELOPE_SCENES,
-  'word_error_rate': (figures.DIALOGUE_SCENE,),
+  'onset_f1': synthetic.IMPACT_SCENES,
+  'envelope_correlation': synthetic.ENVELOPE_SCENES,
+  'word_error_rate': (synthetic.DIALOGUE_SCENE,),
 }
 
 
@@ -101,19 +101,19 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
 
 
 def score(
-  model: generate.Bundle, tools: instruments.Classifiers, change: Change, figure: str, num_clips: int
+  model: pipeline.Bundle, tools: classifiers.Classifiers, change: Change, figure: str, num_clips: int
 ) -> tuple[float | None, int]:
   """Returns one figure under one change, and the clips it rests on."""
-  scenes, measured = _scenes(change, figure), figures.METRICS[figure]
+  scenes, measured = _scenes(change, figure), synthetic.METRICS[figure]
   scores = []
   for index in range(num_clips if scenes else 0):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'clip.mp4'
       truth = film(path, change, index, scenes)
-      request = generate.Request(
+      request = pipeline.Request(
         seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or ''
       )
-      (result,) = generate.generate(model, [generate.Input(path)], request)
+      (result,) = pipeline.generate(model, [pipeline.Input(path)], request)
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
     wave_NA = spectra.resample(result.waves[0], model.sample_rate_hz).astype(np.float64)
@@ -130,7 +130,7 @@ def main():
   parser.add_argument('--only', default='', help='changes whose name holds this')
   args = parser.parse_args()
   compilation_cache.enable()
-  model, tools = generate.load(args.model), instruments.load()
+  model, tools = pipeline.load(args.model), classifiers.load()
   print(f'{args.model}, seed {SEED}\n')
   print('| change | ' + ' | '.join(f'`{name}`' for name in GROUPS) + ' |\n|---|' + '---|' * len(GROUPS))
   for change in CHANGES:

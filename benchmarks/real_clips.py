@@ -36,22 +36,22 @@ import sys
 import numpy as np
 
 from v2a import flags
-from v2a import generate
-from v2a import generators
-from v2a import records
 from v2a.cli import compilation_cache
 from v2a.cli import main as program
 from v2a.cli import progress
+from v2a.data import examples
+from v2a.data import records
 from v2a.evaluation import adapter
-from v2a.evaluation import cases
-from v2a.evaluation import nearest
-from v2a.evaluation import onsets
-from v2a.evaluation import runner
-from v2a.evaluation import signal
-from v2a.evaluation import spectra
+from v2a.evaluation import evaluator
 from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
+from v2a.metrics import onsets
+from v2a.metrics import retrieval
+from v2a.metrics import signal
+from v2a.metrics import spectra
+from v2a.sampling import pipeline
+from v2a.sampling import samplers
 
 CLIPS = (
   'specvqgan_vas_drum_dense.mp4',
@@ -90,7 +90,7 @@ def compare(
     names: of the videos.
     drawn, codec, true: what was drawn for them, their sounds through the codec, their sounds.
   """
-  distance_NN = nearest.pairwise_distances(drawn, true)
+  distance_NN = retrieval.pairwise_distances(drawn, true)
   taken_N = distance_NN.argmin(axis=1)
   failed = [
     {
@@ -104,11 +104,11 @@ def compare(
   ]
   return {
     'num_clips': len(names),
-    'value': nearest.top1_retrieval_accuracy(distance_NN),
+    'value': retrieval.top1_retrieval_accuracy(distance_NN),
     'chance': 1 / len(names),
-    'ceiling': nearest.top1_retrieval_accuracy(nearest.pairwise_distances(codec, true)),
+    'ceiling': retrieval.top1_retrieval_accuracy(retrieval.pairwise_distances(codec, true)),
     # Row k of the floor is what was drawn for clip k + 1.
-    'floor': nearest.top1_retrieval_accuracy(np.roll(distance_NN, -1, axis=0)),
+    'floor': retrieval.top1_retrieval_accuracy(np.roll(distance_NN, -1, axis=0)),
     'failed': failed,
   }
 
@@ -119,26 +119,26 @@ def run_nearest(args: argparse.Namespace) -> None:
   chosen = first_windows(source)
   if len(chosen) < 2:
     raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(chosen)}.')
-  model = generate.load(args.model)
+  model = pipeline.load(args.model)
   for record in chosen.values():
     records.validate(record, model.clip_spec)
-  adapted, size = adapter.adapt(model, generate.Request()), adapter.batch_size(model, BATCH_SIZE)
+  adapted, size = adapter.adapt(model, pipeline.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
-    cases.GenerationInputs(
+    examples.GenerationInputs(
       record['semantic_frame_MYX3'],
       record['sync_frame_LYX3'],
       '',
       '',
       '',
-      runner.noise_seed(args.seed, index),
+      evaluator.noise_seed(args.seed, index),
     )
     for index, record in enumerate(chosen.values())
   ]
   waves = [records.wave_to_float(record['wave_NA']) for record in chosen.values()]
   rate_hz = model.sample_rate_hz
-  drawn = list(runner.in_batches(adapted.generate, conditions, size, rate_hz))
+  drawn = list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz))
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))
-  codec = list(runner.in_batches(reconstruct, waves, size, rate_hz))
+  codec = list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
   true = [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
   about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
   result = {**about, **compare(list(chosen), drawn, codec, true)}
@@ -229,16 +229,16 @@ def format_onset_table(
 
 def run_onsets(args: argparse.Namespace) -> None:
   """Prints a row a clip, and one over all onsets together."""
-  request = generate.Request(num_samples=args.num_samples, seed=args.seed)
+  request = pipeline.Request(num_samples=args.num_samples, seed=args.seed)
   request.validate()
   paths = [args.clips / name for name in CLIPS]
   for path in paths:
     if not path.is_file():
       raise FileNotFoundError(f'no clip {path}; wanted the folder of real clips as --clips.')
-  model = generate.load(args.model)
+  model = pipeline.load(args.model)
   rate_hz, channels = model.sample_rate_hz, model.clip_spec.num_channels
   with progress.Progress('drawing', 'windows') as bar:
-    results = list(generate.generate(model, list(map(generate.Input, paths)), request, bar.update))
+    results = list(pipeline.generate(model, list(map(pipeline.Input, paths)), request, bar.update))
   for result in results:
     if result.error:
       raise ValueError(result.error)
@@ -298,7 +298,7 @@ def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
 def run_codec(args: argparse.Namespace) -> None:
   """Prints what the codec loses of each clip."""
   paths = folder_lib.search(args.clips, folder_lib.VIDEO_SUFFIXES).paths
-  found, model = {}, generate.load(args.model)
+  found, model = {}, pipeline.load(args.model)
   rate_hz, spec = model.sample_rate_hz, model.clip_spec
   num_samples = round(args.seconds * rate_hz) // spec.latent_hop_samples * spec.latent_hop_samples
   for path in paths:
@@ -349,7 +349,7 @@ def _flags() -> flags.Parser:
   )
   three.add_argument(
     '--generator',
-    choices=tuple(generators.GENERATORS),
+    choices=tuple(samplers.GENERATORS),
     metavar='NAME',
     help="whose codec (the model's first generator)",
   )

@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
 from v2a.conditioning import condition as condition_lib
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.training import tasks
 
 
@@ -58,9 +58,9 @@ def main():
   parser.add_argument('--config', default='tokens_world', help='of a causal token model')
   parser.add_argument('--clip-s', type=float, default=8.0, help='seconds')
   args = parser.parse_args()
-  c = configfile.find(args.config).unlock()
+  c = files.find(args.config).unlock()
   c.clip.clip_s = args.clip_s
-  spec, model = config.clip_spec(c), made_up(c)
+  spec, model = schema.clip_spec(c), made_up(c)
   item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   batch = tasks.make(c).prepare([item], np.random.default_rng(0))
   graphdef, state = nnx.split(model)

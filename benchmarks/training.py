@@ -16,11 +16,11 @@ from unittest import mock
 import jax
 import numpy as np
 
-from v2a import config
-from v2a import configfile
 from v2a.cli import allocator
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import loader
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import input as input_lib
 from v2a.training import loop
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
@@ -38,11 +38,11 @@ class Step:
     abstract = state_lib.abstract(self.task, optimizer, mesh)
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)
     self.leaves = jax.tree.leaves(state_lib.init(self.task, optimizer, abstract, jax.random.key(0)))
-    items = input_lib.source(c)
+    items = loader.source(c)
     batch = self.task.collate(
       [items[i % len(items)] for i in range(c.training.batch_size)], np.random.default_rng(0)
     )
-    self.batch = input_lib.to_devices(batch, mesh, c.training.batch_size)
+    self.batch = loader.to_devices(batch, mesh, c.training.batch_size)
     self.compiled = step.lower(self.leaves, self.batch).compile()
 
   def seconds(self) -> float:
@@ -82,7 +82,7 @@ class _Clock:
 
 
 def _on_fake_clips(name: str, num_steps: int):
-  c = configfile.find(name).unlock()
+  c = files.find(name).unlock()
   c.data.update(train=(), num_fake_records=64)
   c.init_from.update(dict.fromkeys(c.init_from, ''))
   c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
@@ -95,7 +95,7 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
   Where the processor is the device, threads that read clips take their time from the step as well. What the
   loop itself does is told apart by the processor time of its thread.
   """
-  c = config.tiny(configfile.find(name)).unlock()
+  c = schema.tiny(files.find(name)).unlock()
   c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
   c.data.augment_probability = (
     0.0  # threads that wear pictures share a CPU's cores with the step: that is `input`
@@ -155,14 +155,14 @@ def _compare(steps: dict[str, Step], num_rounds: int) -> None:
 
 def from_disk(name: str, data: str, num_batches: int = 100) -> None:
   """Prints how many batches are read and prepared in the time of a step."""
-  c = configfile.find(name).unlock()
+  c = files.find(name).unlock()
   c.data.train = (data,)
   c.data.verify = False
   c = c.lock()
   step = Step(c)
-  items, size = input_lib.source(c), c.training.batch_size
-  batches = input_lib.Batches(step.task, items, size, num_batches + 10, 0)
-  iterator = input_lib.iterate(batches, 0, c.data.num_threads, c.data.num_prefetched_batches)
+  items, size = loader.source(c), c.training.batch_size
+  batches = loader.Batches(step.task, items, size, num_batches + 10, 0)
+  iterator = loader.iterate(batches, 0, c.data.num_threads, c.data.num_prefetched_batches)
   for _ in range(10):
     next(iterator)
   begin_s = time.perf_counter()

@@ -7,12 +7,12 @@ Not yet run beyond `--tiny`. Decoding estimates phases by Griffin-Lim, one phase
 codecs.phase): at 48 kHz expect that to limit the quality.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'codec_48k'
   c.task = 'codec'
   c.data.train = ('data/studio',)

@@ -6,12 +6,12 @@ after the commands of codec_48k, whose trunk it starts from (--config.init_from.
 beyond `--tiny`.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'codec_48k_rvq'
   c.task = 'codec'
   c.data.train = ('data/studio',)

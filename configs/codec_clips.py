@@ -6,12 +6,12 @@ v2a train --config codec_clips --workdir runs/codec_clips
 Then configs/flow_clips.py, where the result stands.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'codec_clips'
   c.task = 'codec'
   c.data.train = ('data/clips',)

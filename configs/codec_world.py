@@ -14,12 +14,12 @@ Tried before it on the same machine:
   0.91).
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'codec_world'
   c.task = 'codec'
   c.data.train = ('data/world',)

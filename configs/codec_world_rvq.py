@@ -11,12 +11,12 @@ in use, of the second 98 %, of the others all; perplexity 103 to 159 of 256. A s
 one and the same entry of each book: silence.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'codec_world_rvq'
   c.task = 'codec'
   c.data.train = ('data/world',)

@@ -8,12 +8,12 @@ after the commands of codec_48k and sync_48k, the latter with --config.condition
 `v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's registers.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'flow_0.15b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)

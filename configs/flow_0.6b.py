@@ -8,12 +8,12 @@ docs/scaling.md, by `v2a compile --config flow_0.6b --topology v5e:16x16`. Heads
 registers.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'flow_0.6b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)

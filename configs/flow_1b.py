@@ -8,12 +8,12 @@ docs/scaling.md, by `v2a compile --config flow_1b --topology v5e:16x16`. Heads o
 registers.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'flow_1b'
   c.task = 'flow'
   c.data.train = ('data/studio_latents',)

@@ -15,12 +15,12 @@ the whole way works on real video, not that anything is learned beyond these vid
 not yet run.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'clips'
   c.task = 'flow'
   c.data.train = ('data/clips_latents',)

@@ -25,12 +25,12 @@ F1 was 0.92 clean, 0.60 with the look, 0.61 with its pixels alone, 0.78 with its
 alone.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'world'
   c.task = 'flow'
   c.data.train = ('data/world_latents',)

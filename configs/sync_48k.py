@@ -7,12 +7,12 @@ Then the flow models, and tokens_1b on codes. The sync encoder of flow_0.15b is 
 model of its own: `--config.conditioning.width=512`. Not yet run beyond `--tiny`.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'sync_48k'
   c.task = 'sync'
   c.data.train = ('data/studio_latents',)

@@ -8,12 +8,12 @@ segments of a batch its own sound is the nearest for 8.4 % (chance 0.5 %), withi
 (chance 8 %).
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'sync_world'
   c.task = 'sync'
   c.data.train = ('data/world_latents',)

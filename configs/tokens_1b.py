@@ -13,12 +13,12 @@ bounds it: docs/scaling.md, by `v2a compile --config tokens_1b --topology v5e:16
 TPU's registers.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base_48k()
+  c = schema.base_48k()
   c.name = 'tokens_1b'
   c.task = 'tokens'
   c.data.train = ('data/studio_codes',)

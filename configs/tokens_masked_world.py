@@ -18,12 +18,12 @@ huge pages, 2026-11-23): 39, 50 and 34 minutes, to 3.00 nats a masked token; fig
 in all 0.96 of flow_world's.
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'tokens_masked_world'
   c.task = 'tokens'
   c.data.train = ('data/world_codes',)

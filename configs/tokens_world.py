@@ -25,12 +25,12 @@ and training step (2.75; benchmarks/costs.py), in all 0.95 of flow_world's. Draw
 12.0 times (benchmarks/sampling.py, 2026-11-26).
 """
 
-from v2a import config
+from v2a.config import schema
 
 
 def get_config():
   """Returns the configuration."""
-  c = config.base()
+  c = schema.base()
   c.name = 'tokens_world'
   c.task = 'tokens'
   c.data.train = ('data/world_codes',)

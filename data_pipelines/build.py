@@ -33,12 +33,12 @@ import numpy as np
 from data_pipelines import command
 from data_pipelines import omissions
 from v2a import clip
-from v2a import config
-from v2a import configfile
-from v2a import faults
+from v2a import file_names
 from v2a import flags
-from v2a import names
-from v2a import records
+from v2a import input_errors
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -187,7 +187,7 @@ def _record(
 
 def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
   """Returns the name of a video in its folder as text that no other one has, whatever bytes it holds."""
-  return names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
+  return file_names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +227,7 @@ class _Reader:
             return
         end = _End()
       except Exception as error:  # noqa: BLE001 the boundary of one input
-        end = _End(faults.format_error(error, path))
+        end = _End(input_errors.format_error(error, path))
       finally:
         self._put(index, end)
 
@@ -311,7 +311,7 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
 
 def _note(lines: list[str]) -> None:
   for line in lines:
-    print(f'data_pipelines.build: note: {names.printable(line)}', file=sys.stderr, flush=True)
+    print(f'data_pipelines.build: note: {file_names.printable(line)}', file=sys.stderr, flush=True)
 
 
 def _report(done: int, total: int, num_records: int, start_s: float):
@@ -354,7 +354,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
-  spec = config.clip_spec(configfile.find(args.config)) if args.config else clip.ClipSpec()
+  spec = schema.clip_spec(files.find(args.config)) if args.config else clip.ClipSpec()
   given = {
     'clip_s': args.clip_seconds,
     'frame_size': args.size,

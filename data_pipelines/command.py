@@ -4,7 +4,7 @@ from collections.abc import Callable
 import os
 import sys
 
-from v2a import faults
+from v2a import input_errors
 from v2a import termination
 
 
@@ -26,12 +26,12 @@ def run(name: str, work: Callable[[], int], interrupted: str = 'interrupted') ->
   except (ValueError, OSError, MemoryError) as error:
     if os.environ.get('V2A_DEBUG') == '1':
       raise
-    print(f'{name}: {faults.format_error(error)}', file=sys.stderr)
+    print(f'{name}: {input_errors.format_error(error)}', file=sys.stderr)
     return 2
   except RuntimeError as error:
-    if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
+    if os.environ.get('V2A_DEBUG') == '1' or not input_errors.is_out_of_memory(error):
       raise
-    print(f'{name}: {faults.format_error(error)}', file=sys.stderr)
+    print(f'{name}: {input_errors.format_error(error)}', file=sys.stderr)
     return 2
   except KeyboardInterrupt:
     print(f'{name}: {interrupted}', file=sys.stderr)

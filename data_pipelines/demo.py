@@ -17,9 +17,9 @@ import av
 import numpy as np
 
 from data_pipelines import command
+from v2a import file_names
 from v2a import files
 from v2a import flags
-from v2a import names
 from v2a.synthetic import clips
 
 SEED = 9077
@@ -125,7 +125,7 @@ def _run(argv: list[str] | None) -> int:
   try:
     write(parser.parse_args(argv).output)
   except OSError as error:
-    print(f'data_pipelines.demo: {names.one_line(str(error))}', file=sys.stderr)
+    print(f'data_pipelines.demo: {file_names.one_line(str(error))}', file=sys.stderr)
     return 2
   return 0
 

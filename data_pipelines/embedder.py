@@ -3,7 +3,7 @@
   python -m data_pipelines.embedder --output v2a/assets/embedders/world.npz
 
 The sounds of TRAIN_SEED, all scenes, rendered with next to no picture, at a random gain; the network of
-v2a.evaluation.embedders.world learns which of its tags hold for each. Nothing else is done to the sounds: a
+v2a.metrics.embedders.synthetic learns which of its tags hold for each. Nothing else is done to the sounds: a
 tool that shall see how far drawn sounds are from true ones must not learn to look past what a model does to
 them. Same arguments, same machine: same weights.
 """
@@ -21,8 +21,8 @@ import optax
 from data_pipelines import command
 from v2a import files
 from v2a import flags
-from v2a.evaluation import spectra
-from v2a.evaluation.embedders import world
+from v2a.metrics import spectra
+from v2a.metrics.embedders import synthetic
 from v2a.synthetic import clips
 
 # Neither that of the instruments nor of any data set.
@@ -41,21 +41,21 @@ def render_examples(num_clips: int, report=None) -> tuple[np.ndarray, np.ndarray
     made = clips.render(
       TRAIN_SEED, index, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
     )
-    found.append(world.windows(spectra.log_mel(made.wave_NA.mean(axis=1))).astype(np.float16))
-    labels.append(world.tags(made.truth))
+    found.append(synthetic.windows(spectra.log_mel(made.wave_NA.mean(axis=1))).astype(np.float16))
+    labels.append(synthetic.tags(made.truth))
     if report and (index + 1) % 100 == 0:
       left_s = (time.monotonic() - start) / (index + 1) * (num_clips - index - 1)
       report(f'rendering: {index + 1} of {num_clips}, {left_s:.0f} s left')
   return np.stack(found), np.stack(labels)
 
 
-def initialise(window_BSJR: np.ndarray, seed: int = 0) -> world.Params:
+def initialise(window_BSJR: np.ndarray, seed: int = 0) -> synthetic.Params:
   """Returns He-normal weights, zero biases, and the mean and deviation of the bands."""
   rng = np.random.default_rng(seed)
   level_NR = window_BSJR[:, ::4].astype(np.float32).reshape(-1, window_BSJR.shape[-1])
   params = {'mean_R': level_NR.mean(axis=0), 'std_R': level_NR.std(axis=0) + 0.1}
-  inputs = (world.WINDOW_FRAMES * window_BSJR.shape[-1], WIDTHS[0], 2 * WIDTHS[1], WIDTHS[2])
-  for i, (num_inputs, width) in enumerate(zip(inputs, (*WIDTHS, len(world.TAGS)))):
+  inputs = (synthetic.WINDOW_FRAMES * window_BSJR.shape[-1], WIDTHS[0], 2 * WIDTHS[1], WIDTHS[2])
+  for i, (num_inputs, width) in enumerate(zip(inputs, (*WIDTHS, len(synthetic.TAGS)))):
     weight_IO = np.sqrt(2.0 / num_inputs) * rng.standard_normal((num_inputs, width))
     params[f'weight_{i}_IO'], params[f'bias_{i}_O'] = (
       weight_IO.astype(np.float32),
@@ -64,13 +64,15 @@ def initialise(window_BSJR: np.ndarray, seed: int = 0) -> world.Params:
   return params
 
 
-def loss(params: world.Params, fixed: world.Params, window_BSJR: jax.Array, tag_BO: jax.Array) -> jax.Array:
+def loss(
+  params: synthetic.Params, fixed: synthetic.Params, window_BSJR: jax.Array, tag_BO: jax.Array
+) -> jax.Array:
   """Returns the mean cross entropy of each tag being there or not."""
-  _, logits_BO = world.apply({**params, **fixed}, window_BSJR, jnp)
+  _, logits_BO = synthetic.apply({**params, **fixed}, window_BSJR, jnp)
   return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
 
 
-def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None) -> world.Params:
+def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None) -> synthetic.Params:
   """Returns the trained weights: Adam with a cosine schedule, each clip at a random gain."""
   params = initialise(window_BSJR)
   fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
@@ -98,13 +100,13 @@ def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None
   )
 
 
-def normalize_variance(params: world.Params, window_BSJR: np.ndarray) -> world.Params:
+def normalize_variance(params: synthetic.Params, window_BSJR: np.ndarray) -> synthetic.Params:
   """Returns weights with the same logits, whose features have a total variance of 1 over these clips.
 
   A Frechet distance is in units of that variance; without this it is in those of a chance of training.
   """
   parts = np.array_split(window_BSJR, max(1, len(window_BSJR) // BATCH_SIZE))
-  features_BF = np.concatenate([world.apply(params, part.astype(np.float32), np)[0] for part in parts])
+  features_BF = np.concatenate([synthetic.apply(params, part.astype(np.float32), np)[0] for part in parts])
   scale = np.float32(np.sqrt(features_BF.var(axis=0).sum()))
   changed = {name: params[name] / scale for name in ('weight_2_IO', 'bias_2_O')}
   return {**params, **changed, 'weight_3_IO': params['weight_3_IO'] * scale}
@@ -119,12 +121,12 @@ def train(output: pathlib.Path, scale: float = 1.0, report=None):
     report: receives lines of progress, or None.
   """
   examples = render_examples(max(20, int(NUM_CLIPS * scale)), report)
-  world.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), report))
+  synthetic.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), report))
 
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
-  parser.add_argument('--output', type=flags.local_path, default=world.FILE, help='file for the weights')
+  parser.add_argument('--output', type=flags.local_path, default=synthetic.FILE, help='file for the weights')
   args = parser.parse_args(argv)
   files.check_replaceable(args.output)
   train(args.output, report=lambda line: print(line, file=sys.stderr, flush=True))

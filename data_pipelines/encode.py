@@ -14,11 +14,11 @@ import numpy as np
 
 from data_pipelines import command
 from v2a import builders
-from v2a import config
 from v2a import files
 from v2a import flags
-from v2a import records
 from v2a import weights
+from v2a.config import schema
+from v2a.data import records
 
 BATCH = 16
 
@@ -35,7 +35,7 @@ def encoded(source, export: weights.Export):
   """
   if export.config.task != 'codec':
     raise ValueError(f'{export.folder} must be a codec; got task {export.config.task}.')
-  spec = config.clip_spec(export.config)
+  spec = schema.clip_spec(export.config)
   for name in ('sample_rate_hz', 'num_channels'):
     if getattr(spec, name) != getattr(source.spec, name):
       raise ValueError(

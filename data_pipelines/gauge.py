@@ -5,7 +5,7 @@
   python -m data_pipelines.gauge --model world --sweep out/sweep/sweep.json
 
 The first command writes gauge.npz beside the generator's weights, without a threshold; the second measures
-soundtracks and distances of damaged clips; the third sets the threshold. See v2a.evaluation.gauging.
+soundtracks and distances of damaged clips; the third sets the threshold. See v2a.evaluation.ood_calibration.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 
 from data_pipelines import command
 from v2a import flags
-from v2a.evaluation import gauging
+from v2a.evaluation import ood_calibration
 
 NUM_CLIPS = 2000
 
@@ -30,9 +30,9 @@ def _run(argv: list[str] | None) -> int:
   )
   args = parser.parse_args(argv)
   if args.data:
-    path = gauging.write_fitted(args.model, args.generator, args.data, args.num_clips)
+    path = ood_calibration.write_fitted(args.model, args.generator, args.data, args.num_clips)
   else:
-    path = gauging.write_calibrated(args.model, args.generator, args.sweep)
+    path = ood_calibration.write_calibrated(args.model, args.generator, args.sweep)
   print(path)
   return 0
 

@@ -4,7 +4,7 @@
 
 The sounds of TRAIN_SEED are rendered with next to no picture, made a little worse at random (gain, tilt,
 noise floor: what a codec or a model does to a sound), and learned by small networks on windows of log mel.
-The clips of v2a.evaluation.cases.HELDOUT_SEED, and of the seed that v2a.evaluation.check uses, are never
+The clips of v2a.data.examples.HELDOUT_SEED, and of the seed that v2a.evaluation.check_classifiers uses, are never
 rendered here. Same arguments, same machine: same weights.
 """
 
@@ -21,11 +21,11 @@ import optax
 from data_pipelines import command
 from v2a import files
 from v2a import flags
-from v2a.evaluation import instruments
-from v2a.evaluation import networks
-from v2a.evaluation import onsets
-from v2a.evaluation import recognizer
-from v2a.evaluation import spectra
+from v2a.metrics import classifier_networks
+from v2a.metrics import classifiers
+from v2a.metrics import onsets
+from v2a.metrics import recognizer
+from v2a.metrics import spectra
 from v2a.synthetic import clips
 from v2a.synthetic import modal
 
@@ -66,7 +66,7 @@ def hear(scenes: tuple[str, ...], num_clips: int, first: int = 0, is_windy: bool
       sample_rate_hz=spectra.RATE_HZ,
     )
     if not is_windy or made.truth['has_wind']:
-      heard.append((instruments.log_mel(worsen(rng, made.wave_NA)), made.truth))
+      heard.append((classifiers.log_mel(worsen(rng, made.wave_NA)), made.truth))
   return heard
 
 
@@ -83,8 +83,8 @@ def onset_examples(heard: list[Heard]) -> Examples:
   """Returns windows and whether something hits in the middle: all that do, a random choice of the others."""
   rng, found, labels = np.random.default_rng(4), [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['onset'])
-    at_S = np.array([round(event['time_s'] * instruments.FRAME_HZ) for event in truth['events']], int)
+    window_BSR = classifier_networks.windows(mel_JR, classifiers.WINDOW_FRAMES['onset'])
+    at_S = np.array([round(event['time_s'] * classifiers.FRAME_HZ) for event in truth['events']], int)
     away_J = np.abs(np.arange(len(window_BSR))[:, None] - at_S).min(axis=1, initial=99)
     chosen_J = (away_J <= 1) | ((away_J > 2) & (rng.random(len(away_J)) < 0.25))
     found.append(window_BSR[chosen_J])
@@ -92,15 +92,15 @@ def onset_examples(heard: list[Heard]) -> Examples:
   return np.concatenate(found), np.concatenate(labels).astype(np.int32)
 
 
-def material_examples(heard: list[Heard], tools: instruments.Classifiers) -> Examples:
+def material_examples(heard: list[Heard], tools: classifiers.Classifiers) -> Examples:
   """Returns windows at detected onsets and the material of the known event there."""
   found, labels = [], []
   for mel_JR, truth in heard:
     frames = tools.onset_frames(mel_JR)
     pairs = onsets.match(
-      np.array([event['time_s'] for event in truth['events']]), frames / instruments.FRAME_HZ
+      np.array([event['time_s'] for event in truth['events']]), frames / classifiers.FRAME_HZ
     )
-    found.append(instruments.impact_windows(mel_JR, frames[[j for _, j in pairs]] if pairs else ()))
+    found.append(classifiers.impact_windows(mel_JR, frames[[j for _, j in pairs]] if pairs else ()))
     labels += [modal.MATERIAL_NAMES.index(truth['events'][i]['material']) for i, _ in pairs]
   return np.concatenate(found), np.array(labels, np.int32)
 
@@ -109,18 +109,20 @@ def music_examples(heard: list[Heard]) -> Examples:
   """Returns windows and whether the clip they come from has music that nobody plays in the picture."""
   rng, found, labels = np.random.default_rng(5), [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['music'])[rng.choice(len(mel_JR), 40)]
+    window_BSR = classifier_networks.windows(mel_JR, classifiers.WINDOW_FRAMES['music'])[
+      rng.choice(len(mel_JR), 40)
+    ]
     found.append(window_BSR)
     labels += [truth['has_music']] * len(window_BSR)
   return np.concatenate(found), np.array(labels, np.int32)
 
 
-def music_threshold(params: networks.Params, heard: list[Heard]) -> float:
+def music_threshold(params: classifier_networks.Params, heard: list[Heard]) -> float:
   """Returns the mean log odds that parts clips with and without music with the fewest errors."""
-  network = instruments.Network(params, {})
-  size, stride = instruments.WINDOW_FRAMES['music'], instruments.STRIDE_FRAMES['music']
+  network = classifiers.Network(params, {})
+  size, stride = classifiers.WINDOW_FRAMES['music'], classifiers.STRIDE_FRAMES['music']
   scored = sorted(
-    (float(network(networks.windows(mel_JR, size, stride))[:, 0].mean()), bool(truth['has_music']))
+    (float(network(classifier_networks.windows(mel_JR, size, stride))[:, 0].mean()), bool(truth['has_music']))
     for mel_JR, truth in heard
   )
   score_B, label_B = (np.array(part) for part in zip(*scored))
@@ -136,11 +138,11 @@ def music_threshold(params: networks.Params, heard: list[Heard]) -> float:
 def word_examples(heard: list[Heard]) -> tuple[np.ndarray, np.ndarray, recognizer.HmmTopology]:
   """Returns windows, the state of a word in the middle of each, and the chains of states."""
   chains = recognizer.estimate_topology([entry for _, truth in heard for entry in truth['words']])
-  rng, stride = np.random.default_rng(6), instruments.STRIDE_FRAMES['words']
+  rng, stride = np.random.default_rng(6), classifiers.STRIDE_FRAMES['words']
   found, labels = [], []
   for mel_JR, truth in heard:
-    window_BSR = networks.windows(mel_JR, instruments.WINDOW_FRAMES['words'], stride)
-    label_J = chains.state_labels(truth['words'], np.arange(len(window_BSR)) * stride / instruments.FRAME_HZ)
+    window_BSR = classifier_networks.windows(mel_JR, classifiers.WINDOW_FRAMES['words'], stride)
+    label_J = chains.state_labels(truth['words'], np.arange(len(window_BSR)) * stride / classifiers.FRAME_HZ)
     chosen_J = (label_J > 0) | (rng.random(len(label_J)) < 0.5)
     found.append(window_BSR[chosen_J])
     labels.append(label_J[chosen_J])
@@ -176,10 +178,13 @@ def spoil(key: jax.Array, window_BSR: jax.Array) -> jax.Array:
 
 
 def loss(
-  params: networks.Params, fixed: networks.Params, window_BSR: jax.Array, label_B: jax.Array
+  params: classifier_networks.Params,
+  fixed: classifier_networks.Params,
+  window_BSR: jax.Array,
+  label_B: jax.Array,
 ) -> jax.Array:
   """Returns the mean cross entropy: of two classes for one output, else of as many as there are outputs."""
-  logits_BO = networks.apply({**params, **fixed}, window_BSR, jnp)
+  logits_BO = classifier_networks.apply({**params, **fixed}, window_BSR, jnp)
   if logits_BO.shape[1] == 1:
     return optax.sigmoid_binary_cross_entropy(logits_BO[:, 0], label_B.astype(jnp.float32)).mean()
   return optax.softmax_cross_entropy_with_integer_labels(logits_BO, label_B).mean()
@@ -187,7 +192,7 @@ def loss(
 
 def fit(
   name: str, window_BSR: np.ndarray, label_B: np.ndarray, num_outputs: int, num_steps: int
-) -> networks.Params:
+) -> classifier_networks.Params:
   """Returns the trained weights of one network.
 
   Args:
@@ -197,7 +202,7 @@ def fit(
     num_outputs: 1 for yes or no, else the number of classes.
     num_steps: of Adam, with a cosine schedule.
   """
-  params = networks.init_params(0, window_BSR, (*WIDTHS[name], num_outputs))
+  params = classifier_networks.init_params(0, window_BSR, (*WIDTHS[name], num_outputs))
   fixed = {key: params.pop(key) for key in ('mean_R', 'std_R')}
   schedule = optax.warmup_cosine_decay_schedule(0.0, 3e-3, num_steps // 20, num_steps, 1e-5)
   vary = shade if name in UNSPOILED else spoil
@@ -251,7 +256,7 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
     if name == 'onset':
       params = fit(name, *onset_examples(impacts + windy + others), 1, steps_of[name])
     elif name == 'material':
-      examples = material_examples(impacts, instruments.load_some(output, ('onset',)))
+      examples = material_examples(impacts, classifiers.load_some(output, ('onset',)))
       params, about = (
         fit(name, *examples, len(modal.MATERIAL_NAMES), steps_of[name]),
         {'labels': modal.MATERIAL_NAMES},
@@ -268,22 +273,22 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
       )
       params['log_prior_S'] = recognizer.PRIOR_SCALE * np.log(share_S)
       about = {'words': chains.words, 'num_states': chains.num_states}
-    instruments.save(output, name, params, about)
+    classifiers.save(output, name, params, about)
 
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='data_pipelines.instruments', description=__doc__.splitlines()[0])
   parser.add_argument(
-    '--output', type=flags.local_path, default=instruments.FOLDER, help='folder for the weights'
+    '--output', type=flags.local_path, default=classifiers.FOLDER, help='folder for the weights'
   )
   parser.add_argument(
-    '--names', default=','.join(instruments.NAMES), help='which instruments, comma-separated'
+    '--names', default=','.join(classifiers.NAMES), help='which instruments, comma-separated'
   )
   args = parser.parse_args(argv)
   chosen = tuple(args.names.split(','))
-  unknown = [name for name in chosen if name not in instruments.NAMES]
+  unknown = [name for name in chosen if name not in classifiers.NAMES]
   if unknown:
-    parser.error(f'--names must be of {", ".join(instruments.NAMES)}; got {", ".join(unknown)}.')
+    parser.error(f'--names must be of {", ".join(classifiers.NAMES)}; got {", ".join(unknown)}.')
   files.check_replaceable(*(args.output / f'{name}.npz' for name in chosen))
   train(args.output, chosen)
   return 0

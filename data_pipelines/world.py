@@ -33,8 +33,8 @@ from data_pipelines import command
 from v2a import clip
 from v2a import files
 from v2a import flags
-from v2a import records
 from v2a import termination
+from v2a.data import records
 from v2a.media import write
 from v2a.synthetic import clips
 

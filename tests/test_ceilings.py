@@ -8,7 +8,7 @@ import pytest
 from benchmarks import ceilings
 from benchmarks import codecs
 from v2a import clip
-from v2a import records
+from v2a.data import records
 from v2a.synthetic import clips
 
 

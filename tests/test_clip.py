@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from v2a import clip
-from v2a import windows
+from v2a.sampling import windows
 
 LONG_S = 300
 # Latent rates of 31.25, 43.07 and 48 Hz, and that of the packaged models.

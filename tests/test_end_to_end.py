@@ -6,23 +6,23 @@ import shutil
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import configfile
-from v2a import generate
 from v2a import weights
 from v2a.cli import main
-from v2a.training import checkpoint
+from v2a.config import files
+from v2a.config import schema
+from v2a.sampling import pipeline
 from v2a.training import loop
 from v2a.training import tasks
+from v2a.training.checkpoints import checkpoint
 
-ALL = sorted(configfile.available(), key=lambda name: config.TASKS.index(configfile.find(name).task))
+ALL = sorted(files.available(), key=lambda name: schema.TASKS.index(files.find(name).task))
 # Those for pods are of other rates, and so compiled anew.
-FOR_PODS = [name for name in ALL if configfile.find(name).clip.sample_rate_hz == 48000]
+FOR_PODS = [name for name in ALL if files.find(name).clip.sample_rate_hz == 48000]
 NAMES = [name for name in ALL if name not in FOR_PODS]
 
 
 def _kind(name):
-  c = configfile.find(name)
+  c = files.find(name)
   return c.task, c.codec.bottleneck, c.tokens.is_causal
 
 
@@ -30,7 +30,7 @@ ONE_A_KIND = list({_kind(name): name for name in NAMES}.values())
 
 
 def _train(name, workdir, **init_from):
-  c = config.tiny(configfile.find(name)).unlock()
+  c = schema.tiny(files.find(name)).unlock()
   # The same numbers for all: four steps tell nothing of them, and models of one shape are compiled once.
   c.training.update(num_steps=4, schedule='constant', learning_rate=1e-3)
   c.training.update(weight_decay=0.01, ema_decay=0.9, checkpoint_every_steps=2, keep_latest=2)
@@ -65,12 +65,12 @@ def trained(root):
 
 
 def test_there_are_configs_for_every_task():
-  assert {configfile.find(name).task for name in NAMES} == set(config.TASKS)
+  assert {files.find(name).task for name in NAMES} == set(schema.TASKS)
 
 
 @pytest.mark.parametrize('name', NAMES)
 def test_config_is_valid_and_trains(name, trained):
-  config.validate(configfile.find(name))
+  schema.validate(files.find(name))
   export = weights.load_export(trained[name])
   assert export.about['step'] == 4
   assert all(np.isfinite(array).all() for array in export.arrays.values())
@@ -79,7 +79,7 @@ def test_config_is_valid_and_trains(name, trained):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', FOR_PODS)
 def test_config_for_pods_is_valid_and_trains(name, tmp_path):
-  config.validate(configfile.find(name))
+  schema.validate(files.find(name))
   export = weights.load_export(_train(name, tmp_path))
   assert export.about['step'] == 4
   assert all(np.isfinite(array).all() for array in export.arrays.values())
@@ -103,7 +103,7 @@ GENERATED = {'flow': 'flow_world', 'tokens': 'tokens_world', 'masked': 'tokens_m
 
 @pytest.mark.parametrize('generator', GENERATED)
 def test_a_trained_generator_generates(generator, trained):
-  model = generate.load(trained[GENERATED[generator]])
+  model = pipeline.load(trained[GENERATED[generator]])
   assert model.generator_names == (generator,)
   result = _soundtracks(model)
   assert result.settings['generator'] == generator
@@ -111,26 +111,26 @@ def test_a_trained_generator_generates(generator, trained):
 
 
 def _soundtracks(model, **asked):
-  request = generate.Request(num_samples=2, prompt='rain', **asked)
-  return next(generate.generate(model, [generate.Input(None, 0.0, 2.5)], request))
+  request = pipeline.Request(num_samples=2, prompt='rain', **asked)
+  return next(pipeline.generate(model, [pipeline.Input(None, 0.0, 2.5)], request))
 
 
 def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, capsys):
   runs = [str(trained[name]) for name in GENERATED.values()]
   assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0
   assert 'MB' in capsys.readouterr().out
-  together = generate.load(tmp_path / 'all')
+  together = pipeline.load(tmp_path / 'all')
   assert together.generator_names == tuple(GENERATED) and 'sync' in together.exports
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
   alone, drawn = (
     _soundtracks(model, generator='masked', top_k=1).waves[0]
-    for model in (generate.load(trained['tokens_masked_world']), together)
+    for model in (pipeline.load(trained['tokens_masked_world']), together)
   )
   assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
 
 def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tmp_path):
-  c = config.tiny(configfile.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_world')).unlock()
   c.init_from.sync = str(trained['sync_world'])
   task = tasks.make(c.lock())
   import jax
@@ -146,19 +146,19 @@ def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path
   rates = {'sample_rate_hz': 8000, 'hop_samples': 64, 'patch_frames': 4}
   made = {}
   for name in ('codec_world', 'flow_world'):
-    c = config.tiny(configfile.find(name)).unlock()
+    c = schema.tiny(files.find(name)).unlock()
     c.clip.update(rates)
     c.codec.n_fft = 256
     c.training.update(num_steps=2, checkpoint_every_steps=2)
     c.init_from.codec = str(made['codec_world']) if made else ''
     made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
-  model = generate.load(made['flow_world'])
+  model = pipeline.load(made['flow_world'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
   result = next(
-    generate.generate(
+    pipeline.generate(
       model,
-      [generate.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
-      generate.Request(),
+      [pipeline.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
+      pipeline.Request(),
     )
   )
   assert not result.error and result.settings['window_s'] == 2.016

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
-from v2a import config
 from v2a import flops
 from v2a.conditioning import condition as condition_lib
+from v2a.config import schema
 from v2a.models import attention
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
@@ -61,10 +61,10 @@ def test_devices_count_together():
 
 
 def test_a_model_counts_as_the_compiler_counts_it_written_out():
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   # Wide, so that products outweigh what the compiler counts beside them: sums, norms, softmax.
   c.flow.update(width=256, num_joint_layers=2, num_audio_layers=2)
-  spec, width = config.clip_spec(c), c.conditioning.width
+  spec, width = schema.clip_spec(c), c.conditioning.width
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   of = lambda *shape, dtype=jnp.float32: jax.ShapeDtypeStruct((2, *shape), dtype)
   mask_BU = of(8, dtype=jnp.bool_)

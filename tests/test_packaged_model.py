@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from v2a import generate
 from v2a.conditioning import text
+from v2a.data import examples
 from v2a.evaluation import adapter
-from v2a.evaluation import cases
-from v2a.evaluation import figures
-from v2a.evaluation import instruments
+from v2a.metrics import classifiers
+from v2a.metrics import synthetic
+from v2a.sampling import pipeline
 
 SEED = 31339  # of clips that the model was neither trained nor chosen on
 SCENES = ('strike',)
@@ -112,7 +112,7 @@ LEVELS_DB = (
 @functools.cache
 def model():
   """Returns the packaged model on one device."""
-  return generate.load('world', jax.devices()[:1])
+  return pipeline.load('world', jax.devices()[:1])
 
 
 def network_inputs(spec):
@@ -163,9 +163,9 @@ def outputs(generator):
 @functools.cache
 def soundtracks():
   """Returns clips of the world, and what the flow model makes of them."""
-  found = list(cases.from_synthetic(SEED, 3, model().clip_spec, SCENES))
-  conditions = [cases.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
-  return found, adapter.adapt(model(), generate.Request()).generate(conditions)
+  found = list(examples.from_synthetic(SEED, 3, model().clip_spec, SCENES))
+  conditions = [examples.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
+  return found, adapter.adapt(model(), pipeline.Request()).generate(conditions)
 
 
 def levels(wave_NA):
@@ -192,15 +192,15 @@ def test_a_soundtrack_sounds_as_it_did():
 
 def test_impacts_are_heard_when_they_are_seen():
   found, wave_BNA = soundtracks()
-  tools = instruments.load_some(instruments.FOLDER, ('onset',))
-  scores = [figures.onset_score(wave_NA, case.truth, tools) for case, wave_NA in zip(found, wave_BNA)]
-  assert figures.combine_f1(scores) >= 0.8, scores
+  tools = classifiers.load_some(classifiers.FOLDER, ('onset',))
+  scores = [synthetic.onset_score(wave_NA, case.truth, tools) for case, wave_NA in zip(found, wave_BNA)]
+  assert synthetic.combine_f1(scores) >= 0.8, scores
 
 
 if __name__ == '__main__':
-  for name in generate.load('world', jax.devices()[:1]).generator_names:
+  for name in pipeline.load('world', jax.devices()[:1]).generator_names:
     print(f'    {name!r}: {outputs(name)},')
   shown, waves = soundtracks()
   print([levels(wave_NA) for wave_NA in waves][0])
-  measuring = instruments.load_some(instruments.FOLDER, ('onset',))
-  print([figures.onset_score(wave_NA, case.truth, measuring) for case, wave_NA in zip(shown, waves)])
+  measuring = classifiers.load_some(classifiers.FOLDER, ('onset',))
+  print([synthetic.onset_score(wave_NA, case.truth, measuring) for case, wave_NA in zip(shown, waves)])

@@ -6,9 +6,9 @@ import pytest
 from benchmarks import real_clips
 from tests.media import films
 from v2a import clip
-from v2a import records
-from v2a.evaluation import nearest
-from v2a.evaluation import spectra
+from v2a.data import records
+from v2a.metrics import retrieval
+from v2a.metrics import spectra
 
 
 def noises(count, num_channels=2):
@@ -25,33 +25,33 @@ def noises(count, num_channels=2):
 
 def test_distance_of_a_louder_sound_is_the_logarithm_of_its_gain():
   loud = [100 * wave_NA for wave_NA in noises(2)]  # far above the floor inside the logarithm
-  found_NN = nearest.pairwise_distances(loud, [2.5 * wave_NA for wave_NA in loud])
+  found_NN = retrieval.pairwise_distances(loud, [2.5 * wave_NA for wave_NA in loud])
   np.testing.assert_allclose(np.diag(found_NN), np.log(2.5), rtol=1e-3)
 
 
 def test_distances_have_a_row_for_each_of_the_first_and_hear_the_mono_mix():
   first, second = noises(2), noises(3)
-  found = nearest.pairwise_distances(first, second)
+  found = retrieval.pairwise_distances(first, second)
   assert found.shape == (2, 3)
-  np.testing.assert_allclose(found, nearest.pairwise_distances(second, first).T)
+  np.testing.assert_allclose(found, retrieval.pairwise_distances(second, first).T)
   np.testing.assert_allclose(np.diag(found), 0.0)
   assert found[0, 1] > 1.0
   mono = [wave_NA.mean(axis=1, keepdims=True) for wave_NA in second]
-  np.testing.assert_allclose(nearest.pairwise_distances(first, mono), found)
+  np.testing.assert_allclose(retrieval.pairwise_distances(first, mono), found)
 
 
 def test_sounds_of_other_lengths_are_refused():
   with pytest.raises(ValueError, match=r'must have one length; got \[7999, 8000\] samples'):
-    nearest.pairwise_distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
+    retrieval.pairwise_distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
 
 
 def test_nearest_share_by_hand():
   distance_NN = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [9.0, 8.0, 7.0]])
-  assert nearest.top1_retrieval_accuracy(distance_NN) == pytest.approx(2 / 3)
+  assert retrieval.top1_retrieval_accuracy(distance_NN) == pytest.approx(2 / 3)
   # By rows: each drawn sound looks for its true sound, not the other way about.
-  assert nearest.top1_retrieval_accuracy(distance_NN.T) == pytest.approx(1 / 3)
+  assert retrieval.top1_retrieval_accuracy(distance_NN.T) == pytest.approx(1 / 3)
   with pytest.raises(ValueError, match='distance_NN'):
-    nearest.top1_retrieval_accuracy(distance_NN[:2])
+    retrieval.top1_retrieval_accuracy(distance_NN[:2])
 
 
 def test_report_of_a_model_that_mistakes_three_of_four():

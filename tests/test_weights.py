@@ -3,8 +3,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import config
 from v2a import weights
+from v2a.config import schema
 
 
 class Model(nnx.Module):
@@ -19,7 +19,7 @@ NAMES = {'part.0.kernel', 'part.0.bias', 'part.1.kernel', 'part.1.bias', 'mean',
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', 0), ('float16', 1e-3)])
 def test_round_trip(tmp_path, dtype, tolerance):
-  model, c = Model(), config.base()
+  model, c = Model(), schema.base()
   weights.export(model, tmp_path / 'a', c, dtype, {'step': 7})
   export = weights.load_export(tmp_path / 'a')
   assert set(export.arrays) == NAMES and export.config == c and export.about == {'step': 7}
@@ -61,14 +61,14 @@ def test_only_finite_weights_are_written(tmp_path, value, dtype):
   model = Model()
   model.mean[...] = jnp.full((), value)
   with pytest.raises(ValueError, match=f'mean holds values that are not finite in {dtype}'):
-    weights.export(model, tmp_path / 'a', config.base(), dtype)
+    weights.export(model, tmp_path / 'a', schema.base(), dtype)
   assert not (tmp_path / 'a').exists()
 
 
 def test_files_that_are_missing_or_damaged(tmp_path):
   with pytest.raises(FileNotFoundError, match='No model at'):
     weights.load_export(tmp_path)
-  weights.export(Model(), tmp_path / 'model', config.base())
+  weights.export(Model(), tmp_path / 'model', schema.base())
   assert weights.locate(tmp_path) == tmp_path / 'model'
   file = tmp_path / 'model' / weights.WEIGHTS
   file.write_bytes(file.read_bytes()[:-10])

@@ -14,11 +14,11 @@ import ml_collections
 import numpy as np
 
 from v2a import clip
-from v2a import config
 from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
 from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import video
+from v2a.config import schema
 from v2a.models import layers
 from v2a.models import mmdit
 from v2a.models import token_decoder
@@ -46,7 +46,7 @@ def dtype(c: ml_collections.ConfigDict):
 def codec(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> autoencoder.Autoencoder:
   """Returns a fresh codec."""
   arguments = {key: c.codec[key] for key in _CODEC_ARGUMENTS}
-  return autoencoder.Autoencoder(config.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
+  return autoencoder.Autoencoder(schema.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
 
 
 def flow(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'FlowModel':
@@ -67,7 +67,7 @@ def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
 def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> condition_lib.Conditioner:
   sections = c.conditioning.to_dict()
   return condition_lib.Conditioner(
-    config.clip_spec(c),
+    schema.clip_spec(c),
     width=c.conditioning.width,
     semantic=sections['semantic'],
     sync=sections['sync'],
@@ -83,7 +83,7 @@ class FlowModel(nnx.Module):
   """Conditioner and joint-attention transformer: velocities of noisy latents under conditions."""
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
-    spec = config.clip_spec(c)
+    spec = schema.clip_spec(c)
     self.conditioner = _conditioner(c, rngs)
     self.transformer = mmdit.MMDiT(
       num_latent_channels=c.codec.num_latent_channels,
@@ -114,7 +114,7 @@ class TokensModel(nnx.Module):
   """
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
-    spec, sizes = config.clip_spec(c), c.tokens
+    spec, sizes = schema.clip_spec(c), c.tokens
     self.delays = patterns.codebook_delays(
       sizes.pattern if sizes.is_causal else 'parallel', c.codec.num_codebooks
     )
@@ -161,7 +161,7 @@ class SyncModel(nnx.Module):
   """
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
-    spec = config.clip_spec(c)
+    spec = schema.clip_spec(c)
     self.spec, self.segment_s = spec, c.sync.segment_s
     width = c.conditioning.width
     self.video = video.SyncEncoder(

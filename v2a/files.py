@@ -16,7 +16,7 @@ import stat
 import uuid
 import zipfile
 
-from v2a import names
+from v2a import file_names
 
 # Whatever v2a writes to a place of the user's choice, and may replace, holds this text near its begin.
 MARK = 'Written by v2a'
@@ -47,7 +47,7 @@ def check_local(name: str, path: str | pathlib.Path) -> None:
 def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:
   """Returns a new hidden name in the folder of a path: that of the path, cut, and a random number."""
   path = pathlib.Path(path)
-  name = names.truncate(path.name, _NAME_BYTES)
+  name = file_names.truncate(path.name, _NAME_BYTES)
   return path.absolute().with_name(f'.{name}.{uuid.uuid4().hex[:8]}.partial{suffix}')
 
 
@@ -92,7 +92,7 @@ def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
 def write_text(path: str | pathlib.Path, text: str) -> None:
   """Writes UTF-8 text, see `atomic_write`; bytes of names that are no UTF-8 are escaped (`names.utf8`)."""
   with atomic_write(path) as partial:
-    partial.write_text(names.utf8(text), encoding='utf-8')
+    partial.write_text(file_names.utf8(text), encoding='utf-8')
 
 
 @dataclasses.dataclass(frozen=True)

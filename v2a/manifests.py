@@ -11,8 +11,8 @@ import json
 import os
 import pathlib
 
+from v2a import file_names
 from v2a import files
-from v2a import names
 
 ABOUT = f'{files.MARK} generate.'
 _MAX_BYTES = 1 << 24
@@ -26,7 +26,7 @@ def with_digests(manifest: Mapping, name: str, digests: Mapping[str, str]) -> di
     name: of the manifest's file.
     digests: SHA-256 of the other files, by name.
   """
-  sealed = names.utf8({'about': ABOUT, **manifest, 'files': dict(digests)})
+  sealed = file_names.utf8({'about': ABOUT, **manifest, 'files': dict(digests)})
   return {**sealed, 'files': {**sealed['files'], name: _digest(sealed)}}
 
 

@@ -18,8 +18,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from v2a import configfile
 from v2a import files
+from v2a.config import files as files_lib
 
 WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
@@ -136,7 +136,7 @@ def export(
   with files.atomic_write(path / WEIGHTS) as partial:
     # Not save_file, which writes files that nobody but their owner may read.
     partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
-  configfile.save(c, path / CONFIG)
+  files_lib.save(c, path / CONFIG)
 
 
 def locate(path: str | pathlib.Path) -> pathlib.Path:
@@ -171,7 +171,7 @@ def load_export(path: str | pathlib.Path) -> Export:
   for name, array in arrays.items():
     if array.dtype == np.float16:
       arrays[name] = array.astype(np.float32)
-  return Export(arrays, configfile.load(folder / CONFIG), about, folder)
+  return Export(arrays, files_lib.load(folder / CONFIG), about, folder)
 
 
 def array_hash(*arrays: np.ndarray) -> str:

@@ -8,11 +8,11 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import generate
-from v2a import model
 from v2a import weights
 from v2a.cli import main
+from v2a.config import schema
+from v2a.sampling import bundle as bundle_lib
+from v2a.sampling import pipeline
 
 
 @pytest.fixture(scope='session')
@@ -21,8 +21,8 @@ def bundle(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
   for part in ('codec', 'codec_rvq', 'flow', 'tokens', 'sync'):
-    make = model.PART_BUILDERS[part]
-    c = config.tiny(config.base()).unlock()
+    make = bundle_lib.PART_BUILDERS[part]
+    c = schema.tiny(schema.base()).unlock()
     c.task = 'codec' if part == 'codec_rvq' else part
     c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens') else 'kl'
     c.generation.overlap_s = 0.0  # windows of a second leave no room for more
@@ -52,21 +52,21 @@ def video(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def loaded_bundle(bundle) -> generate.Bundle:
+def loaded_bundle(bundle) -> pipeline.Bundle:
   """Returns the model of the tests, loaded once."""
-  return generate.load(bundle)
+  return pipeline.load(bundle)
 
 
 @pytest.fixture
 def run_generate(bundle, loaded_bundle, tmp_path, capsys, monkeypatch):
   """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
-  load = generate.load
+  load = pipeline.load
 
   def known(name, **kwargs):
     is_plain = name == str(bundle) and kwargs == {'generator': None, 'mesh_sizes': None}
     return loaded_bundle if is_plain else load(name, **kwargs)
 
-  monkeypatch.setattr(generate, 'load', known)
+  monkeypatch.setattr(pipeline, 'load', known)
 
   def run(*words) -> tuple[int, str, list[str]]:
     words = [str(word) for word in words]

@@ -15,11 +15,11 @@ import safetensors.numpy
 import soundfile
 
 from tests.media import films
-from v2a import generate as generator
 from v2a.cli import generate
 from v2a.media import write
 from v2a.reports import export
 from v2a.reports import outputs
+from v2a.sampling import pipeline as generator
 
 RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')

@@ -6,12 +6,12 @@ from flax import nnx
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import generate
-from v2a import model as model_lib
 from v2a import weights
 from v2a.cli import main
 from v2a.cli import models
+from v2a.config import schema
+from v2a.sampling import bundle
+from v2a.sampling import pipeline
 
 
 def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True, has_weights=True):
@@ -57,8 +57,8 @@ def test_packing_wants_a_folder(capsys):
 def parts(tmp_path_factory):
   """A folder with the export of every part of a model, of random weights."""
   root, rng = tmp_path_factory.mktemp('parts'), np.random.default_rng(0)
-  for part, make in model_lib.PART_BUILDERS.items():
-    c = config.tiny(config.base()).unlock()
+  for part, make in bundle.PART_BUILDERS.items():
+    c = schema.tiny(schema.base()).unlock()
     c.task = {'codec_rvq': 'codec', 'masked': 'tokens'}.get(part, part)
     c.codec.bottleneck = 'rvq' if part in ('codec_rvq', 'tokens', 'masked') else 'kl'
     c.tokens.is_causal = part != 'masked'
@@ -91,8 +91,8 @@ def test_a_packed_model_is_extended_and_nothing_in_it_replaced(parts, tmp_path, 
   for runs in ((flow, tokens), (masked,), (flow,), (flow, tokens)):  # the last two have nothing to add
     assert pack(*runs) == 0, capsys.readouterr().err
     assert content(output).items() >= before.items()
-  assert generate.load(output).generator_names == ('flow', 'tokens', 'masked')
-  assert set(generate.load(output).exports) == set(model_lib.PART_BUILDERS)
+  assert pipeline.load(output).generator_names == ('flow', 'tokens', 'masked')
+  assert set(pipeline.load(output).exports) == set(bundle.PART_BUILDERS)
   assert [path.name for path in output.parent.iterdir()] == ['mine'], 'nothing is left over'
 
 

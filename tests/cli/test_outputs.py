@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from v2a import generate as generator
 from v2a import manifests
 from v2a.reports import export
 from v2a.reports import gallery_entries
 from v2a.reports import gallery_plot
+from v2a.sampling import pipeline as generator
 
 QUICK = ('--steps', '1', '--solver', 'euler')
 

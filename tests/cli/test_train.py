@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a.cli import main
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.training import state as state_lib
 
 TINY = ['train', '--config', 'sync_world', '--tiny']
@@ -95,8 +95,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatc
 
 def write_records(folder):
   """Makes a folder of records of the sizes that sync_world wants, with latents of a tiny codec."""
-  c = configfile.find('sync_world')
-  spec, num_channels = config.clip_spec(c), config.tiny(c).codec.num_latent_channels
+  c = files.find('sync_world')
+  spec, num_channels = schema.clip_spec(c), schema.tiny(c).codec.num_latent_channels
   records.write(folder, (records.fake(spec, seed, num_channels) for seed in range(8)), spec)
 
 
@@ -107,9 +107,9 @@ def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):
   _, header, note, *_ = capsys.readouterr().out.splitlines()
   assert 'task sync' in header and '8 records' in header
   assert note.startswith('config.training.warmup_steps is 0, a tenth of num_steps=1: the 1 of sync_world')
-  c = configfile.load(tmp_path / 'run' / 'config.json')
-  assert c.clip == configfile.find('sync_world').clip and c.conditioning.width == 32
-  assert configfile.load(tmp_path / 'run' / 'model' / 'config.json').training.num_steps == 1
+  c = files.load(tmp_path / 'run' / 'config.json')
+  assert c.clip == files.find('sync_world').clip and c.conditioning.width == 32
+  assert files.load(tmp_path / 'run' / 'model' / 'config.json').training.num_steps == 1
 
 
 @pytest.mark.usefixtures('no_device_work')

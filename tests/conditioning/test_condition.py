@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from v2a import builders
-from v2a import config
 from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import text
+from v2a.config import schema
 
-SPEC = config.clip_spec(config.tiny(config.base()))
+SPEC = schema.clip_spec(schema.tiny(schema.base()))
 
 
 @functools.cache
 def _model():
   """The state of a model whose every weight is drawn, and its conditioner and velocity, compiled."""
-  c = config.tiny(config.base())
+  c = schema.tiny(schema.base())
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   rng = np.random.default_rng(1)
   # Training starts many at zero, which would hide what they carry.
@@ -105,7 +105,7 @@ def test_every_modality_reaches_the_velocity():
 
 def _videos(without):
   """Returns semantic and sync features of a model of the same weights without some parts."""
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.conditioning.ablate = without
   graphdef, _ = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   model = nnx.merge(graphdef, nnx.state(_model()[0]))

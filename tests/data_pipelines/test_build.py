@@ -14,7 +14,7 @@ from data_pipelines import build
 from tests.media import films
 from v2a import clip
 from v2a import manifests
-from v2a import records
+from v2a.data import records
 from v2a.media import read
 from v2a.media import sidecar
 

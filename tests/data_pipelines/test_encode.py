@@ -7,9 +7,9 @@ import pytest
 
 from data_pipelines import encode
 from v2a import builders
-from v2a import config
-from v2a import records
 from v2a import weights
+from v2a.config import schema
+from v2a.data import records
 
 
 @pytest.fixture(scope='module')
@@ -17,12 +17,12 @@ def codecs(tmp_path_factory):
   """Returns the folder of a codec of each bottleneck, with random weights, and their spec."""
   root, rng = tmp_path_factory.mktemp('codecs'), np.random.default_rng(0)
   for bottleneck in ('kl', 'rvq'):
-    c = config.tiny(config.base()).unlock()
+    c = schema.tiny(schema.base()).unlock()
     c.task, c.codec.bottleneck = 'codec', bottleneck
     shapes = nnx.state(nnx.eval_shape(lambda c=c: builders.codec(c, nnx.Rngs(0))))
     drawn = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
     weights.export(drawn, root / bottleneck, c.lock(), 'float32')
-  return root, config.clip_spec(c)
+  return root, schema.clip_spec(c)
 
 
 def test_records_carry_latents_and_codes(codecs, tmp_path):

@@ -6,8 +6,8 @@ from data_pipelines import build
 from data_pipelines import encode
 from data_pipelines import world
 from v2a import clip
-from v2a import records
 from v2a import weights
+from v2a.data import records
 
 
 @pytest.mark.parametrize(

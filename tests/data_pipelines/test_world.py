@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import world
-from v2a import records
+from v2a.data import records
 from v2a.synthetic import clips
 
 BASE = ['--seed', '4', '--num-workers', '1']

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from v2a import builders
-from v2a import config
 from v2a import weights
+from v2a.config import schema
 
 
 @pytest.fixture(scope='session')
@@ -17,7 +17,7 @@ def tiny_bundle(tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
   for part, make in (('codec', builders.codec), ('flow', builders.flow)):
-    c = config.tiny(config.base()).unlock()
+    c = schema.tiny(schema.base()).unlock()
     c.task, c.clip.clip_s = part, 2.0
     # Shapes alone are traced; numbers from NumPy spare the tests from compiling initial values.
     wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))

@@ -9,13 +9,13 @@ import pytest
 
 from v2a import builders
 from v2a import clip as clip_lib
-from v2a import config
-from v2a import generate
-from v2a import model as model_lib
-from v2a import records
 from v2a import weights
+from v2a.config import schema
+from v2a.data import examples
+from v2a.data import records
 from v2a.evaluation import adapter
-from v2a.evaluation import cases as cases_lib
+from v2a.sampling import bundle
+from v2a.sampling import pipeline
 
 SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
@@ -24,7 +24,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 def data(tmp_path_factory):
   """Returns a folder of records of four clips, the last silent and still."""
   folder = tmp_path_factory.mktemp('data') / 'train'
-  truth = json.dumps(next(cases_lib.from_synthetic(5, 1, SPEC)).truth)
+  truth = json.dumps(next(examples.from_synthetic(5, 1, SPEC)).truth)
   made = [records.fake(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
   for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
     made[3][name] = np.zeros_like(made[3][name])
@@ -39,19 +39,19 @@ def model(data, tmp_path_factory):
   folder = tmp_path_factory.mktemp('models') / 'untrained'
   rng = np.random.default_rng(0)
   for part, make in (('codec', builders.codec), ('flow', builders.flow)):
-    c = config.tiny(config.base()).unlock()
+    c = schema.tiny(schema.base()).unlock()
     c.task, c.data.num_fake_records, c.data.train = part, 0, (str(data),)
     wanted = weights.flatten(nnx.state(nnx.eval_shape(lambda make=make, c=c: make(c, nnx.Rngs(0)))))
     arrays = {
       name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
     }
     weights.export(arrays, folder / part, c.lock())
-  return generate.load(folder)
+  return pipeline.load(folder)
 
 
 @pytest.fixture(scope='module')
 def cases(data):
-  return list(cases_lib.from_folder(data, None, SPEC))
+  return list(examples.from_folder(data, None, SPEC))
 
 
 def renamed(case, **changed):
@@ -98,11 +98,11 @@ def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
 
 
 def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data, tmp_path):
-  model_lib.save(model, tmp_path / 'packed')
+  bundle.save(model, tmp_path / 'packed')
   (data / records.MANIFEST).rename(data / 'away')
   try:
-    model_lib.save(generate.load(tmp_path / 'packed'), tmp_path / 'again')
-    again = generate.load(tmp_path / 'again')
+    bundle.save(pipeline.load(tmp_path / 'packed'), tmp_path / 'again')
+    again = pipeline.load(tmp_path / 'again')
     assert adapter.trained_seeds(again) == {77} and adapter.trained_on(again, cases, 78) == []
   finally:
     (data / 'away').rename(data / records.MANIFEST)

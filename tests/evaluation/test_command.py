@@ -9,8 +9,8 @@ import pytest
 from v2a.cli import command
 from v2a.cli import evaluate
 from v2a.cli import main
-from v2a.evaluation import fidelity
-from v2a.evaluation import figures
+from v2a.metrics import signal_metrics
+from v2a.metrics import synthetic
 
 
 @pytest.mark.parametrize(
@@ -98,9 +98,9 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert result['held_out'] is None and result['num_trained_on'] is None
   assert result['num_seeds'] == 2 and result['protocol']['captions'] is False
   assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64
-  assert set(result['signal']) == set(fidelity.METRICS)
+  assert set(result['signal']) == set(signal_metrics.METRICS)
   assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
-  assert set(result['synthetic']) == set(figures.METRICS)
+  assert set(result['synthetic']) == set(synthetic.METRICS)
   assert 's left' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert report == {'about': 'Written by v2a evaluate.', **result}

@@ -6,18 +6,18 @@ import mmap
 
 import pytest
 
-from v2a import generate
 from v2a.evaluation import costs
+from v2a.sampling import pipeline
 
 
 @pytest.fixture(scope='module')
 def model(tiny_bundle):
-  return generate.load(tiny_bundle)
+  return pipeline.load(tiny_bundle)
 
 
 def drawing(model, **settings):
   """Returns what a soundtrack costs."""
-  return costs.sampling_costs(model, generate.Request(**settings))
+  return costs.sampling_costs(model, pipeline.Request(**settings))
 
 
 @pytest.fixture(scope='module')

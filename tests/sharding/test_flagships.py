@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from v2a import builders
-from v2a import config
-from v2a import configfile
 from v2a import weights
+from v2a.config import files
+from v2a.config import schema
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
@@ -28,7 +28,7 @@ FLAGSHIPS = {'flow_0.15b': 0.16, 'flow_0.6b': 0.66, 'flow_1b': 1.06, 'flow_3b': 
 
 
 def abstract_state(name):
-  c = configfile.find(name)
+  c = files.find(name)
   return state_lib.abstract(tasks.make(c), optimizer_lib.make(c.training), mesh_lib.make(SIZES))
 
 
@@ -63,7 +63,7 @@ def test_parameters_lie_where_they_did(name):
 
 @pytest.mark.parametrize('name', FLAGSHIPS)
 def test_sizes_fit_the_chips(name):
-  c = configfile.find(name)
+  c = files.find(name)
   part = c.tokens if c.task == 'tokens' else c.flow
   assert part.width // part.num_heads == 128 and not part.width % 128
   assert not int(part.width * part.mlp_ratio) % 128 and not c.conditioning.width % 128
@@ -81,17 +81,17 @@ def shapes(make, c):
 
 @pytest.mark.parametrize('name', FLAGSHIPS)
 def test_a_codec_and_a_sync_model_prepare_it(name):
-  c, sync = configfile.find(name), configfile.find('sync_48k')
-  codec = configfile.find(CODECS[c.codec.bottleneck])
+  c, sync = files.find(name), files.find('sync_48k')
+  codec = files.find(CODECS[c.codec.bottleneck])
   if name == 'flow_0.15b':
-    sync = configfile.override(sync, [f'--config.conditioning.width={c.conditioning.width}'])
+    sync = files.override(sync, [f'--config.conditioning.width={c.conditioning.width}'])
   assert not c.init_from.codec, 'a codec is named where it lies'
-  specs = {config.clip_spec(each) for each in (c, codec, sync)}
+  specs = {schema.clip_spec(each) for each in (c, codec, sync)}
   assert len(specs) == 1, 'records, latent rate and length are the same'
   # What the generator and the sync model read is what the codecs make.
   read = ('num_codebooks', 'codebook_size') if c.task == 'tokens' else ('num_latent_channels',)
   assert [c.codec[key] for key in read] == [codec.codec[key] for key in read]
-  assert sync.codec.num_latent_channels == configfile.find('codec_48k').codec.num_latent_channels
+  assert sync.codec.num_latent_channels == files.find('codec_48k').codec.num_latent_channels
   # The sync encoder takes the weights of the sync model.
   trained, own = shapes(builders.sync, sync), shapes(getattr(builders, c.task), c)
   video = {key.removeprefix('video.'): shape for key, shape in trained.items() if key.startswith('video.')}
@@ -100,12 +100,12 @@ def test_a_codec_and_a_sync_model_prepare_it(name):
 
 
 def test_the_codec_of_codes_has_the_trunk_of_that_of_latents():
-  trunk, codes = (shapes(builders.codec, configfile.find(name)) for name in CODECS.values())
+  trunk, codes = (shapes(builders.codec, files.find(name)) for name in CODECS.values())
   made = {key for key in codes if key.startswith('quantizer.')}
   apart = {key for key in codes.keys() - made if codes[key] != trunk.get(key)}
   assert made and apart == {'to_latent.kernel_IO', 'to_latent.bias_O'}
-  c = configfile.find('sync_48k')
-  edges = builders.segment_edges(config.clip_spec(c), c.sync.segment_s, 48)
+  c = files.find('sync_48k')
+  edges = builders.segment_edges(schema.clip_spec(c), c.sync.segment_s, 48)
   assert np.unique(np.diff(edges)).tolist() == [16] and edges[-1] == 384
 
 

@@ -25,9 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 import toy
 
-from v2a.training import input as input_lib
+from v2a.data import loader
 from v2a.training import loop
-from v2a.training import processes
+from v2a.training.distributed import processes
 
 
 class Seen(toy.Task):
@@ -106,7 +106,7 @@ def main() -> int:
     if late == jax.process_index():
       clock = itertools.count(0, 1e10)
       loop.time = types.SimpleNamespace(monotonic=lambda: next(clock), perf_counter=time.perf_counter)
-  read = input_lib.Batches.__getitem__
+  read = loader.Batches.__getitem__
 
   def read_or_not(batches, step):
     if harms.get(step) == 'hang in the input':
@@ -121,7 +121,7 @@ def main() -> int:
     time.sleep(pause_s)
     return {}
 
-  input_lib.Batches.__getitem__ = read_or_not
+  loader.Batches.__getitem__ = read_or_not
   hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
   try:
     with processes.exit_on_own_error():

@@ -10,9 +10,9 @@ import pytest
 import test_step
 import toy
 
-from v2a import config
-from v2a import configfile
-from v2a import records
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.diffusion import loss
 from v2a.diffusion import process
 from v2a.training import optimizer as optimizer_lib
@@ -34,9 +34,9 @@ CONSUMERS = (
 def make_task(num, **changes):
   """Returns a tiny task, and a batch of `num` clips."""
   changes = [f'--config.{name.replace("__", ".")}={value}' for name, value in changes.items()]
-  c = configfile.override(config.tiny(config.base()), changes)
+  c = files.override(schema.tiny(schema.base()), changes)
   task, sizes = tasks.make(c), (c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
-  items = [records.fake(config.clip_spec(c), 0, *sizes)] * num
+  items = [records.fake(schema.clip_spec(c), 0, *sizes)] * num
   return task, task.collate(items, np.random.default_rng(0))
 
 

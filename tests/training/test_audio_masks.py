@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a.autoregressive import loss as tokens_loss
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.diffusion import loss
 from v2a.training import tasks
 from v2a.training.tasks import audio_masks
@@ -45,12 +45,12 @@ def configuration(case):
 
 def _tiny(**changes):
   words = [f'--config.{key}={value}' for key, value in changes.items()]
-  return configfile.override(config.tiny(config.base()), words)
+  return files.override(schema.tiny(schema.base()), words)
 
 
 def items(c):
   """Returns four records: whole, without sound, three quarters of a clip, whole."""
-  spec = config.clip_spec(c)
+  spec = schema.clip_spec(c)
   made = [_fake(c, seed) for seed in range(4)]
   made[1] |= {'has_audio': False, 'wave_NA': 0 * made[1]['wave_NA']}
   made[2] |= {'num_valid_samples': spec.num_samples * 3 // 4}
@@ -61,7 +61,7 @@ def items(c):
 
 def _fake(c, seed):
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  return records.fake(config.clip_spec(c), seed, *sizes)
+  return records.fake(schema.clip_spec(c), seed, *sizes)
 
 
 @functools.cache
@@ -93,7 +93,7 @@ def test_records_without_sound_and_padding_teach_nothing(case):
   value, metrics, gradient = run(task.collate(made, np.random.default_rng(0)))
   assert float(metrics['with_sound']) == 0.75
   assert np.isfinite(float(value)) and float(jnp.abs(gradient).max()) > 0
-  spec = config.clip_spec(c)
+  spec = schema.clip_spec(c)
   is_padding_T = np.arange(spec.num_latents) >= spec.num_latents * 3 // 4
   for index, keeps_T in ((1, np.zeros(spec.num_latents, bool)), (2, ~is_padding_T)):
     keeps_N = np.repeat(keeps_T, spec.latent_hop_samples)
@@ -121,7 +121,7 @@ def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
   task = tasks.make(c)
   batch = task.collate(items(c), np.random.default_rng(0))
   is_valid_T = batch['is_valid_BT'][2]
-  assert is_valid_T.sum() == config.clip_spec(c).num_latents * 3 // 4
+  assert is_valid_T.sum() == schema.clip_spec(c).num_latents * 3 // 4
   asked = {}
   if case == 'flow':
     monkeypatch.setattr(loss, 'flow_matching', lambda *arrays, **named: (asked.update(named), {}))
@@ -145,8 +145,8 @@ def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
 
 def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
   c = configuration('flow')
-  hop, num_steps = config.clip_spec(c).latent_hop_samples, config.clip_spec(c).num_latents
-  item = records.fake(config.clip_spec(c))
+  hop, num_steps = schema.clip_spec(c).latent_hop_samples, schema.clip_spec(c).num_latents
+  item = records.fake(schema.clip_spec(c))
   for num_samples, wanted in ((0, 0), (hop - 1, 0), (hop, 1), (5 * hop + 3, 5), (num_steps * hop, num_steps)):
     is_valid_BT = audio_masks.valid_steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
     assert is_valid_BT.sum() == wanted and is_valid_BT[0, :wanted].all()
@@ -154,7 +154,7 @@ def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
 
 def test_crops_lie_within_what_counts_of_a_record():
   c = _tiny(**{'task': 'codec', 'codec.crop_s': 0.4})
-  task, spec = tasks.make(c), config.clip_spec(c)
+  task, spec = tasks.make(c), schema.clip_spec(c)
   item = records.fake(spec) | {'num_valid_samples': spec.num_samples // 2}
   item['wave_NA'] = np.repeat(np.int16([[1, 1], [0, 0]]), spec.num_samples // 2, axis=0)
   for seed in range(20):
@@ -165,7 +165,7 @@ def test_crops_lie_within_what_counts_of_a_record():
 @pytest.mark.parametrize('bottleneck', ['kl', 'rvq'])
 def test_statistics_and_codebooks_come_from_sound_alone(bottleneck):
   c = _tiny(**{'task': 'codec', 'codec.bottleneck': bottleneck})
-  task, spec = tasks.make(c), config.clip_spec(c)
+  task, spec = tasks.make(c), schema.clip_spec(c)
 
   def made(items):
     model, source = task.build(jax.random.key(0)), records.InMemorySource(items, spec)

@@ -14,9 +14,9 @@ import toy
 
 from launch import exit_codes
 from launch import local
-from v2a import config
-from v2a import records
 from v2a import weights
+from v2a.config import schema
+from v2a.data import records
 
 MEMBER = pathlib.Path(__file__).parent / 'member.py'
 LINE = re.compile(r'step (\d+)/\d+ loss ([\d.e-]+), .*numbers ([\d.]+), squares ([\d.]+)')
@@ -263,7 +263,7 @@ def test_a_workdir_that_is_not_shared_is_refused(tmp_path):
 
 @pytest.mark.slow
 def test_records_that_differ_between_machines_are_refused(tmp_path):
-  spec = config.clip_spec(toy.configuration())
+  spec = schema.clip_spec(toy.configuration())
   for index in range(2):
     items = [records.fake(spec, seed + index) for seed in range(8)]
     records.write(tmp_path / f'machine{index}' / 'data', items, spec)

@@ -6,10 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a import weights
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.training import tasks
 
 CASES = {
@@ -26,7 +26,7 @@ LAYERS = 'blocks'  # parameters of a stack have a leading axis of layers
 def gradients(case, num_layers):
   """Returns the loss's gradient by dotted name; all weights are random, since fresh ones hold zeros."""
   changes = [f'--config.{key}={value}' for key, value in CASES[case].items()]
-  c = configfile.override(config.tiny(config.base()), changes).unlock()
+  c = files.override(schema.tiny(schema.base()), changes).unlock()
   # Of a few clips some shall lack each condition, whose null is trained then.
   c.conditioning.update(drop_video=0.5, drop_text=0.5, drop_transcript=0.5)
   for section in (c.flow, c.tokens):
@@ -36,7 +36,7 @@ def gradients(case, num_layers):
   noise = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
   params, rest = jax.tree.map(noise, params), jax.tree.map(noise, rest)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  items = [records.fake(config.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
+  items = [records.fake(schema.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
   batch = task.collate(items, rng)
 
   @jax.jit

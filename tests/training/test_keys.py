@@ -9,9 +9,9 @@ import pytest
 import test_step
 import toy
 
-from v2a import config
 from v2a import keys
-from v2a.training import input as input_lib
+from v2a.config import schema
+from v2a.data import loader
 from v2a.training import loop
 from v2a.training import step as step_lib
 from v2a.training import tasks
@@ -84,7 +84,7 @@ def used(monkeypatch):
   ],
 )
 def test_a_step_uses_every_key_once(given, used, task, bottleneck, is_causal):
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task, c.codec.bottleneck, c.tokens.is_causal, c.tokens.token_dropout_probability = (
     task,
     bottleneck,
@@ -92,7 +92,7 @@ def test_a_step_uses_every_key_once(given, used, task, bottleneck, is_causal):
     0.5,
   )
   made = tasks.make(c.lock())
-  batch = made.collate([input_lib.fake(c, seed) for seed in range(2)], np.random.default_rng(0))
+  batch = made.collate([loader.fake(c, seed) for seed in range(2)], np.random.default_rng(0))
   made.sample_random_inputs(batch, given['draw'])
   # Codebooks split what they are given, a key each (codecs.quantizer).
   used.update(_data(each) for each in jax.random.split(given['absorb'], 8))

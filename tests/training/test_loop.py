@@ -21,21 +21,21 @@ from tensorboard.backend.event_processing import event_accumulator
 import toy
 
 from launch import exit_codes
-from v2a import config
-from v2a import configfile
 from v2a import files
-from v2a import records
 from v2a import weights
+from v2a.config import files as files_lib
+from v2a.config import schema
+from v2a.data import loader
+from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import checkpoint
 from v2a.training import history
-from v2a.training import input as input_lib
 from v2a.training import logger as logger_lib
 from v2a.training import loop
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
-from v2a.training import stopping
+from v2a.training.checkpoints import checkpoint
+from v2a.training.distributed import stopping
 
 HERE = pathlib.Path(__file__).parent
 ONE = {'devices': jax.devices()[:1]}
@@ -91,7 +91,7 @@ def test_restored_to_another_mesh(four):
 
 
 def test_what_a_run_leaves(four, capsys):
-  assert configfile.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
+  assert files_lib.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
   assert 'inner' in (four / 'parameters.txt').read_text()
   export = weights.load_export(four)
   assert export.about['step'] == 4 and export.about['batch_size'] == 8
@@ -159,7 +159,7 @@ def test_checkpoints_that_are_kept(tmp_path):
   ],
 )
 def test_another_run_in_the_folder_is_refused(four, change):
-  c = configfile.override(toy.configuration(), [change])
+  c = files_lib.override(toy.configuration(), [change])
   with pytest.raises(ValueError, match='holds a run of step 4 with another'):
     loop.train(c, four, toy.Task(), **ONE)
 
@@ -188,7 +188,7 @@ def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_avera
 
 
 def test_starting_from_named_weights(four, tmp_path):
-  c = configfile.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
+  c = files_lib.override(toy.configuration(num_steps=2), [f'--config.init_from.model={four}'])
   task = toy.Task()
   task.is_trainable = lambda path: path[-1] == 'bias'
   loop.train(c, tmp_path, task, **ONE)
@@ -196,7 +196,7 @@ def test_starting_from_named_weights(four, tmp_path):
   np.testing.assert_array_equal(after['inner'], before['inner'])
   assert not np.array_equal(after['bias'], before['bias'])
   with pytest.raises(FileNotFoundError, match='No model at'):
-    loop.train(configfile.override(c, ['--config.init_from.model=nowhere']), tmp_path / 'b', task, **ONE)
+    loop.train(files_lib.override(c, ['--config.init_from.model=nowhere']), tmp_path / 'b', task, **ONE)
 
 
 def test_a_task_may_initialise(tmp_path):
@@ -266,7 +266,7 @@ def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys,
   def fail(batches, step):
     raise OSError(errno.EIO, 'Input/output error')
 
-  monkeypatch.setattr(input_lib.Batches, '__getitem__', fail)
+  monkeypatch.setattr(loader.Batches, '__getitem__', fail)
   with pytest.raises(stopping.StorageError) as error:
     loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
   assert error.value.code == 75 and exit_codes.is_retriable(75)
@@ -422,14 +422,14 @@ def test_what_changes_on_resuming_is_told_and_kept(tmp_path, capsys):
   printed = capsys.readouterr().out
   assert 'From step 2 on: ' in printed and 'config.training.learning_rate=0.001 (was 0.01)' in printed
   assert 'config.training.num_steps=3 (was 2)' in printed
-  assert configfile.load(tmp_path / 'config.json') == c
+  assert files_lib.load(tmp_path / 'config.json') == c
   (kept,) = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
   assert kept['until_step'] == 2 and kept['config']['training']['learning_rate'] == 1e-2
 
 
 def test_shards_are_verified_once_a_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
-  spec = config.clip_spec(c)
+  spec = schema.clip_spec(c)
   records.write(tmp_path / 'data', [records.fake(spec, seed) for seed in range(8)], spec)
   c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
   hashed, digest = [], files.sha256

@@ -8,12 +8,12 @@ import jax
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a import weights
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import loader
+from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -36,9 +36,9 @@ MESHES = ({'replica': 2, 'fsdp': 2, 'context': 2}, {'data': 2, 'fsdp': 2, 'tenso
 
 def source(c):
   """Returns records of which some have no sound, or padding, at various places in a batch."""
-  spec, items = config.clip_spec(c), []
+  spec, items = schema.clip_spec(c), []
   for seed in range(c.training.batch_size):
-    record = input_lib.fake(c, seed)
+    record = loader.fake(c, seed)
     if seed % 4 == 1:
       record |= {'has_audio': False, 'wave_NA': 0 * record['wave_NA']}
     if seed % 8 in (2, 3):
@@ -53,8 +53,8 @@ def source(c):
 def first_step(case, sizes, microbatches=1):
   """Returns the metrics of a step on a mesh, and Adam's first moments."""
   changes = CASES[case] | {'training.microbatches': microbatches}
-  c = configfile.override(
-    config.tiny(config.base()), [f'--config.{key}={value}' for key, value in changes.items()]
+  c = files.override(
+    schema.tiny(schema.base()), [f'--config.{key}={value}' for key, value in changes.items()]
   )
   task = tasks.make(c)
   optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
@@ -66,10 +66,10 @@ def first_step(case, sizes, microbatches=1):
   drawn = lambda leaf: jax.device_put(0.1 * rng.standard_normal(leaf.shape, np.float32), leaf.sharding)
   params = jax.tree.map(drawn, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  batch = input_lib.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
+  batch = loader.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
   leaves, metrics = step(
     jax.tree.leaves(dataclasses.replace(state, params=params)),
-    input_lib.to_devices(batch, mesh, c.training.batch_size),
+    loader.to_devices(batch, mesh, c.training.batch_size),
   )
   moments = weights.flatten(jax.tree.unflatten(jax.tree.structure(state), leaves).opt_state)
   moments = {name: np.asarray(leaf) for name, leaf in moments.items() if '.mu.' in name}

@@ -7,11 +7,11 @@ import pytest
 
 from data_pipelines import encode
 from v2a import builders
-from v2a import config
-from v2a import configfile
-from v2a import records
 from v2a import weights
 from v2a.cli import main
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.training import loop
 from v2a.training import preflight
 from v2a.training import tasks
@@ -19,7 +19,7 @@ from v2a.training import tasks
 
 def _codec(folder, seed=0, **changes):
   words = [f'--config.{key}={value}' for key, value in ({'task': 'codec'} | changes).items()]
-  c = configfile.override(config.tiny(config.base()), words)
+  c = files.override(schema.tiny(schema.base()), words)
   rng, shapes = np.random.default_rng(seed), nnx.state(nnx.eval_shape(lambda: builders.codec(c, nnx.Rngs(0))))
   weights.export(
     jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes),
@@ -38,7 +38,7 @@ def _encode(source, codec, output):
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
   """A codec, another one, one of codes, and the records that the first has encoded."""
-  root, spec = tmp_path_factory.mktemp('start'), config.clip_spec(config.tiny(config.base()))
+  root, spec = tmp_path_factory.mktemp('start'), schema.clip_spec(schema.tiny(schema.base()))
   for name, changes in {'codec': {}, 'other': {'seed': 1}, 'codes': {'codec.bottleneck': 'rvq'}}.items():
     _codec(root / name, **changes)
   records.write(root / 'plain', [records.fake(spec, seed) for seed in range(8)], spec)
@@ -48,10 +48,10 @@ def root(tmp_path_factory):
 
 
 def _configuration(root, data='of_codec', codec='codec', **changes):
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.data.update(num_fake_records=0, train=(str(root / data),))
   c.init_from.codec = str(root / codec) if codec else ''
-  return configfile.override(c.lock(), [f'--config.{key}={value}' for key, value in changes.items()])
+  return files.override(c.lock(), [f'--config.{key}={value}' for key, value in changes.items()])
 
 
 @pytest.mark.parametrize(
@@ -138,8 +138,8 @@ def _contents(tmp_path, items, spec, is_older=False):
 
 @pytest.mark.parametrize('is_older', [False, True])
 def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
-  c = configfile.override(config.tiny(config.base()), ['--config.clip.num_text_bytes=16'])
-  spec = config.clip_spec(c)
+  c = files.override(schema.tiny(schema.base()), ['--config.clip.num_text_bytes=16'])
+  spec = schema.clip_spec(c)
   texts = lambda seed: {'text': 'ä' * seed, 'transcript': 'b' * 9 * seed}
   items = [records.fake(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
   source = _contents(tmp_path, items, spec, is_older)
@@ -150,30 +150,30 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
     '10 of 12 transcripts are longer than the 16 bytes that the model reads '
     '(config.clip.num_transcript_bytes), the longest 99; their ends are not read.',
   ]
-  c = configfile.override(c, ['--config.task=codec'])
+  c = files.override(c, ['--config.task=codec'])
   assert len(preflight.check_contents(c, source)) == 1, 'codecs read no texts'
 
 
 def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
   monkeypatch.setattr(records, '_NUM_COUNTED', 4)
-  c = config.tiny(config.base())
+  c = schema.tiny(schema.base())
   items = [
-    records.fake(config.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
+    records.fake(schema.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
   ]
-  source = _contents(tmp_path, items, config.clip_spec(c), is_older=True)
+  source = _contents(tmp_path, items, schema.clip_spec(c), is_older=True)
   assert preflight.check_contents(c, source) == [
     '11 of 12 records have no sound; they take no part in the loss.'
   ]
   items = [item | {'has_audio': True, 'text': 'a' * 99} for item in items]
-  source = _contents(tmp_path / 'b', items, config.clip_spec(c), is_older=True)
+  source = _contents(tmp_path / 'b', items, schema.clip_spec(c), is_older=True)
   notes = preflight.check_contents(c, source)
   assert notes[0].startswith('4 of 4 annotations') and 'of a sample of the 12 records' in notes[1]
 
 
 @pytest.mark.parametrize('is_older', [False, True])
 def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
-  c = configfile.override(config.tiny(config.base()), ['--config.task=codec'])
-  spec = config.clip_spec(c)
+  c = files.override(schema.tiny(schema.base()), ['--config.task=codec'])
+  spec = schema.clip_spec(c)
   silent = [records.fake(spec, seed) | {'has_audio': False} for seed in range(3)]
   records.write(tmp_path / 'data', silent, spec)
   if is_older:
@@ -182,7 +182,7 @@ def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
     with pytest.raises(ValueError, match='None of the 3 records'):
       preflight.check_contents(c, source)
     return
-  configfile.save(c, tmp_path / 'c.json')
+  files.save(c, tmp_path / 'c.json')
   words = [
     '--config',
     str(tmp_path / 'c.json'),

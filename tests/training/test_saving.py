@@ -10,9 +10,9 @@ import pytest
 import toy
 
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import checkpoint
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
+from v2a.training.checkpoints import checkpoint
 
 
 def resident_mb():

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import toy
 
-from v2a import config
-from v2a import configfile
 from v2a.aot import program
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import loader
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -35,11 +35,11 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  batches = input_lib.Batches(task, input_lib.source(c), c.training.batch_size, num_steps, c.seed)
+  batches = loader.Batches(task, loader.source(c), c.training.batch_size, num_steps, c.seed)
   leaves, tree = jax.tree.flatten(state)
   for index in range(num_steps):
     given = leaves
-    leaves, metrics = step(given, input_lib.to_devices(batches[index], mesh, c.training.batch_size))
+    leaves, metrics = step(given, loader.to_devices(batches[index], mesh, c.training.batch_size))
     assert all(leaf.is_deleted() for leaf in given), 'the step makes the new state where the old one lay'
   return jax.tree.unflatten(tree, leaves), {name: float(value) for name, value in metrics.items()}
 
@@ -94,7 +94,7 @@ def test_clips_that_need_each_other_stay_together_and_a_metric_tells_of_some_cli
   assert_close(eight.params, one.params)
   assert same == pytest.approx(metrics, rel=1e-5)
   assert metrics['num_clips'] == 8
-  batch = input_lib.Batches(toy.Task(), input_lib.source(c), 16, 3, c.seed)[2]
+  batch = loader.Batches(toy.Task(), loader.source(c), 16, 3, c.seed)[2]
   assert metrics['told'] == pytest.approx(batch['y_B'][batch['x_BF'][:, 0] > 0].mean(), rel=1e-6)
 
 
@@ -123,7 +123,7 @@ def test_frozen_parts_stay_and_have_no_moments(single):
 def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch(sizes, microbatches):
   c = toy.configuration(batch_size=16, microbatches=microbatches)
   state, metrics = run(c, sizes, num_steps=2, make_task=toy.EmaTask)
-  batches = input_lib.Batches(toy.Task(), input_lib.source(c), 16, 2, c.seed)
+  batches = loader.Batches(toy.Task(), loader.source(c), 16, 2, c.seed)
   wanted = 2.0
   for step in range(2):
     wanted = 0.9 * wanted + 0.1 * batches[step]['y_B'].mean()
@@ -218,7 +218,7 @@ def test_nothing_to_train_is_an_error():
 )
 def test_context_must_divide_what_a_task_splits(change, context, wanted):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
-  c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
+  c = files.override(schema.tiny(schema.base()), [f'--config.{k}={v}' for k, v in change.items()])
   with pytest.raises(ValueError, match=f'must divide the {wanted}[.]$'):
     program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))
 
@@ -228,7 +228,7 @@ def test_context_must_divide_what_a_task_splits(change, context, wanted):
 )
 def test_context_splits_a_codec_and_a_sync_model(change):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
-  c = configfile.override(config.tiny(config.base()), [f'--config.{k}={v}' for k, v in change.items()])
+  c = files.override(schema.tiny(schema.base()), [f'--config.{k}={v}' for k, v in change.items()])
 
   def flops_a_device(context):
     traced, _ = program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))

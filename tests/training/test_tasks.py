@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a import config
-from v2a import configfile
 from v2a import flops
-from v2a import records
 from v2a import weights
 from v2a.aot import program
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import tasks
 from v2a.training.tasks import codec as codec_task
@@ -22,7 +22,7 @@ from v2a.training.tasks import latents
 
 @functools.cache
 def _task(name, **codec):
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task = name
   c.codec.update(codec)
   return tasks.make(c.lock()), c
@@ -30,7 +30,7 @@ def _task(name, **codec):
 
 def _items(c, num):
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  return [records.fake(config.clip_spec(c), seed, *sizes) for seed in range(num)]
+  return [records.fake(schema.clip_spec(c), seed, *sizes) for seed in range(num)]
 
 
 def _batch(task, c, num=4):
@@ -94,7 +94,7 @@ def test_generator_and_discriminators_never_pull_on_each_other():
 
 def test_codec_statistics_are_those_of_the_latents():
   task, c = _task('codec')
-  spec = config.clip_spec(c)
+  spec = schema.clip_spec(c)
   source = records.InMemorySource([records.fake(spec, seed) for seed in range(6)], spec)
   model = task.finalize(task.build(jax.random.key(0)), source)
   waves = np.stack([records.wave_to_float(source[i]['wave_NA']) for i in range(6)])
@@ -105,7 +105,7 @@ def test_codec_statistics_are_those_of_the_latents():
 
 def test_codebooks_start_from_the_data():
   task, c = _task('codec', bottleneck='rvq')
-  spec = config.clip_spec(c)
+  spec = schema.clip_spec(c)
   source = records.InMemorySource([records.fake(spec, seed) for seed in range(16)], spec)
   fresh, model = (task.build(jax.random.key(0)) for _ in range(2))
   model = task.initialise(model, source)
@@ -129,12 +129,12 @@ def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
   kl_task, kl_c = _task('codec')
   kl = nnx.merge(*_drawn(kl_task))
   weights.export(kl, tmp_path / 'kl', kl_c.copy_and_resolve_references(), 'float32')
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task, c.codec.bottleneck, c.codec.adversarial_weight = 'codec', 'rvq', 1.0
   c.init_from.codec = str(tmp_path / 'kl')
   task = tasks.make(c.lock())
   source = records.InMemorySource(
-    [records.fake(config.clip_spec(c), seed) for seed in range(4)], config.clip_spec(c)
+    [records.fake(schema.clip_spec(c), seed) for seed in range(4)], schema.clip_spec(c)
   )
   model = task.initialise(task.build(jax.random.key(0)), source)
   levels = kl.spectral_features(
@@ -189,7 +189,7 @@ def test_records_without_latents_are_refused():
   for name, what in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
     task, c = _task(name)
     with pytest.raises(ValueError, match=f'has no {what}; encode the records by data_pipelines.encode'):
-      task.collate([records.fake(config.clip_spec(c))], np.random.default_rng(0))
+      task.collate([records.fake(schema.clip_spec(c))], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 books'), ((2, 900), '2 books up to 8')])
@@ -197,7 +197,7 @@ def test_codes_of_another_codec_are_refused(sizes, got):
   task, c = _task('tokens')
   wanted = 'wanted config.codec.num_codebooks=2 of codebook_size=16'
   with pytest.raises(ValueError, match=f'codes of {got}.*{wanted}'):
-    task.collate([records.fake(config.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
+    task.collate([records.fake(schema.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize('is_causal', [True, False])
@@ -211,7 +211,7 @@ def test_tokens_of_a_stranger_are_as_likely_as_any_other(is_causal):
 
 
 def _tokens(is_causal):
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task, c.tokens.is_causal = 'tokens', is_causal
   return tasks.make(c.lock()), c
 
@@ -245,9 +245,9 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not
   assert float(value) == pytest.approx(-np.mean(told), rel=1e-5)
 
 
-@pytest.mark.parametrize('name', config.TASKS)
+@pytest.mark.parametrize('name', schema.TASKS)
 def test_bfloat16_stays_close_to_float32(name):
-  assert set(config.DTYPES) == {'float32', 'bfloat16'}
+  assert set(schema.DTYPES) == {'float32', 'bfloat16'}
   task, c = _task(name)
   assert c.training.compute_dtype == 'float32'
   value, _ = _loss(task, c)
@@ -256,10 +256,10 @@ def test_bfloat16_stays_close_to_float32(name):
   assert value != _loss(tasks.make(c.lock()), c)[0] == pytest.approx(value, rel=0.03)
 
 
-@pytest.mark.parametrize('name', config.TASKS)
+@pytest.mark.parametrize('name', schema.TASKS)
 def test_every_task_computes_again_what_it_is_told_to(name):
   def num_flops(remat):
-    c = config.tiny(config.base()).unlock()
+    c = schema.tiny(schema.base()).unlock()
     c.task, c.training.remat = name, remat
     c.codec.bottleneck = 'rvq' if name == 'tokens' else 'kl'
     return flops.count(program.trace(c.lock(), mesh_lib.make({}, jax.devices()[:1]))[0].jaxpr)
@@ -277,7 +277,7 @@ _INPUTS = {
 @pytest.mark.parametrize('name', ['flow', 'tokens'])
 @pytest.mark.parametrize('dropped', _INPUTS)
 def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name):
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task = name
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0) | {dropped: 1 - 1e-9})
   task = tasks.make(c.lock())
@@ -315,7 +315,7 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
   sync_task, sync_c = _task('sync')
   trained = nnx.merge(*_drawn(sync_task))
   weights.export(trained, tmp_path / 'sync', sync_c.copy_and_resolve_references(), 'float32')
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.task, c.init_from.sync = name, str(tmp_path / 'sync')
   task = tasks.make(c.lock())
   model = task.initialise(task.build(jax.random.key(0)), None)
@@ -324,8 +324,8 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
 
 
 def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
-  c = config.tiny(config.base()).unlock()
-  item = records.fake(config.clip_spec(c), 0, c.codec.num_latent_channels)
+  c = schema.tiny(schema.base()).unlock()
+  item = records.fake(schema.clip_spec(c), 0, c.codec.num_latent_channels)
   prepare = lambda share, seed: _flow_with_wear(c, share).collate([item], np.random.default_rng(seed))
   np.testing.assert_array_equal(prepare(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
   worn = [prepare(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
@@ -355,8 +355,8 @@ class _Counted(records.InMemorySource):
 def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
   monkeypatch.setattr(codec_task.CodecTask, '__init__', lambda self, c: setattr(self, 'c', c))
   monkeypatch.setattr(codec_task, 'NUM_STATISTIC_RECORDS', 8)
-  c = config.tiny(configfile.find('codec_world'))
-  spec = config.clip_spec(c)
+  c = schema.tiny(files.find('codec_world'))
+  spec = schema.clip_spec(c)
   items = [records.fake(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
   source = _Counted(items, spec)
   found = [index for index, _ in codec_task.CodecTask(c)._sample(source)]

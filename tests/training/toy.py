@@ -5,8 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from v2a import config
-from v2a import records
+from v2a.config import schema
+from v2a.data import records
 
 
 class Model(nnx.Module):
@@ -83,7 +83,7 @@ class EmaTask(Task):
 
 def configuration(**training):
   """Returns the tiny configuration with a constant rate, and values of the section `training`."""
-  c = config.tiny(config.base()).unlock()
+  c = schema.tiny(schema.base()).unlock()
   c.training.update(schedule='constant', checkpoint_every_steps=1000, learning_rate=1e-2)
   c.training.update(training)
   return c.lock()

@@ -22,14 +22,14 @@ import time
 import jax
 import ml_collections
 
-from v2a import config
 from v2a import flops
 from v2a.aot import hlo
 from v2a.aot import topologies
+from v2a.config import schema
+from v2a.data import loader
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import compiled_step
 from v2a.training import costs
-from v2a.training import executable
-from v2a.training import input as input_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
@@ -90,7 +90,7 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
   optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  return step.trace(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh)), abstract
+  return step.trace(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh)), abstract
 
 
 def compile_step(
@@ -106,7 +106,7 @@ def compile_step(
   Raises:
     ValueError: the mesh does not fit the topology, or the batch the mesh.
   """
-  config.validate(c)
+  schema.validate(c)
   sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
   _check_batch(c, sizes)
   mesh = mesh_lib.make(sizes, topologies.devices(topology))
@@ -137,7 +137,7 @@ def compile_step(
   about['compile_s'] = time.perf_counter() - start
   report = _report(compiled, about, topology, mesh, _batch_bytes(c, mesh))
   if output is not None and report.fits:
-    executable.save(lowered, compiled, output)
+    compiled_step.save(lowered, compiled, output)
   return report
 
 
@@ -158,7 +158,7 @@ def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
 
 
 def _batch_bytes(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> int:
-  leaves = input_lib.abstract_batch(c, tasks.make(c), mesh).values()
+  leaves = loader.abstract_batch(c, tasks.make(c), mesh).values()
   return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
 
 
@@ -172,7 +172,7 @@ def _report(
     'aliased': memory.alias_size_in_bytes,
     'temporaries': memory.temp_size_in_bytes,
     'program': memory.generated_code_size_in_bytes,
-    'waiting': input_lib.NUM_PREFETCHED_ON_DEVICE * batch_bytes,
+    'waiting': loader.NUM_PREFETCHED_ON_DEVICE * batch_bytes,
     'host': memory.host_temp_size_in_bytes,
   }
   sent = hlo.bytes_by_axes(hlo.collectives(compiled.as_text(), mesh))

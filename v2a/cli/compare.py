@@ -5,9 +5,9 @@ import json
 import pathlib
 import sys
 
+from v2a import file_names
 from v2a import files
 from v2a import flags
-from v2a import names
 from v2a.cli import command
 from v2a.cli import evaluate
 from v2a.cli import sampling_flags
@@ -73,21 +73,21 @@ def run(args: argparse.Namespace) -> int:
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
-  from v2a.evaluation import cases
-  from v2a.evaluation import comparison
-  from v2a.evaluation import comparison_page
-  from v2a.evaluation import comparison_report
-  from v2a.evaluation.embedders import catalog
+  from v2a.data import examples
+  from v2a.evaluation import compare
+  from v2a.metrics.embedders import catalog
+  from v2a.reports import comparison_page
+  from v2a.reports import comparison_report
 
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
-  world = cases.synthetic_seed(args.data)
+  world = examples.synthetic_seed(args.data)
   if world is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
   if world is None:
-    cases.search(pathlib.Path(args.data))  # before the models, which take longer to load
+    examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = sampling_flags.settings(args)
-  asked = comparison.CompareConfig(
+  asked = compare.CompareConfig(
     models=args.models,
     data=args.data,
     num_clips=args.num_clips or (None if world is None else evaluate.NUM_CLIPS),
@@ -101,19 +101,21 @@ def run(args: argparse.Namespace) -> int:
     mesh_sizes=sampling_flags.mesh_sizes(args),
   )
   compilation_cache.enable()
-  say = lambda line: print(f'v2a compare: {names.printable(line)}', file=sys.stderr, flush=True)
+  say = lambda line: print(f'v2a compare: {file_names.printable(line)}', file=sys.stderr, flush=True)
   if args.fetch_weights:
     catalog.fetch(say)
-  found = comparison.compare(asked, args.output, say)
+  found = compare.compare(asked, args.output, say)
   args.output.mkdir(parents=True, exist_ok=True)
   files.check_replaceable(*paths.values())
   about = f'{files.MARK} compare.'
-  files.write_text(paths['json'], json.dumps(names.utf8({'about': about, **found.result}), indent=1) + '\n')
+  files.write_text(
+    paths['json'], json.dumps(file_names.utf8({'about': about, **found.result}), indent=1) + '\n'
+  )
   files.write_text(paths['md'], f'<!-- {about} -->\n\n{comparison_report.markdown(found.result)}')
   comparison_page.write(paths['html'], found, command.line('compare', add_flags, args))
   if args.json:
-    print(json.dumps(names.utf8(found.result)))
+    print(json.dumps(file_names.utf8(found.result)))
   else:
     print(comparison_report.markdown(found.result))
-    print(names.printable(str(paths['html'])))
+    print(file_names.printable(str(paths['html'])))
   return int(bool(found.failures))

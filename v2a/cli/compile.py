@@ -52,14 +52,14 @@ def run(args: argparse.Namespace) -> int:
   """Compiles, and prints a line a topology and batch; 1 where one does not fit."""
   # Compiled for, not run on: this machine's own accelerators stay untouched.
   os.environ['JAX_PLATFORMS'] = 'cpu'
-  from v2a import configfile
   from v2a import files
   from v2a.aot import program
   from v2a.aot import search
   from v2a.aot import topologies
+  from v2a.config import files as files_lib
 
-  c = configfile.find(args.config)
-  c = configfile.override(configfile.tiny(c, args.overrides) if args.tiny else c, args.overrides)
+  c = files_lib.find(args.config)
+  c = files_lib.override(files_lib.tiny(c, args.overrides) if args.tiny else c, args.overrides)
   wanted = [topologies.parse(name, args.num_slices) for name in args.topology]
   sizes = args.batch_size or [c.training.batch_size]
   if args.output and (args.search or len(wanted) * len(sizes) > 1):
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
   def compiled(topology, size: int, remat: str = c.training.remat):
     changes = [f'--config.training.batch_size={size}', f'--config.training.remat={remat}']
-    return program.compile_step(configfile.override(c, changes), topology, output)
+    return program.compile_step(files_lib.override(c, changes), topology, output)
 
   all_fit = True
   for topology in wanted:

@@ -7,9 +7,9 @@ import pathlib
 import time
 
 import v2a
+from v2a import file_names
 from v2a import files
 from v2a import flags
-from v2a import names
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 OUTPUT = 'demo_out'
@@ -60,19 +60,19 @@ def run(args: argparse.Namespace) -> int:
 
   generate_command.check_output(args.output)
   wanted = requests()
-  from v2a import generate
   from v2a.cli import compilation_cache
   from v2a.cli import progress
   from v2a.reports import export
+  from v2a.reports import gallery_page
   from v2a.reports import gallery_plot
   from v2a.reports import outputs
-  from v2a.reports import page
+  from v2a.sampling import pipeline
 
   paths = [FOLDER / request['video'] for request in wanted]
-  sources = [generate.Input(path, 0.0, None) for path in paths]
+  sources = [pipeline.Input(path, 0.0, None) for path in paths]
   stems = outputs.stems(paths, args.output)
   asked_for = [
-    generate.Request(
+    pipeline.Request(
       num_samples=args.num_samples,
       seed=args.seed,
       prompt=asked['prompt'],
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
   ]
   guard = outputs.OverwriteGuard(paths, args.num_samples, args.overwrite)
 
-  def check(model: generate.Bundle | None = None) -> None:
+  def check(model: pipeline.Bundle | None = None) -> None:
     files.check_replaceable(args.output / PAGE, args.output / PICTURE)
     for source, stem, request in zip(sources, stems, asked_for):
       export.check(guard, [source], [stem], request, 'replace', model)
@@ -91,12 +91,12 @@ def run(args: argparse.Namespace) -> int:
   check()  # before the model, which takes longer to load
   compilation_cache.enable()
   start_s = time.perf_counter()
-  model = generate.load(args.model)
+  model = pipeline.load(args.model)
   check(model)
   shown = []
   for number, (source, stem, request, asked) in enumerate(zip(sources, stems, asked_for, wanted)):
     with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'windows', args.quiet) as bar:
-      for result in generate.generate(model, [source], request, progress=bar.update):
+      for result in pipeline.generate(model, [source], request, progress=bar.update):
         if result.error is not None:
           raise ValueError(result.error)
         delivery = export.write_outputs(
@@ -111,8 +111,8 @@ def run(args: argparse.Namespace) -> int:
     f'in {elapsed_s:.0f} s. '
     'Ticks mark what happens in the picture.'
   )
-  page.write(args.output / PAGE, shown, TITLE, lead)
+  gallery_page.write(args.output / PAGE, shown, TITLE, lead)
   gallery_plot.write(args.output / PICTURE, shown, TITLE, max_samples=1)
-  print(f'look and listen:  {names.printable(str(args.output / PAGE))}')
-  print(f'as one picture:   {names.printable(str(args.output / PICTURE))}')
+  print(f'look and listen:  {file_names.printable(str(args.output / PAGE))}')
+  print(f'as one picture:   {file_names.printable(str(args.output / PICTURE))}')
   return 0

@@ -5,8 +5,8 @@ import json
 import pathlib
 import sys
 
+from v2a import file_names
 from v2a import flags
-from v2a import names
 from v2a.cli import command
 from v2a.cli import sampling_flags
 
@@ -100,35 +100,35 @@ def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
 def _cases(
   args: argparse.Namespace, world: int | None, spec, left_out: dict[str, int], failures: list[str], say
 ) -> list:
-  from v2a.evaluation import cases
+  from v2a.data import examples
 
   if world is None:
-    return list(cases.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say, failures))
+    return list(examples.from_folder(pathlib.Path(args.data), args.num_clips, spec, left_out, say, failures))
   if args.clips_per_scene is not None:
-    return list(cases.from_every_scene(world, args.clips_per_scene, spec, say))
-  return list(cases.from_synthetic(world, args.num_clips or NUM_CLIPS, spec, report=say))
+    return list(examples.from_every_scene(world, args.clips_per_scene, spec, say))
+  return list(examples.from_synthetic(world, args.num_clips or NUM_CLIPS, spec, report=say))
 
 
 def _sweep(args: argparse.Namespace, model, request, chosen: list, say) -> None:
   from v2a.evaluation import adapter
-  from v2a.evaluation import degradation
-  from v2a.evaluation import sweep_report
+  from v2a.evaluation import robustness
+  from v2a.reports import robustness_report
 
-  result = degradation.sweep(
+  result = robustness.sweep(
     model,
     request,
     chosen,
     args.output,
     say,
-    data=names.printable(args.data),
+    data=file_names.printable(args.data),
     seed=args.seed,
     batch_size=adapter.batch_size(model, args.batch_size),
     has_captions=not args.no_captions,
   )
   result['settings'] = adapter.resolve(model, request, not args.no_captions)
-  for path in sweep_report.write(args.output, result):
+  for path in robustness_report.write(args.output, result):
     say(f'writing {path}')
-  print(json.dumps(result) if args.json else sweep_report.format_table(result))
+  print(json.dumps(result) if args.json else robustness_report.format_table(result))
 
 
 def _check(args: argparse.Namespace, world: int | None) -> None:
@@ -153,20 +153,20 @@ def _check(args: argparse.Namespace, world: int | None) -> None:
 def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   """Returns the outcome; with --output what was drawn and embedded is kept there, and found again."""
   from v2a.evaluation import adapter
-  from v2a.evaluation import distributions
-  from v2a.evaluation import runner
-  from v2a.evaluation import soundtracks
+  from v2a.evaluation import distribution_metrics
+  from v2a.evaluation import evaluator
+  from v2a.evaluation import sample_cache
 
   # Before anything is drawn: weights that cannot be read shall be known at once.
-  meter = distributions.DistributionMetrics(args.output and args.output / distributions.FOLDER)
+  meter = distribution_metrics.DistributionMetrics(args.output and args.output / distribution_metrics.FOLDER)
   adapted, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
   if args.output is not None:
-    key = soundtracks.cache_key(model, request, batch_size)
-    adapted = soundtracks.SampleCache(args.output / soundtracks.FOLDER, key).wrap(adapted)
-  outcome = runner.evaluate(
+    key = sample_cache.cache_key(model, request, batch_size)
+    adapted = sample_cache.SampleCache(args.output / sample_cache.FOLDER, key).wrap(adapted)
+  outcome = evaluator.evaluate(
     adapted,
     chosen,
-    names.printable(args.data),
+    file_names.printable(args.data),
     args.seed,
     batch_size,
     say=say,
@@ -176,7 +176,7 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
   say('distances of sets')
   rate_hz, fps = model.clip_spec.sample_rate_hz, model.clip_spec.sync_fps
   sets = meter.measure(chosen, rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
-  outcome.result[distributions.KEY] = sets.entries
+  outcome.result[distribution_metrics.KEY] = sets.entries
   outcome.result['protocol']['embedders'] = meter.describe()
   return outcome
 
@@ -184,33 +184,33 @@ def _evaluate(args: argparse.Namespace, model, request, chosen: list, say):
 def run(args: argparse.Namespace) -> int:
   """Evaluates and prints; 1 where clips of the folder could not be read."""
   # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
-  from v2a import generate
   from v2a.cli import compilation_cache
+  from v2a.data import examples
   from v2a.evaluation import adapter
-  from v2a.evaluation import cases
-  from v2a.evaluation import page
-  from v2a.evaluation import report
-  from v2a.evaluation import sweep_report
-  from v2a.evaluation.embedders import catalog
+  from v2a.metrics.embedders import catalog
+  from v2a.reports import evaluation_page
+  from v2a.reports import evaluation_report
+  from v2a.reports import robustness_report
+  from v2a.sampling import pipeline
 
-  world = cases.synthetic_seed(args.data)
+  world = examples.synthetic_seed(args.data)
   _check(args, world)
   if world is None:
-    cases.search(pathlib.Path(args.data))  # before the model, which takes longer to load
+    examples.search(pathlib.Path(args.data))  # before the model, which takes longer to load
   if args.page is not None:
-    page.check(args.page)
+    evaluation_page.check(args.page)
   if args.output is not None:
-    (sweep_report if args.sweep else report).check(args.output)
+    (robustness_report if args.sweep else evaluation_report).check(args.output)
 
   def say(line: str):
-    print(f'v2a evaluate: {names.printable(line)}', file=sys.stderr, flush=True)
+    print(f'v2a evaluate: {file_names.printable(line)}', file=sys.stderr, flush=True)
 
   if args.fetch_weights:
     catalog.fetch(say)
-  request = generate.Request(generator=args.generator, **sampling_flags.settings(args))
+  request = pipeline.Request(generator=args.generator, **sampling_flags.settings(args))
   request.validate()
   compilation_cache.enable()
-  model = generate.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
+  model = pipeline.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   left_out: dict[str, int] = {}
   failures: list[str] = []
   chosen = _cases(args, world, adapter.clip_spec(model, args.clip_seconds), left_out, failures, say)
@@ -223,7 +223,7 @@ def run(args: argparse.Namespace) -> int:
     _sweep(args, model, request, chosen, say)
     return int(bool(failures))
   if args.output is not None:
-    report.check(args.output, chosen)
+    evaluation_report.check(args.output, chosen)
   outcome = _evaluate(args, model, request, chosen, say)
   result = outcome.result
   result['settings'] = {'generator': args.generator, **sampling_flags.settings(args)}
@@ -236,14 +236,14 @@ def run(args: argparse.Namespace) -> int:
     some = ', '.join(result['silent'][:8])
     say(f'note: {len(result["silent"])} of {len(chosen)} soundtracks are silent: {some}')
   if args.output is not None:
-    say(f'writing {report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
+    say(f'writing {evaluation_report.write(args.output, outcome, chosen, model.sample_rate_hz)}')
   if args.page is not None:
     say(f'writing {args.page}')
     line = command.line('evaluate', add_flags, args)
-    page.write(args.page, outcome, chosen, model.sample_rate_hz, line)
+    evaluation_page.write(args.page, outcome, chosen, model.sample_rate_hz, line)
   print(
     json.dumps(result)
     if args.json
-    else f'{report.format_table(result)}\n{report.format_additional_tables(result)}'
+    else f'{evaluation_report.format_table(result)}\n{evaluation_report.format_additional_tables(result)}'
   )
   return int(bool(failures))

@@ -11,9 +11,9 @@ import re
 import stat
 import sys
 
-from v2a import faults
+from v2a import file_names
 from v2a import flags
-from v2a import names
+from v2a import input_errors
 from v2a.cli import sampling_flags
 
 MODEL = 'world'
@@ -160,7 +160,7 @@ def expand(videos: Iterable[str]) -> list[pathlib.Path]:
       besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
       raise ValueError(f'{path}: the folder holds no videos or stills{besides}.')
     if found.note:
-      print(f'v2a: note: {names.one_line(found.note, path)}', file=sys.stderr, flush=True)
+      print(f'v2a: note: {file_names.one_line(found.note, path)}', file=sys.stderr, flush=True)
     paths.extend(found.paths)
   return paths
 
@@ -192,12 +192,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _request(args: argparse.Namespace):
-  from v2a import generate
+  from v2a.sampling import pipeline
 
   spoken = transcript_of(args.transcript)
   given = {**vars(args), 'transcript': spoken.text, 'word_times_s': spoken.times_s}
-  fields = dataclasses.fields(generate.Request)
-  request = generate.Request(**{field.name: given[field.name] for field in fields})
+  fields = dataclasses.fields(pipeline.Request)
+  request = pipeline.Request(**{field.name: given[field.name] for field in fields})
   request.validate()
   return request
 
@@ -209,7 +209,7 @@ def _report(delivery, args: argparse.Namespace) -> None:
     return
   for sample in delivery.manifest['samples']:
     rank = '' if sample['rank'] is None else f'  rank {sample["rank"]}'
-    print(names.printable(str(delivery.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
+    print(file_names.printable(str(delivery.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
 
 
 def _warn(source, manifest: dict) -> None:
@@ -233,7 +233,7 @@ def _warn(source, manifest: dict) -> None:
     listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)
     lines.append(f'nearly silent: sample {listed}. Another --seed or more --num-samples draw others.')
   for line in lines:
-    print(f'v2a: warning: {names.printable(str(name))}: {line}', file=sys.stderr, flush=True)
+    print(f'v2a: warning: {file_names.printable(str(name))}: {line}', file=sys.stderr, flush=True)
 
 
 def _unsaid(source, manifest: dict) -> list[str]:
@@ -277,7 +277,7 @@ def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
       if path is not None:
         source.check_file(path)
     except errors.MediaError as error:
-      failures[number] = faults.format_error(error, path)
+      failures[number] = input_errors.format_error(error, path)
   return failures
 
 
@@ -285,23 +285,23 @@ def _draw(
   args: argparse.Namespace, paths: list[pathlib.Path | None], request, failures: dict[int, str]
 ) -> None:
   """Draws and writes for the inputs that have not failed; adds those that fail now."""
-  from v2a import generate
   from v2a.cli import compilation_cache
   from v2a.cli import progress
   from v2a.reports import export
   from v2a.reports import outputs
+  from v2a.sampling import pipeline
 
   numbers = [number for number in range(len(paths)) if number not in failures]
-  inputs = [generate.Input(paths[number], args.start, args.duration) for number in numbers]
+  inputs = [pipeline.Input(paths[number], args.start, args.duration) for number in numbers]
   all_stems = outputs.stems(paths, args.output)
   stems = [all_stems[number] for number in numbers]
   guard = outputs.OverwriteGuard(paths, request.num_samples, args.overwrite)
   export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
   compilation_cache.enable()
-  model = generate.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
+  model = pipeline.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   export.check(guard, inputs, stems, request, args.audio, model)
   with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
-    results = generate.generate(model, inputs, request, progress=bar.update)
+    results = pipeline.generate(model, inputs, request, progress=bar.update)
     for number, source, stem, result in zip(numbers, inputs, stems, results, strict=True):
       if result.error is not None:
         failures[number] = result.error
@@ -310,7 +310,7 @@ def _draw(
       try:
         delivery = export.write_outputs(model, source, request, result, stem, args.audio, guard=guard)
       except Exception as error:  # noqa: BLE001 the boundary of one input
-        failures[number] = faults.format_error(error, source.path)
+        failures[number] = input_errors.format_error(error, source.path)
         continue
       _report(delivery, args)
       _warn(source, delivery.manifest)

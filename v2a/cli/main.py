@@ -9,9 +9,9 @@ import os
 import sys
 
 import v2a
-from v2a import faults
+from v2a import file_names
 from v2a import flags
-from v2a import names
+from v2a import input_errors
 from v2a import termination
 from v2a import workarounds
 
@@ -71,7 +71,7 @@ def error_message(error: BaseException) -> str:
   """Returns an error as one line: for files the name and the reason, else the error's own words."""
   path = error.filename if isinstance(error, OSError) else None
   text = f'{path}: {error.strerror}' if path and error.strerror else str(error) or type(error).__name__
-  text = names.one_line(text, path)
+  text = file_names.one_line(text, path)
   return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + '...'
 
 
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
       _top().print_help()
       return 0
     args, module = _parse(argv)
-    # Training answers signals itself (v2a.training.stopping).
+    # Training answers signals itself (v2a.training.distributed.stopping).
     with contextlib.nullcontext() if argv[0] == 'train' else termination.raise_on_signals():
       code = module.run(args)
     sys.stdout.flush()
@@ -125,9 +125,9 @@ def main(argv: list[str] | None = None) -> int:
     print(f'v2a: {error_message(error)}', file=sys.stderr)
     return 2
   except (MemoryError, RuntimeError) as error:
-    if os.environ.get('V2A_DEBUG') == '1' or not faults.is_out_of_memory(error):
+    if os.environ.get('V2A_DEBUG') == '1' or not input_errors.is_out_of_memory(error):
       raise
-    print(f'v2a: {faults.format_error(error)}', file=sys.stderr)
+    print(f'v2a: {input_errors.format_error(error)}', file=sys.stderr)
     return 2
 
 

@@ -6,8 +6,8 @@ import os
 import pathlib
 
 import v2a
+from v2a import file_names
 from v2a import flags
-from v2a import names
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
 
@@ -67,22 +67,22 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   """
   if output is None:
     raise ValueError('--pack needs --output, a new folder or a packed model to extend.')
-  from v2a import generate  # only this needs JAX
+  from v2a.sampling import pipeline  # only this needs JAX
 
   is_there = os.path.lexists(output)
-  if is_there and not generate.is_bundle(output):
+  if is_there and not pipeline.is_bundle(output):
     raise FileExistsError(
       f'--output {output} exists already and is no packed model; wanted a new folder, or '
       'a packed model to extend.'
     )
   output.parent.mkdir(parents=True, exist_ok=True)
-  model = generate.join([generate.load(run) for run in runs])
+  model = pipeline.join([pipeline.load(run) for run in runs])
   if is_there:
-    generate.extend(output, model)
+    pipeline.extend(output, model)
   else:
-    generate.save(model, output)
+    pipeline.save(model, output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
-  print(f'{names.printable(str(output))}: {size / 1e6:.1f} MB')
+  print(f'{file_names.printable(str(output))}: {size / 1e6:.1f} MB')
 
 
 def run(args: argparse.Namespace) -> int:

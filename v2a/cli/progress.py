@@ -39,7 +39,7 @@ class Progress:
   """A bar that redraws itself; silent where stderr is no terminal, so that logs stay clean.
 
   Use as a context; call `update(done, total)` with counts so far (it is the `progress` callable that
-  v2a.generate takes).
+  v2a.sampling.pipeline takes).
   """
 
   def __init__(self, label: str, unit: str, is_quiet: bool = False, stream: TextIO | None = None):

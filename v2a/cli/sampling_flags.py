@@ -102,6 +102,6 @@ def mesh_sizes(args: argparse.Namespace) -> dict[str, int] | None:
 
 def settings(args: argparse.Namespace) -> dict:
   """Returns the parsed flags by the names of generate.Request."""
-  from v2a import requests
+  from v2a.sampling import request
 
-  return {name: getattr(args, name) for name in requests.OPTIONAL_SETTINGS}
+  return {name: getattr(args, name) for name in request.OPTIONAL_SETTINGS}

@@ -70,18 +70,18 @@ def check(args: argparse.Namespace) -> None:
 
 
 def _config(args: argparse.Namespace, report: Callable[[str], object] = lambda line: None):
-  from v2a import config
-  from v2a import configfile
+  from v2a.config import files as files_lib
+  from v2a.config import schema
 
-  c = configfile.find(args.config)
+  c = files_lib.find(args.config)
   if args.tiny:
-    c = configfile.tiny(c, args.overrides)
+    c = files_lib.tiny(c, args.overrides)
   if args.profile:
     c = c.unlock()
     c.training.update(PROFILED)
     c = c.lock()
-  c = configfile.override(c, args.overrides, report)
-  config.validate(c)
+  c = files_lib.override(c, args.overrides, report)
+  schema.validate(c)
   return c
 
 
@@ -95,8 +95,8 @@ def run(args: argparse.Namespace) -> int:
   from v2a.cli import allocator
   from v2a.cli import compilation_cache
   from v2a.training import loop
-  from v2a.training import processes
   from v2a.training import tasks
+  from v2a.training.distributed import processes
 
   processes.join(args.coordinator, args.num_processes, args.process_id)
   compilation_cache.enable()
@@ -104,9 +104,9 @@ def run(args: argparse.Namespace) -> int:
   task, watching = tasks.make(c), []
   if c.training.evaluate_every_steps:
     # Measuring tools take a second to import.
-    from v2a.evaluation import evaluators
+    from v2a.evaluation import callbacks
 
-    watching = evaluators.make(c, task)
+    watching = callbacks.make(c, task)
   with processes.exit_on_own_error():
     loop.train(c, workdir, task, watching, executable_path=args.executable, notes=notes)
   return 0

@@ -1,4 +1,4 @@
-"""A model of v2a.generate as the runner evaluates it, and the clips that it was trained on."""
+"""A model of v2a.sampling.pipeline as the runner evaluates it, and the clips that it was trained on."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import pathlib
 import numpy as np
 
 from v2a import clip as clip_lib
-from v2a import generate
-from v2a import generators
-from v2a import records
-from v2a import requests
 from v2a import weights
-from v2a import windows
-from v2a.evaluation import cases
-from v2a.evaluation import runner
+from v2a.data import examples
+from v2a.data import records
+from v2a.evaluation import evaluator
+from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
+from v2a.sampling import samplers
+from v2a.sampling import windows
 
 
 def split_generator(word: str) -> tuple[str, str | None]:
@@ -27,17 +27,17 @@ def split_generator(word: str) -> tuple[str, str | None]:
   name, colon, generator = word.rpartition(':')
   if not colon or not name or pathlib.Path(word).exists():
     return word, None
-  if generator not in generators.GENERATORS:
-    known = ', '.join(generators.GENERATORS)
+  if generator not in samplers.GENERATORS:
+    known = ', '.join(samplers.GENERATORS)
     raise ValueError(f'a generator must be one of {known}; got {generator!r} in {word!r}.')
   return name, generator
 
 
-def make_request(model: generate.Bundle, generator: str | None, **settings) -> generate.Request:
+def make_request(model: pipeline.Bundle, generator: str | None, **settings) -> pipeline.Request:
   """Returns a request that a named generator draws: the one place through which its name goes.
 
   Args:
-    model: see v2a.generate.load.
+    model: see v2a.sampling.pipeline.load.
     generator: of generators.GENERATORS; None for the model's first.
     **settings: of generate.Request; those that this generator does not know are left out, so that several
       generators can be asked the same.
@@ -45,21 +45,21 @@ def make_request(model: generate.Bundle, generator: str | None, **settings) -> g
   Raises:
     ValueError: the model has no such generator, or a value has no meaning.
   """
-  unknown = set(requests.SAMPLER_SETTINGS) - set(model.generator(generator).request_settings)
+  unknown = set(request_lib.SAMPLER_SETTINGS) - set(model.generator(generator).request_settings)
   asked = {name: value for name, value in settings.items() if name not in unknown}
-  found = generate.Request(generator=generator, **asked)
+  found = pipeline.Request(generator=generator, **asked)
   found.validate()
   return found
 
 
-def resolve(model: generate.Bundle, request: generate.Request, has_captions: bool = True) -> dict:
+def resolve(model: pipeline.Bundle, request: pipeline.Request, has_captions: bool = True) -> dict:
   """Returns the settings that a request has for a picture, with a prompt or without; defaults resolved."""
-  return requests.resolve(model, dataclasses.replace(request, prompt='x' if has_captions else ''), True)[0]
+  return request_lib.resolve(model, dataclasses.replace(request, prompt='x' if has_captions else ''), True)[0]
 
 
 def request_for_inputs(
-  model: generate.Bundle, request: generate.Request, inputs: cases.GenerationInputs
-) -> generate.Request:
+  model: pipeline.Bundle, request: pipeline.Request, inputs: examples.GenerationInputs
+) -> pipeline.Request:
   """Returns what a user asks who has the condition's texts and seed; texts beyond what is read are cut."""
   size = model.clip_spec.num_text_bytes
   cut = lambda text: text.strip().encode()[:size].decode(errors='ignore')
@@ -69,16 +69,16 @@ def request_for_inputs(
     word_times_s=inputs.word_times_s)  # fmt: skip
 
 
-def adapt(model: generate.Bundle, request: generate.Request) -> runner.System:
+def adapt(model: pipeline.Bundle, request: pipeline.Request) -> evaluator.System:
   """Returns what the runner calls.
 
   Args:
-    model: see v2a.generate.load.
+    model: see v2a.sampling.pipeline.load.
     request: generator, its settings and guidance.
   """
 
-  def draw(conditions: Sequence[cases.GenerationInputs]) -> np.ndarray:
-    return generate.generate_batch(
+  def draw(conditions: Sequence[examples.GenerationInputs]) -> np.ndarray:
+    return pipeline.generate_batch(
       model,
       np.stack([condition.semantic_frame_MYX3 for condition in conditions]),
       np.stack([condition.sync_frame_LYX3 for condition in conditions]),
@@ -88,16 +88,16 @@ def adapt(model: generate.Bundle, request: generate.Request) -> runner.System:
 
   no_negative = ''
   try:
-    requests.resolve(model, dataclasses.replace(request, prompt='x', negative_prompt='x'), True)
+    request_lib.resolve(model, dataclasses.replace(request, prompt='x', negative_prompt='x'), True)
   except ValueError as error:
     no_negative = str(error)
   reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
-  return runner.System(
+  return evaluator.System(
     model.name, draw, reconstruct, model.sample_rate_hz, no_negative_prompt_reason=no_negative
   )
 
 
-def clip_spec(model: generate.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
+def clip_spec(model: pipeline.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
   """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
 
   Raises:
@@ -115,18 +115,18 @@ def clip_spec(model: generate.Bundle, seconds: float | None) -> clip_lib.ClipSpe
   return found
 
 
-def num_windows(model: generate.Bundle, request: generate.Request, num_samples: int) -> int:
+def num_windows(model: pipeline.Bundle, request: pipeline.Request, num_samples: int) -> int:
   """Returns how many windows a clip of so many samples takes."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 
 
-def batch_size(model: generate.Bundle, wanted: int) -> int:
+def batch_size(model: pipeline.Bundle, wanted: int) -> int:
   """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
   return -(-wanted // model.num_shards) * model.num_shards
 
 
-def trained_seeds(model: generate.Bundle) -> set[int] | None:
+def trained_seeds(model: pipeline.Bundle) -> set[int] | None:
   """Returns the seeds of the world clips that any part was trained on; None where that is not known.
 
   A packed model tells them; else the records must be at hand.
@@ -141,7 +141,7 @@ def trained_seeds(model: generate.Bundle) -> set[int] | None:
   return seeds
 
 
-def _training_folders(model: generate.Bundle) -> list[str] | None:
+def _training_folders(model: pipeline.Bundle) -> list[str] | None:
   """Returns the folders of records that any part was trained on; None where they are not all at hand."""
   return _at_hand({folder for export in model.exports.values() for folder in export.config.data.train})
 
@@ -152,8 +152,8 @@ def _at_hand(folders: set[str]) -> list[str] | None:
 
 
 def trained_on(
-  model: generate.Bundle,
-  chosen: Sequence[cases.Example],
+  model: pipeline.Bundle,
+  chosen: Sequence[examples.Example],
   seed: int | None,
   report: Callable[[str], None] = lambda line: None,
 ) -> list[str] | None:
@@ -165,7 +165,7 @@ def trained_on(
   nothing, since clips that are not the same share it.
 
   Args:
-    model: see v2a.generate.load.
+    model: see v2a.sampling.pipeline.load.
     chosen: the clips that are evaluated.
     seed: of the world that they are of; None for those of a folder.
     report: receives a line of progress at a time.

@@ -9,13 +9,13 @@ import jax
 import numpy as np
 
 from v2a import flops
-from v2a import generate
-from v2a import requests
 from v2a import weights
+from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 from v2a.training import costs as training_costs
 
 
-def sampling_parts(model: generate.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
+def sampling_parts(model: pipeline.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
   """Returns the parts of a model that draw: a generator, None for the first, and its codec."""
   chosen = model.generator(generator)
   return {part: model.exports[part] for part in (chosen.codec, chosen.name)}
@@ -60,22 +60,22 @@ class SamplingCosts:
   flops: int
 
 
-def sampling_costs(model: generate.Bundle, request: generate.Request) -> SamplingCosts:
+def sampling_costs(model: pipeline.Bundle, request: pipeline.Request) -> SamplingCosts:
   """Returns what a soundtrack costs that is drawn from a picture and a prompt.
 
   Args:
-    model: see v2a.generate.load.
+    model: see v2a.sampling.pipeline.load.
     request: steps, solver and guidance.
   """
   asked = dataclasses.replace(request, prompt='x', negative_prompt='', transcript='', num_samples=1)
-  settings = requests.resolve(model, asked, True)[0]
+  settings = request_lib.resolve(model, asked, True)[0]
   num_rows = model.num_shards
   spec = model.clip_spec
   size = spec.frame_size, spec.frame_size, 3
   counts = spec.num_semantic_frames, spec.num_sync_frames
   frames = [np.zeros((num_rows, num, *size), np.uint8) for num in counts]
   rows = [dataclasses.replace(asked, seed=0)] * num_rows
-  inputs, weights_G, fixed = generate.window_arguments(model, *frames, rows, [''] * num_rows)
+  inputs, weights_G, fixed = pipeline.window_arguments(model, *frames, rows, [''] * num_rows)
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))

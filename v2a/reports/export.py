@@ -14,11 +14,9 @@ import time
 import numpy as np
 
 import v2a
+from v2a import file_names
 from v2a import files
-from v2a import generate
 from v2a import manifests
-from v2a import names
-from v2a import requests
 from v2a.media import level
 from v2a.media import probe
 from v2a.media import read
@@ -27,6 +25,8 @@ from v2a.reports import gallery_entries
 from v2a.reports import gallery_plot
 from v2a.reports import outputs
 from v2a.reports import spectrogram
+from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 
 NUM_THUMBNAILS = 12
 THUMBNAIL_SIZE = 160
@@ -72,7 +72,7 @@ def _level_db(value: float) -> float:
 
 
 def _input(
-  source: generate.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
+  source: pipeline.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
 ) -> dict:
   part = {
     'start_s': source.start_s,
@@ -95,8 +95,8 @@ def _input(
 
 
 def _samples(
-  result: generate.Result,
-  source: generate.Input,
+  result: pipeline.Result,
+  source: pipeline.Input,
   info: probe.Probe | None,
   folder: pathlib.Path,
   stem: pathlib.Path,
@@ -146,7 +146,7 @@ def _describe(sample: gallery_entries.Sample, peak: float) -> dict:
   }
 
 
-def _gauge(result: generate.Result) -> dict | None:
+def _gauge(result: pipeline.Result) -> dict | None:
   if result.ood is None:
     return None
   distance, threshold = (round(value, 3) for value in result.ood)
@@ -157,11 +157,11 @@ def _gauge(result: generate.Result) -> dict | None:
 
 def check(
   guard: outputs.OverwriteGuard,
-  inputs: Iterable[generate.Input],
+  inputs: Iterable[pipeline.Input],
   stems: Iterable[pathlib.Path],
-  request: generate.Request,
+  request: pipeline.Request,
   audio: str,
-  model: generate.Bundle | None = None,
+  model: pipeline.Bundle | None = None,
 ) -> None:
   """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
 
@@ -179,16 +179,16 @@ def check(
     known = {**asked, 'audio': audio}
     known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
     if model:
-      resolved, _, _ = requests.resolve(model, request, has_video=source.path is not None)
+      resolved, _, _ = request_lib.resolve(model, request, has_video=source.path is not None)
       known |= {**resolved, 'model': model.digest(request.generator)}
     guard.check(stem, source.path, known)
 
 
 def write_outputs(
-  model: generate.Bundle,
-  source: generate.Input,
-  request: generate.Request,
-  result: generate.Result,
+  model: pipeline.Bundle,
+  source: pipeline.Input,
+  request: pipeline.Request,
+  result: pipeline.Result,
   stem: pathlib.Path,
   audio: str = 'replace',
   title: str = '',
@@ -218,7 +218,7 @@ def write_outputs(
   with outputs.staging_folder(stem) as folder:
     samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
     entry = gallery_entries.Entry(
-      title=title or names.printable(source.path.stem if source.path else stem.name),
+      title=title or file_names.printable(source.path.stem if source.path else stem.name),
       duration_s=duration_s,
       samples=tuple(samples),
       prompt=request.prompt,

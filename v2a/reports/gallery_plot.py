@@ -10,8 +10,8 @@ from matplotlib import figure as mpl_figure
 from matplotlib.backends import backend_agg
 import numpy as np
 
+from v2a import file_names
 from v2a import files
-from v2a import names
 from v2a.reports import filmstrip
 from v2a.reports import gallery_entries
 from v2a.reports import spectrogram
@@ -71,7 +71,7 @@ class _Layout:
 
 def _plain(text: str) -> str:
   """Returns text as one line of bounded length."""
-  return textwrap.shorten(names.printable(text), MAX_CHARACTERS, placeholder=' ...')
+  return textwrap.shorten(file_names.printable(text), MAX_CHARACTERS, placeholder=' ...')
 
 
 def _height_in(entry: gallery_entries.Entry, num_samples: int) -> float:

@@ -19,9 +19,9 @@ import shutil
 import stat
 import unicodedata
 
+from v2a import file_names
 from v2a import files
 from v2a import manifests
-from v2a import names
 from v2a.media import write
 
 PROMPT_NAME = 'soundtrack'
@@ -42,10 +42,10 @@ def stems(paths: Iterable[pathlib.Path | None], folder: pathlib.Path) -> list[pa
   used, found = set(), []
   for path in paths:
     base = PROMPT_NAME if path is None else path.stem
-    name, number = names.file_name(base, MAX_STEM_BYTES), 1
+    name, number = file_names.file_name(base, MAX_STEM_BYTES), 1
     while _folded(name) in used:
       number += 1
-      name = names.file_name(base, MAX_STEM_BYTES - len(f'-{number}')) + f'-{number}'
+      name = file_names.file_name(base, MAX_STEM_BYTES - len(f'-{number}')) + f'-{number}'
     used.add(_folded(name))
     found.append(folder / name)
   return found
@@ -130,7 +130,7 @@ class OverwriteGuard:
       except OSError:  # It will have no outputs, and its own error.
         return
     known = manifests.request_fields(earlier)
-    for key, value in names.utf8({'input': sha256, **request}).items():
+    for key, value in file_names.utf8({'input': sha256, **request}).items():
       if known.get(key) != value:
         what = 'the input' if key == 'input' else f'{key} {_told(known.get(key))}, now {_told(value)}'
         raise FileExistsError(
@@ -187,5 +187,5 @@ def _folded(name: str) -> str:
 
 
 def _told(value) -> str:
-  text = names.printable(json.dumps(value, ensure_ascii=False))
+  text = file_names.printable(json.dumps(value, ensure_ascii=False))
   return text if len(text) <= 40 else text[:37] + '...'

@@ -10,15 +10,15 @@ import numpy as np
 
 from v2a import chips
 from v2a import flops
+from v2a.data import loader
 from v2a.models import attention
-from v2a.training import input as input_lib
 from v2a.training import tasks
 
 
 def flops_per_clip(c: ml_collections.ConfigDict) -> int:
   """Returns the operations of a training step on one clip: loss and gradient, nothing computed twice."""
   task = tasks.make(c)
-  return task_flops(task, task.collate([input_lib.fake(c)], np.random.default_rng(0)))
+  return task_flops(task, task.collate([loader.fake(c)], np.random.default_rng(0)))
 
 
 def task_flops(task, batch: dict) -> int:

@@ -11,7 +11,7 @@ import time
 
 import ml_collections
 
-from v2a import configfile
+from v2a.config import files
 
 HISTORY = 'config_history.jsonl'
 
@@ -27,17 +27,17 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
   Returns:
     A line that says what has changed, None where nothing has.
   """
-  before, now = _read(path), json.loads(configfile.dumps(c))
+  before, now = _read(path), json.loads(files.dumps(c))
   if before in (None, now):
-    configfile.save(c, path)
+    files.save(c, path)
     return None
   with path.with_name(HISTORY).open('a', encoding='utf-8') as file:
     replaced = {'until_step': step, 'replaced_at_s': round(time.time()), 'config': before}
     file.write(json.dumps(replaced) + '\n')
-  configfile.save(c, path)
+  files.save(c, path)
   changes = [
     f'config.{key}={json.dumps(new)} (was {json.dumps(old)})'
-    for key, (old, new) in configfile.differences(before, now).items()
+    for key, (old, new) in files.differences(before, now).items()
   ]
   return f'From step {step} on: {", ".join(changes)}. What was before is kept in {path.with_name(HISTORY)}.'
 

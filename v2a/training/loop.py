@@ -40,29 +40,29 @@ from jax.experimental import multihost_utils
 import ml_collections
 import numpy as np
 
-from v2a import config
-from v2a import configfile
 from v2a import keys
 from v2a import weights
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import corrupt_records
+from v2a.data import loader
 from v2a.sharding import mesh as mesh_lib
-from v2a.training import checkpoint
+from v2a.training import compiled_step
 from v2a.training import console
-from v2a.training import corrupt
 from v2a.training import costs
-from v2a.training import executable
 from v2a.training import history
-from v2a.training import input as input_lib
-from v2a.training import local_checkpoint
 from v2a.training import logger as logger_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import preflight
-from v2a.training import processes
-from v2a.training import shared
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import step_timer as step_timer_lib
-from v2a.training import stopping
-from v2a.training import watchdog as watchdog_lib
+from v2a.training.checkpoints import checkpoint
+from v2a.training.checkpoints import local_checkpoint
+from v2a.training.distributed import processes
+from v2a.training.distributed import shared_storage
+from v2a.training.distributed import stopping
+from v2a.training.distributed import watchdog as watchdog_lib
 
 _NUM_ANNOUNCED = 2  # steps after a start that are reported one by one
 # What must not change when a training folder is taken up again; other keys may (num_steps, logging, mesh).
@@ -129,30 +129,32 @@ def train(
     stopping.Interrupted: a signal came; the state was saved.
     stopping.StorageError: a file could not be read or written after training had begun.
   """
-  config.validate(c)
+  schema.validate(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
-  input_lib.local_rows(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
+  loader.local_rows(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
   workdir = pathlib.Path(workdir)
-  shared.check_same('The configuration', configfile.dumps(c))
-  items = shared.call_on_all_processes('config.data.train', lambda: input_lib.source(c))
-  shared.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
-  more, codec_digest = shared.call_on_all_processes('config.data.train', lambda: _checked(c, task, items))
+  shared_storage.check_same('The configuration', files.dumps(c))
+  items = shared_storage.call_on_all_processes('config.data.train', lambda: loader.source(c))
+  shared_storage.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
+  more, codec_digest = shared_storage.call_on_all_processes(
+    'config.data.train', lambda: _checked(c, task, items)
+  )
   optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
   if executable_path:
-    lowered = step_fn.lower(jax.tree.leaves(abstract), input_lib.abstract_batch(c, task, mesh))
-    step_fn = executable.load(lowered, mesh, executable_path)
+    lowered = step_fn.lower(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh))
+    step_fn = compiled_step.load(lowered, mesh, executable_path)
   if jax.process_count() > 1:  # before shards are hashed, which takes long
-    shared.check_workdir(workdir, c.training.shared_workdir_timeout_s)
+    shared_storage.check_workdir(workdir, c.training.shared_workdir_timeout_s)
   say = console.line if jax.process_index() == 0 else lambda line: None
-  verify = lambda: input_lib.verify(items, workdir, say)
-  verified = shared.call_on_all_processes('config.data.train', verify) if c.data.verify else None
+  verify = lambda: loader.verify(items, workdir, say)
+  verified = shared_storage.call_on_all_processes('config.data.train', verify) if c.data.verify else None
   workdir.mkdir(parents=True, exist_ok=True)
   if verified:
     verified.save()
-  items = corrupt.FaultTolerantSource(items, c.data.max_corrupt_record_share, console.error)
+  items = corrupt_records.FaultTolerantSource(items, c.data.max_corrupt_record_share, console.error)
   with contextlib.ExitStack() as stack:
     training = c.training
     watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
@@ -257,10 +259,10 @@ def _describe(run: _Run, state: state_lib.State) -> None:
 
 def _loop(run: _Run, state: state_lib.State, step_fn: Callable) -> state_lib.State:
   training, data, start = run.c.training, run.c.data, int(jax.device_get(state.step))
-  rows = input_lib.local_rows(run.mesh, training.batch_size)
-  batches = input_lib.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
-  put = lambda batch: input_lib.to_devices(batch, run.mesh, training.batch_size)
-  iterator = input_lib.iterate(batches, start, data.num_threads, data.num_prefetched_batches, put)
+  rows = loader.local_rows(run.mesh, training.batch_size)
+  batches = loader.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
+  put = lambda batch: loader.to_devices(batch, run.mesh, training.batch_size)
+  iterator = loader.iterate(batches, start, data.num_threads, data.num_prefetched_batches, put)
   reader = _Reader(run, start)
   leaves, tree = jax.tree.flatten(state)
   del state  # the step consumes its leaves
@@ -371,7 +373,7 @@ class _Reader:
     self._pending, self._due, self._start = None, [], start
     self._begin_s = time.perf_counter()
     least_step_s = costs.min_step_s(run.c, run.mesh.devices.flat)
-    num_latents = config.clip_spec(run.c).num_latents
+    num_latents = schema.clip_spec(run.c).num_latents
     self.pace = step_timer_lib.StepTimer(run.c.training.batch_size, num_latents, least_step_s)
     is_first = jax.process_index() == 0
     self._goodput = step_timer_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None

@@ -2,9 +2,9 @@
 
 import ml_collections
 
-from v2a import config
-from v2a import records
 from v2a import weights
+from v2a.config import schema
+from v2a.data import records
 
 # Rates that a codec shares with the clips of the model that makes its latents.
 _RATES = ('sample_rate_hz', 'num_channels', 'hop_samples', 'patch_frames')
@@ -97,7 +97,7 @@ def check_contents(c: ml_collections.ConfigDict, items) -> list[str]:
   Raises:
     ValueError: no record has sound.
   """
-  found, spec = records.contents(items), config.clip_spec(c)
+  found, spec = records.contents(items), schema.clip_spec(c)
   if not found.num_with_audio:
     raise ValueError(
       f'None of the {len(items)} records of config.data.train={c.data.train} has sound; '

@@ -23,14 +23,14 @@ import ml_collections
 import numpy as np
 
 from v2a import builders
-from v2a import config
 from v2a import keys
 from v2a import masks
-from v2a import records
 from v2a import weights
 from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import quantizer
+from v2a.config import schema
+from v2a.data import records
 from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
@@ -44,7 +44,7 @@ class CodecTask:
   """
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.spec = c, config.clip_spec(c)
+    self.c, self.spec = c, schema.clip_spec(c)
     self.use_ema = c.codec.bottleneck != 'rvq'
     self.param_groups = {}
     if c.codec.adversarial_weight:

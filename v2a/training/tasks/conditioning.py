@@ -9,13 +9,13 @@ import jax
 import ml_collections
 import numpy as np
 
-from v2a import config
 from v2a import keys
 from v2a import weights
 from v2a.conditioning import condition
 from v2a.conditioning import text
+from v2a.config import schema
+from v2a.data import augment
 from v2a.training.tasks import audio_masks
-from v2a.training.tasks import wear
 
 _KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
 
@@ -24,7 +24,7 @@ class Conditioning:
   """See the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.spec = c, config.clip_spec(c)
+    self.c, self.spec = c, schema.clip_spec(c)
 
   def initialise(self, model: nnx.Module) -> nnx.Module:
     """Gives the sync encoder the weights of config.init_from.sync."""
@@ -59,10 +59,10 @@ class Conditioning:
     semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
     if not self.c.data.augment_probability or rng.random() >= self.c.data.augment_probability:
       return semantic_frame_MYX3, sync_frame_LYX3
-    worn = wear.random_augmentation(rng)
+    worn = augment.random_augmentation(rng)
     return (
-      wear.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
-      wear.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng),
+      augment.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
+      augment.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng),
     )
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:

@@ -15,7 +15,7 @@ import ml_collections
 import numpy as np
 
 from v2a import builders
-from v2a import config
+from v2a.config import schema
 from v2a.training.tasks import audio_masks
 from v2a.training.tasks import latents
 
@@ -27,7 +27,7 @@ class SyncTask:
   codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
-    self.c, self.spec = c, config.clip_spec(c)
+    self.c, self.spec = c, schema.clip_spec(c)
     self.sequences = {
       'audio steps of a clip': self.spec.num_latents,
       'pictures of a clip': self.spec.num_sync_frames,

@@ -1,0 +1,1 @@
+"""Commands of this repository that make what the package ships: classifiers, embedder, OOD statistics."""

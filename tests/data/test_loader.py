@@ -1,0 +1,159 @@
+import itertools
+
+import numpy as np
+import pytest
+import toy
+
+from v2a import clip
+from v2a.config import files
+from v2a.config import schema
+from v2a.data import corrupt_records
+from v2a.data import loader
+from v2a.data import records
+from v2a.sharding import mesh as mesh_lib
+
+SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
+
+
+class Names:
+  """Prepares the names of the records, and a random number each."""
+
+  def collate(self, items, rng):
+    return {
+      'id_B': np.array([record['id'] for record in items]),
+      'draw_B': np.array([rng.random() for _ in items]),
+    }
+
+
+@pytest.fixture(scope='module')
+def items():
+  return records.InMemorySource([records.fake(SPEC, seed) for seed in range(10)], SPEC)
+
+
+def batches(items, seed=0, **arguments):
+  return loader.Batches(Names(), items, 4, 20, seed, **arguments)
+
+
+def test_every_epoch_holds_every_record_once_in_another_order(items):
+  ids = list(itertools.chain.from_iterable(batches(items)[step]['id_B'] for step in range(10)))
+  epochs = [ids[start : start + 10] for start in range(0, 40, 10)]
+  assert all(len(set(epoch)) == 10 for epoch in epochs)
+  assert len({tuple(epoch) for epoch in epochs}) == 4
+  assert epochs[0] != sorted(epochs[0])
+
+
+def test_a_batch_is_a_function_of_seed_and_step(items):
+  first = batches(items)
+  for step in (7, 0):
+    again = batches(items)[step]
+    assert all(np.array_equal(first[step][key], again[key]) for key in again)
+  assert not np.array_equal(first[0]['id_B'], batches(items, seed=1)[0]['id_B'])
+  draws = np.concatenate([first[step]['draw_B'] for step in range(20)])
+  assert len(np.unique(draws)) == len(draws)
+
+
+@pytest.mark.parametrize('num_processes', [2, 4])
+def test_the_number_of_hosts_changes_nothing(items, num_processes):
+  whole, size = batches(items)[3], 4 // num_processes
+  parts = [batches(items, rows=range(i * size, (i + 1) * size))[3] for i in range(num_processes)]
+  for key, value in whole.items():
+    assert np.array_equal(np.concatenate([part[key] for part in parts]), value)
+
+
+@pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'tensor': 4}, {'fsdp': 2, 'context': 4}])
+def test_batches_lie_on_the_mesh_in_order(sizes):
+  mesh = mesh_lib.make(sizes)
+  assert loader.local_rows(mesh, 16) == tuple(range(16))  # one process holds them all
+  batch = {'x_B3': np.arange(48).reshape(16, 3)}
+  placed = loader.to_devices(batch, mesh, 16)['x_B3']
+  np.testing.assert_array_equal(placed, batch['x_B3'])
+  assert placed.sharding == mesh_lib.batch_sharding(mesh)
+  with pytest.raises(ValueError, match='multiple of the'):
+    loader.local_rows(mesh, 15)
+
+
+@pytest.mark.parametrize('start', [0, 5, 19])
+def test_iteration_starts_anywhere(items, start):
+  sequence = batches(items)
+  got = list(loader.iterate(sequence, start, 2, 3))
+  assert len(got) == 20 - start
+  for step, batch in enumerate(got, start):
+    assert np.array_equal(batch['id_B'], sequence[step]['id_B'])
+
+
+def test_a_fault_in_a_thread_reaches_the_loop(items):
+  task = Names()
+  task.collate = lambda items, rng: {}['missing']
+  with pytest.raises(KeyError, match='missing'):
+    next(loader.iterate(loader.Batches(task, items, 4, 20, 0), 0, 2, 2))
+
+
+def test_source(tmp_path):
+  c = toy.configuration()
+  assert len(loader.source(c)) == 16
+  c = files.override(c, ['--config.data.num_fake_records=0'])
+  with pytest.raises(ValueError, match='config.data.train names no folder'):
+    loader.source(c)
+  spec = schema.clip_spec(c)
+  records.write(tmp_path / 'a', [records.fake(spec)], spec)
+  c = files.override(c, [f'--config.data.train={tmp_path / "a"}'])
+  assert len(loader.source(c)) == 1
+  shard = tmp_path / 'a' / 'records-00000.array_record'
+  data = shard.read_bytes()
+  shard.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
+  with pytest.raises(ValueError, match='is not as it was written'):
+    loader.verify(loader.source(c), tmp_path / 'run', print)
+  shard.write_bytes(data)
+  with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
+    loader.source(files.override(c, ['--config.clip.num_channels=1']))
+  with pytest.raises(ValueError, match='clip asks for 9 s, but the records'):
+    loader.source(files.override(c, ['--config.clip.clip_s=9']))
+  records.write(tmp_path / 'b', [], spec)
+  with pytest.raises(ValueError, match='are none'):
+    loader.source(files.override(c, [f'--config.data.train={tmp_path / "b"}']))
+
+
+@pytest.fixture
+def damaged(tmp_path):
+  """Twenty records in shards of two, of which records 4, 5 and 14 cannot be read."""
+  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=2) as writer:
+    for seed in range(20):
+      writer.add(records.fake(SPEC, seed))
+  for shard, shares in ((2, (0.1, 0.4)), (7, (0.1,))):
+    path = tmp_path / 'data' / f'records-{shard:05d}.array_record'
+    data = bytearray(path.read_bytes())
+    for share in shares:
+      data[int(share * len(data))] ^= 1
+    path.write_bytes(data)
+  return records.open(tmp_path / 'data')
+
+
+def test_other_records_stand_in_for_corrupt_ones(damaged):
+  reported = []
+  items = corrupt_records.FaultTolerantSource(damaged, 0.2, reported.append)
+  ids = [items[k]['id'] for k in range(20)]
+  assert [k for k in range(20) if ids[k] != f'fake/{k}'] == [4, 5, 14]
+  assert items.num_corrupt == len(reported) == 3 and '3 of at most 4 so far' in reported[-1]
+  # In whatever order, by whatever process they are asked for.
+  again = corrupt_records.FaultTolerantSource(damaged, 0.2)
+  assert [again[k]['id'] for k in reversed(range(20))] == ids[::-1]
+  assert (items.hash, items.spec, len(items)) == (damaged.hash, damaged.spec, 20)
+
+
+@pytest.mark.parametrize('num_processes', [2, 4])
+def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_processes):
+  whole, size = batches(corrupt_records.FaultTolerantSource(damaged, 0.2)), 4 // num_processes
+  parts = [
+    batches(corrupt_records.FaultTolerantSource(damaged, 0.2), rows=range(i * size, (i + 1) * size))
+    for i in range(num_processes)
+  ]
+  for step in range(10):
+    assert np.array_equal(np.concatenate([part[step]['id_B'] for part in parts]), whole[step]['id_B'])
+
+
+def test_too_many_corrupt_records_are_bad_input(damaged):
+  items = corrupt_records.FaultTolerantSource(damaged, 0.1)
+  with pytest.raises(
+    records.CorruptRecordError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'
+  ):
+    [items[k] for k in range(20)]

@@ -1,0 +1,309 @@
+"""Sounds made elsewhere, and models, side by side: through the command, to the page as a browser shows it."""
+
+import base64
+import copy
+import functools
+import html.parser
+import io
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+
+import numpy as np
+from PIL import Image
+import pytest
+import soundfile
+
+from tests import pages
+from v2a import clip as clip_lib
+from v2a.cli import main
+from v2a.data import examples
+from v2a.data import records
+from v2a.evaluation import compare as compare_lib
+from v2a.evaluation import distribution_metrics
+from v2a.evaluation import evaluator
+from v2a.metrics import signal_metrics
+from v2a.metrics import synthetic
+from v2a.reports import comparison_page
+from v2a.reports import comparison_report
+
+SEED, NUM_CLIPS = 31_000_011, 12
+SPEC = clip_lib.ClipSpec()
+CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium to look at the page with')
+
+
+@functools.cache
+def world():
+  """Returns the clips."""
+  return tuple(examples.from_synthetic(SEED, NUM_CLIPS, SPEC))
+
+
+def write(folder, change):
+  """Writes changed true sounds as another system would deliver them."""
+  folder.mkdir()
+  for case in world():
+    wave_NA = change(records.wave_to_float(case.wave_NA))
+    soundfile.write(folder / f'{case.name}.wav', wave_NA, SPEC.sample_rate_hz)
+  return str(folder)
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+  """Returns folders of sounds: all but right, late and half as loud, and silent."""
+  root = tmp_path_factory.mktemp('systems')
+  noise_NA = 1e-4 * np.random.default_rng(0).standard_normal((SPEC.num_samples, 2))
+  return [
+    write(root / 'near', lambda wave_NA: wave_NA + noise_NA),
+    write(root / 'late <b>', lambda wave_NA: 0.5 * np.roll(wave_NA, 2400, axis=0)),
+    write(root / 'silent', lambda wave_NA: 0 * wave_NA),
+  ]
+
+
+def compare(*flags):
+  """Returns the exit code of a comparison."""
+  return main.main(['compare', '--data', f'world:{SEED}', '--num-clips', str(NUM_CLIPS), *map(str, flags)])
+
+
+@pytest.fixture(scope='module')
+def output(folders, tmp_path_factory):
+  """Returns the folder of a comparison of them."""
+  folder = tmp_path_factory.mktemp('out') / 'compared'
+  assert compare('--models', *folders, '--output', folder) == 0
+  return folder
+
+
+@pytest.fixture(scope='module')
+def result(output):
+  return json.loads((output / 'report.json').read_text())
+
+
+def test_everybody_is_measured_alike(result):
+  assert list(result['models']) == ['near', 'late <b>', 'silent'] and result['reference'] == 'near'
+  assert result['num_clips'] == NUM_CLIPS
+  hashes = {entry['protocol']['set_hash'] for entry in result['models'].values()}
+  assert len(hashes) == 1
+  for entry in result['models'].values():
+    assert set(entry['synthetic']) == set(synthetic.METRICS) and set(entry['signal']) == set(
+      signal_metrics.METRICS
+    )
+    assert entry['costs'] is None and entry['held_out'] is None
+    assert entry['synthetic']['music_rate_negative']['value'] is None
+  assert result['models']['near']['synthetic']['onset_f1']['value'] > 0.9
+  assert len(result['models']['silent']['silent']) == NUM_CLIPS
+  assert result['models']['silent']['signal']['silence_error']['n'] == NUM_CLIPS
+
+
+def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
+  late = result['differences']['late <b>']['signal']
+  assert set(result['differences']) == {'late <b>', 'silent'}
+  for name in ('log_mel_distance', 'stft_distance', 'true_peak_error_db'):
+    assert late[name]['mark'] == 'worse***' and late[name]['value'] > 0, name
+    assert late[name]['p'] <= late[name]['p_corrected'] < 0.001
+  assert late['true_peak_error_db']['value'] == pytest.approx(6.0, abs=0.3)
+  assert late['clipping_error']['mark'] == '' and late['clipping_error']['p'] == 1.0
+  assert late['onset_flux_f1']['mark'].startswith('worse') and late['onset_flux_f1']['value'] < 0
+
+
+def test_marks_know_which_way_is_up():
+  assert (
+    compare_lib.significance_mark(0.1, 0.02, True) == 'better*'
+    and compare_lib.significance_mark(0.1, 0.02, False) == 'worse*'
+  )
+  assert compare_lib.significance_mark(-0.1, 0.002, False) == 'better**'
+  assert (
+    compare_lib.significance_mark(0.1, 0.05, True) == ''
+    and compare_lib.significance_mark(0.0, 0.0, True) == ''
+  )
+  assert not compare_lib.is_higher_better('synthetic', 'word_error_rate')
+  assert compare_lib.is_higher_better('synthetic', 'onset_f1')
+  assert compare_lib.is_higher_better('signal', 'av_align')
+
+
+def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
+  text = (output / 'report.md').read_text()
+  assert text == f'<!-- Written by v2a compare. -->\n\n{comparison_report.markdown(result)}'
+  rows = [line for line in text.splitlines() if line.startswith('|')]
+  widths = {line.replace('\\|', '').count('|') for line in rows}
+  assert widths == {5}
+  near, notes = result['models']['near'], text[text.index('## Notes') :]
+  for key in ('synthetic', *(table.key for table in evaluator.TABLES), distribution_metrics.KEY):
+    for name, entry in near[key].items():
+      row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
+      num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
+      if num_had:
+        assert row.count('floor') == row.count('ceiling') == num_had
+      else:
+        # What nobody has stands in one line a reason.
+        assert row is None and name in notes and entry['reason'].rstrip('.') in notes, name
+  for name in comparison_report.COSTS:
+    assert f'| {name} | made elsewhere | made elsewhere | made elsewhere |' in text
+  assert '12 silent soundtracks' in text and r' worse\*\*\* (' in text
+
+
+class Sounds(html.parser.HTMLParser):
+  """Collects what players play and pictures show."""
+
+  def __init__(self):
+    super().__init__()
+    self.sources = {'audio': [], 'img': []}
+
+  def handle_starttag(self, tag, attributes):
+    """Notes a source."""
+    if tag in self.sources:
+      self.sources[tag].append(dict(attributes)['src'])
+
+
+def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
+  path = output / 'report.html'
+  reader, content = pages.read(path), path.read_text()
+  assert 'http' not in content and not [tag for tag, _ in reader.tags if tag in ('script', 'link', 'b>')]
+  for name in (*synthetic.METRICS, *signal_metrics.METRICS, *result['models']):
+    assert name in reader.text, name
+  assert 'v2a compare --models' in reader.text
+  sounds = Sounds()
+  sounds.feed(content)
+  shown = compare_lib._choose(world(), SPEC.sample_rate_hz)
+  assert len(sounds.sources['audio']) == 4 * len(shown) == 4 * compare_lib.NUM_SHOWN
+  true_NA = next(iter(shown.values())).true[0]
+  heard_NA, rate_hz = soundfile.read(io.BytesIO(decoded(sounds.sources['audio'][0], 'audio/flac')))
+  assert rate_hz == SPEC.sample_rate_hz
+  np.testing.assert_allclose(heard_NA, true_NA, atol=2 / 32767)
+  near_NA, _ = soundfile.read(io.BytesIO(decoded(sounds.sources['audio'][1], 'audio/flac')))
+  np.testing.assert_allclose(near_NA, true_NA, atol=1e-3)
+  for source in sounds.sources['img']:
+    kind = re.match(r'data:(image/\w+)', source).group(1)
+    with Image.open(io.BytesIO(decoded(source, kind))) as image:
+      assert image.size[0] > 100
+
+
+def test_plots_show_models_without_steps(result):
+  drawn = copy.deepcopy(result)
+  for name, settings in (('near', {'steps': 8}), ('late <b>', {'temperature': 1.0})):
+    drawn['models'][name] |= {'settings': settings, 'costs': {'wall_s': 0.5, 'flops': 2e9}}
+  one, both = copy.deepcopy(drawn), drawn
+  one['models']['late <b>'] |= {'settings': None, 'costs': None}
+  images = [comparison_page._plots(each) for each in (one, both)]
+  assert all(image.startswith('<img') for image in images) and images[0] != images[1]
+
+
+def decoded(source, kind):
+  """Returns the bytes of a data address."""
+  head, code = source.split(',', 1)
+  assert head == f'data:{kind};base64'
+  return base64.b64decode(code)
+
+
+def screenshot(page: pathlib.Path, path: pathlib.Path, height: int) -> np.ndarray:
+  """Returns what headless Chromium shows of a page, without network, as pixels_YX3."""
+  command = [
+    CHROMIUM,
+    '--headless=new',
+    '--no-sandbox',
+    '--disable-gpu',
+    '--hide-scrollbars',
+    '--host-resolver-rules=MAP * ~NOTFOUND',
+    f'--user-data-dir={path.parent / "profile"}',
+    f'--window-size=1400,{height}',
+    f'--screenshot={path}',
+    page.as_uri(),
+  ]
+  subprocess.run(command, check=True, capture_output=True, timeout=240)
+  return np.asarray(Image.open(path).convert('RGB'))
+
+
+@needs_chromium
+@pytest.mark.slow  # starts a browser
+def test_a_browser_shows_the_page(output, tmp_path):
+  pixels_YX3 = screenshot(output / 'report.html', tmp_path / 'page.png', 9000)
+  assert pixels_YX3.shape == (9000, 1400, 3)
+  back_3 = np.array([0x0D, 0x0F, 0x14])
+  assert (pixels_YX3[:40] == back_3).all()
+  # Text in the tables' colours, and in the lower part the colours of spectrograms.
+  accent = (np.abs(pixels_YX3.astype(int) - [0xFF, 0xB4, 0x54]).max(axis=-1) < 40).sum()
+  assert accent > 2000
+  bad = (np.abs(pixels_YX3.astype(int) - [0xFF, 0x8F, 0x8F]).max(axis=-1) < 40).sum()
+  assert bad > 500
+  rows_Y = (pixels_YX3 != back_3).any(axis=(1, 2))
+  assert rows_Y[100:4500].mean() > 0.7
+  magma = (pixels_YX3[..., 0].astype(int) - pixels_YX3[..., 1] > 60) & (pixels_YX3[..., 2] > 80)
+  assert magma.sum() > 20_000
+
+
+@pytest.mark.parametrize(
+  ('flags', 'words'),
+  [
+    (['--models', 'no-such', 'world'], "no model 'no-such'"),
+    (['--models', 'world'], 'at least two models'),
+    (['--models', 'world', 'world'], 'world more than once'),
+    (['--models', 'world:drums', 'world'], "got 'drums' in 'world:drums'"),
+    (['--models', 'world', 'world', '--num-seeds', '0'], 'whole number in 1..1000000'),
+    (['--models', 'world', '--steps', '4', '0'], 'whole number of at least 1'),
+    (['--models', 'a', 'b', '--data', 'nowhere'], "got 'nowhere'"),
+    (['--models', 'a', 'b', '--data', 'world:x'], "got 'world:x'"),
+    (['--models'], 'expected at least one argument'),
+    (['--modles', 'a'], 'the following arguments are required: --models'),
+  ],
+)
+def test_faults_are_one_line(flags, words, tmp_path, capsys):
+  assert main.main(['compare', '--num-clips', '2', '--output', str(tmp_path / 'x'), *flags]) == 2
+  out, err = capsys.readouterr()
+  line = err.strip().splitlines()[-1]
+  assert not out and words in line and line.startswith('v2a: ')
+  assert not (tmp_path / 'x').exists()
+
+
+def test_a_folder_that_lacks_a_clip_is_refused_before_anything_is_measured(folders, tmp_path, capsys):
+  cut = tmp_path / 'cut'
+  shutil.copytree(folders[0], cut)
+  (cut / f'{world()[3].name}.wav').unlink()
+  assert compare('--models', folders[1], cut, '--output', tmp_path / 'x') == 2
+  err = capsys.readouterr().err
+  assert f'lacks 1 of 12 soundtracks: wanted {world()[3].name}.' in err.splitlines()[-1]
+  assert 'measuring' not in err
+
+
+@pytest.mark.slow  # compiles a whole model for eight devices
+def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, capsys, monkeypatch):
+  monkeypatch.setenv('V2A_CACHE', '')
+  spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
+  (tmp_path / 'truth').mkdir()
+  for case in examples.from_synthetic(SEED, 10, spec):
+    soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', records.wave_to_float(case.wave_NA), 16000)
+  flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
+  flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
+
+  def run(folder):
+    assert main.main(['compare', *map(str, flags), '--output', str(tmp_path / folder)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+  first = run('out')
+  assert list(first['models']) == ['untrained, 1 steps', 'untrained, 2 steps', 'truth']
+  costs = [entry['costs'] for entry in first['models'].values()]
+  assert [cost and cost['network_evaluations'] for cost in costs] == [1, 2, None]
+  assert costs[0]['flops'] < costs[1]['flops'] and costs[0]['wall_s'] > 0
+  assert costs[0]['training_flops']['all'] > 1e6 and costs[0]['peak_memory_bytes'] > 1e7
+  assert first['models']['untrained, 1 steps']['num_seeds'] == 2
+  assert first['models']['untrained, 1 steps']['held_out'] is None
+  assert (
+    'needs guidance' in first['models']['untrained, 1 steps']['synthetic']['music_rate_negative']['reason']
+  )
+  assert first['differences']['truth']['signal']['log_mel_distance']['mark'].startswith('better')
+  waves = sorted((tmp_path / 'out').rglob('*.wav'))
+  assert len(waves) > 40
+  times = {path: path.stat().st_mtime_ns for path in waves}
+  lost = waves[5]
+  kept = lost.read_bytes()
+  lost.unlink()
+  second = run('out')
+  assert lost.read_bytes() == kept
+  again = [path for path in times if path.stat().st_mtime_ns != times[path]]
+  # The batch that the lost one was drawn in, and no other.
+  assert lost in again and len(again) <= 8
+  for name, entry in first['models'].items():
+    assert second['models'][name]['synthetic'] == entry['synthetic'], name
+    assert second['models'][name]['signal'] == entry['signal'], name
+  page = pages.read(tmp_path / 'out' / 'report.html')
+  assert 'onset_f1' in page.text and any(tag == 'img' for tag, _ in page.tags)

@@ -1,0 +1,312 @@
+"""The runner with the truth itself as the model, with another clip's truth, and with faults put in."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from v2a import clip as clip_lib
+from v2a.data import examples
+from v2a.data import records
+from v2a.evaluation import evaluator
+from v2a.metrics import signal_metrics
+from v2a.metrics import spectra
+from v2a.metrics import synthetic
+from v2a.reports import evaluation_report
+
+SEED = 31_000_003
+SPEC = clip_lib.ClipSpec(frame_size=16)
+NAMES = (
+  'onset_f1',
+  'envelope_correlation',
+  'pitch_correlation',
+  'material_accuracy',
+  'panning_correlation',
+  'music_rate',
+  'music_rate_negative',
+  'word_error_rate',
+  'lip_lag_ms',
+  'onset_f1_archive_ratio',
+  'onset_f1_degraded_ratio',
+)
+
+
+@pytest.fixture(scope='module')
+def cases():
+  return list(examples.from_synthetic(SEED, 36, SPEC))
+
+
+def truth_model(cases, delay_samples=0, shift=0):
+  """Returns a model that knows each clip's sound by its picture, or that of the clip `shift` places on."""
+  known = {case.frames[0].tobytes(): k for k, case in enumerate(cases)}
+  for k, case in enumerate(cases):
+    known |= {
+      case.paired_variant(look)[0].tobytes(): k
+      for look in ('archive', 'degraded')
+      if case.truth['scene'] in synthetic.IMPACT_SCENES
+    }
+
+  def draw(conditions):
+    waves = []
+    for condition in conditions:
+      case = cases[(known[condition.semantic_frame_MYX3.tobytes()] + shift) % len(cases)]
+      wave_NA = case.no_music_wave_NA if condition.negative_text == 'music' else case.wave_NA
+      waves.append(np.roll(records.wave_to_float(wave_NA), delay_samples, axis=0))
+    return np.stack(waves)
+
+  return evaluator.System('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+
+
+@pytest.fixture(scope='module')
+def outcome(cases):
+  return evaluator.evaluate(truth_model(cases), cases, 'world:test', batch_size=5, say=lambda line: None)
+
+
+def test_report_is_the_contract(outcome):
+  result = json.loads(json.dumps(outcome.result))
+  assert {'model', 'data', 'num_clips', 'synthetic'} <= set(result)
+  assert tuple(result['synthetic']) == NAMES
+  assert result['num_clips'] == 36
+  assert list(result['signal']) == list(signal_metrics.METRICS) and result['protocol']['captions']
+  words = next(table for table in evaluator.TABLES if table.key == 'speech').metrics
+  assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
+  assert set(result['protocol']['scored']) == set(NAMES) | set(signal_metrics.METRICS) | set(words)
+  for name, figure in words.items():
+    reasons = result['protocol']['scored'][name]['not_scored']
+    assert result['speech'][name].get('reason') == (figure.unavailable_reason or None)
+    assert not figure.unavailable_reason or list(reasons) == [figure.unavailable_reason]
+  for entry in result['synthetic'].values():
+    assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
+    assert (entry['value'] is None) == ('reason' in entry)
+
+
+def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outcome):
+  for name, entry in outcome.result['synthetic'].items():
+    assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
+  result = outcome.result['synthetic']
+  assert result['onset_f1']['value'] > 0.95 and result['onset_f1']['floor'] < 0.6
+  assert result['material_accuracy']['value'] > 0.9 and result['material_accuracy']['floor'] < 0.6
+  assert result['panning_correlation']['value'] > 0.8 and abs(result['panning_correlation']['floor']) < 0.6
+  assert result['word_error_rate']['value'] < 0.2 and result['word_error_rate']['floor'] > 0.6
+  assert result['lip_lag_ms']['value'] <= 40
+  assert result['music_rate']['value'] > 0.9 and result['music_rate_negative']['value'] < 0.1
+  assert result['onset_f1_archive_ratio']['value'] == pytest.approx(1.0)
+  low, high = result['onset_f1']['interval']
+  assert low <= result['onset_f1']['value'] <= high
+
+
+def test_scores_of_clips_make_up_the_figures(cases, outcome):
+  for name, figure in synthetic.METRICS.items():
+    scores, entry = outcome.scores[name], outcome.result['synthetic'][name]
+    assert [score.index for score in scores] == [
+      i for i, case in enumerate(cases) if figure.selects(case.truth)
+    ]
+    assert sum(score.value is not None for score in scores) == entry['n']
+    if figure.relative_to:
+      continue
+    for kind in ('value', 'floor', 'ceiling'):
+      kept = [getattr(score, kind) for score in scores if getattr(score, kind) is not None]
+      assert figure.combine(kept) == pytest.approx(entry[kind]), (name, kind)
+
+
+def test_soundtracks_of_every_pass_are_kept(cases, outcome):
+  assert set(outcome.drawn) == {
+    evaluator.Variant(f.corruption, f.negative_text) for f in synthetic.METRICS.values()
+  }
+  assert sorted(outcome.drawn[evaluator.CLEAN_VARIANT]) == list(range(len(cases)))
+  for figure in synthetic.METRICS.values():
+    drawn = outcome.drawn[evaluator.Variant(figure.corruption, figure.negative_text)]
+    for score in outcome.scores[figure.name]:
+      case = cases[score.index]
+      true_NA = case.no_music_wave_NA if figure.negative_text else case.wave_NA
+      np.testing.assert_allclose(drawn[score.index], records.wave_to_float(true_NA), atol=1e-6)
+
+
+def test_a_delay_is_seen(cases, outcome):
+  impacts = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES][:6]
+  late = evaluator.evaluate(
+    truth_model(impacts, delay_samples=1600), impacts, 'late', tables=(), say=lambda line: None
+  )
+  assert (
+    late.result['synthetic']['onset_f1']['value'] < 0.3 < outcome.result['synthetic']['onset_f1']['value']
+  )
+  assert late.result['synthetic']['onset_f1']['ceiling'] > 0.9
+
+
+def test_what_cannot_be_had_is_null_with_a_reason(cases):
+  stills = [
+    dataclasses.replace(case, paired_variant=None, no_music_wave_NA=None)
+    for case in cases
+    if case.truth['scene'] in ('bounce', 'collide')
+  ][:2]
+  outcome = evaluator.evaluate(truth_model(cases), stills, 'two', tables=(), say=lambda line: None)
+  entries = outcome.result['synthetic']
+  assert not outcome.scores['word_error_rate']
+  assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
+  assert entries['word_error_rate'] == {
+    'value': None,
+    'floor': None,
+    'ceiling': None,
+    'n': 0,
+    'interval': None,
+    'reason': 'no clip of the set has the truth that this figure reads',
+  }
+  assert 'twins' in entries['onset_f1_archive_ratio']['reason']
+  assert entries['onset_f1']['value'] is not None
+
+
+def test_mono_has_no_panning(cases):
+  mono = [
+    dataclasses.replace(
+      case,
+      wave_NA=case.wave_NA.mean(axis=1, keepdims=True).astype(np.int16),
+      no_music_wave_NA=None,
+      paired_variant=None,
+    )
+    for case in cases[:6]
+  ]
+  model = evaluator.System(
+    'mono',
+    lambda conditions: np.zeros((len(conditions), SPEC.num_samples, 1)),
+    lambda wave_BNA: wave_BNA,
+    SPEC.sample_rate_hz,
+  )
+  result = evaluator.evaluate(model, mono, 'mono', tables=(), say=lambda line: None).result
+  entry = result['synthetic']['panning_correlation']
+  assert entry['value'] is None and 'one channel' in entry['reason']
+
+
+def test_faults_of_a_model_are_named(cases):
+  def faulty(made):
+    return evaluator.System('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+
+  with pytest.raises(ValueError, match='NaN or infinity'):
+    evaluator.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', say=lambda line: None)
+  with pytest.raises(ValueError, match=r'must return \(8, samples, channels\); got \(3, 5\)'):
+    evaluator.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', say=lambda line: None)
+  with pytest.raises(ValueError, match='at least 2 clips'):
+    evaluator.evaluate(faulty(None), cases[:1], '')
+
+
+@pytest.mark.parametrize(('num', 'batch_size'), [(5, 2), (4, 2), (1, 3), (7, 3), (0, 2)])
+def test_batches_are_whole_in_order_and_drop_their_filling(num, batch_size):
+  batches, ticks = [], []
+
+  def run(rows):
+    batches.append(rows)
+    return np.stack([np.full((4, 1), float(row)) for row in rows])
+
+  rows = iter(range(num))
+  made = list(evaluator.in_batches(run, rows, batch_size, spectra.RATE_HZ, ticks.append))
+  assert [wave_NA.tolist() for wave_NA in made] == [[[float(row)]] * 4 for row in range(num)]
+  assert all(len(batch) == batch_size for batch in batches) and len(batches) == -(-num // batch_size)
+  assert sum(batches, [])[num:] == [num - 1] * (len(batches) * batch_size - num)
+  assert ticks == [min(batch_size * (k + 1), num) for k in range(len(batches))]
+
+
+def test_batches_are_brought_to_the_measuring_rate():
+  run = lambda rows: np.zeros((len(rows), spectra.RATE_HZ // 2, 2))
+  made = evaluator.in_batches(run, range(3), 2, spectra.RATE_HZ // 2)
+  assert [wave_NA.shape for wave_NA in made] == [(spectra.RATE_HZ, 2)] * 3
+
+
+def test_seeds_are_averaged_and_widen_the_interval(cases):
+  impacts = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES][:5]
+  impacts = [dataclasses.replace(case, paired_variant=None) for case in impacts]
+  seeds = {evaluator.noise_seed(7 + number, i): number for number in range(2) for i in range(5)}
+
+  def draw(conditions):
+    # The truth under the first seed, silence under the second.
+    known = {case.frames[0].tobytes(): case for case in impacts}
+    waves = [records.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
+    return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
+
+  model = evaluator.System('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  quiet = {'report': lambda line: None}
+  both = evaluator.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **quiet)
+  first = evaluator.evaluate(model, impacts, 'x', seed=7, tables=(), **quiet)
+  assert (both.result['num_seeds'], first.result['num_seeds']) == (2, 1)
+  assert 'signal' not in first.result
+  for name in ('onset_f1', 'panning_correlation'):
+    mean, alone = both.result['synthetic'][name], first.result['synthetic'][name]
+    assert mean['value'] == pytest.approx(alone['value'] / 2), name
+    assert mean['ceiling'] == alone['ceiling'] and mean['n'] == alone['n'] == 5
+    # Two seeds, one of them worth nothing: one draw in four has it twice.
+    assert mean['interval'][0] == pytest.approx(0.0) and mean['interval'][1] > 0.9 * alone['value']
+  assert both.result['signal']['silence_error']['mean'] > 0.5
+  np.testing.assert_array_equal(both.waves[0], first.waves[0])
+
+
+def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
+  chosen = [case for case in cases if synthetic.has_unnamed_music(case.truth)][:3]
+  model = dataclasses.replace(truth_model(cases), is_fixed=True)
+  outcome = evaluator.evaluate(model, chosen, 'x', num_seeds=3, tables=(), say=lambda line: None)
+  assert outcome.result['num_seeds'] == 1 and set(outcome.waves_by_variant) == {evaluator.CLEAN_VARIANT}
+  entry = outcome.result['synthetic']['music_rate_negative']
+  assert entry['value'] is None and 'made beforehand' in entry['reason']
+  told = outcome.result['protocol']['scored']['music_rate_negative']
+  assert told['num_scored'] == 0 and sum(told['not_scored'].values()) == 3
+  assert outcome.result['synthetic']['music_rate']['value'] is not None
+
+
+def test_a_model_of_another_rate_keeps_its_own_sound():
+  spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
+  cases = list(examples.from_synthetic(SEED, 2, spec, scenes=('strike',)))
+  known = {case.frames[0].tobytes(): records.wave_to_float(case.wave_NA) for case in cases}
+  model = evaluator.System(
+    'truth',
+    lambda conditions: np.stack([known[c.semantic_frame_MYX3.tobytes()] for c in conditions]),
+    lambda wave_BNA: wave_BNA,
+    32000,
+  )
+  outcome = evaluator.evaluate(
+    model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', say=print
+  )
+  assert outcome.waves[0].shape == (64000, 2) and outcome.codec_waves[1].shape == (64000, 2)
+  assert outcome.waves_by_variant[evaluator.CLEAN_VARIANT][0].shape == (32000, 2) and outcome.reconstructed[
+    1
+  ].shape == (32000, 2)
+  assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
+  assert outcome.result['protocol']['sample_rate_hz'] == 32000
+
+
+def test_the_prompt_may_be_kept_from_the_model(cases):
+  told = []
+
+  def draw(conditions):
+    told.extend(condition.text for condition in conditions)
+    return np.zeros((len(conditions), SPEC.num_samples, 2))
+
+  model = evaluator.System('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  chosen = [dataclasses.replace(case, paired_variant=None) for case in cases[:2]]
+  outcome = evaluator.evaluate(model, chosen, 'x', has_captions=False, tables=(), say=lambda line: None)
+  assert set(told) == {''} and not outcome.result['protocol']['captions']
+
+
+def test_seeds_of_the_noise_differ():
+  seeds = {evaluator.noise_seed(seed, index) for seed in range(4) for index in range(200)}
+  assert len(seeds) == 800 and max(seeds) < 2**31
+
+
+def test_report_is_written_whole(cases, outcome, tmp_path):
+  shown = cases[:3]
+  evaluation_report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
+  written = json.loads((tmp_path / 'out' / 'report.json').read_text())
+  assert written == {'about': 'Written by v2a evaluate.', **json.loads(json.dumps(outcome.result))}
+  scenes = {case.truth['scene'] for case in shown}
+  assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
+  assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
+  assert not list((tmp_path / 'out').glob('.*'))
+  evaluation_report.write(
+    tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz
+  )  # what is its own it replaces
+  mine = tmp_path / 'out' / f'{shown[0].truth["scene"]}.png'
+  mine.write_text('mine')
+  with pytest.raises(FileExistsError, match='exists and was not written by v2a'):
+    evaluation_report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
+  text = evaluation_report.format_table(outcome.result)
+  assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
+  lines = evaluation_report.format_additional_tables(outcome.result).splitlines()
+  assert len(lines) == 3 + len(signal_metrics.METRICS) + 3 + len(outcome.result['speech'])
+  assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -1,0 +1,120 @@
+"""The built-in embedder on sounds it was not trained on: what is there, and how much worse it got."""
+
+import numpy as np
+import pytest
+
+from data_pipelines import embedder as pipeline
+from data_pipelines import instruments as instruments_pipeline
+from v2a.data import examples
+from v2a.evaluation import check_classifiers
+from v2a.metrics import set_distances
+from v2a.metrics import spectra
+from v2a.metrics.embedders import embedder as embedder_lib
+from v2a.metrics.embedders import synthetic
+
+SCENES = ('strike', 'engine', 'rain', 'keys', 'dialogue', 'still')
+
+
+@pytest.fixture(scope='module')
+def held_out():
+  """Returns a few clips of each of some scenes, and which tags hold for them."""
+  known = [
+    pair
+    for scene in SCENES
+    for pair in check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 3, 2, (scene,))
+  ]
+  clips = [embedder_lib.Clip(wave_NA, spectra.RATE_HZ) for wave_NA, _ in known]
+  return clips, np.stack([synthetic.tags(truth) for _, truth in known])
+
+
+def embed(net, clips):
+  """Returns rows and logits."""
+  made = [net.embed(clip) for clip in clips]
+  return np.concatenate([arrays['rows_NF'] for arrays in made]), np.stack([a['logits_O'] for a in made])
+
+
+def test_seeds_are_apart():
+  seeds = (
+    pipeline.TRAIN_SEED,
+    instruments_pipeline.TRAIN_SEED,
+    examples.HELDOUT_SEED,
+    check_classifiers.CHECK_SEED,
+    0,
+  )
+  assert len(set(seeds)) == len(seeds)
+
+
+def test_shipped_weights_are_small():
+  assert synthetic.FILE.stat().st_size < 1_000_000
+
+
+def test_it_hears_what_is_there(held_out):
+  clips, tag_BO = held_out
+  rows_NF, logits_BO = embed(synthetic.load(), clips)
+  assert rows_NF.shape == (len(clips), pipeline.WIDTHS[-1]) and logits_BO.shape == tag_BO.shape
+  assert ((logits_BO > 0) == (tag_BO > 0.5)).mean() > 0.95
+  assert (tag_BO.sum(axis=1) >= 1).all()
+
+
+def test_distance_grows_with_noise_and_muffling(held_out):
+  clips, _ = held_out
+  net, rng = synthetic.load(), np.random.default_rng(0)
+  rows_NF, _ = embed(net, clips)
+
+  def distance(change):
+    changed = [embedder_lib.Clip(change(clip.wave_NA), spectra.RATE_HZ) for clip in clips]
+    return set_distances.frechet(rows_NF, embed(net, changed)[0])
+
+  def noisy(level_db):
+    return distance(lambda wave_NA: wave_NA + rng.standard_normal(wave_NA.shape) * 10 ** (level_db / 20))
+
+  def muffled(keep):
+    def change(wave_NA):
+      spectrum_FA = np.fft.rfft(wave_NA, axis=0)
+      spectrum_FA[int(keep * len(spectrum_FA)) :] = 0
+      return np.fft.irfft(spectrum_FA, len(wave_NA), axis=0)
+
+    return distance(change)
+
+  assert noisy(-70) < noisy(-50) < noisy(-35)
+  assert muffled(0.8) < muffled(0.3) < muffled(0.1)
+
+
+def test_rate_channels_and_length_do_not_matter(held_out):
+  clips, _ = held_out
+  net, clip = synthetic.load(), clips[2]
+  known_NF = net.embed(clip)['rows_NF']
+  swapped = embedder_lib.Clip(clip.wave_NA[:, ::-1], clip.sample_rate_hz)
+  np.testing.assert_allclose(net.embed(swapped)['rows_NF'], known_NF, atol=1e-5)
+  short = embedder_lib.Clip(clip.wave_NA[:1000], 44100)
+  assert np.isfinite(net.embed(short)['rows_NF']).all()
+  assert net.scores(net.embed(clip)) == {} and net.metrics == synthetic.METRICS
+
+
+def test_training_in_small_is_repeatable_and_scaled(tmp_path):
+  window_BSJR, tag_BO = pipeline.render_examples(20)
+  params = pipeline.fit(window_BSJR, tag_BO, 20)
+  features_BF, logits_BO = synthetic.apply(params, window_BSJR.astype(np.float32), np)
+  plain = pipeline.initialise(window_BSJR)
+  both = [
+    synthetic.apply(p, window_BSJR.astype(np.float32), np)
+    for p in (plain, pipeline.normalize_variance(plain, window_BSJR))
+  ]
+  assert both[0][0].var(axis=0).sum() > 1.1
+  np.testing.assert_allclose(both[1][1], both[0][1], rtol=1e-4, atol=1e-4)
+  assert features_BF.var(axis=0).sum() == pytest.approx(1.0, rel=1e-3)
+  assert ((logits_BO > 0) == (tag_BO > 0.5)).mean() > 0.9
+  for name in ('a.npz', 'b.npz'):
+    synthetic.save(tmp_path / name, pipeline.fit(window_BSJR, tag_BO, 20))
+  assert (tmp_path / 'a.npz').read_bytes() == (tmp_path / 'b.npz').read_bytes()
+  loaded = synthetic.load(tmp_path / 'a.npz')
+  np.testing.assert_allclose(loaded.params['weight_3_IO'], params['weight_3_IO'], rtol=1e-3, atol=1e-4)
+
+
+def test_other_weights_are_refused(tmp_path, monkeypatch):
+  with pytest.raises(FileNotFoundError, match=r'data_pipelines\.embedder` trains it'):
+    synthetic.load(tmp_path / 'world.npz')
+  synthetic.save(tmp_path / 'world.npz', {'bias_0_O': np.zeros(1)})
+  monkeypatch.setattr(synthetic, 'TAGS', ('one',))
+  with pytest.raises(ValueError, match='was trained for the tags wood, .*; wanted one'):
+    synthetic.load(tmp_path / 'world.npz')

@@ -1,0 +1,103 @@
+"""Figures without learned weights: the truth scores as the truth, and faults show where they belong."""
+
+import numpy as np
+import pytest
+
+from v2a import clip as clip_lib
+from v2a.data import examples
+from v2a.data import records
+from v2a.evaluation import scoring
+from v2a.metrics import signal_metrics
+
+SPEC = clip_lib.ClipSpec(frame_size=16)
+RATE_HZ = SPEC.sample_rate_hz
+PERFECT = dict.fromkeys(('onset_flux_f1', 'onset_accuracy', 'onset_count_accuracy'), 1.0)
+
+
+@pytest.fixture(scope='module')
+def cases():
+  return list(examples.from_synthetic(31_000_006, 3, SPEC, scenes=('strike',)))
+
+
+@pytest.fixture(scope='module')
+def waves(cases):
+  return [records.wave_to_float(case.wave_NA).astype(np.float64) for case in cases]
+
+
+@pytest.fixture(scope='module')
+def known(cases):
+  return signal_metrics.SignalMetrics().make_references(cases, RATE_HZ)
+
+
+def figures(waves, known):
+  """Returns the figure of every name."""
+  table = signal_metrics.SignalMetrics()
+  entries, _ = scoring.table_entries(table, scoring.score_table(table, waves, None, RATE_HZ, known))
+  return entries
+
+
+def test_the_truth_is_perfect(waves, known):
+  entries = figures(waves, known)
+  assert list(entries) == list(signal_metrics.METRICS)
+  for name, entry in entries.items():
+    if name.startswith('av_') or name == 'onset_average_precision':
+      continue
+    assert entry['value'] == pytest.approx(PERFECT.get(name, 0.0), abs=1e-6), name
+    assert entry['n'] == 3 and entry['ceiling'] is None
+  assert entries['onset_average_precision']['value'] == pytest.approx(1.0)
+  assert entries['log_mel_distance']['floor'] > 1.0 and entries['onset_flux_f1']['floor'] < 0.9
+  peak = entries['true_peak_error_db']
+  assert peak['mean'] == pytest.approx(peak['mean_truth']) and peak['mean'] < 0.0
+
+
+def test_each_fault_shows_in_its_figure(waves, known):
+  def of(change):
+    return figures([change(wave_NA) for wave_NA in waves], known)
+
+  quiet = of(lambda wave_NA: 0.5 * wave_NA)
+  assert quiet['true_peak_error_db']['value'] == pytest.approx(6.02, abs=0.05)
+  assert quiet['true_peak_error_db']['mean'] < quiet['true_peak_error_db']['mean_truth']
+  assert quiet['loudness_error_lu']['value'] == pytest.approx(6.02, abs=0.3)
+  assert quiet['onset_flux_f1']['value'] > 0.8 and quiet['envelope_l1']['value'] > 0.001
+  late = of(lambda wave_NA: np.roll(wave_NA, round(0.2 * RATE_HZ), axis=0))
+  assert late['onset_flux_f1']['value'] < 0.5
+  assert late['true_peak_error_db']['value'] == pytest.approx(0.0, abs=0.05)
+  left = of(lambda wave_NA: wave_NA * np.array([1.0, 0.1]))
+  assert left['level_difference_error_db']['value'] == pytest.approx(20.0, abs=0.1)
+  assert left['level_difference_error_db']['mean'] < left['level_difference_error_db']['mean_truth'] - 19.0
+  shifted = of(lambda wave_NA: wave_NA + 0.05)
+  assert shifted['dc_error']['value'] == pytest.approx(0.05, abs=0.002)
+  loud = of(lambda wave_NA: np.clip(40.0 * wave_NA, -1.0, 1.0))
+  assert loud['clipping_error']['value'] > 0.01 > loud['clipping_error']['mean_truth']
+  dull = of(lambda wave_NA: np.cumsum(wave_NA, axis=0) * 0.01)
+  assert dull['rolloff_error_hz']['mean'] < dull['rolloff_error_hz']['mean_truth']
+  assert dull['log_spectral_distance']['value'] > 0.5
+
+
+def test_silence_is_no_success(waves, known):
+  silent = figures([np.zeros_like(wave_NA) for wave_NA in waves], known)
+  assert silent['onset_accuracy']['value'] == 0.0 and silent['onset_flux_f1']['value'] == 0.0
+  assert silent['silence_error']['mean'] == 1.0
+  # And is excluded from nothing.
+  loud = figures(waves, known)
+  assert [entry['n'] for entry in silent.values()] == [entry['n'] for entry in loud.values()]
+  assert silent['av_offset_ms']['value'] == 500.0 > loud['av_offset_ms']['value']
+  assert silent['stereo_correlation_error']['mean'] == 0.0
+
+
+def test_clips_are_scored_alone_and_in_order(waves, known):
+  together = signal_metrics.SignalMetrics().scores(waves[::-1], RATE_HZ, known)
+  for k, wave_NA in enumerate(waves[::-1]):
+    alone = signal_metrics.score(wave_NA, RATE_HZ, known[k])
+    assert {name: scores[k] for name, scores in together.items()} == alone
+
+
+def test_one_channel_has_no_stereo(waves, known):
+  mono = [wave_NA[:, :1] for wave_NA in waves]
+  truths = [
+    signal_metrics.make_reference(wave_NA, RATE_HZ, truth.frame_LYX3, truth.fps)
+    for wave_NA, truth in zip(mono, known)
+  ]
+  assert figures(mono, truths)['level_difference_error_db']['value'] is None
+  with pytest.raises(ValueError, match='A=1'):
+    signal_metrics.score(mono[0], RATE_HZ, known[0])

@@ -1,0 +1,131 @@
+"""Word error rates by recognizers that are there, and what is said of those that are not."""
+
+import importlib.metadata
+import pathlib
+import types
+
+import numpy as np
+import pytest
+
+from v2a.evaluation import check_classifiers
+from v2a.media import read
+from v2a.metrics import spectra
+from v2a.metrics import speech
+from v2a.models.published import checkpoints
+
+SPOKEN = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbwe5n.mpg'
+
+
+@pytest.fixture(scope='module')
+def spoken():
+  """Returns sounds of the world's dialogue and what is said in them."""
+  known = check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 4, 3, ('dialogue',))
+  return [wave_NA for wave_NA, _ in known], [truth['transcript'] for _, truth in known]
+
+
+def rates(recognizers, waves, transcripts):
+  """Returns the figures of a table of these recognizers, by name."""
+  table = speech.SpeechMetrics(recognizers)
+  scores = table.scores(waves, spectra.RATE_HZ, transcripts)
+  kept = {name: [score for score in scores[name] if score is not None] for name in table.metrics}
+  return {name: table.metrics[name].combine(kept[name]) if kept[name] else None for name in kept}
+
+
+@pytest.mark.parametrize(
+  ('text', 'words'),
+  [
+    ("  Mary's dog, RUNS home! ", ["mary's", 'dog', 'runs', 'home']),
+    ('\u2018Don\u2019t\u2019 said she\u2014twice', ["don't", 'said', 'she', 'twice']),
+    ('\uff26\uff35\uff2c\uff2c width', ['full', 'width']),
+    ('Stra\u00dfe 20 a_b', ['stra\u00dfe', '20', 'a', 'b']),
+    ('\u6771\u4eac is big', ['\u6771', '\u4eac', 'is', 'big']),
+    ("... ' --", []),
+  ],
+)
+def test_words_are_normalized(text, words):
+  assert speech.normalize(text) == words
+
+
+def test_errors_by_hand():
+  assert speech.count_word_errors('The dog runs home.', 'the DOG ran') == (2, 4)
+  assert speech.count_word_errors('come here', 'come come here now') == (2, 2)
+  assert speech.count_word_errors('', 'a b') == (2, 0) and speech.count_word_errors('', '') == (0, 0)
+  assert speech.count_word_errors('come here', '') == (2, 2)
+
+
+def test_the_world_is_heard(spoken):
+  waves, transcripts = spoken
+  recognizers = speech.load(['world'])
+  assert rates(recognizers, waves, transcripts)['wer_world'] < 0.1
+  assert rates(recognizers, [*waves[1:], waves[0]], transcripts)['wer_world'] > 0.7
+
+
+class Fixed:
+  """Hears an 'a' in what is above zero."""
+
+  name = 'fixed'
+
+  def transcribe(self, wave_N):
+    """Returns what it hears."""
+    return 'a' if wave_N[0] > 0 else ''
+
+
+def test_rates_are_of_all_words_together():
+  waves = [np.full((4000, 1), sign) for sign in (0.5, -0.5, 0.5)]
+  # In the last clip nothing is spoken: what is heard there is not counted.
+  assert rates([Fixed()], waves, ['a', 'b c d', '...'])['wer_fixed'] == pytest.approx((0 + 3) / 4)
+  assert rates([Fixed()], waves, ['', '', '']) == {'wer_fixed': None}
+
+
+def test_what_is_spoken_is_known_of_a_case():
+  known = [types.SimpleNamespace(truth={'transcript': text}) for text in ('come here', None)]
+  assert speech.SpeechMetrics([]).make_references(known, 16000) == ['come here', '']
+
+
+def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
+  def absent(package):
+    raise importlib.metadata.PackageNotFoundError(package)
+
+  monkeypatch.setattr(importlib.metadata, 'version', absent)
+  monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
+  table = speech.SpeechMetrics()
+  package = "not computed: package {} missing (pip install 'v2a[speech]')"
+  assert {name: figure.unavailable_reason for name, figure in table.metrics.items()} == {
+    'wer_world': '',
+    'wer_pocketsphinx': package.format('pocketsphinx'),
+    'wer_whisper-large-v3-turbo': package.format('faster-whisper')
+    + ', weights faster-whisper-large-v3-turbo missing',
+  }
+  assert table.scores([np.zeros((4000, 1))], 16000, ['a'])['wer_pocketsphinx'] == [None]
+  monkeypatch.setattr(importlib.metadata, 'version', lambda package: '1')
+  (missing,) = speech.load(['whisper-large-v3'], tmp_path)
+  assert missing.note == 'not computed: weights faster-whisper-large-v3 missing'
+
+
+def test_an_unknown_recognizer_is_refused():
+  with pytest.raises(ValueError, match='must be of world, pocketsphinx, whisper-tiny.en.*; got ears'):
+    speech.load(['ears'])
+
+
+def test_pocketsphinx_hears_english():
+  pytest.importorskip('pocketsphinx', reason='the extra speech is not installed')
+  if not SPOKEN.is_file():
+    pytest.skip('no ../shared/clips beside the checkout')
+  (recognizer,) = speech.load(['pocketsphinx'])
+  wave_N, silent_N = read.wave(SPOKEN, 16000, 1)[:, 0], np.zeros(16000, np.float32)
+  # The man says: set blue with E five now.
+  heard = [speech.normalize(recognizer.transcribe(each_N)) for each_N in (wave_N, silent_N, wave_N)]
+  assert heard[0][-2:] == ['five', 'now'] and heard[1] == [] and heard[2] == heard[0]
+
+
+def test_whisper_hears_english(spoken):
+  pytest.importorskip('faster_whisper', reason='the extra speech is not installed')
+  found = [
+    got
+    for got in speech.load([f'whisper-{name}' for name in speech.WHISPER_MODELS])
+    if isinstance(got, speech.Whisper)
+  ]
+  if not found:
+    pytest.skip(f'no faster-whisper-NAME in the folder of {checkpoints.ENV_VARIABLE}')
+  (rate,) = rates(found[:1], *spoken).values()
+  assert rate < 0.6

@@ -1,0 +1,81 @@
+import contextlib
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import numpy as np
+import pytest
+import toy
+
+from v2a import weights
+from v2a.data import loader
+from v2a.sharding import mesh as mesh_lib
+from v2a.training import compiled_step
+from v2a.training import loop
+from v2a.training import optimizer as optimizer_lib
+from v2a.training import state as state_lib
+from v2a.training import step as step_lib
+
+DEVICES = jax.devices()[:2]
+
+
+@contextlib.contextmanager
+def uncached():
+  """On CPUs what came from the cache cannot be written again."""
+  folder = jax.config.jax_compilation_cache_dir
+  jax.config.update('jax_compilation_cache_dir', None)
+  compilation_cache.reset_cache()
+  yield
+  jax.config.update('jax_compilation_cache_dir', folder)
+  compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope='module')
+def program(tmp_path_factory):
+  """The file of the toy task's step on two devices."""
+  c, task = toy.configuration(), toy.Task()
+  optimizer, mesh = optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict(), DEVICES)
+  abstract = state_lib.abstract(task, optimizer, mesh)
+  step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
+  lowered = step.lower(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh))
+  path = tmp_path_factory.mktemp('program') / 'step'
+  with uncached():
+    compiled_step.save(lowered, lowered.compile(), path)
+  return path
+
+
+def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys):
+  compiled = loop.train(toy.configuration(), tmp_path / 'a', toy.Task(), devices=DEVICES)
+  make = step_lib.make
+
+  class Uncompiled:
+    """A step that can be lowered and nothing else."""
+
+    def __init__(self, *arguments):
+      self.lower = make(*arguments).lower
+
+  monkeypatch.setattr(step_lib, 'make', Uncompiled)
+  assert 'Compiled in' in capsys.readouterr().out
+  loaded = loop.train(
+    toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, executable_path=program
+  )
+  assert 'Compil' not in capsys.readouterr().out
+  wanted, found = (weights.load_export(path).arrays for path in (compiled, loaded))
+  for name, value in wanted.items():
+    np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize(
+  'other', [{'learning_rate': 0.5}, {'batch_size': 16}, {'devices': jax.devices()[:4]}]
+)
+def test_a_program_of_another_step_is_refused(program, tmp_path, other):
+  settings = dict(other)
+  devices = settings.pop('devices', DEVICES)
+  with pytest.raises(ValueError, match='was made for another step'):
+    loop.train(toy.configuration(**settings), tmp_path, toy.Task(), devices=devices, executable_path=program)
+
+
+def test_what_is_no_program_is_refused(tmp_path):
+  path = tmp_path / 'text'
+  path.write_bytes(b'no pickle')
+  with pytest.raises(ValueError, match='holds no executable'):
+    loop.train(toy.configuration(), tmp_path / 'run', toy.Task(), devices=DEVICES, executable_path=path)

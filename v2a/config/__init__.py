@@ -1,0 +1,1 @@
+"""Configuration: every key with unit, default and meaning; files of them."""

@@ -1,0 +1,1 @@
+"""Records on disk: schema, shards, loader, augmentation, evaluation examples."""

@@ -1,0 +1,206 @@
+"""Batches from records: the global batch of step s is a pure function of (manifest, seed, s).
+
+Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
+epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
+arithmetic: there is no iterator state to save. Another record stands in place of a corrupt one, in all
+processes the same (`corrupt.FaultTolerantSource`). Each process reads the rows that its devices hold; where
+an axis of the mesh whose members see the same clips spans processes, they read the same rows.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import functools
+import pathlib
+
+import grain
+import jax
+import ml_collections
+import numpy as np
+
+from v2a.config import schema
+from v2a.data import records
+from v2a.data import shards
+from v2a.sharding import mesh as mesh_lib
+
+VERIFIED = 'verified_records'  # folder of the workdir, see shards.VerificationCache
+NUM_PREFETCHED_ON_DEVICE = (
+  3  # batches on the devices beside the one in use: of the next step, ready, on its way
+)
+# Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
+_SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
+
+
+def source(c: ml_collections.ConfigDict, split: str = 'train'):
+  """Returns the records that a configuration names (see `records.FolderSource` for the face).
+
+  Args:
+    c: the whole configuration.
+    split: 'train' or 'validation'.
+
+  Raises:
+    FileNotFoundError: a folder is not there.
+    ValueError: no folder is named, the records do not fit `config.clip`, or are not all there.
+  """
+  spec = schema.clip_spec(c)
+  if split == 'train' and c.data.num_fake_records:
+    return records.InMemorySource([fake(c, seed) for seed in range(c.data.num_fake_records)], spec)
+  folders = c.data[split]
+  if not folders:
+    raise ValueError(
+      f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.'
+    )
+  found = records.open(*folders)
+  for name in _SHARED:
+    got, wanted = getattr(found.spec, name), getattr(spec, name)
+    if got != wanted:
+      raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
+  if found.spec.num_samples < spec.num_samples:
+    raise ValueError(
+      f'config.clip asks for {float(spec.duration_s):g} s, but the records of {folders} last '
+      f'{float(found.spec.duration_s):g} s.'
+    )
+  if not len(found):
+    raise ValueError(f'The records of {folders} are none.')
+  return found
+
+
+def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shards.VerificationCache:
+  """Reads the shards that the workdir does not know as verified; of several processes each its share.
+
+  Args:
+    items: records in files, or in memory.
+    workdir: training folder; need not be there.
+    report: is given lines of progress.
+
+  Returns:
+    What is known now, to be saved.
+
+  Raises:
+    ValueError: a shard is not as it was written.
+  """
+  known = shards.VerificationCache(workdir / VERIFIED, jax.process_index())
+  own = getattr(items, 'shards', ())[jax.process_index() :: jax.process_count()]
+  shards.verify(own, known, report)
+  return known
+
+
+def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
+  """Returns a made-up record of a configuration's sizes."""
+  num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
+  return records.fake(
+    schema.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
+  )
+
+
+def abstract_batch(
+  c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh
+) -> dict[str, jax.ShapeDtypeStruct]:
+  """Returns shapes, types and shardings of a task's batches."""
+  one, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
+  shape = lambda value: (c.training.batch_size, *value.shape[1:])
+  return {
+    name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding) for name, value in one.items()
+  }
+
+
+@functools.lru_cache
+def local_rows(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
+  """Returns which rows of a global batch the devices of this process hold, in order.
+
+  Raises:
+    ValueError: the batch does not divide over the mesh.
+  """
+  num_shards = mesh_lib.num_batch_shards(mesh)
+  if batch_size % num_shards:
+    raise ValueError(
+      f'config.training.batch_size must be a multiple of the {num_shards} parts that the mesh '
+      f'splits it in; got {batch_size}.'
+    )
+  held = mesh_lib.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+  return tuple(sorted({row for (rows,) in held for row in range(*rows.indices(batch_size))}))
+
+
+class Batches:
+  """The batches of a run by step: `batches[step]` holds this process' rows of the global batch."""
+
+  def __init__(
+    self, task, items, batch_size: int, num_steps: int, seed: int, rows: Sequence[int] | None = None
+  ):
+    """Args:
+    task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
+    items: source of records.
+    batch_size: of all processes together.
+    num_steps: length of the sequence.
+    seed: of order and crops.
+    rows: of the global batch, those wanted here; None for all.
+    """
+    self._task = task
+    self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
+    self._batch_size = batch_size
+    self._num_steps = num_steps
+    self._seed = seed
+    self._rows = range(batch_size) if rows is None else rows
+
+  def __len__(self) -> int:
+    return self._num_steps
+
+  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+    parts = []
+    for row in self._rows:
+      rng = np.random.default_rng((self._seed, step, row))
+      parts.append(self._task.collate([self._order[step * self._batch_size + row]], rng))
+    return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+
+
+def iterate(
+  batches: Batches,
+  start: int,
+  num_threads: int,
+  num_prefetched: int,
+  put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None,
+) -> Iterator[dict]:
+  """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads.
+
+  Args:
+    batches: of the run.
+    start: first step.
+    num_threads: that read and prepare.
+    num_prefetched: batches that lie ready on the host.
+    put: brings a batch to the devices, while the step before runs; None leaves it on the host.
+  """
+  dataset = grain.MapDataset.source(batches)[start:]
+  options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
+  dataset = dataset.to_iter_dataset(options)
+  if put is not None:
+    dataset = grain.experimental.ThreadPrefetchIterDataset(
+      dataset.map(put), prefetch_buffer_size=NUM_PREFETCHED_ON_DEVICE - 2
+    )
+  return iter(dataset)
+
+
+def to_devices(
+  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh, batch_size: int
+) -> dict[str, jax.Array]:
+  """Returns the global batch on the mesh.
+
+  Args:
+    batch: the rows of `local_rows`.
+    mesh: of the devices.
+    batch_size: rows of the global batch.
+  """
+  sharding = mesh_lib.batch_sharding(mesh)
+  if jax.process_count() == 1:
+    return jax.device_put(batch, sharding)
+  place = {row: index for index, row in enumerate(local_rows(mesh, batch_size))}
+
+  def whole(value: np.ndarray) -> jax.Array:
+    shape = (batch_size, *value.shape[1:])
+
+    def part(index: tuple) -> np.ndarray:
+      begin, end, _ = index[0].indices(batch_size)
+      return value[place[begin] : place[begin] + end - begin]
+
+    return jax.make_array_from_callback(shape, sharding, part)
+
+  return {key: whole(value) for key, value in batch.items()}

@@ -1,0 +1,153 @@
+"""Fits the video quality gauge of a generator (v2a.ood.detector) to its training clips, and calibrates it.
+
+The training statistics are those of training clips without degradation: as they were recorded, not augmented
+(config.data.augment_probability), and synthetic clips without corruption. Results on augmented pictures are
+worse than on others, and a detector that takes them for in-distribution warns of nothing.
+
+A corruption is harmful where a metric falls below HARMFUL_RATIO times what it is on the clean clips. The
+threshold is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones
+(largest share caught minus largest share of false alarms, Youden's index), but never below the distance of
+which MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from v2a.data import examples as examples_lib
+from v2a.data import records
+from v2a.ood import detector as detector_lib
+from v2a.sampling import pipeline
+
+HARMFUL_RATIO = 0.8
+MAX_FALSE_POSITIVE_RATE = 0.05
+METRIC = 'onset_f1'
+_BATCH = 16
+
+
+def ood_scores(
+  model: pipeline.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
+) -> dict | None:
+  """Returns, JSON-able, the distances of the pictures of clips; None where the generator has no gauge."""
+  found = model.ood_detector(generator)
+  if found is None:
+    return None
+  pairs = (case.frames for case in examples)
+  distance_N = found.score(ood_features(model, generator, pairs))
+  return {
+    'median': float(np.median(distance_N)),
+    'share_above_threshold': float((distance_N > found.threshold).mean()),
+    'distances': [round(float(distance), 4) for distance in distance_N],
+  }
+
+
+def ood_features(model: pipeline.Bundle, generator: str | None, pairs) -> np.ndarray:
+  """Returns feature_NF of pairs of semantic and sync frames, a pair a window; see Bundle.ood_features."""
+  found, waiting = [], list(pairs)
+  for first in range(0, len(waiting), _BATCH):
+    part = waiting[first : first + _BATCH]
+    # Filled up with the last, so that one compiled program serves all.
+    whole = part + part[-1:] * (_BATCH - len(part))
+    frames = (np.stack([pair[k] for pair in whole]) for k in (0, 1))
+    found.append(np.asarray(model.ood_features(*frames, generator))[: len(part)])
+  return np.concatenate(found)
+
+
+def fit(
+  model: pipeline.Bundle, generator: str | None, folders: Sequence[str], num_clips: int
+) -> detector_lib.Detector:
+  """Returns the gauge of a generator's undamaged training clips, without a threshold.
+
+  Args:
+    model: see v2a.sampling.pipeline.load.
+    generator: None for the first.
+    folders: of records that it was trained on.
+    num_clips: how many of them are looked at, evenly spread; damaged ones are passed over.
+
+  Raises:
+    ValueError: there are too few clips with pictures.
+  """
+  part, pairs = model.generator(generator), []
+  for folder in folders:
+    source = records.open(folder)
+    wanted = -(-num_clips // len(folders))
+    for k in np.unique(np.linspace(0, len(source) - 1, min(wanted, len(source))).astype(int)):
+      record = source[int(k)]
+      if record['has_video'] and _is_undamaged(record):
+        pairs.append((record['semantic_frame_MYX3'], record['sync_frame_LYX3']))
+  if not pairs:
+    raise ValueError(f'{", ".join(folders)}: no clip has an undamaged picture.')
+  found = detector_lib.fit(
+    ood_features(model, generator, pairs), sizes=(detector_lib.NUM_APPEARANCE_FEATURES,)
+  )
+  return dataclasses.replace(found, about={**found.about, 'generator': part.name})
+
+
+def _is_undamaged(record: Mapping) -> bool:
+  return not record['truth'] or json.loads(record['truth']).get('look', 'clean') == 'clean'
+
+
+def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = METRIC) -> detector_lib.Detector:
+  """Returns the gauge with the threshold that the module describes, and what it does in its notes.
+
+  Args:
+    detector: the gauge that the sweep was made with.
+    sweep: what degradation.sweep returned.
+    metric: that is harmed.
+
+  Raises:
+    ValueError: the sweep lacks distances or the figure, or nothing in it does harm.
+  """
+  clean = sweep['clean']
+  if clean['ood'] is None or metric not in clean['synthetic']:
+    raise ValueError(f'the sweep must hold distances and {metric}; make it with a model that has a gauge.')
+  whole = clean['synthetic'][metric]['value']
+  harmless, harmful = list(clean['ood']['distances']), []
+  for kind in sweep['corruptions'].values():
+    for point in kind['points']:
+      value = point['synthetic'].get(metric, {'value': 0.0})['value']
+      (harmful if value < HARMFUL_RATIO * whole else harmless).extend(point['ood']['distances'])
+  if not harmful:
+    raise ValueError(f'no damage of the sweep brings {metric} below {HARMFUL_RATIO:g} of {whole:.3f}.')
+  least = float(np.quantile(clean['ood']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
+  candidates = [value for value in sorted({*harmless, *harmful}) if value >= least] or [least]
+  shares = lambda value: tuple(float((np.array(side) > value).mean()) for side in (harmful, harmless))
+  threshold = max(candidates, key=lambda value: np.subtract(*shares(value)))
+  caught, alarms = shares(threshold)
+  notes = {
+    'figure': metric,
+    'harm': HARMFUL_RATIO,
+    'caught': round(caught, 3),
+    'false_alarms': round(alarms, 3),
+    'clean_false_alarms': round(float((np.array(clean['ood']['distances']) > threshold).mean()), 3),
+    'sweep': {key: sweep[key] for key in ('data', 'num_clips', 'seed')},
+  }
+  return dataclasses.replace(
+    detector, threshold=float(threshold), about={**detector.about, 'calibration': notes}
+  )
+
+
+def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_clips: int) -> pathlib.Path:
+  """Fits the gauge of a model and writes it beside the generator's weights; see `fit`. Returns its path."""
+  model = pipeline.load(name, generator=generator)
+  found = fit(model, generator, folders, num_clips)
+  return _write(model, generator, found)
+
+
+def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
+  """Calibrates the gauge of a model and writes it where it was; see `calibrate`. Returns its path."""
+  model = pipeline.load(name, generator=generator)
+  found = model.ood_detector(generator)
+  if found is None:
+    raise ValueError(f'the model {model.name} has no gauge yet; fit one first.')
+  return _write(model, generator, calibrate(found, json.loads(sweep.read_text())))
+
+
+def _write(model: pipeline.Bundle, generator: str | None, found: detector_lib.Detector) -> pathlib.Path:
+  path = model.exports[model.generator(generator).name].folder / detector_lib.FILE
+  detector_lib.save(found, path)
+  return path

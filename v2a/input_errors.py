@@ -1,0 +1,43 @@
+"""The boundary around one input of many: what it raises becomes one line about it, and the others go on."""
+
+import errno
+import os
+import traceback
+
+from v2a import file_names
+
+MAX_LINE = 600
+# XLA raises a RuntimeError of its own; what C++ throws reaches Python as one, too.
+_OUT_OF_MEMORY = ('RESOURCE_EXHAUSTED', 'bad_alloc', "can't start new thread")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+  """Whether the machine, or its accelerator, had too little memory."""
+  if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+    return True
+  return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def format_error(error: Exception, path: str | os.PathLike | None = None) -> str:
+  """Returns what an input raised as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
+
+  Args:
+    error: of reading, generating or writing for the input. What libraries raise for damaged files is of any
+      kind (PyAV: IndexError), so a fault of this program looks alike; the line says how to tell.
+    path: the input's file; None where it has none.
+  """
+  if os.environ.get('V2A_DEBUG') == '1':
+    traceback.print_exception(error)
+  reason = getattr(error, 'strerror', None)
+  if is_out_of_memory(error):
+    text = f'out of memory ({error})' if str(error) else 'out of memory'
+  elif isinstance(error, OSError) and reason:
+    text = f'{error.filename}: {reason}' if error.filename else reason
+  elif isinstance(error, ValueError | OSError) or reason:
+    text = str(reason or error) or type(error).__name__
+  else:
+    text = f'{type(error).__name__}: {error} (V2A_DEBUG=1 shows where)'
+  # A sidecar's name names the input too.
+  is_named = path is None or f'{os.path.splitext(path)[0]}.' in text
+  text = file_names.one_line(text if is_named else f'{path}: {text}', path)
+  return text if len(text) <= MAX_LINE else text[: MAX_LINE - 3] + '...'

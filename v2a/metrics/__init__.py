@@ -1,0 +1,1 @@
+"""Metrics, and the classifiers and embedders that they need."""

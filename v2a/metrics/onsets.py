@@ -1,0 +1,81 @@
+"""Sharp onsets in a wave, and their agreement with known times.
+
+Detector: the spectral flux of the compressed magnitude spectrum, differences taken against a local maximum
+  over neighbouring bins so that vibrato and gliding tones do not count (Boeck and Widmer 2013, "Maximum
+  filter vibrato suppression for onset detection"). A contact is broadband: the flux is a mean over bands of
+  equal width in mel, and a note, which rises in few bands, stays below the threshold. No learned weights.
+
+Agreement: the largest one-to-one assignment between detected and known times in which no pair is farther
+  apart than the tolerance; on a line the earliest-first greedy assignment is one of the largest.
+"""
+
+import numpy as np
+from scipy import ndimage
+
+from v2a.metrics import spectra
+
+TOLERANCE_S = 0.05
+HOP_SAMPLES = 80
+WINDOW_SAMPLES = 320
+_BANDS = 40
+
+
+def onset_strength(wave_NA: np.ndarray) -> np.ndarray:
+  """Returns the onset strength as flux_J, one value every HOP_SAMPLES of a wave at spectra.RATE_HZ."""
+  matrix_FR = spectra.mel_matrix(_BANDS, WINDOW_SAMPLES, 150.0, 7600.0)
+  level_JR = np.zeros(())
+  for wave_N in wave_NA.T:
+    level_JR = level_JR + np.abs(spectra.stft(wave_N, WINDOW_SAMPLES, HOP_SAMPLES)) @ matrix_FR
+  db_JR = 20.0 * np.log10(level_JR / wave_NA.shape[1] + 1e-4)
+  lag = 3
+  reference_JR = ndimage.maximum_filter1d(db_JR, 3, axis=1)
+  flux_JR = np.zeros_like(db_JR)
+  flux_JR[lag:] = np.clip(db_JR[lag:] - reference_JR[:-lag], 0.0, 30.0)
+  return flux_JR.mean(axis=1)
+
+
+def detect(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float = 3.0) -> np.ndarray:
+  """Returns the times in seconds of the sharp onsets, ascending.
+
+  Args:
+    wave_NA: the sound; channels are summed in magnitude, so that opposite channels do not cancel.
+    sample_rate_hz: its rate.
+    threshold_db: the mean rise over bands, above the local median, that counts as an onset.
+  """
+  flux_J = onset_strength(spectra.resample(wave_NA, sample_rate_hz))
+  rate_hz = spectra.RATE_HZ / HOP_SAMPLES
+  base_J = ndimage.median_filter(flux_J, int(0.5 * rate_hz) | 1, mode='nearest')
+  excess_J = flux_J - base_J
+  peak_J = ndimage.maximum_filter1d(excess_J, int(0.06 * rate_hz) | 1, mode='nearest')
+  is_peak_J = (excess_J == peak_J) & (excess_J > threshold_db)
+  return np.flatnonzero(is_peak_J) / rate_hz
+
+
+def match(
+  known_s: np.ndarray, detected_s: np.ndarray, tolerance_s: float = TOLERANCE_S
+) -> list[tuple[int, int]]:
+  """Returns the index pairs (known, detected) of a largest one-to-one assignment within the tolerance.
+
+  Args:
+    known_s: ascending times.
+    detected_s: ascending times.
+    tolerance_s: the largest distance of a pair; a pair at exactly this distance counts.
+  """
+  pairs = []
+  i = j = 0
+  while i < len(known_s) and j < len(detected_s):
+    distance_s = detected_s[j] - known_s[i]
+    if abs(distance_s) <= tolerance_s + 1e-9:
+      pairs.append((i, j))
+      i, j = i + 1, j + 1
+    elif distance_s < 0:
+      j += 1
+    else:
+      i += 1
+  return pairs
+
+
+def f1(num_matched: float, num_known: float, num_detected: float) -> float:
+  """Returns the F1 score; 1 where nothing was to be found and nothing was."""
+  total = num_known + num_detected
+  return 2.0 * num_matched / total if total else 1.0

@@ -1,0 +1,379 @@
+"""Figures of a sound by signal processing alone: its timing, level and channels, its distance to another.
+
+No learned weights, so every figure serves any sound, and means the same for each model. Where two sounds are
+compared, each channel is compared with its like and the channels are averaged: a mono mix would let opposite
+channels vanish. One number a clip, None where a clip allows none.
+
+Every function that takes a wave raises ValueError where it is empty, has no channel axis or holds NaN or
+infinity; every distance also where the two shapes differ.
+
+Timing follows published protocols and departs from them where they miscount:
+
+- Onset figures, after XYPB/CondFoleyGen `predict_onset.py`. There and in its descendants a known onset that
+  was missed enters the average precision as found with confidence 0, so that silence scores 1; matching ends
+  when the detections run out and forgets the rest; signed waves make silence half confident; one `delta` is
+  both the detector's threshold and the tolerance; confidences are read at the wrong index; and no sound, or
+  an onset near t=0, is an error. Here the detector is the project's own, see v2a.metrics.onsets, the
+  tolerance is its own argument, matching is a largest assignment, and a missed onset is never found.
+- AV-Align, after guyyariv/TempoTokens `av_align.py` (Yariv et al. 2023, arXiv 2309.16429), with that detector
+  in place of librosa's, the mean change between frames in place of optical flow, peaks of at least a tenth of
+  the largest change in place of 0.1 pixels, and each peak of the picture used once.
+
+Clocks: sample n is at n / rate, picture l at l / fps, and a change belongs to the picture that shows it.
+"""
+
+import dataclasses
+
+import numpy as np
+import pyloudnorm
+from scipy import ndimage
+from scipy import signal as scipy_signal
+
+from v2a import shapes
+from v2a.media import motion
+from v2a.metrics import curves
+from v2a.metrics import onsets
+from v2a.metrics import retrieval
+from v2a.metrics import spectra
+
+# Levels below count as this: quieter than the last bit of 16, so that silence has a number.
+FLOOR_DB = -120.0
+# The largest lag between sound and picture that is looked for.
+OFFSET_LIMIT_S = 0.5
+# What is quieter does not count as sound in ITU-R BS.1770.
+SILENCE_LUFS = -70.0
+# Full scale of 16-bit samples.
+CLIPPING = 32767.0 / 32768.0
+_CONFIDENCE_S = 0.05
+_ENVELOPE_FRAME_SAMPLES, _ENVELOPE_HOP_SAMPLES = 512, 128
+_STFT_WINDOWS = (512, 1024, 2048)
+_LSD_WINDOW, _LSD_HOP = 2048, 512
+# Of a sine at -94 dB of full scale; what is below is not compared.
+_MAGNITUDE_FLOOR = 1e-5
+
+
+@dataclasses.dataclass(frozen=True)
+class OnsetMetrics:
+  """How the onsets of a sound agree with the known ones.
+
+  Attributes:
+    is_count_right: whether there are as many; its mean over clips is the onset count accuracy.
+    accuracy: share of the known onsets that were found; None where none is known.
+    average_precision: mean over known onsets of the precision among the detections that are at least as
+      loud as its own, 0 for a missed one; None where none is known.
+    f1: of the matched pairs; 1 where nothing was to be found and nothing was.
+  """
+
+  is_count_correct: bool
+  accuracy: float | None
+  average_precision: float | None
+  f1: float
+
+
+def onset_metrics(
+  known_s: np.ndarray, wave_NA: np.ndarray, sample_rate_hz: int, tolerance_s: float = 0.1
+) -> OnsetMetrics:
+  """Returns the agreement of a sound's onsets with known times, see the module for the protocol.
+
+  The confidence of an onset is the largest absolute sample within 50 ms of it.
+
+  Args:
+    known_s: known times in seconds, any order: annotated, or onsets.detect of the true sound.
+    wave_NA: the sound to judge.
+    sample_rate_hz: its rate.
+    tolerance_s: the largest distance that counts as found; 0.1 as CondFoleyGen.
+
+  Raises:
+    ValueError: a known time is not finite.
+  """
+  wave_NA, known_s = _sound(wave_NA), np.sort(np.asarray(known_s, np.float64))
+  if not np.isfinite(known_s).all():
+    raise ValueError('known onset times must be finite; got NaN or infinity.')
+  detected_s = onsets.detect(wave_NA, sample_rate_hz)
+  pairs = onsets.match(known_s, detected_s, tolerance_s)
+  confidences = [_loudest(wave_NA, sample_rate_hz, time_s) for time_s in detected_s]
+  hits = [j for _, j in pairs]
+  return OnsetMetrics(
+    is_count_correct=len(known_s) == len(detected_s),
+    accuracy=len(pairs) / len(known_s) if len(known_s) else None,
+    average_precision=_average_precision(np.array(confidences), hits, len(known_s)),
+    f1=onsets.f1(len(pairs), len(known_s), len(detected_s)),
+  )
+
+
+def _loudest(wave_NA: np.ndarray, sample_rate_hz: int, time_s: float) -> float:
+  first = max(0, int((time_s - _CONFIDENCE_S) * sample_rate_hz))
+  return float(np.abs(wave_NA[first : int((time_s + _CONFIDENCE_S) * sample_rate_hz) + 1]).max(initial=0.0))
+
+
+def _average_precision(confidence_N: np.ndarray, hits: list[int], num_known: int) -> float | None:
+  if not num_known:
+    return None
+  is_hit_N = np.isin(np.arange(len(confidence_N)), hits)
+  at_least_NN = confidence_N >= confidence_N[:, None]
+  return float(sum(is_hit_N[at_least_N].mean() for at_least_N in at_least_NN[is_hit_N]) / num_known)
+
+
+def motion_peaks(motion_L: np.ndarray, fps: float) -> np.ndarray:
+  """Returns the times in seconds of strict local maxima of at least a tenth of the largest value."""
+  inner_L = motion_L[1:-1]
+  is_top_L = (inner_L > motion_L[:-2]) & (inner_L > motion_L[2:])
+  is_peak_L = is_top_L & (inner_L >= 0.1 * motion_L.max(initial=0.0))
+  return (np.flatnonzero(is_peak_L) + 1) / fps
+
+
+def av_align(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float) -> float | None:
+  """Returns AV-Align, 0 to 1: matched peaks of sound and picture over all peaks, see the module.
+
+  A weak figure: clips that are truly in time score 0 to 0.5.
+
+  Args:
+    wave_NA: the sound.
+    sample_rate_hz: its rate.
+    frame_LYX3: the pictures.
+    fps: their rate; peaks no farther apart than one picture match.
+
+  Returns:
+    The share; None where neither side has a peak.
+  """
+  sound_s = onsets.detect(_sound(wave_NA), sample_rate_hz)
+  picture_s = motion_peaks(motion.curve(frame_LYX3), fps)
+  num_matched = len(onsets.match(picture_s, sound_s, 1.0 / fps))
+  num_all = len(sound_s) + len(picture_s) - num_matched
+  return num_matched / num_all if num_all else None
+
+
+def av_offset_s(
+  wave_NA: np.ndarray,
+  sample_rate_hz: int,
+  frame_LYX3: np.ndarray,
+  fps: float,
+  limit_s: float = OFFSET_LIMIT_S,
+) -> float | None:
+  """Returns by how many seconds the sound comes after the picture; below 0 the sound is early.
+
+  The lag of the best correlation between motion and onset strength, in steps of 10 ms. The onset strength is
+  smoothed to the width of a picture, since a picture says no closer when it happened. Rough where the picture
+  moves most at other times than it sounds: 12 clips of the world's blows, all in time, gave -0.22 to 0.13 s
+  and one the limit.
+
+  Args:
+    wave_NA: the sound.
+    sample_rate_hz: its rate.
+    frame_LYX3: the pictures.
+    fps: their rate.
+    limit_s: the largest lag that is looked for; at most half of the clip.
+
+  Returns:
+    The lag; None where the sound has no onsets or the picture stands still.
+  """
+  motion_L, flux_J = (
+    motion.curve(frame_LYX3),
+    onsets.onset_strength(_at_measuring_rate(wave_NA, sample_rate_hz)),
+  )
+  flux_hz = spectra.RATE_HZ / onsets.HOP_SAMPLES
+  num = int(min(len(motion_L) / fps, len(flux_J) / flux_hz) * curves.CURVE_HZ)
+  time_N = np.arange(num) / curves.CURVE_HZ
+  smooth_J = ndimage.gaussian_filter1d(flux_J, 0.5 * flux_hz / fps, mode='constant')
+  picture_N = np.interp(time_N, np.arange(len(motion_L)) / fps, motion_L)
+  sound_N = np.interp(time_N, np.arange(len(flux_J)) / flux_hz, smooth_J)
+  if num < 4 or np.ptp(picture_N) < 1e-9 or np.ptp(sound_N) < 1e-9:
+    return None
+  return curves.lag(picture_N, sound_N, min(limit_s, num / 2 / curves.CURVE_HZ))
+
+
+def envelope(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns the RMS amplitude over channels, in frames of 512 samples every 128 at 16 kHz, as level_J.
+
+  Args:
+    wave_NA: the sound; mirrored by 192 samples at its ends, as jnwnlee/video-foley.
+    sample_rate_hz: its rate.
+  """
+  power_N = (_at_measuring_rate(wave_NA, sample_rate_hz) ** 2).mean(axis=1)
+  edge = (_ENVELOPE_FRAME_SAMPLES - _ENVELOPE_HOP_SAMPLES) // 2
+  power_N = np.pad(power_N, edge, mode='reflect')
+  power_N = np.pad(power_N, (0, max(0, _ENVELOPE_FRAME_SAMPLES - len(power_N))))
+  view_JN = np.lib.stride_tricks.sliding_window_view(power_N, _ENVELOPE_FRAME_SAMPLES)
+  return np.sqrt(view_JN[::_ENVELOPE_HOP_SAMPLES].mean(axis=1))
+
+
+def envelope_l1(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) -> float:
+  """Returns E-L1, the mean absolute difference of `envelope`, amplitudes of full scale 1.
+
+  Lee et al. 2024, "Video-Foley", arXiv 2408.11915, as jnwnlee/video-foley `evaluate_v2s.py`.
+
+  Args:
+    a_NA, b_NA: sounds of one shape.
+    sample_rate_hz: their rate.
+  """
+  a_NA, b_NA = _pair(a_NA, b_NA)
+  return float(np.abs(envelope(a_NA, sample_rate_hz) - envelope(b_NA, sample_rate_hz)).mean())
+
+
+def stft_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:
+  """Returns the multi-resolution STFT distance: mean over windows of convergence and log magnitude.
+
+    | |A| - |B| |_2 / max(|A|_2, |B|_2)  +  mean | ln |A| - ln |B| |
+
+  Yamamoto et al. 2020, "Parallel WaveGAN", arXiv 1910.11480, with windows of 512, 1024 and 2048
+  samples and a quarter of them as hop, at the sounds' own rate, and the larger of both norms below the line:
+  the first alone makes a silent truth infinitely far, and the distance asymmetric.
+
+  Args:
+    a_NA, b_NA: sounds of one shape and rate.
+  """
+  a_NA, b_NA = _pair(a_NA, b_NA)
+  pairs = [
+    (_magnitude(a_N, window, window // 4), _magnitude(b_N, window, window // 4))
+    for window in _STFT_WINDOWS
+    for a_N, b_N in zip(a_NA.T, b_NA.T)
+  ]
+  return float(np.mean([_convergence(*pair) + np.abs(np.log(pair[0] / pair[1])).mean() for pair in pairs]))
+
+
+def _convergence(a_JF: np.ndarray, b_JF: np.ndarray) -> float:
+  return np.linalg.norm(a_JF - b_JF) / max(np.linalg.norm(a_JF), np.linalg.norm(b_JF))
+
+
+def log_spectral_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:
+  """Returns LSD: mean over frames of the root mean square over bins of log10 |A|^2 - log10 |B|^2.
+
+  In bels, as the literature on super-resolution prints it; ten times that is in dB. Gray and Markel 1976,
+  "Distance measures for speech processing"; windows of 2048 samples every 512, at the sounds' own rate, so
+  that missing heights count.
+
+  Args:
+    a_NA, b_NA: sounds of one shape and rate.
+  """
+  a_NA, b_NA = _pair(a_NA, b_NA)
+
+  def distance(a_N: np.ndarray, b_N: np.ndarray) -> float:
+    a_JF, b_JF = (_magnitude(wave_N, _LSD_WINDOW, _LSD_HOP) for wave_N in (a_N, b_N))
+    return np.sqrt(((2.0 * np.log10(a_JF / b_JF)) ** 2).mean(axis=1)).mean()
+
+  return float(np.mean([distance(a_N, b_N) for a_N, b_N in zip(a_NA.T, b_NA.T)]))
+
+
+def log_mel_distance(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) -> float:
+  """Returns the mean absolute difference of log mel magnitudes at 16 kHz, natural logarithm.
+
+  The distance of v2a.metrics.retrieval, channel by channel.
+
+  Args:
+    a_NA, b_NA: sounds of one shape.
+    sample_rate_hz: their rate.
+  """
+  a_NA, b_NA = (_at_measuring_rate(wave_NA, sample_rate_hz) for wave_NA in _pair(a_NA, b_NA))
+  channels = [slice(k, k + 1) for k in range(a_NA.shape[1])]
+  return float(np.mean([retrieval.pairwise_distances([a_NA[:, k]], [b_NA[:, k]]) for k in channels]))
+
+
+def _magnitude(wave_N: np.ndarray, window_samples: int, hop_samples: int) -> np.ndarray:
+  return np.maximum(np.abs(spectra.stft(wave_N, window_samples, hop_samples)), _MAGNITUDE_FLOOR)
+
+
+def loudness_lufs(wave_NA: np.ndarray, sample_rate_hz: int) -> float | None:
+  """Returns the integrated loudness by ITU-R BS.1770-4: a sine of 997 Hz in both channels is at its dB.
+
+  Args:
+    wave_NA: one to five channels.
+    sample_rate_hz: their rate.
+
+  Returns:
+    Not below SILENCE_LUFS, the gate of the standard; None for a sound shorter than its 0.4 s blocks.
+  """
+  wave_NA = _sound(wave_NA)
+  meter = pyloudnorm.Meter(sample_rate_hz)
+  if len(wave_NA) < meter.block_size * sample_rate_hz:
+    return None
+  with np.errstate(divide='ignore'):
+    return max(SILENCE_LUFS, float(meter.integrated_loudness(wave_NA)))
+
+
+def true_peak_db(wave_NA: np.ndarray) -> float:
+  """Returns the largest amplitude between the samples of any channel in dB of full scale (dBTP).
+
+  ITU-R BS.1770-5 annex 2: four times oversampled, here by scipy's polyphase filter of 81 taps in place of
+  the annex's example of 48. Never below the sample peak; silence is FLOOR_DB.
+
+  Args:
+    wave_NA: the sound at 44.1 kHz or more; at lower rates the peak may be missed by more.
+  """
+  # Every fourth of the new samples is an old one, up to 0.006 dB.
+  peak = np.abs(scipy_signal.resample_poly(_sound(wave_NA), 4, 1, axis=0)).max()
+  return float(20.0 * np.log10(max(peak, 10.0 ** (FLOOR_DB / 20.0))))
+
+
+def clipping_share(wave_NA: np.ndarray) -> float:
+  """Returns the share of samples, over all channels, that lie at or beyond full scale (CLIPPING)."""
+  return float((np.abs(_sound(wave_NA)) >= CLIPPING).mean())
+
+
+def silence_share(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float = -60.0) -> float:
+  """Returns the share of frames of `envelope` below `threshold_db` dB of full scale RMS."""
+  return float((envelope(wave_NA, sample_rate_hz) < 10.0 ** (threshold_db / 20.0)).mean())
+
+
+def rolloff_hz(wave_NA: np.ndarray, sample_rate_hz: int, share: float = 0.99) -> float:
+  """Returns the bandwidth: the frequency below which `share` of the energy lies; 0 for silence.
+
+  Args:
+    wave_NA: the sound; energies of channels and frames (2048 samples) are added.
+    sample_rate_hz: its rate.
+    share: 0 to 1.
+  """
+  spectrum_F = sum(
+    (np.abs(spectra.stft(wave_N, _LSD_WINDOW, _LSD_HOP)) ** 2).sum(axis=0) for wave_N in _sound(wave_NA).T
+  )
+  sum_F = np.cumsum(spectrum_F)
+  return float(np.searchsorted(sum_F, share * sum_F[-1]) * sample_rate_hz / _LSD_WINDOW)
+
+
+def dc_offset(wave_NA: np.ndarray) -> float:
+  """Returns the largest absolute mean of a channel, full scale 1."""
+  return float(np.abs(_sound(wave_NA).mean(axis=0)).max())
+
+
+def stereo_correlation(wave_NA: np.ndarray) -> float | None:
+  """Returns Pearson's correlation of left and right, -1 to 1; None where a channel does not vary.
+
+  Raises:
+    ValueError: not two channels.
+  """
+  return curves.correlate(*_stereo(wave_NA).T)
+
+
+def level_difference_db(wave_NA: np.ndarray) -> float:
+  """Returns ILD, the level of the right channel over that of the left in dB: above 0 it sounds on the right.
+
+  Channels below FLOOR_DB count as FLOOR_DB, so silence is in the middle.
+
+  Raises:
+    ValueError: not two channels.
+  """
+  left, right = np.maximum((_stereo(wave_NA) ** 2).mean(axis=0), 10.0 ** (FLOOR_DB / 10.0))
+  return float(10.0 * np.log10(right / left))
+
+
+def _stereo(wave_NA: np.ndarray) -> np.ndarray:
+  wave_NA = _sound(wave_NA)
+  if wave_NA.shape[1] != 2:
+    raise ValueError(f'a figure of left and right needs two channels; got {wave_NA.shape[1]}.')
+  return wave_NA
+
+
+def _pair(a_NA: np.ndarray, b_NA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  a_NA, b_NA = _sound(a_NA), _sound(b_NA)
+  shapes.check(a_NA=a_NA, b_NA=b_NA)
+  return a_NA, b_NA
+
+
+def _sound(wave_NA: np.ndarray) -> np.ndarray:
+  """Returns a checked wave as float64; at the rate of spectra.prepare there is nothing to resample."""
+  return spectra.resample(wave_NA, spectra.RATE_HZ)
+
+
+def _at_measuring_rate(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  wave_NA = spectra.resample(wave_NA, sample_rate_hz)
+  # A sample or two of a higher rate leave none at this one.
+  return wave_NA if len(wave_NA) else np.zeros((1, wave_NA.shape[1]))

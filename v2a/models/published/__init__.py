@@ -1,0 +1,1 @@
+"""Networks that others published, and their weights in their published layout."""

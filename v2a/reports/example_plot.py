@@ -1,0 +1,107 @@
+"""One clip to look at: curves of what moves, and spectrograms of what sounds, over one time axis.
+
+The curve shows how much the picture changes from frame to frame, and mouth or level where the truth has
+them; lines mark the known events. Below it the true sound, its round trip through the codec, the model's
+sound, and the floor's, which is the model's sound for another clip.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from matplotlib import colormaps
+import numpy as np
+
+from v2a.data import examples as examples_lib
+from v2a.data import records
+from v2a.evaluation import evaluator
+from v2a.media import motion
+from v2a.metrics import spectra
+
+BACKGROUND_COLOR, FOREGROUND_COLOR, MOTION_COLOR, TRUTH_COLOR = '#101218', '#e8e6e1', '#5ad1c1', '#ffb454'
+ROWS = ('truth', 'codec', 'model', 'floor')
+
+
+def by_scene(examples: Sequence[examples_lib.Example]) -> dict[str, list[int]]:
+  """Returns the indices of the clips of each scene, scenes in the order of their first clip."""
+  scenes: dict[str, list[int]] = {}
+  for i, case in enumerate(examples):
+    scenes.setdefault(case.truth['scene'], []).append(i)
+  return scenes
+
+
+def floor_index(examples: Sequence[examples_lib.Example], index: int) -> int:
+  """Returns the clip whose soundtrack is shown as the floor: the next of the scene, else the next of all."""
+  indices = by_scene(examples)[examples[index].truth['scene']]
+  if len(indices) == 1:
+    return (index + 1) % len(examples)
+  return indices[(indices.index(index) + 1) % len(indices)]
+
+
+def waves(
+  eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example], index: int, sample_rate_hz: int
+) -> dict[str, np.ndarray]:
+  """Returns the four sounds of ROWS at spectra.RATE_HZ.
+
+  Args:
+    eval_result: of the evaluation.
+    examples: the clips, in the order of the evaluation.
+    index: of the clip.
+    sample_rate_hz: rate of the cases' waves.
+  """
+  drawn = eval_result.waves_by_variant[evaluator.CLEAN_VARIANT]
+  truth_NA = spectra.resample(records.wave_to_float(examples[index].wave_NA), sample_rate_hz)
+  sounds = (truth_NA, eval_result.reconstructed[index], drawn[index], drawn[floor_index(examples, index)])
+  return dict(zip(ROWS, sounds))
+
+
+def plot(
+  axes, example: examples_lib.Example, sounds: Mapping[str, np.ndarray], frame_LYX3: np.ndarray | None = None
+) -> None:
+  """Draws the curves into the first axes and one sound into each of the others.
+
+  Args:
+    axes: one more than there are sounds.
+    example: the clip.
+    sounds: waves at spectra.RATE_HZ by the name that is written beside them.
+    frame_LYX3: the picture whose motion is shown; the case's clean one by default.
+  """
+  duration_s = len(next(iter(sounds.values()))) / spectra.RATE_HZ
+  _curves(axes[0], example, example.frames[1] if frame_LYX3 is None else frame_LYX3, duration_s)
+  for axis, (name, wave_NA) in zip(axes[1:], sounds.items()):
+    axis.imshow(
+      spectra.log_mel(wave_NA.mean(axis=1)).T,
+      origin='lower',
+      aspect='auto',
+      vmin=-9.5,
+      vmax=-2.5,
+      extent=(0, duration_s, 0, 1),
+      cmap='magma',
+    )
+    axis.set_ylabel(name, color=FOREGROUND_COLOR, fontsize=8)
+  event_times_s = [event['time_s'] for event in example.truth['events']]
+  for axis in axes:
+    # All lines of an axis at once: one by one they take longer than all the rest.
+    axis.vlines(
+      event_times_s, 0, 1, TRUTH_COLOR, linewidth=0.6, alpha=0.7, transform=axis.get_xaxis_transform()
+    )
+    axis.set_xlim(0, duration_s)
+    axis.set_yticks([])
+    axis.tick_params(colors=FOREGROUND_COLOR, labelsize=7)
+
+
+def _curves(axis, case: examples_lib.Example, frame_LYX3: np.ndarray, duration_s: float) -> None:
+  motion_L = motion.curve(frame_LYX3)
+  time_L = np.arange(len(motion_L)) * duration_s / len(motion_L)
+  axis.set_facecolor(BACKGROUND_COLOR)
+  axis.fill_between(time_L, motion_L / max(motion_L.max(), 1e-6), color=MOTION_COLOR, alpha=0.6, linewidth=0)
+  for track in (case.truth['mouth'], case.truth['envelope']):
+    if track:
+      axis.plot(np.arange(len(track)) * duration_s / len(track), track, color=TRUTH_COLOR, linewidth=1)
+  axis.set_ylim(0, 1.05)
+
+
+def spectrogram_image(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
+  mel_JR = spectra.log_mel(spectra.resample(wave_NA, sample_rate_hz).mean(axis=1))
+  unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
+  return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)

@@ -1,0 +1,487 @@
+"""A whole model, ready to draw: codecs, generators and sync model with their compiled functions.
+
+A packaged model is a folder (bundle) of parts, each with weights and configuration: one or more generators
+(flow/, tokens/, masked/), the codec of each (codec/ of latents, codec_rvq/ of codes) and, for ranking, sync/.
+Beside a generator's weights may lie a gauge of how usual a picture is to it (v2a.ood.detector).
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+from flax import nnx
+import jax
+import numpy as np
+
+from v2a import builders
+from v2a import clip
+from v2a import file_names
+from v2a import files
+from v2a import weights
+from v2a.config import files as files_lib
+from v2a.config import schema
+from v2a.data import records
+from v2a.ood import detector
+from v2a.sampling import samplers
+from v2a.sharding import mesh as mesh_lib
+from v2a.sharding import rules
+
+MODELS_FOLDER = pathlib.Path(__file__).resolve().parents[1] / 'assets' / 'models'
+SLOTS_PER_DEVICE = 8
+PART_BUILDERS = {
+  'codec': builders.codec,
+  'codec_rvq': builders.codec,
+  'flow': builders.flow,
+  'tokens': builders.tokens,
+  'masked': builders.tokens,
+  'sync': builders.sync,
+}
+
+# Sections of a configuration that decide what is generated; the others say how it was trained.
+_DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generation')
+
+
+class Bundle:
+  """Generators, their codecs, and (for ranking) a sync model, ready to draw.
+
+  Attributes:
+    name: of the model.
+    exports: by part (see PART_BUILDERS).
+    generator_names: names of the generators that it has; the first is drawn from where a request names none.
+    config: of that one.
+    clip_spec: rates and the length of one window.
+    mesh: that the weights of a generator lie on, and lanes are spread over.
+  """
+
+  def __init__(
+    self,
+    name: str,
+    exports: Mapping[str, weights.Export],
+    devices=None,
+    generator: str | None = None,
+    mesh_sizes: Mapping[str, int] | None = None,
+  ):
+    """Args:
+      name: of the model.
+      exports: by part.
+      devices: that it works on; None for all.
+      generator: the first; None for the first of generators.GENERATORS.
+      mesh_sizes: see `sharding.mesh`; None gives every device a copy of the weights and lanes of its own.
+
+    Raises:
+      ValueError: there is no such generator, or no such mesh of the devices and the audio steps of a window.
+    """
+    self.name, self.exports = name, exports
+    self.generator_names = tuple(part for part in samplers.GENERATORS if part in exports)
+    if generator is not None:
+      self._check(generator)
+      self.generator_names = (generator, *(part for part in self.generator_names if part != generator))
+    self.config = exports[self.generator_names[0]].config
+    self.clip_spec: clip.ClipSpec = schema.clip_spec(self.config)
+    self.sample_rate_hz = self.clip_spec.sample_rate_hz
+    self.mesh_sizes = {'data': -1} if mesh_sizes is None else dict(mesh_sizes)
+    self.mesh = mesh_lib.make(self.mesh_sizes, devices)
+    mesh_lib.check_context(self.clip_spec.num_latents, self.mesh)
+    # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
+    # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
+    is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
+    self.num_slots = self.num_shards * (1 if is_cpu else SLOTS_PER_DEVICE)
+    self._parts, self._generators, self._gauges, self._features, self._digests = {}, {}, {}, {}, {}
+
+  @property
+  def num_shards(self) -> int:
+    """Into how many parts the lanes are split; their number must be a multiple of it."""
+    return mesh_lib.num_batch_shards(self.mesh)
+
+  def generator(self, name: str | None = None) -> samplers.FlowSampler | samplers.TokenSampler:
+    """Returns a generator; None for the first.
+
+    Raises:
+      ValueError: this model has no such generator, or not with the clips of the others.
+    """
+    name = name or self.generator_names[0]
+    self._check(name)
+    if name not in self._generators:
+      found = samplers.GENERATORS[name](self.exports[name].config)
+      if found.codec not in self.exports:
+        raise ValueError(f'the model {self.name} lacks {found.codec}/, the codec of its generator {name!r}.')
+      if found.spec != self.clip_spec:
+        raise ValueError(
+          f'generators of one model must have one clip; {name!r} of {self.name} has '
+          f'{found.spec}, {self.generator_names[0]!r} has {self.clip_spec}.'
+        )
+      self._check_codec(name, found.codec)
+      self._generators[name] = found
+    return self._generators[name]
+
+  def _check_codec(self, name: str, codec: str) -> None:
+    """Raises ValueError where a generator was trained on latents of another codec; older ones do not tell."""
+    wanted = self.exports[name].about.get('codec_digest')
+    if wanted and wanted != (got := weights.codec_digest(self.exports[codec])):
+      raise ValueError(
+        f'the generator {name!r} of {self.name} was trained with another codec than that in '
+        f'{self.exports[codec].folder}: wanted the digest {wanted[:12]}, got {got[:12]}.'
+      )
+
+  def _check(self, generator: str) -> None:
+    if generator not in self.generator_names:
+      raise ValueError(
+        f'the model {self.name} has no generator {generator!r}; it has {", ".join(self.generator_names)}.'
+      )
+
+  def preload(self) -> None:
+    """Reads what the first generator needs, so that its faults come now; the rest is read when asked for."""
+    for part in (self.generator_names[0], self.generator().codec, 'sync'):
+      if part in self.exports:
+        self._part(part)
+
+  def _part(self, part: str):
+    """Returns graph and state of a part, which is made when it is first asked for."""
+    if part not in self._parts:
+      export = self.exports[part]
+      # Shapes alone: drawing initial weights that are replaced at once would take seconds.
+      graph, state = nnx.split(nnx.eval_shape(lambda: PART_BUILDERS[part](export.config, nnx.Rngs(0))))
+      # Lanes of a generator are spread; codecs and sync model work on one clip at a time, on one device.
+      is_generator = part in samplers.GENERATORS
+      place = rules.shardings(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
+      arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
+      self._parts[part] = graph, jax.device_put(arrays, place)
+    return self._parts[part]
+
+  def replace_weights(self, part: str, arrays: Mapping) -> None:
+    """Gives a part other weights, by flat name; what was compiled stays. ValueError where they do not fit."""
+    graph, state = self._part(part)
+    place = jax.tree.map(lambda leaf: leaf.sharding, state)
+    self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
+
+  def merge(self, part: str, state) -> nnx.Module:
+    """Returns a part as a module, from its (traced) state."""
+    return nnx.merge(self._part(part)[0], state)
+
+  def _compiled(self, part: str, run: Callable) -> Callable:
+    """Returns (*arrays) -> run(module of the part, *arrays), compiled."""
+    compiled = jax.jit(lambda state, *arrays: run(self.merge(part, state), *arrays))
+    return lambda *arrays: compiled(self._part(part)[1], *arrays)
+
+  @functools.cached_property
+  def decode(self) -> Callable:
+    """(latent_BTC or codes_BTK, known_BNA or None) -> wave_BNA, compiled; whole numbers are codes."""
+    of_latents = self._compiled('codec', lambda codec, *arrays: codec.decode(*arrays))
+    of_codes = self._compiled('codec_rvq', lambda codec, *arrays: codec.decode_tokens(*arrays))
+
+    def run(sound_BTC, known_BNA=None):
+      is_codes = np.issubdtype(sound_BTC.dtype, np.integer)
+      return (of_codes if is_codes else of_latents)(sound_BTC, known_BNA)
+
+    return run
+
+  @functools.cached_property
+  def encode(self) -> Callable:
+    """wave_BNA -> latent_BTC, the means of the codec of latents, compiled."""
+    return self._compiled('codec', lambda codec, wave_BNA: codec.encode(wave_BNA)[0])
+
+  @functools.cached_property
+  def encode_tokens(self) -> Callable:
+    """wave_BNA -> codes_BTK, compiled."""
+    return self._compiled('codec_rvq', lambda codec, wave_BNA: codec.encode_tokens(wave_BNA))
+
+  def reconstruct(self, wave_BNA: np.ndarray, generator: str | None = None) -> jax.Array:
+    """Returns wave_BNA after the round trip through the codec of a generator, None for the first."""
+    encode = {'codec': self.encode, 'codec_rvq': self.encode_tokens}[self.generator(generator).codec]
+    return self.decode(encode(wave_BNA))
+
+  def ood_detector(self, generator: str | None = None) -> detector.Detector | None:
+    """Returns the gauge of a generator, None for the first; None where there is none."""
+    name = self.generator(generator).name
+    if name not in self._gauges:
+      folder = self.exports[name].folder
+      path = None if folder is None else folder / detector.FILE
+      self._gauges[name] = detector.load(path) if path and path.is_file() else None
+    return self._gauges[name]
+
+  def digest(self, generator: str | None = None) -> str:
+    """Returns the SHA-256 of what decides the soundtracks of a generator, None for the first.
+
+    That is weights and settings of the generator and its codec as they were read: no names, no training data.
+    """
+    chosen = self.generator(generator)
+    if chosen.name not in self._digests:
+      digest = hashlib.sha256()
+      for part in sorted((chosen.name, chosen.codec)):
+        export = self.exports[part]
+        sections = {name: export.config[name] for name in _DECISIVE if name in export.config}
+        digest.update(json.dumps([part, _plain(sections)], sort_keys=True).encode())
+        for name, array in sorted(export.arrays.items()):
+          digest.update(f'{name} {weights.array_hash(np.asarray(array))} '.encode())
+      self._digests[chosen.name] = digest.hexdigest()
+    return self._digests[chosen.name]
+
+  def ood_features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
+    """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.ood.detector eq. 1)."""
+    name = self.generator(generator).name
+    if name not in self._features:
+
+      def features(network, *frames):
+        return detector.extract_features(*network.conditioner.encode_video(*frames), frames[1])
+
+      self._features[name] = self._compiled(name, features)
+    return self._features[name](semantic_frame_BMYX3, sync_frame_BLYX3)
+
+  @functools.cached_property
+  def similarity(self) -> Callable:
+    """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
+    return self._compiled('sync', lambda sync, frames, latents: sync.similarity(frames, latents))
+
+  @functools.cached_property
+  def sample(self) -> Callable:
+    """(inputs, weights_G, *, generator, branches, settings) -> sound_BTC: one window in every lane.
+
+    inputs: see generators.conditions, and `sample` of the generator; weights_G, branches: of guidance;
+    settings: of `sample`, in pairs. Compiled once for each set of generator, branches and settings.
+    """
+    lanes, whole = jax.sharding.PartitionSpec(mesh_lib.BATCH_AXES), jax.sharding.PartitionSpec()
+    has_copies = all(self.mesh.shape[name] == 1 for name in ('fsdp', 'context', 'tensor'))
+    # Where each device has all weights, what is drawn in one needs no other.
+    shared = mesh_lib.make({}, list(self.mesh.devices.flat)[:1]) if has_copies else self.mesh
+
+    @functools.partial(jax.jit, static_argnames=('generator', 'branches', 'settings'))
+    def run(state, inputs, weights_G, *, generator, branches, settings):
+      def draw(state, inputs, weights_G):
+        network = self.merge(generator, state)
+        with mesh_lib.use(shared):
+          condition = samplers.conditions(network, inputs, branches)
+          return self.generator(generator).sample(network, condition, inputs, weights_G, **dict(settings))
+
+      if has_copies:
+        draw = jax.shard_map(
+          draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False
+        )
+      return draw(state, inputs, weights_G)
+
+    def sample(inputs, weights_G, *, generator, **fixed):
+      if not has_copies:
+        inputs = jax.device_put(inputs, mesh_lib.batch_sharding(self.mesh))
+        weights_G = jax.device_put(weights_G, mesh_lib.replicated(self.mesh))
+      return run(self._part(generator)[1], inputs, weights_G, generator=generator, **fixed)
+
+    return sample
+
+
+def _plain(value):
+  return {name: _plain(each) for name, each in value.items()} if hasattr(value, 'items') else value
+
+
+class _Exports(Mapping):
+  """The exports of folders by part, each read and checked when it is first asked for."""
+
+  def __init__(self, folders: dict[str, pathlib.Path]):
+    self._folders, self._read = folders, {}
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._folders)
+
+  def __len__(self) -> int:
+    return len(self._folders)
+
+  def __getitem__(self, part: str) -> weights.Export:
+    if part not in self._read:
+      export = weights.load_export(self._folders[part])
+      if part_name(export.config) != part:
+        raise ValueError(
+          f'{self._folders[part]} must hold a {part} model; got one of task '
+          f'{export.config.task!r}{_kind(export.config)}.'
+        )
+      for key, array in export.arrays.items():
+        if not np.isfinite(array).all():
+          raise ValueError(f'{self._folders[part]}: weights {key} hold NaN or infinity.')
+      self._read[part] = export
+    return self._read[part]
+
+
+def part_name(c) -> str:
+  """Returns the part that a trained model is."""
+  if c.task == 'codec':
+    return 'codec' if c.codec.bottleneck == 'kl' else 'codec_rvq'
+  if c.task == 'tokens':
+    return 'tokens' if c.tokens.is_causal else 'masked'
+  return c.task
+
+
+def _kind(c) -> str:
+  """Returns what tells parts of one task apart, for errors."""
+  return {
+    'codec': f' with the {c.codec.bottleneck} bottleneck',
+    'tokens': f' with is_causal={c.tokens.is_causal}',
+  }.get(c.task, '')
+
+
+def load(
+  name_or_dir: str | pathlib.Path,
+  devices=None,
+  generator: str | None = None,
+  mesh_sizes: Mapping[str, int] | None = None,
+) -> Bundle:
+  """Returns a packaged model by name, or one from a folder.
+
+  A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
+  names codec and sync. To a codec of codes belongs, for ranking, the codec of latents whose trunk it started
+  from.
+
+  Args:
+    name_or_dir: see above.
+    devices: that it works on; None for all.
+    generator: drawn from where a request names none; None for the model's first.
+    mesh_sizes: how weights and lanes are spread over the devices, see Model.
+
+  Raises:
+    FileNotFoundError: there is no such model.
+    ValueError: the folder holds something else or not that generator, or weights that are not finite.
+  """
+  files.check_local('a model', name_or_dir)
+  path = pathlib.Path(name_or_dir)
+  if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
+    path = MODELS_FOLDER / str(name_or_dir)
+  if not path.is_dir():
+    known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
+    raise FileNotFoundError(
+      f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.'
+    )
+  if any((path / part).is_dir() for part in samplers.GENERATORS):
+    folders = {part: path / part for part in PART_BUILDERS if (path / part).is_dir()}
+  else:
+    folders = _of_training(path)
+  model = Bundle(file_names.printable(path.resolve().name), _Exports(folders), devices, generator, mesh_sizes)
+  model.preload()
+  return model
+
+
+def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the folders of the parts of a model, from the training folder of its generator."""
+  trained = weights.load_export(path).config
+  part = part_name(trained)
+  if part not in samplers.GENERATORS:
+    raise ValueError(f'{path} holds a {part} model; wanted a bundle, or a training folder of a generator.')
+  codec = samplers.GENERATORS[part].codec
+  if not trained.init_from.codec:
+    raise ValueError(
+      f'{path} names no codec: wanted a bundle with {codec}/ and {part}/, or a {part} model '
+      'whose config.init_from.codec is set.'
+    )
+  folders = {part: path, codec: trained.init_from.codec, 'sync': trained.init_from.sync}
+  if codec == 'codec_rvq':
+    folders['codec'] = weights.load_export(trained.init_from.codec).config.init_from.codec
+  return {part: folder for part, folder in folders.items() if folder}
+
+
+def join(models: list[Bundle]) -> Bundle:
+  """Returns one model with the parts of several, named as the first.
+
+  Raises:
+    ValueError: two of them have different models of one part.
+  """
+  parts: dict[str, weights.Export] = {}
+  for model in models:
+    for part, export in model.exports.items():
+      mine = parts.setdefault(part, export).arrays
+      if mine.keys() != export.arrays.keys() or any(
+        not np.array_equal(mine[name], export.arrays[name]) for name in mine
+      ):
+        raise ValueError(f'{model.name} has another {part}/ than {models[0].name}; a bundle has one.')
+  return Bundle(models[0].name, parts, list(models[0].mesh.devices.flat), None, models[0].mesh_sizes)
+
+
+def save(model: Bundle, path: str | pathlib.Path) -> None:
+  """Writes a model as a bundle of float16 weights that `load` reads.
+
+  Raises:
+    FileExistsError: the folder is there already.
+  """
+  path = pathlib.Path(path)
+  if os.path.lexists(path):
+    raise FileExistsError(f'{path} exists already; a bundle is written to a new folder.')
+  with _written(model, path) as partial:
+    partial.rename(path)
+
+
+def is_bundle(path: str | pathlib.Path) -> bool:
+  """Whether a folder is a bundle."""
+  return bool(_bundled(pathlib.Path(path)).keys() & samplers.GENERATORS.keys())
+
+
+def extend(path: str | pathlib.Path, model: Bundle) -> None:
+  """Adds the parts of a model that a bundle lacks; nothing in it is replaced.
+
+  Raises:
+    FileExistsError: the bundle has another model of one part.
+    ValueError: the generators of both do not belong together.
+  """
+  path = pathlib.Path(path)
+  with _written(model, path) as partial:
+    _move_missing(partial, path)
+
+
+def _bundled(path: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns the folders of the parts of a bundle."""
+  return {part: path / part for part in PART_BUILDERS if (path / part / weights.WEIGHTS).is_file()}
+
+
+def _move_missing(partial: pathlib.Path, path: pathlib.Path) -> None:
+  there, written = _bundled(path), _bundled(partial)
+  for part in written:
+    if os.path.lexists(path / part) and not _is_same(path / part, partial / part):
+      raise FileExistsError(
+        f'{path / part} exists already and is another model; wanted the same, or a new folder.'
+      )
+  whole = Bundle(file_names.printable(path.resolve().name), _Exports(written | there))
+  for name in whole.generator_names:
+    whole.generator(name)  # raises where clip or codec are not those of the others
+  # Generators last: one without its codec would be no model.
+  missing = sorted(set(written) - set(there), key=lambda part: part in samplers.GENERATORS)
+  moved = []
+  try:
+    for part in missing:
+      written[part].rename(path / part)
+      moved.append(part)
+  except OSError:
+    for part in reversed(moved):
+      shutil.rmtree(path / part, ignore_errors=True)
+    raise
+
+
+def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
+  """Whether all files of `other` are in a folder, with the same content."""
+  return all(
+    (folder / file.name).is_file() and files.sha256(folder / file.name) == files.sha256(file)
+    for file in other.iterdir()
+  )
+
+
+@contextlib.contextmanager
+def _written(model: Bundle, path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Writes a model to a temporary bundle in the folder of a path; what is not moved is removed."""
+  partial = files.partial_path(path)
+  try:
+    _write(model, partial)
+    yield partial
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(model: Bundle, partial: pathlib.Path) -> None:
+  for part, export in model.exports.items():
+    c = files_lib.loads(files_lib.dumps(export.config)).unlock()
+    c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
+    is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in c.data.train]
+    if not c.data.synthetic_seeds and all(is_here):
+      c.data.synthetic_seeds = tuple(records.synthetic_seeds(c.data.train))
+    weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
+    found = model.ood_detector(part) if part in samplers.GENERATORS else None
+    if found is not None:
+      detector.save(found, partial / part / detector.FILE)

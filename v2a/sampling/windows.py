@@ -1,0 +1,86 @@
+"""A clip of any length as windows: where they begin, their words, and their sound joined."""
+
+import math
+
+import numpy as np
+
+from v2a import clip
+from v2a.sampling import bundle
+
+DECODE_S = 4
+CONTEXT_S = 1
+FADE_S = 0.02
+
+
+def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]:
+  """Returns the first latent step of every window: all begin on blocks, and overlap by at least overlap_s.
+
+  Args:
+    spec: of a window; see its latents_per_block.
+    num_samples: length of the clip, which the windows cover.
+    overlap_s: seconds.
+
+  Raises:
+    ValueError: the windows leave no room to advance.
+  """
+  block, num_latents = spec.latents_per_block, spec.num_latents
+  stride = (num_latents - spec.latents_in(overlap_s)) // block * block
+  if stride < 1:
+    raise ValueError(
+      f'generation.overlap_s={overlap_s} leaves no room in windows of {float(spec.duration_s):g} s.'
+    )
+  missing = -(-num_samples // spec.latent_hop_samples) - num_latents
+  last = max(0, -(-missing // block) * block)
+  return [*range(0, last, stride), last]
+
+
+def transcript_in_window(
+  transcript: str, start_s: float, end_s: float, duration_s: float, times_s: tuple[float, ...] | None = None
+) -> str:
+  """Returns the words of a transcript that fall into a window.
+
+  Args:
+    transcript: of the clip.
+    start_s, end_s: the window; its end is left out.
+    duration_s: of the clip.
+    times_s: of the words, on the window's clock; None spreads them evenly over the clip.
+  """
+  words = transcript.split()
+  if times_s is None:
+    times_s = tuple((index + 0.5) / len(words) * duration_s for index in range(len(words)))
+  spoken = zip(words, times_s, strict=True)
+  return ' '.join(word for word, time_s in spoken if start_s <= time_s < min(end_s, duration_s))
+
+
+def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np.ndarray:
+  """Returns wave_NA of what was drawn, of any length, in memory that does not grow beyond the wave itself.
+
+  Pieces of DECODE_S seconds see CONTEXT_S of sound on both sides; each continues the phases of the
+  piece before it, and takes over within FADE_S.
+
+  Args:
+    model: whose codec decodes.
+    encoded_TC: normalised latents, or codes.
+    num_samples: length of the wave wanted.
+  """
+  spec = model.clip_spec
+  hop, fade = spec.latent_hop_samples, round(FADE_S * spec.sample_rate_hz)
+  piece, context = spec.latents_in(DECODE_S), spec.latents_in(CONTEXT_S)
+  num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
+  missing = num_pieces * piece + context - len(encoded_TC)
+  encoded_TC = np.pad(encoded_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
+  wave_NA = np.zeros((num_pieces * piece * hop, spec.num_channels), np.float32)
+  rising_N1 = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
+  tail_NA = None
+  for begin in range(0, num_pieces * piece, piece):
+    end = begin + piece
+    if not begin:
+      part_NA = np.asarray(model.decode(encoded_TC[None, : end + context]))[0]
+    else:
+      first = begin - context
+      known_BNA = wave_NA[None, first * hop : begin * hop]
+      part_NA = np.array(model.decode(encoded_TC[None, first : end + context], known_BNA))[0][context * hop :]
+      part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
+    wave_NA[begin * hop : end * hop] = part_NA[: piece * hop]
+    tail_NA = part_NA[piece * hop : piece * hop + fade]
+  return wave_NA[:num_samples]

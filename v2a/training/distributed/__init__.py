@@ -1,0 +1,1 @@
+"""Several processes as one training: joining, stopping together, ending what hangs."""

@@ -1,6 +1,6 @@
 """The codec of the default model: 16 kHz stereo to 32 channels at 25 Hz.
 
-python -m data_pipelines.world --num-clips 8000 --seed 0 --records --output data/world
+python -m data_pipelines.synthetic --num-clips 8000 --seed 0 --records --output data/world
 v2a train --config codec_world --workdir runs/codec_world
 
 Result (2 cores of an AMD EPYC at raised priority, transparent huge pages, 2026-11-22): 16 minutes; level loss

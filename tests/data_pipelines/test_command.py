@@ -4,20 +4,20 @@ import pytest
 
 from data_pipelines import build
 from data_pipelines import demo
-from data_pipelines import embedder
 from data_pipelines import encode
-from data_pipelines import gauge
-from data_pipelines import instruments
-from data_pipelines import world
+from data_pipelines import synthetic
+from scripts import fit_ood
+from scripts import train_classifiers
+from scripts import train_embedder
 from v2a import termination
 
-COMMANDS = (build, demo, embedder, encode, gauge, instruments, world)
+COMMANDS = (build, demo, train_embedder, encode, fit_ood, train_classifiers, synthetic)
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda module: module.__name__)
 def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
   name = command.__name__
-  run = '_render' if command is world else '_run'
+  run = '_render' if command is synthetic else '_run'
   for fault, code, words in (
     (KeyboardInterrupt(), 130, ''),
     (termination.Terminated(15), 143, ' (SIGTERM)'),
@@ -30,7 +30,7 @@ def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
       raise fault
 
     monkeypatch.setattr(command, run, end)
-    argv = ['--num-clips', '1', '--output', 'x'] if command is world else []
+    argv = ['--num-clips', '1', '--output', 'x'] if command is synthetic else []
     assert command.main(argv) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f'{name}: ') and line.endswith(words) and ('interrupted' in line) == (code > 2)

@@ -3,8 +3,8 @@
 import pytest
 
 from data_pipelines import demo
-from data_pipelines import embedder
-from data_pipelines import instruments
+from scripts import train_classifiers
+from scripts import train_embedder
 
 
 @pytest.mark.parametrize(
@@ -12,8 +12,8 @@ from data_pipelines import instruments
   [
     (demo, '', 'demo.json'),
     (demo, '', 'rain.mp4'),
-    (embedder, 'mine.npz', 'mine.npz'),
-    (instruments, '', 'music.npz'),
+    (train_embedder, 'mine.npz', 'mine.npz'),
+    (train_classifiers, '', 'music.npz'),
   ],
 )
 def test_files_of_the_user_stay(tool, output, file, tmp_path, capsys):

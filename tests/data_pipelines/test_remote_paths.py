@@ -4,7 +4,7 @@ import pytest
 
 from data_pipelines import build
 from data_pipelines import encode
-from data_pipelines import world
+from data_pipelines import synthetic
 from v2a import clip
 from v2a import weights
 from v2a.data import records
@@ -18,7 +18,7 @@ from v2a.data import records
     (encode, ['--records', 'gs://bucket/records', '--codec', 'codec', '--output', 'latents']),
     (encode, ['--records', 'records', '--codec', 'gs://bucket/codec', '--output', 'latents']),
     (encode, ['--records', 'records', '--codec', 'codec', '--output', 'gs://bucket/latents']),
-    (world, ['--num-clips', '1', '--output', 's3://bucket/clips']),
+    (synthetic, ['--num-clips', '1', '--output', 's3://bucket/clips']),
   ],
 )
 def test_tools_refuse_them(tool, words, tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_pipelines import instruments as pipeline
+from scripts import train_classifiers as pipeline
 from v2a.data import examples
 from v2a.evaluation import check_classifiers
 from v2a.metrics import classifiers

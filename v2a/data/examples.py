@@ -362,12 +362,13 @@ def _checked(truth, source: str) -> dict:
   missing = [key for key in _TRUTH_KEYS if not isinstance(truth, dict) or key not in truth]
   if missing:
     raise ValueError(
-      f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.world for its keys.'
+      f'{source}: the truth lacks {", ".join(missing)}; see data_pipelines.synthetic for its keys.'
     )
   for key, wanted in _TRUTH_TYPES.items():
     if not _is_a(truth[key], wanted):
       raise ValueError(
-        f'{source}: {key} of the truth must be as data_pipelines.world writes it; got {str(truth[key])[:60]}.'
+        f'{source}: {key} of the truth must be as data_pipelines.synthetic writes it; '
+        f'got {str(truth[key])[:60]}.'
       )
   return truth
 

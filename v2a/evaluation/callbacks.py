@@ -32,7 +32,7 @@ from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.metrics import classifiers
 from v2a.metrics import signal
-from v2a.reports import example_plot
+from v2a.metrics import spectra
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import samplers
@@ -224,7 +224,7 @@ def _shown(cases: Sequence[examples.Example], waves: Sequence[np.ndarray], rate_
   for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
     found[f'sound/{case.name}'] = logger.AudioSummary(wave_NA, rate_hz)
     both = (
-      example_plot.spectrogram_image(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA)
+      spectra.spectrogram_image(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA)
     )
     # The truth above, what was made of it below.
     found[f'spectrogram/{case.name}'] = logger.ImageSummary(np.concatenate(list(both)))

@@ -261,8 +261,8 @@ def _evaluate(
 ):
   """Returns the entry of one contestant, the outcome, and the rate of its soundtracks."""
   evaluate = lambda model, cases, **more: evaluator.evaluate(
-    model, cases, file_names.printable(asked.data), asked.seed, tools=tools, say=say, num_seeds=asked.num_seeds,
-    has_captions=asked.has_captions, **more)  # fmt: skip
+    model, cases, file_names.printable(asked.data), asked.seed, tools=tools, say=say,
+    num_seeds=asked.num_seeds, has_captions=asked.has_captions, **more)  # fmt: skip
   if each.is_external:
     cases = clips(spec)
     made = sample_cache.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)

@@ -1,7 +1,7 @@
 """The learned measuring tools: when did something hit, what material, is there music, which words.
 
 Small networks on windows of log mel, trained on the world's own truth by `python -m
-data_pipelines.instruments` and shipped in `v2a/assets/instruments/`. They know this world's sounds only:
+scripts.train_classifiers` and shipped in `v2a/assets/classifiers/`. They know this world's sounds only:
 their scores on held-out truth stand in `docs/evaluation.md`, and on other recordings they say nothing.
 """
 
@@ -20,7 +20,7 @@ from v2a.metrics import classifier_networks
 from v2a.metrics import recognizer
 from v2a.metrics import spectra
 
-FOLDER = pathlib.Path(__file__).parents[1] / 'assets' / 'instruments'
+FOLDER = pathlib.Path(__file__).parents[1] / 'assets' / 'classifiers'
 NAMES = ('onset', 'material', 'music', 'words')
 FRAME_HZ = spectra.RATE_HZ / spectra.HOP_SAMPLES
 # Frames that one decision reads, and frames from one decision to the next.
@@ -35,7 +35,7 @@ ONSET_THRESHOLD = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """One trained network: its weights, and what is known of its outputs (see `data_pipelines.instruments`)."""
+  """One trained network: its weights, and what is known of its outputs (see `scripts.train_classifiers`)."""
 
   params: classifier_networks.Params
   about: dict
@@ -135,7 +135,7 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
   for name in names:
     path = pathlib.Path(folder) / f'{name}.npz'
     if not path.is_file():
-      raise FileNotFoundError(f'no instrument at {path}; `python -m data_pipelines.instruments` trains it.')
+      raise FileNotFoundError(f'no instrument at {path}; `python -m scripts.train_classifiers` trains it.')
     with np.load(path) as archive:
       about = json.loads(str(archive['about']))
       params = {key: archive[key].astype(np.float32) for key in archive.files if key != 'about'}

@@ -77,3 +77,12 @@ def mel_matrix(
 def log_mel(wave_N: np.ndarray) -> np.ndarray:
   """Returns log mel magnitudes as mel_JR: 100 frames a second, natural logarithm, about -11 to 0."""
   return np.log(np.abs(stft(wave_N)) @ mel_matrix() + _FLOOR).astype(np.float32)
+
+
+def spectrogram_image(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+  """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
+  from matplotlib import colormaps
+
+  mel_JR = log_mel(resample(wave_NA, sample_rate_hz).mean(axis=1))
+  unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
+  return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)

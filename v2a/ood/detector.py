@@ -13,7 +13,8 @@ Of one window, in two groups of numbers x:
 with the mean mu and the K leading eigenvectors u_k of the covariance of x over training clips, their
 eigenvalues l_k, and v, the mean of the F - K others: a Mahalanobis distance under probabilistic PCA (Tipping
 and Bishop 1999). g^2 is 1 on average over the clips that it was fitted to; the larger g of the two groups
-counts. What lies beyond `threshold` has been found to get worse soundtracks, see v2a.evaluation.ood_calibration.
+counts. What lies beyond `threshold` has been found to get worse soundtracks, see
+v2a.evaluation.ood_calibration.
 
 Eq. 1 is there because features alone do not tell damage: a generator trained on worn pictures makes much the
 same of them, and what it cannot see it cannot report.
@@ -195,4 +196,4 @@ def load(path: pathlib.Path | str) -> Detector:
       )
     return Detector(groups, about.pop('threshold'), about)
   except (KeyError, ValueError, EOFError) as error:
-    raise ValueError(f'{path} holds no gauge ({error}); python -m data_pipelines.gauge makes one.') from error
+    raise ValueError(f'{path} holds no gauge ({error}); python -m scripts.fit_ood makes one.') from error

@@ -22,6 +22,7 @@ import soundfile
 import v2a
 from v2a import files
 from v2a.evaluation import compare
+from v2a.metrics import spectra
 from v2a.reports import comparison_report as report
 from v2a.reports import evaluation_page
 from v2a.reports import example_plot
@@ -214,7 +215,7 @@ def _clip(shown: compare.ShownExample) -> str:
     words += f'<p>says: {_text(truth["transcript"])}</p>'
   cards = ''.join(
     f'<figure><figcaption>{_text(name)}</figcaption>'
-    + _image(example_plot.spectrogram_image(*wave), f'{shown.example.name}, {name}: spectrogram', quality=60)
+    + _image(spectra.spectrogram_image(*wave), f'{shown.example.name}, {name}: spectrogram', quality=60)
     + f'<audio controls preload="none" src="{audio_data_url(*wave)}" aria-label="{_text(name)}"></audio>'
     + '</figure>'
     for name, wave in (('truth', shown.true), *shown.sounds.items())

@@ -275,7 +275,8 @@ def _worst_card(
   return (
     f'<figure>{_picture(case, {name: wave_NA}, alt, frame_LYX3)}<figcaption>'
     f'{_names(case, f"#clip-{score.index}")}<p>{_text(METRIC_LABELS[figure.name][0])}: '
-    f'{_text(error_analysis.format_score(figure, score.value))}</p><p class="words">{_text(told)}</p></figcaption></figure>'
+    f'{_text(error_analysis.format_score(figure, score.value))}</p>'
+    f'<p class="words">{_text(told)}</p></figcaption></figure>'
   )
 
 

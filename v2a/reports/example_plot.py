@@ -8,7 +8,6 @@ sound, and the floor's, which is the model's sound for another clip.
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-from matplotlib import colormaps
 import numpy as np
 
 from v2a.data import examples as examples_lib
@@ -98,10 +97,3 @@ def _curves(axis, case: examples_lib.Example, frame_LYX3: np.ndarray, duration_s
     if track:
       axis.plot(np.arange(len(track)) * duration_s / len(track), track, color=TRUTH_COLOR, linewidth=1)
   axis.set_ylim(0, 1.05)
-
-
-def spectrogram_image(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
-  mel_JR = spectra.log_mel(spectra.resample(wave_NA, sample_rate_hz).mean(axis=1))
-  unit_JR = np.clip((mel_JR + 9.5) / 7.0, 0.0, 1.0)
-  return (colormaps['magma'](unit_JR.T[::-1])[..., :3] * 255).astype(np.uint8)

@@ -1,9 +1,10 @@
 """Video, prompts, or both, to any number of soundtracks of any length.
 
-A clip is drawn window by window, latents or codes by whichever generator (`v2a.sampling.samplers`). A window begins
-whole blocks of latent steps after the last (`windows.starts`) and shares `overlap_s` with it; what is already
-there of the shared part stays as it is, so that the new window continues the old one and no seam exists in
-what is drawn. It is decoded in pieces that see their neighbours and continue each other's phases.
+A clip is sampled window by window, latents or codes by whichever generator (`v2a.sampling.samplers`). A
+window begins whole blocks of latent steps after the last (`windows.starts`) and shares `overlap_s` with it;
+what is already there of the shared part stays as it is, so that the new window continues the old one and no
+seam exists in what is sampled. It is decoded in pieces that see their neighbours and continue each other's
+phases.
 
 Sample i of a seed draws from keys of its own: the same soundtrack whatever the batch, the devices or the
 other samples. Several clips and samples take turns in the lanes of one compiled program; a lane that is done

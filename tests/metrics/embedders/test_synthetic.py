@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from data_pipelines import embedder as pipeline
-from data_pipelines import instruments as instruments_pipeline
+from scripts import train_classifiers as instruments_pipeline
+from scripts import train_embedder as pipeline
 from v2a.data import examples
 from v2a.evaluation import check_classifiers
 from v2a.metrics import set_distances

@@ -1,6 +1,6 @@
 """The built-in embedder: what of the world is in a sound, learned from the world's own truth.
 
-Trained by `python -m data_pipelines.embedder` and shipped in `v2a/assets/embedders/`, so that distances of
+Trained by `python -m scripts.train_embedder` and shipped in `v2a/assets/embedders/`, so that distances of
 sets, KL and IS can be had without network; they compare models on this world's clips and nothing else, and
 no published figure can be set beside them. One row of features a clip:
 
@@ -25,7 +25,7 @@ from v2a.metrics import synthetic
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.synthetic import modal
 
-FILE = pathlib.Path(__file__).parents[2] / 'assets' / 'embedders' / 'world.npz'
+FILE = pathlib.Path(__file__).parents[2] / 'assets' / 'embedders' / 'synthetic.npz'
 NAME = 'world'
 VERSION = 1
 METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
@@ -92,7 +92,7 @@ def load(file: pathlib.Path | str = FILE) -> SyntheticEmbedder:
   """
   file = pathlib.Path(file)
   if not file.is_file():
-    raise FileNotFoundError(f'no embedder at {file}; `python -m data_pipelines.embedder` trains it.')
+    raise FileNotFoundError(f'no embedder at {file}; `python -m scripts.train_embedder` trains it.')
   with np.load(file) as archive:
     about = json.loads(str(archive['about']))
     params = {name: archive[name].astype(np.float32) for name in archive.files if name != 'about'}

@@ -1,7 +1,7 @@
 """Renders the procedural world to video files with their truth, or to records for training.
 
-  python -m data_pipelines.world --num-clips 16 --seed 1 --scenes all --output clips/
-  python -m data_pipelines.world --num-clips 20000 --seed 0 --records --output records/
+  python -m data_pipelines.synthetic --num-clips 16 --seed 1 --scenes all --output clips/
+  python -m data_pipelines.synthetic --num-clips 20000 --seed 0 --records --output records/
 
 Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json; none may be there already. Every clip depends on
 (seed, index) and the flags alone, not on the number of processes. Files and the folder of records are written
@@ -44,7 +44,7 @@ PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = flags.Parser(
-    prog='python -m data_pipelines.world',
+    prog='python -m data_pipelines.synthetic',
     description='Renders clips of the procedural world.',
     allow_abbrev=False,
   )
@@ -278,7 +278,7 @@ def _render(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
-  return command.run('data_pipelines.world', lambda: _render(_parse(argv)))
+  return command.run('data_pipelines.synthetic', lambda: _render(_parse(argv)))
 
 
 if __name__ == '__main__':

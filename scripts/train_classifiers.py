@@ -1,11 +1,11 @@
 """Trains the learned measuring tools on the world's truth: onsets, material, music, words.
 
-  python -m data_pipelines.instruments --output v2a/assets/instruments
+  python -m scripts.train_classifiers --output v2a/assets/classifiers
 
 The sounds of TRAIN_SEED are rendered with next to no picture, made a little worse at random (gain, tilt,
 noise floor: what a codec or a model does to a sound), and learned by small networks on windows of log mel.
-The clips of v2a.data.examples.HELDOUT_SEED, and of the seed that v2a.evaluation.check_classifiers uses, are never
-rendered here. Same arguments, same machine: same weights.
+The clips of v2a.data.examples.HELDOUT_SEED, and of the seed that v2a.evaluation.check_classifiers uses, are
+never rendered here. Same arguments, same machine: same weights.
 """
 
 import argparse
@@ -277,7 +277,7 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='data_pipelines.instruments', description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(prog='scripts.train_classifiers', description=__doc__.splitlines()[0])
   parser.add_argument(
     '--output', type=flags.local_path, default=classifiers.FOLDER, help='folder for the weights'
   )
@@ -296,7 +296,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
-  return command.run('data_pipelines.instruments', lambda: _run(argv))
+  return command.run('scripts.train_classifiers', lambda: _run(argv))
 
 
 if __name__ == '__main__':

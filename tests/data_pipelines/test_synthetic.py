@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from data_pipelines import world
+from data_pipelines import synthetic
 from v2a.data import records
 from v2a.synthetic import clips
 
@@ -18,7 +18,7 @@ BASE = ['--seed', '4', '--num-workers', '1']
 
 def run(output, *more):
   """Runs the command in this process."""
-  return world.main([*BASE, '--output', str(output), *more])
+  return synthetic.main([*BASE, '--output', str(output), *more])
 
 
 def test_files_hold_the_clip(tmp_path):
@@ -107,7 +107,7 @@ def test_existing_records_are_kept(tmp_path, capsys):
 
 def test_a_worker_that_dies_is_noticed():
   with pytest.raises(OSError, match='a worker process died'):
-    list(world._parallel_map(os._exit, range(1, 4), 2))
+    list(synthetic._parallel_map(os._exit, range(1, 4), 2))
 
 
 @pytest.mark.parametrize('more', [(), ('--records',)])
@@ -116,9 +116,9 @@ def test_a_signal_leaves_nothing(more, tmp_path, monkeypatch, capsys):
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(5)
 
-  monkeypatch.setattr(world.write, 'mux', stop)
+  monkeypatch.setattr(synthetic.write, 'mux', stop)
   monkeypatch.setattr(records.Writer, 'add', stop)
   (tmp_path / 'in').mkdir()
   assert run(tmp_path / 'in' / 'out', '--num-clips', '2', '--size', '16', '--clip-seconds', '2', *more) == 143
   assert not [path for path in (tmp_path / 'in').rglob('*') if path.is_file()]
-  assert capsys.readouterr().err == 'data_pipelines.world: interrupted (SIGTERM)\n'
+  assert capsys.readouterr().err == 'data_pipelines.synthetic: interrupted (SIGTERM)\n'

@@ -1,8 +1,8 @@
 """Fits the video quality gauge of a packaged model's generator, and calibrates it on a sweep.
 
-  python -m data_pipelines.gauge --model world --data data/world_latents
+  python -m scripts.fit_ood --model world --data data/world_latents
   v2a evaluate --model world --sweep degradation --output out/sweep
-  python -m data_pipelines.gauge --model world --sweep out/sweep/sweep.json
+  python -m scripts.fit_ood --model world --sweep out/sweep/sweep.json
 
 The first command writes gauge.npz beside the generator's weights, without a threshold; the second measures
 soundtracks and distances of damaged clips; the third sets the threshold. See v2a.evaluation.ood_calibration.
@@ -19,7 +19,7 @@ NUM_CLIPS = 2000
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='data_pipelines.gauge', description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(prog='scripts.fit_ood', description=__doc__.splitlines()[0])
   parser.add_argument('--model', required=True, help='a packaged model, or a bundle')
   parser.add_argument('--generator', help="of the model (the model's first)")
   what = parser.add_mutually_exclusive_group(required=True)
@@ -39,7 +39,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
-  return command.run('data_pipelines.gauge', lambda: _run(argv))
+  return command.run('scripts.fit_ood', lambda: _run(argv))
 
 
 if __name__ == '__main__':

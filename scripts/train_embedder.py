@@ -1,6 +1,6 @@
 """Trains the built-in embedder of sounds on the world's truth.
 
-  python -m data_pipelines.embedder --output v2a/assets/embedders/world.npz
+  python -m scripts.train_embedder --output v2a/assets/embedders/synthetic.npz
 
 The sounds of TRAIN_SEED, all scenes, rendered with next to no picture, at a random gain; the network of
 v2a.metrics.embedders.synthetic learns which of its tags hold for each. Nothing else is done to the sounds: a
@@ -125,7 +125,7 @@ def train(output: pathlib.Path, scale: float = 1.0, report=None):
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='data_pipelines.embedder', description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(prog='scripts.train_embedder', description=__doc__.splitlines()[0])
   parser.add_argument('--output', type=flags.local_path, default=synthetic.FILE, help='file for the weights')
   args = parser.parse_args(argv)
   files.check_replaceable(args.output)
@@ -135,7 +135,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
-  return command.run('data_pipelines.embedder', lambda: _run(argv))
+  return command.run('scripts.train_embedder', lambda: _run(argv))
 
 
 if __name__ == '__main__':

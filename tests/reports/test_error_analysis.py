@@ -12,7 +12,7 @@ from v2a.metrics import synthetic
 from v2a.reports import error_analysis
 from v2a.synthetic import clips
 
-FIGURES = synthetic.METRICS
+METRICS = synthetic.METRICS
 SOUND_NA = np.random.default_rng(0).normal(size=(2 * spectra.RATE_HZ, 2)) * 0.1
 OWN = "the model's own fault"
 
@@ -64,7 +64,7 @@ def truth_of(*times_s, **changes):
 
 def told(name, truth, tools, ceiling=None, wave_NA=SOUND_NA, clean=None):
   """Returns what is said of a clip under a figure."""
-  figure = FIGURES[name]
+  figure = METRICS[name]
   score = figure.measure(wave_NA, truth, tools)
   return error_analysis.explain(figure, truth, score, ceiling, wave_NA, tools, clean)
 
@@ -76,7 +76,7 @@ def test_every_figure_has_words_and_a_loss_that_grows():
     synthetic.lip_score: ((20.0,), (300.0,)),
     synthetic.panning_score: (np.array([[0.5, 0.4, 1.0]]), np.array([[0.5, -0.4, 1.0]])),
   }
-  for figure in FIGURES.values():
+  for figure in METRICS.values():
     better, worse = better_worse.get(figure.measure, ((0.9,), (0.2,)))
     better, worse = (worse, better) if figure.negative_text else (better, worse)
     assert 0 < error_analysis.score_error(figure, better) < error_analysis.score_error(figure, worse), (
@@ -92,7 +92,7 @@ def test_perfect_scores_have_no_loss():
     synthetic.lip_score: (10.0,),
     synthetic.panning_score: np.array([[0.5, 0.49, 1.0]]),
   }
-  for figure in FIGURES.values():
+  for figure in METRICS.values():
     score = perfect.get(figure.measure, (0.0,) if figure.negative_text else (1.0,))
     assert error_analysis.score_error(figure, score) == 0, figure.name
 
@@ -102,8 +102,8 @@ def test_hits_missed_and_sounds_without_hits_are_counted():
   assert '2 of 3 hits missed (1.00 s, 1.50 s)' in text
   assert '1 sound where nothing is hit (1.80 s)' in text
   assert 'late' not in text
-  assert error_analysis.format_score(FIGURES['onset_f1'], (5, 6, 6)) == '5 of 6 found, 1 extra'
-  assert error_analysis.format_score(FIGURES['onset_f1'], (5, 6, 5)) == '5 of 6 found'
+  assert error_analysis.format_score(METRICS['onset_f1'], (5, 6, 6)) == '5 of 6 found, 1 extra'
+  assert error_analysis.format_score(METRICS['onset_f1'], (5, 6, 5)) == '5 of 6 found'
 
 
 @pytest.mark.parametrize(('shift_s', 'word'), [(0.08, 'late'), (-0.08, 'early')])

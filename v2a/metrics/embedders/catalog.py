@@ -40,7 +40,7 @@ class EmbedderSpec:
 def _of_one(module) -> EmbedderSpec:
   """Returns the entry of a module with one checkpoint."""
   checkpoint = module.CHECKPOINT
-  return EmbedderSpec(lambda paths: module.load(paths[checkpoint.file]), module.FIGURES, (checkpoint,))
+  return EmbedderSpec(lambda paths: module.load(paths[checkpoint.file]), module.METRICS, (checkpoint,))
 
 
 EMBEDDERS = {

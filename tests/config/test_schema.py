@@ -215,7 +215,7 @@ def test_validate_refuses(c, arguments):
 def test_find_by_path_and_name(tmp_path):
   path = tmp_path / 'mine.py'
   path.write_text(
-    'from v2a import config\n\ndef get_config():\n  c = config.base()\n  c.name = "mine"\n  return c\n'
+    'from v2a.config import schema\n\ndef get_config():\n  c = schema.base()\n  c.name = "mine"\n  return c\n'
   )
   assert files.find(str(path)).name == 'mine'
   path.write_text('x = 1\n')

@@ -56,7 +56,7 @@ def test_words_are_normalised():
 
 
 def test_missing_weights_are_named(tmp_path):
-  with pytest.raises(FileNotFoundError, match=r'onset\.npz.*data_pipelines\.instruments'):
+  with pytest.raises(FileNotFoundError, match=r'onset\.npz.*scripts\.train_classifiers'):
     classifiers.load(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""The table of figures of sets: against the distances themselves; what it says where it cannot compute."""
+"""The table of metrics of sets: against the distances themselves; what it says where it cannot compute."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from v2a.metrics.embedders import embedder as embedder_lib
 
 
 def lines_of(true, drawn, embedder, num_draws=20):
-  """Returns the lines of a table by the names of their figures."""
+  """Returns the lines of a table by the names of their metrics."""
   made = [distribution.embed(clips, [embedder]) for clips in (true, drawn)]
   return {line.name: line for line in distribution.compute_metrics(*made, [embedder], num_draws)}
 
@@ -20,7 +20,7 @@ def test_values_are_those_of_the_distances():
   lines = lines_of(true, drawn, embedder)
   rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
   logits = [np.stack([embedder.embed(clip)['logits_O'] for clip in clips]) for clips in (true, drawn)]
-  assert list(lines) == list(embedder.figures)
+  assert list(lines) == list(embedder.metrics)
   assert lines['fd'].value == set_distances.frechet(*rows)
   assert lines['kad'].value == set_distances.kad(*rows)
   assert lines['kl'].value == set_distances.kl(*logits)
@@ -37,7 +37,7 @@ def test_values_are_those_of_the_distances():
 @pytest.mark.slow
 def test_values_that_want_a_thousand_rows():
   true, drawn = bands.noise_clips(0, 500), bands.noise_clips(1, 500, tilt=1.0)
-  embedder = bands.FakeEmbedder(figures=('kid', 'fd_inf'))
+  embedder = bands.FakeEmbedder(metrics=('kid', 'fd_inf'))
   lines = lines_of(true, drawn, embedder, num_draws=8)
   rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
   assert lines['fd_inf'].value == set_distances.frechet_infinity(*rows)
@@ -55,7 +55,7 @@ def test_an_interval_is_over_clips_not_rows():
       return {**arrays, 'rows_NF': arrays['rows_NF'][:1].repeat(50, axis=0)}
 
   true, drawn = bands.noise_clips(0, 30), bands.noise_clips(1, 30, tilt=1.0)
-  both = (bands.FakeEmbedder(figures=('fd',)), Repeated(figures=('fd',)))
+  both = (bands.FakeEmbedder(metrics=('fd',)), Repeated(metrics=('fd',)))
   once, often = (lines_of(true, drawn, embedder, 100)['fd'].interval for embedder in both)
   assert (often[1] - often[0]) > 0.5 * (once[1] - once[0])
 

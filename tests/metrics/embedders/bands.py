@@ -14,7 +14,7 @@ class FakeEmbedder:
   name: str = 'bands'
   digest: str = 'd' * 64
   reads: tuple[str, ...] = ('wave',)
-  figures: tuple[str, ...] = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is', 'lowness')
+  metrics: tuple[str, ...] = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is', 'lowness')
   num_calls: int = 0
 
   def embed(self, clip):

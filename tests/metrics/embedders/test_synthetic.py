@@ -112,7 +112,7 @@ def test_training_in_small_is_repeatable_and_scaled(tmp_path):
 
 
 def test_other_weights_are_refused(tmp_path, monkeypatch):
-  with pytest.raises(FileNotFoundError, match=r'data_pipelines\.embedder` trains it'):
+  with pytest.raises(FileNotFoundError, match=r'scripts\.train_embedder` trains it'):
     synthetic.load(tmp_path / 'world.npz')
   synthetic.save(tmp_path / 'world.npz', {'bias_0_O': np.zeros(1)})
   monkeypatch.setattr(synthetic, 'TAGS', ('one',))

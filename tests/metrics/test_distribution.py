@@ -27,8 +27,8 @@ def test_values_are_those_of_the_distances():
   assert lines['is'].value == set_distances.inception_score(logits[1])[0]
   assert lines['lowness'].value == np.mean([embedder.scores(embedder.embed(c))['lowness'] for c in drawn])
   assert lines['lowness'].true_value < lines['lowness'].value
-  assert (lines['fd'].num_true, lines['fd'].num_drawn) == (200, 200)
-  assert (lines['kl'].num_true, lines['is'].num_drawn) == (100, 100)
+  assert (lines['fd'].num_true, lines['fd'].num_generated) == (200, 200)
+  assert (lines['kl'].num_true, lines['is'].num_generated) == (100, 100)
   for name in ('fd', 'kad', 'kl', 'is', 'lowness'):
     low, high = lines[name].interval
     assert low < lines[name].value < high
@@ -93,7 +93,7 @@ def test_refused_clips_are_counted_and_their_pairs_left_out():
   silent = embedder_lib.Clip(np.zeros((256, 1), np.float32), 16000)
   true, drawn, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
   lines = lines_of(true, [*drawn[:5], silent, *drawn[6:]], embedder)
-  assert lines['fd'].num_drawn == 22
+  assert lines['fd'].num_generated == 22
   assert lines['fd'].note == '1 of 12 drawn clips refused: silence has no bands.'
   kept = [k for k in range(12) if k != 5]
   logits = [np.stack([embedder.embed(clips[k])['logits_O'] for k in kept]) for clips in (true, drawn)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from v2a import guidance
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
-from v2a.diffusion import guidance
 
 K, V = 2, 7
 PADDING, MASK = V, V + 1
@@ -190,13 +190,6 @@ def test_guidance_is_that_of_diffusion_and_scale_one_costs_one_evaluation(scales
   assert set(rows) == {2 * num_branches}
   scaled = lambda code_BK, cache, index: (factor * _chain(code_BK, cache, index)[0], cache)
   np.testing.assert_array_equal(found, _sample(step_fn=scaled))
-
-
-def test_branches_weigh_row_by_row():
-  logit_BKV = jnp.arange(2 * 2 * K * V, dtype=jnp.float32).reshape(4, K, V)
-  wanted_BKV = 2.5 * logit_BKV[:2] - 1.5 * logit_BKV[2:]
-  np.testing.assert_allclose(sampling.guided(logit_BKV, jnp.array([2.5, -1.5])), wanted_BKV)
-  np.testing.assert_array_equal(sampling.guided(logit_BKV, (1.0,)), logit_BKV)
 
 
 def _independent(code_BTK):

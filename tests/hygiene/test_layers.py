@@ -8,7 +8,18 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('file_names',),
-  ('shapes', 'clip', 'chips', 'input_errors', 'files', 'flops', 'keys', 'termination', 'workarounds'),
+  (
+    'shapes',
+    'clip',
+    'chips',
+    'guidance',
+    'input_errors',
+    'files',
+    'flops',
+    'keys',
+    'termination',
+    'workarounds',
+  ),
   ('manifests', 'flags', 'masks'),
   ('config', 'media', 'synthetic', 'sharding'),
   ('data', 'models', 'weights', 'ood'),
@@ -84,7 +95,7 @@ def test_imports_point_up(path):
   [
     ('v2a', 'models', 'v2a.codecs.stft'),
     ('v2a', 'codecs', 'v2a.diffusion.process'),
-    ('v2a', 'autoregressive', 'v2a.diffusion.guidance'),
+    ('v2a', 'autoregressive', 'v2a.diffusion.samplers'),
     ('v2a', 'synthetic', 'jax.numpy'),
     ('v2a', 'sampling', 'v2a.cli.main'),
     ('v2a', 'training', 'v2a.evaluation.evaluator'),

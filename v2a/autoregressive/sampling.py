@@ -1,9 +1,9 @@
 """Drawing tokens: step by step (`sample`), or all at once and then better (`decode_masked`).
 
-  logit = sum_g w_g logit_g   over the branches of guidance                                          (1)
+  logit = sum_g w_g logit_g   over the branches of guidance (v2a.guidance eq. 1)                      (1)
   code  = argmax_v (logit_v / temperature + n_v),  n Gumbel noise, v among what top-k and top-p leave (2)
 
-Branches and their weights w are those of diffusion.guidance: rows come branch by branch, the conditional
+Branches and their weights w are those of v2a.guidance: rows come branch by branch, the conditional
 one first, and a single branch costs a single evaluation. What is known (the end of the last window, the
 padding of a pattern) stays as it is and is read by what follows.
 
@@ -21,6 +21,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from v2a import guidance
 from v2a import shapes
 from v2a.autoregressive import masking
 
@@ -73,16 +74,6 @@ def sample_from_logits(key_B: jax.Array, logit_BSV: jax.Array, settings: Setting
   return jax.vmap(jax.random.categorical)(key_B, filter_logits(logit_BSV, settings)).astype(jnp.int32)
 
 
-def guided(logits: jax.Array, weights_G) -> jax.Array:
-  """Returns eq. 1 of logits whose G * B rows come branch by branch: B rows."""
-  num_branches = len(weights_G)
-  if num_branches == 1:
-    return logits
-  branches = logits.astype(jnp.float32).reshape((num_branches, -1) + logits.shape[1:])
-  # A sum, not a product of matrices, which some devices round to fewer bits.
-  return sum(weights_G[g] * branches[g] for g in range(num_branches))
-
-
 def sample(
   step_fn: Callable,
   cache,
@@ -112,8 +103,9 @@ def sample(
   def step(carry, given):
     code_BK, cache = carry
     index, known_BK, is_known_BK = given
-    logits, cache = step_fn(jnp.tile(code_BK, (num_branches, 1)), cache, index)
-    drawn_BK = sample_from_logits(_folded(key_B, index), guided(logits, weights_G), settings)
+    logit_BKV, cache = step_fn(guidance.tile(code_BK, num_branches), cache, index)
+    logit_BKV = guidance.combine(logit_BKV, weights_G)
+    drawn_BK = sample_from_logits(_folded(key_B, index), logit_BKV, settings)
     code_BK = jnp.where(is_known_BK, known_BK, drawn_BK)
     return (code_BK, cache), code_BK
 
@@ -161,11 +153,12 @@ def decode_masked(
       f'{choice_temperature}.'
     )
   num_unknown_B = jnp.sum(~prefix_mask_BTK, axis=(1, 2))
+  guided_fn = guidance.guided(predict_fn, weights_G)
 
   def one_pass(code_BTK, index):
     progress = (index + 1) / num_iterations
     token_key_B, noise_key_B = jnp.moveaxis(jax.vmap(jax.random.split)(_folded(key_B, index)), 1, 0)
-    logit_BTKV = guided(predict_fn(jnp.tile(code_BTK, (len(weights_G), 1, 1))), weights_G)
+    logit_BTKV = guided_fn(code_BTK)
     code_BTK, log_p_BTK = _filled(token_key_B, logit_BTKV, code_BTK, mask_token, settings)
     gumbel_BTK = jax.vmap(lambda key: jax.random.gumbel(key, code_BTK.shape[1:]))(noise_key_B)
     certainty_BTK = log_p_BTK + choice_temperature * (1 - progress) * gumbel_BTK

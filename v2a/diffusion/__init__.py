@@ -1,1 +1,1 @@
-"""Rectified flow on latents: process, loss, guidance, samplers. Knows no network: takes a predict_fn."""
+"""Rectified flow on latents: process, loss, samplers. Independent of the network: takes a predict_fn."""

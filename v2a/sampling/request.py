@@ -8,9 +8,9 @@ import numpy as np
 from v2a import clip
 from v2a import files
 from v2a import flags
+from v2a import guidance
 from v2a.autoregressive import sampling
 from v2a.conditioning import text as text_lib
-from v2a.diffusion import guidance
 from v2a.diffusion import samplers
 from v2a.sampling import bundle
 from v2a.sampling import samplers as samplers_lib
@@ -48,7 +48,7 @@ class Request:
     generator: of generators.GENERATORS; None for the model's first.
     steps, solver: see diffusion.samplers; steps are the passes of masked decoding, too.
     temperature, top_k, top_p: of tokens, see autoregressive.sampling.
-    guidance, guidance_video, guidance_text, guidance_transcript: see diffusion.guidance eq. 1.
+    guidance, guidance_video, guidance_text, guidance_transcript: see v2a.guidance eq. 1.
     prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
     word_times_s: when each word of the transcript is said, in seconds of the video (not of the part that is
       drawn); None spreads them evenly over the clip.

@@ -2,7 +2,7 @@
 
 What a generator draws is called sound_BTC here: latents (float) or codes (whole numbers), T steps of C each.
 A part of it may be known, the end of the window before: it stays as it is, and what is drawn continues it.
-Conditions come branch by branch of guidance (diffusion.guidance eq. 1).
+Conditions come branch by branch of guidance (v2a.guidance eq. 1).
 
 Randomness of sample i depends on (seed, i) and the place in the clip alone, counted in blocks of about a
 second (clip.ClipSpec.latents_per_block): a flow's noise of each block comes from
@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from v2a import guidance
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
 from v2a.conditioning import condition as condition_lib
 from v2a.config import schema
-from v2a.diffusion import guidance
 from v2a.diffusion import samplers
 
 

@@ -1,10 +1,10 @@
-"""Guidance: which evaluations are made, and what they add up to."""
+"""Guidance: which branches are evaluated, and their weighted sum."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a.diffusion import guidance
+from v2a import guidance
 
 ALL = ('video', 'text', 'transcript')
 
@@ -34,9 +34,16 @@ def test_guided_is_the_weighted_sum_of_its_branches(weights):
     branch_G = jnp.arange(z_GTC.shape[0]) // 2 + 1.0
     return z_GTC * branch_G[:, None, None] + t_G[:, None, None]
 
-  drawn_BTC = guidance.guided(predict, weights)(z_BTC, t_B)
+  found_BTC = guidance.guided(predict, weights)(z_BTC, t_B)
   wanted_BTC = sum(w * (z_BTC * (i + 1) + t_B[:, None, None]) for i, w in enumerate(weights))
-  np.testing.assert_allclose(drawn_BTC, wanted_BTC, rtol=1e-6)
+  np.testing.assert_allclose(found_BTC, wanted_BTC, rtol=1e-6)
+
+
+def test_combine_weighs_rows_of_the_same_clip():
+  logit_BKV = jnp.arange(2 * 2 * 3 * 5, dtype=jnp.float32).reshape(4, 3, 5)
+  wanted_BKV = 2.5 * logit_BKV[:2] - 1.5 * logit_BKV[2:]
+  np.testing.assert_allclose(guidance.combine(logit_BKV, jnp.array([2.5, -1.5])), wanted_BKV)
+  np.testing.assert_array_equal(guidance.combine(logit_BKV, (1.0,)), logit_BKV)
 
 
 def test_errors_name_what_is_wrong():

@@ -75,7 +75,7 @@ def window_starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractio
   # Containers round: a video of 8 windows may miss the end of the last by a tick.
   whole = math.floor(duration_s / float(clip_s) + 1e-3)
   rest_s = duration_s - float(whole * clip_s)
-  begins = [index * clip_s for index in range(whole)]
+  begins: list[fractions.Fraction | float] = [index * clip_s for index in range(whole)]
   if rest_s >= _SHORTEST_SHARE * clip_s:
     begins.append(max(0.0, duration_s - float(clip_s)))
   return begins

@@ -38,4 +38,4 @@ def run(name: str, work: Callable[[], int], interrupted: str = 'interrupted') ->
     return 130
   except termination.Terminated as stop:
     print(f'{name}: {interrupted} ({stop.name})', file=sys.stderr)
-    return stop.code
+    return stop.exit_code

@@ -17,6 +17,7 @@ from v2a import builders
 from v2a import files
 from v2a import flags
 from v2a import weights
+from v2a.codecs import autoencoder
 from v2a.config import schema
 from v2a.data import records
 
@@ -42,7 +43,7 @@ def encoded(source, export: weights.Export):
         f'the codec works at {name}={getattr(spec, name)}; the records have {getattr(source.spec, name)}.'
       )
   model = builders.codec(export.config, nnx.Rngs(0))
-  weights.assign(model, export.arrays, source=export.folder)
+  weights.assign(model, export.arrays, source=export.folder or '')
   graphdef, state = nnx.split(model)
   encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
@@ -55,7 +56,7 @@ def encoded(source, export: weights.Export):
       yield item | {name: rows[row] for name, rows in fields.items()}
 
 
-def _fields(codec: nnx.Module, wave_BNA: jax.Array) -> dict[str, jax.Array]:
+def _fields(codec: autoencoder.Autoencoder, wave_BNA: jax.Array) -> dict[str, jax.Array]:
   """Returns what is stored, by the name of its field, with a batch axis in front."""
   if codec.bottleneck == 'rvq':
     return {'codes_TK': codec.encode_tokens(wave_BNA)}

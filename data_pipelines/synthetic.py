@@ -24,6 +24,7 @@ import pathlib
 import signal
 import sys
 import time
+from typing import Any
 import uuid
 
 import av
@@ -181,7 +182,7 @@ def write_file(
   return path
 
 
-def _parallel_map(work: Callable[[int], object], indices: range, num_workers: int) -> Iterator[object]:
+def _parallel_map(work: Callable[[int], Any], indices: range, num_workers: int) -> Iterator[Any]:
   """Yields work(index) in order, from as many processes; the writer's pace bounds how much waits."""
   num_workers = min(num_workers, len(indices))
   if num_workers == 1:
@@ -190,17 +191,18 @@ def _parallel_map(work: Callable[[int], object], indices: range, num_workers: in
   # The arrays of one clip are small: threads of a linear algebra library would only get in each other's way.
   for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(name, '1')
-  pending, indices, work = collections.deque(), iter(indices), functools.partial(_until_terminated, work)
+  pending, rest = collections.deque(), iter(indices)
+  work = functools.partial(_until_terminated, work)
   # Unlike multiprocessing.Pool it raises where a worker dies (of memory); the pool would wait for ever.
   executor = concurrent.futures.ProcessPoolExecutor(
     num_workers, multiprocessing.get_context('spawn'), _begin_worker
   )
   try:
-    for index in itertools.islice(indices, PENDING_PER_WORKER * num_workers):
+    for index in itertools.islice(rest, PENDING_PER_WORKER * num_workers):
       pending.append(executor.submit(work, index))
     while pending:
       yield pending.popleft().result()
-      pending.extend(executor.submit(work, index) for index in itertools.islice(indices, 1))
+      pending.extend(executor.submit(work, index) for index in itertools.islice(rest, 1))
   except concurrent.futures.process.BrokenProcessPool as error:
     message = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
     raise OSError(message) from error
@@ -222,7 +224,7 @@ def _until_terminated(work: Callable[[int], object], index: int) -> object:
   try:
     return work(index)
   except termination.Terminated as stop:
-    os._exit(stop.code)
+    os._exit(stop.exit_code)
 
 
 def _report(done: int, total: int, start_s: float):

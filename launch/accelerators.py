@@ -34,6 +34,7 @@ class Accelerator:
     """Returns the labels of its nodes."""
     if not self.is_tpu:
       return {'cloud.google.com/gke-accelerator': self.label}
+    assert topology is not None
     return {'cloud.google.com/gke-tpu-accelerator': self.label, 'cloud.google.com/gke-tpu-topology': topology}
 
 

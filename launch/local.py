@@ -76,10 +76,12 @@ class ProcessGroup:
     variables: dict[str, str],
     show: Callable[[str], object] | None = None,
   ):
-    """Args:
-    lines: the command of each.
-    variables: of the environment, those that differ.
-    show: is given each line that they print; None: print.
+    """Starts a process for each command.
+
+    Args:
+      lines: the command of each.
+      variables: of the environment, those that differ.
+      show: is given each line that they print; None: print.
     """
     self._show = show or functools.partial(print, end='', flush=True)
     self.processes = [
@@ -101,7 +103,9 @@ class ProcessGroup:
       reader.start()
 
   def _read(self, index: int) -> None:
-    for line in self.processes[index].stdout:
+    stream = self.processes[index].stdout
+    assert stream is not None  # a pipe
+    for line in stream:
       self._show(f'[{index}] {line}' if len(self.processes) > 1 else line)
 
   def send(self, number: int) -> None:

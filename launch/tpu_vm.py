@@ -1,6 +1,8 @@
-"""TPU VMs by gcloud's queued resources: a loop that makes them, starts v2a's image on every worker, and makes
-them again when they are taken away. What gcloud refuses as wrong ends it at once by exit code 2,
-what may pass after `--max-failures` rounds by 75.
+"""TPU VMs, as queued resources of gcloud.
+
+A loop creates them, starts v2a's image on every worker, and creates them again after a preemption. It ends
+with exit code 2 at once where gcloud rejects the request, and with 75 after `--max-failures` failed rounds in
+a row.
 
 The loop is a shell script; `--dry-run` prints it, and without that it is run here. A workdir must lie on
 storage that all workers share: mount it on the VMs and hand it in by `--mount`.

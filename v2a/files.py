@@ -3,7 +3,7 @@
 A file is whole or not there: it is written under a temporary name in its folder, then renamed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import dataclasses
 import errno
@@ -52,7 +52,7 @@ def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+def atomic_write(path: str | pathlib.Path) -> Generator[pathlib.Path]:
   """Gives a new name in the folder of a file; renames it to the file on success and removes it on failure.
 
   Every writer has a name of its own, so that two may write one file at once: the last one's stays.
@@ -74,7 +74,7 @@ def atomic_write(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 @contextlib.contextmanager
-def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Iterator[None]:
+def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Generator[None]:
   """Lets an OSError about a temporary file or folder, or about a full disk, name what it stands for.
 
   A library that meets a full disk, or a file that grows too large, does not say which file that was.

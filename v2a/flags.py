@@ -15,11 +15,11 @@ MAX_COUNT = 10**6  # of clips, seeds and soundtracks that one command takes on
 MIN_DURATION_S, MAX_DURATION_S = 0.001, 86_400.0
 MAX_START_S = 1e6
 _MAX_DIGITS = 100  # beyond all that any flag takes; int() gives up at 4300 by itself
-_FORMS = {
+_FORMS: dict[type, re.Pattern] = {
   int: re.compile(r'[+-]?[0-9]+'),
   float: re.compile(r'[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?'),
 }
-_NAMES = {int: 'a whole number', float: 'a number'}
+_NAMES: dict[type, str] = {int: 'a whole number', float: 'a number'}
 _MAX_SHOWN = 40
 
 

@@ -3,7 +3,7 @@
 Ctrl-C raises KeyboardInterrupt anyway.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import signal
 import threading
@@ -21,11 +21,12 @@ class Terminated(SystemExit):
 
   def __init__(self, number: int):
     super().__init__(128 + number)
+    self.exit_code = 128 + number
     self.name = signal.Signals(number).name
 
 
 @contextlib.contextmanager
-def raise_on_signals() -> Iterator[None]:
+def raise_on_signals() -> Generator[None]:
   """Lets SIGTERM and SIGHUP raise Terminated in the main thread meanwhile, see `install_handlers`.
 
   In other threads than the main one nothing is changed, since Python does not allow it.

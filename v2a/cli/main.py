@@ -118,7 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     return 130
   except termination.Terminated as stop:
     print(f'v2a: interrupted ({stop.name})', file=sys.stderr)
-    return stop.code
+    return stop.exit_code
   except (ValueError, OSError) as error:
     if os.environ.get('V2A_DEBUG') == '1':
       raise

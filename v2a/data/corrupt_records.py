@@ -21,10 +21,12 @@ class FaultTolerantSource:
   """
 
   def __init__(self, source, max_corrupt_record_share: float, report: Callable[[str], None] | None = None):
-    """Args:
-    source: of records.
-    max_corrupt_record_share: of its records, how many may be corrupt.
-    report: is given a line for each of the first, and then for every hundredth.
+    """Wraps a source of records.
+
+    Args:
+      source: of records.
+      max_corrupt_record_share: of its records, how many may be corrupt.
+      report: is given a line for each of the first, and then for every hundredth.
     """
     self._source, self._report = source, report
     self.spec, self.hash = source.spec, source.hash

@@ -118,7 +118,6 @@ def generation_inputs(
 
 def resample_frames(frame_LYX3: np.ndarray, fps: float, spec: clip_lib.ClipSpec) -> FramePair:
   """Returns the frames on screen at the semantic and at the sync rate."""
-
   exact_fps = fractions.Fraction(fps).limit_denominator(10**6)
 
   def at(rate_hz: int, num_frames: int) -> np.ndarray:

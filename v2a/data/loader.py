@@ -127,13 +127,15 @@ class Batches:
   def __init__(
     self, task, items, batch_size: int, num_steps: int, seed: int, rows: Sequence[int] | None = None
   ):
-    """Args:
-    task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
-    items: source of records.
-    batch_size: of all processes together.
-    num_steps: length of the sequence.
-    seed: of order and crops.
-    rows: of the global batch, those wanted here; None for all.
+    """Describes the batches; nothing is read yet.
+
+    Args:
+      task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
+      items: source of records.
+      batch_size: of all processes together.
+      num_steps: length of the sequence.
+      seed: of order and crops.
+      rows: of the global batch, those wanted here; None for all.
     """
     self._task = task
     self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()

@@ -100,8 +100,9 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
 def with_vfw_timestamps(
   packets: Iterator[tuple[fractions.Fraction, av.Packet]],
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) with the time stamps of these tracks, whose n-th packet in the order of
-  decoding has the time of the n-th frame shown, as in AVI.
+  """Yields (decoding time, packet) of tracks whose timestamps are in decoding order, as in AVI.
+
+  There the n-th packet in decoding order has the time of the n-th frame in presentation order.
   """
   waiting: collections.deque[tuple[fractions.Fraction, av.Packet]] = collections.deque()
   times: list[int] = []

@@ -10,6 +10,7 @@ No still: AVIF or HEIC with a sound track, HEIC sequences and series of JPEG are
 open (JPEG XL, PPM, rare kinds of TIFF) is left to FFmpeg.
 """
 
+from collections.abc import Generator
 from collections.abc import Iterator
 import contextlib
 import dataclasses
@@ -280,7 +281,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 @contextlib.contextmanager
-def _reported(path: str | os.PathLike) -> Iterator[None]:
+def _reported(path: str | os.PathLike) -> Generator[None]:
   """Makes what Pillow raises the fault of the file."""
   try:
     yield

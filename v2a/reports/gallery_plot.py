@@ -1,6 +1,6 @@
 """The gallery as one PNG: for each clip a strip of film, motion curve and spectrograms on one time axis."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import pathlib
 import textwrap
@@ -24,7 +24,7 @@ MAX_CHARACTERS = 130
 
 
 @contextlib.contextmanager
-def no_glyph_warnings() -> Iterator[None]:
+def no_glyph_warnings() -> Generator[None]:
   """Silences the warning for each letter that the font lacks and shows as a box, while a plot is rendered."""
   with warnings.catch_warnings():
     warnings.filterwarnings('ignore', 'Glyph .* missing from font')

@@ -8,8 +8,8 @@ Rules: an input or a file that is not ours is never replaced. Files of ours are 
 the new one does not make are removed with it.
 """
 
+from collections.abc import Generator
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import json
@@ -65,10 +65,12 @@ class OverwriteGuard:
   """Says before any work, and again before files are renamed, what the outputs of a run may replace."""
 
   def __init__(self, inputs: Iterable[pathlib.Path | None], num_samples: int, overwrite: bool = False):
-    """Args:
-    inputs: of the whole run, None for a prompt alone; none of them is ever replaced.
-    num_samples: for each input.
-    overwrite: whether outputs of other requests may be replaced.
+    """Takes note of the inputs, which are never replaced.
+
+    Args:
+      inputs: of the whole run, None for a prompt alone; none of them is ever replaced.
+      num_samples: for each input.
+      overwrite: whether outputs of other requests may be replaced.
     """
     self._num_samples, self._overwrite = num_samples, overwrite
     self._inputs = {_identity(path): path for path in inputs if path and os.path.exists(path)}
@@ -140,7 +142,7 @@ class OverwriteGuard:
 
 
 @contextlib.contextmanager
-def staging_folder(stem: pathlib.Path) -> Iterator[pathlib.Path]:
+def staging_folder(stem: pathlib.Path) -> Generator[pathlib.Path]:
   """Gives a hidden folder beside the outputs, in which they are written until all are there.
 
   Raises:

@@ -17,7 +17,7 @@ Axes are of type Auto: modules name logical axes (see `rules`) and XLA places th
 `use(mesh)` may ask for the mesh by `current()`, as constraints of activations do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
@@ -125,7 +125,7 @@ def single() -> jax.sharding.Mesh:
 
 
 @contextlib.contextmanager
-def use(mesh: jax.sharding.Mesh, manual_axes: tuple[str, ...] = ()) -> Iterator[None]:
+def use(mesh: jax.sharding.Mesh, manual_axes: tuple[str, ...] = ()) -> Generator[None]:
   """Makes a mesh the current one of what is traced inside.
 
   Args:

@@ -4,7 +4,7 @@ The library and its data come in the package espeakng-loader. It has one state a
 """
 
 import _ctypes
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import ctypes
 import functools
@@ -58,7 +58,7 @@ _callback = _Callback(_receive)
 
 
 @contextlib.contextmanager
-def _library() -> Iterator[ctypes.CDLL]:
+def _library() -> Generator[ctypes.CDLL]:
   """Loads the library for one utterance, and unloads it.
 
   What it says depends a little on all that it said before (flutter, pitch phase, rounding of lengths), and no

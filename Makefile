@@ -3,17 +3,20 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Processes that the tests run on.
+# Processes that the tests run on, and what they run: all, or folders and files such as tests/codecs.
 JOBS ?= 2
+TESTS ?=
+# The interpreters of `make test-python`.
+PYTHONS ?= python3.11 python3.12 python3.13
 STAMP := $(VENV)/.stamp
 # Where libtpu goes.
 COMPILER ?= .libtpu
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tpu lint wheel pins clean
+.PHONY: help setup demo test test-slow test-tpu test-python test-newest lint types docs wheel pins clean
 
 help:  ## what can be made
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 # Pins first, with their hashes; then the project itself, editable and without looking for anything.
 $(STAMP): requirements/dev.txt pyproject.toml
@@ -33,10 +36,10 @@ demo: $(STAMP)  ## soundtracks for the bundled clips, with the default model, an
 	$(BIN)/v2a demo
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
 
 test-slow: $(STAMP)  ## the tests that take long
-	$(BIN)/python -m pytest -q -m "slow and not tpu" -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -q -m "slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
 
 # The compiler lies in a folder of its own (684 MB), which only this target looks into.
 $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
@@ -47,10 +50,34 @@ $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
 test-tpu: $(COMPILER)/.stamp  ## tiny steps, compiled for TPUs that are not here (Linux, x86-64)
 	PYTHONPATH=$(COMPILER) $(BIN)/python -m pytest -q -m tpu -n $(JOBS)
 
+# Each interpreter has an environment of its own, with the pinned versions.
+test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that is found
+	@status=0; for python in $(PYTHONS); do \
+	  if $$python -c '' 2>/dev/null; then \
+	    $(MAKE) --no-print-directory test PYTHON=$$python VENV=.venv-$$python || status=1; \
+	  else echo "$$python is not there."; fi; \
+	done; exit $$status
+
+test-newest:  ## the tests with the newest releases that pyproject.toml allows, instead of the pinned ones
+	$(PYTHON) -m venv --clear .venv-newest
+	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	.venv-newest/bin/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
+
 lint: $(STAMP)  ## ruff (format and faults), and hadolint for the Dockerfiles
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/hadolint launch/docker/*.Dockerfile
+
+types: $(STAMP)  ## the type checker
+	$(BIN)/ty check --python $(VENV)
+
+# The tools of the site, beside everything else; the build itself needs no network.
+$(VENV)/.docs-stamp: requirements/docs.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
+	@touch $@
+
+docs: $(VENV)/.docs-stamp  ## the documentation site, in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 wheel: $(STAMP)  ## the wheel, in dist/, built without network
 	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --no-index --wheel-dir dist .
@@ -61,7 +88,8 @@ PIN := uv pip compile --universal --fork-strategy fewest --python-version 3.11 -
 pins: pyproject.toml  ## requirements/*.txt anew, from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
+	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 
 clean:  ## remove what was built, the environment included
-	rm -rf $(VENV) $(COMPILER) build dist demo_out .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* $(COMPILER) build dist site demo_out .pytest_cache .ruff_cache

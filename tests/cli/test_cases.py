@@ -79,7 +79,7 @@ def test_stills(run_generate, tmp_path):
     *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
   )
   # What is transparent is said to be white.
-  assert code == 0 and all(line.endswith('transparency of the picture (white in its place).') for line in err)
+  assert code == 0 and all(line.endswith('transparency of the image (replaced by white).') for line in err)
   assert len(out.splitlines()) == len(STILLS)
   for line in out.splitlines():
     manifest = json.loads(line)

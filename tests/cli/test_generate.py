@@ -229,7 +229,7 @@ def test_transcript_of_a_file(tmp_path):
     found = generate.transcript_of(text)
     assert (found.text, found.times_s) == ('hello', (1.5,))
   assert generate.transcript_of('\ufeffhello\n there ').text == 'hello there'
-  with pytest.raises(ValueError, match='--transcript: line 2 must be as'):
+  with pytest.raises(ValueError, match='--transcript: line 2 must be like'):
     generate.transcript_of(f'1\n00:00:01 --> 00:00:02,000\n\n{cue}')
 
 
@@ -286,7 +286,7 @@ def test_folders_are_searched(tmp_path, video, capsys):
     (tmp_path / name).write_bytes(b'x')
   (tmp_path / 'deep.mp4').mkdir()
   assert generate.expand([video, tmp_path]) == [video, tmp_path / 'a.MOV', tmp_path / 'b.mp4']
-  assert capsys.readouterr().err == f'v2a: note: {tmp_path}: 1 file passed over (.docx 1)\n'
+  assert capsys.readouterr().err == f'v2a: note: {tmp_path}: 1 file skipped (.docx 1)\n'
 
 
 def packets(path: pathlib.Path) -> list[bytes]:

@@ -49,7 +49,7 @@ def test_records_of_a_folder(folder, tmp_path, capsys):
   lines = capsys.readouterr().err.splitlines()
   lines = [line for line in lines if 'note: ' not in line]
   assert '8 records' in lines[-3] and '6/6 videos' in lines[-3] and 'left' in lines[-3]
-  assert 'bad.mp4: is no media file' in lines[-2]
+  assert 'bad.mp4: is not a media file' in lines[-2]
   assert 'tiny.mp4: lasts 0.20 s; wanted at least 0.5 s' in lines[-1]
   assert len(records.open(tmp_path / 'out')) == 8
   assert [path.name for path in tmp_path.iterdir()] == ['out']
@@ -160,7 +160,7 @@ def test_subtitles_fall_into_their_windows(tmp_path):
   films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=3.0)
   (tmp_path / 'in' / 'b.vtt').write_text('hello')
   (fault,) = build.build(tmp_path / 'in', tmp_path / 'out2', SPEC)
-  assert 'b.vtt: holds no cue' in fault
+  assert 'b.vtt: has no cue' in fault
 
 
 def test_the_number_of_workers_changes_nothing(folder, tmp_path):

@@ -102,7 +102,7 @@ def test_a_search_counts_what_it_passes_over(tmp_path):
   (tmp_path / 'inner').mkdir()
   found = folder.search(tmp_path, (*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
   assert [path.name for path in found.paths] == ['a.mp4', 'b.MTS', 'c.heic']
-  assert found.note == f'{tmp_path}: 4 files passed over (.docx 2, without a suffix 1, .tmp 1)'
+  assert found.note == f'{tmp_path}: 4 files skipped (.docx 2, without a suffix 1, .tmp 1)'
   assert folder.search(tmp_path, folder.VIDEO_SUFFIXES).skipped_by_suffix['.heic'] == 1
   for k in range(8):
     (tmp_path / f'a.s{k}').touch()
@@ -157,7 +157,7 @@ def test_what_generate_wrote_there_is_no_input(tmp_path):
 def test_every_command_says_it(tmp_path, capsys):
   (tmp_path / 'a.docx').touch()
   (tmp_path / 'b.tmp').touch()
-  wanted = '(2 files passed over (.docx 1, .tmp 1))'
+  wanted = '(2 files skipped (.docx 1, .tmp 1))'
   spec = clip.ClipSpec()
   with pytest.raises(ValueError) as caught:
     build.find(tmp_path)
@@ -169,7 +169,7 @@ def test_every_command_says_it(tmp_path, capsys):
   lines = []
   with pytest.raises(ValueError, match='none of which'):
     list(examples.from_folder(tmp_path, None, spec, report=lines.append))
-  assert lines[0] == f'note: {tmp_path}: 2 files passed over (.docx 1, .tmp 1)'
+  assert lines[0] == f'note: {tmp_path}: 2 files skipped (.docx 1, .tmp 1)'
   argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
   assert build.main(argv) == 2
   assert capsys.readouterr().err.splitlines()[0] == f'data_pipelines.build: {lines[0]}'

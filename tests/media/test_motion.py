@@ -30,7 +30,7 @@ def test_frame_by_frame_is_all_at_once(dtype):
 
 
 def test_what_are_no_pictures_is_refused():
-  with pytest.raises(ValueError, match='needs pictures'):
+  with pytest.raises(ValueError, match='needs at least one frame'):
     motion.curve(np.zeros((0, 4, 4, 3), np.uint8))
   with pytest.raises(ValueError, match='literal 3'):
     motion.curve(np.zeros((2, 4, 4, 1), np.uint8))

@@ -215,7 +215,7 @@ def test_what_is_transparent_is_white(tmp_path, mode):
   assert np.abs(corners(shown(path)) - wanted).max() <= 4
   assert np.abs(corners(read.frames(path, 1, 20, 0.0, 1.0)[0]) - wanted).max() <= 4
   out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
-  assert out.not_copied == ('transparency of the picture (white in its place)',)
+  assert out.not_copied == ('transparency of the image (replaced by white)',)
 
 
 def test_an_alpha_channel_of_an_opaque_picture_is_no_loss(tmp_path):
@@ -309,7 +309,7 @@ def test_a_large_picture(tmp_path, name):
     assert np.abs(shown_YX3[pixel].astype(int) - colour).max() <= 40, pixel
   assert np.abs(corners(shown_YX3) - [RED, GREEN, BLUE, GREY]).max() <= 4
   out = write.mux(path, films.clicks(0.4, 16000), 16000, tmp_path / 'out.mp4')
-  assert out.not_copied == ('the full size of the picture (10000 x 1100, shown at 4096 x 451)',)
+  assert out.not_copied == ('the full size of the image (10000 x 1100, shown at 4096 x 451)',)
   with av.open(str(out.path)) as container:
     assert (container.streams.video[0].width, container.streams.video[0].height) == (4096, 452)
 
@@ -409,7 +409,7 @@ def test_tiles_are_not_left_to_ffmpeg(tmp_path, suffix):
   path = tmp_path / f'grid{suffix}'
   quarters(128, 128).save(path, **KINDS[suffix][2])
   path.write_bytes(path.read_bytes().replace(b'pitm', b'pitx', 1))
-  with pytest.raises(errors.MediaError, match=f'grid{suffix}: the picture cannot be decoded: '):
+  with pytest.raises(errors.MediaError, match=f'grid{suffix}: the image cannot be decoded: '):
     probe.probe(path)
 
 
@@ -437,7 +437,7 @@ def test_frames_beyond_the_canvas_of_an_animation(tmp_path):
 def test_a_raw_file_of_a_camera_is_refused(tmp_path):
   """Its first picture is a thumbnail."""
   quarters().save(tmp_path / 'photo.dng', 'TIFF', tiffinfo={254: 1})
-  with pytest.raises(errors.MediaError, match="photo.dng: is a camera's raw file; wanted a picture"):
+  with pytest.raises(errors.MediaError, match="photo.dng: is a raw camera file; wanted an image"):
     probe.probe(tmp_path / 'photo.dng')
 
 

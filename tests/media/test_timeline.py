@@ -229,7 +229,7 @@ def test_timestamps_that_make_no_timeline_are_refused(tmp_path):
 
 
 def test_a_picture_held_for_hours_beside_a_sound_is_none(tmp_path, monkeypatch):
-  monkeypatch.setattr(integrity, '_MAX_HOLE_S', 2)
+  monkeypatch.setattr(integrity, '_MAX_GAP_S', 2)
   times_s = [0.0, 0.04, 4.0]
   silent = films.make(tmp_path / 'silent', 'mkv', times_s=times_s)
   with pytest.raises(errors.MediaError, match='its timestamps jump'):

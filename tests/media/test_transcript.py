@@ -110,17 +110,17 @@ def test_plain_text(tmp_path):
 
 @pytest.mark.parametrize(('name', 'content', 'message'), [
     ('a.txt', 'ab\ncaf\u00e9'.encode('latin-1'), r'wanted UTF-8 text; got byte 0xe9 in line 2 \(byte 6\)'),
-    ('a.txt', 'hello'.encode('utf-16-le'), 'or UTF-16 with a byte order mark; got zeros'),
+    ('a.txt', 'hello'.encode('utf-16-le'), 'or UTF-16 with a byte order mark; got zero bytes'),
     ('a.txt', b'\xff\xfeh', 'wanted UTF-16 text'),
-    ('a.srt', 'hello there', 'holds no cue'),
-    ('a.vtt', 'hello there', 'holds no cue'),
+    ('a.srt', 'hello there', 'has no cue'),
+    ('a.vtt', 'hello there', 'has no cue'),
     ('a.ass', '[Script Info]', 'wanted plain text, SRT or WebVTT; got .ass'),
     ('a.srt', SRT.replace('03,000', '01,000'), '0 <= start <= end; got 2 s to 1 s'),
     ('a.srt', SRT.replace('02,000 -->', '02,000 ->'),
-     "line 7 must be as .*; got '00:00:02,000 -> 00:00:03,000'"),
-    ('a.srt', SRT.replace('00:00:02,000', '00:00:0x,000'), 'line 7 must be as'),
-    ('a.srt', SRT.replace('00:00:03,000', ''), 'line 7 must be as'),
-    ('a.vtt', VTT.replace('01:00:03.000', '01:00:03'), 'line 19 must be as')])  # fmt: skip
+     "line 7 must be like .*; got '00:00:02,000 -> 00:00:03,000'"),
+    ('a.srt', SRT.replace('00:00:02,000', '00:00:0x,000'), 'line 7 must be like'),
+    ('a.srt', SRT.replace('00:00:03,000', ''), 'line 7 must be like'),
+    ('a.vtt', VTT.replace('01:00:03.000', '01:00:03'), 'line 19 must be like')])  # fmt: skip
 def test_what_is_no_transcript(tmp_path, name, content, message):
   path = put(tmp_path, name, content)
   with pytest.raises(ValueError, match=message) as caught:
@@ -153,7 +153,7 @@ def test_sidecars(tmp_path):
   assert [found.transcript_in_window(start_s, 4.0, False).text for start_s in (0.0, 4.0)] == ['one', 'two']
   put(tmp_path, 'a.json', '{}')
   put(tmp_path, 'a.srt', 'hello')
-  with pytest.raises(ValueError, match='a.srt: holds no cue'):
+  with pytest.raises(ValueError, match='a.srt: has no cue'):
     sidecar.read(video)
 
 

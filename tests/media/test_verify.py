@@ -37,10 +37,10 @@ def test_a_good_copy_passes(copied, tmp_path):
 @pytest.mark.parametrize(
   ('change', 'message'),
   [
-    (lambda log: log.times_s.append(log.times_s[-1]), '50 packets in the picture, 51 were written'),
+    (lambda log: log.times_s.append(log.times_s[-1]), '50 packets in the video, 51 were written'),
     (
       lambda log: log.times_s.__setitem__(7, log.times_s[7] + fractions.Fraction(1, 50)),
-      'packet 7 of the picture is at',
+      'packet 7 of the video is at',
     ),
     (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written'),
   ],

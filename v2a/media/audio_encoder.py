@@ -1,4 +1,4 @@
-"""A new sound track: a wave as long as the picture, alone or mixed with the old sound, encoded in pieces."""
+"""The new audio track: a waveform as long as the video, alone or mixed with the original audio."""
 
 from collections.abc import Iterator
 import fractions
@@ -18,36 +18,37 @@ _RATES_HZ = {
   'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
   'libopus': (48000, 24000, 16000, 12000, 8000),
 }
-# Of codecs without a frame length of their own.
+# For codecs without a fixed frame length.
 _PCM_FRAME_SAMPLES = 1024
 _FORMATS = {'aac': 'fltp', 'libopus': 'flt', 'pcm_s16le': 's16'}
-# At these bit rates the fast search is as good as the default one, or better (SNR 32 against 26 dB on a
-# recording of the sea), and costs a third.
+# At these bit rates the fast coder is as good as the default one or better (SNR 32 against 26 dB on a
+# recording of the sea), and takes a third of the time.
 _OPTIONS = {'aac': {'aac_coder': 'fast'}}
 _FALLBACK_RATE_HZ = 48000
-# Bits a second and channel; an AAC frame holds at most 6144 bits a channel, 6 a sample.
+# Bits per second and channel; an AAC frame holds at most 6144 bits per channel, 6 per sample.
 _BIT_RATE_HZ = 96000
 _MAX_BITS_PER_SAMPLE = 5
 
 
 class OutputAudio:
-  """What is to be heard under a part of a picture, from its first shown frame to its last.
+  """The audio of a video segment, from its first shown frame to its last.
 
   Attributes:
-    sample_rate_hz: samples a second; of a mix the higher rate of both sounds, so that neither loses.
+    sample_rate_hz: samples per second; for a mix the higher rate of both inputs, so that neither loses
+      bandwidth.
     num_channels: 1 or 2.
-    num_samples: exactly as many as the picture lasts.
-    not_copied: what of the old sound a mix does not keep, in words.
+    num_samples: number of samples, matching the duration of the segment.
+    not_copied: descriptions of what a mix loses of the original audio.
   """
 
   def __init__(self, part: remux.Segment, wave_NA: np.ndarray, sample_rate_hz: int, is_mixed: bool):
     """Measures the peak of a mix.
 
     Args:
-      part: what is shown.
-      wave_NA: sample 0 is heard with the first frame.
-      sample_rate_hz: samples a second.
-      is_mixed: whether the old sound is added.
+      part: the video segment.
+      wave_NA: the new waveform; sample 0 coincides with the first frame.
+      sample_rate_hz: samples per second of wave_NA.
+      is_mixed: whether the original audio is added.
     """
     info = part.info
     self._part, self._wave_NA, self._wave_rate_hz = part, wave_NA, sample_rate_hz
@@ -64,51 +65,51 @@ class OutputAudio:
       self._gain = min(1.0, _MIX_PEAK / peak) if peak else 1.0
 
   def blocks(self) -> Iterator[np.ndarray]:
-    """Yields float32 pieces, block_NA, of num_samples samples together."""
+    """Yields block_NA (float32), num_samples samples in total."""
     if not self._is_mixed:
       for start in range(0, self.num_samples, _BLOCK_S * self.sample_rate_hz):
-        yield self._piece(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
+        yield self._block(start, min(_BLOCK_S * self.sample_rate_hz, self.num_samples - start))
       return
-    pieces, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
-    for own_NA in audio_reader.iterate_blocks(
+    new_blocks, rest_NA = self._resampled(), np.zeros((0, self.num_channels), np.float32)
+    for original_NA in audio_reader.iterate_blocks(
       self._part.info.path,
       self.sample_rate_hz,
       self.num_channels,
       float(self._part.start_s),
       self.num_samples / self.sample_rate_hz,
     ):
-      while len(rest_NA) < len(own_NA):
-        rest_NA = np.concatenate([rest_NA, next(pieces)])
-      yield np.float32(self._gain) * (own_NA + rest_NA[: len(own_NA)])
-      rest_NA = rest_NA[len(own_NA) :]
+      while len(rest_NA) < len(original_NA):
+        rest_NA = np.concatenate([rest_NA, next(new_blocks)])
+      yield np.float32(self._gain) * (original_NA + rest_NA[: len(original_NA)])
+      rest_NA = rest_NA[len(original_NA) :]
 
   def _resampled(self) -> Iterator[np.ndarray]:
-    """Yields the new wave at sample_rate_hz, and silence behind its end without end."""
+    """Yields the new waveform at sample_rate_hz, followed by endless silence."""
     resampler = soxr.ResampleStream(self._wave_rate_hz, self.sample_rate_hz, self.num_channels)
     size = _BLOCK_S * self._wave_rate_hz
     for start in itertools.count(0, size):
-      block_NA = self._piece(start, size)
+      block_NA = self._block(start, size)
       if self._wave_rate_hz != self.sample_rate_hz:
         block_NA = resampler.resample_chunk(block_NA)
       yield block_NA
 
-  def _piece(self, start: int, num_samples: int) -> np.ndarray:
-    """Returns a piece of the new wave at its own rate, silent behind its end."""
+  def _block(self, start: int, num_samples: int) -> np.ndarray:
+    """Returns a block of the new waveform at its own rate, padded with silence after its end."""
     block_NA = np.zeros((num_samples, self.num_channels), np.float32)
-    given_NA = self._wave_NA[start : start + num_samples]
-    block_NA[: len(given_NA)] = given_NA
+    available_NA = self._wave_NA[start : start + num_samples]
+    block_NA[: len(available_NA)] = available_NA
     return block_NA
 
 
 class Encoder:
-  """Encodes a Wave into packets of an output's audio stream; sample 0 has time stamp 0."""
+  """Encodes an OutputAudio into packets of an output's audio stream; sample 0 has timestamp 0."""
 
   def __init__(self, output: av.container.OutputContainer, wave: OutputAudio, codec: str):
     """Adds the stream.
 
     Args:
       output: opened for writing, header not yet written.
-      wave: what is to be heard.
+      wave: the audio to encode.
       codec: FFmpeg's name of an encoder, one of _FORMATS.
     """
     self._wave = wave
@@ -152,7 +153,7 @@ class Encoder:
     return frame
 
   def _framed(self, frame_samples: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Yields (block_NA of the codec's frame length, its first sample); the last may be shorter."""
+    """Yields (block_NA of the codec's frame length, index of its first sample); the last may be shorter."""
     rest_NA, start = np.zeros((0, self._wave.num_channels), np.float32), 0
     for block_NA in self._resampled():
       rest_NA = np.concatenate([rest_NA, block_NA])

@@ -1,10 +1,10 @@
-"""The sound of a file as a stream of blocks on the picture's clock: placed, mixed, resampled.
+"""The audio of a file as a stream of blocks on the clock of the video: aligned, mixed, resampled.
 
-A decoded block says when it is heard. Blocks are laid on a grid of the file's own sample rate that
-begins one second before the wanted start (so that the resampling filter has its past, and so that both
-grids meet at whole samples); gaps become zeros, overlaps are cut; then soxr resamples the stream. A time
-that the blocks after it contradict is a fault of the file, and the block follows its predecessor, as players
-have it.
+Every decoded block has a timestamp. Blocks are placed on a grid of the file's own sample rate that
+begins one second before the requested start (so that the resampling filter has its history, and both grids
+meet at whole samples). Gaps are filled with zeros, overlaps are cut; then soxr resamples the stream. A
+timestamp that contradicts those of the following blocks is ignored, and the block is placed after its
+predecessor, as players do.
 """
 
 import collections
@@ -25,19 +25,19 @@ from v2a.media import source
 from v2a.media import stills
 
 _LEAD_S = 1
-# The resampler looks ahead; this much of the future is read past the wanted end.
+# The resampling filter needs this much audio past the requested end.
 _TAIL_S = 0.1
-# Time stamps were rounded to milliseconds somewhere on the way of many files; smaller steps are no gaps.
+# Timestamps of many files were rounded to milliseconds; smaller steps are not gaps.
 _SLACK_S = 0.002
-# So many blocks, the one in question included, are looked at before a gap or overlap is believed.
-_NUM_WITNESSES = 8
-# The last block has none after it; it is believed where it is further off than times stagger.
-_STAGGER_S = 0.1
-# The first block has none before it; it is passed over where the next one is further off than this.
-_WRONG_S = 10
-# A damaged header names any rate, and a second of zeros at 1 GHz fills the memory.
+# Number of blocks, including the current one, that decide whether a gap or overlap is real.
+_NUM_COMPARED = 8
+# The last block has no successor; its timestamp is trusted if the gap exceeds usual jitter.
+_JITTER_S = 0.1
+# The first block has no predecessor; it is skipped if the next one is further away than this.
+_MAX_FIRST_GAP_S = 10
+# A damaged header may state any rate, and a second of zeros at 1 GHz would fill the memory.
 _MIN_RATE_HZ, _MAX_RATE_HZ = 100, 1_000_000
-# A track that never rises above this (-80 dB) is no sound, only the lack of it.
+# A track whose peak is at most this (-80 dB) counts as silent.
 _SILENCE_PEAK = 1e-4
 _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt': 1.0, 'dbl': 1.0}
 
@@ -45,13 +45,13 @@ _FULL_SCALE = {'u8': 128.0, 's16': 2.0**15, 's32': 2.0**31, 's64': 2.0**63, 'flt
 def iterate_blocks(
   path: str | os.PathLike, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[np.ndarray]:
-  """Returns an iterator over pieces of wave_NA (float32), together round(duration_s * sample_rate_hz) long.
+  """Returns an iterator over blocks of wave_NA (float32) of round(duration_s * sample_rate_hz) samples.
 
   Args:
-    path: a video or a sound file; one without sound gives zeros.
-    sample_rate_hz: samples a second wanted.
+    path: a video or audio file; one without audio gives zeros.
+    sample_rate_hz: samples per second of the result.
     num_channels: 1 or 2.
-    start_s: seconds on the picture's clock, >= 0.
+    start_s: seconds on the clock of the video, >= 0.
     duration_s: seconds, > 0.
 
   Raises:
@@ -70,19 +70,19 @@ def iterate_blocks(
 
 
 def has_audible_audio(path: str | os.PathLike, duration_s: float) -> bool:
-  """Returns whether the first `duration_s` seconds of a file hold any sound but silence."""
+  """Returns whether the first `duration_s` seconds of a file have audio that is not silent."""
   return any(not is_silent(block_NA) for block_NA in iterate_blocks(path, 8000, 1, 0.0, duration_s))
 
 
 def is_silent(wave_NA: np.ndarray) -> bool:
-  """Returns whether a wave holds nothing but silence: no sample above -80 dB of full scale."""
+  """Returns whether a waveform is silent: no sample above -80 dB of full scale."""
   return level.peak(wave_NA) <= _SILENCE_PEAK
 
 
 def _trimmed(
   path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[np.ndarray]:
-  """Yields the resampled stream without its lead, filled with zeros to its length."""
+  """Yields the resampled stream without its lead-in, padded with zeros to its length."""
   skip, left = _LEAD_S * sample_rate_hz, round(duration_s * sample_rate_hz)
   for block_NA in _resampled(path, sample_rate_hz, num_channels, start_s, duration_s):
     skipped = min(skip, len(block_NA))
@@ -103,7 +103,7 @@ def _resampled(
   path: pathlib.Path, sample_rate_hz: int, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[np.ndarray]:
   resampler, rate_hz = None, None
-  for block_NA, block_rate_hz in _placed(path, num_channels, start_s, duration_s):
+  for block_NA, block_rate_hz in _aligned(path, num_channels, start_s, duration_s):
     if block_rate_hz != rate_hz:
       if resampler is not None:
         yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
@@ -115,10 +115,10 @@ def _resampled(
     yield resampler.resample_chunk(np.zeros((0, num_channels), np.float32), last=True)
 
 
-def _placed(
+def _aligned(
   path: pathlib.Path, num_channels: int, start_s: float, duration_s: float
 ) -> Iterator[tuple[np.ndarray, int]]:
-  """Yields (block_NA, its rate): the sound without gaps, from one lead before start_s on."""
+  """Yields (block_NA, its sample rate): gapless audio from _LEAD_S before start_s on."""
   if stills.image_format(path) is not None:
     return
   origin_s = source.clock_origin_s(path) + fractions.Fraction(start_s).limit_denominator(10**6) - _LEAD_S
@@ -129,39 +129,40 @@ def _placed(
       return
     opened.select_stream(stream)
     decoded = opened.decoded_from(stream, origin_s) if start_s > 2 * _LEAD_S else opened.decoded(stream)
-    place, rate_hz = None, None
-    for (time_s, frame), *later in _with_followers(decoded, _NUM_WITNESSES):
+    position, rate_hz = None, None
+    for (time_s, frame), *later in _with_followers(decoded, _NUM_COMPARED):
       if not _MIN_RATE_HZ <= frame.sample_rate <= _MAX_RATE_HZ:
         raise errors.MediaError(
-          f'{path}: its sound has {frame.sample_rate} samples a second; wanted '
+          f'{path}: its audio has {frame.sample_rate} samples per second; wanted '
           f'{_MIN_RATE_HZ}..{_MAX_RATE_HZ}.'
         )
-      wanted = round((time_s - origin_s) * frame.sample_rate)
-      is_first = place is None
+      target = round((time_s - origin_s) * frame.sample_rate)
+      is_first = position is None
       if is_first:
-        if later and abs(later[0][0] - time_s) > _WRONG_S:
+        if later and abs(later[0][0] - time_s) > _MAX_FIRST_GAP_S:
           continue
-        place = min(wanted, 0)
+        position = min(target, 0)
       elif frame.sample_rate != rate_hz:
-        place = round(place * frame.sample_rate / rate_hz)
+        position = round(position * frame.sample_rate / rate_hz)
       rate_hz = frame.sample_rate
-      gap = wanted - place
-      if not is_first and (abs(gap) <= _SLACK_S * rate_hz or not _is_believed(gap, time_s, frame, later)):
+      gap = target - position
+      if not is_first and (abs(gap) <= _SLACK_S * rate_hz or not _is_trusted(gap, time_s, frame, later)):
         gap = 0
-      if place + max(0, gap) >= end_s * rate_hz:
+      if position + max(0, gap) >= end_s * rate_hz:
         return
-      for num_zeros in _pieces(max(0, gap) + min(0, place), rate_hz):
+      for num_zeros in _split(max(0, gap) + min(0, position), rate_hz):
         yield np.zeros((num_zeros, num_channels), np.float32), rate_hz
-      place += max(0, gap)
-      # What lies before the origin or was heard already is dropped, but counted: counts are finer than times.
+      position += max(0, gap)
+      # Samples before the origin and overlaps are dropped but counted: counts are more precise than
+      # timestamps.
       block_NA = mixed(frame, num_channels)[max(0, -gap) :]
-      if place + len(block_NA) > 0:
-        yield block_NA[max(0, -place) :], rate_hz
-      place += len(block_NA)
+      if position + len(block_NA) > 0:
+        yield block_NA[max(0, -position) :], rate_hz
+      position += len(block_NA)
 
 
 def _with_followers(items: Iterator, size: int) -> Iterator[tuple]:
-  """Yields every item with those after it, up to `size` in all; fewer at the end."""
+  """Yields every item together with its successors, `size` items in total, fewer at the end."""
   window = collections.deque()
   for item in items:
     window.append(item)
@@ -173,39 +174,39 @@ def _with_followers(items: Iterator, size: int) -> Iterator[tuple]:
     window.popleft()
 
 
-def _is_believed(gap: int, time_s: fractions.Fraction, frame: av.AudioFrame, later: list) -> bool:
-  """Returns whether most of the blocks after `frame` agree with its time, counted from it.
+def _is_trusted(gap: int, time_s: fractions.Fraction, frame: av.AudioFrame, later: list) -> bool:
+  """Returns whether the timestamps of most of the following blocks agree with that of `frame`.
 
   Args:
-    gap: samples from the end of its predecessors to the time of `frame`.
-    time_s: time of `frame`.
-    frame: a block.
-    later: (time, block) after it.
+    gap: samples from the end of its predecessor to the timestamp of `frame`.
+    time_s: timestamp of `frame`.
+    frame: a decoded block.
+    later: (timestamp, block) of its successors.
   """
   rate_hz, num_samples, num_agreeing = frame.sample_rate, frame.samples, 0
   if not later:
-    return abs(gap) > _STAGGER_S * rate_hz
+    return abs(gap) > _JITTER_S * rate_hz
   for later_s, block in later:
     num_agreeing += abs((later_s - time_s) * rate_hz - num_samples) <= _SLACK_S * rate_hz
     num_samples += block.samples
   return 2 * num_agreeing >= len(later)
 
 
-def _pieces(num_samples: int, most: int) -> Iterator[int]:
+def _split(num_samples: int, max_samples: int) -> Iterator[int]:
   while num_samples > 0:
-    yield min(num_samples, most)
-    num_samples -= most
+    yield min(num_samples, max_samples)
+    num_samples -= max_samples
 
 
 def mixed(frame: av.AudioFrame, num_channels: int) -> np.ndarray:
-  """Returns a decoded block as float32 block_NA of 1 or 2 channels."""
-  kind = frame.format.name.removesuffix('p')
+  """Returns a decoded block as block_NA, float32, mixed to 1 or 2 channels."""
+  sample_format = frame.format.name.removesuffix('p')
   data = frame.to_ndarray()
   block_NA = data.T if frame.format.is_planar else data.reshape(frame.samples, -1)
   block_NA = block_NA.astype(np.float32)
-  if kind == 'u8':
+  if sample_format == 'u8':
     block_NA = block_NA - 128.0
-  if _FULL_SCALE[kind] != 1.0:
-    block_NA = block_NA / np.float32(_FULL_SCALE[kind])
+  if _FULL_SCALE[sample_format] != 1.0:
+    block_NA = block_NA / np.float32(_FULL_SCALE[sample_format])
   speakers = tuple(channel.name for channel in frame.layout.channels)
   return np.ascontiguousarray(block_NA @ channels.gains(speakers, num_channels))

@@ -1,8 +1,8 @@
-"""The index of an MP4 or MOV file, for what FFmpeg does not do: VP8, and edit lists as they are written.
+"""Reading and editing the index of MP4 and MOV files where FFmpeg cannot: VP8 tracks and raw edit lists.
 
-VP8 has a registered sample entry, 'vp08' (VP Codec ISO Media File Format Binding, version 1.0), which FFmpeg,
-and so most players, can read but not write. Therefore the packets are written under another codec's name,
-and then the sample entry is replaced. A box is (type, payload or list of boxes); ISO 14496-12, 4.2.
+VP8 has a registered sample entry, 'vp08' (VP Codec ISO Media File Format Binding, version 1.0), which FFmpeg
+(and thus most players) can read but not write. The packets are therefore written with the sample entry of a
+placeholder codec, which is then replaced. A box is (type, payload or list of boxes); ISO 14496-12, 4.2.
 """
 
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ import fractions
 import pathlib
 import struct
 
-# A codec that FFmpeg's MP4 muxer takes as it is, and its sample entry in MP4 and in MOV.
+# A codec that FFmpeg's MP4 muxer accepts without an encoder, and its sample entries in MP4 and MOV.
 PLACEHOLDER_CODEC = 'png'
-_STAND_IN_ENTRIES = (b'mp4v', b'png ')
+_PLACEHOLDER_ENTRIES = (b'mp4v', b'png ')
 _PARENTS = (b'moov', b'trak', b'mdia', b'minf', b'stbl', b'edts')
-# Bytes of a VisualSampleEntry before its own boxes, without its box header (ISO 14496-12, 12.1.3).
+# Bytes of a VisualSampleEntry between its header and its child boxes (ISO 14496-12, 12.1.3).
 _ENTRY_BYTES = 78
-# profile 0, level unknown, 8 bits 4:2:0 limited range, colours unspecified, no initialisation data.
+# Profile 0, level unknown, 8 bits 4:2:0 limited range, colours unspecified, no initialisation data.
 _VPCC = struct.pack('>IBBBBBBH', 1 << 24, 0, 0, 8 << 4 | 1 << 1, 2, 2, 2, 0)
-# Where the length stands in a payload, and its layout, in versions 0 and 1 (ISO 14496-12, 8.2.2 and 8.3.2).
+# Offset and layout of the duration in a payload, for versions 0 and 1 (ISO 14496-12, 8.2.2 and 8.3.2).
 _DURATION = {b'mvhd': ((16, '>I'), (24, '>Q')), b'tkhd': ((20, '>I'), (28, '>Q'))}
 
 
@@ -29,8 +29,8 @@ class Edit:
   """One entry of an edit list (ISO 14496-12, 8.6.6).
 
   Attributes:
-    duration_s: how long it is shown.
-    media_s: what of the track is shown, from here on; None for an empty edit, which shows nothing.
+    duration_s: duration of the edit.
+    media_s: start time in the track; None for an empty edit, which shows nothing.
   """
 
   duration_s: fractions.Fraction
@@ -38,7 +38,7 @@ class Edit:
 
 
 def edits(path: pathlib.Path, track_id: int) -> list[Edit]:
-  """Returns the edit list of a track; empty where it has none, or where the file has no index to read."""
+  """Returns the edit list of a track; empty if it has none or the index cannot be read."""
   boxes = _read_index(path)
   track = _track(boxes, track_id)
   if track is None:
@@ -55,7 +55,7 @@ def edits(path: pathlib.Path, track_id: int) -> list[Edit]:
 
 
 def chapter_tracks(path: pathlib.Path) -> set[int]:
-  """Returns the ids of tracks that hold the names of chapters (QuickTime's track reference 'chap')."""
+  """Returns the ids of chapter tracks (QuickTime's track reference 'chap')."""
   found = set()
   for kind, content in _read_index(path):
     references = dict(content).get(b'tref') if kind == b'trak' else None
@@ -66,17 +66,17 @@ def chapter_tracks(path: pathlib.Path) -> set[int]:
 
 
 def index_bytes(path: pathlib.Path) -> bytes:
-  """Returns the index as it stands in a file, its header included; empty where there is none."""
+  """Returns the raw index of a file including its box header; empty if there is none."""
   with path.open('rb') as file:
-    place = next((place for kind, *place in _top_level(file) if kind == b'moov'), None)
-    if place is None:
+    found = next((extent for kind, *extent in _top_level(file) if kind == b'moov'), None)
+    if found is None:
       return b''
-    file.seek(place[0])
-    return file.read(place[1])
+    file.seek(found[0])
+    return file.read(found[1])
 
 
 def _read_index(path: pathlib.Path) -> list:
-  """Returns the boxes of the index; empty where there is none that can be read."""
+  """Returns the boxes of the index; empty if there is none or it cannot be parsed."""
   try:
     return _parse(index_bytes(path))[0][1]
   except (struct.error, IndexError):
@@ -94,28 +94,28 @@ def _track(boxes: list, track_id: int) -> list | None:
 
 
 def _rate_hz(header: bytes) -> int:
-  """Returns the ticks a second of 'mvhd' or 'mdhd'."""
+  """Returns the time scale of 'mvhd' or 'mdhd', in ticks per second."""
   return struct.unpack_from('>I', header, 20 if header[0] else 12)[0]
 
 
 def _entries(payload: bytes) -> list[tuple[int, int]]:
-  """Returns (duration, media time) of an 'elst', in ticks of the movie and of the track."""
+  """Returns (duration, media time) of the entries of an 'elst', in ticks of the movie and of the track."""
   layout, size = ('>Qq', 20) if payload[0] else ('>Ii', 12)
   (count,) = struct.unpack_from('>I', payload, 4)
   return [struct.unpack_from(layout, payload, 8 + index * size) for index in range(count)]
 
 
 class Index:
-  """The index ('moov') of a finished file; change it, then `save`."""
+  """The index ('moov') of a finished file; edit it, then call `save`."""
 
   def __init__(self, path: pathlib.Path):
     """Reads the index.
 
     Args:
-      path: a file as FFmpeg's muxer leaves it, its index at its end.
+      path: a file as FFmpeg's muxer writes it, with its index at the end.
 
     Raises:
-      ValueError: it is laid out in another way.
+      ValueError: the layout of the file differs.
     """
     self._path = path
     with path.open('rb') as file:
@@ -124,37 +124,37 @@ class Index:
       ((self._kind, self._boxes),) = _parse(file.read())
 
   def declare_vp8(self, aspect: fractions.Fraction | None = None) -> None:
-    """Says that the picture, written as PLACEHOLDER_CODEC, is VP8.
+    """Declares the video, which was written as PLACEHOLDER_CODEC, as VP8.
 
     Args:
-      aspect: width of a pixel over its height, where it is known (ISO 14496-12, 12.1.4: pasp).
+      aspect: pixel aspect ratio (width over height), if known (ISO 14496-12, 12.1.4: pasp).
     """
-    stbl = self._picture_table()
-    place, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')
+    stbl = self._sample_table()
+    position, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')
     ((entry, payload),) = _parse(content[8:])
-    if entry not in _STAND_IN_ENTRIES:
-      raise ValueError(f'{self._path}: wanted a picture written as {PLACEHOLDER_CODEC}; got {entry!r}.')
-    inner = [box for box in _parse(payload[_ENTRY_BYTES:]) if box[0] != b'esds']
-    shape = [(b'pasp', struct.pack('>II', aspect.numerator, aspect.denominator))] if aspect else []
-    vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *shape, *inner]))
-    stbl[place] = (b'stsd', content[:8] + _serialize([vp8]))
+    if entry not in _PLACEHOLDER_ENTRIES:
+      raise ValueError(f'{self._path}: wanted a video track written as {PLACEHOLDER_CODEC}; got {entry!r}.')
+    child_boxes = [box for box in _parse(payload[_ENTRY_BYTES:]) if box[0] != b'esds']
+    pasp = [(b'pasp', struct.pack('>II', aspect.numerator, aspect.denominator))] if aspect else []
+    vp8 = (b'vp08', payload[:_ENTRY_BYTES] + _serialize([(b'vpcC', _VPCC), *pasp, *child_boxes]))
+    stbl[position] = (b'stsd', content[:8] + _serialize([vp8]))
 
-  def set_edit_list(self, shown: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:
-    """Shows parts of the picture's track one after another, and nothing else of it.
+  def set_edit_list(self, edit_list: Sequence[tuple[fractions.Fraction | None, fractions.Fraction]]) -> None:
+    """Sets the edit list of the video track.
 
     Args:
-      shown: (where it begins on the clock of the time stamps as they were given to the muxer, None for a
-        pause; how long it is shown), in seconds.
+      edit_list: (start on the clock of the timestamps passed to the muxer, None for a pause; duration), in
+        seconds.
     """
     header = dict(self._boxes)[b'mvhd']
-    movie_hz, track = _rate_hz(header), self._picture_track()
+    movie_hz, track = _rate_hz(header), self._video_track()
     media_hz = _rate_hz(dict(dict(track)[b'mdia'])[b'mdhd'])
     written = next(content for kind, content in track if kind == b'edts')
-    # The muxer writes where time stamp 0 lies, after a pause where the picture begins later.
+    # The muxer writes the media time of timestamp 0, after an empty edit if the video begins later.
     *pauses, (_, zero) = _entries(dict(written)[b'elst'])
     entries = [
       (round(duration_s * movie_hz), -1 if begin_s is None else zero + round(begin_s * media_hz))
-      for begin_s, duration_s in shown
+      for begin_s, duration_s in edit_list
     ]
     payload = struct.pack('>II', 1 << 24, len(pauses) + len(entries)) + b''.join(
       struct.pack('>Qqi', duration, media, 1 << 16) for duration, media in [*pauses, *entries]
@@ -172,20 +172,20 @@ class Index:
       file.write(_serialize([(self._kind, self._boxes)]))
       file.truncate()
 
-  def _picture_track(self) -> list:
+  def _video_track(self) -> list:
     for kind, content in self._boxes:
       if kind == b'trak':
         handler = dict(dict(content)[b'mdia'])[b'hdlr']
         if handler[8:12] == b'vide':
           return content
-    raise ValueError(f'{self._path}: wanted a picture track; got none.')
+    raise ValueError(f'{self._path}: wanted a video track; got none.')
 
-  def _picture_table(self) -> list:
-    return dict(dict(dict(self._picture_track())[b'mdia'])[b'minf'])[b'stbl']
+  def _sample_table(self) -> list:
+    return dict(dict(dict(self._video_track())[b'mdia'])[b'minf'])[b'stbl']
 
 
 def _top_level(file) -> Iterator[tuple[bytes, int, int]]:
-  """Yields (type, offset, size) of the boxes of a file, as far as they can be followed."""
+  """Yields (type, offset, size) of the top-level boxes of a file, up to the first invalid one."""
   offset, end = 0, file.seek(0, 2)
   while offset + 8 <= end:
     file.seek(offset)
@@ -201,7 +201,7 @@ def _top_level(file) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _find(file) -> int:
-  """Returns where the last box begins, which must be 'moov'."""
+  """Returns the offset of the last box, which must be 'moov'."""
   end = file.seek(0, 2)
   for kind, offset, size in _top_level(file):
     if kind == b'moov' and offset + size == end:

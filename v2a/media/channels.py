@@ -1,13 +1,13 @@
-"""Down- and up-mixing: any layout of loudspeakers to mono or stereo.
+"""Down- and up-mixing: any channel layout to mono or stereo.
 
-To stereo, after ITU-R BS.775-3, Annex 4, with all gains divided by their largest sum, so that no mix is
-louder than full scale:
+Stereo follows ITU-R BS.775-3, Annex 4, with all gains divided by their largest sum, so that a mix never
+exceeds full scale:
 
   L = g (FL + FC / sqrt 2 + SL / sqrt 2),   R = g (FR + FC / sqrt 2 + SR / sqrt 2)        (1)
   g = 1 / (1 + 1 / sqrt 2 + 1 / sqrt 2) for 5.1                                            (2)
 
-Low-frequency effects are dropped, back channels count as sides, mono goes to both sides unchanged, and
-mono is the mean of the stereo mix.
+The low-frequency channel is dropped, back channels are treated as side channels, a mono source goes to both
+sides unchanged, and a mono result is the mean of the stereo mix.
 """
 
 import math
@@ -46,11 +46,11 @@ _GAINS = {
 
 
 def gains(speakers: tuple[str, ...], num_channels: int) -> np.ndarray:
-  """Returns the mixing matrix, one row a loudspeaker, one column a channel wanted (eq. 1 and 2).
+  """Returns the mixing matrix, one row per input channel, one column per output channel (eq. 1 and 2).
 
   Args:
-    speakers: FFmpeg's names of the channels, such as ('FL', 'FR'); unknown names give a plain mean.
-    num_channels: 1 or 2.
+    speakers: FFmpeg's channel names, such as ('FL', 'FR'); unknown names give a plain mean.
+    num_channels: number of output channels, 1 or 2.
   """
   if len(speakers) == 1:
     return np.ones((1, num_channels), np.float32)

@@ -1,11 +1,11 @@
-"""Pictures as a video codec leaves them: encoded by x264 in memory, and decoded again."""
+"""Compression artefacts: frames encoded by x264 in memory and decoded again."""
 
 import io
 
 import av
 import numpy as np
 
-# Of x264's scale of 0 (no loss) to 51.
+# The constant rate factor of x264 runs from 0 (lossless) to 51.
 MAX_CRF = 51
 
 
@@ -13,12 +13,12 @@ def h264_round_trip(frame_LYX3: np.ndarray, fps: float, crf: int) -> np.ndarray:
   """Returns the frames after a round trip through H.264.
 
   Args:
-    frame_LYX3: uint8 RGB; rows and columns even, since colour is kept at half of both.
+    frame_LYX3: uint8 RGB; height and width must be even, because chroma is stored at half resolution (4:2:0).
     fps: frames a second.
-    crf: x264's constant rate factor, 0 to MAX_CRF: more is smaller and worse, 23 its default.
+    crf: x264's constant rate factor, 0 to MAX_CRF; higher is smaller and worse, the default of x264 is 23.
 
   Raises:
-    ValueError: another factor, or a picture that H.264 does not take.
+    ValueError: crf is out of range, or H.264 cannot encode frames of this size or type.
   """
   if not 0 <= crf <= MAX_CRF:
     raise ValueError(f'crf must lie in 0..{MAX_CRF}; got {crf}.')
@@ -29,13 +29,13 @@ def h264_round_trip(frame_LYX3: np.ndarray, fps: float, crf: int) -> np.ndarray:
   with av.open(buffer, 'w', format='mp4') as out:
     stream = out.add_stream('libx264', rate=round(fps))
     stream.width, stream.height, stream.pix_fmt = width, height, 'yuv420p'
-    # With its hand-written instructions x264 reads memory that nobody wrote beside small pictures (32 pixels
-    # and less), and decides by it.
+    # x264's assembly reads uninitialised memory next to small frames (32 pixels and less), which makes the
+    # output non-deterministic.
     stream.options = {'crf': str(crf), 'preset': 'medium', 'threads': '1', 'x264-params': 'asm=0'}
     for frame_YX3 in frame_LYX3:
       out.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
     out.mux(stream.encode(None))
   buffer.seek(0)
   with av.open(buffer) as source:
-    shown = [frame.to_ndarray(format='rgb24') for frame in source.decode(video=0)]
-  return np.stack(shown)
+    decoded = [frame.to_ndarray(format='rgb24') for frame in source.decode(video=0)]
+  return np.stack(decoded)

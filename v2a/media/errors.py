@@ -1,4 +1,4 @@
-"""The one error of this room."""
+"""The error type of this package."""
 
 import os
 
@@ -8,5 +8,5 @@ class MediaError(ValueError):
 
 
 def starts_too_late(path: str | os.PathLike, length_s: float, start_s: float) -> MediaError:
-  """Returns the error of a start behind the end."""
+  """Returns the error for a start time after the end of the file."""
   return MediaError(f'{path}: lasts {length_s:.3f} s; wanted a start before that, got {start_s} s.')

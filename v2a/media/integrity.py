@@ -1,4 +1,4 @@
-"""Whether a file is whole: what its headers promise against what is there."""
+"""Integrity checks: what the headers of a file state, compared with its actual content."""
 
 import fractions
 import itertools
@@ -11,60 +11,61 @@ from v2a.media import errors
 from v2a.media import source
 from v2a.media import truncation
 
-# A header may promise a little more than the last packet gives; beyond this the file was cut.
-_CUT_SHARE = 0.05
-_CUT_S = 1.0
-# Their headers say how long they are, and nothing of bytes; of others FFmpeg guesses by the bit rate.
-_PROMISING = ('flac', 'mxf', 'mxf_opatom', 'caf', 'w64', 'aiff', 'ivf', 'rm', 'dv')
-# No picture is held longer than this without a sound beside it.
-_MAX_HOLE_S = 3600
-# Presentation times are out of order by no more than this, decoding times by none but rounding.
-_MAX_BACK_S = 10
-_MAX_DECODING_BACK_S = 1
-# Parts of an MP4 file; what else stands behind the last of them is no part of it.
+# A header may state slightly more than the packets hold; beyond this the file counts as truncated.
+_DURATION_TOLERANCE = 0.05
+_DURATION_SLACK_S = 1.0
+# Headers of these state a duration but no size in bytes; for other containers FFmpeg estimates from the bit
+# rate.
+_WITH_DURATION = ('flac', 'mxf', 'mxf_opatom', 'caf', 'w64', 'aiff', 'ivf', 'rm', 'dv')
+# No frame is shown longer than this without audio packets meanwhile.
+_MAX_GAP_S = 3600
+# Presentation times may be out of order by at most this, decoding times by rounding only.
+_MAX_BACKWARD_S = 10
+_MAX_DECODING_BACKWARD_S = 1
+# Boxes of an MP4 file; data after the last of them do not belong to it.
 _BOXES = (b'ftyp', b'moov', b'mdat', b'moof', b'mfra', b'sidx', b'free', b'skip', b'wide', b'uuid')
 
 
 def check_bytes(opened: source.Source) -> None:
-  """Raises MediaError where an MP4 or AVI file names bytes beyond its end."""
+  """Raises MediaError if an MP4 or AVI file refers to bytes beyond its end."""
   size, names = opened.path.stat().st_size, opened.container.format.name.split(',')
-  wanted = 0
+  stated = 0
   if 'mov' in names:
-    wanted = _wanted_by_boxes(opened, size)
+    stated = _size_by_boxes(opened, size)
   elif 'avi' in names:
     with opened.path.open('rb') as file:
-      wanted = truncation.riff_bytes(file, size)
+      stated = truncation.riff_bytes(file, size)
   for stream in opened.container.streams:
     if len(stream.index_entries):
       last = stream.index_entries[len(stream.index_entries) - 1]
-      wanted = max(wanted, last.pos + last.size)
-  if wanted > size:
-    raise errors.MediaError(f'{opened.path}: is cut short: it wants {wanted} bytes, but has {size}.')
+      stated = max(stated, last.pos + last.size)
+  if stated > size:
+    raise errors.MediaError(f'{opened.path}: is cut short: it should have {stated} bytes, but has {size}.')
 
 
 def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: fractions.Fraction) -> None:
-  """Raises MediaError where all streams end long before the length that the header promises, and bytes lack.
+  """Raises MediaError if all streams end well before the duration in the header, and bytes are missing.
 
-  A header may also be wrong: where the container can tell that no bytes are missing, all of it is played.
+  A header may also be wrong: if the container shows that no bytes are missing, the file is accepted.
 
   Args:
-    opened: a file that was just opened.
+    opened: a freshly opened file.
     start_s, end_s: extent of one of its streams, in the container's seconds.
   """
-  # Where timestamps jump, the header's length is FFmpeg's difference of the last and the first.
+  # If timestamps jump, FFmpeg's duration is the meaningless difference of the last and the first.
   if opened.has_discontinuities:
     return
   name = opened.container.format.name
   is_cut = truncation.is_truncated(opened.path, name)
-  if is_cut is False or (is_cut is None and name not in _PROMISING):
+  if is_cut is False or (is_cut is None and name not in _WITH_DURATION):
     return
   if not opened.container.duration:
-    # FFmpeg does not believe the header of an ASF file that is cut.
+    # FFmpeg ignores the header of a truncated ASF file.
     if is_cut:
-      raise errors.MediaError(f'{opened.path}: is cut short: it has fewer bytes than its header says.')
+      raise errors.MediaError(f'{opened.path}: is cut short: it has fewer bytes than its header states.')
     return
-  promised_s = opened.container.duration / av.time_base
-  least_s = promised_s * (1 - _CUT_SHARE) - _CUT_S
+  header_s = opened.container.duration / av.time_base
+  least_s = header_s * (1 - _DURATION_TOLERANCE) - _DURATION_SLACK_S
   if end_s - start_s >= least_s:
     return
   for packet in opened.packets(None):
@@ -74,51 +75,51 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
       start_s = min(start_s, time_s)
   if end_s - start_s < least_s:
     raise errors.MediaError(
-      f'{opened.path}: is cut short: its header promises {promised_s:.1f} s, but it '
+      f'{opened.path}: is cut short: its header states {header_s:.1f} s, but it '
       f'ends at {float(end_s - start_s):.1f} s.'
     )
 
 
 class TimestampChecker:
-  """Watches that the presentation times of a stream can be one timeline: a wrong one would last for hours."""
+  """Checks that the timestamps of a stream form one timeline."""
 
   def __init__(self, path: str | os.PathLike, index: int):
     """Args: path: the file. index: of the stream."""
     self._path, self._index = path, index
     self._latest_s: fractions.Fraction | None = None
     self._decoding_s: fractions.Fraction | None = None
-    self._holes: list[tuple[fractions.Fraction, fractions.Fraction]] = []
+    self._gaps: list[tuple[fractions.Fraction, fractions.Fraction]] = []
 
   def add(self, time_s: fractions.Fraction) -> None:
-    """Takes the time of the next packet. Raises MediaError where times go back as no order of frames does."""
+    """Adds the time of the next packet; raises MediaError if times go back by more than frame reordering."""
     if self._latest_s is not None:
-      if time_s < self._latest_s - _MAX_BACK_S:
+      if time_s < self._latest_s - _MAX_BACKWARD_S:
         raise errors.MediaError(
           f'{self._path}: its timestamps go back from {float(self._latest_s):.3f} s to '
           f'{float(time_s):.3f} s; the file is damaged.'
         )
-      if time_s - self._latest_s > _MAX_HOLE_S:
-        self._holes.append((self._latest_s, time_s))
+      if time_s - self._latest_s > _MAX_GAP_S:
+        self._gaps.append((self._latest_s, time_s))
     self._latest_s = time_s if self._latest_s is None else max(self._latest_s, time_s)
 
   def add_decoding(self, time_s: fractions.Fraction) -> None:
-    """Takes the decoding time of the next packet. Raises MediaError where these go back."""
-    if self._decoding_s is not None and time_s < self._decoding_s - _MAX_DECODING_BACK_S:
+    """Adds the decoding time of the next packet; raises MediaError if decoding times go back."""
+    if self._decoding_s is not None and time_s < self._decoding_s - _MAX_DECODING_BACKWARD_S:
       raise errors.MediaError(
         f'{self._path}: its timestamps go back from {float(self._decoding_s):.3f} s to '
-        f'{float(time_s):.3f} s; files were joined as they were, or it is damaged.'
+        f'{float(time_s):.3f} s; the file is damaged, or was concatenated without remuxing.'
       )
     self._decoding_s = time_s
 
   def check(self, end_s: fractions.Fraction) -> None:
-    """Raises MediaError where a packet lasts for hours and no other stream goes on meanwhile.
+    """Raises MediaError if there is a gap of hours in which no other stream has packets.
 
     Args:
       end_s: where the last packet ends.
     """
-    if end_s - self._latest_s > _MAX_HOLE_S:
-      self._holes.append((self._latest_s, end_s))
-    if not self._holes:
+    if end_s - self._latest_s > _MAX_GAP_S:
+      self._gaps.append((self._latest_s, end_s))
+    if not self._gaps:
       return
     with source.Source(self._path) as opened:
       others = [
@@ -127,25 +128,25 @@ class TimestampChecker:
         if packet.size and packet.stream_index != self._index and packet.stream.type in ('audio', 'video')
       ]
     times_s = sorted(time_s for time_s in others if time_s is not None)
-    for begin_s, stop_s in self._holes:
-      inside = [begin_s, *(time_s for time_s in times_s if begin_s < time_s < stop_s), stop_s]
-      for before_s, after_s in itertools.pairwise(inside):
-        if after_s - before_s > _MAX_HOLE_S:
+    for start_s, stop_s in self._gaps:
+      times_in_gap_s = [start_s, *(time_s for time_s in times_s if start_s < time_s < stop_s), stop_s]
+      for before_s, after_s in itertools.pairwise(times_in_gap_s):
+        if after_s - before_s > _MAX_GAP_S:
           raise errors.MediaError(
             f'{self._path}: its timestamps jump from {float(before_s):.3f} s to {float(after_s):.3f} s; '
-            f'wanted no hole of more than {_MAX_HOLE_S} s.'
+            f'wanted no gap of more than {_MAX_GAP_S} s.'
           )
 
 
-def _wanted_by_boxes(opened: source.Source, size: int) -> int:
-  """Returns where the last box of an MP4 file ends by its own word (ISO 14496-12, 4.2)."""
+def _size_by_boxes(opened: source.Source, size: int) -> int:
+  """Returns where the last box of an MP4 file ends by its header (ISO 14496-12, 4.2)."""
   offset = 0
   with opened.path.open('rb') as file:
     while offset + 16 <= size:
       file.seek(offset)
       length, kind, large = struct.unpack('>I4sQ', file.read(16))
       length = large if length == 1 else length
-      # Length 0: to the end of the file.
+      # Length 0 means to the end of the file.
       if kind not in _BOXES or length < 8:
         break
       offset += length

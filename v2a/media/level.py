@@ -1,8 +1,8 @@
-"""How loud a wave is, measured without a copy of it, so that long sounds cost no memory."""
+"""Peak and RMS level of a waveform, computed in blocks so that long waveforms need no copy."""
 
 import numpy as np
 
-_PIECE_SAMPLES = 1 << 16
+_BLOCK_SAMPLES = 1 << 16
 
 
 def peak(wave_NA: np.ndarray) -> float:
@@ -12,6 +12,6 @@ def peak(wave_NA: np.ndarray) -> float:
 
 def rms(wave_NA: np.ndarray) -> float:
   """Returns the root mean square over all samples and channels; 0 for an empty wave."""
-  pieces = (wave_NA[start : start + _PIECE_SAMPLES] for start in range(0, len(wave_NA), _PIECE_SAMPLES))
-  total = sum(float(np.sum(np.square(piece_NA, dtype=np.float64))) for piece_NA in pieces)
+  blocks = (wave_NA[start : start + _BLOCK_SAMPLES] for start in range(0, len(wave_NA), _BLOCK_SAMPLES))
+  total = sum(float(np.sum(np.square(block_NA, dtype=np.float64))) for block_NA in blocks)
   return float(np.sqrt(total / max(wave_NA.size, 1)))

@@ -1,14 +1,14 @@
-"""What Matroska files need beyond what PyAV asks of FFmpeg's muxer: four-character codes, and pixel aspect.
+"""Matroska features that PyAV does not expose: Video for Windows codec ids, and the pixel aspect ratio.
 
-Codecs that Matroska has no name for are "Video for Windows" tracks that all its readers know (codec id
-V_MS/VFW/FOURCC, private data a BITMAPINFOHEADER). PyAV takes only codecs with a name of their own. Therefore
-packets are written under the name of MPEG-4, whose private data are kept as they are and whose codec id has
-as many letters, and then the name is replaced.
+Codecs without a Matroska codec id of their own are stored as "Video for Windows" tracks, which all readers
+support (codec id V_MS/VFW/FOURCC, private data a BITMAPINFOHEADER). PyAV accepts only codecs with an id of
+their own. Packets are therefore written with the codec id of MPEG-4, whose private data are stored unchanged
+and whose id has the same length, and then the id is replaced.
 
-PyAV cannot tell the muxer the pixel aspect of a track, so that the size for display is written afterwards.
-The header then grows; the padding before it, which the muxer leaves for its seek head, shrinks by as much.
+PyAV cannot set the pixel aspect ratio of a track, so the display size is written afterwards. The header then
+grows, and the padding before it, which the muxer reserves for its seek head, shrinks by as much.
 
-Matroska: RFC 9559 (5.1.4.1.28 for the picture's settings); EBML: RFC 8794; Matroska codec mappings.
+Matroska: RFC 9559 (5.1.4.1.28 for video settings); EBML: RFC 8794; Matroska codec mappings.
 """
 
 import collections
@@ -24,13 +24,13 @@ import av
 
 from v2a.media import source
 
-_STAND_IN_ID = b'V_MPEG4/ISO/ASP'
+_PLACEHOLDER_ID = b'V_MPEG4/ISO/ASP'
 _CODEC_ID = b'V_MS/VFW/FOURCC'
-# The stand-in's name lies within the header, which is written without checksums.
+# The header holds the placeholder id, so it must be written without checksums.
 CONTAINER_OPTIONS = {'write_crc32': '0'}
 _MAX_REORDER_PACKETS = 16
 _HEADER_BYTES = 1 << 16
-# Of codecs that other containers store without a four-character code.
+# Codes of codecs that other containers store without a four-character code.
 _TAGS = {
   'flv1': b'FLV1',
   'vp6f': b'VP6F',
@@ -56,35 +56,35 @@ _ASPECT_RATIO = 3  # of DisplayUnit
 
 
 def fourcc(stream: av.VideoStream) -> bytes | None:
-  """Returns the four-character code of a picture's codec; None where it has none."""
+  """Returns the four-character code of a video codec; None if it has none."""
   context = stream.codec_context
-  given = source.codec_tag(stream).encode('ascii')
-  if all(32 <= letter < 127 for letter in given):
-    return given
+  tag = source.codec_tag(stream).encode('ascii')
+  if all(32 <= letter < 127 for letter in tag):
+    return tag
   if context.codec.canonical_name == 'rawvideo' and context.pix_fmt in _UNCOMPRESSED:
     return bytes(4)  # BI_RGB
   return _TAGS.get(context.codec.canonical_name)
 
 
 def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> av.VideoStream:
-  """Adds a track for copied packets of a picture to an output opened with CONTAINER_OPTIONS.
+  """Adds a track for copied video packets to an output opened with CONTAINER_OPTIONS.
 
   Raises:
     ValueError: its codec has no four-character code.
   """
-  code, given = fourcc(stream), stream.codec_context
+  code, original = fourcc(stream), stream.codec_context
   if code is None:
-    raise ValueError(f'{given.codec.canonical_name} has no four-character code')
-  extradata = given.extradata or b''
+    raise ValueError(f'{original.codec.canonical_name} has no four-character code')
+  extradata = original.extradata or b''
   header = struct.pack(
     '<IiiHH4sIiiII',
     40 + len(extradata),
-    given.width,
-    given.height,
+    original.width,
+    original.height,
     1,
-    given.bits_per_coded_sample or 24,
+    original.bits_per_coded_sample or 24,
     code,
-    given.width * given.height * 3,
+    original.width * original.height * 3,
     0,
     0,
     0,
@@ -93,7 +93,7 @@ def add_stream(output: av.container.OutputContainer, stream: av.VideoStream) -> 
   with contextlib.closing(_template()) as template:
     added = output.add_stream_from_template(template.streams.video[0], opaque=True)
   context = added.codec_context
-  context.width, context.height, context.extradata = given.width, given.height, header + extradata
+  context.width, context.height, context.extradata = original.width, original.height, header + extradata
   return added
 
 
@@ -107,7 +107,7 @@ def with_vfw_timestamps(
   waiting: collections.deque[tuple[fractions.Fraction, av.Packet]] = collections.deque()
   times: list[int] = []
 
-  def first() -> tuple[fractions.Fraction, av.Packet]:
+  def pop() -> tuple[fractions.Fraction, av.Packet]:
     time_s, packet = waiting.popleft()
     packet.pts = packet.dts = heapq.heappop(times)
     return time_s, packet
@@ -116,40 +116,40 @@ def with_vfw_timestamps(
     waiting.append((time_s, packet))
     heapq.heappush(times, packet.pts)
     if len(waiting) > _MAX_REORDER_PACKETS:
-      yield first()
+      yield pop()
   while waiting:
-    yield first()
+    yield pop()
 
 
 def set_vfw_codec_id(path: pathlib.Path) -> None:
-  """Gives the track of a finished file, made by `add_stream`, the codec id of Video for Windows."""
+  """Sets the codec id of the track that `add_stream` added, in a finished file, to Video for Windows."""
   with path.open('r+b') as file:
-    place = file.read(_HEADER_BYTES).find(_STAND_IN_ID)
-    if place < 0:
-      raise ValueError(f'{path}: wanted a picture written as {_STAND_IN_ID.decode()}; got none.')
-    file.seek(place)
+    position = file.read(_HEADER_BYTES).find(_PLACEHOLDER_ID)
+    if position < 0:
+      raise ValueError(f'{path}: wanted a video track written as {_PLACEHOLDER_ID.decode()}; got none.')
+    file.seek(position)
     file.write(_CODEC_ID)
 
 
 def set_aspect(path: pathlib.Path, aspect: fractions.Fraction) -> None:
-  """Writes the width of a pixel over its height into the picture's track of a finished file.
+  """Sets the pixel aspect ratio (width over height) of the video track of a finished file.
 
   Raises:
-    ValueError: the header is not laid out as FFmpeg's muxer leaves it.
+    ValueError: the layout of the header differs from that of FFmpeg's muxer.
   """
   with path.open('r+b') as file:
     header = file.read(_HEADER_BYTES)
     begin, _ = _sized(header, header.index(_SEGMENT) + len(_SEGMENT))
-    places = {kind: (start, data, end) for kind, start, data, end in _elements(header, begin, len(header))}
-    if not {_SEEK_HEAD, _VOID, _INFO, _TRACKS} <= set(places) or places[_VOID][0] > places[_INFO][0]:
+    extents = {kind: (start, data, end) for kind, start, data, end in _elements(header, begin, len(header))}
+    if not {_SEEK_HEAD, _VOID, _INFO, _TRACKS} <= set(extents) or extents[_VOID][0] > extents[_INFO][0]:
       raise ValueError(f'{path}: wanted a Matroska header with padding before its tracks.')
-    start, data, end = places[_TRACKS]
+    start, data, end = extents[_TRACKS]
     tracks = _with_aspect(header[data:end], aspect)
     tracks = _TRACKS + _size(len(tracks)) + tracks
     growth = len(tracks) - (end - start)
-    void_start, _, void_end = places[_VOID]
+    void_start, _, void_end = extents[_VOID]
     left = void_end - void_start - growth
-    seek_start, seek_data, seek_end = places[_SEEK_HEAD]
+    seek_start, seek_data, seek_end = extents[_SEEK_HEAD]
     seeks = _moved(header[seek_data:seek_end], (_INFO, _TRACKS), growth)
     void = _VOID + (left - 9 | 1 << 56).to_bytes(8, 'big') + bytes(left - 9)
     file.seek(seek_start)
@@ -165,29 +165,29 @@ def set_aspect(path: pathlib.Path, aspect: fractions.Fraction) -> None:
 
 def _with_aspect(data: bytes, aspect: fractions.Fraction) -> bytes:
   """Returns the content of 'Tracks' with the size for display in the picture's entry."""
-  made = []
+  entries = []
   for kind, start, begin, end in _elements(data, 0, len(data)):
     entry = [(name, data[first:last]) for name, _, first, last in _elements(data, begin, end)]
     if kind != _TRACK_ENTRY or _VIDEO not in dict(entry):
-      made.append(data[start:end])
+      entries.append(data[start:end])
       continue
     video = dict(entry)[_VIDEO]
     settings = {name: video[first:last] for name, _, first, last in _elements(video, 0, len(video))}
     width, height = (int.from_bytes(settings[name], 'big') for name in (_PIXEL_WIDTH, _PIXEL_HEIGHT))
     settings.pop(_DISPLAY_UNIT, None)
-    # Rounded to whole pixels one side alone may be off by much in small pictures: the ratio is kept instead.
-    shown = aspect * fractions.Fraction(width, height)
-    shown = shown.limit_denominator(2**15)
+    # Rounding one side to whole pixels is inaccurate for small frames, so the ratio itself is stored.
+    display_aspect = aspect * fractions.Fraction(width, height)
+    display_aspect = display_aspect.limit_denominator(2**15)
     settings |= {
-      _DISPLAY_WIDTH: _number(shown.numerator),
-      _DISPLAY_HEIGHT: _number(shown.denominator),
+      _DISPLAY_WIDTH: _number(display_aspect.numerator),
+      _DISPLAY_HEIGHT: _number(display_aspect.denominator),
       _DISPLAY_UNIT: _number(_ASPECT_RATIO),
     }
-    made.append(
+    entries.append(
       _TRACK_ENTRY
       + _packed([(name, _joined(settings) if name == _VIDEO else value) for name, value in entry])
     )
-  return b''.join(made)
+  return b''.join(entries)
 
 
 def _joined(settings: dict[bytes, bytes]) -> bytes:
@@ -200,7 +200,7 @@ def _packed(elements: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _moved(data: bytes, kinds: tuple[bytes, ...], growth: int) -> bytes:
-  """Returns the content of a seek head in which some elements lie `growth` bytes earlier."""
+  """Returns the content of a seek head with the positions of some elements reduced by `growth` bytes."""
   changed = bytearray(data)
   for _, _, begin, end in _elements(data, 0, len(data)):
     entry = {name: (first, last) for name, _, first, last in _elements(data, begin, end)}
@@ -213,7 +213,7 @@ def _moved(data: bytes, kinds: tuple[bytes, ...], growth: int) -> bytes:
 
 
 def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
-  """Yields (id, where the element begins, where its content begins, where it ends), as far as it is whole."""
+  """Yields (id, start of the element, start of its content, end) of complete elements."""
   offset = begin
   while offset < end:
     id_bytes = 9 - data[offset].bit_length()
@@ -227,7 +227,7 @@ def _elements(data: bytes, begin: int, end: int) -> Iterator[tuple[bytes, int, i
 
 
 def _sized(data: bytes, offset: int) -> tuple[int, int]:
-  """Reads a size; returns where the content begins and how long it is."""
+  """Reads an element size; returns the start and the length of the content."""
   num_bytes = 9 - data[offset].bit_length()
   value = int.from_bytes(data[offset : offset + num_bytes], 'big') & (1 << 7 * num_bytes) - 1
   return offset + num_bytes, value
@@ -243,7 +243,7 @@ def _number(value: int) -> bytes:
 
 
 def _template() -> av.container.InputContainer:
-  """Returns an opened film of one frame, whose stream stands in for another."""
+  """Returns an opened MPEG-4 video of one frame, whose stream serves as a template."""
   buffer = io.BytesIO()
   with av.open(buffer, 'w', format='matroska') as output:
     stream = output.add_stream('mpeg4', rate=25, width=16, height=16, pix_fmt='yuv420p')

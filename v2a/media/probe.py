@@ -1,4 +1,4 @@
-"""What is in a media file, measured from its packets rather than believed from its header."""
+"""Properties of a media file, measured from its packets instead of trusting its header."""
 
 import dataclasses
 import fractions
@@ -13,7 +13,7 @@ from v2a.media import orientation
 from v2a.media import source
 from v2a.media import stills
 
-# FFmpeg's names of the codecs of still images.
+# FFmpeg's codec names of image formats.
 _STILL_CODECS = {
   'png': 'png',
   'jpeg': 'mjpeg',
@@ -24,31 +24,31 @@ _STILL_CODECS = {
   'avif': 'av1',
   'heif': 'hevc',
 }
-# Containers of animations that FFmpeg reads.
+# FFmpeg's names of animation containers.
 _ANIMATIONS = ('gif', 'apng', 'jpegxl_anim')
 
 
 @dataclasses.dataclass(frozen=True)
 class Probe:
-  """What is in a file.
+  """Properties of a media file.
 
   Attributes:
     path: the file.
-    container: FFmpeg's name of the container, such as 'mov,mp4,m4a,3gp,3g2,mj2'; of still images and
-      animations the kind (stills.Info).
-    duration_s: seconds of the picture as shown; of the sound where there is no picture; 0 for a still image.
-    has_video: whether there is a picture stream.
-    has_audio: whether there is a sound stream (which may be silent).
-    width: columns in pixels as shown, rotation applied; 0 without picture.
-    height: rows in pixels as shown, rotation applied; 0 without picture.
-    fps: average shown frames a second; 0 without picture and for a still image.
-    rotation_deg: clockwise turn that players apply to the coded picture: 0, 90, 180 or 270.
-    video_codec: name of the picture's codec, '' without picture.
-    audio_codec: name of the sound's codec, '' without sound.
-    audio_sample_rate_hz: samples a second and channel, 0 without sound.
-    audio_channels: channels of the sound, 0 without sound.
-    is_image: whether it is a single still picture.
-    is_animation: whether it is an animation in a format of images, which holds no sound.
+    container: FFmpeg's name of the container, such as 'mov,mp4,m4a,3gp,3g2,mj2'; for still images and
+      animations the format of stills.Info.
+    duration_s: duration of the shown video, or of the audio if there is no video; 0 for a still image.
+    has_video: whether there is a video stream.
+    has_audio: whether there is an audio stream (which may be silent).
+    width: displayed width in pixels, rotation applied; 0 without video.
+    height: displayed height in pixels, rotation applied; 0 without video.
+    fps: average shown frames per second; 0 without video and for a still image.
+    rotation_deg: clockwise rotation that players apply to the coded frames: 0, 90, 180 or 270.
+    video_codec: name of the video codec; '' without video.
+    audio_codec: name of the audio codec; '' without audio.
+    audio_sample_rate_hz: samples per second and channel; 0 without audio.
+    audio_channels: number of audio channels; 0 without audio.
+    is_image: whether it is a single still image.
+    is_animation: whether it is an animation in an image format, which has no audio.
   """
 
   path: pathlib.Path
@@ -70,7 +70,7 @@ class Probe:
 
 @dataclasses.dataclass(frozen=True)
 class _Extent:
-  """Shown part of one stream. Times in the container's seconds."""
+  """Shown extent of one stream, in seconds on the container's clock."""
 
   num_frames: int
   start_s: fractions.Fraction
@@ -78,32 +78,32 @@ class _Extent:
 
 
 def probe(path: str | os.PathLike) -> Probe:
-  """Returns what is in a file.
+  """Returns the properties of a media file.
 
   Raises:
-    MediaError: the file is missing, empty, no media, cut short, or holds nothing that decodes.
+    MediaError: the file is missing, empty, not media, truncated, or has nothing that can be decoded.
   """
   if stills.image_format(path) is not None:
-    return _of_still(path)
+    return _probe_still(path)
   with source.Source(path) as opened:
     integrity.check_bytes(opened)
-    picture, sound = opened.video_stream, opened.audio_stream
-    shown = picture or sound or opened.require_video_stream()
-    index = shown.index
-    opened.select_stream(shown)
-    zero_s, frame = opened.first_frame(shown)
-    turn = orientation.from_frame(frame) if picture else orientation.UPRIGHT
-    width, height = (frame.width, frame.height) if picture else (0, 0)
+    video, audio = opened.video_stream, opened.audio_stream
+    stream = video or audio or opened.require_video_stream()
+    index = stream.index
+    opened.select_stream(stream)
+    zero_s, frame = opened.first_frame(stream)
+    orient = orientation.from_frame(frame) if video else orientation.UPRIGHT
+    width, height = (frame.width, frame.height) if video else (0, 0)
     container = opened.container.format.name
-    is_still = opened.is_still and picture is not None
+    is_still = opened.is_still and video is not None
     if is_still and width * height > stills.MAX_PIXELS:
       raise stills.too_large(path, width, height)
-    channels = sound.codec_context.channels if sound else 0
-    audio_rate = sound.codec_context.sample_rate if sound else 0
-    video_codec = picture.codec_context.codec.canonical_name if picture else ''
-    audio_codec = sound.codec_context.codec.canonical_name if sound else ''
+    channels = audio.codec_context.channels if audio else 0
+    audio_rate = audio.codec_context.sample_rate if audio else 0
+    video_codec = video.codec_context.codec.canonical_name if video else ''
+    audio_codec = audio.codec_context.codec.canonical_name if audio else ''
   extent = _scan(path, index)
-  # Raw Motion JPEG has the container of one picture, but many of them.
+  # Raw Motion JPEG has the container of a single image, but many frames.
   is_image = (is_still or container in _ANIMATIONS) and extent.num_frames == 1
   length_s = 0.0 if is_image else float(extent.end_s - zero_s)
   if not is_image:
@@ -113,12 +113,12 @@ def probe(path: str | os.PathLike) -> Probe:
     path=pathlib.Path(path),
     container=container,
     duration_s=length_s,
-    has_video=picture is not None,
-    has_audio=sound is not None,
-    width=height if turn.is_sideways else width,
-    height=width if turn.is_sideways else height,
-    fps=extent.num_frames / length_s if picture and length_s else 0.0,
-    rotation_deg=turn.rotation_deg,
+    has_video=video is not None,
+    has_audio=audio is not None,
+    width=height if orient.is_sideways else width,
+    height=width if orient.is_sideways else height,
+    fps=extent.num_frames / length_s if video and length_s else 0.0,
+    rotation_deg=orient.rotation_deg,
     video_codec=video_codec,
     audio_codec=audio_codec,
     audio_sample_rate_hz=audio_rate,
@@ -128,7 +128,7 @@ def probe(path: str | os.PathLike) -> Probe:
   )
 
 
-def _of_still(path: str | os.PathLike) -> Probe:
+def _probe_still(path: str | os.PathLike) -> Probe:
   info = stills.inspect(path)
   length_s = float(info.duration_s)
   return Probe(
@@ -151,7 +151,7 @@ def _of_still(path: str | os.PathLike) -> Probe:
 
 
 def _scan(path: str | os.PathLike, index: int) -> _Extent:
-  """Reads all packets of one stream, decoding none."""
+  """Reads all packets of one stream without decoding them."""
   with source.Source(path) as opened:
     stream = opened.container.streams[index]
     opened.select_stream(stream)
@@ -166,7 +166,7 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
       time_s = opened.time_s(packet)
       time_s = next_s if time_s is None else time_s
       times.add(time_s)
-      # Those of MP4 follow its edit lists.
+      # Decoding times of MP4 depend on its edit lists.
       if not is_mov and packet.dts is not None:
         times.add_decoding(packet.dts * packet.time_base)
       next_s = time_s + (packet.duration * packet.time_base if packet.duration else default_s)
@@ -178,11 +178,13 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
     if is_mov and end_s and default_s >= end_s - shown_s > 0:
       end_s = shown_s
   if start_s is None:
-    raise errors.MediaError(f'{path}: its {stream.type} stream holds no packet; the file is empty or cut.')
+    raise errors.MediaError(
+      f'{path}: its {stream.type} stream has no packets; the file is empty or truncated.'
+    )
   times.check(end_s)
   return _Extent(num_frames, start_s, end_s)
 
 
 def is_hidden(packet: av.Packet, stream: av.stream.Stream) -> bool:
-  """Returns whether a packet is a VP8 reference picture that is never shown (RFC 6386, 9.1: show_frame)."""
+  """Returns whether a packet is a VP8 reference frame that is never shown (RFC 6386, 9.1: show_frame)."""
   return stream.codec_context.name == 'vp8' and not bytes(packet)[0] >> 4 & 1

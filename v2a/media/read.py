@@ -1,8 +1,8 @@
-"""Frames and waves of a media file by presentation time, in bounded memory.
+"""Frames and waveforms of a media file by presentation time, in bounded memory.
 
-Clock: see `v2a.media.source`. The frame at time t is the one on screen at t: the last one whose
-presentation time is at most t; the last frame of a video stays on screen, the first is there early.
-Sample k of a wave is what is heard at k / sample_rate_hz; where a file has no sound there are zeros.
+Clock: see `v2a.media.source`. The frame at time t is the one on screen at t: the last one whose presentation
+time is at most t. The last frame of a video is held after its end, and the first one is used before its
+start. Sample k of a waveform belongs to time k / sample_rate_hz; without audio, samples are zero.
 """
 
 from collections.abc import Callable
@@ -23,10 +23,10 @@ from v2a.media import source
 from v2a.media import stills
 
 _CHUNK_FRAMES = 64
-# Nearer starts are reached sooner by decoding than by seeking.
+# Below this start time, decoding from the beginning is faster than seeking.
 _SEEK_FROM_S = 2.0
-# (begin of a frame, begin of the part, by how much the container may have moved the former), in the
-# container's seconds -> how many of the wanted frames are shown before that frame.
+# (start of a frame, start of the segment, rounding error of the container), in seconds on the container's
+# clock -> number of requested frames before that frame.
 _Due = Callable[[fractions.Fraction, fractions.Fraction, fractions.Fraction], float]
 
 
@@ -36,22 +36,22 @@ def frames(
   """Returns frame_LYX3, uint8 RGB: frame k is on screen at start_s + k / fps.
 
   Args:
-    path: a video or a picture.
-    fps: frames a second wanted, > 0.
-    size: rows and columns in pixels; the picture is squashed to a square by area averaging.
+    path: a video or an image.
+    fps: frames per second of the result, > 0.
+    size: height and width in pixels; frames are resized to a square by area averaging, whatever their aspect.
     start_s: seconds, >= 0.
-    duration_s: seconds; None is to the end of the picture. The result has round(duration_s * fps) frames.
+    duration_s: seconds; None means to the end of the video. The result has round(duration_s * fps) frames.
 
   Raises:
-    MediaError: the file cannot be read, has no picture, or ends before start_s.
+    MediaError: the file cannot be read, has no video, or ends before start_s.
     ValueError: a number is out of range.
   """
   duration_s = _length_s(path, fps, size, start_s, duration_s)
   frame_LYX3 = np.empty((round(duration_s * fps), size, size, 3), np.uint8)
-  done = 0
+  num_done = 0
   for chunk_LYX3 in iterate_frames(path, fps, size, start_s, duration_s):
-    frame_LYX3[done : done + len(chunk_LYX3)] = chunk_LYX3
-    done += len(chunk_LYX3)
+    frame_LYX3[num_done : num_done + len(chunk_LYX3)] = chunk_LYX3
+    num_done += len(chunk_LYX3)
   return frame_LYX3
 
 
@@ -63,7 +63,7 @@ def iterate_frames(
   duration_s: float | None = None,
   chunk_frames: int = _CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
-  """Returns an iterator over what `frames` returns, in pieces of chunk_frames (the last may be shorter)."""
+  """Returns an iterator over the result of `frames` in chunks of chunk_frames (the last may be shorter)."""
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
   duration_s = _length_s(path, fps, size, start_s, duration_s)
@@ -78,71 +78,71 @@ def iterate_frames_at(
   start_s: float = 0.0,
   chunk_frames: int = _CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
-  """Returns an iterator over frame_LYX3, uint8 RGB, in pieces as `iterate_frames`: frames at any times.
+  """Returns an iterator over chunks of frame_LYX3, uint8 RGB: the frames at arbitrary times.
 
   Args:
-    path: a video or a picture.
-    tick_L: frame l is the one on screen at start_s + tick_L[l] / ticks_hz; whole numbers that never fall.
-    ticks_hz: ticks a second.
+    path: a video or an image.
+    tick_L: frame l is the one on screen at start_s + tick_L[l] / ticks_hz; integers in ascending order.
+    ticks_hz: ticks per second.
     size: see `frames`.
     start_s: seconds, >= 0.
-    chunk_frames: frames of a piece; the last may be shorter.
+    chunk_frames: frames per chunk; the last may be shorter.
 
   Raises:
-    MediaError: the file cannot be read, has no picture, or ends before start_s.
+    MediaError: the file cannot be read, has no video, or ends before start_s.
     ValueError: a number is out of range.
   """
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
   if not len(tick_L) or tick_L[0] < 0 or np.any(np.diff(tick_L) < 0):
-    raise ValueError('frames must be wanted at times of at least 0 that never fall.')
+    raise ValueError('tick_L must not be empty, negative or descending.')
   _length_s(path, ticks_hz, size, start_s, 1.0)
   return _chunks(pathlib.Path(path), _at_ticks(tick_L, ticks_hz), size, start_s, len(tick_L), chunk_frames)
 
 
 def _on_grid(fps: float) -> _Due:
-  """Returns how many of the frames at k / fps are shown before a frame begins."""
+  """Counts frames at times k / fps."""
   rate = fractions.Fraction(fps).limit_denominator(10**6)
   return lambda begin_s, first_s, late_s: (begin_s - late_s - first_s) * rate
 
 
 def _on_rounded_grid(fps: float) -> _Due:
-  """Returns the same of frames as `iterate_full_size_frames` takes them."""
+  """Counts frames as `iterate_full_size_frames` selects them."""
   rate = fractions.Fraction(fps).limit_denominator(10**6)
-  place = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
-  return lambda begin_s, first_s, late_s: place(begin_s) - place(first_s)
+  index = lambda time_s: math.floor(time_s * rate + fractions.Fraction(1, 2))
+  return lambda begin_s, first_s, late_s: index(begin_s) - index(first_s)
 
 
 def _at_ticks(tick_L: np.ndarray, ticks_hz: int) -> _Due:
-  """Returns the same of frames as `iterate_frames_at` takes them."""
+  """Counts frames as `iterate_frames_at` selects them."""
   return lambda begin_s, first_s, late_s: int(
     np.searchsorted(tick_L, math.ceil((begin_s - late_s - first_s) * ticks_hz))
   )
 
 
 def iterate_full_size_frames(path: str | os.PathLike, fps: float, num_frames: int) -> Iterator[np.ndarray]:
-  """Yields picture_YX3, uint8 RGB at its own size, num_frames of them, as FFmpeg's filter `fps` takes them.
+  """Yields num_frames frames frame_YX3 (uint8 RGB, original size) as FFmpeg's filter `fps` selects them.
 
-  Unlike those of `frames`, picture l need not be on screen at l / fps: it is the last one whose time, counted
-  in pictures of the result and with halves rounded up, is l or less. The last one stays.
+  Unlike in `frames`, frame l need not be on screen at l / fps: it is the last frame with round(time * fps) <=
+  l, halves rounded up. The last frame is repeated.
 
   Args:
-    path: a video or a picture.
-    fps: pictures a second wanted, > 0.
-    num_frames: pictures wanted.
+    path: a video or an image.
+    fps: frames per second of the result, > 0.
+    num_frames: number of frames to yield.
 
   Raises:
-    MediaError: the file cannot be read, or has no picture.
+    MediaError: the file cannot be read, or has no video.
   """
-  picture_YX3, previous, turn = None, None, orientation.UPRIGHT
+  frame_YX3, previous, orient = None, None, orientation.UPRIGHT
   for frame in _shown(pathlib.Path(path), _on_rounded_grid(fps), 0.0, num_frames):
     if frame is not previous and isinstance(frame, np.ndarray):
-      picture_YX3, previous = frame, frame
+      frame_YX3, previous = frame, frame
     elif frame is not previous:
       if previous is None:
-        turn = orientation.from_frame(frame)
-      picture_YX3, previous = turn.apply(frame.to_ndarray(format='rgb24')), frame
-    yield picture_YX3
+        orient = orientation.from_frame(frame)
+      frame_YX3, previous = orient.apply(frame.to_ndarray(format='rgb24')), frame
+    yield frame_YX3
 
 
 def wave(
@@ -152,14 +152,14 @@ def wave(
   start_s: float = 0.0,
   duration_s: float | None = None,
 ) -> np.ndarray:
-  """Returns wave_NA, float32, on the picture's clock; zeros where there is no sound.
+  """Returns wave_NA, float32, on the clock of the video; zeros where there is no audio.
 
   Args:
-    path: a video or a sound file.
-    sample_rate_hz: samples a second wanted.
-    num_channels: 1 or 2; mixed as `v2a.media.channels` defines.
+    path: a video or audio file.
+    sample_rate_hz: samples per second of the result.
+    num_channels: 1 or 2; mixed as in `v2a.media.channels`.
     start_s: seconds, >= 0.
-    duration_s: seconds; None is to the end of the picture (of the sound where there is no picture).
+    duration_s: seconds; None means to the end of the video (of the audio if there is no video).
 
   Raises:
     MediaError: the file cannot be read.
@@ -168,10 +168,10 @@ def wave(
   if duration_s is None:
     duration_s = _rest_s(probe.probe(path), start_s)
   wave_NA = np.empty((round(duration_s * sample_rate_hz), num_channels), np.float32)
-  done = 0
+  num_done = 0
   for chunk_NA in audio_reader.iterate_blocks(path, sample_rate_hz, num_channels, start_s, duration_s):
-    wave_NA[done : done + len(chunk_NA)] = chunk_NA
-    done += len(chunk_NA)
+    wave_NA[num_done : num_done + len(chunk_NA)] = chunk_NA
+    num_done += len(chunk_NA)
   return wave_NA
 
 
@@ -186,7 +186,7 @@ def _rest_s(info: probe.Probe, start_s: float) -> float:
 def _length_s(
   path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None
 ) -> float:
-  """Checks the numbers and returns the duration, measured where None was given."""
+  """Checks the arguments and returns the duration, that of the file if duration_s is None."""
   if not 0 < fps < math.inf:
     raise ValueError(f'fps must be positive; got {fps}.')
   if size < 1:
@@ -206,7 +206,7 @@ def _chunks(
   chunk_LYX3, filled = None, 0
   shown = _shown(path, due, start_s, num_frames)
   reformatter = av.video.reformatter.VideoReformatter()
-  square_YX3, previous, turn = None, None, orientation.UPRIGHT
+  square_YX3, previous, orient = None, None, orientation.UPRIGHT
   for index, frame in enumerate(shown):
     if chunk_LYX3 is None:
       chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
@@ -214,8 +214,8 @@ def _chunks(
       square_YX3, previous = stills.resize_square(frame, size), frame
     elif frame is not previous:
       if previous is None:
-        turn = orientation.from_frame(frame)
-      square_YX3, previous = turn.apply(_square(reformatter, frame, size)), frame
+        orient = orientation.from_frame(frame)
+      square_YX3, previous = orient.apply(_square(reformatter, frame, size)), frame
     chunk_LYX3[filled] = square_YX3
     filled += 1
     if filled == len(chunk_LYX3):
@@ -233,14 +233,14 @@ def _square(
 def _shown(
   path: pathlib.Path, due: _Due, start_s: float, num_frames: int
 ) -> Iterator[av.VideoFrame | np.ndarray]:
-  """Yields num_frames frames, each on screen at its time.
+  """Yields num_frames frames, each the one on screen at its time.
 
-  Those of still images and animations are picture_YX3, upright.
+  Frames of still images and animations are upright arrays frame_YX3.
   """
   start = fractions.Fraction(start_s).limit_denominator(10**6)
   if stills.image_format(path) is not None:
-    timed = ((begin_s, begin_s + length_s, shown_YX3) for begin_s, length_s, shown_YX3 in stills.frames(path))
-    yield from _held(path, timed, fractions.Fraction(0), start, due, num_frames)
+    timed = ((begin_s, begin_s + length_s, frame_YX3) for begin_s, length_s, frame_YX3 in stills.frames(path))
+    yield from _sampled(path, timed, fractions.Fraction(0), start, due, num_frames)
     return
   zero_s = source.clock_origin_s(path)
   with source.Source(path) as opened:
@@ -253,10 +253,10 @@ def _shown(
       (time_s, time_s if opened.is_still else time_s + source.frame_duration_s(frame, stream), frame)
       for time_s, frame in decoded
     )
-    yield from _held(path, timed, zero_s, first_s, due, num_frames, source.rounding_s(stream))
+    yield from _sampled(path, timed, zero_s, first_s, due, num_frames, source.rounding_s(stream))
 
 
-def _held(
+def _sampled(
   path: pathlib.Path,
   timed: Iterator,
   zero_s: fractions.Fraction,
@@ -265,16 +265,16 @@ def _held(
   num_frames: int,
   late_s: fractions.Fraction = fractions.Fraction(0),
 ) -> Iterator[av.VideoFrame | np.ndarray]:
-  """Yields what is on screen at the wanted times, num_frames times; the last frame stays.
+  """Yields the frames on screen at the requested times, num_frames in total; the last one is repeated.
 
   Args:
-    path: for messages.
-    timed: (begin, end, frame) in the container's seconds; a still image ends where it begins.
-    zero_s: where t=0 lies on the container's clock.
-    first_s: begin in the container's seconds.
+    path: the file, for error messages.
+    timed: (start, end, frame), seconds on the container's clock; the end of a still image is its start.
+    zero_s: time of t=0 on the container's clock.
+    first_s: start of the segment on the container's clock.
     due: see _Due.
-    num_frames: wanted.
-    late_s: by how much the container may have moved a begin.
+    num_frames: number of frames to yield.
+    late_s: rounding error of start times in the container.
   """
   index, current, last = 0, None, (zero_s, zero_s)
   for begin_s, end_s, frame in timed:

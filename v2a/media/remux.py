@@ -1,12 +1,12 @@
-"""The picture of a file on its way into another: which packets, and with which time stamps.
+"""Stream copy of video: selection of packets, and their timestamps in the output.
 
-A part of a video begins at the key frame at or before the wanted start, because a decoder can begin
-nowhere else. Time stamps are moved so that the first frame to be shown is at 0; what must be decoded
-before it is negative, which MP4 and MOV hide by an edit list. A start within a frame shortens that frame:
-it is on screen from 0 on, so that players which begin with whole frames show the others in time.
+A segment of a video begins at the keyframe at or before the requested start, because decoding can only begin
+there. Timestamps are shifted so that the first shown frame is at 0; packets that must be decoded before it
+get negative timestamps, which MP4 and MOV hide by an edit list. A start within a frame shortens that frame:
+it is shown from 0 on, so that players which begin with whole frames show the following ones on time.
 
-Of a file whose edit list shows several pieces of its track, the track is copied as it is, with an edit list
-that shows the same.
+If the edit list of a file shows several sections of its track, the track is copied whole, with an edit list
+that shows the same sections.
 """
 
 from collections.abc import Iterator
@@ -21,30 +21,30 @@ from v2a.media import errors
 from v2a.media import probe
 from v2a.media import source
 
-# Keeps two decoding times apart; short against any frame.
-MOMENT_S = fractions.Fraction(1, 10000)
+# Minimum difference of decoding times; short compared with any frame.
+MIN_STEP_S = fractions.Fraction(1, 10000)
 # Packets of earlier frames may follow a later one by this much.
 _MAX_REORDER_S = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """A shown part of a picture.
+  """A segment of a video to copy.
 
   Attributes:
     info: the file.
-    clock_origin_s: where t=0 lies on the container's clock.
-    start_s: where the part begins, seconds from t=0.
-    duration_s: how long it is shown.
+    clock_origin_s: time of t=0 on the container's clock.
+    start_s: start of the segment, in seconds from t=0.
+    duration_s: duration of the segment.
     first: index of the first packet to copy, in decoding order.
     last: index of the last packet to copy.
-    order: decoding time -> presentation time, where the container knows only the former; else None.
-    first_frame_s: presentation time of the frame that is on screen when the part begins.
-    edit_list: (begin, duration) of what is shown of the copied packets, on the clock of their new time
-      stamps, None for a pause; empty where all of it is.
-    lead_in_s: how long before the begin the first packet is shown, where nothing hides it.
-    media_origin_s: time in the track that becomes time stamp 0, where packets are read without the file's
-      edit list; else None.
+    order: decoding time -> presentation time, if the container only stores the former; else None.
+    first_frame_s: presentation time of the frame on screen at the start of the segment.
+    edit_list: (start on the clock of the new timestamps, None for a pause; duration) of the shown sections of
+      the copied packets; empty if all of it is shown.
+    lead_in_s: how much earlier than the segment the first packet is shown if no edit list hides it.
+    media_origin_s: time in the track that becomes timestamp 0, if packets are read without the edit list of
+      the file; else None.
   """
 
   info: probe.Probe
@@ -61,17 +61,17 @@ class Segment:
 
   @property
   def timestamp_origin_s(self) -> fractions.Fraction:
-    """The time, as the packets to copy are read, that becomes time stamp 0."""
+    """The time of the packets, as they are read, that becomes timestamp 0."""
     return self.clock_origin_s + self.start_s if self.media_origin_s is None else self.media_origin_s
 
   def open(self) -> source.Source:
-    """Opens the file as its packets are to be copied."""
+    """Opens the file for copying its packets."""
     return source.Source(self.info.path, use_edit_lists=self.media_origin_s is None)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-  """Packets to copy, see Part; whether the file has more behind them."""
+  """Packets to copy, see Segment; is_cut: whether the file continues after them."""
 
   first: int
   last: int
@@ -81,17 +81,17 @@ class _Range:
 
 
 def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> Segment:
-  """Finds the packets of the part that is shown from start_s for duration_s (None: to the end).
+  """Finds the packets of the segment from start_s for duration_s (None: to the end).
 
   Raises:
-    MediaError: the picture ends before start_s, or has no key frame.
+    MediaError: the video ends before start_s, or has no keyframe.
     ValueError: a number is out of range.
   """
   start, duration, rest = extent(info, start_s, duration_s)
   zero_s = source.clock_origin_s(info.path)
-  pieces = _pieces(info, zero_s + start, duration)
-  if pieces:
-    return _of_pieces(Segment(info, zero_s, start, duration), pieces)
+  sections = _sections(info, zero_s + start, duration)
+  if sections:
+    return _from_sections(Segment(info, zero_s, start, duration), sections)
   order = _order(info)
   begin_s = zero_s + start if start else None
   end_s = zero_s + start + duration if duration < rest else None
@@ -106,28 +106,30 @@ def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) ->
   )
 
 
-def _of_pieces(
-  wanted: Segment, pieces: list[tuple[fractions.Fraction | None, fractions.Fraction]]
+def _from_sections(
+  segment: Segment, sections: list[tuple[fractions.Fraction | None, fractions.Fraction]]
 ) -> Segment:
-  """Returns the part that consists of pieces (begin in the track, None for a pause; duration)."""
-  begin_s = min(media_s for media_s, _ in pieces if media_s is not None)
-  end_s = max(media_s + piece_s for media_s, piece_s in pieces if media_s is not None)
-  with source.Source(wanted.info.path, use_edit_lists=False) as opened:
+  """Returns the segment that consists of sections (start in the track, None for a pause; duration)."""
+  begin_s = min(media_s for media_s, _ in sections if media_s is not None)
+  end_s = max(media_s + section_s for media_s, section_s in sections if media_s is not None)
+  with source.Source(segment.info.path, use_edit_lists=False) as opened:
     found = _find(opened, begin_s, end_s, end_s, None)
-  media_zero_s = next(media_s for media_s, _ in pieces if media_s is not None)
-  shown = tuple((None if media_s is None else media_s - media_zero_s, piece_s) for media_s, piece_s in pieces)
+  media_zero_s = next(media_s for media_s, _ in sections if media_s is not None)
+  shown = tuple(
+    (None if media_s is None else media_s - media_zero_s, section_s) for media_s, section_s in sections
+  )
   return dataclasses.replace(
-    wanted, first=found.first, last=found.last, edit_list=shown, media_origin_s=media_zero_s
+    segment, first=found.first, last=found.last, edit_list=shown, media_origin_s=media_zero_s
   )
 
 
-def _pieces(
+def _sections(
   info: probe.Probe, begin_s: fractions.Fraction, duration_s: fractions.Fraction
 ) -> list[tuple[fractions.Fraction | None, fractions.Fraction]]:
-  """Returns (begin in the track, duration) of what an edit list shows in a span of the container's clock.
+  """Returns (start in the track, duration) of the sections that an edit list shows within a time span.
 
-  A pause begins nowhere (None). Empty where the edit list shows one piece only, which FFmpeg's time stamps
-  describe well.
+  The start of a pause is None. Empty if the edit list shows a single section, which FFmpeg's timestamps
+  represent well.
   """
   with source.Source(info.path) as opened:
     if 'mov' not in opened.container.format.name.split(','):
@@ -135,23 +137,23 @@ def _pieces(
     edits = boxes.edits(info.path, opened.require_video_stream().id)
   if sum(edit.media_s is not None for edit in edits) < 2:
     return []
-  pieces, time_s = [], fractions.Fraction(0)
+  sections, time_s = [], fractions.Fraction(0)
   for edit in edits:
     first_s, end_s = max(time_s, begin_s), min(time_s + edit.duration_s, begin_s + duration_s)
     if end_s > first_s:
       begins_s = None if edit.media_s is None else edit.media_s + first_s - time_s
-      pieces.append((begins_s, end_s - first_s))
+      sections.append((begins_s, end_s - first_s))
     time_s += edit.duration_s
-  return pieces if any(media_s is not None for media_s, _ in pieces) else []
+  return sections if any(media_s is not None for media_s, _ in sections) else []
 
 
 def extent(
   info: probe.Probe, start_s: float, duration_s: float | None
 ) -> tuple[fractions.Fraction, fractions.Fraction, fractions.Fraction]:
-  """Returns where a part begins, how long it is shown, and how long the picture is shown from there on.
+  """Returns the start and the duration of a segment, and the time from its start to the end of the video.
 
   Raises:
-    MediaError: the picture ends before start_s.
+    MediaError: the video ends before start_s.
     ValueError: a number is out of range.
   """
   check_extent(start_s, duration_s)
@@ -159,12 +161,12 @@ def extent(
   rest = fractions.Fraction(info.duration_s).limit_denominator(10**6) - start
   if rest <= 0:
     raise errors.starts_too_late(info.path, info.duration_s, start_s)
-  wanted = rest if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)
-  return start, min(rest, wanted), rest
+  requested = rest if duration_s is None else fractions.Fraction(duration_s).limit_denominator(10**6)
+  return start, min(rest, requested), rest
 
 
 def check_extent(start_s: float, duration_s: float | None) -> None:
-  """Raises ValueError where a number is out of range."""
+  """Raises ValueError if a number is out of range."""
   if not 0 <= start_s < math.inf:
     raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
   if duration_s is not None and not 0 < duration_s < math.inf:
@@ -172,9 +174,9 @@ def check_extent(start_s: float, duration_s: float | None) -> None:
 
 
 def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | None:
-  """Finds presentation times that a container (AVI) does not know, by decoding; None where it knows them.
+  """Finds presentation times by decoding if the container (AVI) does not store them; else None.
 
-  Every packet carries its decoding time through the decoder; the n-th frame shown has the time of the n-th
+  Every packet carries its decoding time through the decoder; the n-th shown frame has the time of the n-th
   packet.
   """
   with source.Source(info.path) as opened:
@@ -200,14 +202,14 @@ def _find(
   shown_end_s: fractions.Fraction,
   order: dict[fractions.Fraction, fractions.Fraction] | None,
 ) -> _Range:
-  """Returns the packets needed.
+  """Returns the packets to copy.
 
   Args:
     opened: the file.
-    begin_s: where the part begins; None is with the file.
-    end_s: where the part ends; None is with the file.
-    shown_end_s: where the part ends, in any case: packets behind it that an edit list hides are not needed.
-    order: of Part.
+    begin_s: start of the segment; None if it starts with the file.
+    end_s: end of the segment; None if it ends with the file.
+    shown_end_s: end of the segment in any case; later packets that an edit list hides are not needed.
+    order: see Segment.
   """
   first, last, first_frame_s, first_packet_s, index = 0, -1, None, None, -1
   stream = opened.require_video_stream()
@@ -219,13 +221,13 @@ def _find(
         first, first_packet_s = index, time_s
       if not probe.is_hidden(packet, stream):
         first_frame_s = time_s if first_frame_s is None else max(first_frame_s, time_s)
-    is_behind = packet.is_discard and time_s >= shown_end_s - late_s
-    if time_s < end_s - late_s if end_s is not None else not is_behind:
+    is_after_end = packet.is_discard and time_s >= shown_end_s - late_s
+    if time_s < end_s - late_s if end_s is not None else not is_after_end:
       last = index
     elif packet.is_keyframe and time_s > shown_end_s + _MAX_REORDER_S:
       break
   if last < first:
-    raise errors.MediaError(f'{opened.path}: no packet of the picture lies in the wanted part.')
+    raise errors.MediaError(f'{opened.path}: no video packet is in the requested segment.')
   return _Range(first, last, first_frame_s, first_packet_s, end_s is not None or index > last)
 
 
@@ -236,33 +238,33 @@ def timed(
 ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
   """Yields (packet, decoding time, presentation time) with every time filled in, in the container's seconds.
 
-  Decoding times grow strictly: of two packets with the same one (VP8 reference pictures that are never shown)
-  the first is moved forward by a moment.
+  Decoding times are strictly increasing: of two packets with the same one (VP8 reference frames that are
+  never shown), the first is moved earlier by MIN_STEP_S.
   """
-  held, previous_s = None, None
-  sooner_s = max((decode_s - show_s for decode_s, show_s in order.items()), default=0) if order else 0
+  pending, previous_s = None, None
+  offset_s = max((decode_s - show_s for decode_s, show_s in order.items()), default=0) if order else 0
   for packet, decode_s, show_s in _filled(opened, stream):
     if order:
-      decode_s, show_s = decode_s - sooner_s, order.get(decode_s, show_s)
-    if held is not None:
-      if previous_s is not None and held[1] <= previous_s:
-        held = (held[0], previous_s + MOMENT_S, held[2])
-      elif decode_s <= held[1]:
-        held = (held[0], decode_s - MOMENT_S, held[2])
-      previous_s = held[1]
-      yield held
-    held = (packet, decode_s, show_s)
-  if held is not None:
-    yield held
+      decode_s, show_s = decode_s - offset_s, order.get(decode_s, show_s)
+    if pending is not None:
+      if previous_s is not None and pending[1] <= previous_s:
+        pending = (pending[0], previous_s + MIN_STEP_S, pending[2])
+      elif decode_s <= pending[1]:
+        pending = (pending[0], decode_s - MIN_STEP_S, pending[2])
+      previous_s = pending[1]
+      yield pending
+    pending = (packet, decode_s, show_s)
+  if pending is not None:
+    yield pending
 
 
 def _filled(
   opened: source.Source, stream: av.VideoStream
 ) -> Iterator[tuple[av.Packet, fractions.Fraction, fractions.Fraction]]:
-  """Yields as `timed`, but decoding times may repeat.
+  """Like `timed`, but decoding times may repeat.
 
-  Some containers (AVI, Matroska) leave out decoding times at the begin; they are counted back from the first
-  known one.
+  Some containers (AVI, Matroska) omit decoding times at the start; they are extrapolated from the first known
+  one.
   """
   usual_s = source.default_frame_duration_s(stream)
   waiting: list[av.Packet] = []
@@ -273,7 +275,7 @@ def _filled(
     if packet.dts is None and previous_s is None and len(waiting) < 64:
       waiting.append(packet)
       continue
-    for item in _counted_back(waiting, packet, usual_s):
+    for item in _extrapolated(waiting, packet, usual_s):
       previous_s = item[1]
       yield item
     waiting = []
@@ -282,10 +284,10 @@ def _filled(
     time_s = opened.time_s(packet)
     yield packet, decode_s, decode_s if time_s is None else time_s
   if waiting:
-    yield from _counted_back(waiting, waiting[-1], usual_s)
+    yield from _extrapolated(waiting, waiting[-1], usual_s)
 
 
-def _counted_back(waiting: list[av.Packet], known: av.Packet, usual_s: fractions.Fraction):
+def _extrapolated(waiting: list[av.Packet], known: av.Packet, usual_s: fractions.Fraction):
   times = [packet.pts * packet.time_base for packet in [*waiting, known] if packet.pts is not None]
   end_s = known.dts * known.time_base if known.dts is not None else min(times, default=fractions.Fraction(0))
   for index, packet in enumerate(waiting):
@@ -294,31 +296,31 @@ def _counted_back(waiting: list[av.Packet], known: av.Packet, usual_s: fractions
 
 
 def packet_time_base(stream: av.VideoStream) -> fractions.Fraction:
-  """Returns a unit of time for copied packets: the container's own, divided where a moment would not fit."""
-  return stream.time_base / math.ceil(stream.time_base / MOMENT_S)
+  """Returns the time base of copied packets: that of the container, subdivided if above MIN_STEP_S."""
+  return stream.time_base / math.ceil(stream.time_base / MIN_STEP_S)
 
 
 def packets(
-  wanted: Segment, stream: av.VideoStream, opened: source.Source
+  segment: Segment, stream: av.VideoStream, opened: source.Source
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Yields (decoding time, packet) of a part; time stamps in `packet_time_base` from its first shown frame.
+  """Yields (decoding time, packet) of a segment; timestamps in `packet_time_base` from its first shown frame.
 
   Args:
-    wanted: the part.
-    stream: its picture, in `opened`.
-    opened: of `wanted.open()`.
+    segment: the segment.
+    stream: its video stream, in `opened`.
+    opened: result of `segment.open()`.
   """
-  shift_s, unit_s = wanted.timestamp_origin_s, packet_time_base(stream)
-  for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, wanted.order)):
-    if index > wanted.last:
+  shift_s, unit_s = segment.timestamp_origin_s, packet_time_base(stream)
+  for index, (packet, decode_s, show_s) in enumerate(timed(opened, stream, segment.order)):
+    if index > segment.last:
       return
-    if index >= wanted.first:
-      # The last packet of a transport stream says no length, but its frame is shown as long as any.
-      lasting_s = packet.duration * packet.time_base or source.default_frame_duration_s(stream)
-      if show_s == wanted.first_frame_s and show_s < shift_s:
-        show_s, lasting_s = shift_s, max(MOMENT_S, lasting_s - (shift_s - show_s))
+    if index >= segment.first:
+      # The last packet of a transport stream has no duration, but its frame is shown as long as any other.
+      shown_s = packet.duration * packet.time_base or source.default_frame_duration_s(stream)
+      if show_s == segment.first_frame_s and show_s < shift_s:
+        show_s, shown_s = shift_s, max(MIN_STEP_S, shown_s - (shift_s - show_s))
       packet.time_base = unit_s
       packet.pts = round((show_s - shift_s) / unit_s)
       packet.dts = round((decode_s - shift_s) / unit_s)
-      packet.duration = round(lasting_s / unit_s)
+      packet.duration = round(shown_s / unit_s)
       yield decode_s - shift_s, packet

@@ -1,4 +1,4 @@
-"""Sidecars of a video: an annotation of its sound in .txt, subtitles in .srt or .vtt, both in .json."""
+"""Sidecar files of a video: description of its sound (.txt), subtitles (.srt, .vtt), or both (.json)."""
 
 import dataclasses
 import json
@@ -10,63 +10,71 @@ from v2a.media import transcript as transcript_lib
 
 @dataclasses.dataclass(frozen=True)
 class Sidecar:
-  """What is written beside a video: an annotation of its sound, and what is said in it."""
+  """Content of the sidecar files of a video: a description of its sound, and its transcript."""
 
   annotation: str = ''
   transcript: transcript_lib.Transcript = transcript_lib.Transcript()
 
   def transcript_in_window(self, start_s: float, clip_s: float, is_whole: bool) -> transcript_lib.Transcript:
-    """Returns the transcript of a window; is_whole says that it is the video's only one."""
+    """Returns the transcript of a window; is_whole: the window covers the whole video."""
     if self.transcript.times_s is not None:
       return self.transcript.within(start_s, start_s + clip_s)
     return self.transcript if is_whole else transcript_lib.Transcript()
 
 
 def read_json(path: pathlib.Path) -> dict:
-  """Returns the object in the .json beside a video; {} where there is none, or the manifest of a soundtrack.
+  """Returns the object in the .json sidecar; {} if there is none, or if it is the manifest of a soundtrack.
 
   Raises:
-    ValueError: it is no JSON object.
+    ValueError: the file is not a JSON object.
   """
-  data = path.with_suffix('.json')
+  json_path = path.with_suffix('.json')
   try:
-    given = json.loads(transcript_lib.read_text(data)) if data.is_file() and not manifests.read(data) else {}
+    content = (
+      json.loads(transcript_lib.read_text(json_path))
+      if json_path.is_file() and not manifests.read(json_path)
+      else {}
+    )
   except (json.JSONDecodeError, RecursionError) as error:
-    raise ValueError(f'{data}: is no JSON: {error}.') from error
-  if not isinstance(given, dict):
-    raise ValueError(f'{data}: wanted a JSON object with annotation, transcript; got {type(given).__name__}.')
-  return given
+    raise ValueError(f'{json_path}: is not valid JSON: {error}.') from error
+  if not isinstance(content, dict):
+    raise ValueError(
+      f'{json_path}: wanted a JSON object with annotation, transcript; got {type(content).__name__}.'
+    )
+  return content
 
 
 def read(path: pathlib.Path) -> Sidecar:
-  """Returns what is written beside a video.
+  """Reads the sidecar files of a video.
 
-  The annotation is that of .json, else .txt. The words are those of .json where it has `words`, which know
-  their times, else of .srt, else of .vtt, else the `transcript` of .json.
+  The annotation comes from .json, else from .txt. The transcript comes from `words` in .json (words with
+  times), else from .srt, else from .vtt, else from `transcript` in .json.
 
   Raises:
-    ValueError: a file beside it is not laid out as it should be.
+    ValueError: a sidecar file is malformed.
   """
-  text, data, given = path.with_suffix('.txt'), path.with_suffix('.json'), read_json(path)
+  text_path, json_path, content = path.with_suffix('.txt'), path.with_suffix('.json'), read_json(path)
   for key in ('annotation', 'transcript'):
-    if not isinstance(given.get(key) or '', str):
-      raise ValueError(f'{data}: {key} must be a string; got {type(given[key]).__name__}.')
-  annotation = given.get('annotation')
+    if not isinstance(content.get(key) or '', str):
+      raise ValueError(f'{json_path}: {key} must be a string; got {type(content[key]).__name__}.')
+  annotation = content.get('annotation')
   if annotation is None:
-    annotation = transcript_lib.read_text(text) if text.is_file() else ''
-  return Sidecar(' '.join(annotation.split()), _transcript(path, data, given))
+    annotation = transcript_lib.read_text(text_path) if text_path.is_file() else ''
+  return Sidecar(' '.join(annotation.split()), _transcript(path, json_path, content))
 
 
-def _transcript(path: pathlib.Path, data: pathlib.Path, given: dict) -> transcript_lib.Transcript:
-  if given.get('words'):
+def _transcript(path: pathlib.Path, json_path: pathlib.Path, content: dict) -> transcript_lib.Transcript:
+  if content.get('words'):
     try:
       return transcript_lib.from_cues(
         (str(item['word']), float(item['start_s']), float(item.get('end_s') or item['start_s']))
-        for item in given['words']
+        for item in content['words']
       )
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-      raise ValueError(f'{data}: words must be a list of {{word, start_s, end_s}}; got {error!r}.') from error
+      raise ValueError(
+        f'{json_path}: words must be a list of {{word, start_s, end_s}}; got {error!r}.'
+      ) from error
   for suffix in ('.srt', '.vtt'):
     if path.with_suffix(suffix).is_file():
       return transcript_lib.read(path.with_suffix(suffix))
-  return transcript_lib.Transcript(' '.join((given.get('transcript') or '').split()))
+  return transcript_lib.Transcript(' '.join((content.get('transcript') or '').split()))

@@ -1,10 +1,10 @@
-"""An opened media file: its streams, its clock, and decoding that survives damage.
+"""An opened media file: its streams, its clock, and decoding that tolerates damage.
 
-Clock of this whole room: seconds; t=0 is the presentation time of the first shown video frame (of the
-first sample where a file has no picture). Containers count from elsewhere: MPEG from any number, MP4
-moves its tracks by edit lists, Matroska rounds to milliseconds. FFmpeg applies edit lists and encoder
-delay to the timestamps of packets and drops what they hide while decoding, so that the timestamps of
-decoded frames are what players show.
+The clock of this package: seconds, where t=0 is the presentation time of the first shown video frame (of the
+first audio sample if a file has no video). The clocks of containers differ: MPEG starts at an arbitrary
+value, MP4 shifts its tracks by edit lists, Matroska rounds to milliseconds. FFmpeg applies edit lists and
+encoder delay to the timestamps of packets and drops hidden frames while decoding, so that the timestamps of
+decoded frames are those that players show.
 """
 
 import collections
@@ -22,42 +22,42 @@ from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import timeline
 
-# FFmpeg also knows text art, playlists that open other files, and devices; none of these is a video.
+# FFmpeg also supports text art, playlists that open other files, and devices; these are not accepted.
 _CONTAINERS = (
   'mov,matroska,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,wav,w64,flac,mp3,aac,aiff,caf,ac3,h264,hevc,'
   'm4v,ivf,mxf,dv,nut,rm,obu,mjpeg,amr,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe,tiff_pipe,gif_pipe,'
   'jpegxl_pipe,ppm_pipe,pgm_pipe,pam_pipe,jpegxl_anim'
 )
-# What FFmpeg reports as presentation times of these is only a guess.
+# Presentation times that FFmpeg reports for these are only estimates.
 _UNORDERED_CONTAINERS = ('avi', 'h264', 'hevc', 'vvc', 'm4v', 'mpegvideo', 'obu')
-# Clocks of these jump where they were joined or recorded again. FFmpeg says so of all but FLV, and of that
-# where it is live.
+# Timestamps of these may jump. FFmpeg declares this for all of them but FLV (which may jump if recorded
+# live).
 _JUMPING_CONTAINERS = ('mpeg', 'mpegts', 'ogg', 'flv')
 _33_BIT_CONTAINERS = ('mpeg', 'mpegts')
 _STILL_CONTAINERS = ('image2', '_pipe')
 _ATTACHED = av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails
 NO_CODEC_TAG = '\0\0\0\0'
-# Matroska rounds to milliseconds: a frame this much late still counts as on screen.
+# Matroska rounds to milliseconds: a frame that is late by at most this still counts as on screen.
 MAX_ROUNDING_S = fractions.Fraction(1, 2000)
 _EPSILON_S = fractions.Fraction(1, 10**6)
 _SEEK_STEP_S = 4
-# MPEG program streams stamp some packets only; after a jump the others are counted wrongly until a stamp.
+# Only some packets of MPEG program streams have timestamps; after a seek, times are wrong until the next one.
 _UNSETTLED_CONTAINERS = ('mpeg', 'mpegvideo')
 _SETTLE_S = 3
-# Packets that a decoder may hold back before it shows the first.
+# Maximum delay of a decoder, in packets.
 _MAX_DELAY_PACKETS = 256
 # Packets of earlier frames may follow a later one by this much.
 _MAX_REORDER_S = 2
 
 
 class Source:
-  """A media file open for reading; use as a context manager.
+  """A media file opened for reading; a context manager.
 
   Attributes:
     path: the file.
     container: FFmpeg's opened container.
     video_stream: the video stream that is shown, or None.
-    audio_stream: the audio stream that is heard, or None.
+    audio_stream: the audio stream that is played by default, or None.
   """
 
   def __init__(self, path: str | os.PathLike, use_edit_lists: bool = True):
@@ -65,8 +65,8 @@ class Source:
 
     Args:
       path: the file.
-      has_edits: whether the edit lists of MP4 and MOV are obeyed; else all packets have the times of their
-        track.
+      use_edit_lists: whether to apply the edit lists of MP4 and MOV; otherwise packets have the times of
+        their track.
 
     Raises:
       MediaError: the file cannot be read as media.
@@ -74,30 +74,30 @@ class Source:
     self.path = pathlib.Path(path)
     check_file(self.path)
     try:
-      # 'file:' keeps a name such as 'a:b.mp4' from being read as a protocol, pattern_type 'a%d.ppm' as many.
-      # Tags of old files are in any encoding.
+      # 'file:' prevents names such as 'a:b.mp4' from being read as a protocol, pattern_type names such as
+      # 'a%d.ppm' as sequences. Tags of old files may be in any encoding.
       options = {'format_whitelist': _CONTAINERS, 'pattern_type': 'none'}
       options |= {} if use_edit_lists else {'ignore_editlist': '1'}
       self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
       raise errors.MediaError(
-        f'{self.path}: {_why_closed(self.path, error)}; wanted a video, sound or picture file.'
+        f'{self.path}: {_open_error(self.path, error)}; wanted a video, audio or image file.'
       ) from error
-    # FFmpeg puts the begin of an edit list at 0, but lets a frame before it slip where it parses (MPEG-1).
+    # FFmpeg puts the start of an edit list at 0, but may output a frame before it when it parses (MPEG-1).
     self._hidden_before_s = (
       0 if use_edit_lists and 'mov' in self.container.format.name.split(',') else -math.inf
     )
     streams = [s for s in self.container.streams if s.codec_context is not None]
-    pictures = [s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED]
-    # The cover of an AVIF or HEIC sequence is a stream without a length.
+    videos = [s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED]
+    # The cover image of an AVIF or HEIC sequence is a stream without a duration.
     is_mov = 'mov' in self.container.format.name.split(',')
-    self.video_stream = _best([s for s in pictures if s.duration or not is_mov] or pictures)
+    self.video_stream = _best([s for s in videos if s.duration or not is_mov] or videos)
     self.audio_stream = _best([s for s in streams if s.type == 'audio'])
     self._correction = None
     self._late_s = fractions.Fraction(0)
     if is_mov and use_edit_lists and self.video_stream is not None:
       status = self.path.stat()
-      self._late_s = _first_whole_s(
+      self._late_s = _partial_frame_s(
         self.path.absolute(),
         status.st_size,
         status.st_mtime_ns,
@@ -113,22 +113,22 @@ class Source:
 
   @property
   def is_still(self) -> bool:
-    """Whether the container holds a single picture file such as PNG or JPEG."""
+    """Whether the container is a single image file such as PNG or JPEG."""
     name = self.container.format.name
     return name == _STILL_CONTAINERS[0] or name.endswith(_STILL_CONTAINERS[1])
 
   @property
   def has_only_dts(self) -> bool:
-    """Whether the container counts frames in the order of decoding and knows no presentation times."""
+    """Whether the container stores decoding times only, no presentation times."""
     return self.container.format.name in _UNORDERED_CONTAINERS
 
   def time_s(self, packet: av.Packet) -> fractions.Fraction | None:
-    """Returns a packet's presentation time, its decoding time where there is no other, or None."""
+    """Returns the presentation time of a packet, else its decoding time, else None."""
     ticks = packet.dts if self.has_only_dts or packet.pts is None else packet.pts
     return None if ticks is None else ticks * packet.time_base
 
   def require_video_stream(self) -> av.VideoStream:
-    """Returns the video stream; raises MediaError where there is none."""
+    """Returns the video stream; raises MediaError if there is none."""
     if self.video_stream is None:
       if self.container.format.name.startswith('jpegxl'):
         raise errors.MediaError(
@@ -138,7 +138,7 @@ class Source:
       what = ', '.join(sorted({s.type for s in self.container.streams})) or 'no stream at all'
       if any(s.type == 'video' and s.codec_context is None for s in self.container.streams):
         what = 'video of an unknown codec'
-      raise errors.MediaError(f'{self.path}: has no video stream (has {what}); wanted a video or a picture.')
+      raise errors.MediaError(f'{self.path}: has no video stream (has {what}); wanted a video or an image.')
     return self.video_stream
 
   def select_stream(self, stream: av.stream.Stream) -> None:
@@ -149,7 +149,7 @@ class Source:
 
   @functools.cached_property
   def has_discontinuities(self) -> bool:
-    """Whether timestamps jump; `packets` corrects them, but no packet is found by its timestamp."""
+    """Whether timestamps jump; `packets` corrects them, but seeking is not possible."""
     found = None
     if self.container.format.name in _JUMPING_CONTAINERS:
       status = self.path.stat()
@@ -158,14 +158,14 @@ class Source:
     return found is not None
 
   def packets(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
-    """Yields packets of one stream (None: of all) in decoding order, empty flushing packets included."""
+    """Yields packets of one stream (None: of all) in decoding order, including empty flush packets."""
     yield from self.packets_of(list(self.container.streams) if stream is None else [stream])
 
   def packets_of(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
-    """Yields packets of several streams in the order of the file.
+    """Yields packets of several streams in file order.
 
-    Where timestamps jump they are corrected (see `v2a.media.timeline`), and the file is read from its begin.
-    Elementary streams (raw H.264, HEVC) have no timestamps at all: their packets are counted.
+    Timestamps that jump are corrected (see `v2a.media.timeline`), and the file is then read from its start.
+    Elementary streams (raw H.264, HEVC) have no timestamps: their packets are counted.
     """
     indices = {stream.index for stream in streams}
     for stream in self.container.streams:
@@ -190,17 +190,17 @@ class Source:
           next_s += packet.duration * packet.time_base or default_frame_duration_s(packet.stream)
         yield packet
     except av.error.FFmpegError as error:
-      raise errors.MediaError(f'{self.path}: reading breaks off: {explain(error)}.') from error
+      raise errors.MediaError(f'{self.path}: reading fails: {explain(error)}.') from error
     except IndexError:
-      # A damaged program map announces streams in the middle of the file. PyAV does not know them and passes
-      # their packets over, but looks for them when it flushes all streams at the end, known ones first.
+      # A damaged program map announces streams in the middle of the file. PyAV skips their packets, but tries
+      # to flush these streams at the end, after all known ones.
       return
 
   def decoded(self, stream: av.stream.Stream) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
-    """Yields (presentation time in the container's seconds, frame) from where the file stands.
+    """Yields (presentation time in seconds on the container's clock, frame) from the current position.
 
-    Where a container knows no presentation times, the n-th frame to be
-    shown has the n-th packet's time. A frame without any time follows its predecessor.
+    If a container stores no presentation times, the n-th shown frame has the time of the n-th packet. A frame
+    without a time follows its predecessor.
     """
     is_unordered = self.has_only_dts and stream.type == 'video'
     next_s, packet_times = fractions.Fraction(0), collections.deque(maxlen=_MAX_DELAY_PACKETS)
@@ -217,19 +217,19 @@ class Source:
           yield time_s, frame
 
   def first_frame(self, stream: av.stream.Stream) -> tuple[fractions.Fraction, av.frame.Frame]:
-    """Returns the first of `decoded`; raises MediaError where there is none."""
+    """Returns the first item of `decoded`; raises MediaError if there is none."""
     found = next(self.decoded(stream), None)
     if found is None:
       raise errors.MediaError(
         f'{self.path}: no {stream.type} frame can be decoded '
-        f'({stream.codec_context.name}); the file is damaged or cut.'
+        f'({stream.codec_context.name}); the file is damaged or truncated.'
       )
     return found
 
   def decoded_from(
     self, stream: av.stream.Stream, time_s: fractions.Fraction
   ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
-    """Yields as `decoded`, beginning at or before `time_s` (container's seconds), not far before it."""
+    """Like `decoded`, but begins shortly before or at `time_s` (seconds on the container's clock)."""
     settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
     begin_s = (stream.start_time or 0) * stream.time_base
     margin_s = settle_s
@@ -240,7 +240,7 @@ class Source:
         break
       frames = self.decoded(stream)
       first = next(frames, None)
-      # Some containers land late (MPEG has no index); then step back until the start is covered.
+      # Seeking may end too late (MPEG has no index); then seek further back until the start is covered.
       if first is not None and first[0] <= time_s - settle_s:
         yield from itertools.chain([first], frames)
         return
@@ -253,8 +253,8 @@ class Source:
 
 @functools.lru_cache(maxsize=256)
 def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline.Timeline | None:
-  """Returns what corrects the timestamps of a file."""
-  del size_bytes, modified_ns  # of the cache's key
+  """Returns the timestamp corrections of a file; None if it needs none."""
+  del size_bytes, modified_ns  # They are part of the cache key.
   with Source(path) as opened:
     scan = timeline.DiscontinuityScan(opened.container.format.name in _33_BIT_CONTAINERS)
     usual = {
@@ -268,7 +268,7 @@ def _timeline(path: pathlib.Path, size_bytes: int, modified_ns: int) -> timeline
 
 
 def decode(packet: av.Packet) -> list[av.frame.Frame]:
-  """Returns the frames that a packet makes; none where it is damaged, as players do."""
+  """Returns the frames decoded from a packet; none if it is damaged, as in players."""
   try:
     return packet.decode()
   except av.error.FFmpegError:
@@ -276,10 +276,10 @@ def decode(packet: av.Packet) -> list[av.frame.Frame]:
 
 
 def clock_origin_s(path: pathlib.Path) -> fractions.Fraction:
-  """Returns where t=0 lies on the container's clock: the time of the first shown frame.
+  """Returns t=0 on the container's clock: the time of the first shown frame.
 
   Raises:
-    MediaError: nothing of the file can be decoded.
+    MediaError: the file cannot be decoded.
   """
   with Source(path) as source:
     stream = source.video_stream or source.audio_stream
@@ -290,14 +290,14 @@ def clock_origin_s(path: pathlib.Path) -> fractions.Fraction:
 
 
 def frame_duration_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
-  """Returns how long a frame lasts, in seconds."""
+  """Returns the duration of a frame in seconds."""
   if stream.type == 'audio':
     return fractions.Fraction(frame.samples, frame.sample_rate)
   return frame.duration * frame.time_base if frame.duration else default_frame_duration_s(stream)
 
 
 def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
-  """Returns how long a frame lasts that does not say so, in seconds."""
+  """Returns the duration in seconds of a frame that states none."""
   if stream.type == 'audio':
     context = stream.codec_context
     return fractions.Fraction(context.frame_size or 1024, context.sample_rate or 48000)
@@ -306,12 +306,12 @@ def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
 
 
 def rounding_s(stream: av.stream.Stream) -> fractions.Fraction:
-  """Returns by how much a container of coarse ticks may have moved a frame, in seconds."""
+  """Returns the largest rounding error of timestamps in a container, in seconds."""
   return min(stream.time_base / 2, MAX_ROUNDING_S) + _EPSILON_S
 
 
 def codec_tag(stream: av.stream.Stream) -> str:
-  """Returns a stream's four-character code as its container stores it; four zeros where that is no ASCII."""
+  """Returns the four-character code of a stream in its container; four zero bytes if it is not ASCII."""
   try:
     return stream.codec_context.codec_tag
   except UnicodeDecodeError:
@@ -319,43 +319,43 @@ def codec_tag(stream: av.stream.Stream) -> str:
 
 
 def explain(error: Exception) -> str:
-  """Returns FFmpeg's reason in one line, without its number and file name."""
+  """Returns the message of an FFmpeg error in one line, without its number and file name."""
   text = getattr(error, 'strerror', None) or str(error) or type(error).__name__
   return ' '.join(text.split())
 
 
-def _why_closed(path: pathlib.Path, error: Exception) -> str:
-  # FFmpeg calls a format that is not wanted here an invalid argument.
+def _open_error(path: pathlib.Path, error: Exception) -> str:
+  # FFmpeg reports a format that is not whitelisted as an invalid argument.
   if not isinstance(error, (av.error.InvalidDataError, av.error.ArgumentError)):
     return explain(error)
   with path.open('rb') as file:
     is_mp4 = file.read(8)[4:] == b'ftyp'
-  return 'is an MP4 file without its index, cut short or never finished' if is_mp4 else 'is no media file'
+  return 'is an MP4 file without its index, cut short or never finished' if is_mp4 else 'is not a media file'
 
 
 @functools.lru_cache(maxsize=64)
-def _first_whole_s(
+def _partial_frame_s(
   path: pathlib.Path, _size: int, _mtime_ns: int, index: int, track_id: int
 ) -> fractions.Fraction:
-  """Returns how long an edit list that shows one piece of the picture shows a part of a frame first.
+  """Returns how long an edit list with a single edit shows the rest of a partial frame first.
 
-  FFmpeg leaves that part out and lets the first whole frame begin at once, so that the picture would be early
-  by this against the sound.
+  FFmpeg drops the partial frame and starts with the first whole frame at once, so that the video would be
+  early by this duration relative to the audio.
   """
-  begins_s = [edit.media_s for edit in boxes.edits(path, track_id) if edit.media_s is not None]
-  if len(begins_s) != 1:
+  starts_s = [edit.media_s for edit in boxes.edits(path, track_id) if edit.media_s is not None]
+  if len(starts_s) != 1:
     return fractions.Fraction(0)
-  begin_s, first_s = begins_s[0], None
+  start_s, first_s = starts_s[0], None
   with Source(path, use_edit_lists=False) as opened:
     stream = opened.container.streams[index]
     for packet in opened.packets(stream):
       time_s = opened.time_s(packet)
-      if time_s is None or time_s < begin_s - stream.time_base:
+      if time_s is None or time_s < start_s - stream.time_base:
         continue
       first_s = time_s if first_s is None else min(first_s, time_s)
-      if first_s <= begin_s + stream.time_base or time_s > begin_s + _MAX_REORDER_S:
+      if first_s <= start_s + stream.time_base or time_s > start_s + _MAX_REORDER_S:
         break
-  late_s = fractions.Fraction(0) if first_s is None else first_s - begin_s
+  late_s = fractions.Fraction(0) if first_s is None else first_s - start_s
   return late_s if late_s > stream.time_base else fractions.Fraction(0)
 
 
@@ -365,14 +365,14 @@ def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
 
 
 def check_file(path: pathlib.Path) -> None:
-  """Raises MediaError where a file is missing, empty, none at all, or may not be read."""
+  """Raises MediaError if a file is missing, empty, not a regular file, or not readable."""
   try:
     if not path.exists():
       raise errors.MediaError(f'{path}: does not exist; wanted a media file.')
     if path.is_dir():
       raise errors.MediaError(f'{path}: is a folder; wanted a media file.')
     if not path.is_file():
-      raise errors.MediaError(f'{path}: is no regular file; wanted a media file.')
+      raise errors.MediaError(f'{path}: is not a regular file; wanted a media file.')
     if not os.access(path, os.R_OK):
       raise errors.MediaError(f'{path}: cannot be read (no permission).')
     if path.stat().st_size == 0:

@@ -1,16 +1,17 @@
-"""One timeline from timestamps that jump.
+"""Correction of timestamp discontinuities.
 
-Transport and program streams carry the clock of whoever made them. Where such streams are joined, where a
-recorder starts again, and every 26.5 h (33 bits at 90 kHz), the clock jumps. As FFmpeg does when it copies
-streams of formats that allow this (AVFMT_TS_DISCONT; its option dts_delta_threshold is 10 s), a jump is taken
-out: what follows it goes on where the packets before it end.
+Transport and program streams carry the clock of their encoder. The clock jumps where such streams are
+concatenated, where a recorder restarts, and every 26.5 h (33 bits at 90 kHz). As in FFmpeg when it copies
+streams of formats that allow this (AVFMT_TS_DISCONT; its option dts_delta_threshold is 10 s), jumps are
+removed: the packets after a jump continue where the packets before it end.
 
-Between two jumps lies a piece, in which all streams share one clock and so one offset:
+Between two jumps all streams share one clock and thus one offset; this is called a section:
 
-  time on the timeline = timestamp + offset of the piece                                               (1)
+  corrected time = timestamp + offset of the section                                                   (1)
 
-The first stream that jumps begins a new piece, and the others join it when their packets reach the jump. The
-offset is the least that lets no stream go back in time, so that picture and sound stay in step behind it.
+The first stream that jumps starts a new section, and the others join it when their packets reach the jump.
+The offset is the smallest with which no stream goes back in time, so that audio and video stay in sync after
+it.
 """
 
 import collections
@@ -19,28 +20,28 @@ import itertools
 
 import av
 
-# Timestamps further ahead of the whole file than this are a jump, as in FFmpeg.
+# Timestamps ahead of all others by more than this are a jump, as in FFmpeg.
 DISCONTINUITY_S = 10.0
 # Decoding times that go back by more than this are a jump, as in FFmpeg.
 _BACK_S = 0.1
-# A packet this near to the end of the one before it goes on there.
+# A packet within this distance of the end of its predecessor continues it.
 _SLACK_S = 0.05
-# After packets with wrong timestamps a stream returns to its earlier piece where that fits this well.
+# After packets with wrong timestamps a stream returns to its previous section if that fits this closely.
 _RETURN_S = 1.0
-# Wrong timestamps are distinguished from jumps by so many packets, so that garbage takes no quadratic time.
+# Number of packets used to tell wrong timestamps from jumps; bounded, so that damaged files take linear time.
 _NUM_RECENT = 8
-# MPEG's clock begins again after 2^33 ticks. FFmpeg unwraps it once, from its first value on.
+# The MPEG clock wraps around after 2^33 ticks. FFmpeg unwraps it once, from its first value on.
 _WRAP_S = 2**33 / 90000
 
 
 @dataclasses.dataclass(eq=False)
-class _Piece:
+class _Section:
   """Packets between two jumps.
 
   Attributes:
-    offset_s: of eq. 1.
+    offset_s: offset of eq. 1.
     first_s: the first timestamp.
-    is_exact: whether the offset is known (the clock wrapped around), not chosen.
+    is_exact: whether the offset is known exactly (the clock wrapped around).
     last_s: the last timestamp of each stream, by its index.
   """
 
@@ -49,10 +50,10 @@ class _Piece:
   is_exact: bool = False
   last_s: dict[int, float] = dataclasses.field(default_factory=dict)
 
-  def takes(self, index: int, time_s: float) -> bool:
-    """Whether a timestamp of a stream can belong to this piece."""
-    least_s = self.last_s[index] - _BACK_S if index in self.last_s else self.first_s - DISCONTINUITY_S
-    return least_s <= time_s <= self.latest_s + DISCONTINUITY_S
+  def accepts(self, index: int, time_s: float) -> bool:
+    """Returns whether a timestamp of a stream can belong to this section."""
+    earliest_s = self.last_s[index] - _BACK_S if index in self.last_s else self.first_s - DISCONTINUITY_S
+    return earliest_s <= time_s <= self.latest_s + DISCONTINUITY_S
 
   @property
   def latest_s(self) -> float:
@@ -61,63 +62,63 @@ class _Piece:
 
 
 class _Track:
-  """A stream while it is scanned.
+  """State of one stream during the scan.
 
   Attributes:
-    piece: that of the last packet with a timestamp.
-    next_s: where the last packet ends, a timestamp of that piece.
-    num_packets: how many came.
-    changes: from which packet on which piece counts.
-    left: the piece before, and the number of the packet at which it was left.
-    recent: (number, timestamp) of the last packets of the piece.
+    section: the section of the last packet with a timestamp.
+    next_s: end of the last packet, as a timestamp of that section.
+    num_packets: number of packets so far.
+    changes: (number of the first packet, section) of every section that the stream entered.
+    left: the previous section, and the number of the packet at which the stream left it.
+    recent: (number, timestamp) of the last packets in the section.
   """
 
   def __init__(self):
-    self.piece: _Piece | None = None
+    self.section: _Section | None = None
     self.next_s, self.num_packets = 0.0, 0
-    self.changes: list[tuple[int, _Piece]] = []
-    self.left: tuple[_Piece | None, int] = (None, 0)
+    self.changes: list[tuple[int, _Section]] = []
+    self.left: tuple[_Section | None, int] = (None, 0)
     self.recent: collections.deque[tuple[int, float]] = collections.deque(maxlen=_NUM_RECENT)
 
   @property
   def end_s(self) -> float:
-    """Where the last packet ends on the timeline."""
-    return self.next_s + self.piece.offset_s
+    """Corrected end time of the last packet."""
+    return self.next_s + self.section.offset_s
 
-  def enter(self, piece: _Piece) -> None:
-    """Lets a piece begin with the next packet."""
-    if piece is not self.piece:
-      self.left = (self.piece, self.num_packets)
-      self.piece = piece
-      self.changes.append((self.num_packets, piece))
+  def enter(self, section: _Section) -> None:
+    """Enters a section with the next packet."""
+    if section is not self.section:
+      self.left = (self.section, self.num_packets)
+      self.section = section
+      self.changes.append((self.num_packets, section))
       self.recent.clear()
 
-  def take_back(self, time_s: float, length_s: float) -> bool:
-    """Whether the last packets leapt ahead and a timestamp goes on before the leap; takes them back there."""
+  def move_back(self, time_s: float, length_s: float) -> bool:
+    """Returns whether `time_s` shows that recent packets wrongly jumped ahead, and moves them back if so."""
     for (_, before_s), (number, after_s) in itertools.pairwise(self.recent):
       if before_s <= time_s < after_s and after_s - before_s > 2 * length_s + _SLACK_S:
-        self.changes.append((number, _Piece(self.piece.offset_s + before_s + length_s - after_s)))
-        self.changes.append((self.num_packets, self.piece))
+        self.changes.append((number, _Section(self.section.offset_s + before_s + length_s - after_s)))
+        self.changes.append((self.num_packets, self.section))
         self.recent.clear()
         return True
     return False
 
 
 class DiscontinuityScan:
-  """Finds the jumps of a file from all its packets, in the order of the file."""
+  """Finds the discontinuities of a file from all its packets, in file order."""
 
   def __init__(self, has_wraps: bool):
     """Args: has_wraps: whether timestamps have 33 bits."""
     self._wraps_s = (_WRAP_S, -_WRAP_S) if has_wraps else ()
-    self._pieces: collections.deque[_Piece] = collections.deque(maxlen=_NUM_RECENT)
+    self._sections: collections.deque[_Section] = collections.deque(maxlen=_NUM_RECENT)
     self._tracks: dict[int, _Track] = {}
-    self._has_strays = False
+    self._has_outliers = False
 
   def add(self, packet: av.Packet, usual_s: float) -> None:
-    """Takes the next packet; usual_s is how long one lasts that does not say so."""
+    """Adds the next packet; usual_s: duration of a packet that states none."""
     index, unit_s = packet.stream_index, float(packet.time_base)
     track = self._tracks.setdefault(index, _Track())
-    # Presentation times alone are out of order, except those of sound.
+    # Presentation times alone are out of order, except those of audio.
     is_ordered = packet.dts is None and packet.stream.type == 'audio'
     ticks = packet.pts if is_ordered else packet.dts
     length_s = packet.duration * unit_s if packet.duration else usual_s
@@ -126,20 +127,22 @@ class DiscontinuityScan:
     else:
       time_s = ticks * unit_s
       is_leading = packet.stream.type in ('video', 'audio')
-      track.enter(self._piece_of(track, index, time_s, length_s, is_leading))
-      track.piece.last_s[index] = time_s
+      track.enter(self._section_of(track, index, time_s, length_s, is_leading))
+      track.section.last_s[index] = time_s
       track.recent.append((track.num_packets, time_s))
       track.next_s = time_s + length_s
     if packet.pts is not None and packet.dts is not None:
-      self._has_strays |= abs(packet.pts - packet.dts) * unit_s > DISCONTINUITY_S
+      self._has_outliers |= abs(packet.pts - packet.dts) * unit_s > DISCONTINUITY_S
     track.num_packets += 1
 
-  def _piece_of(self, track: _Track, index: int, time_s: float, length_s: float, is_leading: bool) -> _Piece:
-    """Returns the piece of a timestamp; a new one where it jumps and its stream is one that leads."""
-    current = track.piece
+  def _section_of(
+    self, track: _Track, index: int, time_s: float, length_s: float, is_leading: bool
+  ) -> _Section:
+    """Returns the section of a timestamp; a new one if it jumps and its stream is audio or video."""
+    current = track.section
     if current is None:
       return self._first_of(index, time_s)
-    is_near = current.takes(index, time_s)
+    is_near = current.accepts(index, time_s)
     gap_s = time_s - track.next_s
     if is_near and gap_s <= length_s + _SLACK_S:
       return current
@@ -147,58 +150,60 @@ class DiscontinuityScan:
     if joined is not None:
       return joined
     best_s = min(abs(gap_s), _RETURN_S) if is_near else _RETURN_S
-    for piece in self._open(track, index):
-      if piece.takes(index, time_s) and abs(time_s + piece.offset_s - track.end_s) < best_s:
-        return piece
-    if is_near or not is_leading or track.take_back(time_s, length_s):
+    for section in self._candidates(track, index):
+      if section.accepts(index, time_s) and abs(time_s + section.offset_s - track.end_s) < best_s:
+        return section
+    if is_near or not is_leading or track.move_back(time_s, length_s):
       return current
     for wrap_s in self._wraps_s:
-      if current.takes(index, time_s + wrap_s):
-        return self._begin(_Piece(current.offset_s + wrap_s, time_s, is_exact=True))
-    return self._begin(_Piece(track.end_s - time_s, time_s))
+      if current.accepts(index, time_s + wrap_s):
+        return self._add_section(_Section(current.offset_s + wrap_s, time_s, is_exact=True))
+    return self._add_section(_Section(track.end_s - time_s, time_s))
 
-  def _first_of(self, index: int, time_s: float) -> _Piece:
-    """Returns the piece of a stream's first timestamp."""
-    for piece in reversed(self._pieces):
-      if piece.takes(index, time_s):
-        return piece
-    newest = self._pieces[-1] if self._pieces else None
-    return self._begin(_Piece(newest.latest_s + newest.offset_s - time_s if newest else 0.0, time_s))
+  def _first_of(self, index: int, time_s: float) -> _Section:
+    """Returns the section of a stream's first timestamp."""
+    for section in reversed(self._sections):
+      if section.accepts(index, time_s):
+        return section
+    newest = self._sections[-1] if self._sections else None
+    return self._add_section(_Section(newest.latest_s + newest.offset_s - time_s if newest else 0.0, time_s))
 
-  def _joined(self, track: _Track, index: int, time_s: float, is_leading: bool) -> _Piece | None:
-    """Returns the piece that another stream began and is in, where a timestamp can belong to it."""
-    alive = {id(other.piece) for other in self._tracks.values()}
-    for piece in reversed(self._pieces):
-      if id(piece) in alive and index not in piece.last_s and piece.takes(index, time_s):
-        if is_leading and not piece.is_exact:
-          piece.offset_s = max(piece.offset_s, track.end_s - time_s)
-        return piece
+  def _joined(self, track: _Track, index: int, time_s: float, is_leading: bool) -> _Section | None:
+    """Returns a section that another stream has started and is in, if the timestamp can belong to it."""
+    alive = {id(other.section) for other in self._tracks.values()}
+    for section in reversed(self._sections):
+      if id(section) in alive and index not in section.last_s and section.accepts(index, time_s):
+        if is_leading and not section.is_exact:
+          section.offset_s = max(section.offset_s, track.end_s - time_s)
+        return section
     return None
 
-  def _open(self, track: _Track, index: int) -> list[_Piece]:
-    """Returns the pieces that a stream may return to: others are there still, or it has just left."""
+  def _candidates(self, track: _Track, index: int) -> list[_Section]:
+    """Returns the sections to which a stream may return: those of other streams, and the one just left."""
     found = [
-      other.piece
+      other.section
       for other in self._tracks.values()
-      if other.piece not in (None, track.piece) and index in other.piece.last_s
+      if other.section not in (None, track.section) and index in other.section.last_s
     ]
     left, number = track.left
     if left is not None and track.num_packets - number <= _NUM_RECENT:
       found.append(left)
     return found
 
-  def _begin(self, piece: _Piece) -> _Piece:
-    self._pieces.append(piece)
-    return piece
+  def _add_section(self, section: _Section) -> _Section:
+    self._sections.append(section)
+    return section
 
   def timeline(self) -> 'Timeline | None':
-    """Returns what corrects the packets; None where there is nothing to correct."""
-    is_even = not any(piece.offset_s for track in self._tracks.values() for _, piece in track.changes)
-    if is_even and not self._has_strays:
+    """Returns the corrections; None if there is nothing to correct."""
+    is_continuous = not any(
+      section.offset_s for track in self._tracks.values() for _, section in track.changes
+    )
+    if is_continuous and not self._has_outliers:
       return None
     return Timeline(
       {
-        index: tuple((number, piece.offset_s) for number, piece in track.changes)
+        index: tuple((number, section.offset_s) for number, section in track.changes)
         for index, track in self._tracks.items()
       }
     )
@@ -206,13 +211,13 @@ class DiscontinuityScan:
 
 @dataclasses.dataclass(frozen=True)
 class Timeline:
-  """For each stream, by its index, from which of its packets on which offset (eq. 1) counts."""
+  """Corrections by stream index: (number of the first packet, offset of eq. 1 in seconds) per section."""
 
   changes: dict[int, tuple[tuple[int, float], ...]]
 
 
 class Correction:
-  """Puts the packets of a file on its timeline, from the first packet on and each once."""
+  """Applies a timeline to the packets of a file, which must come once each, from the first packet on."""
 
   def __init__(self, timeline: Timeline):
     self._changes = {index: list(reversed(changes)) for index, changes in timeline.changes.items()}
@@ -231,7 +236,7 @@ class Correction:
     pts, dts = packet.pts, packet.dts
     if pts is not None and dts is not None:
       wrap = round(_WRAP_S / packet.time_base)
-      pts -= round((pts - dts) / wrap) * wrap  # one of both may lie before the wrap-around
+      pts -= round((pts - dts) / wrap) * wrap  # one of both may be before the wrap-around
       if abs(pts - dts) * packet.time_base > DISCONTINUITY_S:
         pts = None
     if dts is not None:

@@ -1,7 +1,7 @@
-"""Whether bytes are missing at the end of a file, by what its container says of its own size.
+"""Detects missing bytes at the end of a file from the sizes that its container states.
 
-A header that promises a longer film than there is may simply be wrong; a file is cut short only where bytes
-that it names are not there.
+A duration in a header may simply be wrong; a file counts as truncated only if bytes that it refers to are
+missing.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ _FLV_TAGS = (8, 9, 18)
 
 
 def is_truncated(path: pathlib.Path, container: str) -> bool | None:
-  """Returns whether a file ends before its time; None where its container does not say.
+  """Returns whether a file is truncated; None if its container does not state a size.
 
   Args:
     path: the file.
@@ -32,23 +32,23 @@ def is_truncated(path: pathlib.Path, container: str) -> bool | None:
 
 
 def riff_bytes(file: BinaryIO, size: int) -> int:
-  """Returns where the last part of a RIFF file ends by its own word (OpenDML files have several)."""
+  """Returns where the last RIFF chunk of a file ends by its header (OpenDML files have several chunks)."""
   offset = 0
   while offset + 8 <= size:
     file.seek(offset)
     name, length = struct.unpack('<4sI', file.read(8))
-    # Programs that stream into a file leave a length of all ones.
+    # Programs that write to a pipe leave a length of all ones.
     if name != b'RIFF' or length == 2**32 - 1:
       break
     offset += 8 + length + length % 2
   return offset - 1 if offset == size + 1 else offset
 
 
-def _is_riff_cut(file: BinaryIO, size: int) -> bool:
+def _is_riff_truncated(file: BinaryIO, size: int) -> bool:
   return riff_bytes(file, size) > size
 
 
-def _is_flv_cut(file: BinaryIO, size: int) -> bool:
+def _is_flv_truncated(file: BinaryIO, size: int) -> bool:
   """An FLV file ends with the length of its last tag (FLV specification, annex E.3)."""
   head = file.read(_HEAD_BYTES)
   at = head.find(b'filesize\0')
@@ -63,7 +63,7 @@ def _is_flv_cut(file: BinaryIO, size: int) -> bool:
   return tag[0] & 0x1F not in _FLV_TAGS or int.from_bytes(tag[1:], 'big') != last - 11
 
 
-def _is_asf_cut(file: BinaryIO, size: int) -> bool:
+def _is_asf_truncated(file: BinaryIO, size: int) -> bool:
   head = file.read(_HEAD_BYTES)
   at = head.find(_ASF_PROPERTIES)
   if not 0 <= at <= len(head) - _ASF_FLAGS_OFFSET - 4:
@@ -72,8 +72,8 @@ def _is_asf_cut(file: BinaryIO, size: int) -> bool:
   return not is_broadcast and struct.unpack_from('<Q', head, at + _ASF_LENGTH_OFFSET)[0] > size
 
 
-def _is_matroska_cut(file: BinaryIO, size: int) -> bool:
-  """The Segment holds all but the first element of a file (RFC 9559, 5.1); its size may be unknown."""
+def _is_matroska_truncated(file: BinaryIO, size: int) -> bool:
+  """The Segment contains all but the first element of a file (RFC 9559, 5.1); its size may be unknown."""
   head = file.read(_HEAD_BYTES)
   at = head.find(_SEGMENT) + 4
   if at < 4 or not head[at]:
@@ -84,12 +84,12 @@ def _is_matroska_cut(file: BinaryIO, size: int) -> bool:
   return length != unknown and at + num_bytes + length > size
 
 
-# MP4 and AVI files name bytes in their index, too; see integrity.check_bytes.
+# The index of MP4 and AVI files is checked separately: see integrity.check_bytes.
 _CHECKS: dict[str, Callable[[BinaryIO, int], bool]] = {
   'mov': lambda file, size: False,
-  'avi': _is_riff_cut,
-  'wav': _is_riff_cut,
-  'flv': _is_flv_cut,
-  'asf': _is_asf_cut,
-  'matroska': _is_matroska_cut,
+  'avi': _is_riff_truncated,
+  'wav': _is_riff_truncated,
+  'flv': _is_flv_truncated,
+  'asf': _is_asf_truncated,
+  'matroska': _is_matroska_truncated,
 }

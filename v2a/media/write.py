@@ -1,9 +1,9 @@
-"""New sound under an untouched picture, and sound files.
+"""Writing of videos with a new audio track, and of audio files.
 
-`mux` copies the picture's packets as they are and encodes the wave beside them. Its clock is that of
-`v2a.media.source`: sample 0 of the wave is heard when the first frame is shown. What encoders put before
-the first sample (AAC 1024 samples, Opus 312 at 48 kHz) is hidden by an edit list in MP4 and MOV and by a
-codec delay in Matroska and WebM, which all players honour.
+`mux` copies the video packets unchanged and encodes the waveform as an audio track. Its clock is that of
+`v2a.media.source`: sample 0 of the waveform is played when the first frame is shown. Encoder delay (AAC 1024
+samples, Opus 312 at 48 kHz) is hidden by an edit list in MP4 and MOV and by a codec delay in Matroska and
+WebM, which all players honour.
 """
 
 from collections.abc import Iterator
@@ -34,34 +34,34 @@ from v2a.media import verify
 
 AUDIO_MODES = ('replace', 'mix')
 CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '.webm': 'webm'}
-# For what the wanted container and the source's own do not carry, best first.
+# Tried if neither the requested container nor that of the source can carry everything, best first.
 _FALLBACK_SUFFIXES = ('.mkv', '.mov')
 _MATROSKA = ('matroska', 'webm')
-_SOUND_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus'}
-# Of the operating system, which no other container would mend.
+_AUDIO_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus'}
+# Errors of the operating system, for which trying another container is useless.
 _STORAGE_ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _CHECK_SAMPLES = 2**16
-# The header of a WAV file counts bytes with 32 bits; RF64 (EBU Tech 3306) is WAV with 64.
+# The header of a WAV file has 32-bit sizes; RF64 (EBU Tech 3306) is WAV with 64-bit sizes.
 _MAX_WAV_BYTES = 2**32 - 2**16
 
 
 def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a wave as 16-bit WAV; values outside [-1, 1] are clipped."""
-  _sound_file(path, wave_NA, sample_rate_hz, 'WAV')
+  """Writes a waveform as 16-bit WAV; values outside [-1, 1] are clipped."""
+  _audio_file(path, wave_NA, sample_rate_hz, 'WAV')
 
 
 def flac(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a wave as 16-bit FLAC; values outside [-1, 1] are clipped."""
-  _sound_file(path, wave_NA, sample_rate_hz, 'FLAC')
+  """Writes a waveform as 16-bit FLAC; values outside [-1, 1] are clipped."""
+  _audio_file(path, wave_NA, sample_rate_hz, 'FLAC')
 
 
 @dataclasses.dataclass(frozen=True)
 class Muxed:
-  """What `mux` wrote.
+  """Result of `mux`.
 
   Attributes:
-    path: the file.
-    not_copied: what of the source is not in it, in words; empty where all is.
+    path: the file that was written.
+    not_copied: descriptions of what it lacks of the source; empty if it has everything.
   """
 
   path: pathlib.Path
@@ -77,28 +77,29 @@ def mux(
   start_s: float = 0.0,
   duration_s: float | None = None,
 ) -> Muxed:
-  """Writes the picture of a file with a new sound track.
+  """Writes a copy of a video with a new audio track.
 
-  The picture's packets are copied byte for byte with their relative time stamps. Still pictures and
-  animations (see v2a.media.stills), which carry no sound, become a short H.264 video instead. The track is
-  as long as the picture: a longer wave is cut, a shorter one is followed by silence. It takes the place of
-  the sound that is heard; further tracks, chapters and tags are copied as far as the container carries them.
+  The video packets are copied byte for byte with their relative timestamps. Still images and animations (see
+  v2a.media.stills), which cannot be muxed with audio, are encoded as H.264 video. The audio track is as long
+  as the video: a longer waveform is cut, a shorter one is padded with silence. It replaces the default audio
+  track; other tracks, chapters and tags are copied if the container supports them.
 
-  What was written is read back and compared with what was to be written.
+  The written file is read back and verified.
 
   Args:
-    source_path: the video or picture.
-    wave_NA: float wave, 1 or 2 channels; sample 0 is heard at start_s.
-    sample_rate_hz: samples a second of the wave.
-    out_path: where to write; its suffix, one of CONTAINERS, names the container. Where another one carries
-      more of the source, the source's own or .mkv, the suffix becomes that.
-    audio: 'replace', or 'mix' with the file's own sound at the higher of both sample rates; a mix is turned
-      down as a whole until its peak is 1 dB below full scale.
-    start_s: seconds; where the shown part begins. Packets are copied from the key frame at or before it.
-    duration_s: seconds of the shown part; None is to the end, and for a still picture the length of the wave.
+    source_path: the video or image.
+    wave_NA: float waveform of 1 or 2 channels; sample 0 is played at start_s.
+    sample_rate_hz: samples per second of the waveform.
+    out_path: the file to write; its suffix, one of CONTAINERS, selects the container. If the container of the
+      source or .mkv can carry more of the source, that one is used, and the suffix is changed.
+    audio: 'replace', or 'mix' with the original audio at the higher of both sample rates; the mix is
+      attenuated so that its peak is at most 1 dB below full scale.
+    start_s: start of the segment in seconds. Packets are copied from the keyframe at or before it.
+    duration_s: duration of the segment in seconds; None means to the end, for a still image the length of the
+      waveform.
 
   Raises:
-    MediaError: the source cannot be read, or no container carries its picture.
+    MediaError: the source cannot be read, or no container can carry its video.
     OSError: the file cannot be written.
     ValueError: an argument is out of range.
   """
@@ -107,7 +108,7 @@ def mux(
     raise ValueError(f'audio must be one of {AUDIO_MODES}; got {audio!r}.')
   info = probe.probe(source_path)
   if not info.has_video:
-    raise errors.MediaError(f'{source_path}: has no video stream; wanted a video or a picture.')
+    raise errors.MediaError(f'{source_path}: has no video stream; wanted a video or an image.')
   out_path = pathlib.Path(out_path)
   if out_path.suffix.lower() not in CONTAINERS:
     raise ValueError(f'out_path must end in one of {", ".join(CONTAINERS)}; got {out_path.name!r}.')
@@ -115,35 +116,35 @@ def mux(
     raise ValueError(f'out_path must differ from the source; got {out_path} for both.')
   if info.is_image and duration_s is None:
     duration_s = len(wave_NA) / sample_rate_hz
-  part = (reencode if reencode.is_needed(info) else remux).find_segment(info, start_s, duration_s)
-  wave = audio_encoder.OutputAudio(part, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
-  faults = []
-  for target in _targets(out_path, part):
+  segment = (reencode if reencode.is_needed(info) else remux).find_segment(info, start_s, duration_s)
+  wave = audio_encoder.OutputAudio(segment, wave_NA, sample_rate_hz, is_mixed=audio == 'mix')
+  failures = []
+  for target in _targets(out_path, segment):
     try:
-      losses = _write(out_path.with_suffix(target.suffix), target, part, wave)
+      losses = _write(out_path.with_suffix(target.suffix), target, segment, wave)
     except _UnwritableError as error:
-      faults.append(f'{target.suffix} ({error})')
+      failures.append(f'{target.suffix} ({error})')
       continue
     return Muxed(out_path.with_suffix(target.suffix), (*target.plan.not_copied, *losses, *wave.not_copied))
   raise errors.MediaError(
-    f'{source_path}: no container carries its picture ({info.video_codec}); '
-    f'tried {", ".join(faults) or ", ".join(CONTAINERS)}.'
+    f'{source_path}: no container can carry its video ({info.video_codec}); '
+    f'tried {", ".join(failures) or ", ".join(CONTAINERS)}.'
   )
 
 
 class _UnwritableError(Exception):
-  """A container does not take what was to be written, or gives back something else."""
+  """A container cannot carry the streams, or the written file failed verification."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Target:
-  """A container to write.
+  """A candidate for the output container.
 
   Attributes:
-    suffix: of the file.
-    plan: what is copied besides the picture.
-    tag: four-character code of a copied picture; None where the picture goes by another way.
-    aspect: width of a pixel over its height, where it is known.
+    suffix: suffix of the file.
+    plan: what is copied besides the video.
+    tag: four-character code of the copied video; None if it is re-encoded or uses a placeholder codec.
+    aspect: pixel aspect ratio (width over height), if known.
   """
 
   suffix: str
@@ -152,32 +153,35 @@ class _Target:
   aspect: fractions.Fraction | None = None
 
 
-def _targets(out_path: pathlib.Path, part: remux.Segment) -> list[_Target]:
-  """Returns the containers that take the picture, best first: those that lose least, the wanted one first."""
-  suffixes = [out_path.suffix, part.info.path.suffix.lower(), *_FALLBACK_SUFFIXES]
+def _targets(out_path: pathlib.Path, segment: remux.Segment) -> list[_Target]:
+  """Returns the containers that can carry the video, those with the least losses first."""
+  suffixes = [out_path.suffix, segment.info.path.suffix.lower(), *_FALLBACK_SUFFIXES]
   by_container: dict[str, str] = {}
   for suffix in suffixes:
     if suffix.lower() in CONTAINERS:
       by_container.setdefault(CONTAINERS[suffix.lower()], suffix)
-  if reencode.is_needed(part.info):
+  if reencode.is_needed(segment.info):
     return [
-      _Target(suffix, passthrough.Plan(container, {}, reencode.not_copied(part.info), 0))
+      _Target(suffix, passthrough.Plan(container, {}, reencode.not_copied(segment.info), 0))
       for container, suffix in by_container.items()
       if container != 'webm'
     ]
   found = []
-  with source.Source(part.info.path) as opened:
+  with source.Source(segment.info.path) as opened:
     for container, suffix in by_container.items():
-      # Only MP4 and MOV can leave out pieces in the middle of a track.
-      if part.media_origin_s is not None and container not in ('mp4', 'mov'):
+      # Only MP4 and MOV can hide sections in the middle of a track.
+      if segment.media_origin_s is not None and container not in ('mp4', 'mov'):
         continue
       tag = passthrough.compatible_codec_tag(container, opened.video_stream)
-      if tag is None and not _is_stand_in(container, opened.video_stream):
+      if tag is None and not _needs_placeholder(container, opened.video_stream):
         continue
-      plan, aspect = passthrough.plan(opened, part, container, tag), opened.video_stream.sample_aspect_ratio
+      plan, aspect = (
+        passthrough.plan(opened, segment, container, tag),
+        opened.video_stream.sample_aspect_ratio,
+      )
       found.append(_Target(suffix, plan, tag, aspect))
       if plan.codec_tags:
-        # Some streams are refused only when their packets are written.
+        # Some streams are rejected only when their packets are written.
         lost = tuple(
           passthrough.stream_description(stream)
           for stream in opened.container.streams
@@ -193,40 +197,40 @@ def _targets(out_path: pathlib.Path, part: remux.Segment) -> list[_Target]:
             aspect,
           )
         )
-  # An inexact start alone is no reason to leave the wanted container.
+  # An inexact start alone is no reason to change the requested container.
   inexact = lambda target: 0 if target.plan.is_exact or (target is found[0] and not target.plan.cost) else 1
   return sorted(found, key=lambda target: target.plan.cost + inexact(target))
 
 
-def _is_stand_in(container: str, stream: av.VideoStream) -> bool:
-  """Returns whether a picture that FFmpeg's muxer does not take is written under another codec's name."""
+def _needs_placeholder(container: str, stream: av.VideoStream) -> bool:
+  """Returns whether a video that PyAV cannot mux is written with a placeholder codec."""
   if container == 'matroska':
     return matroska.fourcc(stream) is not None
   return container in ('mp4', 'mov') and stream.codec_context.codec.canonical_name == 'vp8'
 
 
 def _write(
-  out_path: pathlib.Path, target: _Target, part: remux.Segment, wave: audio_encoder.OutputAudio
+  out_path: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio
 ) -> list[str]:
-  """Writes beside, reads back and renames, so that no half-written file ever has the final name.
+  """Writes a temporary file, verifies and renames it, so that the final name never holds a partial file.
 
   Returns:
-    What was lost besides what was planned.
+    Descriptions of unplanned losses.
 
   Raises:
-    _UnwritableError: the container does not take it.
+    _UnwritableError: the container cannot carry the streams.
   """
   out_path.parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(out_path) as partial:
     try:
-      log, losses = _mux(partial, target, part, wave), []
-      if reencode.is_needed(part.info):
+      log, losses = _mux(partial, target, segment, wave), []
+      if reencode.is_needed(segment.info):
         verify.check(partial, log, None)
       else:
-        _finish(partial, target, part)
-        with part.open() as original:
+        _patch(partial, target, segment)
+        with segment.open() as original:
           verify.check(partial, log, original)
-          losses = passthrough.lost_metadata(original, part, partial)
+          losses = passthrough.lost_metadata(original, segment, partial)
     except (av.error.FFmpegError, verify.MismatchError) as error:
       if getattr(error, 'errno', None) in _STORAGE_ERRNOS:
         raise OSError(error.errno, os.strerror(error.errno), str(out_path)) from error
@@ -235,7 +239,7 @@ def _write(
 
 
 def _mux(
-  partial: pathlib.Path, target: _Target, part: remux.Segment, wave: audio_encoder.OutputAudio
+  partial: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio
 ) -> verify.PacketLog:
   container, log = target.plan.container, verify.PacketLog()
   options = passthrough.MUXER_OPTIONS[container] | (
@@ -243,43 +247,43 @@ def _mux(
   )
   with contextlib.ExitStack() as stack:
     output = stack.enter_context(av.open(f'file:{partial}', 'w', format=container, container_options=options))
-    if reencode.is_needed(part.info):
-      packets = reencode.packets(part, reencode.add_stream(output, part.info))
-      encoder, others = audio_encoder.Encoder(output, wave, _SOUND_CODECS[container]), {}
+    if reencode.is_needed(segment.info):
+      packets = reencode.packets(segment, reencode.add_stream(output, segment.info))
+      encoder, others = audio_encoder.Encoder(output, wave, _AUDIO_CODECS[container]), {}
     else:
-      opened = stack.enter_context(part.open())
-      packets = _add_picture(output, opened, target, part)
-      encoder = audio_encoder.Encoder(output, wave, _SOUND_CODECS[container])
+      opened = stack.enter_context(segment.open())
+      packets = _add_video(output, opened, target, segment)
+      encoder = audio_encoder.Encoder(output, wave, _AUDIO_CODECS[container])
       others = _add_others(output, opened, target.plan)
-      passthrough.copy_metadata(output, opened, part, target.plan.timecode)
+      passthrough.copy_metadata(output, opened, segment, target.plan.timecode)
     output.start_encoding()
-    _interleave(output, log, packets, encoder.packets(), passthrough.packets(part, others))
+    _interleave(output, log, packets, encoder.packets(), passthrough.packets(segment, others))
   return log
 
 
-def _finish(path: pathlib.Path, target: _Target, part: remux.Segment) -> None:
-  """Writes what FFmpeg's muxer does not."""
+def _patch(path: pathlib.Path, target: _Target, segment: remux.Segment) -> None:
+  """Patches what FFmpeg's muxer cannot write."""
   if target.plan.container in _MATROSKA:
     if target.tag is None:
       matroska.set_vfw_codec_id(path)
     if target.aspect and target.aspect != 1:
       matroska.set_aspect(path, target.aspect)
   is_vp8 = target.plan.container in ('mp4', 'mov') and target.tag is None
-  if target.plan.container in ('mp4', 'mov') and (is_vp8 or part.edit_list):
+  if target.plan.container in ('mp4', 'mov') and (is_vp8 or segment.edit_list):
     index = boxes.Index(path)
     if is_vp8:
       index.declare_vp8(target.aspect)
-    if part.edit_list:
-      index.set_edit_list(part.edit_list)
+    if segment.edit_list:
+      index.set_edit_list(segment.edit_list)
     index.save()
 
 
-def _add_picture(
-  output: av.container.OutputContainer, opened: source.Source, target: _Target, part: remux.Segment
+def _add_video(
+  output: av.container.OutputContainer, opened: source.Source, target: _Target, segment: remux.Segment
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
-  """Adds the track of the copied picture; returns its packets."""
+  """Adds the track of the copied video; returns its packets."""
   stream = opened.require_video_stream()
-  packets = remux.packets(part, stream, opened)
+  packets = remux.packets(segment, stream, opened)
   if target.tag is not None:
     added = passthrough.add_copy(output, stream, target.tag)
   elif target.plan.container == 'matroska':
@@ -294,7 +298,7 @@ def _add_picture(
 def _add_others(
   output: av.container.OutputContainer, opened: source.Source, plan: passthrough.Plan
 ) -> dict[int, av.stream.Stream]:
-  """Adds the other streams; the new sound is the one that players choose."""
+  """Adds the other streams; the new audio track remains the default one."""
   added = {}
   for stream in opened.container.streams:
     if stream.index in plan.codec_tags:
@@ -304,19 +308,17 @@ def _add_others(
   return added
 
 
-def _interleave(
-  output: av.container.OutputContainer, log: verify.PacketLog, picture_packets, *others
-) -> None:
-  """Muxes streams in the order of their decoding times, so that nothing piles up in memory."""
-  picture_stream = output.streams.video[0]
+def _interleave(output: av.container.OutputContainer, log: verify.PacketLog, video_packets, *others) -> None:
+  """Muxes streams in the order of their decoding times, so that packets do not accumulate in memory."""
+  video_stream = output.streams.video[0]
 
-  def pictures():
-    for time_s, packet in picture_packets:
-      packet.stream = picture_stream
+  def video():
+    for time_s, packet in video_packets:
+      packet.stream = video_stream
       yield time_s, packet
 
-  for _, packet in heapq.merge(pictures(), *others, key=lambda timed: timed[0]):
-    if packet.stream is picture_stream:
+  for _, packet in heapq.merge(video(), *others, key=lambda timed: timed[0]):
+    if packet.stream is video_stream:
       log.add_video_packet(packet)
     else:
       log.add(packet)
@@ -336,25 +338,25 @@ def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
       raise ValueError('wave_NA must be finite; got NaN or infinity.')
 
 
-def _sound_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
+def _audio_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
   _check(wave_NA, sample_rate_hz)
   pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path) as partial:
     if container == 'WAV' and wave_NA.size * 2 > _MAX_WAV_BYTES:
       container = 'RF64'
     try:
-      # As bytes: of a name that is no UTF-8 it takes nothing else.
+      # soundfile accepts names that are not UTF-8 only as bytes.
       soundfile.write(os.fsencode(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
     except soundfile.LibsndfileError as error:
-      raise _why_unwritten(partial, error) from error
+      raise _write_error(partial, error) from error
 
 
-def _why_unwritten(path: pathlib.Path, error: soundfile.LibsndfileError) -> OSError:
-  """Returns what the system says to more bytes in a file, since libsndfile does not tell why it failed."""
+def _write_error(path: pathlib.Path, error: soundfile.LibsndfileError) -> OSError:
+  """Returns the system error of appending to a file, since libsndfile does not report why it failed."""
   try:
     with path.open('ab', buffering=0) as file:
       file.write(bytes(_CHECK_SAMPLES))
       os.fsync(file.fileno())
-  except OSError as reason:
-    return OSError(reason.errno, reason.strerror, str(path))
+  except OSError as cause:
+    return OSError(cause.errno, cause.strerror, str(path))
   return OSError(errno.EIO, f'cannot be written ({error.error_string})', str(path))

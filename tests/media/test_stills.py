@@ -437,7 +437,7 @@ def test_frames_beyond_the_canvas_of_an_animation(tmp_path):
 def test_a_raw_file_of_a_camera_is_refused(tmp_path):
   """Its first picture is a thumbnail."""
   quarters().save(tmp_path / 'photo.dng', 'TIFF', tiffinfo={254: 1})
-  with pytest.raises(errors.MediaError, match="photo.dng: is a raw camera file; wanted an image"):
+  with pytest.raises(errors.MediaError, match='photo.dng: is a raw camera file; wanted an image'):
     probe.probe(tmp_path / 'photo.dng')
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.metrics.embedders import clap_weights
-from tests.metrics.embedders import published
+from tests.models.published import clap_weights
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import cache
 from v2a.metrics.embedders import catalog
 from v2a.metrics.embedders import clap
@@ -20,7 +21,7 @@ from v2a.models.published import htsat
 from v2a.models.published import layers
 
 # Made with LAION-AI/CLAP 1fd4c37df5, transformers 5.23.0, torchlibrosa 0.1.0, torchaudio 2.9.0 and torch
-# 2.13.0: the narrow network of clap_weights, hearing published.wave of 2 s at 44.1 kHz, stereo, through
+# 2.13.0: the narrow network of clap_weights, hearing reference.wave of 2 s at 44.1 kHz, stereo, through
 # av-benchmark's loader, and reading 15 tokens.
 PICTURE = (-1.385341, 7.085631, -1.0711933, -9.319047)
 HEARD = (0.14932223, 0.06893139, -0.15791985, -0.13103111, 0.10545945, 0.1405071)
@@ -46,7 +47,7 @@ def net():
 @pytest.fixture(scope='module')
 def clip():
   """Returns 2 s of stereo, with an offset that the loader takes away, and a prompt."""
-  return embedder_lib.Clip(published.wave(88200, 2, 44100) + np.float32(0.25), 44100, text=PROMPT)
+  return embedder_lib.Clip(reference.wave(88200, 2, 44100) + np.float32(0.25), 44100, text=PROMPT)
 
 
 def test_a_clip_as_av_benchmark_compares_it(net, clip):
@@ -91,7 +92,7 @@ def test_long_prompts_lose_their_end_and_empty_ones_are_refused(net, clip):
 
 
 def test_every_weight_of_the_published_file_is_read():
-  shapes = published.shapes('laion_htsat_base')
+  shapes = specs.shapes('laion_htsat_base')
   assert {f'audio_branch.{name}': shape for name, shape in shapes.items()}.items() <= PUBLISHED.items()
   structs = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in PUBLISHED.items()}
   read = layers.check(clap.apply, structs, clap.INPUTS, 'spec', ignored=clap.IGNORED)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.media import films
-from tests.metrics.embedders import clap_weights
-from tests.metrics.embedders import published
+from tests.models.published import clap_weights
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import clap
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
@@ -41,11 +42,11 @@ NETWORKS = {
 @pytest.mark.parametrize('name', NETWORKS)
 def test_a_video_goes_through_the_whole_network(tmp_path, name):
   make, spec, wanted = NETWORKS[name]
-  sizes = published.shapes(spec) if spec else CLAP
+  sizes = specs.shapes(spec) if spec else CLAP
   read = {key: size for key, size in sizes.items() if not key.startswith(imagebind.IGNORED)}
-  weights = published.weights(read)
+  weights = reference.weights(read)
   path = films.make(tmp_path / 'film', duration_s=CLIP_S, fps=30, height=270, width=480)
-  wave_NA = published.wave(round(CLIP_S * RATE_HZ), 2, RATE_HZ)
+  wave_NA = reference.wave(round(CLIP_S * RATE_HZ), 2, RATE_HZ)
   net = make({key: jax.numpy.asarray(array) for key, array in weights.items()}, 'd')
   del weights
   arrays = net.embed(embedder_lib.Clip(wave_NA, RATE_HZ, frames.Video(path, CLIP_S), 'A dog'))

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
 from v2a.metrics.embedders import imagebind
@@ -13,7 +14,7 @@ from v2a.metrics.embedders import waves
 from v2a.models.published import layers
 
 # Made with ImageBind 53680b02d7, av-benchmark 050a5cdb9b, pytorchvideo 6cdc929315, torchaudio 2.9.0 and torch
-# 2.13.0: the network of `narrow`, hearing published.wave of 4.3 s at 44.1 kHz, stereo, and seeing noise.
+# 2.13.0: the network of `narrow`, hearing reference.wave of 4.3 s at 44.1 kHz, stereo, and seeing noise.
 SPANS = {
   64000: [(0, 32000), (16000, 48000), (32000, 64000)],
   65573: [(0, 32000), (16786, 48786), (33572, 65572)],
@@ -36,10 +37,10 @@ WIDTHS = {1280: 160, 3840: 480, 5120: 640, 768: 128, 2304: 384, 3072: 512, 1024:
 
 def narrow():
   """Returns random weights of the published names with two blocks in each of both branches."""
-  shapes = published.shapes('imagebind_huge')
+  shapes = specs.shapes('imagebind_huge')
   shapes = {name: shape for name, shape in shapes.items() if not name.startswith(imagebind.IGNORED)}
   for kind in ('vision', 'audio'):
-    shapes = published.narrow(shapes, WIDTHS, f'modality_trunks.{kind}.blocks.', 2)
+    shapes = reference.narrow(shapes, WIDTHS, f'modality_trunks.{kind}.blocks.', 2)
   made = {}
   # Sines, as elsewhere, leave nothing of the picture in the class token.
   for seed, (name, shape) in enumerate(sorted(shapes.items())):
@@ -57,7 +58,7 @@ def clip():
   """Returns the reference's sound and pictures; what the protocol does not take of them is another."""
   frame_LYX3 = np.random.default_rng(0).integers(0, 256, (20, 224, 300, 3), dtype=np.uint8)
   shown = frames.Frames(frame_LYX3, 5.0)
-  return embedder_lib.Clip(published.wave(int(44100 * 4.3), 2, 44100), 44100, shown)
+  return embedder_lib.Clip(reference.wave(int(44100 * 4.3), 2, 44100), 44100, shown)
 
 
 def test_a_clip_as_av_benchmark_sees_and_hears_it(tmp_path, monkeypatch):
@@ -76,7 +77,7 @@ def test_a_clip_as_av_benchmark_sees_and_hears_it(tmp_path, monkeypatch):
 
 
 def test_every_weight_of_the_published_branches_is_read():
-  shapes = published.shapes('imagebind_huge')
+  shapes = specs.shapes('imagebind_huge')
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (
     jax.ShapeDtypeStruct((3, 3, 2, 224, 224), np.float32),
@@ -152,7 +153,7 @@ def test_a_clip_is_two_pictures_that_follow_each_other(monkeypatch):
   frame_LYX3 = np.repeat(np.arange(4, dtype=np.uint8), 2)[:, None, None, None] * np.full(
     (224, 224, 3), 50, np.uint8
   )
-  arrays = net.embed(embedder_lib.Clip(published.wave(16000), 16000, frames.Frames(frame_LYX3, 1.0)))
+  arrays = net.embed(embedder_lib.Clip(reference.wave(16000), 16000, frames.Frames(frame_LYX3, 1.0)))
   assert [part.shape for part in seen] == [(3, 3, 2, 224, 224)] * 3
   red_L = [[part[0, 0, l, 0, 0] * 0.26862954 + 0.48145466 for l in range(2)] for part in seen]
   np.testing.assert_allclose(np.array(red_L) * 255, [[0, 50], [50, 100], [100, 150]], atol=1e-3)

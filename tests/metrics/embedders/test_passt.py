@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import passt
 from v2a.metrics.embedders import waves
 from v2a.models.published import layers
 
 # Made with passt_hear21 5f1cce6a54, torchaudio 2.9.0 and torch 2.13.0: the narrow network of
-# published.weights, hearing published.wave of 2 s at 44.1 kHz, stereo, through av-benchmark's loader.
+# reference.weights, hearing reference.wave of 2 s at 44.1 kHz, stereo, through av-benchmark's loader.
 MEL = (-1.4020994, -1.4005041, -1.2433653, -1.221791)
 FEATURES = (-0.4886508, -0.31660113, -0.20896025, -0.59663767, 0.9660489, -0.76160014)
 LOGITS = (-1.2077734, 1.1140659, -0.99399185, 0.79074633, -0.56040925, 0.29568946)
@@ -21,7 +22,7 @@ WIDTHS = {768: 128, 2304: 384, 3072: 512}
 @pytest.fixture(scope='module')
 def clip():
   """Returns 2 s of stereo."""
-  return embedder_lib.Clip(published.wave(88200, 2, 44100), 44100)
+  return embedder_lib.Clip(reference.wave(88200, 2, 44100), 44100)
 
 
 def test_log_mel_as_hear21passt_makes_it(clip):
@@ -35,7 +36,7 @@ def test_log_mel_as_hear21passt_makes_it(clip):
 
 def test_a_clip_as_av_benchmark_hears_it(clip):
   net = passt.Passt(
-    published.weights(published.narrow(published.shapes('passt_s_ap476'), WIDTHS, 'blocks.', 2)), 'd'
+    reference.weights(reference.narrow(specs.shapes('passt_s_ap476'), WIDTHS, 'blocks.', 2)), 'd'
   )
   arrays = net.embed(clip)
   rows_NF, logits_O = arrays['rows_NF'], arrays['logits_O']
@@ -47,7 +48,7 @@ def test_a_clip_as_av_benchmark_hears_it(clip):
 
 
 def test_every_weight_of_the_published_file_is_read():
-  shapes = published.shapes('passt_s_ap476')
+  shapes = specs.shapes('passt_s_ap476')
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (jax.ShapeDtypeStruct((1, 128, 1000), np.float32),)
   read = layers.check(passt.apply, structs, inputs, 'spec', ignored=('head_dist.',))

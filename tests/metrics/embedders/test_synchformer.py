@@ -4,14 +4,15 @@ import jax
 import numpy as np
 import pytest
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
 from v2a.metrics.embedders import synchformer
 from v2a.models.published import layers
 
 # Made with av-benchmark 050a5cdb9b, torchaudio 2.9.0 and torch 2.13.0: the narrow network of
-# published.weights, hearing published.wave of 4.8 s
+# reference.weights, hearing reference.wave of 4.8 s
 # and seeing noise.
 MEL = (-0.47643188, -0.44721004, -0.57836497, -0.4195994)
 HEARD = (-0.6650745, -0.60010403, 1.2597687, -0.05841609, -1.0197653, 0.82686853)
@@ -22,14 +23,14 @@ WIDTHS = {768: 192, 2304: 576, 3072: 768}
 
 def narrow():
   """Returns weights of the published names with one block of 192 features in each stack."""
-  shapes = published.shapes('synchformer')
+  shapes = specs.shapes('synchformer')
   for stack in ('vfeat_extractor.blocks.', 'afeat_extractor.ast.encoder.layer.', 'transformer.blocks.'):
-    shapes = published.narrow(shapes, WIDTHS if stack.startswith('v') else {}, stack, 1)
-  return published.weights(shapes)
+    shapes = reference.narrow(shapes, WIDTHS if stack.startswith('v') else {}, stack, 1)
+  return reference.weights(shapes)
 
 
 def test_every_weight_of_the_published_file_is_read():
-  shapes = published.shapes('synchformer')
+  shapes = specs.shapes('synchformer')
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (
     jax.ShapeDtypeStruct((14, 3, 16, 224, 224), np.float32),
@@ -47,7 +48,7 @@ def test_short_clips_are_refused_and_offsets_are_seconds():
   with pytest.raises(
     embedder_lib.UnsupportedClipError, match='needs 4.8 s of sound and picture; a clip has 4.000 s'
   ):
-    net.embed(embedder_lib.Clip(published.wave(128000), 16000, frames.Frames(frame_LYX3, 25.0)))
+    net.embed(embedder_lib.Clip(reference.wave(128000), 16000, frames.Frames(frame_LYX3, 25.0)))
   logits_NO = np.zeros((2, 21))
   logits_NO[0, 10], logits_NO[1, 0] = 1.0, 1.0
   assert net.scores({'offset_logits_NO': logits_NO}) == {'desync': pytest.approx(1.0)}
@@ -62,7 +63,7 @@ def test_pictures_are_those_on_screen_scaled_and_cut():
 
 
 def test_sound_as_av_benchmark_hears_it():
-  mel_GRJ = synchformer.log_mels(published.wave(76800)[:, 0])
+  mel_GRJ = synchformer.log_mels(reference.wave(76800)[:, 0])
   assert mel_GRJ.shape == (14, 128, 66)
   np.testing.assert_allclose(mel_GRJ[3, :4, 20], MEL, atol=2e-4)
   assert mel_GRJ.mean() == pytest.approx(-0.50397849, abs=1e-5)
@@ -86,7 +87,7 @@ def test_a_segment_as_av_benchmark_sees_it():
 @pytest.mark.slow
 def test_a_clip_as_av_benchmark_compares_it():
   net = synchformer.Synchformer(narrow(), 'd')
-  clip = embedder_lib.Clip(published.wave(76800), 16000, frames.Frames(noise().transpose(0, 2, 3, 1), 25.0))
+  clip = embedder_lib.Clip(reference.wave(76800), 16000, frames.Frames(noise().transpose(0, 2, 3, 1), 25.0))
   logits_NO = net.embed(clip)['offset_logits_NO']
   np.testing.assert_allclose(logits_NO[:, :8], [LOGITS] * 2, atol=2e-3)
 

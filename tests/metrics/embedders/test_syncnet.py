@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
 from v2a.metrics.embedders import syncnet
@@ -13,7 +14,7 @@ from v2a.models.published import layers
 from v2a.models.published import spectrograms
 
 # Made with syncnet_python 6efbb1c305, python_speech_features 0.6 and torch 2.13.0: the narrow network of
-# published.weights, hearing published.wave of nine pictures and a half, seeing noise.
+# reference.weights, hearing reference.wave of nine pictures and a half, seeing noise.
 NUM_FRAMES = 9
 CEPSTRA = (21.13263212, 4.75351517, -6.93314336, 55.01049647, -17.63890495, -4.90397872, 20.87325516)
 WIDTHS = {64: 16, 96: 24, 192: 48, 256: 64, 384: 96, 512: 128, 1024: 128}
@@ -22,7 +23,7 @@ DISTANCES = (0.64364094, 6.840874, 13.052, 19.31474, 25.514627, 19.317392, 13.10
 
 def wave():
   """Returns the reference's sound as wave_NA."""
-  return published.wave(640 * NUM_FRAMES + 300)
+  return reference.wave(640 * NUM_FRAMES + 300)
 
 
 def test_cepstra_as_python_speech_features_makes_them():
@@ -41,8 +42,8 @@ def test_cepstra_as_python_speech_features_makes_them():
 
 def test_a_clip_as_syncnet_python_sees_and_hears_it(tmp_path, monkeypatch):
   path = tmp_path / 'syncnet.safetensors'
-  shapes = published.narrow(published.shapes('syncnet_v2'), WIDTHS, '-', 1)
-  safetensors.numpy.save_file(published.weights(shapes), path)
+  shapes = reference.narrow(specs.shapes('syncnet_v2'), WIDTHS, '-', 1)
+  safetensors.numpy.save_file(reference.weights(shapes), path)
   monkeypatch.setattr(syncnet, 'CHECKPOINT', None)
   # Four windows in two parts, the second of which has one only.
   monkeypatch.setattr(syncnet, '_NUM_WINDOWS', 3)
@@ -57,7 +58,7 @@ def test_a_clip_as_syncnet_python_sees_and_hears_it(tmp_path, monkeypatch):
 
 
 def test_every_weight_of_the_published_file_is_read():
-  shapes = published.shapes('syncnet_v2')
+  shapes = specs.shapes('syncnet_v2')
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (
     jax.ShapeDtypeStruct((1, 3, 5, 224, 224), np.float32),

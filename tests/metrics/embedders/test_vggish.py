@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import vggish
 from v2a.models.published import layers
@@ -24,8 +25,8 @@ def examples():
 
 @pytest.fixture(scope='module')
 def weights():
-  """Returns the reference's weights: as published.weights, biases like the rest of 0.01."""
-  return published.weights(published.shapes('vggish_torch'))
+  """Returns the reference's weights: as reference.weights, biases like the rest of 0.01."""
+  return reference.weights(specs.shapes('vggish_torch'))
 
 
 def test_log_mel_of_the_reference_signal(examples):
@@ -48,7 +49,7 @@ def test_features_of_the_reference_weights(examples, weights):
 
 
 def test_every_weight_of_the_published_file_is_read():
-  shapes = published.shapes('vggish_torch')
+  shapes = specs.shapes('vggish_torch')
   structs = {name: jax.ShapeDtypeStruct(shape, np.float32) for name, shape in shapes.items()}
   assert layers.check(vggish.apply, structs, INPUTS, 'spec') == set(shapes)
   assert sum(int(np.prod(shape)) for shape in shapes.values()) == 72_141_184
@@ -59,7 +60,7 @@ def test_a_clip_from_its_file_of_weights(tmp_path, weights, monkeypatch):
   safetensors.numpy.save_file(weights, path)
   monkeypatch.setattr(vggish, 'CHECKPOINT', None)
   net = vggish.load(path)
-  wave_NA = published.wave(44100 * 2 + 20000, 2, 44100)
+  wave_NA = reference.wave(44100 * 2 + 20000, 2, 44100)
   rows_NF = net.embed(embedder_lib.Clip(wave_NA, 44100))['rows_NF']
   assert rows_NF.shape == (2, 128) and np.isfinite(rows_NF).all()
   # Nothing but the mean of the channels counts, and neither its offset nor an incomplete tail.

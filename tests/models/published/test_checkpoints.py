@@ -61,7 +61,7 @@ def test_all_that_is_missing_is_fetched_at_once_or_told_where_it_is(tmp_path, mo
   checked = published(tmp_path, f'md5:{MD5}')
   unchecked = checkpoints.Checkpoint('other.pth', 'https://publisher/other.pth', None, 'MIT')
   one = catalog.EmbedderSpec(None, ('fd',), (checked, unchecked))
-  monkeypatch.setattr(catalog, 'ENTRIES', {'one': one, 'two': one})
+  monkeypatch.setattr(catalog, 'EMBEDDERS', {'one': one, 'two': one})
   said = []
   catalog.fetch(said.append, tmp_path / 'mine')
   assert (tmp_path / 'mine' / 'net.pth').read_bytes() == CONTENT

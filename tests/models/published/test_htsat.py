@@ -4,8 +4,9 @@ import jax
 import numpy as np
 from scipy import special
 
-from tests.metrics.embedders import clap_weights
-from tests.metrics.embedders import published
+from tests.models.published import clap_weights
+from tests.models.published import reference
+from tests.models.published import specs
 from v2a.models.published import htsat
 from v2a.models.published import layers
 
@@ -87,7 +88,7 @@ def test_pieces_lie_below_each_other_and_bands_are_normalised():
     'logmel_extractor.melW': (5, 64),
   }
   shapes |= {f'bn0.{name}': (64,) for name in ('weight', 'bias', 'running_mean', 'running_var')}
-  weights = published.weights(shapes)
+  weights = reference.weights(shapes)
   frame_BJN = RNG.standard_normal((1, 1024, 8)).astype(np.float32)
   # Some frames are silent: the floor is that of the power.
   frame_BJN[0, 7:300] = 0.0
@@ -110,7 +111,7 @@ def test_stretching_is_torchs_cubic():
 
 
 def test_every_weight_of_the_smaller_published_file_is_read():
-  shapes = published.shapes('laion_htsat_tiny')
+  shapes = specs.shapes('laion_htsat_tiny')
   assert shapes == clap_weights.htsat_shapes(96, (2, 2, 6, 2))
   structs = {key: jax.ShapeDtypeStruct(shape, np.float32) for key, shape in shapes.items()}
   inputs = (jax.ShapeDtypeStruct((1, htsat.NUM_FRAMES, htsat.WINDOW_SAMPLES), np.float32),)

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 from scipy import special
 
-from tests.metrics.embedders import clap_weights
+from tests.models.published import clap_weights
 from tests.models.published.test_htsat import linear
 from tests.models.published.test_htsat import norm
 from v2a.models.published import roberta
@@ -31,7 +31,7 @@ def known_features(weights, token_S, depth):
 
 def test_texts_of_two_lengths_against_each_by_itself():
   weights = clap_weights.weights(clap_weights.roberta_shapes(128, 64, 2, 20))
-  # Places 40 rows apart look alike in published.weights; unlike ones tell where counting starts.
+  # Places 40 rows apart look alike in reference.weights; unlike ones tell where counting starts.
   places = 'embeddings.position_embeddings.weight'
   weights[places] = np.random.default_rng(1).standard_normal(weights[places].shape).astype(np.float32)
   weights['pooler.dense.weight'] *= 0.3

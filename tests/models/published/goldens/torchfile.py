@@ -1,6 +1,6 @@
 """Writes zip.pt and stream.pt, the two formats of torch.save, beside this file; needs torch and numpy.
 
-  python tests/evaluation/embedders/goldens/torchfile.py
+  python tests/models/published/goldens/torchfile.py
 
 Made with torch 2.13.0. To be made anew where test_torchfile wants a tensor that they do not hold.
 """

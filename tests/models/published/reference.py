@@ -1,20 +1,6 @@
-"""Shapes of published checkpoints, and weights of those shapes that any framework can make alike."""
-
-import json
-import pathlib
+"""Inputs of parity tests that any framework can reproduce: weights of given shapes, and a waveform."""
 
 import numpy as np
-import pytest
-
-SPECS = pathlib.Path(__file__).resolve().parents[3] / '../shared/facts/specs'
-
-
-def shapes(name: str) -> dict[str, tuple[int, ...]]:
-  """Returns the shapes of a checkpoint by the names of its tensors; skips where they are not at hand."""
-  path = SPECS / f'{name}.json'
-  if not path.is_file():
-    pytest.skip(f'no ../shared/facts/specs/{name}.json beside the checkout')
-  return {key: tuple(shape) for key, (shape, _) in json.loads(path.read_text())['keys'].items()}
 
 
 def narrow(

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from tests.metrics.embedders import published
+from tests.models.published import reference
 
 SIDE = 8
 Shapes = dict[str, tuple[int, ...]]
@@ -79,8 +79,8 @@ def clap_shapes(widths: tuple[int, int, int], depths: tuple[tuple[int, ...], int
 
 
 def weights(sizes: Shapes) -> dict[str, np.ndarray]:
-  """Returns published.weights, but indices and masks of windows as they are by definition."""
-  made = published.weights(sizes)
+  """Returns reference.weights, but indices and masks of windows as they are by definition."""
+  made = reference.weights(sizes)
   for name, shape in sizes.items():
     if name.endswith('relative_position_index'):
       made[name] = index()

@@ -32,7 +32,8 @@ from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.metrics import classifiers
 from v2a.metrics import synthetic
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request as request_lib
 
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
@@ -76,7 +77,7 @@ LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
 def draw(
-  model: pipeline.Bundle, cases: list, figure: synthetic.SyntheticMetric, request: pipeline.Request
+  model: bundle.Bundle, cases: list, figure: synthetic.SyntheticMetric, request: request_lib.Request
 ) -> list:
   """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
   conditions = (
@@ -88,10 +89,10 @@ def draw(
 
 
 def measure(
-  model: pipeline.Bundle, cases: list, names: tuple[str, ...], tools: classifiers.Classifiers, **asked
+  model: bundle.Bundle, cases: list, names: tuple[str, ...], tools: classifiers.Classifiers, **asked
 ) -> dict[str, float | None]:
   """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
-  request, values, drawn = pipeline.Request(**asked), {}, {}
+  request, values, drawn = request_lib.Request(**asked), {}, {}
   for name in names:
     figure = synthetic.METRICS[name]
     counted = [case for case in cases if figure.selects(case.truth)]
@@ -125,7 +126,7 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
 
 def drawing(args: argparse.Namespace) -> None:
   """Prints figures under settings of guidance, and of solvers and steps."""
-  model, tools = pipeline.load(args.model), classifiers.load()
+  model, tools = bundle.load(args.model), classifiers.load()
   cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
   for title, settings in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
@@ -185,7 +186,7 @@ def training(args: argparse.Namespace) -> None:
     with log.open('a') as file:
       if subprocess.run(command + flags, stdout=file, stderr=subprocess.STDOUT).returncode:
         raise SystemExit(f'training failed; see {log}')
-    model = pipeline.load(str(workdir))
+    model = bundle.load(str(workdir))
     if model.clip_spec.clip_s != 4:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
@@ -213,7 +214,7 @@ def average(args: argparse.Namespace) -> None:
   tools = classifiers.load()
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
-    model = pipeline.load(str(path))
+    model = bundle.load(str(path))
     cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, cases, BASE, tools)), flush=True)
 
@@ -229,7 +230,7 @@ def features(args: argparse.Namespace) -> None:
       level_L = np.interp(time_L, np.arange(len(track_J)) / truth['track_hz'], track_J)
       known.setdefault(truth['scene'], []).append(level_L)
       frames.setdefault(truth['scene'], []).append(record['sync_frame_LYX3'])
-  model = pipeline.load(args.model)
+  model = bundle.load(args.model)
   encode = jax.jit(lambda state, frame_BLYX3: model.merge('flow', state).conditioner.sync(frame_BLYX3))
   print('| scene | clips | correlation of level |\n|---|---|---|')
   for scene, level_NL in known.items():

@@ -29,7 +29,8 @@ from v2a.metrics import onsets
 from v2a.metrics import signal
 from v2a.metrics import spectra
 from v2a.metrics import synthetic
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request
 from v2a.synthetic import clips
 
 SOUNDS = ('truth', 'ceiling', 'alone', 'alone, codec', 'generated')
@@ -128,9 +129,9 @@ def _metrics(tools: classifiers.Classifiers, fps: float) -> dict[str, tuple[Call
   }
 
 
-def measured(model: pipeline.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
+def measured(model: bundle.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
   """Returns the rows of every metric, by its name."""
-  rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, pipeline.Request()
+  rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, request.Request()
   cases = list(examples.from_synthetic(seed, num_clips, spec))
   adapted, size = adapter.adapt(model, asked), adapter.batch_size(model, BATCH_SIZE)
   # A sound does not depend on how its picture is rendered.
@@ -188,7 +189,7 @@ def main(argv: list[str] | None = None) -> int:
   try:
     args = parser.parse_args(argv)
     compilation_cache.enable()
-    model = pipeline.load(args.model)
+    model = bundle.load(args.model)
     print(f'model {model.name}, {args.num_clips} clips of seed {args.seed}\n')
     print(table(measured(model, args.seed, args.num_clips)))
   except (ValueError, OSError) as error:

@@ -24,7 +24,9 @@ from v2a.cli import compilation_cache
 from v2a.metrics import classifiers
 from v2a.metrics import spectra
 from v2a.metrics import synthetic
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 from v2a.synthetic import clips
 from v2a.synthetic import impacts
 
@@ -101,7 +103,7 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
 
 
 def score(
-  model: pipeline.Bundle, tools: classifiers.Classifiers, change: Change, figure: str, num_clips: int
+  model: bundle.Bundle, tools: classifiers.Classifiers, change: Change, figure: str, num_clips: int
 ) -> tuple[float | None, int]:
   """Returns one figure under one change, and the clips it rests on."""
   scenes, measured = _scenes(change, figure), synthetic.METRICS[figure]
@@ -110,13 +112,13 @@ def score(
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'clip.mp4'
       truth = film(path, change, index, scenes)
-      request = pipeline.Request(
-        seed=index, prompt=truth['annotation'] or '', transcript=truth['transcript'] or ''
+      request = request_lib.Request(
+        seed=index, prompt=truth['annotation'] or None, transcript=truth['transcript'] or None
       )
-      (result,) = pipeline.generate(model, [pipeline.Input(path)], request)
+      (result,) = pipeline.Pipeline(model).run([(request_lib.Input(path), request)])
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
-    wave_NA = spectra.resample(result.waves[0], model.sample_rate_hz).astype(np.float64)
+    wave_NA = spectra.resample(result.soundtracks[0].waveform, model.sample_rate_hz).astype(np.float64)
     found = measured.measure(wave_NA, truth, tools)
     scores += [] if found is None else [found]
   return (measured.combine(scores) if scores else None), len(scores)
@@ -130,7 +132,7 @@ def main():
   parser.add_argument('--only', default='', help='changes whose name holds this')
   args = parser.parse_args()
   compilation_cache.enable()
-  model, tools = pipeline.load(args.model), classifiers.load()
+  model, tools = bundle.load(args.model), classifiers.load()
   print(f'{args.model}, seed {SEED}\n')
   print('| change | ' + ' | '.join(f'`{name}`' for name in GROUPS) + ' |\n|---|' + '---|' * len(GROUPS))
   for change in CHANGES:

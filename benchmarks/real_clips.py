@@ -50,7 +50,9 @@ from v2a.metrics import onsets
 from v2a.metrics import retrieval
 from v2a.metrics import signal
 from v2a.metrics import spectra
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 from v2a.sampling import samplers
 
 CLIPS = (
@@ -119,10 +121,10 @@ def run_nearest(args: argparse.Namespace) -> None:
   chosen = first_windows(source)
   if len(chosen) < 2:
     raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(chosen)}.')
-  model = pipeline.load(args.model)
+  model = bundle.load(args.model)
   for record in chosen.values():
     records.validate(record, model.clip_spec)
-  adapted, size = adapter.adapt(model, pipeline.Request()), adapter.batch_size(model, BATCH_SIZE)
+  adapted, size = adapter.adapt(model, request_lib.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
     examples.GenerationInputs(
       record['semantic_frame_MYX3'],
@@ -229,25 +231,26 @@ def format_onset_table(
 
 def run_onsets(args: argparse.Namespace) -> None:
   """Prints a row a clip, and one over all onsets together."""
-  request = pipeline.Request(num_samples=args.num_samples, seed=args.seed)
+  request = request_lib.Request(num_samples=args.num_samples, seed=args.seed)
   request.validate()
   paths = [args.clips / name for name in CLIPS]
   for path in paths:
     if not path.is_file():
       raise FileNotFoundError(f'no clip {path}; wanted the folder of real clips as --clips.')
-  model = pipeline.load(args.model)
+  model = bundle.load(args.model)
   rate_hz, channels = model.sample_rate_hz, model.clip_spec.num_channels
   with progress.Progress('drawing', 'windows') as bar:
-    results = list(pipeline.generate(model, list(map(pipeline.Input, paths)), request, bar.update))
+    jobs = [(request_lib.Input(path), request) for path in paths]
+    results = list(pipeline.Pipeline(model).run(jobs, progress=bar.update))
   for result in results:
     if result.error:
       raise ValueError(result.error)
-  lengths_s = [len(result.waves[0]) / rate_hz for result in results]
+  lengths_s = [result.soundtracks[0].duration_s for result in results]
   known = [
     onset_times_s(read.wave(path, rate_hz, channels, 0.0, length_s), rate_hz)
     for path, length_s in zip(paths, lengths_s)
   ]
-  found = [[onset_times_s(wave_NA, rate_hz) for wave_NA in result.waves] for result in results]
+  found = [[onset_times_s(each.waveform, rate_hz) for each in result.soundtracks] for result in results]
   value, floor = (
     list(map(count_onsets, known, times)) for times in (found, next_clip_onsets(found, lengths_s))
   )
@@ -298,7 +301,7 @@ def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
 def run_codec(args: argparse.Namespace) -> None:
   """Prints what the codec loses of each clip."""
   paths = folder_lib.search(args.clips, folder_lib.VIDEO_SUFFIXES).paths
-  found, model = {}, pipeline.load(args.model)
+  found, model = {}, bundle.load(args.model)
   rate_hz, spec = model.sample_rate_hz, model.clip_spec
   num_samples = round(args.seconds * rate_hz) // spec.latent_hop_samples * spec.latent_hop_samples
   for path in paths:

@@ -10,7 +10,9 @@ from v2a import weights
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 from v2a.training import loop
 from v2a.training import tasks
 from v2a.training.checkpoints import checkpoint
@@ -103,28 +105,28 @@ GENERATED = {'flow': 'flow_world', 'tokens': 'tokens_world', 'masked': 'tokens_m
 
 @pytest.mark.parametrize('generator', GENERATED)
 def test_a_trained_generator_generates(generator, trained):
-  model = pipeline.load(trained[GENERATED[generator]])
+  model = bundle.load(trained[GENERATED[generator]])
   assert model.generator_names == (generator,)
   result = _soundtracks(model)
   assert result.settings['generator'] == generator
-  assert [wave_NA.shape for wave_NA in result.waves] == [(40000, 2)] * 2
+  assert [each.waveform.shape for each in result.soundtracks] == [(40000, 2)] * 2
 
 
 def _soundtracks(model, **asked):
-  request = pipeline.Request(num_samples=2, prompt='rain', **asked)
-  return next(pipeline.generate(model, [pipeline.Input(None, 0.0, 2.5)], request))
+  request = request_lib.Request(num_samples=2, prompt='rain', **asked)
+  return next(pipeline.Pipeline(model).run([(request_lib.Input(None, 0.0, 2.5), request)]))
 
 
 def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, capsys):
   runs = [str(trained[name]) for name in GENERATED.values()]
   assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0
   assert 'MB' in capsys.readouterr().out
-  together = pipeline.load(tmp_path / 'all')
+  together = bundle.load(tmp_path / 'all')
   assert together.generator_names == tuple(GENERATED) and 'sync' in together.exports
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
   alone, drawn = (
-    _soundtracks(model, generator='masked', top_k=1).waves[0]
-    for model in (pipeline.load(trained['tokens_masked_world']), together)
+    _soundtracks(model, generator='masked', top_k=1).soundtracks[0].waveform
+    for model in (bundle.load(trained['tokens_masked_world']), together)
   )
   assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
@@ -152,14 +154,11 @@ def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path
     c.training.update(num_steps=2, checkpoint_every_steps=2)
     c.init_from.codec = str(made['codec_world']) if made else ''
     made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
-  model = pipeline.load(made['flow_world'])
+  model = bundle.load(made['flow_world'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
-  result = next(
-    pipeline.generate(
-      model,
-      [pipeline.Input(pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4', 0.0, 3.0)],
-      pipeline.Request(),
-    )
-  )
+  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  source = request_lib.Input(path, 0.0, 3.0)
+  result = next(pipeline.Pipeline(model).run([(source, request_lib.Request())]))
   assert not result.error and result.settings['window_s'] == 2.016
-  assert [wave_NA.shape for wave_NA in result.waves] == [(24000, 2)] and np.any(result.waves[0])
+  assert [each.waveform.shape for each in result.soundtracks] == [(24000, 2)]
+  assert np.any(result.soundtracks[0].waveform)

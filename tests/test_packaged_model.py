@@ -15,7 +15,8 @@ from v2a.data import examples
 from v2a.evaluation import adapter
 from v2a.metrics import classifiers
 from v2a.metrics import synthetic
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request
 
 SEED = 31339  # of clips that the model was neither trained nor chosen on
 SCENES = ('strike',)
@@ -112,7 +113,7 @@ LEVELS_DB = (
 @functools.cache
 def model():
   """Returns the packaged model on one device."""
-  return pipeline.load('world', jax.devices()[:1])
+  return bundle.load('world', jax.devices()[:1])
 
 
 def network_inputs(spec):
@@ -165,7 +166,7 @@ def soundtracks():
   """Returns clips of the world, and what the flow model makes of them."""
   found = list(examples.from_synthetic(SEED, 3, model().clip_spec, SCENES))
   conditions = [examples.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
-  return found, adapter.adapt(model(), pipeline.Request()).generate(conditions)
+  return found, adapter.adapt(model(), request.Request()).generate(conditions)
 
 
 def levels(wave_NA):
@@ -198,7 +199,7 @@ def test_impacts_are_heard_when_they_are_seen():
 
 
 if __name__ == '__main__':
-  for name in pipeline.load('world', jax.devices()[:1]).generator_names:
+  for name in bundle.load('world', jax.devices()[:1]).generator_names:
     print(f'    {name!r}: {outputs(name)},')
   shown, waves = soundtracks()
   print([levels(wave_NA) for wave_NA in waves][0])

@@ -12,7 +12,7 @@ import pytest
 
 from tests.media import films
 from v2a.media import probe
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 README = (ROOT / 'README.md').read_text()
@@ -119,7 +119,7 @@ def test_training_on_own_videos(make_videos, tmp_path):
   (shell.folder / 'clip.mp4').write_bytes(clip.read_bytes())
   lines = commands(OWN)
   follow(shell, lines)
-  model = pipeline.load(shell.folder / 'my_model')
+  model = bundle.load(shell.folder / 'my_model')
   assert model.generator_names == ('flow', 'tokens') and 'sync' in model.exports
   made = [path for path in shell.folder.rglob('clip*.mp4') if path.name != 'clip.mp4']
   assert len(made) == sum(line.startswith('v2a generate') for line in lines) == 2

@@ -12,7 +12,7 @@ import soundfile
 from tests.media import films
 from v2a.media import probe
 from v2a.media import read
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
 
 CLIPS = pathlib.Path(__file__).resolve().parents[1] / '../shared/clips'
 FILES = sorted(path for path in CLIPS.glob('*') if path.suffix in ('.mp4', '.mpg', '.webm', '.mkv'))
@@ -22,7 +22,7 @@ pytestmark = [
   # Three minutes; `make test-slow`.
   pytest.mark.slow,
   pytest.mark.skipif(not FILES, reason='no ../shared/clips beside the checkout'),
-  pytest.mark.skipif(not (pipeline.MODELS_FOLDER / 'world').is_dir(), reason='no default model'),
+  pytest.mark.skipif(not (bundle.MODELS_FOLDER / 'world').is_dir(), reason='no default model'),
 ]
 
 

@@ -12,7 +12,6 @@ from v2a import weights
 from v2a.cli import main
 from v2a.config import schema
 from v2a.sampling import bundle as bundle_lib
-from v2a.sampling import pipeline
 
 
 @pytest.fixture(scope='session')
@@ -52,21 +51,21 @@ def video(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope='session')
-def loaded_bundle(bundle) -> pipeline.Bundle:
+def loaded_bundle(bundle) -> bundle_lib.Bundle:
   """Returns the model of the tests, loaded once."""
-  return pipeline.load(bundle)
+  return bundle_lib.load(bundle)
 
 
 @pytest.fixture
 def run_generate(bundle, loaded_bundle, tmp_path, capsys, monkeypatch):
   """Returns a function that runs the program and gives its exit code, stdout and lines of stderr."""
-  load = pipeline.load
+  load = bundle_lib.load
 
   def known(name, **kwargs):
     is_plain = name == str(bundle) and kwargs == {'generator': None, 'mesh_sizes': None}
     return loaded_bundle if is_plain else load(name, **kwargs)
 
-  monkeypatch.setattr(pipeline, 'load', known)
+  monkeypatch.setattr(bundle_lib, 'load', known)
 
   def run(*words) -> tuple[int, str, list[str]]:
     words = [str(word) for word in words]

@@ -19,7 +19,9 @@ from v2a.cli import generate
 from v2a.media import write
 from v2a.reports import export
 from v2a.reports import outputs
-from v2a.sampling import pipeline as generator
+from v2a.sampling import bundle as bundle_lib
+from v2a.sampling import pipeline
+from v2a.sampling import request as request_lib
 
 RATE_HZ = 16000
 QUICK = ('--steps', '1', '--solver', 'euler')
@@ -109,8 +111,8 @@ FLAGS = [
   (('FILM', '--solver', 'rk4'), "argument --solver: invalid choice: 'rk4'"),
   (('FILM', '--generator', 'organ'), "argument --generator: invalid choice: 'organ'"),
   (('FILM', '--generator', 'masked'), "model untrained has no generator 'masked'; it has flow, tokens."),
-  (('FILM', '--generator', 'tokens', '--solver', 'heun'), "solver means nothing to the generator 'tokens'"),
-  (('FILM', '--temperature', '0.9'), "temperature means nothing to the generator 'flow'"),
+  (('FILM', '--generator', 'tokens', '--solver', 'heun'), "solver does not apply to the generator 'tokens'"),
+  (('FILM', '--temperature', '0.9'), "temperature does not apply to the generator 'flow'"),
   (('FILM', '--temperature', '0'), "argument --temperature: wanted a number above 0; got '0'"),
   (('FILM', '--generator', 'tokens', '--temperature', '1e-300'), 'temperature must lie in 0.001..100'),
   (('FILM', '--generator', 'tokens', '--top-k', '9' * 30), 'top_k must lie in 0..2147483647'),
@@ -370,7 +372,7 @@ def test_all_bad(run_generate, video, tmp_path):
 def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
   manifest = {'ood': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
+  generate._warn(request_lib.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   out, err = capsys.readouterr()
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
 
@@ -384,7 +386,7 @@ def test_a_video_that_ends_before_the_duration_is_said(run_generate, video):
 def test_what_the_video_lacks_is_said(capsys):
   losses = ['subtitle track 3 (srt)', 'tag mood']
   manifest = {'ood': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
-  generate._warn(generator.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
+  generate._warn(request_lib.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
   wanted = 'v2a: warning: a.mp4: not in the written video: subtitle track 3 (srt), tag mood.\n'
   assert capsys.readouterr().err == wanted
 
@@ -392,7 +394,7 @@ def test_what_the_video_lacks_is_said(capsys):
 def test_what_can_be_seen_to_fail_is_told_before_a_model_is_loaded(
   run_generate, video, tmp_path, monkeypatch
 ):
-  monkeypatch.setattr(generator, 'load', lambda *args, **kwargs: pytest.fail('a model is loaded'))
+  monkeypatch.setattr(bundle_lib, 'load', lambda *args, **kwargs: pytest.fail('a model is loaded'))
   code, out, err = run_generate(tmp_path / 'none.mp4', damaged('empty.mp4', tmp_path, video))
   assert (code, out, len(err)) == (2, '', 2)
   assert 'does not exist' in err[0] and 'is empty' in err[1]
@@ -420,11 +422,11 @@ def test_a_clip_that_cannot_be_written_costs_the_others_nothing(
 def test_what_is_known_is_told_whatever_ends_the_batch(run_generate, video, tmp_path, monkeypatch):
   bad = damaged('text.mp4', tmp_path, video)
 
-  def soundtracks(model, inputs, request, progress):
-    yield generator.Result([], [], [], None, {}, {}, f'{bad}: is no media file')
+  def run(self, jobs, progress):
+    yield pipeline.Result([], None, {}, {}, error=f'{bad}: is no media file')
     raise KeyboardInterrupt
 
-  monkeypatch.setattr(generator, 'generate', soundtracks)
+  monkeypatch.setattr(pipeline.Pipeline, 'run', run)
   code, out, err = run_generate(bad, video, tmp_path / 'none.mp4')
   assert (code, out) == (130, '')
   assert [line.split(': ')[1] for line in err] == [str(bad), str(tmp_path / 'none.mp4'), 'interrupted']

@@ -11,7 +11,6 @@ from v2a.cli import main
 from v2a.cli import models
 from v2a.config import schema
 from v2a.sampling import bundle
-from v2a.sampling import pipeline
 
 
 def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True, has_weights=True):
@@ -91,8 +90,8 @@ def test_a_packed_model_is_extended_and_nothing_in_it_replaced(parts, tmp_path, 
   for runs in ((flow, tokens), (masked,), (flow,), (flow, tokens)):  # the last two have nothing to add
     assert pack(*runs) == 0, capsys.readouterr().err
     assert content(output).items() >= before.items()
-  assert pipeline.load(output).generator_names == ('flow', 'tokens', 'masked')
-  assert set(pipeline.load(output).exports) == set(bundle.PART_BUILDERS)
+  assert bundle.load(output).generator_names == ('flow', 'tokens', 'masked')
+  assert set(bundle.load(output).exports) == set(bundle.PART_BUILDERS)
   assert [path.name for path in output.parent.iterdir()] == ['mine'], 'nothing is left over'
 
 

@@ -15,7 +15,8 @@ from v2a import manifests
 from v2a.reports import export
 from v2a.reports import gallery_entries
 from v2a.reports import gallery_plot
-from v2a.sampling import pipeline as generator
+from v2a.sampling import bundle as bundle_lib
+from v2a.sampling import pipeline
 
 QUICK = ('--steps', '1', '--solver', 'euler')
 
@@ -43,7 +44,7 @@ def refused(run_generate, monkeypatch):
     folders = {pathlib.Path(word).parent for word in words if pathlib.Path(word).is_absolute()}
     before = {folder: content(folder) for folder in folders}
     with monkeypatch.context() as patch:
-      patch.setattr(generator, 'generate', no_work)
+      patch.setattr(pipeline.Pipeline, 'run', no_work)
       code, out, err = run_generate(*words, *QUICK)
     assert (code, out, len(err)) == (2, '', 1), err
     assert {folder: content(folder) for folder in folders} == before
@@ -145,7 +146,7 @@ def test_another_request_needs_leave(
   if change == 'input':
     path.write_bytes(path.read_bytes() + b'\0' * 16)
   elif change == 'model':
-    monkeypatch.setattr(generator.Bundle, 'digest', lambda self, name=None: 'another')
+    monkeypatch.setattr(bundle_lib.Bundle, 'digest', lambda self, name=None: 'another')
   else:
     more = change
   if '--steps' in more:  # the last flag counts
@@ -186,7 +187,7 @@ def test_an_output_that_is_an_input_stays(run_generate, refused, video, tmp_path
 
 
 def test_an_input_that_changes_meanwhile(run_generate, video, tmp_path, monkeypatch):
-  path, load = tmp_path / 'film.mp4', generator.generate
+  path, load = tmp_path / 'film.mp4', pipeline.Pipeline.run
   shutil.copy(video, path)
 
   def change(*args, **kwargs):
@@ -194,7 +195,7 @@ def test_an_input_that_changes_meanwhile(run_generate, video, tmp_path, monkeypa
       path.write_bytes(path.read_bytes() + b'\0' * 8)
       yield result
 
-  monkeypatch.setattr(generator, 'generate', change)
+  monkeypatch.setattr(pipeline.Pipeline, 'run', change)
   code, out, err = run_generate(path, *QUICK)
   assert (code, out, len(err)) == (2, '', 1)
   assert 'film.mp4: changed while it was read' in err[0]
@@ -202,7 +203,7 @@ def test_an_input_that_changes_meanwhile(run_generate, video, tmp_path, monkeypa
 
 
 def test_a_file_that_appears_meanwhile(run_generate, video, tmp_path, monkeypatch):
-  load = generator.generate
+  load = pipeline.Pipeline.run
 
   def appear(*args, **kwargs):
     for result in load(*args, **kwargs):
@@ -210,7 +211,7 @@ def test_a_file_that_appears_meanwhile(run_generate, video, tmp_path, monkeypatc
       (tmp_path / 'out' / 'film.0.wav').write_text('mine')
       yield result
 
-  monkeypatch.setattr(generator, 'generate', appear)
+  monkeypatch.setattr(pipeline.Pipeline, 'run', appear)
   code, _, err = run_generate(video, *QUICK)
   assert code == 2 and 'film.0.wav: exists and is not' in err[0]
   assert content(tmp_path / 'out') == {'film.0.wav': b'mine'}

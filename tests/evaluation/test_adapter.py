@@ -15,7 +15,6 @@ from v2a.data import examples
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.sampling import bundle
-from v2a.sampling import pipeline
 
 SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
@@ -46,7 +45,7 @@ def model(data, tmp_path_factory):
       name: (0.05 * rng.normal(size=array.shape)).astype(array.dtype) for name, array in wanted.items()
     }
     weights.export(arrays, folder / part, c.lock())
-  return pipeline.load(folder)
+  return bundle.load(folder)
 
 
 @pytest.fixture(scope='module')
@@ -101,8 +100,8 @@ def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data
   bundle.save(model, tmp_path / 'packed')
   (data / records.MANIFEST).rename(data / 'away')
   try:
-    bundle.save(pipeline.load(tmp_path / 'packed'), tmp_path / 'again')
-    again = pipeline.load(tmp_path / 'again')
+    bundle.save(bundle.load(tmp_path / 'packed'), tmp_path / 'again')
+    again = bundle.load(tmp_path / 'again')
     assert adapter.trained_seeds(again) == {77} and adapter.trained_on(again, cases, 78) == []
   finally:
     (data / 'away').rename(data / records.MANIFEST)

@@ -7,17 +7,18 @@ import mmap
 import pytest
 
 from v2a.evaluation import costs
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request
 
 
 @pytest.fixture(scope='module')
 def model(tiny_bundle):
-  return pipeline.load(tiny_bundle)
+  return bundle.load(tiny_bundle)
 
 
 def drawing(model, **settings):
   """Returns what a soundtrack costs."""
-  return costs.sampling_costs(model, pipeline.Request(**settings))
+  return costs.sampling_costs(model, request.Request(**settings))
 
 
 @pytest.fixture(scope='module')

@@ -13,7 +13,8 @@ from v2a.data import examples
 from v2a.data import records
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request as request_lib
 
 SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 RATE_HZ = SPEC.sample_rate_hz
@@ -101,7 +102,7 @@ def test_what_is_no_sound_is_not_kept(cases, tmp_path):
 
 
 def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
-  model = pipeline.load(tiny_bundle)
+  model = bundle.load(tiny_bundle)
   known = model.digest()
   export = model.exports['flow']
   renamed = export.config.copy_and_resolve_references().unlock()
@@ -114,11 +115,11 @@ def test_a_model_is_known_by_its_weights_and_settings(tiny_bundle):
 
   def changed(**changes):
     exports = {**model.exports, 'flow': dataclasses.replace(export, **changes)}
-    return pipeline.Bundle('x', exports).digest()
+    return bundle.Bundle('x', exports).digest()
 
   assert changed(config=renamed.lock()) == known
   assert known not in (changed(config=slower.lock()), changed(arrays=arrays))
-  request = pipeline.Request(steps=3, seed=7, prompt='x')
+  request = request_lib.Request(steps=3, seed=7, prompt='x')
   key = sample_cache.cache_key(model, request, 8)
   assert key['model'] == known and key['request']['steps'] == 3 and 'prompt' not in key['request']
   assert json.loads(json.dumps(key)) == key

@@ -4,11 +4,13 @@ import dataclasses
 import math
 import pathlib
 import shutil
+import threading
 
 from flax import nnx
 import jax
 import numpy as np
 import pytest
+import soundfile
 
 from tests.media import films
 from v2a import clip
@@ -16,6 +18,8 @@ from v2a import weights
 from v2a.config import schema
 from v2a.data import examples
 from v2a.evaluation import adapter
+from v2a.media import errors
+from v2a.media import probe
 from v2a.media import read
 from v2a.ood import detector
 from v2a.sampling import bundle
@@ -53,15 +57,28 @@ def _awake(rng, name, array):
 
 @pytest.fixture(scope='module')
 def model(folder):
-  return pipeline.load(folder, jax.devices()[:1])
+  return bundle.load(folder, jax.devices()[:1])
 
 
 def _ask(num=1, **kwargs):
-  return pipeline.Request(num_samples=num, seed=3, prompt='rain', **kwargs)
+  return request_lib.Request(num_samples=num, seed=3, prompt='rain', **kwargs)
 
 
-def _draw(model, num, duration_s=2.0, **kwargs):
-  return next(pipeline.generate(model, [pipeline.Input(None, 0.0, duration_s)], _ask(num, **kwargs)))
+def _run(model, inputs, request, **kwargs):
+  return list(pipeline.Pipeline(model).run([(source, request) for source in inputs], **kwargs))
+
+
+def _generate(model, num, duration_s=2.0, **kwargs):
+  return _run(model, [request_lib.Input(None, 0.0, duration_s)], _ask(num, **kwargs))[0]
+
+
+def _waves(result):
+  return [soundtrack.waveform for soundtrack in result.soundtracks]
+
+
+def _job(model, source, request):
+  conditions = request_lib.conditions_of(request, source.path is not None)
+  return pipeline._Job(model, 0, source, request, request_lib.resolve(model, request, conditions))
 
 
 each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked'])
@@ -69,18 +86,18 @@ each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked
 
 @each_generator
 def test_sample_i_is_the_same_whatever_the_batch(model, generator):
-  waves = _draw(model, 8, generator=generator).waves
+  waves = _waves(_generate(model, 8, generator=generator))
   for num in (1, 3):
-    for index, wave_NA in enumerate(_draw(model, num, generator=generator).waves):
+    for index, wave_NA in enumerate(_waves(_generate(model, num, generator=generator))):
       np.testing.assert_allclose(wave_NA, waves[index], atol=1e-4)
   assert np.abs(waves[0] - waves[1]).max() > 1e-3
 
 
 @each_generator
 def test_sample_i_is_the_same_on_eight_devices(folder, model, generator):
-  spread = pipeline.load(folder, jax.devices()[:8])
+  spread = bundle.load(folder, jax.devices()[:8])
   assert spread.mesh.size == 8
-  found = (_draw(each, 3, generator=generator).waves for each in (model, spread))
+  found = (_waves(_generate(each, 3, generator=generator)) for each in (model, spread))
   for mine, theirs in zip(*found, strict=True):
     np.testing.assert_allclose(mine, theirs, atol=1e-4)
 
@@ -94,13 +111,13 @@ SPLITS = {'data': 2, 'fsdp': 2, 'tensor': 2}, {'fsdp': 8}, {'context': 2, 'fsdp'
 def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator, sizes):
   decode, drawn = windows.decode, []
 
-  def decode_telling(model, sound_TC, num_samples):
-    drawn.append(sound_TC)
-    return decode(model, sound_TC, num_samples)
+  def decode_telling(model, encoded_TC, num_samples):
+    drawn.append(encoded_TC)
+    return decode(model, encoded_TC, num_samples)
 
   monkeypatch.setattr(windows, 'decode', decode_telling)
-  split = pipeline.load(folder, jax.devices()[:8], mesh_sizes=sizes)
-  found = [_draw(each, 3, 3.0, generator=generator).waves for each in (model, split)]
+  split = bundle.load(folder, jax.devices()[:8], mesh_sizes=sizes)
+  found = [_waves(_generate(each, 3, 3.0, generator=generator)) for each in (model, split)]
   if generator == 'tokens':
     # Sums in another order tip a draw now and then, and what follows it: of chance, a sixteenth were equal.
     assert np.mean([mine == theirs for mine, theirs in zip(drawn[:3], drawn[3:])]) > 0.5
@@ -119,22 +136,26 @@ def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator
 
 def test_an_impossible_mesh_is_refused(folder):
   with pytest.raises(ValueError, match='does not fit 8 devices'):
-    pipeline.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'fsdp': 3})
+    bundle.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'fsdp': 3})
   with pytest.raises(ValueError, match='must divide the 50 audio steps of a clip; got 4. .*: 1, 2, 5'):
-    pipeline.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'context': 4})
+    bundle.load(folder, jax.devices()[:8], mesh_sizes={'data': -1, 'context': 4})
 
 
 def test_other_inputs_change_nothing(model):
-  alone = _draw(model, 1).waves[0]
-  inputs = [pipeline.Input(None, 0.0, 2.0), pipeline.Input(None, 0.0, 5.0), pipeline.Input(None, 0.0, 1.0)]
-  results = list(pipeline.generate(model, inputs, _ask()))
-  np.testing.assert_allclose(results[0].waves[0], alone, atol=1e-4)
-  assert [len(result.waves[0]) for result in results] == [32000, 80000, 16000]
+  alone = _waves(_generate(model, 1))[0]
+  inputs = [
+    request_lib.Input(None, 0.0, 2.0),
+    request_lib.Input(None, 0.0, 5.0),
+    request_lib.Input(None, 0.0, 1.0),
+  ]
+  results = _run(model, inputs, _ask())
+  np.testing.assert_allclose(_waves(results[0])[0], alone, atol=1e-4)
+  assert [len(_waves(result)[0]) for result in results] == [32000, 80000, 16000]
 
 
 @each_generator
 def test_a_longer_clip_begins_as_the_shorter(model, generator):
-  long, short = (_draw(model, 1, seconds, generator=generator).waves[0] for seconds in (6.0, 3.0))
+  long, short = (_waves(_generate(model, 1, seconds, generator=generator))[0] for seconds in (6.0, 3.0))
   np.testing.assert_allclose(long[:16000], short[:16000], atol=2e-2)
 
 
@@ -146,10 +167,10 @@ def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, gen
     'sample',
     lambda inputs, *args, **kwargs: seen.append((inputs, sample(inputs, *args, **kwargs))) or seen[-1][1],
   )
-  _draw(model, 1, 4.0, generator=generator)
+  _generate(model, 1, 4.0, generator=generator)
   assert len(seen) == 3, 'windows of two seconds that share one'
   for (_, before_BTK), (inputs, after_BTK) in zip(seen, seen[1:]):
-    assert inputs['is_known_BT'][0].tolist() == [True] * 25 + [False] * 25
+    assert inputs['prefix_mask_BT'][0].tolist() == [True] * 25 + [False] * 25
     np.testing.assert_array_equal(after_BTK[0, :25], before_BTK[0, 25:])
     assert np.mean(np.asarray(after_BTK[0, 25:]) == np.asarray(before_BTK[0, 25:])) < 0.5, 'the same noise'
     assert after_BTK.dtype == np.int32 and after_BTK.min() >= 0 and after_BTK.max() < 16
@@ -168,7 +189,7 @@ def test_a_window_continues_the_tokens_of_the_one_before(model, monkeypatch, gen
   ],
 )
 def test_lengths_and_seams(model, duration_s, generator):
-  wave_NA = _draw(model, 1, duration_s, generator=generator).waves[0]
+  wave_NA = _waves(_generate(model, 1, duration_s, generator=generator))[0]
   assert wave_NA.shape == (round(duration_s * 16000), 2)
   assert np.isfinite(wave_NA).all() and np.abs(wave_NA).max() <= pipeline.MAX_PEAK + 1e-6
   _assert_no_seam(wave_NA, duration_s)
@@ -185,7 +206,7 @@ def _assert_no_seam(wave_NA, duration_s):
 
 @pytest.mark.slow
 def test_five_minutes_have_no_seam(model):
-  wave_NA = _draw(model, 1, 300.0, steps=1).waves[0]
+  wave_NA = _waves(_generate(model, 1, 300.0, steps=1))[0]
   assert len(wave_NA) == 300 * 16000
   _assert_no_seam(wave_NA, 300.0)
 
@@ -215,14 +236,14 @@ def test_words_with_times_are_said_then(model):
   """Times count from the begin of the video, whatever the part; every word is in the windows that hold it."""
   times_s = (0.5, 2.0, 3.5, 5.5)
   request = _ask(transcript='one two three four', word_times_s=times_s)
-  job = pipeline._Job(model, pipeline.Input(None, 0.0, 4.4), request)
-  assert len(job.starts) > 1 and job.window_transcripts[0] == 'one'
-  for first, spoken in zip(job.starts, job.window_transcripts):
+  job = _job(model, request_lib.Input(None, 0.0, 4.4), request)
+  assert len(job.starts) > 1 and job.transcripts[0] == 'one'
+  for first, spoken in zip(job.starts, job.transcripts):
     start_s = first / 25
     inside = [start_s <= time_s < min(4.4, start_s + model.clip_spec.clip_s) for time_s in times_s]
     assert spoken == ' '.join(word for word, is_said in zip(request.transcript.split(), inside) if is_said)
   part = dataclasses.replace(job.source, start_s=1.5)
-  assert pipeline._Job(model, part, request).window_transcripts[0] == 'two'
+  assert _job(model, part, request).transcripts[0] == 'two'
   with pytest.raises(ValueError, match='a time for each of the 2 words of the transcript; got 4'):
     dataclasses.replace(request, transcript='one two').validate()
 
@@ -230,8 +251,8 @@ def test_words_with_times_are_said_then(model):
 def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path):
   path, long = films.make(tmp_path / 'film', duration_s=4.4), 'w' * 60
   request = _ask(transcript=f'a {long} {long}', word_times_s=(0.5, 4.0, 4.1))
-  found = list(pipeline.generate(model, [pipeline.Input(path, 0.5, None)], request))
-  spec, starts = model.clip_spec, pipeline._Job(model, pipeline.Input(path, 0.5, None), _ask()).starts
+  found = _run(model, [request_lib.Input(path, 0.5, None)], request)
+  spec, starts = model.clip_spec, _job(model, request_lib.Input(path, 0.5, None), _ask()).starts
   late_s = 0.5 + next(each / 25 for each in starts if each / 25 + spec.clip_s > 3.6)
   assert found[0].error == (
     f'{path}: the window from {late_s:g} s to {late_s + spec.clip_s:g} s must hold at most '
@@ -250,10 +271,10 @@ def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path)
 def test_guidance_negative_prompts_and_settings_change_the_sound(model, generator, settings):
   # Strong guidance: the logits of a model that has learned nothing differ little, and tokens not at all.
   asked = {'generator': generator, 'guidance': 30.0}
-  base = _draw(model, 1, **asked).waves[0]
+  base = _waves(_generate(model, 1, **asked))[0]
   guidance = {'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 50.0}
   for change in (*guidance, *settings):
-    assert np.abs(_draw(model, 1, **(asked | change)).waves[0] - base).max() > 1e-5, change
+    assert np.abs(_waves(_generate(model, 1, **(asked | change)))[0] - base).max() > 1e-5, change
 
 
 @pytest.mark.parametrize(
@@ -268,22 +289,25 @@ def test_guidance_negative_prompts_and_settings_change_the_sound(model, generato
     ),
   ],
 )
-def test_clips_side_by_side_are_those_of_one_video_each(folder, model, tmp_path, generator, duration_s):
-  """What evaluation draws of pictures is what a user gets for the video, in as many windows."""
+def test_frames_in_memory_give_the_soundtrack_of_the_video(folder, model, tmp_path, generator, duration_s):
+  """What evaluation generates from frames is what a user gets for the video, in as many windows."""
   spec, path = model.clip_spec, films.make(tmp_path / 'film', duration_s=duration_s)
   asked = dataclasses.replace(_ask(), generator=generator, transcript='one two six ten')
-  source = pipeline.Input(path, 0.0, duration_s)
-  wanted_NA = next(pipeline.generate(model, [source], asked)).waves[0]
+  source = request_lib.Input(path, 0.0, duration_s)
+  wanted_NA = _waves(_run(model, [source], asked)[0])[0]
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, duration_s)
   num = math.ceil(duration_s * spec.semantic_fps)
   shown_M = np.arange(num) * spec.sync_fps // spec.semantic_fps
-  frames = [np.stack([each, each[::-1]]) for each in (frame_LYX3[shown_M], frame_LYX3)]
-  wave_BNA = pipeline.generate_batch(model, *frames, [asked, dataclasses.replace(asked, transcript='one')])
-  assert wave_BNA.shape == (2, round(duration_s * model.sample_rate_hz), spec.num_channels)
-  # Decoding in pieces stitches phases, which a clip of one window is spared.
-  kept = slice(0, None if duration_s > spec.clip_s else round(1.5 * model.sample_rate_hz))
-  np.testing.assert_allclose(wave_BNA[0, kept], wanted_NA[kept], atol=2e-3)
-  assert np.abs(wave_BNA[1] - wanted_NA).max() > 0.02
+  frames = frame_LYX3[shown_M], frame_LYX3
+  jobs = [
+    (request_lib.FrameInput(*frames), asked),
+    (request_lib.FrameInput(*(each[::-1] for each in frames)), dataclasses.replace(asked, transcript='one')),
+  ]
+  mine_NA, other_NA = (_waves(result)[0] for result in pipeline.Pipeline(model, num_slots=2).run(jobs))
+  assert mine_NA.shape == (round(duration_s * model.sample_rate_hz), spec.num_channels)
+  # Two slots instead of one: matmul results differ by rounding.
+  np.testing.assert_allclose(mine_NA, wanted_NA, atol=2e-3)
+  assert np.abs(other_NA - wanted_NA).max() > 0.02
 
 
 @pytest.mark.parametrize(
@@ -313,13 +337,13 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
   monkeypatch.setitem(
     model.__dict__,
     'decode',
-    lambda sound_BTC, known_BNA=None: np.zeros(
-      (len(sound_BTC), sound_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
+    lambda encoded_BTC, prefix_BNA=None: np.zeros(
+      (len(encoded_BTC), encoded_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
     ),
   )
   monkeypatch.setitem(model.__dict__, 'similarity', lambda *arrays: np.zeros(1))
-  asked = pipeline.Request(generator='flow', steps=2, **settings)
-  list(pipeline.generate(model, [pipeline.Input(path)], dataclasses.replace(asked, seed=5, **texts)))
+  asked = request_lib.Request(generator='flow', steps=2, **settings)
+  _run(model, [request_lib.Input(path)], dataclasses.replace(asked, seed=5, **texts))
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, 2.0)
   given = {
     'text': texts.get('prompt', ''),
@@ -360,7 +384,7 @@ def test_settings_tell_what_was_used_and_nothing_else(model):
     ),
   ):
     chosen = {'top_p': 0.9} if 'top_p' in own else {}
-    settings = request_lib.resolve(model, _ask(generator=generator, **chosen), True)[0]
+    settings = pipeline.Pipeline(model).resolve(_ask(generator=generator, **chosen), True).settings
     shared = {
       'guidance',
       'guidance_video',
@@ -376,47 +400,49 @@ def test_settings_tell_what_was_used_and_nothing_else(model):
 
 @pytest.mark.parametrize('generator', ['tokens', 'masked'])
 def test_codes_are_ranked_by_the_latents_of_their_sound(model, generator):
-  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  result = next(pipeline.generate(model, [pipeline.Input(path, 0.0, 1.0)], _ask(2, generator=generator)))
-  assert sorted(result.ranks) == [1, 2] and len(set(result.scores)) == 2
-  job = pipeline._Job(model, pipeline.Input(path, 0.0, 1.0), _ask())
+  path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
+  result = _run(model, [request_lib.Input(path, 0.0, 1.0)], _ask(2, generator=generator))[0]
+  assert sorted(each.rank for each in result.soundtracks) == [1, 2]
+  assert len({each.score for each in result.soundtracks}) == 2
+  job = _job(model, request_lib.Input(path, 0.0, 1.0), _ask())
   codes_TK = np.arange(100).reshape(50, 2) % 16
   latent_BTC = model.encode(model.decode(codes_TK[None]))
-  assert pipeline._similarity(model, job, codes_TK) == pipeline._similarity(model, job, latent_BTC[0])
+  of = lambda encoded_TC: pipeline.similarity(model, job.frames, job.starts, encoded_TC)
+  assert of(codes_TK) == of(latent_BTC[0])
 
 
 def test_guidance_one_costs_one_evaluation(model):
-  assert _draw(model, 1, guidance=1.0).settings['evaluations_per_step'] == 1
-  assert _draw(model, 1, guidance=2.0).settings['evaluations_per_step'] == 2
+  assert _generate(model, 1, guidance=1.0).settings['evaluations_per_step'] == 1
+  assert _generate(model, 1, guidance=2.0).settings['evaluations_per_step'] == 2
 
 
 def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
-  monkeypatch.setattr(pipeline, '_similarity', lambda model, job, latent_TC: float(latent_TC.sum()))
-  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  result = next(pipeline.generate(model, [pipeline.Input(path, 0.0, 1.0)], _ask(4)))
-  assert sorted(result.ranks) == [1, 2, 3, 4]
-  by_rank = [score for _, score in sorted(zip(result.ranks, result.scores))]
-  assert by_rank == sorted(result.scores, reverse=True)
+  monkeypatch.setattr(pipeline, 'similarity', lambda model, frames, starts, latent_TC: float(latent_TC.sum()))
+  path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
+  result = _run(model, [request_lib.Input(path, 0.0, 1.0)], _ask(4))[0]
+  assert sorted(each.rank for each in result.soundtracks) == [1, 2, 3, 4]
+  by_rank = [each.score for each in sorted(result.soundtracks, key=lambda each: each.rank)]
+  assert by_rank == sorted(by_rank, reverse=True)
 
 
 def test_motion_is_that_of_the_part_alone(model):
   """Not of the window that holds its last picture, which would move all before it on a plot's time axis."""
-  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
+  path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
   for duration_s in (0.4, 1.52):
-    result = next(pipeline.generate(model, [pipeline.Input(path, 0.0, duration_s)], _ask()))
+    result = _run(model, [request_lib.Input(path, 0.0, duration_s)], _ask())[0]
     assert len(result.motion_L) == round(duration_s * model.clip_spec.sync_fps)
 
 
 def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
-  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  inputs = [pipeline.Input(None, 0.0, 2.0), pipeline.Input(path, 0.0, 2.0)]
-  spread = pipeline.load(folder, jax.devices())
+  path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
+  inputs = [request_lib.Input(None, 0.0, 2.0), request_lib.Input(path, 0.0, 2.0)]
+  spread = bundle.load(folder, jax.devices())
   # Scales under which the two need other branches.
   asked = _ask(guidance_video=2.0)
-  together = list(pipeline.generate(spread, inputs, asked))
+  together = _run(spread, inputs, asked)
   for source, result in zip(inputs, together):
-    alone = next(pipeline.generate(model, [source], asked))
-    np.testing.assert_allclose(result.waves[0], alone.waves[0], atol=1e-4)
+    alone = _run(model, [source], asked)[0]
+    np.testing.assert_allclose(_waves(result)[0], _waves(alone)[0], atol=1e-4)
     assert result.motion_L.dtype == np.float32
   without_L, moving_L = (result.motion_L for result in together)
   assert not len(without_L) and 0.0 < moving_L.max() < 1.0
@@ -426,7 +452,7 @@ def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, 
   c = model.config.copy_and_resolve_references()
   c.generation.guidance_negative = 3.0
   monkeypatch.setattr(model.generator(), 'config', c)
-  scale = lambda **kwargs: request_lib.resolve(model, _ask(**kwargs), True)[0]['guidance_text']
+  scale = lambda **kwargs: pipeline.Pipeline(model).resolve(_ask(**kwargs), True).settings['guidance_text']
   assert scale() == 1.0
   assert scale(negative_prompt='music') == 3.0
   assert scale(negative_prompt='music', guidance_text=1.5) == 1.5
@@ -434,22 +460,26 @@ def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, 
 
 
 def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
-  pipeline.save(model, tmp_path / 'copy')
-  again = pipeline.load(tmp_path / 'copy', jax.devices()[:1])
+  bundle.save(model, tmp_path / 'copy')
+  again = bundle.load(tmp_path / 'copy', jax.devices()[:1])
   # float16 weights move a tiny random model by far less than its own level
-  mine, theirs = _draw(model, 1).waves[0], _draw(again, 1).waves[0]
+  mine, theirs = _waves(_generate(model, 1))[0], _waves(_generate(again, 1))[0]
   assert np.sqrt(np.mean((mine - theirs) ** 2)) < 0.3 * np.sqrt(np.mean(mine**2))
   assert again.config.init_from.codec == ''
   assert again.generator_names == ('flow', 'tokens', 'masked')
   with pytest.raises(FileExistsError, match='exists already'):
-    pipeline.save(model, tmp_path / 'copy')
+    bundle.save(model, tmp_path / 'copy')
 
 
 def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
   bad = tmp_path / 'bad.mp4'
   bad.write_text('no video')
-  inputs = [pipeline.Input(bad), pipeline.Input(None, 0.0, 1.0), pipeline.Input(tmp_path / 'none.mp4')]
-  results = list(pipeline.generate(model, inputs, _ask()))
+  inputs = [
+    request_lib.Input(bad),
+    request_lib.Input(None, 0.0, 1.0),
+    request_lib.Input(tmp_path / 'none.mp4'),
+  ]
+  results = _run(model, inputs, _ask())
   assert [result.error is None for result in results] == [False, True, False]
   assert str(bad) in results[0].error and '\n' not in results[0].error
 
@@ -466,8 +496,8 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
     ({'guidance': float('nan')}, 'guidance joint must lie in'),
     ({'guidance': 1.0, 'negative_prompt': 'music'}, 'a negative prompt needs guidance'),
     ({'generator': 'organ'}, "generator must be one of flow, tokens, masked; got 'organ'"),
-    ({'generator': 'tokens', 'steps': 3}, "steps means nothing to the generator 'tokens', which has temp"),
-    ({'top_k': 3}, "top_k means nothing to the generator 'flow', which has steps, solver"),
+    ({'generator': 'tokens', 'steps': 3}, "steps does not apply to the generator 'tokens', which has temp"),
+    ({'top_k': 3}, "top_k does not apply to the generator 'flow', which has steps, solver"),
     ({'generator': 'tokens', 'top_k': -1}, 'top_k must lie in 0'),
     ({'generator': 'masked', 'temperature': 0.0}, 'temperature must lie in'),
   ],
@@ -475,7 +505,7 @@ def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
 def test_bad_requests_say_what_was_wanted(model, change, wanted):
   request = dataclasses.replace(_ask(), **change)
   with pytest.raises(ValueError, match=wanted):
-    list(pipeline.generate(model, [pipeline.Input(None, 0.0, 1.0)], request))
+    _run(model, [request_lib.Input(None, 0.0, 1.0)], request)
 
 
 def test_nan_in_weights_is_refused(folder, tmp_path):
@@ -489,32 +519,32 @@ def test_nan_in_weights_is_refused(folder, tmp_path):
   broken = {**export.arrays, name: np.full_like(export.arrays[name], np.nan)}
   safetensors.numpy.save_file(broken, tmp_path / 'broken' / 'codec' / weights.WEIGHTS)
   with pytest.raises(ValueError, match='hold NaN or infinity'):
-    pipeline.load(tmp_path / 'broken')
+    bundle.load(tmp_path / 'broken')
 
 
 def test_wrong_folders_are_named(folder, tmp_path):
   with pytest.raises(FileNotFoundError, match="no model 'nowhere'"):
-    pipeline.load('nowhere')
+    bundle.load('nowhere')
   with pytest.raises(FileNotFoundError, match='No model at'):
-    pipeline.load(tmp_path)
+    bundle.load(tmp_path)
   with pytest.raises(ValueError, match='names no codec'):
-    pipeline.load(folder / 'flow')
+    bundle.load(folder / 'flow')
   with pytest.raises(ValueError, match='names no codec: wanted a bundle with codec_rvq/ and masked/'):
-    pipeline.load(folder / 'masked')
+    bundle.load(folder / 'masked')
   with pytest.raises(ValueError, match='holds a sync model; wanted a bundle'):
-    pipeline.load(folder / 'sync')
+    bundle.load(folder / 'sync')
   swapped = tmp_path / 'swapped'
   for part, source in (('codec', 'sync'), ('flow', 'flow')):
     found = weights.load_export(folder / source)
     weights.export(found.arrays, pathlib.Path(swapped) / part, found.config, 'float32')
   with pytest.raises(ValueError, match="must hold a codec model; got one of task 'sync'"):
-    pipeline.load(swapped)
+    bundle.load(swapped)
   (swapped / 'codec').rename(swapped / 'away')
   with pytest.raises(ValueError, match='swapped lacks codec/, the codec of its generator'):
-    pipeline.load(swapped)
+    bundle.load(swapped)
   (swapped / 'flow').rename(swapped / 'tokens')
   with pytest.raises(ValueError, match="must hold a tokens model; got one of task 'flow'"):
-    pipeline.load(swapped)
+    bundle.load(swapped)
 
 
 def _part(folder, part, path):
@@ -527,11 +557,11 @@ def _part(folder, part, path):
 def test_a_generator_that_a_model_lacks_is_named(folder, tmp_path):
   _part(folder, ('tokens', 'codec_rvq'), tmp_path / 'small')
   with pytest.raises(ValueError, match="the model small has no generator 'flow'; it has tokens"):
-    pipeline.load(tmp_path / 'small', generator='flow')
-  model = pipeline.load(tmp_path / 'small', jax.devices()[:1])
+    bundle.load(tmp_path / 'small', generator='flow')
+  model = bundle.load(tmp_path / 'small', jax.devices()[:1])
   with pytest.raises(ValueError, match="the model small has no generator 'masked'; it has tokens"):
-    list(pipeline.generate(model, [pipeline.Input(None, 0.0, 1.0)], _ask(generator='masked')))
-  assert _draw(model, 1, 1.0).settings['generator'] == 'tokens'
+    _run(model, [request_lib.Input(None, 0.0, 1.0)], _ask(generator='masked'))
+  assert _generate(model, 1, 1.0).settings['generator'] == 'tokens'
   wave_BNA = 0.1 * np.random.default_rng(0).standard_normal((1, 32000, 2)).astype(np.float32)
   assert model.reconstruct(wave_BNA).shape == wave_BNA.shape
 
@@ -539,21 +569,21 @@ def test_a_generator_that_a_model_lacks_is_named(folder, tmp_path):
 def test_parts_of_several_models_make_one(folder, tmp_path):
   _part(folder, ('flow', 'codec', 'sync'), tmp_path / 'a')
   _part(folder, ('masked', 'codec_rvq', 'codec'), tmp_path / 'b')
-  both = pipeline.join([pipeline.load(tmp_path / name) for name in 'ab'])
+  both = bundle.join([bundle.load(tmp_path / name) for name in 'ab'])
   assert both.name == 'a' and both.generator_names == ('flow', 'masked')
   assert set(both.exports) == {'flow', 'codec', 'sync', 'masked', 'codec_rvq'}
   found = weights.load_export(tmp_path / 'b' / 'codec')
   louder = {name: 2 * array for name, array in found.arrays.items()}
   weights.export(louder, tmp_path / 'b' / 'codec', found.config)
   with pytest.raises(ValueError, match='b has another codec/ than a; a bundle has one'):
-    pipeline.join([pipeline.load(tmp_path / name) for name in 'ab'])
+    bundle.join([bundle.load(tmp_path / name) for name in 'ab'])
 
 
 def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_path):
   shutil.copytree(folder, tmp_path / 'gauged')
-  path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
-  model = pipeline.load(tmp_path / 'gauged', jax.devices()[:1])
-  draw = lambda model, path: next(pipeline.generate(model, [pipeline.Input(path, 0.0, 1.0)], _ask()))
+  path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
+  model = bundle.load(tmp_path / 'gauged', jax.devices()[:1])
+  draw = lambda model, path: _run(model, [request_lib.Input(path, 0.0, 1.0)], _ask())[0]
   assert model.ood_detector() is None and draw(model, path).ood is None
   spec, rng = model.clip_spec, np.random.default_rng(0)
   size = (spec.frame_size, spec.frame_size, 3)
@@ -563,11 +593,86 @@ def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_p
   ]
   fitted = detector.fit(np.asarray(model.ood_features(*frames)), 2)
   detector.save(dataclasses.replace(fitted, threshold=1.25), tmp_path / 'gauged' / 'flow' / detector.FILE)
-  model = pipeline.load(tmp_path / 'gauged', jax.devices()[:1])
+  model = bundle.load(tmp_path / 'gauged', jax.devices()[:1])
   distance, threshold = draw(model, path).ood
   # A film of noise is nothing like a ball.
   known_B = model.ood_detector().score(np.asarray(model.ood_features(*frames)))
   assert threshold == 1.25 and distance > 2 > known_B.max()
   assert draw(model, None).ood is None and model.ood_detector('tokens') is None
-  pipeline.save(model, tmp_path / 'copy')
-  assert pipeline.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25
+  bundle.save(model, tmp_path / 'copy')
+  assert bundle.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25
+
+
+def test_generate_returns_soundtracks_that_save_and_mux(model, tmp_path):
+  path = films.make(tmp_path / 'film', duration_s=2.0)
+  calls = []
+  runner = pipeline.Pipeline(model)
+  found = runner.generate(
+    path,
+    prompt='rain',
+    num_samples=2,
+    seed=3,
+    start_s=0.5,
+    steps=1,
+    progress=lambda *args: calls.append(args),
+  )
+  assert [each.index for each in found] == [0, 1] and sorted(each.rank for each in found) == [1, 2]
+  assert calls[0] == (0, 2) and calls[-1] == (2, 2)
+  rate_hz, waveform = found[1].sample_rate_hz, found[1].waveform
+  assert waveform.shape == (round(1.5 * rate_hz), 2) and waveform.dtype == np.float32
+  assert found[1].duration_s == 1.5 and found[1].start_s == 0.5
+  written_NA, _ = soundfile.read(found[1].save(tmp_path / 'a.wav'), dtype='float32')
+  np.testing.assert_allclose(written_NA, waveform, atol=2 / 32768)
+  muxed = found[1].mux(path, tmp_path / 'b.mp4')
+  assert abs(probe.probe(muxed).duration_s - 1.5) < 0.1
+  for write in (lambda: found[0].save(tmp_path / 'a.wav'), lambda: found[0].mux(path, muxed)):
+    with pytest.raises(FileExistsError, match='exists; wanted the name of a new file'):
+      write()
+
+
+def test_generate_raises_what_is_wrong_with_its_input(model, tmp_path):
+  runner = pipeline.Pipeline(model)
+  with pytest.raises(errors.MediaError, match='does not exist'):
+    runner.generate(tmp_path / 'none.mp4')
+  with pytest.raises(ValueError, match='without a video, a duration is needed'):
+    runner.generate(prompt='rain')
+  with pytest.raises(ValueError, match='seed must lie in'):
+    runner.generate(prompt='rain', duration_s=1.0, seed=-1)
+
+
+def test_generation_is_cancelled_between_windows(model):
+  cancel, done = threading.Event(), []
+
+  def progress(num_done, total):
+    done.append(num_done)
+    if num_done == 2:
+      cancel.set()
+
+  with pytest.raises(pipeline.Cancelled, match='after 2 of 4 windows'):
+    pipeline.Pipeline(model).generate(
+      prompt='rain', duration_s=1.0, num_samples=4, steps=1, progress=progress, cancel=cancel
+    )
+  assert max(done) == 2
+
+
+def test_none_is_an_absent_text_and_blank_is_an_empty_one(model):
+  """The default negative prompt is used where there is no text at all."""
+  used = lambda **texts: (
+    pipeline.Pipeline(model).resolve(request_lib.Request(**texts), True).settings['negative_prompt_used']
+  )
+  assert used() == model.config.generation.negative_prompt == 'silence'
+  assert used(prompt='') == used(negative_prompt='') == used(prompt='rain') == ''
+  assert used(negative_prompt='music') == 'music'
+
+
+def test_a_request_is_resolved_once_an_input(model, monkeypatch):
+  calls, resolve = [], request_lib.resolve
+  monkeypatch.setattr(request_lib, 'resolve', lambda *args: calls.append(args) or resolve(*args))
+  result = _generate(model, 2, 6.0, steps=1)
+  assert len(calls) == 1 and len(result.soundtracks[0].waveform) == 96000
+
+
+def test_the_number_of_slots_is_a_multiple_of_the_shards(folder):
+  spread = bundle.load(folder, jax.devices()[:2])
+  with pytest.raises(ValueError, match='must be a multiple of 2; got 3'):
+    pipeline.Pipeline(spread, num_slots=3)

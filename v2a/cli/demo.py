@@ -66,24 +66,26 @@ def run(args: argparse.Namespace) -> int:
   from v2a.reports import gallery_page
   from v2a.reports import gallery_plot
   from v2a.reports import outputs
+  from v2a.sampling import bundle
   from v2a.sampling import pipeline
+  from v2a.sampling import request as request_lib
 
   paths = [FOLDER / request['video'] for request in wanted]
-  sources = [pipeline.Input(path, 0.0, None) for path in paths]
+  sources = [request_lib.Input(path, 0.0, None) for path in paths]
   stems = outputs.stems(paths, args.output)
   asked_for = [
-    pipeline.Request(
+    request_lib.Request(
       num_samples=args.num_samples,
       seed=args.seed,
-      prompt=asked['prompt'],
-      negative_prompt=asked['negative_prompt'],
-      transcript=asked['transcript'],
+      prompt=asked['prompt'] or None,
+      negative_prompt=asked['negative_prompt'] or None,
+      transcript=asked['transcript'] or None,
     )
     for asked in wanted
   ]
   guard = outputs.OverwriteGuard(paths, args.num_samples, args.overwrite)
 
-  def check(model: pipeline.Bundle | None = None) -> None:
+  def check(model: bundle.Bundle | None = None) -> None:
     files.check_replaceable(args.output / PAGE, args.output / PICTURE)
     for source, stem, request in zip(sources, stems, asked_for):
       export.check(guard, [source], [stem], request, 'replace', model)
@@ -91,12 +93,12 @@ def run(args: argparse.Namespace) -> int:
   check()  # before the model, which takes longer to load
   compilation_cache.enable()
   start_s = time.perf_counter()
-  model = pipeline.load(args.model)
+  model = bundle.load(args.model)
   check(model)
   shown = []
   for number, (source, stem, request, asked) in enumerate(zip(sources, stems, asked_for, wanted)):
     with progress.Progress(f'{number + 1}/{len(wanted)} {asked["title"]}', 'windows', args.quiet) as bar:
-      for result in pipeline.generate(model, [source], request, progress=bar.update):
+      for result in pipeline.Pipeline(model).run([(source, request)], progress=bar.update):
         if result.error is not None:
           raise ValueError(result.error)
         delivery = export.write_outputs(

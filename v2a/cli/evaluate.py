@@ -191,7 +191,8 @@ def run(args: argparse.Namespace) -> int:
   from v2a.reports import evaluation_page
   from v2a.reports import evaluation_report
   from v2a.reports import robustness_report
-  from v2a.sampling import pipeline
+  from v2a.sampling import bundle
+  from v2a.sampling import request as request_lib
 
   world = examples.synthetic_seed(args.data)
   _check(args, world)
@@ -207,10 +208,10 @@ def run(args: argparse.Namespace) -> int:
 
   if args.fetch_weights:
     catalog.fetch(say)
-  request = pipeline.Request(generator=args.generator, **sampling_flags.settings(args))
+  request = request_lib.Request(generator=args.generator, **sampling_flags.settings(args))
   request.validate()
   compilation_cache.enable()
-  model = pipeline.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
+  model = bundle.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   left_out: dict[str, int] = {}
   failures: list[str] = []
   chosen = _cases(args, world, adapter.clip_spec(model, args.clip_seconds), left_out, failures, say)

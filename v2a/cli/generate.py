@@ -31,11 +31,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('videos', nargs='*', metavar='VIDEO', help='video, still image, or folder of them')
   asked = parser.add_argument_group('what to hear')
-  asked.add_argument('--prompt', default='', metavar='T', help='what to hear')
-  asked.add_argument('--negative-prompt', default='', metavar='T', help='what not to hear')
+  asked.add_argument('--prompt', metavar='T', help='what to hear')
+  asked.add_argument('--negative-prompt', metavar='T', help='what not to hear')
   asked.add_argument(
     '--transcript',
-    default='',
     metavar='T-or-FILE',
     help='words of the dialogue, or a text file; SRT and WebVTT tell when they are said',
   )
@@ -177,11 +176,11 @@ def check_output(folder: pathlib.Path) -> None:
 def _check(args: argparse.Namespace) -> None:
   """Raises ValueError for combinations of flags that have no meaning, before anything heavy is loaded."""
   for name in ('prompt', 'negative_prompt', 'transcript'):
-    if any('\ud800' <= letter <= '\udfff' for letter in getattr(args, name)):
+    if any('\ud800' <= letter <= '\udfff' for letter in getattr(args, name) or ''):
       raise ValueError(f'--{name.replace("_", "-")} must be UTF-8 text; got other bytes.')
   if not args.videos:
     if not args.prompt and not args.transcript:
-      raise ValueError('nothing to draw for: name a VIDEO, or give --prompt with --duration.')
+      raise ValueError('nothing to generate for: name a VIDEO, or give --prompt with --duration.')
     if args.duration is None:
       raise ValueError('without a VIDEO, --duration must say how long the soundtrack is.')
     if args.start:
@@ -192,12 +191,12 @@ def _check(args: argparse.Namespace) -> None:
 
 
 def _request(args: argparse.Namespace):
-  from v2a.sampling import pipeline
+  from v2a.sampling import request as request_lib
 
-  spoken = transcript_of(args.transcript)
-  given = {**vars(args), 'transcript': spoken.text, 'word_times_s': spoken.times_s}
-  fields = dataclasses.fields(pipeline.Request)
-  request = pipeline.Request(**{field.name: given[field.name] for field in fields})
+  spoken = transcript_of(args.transcript or '')
+  given = {**vars(args), 'transcript': spoken.text or None, 'word_times_s': spoken.times_s}
+  fields = dataclasses.fields(request_lib.Request)
+  request = request_lib.Request(**{field.name: given[field.name] for field in fields})
   request.validate()
   return request
 
@@ -289,19 +288,22 @@ def _draw(
   from v2a.cli import progress
   from v2a.reports import export
   from v2a.reports import outputs
+  from v2a.sampling import bundle
   from v2a.sampling import pipeline
+  from v2a.sampling import request as request_lib
 
   numbers = [number for number in range(len(paths)) if number not in failures]
-  inputs = [pipeline.Input(paths[number], args.start, args.duration) for number in numbers]
+  inputs = [request_lib.Input(paths[number], args.start, args.duration) for number in numbers]
   all_stems = outputs.stems(paths, args.output)
   stems = [all_stems[number] for number in numbers]
   guard = outputs.OverwriteGuard(paths, request.num_samples, args.overwrite)
   export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
   compilation_cache.enable()
-  model = pipeline.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
+  model = bundle.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
   export.check(guard, inputs, stems, request, args.audio, model)
-  with progress.Progress('drawing', 'windows', args.json or args.quiet) as bar:
-    results = pipeline.generate(model, inputs, request, progress=bar.update)
+  with progress.Progress('generating', 'windows', args.json or args.quiet) as bar:
+    jobs = [(source, request) for source in inputs]
+    results = pipeline.Pipeline(model).run(jobs, progress=bar.update)
     for number, source, stem, result in zip(numbers, inputs, stems, results, strict=True):
       if result.error is not None:
         failures[number] = result.error

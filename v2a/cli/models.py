@@ -67,20 +67,20 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   """
   if output is None:
     raise ValueError('--pack needs --output, a new folder or a packed model to extend.')
-  from v2a.sampling import pipeline  # only this needs JAX
+  from v2a.sampling import bundle  # only this needs JAX
 
   is_there = os.path.lexists(output)
-  if is_there and not pipeline.is_bundle(output):
+  if is_there and not bundle.is_bundle(output):
     raise FileExistsError(
       f'--output {output} exists already and is no packed model; wanted a new folder, or '
       'a packed model to extend.'
     )
   output.parent.mkdir(parents=True, exist_ok=True)
-  model = pipeline.join([pipeline.load(run) for run in runs])
+  model = bundle.join([bundle.load(run) for run in runs])
   if is_there:
-    pipeline.extend(output, model)
+    bundle.extend(output, model)
   else:
-    pipeline.save(model, output)
+    bundle.save(model, output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
   print(f'{file_names.printable(str(output))}: {size / 1e6:.1f} MB')
 

@@ -1,4 +1,4 @@
-"""A model of v2a.sampling.pipeline as the runner evaluates it, and the clips that it was trained on."""
+"""A model as a system to evaluate, and the clips that it was trained on."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from v2a import weights
 from v2a.data import examples
 from v2a.data import records
 from v2a.evaluation import evaluator
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 from v2a.sampling import samplers
@@ -33,71 +34,85 @@ def split_generator(word: str) -> tuple[str, str | None]:
   return name, generator
 
 
-def make_request(model: pipeline.Bundle, generator: str | None, **settings) -> pipeline.Request:
-  """Returns a request that a named generator draws: the one place through which its name goes.
+def make_request(model: bundle.Bundle, generator: str | None, **settings) -> request_lib.Request:
+  """Returns a request for a named generator.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     generator: of generators.GENERATORS; None for the model's first.
-    **settings: of generate.Request; those that this generator does not know are left out, so that several
-      generators can be asked the same.
+    **settings: of request.Request; those that do not apply to this generator are left out, so that several
+      generators can be compared under the same settings.
 
   Raises:
     ValueError: the model has no such generator, or a value has no meaning.
   """
   unknown = set(request_lib.SAMPLER_SETTINGS) - set(model.generator(generator).request_settings)
   asked = {name: value for name, value in settings.items() if name not in unknown}
-  found = pipeline.Request(generator=generator, **asked)
+  found = request_lib.Request(generator=generator, **asked)
   found.validate()
   return found
 
 
-def resolve(model: pipeline.Bundle, request: pipeline.Request, has_captions: bool = True) -> dict:
-  """Returns the settings that a request has for a picture, with a prompt or without; defaults resolved."""
-  return request_lib.resolve(model, dataclasses.replace(request, prompt='x' if has_captions else ''), True)[0]
+def resolve(model: bundle.Bundle, request: request_lib.Request, has_captions: bool = True) -> dict:
+  """Returns the settings of a request for a video, with prompts or without; defaults resolved."""
+  conditions = request_lib.Conditions(video=True, text=has_captions)
+  # Where there are prompts the default negative prompt is not used, whatever they are.
+  request = dataclasses.replace(request, prompt='' if has_captions else None)
+  return request_lib.resolve(model, request, conditions).settings
 
 
 def request_for_inputs(
-  model: pipeline.Bundle, request: pipeline.Request, inputs: examples.GenerationInputs
-) -> pipeline.Request:
-  """Returns what a user asks who has the condition's texts and seed; texts beyond what is read are cut."""
-  size = model.clip_spec.num_text_bytes
-  cut = lambda text: text.strip().encode()[:size].decode(errors='ignore')
+  request: request_lib.Request, inputs: examples.GenerationInputs
+) -> request_lib.Request:
+  """Returns the request of a user who has the texts and the seed of an example."""
   return dataclasses.replace(
-    request, num_samples=1, seed=inputs.seed, prompt=cut(inputs.text),
-    negative_prompt=cut(inputs.negative_text), transcript=inputs.transcript,
-    word_times_s=inputs.word_times_s)  # fmt: skip
+    request,
+    num_samples=1,
+    seed=inputs.seed,
+    prompt=inputs.text.strip() or None,
+    negative_prompt=inputs.negative_text.strip() or None,
+    transcript=inputs.transcript or None,
+    word_times_s=inputs.word_times_s,
+  )
 
 
-def adapt(model: pipeline.Bundle, request: pipeline.Request) -> evaluator.System:
-  """Returns what the runner calls.
+def adapt(model: bundle.Bundle, request: request_lib.Request) -> evaluator.System:
+  """Returns a model as a system: it generates through `Pipeline.run`, as the command line does.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     request: generator, its settings and guidance.
   """
 
-  def draw(conditions: Sequence[examples.GenerationInputs]) -> np.ndarray:
-    return pipeline.generate_batch(
-      model,
-      np.stack([condition.semantic_frame_MYX3 for condition in conditions]),
-      np.stack([condition.sync_frame_LYX3 for condition in conditions]),
-      [request_for_inputs(model, request, condition) for condition in conditions],
-      conditions[0].num_samples,
-    )
+  def generate(batch: Sequence[examples.GenerationInputs]) -> np.ndarray:
+    jobs = [
+      (
+        request_lib.FrameInput(each.semantic_frame_MYX3, each.sync_frame_LYX3, each.num_samples),
+        request_for_inputs(request, each),
+      )
+      for each in batch
+    ]
+    # As many slots as the batch is large: the results depend on the number of slots by rounding.
+    runner = pipeline.Pipeline(model, num_slots=len(batch))
+    waves = []
+    for result in runner.run(jobs, is_ranked=False, truncate_texts=True):
+      if result.exception is not None:
+        raise result.exception
+      waves.append(result.soundtracks[0].waveform)
+    return np.stack(waves)
 
   no_negative = ''
   try:
-    request_lib.resolve(model, dataclasses.replace(request, prompt='x', negative_prompt='x'), True)
+    request_lib.resolve(model, request, request_lib.Conditions(video=True, text=True, negative_text=True))
   except ValueError as error:
     no_negative = str(error)
   reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
   return evaluator.System(
-    model.name, draw, reconstruct, model.sample_rate_hz, no_negative_prompt_reason=no_negative
+    model.name, generate, reconstruct, model.sample_rate_hz, no_negative_prompt_reason=no_negative
   )
 
 
-def clip_spec(model: pipeline.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
+def clip_spec(model: bundle.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
   """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
 
   Raises:
@@ -115,18 +130,18 @@ def clip_spec(model: pipeline.Bundle, seconds: float | None) -> clip_lib.ClipSpe
   return found
 
 
-def num_windows(model: pipeline.Bundle, request: pipeline.Request, num_samples: int) -> int:
+def num_windows(model: bundle.Bundle, request: request_lib.Request, num_samples: int) -> int:
   """Returns how many windows a clip of so many samples takes."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 
 
-def batch_size(model: pipeline.Bundle, wanted: int) -> int:
+def batch_size(model: bundle.Bundle, wanted: int) -> int:
   """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
   return -(-wanted // model.num_shards) * model.num_shards
 
 
-def trained_seeds(model: pipeline.Bundle) -> set[int] | None:
+def trained_seeds(model: bundle.Bundle) -> set[int] | None:
   """Returns the seeds of the world clips that any part was trained on; None where that is not known.
 
   A packed model tells them; else the records must be at hand.
@@ -141,7 +156,7 @@ def trained_seeds(model: pipeline.Bundle) -> set[int] | None:
   return seeds
 
 
-def _training_folders(model: pipeline.Bundle) -> list[str] | None:
+def _training_folders(model: bundle.Bundle) -> list[str] | None:
   """Returns the folders of records that any part was trained on; None where they are not all at hand."""
   return _at_hand({folder for export in model.exports.values() for folder in export.config.data.train})
 
@@ -152,7 +167,7 @@ def _at_hand(folders: set[str]) -> list[str] | None:
 
 
 def trained_on(
-  model: pipeline.Bundle,
+  model: bundle.Bundle,
   chosen: Sequence[examples.Example],
   seed: int | None,
   report: Callable[[str], None] = lambda line: None,
@@ -165,7 +180,7 @@ def trained_on(
   nothing, since clips that are not the same share it.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     chosen: the clips that are evaluated.
     seed: of the world that they are of; None for those of a folder.
     report: receives a line of progress at a time.

@@ -34,7 +34,6 @@ from v2a.metrics import classifiers
 from v2a.metrics import signal
 from v2a.metrics import spectra
 from v2a.sampling import bundle
-from v2a.sampling import pipeline
 from v2a.sampling import samplers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import logger
@@ -114,7 +113,7 @@ class GenerationMetrics:
         self._part: weights.Export(arrays, self._c, {}),
         codec: self._codec,
       }
-      self._model = pipeline.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
+      self._model = bundle.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace_weights(self._part, arrays)
     drawn = adapter.adapt(self._model, adapter.make_request(self._model, self._part))
     outcome = evaluator.evaluate(

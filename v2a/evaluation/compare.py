@@ -25,7 +25,8 @@ from v2a.evaluation import sample_cache
 from v2a.metrics import bootstrap
 from v2a.metrics import classifiers
 from v2a.metrics import synthetic
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request as request_lib
 
 ProgressFn = Callable[[str], None]
 # Corrected p below which a difference gets a star more.
@@ -138,9 +139,9 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   return found
 
 
-def _load(each: _SystemSpec, asked: CompareConfig) -> tuple[pipeline.Bundle, pipeline.Request]:
+def _load(each: _SystemSpec, asked: CompareConfig) -> tuple[bundle.Bundle, request_lib.Request]:
   """Returns a model, and what it is asked for; finds what is wrong with either."""
-  model = pipeline.load(each.path, generator=each.generator, mesh_sizes=asked.mesh_sizes)
+  model = bundle.load(each.path, generator=each.generator, mesh_sizes=asked.mesh_sizes)
   request = adapter.make_request(model, each.generator, **{**asked.settings, 'steps': each.steps})
   adapter.resolve(model, request)
   return model, request
@@ -294,7 +295,7 @@ def _entry(each: _SystemSpec, outcome: evaluator.EvalResult) -> dict:
 
 
 def _costs(
-  model: pipeline.Bundle, request: pipeline.Request, spec, drawn: sample_cache.MeasuredCosts, say: ProgressFn
+  model: bundle.Bundle, request: request_lib.Request, spec, drawn: sample_cache.MeasuredCosts, say: ProgressFn
 ) -> dict:
   say('counting operations')
   num_windows = adapter.num_windows(model, request, spec.num_samples)

@@ -10,12 +10,13 @@ import numpy as np
 
 from v2a import flops
 from v2a import weights
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 from v2a.training import costs as training_costs
 
 
-def sampling_parts(model: pipeline.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
+def sampling_parts(model: bundle.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
   """Returns the parts of a model that draw: a generator, None for the first, and its codec."""
   chosen = model.generator(generator)
   return {part: model.exports[part] for part in (chosen.codec, chosen.name)}
@@ -60,26 +61,28 @@ class SamplingCosts:
   flops: int
 
 
-def sampling_costs(model: pipeline.Bundle, request: pipeline.Request) -> SamplingCosts:
+def sampling_costs(model: bundle.Bundle, request: request_lib.Request) -> SamplingCosts:
   """Returns what a soundtrack costs that is drawn from a picture and a prompt.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     request: steps, solver and guidance.
   """
-  asked = dataclasses.replace(request, prompt='x', negative_prompt='', transcript='', num_samples=1)
-  settings = request_lib.resolve(model, asked, True)[0]
+  resolved = request_lib.resolve(model, request, request_lib.Conditions(video=True, text=True))
   num_rows = model.num_shards
   spec = model.clip_spec
   size = spec.frame_size, spec.frame_size, 3
   counts = spec.num_semantic_frames, spec.num_sync_frames
-  frames = [np.zeros((num_rows, num, *size), np.uint8) for num in counts]
-  rows = [dataclasses.replace(asked, seed=0)] * num_rows
-  inputs, weights_G, fixed = pipeline.window_arguments(model, *frames, rows, [''] * num_rows)
-  run = lambda inputs, weights_G: model.sample(inputs, weights_G, **fixed)
-  traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, weights_G)
+  frames = [np.zeros((num, *size), np.uint8) for num in counts]
+  empty_TC = model.generator(request.generator).initial_canvas(spec.num_latents)
+  row = pipeline.Row(request, 0, 0, '', True, *frames, empty_TC)
+  run = lambda inputs, weights_G: model.sample(inputs, weights_G, **resolved.static)
+  inputs = pipeline.stack(model, resolved, [row] * num_rows)
+  traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, resolved.weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))
-  return SamplingCosts(settings['evaluations'], (flops.count(traced) + flops.count(decode)) // num_rows)
+  return SamplingCosts(
+    resolved.settings['evaluations'], (flops.count(traced) + flops.count(decode)) // num_rows
+  )
 
 
 _CLEAR_PEAK = pathlib.Path('/proc/self/clear_refs')

@@ -21,7 +21,7 @@ import numpy as np
 from v2a.data import examples as examples_lib
 from v2a.data import records
 from v2a.ood import detector as detector_lib
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
 
 HARMFUL_RATIO = 0.8
 MAX_FALSE_POSITIVE_RATE = 0.05
@@ -30,7 +30,7 @@ _BATCH = 16
 
 
 def ood_scores(
-  model: pipeline.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
+  model: bundle.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
 ) -> dict | None:
   """Returns, JSON-able, the distances of the pictures of clips; None where the generator has no gauge."""
   found = model.ood_detector(generator)
@@ -45,7 +45,7 @@ def ood_scores(
   }
 
 
-def ood_features(model: pipeline.Bundle, generator: str | None, pairs) -> np.ndarray:
+def ood_features(model: bundle.Bundle, generator: str | None, pairs) -> np.ndarray:
   """Returns feature_NF of pairs of semantic and sync frames, a pair a window; see Bundle.ood_features."""
   found, waiting = [], list(pairs)
   for first in range(0, len(waiting), _BATCH):
@@ -58,12 +58,12 @@ def ood_features(model: pipeline.Bundle, generator: str | None, pairs) -> np.nda
 
 
 def fit(
-  model: pipeline.Bundle, generator: str | None, folders: Sequence[str], num_clips: int
+  model: bundle.Bundle, generator: str | None, folders: Sequence[str], num_clips: int
 ) -> detector_lib.Detector:
   """Returns the gauge of a generator's undamaged training clips, without a threshold.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     generator: None for the first.
     folders: of records that it was trained on.
     num_clips: how many of them are looked at, evenly spread; damaged ones are passed over.
@@ -133,21 +133,21 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
 
 def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_clips: int) -> pathlib.Path:
   """Fits the gauge of a model and writes it beside the generator's weights; see `fit`. Returns its path."""
-  model = pipeline.load(name, generator=generator)
+  model = bundle.load(name, generator=generator)
   found = fit(model, generator, folders, num_clips)
   return _write(model, generator, found)
 
 
 def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
   """Calibrates the gauge of a model and writes it where it was; see `calibrate`. Returns its path."""
-  model = pipeline.load(name, generator=generator)
+  model = bundle.load(name, generator=generator)
   found = model.ood_detector(generator)
   if found is None:
     raise ValueError(f'the model {model.name} has no gauge yet; fit one first.')
   return _write(model, generator, calibrate(found, json.loads(sweep.read_text())))
 
 
-def _write(model: pipeline.Bundle, generator: str | None, found: detector_lib.Detector) -> pathlib.Path:
+def _write(model: bundle.Bundle, generator: str | None, found: detector_lib.Detector) -> pathlib.Path:
   path = model.exports[model.generator(generator).name].folder / detector_lib.FILE
   detector_lib.save(found, path)
   return path

@@ -24,7 +24,8 @@ from v2a.evaluation import ood_calibration
 from v2a.evaluation import sample_cache
 from v2a.media import compression
 from v2a.metrics import classifiers
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request as request_lib
 
 ProgressFn = Callable[[str], None]
 ApplyFn = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
@@ -130,8 +131,8 @@ def corrupt_examples(
 
 
 def sweep(
-  model: pipeline.Bundle,
-  request: pipeline.Request,
+  model: bundle.Bundle,
+  request: request_lib.Request,
   examples: Sequence[examples_lib.Example],
   folder: pathlib.Path,
   report: ProgressFn,
@@ -145,7 +146,7 @@ def sweep(
   """Returns, JSON-able, the figures of the clean pictures and of each kind and severity.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     request: how it draws.
     examples: the clips, at least two.
     folder: where soundtracks are kept, and found again.

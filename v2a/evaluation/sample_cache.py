@@ -31,7 +31,8 @@ from v2a.evaluation import costs
 from v2a.evaluation import evaluator
 from v2a.media import level
 from v2a.media import write
-from v2a.sampling import pipeline
+from v2a.sampling import bundle
+from v2a.sampling import request as request_lib
 
 # What of a request the conditions tell.
 _OF_CONDITIONS = (
@@ -45,11 +46,11 @@ LENGTH_TOLERANCE_S = 0.05
 _NUM_NAMED = 3
 
 
-def cache_key(model: pipeline.Bundle, request: pipeline.Request, batch_size: int) -> dict:
+def cache_key(model: bundle.Bundle, request: request_lib.Request, batch_size: int) -> dict:
   """Returns, JSON-able, all that decides a soundtrack but the condition.
 
   Args:
-    model: see v2a.sampling.pipeline.load.
+    model: see v2a.sampling.bundle.load.
     request: how it draws; its texts and seed are those of the conditions.
     batch_size: products of another size round otherwise, and phases carry rounding far.
   """

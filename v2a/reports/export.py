@@ -25,6 +25,7 @@ from v2a.reports import gallery_entries
 from v2a.reports import gallery_plot
 from v2a.reports import outputs
 from v2a.reports import spectrogram
+from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 
@@ -72,7 +73,7 @@ def _level_db(value: float) -> float:
 
 
 def _input(
-  source: pipeline.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
+  source: request_lib.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
 ) -> dict:
   part = {
     'start_s': source.start_s,
@@ -96,7 +97,7 @@ def _input(
 
 def _samples(
   result: pipeline.Result,
-  source: pipeline.Input,
+  source: request_lib.Input,
   info: probe.Probe | None,
   folder: pathlib.Path,
   stem: pathlib.Path,
@@ -105,8 +106,10 @@ def _samples(
 ) -> tuple[list[gallery_entries.Sample], list[dict], list[str]]:
   """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
   samples, described, losses = [], [], []
-  for index in range(len(result.waves)):
-    wave_NA = result.waves.pop(0)
+  while result.soundtracks:
+    # Taken out, since long ones fill the memory.
+    soundtrack = result.soundtracks.pop(0)
+    index, wave_NA = soundtrack.index, soundtrack.waveform
     wav = folder / f'{stem.name}.{index}.wav'
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
@@ -128,7 +131,7 @@ def _samples(
     rms_db = _level_db(level.rms(wave_NA))
     wav, video = stem.with_name(wav.name), video and stem.with_name(video.name)
     samples.append(
-      gallery_entries.Sample(index, level_RJ, wav, video, result.scores[index], result.ranks[index], rms_db)
+      gallery_entries.Sample(index, level_RJ, wav, video, soundtrack.score, soundtrack.rank, rms_db)
     )
     described.append(_describe(samples[-1], level.peak(wave_NA)))
   return samples, described, losses
@@ -157,11 +160,11 @@ def _gauge(result: pipeline.Result) -> dict | None:
 
 def check(
   guard: outputs.OverwriteGuard,
-  inputs: Iterable[pipeline.Input],
+  inputs: Iterable[request_lib.Input],
   stems: Iterable[pathlib.Path],
-  request: pipeline.Request,
+  request: request_lib.Request,
   audio: str,
-  model: pipeline.Bundle | None = None,
+  model: bundle.Bundle | None = None,
 ) -> None:
   """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
 
@@ -179,15 +182,16 @@ def check(
     known = {**asked, 'audio': audio}
     known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
     if model:
-      resolved, _, _ = request_lib.resolve(model, request, has_video=source.path is not None)
-      known |= {**resolved, 'model': model.digest(request.generator)}
+      conditions = request_lib.conditions_of(request, has_video=source.path is not None)
+      settings = request_lib.resolve(model, request, conditions).settings
+      known |= {**settings, 'model': model.digest(request.generator)}
     guard.check(stem, source.path, known)
 
 
 def write_outputs(
-  model: pipeline.Bundle,
-  source: pipeline.Input,
-  request: pipeline.Request,
+  model: bundle.Bundle,
+  source: request_lib.Input,
+  request: request_lib.Request,
   result: pipeline.Result,
   stem: pathlib.Path,
   audio: str = 'replace',
@@ -197,10 +201,10 @@ def write_outputs(
   """Writes everything for one input.
 
   Args:
-    model: the model that drew.
-    source: what it was drawn for.
-    request: what was asked for.
-    result: what was drawn, without error; its waves are taken out, since long ones fill the memory.
+    model: the model that generated.
+    source: the input.
+    request: of the input.
+    result: what was generated, without error; its soundtracks are taken out.
     stem: folder and name of the files without endings.
     audio: 'replace' the clip's sound or 'mix' with it.
     title: heading of the plot; '' is the name.
@@ -214,16 +218,16 @@ def write_outputs(
   start_s = time.perf_counter()
   info = None if source.path is None else probe.probe(source.path)
   sample_rate_hz, content = model.sample_rate_hz, result.input_fingerprint
-  duration_s = len(result.waves[0]) / sample_rate_hz
+  duration_s = result.soundtracks[0].duration_s
   with outputs.staging_folder(stem) as folder:
     samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
     entry = gallery_entries.Entry(
       title=title or file_names.printable(source.path.stem if source.path else stem.name),
       duration_s=duration_s,
       samples=tuple(samples),
-      prompt=request.prompt,
-      negative_prompt=request.negative_prompt,
-      transcript=request.transcript,
+      prompt=request.prompt or '',
+      negative_prompt=request.negative_prompt or '',
+      transcript=request.transcript or '',
       motion_L=np.asarray(result.motion_L, np.float32),
       thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
       aspect=info.width / info.height if info and info.has_video else 1.0,

@@ -1,8 +1,8 @@
-"""A whole model, ready to draw: codecs, generators and sync model with their compiled functions.
+"""A whole model: codecs, generators and sync model with their compiled functions.
 
 A packaged model is a folder (bundle) of parts, each with weights and configuration: one or more generators
 (flow/, tokens/, masked/), the codec of each (codec/ of latents, codec_rvq/ of codes) and, for ranking, sync/.
-Beside a generator's weights may lie a gauge of how usual a picture is to it (v2a.ood.detector).
+Beside the weights of a generator may lie its out-of-distribution detector (v2a.ood.detector).
 """
 
 from collections.abc import Callable
@@ -49,15 +49,16 @@ _DECISIVE = ('task', 'clip', 'codec', 'conditioning', 'flow', 'tokens', 'generat
 
 
 class Bundle:
-  """Generators, their codecs, and (for ranking) a sync model, ready to draw.
+  """Generators, their codecs, and (for ranking) a sync model.
 
   Attributes:
     name: of the model.
     exports: by part (see PART_BUILDERS).
-    generator_names: names of the generators that it has; the first is drawn from where a request names none.
-    config: of that one.
+    generator_names: names of its generators; the first is the default.
+    config: of the first generator.
     clip_spec: rates and the length of one window.
-    mesh: that the weights of a generator lie on, and lanes are spread over.
+    mesh: that the weights of a generator and the batch slots are sharded over.
+    num_slots: batch slots that the devices are used best with.
   """
 
   def __init__(
@@ -72,8 +73,8 @@ class Bundle:
       name: of the model.
       exports: by part.
       devices: that it works on; None for all.
-      generator: the first; None for the first of generators.GENERATORS.
-      mesh_sizes: see `sharding.mesh`; None gives every device a copy of the weights and lanes of its own.
+      generator: the default; None for the first of generators.GENERATORS.
+      mesh_sizes: see `sharding.mesh`; None replicates the weights, and gives every device batch slots.
 
     Raises:
       ValueError: there is no such generator, or no such mesh of the devices and the audio steps of a window.
@@ -89,15 +90,16 @@ class Bundle:
     self.mesh_sizes = {'data': -1} if mesh_sizes is None else dict(mesh_sizes)
     self.mesh = mesh_lib.make(self.mesh_sizes, devices)
     mesh_lib.check_context(self.clip_spec.num_latents, self.mesh)
-    # A product of another size rounds otherwise, and phases carry rounding far. So that sample i never
-    # depends on its company, a device always has as many lanes: one on a CPU, which gains nothing from more.
+    # Matmul results depend on the batch size, and the phases of the codec amplify rounding. So that sample
+    # i never depends on other samples, the number of slots is fixed: one on a CPU, which gains nothing from
+    # more.
     is_cpu = self.mesh.devices.flat[0].platform == 'cpu'
     self.num_slots = self.num_shards * (1 if is_cpu else SLOTS_PER_DEVICE)
-    self._parts, self._generators, self._gauges, self._features, self._digests = {}, {}, {}, {}, {}
+    self._parts, self._generators, self._detectors, self._features, self._digests = {}, {}, {}, {}, {}
 
   @property
   def num_shards(self) -> int:
-    """Into how many parts the lanes are split; their number must be a multiple of it."""
+    """Number of batch shards; the number of batch slots must be a multiple of it."""
     return mesh_lib.num_batch_shards(self.mesh)
 
   def generator(self, name: str | None = None) -> samplers.FlowSampler | samplers.TokenSampler:
@@ -122,7 +124,7 @@ class Bundle:
     return self._generators[name]
 
   def _check_codec(self, name: str, codec: str) -> None:
-    """Raises ValueError where a generator was trained on latents of another codec; older ones do not tell."""
+    """Raises ValueError where a generator was trained with another codec; older exports do not say."""
     wanted = self.exports[name].about.get('codec_digest')
     if wanted and wanted != (got := weights.codec_digest(self.exports[codec])):
       raise ValueError(
@@ -137,18 +139,18 @@ class Bundle:
       )
 
   def preload(self) -> None:
-    """Reads what the first generator needs, so that its faults come now; the rest is read when asked for."""
+    """Reads the parts of the first generator, so that their errors come now; others are read when needed."""
     for part in (self.generator_names[0], self.generator().codec, 'sync'):
       if part in self.exports:
         self._part(part)
 
   def _part(self, part: str):
-    """Returns graph and state of a part, which is made when it is first asked for."""
+    """Returns graph and state of a part, which is built on first use."""
     if part not in self._parts:
       export = self.exports[part]
-      # Shapes alone: drawing initial weights that are replaced at once would take seconds.
+      # Shapes alone: initial weights, which are replaced at once, would take seconds.
       graph, state = nnx.split(nnx.eval_shape(lambda: PART_BUILDERS[part](export.config, nnx.Rngs(0))))
-      # Lanes of a generator are spread; codecs and sync model work on one clip at a time, on one device.
+      # The slots of a generator are sharded; codecs and sync model work on one clip at a time, on one device.
       is_generator = part in samplers.GENERATORS
       place = rules.shardings(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
       arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
@@ -156,7 +158,7 @@ class Bundle:
     return self._parts[part]
 
   def replace_weights(self, part: str, arrays: Mapping) -> None:
-    """Gives a part other weights, by flat name; what was compiled stays. ValueError where they do not fit."""
+    """Gives a part other weights, by flat name; compiled functions stay. ValueError where they do not fit."""
     graph, state = self._part(part)
     place = jax.tree.map(lambda leaf: leaf.sharding, state)
     self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
@@ -172,13 +174,13 @@ class Bundle:
 
   @functools.cached_property
   def decode(self) -> Callable:
-    """(latent_BTC or codes_BTK, known_BNA or None) -> wave_BNA, compiled; whole numbers are codes."""
+    """(latent_BTC or codes_BTK, prefix_BNA or None) -> wave_BNA, compiled; whole numbers are codes."""
     of_latents = self._compiled('codec', lambda codec, *arrays: codec.decode(*arrays))
     of_codes = self._compiled('codec_rvq', lambda codec, *arrays: codec.decode_tokens(*arrays))
 
-    def run(sound_BTC, known_BNA=None):
-      is_codes = np.issubdtype(sound_BTC.dtype, np.integer)
-      return (of_codes if is_codes else of_latents)(sound_BTC, known_BNA)
+    def run(encoded_BTC, prefix_BNA=None):
+      is_codes = np.issubdtype(encoded_BTC.dtype, np.integer)
+      return (of_codes if is_codes else of_latents)(encoded_BTC, prefix_BNA)
 
     return run
 
@@ -198,13 +200,13 @@ class Bundle:
     return self.decode(encode(wave_BNA))
 
   def ood_detector(self, generator: str | None = None) -> detector.Detector | None:
-    """Returns the gauge of a generator, None for the first; None where there is none."""
+    """Returns the out-of-distribution detector of a generator (None: the first), or None."""
     name = self.generator(generator).name
-    if name not in self._gauges:
+    if name not in self._detectors:
       folder = self.exports[name].folder
       path = None if folder is None else folder / detector.FILE
-      self._gauges[name] = detector.load(path) if path and path.is_file() else None
-    return self._gauges[name]
+      self._detectors[name] = detector.load(path) if path and path.is_file() else None
+    return self._detectors[name]
 
   def digest(self, generator: str | None = None) -> str:
     """Returns the SHA-256 of what decides the soundtracks of a generator, None for the first.
@@ -224,7 +226,7 @@ class Bundle:
     return self._digests[chosen.name]
 
   def ood_features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
-    """Returns feature_BF: what a generator, None for the first, sees in a window (v2a.ood.detector eq. 1)."""
+    """Returns feature_BF of a window by a generator, None for the first (v2a.ood.detector eq. 1)."""
     name = self.generator(generator).name
     if name not in self._features:
 
@@ -236,34 +238,34 @@ class Bundle:
 
   @functools.cached_property
   def similarity(self) -> Callable:
-    """(sync_frame_BLYX3, latent_BTC) -> agreement of picture and sound, B, compiled."""
+    """(sync_frame_BLYX3, latent_BTC) -> audio-video similarity, B, compiled."""
     return self._compiled('sync', lambda sync, frames, latents: sync.similarity(frames, latents))
 
   @functools.cached_property
   def sample(self) -> Callable:
-    """(inputs, weights_G, *, generator, branches, settings) -> sound_BTC: one window in every lane.
+    """(inputs, weights_G, *, generator, branches, settings) -> encoded_BTC: one window in every batch slot.
 
-    inputs: see generators.conditions, and `sample` of the generator; weights_G, branches: of guidance;
+    inputs: see samplers.conditions, and `sample` of the generator; weights_G, branches: of guidance;
     settings: of `sample`, in pairs. Compiled once for each set of generator, branches and settings.
     """
-    lanes, whole = jax.sharding.PartitionSpec(mesh_lib.BATCH_AXES), jax.sharding.PartitionSpec()
+    slots, whole = jax.sharding.PartitionSpec(mesh_lib.BATCH_AXES), jax.sharding.PartitionSpec()
     has_copies = all(self.mesh.shape[name] == 1 for name in ('fsdp', 'context', 'tensor'))
-    # Where each device has all weights, what is drawn in one needs no other.
+    # Where each device has all weights, it samples its slots alone.
     shared = mesh_lib.make({}, list(self.mesh.devices.flat)[:1]) if has_copies else self.mesh
 
     @functools.partial(jax.jit, static_argnames=('generator', 'branches', 'settings'))
     def run(state, inputs, weights_G, *, generator, branches, settings):
-      def draw(state, inputs, weights_G):
+      def sample_slots(state, inputs, weights_G):
         network = self.merge(generator, state)
         with mesh_lib.use(shared):
           condition = samplers.conditions(network, inputs, branches)
           return self.generator(generator).sample(network, condition, inputs, weights_G, **dict(settings))
 
       if has_copies:
-        draw = jax.shard_map(
-          draw, mesh=self.mesh, in_specs=(whole, lanes, whole), out_specs=lanes, check_vma=False
+        sample_slots = jax.shard_map(
+          sample_slots, mesh=self.mesh, in_specs=(whole, slots, whole), out_specs=slots, check_vma=False
         )
-      return draw(state, inputs, weights_G)
+      return sample_slots(state, inputs, weights_G)
 
     def sample(inputs, weights_G, *, generator, **fixed):
       if not has_copies:
@@ -337,8 +339,8 @@ def load(
   Args:
     name_or_dir: see above.
     devices: that it works on; None for all.
-    generator: drawn from where a request names none; None for the model's first.
-    mesh_sizes: how weights and lanes are spread over the devices, see Model.
+    generator: the default; None for the model's first.
+    mesh_sizes: how weights and batch slots are sharded over the devices, see Bundle.
 
   Raises:
     FileNotFoundError: there is no such model.

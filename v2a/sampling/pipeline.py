@@ -1,22 +1,28 @@
-"""Video, prompts, or both, to any number of soundtracks of any length.
+"""Pipeline: from video, text or both to any number of soundtracks of any length.
+
+  pipeline = load('NAME')
+  for soundtrack in pipeline.generate('film.mp4', prompt='rain on a tin roof', num_samples=3):
+    soundtrack.mux('film.mp4', f'film.{soundtrack.index}.mp4')
 
 A clip is sampled window by window, latents or codes by whichever generator (`v2a.sampling.samplers`). A
 window begins whole blocks of latent steps after the last (`windows.starts`) and shares `overlap_s` with it;
-what is already there of the shared part stays as it is, so that the new window continues the old one and no
-seam exists in what is sampled. It is decoded in pieces that see their neighbours and continue each other's
-phases.
+the shared part is the prefix of the new window, which continues it without a seam. The whole is decoded in
+pieces with context on both sides.
 
-Sample i of a seed draws from keys of its own: the same soundtrack whatever the batch, the devices or the
-other samples. Several clips and samples take turns in the lanes of one compiled program; a lane that is done
-takes the next.
+The noise of sample i depends on (seed, i) alone: the same soundtrack whatever the batch, the devices or the
+other samples. Samples and clips take turns in the batch slots of one compiled program. Matmul results depend
+on the batch size, so the number of slots is fixed.
+
+The command line, evaluation, training callbacks and the Python API all run `Pipeline.run`.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import math
-import mmap
+import pathlib
+import threading
 import time
 
 import numpy as np
@@ -25,116 +31,536 @@ from v2a import clip
 from v2a import files
 from v2a import flags
 from v2a import input_errors
+from v2a.conditioning import text as text_lib
 from v2a.media import errors
 from v2a.media import level
-from v2a.media import motion
 from v2a.media import probe as probe_lib
-from v2a.media import read
-from v2a.sampling import bundle
+from v2a.sampling import bundle as bundle_lib
+from v2a.sampling import frames as frames_lib
 from v2a.sampling import request as request_lib
+from v2a.sampling import soundtrack as soundtrack_lib
 from v2a.sampling import windows
 
 MAX_PEAK = 0.98
 _CLOCK_ERROR_S = 1e-9  # of a difference of two times
-# The face of generation: callers need this module alone.
-MODELS_FOLDER, Bundle = bundle.MODELS_FOLDER, bundle.Bundle
-Input, Request, Result = request_lib.Input, request_lib.Request, request_lib.Result
-load, join = bundle.load, bundle.join
-save, extend, is_bundle = bundle.save, bundle.extend, bundle.is_bundle
+
+AnyInput = request_lib.Input | request_lib.FrameInput
+ProgressFn = Callable[[int, int], None]
+
+
+class Cancelled(Exception):
+  """Generation was cancelled by its caller."""
+
+
+@dataclasses.dataclass
+class Result:
+  """What was generated for one input.
+
+  Attributes:
+    soundtracks: one a sample, in the order of their numbers.
+    motion_L: mean absolute change of the frames in 0..1 at the sync rate, for plots; empty without video.
+    timings_s: seconds by stage.
+    settings: everything that was used, defaults resolved.
+    exception: why the input could not be used; everything else is empty then.
+    error: that in one line.
+    ood: out-of-distribution score of the video, and the threshold above which it is worth a warning
+      (v2a.ood.detector); None without video or detector.
+    input_fingerprint: of the input, before it was read; None without one.
+  """
+
+  soundtracks: list[soundtrack_lib.Soundtrack]
+  motion_L: np.ndarray
+  timings_s: dict[str, float]
+  settings: dict
+  exception: Exception | None = None
+  error: str | None = None
+  ood: tuple[float, float] | None = None
+  input_fingerprint: files.Fingerprint | None = None
+
+
+class Pipeline:
+  """A packaged or trained model, ready to generate soundtracks.
+
+  Attributes:
+    bundle: the model.
+    num_slots: windows that are sampled at once.
+  """
+
+  def __init__(self, bundle: bundle_lib.Bundle, num_slots: int | None = None):
+    """Args:
+    bundle: see `bundle.load`.
+    num_slots: a multiple of bundle.num_shards; None is what the devices are used best with.
+    """
+    self.bundle = bundle
+    self.num_slots = bundle.num_slots if num_slots is None else num_slots
+    if self.num_slots < 1 or self.num_slots % bundle.num_shards:
+      raise ValueError(
+        f'the number of batch slots must be a multiple of {bundle.num_shards}; got {self.num_slots}.'
+      )
+
+  @property
+  def name(self) -> str:
+    """Name of the model."""
+    return self.bundle.name
+
+  @property
+  def sample_rate_hz(self) -> int:
+    """Sample rate of the soundtracks."""
+    return self.bundle.sample_rate_hz
+
+  def generate(
+    self,
+    video: str | pathlib.Path | None = None,
+    *,
+    prompt: str | None = None,
+    negative_prompt: str | None = None,
+    transcript: str | None = None,
+    word_times_s: Sequence[float] | None = None,
+    num_samples: int = 1,
+    seed: int = 0,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+    generator: str | None = None,
+    steps: int | None = None,
+    solver: str | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    guidance: float | None = None,
+    guidance_video: float | None = None,
+    guidance_text: float | None = None,
+    guidance_transcript: float | None = None,
+    progress: ProgressFn | None = None,
+    cancel: threading.Event | None = None,
+  ) -> list[soundtrack_lib.Soundtrack]:
+    """Returns soundtracks for a video, a text or both.
+
+    Args:
+      video: path of a video or a still image; None generates from text alone.
+      prompt: the sound that is wanted; None is no prompt.
+      negative_prompt: the sound that is not wanted; None is the model's default where there is no prompt
+        either, '' is none.
+      transcript: words of the dialogue.
+      word_times_s: time of each word in seconds of the video; None spreads them evenly.
+      num_samples: how many soundtracks.
+      seed: of the noise; the same seed gives the same soundtracks.
+      start_s: begin of the part of the video, in seconds.
+      duration_s: length of the part; None is to the end. Needed for still images and without video.
+      generator: 'flow', 'tokens' or 'masked'; None is the model's first.
+      steps: of the flow, or decoding iterations of masked decoding.
+      solver: of the flow: 'euler', 'heun' or 'dpmpp2m'.
+      temperature, top_k, top_p: of tokens.
+      guidance: scale for all conditions together; 1 is none.
+      guidance_video, guidance_text, guidance_transcript: scale for one condition; 1 is none.
+      progress: called with the windows that are done and their total.
+      cancel: an event that ends generation before its next window when it is set.
+
+    Returns:
+      One Soundtrack a sample, in the order of their numbers.
+
+    Raises:
+      ValueError: an argument has no meaning for this model.
+      MediaError: the video cannot be read.
+      Cancelled: `cancel` was set.
+    """
+    request = request_lib.Request(
+      num_samples=num_samples,
+      seed=seed,
+      generator=generator,
+      steps=steps,
+      solver=solver,
+      temperature=temperature,
+      top_k=top_k,
+      top_p=top_p,
+      guidance=guidance,
+      guidance_video=guidance_video,
+      guidance_text=guidance_text,
+      guidance_transcript=guidance_transcript,
+      prompt=prompt,
+      negative_prompt=negative_prompt,
+      transcript=transcript,
+      word_times_s=None if word_times_s is None else tuple(word_times_s),
+    )
+    source = request_lib.Input(None if video is None else pathlib.Path(video), start_s, duration_s)
+    result = next(self.run([(source, request)], progress=progress, cancel=cancel))
+    if result.exception is not None:
+      raise result.exception
+    return result.soundtracks
+
+  def resolve(self, request: request_lib.Request, has_video: bool) -> request_lib.ResolvedRequest:
+    """Returns a request with the model's defaults filled in. Raises ValueError where it has no meaning."""
+    return request_lib.resolve(self.bundle, request, request_lib.conditions_of(request, has_video))
+
+  def run(
+    self,
+    jobs: Sequence[tuple[AnyInput, request_lib.Request]],
+    *,
+    progress: ProgressFn | None = None,
+    cancel: threading.Event | None = None,
+    is_ranked: bool = True,
+    truncate_texts: bool = False,
+  ) -> Iterator[Result]:
+    """Yields the result of every input, in order.
+
+    Args:
+      jobs: inputs, each with its request. An input that cannot be used costs the others nothing: see
+        Result.exception.
+      progress: called with (windows done, windows known so far).
+      cancel: ends the run before the next window when it is set.
+      is_ranked: whether soundtracks are scored by their similarity to the video, and videos by how usual they
+        are; costs a pass of the sync model and of the conditioner.
+      truncate_texts: whether texts longer than the model reads are cut, instead of being an error.
+
+    Raises:
+      ValueError: a request has no meaning for this model.
+      Cancelled: see cancel.
+    """
+    resolved = [self._resolved(*job, truncate_texts) for job in jobs]
+    progress = progress or (lambda done, total: None)
+    return self._run([*zip(jobs, resolved)], progress, cancel, is_ranked, truncate_texts)
+
+  def _resolved(
+    self, source: AnyInput, request: request_lib.Request, truncate_texts: bool
+  ) -> request_lib.ResolvedRequest:
+    if not truncate_texts:
+      request_lib.check_texts(self.bundle, request)
+    return self.resolve(request, isinstance(source, request_lib.FrameInput) or source.path is not None)
+
+  def _run(self, waiting, progress, cancel, is_ranked, truncate_texts) -> Iterator[Result]:
+    waiting = list(enumerate(waiting))
+    slots: list[_Slot] = []
+    finished: dict[int, Result] = {}
+    done, total, next_index = 0, 0, 0
+    while waiting or slots:
+      while waiting and len(slots) < self.num_slots:
+        index, ((source, request), resolved) = waiting.pop(0)
+        try:
+          job = _Job(self.bundle, index, source, request, resolved, truncate_texts)
+        except Exception as error:  # noqa: BLE001 the boundary of one input
+          finished[index] = _failed(error, source)
+          continue
+        total += len(job.starts) * request.num_samples
+        slots += [_Slot(job, sample) for sample in range(request.num_samples)]
+      # Requests with other branches of guidance or other settings are other programs, so they run apart.
+      active = [slot for slot in slots if slot.job.batch_key == slots[0].job.batch_key][: self.num_slots]
+      if active:
+        if cancel is not None and cancel.is_set():
+          raise Cancelled(f'cancelled after {done} of {total} windows')
+        progress(done, total)
+        self._sample(active)
+        done += len(active)
+      for slot in active:
+        if slot.window == len(slot.job.starts):
+          slots.remove(slot)
+          slot.job.num_left -= 1
+          if not slot.job.num_left:
+            finished[slot.job.index] = self._finish(slot.job, is_ranked)
+      progress(done, total)
+      while next_index in finished:
+        yield finished.pop(next_index)
+        next_index += 1
+
+  def _sample(self, slots: list['_Slot']) -> None:
+    """Samples the current window of every slot."""
+    start = time.perf_counter()
+    resolved, num_latents = slots[0].job.resolved, self.bundle.clip_spec.num_latents
+    rows = [slot.row(num_latents) for slot in slots]
+    rows += rows[-1:] * (self.num_slots - len(rows))
+    inputs = stack(self.bundle, resolved, rows)
+    encoded_BTC = np.asarray(self.bundle.sample(inputs, resolved.weights_G, **resolved.static))
+    for slot, encoded_TC in zip(slots, encoded_BTC):
+      first = slot.job.starts[slot.window]
+      slot.job.encoded[slot.sample][first : first + num_latents] = encoded_TC
+      slot.window += 1
+      slot.job.timings_s['sample'] += (time.perf_counter() - start) / len(slots)
+
+  def _finish(self, job: '_Job', is_ranked: bool) -> Result:
+    try:
+      return self._decode(job, *self._rank(job, is_ranked))
+    except Exception as error:  # noqa: BLE001 the boundary of one input
+      return _failed(error, job.source)
+
+  def _rank(self, job: '_Job', is_ranked: bool) -> tuple[list, list, tuple[float, float] | None, np.ndarray]:
+    """Returns scores and ranks of the samples, out-of-distribution score and motion of the video."""
+    start = time.perf_counter()
+    scores: list[float | None] = [None] * len(job.encoded)
+    ranks: list[int | None] = [None] * len(job.encoded)
+    ood, motion_L = None, np.zeros(0, np.float32)
+    if is_ranked and job.frames.has_video:
+      if {'sync', 'codec'} <= set(self.bundle.exports):
+        scores = [similarity(self.bundle, job.frames, job.starts, encoded_TC) for encoded_TC in job.encoded]
+        best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
+        ranks = [best_first.index(index) + 1 for index in range(len(scores))]
+      ood = self._ood_score(job)
+      motion_L = job.frames.motion()
+    job.timings_s['rank'] = time.perf_counter() - start
+    return scores, ranks, ood, motion_L
+
+  def _ood_score(self, job: '_Job') -> tuple[float, float] | None:
+    """Returns the out-of-distribution score of the most unusual window, and the threshold of a warning."""
+    found = self.bundle.ood_detector(job.request.generator)
+    if found is None:
+      return None
+    scores = []
+    for window in range(len(job.starts)):
+      frames = [frame_NYX3[None] for frame_NYX3 in job.frames.window(window)]
+      scores.append(found.score(np.asarray(self.bundle.ood_features(*frames, job.request.generator)))[0])
+    score = float(max(scores))
+    return (score, found.threshold) if np.isfinite(score) else None
+
+  def _decode(self, job: '_Job', scores, ranks, ood, motion_L) -> Result:
+    start = time.perf_counter()
+    # The frames of a long clip are as large as its waveforms.
+    job.frames = frames_lib.NoFrames(self.bundle.clip_spec)
+    is_whole = isinstance(job.source, request_lib.Input) and job.source.duration_s is None
+    soundtracks = [
+      soundtrack_lib.Soundtrack(
+        _limited(windows.decode(self.bundle, encoded_TC, job.num_samples)),
+        self.sample_rate_hz,
+        job.request.seed,
+        index,
+        scores[index],
+        ranks[index],
+        start_s=job.start_s,
+        is_whole=is_whole,
+      )
+      for index, encoded_TC in enumerate(job.encoded)
+    ]
+    job.timings_s['decode'] = time.perf_counter() - start
+    return Result(
+      soundtracks,
+      motion_L,
+      job.timings_s,
+      job.resolved.settings,
+      ood=ood,
+      input_fingerprint=job.input_fingerprint,
+    )
+
+
+def load(
+  name_or_dir: str | pathlib.Path,
+  devices: Sequence | None = None,
+  generator: str | None = None,
+  mesh_sizes: Mapping[str, int] | None = None,
+) -> Pipeline:
+  """Returns the pipeline of a packaged model by name, or of a folder; see `bundle.load`.
+
+  Args:
+    name_or_dir: name of a packaged model, a bundle, or the training folder of a generator.
+    devices: that it works on; None for all.
+    generator: default generator; None for the model's first.
+    mesh_sizes: how weights and batch slots are split over the devices; None replicates the weights.
+
+  Raises:
+    FileNotFoundError: there is no such model.
+    ValueError: the folder holds something else, or weights that are not finite.
+  """
+  return Pipeline(bundle_lib.load(name_or_dir, devices, generator, mesh_sizes))
 
 
 class _Job:
-  """One input on its way: its pictures, and the sounds of its samples so far (see v2a.sampling.samplers)."""
+  """One input with its request: frames, transcripts and what is sampled so far of each sample."""
 
-  def __init__(self, model: Bundle, source: Input, request: Request):
+  def __init__(
+    self,
+    bundle: bundle_lib.Bundle,
+    index: int,
+    source: AnyInput,
+    request: request_lib.Request,
+    resolved: request_lib.ResolvedRequest,
+    truncate_texts: bool = False,
+  ):
     start = time.perf_counter()
-    spec, generator = model.clip_spec, model.generator(request.generator)
-    self.source, self.request = source, request
-    self.duration_s = _duration(source)
-    # Before the pictures are read, so that whatever changes from here on is noticed.
-    self.input_fingerprint = None if source.path is None else files.fingerprint(source.path)
+    spec, generator = bundle.clip_spec, bundle.generator(request.generator)
+    self.index, self.source, self.request, self.resolved = index, source, request, resolved
+    self.batch_key = resolved.batch_key
+    self.duration_s = _duration(source, spec)
     self.num_samples = round(self.duration_s * spec.sample_rate_hz)
+    path = source.path if isinstance(source, request_lib.Input) else None
+    # Before the frames are read, so that a later change of the file is noticed.
+    self.input_fingerprint = None if path is None else files.fingerprint(path)
     self.starts = windows.starts(spec, self.num_samples, generator.config.generation.overlap_s)
-    self.window_transcripts = self._spoken(spec)
-    self.has_video = source.path is not None
-    self._read(spec)
-    self.sounds = [
-      generator.initial_canvas(self.starts[-1] + spec.num_latents) for _ in range(request.num_samples)
-    ]
+    self.transcripts = self._window_transcripts(spec)
+    if not truncate_texts:
+      self._check_transcripts(spec)
+    self.frames = self._read_frames(spec)
+    num_steps = self.starts[-1] + spec.num_latents
+    self.encoded = [generator.initial_canvas(num_steps) for _ in range(request.num_samples)]
     self.num_left = request.num_samples
     self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
 
-  def _spoken(self, spec: clip.ClipSpec) -> list[str]:
-    """Returns what is said in each window. Raises ValueError where that is more than the model reads."""
-    part_s = self.source.start_s
-    found = _spoken(spec, self.request, self.starts, self.duration_s, part_s)
-    for first, spoken in zip(self.starts, found):
-      size = len(spoken.encode())
+  @property
+  def start_s(self) -> float:
+    """Begin of the clip within its video."""
+    return self.source.start_s if isinstance(self.source, request_lib.Input) else 0.0
+
+  def _window_transcripts(self, spec: clip.ClipSpec) -> list[str]:
+    """Returns the words of each window."""
+    transcript, times_s = (self.request.transcript or '').strip(), self.request.word_times_s
+    if times_s is None and len(self.starts) == 1:
+      return [transcript]
+    if times_s is not None:
+      times_s = tuple(time_s - self.start_s for time_s in times_s)
+    begins = [spec.time_s(first) for first in self.starts]
+    return [
+      windows.transcript_in_window(
+        transcript, float(begin_s), float(begin_s + spec.duration_s), self.duration_s, times_s
+      )
+      for begin_s in begins
+    ]
+
+  def _check_transcripts(self, spec: clip.ClipSpec) -> None:
+    """Raises ValueError where a window has more words than the model reads."""
+    for first, transcript in zip(self.starts, self.transcripts):
+      size = len(transcript.encode())
       if size > spec.num_transcript_bytes:
-        name = 'the clip' if self.source.path is None else self.source.path
-        begin_s = part_s + float(spec.time_s(first))
+        path = self.source.path if isinstance(self.source, request_lib.Input) else None
+        begin_s = self.start_s + float(spec.time_s(first))
         raise ValueError(
-          f'{name}: the window from {begin_s:g} s to {begin_s + float(spec.duration_s):g} s must hold at '
-          f'most {spec.num_transcript_bytes} bytes of transcript; got {size}.'
+          f'{"the clip" if path is None else path}: the window from {begin_s:g} s to '
+          f'{begin_s + float(spec.duration_s):g} s must hold at most {spec.num_transcript_bytes} bytes of '
+          f'transcript; got {size}.'
         )
-    return found
 
-  def _read(self, spec: clip.ClipSpec) -> None:
-    """Reads the pictures of all windows, each at its exact time, in one pass; what windows share, once."""
-    tick_WL = np.stack([spec.sync_ticks(first) for first in self.starts])
-    tick_F, place = np.unique(tick_WL, return_inverse=True)
-    self._shown_WL = place.reshape(tick_WL.shape)
-    self.frame_FYX3 = _mapped((len(tick_F), spec.frame_size, spec.frame_size, 3))
-    step = spec.ticks_hz // spec.sync_fps
-    num_pictures = max(1, round(self.duration_s * spec.sync_fps))
-    # The part at the sync rate, without what holds its last picture to the end of a window; between two
-    # pictures that were read the first stands for both.
-    self.shown_L = np.searchsorted(tick_F, np.arange(num_pictures) * step, 'right') - 1
-    if self.has_video:
-      end, num_shown = num_pictures * step, 0
-      for chunk_FYX3 in read.iterate_frames_at(
-        self.source.path, tick_F[tick_F < end], spec.ticks_hz, spec.frame_size, self.source.start_s
-      ):
-        self.frame_FYX3[num_shown : num_shown + len(chunk_FYX3)] = chunk_FYX3
-        num_shown += len(chunk_FYX3)
-      # The last picture is held to the end of its window.
-      self.frame_FYX3[num_shown:] = self.frame_FYX3[num_shown - 1]
-
-  def frames(self, spec: clip.ClipSpec, window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns semantic and sync frames of a window."""
-    sync_frame_LYX3 = self.frame_FYX3[self._shown_WL[window]]
-    return sync_frame_LYX3[spec.semantic_of_sync_M], sync_frame_LYX3
+  def _read_frames(self, spec: clip.ClipSpec) -> frames_lib.Frames:
+    source = self.source
+    if isinstance(source, request_lib.FrameInput):
+      return frames_lib.ArrayFrames(source.semantic_frame_MYX3, source.sync_frame_LYX3, spec, self.starts)
+    if source.path is None:
+      return frames_lib.NoFrames(spec)
+    return frames_lib.FileFrames(source.path, spec, self.starts, source.start_s, self.duration_s)
 
 
-def _spoken(
-  spec: clip.ClipSpec, request: Request, starts: list[int], duration_s: float, part_s: float = 0.0
-) -> list[str]:
-  """Returns what is said in each window of a part that begins at part_s of its video."""
-  spoken, times_s = request.transcript.strip(), request.word_times_s
-  if times_s is not None:
-    times_s = tuple(time_s - part_s for time_s in times_s)
-  elif len(starts) == 1:
-    return [spoken]
-  begins = [spec.time_s(first) for first in starts]
-  return [
-    windows.transcript_in_window(
-      spoken, float(begin_s), float(begin_s + spec.duration_s), duration_s, times_s
+@dataclasses.dataclass(eq=False)
+class _Slot:
+  """One sample of one job, at one of its windows."""
+
+  job: _Job
+  sample: int
+  window: int = 0
+
+  def row(self, num_latents: int) -> 'Row':
+    """Returns the inputs of the current window."""
+    job, first = self.job, self.job.starts[self.window]
+    num_prefix = job.starts[self.window - 1] + num_latents - first if self.window else 0
+    return Row(
+      job.request,
+      self.sample,
+      first,
+      job.transcripts[self.window],
+      job.frames.has_video,
+      *job.frames.window(self.window),
+      job.encoded[self.sample][first : first + num_latents],
+      num_prefix,
     )
-    for begin_s in begins
-  ]
 
 
-def _mapped(shape: tuple[int, ...]) -> np.ndarray:
-  """Returns zeros, uint8, in pages that go back to the system at once where they are dropped."""
-  return np.frombuffer(mmap.mmap(-1, math.prod(shape)), np.uint8).reshape(shape)
+@dataclasses.dataclass(frozen=True, eq=False)
+class Row:
+  """One window of one sample, to be sampled.
+
+  Attributes:
+    request: its prompts and seed are read here; its transcript is not.
+    sample: number of the sample.
+    first: latent step of the clip at which the window begins.
+    transcript: words of the window; what is longer than the model reads is cut.
+    has_video: whether the frames are a condition.
+    semantic_frame_MYX3, sync_frame_LYX3: frames of the window.
+    prefix_TC: the window as far as it is sampled.
+    num_prefix: steps of it that are.
+  """
+
+  request: request_lib.Request
+  sample: int
+  first: int
+  transcript: str
+  has_video: bool
+  semantic_frame_MYX3: np.ndarray
+  sync_frame_LYX3: np.ndarray
+  prefix_TC: np.ndarray
+  num_prefix: int = 0
 
 
-def _duration(source: Input) -> float:
+def stack(
+  bundle: bundle_lib.Bundle, resolved: request_lib.ResolvedRequest, rows: Sequence[Row]
+) -> dict[str, np.ndarray]:
+  """Returns the inputs of Bundle.sample for a batch of rows.
+
+  Args:
+    bundle: the model.
+    resolved: of all rows.
+    rows: of one batch key.
+  """
+  spec, generator = bundle.clip_spec, bundle.generator(resolved.static['generator'])
+  text_BU, text_length_B = text_lib.to_bytes([row.request.prompt or '' for row in rows], spec.num_text_bytes)
+  negative_BU, negative_length_B = text_lib.to_bytes(
+    [request_lib.negative_prompt(bundle, row.request) for row in rows], spec.num_text_bytes
+  )
+  transcript_BW, transcript_length_B = text_lib.to_bytes(
+    [row.transcript for row in rows], spec.num_transcript_bytes
+  )
+  return {
+    'semantic_frame_BMYX3': np.stack([row.semantic_frame_MYX3 for row in rows]),
+    'sync_frame_BLYX3': np.stack([row.sync_frame_LYX3 for row in rows]),
+    'has_video_B': np.array([row.has_video for row in rows]),
+    'prefix_BTC': np.stack([row.prefix_TC for row in rows]),
+    'prefix_mask_BT': np.stack([np.arange(spec.num_latents) < row.num_prefix for row in rows]),
+    **generator.initial_noise(
+      [row.request.seed for row in rows], [row.sample for row in rows], [row.first for row in rows]
+    ),
+    'text_BU': text_BU,
+    'text_length_B': text_length_B,
+    'negative_BU': negative_BU,
+    'negative_length_B': negative_length_B,
+    'transcript_BW': transcript_BW,
+    'transcript_length_B': transcript_length_B,
+  }
+
+
+def similarity(
+  bundle: bundle_lib.Bundle, frames: frames_lib.Frames, starts: Sequence[int], encoded_TC: np.ndarray
+) -> float:
+  """Returns the audio-video similarity of a clip in [-1, 1], the mean over its windows.
+
+  Args:
+    bundle: a model with a sync model.
+    frames: of the clip.
+    starts: first latent steps of the windows.
+    encoded_TC: latents or codes of the clip.
+  """
+  spec, values = bundle.clip_spec, []
+  for window, first in enumerate(starts):
+    window_BTC = encoded_TC[None, first : first + spec.num_latents]
+    if np.issubdtype(encoded_TC.dtype, np.integer):
+      # The sync model reads latents: those of the waveform that the codes decode to.
+      window_BTC = bundle.encode(bundle.decode(window_BTC))
+    values.append(float(bundle.similarity(frames.window(window)[1][None], window_BTC)[0]))
+  return float(np.mean(values))
+
+
+def _failed(error: Exception, source: AnyInput) -> Result:
+  path = source.path if isinstance(source, request_lib.Input) else None
+  return Result([], np.zeros(0, np.float32), {}, {}, error, input_errors.format_error(error, path))
+
+
+def _limited(wave_NA: np.ndarray) -> np.ndarray:
+  """Returns the waveform, attenuated in place as a whole where its peak would clip."""
+  peak = level.peak(wave_NA)
+  if peak > MAX_PEAK:
+    wave_NA *= np.float32(MAX_PEAK / peak)
+  return wave_NA
+
+
+def _duration(source: AnyInput, spec: clip.ClipSpec) -> float:
   """Returns the length of the soundtrack in seconds.
 
   Raises:
     ValueError: it is not defined, or not within flags.MIN_DURATION_S and MAX_DURATION_S.
   """
+  if isinstance(source, request_lib.FrameInput):
+    if source.num_samples is None:
+      return len(source.sync_frame_LYX3) / spec.sync_fps
+    return source.num_samples / spec.sample_rate_hz
   duration_s = _duration_of_part(source)
   if not flags.MIN_DURATION_S <= duration_s + _CLOCK_ERROR_S or not duration_s <= flags.MAX_DURATION_S:
     name = '' if source.path is None else f'{source.path}: '
@@ -145,7 +571,7 @@ def _duration(source: Input) -> float:
   return duration_s
 
 
-def _duration_of_part(source: Input) -> float:
+def _duration_of_part(source: request_lib.Input) -> float:
   if source.duration_s is not None and not source.duration_s > 0:
     raise ValueError(f'duration must be positive; got {source.duration_s} s.')
   if not source.start_s >= 0:
@@ -167,333 +593,3 @@ def _duration_of_part(source: Input) -> float:
       f'{source.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {source.start_s} s.'
     )
   return left_s if source.duration_s is None else min(left_s, source.duration_s)
-
-
-@dataclasses.dataclass
-class _Lane:
-  """One sample of one job, at one of its windows."""
-
-  job: _Job
-  sample: int
-  window: int = 0
-
-
-def generate(
-  model: Bundle, inputs: list[Input], request: Request, progress: Callable[[int, int], None] | None = None
-) -> Iterator[Result]:
-  """Yields the result of every input, in order.
-
-  Args:
-    model: see `load`.
-    inputs: what to draw for. One that cannot be used costs the others nothing: see Result.error.
-    request: the same for all inputs.
-    progress: called with (windows done, windows known so far).
-
-  Raises:
-    ValueError: the request has no meaning for this model.
-  """
-  progress = progress or (lambda done, total: None)
-  request_lib.resolve(
-    model, request, any(source.path for source in inputs)
-  )  # its faults come before any file
-  waiting, lanes, finished = list(enumerate(inputs)), [], {}
-  owners, done, total, next_index = {}, 0, 0, 0
-  while waiting or lanes:
-    while waiting and len(lanes) < model.num_slots:
-      index, source = waiting.pop(0)
-      try:
-        job = _Job(model, source, request)
-      except Exception as error:  # noqa: BLE001 the boundary of one input
-        finished[index] = _failed(error, source)
-        continue
-      owners[id(job)] = index
-      total += len(job.starts) * request.num_samples
-      lanes += [_Lane(job, sample) for sample in range(request.num_samples)]
-    # Lanes with and without a picture need other branches of guidance, so they run apart.
-    active = [lane for lane in lanes if lane.job.has_video == lanes[0].job.has_video][: model.num_slots]
-    if active:
-      progress(done, total)
-      _advance(model, request, active)
-      done += len(active)
-    for lane in active:
-      if lane.window == len(lane.job.starts):
-        lanes.remove(lane)
-        lane.job.num_left -= 1
-        if not lane.job.num_left:
-          try:
-            result = _finish(model, request, lane.job)
-          except Exception as error:  # noqa: BLE001 the boundary of one input
-            result = _failed(error, lane.job.source)
-          finished[owners.pop(id(lane.job))] = result
-    progress(done, total)
-    while next_index in finished:
-      yield finished.pop(next_index)
-      next_index += 1
-  while next_index in finished:
-    yield finished.pop(next_index)
-    next_index += 1
-
-
-def _failed(error: Exception, source: Input) -> Result:
-  return Result([], [], [], np.zeros(0, np.float32), {}, {}, input_errors.format_error(error, source.path))
-
-
-def _advance(model: Bundle, request: Request, lanes: list[_Lane]) -> None:
-  """Draws the current window of every lane."""
-  start = time.perf_counter()
-  spec = model.clip_spec
-  settings, branches, weights_G = request_lib.resolve(model, request, lanes[0].job.has_video)
-  rows = [_row(model, lane) for lane in lanes]
-  rows += rows[-1:] * (model.num_slots - len(rows))
-  inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  sound_BTC = np.asarray(
-    model.sample(inputs, weights_G, **request_lib.static_arguments(model, settings, branches))
-  )
-  for lane, sound_TC in zip(lanes, sound_BTC):
-    first = lane.job.starts[lane.window]
-    lane.job.sounds[lane.sample][first : first + spec.num_latents] = sound_TC
-    lane.window += 1
-    lane.job.timings_s['sample'] += (time.perf_counter() - start) / len(lanes)
-
-
-def _row(model: Bundle, lane: _Lane) -> dict[str, np.ndarray]:
-  """Returns the inputs of model.sample for one lane, without the batch axis."""
-  spec, job, request = model.clip_spec, lane.job, lane.job.request
-  first, num_known = job.starts[lane.window], 0
-  if lane.window:
-    num_known = job.starts[lane.window - 1] + spec.num_latents - first
-  frames, spoken = job.frames(spec, lane.window), job.window_transcripts[lane.window]
-  known_TC = job.sounds[lane.sample][first : first + spec.num_latents]
-  return _inputs(model, request, lane.sample, first, spoken, job.has_video, frames, known_TC, num_known)
-
-
-def _inputs(
-  model: Bundle,
-  request: Request,
-  sample: int,
-  first: int,
-  spoken: str,
-  has_video: bool,
-  frames: tuple[np.ndarray, np.ndarray],
-  known_TC: np.ndarray,
-  num_known: int,
-) -> dict[str, np.ndarray]:
-  """Returns the inputs of model.sample for one row of a batch, without the batch axis but named with it.
-
-  The only place that makes them, for files and for evaluation alike.
-
-  Args:
-    model: see `load`.
-    request: of the row; of its texts the transcript is not used.
-    sample: number of the sample of the request's seed.
-    first: latent step of the clip at which the window begins.
-    spoken: words in the window.
-    has_video: whether the frames mean anything.
-    frames: semantic and sync frames of the window.
-    known_TC: what is generated already of the window.
-    num_known: steps of it that count.
-  """
-  spec = model.clip_spec
-  row = {
-    'semantic_frame_MYX3': frames[0],
-    'sync_frame_LYX3': frames[1],
-    'has_video': np.array(has_video),
-    'known_TC': known_TC,
-    'is_known_T': np.arange(spec.num_latents) < num_known,
-  }
-  row |= model.generator(request.generator).initial_noise(request.seed, sample, first)
-  row |= request_lib.text_inputs(
-    spec, request.prompt, request_lib.resolve_negative_prompt(model, request), spoken
-  )
-  return {_batched(name): value for name, value in row.items()}
-
-
-def _batched(name: str) -> str:
-  """Returns the name of an array once rows are stacked: a batch axis before its own."""
-  head, _, tail = name.rpartition('_')
-  return f'{head}_B{tail}' if tail and tail[0].isupper() else f'{name}_B'
-
-
-def _finish(model: Bundle, request: Request, job: _Job) -> Result:
-  """Ranks and decodes the samples of a job."""
-  start = time.perf_counter()
-  scores: list[float | None] = [None] * len(job.sounds)
-  ranks: list[int | None] = [None] * len(job.sounds)
-  if job.has_video and {'sync', 'codec'} <= set(model.exports):
-    scores = [_similarity(model, job, sound_TC) for sound_TC in job.sounds]
-    best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
-    ranks = [best_first.index(index) + 1 for index in range(len(scores))]
-  gauge = _gauge(model, request, job) if job.has_video else None
-  motion_L = np.zeros(0, np.float32)
-  if job.has_video:
-    motion_L = (motion.curve(job.frame_FYX3, job.shown_L) / 255).astype(np.float32)
-  del job.frame_FYX3  # of a long clip they are as large as its waves
-  job.timings_s['rank'] = time.perf_counter() - start
-  start = time.perf_counter()
-  waves = [_limited(windows.decode(model, sound_TC, job.num_samples)) for sound_TC in job.sounds]
-  job.timings_s['decode'] = time.perf_counter() - start
-  settings = request_lib.resolve(model, request, job.has_video)[0]
-  return Result(
-    waves,
-    scores,
-    ranks,
-    motion_L,
-    job.timings_s,
-    settings,
-    ood=gauge,
-    input_fingerprint=job.input_fingerprint,
-  )
-
-
-def _gauge(model: Bundle, request: Request, job: _Job) -> tuple[float, float] | None:
-  """Returns how far the picture of the most unusual window lies, and the threshold of a warning."""
-  found = model.ood_detector(request.generator)
-  if found is None:
-    return None
-  windows_of_frames = (job.frames(model.clip_spec, window) for window in range(len(job.starts)))
-  distances = [
-    found.score(
-      np.asarray(model.ood_features(semantic_frame_MYX3[None], sync_frame_LYX3[None], request.generator))
-    )[0]
-    for semantic_frame_MYX3, sync_frame_LYX3 in windows_of_frames
-  ]
-  distance = float(max(distances))
-  return (distance, found.threshold) if np.isfinite(distance) else None
-
-
-def _limited(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns the wave, turned down in place as a whole where its peak would clip."""
-  peak = level.peak(wave_NA)
-  if peak > MAX_PEAK:
-    wave_NA *= np.float32(MAX_PEAK / peak)
-  return wave_NA
-
-
-def _similarity(model: Bundle, job: _Job, sound_TC: np.ndarray) -> float:
-  spec, values = model.clip_spec, []
-  for window, first in enumerate(job.starts):
-    sync_frame_LYX3 = job.frames(spec, window)[1]
-    window_BTC = sound_TC[None, first : first + spec.num_latents]
-    if np.issubdtype(sound_TC.dtype, np.integer):
-      # The sync model knows latents: those of the sound that the codes make.
-      window_BTC = model.encode(model.decode(window_BTC))
-    values.append(float(model.similarity(sync_frame_LYX3[None], window_BTC)[0]))
-  return float(np.mean(values))
-
-
-def generate_batch(
-  model: Bundle,
-  semantic_frame_BMYX3: np.ndarray,
-  sync_frame_BLYX3: np.ndarray,
-  row_requests: Sequence[Request],
-  num_samples: int | None = None,
-) -> np.ndarray:
-  """Returns wave_BNA: one row each, with its own picture, texts and seed, as `generate` makes them.
-
-  Rows advance together, window by window. Those whose texts want other branches of guidance are sampled
-  apart, in batches as large as the whole: matmul results depend on the batch size.
-
-  Args:
-    model: see `load`.
-    semantic_frame_BMYX3, sync_frame_BLYX3: frames of whole clips at the model's rates; of at least a window.
-      Between two frames the first stands for both.
-    row_requests: one a row, of one generator. Of a transcript each window reads as much as the model does;
-      other texts must fit.
-    num_samples: length of the clips; None is that of the pictures.
-
-  Raises:
-    ValueError: a request has no meaning for this model.
-  """
-  groups: dict[tuple, list[int]] = {}
-  for row, request in enumerate(row_requests):
-    settings, branches, weights_G = request_lib.resolve(model, request, True)
-    kind = request_lib.static_arguments(model, settings, branches)['settings'], branches, tuple(weights_G)
-    groups.setdefault(kind, []).append(row)
-  spec, waves = model.clip_spec, {}
-  if num_samples is None:
-    num_samples = round(sync_frame_BLYX3.shape[1] * spec.sample_rate_hz / spec.sync_fps)
-  for rows in groups.values():
-    rows = rows + rows[-1:] * (len(row_requests) - len(rows))
-    wave_BNA = _sample_alike(
-      model,
-      semantic_frame_BMYX3[rows],
-      sync_frame_BLYX3[rows],
-      [row_requests[row] for row in rows],
-      num_samples,
-    )
-    waves |= dict(zip(rows, wave_BNA))
-  return np.stack([waves[row] for row in range(len(row_requests))])
-
-
-def _sample_alike(
-  model: Bundle,
-  semantic_frame_BMYX3: np.ndarray,
-  sync_frame_BLYX3: np.ndarray,
-  asked: Sequence[Request],
-  num_samples: int,
-) -> np.ndarray:
-  """Returns what `generate_batch` does of rows that want the same branches of guidance."""
-  spec, generator = model.clip_spec, model.generator(asked[0].generator)
-  starts = windows.starts(spec, num_samples, generator.config.generation.overlap_s)
-  sound_BTC = np.stack([generator.initial_canvas(starts[-1] + spec.num_latents)] * len(asked))
-  all_spoken = [_spoken(spec, request, starts, num_samples / spec.sample_rate_hz) for request in asked]
-  num_done = 0
-  for first, *spoken in zip(starts, *all_spoken):
-    begin_s = spec.time_s(first)
-    frames = [
-      _window(frame_BLYX3, math.floor(begin_s * fps), num)
-      for frame_BLYX3, fps, num in (
-        (semantic_frame_BMYX3, spec.semantic_fps, spec.num_semantic_frames),
-        (sync_frame_BLYX3, spec.sync_fps, spec.num_sync_frames),
-      )
-    ]
-    inputs, weights_G, settings = window_arguments(
-      model, *frames, asked, spoken, first, sound_BTC[:, first : first + spec.num_latents], num_done - first
-    )
-    num_done = first + spec.num_latents
-    sound_BTC[:, first:num_done] = np.asarray(model.sample(inputs, weights_G, **settings))
-  if len(starts) == 1:
-    return np.stack([_limited(wave_NA[:num_samples]) for wave_NA in np.array(model.decode(sound_BTC))])
-  return np.stack([_limited(windows.decode(model, sound_TC, num_samples)) for sound_TC in sound_BTC])
-
-
-def _window(frame_BLYX3: np.ndarray, first: int, num: int) -> np.ndarray:
-  """Returns num frames from `first` on; the last one stays."""
-  return frame_BLYX3[:, np.minimum(np.arange(first, first + num), frame_BLYX3.shape[1] - 1)]
-
-
-def window_arguments(
-  model: Bundle,
-  semantic_frame_BMYX3: np.ndarray,
-  sync_frame_BLYX3: np.ndarray,
-  row_requests: Sequence[Request],
-  transcripts: Sequence[str],
-  first: int = 0,
-  prefix_BTC: np.ndarray | None = None,
-  num_prefix: int = 0,
-) -> tuple[dict, np.ndarray, dict]:
-  """Returns what model.sample is called with for one window a row: inputs, weights_G, and its keywords.
-
-  Args:
-    model: see `load`.
-    semantic_frame_BMYX3, sync_frame_BLYX3: frames of one window at the model's rates.
-    row_requests: one a row, all of one generator and with the same branches of guidance; see `_inputs`.
-    transcripts: words in the window, one text a row; what is longer than the model reads is cut.
-    first: latent step of the clip at which the window begins.
-    prefix_BTC: what is drawn already of the window; None is nothing.
-    num_prefix: steps of it that count.
-  """
-  generator = model.generator(row_requests[0].generator)
-  settings, branches, weights_G = request_lib.resolve(model, row_requests[0], True)
-  if prefix_BTC is None:
-    prefix_BTC = np.stack([generator.initial_canvas(model.clip_spec.num_latents)] * len(row_requests))
-  rows = [
-    _inputs(
-      model, request, 0, first, words, True, (semantic_frame_MYX3, sync_frame_LYX3), known_TC, num_prefix
-    )
-    for request, words, semantic_frame_MYX3, sync_frame_LYX3, known_TC in zip(
-      row_requests, transcripts, semantic_frame_BMYX3, sync_frame_BLYX3, prefix_BTC, strict=True
-    )
-  ]
-  inputs = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-  return inputs, weights_G, request_lib.static_arguments(model, settings, branches)

@@ -1,18 +1,20 @@
-"""What is asked of generation and what it answers; defaults resolved, faults found before any work."""
+"""Requests for generation: inputs, texts and settings; defaults resolved, errors found before any work.
+
+Texts are optional. None is an absent text; '' is an empty one. Where neither prompt nor negative prompt is
+given, the model's default negative prompt is used ('silence'), which leads away from the silence that a still
+video would otherwise get; an empty prompt or negative prompt switches that off.
+"""
 
 import dataclasses
 import pathlib
 
 import numpy as np
 
-from v2a import clip
-from v2a import files
 from v2a import flags
 from v2a import guidance
 from v2a.autoregressive import sampling
-from v2a.conditioning import text as text_lib
 from v2a.diffusion import samplers
-from v2a.sampling import bundle
+from v2a.sampling import bundle as bundle_lib
 from v2a.sampling import samplers as samplers_lib
 
 MAX_SAMPLES = 1000
@@ -25,12 +27,12 @@ OPTIONAL_SETTINGS = (*SAMPLER_SETTINGS, *GUIDANCE_SCALES)
 
 @dataclasses.dataclass(frozen=True)
 class Input:
-  """What soundtracks are drawn for.
+  """A video file, a part of one, or a duration without video.
 
   Attributes:
-    path: video or still image; None draws from the prompt alone.
-    start_s: where in the video to begin.
-    duration_s: how long; None is to the end of the video.
+    path: video or still image; None generates from text alone.
+    start_s: begin of the part within the video, in seconds.
+    duration_s: length of the part in seconds; None is to the end of the video.
   """
 
   path: pathlib.Path | None
@@ -38,20 +40,37 @@ class Input:
   duration_s: float | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Request:
-  """How soundtracks are drawn; None takes the model's default.
+@dataclasses.dataclass(frozen=True, eq=False)
+class FrameInput:
+  """Frames of a whole clip in memory, as records and the synthetic set hold them.
 
   Attributes:
-    num_samples: soundtracks a clip.
+    semantic_frame_MYX3, sync_frame_LYX3: uint8 at the model's rates and size. The last frame is repeated to
+      the end of the last window.
+    num_samples: length of the clip in audio samples; None is the length of the sync frames.
+  """
+
+  semantic_frame_MYX3: np.ndarray
+  sync_frame_LYX3: np.ndarray
+  num_samples: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+  """How to generate; None takes the model's default.
+
+  Attributes:
+    num_samples: soundtracks per input.
     seed: of the noise, at least 0.
-    generator: of generators.GENERATORS; None for the model's first.
-    steps, solver: see diffusion.samplers; steps are the passes of masked decoding, too.
+    generator: of samplers.GENERATORS; None for the model's first.
+    steps, solver: see diffusion.samplers; steps are the decoding iterations of masked decoding, too.
     temperature, top_k, top_p: of tokens, see autoregressive.sampling.
-    guidance, guidance_video, guidance_text, guidance_transcript: see v2a.guidance eq. 1.
-    prompt: what to hear. negative_prompt: what not to hear. transcript: words that are spoken.
-    word_times_s: when each word of the transcript is said, in seconds of the video (not of the part that is
-      drawn); None spreads them evenly over the clip.
+    guidance, guidance_video, guidance_text, guidance_transcript: scales, see v2a.guidance eq. 1.
+    prompt: the sound that is wanted.
+    negative_prompt: the sound that is not wanted.
+    transcript: words of the dialogue.
+    word_times_s: time of each word of the transcript, in seconds of the video (not of the part); None spreads
+      the words evenly over the clip.
   """
 
   num_samples: int = 1
@@ -66,9 +85,9 @@ class Request:
   guidance_video: float | None = None
   guidance_text: float | None = None
   guidance_transcript: float | None = None
-  prompt: str = ''
-  negative_prompt: str = ''
-  transcript: str = ''
+  prompt: str | None = None
+  negative_prompt: str | None = None
+  transcript: str | None = None
   word_times_s: tuple[float, ...] | None = None
 
   def validate(self) -> None:
@@ -85,7 +104,7 @@ class Request:
       raise ValueError(
         f'the generator must be one of {", ".join(samplers_lib.GENERATORS)}; got {self.generator!r}.'
       )
-    num_words = len(self.transcript.split())
+    num_words = len((self.transcript or '').split())
     if self.word_times_s is not None and len(self.word_times_s) != num_words:
       raise ValueError(
         f'word_times_s must hold a time for each of the {num_words} words of the transcript; '
@@ -97,115 +116,106 @@ class Request:
     guidance.Scales(*(1.0 if scale is None else scale for scale in scales))
 
 
-@dataclasses.dataclass
-class Result:
-  """What was drawn for one input.
+@dataclasses.dataclass(frozen=True)
+class Conditions:
+  """Which conditions a generation has, whatever they are."""
+
+  video: bool = False
+  text: bool = False
+  negative_text: bool = False
+  transcript: bool = False
+
+
+def conditions_of(request: Request, has_video: bool) -> Conditions:
+  """Returns the conditions of a request; a text of blanks is no condition."""
+  has = lambda text: bool(text and text.strip())
+  return Conditions(has_video, has(request.prompt), has(request.negative_prompt), has(request.transcript))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ResolvedRequest:
+  """A request with the defaults of a model filled in.
 
   Attributes:
-    waves: one float32 wave NA a sample.
-    scores: agreement of picture and sound in [-1, 1]; None without a picture.
-    ranks: 1 is the best score; None without a picture.
-    motion_L: mean absolute change of the picture in 0..1 at the sync rate, for plots.
-    timings_s: seconds by stage.
-    settings: everything that was used, defaults resolved.
-    error: why the input could not be used; the rest is empty then.
-    ood: distance of the picture from what the generator was trained on, and the threshold above which it is
-      worth a warning (v2a.ood.detector); None without a picture or a gauge.
-    input_fingerprint: of the input, before it was read; None without one.
+    settings: everything that decides the result beside texts and seed; JSON-able.
+    weights_G: guidance weights of the branches.
+    static: keywords of Bundle.sample: generator, branches, settings. It is compiled once for each.
   """
 
-  waves: list[np.ndarray]
-  scores: list[float | None]
-  ranks: list[int | None]
-  motion_L: np.ndarray
-  timings_s: dict[str, float]
   settings: dict
-  error: str | None = None
-  ood: tuple[float, float] | None = None
-  input_fingerprint: files.Fingerprint | None = None
+  weights_G: np.ndarray
+  static: dict
+
+  @property
+  def batch_key(self) -> tuple:
+    """Rows of one key can be sampled in one batch."""
+    return (*self.static.values(), tuple(self.weights_G))
 
 
-def resolve(model: bundle.Bundle, request: Request, has_video: bool) -> tuple[dict, tuple, np.ndarray]:
-  """Returns resolved settings, the branches of guidance and their weights_G.
+def resolve(bundle: bundle_lib.Bundle, request: Request, conditions: Conditions) -> ResolvedRequest:
+  """Returns a request with defaults filled in.
+
+  Args:
+    bundle: the model.
+    request: its texts and settings.
+    conditions: which conditions there are; see `conditions_of`.
 
   Raises:
-    ValueError: the model has no such generator, a setting that this one does not know, a text is longer than
-      the model reads, or a negative prompt has no effect.
+    ValueError: the model has no such generator, a setting does not apply to it, or a negative prompt has no
+      effect.
   """
   request.validate()
-  generator, spec = model.generator(request.generator), model.clip_spec
+  generator = bundle.generator(request.generator)
   defaults = generator.config.generation
   for name in SAMPLER_SETTINGS:
     if getattr(request, name) is not None and name not in generator.request_settings:
       has = ', '.join(generator.request_settings)
-      raise ValueError(f'{name} means nothing to the generator {generator.name!r}, which has {has}.')
-  for name in ('prompt', 'negative_prompt'):
-    size = len(getattr(request, name).strip().encode())
-    if size > spec.num_text_bytes:
-      raise ValueError(f'{name.replace("_", " ")} must have at most {spec.num_text_bytes} bytes; got {size}.')
+      raise ValueError(f'{name} does not apply to the generator {generator.name!r}, which has {has}.')
   chosen = {
     name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
     for name in (*generator.request_settings, *GUIDANCE_SCALES)
   }
-  if request.negative_prompt.strip() and request.guidance_text is None:
+  if conditions.negative_text and request.guidance_text is None:
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
   scales = guidance.Scales(*(chosen[name] for name in GUIDANCE_SCALES))
-  given = [
-    name
-    for name, is_given in (
-      ('video', has_video),
-      ('text', request.prompt.strip() or request.negative_prompt.strip()),
-      ('transcript', request.transcript.strip()),
-    )
-    if is_given
-  ]
-  if request.negative_prompt.strip() and scales.joint == 1 and scales.text == 1:
+  if conditions.negative_text and scales.joint == 1 and scales.text == 1:
     raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
-  branches = guidance.branches(scales, tuple(given))
+  has_text = conditions.text or conditions.negative_text
+  given = {'video': conditions.video, 'text': has_text, 'transcript': conditions.transcript}
+  branches = guidance.branches(scales, tuple(name for name, is_given in given.items() if is_given))
   settings = {
     'generator': generator.name,
     **chosen,
     **{name: defaults[name] for name in generator.config_settings},
   }
   settings |= {
-    'negative_prompt_used': resolve_negative_prompt(model, request),
+    'negative_prompt_used': negative_prompt(bundle, request),
     'overlap_s': defaults.overlap_s,
-    'window_s': float(spec.duration_s),
+    'window_s': float(bundle.clip_spec.duration_s),
     'evaluations_per_step': len(branches),
     'evaluations': generator.num_evaluations(settings) * len(branches),
   }
+  names = (*generator.request_settings, *generator.config_settings)
+  static = {
+    'generator': generator.name,
+    'branches': tuple(branch.dropped for branch in branches),
+    'settings': tuple((name, settings[name]) for name in names),
+  }
   weights_G = np.array([branch.weight for branch in branches], np.float32)
-  return settings, tuple(branch.dropped for branch in branches), weights_G
+  return ResolvedRequest(settings, weights_G, static)
 
 
-def static_arguments(model: bundle.Bundle, settings: dict, branches: tuple) -> dict:
-  """Returns what model.sample is compiled for, from what `resolve` returned."""
-  generator = model.generator(settings['generator'])
-  told = tuple((name, settings[name]) for name in (*generator.request_settings, *generator.config_settings))
-  return {'generator': generator.name, 'branches': branches, 'settings': told}
+def negative_prompt(bundle: bundle_lib.Bundle, request: Request) -> str:
+  """Returns the negative prompt that is used: the model's default where the request has no text at all."""
+  if request.prompt is None and request.negative_prompt is None:
+    return bundle.generator(request.generator).config.generation.negative_prompt
+  return request.negative_prompt or ''
 
 
-def resolve_negative_prompt(model: bundle.Bundle, request: Request) -> str:
-  """Returns the negative prompt that is used.
-
-  Who gives no text at all wants to hear something: the model's default ('silence') leads away from the
-  silence that a still picture would otherwise get.
-  """
-  if request.prompt.strip() or request.negative_prompt.strip():
-    return request.negative_prompt
-  return model.generator(request.generator).config.generation.negative_prompt
-
-
-def text_inputs(
-  spec: clip.ClipSpec, prompt: str, negative_prompt: str, transcript: str
-) -> dict[str, np.ndarray]:
-  """Returns bytes and lengths of the three texts of one row."""
-  found = {}
-  for name, length_name, value, size in (
-    ('text_U', 'text_length', prompt, spec.num_text_bytes),
-    ('negative_U', 'negative_length', negative_prompt, spec.num_text_bytes),
-    ('transcript_W', 'transcript_length', transcript, spec.num_transcript_bytes),
-  ):
-    byte_BU, length_B = text_lib.to_bytes([value], size)
-    found[name], found[length_name] = byte_BU[0], length_B[0]
-  return found
+def check_texts(bundle: bundle_lib.Bundle, request: Request) -> None:
+  """Raises ValueError where the prompt or the negative prompt is longer than the model reads."""
+  limit = bundle.clip_spec.num_text_bytes
+  for name in ('prompt', 'negative_prompt'):
+    size = len((getattr(request, name) or '').strip().encode())
+    if size > limit:
+      raise ValueError(f'{name.replace("_", " ")} must have at most {limit} bytes; got {size}.')

@@ -1,15 +1,16 @@
-"""How each generator draws one window: latents along a flow, tokens one after the other, or tokens at once.
+"""Samplers: one window of latents by a flow, of tokens autoregressively, or of tokens by masked decoding.
 
-What a generator draws is called sound_BTC here: latents (float) or codes (whole numbers), T steps of C each.
-A part of it may be known, the end of the window before: it stays as it is, and what is drawn continues it.
-Conditions come branch by branch of guidance (v2a.guidance eq. 1).
+The encoded sound is called encoded_BTC: latents (float) or codes (whole numbers), T steps of C each. Its
+first steps may be a prefix, the end of the window before: it stays as it is, and the new steps continue it
+(inpainting). Conditions come branch by branch of guidance (v2a.guidance eq. 1).
 
-Randomness of sample i depends on (seed, i) and the place in the clip alone, counted in blocks of about a
+The noise of sample i depends on (seed, i) and the position in the clip alone, counted in blocks of about a
 second (clip.ClipSpec.latents_per_block): a flow's noise of each block comes from
 fold_in(fold_in(key(seed), i), block), tokens from such a key of their window's first block.
 """
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 
 import jax
@@ -26,13 +27,13 @@ from v2a.diffusion import samplers
 
 
 class FlowSampler:
-  """Draws latents: `diffusion.samplers`.
+  """Samples latents by solving the flow's differential equation: `diffusion.samplers`.
 
   Attributes:
     name: see GENERATORS.
     config: of the trained generator.
     spec: its clips.
-    codec: part of a model that turns what is drawn into a wave.
+    codec: part of a model that decodes what is sampled to a waveform.
     request_settings: settings that a request may choose, with defaults in config.generation.
     config_settings: further settings of config.generation.
   """
@@ -44,16 +45,27 @@ class FlowSampler:
     self.config, self.spec = c, schema.clip_spec(c)
 
   def initial_canvas(self, num_steps: int) -> np.ndarray:
-    """Returns sound_TC in which nothing is known yet."""
+    """Returns encoded_TC of a clip before its first window."""
     return np.zeros((num_steps, self.config.codec.num_latent_channels), np.float32)
 
-  def initial_noise(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
-    """Returns what a window that begins at a latent step of the clip draws from."""
+  def initial_noise(
+    self, seeds: Sequence[int], samples: Sequence[int], starts: Sequence[int]
+  ) -> dict[str, np.ndarray]:
+    """Returns the initial noise of a batch of windows.
+
+    Args:
+      seeds: of the requests.
+      samples: numbers of the samples.
+      starts: first latent steps of the windows in their clips.
+    """
+    return {'noise_BTC': np.stack([self._noise(*row) for row in zip(seeds, samples, starts, strict=True)])}
+
+  def _noise(self, seed: int, sample: int, first: int) -> np.ndarray:
     size, num_latents = self.spec.latents_per_block, self.spec.num_latents
     blocks = range(first // size, -(-(first + num_latents) // size))
     shape = size, self.config.codec.num_latent_channels
     pieces = [np.asarray(_block_noise(seed, sample, block, shape)) for block in blocks]
-    return {'noise_TC': np.concatenate(pieces)[first % size :][:num_latents]}
+    return np.concatenate(pieces)[first % size :][:num_latents]
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch."""
@@ -70,28 +82,28 @@ class FlowSampler:
     steps: int,
     timestep_shift: float,
   ) -> jax.Array:
-    """Returns sound_BTC.
+    """Returns encoded_BTC.
 
     Args:
       network: a builders.FlowModel.
       condition: of G * B rows.
-      inputs: `initial_noise` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
+      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
       weights_G: of the branches.
       solver, steps, timestep_shift: see diffusion.samplers.
     """
-    noise_BTC, known_BTC = inputs['noise_BTC'], inputs['known_BTC']
+    noise_BTC, prefix_BTC = inputs['noise_BTC'], inputs['prefix_BTC']
     guided = guidance.guided(lambda z_BTC, t_B: network.velocity(z_BTC, t_B, condition), weights_G)
 
     def predict(z_BTC, t_B):
       v_BTC = guided(z_BTC, t_B).astype(jnp.float32)
-      # Where it is known, the straight path to it (diffusion.process eq. 2).
-      return jnp.where(inputs['is_known_BT'][..., None], noise_BTC - known_BTC, v_BTC)
+      # The prefix follows the straight path from its noise (diffusion.process eq. 2).
+      return jnp.where(inputs['prefix_mask_BT'][..., None], noise_BTC - prefix_BTC, v_BTC)
 
     return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, timestep_shift=timestep_shift)
 
 
 class TokenSampler:
-  """Draws tokens one step after the other: `autoregressive.sampling.sample`. See Flow."""
+  """Samples tokens autoregressively: `autoregressive.sampling.sample`. See FlowSampler."""
 
   name, codec = 'tokens', 'codec_rvq'
   request_settings, config_settings = ('temperature', 'top_k', 'top_p'), ()
@@ -100,19 +112,25 @@ class TokenSampler:
     self.config, self.spec = c, schema.clip_spec(c)
 
   def initial_canvas(self, num_steps: int) -> np.ndarray:
-    """Returns sound_TC in which nothing is known yet."""
+    """Returns encoded_TC of a clip before its first window."""
     return np.zeros((num_steps, self.config.codec.num_codebooks), np.int32)
 
-  def initial_noise(self, seed: int, sample: int, first: int) -> dict[str, np.ndarray]:
-    """Returns what a window that begins at a latent step, the first of a block, draws from."""
-    block = first // self.spec.latents_per_block
-    return {'seed': np.int32(seed), 'sample': np.int32(sample), 'block': np.int32(block)}
+  def initial_noise(
+    self, seeds: Sequence[int], samples: Sequence[int], starts: Sequence[int]
+  ) -> dict[str, np.ndarray]:
+    """Returns what the PRNG keys of a batch of windows are made of; see FlowSampler.initial_noise."""
+    block_B = np.asarray(starts, np.int32) // self.spec.latents_per_block
+    return {
+      'seed_B': np.asarray(seeds, np.int32),
+      'sample_B': np.asarray(samples, np.int32),
+      'block_B': block_B,
+    }
 
   def num_evaluations(self, settings: Mapping) -> int:
-    """Returns how often the network is evaluated, by each branch; with its cache, on a step at a time."""
+    """Returns how often the network is evaluated by each branch; with its KV cache, a step at a time."""
     del settings
-    late = patterns.codebook_delays(self.config.tokens.pattern, self.config.codec.num_codebooks)
-    return self.spec.num_latents + max(late)
+    delays = patterns.codebook_delays(self.config.tokens.pattern, self.config.codec.num_codebooks)
+    return self.spec.num_latents + max(delays)
 
   def sample(
     self,
@@ -125,34 +143,34 @@ class TokenSampler:
     top_k: int,
     top_p: float,
   ) -> jax.Array:
-    """Returns sound_BTC.
+    """Returns encoded_BTC.
 
     Args:
       network: a builders.TokensModel.
       condition: of G * B rows.
-      inputs: `initial_noise` of every row, known_BTC, and is_known_BT, which tells the steps that are known.
+      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
       weights_G: of the branches.
       temperature, top_k, top_p: see autoregressive.sampling.Settings.
     """
-    decoder, late = network.decoder, network.delays
-    known_BSK = patterns.build(inputs['known_BTC'], late, decoder.padding_token)
-    is_known_BSK = patterns.build(_of_books(inputs), late, True)
-    cache = decoder.prefill(condition, known_BSK.shape[1])
+    decoder, delays = network.decoder, network.delays
+    prefix_BSK = patterns.build(inputs['prefix_BTC'], delays, decoder.padding_token)
+    prefix_mask_BSK = patterns.build(_code_mask(inputs), delays, True)
+    cache = decoder.prefill(condition, prefix_BSK.shape[1])
     code_BSK = sampling.sample(
       decoder.step,
       cache,
       _keys(inputs),
-      known_BSK,
-      is_known_BSK,
+      prefix_BSK,
+      prefix_mask_BSK,
       padding_token=decoder.padding_token,
       weights_G=weights_G,
       settings=sampling.Settings(temperature, top_k, top_p),
     )
-    return patterns.revert(code_BSK, late)
+    return patterns.revert(code_BSK, delays)
 
 
 class MaskedSampler(TokenSampler):
-  """Draws all tokens at once, then the least certain again: `sampling.decode_masked`. See Flow."""
+  """Samples all tokens in parallel by masked decoding: `sampling.decode_masked`. See FlowSampler."""
 
   name, request_settings, config_settings = (
     'masked',
@@ -177,14 +195,14 @@ class MaskedSampler(TokenSampler):
     top_p: float,
     choice_temperature: float,
   ) -> jax.Array:
-    """Returns sound_BTC; see TokenSampler.sample, and sampling.decode_masked for the settings."""
+    """Returns encoded_BTC; see TokenSampler.sample, and sampling.decode_masked for the settings."""
     decoder = network.decoder
-    cache = decoder.prefill(condition, inputs['known_BTC'].shape[1])
+    cache = decoder.prefill(condition, inputs['prefix_BTC'].shape[1])
     return sampling.decode_masked(
       functools.partial(decoder.predict_masked, cache=cache),
       _keys(inputs),
-      inputs['known_BTC'],
-      _of_books(inputs),
+      inputs['prefix_BTC'],
+      _code_mask(inputs),
       mask_token=decoder.mask_token,
       num_iterations=steps,
       choice_temperature=choice_temperature,
@@ -193,7 +211,7 @@ class MaskedSampler(TokenSampler):
     )
 
 
-# In the order in which a model that has several prefers them.
+# In order of preference of a model that has several.
 GENERATORS = {kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)}
 
 
@@ -201,8 +219,8 @@ def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> 
   """Returns the conditions of all branches of guidance, one after the other along the batch.
 
   Args:
-    network: whose conditioner reads.
-    inputs: of a batch: condition.INPUTS, bytes and lengths of the negative prompts; others are left alone.
+    network: of the generator.
+    inputs: of a batch: condition.INPUTS, bytes and lengths of the negative prompts; others are ignored.
     branches: modalities that each branch drops.
   """
   full = network.conditioner(**{name: inputs[name] for name in condition_lib.INPUTS})
@@ -233,6 +251,6 @@ def _keys(inputs: dict) -> jax.Array:
   return jax.vmap(_key)(inputs['seed_B'], inputs['sample_B'], inputs['block_B'])
 
 
-def _of_books(inputs: dict) -> jax.Array:
-  """Returns which codes are known: all books of a step, or none."""
-  return jnp.broadcast_to(inputs['is_known_BT'][..., None], inputs['known_BTC'].shape)
+def _code_mask(inputs: dict) -> jax.Array:
+  """Returns which codes are the prefix: all codebooks of a step, or none."""
+  return jnp.broadcast_to(inputs['prefix_mask_BT'][..., None], inputs['prefix_BTC'].shape)

@@ -1,4 +1,4 @@
-"""A clip of any length as windows: where they begin, their words, and their sound joined."""
+"""Windows of a clip of any length: where they begin, their words, and how the whole is decoded."""
 
 import math
 
@@ -29,8 +29,8 @@ def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]
     raise ValueError(
       f'generation.overlap_s={overlap_s} leaves no room in windows of {float(spec.duration_s):g} s.'
     )
-  missing = -(-num_samples // spec.latent_hop_samples) - num_latents
-  last = max(0, -(-missing // block) * block)
+  num_missing = -(-num_samples // spec.latent_hop_samples) - num_latents
+  last = max(0, -(-num_missing // block) * block)
   return [*range(0, last, stride), last]
 
 
@@ -53,13 +53,13 @@ def transcript_in_window(
 
 
 def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np.ndarray:
-  """Returns wave_NA of what was drawn, of any length, in memory that does not grow beyond the wave itself.
+  """Returns wave_NA of latents or codes of any length, in memory that does not grow beyond the wave itself.
 
-  Pieces of DECODE_S seconds see CONTEXT_S of sound on both sides; each continues the phases of the
-  piece before it, and takes over within FADE_S.
+  Pieces of DECODE_S seconds are decoded with CONTEXT_S of context on both sides; each continues the phases of
+  the piece before it, and is faded in within FADE_S.
 
   Args:
-    model: whose codec decodes.
+    model: with the codec.
     encoded_TC: normalised latents, or codes.
     num_samples: length of the wave wanted.
   """
@@ -78,8 +78,10 @@ def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np
       part_NA = np.asarray(model.decode(encoded_TC[None, : end + context]))[0]
     else:
       first = begin - context
-      known_BNA = wave_NA[None, first * hop : begin * hop]
-      part_NA = np.array(model.decode(encoded_TC[None, first : end + context], known_BNA))[0][context * hop :]
+      prefix_BNA = wave_NA[None, first * hop : begin * hop]
+      part_NA = np.array(model.decode(encoded_TC[None, first : end + context], prefix_BNA))[0][
+        context * hop :
+      ]
       part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
     wave_NA[begin * hop : end * hop] = part_NA[: piece * hop]
     tail_NA = part_NA[piece * hop : piece * hop + fade]

@@ -75,7 +75,7 @@ def test_bad_files(name, words, run_generate, video, tmp_path):
 LENGTH = {'duration_s': 1.0, 'requested_duration_s': None}
 FLAGS = [
   (('',), "VIDEO must name a file or a folder; got ''."),
-  ((), 'nothing to draw for: name a VIDEO, or give --prompt with --duration.'),
+  ((), 'nothing to generate for: name a VIDEO, or give --prompt with --duration.'),
   (('--prompt', 'rain'), 'without a VIDEO, --duration must say how long the soundtrack is.'),
   (('--prompt', 'rain', '--duration', '1', '--start', '2'), '--start 2 has no meaning without a VIDEO.'),
   (('--prompt', 'rain', '--duration', '1', '--audio', 'mix'), '--audio mix has no meaning without a VIDEO.'),

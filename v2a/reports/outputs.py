@@ -189,5 +189,5 @@ def _folded(name: str) -> str:
 
 
 def _told(value) -> str:
-  text = file_names.printable(json.dumps(value, ensure_ascii=False))
+  text = 'none' if value is None else file_names.printable(json.dumps(value, ensure_ascii=False))
   return text if len(text) <= 40 else text[:37] + '...'

@@ -26,7 +26,9 @@ class FileFrames:
   def __init__(
     self, path: pathlib.Path, spec: clip.ClipSpec, starts: Sequence[int], start_s: float, duration_s: float
   ):
-    """Args:
+    """Reads the frames.
+
+    Args:
       path: video or still image.
       spec: of a window.
       starts: first latent steps of the windows.
@@ -75,10 +77,12 @@ class ArrayFrames:
     spec: clip.ClipSpec,
     starts: Sequence[int],
   ):
-    """Args:
-    semantic_frame_MYX3, sync_frame_LYX3: of the whole clip, at the rates of the spec.
-    spec: of a window.
-    starts: first latent steps of the windows.
+    """Takes the frames.
+
+    Args:
+      semantic_frame_MYX3, sync_frame_LYX3: of the whole clip, at the rates of the spec.
+      spec: of a window.
+      starts: first latent steps of the windows.
     """
     self._spec, self._starts = spec, starts
     self._frames = semantic_frame_MYX3, sync_frame_LYX3

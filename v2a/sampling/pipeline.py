@@ -87,9 +87,14 @@ class Pipeline:
   """
 
   def __init__(self, bundle: bundle_lib.Bundle, num_slots: int | None = None):
-    """Args:
-    bundle: see `bundle.load`.
-    num_slots: a multiple of bundle.num_shards; None is what the devices are used best with.
+    """Takes a model.
+
+    Args:
+      bundle: see `bundle.load`.
+      num_slots: a multiple of bundle.num_shards; None is what the devices are used best with.
+
+    Raises:
+      ValueError: it is no such multiple.
     """
     self.bundle = bundle
     self.num_slots = bundle.num_slots if num_slots is None else num_slots

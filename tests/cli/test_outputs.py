@@ -129,7 +129,7 @@ def test_the_same_request_may_run_again(run_generate, video, tmp_path):
     (('--seed', '1'), 'another request (seed 0, now 1)'),
     (('--prompt', 'wood'), 'another request (prompt none, now "wood")'),
     (('--steps', '2'), 'another request (steps 1, now 2)'),
-    (('--duration', '0.5'), 'another request (requested_duration_s null, now 0.5)'),
+    (('--duration', '0.5'), 'another request (requested_duration_s none, now 0.5)'),
     (('--audio', 'mix'), 'another request (audio "replace", now "mix")'),
     ('input', 'another request (the input)'),
     ('model', 'another request (model '),

@@ -1,4 +1,4 @@
-"""Exit codes of `v2a train`, a contract with whatever starts it. The table in README.md says the same."""
+"""Exit codes of `v2a train`, a contract with whatever starts it; also in docs/concepts/launching.md."""
 
 # Code -> (name, whether to start again).
 CODES = {

@@ -73,8 +73,9 @@ def test_codes_of_all_processes_make_one(of_all, whole):
   assert exit_codes.combined(of_all) == whole
 
 
-def test_the_readme_has_the_same_codes():
-  table = re.search(r'\| exit code \|.*?\n\n', (ROOT / 'README.md').read_text(), re.DOTALL).group()
+def test_the_docs_have_the_same_codes():
+  text = (ROOT / 'docs' / 'concepts' / 'launching.md').read_text()
+  table = re.search(r'\| exit code \|.*?\n\n', text, re.DOTALL).group()
   rows = re.findall(r'^\| (\d+) \|.*\| (yes|no) \|$', table, re.M)
   assert {int(code): again == 'yes' for code, again in rows} == {
     code: again for code, (_, again) in exit_codes.CODES.items()

@@ -1,4 +1,4 @@
-"""The commands of the README that train on videos, line by line as they are written there, with `--tiny`."""
+"""The commands of docs/howto/train.md, line by line as they are written there, with `--tiny`."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ from v2a.media import probe
 from v2a.sampling import bundle
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-README = (ROOT / 'README.md').read_text()
+HOWTO = (ROOT / 'docs' / 'howto' / 'train.md').read_text()
 CLIPS = ROOT / '../shared/clips'
 REAL = ('condfoley_chopping.mp4', 'decord_pancake.mkv', 'foleycrafter_avsync0_dog.mp4',
         'foleycrafter_avsync2_anvil.mp4', 'mdn_rabbit320.webm', 'specvqgan_vas_drum_dense.mp4',
@@ -27,11 +27,6 @@ CHEAP = {'JAX_PLATFORMS': 'cpu', 'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
          'V2A_CACHE': str(jax.config.jax_compilation_cache_dir), 'PYTHONPATH': str(ROOT)}  # fmt: skip
 
 pytestmark = pytest.mark.slow
-
-
-def section(title):
-  """Returns the text of a section of the README."""
-  return re.search(rf'^## {title}\n(.*?)^## ', README, re.DOTALL | re.MULTILINE)[1]
 
 
 def commands(text):
@@ -46,12 +41,11 @@ def appended(text):
   return flags
 
 
-TRAINING = section('Training on your own videos')
-OWN, LARGE = re.split(r'^### .*\n', TRAINING, flags=re.MULTILINE)
+OWN, LARGE = re.split(r'^## Large models .*\n', HOWTO, flags=re.MULTILINE)
 
 
 def shell_in(tmp_path, flags):
-  """Returns what runs a command of the README as a user's shell does, and returns exit code and output.
+  """Returns what runs a command of the page as a user's shell does, and returns exit code and output.
 
   `v2a` and `python` are those of the environment; to `v2a train` the flags are appended. Its attribute
   `folder` is where commands run.

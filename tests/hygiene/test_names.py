@@ -30,7 +30,7 @@ LEFT = {
   'v2a/config': (1, 1),
   'v2a/data': (3, 6),
   'v2a/evaluation': (1, 4),
-  'v2a/media': (6, 0),
+  'v2a/media': (4, 0),
   'v2a/metrics': (9, 6),
   'v2a/models': (8, 25),
   'v2a/reports': (4, 2),

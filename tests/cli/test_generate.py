@@ -244,7 +244,7 @@ def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
   for text, words in [
     ('wrods.txt', '--transcript wrods.txt: no such file. Did you mean words.txt?'),
     ('my words.SRT', '--transcript my words.SRT: no such file.'),
-    ('nowhere/words.txt', '--transcript nowhere/words.txt: no such file. To'),
+    ('nowhere/words.txt', '--transcript nowhere/words.txt: no such file. If these'),
     ('./words.tx', 'Did you mean words.txt?'),
     ('folder.txt', 'is no regular file; wanted a text, SRT or WebVTT file'),
     (str(tmp_path), 'is no regular file'),
@@ -262,7 +262,7 @@ def test_words_that_are_not_said_are_told(run_generate, video, tmp_path):
   words.write_text('1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nbye\n')
   code, out, err = run_generate(video, '--transcript', words, *QUICK, '--json')
   assert code == 0
-  words_of = '1 of the 2 words of the transcript are not said: their times lie outside of 0..1 s.'
+  words_of = '1 of the 2 words of the transcript are left out: their times lie outside of 0..1 s.'
   assert f'film.mp4: {words_of}' in err[0]
   manifest = json.loads(out)
   assert (manifest['transcript'], manifest['word_times_s']) == ('hello bye', [0.2, 60.5])
@@ -364,8 +364,8 @@ def test_all_bad(run_generate, video, tmp_path):
 
 @pytest.mark.parametrize(('found', 'peaks', 'words'), [
   (None, [0.9], None),
-  ({'distance': 1.2, 'threshold': 1.5, 'is_unusual': False}, [0.9, 0.06], None),
-  ({'distance': 2.3, 'threshold': 1.5, 'is_unusual': True}, [0.9],
+  ({'score': 1.2, 'threshold': 1.5, 'is_ood': False}, [0.9, 0.06], None),
+  ({'score': 2.3, 'threshold': 1.5, 'is_ood': True}, [0.9],
    r'a.mp4: out-of-distribution score 2.30 \(threshold 1.50\): expect lower quality on this video'),
   (None, [0.9, 0.0007, 0.0], r'a.mp4: nearly silent: sample 1 \(peak 0.0007\), 2 \(peak 0\)'),
 ])  # fmt: skip

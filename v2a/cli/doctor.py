@@ -34,7 +34,7 @@ PACKAGES = (
 OPTIONAL = ('libtpu', 'jax-cuda13-plugin', 'tensorflow-datasets')
 ENCODERS = ('aac', 'libopus', 'libmp3lame', 'flac', 'libx264')
 DECODERS = ('h264', 'hevc', 'vp8', 'vp9', 'libdav1d', 'mpeg1video', 'mpeg4', 'aac', 'opus', 'mp3', 'ac3')
-# What Pillow may be built without.
+# Optional features of Pillow.
 FORMATS = ('avif', 'webp', 'jpg', 'libtiff', 'littlecms2')
 MIN_FREE_BYTES = 1 << 30
 
@@ -95,8 +95,8 @@ def _memory_bytes() -> int | None:
 
 
 def examine() -> dict:
-  """Returns all findings; `missing` lists in words what keeps the main job from running."""
-  place = compilation_cache.folder()
+  """Returns all findings; `missing` lists what keeps `v2a generate` from running."""
+  path = compilation_cache.folder()
   versions = {name: _version(name) for name in PACKAGES}
   missing = [f'the package {name}' for name, version in versions.items() if version is None]
   codecs = _codecs() if versions['av'] else {}
@@ -104,7 +104,7 @@ def examine() -> dict:
   missing += [f'the codec to {name}' for name, is_there in codecs.items() if not is_there]
   espeak = _espeak()
   if espeak is None:
-    missing.append('the library of espeak-ng (speech in the world)')
+    missing.append('the library of espeak-ng (speech in the synthetic set)')
   packaged = models.packaged()
   if not packaged:
     missing.append('a packaged model (v2a train makes one)')
@@ -124,7 +124,7 @@ def examine() -> dict:
     'codecs': codecs,
     'espeak': espeak,
     'models': [model['name'] for model in packaged],
-    'compile_cache': str(place) if place else None,
+    'compile_cache': str(path) if path else None,
     'missing': missing,
   }
 

@@ -19,36 +19,36 @@ from v2a.cli import sampling_flags
 MODEL = 'world'
 OUTPUT = 'out'
 MAX_PATH = 4096
-# A separator and a suffix, without blanks: no sentence, but the name of a file.
+# A separator and a suffix, without blanks: a file name, not a sentence.
 _LIKE_A_PATH = re.compile(r'\S*[/\\]\S*\.[A-Za-z0-9]{1,5}')
-# Below it, -26 dB of full scale at its loudest, a soundtrack is hard to hear at all.
-# Less than --duration by no more than a frame is no news.
+# Shorter than --duration by about a frame: no warning.
 SHORTER_S = 0.1
+# A peak of -26 dB of full scale: a quieter soundtrack is hardly audible.
 FAINT_PEAK = 0.05
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('videos', nargs='*', metavar='VIDEO', help='video, still image, or folder of them')
-  asked = parser.add_argument_group('what to hear')
-  asked.add_argument('--prompt', metavar='T', help='what to hear')
-  asked.add_argument('--negative-prompt', metavar='T', help='what not to hear')
-  asked.add_argument(
+  texts = parser.add_argument_group('request')
+  texts.add_argument('--prompt', metavar='T', help='the sound that is wanted')
+  texts.add_argument('--negative-prompt', metavar='T', help='the sound that is not wanted')
+  texts.add_argument(
     '--transcript',
     metavar='T-or-FILE',
-    help='words of the dialogue, or a text file; SRT and WebVTT tell when they are said',
+    help='words of the dialogue, or a text file; SRT and WebVTT give the times, too',
   )
-  asked.add_argument(
-    '--num-samples', type=flags.number(int, 1), default=1, metavar='N', help='soundtracks a clip (1)'
+  texts.add_argument(
+    '--num-samples', type=flags.number(int, 1), default=1, metavar='N', help='soundtracks per clip (1)'
   )
-  asked.add_argument(
+  texts.add_argument(
     '--seed',
     type=flags.seed,
     default=0,
     metavar='S',
-    help='sample i depends on (S, i) alone (0)',
+    help='seed of the noise; sample i depends on (S, i) alone (0)',
   )
-  part = parser.add_argument_group('which part')
+  part = parser.add_argument_group('part of the video')
   part.add_argument(
     '--start',
     type=flags.number(float, 0, flags.MAX_START_S),
@@ -62,7 +62,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     metavar='S',
     help='seconds (to the end; needed for stills and for a prompt alone)',
   )
-  how = parser.add_argument_group('how')
+  how = parser.add_argument_group('sampling')
   how.add_argument(
     '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
   )
@@ -80,7 +80,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     action='store_true',
     help='replace the outputs of other requests, too; files that v2a did not write are never replaced',
   )
-  out.add_argument('--json', action='store_true', help='print the manifests alone, one line a clip')
+  out.add_argument('--json', action='store_true', help='print the manifests alone, one line per clip')
   out.add_argument('--quiet', action='store_true', help='no progress')
 
 
@@ -93,7 +93,7 @@ def transcript_of(text: str):
   from v2a.media import transcript
 
   if not text or len(text) > MAX_PATH or '\0' in text or '\n' in text:
-    return _as_it_stands(text)
+    return _parse_transcript(text)
   path = pathlib.Path(text)
   is_name = path.suffix.lower() in transcript.SUFFIXES or _LIKE_A_PATH.fullmatch(text)
   try:
@@ -101,13 +101,13 @@ def transcript_of(text: str):
   except (OSError, ValueError):  # A sentence may be too long for a name of a file.
     if is_name:
       raise FileNotFoundError(
-        f'--transcript {text}: no such file.{_nearest(path)} To have it spoken, put it into a text file.'
+        f'--transcript {text}: no such file.{_suggestion(path)} If these are words, put them into a file.'
       ) from None
-    return _as_it_stands(text)
+    return _parse_transcript(text)
   if not stat.S_ISREG(status.st_mode):
     if is_name or os.sep in text:
-      raise ValueError(f'--transcript {text}: is no regular file; wanted a text, SRT or WebVTT file.')
-    return _as_it_stands(text)
+      raise ValueError(f'--transcript {text}: is not a regular file; wanted a text, SRT or WebVTT file.')
+    return _parse_transcript(text)
   try:
     found = transcript.read(path)
   except ValueError as error:
@@ -117,8 +117,8 @@ def transcript_of(text: str):
   return found
 
 
-def _as_it_stands(text: str):
-  """Returns the Transcript of a flag's text, which a shell may have read from a file of subtitles."""
+def _parse_transcript(text: str):
+  """Returns the Transcript of a flag's text, which may be the content of a subtitle file."""
   from v2a.media import transcript
 
   try:
@@ -127,7 +127,7 @@ def _as_it_stands(text: str):
     raise ValueError(f'--transcript: {error}.') from error
 
 
-def _nearest(path: pathlib.Path) -> str:
+def _suggestion(path: pathlib.Path) -> str:
   try:
     names = [child.name for child in path.parent.iterdir()]
   except OSError:
@@ -137,18 +137,18 @@ def _nearest(path: pathlib.Path) -> str:
 
 
 def expand(videos: Iterable[str]) -> list[pathlib.Path]:
-  """Returns the files that were named, folders replaced by the videos and stills right in them.
+  """Returns the input files; folders are replaced by the videos and stills directly in them.
 
-  What a folder holds besides is counted in one line on stderr.
+  Other files of a folder are counted in one line on stderr.
 
   Raises:
-    ValueError: a folder holds none, or a name is empty.
+    ValueError: a folder has no videos or stills, or a name is empty.
   """
   from v2a.media import folder
 
   paths = []
   for video in videos:
-    if not video:  # which pathlib takes for the current folder
+    if not video:  # pathlib reads it as the current folder
       raise ValueError("VIDEO must name a file or a folder; got ''.")
     path = pathlib.Path(video)
     if not path.is_dir():
@@ -201,24 +201,24 @@ def _request(args: argparse.Namespace):
   return request
 
 
-def _report(delivery, args: argparse.Namespace) -> None:
-  """Prints the manifest, or where the files are."""
+def _report(written, args: argparse.Namespace) -> None:
+  """Prints the manifest, or the paths of the files."""
   if args.json:
-    print(json.dumps(delivery.manifest), flush=True)
+    print(json.dumps(written.manifest), flush=True)
     return
-  for sample in delivery.manifest['samples']:
+  for sample in written.manifest['samples']:
     rank = '' if sample['rank'] is None else f'  rank {sample["rank"]}'
-    print(file_names.printable(str(delivery.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
+    print(file_names.printable(str(written.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
 
 
 def _warn(source, manifest: dict) -> None:
-  """Prints a line each: unusual pictures, a short video, what it lacks, words outside of it, silence."""
+  """Prints warnings: out-of-distribution video, short video, streams not copied, words outside, silence."""
   name = source.path or 'the prompt'
   found = manifest['ood']
   lines = []
-  if found and found['is_unusual']:
+  if found and found['is_ood']:
     lines.append(
-      f'out-of-distribution score {found["distance"]:.2f} (threshold {found["threshold"]:.2f}): expect lower '
+      f'out-of-distribution score {found["score"]:.2f} (threshold {found["threshold"]:.2f}): expect lower '
       'quality on this video.'
     )
   shown_s, requested_s = (manifest['input'][name] for name in ('duration_s', 'requested_duration_s'))
@@ -226,38 +226,38 @@ def _warn(source, manifest: dict) -> None:
     lines.append(f'lasts {shown_s:.2f} s, to the end of the video; --duration {requested_s:g} is longer.')
   if manifest['not_copied']:
     lines.append(f'not in the written video: {", ".join(manifest["not_copied"])}.')
-  lines += _unsaid(source, manifest)
+  lines += _unspoken_words(source, manifest)
   faint = [sample for sample in manifest['samples'] if sample['peak'] < FAINT_PEAK]
   if faint:
     listed = ', '.join(f'{sample["index"]} (peak {sample["peak"]:g})' for sample in faint)
-    lines.append(f'nearly silent: sample {listed}. Another --seed or more --num-samples draw others.')
+    lines.append(f'nearly silent: sample {listed}. Try another --seed or more --num-samples.')
   for line in lines:
     print(f'v2a: warning: {file_names.printable(str(name))}: {line}', file=sys.stderr, flush=True)
 
 
-def _unsaid(source, manifest: dict) -> list[str]:
-  """Returns a line where words with times fall outside of a whole clip, or all fall outside of a part."""
+def _unspoken_words(source, manifest: dict) -> list[str]:
+  """Returns a line where words with times lie outside of a whole clip, or all lie outside of a part."""
   times_s, end_s = manifest['word_times_s'] or [], source.start_s + manifest['input']['duration_s']
   num = sum(not source.start_s <= time_s < end_s for time_s in times_s)
   is_part = source.start_s > 0 or source.duration_s is not None
   if not num or (is_part and num < len(times_s)):
     return []
   return [
-    f'{num} of the {len(times_s)} words of the transcript are not said: their times lie outside of '
+    f'{num} of the {len(times_s)} words of the transcript are left out: their times lie outside of '
     f'{source.start_s:g}..{end_s:g} s.'
   ]
 
 
 def run(args: argparse.Namespace) -> int:
-  """Draws and writes the soundtracks; 1 where some inputs failed, 2 where all did."""
+  """Generates and writes the soundtracks; returns 1 where some inputs failed, 2 where all did."""
   _check(args)
   paths = expand(args.videos) or [None]
   request = _request(args)
   failures = _unreadable(paths)
   try:
     if len(failures) < len(paths):
-      _draw(args, paths, request, failures)
-  finally:  # whatever ends the batch, what is known of its inputs is reported
+      _generate(args, paths, request, failures)
+  finally:  # errors of inputs are reported whatever ends the batch
     for _, error in sorted(failures.items()):
       print(f'v2a: {error}', file=sys.stderr)
   if not failures:
@@ -266,7 +266,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
-  """Returns one line for each input that can be seen to fail before a model is loaded, by its number."""
+  """Returns the errors that are found before a model is loaded, one line each, by the number of the input."""
   from v2a.media import errors
   from v2a.media import source
 
@@ -280,10 +280,10 @@ def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
   return failures
 
 
-def _draw(
+def _generate(
   args: argparse.Namespace, paths: list[pathlib.Path | None], request, failures: dict[int, str]
 ) -> None:
-  """Draws and writes for the inputs that have not failed; adds those that fail now."""
+  """Generates and writes for the inputs that have not failed; adds errors to failures."""
   from v2a.cli import compilation_cache
   from v2a.cli import progress
   from v2a.reports import export
@@ -310,9 +310,9 @@ def _draw(
         continue
       bar.clear()
       try:
-        delivery = export.write_outputs(model, source, request, result, stem, args.audio, guard=guard)
+        written = export.write_outputs(model, source, request, result, stem, args.audio, guard=guard)
       except Exception as error:  # noqa: BLE001 the boundary of one input
         failures[number] = input_errors.format_error(error, source.path)
         continue
-      _report(delivery, args)
-      _warn(source, delivery.manifest)
+      _report(written, args)
+      _warn(source, written.manifest)

@@ -1,4 +1,4 @@
-"""The program `v2a`: finds the sub-command, and turns faults of the input into one line and exit code 2."""
+"""The program `v2a`: finds the sub-command, and reports errors of the input in one line with exit code 2."""
 
 import argparse
 import contextlib
@@ -16,16 +16,16 @@ from v2a import termination
 from v2a import workarounds
 
 COMMANDS = {
-  'generate': 'draw soundtracks for videos, stills or a prompt alone',
+  'generate': 'generate soundtracks for videos, stills or a prompt alone',
   'train': 'train a codec, a sync encoder or a generator from a config',
-  'compile': 'compile a training step for TPUs that are not here: does it fit, what bounds it',
-  'evaluate': 'measure a model on clips whose truth is known',
-  'compare': 'measure models and sounds made elsewhere on the same clips, side by side',
-  'demo': 'draw soundtracks for the bundled clips and make a page of them',
+  'compile': 'compile a training step ahead of time for TPUs: does it fit, what bounds it',
+  'evaluate': 'compute metrics of a model on clips with ground truth',
+  'compare': 'compare models and external soundtracks on the same clips',
+  'demo': 'generate soundtracks for the bundled clips and make a page of them',
   'models': 'list the packaged models',
   'doctor': 'show devices, versions and what is missing',
 }
-# Unknown flags of this form belong to the config, which knows its own keys.
+# Unknown flags of the form --config.KEY are overrides of the config, which checks its keys.
 TAKES_OVERRIDES = ('train', 'compile')
 MAX_MESSAGE = 600
 
@@ -36,7 +36,7 @@ def _top() -> flags.Parser:
     prog='v2a',
     formatter_class=argparse.RawDescriptionHelpFormatter,
     usage='v2a COMMAND [flags]',
-    description='Soundtracks for silent footage.',
+    description='Soundtracks for silent video.',
     epilog=f'commands:\n{commands}\n\nv2a COMMAND --help shows the flags of one.',
   )
   parser.add_argument('--version', action='version', version=f'v2a {v2a.__version__}')
@@ -56,19 +56,19 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
   module.add_flags(parser)
   args, unknown = parser.parse_known_args(argv[1:])
   overrides = [flag for flag in unknown if command in TAKES_OVERRIDES and flag.startswith('--config.')]
-  strangers = [flag for flag in unknown if flag not in overrides]
-  if strangers:
+  unrecognized = [flag for flag in unknown if flag not in overrides]
+  if unrecognized:
     known = [flag for action in parser._actions for flag in action.option_strings]
-    near = difflib.get_close_matches(strangers[0].split('=')[0], known, n=1)
+    near = difflib.get_close_matches(unrecognized[0].split('=')[0], known, n=1)
     hint = f' Did you mean {near[0]}?' if near else ''
-    parser.error(f'unrecognized arguments: {" ".join(strangers)}.{hint}')
+    parser.error(f'unrecognized arguments: {" ".join(unrecognized)}.{hint}')
   if command in TAKES_OVERRIDES:
     args.overrides = overrides
   return args, module
 
 
 def error_message(error: BaseException) -> str:
-  """Returns an error as one line: for files the name and the reason, else the error's own words."""
+  """Returns an error as one line: for files the name and the reason, else its message."""
   path = error.filename if isinstance(error, OSError) else None
   text = f'{path}: {error.strerror}' if path and error.strerror else str(error) or type(error).__name__
   text = file_names.one_line(text, path)
@@ -91,13 +91,13 @@ def main(argv: list[str] | None = None) -> int:
   """
   argv = sys.argv[1:] if argv is None else argv
   for stream in (sys.stdout, sys.stderr):
-    # A name that the terminal's encoding lacks shall not end a run.
+    # A file name that the encoding of the terminal lacks must not end a run.
     stream.reconfigure(errors='backslashreplace')
-  # Before NumPy is imported: its threads wait for each other by spinning, and what it is given here (an
-  # evaluation's covariances) is small. JAX has its own.
+  # Before NumPy is imported: the threads of its BLAS spin while they wait, and the matrices that it is given
+  # (covariances in evaluation) are small. JAX has its own threads.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')
   workarounds.order_cpu_collectives()
-  # Its words on a missing home folder concern nobody: it only starts a second later.
+  # Its warning about a missing home folder has no consequence but a slower start.
   logging.getLogger('matplotlib').setLevel(logging.ERROR)
   try:
     if not argv or argv[0].startswith('-'):
@@ -105,7 +105,7 @@ def main(argv: list[str] | None = None) -> int:
       _top().print_help()
       return 0
     args, module = _parse(argv)
-    # Training answers signals itself (v2a.training.distributed.stopping).
+    # Training handles signals itself (v2a.training.distributed.stopping).
     with contextlib.nullcontext() if argv[0] == 'train' else termination.raise_on_signals():
       code = module.run(args)
     sys.stdout.flush()
@@ -132,7 +132,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def check(argv: list[str]) -> int:
-  """Checks a command line that is to run elsewhere: its flags, and what `check` of its command does.
+  """Checks a command line that is to run on another machine: its flags, and `check` of its command.
 
   Returns:
     0, or 2 with one line on stderr.

@@ -1,11 +1,11 @@
-"""Progress on stderr: how much is done, how fast, and how long it will still take."""
+"""A progress bar on stderr: what is done, the rate, and the time left."""
 
 import sys
 import time
 from typing import TextIO
 
 BAR_WIDTH = 24
-REDRAW_S = 0.1
+REFRESH_S = 0.1
 
 
 def format_duration(seconds: float) -> str:
@@ -36,7 +36,7 @@ def line(label: str, done: float, total: float, unit: str, elapsed_s: float) -> 
 
 
 class Progress:
-  """A bar that redraws itself; silent where stderr is no terminal, so that logs stay clean.
+  """A progress bar; silent where stderr is no terminal, so that logs stay clean.
 
   Use as a context; call `update(done, total)` with counts so far (it is the `progress` callable that
   v2a.sampling.pipeline takes).
@@ -48,15 +48,15 @@ class Progress:
     Args:
       label: what is being done.
       unit: the name of a unit, in the plural.
-      is_quiet: never draw.
-      stream: where to draw; None is stderr.
+      is_quiet: never shown.
+      stream: to write to; None is stderr.
     """
     self._label = label
     self._unit = unit
     self._stream = sys.stderr if stream is None else stream
-    self._is_drawn = not is_quiet and self._stream.isatty()
+    self._is_shown = not is_quiet and self._stream.isatty()
     self._start_s = time.monotonic()
-    self._drawn_s = -REDRAW_S
+    self._shown_s = -REFRESH_S
     self._width = 0
 
   def __enter__(self) -> 'Progress':
@@ -68,23 +68,23 @@ class Progress:
     self.clear()
 
   def clear(self) -> None:
-    """Clears the line, for other words; the next update draws it again."""
+    """Clears the line for other output; the next update shows it again."""
     if self._width:
       self._stream.write('\r' + ' ' * self._width + '\r')
       self._stream.flush()
       self._width = 0
 
   def update(self, done: float, total: float) -> None:
-    """Draws the bar, at most every tenth of a second.
+    """Shows the bar, at most every REFRESH_S.
 
     Args:
       done: units done so far.
       total: units in all.
     """
     now_s = time.monotonic() - self._start_s
-    if not self._is_drawn or total <= 0 or (now_s - self._drawn_s < REDRAW_S and done < total):
+    if not self._is_shown or total <= 0 or (now_s - self._shown_s < REFRESH_S and done < total):
       return
-    self._drawn_s = now_s
+    self._shown_s = now_s
     text = line(self._label, done, total, self._unit, now_s)
     self._stream.write('\r' + text.ljust(self._width))
     self._stream.flush()

@@ -1,10 +1,10 @@
-"""The flags that tell how soundtracks are drawn, for every command that draws some."""
+"""Flags of sampling, for every command that generates soundtracks."""
 
 import argparse
 
 from v2a import flags
 
-# Known here too, since help shall not wait for JAX.
+# Repeated here, so that --help does not import JAX.
 GENERATORS = ('flow', 'tokens', 'masked')
 MAX_DEVICES = 2**20
 AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a generator or a clip
@@ -15,57 +15,57 @@ def add_flags(group, is_compared: bool = False) -> None:
 
   Args:
     group: parser or group.
-    is_compared: whether models are compared: each names its generator itself, and --steps takes several.
+    is_compared: whether models are compared: each names its generator, and --steps takes several values.
   """
   if not is_compared:
     group.add_argument(
       '--generator',
       choices=GENERATORS,
-      help="what draws: a flow, tokens in turn, or masked tokens (the model's)",
+      help="flow (diffusion), tokens (autoregressive) or masked (masked decoding) (the model's)",
     )
   group.add_argument(
     '--steps',
     type=flags.number(int, 1),
     nargs='+' if is_compared else None,
     metavar='N',
-    help=f"flow: steps; masked: passes{', all of these' if is_compared else ''} (the model's)",
+    help=f"flow: steps; masked: decoding iterations{', all of these' if is_compared else ''} (the model's)",
   )
   group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="flow: the solver (the model's)")
   group.add_argument(
     '--temperature',
     type=flags.number(float, 0, is_open=True),
     metavar='T',
-    help="tokens, masked: below 1 is more certain (the model's)",
+    help="tokens, masked: sampling temperature (the model's)",
   )
   group.add_argument(
     '--top-k',
     type=flags.number(int, 0),
     metavar='K',
-    help="tokens, masked: only the K likeliest; 0 is all (the model's)",
+    help="tokens, masked: top-k sampling; 0 is off (the model's)",
   )
   group.add_argument(
     '--top-p',
     type=flags.number(float, 0, is_open=True),
     metavar='P',
-    help="tokens, masked: only the likeliest that reach the probability P (the model's)",
+    help="tokens, masked: nucleus sampling; 1 is off (the model's)",
   )
   group.add_argument(
     '--guidance',
     type=flags.number(float, 0),
     metavar='G',
-    help="guidance by everything at once (the model's); 1 is none",
+    help="guidance scale of all conditions together (the model's); 1 is none",
   )
   for name in ('video', 'text', 'transcript'):
     group.add_argument(
       f'--guidance-{name}',
       type=flags.number(float, 0),
       metavar='G',
-      help=f"guidance by {name} (the model's); 1 is none",
+      help=f"guidance scale of the {name} (the model's); 1 is none",
     )
 
 
 def axes(text: str) -> str:
-  """Returns a flag's text, which names axes of the mesh and their sizes, each once."""
+  """Returns a flag's text: axes of the mesh and their sizes, each once."""
   parts = [part.partition('=') for part in text.split(',')]
   is_right = all(name in AXES for name, _, _ in parts)
   try:
@@ -82,18 +82,18 @@ def axes(text: str) -> str:
 
 
 def add_mesh_flag(group) -> None:
-  """Adds the flag that spreads one model over several devices."""
+  """Adds the flag that shards one model over several devices."""
   group.add_argument(
     '--mesh',
     type=axes,
     metavar='AXIS=N,...',
-    help='spread one generator over devices, for what is larger than one: fsdp and tensor split its weights, '
-    'context the clip; soundtracks share what is left (each device has a copy)',
+    help='shard one generator over devices: fsdp and tensor shard its weights, context the clip; the '
+    'remaining devices sample in parallel (default: each device has all weights)',
   )
 
 
 def mesh_sizes(args: argparse.Namespace) -> dict[str, int] | None:
-  """Returns the mesh that was asked for, or None."""
+  """Returns the mesh of --mesh, or None."""
   if args.mesh is None:
     return None
   parts = (part.split('=') for part in args.mesh.split(','))
@@ -101,7 +101,7 @@ def mesh_sizes(args: argparse.Namespace) -> dict[str, int] | None:
 
 
 def settings(args: argparse.Namespace) -> dict:
-  """Returns the parsed flags by the names of generate.Request."""
+  """Returns the parsed flags by the names of request.Request."""
   from v2a.sampling import request
 
   return {name: getattr(args, name) for name in request.OPTIONAL_SETTINGS}

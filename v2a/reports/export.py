@@ -1,8 +1,8 @@
-"""Writes the outputs of an input: sound files, the picture with its new sound, manifest, plot.
+"""Writes the outputs of an input: sound files, videos with the new soundtrack, manifest, plot.
 
 For a clip of the name NAME and sample i: NAME.i.mp4, NAME.i.wav, NAME.json and NAME.png. All are written to a
-hidden folder and renamed together, the manifest last, so that a manifest's presence says that all is there.
-What may be replaced stands in `v2a.reports.outputs`.
+hidden folder and renamed together, the manifest last: where there is a manifest, the outputs are complete.
+`v2a.reports.outputs` decides what may be replaced.
 """
 
 from collections.abc import Iterable
@@ -31,16 +31,16 @@ from v2a.sampling import request as request_lib
 
 NUM_THUMBNAILS = 12
 THUMBNAIL_SIZE = 160
-# Up to here all thumbnails come from one pass over the file; beyond it each seeks its own place, but for
-# animations, which are decoded from their begin.
+# Up to this length all thumbnails come from one pass over the file; beyond it each is sought, except in
+# animations, which are decoded from their first frame.
 ONE_PASS_S = 20.0
-# A peak of silence in decibels; JSON knows no infinity.
+# The level of silence in decibels; JSON has no infinity.
 _SILENCE_DB = -120.0
 
 
 @dataclasses.dataclass(frozen=True)
 class WrittenOutputs:
-  """What was written for one input: its manifest, where that lies, and its entry in a gallery."""
+  """What was written for one input: its manifest, the path of that, and its entry in a gallery."""
 
   manifest: dict
   path: pathlib.Path
@@ -48,7 +48,7 @@ class WrittenOutputs:
 
 
 def thumbnails(info: probe.Probe, start_s: float, duration_s: float) -> np.ndarray | None:
-  """Returns frame_MYX3 at the middles of equal spans of a part of a file; None where there is no picture.
+  """Returns frame_MYX3 at the middles of equal spans of a part of a file; None without a video stream.
 
   Args:
     info: the file.
@@ -73,7 +73,10 @@ def _level_db(value: float) -> float:
 
 
 def _input(
-  source: request_lib.Input, info: probe.Probe | None, content: files.Fingerprint | None, duration_s: float
+  source: request_lib.Input,
+  info: probe.Probe | None,
+  fingerprint: files.Fingerprint | None,
+  duration_s: float,
 ) -> dict:
   part = {
     'start_s': source.start_s,
@@ -84,8 +87,8 @@ def _input(
     return {'path': None, 'uri': None, 'sha256': None, **part}
   return {
     'path': str(source.path),
-    'uri': source.path.absolute().as_uri(),  # finds the file whatever bytes its name is made of
-    'sha256': content.sha256,
+    'uri': source.path.absolute().as_uri(),  # identifies the file whatever the encoding of its name
+    'sha256': fingerprint.sha256,
     **part,
     'is_image': info.is_image,
     'width': info.width,
@@ -104,7 +107,7 @@ def _samples(
   sample_rate_hz: int,
   audio: str,
 ) -> tuple[list[gallery_entries.Sample], list[dict], list[str]]:
-  """Writes into a folder; returns the samples, what the manifest says of them, what was not copied."""
+  """Writes samples into a folder; returns them, their entries of the manifest, and what was not copied."""
   samples, described, losses = [], [], []
   while result.soundtracks:
     # Taken out, since long ones fill the memory.
@@ -114,7 +117,7 @@ def _samples(
     write.wav(wav, wave_NA, sample_rate_hz)
     video = None
     if info is not None:
-      # Without a wish the whole picture is kept; else it ends with the sound, which may end with the picture.
+      # Without --duration the whole video is written; else it ends with the soundtrack.
       is_whole = source.duration_s is None and not info.is_image
       duration_s = None if is_whole else len(wave_NA) / sample_rate_hz
       muxed = write.mux(
@@ -149,13 +152,13 @@ def _describe(sample: gallery_entries.Sample, peak: float) -> dict:
   }
 
 
-def _gauge(result: pipeline.Result) -> dict | None:
+def _ood(result: pipeline.Result) -> dict | None:
   if result.ood is None:
     return None
-  distance, threshold = (round(value, 3) for value in result.ood)
-  # JSON knows no infinity, which a gauge has before it is calibrated.
-  told = threshold if np.isfinite(threshold) else None
-  return {'distance': distance, 'threshold': told, 'is_unusual': distance > threshold}
+  score, threshold = (round(value, 3) for value in result.ood)
+  # JSON has no infinity, which is the threshold of a detector that is not calibrated.
+  finite = threshold if np.isfinite(threshold) else None
+  return {'score': score, 'threshold': finite, 'is_ood': score > threshold}
 
 
 def check(
@@ -170,16 +173,16 @@ def check(
 
   Args:
     guard: of the run.
-    inputs: all of it.
+    inputs: of the run.
     stems: folder and name of the files of each.
-    request: what was asked for.
+    request: of all inputs.
     audio: see `write_outputs`.
-    model: that will generate; None compares only what is known without one.
+    model: that will generate; None compares only what does not depend on it.
   """
   names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
-  asked = {name: getattr(request, name) for name in names}
+  texts = {name: getattr(request, name) for name in names}
   for source, stem in zip(inputs, stems, strict=True):
-    known = {**asked, 'audio': audio}
+    known = {**texts, 'audio': audio}
     known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
     if model:
       conditions = request_lib.conditions_of(request, has_video=source.path is not None)
@@ -206,12 +209,15 @@ def write_outputs(
     request: of the input.
     result: what was generated, without error; its soundtracks are taken out.
     stem: folder and name of the files without endings.
-    audio: 'replace' the clip's sound or 'mix' with it.
+    audio: 'replace' the sound of the video or 'mix' with it.
     title: heading of the plot; '' is the name.
-    guard: of the whole run; None takes this input for all of it.
+    guard: of the whole run; None is a run of this input alone.
+
+  Returns:
+    The manifest, its path, and the entry for a gallery.
 
   Raises:
-    MediaError: the picture cannot be put under the sound.
+    MediaError: the video cannot be muxed with the sound.
     ValueError: the input has changed since it was read.
     FileExistsError: a file is in the way, see `outputs`.
   """
@@ -247,7 +253,7 @@ def write_outputs(
       'transcript': request.transcript,
       'word_times_s': request.word_times_s and list(request.word_times_s),
       'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
-      'ood': _gauge(result),
+      'ood': _ood(result),
       'timings_s': {name: round(value, 4) for name, value in timings_s.items()},
       'plot': f'{stem.name}.png',
       'samples': described,

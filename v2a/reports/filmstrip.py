@@ -1,4 +1,4 @@
-"""A strip of film: frames side by side on the time axis, each cut to its cell and never stretched."""
+"""A film strip: frames side by side on the time axis, each cropped to its cell and never stretched."""
 
 import numpy as np
 from PIL import Image
@@ -7,11 +7,14 @@ from v2a import shapes
 
 
 def cut(frame_YX3: np.ndarray, ratio: float) -> np.ndarray:
-  """Cuts rows or columns evenly off both sides, so that width over height changes by a ratio.
+  """Crops rows or columns evenly on both sides, so that width over height changes by a ratio.
 
   Args:
     frame_YX3: a frame.
-    ratio: wanted over present width per height; below 1 cuts columns, above 1 rows.
+    ratio: wanted over present width per height; below 1 crops columns, above 1 rows.
+
+  Returns:
+    A view of the frame.
   """
   rows, columns = frame_YX3.shape[:2]
   if ratio < 1.0:
@@ -25,7 +28,7 @@ def strip(thumbnail_MYX3: np.ndarray, aspect: float, num_rows: int, num_columns:
   """Returns strip_YX3 of a size; frame of cell i is the one at the middle of the cell's span of time.
 
   Args:
-    thumbnail_MYX3: frames evenly spread over the clip, squashed to any shape, uint8.
+    thumbnail_MYX3: frames evenly spread over the clip, resized to any shape, uint8.
     aspect: width over height that the frames had.
     num_rows: height of the strip in pixels.
     num_columns: width of the strip in pixels, at least one.
@@ -38,6 +41,6 @@ def strip(thumbnail_MYX3: np.ndarray, aspect: float, num_rows: int, num_columns:
   for cell in range(num_cells):
     frame_YX3 = thumbnail_MYX3[int((cell + 0.5) * num_frames / num_cells)]
     width = int(edges[cell + 1] - edges[cell])
-    picture_YX3 = cut(frame_YX3, width / num_rows / aspect)
-    cells.append(np.asarray(Image.fromarray(picture_YX3).resize((width, num_rows))))
+    cropped_YX3 = cut(frame_YX3, width / num_rows / aspect)
+    cells.append(np.asarray(Image.fromarray(cropped_YX3).resize((width, num_rows))))
   return np.concatenate(cells, axis=1)

@@ -1,4 +1,4 @@
-"""One result of the gallery: a clip, what was asked for, and the soundtracks that were drawn."""
+"""One entry of the gallery: a clip, its request, and the soundtracks that were generated."""
 
 import dataclasses
 import pathlib
@@ -10,16 +10,16 @@ from v2a import shapes
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-  """One drawn soundtrack.
+  """One generated soundtrack.
 
   Attributes:
     index: its number, from 0.
-    mel_db_RJ: its spectrogram, see `spectrogram.mel_spectrogram`; the wave itself may be too long to keep.
+    mel_db_RJ: its spectrogram, see `spectrogram.mel_spectrogram`; the waveform may be too long for memory.
     wav: the sound file.
-    video: the clip with this sound under its picture; None where there is no picture.
-    score: agreement of sound and picture, higher is better; None where nothing was ranked.
-    rank: place among the samples, 1 is best; None where nothing was ranked.
-    rms_db: how loud it is as a whole, in decibels of full scale: the spectrogram is relative to its own peak.
+    video: the video with this soundtrack; None without a video.
+    score: audio-video similarity, higher is better; None where nothing was ranked.
+    rank: among the samples, 1 is best; None where nothing was ranked.
+    rms_db: RMS level in decibels of full scale (the spectrogram is relative to its own peak).
   """
 
   index: int
@@ -32,7 +32,7 @@ class Sample:
 
   @property
   def details(self) -> list[str]:
-    """What is known of it, in words."""
+    """Rank, score and level as text, without what is not known."""
     known = (('rank {}', self.rank), ('score {:.3f}', self.score), ('{:.0f} dB RMS', self.rms_db))
     return [words.format(value) for words, value in known if value is not None]
 
@@ -45,16 +45,15 @@ class Entry:
     title: its heading.
     duration_s: length of the sound in seconds.
     samples: the soundtracks, at least one.
-    prompt: what was asked for.
-    negative_prompt: what was asked to be absent.
+    prompt: the sound that was wanted.
+    negative_prompt: the sound that was not wanted.
     transcript: the words of the dialogue.
     note: a remark under the heading.
-    motion_L: how much each frame differs from the one before, 0..1, evenly spread over the clip; may be
-      empty.
+    motion_L: mean absolute change of each frame, 0..1, evenly spread over the clip; may be empty.
     thumbnail_MYX3: frames evenly spread over the clip, uint8, each standing for the span in whose middle it
-      is; None where there is no picture.
-    aspect: width over height of the picture as shown.
-    event_times_s: times of known events, drawn as ticks.
+      is; None without a video.
+    aspect: width over height of the video as shown.
+    event_times_s: times of known events, plotted as ticks.
   """
 
   title: str
@@ -78,14 +77,14 @@ class Entry:
 
   @property
   def best(self) -> Sample:
-    """The sample of the best rank; the first where nothing was ranked."""
+    """The sample of rank 1; the first where nothing was ranked."""
     return min(self.samples, key=lambda sample: (sample.rank or 0, sample.index))
 
   @property
   def details(self) -> list[tuple[str, str]]:
-    """What was asked for, as (name, text), without what was left empty."""
-    asked = (('prompt', self.prompt), ('without', self.negative_prompt), ('dialogue', self.transcript))
-    return [(name, text) for name, text in asked if text]
+    """The texts of the request as (name, text), without empty ones."""
+    texts = (('prompt', self.prompt), ('without', self.negative_prompt), ('dialogue', self.transcript))
+    return [(name, text) for name, text in texts if text]
 
 
 def ticks(duration_s: float) -> list[float]:

@@ -1,4 +1,4 @@
-"""The gallery as a web page: players whose playhead runs through film strip, motion curve and spectrogram.
+"""The gallery as a web page: players with a playhead over film strip, motion curve and spectrogram.
 
 The page is one file (style, script and plots inside); sounds and videos are linked relative to it. It follows
 the reader's light or dark setting, and works without a script (players and plots are there; the playhead is
@@ -29,10 +29,10 @@ CURVE_WIDTH, CURVE_HEIGHT = 1000, 100
 TEMPLATE = pathlib.Path(__file__).parent / 'gallery_page.html'
 
 
-def _jpeg(picture_YX3: np.ndarray, quality: int = 82) -> str:
-  """Returns a data address of a picture."""
+def _jpeg(image_YX3: np.ndarray, quality: int = 82) -> str:
+  """Returns an image as a data URL."""
   buffer = io.BytesIO()
-  Image.fromarray(picture_YX3).save(buffer, 'JPEG', quality=quality, optimize=True)
+  Image.fromarray(image_YX3).save(buffer, 'JPEG', quality=quality, optimize=True)
   return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -48,12 +48,12 @@ def _poster(entry: gallery_entries.Entry) -> str:
 
 
 def _curve(entry: gallery_entries.Entry) -> str:
-  """Returns the motion curve as SVG, with a tick for every known event."""
+  """Returns the motion curve as SVG, with a tick for each known event."""
   level = spectrogram.envelope(entry.motion_L, CURVE_WIDTH // 2)
   level = level / max(float(level.max()) * 1.08, 1e-3)
   points = ' '.join(
-    f'{(place + 0.5) * CURVE_WIDTH / len(level):.1f},{CURVE_HEIGHT * (1 - value):.1f}'
-    for place, value in enumerate(level)
+    f'{(column + 0.5) * CURVE_WIDTH / len(level):.1f},{CURVE_HEIGHT * (1 - value):.1f}'
+    for column, value in enumerate(level)
   )
   events = ''.join(
     f'<line class="event" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{CURVE_HEIGHT}"/>'
@@ -68,7 +68,7 @@ def _curve(entry: gallery_entries.Entry) -> str:
 
 
 def _link(path: pathlib.Path, folder: pathlib.Path) -> str:
-  """Returns the address of a file relative to the page's folder."""
+  """Returns the URL of a file relative to the folder of the page."""
   relative = os.path.relpath(path, folder)
   return html.escape(urllib.parse.quote(os.fsencode(pathlib.PurePath(relative).as_posix())), quote=True)
 
@@ -144,29 +144,35 @@ def _card(entry: gallery_entries.Entry, folder: pathlib.Path) -> str:
   )
 
 
-def render(shown: Sequence[gallery_entries.Entry], folder: pathlib.Path, title: str, lead: str = '') -> str:
+def render(entries: Sequence[gallery_entries.Entry], folder: pathlib.Path, title: str, lead: str = '') -> str:
   """Returns the page.
 
   Args:
-    shown: the entries in order.
+    entries: the entries in order.
     folder: where the page will lie; links are relative to it.
     title: the heading.
     lead: one sentence under the heading.
+
+  Returns:
+    The HTML of the page.
   """
-  cards = '\n'.join(_card(entry, folder) for entry in shown)
+  cards = '\n'.join(_card(entry, folder) for entry in entries)
   template = string.Template(TEMPLATE.read_text(encoding='utf-8'))
   return template.substitute(title=html.escape(title), lead=html.escape(lead), cards=cards)
 
 
-def write(path: pathlib.Path, shown: Sequence[gallery_entries.Entry], title: str, lead: str = '') -> None:
-  """Writes the page; it appears under its name only when it is whole.
+def write(path: pathlib.Path, entries: Sequence[gallery_entries.Entry], title: str, lead: str = '') -> None:
+  """Writes the page; the file appears only when it is complete.
 
   Args:
     path: the file to write.
-    shown: the entries in order, at least one.
+    entries: the entries in order, at least one.
     title: the heading.
     lead: one sentence under the heading.
+
+  Raises:
+    ValueError: there are no entries.
   """
-  if not shown:
+  if not entries:
     raise ValueError('a page needs at least one entry; got none.')
-  files.write_text(path, render(shown, path.parent, title, lead))
+  files.write_text(path, render(entries, path.parent, title, lead))

@@ -1,4 +1,4 @@
-"""The gallery as one PNG: for each clip a strip of film, motion curve and spectrograms on one time axis."""
+"""The gallery as one PNG: for each clip a film strip, the motion curve and spectrograms on one time axis."""
 
 from collections.abc import Generator
 import contextlib
@@ -16,7 +16,13 @@ from v2a.reports import filmstrip
 from v2a.reports import gallery_entries
 from v2a.reports import spectrogram
 
-BACK, INK, SOFT, MOTION, EVENT = '#101218', '#e8e6e1', '#8b90a0', '#5ad1c1', '#ffb454'
+BACKGROUND_COLOR, TEXT_COLOR, MUTED_COLOR, MOTION_COLOR, EVENT_COLOR = (
+  '#101218',
+  '#e8e6e1',
+  '#8b90a0',
+  '#5ad1c1',
+  '#ffb454',
+)
 WIDTH_IN, DPI = 12.0, 110
 MARGIN_IN, HEAD_IN, FILM_IN, MOTION_IN, SOUND_IN, AXIS_IN, GAP_IN = 0.35, 0.62, 0.85, 0.5, 1.15, 0.3, 0.06
 TITLE_IN = 0.75
@@ -32,10 +38,10 @@ def no_glyph_warnings() -> Generator[None]:
 
 
 class _Layout:
-  """Hands out axes from the top of a figure down, in inches."""
+  """Places axes from the top of a figure down, in inches."""
 
   def __init__(self, height_in: float):
-    self.figure = mpl_figure.Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=BACK)
+    self.figure = mpl_figure.Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=BACKGROUND_COLOR)
     self._height_in = height_in
     self._top_in = 0.0
 
@@ -59,7 +65,7 @@ class _Layout:
       1 - 2 * MARGIN_IN / WIDTH_IN,
       height_in / self._height_in,
     )
-    axes = self.figure.add_axes(box, facecolor=BACK)
+    axes = self.figure.add_axes(box, facecolor=BACKGROUND_COLOR)
     axes.set_xlim(0.0, duration_s)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -90,11 +96,11 @@ def _film(axes, entry: gallery_entries.Entry) -> None:
 def _motion(axes, entry: gallery_entries.Entry) -> None:
   level = spectrogram.envelope(entry.motion_L, spectrogram.MAX_COLUMNS)
   time_s = (np.arange(len(level)) + 0.5) * entry.duration_s / len(level)
-  axes.fill_between(time_s, level, color=MOTION, alpha=0.25, lw=0)
-  axes.plot(time_s, level, color=MOTION, lw=1.2)
+  axes.fill_between(time_s, level, color=MOTION_COLOR, alpha=0.25, lw=0)
+  axes.plot(time_s, level, color=MOTION_COLOR, lw=1.2)
   axes.set_ylim(0.0, max(float(level.max()) * 1.1, 1e-3))
-  axes.text(0.004, 0.9, 'motion', transform=axes.transAxes, color=MOTION, size=8, va='top')
-  axes.vlines(entry.event_times_s, *axes.get_ylim(), color=EVENT, lw=0.8, alpha=0.8)
+  axes.text(0.004, 0.9, 'motion', transform=axes.transAxes, color=MOTION_COLOR, size=8, va='top')
+  axes.vlines(entry.event_times_s, *axes.get_ylim(), color=EVENT_COLOR, lw=0.8, alpha=0.8)
 
 
 def _sound(axes, entry: gallery_entries.Entry, sample: gallery_entries.Sample) -> None:
@@ -109,15 +115,20 @@ def _sound(axes, entry: gallery_entries.Entry, sample: gallery_entries.Sample) -
     interpolation='bilinear',
   )
   words = '   '.join((f'sample {sample.index}', *sample.details))
-  dark = {'facecolor': BACK, 'alpha': 0.6, 'linewidth': 0, 'pad': 1.5}  # loud sound is bright up there
+  dark = {
+    'facecolor': BACKGROUND_COLOR,
+    'alpha': 0.6,
+    'linewidth': 0,
+    'pad': 1.5,
+  }  # behind the label, since loud sound is bright
   axes.text(0.004, 0.95, words, transform=axes.transAxes, color='white', size=8, va='top', bbox=dark)
 
 
 def _entry(layout: _Layout, entry: gallery_entries.Entry, samples: list[gallery_entries.Sample]) -> None:
-  layout.text(_plain(entry.title), 13, INK, weight='bold')
+  layout.text(_plain(entry.title), 13, TEXT_COLOR, weight='bold')
   words = ' · '.join(f'{name}: {text}' for name, text in entry.details) or entry.note
   layout.skip(0.27)
-  layout.text(_plain(words), 9, SOFT)
+  layout.text(_plain(words), 9, MUTED_COLOR)
   layout.skip(HEAD_IN - 0.27)
   if entry.thumbnail_MYX3 is not None:
     _film(layout.axes(FILM_IN, entry.duration_s), entry)
@@ -130,35 +141,38 @@ def _entry(layout: _Layout, entry: gallery_entries.Entry, samples: list[gallery_
   axes.set_xticks(
     times_s, [gallery_entries.tick_label(time_s) + (' s' if not time_s else '') for time_s in times_s]
   )
-  axes.tick_params(colors=SOFT, labelsize=8, length=3)
+  axes.tick_params(colors=MUTED_COLOR, labelsize=8, length=3)
   layout.skip(AXIS_IN)
 
 
 def write(
-  path: pathlib.Path, shown: list[gallery_entries.Entry], title: str = '', max_samples: int = 4
+  path: pathlib.Path, entries: list[gallery_entries.Entry], title: str = '', max_samples: int = 4
 ) -> None:
-  """Draws entries below each other into a PNG; the file appears under its name only when it is whole.
+  """Plots entries below each other into a PNG; the file appears only when it is complete.
 
   Args:
     path: the file to write.
-    shown: the entries, at least one.
+    entries: the entries, at least one.
     title: a heading over all of them; '' for none.
-    max_samples: spectrograms an entry, best first.
+    max_samples: spectrograms per entry, best first.
+
+  Raises:
+    ValueError: there are no entries.
   """
-  if not shown:
-    raise ValueError('a picture needs at least one entry; got none.')
+  if not entries:
+    raise ValueError('a plot needs at least one entry; got none.')
   chosen = [
     sorted(entry.samples, key=lambda sample: (sample.rank or 0, sample.index))[:max_samples]
-    for entry in shown
+    for entry in entries
   ]
   height_in = 2 * MARGIN_IN + (TITLE_IN if title else 0.0)
-  height_in += sum(_height_in(entry, len(samples)) for entry, samples in zip(shown, chosen))
+  height_in += sum(_height_in(entry, len(samples)) for entry, samples in zip(entries, chosen))
   layout = _Layout(height_in)
   layout.skip(MARGIN_IN)
   if title:
-    layout.text(_plain(title), 20, INK, weight='bold')
+    layout.text(_plain(title), 20, TEXT_COLOR, weight='bold')
     layout.skip(TITLE_IN)
-  for entry, samples in zip(shown, chosen):
+  for entry, samples in zip(entries, chosen):
     _entry(layout, entry, samples)
   with files.atomic_write(path) as partial, no_glyph_warnings():
     backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial), metadata={'Software': files.MARK})

@@ -1,11 +1,12 @@
-"""Which files a run of `v2a generate` writes, and which of those that are there it may replace.
+"""Which files a run of `v2a generate` writes, and which existing files it may replace.
 
 For an input NAME, sample i: NAME.i.mp4 (or another video suffix), NAME.i.wav, NAME.png and the manifest
-NAME.json. A file is ours only if a manifest beside it names it and it is unchanged since (`v2a.manifests`).
+NAME.json. A file counts as written by v2a only if a manifest beside it names it and it is unchanged
+(`v2a.manifests`).
 
-Rules: an input or a file that is not ours is never replaced. Files of ours are replaced by the same request
-(the number of samples may differ), by another request only with `overwrite`; samples of the earlier run that
-the new one does not make are removed with it.
+Rules: an input or a file that v2a did not write is never replaced. Files that it wrote are replaced by the
+same request (the number of samples may differ), by another request only with `overwrite`; samples of the
+earlier run that the new one lacks are removed with it.
 """
 
 from collections.abc import Generator
@@ -27,7 +28,7 @@ from v2a.media import write
 PROMPT_NAME = 'soundtrack'
 # What is appended to a stem is at most `.999.webm`, and a name has at most 255 bytes.
 MAX_STEM_BYTES = 255 - len('.999.webm')
-_ADVICE = 'choose another --output'
+_HINT = 'choose another --output'
 
 
 def stems(paths: Iterable[pathlib.Path | None], folder: pathlib.Path) -> list[pathlib.Path]:
@@ -62,13 +63,13 @@ def planned(name: str, num_samples: int) -> list[str]:
 
 
 class OverwriteGuard:
-  """Says before any work, and again before files are renamed, what the outputs of a run may replace."""
+  """Checks before any work, and again before files are renamed, what the outputs of a run may replace."""
 
   def __init__(self, inputs: Iterable[pathlib.Path | None], num_samples: int, overwrite: bool = False):
-    """Takes note of the inputs, which are never replaced.
+    """Records the inputs, which are never replaced.
 
     Args:
-      inputs: of the whole run, None for a prompt alone; none of them is ever replaced.
+      inputs: of the whole run; None is a prompt alone.
       num_samples: for each input.
       overwrite: whether outputs of other requests may be replaced.
     """
@@ -78,7 +79,7 @@ class OverwriteGuard:
   def check(
     self, stem: pathlib.Path, source: pathlib.Path | None, request: Mapping, sha256: str | None = None
   ) -> list[pathlib.Path]:
-    """Returns the files of an earlier run that the outputs of one input take the place of.
+    """Returns the files of an earlier run that the outputs of one input replace.
 
     Args:
       stem: folder and name of the outputs, without endings.
@@ -92,16 +93,16 @@ class OverwriteGuard:
     """
     path = stem.with_name(f'{stem.name}.json')
     earlier = manifests.read(path)
-    ours = self._ours(path, earlier)
+    own = self._written_by_v2a(path, earlier)
     for name in planned(stem.name, self._num_samples):
-      self._check_name(stem.with_name(name), ours)
+      self._check_name(stem.with_name(name), own)
     if earlier is None:
       return []
     if not self._overwrite:
       self._check_request(path, earlier, source, request, sha256)
-    return [each for each, is_unchanged in ours.values() if is_unchanged and each.is_file()]
+    return [each for each, is_unchanged in own.values() if is_unchanged and each.is_file()]
 
-  def _ours(self, path: pathlib.Path, earlier: dict | None) -> dict:
+  def _written_by_v2a(self, path: pathlib.Path, earlier: dict | None) -> dict:
     """Returns (path, whether it is unchanged) of what a manifest names, by the identity of the file."""
     found = {}
     for name, digest in (earlier or {'files': {}})['files'].items():
@@ -111,19 +112,19 @@ class OverwriteGuard:
         found[_identity(file)] = file, is_unchanged
     return found
 
-  def _check_name(self, path: pathlib.Path, ours: dict) -> None:
+  def _check_name(self, path: pathlib.Path, own: dict) -> None:
     if not os.path.lexists(path):
       return
     if path.exists() and _identity(path) in self._inputs:
-      raise FileExistsError(f'{path}: is an input of this run, and an output would replace it; {_ADVICE}.')
+      raise FileExistsError(f'{path}: is an input of this run, and an output would replace it; {_HINT}.')
     if not stat.S_ISREG(path.lstat().st_mode):
       kind = 'a folder' if path.is_dir() and not path.is_symlink() else 'not a regular file'
-      raise FileExistsError(f'{path}: is {kind}, where an output belongs; {_ADVICE}.')
-    file, is_unchanged = ours.get(_identity(path), (None, False))
+      raise FileExistsError(f'{path}: is {kind}, where an output belongs; {_HINT}.')
+    file, is_unchanged = own.get(_identity(path), (None, False))
     if file is None:
-      raise FileExistsError(f'{path}: exists and is not what an earlier run wrote; {_ADVICE}.')
+      raise FileExistsError(f'{path}: exists and is not what an earlier run wrote; {_HINT}.')
     if not is_unchanged:
-      raise FileExistsError(f'{path}: has changed since an earlier run wrote it; move it, or {_ADVICE}.')
+      raise FileExistsError(f'{path}: has changed since an earlier run wrote it; move it, or {_HINT}.')
 
   def _check_request(self, path, earlier: dict, source, request: Mapping, sha256: str | None) -> None:
     if sha256 is None and source is not None:
@@ -134,19 +135,19 @@ class OverwriteGuard:
     known = manifests.request_fields(earlier)
     for key, value in file_names.utf8({'input': sha256, **request}).items():
       if known.get(key) != value:
-        what = 'the input' if key == 'input' else f'{key} {_told(known.get(key))}, now {_told(value)}'
+        what = 'the input' if key == 'input' else f'{key} {_quoted(known.get(key))}, now {_quoted(value)}'
         raise FileExistsError(
           f'{path}: holds the outputs of another request ({what}); give --overwrite to replace them, or '
-          f'{_ADVICE}.'
+          f'{_HINT}.'
         )
 
 
 @contextlib.contextmanager
 def staging_folder(stem: pathlib.Path) -> Generator[pathlib.Path]:
-  """Gives a hidden folder beside the outputs, in which they are written until all are there.
+  """Yields a hidden folder beside the outputs, in which they are written until all are complete.
 
   Raises:
-    OSError: they cannot be written; named is the folder of the outputs.
+    OSError: they cannot be written; the error names the folder of the outputs.
   """
   stem.parent.mkdir(parents=True, exist_ok=True)
   folder = files.partial_path(stem)
@@ -164,22 +165,22 @@ def publish(folder: pathlib.Path, stem: pathlib.Path, earlier: Iterable[pathlib.
   Args:
     folder: see `staging_folder`.
     stem: folder and name of the outputs, without endings.
-    earlier: files of an earlier run, see `Guard.check`.
+    earlier: files of an earlier run, see `OverwriteGuard.check`.
   """
-  about = f'{stem.name}.json'
+  manifest = f'{stem.name}.json'
   new = [path.name for path in folder.iterdir()]
   for name in new:
-    if name != about:
+    if name != manifest:
       (folder / name).replace(stem.with_name(name))
   kept = {_identity(path) for path in map(stem.with_name, new) if path.exists()}
   for path in earlier:
     if path.exists() and _identity(path) not in kept:
       path.unlink()
-  (folder / about).replace(stem.with_name(about))
+  (folder / manifest).replace(stem.with_name(manifest))
 
 
 def _identity(path: pathlib.Path) -> tuple[int, int]:
-  """Returns what tells files apart whatever they are called: hard links, links and case are seen through."""
+  """Returns an identity of a file that does not depend on its name: the same for all links to it."""
   found = path.stat()
   return found.st_dev, found.st_ino
 
@@ -188,6 +189,6 @@ def _folded(name: str) -> str:
   return unicodedata.normalize('NFC', name).casefold()
 
 
-def _told(value) -> str:
+def _quoted(value) -> str:
   text = 'none' if value is None else file_names.printable(json.dumps(value, ensure_ascii=False))
   return text if len(text) <= 40 else text[:37] + '...'

@@ -1,4 +1,4 @@
-"""What a result's plots show: a mel spectrogram of the sound, and the envelope of a track."""
+"""Mel spectrograms and envelopes for plots."""
 
 import numpy as np
 from scipy import signal
@@ -31,7 +31,7 @@ def mel_filters(num_bands: int, frequency_F: np.ndarray) -> np.ndarray:
 def mel_spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -> np.ndarray:
   """Returns level_RJ: mel levels in decibels under the loudest, from FLOOR_DB to 0, lowest band first.
 
-  Columns are spread evenly over the wave, at most MAX_COLUMNS, so that memory stays flat for long sounds.
+  Columns are spread evenly over the wave, at most MAX_COLUMNS, so that memory does not grow with the length.
 
   Args:
     wave_NA: samples, any number of channels; their powers are averaged.
@@ -56,20 +56,20 @@ def mel_spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 9
   return 10.0 * np.log10(np.maximum(power_RJ / peak, 10.0 ** (FLOOR_DB / 10.0)))
 
 
-def _around(wave_NA: np.ndarray, middle: int, num_samples: int) -> np.ndarray:
+def _around(wave_NA: np.ndarray, center: int, num_samples: int) -> np.ndarray:
   """Returns the samples around one, zeros beyond the ends; the wave is not copied as a whole."""
-  first = middle - num_samples // 2
+  first = center - num_samples // 2
   inside_NA = wave_NA[max(first, 0) : first + num_samples]
   before = max(-first, 0)
   return np.pad(inside_NA, ((before, num_samples - before - len(inside_NA)), (0, 0)))
 
 
 def envelope(values, num_columns: int) -> np.ndarray:
-  """Returns the largest value in each of a number of equal spans, so that thin peaks survive drawing.
+  """Returns the largest value in each of a number of equal spans, so that thin peaks stay visible in a plot.
 
   Args:
-    values: a track of one value a step, any length of at least 1.
-    num_columns: spans; no more come back than there are values.
+    values: a curve of any length of at least 1.
+    num_columns: number of spans; fewer are returned where there are fewer values.
   """
   values = np.asarray(values)
   spans = np.array_split(values, min(num_columns, len(values)))

@@ -49,7 +49,7 @@ def test_without_a_home_folder_there_is_no_cache(monkeypatch, capsys):
   assert compilation_cache.enable() is None
   err = capsys.readouterr().err
   assert err.startswith('v2a: note: no compilation cache') and err.count('\n') == 1
-  assert 'there is no home folder; V2A_CACHE names another' in err
+  assert 'there is no home folder; set V2A_CACHE to another' in err
   monkeypatch.setenv('V2A_CACHE', '~/here')
   with pytest.raises(ValueError, match='V2A_CACHE=~/here: this home folder is not known'):
     compilation_cache.folder()

@@ -51,10 +51,10 @@ def test_without_a_home_folder_there_is_no_cache(monkeypatch, capsys):
   assert err.startswith('v2a: note: no compilation cache') and err.count('\n') == 1
   assert 'there is no home folder; set V2A_CACHE to another' in err
   monkeypatch.setenv('V2A_CACHE', '~/here')
-  with pytest.raises(ValueError, match='V2A_CACHE=~/here: this home folder is not known'):
+  with pytest.raises(ValueError, match='V2A_CACHE=~/here: unknown home folder'):
     compilation_cache.folder()
   monkeypatch.setenv('V2A_CACHE', '~nobody-of-this-name/here')
-  with pytest.raises(ValueError, match='this home folder is not known'):
+  with pytest.raises(ValueError, match='unknown home folder'):
     compilation_cache.folder()
 
 

@@ -247,7 +247,7 @@ def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
     ('nowhere/words.txt', '--transcript nowhere/words.txt: no such file. If these'),
     ('./words.tx', 'Did you mean words.txt?'),
     ('folder.txt', 'is not a regular file; wanted a text, SRT or WebVTT file'),
-    (str(tmp_path), 'is no regular file'),
+    (str(tmp_path), 'is not a regular file'),
     ('bad.txt', '--transcript bad.txt: wanted UTF-8 text; got byte 0xe9'),
     ('blank.txt', '--transcript blank.txt: holds no words.'),
   ]:

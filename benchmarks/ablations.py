@@ -1,4 +1,4 @@
-"""What each part of the default model is worth; the tables of docs/default_model.md.
+"""What each part of the default model is worth; the tables of docs/results/default_model.md.
 
   python benchmarks/ablations.py drawing --model world              guidance, solvers and steps, on one model
   python benchmarks/ablations.py training --workdir runs/ablations  trained on without one part

@@ -4,7 +4,7 @@ v2a train --config flow_0.15b --workdir runs/flow_0.15b \
     --config.init_from.codec=runs/codec_48k --config.init_from.sync=runs/sync_512
 
 after the commands of codec_48k and sync_48k, the latter with --config.conditioning.width=512 and
---workdir=runs/sync_512. Not yet run. What fits which chips, and what bounds it: docs/scaling.md, by
+--workdir=runs/sync_512. Not yet run. What fits which chips, and what bounds it: docs/results/scaling.md, by
 `v2a compile --config flow_0.15b --topology v5e:16x16`. Heads of 128 fill a TPU's registers.
 """
 

@@ -4,7 +4,7 @@ v2a train --config flow_3b --workdir runs/flow_3b \
     --config.init_from.codec=runs/codec_48k --config.init_from.sync=runs/sync_48k
 
 after the commands of codec_48k and sync_48k. Not yet run. What fits which chips, and what bounds it:
-docs/scaling.md, by `v2a compile --config flow_3b --topology v5e:16x16`. Heads of 128 fill a TPU's
+docs/results/scaling.md, by `v2a compile --config flow_3b --topology v5e:16x16`. Heads of 128 fill a TPU's
 registers.
 """
 

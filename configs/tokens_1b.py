@@ -9,8 +9,8 @@ python -m data_pipelines.encode --records data/studio_latents --codec runs/codec
     --output data/studio_codes
 
 A clip has 384 steps of 8 books, 391 with the delay pattern. Not yet run. What fits which chips, and
-what bounds it: docs/results/scaling.md, by `v2a compile --config tokens_1b --topology v5e:16x16`. Heads of 128
-fill a TPU's registers.
+what bounds it: docs/results/scaling.md, by `v2a compile --config tokens_1b --topology v5e:16x16`. Heads of
+128 fill a TPU's registers.
 """
 
 from v2a.config import schema

@@ -33,7 +33,7 @@ LEFT = {
   'v2a/media': (4, 0),
   'v2a/metrics': (9, 6),
   'v2a/models': (8, 25),
-  'v2a/reports': (4, 2),
+  'v2a/reports': (0, 2),
   'v2a/sampling': (0, 9),
   'v2a/sharding': (1, 1),
   'v2a/synthetic': (2, 42),

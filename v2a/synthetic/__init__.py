@@ -1,1 +1,1 @@
-"""The procedural audiovisual world: clips whose sound is caused by what is seen, with exact ground truth."""
+"""The synthetic set: procedural clips whose sound is caused by the visible scene, with exact ground truth."""

@@ -1,4 +1,4 @@
-"""Annotations: natural sentences of what is heard, from templates and synonyms; ASCII, at most 128 bytes."""
+"""Annotations: sentences that describe the sound, from templates and synonyms; ASCII, at most 128 bytes."""
 
 from v2a.synthetic import random_streams
 
@@ -224,7 +224,7 @@ def _score(rng, facts: dict) -> str:
 
 
 def describe(rng, facts: dict, is_hidden: bool) -> str:
-  """Returns a sentence on what a scene sounds like; facts come from the scene."""
+  """Returns a sentence that describes the sound of a scene; facts: see scene.Scene."""
   action = facts['action']
   if action in ACTIONS:
     text = _impact(rng, facts, is_hidden)
@@ -248,13 +248,13 @@ def describe(rng, facts: dict, is_hidden: bool) -> str:
 
 
 def annotate(rng, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool) -> tuple[str, bool]:
-  """Returns (annotation, whether it names the off-screen music); what is unnamed stays open.
+  """Returns (annotation, whether it mentions the off-screen music).
 
   Args:
-    rng: stream of the annotation.
-    facts: what the scene says of itself.
-    has_music, has_wind: what is heard off screen.
-    is_hidden: the annotation must name the material.
+    rng: random generator of the annotation.
+    facts: properties of the scene, see scene.Scene.
+    has_music, has_wind: which off-screen sounds are present.
+    is_hidden: whether the annotation must name the material, because it is not visible.
   """
   text = describe(rng, facts, is_hidden)
   names_music, names_wind = has_music and rng.random() < 0.4, has_wind and rng.random() < 0.5

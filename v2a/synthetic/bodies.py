@@ -1,4 +1,4 @@
-"""What bodies look like: the material shows in colour and texture; a hidden one is an even grey."""
+"""Appearance of bodies: colour and texture show the material; a hidden material is uniform grey."""
 
 import dataclasses
 
@@ -13,15 +13,15 @@ MIN_RADIUS, MAX_RADIUS = 0.065, 0.12
 
 @dataclasses.dataclass
 class Body:
-  """A body's looks.
+  """Appearance of a body.
 
   Attributes:
     material: a key of modal.MATERIALS.
     shape: 'disc' or 'box'.
     radius: half its height, in frame widths.
-    is_hidden: draw it as an even grey.
+    is_hidden: whether the material is hidden, by rendering the body in uniform grey.
     grey: that grey, 0..1.
-    tint: three numbers around 1 that vary the colour within the material.
+    tint: factors of red, green and blue around 1 that vary the colour within the material.
     grain: phase of the texture.
   """
 
@@ -34,12 +34,12 @@ class Body:
   grey: float = 0.47
 
   def set_contrasting_grey(self, brightness: float):
-    """Picks the grey of a hidden body so that it is seen before a background of this brightness."""
+    """Sets the grey of a hidden body so that it contrasts with a background of this brightness."""
     self.grey = 0.72 if brightness < 0.3 else 0.47 if brightness > 0.62 else 0.2
 
 
 def random_body(rng, material: str, is_hidden: bool = False, shape: str | None = None) -> Body:
-  """Draws a body of a material."""
+  """Samples a body of a material."""
   shape = shape or random_streams.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
   tint = tuple(value * rng.uniform(0.95, 1.05) for _ in range(3))
@@ -47,7 +47,7 @@ def random_body(rng, material: str, is_hidden: bool = False, shape: str | None =
 
 
 def _texture(body: Body, u, v, spun_u, spun_v, depth):
-  """Returns (color, alpha) over a window: u and v upright, spun_* turned with the body, all in radii."""
+  """Returns (color, alpha) over a window; u, v: upright, spun_*: rotating coordinates, in radii."""
   shade = np.clip(1 - 0.55 * (0.55 * u + 0.8 * v) * 0.6 - 0.1 * depth, 0.3, 1.4)
   glint = np.exp(-(((u + 0.38) ** 2 + (v + 0.42) ** 2) * 9))
   if body.material == 'wood':
@@ -77,15 +77,15 @@ def _texture(body: Body, u, v, spun_u, spun_v, depth):
 
 
 def render(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.0):
-  """Draws a body at positions (a number, or one a frame), turned by an angle in radians.
+  """Renders a body at positions (a number, or one per frame), rotated by an angle in radians.
 
   Args:
-    canvas: drawn on.
-    body: its looks.
+    canvas: the canvas to render on.
+    body: its appearance.
     x, y: position of its centre.
-    angle: turn in radians, clockwise.
+    angle: clockwise rotation in radians.
     alpha: opacity 0..1.
-    stretch: width over height times the usual, the area kept.
+    stretch: factor of the aspect ratio (width over height), at constant area.
   """
   radius = body.radius
   wide, high = radius * np.sqrt(stretch), radius / np.sqrt(stretch)
@@ -117,7 +117,7 @@ def render(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=
 
 
 def render_shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
-  """Draws the soft shadow of a body on the floor."""
+  """Renders the soft shadow of a body on the floor."""
   height = np.clip((floor - y) / 0.8, 0, 1)
   canvas.ellipse(
     x,
@@ -131,10 +131,10 @@ def render_shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha
 
 
 def stick_color(brightness: float) -> tuple[float, float, float]:
-  """Returns the colour of a stick that is seen before a background of this brightness."""
+  """Returns a colour of a stick that contrasts with a background of this brightness."""
   return (0.85, 0.72, 0.5) if brightness < 0.42 else (0.27, 0.18, 0.1)
 
 
 def accent_color(rng) -> tuple[float, float, float]:
-  """Draws a colour for sticks and stands, unlike the materials."""
+  """Samples a colour for sticks and stands, distinct from the materials."""
   return backdrop.color(rng.uniform(0.2, 0.9), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.5))

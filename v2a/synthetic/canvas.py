@@ -1,20 +1,21 @@
-"""Drawing by signed distances, all frames of a clip at once.
+"""Rasterization by signed distance functions, all frames of a clip at once.
 
-Positions and lengths are in frame widths, x to the right and y down, (0, 0) the upper left corner. Every
-parameter of a shape is a number or one value a frame. Coverage falls off over one pixel, so that motion of a
-fraction of a pixel is seen. Only the window that a shape touches in any of the frames is computed.
+Positions and lengths are in frame widths, x to the right and y down, with (0, 0) in the upper left corner.
+Every parameter of a shape is a number or one value per frame. Coverage falls off over one pixel
+(anti-aliasing), so that sub-pixel motion is visible. Only the window that a shape touches in any of the
+frames is computed.
 """
 
 import numpy as np
 
 
 def _column(value) -> np.ndarray:
-  """Turns a number or a value a frame into something that broadcasts over (frame, row, column)."""
+  """Reshapes a number, or one value per frame, to broadcast over (frame, row, column)."""
   return np.asarray(value, np.float32).reshape(-1, 1, 1)
 
 
 class Canvas:
-  """Pictures under construction.
+  """Frames being rasterized.
 
   Attributes:
     pixels_3LYX: colours in 0..1, float32.
@@ -29,13 +30,13 @@ class Canvas:
     self.centre_X = ((np.arange(size) + 0.5) / size).astype(np.float32)
 
   def select_frames(self, part: slice) -> 'Canvas':
-    """Returns a canvas that shares some of the frames."""
+    """Returns a view of some of the frames."""
     view = Canvas.__new__(Canvas)
     view.size, view.centre_X, view.pixels_3LYX = self.size, self.centre_X, self.pixels_3LYX[:, part]
     return view
 
   def window(self, x, y, reach_x, reach_y) -> tuple[slice, slice]:
-    """Returns the rows and columns within reach of the positions in any frame."""
+    """Returns slices of the rows and columns within reach of the positions in any frame."""
     spans = []
     for centre, reach in ((y, reach_y), (x, reach_x)):
       low = (np.min(np.asarray(centre) - reach)) * self.size - 1
@@ -44,7 +45,7 @@ class Canvas:
     return spans[0], spans[1]
 
   def offsets(self, window, x, y) -> tuple[np.ndarray, np.ndarray]:
-    """Returns u and v, the offsets of the window's pixels from (x, y), shaped to broadcast to (L, Y, X)."""
+    """Returns the offsets u and v of the pixels of a window from (x, y), broadcastable to (L, Y, X)."""
     rows, columns = window
     return self.centre_X[columns][None, None, :] - _column(x), self.centre_X[rows][None, :, None] - _column(y)
 
@@ -97,13 +98,13 @@ class Canvas:
     self.paint((rows, columns), self.coverage(distance, softness), color, alpha)
 
   def stamp(self, frame_G: np.ndarray, x_G, y_G, tile_GYX: np.ndarray, color):
-    """Blends small tiles of coverage, tile g in frame frame_G[g] around (x_G[g], y_G[g]).
+    """Blends small tiles, tile g into frame frame_G[g] around (x_G[g], y_G[g]).
 
     Args:
-      frame_G: numbers of the frames.
+      frame_G: frame indices.
       x_G, y_G: centres in frame widths.
-      tile_GYX: coverage 0..1 of the pixels around the pixel of the centre, of odd height and width.
-      color: three numbers.
+      tile_GYX: coverage 0..1 of the pixels around the centre pixel, of odd height and width.
+      color: red, green, blue in 0..1.
     """
     high, wide = tile_GYX.shape[1:]
     rows = (
@@ -128,7 +129,7 @@ class Canvas:
 
 
 def box_distance(u, v, half_x, half_y, angle=None, corner=0.0) -> np.ndarray:
-  """Returns signed distances from a box; u and v are offsets from its centre."""
+  """Returns signed distances to a box; u and v are offsets from its centre."""
   if angle is not None:
     cosine, sine = _column(np.cos(angle)), _column(np.sin(angle))
     u, v = u * cosine + v * sine, v * cosine - u * sine

@@ -1,4 +1,4 @@
-"""Scenes of continuous sound: an engine, rain, wind, something that flies past."""
+"""Scenes of continuous sound: an engine, rain, wind, a bee or drone that flies past."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ from v2a.synthetic import scene
 from v2a.synthetic import textures
 
 
-def _track(place: scene.SceneSpec, curve) -> list[float]:
-  """Returns a curve at the truth's times, rounded for JSON."""
-  return np.round(np.asarray(curve(place.curve_time_S), float), 4).tolist()
+def _sampled(spec: scene.SceneSpec, curve) -> list[float]:
+  """Returns the values of a curve at the times of the ground truth, rounded for JSON."""
+  return np.round(np.asarray(curve(spec.curve_time_S), float), 4).tolist()
 
 
 def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """A wheel with spokes and a crank: the faster it turns, the higher and louder it sounds."""
+  """A wheel with spokes and a crank: the faster it turns, the higher and louder its sound."""
   rng = streams.rng('engine')
   speed = random_streams.RandomCurve(streams.rng('speed'), 0.0, 1.0, (0.5, 1.6), spec.clip_s)
 
@@ -26,7 +26,7 @@ def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scen
     return 0.3 + 0.7 * speed(time)
 
   def turns(time):
-    return 0.35 + 1.75 * speed(time)  # a second; four spokes stay below half the frame rate
+    return 0.35 + 1.75 * speed(time)  # per second; four spokes stay below half the frame rate
 
   mono_N = textures.oscillate(spec.interpolate_curve(pitch), spec.sample_rate_hz, textures.ENGINE_HARMONICS)
   mono_N = mono_N * spec.interpolate_curve(level) * np.float32(0.42)
@@ -40,7 +40,7 @@ def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scen
   back = backdrop.Backdrop(rng, floor)
   side = random_streams.pick(rng, (-1, 1))
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     angle_L = np.interp(time_L, grid, angle_S)
     speed_L = speed(time_L)
@@ -48,12 +48,12 @@ def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scen
     canvas.disc(x, y, radius, rim)
     canvas.disc(x, y, radius * 0.82, (0.1, 0.1, 0.12))
     for spoke in range(spokes):
-      turned_L = angle_L + 2 * np.pi * spoke / spokes
+      spoke_angle_L = angle_L + 2 * np.pi * spoke / spokes
       canvas.line(
         x,
         y,
-        x + 0.84 * radius * np.cos(turned_L),
-        y + 0.84 * radius * np.sin(turned_L),
+        x + 0.84 * radius * np.cos(spoke_angle_L),
+        y + 0.84 * radius * np.sin(spoke_angle_L),
         0.022,
         (0.92, 0.9, 0.82) if spoke else (0.95, 0.35, 0.15),
       )
@@ -68,12 +68,12 @@ def engine(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scen
 
   speed_S = speed(spec.curve_time_S)
   truth = {
-    'envelope': _track(spec, level),
-    'pitch_hz': _track(spec, pitch),
-    'x': _track(spec, lambda time: np.full(len(time), 2 * x - 1)),
+    'envelope': _sampled(spec, level),
+    'pitch_hz': _sampled(spec, pitch),
+    'x': _sampled(spec, lambda time: np.full(len(time), 2 * x - 1)),
   }
   facts = {'action': 'engine', 'speed': float(speed_S.mean()), 'trend': float(speed_S[-1] - speed_S[0])}
-  return scene.Scene(picture, {'effects': spec.spatialize(mono_N, 2 * x - 1)}, truth, facts)
+  return scene.Scene(render, {'effects': spec.spatialize(mono_N, 2 * x - 1)}, truth, facts)
 
 
 def rain(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
@@ -81,11 +81,13 @@ def rain(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
   rng = streams.rng('rain')
   level = random_streams.RandomCurve(streams.rng('density'), 0.0, 1.0, (0.7, 1.9), spec.clip_s)
 
-  def heard(time):
+  def loudness(time):
     return 0.06 + 0.94 * level(time) ** 1.3
 
-  wave_N = textures.rain(rng, spec.interpolate_curve(heard), spec.sample_rate_hz)
-  wave_NA = np.stack([wave_N, textures.rain(rng, spec.interpolate_curve(heard), spec.sample_rate_hz)], axis=1)
+  wave_N = textures.rain(rng, spec.interpolate_curve(loudness), spec.sample_rate_hz)
+  wave_NA = np.stack(
+    [wave_N, textures.rain(rng, spec.interpolate_curve(loudness), spec.sample_rate_hz)], axis=1
+  )
   floor = rng.uniform(0.78, 0.88)
   back = backdrop.Backdrop(rng, floor, value=(0.2, 0.5))
   count = 48
@@ -93,7 +95,7 @@ def rain(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
   x_G = (np.arange(count) * 0.618034 + 0.05 * x_G) % 1
   slant, fall_s = rng.uniform(-0.08, 0.08), rng.uniform(0.28, 0.36)
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     density_L = level(time_L)
     for x, phase, rank in zip(x_G, phase_G, rank_G):
@@ -101,35 +103,35 @@ def rain(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
       if not alpha_L.any():
         continue
       cycle_L = time_L / fall_s + phase
-      part_L = cycle_L % 1
+      fraction_L = cycle_L % 1
       drop_x = (x + 0.381966 * np.floor(cycle_L)) % 1
-      y_L = -0.15 + (floor + 0.2) * part_L
+      y_L = -0.15 + (floor + 0.2) * fraction_L
       shown = np.flatnonzero(alpha_L > 0.02)
-      _streak(canvas, shown, drop_x[shown] + slant * part_L[shown], y_L[shown], 0.75 * alpha_L[shown])
+      _streak(canvas, shown, drop_x[shown] + slant * fraction_L[shown], y_L[shown], 0.75 * alpha_L[shown])
       _splash(
         canvas,
         shown,
         drop_x[shown] + slant,
         np.full(len(shown), floor + 0.02 + 0.08 * rank),
-        0.012 + 0.05 * part_L[shown],
-        0.7 * alpha_L[shown] * (1 - part_L[shown]) ** 2,
+        0.012 + 0.05 * fraction_L[shown],
+        0.7 * alpha_L[shown] * (1 - fraction_L[shown]) ** 2,
       )
     return canvas.pixels_3LYX
 
-  level_S = heard(spec.curve_time_S)
+  level_S = loudness(spec.curve_time_S)
   facts = {'action': 'rain', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return scene.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
+  return scene.Scene(render, {'effects': wave_NA}, {'envelope': _sampled(spec, loudness)}, facts)
 
 
 def _around(canvas, position_G, reach: int) -> np.ndarray:
-  """Returns offsets in pixels of the pixels around a position from the position itself, (G, 2 reach + 1)."""
+  """Returns the offsets in pixels of the surrounding pixels from each position, (G, 2 reach + 1)."""
   pixel_G = np.floor(position_G * canvas.size)
   return pixel_G[:, None] + 0.5 + np.arange(-reach, reach + 1) - position_G[:, None] * canvas.size
 
 
 def _streak(canvas, frame_G, x_G, y_G, alpha_G):
   size = canvas.size
-  # As wide a part of any picture as of one of 32 pixels, where it is as thin as it can be.
+  # The same fraction of the frame at any size; at 32 pixels this is the thinnest possible line.
   half, radius = 0.05 * size, max(0.0125 * size, 0.4)
   u = np.abs(_around(canvas, x_G, int(radius + 1.5)))[:, None, :]
   v = np.maximum(np.abs(_around(canvas, y_G, int(half + 2)))[:, :, None] - half, 0)
@@ -148,14 +150,14 @@ def _splash(canvas, frame_G, x_G, y_G, radius_G, alpha_G):
 
 
 def wind(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """Wind that bends grass and drives streaks: faster is louder and brighter."""
+  """Wind that bends grass and moves streaks: faster is louder and brighter."""
   rng = streams.rng('wind')
   level = random_streams.RandomCurve(streams.rng('gusts'), 0.0, 1.0, (0.7, 1.8), spec.clip_s)
 
-  def heard(time):
+  def loudness(time):
     return 0.1 + 0.9 * level(time)
 
-  level_N = spec.interpolate_curve(heard)
+  level_N = spec.interpolate_curve(loudness)
   wave_NA = np.stack([textures.wind(rng, level_N, spec.sample_rate_hz) for _ in range(2)], axis=1)
   floor = rng.uniform(0.78, 0.88)
   back = backdrop.Backdrop(rng, floor)
@@ -169,7 +171,7 @@ def wind(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
   ]
   streaks = [(rng.random() * 1.4, rng.uniform(0.08, 0.6), rng.uniform(0.8, 1.2)) for _ in range(7)]
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     level_L, run_L = level(time_L), np.interp(time_L, grid, run_S)
     for start, height, pace in streaks:
@@ -189,13 +191,13 @@ def wind(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
       canvas.line(middle_x, middle_y, tip_x, tip_y, 0.01, green)
     return canvas.pixels_3LYX
 
-  level_S = heard(spec.curve_time_S)
+  level_S = loudness(spec.curve_time_S)
   facts = {'action': 'wind', 'speed': float(level_S.mean()), 'trend': float(level_S[-1] - level_S[0])}
-  return scene.Scene(picture, {'effects': wave_NA}, {'envelope': _track(spec, heard)}, facts)
+  return scene.Scene(render, {'effects': wave_NA}, {'envelope': _sampled(spec, loudness)}, facts)
 
 
 def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """A drone or a bee that hums steadily and moves left and right, near and far."""
+  """A drone or a bee with a steady hum that moves left and right, near and far."""
   rng = streams.rng('pass')
   across = random_streams.RandomCurve(streams.rng('across'), -1.0, 1.0, (0.7, 1.8), spec.clip_s)
   near = random_streams.RandomCurve(streams.rng('near'), 0.0, 1.0, (0.9, 2.2), spec.clip_s)
@@ -223,7 +225,7 @@ def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
   back = backdrop.Backdrop(rng, rng.uniform(0.8, 0.95) if rng.random() < 0.6 else None)
   color = backdrop.color(rng.random(), 0.6, rng.uniform(0.25, 0.6))
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     x_L, y_L = 0.5 + 0.5 * side(time_L) * 0.95, high(time_L) + 0.012 * np.sin(9 * time_L)
     grow_L = 1 / distance(time_L) ** 0.75
@@ -264,7 +266,7 @@ def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
       canvas.disc(x_L, y_L + 0.03 * grow_L, 0.035 * grow_L, (0.9, 0.2, 0.15))
     return canvas.pixels_3LYX
 
-  truth = {'envelope': _track(spec, level), 'x': _track(spec, side)}
+  truth = {'envelope': _sampled(spec, level), 'x': _sampled(spec, side)}
   x_S = side(spec.curve_time_S)
   facts = {
     'action': 'pass',
@@ -272,4 +274,4 @@ def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
     'trend': float(x_S[-1] - x_S[0]),
     'speed': float(np.abs(np.diff(x_S)).sum() / spec.clip_s),
   }
-  return scene.Scene(picture, {'effects': wave_NA}, truth, facts)
+  return scene.Scene(render, {'effects': wave_NA}, truth, facts)

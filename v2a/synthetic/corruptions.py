@@ -1,4 +1,4 @@
-"""Looks of old film and of broken video; they change the picture, never the sound."""
+"""Visual corruptions: archive film and degraded video; they change the frames, never the audio."""
 
 import dataclasses
 
@@ -9,21 +9,21 @@ import scipy.ndimage
 from v2a.synthetic import random_streams
 
 CORRUPTIONS = ('clean', 'archive', 'degraded')
-WEIGHTS = (50, 27, 23)  # chances of CORRUPTIONS where none is named
+WEIGHTS = (50, 27, 23)  # sampling weights of CORRUPTIONS
 _QUANT_YX = 8.0 + 6.0 * (
   np.arange(8)[:, None] + np.arange(8)[None, :]
-)  # grows with frequency, as JPEG's table
+)  # grows with frequency, like the quantization table of JPEG
 
 
 @dataclasses.dataclass(frozen=True)
 class Corruption:
-  """A look and how strong it is, 0..1."""
+  """A visual corruption and its severity, 0..1."""
 
   name: str
   severity: float
 
   def source_times(self, streams: random_streams.RandomStreams, time_L: np.ndarray) -> np.ndarray:
-    """Returns the time that each frame really shows: judder of old film, frozen frames of broken video."""
+    """Returns the source time of each frame: judder of archive film, frozen frames of degraded video."""
     rng = streams.rng('look times')
     if self.name == 'archive':
       rate_hz = rng.uniform(16, 18)
@@ -41,18 +41,18 @@ class Corruption:
     return time_L
 
   def apply(
-    self, streams: random_streams.RandomStreams, shown_L: np.ndarray, pixels_3LYX: np.ndarray
+    self, streams: random_streams.RandomStreams, source_time_L: np.ndarray, pixels_3LYX: np.ndarray
   ) -> np.ndarray:
-    """Returns the pixels with the look; random things depend on the time shown, not on the frame rate."""
+    """Returns corrupted pixels; random numbers depend on the source time, not on the frame rate."""
     if self.name == 'archive':
-      return _archive(streams, self.severity, shown_L, pixels_3LYX)
+      return _archive(streams, self.severity, source_time_L, pixels_3LYX)
     if self.name == 'degraded':
-      return _degrade(streams, self.severity, shown_L, pixels_3LYX)
+      return _degrade(streams, self.severity, source_time_L, pixels_3LYX)
     return pixels_3LYX
 
 
 def random_corruption(streams: random_streams.RandomStreams, name: str | None) -> Corruption:
-  """Draws a look, or the severity of a named one."""
+  """Samples a corruption, or the severity of a given one."""
   rng = streams.rng('look')
   name = name or random_streams.pick(rng, CORRUPTIONS, WEIGHTS)
   return Corruption(
@@ -60,18 +60,18 @@ def random_corruption(streams: random_streams.RandomStreams, name: str | None) -
   )
 
 
-def _per_time(draw, name: str, shown_L: np.ndarray, count: int) -> np.ndarray:
-  """Returns count uniform numbers a frame, the same for frames that show the same time."""
-  table = draw.rng(name).random((4099, count), dtype=np.float32)
-  return table[np.round(shown_L * 1000).astype(np.int64) % 4099]
+def _per_time(streams, name: str, source_time_L: np.ndarray, count: int) -> np.ndarray:
+  """Returns `count` uniform random numbers per frame, equal for frames of equal source time."""
+  table = streams.rng(name).random((4099, count), dtype=np.float32)
+  return table[np.round(source_time_L * 1000).astype(np.int64) % 4099]
 
 
-def _grain(draw, name: str, shown_L: np.ndarray, size: int) -> np.ndarray:
-  """Returns noise of unit variance (L, Y, X), the same for frames that show the same time."""
-  rng = draw.rng(name)
+def _grain(streams, name: str, source_time_L: np.ndarray, size: int) -> np.ndarray:
+  """Returns noise of unit variance (L, Y, X), equal for frames of equal source time."""
+  rng = streams.rng(name)
   stored = rng.standard_normal((3, size * size + 8191), dtype=np.float32)
-  start_L = (_per_time(draw, name + ' start', shown_L, 2) * (3, 8191)).astype(np.int64)
-  out = np.empty((len(shown_L), size, size), np.float32)
+  start_L = (_per_time(streams, name + ' start', source_time_L, 2) * (3, 8191)).astype(np.int64)
+  out = np.empty((len(source_time_L), size, size), np.float32)
   for frame, (row, start) in enumerate(start_L):
     out[frame] = stored[row, start : start + size * size].reshape(size, size)
   return out
@@ -83,30 +83,30 @@ def _blur(plane_LYX: np.ndarray, sigma: float) -> np.ndarray:
   )
 
 
-def _archive(draw, severity, shown_L, pixels_3LYX):
+def _archive(streams, severity, source_time_L, pixels_3LYX):
   size = pixels_3LYX.shape[-1]
   gray_LYX = np.tensordot(np.float32([0.3, 0.59, 0.11]), pixels_3LYX, axes=1)
   gray_LYX = _blur(gray_LYX, size * (0.004 + 0.011 * severity))
-  weave_L2 = (_per_time(draw, 'weave', shown_L, 2) - 0.5) * (0.05 * severity * size)
+  weave_L2 = (_per_time(streams, 'weave', source_time_L, 2) - 0.5) * (0.05 * severity * size)
   for frame, (down, right) in enumerate(np.round(weave_L2).astype(int)):
     if down or right:
       gray_LYX[frame] = np.roll(gray_LYX[frame], (down, right), axis=(0, 1))
-  flicker_L = 1 + 0.3 * severity * (_per_time(draw, 'flicker', shown_L, 1)[:, 0] - 0.5)
+  flicker_L = 1 + 0.3 * severity * (_per_time(streams, 'flicker', source_time_L, 1)[:, 0] - 0.5)
   gray_LYX = 0.5 + (gray_LYX - 0.45) * (1.05 + 0.25 * severity)
   gray_LYX *= flicker_L[:, None, None]
-  gray_LYX += (0.02 + 0.06 * severity) * _grain(draw, 'grain', shown_L, size)
-  _scratch(draw, severity, shown_L, gray_LYX)
+  gray_LYX += (0.02 + 0.06 * severity) * _grain(streams, 'grain', source_time_L, size)
+  _scratch(streams, severity, source_time_L, gray_LYX)
   centre_X = np.linspace(-1, 1, size, dtype=np.float32)
   gray_LYX *= 1 - 0.25 * severity * (centre_X[:, None] ** 2 + centre_X[None, :] ** 2)
-  warm = (1.0, 0.96, 0.88) if draw.rng('warm').random() < 0.4 else (1.0, 1.0, 1.0)
+  warm = (1.0, 0.96, 0.88) if streams.rng('warm').random() < 0.4 else (1.0, 1.0, 1.0)
   return np.stack([gray_LYX * np.float32(share) for share in warm])
 
 
-def _scratch(draw, severity, shown_L, gray_LYX):
+def _scratch(streams, severity, source_time_L, gray_LYX):
   size = gray_LYX.shape[-1]
   thickness = max(1, round(size / 90))
-  random_LS = _per_time(draw, 'scratches', shown_L, 12)
-  lines = draw.rng('lines').random(3)
+  random_LS = _per_time(streams, 'scratches', source_time_L, 12)
+  lines = streams.rng('lines').random(3)
   for frame, row in enumerate(random_LS):
     for number in range(3):
       if row[number] < 0.5 * severity:
@@ -118,18 +118,18 @@ def _scratch(draw, severity, shown_L, gray_LYX):
         gray_LYX[frame, y : y + 2 * thickness, x : x + 2 * thickness] = 0.05 if number else 0.95
 
 
-def _degrade(draw, severity, shown_L, pixels_3LYX):
+def _degrade(streams, severity, source_time_L, pixels_3LYX):
   size = pixels_3LYX.shape[-1]
-  pixels_3LYX = pixels_3LYX + (0.01 + 0.045 * severity) * _grain(draw, 'sensor', shown_L, size)
+  pixels_3LYX = pixels_3LYX + (0.01 + 0.045 * severity) * _grain(streams, 'sensor', source_time_L, size)
   sigma = size * 0.009 * severity
   if sigma > 0.15:
     pixels_3LYX = np.stack([_blur(plane, sigma) for plane in pixels_3LYX])
-  # As JPEG and MPEG do: every block of 8 by 8 pixels loses its weak frequencies.
+  # As in JPEG and MPEG, the DCT coefficients of every block of 8 by 8 pixels are quantized.
   whole = -(-size // 8) * 8
   padded = np.pad(pixels_3LYX, ((0, 0), (0, 0), (0, whole - size), (0, whole - size)), mode='edge')
-  blocks = padded.reshape(3, len(shown_L), whole // 8, 8, whole // 8, 8)
+  blocks = padded.reshape(3, len(source_time_L), whole // 8, 8, whole // 8, 8)
   spectrum = scipy.fft.dctn(blocks, axes=(3, 5), norm='ortho')
   step = (_QUANT_YX * (0.3 + 2.2 * severity) / 255).astype(np.float32)[:, None, :]
   spectrum = np.round(spectrum / step) * step
   blocks = scipy.fft.idctn(spectrum, axes=(3, 5), norm='ortho')
-  return blocks.reshape(3, len(shown_L), whole, whole)[:, :, :size, :size].astype(np.float32)
+  return blocks.reshape(3, len(source_time_L), whole, whole)[:, :, :size, :size].astype(np.float32)

@@ -1,4 +1,4 @@
-"""The scene of dialogue: a face that says the words of the transcript."""
+"""The dialogue scene: a face that speaks the words of the transcript."""
 
 import numpy as np
 
@@ -21,11 +21,12 @@ OPENERS = ('hello', 'good morning', 'come here', 'look up', 'thank you', 'wait f
 VOCABULARY = frozenset(
   ' '.join(NAMES + NOUNS + COLORS + ACTS + MOVES + PLACES + OPENERS + ('the', 'my', 'a')).split()
 )
-PACES = (145, 150, 155, 160, 165, 170, 175)  # words a minute; few, so that spoken sentences are reused
+# Words per minute; few values, so that utterances are found in the cache.
+PACES = (145, 150, 155, 160, 165, 170, 175)
 
 
 def random_sentence(rng) -> str:
-  """Draws a sentence of two to five words."""
+  """Samples a sentence of two to five words."""
   kind = pick(rng, ('acts', 'moves', 'moves', 'named', 'opener'))
   if kind == 'opener':
     return pick(rng, OPENERS) + pick(rng, ('', ' ' + pick(rng, NAMES)))
@@ -38,21 +39,21 @@ def random_sentence(rng) -> str:
   return f'{article} {pick(rng, COLORS)} {thing} {pick(rng, MOVES)} {pick(rng, PLACES)}'
 
 
-def _script(rng, place: scene.SceneSpec) -> list[tuple[float, str, int]]:
-  """Draws (start_s, sentence, words a minute) until the clip is full."""
+def _script(rng, spec: scene.SceneSpec) -> list[tuple[float, str, int]]:
+  """Samples (start_s, sentence, words per minute) until the clip is full."""
   lines, start_s = [], float(rng.uniform(0.1, 0.5))
   pace = pick(rng, PACES)
   for _ in range(400):
     text = random_sentence(rng)
-    left_s = place.clip_s - 0.05 - start_s
-    # What cannot fit even at a hurry is not worth speaking to find out.
+    left_s = spec.clip_s - 0.05 - start_s
+    # Do not synthesize a sentence that cannot fit even when spoken fast.
     length_s = (
-      np.inf if len(text) * 0.04 > left_s else speech.synthesize(text, pace, place.sample_rate_hz)[2][-1][2]
+      np.inf if len(text) * 0.04 > left_s else speech.synthesize(text, pace, spec.sample_rate_hz)[2][-1][2]
     )
     if length_s < left_s:
       lines.append((start_s, text, pace))
       start_s += length_s + float(rng.uniform(0.25, 0.8))
-    elif lines or place.clip_s - start_s < 0.5:
+    elif lines or spec.clip_s - start_s < 0.5:
       break
     else:
       start_s *= 0.8
@@ -60,7 +61,7 @@ def _script(rng, place: scene.SceneSpec) -> list[tuple[float, str, int]]:
 
 
 def dialogue(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """A face whose mouth moves with the speech that is heard."""
+  """A face whose mouth moves in sync with its speech."""
   rng = streams.rng('dialogue')
   person = face.random_face(rng)
   back = backdrop.Backdrop(rng, None)
@@ -69,14 +70,14 @@ def dialogue(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
   words, phonemes = [], []
   lines = _script(streams.rng('script'), spec)
   for start_s, text, pace in lines:
-    mono_N, spoken, sounded = speech.synthesize(text, pace, spec.sample_rate_hz)
+    mono_N, text_words, text_phonemes = speech.synthesize(text, pace, spec.sample_rate_hz)
     mixing.add_panned(wave_NA, mono_N, int(round(start_s * spec.sample_rate_hz)), 0.0, np.sqrt(2))
-    words += [(word, start_s + start, start_s + end) for word, start, end in spoken]
-    phonemes += [(name, start_s + start, start_s + end) for name, start, end in sounded]
+    words += [(word, start_s + start, start_s + end) for word, start, end in text_words]
+    phonemes += [(name, start_s + start, start_s + end) for name, start, end in text_phonemes]
   nods = random_streams.RandomCurve(streams.rng('nods'), -1, 1, (0.4, 1.2), spec.clip_s)
   blinks = np.cumsum(streams.rng('blinks').uniform(0.9, 3.0, size=int(spec.clip_s) + 2))
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     mouth_L5 = speech.mouth_shape(phonemes, time_L)
     blink_L = np.clip(1.6 - np.abs(time_L[:, None] - blinks[None, :]).min(1) / 0.06, 0, 1)
@@ -94,4 +95,4 @@ def dialogue(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
     ],
     'mouth': np.round(speech.mouth_shape(phonemes, spec.curve_time_S)[:, 0], 4).tolist(),
   }
-  return scene.Scene(picture, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})
+  return scene.Scene(render, {'speech': wave_NA}, truth, {'action': 'dialogue', 'num_words': len(words)})

@@ -1,4 +1,4 @@
-"""A face that fills the frame; its mouth takes the shapes of phoneme classes."""
+"""A face that fills the frame, with mouth shapes of phoneme classes (visemes)."""
 
 import dataclasses
 
@@ -24,7 +24,7 @@ class Face:
 
 
 def random_face(rng) -> Face:
-  """Draws a face."""
+  """Samples a face."""
   tone = rng.uniform(0.45, 1.0)
   skin = (0.95 * tone, (0.76 - 0.08 * (1 - tone)) * tone, (0.63 - 0.15 * (1 - tone)) * tone)
   hair = random_streams.pick(
@@ -44,17 +44,17 @@ def random_face(rng) -> Face:
 
 
 def shifted(face: Face, shift_L: np.ndarray) -> Face:
-  """Returns the face moved sideways, by one shift a frame."""
+  """Returns the face shifted horizontally, by one value per frame."""
   return dataclasses.replace(face, x=face.x + shift_L)
 
 
 def render(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.ndarray):
-  """Draws a face.
+  """Renders a face.
 
   Args:
-    canvas: drawn on.
-    face: its looks.
-    mouth_L5: a row a frame: opening, width, rounding, teeth, closed lips, each 0..1.
+    canvas: the canvas to render on.
+    face: its colours and proportions.
+    mouth_L5: one row per frame: opening, width, rounding, teeth, closed lips, each 0..1.
     blink_L: how far the eyes are closed, 0..1.
   """
   x = face.x
@@ -98,7 +98,7 @@ def _eye(canvas, face, x, side, blink_L, shade):
 
 
 def _fringe(canvas, face):
-  """Covers the forehead with hair, inside the outline of the head only."""
+  """Renders the hair on the forehead, within the outline of the head."""
   window = canvas.window(face.x, 0.17, face.width + 0.05, 0.2)
   u, v = canvas.offsets(window, face.x, 0.5)
   head = np.sqrt((u / np.float32(face.width + 0.02)) ** 2 + (v / 0.48) ** 2)

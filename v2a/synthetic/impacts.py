@@ -1,4 +1,4 @@
-"""Scenes of impacts: bodies that fall and bounce, that collide, that are struck; and the hidden material."""
+"""Impact scenes: bodies that bounce, collide or are struck, and bodies of hidden material."""
 
 import itertools
 
@@ -11,11 +11,11 @@ from v2a.synthetic import modal
 from v2a.synthetic import random_streams
 from v2a.synthetic import scene as scene_lib
 
-GAP_S = 0.125  # events of one clip are further apart than this, so that a detector can tell them apart
+GAP_S = 0.125  # minimum distance of the events of a clip, so that a detector can separate them
 
 
 def event(time_s: float, kind: str, material: str | None, speed: float, x: float) -> dict:
-  """Returns one entry of truth['events']; x in frame widths."""
+  """Returns one entry of truth['events']; x: position in frame widths."""
   return {
     'time_s': round(float(time_s), 5),
     'kind': kind,
@@ -27,7 +27,7 @@ def event(time_s: float, kind: str, material: str | None, speed: float, x: float
 
 
 def ring(spec: scene_lib.SceneSpec, events: list[dict], scales: list[float]) -> np.ndarray:
-  """Returns wave_NA of the impacts of all events; scales are the pitch scales of their bodies."""
+  """Synthesizes the impacts of all events as wave_NA; scales: pitch scales of their bodies."""
   wave_NA = spec.silence()
   for hit, scale in zip(events, scales):
     mono_N = modal.impact(hit['material'], scale, hit['speed'], spec.sample_rate_hz)
@@ -41,10 +41,10 @@ def scale_of(body: bodies.Body) -> float:
 
 
 class BouncingBody:
-  """One body thrown into the picture: it bounces on the floor until it rests, then fades.
+  """A body thrown into the scene: it bounces on the floor until it comes to rest, then fades.
 
   Attributes:
-    hits_S, speeds_S: times in seconds and speeds in frame widths a second of its impacts.
+    hits_S, speeds_S: times in seconds and speeds in frame widths per second of its impacts.
   """
 
   def __init__(self, rng, start_s: float, body: bodies.Body, floor: float, gravity: float):
@@ -83,13 +83,13 @@ class BouncingBody:
     return self.x0 + self.vx * (time - self.start_s)
 
   def shift(self, delay_s: float):
-    """Moves the whole drop in time."""
+    """Shifts the whole trajectory in time."""
     self.start_s += delay_s
     self.hits_S = self.hits_S + delay_s
     self.end_s += delay_s
 
   def y(self, time_L: np.ndarray) -> np.ndarray:
-    """Returns the height at times in seconds, piece by piece a parabola."""
+    """Returns the vertical position at times in seconds, a piecewise parabola."""
     piece = np.searchsorted(self.hits_S, time_L, side='right')
     since = time_L - np.concatenate([[self.start_s], self.hits_S])[piece]
     up = self._restitution * self.speeds_S
@@ -101,11 +101,11 @@ class BouncingBody:
     return np.where((piece == len(self.hits_S)) & (not self._leaves), self.rest_y, np.minimum(y, self.rest_y))
 
   def render(self, canvas, time_L: np.ndarray, floor: float):
-    """Draws the drop and its shadow where it is on screen."""
-    shown = np.flatnonzero((time_L > self.start_s) & (time_L < self.end_s + 0.2))
-    if not len(shown):
+    """Renders the body and its shadow in the frames that show it."""
+    visible = np.flatnonzero((time_L > self.start_s) & (time_L < self.end_s + 0.2))
+    if not len(visible):
       return
-    part = slice(shown[0], shown[-1] + 1)
+    part = slice(visible[0], visible[-1] + 1)
     time_L = time_L[part]
     view = canvas.select_frames(part)
     x_L = self.x(
@@ -128,45 +128,45 @@ class BouncingBody:
     )
 
 
-def _drops(
-  draw: random_streams.RandomStreams, place: scene_lib.SceneSpec, make_body, num_lanes: int, floor: float
+def _random_drops(
+  streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec, make_body, num_lanes: int, floor: float
 ) -> list[BouncingBody]:
-  gravity = draw.rng('gravity').uniform(4.2, 6.5)
+  gravity = streams.rng('gravity').uniform(4.2, 6.5)
   drops: list[BouncingBody] = []
-  taken = np.zeros(0)
+  hits_S = np.zeros(0)
   for lane in range(num_lanes):
-    rng = draw.rng(f'lane {lane}')
+    rng = streams.rng(f'lane {lane}')
     body = make_body(rng)
     start_s = rng.uniform(-0.25, 0.15) if lane == 0 else rng.uniform(0.2, 0.9)
-    while start_s < place.clip_s:
+    while start_s < spec.clip_s:
       drop = BouncingBody(rng, start_s, body, floor, gravity)
       if drop.hits_S[0] < 0.06:
         drop.shift(0.06 - drop.hits_S[0] + rng.uniform(0, 0.1))
-      while len(taken) and np.abs(drop.hits_S[:, None] - taken[None, :]).min() < 1.3 * GAP_S:
+      while len(hits_S) and np.abs(drop.hits_S[:, None] - hits_S[None, :]).min() < 1.3 * GAP_S:
         drop.shift(0.023)
-      taken = np.concatenate([taken, drop.hits_S])
+      hits_S = np.concatenate([hits_S, drop.hits_S])
       drops.append(drop)
       start_s = drop.end_s + rng.uniform(-0.1, 0.5)
   return drops
 
 
-def _listen(place: scene_lib.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
-  """Orders hits (event, pitch scale), drops those outside of the clip, and returns (events, wave_NA)."""
+def _sound_events(spec: scene_lib.SceneSpec, hits: list[tuple[dict, float]]) -> tuple[list[dict], np.ndarray]:
+  """Sorts hits (event, pitch scale), removes those outside the clip, and returns (events, wave_NA)."""
   hits = sorted(
-    (hit for hit in hits if 0 <= hit[0]['time_s'] < place.clip_s - 0.02), key=lambda h: h[0]['time_s']
+    (hit for hit in hits if 0 <= hit[0]['time_s'] < spec.clip_s - 0.02), key=lambda h: h[0]['time_s']
   )
   events = [hit for hit, _ in hits]
-  return events, ring(place, events, [scale for _, scale in hits])
+  return events, ring(spec, events, [scale for _, scale in hits])
 
 
 def common_material(events: list[dict]) -> str | None:
-  """Returns the material of all events where it is one, else None."""
+  """Returns the material of all events if it is the same, else None."""
   materials = {hit['material'] for hit in events}
   return materials.pop() if len(materials) == 1 else None
 
 
 def facts_of(events: list[dict], clip_s: float) -> dict:
-  """Returns what an annotation may say of impacts: materials, how fast, how loud."""
+  """Returns the facts of impacts for annotations: materials, rate, loudness."""
   rate_hz = len(events) / clip_s
   loud = float(np.mean([hit['speed'] for hit in events])) if events else 0.0
   order = list(dict.fromkeys(hit['material'] for hit in events))
@@ -179,16 +179,16 @@ def bounce(
   is_hidden: bool = False,
   num_bodies: int | None = None,
 ) -> scene_lib.Scene:
-  """One or two bodies, or as many as are wanted, fall and bounce."""
+  """One or two bodies, or num_bodies of them, fall and bounce."""
   rng = streams.rng('bounce')
   floor = rng.uniform(0.82, 0.92)
   names = ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES
   first = random_streams.pick(rng, names)
-  usual = 1 if is_hidden or rng.random() < 0.55 else 2
-  num_bodies = num_bodies or usual
+  sampled_count = 1 if is_hidden or rng.random() < 0.55 else 2
+  num_bodies = num_bodies or sampled_count
   materials = [first, first if rng.random() < 0.5 else random_streams.pick(rng, names)]
   order = itertools.cycle(materials)
-  drops = _drops(
+  drops = _random_drops(
     streams, spec, lambda rng: bodies.random_body(rng, next(order), is_hidden), num_bodies, floor
   )
   back = backdrop.Backdrop(rng, floor)
@@ -203,9 +203,9 @@ def bounce(
     for drop in drops
     for time_s, speed in zip(drop.hits_S, drop.speeds_S)
   ]
-  events, wave_NA = _listen(spec, hits)
+  events, wave_NA = _sound_events(spec, hits)
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     for drop in drops:
       drop.render(canvas, time_L, floor)
@@ -213,15 +213,15 @@ def bounce(
 
   facts = dict(facts_of(events, spec.clip_s), action='bounce')
   return scene_lib.Scene(
-    picture, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
+    render, {'effects': wave_NA}, {'events': events, 'material': common_material(events)}, facts
   )
 
 
 class CollidingBodies:
-  """Balls of equal mass on a line between two walls: only one moves at a time and hands its motion on.
+  """Balls of equal mass on a line between two walls: one ball moves at a time and passes its momentum on.
 
-  In the coordinate u with all diameters taken out, one point runs back and forth between the walls through
-  resting points; each wall gives it a new speed. So every position is a formula of time.
+  In the coordinate u, which excludes the diameters of all balls, one point moves back and forth between the
+  walls through points at rest; each wall gives it a new speed. Every position is thus a closed form of time.
   """
 
   def __init__(self, rng, body_list: list[bodies.Body], until_s: float):
@@ -237,22 +237,22 @@ class CollidingBodies:
     low, high = 0.35 * min(fastest, 1.5), min(0.97 * fastest, 1.5)
     self.top_speed = 1.5
     u, sign = rng.uniform(0.05, 0.95) * self.span, random_streams.pick(rng, (-1, 1))
-    time_s, self.times, self.places, self.speeds = 0.0, [0.0], [u], []
+    time_s, self.times, self.waypoints, self.speeds = 0.0, [0.0], [u], []
     while time_s < until_s + 0.1:
       speed = rng.uniform(low, high)
       target = self.span if sign > 0 else 0.0
       time_s += abs(target - u) / speed
       self.times.append(time_s)
-      self.places.append(target)
+      self.waypoints.append(target)
       self.speeds.append(speed)
       u, sign = target, -sign
 
   def mover(self, time):
-    """Returns u of the moving point."""
-    return np.interp(time, self.times, self.places)
+    """Returns the coordinate u of the moving point."""
+    return np.interp(time, self.times, self.waypoints)
 
   def positions(self, time_L: np.ndarray) -> np.ndarray:
-    """Returns the centres of the bodies, one row a frame, in frame widths."""
+    """Returns the centres of the bodies, one row per frame, in frame widths."""
     points = np.concatenate(
       [self.mover(time_L)[:, None], np.broadcast_to(self.rest_S, (len(time_L), len(self.rest_S)))], axis=1
     )
@@ -260,9 +260,9 @@ class CollidingBodies:
     return np.sort(points, axis=1) + shift
 
   def hits(self):
-    """Yields (time_s, speed, kind, number of the body) of all impacts."""
+    """Yields (time_s, speed, kind, index of the body) of all impacts."""
     for leg, speed in enumerate(self.speeds):
-      start, end, start_s = self.places[leg], self.places[leg + 1], self.times[leg]
+      start, end, start_s = self.waypoints[leg], self.waypoints[leg + 1], self.times[leg]
       crossed = [
         (abs(rest - start) / speed, number)
         for number, rest in enumerate(self.rest_S)
@@ -297,9 +297,9 @@ def collide(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) ->
     hits.append(
       (event(time_s, kind, material, np.clip(speed / run.top_speed, 0.15, 1), x), scale_of(body_list[number]))
     )
-  events, wave_NA = _listen(spec, hits)
+  events, wave_NA = _sound_events(spec, hits)
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     canvas.box(0.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
     canvas.box(1.0, floor - 0.1, 0.05, 0.12, wall_color, corner=0.01)
@@ -312,11 +312,11 @@ def collide(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) ->
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, spec.clip_s), action='collide', materials=[material])
-  return scene_lib.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+  return scene_lib.Scene(render, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
 def _beats(rng, until_s: float) -> tuple[np.ndarray, np.ndarray]:
-  """Draws times and speeds of strokes, rhythmic or irregular."""
+  """Samples times and speeds of strokes, rhythmic or irregular."""
   period_s = rng.uniform(0.32, 0.85)
   is_regular = rng.random() < 0.55
   accent = int(rng.integers(2, 5))
@@ -354,7 +354,7 @@ def strike(
     )
     for time_s, speed in zip(time_S, speed_S)
   ]
-  events, wave_NA = _listen(spec, hits)
+  events, wave_NA = _sound_events(spec, hits)
 
   def lift(time_L):
     after = np.searchsorted(time_S, time_L, side='right')
@@ -369,7 +369,7 @@ def strike(
     wobble = 0.016 * last_speed * np.exp(-since / 0.06) * np.cos(2 * np.pi * 14 * since)
     return np.minimum(np.where(next_s < 0, 9.0, down), back_up), wobble
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     angle_L, wobble_L = lift(time_L)
     canvas.box(x, floor - 0.07, 0.022, 0.075, colors[0])
@@ -385,11 +385,11 @@ def strike(
     return canvas.pixels_3LYX
 
   facts = dict(facts_of(events, spec.clip_s), action='strike', materials=[material])
-  return scene_lib.Scene(picture, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
+  return scene_lib.Scene(render, {'effects': wave_NA}, {'events': events, 'material': material}, facts)
 
 
 def hidden(streams: random_streams.RandomStreams, spec: scene_lib.SceneSpec) -> scene_lib.Scene:
-  """A body whose material cannot be seen: only the annotation tells it."""
+  """A body whose material is not visible: only the annotation names it."""
   build = random_streams.pick(streams.rng('hidden'), (bounce, strike))
   scene = build(streams, spec, is_hidden=True)
   scene.truth['is_material_hidden'] = True

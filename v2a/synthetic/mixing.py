@@ -1,22 +1,22 @@
-"""The mixing desk: mono sounds at times and places to stereo, one small room for all clips."""
+"""Stereo mixing: panning of mono sounds, and early reflections of one small room for all clips."""
 
 import functools
 
 import numpy as np
 
-# Early reflections of one room, (delay in ms, gain left, gain right): small, so that onsets stay sharp and
-# the level difference of the channels tells the place.
+# Early reflections of one room, (delay in ms, gain left, gain right): weak, so that onsets stay sharp and
+# the channel level difference reflects the position.
 ROOM = ((7.3, 0.05, 0.09), (11.9, 0.08, 0.04), (17.1, 0.03, 0.06), (23.7, 0.05, 0.03), (31.3, 0.02, 0.035))
 
 
 def pan(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
-  """Returns gains of the left and right channel for x in -1 (left)..1 (right), of constant power."""
+  """Returns constant-power gains of the left and right channel for x in -1 (left)..1 (right)."""
   angle = (np.clip(x, -1, 1) + 1) * (np.pi / 4)
   return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
 def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0):
-  """Adds a mono sound from sample `start` on, at place x, in place; what lies outside is cut."""
+  """Adds a mono sound at sample `start`, panned to x, in place; samples outside the waveform are cut."""
   skip = max(0, -start)
   length = min(len(mono_N) - skip, len(wave_NA) - start - skip)
   if length <= 0:
@@ -26,7 +26,7 @@ def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, ga
 
 
 def add_early_reflections(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the wave with the room's early reflections added."""
+  """Returns the waveform with early reflections added."""
   wet_NA = wave_NA.copy()
   for delay_ms, *gains in ROOM:
     delay = int(round(delay_ms * sample_rate_hz / 1000))
@@ -53,7 +53,7 @@ def fade(wave_NA: np.ndarray, start: int, end: int, length: int):
 
 @functools.lru_cache(maxsize=16)
 def noise(length: int, stream: int) -> np.ndarray:
-  """Returns white noise of unit variance, the same in every clip; callers start at their own offset."""
+  """Returns white noise of unit variance, the same in every clip; callers use different offsets."""
   noise_N = np.random.default_rng([length, stream]).standard_normal(length, dtype=np.float32)
   noise_N.setflags(write=False)
   return noise_N

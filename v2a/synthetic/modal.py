@@ -1,10 +1,10 @@
-"""Modal synthesis: a struck body rings with decaying sinusoids, its modes.
+"""Modal synthesis: a struck body rings as a sum of decaying sinusoids (its modes).
 
   s(t) = sum_f g_f v^{a + b f} exp(-t / tau_f) sin(2 pi m_f p t) + contact noise        (1)
 
 with f the number of the mode, m_f its frequency, tau_f its decay, g_f its gain, v the impact speed in 0..1, a
 the loudness and b the brightness (harder hits are louder and excite higher modes), and p the pitch scale of
-the body (small bodies ring higher).
+the body (small bodies have a higher pitch).
 van den Doel et al. 2001, "FoleyAutomatic", eq. 1.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Material:
-  """How a material rings: modes in Hz, decays in seconds, gains; click is the level of the contact noise."""
+  """Modes (frequency, decay, gain) of a material; click: level of the contact noise."""
 
   modes_hz: tuple[float, ...]
   decays_s: tuple[float, ...]
@@ -37,7 +37,7 @@ MATERIALS = {
 MATERIAL_NAMES = tuple(MATERIALS)
 PEAK = 0.5
 BRIGHTNESS = 0.3
-LOUDNESS = 0.75  # below 1, so that soft hits are heard beside loud ones
+LOUDNESS = 0.75  # below 1, so that soft hits are audible next to loud ones
 
 
 @functools.lru_cache(maxsize=64)
@@ -71,7 +71,7 @@ def impact(name: str, scale: float, speed: float, sample_rate_hz: int) -> np.nda
     name: a key of MATERIALS.
     scale: pitch scale of the body, 0.9..1.1.
     speed: impact speed, 0..1.
-    sample_rate_hz: samples a second.
+    sample_rate_hz: samples per second.
   """
   ring_FN, click_N = _bank(name, scale, sample_rate_hz)
   gain_F = (speed ** (BRIGHTNESS * np.arange(len(ring_FN)))).astype(np.float32)

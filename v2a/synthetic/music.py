@@ -1,4 +1,4 @@
-"""Scenes of music: piano keys that sound what they show, and a score that only the annotation asks for."""
+"""Music scenes: piano keys with visible notes, and a score that is described by the annotation only."""
 
 import numpy as np
 
@@ -22,7 +22,7 @@ MOODS = {
 
 
 def keys(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """Piano keys that light up and go down with the notes they sound."""
+  """Piano keys that light up and go down with their notes."""
   rng = streams.rng('keys')
   tempo_bpm = round(float(rng.uniform(70, 150)), 1)
   beat_s = 60 / tempo_bpm
@@ -58,7 +58,7 @@ def keys(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
   back = backdrop.Backdrop(rng, None, is_busy=False)
   tone = rng.uniform(0.85, 1.0)
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = back.render(time_L, size)
     canvas.box(0.5, top - 0.03, 0.52, 0.035, (0.12, 0.07, 0.05))
     for number in range(len(WHITE)):
@@ -75,12 +75,14 @@ def keys(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.
   events = [
     impacts.event(played['time_s'], 'key', None, played['speed'], 0.5 + 0.4 * played['x']) for played in notes
   ]
-  listed = [{name: played[name] for name in ('time_s', 'duration_s', 'pitch_hz', 'x')} for played in notes]
+  truth_notes = [
+    {name: played[name] for name in ('time_s', 'duration_s', 'pitch_hz', 'x')} for played in notes
+  ]
   facts = {'action': 'keys', 'tempo_bpm': tempo_bpm}
   return scene.Scene(
-    picture,
+    render,
     {'effects': mixing.add_early_reflections(wave_NA, spec.sample_rate_hz)},
-    {'events': events, 'notes': listed, 'tempo_bpm': tempo_bpm},
+    {'events': events, 'notes': truth_notes, 'tempo_bpm': tempo_bpm},
     facts,
   )
 
@@ -95,7 +97,7 @@ def _white_key(canvas: canvases.Canvas, number: int, press_L: np.ndarray, top: f
 
 
 def score(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene.Scene:
-  """A slowly drifting colour, and music of the mood and tempo that the annotation asks for."""
+  """A slowly changing colour gradient, and music of the mood and tempo in the annotation."""
   rng = streams.rng('score')
   mood = random_streams.pick(rng, tuple(MOODS))
   mode, slowest, fastest, style = MOODS[mood]
@@ -105,25 +107,25 @@ def score(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> scene
   hue, drift = rng.random(), rng.uniform(0.01, 0.03)
   angle, depth = rng.uniform(0, 6.28), rng.uniform(0.15, 0.4)
 
-  def picture(time_L, size):
+  def render(time_L, size):
     canvas = canvases.Canvas(len(time_L), size)
-    turned_L = angle + 0.25 * time_L
+    angle_L = angle + 0.25 * time_L
     u, v = canvas.offsets((slice(0, size), slice(0, size)), 0.5, 0.5)
-    ramp = u * np.cos(turned_L, dtype=np.float32).reshape(-1, 1, 1) + v * np.sin(
-      turned_L, dtype=np.float32
+    ramp = u * np.cos(angle_L, dtype=np.float32).reshape(-1, 1, 1) + v * np.sin(
+      angle_L, dtype=np.float32
     ).reshape(-1, 1, 1)
     for channel in range(3):
       base_L = 0.5 + 0.22 * np.cos(2 * np.pi * (hue + drift * time_L + channel / 3))
       canvas.pixels_3LYX[channel] = base_L.reshape(-1, 1, 1) + depth * ramp
     return canvas.pixels_3LYX
 
-  listed = [
+  truth_notes = [
     {name: round(float(played[name]), 4) for name in ('time_s', 'duration_s', 'pitch_hz', 'x')}
     for played in notes
   ]
-  truth = {'notes': listed, 'tempo_bpm': tempo_bpm, 'has_music': True, 'is_music_named': True}
+  truth = {'notes': truth_notes, 'tempo_bpm': tempo_bpm, 'has_music': True, 'is_music_named': True}
   return scene.Scene(
-    picture,
+    render,
     {'music': wave_NA},
     truth,
     {'action': 'score', 'mood': mood, 'mode': mode, 'tempo_bpm': tempo_bpm, 'style': style},

@@ -1,4 +1,4 @@
-"""Random draws of one clip: independent named streams, so that one choice never disturbs another."""
+"""Random numbers of one clip: independent named streams, so that one choice never affects another."""
 
 import zlib
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class RandomStreams:
-  """Named random generators that depend on (seed, index, name) alone.
+  """Named random generators that depend only on (seed, index, name).
 
   Attributes:
     seed: seed of the set of clips, >= 0.
@@ -20,12 +20,12 @@ class RandomStreams:
     self.index = int(index)
 
   def rng(self, name: str) -> np.random.Generator:
-    """Returns a fresh generator of the stream `name`; the same name starts the same stream again."""
+    """Returns a fresh generator of the stream `name`; the same name gives the same stream from its start."""
     return np.random.default_rng([self.seed, self.index, zlib.crc32(name.encode())])
 
 
 def pick(rng: np.random.Generator, choices, weights=None):
-  """Returns one member of a sequence, without turning it into an array."""
+  """Samples one element of a sequence without converting it to an array, with optional weights."""
   if weights is None:
     return choices[int(rng.integers(len(choices)))]
   edges = np.cumsum(weights)
@@ -33,7 +33,7 @@ def pick(rng: np.random.Generator, choices, weights=None):
 
 
 class RandomCurve:
-  """A smooth curve through random values at random times; it goes on for as long as it is asked for."""
+  """A smooth curve through random values at random times."""
 
   def __init__(self, rng, low: float, high: float, spacing_s: tuple[float, float], until_s: float):
     time_s, times, values = -float(rng.random()) * spacing_s[0], [], []
@@ -47,9 +47,9 @@ class RandomCurve:
     self.value_S = np.array(values)
 
   def __call__(self, time: np.ndarray) -> np.ndarray:
-    """Returns the values at times in seconds, eased between the knots."""
+    """Returns the values at times in seconds, with smoothstep interpolation between the knots."""
     knot = np.clip(np.searchsorted(self.time_S, time, side='right') - 1, 0, len(self.time_S) - 2)
     start, end = self.time_S[knot], self.time_S[knot + 1]
-    part = np.clip((time - start) / (end - start), 0, 1)
-    part = part * part * (3 - 2 * part)
-    return self.value_S[knot] + (self.value_S[knot + 1] - self.value_S[knot]) * part
+    fraction = np.clip((time - start) / (end - start), 0, 1)
+    fraction = fraction * fraction * (3 - 2 * fraction)
+    return self.value_S[knot] + (self.value_S[knot + 1] - self.value_S[knot]) * fraction

@@ -1,6 +1,7 @@
-"""Speech by espeak-ng: one fixed voice, with times of words and phonemes, and the mouth shapes they ask for.
+"""Speech synthesis by espeak-ng: one fixed voice, with times of words and phonemes, and mouth shapes.
 
-The library and its data come in the package espeakng-loader. It has one state a process, so a lock guards it.
+The library and its data come from the package espeakng-loader. Its state is global, so it is guarded by a
+lock.
 """
 
 import _ctypes
@@ -61,9 +62,9 @@ _callback = _Callback(_receive)
 def _library() -> Generator[ctypes.CDLL]:
   """Loads the library for one utterance, and unloads it.
 
-  What it says depends a little on all that it said before (flutter, pitch phase, rounding of lengths), and no
-  call resets that; only a fresh copy of its data does. This costs 25 ms, and makes a clip depend on (seed,
-  index) alone.
+  Its output depends slightly on all earlier utterances (flutter, pitch phase, rounding of lengths), and no
+  call resets this state; only reloading does. Reloading takes 25 ms, and makes a clip depend only on (seed,
+  index).
   """
   library = ctypes.CDLL(espeakng_loader.get_library_path())
   try:
@@ -83,16 +84,16 @@ def _library() -> Generator[ctypes.CDLL]:
 
 @functools.lru_cache(maxsize=4096)
 def synthesize(text: str, words_per_minute: int, sample_rate_hz: int):
-  """Speaks a text.
+  """Synthesizes a text.
 
   Args:
     text: ASCII words.
     words_per_minute: speed, 80..300.
-    sample_rate_hz: samples a second of the result.
+    sample_rate_hz: samples per second of the result.
 
   Returns:
     mono_N (float32, read only, starts with the first phoneme), words as (word, start_s, end_s), and phonemes
-    as (IPA, start_s, end_s); tuples, for they are cached.
+    as (IPA, start_s, end_s); tuples, because they are cached.
   """
   with _lock, _library() as library:
     _chunks.clear()

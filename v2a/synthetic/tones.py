@@ -1,4 +1,4 @@
-"""Pitched notes and music: plucked and held notes, chords, arpeggios."""
+"""Pitched notes and music: plucked and sustained notes, chords, arpeggios."""
 
 import numpy as np
 
@@ -31,7 +31,7 @@ def note(
 
 
 def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list[dict]:
-  """Returns notes (time_s, duration_s, pitch_hz, x, gain, held) of a piece as long as the clip."""
+  """Composes music as long as the clip; returns notes (time_s, duration_s, pitch_hz, x, gain, held)."""
   root = int(rng.integers(53, 63))
   scale = MODES[mode]
   progression = random_streams.pick(rng, PROGRESSIONS)
@@ -73,7 +73,7 @@ def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list
 
 
 def synthesize(notes: list[dict], num_samples: int, sample_rate_hz: int, level: float) -> np.ndarray:
-  """Returns wave_NA of the notes with soft attacks; level is the peak of one note of gain 1."""
+  """Synthesizes notes with soft attacks as wave_NA; level is the peak of one note of gain 1."""
   wave_NA = np.zeros((num_samples, 2), np.float32)
   for played in notes:
     if played['held']:

@@ -1,20 +1,22 @@
-"""Makes records of any folder of videos.
+"""Builds records from a folder of videos.
 
   python -m data_pipelines.build --source videos/ --output records/
   python -m data_pipelines.build --source videos/ --output records/ --config flow_base --clip-seconds 8
 
-Every video under the folder is cut into windows, back to back; a rest of at least half a window becomes a
-last one that ends with the video, and a video shorter than a window, but not than half of one, is continued
-by its last frame and silence. Beside `a.mp4` may lie `a.txt`, an annotation of its sound, `a.srt` or `a.vtt`,
-subtitles of what is said, and `a.json` with the keys `annotation`, `transcript` and `words` (a list of
-{word, start_s, end_s}): its annotation goes before `a.txt`, its words before the subtitles, these before its
-transcript. Words fall into the windows in which they are said. A transcript without times is kept only where
-the video makes a single window, since nobody knows which words fall into which. Notes tell what no record
-holds: such transcripts, ends of videos, keys that are not read, texts longer than a model reads.
+Every video in the folder is cut into consecutive windows. A remainder of at least half a window gives one
+more window that ends with the video. A video of at least half a window but less than one is padded by its
+last frame and silence.
 
-Records stand in the order of the sorted file names, whatever the number of workers. Exit code 0; 1 where
-files were left out (each is reported, and costs the others nothing); 2 where nothing can be done. Ctrl-C
-(130), SIGTERM (143) and SIGHUP (129) leave nothing behind.
+Optional sidecars of `a.mp4`: `a.txt`, a description of its sound; `a.srt` or `a.vtt`, subtitles of its
+speech; and `a.json` with the keys `annotation`, `transcript` and `words` (a list of {word, start_s, end_s}).
+The annotation in `a.json` takes precedence over `a.txt`, its words over subtitles, and subtitles over its
+transcript. Every word is assigned to the window in which it is spoken. A transcript without times is used
+only if the video has a single window. Notes report what is not in the records: such transcripts, ends of
+videos, unknown keys, and texts longer than the model input.
+
+Records are in the order of the sorted file names, whatever the number of workers. The exit code is 0; 1 if
+files were skipped (each is reported); 2 if nothing could be done. Ctrl-C (130), SIGTERM (143) and SIGHUP
+(129) leave no partial output.
 """
 
 import argparse
@@ -46,101 +48,103 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.media import sidecar
 
-_SHORTEST_SHARE = 0.5
-_SLACK_S = 0.1  # containers round, and a few frames are no end that anybody misses
+_MIN_WINDOW_FRACTION = 0.5
+_SLACK_S = 0.1  # shorter ends of videos are not reported, since containers round
 _PENDING_PER_WORKER = 4
 _POLL_S = 0.2
-# After this long, a worker that still waits for its file (on a network) is left to itself.
+# A worker that still waits for its file (on a network) after this time is abandoned.
 _STOP_S = 10.0
 
 
 def find(folder: pathlib.Path) -> folder_lib.SearchResult:
-  """Returns the videos under a folder and a count of what else is there (v2a.media.folder.search).
+  """Returns the videos under a folder, and a count of other files (v2a.media.folder.search).
 
   Raises:
-    ValueError: it is no folder, or holds no video.
+    ValueError: the folder does not exist, or has no videos.
   """
   if not folder.is_dir():
     raise ValueError(f'--source must be a folder; got {folder}.')
   found = folder_lib.search(folder, folder_lib.VIDEO_SUFFIXES, is_recursive=True)
   if not found.paths:
-    besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
-    wanted = ', '.join(folder_lib.VIDEO_SUFFIXES)
-    raise ValueError(f'--source {folder} holds no video{besides}; wanted files that end in {wanted}.')
+    skipped = f' ({found.skipped_summary})' if found.skipped_summary else ''
+    suffixes = ', '.join(folder_lib.VIDEO_SUFFIXES)
+    raise ValueError(f'--source {folder} has no video{skipped}; wanted files that end in {suffixes}.')
   return found
 
 
 def window_starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Fraction | float]:
-  """Returns where the windows of a video begin, in seconds; empty where it is too short for one."""
-  # Containers round: a video of 8 windows may miss the end of the last by a tick.
+  """Returns the start times of the windows of a video in seconds; empty if it is too short for one."""
+  # Containers round: the last window may exceed the end of the video by a tick.
   whole = math.floor(duration_s / float(clip_s) + 1e-3)
   rest_s = duration_s - float(whole * clip_s)
-  begins: list[fractions.Fraction | float] = [index * clip_s for index in range(whole)]
-  if rest_s >= _SHORTEST_SHARE * clip_s:
-    begins.append(max(0.0, duration_s - float(clip_s)))
-  return begins
+  starts_s: list[fractions.Fraction | float] = [index * clip_s for index in range(whole)]
+  if rest_s >= _MIN_WINDOW_FRACTION * clip_s:
+    starts_s.append(max(0.0, duration_s - float(clip_s)))
+  return starts_s
 
 
 def make_records(
-  path: pathlib.Path, name: str, spec: clip.ClipSpec, left_out: omissions.Omissions | None = None
+  path: pathlib.Path, name: str, spec: clip.ClipSpec, omitted: omissions.Omissions | None = None
 ) -> Iterator[dict]:
   """Yields the records of one video, in bounded memory.
 
   Args:
     path: the video.
-    name: begin of the records' ids.
-    spec: lengths, rates and picture size.
-    left_out: receives what of the video no record holds.
+    name: prefix of the record ids.
+    spec: durations, rates and frame size.
+    omitted: collects content of the video that is not in the records.
 
   Raises:
-    ValueError: the video cannot be read or is too short, or what is written beside it is not as it should be.
+    ValueError: the video cannot be read or is too short, or a sidecar is malformed.
   """
-  info, words = probe.probe(path), sidecar.read(path)
+  info, sidecars = probe.probe(path), sidecar.read(path)
   if not info.has_video or info.is_image:
-    raise errors.MediaError(f'{path}: has no moving picture; wanted a video.')
-  begins = window_starts(info.duration_s, spec.duration_s)
-  if not begins:
+    raise errors.MediaError(f'{path}: has no video stream of several frames; wanted a video.')
+  starts_s = window_starts(info.duration_s, spec.duration_s)
+  if not starts_s:
     raise errors.MediaError(
       f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
-      f'{_SHORTEST_SHARE * float(spec.duration_s):g} s.'
+      f'{_MIN_WINDOW_FRACTION * float(spec.duration_s):g} s.'
     )
   clip_s = float(spec.duration_s)
-  if left_out is not None:
-    left_out.add_sidecars(path, name, words, len(begins))
-    tail_s = info.duration_s - float(begins[-1]) - clip_s
+  if omitted is not None:
+    omitted.add_sidecars(path, name, sidecars, len(starts_s))
+    tail_s = info.duration_s - float(starts_s[-1]) - clip_s
     if tail_s > _SLACK_S:
-      left_out.add_tail(name, tail_s)
-  for start_s, frames, wave_NA in _windows(path, begins, spec):
+      omitted.add_tail(name, tail_s)
+  for start_s, frames, wave_NA in _windows(path, starts_s, spec):
     num_valid = min(spec.num_samples, round((info.duration_s - start_s) * spec.sample_rate_hz))
     yield _record(
       f'{name}@{start_s:.3f}',
       frames,
       wave_NA,
-      words.annotation,
-      words.transcript_in_window(start_s, clip_s, len(begins) == 1).text,
+      sidecars.annotation,
+      sidecars.transcript_in_window(start_s, clip_s, len(starts_s) == 1).text,
       num_valid,
     )
 
 
 def _windows(
-  path: pathlib.Path, begins: list[fractions.Fraction | float], spec: clip.ClipSpec
+  path: pathlib.Path, starts_s: list[fractions.Fraction | float], spec: clip.ClipSpec
 ) -> Iterator[tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]]:
   """Yields (start_s, semantic and sync frames, wave_NA)."""
-  # One decoding serves both encoders: a window's times of either, each once.
+  # Decode once for both encoders: the union of their frame times.
   num_semantic, rate_hz, size = spec.num_semantic_frames, spec.ticks_hz, spec.frame_size
-  tick_F, place = np.unique(np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True)
-  split = lambda frame_FYX3: (frame_FYX3[place[:num_semantic]], frame_FYX3[place[num_semantic:]])
+  tick_F, inverse_F = np.unique(
+    np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True
+  )
+  split = lambda frame_FYX3: (frame_FYX3[inverse_F[:num_semantic]], frame_FYX3[inverse_F[num_semantic:]])
   clip_s = spec.duration_s
-  in_row = [start_s for index, start_s in enumerate(begins) if start_s == index * clip_s]
-  if in_row:
+  consecutive_s = [start_s for index, start_s in enumerate(starts_s) if start_s == index * clip_s]
+  if consecutive_s:
     blocks = audio_reader.iterate_blocks(
-      path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(in_row) * clip_s)
+      path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(consecutive_s) * clip_s)
     )
     waves = _regrouped(blocks, spec.num_samples)
-    all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in in_row])
+    all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in consecutive_s])
     frames = read.iterate_frames_at(path, all_ticks, rate_hz, size, 0.0, len(tick_F))
-    yield from zip(map(float, in_row), map(split, frames), waves)
-  for start_s in map(float, begins[len(in_row) :]):
+    yield from zip(map(float, consecutive_s), map(split, frames), waves)
+  for start_s in map(float, starts_s[len(consecutive_s) :]):
     frame_FYX3 = next(read.iterate_frames_at(path, tick_F, rate_hz, size, start_s, len(tick_F)))
     yield (
       start_s,
@@ -150,7 +154,7 @@ def _windows(
 
 
 def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
-  """Yields the same samples in pieces of num_samples."""
+  """Yields the same samples in blocks of num_samples."""
   rest: list[np.ndarray] = []
   for block_NA in blocks:
     rest.append(block_NA)
@@ -186,25 +190,26 @@ def _record(
 
 
 def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
-  """Returns the name of a video in its folder as text that no other one has, whatever bytes it holds."""
+  """Returns the name of a video in its folder as unique printable text, whatever bytes it contains."""
   return file_names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
 
 
 @dataclasses.dataclass(frozen=True)
 class _End:
-  """Ends a video's records; with one line where it broke off."""
+  """Marks the end of the records of a video; failure: one line if reading failed."""
 
   failure: str = ''
 
 
 class _Reader:
-  """Reads some videos ahead on threads, and hands their records out in the order of the videos.
+  """Reads several videos ahead in threads, and yields their records in the order of the videos.
 
-  FFmpeg works outside Python's lock, so threads suffice; each video's queue is short, so memory is bounded.
+  FFmpeg releases the global interpreter lock, so threads suffice. The queue of each video is short, so memory
+  is bounded.
   """
 
   def __init__(self, paths: list[pathlib.Path], folder: pathlib.Path, spec: clip.ClipSpec, num_workers: int):
-    self._paths, self._folder, self._spec, self.left_out = paths, folder, spec, omissions.Omissions()
+    self._paths, self._folder, self._spec, self.omitted = paths, folder, spec, omissions.Omissions()
     self._queues = [queue.Queue(_PENDING_PER_WORKER) for _ in paths]
     self._next, self._lock, self._is_stopped = 0, threading.Lock(), threading.Event()
     num_workers = min(num_workers, len(paths))
@@ -219,10 +224,10 @@ class _Reader:
       if index >= len(self._paths) or self._is_stopped.is_set():
         return
       path = self._paths[index]
-      # Every video's queue ends with a mark, whatever happens: who reads it would wait for ever.
-      end = _End(f'{path}: its worker broke off')
+      # The queue of a video must always end with a mark, otherwise its reader would wait forever.
+      end = _End(f'{path}: its worker failed')
       try:
-        for record in make_records(path, _name(path, self._folder), self._spec, self.left_out):
+        for record in make_records(path, _name(path, self._folder), self._spec, self.omitted):
           if not self._put(index, record):
             return
         end = _End()
@@ -232,7 +237,7 @@ class _Reader:
         self._put(index, end)
 
   def _put(self, index: int, item) -> bool:
-    """Waits for room in a video's queue; returns False where the reader was stopped meanwhile."""
+    """Puts an item into the queue of a video when it has room; returns False if the reader was stopped."""
     while not self._is_stopped.is_set():
       try:
         self._queues[index].put(item, timeout=_POLL_S)
@@ -242,31 +247,31 @@ class _Reader:
     return False
 
   def records_of(self, index: int, failures: list[str]) -> Iterator[dict]:
-    """Yields the records of one video; where reading it fails, adds one line to failures."""
+    """Yields the records of one video; if reading fails, appends one line to failures."""
     while not isinstance(item := self._get(index), _End):
       yield item
     if item.failure:
       failures.append(item.failure)
 
   def _get(self, index: int):
-    """Waits for the next item of a video; where no worker is left to bring one, an end."""
+    """Returns the next item of a video; an _End if no worker is alive to provide one."""
     while True:
       is_served = any(thread.is_alive() for thread in self._threads)
       try:
         return self._queues[index].get(timeout=_POLL_S)
       except queue.Empty:
         if not is_served:
-          return _End(f'{self._paths[index]}: its worker broke off')
+          return _End(f'{self._paths[index]}: its worker failed')
 
   def stop(self):
-    """Ends the threads; they are daemons, so that none that cannot end keeps the program."""
+    """Stops the threads; those that do not stop in time are daemons, so that the program can exit."""
     self._is_stopped.set()
     end_s = time.monotonic() + _STOP_S
     for thread in self._threads:
       thread.join(max(0.0, end_s - time.monotonic()))
 
 
-class _NothingMadeError(ValueError):
+class _NoRecordsError(ValueError):
   """No video gave a record."""
 
 
@@ -274,17 +279,17 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
   """Writes a folder of records from a folder of videos.
 
   Args:
-    folder: searched with all its subfolders.
+    folder: folder of videos, searched recursively.
     output: new folder; appears under its name only when complete.
-    spec: lengths, rates and picture size of the records.
-    num_workers: videos read at a time.
+    spec: durations, rates and frame size of the records.
+    num_workers: number of videos read concurrently.
 
   Returns:
-    One line for each video that was left out, or broke off, and why.
+    One line for each video that was skipped or only partly read, with the reason.
 
   Raises:
-    ValueError: the folder holds no video that can be used.
-    FileExistsError: output is there already.
+    ValueError: the folder has no usable video.
+    FileExistsError: output exists.
   """
   found, failures, start_s, num_records = find(folder), [], time.monotonic(), 0
   paths = found.paths
@@ -301,9 +306,9 @@ def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_w
     finally:
       reader.stop()
     if not num_records:
-      raise _NothingMadeError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
+      raise _NoRecordsError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
     _note(
-      reader.left_out.notes()
+      reader.omitted.notes()
       + writer.contents.truncation_notes(spec.num_text_bytes, spec.num_transcript_bytes)
     )
   return failures
@@ -314,61 +319,65 @@ def _note(lines: list[str]) -> None:
     print(f'data_pipelines.build: note: {file_names.printable(line)}', file=sys.stderr, flush=True)
 
 
-def _report(done: int, total: int, num_records: int, start_s: float):
-  """Redraws the line of progress on a terminal; in a log, writes one every tenth."""
-  rate = done / max(time.monotonic() - start_s, 1e-9)
-  minutes, seconds = divmod(int((total - done) / rate), 60)
-  text = f'{done}/{total} videos, {num_records} records, {rate:.1f} videos/s, {minutes}:{seconds:02d} left'
+def _report(num_done: int, total: int, num_records: int, start_s: float):
+  """Updates the progress line on a terminal; in a log, writes a line for every tenth of the work."""
+  rate = num_done / max(time.monotonic() - start_s, 1e-9)
+  minutes, seconds = divmod(int((total - num_done) / rate), 60)
+  text = (
+    f'{num_done}/{total} videos, {num_records} records, {rate:.1f} videos/s, {minutes}:{seconds:02d} left'
+  )
   if sys.stderr.isatty():
-    sys.stderr.write(f'\r{text:<76}' + ('\n' if done == total else ''))
-  elif done == total or done % max(total // 10, 1) == 0:
+    sys.stderr.write(f'\r{text:<76}' + ('\n' if num_done == total else ''))
+  elif num_done == total or num_done % max(total // 10, 1) == 0:
     print(text, file=sys.stderr, flush=True)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = flags.Parser(
     prog='python -m data_pipelines.build',
-    description='Makes records of a folder of videos.',
+    description='Builds records from a folder of videos.',
     allow_abbrev=False,
   )
   default = clip.ClipSpec()
   parser.add_argument('--source', type=flags.local_path, required=True, help='folder of videos')
   parser.add_argument('--output', type=flags.local_path, required=True, help='new folder of records')
-  parser.add_argument('--config', help='configuration whose clip lengths and rates are taken')
+  parser.add_argument('--config', help='configuration whose clip duration and rates are used')
   parser.add_argument(
     '--clip-seconds',
     type=flags.number(float, 0, is_open=True),
-    help=f'length of a window; {default.clip_s:g}',
+    help=f'duration of a window; default {default.clip_s:g}',
   )
   parser.add_argument(
-    '--size', type=flags.number(int, 1), help=f'rows and columns of a frame; {default.frame_size}'
+    '--size', type=flags.number(int, 1), help=f'height and width of a frame; default {default.frame_size}'
   )
   parser.add_argument(
-    '--sample-rate', type=flags.number(int, 1), help=f'samples a second; {default.sample_rate_hz}'
+    '--sample-rate', type=flags.number(int, 1), help=f'samples per second; default {default.sample_rate_hz}'
   )
   parser.add_argument(
-    '--num-channels', type=flags.number(int, 1, 2), help=f'1 mono, 2 stereo; {default.num_channels}'
+    '--num-channels', type=flags.number(int, 1, 2), help=f'1 mono, 2 stereo; default {default.num_channels}'
   )
-  parser.add_argument('--num-workers', type=flags.num_workers, default=2, help='videos read at a time; 2')
+  parser.add_argument(
+    '--num-workers', type=flags.num_workers, default=2, help='number of videos read concurrently; default 2'
+  )
   return parser.parse_args(argv)
 
 
 def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
   spec = schema.clip_spec(files.find(args.config)) if args.config else clip.ClipSpec()
-  given = {
+  overrides = {
     'clip_s': args.clip_seconds,
     'frame_size': args.size,
     'sample_rate_hz': args.sample_rate,
     'num_channels': args.num_channels,
   }
-  return dataclasses.replace(spec, **{name: value for name, value in given.items() if value is not None})
+  return dataclasses.replace(spec, **{name: value for name, value in overrides.items() if value is not None})
 
 
 def _run(argv: list[str] | None) -> int:
   args = _parse(argv)
   failures = build(args.source, args.output, _spec_of(args), args.num_workers)
   for failure in failures:
-    print(f'data_pipelines.build: left out: {failure}', file=sys.stderr)
+    print(f'data_pipelines.build: skipped: {failure}', file=sys.stderr)
   return 1 if failures else 0
 
 

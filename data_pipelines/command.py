@@ -1,4 +1,4 @@
-"""How every command here ends: exit codes, and one line for what is not its own fault."""
+"""Exit codes and one-line error messages of the data pipeline commands."""
 
 from collections.abc import Callable
 import os
@@ -12,13 +12,13 @@ def run(name: str, work: Callable[[], int], interrupted: str = 'interrupted') ->
   """Runs a command.
 
   Args:
-    name: of the command, at the begin of its messages.
-    work: returns the exit code.
-    interrupted: what is said where a signal ends it.
+    name: name of the command, the prefix of its messages.
+    work: function that does the work and returns the exit code.
+    interrupted: message if a signal ends the command.
 
   Returns:
-    The exit code of `work`; 2 where the input is at fault; 130 after Ctrl-C, 143 after SIGTERM, 129 after
-    SIGHUP. Whatever is half-written is removed before.
+    The exit code of `work`; 2 for invalid input; 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
+    Partial output is removed first.
   """
   try:
     with termination.raise_on_signals():

@@ -1,10 +1,10 @@
-"""Renders the bundled demo clips: silent videos of the procedural world, and what to ask for each.
+"""Renders the bundled demo clips: silent videos of the synthetic set, and the requests for them.
 
   python -m data_pipelines.demo --output v2a/assets/demo
 
-Writes NAME.mp4 (H.264, no sound) and demo.json, a list of requests in the order of the page: video, title,
-note, prompt, negative_prompt, transcript, event_times_s (of what is seen). One clip may be asked for twice.
-None of these files may be there already. The seed is used for nothing else.
+Writes NAME.mp4 (H.264, no audio) and demo.json, a list of requests in the order of the page: video, title,
+note, prompt, negative_prompt, transcript, event_times_s (of visible events). A clip may have several
+requests. Existing files are not overwritten. The seed is used for nothing else.
 """
 
 import argparse
@@ -78,10 +78,10 @@ REQUESTS = (
 
 
 def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
-  """Writes frames as H.264; the file appears under its name only when it is whole."""
+  """Writes frames as H.264; the final name never holds a partial file."""
   options = {'crf': '20', 'preset': 'veryslow', 'threads': '1'}
-  movie = {'movflags': 'faststart'}
-  with files.atomic_write(path) as partial, av.open(str(partial), 'w', options=movie) as container:
+  muxer_options = {'movflags': 'faststart'}
+  with files.atomic_write(path) as partial, av.open(str(partial), 'w', options=muxer_options) as container:
     stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options=options)
     stream.height, stream.width = frame_LYX3.shape[1:3]
     stream.pix_fmt = 'yuv420p'
@@ -91,14 +91,14 @@ def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
 
 
 def write(output: pathlib.Path) -> None:
-  """Renders all clips and the list of requests into a folder. Raises FileExistsError where one is there."""
+  """Renders all clips and the list of requests into a folder. Raises FileExistsError if one exists."""
   files.check_new(output / LISTING, *(output / f'{name}.mp4' for name in CLIPS))
   output.mkdir(parents=True, exist_ok=True)
   truths = {}
   for name, (scene, index) in CLIPS.items():
-    made = clips.render(SEED, index, scenes=(scene,), corruption='clean', fps=FPS, frame_size=FRAME_SIZE)
-    _encode(output / f'{name}.mp4', made.frame_LYX3)
-    truths[name] = made.truth
+    rendered = clips.render(SEED, index, scenes=(scene,), corruption='clean', fps=FPS, frame_size=FRAME_SIZE)
+    _encode(output / f'{name}.mp4', rendered.frame_LYX3)
+    truths[name] = rendered.truth
   requests = []
   for request in REQUESTS:
     truth = truths[request['clip']]

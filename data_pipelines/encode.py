@@ -1,8 +1,8 @@
 """Adds latents or codes to records: python -m data_pipelines.encode --records DIR --codec MODEL --output DIR.
 
 The flow and sync tasks train on latents (kl bottleneck), the tokens task on codes (rvq); encoding every clip
-once saves the codec's work in each step. MODEL is a training folder of a codec or its exported model. What
-another codec has added stays, so that records may carry both.
+once avoids running the codec in each step. MODEL is the training folder or the exported model of a codec.
+Fields added by another codec are preserved, so that records may contain both.
 """
 
 import sys
@@ -29,10 +29,10 @@ def encoded(source, export: weights.Export):
 
   Args:
     source: records (see `records.open`).
-    export: of the codec.
+    export: exported codec.
 
   Raises:
-    ValueError: this is no codec, or one of other rates than the records.
+    ValueError: the model is not a codec, or its rates differ from those of the records.
   """
   if export.config.task != 'codec':
     raise ValueError(f'{export.folder} must be a codec; got task {export.config.task}.')
@@ -40,7 +40,7 @@ def encoded(source, export: weights.Export):
   for name in ('sample_rate_hz', 'num_channels'):
     if getattr(spec, name) != getattr(source.spec, name):
       raise ValueError(
-        f'the codec works at {name}={getattr(spec, name)}; the records have {getattr(source.spec, name)}.'
+        f'the codec has {name}={getattr(spec, name)}; the records have {getattr(source.spec, name)}.'
       )
   model = builders.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=export.folder or '')
@@ -57,7 +57,7 @@ def encoded(source, export: weights.Export):
 
 
 def _fields(codec: autoencoder.Autoencoder, wave_BNA: jax.Array) -> dict[str, jax.Array]:
-  """Returns what is stored, by the name of its field, with a batch axis in front."""
+  """Returns the fields to store, by name, with a leading batch axis."""
   if codec.bottleneck == 'rvq':
     return {'codes_TK': codec.encode_tokens(wave_BNA)}
   mean_BTC, std_BTC = codec.encode(wave_BNA)
@@ -74,8 +74,8 @@ def _run(argv: list[str] | None) -> int:
   source = records.open(args.records)
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
-  (before,) = source.sources
-  about = {'records': source.hash, 'codecs': before.codecs | {export.config.codec.bottleneck: codec}}
+  (info,) = source.sources
+  about = {'records': source.hash, 'codecs': info.codecs | {export.config.codec.bottleneck: codec}}
   start_s = time.monotonic()
   with records.Writer(args.output, source.spec, about) as writer:
     for count, record in enumerate(encoded(source, export), 1):

@@ -1,4 +1,4 @@
-"""What a folder of videos holds that no record does, for one note a kind."""
+"""Content of a folder of videos that is not in the records, reported as one note per kind."""
 
 from collections.abc import Sequence
 import pathlib
@@ -12,7 +12,7 @@ _SIDECARS = ('.txt', '.json', '.srt', '.vtt')
 
 
 class Omissions:
-  """Collects names by kind, from several threads."""
+  """Collects omitted content by kind; thread-safe."""
 
   def __init__(self):
     self._names: dict[str, set[str]] = {}
@@ -20,17 +20,17 @@ class Omissions:
     self._tails_s: dict[str, float] = {}
     self._lock = threading.Lock()
 
-  def add_sidecars(self, path: pathlib.Path, name: str, words: sidecar.Sidecar, num_windows: int) -> None:
-    """Notes what of the sidecars of a video is not read.
+  def add_sidecars(self, path: pathlib.Path, name: str, content: sidecar.Sidecar, num_windows: int) -> None:
+    """Records what of the sidecars of a video is not used.
 
     Args:
       path: the video.
-      name: for the note.
-      words: what was read.
-      num_windows: of the video.
+      name: name of the video in notes.
+      content: the parsed sidecars.
+      num_windows: number of windows of the video.
     """
     keys = set(sidecar.read_json(path)) - set(_KEYS)
-    is_untimed = bool(words.transcript.text) and words.transcript.times_s is None and num_windows > 1
+    is_untimed = bool(content.transcript.text) and content.transcript.times_s is None and num_windows > 1
     with self._lock:
       if keys:
         self._keys |= keys
@@ -39,31 +39,29 @@ class Omissions:
         self._names.setdefault('untimed', set()).add(name)
 
   def add_tail(self, name: str, tail_s: float) -> None:
-    """Notes the seconds at the end of a video that no window holds."""
+    """Records the seconds at the end of a video that no window covers."""
     with self._lock:
       self._tails_s[name] = tail_s
 
   def notes(self) -> list[str]:
-    """Returns a line a kind, with the first names."""
+    """Returns one line per kind, with the first names."""
     lines = []
     if names := self._names.get('keys'):
       keys = _listed(sorted(self._keys))
-      lines.append(
-        f'the .json beside {_some(names)} has keys that are not read: {keys}; known are {", ".join(_KEYS)}'
-      )
+      lines.append(f'the .json of {_some(names)} has unknown keys: {keys}; known keys are {", ".join(_KEYS)}')
     if names := self._names.get('untimed'):
-      lines.append(f'the transcript of {_some(names)} is left out: no times, but several windows')
+      lines.append(f'the transcript of {_some(names)} is omitted: no times, but several windows')
     if self._tails_s:
       total_s = sum(self._tails_s.values())
       lines.append(
-        f'the ends of {_some(self._tails_s)}, {total_s:.1f} s in all, are left out: '
+        f'the ends of {_some(self._tails_s)}, {total_s:.1f} s in total, are omitted: '
         'each is shorter than half a window'
       )
     return lines
 
 
 def shared_sidecars(paths: Sequence[pathlib.Path]) -> list[str]:
-  """Returns a line on videos that share sidecars, as a.mp4 and a.mov do a.txt; nothing where none do."""
+  """Returns a line about videos that share sidecars (a.mp4 and a.mov share a.txt); empty if none do."""
   groups: dict[pathlib.Path, list[pathlib.Path]] = {}
   for path in paths:
     groups.setdefault(path.with_suffix(''), []).append(path)
@@ -75,7 +73,7 @@ def shared_sidecars(paths: Sequence[pathlib.Path]) -> list[str]:
         found.append(f'{" and ".join(path.name for path in videos)} share {" and ".join(files)}')
   if not found:
     return []
-  return [f'{_listed(found)}: what these say is taken to be of each video']
+  return [f'{_listed(found)}: these sidecars are used for each of the videos']
 
 
 def _some(names) -> str:

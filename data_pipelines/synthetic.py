@@ -1,11 +1,11 @@
-"""Renders the procedural world to video files with their truth, or to records for training.
+"""Renders the synthetic set to video files with ground truth, or to records for training.
 
   python -m data_pipelines.synthetic --num-clips 16 --seed 1 --scenes all --output clips/
   python -m data_pipelines.synthetic --num-clips 20000 --seed 0 --records --output records/
 
-Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json; none may be there already. Every clip depends on
-(seed, index) and the flags alone, not on the number of processes. Files and the folder of records are written
-beside and renamed.
+Files are DIR/SEED-INDEX-SCENE.mp4 (H.264, AAC) and .json; existing files are not overwritten. Every clip
+depends only on (seed, index) and the flags, not on the number of processes. Files and the folder of records
+are written to temporary names and renamed.
 """
 
 import argparse
@@ -40,49 +40,57 @@ from v2a.media import write
 from v2a.synthetic import clips
 
 FILE_SIZE, FILE_RATE_HZ = 256, 48000
-PENDING_PER_WORKER = 16  # finished clips that may wait for the writer, so that memory stays bounded
+PENDING_PER_WORKER = 16  # finished clips that may wait for the writer; bounds memory
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = flags.Parser(
     prog='python -m data_pipelines.synthetic',
-    description='Renders clips of the procedural world.',
+    description='Renders clips of the synthetic set.',
     allow_abbrev=False,
   )
-  parser.add_argument('--num-clips', type=flags.count, required=True, help='how many clips')
-  parser.add_argument('--seed', type=flags.seed, default=0, help='number of the set of clips')
-  parser.add_argument('--start-index', type=flags.seed, default=0, help='number of the first clip of the set')
+  parser.add_argument('--num-clips', type=flags.count, required=True, help='number of clips')
+  parser.add_argument('--seed', type=flags.seed, default=0, help='seed of the set of clips')
+  parser.add_argument('--start-index', type=flags.seed, default=0, help='index of the first clip')
   parser.add_argument('--scenes', default='all', help=f'all, or some of {",".join(clips.SCENES)}')
   parser.add_argument(
     '--corruption',
     choices=clips.CORRUPTIONS,
-    help='one corruption for all clips; drawn at random where not given',
+    help='corruption of all clips; sampled per clip by default',
   )
   parser.add_argument('--output', type=flags.local_path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
   parser.add_argument(
-    '--size', type=flags.number(int, 4), help=f'pixels; {FILE_SIZE}, or {clip.ClipSpec.frame_size} in records'
+    '--size',
+    type=flags.number(int, 4),
+    help=f'height and width in pixels; default {FILE_SIZE}, or {clip.ClipSpec.frame_size} for records',
   )
-  parser.add_argument('--fps', type=flags.number(float), help='frames a second of video files; 25')
-  parser.add_argument('--clip-seconds', type=flags.number(float), default=4.0, help='length of a clip')
+  parser.add_argument('--fps', type=flags.number(float), help='frames per second of video files; default 25')
+  parser.add_argument(
+    '--clip-seconds', type=flags.number(float), default=4.0, help='duration of a clip; default 4'
+  )
   parser.add_argument(
     '--sample-rate',
     type=flags.number(int, 8000),
-    help=f'samples a second; {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} in records',
+    help=f'samples per second; default {FILE_RATE_HZ}, or {clip.ClipSpec.sample_rate_hz} for records',
   )
-  parser.add_argument('--num-workers', type=flags.num_workers, default=os.cpu_count(), help='processes')
+  parser.add_argument(
+    '--num-workers', type=flags.num_workers, default=os.cpu_count(), help='number of processes'
+  )
   args = parser.parse_args(argv)
   if args.records and args.fps is not None:
-    parser.error('--fps goes with video files; the rates of records come from ClipSpec')
+    parser.error('--fps is only for video files; the frame rates of records come from ClipSpec')
   if not args.records and args.size is not None and args.size % 2:
     parser.error(f'--size must be even for H.264; got {args.size}')
   return args
 
 
 def spec_of(clip_s: float, size: int | None, sample_rate_hz: int | None) -> clip.ClipSpec:
-  """Returns the lengths of records; None keeps the default of ClipSpec."""
-  given = {'frame_size': size, 'sample_rate_hz': sample_rate_hz}
-  return clip.ClipSpec(clip_s=clip_s, **{name: value for name, value in given.items() if value is not None})
+  """Returns the ClipSpec of records; None means the default."""
+  overrides = {'frame_size': size, 'sample_rate_hz': sample_rate_hz}
+  return clip.ClipSpec(
+    clip_s=clip_s, **{name: value for name, value in overrides.items() if value is not None}
+  )
 
 
 def make_record(
@@ -92,15 +100,15 @@ def make_record(
   scenes: tuple[str, ...] | None = None,
   corruption: str | None = None,
 ) -> dict:
-  """Returns clip `index` of a seed as a record.
+  """Returns a synthetic clip as a record.
 
   Args:
-    index: number of the clip.
-    seed: number of the set.
-    spec: lengths, rates and picture size.
-    scenes, corruption: as `clips.render` takes them.
+    index: index of the clip.
+    seed: seed of the set.
+    spec: durations, rates and frame size.
+    scenes, corruption: see `clips.render`.
   """
-  made = clips.render(
+  rendered = clips.render(
     seed,
     index,
     scenes,
@@ -110,18 +118,18 @@ def make_record(
     spec.frame_size,
     spec.sample_rate_hz,
   )
-  # The last picture stays to the end of a clip that is no whole number of frames.
-  shown_L = np.minimum(np.arange(spec.num_sync_frames), len(made.frame_LYX3) - 1)
-  frame_LYX3 = made.frame_LYX3[shown_L]
-  wave_NA = made.wave_NA if spec.num_channels == 2 else made.wave_NA.mean(axis=1, keepdims=True)
+  # The last frame is held to the end if the duration is not a whole number of frames.
+  frame_index_L = np.minimum(np.arange(spec.num_sync_frames), len(rendered.frame_LYX3) - 1)
+  frame_LYX3 = rendered.frame_LYX3[frame_index_L]
+  wave_NA = rendered.wave_NA if spec.num_channels == 2 else rendered.wave_NA.mean(axis=1, keepdims=True)
   return {
     'id': f'world/{seed}/{index}',
     'wave_NA': records.wave_to_int16(wave_NA),
     'semantic_frame_MYX3': frame_LYX3[spec.semantic_of_sync_M],
     'sync_frame_LYX3': frame_LYX3,
-    'text': made.truth['annotation'],
-    'transcript': made.truth['transcript'],
-    'truth': json.dumps(made.truth, separators=(',', ':')),
+    'text': rendered.truth['annotation'],
+    'transcript': rendered.truth['transcript'],
+    'truth': json.dumps(rendered.truth, separators=(',', ':')),
     'has_video': True,
     'has_audio': True,
     'num_valid_samples': spec.num_samples,
@@ -129,7 +137,7 @@ def make_record(
   }
 
 
-def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
+def _encode_video(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
   rate = fractions.Fraction(fps).limit_denominator(1001)
   with av.open(str(path), 'w') as container:
     stream = container.add_stream(
@@ -143,15 +151,15 @@ def _encode_picture(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
 
 
 def _stem(seed: int, index: int) -> str:
-  """Returns how the name of a clip's file begins; its scene, which is known once it is rendered, follows."""
+  """Returns the prefix of the file name of a clip; its scene, known after rendering, follows."""
   return f'{seed}-{index:05d}-'
 
 
 def _check_new(output: pathlib.Path, seed: int, indices: range) -> None:
-  """Raises FileExistsError where a folder holds files of one of the clips."""
-  wanted = {_stem(seed, index) for index in indices}
+  """Raises FileExistsError if a folder contains files of one of the clips."""
+  prefixes = {_stem(seed, index) for index in indices}
   found = sorted(output.glob(f'{seed}-*-*'))
-  files.check_new(*(path for path in found if '-'.join(path.name.split('-', 2)[:2]) + '-' in wanted))
+  files.check_new(*(path for path in found if '-'.join(path.name.split('-', 2)[:2]) + '-' in prefixes))
 
 
 def write_file(
@@ -165,37 +173,37 @@ def write_file(
   scenes: tuple[str, ...] | None = None,
   corruption: str | None = None,
 ) -> pathlib.Path:
-  """Writes one clip as mp4 with its truth as JSON beside it, and returns the mp4's path."""
-  made = clips.render(seed, index, scenes, corruption, clip_s, fps, size, sample_rate_hz)
-  path = output / f'{_stem(seed, index)}{made.truth["scene"]}.mp4'
+  """Writes one clip as .mp4 with its ground truth as .json, and returns the path of the .mp4."""
+  rendered = clips.render(seed, index, scenes, corruption, clip_s, fps, size, sample_rate_hz)
+  path = output / f'{_stem(seed, index)}{rendered.truth["scene"]}.mp4'
   files.check_new(path, path.with_suffix('.json'))
-  picture = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
-  truth = picture.with_suffix('.json')
+  silent_video = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
+  truth = silent_video.with_suffix('.json')
   try:
-    _encode_picture(picture, made.frame_LYX3, fps)
-    truth.write_text(json.dumps(made.truth, indent=1) + '\n')
-    write.mux(picture, made.wave_NA, sample_rate_hz, path)
+    _encode_video(silent_video, rendered.frame_LYX3, fps)
+    truth.write_text(json.dumps(rendered.truth, indent=1) + '\n')
+    write.mux(silent_video, rendered.wave_NA, sample_rate_hz, path)
     truth.rename(path.with_suffix('.json'))
   finally:
-    picture.unlink(missing_ok=True)
+    silent_video.unlink(missing_ok=True)
     truth.unlink(missing_ok=True)
   return path
 
 
 def _parallel_map(work: Callable[[int], Any], indices: range, num_workers: int) -> Iterator[Any]:
-  """Yields work(index) in order, from as many processes; the writer's pace bounds how much waits."""
+  """Yields work(index) in order, computed by num_workers processes, with bounded pending results."""
   num_workers = min(num_workers, len(indices))
   if num_workers == 1:
     yield from map(work, indices)
     return
-  # The arrays of one clip are small: threads of a linear algebra library would only get in each other's way.
+  # The arrays of one clip are small: threads of linear algebra libraries would only slow each other down.
   for name in ('OMP_NUM_THREADS', 'OPENBLAS_NUM_THREADS', 'MKL_NUM_THREADS'):
     os.environ.setdefault(name, '1')
   pending, rest = collections.deque(), iter(indices)
   work = functools.partial(_until_terminated, work)
-  # Unlike multiprocessing.Pool it raises where a worker dies (of memory); the pool would wait for ever.
+  # Unlike multiprocessing.Pool, which would wait forever, this raises if a worker is killed (out of memory).
   executor = concurrent.futures.ProcessPoolExecutor(
-    num_workers, multiprocessing.get_context('spawn'), _begin_worker
+    num_workers, multiprocessing.get_context('spawn'), _init_worker
   )
   try:
     for index in itertools.islice(rest, PENDING_PER_WORKER * num_workers):
@@ -204,37 +212,37 @@ def _parallel_map(work: Callable[[int], Any], indices: range, num_workers: int) 
       yield pending.popleft().result()
       pending.extend(executor.submit(work, index) for index in itertools.islice(rest, 1))
   except concurrent.futures.process.BrokenProcessPool as error:
-    message = f'a worker process died, of lack of memory perhaps ({num_workers} work at once).'
+    message = f'a worker process died, perhaps out of memory ({num_workers} workers).'
     raise OSError(message) from error
   finally:
-    if pending:  # something ends it early
+    if pending:  # ended early
       for process in multiprocessing.active_children():
         process.terminate()
     executor.shutdown(cancel_futures=True)
 
 
-def _begin_worker():
-  """Leaves Ctrl-C to the parent, and lets SIGTERM end a clip so that its files are removed."""
+def _init_worker():
+  """Ignores Ctrl-C, which the parent handles, and lets SIGTERM remove the files of an unfinished clip."""
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   termination.install_handlers()
 
 
 def _until_terminated(work: Callable[[int], object], index: int) -> object:
-  """Returns work(index); ends the process on SIGTERM, which the executor would take for a result."""
+  """Returns work(index); exits on SIGTERM, which the executor would treat as a failed task."""
   try:
     return work(index)
   except termination.Terminated as stop:
     os._exit(stop.exit_code)
 
 
-def _report(done: int, total: int, start_s: float):
-  """Redraws the line of progress on a terminal; in a log, writes one every tenth."""
-  rate = done / max(time.monotonic() - start_s, 1e-9)
-  minutes, seconds = divmod(int((total - done) / rate), 60)
-  text = f'{done}/{total} clips, {rate:.1f} clips/s, {minutes}:{seconds:02d} left'
+def _report(num_done: int, total: int, start_s: float):
+  """Updates the progress line on a terminal; in a log, writes a line for every tenth of the work."""
+  rate = num_done / max(time.monotonic() - start_s, 1e-9)
+  minutes, seconds = divmod(int((total - num_done) / rate), 60)
+  text = f'{num_done}/{total} clips, {rate:.1f} clips/s, {minutes}:{seconds:02d} left'
   if sys.stderr.isatty():
-    sys.stderr.write(f'\r{text:<60}' + ('\n' if done == total else ''))
-  elif done == total or done % max(total // 10, 1) == 0:
+    sys.stderr.write(f'\r{text:<60}' + ('\n' if num_done == total else ''))
+  elif num_done == total or num_done % max(total // 10, 1) == 0:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -23,7 +23,7 @@ SPEC = clip.ClipSpec(clip_s=1.0, frame_size=32)
 
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory) -> pathlib.Path:
-  """Four good videos, one bad, one too short, and what is written beside them."""
+  """Four good videos, one bad, one too short, and their sidecars."""
   root = tmp_path_factory.mktemp('videos')
   (root / 'deep').mkdir()
   films.make(root / 'long', 'mp4', duration_s=3.6, wave_NA=films.clicks(3.6, 44100))
@@ -55,13 +55,13 @@ def test_records_of_a_folder(folder, tmp_path, capsys):
   assert [path.name for path in tmp_path.iterdir()] == ['out']
 
 
-def test_any_name_makes_records(tmp_path, capsys):
+def test_file_names_of_any_bytes_give_records(tmp_path, capsys):
   source = tmp_path / 'videos'
   source.mkdir()
   names = (b'caf\xe9', b'caf\\xe9', b'a\nb', '\u97f3'.encode() * 83, b'$x$ "50%d":')
   for name in names:
-    film = films.make(tmp_path / 'film', 'mp4', duration_s=1.0)
-    film.rename(os.fsdecode(os.fsencode(source) + b'/' + name + b'.mp4'))
+    video = films.make(tmp_path / 'film', 'mp4', duration_s=1.0)
+    video.rename(os.fsdecode(os.fsencode(source) + b'/' + name + b'.mp4'))
   (source / os.fsdecode(b'bad\xe9.mp4')).write_text('no video')
   faults = build.build(source, tmp_path / 'out', SPEC)
   (fault,) = faults
@@ -74,8 +74,8 @@ def test_any_name_makes_records(tmp_path, capsys):
   assert 'caf\\xe9: the path of records must be UTF-8' in capsys.readouterr().err
 
 
-def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
-  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'asked for', 'word_times_s': None}
+def test_a_generation_manifest_is_not_read_as_annotation(tmp_path):
+  texts = {'seed': 0, 'prompt': '', 'negative_prompt': '', 'transcript': 'requested', 'word_times_s': None}
   source = {'sha256': None, 'start_s': 0.0, 'requested_duration_s': None}
   sealed = manifests.with_digests(
     {'model_digest': '', 'input': source, 'settings': {'num_samples': 1}, **texts}, 'a.json', {}
@@ -84,12 +84,12 @@ def test_a_manifest_beside_a_video_is_no_annotation(tmp_path):
   assert sidecar.read(tmp_path / 'a.mp4') == sidecar.Sidecar()
 
 
-def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
+def test_windows_have_the_frames_and_audio_of_their_time(folder, tmp_path):
   faults = build.build(folder, tmp_path / 'out', SPEC, num_workers=3)
   assert len(faults) == 2
   found = records.open(tmp_path / 'out')
-  made = [found[index] for index in range(len(found))]
-  assert [record['id'] for record in made] == [
+  all_records = [found[index] for index in range(len(found))]
+  assert [record['id'] for record in all_records] == [
     'deep/two.mkv@0.000',
     'deep/two.mkv@1.000',
     'long.mp4@0.000',
@@ -100,25 +100,34 @@ def test_windows_hold_what_is_seen_and_heard(folder, tmp_path):
     'short.mp4@0.000',
   ]
   wave_NA = films.clicks(3.6, 16000)
-  for record, start_s in zip(made[2:6], (0.0, 1.0, 2.0, 2.6)):
+  for record, start_s in zip(all_records[2:6], (0.0, 1.0, 2.0, 2.6)):
     first = round(start_s * 25)
-    seen = [films.frame_number(frame_YX3) for frame_YX3 in record['sync_frame_LYX3']]
-    assert seen == list(range(first, first + 25))
-    shown = [films.frame_number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
-    assert shown == [first + k * 25 // 8 for k in range(8)]
-    wanted_N = wave_NA[round(start_s * 16000) : round((start_s + 1) * 16000), 0]
-    assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], wanted_N, 16000)) < 1e-3
+    sync_numbers = [films.frame_number(frame_YX3) for frame_YX3 in record['sync_frame_LYX3']]
+    assert sync_numbers == list(range(first, first + 25))
+    semantic_numbers = [films.frame_number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
+    assert semantic_numbers == [first + k * 25 // 8 for k in range(8)]
+    expected_N = wave_NA[round(start_s * 16000) : round((start_s + 1) * 16000), 0]
+    assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], expected_N, 16000)) < 1e-3
     assert record['text'] == 'a row of clicks' and record['has_audio'] and record['has_video']
-  assert [record['transcript'] for record in made] == ['', '', 'one', 'two', 'three', '', 'hello', '']
-  assert [record['has_audio'] for record in made] == [False, False, True, True, True, True, False, True]
-  assert made[0]['text'] == 'nothing' and made[6]['text'] == 'a wheel'
-  short = made[7]
+  assert [record['transcript'] for record in all_records] == ['', '', 'one', 'two', 'three', '', 'hello', '']
+  assert [record['has_audio'] for record in all_records] == [
+    False,
+    False,
+    True,
+    True,
+    True,
+    True,
+    False,
+    True,
+  ]
+  assert all_records[0]['text'] == 'nothing' and all_records[6]['text'] == 'a wheel'
+  short = all_records[7]
   assert [films.frame_number(frame_YX3) for frame_YX3 in short['sync_frame_LYX3']] == [*range(15), *[14] * 10]
   assert not short['wave_NA'][round(0.7 * 16000) :].any()
-  assert [record['num_valid_samples'] for record in made] == [16000] * 7 + [9600]
+  assert [record['num_valid_samples'] for record in all_records] == [16000] * 7 + [9600]
 
 
-def test_what_no_record_holds_is_told(tmp_path, capsys):
+def test_omitted_content_is_reported(tmp_path, capsys):
   root = tmp_path / 'in'
   root.mkdir()
   for name, kind, duration_s in (('a', 'mp4', 1.0), ('a', 'mov', 1.0), ('b', 'mp4', 2.3), ('c', 'mp4', 1.4)):
@@ -128,18 +137,18 @@ def test_what_no_record_holds_is_told(tmp_path, capsys):
   argv = ['--source', str(root), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert build.main(argv) == 0
   notes = [line for line in capsys.readouterr().err.splitlines() if 'note: ' in line]
-  for wanted in (
-    'a.mov and a.mp4 share a.txt: what these say is taken to be of each video',
-    'the .json beside 1 video (b.mp4) has keys that are not read: caption, label; known are',
-    'the transcript of 1 video (b.mp4) is left out: no times, but several windows',
-    'the ends of 2 videos (b.mp4, c.mp4), 0.7 s in all, are left out',
+  for expected in (
+    'a.mov and a.mp4 share a.txt: these sidecars are used for each of the videos',
+    'the .json of 1 video (b.mp4) has unknown keys: caption, label; known keys are',
+    'the transcript of 1 video (b.mp4) is omitted: no times, but several windows',
+    'the ends of 2 videos (b.mp4, c.mp4), 0.7 s in total, are omitted',
     '2 of 5 annotations are longer than the 128 bytes that the model reads',
   ):
-    assert sum(wanted in note for note in notes) == 1, (wanted, notes)
+    assert sum(expected in note for note in notes) == 1, (expected, notes)
   assert len(notes) == 5
 
 
-def test_sound_is_judged_by_the_window(tmp_path):
+def test_has_audio_is_decided_per_window(tmp_path):
   (tmp_path / 'in').mkdir()
   wave_NA = films.clicks(3.0, 44100)
   wave_NA[44100:88200] = 0
@@ -149,21 +158,21 @@ def test_sound_is_judged_by_the_window(tmp_path):
   assert [found[index]['has_audio'] for index in range(3)] == [True, False, True]
 
 
-def test_subtitles_fall_into_their_windows(tmp_path):
+def test_subtitles_are_assigned_to_their_windows(tmp_path):
   (tmp_path / 'in').mkdir()
   films.make(tmp_path / 'in' / 'a', 'mp4', duration_s=3.0)
   (tmp_path / 'in' / 'a.srt').write_text('1\n00:00:00,500 --> 00:00:02,500\n<i>one</i> two\nthree four\n')
   assert not build.build(tmp_path / 'in', tmp_path / 'out', SPEC)
   found = records.open(tmp_path / 'out')
   assert [found[index]['transcript'] for index in range(3)] == ['one', 'two three', 'four']
-  # One that cannot be read costs its video, and is named.
+  # A video with subtitles that cannot be parsed is skipped, and the file is named.
   films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=3.0)
   (tmp_path / 'in' / 'b.vtt').write_text('hello')
   (fault,) = build.build(tmp_path / 'in', tmp_path / 'out2', SPEC)
   assert 'b.vtt: has no cue' in fault
 
 
-def test_the_number_of_workers_changes_nothing(folder, tmp_path):
+def test_records_do_not_depend_on_the_number_of_workers(folder, tmp_path):
   for num_workers in (1, 4):
     build.build(folder, tmp_path / str(num_workers), SPEC, num_workers)
   assert records.open(tmp_path / '1').hash == records.open(tmp_path / '4').hash
@@ -181,7 +190,7 @@ def test_the_number_of_workers_changes_nothing(folder, tmp_path):
     (1.9, 4.0, []),
   ],
 )
-def test_where_windows_begin(duration_s, clip_s, want):
+def test_window_starts(duration_s, clip_s, want):
   found = build.window_starts(duration_s, fractions.Fraction(clip_s))
   assert [float(start_s) for start_s in found] == pytest.approx(want)
 
@@ -214,7 +223,7 @@ def test_where_windows_begin(duration_s, clip_s, want):
     (['--source', '.', '--output', 'x', '--config', 'no_such'], 'no_such'),
   ],
 )
-def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):
+def test_bad_arguments_are_one_line_and_exit_code_2(argv, message, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   assert build.main(argv) == 2
   (line,) = capsys.readouterr().err.splitlines()
@@ -222,10 +231,10 @@ def test_bad_arguments(argv, message, tmp_path, monkeypatch, capsys):
   assert not list(tmp_path.iterdir())
 
 
-def test_nothing_to_make(tmp_path, capsys):
+def test_folders_without_usable_videos_are_refused(tmp_path, capsys):
   (tmp_path / 'in').mkdir()
   argv = ['--source', str(tmp_path / 'in'), '--output', str(tmp_path / 'out')]
-  assert build.main(argv) == 2 and 'holds no video' in capsys.readouterr().err
+  assert build.main(argv) == 2 and 'has no video' in capsys.readouterr().err
   (tmp_path / 'in' / 'a.mp4').write_text('no')
   assert build.main(argv) == 2 and 'none of the 1 videos' in capsys.readouterr().err.splitlines()[-1]
   films.make(tmp_path / 'in' / 'b', 'mp4', duration_s=2.0)
@@ -238,20 +247,20 @@ def test_nothing_to_make(tmp_path, capsys):
 @pytest.mark.parametrize(
   ('text', 'message'),
   [
-    ('{', 'is no JSON'),
+    ('{', 'is not valid JSON'),
     ('[]', 'wanted a JSON object'),
     ('{"annotation": 3}', 'annotation must be a string'),
     ('{"words": [{"word": "a"}]}', 'words must be a list'),
   ],
 )
-def test_bad_notes_beside_a_video(tmp_path, text, message):
+def test_malformed_sidecars_are_refused(tmp_path, text, message):
   path = films.make(tmp_path / 'a', 'mp4', duration_s=2.0)
   path.with_suffix('.json').write_text(text)
   with pytest.raises(ValueError, match=message):
     sidecar.read(path)
 
 
-def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
+def test_an_interrupt_leaves_no_output(folder, tmp_path, monkeypatch):
   added = []
 
   def interrupt(self, record):
@@ -266,7 +275,7 @@ def test_an_interruption_leaves_nothing(folder, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_leaves_nothing(number, code, folder, tmp_path, monkeypatch, capsys):
+def test_a_signal_leaves_no_output(number, code, folder, tmp_path, monkeypatch, capsys):
   def stop(self, record):
     os.kill(os.getpid(), number)
     time.sleep(5)
@@ -282,33 +291,33 @@ def test_a_signal_leaves_nothing(number, code, folder, tmp_path, monkeypatch, ca
   'fault',
   [IndexError('list index out of range'), MemoryError(), KeyError('s64'), OSError(5, 'Input/output error')],
 )
-def test_whatever_one_video_raises_is_its_own(fault, folder, tmp_path, monkeypatch, capsys):
-  made = build.make_records
+def test_an_error_in_one_video_skips_that_video_only(fault, folder, tmp_path, monkeypatch, capsys):
+  original = build.make_records
 
-  def make(path, name, spec, left_out):
+  def make(path, name, spec, omitted):
     if path.name == 'mute.mp4':
       raise fault
-    return made(path, name, spec)
+    return original(path, name, spec)
 
   monkeypatch.setattr(build, 'make_records', make)
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1', '--size', '32']
   assert build.main(argv) == 1
-  assert f'left out: {folder}/mute.mp4: ' in capsys.readouterr().err
+  assert f'skipped: {folder}/mute.mp4: ' in capsys.readouterr().err
   assert len(records.open(tmp_path / 'out')) == 7
 
 
 @pytest.mark.filterwarnings('ignore::pytest.PytestUnhandledThreadExceptionWarning')
-def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
-  """Neither a thread that ends within a video nor one that takes none keeps the reader waiting."""
+def test_a_dead_worker_is_reported(folder, tmp_path, monkeypatch, capsys):
+  """The reader does not wait for a thread that ends within a video, or one that never takes a video."""
 
-  def end(path, name, spec, left_out):
+  def end(path, name, spec, omitted):
     raise SystemExit
 
   monkeypatch.setattr(build, 'make_records', end)
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
-  assert build.main(argv) == 2 and 'its worker broke off' in capsys.readouterr().err
+  assert build.main(argv) == 2 and 'its worker failed' in capsys.readouterr().err
   monkeypatch.setattr(build._Reader, '_work', lambda self: None)
-  assert build.main(argv) == 2 and 'its worker broke off' in capsys.readouterr().err
+  assert build.main(argv) == 2 and 'its worker failed' in capsys.readouterr().err
   assert not list(tmp_path.iterdir())
 
 
@@ -319,18 +328,18 @@ def test_a_dead_worker_is_noticed(folder, tmp_path, monkeypatch, capsys):
     clip.ClipSpec(clip_s=1.0, sample_rate_hz=8000, hop_samples=128, patch_frames=2),
   ],
 )
-def test_windows_at_a_latent_rate_that_is_no_whole_number(tmp_path, spec):
-  """Every window holds what is seen and heard in its exact time."""
+def test_windows_are_exact_at_fractional_latent_rates(tmp_path, spec):
+  """Every window has exactly the frames and the audio of its time span."""
   path = films.make(tmp_path / 'film', duration_s=4.3, fps=30, wave_NA=films.clicks(4.3, 44100))
-  made = list(build.make_records(path, 'film', spec))
-  assert len(made) == 4
+  all_records = list(build.make_records(path, 'film', spec))
+  assert len(all_records) == 4
   wave_NA = read.wave(path, spec.sample_rate_hz, 2, 0.0, float(4 * spec.duration_s))
-  for index, record in enumerate(made):
+  for index, record in enumerate(all_records):
     records.validate(record, spec)
     for name, fps in (('semantic_frame_MYX3', spec.semantic_fps), ('sync_frame_LYX3', spec.sync_fps)):
       times_s = [index * spec.duration_s + fractions.Fraction(k, fps) for k in range(len(record[name]))]
       assert [films.frame_number(frame) for frame in record[name]] == [
         min(int(time_s * 30), 128) for time_s in times_s
       ]
-    part_NA = wave_NA[index * spec.num_samples : (index + 1) * spec.num_samples]
-    np.testing.assert_allclose(record['wave_NA'] / 32767, np.clip(part_NA, -1, 1), atol=1e-4)
+    expected_NA = wave_NA[index * spec.num_samples : (index + 1) * spec.num_samples]
+    np.testing.assert_allclose(record['wave_NA'] / 32767, np.clip(expected_NA, -1, 1), atol=1e-4)

@@ -1,4 +1,4 @@
-"""Every command ends in one line where it is interrupted."""
+"""Every command prints one line when it is interrupted."""
 
 import pytest
 
@@ -15,10 +15,10 @@ COMMANDS = (build, demo, train_embedder, encode, fit_ood, train_classifiers, syn
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda module: module.__name__)
-def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
+def test_an_interrupted_command_prints_one_line(command, monkeypatch, capsys):
   name = command.__name__
   run = '_render' if command is synthetic else '_run'
-  for fault, code, words in (
+  for fault, code, message in (
     (KeyboardInterrupt(), 130, ''),
     (termination.Terminated(15), 143, ' (SIGTERM)'),
     (MemoryError(), 2, 'out of memory'),
@@ -33,4 +33,4 @@ def test_one_line_where_it_is_interrupted(command, monkeypatch, capsys):
     argv = ['--num-clips', '1', '--output', 'x'] if command is synthetic else []
     assert command.main(argv) == code
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f'{name}: ') and line.endswith(words) and ('interrupted' in line) == (code > 2)
+    assert line.startswith(f'{name}: ') and line.endswith(message) and ('interrupted' in line) == (code > 2)

@@ -1,4 +1,4 @@
-"""What codecs add to records: latents, codes, both; and what is refused."""
+"""Latents and codes that codecs add to records, and models that are refused."""
 
 from flax import nnx
 import jax
@@ -20,12 +20,12 @@ def codecs(tmp_path_factory):
     c = schema.tiny(schema.base()).unlock()
     c.task, c.codec.bottleneck = 'codec', bottleneck
     shapes = nnx.state(nnx.eval_shape(lambda c=c: builders.codec(c, nnx.Rngs(0))))
-    drawn = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
-    weights.export(drawn, root / bottleneck, c.lock(), 'float32')
+    arrays = jax.tree.map(lambda leaf: rng.standard_normal(leaf.shape).astype(np.float32), shapes)
+    weights.export(arrays, root / bottleneck, c.lock(), 'float32')
   return root, schema.clip_spec(c)
 
 
-def test_records_carry_latents_and_codes(codecs, tmp_path):
+def test_records_may_have_both_latents_and_codes(codecs, tmp_path):
   root, spec = codecs
   records.write(tmp_path / 'plain', [records.fake(spec, seed) for seed in range(3)], spec)
   for source, codec, output in (('plain', 'kl', 'latents'), ('latents', 'rvq', 'both')):
@@ -40,19 +40,19 @@ def test_records_carry_latents_and_codes(codecs, tmp_path):
     assert record['id'] == f'fake/{index}' and record['latent_mean_TC'].shape == (spec.num_latents, 4)
     wave_BNA = records.wave_to_float(record['wave_NA'])[None]
     codes_BTK = nnx.jit(lambda codec, wave_BNA: codec.encode_tokens(wave_BNA))(codec, wave_BNA)
-    assert np.mean(record['codes_TK'] == codes_BTK[0]) > 0.98, 'all but what rounding decides'
+    assert np.mean(record['codes_TK'] == codes_BTK[0]) > 0.98, 'codes may differ by rounding only'
   assert len(np.unique(record['codes_TK'])) > 4
 
 
-def test_what_is_no_codec_is_refused(codecs, tmp_path, capsys):
+def test_a_model_that_is_not_a_codec_is_refused(codecs, tmp_path, capsys):
   root, spec = codecs
   found = weights.load_export(root / 'kl')
   weights.export(found.arrays, tmp_path / 'other', found.config.copy_and_resolve_references().unlock())
   text = (tmp_path / 'other' / weights.CONFIG).read_text()
   (tmp_path / 'other' / weights.CONFIG).write_text(text.replace('"task": "codec"', '"task": "flow"'))
   records.write(tmp_path / 'plain', [records.fake(spec)], spec)
-  words = ['--records', tmp_path / 'plain', '--codec', tmp_path / 'other', '--output', tmp_path / 'new']
-  assert encode.main([str(word) for word in words]) == 2
+  argv = ['--records', tmp_path / 'plain', '--codec', tmp_path / 'other', '--output', tmp_path / 'new']
+  assert encode.main([str(word) for word in argv]) == 2
   assert 'must be a codec; got task flow' in capsys.readouterr().err
   assert not (tmp_path / 'new').exists()
 
@@ -65,7 +65,7 @@ def test_what_is_no_codec_is_refused(codecs, tmp_path, capsys):
     (OSError(28, 'No space left on device'), 2, 'No space left on device'),
   ],
 )
-def test_whatever_ends_it_leaves_nothing(fault, code, line, codecs, tmp_path, monkeypatch, capsys):
+def test_an_error_leaves_no_output(fault, code, line, codecs, tmp_path, monkeypatch, capsys):
   def broken(source, export):
     yield source[0]
     raise fault
@@ -73,7 +73,7 @@ def test_whatever_ends_it_leaves_nothing(fault, code, line, codecs, tmp_path, mo
   monkeypatch.setattr(encode, 'encoded', broken)
   spec = codecs[1]
   records.write(tmp_path / 'plain', [records.fake(spec)], spec)
-  words = ['--records', tmp_path / 'plain', '--codec', codecs[0] / 'kl', '--output', tmp_path / 'new']
-  assert encode.main([str(word) for word in words]) == code
+  argv = ['--records', tmp_path / 'plain', '--codec', codecs[0] / 'kl', '--output', tmp_path / 'new']
+  assert encode.main([str(word) for word in argv]) == code
   assert capsys.readouterr().err.splitlines()[-1].endswith(f'data_pipelines.encode: {line}')
   assert [path.name for path in tmp_path.iterdir()] == ['plain']

@@ -1,4 +1,4 @@
-"""The tools that make what ships with v2a replace no file of the user."""
+"""The commands that create packaged assets do not overwrite files of the user."""
 
 import pytest
 
@@ -16,7 +16,7 @@ from scripts import train_embedder
     (train_classifiers, '', 'music.npz'),
   ],
 )
-def test_files_of_the_user_stay(tool, output, file, tmp_path, capsys):
+def test_existing_files_are_not_overwritten(tool, output, file, tmp_path, capsys):
   (tmp_path / file).write_text('mine')
   assert tool.main(['--output', str(tmp_path / output)]) == 2
   out, err = capsys.readouterr()

@@ -1,4 +1,4 @@
-"""Paths with a scheme are refused at once, and no folder is made of them."""
+"""Paths with a URL scheme are refused, and no folder of that name is created."""
 
 import pytest
 
@@ -11,7 +11,7 @@ from v2a.data import records
 
 
 @pytest.mark.parametrize(
-  ('tool', 'words'),
+  ('tool', 'argv'),
   [
     (build, ['--source', '.', '--output', 'gs://bucket/records']),
     (build, ['--source', 'gs://bucket/videos', '--output', 'records']),
@@ -21,9 +21,9 @@ from v2a.data import records
     (synthetic, ['--num-clips', '1', '--output', 's3://bucket/clips']),
   ],
 )
-def test_tools_refuse_them(tool, words, tmp_path, monkeypatch, capsys):
+def test_commands_refuse_remote_paths(tool, argv, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
-  assert tool.main(words) == 2
+  assert tool.main(argv) == 2
   (line,) = capsys.readouterr().err.splitlines()
   assert 'must be a path in the file system; got' in line and '://bucket' in line
   assert not list(tmp_path.iterdir())
@@ -37,7 +37,7 @@ def test_tools_refuse_them(tool, words, tmp_path, monkeypatch, capsys):
     lambda path: weights.load_export(path),
   ],
 )
-def test_so_does_what_reads_and_writes(use, tmp_path, monkeypatch):
+def test_readers_and_writers_refuse_remote_paths(use, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   with pytest.raises(ValueError, match="must be a path in the file system; got 'gs://bucket/a'"):
     use('gs://bucket/a')

@@ -1,5 +1,5 @@
-"""Launchers: they render what a cluster wants and hand it over; they import nothing of v2a.
+"""Launchers: they render job descriptions and submit them; they import nothing of v2a.
 
-`python -m launch KIND [flags] -- train --config NAME --workdir DIR ...`; the words after `--` are those of
-the program `v2a`. `--dry-run` prints exactly what would run.
+`python -m launch KIND [flags] -- train --config NAME --workdir DIR ...`; the arguments after `--` are those
+of the program `v2a`. `--dry-run` prints exactly what would run.
 """

@@ -1,4 +1,4 @@
-"""`python -m launch local|slurm|tpu_vm|gke|queues|xpk|sweep [flags] -- WORDS OF v2a`."""
+"""`python -m launch local|slurm|tpu_vm|gke|queues|xpk|sweep [flags] -- ARGUMENTS OF v2a`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Chips that Google's Kubernetes knows: labels of their nodes, and how many a machine has."""
+"""Accelerators of Google Kubernetes Engine: node labels, and chips per machine."""
 
 import dataclasses
 import math
@@ -9,14 +9,14 @@ GPU = 'nvidia.com/gpu'
 
 @dataclasses.dataclass(frozen=True)
 class Accelerator:
-  """A kind of chip.
+  """A type of accelerator.
 
   Attributes:
-    label: value of the node label that tells it.
-    resource: TPU or GPU, as pods ask for it.
-    chips_per_host: of a whole machine.
-    num_axes: of a TPU slice's torus; 0 for GPUs.
-    max_chips: of a slice.
+    label: value of its node label.
+    resource: name of the Kubernetes resource, TPU or GPU.
+    chips_per_host: number of chips of a machine.
+    num_axes: number of axes of the torus of a TPU slice; 0 for GPUs.
+    max_chips: number of chips of the largest slice.
   """
 
   label: str
@@ -27,11 +27,11 @@ class Accelerator:
 
   @property
   def is_tpu(self) -> bool:
-    """Whether it is a TPU, whose machines come as slices of a torus."""
+    """Whether it is a TPU, allocated as slices of a torus."""
     return self.resource == TPU
 
   def node_selector(self, topology: str | None) -> dict[str, str]:
-    """Returns the labels of its nodes."""
+    """Returns the node labels."""
     if not self.is_tpu:
       return {'cloud.google.com/gke-accelerator': self.label}
     assert topology is not None
@@ -51,25 +51,27 @@ ACCELERATORS = {
 
 
 def num_chips(accelerator: str, topology: str) -> int:
-  """Returns the chips of a slice of TPUs; refuses what `v2a compile --topology` refuses, but for one chip.
+  """Returns the number of chips of a TPU slice.
+
+  Accepts the topologies of `v2a compile --topology`, and a single chip.
 
   Args:
     accelerator: key of ACCELERATORS.
-    topology: such as 16x16.
+    topology: shape of the slice, such as 16x16.
 
   Raises:
     ValueError: there is no such slice.
   """
-  kind, parts = ACCELERATORS[accelerator], topology.split('x')
+  spec, parts = ACCELERATORS[accelerator], topology.split('x')
   if not 2 <= len(parts) <= 3 or not all(part.isdecimal() and int(part) for part in parts):
     raise ValueError(f'a topology looks like 4x4 or 4x4x8; got {topology!r}')
   shape = tuple(map(int, parts))
-  if len(shape) != kind.num_axes:
-    raise ValueError(f'{accelerator} is a torus of {kind.num_axes} axes; got --topology {topology}')
+  if len(shape) != spec.num_axes:
+    raise ValueError(f'{accelerator} is a torus of {spec.num_axes} axes; got --topology {topology}')
   chips = math.prod(shape)
-  if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > kind.max_chips:
+  if (any(size % 2 for size in shape[:2]) and chips > 1) or chips > spec.max_chips:
     raise ValueError(
-      f'a slice of {accelerator} has hosts of 2x2 chips and at most {kind.max_chips} chips; '
+      f'a slice of {accelerator} has hosts of 2x2 chips and at most {spec.max_chips} chips; '
       f'got --topology {topology}'
     )
   return chips

@@ -1,9 +1,10 @@
-"""The command line of the launchers. Faults of the input are one line and exit code 2, as in v2a.
+"""The command line of the launchers. Invalid input gives one line and exit code 2, as in v2a.
 
 A launcher is a module with
   add_flags(parser) -> None
-  launch(args, v2a_argv) -> int  the exit code; `v2a_argv` are the arguments of v2a; with args.is_dry_run
-                                 it only prints
+  launch(args, v2a_argv) -> int  returns the exit code; `v2a_argv` are the arguments of v2a; with
+                                 args.is_dry_run it only prints
+A sweep runs other launchers, so its launch takes `main` as a third argument.
 """
 
 import argparse
@@ -20,20 +21,20 @@ from launch import tpu_vm
 from launch import xpk
 
 LAUNCHERS = {
-  'local': (local, 'N processes on this machine, joined over loopback'),
+  'local': (local, 'N processes on this machine, connected over loopback'),
   'slurm': (slurm, 'a job on a Slurm cluster of GPU nodes'),
-  'tpu_vm': (tpu_vm, 'TPU VMs by queued resources, made again when they are taken away'),
+  'tpu_vm': (tpu_vm, 'TPU VMs by queued resources, recreated after preemption'),
   'gke': (gke, 'a JobSet on Kubernetes, waiting in a Kueue queue'),
-  'queues': (queues, 'the Kueue queue that gke jobs wait in, once a cluster'),
-  'xpk': (xpk, 'the same as gke, by xpk where that is in use'),
-  'sweep': (sweep, 'one job for each cell of a grid of overrides, by any of the others'),
+  'queues': (queues, 'the Kueue queue of gke jobs, created once per cluster'),
+  'xpk': (xpk, 'like gke, by xpk, for clusters managed by it'),
+  'sweep': (sweep, 'one job for each cell of a grid of overrides, by another launcher'),
 }
-# Those that start no v2a.
-WORDLESS = ('queues',)
+# Launchers that do not run v2a.
+WITHOUT_V2A = ('queues',)
 
 
 class Parser(argparse.ArgumentParser):
-  """An argument parser that raises where argparse prints its usage and leaves."""
+  """An argument parser that raises ValueError instead of printing its usage and exiting."""
 
   def error(self, message: str):
     """Raises ValueError with argparse's message."""
@@ -45,36 +46,42 @@ def _parser() -> Parser:
   parser = Parser(prog='python -m launch', description=text, allow_abbrev=False)
   kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND', parser_class=Parser)
   for name, (module, text) in LAUNCHERS.items():
-    one = kinds.add_parser(name, help=text, description=f'{text[0].upper()}{text[1:]}.', allow_abbrev=False)
-    one.add_argument('--dry-run', action='store_true', dest='is_dry_run', help='print exactly what would run')
-    module.add_flags(one)
+    subparser = kinds.add_parser(
+      name, help=text, description=f'{text[0].upper()}{text[1:]}.', allow_abbrev=False
+    )
+    subparser.add_argument(
+      '--dry-run', action='store_true', dest='is_dry_run', help='print exactly what would run'
+    )
+    module.add_flags(subparser)
   return parser
 
 
 def parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-  """Returns the flags of the launcher and the words after `--`.
+  """Returns the flags of the launcher and the arguments of v2a after `--`.
 
   Raises:
-    ValueError: wrong flags, or no words where v2a is to be started.
+    ValueError: wrong flags, or no arguments of v2a.
   """
   argv = list(argv)
   split = argv.index('--') if '--' in argv else len(argv)
-  args, words = _parser().parse_args(argv[:split]), argv[split + 1 :]
-  if args.kind in WORDLESS:
-    if words:
-      raise ValueError(f'{args.kind} starts no v2a; got the words {" ".join(words)!r}')
-  elif not words:
-    raise ValueError('what v2a is to do stands after --, as in: -- train --config NAME --workdir DIR')
-  return args, words
+  args, v2a_argv = _parser().parse_args(argv[:split]), argv[split + 1 :]
+  if args.kind in WITHOUT_V2A:
+    if v2a_argv:
+      raise ValueError(f'{args.kind} does not run v2a; got the arguments {" ".join(v2a_argv)!r}')
+  elif not v2a_argv:
+    raise ValueError('the arguments of v2a must follow after --, as in: -- train --config NAME --workdir DIR')
+  return args, v2a_argv
 
 
 def main(argv: Sequence[str]) -> int:
-  """Launches, and returns the exit code."""
+  """Runs a launcher and returns the exit code."""
   try:
-    args, words = parse(argv)
-    if args.kind not in WORDLESS:
-      preflight_lib.check(words)
-    return LAUNCHERS[args.kind][0].launch(args, words)
+    args, v2a_argv = parse(argv)
+    if args.kind not in WITHOUT_V2A:
+      preflight_lib.check(v2a_argv)
+    if args.kind == 'sweep':
+      return sweep.launch(args, v2a_argv, main)
+    return LAUNCHERS[args.kind][0].launch(args, v2a_argv)
   except (ValueError, OSError) as error:
     print(f'launch: {" ".join(str(error).split())}', file=sys.stderr)
     return 2

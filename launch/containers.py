@@ -1,23 +1,23 @@
-"""What a container sees of the machine that it runs on."""
+"""Mounts of containers, and checks that the workdir is on one of them."""
 
 from collections.abc import Sequence
 import pathlib
 
 
 def check_mounts(mounts: Sequence[str], flag: str) -> list[str]:
-  """Returns where mounts lie inside the container.
+  """Returns the paths of mounts inside the container.
 
   Args:
-    mounts: HOST:INSIDE, the first a folder or the name of a claim.
-    flag: that gave them.
+    mounts: HOST:INSIDE, where HOST is a folder or the name of a claim.
+    flag: the flag that gave them, for messages.
 
   Raises:
-    ValueError: one has another form.
+    ValueError: a mount is malformed.
   """
   inside = []
   for mount in mounts:
     host, separator, path = mount.partition(':')
-    path = path.partition(':')[0]  # what follows are options, such as ro
+    path = path.partition(':')[0]  # options such as ro may follow
     if not (host and separator and path.startswith('/')):
       name = 'CLAIM' if flag == '--claim' else 'HOST'
       raise ValueError(f'{flag} must look like {name}:/folder; got {mount!r}')
@@ -26,12 +26,12 @@ def check_mounts(mounts: Sequence[str], flag: str) -> list[str]:
 
 
 def check_workdir(v2a_argv: Sequence[str], inside: Sequence[str], flag: str) -> None:
-  """Raises ValueError where --workdir of `v2a train` lies in a container alone: lost with it, and not shared.
+  """Raises ValueError if --workdir of `v2a train` is only inside a container: neither persistent nor shared.
 
   Args:
-    v2a_argv: of v2a.
-    inside: folders of the container that outlive it.
-    flag: that would add one.
+    v2a_argv: arguments of v2a.
+    inside: mounted folders of the container.
+    flag: the flag that adds a mount, for messages.
   """
   workdir = flag_value(v2a_argv, '--workdir')
   if workdir is None:
@@ -41,12 +41,12 @@ def check_workdir(v2a_argv: Sequence[str], inside: Sequence[str], flag: str) -> 
     found = ', '.join(inside) or 'none'
     raise ValueError(
       f'--workdir {workdir} would be lost with its container: wanted an absolute path below a '
-      f'folder that {flag} mounts; there: {found}'
+      f'folder mounted by {flag}; mounted: {found}'
     )
 
 
 def flag_value(v2a_argv: Sequence[str], flag: str) -> str | None:
-  """Returns the value of a flag among the words of v2a, the last one; None where it is not there."""
+  """Returns the last value of a flag in the arguments of v2a; None if it is absent."""
   found = None
   for index, word in enumerate(v2a_argv):
     if word == flag and index + 1 < len(v2a_argv):

@@ -1,4 +1,4 @@
-"""A JobSet on Kubernetes (GKE): one child job a slice, one pod a host, waiting in a Kueue queue."""
+"""A JobSet on Kubernetes (GKE): one child job per slice, one pod per host, scheduled by a Kueue queue."""
 
 import argparse
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from launch import exit_codes
 from launch import render
 
 _PORT = 8476
-# Name of the replicated job in the template: pods are called NAME-slice-SLICE-HOST.
+# Name of the replicated job in the template: pods are named NAME-slice-SLICE-HOST.
 _REPLICATED = 'slice'
 _DNS_LABEL = re.compile(r'[a-z]([-a-z0-9]{0,26}[a-z0-9])?')
 
@@ -24,39 +24,39 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--image', required=True, help='built from launch/docker')
   parser.add_argument('--queue', default='v2a', help='the LocalQueue of Kueue, see `launch queues`')
   parser.add_argument('--namespace', default='default')
-  parser.add_argument('--priority', help='a PriorityClass; low ones make room for high ones')
+  parser.add_argument('--priority', help='a PriorityClass; jobs of higher priority preempt others')
   parser.add_argument('--max-restarts', type=int, default=1000, metavar='N')
   parser.add_argument(
     '--grace-s',
     type=int,
     default=300,
     metavar='S',
-    help='between SIGTERM and SIGKILL; must exceed the time of a save',
+    help='time between SIGTERM and SIGKILL; must exceed the time of saving a checkpoint',
   )
   parser.add_argument(
     '--claim',
     action='append',
     default=[],
     metavar='CLAIM:INSIDE',
-    help='a PersistentVolumeClaim and where v2a sees it; may be repeated',
+    help='a PersistentVolumeClaim and its mount path; repeatable',
   )
-  parser.add_argument('--cache', default='', metavar='DIR', help='shared folder of compiled programs')
+  parser.add_argument('--cache', default='', metavar='DIR', help='shared folder of the compilation cache')
 
 
 def add_shape_flags(parser: argparse.ArgumentParser) -> None:
-  """Adds the flags that say how many of which chips."""
+  """Adds the flags for type and number of accelerators."""
   parser.add_argument('--name', required=True, help='a DNS label of at most 28 characters')
   parser.add_argument('--accelerator', required=True, choices=tuple(accelerators.ACCELERATORS))
-  parser.add_argument('--topology', metavar='AxB[xC]', help='of a TPU slice, such as 16x16')
-  parser.add_argument('--num-slices', type=int, default=1, metavar='N', help='TPU slices')
-  parser.add_argument('--nodes', type=int, metavar='N', help='GPU machines')
+  parser.add_argument('--topology', metavar='AxB[xC]', help='shape of a TPU slice, such as 16x16')
+  parser.add_argument('--num-slices', type=int, default=1, metavar='N', help='number of TPU slices')
+  parser.add_argument('--nodes', type=int, metavar='N', help='number of GPU machines')
 
 
 def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
-  """Returns the number of slices, of hosts a slice and of chips a host.
+  """Returns the number of slices, of hosts per slice, and of chips per host.
 
   Raises:
-    ValueError: flags of the other kind of chip, or a topology that there is not.
+    ValueError: flags do not match the accelerator, or the topology does not exist.
   """
   kind = accelerators.ACCELERATORS[args.accelerator]
   if args.num_slices < 1:
@@ -80,7 +80,7 @@ def manifest(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   num_slices, hosts_per_slice, chips_per_host = hosts(args)
   volumes, mounts = _claims(args.claim)
   containers.check_workdir(v2a_argv, containers.check_mounts(args.claim, '--claim'), '--claim')
-  # One child job, that is one slice, has its node pool to itself: two gangs on one host fight for ports.
+  # One child job (one slice) has its node pool exclusively: two jobs on one host would use the same ports.
   exclusive = {'alpha.jobset.sigs.k8s.io/exclusive-topology': 'cloud.google.com/gke-nodepool'}
   return render.fill(
     'jobset.yaml',
@@ -107,17 +107,17 @@ def manifest(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   )
 
 
-def _command(args: argparse.Namespace, words: Sequence[str], num_hosts: int) -> str:
-  line = f'exec v2a {shlex.join(words)}'
+def _command(args: argparse.Namespace, v2a_argv: Sequence[str], num_hosts: int) -> str:
+  line = f'exec v2a {shlex.join(v2a_argv)}'
   if args.num_slices * num_hosts == 1:
     return line
   if accelerators.ACCELERATORS[args.accelerator].is_tpu:
-    return f'{line} --coordinator auto'  # from what GKE writes into the environment
+    return f'{line} --coordinator auto'  # from variables that GKE sets
   host = f'{args.name}-{_REPLICATED}-0-0.{args.name}'
-  # A pod has a name only once it runs, and a name that does not resolve v2a takes for a mistake: no restart.
+  # The name of a pod resolves only once it runs, and v2a exits without restart if it does not resolve.
   wait = f'for _ in $(seq 300); do getent hosts {host} > /dev/null && break; sleep 1; done; '
   line += f' --coordinator {host}:{_PORT} --num-processes {num_hosts}'
-  return wait + line + ' --process-id "$JOB_COMPLETION_INDEX"'  # which Kubernetes writes into the environment
+  return wait + line + ' --process-id "$JOB_COMPLETION_INDEX"'  # set by Kubernetes
 
 
 def _claims(claims: Sequence[str]) -> tuple[str, str]:
@@ -130,7 +130,7 @@ def _claims(claims: Sequence[str]) -> tuple[str, str]:
 
 
 def apply(text: str, is_dry_run: bool) -> int:
-  """Hands manifests to kubectl, or prints them; returns the exit code."""
+  """Applies manifests with kubectl, or prints them; returns the exit code."""
   if is_dry_run:
     print(text, end='')
     return 0

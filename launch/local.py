@@ -1,7 +1,7 @@
-"""N processes of v2a on this machine, joined over loopback by jax.distributed.
+"""N processes of v2a on this machine, connected over loopback by jax.distributed.
 
-A process that is lost takes the rest with it (they leave by themselves; what does not within `--grace-s` is
-killed), and the whole is started again while its exit code allows and restarts are left.
+If a process fails, the others exit, too (by themselves, or killed after `--grace-s`), and all are restarted
+while the exit code allows and restarts are left.
 """
 
 import argparse
@@ -27,16 +27,16 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--devices-per-process',
     type=int,
     metavar='N',
-    help='fake devices of each process, on CPU; without it JAX finds out',
+    help='number of simulated CPU devices per process; by default JAX detects devices',
   )
-  parser.add_argument('--port', type=int, default=0, help='of the coordinator; 0 for a free one')
+  parser.add_argument('--port', type=int, default=0, help='port of the coordinator; 0 for a free one')
   parser.add_argument('--max-restarts', type=int, default=0, metavar='N')
   parser.add_argument(
     '--grace-s',
     type=float,
     default=60.0,
     metavar='S',
-    help='how long processes may stay when another has left',
+    help='time for processes to exit after another has exited',
   )
 
 
@@ -52,12 +52,12 @@ def commands(
   """Returns the command line of each process."""
   if num_processes == 1:
     return [[*program, *v2a_argv]]
-  joined = ['--coordinator', f'127.0.0.1:{port}', '--num-processes', str(num_processes)]
-  return [[*program, *v2a_argv, *joined, '--process-id', str(index)] for index in range(num_processes)]
+  distributed = ['--coordinator', f'127.0.0.1:{port}', '--num-processes', str(num_processes)]
+  return [[*program, *v2a_argv, *distributed, '--process-id', str(index)] for index in range(num_processes)]
 
 
 def environment(devices_per_process: int | None) -> dict[str, str]:
-  """Returns the variables that differ from this process' own."""
+  """Returns the environment variables to override."""
   if devices_per_process is None:
     return {}
   return {'JAX_PLATFORMS': 'cpu', 'JAX_NUM_CPU_DEVICES': str(devices_per_process)}
@@ -67,7 +67,7 @@ class ProcessGroup:
   """The processes of one attempt.
 
   Attributes:
-    processes: in the order of their ids.
+    processes: the processes in the order of their ids.
   """
 
   def __init__(
@@ -79,9 +79,9 @@ class ProcessGroup:
     """Starts a process for each command.
 
     Args:
-      lines: the command of each.
-      variables: of the environment, those that differ.
-      show: is given each line that they print; None: print.
+      lines: the command of each process.
+      variables: environment variables to override.
+      show: called with each line of output; None prints it.
     """
     self._show = show or functools.partial(print, end='', flush=True)
     self.processes = [
@@ -109,13 +109,13 @@ class ProcessGroup:
       self._show(f'[{index}] {line}' if len(self.processes) > 1 else line)
 
   def send(self, number: int) -> None:
-    """Sends a signal to all that still run."""
+    """Sends a signal to all processes that are running."""
     for process in self.processes:
       if process.poll() is None:
         process.send_signal(number)
 
   def wait(self, grace_s: float) -> int:
-    """Returns the code of the whole, at most `grace_s` after the first process left with another than 0."""
+    """Returns the combined exit code, at most `grace_s` after the first nonzero exit."""
     deadline_s = None
     while None in (returncodes := [process.poll() for process in self.processes]):
       if deadline_s is None and any(returncodes):
@@ -129,7 +129,7 @@ class ProcessGroup:
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Runs the processes to the end; see `launch.command_line`."""
+  """Runs the processes until they finish; see `launch.command_line`."""
   if args.num_processes < 1:
     raise ValueError(f'--num-processes must be at least 1; got {args.num_processes}')
   variables = environment(args.devices_per_process)
@@ -158,7 +158,7 @@ def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
     if received or not exit_codes.is_retriable(code) or attempt == args.max_restarts:
       break
     print(
-      f'launch: left with {code} ({exit_codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
+      f'launch: exited with {code} ({exit_codes.name(code)}); restart {attempt + 1} of {args.max_restarts}',
       file=sys.stderr,
       flush=True,
     )

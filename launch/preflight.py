@@ -1,7 +1,7 @@
-"""The words after `--`, checked by v2a itself before anything is submitted; a typo would fail when they run.
+"""Checks the arguments of v2a before anything is submitted; otherwise a typo would only fail in the job.
 
-v2a runs as a program of its own, since launchers work without what it imports; where it is not installed, the
-words go unchecked and a line says so.
+The check runs v2a as a separate program, since launchers do not need its dependencies. If v2a is not
+installed, the arguments are not checked, and a note is printed.
 """
 
 from collections.abc import Sequence
@@ -18,28 +18,28 @@ _ROOT = str(pathlib.Path(__file__).resolve().parents[1])
 
 
 def check(v2a_argv: Sequence[str]) -> None:
-  """Raises ValueError where v2a would refuse the words: commands, flags, keys and values of the config.
+  """Raises ValueError if v2a rejects the arguments: commands, flags, keys and values of the config.
 
-  Files and folders are not looked for, since they lie where the words will run.
+  Files and folders are not checked, since they are on the machine that runs the job.
   """
-  fault = _fault(tuple(v2a_argv))
-  if fault:
-    raise ValueError(f'v2a refuses the words after --: {fault}')
+  error = _check(tuple(v2a_argv))
+  if error:
+    raise ValueError(f'invalid arguments of v2a after --: {error}')
 
 
 @functools.lru_cache
-def _fault(words: tuple[str, ...]) -> str:
+def _check(v2a_argv: tuple[str, ...]) -> str:
   if any(importlib.util.find_spec(name) is None for name in ('v2a', 'ml_collections')):
-    print('launch: note: v2a is not installed here; the words after -- are not checked', file=sys.stderr)
+    print('launch: note: v2a is not installed here; the arguments after -- are not checked', file=sys.stderr)
     return ''
-  line = [sys.executable, '-c', _PROGRAM, *words]
-  beside = os.pathsep.join(filter(None, (_ROOT, os.environ.get('PYTHONPATH'))))  # the v2a of these launchers
-  found = subprocess.run(
-    line, capture_output=True, text=True, check=False, env=os.environ | {'PYTHONPATH': beside}
+  line = [sys.executable, '-c', _PROGRAM, *v2a_argv]
+  path = os.pathsep.join(filter(None, (_ROOT, os.environ.get('PYTHONPATH'))))  # the v2a of this checkout
+  result = subprocess.run(
+    line, capture_output=True, text=True, check=False, env=os.environ | {'PYTHONPATH': path}
   )
-  if found.returncode == 0:
+  if result.returncode == 0:
     return ''
-  lines = found.stderr.strip().splitlines()
-  if found.returncode != _BAD_INPUT or not lines:
-    raise OSError(f'v2a could not check the words after --: {lines[-1] if lines else found.returncode}')
+  lines = result.stderr.strip().splitlines()
+  if result.returncode != _BAD_INPUT or not lines:
+    raise OSError(f'v2a could not check the arguments after --: {lines[-1] if lines else result.returncode}')
   return lines[-1].removeprefix('v2a: ')

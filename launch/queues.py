@@ -1,4 +1,4 @@
-"""What Kueue wants once a cluster: which nodes there are, how many chips may be in use, and the queue."""
+"""The Kueue objects of a cluster, created once: node flavour, quota of chips, and the queue."""
 
 import argparse
 from collections.abc import Sequence
@@ -34,6 +34,6 @@ def manifests(args: argparse.Namespace) -> str:
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Makes the queue; see `launch.command_line`."""
+  """Creates the queue; see `launch.command_line`."""
   del v2a_argv
   return gke.apply(manifests(args), args.is_dry_run)

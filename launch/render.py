@@ -1,6 +1,6 @@
-"""Templates: plain files in launch/templates with {{names}} that are filled in.
+"""Templates: plain files in launch/templates with {{name}} placeholders.
 
-Shell and YAML are full of $ and %, so neither Python's formatting nor string.Template would do.
+Shell and YAML use $ and % themselves, so neither Python's formatting nor string.Template is suitable.
 """
 
 import pathlib
@@ -11,22 +11,22 @@ _NAME = re.compile(r'\{\{(\w+)\}\}')
 
 
 def fill(template: str, values: dict[str, object]) -> str:
-  """Returns a template with every {{name}} replaced; a line of which nothing is left is dropped.
+  """Returns a template with every {{name}} replaced; lines that become empty are dropped.
 
-  Lines of a value are indented as the line that it stands on.
+  The lines of a multi-line value are indented like the line of its placeholder.
 
   Args:
     template: file name in launch/templates.
-    values: exactly the names that the template has; None or '' for nothing.
+    values: a value for every placeholder of the template; None or '' for nothing.
 
   Raises:
-    KeyError: a name without a value, or a value without a name.
+    KeyError: a placeholder without a value, or a value without a placeholder.
   """
   text = (FOLDER / template).read_text()
   names = set(_NAME.findall(text))
   if names != set(values):
-    lacking, strange = sorted(names - set(values)), sorted(set(values) - names)
-    raise KeyError(f'{template} wants {lacking}, does not know {strange}')
+    missing, unknown = sorted(names - set(values)), sorted(set(values) - names)
+    raise KeyError(f'{template}: missing values {missing}, unknown values {unknown}')
   lines = []
   for line in text.splitlines():
     filled = _filled(line, values)

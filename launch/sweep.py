@@ -1,10 +1,12 @@
-"""A grid of dotted overrides: one run a cell, each by one of the other launchers, in a folder of its own."""
+"""A grid of dotted overrides: one run per cell, submitted by another launcher, each in its own folder."""
 
 import argparse
+from collections.abc import Callable
 from collections.abc import Sequence
 import itertools
 import pathlib
 import re
+import shlex
 
 from launch import preflight as preflight_lib
 
@@ -16,7 +18,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     required=True,
     metavar='"KIND FLAGS"',
     dest='inner',
-    help='another launcher with its flags, as one word: "slurm --nodes 2 --name wide"',
+    help='another launcher with its flags, as one argument: "slurm --nodes 2 --name wide"',
   )
   parser.add_argument(
     '--grid',
@@ -24,15 +26,15 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     required=True,
     metavar='KEY=V,V,...',
     help='values of a key of the config, such as training.learning_rate=1e-4,3e-4; a value '
-    'with commas of its own is set apart by ";"; may be repeated',
+    'that contains commas is separated by ";"; repeatable',
   )
 
 
 def cells(grid: Sequence[str]) -> list[dict[str, str]]:
-  """Returns every combination of the values of a grid, the last key changing first.
+  """Returns every combination of the values of a grid, the last key varying fastest.
 
   Raises:
-    ValueError: a key without values, or twice the same.
+    ValueError: a key has no values, or a key or value is repeated.
   """
   axes: dict[str, list[str]] = {}
   for axis in grid:
@@ -48,20 +50,20 @@ def cells(grid: Sequence[str]) -> list[dict[str, str]]:
 
 
 def name(cell: dict[str, str]) -> str:
-  """Returns a cell as a word for file names, with the last part of each key."""
+  """Returns the name of a cell for files, with the last part of each key."""
   parts = [f'{key.rsplit(".", 1)[-1]}={value}' for key, value in cell.items()]
   return re.sub(r'[^\w=.,+-]+', '_', ','.join(parts))
 
 
-def words_of(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
-  """Returns the words of v2a for one cell: its overrides, and its own folder below --workdir."""
+def cell_argv(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
+  """Returns the arguments of v2a for one cell: with its overrides, and its own folder below --workdir."""
   v2a_argv = list(v2a_argv)
-  where = [
+  positions = [
     index for index, word in enumerate(v2a_argv) if word == '--workdir' or word.startswith('--workdir=')
   ]
-  if len(where) != 1 or (v2a_argv[where[0]] == '--workdir' and where[0] + 1 == len(v2a_argv)):
-    raise ValueError('a sweep wants one --workdir DIR, below which each cell gets a folder')
-  index = where[0]
+  if len(positions) != 1 or (v2a_argv[positions[0]] == '--workdir' and positions[0] + 1 == len(v2a_argv)):
+    raise ValueError('a sweep needs exactly one --workdir DIR, in which each cell gets a folder')
+  index = positions[0]
   if v2a_argv[index] == '--workdir':
     v2a_argv[index + 1] = str(pathlib.PurePath(v2a_argv[index + 1]) / name(cell))
   else:
@@ -69,23 +71,25 @@ def words_of(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
   return v2a_argv + [f'--config.{key}={value}' for key, value in cell.items()]
 
 
-def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Launches every cell in turn, and returns the first exit code that is not 0."""
-  import shlex
+def launch(args: argparse.Namespace, v2a_argv: Sequence[str], run: Callable[[Sequence[str]], int]) -> int:
+  """Launches every cell in turn, and returns the first nonzero exit code.
 
-  from launch import command_line
-
+  Args:
+    args: flags of the sweep.
+    v2a_argv: arguments of v2a.
+    run: runs the command line of a launcher and returns its exit code.
+  """
   inner = shlex.split(args.inner)
-  first, found = 0, cells(args.grid)
-  for cell in found:  # all of them, before one is submitted
-    preflight_lib.check(words_of(cell, v2a_argv))
-  for index, cell in enumerate(found):
+  first_code, all_cells = 0, cells(args.grid)
+  for cell in all_cells:  # check all before the first is submitted
+    preflight_lib.check(cell_argv(cell, v2a_argv))
+  for index, cell in enumerate(all_cells):
     argv = [*inner, *(['--dry-run'] if args.is_dry_run else [])]
-    # Schedulers tell jobs by name, and one that runs as a singleton would wait for the one before.
-    for place, word in enumerate(argv):
-      if word.startswith('--name=') or (place and argv[place - 1] == '--name'):
-        argv[place] = f'{word}-{index:03d}'
+    # Schedulers identify jobs by name, and a singleton job would wait for the previous one of its name.
+    for position, word in enumerate(argv):
+      if word.startswith('--name=') or (position and argv[position - 1] == '--name'):
+        argv[position] = f'{word}-{index:03d}'
     print(f'# {name(cell)}', flush=True)
-    code = command_line.main([*argv, '--', *words_of(cell, v2a_argv)])
-    first = first or code
-  return first
+    code = run([*argv, '--', *cell_argv(cell, v2a_argv)])
+    first_code = first_code or code
+  return first_code

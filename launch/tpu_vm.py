@@ -1,11 +1,10 @@
 """TPU VMs, as queued resources of gcloud.
 
-A loop creates them, starts v2a's image on every worker, and creates them again after a preemption. It ends
-with exit code 2 at once where gcloud rejects the request, and with 75 after `--max-failures` failed rounds in
-a row.
+A loop creates them, starts the image of v2a on every worker, and recreates them after a preemption. It exits
+with code 2 as soon as gcloud rejects a request, and with 75 after `--max-failures` consecutive failed rounds.
 
-The loop is a shell script; `--dry-run` prints it, and without that it is run here. A workdir must lie on
-storage that all workers share: mount it on the VMs and hand it in by `--mount`.
+The loop is a shell script that runs on this machine; `--dry-run` prints it. The workdir must be on storage
+that all workers share: mount it on the VMs, and pass it by `--mount`.
 """
 
 import argparse
@@ -17,7 +16,7 @@ import subprocess
 from launch import containers
 from launch import render
 
-# Google opens this port between the VMs of a slice; JAX's own default is closed in old networks (jax#35905).
+# Open between the VMs of a slice; the default port of JAX is closed in old networks (jax#35905).
 _PORT = 8476
 
 
@@ -33,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--runtime-version',
     required=True,
     metavar='VERSION',
-    help='of the VMs: v2-alpha-tpuv5-lite, v2-alpha-tpuv6e, ...',
+    help='runtime of the VMs: v2-alpha-tpuv5-lite, v2-alpha-tpuv6e, ...',
   )
   parser.add_argument('--num-slices', type=int, default=1, metavar='N')
   parser.add_argument(
@@ -41,7 +40,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     choices=('on-demand', 'spot', 'reserved', 'guaranteed'),
     default='on-demand',
     dest='capacity',
-    help='of the capacity that is asked for',
+    help='type of the requested capacity',
   )
   parser.add_argument('--image', required=True, help='built from launch/docker/tpu.Dockerfile')
   parser.add_argument(
@@ -49,28 +48,34 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     action='append',
     default=[],
     metavar='HOST:INSIDE',
-    help='a folder of the VM, seen by v2a; may be repeated',
+    help='a folder of the VM to mount; repeatable',
   )
   parser.add_argument(
-    '--cache', metavar='FOLDER', help='inside, of compiled programs; on a mount it outlives a restart'
+    '--cache',
+    metavar='FOLDER',
+    help='compilation cache, a path inside the container; persistent if on a mount',
   )
   parser.add_argument(
     '--grace-s',
     type=int,
     default=300,
     metavar='S',
-    help='grace of a container that is stopped; must exceed the time of a save',
+    help='time between SIGTERM and SIGKILL; must exceed the time of saving a checkpoint',
   )
-  parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='while the TPU is there')
+  parser.add_argument(
+    '--max-restarts', type=int, default=1000, metavar='N', help='restarts of the container on the same TPU'
+  )
   parser.add_argument(
     '--max-failures',
     type=int,
     default=60,
     metavar='N',
-    help='rounds in a row in which gcloud, or the start of a container, may fail',
+    help='consecutive rounds in which gcloud, or the start of a container, may fail',
   )
   parser.add_argument('--poll-s', type=float, default=60.0, metavar='S')
-  parser.add_argument('--keep', action='store_true', dest='is_kept', help='the TPU, when the run has ended')
+  parser.add_argument(
+    '--keep', action='store_true', dest='is_kept', help='do not delete the TPU after the run'
+  )
 
 
 def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
@@ -80,7 +85,7 @@ def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   if args.max_failures < 0:
     raise ValueError(f'--max-failures must be at least 0; got {args.max_failures}')
   containers.check_workdir(v2a_argv, containers.check_mounts(args.mount, '--mount'), '--mount')
-  where = f'--zone={args.zone}' + (f' --project={args.project}' if args.project else '')
+  location = f'--zone={args.zone}' + (f' --project={args.project}' if args.project else '')
   is_multislice = args.num_slices > 1
   nodes = [f'{args.name}-{index}' for index in range(args.num_slices)] if is_multislice else [args.name]
   create = [
@@ -90,7 +95,7 @@ def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
     'queued-resources',
     'create',
     args.name,
-    *where.split(),
+    *location.split(),
     f'--accelerator-type={args.accelerator_type}',
     f'--runtime-version={args.runtime_version}',
   ]
@@ -101,13 +106,13 @@ def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   )
   if args.capacity != 'on-demand':
     create.append(f'--{args.capacity}')
-  delete = f'gcloud compute tpus queued-resources delete {args.name} {where} --force --quiet'
+  delete = f'gcloud compute tpus queued-resources delete {args.name} {location} --force --quiet'
   return render.fill(
     'tpu_vm.sh',
     {
       'name': args.name,
       'nodes': ' '.join(nodes),
-      'where': where,
+      'where': location,
       'retriable': render.fill('retriable.sh', {}),
       'create': shlex.join(create),
       'start': shlex.quote(_start(args, v2a_argv)),
@@ -117,12 +122,12 @@ def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
       'max_restarts': args.max_restarts,
       'max_failures': args.max_failures,
       'poll_s': f'{args.poll_s:g}',
-      'finish': f"say 'the TPU stays; delete it by: {delete}'" if args.is_kept else delete,
+      'finish': f"say 'the TPU is kept; delete it by: {delete}'" if args.is_kept else delete,
     },
   )
 
 
-def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
+def _start(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
   """Returns the command that replaces the container on one worker."""
   run = [
     'sudo',
@@ -138,17 +143,17 @@ def _start(args: argparse.Namespace, words: Sequence[str]) -> str:
     '--env',
     f'JAX_COORDINATOR_PORT={_PORT}',
   ]
-  run += [word for mount in args.mount for word in ('--volume', mount)]
+  run += [flag for mount in args.mount for flag in ('--volume', mount)]
   run += ['--env', f'V2A_CACHE={args.cache}'] if args.cache else []
   registry = args.image.split('/')[0]
   login = f'sudo gcloud auth configure-docker {shlex.quote(registry)} --quiet && ' if '.' in registry else ''
   return f'sudo docker stop --time={args.grace_s} v2a; sudo docker rm --force v2a; {login}' + shlex.join(
-    [*run, args.image, *words, '--coordinator', 'auto']
+    [*run, args.image, *v2a_argv, '--coordinator', 'auto']
   )
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Runs the loop until v2a has ended; see `launch.command_line`."""
+  """Runs the loop until v2a has finished; see `launch.command_line`."""
   text = script(args, v2a_argv)
   if args.is_dry_run:
     print(text, end='')

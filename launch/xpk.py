@@ -1,4 +1,4 @@
-"""One line of xpk, for clusters that are kept by it: it renders a JobSet much like that of `launch gke`."""
+"""A command of xpk, for clusters managed by it: xpk renders a JobSet similar to that of `launch gke`."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,20 +11,22 @@ from launch import exit_codes
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags of `launch xpk`."""
   parser.add_argument('--cluster', required=True)
-  parser.add_argument('--name', required=True, help='of the workload')
+  parser.add_argument('--name', required=True, help='name of the workload')
   parser.add_argument('--tpu-type', required=True, metavar='TYPE', help='such as v5litepod-256')
   parser.add_argument('--num-slices', type=int, default=1, metavar='N')
   parser.add_argument('--image', required=True)
   parser.add_argument('--priority', default='medium')
-  parser.add_argument('--max-restarts', type=int, default=1000, metavar='N', help='xpk alone would take 0')
   parser.add_argument(
-    '--xpk-flag', action='append', default=[], metavar='FLAG', help='one more; may be repeated'
+    '--max-restarts', type=int, default=1000, metavar='N', help='default 1000; the default of xpk is 0'
+  )
+  parser.add_argument(
+    '--xpk-flag', action='append', default=[], metavar='FLAG', help='a further flag of xpk; repeatable'
   )
 
 
 def command(args: argparse.Namespace, v2a_argv: Sequence[str]) -> list[str]:
-  """Returns xpk's command line."""
-  # Codes from 128 on are restarted by xpk itself.
+  """Returns the command line of xpk."""
+  # xpk itself restarts codes from 128 on.
   own = ','.join(str(code) for code in exit_codes.retriable() if code < exit_codes.FIRST_SIGNAL)
   return [
     'xpk',

@@ -11,31 +11,31 @@
 {{more}}
 
 {{retriable}}
-# --signal reaches the tasks, which save and leave with 143, not this shell. A preempted job is queued again by
-# Slurm itself; one that stopped of its own accord, here, if its exit code allows.
-# When a task leaves, srun kills the rest and tells the signal, not the task's code: so each tells its own, and
-# one that forbids another start counts.
+# --signal reaches the tasks, which save and exit with 143, not this shell. Slurm itself requeues a preempted job;
+# a job that exited by itself is requeued here, if its exit code allows.
+# When a task exits, srun kills the others and reports the signal, not the code of the task. So each task prints its
+# own code, and a code that forbids a restart takes precedence.
 final=$(mktemp)
 {{environment}}
 srun --kill-on-bad-exit=1 {{container}}bash -c '
   trap : TERM
   "$@"
   code=$?
-  echo "slurm: task $SLURM_PROCID left with $code"
+  echo "slurm: task $SLURM_PROCID exited with $code"
   exit $code' task {{command}} | {
-  trap '' TERM  # of a job that is preempted; what tasks say while they save is still to be written
+  trap '' TERM  # if the job is preempted, the output of tasks during saving must still be written
   while IFS= read -r line; do
     printf '%s\n' "$line"
-    if [[ $line =~ ^slurm:\ task\ [0-9]+\ left\ with\ ([0-9]+)$ ]]; then
-      left=${BASH_REMATCH[1]}
-      [ "$left" = 0 ] || is_retriable "$left" || echo "$left" > "$final"
+    if [[ $line =~ ^slurm:\ task\ [0-9]+\ exited\ with\ ([0-9]+)$ ]]; then
+      task_code=${BASH_REMATCH[1]}
+      [ "$task_code" = 0 ] || is_retriable "$task_code" || echo "$task_code" > "$final"
     fi
   done
 }
 code=${PIPESTATUS[0]}
 [ ! -s "$final" ] || code=$(cat "$final")
 rm -f "$final"
-echo "slurm: attempt $((${SLURM_RESTART_COUNT:-0} + 1)) of job $SLURM_JOB_ID left with $code"
+echo "slurm: attempt $((${SLURM_RESTART_COUNT:-0} + 1)) of job $SLURM_JOB_ID exited with $code"
 if ! is_retriable $code || [ "${SLURM_RESTART_COUNT:-0}" -ge {{max_restarts}} ]; then
   exit $code
 fi

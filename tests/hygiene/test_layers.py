@@ -1,6 +1,7 @@
 """A package imports only packages in rows above its own, and itself."""
 
 import ast
+import graphlib
 import pathlib
 
 import pytest
@@ -107,6 +108,32 @@ def test_imports_point_up(path):
 )
 def test_wrong_way_is_seen(top, package, name):
   assert faults(top, package, {name}) == [name]
+
+
+def import_graph(trees: dict[str, ast.AST]) -> dict[str, set[str]]:
+  """Returns the modules that each module imports, among those given by their dotted names."""
+  graph = {}
+  for module, tree in trees.items():
+    # `from package import name` imports the module package.name, or a name of the module package.
+    names = {name if name in trees else name.rpartition('.')[0] for name in imports(tree)}
+    graph[module] = (names & set(trees)) - {module}
+  return graph
+
+
+def test_modules_have_no_import_cycles():
+  """Imports within functions count, too."""
+  trees = {
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts): ast.parse(path.read_text()) for path in FILES
+  }
+  graphlib.TopologicalSorter(import_graph(trees)).prepare()
+
+
+def test_an_import_cycle_is_found():
+  sources = {'a.b': 'from a import c', 'a.c': 'def f():\n  import a.b', 'a.d': 'from a.c import f'}
+  graph = import_graph({module: ast.parse(text) for module, text in sources.items()})
+  assert graph['a.d'] == {'a.c'}
+  with pytest.raises(graphlib.CycleError):
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 def test_no_other_framework():

@@ -1,4 +1,4 @@
-"""The launchers that look after what they started, with real processes."""
+"""Launchers that monitor and restart processes, with real processes."""
 
 import os
 import pathlib
@@ -16,7 +16,7 @@ from launch import tpu_vm
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 WORDS = ['--', 'doctor']
-# A program in v2a's place: process I leaves with the I-th code of the attempt, kept in a file.
+# A substitute for v2a: process I exits with the I-th code of the attempt, which is counted in a file.
 PROGRAM = """
 import pathlib, sys, time
 count = pathlib.Path(sys.argv[1] + sys.argv[-1])
@@ -36,30 +36,30 @@ def group(tmp_path, codes):
   return local.ProcessGroup(local.commands(2, 1, words, [sys.executable, '-c', PROGRAM]), {})
 
 
-def test_the_first_to_leave_takes_the_rest_along(tmp_path, capsys):
+def test_a_failed_process_ends_the_others(tmp_path, capsys):
   start_s = time.monotonic()
   assert group(tmp_path, 'stay,3').wait(grace_s=0.3) == 3
   assert time.monotonic() - start_s < 20
   assert '[0] attempt 0' in capsys.readouterr().out
 
 
-def test_two_that_end_well(tmp_path):
+def test_two_successful_processes_exit_with_0(tmp_path):
   assert group(tmp_path, '0,0').wait(grace_s=5) == 0
 
 
 @pytest.mark.parametrize(
-  ('codes', 'restarts', 'whole', 'num_attempts'),
+  ('codes', 'restarts', 'exit_code', 'num_attempts'),
   [('143,143;134,0;0,0', 3, 0, 3), ('143,143;143,143', 1, 143, 2), ('134,1;0,0', 3, 1, 1)],
 )
-def test_restarts(tmp_path, monkeypatch, codes, restarts, whole, num_attempts):
+def test_restarts_depend_on_the_exit_code(tmp_path, monkeypatch, codes, restarts, exit_code, num_attempts):
   lines = local.commands(2, 1, [str(tmp_path / 'count'), codes], [sys.executable, '-c', PROGRAM])
   monkeypatch.setattr(local, 'commands', lambda *arguments: lines)
   argv = ['local', '--num-processes', '2', '--max-restarts', str(restarts), '--grace-s', '10', *WORDS]
-  assert command_line.main(argv) == whole
+  assert command_line.main(argv) == exit_code
   assert (tmp_path / 'count0').read_text() == str(num_attempts)
 
 
-def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
+def test_a_signal_is_forwarded_and_prevents_restarts(tmp_path):
   code = (
     'import sys\nfrom launch import command_line, local\n'
     'local.commands = lambda *a: [[sys.executable, "-c", "import time; print(1, flush=True); '
@@ -73,14 +73,14 @@ def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
 
 
 GCLOUD = """#!/bin/bash
-# Stands in for gcloud: TPUs are files. $BOX holds what there is, and what workers answer.
+# A fake gcloud: TPUs are files. The folder $BOX has the state of the TPU and the output of workers.
 echo "$*" >> "$BOX/calls"
 case "$*" in
   *queued-resources\\ describe*)
-    [ -e "$BOX/there" ] || { echo "NOT_FOUND: Resource 'queuedResources/r' was not found" >&2; exit 1; }
+    [ -e "$BOX/exists" ] || { echo "NOT_FOUND: Resource 'queuedResources/r' was not found" >&2; exit 1; }
     head -1 "$BOX/states"; [ "$(wc -l < "$BOX/states")" -gt 1 ] && sed -i 1d "$BOX/states" ;;
-  *queued-resources\\ create*) touch "$BOX/there" ;;
-  *queued-resources\\ delete*) rm -f "$BOX/there" ;;
+  *queued-resources\\ create*) touch "$BOX/exists" ;;
+  *queued-resources\\ delete*) rm -f "$BOX/exists" ;;
   *docker\\ run*) echo started >> "$BOX/starts" ;;
   *docker\\ inspect*)
     head -1 "$BOX/answers"; [ "$(wc -l < "$BOX/answers")" -gt 1 ] && sed -i 1d "$BOX/answers" ;;
@@ -89,15 +89,15 @@ true
 """
 
 
-def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
-  """Refused once; restarted after 143; taken away and made again; ended with 0."""
+def test_tpu_vm_creates_starts_restarts_and_recreates(tmp_path, capsys):
+  """Restarted after exit code 143; recreated after a preemption; finished with exit code 0."""
   (tmp_path / 'gcloud').write_text(GCLOUD)
   (tmp_path / 'gcloud').chmod(0o755)
   states = ['WAITING_FOR_RESOURCES', 'ACTIVE', 'ACTIVE', 'ACTIVE', 'SUSPENDED', 'PROVISIONING', 'ACTIVE']
   answers = ['new 0', 'running 0', 'exited 143', 'new 0', 'exited 0']
   (tmp_path / 'states').write_text('\n'.join(states) + '\n')
   (tmp_path / 'answers').write_text('\n'.join(answers) + '\n')
-  args, words = command_line.parse(
+  args, v2a_argv = command_line.parse(
     [
       'tpu_vm',
       '--name',
@@ -126,25 +126,25 @@ def test_tpu_vm_makes_starts_restarts_and_makes_anew(tmp_path, capsys):
   )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}', 'BOX': str(tmp_path)}
   ran = subprocess.run(
-    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+    ['bash', '-c', tpu_vm.script(args, v2a_argv)], env=environment, text=True, capture_output=True, timeout=30
   )
   calls = (tmp_path / 'calls').read_text().splitlines()
   assert ran.returncode == 0, ran.stdout + ran.stderr
   assert sum('create r' in call for call in calls) == 2 and sum('delete r' in call for call in calls) == 2
   assert (tmp_path / 'starts').read_text().count('started') == 3
-  assert 'left with 143; restart 1 of 1000' in ran.stdout and 'ended with 0' in ran.stdout
+  assert 'exited with 143; restart 1 of 1000' in ran.stdout and 'finished with 0' in ran.stdout
   assert all('--worker=all' in call for call in calls if 'docker' in call)
   assert any("train --workdir '/runs/a b' --coordinator auto" in call for call in calls)
   assert any('--volume /disk:/runs --env V2A_CACHE=/runs/cache i train' in call for call in calls)
 
 
 @pytest.mark.parametrize('answers', ['exited 143\\nexited 1', 'exited 1\\nexited 143'])
-def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
+def test_tpu_vm_does_not_restart_after_exit_code_1(tmp_path, answers):
   (tmp_path / 'gcloud').write_text(
     f'#!/bin/bash\ncase "$*" in *describe*) echo ACTIVE;; *inspect*) echo -e "{answers}";; esac\n'
   )
   (tmp_path / 'gcloud').chmod(0o755)
-  args, words = command_line.parse(
+  args, v2a_argv = command_line.parse(
     [
       'tpu_vm',
       '--name',
@@ -164,16 +164,16 @@ def test_tpu_vm_leaves_a_bug_alone(tmp_path, answers):
   )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
   ran = subprocess.run(
-    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+    ['bash', '-c', tpu_vm.script(args, v2a_argv)], env=environment, text=True, capture_output=True, timeout=30
   )
-  assert ran.returncode == 1 and 'the TPU stays; delete it by' in ran.stdout
+  assert ran.returncode == 1 and 'the TPU is kept; delete it by' in ran.stdout
 
 
 def tpu_vm_with(tmp_path, gcloud, *flags):
-  """Runs the loop with a gcloud of these lines of bash, which gets its words as $*."""
+  """Runs the loop with a fake gcloud of the given lines of bash, whose arguments are $*."""
   (tmp_path / 'gcloud').write_text(f'#!/bin/bash\necho "$*" >> {tmp_path}/calls\n{gcloud}\n')
   (tmp_path / 'gcloud').chmod(0o755)
-  args, words = command_line.parse(
+  args, v2a_argv = command_line.parse(
     [
       'tpu_vm',
       '--name',
@@ -195,7 +195,7 @@ def tpu_vm_with(tmp_path, gcloud, *flags):
   )
   environment = os.environ | {'PATH': f'{tmp_path}:{os.environ["PATH"]}'}
   ran = subprocess.run(
-    ['bash', '-c', tpu_vm.script(args, words)], env=environment, text=True, capture_output=True, timeout=20
+    ['bash', '-c', tpu_vm.script(args, v2a_argv)], env=environment, text=True, capture_output=True, timeout=20
   )
   return ran, (tmp_path / 'calls').read_text().splitlines()
 
@@ -212,7 +212,7 @@ NOT_FOUND = "ERROR: (gcloud.compute.tpus.queued-resources.describe) NOT_FOUND: R
     (NOT_FOUND, 'ERROR: INVALID_ARGUMENT: accelerator type v6e-8 is unknown'),
   ],
 )
-def test_tpu_vm_ends_where_gcloud_refuses(tmp_path, describe, create):
+def test_tpu_vm_exits_if_gcloud_rejects_the_request(tmp_path, describe, create):
   ran, calls = tpu_vm_with(
     tmp_path,
     'case "$*" in *describe*) echo "'
@@ -222,7 +222,7 @@ def test_tpu_vm_ends_where_gcloud_refuses(tmp_path, describe, create):
     + '" >&2;; esac; exit 1',
   )
   assert ran.returncode == 2 and len(calls) <= 2, ran.stdout + ran.stderr
-  assert (create or describe) in ran.stderr and 'gcloud refuses what was asked for' in ran.stdout
+  assert (create or describe) in ran.stderr and 'gcloud rejects the request' in ran.stdout
 
 
 @pytest.mark.parametrize(
@@ -233,13 +233,13 @@ def test_tpu_vm_ends_where_gcloud_refuses(tmp_path, describe, create):
     'case "$*" in *describe*) echo ACTIVE;; *) exit 1;; esac',
   ],
 )  # no worker answers
-def test_tpu_vm_gives_up_after_failures_in_a_row(tmp_path, gcloud):
+def test_tpu_vm_gives_up_after_consecutive_failures(tmp_path, gcloud):
   ran, _ = tpu_vm_with(tmp_path, gcloud, '--max-failures', '3')
   assert ran.returncode == 75, ran.stdout + ran.stderr
   assert 'will try again (3 of 3)' in ran.stdout and '4 times in a row; giving up' in ran.stdout
 
 
-def test_tpu_vm_goes_on_after_failures_that_pass(tmp_path):
+def test_tpu_vm_continues_after_temporary_failures(tmp_path):
   gcloud = (
     f'num=$(grep -c describe {tmp_path}/calls)\ncase "$*" in *describe*) '
     '[ $((num % 3)) = 0 ] && { echo INTERNAL >&2; exit 1; }; echo ACTIVE;; '
@@ -251,7 +251,7 @@ def test_tpu_vm_goes_on_after_failures_that_pass(tmp_path):
 
 
 SRUN = """#!/bin/bash
-# Stands in for srun: two tasks, which leave with $CODES. As srun does, it tells the signal that ended one.
+# A fake srun: two tasks, which exit with $CODES. Like srun, it reports the signal that ended a task.
 while [[ $1 == --* ]]; do shift; done
 for task in 0 1; do
   SLURM_PROCID=$task "$@"
@@ -261,7 +261,7 @@ exit "$SRUN_CODE"
 
 
 @pytest.mark.parametrize(
-  ('codes', 'srun_code', 'whole', 'is_requeued'),
+  ('codes', 'srun_code', 'exit_code', 'is_requeued'),
   [
     ('1 134', 137, 1, False),
     ('134 3', 137, 3, False),
@@ -270,7 +270,7 @@ exit "$SRUN_CODE"
     ('0 0', 0, 0, False),
   ],
 )
-def test_slurm_requeues_by_what_the_tasks_say(tmp_path, codes, srun_code, whole, is_requeued):
+def test_slurm_requeues_by_the_exit_codes_of_the_tasks(tmp_path, codes, srun_code, exit_code, is_requeued):
   (tmp_path / 'srun').write_text(SRUN)
   (tmp_path / 'scontrol').write_text(f'#!/bin/bash\necho "$*" > {tmp_path}/requeued\n')
   (tmp_path / 'v2a').write_text(
@@ -278,7 +278,7 @@ def test_slurm_requeues_by_what_the_tasks_say(tmp_path, codes, srun_code, whole,
   )
   for name in ('srun', 'scontrol', 'v2a'):
     (tmp_path / name).chmod(0o755)
-  args, words = command_line.parse(
+  args, v2a_argv = command_line.parse(
     ['slurm', '--name', 'r', '--program', 'v2a', '--', 'train', '--workdir', 'a b']
   )
   environment = os.environ | {
@@ -288,8 +288,8 @@ def test_slurm_requeues_by_what_the_tasks_say(tmp_path, codes, srun_code, whole,
     'SRUN_CODE': str(srun_code),
   }
   ran = subprocess.run(
-    ['bash', '-c', slurm.script(args, words)], env=environment, text=True, capture_output=True, timeout=30
+    ['bash', '-c', slurm.script(args, v2a_argv)], env=environment, text=True, capture_output=True, timeout=30
   )
-  assert ran.returncode == whole, ran.stdout + ran.stderr
+  assert ran.returncode == exit_code, ran.stdout + ran.stderr
   assert (tmp_path / 'requeued').exists() == is_requeued
   assert 'a  line of train --workdir a b --coordinator auto' in ran.stdout

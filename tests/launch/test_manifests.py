@@ -1,6 +1,6 @@
 """Rendered manifests against the schemas that JobSet and Kueue publish.
 
-Kubernetes drops fields it does not know without a word, so that a typo would go unseen: here it is refused.
+Kubernetes silently drops unknown fields, so a typo would go unnoticed: here it is rejected.
 """
 
 import json
@@ -22,7 +22,7 @@ FILES = {
 PYTHON = {'object': dict, 'array': list, 'string': str, 'integer': int, 'boolean': bool}
 TPU = ['--accelerator', 'v6e', '--topology', '4x4', '--num-slices', '2']
 GPU = ['--accelerator', 'h100', '--nodes', '4']
-CASES = {
+MANIFESTS = {
   'tpu': ['gke', '--name', 'r', '--image', 'i', *TPU, '--claim', 'runs:/runs', '--priority', 'low'],
   'gpu': ['gke', '--name', 'r', '--image', 'i', *GPU, '--claim', 'runs:/runs', '--cache', '/runs/cache'],
   'queues tpu': ['queues', '--name', 'q', *TPU],
@@ -30,8 +30,8 @@ CASES = {
 }
 
 
-def faults(value, schema: dict, path: str = '') -> list[str]:
-  """Returns where a value breaks a schema of OpenAPI v3, as CRDs write it."""
+def schema_errors(value, schema: dict, path: str = '') -> list[str]:
+  """Returns the violations of a schema of OpenAPI v3, as used by CRDs."""
   if schema.get('x-kubernetes-int-or-string'):
     return [] if isinstance(value, (int, str)) else [f'{path} is neither a number nor a string']
   kind = PYTHON.get(schema.get('type'))
@@ -50,21 +50,21 @@ def faults(value, schema: dict, path: str = '') -> list[str]:
       found.append(f'{path} has a wrong length: {len(value)}')
   if isinstance(value, list):
     for index, item in enumerate(value):
-      found += faults(item, schema.get('items', {}), f'{path}[{index}]')
+      found += schema_errors(item, schema.get('items', {}), f'{path}[{index}]')
   if isinstance(value, dict):
     found += [f'{path}.{name} is missing' for name in schema.get('required', ()) if name not in value]
     known, others = schema.get('properties', {}), schema.get('additionalProperties')
     is_open = not known and others is None or schema.get('x-kubernetes-preserve-unknown-fields')
     for name, item in value.items():
       if name in known or isinstance(others, dict):
-        found += faults(item, known.get(name, others), f'{path}.{name}')
+        found += schema_errors(item, known.get(name, others), f'{path}.{name}')
       elif not is_open:
         found.append(f'{path}.{name} is unknown')
   return found
 
 
 def schema_of(kind: str) -> dict:
-  """Returns a kind's published schema, or skips."""
+  """Returns the published schema of a kind, or skips the test."""
   path = SCHEMAS / FILES[kind]
   if not path.is_file():
     pytest.skip(f'the schema {path.name} is not in ../shared/schemas')
@@ -73,23 +73,23 @@ def schema_of(kind: str) -> dict:
 
 def documents(capsys, argv):
   """Returns the manifests that a launcher prints."""
-  words = [] if argv[0] == 'queues' else ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a']
-  assert command_line.main([argv[0], '--dry-run', *argv[1:], *words]) == 0
+  v2a_argv = [] if argv[0] == 'queues' else ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a']
+  assert command_line.main([argv[0], '--dry-run', *argv[1:], *v2a_argv]) == 0
   return list(yaml.safe_load_all(capsys.readouterr().out))
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_manifests_follow_the_schemas(case, capsys):
-  found = documents(capsys, CASES[case])
+@pytest.mark.parametrize('name', MANIFESTS)
+def test_manifests_match_the_schemas(name, capsys):
+  found = documents(capsys, MANIFESTS[name])
   assert sorted(one['kind'] for one in found) == (
-    ['ClusterQueue', 'LocalQueue', 'ResourceFlavor'] if 'queues' in case else ['JobSet']
+    ['ClusterQueue', 'LocalQueue', 'ResourceFlavor'] if 'queues' in name else ['JobSet']
   )
   for one in found:
-    assert faults(one, schema_of(one['kind'])) == []
+    assert schema_errors(one, schema_of(one['kind'])) == []
 
 
 @pytest.mark.parametrize(
-  ('path', 'value', 'fault'),
+  ('path', 'value', 'message'),
   [
     (('failurePolicy', 'maxRestart'), 3, '.maxRestart is unknown'),
     (('failurePolicy', 'maxRestarts'), 'many', '.maxRestarts must be of type integer'),
@@ -98,11 +98,11 @@ def test_manifests_follow_the_schemas(case, capsys):
     (('replicatedJobs', 0), {'name': 'slice'}, '.replicatedJobs[0].template is missing'),
   ],
 )
-def test_faults_are_seen(path, value, fault, capsys):
-  (one,) = documents(capsys, CASES['tpu'])
-  schema, place = schema_of('JobSet'), one['spec']
+def test_schema_violations_are_found(path, value, message, capsys):
+  (one,) = documents(capsys, MANIFESTS['tpu'])
+  schema, target = schema_of('JobSet'), one['spec']
   for key in path[:-1]:
-    place = place[key]
-  place[path[-1]] = value
-  found = faults(one, schema)
-  assert len(found) == 1 and fault in found[0]
+    target = target[key]
+  target[path[-1]] = value
+  found = schema_errors(one, schema)
+  assert len(found) == 1 and message in found[0]

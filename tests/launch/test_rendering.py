@@ -1,4 +1,4 @@
-"""What each launcher would run, its exit codes, and faults of its input."""
+"""What each launcher would run, its exit codes, and errors in its input."""
 
 import itertools
 import pathlib
@@ -16,7 +16,7 @@ from launch import render
 from v2a.aot import topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-WORDS = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
+V2A_ARGV = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
 SLURM = ['slurm', '--name', 'wide']
 MOUNTED = ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a b']
 TPU_VM = [
@@ -35,13 +35,13 @@ TPU_VM = [
 GKE = ['gke', '--name', 'r', '--image', 'i']
 
 
-def rendered(capsys, *argv, words=WORDS):
+def rendered(capsys, *argv, v2a_argv=V2A_ARGV):
   """Returns what a launcher prints under --dry-run."""
-  assert command_line.main([argv[0], '--dry-run', *argv[1:], *words]) == 0
+  assert command_line.main([argv[0], '--dry-run', *argv[1:], *v2a_argv]) == 0
   return capsys.readouterr().out
 
 
-def test_codes_tell_who_may_start_again():
+def test_retriable_exit_codes():
   assert [
     code for code in (0, 1, 2, 3, 42, 75, 127, 130, 134, 137, 143) if exit_codes.is_retriable(code)
   ] == [
@@ -56,7 +56,7 @@ def test_codes_tell_who_may_start_again():
 
 
 @pytest.mark.parametrize(
-  ('of_all', 'whole'),
+  ('codes', 'combined'),
   [
     ([0, 0], 0),
     ([143, 143], 143),
@@ -69,27 +69,27 @@ def test_codes_tell_who_may_start_again():
     ([134, 130], 130),
   ],
 )
-def test_codes_of_all_processes_make_one(of_all, whole):
-  assert exit_codes.combined(of_all) == whole
+def test_combined_exit_code(codes, combined):
+  assert exit_codes.combined(codes) == combined
 
 
-def test_the_docs_have_the_same_codes():
+def test_the_table_in_the_docs_matches():
   text = (ROOT / 'docs' / 'concepts' / 'launching.md').read_text()
   table = re.search(r'\| exit code \|.*?\n\n', text, re.DOTALL).group()
   rows = re.findall(r'^\| (\d+) \|.*\| (yes|no) \|$', table, re.M)
-  assert {int(code): again == 'yes' for code, again in rows} == {
-    code: again for code, (_, again) in exit_codes.CODES.items()
+  assert {int(code): restart == 'yes' for code, restart in rows} == {
+    code: restart for code, (_, restart) in exit_codes.CODES.items()
   }
 
 
-def test_shells_and_python_agree_on_codes():
+def test_retriable_codes_of_shell_and_python_are_equal():
   loop = 'for code in $(seq 0 255); do is_retriable $code && echo $code; done; true'
   check = f'{render.fill("retriable.sh", {})}\n{loop}'
   found = subprocess.run(['bash', '-c', check], capture_output=True, text=True, check=True).stdout
   assert [int(code) for code in found.split()] == exit_codes.retriable()
 
 
-def test_local(capsys):
+def test_local_renders_one_command_per_process(capsys):
   lines = rendered(capsys, 'local', '--num-processes', '2', '--devices-per-process', '4').splitlines()
   assert len(lines) == 2
   words = shlex.split(lines[1])
@@ -99,7 +99,7 @@ def test_local(capsys):
   assert '--coordinator' not in alone and 'JAX' not in alone
 
 
-def test_slurm(capsys):
+def test_slurm_renders_a_batch_script(capsys):
   text = rendered(capsys, *SLURM, '--nodes', '4', '--partition', 'p', '--sbatch-flag=--mail-type=END')
   subprocess.run(['bash', '-n'], input=text, text=True, check=True)
   flags = re.findall(r'^#SBATCH (\S+)$', text, re.M)
@@ -122,7 +122,7 @@ def test_slurm(capsys):
   assert '--gres' not in alone and '--coordinator' not in alone
 
 
-def test_gke_for_tpu(capsys):
+def test_gke_renders_a_jobset_for_tpu(capsys):
   text = rendered(
     capsys,
     *GKE,
@@ -138,7 +138,7 @@ def test_gke_for_tpu(capsys):
     'low',
     '--cache',
     '/runs/cache',
-    words=MOUNTED,
+    v2a_argv=MOUNTED,
   )
   job = yaml.safe_load(text)['spec']['replicatedJobs'][0]
   spec = job['template']['spec']
@@ -158,8 +158,10 @@ def test_gke_for_tpu(capsys):
   assert container['env'] == [{'name': 'V2A_CACHE', 'value': '/runs/cache'}]
 
 
-def test_gke_for_gpu(capsys):
-  text = rendered(capsys, *GKE, '--accelerator', 'h100', '--nodes', '3', '--claim', 'c:/runs', words=MOUNTED)
+def test_gke_renders_a_jobset_for_gpu(capsys):
+  text = rendered(
+    capsys, *GKE, '--accelerator', 'h100', '--nodes', '3', '--claim', 'c:/runs', v2a_argv=MOUNTED
+  )
   spec = yaml.safe_load(text)['spec']['replicatedJobs'][0]['template']['spec']
   container = spec['template']['spec']['containers'][0]
   assert spec['parallelism'] == 3 and container['resources']['limits'] == {'nvidia.com/gpu': 8}
@@ -169,7 +171,7 @@ def test_gke_for_gpu(capsys):
   )
 
 
-def test_xpk(capsys):
+def test_xpk_renders_a_command(capsys):
   words = shlex.split(
     rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256', '--image', 'i')
   )
@@ -177,7 +179,7 @@ def test_xpk(capsys):
   assert "--command=exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto" in words
 
 
-def test_sweep(capsys):
+def test_sweep_renders_one_job_per_cell(capsys):
   text = rendered(
     capsys,
     'sweep',
@@ -199,58 +201,67 @@ def test_sweep(capsys):
   assert '--config.training.betas=0.8,0.9' in runs[1] and '--config.training.learning_rate=3e-4' in runs[2]
 
 
-FAULTS = [
+INVALID_ARGUMENTS = [
   ([], 'the following arguments are required: KIND'),
-  (['local'], 'what v2a is to do stands after --'),
-  (['local', '--num-processes', '0', *WORDS], '--num-processes must be at least 1; got 0'),
-  (['slurm', *WORDS], 'the following arguments are required: --name'),
-  ([*SLURM, '--nodes', '0', *WORDS], '--nodes must be at least 1; got 0'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '4by4', *WORDS], 'a topology looks like 4x4 or 4x4x8; got'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '5x7', *WORDS], 'has hosts of 2x2 chips and at most 256'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '32x32', *WORDS], 'has hosts of 2x2 chips and at most 256'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4x4', *WORDS], 'v6e is a torus of 2 axes'),
+  (['local'], 'the arguments of v2a must follow after --'),
+  (['local', '--num-processes', '0', *V2A_ARGV], '--num-processes must be at least 1; got 0'),
+  (['slurm', *V2A_ARGV], 'the following arguments are required: --name'),
+  ([*SLURM, '--nodes', '0', *V2A_ARGV], '--nodes must be at least 1; got 0'),
+  (
+    [*GKE, '--accelerator', 'v6e', '--topology', '4by4', *V2A_ARGV],
+    'a topology looks like 4x4 or 4x4x8; got',
+  ),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '5x7', *V2A_ARGV], 'has hosts of 2x2 chips and at most 256'),
+  (
+    [*GKE, '--accelerator', 'v6e', '--topology', '32x32', *V2A_ARGV],
+    'has hosts of 2x2 chips and at most 256',
+  ),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4x4', *V2A_ARGV], 'v6e is a torus of 2 axes'),
   (['queues', '--name', 'q', '--accelerator', 'v5p', '--topology', '4x4'], 'v5p is a torus of 3 axes'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4', *WORDS], '--workdir runs/a b would be lost with its'),
-  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4', '--claim', 'c:/data', *MOUNTED], 'there: /data'),
+  (
+    [*GKE, '--accelerator', 'v6e', '--topology', '4x4', *V2A_ARGV],
+    '--workdir runs/a b would be lost with its',
+  ),
+  ([*GKE, '--accelerator', 'v6e', '--topology', '4x4', '--claim', 'c:/data', *MOUNTED], 'mounted: /data'),
   ([*TPU_VM, *MOUNTED], '--workdir /runs/a b would be lost with its container'),
   ([*TPU_VM, '--mount', '/a', *MOUNTED], '--mount must look like HOST:/folder'),
   ([*SLURM, '--image', 'i', *MOUNTED], '--workdir /runs/a b would be lost with its container'),
-  ([*SLURM, '--mount', '/a:/b', *WORDS], '--mount goes with --image'),
-  (['local', '--', 'tain'], "v2a refuses the words after --: no command 'tain'. Did you mean train?"),
+  ([*SLURM, '--mount', '/a:/b', *V2A_ARGV], '--mount requires --image'),
+  (['local', '--', 'tain'], "invalid arguments of v2a after --: no command 'tain'. Did you mean train?"),
   ([*SLURM, '--', 'train', '--config', 'flow_wrld', '--workdir', 'a'], "No configuration 'flow_wrld'"),
   ([*SLURM, '--', 'train', '--config', 'flow_world', '--worker', 'a'], '--workdir'),
-  ([*SLURM, *WORDS, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
-  ([*SLURM, *WORDS, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
-  ([*SLURM, *WORDS, '--config.init_from.codec=gs://a/b'], 'must be a path in the file'),
-  (['sweep', '--by', 'slurm --name a', '--grid', 'seed=1,-1', *WORDS], 'config.seed must be in 0..'),
-  ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *WORDS], 'by --topology and --num-slices, not --nodes'),
-  ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *WORDS], 'counted by --nodes'),
+  ([*SLURM, *V2A_ARGV, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
+  ([*SLURM, *V2A_ARGV, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
+  ([*SLURM, *V2A_ARGV, '--config.init_from.codec=gs://a/b'], 'must be a path in the file'),
+  (['sweep', '--by', 'slurm --name a', '--grid', 'seed=1,-1', *V2A_ARGV], 'config.seed must be in 0..'),
+  ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *V2A_ARGV], 'by --topology and --num-slices, not --nodes'),
+  ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *V2A_ARGV], 'counted by --nodes'),
   (
-    ['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *WORDS],
+    ['gke', '--name', 'A_B', '--image', 'i', '--accelerator', 'h100', '--nodes', '1', *V2A_ARGV],
     '--name must be a DNS label',
   ),
-  ([*GKE, '--accelerator', 'h100', '--nodes', '1', '--claim', 'x', *WORDS], '--claim must look like'),
-  (['queues', '--name', 'q', '--accelerator', 'h100', '--nodes', '1', *WORDS], 'queues starts no v2a'),
-  (['sweep', '--by', 'local', '--grid', 'seed=', *WORDS], '--grid must look like'),
-  (['sweep', '--by', 'local', '--grid', 'seed=1,1', *WORDS], 'twice'),
-  (['sweep', '--by', 'local', '--grid', 'seed=1', '--', 'doctor'], 'a sweep wants one --workdir DIR'),
+  ([*GKE, '--accelerator', 'h100', '--nodes', '1', '--claim', 'x', *V2A_ARGV], '--claim must look like'),
+  (['queues', '--name', 'q', '--accelerator', 'h100', '--nodes', '1', *V2A_ARGV], 'queues does not run v2a'),
+  (['sweep', '--by', 'local', '--grid', 'seed=', *V2A_ARGV], '--grid must look like'),
+  (['sweep', '--by', 'local', '--grid', 'seed=1,1', *V2A_ARGV], 'twice'),
+  (['sweep', '--by', 'local', '--grid', 'seed=1', '--', 'doctor'], 'a sweep needs exactly one --workdir DIR'),
 ]
 
 
-@pytest.mark.parametrize(('argv', 'part'), FAULTS, ids=lambda value: str(value)[:50])
-def test_faults_are_one_line(argv, part, capsys):
+@pytest.mark.parametrize(('argv', 'message'), INVALID_ARGUMENTS, ids=lambda value: str(value)[:50])
+def test_invalid_arguments_are_one_line_and_exit_code_2(argv, message, capsys):
   assert command_line.main(list(argv)) == 2
   out, err = capsys.readouterr()
-  assert not out and err.startswith('launch: ') and err.count('\n') == 1 and part in err
+  assert not out and err.startswith('launch: ') and err.count('\n') == 1 and message in err
 
 
-def test_a_template_and_its_values_must_match():
-  with pytest.raises(KeyError, match='does not know'):
-    render.fill('retriable.sh', {'strange': 1})
+def test_a_value_without_a_placeholder_is_refused():
+  with pytest.raises(KeyError, match='unknown values'):
+    render.fill('retriable.sh', {'other': 1})
 
 
 @pytest.mark.parametrize('kind', ['tpu', 'gpu'])
-def test_images_copy_what_is_here_and_pin_what_they_install(kind):
+def test_images_copy_existing_files_and_pin_requirements(kind):
   text = (ROOT / 'launch' / 'docker' / f'{kind}.Dockerfile').read_text()
   for line in re.sub(r'\\\n', ' ', text).splitlines():
     if line.startswith('COPY'):
@@ -260,32 +271,32 @@ def test_images_copy_what_is_here_and_pin_what_they_install(kind):
       assert '--require-hashes' in install or '--no-deps' in install or '==' in install
 
 
-def test_slurm_in_a_container(capsys, monkeypatch, tmp_path):
+def test_slurm_renders_container_mounts(capsys, monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
   workdir = ['--', 'train', '--config', 'flow_world', '--workdir', '/lustre/run']
-  text = rendered(capsys, *SLURM, '--image', 'r/v2a:gpu', '--mount', '/lustre:/lustre', words=workdir)
+  text = rendered(capsys, *SLURM, '--image', 'r/v2a:gpu', '--mount', '/lustre:/lustre', v2a_argv=workdir)
   subprocess.run(['bash', '-n'], input=text, text=True, check=True)
   assert '--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR",/lustre:/lustre ' in text
   assert '--container-workdir="$SLURM_SUBMIT_DIR"' in text
   assert text.index('export NVIDIA_VISIBLE_DEVICES=all') < text.index('srun --kill')
   assert '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES' in text
-  # What lies below the folder that the job is submitted from needs no mount of its own.
+  # The folder from which the job is submitted needs no extra mount.
   assert 'srun' in rendered(capsys, *SLURM, '--image', 'i')
   below = ['--', 'train', '--config', 'flow_world', '--workdir', str(tmp_path / 'run')]
-  assert 'srun' in rendered(capsys, *SLURM, '--image', 'i', words=below)
+  assert 'srun' in rendered(capsys, *SLURM, '--image', 'i', v2a_argv=below)
   alone = rendered(capsys, *SLURM)
   assert 'NVIDIA' not in alone and '--container' not in alone
 
 
 @pytest.mark.parametrize('accelerator', topologies._NUM_AXES)
 @pytest.mark.parametrize('shape', ['2x2', '4x4', '5x7', '16x16', '32x32', '4x4x8', '3x4x4', '64x64x64'])
-def test_topologies_are_those_of_compile(accelerator, shape):
-  def is_taken(make):
+def test_topologies_match_those_of_compile(accelerator, shape):
+  def is_accepted(make):
     try:
       make()
     except ValueError:
       return False
     return True
 
-  wanted = is_taken(lambda: topologies.parse(f'{accelerator}:{shape}'))
-  assert is_taken(lambda: accelerators.num_chips(accelerator, shape)) == wanted
+  expected = is_accepted(lambda: topologies.parse(f'{accelerator}:{shape}'))
+  assert is_accepted(lambda: accelerators.num_chips(accelerator, shape)) == expected

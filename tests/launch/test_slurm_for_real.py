@@ -1,6 +1,6 @@
-"""A controller and a node of Slurm on this machine: two tasks train together, are preempted, and go on.
+"""A controller and a node of Slurm on this machine: two tasks train together, are preempted, and resume.
 
-Wants root and Debian's slurmctld, slurmd, slurm-client and munge.
+Requires root, and Debian's slurmctld, slurmd, slurm-client and munge.
 """
 
 import argparse
@@ -24,7 +24,7 @@ missing = [name for name in PROGRAMS if shutil.which(name) is None]
 pytestmark = [
   pytest.mark.slow,
   pytest.mark.skipif(bool(missing), reason=f'Slurm is not installed: no {", ".join(missing)}'),
-  pytest.mark.skipif(os.geteuid() != 0, reason='a controller and its node want root'),
+  pytest.mark.skipif(os.geteuid() != 0, reason='the Slurm daemons require root'),
 ]
 MEMBER = pathlib.Path(__file__).parents[1] / 'training' / 'member.py'
 CONF = """
@@ -66,22 +66,22 @@ def free_ports(num):
   return ports
 
 
-def until(found, what, seconds=240):
-  """Returns the first true value of found()."""
+def wait_for(poll, description, seconds=240):
+  """Returns the first true value of poll()."""
   end_s = time.monotonic() + seconds
-  while not (value := found()):
-    assert time.monotonic() < end_s, f'no {what} within {seconds} s'
+  while not (value := poll()):
+    assert time.monotonic() < end_s, f'no {description} within {seconds} s'
     time.sleep(0.5)
   return value
 
 
 @pytest.fixture
 def cluster(tmp_path_factory, monkeypatch):
-  """Runs a cluster of this machine alone; gives f(command line) -> what it prints."""
+  """Runs a cluster on this machine; returns a function that runs a command and returns its output."""
   folder = tmp_path_factory.mktemp('slurm')
   for name in ('state', 'spool'):
     (folder / name).mkdir()
-  # munged wants a folder that no other can write to, and the programs must be able to reach its socket.
+  # munged requires a folder that others cannot write to, but its socket must be accessible.
   for part in (folder, *folder.parents[:-2]):
     part.chmod(0o755)
   (folder / 'munge.key').write_bytes(os.urandom(128))
@@ -100,19 +100,19 @@ def cluster(tmp_path_factory, monkeypatch):
   )
   daemons = [subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for line in lines]
 
-  def said(*line, text=None):
+  def run(*line, text=None):
     return subprocess.run(line, input=text, capture_output=True, text=True, check=True).stdout
 
   def is_idle():
-    # Until the controller is up, this fails.
+    # This fails until the controller is up.
     states = subprocess.run(
       ['sinfo', '--noheader', '--format=%t'], capture_output=True, text=True, check=False
     )
     return 'idle' in states.stdout
 
   try:
-    until(is_idle, 'idle node', 60)
-    yield said
+    wait_for(is_idle, 'idle node', 60)
+    yield run
   finally:
     for daemon in reversed(daemons):
       daemon.terminate()
@@ -144,17 +144,17 @@ def test_two_tasks_are_preempted_requeued_and_resumed_to_the_end(cluster, tmp_pa
   script = slurm.script(args, [str(workdir), json.dumps(settings)])
   job = re.search(r'\d+', cluster('sbatch', text=script)).group()
   read = lambda: log.read_text() if log.exists() else ''
-  until(lambda: 'step 3/60' in read(), 'third step')
+  wait_for(lambda: 'step 3/60' in read(), 'third step')
   cluster('sbatch', '--partition=urgent', '--ntasks=2', '--output=/dev/null', '--wrap=sleep 1')
-  until(lambda: 'Stopped by SIGTERM' in read(), 'saved state')
+  wait_for(lambda: 'Stopped by SIGTERM' in read(), 'saved state')
   stopped_at = int(re.search(r'saved at step (\d+)', read()).group(1))
-  # Slurm lets a requeued job wait for two minutes.
-  until(lambda: 'PENDING' in cluster('scontrol', 'show', 'job', job), 'requeued job')
+  # Slurm delays a requeued job by two minutes.
+  wait_for(lambda: 'PENDING' in cluster('scontrol', 'show', 'job', job), 'requeued job')
   cluster('scontrol', 'update', f'jobid={job}', 'starttime=now')
-  until(lambda: 'COMPLETED' in cluster('scontrol', 'show', 'job', job), 'end of the job')
+  wait_for(lambda: 'COMPLETED' in cluster('scontrol', 'show', 'job', job), 'end of the job')
   text = read()
   assert f'Resuming from step {stopped_at}' in text and 'Done: 60 steps' in text
-  assert 'attempt 2 of job' in text and 'left with 0' in text
+  assert 'attempt 2 of job' in text and 'exited with 0' in text
   steps = [int(step) for step in re.findall(r'^step (\d+)/60 ', text, re.MULTILINE)]
-  assert steps == list(range(1, 61)), 'a step was lost or made twice'
+  assert steps == list(range(1, 61)), 'a step is missing or repeated'
   assert weights.load_export(workdir / 'model').about['step'] == 60

@@ -4,7 +4,7 @@ A launcher is a module with
   add_flags(parser) -> None
   launch(args, v2a_argv) -> int  returns the exit code; `v2a_argv` are the arguments of v2a; with
                                  args.is_dry_run it only prints
-A sweep runs other launchers, so its launch takes `main` as a third argument.
+The sweep runs other launchers: its `launch` takes `main` as a third argument.
 """
 
 import argparse
@@ -27,8 +27,8 @@ LAUNCHERS = {
   'gke': (gke, 'a JobSet on Kubernetes, waiting in a Kueue queue'),
   'queues': (queues, 'the Kueue queue of gke jobs, created once per cluster'),
   'xpk': (xpk, 'like gke, by xpk, for clusters managed by it'),
-  'sweep': (sweep, 'one job for each cell of a grid of overrides, by another launcher'),
 }
+SWEEP_HELP = 'one job for each cell of a grid of overrides, by another launcher'
 # Launchers that do not run v2a.
 WITHOUT_V2A = ('queues',)
 
@@ -45,7 +45,7 @@ def _parser() -> Parser:
   text = 'Starts v2a on one machine or many.'
   parser = Parser(prog='python -m launch', description=text, allow_abbrev=False)
   kinds = parser.add_subparsers(dest='kind', required=True, metavar='KIND', parser_class=Parser)
-  for name, (module, text) in LAUNCHERS.items():
+  for name, (module, text) in {**LAUNCHERS, 'sweep': (sweep, SWEEP_HELP)}.items():
     subparser = kinds.add_parser(
       name, help=text, description=f'{text[0].upper()}{text[1:]}.', allow_abbrev=False
     )

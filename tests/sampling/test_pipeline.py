@@ -23,6 +23,7 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.ood import detector
 from v2a.sampling import bundle
+from v2a.sampling import jobs
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 from v2a.sampling import windows
@@ -78,7 +79,7 @@ def _waves(result):
 
 def _job(model, source, request):
   conditions = request_lib.conditions_of(request, source.path is not None)
-  return pipeline._Job(model, 0, source, request, request_lib.resolve(model, request, conditions))
+  return jobs.Job(model, 0, source, request, request_lib.resolve(model, request, conditions))
 
 
 each_generator = pytest.mark.parametrize('generator', ['flow', 'tokens', 'masked'])

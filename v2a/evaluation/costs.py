@@ -11,7 +11,7 @@ import numpy as np
 from v2a import flops
 from v2a import weights
 from v2a.sampling import bundle
-from v2a.sampling import pipeline
+from v2a.sampling import jobs
 from v2a.sampling import request as request_lib
 from v2a.training import costs as training_costs
 
@@ -75,9 +75,9 @@ def sampling_costs(model: bundle.Bundle, request: request_lib.Request) -> Sampli
   counts = spec.num_semantic_frames, spec.num_sync_frames
   frames = [np.zeros((num, *size), np.uint8) for num in counts]
   empty_TC = model.generator(request.generator).initial_canvas(spec.num_latents)
-  row = pipeline.Row(request, 0, 0, '', True, *frames, empty_TC)
+  row = jobs.Row(request, 0, 0, '', True, *frames, empty_TC)
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **resolved.static)
-  inputs = pipeline.stack(model, resolved, [row] * num_rows)
+  inputs = jobs.stack(model, resolved, [row] * num_rows)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, resolved.weights_G)
   decode = jax.make_jaxpr(model.decode)(np.zeros(sound.shape, sound.dtype))
   return SamplingCosts(

@@ -27,24 +27,18 @@ import time
 
 import numpy as np
 
-from v2a import clip
 from v2a import files
-from v2a import flags
 from v2a import input_errors
-from v2a.conditioning import text as text_lib
-from v2a.media import errors
 from v2a.media import level
-from v2a.media import probe as probe_lib
 from v2a.sampling import bundle as bundle_lib
 from v2a.sampling import frames as frames_lib
+from v2a.sampling import jobs as jobs_lib
 from v2a.sampling import request as request_lib
 from v2a.sampling import soundtrack as soundtrack_lib
 from v2a.sampling import windows
 
 MAX_PEAK = 0.98
-_CLOCK_ERROR_S = 1e-9  # of a difference of two times
 
-AnyInput = request_lib.Input | request_lib.FrameInput
 ProgressFn = Callable[[int, int], None]
 
 
@@ -198,7 +192,7 @@ class Pipeline:
 
   def run(
     self,
-    jobs: Sequence[tuple[AnyInput, request_lib.Request]],
+    jobs: Sequence[tuple[request_lib.AnyInput, request_lib.Request]],
     *,
     progress: ProgressFn | None = None,
     cancel: threading.Event | None = None,
@@ -225,7 +219,7 @@ class Pipeline:
     return self._run([*zip(jobs, resolved)], progress, cancel, is_ranked, truncate_texts)
 
   def _resolved(
-    self, source: AnyInput, request: request_lib.Request, truncate_texts: bool
+    self, source: request_lib.AnyInput, request: request_lib.Request, truncate_texts: bool
   ) -> request_lib.ResolvedRequest:
     if not truncate_texts:
       request_lib.check_texts(self.bundle, request)
@@ -233,19 +227,19 @@ class Pipeline:
 
   def _run(self, waiting, progress, cancel, is_ranked, truncate_texts) -> Iterator[Result]:
     waiting = list(enumerate(waiting))
-    slots: list[_Slot] = []
+    slots: list[jobs_lib.Slot] = []
     finished: dict[int, Result] = {}
     done, total, next_index = 0, 0, 0
     while waiting or slots:
       while waiting and len(slots) < self.num_slots:
         index, ((source, request), resolved) = waiting.pop(0)
         try:
-          job = _Job(self.bundle, index, source, request, resolved, truncate_texts)
+          job = jobs_lib.Job(self.bundle, index, source, request, resolved, truncate_texts)
         except Exception as error:  # noqa: BLE001 the boundary of one input
           finished[index] = _failed(error, source)
           continue
         total += len(job.starts) * request.num_samples
-        slots += [_Slot(job, sample) for sample in range(request.num_samples)]
+        slots += [jobs_lib.Slot(job, sample) for sample in range(request.num_samples)]
       # Requests with other branches of guidance or other settings are other programs, so they run apart.
       active = [slot for slot in slots if slot.job.batch_key == slots[0].job.batch_key][: self.num_slots]
       if active:
@@ -265,13 +259,13 @@ class Pipeline:
         yield finished.pop(next_index)
         next_index += 1
 
-  def _sample(self, slots: list['_Slot']) -> None:
+  def _sample(self, slots: list[jobs_lib.Slot]) -> None:
     """Samples the current window of every slot."""
     start = time.perf_counter()
     resolved, num_latents = slots[0].job.resolved, self.bundle.clip_spec.num_latents
     rows = [slot.row(num_latents) for slot in slots]
     rows += rows[-1:] * (self.num_slots - len(rows))
-    inputs = stack(self.bundle, resolved, rows)
+    inputs = jobs_lib.stack(self.bundle, resolved, rows)
     encoded_BTC = np.asarray(self.bundle.sample(inputs, resolved.weights_G, **resolved.static))
     for slot, encoded_TC in zip(slots, encoded_BTC):
       first = slot.job.starts[slot.window]
@@ -279,29 +273,33 @@ class Pipeline:
       slot.window += 1
       slot.job.timings_s['sample'] += (time.perf_counter() - start) / len(slots)
 
-  def _finish(self, job: '_Job', is_ranked: bool) -> Result:
+  def _finish(self, job: jobs_lib.Job, is_ranked: bool) -> Result:
+    """Returns the decoded and ranked soundtracks of a job."""
     try:
-      return self._decode(job, *self._rank(job, is_ranked))
+      start = time.perf_counter()
+      uses_frames = is_ranked and job.frames.has_video
+      scores = self._similarities(job) if uses_frames else [None] * len(job.encoded)
+      ood = self._ood_score(job) if uses_frames else None
+      motion_L = job.frames.motion() if uses_frames else np.zeros(0, np.float32)
+      job.timings_s['rank'] = time.perf_counter() - start
+      soundtracks = self._decode(job, scores)
     except Exception as error:  # noqa: BLE001 the boundary of one input
       return _failed(error, job.source)
+    return Result(
+      soundtracks,
+      motion_L,
+      job.timings_s,
+      job.resolved.settings,
+      ood=ood,
+      input_fingerprint=job.input_fingerprint,
+    )
 
-  def _rank(self, job: '_Job', is_ranked: bool) -> tuple[list, list, tuple[float, float] | None, np.ndarray]:
-    """Returns scores and ranks of the samples, out-of-distribution score and motion of the video."""
-    start = time.perf_counter()
-    scores: list[float | None] = [None] * len(job.encoded)
-    ranks: list[int | None] = [None] * len(job.encoded)
-    ood, motion_L = None, np.zeros(0, np.float32)
-    if is_ranked and job.frames.has_video:
-      if {'sync', 'codec'} <= set(self.bundle.exports):
-        scores = [similarity(self.bundle, job.frames, job.starts, encoded_TC) for encoded_TC in job.encoded]
-        best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
-        ranks = [best_first.index(index) + 1 for index in range(len(scores))]
-      ood = self._ood_score(job)
-      motion_L = job.frames.motion()
-    job.timings_s['rank'] = time.perf_counter() - start
-    return scores, ranks, ood, motion_L
+  def _similarities(self, job: jobs_lib.Job) -> list[float | None]:
+    if not {'sync', 'codec'} <= set(self.bundle.exports):
+      return [None] * len(job.encoded)
+    return [similarity(self.bundle, job.frames, job.starts, encoded_TC) for encoded_TC in job.encoded]
 
-  def _ood_score(self, job: '_Job') -> tuple[float, float] | None:
+  def _ood_score(self, job: jobs_lib.Job) -> tuple[float, float] | None:
     """Returns the out-of-distribution score of the most unusual window, and the threshold of a warning."""
     found = self.bundle.ood_detector(job.request.generator)
     if found is None:
@@ -313,7 +311,7 @@ class Pipeline:
     score = float(max(scores))
     return (score, found.threshold) if np.isfinite(score) else None
 
-  def _decode(self, job: '_Job', scores, ranks, ood, motion_L) -> Result:
+  def _decode(self, job: jobs_lib.Job, scores: list[float | None]) -> list[soundtrack_lib.Soundtrack]:
     start = time.perf_counter()
     # The frames of a long clip are as large as its waveforms.
     job.frames = frames_lib.NoFrames(self.bundle.clip_spec)
@@ -325,21 +323,14 @@ class Pipeline:
         job.request.seed,
         index,
         scores[index],
-        ranks[index],
+        rank,
         start_s=job.start_s,
         is_whole=is_whole,
       )
-      for index, encoded_TC in enumerate(job.encoded)
+      for index, (encoded_TC, rank) in enumerate(zip(job.encoded, _ranks(scores), strict=True))
     ]
     job.timings_s['decode'] = time.perf_counter() - start
-    return Result(
-      soundtracks,
-      motion_L,
-      job.timings_s,
-      job.resolved.settings,
-      ood=ood,
-      input_fingerprint=job.input_fingerprint,
-    )
+    return soundtracks
 
 
 def load(
@@ -363,165 +354,6 @@ def load(
   return Pipeline(bundle_lib.load(name_or_dir, devices, generator, mesh_sizes))
 
 
-class _Job:
-  """One input with its request: frames, transcripts and what is sampled so far of each sample."""
-
-  def __init__(
-    self,
-    bundle: bundle_lib.Bundle,
-    index: int,
-    source: AnyInput,
-    request: request_lib.Request,
-    resolved: request_lib.ResolvedRequest,
-    truncate_texts: bool = False,
-  ):
-    start = time.perf_counter()
-    spec, generator = bundle.clip_spec, bundle.generator(request.generator)
-    self.index, self.source, self.request, self.resolved = index, source, request, resolved
-    self.batch_key = resolved.batch_key
-    self.duration_s = _duration(source, spec)
-    self.num_samples = round(self.duration_s * spec.sample_rate_hz)
-    path = source.path if isinstance(source, request_lib.Input) else None
-    # Before the frames are read, so that a later change of the file is noticed.
-    self.input_fingerprint = None if path is None else files.fingerprint(path)
-    self.starts = windows.starts(spec, self.num_samples, generator.config.generation.overlap_s)
-    self.transcripts = self._window_transcripts(spec)
-    if not truncate_texts:
-      self._check_transcripts(spec)
-    self.frames = self._read_frames(spec)
-    num_steps = self.starts[-1] + spec.num_latents
-    self.encoded = [generator.initial_canvas(num_steps) for _ in range(request.num_samples)]
-    self.num_left = request.num_samples
-    self.timings_s = {'read': time.perf_counter() - start, 'sample': 0.0}
-
-  @property
-  def start_s(self) -> float:
-    """Begin of the clip within its video."""
-    return self.source.start_s if isinstance(self.source, request_lib.Input) else 0.0
-
-  def _window_transcripts(self, spec: clip.ClipSpec) -> list[str]:
-    """Returns the words of each window."""
-    transcript, times_s = (self.request.transcript or '').strip(), self.request.word_times_s
-    if times_s is None and len(self.starts) == 1:
-      return [transcript]
-    if times_s is not None:
-      times_s = tuple(time_s - self.start_s for time_s in times_s)
-    begins = [spec.time_s(first) for first in self.starts]
-    return [
-      windows.transcript_in_window(
-        transcript, float(begin_s), float(begin_s + spec.duration_s), self.duration_s, times_s
-      )
-      for begin_s in begins
-    ]
-
-  def _check_transcripts(self, spec: clip.ClipSpec) -> None:
-    """Raises ValueError where a window has more words than the model reads."""
-    for first, transcript in zip(self.starts, self.transcripts):
-      size = len(transcript.encode())
-      if size > spec.num_transcript_bytes:
-        path = self.source.path if isinstance(self.source, request_lib.Input) else None
-        begin_s = self.start_s + float(spec.time_s(first))
-        raise ValueError(
-          f'{"the clip" if path is None else path}: the window from {begin_s:g} s to '
-          f'{begin_s + float(spec.duration_s):g} s must hold at most {spec.num_transcript_bytes} bytes of '
-          f'transcript; got {size}.'
-        )
-
-  def _read_frames(self, spec: clip.ClipSpec) -> frames_lib.Frames:
-    source = self.source
-    if isinstance(source, request_lib.FrameInput):
-      return frames_lib.ArrayFrames(source.semantic_frame_MYX3, source.sync_frame_LYX3, spec, self.starts)
-    if source.path is None:
-      return frames_lib.NoFrames(spec)
-    return frames_lib.FileFrames(source.path, spec, self.starts, source.start_s, self.duration_s)
-
-
-@dataclasses.dataclass(eq=False)
-class _Slot:
-  """One sample of one job, at one of its windows."""
-
-  job: _Job
-  sample: int
-  window: int = 0
-
-  def row(self, num_latents: int) -> 'Row':
-    """Returns the inputs of the current window."""
-    job, first = self.job, self.job.starts[self.window]
-    num_prefix = job.starts[self.window - 1] + num_latents - first if self.window else 0
-    return Row(
-      job.request,
-      self.sample,
-      first,
-      job.transcripts[self.window],
-      job.frames.has_video,
-      *job.frames.window(self.window),
-      job.encoded[self.sample][first : first + num_latents],
-      num_prefix,
-    )
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Row:
-  """One window of one sample, to be sampled.
-
-  Attributes:
-    request: its prompts and seed are read here; its transcript is not.
-    sample: number of the sample.
-    first: latent step of the clip at which the window begins.
-    transcript: words of the window; what is longer than the model reads is cut.
-    has_video: whether the frames are a condition.
-    semantic_frame_MYX3, sync_frame_LYX3: frames of the window.
-    prefix_TC: the window as far as it is sampled.
-    num_prefix: steps of it that are.
-  """
-
-  request: request_lib.Request
-  sample: int
-  first: int
-  transcript: str
-  has_video: bool
-  semantic_frame_MYX3: np.ndarray
-  sync_frame_LYX3: np.ndarray
-  prefix_TC: np.ndarray
-  num_prefix: int = 0
-
-
-def stack(
-  bundle: bundle_lib.Bundle, resolved: request_lib.ResolvedRequest, rows: Sequence[Row]
-) -> dict[str, np.ndarray]:
-  """Returns the inputs of Bundle.sample for a batch of rows.
-
-  Args:
-    bundle: the model.
-    resolved: of all rows.
-    rows: of one batch key.
-  """
-  spec, generator = bundle.clip_spec, bundle.generator(resolved.static['generator'])
-  text_BU, text_length_B = text_lib.to_bytes([row.request.prompt or '' for row in rows], spec.num_text_bytes)
-  negative_BU, negative_length_B = text_lib.to_bytes(
-    [request_lib.negative_prompt(bundle, row.request) for row in rows], spec.num_text_bytes
-  )
-  transcript_BW, transcript_length_B = text_lib.to_bytes(
-    [row.transcript for row in rows], spec.num_transcript_bytes
-  )
-  return {
-    'semantic_frame_BMYX3': np.stack([row.semantic_frame_MYX3 for row in rows]),
-    'sync_frame_BLYX3': np.stack([row.sync_frame_LYX3 for row in rows]),
-    'has_video_B': np.array([row.has_video for row in rows]),
-    'prefix_BTC': np.stack([row.prefix_TC for row in rows]),
-    'prefix_mask_BT': np.stack([np.arange(spec.num_latents) < row.num_prefix for row in rows]),
-    **generator.initial_noise(
-      [row.request.seed for row in rows], [row.sample for row in rows], [row.first for row in rows]
-    ),
-    'text_BU': text_BU,
-    'text_length_B': text_length_B,
-    'negative_BU': negative_BU,
-    'negative_length_B': negative_length_B,
-    'transcript_BW': transcript_BW,
-    'transcript_length_B': transcript_length_B,
-  }
-
-
 def similarity(
   bundle: bundle_lib.Bundle, frames: frames_lib.Frames, starts: Sequence[int], encoded_TC: np.ndarray
 ) -> float:
@@ -543,7 +375,15 @@ def similarity(
   return float(np.mean(values))
 
 
-def _failed(error: Exception, source: AnyInput) -> Result:
+def _ranks(scores: list[float | None]) -> list[int | None]:
+  """Returns the rank of each score, 1 for the highest; None where there are no scores."""
+  if None in scores:
+    return [None] * len(scores)
+  best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
+  return [best_first.index(index) + 1 for index in range(len(scores))]
+
+
+def _failed(error: Exception, source: request_lib.AnyInput) -> Result:
   path = source.path if isinstance(source, request_lib.Input) else None
   return Result([], np.zeros(0, np.float32), {}, {}, error, input_errors.format_error(error, path))
 
@@ -554,47 +394,3 @@ def _limited(wave_NA: np.ndarray) -> np.ndarray:
   if peak > MAX_PEAK:
     wave_NA *= np.float32(MAX_PEAK / peak)
   return wave_NA
-
-
-def _duration(source: AnyInput, spec: clip.ClipSpec) -> float:
-  """Returns the length of the soundtrack in seconds.
-
-  Raises:
-    ValueError: it is not defined, or not within flags.MIN_DURATION_S and MAX_DURATION_S.
-  """
-  if isinstance(source, request_lib.FrameInput):
-    if source.num_samples is None:
-      return len(source.sync_frame_LYX3) / spec.sync_fps
-    return source.num_samples / spec.sample_rate_hz
-  duration_s = _duration_of_part(source)
-  if not flags.MIN_DURATION_S <= duration_s + _CLOCK_ERROR_S or not duration_s <= flags.MAX_DURATION_S:
-    name = '' if source.path is None else f'{source.path}: '
-    raise ValueError(
-      f'{name}the part from {source.start_s:.12g} s on lasts {duration_s:.3g} s; wanted '
-      f'{flags.MIN_DURATION_S:g}..{flags.MAX_DURATION_S:g} s.'
-    )
-  return duration_s
-
-
-def _duration_of_part(source: request_lib.Input) -> float:
-  if source.duration_s is not None and not source.duration_s > 0:
-    raise ValueError(f'duration must be positive; got {source.duration_s} s.')
-  if not source.start_s >= 0:
-    raise ValueError(f'start must be at least 0 s; got {source.start_s} s.')
-  if source.path is None:
-    if source.duration_s is None:
-      raise ValueError('without a video, a duration is needed.')
-    return source.duration_s
-  info = probe_lib.probe(source.path)
-  if not info.has_video:
-    raise errors.MediaError(f'{source.path}: has no video stream; wanted a video or a picture.')
-  if info.is_image:
-    if source.duration_s is None:
-      raise ValueError(f'{source.path}: is a still image; wanted a duration with it.')
-    return source.duration_s
-  left_s = info.duration_s - source.start_s
-  if left_s <= 0:
-    raise ValueError(
-      f'{source.path}: lasts {info.duration_s:.3f} s; wanted a start before that, got {source.start_s} s.'
-    )
-  return left_s if source.duration_s is None else min(left_s, source.duration_s)

@@ -55,6 +55,9 @@ class FrameInput:
   num_samples: int | None = None
 
 
+AnyInput = Input | FrameInput
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
   """How to generate; None takes the model's default.

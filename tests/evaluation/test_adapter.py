@@ -15,6 +15,7 @@ from v2a.data import examples
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.sampling import bundle
+from v2a.sampling import bundle_files
 
 SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
@@ -97,10 +98,10 @@ def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
 
 
 def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data, tmp_path):
-  bundle.save(model, tmp_path / 'packed')
+  bundle_files.save(model, tmp_path / 'packed')
   (data / records.MANIFEST).rename(data / 'away')
   try:
-    bundle.save(bundle.load(tmp_path / 'packed'), tmp_path / 'again')
+    bundle_files.save(bundle.load(tmp_path / 'packed'), tmp_path / 'again')
     again = bundle.load(tmp_path / 'again')
     assert adapter.trained_seeds(again) == {77} and adapter.trained_on(again, cases, 78) == []
   finally:

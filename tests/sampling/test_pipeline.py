@@ -23,6 +23,7 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.ood import detector
 from v2a.sampling import bundle
+from v2a.sampling import bundle_files
 from v2a.sampling import jobs
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
@@ -461,7 +462,7 @@ def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, 
 
 
 def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
-  bundle.save(model, tmp_path / 'copy')
+  bundle_files.save(model, tmp_path / 'copy')
   again = bundle.load(tmp_path / 'copy', jax.devices()[:1])
   # float16 weights move a tiny random model by far less than its own level
   mine, theirs = _waves(_generate(model, 1))[0], _waves(_generate(again, 1))[0]
@@ -469,7 +470,7 @@ def test_a_bundle_is_saved_and_loaded_in_half_precision(model, tmp_path):
   assert again.config.init_from.codec == ''
   assert again.generator_names == ('flow', 'tokens', 'masked')
   with pytest.raises(FileExistsError, match='exists already'):
-    bundle.save(model, tmp_path / 'copy')
+    bundle_files.save(model, tmp_path / 'copy')
 
 
 def test_one_bad_file_costs_the_others_nothing(model, tmp_path):
@@ -600,7 +601,7 @@ def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_p
   known_B = model.ood_detector().score(np.asarray(model.ood_features(*frames)))
   assert threshold == 1.25 and distance > 2 > known_B.max()
   assert draw(model, None).ood is None and model.ood_detector('tokens') is None
-  bundle.save(model, tmp_path / 'copy')
+  bundle_files.save(model, tmp_path / 'copy')
   assert bundle.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25
 
 

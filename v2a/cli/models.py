@@ -68,9 +68,10 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   if output is None:
     raise ValueError('--pack needs --output, a new folder or a packed model to extend.')
   from v2a.sampling import bundle  # only this needs JAX
+  from v2a.sampling import bundle_files
 
   is_there = os.path.lexists(output)
-  if is_there and not bundle.is_bundle(output):
+  if is_there and not bundle_files.is_bundle(output):
     raise FileExistsError(
       f'--output {output} exists already and is no packed model; wanted a new folder, or '
       'a packed model to extend.'
@@ -78,9 +79,9 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
   output.parent.mkdir(parents=True, exist_ok=True)
   model = bundle.join([bundle.load(run) for run in runs])
   if is_there:
-    bundle.extend(output, model)
+    bundle_files.extend(output, model)
   else:
-    bundle.save(model, output)
+    bundle_files.save(model, output)
   size = sum(path.stat().st_size for path in output.rglob('*') if path.is_file())
   print(f'{file_names.printable(str(output))}: {size / 1e6:.1f} MB')
 

@@ -206,7 +206,7 @@ def average(args: argparse.Namespace) -> None:
   step = checkpoints.latest_step()
   c, _ = checkpoints.read(step)
   task = tasks.make(c)
-  adamw = optimizer.make(c.training, getattr(task, 'param_groups', None))
+  adamw = optimizer.make(c.training, task.param_groups)
   abstract = state.abstract(task, adamw, mesh.make(c.mesh.to_dict(), None))
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'

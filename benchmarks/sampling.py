@@ -62,7 +62,7 @@ def main():
   c.clip.clip_s = args.clip_s
   spec, model = schema.clip_spec(c), made_up(c)
   item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
-  batch = tasks.make(c).prepare([item], np.random.default_rng(0))
+  batch = tasks.make(c).collate([item], np.random.default_rng(0))
   graphdef, state = nnx.split(model)
   num_steps = spec.num_latents + max(model.delays)
   settings = sampling.Settings()

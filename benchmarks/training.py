@@ -33,7 +33,7 @@ class Step:
 
   def __init__(self, c):
     self.task = tasks.make(c)
-    optimizer = optimizer_lib.make(c.training, getattr(self.task, 'param_groups', None))
+    optimizer = optimizer_lib.make(c.training, self.task.param_groups)
     mesh = mesh_lib.make(c.mesh.to_dict())
     abstract = state_lib.abstract(self.task, optimizer, mesh)
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, abstract)

@@ -74,7 +74,7 @@ def _run(argv: list[str] | None) -> int:
   source = records.open(args.records)
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
-  (info,) = source.sources
+  (info,) = source.folders
   about = {'records': source.hash, 'codecs': info.codecs | {export.config.codec.bottleneck: codec}}
   start_s = time.monotonic()
   with records.Writer(args.output, source.spec, about) as writer:

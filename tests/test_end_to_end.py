@@ -10,6 +10,7 @@ from v2a import weights
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import records
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
@@ -137,7 +138,7 @@ def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tm
   task = tasks.make(c.lock())
   import jax
 
-  model = task.initialise(task.build(jax.random.key(0)), None)
+  model = task.initialise(task.build(jax.random.key(0)), records.InMemorySource([], schema.clip_spec(c)))
   wanted = weights.load_export(trained['sync_world']).arrays['video.embed.kernel_IO']
   np.testing.assert_array_equal(model.conditioner.sync.embed.kernel_IO[...], wanted)
 

@@ -27,6 +27,7 @@ import toy
 
 from v2a.data import loader
 from v2a.training import loop
+from v2a.training import task as task_lib
 from v2a.training.distributed import processes
 
 
@@ -42,11 +43,13 @@ class Seen(toy.Task):
     return super().collate(items, rng) | {'number_B': number_B}
 
   def loss(self, model, batch, step):
-    loss, metrics = super().loss(model, batch, step)
+    output = super().loss(model, batch, step)
+    loss = output.loss
     if self._hang_at is not None:
       loss += jax.pure_callback(self._hang, jax.ShapeDtypeStruct((), jnp.float32), step)
     number_B = batch['number_B']
-    return loss, metrics | {'numbers': number_B.sum(), 'squares': (number_B**2).sum()}
+    numbers = {'numbers': number_B.sum(), 'squares': (number_B**2).sum()}
+    return task_lib.LossOutput(loss, output.metrics | numbers)
 
   def _hang(self, step):
     if step == self._hang_at:

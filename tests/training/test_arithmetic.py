@@ -89,7 +89,7 @@ def test_sync_loss_is_the_same_in_both_directions():
     model = types.SimpleNamespace(
       embed_video=lambda *_: video_BSD, embed_audio=lambda *_: audio_BSD, log_scale=jnp.zeros(())
     )
-    return float(task.loss(model, batch, jnp.zeros((), int))[0])
+    return float(task.loss(model, batch, jnp.zeros((), int)).loss)
 
   logits_QS = np.asarray(video_BSD).reshape(12, 8) @ np.asarray(audio_BSD).reshape(12, 8).T
   by_axis = [np.mean(np.log(np.exp(logits_QS).sum(axis)) - np.diagonal(logits_QS)) for axis in (0, 1)]

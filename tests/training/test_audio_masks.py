@@ -13,6 +13,7 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import records
 from v2a.diffusion import loss
+from v2a.training import task as task_lib
 from v2a.training import tasks
 from v2a.training.tasks import audio_masks
 
@@ -76,9 +77,11 @@ def _gradient(case):
 
   @jax.jit
   def run(batch):
-    loss = lambda params: tasks.loss(
-      task, nnx.merge(graphdef, params, rest), batch, jax.random.key(1), jnp.zeros((), int)
-    )
+    def loss(params):
+      model = nnx.merge(graphdef, params, rest)
+      output = task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
+      return output.loss, output.metrics
+
     (value, metrics), grads = jax.value_and_grad(loss, has_aux=True)(params)
     return value, metrics, jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(grads)])
 
@@ -135,7 +138,7 @@ def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
       ),
     )
   model = task.build(jax.random.key(0))
-  tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
+  task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
   np.testing.assert_allclose(asked['weight_B'], np.array([4, 0, 4, 4]) / 3, rtol=1e-6)
   asked_BT = np.asarray(asked['mask_BT'])[:, : len(is_valid_T)]
   assert not asked_BT[1].any() and not asked_BT[2][~is_valid_T].any() and asked_BT[0].any()

@@ -10,6 +10,7 @@ from v2a import weights
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import records
+from v2a.training import task as task_lib
 from v2a.training import tasks
 
 CASES = {
@@ -43,7 +44,7 @@ def gradients(case, num_layers):
   def gradient(params, rest, batch):
     def loss(params):
       model = nnx.merge(graphdef, params, rest)
-      return tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))[0]
+      return task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int)).loss
 
     return jax.grad(loss)(params)
 

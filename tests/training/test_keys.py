@@ -40,9 +40,9 @@ class Telling(toy.EmaTask):
     jax.debug.callback(lambda data: self.given.update(draw=data), jax.random.key_data(key))
     return super().sample_random_inputs(batch, key)
 
-  def update_ema(self, model, statistics, key):
+  def update_ema(self, model, stats, key):
     jax.debug.callback(lambda data: self.given.update(absorb=data), jax.random.key_data(key))
-    return super().update_ema(model, statistics, key)
+    return super().update_ema(model, stats, key)
 
 
 @pytest.fixture(scope='module')

@@ -87,7 +87,7 @@ def test_a_codec_that_does_not_fit_is_refused_before_anything_is_trained(root, t
 
 
 def test_records_remember_the_codec_of_latents_and_of_codes(root):
-  (folder,) = records.open(root / 'of_codes').sources
+  (folder,) = records.open(root / 'of_codes').folders
   digests = {
     name: weights.codec_digest(weights.load_export(root / name)) for name in ('codec', 'codes', 'other')
   }
@@ -132,7 +132,7 @@ def _contents(tmp_path, items, spec, is_older=False):
   records.write(tmp_path / 'data', items, spec)
   source = records.open(tmp_path / 'data')
   if is_older:
-    del source.sources[0].manifest['contents']
+    del source.folders[0].manifest['contents']
   return source
 
 
@@ -178,7 +178,7 @@ def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
   records.write(tmp_path / 'data', silent, spec)
   if is_older:
     source = records.open(tmp_path / 'data')
-    del source.sources[0].manifest['contents']
+    del source.folders[0].manifest['contents']
     with pytest.raises(ValueError, match='None of the 3 records'):
       preflight.check_contents(c, source)
     return

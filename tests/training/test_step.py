@@ -16,6 +16,7 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training import task as task_lib
 from v2a.training.tasks import tokens
 
 MESHES = (
@@ -31,7 +32,7 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   task = make_task(noise)
   sizes = sizes or {}
   mesh = mesh_lib.make(sizes, jax.devices()[: math.prod(sizes.values())])
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
+  optimizer = optimizer_lib.make(c.training, task.param_groups)
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
@@ -81,10 +82,11 @@ class Ranked(toy.Task):
   has_per_clip_loss = False
 
   def loss(self, model, batch, step):
-    loss, metrics = super().loss(model, batch, step)
+    output = super().loss(model, batch, step)
     guess_B = model(batch['x_BF'])
     told_B = jnp.where(batch['x_BF'][:, 0] > 0, batch['y_B'], jnp.nan)
-    return loss + jnp.var(guess_B), metrics | {'num_clips': jnp.float32(guess_B.size), 'told': told_B}
+    metrics = {'num_clips': jnp.float32(guess_B.size), 'told': told_B}
+    return task_lib.LossOutput(output.loss + jnp.var(guess_B), output.metrics | metrics)
 
 
 def test_clips_that_need_each_other_stay_together_and_a_metric_tells_of_some_clips():

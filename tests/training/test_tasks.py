@@ -15,6 +15,7 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import task as task_lib
 from v2a.training import tasks
 from v2a.training.tasks import codec as codec_task
 from v2a.training.tasks import latents
@@ -50,7 +51,7 @@ def _program(task):
   """Returns a batch -> the task's loss and metrics, compiled once a task."""
   graphdef, state = _drawn(task)
   run = jax.jit(
-    lambda state, batch: tasks.loss(
+    lambda state, batch: task_lib.sampled_loss(
       task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
     )
   )
@@ -58,9 +59,9 @@ def _program(task):
 
 
 def _loss(task, c, **change):
-  value, metrics = _program(task)(_batch(task, c) | change)
-  assert np.isfinite(float(value))
-  return float(value), metrics
+  output = _program(task)(_batch(task, c) | change)
+  assert np.isfinite(float(output.loss))
+  return float(output.loss), output.metrics
 
 
 @pytest.mark.parametrize(
@@ -79,8 +80,9 @@ def test_generator_and_discriminators_never_pull_on_each_other():
 
   def only(name):
     def value(state):
-      _, parts = tasks.loss(task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))
-      return parts[name]
+      model = nnx.merge(graphdef, state)
+      output = task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
+      return output.metrics[name]
 
     grads = jax.jit(jax.grad(value))(state)
     size = lambda tree: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
@@ -157,8 +159,10 @@ def test_sync_loss_of_a_stranger_is_that_of_chance():
   model = task.build(jax.random.key(0))
   model.log_scale.set_value(jnp.asarray(-20.0))
   batch = _batch(task, c)
-  run = nnx.jit(lambda model: tasks.loss(task, model, batch, jax.random.key(1), jnp.zeros((), int)))
-  value, _ = run(model)
+  run = nnx.jit(
+    lambda model: task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
+  )
+  value = run(model).loss
   num_segments = 4 * (batch['sync_frame_BLYX3'].shape[1] // round(c.sync.segment_s * c.clip.sync_fps))
   assert float(value) == pytest.approx(np.log(num_segments), rel=1e-4)
 
@@ -204,10 +208,10 @@ def test_codes_of_another_codec_are_refused(sizes, got):
 def test_tokens_of_a_stranger_are_as_likely_as_any_other(is_causal):
   task, c = _tokens(is_causal)
   model, batch = task.build(jax.random.key(0)), _batch(task, c)
-  run = nnx.jit(lambda model, key: tasks.loss(task, model, batch, key, jnp.zeros((), int)))
-  value, metrics = run(model, jax.random.key(1))
-  books = [float(metrics[f'loss_book{k}'].mean()) for k in range(c.codec.num_codebooks)]
-  assert [float(value), *books] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
+  run = nnx.jit(lambda model, key: task_lib.sampled_loss(task, model, batch, key, jnp.zeros((), int)))
+  output = run(model, jax.random.key(1))
+  books = [float(output.metrics[f'loss_book{k}'].mean()) for k in range(c.codec.num_codebooks)]
+  assert [float(output.loss), *books] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
 
 
 def _tokens(is_causal):
@@ -234,7 +238,7 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not
   def run(model):
     drawn = task.sample_random_inputs(batch, jax.random.key(1))
     condition = task.conditioning.encode(model, batch | drawn)
-    value, _ = task.loss(model, batch | drawn, jnp.zeros((), int))
+    value = task.loss(model, batch | drawn, jnp.zeros((), int)).loss
     is_hidden_BS = drawn.get('is_hidden_BS', jnp.zeros(code_BSK.shape[:2], bool))
     seen_BSK = jnp.where(is_hidden_BS[..., None], model.decoder.mask_token, code_BSK)
     return value, jax.nn.log_softmax(model.decoder(seen_BSK, condition)), is_hidden_BS
@@ -286,9 +290,11 @@ def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name
   graphdef, state = _drawn(task)
   run = functools.partial(
     jax.jit(
-      lambda state, batch: tasks.loss(
-        task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
-      )[0]
+      lambda state, batch: (
+        task_lib.sampled_loss(
+          task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
+        ).loss
+      )
     ),
     state,
   )
@@ -318,7 +324,7 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
   c = schema.tiny(schema.base()).unlock()
   c.task, c.init_from.sync = name, str(tmp_path / 'sync')
   task = tasks.make(c.lock())
-  model = task.initialise(task.build(jax.random.key(0)), None)
+  model = task.initialise(task.build(jax.random.key(0)), records.InMemorySource([], schema.clip_spec(c)))
   mine, theirs = nnx.state(model.conditioner.sync), nnx.state(trained.video)
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 

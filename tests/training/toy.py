@@ -1,5 +1,7 @@
 """A task small enough for every test: tells the mean colour of a clip's frames from its wave."""
 
+import dataclasses
+
 from flax import nnx
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import numpy as np
 
 from v2a.config import schema
 from v2a.data import records
+from v2a.training import task as task_lib
 
 
 class Model(nnx.Module):
@@ -30,7 +33,7 @@ class Model(nnx.Module):
     return (h_BF @ self.outer[...])[:, 0] * self.gain[...] * self.scale[...]
 
 
-class Task:
+class Task(task_lib.Task[Model]):
   """The toy task. Of `noise` above 0 each clip draws its own; from `nan_from` on the data hold NaN."""
 
   def __init__(self, noise: float = 0.1, nan_from: int | None = None):
@@ -60,7 +63,7 @@ class Task:
     loss = jnp.mean(error_B**2)
     if self.nan_from is not None:
       loss = jnp.where(step >= self.nan_from, jnp.nan, loss)
-    return loss, {'error': jnp.mean(jnp.abs(error_B))}
+    return task_lib.LossOutput(loss, {'error': jnp.mean(jnp.abs(error_B))})
 
   def finalize(self, model, source):
     self.num_finalized += 1
@@ -72,12 +75,12 @@ class EmaTask(Task):
   """The toy task, whose untrained scale moves a tenth of the way to the mean target that the loss saw."""
 
   def loss(self, model, batch, step):
-    loss, metrics = super().loss(model, batch, step)
-    return loss, metrics | {'seen': {'target': jnp.mean(batch['y_B'])}}
+    stats = {'target': jnp.mean(batch['y_B'])}
+    return dataclasses.replace(super().loss(model, batch, step), stats=stats)
 
-  def update_ema(self, model, statistics, key):
+  def update_ema(self, model, stats, key):
     del key
-    model.scale[...] = 0.9 * model.scale[...] + 0.1 * statistics['target']
+    model.scale[...] = 0.9 * model.scale[...] + 0.1 * stats['target']
     return {'scale': model.scale[...]}
 
 

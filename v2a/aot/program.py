@@ -87,7 +87,7 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
     ValueError: the batch does not divide over the mesh.
   """
   task = tasks.make(c)
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
+  optimizer = optimizer_lib.make(c.training, task.param_groups)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   return step.trace(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh)), abstract

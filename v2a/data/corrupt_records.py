@@ -14,13 +14,18 @@ _NUM_REPORTED, _REPORT_EVERY = 10, 100
 
 
 class FaultTolerantSource:
-  """A source of which a few records may be corrupt, with the face of a `Folder`.
+  """A source of which a few records may be corrupt.
 
   In place of a corrupt record stands another, which depends on its index and on which records are corrupt
   alone: all processes that read the same storage get the same.
   """
 
-  def __init__(self, source, max_corrupt_record_share: float, report: Callable[[str], None] | None = None):
+  def __init__(
+    self,
+    source: records.RecordSource,
+    max_corrupt_record_share: float,
+    report: Callable[[str], None] | None = None,
+  ):
     """Wraps a source of records.
 
     Args:
@@ -29,7 +34,7 @@ class FaultTolerantSource:
       report: is given a line for each of the first, and then for every hundredth.
     """
     self._source, self._report = source, report
-    self.spec, self.hash = source.spec, source.hash
+    self.spec, self.hash, self.folders = source.spec, source.hash, source.folders
     self.max_corrupt = math.floor(max_corrupt_record_share * len(source))
     self._corrupt: set[int] = set()
     self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import pathlib
+from typing import Protocol
 
 import grain
 import jax
@@ -31,8 +32,16 @@ NUM_PREFETCHED_ON_DEVICE = (
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
 
 
-def source(c: ml_collections.ConfigDict, split: str = 'train'):
-  """Returns the records that a configuration names (see `records.FolderSource` for the face).
+class Collator(Protocol):
+  """Makes parts of batches; see `training.task.Task`."""
+
+  def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Returns arrays with a leading axis of clips, by name."""
+    ...
+
+
+def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.RecordSource:
+  """Returns the records that a configuration names.
 
   Args:
     c: the whole configuration.
@@ -65,7 +74,9 @@ def source(c: ml_collections.ConfigDict, split: str = 'train'):
   return found
 
 
-def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shards.VerificationCache:
+def verify(
+  items: records.RecordSource, workdir: pathlib.Path, report: Callable[[str], None]
+) -> shards.VerificationCache:
   """Reads the shards that the workdir does not know as verified; of several processes each its share.
 
   Args:
@@ -80,8 +91,8 @@ def verify(items, workdir: pathlib.Path, report: Callable[[str], None]) -> shard
     ValueError: a shard is not as it was written.
   """
   known = shards.VerificationCache(workdir / VERIFIED, jax.process_index())
-  own = getattr(items, 'shards', ())[jax.process_index() :: jax.process_count()]
-  shards.verify(own, known, report)
+  found = [shard for folder in items.folders for shard in folder.shards]
+  shards.verify(found[jax.process_index() :: jax.process_count()], known, report)
   return known
 
 
@@ -94,7 +105,7 @@ def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
 
 
 def abstract_batch(
-  c: ml_collections.ConfigDict, task, mesh: jax.sharding.Mesh
+  c: ml_collections.ConfigDict, task: Collator, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
   """Returns shapes, types and shardings of a task's batches."""
   one, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
@@ -125,12 +136,18 @@ class Batches:
   """The batches of a run by step: `batches[step]` holds this process' rows of the global batch."""
 
   def __init__(
-    self, task, items, batch_size: int, num_steps: int, seed: int, rows: Sequence[int] | None = None
+    self,
+    task: Collator,
+    items: records.RecordSource,
+    batch_size: int,
+    num_steps: int,
+    seed: int,
+    rows: Sequence[int] | None = None,
   ):
     """Describes the batches; nothing is read yet.
 
     Args:
-      task: has `prepare(records, rng) -> dict of arrays with a leading batch axis`.
+      task: makes parts of batches of records.
       items: source of records.
       batch_size: of all processes together.
       num_steps: length of the sequence.
@@ -151,7 +168,9 @@ class Batches:
     parts = []
     for row in self._rows:
       rng = np.random.default_rng((self._seed, step, row))
-      parts.append(self._task.collate([self._order[step * self._batch_size + row]], rng))
+      record = self._order[step * self._batch_size + row]
+      assert record is not None  # nothing is filtered out
+      parts.append(self._task.collate([record], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
 

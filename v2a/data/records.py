@@ -27,6 +27,7 @@ import pathlib
 import re
 import shutil
 import struct
+from typing import Protocol
 
 from array_record.python import array_record_module
 import numpy as np
@@ -360,6 +361,28 @@ def write(
       writer.add(record)
 
 
+class RecordSource(Protocol):
+  """Random access to records: `len(source)`, `source[3]`.
+
+  Attributes:
+    spec: ClipSpec of all records.
+    hash: identifies the content.
+    folders: that the records are in; () where they are in memory.
+  """
+
+  spec: clip.ClipSpec
+  hash: str
+
+  @property
+  def folders(self) -> tuple['FolderSource', ...]:
+    """See the class."""
+    ...
+
+  def __len__(self) -> int: ...
+
+  def __getitem__(self, index: int) -> dict: ...
+
+
 class FolderSource:
   """Random access to the records of one folder: `len(folder)`, `folder[3]`.
 
@@ -387,6 +410,11 @@ class FolderSource:
     if num_held != len(self):
       raise ValueError(f'{self.path} holds {num_held} records in its shards; {MANIFEST} says {len(self)}.')
 
+  @property
+  def folders(self) -> tuple['FolderSource', ...]:
+    """This folder."""
+    return (self,)
+
   def __len__(self) -> int:
     return self.manifest['num_records']
 
@@ -404,7 +432,9 @@ class FolderSource:
 
 
 class InMemorySource:
-  """Records held in memory, with the face of a `FolderSource`."""
+  """Records held in memory."""
+
+  folders: tuple[FolderSource, ...] = ()
 
   def __init__(self, items: Sequence[dict], spec: clip.ClipSpec):
     self._data = [encode(record) for record in items]
@@ -426,9 +456,9 @@ class InMemorySource:
 
 
 class ConcatSource:
-  """Several sources one after the other, with the face of a `FolderSource`."""
+  """Several sources one after the other."""
 
-  def __init__(self, sources: Sequence):
+  def __init__(self, sources: Sequence[RecordSource]):
     if not sources:
       raise ValueError('At least one source of records is wanted; got none.')
     self.spec = sources[0].spec
@@ -437,16 +467,21 @@ class ConcatSource:
         raise ValueError(
           f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.'
         )
-    self._sources = self.sources = tuple(sources)
+    self.sources = tuple(sources)
     self._ends = list(itertools.accumulate(len(source) for source in sources))
     self.hash = hashlib.sha256(' '.join(source.hash for source in sources).encode()).hexdigest()
     if len(sources) == 1:
       self.hash = sources[0].hash
 
   @property
+  def folders(self) -> tuple[FolderSource, ...]:
+    """The folders of all sources, in order."""
+    return tuple(folder for source in self.sources for folder in source.folders)
+
+  @property
   def shards(self) -> list[shards.Shard]:
-    """The shards of all sources, in order."""
-    return [shard for source in self._sources for shard in source.shards]
+    """The shards of all folders, in order."""
+    return [shard for folder in self.folders for shard in folder.shards]
 
   def __len__(self) -> int:
     return self._ends[-1]
@@ -455,7 +490,7 @@ class ConcatSource:
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {len(self)}.')
     which = bisect.bisect_right(self._ends, index)
-    return self._sources[which][index - (self._ends[which - 1] if which else 0)]
+    return self.sources[which][index - (self._ends[which - 1] if which else 0)]
 
 
 def open(*paths: str | pathlib.Path) -> ConcatSource:
@@ -475,7 +510,7 @@ def sample_indices(num_records: int, count: int, seed: int) -> list[int]:
   return sorted(np.random.default_rng((seed, 0x5A3B)).choice(num_records, count, replace=False).tolist())
 
 
-def contents(source) -> contents_lib.Contents:
+def contents(source: RecordSource) -> contents_lib.Contents:
   """Returns what a source holds. Of folders whose manifest does not tell, a sample is counted.
 
   All of such a folder where nothing in the sample has sound, since it may hold little.

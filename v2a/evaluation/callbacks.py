@@ -37,7 +37,7 @@ from v2a.sampling import bundle
 from v2a.sampling import samplers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import logger
-from v2a.training import tasks
+from v2a.training import task as task_lib
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
@@ -50,12 +50,12 @@ SYNTHETIC_CLIP_S = 2.0, 30.0
 Evaluator = Callable[[nnx.Module, int], dict]
 
 
-def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
+def make(c: ml_collections.ConfigDict, task: task_lib.Task) -> list[Evaluator]:
   """Returns the evaluators of a training; none where config.training.evaluate_every_steps is 0.
 
   Args:
     c: of the training.
-    task: see training.loop.
+    task: that is trained.
   """
   if not c.training.evaluate_every_steps:
     return []
@@ -73,7 +73,7 @@ def make(c: ml_collections.ConfigDict, task) -> list[Evaluator]:
 class ValidationLoss:
   """The task's loss on validation clips."""
 
-  def __init__(self, c: ml_collections.ConfigDict, task):
+  def __init__(self, c: ml_collections.ConfigDict, task: task_lib.Task):
     source = records.open(*c.data.validation)
     items = [source[k] for k in records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)]
     size = min(_BATCH, len(items))
@@ -86,8 +86,8 @@ class ValidationLoss:
     """Returns the mean loss."""
     graphdef, state = nnx.split(model)
     if self._run is None:
-      self._run = jax.jit(lambda state, batch, key, step: tasks.loss(
-        self._task, nnx.merge(graphdef, state), batch, key, step)[0])  # fmt: skip
+      self._run = jax.jit(lambda state, batch, key, step: task_lib.sampled_loss(
+        self._task, nnx.merge(graphdef, state), batch, key, step).loss)  # fmt: skip
     keys = jax.random.split(jax.random.key(0), len(self._batches))
     with mesh_lib.use(jax.tree.leaves(state)[0].sharding.mesh):
       values = [float(self._run(state, batch, key, step)) for batch, key in zip(self._batches, keys)]

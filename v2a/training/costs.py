@@ -12,6 +12,7 @@ from v2a import chips
 from v2a import flops
 from v2a.data import loader
 from v2a.models import attention
+from v2a.training import task as task_lib
 from v2a.training import tasks
 
 
@@ -21,13 +22,13 @@ def flops_per_clip(c: ml_collections.ConfigDict) -> int:
   return task_flops(task, task.collate([loader.fake(c)], np.random.default_rng(0)))
 
 
-def task_flops(task, batch: dict) -> int:
+def task_flops(task: task_lib.Task, batch: dict) -> int:
   """Returns the operations of a task's loss and gradient on a batch."""
   graphdef, params, rest = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))), nnx.Param, ...)
 
   def loss(params, rest, batch):
     model = nnx.merge(graphdef, params, rest)
-    return tasks.loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32))[0]
+    return task_lib.sampled_loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32)).loss
 
   with attention.force_kernel('einsum'):  # fused kernels do not show their products
     return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))

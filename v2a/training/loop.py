@@ -1,27 +1,4 @@
-"""The training loop, and all that surrounds it: start or resume, log, evaluate, save, stop, export.
-
-A task has
-  build(key) -> nnx.Module                    a fresh model; traced, so it reads no files
-  collate(records, rng) -> dict of arrays     part of a batch on the host, with a leading batch axis; NumPy,
-                                              pure, called from several threads
-  loss(model, batch, step) -> (scalar, dict)  pure, traced; the mean over the batch; and what to log: means
-                                              over the batch, or a value a clip, NaN where it has none; under
-                                              'seen' a pytree of other means
-and may have
-  sample_random_inputs(batch, key) -> dict    all that is random, with a leading batch axis, traced; the loss
-                                              finds it in the batch
-  has_per_clip_loss = False                   where the loss is no mean over clips that need not each other
-  sequences = {what: number of steps}         what `context` of the mesh must divide, by its name in messages
-  codec_bottleneck = 'kl' or 'rvq'            of the codec whose latents or codes it reads from records
-  is_trainable(path) -> bool                  False for parameters that stay as they are
-  param_groups = {name: {...}}                parameters with their own optimizer, see `training.optimizer`
-  use_ema = False                             where the raw parameters are evaluated and exported, not their
-                                              average
-  initialise(model, source) -> model          weights from elsewhere, when training starts from nothing
-  update_ema(model, seen, key) -> dict        once a step, traced: updates untrained variables (codebooks) by
-                                              what the loss has seen; returns more scalars to log
-  finalize(model, source) -> model            last touches on the model before it is exported
-"""
+"""The training loop, and all that surrounds it: start or resume, log, evaluate, save, stop, export."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -46,6 +23,7 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import corrupt_records
 from v2a.data import loader
+from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import compiled_step
 from v2a.training import console
@@ -57,6 +35,7 @@ from v2a.training import preflight
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import step_timer as step_timer_lib
+from v2a.training import task as task_lib
 from v2a.training.checkpoints import checkpoint
 from v2a.training.checkpoints import local_checkpoint
 from v2a.training.distributed import processes
@@ -83,8 +62,8 @@ class _Run:
 
   c: ml_collections.ConfigDict
   workdir: pathlib.Path
-  task: object
-  items: object
+  task: task_lib.Task
+  items: records.RecordSource
   mesh: jax.sharding.Mesh
   graphdef: nnx.GraphDef
   checkpoints: checkpoint.Checkpoints
@@ -100,7 +79,7 @@ class _Run:
 def train(
   c: ml_collections.ConfigDict,
   workdir: str | pathlib.Path,
-  task,
+  task: task_lib.Task,
   evaluators: Sequence[Callable] = (),
   devices: Sequence[jax.Device] | None = None,
   executable_path: str | pathlib.Path | None = None,
@@ -112,7 +91,7 @@ def train(
     c: the resolved configuration.
     workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/, and in the end model/
       (`v2a.weights`).
-    task: see above.
+    task: what is trained.
     evaluators: each `f(model, step) -> dict` of floats and of logger.AudioSummary and logger.ImageSummary,
       given the averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
       'evaluation/'.
@@ -139,7 +118,7 @@ def train(
   more, codec_digest = shared_storage.call_on_all_processes(
     'config.data.train', lambda: _checked(c, task, items)
   )
-  optimizer = optimizer_lib.make(c.training, getattr(task, 'param_groups', None))
+  optimizer = optimizer_lib.make(c.training, task.param_groups)
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
@@ -191,10 +170,12 @@ def train(
       raise stopping.StorageError from error
 
 
-def _checked(c: ml_collections.ConfigDict, task, items) -> tuple[list[str], str | None]:
+def _checked(
+  c: ml_collections.ConfigDict, task: task_lib.Task, items: records.RecordSource
+) -> tuple[list[str], str | None]:
   """Returns what is to be said of the records, and the codec's digest; raises as `preflight` does."""
   notes, digest = preflight.check_contents(c, items), None
-  if hasattr(task, 'codec_bottleneck') and not c.data.num_fake_records:
+  if task.codec_bottleneck and not c.data.num_fake_records:
     digest, more = preflight.check_codec(c, task.codec_bottleneck, items)
     notes += more
   return notes, digest
@@ -217,8 +198,6 @@ def _start(run: _Run, optimizer, abstract: state_lib.State) -> state_lib.State:
     return source.restore(latest, abstract)
   state = state_lib.init(run.task, optimizer, abstract, keys.derive(jax.random.key(run.c.seed), 'parameters'))
   named = run.c.init_from.model
-  if not named and not hasattr(run.task, 'initialise'):
-    return state
   model = state_lib.model(run.graphdef, state, use_ema=False)
   if named:
     weights.assign(model, weights.load_export(named).arrays, source=named)
@@ -485,13 +464,11 @@ def _finish(run: _Run, state: state_lib.State) -> pathlib.Path:
 
 def _trained(run: _Run, state: state_lib.State) -> nnx.Module:
   """Returns the model to evaluate and export: averaged, unless the task wants the raw parameters."""
-  return state_lib.model(run.graphdef, state, getattr(run.task, 'use_ema', True))
+  return state_lib.model(run.graphdef, state, run.task.use_ema)
 
 
 def _export(run: _Run, state: state_lib.State) -> pathlib.Path:
-  model = _trained(run, state)
-  if hasattr(run.task, 'finalize'):
-    model = run.task.finalize(model, run.items)
+  model = run.task.finalize(_trained(run, state), run.items)
   path = run.workdir / weights.EXPORT_FOLDER
   arrays = nnx.state(model)
   # What a task's last touches made lies on each process alone, and is the same on all.

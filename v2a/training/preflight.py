@@ -1,5 +1,7 @@
 """What is checked of codec and records before a training starts: else its end would show it, or nothing."""
 
+from typing import Literal
+
 import ml_collections
 
 from v2a import weights
@@ -13,7 +15,9 @@ _ENCODED = {'kl': 'latent_mean_TC', 'rvq': 'codes_TK'}
 _DEMANDING = ('flow', 'tokens')
 
 
-def check_codec(c: ml_collections.ConfigDict, bottleneck: str, items) -> tuple[str | None, list[str]]:
+def check_codec(
+  c: ml_collections.ConfigDict, bottleneck: Literal['kl', 'rvq'], items: records.RecordSource
+) -> tuple[str | None, list[str]]:
   """Checks that config.init_from.codec has made the records' latents or codes, and fits the configuration.
 
   Args:
@@ -29,9 +33,10 @@ def check_codec(c: ml_collections.ConfigDict, bottleneck: str, items) -> tuple[s
     ValueError: none is named where one is needed, or it is another than records or configuration want.
   """
   kind, notes = {'kl': 'latents', 'rvq': 'codes'}[bottleneck], []
-  folders = getattr(items, 'sources', ())
   made = {
-    folder.path: folder.codecs[bottleneck]['digest'] for folder in folders if bottleneck in folder.codecs
+    folder.path: folder.codecs[bottleneck]['digest']
+    for folder in items.folders
+    if bottleneck in folder.codecs
   }
   if not c.init_from.codec:
     if c.task in _DEMANDING:
@@ -48,7 +53,7 @@ def check_codec(c: ml_collections.ConfigDict, bottleneck: str, items) -> tuple[s
   export = weights.load_export(c.init_from.codec)
   _check_fit(c, bottleneck, export)
   digest = weights.codec_digest(export)
-  for folder in folders:
+  for folder in items.folders:
     if not len(folder):
       continue
     encoded = folder[0][_ENCODED[bottleneck]]
@@ -87,7 +92,7 @@ def _check_fit(c: ml_collections.ConfigDict, bottleneck: str, export: weights.Ex
         raise ValueError(f'{where} has {section}.{key}={got}; config.{section}.{key} is {wanted}.')
 
 
-def check_contents(c: ml_collections.ConfigDict, items) -> list[str]:
+def check_contents(c: ml_collections.ConfigDict, items: records.RecordSource) -> list[str]:
   """Returns lines to log: how many records have no sound, how many texts are longer than the model reads.
 
   Args:

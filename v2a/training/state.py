@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from v2a.sharding import rules
+from v2a.training import task as task_lib
 
 # Initialisation runs once and is all random bits, whose code is long: on a CPU its time is compilation.
 _FAST_COMPILE = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
@@ -39,27 +40,26 @@ class State:
   opt_state: optax.OptState
 
 
-def trainable_filter(task) -> Callable:
+def trainable_filter(task: task_lib.Task) -> Callable:
   """Returns the filter of trained variables: nnx.Param, but for what the task freezes by path."""
-  chosen = getattr(task, 'is_trainable', None)
-  return lambda path, variable: isinstance(variable, nnx.Param) and (chosen is None or chosen(path))
+  return lambda path, variable: isinstance(variable, nnx.Param) and task.is_trainable(path)
 
 
-def graph(task) -> nnx.GraphDef:
+def graph(task: task_lib.Task) -> nnx.GraphDef:
   """Returns the static part of a task's model without making its arrays."""
   return nnx.split(_abstract(task), trainable_filter(task), ...)[0]
 
 
-def _abstract(task) -> nnx.Module:
+def _abstract(task: task_lib.Task) -> nnx.Module:
   return nnx.eval_shape(lambda: task.build(jax.random.key(0)))
 
 
-def _new(task, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
+def _new(task: task_lib.Task, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
   _, params, frozen = nnx.split(task.build(key), trainable_filter(task), ...)
   return State(jnp.zeros((), jnp.int32), params, frozen, params, optimizer.init(params))
 
 
-def abstract(task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> State:
+def abstract(task: task_lib.Task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> State:
   """Returns shapes, types and shardings of a task's state on a mesh; makes no arrays.
 
   Raises:
@@ -80,7 +80,9 @@ def shardings(state: State) -> State:
   return jax.tree.map(lambda leaf: leaf.sharding, state)
 
 
-def init(task, optimizer: optax.GradientTransformation, wanted: State, key: jax.Array) -> State:
+def init(
+  task: task_lib.Task, optimizer: optax.GradientTransformation, wanted: State, key: jax.Array
+) -> State:
   """Returns a fresh state; each device makes its own part, so that no host ever holds the whole.
 
   Args:
@@ -104,14 +106,14 @@ def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Mod
   return nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, state.frozen)))
 
 
-def replace(task, state: State, module: nnx.Module) -> State:
+def replace(task: task_lib.Task, state: State, module: nnx.Module) -> State:
   """Returns the state with all weights of `module`, the average included; the optimizer starts afresh."""
   _, params, frozen = nnx.split(module, trainable_filter(task), ...)
   params, frozen = _placed(params, state.params), _placed(frozen, state.frozen)
   return dataclasses.replace(state, params=params, frozen=frozen, ema=jax.tree.map(jnp.copy, params))
 
 
-def replace_frozen(task, state: State, module: nnx.Module) -> State:
+def replace_frozen(task: task_lib.Task, state: State, module: nnx.Module) -> State:
   """Returns the state with the untrained variables of `module`, as when statistics were measured."""
   _, _, frozen = nnx.split(module, trainable_filter(task), ...)
   return dataclasses.replace(state, frozen=_placed(frozen, state.frozen))

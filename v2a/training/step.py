@@ -1,19 +1,20 @@
-"""One step, compiled for a mesh: loss, gradient, clipping, AdamW, moving average, what the task absorbs.
+"""One training step, compiled for a mesh: loss, gradient, clipping, AdamW, EMA of parameters and codebooks.
 
-All that is random is drawn for the whole batch before the loss: neither mesh nor microbatches change it.
+Random inputs are sampled for the whole batch before the loss, so neither mesh nor microbatches change them.
 
-With microbatches, each group of devices along `replica` and `data` adds up the gradient of its own clips, and
-the groups are summed once, after the last one. Each microbatch still gathers parameters, and reduces and
-scatters gradients, over `fsdp`: that is what storing them in parts means.
+With microbatches, each group of devices along `replica` and `data` sums the gradients of its own clips, and
+the sums are added over the groups once, after the last microbatch. Each microbatch still gathers parameters
+and reduce-scatters gradients over `fsdp`, since parameters are stored in parts there.
 """
 
 from collections.abc import Callable
 import dataclasses
-import functools
 import math
+from typing import Any
 
 from flax import nnx
 import jax
+from jax import stages
 import jax.numpy as jnp
 import ml_collections
 import optax
@@ -23,10 +24,11 @@ from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
+from v2a.training import task as task_lib
 
-# Of XLA, by platform. For products of Triton, residuals are stored with time innermost and transposed back.
+# XLA options by platform. With Triton GEMMs, residuals are stored with time innermost and transposed back.
 COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False}}
-GROUP_AXES = 'replica', 'data'  # of the mesh; their members hold the same parameters and see other clips
+GROUP_AXES = 'replica', 'data'  # mesh axes whose members hold the same parameters and get different clips
 
 
 def step_key(seed: int, step: jax.Array) -> jax.Array:
@@ -36,21 +38,20 @@ def step_key(seed: int, step: jax.Array) -> jax.Array:
 
 def make(
   c: ml_collections.ConfigDict,
-  task,
+  task: task_lib.Task,
   graphdef: nnx.GraphDef,
   optimizer: optax.GradientTransformation,
   mesh: jax.sharding.Mesh,
   abstract: state_lib.State,
-) -> Callable:
-  """Returns `step(leaves, batch) -> (leaves, metrics)`, compiled; the leaves that are given are consumed.
+) -> stages.Wrapped:
+  """Returns `step(leaves, batch) -> (leaves, metrics)`, compiled; it consumes the leaves that it is given.
 
-  They are those of the state (jax.tree.leaves): to take hundreds of variables apart and to build them anew at
-  each step would cost the host longer than a small step takes.
+  They are the leaves of the state (jax.tree.leaves): flattening and rebuilding hundreds of variables at each
+  step would cost the host longer than a small step takes.
 
   Args:
     c: the whole configuration.
-    task: has `loss` and may have `sample_random_inputs`, `update_ema`, `param_groups`, `has_per_clip_loss`
-      and `sequences`; see `training.loop`.
+    task: whose loss is minimized.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
@@ -59,63 +60,10 @@ def make(
   Raises:
     ValueError: a microbatch does not divide over the devices, or a sequence of the task over `context`.
   """
-  training = c.training
-  num_shards = mesh_lib.num_batch_shards(mesh)
-  if training.batch_size % (training.microbatches * num_shards):
-    raise ValueError(
-      f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
-      f'{training.microbatches} x {num_shards}; got {training.batch_size}.'
-    )
-
-  cast = functools.partial(layers.cast, gradient_dtype=training.gradient_dtype)
-
-  for what, num_steps in getattr(task, 'sequences', {}).items():
-    mesh_lib.check_context(num_steps, mesh, what)
-
-  def loss(params, frozen, batch, step):
-    # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
-    with layers.unrolled(training.unroll), layers.remat(training.remat):
-      value, metrics = task.loss(nnx.merge(graphdef, cast(params), frozen), batch, step)
-    return value, {'loss': value, **metrics}
-
-  def absorb(params, frozen, seen, key):
-    model = nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, frozen)))
-    metrics = task.update_ema(model, seen, key)
-    return nnx.split(model, state_lib.trainable_filter(task), ...)[2], metrics
-
+  _check_divides(c, task, mesh)
   shardings = state_lib.shardings(abstract)
-  tree, places = jax.tree.structure(abstract), jax.tree.leaves(shardings)
-
-  def step(state: state_lib.State, batch):
-    key = step_key(c.seed, state.step)
-    if hasattr(task, 'sample_random_inputs'):
-      batch = batch | task.sample_random_inputs(batch, keys.derive(key, 'draw'))
-    if training.microbatches == 1:
-      with mesh_lib.use(mesh):
-        (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(
-          state.params, state.frozen, batch, state.step
-        )
-    else:
-      groups = GROUP_AXES if getattr(task, 'has_per_clip_loss', True) else ()
-      grads, metrics = _accumulated(loss, state, batch, training.microbatches, groups, shardings.params)
-    metrics = {
-      name: value if name == 'seen' or value.ndim == 0 else jnp.nanmean(value)
-      for name, value in metrics.items()
-    }
-    seen, frozen = metrics.pop('seen', None), state.frozen
-    grads, norms = optimizer_lib.clip_gradients(grads, training, getattr(task, 'param_groups', None))
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
-    ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
-    if seen is not None:
-      frozen, more = absorb(params, frozen, seen, keys.derive(key, 'absorb'))
-      metrics |= more
-    metrics |= norms | {'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
-    state = dataclasses.replace(
-      state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state
-    )
-    return state, metrics
+  tree, leaf_shardings = jax.tree.structure(abstract), jax.tree.leaves(shardings)
+  step = _Step(c, task, graphdef, optimizer, mesh, shardings.params)
 
   def of_leaves(leaves, batch):
     state, metrics = step(jax.tree.unflatten(tree, leaves), batch)
@@ -123,24 +71,102 @@ def make(
 
   return jax.jit(
     of_leaves,
-    in_shardings=(places, mesh_lib.batch_sharding(mesh)),
-    out_shardings=(places, mesh_lib.replicated(mesh)),
+    in_shardings=(leaf_shardings, mesh_lib.batch_sharding(mesh)),
+    out_shardings=(leaf_shardings, mesh_lib.replicated(mesh)),
     donate_argnums=0,
     compiler_options=COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
   )
 
 
+def _check_divides(c: ml_collections.ConfigDict, task: task_lib.Task, mesh: jax.sharding.Mesh) -> None:
+  training, num_shards = c.training, mesh_lib.num_batch_shards(mesh)
+  if training.batch_size % (training.microbatches * num_shards):
+    raise ValueError(
+      f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
+      f'{training.microbatches} x {num_shards}; got {training.batch_size}.'
+    )
+  for what, num_steps in task.sequence_lengths.items():
+    mesh_lib.check_context(num_steps, mesh, what)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """One optimizer step as a pure function of state and batch; arguments as of `make`."""
+
+  c: ml_collections.ConfigDict
+  task: task_lib.Task
+  graphdef: nnx.GraphDef
+  optimizer: optax.GradientTransformation
+  mesh: jax.sharding.Mesh
+  param_shardings: nnx.State
+
+  def __call__(self, state: state_lib.State, batch: dict) -> tuple[state_lib.State, dict[str, jax.Array]]:
+    """Returns the state after the step, and scalar metrics."""
+    training, key = self.c.training, step_key(self.c.seed, state.step)
+    batch = batch | self.task.sample_random_inputs(batch, keys.derive(key, 'draw'))
+    grads, metrics, stats = self._gradients(state, batch)
+    metrics = {name: value if value.ndim == 0 else jnp.nanmean(value) for name, value in metrics.items()}
+    grads, norms = optimizer_lib.clip_gradients(grads, training, self.task.param_groups)
+    updates, opt_state = self.optimizer.update(grads, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    weight = optimizer_lib.ema_weight(training.ema_decay, state.step)
+    ema = jax.tree.map(lambda old, new: weight * old + (1 - weight) * new, state.ema, params)
+    frozen = state.frozen
+    if stats is not None:
+      frozen, more = self._update_frozen(params, frozen, stats, keys.derive(key, 'absorb'))
+      metrics |= more
+    metrics |= norms | {'learning_rate': optimizer_lib.learning_rate(training)(state.step)}
+    state = dataclasses.replace(
+      state, step=state.step + 1, params=params, frozen=frozen, ema=ema, opt_state=opt_state
+    )
+    return state, metrics
+
+  def _gradients(self, state: state_lib.State, batch: dict) -> tuple[nnx.State, dict[str, Any], Any]:
+    """Returns the mean gradient, metrics (scalars, or a value for each clip), and the loss's stats."""
+    if self.c.training.microbatches == 1:
+      with mesh_lib.use(self.mesh):
+        (_, (metrics, stats)), grads = jax.value_and_grad(self._loss, has_aux=True)(
+          state.params, state.frozen, batch, state.step
+        )
+      return grads, metrics, stats
+    groups = GROUP_AXES if self.task.has_per_clip_loss else ()
+    return _accumulated(self._loss, state, batch, self.c.training.microbatches, groups, self.param_shardings)
+
+  def _loss(self, params: nnx.State, frozen: nnx.State, batch: dict, step: jax.Array):
+    """Returns the scalar loss, and (metrics, stats)."""
+    training = self.c.training
+    # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
+    cast = layers.cast(params, gradient_dtype=training.gradient_dtype)
+    with layers.unrolled(training.unroll), layers.remat(training.remat):
+      output = self.task.loss(nnx.merge(self.graphdef, cast, frozen), batch, step)
+    return output.loss, ({'loss': output.loss, **output.metrics}, output.stats)
+
+  def _update_frozen(
+    self, params: optax.Params, frozen: nnx.State, stats: Any, key: jax.Array
+  ) -> tuple[nnx.State, dict[str, jax.Array]]:
+    """Returns the frozen variables after the task's `update_ema`, and its metrics."""
+    # New variables around the same arrays: the update must not change those of the state.
+    model = nnx.merge(self.graphdef, *jax.tree.map(lambda leaf: leaf, (params, frozen)))
+    metrics = self.task.update_ema(model, stats, key)
+    return nnx.split(model, state_lib.trainable_filter(self.task), ...)[2], metrics
+
+
 def _accumulated(
-  loss: Callable, state: state_lib.State, batch, num_parts: int, groups: tuple[str, ...], shardings: nnx.State
-):
-  """Returns mean gradient and metrics over the parts of a batch, one part in memory at a time.
+  loss: Callable,
+  state: state_lib.State,
+  batch: dict,
+  num_parts: int,
+  groups: tuple[str, ...],
+  shardings: nnx.State,
+) -> tuple[nnx.State, dict[str, Any], Any]:
+  """Returns what `_Step._gradients` returns, with one microbatch in memory at a time.
 
   Args:
-    loss: of parameters, frozen variables, a part and the step.
-    state: see `State`.
+    loss: `_Step._loss`.
+    state: of training.
     batch: arrays with a leading axis of clips.
-    num_parts: in each group.
-    groups: axes whose members add up gradients of their own; none where clips need each other.
+    num_parts: microbatches in each group of devices.
+    groups: axes of the mesh whose members sum gradients of their own; () where clips depend on each other.
     shardings: of the parameters.
   """
   mesh = jax.tree.leaves(shardings)[0].mesh
@@ -156,19 +182,19 @@ def _accumulated(
     return place(jnp.moveaxis(leaf, 2, 0), None, groups, others)
 
   def one(part):
-    (_, metrics), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.frozen, part, state.step)
-    return grads, metrics
+    (_, aux), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.frozen, part, state.step)
+    return grads, aux
 
   def add(total, part):
     with mesh_lib.use(mesh, manual_axes=groups):
-      grads, metrics = jax.vmap(one, spmd_axis_name=groups or None)(part)
-    return hold(jax.tree.map(jnp.add, total, grads)), metrics
+      grads, aux = jax.vmap(one, spmd_axis_name=groups or None)(part)
+    return hold(jax.tree.map(jnp.add, total, grads)), aux
 
   hold = lambda grads: jax.tree.map(lambda leaf, own: place(leaf, groups, *own.spec), grads, shardings)
   zeros = jax.tree.map(lambda leaf: jnp.zeros((num_groups, *leaf.shape), leaf.dtype), state.params)
-  grads, metrics = jax.lax.scan(add, hold(zeros), jax.tree.map(split, batch))
+  grads, (metrics, stats) = jax.lax.scan(add, hold(zeros), jax.tree.map(split, batch))
   grads = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0) / (num_groups * num_parts), grads)
-  mean = lambda leaf: jnp.mean(leaf, axis=(0, 1))  # over parts and groups
-  seen = {'seen': jax.tree.map(mean, metrics.pop('seen'))} if 'seen' in metrics else {}
-  # What is left with an axis tells of clips.
-  return grads, seen | {name: mean(leaf) if leaf.ndim == 2 else leaf for name, leaf in metrics.items()}
+  mean = lambda leaf: jnp.mean(leaf, axis=(0, 1))  # over microbatches and groups
+  # Scalars have two axes here; what has more is a value for each clip.
+  metrics = {name: mean(leaf) if leaf.ndim == 2 else leaf for name, leaf in metrics.items()}
+  return grads, metrics, jax.tree.map(mean, stats)

@@ -26,22 +26,20 @@ from v2a import builders
 from v2a import keys
 from v2a import masks
 from v2a import weights
+from v2a.codecs import autoencoder
 from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import quantizer
 from v2a.config import schema
 from v2a.data import records
+from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
 
 
-class CodecTask:
-  """See the module.
-
-  Attributes:
-    param_groups, use_ema, sequences: see `training.loop`.
-  """
+class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
+  """See the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
@@ -57,9 +55,9 @@ class CodecTask:
     num_samples = min(round(c.codec.crop_s * self.spec.sample_rate_hz), self.spec.num_samples)
     self.num_crop_steps = max(1, num_samples // hop)
     self.num_crop_samples = self.num_crop_steps * hop
-    self.sequences = {'audio steps of a crop of config.codec.crop_s': self.num_crop_steps}
+    self.sequence_lengths = {'audio steps of a crop of config.codec.crop_s': self.num_crop_steps}
 
-  def build(self, key: jax.Array) -> nnx.Module:
+  def build(self, key: jax.Array) -> autoencoder.Autoencoder:
     """Returns a fresh codec; with discriminators inside where training is adversarial."""
     rngs = nnx.Rngs(key)
     model = builders.codec(self.c, rngs)
@@ -69,7 +67,9 @@ class CodecTask:
       )
     return model
 
-  def initialise(self, model: nnx.Module, source) -> nnx.Module:
+  def initialise(
+    self, model: autoencoder.Autoencoder, source: records.RecordSource
+  ) -> autoencoder.Autoencoder:
     """Gives the trunk the weights of config.init_from.codec, and the codebooks a start from the data."""
     path = self.c.init_from.codec
     if path:
@@ -84,7 +84,7 @@ class CodecTask:
       model.quantizer.init_kmeans(self._latents(model, source), key)
     return model
 
-  def _latents(self, model, source) -> jax.Array:
+  def _latents(self, model, source: records.RecordSource) -> jax.Array:
     """Returns latent_SC of one crop of each record of a sample."""
     trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.spectral_features(model.spectrogram(wave_BNA))))
     found = []
@@ -94,7 +94,7 @@ class CodecTask:
       found.append(trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]])
     return jnp.concatenate(found)
 
-  def _sample(self, source) -> Iterator[tuple[int, dict]]:
+  def _sample(self, source: records.RecordSource) -> Iterator[tuple[int, dict]]:
     """Yields up to 512 records with sound, and their indices; spread, as neighbours come from one video."""
     found = 0
     # All of them, where the sample has no sound: a set may hold little.
@@ -142,9 +142,10 @@ class CodecTask:
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
     return audio_masks.clip_weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
 
-  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
+  def loss(self, model: autoencoder.Autoencoder, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns the loss of the module and its parts."""
     c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
+    stats = None
     mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
     spec_BAJF = model.spectrogram(wave_BNA)
     levels = model.spectral_features(spec_BAJF)
@@ -154,10 +155,10 @@ class CodecTask:
       parts = {'kl': mean(loss.kl(mean_BTC, log_std_BTC, is_valid_BT))}
       total = c.kl_weight * parts['kl']
     else:
-      latent_BTC, _, quantizer_loss, seen = model.quantizer(
+      latent_BTC, _, quantizer_loss, stats = model.quantizer(
         model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
       )
-      parts = {'quantizer': quantizer_loss, 'seen': seen}
+      parts = {'quantizer': quantizer_loss}
       total = c.commitment_weight * parts['quantizer']
     output = model.decode_features(latent_BTC)
     is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
@@ -187,13 +188,13 @@ class CodecTask:
     if c.adversarial_weight:
       extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
       total, parts = total + extra, parts | more
-    return total, parts | audio_masks.metrics(batch)
+    return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), stats)
 
   def update_ema(
-    self, model: nnx.Module, statistics: quantizer.CodebookStatistics, key: jax.Array
+    self, model: autoencoder.Autoencoder, stats: quantizer.CodebookStatistics, key: jax.Array
   ) -> dict[str, jax.Array]:
     """Moves the codebooks; returns their usage."""
-    return model.quantizer.update_ema(statistics, key)
+    return model.quantizer.update_ema(stats, key)
 
   def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
     graphdef, state = nnx.split(model.discriminators)
@@ -212,7 +213,7 @@ class CodecTask:
     )
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
 
-  def finalize(self, model: nnx.Module, source) -> nnx.Module:
+  def finalize(self, model: autoencoder.Autoencoder, source: records.RecordSource) -> autoencoder.Autoencoder:
     """Stores mean and standard deviation of the latents of a sample of records; drops discriminators."""
     if hasattr(model, 'discriminators'):
       del model.discriminators

@@ -4,11 +4,13 @@ Each condition is dropped on its own (config.conditioning.drop_*), which trains 
 The sync encoder starts from the contrastive sync model where one is given.
 """
 
-from flax import nnx
+from typing import TypeVar
+
 import jax
 import ml_collections
 import numpy as np
 
+from v2a import builders
 from v2a import keys
 from v2a import weights
 from v2a.conditioning import condition
@@ -20,13 +22,17 @@ from v2a.training.tasks import audio_masks
 _KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
 
 
+# What a task of a generator trains.
+Model = TypeVar('Model', builders.FlowModel, builders.TokensModel)
+
+
 class Conditioning:
   """See the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
 
-  def initialise(self, model: nnx.Module) -> nnx.Module:
+  def initialise(self, model: Model) -> Model:
     """Gives the sync encoder the weights of config.init_from.sync."""
     if self.c.init_from.sync:
       export = weights.load_export(self.c.init_from.sync)
@@ -74,7 +80,7 @@ class Conditioning:
       for name, share in zip(_KEPT, shares)
     }
 
-  def encode(self, model: nnx.Module, batch: dict) -> condition.Condition:
+  def encode(self, model: builders.FlowModel | builders.TokensModel, batch: dict) -> condition.Condition:
     """Returns the conditions that are left."""
     whole = model.conditioner(**{name: batch[name] for name in condition.INPUTS})
     return model.conditioner.drop(whole, *(batch[name] for name in _KEPT))

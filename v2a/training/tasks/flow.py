@@ -8,27 +8,29 @@ import numpy as np
 
 from v2a import builders
 from v2a import keys
+from v2a.data import records
 from v2a.diffusion import loss
 from v2a.diffusion import process
+from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 from v2a.training.tasks import conditioning
 from v2a.training.tasks import latents
 
 
-class FlowTask:
+class FlowTask(task_lib.Task[builders.FlowModel]):
   """See the module."""
 
   codec_bottleneck = 'kl'
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditioning = c, conditioning.Conditioning(c)
-    self.sequences = {'audio steps of a clip': self.conditioning.spec.num_latents}
+    self.sequence_lengths = {'audio steps of a clip': self.conditioning.spec.num_latents}
 
-  def build(self, key: jax.Array) -> nnx.Module:
+  def build(self, key: jax.Array) -> builders.FlowModel:
     """Returns a fresh flow model."""
     return builders.flow(self.c, nnx.Rngs(key))
 
-  def initialise(self, model: nnx.Module, source) -> nnx.Module:
+  def initialise(self, model: builders.FlowModel, source: records.RecordSource) -> builders.FlowModel:
     """Gives the sync encoder its start."""
     del source
     return self.conditioning.initialise(model)
@@ -52,7 +54,7 @@ class FlowTask:
       }
     )
 
-  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
+  def loss(self, model: builders.FlowModel, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns the loss of the module, and it in bands of time."""
     del step
     condition = self.conditioning.encode(model, batch)
@@ -65,4 +67,4 @@ class FlowTask:
       mask_BT=batch['is_valid_BT'],
       weight_B=batch['weight_B'],
     )
-    return value, metrics | audio_masks.metrics(batch)
+    return task_lib.LossOutput(value, metrics | audio_masks.metrics(batch))

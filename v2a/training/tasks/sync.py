@@ -16,11 +16,12 @@ import numpy as np
 
 from v2a import builders
 from v2a.config import schema
+from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 from v2a.training.tasks import latents
 
 
-class SyncTask:
+class SyncTask(task_lib.Task[builders.SyncModel]):
   """See the module."""
 
   has_per_clip_loss = False
@@ -28,13 +29,13 @@ class SyncTask:
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
-    self.sequences = {
+    self.sequence_lengths = {
       'audio steps of a clip': self.spec.num_latents,
       'pictures of a clip': self.spec.num_sync_frames,
       'patches of a picture': (c.clip.frame_size // c.conditioning.sync.patch) ** 2,
     }
 
-  def build(self, key: jax.Array) -> nnx.Module:
+  def build(self, key: jax.Array) -> builders.SyncModel:
     """Returns a fresh sync model."""
     return builders.sync(self.c, nnx.Rngs(key))
 
@@ -57,7 +58,7 @@ class SyncTask:
     counts_BS = jnp.stack([jnp.all(part_BT, axis=1) for part_BT in parts], axis=1).astype(jnp.float32)
     return {'weight_BS': counts_BS / jnp.maximum(jnp.mean(counts_BS), 1 / counts_BS.size)}
 
-  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
+  def loss(self, model: builders.SyncModel, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns eq. 1 and the share of segments whose own sound is the nearest."""
     del step
     video_BSD = model.embed_video(batch['sync_frame_BLYX3'])
@@ -75,7 +76,8 @@ class SyncTask:
     value = jnp.mean(weight_S * jnp.where(counts_S, forward_S + backward_S, 0.0)) / 2
     hits = jnp.mean(weight_S * (jnp.argmax(logits_QS, axis=1) == target_S))
     within = self._within(video_BSD, audio_BSD, batch['weight_BS'])
-    return value, {'top1': hits, 'instant': within, 'scale': scale, **audio_masks.metrics(batch)}
+    metrics = {'top1': hits, 'instant': within, 'scale': scale}
+    return task_lib.LossOutput(value, metrics | audio_masks.metrics(batch))
 
   def _within(self, video_BSD, audio_BSD, weight_BS):
     """The share of segments whose own sound is the nearest within the clip."""

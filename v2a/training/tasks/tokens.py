@@ -16,12 +16,14 @@ from v2a import keys
 from v2a.autoregressive import loss
 from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
+from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
+from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 from v2a.training.tasks import conditioning
 
 
-class TokensTask:
+class TokensTask(task_lib.Task[builders.TokensModel]):
   """See the module."""
 
   codec_bottleneck = 'rvq'
@@ -29,15 +31,15 @@ class TokensTask:
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditioning = c, conditioning.Conditioning(c)
     # Steps of a causal model are padded, see `_logits`.
-    self.sequences = (
+    self.sequence_lengths = (
       {} if c.tokens.is_causal else {'audio steps of a clip': self.conditioning.spec.num_latents}
     )
 
-  def build(self, key: jax.Array) -> nnx.Module:
+  def build(self, key: jax.Array) -> builders.TokensModel:
     """Returns a fresh token model."""
     return builders.tokens(self.c, nnx.Rngs(key))
 
-  def initialise(self, model: nnx.Module, source) -> nnx.Module:
+  def initialise(self, model: builders.TokensModel, source: records.RecordSource) -> builders.TokensModel:
     """Gives the sync encoder its start."""
     del source
     return self.conditioning.initialise(model)
@@ -85,13 +87,13 @@ class TokensTask:
     """Returns counted_BTK: which tokens a loss may count."""
     return jnp.broadcast_to(batch['is_valid_BT'][..., None], batch['code_BTK'].shape)
 
-  def loss(self, model: nnx.Module, batch: dict, step: jax.Array):
+  def loss(self, model: builders.TokensModel, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns the loss of the module, and that of each book."""
     del step
     value, metrics = self._loss(model, batch)
-    return value, metrics | audio_masks.metrics(batch)
+    return task_lib.LossOutput(value, metrics | audio_masks.metrics(batch))
 
-  def _loss(self, model: nnx.Module, batch: dict):
+  def _loss(self, model: builders.TokensModel, batch: dict) -> tuple[jax.Array, dict]:
     condition = self.conditioning.encode(model, batch)
     decoder, code_BTK = model.decoder, batch['code_BTK']
     if decoder.is_causal:

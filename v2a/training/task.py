@@ -1,0 +1,148 @@
+"""What the training loop needs of a task: the interface, and what a loss returns.
+
+A task says what is trained: its model, how records become batches, and the loss. The tasks of v2a are in
+`training.tasks`; others subclass `Task`, which has defaults for all that is optional.
+"""
+
+import abc
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+from typing import Literal
+from typing import Protocol
+from typing import TypeVar
+
+from flax import nnx
+import jax
+import numpy as np
+
+from v2a.data import records
+
+Model = TypeVar('Model', bound=nnx.Module)
+Batch = dict[str, Any]  # arrays with a leading axis of clips, by name
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LossOutput:
+  """What a task's loss returns.
+
+  Attributes:
+    loss: scalar, the mean over the batch.
+    metrics: values to log, by name: means over the batch, or one value for each clip, NaN where a clip has
+      none.
+    stats: pytree of other means over the batch, for `Task.update_ema`; None where there are none.
+  """
+
+  loss: jax.Array
+  metrics: dict[str, jax.Array]
+  stats: Any = None
+
+
+class Task(Protocol[Model]):
+  """A kind of training.
+
+  Methods that are traced run inside `jax.jit`, so they read no files and depend on their arguments alone.
+
+  Attributes:
+    codec_bottleneck: bottleneck of the codec whose latents (kl) or codes (rvq) the task reads from records;
+      None where it reads neither.
+    has_per_clip_loss: whether the loss is a mean over clips that do not depend on each other. Where it is
+      not, microbatches are not split further over groups of devices.
+    use_ema: whether the averaged parameters are evaluated and exported, not the raw ones.
+    param_groups: top-level module of the model -> keys of `config.training` that differ for its parameters,
+      which then have an optimizer and a clip norm of their own.
+    sequence_lengths: description, for messages -> number of steps of a sequence that the mesh axis `context`
+      must divide.
+  """
+
+  codec_bottleneck: Literal['kl', 'rvq'] | None = None
+  has_per_clip_loss: bool = True
+  use_ema: bool = True
+  param_groups: Mapping[str, dict] = {}
+  sequence_lengths: Mapping[str, int] = {}
+
+  @abc.abstractmethod
+  def build(self, key: jax.Array) -> Model:
+    """Returns a model with random parameters. Traced."""
+
+  @abc.abstractmethod
+  def collate(self, items: list[dict], rng: np.random.Generator) -> Batch:
+    """Returns part of a batch, on the host.
+
+    Called from several threads.
+
+    Args:
+      items: see `records.FIELDS`.
+      rng: of all that is random on the host, such as crops.
+
+    """
+
+  @abc.abstractmethod
+  def loss(self, model: Model, batch: Batch, step: jax.Array) -> LossOutput:
+    """Returns the loss on a batch. Traced.
+
+    Args:
+      model: with parameters cast to what layers compute in.
+      batch: of `collate` and `sample_random_inputs`.
+      step: optimizer steps done.
+    """
+
+  def sample_random_inputs(self, batch: Batch, key: jax.Array) -> Batch:
+    """Returns all that is random in the loss, to be added to the batch. Traced.
+
+    It is sampled for the whole batch at once, so that neither mesh nor microbatches change it.
+
+    Args:
+      batch: the whole batch of `collate`.
+      key: of this step.
+
+    """
+    del batch, key
+    return {}
+
+  def is_trainable(self, path: tuple) -> bool:
+    """Returns whether the parameter of a path is trained."""
+    del path
+    return True
+
+  def initialise(self, model: Model, source: records.RecordSource) -> Model:
+    """Returns a fresh model with weights from elsewhere, where training starts from nothing.
+
+    Args:
+      model: of `build`; may be changed.
+      source: the training records.
+    """
+    del source
+    return model
+
+  def update_ema(self, model: Model, stats: Any, key: jax.Array) -> dict[str, jax.Array]:
+    """Updates variables that no optimizer trains, such as codebooks, once in a step. Traced.
+
+    Args:
+      model: changed in place.
+      stats: of `LossOutput`, means over the whole batch.
+      key: of this step.
+
+    Returns:
+      More scalars to log.
+    """
+    del model, key
+    if stats is not None:
+      raise NotImplementedError(f'{type(self).__name__} returns stats, but does not define update_ema.')
+    return {}
+
+  def finalize(self, model: Model, source: records.RecordSource) -> Model:
+    """Returns the model as it is exported.
+
+    Args:
+      model: trained; may be changed.
+      source: the training records.
+    """
+    del source
+    return model
+
+
+def sampled_loss(task: Task, model: nnx.Module, batch: Batch, key: jax.Array, step: jax.Array) -> LossOutput:
+  """Returns the loss on a batch of `Task.collate`, with random inputs sampled from `key`."""
+  return task.loss(model, batch | task.sample_random_inputs(batch, key), step)

@@ -21,7 +21,7 @@ from v2a import flags
 from v2a.cli import compilation_cache
 from v2a.cli import main as program
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.metrics import classifiers
@@ -57,7 +57,8 @@ def is_mixed(truth: dict) -> bool:
 def flux_counts(wave_NA: np.ndarray, case: examples.Example) -> synthetic.Score:
   """Returns (matched, true, heard) onsets by spectral flux."""
   known_s, heard_s = (
-    onsets.detect(sound_NA, spectra.RATE_HZ) for sound_NA in (records.wave_to_float(case.wave_NA), wave_NA)
+    onsets.detect(sound_NA, spectra.RATE_HZ)
+    for sound_NA in (record_schema.wave_to_float(case.wave_NA), wave_NA)
   )
   return len(onsets.match(known_s, heard_s, FLUX_TOLERANCE_S)), len(known_s), len(heard_s)
 

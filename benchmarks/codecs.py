@@ -24,7 +24,7 @@ from v2a import weights
 from v2a.codecs import loss
 from v2a.config import schema
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 
 
 def code_bits_per_s(spec: clip.ClipSpec, num_codebooks: int, codebook_size: int) -> float:
@@ -54,7 +54,7 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
 
   found, counts = [], 0
   for wave_NA in waves:
-    distances, codes_BTK = run(state, jnp.asarray(records.wave_to_float(wave_NA))[None])
+    distances, codes_BTK = run(state, jnp.asarray(record_schema.wave_to_float(wave_NA))[None])
     found.append({name: float(value_B[0]) for name, value_B in distances.items()})
     if codes_BTK is not None:
       num_entries = codec.quantizer.share_KV.shape[1]

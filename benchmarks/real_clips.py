@@ -40,6 +40,7 @@ from v2a.cli import compilation_cache
 from v2a.cli import main as program
 from v2a.cli import progress
 from v2a.data import examples
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
@@ -123,7 +124,7 @@ def run_nearest(args: argparse.Namespace) -> None:
     raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(chosen)}.')
   model = bundle.load(args.model)
   for record in chosen.values():
-    records.validate(record, model.clip_spec)
+    record_schema.validate(record, model.clip_spec)
   adapted, size = adapter.adapt(model, request_lib.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
     examples.GenerationInputs(
@@ -136,7 +137,7 @@ def run_nearest(args: argparse.Namespace) -> None:
     )
     for index, record in enumerate(chosen.values())
   ]
-  waves = [records.wave_to_float(record['wave_NA']) for record in chosen.values()]
+  waves = [record_schema.wave_to_float(record['wave_NA']) for record in chosen.values()]
   rate_hz = model.sample_rate_hz
   drawn = list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz))
   reconstruct = lambda part: adapted.reconstruct(np.stack(part))

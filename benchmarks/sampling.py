@@ -20,7 +20,7 @@ from v2a.autoregressive import sampling
 from v2a.conditioning import condition as condition_lib
 from v2a.config import files
 from v2a.config import schema
-from v2a.data import records
+from v2a.data import fake_records
 from v2a.training import tasks
 
 
@@ -61,7 +61,7 @@ def main():
   c = files.find(args.config).unlock()
   c.clip.clip_s = args.clip_s
   spec, model = schema.clip_spec(c), made_up(c)
-  item = records.fake(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
+  item = fake_records.make(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   batch = tasks.make(c).collate([item], np.random.default_rng(0))
   graphdef, state = nnx.split(model)
   num_steps = spec.num_latents + max(model.delays)

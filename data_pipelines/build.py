@@ -40,6 +40,7 @@ from v2a import flags
 from v2a import input_errors
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.media import audio_reader
 from v2a.media import errors
@@ -176,7 +177,7 @@ def _record(
 ) -> dict:
   return {
     'id': name,
-    'wave_NA': records.wave_to_int16(wave_NA),
+    'wave_NA': record_schema.wave_to_int16(wave_NA),
     'semantic_frame_MYX3': frames[0],
     'sync_frame_LYX3': frames[1],
     'text': text,
@@ -185,7 +186,7 @@ def _record(
     'has_video': True,
     'has_audio': not audio_reader.is_silent(wave_NA[:num_valid]),
     'num_valid_samples': num_valid,
-    **records.NOT_ENCODED,
+    **record_schema.NOT_ENCODED,
   }
 
 

@@ -19,6 +19,7 @@ from v2a import flags
 from v2a import weights
 from v2a.codecs import autoencoder
 from v2a.config import schema
+from v2a.data import record_schema
 from v2a.data import records
 
 BATCH = 16
@@ -48,10 +49,10 @@ def encoded(source, export: weights.Export):
   encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
     items = [source[index] for index in range(start, min(start + BATCH, len(source)))]
-    wave_BNA = np.stack([records.wave_to_float(item['wave_NA']) for item in items])
+    wave_BNA = np.stack([record_schema.wave_to_float(item['wave_NA']) for item in items])
     padded_BNA = np.concatenate([wave_BNA, np.zeros((BATCH - len(items),) + wave_BNA.shape[1:], np.float32)])
     fields = encode(state, padded_BNA)
-    fields = {name: np.asarray(rows, records.FIELDS[name][0]) for name, rows in fields.items()}
+    fields = {name: np.asarray(rows, record_schema.FIELDS[name][0]) for name, rows in fields.items()}
     for row, item in enumerate(items):
       yield item | {name: rows[row] for name, rows in fields.items()}
 

@@ -35,9 +35,11 @@ from v2a import clip
 from v2a import files
 from v2a import flags
 from v2a import termination
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.media import write
 from v2a.synthetic import clips
+from v2a.synthetic import record_ids
 
 FILE_SIZE, FILE_RATE_HZ = 256, 48000
 PENDING_PER_WORKER = 16  # finished clips that may wait for the writer; bounds memory
@@ -123,8 +125,8 @@ def make_record(
   frame_LYX3 = rendered.frame_LYX3[frame_index_L]
   wave_NA = rendered.wave_NA if spec.num_channels == 2 else rendered.wave_NA.mean(axis=1, keepdims=True)
   return {
-    'id': f'world/{seed}/{index}',
-    'wave_NA': records.wave_to_int16(wave_NA),
+    'id': record_ids.make(seed, index),
+    'wave_NA': record_schema.wave_to_int16(wave_NA),
     'semantic_frame_MYX3': frame_LYX3[spec.semantic_of_sync_M],
     'sync_frame_LYX3': frame_LYX3,
     'text': rendered.truth['annotation'],
@@ -133,7 +135,7 @@ def make_record(
     'has_video': True,
     'has_audio': True,
     'num_valid_samples': spec.num_samples,
-    **records.NOT_ENCODED,
+    **record_schema.NOT_ENCODED,
   }
 
 

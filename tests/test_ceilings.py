@@ -8,7 +8,7 @@ import pytest
 from benchmarks import ceilings
 from benchmarks import codecs
 from v2a import clip
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.synthetic import clips
 
 
@@ -30,7 +30,7 @@ def test_alone_is_the_wave_without_what_is_off_screen():
 
 def case(has_music, wave_NA):
   truth = {'scene': 'bounce', 'has_music': has_music, 'has_wind': False}
-  return types.SimpleNamespace(truth=truth, wave_NA=records.wave_to_int16(wave_NA))
+  return types.SimpleNamespace(truth=truth, wave_NA=record_schema.wave_to_int16(wave_NA))
 
 
 def clicks(*times_s):

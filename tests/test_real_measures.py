@@ -6,6 +6,7 @@ import pytest
 from benchmarks import real_clips
 from tests.media import films
 from v2a import clip
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.metrics import retrieval
 from v2a.metrics import spectra
@@ -66,7 +67,7 @@ def test_report_of_a_model_that_mistakes_three_of_four():
 
 def test_first_window_with_sound_of_each_video():
   spec = clip.ClipSpec(clip_s=1.0, frame_size=8)
-  made = [records.fake(spec, seed) for seed in range(6)]
+  made = [fake_records.make(spec, seed) for seed in range(6)]
   ids = ('a@b.mp4@0.000', 'a@b.mp4@1.000', 'a@b.mp4@2.000', 'c.mp4@0.000', 'd.webm@0.000', 'd.mp4@0.000')
   for record, name in zip(made, ids):
     record['id'] = name

@@ -9,6 +9,7 @@ import pytest
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.training import state as state_lib
 
@@ -97,7 +98,7 @@ def write_records(folder):
   """Makes a folder of records of the sizes that sync_world wants, with latents of a tiny codec."""
   c = files.find('sync_world')
   spec, num_channels = schema.clip_spec(c), schema.tiny(c).codec.num_latent_channels
-  records.write(folder, (records.fake(spec, seed, num_channels) for seed in range(8)), spec)
+  records.write(folder, (fake_records.make(spec, seed, num_channels) for seed in range(8)), spec)
 
 
 def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):

@@ -9,6 +9,8 @@ import pytest
 from tests.media import films
 from v2a import clip as clip_lib
 from v2a.data import examples
+from v2a.data import fake_records
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.metrics import synthetic
 from v2a.synthetic import clips
@@ -38,9 +40,9 @@ def test_world_cases_have_clean_pictures_and_twins_of_the_same_sound():
   twin_MYX3 = case.paired_variant('archive')[0]
   assert twin_MYX3.shape == case.frames[0].shape and (twin_MYX3 != case.frames[0]).any()
   made = clips.render(5, 0, scenes=('strike',), corruption='clean', frame_size=16)
-  np.testing.assert_array_equal(case.wave_NA, records.wave_to_int16(made.wave_NA))
+  np.testing.assert_array_equal(case.wave_NA, record_schema.wave_to_int16(made.wave_NA))
   dry_NA = made.wave_NA - made.stems['music']
-  np.testing.assert_array_equal(case.no_music_wave_NA, records.wave_to_int16(dry_NA))
+  np.testing.assert_array_equal(case.no_music_wave_NA, record_schema.wave_to_int16(dry_NA))
 
 
 def test_every_scene_gives_as_many_clips_with_names_of_their_own():
@@ -58,9 +60,9 @@ def test_every_scene_gives_as_many_clips_with_names_of_their_own():
 def test_records_with_truth_become_cases(tmp_path):
   made = clips.render(5, 0, scenes=('bounce',), corruption='clean', frame_size=16)
   semantic_frame_MYX3, sync_frame_LYX3 = examples.resample_frames(made.frame_LYX3, 25, SPEC)
-  record = records.fake(SPEC) | {
+  record = fake_records.make(SPEC) | {
     'id': 'one',
-    'wave_NA': records.wave_to_int16(made.wave_NA),
+    'wave_NA': record_schema.wave_to_int16(made.wave_NA),
     'semantic_frame_MYX3': semantic_frame_MYX3,
     'sync_frame_LYX3': sync_frame_LYX3,
     'truth': json.dumps(made.truth),
@@ -79,7 +81,7 @@ def test_records_with_truth_become_cases(tmp_path):
 
 def test_what_is_left_out_is_counted(tmp_path):
   truth = json.dumps(clips.render(5, 0, scenes=('bounce',), frame_size=16).truth)
-  made = [records.fake(SPEC, seed) | {'truth': truth} for seed in range(5)]
+  made = [fake_records.make(SPEC, seed) | {'truth': truth} for seed in range(5)]
   made[1]['truth'] = ''
   made[2]['has_audio'] = False
   records.write(tmp_path / 'data', made, SPEC)

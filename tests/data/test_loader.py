@@ -8,8 +8,10 @@ from v2a import clip
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import corrupt_records
+from v2a.data import fake_records
 from v2a.data import loader
 from v2a.data import records
+from v2a.data import shards
 from v2a.sharding import mesh as mesh_lib
 
 SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
@@ -27,7 +29,7 @@ class Names:
 
 @pytest.fixture(scope='module')
 def items():
-  return records.InMemorySource([records.fake(SPEC, seed) for seed in range(10)], SPEC)
+  return records.InMemorySource([fake_records.make(SPEC, seed) for seed in range(10)], SPEC)
 
 
 def batches(items, seed=0, **arguments):
@@ -95,7 +97,7 @@ def test_source(tmp_path):
   with pytest.raises(ValueError, match='config.data.train names no folder'):
     loader.source(c)
   spec = schema.clip_spec(c)
-  records.write(tmp_path / 'a', [records.fake(spec)], spec)
+  records.write(tmp_path / 'a', [fake_records.make(spec)], spec)
   c = files.override(c, [f'--config.data.train={tmp_path / "a"}'])
   assert len(loader.source(c)) == 1
   shard = tmp_path / 'a' / 'records-00000.array_record'
@@ -118,7 +120,7 @@ def damaged(tmp_path):
   """Twenty records in shards of two, of which records 4, 5 and 14 cannot be read."""
   with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=2) as writer:
     for seed in range(20):
-      writer.add(records.fake(SPEC, seed))
+      writer.add(fake_records.make(SPEC, seed))
   for shard, shares in ((2, (0.1, 0.4)), (7, (0.1,))):
     path = tmp_path / 'data' / f'records-{shard:05d}.array_record'
     data = bytearray(path.read_bytes())
@@ -154,6 +156,6 @@ def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_pro
 def test_too_many_corrupt_records_are_bad_input(damaged):
   items = corrupt_records.FaultTolerantSource(damaged, 0.1)
   with pytest.raises(
-    records.CorruptRecordError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'
+    shards.CorruptRecordError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'
   ):
     [items[k] for k in range(20)]

@@ -12,6 +12,8 @@ import pytest
 
 from v2a import clip
 from v2a import files
+from v2a.data import fake_records
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.data import shards
 
@@ -20,7 +22,7 @@ SPEC = clip.ClipSpec(clip_s=1.0, frame_size=16)
 
 def same(a, b):
   return set(a) == set(b) and all(
-    np.array_equal(a[key], b[key]) and type(a[key]) is type(b[key]) for key in records.FIELDS
+    np.array_equal(a[key], b[key]) and type(a[key]) is type(b[key]) for key in record_schema.FIELDS
   )
 
 
@@ -29,53 +31,59 @@ def folder(tmp_path_factory):
   path = tmp_path_factory.mktemp('records') / 'a'
   with records.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
     for seed in range(8):
-      writer.add(records.fake(SPEC, seed, 4))
+      writer.add(fake_records.make(SPEC, seed, 4))
   return path
 
 
 @pytest.mark.parametrize('sizes', [(0, 0), (4, 0), (4, 3)])
 def test_encode_round_trip(sizes):
-  record = records.fake(SPEC, 3, *sizes, 300) | {'text': 'Ein Klöppel – 鐘', 'transcript': 'hello "you"\n'}
-  again = records.decode(records.encode(record))
+  record = fake_records.make(SPEC, 3, *sizes, 300) | {
+    'text': 'Ein Klöppel – 鐘',
+    'transcript': 'hello "you"\n',
+  }
+  again = record_schema.decode(record_schema.encode(record))
   assert same(again, record)
   arrays = [key for key, value in record.items() if isinstance(value, np.ndarray)]
   assert len(arrays) == 6 and all(again[key].dtype == record[key].dtype for key in arrays)
-  assert records.encode(again) == records.encode(record)
+  assert record_schema.encode(again) == record_schema.encode(record)
 
 
 def test_records_of_before_there_were_codes_open_and_have_none(monkeypatch):
-  record = records.fake(SPEC, 3, 4)
-  older = {key: wanted for key, wanted in records.FIELDS.items() if key != 'codes_TK'}
+  record = fake_records.make(SPEC, 3, 4)
+  older = {key: wanted for key, wanted in record_schema.FIELDS.items() if key != 'codes_TK'}
   with monkeypatch.context() as context:
-    context.setattr(records, 'FIELDS', older)
-    context.setattr(records, 'NOT_ENCODED', {})
-    data = records.encode({key: record[key] for key in older})
-    assert set(records.decode(data)) == set(older)
-  assert same(records.decode(data), record) and records.decode(data)['codes_TK'].shape == (0, 0)
+    context.setattr(record_schema, 'FIELDS', older)
+    context.setattr(record_schema, 'NOT_ENCODED', {})
+    data = record_schema.encode({key: record[key] for key in older})
+    assert set(record_schema.decode(data)) == set(older)
+  assert same(record_schema.decode(data), record) and record_schema.decode(data)['codes_TK'].shape == (0, 0)
 
 
 def test_records_of_before_there_was_padding_to_tell_are_whole(monkeypatch):
-  record = records.fake(SPEC, 3, 4)
-  older = {key: wanted for key, wanted in records.FIELDS.items() if key != 'num_valid_samples'}
-  data = records.encode(record | {'num_valid_samples': 9})
-  assert records.decode(data)['num_valid_samples'] == 9
+  record = fake_records.make(SPEC, 3, 4)
+  older = {key: wanted for key, wanted in record_schema.FIELDS.items() if key != 'num_valid_samples'}
+  data = record_schema.encode(record | {'num_valid_samples': 9})
+  assert record_schema.decode(data)['num_valid_samples'] == 9
   with monkeypatch.context() as context:
-    context.setattr(records, 'FIELDS', older)
-    context.setattr(records, 'validate', lambda record: None)
-    data = records.encode({key: record[key] for key in older})
-  assert same(records.decode(data), record) and records.decode(data)['num_valid_samples'] == SPEC.num_samples
+    context.setattr(record_schema, 'FIELDS', older)
+    context.setattr(record_schema, 'validate', lambda record: None)
+    data = record_schema.encode({key: record[key] for key in older})
+  assert (
+    same(record_schema.decode(data), record)
+    and record_schema.decode(data)['num_valid_samples'] == SPEC.num_samples
+  )
 
 
 def test_fake_is_a_function_of_its_seed():
-  assert same(records.fake(SPEC, 5), records.fake(SPEC, 5))
-  assert not same(records.fake(SPEC, 5), records.fake(SPEC, 6))
+  assert same(fake_records.make(SPEC, 5), fake_records.make(SPEC, 5))
+  assert not same(fake_records.make(SPEC, 5), fake_records.make(SPEC, 6))
 
 
 def test_wave_conversion():
   wave_NA = np.array([[0.0], [0.25], [-1.0], [3.0]], np.float32)
-  coded_NA = records.wave_to_int16(wave_NA)
+  coded_NA = record_schema.wave_to_int16(wave_NA)
   assert coded_NA.dtype == np.int16 and coded_NA[:, 0].tolist() == [0, 8192, -32767, 32767]
-  np.testing.assert_allclose(records.wave_to_float(coded_NA), np.clip(wave_NA, -1, 1), atol=2e-5)
+  np.testing.assert_allclose(record_schema.wave_to_float(coded_NA), np.clip(wave_NA, -1, 1), atol=2e-5)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +110,7 @@ def test_wave_conversion():
 )
 def test_validate_says_what_is_wrong(change, message):
   with pytest.raises(ValueError, match=message):
-    records.validate(records.fake(SPEC) | change, SPEC)
+    record_schema.validate(fake_records.make(SPEC) | change, SPEC)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +125,7 @@ def test_validate_says_what_is_wrong(change, message):
 )
 def test_decode_refuses_damage(damage, message):
   with pytest.raises(ValueError, match=message):
-    records.decode(damage(records.encode(records.fake(SPEC))))
+    record_schema.decode(damage(record_schema.encode(fake_records.make(SPEC))))
 
 
 def test_folder_gives_what_was_written(folder):
@@ -125,20 +133,20 @@ def test_folder_gives_what_was_written(folder):
   assert len(source) == 8 and source.spec == SPEC
   assert len(list(folder.glob('*.array_record'))) == 3
   for index in (7, 0, 3):
-    assert same(source[index], records.fake(SPEC, index, 4))
+    assert same(source[index], fake_records.make(SPEC, index, 4))
   with pytest.raises(IndexError):
     source[8]
 
 
 def test_hash_names_the_content(folder, tmp_path):
-  items = [records.fake(SPEC, seed, 4) for seed in range(8)]
+  items = [fake_records.make(SPEC, seed, 4) for seed in range(8)]
   assert records.open(folder).hash == records.InMemorySource(items, SPEC).hash
   records.write(tmp_path / 'b', items[::-1], SPEC)
   assert records.open(tmp_path / 'b').hash != records.open(folder).hash
 
 
 def test_chain_is_one_after_the_other(folder, tmp_path):
-  records.write(tmp_path / 'b', [records.fake(SPEC, 20, 4)], SPEC)
+  records.write(tmp_path / 'b', [fake_records.make(SPEC, 20, 4)], SPEC)
   source = records.open(folder, tmp_path / 'b')
   assert len(source) == 9
   assert source[8]['id'] == 'fake/20' and source[7]['id'] == 'fake/7'
@@ -150,7 +158,7 @@ def test_chain_is_one_after_the_other(folder, tmp_path):
 
 def test_a_broken_write_leaves_nothing(tmp_path):
   with pytest.raises(ValueError, match='occurs twice'):
-    records.write(tmp_path / 'a', [records.fake(SPEC), records.fake(SPEC)], SPEC)
+    records.write(tmp_path / 'a', [fake_records.make(SPEC), fake_records.make(SPEC)], SPEC)
   assert not list(tmp_path.iterdir())
 
 
@@ -190,7 +198,7 @@ def test_a_record_that_is_not_as_written_is_corrupt(folder, tmp_path, harm):
     for _ in range(3):
       writer.write(b'not a record')
     writer.close()
-  with pytest.raises(records.CorruptRecordError, match='record 0 of .*records-00000.array_record is corrupt'):
+  with pytest.raises(shards.CorruptRecordError, match='record 0 of .*records-00000.array_record is corrupt'):
     opened[0]
   assert opened[3]['id'] == 'fake/3', 'the other shards are read as before'
 
@@ -218,7 +226,7 @@ def test_a_failure_that_has_passed_is_none(folder, monkeypatch):
     return read(self, position)
 
   monkeypatch.setattr(shards.Shard, '_read', fail_once)
-  assert records.decode(shard.read(1))['id'] == 'fake/1' and attempts == [1, 1]
+  assert record_schema.decode(shard.read(1))['id'] == 'fake/1' and attempts == [1, 1]
 
 
 MANY = """
@@ -234,7 +242,7 @@ print(len(shards._OPEN), shards.max_open(), len(os.listdir('/proc/self/fd')))
 def test_more_shards_than_files_may_be_open(tmp_path):
   with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
     for seed in range(200):
-      writer.add(records.fake(SPEC, seed))
+      writer.add(fake_records.make(SPEC, seed))
   run = subprocess.run([sys.executable, '-c', MANY, str(tmp_path / 'data')], capture_output=True, text=True)
   assert run.returncode == 0, run.stderr
   num_open, most, num_files = map(int, run.stdout.split())
@@ -245,7 +253,7 @@ def test_threads_share_the_open_shards(tmp_path, monkeypatch):
   monkeypatch.setattr(shards, 'max_open', lambda: 2)
   with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
     for seed in range(8):
-      writer.add(records.fake(SPEC, seed))
+      writer.add(fake_records.make(SPEC, seed))
   opened = records.open(tmp_path / 'data')
   with futures.ThreadPoolExecutor(8) as pool:
     ids = list(pool.map(lambda k: opened[k % 8]['id'], range(400)))
@@ -295,14 +303,14 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(method, tmp_path, monkeypatc
 
   monkeypatch.setattr(records.array_record_module, 'ArrayRecordWriter', Full)
   with pytest.raises(OSError, match='new cannot be written: .* No space left'):
-    records.write(tmp_path / 'new', [records.fake(SPEC)], SPEC)
+    records.write(tmp_path / 'new', [fake_records.make(SPEC)], SPEC)
   assert not list(tmp_path.iterdir())
 
 
 def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
   with pytest.raises(OSError, match='is there by now .* the records are in') as caught:
     with records.Writer(tmp_path / 'new', SPEC) as writer:
-      writer.add(records.fake(SPEC))
+      writer.add(fake_records.make(SPEC))
       (tmp_path / 'new').write_text('of somebody else')
   (kept,) = [path for path in tmp_path.iterdir() if path.name != 'new']
   assert str(kept) in str(caught.value) and len(records.open(kept)) == 1

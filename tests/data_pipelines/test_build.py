@@ -14,6 +14,7 @@ from data_pipelines import build
 from tests.media import films
 from v2a import clip
 from v2a import manifests
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.media import read
 from v2a.media import sidecar
@@ -107,7 +108,7 @@ def test_windows_have_the_frames_and_audio_of_their_time(folder, tmp_path):
     semantic_numbers = [films.frame_number(frame_YX3) for frame_YX3 in record['semantic_frame_MYX3']]
     assert semantic_numbers == [first + k * 25 // 8 for k in range(8)]
     expected_N = wave_NA[round(start_s * 16000) : round((start_s + 1) * 16000), 0]
-    assert abs(films.lag_s(records.wave_to_float(record['wave_NA'])[:, 0], expected_N, 16000)) < 1e-3
+    assert abs(films.lag_s(record_schema.wave_to_float(record['wave_NA'])[:, 0], expected_N, 16000)) < 1e-3
     assert record['text'] == 'a row of clicks' and record['has_audio'] and record['has_video']
   assert [record['transcript'] for record in all_records] == ['', '', 'one', 'two', 'three', '', 'hello', '']
   assert [record['has_audio'] for record in all_records] == [
@@ -335,7 +336,7 @@ def test_windows_are_exact_at_fractional_latent_rates(tmp_path, spec):
   assert len(all_records) == 4
   wave_NA = read.wave(path, spec.sample_rate_hz, 2, 0.0, float(4 * spec.duration_s))
   for index, record in enumerate(all_records):
-    records.validate(record, spec)
+    record_schema.validate(record, spec)
     for name, fps in (('semantic_frame_MYX3', spec.semantic_fps), ('sync_frame_LYX3', spec.sync_fps)):
       times_s = [index * spec.duration_s + fractions.Fraction(k, fps) for k in range(len(record[name]))]
       assert [films.frame_number(frame) for frame in record[name]] == [

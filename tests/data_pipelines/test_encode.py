@@ -9,6 +9,8 @@ from data_pipelines import encode
 from v2a import builders
 from v2a import weights
 from v2a.config import schema
+from v2a.data import fake_records
+from v2a.data import record_schema
 from v2a.data import records
 
 
@@ -27,7 +29,7 @@ def codecs(tmp_path_factory):
 
 def test_records_may_have_both_latents_and_codes(codecs, tmp_path):
   root, spec = codecs
-  records.write(tmp_path / 'plain', [records.fake(spec, seed) for seed in range(3)], spec)
+  records.write(tmp_path / 'plain', [fake_records.make(spec, seed) for seed in range(3)], spec)
   for source, codec, output in (('plain', 'kl', 'latents'), ('latents', 'rvq', 'both')):
     arguments = {'records': tmp_path / source, 'codec': root / codec, 'output': tmp_path / output}
     assert encode.main([word for key, value in arguments.items() for word in (f'--{key}', str(value))]) == 0
@@ -38,7 +40,7 @@ def test_records_may_have_both_latents_and_codes(codecs, tmp_path):
   for index in range(3):
     record = both[index]
     assert record['id'] == f'fake/{index}' and record['latent_mean_TC'].shape == (spec.num_latents, 4)
-    wave_BNA = records.wave_to_float(record['wave_NA'])[None]
+    wave_BNA = record_schema.wave_to_float(record['wave_NA'])[None]
     codes_BTK = nnx.jit(lambda codec, wave_BNA: codec.encode_tokens(wave_BNA))(codec, wave_BNA)
     assert np.mean(record['codes_TK'] == codes_BTK[0]) > 0.98, 'codes may differ by rounding only'
   assert len(np.unique(record['codes_TK'])) > 4
@@ -50,7 +52,7 @@ def test_a_model_that_is_not_a_codec_is_refused(codecs, tmp_path, capsys):
   weights.export(found.arrays, tmp_path / 'other', found.config.copy_and_resolve_references().unlock())
   text = (tmp_path / 'other' / weights.CONFIG).read_text()
   (tmp_path / 'other' / weights.CONFIG).write_text(text.replace('"task": "codec"', '"task": "flow"'))
-  records.write(tmp_path / 'plain', [records.fake(spec)], spec)
+  records.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
   argv = ['--records', tmp_path / 'plain', '--codec', tmp_path / 'other', '--output', tmp_path / 'new']
   assert encode.main([str(word) for word in argv]) == 2
   assert 'must be a codec; got task flow' in capsys.readouterr().err
@@ -72,7 +74,7 @@ def test_an_error_leaves_no_output(fault, code, line, codecs, tmp_path, monkeypa
 
   monkeypatch.setattr(encode, 'encoded', broken)
   spec = codecs[1]
-  records.write(tmp_path / 'plain', [records.fake(spec)], spec)
+  records.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
   argv = ['--records', tmp_path / 'plain', '--codec', codecs[0] / 'kl', '--output', tmp_path / 'new']
   assert encode.main([str(word) for word in argv]) == code
   assert capsys.readouterr().err.splitlines()[-1].endswith(f'data_pipelines.encode: {line}')

@@ -12,6 +12,7 @@ from v2a import clip as clip_lib
 from v2a import weights
 from v2a.config import schema
 from v2a.data import examples
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.sampling import bundle
@@ -25,7 +26,7 @@ def data(tmp_path_factory):
   """Returns a folder of records of four clips, the last silent and still."""
   folder = tmp_path_factory.mktemp('data') / 'train'
   truth = json.dumps(next(examples.from_synthetic(5, 1, SPEC)).truth)
-  made = [records.fake(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
+  made = [fake_records.make(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
   for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
     made[3][name] = np.zeros_like(made[3][name])
   made[0]['id'] = 'world/77/0'

@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing import event_accumulator
 
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.evaluation import callbacks
 from v2a.training import loop
@@ -66,7 +67,7 @@ def validation(tmp_path_factory):
   c = schema.tiny(files.find('flow_world'))
   spec = dataclasses.replace(schema.clip_spec(c), clip_s=4.0)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  items = [records.fake(spec, seed, *sizes) | {'has_audio': seed > 2} for seed in range(100)]
+  items = [fake_records.make(spec, seed, *sizes) | {'has_audio': seed > 2} for seed in range(100)]
   records.write(path, items, spec)
   return str(path)
 

@@ -20,7 +20,7 @@ from tests import pages
 from v2a import clip as clip_lib
 from v2a.cli import main
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import distribution_metrics
 from v2a.evaluation import evaluator
@@ -45,7 +45,7 @@ def write(folder, change):
   """Writes changed true sounds as another system would deliver them."""
   folder.mkdir()
   for case in world():
-    wave_NA = change(records.wave_to_float(case.wave_NA))
+    wave_NA = change(record_schema.wave_to_float(case.wave_NA))
     soundfile.write(folder / f'{case.name}.wav', wave_NA, SPEC.sample_rate_hz)
   return str(folder)
 
@@ -271,7 +271,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
   (tmp_path / 'truth').mkdir()
   for case in examples.from_synthetic(SEED, 10, spec):
-    soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', records.wave_to_float(case.wave_NA), 16000)
+    soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', record_schema.wave_to_float(case.wave_NA), 16000)
   flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
   flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
 

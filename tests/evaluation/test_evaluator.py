@@ -8,7 +8,7 @@ import pytest
 
 from v2a import clip as clip_lib
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.metrics import signal_metrics
 from v2a.metrics import spectra
@@ -52,7 +52,7 @@ def truth_model(cases, delay_samples=0, shift=0):
     for condition in conditions:
       case = cases[(known[condition.semantic_frame_MYX3.tobytes()] + shift) % len(cases)]
       wave_NA = case.no_music_wave_NA if condition.negative_text == 'music' else case.wave_NA
-      waves.append(np.roll(records.wave_to_float(wave_NA), delay_samples, axis=0))
+      waves.append(np.roll(record_schema.wave_to_float(wave_NA), delay_samples, axis=0))
     return np.stack(waves)
 
   return evaluator.System('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
@@ -120,7 +120,7 @@ def test_soundtracks_of_every_pass_are_kept(cases, outcome):
     for score in outcome.scores[figure.name]:
       case = cases[score.index]
       true_NA = case.no_music_wave_NA if figure.negative_text else case.wave_NA
-      np.testing.assert_allclose(drawn[score.index], records.wave_to_float(true_NA), atol=1e-6)
+      np.testing.assert_allclose(drawn[score.index], record_schema.wave_to_float(true_NA), atol=1e-6)
 
 
 def test_a_delay_is_seen(cases, outcome):
@@ -219,7 +219,7 @@ def test_seeds_are_averaged_and_widen_the_interval(cases):
   def draw(conditions):
     # The truth under the first seed, silence under the second.
     known = {case.frames[0].tobytes(): case for case in impacts}
-    waves = [records.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
+    waves = [record_schema.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
     return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
 
   model = evaluator.System('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
@@ -253,7 +253,7 @@ def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
 def test_a_model_of_another_rate_keeps_its_own_sound():
   spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
   cases = list(examples.from_synthetic(SEED, 2, spec, scenes=('strike',)))
-  known = {case.frames[0].tobytes(): records.wave_to_float(case.wave_NA) for case in cases}
+  known = {case.frames[0].tobytes(): record_schema.wave_to_float(case.wave_NA) for case in cases}
   model = evaluator.System(
     'truth',
     lambda conditions: np.stack([known[c.semantic_frame_MYX3.tobytes()] for c in conditions]),

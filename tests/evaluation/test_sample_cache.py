@@ -10,7 +10,7 @@ import soundfile
 
 from v2a import clip as clip_lib
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
 from v2a.sampling import bundle
@@ -129,7 +129,7 @@ def write_folder(path, cases, rate_hz=RATE_HZ, **waves):
   """Writes the true sounds as another system's, or others under their names."""
   path.mkdir()
   for case in cases:
-    wave_NA = waves.get(case.name.replace('-', '_'), records.wave_to_float(case.wave_NA))
+    wave_NA = waves.get(case.name.replace('-', '_'), record_schema.wave_to_float(case.wave_NA))
     soundfile.write(path / f'{case.name}.wav', wave_NA, rate_hz)
   return path
 

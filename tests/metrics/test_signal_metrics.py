@@ -5,7 +5,7 @@ import pytest
 
 from v2a import clip as clip_lib
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import scoring
 from v2a.metrics import signal_metrics
 
@@ -21,7 +21,7 @@ def cases():
 
 @pytest.fixture(scope='module')
 def waves(cases):
-  return [records.wave_to_float(case.wave_NA).astype(np.float64) for case in cases]
+  return [record_schema.wave_to_float(case.wave_NA).astype(np.float64) for case in cases]
 
 
 @pytest.fixture(scope='module')

@@ -11,7 +11,7 @@ import pytest
 from tests import pages
 from v2a import clip as clip_lib
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.metrics import classifiers
 from v2a.metrics import signal_metrics
@@ -42,7 +42,7 @@ def outcome(cases):
     found = [known.get(condition.semantic_frame_MYX3.tobytes()) for condition in conditions]
     return np.stack(
       [
-        np.zeros((SPEC.num_samples, 2)) if case is None else records.wave_to_float(case.wave_NA)
+        np.zeros((SPEC.num_samples, 2)) if case is None else record_schema.wave_to_float(case.wave_NA)
         for case in found
       ]
     )

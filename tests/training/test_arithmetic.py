@@ -12,7 +12,7 @@ import toy
 
 from v2a.config import files
 from v2a.config import schema
-from v2a.data import records
+from v2a.data import fake_records
 from v2a.diffusion import loss
 from v2a.diffusion import process
 from v2a.training import optimizer as optimizer_lib
@@ -36,7 +36,7 @@ def make_task(num, **changes):
   changes = [f'--config.{name.replace("__", ".")}={value}' for name, value in changes.items()]
   c = files.override(schema.tiny(schema.base()), changes)
   task, sizes = tasks.make(c), (c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
-  items = [records.fake(schema.clip_spec(c), 0, *sizes)] * num
+  items = [fake_records.make(schema.clip_spec(c), 0, *sizes)] * num
   return task, task.collate(items, np.random.default_rng(0))
 
 

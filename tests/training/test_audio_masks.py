@@ -11,6 +11,7 @@ import pytest
 from v2a.autoregressive import loss as tokens_loss
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.diffusion import loss
 from v2a.training import task as task_lib
@@ -62,7 +63,7 @@ def items(c):
 
 def _fake(c, seed):
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  return records.fake(schema.clip_spec(c), seed, *sizes)
+  return fake_records.make(schema.clip_spec(c), seed, *sizes)
 
 
 @functools.cache
@@ -149,7 +150,7 @@ def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
 def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
   c = configuration('flow')
   hop, num_steps = schema.clip_spec(c).latent_hop_samples, schema.clip_spec(c).num_latents
-  item = records.fake(schema.clip_spec(c))
+  item = fake_records.make(schema.clip_spec(c))
   for num_samples, wanted in ((0, 0), (hop - 1, 0), (hop, 1), (5 * hop + 3, 5), (num_steps * hop, num_steps)):
     is_valid_BT = audio_masks.valid_steps([item | {'num_valid_samples': num_samples}], hop, num_steps)
     assert is_valid_BT.sum() == wanted and is_valid_BT[0, :wanted].all()
@@ -158,7 +159,7 @@ def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
 def test_crops_lie_within_what_counts_of_a_record():
   c = _tiny(**{'task': 'codec', 'codec.crop_s': 0.4})
   task, spec = tasks.make(c), schema.clip_spec(c)
-  item = records.fake(spec) | {'num_valid_samples': spec.num_samples // 2}
+  item = fake_records.make(spec) | {'num_valid_samples': spec.num_samples // 2}
   item['wave_NA'] = np.repeat(np.int16([[1, 1], [0, 0]]), spec.num_samples // 2, axis=0)
   for seed in range(20):
     batch = task.collate([item], np.random.default_rng(seed))
@@ -176,8 +177,8 @@ def test_statistics_and_codebooks_come_from_sound_alone(bottleneck):
       return task.finalize(model, source).latent_std_C[...]
     return np.unique(task._latents(model, source), axis=0)
 
-  heard = [records.fake(spec, seed) for seed in range(4)]
-  silent = [records.fake(spec, 9 + seed) | {'has_audio': False} for seed in range(4)]
+  heard = [fake_records.make(spec, seed) for seed in range(4)]
+  silent = [fake_records.make(spec, 9 + seed) | {'has_audio': False} for seed in range(4)]
   np.testing.assert_allclose(made(heard), made(heard + silent), rtol=1e-5)
 
 

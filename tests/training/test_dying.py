@@ -16,6 +16,7 @@ from launch import exit_codes
 from launch import local
 from v2a import weights
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 
 MEMBER = pathlib.Path(__file__).parent / 'member.py'
@@ -265,7 +266,7 @@ def test_a_workdir_that_is_not_shared_is_refused(tmp_path):
 def test_records_that_differ_between_machines_are_refused(tmp_path):
   spec = schema.clip_spec(toy.configuration())
   for index in range(2):
-    items = [records.fake(spec, seed + index) for seed in range(8)]
+    items = [fake_records.make(spec, seed + index) for seed in range(8)]
     records.write(tmp_path / f'machine{index}' / 'data', items, spec)
   run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
   assert run.each == [2, 2], run.text

@@ -9,7 +9,7 @@ import pytest
 from v2a import weights
 from v2a.config import files
 from v2a.config import schema
-from v2a.data import records
+from v2a.data import fake_records
 from v2a.training import task as task_lib
 from v2a.training import tasks
 
@@ -37,7 +37,9 @@ def gradients(case, num_layers):
   noise = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
   params, rest = jax.tree.map(noise, params), jax.tree.map(noise, rest)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  items = [records.fake(schema.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)]
+  items = [
+    fake_records.make(schema.clip_spec(c), seed, *sizes) | {'transcript': 'a word'} for seed in range(8)
+  ]
   batch = task.collate(items, rng)
 
   @jax.jit

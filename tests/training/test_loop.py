@@ -25,6 +25,7 @@ from v2a import files
 from v2a import weights
 from v2a.config import files as files_lib
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import loader
 from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
@@ -430,7 +431,7 @@ def test_what_changes_on_resuming_is_told_and_kept(tmp_path, capsys):
 def test_shards_are_verified_once_a_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
   spec = schema.clip_spec(c)
-  records.write(tmp_path / 'data', [records.fake(spec, seed) for seed in range(8)], spec)
+  records.write(tmp_path / 'data', [fake_records.make(spec, seed) for seed in range(8)], spec)
   c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
   hashed, digest = [], files.sha256
   monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path) or digest(path))

@@ -11,6 +11,7 @@ from v2a import weights
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.training import loop
 from v2a.training import preflight
@@ -41,7 +42,7 @@ def root(tmp_path_factory):
   root, spec = tmp_path_factory.mktemp('start'), schema.clip_spec(schema.tiny(schema.base()))
   for name, changes in {'codec': {}, 'other': {'seed': 1}, 'codes': {'codec.bottleneck': 'rvq'}}.items():
     _codec(root / name, **changes)
-  records.write(root / 'plain', [records.fake(spec, seed) for seed in range(8)], spec)
+  records.write(root / 'plain', [fake_records.make(spec, seed) for seed in range(8)], spec)
   for name, source in (('codec', 'plain'), ('codes', 'of_codec')):
     _encode(root / source, root / name, root / f'of_{name}')
   return root
@@ -141,7 +142,7 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
   c = files.override(schema.tiny(schema.base()), ['--config.clip.num_text_bytes=16'])
   spec = schema.clip_spec(c)
   texts = lambda seed: {'text': 'ä' * seed, 'transcript': 'b' * 9 * seed}
-  items = [records.fake(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
+  items = [fake_records.make(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
   source = _contents(tmp_path, items, spec, is_older)
   assert preflight.check_contents(c, source) == [
     '3 of 12 records have no sound; they take no part in the loss.',
@@ -158,7 +159,7 @@ def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
   monkeypatch.setattr(records, '_NUM_COUNTED', 4)
   c = schema.tiny(schema.base())
   items = [
-    records.fake(schema.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
+    fake_records.make(schema.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
   ]
   source = _contents(tmp_path, items, schema.clip_spec(c), is_older=True)
   assert preflight.check_contents(c, source) == [
@@ -174,7 +175,7 @@ def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
 def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
   c = files.override(schema.tiny(schema.base()), ['--config.task=codec'])
   spec = schema.clip_spec(c)
-  silent = [records.fake(spec, seed) | {'has_audio': False} for seed in range(3)]
+  silent = [fake_records.make(spec, seed) | {'has_audio': False} for seed in range(3)]
   records.write(tmp_path / 'data', silent, spec)
   if is_older:
     source = records.open(tmp_path / 'data')

@@ -13,6 +13,8 @@ from v2a import weights
 from v2a.aot import program
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import fake_records
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import task as task_lib
@@ -31,7 +33,7 @@ def _task(name, **codec):
 
 def _items(c, num):
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
-  return [records.fake(schema.clip_spec(c), seed, *sizes) for seed in range(num)]
+  return [fake_records.make(schema.clip_spec(c), seed, *sizes) for seed in range(num)]
 
 
 def _batch(task, c, num=4):
@@ -97,9 +99,9 @@ def test_generator_and_discriminators_never_pull_on_each_other():
 def test_codec_statistics_are_those_of_the_latents():
   task, c = _task('codec')
   spec = schema.clip_spec(c)
-  source = records.InMemorySource([records.fake(spec, seed) for seed in range(6)], spec)
+  source = records.InMemorySource([fake_records.make(spec, seed) for seed in range(6)], spec)
   model = task.finalize(task.build(jax.random.key(0)), source)
-  waves = np.stack([records.wave_to_float(source[i]['wave_NA']) for i in range(6)])
+  waves = np.stack([record_schema.wave_to_float(source[i]['wave_NA']) for i in range(6)])
   mean_BTC, std_BTC = nnx.jit(lambda model, wave_BNA: model.encode(wave_BNA))(model, jnp.asarray(waves))
   np.testing.assert_allclose(mean_BTC.mean((0, 1)), 0, atol=1e-3)
   np.testing.assert_allclose((mean_BTC**2 + std_BTC**2).mean((0, 1)), 1, atol=1e-2)
@@ -108,7 +110,7 @@ def test_codec_statistics_are_those_of_the_latents():
 def test_codebooks_start_from_the_data():
   task, c = _task('codec', bottleneck='rvq')
   spec = schema.clip_spec(c)
-  source = records.InMemorySource([records.fake(spec, seed) for seed in range(16)], spec)
+  source = records.InMemorySource([fake_records.make(spec, seed) for seed in range(16)], spec)
   fresh, model = (task.build(jax.random.key(0)) for _ in range(2))
   model = task.initialise(model, source)
   batch = task.collate([source[index] for index in range(16)], np.random.default_rng(0))
@@ -136,7 +138,7 @@ def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
   c.init_from.codec = str(tmp_path / 'kl')
   task = tasks.make(c.lock())
   source = records.InMemorySource(
-    [records.fake(schema.clip_spec(c), seed) for seed in range(4)], schema.clip_spec(c)
+    [fake_records.make(schema.clip_spec(c), seed) for seed in range(4)], schema.clip_spec(c)
   )
   model = task.initialise(task.build(jax.random.key(0)), source)
   levels = kl.spectral_features(
@@ -193,7 +195,7 @@ def test_records_without_latents_are_refused():
   for name, what in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
     task, c = _task(name)
     with pytest.raises(ValueError, match=f'has no {what}; encode the records by data_pipelines.encode'):
-      task.collate([records.fake(schema.clip_spec(c))], np.random.default_rng(0))
+      task.collate([fake_records.make(schema.clip_spec(c))], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 books'), ((2, 900), '2 books up to 8')])
@@ -201,7 +203,7 @@ def test_codes_of_another_codec_are_refused(sizes, got):
   task, c = _task('tokens')
   wanted = 'wanted config.codec.num_codebooks=2 of codebook_size=16'
   with pytest.raises(ValueError, match=f'codes of {got}.*{wanted}'):
-    task.collate([records.fake(schema.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
+    task.collate([fake_records.make(schema.clip_spec(c), 0, 0, *sizes)], np.random.default_rng(0))
 
 
 @pytest.mark.parametrize('is_causal', [True, False])
@@ -331,7 +333,7 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
 
 def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
   c = schema.tiny(schema.base()).unlock()
-  item = records.fake(schema.clip_spec(c), 0, c.codec.num_latent_channels)
+  item = fake_records.make(schema.clip_spec(c), 0, c.codec.num_latent_channels)
   prepare = lambda share, seed: _flow_with_wear(c, share).collate([item], np.random.default_rng(seed))
   np.testing.assert_array_equal(prepare(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
   worn = [prepare(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
@@ -363,7 +365,7 @@ def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
   monkeypatch.setattr(codec_task, 'NUM_STATISTIC_RECORDS', 8)
   c = schema.tiny(files.find('codec_world'))
   spec = schema.clip_spec(c)
-  items = [records.fake(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
+  items = [fake_records.make(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
   source = _Counted(items, spec)
   found = [index for index, _ in codec_task.CodecTask(c)._sample(source)]
   assert len(source.read) == 8 and max(source.read) > 25 and min(source.read) < 15

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a.config import schema
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.training import task as task_lib
 
 
@@ -51,7 +51,7 @@ class Task(task_lib.Task[Model]):
     rows, targets = [], []
     for record in items:
       start = rng.integers(0, record['wave_NA'].shape[0] - 16)
-      rows.append(records.wave_to_float(record['wave_NA'][start : start + 16, 0]))
+      rows.append(record_schema.wave_to_float(record['wave_NA'][start : start + 16, 0]))
       targets.append(record['sync_frame_LYX3'].mean() / 255)
     return {'x_BF': np.stack(rows), 'y_B': np.asarray(targets, np.float32)}
 

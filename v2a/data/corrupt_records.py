@@ -9,6 +9,7 @@ import threading
 import numpy as np
 
 from v2a.data import records
+from v2a.data import shards
 
 _NUM_REPORTED, _REPORT_EVERY = 10, 100
 
@@ -51,25 +52,25 @@ class FaultTolerantSource:
     """Returns a record, or the one in its place.
 
     Raises:
-      records.CorruptRecordError: too many are corrupt.
+      shards.CorruptRecordError: too many are corrupt.
     """
     for candidate in itertools.chain([index], _substitutes(index, len(self))):
       if candidate in self._corrupt:
         continue
       try:
         return self._source[candidate]
-      except records.CorruptRecordError as error:
+      except shards.CorruptRecordError as error:
         self._count(candidate, error)
     raise AssertionError('unreachable: there are endless substitutes')
 
-  def _count(self, index: int, error: records.CorruptRecordError) -> None:
+  def _count(self, index: int, error: shards.CorruptRecordError) -> None:
     with self._lock:
       if index in self._corrupt:
         return
       self._corrupt.add(index)
       count = len(self._corrupt)
     if count > self.max_corrupt:
-      raise records.CorruptRecordError(
+      raise shards.CorruptRecordError(
         f'{error}. That is corrupt record {count} of {len(self)}; wanted at most '
         f'{self.max_corrupt} (config.data.max_corrupt_record_share).'
       ) from error

@@ -18,6 +18,7 @@ from v2a import clip as clip_lib
 from v2a import file_names
 from v2a import flags
 from v2a import input_errors
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.media import audio_reader
 from v2a.media import folder as folder_lib
@@ -191,8 +192,8 @@ def from_synthetic(
     yield Example(
       f'{seed}-{index}',
       made.truth,
-      records.wave_to_int16(wave_NA),
-      records.wave_to_int16(_fold(dry_NA, spec.num_channels)),
+      record_schema.wave_to_int16(wave_NA),
+      record_schema.wave_to_int16(_fold(dry_NA, spec.num_channels)),
       resample_frames(made.frame_LYX3, spec.sync_fps, spec),
       twin,
     )
@@ -321,7 +322,7 @@ def _from_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> Example | str:
   )  # fmt: skip
   wave_NA = read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, clip_s)
   return Example(
-    file_names.printable(path.stem), truth, records.wave_to_int16(wave_NA), None, frames, None, path
+    file_names.printable(path.stem), truth, record_schema.wave_to_int16(wave_NA), None, frames, None, path
   )
 
 
@@ -409,7 +410,7 @@ def _from_records(
 
 def from_record(record: dict, spec: clip_lib.ClipSpec) -> Example:
   """Returns the case of a record. Raises ValueError where its lengths are not those of the spec."""
-  records.validate(record, spec)
+  record_schema.validate(record, spec)
   if record['truth']:
     truth = parse_truth(record['truth'], f"record '{record['id']}'")
   else:

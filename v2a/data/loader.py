@@ -20,6 +20,7 @@ import ml_collections
 import numpy as np
 
 from v2a.config import schema
+from v2a.data import fake_records
 from v2a.data import records
 from v2a.data import shards
 from v2a.sharding import mesh as mesh_lib
@@ -99,7 +100,7 @@ def verify(
 def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
   """Returns a made-up record of a configuration's sizes."""
   num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
-  return records.fake(
+  return fake_records.make(
     schema.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
   )
 

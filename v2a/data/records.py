@@ -1,16 +1,8 @@
-"""The one record schema: names, types, encoding, and folders of records on disk.
+"""Folders of records on disk: writing, and random access.
 
-A record is one training clip: a dict with exactly the keys of `FIELDS`. Its bytes are
-
-  b'V2AR' | header length, uint32 little endian | header, JSON | arrays, each padded to 8 bytes    (1)
-
-Arrays are stored raw, so that decoding is a view and costs nothing; the ArrayRecord file around
-them compresses (zstd, level 1). A folder of records holds shards and `manifest.json`, whose hash is
-the SHA-256 of all encoded records in order: two folders with one hash hold the same data. It also holds
-size and SHA-256 of every shard's file, by which `shards.verify` finds what has changed since.
-
-Time of all media in seconds; t=0 is the presentation time of the first frame that is shown.
-Sample k of the wave is at k / sample_rate_hz, frame k at k / fps.
+A folder holds shards (ArrayRecord files) and `manifest.json`. The manifest's hash is the SHA-256 of all
+encoded records in order: two folders with one hash hold the same data. The manifest also has size and SHA-256
+of every shard, by which `shards.verify` finds what has changed since.
 """
 
 import bisect
@@ -22,9 +14,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
-import math
 import pathlib
-import re
 import shutil
 import struct
 from typing import Protocol
@@ -36,215 +26,20 @@ from v2a import clip
 from v2a import file_names
 from v2a import files
 from v2a.data import contents as contents_lib
+from v2a.data import record_schema
 from v2a.data import shards
 
-CorruptRecordError = shards.CorruptRecordError
-
-VERSION = 1
-_NUM_COUNTED = 512  # of a folder whose manifest does not tell what it holds
 MANIFEST = 'manifest.json'
-
-# Key -> type: an array's NumPy dtype and rank, or a Python type.
-FIELDS = {
-  'id': str,  # unique within a folder
-  'wave_NA': (np.dtype('int16'), 2),  # full scale at 32767
-  'semantic_frame_MYX3': (np.dtype('uint8'), 4),  # RGB at clip.semantic_fps
-  'sync_frame_LYX3': (np.dtype('uint8'), 4),  # RGB at clip.sync_fps
-  'text': str,  # annotation of the sound, or ''
-  'transcript': str,  # words that are spoken, or ''
-  'truth': str,  # JSON of ground truth where the clip was rendered, or ''
-  'has_video': bool,  # False: frames are zeros and mean nothing
-  'has_audio': bool,  # False: the wave is silence and means nothing
-  'num_valid_samples': int,  # of the wave, from its start; what follows is padding, as the frames there are
-  'latent_mean_TC': (np.dtype('float16'), 2),  # codec posterior; shape (0, 0) where not encoded yet
-  'latent_std_TC': (np.dtype('float16'), 2),
-  'codes_TK': (np.dtype('uint16'), 2),  # of a codec with codes; shape (0, 0) where not encoded yet
-}
-_BY_CODECS = ('latent_mean_TC', 'latent_std_TC', 'codes_TK')
-# What codecs add later. Older records lack some of it, and open as if it were empty.
-NOT_ENCODED = {key: np.zeros((0, 0), FIELDS[key][0]) for key in _BY_CODECS}
-
-_WORLD_ID = re.compile(r'world/(\d+)/')
-_MAGIC = b'V2AR'
-_ALIGNMENT = 8
+_NUM_COUNTED = 512  # records counted of a folder whose manifest has no contents
+_NUM_SAMPLED_IDS = 64  # at least, of a folder that has as many
 _WRITER_OPTIONS = 'group_size:1,zstd:1'
-
-
-def wave_to_int16(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns a float wave in [-1, 1] as int16; values outside are clipped."""
-  return np.round(np.clip(wave_NA, -1.0, 1.0) * 32767.0).astype(np.int16)
-
-
-def wave_to_float(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns an int16 wave as float32 in [-1, 1]."""
-  return wave_NA.astype(np.float32) / 32767.0
-
-
-def validate(record: dict, spec: clip.ClipSpec | None = None) -> None:
-  """Checks a record against the schema, and its lengths against a ClipSpec where one is given.
-
-  Raises:
-    ValueError: naming the record, the field, what was got and what was wanted.
-  """
-  name = f'record {record.get("id", "without id")!r}'
-  if set(record) != set(FIELDS):
-    missing, extra = sorted(set(FIELDS) - set(record)), sorted(set(record) - set(FIELDS))
-    raise ValueError(
-      f'{name} must have exactly the keys of v2a.data.records.FIELDS; missing {missing}, extra {extra}.'
-    )
-  for key, wanted in FIELDS.items():
-    value = record[key]
-    if isinstance(wanted, type):
-      if type(value) is not wanted:
-        raise ValueError(f'{name}: {key} must be a {wanted.__name__}; got {type(value).__name__}.')
-      continue
-    dtype, rank = wanted
-    if not isinstance(value, np.ndarray) or value.dtype != dtype or value.ndim != rank:
-      got = f'{value.dtype} of shape {value.shape}' if isinstance(value, np.ndarray) else type(value).__name__
-      raise ValueError(f'{name}: {key} must be an array of {dtype} with {rank} axes; got {got}.')
-  if not record['id']:
-    raise ValueError('A record must have an id; got an empty one.')
-  mean, std = record['latent_mean_TC'].shape, record['latent_std_TC'].shape
-  if mean != std:
-    raise ValueError(f'{name}: latent_mean_TC has shape {mean}, but latent_std_TC has {std}.')
-  if spec is not None:
-    _check_lengths(name, record, spec)
-  if not 0 <= record['num_valid_samples'] <= len(record['wave_NA']):
-    raise ValueError(
-      f'{name}: num_valid_samples must be in 0..{len(record["wave_NA"])}, the length of '
-      f'wave_NA; got {record["num_valid_samples"]}.'
-    )
-
-
-def _check_lengths(name: str, record: dict, spec: clip.ClipSpec) -> None:
-  size = spec.frame_size
-  wanted = {
-    'wave_NA': (spec.num_samples, spec.num_channels),
-    'semantic_frame_MYX3': (spec.num_semantic_frames, size, size, 3),
-    'sync_frame_LYX3': (spec.num_sync_frames, size, size, 3),
-  }
-  for key, shape in wanted.items():
-    if record[key].shape != shape:
-      raise ValueError(f'{name}: {key} must have shape {shape}; got {record[key].shape}. Wanted by {spec}.')
-  for key in NOT_ENCODED:
-    num_steps = record[key].shape[0]
-    if num_steps not in (0, spec.num_latents):
-      raise ValueError(f'{name}: {key} must have 0 or {spec.num_latents} steps; got {num_steps}.')
-
-
-def encode(record: dict) -> bytes:
-  """Returns a valid record as bytes (eq. 1). Equal records give equal bytes."""
-  validate(record)
-  header, chunks, offset = {'version': VERSION}, [], 0
-  for key, wanted in FIELDS.items():
-    if isinstance(wanted, type):
-      header[key] = record[key]
-      continue
-    data = np.ascontiguousarray(record[key]).tobytes()
-    padding = -len(data) % _ALIGNMENT
-    header[key] = [offset, list(record[key].shape)]
-    chunks.append(data + bytes(padding))
-    offset += len(data) + padding
-  text = json.dumps(header, ensure_ascii=False, separators=(',', ':')).encode()
-  text += b' ' * (-(len(text) + len(_MAGIC) + 4) % _ALIGNMENT)
-  return b''.join([_MAGIC, struct.pack('<I', len(text)), text, *chunks])
-
-
-def decode(data: bytes) -> dict:
-  """Returns the record of `encode`'s bytes; its arrays are read-only views of them.
-
-  Raises:
-    ValueError: the bytes are no record, are cut short, or have another version.
-  """
-  start = len(_MAGIC) + 4
-  if data[: len(_MAGIC)] != _MAGIC or len(data) < start:
-    raise ValueError(f'Not a record: wanted bytes that begin with {_MAGIC!r}; got {bytes(data[:8])!r}.')
-  (length,) = struct.unpack('<I', data[len(_MAGIC) : start])
-  try:
-    header = json.loads(data[start : start + length])
-  except ValueError as error:
-    raise ValueError(f'A record has a damaged header: {error}.') from error
-  if header.pop('version', None) != VERSION:
-    raise ValueError(f'A record was written by another version of the schema; wanted {VERSION}.')
-  record = {}
-  for key, wanted in FIELDS.items():
-    if key == 'num_valid_samples':
-      # Records of before there was such a field are whole. The wave stands before it in FIELDS.
-      record[key] = header.get(key, len(record['wave_NA']))
-      continue
-    if isinstance(wanted, type):
-      record[key] = header[key]
-      continue
-    if key in NOT_ENCODED and key not in header:
-      record[key] = NOT_ENCODED[key]
-      continue
-    offset, shape = header[key]
-    count = math.prod(shape)
-    end = start + length + offset + count * wanted[0].itemsize
-    if end > len(data):
-      raise ValueError(
-        f'Record {header["id"]!r} is cut short: {key} ends at byte {end}, but it has {len(data)}.'
-      )
-    record[key] = np.frombuffer(data, wanted[0], count, start + length + offset).reshape(shape)
-  return record
-
-
-def fake(
-  spec: clip.ClipSpec,
-  seed: int = 0,
-  num_latent_channels: int = 0,
-  num_codebooks: int = 0,
-  codebook_size: int = 2,
-) -> dict:
-  """Returns a made-up record: a square crosses the picture while a chirp follows its height.
-
-  Args:
-    spec: lengths.
-    seed: equal seeds give equal records.
-    num_latent_channels: channels of random latents, 0 for none.
-    num_codebooks, codebook_size: of random codes, 0 books for none.
-  """
-  rng = np.random.default_rng((seed, 0xFA4E))
-  start_hz, end_hz = rng.uniform(100, 0.2 * spec.sample_rate_hz, 2)
-  t_N = np.arange(spec.num_samples) / spec.sample_rate_hz
-  phase_N = 2 * np.pi * (start_hz * t_N + (end_hz - start_hz) * t_N**2 / (2 * float(spec.duration_s)))
-  gain_A = rng.uniform(0.2, 0.6, spec.num_channels)
-  encoded = dict(NOT_ENCODED)
-  if num_latent_channels:
-    latent_TC = rng.standard_normal((spec.num_latents, num_latent_channels)).astype(np.float16)
-    encoded |= {'latent_mean_TC': latent_TC, 'latent_std_TC': np.full_like(latent_TC, 0.1)}
-  colour = rng.integers(64, 256, 3)
-  if num_codebooks:
-    encoded['codes_TK'] = rng.integers(0, codebook_size, (spec.num_latents, num_codebooks), np.uint16)
-  return {
-    'id': f'fake/{seed}',
-    'wave_NA': wave_to_int16(np.sin(phase_N)[:, None] * gain_A),
-    'semantic_frame_MYX3': _fake_frames(spec.num_semantic_frames, spec.frame_size, colour),
-    'sync_frame_LYX3': _fake_frames(spec.num_sync_frames, spec.frame_size, colour),
-    'text': f'a tone from {start_hz:.0f} to {end_hz:.0f} hertz',
-    'transcript': '',
-    'truth': '',
-    'has_video': True,
-    'has_audio': True,
-    'num_valid_samples': spec.num_samples,
-    **encoded,
-  }
-
-
-def _fake_frames(num_frames: int, size: int, colour: np.ndarray) -> np.ndarray:
-  frame_LYX3 = np.zeros((num_frames, size, size, 3), np.uint8)
-  side = max(1, size // 4)
-  for index in range(num_frames):
-    left = index * (size - side) // max(1, num_frames - 1)
-    frame_LYX3[index, left : left + side, left : left + side] = colour
-  return frame_LYX3
 
 
 class Writer:
   """Writes records to a new folder, which appears under its name only when complete.
 
   ```
-  with records.Writer(path, spec, about={'source': 'world', 'seed': 3}) as writer:
+  with records.Writer(path, spec, about={'source': 'synthetic', 'seed': 3}) as writer:
     writer.add(record)
   ```
   """
@@ -281,12 +76,12 @@ class Writer:
 
   def add(self, record: dict) -> None:
     """Appends one record. Raises ValueError where it breaks the schema or repeats an id."""
-    validate(record, self._spec)
+    record_schema.validate(record, self._spec)
     if record['id'] in self._ids:
       raise ValueError(f'Record id {record["id"]!r} occurs twice in {self.path}.')
     self._ids.add(record['id'])
     self.contents.add(record)
-    data = encode(record)
+    data = record_schema.encode(record)
     if self._shard is None or self._shards[-1]['num_records'] == self._records_per_shard:
       self._close_shard()
       name = f'records-{len(self._shards):05d}.array_record'
@@ -331,7 +126,7 @@ class Writer:
 
   def _write_manifest(self) -> None:
     manifest = {
-      'version': VERSION,
+      'version': record_schema.VERSION,
       'num_records': len(self._ids),
       'hash': self._hash.hexdigest(),
       'spec': dataclasses.asdict(self._spec),
@@ -426,9 +221,9 @@ class FolderSource:
     shard, position = self.shards[which], index - (self._ends[which - 1] if which else 0)
     data = shard.read(position)
     try:
-      return decode(data)
+      return record_schema.decode(data)
     except (ValueError, KeyError) as error:
-      raise CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
+      raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
 
 class InMemorySource:
@@ -437,9 +232,9 @@ class InMemorySource:
   folders: tuple[FolderSource, ...] = ()
 
   def __init__(self, items: Sequence[dict], spec: clip.ClipSpec):
-    self._data = [encode(record) for record in items]
+    self._data = [record_schema.encode(record) for record in items]
     for record in items:
-      validate(record, spec)
+      record_schema.validate(record, spec)
     self.spec = spec
     digest = hashlib.sha256()
     for data in self._data:
@@ -452,7 +247,7 @@ class InMemorySource:
   def __getitem__(self, index: int) -> dict:
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {len(self)}.')
-    return decode(self._data[index])
+    return record_schema.decode(self._data[index])
 
 
 class ConcatSource:
@@ -522,22 +317,20 @@ def contents(source: RecordSource) -> contents_lib.Contents:
   for indices in (sample_indices(len(source), _NUM_COUNTED, 0), range(len(source))):
     found = contents_lib.Contents()
     for index in indices:
-      with contextlib.suppress(CorruptRecordError):
+      with contextlib.suppress(shards.CorruptRecordError):
         found.add(source[index])
     if found.num_with_audio:
       break
   return found
 
 
-def synthetic_seeds(paths: Iterable[str | pathlib.Path]) -> list[int]:
-  """Returns the seeds of the procedural world that clips of folders are of, by the ids of some of them."""
-  seeds = set()
+def sample_ids(paths: Iterable[str | pathlib.Path]) -> list[str]:
+  """Returns ids of records at even distances in each of several folders."""
+  ids = []
   for path in paths:
     source = open(path)
-    for k in range(0, len(source), max(1, len(source) // 64)):
-      match = _WORLD_ID.match(source[k]['id'])
-      seeds |= {int(match.group(1))} if match else set()
-  return sorted(seeds)
+    ids += [source[k]['id'] for k in range(0, len(source), max(1, len(source) // _NUM_SAMPLED_IDS))]
+  return ids
 
 
 def _read_manifest(path: pathlib.Path) -> dict:
@@ -548,8 +341,10 @@ def _read_manifest(path: pathlib.Path) -> dict:
     manifest = json.loads(file.read_text())
   except ValueError as error:
     raise ValueError(f'{file} is no JSON: {error}.') from error
-  if not isinstance(manifest, dict) or manifest.get('version') != VERSION:
-    raise ValueError(f'{file} must be a manifest of version {VERSION}; got {str(manifest)[:80]}.')
+  if not isinstance(manifest, dict) or manifest.get('version') != record_schema.VERSION:
+    raise ValueError(
+      f'{file} must be a manifest of version {record_schema.VERSION}; got {str(manifest)[:80]}.'
+    )
   missing = [key for key in ('num_records', 'hash', 'spec', 'shards') if key not in manifest]
   if missing:
     raise ValueError(f'{file} lacks {missing}.')

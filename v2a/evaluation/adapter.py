@@ -17,6 +17,7 @@ from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 from v2a.sampling import samplers
 from v2a.sampling import windows
+from v2a.synthetic import record_ids
 
 
 def split_generator(word: str) -> tuple[str, str | None]:
@@ -152,7 +153,7 @@ def trained_seeds(model: bundle.Bundle) -> set[int] | None:
     folders = _at_hand(set(data.train))
     if not data.synthetic_seeds and folders is None:
       return None
-    seeds.update(data.synthetic_seeds or records.synthetic_seeds(folders))
+    seeds.update(data.synthetic_seeds or record_ids.seeds(records.sample_ids(folders)))
   return seeds
 
 
@@ -201,7 +202,7 @@ def trained_on(
   for case in chosen:
     signs = {case.name, *signs_of(case.wave_NA, case.frames[1])}
     if {'seed', 'index'} <= set(case.truth):
-      signs.add(f'world/{case.truth["seed"]}/{case.truth["index"]}')
+      signs.add(record_ids.make(case.truth['seed'], case.truth['index']))
     for sign in signs:
       by_sign.setdefault(sign, set()).add(case.name)
   found: set[str] = set()

@@ -27,6 +27,7 @@ from v2a import clip
 from v2a import weights
 from v2a.config import schema
 from v2a.data import examples
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
@@ -138,7 +139,7 @@ class ReconstructionMetrics:
     graphdef, state = nnx.split(model)
     if self._run is None:
       self._run = jax.jit(lambda state, wave_BNA: self._round_trip(nnx.merge(graphdef, state), wave_BNA))
-    true_BNA = np.stack([records.wave_to_float(case.wave_NA) for case in self._cases])
+    true_BNA = np.stack([record_schema.wave_to_float(case.wave_NA) for case in self._cases])
     wave_BNA = np.asarray(self._run(state, true_BNA), np.float32)
     pairs = list(zip(true_BNA, wave_BNA))
     mel = [signal.log_mel_distance(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
@@ -187,7 +188,7 @@ def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
     return record
   return (
     record
-    | records.NOT_ENCODED
+    | record_schema.NOT_ENCODED
     | {
       'wave_NA': record['wave_NA'][: wanted.num_samples],
       'num_valid_samples': min(record['num_valid_samples'], wanted.num_samples),
@@ -223,7 +224,8 @@ def _shown(cases: Sequence[examples.Example], waves: Sequence[np.ndarray], rate_
   for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
     found[f'sound/{case.name}'] = logger.AudioSummary(wave_NA, rate_hz)
     both = (
-      spectra.spectrogram_image(each, rate_hz) for each in (records.wave_to_float(case.wave_NA), wave_NA)
+      spectra.spectrogram_image(each, rate_hz)
+      for each in (record_schema.wave_to_float(case.wave_NA), wave_NA)
     )
     # The truth above, what was made of it below.
     found[f'spectrogram/{case.name}'] = logger.ImageSummary(np.concatenate(list(both)))

@@ -30,7 +30,7 @@ import time
 import numpy as np
 
 from v2a.data import examples
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import provenance
 from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
@@ -340,7 +340,7 @@ class _Session:
     model = self._model
     clock = _Clock(stage, len(waves), self._say)
     run = lambda part: _checked(np.asarray(model.reconstruct(np.stack(part))), self._batch_size, model.name)
-    floats = map(records.wave_to_float, waves)
+    floats = map(record_schema.wave_to_float, waves)
     made = in_batches(run, floats, self._batch_size, spectra.RATE_HZ, clock.tick)
     return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, made)}
 

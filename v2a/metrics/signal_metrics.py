@@ -19,7 +19,7 @@ import dataclasses
 import numpy as np
 
 from v2a.data import examples as examples_lib
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.metrics import onsets
 from v2a.metrics import signal
 from v2a.metrics import spectra
@@ -186,7 +186,7 @@ class SignalMetrics:
 def _truth_of(case: examples_lib.Example, sample_rate_hz: int) -> Reference:
   frame_LYX3 = case.frames[1]
   fps = len(frame_LYX3) * sample_rate_hz / len(case.wave_NA)
-  return make_reference(records.wave_to_float(case.wave_NA), sample_rate_hz, frame_LYX3, fps)
+  return make_reference(record_schema.wave_to_float(case.wave_NA), sample_rate_hz, frame_LYX3, fps)
 
 
 def _threads(run: Callable, items: Sequence) -> list:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from v2a.data import examples as examples_lib
-from v2a.data import records
+from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.media import motion
 from v2a.metrics import spectra
@@ -48,7 +48,7 @@ def waves(
     sample_rate_hz: rate of the cases' waves.
   """
   drawn = eval_result.waves_by_variant[evaluator.CLEAN_VARIANT]
-  truth_NA = spectra.resample(records.wave_to_float(examples[index].wave_NA), sample_rate_hz)
+  truth_NA = spectra.resample(record_schema.wave_to_float(examples[index].wave_NA), sample_rate_hz)
   sounds = (truth_NA, eval_result.reconstructed[index], drawn[index], drawn[floor_index(examples, index)])
   return dict(zip(ROWS, sounds))
 

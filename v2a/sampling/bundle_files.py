@@ -14,6 +14,7 @@ from v2a.data import records
 from v2a.ood import detector
 from v2a.sampling import bundle
 from v2a.sampling import samplers
+from v2a.synthetic import record_ids
 
 
 def save(model: bundle.Bundle, path: str | pathlib.Path) -> None:
@@ -99,7 +100,7 @@ def _write(model: bundle.Bundle, partial: pathlib.Path) -> None:
     c.init_from.update(dict.fromkeys(c.init_from, ''))  # a bundle is whole; paths of a machine mean nothing
     is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in c.data.train]
     if not c.data.synthetic_seeds and all(is_here):
-      c.data.synthetic_seeds = tuple(records.synthetic_seeds(c.data.train))
+      c.data.synthetic_seeds = tuple(record_ids.seeds(records.sample_ids(c.data.train)))
     weights.export(export.arrays, partial / part, c.lock(), 'float16', export.about)
     found = model.ood_detector(part) if part in samplers.GENERATORS else None
     if found is not None:

@@ -73,7 +73,7 @@ class Task(Protocol[Model]):
     Called from several threads.
 
     Args:
-      items: see `records.FIELDS`.
+      items: see `record_schema.FIELDS`.
       rng: of all that is random on the host, such as crops.
 
     """

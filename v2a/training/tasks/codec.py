@@ -31,6 +31,7 @@ from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import quantizer
 from v2a.config import schema
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
@@ -122,7 +123,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       num_valid = audio_masks.num_valid_samples(record) or len(record['wave_NA'])
       start = int(rng.integers(max(0, num_valid - self.num_crop_samples) + 1))
       gain = 10 ** (rng.uniform(-12, 0) / 20)
-      wave_NA = records.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
+      wave_NA = record_schema.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
       num_steps = max(0, min(self.num_crop_samples, audio_masks.num_valid_samples(record) - start)) // hop
       is_valid_T = np.arange(self.num_crop_steps) < num_steps
       crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
@@ -225,7 +226,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
       is_valid_T = audio_masks.valid_steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]
-      wave_BNA = records.wave_to_float(record['wave_NA'])[None, : self.spec.num_samples]
+      wave_BNA = record_schema.wave_to_float(record['wave_NA'])[None, : self.spec.num_samples]
       mean_TC, log_std_TC = (np.asarray(x[0], np.float64)[is_valid_T] for x in encode(model, wave_BNA))
       totals += [
         np.full(mean_TC.shape[-1], len(mean_TC)),

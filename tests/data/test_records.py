@@ -231,7 +231,7 @@ def test_a_failure_that_has_passed_is_none(folder, monkeypatch):
 
 MANY = """
 import os, pathlib, resource, sys
-from v2a import records, shards
+from v2a.data import records, shards
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
 opened = records.open(sys.argv[1])
 assert [opened[k]['id'] for k in range(len(opened))] == [f'fake/{k}' for k in range(200)]

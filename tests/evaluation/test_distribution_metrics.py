@@ -57,12 +57,12 @@ def test_entries_hold_value_ceiling_and_what_is_missing(measured):
 
 def test_tested_figures_are_the_same_figures_over_clips(measured):
   name = bands.FakeEmbedder().name
-  assert set(measured.samples) == {f'fd_{name}', f'kl_{name}'}
-  for figure, sample in measured.samples.items():
+  assert set(measured.observed_scores) == {f'fd_{name}', f'kl_{name}'}
+  for figure, sample in measured.observed_scores.items():
     assert sample.value() == pytest.approx(measured.entries[figure]['value'], rel=1e-6), figure
-  pairs = measured.samples[f'fd_{name}'].scores[0]
+  pairs = measured.observed_scores[f'fd_{name}'].scores[0]
   right = bootstrap.ObservedScores(distribution_metrics._frechet, [[(true, true) for true, _ in pairs]])
-  found = bootstrap.paired_difference(measured.samples[f'fd_{name}'], right, 50)
+  found = bootstrap.paired_difference(measured.observed_scores[f'fd_{name}'], right, 50)
   assert found.value == pytest.approx(measured.entries[f'fd_{name}']['value'], rel=1e-6)
   assert found.p < 0.05
 
@@ -71,7 +71,7 @@ class Witness(bands.FakeEmbedder):
   """Keeps what it is given."""
 
   def __init__(self):
-    super().__init__(name='witness', reads=('wave', 'pictures'))
+    super().__init__(name='witness', reads=('audio', 'video'))
     self.clips = []
 
   def embed(self, clip):
@@ -95,11 +95,11 @@ def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
   assert abs(films.lag_s(true.wave_NA[:, 0], sound_NA[:96000, 0], 48000)) < 1e-3
   assert (first.sample_rate_hz, first.wave_NA.shape) == (16000, (32000, 2))
   for clip in witness.clips:
-    shown = list(clip.pictures.at(25, 50))
-    assert clip.pictures.length_s == 2.0
+    shown = list(clip.frames.frames_at_fps(25, 50))
+    assert clip.frames.duration_s == 2.0
     assert {each.shape for each in shown} == {(films.HEIGHT, films.WIDTH, 3)}
     assert [films.frame_number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
-  assert meter.describe() == {'witness': {'digest': witness.digest, 'reads': ['wave', 'pictures']}}
+  assert meter.describe() == {'witness': {'digest': witness.digest, 'reads': ['audio', 'video']}}
 
 
 def test_another_file_or_length_is_another_picture(tmp_path):

@@ -1,4 +1,4 @@
-"""An embedder without weights, for tests: energies of bands as rows, four classes by their logarithms."""
+"""An embedder without weights for tests: log energies of four bands as embeddings and as class logits."""
 
 import dataclasses
 
@@ -9,16 +9,16 @@ from v2a.metrics.embedders import embedder as embedder_lib
 
 @dataclasses.dataclass
 class FakeEmbedder:
-  """Two rows a clip of four band energies; refuses silence; scores the share of the lowest band."""
+  """Embeds a clip as two rows of four band energies; silence is not supported; scores the lowest band."""
 
   name: str = 'bands'
   digest: str = 'd' * 64
-  reads: tuple[str, ...] = ('wave',)
+  reads: tuple[str, ...] = ('audio',)
   metrics: tuple[str, ...] = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is', 'lowness')
   num_calls: int = 0
 
   def embed(self, clip):
-    """Returns rows, logits and nothing else."""
+    """Returns rows and logits."""
     self.num_calls += 1
     if not clip.wave_NA.any():
       raise embedder_lib.UnsupportedClipError('silence has no bands')
@@ -38,10 +38,10 @@ def _power(wave_N):
 
 
 def noise_clips(seed, num, tilt=0.0, num_samples=256):
-  """Returns clips of noise; a tilt above 0 makes them darker."""
-  rng, made = np.random.default_rng(seed), []
+  """Returns clips of noise; a tilt above 0 attenuates high frequencies."""
+  rng, clips = np.random.default_rng(seed), []
   for _ in range(num):
     spectrum_F = np.fft.rfft(rng.standard_normal(num_samples))
     spectrum_F *= np.exp(-tilt * np.linspace(0, 1, len(spectrum_F)) + 0.2 * rng.standard_normal())
-    made.append(embedder_lib.Clip(np.fft.irfft(spectrum_F)[:, None].astype(np.float32), 16000))
-  return made
+    clips.append(embedder_lib.Clip(np.fft.irfft(spectrum_F)[:, None].astype(np.float32), 16000))
+  return clips

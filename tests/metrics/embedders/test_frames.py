@@ -1,4 +1,4 @@
-"""Scaling of pictures against torch's, and which pictures are taken."""
+"""Frames in memory: which ones are selected at a frame rate."""
 
 import numpy as np
 import pytest
@@ -6,44 +6,33 @@ import pytest
 from v2a.metrics.embedders import frames
 
 
-def test_stretched_as_torch_interpolates():
-  # Of torch 2.13.0 `interpolate(..., mode='bilinear', align_corners=False)`, pictures 0 and 1 of nine.
-  frame_LYX3 = np.random.default_rng(0).integers(0, 256, (9, 32, 48, 3), dtype=np.uint8)
-  small_YX3, large_YX3 = frames.resize_square(frame_LYX3[0], 13), frames.resize_square(frame_LYX3[1], 224)
-  np.testing.assert_array_equal(small_YX3[3, 4], [91, 101, 28])
-  np.testing.assert_array_equal(large_YX3[100, 37], [118, 179, 135])
-  assert small_YX3.shape == (13, 13, 3) and large_YX3.shape == (224, 224, 3)
+def selected(frame_LYX3, fps: float, num: int) -> list[int]:
+  """Returns the values of the first pixels of `num` frames at 25 frames per second."""
+  return [int(frame_YX3[0, 0, 0]) for frame_YX3 in frames.Frames(frame_LYX3, fps).frames_at_fps(25, num)]
 
 
-def taken(frame_LYX3, fps: float, num: int) -> list[int]:
-  return [int(picture_YX3[0, 0, 0]) for picture_YX3 in frames.Frames(frame_LYX3, fps).frames_at_fps(25, num)]
-
-
-def test_the_last_picture_stays():
+def test_last_frame_is_repeated():
   frame_LYX3 = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-  assert taken(frame_LYX3, 10.0, 9) == [0, 0, 0, 1, 1, 2, 2, 2, 2]
-
-
-def test_the_shorter_side_counts():
-  picture_YX3 = np.zeros((30, 50, 3), np.uint8)
-  assert frames.resize_short_side(picture_YX3, 21).size == (35, 21)
-  assert frames.resize_short_side(picture_YX3.swapaxes(0, 1), 21).size == (21, 35)
-
-
-def test_the_shorter_side_as_torch_interpolates():
-  # Of torch 2.13.0 `interpolate(..., mode='bicubic', antialias=True)` on uint8, as torchvision's Resize.
-  picture_YX3 = np.random.default_rng(3).integers(0, 256, (2, 48, 70, 3), dtype=np.uint8)[0]
-  found_YX3 = np.asarray(frames.resize_short_side(picture_YX3, 224)).astype(int)
-  assert found_YX3.shape == (224, 326, 3)
-  known = [[121, 167, 49], [141, 99, 190], [165, 154, 163]]
-  np.testing.assert_allclose(found_YX3[100, [0, 17, 200]], known, atol=1)
+  assert selected(frame_LYX3, 10.0, 9) == [0, 0, 0, 1, 1, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize(
-  ('fps', 'wanted'),
+  ('fps', 'expected'),
   [(30, [0, 1, 2, 4, 5, 6]), (25, [0, 1, 2, 3, 4, 5]), (50, [0, 2, 4, 6, 8, 10]), (12.5, [0, 0, 1, 1, 2, 2])],
 )
-def test_pictures_are_those_of_ffmpeg(fps, wanted):
+def test_selected_frames_are_those_of_ffmpeg(fps, expected):
   frame_LYX3 = np.arange(12, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-  assert taken(frame_LYX3, fps, 6) == wanted
-  assert taken(frame_LYX3[:2], fps, 6)[-1] == 1
+  assert selected(frame_LYX3, fps, 6) == expected
+  assert selected(frame_LYX3[:2], fps, 6)[-1] == 1
+
+
+@pytest.mark.parametrize(
+  ('frame_LYX3', 'fps', 'message'),
+  [
+    (np.zeros((1, 2, 2, 3)), 25.0, 'uint8 .*; got float64'),
+    (np.zeros((1, 2, 2, 3), np.uint8), None, 'frame rate; got fps=None'),
+  ],
+)
+def test_frames_of_a_wrong_type_or_without_a_rate_are_refused(frame_LYX3, fps, message):
+  with pytest.raises(ValueError, match=message):
+    frames.Frames(frame_LYX3, fps)

@@ -1,4 +1,4 @@
-"""The published networks at their published sizes, with made-up weights, over a video as it was filmed."""
+"""Embedders of the published networks at full size, with reference weights, on a video file."""
 
 import gc
 
@@ -19,10 +19,10 @@ from v2a.metrics.embedders import passt
 from v2a.metrics.embedders import synchformer
 from v2a.metrics.embedders import syncnet
 from v2a.metrics.embedders import vggish
+from v2a.models.published import imagebind as imagebind_network
 
 CLIP_S, RATE_HZ = 5.0, 48000
-CLAP = clap_weights.clap_shapes((128, 768, 512), ((2, 2, 12, 2), 12), 50265)
-# Network -> what makes it, the name of its file's shapes, and the shapes of what it makes of the clip.
+# By network: constructor, name of its tensor spec, and shapes of the arrays of a clip.
 NETWORKS = {
   'vggish': (vggish.Vggish, 'vggish_torch', {'rows_NF': (5, 128)}),
   'panns': (panns.Panns, 'panns_cnn14_16k', {'rows_NF': (1, 2048), 'logits_O': (527,)}),
@@ -40,17 +40,17 @@ NETWORKS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', NETWORKS)
-def test_a_video_goes_through_the_whole_network(tmp_path, name):
-  make, spec, wanted = NETWORKS[name]
-  sizes = specs.shapes(spec) if spec else CLAP
-  read = {key: size for key, size in sizes.items() if not key.startswith(imagebind.IGNORED)}
+def test_arrays_of_a_video_have_the_published_sizes(tmp_path, name):
+  construct, spec, expected = NETWORKS[name]
+  shapes = specs.shapes(spec) if spec else clap_weights.PUBLISHED
+  read = {key: shape for key, shape in shapes.items() if not key.startswith(imagebind_network.IGNORED)}
   weights = reference.weights(read)
   path = films.make(tmp_path / 'film', duration_s=CLIP_S, fps=30, height=270, width=480)
   wave_NA = reference.wave(round(CLIP_S * RATE_HZ), 2, RATE_HZ)
-  net = make({key: jax.numpy.asarray(array) for key, array in weights.items()}, 'd')
+  net = construct({key: jax.numpy.asarray(array) for key, array in weights.items()}, 'd')
   del weights
   arrays = net.embed(embedder_lib.Clip(wave_NA, RATE_HZ, frames.Video(path, CLIP_S), 'A dog'))
-  assert {key: array.shape for key, array in arrays.items()} == wanted
+  assert {key: array.shape for key, array in arrays.items()} == expected
   assert all(np.isfinite(array).all() and array.std() > 0 for array in arrays.values())
   assert all(np.isfinite(score) for score in net.scores(arrays).values())
   del net

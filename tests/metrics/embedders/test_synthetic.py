@@ -1,4 +1,4 @@
-"""The built-in embedder on sounds it was not trained on: what is there, and how much worse it got."""
+"""The packaged embedder on clips that it was not trained on: its tags, and distances of degraded audio."""
 
 import numpy as np
 import pytest
@@ -17,23 +17,24 @@ SCENES = ('strike', 'engine', 'rain', 'keys', 'dialogue', 'still')
 
 @pytest.fixture(scope='module')
 def held_out():
-  """Returns a few clips of each of some scenes, and which tags hold for them."""
-  known = [
+  """Returns a few clips of each of some scenes, and their tags."""
+  rendered = [
     pair
     for scene in SCENES
     for pair in check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 3, 2, (scene,))
   ]
-  clips = [embedder_lib.Clip(wave_NA, spectra.RATE_HZ) for wave_NA, _ in known]
-  return clips, np.stack([synthetic.tags(truth) for _, truth in known])
+  clips = [embedder_lib.Clip(wave_NA, spectra.RATE_HZ) for wave_NA, _ in rendered]
+  return clips, np.stack([synthetic.tags(truth) for _, truth in rendered])
 
 
 def embed(net, clips):
   """Returns rows and logits."""
-  made = [net.embed(clip) for clip in clips]
-  return np.concatenate([arrays['rows_NF'] for arrays in made]), np.stack([a['logits_O'] for a in made])
+  embedded = [net.embed(clip) for clip in clips]
+  rows_NF = np.concatenate([arrays['rows_NF'] for arrays in embedded])
+  return rows_NF, np.stack([arrays['logits_O'] for arrays in embedded])
 
 
-def test_seeds_are_apart():
+def test_seeds_of_training_and_evaluation_differ():
   seeds = (
     pipeline.TRAIN_SEED,
     instruments_pipeline.TRAIN_SEED,
@@ -44,11 +45,11 @@ def test_seeds_are_apart():
   assert len(set(seeds)) == len(seeds)
 
 
-def test_shipped_weights_are_small():
+def test_packaged_weights_are_small():
   assert synthetic.FILE.stat().st_size < 1_000_000
 
 
-def test_it_hears_what_is_there(held_out):
+def test_logits_agree_with_the_tags(held_out):
   clips, tag_BO = held_out
   rows_NF, logits_BO = embed(synthetic.load(), clips)
   assert rows_NF.shape == (len(clips), pipeline.WIDTHS[-1]) and logits_BO.shape == tag_BO.shape
@@ -56,7 +57,7 @@ def test_it_hears_what_is_there(held_out):
   assert (tag_BO.sum(axis=1) >= 1).all()
 
 
-def test_distance_grows_with_noise_and_muffling(held_out):
+def test_frechet_distance_grows_with_noise_and_low_pass_filtering(held_out):
   clips, _ = held_out
   net, rng = synthetic.load(), np.random.default_rng(0)
   rows_NF, _ = embed(net, clips)
@@ -68,7 +69,7 @@ def test_distance_grows_with_noise_and_muffling(held_out):
   def noisy(level_db):
     return distance(lambda wave_NA: wave_NA + rng.standard_normal(wave_NA.shape) * 10 ** (level_db / 20))
 
-  def muffled(keep):
+  def low_passed(keep):
     def change(wave_NA):
       spectrum_FA = np.fft.rfft(wave_NA, axis=0)
       spectrum_FA[int(keep * len(spectrum_FA)) :] = 0
@@ -77,21 +78,21 @@ def test_distance_grows_with_noise_and_muffling(held_out):
     return distance(change)
 
   assert noisy(-70) < noisy(-50) < noisy(-35)
-  assert muffled(0.8) < muffled(0.3) < muffled(0.1)
+  assert low_passed(0.8) < low_passed(0.3) < low_passed(0.1)
 
 
-def test_rate_channels_and_length_do_not_matter(held_out):
+def test_any_sample_rate_channel_order_and_duration_is_embedded(held_out):
   clips, _ = held_out
   net, clip = synthetic.load(), clips[2]
-  known_NF = net.embed(clip)['rows_NF']
+  rows_NF = net.embed(clip)['rows_NF']
   swapped = embedder_lib.Clip(clip.wave_NA[:, ::-1], clip.sample_rate_hz)
-  np.testing.assert_allclose(net.embed(swapped)['rows_NF'], known_NF, atol=1e-5)
+  np.testing.assert_allclose(net.embed(swapped)['rows_NF'], rows_NF, atol=1e-5)
   short = embedder_lib.Clip(clip.wave_NA[:1000], 44100)
   assert np.isfinite(net.embed(short)['rows_NF']).all()
   assert net.scores(net.embed(clip)) == {} and net.metrics == synthetic.METRICS
 
 
-def test_training_in_small_is_repeatable_and_scaled(tmp_path):
+def test_training_is_repeatable_and_scales_features_to_unit_variance(tmp_path):
   window_BSJR, tag_BO = pipeline.render_examples(20)
   params = pipeline.fit(window_BSJR, tag_BO, 20)
   features_BF, logits_BO = synthetic.apply(params, window_BSJR.astype(np.float32), np)
@@ -111,7 +112,7 @@ def test_training_in_small_is_repeatable_and_scaled(tmp_path):
   np.testing.assert_allclose(loaded.params['weight_3_IO'], params['weight_3_IO'], rtol=1e-3, atol=1e-4)
 
 
-def test_other_weights_are_refused(tmp_path, monkeypatch):
+def test_missing_file_and_other_tags_are_refused(tmp_path, monkeypatch):
   with pytest.raises(FileNotFoundError, match=r'scripts\.train_embedder` trains it'):
     synthetic.load(tmp_path / 'world.npz')
   synthetic.save(tmp_path / 'world.npz', {'bias_0_O': np.zeros(1)})

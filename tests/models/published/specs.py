@@ -34,17 +34,17 @@ def parse(text: str) -> Spec:
   Raises:
     ValueError: a line is malformed, or a name is listed twice.
   """
-  found: Spec = {}
+  spec: Spec = {}
   for line in text.splitlines():
     match = _LINE.fullmatch(line)
     if not match:
       raise ValueError(f'a line must be `name [shape] dtype`; got {line!r}.')
     pattern, sizes, dtype = match.groups()
     for name in _expand(pattern):
-      if name in found:
+      if name in spec:
         raise ValueError(f'{name} is listed twice.')
-      found[name] = (tuple(int(size) for size in sizes.split(',') if size), dtype or 'float32')
-  return found
+      spec[name] = (tuple(int(size) for size in sizes.split(',') if size), dtype or 'float32')
+  return spec
 
 
 def format_spec(spec: Spec) -> str:
@@ -52,23 +52,23 @@ def format_spec(spec: Spec) -> str:
   names_by_content: dict[tuple, list[str]] = {}
   for name, content in spec.items():
     names_by_content.setdefault(content, []).append(name)
-  place = {name: number for number, name in enumerate(spec)}
+  position = {name: number for number, name in enumerate(spec)}
   lines = []
   for (shape, dtype), names in names_by_content.items():
     content = f'[{",".join(map(str, shape))}]' + ('' if dtype == 'float32' else f' {dtype}')
-    lines += [(place[next(_expand(pattern))], f'{pattern} {content}\n') for pattern in _merge(names)]
+    lines += [(position[next(_expand(pattern))], f'{pattern} {content}\n') for pattern in _merge(names)]
   return ''.join(line for _, line in sorted(lines))
 
 
 def _merge(names: Iterable[str]) -> list[str]:
   """Returns patterns of names: those that differ by the number between two dots become one."""
   split = [tuple(name.split('.')) for name in names]
-  for place in range(max(map(len, split))):
+  for i in range(max(map(len, split))):
     groups: dict[tuple, list[int]] = {}
     for parts in split:
-      is_number = place < len(parts) and parts[place].isdigit()
-      key = (*parts[:place], None, *parts[place + 1 :]) if is_number else parts
-      groups.setdefault(key, []).extend([int(parts[place])] if is_number else [])
+      is_number = i < len(parts) and parts[i].isdigit()
+      key = (*parts[:i], None, *parts[i + 1 :]) if is_number else parts
+      groups.setdefault(key, []).extend([int(parts[i])] if is_number else [])
     split = [
       tuple(_format_numbers(numbers) if part is None else part for part in key)
       for key, numbers in groups.items()
@@ -81,7 +81,7 @@ def _format_numbers(numbers: list[int]) -> str:
   if len(numbers) == 1:
     return str(numbers[0])
   parts = []
-  # Consecutive numbers have one distance from their place.
+  # Consecutive numbers have the same difference from their index.
   for _, run in itertools.groupby(enumerate(sorted(numbers)), lambda pair: pair[1] - pair[0]):
     run = [number for _, number in run]
     parts += [f'{run[0]}-{run[-1]}'] if len(run) > 2 else [str(number) for number in run]

@@ -1,4 +1,4 @@
-"""RoBERTa against its definition spelled out for one text at a time, without filling."""
+"""RoBERTa against a plain NumPy implementation for one text at a time, without padding."""
 
 import jax
 import numpy as np
@@ -10,8 +10,8 @@ from tests.models.published.test_htsat import norm
 from v2a.models.published import roberta
 
 
-def known_features(weights, token_S, depth):
-  """Returns feature_F of one text; the first two rows of the places stand for no place."""
+def expected_features(weights, token_S, depth):
+  """Returns feature_F of one text; the first two rows of the position table are not positions."""
   x_SF = weights['embeddings.word_embeddings.weight'][token_S]
   x_SF = x_SF + weights['embeddings.position_embeddings.weight'][2 : 2 + len(token_S)]
   x_SF = norm(weights, 'embeddings.LayerNorm', x_SF + weights['embeddings.token_type_embeddings.weight'])
@@ -20,8 +20,8 @@ def known_features(weights, token_S, depth):
     parts = [linear(weights, f'{name}.attention.self.{part}', x_SF) for part in ('query', 'key', 'value')]
     q_SHE, k_SHE, v_SHE = (part.reshape(len(token_S), -1, 64) for part in parts)
     score_QSH = np.einsum('qhe,she->qsh', q_SHE, k_SHE) / 8
-    taken_SF = np.einsum('qsh,she->qhe', special.softmax(score_QSH, axis=1), v_SHE).reshape(x_SF.shape)
-    x_SF = x_SF + linear(weights, f'{name}.attention.output.dense', taken_SF)
+    attended_SF = np.einsum('qsh,she->qhe', special.softmax(score_QSH, axis=1), v_SHE).reshape(x_SF.shape)
+    x_SF = x_SF + linear(weights, f'{name}.attention.output.dense', attended_SF)
     x_SF = norm(weights, f'{name}.attention.output.LayerNorm', x_SF)
     x = linear(weights, f'{name}.intermediate.dense', x_SF)
     x = linear(weights, f'{name}.output.dense', x * 0.5 * (1 + special.erf(x / np.sqrt(2))))
@@ -29,13 +29,13 @@ def known_features(weights, token_S, depth):
   return np.tanh(linear(weights, 'pooler.dense', x_SF[0]))
 
 
-def test_texts_of_two_lengths_against_each_by_itself():
+def test_features_of_padded_texts_equal_a_plain_implementation():
   weights = clap_weights.weights(clap_weights.roberta_shapes(128, 64, 2, 20))
-  # Places 40 rows apart look alike in reference.weights; unlike ones tell where counting starts.
-  places = 'embeddings.position_embeddings.weight'
-  weights[places] = np.random.default_rng(1).standard_normal(weights[places].shape).astype(np.float32)
+  # Rows 40 apart are nearly equal in reference.weights; random ones show where positions start.
+  positions = 'embeddings.position_embeddings.weight'
+  weights[positions] = np.random.default_rng(1).standard_normal(weights[positions].shape).astype(np.float32)
   weights['pooler.dense.weight'] *= 0.3
-  # Small enough for the norms' epsilon to tell.
+  # Small values, so that the epsilon of the norms matters.
   for part in ('word', 'position', 'token_type'):
     weights[f'embeddings.{part}_embeddings.weight'] *= 0.01
   texts = [[0, 5, 7, 9, 3, 2], [0, 11, 2]]
@@ -43,7 +43,7 @@ def test_texts_of_two_lengths_against_each_by_itself():
   for row_S, text in zip(token_BS, texts):
     row_S[: len(text)] = text
   found_BF = np.asarray(jax.jit(roberta.apply)(weights, token_BS))
-  wide = {name: value.astype(np.float64) for name, value in weights.items()}
-  known_BF = [known_features(wide, np.array(text), 2) for text in texts]
-  assert np.abs(known_BF).mean() < 0.8
-  np.testing.assert_allclose(found_BF, known_BF, atol=2e-5)
+  float64_weights = {name: value.astype(np.float64) for name, value in weights.items()}
+  expected_BF = [expected_features(float64_weights, np.array(text), 2) for text in texts]
+  assert np.abs(expected_BF).mean() < 0.8
+  np.testing.assert_allclose(found_BF, expected_BF, atol=2e-5)

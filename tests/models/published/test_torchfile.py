@@ -1,4 +1,4 @@
-"""Files that torch.save wrote, read without torch; see goldens/torchfile.py for what is in them."""
+"""Reading files of torch.save without torch; goldens/torchfile.py writes them."""
 
 import pathlib
 import pickle
@@ -11,7 +11,7 @@ from v2a.models.published import torchfile
 
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 WHOLE = np.arange(6, dtype=np.float32).reshape(2, 3)
-KNOWN = {
+EXPECTED = {
   'model.net.whole': WHOLE,
   'model.net.turned': WHOLE.T,
   'model.net.row': WHOLE[1],
@@ -23,10 +23,10 @@ KNOWN = {
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'stream.pt'])
-def test_every_tensor_is_found_and_nothing_else(name):
+def test_exactly_the_tensors_are_found(name):
   found = torchfile.load(GOLDENS / name)
-  assert set(found) == set(KNOWN)
-  for key, value in KNOWN.items():
+  assert set(found) == set(EXPECTED)
+  for key, value in EXPECTED.items():
     array = found[key].array()
     np.testing.assert_array_equal(array.astype(np.float64), value)
     assert array.shape == found[key].shape and array.dtype == found[key].dtype
@@ -34,36 +34,36 @@ def test_every_tensor_is_found_and_nothing_else(name):
   assert found['model.net.brain'].dtype.name == 'bfloat16'
 
 
-def test_safetensors(tmp_path):
+def test_safetensors_file_is_read(tmp_path):
   safetensors.numpy.save_file({'a.b': WHOLE}, tmp_path / 'x.safetensors')
   found = torchfile.load(tmp_path / 'x.safetensors')
   assert found['a.b'].shape == (2, 3) and found['a.b'].dtype == np.float32
   np.testing.assert_array_equal(found['a.b'].array(), WHOLE)
 
 
-def test_nothing_of_a_pickle_is_run(tmp_path):
-  class Harmful:
+def test_pickled_code_is_not_executed(tmp_path):
+  class Malicious:
     def __reduce__(self):
-      return (pathlib.Path.touch, (tmp_path / 'harm',))
+      return (pathlib.Path.touch, (tmp_path / 'executed',))
 
   with (tmp_path / 'x.pt').open('wb') as file:
-    for part in (torchfile._MAGIC, 1001, {}, {'a': Harmful()}, []):
+    for part in (torchfile._MAGIC, 1001, {}, {'a': Malicious()}, []):
       pickle.dump(part, file, protocol=2)
   assert torchfile.load(tmp_path / 'x.pt') == {}
-  assert not (tmp_path / 'harm').exists()
+  assert not (tmp_path / 'executed').exists()
 
 
 @pytest.mark.parametrize('name', ['zip.pt', 'stream.pt'])
-def test_a_file_that_is_cut_off_is_named(tmp_path, name):
+def test_truncated_file_is_named_in_the_error(tmp_path, name):
   path = tmp_path / name
   path.write_bytes((GOLDENS / name).read_bytes()[:-20])
   with pytest.raises(ValueError, match=name):
     torchfile.load(path)
 
 
-def test_what_is_no_file_of_torch(tmp_path):
+def test_other_and_missing_files_are_named_in_the_error(tmp_path):
   (tmp_path / 'x.pt').write_bytes(b'text\n')
   with pytest.raises(ValueError, match='x.pt'):
     torchfile.load(tmp_path / 'x.pt')
-  with pytest.raises(FileNotFoundError, match='gone.pt'):
-    torchfile.load(tmp_path / 'gone.pt')
+  with pytest.raises(FileNotFoundError, match='missing.pt'):
+    torchfile.load(tmp_path / 'missing.pt')

@@ -1,1 +1,1 @@
-"""Networks that turn a clip into embeddings and class logits; see `embedder`."""
+"""Embedders: networks that turn a clip into embeddings, class logits and scores; see `embedder`."""

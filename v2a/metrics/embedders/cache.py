@@ -1,8 +1,8 @@
-"""Embeddings by content: an evaluation that was interrupted does not embed a clip twice.
+"""A cache of embeddings on disk, so that a resumed evaluation does not embed a clip twice.
 
-An entry is named by the hash of what the network reads of the clip, and lies in a folder named by the
-embedder and the digest of its weights and code: another sound, another network or other weights never find
-each other's entries. Refusals are kept, too, since a refusal costs as much as an embedding.
+An entry is keyed by the hash of the inputs that the network reads, in a folder named by the embedder and the
+digest of its weights and code. That a clip is not supported is cached, too, since finding it out can cost as
+much as an embedding.
 """
 
 import json
@@ -14,49 +14,50 @@ import numpy as np
 from v2a import files
 from v2a.metrics.embedders import embedder as embedder_lib
 
-_REFUSAL = 'refusal'
+# The array of an entry that holds why a clip is not supported.
+_REASON = 'refusal'
 
 
 class EmbeddingCache:
-  """A folder of embeddings; with None as folder nothing is kept."""
+  """A folder of embeddings; None caches nothing."""
 
   def __init__(self, folder: pathlib.Path | str | None):
     self.folder = None if folder is None else pathlib.Path(folder)
 
   def path(self, embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> pathlib.Path:
-    """Returns where the entry of a clip lies, or would lie."""
+    """Returns the path of the entry of a clip."""
     key = embedder_lib.content_hash(clip, embedder.reads)
     return self.folder / f'{embedder.name}-{embedder.digest[:16]}' / key[:2] / f'{key}.npz'
 
   def embed(self, embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
-    """Returns what the embedder makes of a clip, from the folder where it is there.
+    """Returns the arrays of a clip, from the cache if it holds them.
 
     Raises:
-      Refusal: the embedder refused the clip, now or when the entry was made.
+      UnsupportedClipError: the embedder does not support the clip, now or when it was cached.
       ValueError: an entry is damaged.
     """
-    absent = embedder_lib.missing_inputs(clip, embedder.reads)
-    if absent:
-      raise embedder_lib.UnsupportedClipError(absent)
+    missing = embedder_lib.missing_inputs(clip, embedder.reads)
+    if missing:
+      raise embedder_lib.UnsupportedClipError(missing)
     if self.folder is None:
       return embedder.embed(clip)
     path = self.path(embedder, clip)
     if not path.is_file():
       _write(path, _entry(embedder, clip))
     arrays = _read(path)
-    if _REFUSAL in arrays:
-      raise embedder_lib.UnsupportedClipError(json.loads(str(arrays[_REFUSAL])))
+    if _REASON in arrays:
+      raise embedder_lib.UnsupportedClipError(json.loads(str(arrays[_REASON])))
     return arrays
 
 
 def _entry(embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder_lib.Arrays:
   try:
     return embedder.embed(clip)
-  except embedder_lib.UnsupportedClipError as refusal:
-    return {_REFUSAL: np.array(json.dumps(str(refusal)))}
+  except embedder_lib.UnsupportedClipError as error:
+    return {_REASON: np.array(json.dumps(str(error)))}
 
 
-def _write(path: pathlib.Path, arrays: embedder_lib.Arrays):
+def _write(path: pathlib.Path, arrays: embedder_lib.Arrays) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path) as partial:
     np.savez(partial, **arrays)

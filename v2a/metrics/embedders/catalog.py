@@ -1,4 +1,4 @@
-"""All embedders by name, and what each needs; what cannot be had comes back as what is missing."""
+"""All embedders by name with the files and packages that they need."""
 
 from collections.abc import Callable
 from collections.abc import Iterable
@@ -17,60 +17,47 @@ from v2a.metrics.embedders import synthetic
 from v2a.metrics.embedders import vggish
 from v2a.models.published import checkpoints
 
-BuildFn = Callable[[dict[str, pathlib.Path]], embedder_lib.Embedder]
-
 
 @dataclasses.dataclass(frozen=True)
 class EmbedderSpec:
   """One embedder.
 
   Attributes:
-    build: makes it from the paths of its files, by their names.
-    figures: see embedder.Embedder.
+    load: loads it from the paths of its files, in their order.
+    metrics: see embedder.Embedder.
     files: published weights that it needs.
-    packages: optional ones that it needs, and how to get each.
+    packages: optional packages that it needs, with the command that installs each.
   """
 
-  build: BuildFn
+  load: Callable[..., embedder_lib.Embedder]
   metrics: tuple[str, ...]
   files: tuple[checkpoints.Checkpoint, ...] = ()
   packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
-def _of_one(module) -> EmbedderSpec:
-  """Returns the entry of a module with one checkpoint."""
-  checkpoint = module.CHECKPOINT
-  return EmbedderSpec(lambda paths: module.load(paths[checkpoint.file]), module.METRICS, (checkpoint,))
-
-
 EMBEDDERS = {
-  synthetic.NAME: EmbedderSpec(lambda paths: synthetic.load(), synthetic.METRICS),
-  vggish.NAME: _of_one(vggish),
-  panns.NAME: _of_one(panns),
-  passt.NAME: _of_one(passt),
-  synchformer.NAME: _of_one(synchformer),
-  clap.NAME: EmbedderSpec(
-    lambda paths: clap.load(paths[clap.CHECKPOINT.file], paths[clap.TOKENIZER.file]),
-    clap.METRICS,
-    (clap.CHECKPOINT, clap.TOKENIZER),
-    clap.PACKAGES,
-  ),
-  syncnet.NAME: _of_one(syncnet),
-  imagebind.NAME: _of_one(imagebind),
+  synthetic.NAME: EmbedderSpec(synthetic.load, synthetic.METRICS),
+  vggish.NAME: EmbedderSpec(vggish.load, vggish.METRICS, vggish.FILES),
+  panns.NAME: EmbedderSpec(panns.load, panns.METRICS, panns.FILES),
+  passt.NAME: EmbedderSpec(passt.load, passt.METRICS, passt.FILES),
+  synchformer.NAME: EmbedderSpec(synchformer.load, synchformer.METRICS, synchformer.FILES),
+  clap.NAME: EmbedderSpec(clap.load, clap.METRICS, clap.FILES, clap.PACKAGES),
+  syncnet.NAME: EmbedderSpec(syncnet.load, syncnet.METRICS, syncnet.FILES),
+  imagebind.NAME: EmbedderSpec(imagebind.load, imagebind.METRICS, imagebind.FILES),
 }
 
 
 def load(
   names: Iterable[str], path: pathlib.Path | str | None = None
 ) -> list[embedder_lib.Embedder | embedder_lib.Missing]:
-  """Returns embedders in the order of their names, a Missing for each that cannot be had.
+  """Returns embedders in the order of their names, a `Missing` for each that cannot be loaded.
 
   Args:
-    names: some of ENTRIES.
-    path: folder of published weights, see checkpoints.folder.
+    names: keys of EMBEDDERS.
+    path: folder of published weights, see `checkpoints.folder`.
 
   Raises:
-    ValueError: an unknown name, or a file that is not what was published.
+    ValueError: an unknown name, or a file that is not the published one.
   """
   names = list(names)
   unknown = [name for name in names if name not in EMBEDDERS]
@@ -79,32 +66,32 @@ def load(
   return [_load(name, path) for name in names]
 
 
-def fetch(say: Callable[[str], None], path: pathlib.Path | str | None = None) -> None:
-  """Downloads the weights that are missing and whose publisher states a checksum; says where the others are.
+def fetch(log: Callable[[str], None], path: pathlib.Path | str | None = None) -> None:
+  """Downloads missing weights that have a published checksum; logs the addresses of the others.
 
   Args:
-    say: receives a line a file.
-    path: folder of published weights, see checkpoints.folder.
+    log: receives lines of progress.
+    path: folder of published weights, see `checkpoints.folder`.
 
   Raises:
-    ValueError: no folder, or a file that is not what was published.
+    ValueError: there is no folder, or a file is not the published one.
     FileNotFoundError: a file could not be downloaded.
   """
-  for file in dict.fromkeys(file for entry in EMBEDDERS.values() for file in entry.files):
+  for file in dict.fromkeys(file for spec in EMBEDDERS.values() for file in spec.files):
     if checkpoints.find(file, path) is not None:
       continue
     if file.checksum is None:
-      say(f'{file.file} has no published checksum and is not fetched; it is at {file.url} ({file.licence})')
+      log(f'{file.file} has no published checksum and is not downloaded; see {file.url} ({file.licence})')
     else:
-      checkpoints.fetch(file, path, say)
+      checkpoints.fetch(file, path, log)
 
 
-def _load(name: str, path) -> embedder_lib.Embedder | embedder_lib.Missing:
-  entry = EMBEDDERS[name]
-  paths = {file.file: checkpoints.find(file, path) for file in entry.files}
-  missing = [file.reason for file in entry.files if paths[file.file] is None]
-  for package, command in entry.packages.items():
+def _load(name: str, path: pathlib.Path | str | None) -> embedder_lib.Embedder | embedder_lib.Missing:
+  spec = EMBEDDERS[name]
+  paths = [checkpoints.find(file, path) for file in spec.files]
+  missing = [file.missing_reason for file, found in zip(spec.files, paths) if found is None]
+  for package, command in spec.packages.items():
     missing += checkpoints.missing_package(package, command)
   if missing:
-    return embedder_lib.Missing(name, ', '.join(missing), entry.metrics)
-  return entry.build(paths)
+    return embedder_lib.Missing(name, ', '.join(missing), spec.metrics)
+  return spec.load(*paths)

@@ -1,72 +1,75 @@
-"""What an embedder is: a clip in, named arrays out; and what stands for one that cannot be had.
+"""The interface of embedders: a clip in, named arrays out.
 
-Names of arrays, whatever the network:
+Names of the arrays:
 
-  rows_NF       embeddings of the sound, one or several a clip: what distances of sets are computed on
-  logits_O      class logits of the sound, before any sigmoid or softmax
-  anything else is the network's own, and read by the network's own figures, see `Embedder.scores`
+  rows_NF       embeddings of the audio, one or several for each clip, for distances between sets
+  logits_O      class logits of the audio, before any sigmoid or softmax
+  anything else belongs to one network, and is read by its own `Embedder.scores`
 
-An embedder may refuse a clip that its protocol does not serve (`Refusal`); the clip is then counted as
-refused. What is missing altogether (weights, a package) is a `Missing`, which a report prints in place of a
-figure: nothing is dropped in silence.
+An embedder raises UnsupportedClipError for a clip that its protocol does not support, such as one that is
+too short; such clips are counted. An embedder whose weights or package are not installed is a `Missing`,
+whose note a report prints in place of its metrics.
 """
 
 from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
+import pathlib
 from typing import Protocol
 
 import numpy as np
 
-from v2a.metrics.embedders import frames as picture_lib
+from v2a.metrics.embedders import frames as frames_lib
+from v2a.models.published import checkpoints
 
 EMBEDDINGS, LOGITS = 'rows_NF', 'logits_O'
 Arrays = dict[str, np.ndarray]
-# What of a clip a network may read, and the fields that hold it.
+# Inputs that a network may read, and the fields of a clip that hold them.
 INPUT_FIELDS = {
-  'wave': ('wave_NA', 'sample_rate_hz'),
-  'pictures': ('pictures',),
+  'audio': ('wave_NA', 'sample_rate_hz'),
+  'video': ('frames',),
   'text': ('text',),
 }
 
 
 class UnsupportedClipError(ValueError):
-  """A clip that the protocol of an embedder does not serve; the message says why."""
+  """A clip that the protocol of an embedder does not support; the message says why."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-  """What there is to embed.
+  """A clip to embed.
 
   Attributes:
-    wave_NA: samples, full scale 1.
-    sample_rate_hz: their rate.
-    pictures: what is seen, or None.
+    wave_NA: waveform, full scale 1.
+    sample_rate_hz: its rate.
+    frames: of the video, or None.
     text: the prompt, or None.
   """
 
   wave_NA: np.ndarray
   sample_rate_hz: int
-  pictures: picture_lib.FrameSource | None = None
+  frames: frames_lib.FrameSource | None = None
   text: str | None = None
 
   def __post_init__(self):
     if self.wave_NA.ndim != 2 or 0 in self.wave_NA.shape:
-      raise ValueError(f'a clip needs a wave of shape (samples, channels); got {self.wave_NA.shape}.')
+      raise ValueError(f'a clip needs a waveform of shape (samples, channels); got {self.wave_NA.shape}.')
     if not np.isfinite(self.wave_NA).all():
       num_bad = int((~np.isfinite(self.wave_NA)).sum())
-      raise ValueError(f'a clip needs a finite wave; got {num_bad} bad samples.')
+      raise ValueError(f'a clip needs a finite waveform; got {num_bad} samples that are not finite.')
 
 
 class Embedder(Protocol):
-  """A network with its protocol.
+  """A network with the protocol by which it embeds clips.
 
   Attributes:
-    name: as in `catalog.ENTRIES`.
-    digest: of the weights and of the version of the protocol's code, for the cache.
-    reads: some of PARTS; a clip that lacks one is refused.
-    figures: what its arrays tell: names of `sets.OF_ROWS` and `sets.OF_LOGITS`, and its own scores.
+    name: a key of `catalog.EMBEDDERS`.
+    digest: hash of the weights and of the version of the code, for the cache.
+    reads: keys of INPUT_FIELDS; a clip that lacks one of them is not supported.
+    metrics: names of the metrics that are computed from its arrays: distances between sets of embeddings,
+      metrics of logits, and its own scores.
   """
 
   name: str
@@ -78,23 +81,24 @@ class Embedder(Protocol):
     """Returns the named arrays of a clip, see the module.
 
     Raises:
-      Refusal: the protocol does not serve this clip.
+      UnsupportedClipError: the protocol does not support this clip.
     """
+    ...
 
   def scores(self, arrays: Arrays) -> Mapping[str, float]:
-    """Returns the network's own figures of one clip, such as the agreement of picture and sound, or none."""
+    """Returns the network's own metrics of one clip, such as audio-video similarity; empty by default."""
     del arrays
     return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Missing:
-  """An embedder (or recognizer) that cannot be had.
+  """An embedder (or speech recognizer) whose weights or package are not installed.
 
   Attributes:
-    name: as in the catalogue.
+    name: as in the catalog.
     reason: what is missing, such as 'weights vggish-10086976.pth missing'.
-    figures: those that are not computed for it.
+    metrics: those that are not computed.
   """
 
   name: str
@@ -103,26 +107,42 @@ class Missing:
 
   @property
   def note(self) -> str:
-    """What a report prints in place of a figure."""
+    """What a report prints in place of a metric."""
     return f'not computed: {self.reason}'
 
 
 def missing_inputs(clip: Clip, reads: tuple[str, ...]) -> str | None:
-  """Returns why a clip cannot be read, or None."""
-  absent = [part for part in reads if any(getattr(clip, field) is None for field in INPUT_FIELDS[part])]
-  return f'the clip has no {" and no ".join(absent)}' if absent else None
+  """Returns which inputs a clip lacks, as a message, or None."""
+  missing = [name for name in reads if any(getattr(clip, field) is None for field in INPUT_FIELDS[name])]
+  return f'the clip has no {" and no ".join(missing)}' if missing else None
 
 
 def content_hash(clip: Clip, reads: tuple[str, ...]) -> str:
-  """Returns a hash of those parts of a clip that a network reads."""
+  """Returns a hash of those inputs of a clip that a network reads."""
   found = hashlib.sha256()
-  for part in reads:
-    for field in INPUT_FIELDS[part]:
+  for name in reads:
+    for field in INPUT_FIELDS[name]:
       value = getattr(clip, field)
       if isinstance(value, np.ndarray):
         found.update(json.dumps([field, value.dtype.str, value.shape]).encode())
         found.update(np.ascontiguousarray(value).data)
       else:
-        plain = value.digest() if field == 'pictures' else value
-        found.update(json.dumps([field, plain]).encode())
+        found.update(json.dumps([field, value.digest() if field == 'frames' else value]).encode())
   return found.hexdigest()
+
+
+def weights_digest(
+  name: str, version: int, paths: Mapping[pathlib.Path, checkpoints.Checkpoint | None]
+) -> str:
+  """Returns the digest of an embedder: of its name, the version of its code, and its verified files.
+
+  Args:
+    name: of the embedder.
+    version: of its code.
+    paths: checkpoint by path; None verifies nothing.
+
+  Raises:
+    ValueError: a file is not the published one.
+  """
+  parts = [name, str(version), *(checkpoints.digest(path, each) for path, each in paths.items())]
+  return hashlib.sha256(' '.join(parts).encode()).hexdigest()

@@ -1,1 +1,1 @@
-"""Networks that others published, and their weights in their published layout."""
+"""Published networks as JAX functions of their weights in the published layout."""

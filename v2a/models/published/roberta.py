@@ -1,8 +1,8 @@
-"""RoBERTa: a vector of features for a text, the text half of LAION-CLAP.
+"""RoBERTa text encoder (Liu et al. 2019, arXiv 1907.11692), the text encoder of LAION-CLAP.
 
-Liu et al. 2019, "RoBERTa", arXiv 1907.11692, in the names and with the last layer ("pooler") of Hugging
-Face's RobertaModel, whose first token, through a matrix and a tanh, stands for the text. Places are counted
-from FIRST_PLACE on, since the rows before are the filling's.
+With the weight names and the pooler of Hugging Face's RobertaModel: a linear layer and a tanh on the first
+token give the features of the text. Positions start at FIRST_POSITION; the rows of the table before it
+belong to padding.
 """
 
 import jax
@@ -20,14 +20,14 @@ def apply(weights: layers.Weights, token_BS: jax.Array, prefix: str = '') -> jax
 
   Args:
     weights: of RoBERTa, of any depth and width.
-    token_BS: START, the text's tokens, END, and FILLING up to the end, which nothing sees.
+    token_BS: START, the tokens of the text, END, then PADDING, which is masked in attention.
     prefix: of the names of the weights.
   """
   name = f'{prefix}embeddings'
   is_text_BS = token_BS != PADDING
-  place_BS = jnp.where(is_text_BS, jnp.cumsum(is_text_BS, axis=1) - 1 + FIRST_POSITION, PADDING)
+  position_BS = jnp.where(is_text_BS, jnp.cumsum(is_text_BS, axis=1) - 1 + FIRST_POSITION, PADDING)
   x_BSF = weights[f'{name}.word_embeddings.weight'][token_BS]
-  x_BSF = x_BSF + weights[f'{name}.position_embeddings.weight'][place_BS]
+  x_BSF = x_BSF + weights[f'{name}.position_embeddings.weight'][position_BS]
   x_BSF = layers.add_bias(x_BSF, weights[f'{name}.token_type_embeddings.weight'][0], -1)
   x_BSF = layers.layer_norm(weights, f'{name}.LayerNorm', x_BSF)
   bias_BHQS = jnp.where(is_text_BS, 0.0, -jnp.inf)[:, None, None]
@@ -37,12 +37,12 @@ def apply(weights: layers.Weights, token_BS: jax.Array, prefix: str = '') -> jax
 
 
 def _block(weights: layers.Weights, name: str, x_BSF: jax.Array, bias_BHQS: jax.Array) -> jax.Array:
-  """Returns a transformer block with a norm after each sum."""
+  """Returns a post-norm transformer block."""
   parts = [
     layers.linear(weights, f'{name}.attention.self.{part}', x_BSF) for part in ('query', 'key', 'value')
   ]
-  taken_BSF = layers.attention(*parts, x_BSF.shape[2] // _HEAD_FEATURES, bias_BHQS)
-  x_BSF = x_BSF + layers.linear(weights, f'{name}.attention.output.dense', taken_BSF)
+  attended_BSF = layers.attention(*parts, x_BSF.shape[2] // _HEAD_FEATURES, bias_BHQS)
+  x_BSF = x_BSF + layers.linear(weights, f'{name}.attention.output.dense', attended_BSF)
   x_BSF = layers.layer_norm(weights, f'{name}.attention.output.LayerNorm', x_BSF)
   hidden_BSF = layers.linear(weights, f'{name}.intermediate.dense', x_BSF)
   hidden_BSF = jax.nn.gelu(hidden_BSF, approximate=False)

@@ -1,10 +1,9 @@
-"""Tensors out of files that torch.save wrote, without torch.
+"""Reader of tensors in files of torch.save, without torch; also of safetensors files.
 
 Two formats: the zip archive (torch 1.6 and later) and the stream of pickles before it. Both hold a pickle
-of any objects in which a tensor is a call of torch's own rebuilding functions on a numbered storage. Here
-nothing of the pickle is run but those calls: every other class becomes an inert placeholder, so that a file
-can do no harm, and checkpoints that also hold optimizers and samplers can be read. Storages are read when a
-tensor is asked for, not before.
+of arbitrary objects, in which a tensor is a call of torch's rebuilding functions on a numbered storage.
+Only those calls are executed: every other class becomes an inert placeholder, so that a file can run no
+code, and checkpoints that also hold optimizers and samplers can be read. Storages are read lazily.
 """
 
 from collections.abc import Callable
@@ -43,11 +42,11 @@ class _Storage:
 
 @dataclasses.dataclass(frozen=True)
 class Tensor:
-  """A tensor that has not been read yet.
+  """A tensor in a file, read when `array` is called.
 
   Attributes:
-    shape: its sizes.
-    dtype: as the file has it.
+    shape: its shape.
+    dtype: as stored.
   """
 
   shape: tuple[int, ...]
@@ -55,12 +54,12 @@ class Tensor:
   _read: Callable[[], np.ndarray]
 
   def array(self) -> np.ndarray:
-    """Returns the values, read from the file now."""
+    """Returns the values, read from the file."""
     return self._read()
 
 
 class _Inert:
-  """Stands for an object of a class that is none of torch's storages: it takes anything and does nothing."""
+  """A placeholder for objects of other classes: it accepts any call and does nothing."""
 
   def __new__(cls, *args, **kwargs):
     del args, kwargs
@@ -86,7 +85,7 @@ class _Inert:
 
 
 class _Ordered(dict):
-  """Stands for an OrderedDict; drops what torch hangs on one beside its items, such as `_metadata`."""
+  """A placeholder for OrderedDict that drops attributes such as the `_metadata` of torch."""
 
   def __setstate__(self, state):
     pass
@@ -127,26 +126,26 @@ class _Unpickler(pickle.Unpickler):
 
 
 def load(path: pathlib.Path | str) -> dict[str, Tensor]:
-  """Returns the tensors of a file by their names; a dictionary in a dictionary joins its key by a dot.
+  """Returns the tensors of a file by name; keys of nested dictionaries are joined by dots.
 
   Args:
     path: written by torch.save, or a .safetensors file.
 
   Raises:
-    FileNotFoundError: there is no file.
-    ValueError: it is neither, or damaged.
+    FileNotFoundError: the file does not exist.
+    ValueError: it has another format, or is damaged.
   """
   path = pathlib.Path(path)
   if not path.is_file():
-    raise FileNotFoundError(f'no weights at {path}.')
+    raise FileNotFoundError(f'{path} does not exist.')
   try:
     if path.suffix == '.safetensors':
       return _safetensors(path)
     content = _zip(path) if zipfile.is_zipfile(path) else _stream(path)
   except (pickle.UnpicklingError, safetensors.SafetensorError, zipfile.BadZipFile, EOFError) as error:
-    raise ValueError(f'{path} holds no weights that can be read: {error}.') from error
+    raise ValueError(f'{path} holds no readable weights: {error}.') from error
   except (KeyError, IndexError, AttributeError, TypeError, struct.error) as error:
-    raise ValueError(f'{path} is damaged, or no file of torch.save: {error!r}.') from error
+    raise ValueError(f'{path} is damaged, or not a file of torch.save: {error!r}.') from error
   return dict(_flat(content, ''))
 
 
@@ -183,15 +182,15 @@ def _zip(path: pathlib.Path):
 
 
 def _stream(path: pathlib.Path):
-  places: dict[str, tuple[int, int]] = {}
+  positions: dict[str, tuple[int, int]] = {}
 
   def storage(pid: tuple) -> _Storage:
     _, dtype, key, _, _, view = pid
     if view is not None:
-      raise pickle.UnpicklingError('a view of a storage, as torch before 0.4 wrote it')
+      raise pickle.UnpicklingError('a view of a storage, the format of torch before 0.4')
 
     def read() -> bytes:
-      start, num = places[key]
+      start, num = positions[key]
       with path.open('rb') as file:
         file.seek(start)
         return file.read(num * dtype.itemsize)
@@ -202,16 +201,16 @@ def _stream(path: pathlib.Path):
   sizes: dict[str, int] = {}
   with path.open('rb') as file:
     if pickle.Unpickler.load(_Unpickler(file, storage)) != _MAGIC:
-      raise pickle.UnpicklingError('no file of torch.save')
+      raise pickle.UnpicklingError('not a file of torch.save')
     for _ in range(2):  # the version of the format, and of the machine that wrote it
       _Unpickler(file, storage).load()
     content = _Unpickler(file, storage).load()
     for key in _Unpickler(file, storage).load():
       num = struct.unpack('<q', file.read(8))[0]
-      places[key] = (file.tell(), num)
+      positions[key] = (file.tell(), num)
       file.seek(num * sizes[key], io.SEEK_CUR)
     if file.tell() > path.stat().st_size:
-      raise pickle.UnpicklingError('cut off')
+      raise pickle.UnpicklingError('truncated')
   return content
 
 

@@ -2,7 +2,7 @@
 
   python tests/models/published/goldens/torchfile.py
 
-Made with torch 2.13.0. To be made anew where test_torchfile wants a tensor that they do not hold.
+Made with torch 2.13.0. Run it again when test_torchfile needs other tensors.
 """
 
 import collections
@@ -14,7 +14,7 @@ import torch
 
 
 def content() -> dict:
-  """Returns tensors of several types and layouts, among things that are none."""
+  """Returns tensors of several types and layouts, among other objects."""
   whole_23 = torch.arange(6, dtype=torch.float32).reshape(2, 3)
   model = collections.OrderedDict(
     {
@@ -27,7 +27,7 @@ def content() -> dict:
       'net.parameter': torch.nn.Parameter(torch.tensor([1.0, 2.0])),
     }
   )
-  # As torch.nn.Module.state_dict hangs it on what it returns.
+  # torch.nn.Module.state_dict sets this attribute on its result.
   model._metadata = collections.OrderedDict({'': {'version': 1}})
   sampler = {'indexes': np.arange(3), 'random': random.Random(0), 'pointer': 4}
   return {'iteration': 5, 'model': model, 'sampler': sampler, 'path': pathlib.PurePosixPath('x')}

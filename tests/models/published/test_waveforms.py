@@ -1,13 +1,14 @@
-"""The loader of av-benchmark: its resampler against torchaudio's, its mix and its offset."""
+"""Resampling against torchaudio's values; the mono mix."""
 
 import numpy as np
 import pytest
 
-from v2a.metrics.embedders import waves
+from v2a.models.published import waveforms
 
 WAVE_N = np.sin(0.37 * np.arange(3000) ** 1.01).astype(np.float32)
-# Of torchaudio 2.9.0 `transforms.Resample(old, new)`: samples, the first three, 500 to 502, sum of sizes.
-KNOWN = {
+# Of torchaudio 2.9.0 `transforms.Resample(old, new)`: number of samples, samples 0 to 2, samples 500 to
+# 502, sum of absolute values.
+EXPECTED = {
   (44100, 16000): (1089, (0.09866522, 0.8407334, 0.8836125), (0.9977231, 0.5161951, -0.53612095), 693.309326),
   (48000, 16000): (
     1000,
@@ -25,27 +26,28 @@ KNOWN = {
 }
 
 
-@pytest.mark.parametrize('rates', KNOWN, ids=str)
-def test_resampler_against_torchaudio(rates):
-  num, first, later, total = KNOWN[rates]
-  found_N = waves.resample(WAVE_N, *rates)
+@pytest.mark.parametrize('rates', EXPECTED, ids=str)
+def test_resample_equals_torchaudio(rates):
+  num, first, later, total = EXPECTED[rates]
+  found_N = waveforms.resample(WAVE_N, *rates)
   assert len(found_N) == num and found_N.dtype == np.float32
   np.testing.assert_allclose(found_N[:3], first, atol=1e-5)
   np.testing.assert_allclose(found_N[500:503], later, atol=1e-5)
   assert np.abs(found_N).sum() == pytest.approx(total, rel=2e-6)
 
 
-def test_a_long_sound_is_resampled_as_its_parts():
+def test_chunks_of_a_long_waveform_have_no_seams():
   wave_N = np.random.default_rng(0).standard_normal(200_000).astype(np.float32)
-  whole_N, part_N = waves.resample(wave_N, 48000, 16000), waves.resample(wave_N[150_000:], 48000, 16000)
+  whole_N = waveforms.resample(wave_N, 48000, 16000)
+  part_N = waveforms.resample(wave_N[150_000:], 48000, 16000)
   np.testing.assert_allclose(whole_N[50_100:], part_N[100:], atol=1e-6)
 
 
-def test_mono_is_the_mean_without_its_offset():
+def test_to_mono_averages_channels_and_subtracts_the_mean():
   wave_NA = np.stack([WAVE_N, 0.5 * WAVE_N], axis=1) + 0.25
-  mono_N = waves.mono(wave_NA, 16000, 16000)
+  mono_N = waveforms.to_mono(wave_NA, 16000, 16000)
   np.testing.assert_allclose(mono_N, 0.75 * (WAVE_N - WAVE_N.mean()), atol=1e-6)
-  kept_N = waves.mono(wave_NA, 16000, 16000, is_centred=False)
-  np.testing.assert_allclose(kept_N, 0.75 * WAVE_N + 0.25, atol=1e-6)
+  with_mean_N = waveforms.to_mono(wave_NA, 16000, 16000, subtract_mean=False)
+  np.testing.assert_allclose(with_mean_N, 0.75 * WAVE_N + 0.25, atol=1e-6)
   # 3000 samples at 44.1 kHz are 1088.4 at 16 kHz.
-  assert len(waves.mono(wave_NA, 44100, 16000)) == 1088
+  assert len(waveforms.to_mono(wave_NA, 44100, 16000)) == 1088

@@ -1,14 +1,14 @@
-"""What each part of the default model is worth; the tables of docs/results/default_model.md.
+"""Ablations of the default model: the tables of docs/results/default_model.md.
 
-  python benchmarks/ablations.py drawing --model world              guidance, solvers and steps, on one model
+  python benchmarks/ablations.py sampling --model world             guidance, solvers and steps, on one model
   python benchmarks/ablations.py training --workdir runs/ablations  trained on without one part
-  python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights against the last ones
-  python benchmarks/ablations.py features --model world             what the sync features tell of the level
+  python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights and the last ones
+  python benchmarks/ablations.py features --model world             linear probe of sync features
 
-Figures as `v2a evaluate` measures them, on clips of seed 31337, the same clips and noise in every row.
+Metrics are those of `v2a evaluate`, on clips of seed 31337, with the same clips and noise in every row.
 `training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the
-default one, loses a part, and is trained on for the same few steps on the same clips in the same order, to
-make do without; "whole" loses nothing. A run that is there is not repeated.
+default model, without one part, and is trained for the same number of steps on the same clips in the same
+order; "whole" has all parts. Finished runs are not repeated.
 """
 
 import argparse
@@ -38,7 +38,7 @@ from v2a.sampling import request as request_lib
 SEED, BATCH = 31337, 8
 DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
 MODEL = 'v2a/assets/models/world/flow'
-# Short, since the model knows its task: it only has to make do without the part.
+# Short, since the model is trained already: it only has to adapt to the missing part.
 SHORT_RUN = {
   'init_from.model': MODEL,
   'init_from.codec': 'v2a/assets/models/world/codec',
@@ -50,18 +50,18 @@ SHORT_RUN = {
   'training.ema_decay': 0.99,
   'training.checkpoint_every_steps': 10_000,
 }
-# Row -> what differs from the first.
+# Row -> differences from the first row.
 RUNS = {
   'whole': {},
   'without sync features': {'conditioning.ablate': ('sync',)},
-  'without their times (no adaLN a step)': {'conditioning.ablate': ('sync_times',)},
+  'without their times (no adaLN per step)': {'conditioning.ablate': ('sync_times',)},
   'without semantic tokens': {'conditioning.ablate': ('semantic',)},
-  'without wear': {'data.augment_probability': 0.0},
-  'clean pictures alone': {'data.augment_probability': 0.0, 'data.train': (CLEAN,)},
-  'times around the middle (0, 1)': {'flow.logit_normal_mean': 0.0, 'flow.logit_normal_std': 1.0},
+  'without augmentation': {'data.augment_probability': 0.0},
+  'clean frames only': {'data.augment_probability': 0.0, 'data.train': (CLEAN,)},
+  'timesteps around the middle (0, 1)': {'flow.logit_normal_mean': 0.0, 'flow.logit_normal_std': 1.0},
   'clips of 2 s': {'data.train': (SHORT,), 'clip.clip_s': 2.0},
 }
-# On all at once; then on the picture and on the words alone, and on both.
+# Joint guidance; then of video alone, of text alone, and of both.
 GUIDANCE = [{'guidance': scale} for scale in (1.0, 1.5, 2.0, 4.0, 6.0)]
 GUIDANCE += [
   {'guidance': 1.0, name: scale} for name in ('guidance_video', 'guidance_text') for scale in (2.0, 4.0, 6.0)
@@ -70,41 +70,41 @@ GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} fo
 STEPS = [{'solver': solver, 'steps': steps} for solver in schema.SOLVERS for steps in (4, 8, 16, 25, 50)]
 BASE = tuple(
   name
-  for name, figure in synthetic.METRICS.items()
-  if figure.corruption == 'clean' and not figure.negative_text
+  for name, metric in synthetic.METRICS.items()
+  if metric.corruption == 'clean' and not metric.negative_text
 )
-LOOKS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
+ROBUSTNESS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
-def draw(
-  model: bundle.Bundle, cases: list, figure: synthetic.SyntheticMetric, request: request_lib.Request
+def generate(
+  model: bundle.Bundle, clips: list, metric: synthetic.SyntheticMetric, request: request_lib.Request
 ) -> list:
-  """Returns the soundtrack of every case for the picture and the negative prompt of a figure."""
+  """Returns the generated soundtrack of every clip, with the corruption and negative prompt of a metric."""
   conditions = (
-    examples.generation_inputs(case, figure.corruption, figure.negative_text, evaluator.noise_seed(0, index))
-    for index, case in enumerate(cases)
+    examples.generation_inputs(clip, metric.corruption, metric.negative_text, evaluator.noise_seed(0, index))
+    for index, clip in enumerate(clips)
   )
   run = adapter.adapt(model, request).generate
   return list(evaluator.in_batches(run, conditions, BATCH, model.sample_rate_hz))
 
 
 def measure(
-  model: bundle.Bundle, cases: list, names: tuple[str, ...], tools: classifiers.Classifiers, **asked
+  model: bundle.Bundle, clips: list, names: tuple[str, ...], networks: classifiers.Classifiers, **settings
 ) -> dict[str, float | None]:
-  """Returns figures, by name, of a model on the cases; `asked` goes into the request."""
-  request, values, drawn = request_lib.Request(**asked), {}, {}
+  """Returns metrics of a model on clips, by name; settings: fields of the request."""
+  request, values, generated = request_lib.Request(**settings), {}, {}
   for name in names:
-    figure = synthetic.METRICS[name]
-    counted = [case for case in cases if figure.selects(case.truth)]
-    # Clean pictures are drawn for all cases at once, so that every figure judges the same soundtracks.
-    key = (figure.corruption, figure.negative_text)
-    chosen = cases if key == ('clean', '') else counted
-    if key not in drawn:
-      drawn[key] = dict(zip([case.name for case in chosen], draw(model, chosen, figure, request)))
-    scores = [figure.measure(drawn[key][case.name], case.truth, tools) for case in counted]
+    metric = synthetic.METRICS[name]
+    selected = [clip for clip in clips if metric.selects(clip.truth)]
+    # Generate for all clean clips at once, so that every metric uses the same soundtracks.
+    key = (metric.corruption, metric.negative_text)
+    chosen = clips if key == ('clean', '') else selected
+    if key not in generated:
+      generated[key] = dict(zip([clip.name for clip in chosen], generate(model, chosen, metric, request)))
+    scores = [metric.measure(generated[key][clip.name], clip.truth, networks) for clip in selected]
     scores = [score for score in scores if score is not None]
-    value = figure.combine(scores) if scores else None
-    base = values[figure.relative_to] if figure.relative_to else 1.0
+    value = metric.combine(scores) if scores else None
+    base = values[metric.relative_to] if metric.relative_to else 1.0
     values[name] = value / base if value is not None and base else value
   return values
 
@@ -124,33 +124,33 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
   return '| ' + ' | '.join(columns) + ' |\n|' + '---|' * len(columns)
 
 
-def drawing(args: argparse.Namespace) -> None:
-  """Prints figures under settings of guidance, and of solvers and steps."""
-  model, tools = bundle.load(args.model), classifiers.load()
-  cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
-  for title, settings in {'guidance': GUIDANCE, 'steps': STEPS}.items():
+def sampling(args: argparse.Namespace) -> None:
+  """Prints metrics for settings of guidance, and of solvers and steps."""
+  model, networks = bundle.load(args.model), classifiers.load()
+  clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+  for title, rows in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
       continue
-    print('\n' + head(title, BASE, 's a clip'), flush=True)
-    for asked in settings:
+    print('\n' + head(title, BASE, 's per clip'), flush=True)
+    for settings in rows:
       start_s = time.perf_counter()
-      values = measure(model, cases, BASE, tools, **asked)
-      seconds = (time.perf_counter() - start_s) / len(cases)
-      name = ', '.join(f'{key} {value}' for key, value in asked.items())
+      values = measure(model, clips, BASE, networks, **settings)
+      seconds = (time.perf_counter() - start_s) / len(clips)
+      name = ', '.join(f'{key} {value}' for key, value in settings.items())
       print(row(name, values, f'{seconds:.2f}'), flush=True)
 
 
 def halves(record: dict) -> Iterator[dict]:
-  """Yields the two halves of an encoded record; words go where they begin."""
+  """Yields the two halves of an encoded record; a word belongs to the half in which it starts."""
   truth = json.loads(record['truth']) if record['truth'] else {'words': []}
   for half in range(2):
     cut = {key: np.split(record[key], 2)[half] for key in record if key.endswith(('NA', 'X3', 'TC'))}
-    said = [word['word'] for word in truth['words'] if int(word['start_s'] >= truth['clip_s'] / 2) == half]
-    yield record | cut | {'id': f'{record["id"]}/{half}', 'transcript': ' '.join(said), 'truth': ''}
+    words = [word['word'] for word in truth['words'] if int(word['start_s'] >= truth['clip_s'] / 2) == half]
+    yield record | cut | {'id': f'{record["id"]}/{half}', 'transcript': ' '.join(words), 'truth': ''}
 
 
-def _derive() -> None:
-  """Writes the records that two of the runs need."""
+def _write_derived_records() -> None:
+  """Writes the records of the runs on clean frames and on short clips."""
   source = records.open(DATA)
   c = files.find('flow_world')
   spec = schema.clip_spec(c)
@@ -163,14 +163,14 @@ def _derive() -> None:
     records.write(CLEAN, clean, spec)
   if not pathlib.Path(SHORT).exists():
     c.clip.clip_s = 2.0
-    every = (half for index in range(len(source)) for half in halves(source[index]))
-    records.write(SHORT, every, schema.clip_spec(c))
+    short = (half for index in range(len(source)) for half in halves(source[index]))
+    records.write(SHORT, short, schema.clip_spec(c))
 
 
 def training(args: argparse.Namespace) -> None:
-  """Trains what is not there yet, and prints the figures of all."""
-  _derive()
-  tools, printed = classifiers.load(), LOOKS[:1] + BASE[1:] + LOOKS[1:]
+  """Trains missing runs, and prints the metrics of all."""
+  _write_derived_records()
+  networks, printed = classifiers.load(), ROBUSTNESS[:1] + BASE[1:] + ROBUSTNESS[1:]
   print(head('model', printed), flush=True)
   for name, changes in RUNS.items():
     if args.only not in name:
@@ -190,12 +190,12 @@ def training(args: argparse.Namespace) -> None:
     if model.clip_spec.clip_s != 4:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
-    cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
-    print(row(name, measure(model, cases, printed, tools)), flush=True)
+    clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    print(row(name, measure(model, clips, printed, networks)), flush=True)
 
 
 def average(args: argparse.Namespace) -> None:
-  """Prints figures of the averaged weights of a finished run, and of its last ones."""
+  """Prints metrics of the averaged and of the last weights of a finished run."""
   from v2a.sharding import mesh
   from v2a.training import optimizer
   from v2a.training import state
@@ -211,23 +211,23 @@ def average(args: argparse.Namespace) -> None:
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'
   weights.export(last, folder / weights.EXPORT_FOLDER, c, 'float32')
-  tools = classifiers.load()
+  networks = classifiers.load()
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
     model = bundle.load(str(path))
-    cases = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
-    print(row(name, measure(model, cases, BASE, tools)), flush=True)
+    clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    print(row(name, measure(model, clips, BASE, networks)), flush=True)
 
 
 def features(args: argparse.Namespace) -> None:
-  """Prints how well a line through the sync features of the records' clean clips tells their level."""
+  """Prints how well a linear probe predicts loudness from sync features, on clean clips of the records."""
   source, known, frames = records.open(DATA), {}, {}
   for record in map(source.__getitem__, range(len(source))):
     truth = json.loads(record['truth'])
     if truth['look'] == 'clean' and truth['scene'] in synthetic.ENVELOPE_SCENES:
       time_L = np.arange(len(record['sync_frame_LYX3'])) / source.spec.sync_fps
-      track_J = np.array(truth['envelope'])
-      level_L = np.interp(time_L, np.arange(len(track_J)) / truth['track_hz'], track_J)
+      envelope_J = np.array(truth['envelope'])
+      level_L = np.interp(time_L, np.arange(len(envelope_J)) / truth['track_hz'], envelope_J)
       known.setdefault(truth['scene'], []).append(level_L)
       frames.setdefault(truth['scene'], []).append(record['sync_frame_LYX3'])
   model = bundle.load(args.model)
@@ -237,13 +237,15 @@ def features(args: argparse.Namespace) -> None:
     parts = (np.stack(frames[scene][first : first + BATCH]) for first in range(0, len(level_NL), BATCH))
     feature_NLD = np.concatenate([encode(model.states['flow'], part) for part in parts])
     num_fitted = len(level_NL) * 3 // 4
-    told_NL = _line(feature_NLD[:num_fitted], np.stack(level_NL[:num_fitted]), feature_NLD[num_fitted:])
-    found = [np.corrcoef(*pair)[0, 1] for pair in zip(told_NL, level_NL[num_fitted:])]
+    predicted_NL = _linear_probe(
+      feature_NLD[:num_fitted], np.stack(level_NL[:num_fitted]), feature_NLD[num_fitted:]
+    )
+    found = [np.corrcoef(*pair)[0, 1] for pair in zip(predicted_NL, level_NL[num_fitted:])]
     print(f'| {scene} | {num_fitted} + {len(found)} | {np.mean(found):.2f} |', flush=True)
 
 
-def _line(feature_NLD: np.ndarray, level_NL: np.ndarray, other_NLD: np.ndarray) -> np.ndarray:
-  """Returns levels of other clips by ridge regression, on features of unit variance."""
+def _linear_probe(feature_NLD: np.ndarray, level_NL: np.ndarray, other_NLD: np.ndarray) -> np.ndarray:
+  """Predicts levels of other clips by ridge regression on features of unit variance."""
   mean_D, std_D = feature_NLD.mean((0, 1)), feature_NLD.std((0, 1)) + 1e-6
   scaled_SD = ((feature_NLD - mean_D) / std_D).reshape(-1, len(mean_D))
   normal_DD = scaled_SD.T @ scaled_SD + 10.0 * np.eye(len(mean_D))
@@ -252,20 +254,20 @@ def _line(feature_NLD: np.ndarray, level_NL: np.ndarray, other_NLD: np.ndarray) 
 
 
 def main():
-  """Prints one of the tables."""
+  """Prints a table."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--num-clips', type=int, default=64)
   commands = parser.add_subparsers(dest='command', required=True)
-  commands.add_parser('drawing').add_argument('--model', default='world')
-  commands.choices['drawing'].add_argument('--only', default='', help='guidance or steps')
+  commands.add_parser('sampling').add_argument('--model', default='world')
+  commands.choices['sampling'].add_argument('--only', default='', help='guidance or steps')
   commands.add_parser('features').add_argument('--model', default='world')
   for name in ('training', 'average'):
     commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
-  commands.choices['training'].add_argument('--only', default='', help='runs whose name holds this')
+  commands.choices['training'].add_argument('--only', default='', help='runs whose name contains this')
   args = parser.parse_args()
   compilation_cache.enable()
   print(f'{args.num_clips} clips of seed {SEED}', flush=True)
-  run = {'drawing': drawing, 'training': training, 'average': average, 'features': features}
+  run = {'sampling': sampling, 'training': training, 'average': average, 'features': features}
   run[args.command](args)
 
 

@@ -1,14 +1,14 @@
-"""A training step on one accelerator, from features: its time, its MFU, and what is dearest in it.
+"""A training step on one accelerator, from features: its time, its MFU, and its most expensive kernels.
 
   python benchmarks/accelerator.py --config flow_0.6b --batch-size 96 --unroll     # or flow_0.15b, tokens_1b
   python benchmarks/accelerator.py --config flow_0.15b flow_0.6b --batch-size 256 96 --unroll --profile out
-  python benchmarks/accelerator.py --config flow_0.15b --tiny              # the whole way, anywhere
+  python benchmarks/accelerator.py --config flow_0.15b --tiny              # for a quick check, on any machine
 
-From features: encoders of pictures and texts are left out and their outputs given, so that what is timed is
-the generator alone, forward, backward and AdamW in bfloat16. Several configurations are compiled at once and
-timed one after the other. Steps are put in line as in `v2a train`, which waits for none; a time is the median
-of rounds of steps. The MFU counts the products of the step without remat (`v2a.flops`) against the chip's
-dense peak (`v2a/chips.py`). The same in PyTorch: `benchmarks/twin.py`.
+From features: video and text encoders are omitted and their outputs given, so that only the generator is
+timed, forward, backward and AdamW in bfloat16. Several configurations are compiled concurrently and timed one
+after the other. Steps are dispatched asynchronously as in `v2a train`; a time is the median over rounds of
+steps. The MFU relates the matmul FLOPs of the step without remat (`v2a.flops`) to the dense peak of the chip
+(`v2a/chips.py`). The same in PyTorch: `benchmarks/torch_baseline.py`.
 """
 
 import argparse
@@ -34,25 +34,25 @@ from v2a.training import step as step_lib
 from v2a.training import tasks
 
 NUM_ROUNDS, NUM_PROFILED, NUM_SHOWN = 3, 3, 12
-# What a kernel's name tells of it; the first that fits.
+# Kind of kernel -> parts of its name; the first match counts.
 KINDS = {
   'attention': ('sdpa', 'fmha', 'flash', 'cudnn'),
-  'products': ('gemm', 'nvjet', 'cutlass', 'cublas'),
+  'matmuls': ('gemm', 'nvjet', 'cutlass', 'cublas'),
   'transposes': ('transpose',),
-  'passes that sum': ('reduce', 'softmax'),
+  'reductions': ('reduce', 'softmax'),
 }
 
 
 class _Features:
-  """In place of `tasks.conditioning`: a batch holds what the encoders would have made; all of it is kept."""
+  """Replaces `tasks.conditioning`: batches contain the outputs of the encoders, and nothing is dropped."""
 
   def sample_random_inputs(self, batch, key):
-    """Returns nothing."""
+    """Returns no random inputs."""
     del batch, key
     return {}
 
   def encode(self, model, batch):
-    """Returns the condition that the batch holds."""
+    """Returns the condition in the batch."""
     del model
     return condition.Condition(**{name: batch[name] for name in condition.Condition.__dataclass_fields__})
 
@@ -93,24 +93,24 @@ def random_batch(c) -> dict[str, np.ndarray]:
 
 
 class Program:
-  """A compiled step, and what it takes to run it."""
+  """A compiled step, and everything needed to run it."""
 
   def __init__(self, c, mesh):
     self.c, self.mesh, self.task, optimizer = c, mesh, on_features(c), optimizer_lib.make(c.training)
     self.optimizer, self.abstract = optimizer, state_lib.abstract(self.task, optimizer, mesh)
-    one = c.copy_and_resolve_references().unlock()
-    one.training.batch_size = 1
-    self.num_flops = c.training.batch_size * costs.task_flops(self.task, random_batch(one))
-    place = mesh_lib.batch_sharding(mesh)
+    single = c.copy_and_resolve_references().unlock()
+    single.training.batch_size = 1
+    self.num_flops = c.training.batch_size * costs.task_flops(self.task, random_batch(single))
+    sharding = mesh_lib.batch_sharding(mesh)
     shapes = {
-      name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=place)
+      name: jax.ShapeDtypeStruct(value.shape, value.dtype, sharding=sharding)
       for name, value in random_batch(c).items()
     }
     step = step_lib.make(c, self.task, state_lib.graph(self.task), optimizer, mesh, self.abstract)
     self._lowered, self.step = step.lower(jax.tree.leaves(self.abstract), shapes), None
 
   def compile(self) -> None:
-    """Compiles the step; several may do so at once."""
+    """Compiles the step; thread-safe."""
     begin_s = time.perf_counter()
     self.step = self._lowered.compile()
     memory = self.step.memory_analysis()
@@ -122,7 +122,7 @@ class Program:
     )
 
   def run(self, num_steps: int, profile: str | None) -> None:
-    """Prints the time of a step, what it computes, and, with a folder for a profile, what is dearest."""
+    """Prints the time and FLOPs of a step and, if `profile` names a folder, its most expensive kernels."""
     state = state_lib.init(self.task, self.optimizer, self.abstract, jax.random.key(0))
     num_parameters, leaves = state_lib.num_parameters(state.params), jax.tree.leaves(state)
     del state  # the step consumes its leaves
@@ -148,11 +148,11 @@ class Program:
         for _ in range(NUM_PROFILED):
           leaves, metrics = self.step(leaves, batch)
         jax.block_until_ready(metrics)
-      _dearest(folder)
+      _print_profile(folder)
 
 
-def _dearest(folder: str) -> None:
-  """Prints what the device's time of a step went into, by kind, and the kernels that take most of it."""
+def _print_profile(folder: str) -> None:
+  """Prints the device time of a step by kind of kernel, and the most expensive kernels."""
   path = sorted(glob.glob(f'{folder}/**/*.xplane.pb', recursive=True))[-1]
   kinds: collections.Counter = collections.Counter()
   kernels: collections.Counter = collections.Counter()
@@ -161,20 +161,20 @@ def _dearest(folder: str) -> None:
       for event in line.events if 'Stream' in line.name else ():
         kinds[_kind(event.name)] += event.duration_ns
         kernels[event.name.split('<')[0]] += event.duration_ns
-  whole = max(sum(kinds.values()), 1)
+  total_ns = max(sum(kinds.values()), 1)
   for name, ns in (*kinds.most_common(), *kernels.most_common(NUM_SHOWN)):
-    print(f'  {name}: {ns / NUM_PROFILED / 1e6:.2f} ms a step, {ns / whole:.0%}')
+    print(f'  {name}: {ns / NUM_PROFILED / 1e6:.2f} ms per step, {ns / total_ns:.0%}')
 
 
 def _kind(kernel: str) -> str:
-  fitting = (kind for kind, words in KINDS.items() if any(word in kernel for word in words))
-  return next(fitting, 'other passes')
+  matches = (kind for kind, parts in KINDS.items() if any(part in kernel for part in parts))
+  return next(matches, 'other')
 
 
 def print_step_time(name: str, kind: str, c, num_parameters: int, num_flops: float, step_s: float) -> None:
-  """Prints what a step took."""
+  """Prints the time of a step."""
   peak = chips.peak_flops_per_s(kind)
-  mfu = 'no peak known' if peak is None else f'MFU {num_flops / step_s / peak:.1%}'
+  mfu = 'unknown peak' if peak is None else f'MFU {num_flops / step_s / peak:.1%}'
   batch_size = c.training.batch_size
   print(
     f'{name}, {c.name} on {kind}: {num_parameters / 1e6:.1f} M parameters, batch {batch_size}, '
@@ -186,15 +186,15 @@ def print_step_time(name: str, kind: str, c, num_parameters: int, num_flops: flo
 def parse_arguments(
   parser: argparse.ArgumentParser,
 ) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
-  """Returns what is asked for, by the flags of all such benchmarks, and the configurations that it means."""
+  """Parses the flags of the accelerator benchmarks; returns them and the configurations."""
   parser.add_argument('--config', nargs='+', default=['flow_0.6b'])
-  parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one for each')
-  parser.add_argument('--num-steps', type=int, default=8, help='a round')
+  parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one per configuration')
+  parser.add_argument('--num-steps', type=int, default=8, help='steps per round')
   parser.add_argument('--tiny', action='store_true')
   args = parser.parse_args()
   sizes = args.batch_size * len(args.config) if len(args.batch_size) == 1 else args.batch_size
   if len(sizes) != len(args.config):
-    parser.error(f'wanted one batch size, or one a configuration; got {len(sizes)} for {len(args.config)}')
+    parser.error(f'wanted one batch size, or one per configuration; got {len(sizes)} for {len(args.config)}')
   found = []
   for name, size in zip(args.config, sizes):
     c = files.find(name)
@@ -208,7 +208,7 @@ def main():
   """Times the steps."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--remat', default='none', choices=schema.REMATS)
-  parser.add_argument('--unroll', action='store_true', help='layers written out')
+  parser.add_argument('--unroll', action='store_true', help='unroll layers')
   parser.add_argument('--profile', help='folder to write traces to')
   args, found = parse_arguments(parser)
   for c in found:
@@ -220,7 +220,7 @@ def main():
     list(pool.map(Program.compile, programs))
   for program in programs:
     program.run(args.num_steps, args.profile)
-    program.step = None  # and its memory
+    program.step = None  # frees its memory
 
 
 if __name__ == '__main__':

@@ -1,13 +1,13 @@
-"""Why a value may lie above its ceiling: what the codec, and sounds beside the wanted one, cost a metric.
+"""Analysis of values above their ceiling: effects of the codec and of off-screen sounds on metrics.
 
   python benchmarks/ceilings.py [--model world] [--num-clips 256] [--seed 31337]
 
-The ceiling of `v2a evaluate` is the true sound after a round trip through the codec. This prints metrics of
-five sounds for each clip of the synthetic set: the true sound ("truth"), the ceiling, the wanted sound alone
-(without off-screen music and wind, "alone") without and with the round trip, and what the model generates.
-Rows are all clips that the metric counts, those with off-screen music or wind in the true sound, and the
-others. Onsets by spectral flux (evaluation.fidelity) are compared with those of the true sound, music
-and wind included.
+The ceiling of `v2a evaluate` is the true audio after a round trip through the codec. This prints metrics of
+five kinds of audio for each clip of the synthetic set: the true audio ("truth"), the ceiling, the on-screen
+sound alone (without off-screen music and wind, "alone") without and with the round trip, and the generated
+audio. Rows are all clips to which the metric applies, those with off-screen music or wind in the true audio,
+and the others. Onsets by spectral flux (metrics.signal) are compared with those of the true audio, including
+music and wind.
 """
 
 from collections.abc import Callable
@@ -34,15 +34,15 @@ from v2a.sampling import request
 from v2a.synthetic import clips
 
 SOUNDS = ('truth', 'ceiling', 'alone', 'alone, codec', 'generated')
-FLUX_TOLERANCE_S = 0.1  # of evaluation.fidelity
+FLUX_TOLERANCE_S = 0.1  # as in metrics.signal
 BATCH_SIZE = 8
 
-# (wave_NA at spectra.RATE_HZ, case) to the clip's score; None where the clip allows none.
+# (wave_NA at spectra.RATE_HZ, example) -> score of the clip; None if the metric does not apply to it.
 Measure = Callable[[np.ndarray, examples.Example], synthetic.Score | None]
 
 
 def without_off_screen_sound(clip: clips.SyntheticClip) -> np.ndarray:
-  """Returns the wave of a clip without what is off-screen: added music, and wind that is not the scene."""
+  """Returns the waveform of a clip without off-screen music and wind."""
   wave_NA = clip.wave_NA
   if synthetic.has_off_screen_music(clip.truth):
     wave_NA = wave_NA - clip.stems['music']
@@ -50,123 +50,125 @@ def without_off_screen_sound(clip: clips.SyntheticClip) -> np.ndarray:
 
 
 def is_mixed(truth: dict) -> bool:
-  """Returns whether off-screen music or wind sounds beside what is seen."""
+  """Returns whether a clip has off-screen music or wind."""
   return synthetic.has_off_screen_music(truth) or truth['has_wind']
 
 
-def flux_counts(wave_NA: np.ndarray, case: examples.Example) -> synthetic.Score:
-  """Returns (matched, true, heard) onsets by spectral flux."""
-  known_s, heard_s = (
+def flux_counts(wave_NA: np.ndarray, example: examples.Example) -> synthetic.Score:
+  """Returns the numbers of (matched, true, detected) onsets by spectral flux."""
+  known_s, detected_s = (
     onsets.detect(sound_NA, spectra.RATE_HZ)
-    for sound_NA in (record_schema.wave_to_float(case.wave_NA), wave_NA)
+    for sound_NA in (record_schema.wave_to_float(example.wave_NA), wave_NA)
   )
-  return len(onsets.match(known_s, heard_s, FLUX_TOLERANCE_S)), len(known_s), len(heard_s)
+  return len(onsets.match(known_s, detected_s, FLUX_TOLERANCE_S)), len(known_s), len(detected_s)
 
 
 def recall(scores: Sequence[synthetic.Score]) -> float | None:
-  """Returns the share of true onsets that are heard."""
+  """Returns the fraction of true onsets that are detected."""
   matched, known, _ = np.sum(scores, axis=0)
   return matched / known if known else None
 
 
 def precision(scores: Sequence[synthetic.Score]) -> float | None:
-  """Returns the share of heard onsets that are true."""
-  matched, _, heard = np.sum(scores, axis=0)
-  return matched / heard if heard else None
+  """Returns the fraction of detected onsets that are true."""
+  matched, _, detected = np.sum(scores, axis=0)
+  return matched / detected if detected else None
 
 
 def rows(
-  cases: Sequence[examples.Example],
+  selected: Sequence[examples.Example],
   waves: Mapping[str, Sequence[np.ndarray]],
   measure: Measure,
   combine: Callable,
 ) -> dict[str, dict]:
-  """Returns for all clips, those with music or wind, and the others: `num_clips`, and the metric by sound.
+  """Returns `num_clips` and the metric of each of SOUNDS, for all clips and for those with and without a mix.
 
   Args:
-    cases: the clips that the metric counts.
-    waves: by SOUNDS, a wave a clip.
-    measure: of the metric.
-    combine: scores of clips to the metric.
+    selected: the clips to which the metric applies.
+    waves: one of SOUNDS -> one waveform per clip.
+    measure: score of one clip.
+    combine: scores of clips -> metric.
   """
-  scores = {sound: [measure(wave_NA, case) for wave_NA, case in zip(waves[sound], cases)] for sound in waves}
-  kinds = {'all': None, 'with music or wind': True, 'without': False}
+  scores = {
+    sound: [measure(wave_NA, clip) for wave_NA, clip in zip(waves[sound], selected)] for sound in waves
+  }
+  subsets = {'all': None, 'with music or wind': True, 'without': False}
   found = {}
-  for kind, wanted in kinds.items():
-    chosen = [k for k, case in enumerate(cases) if wanted is None or is_mixed(case.truth) == wanted]
-    found[kind] = {'num_clips': len(chosen)}
+  for subset, has_mix in subsets.items():
+    chosen = [k for k, clip in enumerate(selected) if has_mix is None or is_mixed(clip.truth) == has_mix]
+    found[subset] = {'num_clips': len(chosen)}
     for sound, row in scores.items():
-      kept = [row[k] for k in chosen if row[k] is not None]
-      found[kind][sound] = combine(kept) if kept else None
+      scored = [row[k] for k in chosen if row[k] is not None]
+      found[subset][sound] = combine(scored) if scored else None
   return found
 
 
 def table(found: Mapping[str, dict[str, dict]]) -> str:
   """Returns the Markdown table of several metrics, see `rows`."""
   lines = [f'| metric | clips | n | {" | ".join(SOUNDS)} |', '|---|---|---|' + '---|' * len(SOUNDS)]
-  shown = lambda value: '-' if value is None else f'{value:.2f}'
+  cell = lambda value: '-' if value is None else f'{value:.2f}'
   lines += [
-    f'| `{name}` | {kind} | {row["num_clips"]} | {" | ".join(shown(row[each]) for each in SOUNDS)} |'
-    for name, kinds in found.items()
-    for kind, row in kinds.items()
+    f'| `{name}` | {subset} | {row["num_clips"]} | {" | ".join(cell(row[each]) for each in SOUNDS)} |'
+    for name, subsets in found.items()
+    for subset, row in subsets.items()
   ]
   return '\n'.join(lines)
 
 
-def _metrics(tools: classifiers.Classifiers, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
-  """Returns by name: whether a truth counts, the measure, and how clips add up."""
-  of_world = lambda figure: (
-    figure.selects,
-    lambda wave_NA, case: figure.measure(wave_NA, case.truth, tools),
-    figure.combine,
+def _metrics(networks: classifiers.Classifiers, fps: float) -> dict[str, tuple[Callable, Measure, Callable]]:
+  """Returns by name: selection of clips by ground truth, score of a clip, and combination of scores."""
+  of_synthetic = lambda metric: (
+    metric.selects,
+    lambda wave_NA, clip: metric.measure(wave_NA, clip.truth, networks),
+    metric.combine,
   )
   names = 'panning_correlation', 'onset_f1', 'material_accuracy', 'envelope_correlation'
-  everything = lambda truth: True
-  aligned = lambda wave_NA, case: signal.av_align(wave_NA, spectra.RATE_HZ, case.frames[1], fps)
-  return {name: of_world(synthetic.METRICS[name]) for name in names} | {
-    'onset flux recall': (everything, flux_counts, recall),
-    'onset flux precision': (everything, flux_counts, precision),
-    'av_align': (everything, aligned, synthetic.combine_mean),
+  select_all = lambda truth: True
+  av_align = lambda wave_NA, clip: signal.av_align(wave_NA, spectra.RATE_HZ, clip.frames[1], fps)
+  return {name: of_synthetic(synthetic.METRICS[name]) for name in names} | {
+    'onset flux recall': (select_all, flux_counts, recall),
+    'onset flux precision': (select_all, flux_counts, precision),
+    'av_align': (select_all, av_align, synthetic.combine_mean),
   }
 
 
 def measured(model: bundle.Bundle, seed: int, num_clips: int) -> dict[str, dict[str, dict]]:
   """Returns the rows of every metric, by its name."""
-  rate_hz, spec, asked = model.sample_rate_hz, model.clip_spec, request.Request()
-  cases = list(examples.from_synthetic(seed, num_clips, spec))
-  adapted, size = adapter.adapt(model, asked), adapter.batch_size(model, BATCH_SIZE)
-  # A sound does not depend on how its picture is rendered.
-  sounds = [
+  rate_hz, spec, settings = model.sample_rate_hz, model.clip_spec, request.Request()
+  scored = list(examples.from_synthetic(seed, num_clips, spec))
+  adapted, size = adapter.adapt(model, settings), adapter.batch_size(model, BATCH_SIZE)
+  # The audio does not depend on frame rate and frame size.
+  rendered = [
     clips.render(
       seed, k, corruption='clean', clip_s=float(spec.duration_s), fps=1, frame_size=16, sample_rate_hz=rate_hz
     )
     for k in range(num_clips)
   ]
-  reconstruct = lambda part: adapted.reconstruct(np.stack(part))
-  heard = lambda waves: [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
-  through = lambda waves: list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
+  reconstruct = lambda batch: adapted.reconstruct(np.stack(batch))
+  resampled = lambda waves: [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
+  coded = lambda waves: list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
   conditions = [
-    examples.generation_inputs(case, 'clean', '', evaluator.noise_seed(0, k)) for k, case in enumerate(cases)
+    examples.generation_inputs(clip, 'clean', '', evaluator.noise_seed(0, k)) for k, clip in enumerate(scored)
   ]
-  true, wanted = [made.wave_NA for made in sounds], [without_off_screen_sound(made) for made in sounds]
+  true, on_screen = [clip.wave_NA for clip in rendered], [without_off_screen_sound(clip) for clip in rendered]
   waves = dict(
     zip(
       SOUNDS,
       (
-        heard(true),
-        through(true),
-        heard(wanted),
-        through(wanted),
+        resampled(true),
+        coded(true),
+        resampled(on_screen),
+        coded(on_screen),
         list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz)),
       ),
     )
   )
   found = {}
   for name, (selects, measure, combine) in _metrics(classifiers.load(), spec.sync_fps).items():
-    counted = [k for k, case in enumerate(cases) if selects(case.truth)]
+    selected = [k for k, clip in enumerate(scored) if selects(clip.truth)]
     found[name] = rows(
-      [cases[k] for k in counted],
-      {sound: [each[k] for k in counted] for sound, each in waves.items()},
+      [scored[k] for k in selected],
+      {sound: [each[k] for k in selected] for sound, each in waves.items()},
       measure,
       combine,
     )
@@ -184,9 +186,9 @@ def main(argv: list[str] | None = None) -> int:
     type=flags.number(int, 2),
     default=256,
     metavar='N',
-    help='clips of the synthetic set (%(default)s)',
+    help='number of clips of the synthetic set (%(default)s)',
   )
-  parser.add_argument('--seed', type=flags.seed, default=31337, help='of the clips (%(default)s)')
+  parser.add_argument('--seed', type=flags.seed, default=31337, help='seed of the clips (%(default)s)')
   try:
     args = parser.parse_args(argv)
     compilation_cache.enable()

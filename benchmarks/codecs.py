@@ -1,14 +1,14 @@
-"""How much codecs keep of clips of the synthetic set, at what bit rate, and which codebook entries are used.
+"""Reconstruction errors, bit rates and codebook usage of codecs on clips of the synthetic set.
 
   python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq [--num-clips 64] [--seed 20260001]
 
-For each codec, compared to the first: multi-resolution STFT and mel distance (codecs.loss eq. 1 and 2)
-between the clips and what comes back from latents (means) or codes; and the bit rate. Of an rvq codec also,
-book by book, the share of entries that some step of some clip chooses, and the perplexity of the choice.
+For each codec, relative to the first: multi-resolution STFT and mel distance (codecs.loss eq. 1 and 2)
+between the clips and their reconstruction from latents (means) or codes, and the bit rate. For an rvq codec
+also, by codebook, the fraction of entries used by any step of any clip, and the perplexity.
 
-The bit rate of an rvq codec is that of its codes, all entries as likely as each other; of a kl codec the
-divergence of its latents from a standard normal, (nats a latent value) x channels x steps a second / ln 2.
-Both are upper bounds of what the latents tell.
+The bit rate of an rvq codec is that of uniformly distributed codes; that of a kl codec is the divergence of
+its latents from a standard normal, (nats per latent value) x channels x steps per second / ln 2. Both are
+upper bounds of the information in the latents.
 """
 
 import argparse
@@ -28,17 +28,17 @@ from v2a.data import record_schema
 
 
 def code_bits_per_s(spec: clip.ClipSpec, num_codebooks: int, codebook_size: int) -> float:
-  """Returns the bit rate of codes of which each is as likely as any other."""
+  """Returns the bit rate of uniformly distributed codes."""
   return spec.latent_rate_hz * num_codebooks * np.log2(codebook_size)
 
 
 def latent_bits_per_s(spec: clip.ClipSpec, num_channels: int, kl_nats: float) -> float:
-  """Returns the bit rate of latents whose values diverge from a standard normal by `kl_nats` in the mean."""
+  """Returns the bit rate of latents with a mean divergence from a standard normal of `kl_nats` per value."""
   return spec.latent_rate_hz * num_channels * kl_nats / np.log(2)
 
 
 def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, float], np.ndarray | None]:
-  """Returns means over clips of the distances and of `kl` (kl codecs), and count_KV of the entries (rvq)."""
+  """Returns mean distances (and `kl` of kl codecs) over clips, and usage counts count_KV of rvq codecs."""
   graphdef, state = nnx.split(codec)
 
   @jax.jit
@@ -64,7 +64,7 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
 
 
 def main():
-  """Prints a paragraph a codec."""
+  """Prints one paragraph per codec."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('codecs', nargs='+')
   parser.add_argument('--num-clips', type=int, default=64)
@@ -72,7 +72,7 @@ def main():
   args = parser.parse_args()
   exports = {path: weights.load_export(path) for path in args.codecs}
   spec = schema.clip_spec(exports[args.codecs[0]].config)
-  waves = [case.wave_NA for case in examples.from_synthetic(args.seed, args.num_clips, spec)]
+  waves = [example.wave_NA for example in examples.from_synthetic(args.seed, args.num_clips, spec)]
   first = None
   for path, export in exports.items():
     codec = builders.codec(export.config, nnx.Rngs(0))
@@ -93,7 +93,7 @@ def main():
     for k, count_V in enumerate(counts_KV if codec.bottleneck == 'rvq' else ()):
       p_V = count_V[count_V > 0] / count_V.sum()
       print(
-        f'  book {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
+        f'  codebook {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
         f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps'
       )
 

@@ -1,4 +1,4 @@
-"""Parameters of generators, and what a training step costs.
+"""Parameters of generators, and FLOPs of their training step.
 
   python benchmarks/costs.py [flow_world tokens_world tokens_masked_world]
 
@@ -17,7 +17,7 @@ from v2a.training import tasks
 
 
 def main():
-  """Prints a line a configuration."""
+  """Prints one line per configuration."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('names', nargs='*', default=['flow_world', 'tokens_world', 'tokens_masked_world'])
   first = None
@@ -29,7 +29,7 @@ def main():
     first = first or found
     print(
       f'{name}: {found[0]:,} parameters ({found[0] / first[0]:.3f} of the first), '
-      f'{found[1] / 1e9:.3f} GFLOPs a clip and training step ({found[1] / first[1]:.3f})'
+      f'{found[1] / 1e9:.3f} GFLOPs per clip and training step ({found[1] / first[1]:.3f})'
     )
 
 

@@ -1,12 +1,12 @@
-"""Measures a model on video unlike what it was trained on.
+"""Measures generalization to videos that differ from the training data.
 
   python benchmarks/generalization.py [--model world] [--num-clips 16] [--only WORD]
 
-Clips of the world that no model has seen (seed 5000001) are written as MP4 and given to the model as its
-users do, with their annotation and transcript. One thing is changed at a time: resolution, frame rate,
-colours, number of bodies, length. Prints a row a change: onset F1 of impacts, correlation of level in
-engine, rain, wind and passing bodies, and word error rate of dialogue, and in brackets how many clips they
-rest on. The row "as trained" is 25 frames a second, 64 pixels, 4 s.
+Synthetic clips of an unused seed (5000001) are written as MP4 and passed to the model as users do, with their
+annotation and transcript. One property is changed at a time: resolution, frame rate, colours, number of
+bodies, duration. Prints one row per change: onset F1 of impacts, correlation of loudness in engine, rain,
+wind and fly-past scenes, and word error rate of dialogue, with the number of clips in brackets. The row "as
+trained" has 25 frames per second, 64 pixels, 4 s.
 """
 
 import argparse
@@ -40,13 +40,13 @@ GROUPS = {
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-  """What differs from training.
+  """A difference from the training data.
 
   Attributes:
-    name: of the row.
-    size, fps, clip_s: of the video.
-    recolour: pixels_LYX3 in 0..1 to the same.
-    num_bodies: that bounce; None leaves all scenes of impacts as they are.
+    name: name of the row.
+    size, fps, clip_s: frame size, frame rate and duration of the video.
+    recolour: pixels_LYX3 in 0..1 -> changed pixels; None for no change.
+    num_bodies: number of bouncing bodies; None samples from all impact scenes.
   """
 
   name: str
@@ -64,20 +64,20 @@ def _grey(pixels_LYX3: np.ndarray) -> np.ndarray:
 CHANGES = (
   Change('as trained'),
   *(Change(f'{size} x {size} pixels', size=size) for size in (32, 256, 720)),
-  *(Change(f'{fps} frames a second', fps=fps) for fps in (12, 15, 24, 30, 50, 60)),
+  *(Change(f'{fps} frames per second', fps=fps) for fps in (12, 15, 24, 30, 50, 60)),
   Change('black and white', recolour=_grey),
   Change('negative', recolour=lambda pixels_LYX3: 1 - pixels_LYX3),
-  Change('red, green and blue in turn', recolour=lambda pixels_LYX3: np.roll(pixels_LYX3, 1, axis=-1)),
-  Change('half as bright', recolour=lambda pixels_LYX3: 0.5 * pixels_LYX3),
+  Change('rotated colour channels', recolour=lambda pixels_LYX3: np.roll(pixels_LYX3, 1, axis=-1)),
+  Change('half brightness', recolour=lambda pixels_LYX3: 0.5 * pixels_LYX3),
   *(Change(f'{number} bodies bounce', num_bodies=number) for number in (1, 2, 3, 4)),
   *(Change(f'{clip_s} s', clip_s=clip_s) for clip_s in (2, 8, 16, 30)),
 )
 
 
-def film(path: pathlib.Path, change: Change, index: int, scenes: tuple[str, ...]) -> dict:
-  """Writes the picture of a clip as the change wants it; returns the clip's truth."""
-  made = clips.render(SEED, index, scenes, 'clean', change.clip_s, change.fps, change.size)
-  frame_LYX3 = made.frame_LYX3
+def write_video(path: pathlib.Path, change: Change, index: int, scenes: tuple[str, ...]) -> dict:
+  """Writes the changed video of a clip; returns its ground truth."""
+  clip = clips.render(SEED, index, scenes, 'clean', change.clip_s, change.fps, change.size)
+  frame_LYX3 = clip.frame_LYX3
   if change.recolour:
     pixels_LYX3 = change.recolour(frame_LYX3.astype(np.float32) / 255)
     frame_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255).astype(np.uint8)
@@ -88,13 +88,13 @@ def film(path: pathlib.Path, change: Change, index: int, scenes: tuple[str, ...]
     for frame_YX3 in frame_LYX3:
       container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
     container.mux(stream.encode(None))
-  return made.truth
+  return clip.truth
 
 
-def _scenes(change: Change, figure: str) -> tuple[str, ...]:
+def _scenes(change: Change, metric: str) -> tuple[str, ...]:
   if change.num_bodies is None:
-    return GROUPS[figure]
-  if figure != 'onset_f1':
+    return GROUPS[metric]
+  if metric != 'onset_f1':
     return ()
   name = f'{change.num_bodies} bodies'
   clips.SCENES[name] = functools.partial(impacts.bounce, num_bodies=change.num_bodies)
@@ -103,15 +103,15 @@ def _scenes(change: Change, figure: str) -> tuple[str, ...]:
 
 
 def score(
-  model: bundle.Bundle, tools: classifiers.Classifiers, change: Change, figure: str, num_clips: int
+  model: bundle.Bundle, networks: classifiers.Classifiers, change: Change, metric: str, num_clips: int
 ) -> tuple[float | None, int]:
-  """Returns one figure under one change, and the clips it rests on."""
-  scenes, measured = _scenes(change, figure), synthetic.METRICS[figure]
+  """Returns the value of a metric for a change, and the number of scored clips."""
+  scenes, measured = _scenes(change, metric), synthetic.METRICS[metric]
   scores = []
   for index in range(num_clips if scenes else 0):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'clip.mp4'
-      truth = film(path, change, index, scenes)
+      truth = write_video(path, change, index, scenes)
       request = request_lib.Request(
         seed=index, prompt=truth['annotation'] or None, transcript=truth['transcript'] or None
       )
@@ -119,31 +119,33 @@ def score(
     if result.error:
       raise SystemExit(f'{change.name}: {result.error}')
     wave_NA = spectra.resample(result.soundtracks[0].waveform, model.sample_rate_hz).astype(np.float64)
-    found = measured.measure(wave_NA, truth, tools)
+    found = measured.measure(wave_NA, truth, networks)
     scores += [] if found is None else [found]
   return (measured.combine(scores) if scores else None), len(scores)
 
 
 def main():
-  """Prints the table, a row at a time."""
+  """Prints the table, one row at a time."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--model', default='world')
-  parser.add_argument('--num-clips', type=int, default=16, help='of impacts; half as many of the others')
-  parser.add_argument('--only', default='', help='changes whose name holds this')
+  parser.add_argument(
+    '--num-clips', type=int, default=16, help='clips of impacts; half as many of other scenes'
+  )
+  parser.add_argument('--only', default='', help='changes whose name contains this')
   args = parser.parse_args()
   compilation_cache.enable()
-  model, tools = bundle.load(args.model), classifiers.load()
+  model, networks = bundle.load(args.model), classifiers.load()
   print(f'{args.model}, seed {SEED}\n')
   print('| change | ' + ' | '.join(f'`{name}`' for name in GROUPS) + ' |\n|---|' + '---|' * len(GROUPS))
   for change in CHANGES:
     if args.only not in change.name:
       continue
-    # Long clips hold as much to measure in fewer of them.
+    # Long clips have more events, so fewer of them suffice.
     share = min(1.0, 8.0 / change.clip_s)
     cells = []
-    for figure in GROUPS:
-      num = max(2, round(args.num_clips * share * (1 if figure == 'onset_f1' else 0.5)))
-      value, num_scored = score(model, tools, change, figure, num)
+    for metric in GROUPS:
+      num = max(2, round(args.num_clips * share * (1 if metric == 'onset_f1' else 0.5)))
+      value, num_scored = score(model, networks, change, metric, num)
       cells.append('-' if value is None else f'{value:.2f} ({num_scored})')
     print(f'| {change.name} | ' + ' | '.join(cells) + ' |', flush=True)
 

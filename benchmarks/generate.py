@@ -1,10 +1,10 @@
-"""Measures `v2a generate` as its users meet it: whole processes, wall time, peak memory.
+"""Measures `v2a generate` as a whole process: wall time and peak memory.
 
   python benchmarks/generate.py [--model world] [--seconds 8 300]
 
-For each length a video is made from the procedural world; the program runs twice on it, so that the
-second run finds its compiled programs on disk. Prints, for the second run: wall time of the process,
-of loading and drawing (warm), and the peak of resident memory.
+For each duration a synthetic video is rendered, and the program is run twice on it, so that the second run
+uses the compilation cache. Prints for the second run: wall time of the process, of reading, sampling,
+decoding and ranking (warm), and the peak of resident memory.
 """
 
 import argparse
@@ -24,24 +24,24 @@ from v2a.synthetic import clips
 FPS, SIZE = 25, 256
 
 
-def film(path: pathlib.Path, duration_s: float) -> None:
-  """Writes a video of the world, clip after clip, of the given length."""
+def write_video(path: pathlib.Path, duration_s: float) -> None:
+  """Writes a video of consecutive synthetic clips of the given duration."""
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options={'preset': 'ultrafast'})
     stream.width = stream.height = SIZE
     stream.pix_fmt = 'yuv420p'
     left, index = round(duration_s * FPS), 0
     while left:
-      shown = clips.render(99, index, ('bounce', 'strike', 'engine', 'dialogue'), 'clean', 4.0, FPS, SIZE)
-      for frame_YX3 in shown.frame_LYX3[:left]:
+      clip = clips.render(99, index, ('bounce', 'strike', 'engine', 'dialogue'), 'clean', 4.0, FPS, SIZE)
+      for frame_YX3 in clip.frame_LYX3[:left]:
         container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
-      left -= min(left, len(shown.frame_LYX3))
+      left -= min(left, len(clip.frame_LYX3))
       index += 1
     container.mux(stream.encode(None))
 
 
 def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
-  """Returns wall seconds, peak bytes and the manifest of one process."""
+  """Returns wall time, peak memory and the manifest of one process."""
   flags = ['--model', model, '--output', str(output), '--json']
   command = [sys.executable, '-m', 'v2a', 'generate', str(path), *flags]
   start_s = time.perf_counter()
@@ -55,7 +55,7 @@ def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
 
 
 def main():
-  """Prints one line a length."""
+  """Prints one line per duration."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--model', default='world')
   parser.add_argument('--seconds', type=float, nargs='+', default=[8, 300])
@@ -64,13 +64,13 @@ def main():
     root = pathlib.Path(folder)
     for seconds in args.seconds:
       path = root / f'{seconds:g}s.mp4'
-      film(path, seconds)
+      write_video(path, seconds)
       run(path, args.model, root / 'first')
       found = run(path, args.model, root / 'second')
       timings = found['manifest']['timings_s']
       warm_s = sum(timings[name] for name in ('read', 'sample', 'decode', 'rank'))
       print(
-        f'{seconds:6g} s: process {found["wall_s"]:.1f} s, drawing {warm_s:.1f} s '
+        f'{seconds:6g} s: process {found["wall_s"]:.1f} s, generation {warm_s:.1f} s '
         f'({", ".join(f"{name} {value:.2f}" for name, value in timings.items())}), '
         f'peak {found["peak_mb"]:.0f} MB'
       )

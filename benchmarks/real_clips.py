@@ -1,29 +1,27 @@
-"""Measures a model on real videos: whose sound is it, are hits in time, and what does the codec alone lose?
+"""Measures a model on real videos: retrieval accuracy, onset timing, and the loss of the codec alone.
 
   python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/clips_latents [--seed 0]
   python benchmarks/real_clips.py onsets --model world --clips clips [--seed 0]
   python benchmarks/real_clips.py codec --model world --clips clips [--seconds 4] [--generator flow]
 
-`nearest`: one soundtrack for the first window with sound of each video of the records, from its pictures
-alone, and its log-mel distance (evaluation.nearest) to every true sound. Prints the share whose nearest true
-sound is their own beside chance, ceiling (the true sounds through the codec) and floor (what was drawn for
-the next video), and what the others were taken for. Records are those of data_pipelines.build.
+`nearest`: generates one soundtrack for the first window with audio of each video of the records, from the
+frames alone, and computes its log-mel distance (metrics.retrieval) to every true soundtrack. Prints the top-1
+retrieval accuracy, with chance, ceiling (true audio through the codec) and floor (the audio generated for the
+next video), and the failures. Records are those of data_pipelines.build.
 
-`onsets`: soundtracks as `v2a generate` makes them without any text, for the clips of CLIPS, where sound and
-motion are plain. Prints precision and recall of their onsets against those of the true sound, within 50 ms,
-beside the floor: the onsets of the next clip's soundtrack, cut or repeated to the length. Counts of all
-samples (noises) are added up before dividing, and those of all clips for the last row. None of the clips is
-tennis; the nearest to it is squash, which is cut to a man who talks.
+`onsets`: generates soundtracks as `v2a generate` does without any text, for the clips of CLIPS, in which
+sounds and motion are clear. Prints precision and recall of their onsets relative to those of the true audio,
+within 50 ms, and the floor: the onsets of the soundtrack of the next clip, cut or repeated to the same
+duration. Counts are summed over samples (noise seeds) before dividing, and over all clips in the last row.
 
-Both sounds are heard by onsets.detect, spectral flux. The world's own instrument is a network that was
-trained on the world alone and says nothing about other recordings (docs/evaluation.md). The flux has no
-weights, and hears the 4 hits of the anvil and the 2 barks of the dog exactly; it also hears echoes, and
-hardly anything in the clipped drumming of specvqgan_vas_drum_dense. The table says how many it hears.
+Onsets are detected by spectral flux (onsets.detect). The onset classifier is trained on the synthetic set
+only and not valid for other recordings (docs/evaluation.md). Spectral flux has no weights, and finds the 4
+hits of the anvil and the 2 barks of the dog exactly. It also detects echoes, and hardly any onset in the
+clipped drumming of specvqgan_vas_drum_dense. The table states the number of detected onsets.
 
-`codec`: the first seconds of every clip of CLIPS that is as long and has sound there, through the codec of a
-generator and back, with nothing generated in between. Prints the log-spectral distance, the change of the
-level over all frequencies and from 4 to 8 kHz, and the correlation of left and right before and after, all at
-the model's rate.
+`codec`: encodes and decodes the first seconds of every video of --clips that is long enough and has audio
+there, without generation. Prints the log-spectral distance, the change of the level over all frequencies and
+from 4 to 8 kHz, and the correlation of left and right before and after, all at the sample rate of the model.
 """
 
 import argparse
@@ -69,13 +67,14 @@ CLIPS = (
 )
 BATCH_SIZE = 8
 TREBLE_HZ = 4000.0, 8000.0
-SILENCE = 1e-4  # of full scale: a sound whose peak lies below this is none
-# The flux takes the beginning of many a file for an onset, true or drawn, and the two would match.
+SILENCE = 1e-4  # of full scale: audio with a lower peak counts as silent
+# Spectral flux often detects the start of a file as an onset, in true and generated audio, and these would
+# match.
 EDGE_S = 0.05
 
 
 def first_windows(source: Sequence[dict]) -> dict[str, dict]:
-  """Returns for each video of records its first window with sound, by the video's name."""
+  """Returns the first window with audio of each video of the records, by the name of the video."""
   found = {}
   for index in range(len(source)):
     record = source[index]
@@ -85,45 +84,48 @@ def first_windows(source: Sequence[dict]) -> dict[str, dict]:
 
 
 def compare(
-  names: Sequence[str], drawn: Sequence[np.ndarray], codec: Sequence[np.ndarray], true: Sequence[np.ndarray]
+  names: Sequence[str],
+  generated: Sequence[np.ndarray],
+  codec: Sequence[np.ndarray],
+  true: Sequence[np.ndarray],
 ) -> dict:
-  """Returns the report of `nearest`: the shares, and what the clips that failed were taken for.
+  """Returns the report of `nearest`: accuracies, and the failures with their nearest clip.
 
   Args:
-    names: of the videos.
-    drawn, codec, true: what was drawn for them, their sounds through the codec, their sounds.
+    names: names of the videos.
+    generated, codec, true: generated audio, true audio through the codec, true audio.
   """
-  distance_NN = retrieval.pairwise_distances(drawn, true)
-  taken_N = distance_NN.argmin(axis=1)
+  distance_NN = retrieval.pairwise_distances(generated, true)
+  nearest_N = distance_NN.argmin(axis=1)
   failed = [
     {
       'clip': name,
-      'taken_for': names[taken],
-      'distance': float(distance_NN[k, taken]),
+      'nearest': names[nearest],
+      'distance': float(distance_NN[k, nearest]),
       'distance_own': float(distance_NN[k, k]),
     }
-    for k, (name, taken) in enumerate(zip(names, taken_N))
-    if taken != k
+    for k, (name, nearest) in enumerate(zip(names, nearest_N))
+    if nearest != k
   ]
   return {
     'num_clips': len(names),
     'value': retrieval.top1_retrieval_accuracy(distance_NN),
     'chance': 1 / len(names),
     'ceiling': retrieval.top1_retrieval_accuracy(retrieval.pairwise_distances(codec, true)),
-    # Row k of the floor is what was drawn for clip k + 1.
+    # Row k of the floor is the audio generated for clip k + 1.
     'floor': retrieval.top1_retrieval_accuracy(np.roll(distance_NN, -1, axis=0)),
     'failed': failed,
   }
 
 
 def run_nearest(args: argparse.Namespace) -> None:
-  """Prints the shares, and what the others were taken for."""
+  """Prints retrieval accuracies, and the failures."""
   source = records.open(args.records)
-  chosen = first_windows(source)
-  if len(chosen) < 2:
-    raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(chosen)}.')
+  windows = first_windows(source)
+  if len(windows) < 2:
+    raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(windows)}.')
   model = bundle.load(args.model)
-  for record in chosen.values():
+  for record in windows.values():
     record_schema.validate(record, model.clip_spec)
   adapted, size = adapter.adapt(model, request_lib.Request()), adapter.batch_size(model, BATCH_SIZE)
   conditions = [
@@ -135,54 +137,54 @@ def run_nearest(args: argparse.Namespace) -> None:
       '',
       evaluator.noise_seed(args.seed, index),
     )
-    for index, record in enumerate(chosen.values())
+    for index, record in enumerate(windows.values())
   ]
-  waves = [record_schema.wave_to_float(record['wave_NA']) for record in chosen.values()]
+  waves = [record_schema.wave_to_float(record['wave_NA']) for record in windows.values()]
   rate_hz = model.sample_rate_hz
-  drawn = list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz))
-  reconstruct = lambda part: adapted.reconstruct(np.stack(part))
+  generated = list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz))
+  reconstruct = lambda batch: adapted.reconstruct(np.stack(batch))
   codec = list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
   true = [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
   about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
-  result = {**about, **compare(list(chosen), drawn, codec, true)}
-  print(json.dumps(result) if args.json else shares(result))
+  result = {**about, **compare(list(windows), generated, codec, true)}
+  print(json.dumps(result) if args.json else format_accuracies(result))
 
 
-def shares(result: dict) -> str:
+def format_accuracies(result: dict) -> str:
   """Returns the report of `nearest` as text."""
   lines = [
     f'model {result["model"]}, {result["num_clips"]} clips of {result["records"]}, seed {result["seed"]}',
     '',
-    '| nearest true sound is their own | share |',
+    '| audio | top-1 retrieval accuracy |',
     '|---|---|',
   ]
   lines += [
     f'| {label} | {result[key]:.3f} |'
     for key, label in (
-      ('value', 'drawn'),
+      ('value', 'generated'),
       ('chance', 'chance'),
       ('ceiling', 'codec round trip (ceiling)'),
-      ('floor', 'drawn for the next video (floor)'),
+      ('floor', 'generated for the next video (floor)'),
     )
   ]
   lines += ['', f'{len(result["failed"])} of {result["num_clips"]} failed:']
   lines += [
-    f'  {row["clip"]}: taken for {row["taken_for"]} ({row["distance"]:.2f}, own {row["distance_own"]:.2f})'
+    f'  {row["clip"]}: nearest is {row["nearest"]} ({row["distance"]:.2f}, own {row["distance_own"]:.2f})'
     for row in result['failed']
   ]
   return '\n'.join(lines)
 
 
 def onset_times_s(wave_NA: np.ndarray, rate_hz: int) -> np.ndarray:
-  """Returns the times of the onsets, without that of the file itself."""
+  """Returns the onset times, without onsets at the start of the file."""
   time_s = onsets.detect(wave_NA, rate_hz)
   return time_s[time_s >= EDGE_S]
 
 
 def tile_times(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarray:
-  """Returns the times in a sound of `period_s` as they are where it is cut or repeated to `length_s`.
+  """Returns the onset times of audio of duration `period_s` after cutting or repeating it to `length_s`.
 
-  Times and not the wave, whose seams would be onsets of their own.
+  Computed from times, since the seams of a repeated waveform would be onsets.
   """
   starts_s = np.arange(np.ceil(length_s / period_s)) * period_s
   found_s = (starts_s[:, None] + time_s).ravel()
@@ -192,7 +194,7 @@ def tile_times(time_s: np.ndarray, period_s: float, length_s: float) -> np.ndarr
 def next_clip_onsets(
   found: Sequence[Sequence[np.ndarray]], lengths_s: Sequence[float]
 ) -> list[list[np.ndarray]]:
-  """Returns for each clip the times of the next one's samples, cut or repeated to its own length."""
+  """Returns for each clip the onset times of the next clip, cut or repeated to its own duration."""
   next_found, next_lengths_s = [*found[1:], found[0]], [*lengths_s[1:], lengths_s[0]]
   return [
     [tile_times(time_s, period_s, length_s) for time_s in samples]
@@ -201,11 +203,11 @@ def next_clip_onsets(
 
 
 def count_onsets(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns the numbers of (matched, true, drawn) onsets, added up over samples.
+  """Returns the numbers of (matched, true, generated) onsets, summed over samples.
 
   Args:
-    known_s: times in the true sound.
-    found: times in each drawn sound.
+    known_s: onset times of the true audio.
+    found: onset times of each generated sample.
   """
   return np.sum([(len(onsets.match(known_s, found_s)), len(known_s), len(found_s)) for found_s in found], 0)
 
@@ -213,25 +215,25 @@ def count_onsets(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray
 def format_onset_table(
   names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray], num_samples: int
 ) -> str:
-  """Returns the Markdown table of `onsets`; see `count` for the rows of value and floor."""
+  """Returns the Markdown table of `onsets`; value, floor: rows of `count_onsets`."""
   lines = [
-    '| clip | true onsets | drawn | precision | recall | floor precision | floor recall |',
+    '| clip | true onsets | generated | precision | recall | floor precision | floor recall |',
     '|---|---|---|---|---|---|---|',
   ]
-  for name, mine, other in zip((*names, 'all'), (*value, sum(value)), (*floor, sum(floor))):
-    # Over what is drawn, and over what is true.
+  for name, value_counts, floor_counts in zip((*names, 'all'), (*value, sum(value)), (*floor, sum(floor))):
+    # Relative to generated onsets (precision), and to true onsets (recall).
     ratios = [
-      f'{matched / whole:.2f}' if whole else '-'
-      for matched, known, found in (mine, other)
-      for whole in (found, known)
+      f'{matched / total:.2f}' if total else '-'
+      for matched, known, found in (value_counts, floor_counts)
+      for total in (found, known)
     ]
-    known, found = mine[1] // num_samples, mine[2] / num_samples
+    known, found = value_counts[1] // num_samples, value_counts[2] / num_samples
     lines.append(f'| {name} | {known} | {found:g} | {" | ".join(ratios)} |')
   return '\n'.join(lines)
 
 
 def run_onsets(args: argparse.Namespace) -> None:
-  """Prints a row a clip, and one over all onsets together."""
+  """Prints one row per clip, and one for all onsets together."""
   request = request_lib.Request(num_samples=args.num_samples, seed=args.seed)
   request.validate()
   paths = [args.clips / name for name in CLIPS]
@@ -240,7 +242,7 @@ def run_onsets(args: argparse.Namespace) -> None:
       raise FileNotFoundError(f'no clip {path}; wanted the folder of real clips as --clips.')
   model = bundle.load(args.model)
   rate_hz, channels = model.sample_rate_hz, model.clip_spec.num_channels
-  with progress.Progress('drawing', 'windows') as bar:
+  with progress.Progress('generating', 'windows') as bar:
     jobs = [(request_lib.Input(path), request) for path in paths]
     results = list(pipeline.Pipeline(model).run(jobs, progress=bar.update))
   for result in results:
@@ -260,7 +262,7 @@ def run_onsets(args: argparse.Namespace) -> None:
 
 
 def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> float:
-  """Returns the level of a sound from `low_hz` up to `high_hz`, RMS over channels in dB of full scale."""
+  """Returns the level of audio from `low_hz` to `high_hz`, RMS over channels in dB of full scale."""
   power_FA = np.abs(np.fft.rfft(wave_NA, axis=0)) ** 2
   frequency_F = np.fft.rfftfreq(len(wave_NA), 1 / rate_hz)
   is_in_F = (frequency_F >= low_hz) & (frequency_F < high_hz)
@@ -269,7 +271,7 @@ def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) ->
 
 
 def round_trip_changes(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, float]:
-  """Returns what a round trip changed, as `codec` prints it; NaN where there is no left and right."""
+  """Returns the changes of a round trip as printed by `codec`; correlations of mono audio are NaN."""
 
   def correlation(wave_NA: np.ndarray) -> float:
     found = signal.stereo_correlation(wave_NA) if wave_NA.shape[1] == 2 else None
@@ -286,7 +288,7 @@ def round_trip_changes(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int)
 
 
 def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
-  """Returns the Markdown table of `codec`: a row a clip, see `lost`, then their mean and median."""
+  """Returns the Markdown table of `codec`: one row per clip (see `round_trip_changes`), mean and median."""
   lines = [
     '| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
     '|---|---|---|---|---|---|',
@@ -294,13 +296,13 @@ def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
   values_NK = np.array([list(row.values()) for row in found.values()])
   summary = ('mean', np.nanmean(values_NK, axis=0)), ('median', np.nanmedian(values_NK, axis=0))
   for name, (distance_db, level_db, treble_db, *correlations) in (*zip(found, values_NK), *summary):
-    shown = ' | '.join('-' if np.isnan(value) else f'{value:.2f}' for value in correlations)
-    lines.append(f'| {name} | {distance_db:.1f} | {level_db:+.1f} | {treble_db:+.1f} | {shown} |')
+    cells = ' | '.join('-' if np.isnan(value) else f'{value:.2f}' for value in correlations)
+    lines.append(f'| {name} | {distance_db:.1f} | {level_db:+.1f} | {treble_db:+.1f} | {cells} |')
   return '\n'.join(lines)
 
 
 def run_codec(args: argparse.Namespace) -> None:
-  """Prints what the codec loses of each clip."""
+  """Prints the changes of each clip by the codec."""
   paths = folder_lib.search(args.clips, folder_lib.VIDEO_SUFFIXES).paths
   found, model = {}, bundle.load(args.model)
   rate_hz, spec = model.sample_rate_hz, model.clip_spec
@@ -315,11 +317,11 @@ def run_codec(args: argparse.Namespace) -> None:
       found[path.name] = round_trip_changes(wave_NA, output_NA, rate_hz)
   if not found:
     raise ValueError(
-      f'no video in {args.clips} has {args.seconds:g} s with sound; wanted the folder of real '
+      f'no video in {args.clips} has {args.seconds:g} s with audio; wanted the folder of real '
       'clips as --clips.'
     )
   print(
-    f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with sound there, of '
+    f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with audio there, of '
     f'{len(paths)}\n'
   )
   print(format_round_trip_table(found))
@@ -328,46 +330,46 @@ def run_codec(args: argparse.Namespace) -> None:
 def _flags() -> flags.Parser:
   parser = flags.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
   commands = parser.add_subparsers(dest='command', required=True)
-  one = commands.add_parser('nearest', help='whose sound is it?')
-  one.add_argument('--records', type=pathlib.Path, required=True, metavar='DIR', help='folder of records')
-  one.add_argument('--json', action='store_true', help='print one JSON object')
-  one.set_defaults(run=run_nearest)
-  two = commands.add_parser('onsets', help='when is it heard?')
-  two.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
-  two.add_argument(
+  nearest = commands.add_parser('nearest', help='top-1 retrieval accuracy among true soundtracks')
+  nearest.add_argument('--records', type=pathlib.Path, required=True, metavar='DIR', help='folder of records')
+  nearest.add_argument('--json', action='store_true', help='print one JSON object')
+  nearest.set_defaults(run=run_nearest)
+  onset = commands.add_parser('onsets', help='precision and recall of onsets')
+  onset.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
+  onset.add_argument(
     '--num-samples',
     type=flags.number(int, 1),
     default=4,
     metavar='N',
-    help='soundtracks a clip (%(default)s)',
+    help='soundtracks per clip (%(default)s)',
   )
-  two.set_defaults(run=run_onsets)
-  three = commands.add_parser('codec', help='what does the codec lose?')
-  three.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
-  three.add_argument(
+  onset.set_defaults(run=run_onsets)
+  codec = commands.add_parser('codec', help='changes of true audio by the codec')
+  codec.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
+  codec.add_argument(
     '--seconds',
     type=flags.number(float, 0.5, 60.0),
     default=4.0,
     metavar='S',
-    help='of each clip, from its beginning (%(default)s)',
+    help='duration from the start of each clip (%(default)s)',
   )
-  three.add_argument(
+  codec.add_argument(
     '--generator',
     choices=tuple(samplers.GENERATORS),
     metavar='NAME',
-    help="whose codec (the model's first generator)",
+    help='generator whose codec is used (default: the first of the model)',
   )
-  three.set_defaults(run=run_codec)
-  for command in (one, two, three):
+  codec.set_defaults(run=run_codec)
+  for command in (nearest, onset, codec):
     command.add_argument(
       '--model', default='world', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
     )
-    command.add_argument('--seed', type=flags.seed, default=0, help='of the noise (%(default)s)')
+    command.add_argument('--seed', type=flags.seed, default=0, help='seed of the noise (%(default)s)')
   return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-  """Runs one of the three; returns the exit code."""
+  """Runs a sub-command; returns the exit code."""
   try:
     args = _flags().parse_args(argv)
     compilation_cache.enable()

@@ -1,8 +1,8 @@
-"""Drawing tokens with the cache against recomputing all that was drawn: `python benchmarks/sampling.py`.
+"""Token sampling with the KV cache compared with recomputation: `python benchmarks/sampling.py`.
 
-A decoder of the configuration's size, with made-up weights, draws one row of so many seconds, with and
-without the cache; both draw the same tokens. Times are after compiling, of clock and processor: their
-ratios are what counts.
+A decoder of the size of the configuration, with random weights, samples one clip of the given duration, with
+and without the cache; both sample the same tokens. Prints wall time and CPU time after compilation; the
+ratios matter.
 """
 
 import argparse
@@ -24,25 +24,25 @@ from v2a.data import fake_records
 from v2a.training import tasks
 
 
-def made_up(c) -> builders.TokensModel:
-  """Returns a model whose every weight is drawn: fresh ones begin at zero where it matters."""
+def random_model(c) -> builders.TokensModel:
+  """Returns a model with all weights random; the usual initialization has zeros in important places."""
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.tokens(c, nnx.Rngs(0))))
   rng = np.random.default_rng(0)
-  draw = lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape), leaf.dtype)
-  return nnx.merge(graphdef, jax.tree.map(draw, state))
+  sample_leaf = lambda leaf: jnp.asarray(0.05 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return nnx.merge(graphdef, jax.tree.map(sample_leaf, state))
 
 
-def recomputed(decoder, condition, code_BK, held_BTK, index):
-  """Returns logit_BKV of a step from all steps before it, as `Decoder.step` does; held_BTK is the cache."""
+def recompute_step(decoder, condition, code_BK, tokens_BTK, index):
+  """Returns logit_BKV of a step, like `Decoder.step`, from all previous tokens; tokens_BTK is the cache."""
   before = jnp.maximum(index - 1, 0)
-  code_BK = jnp.where(index > 0, code_BK, held_BTK[:, 0])
-  held_BTK = jax.lax.dynamic_update_slice_in_dim(held_BTK, code_BK[:, None], before, axis=1)
-  logit_BTKV = decoder(held_BTK, condition)
-  return jax.lax.dynamic_index_in_dim(logit_BTKV, index, axis=1, keepdims=False), held_BTK
+  code_BK = jnp.where(index > 0, code_BK, tokens_BTK[:, 0])
+  tokens_BTK = jax.lax.dynamic_update_slice_in_dim(tokens_BTK, code_BK[:, None], before, axis=1)
+  logit_BTKV = decoder(tokens_BTK, condition)
+  return jax.lax.dynamic_index_in_dim(logit_BTKV, index, axis=1, keepdims=False), tokens_BTK
 
 
 def seconds(run, *arrays) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the times of a compiled call by clock and by processor, the lesser of two, and its result."""
+  """Returns (wall time, CPU time) of a compiled call, the minimum of two, and its result."""
   run(*arrays).block_until_ready()
   times = []
   for _ in range(2):
@@ -55,12 +55,12 @@ def seconds(run, *arrays) -> tuple[np.ndarray, np.ndarray]:
 def main():
   """Prints both times and their ratio."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--config', default='tokens_world', help='of a causal token model')
-  parser.add_argument('--clip-s', type=float, default=8.0, help='seconds')
+  parser.add_argument('--config', default='tokens_world', help='configuration of a causal token model')
+  parser.add_argument('--clip-s', type=float, default=8.0, help='duration in seconds')
   args = parser.parse_args()
   c = files.find(args.config).unlock()
   c.clip.clip_s = args.clip_s
-  spec, model = schema.clip_spec(c), made_up(c)
+  spec, model = schema.clip_spec(c), random_model(c)
   item = fake_records.make(spec, 0, c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size)
   batch = tasks.make(c).collate([item], np.random.default_rng(0))
   graphdef, state = nnx.split(model)
@@ -70,7 +70,7 @@ def main():
   known_BTK = patterns.build(empty_BTK, model.delays, model.decoder.padding_token)
   is_known_BTK = known_BTK == model.decoder.padding_token
 
-  def draw(state, batch, key_B, has_cache):
+  def sample(state, batch, key_B, has_cache):
     network = nnx.merge(graphdef, state)
     decoder, condition = (
       network.decoder,
@@ -79,20 +79,20 @@ def main():
     if has_cache:
       step, cache = decoder.step, decoder.prefill(condition, num_steps)
     else:
-      step = functools.partial(recomputed, decoder, condition)
+      step = functools.partial(recompute_step, decoder, condition)
       cache = jnp.full_like(known_BTK, decoder.padding_token)
     return sampling.sample(
       step, cache, key_B, known_BTK, is_known_BTK, padding_token=decoder.padding_token, settings=settings
     )
 
   key_B = jax.random.split(jax.random.key(0), 1)
-  (cached_s, drawn), (recomputed_s, again) = (
-    seconds(jax.jit(functools.partial(draw, has_cache=has_cache)), state, batch, key_B)
+  (cached_s, cached_tokens), (recomputed_s, recomputed_tokens) = (
+    seconds(jax.jit(functools.partial(sample, has_cache=has_cache)), state, batch, key_B)
     for has_cache in (True, False)
   )
-  same = (drawn == again).mean()
+  same = (cached_tokens == recomputed_tokens).mean()
   print(f'{args.config}, {args.clip_s:g} s, {num_steps} steps; {same:.1%} of the tokens agree')
-  for name, with_s, without_s in zip(('clock', 'processor'), cached_s, recomputed_s):
+  for name, with_s, without_s in zip(('wall time', 'CPU time'), cached_s, recomputed_s):
     print(f'{name}: {with_s:.2f} s with the cache, {without_s:.2f} s without, {without_s / with_s:.1f} times')
 
 

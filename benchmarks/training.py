@@ -1,9 +1,9 @@
-"""What surrounds a training step, and what its form costs; each figure a ratio or difference in one process.
+"""Overheads of training; each number is a ratio or difference within one process.
 
-python benchmarks/training.py loop                            # of the loop, beside the bare step
-python benchmarks/training.py scan                            # layers scanned, against written out
-python benchmarks/training.py input --data data/world_latents   # batches made, against batches used
-python benchmarks/training.py microbatches                    # a batch whole, or in parts that fit a cache
+python benchmarks/training.py loop                            # the loop compared with the bare step
+python benchmarks/training.py scan                            # scanned layers compared with unrolled layers
+python benchmarks/training.py input --data data/world_latents   # input compared with its consumption
+python benchmarks/training.py microbatches                    # a whole batch compared with microbatches
 """
 
 import argparse
@@ -52,8 +52,8 @@ class Step:
     jax.block_until_ready(metrics)
     return time.perf_counter() - begin_s
 
-  def in_line(self, num_steps: int) -> '_Clock':
-    """Returns the times of steps of which none is waited for but the last."""
+  def run_async(self, num_steps: int) -> '_Clock':
+    """Runs steps without waiting for any but the last; returns their times."""
     clock = _Clock(self.compiled)
     for _ in range(num_steps):
       self.leaves, metrics = clock(self.leaves, self.batch)
@@ -62,23 +62,23 @@ class Step:
 
 
 class _Clock:
-  """A step that notes when it is called, and what the calling thread does inside and outside of it."""
+  """A step that records its calls, and the CPU time of the calling thread inside and outside of it."""
 
   def __init__(self, step):
-    self._step, self._notes = step, []
+    self._step, self._times = step, []
 
   def __call__(self, leaves, batch):
     begin_s, busy_s = time.perf_counter(), time.thread_time()
-    found = self._step(leaves, batch)
-    self._notes.append((begin_s, busy_s, time.thread_time()))
-    return found
+    result = self._step(leaves, batch)
+    self._times.append((begin_s, busy_s, time.thread_time()))
+    return result
 
   def ms(self, first: int) -> tuple[float, float]:
-    """Returns means from a step on: from call to call, and how long the thread is busy between two calls."""
-    notes = self._notes[first:]
-    num = len(notes) - 1
-    outside_s = sum(after[1] - before[2] for before, after in zip(notes, notes[1:]))
-    return 1e3 * (notes[-1][0] - notes[0][0]) / num, 1e3 * outside_s / num
+    """Returns means over the steps after `first`: interval of calls, and CPU time between calls, in ms."""
+    times = self._times[first:]
+    num = len(times) - 1
+    outside_s = sum(after[1] - before[2] for before, after in zip(times, times[1:]))
+    return 1e3 * (times[-1][0] - times[0][0]) / num, 1e3 * outside_s / num
 
 
 def _on_fake_clips(name: str, num_steps: int):
@@ -89,20 +89,20 @@ def _on_fake_clips(name: str, num_steps: int):
   return c.lock()
 
 
-def around_the_step(name: str, num_steps: int = 600) -> None:
-  """Prints what the loop adds to a step of a shrunk model, which ends before anything can hide behind it.
+def loop_overhead(name: str, num_steps: int = 600) -> None:
+  """Prints the overhead of the loop for a tiny model, whose short step cannot hide it.
 
-  Where the processor is the device, threads that read clips take their time from the step as well. What the
-  loop itself does is told apart by the processor time of its thread.
+  If the CPU is the device, threads that read clips slow down the step, too. The work of the loop itself is
+  measured by the CPU time of its thread.
   """
   c = schema.tiny(files.find(name)).unlock()
   c.training.update(num_steps=num_steps, log_every_steps=100, checkpoint_every_steps=10**6)
   c.data.augment_probability = (
-    0.0  # threads that wear pictures share a CPU's cores with the step: that is `input`
+    0.0  # augmentation threads would compete with the step for CPU cores; measured by `input`
   )
   c = c.lock()
   bare, first, make = Step(c), num_steps // 4, step_lib.make
-  before, clocks = bare.in_line(num_steps), []
+  reference, clocks = bare.run_async(num_steps), []
 
   def timed(*arguments):
     clocks.append(_Clock(make(*arguments)))
@@ -110,27 +110,27 @@ def around_the_step(name: str, num_steps: int = 600) -> None:
 
   with tempfile.TemporaryDirectory() as workdir, mock.patch.object(step_lib, 'make', timed):
     loop.train(c, workdir, bare.task)
-  step_ms, around_ms = min(before.ms(first), bare.in_line(num_steps).ms(first))
+  step_ms, around_ms = min(reference.ms(first), bare.run_async(num_steps).ms(first))
   in_loop_ms, around_in_loop_ms = clocks[0].ms(first)
-  print(f'{c.name}, shrunk: bare step {step_ms:.2f} ms, in the loop {in_loop_ms:.2f} ms')
+  print(f'{c.name}, tiny: bare step {step_ms:.2f} ms, in the loop {in_loop_ms:.2f} ms')
   print(
-    f'between two steps the thread is busy {around_ms:.2f} ms bare, {around_in_loop_ms:.2f} ms there: '
-    f'the loop itself takes {around_in_loop_ms - around_ms:.2f} ms a step'
+    f'CPU time of the thread between two steps: {around_ms:.2f} ms bare, {around_in_loop_ms:.2f} ms in the '
+    f'loop: the loop itself takes {around_in_loop_ms - around_ms:.2f} ms per step'
   )
 
 
-def scanned(name: str, num_rounds: int = 40) -> None:
-  """Prints the time of a step with its layers scanned over that with its layers written out."""
+def compare_scan(name: str, num_rounds: int = 40) -> None:
+  """Prints the time of a step with scanned layers relative to unrolled layers."""
   steps = {}
-  for label, is_written_out in (('written out', True), ('scanned', False)):
+  for label, is_unrolled in (('unrolled', True), ('scanned', False)):
     c = _on_fake_clips(name, 10).unlock()
-    c.training.unroll = is_written_out
+    c.training.unroll = is_unrolled
     steps[label] = Step(c.lock())
   _compare(steps, num_rounds)
 
 
-def microbatches(name: str, num_rounds: int = 8) -> None:
-  """Prints the time of a step by the number of parts of its batch."""
+def compare_microbatches(name: str, num_rounds: int = 8) -> None:
+  """Prints the time of a step by the number of microbatches."""
   steps = {}
   for num in (1, 2, 4, 8, 16):
     c = _on_fake_clips(name, 10).unlock()
@@ -140,7 +140,7 @@ def microbatches(name: str, num_rounds: int = 8) -> None:
 
 
 def _compare(steps: dict[str, Step], num_rounds: int) -> None:
-  # In rounds, since machines are shared: what slows one slows all. In any order: a place in it may help.
+  # In rounds, so that other load on the machine affects all; in random order, since the position may matter.
   times = {name: [] for name in steps}
   for index in range(num_rounds + 1):
     for name in random.sample(list(steps), len(steps)):
@@ -150,11 +150,11 @@ def _compare(steps: dict[str, Step], num_rounds: int) -> None:
   first = next(iter(times.values()))
   for name, each in times.items():
     ratio = statistics.median(seconds / other for seconds, other in zip(each, first))
-    print(f'{name}: {statistics.median(each):.3f} s a step, {ratio:.3f} of the first in the same round')
+    print(f'{name}: {statistics.median(each):.3f} s per step, {ratio:.3f} of the first in the same round')
 
 
-def from_disk(name: str, data: str, num_batches: int = 100) -> None:
-  """Prints how many batches are read and prepared in the time of a step."""
+def input_rate(name: str, data: str, num_batches: int = 100) -> None:
+  """Prints how many batches are read and collated in the time of a step."""
   c = files.find(name).unlock()
   c.data.train = (data,)
   c.data.verify = False
@@ -172,26 +172,26 @@ def from_disk(name: str, data: str, num_batches: int = 100) -> None:
   step_s = statistics.median(step.seconds() for _ in range(6))
   print(
     f'{c.name} on {data}: a batch of {size} takes {1e3 * batch_s:.0f} ms, a step {1e3 * step_s:.0f} ms: '
-    f'{step_s / batch_s:.1f} times what training consumes'
+    f'{step_s / batch_s:.1f} times the consumption of training'
   )
 
 
 def main():
-  """Prints one figure."""
+  """Prints one measurement."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('what', choices=('loop', 'scan', 'input', 'microbatches'))
+  parser.add_argument('measurement', choices=('loop', 'scan', 'input', 'microbatches'))
   parser.add_argument('--config', default='flow_world')
   parser.add_argument('--data', default='data/world_latents')
   args = parser.parse_args()
   allocator.keep_freed_pages()  # as `v2a train` does
-  if args.what == 'loop':
-    around_the_step(args.config)
-  elif args.what == 'scan':
-    scanned(args.config)
-  elif args.what == 'microbatches':
-    microbatches(args.config)
+  if args.measurement == 'loop':
+    loop_overhead(args.config)
+  elif args.measurement == 'scan':
+    compare_scan(args.config)
+  elif args.measurement == 'microbatches':
+    compare_microbatches(args.config)
   else:
-    from_disk(args.config, args.data)
+    input_rate(args.config, args.data)
 
 
 if __name__ == '__main__':

@@ -1,1 +1,1 @@
-"""Commands of this repository that make what the package ships: classifiers, embedder, OOD statistics."""
+"""Commands that create assets of the package: classifiers, the synthetic embedder, OOD statistics."""

@@ -1,11 +1,12 @@
-"""Fits the video quality gauge of a packaged model's generator, and calibrates it on a sweep.
+"""Fits the out-of-distribution (OOD) detector of a packaged model's generator, and calibrates its threshold.
 
   python -m scripts.fit_ood --model world --data data/world_latents
   v2a evaluate --model world --sweep degradation --output out/sweep
   python -m scripts.fit_ood --model world --sweep out/sweep/sweep.json
 
-The first command writes gauge.npz beside the generator's weights, without a threshold; the second measures
-soundtracks and distances of damaged clips; the third sets the threshold. See v2a.evaluation.ood_calibration.
+The first command writes gauge.npz next to the weights of the generator, without a threshold; the second
+measures metrics and OOD scores on degraded clips; the third sets the threshold. See
+v2a.evaluation.ood_calibration.
 """
 
 import argparse
@@ -21,12 +22,15 @@ NUM_CLIPS = 2000
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='scripts.fit_ood', description=__doc__.splitlines()[0])
   parser.add_argument('--model', required=True, help='a packaged model, or a bundle')
-  parser.add_argument('--generator', help="of the model (the model's first)")
-  what = parser.add_mutually_exclusive_group(required=True)
-  what.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
-  what.add_argument('--sweep', type=flags.local_path, help='sweep.json, made with the fitted gauge')
+  parser.add_argument('--generator', help='a generator of the model (default: its first)')
+  source = parser.add_mutually_exclusive_group(required=True)
+  source.add_argument('--data', nargs='+', metavar='DIR', help='records that the generator was trained on')
+  source.add_argument('--sweep', type=flags.local_path, help='sweep.json of a model with the fitted detector')
   parser.add_argument(
-    '--num-clips', type=flags.count, default=NUM_CLIPS, help=f'clips of --data ({NUM_CLIPS})'
+    '--num-clips',
+    type=flags.count,
+    default=NUM_CLIPS,
+    help=f'number of clips of --data (default {NUM_CLIPS})',
   )
   args = parser.parse_args(argv)
   if args.data:

@@ -1,11 +1,11 @@
-"""Trains the built-in embedder of sounds on the world's truth.
+"""Trains the audio embedder of the synthetic set.
 
   python -m scripts.train_embedder --output v2a/assets/embedders/synthetic.npz
 
-The sounds of TRAIN_SEED, all scenes, rendered with next to no picture, at a random gain; the network of
-v2a.metrics.embedders.synthetic learns which of its tags hold for each. Nothing else is done to the sounds: a
-tool that shall see how far drawn sounds are from true ones must not learn to look past what a model does to
-them. Same arguments, same machine: same weights.
+The network of v2a.metrics.embedders.synthetic learns to predict tags from the audio of clips of TRAIN_SEED
+(all scenes, rendered with tiny frames) at a random gain. There is no other augmentation: an embedder that
+measures how far generated audio is from real audio must not become invariant to the artefacts of models. The
+same arguments on the same machine give the same weights.
 """
 
 import argparse
@@ -25,24 +25,24 @@ from v2a.metrics import spectra
 from v2a.metrics.embedders import synthetic
 from v2a.synthetic import clips
 
-# Neither that of the instruments nor of any data set.
+# Differs from the seed of the classifiers and from those of all data sets.
 TRAIN_SEED = 8_000_001
 NUM_CLIPS, NUM_STEPS, BATCH_SIZE = 1200, 1200, 64
 WIDTHS = (96, 64, 64)
 GAIN_DB = 6.0
-# A decibel in the natural logarithm of spectra.log_mel.
+# One decibel, in the natural logarithm of spectra.log_mel.
 _DB = np.log(10.0) / 20.0
 
 
 def render_examples(num_clips: int, report=None) -> tuple[np.ndarray, np.ndarray]:
-  """Returns window_BSJR and tag_BO of clips, rendered with a picture of a few pixels."""
+  """Returns window_BSJR and tag_BO of clips, rendered with tiny frames."""
   found, labels, start = [], [], time.monotonic()
   for index in range(num_clips):
-    made = clips.render(
+    clip = clips.render(
       TRAIN_SEED, index, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
     )
-    found.append(synthetic.windows(spectra.log_mel(made.wave_NA.mean(axis=1))).astype(np.float16))
-    labels.append(synthetic.tags(made.truth))
+    found.append(synthetic.windows(spectra.log_mel(clip.wave_NA.mean(axis=1))).astype(np.float16))
+    labels.append(synthetic.tags(clip.truth))
     if report and (index + 1) % 100 == 0:
       left_s = (time.monotonic() - start) / (index + 1) * (num_clips - index - 1)
       report(f'rendering: {index + 1} of {num_clips}, {left_s:.0f} s left')
@@ -50,7 +50,7 @@ def render_examples(num_clips: int, report=None) -> tuple[np.ndarray, np.ndarray
 
 
 def initialise(window_BSJR: np.ndarray, seed: int = 0) -> synthetic.Params:
-  """Returns He-normal weights, zero biases, and the mean and deviation of the bands."""
+  """Returns He-normal weights, zero biases, and mean and standard deviation of the mel bands."""
   rng = np.random.default_rng(seed)
   level_NR = window_BSJR[:, ::4].astype(np.float32).reshape(-1, window_BSJR.shape[-1])
   params = {'mean_R': level_NR.mean(axis=0), 'std_R': level_NR.std(axis=0) + 0.1}
@@ -67,13 +67,13 @@ def initialise(window_BSJR: np.ndarray, seed: int = 0) -> synthetic.Params:
 def loss(
   params: synthetic.Params, fixed: synthetic.Params, window_BSJR: jax.Array, tag_BO: jax.Array
 ) -> jax.Array:
-  """Returns the mean cross entropy of each tag being there or not."""
+  """Returns the mean binary cross entropy of the tags."""
   _, logits_BO = synthetic.apply({**params, **fixed}, window_BSJR, jnp)
   return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
 
 
 def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None) -> synthetic.Params:
-  """Returns the trained weights: Adam with a cosine schedule, each clip at a random gain."""
+  """Returns the weights after training by AdamW with a cosine schedule, each clip at a random gain."""
   params = initialise(window_BSJR)
   fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
   schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, num_steps // 20, num_steps, 1e-5)
@@ -103,7 +103,8 @@ def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None
 def normalize_variance(params: synthetic.Params, window_BSJR: np.ndarray) -> synthetic.Params:
   """Returns weights with the same logits, whose features have a total variance of 1 over these clips.
 
-  A Frechet distance is in units of that variance; without this it is in those of a chance of training.
+  The Frechet distance is then in units of that variance; otherwise its scale would depend on the training
+  run.
   """
   parts = np.array_split(window_BSJR, max(1, len(window_BSJR) // BATCH_SIZE))
   features_BF = np.concatenate([synthetic.apply(params, part.astype(np.float32), np)[0] for part in parts])
@@ -117,8 +118,8 @@ def train(output: pathlib.Path, scale: float = 1.0, report=None):
 
   Args:
     output: the .npz file.
-    scale: share of the usual clips and steps.
-    report: receives lines of progress, or None.
+    scale: fraction of the default numbers of clips and steps.
+    report: called with progress messages, or None.
   """
   examples = render_examples(max(20, int(NUM_CLIPS * scale)), report)
   synthetic.save(output, fit(*examples, max(20, int(NUM_STEPS * scale)), report))
@@ -126,7 +127,9 @@ def train(output: pathlib.Path, scale: float = 1.0, report=None):
 
 def _run(argv: list[str] | None) -> int:
   parser = argparse.ArgumentParser(prog='scripts.train_embedder', description=__doc__.splitlines()[0])
-  parser.add_argument('--output', type=flags.local_path, default=synthetic.FILE, help='file for the weights')
+  parser.add_argument(
+    '--output', type=flags.local_path, default=synthetic.FILE, help='file to write the weights to'
+  )
   args = parser.parse_args(argv)
   files.check_replaceable(args.output)
   train(args.output, report=lambda line: print(line, file=sys.stderr, flush=True))

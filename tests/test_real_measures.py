@@ -1,4 +1,4 @@
-"""What the measures on real clips say of sounds and times that are known."""
+"""The benchmark on real clips, on audio and times with known results."""
 
 import numpy as np
 import pytest
@@ -13,24 +13,24 @@ from v2a.metrics import spectra
 
 
 def noises(count, num_channels=2):
-  """Returns sounds of noise, half a second each, every one in a band of its own."""
+  """Returns waveforms of noise, half a second each, in distinct frequency bands."""
   rng = np.random.default_rng(0)
-  made = []
+  waves = []
   for index in range(count):
     spectrum_FA = np.fft.rfft(rng.standard_normal((spectra.RATE_HZ // 2, num_channels)), axis=0)
     frequency_F = np.arange(len(spectrum_FA)) * 2
     spectrum_FA[np.abs(frequency_F - 500 - 1000 * index) > 400] *= 0.01
-    made.append(np.fft.irfft(spectrum_FA, axis=0))
-  return made
+    waves.append(np.fft.irfft(spectrum_FA, axis=0))
+  return waves
 
 
-def test_distance_of_a_louder_sound_is_the_logarithm_of_its_gain():
+def test_distance_of_louder_audio_is_the_logarithm_of_its_gain():
   loud = [100 * wave_NA for wave_NA in noises(2)]  # far above the floor inside the logarithm
   found_NN = retrieval.pairwise_distances(loud, [2.5 * wave_NA for wave_NA in loud])
   np.testing.assert_allclose(np.diag(found_NN), np.log(2.5), rtol=1e-3)
 
 
-def test_distances_have_a_row_for_each_of_the_first_and_hear_the_mono_mix():
+def test_distances_have_rows_of_the_first_argument_and_use_the_mono_mix():
   first, second = noises(2), noises(3)
   found = retrieval.pairwise_distances(first, second)
   assert found.shape == (2, 3)
@@ -41,38 +41,38 @@ def test_distances_have_a_row_for_each_of_the_first_and_hear_the_mono_mix():
   np.testing.assert_allclose(retrieval.pairwise_distances(first, mono), found)
 
 
-def test_sounds_of_other_lengths_are_refused():
+def test_audio_of_different_durations_is_refused():
   with pytest.raises(ValueError, match=r'must have one length; got \[7999, 8000\] samples'):
     retrieval.pairwise_distances(noises(2), [wave_NA[1:] for wave_NA in noises(2)])
 
 
-def test_nearest_share_by_hand():
+def test_retrieval_accuracy_by_hand():
   distance_NN = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0], [9.0, 8.0, 7.0]])
   assert retrieval.top1_retrieval_accuracy(distance_NN) == pytest.approx(2 / 3)
-  # By rows: each drawn sound looks for its true sound, not the other way about.
+  # By rows: the true soundtrack is retrieved by the generated one, not vice versa.
   assert retrieval.top1_retrieval_accuracy(distance_NN.T) == pytest.approx(1 / 3)
   with pytest.raises(ValueError, match='distance_NN'):
     retrieval.top1_retrieval_accuracy(distance_NN[:2])
 
 
-def test_report_of_a_model_that_mistakes_three_of_four():
+def test_report_of_three_failures_of_four():
   true = noises(4)
   found = real_clips.compare('abcd', [true[0], true[3], true[1], true[2]], true, true)
   assert (found['value'], found['ceiling'], found['chance']) == (0.25, 1.0, 0.25)
-  # What was drawn for c is b's sound, and that is what the floor gives to b; likewise d's and c.
+  # The audio generated for c is that of b, which is the floor of b; likewise for d and c.
   assert found['floor'] == 0.5
-  assert [(row['clip'], row['taken_for']) for row in found['failed']] == [('b', 'd'), ('c', 'b'), ('d', 'c')]
+  assert [(row['clip'], row['nearest']) for row in found['failed']] == [('b', 'd'), ('c', 'b'), ('d', 'c')]
   assert all(row['distance'] == 0.0 < row['distance_own'] for row in found['failed'])
 
 
-def test_first_window_with_sound_of_each_video():
+def test_first_window_with_audio_of_each_video():
   spec = clip.ClipSpec(clip_s=1.0, frame_size=8)
-  made = [fake_records.make(spec, seed) for seed in range(6)]
+  all_records = [fake_records.make(spec, seed) for seed in range(6)]
   ids = ('a@b.mp4@0.000', 'a@b.mp4@1.000', 'a@b.mp4@2.000', 'c.mp4@0.000', 'd.webm@0.000', 'd.mp4@0.000')
-  for record, name in zip(made, ids):
+  for record, name in zip(all_records, ids):
     record['id'] = name
     record['has_audio'] = name not in ('a@b.mp4@0.000', 'c.mp4@0.000')
-  found = real_clips.first_windows(records.InMemorySource(made, spec))
+  found = real_clips.first_windows(records.InMemorySource(all_records, spec))
   assert {name: record['id'] for name, record in found.items()} == {
     'a@b.mp4': 'a@b.mp4@1.000',
     'd.webm': 'd.webm@0.000',
@@ -80,7 +80,7 @@ def test_first_window_with_sound_of_each_video():
   }
 
 
-def test_times_of_a_cut_and_of_a_repeated_sound():
+def test_onset_times_of_cut_and_repeated_audio():
   time_s = np.array([0.5, 1.5])
   np.testing.assert_allclose(real_clips.tile_times(time_s, 2.0, 1.0), [0.5])
   np.testing.assert_allclose(real_clips.tile_times(time_s, 2.0, 5.0), [0.5, 1.5, 2.5, 3.5, 4.5])
@@ -93,7 +93,7 @@ def test_times_of_a_cut_and_of_a_repeated_sound():
   )
 
 
-def test_the_beginning_of_a_file_is_no_onset():
+def test_the_start_of_a_file_is_not_an_onset():
   wave_NA = 0.2 * np.random.default_rng(0).standard_normal((spectra.RATE_HZ, 2))
   wave_NA[:160] = 0.0
   wave_NA[8000:8400] *= 20
@@ -117,7 +117,7 @@ def sine(frequency_hz, left, right, rate_hz=16000):
   return np.stack([left * wave_N, right * wave_N], axis=1)
 
 
-def test_level_of_a_band_is_that_of_the_sines_in_it():
+def test_level_of_a_band_is_that_of_its_sines():
   wave_NA = sine(5000, 1.0, 1.0) + sine(1000, 0.1, 0.1)
   assert real_clips.band_db(wave_NA, 16000, 4000, 8000) == pytest.approx(-3.01, abs=0.01)
   assert real_clips.band_db(wave_NA, 16000, 0, 4000) == pytest.approx(-23.01, abs=0.01)
@@ -126,7 +126,7 @@ def test_level_of_a_band_is_that_of_the_sines_in_it():
   assert real_clips.band_db(0 * wave_NA, 16000, 0, 8000) == -120.0
 
 
-def test_what_a_round_trip_loses_by_hand():
+def test_round_trip_changes_by_hand():
   true_NA = sine(1000, 0.5, 0.5) + sine(5000, 0.5, -0.5)
   found = real_clips.round_trip_changes(true_NA, sine(1000, 0.5, 0.5) + sine(5000, 0.05, 0.05), 16000)
   assert found['treble_db'] == pytest.approx(-20.0, abs=0.01)
@@ -140,7 +140,7 @@ def test_what_a_round_trip_loses_by_hand():
   assert np.isnan(mono['correlation']) and np.isnan(mono['correlation_after'])
 
 
-def test_table_of_what_the_codec_loses():
+def test_round_trip_table():
   keys = 'distance_db', 'level_db', 'treble_db', 'correlation', 'correlation_after'
   values = (10.0, -1.0, -8.0, 0.1, 0.9), (20.0, 0.0, 2.0, np.nan, 1.0), (30.0, -5.0, 0.0, 0.5, 1.0)
   found = {name: dict(zip(keys, row)) for name, row in zip('abc', values)}
@@ -154,21 +154,21 @@ def test_table_of_what_the_codec_loses():
   ]
 
 
-def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys):
+def test_codec_command_uses_videos_that_are_long_enough_and_have_audio(tmp_path, capsys):
   rate_hz = films.KINDS['mp4'][3]
   for name, duration_s, has_sound in (('long', 1.0, True), ('short', 0.5, True), ('silent', 1.0, False)):
     wave_NA = sine(1000, 0.5, 0.25, rate_hz)[: int(rate_hz * duration_s)].astype(np.float32)
     films.make(tmp_path / name, duration_s=duration_s, wave_NA=wave_NA if has_sound else None)
   assert real_clips.main(['codec', '--clips', str(tmp_path), '--seconds', '0.8']) == 0
-  said = capsys.readouterr().out
-  assert said.startswith('codec of world, 1 clips of at least 0.8 s with sound there, of 3\n')
-  assert '| long.mp4 |' in said and '| 1.00 | 1.00 |' in said
+  out = capsys.readouterr().out
+  assert out.startswith('codec of world, 1 clips of at least 0.8 s with audio there, of 3\n')
+  assert '| long.mp4 |' in out and '| 1.00 | 1.00 |' in out
   assert real_clips.main(['codec', '--clips', str(tmp_path)]) == 2
-  assert 'has 4 s with sound' in capsys.readouterr().err
+  assert 'has 4 s with audio' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-  ('words', 'reason'),
+  ('argv', 'message'),
   [
     ([], 'arguments are required: command'),
     (['nearest'], 'arguments are required: --records'),
@@ -182,8 +182,8 @@ def test_the_packaged_codec_on_a_video_with_sound_beside_others(tmp_path, capsys
     (['codec', '--clips', 'x', '--generator', 'y'], 'invalid choice'),
   ],
 )
-def test_bad_arguments_are_one_line(words, reason, capsys, monkeypatch):
+def test_bad_arguments_are_one_line(argv, message, capsys, monkeypatch):
   monkeypatch.setattr(real_clips.compilation_cache, 'enable', lambda: None)
-  assert real_clips.main(words) == 2
-  said = capsys.readouterr()
-  assert not said.out and reason in said.err and said.err.count('\n') == 1
+  assert real_clips.main(argv) == 2
+  out, err = capsys.readouterr()
+  assert not out and message in err and err.count('\n') == 1

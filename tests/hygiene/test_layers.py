@@ -140,6 +140,6 @@ def test_no_other_framework():
   banned = {'tensorflow', 'torch', 'torchaudio', 'librosa'}
   for path in FILES:
     heads = {name.split('.')[0] for name in imports(ast.parse(path.read_text()))}
-    # The twin is there to compare frameworks.
-    heads -= {'torch'} if path == ROOT / 'benchmarks' / 'twin.py' else set()
+    # One benchmark compares frameworks.
+    heads -= {'torch'} if path == ROOT / 'benchmarks' / 'torch_baseline.py' else set()
     assert not heads & banned, f'{path.relative_to(ROOT)} imports {heads & banned}'

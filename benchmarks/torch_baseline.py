@@ -1,14 +1,13 @@
-"""The flow and token transformers once more, in plain PyTorch, of the same sizes: to compare frameworks.
+"""The flow and token transformers in plain PyTorch, of the same sizes, to compare frameworks.
 
-Streams of audio, video, text and transcript attend jointly, each with weights of its own, and layers of audio
-alone follow; adaLN by a condition a position; queries and keys normalised and turned by their times; SwiGLU
-with a depthwise convolution. Left out is what costs next to nothing: masks (all is read), the pooled
-conditions, learned nulls.
+Streams of audio, video, text and transcript attend jointly, each with its own weights, followed by layers of
+audio alone; adaLN with one condition per position; QK-norm and rotary embeddings of times; SwiGLU with a
+depthwise convolution. Omitted are parts of negligible cost: masks, pooled conditions, learned nulls.
 
-  python benchmarks/twin.py --config flow_0.6b --batch-size 64
+  python benchmarks/torch_baseline.py --config flow_0.6b --batch-size 64
 
-Wants torch, which nothing else here does. Loss and gradient are compiled by torch.compile; operations are
-counted by torch's own counter.
+Requires torch, unlike everything else in this repository. Loss and gradient are compiled by torch.compile;
+FLOPs are counted by torch's own counter.
 """
 
 import argparse
@@ -25,12 +24,12 @@ STREAMS = ('audio', 'video', 'text', 'transcript')
 
 
 def norm(x):
-  """Layer norm without parameters, as everywhere here."""
+  """Layer norm without parameters."""
   return functional.layer_norm(x, x.shape[-1:])
 
 
-def turned(x_BSHE, time_S):
-  """Rotary positions."""
+def rotate(x_BSHE, time_S):
+  """Applies rotary position embeddings."""
   half = x_BSHE.shape[-1] // 2
   period_E = torch.logspace(-0.8, 1.9, half, device=x_BSHE.device)
   angle_S1E = (6.2832 * time_S[:, None] / period_E)[:, None]
@@ -40,7 +39,7 @@ def turned(x_BSHE, time_S):
 
 
 class Stream(nn.Module):
-  """One stream's half of a block."""
+  """The layers of one stream in a block."""
 
   def __init__(self, width, num_heads, mlp_ratio, conv_size):
     super().__init__()
@@ -54,18 +53,18 @@ class Stream(nn.Module):
     self.gate, self.up = nn.Linear(width, hidden), nn.Linear(width, hidden)
     self.down = nn.Linear(hidden, width)
 
-  def begin(self, x, c, time_S):
-    """Queries, keys, values, and what `end` needs."""
+  def pre_attention(self, x, c, time_S):
+    """Returns queries, keys, values, and the modulation for `post_attention`."""
     shift, scale, *rest = self.modulation(functional.silu(c)).chunk(6, dim=-1)
     q, k, v = self.qkv(norm(x) * (1 + scale) + shift).chunk(3, dim=-1)
     heads = lambda y: y.unflatten(-1, (self.num_heads, -1))
     q, k = self.query_norm(heads(q)), self.key_norm(heads(k))
     if time_S is not None:
-      q, k = turned(q, time_S), turned(k, time_S)
+      q, k = rotate(q, time_S), rotate(k, time_S)
     return (q, k, heads(v)), rest
 
-  def end(self, x, y, rest):
-    """The stream after what it read and the MLP were added."""
+  def post_attention(self, x, y, rest):
+    """Returns the stream after adding attention output and MLP."""
     gate, shift, scale, mlp_gate = rest
     x = x + gate * self.out(y.flatten(-2))
     h = norm(x) * (1 + scale) + shift
@@ -74,8 +73,8 @@ class Stream(nn.Module):
     return x + mlp_gate * self.down(functional.silu(self.gate(h)) * self.up(h))
 
 
-class ReadStream(nn.Module):
-  """One stream of the last joint block, which nothing reads afterwards: keys and values alone."""
+class KeyValueStream(nn.Module):
+  """A stream of the last joint block whose output is not used: keys and values only."""
 
   def __init__(self, width, num_heads):
     super().__init__()
@@ -84,14 +83,14 @@ class ReadStream(nn.Module):
     self.kv = nn.Linear(width, 2 * width, bias=False)
     self.key_norm = nn.RMSNorm(width // num_heads, eps=1e-6)
 
-  def begin(self, x, c, time_S):
-    """None for queries, keys and values, and no modulation."""
+  def pre_attention(self, x, c, time_S):
+    """Returns (None, keys, values), and no modulation."""
     shift, scale = self.modulation(functional.silu(c)).chunk(2, dim=-1)
     k, v = (
       y.unflatten(-1, (self.num_heads, -1)) for y in self.kv(norm(x) * (1 + scale) + shift).chunk(2, dim=-1)
     )
     k = self.key_norm(k)
-    return (None, k if time_S is None else turned(k, time_S), v), None
+    return (None, k if time_S is None else rotate(k, time_S), v), None
 
 
 def attend(q, k, v, is_causal=False):
@@ -100,8 +99,8 @@ def attend(q, k, v, is_causal=False):
   return functional.scaled_dot_product_attention(q, k, v, is_causal=is_causal).transpose(1, 2)
 
 
-class Twin(nn.Module):
-  """Velocities of noisy latents, or logits of tokens, from features."""
+class Transformer(nn.Module):
+  """Predicts velocities of noisy latents, or logits of tokens, from features."""
 
   def __init__(self, c):
     super().__init__()
@@ -109,7 +108,7 @@ class Twin(nn.Module):
     sizes, features = c.flow if self.is_flow else c.tokens, c.conditioning.width
     width = sizes.width
     conv_size = sizes.conv_size if self.is_flow else 0
-    self.num_books, self.book_size = c.codec.num_codebooks, c.codec.codebook_size
+    self.num_codebooks, self.codebook_size = c.codec.num_codebooks, c.codec.codebook_size
     stream = lambda name: Stream(
       width, sizes.num_heads, sizes.mlp_ratio, conv_size if name in ('audio', 'video') else 0
     )
@@ -118,8 +117,8 @@ class Twin(nn.Module):
       self.out = nn.Linear(width, c.codec.num_latent_channels)
       self.time_in, self.time_out = nn.Linear(width, width), nn.Linear(width, width)
     else:
-      self.tables = nn.Parameter(torch.randn(self.num_books, self.book_size + 2, width))
-      self.out = nn.Linear(width, self.num_books * self.book_size)
+      self.tables = nn.Parameter(torch.randn(self.num_codebooks, self.codebook_size + 2, width))
+      self.out = nn.Linear(width, self.num_codebooks * self.codebook_size)
     self.inputs = nn.ModuleDict({name: nn.Linear(features, width) for name in STREAMS[1:]})
     self.sync_gate, self.sync_up = nn.Linear(features, 2 * width), nn.Linear(features, 2 * width)
     self.sync_down, self.sync_out = nn.Linear(2 * width, features), nn.Linear(features, width)
@@ -128,14 +127,17 @@ class Twin(nn.Module):
     )
     self.joint.append(
       nn.ModuleDict(
-        {name: stream(name) if name == 'audio' else ReadStream(width, sizes.num_heads) for name in STREAMS}
+        {
+          name: stream(name) if name == 'audio' else KeyValueStream(width, sizes.num_heads)
+          for name in STREAMS
+        }
       )
     )
-    self.alone = nn.ModuleList(stream('audio') for _ in range(sizes.num_audio_layers))
+    self.audio_only = nn.ModuleList(stream('audio') for _ in range(sizes.num_audio_layers))
     self.final = nn.Linear(width, 2 * width)
 
   def forward(self, audio, t_B, batch):
-    """Args: noisy latents BTC and their times, or codes BTK and None; features."""
+    """Args: noisy latents BTC and their timesteps, or codes BTK and None; features."""
     sync = batch['sync_BLD']
     sync = sync + self.sync_down(functional.silu(self.sync_gate(sync)) * self.sync_up(sync))
     sync = functional.interpolate(self.sync_out(sync).transpose(1, 2), audio.shape[1]).transpose(1, 2)
@@ -144,11 +146,11 @@ class Twin(nn.Module):
       frequency = torch.logspace(-0.6, 2.4, x.shape[-1] // 2, device=x.device)
       angle = 6.2832 * t_B[:, None] * frequency
       features = torch.cat([angle.cos(), angle.sin()], dim=-1)
-      c_alone = self.time_out(functional.silu(self.time_in(features)))[:, None]
+      c_global = self.time_out(functional.silu(self.time_in(features)))[:, None]
     else:
-      x = sum(self.tables[book][audio[..., book]] for book in range(self.num_books))
-      c_alone = torch.zeros_like(sync[:, :1])
-    c_audio = c_alone + sync
+      x = sum(self.tables[codebook][audio[..., codebook]] for codebook in range(self.num_codebooks))
+      c_global = torch.zeros_like(sync[:, :1])
+    c_audio = c_global + sync
     streams = {
       'audio': x,
       'video': self.inputs['video'](batch['semantic_BMD']),
@@ -160,29 +162,32 @@ class Twin(nn.Module):
       for name, value in streams.items()
     }
     for block in self.joint:
-      streams = self._jointly(block, streams, times, c_audio, c_alone)
+      streams = self._joint_block(block, streams, times, c_audio, c_global)
     x = streams['audio']
-    for block in self.alone:
-      qkv, rest = block.begin(x, c_audio, times['audio'])
-      x = block.end(x, attend(*qkv, is_causal=not self.is_flow), rest)
+    for block in self.audio_only:
+      qkv, rest = block.pre_attention(x, c_audio, times['audio'])
+      x = block.post_attention(x, attend(*qkv, is_causal=not self.is_flow), rest)
     shift, scale = self.final(functional.silu(c_audio)).chunk(2, dim=-1)
     return self.out(norm(x) * (1 + scale) + shift)
 
-  def _jointly(self, block, streams, times, c_audio, c_alone):
-    begun = {
-      name: block[name].begin(x, c_audio if name == 'audio' else c_alone, times[name])
+  def _joint_block(self, block, streams, times, c_audio, c_global):
+    inputs = {
+      name: block[name].pre_attention(x, c_audio if name == 'audio' else c_global, times[name])
       for name, x in streams.items()
     }
-    readers = [name for name in STREAMS if begun[name][0][0] is not None]
-    q = torch.cat([begun[name][0][0] for name in readers], dim=1)
-    k, v = (torch.cat([begun[name][0][i] for name in STREAMS], dim=1) for i in (1, 2))
-    # The tokens' prefix would not read the steps; of as many products, what is read is left alone here.
-    read = attend(q, k, v).split([streams[name].shape[1] for name in readers], dim=1)
-    return {name: block[name].end(streams[name], y, begun[name][1]) for name, y in zip(readers, read)}
+    queried = [name for name in STREAMS if inputs[name][0][0] is not None]
+    q = torch.cat([inputs[name][0][0] for name in queried], dim=1)
+    k, v = (torch.cat([inputs[name][0][i] for name in STREAMS], dim=1) for i in (1, 2))
+    # Attention is not masked here: the prefix of tokens would not attend to the steps, at the same FLOPs.
+    attended = attend(q, k, v).split([streams[name].shape[1] for name in queried], dim=1)
+    return {
+      name: block[name].post_attention(streams[name], y, inputs[name][1])
+      for name, y in zip(queried, attended)
+    }
 
 
 def loss(model, batch):
-  """Flow matching, or the next tokens."""
+  """Returns the flow-matching or next-token loss."""
   with torch.autocast(batch['sync_BLD'].device.type, torch.bfloat16):
     if model.is_flow:
       x_BTC = batch['latent_BTC']
@@ -190,16 +195,16 @@ def loss(model, batch):
       z_BTC = torch.lerp(x_BTC, e_BTC, t_B[:, None, None])
       return functional.mse_loss(model(z_BTC, t_B, batch).float(), e_BTC - x_BTC)
     code_BTK = batch['code_BTK'].long()
-    before_BTK = functional.pad(code_BTK[:, :-1], (0, 0, 1, 0), value=model.book_size)
-    logits = model(before_BTK, None, batch).float().unflatten(-1, (model.num_books, -1))
+    before_BTK = functional.pad(code_BTK[:, :-1], (0, 0, 1, 0), value=model.codebook_size)
+    logits = model(before_BTK, None, batch).float().unflatten(-1, (model.num_codebooks, -1))
     return functional.cross_entropy(logits.flatten(0, 2), code_BTK.flatten())
 
 
 class Step:
-  """Loss, gradient, clipping, AdamW and moving average, as v2a's step."""
+  """Loss, gradient, clipping, AdamW and moving average, like the step of v2a."""
 
   def __init__(self, c, device):
-    self.model = Twin(c).to(device)
+    self.model = Transformer(c).to(device)
     self.average = [parameter.detach().clone() for parameter in self.model.parameters()]
     self.optimizer = torch.optim.AdamW(
       self.model.parameters(), lr=c.training.learning_rate, fused=device.type == 'cuda'
@@ -221,7 +226,7 @@ class Step:
 
 
 def main():
-  """Times the twin's step."""
+  """Times the training step."""
   args, found = accelerator.parse_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   for c in found:

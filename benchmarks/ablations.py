@@ -30,7 +30,8 @@ from v2a.data import examples
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
-from v2a.metrics import classifiers
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import synthetic
 from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
@@ -68,45 +69,24 @@ GUIDANCE += [
 ]
 GUIDANCE += [{'guidance': 1.0, 'guidance_video': 2.0, 'guidance_text': scale} for scale in (1.5, 2.0)]
 STEPS = [{'solver': solver, 'steps': steps} for solver in schema.SOLVERS for steps in (4, 8, 16, 25, 50)]
-BASE = tuple(
-  name
-  for name, metric in synthetic.METRICS.items()
-  if metric.corruption == 'clean' and not metric.negative_text
-)
+BASE = tuple(name for name, metric in synthetic.METRICS.items() if metric.variant == metric_lib.CLEAN_VARIANT)
 ROBUSTNESS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 
-def generate(
-  model: bundle.Bundle, clips: list, metric: synthetic.SyntheticMetric, request: request_lib.Request
-) -> list:
-  """Returns the generated soundtrack of every clip, with the corruption and negative prompt of a metric."""
-  conditions = (
-    examples.generation_inputs(clip, metric.corruption, metric.negative_text, evaluator.noise_seed(0, index))
-    for index, clip in enumerate(clips)
-  )
-  run = adapter.adapt(model, request).generate
-  return list(evaluator.in_batches(run, conditions, BATCH, model.sample_rate_hz))
-
-
-def measure(
-  model: bundle.Bundle, clips: list, names: tuple[str, ...], networks: classifiers.Classifiers, **settings
-) -> dict[str, float | None]:
+def measure(model: bundle.Bundle, clips: list, names: tuple[str, ...], **settings) -> dict[str, float | None]:
   """Returns metrics of a model on clips, by name; settings: fields of the request."""
-  request, values, generated = request_lib.Request(**settings), {}, {}
-  for name in names:
-    metric = synthetic.METRICS[name]
-    selected = [clip for clip in clips if metric.selects(clip.truth)]
-    # Generate for all clean clips at once, so that every metric uses the same soundtracks.
-    key = (metric.corruption, metric.negative_text)
-    chosen = clips if key == ('clean', '') else selected
-    if key not in generated:
-      generated[key] = dict(zip([clip.name for clip in chosen], generate(model, chosen, metric, request)))
-    scores = [metric.measure(generated[key][clip.name], clip.truth, networks) for clip in selected]
-    scores = [score for score in scores if score is not None]
-    value = metric.combine(scores) if scores else None
-    base = values[metric.relative_to] if metric.relative_to else 1.0
-    values[name] = value / base if value is not None and base else value
-  return values
+  system = adapter.adapt(model, request_lib.Request(**settings))
+  metrics = [registry.get(name) for name in names]
+  found = evaluator.evaluate(
+    system,
+    clips,
+    '',
+    batch_size=BATCH,
+    metrics=metrics,
+    has_ceilings=False,
+    report_progress=lambda line: None,
+  )
+  return {name: found.result['synthetic'][name]['value'] for name in names}
 
 
 def row(name: str, values: dict[str, float | None], *more: str) -> str:
@@ -126,7 +106,7 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
 
 def sampling(args: argparse.Namespace) -> None:
   """Prints metrics for settings of guidance, and of solvers and steps."""
-  model, networks = bundle.load(args.model), classifiers.load()
+  model = bundle.load(args.model)
   clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
   for title, rows in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
@@ -134,7 +114,7 @@ def sampling(args: argparse.Namespace) -> None:
     print('\n' + head(title, BASE, 's per clip'), flush=True)
     for settings in rows:
       start_s = time.perf_counter()
-      values = measure(model, clips, BASE, networks, **settings)
+      values = measure(model, clips, BASE, **settings)
       seconds = (time.perf_counter() - start_s) / len(clips)
       name = ', '.join(f'{key} {value}' for key, value in settings.items())
       print(row(name, values, f'{seconds:.2f}'), flush=True)
@@ -170,7 +150,7 @@ def _write_derived_records() -> None:
 def training(args: argparse.Namespace) -> None:
   """Trains missing runs, and prints the metrics of all."""
   _write_derived_records()
-  networks, printed = classifiers.load(), ROBUSTNESS[:1] + BASE[1:] + ROBUSTNESS[1:]
+  printed = ROBUSTNESS[:1] + BASE[1:] + ROBUSTNESS[1:]
   print(head('model', printed), flush=True)
   for name, changes in RUNS.items():
     if args.only not in name:
@@ -191,7 +171,7 @@ def training(args: argparse.Namespace) -> None:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
     clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
-    print(row(name, measure(model, clips, printed, networks)), flush=True)
+    print(row(name, measure(model, clips, printed)), flush=True)
 
 
 def average(args: argparse.Namespace) -> None:
@@ -211,12 +191,11 @@ def average(args: argparse.Namespace) -> None:
   last = state.model(state.graph(task), checkpoints.restore(step, abstract), use_ema=False)
   folder = args.workdir / 'last_weights'
   weights.export(last, folder / weights.EXPORT_FOLDER, c, 'float32')
-  networks = classifiers.load()
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
     model = bundle.load(str(path))
     clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
-    print(row(name, measure(model, clips, BASE, networks)), flush=True)
+    print(row(name, measure(model, clips, BASE)), flush=True)
 
 
 def features(args: argparse.Namespace) -> None:

@@ -22,8 +22,8 @@ from v2a.cli import main
 from v2a.data import examples
 from v2a.data import record_schema
 from v2a.evaluation import compare as compare_lib
-from v2a.evaluation import distribution_metrics
-from v2a.evaluation import evaluator
+from v2a.evaluation import scoring
+from v2a.metrics import registry
 from v2a.metrics import signal_metrics
 from v2a.metrics import synthetic
 from v2a.reports import comparison_page
@@ -108,18 +108,19 @@ def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
 
 
 def test_marks_know_which_way_is_up():
-  assert (
-    compare_lib.significance_mark(0.1, 0.02, True) == 'better*'
-    and compare_lib.significance_mark(0.1, 0.02, False) == 'worse*'
-  )
-  assert compare_lib.significance_mark(-0.1, 0.002, False) == 'better**'
-  assert (
-    compare_lib.significance_mark(0.1, 0.05, True) == ''
-    and compare_lib.significance_mark(0.0, 0.0, True) == ''
-  )
-  assert not compare_lib.is_higher_better('synthetic', 'word_error_rate')
-  assert compare_lib.is_higher_better('synthetic', 'onset_f1')
-  assert compare_lib.is_higher_better('signal', 'av_align')
+  assert scoring.significance_mark(0.1, 0.02, 'higher') == 'better*'
+  assert scoring.significance_mark(0.1, 0.02, 'lower') == 'worse*'
+  assert scoring.significance_mark(-0.1, 0.002, 'lower') == 'better**'
+  assert scoring.significance_mark(-0.1, 0.002, None) == 'different**'
+  assert scoring.significance_mark(0.1, 0.05, 'higher') == ''
+  assert scoring.significance_mark(0.0, 0.0, 'higher') == ''
+  directions = {
+    'word_error_rate': 'lower',
+    'onset_f1': 'higher',
+    'av_align': 'higher',
+    'music_rate': 'higher',
+  }
+  assert {name: registry.get(name).direction for name in directions} == directions
 
 
 def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
@@ -129,7 +130,7 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
   widths = {line.replace('\\|', '').count('|') for line in rows}
   assert widths == {5}
   near, notes = result['models']['near'], text[text.index('## Notes') :]
-  for key in ('synthetic', *(table.key for table in evaluator.TABLES), distribution_metrics.KEY):
+  for key in registry.GROUPS:
     for name, entry in near[key].items():
       row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
       num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
@@ -139,7 +140,7 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
         # What nobody has stands in one line a reason.
         assert row is None and name in notes and entry['reason'].rstrip('.') in notes, name
   for name in comparison_report.COSTS:
-    assert f'| {name} | made elsewhere | made elsewhere | made elsewhere |' in text
+    assert f'| {name} | external | external | external |' in text
   assert '12 silent soundtracks' in text and r' worse\*\*\* (' in text
 
 
@@ -162,12 +163,14 @@ def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
   assert 'http' not in content and not [tag for tag, _ in reader.tags if tag in ('script', 'link', 'b>')]
   for name in (*synthetic.METRICS, *signal_metrics.METRICS, *result['models']):
     assert name in reader.text, name
+  for name in ('onset_f1', 'log_mel_distance'):
+    assert registry.get(name).description in reader.text, name
   assert 'v2a compare --models' in reader.text
   sounds = Sounds()
   sounds.feed(content)
   shown = compare_lib._choose(world(), SPEC.sample_rate_hz)
   assert len(sounds.sources['audio']) == 4 * len(shown) == 4 * compare_lib.NUM_SHOWN
-  true_NA = next(iter(shown.values())).true[0]
+  true_NA = next(iter(shown.values())).true.wave_NA
   heard_NA, rate_hz = soundfile.read(io.BytesIO(decoded(sounds.sources['audio'][0], 'audio/flac')))
   assert rate_hz == SPEC.sample_rate_hz
   np.testing.assert_allclose(heard_NA, true_NA, atol=2 / 32767)
@@ -262,7 +265,7 @@ def test_a_folder_that_lacks_a_clip_is_refused_before_anything_is_measured(folde
   assert compare('--models', folders[1], cut, '--output', tmp_path / 'x') == 2
   err = capsys.readouterr().err
   assert f'lacks 1 of 12 soundtracks: wanted {world()[3].name}.' in err.splitlines()[-1]
-  assert 'measuring' not in err
+  assert 'computing metrics' not in err
 
 
 @pytest.mark.slow  # compiles a whole model for eight devices

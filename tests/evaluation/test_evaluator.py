@@ -10,6 +10,8 @@ from v2a import clip as clip_lib
 from v2a.data import examples
 from v2a.data import record_schema
 from v2a.evaluation import evaluator
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import signal_metrics
 from v2a.metrics import spectra
 from v2a.metrics import synthetic
@@ -17,6 +19,8 @@ from v2a.reports import evaluation_report
 
 SEED = 31_000_003
 SPEC = clip_lib.ClipSpec(frame_size=16)
+QUIET = {'report_progress': lambda line: None}
+QUICK = QUIET | {'metrics': registry.load(('synthetic',))}
 NAMES = (
   'onset_f1',
   'envelope_correlation',
@@ -60,7 +64,7 @@ def truth_model(cases, delay_samples=0, shift=0):
 
 @pytest.fixture(scope='module')
 def outcome(cases):
-  return evaluator.evaluate(truth_model(cases), cases, 'world:test', batch_size=5, say=lambda line: None)
+  return evaluator.evaluate(truth_model(cases), cases, 'world:test', batch_size=5, **QUIET)
 
 
 def test_report_is_the_contract(outcome):
@@ -69,13 +73,14 @@ def test_report_is_the_contract(outcome):
   assert tuple(result['synthetic']) == NAMES
   assert result['num_clips'] == 36
   assert list(result['signal']) == list(signal_metrics.METRICS) and result['protocol']['captions']
-  words = next(table for table in evaluator.TABLES if table.key == 'speech').metrics
+  words = {metric.name: metric for metric in registry.load(('speech',))}
   assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
   assert set(result['protocol']['scored']) == set(NAMES) | set(signal_metrics.METRICS) | set(words)
-  for name, figure in words.items():
+  assert list(result['distribution']) == registry.names(('distribution',))
+  for name, metric in words.items():
     reasons = result['protocol']['scored'][name]['not_scored']
-    assert result['speech'][name].get('reason') == (figure.unavailable_reason or None)
-    assert not figure.unavailable_reason or list(reasons) == [figure.unavailable_reason]
+    assert result['speech'][name].get('reason') == (metric.unavailable_reason or None)
+    assert not metric.unavailable_reason or list(reasons) == [metric.unavailable_reason]
   for entry in result['synthetic'].values():
     assert {'value', 'floor', 'ceiling', 'n'} <= set(entry)
     assert (entry['value'] is None) == ('reason' in entry)
@@ -111,23 +116,21 @@ def test_scores_of_clips_make_up_the_figures(cases, outcome):
 
 
 def test_soundtracks_of_every_pass_are_kept(cases, outcome):
-  assert set(outcome.drawn) == {
-    evaluator.Variant(f.corruption, f.negative_text) for f in synthetic.METRICS.values()
-  }
-  assert sorted(outcome.drawn[evaluator.CLEAN_VARIANT]) == list(range(len(cases)))
-  for figure in synthetic.METRICS.values():
-    drawn = outcome.drawn[evaluator.Variant(figure.corruption, figure.negative_text)]
-    for score in outcome.scores[figure.name]:
+  assert set(outcome.sounds_by_variant) == {metric.variant for metric in synthetic.METRICS.values()}
+  assert sorted(outcome.sounds) == list(range(len(cases)))
+  for metric in synthetic.METRICS.values():
+    sounds = outcome.sounds_by_variant[metric.variant]
+    for score in outcome.scores[metric.name]:
       case = cases[score.index]
-      true_NA = case.no_music_wave_NA if figure.negative_text else case.wave_NA
-      np.testing.assert_allclose(drawn[score.index], record_schema.wave_to_float(true_NA), atol=1e-6)
+      true_NA = case.no_music_wave_NA if metric.variant.negative_text else case.wave_NA
+      sound = sounds[score.index]
+      assert sound.sample_rate_hz == SPEC.sample_rate_hz
+      np.testing.assert_allclose(sound.wave_NA, record_schema.wave_to_float(true_NA), atol=1e-6)
 
 
 def test_a_delay_is_seen(cases, outcome):
   impacts = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES][:6]
-  late = evaluator.evaluate(
-    truth_model(impacts, delay_samples=1600), impacts, 'late', tables=(), say=lambda line: None
-  )
+  late = evaluator.evaluate(truth_model(impacts, delay_samples=1600), impacts, 'late', **QUICK)
   assert (
     late.result['synthetic']['onset_f1']['value'] < 0.3 < outcome.result['synthetic']['onset_f1']['value']
   )
@@ -140,7 +143,7 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
     for case in cases
     if case.truth['scene'] in ('bounce', 'collide')
   ][:2]
-  outcome = evaluator.evaluate(truth_model(cases), stills, 'two', tables=(), say=lambda line: None)
+  outcome = evaluator.evaluate(truth_model(cases), stills, 'two', **QUICK)
   entries = outcome.result['synthetic']
   assert not outcome.scores['word_error_rate']
   assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
@@ -150,9 +153,9 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
     'ceiling': None,
     'n': 0,
     'interval': None,
-    'reason': 'no clip of the set has the truth that this figure reads',
+    'reason': 'no clip of the set has the truth that this metric needs',
   }
-  assert 'twins' in entries['onset_f1_archive_ratio']['reason']
+  assert 'variants' in entries['onset_f1_archive_ratio']['reason']
   assert entries['onset_f1']['value'] is not None
 
 
@@ -172,7 +175,7 @@ def test_mono_has_no_panning(cases):
     lambda wave_BNA: wave_BNA,
     SPEC.sample_rate_hz,
   )
-  result = evaluator.evaluate(model, mono, 'mono', tables=(), say=lambda line: None).result
+  result = evaluator.evaluate(model, mono, 'mono', **QUICK).result
   entry = result['synthetic']['panning_correlation']
   assert entry['value'] is None and 'one channel' in entry['reason']
 
@@ -182,9 +185,9 @@ def test_faults_of_a_model_are_named(cases):
     return evaluator.System('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
 
   with pytest.raises(ValueError, match='NaN or infinity'):
-    evaluator.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', say=lambda line: None)
+    evaluator.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', **QUIET)
   with pytest.raises(ValueError, match=r'must return \(8, samples, channels\); got \(3, 5\)'):
-    evaluator.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', say=lambda line: None)
+    evaluator.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', **QUIET)
   with pytest.raises(ValueError, match='at least 2 clips'):
     evaluator.evaluate(faulty(None), cases[:1], '')
 
@@ -223,9 +226,8 @@ def test_seeds_are_averaged_and_widen_the_interval(cases):
     return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
 
   model = evaluator.System('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
-  quiet = {'report': lambda line: None}
-  both = evaluator.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **quiet)
-  first = evaluator.evaluate(model, impacts, 'x', seed=7, tables=(), **quiet)
+  both = evaluator.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **QUIET)
+  first = evaluator.evaluate(model, impacts, 'x', seed=7, **QUICK)
   assert (both.result['num_seeds'], first.result['num_seeds']) == (2, 1)
   assert 'signal' not in first.result
   for name in ('onset_f1', 'panning_correlation'):
@@ -235,16 +237,16 @@ def test_seeds_are_averaged_and_widen_the_interval(cases):
     # Two seeds, one of them worth nothing: one draw in four has it twice.
     assert mean['interval'][0] == pytest.approx(0.0) and mean['interval'][1] > 0.9 * alone['value']
   assert both.result['signal']['silence_error']['mean'] > 0.5
-  np.testing.assert_array_equal(both.waves[0], first.waves[0])
+  np.testing.assert_array_equal(both.sounds[0].wave_NA, first.sounds[0].wave_NA)
 
 
 def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
   chosen = [case for case in cases if synthetic.has_unnamed_music(case.truth)][:3]
-  model = dataclasses.replace(truth_model(cases), is_fixed=True)
-  outcome = evaluator.evaluate(model, chosen, 'x', num_seeds=3, tables=(), say=lambda line: None)
-  assert outcome.result['num_seeds'] == 1 and set(outcome.waves_by_variant) == {evaluator.CLEAN_VARIANT}
+  model = dataclasses.replace(truth_model(cases), is_external=True)
+  outcome = evaluator.evaluate(model, chosen, 'x', num_seeds=3, **QUICK)
+  assert outcome.result['num_seeds'] == 1 and set(outcome.sounds_by_variant) == {metric_lib.CLEAN_VARIANT}
   entry = outcome.result['synthetic']['music_rate_negative']
-  assert entry['value'] is None and 'made beforehand' in entry['reason']
+  assert entry['value'] is None and 'generated beforehand' in entry['reason']
   told = outcome.result['protocol']['scored']['music_rate_negative']
   assert told['num_scored'] == 0 and sum(told['not_scored'].values()) == 3
   assert outcome.result['synthetic']['music_rate']['value'] is not None
@@ -261,12 +263,10 @@ def test_a_model_of_another_rate_keeps_its_own_sound():
     32000,
   )
   outcome = evaluator.evaluate(
-    model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', say=print
+    model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', report_progress=print
   )
-  assert outcome.waves[0].shape == (64000, 2) and outcome.codec_waves[1].shape == (64000, 2)
-  assert outcome.waves_by_variant[evaluator.CLEAN_VARIANT][0].shape == (32000, 2) and outcome.reconstructed[
-    1
-  ].shape == (32000, 2)
+  for sound in (outcome.sounds[0], outcome.codec_sounds[1]):
+    assert sound.wave_NA.shape == (64000, 2) and sound.resampled_NA.shape == (32000, 2)
   assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
   assert outcome.result['protocol']['sample_rate_hz'] == 32000
 
@@ -280,7 +280,7 @@ def test_the_prompt_may_be_kept_from_the_model(cases):
 
   model = evaluator.System('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
   chosen = [dataclasses.replace(case, paired_variant=None) for case in cases[:2]]
-  outcome = evaluator.evaluate(model, chosen, 'x', has_captions=False, tables=(), say=lambda line: None)
+  outcome = evaluator.evaluate(model, chosen, 'x', has_captions=False, **QUICK)
   assert set(told) == {''} and not outcome.result['protocol']['captions']
 
 
@@ -291,22 +291,21 @@ def test_seeds_of_the_noise_differ():
 
 def test_report_is_written_whole(cases, outcome, tmp_path):
   shown = cases[:3]
-  evaluation_report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
+  evaluation_report.write(tmp_path / 'out', outcome, shown)
   written = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert written == {'about': 'Written by v2a evaluate.', **json.loads(json.dumps(outcome.result))}
   scenes = {case.truth['scene'] for case in shown}
   assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
   assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
   assert not list((tmp_path / 'out').glob('.*'))
-  evaluation_report.write(
-    tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz
-  )  # what is its own it replaces
+  evaluation_report.write(tmp_path / 'out', outcome, shown)  # what is its own it replaces
   mine = tmp_path / 'out' / f'{shown[0].truth["scene"]}.png'
   mine.write_text('mine')
   with pytest.raises(FileExistsError, match='exists and was not written by v2a'):
-    evaluation_report.write(tmp_path / 'out', outcome, shown, SPEC.sample_rate_hz)
+    evaluation_report.write(tmp_path / 'out', outcome, shown)
   text = evaluation_report.format_table(outcome.result)
-  assert len(text.splitlines()) == 2 + len(NAMES) and 'onset_f1_degraded_ratio' in text
-  lines = evaluation_report.format_additional_tables(outcome.result).splitlines()
-  assert len(lines) == 3 + len(signal_metrics.METRICS) + 3 + len(outcome.result['speech'])
+  lines = text.splitlines()
+  names = [name for group in registry.GROUPS for name in outcome.result[group]]
+  assert len(lines) == 1 + 3 * len(registry.GROUPS) + len(names)
+  assert all(any(line.startswith(f'{name} ') for line in lines) for name in names)
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -79,7 +79,7 @@ def test_the_threshold_parts_harmful_damage_from_the_rest():
     **SWEEP,
     'corruptions': {'blur': {'about': 'b', 'points': SWEEP['corruptions']['blur']['points'][:1]}},
   }
-  with pytest.raises(ValueError, match='no damage of the sweep brings onset_f1 below 0.8 of 0.900'):
+  with pytest.raises(ValueError, match='no corruption of the sweep brings onset_f1 below 0.8 of 0.900'):
     ood_calibration.calibrate(fitted, mild)
 
 

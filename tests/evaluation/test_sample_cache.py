@@ -13,6 +13,7 @@ from v2a.data import examples
 from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
+from v2a.metrics import registry
 from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
 
@@ -153,7 +154,9 @@ def test_a_folder_of_the_truth_is_the_truth(cases, tmp_path):
   soundfile.write(folder / 'stranger.wav', np.zeros((8, 2)), RATE_HZ)
   made = sample_cache.read_folder(folder, cases, RATE_HZ)
   assert (made.silent, made.length_adjusted, made.num_unused, made.system.name) == ([], [], 1, 'other')
-  outcome = evaluator.evaluate(made.system, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ)
+  outcome = evaluator.evaluate(
+    made.system, cases, 'x', report_progress=lambda line: None, clip_rate_hz=RATE_HZ
+  )
   assert outcome.result['signal']['log_mel_distance']['value'] == pytest.approx(0.0, abs=0.01)
   entry = outcome.result['synthetic']['onset_f1']
   assert entry['value'] == pytest.approx(entry['ceiling'], abs=0.05)
@@ -164,7 +167,12 @@ def test_silence_counts_and_is_told(cases, tmp_path):
   made = sample_cache.read_folder(write_folder(tmp_path / 'x', cases, **silence), cases, RATE_HZ)
   assert made.silent == [cases[1].name]
   outcome = evaluator.evaluate(
-    made.system, cases, 'x', say=lambda line: None, clip_rate_hz=RATE_HZ, tables=()
+    made.system,
+    cases,
+    'x',
+    report_progress=lambda line: None,
+    clip_rate_hz=RATE_HZ,
+    metrics=registry.load(('synthetic',)),
   )
   assert outcome.result['synthetic']['onset_f1']['n'] == 5
 

@@ -22,7 +22,7 @@ def test_tools_on_a_few_held_out_clips():
     check_classifiers.CHECK_SEED + 1, 16, ('bounce', 'collide', 'strike', 'hidden')
   )
   spoken = check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 1, 4, ('dialogue',))
-  result = check_classifiers.measure(impacts + spoken, classifiers.load())
+  result = check_classifiers.measure(impacts + spoken)
   assert result['onset_f1']['truth'] > 0.95
   assert result['material_accuracy']['truth'] > 0.9
   assert result['word_error_rate']['truth'] < 0.15
@@ -31,9 +31,7 @@ def test_tools_on_a_few_held_out_clips():
 
 @pytest.mark.slow
 def test_tools_on_many_held_out_clips():
-  result = check_classifiers.measure(
-    check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED, 400), classifiers.load()
-  )
+  result = check_classifiers.measure(check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED, 400))
   assert result['onset_f1']['truth'] >= 0.98
   assert result['material_accuracy']['truth'] >= 0.98
   assert result['music_rate']['truth'] >= 0.98 and result['music_rate']['other'] <= 0.02

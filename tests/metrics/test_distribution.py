@@ -1,117 +1,249 @@
-"""The table of metrics of sets: against the distances themselves; what it says where it cannot compute."""
+"""Distribution metrics: against the distances themselves; entries, refusals, and what videos they embed."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
+from tests.media import films
 from tests.metrics.embedders import bands
+from v2a import clip as clip_lib
+from v2a.data import examples
+from v2a.evaluation import evaluator
+from v2a.evaluation import scoring
+from v2a.metrics import bootstrap
 from v2a.metrics import distribution
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import set_distances
+from v2a.metrics.embedders import cache as cache_lib
 from v2a.metrics.embedders import embedder as embedder_lib
+from v2a.metrics.embedders import frames
+
+NUM = 24
 
 
-def lines_of(true, drawn, embedder, num_draws=20):
-  """Returns the lines of a table by the names of their metrics."""
-  made = [distribution.embed(clips, [embedder]) for clips in (true, drawn)]
-  return {line.name: line for line in distribution.compute_metrics(*made, [embedder], num_draws)}
+def sound_of(clip):
+  """Returns the sound of a clip."""
+  return metric_lib.Sound(clip.wave_NA, clip.sample_rate_hz)
+
+
+def evaluate(true, generated, metrics, coded=None):
+  """Returns entries by name, and what tested metrics are computed from."""
+  references = [metric_lib.Reference(sound_of(clip), {'annotation': 'x'}) for clip in true]
+  value, ceiling = (
+    None
+    if clips is None
+    else scoring.Samples({i: sound_of(clip) for i, clip in enumerate(clips)}, references)
+    for clips in (generated, coded)
+  )
+  selected = list(range(len(true)))
+  scores = {
+    metric.name: scoring.score_metric(metric, references, selected, value, value, ceiling)
+    for metric in metrics
+  }
+  entries, observed = scoring.entries(metrics, scores)
+  return entries['distribution'], observed['distribution']
+
+
+def entries_of(true, generated, embedder):
+  """Returns the entries of an embedder by the kinds of its metrics."""
+  entries, _ = evaluate(true, generated, distribution.make_metrics(embedder))
+  return {name.removesuffix(f'_{embedder.name}'): entry for name, entry in entries.items()}
 
 
 def test_values_are_those_of_the_distances():
-  true, drawn, embedder = bands.noise_clips(0, 100), bands.noise_clips(1, 100, tilt=1.0), bands.FakeEmbedder()
-  lines = lines_of(true, drawn, embedder)
-  rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
-  logits = [np.stack([embedder.embed(clip)['logits_O'] for clip in clips]) for clips in (true, drawn)]
-  assert list(lines) == list(embedder.metrics)
-  assert lines['fd'].value == set_distances.frechet(*rows)
-  assert lines['kad'].value == set_distances.kad(*rows)
-  assert lines['kl'].value == set_distances.kl(*logits)
-  assert lines['is'].value == set_distances.inception_score(logits[1])[0]
-  assert lines['lowness'].value == np.mean([embedder.scores(embedder.embed(c))['lowness'] for c in drawn])
-  assert lines['lowness'].true_value < lines['lowness'].value
-  assert (lines['fd'].num_true, lines['fd'].num_generated) == (200, 200)
-  assert (lines['kl'].num_true, lines['is'].num_generated) == (100, 100)
-  for name in ('fd', 'kad', 'kl', 'is', 'lowness'):
-    low, high = lines[name].interval
-    assert low < lines[name].value < high
+  true, generated, embedder = (
+    bands.noise_clips(0, 100),
+    bands.noise_clips(1, 100, tilt=1.0),
+    bands.FakeEmbedder(),
+  )
+  entries = entries_of(true, generated, embedder)
+  rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, generated)]
+  logits = [np.stack([embedder.embed(clip)['logits_O'] for clip in clips]) for clips in (true, generated)]
+  assert list(entries) == list(embedder.metrics)
+  assert entries['fd']['value'] == set_distances.frechet(*rows)
+  assert entries['kad']['value'] == set_distances.kad(*rows)
+  assert entries['kl']['value'] == set_distances.kl(*logits)
+  assert entries['is']['value'] == set_distances.inception_score(logits[1])[0]
+  own = [embedder.scores(embedder.embed(clip))['lowness'] for clip in generated]
+  assert entries['lowness']['value'] == np.mean(own)
+  assert (entries['fd']['num_true'], entries['fd']['n']) == (200, 200)
+  assert (entries['kl']['num_true'], entries['is']['n'], entries['is']['num_true']) == (100, 100, 0)
+  for kind in ('fd', 'kad', 'kl', 'is', 'lowness'):
+    low, high = entries[kind]['interval']
+    assert low < entries[kind]['value'] < high
 
 
 @pytest.mark.slow
 def test_values_that_want_a_thousand_rows():
-  true, drawn = bands.noise_clips(0, 500), bands.noise_clips(1, 500, tilt=1.0)
+  true, generated = bands.noise_clips(0, 500), bands.noise_clips(1, 500, tilt=1.0)
   embedder = bands.FakeEmbedder(metrics=('kid', 'fd_inf'))
-  lines = lines_of(true, drawn, embedder, num_draws=8)
-  rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, drawn)]
-  assert lines['fd_inf'].value == set_distances.frechet_infinity(*rows)
-  assert lines['kid'].value == set_distances.kid(*rows)[0]
-  for line in lines.values():
-    low, high = line.interval
-    assert low < line.value < high
+  entries = entries_of(true, generated, embedder)
+  rows = [np.concatenate([embedder.embed(clip)['rows_NF'] for clip in clips]) for clips in (true, generated)]
+  assert entries['fd_inf']['value'] == set_distances.frechet_infinity(*rows)
+  assert entries['kid']['value'] == set_distances.kid(*rows)[0]
+  for entry in entries.values():
+    low, high = entry['interval']
+    assert low < entry['value'] < high
 
 
 def test_an_interval_is_over_clips_not_rows():
-  # Clips whose rows are all one row: a bootstrap over rows would think it had fifty times as much to go by.
+  # Clips whose rows are all one row: a bootstrap over rows would take them for fifty times as many.
   class Repeated(bands.FakeEmbedder):
     def embed(self, clip):
       arrays = super().embed(clip)
       return {**arrays, 'rows_NF': arrays['rows_NF'][:1].repeat(50, axis=0)}
 
-  true, drawn = bands.noise_clips(0, 30), bands.noise_clips(1, 30, tilt=1.0)
+  true, generated = bands.noise_clips(0, 30), bands.noise_clips(1, 30, tilt=1.0)
   both = (bands.FakeEmbedder(metrics=('fd',)), Repeated(metrics=('fd',)))
-  once, often = (lines_of(true, drawn, embedder, 100)['fd'].interval for embedder in both)
+  once, often = (entries_of(true, generated, embedder)['fd']['interval'] for embedder in both)
   assert (often[1] - often[0]) > 0.5 * (once[1] - once[0])
 
 
-def test_without_draws_there_is_no_interval():
-  lines = lines_of(bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder(), num_draws=0)
-  assert lines['fd'].value is not None and lines['fd'].interval is None
+def test_few_clips_are_noted():
+  entries = entries_of(bands.noise_clips(0, 2), bands.noise_clips(1, 2), bands.FakeEmbedder())
+  assert entries['fd']['note'].startswith('4 rows cannot fill a covariance of 4 features')
+  assert 'not computed: frechet_infinity needs' in entries['fd_inf']['reason']
+  assert 'needs at least 10 rows; got 2' in entries['is']['reason']
+  assert entries['kid']['value'] is None
+  assert entries['kid']['reason'].startswith('not computed: ')
+  assert 'needs at least 1000 rows; got 4' in entries['kid']['reason']
 
 
-def test_few_clips_are_said_to_be_few():
-  lines = lines_of(bands.noise_clips(0, 2), bands.noise_clips(1, 2), bands.FakeEmbedder())
-  assert lines['fd'].note.startswith('4 rows cannot fill a covariance of 4 features')
-  assert 'not computed: frechet_infinity needs' in lines['fd_inf'].note
-  assert 'needs at least 10 rows; got 2' in lines['is'].note
-  assert lines['kid'].value is None and 'needs at least 1000 rows; got 4' in lines['kid'].note
-  assert lines['kid'].note.startswith('not computed: ')
-
-
-def test_what_is_missing_is_in_the_table():
+def test_a_missing_embedder_has_a_reason():
   missing = embedder_lib.Missing('vggish', 'weights x.pth missing', ('fd', 'kad'))
-  true, drawn = (
-    distribution.embed(bands.noise_clips(k, 12), [missing, bands.FakeEmbedder()]) for k in (0, 1)
-  )
-  lines = distribution.compute_metrics(true, drawn, [missing, bands.FakeEmbedder()], 0)
-  assert [(line.name, line.embedder, line.value) for line in lines[:2]] == [
-    ('fd', 'vggish', None),
-    ('kad', 'vggish', None),
-  ]
-  assert lines[0].note == 'not computed: weights x.pth missing'
-  shown = distribution.format_results(lines)
-  assert 'fd_vggish' in shown and shown.count('not computed: weights x.pth missing') == 1
+  metrics = [*distribution.make_metrics(missing), *distribution.make_metrics(bands.FakeEmbedder())]
+  entries, _ = evaluate(bands.noise_clips(0, 12), bands.noise_clips(1, 12), metrics)
+  assert list(entries)[:3] == ['fd_vggish', 'kad_vggish', 'fd_bands']
+  assert entries['fd_vggish'] == {
+    'value': None, 'floor': None, 'ceiling': None, 'n': 0, 'num_true': 0, 'interval': None,
+    'reason': 'not computed: weights x.pth missing'}  # fmt: skip
+  assert distribution.describe_embedders(metrics) == {
+    'vggish': {'digest': None, 'reason': 'weights x.pth missing'},
+    'bands': {'digest': 'd' * 64, 'reads': ['audio']},
+  }
 
 
 def test_refused_clips_are_counted_and_their_pairs_left_out():
   silent = embedder_lib.Clip(np.zeros((256, 1), np.float32), 16000)
-  true, drawn, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
-  lines = lines_of(true, [*drawn[:5], silent, *drawn[6:]], embedder)
-  assert lines['fd'].num_generated == 22
-  assert lines['fd'].note == '1 of 12 drawn clips refused: silence has no bands.'
+  true, generated, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
+  entries = entries_of(true, [*generated[:5], silent, *generated[6:]], embedder)
+  assert entries['fd']['n'] == 22
+  assert entries['fd']['note'] == '1 of 12 generated clips refused: silence has no bands.'
   kept = [k for k in range(12) if k != 5]
-  logits = [np.stack([embedder.embed(clips[k])['logits_O'] for k in kept]) for clips in (true, drawn)]
-  assert lines['kl'].value == set_distances.kl(*logits)
-  lines = lines_of(true, [silent] * 12, embedder)
-  assert all(line.value is None and line.note.startswith('not computed: ') for line in lines.values())
+  logits = [np.stack([embedder.embed(clips[k])['logits_O'] for k in kept]) for clips in (true, generated)]
+  assert entries['kl']['value'] == set_distances.kl(*logits)
+  entries = entries_of(true, [silent] * 12, embedder)
+  for entry in entries.values():
+    assert entry['value'] is None and entry['reason'].startswith('not computed: ')
+    assert entry['reason'].endswith('12 of 12 generated clips refused: silence has no bands.')
 
 
-def test_kl_of_sets_that_are_no_pairs():
-  lines = lines_of(bands.noise_clips(0, 12), bands.noise_clips(1, 13), bands.FakeEmbedder())
-  assert 'got 12 true and 13 drawn clips' in lines['kl'].note and lines['fd'].value is not None
+def test_ceilings_are_of_the_sounds_of_the_codec():
+  true, generated, coded = (
+    bands.noise_clips(seed, NUM, tilt=tilt) for seed, tilt in ((0, 0.0), (1, 1.5), (0, 0.2))
+  )
+  metrics = distribution.make_metrics(bands.FakeEmbedder())
+  entries, observed = evaluate(true, generated, metrics, coded)
+  entry = entries['fd_bands']
+  assert 0 <= entry['ceiling'] < entry['value'] and entry['floor'] is None
+  assert entry['interval'][0] < entry['value'] < entry['interval'][1]
+  assert entry['n'] == entry['num_true'] == 2 * NUM
+  # Only cheap statistics are tested.
+  assert set(observed) == {'fd_bands', 'kl_bands'}
+  for name, each in observed.items():
+    assert each.value() == entries[name]['value'], name
+  pairs = observed['fd_bands'].scores[0]
+  right = [dataclasses.replace(pair, generated=pair.true) for pair in pairs]
+  found = bootstrap.paired_difference(
+    observed['fd_bands'], bootstrap.ObservedScores(observed['fd_bands'].combine, [right]), 50
+  )
+  assert found.value == pytest.approx(entry['value'], rel=1e-6) and found.p < 0.05
 
 
-def test_tables_of_other_numbers_of_rows_are_refused():
-  def table(num):
-    made = [distribution.embed(bands.noise_clips(k, num), [bands.FakeEmbedder()]) for k in (0, 1)]
-    return distribution.compute_metrics(*made, [bands.FakeEmbedder()], 0)
+def test_metrics_of_processes_merge():
+  true, generated, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
+  samples = [
+    metric_lib.Sample(sound_of(made), metric_lib.Reference(sound_of(clip)))
+    for clip, made in zip(true, generated)
+  ]
+  whole, first, second = (distribution.make_metrics(embedder)[0] for _ in range(3))
+  whole.update(samples)
+  first.update(samples[:5])
+  second.update(samples[5:])
+  first.merge(second)
+  assert whole.compute() == first.compute() != second.compute()
+  with pytest.raises(ValueError, match='fd_bands cannot be merged with kad_bands'):
+    first.merge(distribution.make_metrics(embedder)[3])
 
-  distribution.check_comparable({'a': table(12), 'b': table(12)})
-  with pytest.raises(ValueError, match=r'compare only at equal numbers of rows.*\(24, 24\), \(22, 22\)'):
-    distribution.check_comparable({'a': table(12), 'b': table(11)})
+
+class Witness(bands.FakeEmbedder):
+  """Keeps what it is given."""
+
+  def __init__(self):
+    super().__init__(name='witness', reads=('audio', 'video'))
+    self.clips = []
+
+  def embed(self, clip):
+    self.clips.append(clip)
+    return super().embed(clip)
+
+
+def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
+  spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=8, sample_rate_hz=16000)
+  sound_NA = films.clicks(3.0, 48000)
+  for name in 'ab':
+    films.make(tmp_path / name, 'mov', duration_s=3.0, fps=30, wave_NA=sound_NA)
+  found, witness = list(examples.from_folder(tmp_path, None, spec)), Witness()
+  waves = [np.random.default_rng(k).normal(size=(32000, 2)).astype(np.float32) for k in range(2)]
+  system = evaluator.System(
+    'noise', lambda conditions: np.stack(waves), lambda wave_BNA: np.stack(waves), 16000
+  )
+  result = evaluator.evaluate(
+    system, found, '', batch_size=2, report_progress=lambda line: None,
+    metrics=distribution.make_metrics(witness, cache_lib.EmbeddingCache(tmp_path / 'kept')),
+  ).result  # fmt: skip
+  true, first = witness.clips[0], witness.clips[1]
+  # Both videos are the same, and the codec's sounds are the soundtracks: each is embedded once.
+  assert len(witness.clips) == 3 and result['distribution']['kl_witness']['n'] == 2
+  assert (true.sample_rate_hz, true.wave_NA.shape) == (48000, (96000, 2))
+  assert abs(films.lag_s(true.wave_NA[:, 0], sound_NA[:96000, 0], 48000)) < 1e-3
+  assert (first.sample_rate_hz, first.wave_NA.shape) == (16000, (32000, 2))
+  for clip in witness.clips:
+    shown = list(clip.frames.frames_at_fps(25, 50))
+    assert clip.frames.duration_s == 2.0
+    assert {each.shape for each in shown} == {(films.HEIGHT, films.WIDTH, 3)}
+    assert [films.frame_number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
+  assert result['protocol']['embedders'] == {
+    'witness': {'digest': witness.digest, 'reads': ['audio', 'video']}
+  }
+
+
+def test_another_file_or_length_is_another_picture(tmp_path):
+  path = films.make(tmp_path / 'a', duration_s=0.4)
+  digests = [frames.Video(path, 0.2).digest(), frames.Video(path, 0.4).digest()]
+  films.make(tmp_path / 'a', duration_s=0.8)
+  assert len({*digests, frames.Video(path, 0.2).digest()}) == 3
+
+
+def test_directions():
+  for name in ('is_world', 'clap_clap', 'ib_imagebind', 'lse_c_syncnet'):
+    assert registry.get(name).direction == 'higher', name
+  errors = ('desync_synchformer', 'lse_d_syncnet')
+  for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns', *errors):
+    assert registry.get(name).direction == 'lower', name
+  assert registry.get('fd_inf_world').description == distribution.DESCRIPTIONS['fd_inf']
+  own = {metric.kind: metric for metric in distribution.make_metrics(bands.FakeEmbedder())}
+  assert own['lowness'].direction == 'higher'
+
+
+def test_distances_of_other_numbers_of_rows_are_refused():
+  entry = lambda num: {'value': 1.0, 'interval': [0.5, 1.5], 'n': num, 'num_true': 100}
+  models = {name: {'fd_x': entry(num), 'kad_x': entry(num)} for name, num in (('a', 100), ('b', 99))}
+  distribution.drop_incomparable(models, 'a')
+  assert models['a']['fd_x']['value'] == models['b']['kad_x']['value'] == 1.0
+  assert models['b']['fd_x']['value'] is None
+  assert models['b']['fd_x']['reason'].startswith('not compared with a: Frechet distances shrink')
+  with pytest.raises(ValueError):
+    set_distances.check_comparable((100, 100), (100, 99))

@@ -1,12 +1,17 @@
 """Figures without learned weights: the truth scores as the truth, and faults show where they belong."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
 from v2a.data import examples
 from v2a.data import record_schema
+from v2a.evaluation import evaluator
 from v2a.evaluation import scoring
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import signal_metrics
 
 SPEC = clip_lib.ClipSpec(frame_size=16)
@@ -26,14 +31,18 @@ def waves(cases):
 
 @pytest.fixture(scope='module')
 def known(cases):
-  return signal_metrics.SignalMetrics().make_references(cases, RATE_HZ)
+  return evaluator.make_references(cases, RATE_HZ)
 
 
 def figures(waves, known):
-  """Returns the figure of every name."""
-  table = signal_metrics.SignalMetrics()
-  entries, _ = scoring.table_entries(table, scoring.score_table(table, waves, None, RATE_HZ, known))
-  return entries
+  """Returns the entry of every metric."""
+  sounds = {i: metric_lib.Sound(wave_NA, RATE_HZ) for i, wave_NA in enumerate(waves)}
+  samples, everything = scoring.Samples(sounds, known), list(range(len(waves)))
+  metrics = registry.load(('signal',))
+  scores = {
+    metric.name: scoring.score_metric(metric, known, everything, samples, samples, None) for metric in metrics
+  }
+  return scoring.entries(metrics, scores)[0]['signal']
 
 
 def test_the_truth_is_perfect(waves, known):
@@ -86,18 +95,21 @@ def test_silence_is_no_success(waves, known):
 
 
 def test_clips_are_scored_alone_and_in_order(waves, known):
-  together = signal_metrics.SignalMetrics().scores(waves[::-1], RATE_HZ, known)
-  for k, wave_NA in enumerate(waves[::-1]):
-    alone = signal_metrics.score(wave_NA, RATE_HZ, known[k])
-    assert {name: scores[k] for name, scores in together.items()} == alone
+  samples = [
+    metric_lib.Sample(metric_lib.Sound(wave_NA, RATE_HZ), each) for wave_NA, each in zip(waves[::-1], known)
+  ]
+  for metric in registry.load(('signal',)):
+    together = metric.score_all(samples)
+    for k, sample in enumerate(samples):
+      alone = metric_lib.Sample(metric_lib.Sound(sample.sound.wave_NA, RATE_HZ), sample.reference)
+      assert metric.score(alone) == together[k], metric.name
 
 
 def test_one_channel_has_no_stereo(waves, known):
   mono = [wave_NA[:, :1] for wave_NA in waves]
   truths = [
-    signal_metrics.make_reference(wave_NA, RATE_HZ, truth.frame_LYX3, truth.fps)
-    for wave_NA, truth in zip(mono, known)
+    dataclasses.replace(each, sound=metric_lib.Sound(wave_NA, RATE_HZ)) for wave_NA, each in zip(mono, known)
   ]
   assert figures(mono, truths)['level_difference_error_db']['value'] is None
   with pytest.raises(ValueError, match='A=1'):
-    signal_metrics.score(mono[0], RATE_HZ, known[0])
+    registry.get('stft_distance').score(metric_lib.Sample(metric_lib.Sound(mono[0], RATE_HZ), known[0]))

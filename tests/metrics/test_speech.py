@@ -2,13 +2,14 @@
 
 import importlib.metadata
 import pathlib
-import types
 
 import numpy as np
 import pytest
 
 from v2a.evaluation import check_classifiers
 from v2a.media import read
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import spectra
 from v2a.metrics import speech
 from v2a.models.published import checkpoints
@@ -24,11 +25,17 @@ def spoken():
 
 
 def rates(recognizers, waves, transcripts):
-  """Returns the figures of a table of these recognizers, by name."""
-  table = speech.SpeechMetrics(recognizers)
-  scores = table.scores(waves, spectra.RATE_HZ, transcripts)
-  kept = {name: [score for score in scores[name] if score is not None] for name in table.metrics}
-  return {name: table.metrics[name].combine(kept[name]) if kept[name] else None for name in kept}
+  """Returns the word error rates by these recognizers, by name."""
+  samples = [
+    metric_lib.Sample(
+      metric_lib.Sound(wave_NA, spectra.RATE_HZ), metric_lib.Reference(truth={'transcript': text})
+    )
+    for wave_NA, text in zip(waves, transcripts)
+  ]
+  metrics = [speech.make_metric(each) for each in recognizers]
+  for metric in metrics:
+    metric.update(samples)
+  return {metric.name: metric.compute() for metric in metrics}
 
 
 @pytest.mark.parametrize(
@@ -77,9 +84,15 @@ def test_rates_are_of_all_words_together():
   assert rates([Fixed()], waves, ['', '', '']) == {'wer_fixed': None}
 
 
-def test_what_is_spoken_is_known_of_a_case():
-  known = [types.SimpleNamespace(truth={'transcript': text}) for text in ('come here', None)]
-  assert speech.SpeechMetrics([]).make_references(known, 16000) == ['come here', '']
+def test_clips_without_a_transcript_have_no_score():
+  assert rates([Fixed()], [np.ones((4000, 1))], [None]) == {'wer_fixed': None}
+
+
+def test_a_recognizer_is_loaded_on_first_use(spoken):
+  waves, transcripts = spoken
+  metric = registry.get('wer_world')
+  assert metric.recognizer == 'world'
+  assert rates(['world'], waves, transcripts)['wer_world'] < 0.1
 
 
 def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
@@ -88,15 +101,18 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
 
   monkeypatch.setattr(importlib.metadata, 'version', absent)
   monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
-  table = speech.SpeechMetrics()
+  metrics = {metric.name: metric for metric in registry.load(('speech',))}
   package = "not computed: package {} missing (pip install 'v2a[speech]')"
-  assert {name: figure.unavailable_reason for name, figure in table.metrics.items()} == {
+  assert {name: figure.unavailable_reason for name, figure in metrics.items()} == {
     'wer_world': '',
     'wer_pocketsphinx': package.format('pocketsphinx'),
     'wer_whisper-large-v3-turbo': package.format('faster-whisper')
     + ', weights faster-whisper-large-v3-turbo missing',
   }
-  assert table.scores([np.zeros((4000, 1))], 16000, ['a'])['wer_pocketsphinx'] == [None]
+  sample = metric_lib.Sample(
+    metric_lib.Sound(np.zeros((4000, 1)), 16000), metric_lib.Reference(truth={'transcript': 'a'})
+  )
+  assert metrics['wer_pocketsphinx'].score(sample) is None
   monkeypatch.setattr(importlib.metadata, 'version', lambda package: '1')
   (missing,) = speech.load(['whisper-large-v3'], tmp_path)
   assert missing.note == 'not computed: weights faster-whisper-large-v3 missing'

@@ -14,7 +14,7 @@ from v2a.synthetic import clips
 
 METRICS = synthetic.METRICS
 SOUND_NA = np.random.default_rng(0).normal(size=(2 * spectra.RATE_HZ, 2)) * 0.1
-OWN = "the model's own fault"
+OWN = 'an error of the model'
 
 
 @dataclasses.dataclass
@@ -78,7 +78,7 @@ def test_every_figure_has_words_and_a_loss_that_grows():
   }
   for figure in METRICS.values():
     better, worse = better_worse.get(figure.measure, ((0.9,), (0.2,)))
-    better, worse = (worse, better) if figure.negative_text else (better, worse)
+    better, worse = (worse, better) if figure.variant.negative_text else (better, worse)
     assert 0 < error_analysis.score_error(figure, better) < error_analysis.score_error(figure, worse), (
       figure.name
     )
@@ -93,14 +93,14 @@ def test_perfect_scores_have_no_loss():
     synthetic.panning_score: np.array([[0.5, 0.49, 1.0]]),
   }
   for figure in METRICS.values():
-    score = perfect.get(figure.measure, (0.0,) if figure.negative_text else (1.0,))
+    score = perfect.get(figure.measure, (0.0,) if figure.variant.negative_text else (1.0,))
     assert error_analysis.score_error(figure, score) == 0, figure.name
 
 
 def test_hits_missed_and_sounds_without_hits_are_counted():
   text = told('onset_f1', truth_of(0.5, 1.0, 1.5), Tools(onsets_s=(0.51, 1.8)))
-  assert '2 of 3 hits missed (1.00 s, 1.50 s)' in text
-  assert '1 sound where nothing is hit (1.80 s)' in text
+  assert '2 of 3 impacts missed (1.00 s, 1.50 s)' in text
+  assert '1 onset without an impact (1.80 s)' in text
   assert 'late' not in text
   assert error_analysis.format_score(METRICS['onset_f1'], (5, 6, 6)) == '5 of 6 found, 1 extra'
   assert error_analysis.format_score(METRICS['onset_f1'], (5, 6, 5)) == '5 of 6 found'
@@ -116,16 +116,18 @@ def test_unseen_hits_are_no_extra_sounds():
   truth = truth_of(0.5, 1.0)
   truth['events'].append({'time_s': 1.5, 'visible': False, 'x': 0.0})
   text = told('onset_f1', truth, Tools(onsets_s=(0.5, 1.5)))
-  assert '1 of 2 hits missed' in text and 'nothing is hit' not in text
+  assert '1 of 2 impacts missed' in text and 'without an impact' not in text
 
 
 def test_materials_words_and_music_are_told_as_heard():
-  assert 'Heard metal, named wood.' in told('material_accuracy', truth_of(0.5), Tools(heard_material='metal'))
-  assert 'No hit is heard, named wood.' in told('material_accuracy', truth_of(0.5), Tools())
+  assert 'Sounds like metal, named wood.' in told(
+    'material_accuracy', truth_of(0.5), Tools(heard_material='metal')
+  )
+  assert 'No impact, named wood.' in told('material_accuracy', truth_of(0.5), Tools())
   spoken = truth_of(scene='dialogue', transcript='Ba du')
-  assert "Said 'ba du', heard 'ba'." in told('word_error_rate', spoken, Tools(heard_words=('ba',)))
-  assert 'heard nothing' in told('word_error_rate', spoken, Tools())
-  assert 'No music is heard' in told('music_rate', truth_of(), Tools())
+  assert "Transcript 'ba du', recognized 'ba'." in told('word_error_rate', spoken, Tools(heard_words=('ba',)))
+  assert 'recognized nothing' in told('word_error_rate', spoken, Tools())
+  assert 'No music, the true sound has some' in told('music_rate', truth_of(), Tools())
   assert 'in spite of the negative prompt' in told('music_rate_negative', truth_of(), Tools(is_music=True))
 
 
@@ -133,7 +135,7 @@ def test_a_level_that_hardly_moves_is_said_to():
   known = (0.5 + 0.095 * np.sin(np.arange(200) / 20)).tolist()
   text = told('envelope_correlation', truth_of(scene='rain', annotation='rain', envelope=known), Tools())
   score = curves.correlate(curves.level(SOUND_NA, 200), np.array(known))
-  assert f'follows by {score:.2f}, truth moves by only 0.19 of full scale' in text
+  assert f'level {score:.2f}, range of the true level only 0.19 of full scale' in text
 
 
 def test_pitch_place_and_lips_are_measured():
@@ -143,22 +145,22 @@ def test_pitch_place_and_lips_are_measured():
   known = np.linspace(80, 160, 200).tolist()
   engine = truth_of(scene='engine', annotation='a motor', pitch_hz=known)
   text = told('pitch_correlation', engine, Tools(), wave_NA=tone_NA)
-  assert 'true pitch 80 to 160 Hz, heard 100 to 10' in text
+  assert 'true pitch 80 to 160 Hz, generated 100 to 10' in text
   is_blow_N = (time_N > 0.5) & (time_N < 0.6)
   text = told('panning_correlation', truth_of(0.5, 1.0), Tools(), wave_NA=tone_NA * is_blow_N[:, None])
-  assert '1.00 off on average, seen at 0.00, heard at -1.00' in text
+  assert '1.00 off on average, in the picture at 0.00, in the sound at -1.00' in text
   mouth_J = np.exp(-((np.arange(200) - 80) ** 2) / 50)
   late_N = np.interp(time_N, np.arange(200) / 100 + 0.2, mouth_J)
   spoken = truth_of(scene='dialogue', mouth=mouth_J.tolist())
   text = told('lip_lag_ms', spoken, Tools(), wave_NA=(late_N * tone_N)[:, None] * np.ones(2))
-  assert 'Sound agrees best 200 ms after the mouth' in text
+  assert 'Best match 200 ms after the mouth' in text
 
 
 def test_silence_is_said_to_be():
   text = told('onset_f1', truth_of(0.5), Tools(), wave_NA=0 * SOUND_NA)
-  assert text.startswith('The soundtrack is silent: 1 of 1 hits missed')
+  assert text.startswith('The soundtrack is silent: 1 of 1 impacts missed')
   text = told('panning_correlation', truth_of(0.5), Tools(), wave_NA=0 * SOUND_NA)
-  assert 'nothing is heard where it is looked for' in text
+  assert 'silence at the events' in text
 
 
 def test_the_codec_comes_first_where_it_fails_likewise():
@@ -175,26 +177,26 @@ def test_what_nothing_tells_comes_second():
   tools = Tools(heard_material='metal', is_music=True)
   hidden = truth_of(0.5, 0.6, annotation='hits of an object', is_material_hidden=True)
   text = told('material_accuracy', hidden, tools)
-  assert 'Heard metal, it is wood. Neither picture nor words tell the material.' == text
+  assert 'Sounds like metal, it is wood. Neither picture nor text tells the material.' == text
   seen = truth_of(0.5, annotation='hits of an object')
   assert 'only the picture shows it' in told('material_accuracy', seen, tools)
   clacks = truth_of(0.5, annotation='Clacks of objects.')
-  assert 'Music plays over it' in told('material_accuracy', clacks, tools)
-  assert 'Neither picture nor words' in told('music_rate', truth_of(), Tools())
+  assert 'Music masks it' in told('material_accuracy', clacks, tools)
+  assert 'Neither picture nor text' in told('music_rate', truth_of(), Tools())
   only = truth_of(0.5, annotation='Music is playing.')
-  assert 'nothing but music' in told('onset_f1', only, tools)
-  assert 'nothing but wind' in told('onset_f1', truth_of(0.5, annotation='a breeze'), tools)
+  assert 'music alone' in told('onset_f1', only, tools)
+  assert 'wind alone' in told('onset_f1', truth_of(0.5, annotation='a breeze'), tools)
   known = np.linspace(0, 1, 200).tolist()
   windy = truth_of(scene='wind', annotation='a breeze', envelope=known)
-  assert 'nothing but wind' not in told('envelope_correlation', windy, tools)
+  assert 'wind alone' not in told('envelope_correlation', windy, tools)
 
 
 def test_close_hits_come_third_and_music_or_wind_fourth():
   tools = Tools(onsets_s=(0.5,), is_music=True)
-  assert 'within 100 ms' in told('onset_f1', truth_of(0.5, 1.0, 1.1), tools)
-  assert 'Music plays over it' in told('onset_f1', truth_of(0.5, 1.0, 1.13), tools)
+  assert 'only 100 ms apart' in told('onset_f1', truth_of(0.5, 1.0, 1.1), tools)
+  assert 'Music masks it' in told('onset_f1', truth_of(0.5, 1.0, 1.13), tools)
   windy = truth_of(0.5, 1.0, has_wind=True)
-  assert 'Wind is in the true sound' in told('onset_f1', windy, Tools(onsets_s=(0.5,)))
+  assert 'The true sound has wind' in told('onset_f1', windy, Tools(onsets_s=(0.5,)))
   blow_NA = SOUND_NA * (np.arange(len(SOUND_NA)) < 4000)[:, None]
   assert OWN in told('onset_f1', windy, Tools(onsets_s=(0.5,)), wave_NA=blow_NA)
   assert OWN in told('onset_f1', truth_of(0.5, 1.0), Tools(onsets_s=(0.5,)))
@@ -208,10 +210,12 @@ def test_a_look_is_named_only_where_the_clean_picture_did_better():
   ]
   assert error_analysis.severity(truth, 'archive') == strength
   text = told('onset_f1_archive_ratio', truth, tools, clean=(2, 2, 2))
-  assert f'The archive look has severity {strength:.2f} of 1; with the clean picture: 2 of 2 found.' in text
+  assert (
+    f'The archive corruption has severity {strength:.2f} of 1; with the clean picture: 2 of 2 found.' in text
+  )
   assert 'Music' not in text
   text = told('onset_f1_archive_ratio', truth, tools, clean=(1, 2, 1))
-  assert 'no better with the clean picture. Music plays over it.' in text and 'severity' not in text
+  assert 'no better with the clean picture. Music masks it.' in text and 'severity' not in text
   unknown = truth_of(0.5, 1.0)
   assert 'severity' not in told('onset_f1_archive_ratio', unknown, tools, clean=(2, 2, 2))
 
@@ -223,5 +227,5 @@ def test_counts_of_onsets_are_those_of_the_score():
     truth, tools = truth_of(*known), Tools(onsets_s=tuple(heard))
     matched = len(onsets.match(known, heard))
     text = told('onset_f1', truth, tools)
-    assert (f'{5 - matched} of 5 hits missed' in text) == (matched < 5)
-    assert f'{6 - matched} sound' in text
+    assert (f'{5 - matched} of 5 impacts missed' in text) == (matched < 5)
+    assert f'{6 - matched} onset' in text

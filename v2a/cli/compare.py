@@ -1,4 +1,4 @@
-"""`v2a compare`: several models, and sounds made elsewhere, on the same clips: what differs, at what cost."""
+"""`v2a compare`: metrics and costs of models, and of other systems' soundtracks, on the same clips."""
 
 import argparse
 import json
@@ -22,20 +22,20 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     nargs='+',
     required=True,
     metavar='M',
-    help='NAME or folder of a model, with :GENERATOR where another than its own shall draw, or a folder of '
-    'wav files named as the clips; differences are to the first',
+    help='NAME or folder of a model, with :GENERATOR for another generator than its own, or a folder of wav '
+    'files named as the clips; differences are to the first',
   )
   parser.add_argument(
     '--data',
     default=evaluate.DATA,
     metavar='world:heldout|world:SEED|DIR',
-    help=f'clips of the world, or a folder of records or of videos ({evaluate.DATA})',
+    help=f'clips of the synthetic set, or a folder of records or of videos ({evaluate.DATA})',
   )
   parser.add_argument(
     '--num-clips',
     type=flags.count,
     metavar='N',
-    help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of a world, all of a folder)',
+    help=f'clips to evaluate on ({evaluate.NUM_CLIPS} of the synthetic set, all of a folder)',
   )
   evaluate.add_clip_seconds_flag(parser)
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help=f'number of seeds; metrics are averaged over them ({NUM_SEEDS})',
   )
   parser.add_argument(
-    '--no-captions', action='store_true', help='do not tell the models the annotations of the clips'
+    '--no-captions', action='store_true', help='generate without the annotations of the clips'
   )
   sampling_flags.add_flags(parser, is_compared=True)
   sampling_flags.add_mesh_flag(parser)
@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     type=flags.local_path,
     required=True,
     metavar='DIR',
-    help='folder for report.json, report.md, report.html and the soundtracks; a second call goes on there',
+    help='folder for report.json, report.md, report.html and the soundtracks; a second call continues there',
   )
   evaluate.add_fetch_flag(parser)
   parser.add_argument(
@@ -68,10 +68,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Compares, writes the reports and says where they are; 1 where clips could not be read."""
+  """Compares, writes the reports and prints where they are; 1 where clips could not be read."""
   if args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
-  # Not at the top: help and the parser's faults shall not wait for JAX and SciPy.
+  # Not at the top: help and errors of the parser should not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
   from v2a.data import examples
   from v2a.evaluation import compare
@@ -81,16 +81,16 @@ def run(args: argparse.Namespace) -> int:
 
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
-  world = examples.synthetic_seed(args.data)
-  if world is None and not pathlib.Path(args.data).is_dir():
+  synthetic_seed = examples.synthetic_seed(args.data)
+  if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
-  if world is None:
+  if synthetic_seed is None:
     examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = sampling_flags.settings(args)
-  asked = compare.CompareConfig(
+  config = compare.CompareConfig(
     models=args.models,
     data=args.data,
-    num_clips=args.num_clips or (None if world is None else evaluate.NUM_CLIPS),
+    num_clips=args.num_clips or (None if synthetic_seed is None else evaluate.NUM_CLIPS),
     seed=args.seed,
     num_seeds=args.num_seeds,
     steps=settings.pop('steps') or (),
@@ -101,21 +101,24 @@ def run(args: argparse.Namespace) -> int:
     mesh_sizes=sampling_flags.mesh_sizes(args),
   )
   compilation_cache.enable()
-  say = lambda line: print(f'v2a compare: {file_names.printable(line)}', file=sys.stderr, flush=True)
+
+  def report(line: str) -> None:
+    print(f'v2a compare: {file_names.printable(line)}', file=sys.stderr, flush=True)
+
   if args.fetch_weights:
-    catalog.fetch(say)
-  found = compare.compare(asked, args.output, say)
+    catalog.fetch(report)
+  comparison = compare.compare(config, args.output, report)
   args.output.mkdir(parents=True, exist_ok=True)
   files.check_replaceable(*paths.values())
   about = f'{files.MARK} compare.'
   files.write_text(
-    paths['json'], json.dumps(file_names.utf8({'about': about, **found.result}), indent=1) + '\n'
+    paths['json'], json.dumps(file_names.utf8({'about': about, **comparison.result}), indent=1) + '\n'
   )
-  files.write_text(paths['md'], f'<!-- {about} -->\n\n{comparison_report.markdown(found.result)}')
-  comparison_page.write(paths['html'], found, command.line('compare', add_flags, args))
+  files.write_text(paths['md'], f'<!-- {about} -->\n\n{comparison_report.markdown(comparison.result)}')
+  comparison_page.write(paths['html'], comparison, command.line('compare', add_flags, args))
   if args.json:
-    print(json.dumps(file_names.utf8(found.result)))
+    print(json.dumps(file_names.utf8(comparison.result)))
   else:
-    print(comparison_report.markdown(found.result))
+    print(comparison_report.markdown(comparison.result))
     print(file_names.printable(str(paths['html'])))
-  return int(bool(found.failures))
+  return int(bool(comparison.failures))

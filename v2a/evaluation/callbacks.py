@@ -1,15 +1,16 @@
-"""What a model in training is looked at by, every config.training.evaluate_every_steps.
+"""Evaluates a model in training, every config.training.evaluate_every_steps.
 
-  loss     of the task on the clips of config.data.validation, the same draws each time
-  figures  of soundtracks generated for clips, for generators whose codec is at hand; for codecs, the distance
-           of their round trips to the true sounds
-  sounds   and spectrograms of some of those clips, to hear and see
+  loss     of the task on the clips of config.data.validation, with the same noise each time
+  metrics  of soundtracks generated for clips, for generators whose codec is available; for codecs, the
+           distance of reconstructions to the true sounds
+  sounds   and spectrograms of some of those clips
 
-The clips are some of config.data.validation, spread over it. Where that names none, they are procedural ones
-that nothing is trained on, and every name begins with "procedural/": on own videos these say little.
+The clips are some of config.data.validation, spread over it. Where that names none, they are synthetic ones
+that nothing is trained on, and every name begins with "procedural/": for models of other videos these say
+little.
 
 Every process of a pod evaluates the averaged model on its own devices, with the same result; the first logs.
-Weights that training keeps in parts (fsdp, tensor) are in parts here, too, as far as one process' devices go.
+Weights that training shards (fsdp, tensor) are sharded here, too, over the devices of one process.
 """
 
 from collections.abc import Callable
@@ -26,13 +27,13 @@ import numpy as np
 from v2a import clip
 from v2a import weights
 from v2a.config import schema
-from v2a.data import examples
+from v2a.data import examples as examples_lib
 from v2a.data import record_schema
 from v2a.data import records
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
-from v2a.metrics import classifiers
-from v2a.metrics import signal
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import spectra
 from v2a.sampling import bundle
 from v2a.sampling import samplers
@@ -45,7 +46,7 @@ SEED = 30_500_001
 SYNTHETIC_PREFIX = 'procedural/'  # begins the names of metrics of procedural clips
 NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
 _BATCH = 8
-# Lengths that the world renders; models of other clips are told their loss alone.
+# Lengths that the synthetic set renders; of models of other clips only the loss is evaluated.
 SYNTHETIC_CLIP_S = 2.0, 30.0
 
 Evaluator = Callable[[nnx.Module, int], dict]
@@ -96,16 +97,16 @@ class ValidationLoss:
 
 
 class GenerationMetrics:
-  """Soundtracks of a generator in training."""
+  """Metrics of soundtracks of a generator in training."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self._c, self._model = c, None
     self._part = bundle.part_name(c)
-    self._codec = weights.load_export(c.init_from.codec)  # now, since a wrong path shall end no training
-    self._prefix, self._cases = _examples(c)
+    self._codec = weights.load_export(c.init_from.codec)  # now, so that a wrong path fails before training
+    self._prefix, self._examples = _examples(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
-    """Returns figures, sounds and spectrograms."""
+    """Returns metrics, sounds and spectrograms."""
     del step
     arrays = _gathered(model)
     if self._model is None:
@@ -116,74 +117,78 @@ class GenerationMetrics:
       }
       self._model = bundle.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace_weights(self._part, arrays)
-    drawn = adapter.adapt(self._model, adapter.make_request(self._model, self._part))
-    outcome = evaluator.evaluate(
-      dataclasses.replace(drawn, no_negative='not in training'), self._cases, 'world', 0,
-      adapter.batch_size(self._model, _BATCH), classifiers.load(), lambda line: None)  # fmt: skip
-    entries = {**outcome.result['synthetic'], **outcome.result['signal']}
-    figures = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
-    return _named(self._prefix, figures | _shown(self._cases, outcome.waves, self._model.sample_rate_hz))
+    system = adapter.adapt(self._model, adapter.make_request(self._model, self._part))
+    found = evaluator.evaluate(
+      dataclasses.replace(system, no_negative_prompt_reason='not in training'), self._examples, 'validation',
+      batch_size=adapter.batch_size(self._model, _BATCH), metrics=registry.load(('synthetic', 'signal')),
+      has_ceilings=False, report_progress=lambda line: None)  # fmt: skip
+    entries = {**found.result['synthetic'], **found.result['signal']}
+    values = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
+    return _with_prefix(self._prefix, values | _shown(self._examples, list(found.sounds.values())))
 
 
 class ReconstructionMetrics:
-  """True sounds through a codec in training."""
+  """Distances of reconstructions of a codec in training to the true sounds."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self._rate_hz, self._run = schema.clip_spec(c).sample_rate_hz, None
-    self._prefix, self._cases = _examples(c)
-    self._round_trip = _of_codes if c.codec.bottleneck == 'rvq' else _of_latents
+    self._prefix, self._examples = _examples(c)
+    self._reconstruct = _reconstruct_codes if c.codec.bottleneck == 'rvq' else _reconstruct_latents
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
     """Returns distances, sounds and spectrograms."""
     del step
     graphdef, state = nnx.split(model)
     if self._run is None:
-      self._run = jax.jit(lambda state, wave_BNA: self._round_trip(nnx.merge(graphdef, state), wave_BNA))
-    true_BNA = np.stack([record_schema.wave_to_float(case.wave_NA) for case in self._cases])
+      self._run = jax.jit(lambda state, wave_BNA: self._reconstruct(nnx.merge(graphdef, state), wave_BNA))
+    references = evaluator.make_references(self._examples, self._rate_hz)
+    true_BNA = np.stack([reference.sound.wave_NA for reference in references])
     wave_BNA = np.asarray(self._run(state, true_BNA), np.float32)
-    pairs = list(zip(true_BNA, wave_BNA))
-    mel = [signal.log_mel_distance(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
-    level = [signal.envelope_l1(true_NA, wave_NA, self._rate_hz) for true_NA, wave_NA in pairs]
-    figures = {'log_mel_distance': float(np.mean(mel)), 'envelope_l1': float(np.mean(level))}
-    return _named(self._prefix, figures | _shown(self._cases, wave_BNA, self._rate_hz))
+    sounds = [metric_lib.Sound(wave_NA, self._rate_hz) for wave_NA in wave_BNA]
+    samples = [metric_lib.Sample(*pair) for pair in zip(sounds, references)]
+    values = {}
+    for metric in map(registry.get, ('log_mel_distance', 'envelope_l1')):
+      metric.update(samples)
+      values[metric.name] = metric.compute()
+    return _with_prefix(self._prefix, values | _shown(self._examples, sounds))
 
 
-def _of_latents(codec, wave_BNA: jax.Array) -> jax.Array:
+def _reconstruct_latents(codec, wave_BNA: jax.Array) -> jax.Array:
   return codec.decode(codec.encode(wave_BNA)[0])
 
 
-def _of_codes(codec, wave_BNA: jax.Array) -> jax.Array:
+def _reconstruct_codes(codec, wave_BNA: jax.Array) -> jax.Array:
   return codec.decode_tokens(codec.encode_tokens(wave_BNA))
 
 
-def _examples(c: ml_collections.ConfigDict) -> tuple[str, list[examples.Example]]:
-  """Returns the clips to evaluate on, and what the names of their metrics begin with."""
+def _examples(c: ml_collections.ConfigDict) -> tuple[str, list[examples_lib.Example]]:
+  """Returns the prefix of the names of metrics, and the clips to evaluate on."""
   if c.data.validation:
-    return '', _validation_cases(c)
-  found = examples.from_synthetic(SEED, NUM_CLIPS, schema.clip_spec(c))
-  # Twins would be drawn, too.
-  return SYNTHETIC_PREFIX, [dataclasses.replace(case, paired_variant=None) for case in found]
+    return '', _validation_examples(c)
+  found = examples_lib.from_synthetic(SEED, NUM_CLIPS, schema.clip_spec(c))
+  # Without corrupted variants, which would take as long again.
+  return SYNTHETIC_PREFIX, [dataclasses.replace(example, paired_variant=None) for example in found]
 
 
-def _validation_cases(c: ml_collections.ConfigDict) -> list[examples.Example]:
+def _validation_examples(c: ml_collections.ConfigDict) -> list[examples_lib.Example]:
   spec, source, found = schema.clip_spec(c), records.open(*c.data.validation), []
   order = records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)
   for index in np.random.default_rng(SEED).permutation(order):
     record = source[int(index)]
     if record['has_audio'] and record['has_video']:
-      found.append(examples.from_record(_cut(record, source.spec, spec), spec))
+      found.append(examples_lib.from_record(_crop(record, source.spec, spec), spec))
     if len(found) == NUM_CLIPS:
       break
   if not found:
     raise ValueError(
-      f'config.data.validation={c.data.validation} has no record with picture and sound among '
-      f'the {len(order)} that were sampled.'
+      f'config.data.validation={c.data.validation} has no record with video and sound among '
+      f'the {len(order)} sampled ones.'
     )
   return found
 
 
-def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
-  """Returns the begin of a record, where the clips of the training are shorter."""
+def _crop(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
+  """Returns the beginning of a record, where the clips of the training are shorter."""
   if own == wanted:
     return record
   return (
@@ -199,12 +204,12 @@ def _cut(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
   )
 
 
-def _named(prefix: str, values: dict) -> dict:
+def _with_prefix(prefix: str, values: dict) -> dict:
   return {prefix + name: value for name, value in values.items()}
 
 
 def _mesh_sizes(c: ml_collections.ConfigDict) -> dict[str, int]:
-  """Returns the mesh of one process' devices: weights in parts as in training, as far as these go."""
+  """Returns the mesh of one process' devices, with weights sharded as in training where they allow it."""
   num_left, sizes = jax.local_device_count(), {'data': -1}
   for name in ('tensor', 'fsdp'):
     sizes[name] = math.gcd(num_left, num_left if c.mesh[name] == -1 else c.mesh[name])
@@ -219,14 +224,12 @@ def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
   return {name: np.asarray(array) for name, array in weights.flatten(state).items()}
 
 
-def _shown(cases: Sequence[examples.Example], waves: Sequence[np.ndarray], rate_hz: int) -> dict:
+def _shown(examples: Sequence[examples_lib.Example], sounds: Sequence[metric_lib.Sound]) -> dict:
+  """Returns summaries of some sounds, and of spectrograms of the true sound above the system's."""
   found = {}
-  for case, wave_NA in list(zip(cases, waves))[:NUM_SHOWN]:
-    found[f'sound/{case.name}'] = logger.AudioSummary(wave_NA, rate_hz)
-    both = (
-      spectra.spectrogram_image(each, rate_hz)
-      for each in (record_schema.wave_to_float(case.wave_NA), wave_NA)
-    )
-    # The truth above, what was made of it below.
-    found[f'spectrogram/{case.name}'] = logger.ImageSummary(np.concatenate(list(both)))
+  for example, sound in list(zip(examples, sounds))[:NUM_SHOWN]:
+    found[f'sound/{example.name}'] = logger.AudioSummary(sound.wave_NA, sound.sample_rate_hz)
+    waves = record_schema.wave_to_float(example.wave_NA), sound.wave_NA
+    images = [spectra.spectrogram_image(wave_NA, sound.sample_rate_hz) for wave_NA in waves]
+    found[f'spectrogram/{example.name}'] = logger.ImageSummary(np.concatenate(images))
   return found

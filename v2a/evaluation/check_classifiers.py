@@ -1,9 +1,9 @@
-"""Measures the measuring tools on truth that none of them was trained on.
+"""Evaluates the classifiers behind the metrics on true sounds that none of them was trained on.
 
   python -m v2a.evaluation.check_classifiers [--num-clips N] [--seed S]
 
-Prints what each tool scores on the true waves themselves, and what it scores on the truth of another clip,
-which is what chance is worth. The figures of a full run stand in `docs/evaluation.md`.
+Prints each metric of the true sounds themselves, and of the true sounds of other clips (chance level). The
+results of a full run are in `docs/evaluation.md`.
 """
 
 import argparse
@@ -14,13 +14,15 @@ import sys
 import numpy as np
 
 from v2a import flags
-from v2a.metrics import classifiers as classifiers_lib
+from v2a.evaluation import scoring
+from v2a.metrics import metric as metric_lib
 from v2a.metrics import onsets
+from v2a.metrics import registry
 from v2a.metrics import spectra
 from v2a.metrics import synthetic
 from v2a.synthetic import clips
 
-# Neither the seed of any training nor the one that models are evaluated on.
+# Neither a seed of any training nor one that models are evaluated on.
 CHECK_SEED = 9_000_001
 NUM_CLIPS = 600
 
@@ -28,7 +30,7 @@ WaveAndTruth = tuple[np.ndarray, dict]
 
 
 def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None = None) -> list[WaveAndTruth]:
-  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with next to no picture."""
+  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with tiny pictures."""
   made = (
     clips.render(
       seed, index, scenes=scenes, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
@@ -38,26 +40,22 @@ def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None 
   return [(clip.wave_NA.astype(np.float64), clip.truth) for clip in made]
 
 
-def measure(known: Sequence[WaveAndTruth], classifiers: classifiers_lib.Classifiers) -> dict[str, dict]:
-  """Returns for each figure its score on the truth, on another clip's sound, and the number of clips.
+def measure(known: Sequence[WaveAndTruth]) -> dict[str, dict]:
+  """Returns for each metric its value on the true sounds, on those of other clips, and the number of clips.
 
-  Figures that differ in what the model is given, not in what is measured, are left out.
+  Metrics that differ from others in what the model is given, not in what is measured, are left out.
   """
-  result = {}
-  for name, figure in synthetic.METRICS.items():
-    if figure.negative_text or figure.relative_to:
+  references = [metric_lib.Reference(truth=truth) for _, truth in known]
+  sounds = {i: metric_lib.Sound(wave_NA, spectra.RATE_HZ) for i, (wave_NA, _) in enumerate(known)}
+  samples, result = scoring.Samples(sounds, references), {}
+  for metric in registry.load(('synthetic',)):
+    selected = scoring.select(metric, references)
+    if metric.variant.negative_text or metric.relative_to or len(selected) < 2:
       continue
-    chosen = [pair for pair in known if figure.selects(pair[1])]
-    if len(chosen) < 2:
-      continue
-    own = [figure.measure(wave_NA, truth, classifiers) for wave_NA, truth in chosen]
-    others = chosen[1:] + chosen[:1]
-    if figure.measure is synthetic.music_score:
-      others = [pair for pair in known if not synthetic.has_any_music(pair[1])][: len(chosen)]
-    other = [figure.measure(wave_NA, truth, classifiers) for (wave_NA, _), (_, truth) in zip(others, chosen)]
-    own, other = ([score for score in scores if score is not None] for scores in (own, other))
-    if own and other:
-      result[name] = {'truth': figure.combine(own), 'other': figure.combine(other), 'n': len(own)}
+    scores = scoring.score_metric(metric, references, selected, samples, samples, None)
+    entry = scoring.entry(metric, scores, scoring.observed_scores(metric, scores))
+    if entry['value'] is not None and entry['floor'] is not None:
+      result[metric.name] = {'truth': entry['value'], 'other': entry['floor'], 'n': entry['n']}
   return result
 
 
@@ -89,16 +87,12 @@ def main(argv: list[str] | None = None) -> int:
     '--seed',
     type=flags.seed,
     default=CHECK_SEED,
-    help='of the world (%(default)s)',
+    help='of the synthetic set (%(default)s)',
   )
   args = parser.parse_args(argv)
   known = render_ground_truth(args.seed, args.num_clips)
-  result = measure(known, classifiers_lib.load())
-  print(
-    json.dumps(
-      {'seed': args.seed, 'num_clips': args.num_clips, 'tools': result, **measure_flux(known)}, indent=2
-    )
-  )
+  result = {'seed': args.seed, 'num_clips': args.num_clips, 'metrics': measure(known), **measure_flux(known)}
+  print(json.dumps(result, indent=2))
   return 0
 
 

@@ -1,36 +1,31 @@
-"""Several models, and sounds that other systems made, on the same clips: figures, costs, and what differs.
+"""Compares several models, and soundtracks of other systems, on the same clips: metrics, costs, differences.
 
-Everybody gets the same clips, the same seeds and the same figures, one after the other, so that no two models
-share memory. What was drawn is kept (`soundtracks`), and a second call with the same folder goes on where the
-first ended. Differences are those to the first that was named, paired by clip (`resampling`), each p
-corrected for the number of figures (Holm); what passes is marked.
+All systems get the same clips, seeds and metrics, one system after the other, so that no two models share
+memory. Soundtracks are kept (`sample_cache`), and a second call with the same folder continues where the
+first ended. Differences are to the first system, paired by clip (`bootstrap`), each p corrected for the
+number of tests (Holm).
 """
 
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
-import math
 import pathlib
-
-import numpy as np
 
 from v2a import clip as clip_lib
 from v2a import file_names
-from v2a.data import examples
+from v2a.data import examples as examples_lib
 from v2a.evaluation import adapter
 from v2a.evaluation import costs
-from v2a.evaluation import distribution_metrics
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
-from v2a.metrics import bootstrap
-from v2a.metrics import classifiers
-from v2a.metrics import synthetic
+from v2a.evaluation import scoring
+from v2a.metrics import distribution
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
 
 ProgressFn = Callable[[str], None]
-# Corrected p below which a difference gets a star more.
-SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
 NUM_SHOWN = 6
 
 
@@ -39,16 +34,16 @@ class CompareConfig:
   """What is compared with what, and how.
 
   Attributes:
-    models: names or folders of models, with ':GENERATOR' where another than the model's own shall draw; or
+    models: names or folders of models, with ':GENERATOR' for another generator than the model's own; or
       folders of wav files. Differences are to the first.
     data: as `v2a evaluate --data`.
     num_clips: how many; None for all of a folder.
     seed: first seed of the noise.
-    num_seeds: how often every soundtrack is drawn.
-    steps: each model is compared with itself at all of these; () for its own number.
-    settings: of generate.Request, None where the model's own counts; without steps.
+    num_seeds: soundtracks generated for each clip, each with a seed of its own.
+    steps: each model is evaluated with each of these numbers of sampling steps; () for its own number.
+    settings: of generate.Request, None for the model's own; without steps.
     has_captions: whether models are given the annotations.
-    batch_size: soundtracks drawn at once.
+    batch_size: soundtracks generated at once.
     clip_s: length of the clips; None is one window of the models.
     mesh_sizes: how models lie on the devices, see v2a.sampling.bundle.Bundle.
   """
@@ -68,16 +63,16 @@ class CompareConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ShownExample:
-  """A clip to look at and listen to: the true sound, and each contestant's, at their own rates."""
+  """A clip for the page: the true sound, and the soundtrack of each system, at their own rates."""
 
-  example: examples.Example
-  true: tuple[np.ndarray, int]
-  sounds: dict[str, tuple[np.ndarray, int]]
+  example: examples_lib.Example
+  true: metric_lib.Sound
+  sounds: dict[str, metric_lib.Sound]
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-  """What a comparison found.
+  """The result of a comparison.
 
   Attributes:
     result: JSON-able; all of it.
@@ -92,7 +87,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class _SystemSpec:
-  """One column: a model at one number of steps, or a folder of sounds."""
+  """One column of the report: a model at one number of steps, or a folder of soundtracks."""
 
   name: str
   series: str
@@ -103,10 +98,10 @@ class _SystemSpec:
 
 
 def system_specs(config: CompareConfig) -> list[_SystemSpec]:
-  """Returns the columns in order.
+  """Returns the systems in order.
 
   Raises:
-    ValueError: the same one twice, or a generator that nobody knows.
+    ValueError: a system is named twice, or a generator is unknown.
   """
   found = []
   for word in config.models:
@@ -123,7 +118,7 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
     if generator is None and sample_cache.is_wav_folder(pathlib.Path(path)):
       found.append(_SystemSpec(name, name, path, None, None, True))
       continue
-    # Tokens in turn are as many as they are: there is nothing to choose.
+    # Autoregressive decoding takes as many steps as there are tokens.
     all_steps = (None,) if generator == 'tokens' else config.steps or (None,)
     for steps in all_steps:
       label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
@@ -139,25 +134,27 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   return found
 
 
-def _load(each: _SystemSpec, asked: CompareConfig) -> tuple[bundle.Bundle, request_lib.Request]:
-  """Returns a model, and what it is asked for; finds what is wrong with either."""
-  model = bundle.load(each.path, generator=each.generator, mesh_sizes=asked.mesh_sizes)
-  request = adapter.make_request(model, each.generator, **{**asked.settings, 'steps': each.steps})
+def _load(spec: _SystemSpec, config: CompareConfig) -> tuple[bundle.Bundle, request_lib.Request]:
+  """Returns a model and its request; raises ValueError where either is not valid."""
+  model = bundle.load(spec.path, generator=spec.generator, mesh_sizes=config.mesh_sizes)
+  request = adapter.make_request(model, spec.generator, **{**config.settings, 'steps': spec.steps})
   adapter.resolve(model, request)
   return model, request
 
 
 class _Clips:
-  """The clips as each model's rates want them; rendered or read once for all models of the same rates."""
+  """The clips at the rates of each model; rendered or read once for all models of the same rates."""
 
-  def __init__(self, asked: CompareConfig, say: ProgressFn):
-    self._asked, self._say, self._by_spec = asked, say, {}
-    self.seed = examples.synthetic_seed(asked.data)
+  def __init__(self, config: CompareConfig, report: ProgressFn):
+    self._config, self._report = config, report
+    self._by_spec: dict[clip_lib.ClipSpec, list[examples_lib.Example]] = {}
+    self._references: dict[clip_lib.ClipSpec, list[metric_lib.Reference]] = {}
+    self.seed = examples_lib.synthetic_seed(config.data)
     self.left_out: dict[str, int] = {}
     self.failures: list[str] = []
 
-  def __call__(self, spec) -> list[examples.Example]:
-    """Returns the clips at the rates of a ClipSpec. Raises ValueError where they last another time."""
+  def __call__(self, spec: clip_lib.ClipSpec) -> list[examples_lib.Example]:
+    """Returns the clips at the rates of a ClipSpec. Raises ValueError where its duration is another."""
     if spec not in self._by_spec:
       if any(known.duration_s != spec.duration_s for known in self._by_spec):
         known = next(iter(self._by_spec))
@@ -165,52 +162,57 @@ class _Clips:
           f'models that generate {float(known.duration_s):g} s and {float(spec.duration_s):g} s cannot be '
           'compared on the same clips.'
         )
+      num_clips = self._config.num_clips
       if self.seed is None:
         self.left_out, self.failures = {}, []
-        folder = pathlib.Path(self._asked.data)
-        # Once, whatever the number of models.
-        say = None if self._by_spec else self._say
-        found = examples.from_folder(folder, self._asked.num_clips, spec, self.left_out, say, self.failures)
+        folder = pathlib.Path(self._config.data)
+        # Progress of the first reading alone, whatever the number of models.
+        report = None if self._by_spec else self._report
+        found = examples_lib.from_folder(folder, num_clips, spec, self.left_out, report, self.failures)
       else:
-        found = examples.from_synthetic(self.seed, self._asked.num_clips, spec, report=self._say)
+        found = examples_lib.from_synthetic(self.seed, num_clips, spec, report=self._report)
       self._by_spec[spec] = list(found)
     return self._by_spec[spec]
 
+  def references(self, spec: clip_lib.ClipSpec) -> list[metric_lib.Reference]:
+    """Returns what soundtracks of the clips are measured against, shared by systems of the same rates."""
+    if spec not in self._references:
+      self._references[spec] = evaluator.make_references(self(spec), spec.sample_rate_hz)
+    return self._references[spec]
+
 
 def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> Comparison:
-  """Returns the figures and costs of everybody on the same clips.
+  """Returns the metrics and costs of all systems on the same clips.
 
   Args:
-    config: who and how.
-    folder: where drawn soundtracks are kept, and found again.
+    config: the systems and the settings.
+    folder: where generated soundtracks are kept, and found again.
     report: receives one line of progress at a time.
 
   Raises:
     FileNotFoundError: there is no such model or data.
-    ValueError: a model, a request, a folder of sounds or the data is not right; before anything is drawn.
+    ValueError: a model, a request, a folder of sounds or the data is not valid; before anything is generated.
   """
-  everybody = system_specs(config)
+  systems = system_specs(config)
   clips = _Clips(config, report)
-  spec = _check(everybody, config, clips)
-  tools, meter = (
-    classifiers.load(),
-    distribution_metrics.DistributionMetrics(folder / distribution_metrics.FOLDER),
-  )
-  entries, samples, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
-  for number, each in enumerate(everybody, 1):
-    told = lambda line, number=number, each=each: report(f'{number}/{len(everybody)} {each.name}: {line}')
-    entry, outcome, rate_hz = _evaluate(each, config, clips, spec, folder, tools, told)
-    told('distances of sets')
-    case_rate_hz, fps = spec.sample_rate_hz, spec.sync_fps
-    sets = meter.measure(clips(spec), case_rate_hz, fps, outcome.waves, outcome.codec_waves, rate_hz)
-    entries[each.name] = entry | {distribution_metrics.KEY: sets.entries}
-    samples[each.name] = outcome.observed_scores | {distribution_metrics.KEY: sets.observed_scores}
-    for index, one in shown.items():
-      one.sounds[each.name] = (outcome.waves[index], rate_hz)
-  first, *others = everybody
-  distribution_metrics.drop_incomparable(
-    {name: entry[distribution_metrics.KEY] for name, entry in entries.items()}, first.name
-  )
+  spec = _check(systems, config, clips)
+  metrics = registry.load(embeddings=folder / registry.EMBEDDINGS_FOLDER)
+  entries, observed, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
+  for number, system in enumerate(systems, 1):
+    report_system = lambda line, number=number, system=system: report(
+      f'{number}/{len(systems)} {system.name}: {line}'
+    )
+    entries[system.name], found = _evaluate(system, config, clips, spec, folder, metrics, report_system)
+    observed[system.name] = found.observed_scores
+    for index, example in shown.items():
+      example.sounds[system.name] = found.sounds[index]
+  first, *others = systems
+  distribution.drop_incomparable({name: entry['distribution'] for name, entry in entries.items()}, first.name)
+  directions = {metric.name: metric.direction for metric in metrics}
+  differences = {}
+  for other in others:
+    report(f'paired tests: {other.name}')
+    differences[other.name] = scoring.differences(observed[other.name], observed[first.name], directions)
   result = {
     'data': file_names.printable(config.data),
     'num_clips': len(clips(spec)),
@@ -219,142 +221,104 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
     'captions': config.has_captions,
     'reference': first.name,
     'left_out': clips.left_out,
-    'embedders': meter.describe(),
     'models': entries,
-    'differences': {
-      other.name: _differences(samples[other.name], samples[first.name], report, other.name)
-      for other in others
-    },
+    'differences': differences,
   }
   return Comparison(result, list(shown.values()), clips.failures)
 
 
-def _check(everybody: Sequence[_SystemSpec], asked: CompareConfig, clips: _Clips):
-  """Returns the ClipSpec of the first model; finds faults of all before anything is drawn."""
+def _check(systems: Sequence[_SystemSpec], config: CompareConfig, clips: _Clips) -> clip_lib.ClipSpec:
+  """Returns the ClipSpec of the first model; finds faults of all systems before anything is generated."""
   specs = {}
-  for each in everybody:
-    if not each.is_external:
-      specs[each.name] = adapter.clip_spec(_load(each, asked)[0], asked.clip_s)
-  spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=asked.clip_s or clip_lib.ClipSpec.clip_s))
+  for system in systems:
+    if not system.is_external:
+      specs[system.name] = adapter.clip_spec(_load(system, config)[0], config.clip_s)
+  spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=config.clip_s or clip_lib.ClipSpec.clip_s))
   for known in (spec, *specs.values()):
     clips(known)
-  for each in everybody:
-    if each.is_external:
-      sample_cache.read_folder(pathlib.Path(each.path), clips(spec), spec.sample_rate_hz)
+  for system in systems:
+    if system.is_external:
+      sample_cache.read_folder(pathlib.Path(system.path), clips(spec), spec.sample_rate_hz)
   return spec
 
 
-def _choose(cases: Sequence[examples.Example], rate_hz: int) -> dict[int, ShownExample]:
-  """Returns clips to show, by index: the first of each scene, then the second, and so on."""
+def _choose(examples: Sequence[examples_lib.Example], sample_rate_hz: int) -> dict[int, ShownExample]:
+  """Returns clips for the page, by index: the first of each scene, then the second, and so on."""
   rank: dict[str, int] = {}
   order = []
-  for i, case in enumerate(cases):
-    scene = case.truth['scene']
+  for i, example in enumerate(examples):
+    scene = example.truth['scene']
     rank[scene] = rank.get(scene, -1) + 1
     order.append((rank[scene], i))
   chosen = sorted(i for _, i in sorted(order)[:NUM_SHOWN])
-  waves = {i: cases[i].wave_NA.astype(np.float32) / 32767.0 for i in chosen}
-  return {i: ShownExample(cases[i], (waves[i], rate_hz), {}) for i in chosen}
+  references = evaluator.make_references([examples[i] for i in chosen], sample_rate_hz)
+  return {i: ShownExample(examples[i], made.sound, {}) for i, made in zip(chosen, references)}
 
 
 def _evaluate(
-  each: _SystemSpec, asked: CompareConfig, clips: _Clips, spec, folder: pathlib.Path, tools, say: ProgressFn
-):
-  """Returns the entry of one contestant, the outcome, and the rate of its soundtracks."""
-  evaluate = lambda model, cases, **more: evaluator.evaluate(
-    model, cases, file_names.printable(asked.data), asked.seed, tools=tools, say=say,
-    num_seeds=asked.num_seeds, has_captions=asked.has_captions, **more)  # fmt: skip
-  if each.is_external:
-    cases = clips(spec)
-    made = sample_cache.read_folder(pathlib.Path(each.path), cases, spec.sample_rate_hz, each.name)
-    outcome = evaluate(made.system, cases, clip_rate_hz=spec.sample_rate_hz)
-    entry = _entry(each, outcome) | {
-      'held_out': None, 'settings': None, 'costs': None, 'length_adjusted': made.length_adjusted,
-      'num_unused_files': made.num_unused}  # fmt: skip
-    return entry, outcome, made.system.sample_rate_hz
-  model, request = _load(each, asked)
-  spec = adapter.clip_spec(model, asked.clip_s)
-  cases, batch_size = clips(spec), adapter.batch_size(model, asked.batch_size)
-  known = adapter.trained_on(model, cases, clips.seed, say)
-  kept = sample_cache.SampleCache(
+  system: _SystemSpec,
+  config: CompareConfig,
+  clips: _Clips,
+  spec: clip_lib.ClipSpec,
+  folder: pathlib.Path,
+  metrics: Sequence[metric_lib.Metric],
+  report: ProgressFn,
+) -> tuple[dict, evaluator.EvalResult]:
+  """Returns the entry of one system, and its evaluation."""
+  evaluate = lambda evaluated, spec, **more: evaluator.evaluate(
+    evaluated, clips(spec), file_names.printable(config.data), config.seed, metrics=metrics,
+    report_progress=report, num_seeds=config.num_seeds, has_captions=config.has_captions,
+    references=clips.references(spec), **more)  # fmt: skip
+  if system.is_external:
+    samples = sample_cache.read_folder(
+      pathlib.Path(system.path), clips(spec), spec.sample_rate_hz, system.name
+    )
+    found = evaluate(samples.system, spec, clip_rate_hz=spec.sample_rate_hz)
+    entry = _entry(system, found) | {
+      'held_out': None, 'settings': None, 'costs': None, 'length_adjusted': samples.length_adjusted,
+      'num_unused_files': samples.num_unused}  # fmt: skip
+    return entry, found
+  model, request = _load(system, config)
+  spec = adapter.clip_spec(model, config.clip_s)
+  batch_size = adapter.batch_size(model, config.batch_size)
+  trained_on = adapter.trained_on(model, clips(spec), clips.seed, report)
+  cache = sample_cache.SampleCache(
     folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
   )
-  adapted = dataclasses.replace(kept.wrap(adapter.adapt(model, request)), name=each.name)
-  outcome = evaluate(adapted, cases, batch_size=batch_size)
-  entry = _entry(each, outcome) | {
-    'held_out': None if known is None else not known,
-    'settings': adapter.resolve(model, request, asked.has_captions),
-    'costs': _costs(model, request, spec, kept.measured_costs, say),
+  adapted = dataclasses.replace(cache.wrap(adapter.adapt(model, request)), name=system.name)
+  found = evaluate(adapted, spec, batch_size=batch_size)
+  entry = _entry(system, found) | {
+    'held_out': None if trained_on is None else not trained_on,
+    'settings': adapter.resolve(model, request, config.has_captions),
+    'costs': _costs(model, request, spec, cache.measured_costs, report),
   }
-  return entry, outcome, model.sample_rate_hz
+  return entry, found
 
 
-def _entry(each: _SystemSpec, outcome: evaluator.EvalResult) -> dict:
-  kept = {name: value for name, value in outcome.result.items() if name not in ('model', 'data', 'num_clips')}
-  return {'path': each.path, 'series': each.series, 'generator': each.generator, **kept}
+def _entry(system: _SystemSpec, found: evaluator.EvalResult) -> dict:
+  shared = ('model', 'data', 'num_clips')
+  own = {name: value for name, value in found.result.items() if name not in shared}
+  return {'path': system.path, 'series': system.series, 'generator': system.generator, **own}
 
 
 def _costs(
-  model: bundle.Bundle, request: request_lib.Request, spec, drawn: sample_cache.MeasuredCosts, say: ProgressFn
+  model: bundle.Bundle,
+  request: request_lib.Request,
+  spec: clip_lib.ClipSpec,
+  measured: sample_cache.MeasuredCosts,
+  report: ProgressFn,
 ) -> dict:
-  say('counting operations')
+  report('counting operations')
   num_windows = adapter.num_windows(model, request, spec.num_samples)
-  drawing, exports = costs.sampling_costs(model, request), costs.sampling_parts(model, request.generator)
+  sampling, exports = costs.sampling_costs(model, request), costs.sampling_parts(model, request.generator)
   return {
     'num_parameters': costs.num_parameters(exports),
     'training_flops': costs.training_flops(exports),
-    'network_evaluations': num_windows * drawing.network_evaluations,
-    'flops': num_windows * drawing.flops,
-    'wall_s': drawn.wall_s,
-    'real_time_factor': drawn.wall_s and float(spec.duration_s) / drawn.wall_s,
-    'peak_memory_bytes': drawn.peak_bytes,
+    'network_evaluations': num_windows * sampling.network_evaluations,
+    'flops': num_windows * sampling.flops,
+    'wall_s': measured.wall_s,
+    'real_time_factor': measured.wall_s and float(spec.duration_s) / measured.wall_s,
+    'peak_memory_bytes': measured.peak_bytes,
     'device': model.mesh.devices.flat[0].device_kind,
     'num_devices': model.mesh.devices.size,
   }
-
-
-def _differences(mine: dict, other: dict, say: ProgressFn, name: str) -> dict:
-  """Returns by table and figure how far one lies above another, with corrected p and a mark."""
-  say(f'paired tests: {name}')
-  found = {}
-  for key, figures in mine.items():
-    for figure, sample in figures.items():
-      if figure in other[key]:
-        difference = bootstrap.paired_difference(sample, other[key][figure])
-        if difference is not None:
-          found[key, figure] = difference
-  corrected = bootstrap.holm({place: difference.p for place, difference in found.items()})
-  told: dict[str, dict] = {key: {} for key in mine}
-  for (key, figure), difference in found.items():
-    p = corrected[key, figure]
-    told[key][figure] = {
-      'value': difference.value,
-      'interval': difference.interval,
-      'p': difference.p,
-      'p_corrected': p,
-      'mark': significance_mark(difference.value, p, is_higher_better(key, figure)),
-      'num_clips': difference.num_clips,
-    }
-  return told
-
-
-def is_higher_better(key: str, metric: str) -> bool:
-  """Returns which way a figure improves.
-
-  Args:
-    key: of the result's object: 'synthetic', distributions.KEY or that of a table of runner.TABLES.
-    metric: its name.
-  """
-  if key == 'synthetic':
-    return metric not in synthetic.LOWER_IS_BETTER
-  if key == distribution_metrics.KEY:
-    return distribution_metrics.is_higher_better(metric)
-  return next(table for table in evaluator.TABLES if table.key == key).metrics[metric].is_higher_better
-
-
-def significance_mark(difference: float, p: float, is_higher_better: bool) -> str:
-  """Returns better or worse and a star for each of SIGNIFICANCE_LEVELS above p; '' where there is none."""
-  stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
-  if not stars or not difference or math.isnan(difference):
-    return ''
-  return f'{"better" if (difference > 0) == is_higher_better else "worse"}{stars}'

@@ -1,21 +1,21 @@
-"""Draws the soundtracks that the figures need, and gives each figure its value, floor and ceiling.
+"""Generates the soundtracks that the metrics need, and computes value, floor and ceiling of each metric.
 
-  value    the model given this clip's picture, annotation and transcript
-  floor    the same model given another clip's, measured against this clip's truth
-  ceiling  the true sound through the model's codec
+  value    the system given this clip's picture, annotation and transcript
+  floor    mismatched-condition baseline: the same system given another clip's, measured against this clip
+  ceiling  codec upper bound: the true sound through the system's codec
 
-The floor needs no soundtrack of its own: what the model made of another clip is already there. The other
-clip is the next one of those that the figure counts, so that the floor says what the right kind of sound at
-the wrong times is worth; for music it is the next clip without music. The ceiling of `music_rate_negative`
-is the true sound without its off-screen music. A ratio is divided by the value, floor by the same value,
-ceiling by the ceiling.
+The floor needs no soundtracks of its own: those of other clips are there already. The other clip is the next
+one of those that the metric selects, so that the floor is the value of the right kind of sound at the wrong
+times; for music it is the next clip without music. The ceiling of `music_rate_negative` is the true sound
+without its off-screen music. A ratio is divided by the value, the floor by the same value, the ceiling by the
+ceiling.
 
-Several seeds draw every soundtrack several times: a figure is its mean over seeds, its interval covers clips
-and seeds (`resampling`). Beside the figures of the world stand the tables of TABLES, measured on the
-soundtracks of the clean pictures; their floor is the next clip of all.
+With several seeds every soundtrack is generated several times: a value is the mean over seeds, its interval
+covers clips and seeds (v2a.metrics.bootstrap). Metrics with a variant (a corrupted picture, a negative
+prompt) are measured on soundtracks of their own, all others on those of the clean pictures.
 
-The generator is a callable, so that the truth itself and the truth of other clips can be measured as if they
-were models, see `tests/evaluation`.
+A system is a callable, so that the true sounds, or those of other clips, can be measured as if a model had
+generated them, see `tests/evaluation`.
 """
 
 from collections.abc import Callable
@@ -29,23 +29,19 @@ import time
 
 import numpy as np
 
-from v2a.data import examples
+from v2a.data import examples as examples_lib
 from v2a.data import record_schema
 from v2a.evaluation import provenance
 from v2a.evaluation import scoring
-from v2a.metrics import bootstrap
-from v2a.metrics import classifiers
-from v2a.metrics import signal_metrics
+from v2a.metrics import distribution
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import spectra
-from v2a.metrics import speech
-from v2a.metrics import synthetic
-from v2a.metrics import tables as tables_lib
 
-GenerateFn = Callable[[Sequence[examples.GenerationInputs]], np.ndarray]
+GenerateFn = Callable[[Sequence[examples_lib.GenerationInputs]], np.ndarray]
 ReconstructFn = Callable[[np.ndarray], np.ndarray]
 ProgressFn = Callable[[str], None]
-# The one place that names what is measured beside the figures of the world.
-TABLES: tuple[tables_lib.MetricTable, ...] = (signal_metrics.SignalMetrics(), speech.SpeechMetrics())
+Sounds = dict[int, metric_lib.Sound]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,9 +53,9 @@ class System:
     generate: conditions to wave_BNA at `sample_rate_hz`, in the same order.
     reconstruct: wave_BNA at the clips' rate to wave_BNA, the round trip through the codec.
     sample_rate_hz: rate of what both return.
-    is_fixed: whether its soundtracks were made beforehand, once, for the clean pictures: no look, negative
-      prompt or seed changes them.
-    no_negative: why it cannot be given a negative prompt; '' where it can.
+    is_external: whether its soundtracks were generated beforehand, once, for the clean pictures: no
+      corruption, negative prompt or seed changes them.
+    no_negative_prompt_reason: why it cannot be given a negative prompt; '' where it can.
   """
 
   name: str
@@ -71,77 +67,69 @@ class System:
 
 
 @dataclasses.dataclass(frozen=True)
-class Variant:
-  """Which soundtracks are drawn together: one picture look and one negative prompt."""
-
-  corruption: str
-  negative_text: str
-
-
-CLEAN_VARIANT = Variant('clean', '')
-
-
-@dataclasses.dataclass(frozen=True)
 class ClipScore:
-  """What one figure measured on one clip.
+  """The scores of one metric on one clip.
 
   Attributes:
-    index: of the clip among the cases.
-    value: score of the model; None where the sound allows none, or nothing was drawn.
+    index: of the clip among the examples.
+    value: score of the system; None where the sound allows none, or there is no soundtrack.
     floor: score of the other clip's soundtrack, or None.
-    ceiling: score of the truth through the codec, or None.
+    ceiling: score of the true sound through the codec, or None.
   """
 
   index: int
-  value: synthetic.Score | None
-  floor: synthetic.Score | None
-  ceiling: synthetic.Score | None
+  value: metric_lib.Score | None
+  floor: metric_lib.Score | None
+  ceiling: metric_lib.Score | None
 
 
 @dataclasses.dataclass(frozen=True)
 class EvalResult:
-  """The report's object, and what it came from, for looking at it and for comparing models.
+  """The report's object, and what it was computed from.
 
   Attributes:
-    result: JSON-able; all figures.
-    scores: by the name of a figure, one of each clip that it counts, in the order of the cases; first seed.
-    drawn: by pass, the soundtracks at spectra.RATE_HZ by the index of their clip; first seed.
-    reconstructed: the true sounds through the codec, in the order of the cases.
-    waves: the soundtracks of the clean pictures as they were drawn, in the order of the cases; first seed.
-    codec_waves: the true sounds through the codec at the model's own rate.
-    samples: by the report's object and the name of a figure, what its value is made of, for paired tests.
+    result: JSON-able; all metrics.
+    scores: by the name of a metric, one of each clip that it selects, in the order of the examples; first
+      seed.
+    sounds_by_variant: the soundtracks by the index of their clip; first seed.
+    codec_sounds: the true sounds through the codec by the index of their clip; {} without ceilings.
+    references: what the soundtracks were measured against, in the order of the examples.
+    observed_scores: by group and name of a metric, what its value is computed from, for paired tests.
   """
 
   result: dict
   scores: dict[str, list[ClipScore]]
-  waves_by_variant: dict[Variant, dict[int, np.ndarray]]
-  reconstructed: list[np.ndarray]
-  waves: list[np.ndarray]
-  codec_waves: list[np.ndarray]
-  observed_scores: dict[str, dict[str, bootstrap.ObservedScores]]
+  sounds_by_variant: dict[metric_lib.Variant, Sounds]
+  codec_sounds: Sounds
+  references: Sequence[metric_lib.Reference]
+  observed_scores: scoring.Observed
+
+  @property
+  def sounds(self) -> Sounds:
+    """The soundtracks of the clean pictures by the index of their clip; first seed."""
+    return self.sounds_by_variant[metric_lib.CLEAN_VARIANT]
 
 
-class _Clock:
-  """Says how far a stage has come and how long it will take."""
+class _Progress:
+  """Reports how far a stage has come and how long it will take."""
 
-  def __init__(self, stage: str, total: int, say: ProgressFn):
-    self._stage, self._total, self._say = stage, total, say
+  def __init__(self, stage: str, total: int, report_progress: ProgressFn):
+    self._stage, self._total, self._report = stage, total, report_progress
     self._start = self._last = time.monotonic()
 
-  def tick(self, done: int):
+  def update(self, done: int) -> None:
     """Reports at most every five seconds, and at the end."""
     now = time.monotonic()
     if done < self._total and now - self._last < 5.0:
       return
     self._last = now
     rate = done / max(now - self._start, 1e-9)
-    self._say(
-      f'{self._stage}: {done} of {self._total}, {rate:.2f} clips/s, {(self._total - done) / rate:.0f} s left'
-    )
+    left_s = (self._total - done) / rate
+    self._report(f'{self._stage}: {done} of {self._total}, {rate:.2f} clips/s, {left_s:.0f} s left')
 
 
 def noise_seed(seed: int, index: int) -> int:
-  """Returns the seed of the model's noise for clip `index`, apart for every pair."""
+  """Returns the seed of the initial noise for clip `index`, different for every pair."""
   return int(np.random.SeedSequence([seed, index]).generate_state(1)[0] >> 1)
 
 
@@ -150,219 +138,233 @@ def in_batches(
   rows: Iterable,
   batch_size: int,
   sample_rate_hz: int,
-  tick: Callable[[int], None] = lambda done: None,
+  on_batch: Callable[[int], None] = lambda done: None,
 ) -> Iterator[np.ndarray]:
-  """Yields the wave_NA that `run` makes of each row, in the order of the rows, at spectra.RATE_HZ.
+  """Yields the wave_NA that `run` returns for each row, in the order of the rows, at spectra.RATE_HZ.
 
-  The last batch is filled up with its last row, so that one compiled program serves all; what is made of the
-  filling is dropped. Rows are taken, and waves made, a batch at a time.
+  The last batch is padded with its last row, so that one compiled program serves all; the waves of the
+  padding are dropped. Rows are read, and waves computed, a batch at a time.
 
   Args:
     run: rows to wave_BNA, in the same order; always given `batch_size` rows.
     rows: one a wave; may be lazy.
     batch_size: rows at once.
     sample_rate_hz: of what `run` returns.
-    tick: is told after each batch how many rows are done.
+    on_batch: called after each batch with how many rows are done.
   """
+  for wave_NA in _in_batches(run, rows, batch_size, on_batch):
+    yield spectra.resample(wave_NA, sample_rate_hz)
+
+
+def _in_batches(
+  run: Callable[[list], np.ndarray], rows: Iterable, batch_size: int, on_batch: Callable[[int], None]
+) -> Iterator[np.ndarray]:
   rows, done = iter(rows), 0
   while part := list(itertools.islice(rows, batch_size)):
     wave_BNA = run(part + part[-1:] * (batch_size - len(part)))[: len(part)]
     done += len(part)
-    tick(done)
-    for wave_NA in wave_BNA:
-      yield spectra.resample(wave_NA, sample_rate_hz)
+    on_batch(done)
+    yield from wave_BNA
+
+
+def make_references(
+  examples: Sequence[examples_lib.Example], sample_rate_hz: int
+) -> list[metric_lib.Reference]:
+  """Returns what soundtracks of each example are measured against.
+
+  Args:
+    examples: the clips.
+    sample_rate_hz: rate of their sounds.
+  """
+  return [metric_lib.Reference.of_example(example, sample_rate_hz) for example in examples]
 
 
 def evaluate(
-  model: System,
-  cases: Sequence[examples.Example],
+  system: System,
+  examples: Sequence[examples_lib.Example],
   data: str,
   seed: int = 0,
   batch_size: int = 8,
-  tools: classifiers.Classifiers | None = None,
-  say: ProgressFn = logging.info,
+  *,
+  metrics: Sequence[metric_lib.Metric] | None = None,
+  report_progress: ProgressFn = logging.info,
   num_seeds: int = 1,
   has_captions: bool = True,
-  tables: Sequence[tables_lib.MetricTable] = TABLES,
+  has_ceilings: bool = True,
   clip_rate_hz: int | None = None,
+  references: Sequence[metric_lib.Reference] | None = None,
 ) -> EvalResult:
-  """Returns all figures of a model on a set of clips.
+  """Returns all metrics of a system on a set of clips.
 
   Args:
-    model: what is evaluated.
-    cases: the clips; at least two, for the floor.
+    system: what is evaluated.
+    examples: the clips; at least two, for the floor.
     data: how the report calls them.
-    seed: first seed of the model's noise.
-    batch_size: soundtracks drawn at once; the last batch is filled up, so that one program serves all.
-    tools: the learned instruments; those that ship by default.
-    say: receives one line of progress at a time.
-    num_seeds: how often every soundtrack is drawn, under the seeds from `seed` on.
-    has_captions: whether the model is given the annotations of the clips.
-    tables: what is measured beside the figures of the world.
-    clip_rate_hz: rate of the clips' sounds; None is the model's.
+    seed: first seed of the initial noise.
+    batch_size: soundtracks generated at once; the last batch is padded, so that one program serves all.
+    metrics: see registry.load; None for all. Those that others are relative to must be among them.
+    report_progress: receives one line at a time.
+    num_seeds: how often every soundtrack is generated, under the seeds from `seed` on.
+    has_captions: whether the system is given the annotations of the clips.
+    has_ceilings: whether the true sounds are measured through the codec.
+    clip_rate_hz: rate of the clips' sounds; None is the system's.
+    references: of `make_references`, where several systems share them; None makes them.
 
   Raises:
-    ValueError: fewer than two clips, or the model returned what is no sound.
+    ValueError: fewer than two clips, or the system returned what is no sound.
   """
-  if len(cases) < 2:
+  if len(examples) < 2:
     raise ValueError(
-      f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(cases)}.'
+      f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(examples)}.'
     )
-  tools = tools or classifiers.load()
-  num_seeds = 1 if model.is_external else num_seeds
-  clip_rate_hz = clip_rate_hz or model.sample_rate_hz
-  session = _Session(model, cases, clip_rate_hz, batch_size, has_captions, tables, tools, say)
-  parts = [session.measure(seed + number, is_first=not number) for number in range(num_seeds)]
-  joined = {
-    key: {name: scoring.merge_seeds([part[key][name] for part in parts]) for name in parts[0][key]}
-    for key in parts[0]
+  metrics = registry.load() if metrics is None else metrics
+  num_seeds = 1 if system.is_external else num_seeds
+  clip_rate_hz = clip_rate_hz or system.sample_rate_hz
+  references = make_references(examples, clip_rate_hz) if references is None else references
+  generator = _Generator(system, examples, batch_size, has_captions, report_progress)
+  selected = {metric.name: scoring.select(metric, references) for metric in metrics}
+  ceilings = generator.codec_sounds(selected, metrics) if has_ceilings else {}
+  parts, sounds_by_variant = [], {}
+  for number in range(num_seeds):
+    measured = [metric for metric in metrics if metric.is_per_seed or not number]
+    sounds, reasons = generator.sounds(measured, selected, seed + number)
+    sounds_by_variant = sounds_by_variant or sounds
+    report_progress('computing metrics')
+    samples = {variant: scoring.Samples(each, references) for variant, each in sounds.items()}
+    upper = {} if number else {key: scoring.Samples(each, references) for key, each in ceilings.items()}
+    parts.append(
+      {
+        metric.name: scoring.score_metric(
+          metric,
+          references,
+          selected[metric.name],
+          samples.get(metric.variant),
+          samples[metric_lib.CLEAN_VARIANT],
+          upper.get(metric.variant.negative_text),
+          reasons.get(metric.variant, ''),
+        )
+        for metric in measured
+      }
+    )
+  scores = {
+    metric.name: scoring.merge_seeds([part[metric.name] for part in parts if metric.name in part])
+    for metric in metrics
   }
+  entries, observed = scoring.entries(metrics, scores)
+  # Notes of distribution metrics count their refused clips.
+  counted = {metric.name: scores[metric.name] for metric in metrics if metric.group != 'distribution'}
+  protocol = provenance.describe(examples, clip_rate_hz, has_captions, counted)
+  embedders = distribution.describe_embedders(metrics)
   result = {
-    'model': model.name,
+    'model': system.name,
     'data': data,
-    'num_clips': len(cases),
+    'num_clips': len(examples),
     'seed': seed,
     'num_seeds': num_seeds,
+    **entries,
+    'protocol': protocol | ({'embedders': embedders} if embedders else {}),
+    # Silent soundtracks count in every metric; a reader of the metrics should know of them.
+    'silent': [
+      examples[i].name
+      for i, sound in sounds_by_variant[metric_lib.CLEAN_VARIANT].items()
+      if not np.any(sound.wave_NA)
+    ],
   }
-  samples = {}
-  result['synthetic'], samples['synthetic'] = scoring.synthetic_entries(joined['synthetic'])
-  for table in tables:
-    result[table.key], samples[table.key] = scoring.table_entries(table, joined[table.key])
-  everything = {name: mine for key in joined for name, mine in joined[key].items()}
-  result['protocol'] = provenance.describe(cases, clip_rate_hz, has_captions, everything)
-  # Silent soundtracks count in every figure; but whoever reads the figures should know of them.
-  result['silent'] = [case.name for case, wave_NA in zip(cases, session.waves) if not np.any(wave_NA)]
-  scores = {name: _clip_scores(mine) for name, mine in joined['synthetic'].items()}
-  codec = list(session.codec.values())
-  return EvalResult(result, scores, session.drawn, session.reconstructed, session.waves, codec, samples)
+  clip_scores = {name: _clip_scores(each) for name, each in scores.items()}
+  return EvalResult(result, clip_scores, sounds_by_variant, ceilings.get('', {}), references, observed)
 
 
-class _Session:
-  """One model on one set of clips: what is the same for every seed, and the soundtracks of the first."""
+class _Generator:
+  """Generates the soundtracks of one system for one set of clips."""
 
   def __init__(
     self,
-    model: System,
-    cases: Sequence[examples.Example],
-    clip_rate_hz: int,
+    system: System,
+    examples: Sequence[examples_lib.Example],
     batch_size: int,
     has_captions: bool,
-    tables: Sequence[tables_lib.MetricTable],
-    tools: classifiers.Classifiers,
-    say: ProgressFn,
+    report_progress: ProgressFn,
   ):
-    self._tables = tables
-    self._model, self._cases, self._batch_size = model, cases, batch_size
-    self._has_captions, self._tools, self._say = has_captions, tools, say
-    self._counted = {
-      name: [i for i, case in enumerate(cases) if figure.selects(case.truth)]
-      for name, figure in synthetic.METRICS.items()
-    }
-    self.codec = self._reconstruct(range(len(cases)), [case.wave_NA for case in cases], 'codec round trips')
-    self._heard_codec = self._heard(self.codec)
-    self._dry = self._dry_ceiling(self._counted['music_rate_negative'])
-    self._known = {table.key: table.make_references(cases, clip_rate_hz) for table in tables}
-    self.drawn: dict[Variant, dict[int, np.ndarray]] = {}
-    self.waves: list[np.ndarray] = []
-    self.reconstructed = list(self._heard_codec.values())
+    self._system, self._examples, self._batch_size = system, examples, batch_size
+    self._has_captions, self._report = has_captions, report_progress
 
-  def measure(self, seed: int, is_first: bool) -> dict[str, dict[str, scoring.MetricScores]]:
-    """Draws under one seed and returns what was measured, by the report's object and the figure.
-
-    Args:
-      seed: of the noise.
-      is_first: whether ceilings are measured too, and the soundtracks are kept.
-    """
-    base = self._generate(range(len(self._cases)), CLEAN_VARIANT, seed)
-    waves, absent = {CLEAN_VARIANT: self._heard(base)}, {}
-    for figure in synthetic.METRICS.values():
-      which, counted = Variant(figure.corruption, figure.negative_text), self._counted[figure.name]
-      if which in waves or which in absent or not counted:
+  def sounds(
+    self, metrics: Sequence[metric_lib.Metric], selected: dict[str, list[int]], seed: int
+  ) -> tuple[dict[metric_lib.Variant, Sounds], dict[metric_lib.Variant, str]]:
+    """Returns the soundtracks of one seed by variant, and why those of other variants cannot be had."""
+    everything = range(len(self._examples))
+    found = {metric_lib.CLEAN_VARIANT: self._generate(everything, metric_lib.CLEAN_VARIANT, seed)}
+    reasons: dict[metric_lib.Variant, str] = {}
+    for metric in metrics:
+      variant, indices = metric.variant, selected[metric.name]
+      if variant in found or variant in reasons or not indices:
         continue
-      if self._model.is_external:
-        absent[which] = 'the soundtracks were made beforehand, for the clean pictures'
-      elif figure.negative_text and self._model.no_negative_prompt_reason:
-        absent[which] = self._model.no_negative_prompt_reason
-      elif figure.corruption != 'clean' and any(self._cases[i].paired_variant is None for i in counted):
-        absent[which] = f"the set has no '{figure.corruption}' twins of its clips"
+      reason = self._unavailable_reason(variant, indices)
+      if reason:
+        reasons[variant] = reason
       else:
-        waves[which] = self._heard(self._generate(counted, which, seed))
-    self._say('measuring')
-    found = {'synthetic': {}}
-    for name, figure in synthetic.METRICS.items():
-      which = Variant(figure.corruption, figure.negative_text)
-      ceiling = self._dry if figure.negative_text else self._heard_codec
-      found['synthetic'][name] = scoring.score_synthetic(
-        figure,
-        self._cases,
-        self._counted[name],
-        waves.get(which),
-        waves[CLEAN_VARIANT],
-        ceiling if is_first else None,
-        self._tools,
-        absent.get(which, ''),
-      )
-    for table in self._tables:
-      found[table.key] = scoring.score_table(
-        table,
-        list(base.values()),
-        list(self.codec.values()) if is_first else None,
-        self._model.sample_rate_hz,
-        self._known[table.key],
-      )
-    if is_first:
-      self.drawn, self.waves = waves, list(base.values())
+        found[variant] = self._generate(indices, variant, seed)
+    return found, reasons
+
+  def _unavailable_reason(self, variant: metric_lib.Variant, indices: Sequence[int]) -> str:
+    if self._system.is_external:
+      return 'the soundtracks were generated beforehand, for the clean pictures'
+    if variant.negative_text and self._system.no_negative_prompt_reason:
+      return self._system.no_negative_prompt_reason
+    if variant.corruption != 'clean' and any(self._examples[i].paired_variant is None for i in indices):
+      return f"the set has no '{variant.corruption}' variants of its clips"
+    return ''
+
+  def codec_sounds(
+    self, selected: dict[str, list[int]], metrics: Sequence[metric_lib.Metric]
+  ) -> dict[str, Sounds]:
+    """Returns the true sounds through the codec by negative prompt: for 'music' those without that music."""
+    everything = range(len(self._examples))
+    found = {
+      '': self._reconstruct(everything, [each.wave_NA for each in self._examples], 'codec round trips')
+    }
+    indices = sorted({i for metric in metrics if metric.variant.negative_text for i in selected[metric.name]})
+    waves = [self._examples[i].no_music_wave_NA for i in indices]
+    if indices and not any(wave_NA is None for wave_NA in waves):
+      found['music'] = self._reconstruct(indices, waves, 'codec, without music')
     return found
 
-  def _generate(self, indices: Sequence[int], which: Variant, seed: int) -> dict[int, np.ndarray]:
-    """Returns soundtracks as they were drawn, by the index of their clip, ascending."""
-    model, cases = self._model, self._cases
-    # Dialogue side by side: a batch without any transcript is drawn with one evaluation less.
-    indices = sorted(indices, key=lambda i: bool(cases[i].truth['transcript']))
-    stage = 'soundtracks' + (f' ({which.corruption})' if which.corruption != 'clean' else '')
-    stage += f' without {which.negative_text}' if which.negative_text else ''
-    clock = _Clock(f'{stage}, seed {seed}' if seed else stage, len(indices), self._say)
+  def _generate(self, indices: Sequence[int], variant: metric_lib.Variant, seed: int) -> Sounds:
+    system, examples = self._system, self._examples
+    # Dialogue last: a batch without any transcript needs one network evaluation less.
+    indices = sorted(indices, key=lambda i: bool(examples[i].truth['transcript']))
+    stage = 'soundtracks' + (f' ({variant.corruption})' if variant.corruption != 'clean' else '')
+    stage += f' without {variant.negative_text}' if variant.negative_text else ''
     conditions = (
-      examples.generation_inputs(
-        cases[i], which.corruption, which.negative_text, noise_seed(seed, i), self._has_captions
+      examples_lib.generation_inputs(
+        examples[i], variant.corruption, variant.negative_text, noise_seed(seed, i), self._has_captions
       )
       for i in indices
     )
-    run = lambda part: _checked(np.asarray(model.generate(part)), self._batch_size, model.name)
-    # Named as if they were at the measuring rate, so that they stay at their own.
-    waves = in_batches(run, conditions, self._batch_size, spectra.RATE_HZ, clock.tick)
-    found = {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, waves)}
+    return self._run(system.generate, conditions, indices, f'{stage}, seed {seed}' if seed else stage)
+
+  def _reconstruct(self, indices: Sequence[int], waves: Sequence[np.ndarray], stage: str) -> Sounds:
+    run = lambda part: self._system.reconstruct(np.stack(part))
+    return self._run(run, map(record_schema.wave_to_float, waves), indices, stage)
+
+  def _run(self, run: Callable, rows: Iterable, indices: Sequence[int], stage: str) -> Sounds:
+    """Returns what `run` returns for each row, at the system's rate, by index, ascending."""
+    progress = _Progress(stage, len(indices), self._report)
+    checked = lambda part: _checked(np.asarray(run(part)), self._batch_size, self._system.name)
+    waves = _in_batches(checked, rows, self._batch_size, progress.update)
+    found = {
+      i: metric_lib.Sound(wave_NA.astype(np.float32), self._system.sample_rate_hz)
+      for i, wave_NA in zip(indices, waves)
+    }
     return {i: found[i] for i in sorted(found)}
 
-  def _reconstruct(
-    self, indices: Sequence[int], waves: list[np.ndarray], stage: str
-  ) -> dict[int, np.ndarray]:
-    model = self._model
-    clock = _Clock(stage, len(waves), self._say)
-    run = lambda part: _checked(np.asarray(model.reconstruct(np.stack(part))), self._batch_size, model.name)
-    floats = map(record_schema.wave_to_float, waves)
-    made = in_batches(run, floats, self._batch_size, spectra.RATE_HZ, clock.tick)
-    return {i: wave_NA.astype(np.float32) for i, wave_NA in zip(indices, made)}
 
-  def _dry_ceiling(self, indices: Sequence[int]) -> dict[int, np.ndarray] | None:
-    if not indices or any(self._cases[i].no_music_wave_NA is None for i in indices):
-      return None
-    waves = [self._cases[i].no_music_wave_NA for i in indices]
-    return self._heard(self._reconstruct(indices, waves, 'codec, without music'))
-
-  def _heard(self, waves: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """Returns waves at the rate of the measuring tools."""
-    rate_hz = self._model.sample_rate_hz
-    if rate_hz == spectra.RATE_HZ:
-      return waves
-    return {i: spectra.resample(wave_NA, rate_hz).astype(np.float32) for i, wave_NA in waves.items()}
-
-
-def _clip_scores(mine: scoring.MetricScores) -> list[ClipScore]:
+def _clip_scores(scores: scoring.MetricScores) -> list[ClipScore]:
   columns = [
-    (rows or [[None] * len(mine.example_indices)])[0] for rows in (mine.value, mine.floor, mine.ceiling)
+    (rows or [[None] * len(scores.example_indices)])[0]
+    for rows in (scores.value, scores.floor, scores.ceiling)
   ]
-  return [ClipScore(*row) for row in zip(mine.example_indices, *columns)]
+  return [ClipScore(*row) for row in zip(scores.example_indices, *columns)]
 
 
 def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:

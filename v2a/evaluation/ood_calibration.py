@@ -1,4 +1,4 @@
-"""Fits the video quality gauge of a generator (v2a.ood.detector) to its training clips, and calibrates it.
+"""Fits the OOD detector of a generator (v2a.ood.detector) to its training clips, and calibrates it.
 
 The training statistics are those of training clips without degradation: as they were recorded, not augmented
 (config.data.augment_probability), and synthetic clips without corruption. Results on augmented pictures are
@@ -32,11 +32,11 @@ _BATCH = 16
 def ood_scores(
   model: bundle.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
 ) -> dict | None:
-  """Returns, JSON-able, the distances of the pictures of clips; None where the generator has no gauge."""
+  """Returns, JSON-able, the OOD scores of the pictures of clips; None where the generator has no detector."""
   found = model.ood_detector(generator)
   if found is None:
     return None
-  pairs = (case.frames for case in examples)
+  pairs = (example.frames for example in examples)
   distance_N = found.score(ood_features(model, generator, pairs))
   return {
     'median': float(np.median(distance_N)),
@@ -50,7 +50,7 @@ def ood_features(model: bundle.Bundle, generator: str | None, pairs) -> np.ndarr
   found, waiting = [], list(pairs)
   for first in range(0, len(waiting), _BATCH):
     part = waiting[first : first + _BATCH]
-    # Filled up with the last, so that one compiled program serves all.
+    # Padded with the last, so that one compiled program serves all.
     whole = part + part[-1:] * (_BATCH - len(part))
     frames = (np.stack([pair[k] for pair in whole]) for k in (0, 1))
     found.append(np.asarray(model.ood_features(*frames, generator))[: len(part)])
@@ -60,13 +60,13 @@ def ood_features(model: bundle.Bundle, generator: str | None, pairs) -> np.ndarr
 def fit(
   model: bundle.Bundle, generator: str | None, folders: Sequence[str], num_clips: int
 ) -> detector_lib.Detector:
-  """Returns the gauge of a generator's undamaged training clips, without a threshold.
+  """Returns the OOD detector of a generator, fitted to clean training clips, without a threshold.
 
   Args:
     model: see v2a.sampling.bundle.load.
     generator: None for the first.
     folders: of records that it was trained on.
-    num_clips: how many of them are looked at, evenly spread; damaged ones are passed over.
+    num_clips: how many of them are read, evenly spread; corrupted ones are left out.
 
   Raises:
     ValueError: there are too few clips with pictures.
@@ -77,34 +77,34 @@ def fit(
     wanted = -(-num_clips // len(folders))
     for k in np.unique(np.linspace(0, len(source) - 1, min(wanted, len(source))).astype(int)):
       record = source[int(k)]
-      if record['has_video'] and _is_undamaged(record):
+      if record['has_video'] and _is_clean(record):
         pairs.append((record['semantic_frame_MYX3'], record['sync_frame_LYX3']))
   if not pairs:
-    raise ValueError(f'{", ".join(folders)}: no clip has an undamaged picture.')
+    raise ValueError(f'{", ".join(folders)}: no clip has a clean picture.')
   found = detector_lib.fit(
     ood_features(model, generator, pairs), sizes=(detector_lib.NUM_APPEARANCE_FEATURES,)
   )
   return dataclasses.replace(found, about={**found.about, 'generator': part.name})
 
 
-def _is_undamaged(record: Mapping) -> bool:
+def _is_clean(record: Mapping) -> bool:
   return not record['truth'] or json.loads(record['truth']).get('look', 'clean') == 'clean'
 
 
 def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = METRIC) -> detector_lib.Detector:
-  """Returns the gauge with the threshold that the module describes, and what it does in its notes.
+  """Returns the detector with the threshold that the module describes, and its error rates in its notes.
 
   Args:
-    detector: the gauge that the sweep was made with.
-    sweep: what degradation.sweep returned.
-    metric: that is harmed.
+    detector: the one that the sweep was run with.
+    sweep: what robustness.sweep returned.
+    metric: by which harm is measured.
 
   Raises:
-    ValueError: the sweep lacks distances or the figure, or nothing in it does harm.
+    ValueError: the sweep lacks OOD scores or the metric, or no corruption in it is harmful.
   """
   clean = sweep['clean']
   if clean['ood'] is None or metric not in clean['synthetic']:
-    raise ValueError(f'the sweep must hold distances and {metric}; make it with a model that has a gauge.')
+    raise ValueError(f'the sweep must hold OOD scores and {metric}; run it with a model that has a detector.')
   whole = clean['synthetic'][metric]['value']
   harmless, harmful = list(clean['ood']['distances']), []
   for kind in sweep['corruptions'].values():
@@ -112,15 +112,15 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
       value = point['synthetic'].get(metric, {'value': 0.0})['value']
       (harmful if value < HARMFUL_RATIO * whole else harmless).extend(point['ood']['distances'])
   if not harmful:
-    raise ValueError(f'no damage of the sweep brings {metric} below {HARMFUL_RATIO:g} of {whole:.3f}.')
+    raise ValueError(f'no corruption of the sweep brings {metric} below {HARMFUL_RATIO:g} of {whole:.3f}.')
   least = float(np.quantile(clean['ood']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
   candidates = [value for value in sorted({*harmless, *harmful}) if value >= least] or [least]
   shares = lambda value: tuple(float((np.array(side) > value).mean()) for side in (harmful, harmless))
   threshold = max(candidates, key=lambda value: np.subtract(*shares(value)))
   caught, alarms = shares(threshold)
   notes = {
-    'figure': metric,
-    'harm': HARMFUL_RATIO,
+    'metric': metric,
+    'harmful_ratio': HARMFUL_RATIO,
     'caught': round(caught, 3),
     'false_alarms': round(alarms, 3),
     'clean_false_alarms': round(float((np.array(clean['ood']['distances']) > threshold).mean()), 3),
@@ -132,18 +132,18 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
 
 
 def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_clips: int) -> pathlib.Path:
-  """Fits the gauge of a model and writes it beside the generator's weights; see `fit`. Returns its path."""
+  """Fits the detector of a model, writes it beside the generator's weights, and returns its path."""
   model = bundle.load(name, generator=generator)
   found = fit(model, generator, folders, num_clips)
   return _write(model, generator, found)
 
 
 def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
-  """Calibrates the gauge of a model and writes it where it was; see `calibrate`. Returns its path."""
+  """Calibrates the detector of a model, writes it in its place, and returns its path."""
   model = bundle.load(name, generator=generator)
   found = model.ood_detector(generator)
   if found is None:
-    raise ValueError(f'the model {model.name} has no gauge yet; fit one first.')
+    raise ValueError(f'the model {model.name} has no OOD detector yet; fit one first.')
   return _write(model, generator, calibrate(found, json.loads(sweep.read_text())))
 
 

@@ -1,7 +1,7 @@
-"""The protocol of an evaluation, written into its result, so that whoever compares two sees whether they may.
+"""The protocol of an evaluation, written into its result, which tells whether two results are comparable.
 
-Hashes are of content alone: two sets of one hash hold the same clips (sounds, pictures, truths), wherever
-they lie, whatever they are called, and in whatever order.
+Hashes are of content alone: two sets with the same hash hold the same clips (sounds, pictures, truths),
+whatever their folder, names and order.
 """
 
 from collections.abc import Iterable
@@ -15,32 +15,32 @@ import platform
 
 import v2a
 from v2a import weights
-from v2a.data import examples
+from v2a.data import examples as examples_lib
 from v2a.evaluation import scoring
 from v2a.metrics import spectra
 
-# What changes numbers.
+# Packages whose versions change results.
 _PACKAGES = ('jax', 'flax', 'numpy', 'scipy', 'soxr', 'jiwer')
-# The default of soxr.resample, which spectra.prepare calls.
+# The default of soxr.resample, which spectra.resample calls.
 _RESAMPLER = 'soxr HQ'
 NO_SCORE = 'the sound or the truth allows no measurement'
-NOT_APPLICABLE = 'the figure does not count clips of this kind'
+NOT_APPLICABLE = 'the metric does not select clips of this kind'
 
 
-def clip_hash(case: examples.Example) -> str:
+def clip_hash(example: examples_lib.Example) -> str:
   """Returns the hash of a clip: its sound, its clean pictures and its truth."""
-  truth = json.dumps(case.truth, sort_keys=True, separators=(',', ':'))
-  parts = (weights.array_hash(case.wave_NA, *case.frames), truth)
+  truth = json.dumps(example.truth, sort_keys=True, separators=(',', ':'))
+  parts = (weights.array_hash(example.wave_NA, *example.frames), truth)
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
 
 
-def set_hash(cases: Iterable[examples.Example]) -> str:
+def set_hash(examples: Iterable[examples_lib.Example]) -> str:
   """Returns the hash of a set of clips, the same in any order."""
-  return hashlib.sha256(' '.join(sorted(clip_hash(case) for case in cases)).encode()).hexdigest()
+  return hashlib.sha256(' '.join(sorted(map(clip_hash, examples))).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
-  """Returns what an evaluation runs on, by name."""
+  """Returns the versions of what an evaluation runs on, by name."""
   return {
     'v2a': v2a.__version__,
     'python': platform.python_version(),
@@ -49,45 +49,45 @@ def versions() -> dict[str, str]:
 
 
 def describe(
-  cases: Sequence[examples.Example],
+  examples: Sequence[examples_lib.Example],
   sample_rate_hz: int,
   has_captions: bool,
-  measured: Mapping[str, scoring.MetricScores],
+  scores: Mapping[str, scoring.MetricScores],
 ) -> dict:
   """Returns the protocol's object.
 
   Args:
-    cases: the clips.
+    examples: the clips.
     sample_rate_hz: of their sounds.
     has_captions: whether the model was given their annotations.
-    measured: by figure, what it measured.
+    scores: by the name of a metric.
   """
-  num_samples, num_channels = cases[0].wave_NA.shape
-  semantic_frame_MYX3, sync_frame_LYX3 = cases[0].frames
+  num_samples, num_channels = examples[0].wave_NA.shape
+  semantic_frame_MYX3, sync_frame_LYX3 = examples[0].frames
   clip_s = num_samples / sample_rate_hz
   return {
-    'set_hash': set_hash(cases),
+    'set_hash': set_hash(examples),
     'clip_s': clip_s,
     'sample_rate_hz': sample_rate_hz,
     'num_channels': num_channels,
     'measured_at_hz': spectra.RATE_HZ,
     'resampler': _RESAMPLER,
-    # Of a clip that is no whole number of frames the last one is cut short.
+    # Where a clip is not a whole number of frames long, its last frame is shorter.
     'semantic_fps': math.floor(len(semantic_frame_MYX3) / clip_s + 1e-6),
     'sync_fps': math.floor(len(sync_frame_LYX3) / clip_s + 1e-6),
     'frame_size': sync_frame_LYX3.shape[1],
     'captions': has_captions,
     'transcripts': True,
     'versions': versions(),
-    'scored': {name: _scored(mine, len(cases)) for name, mine in measured.items()},
+    'scored': {name: _scored(each, len(examples)) for name, each in scores.items()},
   }
 
 
-def _scored(mine: scoring.MetricScores, num_clips: int) -> dict:
-  """Returns how many clips a figure scored, and by reason how many it did not."""
-  rows = mine.value or [[None] * len(mine.example_indices)]
-  num_scored = sum(any(row[k] is not None for row in rows) for k in range(len(mine.example_indices)))
-  num_lost = len(mine.example_indices) - num_scored
-  why = mine.unavailable_reason or NO_SCORE
-  missing = {NOT_APPLICABLE: num_clips - len(mine.example_indices), why: num_lost}
+def _scored(scores: scoring.MetricScores, num_clips: int) -> dict:
+  """Returns how many clips a metric scored, and by reason how many it did not."""
+  num_selected = len(scores.example_indices)
+  rows = scores.value or [[None] * num_selected]
+  num_scored = sum(any(row[k] is not None for row in rows) for k in range(num_selected))
+  reason = scores.unavailable_reason or NO_SCORE
+  missing = {NOT_APPLICABLE: num_clips - num_selected, reason: num_selected - num_scored}
   return {'num_scored': num_scored, 'not_scored': {reason: num for reason, num in missing.items() if num}}

@@ -1,10 +1,10 @@
-"""Soundtracks on disk: those that a model drew, kept by content, and those that another system made.
+"""Soundtracks on disk: a cache of those that a model generated, and folders of those of another system.
 
-A drawn soundtrack is named by the hash of all that decides what is drawn: the weights, the settings, the
-program's version, and the condition, which holds pictures, texts and seed. It lies as 16-bit wav, and is
-measured as it lies there, so that a comparison that was interrupted ends as if it had not been.
+A cached soundtrack is named by the hash of all that determines it: the weights, the settings, the program's
+version, and the condition (pictures, texts and seed). It is a 16-bit wav file, and is evaluated as read from
+that file, so that an interrupted comparison gives the same result when it is continued.
 
-A folder of another system holds one wav a clip, NAME.wav for the clip NAME.
+A folder of another system holds one wav file per clip, NAME.wav for the clip NAME.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ import v2a
 from v2a import file_names
 from v2a import files
 from v2a import weights
-from v2a.data import examples
+from v2a.data import examples as examples_lib
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
 from v2a.media import level
@@ -34,30 +34,30 @@ from v2a.media import write
 from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
 
-# What of a request the conditions tell.
+# The part of a request that the conditions hold.
 _OF_CONDITIONS = (
   'generator', 'num_samples', 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s')  # fmt: skip
 FOLDER = 'soundtracks'  # where they are kept, in the folder of an evaluation
 _ABOUT = 'about.json'
-# So much longer or shorter than its clip a soundtrack may be; it is cut, or followed by silence. One of a
-# video may be as much longer as it likes.
+# By how much a soundtrack may be longer or shorter than its clip; it is cut, or padded with silence. One of a
+# video may be longer by any amount.
 LENGTH_TOLERANCE_S = 0.05
-# Names that a message lists.
+# Names that an error message lists.
 _NUM_NAMED = 3
 
 
 def cache_key(model: bundle.Bundle, request: request_lib.Request, batch_size: int) -> dict:
-  """Returns, JSON-able, all that decides a soundtrack but the condition.
+  """Returns, JSON-able, all that determines a soundtrack but the condition.
 
   Args:
     model: see v2a.sampling.bundle.load.
-    request: how it draws; its texts and seed are those of the conditions.
-    batch_size: products of another size round otherwise, and phases carry rounding far.
+    request: how it generates; its texts and seed are those of the conditions.
+    batch_size: matmul results depend on the batch size.
   """
-  # The generator is told by its weights, whether it was named or is the model's first.
+  # The weights identify the generator, whether it was named or is the model's first.
   given = {name: value for name, value in dataclasses.asdict(request).items() if name not in _OF_CONDITIONS}
   platform = model.mesh.devices.flat[0].platform
-  # Products that are split add up in another order.
+  # Sharded products are summed in another order.
   split = {name: model.mesh.shape[name] for name in ('context', 'tensor') if model.mesh.shape[name] > 1}
   return {
     'version': v2a.__version__,
@@ -69,7 +69,7 @@ def cache_key(model: bundle.Bundle, request: request_lib.Request, batch_size: in
   }
 
 
-def inputs_hash(condition: examples.GenerationInputs) -> str:
+def inputs_hash(condition: examples_lib.GenerationInputs) -> str:
   """Returns the hash of what a model is given for one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed,
            condition.word_times_s, condition.num_samples)  # fmt: skip
@@ -79,11 +79,11 @@ def inputs_hash(condition: examples.GenerationInputs) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class MeasuredCosts:
-  """What drawing took, as far as it is known.
+  """Costs of generation, as far as they are known.
 
   Attributes:
-    wall_s: median time of a soundtrack, in batches, without compiling; None where nothing was drawn.
-    peak_bytes: the most memory that was held meanwhile.
+    wall_s: median time of a soundtrack, in batches, without compiling; None where nothing was generated.
+    peak_bytes: peak memory meanwhile.
   """
 
   wall_s: float | None
@@ -91,10 +91,10 @@ class MeasuredCosts:
 
 
 class SampleCache:
-  """A model of the runner whose soundtracks are drawn once, and read from a folder from then on."""
+  """Generates each soundtrack of a system once, and reads it from a folder from then on."""
 
   def __init__(self, folder: pathlib.Path, key: Mapping):
-    """Args: folder: where soundtracks of all models lie. key: JSON-able, all but the condition."""
+    """Args: folder: of the soundtracks of all models. key: of `cache_key`."""
     text = json.dumps(key, sort_keys=True)
     self._folder = pathlib.Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:16]
     self._about = {'key': dict(key), 'batches_s': [], 'peak_bytes': None}
@@ -103,48 +103,50 @@ class SampleCache:
     self._seen: set[tuple[bool, bool]] = set()
     self._memory: costs.PeakMemory | None = None
 
-  def wrap(self, model: evaluator.System) -> evaluator.System:
-    """Returns the model, drawing only batches of which a soundtrack is missing.
+  def wrap(self, system: evaluator.System) -> evaluator.System:
+    """Returns the system, generating only batches of which a soundtrack is missing.
 
-    Always whole batches, so that a row never stands among others than it would have without a pause.
+    Always whole batches, so that a soundtrack does not depend on interruptions.
     """
-    return dataclasses.replace(model, generate=lambda conditions: self._generate(model, conditions))
+    return dataclasses.replace(system, generate=lambda conditions: self._generate(system, conditions))
 
   @property
   def measured_costs(self) -> MeasuredCosts:
-    """What drawing took."""
+    """Costs of generation."""
     seconds = self._about['batches_s']
     return MeasuredCosts(statistics.median(seconds) if seconds else None, self._about['peak_bytes'])
 
-  def _generate(self, model: evaluator.System, conditions: Sequence[examples.GenerationInputs]) -> np.ndarray:
+  def _generate(
+    self, system: evaluator.System, conditions: Sequence[examples_lib.GenerationInputs]
+  ) -> np.ndarray:
     paths = [self._folder / f'{inputs_hash(condition)[:32]}.wav' for condition in conditions]
     if not all(path.is_file() for path in paths):
-      wave_BNA = self._draw(model, conditions)
+      wave_BNA = self._run(system, conditions)
       self._folder.mkdir(parents=True, exist_ok=True)
       for path, wave_NA in dict(zip(paths, wave_BNA)).items():
-        write.wav(path, wave_NA, model.sample_rate_hz)
-      self._note()
+        write.wav(path, wave_NA, system.sample_rate_hz)
+      self._write_costs()
     return np.stack([soundfile.read(os.fsencode(path), dtype='float32', always_2d=True)[0] for path in paths])
 
-  def _draw(self, model: evaluator.System, conditions: Sequence[examples.GenerationInputs]) -> np.ndarray:
+  def _run(self, system: evaluator.System, conditions: Sequence[examples_lib.GenerationInputs]) -> np.ndarray:
     self._memory = self._memory or costs.PeakMemory()
     start = time.perf_counter()
-    wave_BNA = np.asarray(model.generate(conditions))
-    # Each kind of batch has a program of its own, and the first of a kind compiles it.
+    wave_BNA = np.asarray(system.generate(conditions))
+    # The first batch of each kind compiles a program, which is not timed.
     kind = any(each.transcript for each in conditions), any(each.negative_text for each in conditions)
     if kind not in self._seen and not self._about['batches_s']:
       start = time.perf_counter()
-      model.generate(conditions)
+      system.generate(conditions)
       self._seen.add(kind)
     if kind in self._seen:
       self._about['batches_s'].append((time.perf_counter() - start) / len(conditions))
     self._seen.add(kind)
     if wave_BNA.ndim != 3 or not np.isfinite(wave_BNA).all():
-      raise ValueError(f"model '{model.name}' returned {wave_BNA.shape}, or NaN or infinity; wanted sound.")
+      raise ValueError(f"model '{system.name}' returned {wave_BNA.shape}, or NaN or infinity; wanted sound.")
     self._about['peak_bytes'] = max(self._about['peak_bytes'] or 0, self._memory.read())
     return wave_BNA
 
-  def _note(self) -> None:
+  def _write_costs(self) -> None:
     files.write_text(self._folder / _ABOUT, json.dumps(self._about, indent=1))
 
 
@@ -153,10 +155,10 @@ class ExternalSamples:
   """The soundtracks of another system.
 
   Attributes:
-    model: as the runner evaluates it.
+    system: for `evaluator.evaluate`.
     silent: clips whose soundtrack is silence; they count like all others.
-    fitted: clips whose soundtrack was cut, or filled up by at most SLACK_S.
-    num_unused: files in the folder that are of no clip that is evaluated.
+    length_adjusted: clips whose soundtrack was cut, or padded by at most LENGTH_TOLERANCE_S.
+    num_unused: files in the folder that belong to no evaluated clip.
   """
 
   system: evaluator.System
@@ -166,7 +168,7 @@ class ExternalSamples:
 
 
 def is_wav_folder(path: pathlib.Path) -> bool:
-  """Returns whether a folder holds wav files right in it."""
+  """Returns whether a folder holds wav files, not counting subfolders."""
   return path.is_dir() and any(_wavs(path))
 
 
@@ -175,55 +177,56 @@ def _wavs(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def read_folder(
-  path: pathlib.Path, cases: Sequence[examples.Example], clip_rate_hz: int, name: str = ''
+  path: pathlib.Path, examples: Sequence[examples_lib.Example], clip_rate_hz: int, name: str = ''
 ) -> ExternalSamples:
-  """Returns the soundtracks in a folder as a model that the runner evaluates.
+  """Returns the soundtracks in a folder as a system that is evaluated.
 
-  A soundtrack with other channels than the clips is heard in both channels, or mixed to one.
+  A soundtrack with other channels than the clips is mixed to one channel, and repeated in each.
 
   Args:
     path: holds NAME.wav for each clip NAME.
-    cases: the clips.
+    examples: the clips.
     clip_rate_hz: rate of their sounds.
     name: how reports call it; '' is the folder's name.
 
   Raises:
-    ValueError: a soundtrack is missing, cannot be read, is too long or too short, or has another rate than
-      the others; the message names it.
+    ValueError: a soundtrack is missing, unreadable, too long or too short, or has another rate than the
+      others; the message names it.
   """
   path, name = pathlib.Path(path), name or pathlib.Path(path).name
   wavs = {file_names.printable(file.stem): file for file in _wavs(path)}
-  missing = [case.name for case in cases if case.name not in wavs]
-  strangers = sorted(set(wavs) - {case.name for case in cases})
+  missing = [example.name for example in examples if example.name not in wavs]
+  unused = sorted(set(wavs) - {example.name for example in examples})
   if missing:
-    others = f'; it holds {_some(strangers)}, of no clip here' if strangers else ''
+    others = f'; it holds {_some(unused)}, of no clip of the set' if unused else ''
     raise ValueError(
-      f'{path} lacks {len(missing)} of {len(cases)} soundtracks: wanted {_some(missing)}{others}.'
+      f'{path} lacks {len(missing)} of {len(examples)} soundtracks: wanted {_some(missing)}{others}.'
     )
-  waves, silent, fitted, rate_hz = {}, [], [], None
-  num_samples, num_channels = cases[0].wave_NA.shape
-  for case in cases:
-    wave_NA, rate_hz = _read(wavs[case.name], rate_hz)
+  waves: dict[str, np.ndarray] = {}
+  silent, length_adjusted, rate_hz = [], [], None
+  num_samples, num_channels = examples[0].wave_NA.shape
+  for example in examples:
+    wave_NA, rate_hz = _read(wavs[example.name], rate_hz)
     wanted = round(num_samples / clip_rate_hz * rate_hz)
-    # Of a video the first seconds are evaluated, and so those of the soundtrack of all of it.
-    too_long = case.video is None and len(wave_NA) - wanted > LENGTH_TOLERANCE_S * rate_hz
+    # Of a video and its soundtrack only the first seconds are evaluated.
+    too_long = example.video is None and len(wave_NA) - wanted > LENGTH_TOLERANCE_S * rate_hz
     if too_long or wanted - len(wave_NA) > LENGTH_TOLERANCE_S * rate_hz:
       raise ValueError(
-        f'{wavs[case.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
+        f'{wavs[example.name]} lasts {len(wave_NA) / rate_hz:.3f} s; its clip lasts {wanted / rate_hz:.3f} s.'
       )
-    fitted += [case.name] if len(wave_NA) != wanted else []
-    silent += [case.name] if level.peak(wave_NA) == 0 else []
+    length_adjusted += [example.name] if len(wave_NA) != wanted else []
+    silent += [example.name] if level.peak(wave_NA) == 0 else []
     wave_NA = np.pad(wave_NA[:wanted], ((0, max(0, wanted - len(wave_NA))), (0, 0)))
     if wave_NA.shape[1] != num_channels:
       wave_NA = np.repeat(wave_NA.mean(axis=1, keepdims=True), num_channels, axis=1)
-    waves[case.name] = wave_NA
-  found = lambda conditions: np.stack([waves[condition.name] for condition in conditions])
-  model = evaluator.System(name, found, _resample(clip_rate_hz, rate_hz), rate_hz, is_external=True)
-  return ExternalSamples(model, silent, fitted, len(strangers))
+    waves[example.name] = wave_NA
+  generate = lambda conditions: np.stack([waves[condition.name] for condition in conditions])
+  system = evaluator.System(name, generate, _resample(clip_rate_hz, rate_hz), rate_hz, is_external=True)
+  return ExternalSamples(system, silent, length_adjusted, len(unused))
 
 
 def _resample(from_hz: int, to_hz: int) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns the round trip that is the ceiling where there is no codec: the sound itself, at another rate."""
+  """Returns what stands for the codec where there is none: the sound itself, at another rate."""
   if from_hz == to_hz:
     return lambda wave_BNA: wave_BNA
   return lambda wave_BNA: np.stack([soxr.resample(wave_NA, from_hz, to_hz) for wave_NA in wave_BNA])

@@ -1,36 +1,43 @@
-"""From soundtracks to the entries of a report: scores of value, floor and ceiling, and what they add up to.
+"""From soundtracks to the entries of a report: the one place where metrics are computed.
 
-See `runner` for what the three are. A row is a seed, a column a clip that the figure counts.
+  value    of the soundtracks of a system
+  floor    mismatched-condition baseline: of the soundtracks of other examples, see metric.Floor
+  ceiling  codec upper bound: of the true sounds through the system's codec
+
+Each is a matrix of scores, a row a seed, a column an example that the metric selects; values are averaged
+over seeds. Intervals and paired tests resample those scores (v2a.metrics.bootstrap).
 """
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import math
 
-import numpy as np
-
-from v2a.data import examples
 from v2a.metrics import bootstrap
-from v2a.metrics import classifiers
+from v2a.metrics import metric as metric_lib
 from v2a.metrics import synthetic
-from v2a.metrics import tables
 
 Rows = list[list]
-# By index of the clip, at spectra.RATE_HZ.
-Waves = Mapping[int, np.ndarray]
+# By index of the example.
+Sounds = Mapping[int, metric_lib.Sound]
+# Corrected p below which a difference gets a star more.
+SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
+NO_TRUTH = 'no clip of the set has the truth that this metric needs'
+NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
+KINDS = ('value', 'floor', 'ceiling')
 
 
 @dataclasses.dataclass(frozen=True)
 class MetricScores:
-  """What one figure measured, before clips are added up.
+  """The scores of one metric.
 
   Attributes:
-    counted: indices of the clips that it counts.
-    value: scores of the model; None where nothing was drawn.
-    floor: the same of the other clip's soundtrack, or None.
-    ceiling: one row: of the truth through the codec, or None.
-    absent: why nothing was drawn; '' where something was.
+    example_indices: the examples that it selects.
+    value: scores of the system; None where there are no soundtracks.
+    floor: the same of the soundtracks of other examples, or None.
+    ceiling: one row: of the true sounds through the codec, or None.
+    unavailable_reason: why there is no value; '' where there is one.
   """
 
   example_indices: list[int]
@@ -41,7 +48,7 @@ class MetricScores:
 
 
 def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
-  """Returns what was measured under several seeds as one; the ceiling is the first's, no seed changes it."""
+  """Returns the scores of several seeds as one; the ceiling is the first's, since no seed changes it."""
 
   def rows(kind: str) -> Rows | None:
     found = [getattr(part, kind) for part in parts]
@@ -50,161 +57,205 @@ def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
   return dataclasses.replace(parts[0], value=rows('value'), floor=rows('floor'))
 
 
+def select(metric: metric_lib.Metric, references: Sequence[metric_lib.Reference]) -> list[int]:
+  """Returns the indices of the examples that a metric selects."""
+  return [i for i, reference in enumerate(references) if metric.selects(reference.truth)]
+
+
 def floor_indices(
-  figure: synthetic.SyntheticMetric, cases: Sequence[examples.Example], counted: list[int]
+  metric: metric_lib.Metric, references: Sequence[metric_lib.Reference], selected: list[int]
 ) -> list[int] | None:
-  """Returns for each counted clip the other clip whose soundtrack is its floor, or None."""
-  if figure.measure is synthetic.music_score:
-    dry = [i for i, case in enumerate(cases) if not synthetic.has_any_music(case.truth)]
-    return [dry[k % len(dry)] for k in range(len(counted))] if dry else None
-  return counted[1:] + counted[:1] if len(counted) > 1 else None
+  """Returns for each selected example the other one whose soundtrack is its floor, or None."""
+  if metric.floor == 'none':
+    return None
+  if metric.floor == 'without_music':
+    dry = [i for i, reference in enumerate(references) if not synthetic.has_any_music(reference.truth)]
+    return [dry[k % len(dry)] for k in range(len(selected))] if dry else None
+  return selected[1:] + selected[:1] if len(selected) > 1 else None
 
 
-def score_synthetic(
-  figure: synthetic.SyntheticMetric,
-  cases: Sequence[examples.Example],
-  counted: list[int],
-  value_waves: Waves | None,
-  base_waves: Waves,
-  ceiling_waves: Waves | None,
-  tools: classifiers.Classifiers,
-  absent: str = '',
+class Samples:
+  """The samples of one set of soundtracks, made once, so that metrics share what is computed of them."""
+
+  def __init__(self, sounds: Sounds, references: Sequence[metric_lib.Reference]):
+    self.sounds, self._references = sounds, references
+    self._made: dict[tuple[int, int], metric_lib.Sample] = {}
+
+  def score(self, metric: metric_lib.Metric, indices: Sequence[int], sources: Sequence[int]) -> list:
+    """Returns the scores of the soundtracks of `sources` against the references of `indices`."""
+    for pair in zip(indices, sources):
+      if pair not in self._made:
+        self._made[pair] = metric_lib.Sample(self.sounds[pair[1]], self._references[pair[0]])
+    return metric.score_all([self._made[pair] for pair in zip(indices, sources)])
+
+
+def score_metric(
+  metric: metric_lib.Metric,
+  references: Sequence[metric_lib.Reference],
+  selected: list[int],
+  value: Samples | None,
+  clean: Samples,
+  ceiling: Samples | None,
+  unavailable_reason: str = '',
 ) -> MetricScores:
-  """Returns what a figure of the world measures under one seed.
+  """Returns the scores of a metric under one seed.
 
   Args:
-    figure: which.
-    cases: the clips.
-    counted: those that the figure counts.
-    value_waves: the soundtracks that it judges; None where they cannot be had.
-    base_waves: those of the clean pictures, for the floor where `value_waves` lack the other clip.
-    ceiling_waves: the true sounds through the codec; None where they are not wanted or cannot be had.
-    tools: the learned instruments.
-    absent: why `value_waves` cannot be had.
+    metric: which.
+    references: of the examples.
+    selected: the examples that the metric selects.
+    value: the soundtracks of the metric's variant; None where they cannot be had.
+    clean: those of the clean pictures, for the floor where `value` lacks the other example.
+    ceiling: the true sounds through the codec; None where they are not wanted or cannot be had.
+    unavailable_reason: why `value` cannot be had.
   """
-  others = floor_indices(figure, cases, counted)
-  floor_waves = value_waves if value_waves and others and set(others) <= set(value_waves) else base_waves
-
-  def scores(waves: Waves | None, source: list[int] | None) -> Rows | None:
-    if waves is None or source is None:
-      return None
-    pairs = [(waves[j].astype(np.float64), cases[i].truth) for i, j in zip(counted, source)]
-    return [[figure.measure(wave_NA, truth, tools) for wave_NA, truth in pairs]]
-
+  if value is None:
+    ceiling_row = None if ceiling is None else [ceiling.score(metric, selected, selected)]
+    return MetricScores(selected, None, None, ceiling_row, unavailable_reason)
+  others = floor_indices(metric, references, selected)
+  floor = value if others and set(others) <= set(value.sounds) else clean
   return MetricScores(
-    counted,
-    scores(value_waves, counted),
-    scores(floor_waves if value_waves else None, others),
-    scores(ceiling_waves, counted),
-    absent if value_waves is None else '',
+    selected,
+    [value.score(metric, selected, selected)],
+    None if others is None else [floor.score(metric, selected, others)],
+    None if ceiling is None else [ceiling.score(metric, selected, selected)],
+    metric.unavailable_reason,
   )
 
 
-def score_table(
-  chosen: tables.MetricTable,
-  waves: Sequence[np.ndarray],
-  reconstructed: Sequence[np.ndarray] | None,
-  sample_rate_hz: int,
-  known: Sequence,
-) -> dict[str, MetricScores]:
-  """Returns what a further table measures under one seed, by figure.
-
-  Args:
-    chosen: which.
-    waves: the soundtracks of all clips, as they were drawn.
-    reconstructed: the true sounds through the codec; None where they are not wanted or cannot be had.
-    sample_rate_hz: rate of both.
-    known: what the table knows of each clip.
-  """
-  waves, everything = list(waves), list(range(len(waves)))
-  value = chosen.scores(waves, sample_rate_hz, known)
-  floor = chosen.scores(waves[1:] + waves[:1], sample_rate_hz, known)
-  ceiling = None if reconstructed is None else chosen.scores(reconstructed, sample_rate_hz, known)
-  return {
-    name: MetricScores(
-      everything,
-      [value[name]],
-      [floor[name]],
-      None if ceiling is None else [ceiling[name]],
-      figure.unavailable_reason,
-    )
-    for name, figure in chosen.metrics.items()
-  }
-
-
 def observed_scores(
-  combine: Callable, mine: MetricScores, base: MetricScores | None = None
+  metric: metric_lib.Metric, scores: MetricScores, denominator: MetricScores | None = None
 ) -> dict[str, bootstrap.ObservedScores]:
-  """Returns what value, floor and ceiling are made of; those that cannot be had are left out.
+  """Returns what value, floor and ceiling are computed from; those that cannot be had are left out.
 
   Args:
-    combine: of the figure.
-    mine: what it measured.
-    base: what the figure measured that it is divided by, on the same clips: value and floor by its value.
+    metric: which.
+    scores: of the metric.
+    denominator: of the metric by which it is divided, on the same examples: value and floor by its value.
   """
-  if base is not None and base.value is None:
+  if denominator is not None and denominator.value is None:
     return {}
-  divisor = {'value': base and base.value, 'floor': base and base.value, 'ceiling': base and base.ceiling}
+  divisors = {
+    'value': denominator and denominator.value,
+    'floor': denominator and denominator.value,
+    'ceiling': denominator and denominator.ceiling,
+  }
   found = {}
-  for kind, rows in divisor.items():
-    scores = getattr(mine, kind)
-    if scores is None or (base is not None and rows is None):
+  for kind, rows in divisors.items():
+    own = getattr(scores, kind)
+    if own is None or (denominator is not None and rows is None):
       continue
-    whole = None if base is None else bootstrap.ObservedScores(combine, rows)
-    found[kind] = bootstrap.ObservedScores(combine, scores, whole)
+    whole = None if denominator is None else bootstrap.ObservedScores(metric.combine, rows)
+    found[kind] = bootstrap.ObservedScores(metric.combine, own, whole)
   return found
 
 
-def entry(found: Mapping[str, bootstrap.ObservedScores]) -> dict:
-  """Returns one figure's object: value, floor, ceiling, n, and a 95 % interval; `found`: see `samples`."""
-  values = {kind: found[kind].value() if kind in found else None for kind in ('value', 'floor', 'ceiling')}
-  num_scored = len(found['value'].clips) if 'value' in found else 0
-  interval = bootstrap.interval(found['value']) if 'value' in found else None
-  return {**values, 'n': num_scored, 'interval': interval}
+def _value(observed: bootstrap.ObservedScores | None) -> float | None:
+  try:
+    return None if observed is None else observed.value()
+  except metric_lib.NotComputableError:
+    return None
 
 
-def synthetic_entries(
-  world: Mapping[str, MetricScores],
-) -> tuple[dict[str, dict], dict[str, bootstrap.ObservedScores]]:
-  """Returns the objects of all figures of the world, and what their values are made of."""
-  entries, values = {}, {}
-  for name, figure in synthetic.METRICS.items():
-    found = observed_scores(
-      figure.combine, world[name], world[figure.relative_to] if figure.relative_to else None
-    )
-    entries[name] = entry(found)
-    if 'value' in found:
-      values[name] = found['value']
-    if entries[name]['value'] is None:
-      entries[name]['reason'] = _reason(world[name], entries[name]['n'])
-  return entries, values
+def entry(
+  metric: metric_lib.Metric, scores: MetricScores, observed: Mapping[str, bootstrap.ObservedScores]
+) -> dict:
+  """Returns one metric's object: value, floor, ceiling, n, a 95 % interval, and a note or a reason.
+
+  Args:
+    metric: which.
+    scores: of the metric.
+    observed: see `observed_scores`.
+  """
+  values = {kind: _value(observed.get(kind)) for kind in KINDS}
+  found = {**values, 'n': len(observed['value'].clips) if 'value' in observed else 0, 'interval': None}
+  known = [score for row in scores.value or () for score in row if score is not None]
+  found |= metric.extra_values(known)
+  if values['value'] is None:
+    return found | {'reason': _reason(metric, scores, observed, known)}
+  found['interval'] = metric.interval(observed['value'])
+  note = metric.note(known)
+  return found | {'note': note} if note else found
 
 
-def table_entries(
-  chosen: tables.MetricTable, measured: Mapping[str, MetricScores]
-) -> tuple[dict[str, dict], dict[str, bootstrap.ObservedScores]]:
-  """Returns the objects of all figures of a further table, and what their values are made of."""
-  entries, values = {}, {}
-  for name, figure in chosen.metrics.items():
-    found = observed_scores(figure.combine, measured[name])
-    entries[name], values[name] = entry(found), found['value']
-    kept = [score for row in measured[name].value for score in row if score is not None]
-    if kept and figure.extra_values:
-      entries[name] |= figure.extra_values(kept)
-    if entries[name]['value'] is None:
-      entries[name]['reason'] = figure.unavailable_reason or NO_MEASUREMENT
-  return entries, values
-
-
-NO_TRUTH = 'no clip of the set has the truth that this figure reads'
-NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
-
-
-def _reason(mine: MetricScores, num_scored: int) -> str:
-  if not mine.example_indices:
+def _reason(metric: metric_lib.Metric, scores: MetricScores, observed: Mapping, known: list) -> str:
+  """Returns why there is no value."""
+  if not scores.example_indices:
     return NO_TRUTH
-  if mine.value is None:
-    return mine.unavailable_reason
-  if not num_scored:
+  if scores.unavailable_reason:
+    return scores.unavailable_reason
+  if not known:
     return NO_MEASUREMENT
-  return f'too little to combine, or nothing to divide by, in {num_scored} clips'
+  try:
+    observed['value'].value()
+  except metric_lib.NotComputableError as error:
+    return f'not computed: {error}'
+  return f'too little to combine, or nothing to divide by, in {len(known)} clips'
+
+
+Entries = dict[str, dict[str, dict]]
+Observed = dict[str, dict[str, bootstrap.ObservedScores]]
+
+
+def entries(
+  metrics: Iterable[metric_lib.Metric], scores: Mapping[str, MetricScores]
+) -> tuple[Entries, Observed]:
+  """Returns the objects of all metrics by group and name, and what tested values are computed from.
+
+  Args:
+    metrics: in the order of the report.
+    scores: by the name of a metric.
+  """
+  found: Entries = {}
+  tested: Observed = {}
+  for metric in metrics:
+    mine = scores[metric.name]
+    observed = observed_scores(metric, mine, scores[metric.relative_to] if metric.relative_to else None)
+    found.setdefault(metric.group, {})[metric.name] = entry(metric, mine, observed)
+    group = tested.setdefault(metric.group, {})
+    if 'value' in observed and metric.has_paired_test(
+      [score for score in observed['value'].scores[0] if score is not None]
+    ):
+      group[metric.name] = observed['value']
+  return found, tested
+
+
+def differences(
+  mine: Observed, other: Observed, directions: Mapping[str, metric_lib.Direction | None]
+) -> Entries:
+  """Returns by group and metric the difference of two systems, with corrected p and a mark.
+
+  Args:
+    mine, other: of `entries`, on the same examples.
+    directions: by the name of a metric, which values are better.
+  """
+  found = {}
+  for group, metrics in mine.items():
+    for name, observed in metrics.items():
+      if name in other.get(group, {}):
+        difference = bootstrap.paired_difference(observed, other[group][name])
+        if difference is not None:
+          found[group, name] = difference
+  corrected = bootstrap.holm({key: difference.p for key, difference in found.items()})
+  tested: Entries = {group: {} for group in mine}
+  for (group, name), difference in found.items():
+    p = corrected[group, name]
+    tested[group][name] = {
+      'value': difference.value,
+      'interval': difference.interval,
+      'p': difference.p,
+      'p_corrected': p,
+      'mark': significance_mark(difference.value, p, directions[name]),
+      'num_clips': difference.num_clips,
+    }
+  return tested
+
+
+def significance_mark(difference: float, p: float, direction: metric_lib.Direction | None) -> str:
+  """Returns better, worse or different, a star for each of SIGNIFICANCE_LEVELS above p; '' for no mark."""
+  stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
+  if not stars or not difference or math.isnan(difference):
+    return ''
+  if direction is None:
+    return f'different{stars}'
+  return f'{"better" if (difference > 0) == (direction == "higher") else "worse"}{stars}'

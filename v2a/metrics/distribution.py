@@ -1,275 +1,320 @@
-"""Figures of a set of drawn sounds against a set of true ones, by every embedder at hand.
+"""Distribution metrics: a set of soundtracks against the true sounds, by the embeddings of a network.
 
-One row a figure and embedder, each with an interval, the numbers behind it, and a note where it says less
-than it seems to, or was not computed:
+A metric is named KIND_EMBEDDER; its score of a sample is a pair of embeddings, and its value one of
 
   fd, fd_inf, kid, kad   distances of the two sets of embeddings, see v2a.metrics.set_distances
-  kl                     drawn sound k against true sound k: the sets must be in one order
-  is                     of the drawn sounds alone
-  others                 the mean over drawn clips of a network's own figure, such as the agreement with the
-                         picture; beside it what the true sounds get
+  kl                     of the classes of the soundtrack and of the true sound, clip by clip
+  is                     of the classes of the soundtracks alone
+  others                 the mean over soundtracks of a network's own score, such as similarity to the picture
 
-Intervals are bootstraps over clips, not rows, since the rows of one clip belong together. kid and fd_inf are
-means over draws themselves: theirs are of fewer draws, of kid with fewer subsets, and of fd_inf where there
-are few features, since elsewhere one costs hours.
+Rows (of embeddings) are resampled by clip, since the rows of one clip belong together. `kid` and `fd_inf` are
+means over random subsets themselves: their intervals are of fewer resamples, of `kid` with fewer subsets, and
+of `fd_inf` only where there are few features, since elsewhere an interval takes hours. A floor has no
+meaning, since the same soundtracks in another order are the same set. Only the first seed is measured: a
+distance shrinks as a set grows.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import pathlib
 
 import numpy as np
 
+from v2a.metrics import bootstrap
+from v2a.metrics import metric
 from v2a.metrics import set_distances
 from v2a.metrics.embedders import cache as cache_lib
+from v2a.metrics.embedders import catalog
 from v2a.metrics.embedders import embedder as embedder_lib
+from v2a.metrics.embedders import frames
 
-EMBEDDING_METRICS = ('fd', 'fd_inf', 'kid', 'kad')
-LOGIT_METRICS = ('kl', 'is')
+EMBEDDING_KINDS = ('fd', 'fd_inf', 'kid', 'kad')
 # Whose value depends on the number of rows.
-BIASED = ('fd', 'fd_inf')
+BIASED_KINDS = ('fd', 'fd_inf')
+DESCRIPTIONS = {
+  'fd': 'Frechet distance of the embeddings',
+  'fd_inf': 'Frechet distance, extrapolated over the number of clips as fadtk does',
+  'kid': 'kernel distance, cubic kernel',
+  'kad': 'kernel distance, Gaussian kernel, times 100',
+  'kl': 'KL divergence of the classes of soundtrack and true sound, clip by clip',
+  'is': 'inception score: confidence and variety of the classes',
+  'clap': 'similarity of prompt and sound, a cosine',
+  'ib': 'similarity of picture and sound, a cosine',
+  'desync': 'mean size of the most likely offset of sound and picture',
+  'lse_c': 'confidence of the best offset of sound and lips',
+  'lse_d': 'distance of sound and lips at the best offset',
+}
+_LOWER_IS_BETTER = (*EMBEDDING_KINDS, 'kl', 'desync', 'lse_d')
+_UNITS = {'desync': 's'}
 NUM_RESAMPLES = 200
-# Means over draws themselves.
-SUBSET_METRICS = ('kid', 'fd_inf')
-NUM_SUBSET_METRIC_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
-# What is computed anew for an interval.
-STATISTICS = {
+# Means over random subsets themselves.
+SUBSET_KINDS = ('kid', 'fd_inf')
+NUM_SUBSET_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
+# Paired tests resample a metric a thousand times; what takes long or is a mean over random subsets has none.
+_TESTED_KINDS, _MAX_TESTED_FEATURES = ('fd', 'kl'), 256
+# What is computed again for an interval.
+_STATISTICS = {
   'fd': set_distances.frechet,
   'fd_inf': set_distances.frechet_infinity,
   'kid': lambda a_NF, b_NF: set_distances.kid(a_NF, b_NF, NUM_KID_SUBSETS)[0],
   'kad': set_distances.kad,
 }
 
-Embedders = Sequence['embedder_lib.Embedder | embedder_lib.Missing']
+# What a network computed of a clip, or why it refused it.
+Embedded = embedder_lib.Arrays | str
 
 
 @dataclasses.dataclass(frozen=True)
-class MetricResult:
-  """One line of the table.
+class EmbeddedPair:
+  """The score of a sample: what an embedder computed of the true sound and of the soundtrack."""
 
-  Attributes:
-    name: of the figure.
-    embedder: whose embeddings it is computed on.
-    value: None where it was not computed.
-    interval: 95 %, over clips; None where there is none.
-    num_true, num_drawn: rows (of embeddings or logits) behind the value.
-    true_value: the same figure of the true sounds, where a figure is one of single clips.
-    note: what to know beside it; 'not computed: ...' where there is no value.
-  """
-
-  name: str
-  embedder: str
-  value: float | None
-  interval: tuple[float, float] | None = None
-  num_true: int = 0
-  num_generated: int = 0
-  true_value: float | None = None
-  note: str = ''
+  true: Embedded
+  generated: Embedded
 
 
-@dataclasses.dataclass(frozen=True)
-class EmbeddingSet:
-  """What the embedders made of a set of clips.
-
-  Attributes:
-    arrays: by embedder, one entry a clip; None where the clip was refused.
-    refusals: by embedder, why clips were refused, in their order.
-    num_clips: of the set.
-  """
-
-  arrays: dict[str, list[embedder_lib.Arrays | None]]
-  unsupported_reasons: dict[str, list[str]]
-  num_clips: int
-
-  def supported_arrays(self, name: str) -> list[embedder_lib.Arrays]:
-    """Returns the arrays of the clips that an embedder did not refuse."""
-    return [arrays for arrays in self.arrays[name] if arrays is not None]
+def _supported(scores: Sequence[EmbeddedPair], side: str) -> list[embedder_lib.Arrays]:
+  return [arrays for arrays in (getattr(score, side) for score in scores) if not isinstance(arrays, str)]
 
 
-def embed(
-  clips: Iterable[embedder_lib.Clip],
-  embedders: Embedders,
-  cache: cache_lib.EmbeddingCache | None = None,
-  say: Callable[[str], None] | None = None,
-) -> EmbeddingSet:
-  """Returns what every embedder makes of every clip.
-
-  Args:
-    clips: gone through once, so that they may be read one at a time.
-    embedders: of catalog.load; those that are missing are passed over.
-    cache: of embeddings; None keeps none.
-    say: receives a line after every hundredth clip.
-  """
-  cache = cache or cache_lib.EmbeddingCache(None)
-  here = [embedder for embedder in embedders if not isinstance(embedder, embedder_lib.Missing)]
-  arrays, refusals, num_clips = {e.name: [] for e in here}, {e.name: [] for e in here}, 0
-  for clip in clips:
-    num_clips += 1
-    for embedder in here:
-      try:
-        arrays[embedder.name].append(cache.embed(embedder, clip))
-      except embedder_lib.UnsupportedClipError as refusal:
-        arrays[embedder.name].append(None)
-        refusals[embedder.name].append(str(refusal))
-    if say and num_clips % 100 == 0:
-      say(f'embedded {num_clips} clips')
-  return EmbeddingSet(arrays, refusals, num_clips)
+def _supported_pairs(scores: Sequence[EmbeddedPair]) -> list[EmbeddedPair]:
+  return [
+    score for score in scores if not isinstance(score.true, str) and not isinstance(score.generated, str)
+  ]
 
 
-def compute_metrics(
-  true: EmbeddingSet, drawn: EmbeddingSet, embedders: Embedders, num_draws: int = NUM_RESAMPLES
-) -> list[MetricResult]:
-  """Returns every figure of every embedder, in their order; none is left out.
-
-  Args:
-    true: the true sounds.
-    drawn: the drawn ones; clip k belongs to true clip k where the numbers are equal.
-    embedders: those that made both.
-    num_draws: of the bootstrap; 0 leaves the intervals out.
-  """
-  lines = []
-  for embedder in embedders:
-    for name in embedder.metrics:
-      if isinstance(embedder, embedder_lib.Missing):
-        lines.append(MetricResult(name, embedder.name, None, note=embedder.note))
-      else:
-        lines.append(_figure(name, embedder, true, drawn, num_draws))
-  return lines
+def _rows(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
+  found = [arrays[embedder_lib.EMBEDDINGS] for arrays in clips]
+  return np.concatenate(found) if found else np.zeros((0, 1))
 
 
-def _figure(
-  name: str, embedder: embedder_lib.Embedder, true: EmbeddingSet, drawn: EmbeddingSet, num_draws: int
-) -> MetricResult:
-  try:
-    if name in EMBEDDING_METRICS:
-      line = _of_rows(
-        name, true.supported_arrays(embedder.name), drawn.supported_arrays(embedder.name), num_draws
-      )
-    elif name == 'kl':
-      line = _kl(true, drawn, embedder.name, num_draws)
-    elif name == 'is':
-      line = _inception(drawn.supported_arrays(embedder.name), num_draws)
-    else:
-      line = _score(
-        name, embedder, true.supported_arrays(embedder.name), drawn.supported_arrays(embedder.name), num_draws
-      )
-  except ValueError as error:
-    line = MetricResult(name, embedder.name, None, note=f'not computed: {error}')
-  notes = [line.note, *_refused('true', true, embedder.name), *_refused('drawn', drawn, embedder.name)]
-  return dataclasses.replace(line, embedder=embedder.name, note=' '.join(note for note in notes if note))
-
-
-def _refused(which: str, embedded: EmbeddingSet, name: str) -> list[str]:
-  reasons = embedded.unsupported_reasons[name]
-  if not reasons:
-    return []
-  return [f'{len(reasons)} of {embedded.num_clips} {which} clips refused: {reasons[0]}.']
-
-
-def _of_rows(name: str, true: list, drawn: list, num_draws: int) -> MetricResult:
-  def rows(clips: list, pick: Sequence[int]) -> np.ndarray:
-    found = [clips[k][embedder_lib.EMBEDDINGS] for k in pick]
-    return np.concatenate(found) if found else np.zeros((0, 1))
-
-  a_NF, b_NF = rows(true, range(len(true))), rows(drawn, range(len(drawn)))
-  note, statistic = '', STATISTICS[name]
-  if name == 'kid':
-    value, deviation = set_distances.kid(a_NF, b_NF)
-    note = f'deviation {deviation:.3g} over subsets.'
-  else:
-    value = statistic(a_NF, b_NF)
-  if name in BIASED:
-    note = set_distances.frechet_caveat(a_NF, b_NF) or ''
-  if name in SUBSET_METRICS:
-    num_draws = (
-      0
-      if name == 'fd_inf' and a_NF.shape[1] > MAX_FD_INF_FEATURES
-      else min(num_draws, NUM_SUBSET_METRIC_RESAMPLES)
-    )
-  again = lambda i, j: statistic(rows(true, i), rows(drawn, j))
-  interval = _interval(again, [len(true), len(drawn)], num_draws)
-  return MetricResult(name, '', value, interval, len(a_NF), len(b_NF), note=note)
-
-
-def _kl(true: EmbeddingSet, drawn: EmbeddingSet, name: str, num_draws: int) -> MetricResult:
-  if true.num_clips != drawn.num_clips:
-    raise ValueError(
-      f'kl compares drawn clip k with true clip k; '
-      f'got {true.num_clips} true and {drawn.num_clips} drawn clips'
-    )
-  pairs = [pair for pair in zip(true.arrays[name], drawn.arrays[name]) if None not in pair]
-  target_NO, predicted_NO = (_logits([pair[side] for pair in pairs]) for side in (0, 1))
-  value = set_distances.kl(target_NO, predicted_NO)
-  again = lambda i: set_distances.kl(target_NO[i], predicted_NO[i])
-  return MetricResult('kl', '', value, _interval(again, [len(pairs)], num_draws), len(pairs), len(pairs))
-
-
-def _inception(drawn: list, num_draws: int) -> MetricResult:
-  logits_NO = _logits(drawn)
-  value, deviation = set_distances.inception_score(logits_NO)
-  again = lambda i: set_distances.inception_score(logits_NO[i])[0]
-  interval = _interval(again, [len(drawn)], num_draws)
-  return MetricResult(
-    'is', '', value, interval, 0, len(drawn), note=f'deviation {deviation:.3g} over ten parts.'
-  )
-
-
-def _score(name: str, embedder, true: list, drawn: list, num_draws: int) -> MetricResult:
-  value_N = np.array([embedder.scores(arrays)[name] for arrays in drawn], np.float64)
-  if not len(value_N):
-    raise ValueError('no drawn clip was embedded')
-  true_N = np.array([embedder.scores(arrays)[name] for arrays in true], np.float64)
-  interval = _interval(lambda i: value_N[i].mean(), [len(value_N)], num_draws)
-  true_value = float(true_N.mean()) if len(true_N) else None
-  return MetricResult(name, '', float(value_N.mean()), interval, len(true_N), len(value_N), true_value)
-
-
-def _logits(clips: list) -> np.ndarray:
+def _logits(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
   found = [arrays[embedder_lib.LOGITS] for arrays in clips]
   return np.stack(found) if found else np.zeros((0, 1))
 
 
-def _interval(statistic: Callable[..., float], nums: list[int], num_draws: int) -> tuple[float, float] | None:
-  if not num_draws:
-    return None
-  return set_distances.bootstrap_interval(
-    statistic, *(np.arange(num) for num in nums), num_resamples=num_draws
-  )
+def _pair_logits(scores: Sequence[EmbeddedPair]) -> list[np.ndarray]:
+  pairs = _supported_pairs(scores)
+  return [_logits(_supported(pairs, side)) for side in ('true', 'generated')]
 
 
-def check_comparable(tables: Mapping[str, Sequence[MetricResult]]) -> None:
-  """Refuses to set tables beside each other whose Frechet distances have different numbers of rows.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class DistributionMetric(metric.Metric):
+  """One metric of one embedder.
+
+  Attributes:
+    kind: see the module.
+    embedder: a name of catalog.EMBEDDERS, loaded on first use, or an embedder.
+    cache: of embeddings.
+  """
+
+  group: str = 'distribution'
+  needs: tuple[metric.Need, ...] = ('reference_sound', 'embedder')
+  floor: metric.Floor = 'none'
+  is_per_seed: bool = False
+  kind: str
+  embedder: str | embedder_lib.Embedder
+  cache: cache_lib.EmbeddingCache = dataclasses.field(default_factory=lambda: cache_lib.EmbeddingCache(None))
+
+  def score(self, sample: metric.Sample) -> EmbeddedPair | None:
+    """Returns the embeddings of the true sound and of the soundtrack; None where the embedder is missing."""
+    if self.unavailable_reason:
+      return None
+    if isinstance(self.embedder, str):
+      self.embedder = _load_one(self.embedder)
+    reference, name = sample.reference, self.embedder.name
+    true = reference.memo(('embedder', name), lambda: self._embed(reference.native_sound(), reference))
+    return EmbeddedPair(true, sample.memo(('embedder', name), lambda: self._embed(sample.sound, reference)))
+
+  def _embed(self, sound: metric.Sound, reference: metric.Reference) -> Embedded:
+    source, text = None, None
+    if reference.video is not None:
+      source = frames.Video(reference.video, reference.duration_s)
+    elif reference.frame_LYX3 is not None:
+      source = frames.Frames(reference.frame_LYX3, reference.fps)
+    if reference.truth is not None:
+      text = reference.truth['annotation']
+    try:
+      return self.cache.embed(
+        self.embedder, embedder_lib.Clip(sound.wave_NA, sound.sample_rate_hz, source, text)
+      )
+    except embedder_lib.UnsupportedClipError as error:
+      return str(error)
+
+  def combine(self, scores: Sequence[EmbeddedPair]) -> float:
+    """Returns the value.
+
+    Raises:
+      NotComputableError: too few clips, or none that the embedder supports.
+    """
+    try:
+      return self._value(scores)
+    except ValueError as error:
+      raise metric.NotComputableError(' '.join([str(error), *_refusals(scores)])) from error
+
+  def _value(self, scores: Sequence[EmbeddedPair]) -> float:
+    if self.kind in EMBEDDING_KINDS:
+      sets = [_rows(_supported(scores, side)) for side in ('true', 'generated')]
+      return set_distances.kid(*sets)[0] if self.kind == 'kid' else _STATISTICS[self.kind](*sets)
+    if self.kind == 'kl':
+      return set_distances.kl(*_pair_logits(scores))
+    generated = _supported(scores, 'generated')
+    if self.kind == 'is':
+      return set_distances.inception_score(_logits(generated))[0]
+    if not generated:
+      raise ValueError('no soundtrack was embedded')
+    return float(self._own_scores(generated).mean())
+
+  def _own_scores(self, clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
+    return np.array([self.embedder.scores(arrays)[self.kind] for arrays in clips], np.float64)
+
+  def interval(self, observed: bootstrap.ObservedScores) -> list[float] | None:
+    """Returns the 95 % interval of the value over clips; None where it would take too long."""
+    scores = [score for score in observed.scores[0] if score is not None]
+    true, generated = (_supported(scores, side) for side in ('true', 'generated'))
+    num_resamples = NUM_RESAMPLES
+    if self.kind in EMBEDDING_KINDS:
+      if self.kind == 'fd_inf' and _rows(true).shape[1] > MAX_FD_INF_FEATURES:
+        return None
+      num_resamples = NUM_SUBSET_RESAMPLES if self.kind in SUBSET_KINDS else NUM_RESAMPLES
+      sizes = [len(true), len(generated)]
+      statistic = lambda i, j: _STATISTICS[self.kind](
+        _rows([true[k] for k in i]), _rows([generated[k] for k in j])
+      )
+    elif self.kind == 'kl':
+      target_NO, predicted_NO = _pair_logits(scores)
+      sizes, statistic = [len(target_NO)], lambda i: set_distances.kl(target_NO[i], predicted_NO[i])
+    elif self.kind == 'is':
+      logits_NO = _logits(generated)
+      sizes, statistic = [len(logits_NO)], lambda i: set_distances.inception_score(logits_NO[i])[0]
+    else:
+      value_N = self._own_scores(generated)
+      sizes, statistic = [len(value_N)], lambda i: value_N[i].mean()
+    return list(
+      set_distances.bootstrap_interval(
+        statistic, *(np.arange(size) for size in sizes), num_resamples=num_resamples
+      )
+    )
+
+  def extra_values(self, scores: Sequence[EmbeddedPair]) -> dict[str, float]:
+    """Returns how many rows (of embeddings, logits or scores) are behind the value on either side."""
+    true, generated = (_supported(scores, side) for side in ('true', 'generated'))
+    if self.kind in EMBEDDING_KINDS and scores:
+      return {'n': len(_rows(generated)), 'num_true': len(_rows(true))}
+    if self.kind == 'kl':
+      num_pairs = len(_supported_pairs(scores))
+      return {'n': num_pairs, 'num_true': num_pairs}
+    return {'n': len(generated), 'num_true': 0 if self.kind == 'is' else len(true)}
+
+  def note(self, scores: Sequence[EmbeddedPair]) -> str:
+    """Returns what limits the value: few rows, its deviation, refused clips."""
+    notes, generated = [], _supported(scores, 'generated')
+    if self.kind in EMBEDDING_KINDS:
+      sets = _rows(_supported(scores, 'true')), _rows(generated)
+      if self.kind == 'kid':
+        notes.append(f'deviation {set_distances.kid(*sets)[1]:.3g} over subsets.')
+      if self.kind in BIASED_KINDS:
+        notes.append(set_distances.frechet_caveat(*sets) or '')
+    if self.kind == 'is':
+      notes.append(f'deviation {set_distances.inception_score(_logits(generated))[1]:.3g} over ten parts.')
+    return ' '.join(note for note in [*notes, *_refusals(scores)] if note)
+
+  def has_paired_test(self, scores: Sequence[EmbeddedPair]) -> bool:
+    """Returns whether differences of two systems are tested: of cheap statistics alone."""
+    pairs = _supported_pairs(scores)
+    if self.kind not in _TESTED_KINDS or not pairs:
+      return False
+    array = embedder_lib.EMBEDDINGS if self.kind == 'fd' else embedder_lib.LOGITS
+    return pairs[0].true[array].shape[-1] <= _MAX_TESTED_FEATURES
+
+
+def _refusals(scores: Sequence[EmbeddedPair]) -> list[str]:
+  found = []
+  for side in ('true', 'generated'):
+    reasons = [reason for reason in (getattr(score, side) for score in scores) if isinstance(reason, str)]
+    if reasons:
+      found.append(f'{len(reasons)} of {len(scores)} {side} clips refused: {reasons[0]}.')
+  return found
+
+
+def _load_one(name: str) -> embedder_lib.Embedder:
+  (found,) = catalog.load([name])
+  if isinstance(found, embedder_lib.Missing):
+    raise ValueError(f'embedder {name}: {found.reason}.')
+  return found
+
+
+def make_metrics(
+  embedder: str | embedder_lib.Embedder | embedder_lib.Missing, cache: cache_lib.EmbeddingCache | None = None
+) -> list[DistributionMetric]:
+  """Returns the metrics of an embedder.
 
   Args:
-    tables: by the name of a model.
+    embedder: a name of catalog.EMBEDDERS, to load it on first use; an embedder; or what stands for a missing
+      one.
+    cache: of embeddings; None keeps none.
+  """
+  is_name, is_missing = isinstance(embedder, str), isinstance(embedder, embedder_lib.Missing)
+  name = embedder if is_name else embedder.name
+  return [
+    DistributionMetric(
+      name=f'{kind}_{name}',
+      description=DESCRIPTIONS.get(kind, 'mean over the soundtracks'),
+      unit=_UNITS.get(kind, ''),
+      direction='lower' if kind in _LOWER_IS_BETTER else 'higher',
+      kind=kind,
+      embedder=name if is_missing else embedder,
+      cache=cache or cache_lib.EmbeddingCache(None),
+      unavailable_reason=embedder.note if is_missing else '',
+    )
+    for kind in (catalog.EMBEDDERS[name] if is_name else embedder).metrics
+  ]
+
+
+def load(folder: pathlib.Path | None = None, names: Iterable[str] | None = None) -> list[DistributionMetric]:
+  """Returns the metrics of embedders, in their order; those of missing ones say what is missing.
+
+  Args:
+    folder: where embeddings are kept, and found again; None for nowhere.
+    names: of catalog.EMBEDDERS; None for all.
 
   Raises:
-    ValueError: they have.
+    ValueError: an unknown name, or a file that is not what was published.
   """
-  nums: dict[tuple[str, str], list[tuple[int, int]]] = {}
-  for lines in tables.values():
-    for line in lines:
-      if line.name in BIASED and line.value is not None:
-        nums.setdefault((line.name, line.embedder), []).append((line.num_true, line.num_generated))
-  for pairs in nums.values():
-    set_distances.check_comparable(*pairs)
+  cache = cache_lib.EmbeddingCache(folder)
+  embedders = catalog.load(catalog.EMBEDDERS if names is None else names)
+  return [made for embedder in embedders for made in make_metrics(embedder, cache)]
 
 
-def format_results(lines: Sequence[MetricResult]) -> str:
-  """Returns the table for people, one figure a line, notes below it."""
-  head = ('figure', 'value', '95 % interval', 'true sounds', 'rows true', 'rows drawn')
-  notes = list(dict.fromkeys(line.note for line in lines if line.note))
-  cells = [head] + [_cells(line, notes) for line in lines]
-  widths = [max(len(row[k]) for row in cells) for k in range(len(head))]
-  shown = ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in cells]
-  return '\n'.join([*shown, *(f'({k + 1}) {note}' for k, note in enumerate(notes))])
+def describe_embedders(metrics: Iterable[metric.Metric]) -> dict[str, dict]:
+  """Returns, JSON-able, what the embedder of each distribution metric is, or what is missing."""
+  found = {}
+  for each in metrics:
+    if not isinstance(each, DistributionMetric):
+      continue
+    if isinstance(each.embedder, str):
+      reason = each.unavailable_reason.removeprefix('not computed: ') or 'not loaded'
+      found[each.embedder] = {'digest': None, 'reason': reason}
+    else:
+      found[each.embedder.name] = {'digest': each.embedder.digest, 'reads': list(each.embedder.reads)}
+  return found
 
 
-def _cells(line: MetricResult, notes: list[str]) -> tuple[str, ...]:
-  mark = f' ({notes.index(line.note) + 1})' if line.note else ''
-  number = lambda value: '-' if value is None else f'{value:.4g}'
-  interval = '-' if line.interval is None else ' .. '.join(number(edge) for edge in line.interval)
-  nums = [str(num) if num else '-' for num in (line.num_true, line.num_generated)]
-  return (f'{line.name}_{line.embedder}', number(line.value) + mark, interval, number(line.true_value), *nums)
+def drop_incomparable(entries: Mapping[str, Mapping[str, dict]], reference: str) -> None:
+  """Takes away biased distances of other numbers of rows than the reference's, in place, and says why.
+
+  Args:
+    entries: by system, entries by metric.
+    reference: the system that the others are compared with.
+  """
+  for found in entries.values():
+    for name, entry in found.items():
+      other = entries[reference].get(name)
+      is_biased = any(name.startswith(f'{kind}_') for kind in BIASED_KINDS)
+      if other is None or not is_biased or None in (entry['value'], other['value']):
+        continue
+      try:
+        set_distances.check_comparable(*((each['num_true'], each['n']) for each in (other, entry)))
+      except ValueError as error:
+        entry |= {'value': None, 'interval': None, 'reason': f'not compared with {reference}: {error}'}

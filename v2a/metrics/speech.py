@@ -15,6 +15,7 @@ Whisper's normalizer. Clips in which nothing is spoken are not counted.
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -26,10 +27,9 @@ import unicodedata
 import jiwer
 import numpy as np
 
-from v2a.data import examples
 from v2a.metrics import classifiers
+from v2a.metrics import metric
 from v2a.metrics import spectra
-from v2a.metrics import tables
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.models.published import checkpoints
 
@@ -157,6 +157,18 @@ def load(
   return [embedder_lib.Missing(name, got, (METRIC,)) if isinstance(got, str) else got for name, got in made]
 
 
+def load_one(name: str) -> Recognizer:
+  """Returns a recognizer.
+
+  Raises:
+    ValueError: an unknown name, or it cannot be had.
+  """
+  (found,) = load([name])
+  if isinstance(found, embedder_lib.Missing):
+    raise ValueError(f'recognizer {name}: {found.reason}.')
+  return found
+
+
 def load_available() -> list[Recognizer | embedder_lib.Missing]:
   """Returns all recognizers that can be had, and what lacks to one where none of its kind can."""
   found = load(RECOGNIZERS)
@@ -176,55 +188,41 @@ def count_word_errors(spoken: str, heard: str) -> tuple[int, int]:
   return result.substitutions + result.deletions + result.insertions, len(known)
 
 
-def word_error_rate(scores: Sequence[tuple[int, int]]) -> float | None:
-  """Returns eq. 1 of errors and words of each clip; None where no word is spoken."""
-  num_errors, num_words = np.sum(scores, axis=0)
-  return float(num_errors / num_words) if num_words else None
+@dataclasses.dataclass(eq=False, kw_only=True)
+class WordErrorRate(metric.Metric):
+  """Word error rate over the clips in which something is spoken; a score is (errors, words).
+
+  Attributes:
+    recognizer: a name of RECOGNIZERS, loaded on first use, or a recognizer.
+  """
+
+  group: str = 'speech'
+  needs: tuple[metric.Need, ...] = ('truth', 'transcript', 'recognizer')
+  recognizer: str | Recognizer
+
+  def score(self, sample: metric.Sample) -> tuple[int, int] | None:
+    """Returns errors and words; None where nothing is spoken or the recognizer is missing."""
+    text = sample.reference.truth['transcript'] or ''
+    if self.unavailable_reason or not normalize(text):
+      return None
+    if isinstance(self.recognizer, str):
+      self.recognizer = load_one(self.recognizer)
+    heard_N = sample.sound.memo('mono', lambda: sample.sound.resampled_NA.astype(np.float64).mean(axis=1))
+    return count_word_errors(text, self.recognizer.transcribe(heard_N))
+
+  def combine(self, scores: Sequence[tuple[int, int]]) -> float | None:
+    """Returns eq. 1; None where no word is spoken."""
+    num_errors, num_words = np.sum(scores, axis=0)
+    return float(num_errors / num_words) if num_words else None
 
 
-class SpeechMetrics:
-  """The table of word error rates by clips that have words, a figure a recognizer; see `tables.Table`."""
-
-  key, title = 'speech', 'words, by recognizers'
-
-  def __init__(self, recognizers: Sequence[Recognizer | embedder_lib.Missing] | None = None):
-    """Args: recognizers; None for all that can be had, and what is missing of one of each kind."""
-    self._recognizers = recognizers
-
-  @functools.cached_property
-  def metrics(self) -> dict[str, tables.Metric]:
-    """Its figures by name."""
-    return {
-      f'{METRIC}_{each.name}': tables.Metric(
-        f'word error rate by {each.name}',
-        word_error_rate,
-        unavailable_reason=each.note if isinstance(each, embedder_lib.Missing) else '',
-      )
-      for each in self._loaded
-    }
-
-  @functools.cached_property
-  def _loaded(self) -> Sequence[Recognizer | embedder_lib.Missing]:
-    return load_available() if self._recognizers is None else self._recognizers
-
-  def make_references(self, cases: Sequence[examples.Example], sample_rate_hz: int) -> list[str]:
-    """Returns what is spoken in each clip."""
-    del sample_rate_hz
-    return [case.truth['transcript'] or '' for case in cases]
-
-  def scores(self, waves: Sequence[np.ndarray], sample_rate_hz: int, known: Sequence[str]) -> dict[str, list]:
-    """Returns by figure errors and words of each soundtrack; None where nothing is spoken."""
-    heard = [
-      spectra.resample(wave_NA, sample_rate_hz).mean(axis=1) if normalize(text) else None
-      for wave_NA, text in zip(waves, known)
-    ]
-    return {f'{METRIC}_{each.name}': _scores(each, heard, known) for each in self._loaded}
-
-
-def _scores(recognizer: Recognizer | embedder_lib.Missing, heard: Sequence, known: Sequence[str]) -> list:
-  if isinstance(recognizer, embedder_lib.Missing):
-    return [None] * len(known)
-  return [
-    None if wave_N is None else count_word_errors(text, recognizer.transcribe(wave_N))
-    for wave_N, text in zip(heard, known)
-  ]
+def make_metric(recognizer: str | Recognizer | embedder_lib.Missing) -> WordErrorRate:
+  """Returns the metric of a recognizer, a name of RECOGNIZERS (loaded on first use) or a missing one."""
+  name = recognizer if isinstance(recognizer, str) else recognizer.name
+  is_missing = isinstance(recognizer, embedder_lib.Missing)
+  return WordErrorRate(
+    name=f'{METRIC}_{name}',
+    description=f'word error rate by {name}',
+    recognizer=name if is_missing else recognizer,
+    unavailable_reason=recognizer.note if is_missing else '',
+  )

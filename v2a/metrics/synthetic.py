@@ -1,19 +1,21 @@
-"""The figures of the world: which clips each one counts, what it measures there, and how clips add up.
+"""Metrics of the synthetic set: which clips each one selects, what it measures there, and how scores combine.
 
-A figure maps (wave, truth) to one small tuple a clip, and the tuples of all clips to one number, so that the
-value, the floor and the ceiling are the same computation on other waves, and a bootstrap over clips needs no
-new measuring. All measuring happens at spectra.RATE_HZ.
+A metric maps (wave, truth) to a small tuple per clip, and the tuples of all clips to one number, see
+v2a.metrics.metric. Everything is measured at spectra.RATE_HZ.
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
+import functools
 
 import jiwer
 import numpy as np
 
 from v2a.metrics import classifiers as classifiers_lib
 from v2a.metrics import curves
+from v2a.metrics import metric
 from v2a.metrics import onsets
 
 IMPACT_SCENES = ('bounce', 'collide', 'strike', 'hidden')
@@ -21,7 +23,7 @@ ENVELOPE_SCENES = ('engine', 'rain', 'wind', 'pass')
 DIALOGUE_SCENE = 'dialogue'
 ENGINE_SCENE = 'engine'
 PASS_SCENE = 'pass'
-# Keys sound what they show, a score is all the clip has: there is nothing off-screen to remove in either.
+# Music is the sound of the scene itself: there is no off-screen music to remove.
 MUSIC_SCENES = ('keys', 'score')
 
 # A few numbers a clip; an array where a clip has several spots.
@@ -29,30 +31,34 @@ Score = tuple | np.ndarray
 Measure = Callable[[np.ndarray, dict, classifiers_lib.Classifiers], Score | None]
 
 
-@dataclasses.dataclass(frozen=True)
-class SyntheticMetric:
-  """One figure.
+@dataclasses.dataclass(eq=False, kw_only=True)
+class SyntheticMetric(metric.Metric):
+  """A metric of the ground truth of synthetic clips.
 
   Attributes:
-    name: its key in the report.
-    selects: whether a clip of this truth counts.
-    measure: (wave_NA at spectra.RATE_HZ, truth, instruments) to the clip's score; None where the truth
-      allows none.
-    combine: scores of all clips to the figure; None where they allow none.
-    corruption: the picture that the model is given.
-    negative_text: the negative prompt that the model is given.
-    relative_to: name of the figure that this one is divided by.
-    unit: what the number is in, '' for a plain ratio.
+    measure: (wave_NA at spectra.RATE_HZ, truth, classifiers) to the score; None where the truth allows none.
+    aggregate: scores of all clips to the value; None where they allow none.
+    applies_to: whether a clip with this truth counts.
   """
 
-  name: str
-  selects: Callable[[dict], bool]
+  group: str = 'synthetic'
+  needs: tuple[metric.Need, ...] = ('truth', 'classifiers')
   measure: Measure
-  combine: Callable[[Sequence[Score]], float | None]
-  corruption: str = 'clean'
-  negative_text: str = ''
-  relative_to: str | None = None
-  unit: str = ''
+  aggregate: Callable[[Sequence[Score]], float | None]
+  applies_to: Callable[[Mapping], bool]
+
+  def selects(self, truth: Mapping) -> bool:
+    """Returns whether a clip with this truth counts."""
+    return self.applies_to(truth)
+
+  def score(self, sample: metric.Sample) -> Score | None:
+    """Returns the score of one sample, by the packaged classifiers."""
+    wave_NA = sample.sound.resampled_NA.astype(np.float64)
+    return self.measure(wave_NA, sample.reference.truth, classifiers_lib.load())
+
+  def combine(self, scores: Sequence[Score]) -> float | None:
+    """Returns the value."""
+    return self.aggregate(scores)
 
 
 def onset_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
@@ -187,7 +193,7 @@ def _has_material(truth: dict) -> bool:
   return truth['material'] is not None and bool(truth['events'])
 
 
-def _has_place(truth: dict) -> bool:
+def _has_position(truth: dict) -> bool:
   return _is_impact(truth) or (truth['scene'] == PASS_SCENE and bool(truth['x']))
 
 
@@ -209,49 +215,104 @@ def has_any_music(truth: dict) -> bool:
   return bool(truth['has_music']) or truth['scene'] in MUSIC_SCENES or bool(truth.get('notes'))
 
 
-_ALL = (
-  SyntheticMetric('onset_f1', _is_impact, onset_score, combine_f1),
-  SyntheticMetric(
-    'envelope_correlation',
-    lambda truth: truth['scene'] in ENVELOPE_SCENES and bool(truth['envelope']),
-    envelope_score,
-    combine_mean,
-  ),
-  SyntheticMetric(
-    'pitch_correlation',
-    lambda truth: truth['scene'] == ENGINE_SCENE and bool(truth['pitch_hz']),
-    pitch_score,
-    combine_mean,
-  ),
-  SyntheticMetric('material_accuracy', _has_material, material_score, combine_mean),
-  SyntheticMetric('panning_correlation', _has_place, panning_score, combine_panning),
-  SyntheticMetric('music_rate', has_unnamed_music, music_score, combine_mean),
-  SyntheticMetric('music_rate_negative', has_unnamed_music, music_score, combine_mean, negative_text='music'),
-  SyntheticMetric('word_error_rate', lambda truth: bool(truth['words']), word_score, combine_ratio),
-  SyntheticMetric(
-    'lip_lag_ms',
-    lambda truth: bool(truth['words']) and bool(truth['mouth']),
-    lip_score,
-    combine_median,
-    unit='ms',
-  ),
-  SyntheticMetric(
-    'onset_f1_archive_ratio',
-    _is_impact,
-    onset_score,
-    combine_f1,
-    corruption='archive',
-    relative_to='onset_f1',
-  ),
-  SyntheticMetric(
-    'onset_f1_degraded_ratio',
-    _is_impact,
-    onset_score,
-    combine_f1,
-    corruption='degraded',
-    relative_to='onset_f1',
-  ),
-)
-METRICS = {figure.name: figure for figure in _ALL}
-# Of all others more is better.
-LOWER_IS_BETTER = ('music_rate_negative', 'word_error_rate', 'lip_lag_ms')
+def _make_metrics() -> tuple[SyntheticMetric, ...]:
+  onsets_of = functools.partial(
+    SyntheticMetric, measure=onset_score, aggregate=combine_f1, applies_to=_is_impact, direction='higher'
+  )
+  music_of = functools.partial(
+    SyntheticMetric,
+    measure=music_score,
+    aggregate=combine_mean,
+    applies_to=has_unnamed_music,
+    floor='without_music',
+  )
+  return (
+    onsets_of(
+      name='onset_f1', label='onsets', description='impacts within 50 ms of the visible ones, F1 of onsets'
+    ),
+    SyntheticMetric(
+      name='envelope_correlation',
+      label='level',
+      description='correlation of level and truth for engine, rain, wind and passing bodies',
+      direction='higher',
+      measure=envelope_score,
+      aggregate=combine_mean,
+      applies_to=lambda truth: truth['scene'] in ENVELOPE_SCENES and bool(truth['envelope']),
+    ),
+    SyntheticMetric(
+      name='pitch_correlation',
+      label='pitch',
+      description='correlation of the pitch of the engine and its speed',
+      direction='higher',
+      measure=pitch_score,
+      aggregate=combine_mean,
+      applies_to=lambda truth: truth['scene'] == ENGINE_SCENE and bool(truth['pitch_hz']),
+    ),
+    SyntheticMetric(
+      name='material_accuracy',
+      label='material',
+      description='share of clips with the material that is hit',
+      direction='higher',
+      measure=material_score,
+      aggregate=combine_mean,
+      applies_to=_has_material,
+    ),
+    SyntheticMetric(
+      name='panning_correlation',
+      label='panning',
+      description='correlation of stereo position and position in the picture',
+      direction='higher',
+      measure=panning_score,
+      aggregate=combine_panning,
+      applies_to=_has_position,
+    ),
+    music_of(
+      name='music_rate',
+      label='music',
+      description='share of clips with music where there is off-screen music that the annotation leaves open',
+      direction='higher',
+    ),
+    music_of(
+      name='music_rate_negative',
+      label='music, negative prompt',
+      description='the same with the negative prompt "music"',
+      direction='lower',
+      variant=metric.Variant(negative_text='music'),
+    ),
+    SyntheticMetric(
+      name='word_error_rate',
+      label='words',
+      description='errors per word of the dialogue, by the recognizer of the synthetic set',
+      direction='lower',
+      measure=word_score,
+      aggregate=combine_ratio,
+      applies_to=lambda truth: bool(truth['words']),
+    ),
+    SyntheticMetric(
+      name='lip_lag_ms',
+      label='lips',
+      description='median lag between mouth and sound',
+      unit='ms',
+      direction='lower',
+      measure=lip_score,
+      aggregate=combine_median,
+      applies_to=lambda truth: bool(truth['words']) and bool(truth['mouth']),
+    ),
+    onsets_of(
+      name='onset_f1_archive_ratio',
+      label='onsets, archive corruption',
+      description='onset F1 on the archive variants of the pictures over that on clean ones',
+      variant=metric.Variant('archive'),
+      relative_to='onset_f1',
+    ),
+    onsets_of(
+      name='onset_f1_degraded_ratio',
+      label='onsets, degraded corruption',
+      description='onset F1 on the degraded variants of the pictures over that on clean ones',
+      variant=metric.Variant('degraded'),
+      relative_to='onset_f1',
+    ),
+  )
+
+
+METRICS = {each.name: each for each in _make_metrics()}

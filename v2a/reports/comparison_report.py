@@ -1,21 +1,13 @@
-"""A comparison in words and numbers: what its tables show, and the Markdown of it."""
+"""A comparison as Markdown, and the rows of its tables."""
 
 from collections.abc import Mapping
 from collections.abc import Sequence
 
-from v2a.evaluation import distribution_metrics
-from v2a.evaluation import evaluator
 from v2a.metrics import bootstrap
-from v2a.reports import evaluation_page
+from v2a.metrics import registry
+from v2a.reports import metric_text
 
 UNKNOWN = 'not known'
-
-
-def format_value(value: float | None) -> str:
-  """Returns a figure for people."""
-  if value is None:
-    return '-'
-  return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}' if abs(value) < 1000 else f'{value:.0f}'
 
 
 def _large(value: float | None, unit: str = '') -> str:
@@ -31,59 +23,45 @@ def _seconds(value: float | None) -> str:
   return UNKNOWN if value is None else f'{value:.3g} s'
 
 
-# Row -> what of an entry's costs it shows.
+# Text of a row, by its name, from an entry's costs.
 COSTS = {
-  'parameters': lambda told: _large(told['num_parameters']['all']),
-  'training FLOPs, last training of each part': lambda told: _large(told['training_flops']['all'], 'FLOP'),
-  'network evaluations a soundtrack': lambda told: str(told['network_evaluations']),
-  'FLOPs a soundtrack': lambda told: _large(told['flops'], 'FLOP'),
-  'wall time a soundtrack': lambda told: _seconds(told['wall_s']),
-  'real-time factor': lambda told: (
-    UNKNOWN if told['real_time_factor'] is None else f'{told["real_time_factor"]:.3g} x'
+  'parameters': lambda costs: _large(costs['num_parameters']['all']),
+  'training FLOPs, last training of each part': lambda costs: _large(costs['training_flops']['all'], 'FLOP'),
+  'network evaluations a soundtrack': lambda costs: str(costs['network_evaluations']),
+  'FLOPs a soundtrack': lambda costs: _large(costs['flops'], 'FLOP'),
+  'wall time a soundtrack': lambda costs: _seconds(costs['wall_s']),
+  'real-time factor': lambda costs: (
+    UNKNOWN if costs['real_time_factor'] is None else f'{costs["real_time_factor"]:.3g} x'
   ),
-  'peak memory': lambda told: _large(told['peak_memory_bytes'], 'B'),
-  'device': lambda told: f'{told["num_devices"]} x {told["device"]}',
+  'peak memory': lambda costs: _large(costs['peak_memory_bytes'], 'B'),
+  'device': lambda costs: f'{costs["num_devices"]} x {costs["device"]}',
 }
 
 
-def tables(result: Mapping) -> list[tuple[str, str, list[str], dict[str, str]]]:
-  """Returns key, title, names of the figures and what each measures, of every table that was reported.
+def tables(result: Mapping) -> list[tuple[str, str, list[str]]]:
+  """Returns key, title and names of the metrics of every group.
 
-  What could not be had for the same reason of all models is left to `notes`.
+  Metrics that no model has for the same reason are left to `notes`.
   """
-  abouts = {name: about for name, (_, about) in evaluation_page.METRIC_LABELS.items()}
   first = next(iter(result['models'].values()))
-  found = [('synthetic', 'Figures of the world', list(first['synthetic']), abouts)]
-  for table in evaluator.TABLES:
-    if table.key in first:
-      about = {name: figure.about for name, figure in table.metrics.items()}
-      found.append((table.key, table.title.capitalize(), list(first[table.key]), about))
-  if distribution_metrics.KEY in first:
-    names = list(first[distribution_metrics.KEY])
-    about = {name: distribution_metrics.about(name) for name in names}
-    found.append((distribution_metrics.KEY, distribution_metrics.TITLE, names, about))
   return [
-    (key, title, [name for name in names if _absent(result, key, name) is None], about)
-    for key, title, names, about in found
+    (group, title, [name for name in first[group] if _missing_reason(result, group, name) is None])
+    for group, title in registry.GROUPS.items()
+    if group in first
   ]
 
 
-def _absent(result: Mapping, key: str, name: str) -> str | None:
-  """Returns why no model has a figure, None where one has it or their reasons differ."""
+def _missing_reason(result: Mapping, key: str, name: str) -> str | None:
+  """Returns why no model has a metric, None where one has it or their reasons differ."""
   entries = [entry[key][name] for entry in result['models'].values()]
   reasons = {entry.get('reason') for entry in entries}
   return reasons.pop() if len(reasons) == 1 and all(entry['value'] is None for entry in entries) else None
 
 
 def significance_mark(result: Mapping, model: str, key: str, metric: str) -> str:
-  """Returns the mark of a model's figure against the reference, '' for none."""
-  told = result['differences'].get(model, {}).get(key, {}).get(metric)
-  return '' if told is None else told['mark']
-
-
-def format_interval(entry: Mapping) -> str:
-  """Returns a figure's interval for people, '' where there is none."""
-  return '' if entry['interval'] is None else ' .. '.join(format_value(edge) for edge in entry['interval'])
+  """Returns the mark of a model's metric against the reference, '' for none."""
+  difference = result['differences'].get(model, {}).get(key, {}).get(metric)
+  return '' if difference is None else difference['mark']
 
 
 def markdown(result: Mapping) -> str:
@@ -91,16 +69,16 @@ def markdown(result: Mapping) -> str:
   models = result['models']
   lines = [f'# {title(result)}', '', *(f'- {fact}' for fact in facts(result)), '']
   lines += _markdown_table(['', *models], cost_rows(models))
-  for key, heading, names, abouts in tables(result):
+  for key, heading, names in tables(result):
     lines += ['', f'## {heading}', '']
     rows = []
     for name in names:
       cells = [_markdown_cell(result, model, key, name) for model in models]
-      rows.append([f'`{name}`: {abouts[name]}', *cells])
-    lines += _markdown_table(['figure', *models], rows)
-  told = notes(result)
-  if told:
-    lines += ['', '## Notes', '', *(f'- {note}' for note in told)]
+      rows.append([f'`{name}`: {metric_text.describe(name)}', *cells])
+    lines += _markdown_table(['metric', *models], rows)
+  noted = notes(result)
+  if noted:
+    lines += ['', '## Notes', '', *(f'- {note}' for note in noted)]
   return '\n'.join(lines) + '\n'
 
 
@@ -108,11 +86,11 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
     return entry.get('reason', '-')
-  noted = significance_mark(result, model, key, name)
+  mark = significance_mark(result, model, key, name)
   # Stars would make Markdown bold.
-  value = f'**{format_value(entry["value"])}**' + (f' {noted}'.replace('*', '\\*') if noted else '')
-  edges = f' ({format_interval(entry)})' if entry['interval'] else ''
-  floor, ceiling = format_value(entry['floor']), format_value(entry['ceiling'])
+  value = f'**{metric_text.format_value(entry["value"])}**' + (f' {mark}'.replace('*', '\\*') if mark else '')
+  edges = f' ({metric_text.format_interval(entry["interval"])})' if entry['interval'] else ''
+  floor, ceiling = metric_text.format_value(entry['floor']), metric_text.format_value(entry['ceiling'])
   return f'{value}{edges}; floor {floor}, ceiling {ceiling}, n {entry["n"]}'
 
 
@@ -122,10 +100,10 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
 
 
 def cost_rows(models: Mapping[str, Mapping]) -> list[list[str]]:
-  """Returns what each model costs, a row a kind of cost, its name first."""
+  """Returns the costs of each model, a row for each kind of cost, its name first."""
   return [
-    [name, *('made elsewhere' if entry['costs'] is None else of(entry['costs']) for entry in models.values())]
-    for name, of in COSTS.items()
+    [name, *('external' if entry['costs'] is None else text_of(entry['costs']) for entry in models.values())]
+    for name, text_of in COSTS.items()
   ]
 
 
@@ -135,7 +113,7 @@ def title(result: Mapping) -> str:
 
 
 def facts(result: Mapping) -> list[str]:
-  """Returns sentences on how the comparison was made."""
+  """Returns sentences on how the comparison was run."""
   protocol = next(iter(result['models'].values()))['protocol']
   seeds = f'seeds {result["seed"]} to {result["seed"] + result["num_seeds"] - 1}'
   if result['num_seeds'] == 1:
@@ -143,27 +121,27 @@ def facts(result: Mapping) -> list[str]:
   return [
     f'{result["num_clips"]} clips of {protocol["clip_s"]:g} s, {seeds}, '
     f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}.',
-    'Value with its 95 % interval over clips and seeds (distances of sets: over clips, of the first seed); '
-    'floor: the same soundtracks against other clips; ceiling: the true sound through the codec, or itself '
-    'where there is none.',
-    f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of figures '
+    'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed); floor '
+    '(mismatched-condition baseline): the same soundtracks against other clips; ceiling (codec upper bound): '
+    'the true sound through the codec, or itself where there is none.',
+    f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics '
     '(Holm): * below 0.05, ** below 0.01, *** below 0.001; fewer than '
-    f'{bootstrap.MIN_TEST_CLIPS} clips are not tested, nor are distances of sets but divergences and '
-    'Frechet distances of up to 256 features.',
+    f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '
+    'Frechet distances of up to 256 features are.',
     f'Measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
     f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.',
   ]
 
 
 def notes(result: Mapping) -> list[str]:
-  """Returns what of each model a reader must know to believe its figures."""
+  """Returns what a reader must know of each model to interpret its metrics."""
   found = []
   hashes = {name: entry['protocol']['set_hash'] for name, entry in result['models'].items()}
   for name, entry in result['models'].items():
     if entry['held_out'] is False:
-      found.append(f'{name} was trained on clips of this set: its figures are not held out.')
+      found.append(f'{name} was trained on clips of this set: its metrics are not held-out ones.')
     elif entry['held_out'] is None:
-      found.append(f'{name}: whether it was trained on clips of this set is not known.')
+      found.append(f'{name}: it is not known whether it was trained on clips of this set.')
     if hashes[name] != hashes[result['reference']]:
       found.append(f'{name} is given these clips at other rates or sizes than {result["reference"]}.')
     if entry['silent']:
@@ -173,16 +151,17 @@ def notes(result: Mapping) -> list[str]:
       )
     if entry.get('length_adjusted'):
       found.append(
-        f'{name}: {len(entry["fitted"])} soundtracks were cut to their clips, or filled up by at most 50 ms.'
+        f'{name}: {len(entry["length_adjusted"])} soundtracks were cut to the length of their clips, or '
+        'padded by at most 50 ms.'
       )
     if entry.get('num_unused_files'):
-      found.append(f'{name}: {entry["num_unused_files"]} files are of no clip here.')
+      found.append(f'{name}: {entry["num_unused_files"]} files belong to no clip of the set.')
   found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]
-  lacking: dict[str, list[str]] = {}
+  missing: dict[str, list[str]] = {}
   first = result['models'][result['reference']]
-  for key in ('synthetic', *(table.key for table in evaluator.TABLES), distribution_metrics.KEY):
-    for name in first.get(key, {}):
-      reason = _absent(result, key, name)
+  for group in registry.GROUPS:
+    for name in first.get(group, {}):
+      reason = _missing_reason(result, group, name)
       if reason is not None:
-        lacking.setdefault(reason, []).append(name)
-  return found + [f'{", ".join(names)}: {reason.rstrip(".")}.' for reason, names in lacking.items()]
+        missing.setdefault(reason, []).append(name)
+  return found + [f'{", ".join(names)}: {reason.rstrip(".")}.' for reason, names in missing.items()]

@@ -1,6 +1,6 @@
-"""What an evaluation leaves behind: tables, report.json, and one picture a scene for listening by looking.
+"""Outputs of an evaluation: tables of text, report.json, and one plot of some clips for each scene.
 
-A picture has a column a clip, see `columns`.
+A plot has a column for each clip, see `example_plot`.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,9 @@ from matplotlib.backends import backend_agg
 
 from v2a import file_names
 from v2a import files
-from v2a.data import examples
-from v2a.evaluation import distribution_metrics
+from v2a.data import examples as examples_lib
 from v2a.evaluation import evaluator
+from v2a.metrics import registry
 from v2a.reports import example_plot
 from v2a.reports import gallery_plot
 
@@ -29,7 +29,7 @@ def _cell(value: float | None) -> str:
 
 
 def _lines(entries: Mapping[str, dict]) -> list[str]:
-  lines = [f'{"figure":<26}{"value":>9}{"floor":>9}{"ceiling":>9}{"n":>6}  95 % interval']
+  lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"ceiling":>9}{"n":>6}  95 % interval']
   for name, entry in entries.items():
     interval = '' if entry['interval'] is None else ' .. '.join(_cell(edge) for edge in entry['interval'])
     note = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
@@ -41,43 +41,35 @@ def _lines(entries: Mapping[str, dict]) -> list[str]:
 
 
 def format_table(result: dict) -> str:
-  """Returns the figures as lines of text."""
+  """Returns the metrics of all groups as lines of text."""
   seeds = f', {result["num_seeds"]} seeds' if result['num_seeds'] > 1 else ''
   head = f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips{seeds}'
-  return '\n'.join([head, *_lines(result['synthetic'])])
+  groups = [['', title, *_lines(result[key])] for key, title in registry.GROUPS.items() if key in result]
+  return '\n'.join([head, *(line for group in groups for line in group)])
 
 
-def format_additional_tables(result: dict) -> str:
-  """Returns the tables of runner.TABLES, and that of whole sets, as lines of text."""
-  titles = {table.key: table.title for table in evaluator.TABLES}
-  titles[distribution_metrics.KEY] = distribution_metrics.TITLE[0].lower() + distribution_metrics.TITLE[1:]
-  lines = [['', title, *_lines(result[key])] for key, title in titles.items() if key in result]
-  return '\n'.join(line for part in lines for line in part)
-
-
-def paths(folder: pathlib.Path, cases: Sequence[examples.Example]) -> dict[str, pathlib.Path]:
-  """Returns where the picture of each scene goes; names of scenes may come from files of the user."""
+def paths(folder: pathlib.Path, examples: Sequence[examples_lib.Example]) -> dict[str, pathlib.Path]:
+  """Returns the file of the plot of each scene; names of scenes may come from files of the user."""
   return {
     scene: folder / f'{file_names.file_name(scene, _SCENE_BYTES)}.png'
-    for scene in example_plot.by_scene(cases)
+    for scene in example_plot.by_scene(examples)
   }
 
 
-def check(folder: pathlib.Path, cases: Sequence[examples.Example] = ()) -> None:
+def check(folder: pathlib.Path, examples: Sequence[examples_lib.Example] = ()) -> None:
   """Raises FileExistsError where `write` would replace a file of the user."""
-  files.check_replaceable(folder / JSON, *paths(folder, cases).values())
+  files.check_replaceable(folder / JSON, *paths(folder, examples).values())
 
 
 def write(
-  folder: pathlib.Path, outcome: evaluator.EvalResult, cases: Sequence[examples.Example], sample_rate_hz: int
+  folder: pathlib.Path, eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example]
 ) -> pathlib.Path:
   """Writes report.json and SCENE.png.
 
   Args:
-    folder: made where it is absent.
-    outcome: of the evaluation.
-    cases: the clips, in the order of the evaluation.
-    sample_rate_hz: rate of their waves.
+    folder: created where it is missing.
+    eval_result: of the evaluation, with ceilings.
+    examples: the clips, in the order of the evaluation.
 
   Returns:
     The folder.
@@ -86,21 +78,21 @@ def write(
     FileExistsError: a file of the user is in the way.
   """
   folder = pathlib.Path(folder)
-  check(folder, cases)
+  check(folder, examples)
   folder.mkdir(parents=True, exist_ok=True)
-  report = {'about': f'{files.MARK} evaluate.', **outcome.result}
+  report = {'about': f'{files.MARK} evaluate.', **eval_result.result}
   files.write_text(folder / JSON, json.dumps(file_names.utf8(report), indent=2))
-  for scene, indices in example_plot.by_scene(cases).items():
+  for scene, indices in example_plot.by_scene(examples).items():
     shown = indices[:CLIPS_PER_SCENE]
     sheet = mpl_figure.Figure(
       figsize=(4.2 * len(shown), 8.5), dpi=80, facecolor=example_plot.BACKGROUND_COLOR, layout='constrained'
     )
     axes_RB = sheet.subplots(len(example_plot.ROWS) + 1, len(shown), squeeze=False, sharex='col')
-    for place, i in enumerate(shown):
-      example_plot.plot(axes_RB[:, place], cases[i], example_plot.waves(outcome, cases, i, sample_rate_hz))
-      title = file_names.printable(f'{cases[i].name}  {(cases[i].truth["annotation"] or "")[:44]}')
-      axes_RB[0, place].set_title(title, color=example_plot.FOREGROUND_COLOR, fontsize=8, parse_math=False)
+    for column, i in enumerate(shown):
+      example_plot.plot(axes_RB[:, column], examples[i], example_plot.waves(eval_result, examples, i))
+      title = file_names.printable(f'{examples[i].name}  {(examples[i].truth["annotation"] or "")[:44]}')
+      axes_RB[0, column].set_title(title, color=example_plot.FOREGROUND_COLOR, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)
-    with files.atomic_write(paths(folder, cases)[scene]) as partial, gallery_plot.no_glyph_warnings():
+    with files.atomic_write(paths(folder, examples)[scene]) as partial, gallery_plot.no_glyph_warnings():
       sheet.savefig(partial, facecolor=example_plot.BACKGROUND_COLOR, metadata={'Software': files.MARK})
   return folder

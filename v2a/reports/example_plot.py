@@ -1,8 +1,8 @@
-"""One clip to look at: curves of what moves, and spectrograms of what sounds, over one time axis.
+"""Plot of one example: curves of motion, and spectrograms, over one time axis.
 
-The curve shows how much the picture changes from frame to frame, and mouth or level where the truth has
-them; lines mark the known events. Below it the true sound, its round trip through the codec, the model's
-sound, and the floor's, which is the model's sound for another clip.
+The curves show how much the picture changes from frame to frame, and mouth opening or level where the truth
+has them; lines mark the known events. Below are spectrograms of the true sound, its round trip through the
+codec, the system's soundtrack, and that of the floor, which is the system's soundtrack of another clip.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from v2a.data import examples as examples_lib
-from v2a.data import record_schema
 from v2a.evaluation import evaluator
 from v2a.media import motion
 from v2a.metrics import spectra
@@ -23,8 +22,8 @@ ROWS = ('truth', 'codec', 'model', 'floor')
 def by_scene(examples: Sequence[examples_lib.Example]) -> dict[str, list[int]]:
   """Returns the indices of the clips of each scene, scenes in the order of their first clip."""
   scenes: dict[str, list[int]] = {}
-  for i, case in enumerate(examples):
-    scenes.setdefault(case.truth['scene'], []).append(i)
+  for i, example in enumerate(examples):
+    scenes.setdefault(example.truth['scene'], []).append(i)
   return scenes
 
 
@@ -37,32 +36,35 @@ def floor_index(examples: Sequence[examples_lib.Example], index: int) -> int:
 
 
 def waves(
-  eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example], index: int, sample_rate_hz: int
+  eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example], index: int
 ) -> dict[str, np.ndarray]:
   """Returns the four sounds of ROWS at spectra.RATE_HZ.
 
   Args:
-    eval_result: of the evaluation.
+    eval_result: of the evaluation, with ceilings.
     examples: the clips, in the order of the evaluation.
     index: of the clip.
-    sample_rate_hz: rate of the cases' waves.
   """
-  drawn = eval_result.waves_by_variant[evaluator.CLEAN_VARIANT]
-  truth_NA = spectra.resample(record_schema.wave_to_float(examples[index].wave_NA), sample_rate_hz)
-  sounds = (truth_NA, eval_result.reconstructed[index], drawn[index], drawn[floor_index(examples, index)])
-  return dict(zip(ROWS, sounds))
+  sounds = eval_result.sounds
+  shown = (
+    eval_result.references[index].sound,
+    eval_result.codec_sounds[index],
+    sounds[index],
+    sounds[floor_index(examples, index)],
+  )
+  return {name: sound.resampled_NA for name, sound in zip(ROWS, shown)}
 
 
 def plot(
   axes, example: examples_lib.Example, sounds: Mapping[str, np.ndarray], frame_LYX3: np.ndarray | None = None
 ) -> None:
-  """Draws the curves into the first axes and one sound into each of the others.
+  """Plots the curves into the first axes and one spectrogram into each of the others.
 
   Args:
     axes: one more than there are sounds.
     example: the clip.
-    sounds: waves at spectra.RATE_HZ by the name that is written beside them.
-    frame_LYX3: the picture whose motion is shown; the case's clean one by default.
+    sounds: waves at spectra.RATE_HZ by their label.
+    frame_LYX3: the picture whose motion is shown; the clean one by default.
   """
   duration_s = len(next(iter(sounds.values()))) / spectra.RATE_HZ
   _curves(axes[0], example, example.frames[1] if frame_LYX3 is None else frame_LYX3, duration_s)
@@ -79,7 +81,7 @@ def plot(
     axis.set_ylabel(name, color=FOREGROUND_COLOR, fontsize=8)
   event_times_s = [event['time_s'] for event in example.truth['events']]
   for axis in axes:
-    # All lines of an axis at once: one by one they take longer than all the rest.
+    # All lines of an axis at once: one by one they take most of the time.
     axis.vlines(
       event_times_s, 0, 1, TRUTH_COLOR, linewidth=0.6, alpha=0.7, transform=axis.get_xaxis_transform()
     )
@@ -88,12 +90,12 @@ def plot(
     axis.tick_params(colors=FOREGROUND_COLOR, labelsize=7)
 
 
-def _curves(axis, case: examples_lib.Example, frame_LYX3: np.ndarray, duration_s: float) -> None:
+def _curves(axis, example: examples_lib.Example, frame_LYX3: np.ndarray, duration_s: float) -> None:
   motion_L = motion.curve(frame_LYX3)
   time_L = np.arange(len(motion_L)) * duration_s / len(motion_L)
   axis.set_facecolor(BACKGROUND_COLOR)
   axis.fill_between(time_L, motion_L / max(motion_L.max(), 1e-6), color=MOTION_COLOR, alpha=0.6, linewidth=0)
-  for track in (case.truth['mouth'], case.truth['envelope']):
-    if track:
-      axis.plot(np.arange(len(track)) * duration_s / len(track), track, color=TRUTH_COLOR, linewidth=1)
+  for curve in (example.truth['mouth'], example.truth['envelope']):
+    if curve:
+      axis.plot(np.arange(len(curve)) * duration_s / len(curve), curve, color=TRUTH_COLOR, linewidth=1)
   axis.set_ylim(0, 1.05)

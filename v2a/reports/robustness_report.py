@@ -1,4 +1,4 @@
-"""What a sweep of damage leaves behind: sweep.json, a table in Markdown, and plots of figures by severity."""
+"""Outputs of a robustness sweep: sweep.json, a table in Markdown, and plots of metrics by severity."""
 
 from collections.abc import Mapping
 import json
@@ -12,7 +12,7 @@ from v2a import files
 from v2a.reports import example_plot
 
 JSON, TABLE, PLOTS = 'sweep.json', 'sweep.md', 'sweep.png'
-# Figures of the columns, where the sweep has them.
+# Metrics of the columns, where the sweep has them.
 PLOTTED_METRICS = (
   'onset_f1',
   'envelope_correlation',
@@ -23,18 +23,20 @@ PLOTTED_METRICS = (
 
 
 def plotted_metrics(result: Mapping) -> list[str]:
-  """Returns the figures of the table, those of SHOWN that the clean pictures have."""
+  """Returns the metrics of the table: those of PLOTTED_METRICS that the clean pictures have."""
   return [name for name in PLOTTED_METRICS if name in result['clean']['synthetic']]
 
 
 def format_table(result: Mapping) -> str:
-  """Returns the sweep as Markdown: a row a severity, a column a figure, the gauge last."""
+  """Returns the sweep as Markdown: a row for each severity, a column for each metric, the OOD score last."""
   names = plotted_metrics(result)
   lines = [
     f'{result["model"]} ({result["generator"]}) on {result["data"]}, {result["num_clips"]} clips, seed '
     f'{result["seed"]}; 95 % intervals over clips.',
     '',
-    '| damage | severity | ' + ' | '.join(f'`{name}`' for name in names) + ' | gauge, median | above |',
+    '| corruption | severity | '
+    + ' | '.join(f'`{name}`' for name in names)
+    + ' | OOD score, median | above |',
     '|---' * (len(names) + 4) + '|',
     _row('clean', '', result['clean'], names),
   ]
@@ -46,9 +48,9 @@ def format_table(result: Mapping) -> str:
 
 def _row(kind: str, severity: str, point: Mapping, names: list[str]) -> str:
   cells = [_cell(point['synthetic'].get(name)) for name in names]
-  gauge = point['ood']
-  told = ['-', '-'] if gauge is None else [f'{gauge["median"]:.2f}', f'{gauge["share_above_threshold"]:.2f}']
-  return '| ' + ' | '.join([kind, severity, *cells, *told]) + ' |'
+  ood = point['ood']
+  ood_cells = ['-', '-'] if ood is None else [f'{ood["median"]:.2f}', f'{ood["share_above_threshold"]:.2f}']
+  return '| ' + ' | '.join([kind, severity, *cells, *ood_cells]) + ' |'
 
 
 def _cell(entry: Mapping | None) -> str:
@@ -59,7 +61,7 @@ def _cell(entry: Mapping | None) -> str:
 
 
 def plot(result: Mapping) -> mpl_figure.Figure:
-  """Returns a plot a kind of damage: each figure by severity; the clean value stands first."""
+  """Returns a plot for each corruption: metrics by severity, the clean value first."""
   kinds, names = result['corruptions'], plotted_metrics(result)
   sheet = mpl_figure.Figure(
     figsize=(3.6 * len(kinds), 3.4), dpi=90, facecolor=example_plot.BACKGROUND_COLOR, layout='constrained'

@@ -1,0 +1,25 @@
+"""How reports name metrics and print their values."""
+
+from v2a.metrics import registry
+
+_ARROWS = {'higher': 'higher is better', 'lower': 'lower is better'}
+
+
+def describe(name: str) -> str:
+  """Returns what a metric measures, its unit and its direction."""
+  metric = registry.get(name)
+  unit = f' in {metric.unit}' if metric.unit else ''
+  direction = f'; {_ARROWS[metric.direction]}' if metric.direction else ''
+  return f'{metric.description}{unit}{direction}'
+
+
+def format_value(value: float | None) -> str:
+  """Returns a value with three significant places, '-' for none."""
+  if value is None:
+    return '-'
+  return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def format_interval(interval: list[float] | None) -> str:
+  """Returns an interval, '' for none."""
+  return '' if interval is None else ' .. '.join(format_value(edge) for edge in interval)

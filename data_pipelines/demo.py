@@ -36,7 +36,7 @@ CLIPS = {
   'face': ('dialogue', 3),
 }
 REQUESTS = (
-  {'clip': 'ball', 'title': 'A glass ball', 'note': 'No prompt: the picture shows the material.'},
+  {'clip': 'ball', 'title': 'A glass ball', 'note': 'No prompt: the frames show the material.'},
   {
     'clip': 'keys',
     'title': 'A piano',
@@ -57,14 +57,14 @@ REQUESTS = (
   },
   {
     'clip': 'body',
-    'title': 'A grey thing, in metal',
-    'note': 'Nothing shows what it is made of; the prompt says it.',
+    'title': 'A grey object, in metal',
+    'note': 'The material is not visible; the prompt names it.',
     'prompt': 'Metal drops and bounces repeatedly.',
   },
   {
     'clip': 'body',
-    'title': 'The same thing, in wood',
-    'note': 'The same picture and seed, another prompt.',
+    'title': 'The same object, in wood',
+    'note': 'The same video and seed, another prompt.',
     'prompt': 'Wood drops and bounces repeatedly.',
   },
   {

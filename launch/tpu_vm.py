@@ -74,7 +74,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument('--poll-s', type=float, default=60.0, metavar='S')
   parser.add_argument(
-    '--keep', action='store_true', dest='is_kept', help='do not delete the TPU after the run'
+    '--keep', action='store_true', dest='keep_tpu', help='do not delete the TPU after the run'
   )
 
 
@@ -122,7 +122,7 @@ def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
       'max_restarts': args.max_restarts,
       'max_failures': args.max_failures,
       'poll_s': f'{args.poll_s:g}',
-      'finish': f"say 'the TPU is kept; delete it by: {delete}'" if args.is_kept else delete,
+      'finish': f"say 'the TPU is kept; delete it by: {delete}'" if args.keep_tpu else delete,
     },
   )
 

@@ -164,7 +164,7 @@ def set_aspect(path: pathlib.Path, aspect: fractions.Fraction) -> None:
 
 
 def _with_aspect(data: bytes, aspect: fractions.Fraction) -> bytes:
-  """Returns the content of 'Tracks' with the size for display in the picture's entry."""
+  """Returns the content of 'Tracks' with a display size in the entry of the video track."""
   entries = []
   for kind, start, begin, end in _elements(data, 0, len(data)):
     entry = [(name, data[first:last]) for name, _, first, last in _elements(data, begin, end)]

@@ -87,7 +87,7 @@ class Canvas:
     )
 
   def line(self, x0, y0, x1, y1, radius, color, alpha=1.0, softness=0.0):
-    """Draws a stroke with round ends from (x0, y0) to (x1, y1)."""
+    """Renders a stroke with round ends from (x0, y0) to (x1, y1)."""
     x0, y0, x1, y1 = (np.atleast_1d(np.asarray(value, np.float32)) for value in (x0, y0, x1, y1))
     reach = np.max(radius) + softness
     rows, columns = self.window(np.concatenate([x0, x1]), np.concatenate([y0, y1]), reach, reach)

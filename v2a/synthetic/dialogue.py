@@ -16,10 +16,10 @@ NOUNS = ('dog', 'cat', 'bird', 'boat', 'house', 'car', 'moon', 'river', 'king', 
 COLORS = ('red', 'blue', 'green', 'yellow', 'big', 'small', 'old', 'new')
 ACTS = ('sees', 'loves', 'finds', 'opens', 'moves', 'watches')
 MOVES = ('runs', 'stops', 'falls', 'waits', 'sings', 'comes')
-PLACES = ('home', 'now', 'again', 'away', 'here', 'today')
+ADVERBS = ('home', 'now', 'again', 'away', 'here', 'today')
 OPENERS = ('hello', 'good morning', 'come here', 'look up', 'thank you', 'wait for me', 'we go home')
 VOCABULARY = frozenset(
-  ' '.join(NAMES + NOUNS + COLORS + ACTS + MOVES + PLACES + OPENERS + ('the', 'my', 'a')).split()
+  ' '.join(NAMES + NOUNS + COLORS + ACTS + MOVES + ADVERBS + OPENERS + ('the', 'my', 'a')).split()
 )
 # Words per minute; few values, so that utterances are found in the cache.
 PACES = (145, 150, 155, 160, 165, 170, 175)
@@ -34,9 +34,9 @@ def random_sentence(rng) -> str:
   if kind == 'acts':
     return f'{pick(rng, NAMES)} {pick(rng, ACTS)} {noun}'
   if kind == 'named':
-    return f'{pick(rng, NAMES)} {pick(rng, MOVES)} {pick(rng, PLACES)}'
+    return f'{pick(rng, NAMES)} {pick(rng, MOVES)} {pick(rng, ADVERBS)}'
   article, thing = noun.split()
-  return f'{article} {pick(rng, COLORS)} {thing} {pick(rng, MOVES)} {pick(rng, PLACES)}'
+  return f'{article} {pick(rng, COLORS)} {thing} {pick(rng, MOVES)} {pick(rng, ADVERBS)}'
 
 
 def _script(rng, spec: scene.SceneSpec) -> list[tuple[float, str, int]]:

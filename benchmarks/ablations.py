@@ -26,8 +26,8 @@ from v2a import weights
 from v2a.cli import compilation_cache
 from v2a.config import files
 from v2a.config import schema
-from v2a.data import examples
 from v2a.data import records
+from v2a.data import synthetic_examples
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.metrics import metric as metric_lib
@@ -107,7 +107,7 @@ def head(first: str, names: tuple[str, ...], *more: str) -> str:
 def sampling(args: argparse.Namespace) -> None:
   """Prints metrics for settings of guidance, and of solvers and steps."""
   model = bundle.load(args.model)
-  clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+  clips = list(synthetic_examples.render(SEED, args.num_clips, model.clip_spec))
   for title, rows in {'guidance': GUIDANCE, 'steps': STEPS}.items():
     if args.only not in title:
       continue
@@ -170,7 +170,7 @@ def training(args: argparse.Namespace) -> None:
     if model.clip_spec.clip_s != 4:
       print(f'{name}: python benchmarks/generalization.py --model {workdir}', flush=True)
       continue
-    clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    clips = list(synthetic_examples.render(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, clips, printed)), flush=True)
 
 
@@ -194,7 +194,7 @@ def average(args: argparse.Namespace) -> None:
   print(head(f'weights at step {step}', BASE), flush=True)
   for name, path in (('averaged', args.workdir), ('last', folder)):
     model = bundle.load(str(path))
-    clips = list(examples.from_synthetic(SEED, args.num_clips, model.clip_spec))
+    clips = list(synthetic_examples.render(SEED, args.num_clips, model.clip_spec))
     print(row(name, measure(model, clips, BASE)), flush=True)
 
 

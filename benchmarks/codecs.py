@@ -23,8 +23,8 @@ from v2a import clip
 from v2a import weights
 from v2a.codecs import loss
 from v2a.config import schema
-from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 
 
 def code_bits_per_s(spec: clip.ClipSpec, num_codebooks: int, codebook_size: int) -> float:
@@ -68,11 +68,11 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('codecs', nargs='+')
   parser.add_argument('--num-clips', type=int, default=64)
-  parser.add_argument('--seed', type=int, default=examples.HELDOUT_SEED)
+  parser.add_argument('--seed', type=int, default=synthetic_examples.HELDOUT_SEED)
   args = parser.parse_args()
   exports = {path: weights.load_export(path) for path in args.codecs}
   spec = schema.clip_spec(exports[args.codecs[0]].config)
-  waves = [example.wave_NA for example in examples.from_synthetic(args.seed, args.num_clips, spec)]
+  waves = [example.wave_NA for example in synthetic_examples.render(args.seed, args.num_clips, spec)]
   first = None
   for path, export in exports.items():
     codec = builders.codec(export.config, nnx.Rngs(0))

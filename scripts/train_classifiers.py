@@ -4,8 +4,9 @@
 
 The audio of clips of TRAIN_SEED (rendered with tiny frames) is augmented by a random gain, spectral tilt and
 noise floor, like the artefacts of a codec or a model. Small networks are trained on windows of its log mel
-spectrogram. The clips of v2a.data.examples.HELDOUT_SEED and of the seed of v2a.evaluation.check_classifiers
-are never used here. The same arguments on the same machine give the same weights.
+spectrogram. The clips of v2a.data.synthetic_examples.HELDOUT_SEED and of the seed of
+v2a.evaluation.check_classifiers are never used here. The same arguments on the same machine give the same
+weights.
 """
 
 import argparse

@@ -11,9 +11,10 @@ from v2a import builders
 from v2a import clip as clip_lib
 from v2a import weights
 from v2a.config import schema
-from v2a.data import examples
 from v2a.data import fake_records
+from v2a.data import folder_examples
 from v2a.data import records
+from v2a.data import synthetic_examples
 from v2a.evaluation import adapter
 from v2a.sampling import bundle
 from v2a.sampling import bundle_files
@@ -25,7 +26,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 def data(tmp_path_factory):
   """Returns a folder of records of four clips, the last silent and still."""
   folder = tmp_path_factory.mktemp('data') / 'train'
-  truth = json.dumps(next(examples.from_synthetic(5, 1, SPEC)).truth)
+  truth = json.dumps(next(synthetic_examples.render(5, 1, SPEC)).truth)
   made = [fake_records.make(SPEC, seed) | {'id': f'clip/{seed}', 'truth': truth} for seed in range(4)]
   for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
     made[3][name] = np.zeros_like(made[3][name])
@@ -52,7 +53,7 @@ def model(data, tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def cases(data):
-  return list(examples.from_folder(data, None, SPEC))
+  return list(folder_examples.read(data, None, SPEC))
 
 
 def renamed(case, **changed):

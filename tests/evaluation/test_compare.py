@@ -19,8 +19,8 @@ import soundfile
 from tests import pages
 from v2a import clip as clip_lib
 from v2a.cli import main
-from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import scoring
 from v2a.metrics import registry
@@ -38,7 +38,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromi
 @functools.cache
 def world():
   """Returns the clips."""
-  return tuple(examples.from_synthetic(SEED, NUM_CLIPS, SPEC))
+  return tuple(synthetic_examples.render(SEED, NUM_CLIPS, SPEC))
 
 
 def write(folder, change):
@@ -273,7 +273,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   monkeypatch.setenv('V2A_CACHE', '')
   spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
   (tmp_path / 'truth').mkdir()
-  for case in examples.from_synthetic(SEED, 10, spec):
+  for case in synthetic_examples.render(SEED, 10, spec):
     soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', record_schema.wave_to_float(case.wave_NA), 16000)
   flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
   flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
-from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
@@ -38,7 +38,7 @@ NAMES = (
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(examples.from_synthetic(SEED, 36, SPEC))
+  return list(synthetic_examples.render(SEED, 36, SPEC))
 
 
 def truth_model(cases, delay_samples=0, shift=0):
@@ -254,7 +254,7 @@ def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
 
 def test_a_model_of_another_rate_keeps_its_own_sound():
   spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
-  cases = list(examples.from_synthetic(SEED, 2, spec, scenes=('strike',)))
+  cases = list(synthetic_examples.render(SEED, 2, spec, scenes=('strike',)))
   known = {case.frames[0].tobytes(): record_schema.wave_to_float(case.wave_NA) for case in cases}
   model = evaluator.System(
     'truth',

@@ -7,7 +7,7 @@ import pytest
 
 from v2a import clip as clip_lib
 from v2a import weights
-from v2a.data import examples
+from v2a.data import synthetic_examples
 from v2a.evaluation import provenance
 from v2a.evaluation import scoring
 
@@ -16,7 +16,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(examples.from_synthetic(31_000_006, 3, SPEC))
+  return list(synthetic_examples.render(31_000_006, 3, SPEC))
 
 
 def test_the_hash_is_of_content_alone(cases):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
-from v2a.data import examples
+from v2a.data import synthetic_examples
 from v2a.evaluation import ood_calibration
 from v2a.evaluation import robustness
 from v2a.ood import detector
@@ -18,7 +18,7 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(examples.from_synthetic(31_000_021, 2, SPEC, scenes=('bounce',)))
+  return list(synthetic_examples.render(31_000_021, 2, SPEC, scenes=('bounce',)))
 
 
 def damaged(cases, kind, severity):

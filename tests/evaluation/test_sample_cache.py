@@ -11,6 +11,7 @@ import soundfile
 from v2a import clip as clip_lib
 from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
 from v2a.metrics import registry
@@ -23,7 +24,7 @@ RATE_HZ = SPEC.sample_rate_hz
 
 @pytest.fixture(scope='module')
 def cases():
-  found = examples.from_synthetic(31_000_007, 5, SPEC, scenes=('strike',))
+  found = synthetic_examples.render(31_000_007, 5, SPEC, scenes=('strike',))
   return [dataclasses.replace(case, paired_variant=None) for case in found]
 
 

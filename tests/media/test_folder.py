@@ -12,7 +12,7 @@ import pytest
 from data_pipelines import build
 from v2a import clip
 from v2a import manifests
-from v2a.data import examples
+from v2a.data import folder_examples
 from v2a.media import errors
 from v2a.media import folder
 from v2a.media import source
@@ -163,12 +163,12 @@ def test_every_command_says_it(tmp_path, capsys):
     build.find(tmp_path)
   assert wanted in str(caught.value)
   with pytest.raises(ValueError) as caught:
-    list(examples.from_folder(tmp_path, None, spec))
+    list(folder_examples.read(tmp_path, None, spec))
   assert wanted in str(caught.value)
   (tmp_path / 'c.mts').write_text('no video')
   lines = []
   with pytest.raises(ValueError, match='none of which'):
-    list(examples.from_folder(tmp_path, None, spec, report=lines.append))
+    list(folder_examples.read(tmp_path, None, spec, report=lines.append))
   assert lines[0] == f'note: {tmp_path}: 2 files skipped (.docx 1, .tmp 1)'
   argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
   assert build.main(argv) == 2

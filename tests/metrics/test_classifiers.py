@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from scripts import train_classifiers as pipeline
-from v2a.data import examples
+from v2a.data import synthetic_examples
 from v2a.evaluation import check_classifiers
 from v2a.metrics import classifiers
 
 
 def test_seeds_are_apart():
-  assert len({pipeline.TRAIN_SEED, examples.HELDOUT_SEED, check_classifiers.CHECK_SEED, 0}) == 4
+  assert len({pipeline.TRAIN_SEED, synthetic_examples.HELDOUT_SEED, check_classifiers.CHECK_SEED, 0}) == 4
 
 
 def test_shipped_weights_are_small():

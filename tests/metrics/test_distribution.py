@@ -8,7 +8,7 @@ import pytest
 from tests.media import films
 from tests.metrics.embedders import bands
 from v2a import clip as clip_lib
-from v2a.data import examples
+from v2a.data import folder_examples
 from v2a.evaluation import evaluator
 from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
@@ -195,7 +195,7 @@ def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
   sound_NA = films.clicks(3.0, 48000)
   for name in 'ab':
     films.make(tmp_path / name, 'mov', duration_s=3.0, fps=30, wave_NA=sound_NA)
-  found, witness = list(examples.from_folder(tmp_path, None, spec)), Witness()
+  found, witness = list(folder_examples.read(tmp_path, None, spec)), Witness()
   waves = [np.random.default_rng(k).normal(size=(32000, 2)).astype(np.float32) for k in range(2)]
   system = evaluator.System(
     'noise', lambda conditions: np.stack(waves), lambda wave_BNA: np.stack(waves), 16000

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
-from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
 from v2a.evaluation import scoring
 from v2a.metrics import metric as metric_lib
@@ -21,7 +21,7 @@ PERFECT = dict.fromkeys(('onset_flux_f1', 'onset_accuracy', 'onset_count_accurac
 
 @pytest.fixture(scope='module')
 def cases():
-  return list(examples.from_synthetic(31_000_006, 3, SPEC, scenes=('strike',)))
+  return list(synthetic_examples.render(31_000_006, 3, SPEC, scenes=('strike',)))
 
 
 @pytest.fixture(scope='module')

@@ -10,8 +10,8 @@ import pytest
 
 from tests import pages
 from v2a import clip as clip_lib
-from v2a.data import examples
 from v2a.data import record_schema
+from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
 from v2a.metrics import registry
 from v2a.metrics import synthetic
@@ -25,7 +25,9 @@ NASTY = '</p><script>alert(1)</script> & $x$ ${title} "a"'
 @pytest.fixture(scope='module')
 def cases():
   scenes = ('strike', 'bounce', 'dialogue', 'engine')
-  found = [case for scene in scenes for case in examples.from_synthetic(31_000_009, 2, SPEC, scenes=(scene,))]
+  found = [
+    case for scene in scenes for case in synthetic_examples.render(31_000_009, 2, SPEC, scenes=(scene,))
+  ]
   named = [dataclasses.replace(case, name=f'{case.truth["scene"]} {case.name}') for case in found]
   nasty = dataclasses.replace(named[0], truth=named[0].truth | {'annotation': NASTY})
   return [nasty, *named[1:]]

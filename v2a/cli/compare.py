@@ -73,7 +73,8 @@ def run(args: argparse.Namespace) -> int:
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and errors of the parser should not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
-  from v2a.data import examples
+  from v2a.data import folder_examples
+  from v2a.data import synthetic_examples
   from v2a.evaluation import compare
   from v2a.metrics.embedders import catalog
   from v2a.reports import comparison_page
@@ -81,11 +82,11 @@ def run(args: argparse.Namespace) -> int:
 
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
-  synthetic_seed = examples.synthetic_seed(args.data)
+  synthetic_seed = synthetic_examples.parse_seed(args.data)
   if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
   if synthetic_seed is None:
-    examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
+    folder_examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = sampling_flags.settings(args)
   config = compare.CompareConfig(
     models=args.models,

@@ -109,14 +109,15 @@ def _load_examples(
   failures: list[str],
   report: Callable[[str], None],
 ) -> list:
-  from v2a.data import examples
+  from v2a.data import folder_examples
+  from v2a.data import synthetic_examples
 
   if synthetic_seed is None:
     folder = pathlib.Path(args.data)
-    return list(examples.from_folder(folder, args.num_clips, spec, left_out, report, failures))
+    return list(folder_examples.read(folder, args.num_clips, spec, left_out, report, failures))
   if args.clips_per_scene is not None:
-    return list(examples.from_every_scene(synthetic_seed, args.clips_per_scene, spec, report))
-  return list(examples.from_synthetic(synthetic_seed, args.num_clips or NUM_CLIPS, spec, report=report))
+    return list(synthetic_examples.render_every_scene(synthetic_seed, args.clips_per_scene, spec, report))
+  return list(synthetic_examples.render(synthetic_seed, args.num_clips or NUM_CLIPS, spec, report=report))
 
 
 def _sweep(args: argparse.Namespace, model, request, examples: list, report: Callable[[str], None]) -> None:
@@ -190,7 +191,8 @@ def run(args: argparse.Namespace) -> int:
   """Evaluates and prints; 1 where clips of the folder could not be read."""
   # Not at the top: help and errors of the parser should not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
-  from v2a.data import examples as examples_lib
+  from v2a.data import folder_examples
+  from v2a.data import synthetic_examples
   from v2a.evaluation import adapter
   from v2a.metrics.embedders import catalog
   from v2a.reports import evaluation_page
@@ -199,10 +201,10 @@ def run(args: argparse.Namespace) -> int:
   from v2a.sampling import bundle
   from v2a.sampling import request as request_lib
 
-  synthetic_seed = examples_lib.synthetic_seed(args.data)
+  synthetic_seed = synthetic_examples.parse_seed(args.data)
   _check(args, synthetic_seed)
   if synthetic_seed is None:
-    examples_lib.search(pathlib.Path(args.data))  # before the model, which takes longer to load
+    folder_examples.search(pathlib.Path(args.data))  # before the model, which takes longer to load
   if args.page is not None:
     evaluation_page.check(args.page)
   if args.output is not None:

@@ -28,8 +28,10 @@ from v2a import clip
 from v2a import weights
 from v2a.config import schema
 from v2a.data import examples as examples_lib
+from v2a.data import folder_examples
 from v2a.data import record_schema
 from v2a.data import records
+from v2a.data import synthetic_examples
 from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.metrics import metric as metric_lib
@@ -165,7 +167,7 @@ def _examples(c: ml_collections.ConfigDict) -> tuple[str, list[examples_lib.Exam
   """Returns the prefix of the names of metrics, and the clips to evaluate on."""
   if c.data.validation:
     return '', _validation_examples(c)
-  found = examples_lib.from_synthetic(SEED, NUM_CLIPS, schema.clip_spec(c))
+  found = synthetic_examples.render(SEED, NUM_CLIPS, schema.clip_spec(c))
   # Without corrupted variants, which would take as long again.
   return SYNTHETIC_PREFIX, [dataclasses.replace(example, paired_variant=None) for example in found]
 
@@ -176,7 +178,7 @@ def _validation_examples(c: ml_collections.ConfigDict) -> list[examples_lib.Exam
   for index in np.random.default_rng(SEED).permutation(order):
     record = source[int(index)]
     if record['has_audio'] and record['has_video']:
-      found.append(examples_lib.from_record(_crop(record, source.spec, spec), spec))
+      found.append(folder_examples.from_record(_crop(record, source.spec, spec), spec))
     if len(found) == NUM_CLIPS:
       break
   if not found:

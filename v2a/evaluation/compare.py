@@ -14,6 +14,8 @@ import pathlib
 from v2a import clip as clip_lib
 from v2a import file_names
 from v2a.data import examples as examples_lib
+from v2a.data import folder_examples
+from v2a.data import synthetic_examples
 from v2a.evaluation import adapter
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
@@ -149,7 +151,7 @@ class _Clips:
     self._config, self._report = config, report
     self._by_spec: dict[clip_lib.ClipSpec, list[examples_lib.Example]] = {}
     self._references: dict[clip_lib.ClipSpec, list[metric_lib.Reference]] = {}
-    self.seed = examples_lib.synthetic_seed(config.data)
+    self.seed = synthetic_examples.parse_seed(config.data)
     self.left_out: dict[str, int] = {}
     self.failures: list[str] = []
 
@@ -168,9 +170,9 @@ class _Clips:
         folder = pathlib.Path(self._config.data)
         # Progress of the first reading alone, whatever the number of models.
         report = None if self._by_spec else self._report
-        found = examples_lib.from_folder(folder, num_clips, spec, self.left_out, report, self.failures)
+        found = folder_examples.read(folder, num_clips, spec, self.left_out, report, self.failures)
       else:
-        found = examples_lib.from_synthetic(self.seed, num_clips, spec, report=self._report)
+        found = synthetic_examples.render(self.seed, num_clips, spec, report=self._report)
       self._by_spec[spec] = list(found)
     return self._by_spec[spec]
 

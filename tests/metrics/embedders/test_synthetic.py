@@ -5,7 +5,7 @@ import pytest
 
 from scripts import train_classifiers as instruments_pipeline
 from scripts import train_embedder as pipeline
-from v2a.data import examples
+from v2a.data import synthetic_examples
 from v2a.evaluation import check_classifiers
 from v2a.metrics import set_distances
 from v2a.metrics import spectra
@@ -38,7 +38,7 @@ def test_seeds_of_training_and_evaluation_differ():
   seeds = (
     pipeline.TRAIN_SEED,
     instruments_pipeline.TRAIN_SEED,
-    examples.HELDOUT_SEED,
+    synthetic_examples.HELDOUT_SEED,
     check_classifiers.CHECK_SEED,
     0,
   )

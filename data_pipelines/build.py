@@ -96,7 +96,8 @@ def make_records(
     omitted: collects content of the video that is not in the records.
 
   Raises:
-    ValueError: the video cannot be read or is too short, or a sidecar is malformed.
+    MediaError: the file has no video stream, or cannot be read.
+    ValueError: the video is too short, or a sidecar is malformed.
   """
   info, sidecars = probe.probe(path), sidecar.read(path)
   if not info.has_video or info.is_image:

@@ -5,8 +5,10 @@ once avoids running the codec in each step. MODEL is the training folder or the 
 Fields added by another codec are preserved, so that records may contain both.
 """
 
+from collections.abc import Iterator
 import sys
 import time
+from typing import Any
 
 from flax import nnx
 import jax
@@ -25,7 +27,7 @@ from v2a.data import records
 BATCH = 16
 
 
-def encoded(source, export: weights.Export):
+def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[dict[str, Any]]:
   """Yields the records of a source with latent_mean_TC and latent_std_TC, or with codes_TK.
 
   Args:

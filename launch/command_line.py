@@ -10,6 +10,7 @@ The sweep runs other launchers: its `launch` takes `main` as a third argument.
 import argparse
 from collections.abc import Sequence
 import sys
+from typing import NoReturn
 
 from launch import gke
 from launch import local
@@ -36,7 +37,7 @@ WITHOUT_V2A = ('queues',)
 class Parser(argparse.ArgumentParser):
   """An argument parser that raises ValueError instead of printing its usage and exiting."""
 
-  def error(self, message: str):
+  def error(self, message: str) -> NoReturn:
     """Raises ValueError with argparse's message."""
     raise ValueError(f'{message} (see {self.prog} --help)')
 

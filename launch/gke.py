@@ -73,7 +73,11 @@ def hosts(args: argparse.Namespace) -> tuple[int, int, int]:
 
 
 def manifest(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
-  """Returns the JobSet as YAML."""
+  """Returns the JobSet as YAML.
+
+  Raises:
+    ValueError: the name is not a DNS label, or a workdir is not below a claim.
+  """
   if not _DNS_LABEL.fullmatch(args.name):
     raise ValueError(f'--name must be a DNS label (a-z, 0-9, -) of at most 28 characters; got {args.name!r}')
   kind = accelerators.ACCELERATORS[args.accelerator]

@@ -129,7 +129,11 @@ class ProcessGroup:
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Runs the processes until they finish; see `launch.command_line`."""
+  """Runs the processes until they finish; see `launch.command_line`.
+
+  Raises:
+    ValueError: --num-processes is below 1.
+  """
   if args.num_processes < 1:
     raise ValueError(f'--num-processes must be at least 1; got {args.num_processes}')
   variables = environment(args.devices_per_process)

@@ -53,7 +53,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
-  """Returns the batch script."""
+  """Returns the batch script.
+
+  Raises:
+    ValueError: a count is below 1, or --mount comes without --image.
+  """
   gpus = args.tasks_per_node if args.gpus_per_node is None else args.gpus_per_node
   for name in ('nodes', 'tasks_per_node', 'term_before_s'):
     if getattr(args, name) < 1:

@@ -56,7 +56,11 @@ def name(cell: dict[str, str]) -> str:
 
 
 def cell_argv(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
-  """Returns the arguments of v2a for one cell: with its overrides, and its own folder below --workdir."""
+  """Returns the arguments of v2a for one cell: with its overrides, and its own folder below --workdir.
+
+  Raises:
+    ValueError: there is not exactly one --workdir.
+  """
   v2a_argv = list(v2a_argv)
   positions = [
     index for index, word in enumerate(v2a_argv) if word == '--workdir' or word.startswith('--workdir=')

@@ -79,7 +79,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def script(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
-  """Returns the loop as a shell script."""
+  """Returns the loop as a shell script.
+
+  Raises:
+    ValueError: a count is out of range, or the workdir is not below a mount.
+  """
   if args.num_slices < 1:
     raise ValueError(f'--num-slices must be at least 1; got {args.num_slices}')
   if args.max_failures < 0:
@@ -153,7 +157,11 @@ def _start(args: argparse.Namespace, v2a_argv: Sequence[str]) -> str:
 
 
 def launch(args: argparse.Namespace, v2a_argv: Sequence[str]) -> int:
-  """Runs the loop until v2a has finished; see `launch.command_line`."""
+  """Runs the loop until v2a has finished; see `launch.command_line`.
+
+  Raises:
+    FileNotFoundError: gcloud is not installed.
+  """
   text = script(args, v2a_argv)
   if args.is_dry_run:
     print(text, end='')

@@ -239,7 +239,7 @@ def fit(
   return {**{key: np.asarray(value) for key, value in carry[0].items()}, **fixed}
 
 
-def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0):
+def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0) -> None:
   """Trains and writes classifiers.
 
   Args:

@@ -9,6 +9,7 @@ same arguments on the same machine give the same weights.
 """
 
 import argparse
+from collections.abc import Callable
 import pathlib
 import sys
 import time
@@ -34,7 +35,9 @@ GAIN_DB = 6.0
 _DB = np.log(10.0) / 20.0
 
 
-def render_examples(num_clips: int, report=None) -> tuple[np.ndarray, np.ndarray]:
+def render_examples(
+  num_clips: int, report: Callable[[str], object] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
   """Returns window_BSJR and tag_BO of clips, rendered with tiny frames."""
   found, labels, start = [], [], time.monotonic()
   for index in range(num_clips):
@@ -72,7 +75,9 @@ def loss(
   return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
 
 
-def fit(window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report=None) -> synthetic.Params:
+def fit(
+  window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report: Callable[[str], object] | None = None
+) -> synthetic.Params:
   """Returns the weights after training by AdamW with a cosine schedule, each clip at a random gain."""
   params = initialise(window_BSJR)
   fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
@@ -113,7 +118,7 @@ def normalize_variance(params: synthetic.Params, window_BSJR: np.ndarray) -> syn
   return {**params, **changed, 'weight_3_IO': params['weight_3_IO'] * scale}
 
 
-def train(output: pathlib.Path, scale: float = 1.0, report=None):
+def train(output: pathlib.Path, scale: float = 1.0, report: Callable[[str], object] | None = None) -> None:
   """Trains and writes the embedder.
 
   Args:

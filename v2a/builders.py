@@ -38,7 +38,7 @@ _CODEC_ARGUMENTS = (
 )
 
 
-def dtype(c: ml_collections.ConfigDict):
+def dtype(c: ml_collections.ConfigDict) -> jnp.dtype:
   """Returns the type that products run in."""
   return jnp.dtype(c.training.compute_dtype)
 

@@ -8,6 +8,7 @@ into a text file as it stands. Programs find the file by its URI, which holds th
 import hashlib
 import os
 import re
+from typing import Any
 import unicodedata
 import urllib.parse
 
@@ -33,7 +34,7 @@ def one_line(message: str, path: str | os.PathLike | None = None) -> str:
   return printable(line).strip()
 
 
-def utf8(value):
+def utf8(value: Any) -> Any:
   r"""Returns a JSON-able value whose texts can be encoded: a byte that is no UTF-8 becomes `\xe9`."""
   if isinstance(value, str):
     return ''.join(_escaped(letter) if '\ud800' <= letter <= '\udfff' else letter for letter in value)

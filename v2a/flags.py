@@ -5,6 +5,8 @@ from collections.abc import Callable
 import math
 import pathlib
 import re
+from typing import Any
+from typing import NoReturn
 
 from v2a import files
 
@@ -26,14 +28,14 @@ _MAX_SHOWN = 40
 class Parser(argparse.ArgumentParser):
   """An argument parser that raises ValueError where argparse prints a page of usage and exits."""
 
-  def error(self, message: str):
+  def error(self, message: str) -> NoReturn:
     """Raises ValueError with argparse's message."""
     raise ValueError(f'{message} (see {self.prog} --help)')
 
 
 def parse_number(
   kind: type, text: str, least: float = -math.inf, most: float = math.inf, is_open: bool = False
-):
+) -> Any:
   """Returns the number of a text: ASCII digits, finite, within bounds.
 
   Args:
@@ -74,7 +76,7 @@ duration_s = number(float, MIN_DURATION_S, MAX_DURATION_S)
 
 
 def local_path(text: str) -> pathlib.Path:
-  """An argparse type: a path in the file system, see `files.check_local`."""
+  """An argparse type: a path in the file system, see `files.check_local`; else raises ArgumentTypeError."""
   try:
     files.check_local('it', text)
   except ValueError as error:

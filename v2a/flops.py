@@ -8,11 +8,12 @@ has places, those that it skips included; one of cuDNN does not show what it doe
 """
 
 import math
+from typing import Any
 
 import jax
 
 
-def count(jaxpr) -> int:
+def count(jaxpr: Any) -> int:
   """Returns the operations of an open or closed jaxpr."""
   jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
   # A function whose results a policy has kept leaves one without results to be computed again: XLA drops it.

@@ -6,6 +6,7 @@ pytrees and structs carry no suffix.
 """
 
 import re
+from typing import Any
 
 LEGEND = {
   'A': 'audio channels (1 mono, 2 stereo)',
@@ -45,7 +46,7 @@ def axes(name: str) -> str | None:
   return match.group(1) if match else None
 
 
-def check(**arrays) -> dict[str, int]:
+def check(**arrays: Any) -> dict[str, int]:
   """Checks ranks and sizes of arrays against the axes in their names.
 
   Args:

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 from flax import nnx
 import jax
@@ -58,13 +59,13 @@ def _value(leaf):
   return leaf.get_value() if _is_variable(leaf) else leaf
 
 
-def flatten(tree) -> dict:
+def flatten(tree: Any) -> dict:
   """Returns the arrays of a pytree by dotted name; an nnx.Variable counts as its value."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)
   return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
-def unflatten(arrays: Mapping, like, source: str | pathlib.Path = ''):
+def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> Any:
   """Returns `arrays` (see `flatten`) in the structure of `like`; `source` names them in errors.
 
   Raises:
@@ -99,7 +100,7 @@ def _some(names: list[str]) -> str:
 
 
 def export(
-  tree,
+  tree: Any,
   path: str | pathlib.Path,
   c: ml_collections.ConfigDict,
   dtype: str = 'float16',

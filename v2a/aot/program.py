@@ -80,7 +80,7 @@ class Report:
   highest_mfu: float | None = None
 
 
-def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh):
+def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> tuple[jax.stages.Traced, state_lib.State]:
   """Returns the traced step and its abstract state for a mesh; nothing is run.
 
   Raises:

@@ -11,6 +11,7 @@ Copet et al. 2023, arXiv 2306.05284, sec. 2.2.
 
 import jax
 import jax.numpy as jnp
+import numpy.typing as npt
 
 from v2a import shapes
 
@@ -28,7 +29,7 @@ def codebook_delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
   return tuple(PATTERNS[pattern](k) for k in range(num_codebooks))
 
 
-def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
+def build(code_BTK: jax.Array, delays: tuple[int, ...], padding: npt.ArrayLike) -> jax.Array:
   """Returns code_BSK of the pattern's steps, T + max(late) of them.
 
   Args:
@@ -43,7 +44,11 @@ def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
 
 
 def revert(code_BSK: jax.Array, delays: tuple[int, ...]) -> jax.Array:
-  """Returns code_BTK of the steps of a pattern: the inverse of `build`."""
+  """Returns code_BTK of the steps of a pattern: the inverse of `build`.
+
+  Raises:
+    ValueError: there are too few steps for these delays.
+  """
   _check(code_BSK, delays)
   num_steps = code_BSK.shape[1] - max(delays)
   if num_steps < 1:

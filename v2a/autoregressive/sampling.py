@@ -16,7 +16,9 @@ noise that fades linearly to none.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -76,13 +78,13 @@ def sample_from_logits(key_B: jax.Array, logit_BSV: jax.Array, settings: Setting
 
 def sample(
   step_fn: Callable,
-  cache,
+  cache: Any,
   key_B: jax.Array,
   prefix_BTK: jax.Array,
   prefix_mask_BTK: jax.Array,
   *,
   padding_token: int,
-  weights_G=(1.0,),
+  weights_G: Sequence[float] | jax.Array = (1.0,),
   settings: Settings = Settings(),
 ) -> jax.Array:
   """Returns code_BTK, drawn step by step; one scan.
@@ -92,7 +94,8 @@ def sample(
       of the step before, all padding at index 0.
     cache: of G * B rows and no step yet, with room for T steps.
     key_B: a key a row.
-    prefix_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    prefix_BTK: tokens that are given; the others may hold anything.
+    prefix_mask_BTK: which tokens are given.
     padding_token: of the step before the first.
     weights_G: weight of each branch (eq. 1).
     settings: of eq. 2.
@@ -128,7 +131,7 @@ def decode_masked(
   mask_token: int,
   num_iterations: int,
   choice_temperature: float = 4.5,
-  weights_G=(1.0,),
+  weights_G: Sequence[float] | jax.Array = (1.0,),
   settings: Settings = Settings(),
 ) -> jax.Array:
   """Returns code_BTK, all drawn at once and the least certain again in each pass; one scan.
@@ -136,7 +139,8 @@ def decode_masked(
   Args:
     predict_fn: code_BTK -> logit_BTKV, of G * B rows, branch by branch.
     key_B: a key a row.
-    prefix_BTK: tokens that are given; is_known_BTK tells which. The others may hold anything.
+    prefix_BTK: tokens that are given; the others may hold anything.
+    prefix_mask_BTK: which tokens are given.
     mask_token: of what is to be drawn.
     num_iterations: evaluations.
     choice_temperature: temperature of the Gumbel noise on certainty, at the start.

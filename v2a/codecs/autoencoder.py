@@ -68,7 +68,7 @@ class Autoencoder(nnx.Module):
     num_channel_level_bands: int,
     num_griffin_lim_iterations: int,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Args: the spec; STFT window; latent channels; trunk size; bottleneck and its books; bands; phases.
 

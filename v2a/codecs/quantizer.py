@@ -74,7 +74,7 @@ class ResidualQuantizer(nnx.Module):
 
   def __call__(
     self, latent_BTC: jax.Array, num_codebooks_B: jax.Array | None = None, weight_BT: jax.Array | None = None
-  ):
+  ) -> tuple[jax.Array, jax.Array, jax.Array, CodebookStatistics]:
     """Quantizes with straight-through gradients; float32.
 
     Args:
@@ -85,7 +85,7 @@ class ResidualQuantizer(nnx.Module):
         None.
 
     Returns:
-      Quantized latents BTC, codes BTK, the loss of eq. 2, Seen.
+      Quantized latents BTC, codes BTK, the loss of eq. 2, CodebookStatistics.
     """
     shapes.check(latent_BTC=latent_BTC, num_codebooks_B=num_codebooks_B, weight_BT=weight_BT)
     weight_BT = jnp.ones(latent_BTC.shape[:2]) if weight_BT is None else weight_BT

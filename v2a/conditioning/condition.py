@@ -67,7 +67,7 @@ class Conditioner(nnx.Module):
     transcript_encoder: dict,
     ablate: tuple[str, ...] = (),
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Args: the spec; the common width of all features; each encoder's own arguments; ABLATIONS to leave out.
 
@@ -96,7 +96,9 @@ class Conditioner(nnx.Module):
     """Returns prompt tokens and mask; an empty prompt is the null text."""
     return _or_null(*self.text(byte_BU, length_B), length_B > 0, self.text_null_D[...])
 
-  def encode_video(self, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array):
+  def encode_video(
+    self, semantic_frame_BMYX3: jax.Array, sync_frame_BLYX3: jax.Array
+  ) -> tuple[jax.Array, jax.Array]:
     """Returns semantic tokens BMD and sync features BLD."""
     semantic_BMD, sync_BLD = self.semantic(semantic_frame_BMYX3), self.sync(sync_frame_BLYX3)
     if 'semantic' in self.ablate:

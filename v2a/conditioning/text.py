@@ -36,7 +36,7 @@ class TextEncoder(nnx.Module):
     num_layers: int,
     num_heads: int,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     if num_bytes % bytes_per_token:
       raise ValueError(

@@ -26,7 +26,7 @@ class SemanticEncoder(nnx.Module):
     num_heads: int,
     out_features: int,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     self.picture = vit.VisionTransformer(
       frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
@@ -54,7 +54,7 @@ class SyncEncoder(nnx.Module):
     width: int,
     num_layers: int,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     num_patches = (frame_size // patch) ** 2
     self.patch = patch

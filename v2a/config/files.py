@@ -177,7 +177,11 @@ def load(path: str | pathlib.Path) -> ml_collections.ConfigDict:
 
 
 def loads(text: str, source: str = 'text') -> ml_collections.ConfigDict:
-  """Returns the configuration of JSON text; `source` names it in errors."""
+  """Returns the configuration of JSON text; `source` names it in errors.
+
+  Raises:
+    ValueError: it is no JSON object, or has unknown keys or values of a wrong type.
+  """
   try:
     values = json.loads(text)
   except ValueError as error:

@@ -8,6 +8,7 @@ A key that is added later gets the default under which the code does what it did
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 import ml_collections
 
@@ -449,7 +450,7 @@ def _check_paths(c: ml_collections.ConfigDict) -> None:
       files.check_local(f'config.{key}', path)
 
 
-def section(c: ml_collections.ConfigDict, dotted: str):
+def section(c: ml_collections.ConfigDict, dotted: str) -> Any:
   """Returns the section or value of a dotted name."""
   for part in dotted.split('.'):
     c = c[part]

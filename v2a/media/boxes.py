@@ -128,6 +128,9 @@ class Index:
 
     Args:
       aspect: pixel aspect ratio (width over height), if known (ISO 14496-12, 12.1.4: pasp).
+
+    Raises:
+      ValueError: the video was written as another codec.
     """
     stbl = self._sample_table()
     position, (_, content) = next((i, box) for i, box in enumerate(stbl) if box[0] == b'stsd')

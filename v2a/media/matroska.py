@@ -122,7 +122,11 @@ def with_vfw_timestamps(
 
 
 def set_vfw_codec_id(path: pathlib.Path) -> None:
-  """Sets the codec id of the track that `add_stream` added, in a finished file, to Video for Windows."""
+  """Sets the codec id of the track that `add_stream` added, in a finished file, to Video for Windows.
+
+  Raises:
+    ValueError: no track of the file is from `add_stream`.
+  """
   with path.open('r+b') as file:
     position = file.read(_HEADER_BYTES).find(_PLACEHOLDER_ID)
     if position < 0:

@@ -63,7 +63,11 @@ def iterate_frames(
   duration_s: float | None = None,
   chunk_frames: int = _CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
-  """Returns an iterator over the result of `frames` in chunks of chunk_frames (the last may be shorter)."""
+  """Returns an iterator over the result of `frames` in chunks of chunk_frames (the last may be shorter).
+
+  Raises:
+    ValueError: chunk_frames is below 1, or `frames` would raise it.
+  """
   if chunk_frames < 1:
     raise ValueError(f'chunk_frames must be at least 1; got {chunk_frames}.')
   duration_s = _length_s(path, fps, size, start_s, duration_s)

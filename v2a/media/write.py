@@ -77,7 +77,7 @@ def mux(
   start_s: float = 0.0,
   duration_s: float | None = None,
 ) -> Muxed:
-  """Writes a copy of a video with a new audio track.
+  """Writes a copy of a video with a new audio track, and returns what was written.
 
   The video packets are copied byte for byte with their relative timestamps. Still images and animations (see
   v2a.media.stills), which cannot be muxed with audio, are encoded as H.264 video. The audio track is as long

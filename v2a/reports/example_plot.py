@@ -7,6 +7,7 @@ codec, the system's soundtrack, and that of the floor, which is the system's sou
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,10 @@ def waves(
 
 
 def plot(
-  axes, example: examples_lib.Example, sounds: Mapping[str, np.ndarray], frame_LYX3: np.ndarray | None = None
+  axes: Sequence[Any],
+  example: examples_lib.Example,
+  sounds: Mapping[str, np.ndarray],
+  frame_LYX3: np.ndarray | None = None,
 ) -> None:
   """Plots the curves into the first axes and one spectrogram into each of the others.
 

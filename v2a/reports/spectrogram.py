@@ -1,6 +1,7 @@
 """Mel spectrograms and envelopes for plots."""
 
 import numpy as np
+import numpy.typing as npt
 from scipy import signal
 
 from v2a import shapes
@@ -64,7 +65,7 @@ def _around(wave_NA: np.ndarray, center: int, num_samples: int) -> np.ndarray:
   return np.pad(inside_NA, ((before, num_samples - before - len(inside_NA)), (0, 0)))
 
 
-def envelope(values, num_columns: int) -> np.ndarray:
+def envelope(values: npt.ArrayLike, num_columns: int) -> np.ndarray:
   """Returns the largest value in each of a number of equal spans, so that thin peaks stay visible in a plot.
 
   Args:

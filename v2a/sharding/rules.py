@@ -6,6 +6,7 @@ than its `axes` name; that one is 'layers'. Activations are held to the table by
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from flax import nnx
 import jax
@@ -83,7 +84,7 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
   return jax.lax.with_sharding_constraint(x, jax.sharding.NamedSharding(mesh, spec))
 
 
-def shardings(tree, mesh: jax.sharding.Mesh):
+def shardings(tree: Any, mesh: jax.sharding.Mesh) -> Any:
   """Returns the NamedSharding of every array of a pytree, in the same structure.
 
   Args:

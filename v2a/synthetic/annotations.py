@@ -1,5 +1,7 @@
 """Annotations: sentences that describe the sound, from templates and synonyms; ASCII, at most 128 bytes."""
 
+import numpy as np
+
 from v2a.synthetic import random_streams
 
 pick = random_streams.pick
@@ -223,7 +225,7 @@ def _score(rng, facts: dict) -> str:
   return text
 
 
-def describe(rng, facts: dict, is_hidden: bool) -> str:
+def describe(rng: np.random.Generator, facts: dict, is_hidden: bool) -> str:
   """Returns a sentence that describes the sound of a scene; facts: see scene.Scene."""
   action = facts['action']
   if action in ACTIONS:
@@ -247,7 +249,9 @@ def describe(rng, facts: dict, is_hidden: bool) -> str:
   return text
 
 
-def annotate(rng, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool) -> tuple[str, bool]:
+def annotate(
+  rng: np.random.Generator, facts: dict, has_music: bool, has_wind: bool, is_hidden: bool
+) -> tuple[str, bool]:
   """Returns (annotation, whether it mentions the off-screen music).
 
   Args:

@@ -21,7 +21,13 @@ class Backdrop:
     floor: y of the edge of the floor in frame heights, or None.
   """
 
-  def __init__(self, rng, floor: float | None = None, is_busy: bool = True, value=(0.3, 0.85)):
+  def __init__(
+    self,
+    rng: np.random.Generator,
+    floor: float | None = None,
+    is_busy: bool = True,
+    value: tuple[float, float] = (0.3, 0.85),
+  ):
     self.floor = floor
     hue = rng.random()
     bright = rng.uniform(*value)
@@ -76,7 +82,7 @@ class Backdrop:
         plane_YX += rows[:, None] * (self._floor_color[channel] * depth[:, None] - plane_YX)
     return canvas.pixels_3LYX[:, 0]
 
-  def freeze(self):
+  def freeze(self) -> None:
     """Removes the moving object."""
     self._mover = None
 

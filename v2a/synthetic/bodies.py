@@ -33,12 +33,14 @@ class Body:
   grain: float
   grey: float = 0.47
 
-  def set_contrasting_grey(self, brightness: float):
+  def set_contrasting_grey(self, brightness: float) -> None:
     """Sets the grey of a hidden body so that it contrasts with a background of this brightness."""
     self.grey = 0.72 if brightness < 0.3 else 0.47 if brightness > 0.62 else 0.2
 
 
-def random_body(rng, material: str, is_hidden: bool = False, shape: str | None = None) -> Body:
+def random_body(
+  rng: np.random.Generator, material: str, is_hidden: bool = False, shape: str | None = None
+) -> Body:
   """Samples a body of a material."""
   shape = shape or random_streams.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
@@ -76,7 +78,15 @@ def _texture(body: Body, u, v, spun_u, spun_v, depth):
   ), 1.0
 
 
-def render(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=1.0):
+def render(
+  canvas: canvases.Canvas,
+  body: Body,
+  x: canvases.PerFrame,
+  y: canvases.PerFrame,
+  angle: canvases.PerFrame,
+  alpha: canvases.PerFrame = 1.0,
+  stretch: canvases.PerFrame = 1.0,
+) -> None:
   """Renders a body at positions (a number, or one per frame), rotated by an angle in radians.
 
   Args:
@@ -116,7 +126,14 @@ def render(canvas: canvases.Canvas, body: Body, x, y, angle, alpha=1.0, stretch=
   canvas.paint(window, cover * opacity, color, alpha)
 
 
-def render_shadow(canvas: canvases.Canvas, body: Body, x, y, floor: float, alpha=1.0):
+def render_shadow(
+  canvas: canvases.Canvas,
+  body: Body,
+  x: canvases.PerFrame,
+  y: canvases.PerFrame,
+  floor: float,
+  alpha: canvases.PerFrame = 1.0,
+) -> None:
   """Renders the soft shadow of a body on the floor."""
   height = np.clip((floor - y) / 0.8, 0, 1)
   canvas.ellipse(
@@ -135,6 +152,6 @@ def stick_color(brightness: float) -> tuple[float, float, float]:
   return (0.85, 0.72, 0.5) if brightness < 0.42 else (0.27, 0.18, 0.1)
 
 
-def accent_color(rng) -> tuple[float, float, float]:
+def accent_color(rng: np.random.Generator) -> tuple[float, float, float]:
   """Samples a colour for sticks and stands, distinct from the materials."""
   return backdrop.color(rng.uniform(0.2, 0.9), rng.uniform(0.3, 0.7), rng.uniform(0.25, 0.5))

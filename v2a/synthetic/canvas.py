@@ -6,7 +6,11 @@ Every parameter of a shape is a number or one value per frame. Coverage falls of
 frames is computed.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+
+PerFrame = float | np.ndarray  # a number, or one value per frame
 
 
 def _column(value) -> np.ndarray:
@@ -35,7 +39,7 @@ class Canvas:
     view.size, view.centre_X, view.pixels_3LYX = self.size, self.centre_X, self.pixels_3LYX[:, part]
     return view
 
-  def window(self, x, y, reach_x, reach_y) -> tuple[slice, slice]:
+  def window(self, x: PerFrame, y: PerFrame, reach_x: PerFrame, reach_y: PerFrame) -> tuple[slice, slice]:
     """Returns slices of the rows and columns within reach of the positions in any frame."""
     spans = []
     for centre, reach in ((y, reach_y), (x, reach_x)):
@@ -44,7 +48,7 @@ class Canvas:
       spans.append(slice(int(np.clip(low, 0, self.size)), int(np.clip(high, 0, self.size))))
     return spans[0], spans[1]
 
-  def offsets(self, window, x, y) -> tuple[np.ndarray, np.ndarray]:
+  def offsets(self, window: tuple[slice, slice], x: PerFrame, y: PerFrame) -> tuple[np.ndarray, np.ndarray]:
     """Returns the offsets u and v of the pixels of a window from (x, y), broadcastable to (L, Y, X)."""
     rows, columns = window
     return self.centre_X[columns][None, None, :] - _column(x), self.centre_X[rows][None, :, None] - _column(y)
@@ -54,7 +58,9 @@ class Canvas:
     width = 1 / self.size + softness
     return np.clip(0.5 - distance / np.float32(width), 0, 1)
 
-  def paint(self, window, cover: np.ndarray, color, alpha=1.0):
+  def paint(
+    self, window: tuple[slice, slice], cover: np.ndarray, color: Sequence, alpha: PerFrame = 1.0
+  ) -> None:
     """Blends a colour (three numbers, or three arrays that broadcast to (L, Y, X)) over the window."""
     rows, columns = window
     if not isinstance(alpha, float) or alpha != 1.0:
@@ -63,7 +69,16 @@ class Canvas:
       plane = self.pixels_3LYX[channel, :, rows, columns]
       plane += cover * (np.asarray(color[channel], np.float32) - plane)
 
-  def ellipse(self, x, y, radius_x, radius_y, color, alpha=1.0, softness=0.0):
+  def ellipse(
+    self,
+    x: PerFrame,
+    y: PerFrame,
+    radius_x: PerFrame,
+    radius_y: PerFrame,
+    color: Sequence,
+    alpha: PerFrame = 1.0,
+    softness: float = 0.0,
+  ) -> None:
     """Fills an upright ellipse."""
     window = self.window(x, y, np.max(radius_x) + softness, np.max(radius_y) + softness)
     u, v = self.offsets(window, x, y)
@@ -71,11 +86,30 @@ class Canvas:
     norm = np.sqrt((u / radius_x) ** 2 + (v / radius_y) ** 2)
     self.paint(window, self.coverage((norm - 1) * np.minimum(radius_x, radius_y), softness), color, alpha)
 
-  def disc(self, x, y, radius, color, alpha=1.0, softness=0.0):
+  def disc(
+    self,
+    x: PerFrame,
+    y: PerFrame,
+    radius: PerFrame,
+    color: Sequence,
+    alpha: PerFrame = 1.0,
+    softness: float = 0.0,
+  ) -> None:
     """Fills a disc."""
     self.ellipse(x, y, radius, radius, color, alpha, softness)
 
-  def box(self, x, y, half_x, half_y, color, alpha=1.0, angle=None, corner=0.0, softness=0.0):
+  def box(
+    self,
+    x: PerFrame,
+    y: PerFrame,
+    half_x: PerFrame,
+    half_y: PerFrame,
+    color: Sequence,
+    alpha: PerFrame = 1.0,
+    angle: PerFrame | None = None,
+    corner: float = 0.0,
+    softness: float = 0.0,
+  ) -> None:
     """Fills a box of half extents, turned by an angle in radians, with rounded corners."""
     reach_x, reach_y = np.max(half_x) + softness, np.max(half_y) + softness
     if angle is not None:
@@ -86,7 +120,17 @@ class Canvas:
       window, self.coverage(box_distance(u, v, half_x, half_y, angle, corner), softness), color, alpha
     )
 
-  def line(self, x0, y0, x1, y1, radius, color, alpha=1.0, softness=0.0):
+  def line(
+    self,
+    x0: PerFrame,
+    y0: PerFrame,
+    x1: PerFrame,
+    y1: PerFrame,
+    radius: PerFrame,
+    color: Sequence,
+    alpha: PerFrame = 1.0,
+    softness: float = 0.0,
+  ) -> None:
     """Renders a stroke with round ends from (x0, y0) to (x1, y1)."""
     x0, y0, x1, y1 = (np.atleast_1d(np.asarray(value, np.float32)) for value in (x0, y0, x1, y1))
     reach = np.max(radius) + softness
@@ -97,7 +141,9 @@ class Canvas:
     distance = np.sqrt((u - part * along_x) ** 2 + (v - part * along_y) ** 2) - _column(radius)
     self.paint((rows, columns), self.coverage(distance, softness), color, alpha)
 
-  def stamp(self, frame_G: np.ndarray, x_G, y_G, tile_GYX: np.ndarray, color):
+  def stamp(
+    self, frame_G: np.ndarray, x_G: PerFrame, y_G: PerFrame, tile_GYX: np.ndarray, color: Sequence
+  ) -> None:
     """Blends small tiles, tile g into frame frame_G[g] around (x_G[g], y_G[g]).
 
     Args:
@@ -128,7 +174,14 @@ class Canvas:
     return np.ascontiguousarray(np.moveaxis(scaled_3LYX, 0, -1))
 
 
-def box_distance(u, v, half_x, half_y, angle=None, corner=0.0) -> np.ndarray:
+def box_distance(
+  u: PerFrame,
+  v: PerFrame,
+  half_x: PerFrame,
+  half_y: PerFrame,
+  angle: PerFrame | None = None,
+  corner: float = 0.0,
+) -> np.ndarray:
   """Returns signed distances to a box; u and v are offsets from its centre."""
   if angle is not None:
     cosine, sine = _column(np.cos(angle)), _column(np.sin(angle))

@@ -5,6 +5,7 @@ is analytic, so that event times depend on neither frame rate nor frame size, an
 frames only.
 """
 
+from collections.abc import Sequence
 import dataclasses
 
 import numpy as np
@@ -93,7 +94,14 @@ class SyntheticClip:
   truth: dict
 
 
-def check(scenes, corruption: str | None, clip_s: float, fps: float, frame_size: int, sample_rate_hz: int):
+def check(
+  scenes: Sequence[str] | None,
+  corruption: str | None,
+  clip_s: float,
+  fps: float,
+  frame_size: int,
+  sample_rate_hz: int,
+) -> None:
   """Checks the arguments of `render`. Raises ValueError if one is out of range."""
   names = tuple(SCENES) if scenes is None else tuple(scenes)
   unknown = sorted(set(names) - set(SCENES))
@@ -147,7 +155,7 @@ def _frames(
 def render(
   seed: int,
   index: int,
-  scenes=None,
+  scenes: Sequence[str] | None = None,
   corruption: str | None = None,
   clip_s: float = 4.0,
   fps: float = 25,

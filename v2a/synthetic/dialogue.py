@@ -25,7 +25,7 @@ VOCABULARY = frozenset(
 PACES = (145, 150, 155, 160, 165, 170, 175)
 
 
-def random_sentence(rng) -> str:
+def random_sentence(rng: np.random.Generator) -> str:
   """Samples a sentence of two to five words."""
   kind = pick(rng, ('acts', 'moves', 'moves', 'named', 'opener'))
   if kind == 'opener':

@@ -23,7 +23,7 @@ class Face:
   has_fringe: bool
 
 
-def random_face(rng) -> Face:
+def random_face(rng: np.random.Generator) -> Face:
   """Samples a face."""
   tone = rng.uniform(0.45, 1.0)
   skin = (0.95 * tone, (0.76 - 0.08 * (1 - tone)) * tone, (0.63 - 0.15 * (1 - tone)) * tone)
@@ -48,7 +48,7 @@ def shifted(face: Face, shift_L: np.ndarray) -> Face:
   return dataclasses.replace(face, x=face.x + shift_L)
 
 
-def render(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.ndarray):
+def render(canvas: canvases.Canvas, face: Face, mouth_L5: np.ndarray, blink_L: np.ndarray) -> None:
   """Renders a face.
 
   Args:

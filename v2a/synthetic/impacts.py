@@ -1,11 +1,13 @@
 """Impact scenes: bodies that bounce, collide or are struck, and bodies of hidden material."""
 
+from collections.abc import Iterator
 import itertools
 
 import numpy as np
 
 from v2a.synthetic import backdrop
 from v2a.synthetic import bodies
+from v2a.synthetic import canvas as canvases
 from v2a.synthetic import mixing
 from v2a.synthetic import modal
 from v2a.synthetic import random_streams
@@ -47,7 +49,9 @@ class BouncingBody:
     hits_S, speeds_S: times in seconds and speeds in frame widths per second of its impacts.
   """
 
-  def __init__(self, rng, start_s: float, body: bodies.Body, floor: float, gravity: float):
+  def __init__(
+    self, rng: np.random.Generator, start_s: float, body: bodies.Body, floor: float, gravity: float
+  ):
     self.start_s, self.gravity, self.body = start_s, gravity, body
     self.rest_y = floor - body.radius * (1.0 if body.shape == 'disc' else 0.92)
     restitution = modal.MATERIALS[body.material].restitution * rng.uniform(0.92, 1.06)
@@ -78,11 +82,11 @@ class BouncingBody:
     self.end_s = time_s + (flight_s if self._leaves else rng.uniform(0.25, 0.6))
     self.turn = self.vx / body.radius if body.shape == 'disc' else self.vx * 4
 
-  def x(self, time):
+  def x(self, time: np.ndarray) -> float | np.ndarray:
     """Returns the horizontal position at times in seconds."""
     return self.x0 + self.vx * (time - self.start_s)
 
-  def shift(self, delay_s: float):
+  def shift(self, delay_s: float) -> None:
     """Shifts the whole trajectory in time."""
     self.start_s += delay_s
     self.hits_S = self.hits_S + delay_s
@@ -100,7 +104,7 @@ class BouncingBody:
     y = base + velocity * since + 0.5 * self.gravity * since**2
     return np.where((piece == len(self.hits_S)) & (not self._leaves), self.rest_y, np.minimum(y, self.rest_y))
 
-  def render(self, canvas, time_L: np.ndarray, floor: float):
+  def render(self, canvas: canvases.Canvas, time_L: np.ndarray, floor: float) -> None:
     """Renders the body and its shadow in the frames that show it."""
     visible = np.flatnonzero((time_L > self.start_s) & (time_L < self.end_s + 0.2))
     if not len(visible):
@@ -224,7 +228,7 @@ class CollidingBodies:
   walls through points at rest; each wall gives it a new speed. Every position is thus a closed form of time.
   """
 
-  def __init__(self, rng, body_list: list[bodies.Body], until_s: float):
+  def __init__(self, rng: np.random.Generator, body_list: list[bodies.Body], until_s: float):
     self.radius_S = np.array([body.radius for body in body_list])
     self.left, self.right = 0.05, 0.95
     self.span = self.right - self.left - 2 * self.radius_S.sum()
@@ -247,7 +251,7 @@ class CollidingBodies:
       self.speeds.append(speed)
       u, sign = target, -sign
 
-  def mover(self, time):
+  def mover(self, time: np.ndarray) -> np.ndarray:
     """Returns the coordinate u of the moving point."""
     return np.interp(time, self.times, self.waypoints)
 
@@ -259,7 +263,7 @@ class CollidingBodies:
     shift = self.left + np.cumsum(2 * self.radius_S) - self.radius_S
     return np.sort(points, axis=1) + shift
 
-  def hits(self):
+  def hits(self) -> Iterator[tuple[float, float, str, int]]:
     """Yields (time_s, speed, kind, index of the body) of all impacts."""
     for leg, speed in enumerate(self.speeds):
       start, end, start_s = self.waypoints[leg], self.waypoints[leg + 1], self.times[leg]

@@ -15,7 +15,7 @@ def pan(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
   return np.cos(angle).astype(np.float32), np.sin(angle).astype(np.float32)
 
 
-def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0):
+def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0) -> None:
   """Adds a mono sound at sample `start`, panned to x, in place; samples outside the waveform are cut."""
   skip = max(0, -start)
   length = min(len(mono_N) - skip, len(wave_NA) - start - skip)
@@ -36,7 +36,7 @@ def add_early_reflections(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarra
   return wet_NA
 
 
-def fade(wave_NA: np.ndarray, start: int, end: int, length: int):
+def fade(wave_NA: np.ndarray, start: int, end: int, length: int) -> None:
   """Silences everything outside samples start..end, with ramps of `length` samples, in place."""
   gain_N = np.zeros(len(wave_NA), np.float32)
   gain_N[max(start, 0) : max(end, 0)] = 1

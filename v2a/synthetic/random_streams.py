@@ -1,5 +1,7 @@
 """Random numbers of one clip: independent named streams, so that one choice never affects another."""
 
+from collections.abc import Sequence
+from typing import Any
 import zlib
 
 import numpy as np
@@ -24,7 +26,7 @@ class RandomStreams:
     return np.random.default_rng([self.seed, self.index, zlib.crc32(name.encode())])
 
 
-def pick(rng: np.random.Generator, choices, weights=None):
+def pick(rng: np.random.Generator, choices: Sequence, weights: Sequence[float] | None = None) -> Any:
   """Samples one element of a sequence without converting it to an array, with optional weights."""
   if weights is None:
     return choices[int(rng.integers(len(choices)))]
@@ -35,7 +37,9 @@ def pick(rng: np.random.Generator, choices, weights=None):
 class RandomCurve:
   """A smooth curve through random values at random times."""
 
-  def __init__(self, rng, low: float, high: float, spacing_s: tuple[float, float], until_s: float):
+  def __init__(
+    self, rng: np.random.Generator, low: float, high: float, spacing_s: tuple[float, float], until_s: float
+  ):
     time_s, times, values = -float(rng.random()) * spacing_s[0], [], []
     while True:
       times.append(time_s)

@@ -36,13 +36,13 @@ class SceneSpec:
     """Returns a silent stereo waveform wave_NA."""
     return np.zeros((self.num_samples, 2), np.float32)
 
-  def interpolate_curve(self, curve, hop: int = 64) -> np.ndarray:
+  def interpolate_curve(self, curve: Callable[[np.ndarray], np.ndarray], hop: int = 64) -> np.ndarray:
     """Evaluates a curve over seconds at every sample, computed every `hop` samples and interpolated."""
     coarse_S = np.arange(0, self.num_samples + hop, hop)
     value_S = curve(coarse_S / self.sample_rate_hz)
     return np.interp(np.arange(self.num_samples), coarse_S, value_S).astype(np.float32)
 
-  def spatialize(self, mono_N: np.ndarray, x) -> np.ndarray:
+  def spatialize(self, mono_N: np.ndarray, x: float | np.ndarray) -> np.ndarray:
     """Returns wave_NA of a mono sound panned to x (a number, or one per sample), with early reflections."""
     left, right = mixing.pan(x)
     return mixing.add_early_reflections(

@@ -6,6 +6,7 @@ lock.
 
 import _ctypes
 from collections.abc import Generator
+from collections.abc import Sequence
 import contextlib
 import ctypes
 import functools
@@ -83,7 +84,9 @@ def _library() -> Generator[ctypes.CDLL]:
 
 
 @functools.lru_cache(maxsize=4096)
-def synthesize(text: str, words_per_minute: int, sample_rate_hz: int):
+def synthesize(
+  text: str, words_per_minute: int, sample_rate_hz: int
+) -> tuple[np.ndarray, tuple[tuple[str, float, float], ...], tuple[tuple[str, float, float], ...]]:
   """Synthesizes a text.
 
   Args:
@@ -94,6 +97,9 @@ def synthesize(text: str, words_per_minute: int, sample_rate_hz: int):
   Returns:
     mono_N (float32, read only, starts with the first phoneme), words as (word, start_s, end_s), and phonemes
     as (IPA, start_s, end_s); tuples, because they are cached.
+
+  Raises:
+    RuntimeError: the speech synthesizer failed.
   """
   with _lock, _library() as library:
     _chunks.clear()
@@ -158,7 +164,7 @@ def shapes_of(phoneme: str) -> list[tuple]:
   return shapes[:2] or [REST]
 
 
-def mouth_shape(phonemes, time_S: np.ndarray) -> np.ndarray:
+def mouth_shape(phonemes: Sequence[tuple[str, float, float]], time_S: np.ndarray) -> np.ndarray:
   """Returns mouth_S5 (opening, width, rounding, teeth, closed lips, each 0..1) at times in seconds.
 
   Args:

@@ -44,12 +44,12 @@ ENGINE_HARMONICS = (1.0, 0.75, 0.6, 0.45, 0.4, 0.28, 0.22, 0.18, 0.14, 0.1, 0.08
 HUM_HARMONICS = (0.9, 1.0, 0.35, 0.6, 0.15, 0.3, 0.1, 0.15)
 
 
-def rain(rng, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def rain(rng: np.random.Generator, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Returns mono_N: high-frequency noise at the given level."""
   return _looped_noise(rng, len(level_N), sample_rate_hz, 1200, 6500) * (level_N * np.float32(0.14))
 
 
-def wind(rng, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def wind(rng: np.random.Generator, level_N: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   """Returns mono_N: low-frequency noise that becomes louder and brighter with the level."""
   low_N = _looped_noise(rng, len(level_N), sample_rate_hz, 90, 350)
   middle_N = _looped_noise(rng, len(level_N), sample_rate_hz, 350, 900)

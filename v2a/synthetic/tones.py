@@ -1,5 +1,7 @@
 """Pitched notes and music: plucked and sustained notes, chords, arpeggios."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from v2a.synthetic import mixing
@@ -18,7 +20,12 @@ def midi_to_hz(midi: float) -> float:
 
 
 def note(
-  pitch_hz: float, duration_s: float, sample_rate_hz: int, gains=PIANO, attack_s=0.002, decay_s=0.5
+  pitch_hz: float,
+  duration_s: float,
+  sample_rate_hz: int,
+  gains: Sequence[float] = PIANO,
+  attack_s: float = 0.002,
+  decay_s: float = 0.5,
 ) -> np.ndarray:
   """Returns mono_N of peak about 1: attack, exponential decay (inf holds), release of 50 ms at the end."""
   length = int(duration_s * sample_rate_hz)
@@ -30,7 +37,7 @@ def note(
   return textures.wavetable(gains)[index_N] * envelope_N.astype(np.float32)
 
 
-def compose(rng, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list[dict]:
+def compose(rng: np.random.Generator, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list[dict]:
   """Composes music as long as the clip; returns notes (time_s, duration_s, pitch_hz, x, gain, held)."""
   root = int(rng.integers(53, 63))
   scale = MODES[mode]

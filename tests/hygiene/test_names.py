@@ -19,12 +19,12 @@ SUFFIX = re.compile(r'^_*[a-z][a-z0-9_]*?_([0-9]*[A-Z][A-Za-z0-9]*)$')
 # Of a package, how many docstrings and annotations (`misdocumented`, `unannotated`) are still to be mended.
 LEFT = {
   'v2a/cli': (9, 3),
-  'v2a/data': (1, 6),
-  'v2a/evaluation': (1, 4),
-  'v2a/metrics': (9, 6),
-  'v2a/models': (7, 25),
+  'v2a/data': (1, 0),
+  'v2a/evaluation': (1, 2),
+  'v2a/metrics': (2, 2),
+  'v2a/models': (7, 22),
   'v2a/sampling': (0, 9),
-  'v2a/training': (4, 22),
+  'v2a/training': (4, 1),
 }
 
 

@@ -3,7 +3,6 @@
 import argparse
 from collections.abc import Callable
 import json
-import pathlib
 import sys
 
 from v2a import file_names
@@ -101,25 +100,6 @@ def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
   )
 
 
-def _load_examples(
-  args: argparse.Namespace,
-  synthetic_seed: int | None,
-  spec,
-  left_out: dict[str, int],
-  failures: list[str],
-  report: Callable[[str], None],
-) -> list:
-  from v2a.data import folder_examples
-  from v2a.data import synthetic_examples
-
-  if synthetic_seed is None:
-    folder = pathlib.Path(args.data)
-    return list(folder_examples.read(folder, args.num_clips, spec, left_out, report, failures))
-  if args.clips_per_scene is not None:
-    return list(synthetic_examples.render_every_scene(synthetic_seed, args.clips_per_scene, spec, report))
-  return list(synthetic_examples.render(synthetic_seed, args.num_clips or NUM_CLIPS, spec, report=report))
-
-
 def _sweep(args: argparse.Namespace, model, request, examples: list, report: Callable[[str], None]) -> None:
   from v2a.evaluation import adapter
   from v2a.evaluation import robustness
@@ -142,13 +122,7 @@ def _sweep(args: argparse.Namespace, model, request, examples: list, report: Cal
   print(json.dumps(result) if args.json else robustness_report.format_table(result))
 
 
-def _check(args: argparse.Namespace, synthetic_seed: int | None) -> None:
-  if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
-    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
-  if synthetic_seed is None and args.clips_per_scene is not None:
-    raise ValueError(
-      f"--clips-per-scene needs clips of the synthetic set, --data world:SEED; '{args.data}' is a folder."
-    )
+def _check(args: argparse.Namespace) -> None:
   if args.output is not None and args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   if args.sweep and args.output is None:
@@ -161,29 +135,18 @@ def _check(args: argparse.Namespace, synthetic_seed: int | None) -> None:
     )
 
 
-def _evaluate(args: argparse.Namespace, model, request, examples: list, report: Callable[[str], None]):
-  """Returns the evaluation; with --output soundtracks and embeddings are kept there, and found again."""
-  from v2a.evaluation import adapter
-  from v2a.evaluation import evaluator
-  from v2a.evaluation import sample_cache
-  from v2a.metrics import registry
+def _config(args: argparse.Namespace):
+  from v2a.evaluation import evaluate
 
-  # Before anything is generated: unreadable weights are an error at once.
-  metrics = registry.load(embeddings=args.output and args.output / registry.EMBEDDINGS_FOLDER)
-  system, batch_size = adapter.adapt(model, request), adapter.batch_size(model, args.batch_size)
-  if args.output is not None:
-    key = sample_cache.cache_key(model, request, batch_size)
-    system = sample_cache.SampleCache(args.output / sample_cache.FOLDER, key).wrap(system)
-  return evaluator.evaluate(
-    system,
-    examples,
-    file_names.printable(args.data),
-    args.seed,
-    batch_size,
-    metrics=metrics,
-    report_progress=report,
+  return evaluate.EvaluateConfig(
+    data=args.data,
+    num_clips=args.num_clips,
+    clips_per_scene=args.clips_per_scene,
+    clip_s=args.clip_seconds,
+    seed=args.seed,
     num_seeds=args.num_seeds,
     has_captions=not args.no_captions,
+    batch_size=args.batch_size,
   )
 
 
@@ -191,9 +154,7 @@ def run(args: argparse.Namespace) -> int:
   """Evaluates and prints; 1 where clips of the folder could not be read."""
   # Not at the top: help and errors of the parser should not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
-  from v2a.data import folder_examples
-  from v2a.data import synthetic_examples
-  from v2a.evaluation import adapter
+  from v2a.evaluation import evaluate
   from v2a.metrics.embedders import catalog
   from v2a.reports import evaluation_page
   from v2a.reports import evaluation_report
@@ -201,10 +162,9 @@ def run(args: argparse.Namespace) -> int:
   from v2a.sampling import bundle
   from v2a.sampling import request as request_lib
 
-  synthetic_seed = synthetic_examples.parse_seed(args.data)
-  _check(args, synthetic_seed)
-  if synthetic_seed is None:
-    folder_examples.search(pathlib.Path(args.data))  # before the model, which takes longer to load
+  config = _config(args)
+  config.check()  # before the model, which takes longer to load
+  _check(args)
   if args.page is not None:
     evaluation_page.check(args.page)
   if args.output is not None:
@@ -219,27 +179,23 @@ def run(args: argparse.Namespace) -> int:
   request.validate()
   compilation_cache.enable()
   model = bundle.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
-  left_out: dict[str, int] = {}
-  failures: list[str] = []
-  spec = adapter.clip_spec(model, args.clip_seconds)
-  examples = _load_examples(args, synthetic_seed, spec, left_out, failures, report)
-  for reason, num in left_out.items():
-    report(f'note: {num} clips of the folder left out: {reason}')
-  trained_on = adapter.trained_on(model, examples, synthetic_seed, report)
-  if trained_on:
-    num = len(trained_on)
-    report(f'note: this model was trained on {num} of these {len(examples)} clips; they are not held out')
+  loaded = evaluate.load_examples(model, config, report)
   if args.sweep:
-    _sweep(args, model, request, examples, report)
-    return int(bool(failures))
+    _sweep(args, model, request, loaded.examples, report)
+    return int(bool(loaded.failures))
   if args.output is not None:
-    evaluation_report.check(args.output, examples)
-  eval_result = _evaluate(args, model, request, examples, report)
+    evaluation_report.check(args.output, loaded.examples)
+  eval_result = evaluate.evaluate(model, request, loaded, config, args.output, report)
+  _report(args, eval_result, loaded.examples, report)
+  return int(bool(loaded.failures))
+
+
+def _report(args: argparse.Namespace, eval_result, examples: list, report: Callable[[str], None]) -> None:
+  """Writes the reports and prints the metrics."""
+  from v2a.reports import evaluation_page
+  from v2a.reports import evaluation_report
+
   result = eval_result.result
-  result['settings'] = {'generator': args.generator, **sampling_flags.settings(args)}
-  result['held_out'] = None if trained_on is None else not trained_on
-  result['num_trained_on'] = None if trained_on is None else len(trained_on)
-  result['protocol']['left_out'] = left_out
   if args.num_seeds < NUM_REPORTED_SEEDS:
     report(f'note: published results need --num-seeds {NUM_REPORTED_SEEDS} or more; got {args.num_seeds}')
   if result['silent']:
@@ -252,4 +208,3 @@ def run(args: argparse.Namespace) -> int:
     line = command.line('evaluate', add_flags, args)
     evaluation_page.write(args.page, eval_result, examples, line)
   print(json.dumps(result) if args.json else evaluation_report.format_table(result))
-  return int(bool(failures))

@@ -1,1 +1,1 @@
-"""Evaluation: measuring tools that are themselves measured, and the figures of the world."""
+"""Evaluation: one system, several systems compared, robustness to corrupted video, callbacks of training."""

@@ -1,0 +1,123 @@
+"""The public functions `v2a.evaluate` and `v2a.compare`; the command line runs the same code with reports."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import pathlib
+import tempfile
+
+from v2a.evaluation import adapter
+from v2a.evaluation import compare as compare_lib
+from v2a.evaluation import evaluate as evaluate_lib
+from v2a.sampling import pipeline as pipeline_lib
+
+
+def evaluate(
+  model: str | pathlib.Path | pipeline_lib.Pipeline,
+  data: str | pathlib.Path = evaluate_lib.EvaluateConfig.data,
+  *,
+  num_clips: int | None = None,
+  clip_s: float | None = None,
+  seed: int = 0,
+  num_seeds: int = 1,
+  has_captions: bool = True,
+  generator: str | None = None,
+  groups: Sequence[str] = evaluate_lib.EvaluateConfig.groups,
+  batch_size: int = 8,
+  output: str | pathlib.Path | None = None,
+  report_progress: Callable[[str], None] = lambda line: None,
+  **settings: float | int | str | None,
+) -> dict:
+  """Returns the metrics of a model on a data set.
+
+  Args:
+    model: a pipeline, the name of a packaged model, or a folder.
+    data: the synthetic set, or a folder of records or of videos; see evaluate.EvaluateConfig.
+    num_clips: how many clips; None is evaluate.NUM_CLIPS of the synthetic set, all of a folder.
+    clip_s: length of the clips in seconds; None is one window of the model.
+    seed: first seed of the noise.
+    num_seeds: soundtracks per clip, each with a seed of its own.
+    has_captions: whether the model is given the annotations of the clips as prompts.
+    generator: 'flow', 'tokens' or 'masked'; None is the model's first.
+    groups: groups of metrics, see `v2a.metrics.GROUPS`.
+    batch_size: soundtracks generated at once.
+    output: folder that caches soundtracks and embeddings; None is none.
+    report_progress: receives one line at a time.
+    **settings: sampling settings of request.Request, such as steps=25.
+
+  Returns:
+    The content of report.json (docs/howto/evaluate.md): each group of metrics by its name, each metric with
+    value, interval, floor and ceiling.
+
+  Raises:
+    FileNotFoundError: there is no such model or data.
+    ValueError: a setting or the data is not valid.
+  """
+  config = evaluate_lib.EvaluateConfig(
+    str(data), num_clips, None, clip_s, seed, num_seeds, has_captions, batch_size, tuple(groups)
+  )
+  config.check()
+  runner = model if isinstance(model, pipeline_lib.Pipeline) else pipeline_lib.load(model)
+  request = adapter.make_request(runner.bundle, generator, **settings)
+  loaded = evaluate_lib.load_examples(runner.bundle, config, report_progress)
+  folder = None if output is None else pathlib.Path(output)
+  found = evaluate_lib.evaluate(runner.bundle, request, loaded, config, folder, report_progress)
+  return found.result | {'failures': loaded.failures}
+
+
+def compare(
+  models: Sequence[str | pathlib.Path],
+  data: str | pathlib.Path = evaluate_lib.EvaluateConfig.data,
+  *,
+  num_clips: int | None = None,
+  clip_s: float | None = None,
+  seed: int = 0,
+  num_seeds: int = 1,
+  has_captions: bool = True,
+  batch_size: int = 8,
+  output: str | pathlib.Path | None = None,
+  report_progress: Callable[[str], None] = lambda line: None,
+  **settings: float | int | str | None,
+) -> dict:
+  """Returns metrics and costs of several systems on the same clips, with paired tests against the first.
+
+  Args:
+    models: names or folders of models, with ':GENERATOR' for another generator than the model's first; or
+      folders of WAV files named as the clips.
+    data: see `evaluate`.
+    num_clips: see `evaluate`.
+    clip_s: see `evaluate`.
+    seed: see `evaluate`.
+    num_seeds: see `evaluate`.
+    has_captions: see `evaluate`.
+    batch_size: see `evaluate`.
+    output: folder that caches soundtracks and embeddings; None is a temporary one.
+    report_progress: receives one line at a time.
+    **settings: sampling settings of request.Request, for the generators that have them.
+
+  Returns:
+    The content of report.json (docs/howto/compare.md): 'models' by name, and 'differences' to the first.
+
+  Raises:
+    FileNotFoundError: there is no such model or data.
+    ValueError: a model, a setting or the data is not valid.
+  """
+  steps = settings.pop('steps', None)
+  chosen = evaluate_lib.EvaluateConfig(str(data), num_clips)
+  chosen.check()
+  if num_clips is None and chosen.synthetic_seed is not None:
+    num_clips = evaluate_lib.NUM_CLIPS
+  config = compare_lib.CompareConfig(
+    models=[str(model) for model in models],
+    data=str(data),
+    num_clips=num_clips,
+    seed=seed,
+    num_seeds=num_seeds,
+    steps=() if steps is None else (steps,),
+    settings=settings,
+    has_captions=has_captions,
+    batch_size=batch_size,
+    clip_s=clip_s,
+  )
+  with tempfile.TemporaryDirectory() as folder:
+    found = compare_lib.compare(config, pathlib.Path(output or folder), report_progress)
+  return found.result | {'failures': found.failures}

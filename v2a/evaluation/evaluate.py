@@ -1,0 +1,171 @@
+"""Evaluates a model on a data set: loads the clips, generates, computes all metrics, checks what is held out."""
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import dataclasses
+import pathlib
+
+from v2a import clip as clip_lib
+from v2a import file_names
+from v2a.data import examples as examples_lib
+from v2a.data import folder_examples
+from v2a.data import synthetic_examples
+from v2a.evaluation import adapter
+from v2a.evaluation import evaluator
+from v2a.evaluation import sample_cache
+from v2a.metrics import registry
+from v2a.sampling import bundle as bundle_lib
+from v2a.sampling import request as request_lib
+
+NUM_CLIPS = 256  # of the synthetic set
+ProgressFn = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateConfig:
+  """What to evaluate on, and how.
+
+  Attributes:
+    data: the synthetic set as 'world:SEED' or 'world:heldout', or a folder of records or of videos.
+    num_clips: how many; None is NUM_CLIPS of the synthetic set, all of a folder.
+    clips_per_scene: of the synthetic set, instead of num_clips.
+    clip_s: length of the clips; None is one window of the model.
+    seed: first seed of the noise.
+    num_seeds: soundtracks per clip, each with a seed of its own; metrics are averaged over them.
+    has_captions: whether the model is given the annotations of the clips as prompts.
+    batch_size: soundtracks generated at once.
+    groups: groups of metrics, of registry.GROUPS.
+  """
+
+  data: str = 'world:heldout'
+  num_clips: int | None = None
+  clips_per_scene: int | None = None
+  clip_s: float | None = None
+  seed: int = 0
+  num_seeds: int = 1
+  has_captions: bool = True
+  batch_size: int = 8
+  groups: Sequence[str] = tuple(registry.GROUPS)
+
+  @property
+  def synthetic_seed(self) -> int | None:
+    """The seed of the synthetic set; None where the data is a folder."""
+    return synthetic_examples.parse_seed(self.data)
+
+  def check(self) -> None:
+    """Raises FileNotFoundError or ValueError where the data is not there; before a model is loaded."""
+    if self.synthetic_seed is not None:
+      return
+    folder = pathlib.Path(self.data)
+    if not folder.is_dir():
+      raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{self.data}'.")
+    if self.clips_per_scene is not None:
+      raise ValueError(
+        f"--clips-per-scene needs clips of the synthetic set, --data world:SEED; '{self.data}' is a folder."
+      )
+    folder_examples.search(folder)
+
+
+@dataclasses.dataclass
+class LoadedExamples:
+  """The clips of an evaluation.
+
+  Attributes:
+    examples: the clips.
+    trained_on: names of those that the model was trained on; None where that is not known.
+    left_out: how many clips of a folder were left out, by reason.
+    failures: one line for each clip that could not be read.
+  """
+
+  examples: list[examples_lib.Example]
+  trained_on: list[str] | None
+  left_out: dict[str, int]
+  failures: list[str]
+
+
+def load_examples(
+  bundle: bundle_lib.Bundle, config: EvaluateConfig, report_progress: ProgressFn
+) -> LoadedExamples:
+  """Returns the clips at the rates of a model.
+
+  Args:
+    bundle: the model.
+    config: names the data.
+    report_progress: receives one line at a time.
+
+  Raises:
+    FileNotFoundError, ValueError: the data is not there or not valid.
+  """
+  spec, seed = adapter.clip_spec(bundle, config.clip_s), config.synthetic_seed
+  left_out: dict[str, int] = {}
+  failures: list[str] = []
+  examples = list(_examples(config, spec, left_out, failures, report_progress))
+  for reason, num in left_out.items():
+    report_progress(f'note: {num} clips of the folder left out: {reason}')
+  trained_on = adapter.trained_on(bundle, examples, seed, report_progress)
+  if trained_on:
+    num = len(trained_on)
+    report_progress(f'note: this model was trained on {num} of these {len(examples)} clips; not held out')
+  return LoadedExamples(examples, trained_on, left_out, failures)
+
+
+def _examples(
+  config: EvaluateConfig,
+  spec: clip_lib.ClipSpec,
+  left_out: dict[str, int],
+  failures: list[str],
+  report: ProgressFn,
+):
+  seed = config.synthetic_seed
+  if seed is None:
+    folder = pathlib.Path(config.data)
+    return folder_examples.read(folder, config.num_clips, spec, left_out, report, failures)
+  if config.clips_per_scene is not None:
+    return synthetic_examples.render_every_scene(seed, config.clips_per_scene, spec, report)
+  return synthetic_examples.render(seed, config.num_clips or NUM_CLIPS, spec, report=report)
+
+
+def evaluate(
+  bundle: bundle_lib.Bundle,
+  request: request_lib.Request,
+  loaded: LoadedExamples,
+  config: EvaluateConfig,
+  output: pathlib.Path | None = None,
+  report_progress: ProgressFn = lambda line: None,
+) -> evaluator.EvalResult:
+  """Returns all metrics of a model on clips.
+
+  Args:
+    bundle: the model.
+    request: its generator and sampling settings.
+    loaded: the clips, see `load_examples`.
+    config: how to evaluate.
+    output: folder that caches soundtracks and embeddings, so that a second call continues; None is none.
+    report_progress: receives one line at a time.
+
+  Raises:
+    ValueError: fewer than two clips, or weights of a measuring network that cannot be read.
+  """
+  # Before anything is generated: unreadable weights are an error at once.
+  metrics = registry.load(config.groups, output and output / registry.EMBEDDINGS_FOLDER)
+  system, batch_size = adapter.adapt(bundle, request), adapter.batch_size(bundle, config.batch_size)
+  if output is not None:
+    key = sample_cache.cache_key(bundle, request, batch_size)
+    system = sample_cache.SampleCache(output / sample_cache.FOLDER, key).wrap(system)
+  found = evaluator.evaluate(
+    system,
+    loaded.examples,
+    file_names.printable(config.data),
+    config.seed,
+    batch_size,
+    metrics=metrics,
+    report_progress=report_progress,
+    num_seeds=config.num_seeds,
+    has_captions=config.has_captions,
+  )
+  settings = {name: getattr(request, name) for name in request_lib.OPTIONAL_SETTINGS}
+  found.result['settings'] = {'generator': request.generator, **settings}
+  found.result['held_out'] = None if loaded.trained_on is None else not loaded.trained_on
+  found.result['num_trained_on'] = None if loaded.trained_on is None else len(loaded.trained_on)
+  found.result['protocol']['left_out'] = loaded.left_out
+  return found

@@ -34,7 +34,7 @@ from v2a.metrics import synthetic
     (['--clips-per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
     (
       ['--clips-per-scene', '2', '--data', 'tests'],
-      "--clips-per-scene needs clips of a world, --data world:SEED; 'te",
+      "--clips-per-scene needs clips of the synthetic set, --data world:SEED; 'te",
     ),
     (['--clip-seconds', '0'], "wanted a number in 0.001..86400; got '0'"),
     (['--clip-seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),

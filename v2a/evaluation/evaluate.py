@@ -1,4 +1,4 @@
-"""Evaluates a model on a data set: loads the clips, generates, computes all metrics, checks what is held out."""
+"""Evaluates a model on a data set: loads the clips, generates, computes metrics, checks held-out clips."""
 
 from collections.abc import Callable
 from collections.abc import Sequence

@@ -1,0 +1,51 @@
+"""The public functions: the same numbers as the command line, without files."""
+
+import json
+import shutil
+
+import pytest
+
+import v2a
+from v2a.cli import main
+
+DATA = 'world:77'
+
+
+def test_evaluate_returns_the_report_of_the_command(tiny_bundle, capsys):
+  lines = []
+  found = v2a.evaluate(
+    v2a.load(tiny_bundle),
+    DATA,
+    num_clips=2,
+    groups=('synthetic', 'signal'),
+    batch_size=2,
+    report_progress=lines.append,
+    steps=1,
+  )
+  words = ['evaluate', '--model', str(tiny_bundle), '--data', DATA, '--num-clips', '2', '--batch-size', '2']
+  assert main.main([*words, '--steps', '1', '--json']) == 0
+  printed = json.loads(capsys.readouterr().out)
+  assert (
+    found['failures'] == [] and 'distribution' not in found and any('soundtracks' in line for line in lines)
+  )
+  for group in ('synthetic', 'signal'):
+    assert found[group] == printed[group]
+  assert found['settings'] == printed['settings']
+
+
+def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_path):
+  shutil.copytree(tiny_bundle, tmp_path / 'copy')
+  found = v2a.compare([tiny_bundle, tmp_path / 'copy'], DATA, num_clips=2, batch_size=2, steps=1)
+  assert set(found['models']) == {'untrained', 'copy'} and set(found['differences']) == {'copy'}
+  assert found['models']['copy']['signal'] == found['models']['untrained']['signal']
+
+
+def test_bad_arguments_are_errors_before_a_model_is_loaded(tmp_path):
+  with pytest.raises(FileNotFoundError, match='must be world:heldout, world:SEED or a folder'):
+    v2a.evaluate('no such model', tmp_path / 'nowhere')
+  with pytest.raises(ValueError, match='groups of metrics must be of'):
+    v2a.metrics.load(('colour',))
+  with pytest.raises(AttributeError, match="no attribute 'draw'"):
+    v2a.draw  # noqa: B018
+  with pytest.raises(ValueError, match="no metric 'colour'"):
+    v2a.metrics.get('colour')

@@ -28,8 +28,8 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import records
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
+from v2a.evaluation import systems
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import synthetic
@@ -75,7 +75,7 @@ ROBUSTNESS = ('onset_f1', 'onset_f1_archive_ratio', 'onset_f1_degraded_ratio')
 
 def measure(model: bundle.Bundle, clips: list, names: tuple[str, ...], **settings) -> dict[str, float | None]:
   """Returns metrics of a model on clips, by name; settings: fields of the request."""
-  system = adapter.adapt(model, request_lib.Request(**settings))
+  system = systems.adapt(model, request_lib.Request(**settings))
   metrics = [registry.get(name) for name in names]
   found = evaluator.evaluate(
     system,

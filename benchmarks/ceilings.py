@@ -23,8 +23,8 @@ from v2a.cli import main as program
 from v2a.data import examples
 from v2a.data import record_schema
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
+from v2a.evaluation import systems
 from v2a.metrics import classifiers
 from v2a.metrics import onsets
 from v2a.metrics import signal
@@ -137,7 +137,7 @@ def measured(model: bundle.Bundle, seed: int, num_clips: int) -> dict[str, dict[
   """Returns the rows of every metric, by its name."""
   rate_hz, spec, settings = model.sample_rate_hz, model.clip_spec, request.Request()
   scored = list(synthetic_examples.render(seed, num_clips, spec))
-  adapted, size = adapter.adapt(model, settings), adapter.batch_size(model, BATCH_SIZE)
+  adapted, size = systems.adapt(model, settings), systems.batch_size(model, BATCH_SIZE)
   # The audio does not depend on frame rate and frame size.
   rendered = [
     clips.render(

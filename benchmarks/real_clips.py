@@ -40,8 +40,8 @@ from v2a.cli import progress
 from v2a.data import examples
 from v2a.data import record_schema
 from v2a.data import records
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
+from v2a.evaluation import systems
 from v2a.media import folder as folder_lib
 from v2a.media import probe
 from v2a.media import read
@@ -127,7 +127,7 @@ def run_nearest(args: argparse.Namespace) -> None:
   model = bundle.load(args.model)
   for record in windows.values():
     record_schema.validate(record, model.clip_spec)
-  adapted, size = adapter.adapt(model, request_lib.Request()), adapter.batch_size(model, BATCH_SIZE)
+  adapted, size = systems.adapt(model, request_lib.Request()), systems.batch_size(model, BATCH_SIZE)
   conditions = [
     examples.GenerationInputs(
       record['semantic_frame_MYX3'],

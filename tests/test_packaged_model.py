@@ -13,7 +13,7 @@ import pytest
 from v2a.conditioning import text
 from v2a.data import examples
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
+from v2a.evaluation import systems
 from v2a.metrics import classifiers
 from v2a.metrics import synthetic
 from v2a.sampling import bundle
@@ -167,7 +167,7 @@ def soundtracks():
   """Returns clips of the world, and what the flow model makes of them."""
   found = list(synthetic_examples.render(SEED, 3, model().clip_spec, SCENES))
   conditions = [examples.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
-  return found, adapter.adapt(model(), request.Request()).generate(conditions)
+  return found, systems.adapt(model(), request.Request()).generate(conditions)
 
 
 def levels(wave_NA):

@@ -17,7 +17,7 @@ from v2a import clip
 from v2a import weights
 from v2a.config import schema
 from v2a.data import examples
-from v2a.evaluation import adapter
+from v2a.evaluation import systems
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
@@ -357,7 +357,7 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
   )
   # The other row has every text, whatever this one has.
   other = dataclasses.replace(mine, text='wind', negative_text='hum', transcript='three')
-  assert adapter.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
+  assert systems.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
   user, *evaluated = calls
   found = [
     call

@@ -101,8 +101,8 @@ def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(args: argparse.Namespace, model, request, examples: list, report: Callable[[str], None]) -> None:
-  from v2a.evaluation import adapter
   from v2a.evaluation import robustness
+  from v2a.evaluation import systems
   from v2a.reports import robustness_report
 
   result = robustness.sweep(
@@ -113,10 +113,10 @@ def _sweep(args: argparse.Namespace, model, request, examples: list, report: Cal
     report,
     data=file_names.printable(args.data),
     seed=args.seed,
-    batch_size=adapter.batch_size(model, args.batch_size),
+    batch_size=systems.batch_size(model, args.batch_size),
     has_captions=not args.no_captions,
   )
-  result['settings'] = adapter.resolve(model, request, not args.no_captions)
+  result['settings'] = systems.resolve(model, request, not args.no_captions)
   for path in robustness_report.write(args.output, result):
     report(f'writing {path}')
   print(json.dumps(result) if args.json else robustness_report.format_table(result))

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pathlib
 import tempfile
 
-from v2a.evaluation import adapter
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import evaluate as evaluate_lib
+from v2a.evaluation import systems
 from v2a.sampling import pipeline as pipeline_lib
 
 
@@ -57,7 +57,7 @@ def evaluate(
   )
   config.check()
   runner = model if isinstance(model, pipeline_lib.Pipeline) else pipeline_lib.load(model)
-  request = adapter.make_request(runner.bundle, generator, **settings)
+  request = systems.make_request(runner.bundle, generator, **settings)
   loaded = evaluate_lib.load_examples(runner.bundle, config, report_progress)
   folder = None if output is None else pathlib.Path(output)
   found = evaluate_lib.evaluate(runner.bundle, request, loaded, config, folder, report_progress)

@@ -32,8 +32,8 @@ from v2a.data import folder_examples
 from v2a.data import record_schema
 from v2a.data import records
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
+from v2a.evaluation import systems
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import spectra
@@ -119,10 +119,10 @@ class GenerationMetrics:
       }
       self._model = bundle.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace_weights(self._part, arrays)
-    system = adapter.adapt(self._model, adapter.make_request(self._model, self._part))
+    system = systems.adapt(self._model, systems.make_request(self._model, self._part))
     found = evaluator.evaluate(
       dataclasses.replace(system, no_negative_prompt_reason='not in training'), self._examples, 'validation',
-      batch_size=adapter.batch_size(self._model, _BATCH), metrics=registry.load(('synthetic', 'signal')),
+      batch_size=systems.batch_size(self._model, _BATCH), metrics=registry.load(('synthetic', 'signal')),
       has_ceilings=False, report_progress=lambda line: None)  # fmt: skip
     entries = {**found.result['synthetic'], **found.result['signal']}
     values = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}

@@ -16,11 +16,11 @@ from v2a import file_names
 from v2a.data import examples as examples_lib
 from v2a.data import folder_examples
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
 from v2a.evaluation import sample_cache
 from v2a.evaluation import scoring
+from v2a.evaluation import systems as systems_lib
 from v2a.metrics import distribution
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
@@ -107,11 +107,11 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   """
   found = []
   for word in config.models:
-    path, generator = adapter.split_generator(word)
+    path, generator = systems_lib.split_generator(word)
     name = file_names.printable(pathlib.Path(path).name) + (f':{generator}' if generator else '')
     if (
       sum(
-        pathlib.Path(adapter.split_generator(other)[0]).name == pathlib.Path(path).name
+        pathlib.Path(systems_lib.split_generator(other)[0]).name == pathlib.Path(path).name
         for other in config.models
       )
       > 1
@@ -139,8 +139,8 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
 def _load(spec: _SystemSpec, config: CompareConfig) -> tuple[bundle.Bundle, request_lib.Request]:
   """Returns a model and its request; raises ValueError where either is not valid."""
   model = bundle.load(spec.path, generator=spec.generator, mesh_sizes=config.mesh_sizes)
-  request = adapter.make_request(model, spec.generator, **{**config.settings, 'steps': spec.steps})
-  adapter.resolve(model, request)
+  request = systems_lib.make_request(model, spec.generator, **{**config.settings, 'steps': spec.steps})
+  systems_lib.resolve(model, request)
   return model, request
 
 
@@ -234,7 +234,7 @@ def _check(systems: Sequence[_SystemSpec], config: CompareConfig, clips: _Clips)
   specs = {}
   for system in systems:
     if not system.is_external:
-      specs[system.name] = adapter.clip_spec(_load(system, config)[0], config.clip_s)
+      specs[system.name] = systems_lib.clip_spec(_load(system, config)[0], config.clip_s)
   spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=config.clip_s or clip_lib.ClipSpec.clip_s))
   for known in (spec, *specs.values()):
     clips(known)
@@ -281,17 +281,17 @@ def _evaluate(
       'num_unused_files': samples.num_unused}  # fmt: skip
     return entry, found
   model, request = _load(system, config)
-  spec = adapter.clip_spec(model, config.clip_s)
-  batch_size = adapter.batch_size(model, config.batch_size)
-  trained_on = adapter.trained_on(model, clips(spec), clips.seed, report)
+  spec = systems_lib.clip_spec(model, config.clip_s)
+  batch_size = systems_lib.batch_size(model, config.batch_size)
+  trained_on = systems_lib.trained_on(model, clips(spec), clips.seed, report)
   cache = sample_cache.SampleCache(
     folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
   )
-  adapted = dataclasses.replace(cache.wrap(adapter.adapt(model, request)), name=system.name)
+  adapted = dataclasses.replace(cache.wrap(systems_lib.adapt(model, request)), name=system.name)
   found = evaluate(adapted, spec, batch_size=batch_size)
   entry = _entry(system, found) | {
     'held_out': None if trained_on is None else not trained_on,
-    'settings': adapter.resolve(model, request, config.has_captions),
+    'settings': systems_lib.resolve(model, request, config.has_captions),
     'costs': _costs(model, request, spec, cache.measured_costs, report),
   }
   return entry, found
@@ -311,7 +311,7 @@ def _costs(
   report: ProgressFn,
 ) -> dict:
   report('counting operations')
-  num_windows = adapter.num_windows(model, request, spec.num_samples)
+  num_windows = systems_lib.num_windows(model, request, spec.num_samples)
   sampling, exports = costs.sampling_costs(model, request), costs.sampling_parts(model, request.generator)
   return {
     'num_parameters': costs.num_parameters(exports),

@@ -10,9 +10,10 @@ from v2a import file_names
 from v2a.data import examples as examples_lib
 from v2a.data import folder_examples
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
+from v2a.evaluation import held_out
 from v2a.evaluation import sample_cache
+from v2a.evaluation import systems
 from v2a.metrics import registry
 from v2a.sampling import bundle as bundle_lib
 from v2a.sampling import request as request_lib
@@ -96,13 +97,13 @@ def load_examples(
   Raises:
     FileNotFoundError, ValueError: the data is not there or not valid.
   """
-  spec, seed = adapter.clip_spec(bundle, config.clip_s), config.synthetic_seed
+  spec, seed = systems.clip_spec(bundle, config.clip_s), config.synthetic_seed
   left_out: dict[str, int] = {}
   failures: list[str] = []
   examples = list(_examples(config, spec, left_out, failures, report_progress))
   for reason, num in left_out.items():
     report_progress(f'note: {num} clips of the folder left out: {reason}')
-  trained_on = adapter.trained_on(bundle, examples, seed, report_progress)
+  trained_on = held_out.trained_on(bundle, examples, seed, report_progress)
   if trained_on:
     num = len(trained_on)
     report_progress(f'note: this model was trained on {num} of these {len(examples)} clips; not held out')
@@ -148,7 +149,7 @@ def evaluate(
   """
   # Before anything is generated: unreadable weights are an error at once.
   metrics = registry.load(config.groups, output and output / registry.EMBEDDINGS_FOLDER)
-  system, batch_size = adapter.adapt(bundle, request), adapter.batch_size(bundle, config.batch_size)
+  system, batch_size = systems.adapt(bundle, request), systems.batch_size(bundle, config.batch_size)
   if output is not None:
     key = sample_cache.cache_key(bundle, request, batch_size)
     system = sample_cache.SampleCache(output / sample_cache.FOLDER, key).wrap(system)

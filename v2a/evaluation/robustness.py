@@ -18,10 +18,10 @@ import scipy.ndimage
 
 from v2a import clip as clip_lib
 from v2a.data import examples as examples_lib
-from v2a.evaluation import adapter
 from v2a.evaluation import evaluator
 from v2a.evaluation import ood_calibration
 from v2a.evaluation import sample_cache
+from v2a.evaluation import systems
 from v2a.media import compression
 from v2a.metrics import registry
 from v2a.sampling import bundle
@@ -166,7 +166,7 @@ def sweep(
     folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
   )
   system = dataclasses.replace(
-    cache.wrap(adapter.adapt(model, request)), no_negative_prompt_reason=_NO_NEGATIVE_PROMPT
+    cache.wrap(systems.adapt(model, request)), no_negative_prompt_reason=_NO_NEGATIVE_PROMPT
   )
   metrics = registry.load(('synthetic',))
 

@@ -15,7 +15,7 @@ from v2a.data import fake_records
 from v2a.data import folder_examples
 from v2a.data import records
 from v2a.data import synthetic_examples
-from v2a.evaluation import adapter
+from v2a.evaluation import held_out
 from v2a.sampling import bundle
 from v2a.sampling import bundle_files
 
@@ -63,13 +63,13 @@ def renamed(case, **changed):
 
 
 def test_a_clip_is_known_by_its_id_its_sound_or_its_picture(model, cases):
-  assert adapter.trained_on(model, cases, None) == sorted(case.name for case in cases)
+  assert held_out.trained_on(model, cases, None) == sorted(case.name for case in cases)
   noise = np.random.default_rng(0).integers(-9, 9, cases[1].wave_NA.shape, np.int16)
   pictures = tuple(255 - frame for frame in cases[1].frames)
-  assert adapter.trained_on(model, [renamed(cases[1])], None) == ['other']
-  assert adapter.trained_on(model, [renamed(cases[1], wave_NA=noise)], None) == ['other']
-  assert adapter.trained_on(model, [renamed(cases[1], frames=pictures)], None) == ['other']
-  assert adapter.trained_on(model, [renamed(cases[1], wave_NA=noise, frames=pictures)], None) == []
+  assert held_out.trained_on(model, [renamed(cases[1])], None) == ['other']
+  assert held_out.trained_on(model, [renamed(cases[1], wave_NA=noise)], None) == ['other']
+  assert held_out.trained_on(model, [renamed(cases[1], frames=pictures)], None) == ['other']
+  assert held_out.trained_on(model, [renamed(cases[1], wave_NA=noise, frames=pictures)], None) == []
 
 
 def test_a_clip_longer_than_a_window_is_known_by_its_beginning(model, cases):
@@ -80,11 +80,11 @@ def test_a_clip_longer_than_a_window_is_known_by_its_beginning(model, cases):
     wave_NA=np.concatenate([cases[1].wave_NA, more_NA]),
     frames=(cases[1].frames[0], np.concatenate([picture, picture[:25]])),
   )
-  assert adapter.trained_on(model, [longer], None) == ['other']
+  assert held_out.trained_on(model, [longer], None) == ['other']
 
 
 def test_silence_over_a_still_picture_proves_nothing(model, cases):
-  assert adapter.trained_on(model, [renamed(cases[3])], None) == []
+  assert held_out.trained_on(model, [renamed(cases[3])], None) == []
 
 
 def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
@@ -93,10 +93,10 @@ def test_a_clip_of_a_world_is_known_by_its_number(model, cases):
   far = dataclasses.replace(cases[1], name='77-00000-strike', wave_NA=noise, frames=pictures)
   for index, found in ((0, ['77-00000-strike']), (1, [])):
     case = dataclasses.replace(far, truth=far.truth | {'seed': 77, 'index': index})
-    assert adapter.trained_on(model, [case], None) == found
-  assert adapter.trained_seeds(model) == {77}
-  assert adapter.trained_on(model, cases, 77) == [case.name for case in cases]
-  assert adapter.trained_on(model, cases, 78) == []
+    assert held_out.trained_on(model, [case], None) == found
+  assert held_out.trained_seeds(model) == {77}
+  assert held_out.trained_on(model, cases, 77) == [case.name for case in cases]
+  assert held_out.trained_on(model, cases, 78) == []
 
 
 def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data, tmp_path):
@@ -105,7 +105,7 @@ def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data
   try:
     bundle_files.save(bundle.load(tmp_path / 'packed'), tmp_path / 'again')
     again = bundle.load(tmp_path / 'again')
-    assert adapter.trained_seeds(again) == {77} and adapter.trained_on(again, cases, 78) == []
+    assert held_out.trained_seeds(again) == {77} and held_out.trained_on(again, cases, 78) == []
   finally:
     (data / 'away').rename(data / records.MANIFEST)
 
@@ -113,6 +113,6 @@ def test_a_packed_model_tells_its_seeds_where_the_data_is_not(model, cases, data
 def test_without_the_data_nothing_is_known(model, cases, data):
   (data / records.MANIFEST).rename(data / 'away')
   try:
-    assert adapter.trained_on(model, cases, None) is None and adapter.trained_on(model, cases, 77) is None
+    assert held_out.trained_on(model, cases, None) is None and held_out.trained_on(model, cases, 77) is None
   finally:
     (data / 'away').rename(data / records.MANIFEST)

@@ -1,6 +1,5 @@
 """A model as a system to evaluate, and the clips that it was trained on."""
 
-from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
 import pathlib
@@ -8,16 +7,13 @@ import pathlib
 import numpy as np
 
 from v2a import clip as clip_lib
-from v2a import weights
 from v2a.data import examples
-from v2a.data import records
 from v2a.evaluation import evaluator
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
 from v2a.sampling import samplers
 from v2a.sampling import windows
-from v2a.synthetic import record_ids
 
 
 def split_generator(word: str) -> tuple[str, str | None]:
@@ -140,83 +136,3 @@ def num_windows(model: bundle.Bundle, request: request_lib.Request, num_samples:
 def batch_size(model: bundle.Bundle, wanted: int) -> int:
   """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
   return -(-wanted // model.num_shards) * model.num_shards
-
-
-def trained_seeds(model: bundle.Bundle) -> set[int] | None:
-  """Returns the seeds of the world clips that any part was trained on; None where that is not known.
-
-  A packed model tells them; else the records must be at hand.
-  """
-  seeds: set[int] = set()
-  for export in model.exports.values():
-    data = export.config.data
-    folders = _at_hand(set(data.train))
-    if not data.synthetic_seeds and folders is None:
-      return None
-    seeds.update(data.synthetic_seeds or record_ids.seeds(records.sample_ids(folders)))
-  return seeds
-
-
-def _training_folders(model: bundle.Bundle) -> list[str] | None:
-  """Returns the folders of records that any part was trained on; None where they are not all at hand."""
-  return _at_hand({folder for export in model.exports.values() for folder in export.config.data.train})
-
-
-def _at_hand(folders: set[str]) -> list[str] | None:
-  is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in folders]
-  return sorted(folders) if folders and all(is_here) else None
-
-
-def trained_on(
-  model: bundle.Bundle,
-  chosen: Sequence[examples.Example],
-  seed: int | None,
-  report: Callable[[str], None] = lambda line: None,
-) -> list[str] | None:
-  """Returns the names of the clips that any part of a model was trained on; None where that is not known.
-
-  Of a world, the clips of a seed from which any clip was trained on. Of a folder, every training clip is
-  looked at: a clip is known again by its id, by its sound and by its picture, so that neither another name
-  nor another picture over the same sound hides it. A sound or a picture that does not vary in time says
-  nothing, since clips that are not the same share it.
-
-  Args:
-    model: see v2a.sampling.bundle.load.
-    chosen: the clips that are evaluated.
-    seed: of the world that they are of; None for those of a folder.
-    report: receives a line of progress at a time.
-  """
-  if seed is not None:
-    seeds = trained_seeds(model)
-    return None if seeds is None else [case.name for case in chosen if seed in seeds]
-  folders = _training_folders(model)
-  if folders is None:
-    return None
-  by_sign: dict[str, set[str]] = {}
-  spec = model.clip_spec
-
-  def signs_of(wave_NA: np.ndarray, sync_frame_LYX3: np.ndarray) -> list[str]:
-    # Of the first window, since clips that are evaluated may be longer than those trained on, or shorter.
-    return _signs(wave_NA[: spec.num_samples], sync_frame_LYX3[: spec.num_sync_frames])
-
-  for case in chosen:
-    signs = {case.name, *signs_of(case.wave_NA, case.frames[1])}
-    if {'seed', 'index'} <= set(case.truth):
-      signs.add(record_ids.make(case.truth['seed'], case.truth['index']))
-    for sign in signs:
-      by_sign.setdefault(sign, set()).add(case.name)
-  found: set[str] = set()
-  for folder in folders:
-    source = records.open(folder)
-    for k in range(len(source)):
-      if k % 1000 == 0:
-        report(f'comparing with the training clips of {folder}: {k} of {len(source)}')
-      record = source[k]
-      for sign in (record['id'], *signs_of(record['wave_NA'], record['sync_frame_LYX3'])):
-        found |= by_sign.get(sign, set())
-  return sorted(found)
-
-
-def _signs(*arrays: np.ndarray) -> list[str]:
-  """Returns the hashes of the sound and the picture of a clip, of those that vary in time."""
-  return [weights.array_hash(array) for array in arrays if len(array) and (array != array[:1]).any()]

@@ -46,10 +46,10 @@ def trained_on(
 ) -> list[str] | None:
   """Returns the names of the clips that any part of a model was trained on; None where that is not known.
 
-  Clips of the synthetic set are not held out where any clip of their seed was trained on. Clips of a folder are
-  compared with every training clip by id, audio and frames, so that neither another name nor other frames with
-  the same audio hide a match. Audio or frames that are constant in time are not compared, since different clips
-  share them.
+  Clips of the synthetic set are not held out where any clip of their seed was trained on. Clips of a folder
+  are compared with every training clip by id, audio and frames, so that neither another name nor other frames
+  with the same audio hide a match. Audio or frames that are constant in time are not compared, since different
+  clips share them.
 
   Args:
     model: see v2a.sampling.bundle.load.

@@ -7,6 +7,7 @@ much as an embedding.
 
 import json
 import pathlib
+from typing import Any
 import zipfile
 
 import numpy as np
@@ -25,7 +26,13 @@ class EmbeddingCache:
     self.folder = None if folder is None else pathlib.Path(folder)
 
   def path(self, embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> pathlib.Path:
-    """Returns the path of the entry of a clip."""
+    """Returns the path of the entry of a clip.
+
+    Raises:
+      ValueError: the cache has no folder.
+    """
+    if self.folder is None:
+      raise ValueError('a cache without a folder has no entries.')
     key = embedder_lib.content_hash(clip, embedder.reads)
     return self.folder / f'{embedder.name}-{embedder.digest[:16]}' / key[:2] / f'{key}.npz'
 
@@ -57,7 +64,7 @@ def _entry(embedder: embedder_lib.Embedder, clip: embedder_lib.Clip) -> embedder
     return {_REASON: np.array(json.dumps(str(error)))}
 
 
-def _write(path: pathlib.Path, arrays: embedder_lib.Arrays) -> None:
+def _write(path: pathlib.Path, arrays: dict[str, Any]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path) as partial:
     np.savez(partial, **arrays)

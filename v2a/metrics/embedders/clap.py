@@ -48,14 +48,15 @@ class Clap(embedder_lib.Embedder):
     Raises:
       UnsupportedClipError: the prompt is empty, or the audio is shorter than a sample at 48 kHz.
     """
-    if not clip.text.strip():
+    text = clip.text or ''
+    if not text.strip():
       raise embedder_lib.UnsupportedClipError('the text of the clip is empty')
     wave_N = waveforms.to_mono(clip.wave_NA, clip.sample_rate_hz, clap.RATE_HZ)
     if not len(wave_N):
       raise embedder_lib.UnsupportedClipError(f'CLAP needs a sample at {clap.RATE_HZ} Hz; the clip has none')
     frame_BJN = jnp.asarray(clap.audio_frames(wave_N)[None], jnp.float32)
     rows_NF = np.asarray(self._encode_audio(self._weights, frame_BJN))
-    return {embedder_lib.EMBEDDINGS: rows_NF, TEXT: self._embed_text_once(clip.text)}
+    return {embedder_lib.EMBEDDINGS: rows_NF, TEXT: self._embed_text_once(text)}
 
   def scores(self, arrays: embedder_lib.Arrays) -> dict[str, float]:
     """Returns the CLAP score: cosine similarity of audio and prompt; higher is better."""

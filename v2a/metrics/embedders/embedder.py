@@ -111,6 +111,17 @@ class Missing:
     return f'not computed: {self.reason}'
 
 
+def video_frames(clip: Clip) -> frames_lib.FrameSource:
+  """Returns the frames of a clip.
+
+  Raises:
+    UnsupportedClipError: the clip has no video.
+  """
+  if clip.frames is None:
+    raise UnsupportedClipError('the clip has no video')
+  return clip.frames
+
+
 def missing_inputs(clip: Clip, reads: tuple[str, ...]) -> str | None:
   """Returns which inputs a clip lacks, as a message, or None."""
   missing = [name for name in reads if any(getattr(clip, field) is None for field in INPUT_FIELDS[name])]

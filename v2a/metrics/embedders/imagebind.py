@@ -39,8 +39,8 @@ class ImageBind(embedder_lib.Embedder):
     Raises:
       UnsupportedClipError: the clip has less than two frames, or less than one frame of a spectrogram.
     """
-    net = imagebind
-    duration_s = clip.frames.duration_s
+    net, video_frames = imagebind, embedder_lib.video_frames(clip)
+    duration_s = video_frames.duration_s
     num_frames = int(duration_s / net.FRAME_INTERVAL_S + 1e-6)
     if num_frames < net.CLIP_FRAMES:
       raise embedder_lib.UnsupportedClipError(
@@ -51,7 +51,7 @@ class ImageBind(embedder_lib.Embedder):
       raise embedder_lib.UnsupportedClipError(
         f'ImageBind needs 25 ms of audio; the clip has {len(wave_N) / net.RATE_HZ:.3f} s'
       )
-    frame_G3LYX = net.three_crops(clip.frames.frames_at_fps(1 / net.FRAME_INTERVAL_S, num_frames))
+    frame_G3LYX = net.three_crops(video_frames.frames_at_fps(1 / net.FRAME_INTERVAL_S, num_frames))
     # One pair of frames at a time, so that videos of all lengths share one compilation.
     video = [
       np.asarray(self._encode_video(self._weights, frame_G3LYX[:, :, l : l + net.CLIP_FRAMES]))

@@ -40,9 +40,9 @@ class Synchformer(embedder_lib.Embedder):
     Raises:
       UnsupportedClipError: the clip is shorter than that.
     """
-    net = synchformer
+    net, video_frames = synchformer, embedder_lib.video_frames(clip)
     wave_N = waveforms.to_mono(clip.wave_NA, clip.sample_rate_hz, net.RATE_HZ, subtract_mean=False)
-    num_frames = int(clip.frames.duration_s * net.FPS + 1e-6)
+    num_frames = int(video_frames.duration_s * net.FPS + 1e-6)
     num_segments = min(
       (len(wave_N) - net.SEGMENT_SAMPLES) // net.STEP_SAMPLES + 1,
       (num_frames - net.SEGMENT_FRAMES) // net.STEP_FRAMES + 1,
@@ -52,7 +52,7 @@ class Synchformer(embedder_lib.Embedder):
       raise embedder_lib.UnsupportedClipError(
         f'Synchformer needs 4.8 s of audio and video; the clip has {duration_s:.3f} s'
       )
-    frame_L3YX = net.center_crops(clip.frames.frames_at_fps(net.FPS, num_frames))
+    frame_L3YX = net.center_crops(video_frames.frames_at_fps(net.FPS, num_frames))
     mel_GRJ = net.log_mels(wave_N)
     # One segment at a time bounds the memory: a segment has 1569 tokens in each of twelve layers.
     video_GSF, audio_GSF = [], []

@@ -46,9 +46,9 @@ class SyncNet(embedder_lib.Embedder):
     Raises:
       UnsupportedClipError: the clip is shorter than one window.
     """
-    net = syncnet
+    net, video_frames = syncnet, embedder_lib.video_frames(clip)
     wave_N = waveforms.to_mono(clip.wave_NA, clip.sample_rate_hz, net.RATE_HZ, subtract_mean=False)
-    num_frames = min(int(clip.frames.duration_s * net.FPS + 1e-6), len(wave_N) * net.FPS // net.RATE_HZ)
+    num_frames = min(int(video_frames.duration_s * net.FPS + 1e-6), len(wave_N) * net.FPS // net.RATE_HZ)
     # The reference leaves out the last window.
     num_windows = num_frames - net.WINDOW_FRAMES
     if num_windows < 1:
@@ -56,7 +56,7 @@ class SyncNet(embedder_lib.Embedder):
       raise embedder_lib.UnsupportedClipError(
         f'SyncNet needs {min_s:.2f} s of audio and video; the clip has {num_frames / net.FPS:.2f} s'
       )
-    frame_L3YX = net.resize_frames(clip.frames.frames_at_fps(net.FPS, num_frames))
+    frame_L3YX = net.resize_frames(video_frames.frames_at_fps(net.FPS, num_frames))
     cepstrum_FJ = net.mfcc(wave_N)
     video, audio = [], []
     for first in range(0, num_windows, _BATCH_SIZE):

@@ -74,7 +74,7 @@ def apply(params: Params, window_BSJR: Any, xp: types.ModuleType) -> tuple[Any, 
   return feature_BF, feature_BF @ params['weight_3_IO'] + params['bias_3_O'][None]
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class SyntheticEmbedder(embedder_lib.Embedder):
   """The packaged embedder; see the module."""
 
@@ -117,6 +117,6 @@ def save(file: pathlib.Path | str, params: Params) -> None:
   """Writes the weights in half precision."""
   file = pathlib.Path(file)
   file.parent.mkdir(parents=True, exist_ok=True)
-  halves = {name: np.asarray(value, np.float16) for name, value in params.items()}
+  halves: dict[str, Any] = {name: np.asarray(value, np.float16) for name, value in params.items()}
   with files.atomic_write(file) as partial:
     np.savez_compressed(partial, about=json.dumps({'tags': TAGS}), **halves)

@@ -71,16 +71,17 @@ def digest(path: pathlib.Path, checkpoint: Checkpoint | None = None) -> str:
   Raises:
     ValueError: the file is not the published one.
   """
-  algorithm, _, wanted = (checkpoint.checksum or '').partition(':') if checkpoint else ('', '', '')
-  hashes = {name: hashlib.new(name) for name in {'sha256', algorithm} - {''}}
+  checksum = checkpoint.checksum if checkpoint else None
+  algorithm, _, expected = (checksum or 'sha256:').partition(':')
+  hashes = {name: hashlib.new(name) for name in {'sha256', algorithm}}
   with path.open('rb') as file:
     while chunk := file.read(_CHUNK_BYTES):
-      for found in hashes.values():
-        found.update(chunk)
-  if wanted and not hashes[algorithm].hexdigest().startswith(wanted):
+      for each in hashes.values():
+        each.update(chunk)
+  if checkpoint and not hashes[algorithm].hexdigest().startswith(expected):
     raise ValueError(
       f'{path} is not the published file: its {algorithm} is {hashes[algorithm].hexdigest()}, '
-      f'wanted {wanted}. Download it again from {checkpoint.url}.'
+      f'expected {expected}. Download it again from {checkpoint.url}.'
     )
   return hashes['sha256'].hexdigest()
 

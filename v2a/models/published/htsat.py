@@ -97,8 +97,8 @@ def _block(weights: layers.Weights, name: str, x_BYXF: jax.Array) -> jax.Array:
     jnp.roll(layers.layer_norm(weights, f'{name}.norm1', x_BYXF), (-shift, -shift), (1, 2)), side
   )
   bias_BHQS = jnp.tile(bias_GHQS, (len(x_BSF) // len(bias_GHQS), 1, 1, 1))
-  parts = jnp.split(layers.linear(weights, f'{name}.attn.qkv', x_BSF), 3, axis=-1)
-  attended_BSF = layers.attention(*parts, table_SH.shape[1], bias_BHQS)
+  q_BSF, k_BSF, v_BSF = jnp.split(layers.linear(weights, f'{name}.attn.qkv', x_BSF), 3, axis=-1)
+  attended_BSF = layers.attention(q_BSF, k_BSF, v_BSF, table_SH.shape[1], bias_BHQS)
   attended_BYXF = _reverse_windows(
     layers.linear(weights, f'{name}.attn.proj', attended_BSF), side, x_BYXF.shape
   )

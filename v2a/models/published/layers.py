@@ -5,6 +5,7 @@ or transposed. Feature maps are (batch, channels, rows, columns), weights (outpu
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
@@ -138,7 +139,8 @@ def block(weights: Weights, name: str, x_BSF: jax.Array, num_heads: int, epsilon
     epsilon: of the norms.
   """
   normed_BSF = layer_norm(weights, f'{name}.norm1', x_BSF, epsilon)
-  attended_BSF = attention(*jnp.split(linear(weights, f'{name}.attn.qkv', normed_BSF), 3, axis=-1), num_heads)
+  q_BSF, k_BSF, v_BSF = jnp.split(linear(weights, f'{name}.attn.qkv', normed_BSF), 3, axis=-1)
+  attended_BSF = attention(q_BSF, k_BSF, v_BSF, num_heads)
   x_BSF = x_BSF + linear(weights, f'{name}.attn.proj', attended_BSF)
   hidden_BSF = linear(weights, f'{name}.mlp.fc1', layer_norm(weights, f'{name}.norm2', x_BSF, epsilon))
   return x_BSF + linear(weights, f'{name}.mlp.fc2', jax.nn.gelu(hidden_BSF, approximate=False))
@@ -166,22 +168,26 @@ def count_layers(weights: Weights, pattern: str) -> int:
   return num
 
 
-class _Recorder(dict):
+class _Recorder(Mapping):
   """Weights that record which of them are read."""
 
-  def __init__(self, arrays: Mapping, source: str):
-    super().__init__(arrays)
+  def __init__(self, arrays: Mapping[str, jax.Array]):
     self.read: set[str] = set()
-    self._source = source
+    self._arrays = arrays
 
-  def __getitem__(self, name: str):
-    if name not in self:
-      raise ValueError(f'{self._source} has no weight {name}.')
+  def __getitem__(self, name: str) -> jax.Array:
+    array = self._arrays[name]
     self.read.add(name)
-    return super().__getitem__(name)
+    return array
 
-  def get(self, name: str, default=None):
-    return self[name] if name in self else default
+  def __contains__(self, name: object) -> bool:
+    return name in self._arrays
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._arrays)
+
+  def __len__(self) -> int:
+    return len(self._arrays)
 
 
 def check_shapes(
@@ -202,12 +208,14 @@ def check_shapes(
   recorders = []
 
   def run(arrays, *inputs):
-    recorders.append(_Recorder(arrays, source))
+    recorders.append(_Recorder(arrays))
     return apply(recorders[-1], *inputs)
 
   structs = {name: jax.ShapeDtypeStruct(entry.shape, np.float32) for name, entry in shapes.items()}
   try:
     jax.eval_shape(run, structs, *inputs)
+  except KeyError as error:
+    raise ValueError(f'{source} has no weight {error.args[0]}.') from error
   except TypeError as error:
     raise ValueError(f'the weights of {source} do not fit the network: {error}') from error
   # A counter of training steps in torch's batch norms.

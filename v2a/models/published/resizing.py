@@ -8,7 +8,7 @@ def resize_short_side(image_YX3: np.ndarray, size: int) -> PIL.Image.Image:
   """Returns an image (uint8) whose shorter side is `size`: bicubic, with antialiasing where it shrinks."""
   height, width = image_YX3.shape[:2]
   sides = (size, size * height // width) if width <= height else (size * width // height, size)
-  return PIL.Image.fromarray(image_YX3).resize(sides, PIL.Image.BICUBIC)
+  return PIL.Image.fromarray(image_YX3).resize(sides, PIL.Image.Resampling.BICUBIC)
 
 
 def resize_square(image_YX3: np.ndarray, size: int) -> np.ndarray:

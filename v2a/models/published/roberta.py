@@ -38,10 +38,10 @@ def apply(weights: layers.Weights, token_BS: jax.Array, prefix: str = '') -> jax
 
 def _block(weights: layers.Weights, name: str, x_BSF: jax.Array, bias_BHQS: jax.Array) -> jax.Array:
   """Returns a post-norm transformer block."""
-  parts = [
+  q_BSF, k_BSF, v_BSF = (
     layers.linear(weights, f'{name}.attention.self.{part}', x_BSF) for part in ('query', 'key', 'value')
-  ]
-  attended_BSF = layers.attention(*parts, x_BSF.shape[2] // _HEAD_FEATURES, bias_BHQS)
+  )
+  attended_BSF = layers.attention(q_BSF, k_BSF, v_BSF, x_BSF.shape[2] // _HEAD_FEATURES, bias_BHQS)
   x_BSF = x_BSF + layers.linear(weights, f'{name}.attention.output.dense', attended_BSF)
   x_BSF = layers.layer_norm(weights, f'{name}.attention.output.LayerNorm', x_BSF)
   hidden_BSF = layers.linear(weights, f'{name}.intermediate.dense', x_BSF)

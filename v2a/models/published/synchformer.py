@@ -149,11 +149,11 @@ def encode_audio(weights: layers.Weights, mel_BRJ: jax.Array) -> jax.Array:
   for i in range(layers.count_layers(weights, name + 'encoder.layer.{}.layernorm_before.weight')):
     block = f'{name}encoder.layer.{i}'
     normed_BSF = layers.layer_norm(weights, f'{block}.layernorm_before', x_BSF, 1e-12)
-    parts = [
+    q_BSF, k_BSF, v_BSF = (
       layers.linear(weights, f'{block}.attention.attention.{part}', normed_BSF)
       for part in ('query', 'key', 'value')
-    ]
-    attended_BSF = layers.attention(*parts, width // _HEAD_FEATURES)
+    )
+    attended_BSF = layers.attention(q_BSF, k_BSF, v_BSF, width // _HEAD_FEATURES)
     x_BSF = x_BSF + layers.linear(weights, f'{block}.attention.output.dense', attended_BSF)
     normed_BSF = layers.layer_norm(weights, f'{block}.layernorm_after', x_BSF, 1e-12)
     hidden_BSF = layers.linear(weights, f'{block}.intermediate.dense', normed_BSF)
@@ -181,8 +181,10 @@ def predict_offset(weights: layers.Weights, video_BSF: jax.Array, audio_BSF: jax
   for i in range(layers.count_layers(weights, name + 'blocks.{}.ln1.weight')):
     block = f'{name}blocks.{i}'
     normed_BSF = layers.layer_norm(weights, f'{block}.ln1', x_BSF)
-    parts = [layers.linear(weights, f'{block}.attn.{part}', normed_BSF) for part in ('query', 'key', 'value')]
-    attended_BSF = layers.attention(*parts, x_BSF.shape[2] // _JOINT_HEAD_FEATURES)
+    q_BSF, k_BSF, v_BSF = (
+      layers.linear(weights, f'{block}.attn.{part}', normed_BSF) for part in ('query', 'key', 'value')
+    )
+    attended_BSF = layers.attention(q_BSF, k_BSF, v_BSF, x_BSF.shape[2] // _JOINT_HEAD_FEATURES)
     x_BSF = x_BSF + layers.linear(weights, f'{block}.attn.proj', attended_BSF)
     normed_BSF = layers.layer_norm(weights, f'{block}.ln2', x_BSF)
     hidden_BSF = jax.nn.gelu(layers.linear(weights, f'{block}.mlp.0', normed_BSF), approximate=False)

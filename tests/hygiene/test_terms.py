@@ -18,6 +18,8 @@ CLEAN = (
   'docs/reference',
   'launch',
   'scripts',
+  'tests/metrics/embedders',
+  'tests/models/published',
   'v2a/__init__.py',
   'v2a/__main__.py',
   'v2a/file_names.py',
@@ -29,6 +31,8 @@ CLEAN = (
   'v2a/manifests.py',
   'v2a/masks.py',
   'v2a/media',
+  'v2a/metrics/embedders',
+  'v2a/models/published',
   'v2a/synthetic',
 )
 SUFFIXES = ('.py', '.md', '.sh', '.yaml', '.yml', '.toml', '.Dockerfile')

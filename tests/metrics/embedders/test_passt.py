@@ -14,7 +14,7 @@ FEATURES = (-0.4886508, -0.31660113, -0.20896025, -0.59663767, 0.9660489, -0.761
 LOGITS = (-1.2077734, 1.1140659, -0.99399185, 0.79074633, -0.56040925, 0.29568946)
 
 
-def test_features_and_logits_equal_hear21passt():
+def test_features_and_logits_equal_the_published_code():
   net = passt.Passt(small_networks.passt(), 'd')
   arrays = net.embed(embedder_lib.Clip(reference.wave(88200, 2, 44100), 44100))
   rows_NF, logits_O = arrays['rows_NF'], arrays['logits_O']

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from scripts import train_classifiers as instruments_pipeline
-from scripts import train_embedder as pipeline
+from scripts import train_classifiers
+from scripts import train_embedder
 from v2a.data import synthetic_examples
 from v2a.evaluation import check_classifiers
 from v2a.metrics import set_distances
@@ -36,8 +36,8 @@ def embed(net, clips):
 
 def test_seeds_of_training_and_evaluation_differ():
   seeds = (
-    pipeline.TRAIN_SEED,
-    instruments_pipeline.TRAIN_SEED,
+    train_embedder.TRAIN_SEED,
+    train_classifiers.TRAIN_SEED,
     synthetic_examples.HELDOUT_SEED,
     check_classifiers.CHECK_SEED,
     0,
@@ -52,7 +52,7 @@ def test_packaged_weights_are_small():
 def test_logits_agree_with_the_tags(held_out):
   clips, tag_BO = held_out
   rows_NF, logits_BO = embed(synthetic.load(), clips)
-  assert rows_NF.shape == (len(clips), pipeline.WIDTHS[-1]) and logits_BO.shape == tag_BO.shape
+  assert rows_NF.shape == (len(clips), train_embedder.WIDTHS[-1]) and logits_BO.shape == tag_BO.shape
   assert ((logits_BO > 0) == (tag_BO > 0.5)).mean() > 0.95
   assert (tag_BO.sum(axis=1) >= 1).all()
 
@@ -93,20 +93,20 @@ def test_any_sample_rate_channel_order_and_duration_is_embedded(held_out):
 
 
 def test_training_is_repeatable_and_scales_features_to_unit_variance(tmp_path):
-  window_BSJR, tag_BO = pipeline.render_examples(20)
-  params = pipeline.fit(window_BSJR, tag_BO, 20)
+  window_BSJR, tag_BO = train_embedder.render_examples(20)
+  params = train_embedder.fit(window_BSJR, tag_BO, 20)
   features_BF, logits_BO = synthetic.apply(params, window_BSJR.astype(np.float32), np)
-  plain = pipeline.initialise(window_BSJR)
+  plain = train_embedder.initialise(window_BSJR)
   both = [
     synthetic.apply(p, window_BSJR.astype(np.float32), np)
-    for p in (plain, pipeline.normalize_variance(plain, window_BSJR))
+    for p in (plain, train_embedder.normalize_variance(plain, window_BSJR))
   ]
   assert both[0][0].var(axis=0).sum() > 1.1
   np.testing.assert_allclose(both[1][1], both[0][1], rtol=1e-4, atol=1e-4)
   assert features_BF.var(axis=0).sum() == pytest.approx(1.0, rel=1e-3)
   assert ((logits_BO > 0) == (tag_BO > 0.5)).mean() > 0.9
   for name in ('a.npz', 'b.npz'):
-    synthetic.save(tmp_path / name, pipeline.fit(window_BSJR, tag_BO, 20))
+    synthetic.save(tmp_path / name, train_embedder.fit(window_BSJR, tag_BO, 20))
   assert (tmp_path / 'a.npz').read_bytes() == (tmp_path / 'b.npz').read_bytes()
   loaded = synthetic.load(tmp_path / 'a.npz')
   np.testing.assert_allclose(loaded.params['weight_3_IO'], params['weight_3_IO'], rtol=1e-3, atol=1e-4)

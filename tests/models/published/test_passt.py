@@ -14,7 +14,7 @@ from v2a.models.published import waveforms
 MEL = (-1.4020994, -1.4005041, -1.2433653, -1.221791)
 
 
-def test_log_mel_equals_hear21passt():
+def test_log_mel_equals_the_published_code():
   wave_N = waveforms.to_mono(reference.wave(88200, 2, 44100), 44100, passt.RATE_HZ)
   mel_RJ = passt.log_mel(np.pad(wave_N, (0, passt.NUM_SAMPLES - len(wave_N))))
   assert mel_RJ.shape == (128, 1000)

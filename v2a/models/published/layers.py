@@ -169,7 +169,7 @@ def count_layers(weights: Weights, pattern: str) -> int:
 
 
 class _Recorder(Mapping):
-  """Weights that record which of them are read."""
+  """Weights that record the names that are read."""
 
   def __init__(self, arrays: Mapping[str, jax.Array]):
     self.read: set[str] = set()

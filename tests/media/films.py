@@ -1,4 +1,4 @@
-"""Small films made on the spot: every frame shows its number, every sound clicks at known times."""
+"""Small test videos: every frame shows its number, the audio has clicks at known times."""
 
 import fractions
 import hashlib
@@ -11,7 +11,7 @@ from scipy import signal
 
 HEIGHT, WIDTH, NUM_BITS = 64, 96, 8
 TICK_S = fractions.Fraction(1, 90000)
-# Container -> (suffix, picture encoder, sound encoder, sound rate).
+# Container -> (suffix, video encoder, audio encoder, sample rate).
 KINDS = {
   'mp4': ('.mp4', 'libx264', 'aac', 44100),
   'mov': ('.mov', 'libx264', 'aac', 48000),
@@ -36,7 +36,7 @@ _SPEED = {
 
 
 def numbered_frame(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
-  """Returns a picture whose left half shows a number in eight bars, lowest bit first; bottom right is red."""
+  """Returns a frame whose left half shows a number as eight bars, lowest bit first; bottom right is red."""
   bits = np.array([number >> bit & 1 for bit in range(NUM_BITS)])
   frame_YX3 = np.zeros((height, width, 3), np.uint8)
   half = width // 2
@@ -46,7 +46,7 @@ def numbered_frame(number: int, height: int = HEIGHT, width: int = WIDTH) -> np.
 
 
 def frame_number(frame_YX3: np.ndarray) -> int:
-  """Returns the number that a picture of any size shows."""
+  """Returns the number that a frame of any size shows."""
   half = frame_YX3.shape[1] // 2
   edges = np.linspace(0, half, NUM_BITS + 1)
   middles = ((edges[:-1] + edges[1:]) / 2).astype(int)
@@ -61,21 +61,21 @@ def clicks(duration_s: float, rate_hz: int, num_channels: int = 2, seed: int = 0
   wave_NA = np.zeros((round(duration_s * rate_hz), num_channels), np.float32)
   time_s = 0.05
   while time_s < duration_s - 0.01:
-    # Drawn at a fixed rate, so that the click is the same sound at every rate.
+    # Sampled at a fixed rate, so that the click is the same sound at every sample rate.
     burst_N = signal.resample_poly(rng.standard_normal(48) * np.exp(-np.arange(48) / 12), rate_hz, 8000)
     start = round(time_s * rate_hz)
-    piece_NA = wave_NA[start : start + len(burst_N)]
-    piece_NA += (0.3 * burst_N[: len(piece_NA), None]).astype(np.float32)
+    block_NA = wave_NA[start : start + len(burst_N)]
+    block_NA += (0.3 * burst_N[: len(block_NA), None]).astype(np.float32)
     time_s += rng.uniform(0.15, 0.35)
   return wave_NA
 
 
-def lag_s(heard_N: np.ndarray, wanted_N: np.ndarray, rate_hz: int) -> float:
-  """Returns by how much heard_N is late: the peak of the cross-correlation, to a fraction of a sample."""
-  match_N = signal.correlate(heard_N, wanted_N, method='fft')
-  lags_N = signal.correlation_lags(len(heard_N), len(wanted_N))
-  peak = int(np.argmax(match_N))
-  before, at, after = match_N[peak - 1 : peak + 2]
+def lag_s(audio_N: np.ndarray, expected_N: np.ndarray, rate_hz: int) -> float:
+  """Returns the delay of audio_N: the peak of the cross-correlation, with sub-sample precision."""
+  correlation_N = signal.correlate(audio_N, expected_N, method='fft')
+  lags_N = signal.correlation_lags(len(audio_N), len(expected_N))
+  peak = int(np.argmax(correlation_N))
+  before, at, after = correlation_N[peak - 1 : peak + 2]
   return (lags_N[peak] + 0.5 * (before - after) / (before - 2 * at + after)) / rate_hz
 
 
@@ -93,41 +93,41 @@ def make(
   height: int = HEIGHT,
   width: int = WIDTH,
 ) -> pathlib.Path:
-  """Writes a film and returns its path, with the suffix of its kind.
+  """Writes a test video and returns its path, with the suffix of its kind.
 
   Args:
-    path: without suffix.
-    kind: of KINDS.
-    times_s: presentation times of its frames; evenly spaced where None.
-    duration_s, fps: used where times_s is None.
-    wave_NA: its sound at the kind's rate, or None for no track.
-    layout: FFmpeg's name of the loudspeakers.
-    sound_start_s: when the first sample is heard.
-    rotation_deg: counter-clockwise turn that is written beside the picture.
-    gop: frames between key frames.
+    path: path without suffix.
+    kind: a key of KINDS.
+    times_s: presentation times of its frames; evenly spaced if None.
+    duration_s, fps: used if times_s is None.
+    wave_NA: its audio at the sample rate of the kind, or None for no audio track.
+    layout: FFmpeg's name of the channel layout.
+    sound_start_s: time of the first audio sample.
+    rotation_deg: counter-clockwise rotation in the metadata of the video.
+    gop: frames between keyframes.
   """
   suffix, video_codec, audio_codec, rate_hz = KINDS[kind]
   path = path.with_name(path.name + suffix)
   wave_bytes = None if wave_NA is None else hashlib.sha256(np.ascontiguousarray(wave_NA).tobytes()).digest()
   times_s = np.arange(round(duration_s * fps)) / fps if times_s is None else times_s
   recipe = (kind, tuple(times_s), fps, wave_bytes, layout, sound_start_s, rotation_deg, gop, height, width)
-  if recipe not in _made:
+  if recipe not in _cache:
     _encode(path, kind, times_s, fps, wave_NA, layout, sound_start_s, rotation_deg, gop, height, width)
-    # SVT-AV1, where root runs it, leaves its caller at real-time priority, and all threads started later.
+    # If run by root, SVT-AV1 leaves its caller, and all threads started later, at real-time priority.
     if hasattr(os, 'sched_setscheduler') and os.sched_getscheduler(0) != os.SCHED_OTHER:
       os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-    _made[recipe] = path.read_bytes()
-  path.write_bytes(_made[recipe])
+    _cache[recipe] = path.read_bytes()
+  path.write_bytes(_cache[recipe])
   return path
 
 
-# Films made before by this process; encoding is most of these tests' time.
-_made: dict[tuple, bytes] = {}
+# Videos already encoded by this process; encoding takes most of the time of these tests.
+_cache: dict[tuple, bytes] = {}
 
 
 def _encode(path, kind, times_s, fps, wave_NA, layout, sound_start_s, rotation_deg, gop, height, width):
   suffix, video_codec, audio_codec, rate_hz = KINDS[kind]
-  # MPEG-1 and AVI know whole frames only.
+  # MPEG-1 and AVI support whole frames only.
   tick_s = fractions.Fraction(1, fps) if suffix in ('.avi', '.mpg') else TICK_S
   with av.open(str(path), 'w') as output:
     video = output.add_stream(
@@ -178,7 +178,7 @@ def _sound(output, audio, wave_NA, rate_hz, layout, start_s):
 
 
 def packets(path: pathlib.Path) -> list[tuple[bytes, float, float]]:
-  """Returns (bytes, presentation time, decoding time) of all picture packets, counted from the first's."""
+  """Returns (bytes, presentation time, decoding time) of all video packets, relative to the first one."""
   with av.open(str(path)) as container:
     stream = next(s for s in container.streams.video)
     found = [p for p in container.demux(stream) if p.size]

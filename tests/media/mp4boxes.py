@@ -1,4 +1,4 @@
-"""Changes boxes of MP4 files whose index is last (ISO 14496-12, 4.2), to make files as other programs do."""
+"""Changes boxes of MP4 files whose index is last (ISO 14496-12, 4.2), to imitate files of other programs."""
 
 from collections.abc import Callable
 import pathlib
@@ -6,7 +6,7 @@ import struct
 
 
 def change(path: pathlib.Path, names: tuple[bytes, ...], make: Callable[[bytes], bytes]) -> None:
-  """Replaces the payload of the first box of a place, such as (b'moov', b'trak', b'edts', b'elst')."""
+  """Replaces the payload of the first box with a path such as (b'moov', b'trak', b'edts', b'elst')."""
   path.write_bytes(_changed(path.read_bytes(), names, make))
 
 
@@ -23,20 +23,20 @@ def _changed(data: bytes, names: tuple[bytes, ...], make: Callable[[bytes], byte
 
 
 def set_edit_list(path: pathlib.Path, entries: list[tuple[float | None, float]]) -> None:
-  """Gives the picture, the first track, an edit list of (begin, duration) in seconds of what is shown.
+  """Sets the edit list of the video (the first track): (start, duration) in seconds of each shown section.
 
-  None begins a pause. Lengths in the headers of movie and track follow.
+  The start of a pause is None. Durations in the headers of movie and track are updated.
   """
   data = path.read_bytes()
   (movie_hz,) = struct.unpack_from('>I', data, data.index(b'mvhd') + 4 + 12)
   (media_hz,) = struct.unpack_from('>I', data, data.index(b'mdhd') + 4 + 12)
-  place = data.index(b'elst') + 4
-  (zero,) = struct.unpack_from('>i', data, place + 12)
-  media_time = lambda begin_s: -1 if begin_s is None else zero + round(begin_s * media_hz)
+  position = data.index(b'elst') + 4
+  (zero,) = struct.unpack_from('>i', data, position + 12)
+  media_time = lambda start_s: -1 if start_s is None else zero + round(start_s * media_hz)
   total = round(sum(duration_s for _, duration_s in entries) * movie_hz)
   payload = struct.pack('>II', 0, len(entries)) + b''.join(
-    struct.pack('>IiI', round(duration_s * movie_hz), media_time(begin_s), 1 << 16)
-    for begin_s, duration_s in entries
+    struct.pack('>IiI', round(duration_s * movie_hz), media_time(start_s), 1 << 16)
+    for start_s, duration_s in entries
   )
   change(path, (b'moov', b'trak', b'edts', b'elst'), lambda _: payload)
   change(path, (b'moov', b'trak', b'tkhd'), lambda old: old[:20] + struct.pack('>I', total) + old[24:])
@@ -44,7 +44,7 @@ def set_edit_list(path: pathlib.Path, entries: list[tuple[float | None, float]])
 
 
 def add_to_sample_entry(path: pathlib.Path, kind: bytes, payload: bytes) -> None:
-  """Adds a box to the sample entry of the picture, the first track."""
+  """Adds a box to the sample entry of the video, the first track."""
   box = struct.pack('>I4s', len(payload) + 8, kind) + payload
 
   def longer(old: bytes) -> bytes:

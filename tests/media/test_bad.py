@@ -1,4 +1,4 @@
-"""Every bad file gives one clear line that names it."""
+"""Every bad file gives a one-line error that names it."""
 
 import os
 import pathlib
@@ -14,16 +14,16 @@ from v2a.media import read
 from v2a.media import write
 
 
-def _truncated(folder: pathlib.Path, kind: str, share: float) -> pathlib.Path:
+def _truncated(folder: pathlib.Path, kind: str, fraction: float) -> pathlib.Path:
   wave_NA = films.clicks(4.0, films.KINDS[kind][3])
   path = films.make(folder / 'whole', kind, duration_s=4.0, wave_NA=wave_NA)
   cut = folder / f'cut{path.suffix}'
-  cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+  cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * fraction)])
   return cut
 
 
 def _index_first(folder: pathlib.Path) -> pathlib.Path:
-  """A file with its index in front, as for the web, cut in the middle of its data."""
+  """A file with its index first, as for streaming, truncated in its data."""
   path = films.make(folder / 'whole', 'mp4', duration_s=4.0)
   front = folder / 'front.mp4'
   options = {'movflags': 'faststart'}
@@ -65,9 +65,9 @@ def _blank_packets(folder: pathlib.Path) -> pathlib.Path:
   return path
 
 
-def _sound_only(folder: pathlib.Path) -> pathlib.Path:
-  write.wav(folder / 'sound.wav', films.clicks(0.5, 16000), 16000)
-  return (folder / 'sound.wav').rename(folder / 'sound.mp4')
+def _audio_only(folder: pathlib.Path) -> pathlib.Path:
+  write.wav(folder / 'audio.wav', films.clicks(0.5, 16000), 16000)
+  return (folder / 'audio.wav').rename(folder / 'audio.mp4')
 
 
 def _link(folder: pathlib.Path) -> pathlib.Path:
@@ -141,12 +141,12 @@ READERS = {
 
 
 @pytest.mark.parametrize('name', CORPUS)
-def test_bad_files(tmp_path, name):
+def test_bad_files_give_one_line(tmp_path, name):
   make, message = CORPUS[name]
   path = make(tmp_path)
   for reader in READERS:
     if reader == 'frames of a part' and name.startswith('cut'):
-      continue  # what is there of a cut file may be read by who asks for that part
+      continue  # the remaining part of a truncated file may be read
     with pytest.raises(errors.MediaError, match=message) as caught:
       READERS[reader](path)
     assert '\n' not in str(caught.value) and str(path)[:200] in str(caught.value)
@@ -156,8 +156,8 @@ def test_bad_files(tmp_path, name):
   assert sorted(tmp_path.iterdir()) == before
 
 
-def test_sound_alone(tmp_path):
-  path = _sound_only(tmp_path)
+def test_audio_without_video_is_refused_as_video(tmp_path):
+  path = _audio_only(tmp_path)
   assert not probe.probe(path).has_video
   with pytest.raises(errors.MediaError, match=r'has no video stream \(has audio\)'):
     read.frames(path, 25, 16, 0.0, 0.5)
@@ -165,7 +165,7 @@ def test_sound_alone(tmp_path):
     write.mux(path, films.clicks(1.0, 16000), 16000, tmp_path / 'out.mp4')
 
 
-def test_an_output_that_cannot_be_written(tmp_path):
+def test_an_output_that_cannot_be_written_leaves_no_file(tmp_path):
   path = films.make(tmp_path / 'good', 'mp4')
   (tmp_path / 'file').write_text('in the way')
   with pytest.raises(OSError):
@@ -176,7 +176,7 @@ def test_an_output_that_cannot_be_written(tmp_path):
   assert sorted(p.name for p in tmp_path.iterdir()) == ['file', 'good.mp4', 'taken.mp4']
 
 
-def test_strange_but_good_names(tmp_path):
+def test_unusual_file_names(tmp_path):
   for name in ('a:b', 'http:x', '%d frames', 'spaced name ü', '-dash', 'what?', "quote'"):
     path = films.make(tmp_path / name, 'mp4')
     out = write.mux(path, films.clicks(1.0, 16000), 16000, tmp_path / f'{name}.0.mp4').path
@@ -186,7 +186,7 @@ def test_strange_but_good_names(tmp_path):
   assert probe.probe(still).is_image
 
 
-def test_an_impossible_sample_rate_fills_no_memory(tmp_path):
+def test_an_impossible_sample_rate_is_refused(tmp_path):
   path = tmp_path / 'fast.wav'
   write.wav(path, films.clicks(0.5, 16000), 16000)
   data = bytearray(path.read_bytes())

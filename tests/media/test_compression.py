@@ -1,4 +1,4 @@
-"""H.264 in memory: as many frames, in order, worse with every step of the factor."""
+"""H.264 round trip in memory: same frames in the same order, with errors that grow with the factor."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from v2a.media import compression
 from v2a.synthetic import clips
 
 
-def test_rising_factors_lose_more_and_keep_time():
+def test_errors_grow_with_the_factor_and_frames_keep_their_order():
   frame_LYX3 = clips.render(
     5, 0, scenes=('bounce',), corruption='clean', clip_s=2.0, frame_size=32
   ).frame_LYX3
@@ -22,17 +22,17 @@ def test_rising_factors_lose_more_and_keep_time():
   np.testing.assert_allclose(level_L, np.arange(0, 250, 10), atol=6)
 
 
-def test_the_same_pictures_come_out_every_time():
+def test_the_result_is_deterministic():
   frame_LYX3 = np.cumsum(np.random.default_rng(0).normal(0, 4, (50, 18, 18, 3)), axis=0) + 128
   frame_LYX3 = frame_LYX3.clip(0, 255).astype(np.uint8)
   assert len({compression.h264_round_trip(frame_LYX3, 25, 30).tobytes() for _ in range(50)}) == 1
 
 
-@pytest.mark.parametrize(('shape', 'crf', 'words'), [
+@pytest.mark.parametrize(('shape', 'crf', 'message'), [
   ((3, 16, 16, 3), 52, 'crf must lie in 0..51; got 52'),
   ((3, 15, 16, 3), 20, 'of even size; got uint8 of'),
   ((0, 16, 16, 3), 20, 'of even size'),
 ])  # fmt: skip
-def test_what_cannot_be_encoded_is_refused(shape, crf, words):
-  with pytest.raises(ValueError, match=words):
+def test_frames_that_cannot_be_encoded_are_refused(shape, crf, message):
+  with pytest.raises(ValueError, match=message):
     compression.h264_round_trip(np.zeros(shape, np.uint8), 25, crf)

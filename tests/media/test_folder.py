@@ -1,4 +1,4 @@
-"""What a folder is searched for, and what is said of the rest."""
+"""Suffixes that folders are searched for, and the note about skipped files."""
 
 import fractions
 import json
@@ -44,7 +44,7 @@ ENCODED = {
   'obu': ('libsvtav1', '.obu'),
   'mjpeg': ('mjpeg', '.mjpeg .mjpg'),
 }
-PICTURES = {
+IMAGES = {
   'PNG': '.png .apng',
   'JPEG': '.jpg .jpeg .jpe .jfif',
   'WEBP': '.webp',
@@ -54,16 +54,16 @@ PICTURES = {
   'TIFF': '.tif .tiff',
   'PPM': '.ppm .pgm',
 }
-# No encoder is at hand; FFmpeg's demuxer for each.
+# No encoder is available; FFmpeg's demuxer for each.
 NOT_ENCODED = {'.heic': 'mov', '.heif': 'mov', '.jxl': 'jpegxl_pipe'}
 SUFFIXES = {
   **{suffix: name for name, (_, suffixes) in ENCODED.items() for suffix in suffixes.split()},
-  **{suffix: name for name, suffixes in PICTURES.items() for suffix in suffixes.split()},
+  **{suffix: name for name, suffixes in IMAGES.items() for suffix in suffixes.split()},
   **NOT_ENCODED,
 }
 
 
-def test_the_table_of_this_test_is_the_list():
+def test_the_table_of_this_test_is_complete():
   assert sorted(SUFFIXES) == sorted((*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
   assert set(folder.VIDEO_SUFFIXES) == {suffix for _, names in ENCODED.values() for suffix in names.split()}
   assert len({*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES}) == len(folder.VIDEO_SUFFIXES) + len(
@@ -77,7 +77,7 @@ def test_every_suffix_opens(suffix, tmp_path):
   if suffix in NOT_ENCODED:
     assert name in source._CONTAINERS.split(',') and av.format.ContainerFormat(name, 'r')
     return
-  if name in PICTURES:
+  if name in IMAGES:
     Image.new('RGB', (64, 64), 'teal').save(path, format=name)
   else:
     codec = ENCODED[name][0]
@@ -94,7 +94,7 @@ def test_every_suffix_opens(suffix, tmp_path):
     assert opened.first_frame(opened.require_video_stream())[1].width >= 64
 
 
-def test_a_search_counts_what_it_passes_over(tmp_path):
+def test_skipped_files_are_counted_by_suffix(tmp_path):
   for name in ('b.MTS', 'a.mp4', 'c.heic', 'x.docx', 'y.docx', 'z.tmp', 'README', 'a.txt', 'a.srt', 'a.vtt',
                '.hidden.mp4', '.DS_Store'):  # fmt: skip
     (tmp_path / name).touch()
@@ -122,7 +122,7 @@ def test_links_are_followed_once(tmp_path):
   (tmp_path / 'data' / 'round').symlink_to(tmp_path / 'set')
   found = folder.search(tmp_path / 'set', folder.VIDEO_SUFFIXES, is_recursive=True)
   assert [path.relative_to(tmp_path).as_posix() for path in found.paths] == ['set/linked/a.mp4']
-  # Whoever reads it says what is wrong with it.
+  # A broken link is found; reading it reports the error.
   (tmp_path / 'set' / 'gone.mp4').symlink_to(tmp_path / 'nowhere.mp4')
   gone = folder.search(tmp_path / 'set', folder.VIDEO_SUFFIXES).paths
   assert [path.name for path in gone] == ['gone.mp4']
@@ -137,7 +137,7 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
     folder.search(tmp_path, folder.VIDEO_SUFFIXES, is_recursive=True)
 
 
-def test_what_generate_wrote_there_is_no_input(tmp_path):
+def test_outputs_of_generate_are_not_inputs(tmp_path):
   for name in ('a.mp4', 'a.0.mp4', 'a.0.wav', 'a.png', 'b.0.mp4'):
     (tmp_path / name).touch()
   sample = {'index': 0, 'video': 'a.0.mp4', 'wav': 'a.0.wav'}
@@ -154,17 +154,17 @@ def test_what_generate_wrote_there_is_no_input(tmp_path):
   assert found.skipped_summary == '4 files that v2a generate wrote'
 
 
-def test_every_command_says_it(tmp_path, capsys):
+def test_commands_report_skipped_files(tmp_path, capsys):
   (tmp_path / 'a.docx').touch()
   (tmp_path / 'b.tmp').touch()
-  wanted = '(2 files skipped (.docx 1, .tmp 1))'
+  expected = '(2 files skipped (.docx 1, .tmp 1))'
   spec = clip.ClipSpec()
   with pytest.raises(ValueError) as caught:
     build.find(tmp_path)
-  assert wanted in str(caught.value)
+  assert expected in str(caught.value)
   with pytest.raises(ValueError) as caught:
     list(folder_examples.read(tmp_path, None, spec))
-  assert wanted in str(caught.value)
+  assert expected in str(caught.value)
   (tmp_path / 'c.mts').write_text('no video')
   lines = []
   with pytest.raises(ValueError, match='none of which'):

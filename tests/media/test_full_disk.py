@@ -1,4 +1,4 @@
-"""What cannot be written in full is an OSError that names file and reason, and leaves nothing behind."""
+"""An incomplete write gives an OSError with file and reason, and leaves no partial file."""
 
 import contextlib
 import errno
@@ -22,13 +22,13 @@ WAVE_NA = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * RATE_HZ, 2)).astype(n
 
 
 @pytest.fixture(scope='module')
-def film(tmp_path_factory) -> pathlib.Path:
-  return films.make(tmp_path_factory.mktemp('film') / 'film', 'mp4', duration_s=4.0)
+def video(tmp_path_factory) -> pathlib.Path:
+  return films.make(tmp_path_factory.mktemp('video') / 'video', 'mp4', duration_s=4.0)
 
 
 @contextlib.contextmanager
 def limited(max_bytes: int):
-  """Lets no file of this process grow beyond a size, for a moment."""
+  """Limits the size of files of this process within a context."""
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   resource.setrlimit(resource.RLIMIT_FSIZE, (max_bytes, hard))
   try:
@@ -37,7 +37,7 @@ def limited(max_bytes: int):
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def write_plot(path: pathlib.Path, film: pathlib.Path) -> None:
+def write_plot(path: pathlib.Path, video: pathlib.Path) -> None:
   level_RJ = np.zeros((64, 100), np.float32)
   gallery_plot.write(
     path,
@@ -46,22 +46,22 @@ def write_plot(path: pathlib.Path, film: pathlib.Path) -> None:
 
 
 WRITERS = {
-  'a.wav': lambda path, film: write.wav(path, WAVE_NA, RATE_HZ),
-  'a.flac': lambda path, film: write.flac(path, WAVE_NA, RATE_HZ),
-  'a.mp4': lambda path, film: write.mux(film, WAVE_NA, RATE_HZ, path),
-  'a.mkv': lambda path, film: write.mux(film, WAVE_NA, RATE_HZ, path),
+  'a.wav': lambda path, video: write.wav(path, WAVE_NA, RATE_HZ),
+  'a.flac': lambda path, video: write.flac(path, WAVE_NA, RATE_HZ),
+  'a.mp4': lambda path, video: write.mux(video, WAVE_NA, RATE_HZ, path),
+  'a.mkv': lambda path, video: write.mux(video, WAVE_NA, RATE_HZ, path),
   'a.png': write_plot,
-  'a.json': lambda path, film: files.write_text(path, ' ' * 100_000),
+  'a.json': lambda path, video: files.write_text(path, ' ' * 100_000),
 }
 
 
 @pytest.mark.parametrize('name', WRITERS)
 @pytest.mark.parametrize('max_bytes', [0, 1000, 8000])
-def test_a_file_that_may_not_grow(name, max_bytes, film, tmp_path):
+def test_a_size_limit_leaves_the_old_file(name, max_bytes, video, tmp_path):
   path = tmp_path / name
   path.write_text('of an earlier run')
   with limited(max_bytes), pytest.raises(OSError) as caught:
-    WRITERS[name](path, film)
+    WRITERS[name](path, video)
   assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(path))
   assert [each.name for each in tmp_path.iterdir()] == [name]
   assert path.read_text() == 'of an earlier run'
@@ -69,27 +69,27 @@ def test_a_file_that_may_not_grow(name, max_bytes, film, tmp_path):
 
 @pytest.fixture(scope='module')
 def full(tmp_path_factory):
-  """Returns a file system of which 8 KiB are free."""
+  """Returns a file system with 8 KiB of free space."""
   folder = tmp_path_factory.mktemp('full')
   mount = ['mount', '-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', str(folder)]
   try:
     subprocess.run(mount, check=True, capture_output=True)
   except (OSError, subprocess.CalledProcessError):
-    pytest.skip('file systems can be mounted by the superuser alone')
+    pytest.skip('only the superuser can mount file systems')
   (folder / 'fill').write_bytes(bytes(56 * 1024))
   yield folder
   subprocess.run(['umount', str(folder)], check=True)
 
 
 @pytest.mark.parametrize('name', WRITERS)
-def test_a_full_disk(name, film, full):
+def test_a_full_disk_leaves_no_partial_file(name, video, full):
   with pytest.raises(OSError) as caught:
-    WRITERS[name](full / name, film)
+    WRITERS[name](full / name, video)
   assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(full / name))
   assert [each.name for each in full.iterdir()] == ['fill']
 
 
-def test_a_full_disk_names_the_folder_of_the_outputs(film, full):
+def test_a_full_disk_names_the_folder_of_the_outputs(video, full):
   with pytest.raises(OSError, match='No space left') as caught:
     with outputs.staging_folder(full / 'clip') as folder:
       write.wav(folder / 'clip.0.wav', WAVE_NA, RATE_HZ)
@@ -97,7 +97,7 @@ def test_a_full_disk_names_the_folder_of_the_outputs(film, full):
   assert [each.name for each in full.iterdir()] == ['fill']
 
 
-def test_a_wave_beyond_the_counter_of_wav_is_rf64(tmp_path, monkeypatch):
+def test_audio_beyond_the_size_limit_of_wav_is_rf64(tmp_path, monkeypatch):
   monkeypatch.setattr(write, '_MAX_WAV_BYTES', WAVE_NA.size * 2 - 1)
   write.wav(tmp_path / 'a.wav', WAVE_NA, RATE_HZ)
   assert (tmp_path / 'a.wav').read_bytes()[:4] == b'RF64'
@@ -105,8 +105,8 @@ def test_a_wave_beyond_the_counter_of_wav_is_rf64(tmp_path, monkeypatch):
   np.testing.assert_allclose(found_NA, WAVE_NA, atol=1e-4)
 
 
-def test_errors_of_reading_keep_their_name(tmp_path):
-  """Only what concerns the temporary file, or a full disk, is about the file that is written."""
+def test_errors_of_other_files_keep_their_name(tmp_path):
+  """Only errors of the temporary file, or of a full disk, are reported for the file being written."""
   with pytest.raises(FileNotFoundError) as caught, files.atomic_write(tmp_path / 'a'):
     pathlib.Path(tmp_path / 'source').read_bytes()
   assert caught.value.filename == str(tmp_path / 'source')

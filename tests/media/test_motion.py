@@ -22,14 +22,14 @@ def test_motion_is_the_mean_difference():
 
 
 @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
-def test_frame_by_frame_is_all_at_once(dtype):
+def test_frame_by_frame_equals_all_at_once(dtype):
   frame_LYX3 = np.random.default_rng(0).integers(0, 256, (9, 16, 24, 3)).astype(dtype)
   wide_LYX3 = frame_LYX3.astype(np.int16)
-  wanted_L = np.abs(np.diff(wide_LYX3, axis=0, prepend=wide_LYX3[:1])).mean(axis=(1, 2, 3))
-  np.testing.assert_array_equal(motion.curve(frame_LYX3), wanted_L)
+  expected_L = np.abs(np.diff(wide_LYX3, axis=0, prepend=wide_LYX3[:1])).mean(axis=(1, 2, 3))
+  np.testing.assert_array_equal(motion.curve(frame_LYX3), expected_L)
 
 
-def test_what_are_no_pictures_is_refused():
+def test_arrays_that_are_not_frames_are_refused():
   with pytest.raises(ValueError, match='needs at least one frame'):
     motion.curve(np.zeros((0, 4, 4, 3), np.uint8))
   with pytest.raises(ValueError, match='literal 3'):

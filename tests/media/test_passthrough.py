@@ -1,4 +1,4 @@
-"""What goes into a copy with the picture: codec tags, edit lists, records, other tracks, tags, chapters."""
+"""Copying of everything besides the video: codec tags, edit lists, records, other tracks, tags, chapters."""
 
 import errno
 import fractions
@@ -19,18 +19,18 @@ from v2a.media import source
 from v2a.media import write
 
 RATE_HZ = 16000
-CASES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
+SAMPLES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
 # Profile 8.4, level 1, with a base layer and metadata (Dolby Vision Streams within the ISO format, 2.1.2).
 DOVI = bytes([1, 0, 8 << 1, 1 << 3 | 0b101, 4 << 4]) + bytes(19)
 
 
 def mux(path: pathlib.Path, *args, **kwargs) -> write.Muxed:
-  """Puts clicks under a file, into out.mp4 beside it unless another container is better."""
+  """Muxes a file with clicks, to out.mp4 in the same folder unless another container is better."""
   return write.mux(path, films.clicks(4.0, RATE_HZ), RATE_HZ, path.with_name('out.mp4'), *args, **kwargs)
 
 
 def encode(path: pathlib.Path, codec: str, pix_fmt: str, num_frames: int = 25, **options) -> pathlib.Path:
-  """Writes numbered pictures with any encoder, 25 a second."""
+  """Writes numbered frames with any encoder, 25 per second."""
   with av.open(str(path), 'w') as output:
     stream = output.add_stream(
       codec, rate=25, width=films.WIDTH, height=films.HEIGHT, pix_fmt=pix_fmt, options=options
@@ -44,12 +44,12 @@ def encode(path: pathlib.Path, codec: str, pix_fmt: str, num_frames: int = 25, *
 
 
 def decoded(path: pathlib.Path) -> list[tuple[str, bytes]]:
-  """Returns (pixel format, a part of the first plane that every format fills) of every frame."""
+  """Returns (pixel format, visible pixels of the first plane) of every frame."""
   found = []
   with av.open(str(path)) as container:
     for frame in container.decode(video=0):
       plane = frame.planes[0]
-      # Lines end with bytes that nobody wrote.
+      # Rows end with uninitialised padding.
       lines_YX = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
       found.append((frame.format.name, lines_YX[: frame.height, : frame.width].tobytes()))
   return found
@@ -80,7 +80,7 @@ def copy(
   ],
 )
 def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
-  """They have no time stamps, so that packets are counted; 64 of 100 frames were lost."""
+  """They have no timestamps, so packets are counted; once, 64 of 100 frames were lost."""
   path = encode(tmp_path / f'raw{suffix}', codec, 'yuv420p', 100, **options)
   out = mux(path).path
   assert out.suffix == '.mp4' and len(decoded(out)) == 100
@@ -100,8 +100,8 @@ def test_elementary_streams_keep_all_frames(tmp_path, suffix, codec, options):
     ('old.avi', 'huffyuv', 'yuv422p', {}, '.mkv'),
   ],
 )
-def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suffix):
-  """The codec's tag goes along, and the container takes what it has to carry at its rate."""
+def test_frames_decode_as_before(tmp_path, name, codec, pix_fmt, options, suffix):
+  """The codec tag and the frame rate are preserved, in a container that supports the codec."""
   path = encode(tmp_path / name, codec, pix_fmt, **options)
   out = mux(path).path
   assert out.suffix == suffix and decoded(out) == decoded(path)
@@ -109,21 +109,21 @@ def test_pictures_decode_as_before(tmp_path, name, codec, pix_fmt, options, suff
   assert (info.fps, info.duration_s) == (pytest.approx(25, abs=0.1), pytest.approx(1.0, abs=0.01))
 
 
-def test_tracks_by_four_character_code_are_timed_in_the_order_of_decoding():
-  """As in AVI: readers take the n-th packet's time for the n-th frame shown."""
+def test_vfw_tracks_have_timestamps_in_decoding_order():
+  """As in AVI: readers use the time of the n-th packet for the n-th shown frame."""
 
   def packet(pts: int, dts: int) -> av.Packet:
-    made = av.Packet(b'x')
-    made.pts, made.dts = pts, dts
-    return made
+    result = av.Packet(b'x')
+    result.pts, result.dts = pts, dts
+    return result
 
-  given = [packet(pts, dts) for pts, dts in ((0, -2), (3, -1), (1, 0), (2, 1))]
-  stamped = matroska.with_vfw_timestamps((fractions.Fraction(0), each) for each in given)
+  packets = [packet(pts, dts) for pts, dts in ((0, -2), (3, -1), (1, 0), (2, 1))]
+  stamped = matroska.with_vfw_timestamps((fractions.Fraction(0), each) for each in packets)
   assert [(each.pts, each.dts) for _, each in stamped] == [(0, 0), (1, 1), (2, 2), (3, 3)]
 
 
 @pytest.mark.parametrize('name', ['phone.mp4', 'file.mkv'])
-def test_hevc_is_tagged_as_apple_plays_it(tmp_path, name):
+def test_hevc_has_the_tag_that_apple_players_require(tmp_path, name):
   path = encode(tmp_path / name, 'libx265', 'yuv420p', **{'x265-params': 'log-level=none'})
   if name == 'phone.mp4':
     path = copy(path, tmp_path / 'tagged.mp4', lambda _, added: setattr(added[0], 'codec_tag', 'hvc1'))
@@ -131,7 +131,7 @@ def test_hevc_is_tagged_as_apple_plays_it(tmp_path, name):
     assert container.streams.video[0].codec_context.codec_tag == 'hvc1'
 
 
-def test_what_an_edit_list_trims_off_stays_off(tmp_path):
+def test_frames_trimmed_by_an_edit_list_stay_hidden(tmp_path):
   path = films.make(tmp_path / 'trimmed', 'mp4', duration_s=3.0)
   mp4boxes.set_edit_list(path, [(0.0, 1.6)])
   out = mux(path).path
@@ -140,28 +140,30 @@ def test_what_an_edit_list_trims_off_stays_off(tmp_path):
 
 
 @pytest.mark.parametrize(
-  ('start_s', 'duration_s', 'wanted'),
+  ('start_s', 'duration_s', 'expected'),
   [
     (0.0, None, [*range(30), *range(60, 75)]),
     (0.4, 1.2, [*range(10, 30), *range(60, 70)]),
     (1.4, None, list(range(65, 75))),
   ],
 )
-def test_an_edit_list_of_two_pieces(tmp_path, start_s, duration_s, wanted):
-  path = films.make(tmp_path / 'pieces', 'mp4', duration_s=3.0)
+def test_an_edit_list_of_two_sections_is_preserved(tmp_path, start_s, duration_s, expected):
+  path = films.make(tmp_path / 'sections', 'mp4', duration_s=3.0)
   mp4boxes.set_edit_list(path, [(0.0, 1.2), (2.4, 0.6)])
   out = mux(path, start_s=start_s, duration_s=duration_s).path
-  length_s = len(wanted) / 25
-  # FFmpeg shows the first frame of a second piece one frame late.
-  seen = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
-  assert sum(a != b for a, b in zip(seen, wanted)) <= 2 and len(set(seen) - set(wanted)) == 0
+  length_s = len(expected) / 25
+  # FFmpeg shows the first frame of a second section one frame late.
+  numbers_shown = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 25, 32, 0.0, length_s)]
+  assert (
+    sum(a != b for a, b in zip(numbers_shown, expected)) <= 2 and len(set(numbers_shown) - set(expected)) == 0
+  )
   with av.open(str(out)) as container:
     assert float(container.streams.video[0].duration * container.streams.video[0].time_base) == pytest.approx(
       length_s, abs=1e-3
     )
 
 
-def test_a_pause_in_an_edit_list_is_kept(tmp_path):
+def test_a_pause_in_an_edit_list_is_preserved(tmp_path):
   path = films.make(tmp_path / 'pause', 'mp4', duration_s=3.0)
   mp4boxes.set_edit_list(path, [(0.0, 1.0), (None, 0.48), (1.0, 2.0)])
   out = mux(path).path
@@ -170,19 +172,19 @@ def test_a_pause_in_an_edit_list_is_kept(tmp_path):
   np.testing.assert_array_equal(read.frames(out, 25, 32, 0.0, 3.4), read.frames(path, 25, 32, 0.0, 3.4))
 
 
-def test_an_edit_list_that_begins_within_a_frame(tmp_path):
-  """FFmpeg drops the part of the frame and lets the next one begin at once, before its sound."""
+def test_an_edit_list_that_begins_within_a_frame_keeps_sync(tmp_path):
+  """FFmpeg drops the partial frame and starts the next one at once, ahead of the audio."""
   path = films.make(tmp_path / 'within', 'mp4', duration_s=3.0, wave_NA=films.clicks(3.0, 44100))
   mp4boxes.set_edit_list(path, [(0.5, 2.0)])
   assert source.clock_origin_s(path) == pytest.approx(0.02, abs=1e-4)
   assert films.frame_number(read.frames(path, 25, 32, 0.0, 0.04)[0]) == 13
-  heard_N = read.wave(path, 44100, 1, 0.0, 1.9)[:, 0]
-  wanted_N = films.clicks(3.0, 44100)[round(0.02 * 44100) :, 0]  # the sound has no such edit
-  assert abs(films.lag_s(heard_N, wanted_N[: len(heard_N)], 44100)) < 1e-3
+  audio_N = read.wave(path, 44100, 1, 0.0, 1.9)[:, 0]
+  expected_N = films.clicks(3.0, 44100)[round(0.02 * 44100) :, 0]  # the audio track has no such edit
+  assert abs(films.lag_s(audio_N, expected_N[: len(audio_N)], 44100)) < 1e-3
   assert probe.probe(mux(path).path).duration_s == pytest.approx(1.98, abs=1e-3)
 
 
-def test_dolby_vision_is_kept(tmp_path):
+def test_dolby_vision_is_preserved(tmp_path):
   path = encode(tmp_path / 'dovi.mp4', 'libx265', 'yuv420p', **{'x265-params': 'log-level=none'})
   mp4boxes.add_to_sample_entry(path, b'dvvC', DOVI)
   muxed = mux(path)
@@ -193,7 +195,7 @@ def test_dolby_vision_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.mp4', '.mov', '.mkv', '.webm'])
-def test_the_pixel_aspect_of_the_container_is_kept(tmp_path, suffix):
+def test_the_pixel_aspect_of_the_container_is_preserved(tmp_path, suffix):
   plain = films.make(tmp_path / 'plain', 'webm-vp9' if suffix == '.webm' else 'mp4')
   path = copy(
     plain,
@@ -209,7 +211,7 @@ def test_the_pixel_aspect_of_the_container_is_kept(tmp_path, suffix):
       assert len(list(container.decode(video=0))) > 20
 
 
-def test_the_pixel_aspect_of_vp8_goes_to_mp4(tmp_path):
+def test_the_pixel_aspect_of_vp8_is_written_to_mp4(tmp_path):
   plain = films.make(tmp_path / 'plain', 'webm-vp8')
   path = write.mux(plain, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'wide.webm').path
   matroska.set_aspect(path, fractions.Fraction(4, 3))
@@ -219,7 +221,7 @@ def test_the_pixel_aspect_of_vp8_goes_to_mp4(tmp_path):
 
 
 @pytest.mark.parametrize('codec', ['libvpx', 'libvpx-vp9'])
-def test_alpha_stays_in_webm(tmp_path, codec):
+def test_alpha_is_preserved_in_webm(tmp_path, codec):
   path = tmp_path / 'alpha.webm'
   with av.open(str(path), 'w') as output:
     stream = output.add_stream(
@@ -247,7 +249,7 @@ def test_alpha_stays_in_webm(tmp_path, codec):
 
 
 def tracks(path: pathlib.Path, subtitle: str = '', **tags: str) -> pathlib.Path:
-  """Writes a film with two sound tracks, chapters and tags, and subtitles of a codec."""
+  """Writes a video with two audio tracks, chapters and tags, and subtitles of a codec."""
   first = films.make(path.with_name('first'), 'mp4', wave_NA=films.clicks(2.0, 44100, seed=1))
   second = films.make(path.with_name('second'), 'mp4', wave_NA=films.clicks(2.0, 44100, seed=2))
   with av.open(str(first)) as one, av.open(str(second)) as two, av.open(str(path), 'w') as output:
@@ -257,23 +259,23 @@ def tracks(path: pathlib.Path, subtitle: str = '', **tags: str) -> pathlib.Path:
       [
         {
           'id': index,
-          'start': begin,
+          'start': start,
           'end': end,
           'time_base': fractions.Fraction(1, 1000),
           'metadata': {'title': title},
         }
-        for index, (begin, end, title) in enumerate(edges)
+        for index, (start, end, title) in enumerate(edges)
       ]
     )
-    wanted = [(one, one.streams.video[0]), (one, one.streams.audio[0]), (two, two.streams.audio[0])]
-    added = [output.add_stream_from_template(stream, opaque=True) for _, stream in wanted]
+    expected = [(one, one.streams.video[0]), (one, one.streams.audio[0]), (two, two.streams.audio[0])]
+    added = [output.add_stream_from_template(stream, opaque=True) for _, stream in expected]
     added[2].metadata['language'] = 'fra'
     if subtitle:
       added.append(output.add_mux_stream(subtitle))
       added[-1].time_base = fractions.Fraction(1, 1000)
-    for stream, (container, wanted_stream) in zip(added, wanted):
+    for stream, (container, template) in zip(added, expected):
       container.seek(0)
-      for packet in container.demux(wanted_stream):
+      for packet in container.demux(template):
         if packet.size:
           packet.stream = stream
           output.mux(packet)
@@ -286,7 +288,7 @@ def tracks(path: pathlib.Path, subtitle: str = '', **tags: str) -> pathlib.Path:
 
 
 def contents(path: pathlib.Path) -> tuple[list[str], list[tuple[float, str]]]:
-  """Returns the codecs of all streams but chapter tracks, and the chapters (begin, title)."""
+  """Returns the codecs of all streams but chapter tracks, and the chapters (start, title)."""
   with av.open(str(path)) as container:
     codecs = [stream.codec_context.name for stream in container.streams if stream.codec_context is not None]
     return codecs, [
@@ -295,9 +297,9 @@ def contents(path: pathlib.Path) -> tuple[list[str], list[tuple[float, str]]]:
     ]
 
 
-def test_other_tracks_chapters_and_tags_follow(tmp_path):
+def test_other_tracks_chapters_and_tags_are_copied(tmp_path):
   path = tracks(
-    tmp_path / 'film.mp4',
+    tmp_path / 'video.mp4',
     title='Rain',
     artist='Me',
     creation_time='2001-02-03T04:05:06.000000Z',
@@ -315,16 +317,16 @@ def test_other_tracks_chapters_and_tags_follow(tmp_path):
     assert other.metadata['language'] == 'fra'
     assert new.disposition & av.stream.Disposition.default
     assert not other.disposition & av.stream.Disposition.default
-    heard_N = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(other)])
-  assert abs(films.lag_s(heard_N, films.clicks(2.0, 44100, seed=2)[:, 0], 44100)) < 1e-3
+    audio_N = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(other)])
+  assert abs(films.lag_s(audio_N, films.clicks(2.0, 44100, seed=2)[:, 0], 44100)) < 1e-3
 
 
-def test_a_part_takes_its_part_of_everything(tmp_path):
-  path = tracks(tmp_path / 'film.mkv', 'subrip')
+def test_a_segment_has_the_matching_part_of_all_tracks(tmp_path):
+  path = tracks(tmp_path / 'video.mkv', 'subrip')
   muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4', 'replace', 0.96, 0.8)
   codecs, chapters = contents(muxed.path)
   assert muxed.path.suffix == '.mkv' and codecs == ['h264', 'aac', 'aac', 'srt']
-  # Matroska's muxer moves tracks by the sound's priming, but not chapters.
+  # Matroska's muxer shifts tracks by the encoder delay, but not chapters.
   assert chapters == [(0.0, 'one'), (pytest.approx(0.24, abs=0.03), 'two')]
   with av.open(str(muxed.path)) as container:
     zero_s = next(container.decode(video=0)).time
@@ -335,14 +337,14 @@ def test_a_part_takes_its_part_of_everything(tmp_path):
     container.seek(0)
     other = container.streams.audio[1]
     frames = [(frame.time - zero_s, frame.to_ndarray()[0]) for frame in container.decode(other)]
-  heard_N = np.concatenate([block_N for _, block_N in frames])[round(-frames[0][0] * 44100) :]
-  wanted_N = films.clicks(2.0, 44100, seed=2)[round(0.96 * 44100) : round(1.76 * 44100), 0]
-  assert abs(films.lag_s(heard_N, wanted_N, 44100)) < 2e-3
+  audio_N = np.concatenate([block_N for _, block_N in frames])[round(-frames[0][0] * 44100) :]
+  expected_N = films.clicks(2.0, 44100, seed=2)[round(0.96 * 44100) : round(1.76 * 44100), 0]
+  assert abs(films.lag_s(audio_N, expected_N, 44100)) < 2e-3
 
 
-def test_what_no_container_takes_is_named(tmp_path):
-  """MP4 takes the usual tags alone."""
-  path = films.make(tmp_path / 'film', 'mp4')
+def test_what_cannot_be_copied_is_named(tmp_path):
+  """MP4 supports the usual tags only."""
+  path = films.make(tmp_path / 'video', 'mp4')
   copied = copy(
     path,
     tmp_path / 'tagged.mp4',
@@ -352,20 +354,20 @@ def test_what_no_container_takes_is_named(tmp_path):
   assert mux(copied).not_copied == ('tag com.example.mood',)
 
 
-def test_the_new_sound_stays_when_others_are_refused(tmp_path, monkeypatch):
-  """A stream that a muxer takes, and whose packets it then refuses, costs the picture nothing."""
+def test_the_new_audio_is_written_when_others_are_rejected(tmp_path, monkeypatch):
+  """A stream that a muxer accepts, but whose packets it rejects, is dropped alone."""
 
-  def refused(*_):
-    raise av.error.ArgumentError(errno.EINVAL, 'refused')
+  def rejected(*_):
+    raise av.error.ArgumentError(errno.EINVAL, 'rejected')
     yield
 
-  path = tracks(tmp_path / 'film.mp4')
-  monkeypatch.setattr(passthrough, 'packets', lambda part, streams: refused() if streams else iter(()))
+  path = tracks(tmp_path / 'video.mp4')
+  monkeypatch.setattr(passthrough, 'packets', lambda segment, streams: rejected() if streams else iter(()))
   muxed = mux(path)
   assert contents(muxed.path)[0] == ['h264', 'aac'] and muxed.not_copied == ('audio track 2 (aac, fra)',)
 
 
-def test_a_timecode_goes_along(tmp_path):
+def test_the_timecode_is_copied(tmp_path):
   plain = films.make(tmp_path / 'plain', 'mov')
   path = copy(
     plain,
@@ -382,7 +384,7 @@ def test_a_timecode_goes_along(tmp_path):
 
 
 def test_a_start_within_a_frame_shortens_it(tmp_path):
-  """Players that begin with whole frames would show all others too early."""
+  """Players that start with whole frames would otherwise show all others too early."""
   path = films.make(tmp_path / 'slow', 'mp4', duration_s=6.0, fps=1)
   out = mux(path, start_s=0.5, duration_s=4.0).path
   with av.open(str(out)) as container:
@@ -391,7 +393,7 @@ def test_a_start_within_a_frame_shortens_it(tmp_path):
   assert [films.frame_number(frame_YX3) for frame_YX3 in read.frames(out, 2, 32)] == [0, 1, 1, 2, 2, 3, 3, 4]
 
 
-def test_a_start_within_a_frame_of_a_track_by_four_character_code(tmp_path):
+def test_a_start_within_a_frame_of_a_vfw_track_shortens_it(tmp_path):
   path = encode(tmp_path / 'old.avi', 'huffyuv', 'yuv422p')
   out = mux(path, start_s=0.55, duration_s=0.2).path
   with av.open(str(out)) as container:
@@ -400,7 +402,7 @@ def test_a_start_within_a_frame_of_a_track_by_four_character_code(tmp_path):
   np.testing.assert_allclose(np.diff(times_s)[:3], [0.01, 0.04, 0.04], atol=1.1e-3)
 
 
-def test_uncompressed_pictures(tmp_path):
+def test_uncompressed_video_is_copied_to_matroska(tmp_path):
   path = encode(tmp_path / 'raw.avi', 'rawvideo', 'bgr24', 5)
   out = mux(path).path
   assert out.suffix == '.mkv'
@@ -408,25 +410,25 @@ def test_uncompressed_pictures(tmp_path):
 
 
 @pytest.mark.parametrize('suffix', ['.mp4', '.mkv'])
-def test_players_choose_the_new_sound(tmp_path, suffix):
-  path = tracks(tmp_path / f'film{suffix}', '' if suffix == '.mp4' else 'subrip')
+def test_the_new_audio_is_the_default_track(tmp_path, suffix):
+  path = tracks(tmp_path / f'video{suffix}', '' if suffix == '.mp4' else 'subrip')
   with av.open(str(mux(path).path)) as container:
     new, other = container.streams.audio
     assert new.disposition & av.stream.Disposition.default
     assert not other.disposition & av.stream.Disposition.default
 
 
-def test_uncompressed_sound_does_not_go_to_mp4(tmp_path):
-  """Few players know how it is stored there."""
-  path = films.make(tmp_path / 'film', 'avi', wave_NA=films.clicks(2.0, 44100))
+def test_uncompressed_audio_is_not_copied_to_mp4(tmp_path):
+  """Few players support it there."""
+  path = films.make(tmp_path / 'video', 'avi', wave_NA=films.clicks(2.0, 44100))
   with source.Source(path) as opened:
     assert passthrough.compatible_codec_tag('mp4', opened.audio_stream) is None
     assert passthrough.compatible_codec_tag('mov', opened.audio_stream) is not None
 
 
-def test_joined_matroska_files_are_refused(tmp_path):
-  """Their timestamps begin again, which no other container takes."""
-  path = films.make(tmp_path / 'film', 'mkv', duration_s=3.0)
+def test_concatenated_matroska_files_are_refused(tmp_path):
+  """Their timestamps restart, which no other container accepts."""
+  path = films.make(tmp_path / 'video', 'mkv', duration_s=3.0)
   path.write_bytes(2 * path.read_bytes())
   with pytest.raises(
     ValueError,
@@ -435,25 +437,25 @@ def test_joined_matroska_files_are_refused(tmp_path):
     mux(path)
 
 
-def test_a_mix_keeps_the_treble_of_the_old_sound(tmp_path):
-  """It is written at the higher of both rates."""
+def test_a_mix_keeps_the_treble_of_the_original_audio(tmp_path):
+  """It is written at the higher of both sample rates."""
   time_N = np.arange(2 * 44100) / 44100
   tone_NA = np.repeat(0.1 * np.sin(2 * np.pi * 10000 * time_N)[:, None], 2, axis=1).astype(np.float32)
   path = films.make(tmp_path / 'treble', 'mp4', wave_NA=tone_NA)
   new_NA = 0.5 * films.clicks(2.0, RATE_HZ)
   out = write.mux(path, new_NA, RATE_HZ, tmp_path / 'out.mp4', 'mix').path
-  heard_NA = read.wave(out, 44100, 2)
-  spectrum = np.abs(np.fft.rfft(heard_NA[:, 0])) / len(heard_NA) * 2
-  assert spectrum[round(10000 * len(heard_NA) / 44100)] == pytest.approx(0.1, rel=0.1)
-  wanted_NA = 0.5 * films.clicks(2.0, 44100)
-  assert abs(films.lag_s(heard_NA[:, 1], wanted_NA[:, 1], 44100)) < 1e-3
+  audio_NA = read.wave(out, 44100, 2)
+  spectrum = np.abs(np.fft.rfft(audio_NA[:, 0])) / len(audio_NA) * 2
+  assert spectrum[round(10000 * len(audio_NA) / 44100)] == pytest.approx(0.1, rel=0.1)
+  expected_NA = 0.5 * films.clicks(2.0, 44100)
+  assert abs(films.lag_s(audio_NA[:, 1], expected_NA[:, 1], 44100)) < 1e-3
   low_NA = read.wave(out, RATE_HZ, 2)
   assert np.corrcoef(low_NA[:, 0], new_NA[:, 0])[0, 1] > 0.9
 
 
-def test_a_start_that_the_container_cannot_make_is_said(tmp_path):
-  path = tracks(tmp_path / 'film.mkv', 'subrip')
-  # At a key frame; else MP4, which begins anywhere, is worth the subtitles.
+def test_a_start_that_the_container_does_not_support_is_reported(tmp_path):
+  path = tracks(tmp_path / 'video.mkv', 'subrip')
+  # At a keyframe. Otherwise MP4, which can start anywhere, is preferred although it drops the subtitles.
   assert mux(path, start_s=0.96, duration_s=0.5).not_copied == ()
   muxed = mux(path, start_s=1.12, duration_s=0.5)
   assert muxed.path.suffix == '.mp4' and muxed.not_copied == ('subtitle track 3 (srt)',)
@@ -461,8 +463,8 @@ def test_a_start_that_the_container_cannot_make_is_said(tmp_path):
   assert exact.not_copied == ('the exact start (matroska begins with a keyframe, 0.16 s earlier)',)
 
 
-def test_a_copy_that_decodes_to_something_else_is_no_result(tmp_path, monkeypatch):
-  """As UT Video under another tag does; another container is tried, and none is written in the end."""
+def test_a_copy_that_decodes_differently_is_refused(tmp_path, monkeypatch):
+  """UT Video with another tag decodes differently; other containers are tried, and no file remains."""
   path = encode(tmp_path / 'rgb.avi', 'utvideo', 'gbrp')
   monkeypatch.setattr(write.matroska, 'fourcc', lambda stream: b'ULRA')
   with pytest.raises(ValueError, match='no container can carry .* does not read back: frames'):
@@ -470,7 +472,7 @@ def test_a_copy_that_decodes_to_something_else_is_no_result(tmp_path, monkeypatc
   assert sorted(p.name for p in tmp_path.iterdir()) == ['rgb.avi']
 
 
-# Files of other programs: (name, suffix of the copy, what is lost).
+# Files of other programs: (name, suffix of the copy, losses).
 FILES = [
   ('dovi5.mp4', '.mp4', ()),
   ('dovi84.mov', '.mp4', ()),
@@ -492,10 +494,10 @@ FILES = [
 ]
 
 
-@pytest.mark.skipif(not CASES.is_dir(), reason='no ../shared/cases beside the checkout')
+@pytest.mark.skipif(not SAMPLES.is_dir(), reason='no ../shared/cases beside the checkout')
 @pytest.mark.parametrize(('name', 'suffix', 'losses'), FILES)
-def test_files_of_other_programs(tmp_path, name, suffix, losses):
-  path = CASES / name
+def test_files_of_other_programs_are_copied(tmp_path, name, suffix, losses):
+  path = SAMPLES / name
   muxed = write.mux(path, films.clicks(1.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4')
   assert (muxed.path.suffix, muxed.not_copied) == (suffix, losses)
   assert decoded(muxed.path) == decoded(path)

@@ -1,4 +1,4 @@
-"""Where blocks of sound are laid: real gaps stay silent, overlaps are cut, faulty times are not believed."""
+"""Alignment of audio blocks: real gaps stay silent, overlaps are cut, wrong timestamps are ignored."""
 
 import fractions
 
@@ -12,7 +12,7 @@ RATE_HZ, BLOCK = 16000, 800
 
 
 def _write(path, times_s):
-  """Writes a ramp of PCM in blocks of 50 ms, block k heard at times_s[k]; returns the ramp."""
+  """Writes a ramp of PCM in blocks of 50 ms, block k at times_s[k]; returns the ramp."""
   wave_N = np.linspace(-0.5, 0.5, BLOCK * len(times_s), dtype=np.float32)
   with av.open(str(path), 'w') as container:
     stream = container.add_stream('pcm_s16le', rate=RATE_HZ, layout='mono')
@@ -32,24 +32,24 @@ def _read(path, duration_s):
   return read.wave(path, RATE_HZ, 1, 0.0, duration_s)[:, 0]
 
 
-def test_times_that_stagger_are_not_believed(tmp_path):
-  stagger_s = np.resize([0.0, 0.0, -0.012, -0.021, -0.01, 0.002], 40)
-  wave_N = _write(tmp_path / 'a.mkv', np.arange(40) * 0.05 + stagger_s)
+def test_jitter_of_timestamps_is_ignored(tmp_path):
+  jitter_s = np.resize([0.0, 0.0, -0.012, -0.021, -0.01, 0.002], 40)
+  wave_N = _write(tmp_path / 'a.mkv', np.arange(40) * 0.05 + jitter_s)
   np.testing.assert_allclose(_read(tmp_path / 'a.mkv', 2.0), wave_N, atol=1e-3)
 
 
-@pytest.mark.parametrize('place', [5, 38])
-def test_a_gap_is_silent(tmp_path, place):
+@pytest.mark.parametrize('index', [5, 38])
+def test_a_gap_is_silent(tmp_path, index):
   times_s = np.arange(40) * 0.05
-  times_s[place:] += 0.02
+  times_s[index:] += 0.02
   wave_N = _write(tmp_path / 'a.mkv', times_s)
-  wanted_N = np.insert(wave_N, place * BLOCK, np.zeros(round(0.02 * RATE_HZ)))
-  np.testing.assert_allclose(_read(tmp_path / 'a.mkv', 2.02), wanted_N, atol=1e-3)
+  expected_N = np.insert(wave_N, index * BLOCK, np.zeros(round(0.02 * RATE_HZ)))
+  np.testing.assert_allclose(_read(tmp_path / 'a.mkv', 2.02), expected_N, atol=1e-3)
 
 
 def test_an_overlap_is_cut(tmp_path):
   times_s = np.arange(40) * 0.05
   times_s[10:] -= 0.03
   wave_N = _write(tmp_path / 'a.mkv', times_s)
-  wanted_N = np.delete(wave_N, slice(10 * BLOCK, 10 * BLOCK + round(0.03 * RATE_HZ)))
-  np.testing.assert_allclose(_read(tmp_path / 'a.mkv', 1.97), wanted_N, atol=1e-3)
+  expected_N = np.delete(wave_N, slice(10 * BLOCK, 10 * BLOCK + round(0.03 * RATE_HZ)))
+  np.testing.assert_allclose(_read(tmp_path / 'a.mkv', 1.97), expected_N, atol=1e-3)

@@ -1,4 +1,4 @@
-"""Frames and waves by presentation time."""
+"""Frames and waveforms by presentation time."""
 
 import fractions
 import os
@@ -29,7 +29,7 @@ def numbers(path, fps=25, start_s=0.0, duration_s=None):
 
 
 @pytest.mark.parametrize('kind', films.KINDS)
-def test_frames_and_sound_of_every_container(folder, kind):
+def test_frames_and_audio_of_every_container(folder, kind):
   rate_hz = films.KINDS[kind][3]
   wave_NA = films.clicks(2.0, rate_hz)
   path = films.make(folder / f'kind-{kind}', kind, wave_NA=wave_NA)
@@ -39,47 +39,47 @@ def test_frames_and_sound_of_every_container(folder, kind):
   assert info.has_audio and info.audio_sample_rate_hz == rate_hz and info.audio_channels == 2
   assert numbers(path) == list(range(50))
   assert numbers(path, 8) == [int(k * 25 / 8) for k in range(16)]
-  heard_NA = read.wave(path, rate_hz, 2)
-  assert len(heard_NA) == pytest.approx(2 * rate_hz, abs=0.002 * rate_hz)
-  assert abs(films.lag_s(heard_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3
+  audio_NA = read.wave(path, rate_hz, 2)
+  assert len(audio_NA) == pytest.approx(2 * rate_hz, abs=0.002 * rate_hz)
+  assert abs(films.lag_s(audio_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3
 
 
 @pytest.mark.parametrize('kind', ['mp4', 'mkv', 'webm-vp9', 'avi-h264', 'mpg', 'ts'])
-def test_a_start_in_the_middle(folder, kind):
+def test_reading_from_the_middle(folder, kind):
   rate_hz = films.KINDS[kind][3]
   wave_NA = films.clicks(8.0, rate_hz)
   path = films.make(folder / f'middle-{kind}', kind, duration_s=8.0, wave_NA=wave_NA)
   assert numbers(path, 25, 4.36, 1.0) == list(range(109, 134))
   assert numbers(path, 25, 0.04, 0.2) == [1, 2, 3, 4, 5]
-  heard_NA = read.wave(path, 16000, 1, 4.36, 2.0)
-  wanted_NA = films.clicks(8.0, 16000)[round(4.36 * 16000) : round(6.36 * 16000)]
-  assert abs(films.lag_s(heard_NA[:, 0], wanted_NA[:, 0], 16000)) < 1e-3
+  audio_NA = read.wave(path, 16000, 1, 4.36, 2.0)
+  expected_NA = films.clicks(8.0, 16000)[round(4.36 * 16000) : round(6.36 * 16000)]
+  assert abs(films.lag_s(audio_NA[:, 0], expected_NA[:, 0], 16000)) < 1e-3
 
 
-def test_variable_frame_rate(folder):
+def test_frames_at_a_variable_frame_rate(folder):
   times_s = [0.0, 0.1, 0.15, 0.6, 0.62, 1.4]
   path = films.make(folder / 'vfr', 'mp4', times_s=times_s)
-  want = [max(n for n, time_s in enumerate(times_s) if time_s <= k / 50 + 1e-9) for k in range(70)]
-  assert numbers(path, 50, 0.0, 1.4) == want
-  assert numbers(path, 50, 0.3, 0.5) == want[15:40]
+  expected = [max(n for n, time_s in enumerate(times_s) if time_s <= k / 50 + 1e-9) for k in range(70)]
+  assert numbers(path, 50, 0.0, 1.4) == expected
+  assert numbers(path, 50, 0.3, 0.5) == expected[15:40]
 
 
 def by_ffmpeg(path: pathlib.Path, fps: str) -> np.ndarray:
-  """Returns frame_LYX3 that FFmpeg's own filters `fps` and `format` make of a film."""
+  """Returns the frames of FFmpeg's own filters `fps` and `format`."""
   with av.open(str(path)) as container:
     stream = container.streams.video[0]
     graph = av.filter.Graph()
     nodes = [graph.add_buffer(template=stream), graph.add('fps', fps), graph.add('format', 'rgb24')]
     graph.link_nodes(*nodes, graph.add('buffersink')).configure()
-    made = []
+    frames = []
     for frame in [*container.decode(stream), None]:
       graph.push(frame)
       while True:
         try:
-          made.append(graph.pull().to_ndarray())
+          frames.append(graph.pull().to_ndarray())
         except (av.error.BlockingIOError, av.error.EOFError):
           break
-  return np.stack(made)
+  return np.stack(frames)
 
 
 @pytest.mark.parametrize('fps', ['25', '50', '1/2', '24000/1001'])
@@ -94,23 +94,23 @@ def by_ffmpeg(path: pathlib.Path, fps: str) -> np.ndarray:
   ],
   ids=['30', '29.97', '50', 'varying', 'late'],
 )
-def test_pictures_at_their_own_size_are_those_of_ffmpeg(folder, times_s, fps):
+def test_full_size_frames_are_those_of_ffmpeg(folder, times_s, fps):
   path = films.make(folder / f'own-{fps.replace("/", "_")}-{times_s[1]:.4f}', 'mp4', times_s=times_s)
-  wanted_LYX3 = by_ffmpeg(path, fps)
-  found = list(read.iterate_full_size_frames(path, float(fractions.Fraction(fps)), len(wanted_LYX3) + 3))
-  assert len(wanted_LYX3) >= 2 and found[0].shape == (films.HEIGHT, films.WIDTH, 3)
-  np.testing.assert_array_equal(found[:-3], wanted_LYX3)
-  assert [films.frame_number(picture_YX3) for picture_YX3 in found[-2:]] == [len(times_s) - 1] * 2
+  expected_LYX3 = by_ffmpeg(path, fps)
+  found = list(read.iterate_full_size_frames(path, float(fractions.Fraction(fps)), len(expected_LYX3) + 3))
+  assert len(expected_LYX3) >= 2 and found[0].shape == (films.HEIGHT, films.WIDTH, 3)
+  np.testing.assert_array_equal(found[:-3], expected_LYX3)
+  assert [films.frame_number(frame_YX3) for frame_YX3 in found[-2:]] == [len(times_s) - 1] * 2
 
 
-def test_pictures_at_their_own_size_stand_upright(folder):
+def test_full_size_frames_are_upright(folder):
   path = films.make(folder / 'own-turned', 'mp4', duration_s=0.2, rotation_deg=90)
   upright = films.make(folder / 'own-upright', 'mp4', duration_s=0.2)
-  found, wanted = (list(read.iterate_full_size_frames(each, 25, 3)) for each in (path, upright))
-  np.testing.assert_array_equal(found, [np.rot90(picture_YX3) for picture_YX3 in wanted])
+  found, expected = (list(read.iterate_full_size_frames(each, 25, 3)) for each in (path, upright))
+  np.testing.assert_array_equal(found, [np.rot90(frame_YX3) for frame_YX3 in expected])
 
 
-def test_the_first_frame_is_zero_and_the_last_one_stays(folder):
+def test_the_first_frame_is_at_0_and_the_last_one_is_held(folder):
   path = films.make(folder / 'late', 'mp4', times_s=np.arange(25) / 25 + 0.5)
   assert numbers(path, 25, 0.0, 1.6) == [*range(25), *[24] * 15]
   assert probe.probe(path).duration_s == pytest.approx(1.0)
@@ -124,60 +124,60 @@ def test_matroska_rounding_repeats_no_frame(folder):
 @pytest.mark.parametrize(
   ('kind', 'start_s'), [('mp4', 0.4), ('mp4', 0.123), ('mkv', 0.4), ('mov', 0.25), ('ts', 0.4)]
 )
-def test_sound_that_begins_later(folder, kind, start_s):
+def test_audio_that_starts_after_the_video(folder, kind, start_s):
   rate_hz = films.KINDS[kind][3]
   wave_NA = films.clicks(1.0, rate_hz)
   path = films.make(folder / f'offset-{kind}-{start_s}', kind, wave_NA=wave_NA, sound_start_s=start_s)
-  heard_N = read.wave(path, rate_hz, 1)[:, 0]
-  assert abs(films.lag_s(heard_N, wave_NA[:, 0], rate_hz) - start_s) < 1e-3
-  assert np.abs(heard_N[: round((start_s - 0.03) * rate_hz)]).max() < 1e-4
-  assert np.abs(heard_N[round((start_s + 1.1) * rate_hz) :]).max() < 1e-4
+  audio_N = read.wave(path, rate_hz, 1)[:, 0]
+  assert abs(films.lag_s(audio_N, wave_NA[:, 0], rate_hz) - start_s) < 1e-3
+  assert np.abs(audio_N[: round((start_s - 0.03) * rate_hz)]).max() < 1e-4
+  assert np.abs(audio_N[round((start_s + 1.1) * rate_hz) :]).max() < 1e-4
 
 
-def test_a_picture_that_begins_later(folder):
+def test_video_that_starts_after_the_audio(folder):
   wave_NA = films.clicks(2.0, 44100)
-  path = films.make(folder / 'late-picture', 'mp4', times_s=np.arange(25) / 25 + 0.5, wave_NA=wave_NA)
-  heard_N = read.wave(path, 44100, 1)[:, 0]
-  assert len(heard_N) == 44100
-  assert abs(films.lag_s(heard_N, wave_NA[22050:66150, 0], 44100)) < 1e-3
+  path = films.make(folder / 'late-video', 'mp4', times_s=np.arange(25) / 25 + 0.5, wave_NA=wave_NA)
+  audio_N = read.wave(path, 44100, 1)[:, 0]
+  assert len(audio_N) == 44100
+  assert abs(films.lag_s(audio_N, wave_NA[22050:66150, 0], 44100)) < 1e-3
 
 
 def patched(path: pathlib.Path, track: int, media_time: int) -> None:
-  """Changes where the edit list of one track begins to show its media."""
+  """Changes the media time of the edit list of one track."""
   data = bytearray(path.read_bytes())
-  place = -1
+  position = -1
   for _ in range(track + 1):
-    place = data.index(b'elst', place + 1)
-  assert struct.unpack('>I', data[place + 8 : place + 12]) == (1,)
-  struct.pack_into('>I', data, place + 16, media_time + struct.unpack_from('>I', data, place + 16)[0])
+    position = data.index(b'elst', position + 1)
+  assert struct.unpack('>I', data[position + 8 : position + 12]) == (1,)
+  struct.pack_into('>I', data, position + 16, media_time + struct.unpack_from('>I', data, position + 16)[0])
   path.write_bytes(data)
 
 
-def test_edit_lists(folder):
-  """An edit list that hides half a second moves frames and sound by as much."""
+def test_edit_lists_shift_frames_and_audio(folder):
+  """An edit list that hides half a second shifts frames or audio by as much."""
   wave_NA = films.clicks(2.0, 44100)
-  path = films.make(folder / 'edit-picture', 'mp4', wave_NA=wave_NA)
+  path = films.make(folder / 'edit-video', 'mp4', wave_NA=wave_NA)
   patched(path, 0, 45000)
   assert numbers(path, 25, 0.0, 1.4)[:30] == list(range(12, 42)) or numbers(path, 25, 0.0, 1.4)[:30] == [
     *range(13, 43)
   ]
-  path = films.make(folder / 'edit-sound', 'mp4', wave_NA=wave_NA)
+  path = films.make(folder / 'edit-audio', 'mp4', wave_NA=wave_NA)
   patched(path, 1, 22050)
-  heard_N = read.wave(path, 44100, 1)[:, 0]
-  assert abs(films.lag_s(heard_N, wave_NA[:, 0], 44100) + 0.5) < 1e-3
+  audio_N = read.wave(path, 44100, 1)[:, 0]
+  assert abs(films.lag_s(audio_N, wave_NA[:, 0], 44100) + 0.5) < 1e-3
 
 
 @pytest.mark.parametrize('length_s', [0.7, 3.1])
-def test_sound_shorter_and_longer_than_the_picture(folder, length_s):
+def test_audio_shorter_and_longer_than_the_video(folder, length_s):
   wave_NA = films.clicks(length_s, 44100)
   path = films.make(folder / f'length-{length_s}', 'mp4', wave_NA=wave_NA)
-  heard_N = read.wave(path, 44100, 1)[:, 0]
-  assert len(heard_N) == 88200
-  assert abs(films.lag_s(heard_N, wave_NA[:, 0], 44100)) < 1e-3
-  assert not heard_N[round((length_s + 0.1) * 44100) :].any()
+  audio_N = read.wave(path, 44100, 1)[:, 0]
+  assert len(audio_N) == 88200
+  assert abs(films.lag_s(audio_N, wave_NA[:, 0], 44100)) < 1e-3
+  assert not audio_N[round((length_s + 0.1) * 44100) :].any()
 
 
-def test_no_sound_is_silence(folder):
+def test_a_video_without_audio_is_silent(folder):
   path = films.make(folder / 'mute', 'mp4')
   assert not probe.probe(path).has_audio
   wave_NA = read.wave(path, 16000, 2)
@@ -185,17 +185,17 @@ def test_no_sound_is_silence(folder):
 
 
 @pytest.mark.parametrize(('turn', 'size'), [(90, (64, 96)), (-90, (64, 96)), (180, (96, 64))])
-def test_rotation(folder, turn, size):
+def test_frames_are_rotated(folder, turn, size):
   path = films.make(folder / f'turn{turn}', 'mp4', rotation_deg=turn)
   info = probe.probe(path)
   assert (info.width, info.height) == size and info.rotation_deg == -turn % 360
   upright_YX3 = read.frames(films.make(folder / 'upright', 'mp4'), 25, 32, 0.0, 0.04)[0]
   turned_YX3 = read.frames(path, 25, 32, 0.0, 0.04)[0]
-  # NumPy turns counter-clockwise, as the film's argument does.
+  # NumPy rotates counter-clockwise, like the argument of films.make.
   np.testing.assert_allclose(turned_YX3.astype(int), np.rot90(upright_YX3, turn // 90).astype(int), atol=3)
 
 
-def test_colours_and_area_averaging(folder):
+def test_frames_are_resized_by_area_averaging(folder):
   path = films.make(folder / 'colours', 'mp4', height=480, width=640)
   frame_YX3 = read.frames(path, 25, 4, 0.0, 0.04)[0]
   np.testing.assert_allclose(frame_YX3[3, 3], (224, 16, 16), atol=12)
@@ -215,8 +215,8 @@ def test_colours_and_area_averaging(folder):
     ),
   ],
 )
-def test_mixing(folder, layout, gain):
-  """Every channel carries a tone of its own; their levels in the mix are the matrix."""
+def test_channels_are_mixed_by_the_matrix(folder, layout, gain):
+  """Every channel has its own tone; the levels of the tones in the mix are the matrix."""
   rate_hz, t_N = 44100, np.arange(44100 * 2) / 44100
   tone_NA = np.stack([0.5 * np.sin(2 * np.pi * 100 * (channel + 1) * t_N) for channel in range(len(gain))], 1)
   path = films.make(folder / f'mix-{layout}', 'mkv-h265', wave_NA=tone_NA.astype(np.float32), layout=layout)
@@ -228,24 +228,24 @@ def test_mixing(folder, layout, gain):
   np.testing.assert_allclose(read.wave(path, rate_hz, 1, 0.0, 1.0)[:, 0], stereo_NA.mean(axis=1), atol=1e-6)
 
 
-def test_resampling_keeps_time_and_level(folder):
+def test_resampling_preserves_time_and_level(folder):
   t_N = np.arange(96000) / 48000
   tone_NA = np.repeat(0.5 * np.sin(2 * np.pi * 440 * t_N)[:, None], 2, 1).astype(np.float32)
   path = films.make(folder / 'tone', 'mkv', wave_NA=tone_NA)
   for rate_hz in (16000, 22050, 44100, 96000):
     got_N = read.wave(path, rate_hz, 1, 0.5, 1.0)[:, 0]
-    want_N = 0.5 * np.sin(2 * np.pi * 440 * (0.5 + np.arange(rate_hz) / rate_hz))
-    assert np.abs(got_N - want_N).max() < 0.01
+    expected_N = 0.5 * np.sin(2 * np.pi * 440 * (0.5 + np.arange(rate_hz) / rate_hz))
+    assert np.abs(got_N - expected_N).max() < 0.01
 
 
-def test_windows_join_without_a_seam(folder):
-  """The pieces of a stream equal the whole, and so do windows that were read one by one."""
+def test_consecutive_windows_join_seamlessly(folder):
+  """The blocks of a stream, and windows read one by one, equal the whole."""
   wave_NA = films.clicks(6.0, 44100)
   path = films.make(folder / 'seam', 'mp4', duration_s=6.0, wave_NA=wave_NA)
   whole_NA = read.wave(path, 16000, 2)
-  pieces = list(audio_reader.iterate_blocks(path, 16000, 2, 0.0, 6.0))
-  assert len(pieces) > 3
-  np.testing.assert_array_equal(np.concatenate(pieces), whole_NA)
+  blocks = list(audio_reader.iterate_blocks(path, 16000, 2, 0.0, 6.0))
+  assert len(blocks) > 3
+  np.testing.assert_array_equal(np.concatenate(blocks), whole_NA)
   windows_NA = np.concatenate([read.wave(path, 16000, 2, start_s, 1.5) for start_s in (0.0, 1.5, 3.0, 4.5)])
   np.testing.assert_allclose(windows_NA, whole_NA, atol=1e-4)
   frames = list(read.iterate_frames(path, 25, 16, chunk_frames=40))
@@ -253,7 +253,7 @@ def test_windows_join_without_a_seam(folder):
   np.testing.assert_array_equal(np.concatenate(frames), read.frames(path, 25, 16))
 
 
-def test_pictures_last_as_long_as_wanted(tmp_path):
+def test_still_images_last_as_long_as_requested(tmp_path):
   for name in ('still.png', 'still.jpg'):
     path = tmp_path / name
     av.VideoFrame.from_ndarray(films.numbered_frame(77), 'rgb24').to_image().save(path)
@@ -266,7 +266,7 @@ def test_pictures_last_as_long_as_wanted(tmp_path):
 
 
 @pytest.mark.parametrize(('mark', 'turn'), [(1, 0), (6, 90), (3, 180), (8, 270)])
-def test_photos_as_phones_write_them(tmp_path, mark, turn):
+def test_photos_are_oriented_by_exif(tmp_path, mark, turn):
   """EXIF orientation, JEITA CP-3451."""
   path, photo = tmp_path / 'photo.jpg', image.fromarray(films.numbered_frame(77))
   exif = image.Exif()
@@ -279,21 +279,21 @@ def test_photos_as_phones_write_them(tmp_path, mark, turn):
   assert np.abs(shown_YX3 - np.rot90(upright_YX3, -turn // 90)).mean() < 8
 
 
-def test_an_animation(tmp_path):
+def test_an_animation_has_frames_and_a_duration(tmp_path):
   path = tmp_path / 'moving.gif'
   with av.open(str(path), 'w') as output:
     stream = output.add_stream('gif', rate=10, width=96, height=64, pix_fmt='rgb8')
     for index in range(10):
-      drawn = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
-      output.mux(stream.encode(drawn.reformat(format='rgb8')))
+      frame = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
+      output.mux(stream.encode(frame.reformat(format='rgb8')))
     output.mux(stream.encode(None))
   info = probe.probe(path)
   assert not info.is_image and info.duration_s == pytest.approx(1.0) and info.video_codec == 'gif'
   assert numbers(path, 10) == list(range(10))
 
 
-def test_a_sound_file_has_its_own_clock(folder):
-  path = films.make(folder / 'sound', 'mkv', wave_NA=films.clicks(1.0, 48000))
+def test_an_audio_file_has_its_own_clock(folder):
+  path = films.make(folder / 'audio', 'mkv', wave_NA=films.clicks(1.0, 48000))
   alone = folder / 'alone.wav'
   write.wav(alone, films.clicks(1.0, 48000), 48000)
   info = probe.probe(alone)
@@ -304,14 +304,14 @@ def test_a_sound_file_has_its_own_clock(folder):
     read.frames(alone, 25, 16)
 
 
-def test_damage_in_the_middle_costs_only_itself(folder):
+def test_damage_in_the_middle_affects_nearby_frames_only(folder):
   path = films.make(folder / 'damaged', 'mkv', duration_s=4.0, wave_NA=films.clicks(4.0, 48000), gop=5)
   data = bytearray(path.read_bytes())
   middle = len(data) // 2
   data[middle : middle + 200] = bytes(range(200))
   path.write_bytes(data)
-  seen = numbers(path, 25, 0.0, 4.0)
-  assert seen[:40] == list(range(40)) and seen[-20:] == list(range(80, 100))
+  numbers_shown = numbers(path, 25, 0.0, 4.0)
+  assert numbers_shown[:40] == list(range(40)) and numbers_shown[-20:] == list(range(80, 100))
 
 
 def test_memory_does_not_grow_with_length(folder):
@@ -343,21 +343,21 @@ def test_memory_does_not_grow_with_length(folder):
     ({'start_s': 5.0, 'duration_s': 1.0}, 'lasts 2.000 s; wanted a start before that, got 5.0'),
   ],
 )
-def test_bad_numbers(folder, change, message):
+def test_numbers_out_of_range_are_refused(folder, change, message):
   path = films.make(folder / 'numbers', 'mp4')
   with pytest.raises(ValueError, match=message):
     read.frames(**({'path': path, 'fps': 25, 'size': 8, 'start_s': 0.0, 'duration_s': None} | change))
 
 
-def test_an_odd_number_of_frames_a_second(folder):
+def test_a_fractional_frame_rate(folder):
   path = films.make(folder / 'odd', 'mp4')
   rate = fractions.Fraction(30000, 1001)
-  want = [int(k / rate * 25) for k in range(59)]
-  assert numbers(path, float(rate), 0.0, 59 / float(rate)) == want
+  expected = [int(k / rate * 25) for k in range(59)]
+  assert numbers(path, float(rate), 0.0, 59 / float(rate)) == expected
 
 
-@pytest.mark.skipif(not hasattr(os, 'sched_getscheduler'), reason='this system tells no scheduling policy')
-def test_writing_a_film_leaves_the_priority_of_the_tests_as_it_was(tmp_path):
+@pytest.mark.skipif(not hasattr(os, 'sched_getscheduler'), reason='this system has no scheduling policies')
+def test_encoding_does_not_change_the_priority_of_the_process(tmp_path):
   before = os.sched_getscheduler(0)
   films.make(tmp_path / 'film', 'mp4-av1', duration_s=0.4)
   assert os.sched_getscheduler(0) == before

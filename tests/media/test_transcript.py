@@ -1,4 +1,4 @@
-"""Transcripts from text, SRT and WebVTT: their words, and when they are said."""
+"""Transcripts from text, SRT and WebVTT: words and their times."""
 
 import json
 import pathlib
@@ -8,7 +8,7 @@ import pytest
 from v2a.media import sidecar
 from v2a.media import transcript
 
-CASES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'cases'
+SAMPLES = pathlib.Path(__file__).resolve().parents[3] / 'shared' / 'cases'
 SRT = """1
 00:00:00,500 --> 00:00:01,500 X1:10 X2:200
 {\\an8}<i>Hello</i> <font color="red">there</font>
@@ -64,16 +64,16 @@ def test_subtitles_are_words_and_times(tmp_path):
     lambda text: '\ufeff' + text,
     lambda text: '\n\n' + text, lambda text: text.strip(), lambda text: text.encode('utf-16'),
     lambda text: b'\xfe\xff' + text.encode('utf-16-be'), lambda text: text.encode('utf-32')])  # fmt: skip
-def test_line_ends_and_encodings_change_nothing(tmp_path, change):
-  wanted = transcript.read(put(tmp_path, 'a.srt', SRT)), transcript.read(put(tmp_path, 'a.vtt', VTT))
-  # The content tells, not the name.
+def test_transcripts_do_not_depend_on_line_ends_and_encodings(tmp_path, change):
+  expected = transcript.read(put(tmp_path, 'a.srt', SRT)), transcript.read(put(tmp_path, 'a.vtt', VTT))
+  # The format is detected from the content, not the name.
   for name in ('a', 'a.txt', 'a.SRT'):
-    assert transcript.read(put(tmp_path, name, change(SRT))) == wanted[0]
-    assert transcript.read(put(tmp_path, name, change(VTT))) == wanted[1]
+    assert transcript.read(put(tmp_path, name, change(SRT))) == expected[0]
+    assert transcript.read(put(tmp_path, name, change(VTT))) == expected[1]
 
 
-def test_rolling_captions_are_said_once(tmp_path):
-  """As live captions are stored: a cue's last line stands above the next one's, and words have times."""
+def test_rolling_captions_are_read_once(tmp_path):
+  """In live captions, the last line of a cue is repeated above the next one, and words have times."""
   path = put(
     tmp_path,
     'a.vtt',
@@ -96,12 +96,12 @@ how<00:00:02.400><c> are</c><00:00:03.000><c> you</c>
   found = transcript.read(path)
   assert found.text == 'no no no how are you'
   assert found.times_s == pytest.approx([0.25, 0.75, 1.5, 2.205, 2.7, 3.5])
-  # Elsewhere what is said twice is said twice.
+  # In other captions, repeated lines are kept.
   twice = '1\n00:00:00,000 --> 00:00:01,000\nNo.\n\n2\n00:00:01,000 --> 00:00:02,000\nNo.\n'
   assert transcript.read(put(tmp_path, 'a.srt', twice)).text == 'No. No.'
 
 
-def test_plain_text(tmp_path):
+def test_plain_text_has_no_times(tmp_path):
   for content in ('\ufeffguten  Tag,\nBj\u00f6rn ', 'guten Tag, Bj\u00f6rn'.encode('utf-16')):
     assert transcript.read(put(tmp_path, 'a.txt', content)) == transcript.Transcript('guten Tag, Bj\u00f6rn')
   assert transcript.read(put(tmp_path, 'a.txt', 'go --> there')).text == 'go --> there'
@@ -121,21 +121,21 @@ def test_plain_text(tmp_path):
     ('a.srt', SRT.replace('00:00:02,000', '00:00:0x,000'), 'line 7 must be like'),
     ('a.srt', SRT.replace('00:00:03,000', ''), 'line 7 must be like'),
     ('a.vtt', VTT.replace('01:00:03.000', '01:00:03'), 'line 19 must be like')])  # fmt: skip
-def test_what_is_no_transcript(tmp_path, name, content, message):
+def test_malformed_transcripts_are_refused(tmp_path, name, content, message):
   path = put(tmp_path, name, content)
   with pytest.raises(ValueError, match=message) as caught:
     transcript.read(path)
   assert str(caught.value).startswith(f'{path}: ')
 
 
-def test_a_cue_over_a_border_is_split_by_time():
+def test_a_cue_across_windows_is_split_by_time():
   found = transcript.from_cues([('three four', 4.0, 6.0), ('a b c d', 3.0, 5.0)])
   assert found.text == 'a b c three d four'
   assert found.within(0.0, 4.0) == transcript.Transcript('a b', (3.25, 3.75))
   assert found.within(4.0, 8.0) == transcript.Transcript('c three d four', (0.25, 0.5, 0.75, 1.5))
 
 
-def test_sidecars(tmp_path):
+def test_precedence_of_sidecars(tmp_path):
   video = tmp_path / 'a.mp4'
   put(tmp_path, 'a.txt', '\ufeffa dog\nbarks')
   assert sidecar.read(video) == sidecar.Sidecar('a dog barks')
@@ -161,7 +161,7 @@ def test_sidecars(tmp_path):
     ('s.srt', 'Hello there Goodbye', (0.75, 1.25, 2.75)),
     ('s.vtt', 'Hello there Goodbye', (0.75, 1.25, 2.75)),
     ('bom.txt', 'hello there', None)])  # fmt: skip
-def test_shared_cases(name, text, times_s):
-  if not (CASES / name).is_file():
-    pytest.skip(f'{CASES / name} is not there')
-  assert transcript.read(CASES / name) == transcript.Transcript(text, times_s)
+def test_transcripts_of_other_programs(name, text, times_s):
+  if not (SAMPLES / name).is_file():
+    pytest.skip(f'{SAMPLES / name} is not there')
+  assert transcript.read(SAMPLES / name) == transcript.Transcript(text, times_s)

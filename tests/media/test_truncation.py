@@ -1,4 +1,4 @@
-"""A header that promises too much is no fault of a whole file; a file that was cut is refused."""
+"""A wrong duration in the header of a complete file is accepted; a truncated file is refused."""
 
 import fractions
 import pathlib
@@ -17,28 +17,28 @@ from v2a.media import write
 DURATION_S = 4.0
 
 
-def _film(folder: pathlib.Path, suffix: str) -> pathlib.Path:
-  """Returns a film of 4 s, 25 frames a second, with sound."""
-  path = folder / f'film{suffix}'
+def _video(folder: pathlib.Path, suffix: str) -> pathlib.Path:
+  """Returns a video of 4 s, 25 frames per second, with audio."""
+  path = folder / f'video{suffix}'
   video, audio = ('wmv2', 'wmav2') if suffix == '.wmv' else ('libx264', 'aac')
   with av.open(str(path), 'w') as output:
-    pictures = output.add_stream(video, rate=25, width=96, height=64, pix_fmt='yuv420p', bit_rate=400000)
-    sounds = output.add_stream(audio, rate=44100, layout='stereo', bit_rate=128000)
+    video_stream = output.add_stream(video, rate=25, width=96, height=64, pix_fmt='yuv420p', bit_rate=400000)
+    audio_stream = output.add_stream(audio, rate=44100, layout='stereo', bit_rate=128000)
     for index in range(round(DURATION_S * 25)):
       frame = av.VideoFrame.from_ndarray(films.numbered_frame(index), 'rgb24')
       frame.pts, frame.time_base = index, fractions.Fraction(1, 25)
-      output.mux(pictures.encode(frame))
-    output.mux(pictures.encode(None))
-    wave_NA, size = films.clicks(DURATION_S, 44100), sounds.codec_context.frame_size
+      output.mux(video_stream.encode(frame))
+    output.mux(video_stream.encode(None))
+    wave_NA, size = films.clicks(DURATION_S, 44100), audio_stream.codec_context.frame_size
     for start in range(0, len(wave_NA) - size, size):
       block = av.AudioFrame.from_ndarray(wave_NA[start : start + size].T.copy(), 'fltp', 'stereo')
       block.sample_rate, block.pts, block.time_base = 44100, start, fractions.Fraction(1, 44100)
-      output.mux(sounds.encode(block))
-    output.mux(sounds.encode(None))
+      output.mux(audio_stream.encode(block))
+    output.mux(audio_stream.encode(None))
   return path
 
 
-# Suffix -> (what stands before the length, bytes between, its layout): the first place of each is changed.
+# Suffix -> (bytes before the duration, gap, its layout): the first occurrence of each is changed.
 LENGTHS = {
   '.flv': [(b'duration\0', 0, '>d')],
   '.mkv': [(b'\x44\x89\x88', 0, '>d')],
@@ -48,7 +48,7 @@ LENGTHS = {
 }
 
 
-def _promise(path: pathlib.Path, factor: int) -> None:
+def _scale_duration(path: pathlib.Path, factor: int) -> None:
   data = bytearray(path.read_bytes())
   num_changed = 0
   for before, gap, layout in LENGTHS[path.suffix]:
@@ -62,9 +62,9 @@ def _promise(path: pathlib.Path, factor: int) -> None:
 
 
 @pytest.mark.parametrize('suffix', LENGTHS)
-def test_a_wrong_length_in_the_header_of_a_whole_file(tmp_path, suffix):
-  path = _film(tmp_path, suffix)
-  _promise(path, 10)
+def test_a_wrong_duration_in_the_header_is_accepted(tmp_path, suffix):
+  path = _video(tmp_path, suffix)
+  _scale_duration(path, 10)
   info = probe.probe(path)
   assert info.duration_s == pytest.approx(DURATION_S, abs=0.1)
   numbers = [films.frame_number(frame_YX3) for frame_YX3 in read.frames(path, 25, 32)]
@@ -73,33 +73,33 @@ def test_a_wrong_length_in_the_header_of_a_whole_file(tmp_path, suffix):
   assert probe.probe(out).duration_s == pytest.approx(DURATION_S, abs=0.1)
 
 
-@pytest.mark.parametrize('share', [0.7, 0.5])
+@pytest.mark.parametrize('fraction', [0.7, 0.5])
 @pytest.mark.parametrize('suffix', LENGTHS)
-def test_a_cut_file(tmp_path, suffix, share):
-  path = _film(tmp_path, suffix)
+def test_a_truncated_file_is_refused(tmp_path, suffix, fraction):
+  path = _video(tmp_path, suffix)
   with path.open('r+b') as file:
-    file.truncate(int(path.stat().st_size * share))
-  with pytest.raises(errors.MediaError, match=f'film{suffix}: is (cut short|an MP4 file without its index)'):
+    file.truncate(int(path.stat().st_size * fraction))
+  with pytest.raises(errors.MediaError, match=f'video{suffix}: is (cut short|an MP4 file without its index)'):
     probe.probe(path)
 
 
-def test_an_flv_file_that_ends_between_two_tags(tmp_path):
-  """It looks whole from behind; its header knows how many bytes there were."""
-  path = _film(tmp_path, '.flv')
+def test_an_flv_file_truncated_between_two_tags_is_refused(tmp_path):
+  """Its end looks complete, but its header states the number of bytes."""
+  path = _video(tmp_path, '.flv')
   data = path.read_bytes()
   # 9 bytes of header; a tag is 11 bytes, its data, and its length again (FLV specification, annex E).
   at = 9 + 4
   while at < len(data) // 2:
     at += 11 + int.from_bytes(data[at + 1 : at + 4], 'big') + 4
   path.write_bytes(data[:at])
-  with pytest.raises(errors.MediaError, match='film.flv: is cut short'):
+  with pytest.raises(errors.MediaError, match='video.flv: is cut short'):
     probe.probe(path)
   assert truncation.is_truncated(path, 'flv')
 
 
-def test_sizes_that_are_not_known(tmp_path):
-  """A Matroska file that was streamed has a Segment of unknown size; no bytes of it can be missing."""
-  path = _film(tmp_path, '.mkv')
+def test_a_file_of_unknown_size_is_accepted(tmp_path):
+  """A streamed Matroska file has a Segment of unknown size, so it cannot be known to be truncated."""
+  path = _video(tmp_path, '.mkv')
   data = path.read_bytes()
   at = data.index(b'\x18\x53\x80\x67') + 4
   assert not truncation.is_truncated(path, 'matroska,webm')

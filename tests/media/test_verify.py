@@ -1,4 +1,4 @@
-"""A finished copy is read back and compared with what the muxer was given."""
+"""A finished copy is read back and compared with what was passed to the muxer."""
 
 import fractions
 import pathlib
@@ -17,13 +17,13 @@ RATE_HZ = 16000
 
 @pytest.fixture
 def copied(tmp_path) -> tuple[pathlib.Path, verify.PacketLog]:
-  """A finished copy, and what was given to the muxer."""
+  """A finished copy, and the log of packets passed to the muxer."""
   path = films.make(tmp_path / 'film', 'mp4')
   out = write.mux(path, films.clicks(2.0, RATE_HZ), RATE_HZ, tmp_path / 'out.mp4').path
   log = verify.PacketLog()
-  part = remux.find_segment(probe.probe(path), 0.0, None)
-  opened = part.open()
-  for _, packet in remux.packets(part, opened.video_stream, opened):
+  segment = remux.find_segment(probe.probe(path), 0.0, None)
+  opened = segment.open()
+  for _, packet in remux.packets(segment, opened.video_stream, opened):
     log.add_video_packet(packet)
   return out, log
 
@@ -45,7 +45,7 @@ def test_a_good_copy_passes(copied, tmp_path):
     (lambda log: log.counts.update({1: 999}), r'packets in track 1, 999 were written'),
   ],
 )
-def test_a_bad_copy_is_noticed(copied, change, message):
+def test_a_bad_copy_is_refused(copied, change, message):
   path, log = copied
   change(log)
   with pytest.raises(verify.MismatchError, match=message):

@@ -48,7 +48,7 @@ def trained_on(
 
   Clips of the synthetic set are not held out where any clip of their seed was trained on. Clips of a folder
   are compared with every training clip by id, audio and frames, so that neither another name nor other frames
-  with the same audio hide a match. Audio or frames that are constant in time are not compared, since different
+  with the same audio hide a match. Audio or frames that are constant in time are not compared, since other
   clips share them.
 
   Args:

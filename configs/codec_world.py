@@ -4,9 +4,9 @@ python -m data_pipelines.synthetic --num-clips 8000 --seed 0 --records --output 
 v2a train --config codec_world --workdir runs/codec_world
 
 Result (2 cores of an AMD EPYC at raised priority, transparent huge pages, 2026-11-22): 16 minutes; level loss
-0.15, balance loss 0.05, kl 3.0 nats a latent value. What clips keep through it is the column "ceiling" in
-v2a/assets/README.md.
-Tried before it on the same machine:
+0.15, balance loss 0.05, kl 3.0 nats per latent value. The column "ceiling" in v2a/assets/README.md has
+metrics of its reconstructions.
+Tried before on the same machine:
 - a head that predicts phases lost two thirds of the energy of tonal sounds (see codecs.autoencoder);
 - both channels' log-magnitudes without a balance: panning 0.0 through the codec after 2,400 steps;
 - |x - y| with the density of the mel scale as weight in place of squares: material 0.57 through the codec

@@ -1,14 +1,14 @@
-"""The codec of the token generators: the trunk of codec_world with 8 books of 256 entries, 25 steps a second.
+"""The codec of the token generators: the trunk of codec_world, 8 codebooks of 256 entries at 25 Hz.
 
 v2a train --config codec_world_rvq --workdir runs/codec_world_rvq
 
-after the commands of codec_world, whose trunk it starts from (--config.init_from.codec= for none).
+after the commands of codec_world, whose trunk initializes it (--config.init_from.codec= for none).
 
-Result (2 cores of an AMD EPYC, 2026-11-23, stopped twice and taken up again, about 8 minutes): of 128
+Result (2 cores of an AMD EPYC, 2026-11-23, stopped and resumed twice, about 8 minutes): on 128
 held-out clips, `python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq --num-clips 128`, STFT
-distance 1.02 and mel distance 1.05 times those of the kl codec; of the entries of the first book 93 % are
-in use, of the second 98 %, of the others all; perplexity 103 to 159 of 256. A seventh of the steps choose
-one and the same entry of each book: silence.
+distance 1.02 and mel distance 1.05 times those of the kl codec; 93 % of the entries of the first codebook are
+used, 98 % of the second, all of the others; perplexity 103 to 159 of 256. A seventh of the steps use the same
+entry of each codebook: silence.
 """
 
 from v2a.config import schema

@@ -1,4 +1,4 @@
-"""A small model of real videos: the default model's flow part, trained on until it knows them by heart.
+"""A small model of real videos: the flow model of the default model, trained further until it overfits them.
 
 python -m data_pipelines.encode --records data/clips --codec runs/codec_clips --output data/clips_latents
 v2a train --config flow_clips --workdir runs/flow_clips
@@ -7,12 +7,12 @@ python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/c
 after the commands of configs/codec_clips.py.
 
 Result on 41 short videos of many kinds (speech, animals, music, machines, water; 103 windows of 4 s, 38
-videos with sound), 2 cores of an AMD EPYC beside other work, 2026-11-23: codec, latents and flow model
-together 47 minutes. Drawn from its pictures alone, the sound of 92 % of the 38 first windows is nearest, in
-log-mel distance, to its own true sound (chance 3 %, true sounds through the codec 100 %, what was drawn for
-the next video 0 %). Of the 3 that fail one is taken for the same brook in another container. It shows that
-the whole way works on real video, not that anything is learned beyond these videos. From random weights:
-not yet run.
+videos with audio), 2 cores of an AMD EPYC with other load, 2026-11-23: codec, latents and flow model together
+47 minutes. Generated from frames alone, the audio of 92 % of the 38 first windows is nearest, in log-mel
+distance, to its true audio (chance 3 %, true audio through the codec 100 %, audio generated for the next
+video 0 %). One of the 3 failures is matched with the same brook in another container. This shows that the
+whole pipeline works on real video, not that anything is learned beyond these videos. From random weights: not
+yet run.
 """
 
 from v2a.config import schema

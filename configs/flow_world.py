@@ -1,4 +1,4 @@
-"""The default model: a small rectified-flow transformer on the procedural world.
+"""The default model: a small rectified-flow transformer on the synthetic set.
 
 v2a train --config flow_world --workdir runs/flow_world_even --config.flow.logit_normal_mean=0 \
     --config.flow.logit_normal_std=1 --config.data.augment_probability=0 --config.training.num_steps=3300 \
@@ -7,22 +7,22 @@ v2a train --config flow_world --workdir runs/flow_world_near --config.init_from.
     --config.data.augment_probability=0 --config.training.num_steps=4500
 v2a train --config flow_world --workdir runs/flow_world --config.init_from.model=runs/flow_world_near
 
-after the commands of codec_world and sync_world. Result (2 cores of an AMD EPYC at raised priority, beside
-other work, transparent huge pages, 2026-11-22 and 23): 72, 95 and 55 minutes; figures: v2a/assets/README.md.
-From its own start, without the first two commands: not yet run.
+after the commands of codec_world and sync_world. Result (2 cores of an AMD EPYC at raised priority, with
+other load, transparent huge pages, 2026-11-22 and 23): 72, 95 and 55 minutes; metrics: v2a/assets/README.md.
+From random weights, without the first two commands: not yet run.
 
-Why times near noise: latents of sound repeat themselves so much that at t = 0.8 the noisy ones still tell
-what they are, and what is seen and read is decided above that. Logit-normal times of mean 0 and deviation 1
-lie above 0.9 in 1.4 % of the steps, of 1.5 and 1.5 in 32 %. On 96 training clips the loss at t = 1 was 0.96
-after the first command (1 is knowing nothing) and 0.77 after 530 steps of the second.
+Why timesteps near noise: audio latents are so redundant that noisy ones at t = 0.8 still determine the sound,
+and the influence of video and text is decided above that. Logit-normal timesteps of mean 0 and deviation 1
+exceed 0.9 in 1.4 % of the steps, those of 1.5 and 1.5 in 32 %. On 96 training clips the loss at t = 1 was
+0.96 after the first command (1 is no information) and 0.77 after 530 steps of the second.
 
-Why wear: half of the 8,000 clips have the archive or the degraded look, but each clip the same damage at
-every visit. (Wear had seven kinds then: poor light, blur, dark corners and negatives came later.)
-Before and after the third command, on 96 clips of seed 31337: onset F1 with the archive look
-over the clean one 0.65 and 0.71, degraded 0.88 and 0.90, material 0.62 and 0.69. What is left of the loss
-lies in the pixels (grain, scratches, shaking) more than in the held pictures: on 40 clips, before it, onset
-F1 was 0.92 clean, 0.60 with the look, 0.61 with its pixels alone, 0.78 with its 16 to 18 pictures a second
-alone.
+Why augmentation: half of the 8,000 clips have the archive or the degraded corruption, but each clip the same
+one in every epoch. (There were seven kinds of augmentation then: poor light, blur, dark corners and negatives
+were added later.) Before and after the third command, on 96 clips of seed 31337: onset F1 on archive clips
+relative to clean ones 0.65 and 0.71, degraded 0.88 and 0.90, material 0.62 and 0.69. The remaining loss is
+due to the pixels (grain, scratches, shaking) more than to repeated frames: on 40 clips, before the third
+command, onset F1 was 0.92 clean, 0.60 on archive clips, 0.61 with their pixels alone, 0.78 with their 16 to
+18 frames per second alone.
 """
 
 from v2a.config import schema

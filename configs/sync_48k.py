@@ -1,10 +1,10 @@
-"""The sync model of the large models: picture and sound of one instant at 48 kHz, by contrast.
+"""The sync model of the large models: contrastive learning of simultaneous video and audio at 48 kHz.
 
 python -m data_pipelines.encode --records data/studio --codec runs/codec_48k --output data/studio_latents
 v2a train --config sync_48k --workdir runs/sync_48k
 
-Then the flow models, and tokens_1b on codes. The sync encoder of flow_0.15b is narrower, and wants a sync
-model of its own: `--config.conditioning.width=512`. Not yet run beyond `--tiny`.
+Then the flow models, and tokens_1b on codes. The sync encoder of flow_0.15b is narrower, and needs its
+own sync model: `--config.conditioning.width=512`. Not yet run beyond `--tiny`.
 """
 
 from v2a.config import schema

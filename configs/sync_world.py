@@ -1,11 +1,11 @@
-"""The sync model of the default model: picture and sound of one instant, by contrast.
+"""The sync model of the default model: contrastive learning of simultaneous video and audio.
 
 python -m data_pipelines.encode --records data/world --codec runs/codec_world --output data/world_latents
 v2a train --config sync_world --workdir runs/sync_world
 
-Result (2 cores of an AMD EPYC at raised priority, transparent huge pages, 2026-11-22): 4 minutes; of 192
-segments of a batch its own sound is the nearest for 8.4 % (chance 0.5 %), within its clip for 19 %
-(chance 8 %).
+Result (2 cores of an AMD EPYC at raised priority, transparent huge pages, 2026-11-22): 4 minutes; the
+matching audio is the nearest of the 192 segments of a batch for 8.4 % (chance 0.5 %), and within its clip for
+19 % (chance 8 %).
 """
 
 from v2a.config import schema

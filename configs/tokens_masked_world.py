@@ -1,4 +1,4 @@
-"""The masked token model of the procedural world: tokens_world's decoder, which here sees later tokens, too.
+"""The masked token model of the synthetic set: the decoder of tokens_world, with attention to later tokens.
 
 v2a train --config tokens_masked_world --workdir runs/tokens_masked_world_1 \
     --config.data.augment_probability=0 --config.training.num_steps=3300 \
@@ -10,12 +10,12 @@ v2a train --config tokens_masked_world --workdir runs/tokens_masked_world \
     --config.init_from.model=runs/tokens_masked_world_2 --config.training.num_steps=2700
 
 after the commands of codec_world_rvq and sync_world: the three trainings of flow_world, on the same clips in
-the same order, but for the last 300 steps, which flow_world has more. Result (2 cores of an Intel Xeon with
-AVX-512 as a mesh of two devices, two microbatches, at raised priority beside light other work, transparent
-huge pages, 2026-11-23): 39, 50 and 34 minutes, to 3.00 nats a masked token; figures: v2a/assets/README.md.
+the same order, with 300 steps less at the end. Result (2 cores of an Intel Xeon with AVX-512 as a mesh of two
+devices, two microbatches, at raised priority with light other load, transparent huge pages, 2026-11-23): 39,
+50 and 34 minutes, to 3.00 nats per masked token; metrics: v2a/assets/README.md.
 
-4.28 M parameters (flow_world: 4.07 M) and 2.75 GFLOPs a clip and training step (2.75; benchmarks/costs.py),
-in all 0.96 of flow_world's.
+4.28 M parameters (flow_world: 4.07 M) and 2.75 GFLOPs per clip and training step (2.75; benchmarks/costs.py),
+in total 0.96 of those of flow_world.
 """
 
 from v2a.config import schema

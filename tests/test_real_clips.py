@@ -27,24 +27,24 @@ pytestmark = [
 
 
 @pytest.fixture(scope='module')
-def drawn(tmp_path_factory):
-  """What `v2a generate` wrote for all files, few steps each: its exit code and folder."""
-  folder = tmp_path_factory.mktemp('drawn')
-  # A process of its own, as a user has it: what the tests compile plainly is slow over minutes of film.
+def generated(tmp_path_factory):
+  """Returns exit code and output folder of `v2a generate` on all files, with few steps."""
+  folder = tmp_path_factory.mktemp('generated')
+  # In a separate process, since programs compiled for tests without optimization are slow on long videos.
   command = [sys.executable, '-m', 'v2a', 'generate', *map(str, FILES), '--steps', '4']
   done = subprocess.run([*command, '--output', str(folder), '--quiet'], check=False)
   return done.returncode, folder
 
 
-def test_every_file_is_done(drawn):
-  code, folder = drawn
+def test_every_file_has_a_manifest(generated):
+  code, folder = generated
   assert code == 0
   assert len(list(folder.glob('*.json'))) == len(FILES)
 
 
 @pytest.mark.parametrize('path', FILES, ids=lambda path: path.name)
-def test_result_is_right(path, drawn):
-  folder = drawn[1]
+def test_outputs_match_the_video(path, generated):
+  folder = generated[1]
   # Two files share a stem; the second of them, in the order they were given, is numbered.
   same = [other for other in FILES if other.stem == path.stem]
   stem = path.stem if path == same[0] else f'{path.stem}-{same.index(path) + 1}'
@@ -57,6 +57,6 @@ def test_result_is_right(path, drawn):
   assert sample['rms_db'] > AUDIBLE_DB
   video = folder / sample['video']
   assert [data for data, *_ in films.packets(video)] == [data for data, *_ in films.packets(path)]
-  heard_NA = read.wave(video, rate_hz, 2)
-  assert len(heard_NA) / rate_hz == pytest.approx(info.duration_s, abs=0.03)
-  assert abs(films.lag_s(heard_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3
+  muxed_NA = read.wave(video, rate_hz, 2)
+  assert len(muxed_NA) / rate_hz == pytest.approx(info.duration_s, abs=0.03)
+  assert abs(films.lag_s(muxed_NA[:, 0], wave_NA[:, 0], rate_hz)) < 1e-3

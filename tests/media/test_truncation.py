@@ -84,7 +84,7 @@ def test_a_truncated_file_is_refused(tmp_path, suffix, fraction):
 
 
 def test_an_flv_file_truncated_between_two_tags_is_refused(tmp_path):
-  """Its end looks complete, but its header states the number of bytes."""
+  """Its end is that of a complete file, but its header states the number of bytes."""
   path = _video(tmp_path, '.flv')
   data = path.read_bytes()
   # 9 bytes of header; a tag is 11 bytes, its data, and its length again (FLV specification, annex E).

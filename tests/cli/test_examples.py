@@ -1,0 +1,51 @@
+"""The scripts in examples/ run, on models of the smallest size."""
+
+import importlib.util
+import pathlib
+
+import pytest
+
+from tests.media import films
+from v2a import weights
+from v2a.media import probe
+
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / 'examples'
+
+
+def load(name):
+  """Returns the module of an example."""
+  spec = importlib.util.spec_from_file_location(name, EXAMPLES / f'{name}.py')
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+def test_generate(bundle, video, tmp_path, capsys):
+  argv = [str(video), str(tmp_path), '--model', str(bundle), '--num-samples', '2', '--prompt', 'a knock']
+  written = load('generate').main(argv)
+  assert capsys.readouterr().out.count('score') == 2
+  assert probe.probe(written).has_audio and (tmp_path / f'{video.stem}.wav').is_file()
+
+
+def test_add_a_metric():
+  values = load('add_a_metric').main(['--num-clips', '4'])
+  assert values['true'] == pytest.approx(1.0)
+  assert values['true'] > values['delayed by 100 ms'] > max(values['another clip'], values['noise'])
+
+
+def test_compare_systems(bundle, capsys):
+  argv = [str(bundle), f'{bundle}:tokens', '--num-clips', '2', '--data', 'world:5']
+  result = load('compare_systems').main(argv)
+  assert result['num_clips'] == 2 and len(result['models']) == 2
+  assert 'onset_flux_f1' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_train_on_folder(tmp_path):
+  videos = tmp_path / 'videos'
+  videos.mkdir()
+  for index in range(8):
+    wave_NA = films.clicks(4.0, 44100, seed=index)
+    films.make(videos / f'{index}', 'mp4', duration_s=4.0, wave_NA=wave_NA)
+  trained = load('train_on_folder').main([str(videos), str(tmp_path / 'runs'), '--tiny'])
+  assert weights.load_export(trained).config.task == 'flow'

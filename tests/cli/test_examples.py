@@ -8,6 +8,7 @@ import pytest
 from tests.media import films
 from v2a import weights
 from v2a.media import probe
+from v2a.media import write
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / 'examples'
 
@@ -33,7 +34,22 @@ def test_add_a_metric():
   assert values['true'] > values['delayed by 100 ms'] > max(values['another clip'], values['noise'])
 
 
-def test_compare_systems(bundle, capsys):
+def test_compare_audio_of_two_systems(tmp_path, capsys):
+  videos, true, other = (tmp_path / name for name in ('videos', 'true', 'other'))
+  for folder in (videos, true, other):
+    folder.mkdir()
+  waves = [films.clicks(4.0, 44100, seed=index) for index in range(3)]
+  for index, wave_NA in enumerate(waves):
+    films.make(videos / f'{index}', 'mp4', duration_s=4.0, wave_NA=wave_NA)
+    write.wav(true / f'{index}.wav', wave_NA, 44100)
+    write.wav(other / f'{index}.wav', waves[index - 1], 44100)
+  result = load('compare_systems').main([str(true), str(other), '--data', str(videos), '--num-clips', '3'])
+  values = [system['signal']['onset_flux_f1']['value'] for system in result['models'].values()]
+  assert values[0] > 0.9 > values[1] and 'onset_flux_f1' in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_compare_models(bundle, capsys):
   argv = [str(bundle), f'{bundle}:tokens', '--num-clips', '2', '--data', 'world:5']
   result = load('compare_systems').main(argv)
   assert result['num_clips'] == 2 and len(result['models']) == 2

@@ -18,6 +18,7 @@ from v2a.data import folder_examples
 from v2a.data import synthetic_examples
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
+from v2a.evaluation import held_out
 from v2a.evaluation import sample_cache
 from v2a.evaluation import scoring
 from v2a.evaluation import systems as systems_lib
@@ -283,7 +284,7 @@ def _evaluate(
   model, request = _load(system, config)
   spec = systems_lib.clip_spec(model, config.clip_s)
   batch_size = systems_lib.batch_size(model, config.batch_size)
-  trained_on = systems_lib.trained_on(model, clips(spec), clips.seed, report)
+  trained_on = held_out.trained_on(model, clips(spec), clips.seed, report)
   cache = sample_cache.SampleCache(
     folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
   )

@@ -1,12 +1,12 @@
 """Ablations of the default model: the tables of docs/results/default_model.md.
 
-  python benchmarks/ablations.py sampling --model world             guidance, solvers and steps, on one model
-  python benchmarks/ablations.py training --workdir runs/ablations  trained on without one part
-  python benchmarks/ablations.py average --workdir runs/flow_world  averaged weights and the last ones
-  python benchmarks/ablations.py features --model world             linear probe of sync features
+  python benchmarks/ablations.py sampling --model default               guidance, solver, steps of one model
+  python benchmarks/ablations.py training --workdir runs/ablations      fine-tuned without one part
+  python benchmarks/ablations.py average --workdir runs/flow_synthetic  averaged weights and the last ones
+  python benchmarks/ablations.py features --model default               linear probe of sync features
 
 Metrics are those of `v2a evaluate`, on clips of seed 31337, with the same clips and noise in every row.
-`training` needs the records of configs/flow_world.py. Each of its models starts from the weights of the
+`training` needs the records of configs/flow_synthetic.py. Each of its models starts from the weights of the
 default model, without one part, and is trained for the same number of steps on the same clips in the same
 order; "whole" has all parts. Finished runs are not repeated.
 """
@@ -37,12 +37,12 @@ from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
 
 SEED, BATCH = 31337, 8
-DATA, CLEAN, SHORT = 'data/world_latents', 'data/world_latents_clean', 'data/world_latents_short'
-MODEL = 'v2a/assets/models/world/flow'
+DATA, CLEAN, SHORT = 'data/synthetic_latents', 'data/synthetic_latents_clean', 'data/synthetic_latents_short'
+MODEL = 'v2a/assets/models/default/flow'
 # Short, since the model is trained already: it only has to adapt to the missing part.
 SHORT_RUN = {
   'init_from.model': MODEL,
-  'init_from.codec': 'v2a/assets/models/world/codec',
+  'init_from.codec': 'v2a/assets/models/default/codec',
   'init_from.sync': '',
   'training.batch_size': 8,
   'training.num_steps': 400,
@@ -132,7 +132,7 @@ def halves(record: dict) -> Iterator[dict]:
 def _write_derived_records() -> None:
   """Writes the records of the runs on clean frames and on short clips."""
   source = records.open(DATA)
-  c = files.find('flow_world')
+  c = files.find('flow_synthetic')
   spec = schema.clip_spec(c)
   if not pathlib.Path(CLEAN).exists():
     clean = (
@@ -160,7 +160,7 @@ def training(args: argparse.Namespace) -> None:
       f'--config.{key}={",".join(value) if isinstance(value, tuple) else value}'
       for key, value in (SHORT_RUN | changes).items()
     ]
-    command = [sys.executable, '-m', 'v2a', 'train', '--config', 'flow_world', '--workdir', str(workdir)]
+    command = [sys.executable, '-m', 'v2a', 'train', '--config', 'flow_synthetic', '--workdir', str(workdir)]
     log = args.workdir / f'{workdir.name}.log'
     args.workdir.mkdir(parents=True, exist_ok=True)
     with log.open('a') as file:
@@ -237,9 +237,9 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('--num-clips', type=int, default=64)
   commands = parser.add_subparsers(dest='command', required=True)
-  commands.add_parser('sampling').add_argument('--model', default='world')
+  commands.add_parser('sampling').add_argument('--model', default='default')
   commands.choices['sampling'].add_argument('--only', default='', help='guidance or steps')
-  commands.add_parser('features').add_argument('--model', default='world')
+  commands.add_parser('features').add_argument('--model', default='default')
   for name in ('training', 'average'):
     commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
   commands.choices['training'].add_argument('--only', default='', help='runs whose name contains this')

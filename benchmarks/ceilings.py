@@ -1,6 +1,6 @@
 """Analysis of values above their ceiling: effects of the codec and of off-screen sounds on metrics.
 
-  python benchmarks/ceilings.py [--model world] [--num-clips 256] [--seed 31337]
+  python benchmarks/ceilings.py [--model default] [--num-clips 256] [--seed 31337]
 
 The ceiling of `v2a evaluate` is the true audio after a round trip through the codec. This prints metrics of
 five kinds of audio for each clip of the synthetic set: the true audio ("truth"), the ceiling, the on-screen
@@ -180,7 +180,7 @@ def main(argv: list[str] | None = None) -> int:
   """Prints the table; returns the exit code."""
   parser = flags.Parser(prog='ceilings.py', description=__doc__.splitlines()[0])
   parser.add_argument(
-    '--model', default='world', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
+    '--model', default='default', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
   )
   parser.add_argument(
     '--num-clips',

@@ -1,6 +1,6 @@
 """Reconstruction errors, bit rates and codebook usage of codecs on clips of the synthetic set.
 
-  python benchmarks/codecs.py runs/codec_world runs/codec_world_rvq [--num-clips 64] [--seed 20260001]
+  python benchmarks/codecs.py runs/codec_synthetic runs/codec_synthetic_rvq [--num-clips 64] [--seed 20260001]
 
 For each codec, relative to the first: multi-resolution STFT and mel distance (codecs.loss eq. 1 and 2)
 between the clips and their reconstruction from latents (means) or codes, and the bit rate. For an rvq codec

@@ -1,6 +1,6 @@
 """Parameters of generators, and FLOPs of their training step.
 
-  python benchmarks/costs.py [flow_world tokens_world tokens_masked_world]
+  python benchmarks/costs.py [flow_synthetic tokens_synthetic tokens_masked_synthetic]
 
 FLOPs are those of one clip, forward and backward (v2a.flops).
 """
@@ -19,7 +19,9 @@ from v2a.training import tasks
 def main():
   """Prints one line per configuration."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('names', nargs='*', default=['flow_world', 'tokens_world', 'tokens_masked_world'])
+  parser.add_argument(
+    'names', nargs='*', default=['flow_synthetic', 'tokens_synthetic', 'tokens_masked_synthetic']
+  )
   first = None
   for name in parser.parse_args().names:
     c = files.find(name)

@@ -1,6 +1,6 @@
 """Measures generalization to videos that differ from the training data.
 
-  python benchmarks/generalization.py [--model world] [--num-clips 16] [--only WORD]
+  python benchmarks/generalization.py [--model default] [--num-clips 16] [--only WORD]
 
 Synthetic clips of an unused seed (5000001) are written as MP4 and passed to the model as users do, with their
 annotation and transcript. One property is changed at a time: resolution, frame rate, colours, number of
@@ -127,7 +127,7 @@ def score(
 def main():
   """Prints the table, one row at a time."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--model', default='world')
+  parser.add_argument('--model', default='default')
   parser.add_argument(
     '--num-clips', type=int, default=16, help='clips of impacts; half as many of other scenes'
   )

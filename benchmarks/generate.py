@@ -1,6 +1,6 @@
 """Measures `v2a generate` as a whole process: wall time and peak memory.
 
-  python benchmarks/generate.py [--model world] [--seconds 8 300]
+  python benchmarks/generate.py [--model default] [--seconds 8 300]
 
 For each duration a synthetic video is rendered, and the program is run twice on it, so that the second run
 uses the compilation cache. Prints for the second run: wall time of the process, of reading, sampling,
@@ -57,7 +57,7 @@ def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
 def main():
   """Prints one line per duration."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--model', default='world')
+  parser.add_argument('--model', default='default')
   parser.add_argument('--seconds', type=float, nargs='+', default=[8, 300])
   args = parser.parse_args()
   with tempfile.TemporaryDirectory() as folder:

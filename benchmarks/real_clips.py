@@ -1,8 +1,8 @@
 """Measures a model on real videos: retrieval accuracy, onset timing, and the loss of the codec alone.
 
   python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/clips_latents [--seed 0]
-  python benchmarks/real_clips.py onsets --model world --clips clips [--seed 0]
-  python benchmarks/real_clips.py codec --model world --clips clips [--seconds 4] [--generator flow]
+  python benchmarks/real_clips.py onsets --model default --clips clips [--seed 0]
+  python benchmarks/real_clips.py codec --model default --clips clips [--seconds 4] [--generator flow]
 
 `nearest`: generates one soundtrack for the first window with audio of each video of the records, from the
 frames alone, and computes its log-mel distance (metrics.retrieval) to every true soundtrack. Prints the top-1
@@ -362,7 +362,7 @@ def _flags() -> flags.Parser:
   codec.set_defaults(run=run_codec)
   for command in (nearest, onset, codec):
     command.add_argument(
-      '--model', default='world', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
+      '--model', default='default', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
     )
     command.add_argument('--seed', type=flags.seed, default=0, help='seed of the noise (%(default)s)')
   return parser

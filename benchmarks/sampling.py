@@ -55,7 +55,7 @@ def seconds(run, *arrays) -> tuple[np.ndarray, np.ndarray]:
 def main():
   """Prints both times and their ratio."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--config', default='tokens_world', help='configuration of a causal token model')
+  parser.add_argument('--config', default='tokens_synthetic', help='configuration of a causal token model')
   parser.add_argument('--clip-s', type=float, default=8.0, help='duration in seconds')
   args = parser.parse_args()
   c = files.find(args.config).unlock()

@@ -2,7 +2,7 @@
 
 python benchmarks/training.py loop                            # the loop compared with the bare step
 python benchmarks/training.py scan                            # scanned layers compared with unrolled layers
-python benchmarks/training.py input --data data/world_latents   # input compared with its consumption
+python benchmarks/training.py input --data data/synthetic_latents   # input compared with its consumption
 python benchmarks/training.py microbatches                    # a whole batch compared with microbatches
 """
 
@@ -180,8 +180,8 @@ def main():
   """Prints one measurement."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('measurement', choices=('loop', 'scan', 'input', 'microbatches'))
-  parser.add_argument('--config', default='flow_world')
-  parser.add_argument('--data', default='data/world_latents')
+  parser.add_argument('--config', default='flow_synthetic')
+  parser.add_argument('--data', default='data/synthetic_latents')
   args = parser.parse_args()
   allocator.keep_freed_pages()  # as `v2a train` does
   if args.measurement == 'loop':

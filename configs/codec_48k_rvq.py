@@ -1,9 +1,9 @@
-"""The codec of tokens_1b: codec_48k's trunk with 8 books of 1024 entries, 48 steps a second.
+"""The codec of tokens_1b: the trunk of codec_48k with 8 codebooks of 1024 entries, 48 steps a second.
 
 v2a train --config codec_48k_rvq --workdir runs/codec_48k_rvq
 
-after the commands of codec_48k, whose trunk it starts from (--config.init_from.codec= for none). Not yet run
-beyond `--tiny`.
+Run it after the commands of codec_48k, whose trunk it starts from (--config.init_from.codec= for none). Not
+yet run beyond `--tiny`.
 """
 
 from v2a.config import schema
@@ -14,7 +14,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'codec_48k_rvq'
   c.task = 'codec'
-  c.data.train = ('data/studio',)
+  c.data.train = ('data/videos_48k',)
   c.init_from.codec = 'runs/codec_48k'
   c.codec.bottleneck = 'rvq'
   c.training.update(batch_size=256, num_steps=50_000, learning_rate=8e-4, weight_decay=1e-3)

@@ -1,9 +1,9 @@
-"""The codec of a small model of real videos: the default model's, trained on.
+"""The codec of a small model of real videos: that of the default model, fine-tuned.
 
 python -m data_pipelines.build --source clips --output data/clips
 v2a train --config codec_clips --workdir runs/codec_clips
 
-Then configs/flow_clips.py, where the result stands.
+Then run configs/flow_clips.py, which has the result.
 """
 
 from v2a.config import schema
@@ -15,7 +15,7 @@ def get_config():
   c.name = 'codec_clips'
   c.task = 'codec'
   c.data.train = ('data/clips',)
-  c.init_from.model = 'v2a/assets/models/world/codec'
+  c.init_from.model = 'v2a/assets/models/default/codec'
   c.codec.kl_weight = 5e-3
   c.training.batch_size = 16
   c.training.num_steps = 800

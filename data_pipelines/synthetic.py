@@ -275,7 +275,7 @@ def _render(args: argparse.Namespace) -> int:
   spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
   work = functools.partial(make_record, seed=args.seed, spec=spec, scenes=scenes, corruption=args.corruption)
   about = {
-    'source': 'world',
+    'source': 'synthetic',
     'seed': args.seed,
     'start_index': args.start_index,
     'scenes': args.scenes,

@@ -1,6 +1,6 @@
 """Compares two systems on the same clips: metrics with intervals, and paired tests of their differences.
 
-  python examples/compare_systems.py world world:tokens --num-clips 16
+  python examples/compare_systems.py world default:tokens --num-clips 16
   python examples/compare_systems.py my_model other_system_wavs/ --data videos/
 
 A system is a model by name or folder, with :GENERATOR for another generator than its first, or a folder of
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> dict:
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument('systems', nargs=2)
   parser.add_argument(
-    '--data', default='world:31337', help='synthetic clips of a seed, or a folder of videos'
+    '--data', default='synthetic:31337', help='synthetic clips of a seed, or a folder of videos'
   )
   parser.add_argument('--num-clips', type=int, default=16)
   args = parser.parse_args(argv)

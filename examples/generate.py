@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> pathlib.Path:
   parser.add_argument('video', type=pathlib.Path)
   parser.add_argument('output', type=pathlib.Path)
   parser.add_argument('--prompt')
-  parser.add_argument('--model', default='world', help='name of a packaged model, or a folder')
+  parser.add_argument('--model', default='default', help='name of a packaged model, or a folder')
   parser.add_argument('--num-samples', type=int, default=4)
   args = parser.parse_args(argv)
 

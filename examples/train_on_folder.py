@@ -39,11 +39,13 @@ def main(argv: Sequence[str] | None = None) -> pathlib.Path:
   # 1. Cut the videos into windows, and store frames and audio.
   run(build.main(['--source', str(args.videos), '--output', str(clips)]))
   # 2. Train the codec, and store the latents of every window.
-  train('codec_world', codec, clips)
+  train('codec_synthetic', codec, clips)
   run(encode.main(['--records', str(clips), '--codec', str(codec), '--output', str(latents)]))
   # 3. Train the sync model on video and latents, then the generator, which starts from both.
-  train('sync_world', sync, latents)
-  train('flow_world', flow, latents, f'--config.init_from.codec={codec}', f'--config.init_from.sync={sync}')
+  train('sync_synthetic', sync, latents)
+  train(
+    'flow_synthetic', flow, latents, f'--config.init_from.codec={codec}', f'--config.init_from.sync={sync}'
+  )
   return flow
 
 

@@ -28,12 +28,12 @@ from tests import test_packaged_model as packaged  # noqa: E402 (not a package t
 
 GENERATORS = ('flow', 'tokens', 'masked')
 TRAININGS = (
-  'codec_world',
-  'codec_world_rvq',
-  'sync_world',
-  'flow_world',
-  'tokens_world',
-  'tokens_masked_world',
+  'codec_synthetic',
+  'codec_synthetic_rvq',
+  'sync_synthetic',
+  'flow_synthetic',
+  'tokens_synthetic',
+  'tokens_masked_synthetic',
 )
 NUM_STEPS = 5
 NUM_CLIPS = 16
@@ -83,7 +83,9 @@ def soundtracks(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def metrics() -> Iterator[tuple[str, np.ndarray]]:
   """Evaluates, and yields a name and the value, floor and ceiling of each metric."""
-  result = json.loads(run_v2a('evaluate', '--data', 'world:72942', '--num-clips', str(NUM_CLIPS), '--json'))
+  result = json.loads(
+    run_v2a('evaluate', '--data', 'synthetic:72942', '--num-clips', str(NUM_CLIPS), '--json')
+  )
   for name, entry in result['synthetic'].items():
     values = [entry.get(key) for key in ('value', 'floor', 'ceiling')]
     yield f'metric/{name}', np.array([np.nan if value is None else value for value in values])

@@ -1,11 +1,11 @@
 """Fits the out-of-distribution (OOD) detector of a packaged model's generator, and calibrates its threshold.
 
-  python -m scripts.fit_ood --model world --data data/world_latents
-  v2a evaluate --model world --sweep degradation --output out/sweep
-  python -m scripts.fit_ood --model world --sweep out/sweep/sweep.json
+  python -m scripts.fit_ood --model default --data data/synthetic_latents
+  v2a evaluate --model default --sweep corruption --output out/sweep
+  python -m scripts.fit_ood --model default --sweep out/sweep/sweep.json
 
-The first command writes gauge.npz next to the weights of the generator, without a threshold; the second
-measures metrics and OOD scores on degraded clips; the third sets the threshold. See
+The first command writes ood_detector.npz next to the weights of the generator, without a threshold; the
+second measures metrics and OOD scores on degraded clips; the third sets the threshold. See
 v2a.evaluation.ood_calibration.
 """
 

@@ -45,9 +45,9 @@ def _train(name, workdir, **init_from):
 def _starts(name, trained):
   """Returns what a model is given of those that were trained before it."""
   given = {
-    ('codec', 'rvq'): {'codec': 'codec_world'},
-    ('flow', 'kl'): {'codec': 'codec_world', 'sync': 'sync_world'},
-    ('tokens', 'rvq'): {'codec': 'codec_world_rvq', 'sync': 'sync_world'},
+    ('codec', 'rvq'): {'codec': 'codec_synthetic'},
+    ('flow', 'kl'): {'codec': 'codec_synthetic', 'sync': 'sync_synthetic'},
+    ('tokens', 'rvq'): {'codec': 'codec_synthetic_rvq', 'sync': 'sync_synthetic'},
   }
   return {part: str(trained[other]) for part, other in given.get(_kind(name)[:2], {}).items()}
 
@@ -101,7 +101,7 @@ def test_four_steps_are_two_and_two_resumed(name, trained, root, tmp_path, capsy
     np.testing.assert_array_equal(array, resumed.arrays[key], err_msg=key)
 
 
-GENERATED = {'flow': 'flow_world', 'tokens': 'tokens_world', 'masked': 'tokens_masked_world'}
+GENERATED = {'flow': 'flow_synthetic', 'tokens': 'tokens_synthetic', 'masked': 'tokens_masked_synthetic'}
 
 
 @pytest.mark.parametrize('generator', GENERATED)
@@ -127,19 +127,19 @@ def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, cap
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
   alone, drawn = (
     _soundtracks(model, generator='masked', top_k=1).soundtracks[0].waveform
-    for model in (bundle.load(trained['tokens_masked_world']), together)
+    for model in (bundle.load(trained['tokens_masked_synthetic']), together)
   )
   assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
 
 def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tmp_path):
-  c = schema.tiny(files.find('flow_world')).unlock()
-  c.init_from.sync = str(trained['sync_world'])
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
+  c.init_from.sync = str(trained['sync_synthetic'])
   task = tasks.make(c.lock())
   import jax
 
   model = task.initialise(task.build(jax.random.key(0)), records.InMemorySource([], schema.clip_spec(c)))
-  wanted = weights.load_export(trained['sync_world']).arrays['video.embed.kernel_IO']
+  wanted = weights.load_export(trained['sync_synthetic']).arrays['video.embed.kernel_IO']
   np.testing.assert_array_equal(model.conditioner.sync.embed.kernel_IO[...], wanted)
 
 
@@ -148,14 +148,14 @@ def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path
   """At 31.25 Hz: codec and flow are trained, and five seconds in several windows are five seconds."""
   rates = {'sample_rate_hz': 8000, 'hop_samples': 64, 'patch_frames': 4}
   made = {}
-  for name in ('codec_world', 'flow_world'):
+  for name in ('codec_synthetic', 'flow_synthetic'):
     c = schema.tiny(files.find(name)).unlock()
     c.clip.update(rates)
     c.codec.n_fft = 256
     c.training.update(num_steps=2, checkpoint_every_steps=2)
-    c.init_from.codec = str(made['codec_world']) if made else ''
+    c.init_from.codec = str(made['codec_synthetic']) if made else ''
     made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
-  model = bundle.load(made['flow_world'])
+  model = bundle.load(made['flow_synthetic'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
   source = request_lib.Input(path, 0.0, 3.0)

@@ -114,7 +114,7 @@ LEVELS_DB = (
 @functools.cache
 def model():
   """Returns the packaged model on one device."""
-  return bundle.load('world', jax.devices()[:1])
+  return bundle.load('default', jax.devices()[:1])
 
 
 def network_inputs(spec):
@@ -200,7 +200,7 @@ def test_impacts_are_heard_when_they_are_seen():
 
 
 if __name__ == '__main__':
-  for name in bundle.load('world', jax.devices()[:1]).generator_names:
+  for name in bundle.load('default', jax.devices()[:1]).generator_names:
     print(f'    {name!r}: {outputs(name)},')
   shown, waves = soundtracks()
   print([levels(wave_NA) for wave_NA in waves][0])

@@ -22,7 +22,7 @@ pytestmark = [
   # Three minutes; `make test-slow`.
   pytest.mark.slow,
   pytest.mark.skipif(not FILES, reason='no ../shared/clips beside the checkout'),
-  pytest.mark.skipif(not (bundle.MODELS_FOLDER / 'world').is_dir(), reason='no default model'),
+  pytest.mark.skipif(not (bundle.MODELS_FOLDER / 'default').is_dir(), reason='no default model'),
 ]
 
 

@@ -161,7 +161,7 @@ def test_codec_command_uses_videos_that_are_long_enough_and_have_audio(tmp_path,
     films.make(tmp_path / name, duration_s=duration_s, wave_NA=wave_NA if has_sound else None)
   assert real_clips.main(['codec', '--clips', str(tmp_path), '--seconds', '0.8']) == 0
   out = capsys.readouterr().out
-  assert out.startswith('codec of world, 1 clips of at least 0.8 s with audio there, of 3\n')
+  assert out.startswith('codec of default, 1 clips of at least 0.8 s with audio there, of 3\n')
   assert '| long.mp4 |' in out and '| 1.00 | 1.00 |' in out
   assert real_clips.main(['codec', '--clips', str(tmp_path)]) == 2
   assert 'has 4 s with audio' in capsys.readouterr().err

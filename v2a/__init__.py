@@ -2,7 +2,7 @@
 
   import v2a
 
-  pipeline = v2a.load('world')
+  pipeline = v2a.load('default')
   for soundtrack in pipeline.generate('film.mp4', prompt='rain on a tin roof', num_samples=2):
     soundtrack.mux('film.mp4', f'film.{soundtrack.index}.mp4')
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 def collectives(microbatches=1, **sizes):
   """Returns what a small flow model's step sends on a mesh of 8 devices, and its abstract state."""
-  c = schema.tiny(files.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.flow.update(num_joint_layers=NUM_JOINT, num_audio_layers=NUM_AUDIO)
   c.conditioning.sync.patch_width = 64  # two heads, so that `tensor` can share them out
   c.training.update(batch_size=16 * microbatches, microbatches=microbatches)
@@ -71,7 +71,7 @@ def state_of_blocks(params):
 
 @pytest.mark.parametrize('gradient_dtype', ['float32', 'bfloat16'])
 def test_gradients_are_summed_over_devices_in_the_type_that_is_named(gradient_dtype):
-  c = schema.tiny(files.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.training.update(batch_size=16, compute_dtype='bfloat16', gradient_dtype=gradient_dtype)
   traced, _ = program.trace(c.lock(), mesh_lib.make({'data': 2, 'fsdp': 4}))
   sums = [line for line in traced.lower().compile().as_text().splitlines() if ' all-reduce(' in line]

@@ -31,7 +31,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
   ],
 )
 def test_faults_are_one_line_and_exit_code_2(arguments, message, capsys):
-  assert main.main(['compile', '--config', 'sync_world', '--tiny', *arguments]) == 2
+  assert main.main(['compile', '--config', 'sync_synthetic', '--tiny', *arguments]) == 2
   error = capsys.readouterr().err
   assert message in error and error.count('\n') == 1
 
@@ -56,7 +56,7 @@ def test_a_tiny_step_compiles_for_a_tpu(topology, slices):
   report = compile_for(
     topology,
     '--config',
-    'sync_world',
+    'sync_synthetic',
     '--tiny',
     '--num-slices',
     str(slices),
@@ -80,7 +80,7 @@ def test_a_mesh_that_splits_an_axis_of_the_torus_is_refused():
       'v2a',
       'compile',
       '--config',
-      'sync_world',
+      'sync_synthetic',
       '--tiny',
       '--topology',
       'v5e:4x4',

@@ -50,7 +50,7 @@ def test_compare_audio_of_two_systems(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_compare_models(bundle, capsys):
-  argv = [str(bundle), f'{bundle}:tokens', '--num-clips', '2', '--data', 'world:5']
+  argv = [str(bundle), f'{bundle}:tokens', '--num-clips', '2', '--data', 'synthetic:5']
   result = load('compare_systems').main(argv)
   assert result['num_clips'] == 2 and len(result['models']) == 2
   assert 'onset_flux_f1' in capsys.readouterr().out

@@ -13,7 +13,7 @@ from v2a.data import fake_records
 from v2a.data import records
 from v2a.training import state as state_lib
 
-TINY = ['train', '--config', 'sync_world', '--tiny']
+TINY = ['train', '--config', 'sync_synthetic', '--tiny']
 
 
 @pytest.fixture(scope='module')
@@ -95,8 +95,8 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, capsys, monkeypatc
 
 
 def write_records(folder):
-  """Makes a folder of records of the sizes that sync_world wants, with latents of a tiny codec."""
-  c = files.find('sync_world')
+  """Makes a folder of records of the sizes that sync_synthetic wants, with latents of a tiny codec."""
+  c = files.find('sync_synthetic')
   spec, num_channels = schema.clip_spec(c), schema.tiny(c).codec.num_latent_channels
   records.write(folder, (fake_records.make(spec, seed, num_channels) for seed in range(8)), spec)
 
@@ -107,9 +107,9 @@ def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):
   assert main.main([*words, '--config.training.num_steps=1']) == 0
   _, header, note, *_ = capsys.readouterr().out.splitlines()
   assert 'task sync' in header and '8 records' in header
-  assert note.startswith('config.training.warmup_steps is 0, a tenth of num_steps=1: the 1 of sync_world')
+  assert note.startswith('config.training.warmup_steps is 0, a tenth of num_steps=1: the 1 of sync_synthetic')
   c = files.load(tmp_path / 'run' / 'config.json')
-  assert c.clip == files.find('sync_world').clip and c.conditioning.width == 32
+  assert c.clip == files.find('sync_synthetic').clip and c.conditioning.width == 32
   assert files.load(tmp_path / 'run' / 'model' / 'config.json').training.num_steps == 1
 
 

@@ -12,11 +12,11 @@ SPEC = clip_lib.ClipSpec(frame_size=16)
 
 
 def test_data_is_a_seed_or_a_folder():
-  assert synthetic_examples.parse_seed('world:heldout') == synthetic_examples.HELDOUT_SEED
-  assert synthetic_examples.parse_seed('world:7') == 7
+  assert synthetic_examples.parse_seed('synthetic:heldout') == synthetic_examples.HELDOUT_SEED
+  assert synthetic_examples.parse_seed('synthetic:7') == 7
   assert synthetic_examples.parse_seed('some/folder') is None
-  with pytest.raises(ValueError, match="got 'world:-3'"):
-    synthetic_examples.parse_seed('world:-3')
+  with pytest.raises(ValueError, match="got 'synthetic:-3'"):
+    synthetic_examples.parse_seed('synthetic:-3')
 
 
 def test_examples_have_clean_frames_and_paired_variants_with_the_same_audio():

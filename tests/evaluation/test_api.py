@@ -8,7 +8,7 @@ import pytest
 import v2a
 from v2a.cli import main
 
-DATA = 'world:77'
+DATA = 'synthetic:77'
 
 
 def test_evaluate_returns_the_report_of_the_command(tiny_bundle, capsys):
@@ -41,7 +41,7 @@ def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_pat
 
 
 def test_bad_arguments_are_errors_before_a_model_is_loaded(tmp_path):
-  with pytest.raises(FileNotFoundError, match='must be world:heldout, world:SEED or a folder'):
+  with pytest.raises(FileNotFoundError, match='must be synthetic:heldout, synthetic:SEED or a folder'):
     v2a.evaluate('no such model', tmp_path / 'nowhere')
   with pytest.raises(ValueError, match='groups of metrics must be of'):
     v2a.metrics.load(('colour',))

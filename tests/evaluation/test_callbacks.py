@@ -46,7 +46,7 @@ def check(events, figures, prefix='procedural/'):
 
 @pytest.fixture(scope='module')
 def codec(tmp_path_factory):
-  return train('codec_world', tmp_path_factory.mktemp('runs') / 'codec')
+  return train('codec_synthetic', tmp_path_factory.mktemp('runs') / 'codec')
 
 
 @pytest.mark.slow  # compiles a codec three times
@@ -56,7 +56,7 @@ def test_a_codec_is_heard(codec):
 
 @pytest.mark.slow  # compiles a whole model for eight devices
 def test_a_generator_is_heard_and_measured(codec, tmp_path):
-  _, events = train('flow_world', tmp_path / 'flow', codec=str(codec[0]))
+  _, events = train('flow_synthetic', tmp_path / 'flow', codec=str(codec[0]))
   check(events, ('log_mel_distance', 'panning_correlation'))
 
 
@@ -64,7 +64,7 @@ def test_a_generator_is_heard_and_measured(codec, tmp_path):
 def validation(tmp_path_factory):
   """Own clips, longer than those of the training; the first three have no sound."""
   path = tmp_path_factory.mktemp('data') / 'validation'
-  c = schema.tiny(files.find('flow_world'))
+  c = schema.tiny(files.find('flow_synthetic'))
   spec = dataclasses.replace(schema.clip_spec(c), clip_s=4.0)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
   items = [fake_records.make(spec, seed, *sizes) | {'has_audio': seed > 2} for seed in range(100)]
@@ -74,7 +74,7 @@ def validation(tmp_path_factory):
 
 @pytest.mark.slow
 def test_own_clips_are_evaluated_where_some_are_named(codec, tmp_path, validation):
-  _, events = train('flow_world', tmp_path / 'flow', (validation,), codec=str(codec[0]))
+  _, events = train('flow_synthetic', tmp_path / 'flow', (validation,), codec=str(codec[0]))
   check(events, ('loss', 'log_mel_distance'), '')
   assert 'procedural' not in str(events.Tags())
 
@@ -82,7 +82,7 @@ def test_own_clips_are_evaluated_where_some_are_named(codec, tmp_path, validatio
 def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation, monkeypatch):
   read, get = [], records.FolderSource.__getitem__
   monkeypatch.setattr(records.FolderSource, '__getitem__', lambda self, k: read.append(k) or get(self, k))
-  c = schema.tiny(files.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.data.validation = (validation,)
   callbacks.ValidationLoss(c, tasks.make(c))
   assert len(read) == callbacks.NUM_LOSS_CLIPS and max(read) > 90 and len(set(read)) == len(read)
@@ -109,7 +109,7 @@ def test_weights_lie_in_parts_where_they_do_in_training(asked, wanted):
 
 
 def test_who_is_looked_at_how(tmp_path):
-  c = schema.tiny(files.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.training.evaluate_every_steps = 0
   assert callbacks.make(c, tasks.make(c)) == []
   c.training.evaluate_every_steps = 5

@@ -20,8 +20,8 @@ from v2a.metrics import synthetic
     (['--num-clips', 'many'], 'whole number in 1..1000000'),
     (['--seed', '-1'], '0..2147483647'),
     (['--num-seeds', '0'], 'whole number in 1..1000000'),
-    (['--data', 'world:'], 'world:heldout, world:SEED'),
-    (['--data', 'world:x1'], "got 'world:x1'"),
+    (['--data', 'synthetic:'], 'synthetic:heldout, synthetic:SEED'),
+    (['--data', 'synthetic:x1'], "got 'synthetic:x1'"),
     (['--data', 'no/such/folder'], "got 'no/such/folder'"),
     (['--model', 'no-such-model'], 'no-such-model'),
     (['--guidance-text', '101'], 'guidance text must lie in [0, 100]'),
@@ -29,16 +29,16 @@ from v2a.metrics import synthetic
     (['--outptu', 'x'], 'Did you mean --output?'),
     (['--clips-per-scene', '0'], 'whole number in 1..1000000'),
     (['--batch-size', '9' * 401], "9'... (401 characters)"),
-    (['--data', 'world:' + '9' * 401], 'with a whole number in 0..2147483647, or a folder'),
+    (['--data', 'synthetic:' + '9' * 401], 'with a whole number in 0..2147483647, or a folder'),
     (['--clip-seconds', '1e300'], "wanted a number in 0.001..86400; got '1e300'"),
     (['--clips-per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
     (
       ['--clips-per-scene', '2', '--data', 'tests'],
-      "--clips-per-scene needs clips of the synthetic set, --data world:SEED; 'te",
+      "--clips-per-scene needs clips of the synthetic set, --data synthetic:SEED; 'te",
     ),
     (['--clip-seconds', '0'], "wanted a number in 0.001..86400; got '0'"),
-    (['--clip-seconds', '2'], "at least a window of model 'world', 4 s; got 2 s"),
-    (['--clip-seconds', '8', '--sweep', 'degradation', '--output', 'x'], 'leave out --clip-seconds'),
+    (['--clip-seconds', '2'], "at least a window of model 'default', 4 s; got 2 s"),
+    (['--clip-seconds', '8', '--sweep', 'corruption', '--output', 'x'], 'leave out --clip-seconds'),
     (['--mesh', 'fsdp'], "each of fsdp, context, tensor once; got 'fsdp'"),
     (['--mesh', 'fsdp=2,fsdp=4'], "once; got 'fsdp=2,fsdp=4'"),
     (['--mesh', 'data=2'], "got 'data=2'"),
@@ -63,7 +63,7 @@ def test_output_must_be_a_folder(tmp_path, capsys):
 def test_the_command_line_can_be_read_again():
   parser = argparse.ArgumentParser()
   evaluate.add_flags(parser)
-  words = ['--data', 'world:7', '--clips-per-scene', '3', '--guidance-text', '2.5', '--json']
+  words = ['--data', 'synthetic:7', '--clips-per-scene', '3', '--guidance-text', '2.5', '--json']
   words += ['--page', 'a b.html', '--mesh', 'fsdp=2,tensor=4', '--clip-seconds', '8.0']
   line = command.line('evaluate', evaluate.add_flags, parser.parse_args(words))
   program, name, *flags = shlex.split(line)
@@ -79,7 +79,7 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
     '--model',
     str(tiny_bundle),
     '--data',
-    'world:77',
+    'synthetic:77',
     '--num-clips',
     '7',
     '--batch-size',
@@ -94,7 +94,7 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   out, err = capsys.readouterr()
   result = json.loads(out)
   assert out.count('\n') == 1
-  assert result['model'] == 'untrained' and result['data'] == 'world:77' and result['num_clips'] == 7
+  assert result['model'] == 'untrained' and result['data'] == 'synthetic:77' and result['num_clips'] == 7
   assert result['held_out'] is None and result['num_trained_on'] is None
   assert result['num_seeds'] == 2 and result['protocol']['captions'] is False
   assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64

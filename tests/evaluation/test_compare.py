@@ -64,7 +64,9 @@ def folders(tmp_path_factory):
 
 def compare(*flags):
   """Returns the exit code of a comparison."""
-  return main.main(['compare', '--data', f'world:{SEED}', '--num-clips', str(NUM_CLIPS), *map(str, flags)])
+  return main.main(
+    ['compare', '--data', f'synthetic:{SEED}', '--num-clips', str(NUM_CLIPS), *map(str, flags)]
+  )
 
 
 @pytest.fixture(scope='module')
@@ -238,14 +240,14 @@ def test_a_browser_shows_the_page(output, tmp_path):
 @pytest.mark.parametrize(
   ('flags', 'words'),
   [
-    (['--models', 'no-such', 'world'], "no model 'no-such'"),
-    (['--models', 'world'], 'at least two models'),
-    (['--models', 'world', 'world'], 'world more than once'),
-    (['--models', 'world:drums', 'world'], "got 'drums' in 'world:drums'"),
-    (['--models', 'world', 'world', '--num-seeds', '0'], 'whole number in 1..1000000'),
-    (['--models', 'world', '--steps', '4', '0'], 'whole number of at least 1'),
+    (['--models', 'no-such', 'default'], "no model 'no-such'"),
+    (['--models', 'default'], 'at least two models'),
+    (['--models', 'default', 'default'], 'default more than once'),
+    (['--models', 'default:drums', 'default'], "got 'drums' in 'default:drums'"),
+    (['--models', 'default', 'default', '--num-seeds', '0'], 'whole number in 1..1000000'),
+    (['--models', 'default', '--steps', '4', '0'], 'whole number of at least 1'),
     (['--models', 'a', 'b', '--data', 'nowhere'], "got 'nowhere'"),
-    (['--models', 'a', 'b', '--data', 'world:x'], "got 'world:x'"),
+    (['--models', 'a', 'b', '--data', 'synthetic:x'], "got 'synthetic:x'"),
     (['--models'], 'expected at least one argument'),
     (['--modles', 'a'], 'the following arguments are required: --models'),
   ],
@@ -275,7 +277,7 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   (tmp_path / 'truth').mkdir()
   for case in synthetic_examples.render(SEED, 10, spec):
     soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', record_schema.wave_to_float(case.wave_NA), 16000)
-  flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'world:{SEED}', '--num-clips', '10']
+  flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'synthetic:{SEED}', '--num-clips', '10']
   flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
 
   def run(folder):

@@ -64,7 +64,7 @@ def truth_model(cases, delay_samples=0, shift=0):
 
 @pytest.fixture(scope='module')
 def outcome(cases):
-  return evaluator.evaluate(truth_model(cases), cases, 'world:test', batch_size=5, **QUIET)
+  return evaluator.evaluate(truth_model(cases), cases, 'synthetic:test', batch_size=5, **QUIET)
 
 
 def test_report_is_the_contract(outcome):

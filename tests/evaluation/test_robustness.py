@@ -61,7 +61,7 @@ def point(value, distances, **more):
 
 
 SWEEP = {
-  'model': 'm', 'generator': 'flow', 'data': 'world:1', 'num_clips': 4, 'seed': 0,
+  'model': 'm', 'generator': 'flow', 'data': 'synthetic:1', 'num_clips': 4, 'seed': 0,
   'clean': point(0.9, [1.0, 1.1, 0.9, 1.2]),
   'corruptions': {'blur': {'about': 'b', 'points': [
     point(0.85, [1.3, 1.4, 1.2, 1.3], severity=0.1), point(0.4, [1.35, 2.0, 3.0, 2.5], severity=0.2)]}},

@@ -73,7 +73,9 @@ def schema_of(kind: str) -> dict:
 
 def documents(capsys, argv):
   """Returns the manifests that a launcher prints."""
-  v2a_argv = [] if argv[0] == 'queues' else ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a']
+  v2a_argv = (
+    [] if argv[0] == 'queues' else ['--', 'train', '--config', 'flow_synthetic', '--workdir', '/runs/a']
+  )
   assert command_line.main([argv[0], '--dry-run', *argv[1:], *v2a_argv]) == 0
   return list(yaml.safe_load_all(capsys.readouterr().out))
 

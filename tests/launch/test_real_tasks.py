@@ -15,8 +15,8 @@ FAST_COMPILATION = {'JAX_DISABLE_MOST_OPTIMIZATIONS': '1', 'JAX_PERSISTENT_CACHE
          'V2A_CACHE': str(jax.config.jax_compilation_cache_dir)}  # fmt: skip
 
 
-CONFIGS = ('codec_world', 'codec_world_rvq', 'sync_world', 'flow_world', 'tokens_world',
-           'tokens_masked_world')  # fmt: skip
+CONFIGS = ('codec_synthetic', 'codec_synthetic_rvq', 'sync_synthetic', 'flow_synthetic', 'tokens_synthetic',
+           'tokens_masked_synthetic')  # fmt: skip
 
 
 def launch(config, workdir, num_processes, mesh=()):

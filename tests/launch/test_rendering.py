@@ -16,9 +16,9 @@ from launch import render
 from v2a.aot import topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-V2A_ARGV = ['--', 'train', '--config', 'flow_world', '--workdir', 'runs/a b']
+V2A_ARGV = ['--', 'train', '--config', 'flow_synthetic', '--workdir', 'runs/a b']
 SLURM = ['slurm', '--name', 'wide']
-MOUNTED = ['--', 'train', '--config', 'flow_world', '--workdir', '/runs/a b']
+MOUNTED = ['--', 'train', '--config', 'flow_synthetic', '--workdir', '/runs/a b']
 TPU_VM = [
   'tpu_vm',
   '--name',
@@ -114,7 +114,7 @@ def test_slurm_renders_a_batch_script(capsys):
     '--mail-type=END',
     '--open-mode=append',
   } <= set(flags)
-  assert "exit $code' task python3 -m v2a train --config flow_world --workdir 'runs/a b'" in text
+  assert "exit $code' task python3 -m v2a train --config flow_synthetic --workdir 'runs/a b'" in text
   assert '--coordinator auto' in text and '{{' not in text
   # A flag below the first command would not be read by Slurm.
   assert text.rindex('#SBATCH') < text.index('srun')
@@ -147,7 +147,7 @@ def test_gke_renders_a_jobset_for_tpu(capsys):
   assert (job['replicas'], spec['parallelism'], spec['completions']) == (2, 4, 4)
   assert container['resources']['limits'] == {'google.com/tpu': 4}
   assert container['command'][2] == (
-    "exec v2a train --config flow_world --workdir '/runs/a b' --coordinator auto"
+    "exec v2a train --config flow_synthetic --workdir '/runs/a b' --coordinator auto"
   )
   (rule,) = spec['podFailurePolicy']['rules']
   assert rule['action'] == 'FailJob' and rule['onExitCodes']['operator'] == 'NotIn'
@@ -176,7 +176,7 @@ def test_xpk_renders_a_command(capsys):
     rendered(capsys, 'xpk', '--cluster', 'c', '--name', 'r', '--tpu-type', 'v5litepod-256', '--image', 'i')
   )
   assert words[:3] == ['xpk', 'workload', 'create'] and '--restart-on-exit-codes=42,75' in words
-  assert "--command=exec v2a train --config flow_world --workdir 'runs/a b' --coordinator auto" in words
+  assert "--command=exec v2a train --config flow_synthetic --workdir 'runs/a b' --coordinator auto" in words
 
 
 def test_sweep_renders_one_job_per_cell(capsys):
@@ -229,7 +229,7 @@ INVALID_ARGUMENTS = [
   ([*SLURM, '--mount', '/a:/b', *V2A_ARGV], '--mount requires --image'),
   (['local', '--', 'tain'], "invalid arguments of v2a after --: no command 'tain'. Did you mean train?"),
   ([*SLURM, '--', 'train', '--config', 'flow_wrld', '--workdir', 'a'], "No configuration 'flow_wrld'"),
-  ([*SLURM, '--', 'train', '--config', 'flow_world', '--worker', 'a'], '--workdir'),
+  ([*SLURM, '--', 'train', '--config', 'flow_synthetic', '--worker', 'a'], '--workdir'),
   ([*SLURM, *V2A_ARGV, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
   ([*SLURM, *V2A_ARGV, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
   ([*SLURM, *V2A_ARGV, '--config.init_from.codec=gs://a/b'], 'must be a path in the file'),
@@ -273,7 +273,7 @@ def test_images_copy_existing_files_and_pin_requirements(kind):
 
 def test_slurm_renders_container_mounts(capsys, monkeypatch, tmp_path):
   monkeypatch.chdir(tmp_path)
-  workdir = ['--', 'train', '--config', 'flow_world', '--workdir', '/lustre/run']
+  workdir = ['--', 'train', '--config', 'flow_synthetic', '--workdir', '/lustre/run']
   text = rendered(capsys, *SLURM, '--image', 'r/v2a:gpu', '--mount', '/lustre:/lustre', v2a_argv=workdir)
   subprocess.run(['bash', '-n'], input=text, text=True, check=True)
   assert '--container-mounts="$SLURM_SUBMIT_DIR:$SLURM_SUBMIT_DIR",/lustre:/lustre ' in text
@@ -282,7 +282,7 @@ def test_slurm_renders_container_mounts(capsys, monkeypatch, tmp_path):
   assert '--container-env=NVIDIA_VISIBLE_DEVICES,NVIDIA_DRIVER_CAPABILITIES' in text
   # The folder from which the job is submitted needs no extra mount.
   assert 'srun' in rendered(capsys, *SLURM, '--image', 'i')
-  below = ['--', 'train', '--config', 'flow_world', '--workdir', str(tmp_path / 'run')]
+  below = ['--', 'train', '--config', 'flow_synthetic', '--workdir', str(tmp_path / 'run')]
   assert 'srun' in rendered(capsys, *SLURM, '--image', 'i', v2a_argv=below)
   alone = rendered(capsys, *SLURM)
   assert 'NVIDIA' not in alone and '--container' not in alone

@@ -49,7 +49,7 @@ def outcome(cases):
     )
 
   model = evaluator.System('truth <i>', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
-  outcome = evaluator.evaluate(model, cases, 'world:test', report_progress=lambda line: None)
+  outcome = evaluator.evaluate(model, cases, 'synthetic:test', report_progress=lambda line: None)
   outcome.result['settings'] = {'steps': 7, 'guidance': None}
   return outcome
 

@@ -15,7 +15,7 @@ from v2a.training import tasks
 
 @pytest.mark.slow
 def test_five_minutes_in_eight_parts(tmp_path):
-  c = schema.tiny(files.find('flow_world')).unlock()
+  c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.clip.clip_s = 304.0  # 7,600 latents, which eight devices can share out; 300 s have 7,500
   c.training.update(batch_size=1, num_steps=2)
   c.data.num_fake_records = 2

@@ -363,7 +363,7 @@ class _Counted(records.InMemorySource):
 def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
   monkeypatch.setattr(codec_task.CodecTask, '__init__', lambda self, c: setattr(self, 'c', c))
   monkeypatch.setattr(codec_task, 'NUM_STATISTIC_RECORDS', 8)
-  c = schema.tiny(files.find('codec_world'))
+  c = schema.tiny(files.find('codec_synthetic'))
   spec = schema.clip_spec(c)
   items = [fake_records.make(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
   source = _Counted(items, spec)

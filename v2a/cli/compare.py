@@ -28,7 +28,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--data',
     default=evaluate.DATA,
-    metavar='world:heldout|world:SEED|DIR',
+    metavar='synthetic:heldout|synthetic:SEED|DIR',
     help=f'clips of the synthetic set, or a folder of records or of videos ({evaluate.DATA})',
   )
   parser.add_argument(
@@ -84,7 +84,9 @@ def run(args: argparse.Namespace) -> int:
   files.check_replaceable(*paths.values())
   synthetic_seed = synthetic_examples.parse_seed(args.data)
   if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
-    raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{args.data}'.")
+    raise FileNotFoundError(
+      f"--data must be synthetic:heldout, synthetic:SEED or a folder; got '{args.data}'."
+    )
   if synthetic_seed is None:
     folder_examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = sampling_flags.settings(args)

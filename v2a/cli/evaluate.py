@@ -10,8 +10,8 @@ from v2a import flags
 from v2a.cli import command
 from v2a.cli import sampling_flags
 
-MODEL = 'world'
-DATA = 'world:heldout'
+MODEL = 'default'
+DATA = 'synthetic:heldout'
 NUM_CLIPS = 256
 NUM_REPORTED_SEEDS = 3  # of published results
 
@@ -22,7 +22,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--data',
     default=DATA,
-    metavar='world:heldout|world:SEED|DIR',
+    metavar='synthetic:heldout|synthetic:SEED|DIR',
     help=f'clips of the synthetic set, or a folder of records or of videos ({DATA})',
   )
   clips = parser.add_mutually_exclusive_group()
@@ -64,7 +64,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   parser.add_argument(
     '--sweep',
-    choices=('degradation',),
+    choices=('corruption',),
     help='instead, metrics on corrupted pictures; continues where it stopped in --output',
   )
   parser.add_argument(

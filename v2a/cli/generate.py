@@ -16,7 +16,7 @@ from v2a import flags
 from v2a import input_errors
 from v2a.cli import sampling_flags
 
-MODEL = 'world'
+MODEL = 'default'
 OUTPUT = 'out'
 MAX_PATH = 4096
 # A separator and a suffix, without blanks: a file name, not a sentence.

@@ -86,7 +86,7 @@ def search(folder: pathlib.Path) -> folder_lib.SearchResult | None:
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise FileNotFoundError(
-      f"no folder '{folder}' to evaluate on; wanted world:heldout, world:SEED or a folder."
+      f"no folder '{folder}' to evaluate on; wanted synthetic:heldout, synthetic:SEED or a folder."
     )
   if (folder / records.MANIFEST).is_file():
     return None

@@ -14,16 +14,16 @@ from v2a.synthetic import clips
 
 # Far from any seed that training data are rendered from, see configs.
 HELDOUT_SEED = 20_260_001
-PREFIX = 'world:'  # of a data set's name
+PREFIX = 'synthetic:'  # of a data set's name
 _HELDOUT = 'heldout'
 _REPORT_EVERY = 64
 
 
 def parse_seed(data: str) -> int | None:
-  """Returns the seed of 'world:heldout' or 'world:SEED'; None where `data` names no synthetic set.
+  """Returns the seed of 'synthetic:heldout' or 'synthetic:SEED'; None where `data` names no synthetic set.
 
   Raises:
-    ValueError: what follows 'world:' is neither.
+    ValueError: what follows 'synthetic:' is neither.
   """
   if not data.startswith(PREFIX):
     return None

@@ -27,7 +27,7 @@ class EvaluateConfig:
   """What to evaluate on, and how.
 
   Attributes:
-    data: the synthetic set as 'world:SEED' or 'world:heldout', or a folder of records or of videos.
+    data: the synthetic set as 'synthetic:SEED' or 'synthetic:heldout', or a folder of records or of videos.
     num_clips: how many; None is NUM_CLIPS of the synthetic set, all of a folder.
     clips_per_scene: of the synthetic set, instead of num_clips.
     clip_s: length of the clips; None is one window of the model.
@@ -38,7 +38,7 @@ class EvaluateConfig:
     groups: groups of metrics, of registry.GROUPS.
   """
 
-  data: str = 'world:heldout'
+  data: str = 'synthetic:heldout'
   num_clips: int | None = None
   clips_per_scene: int | None = None
   clip_s: float | None = None
@@ -59,10 +59,13 @@ class EvaluateConfig:
       return
     folder = pathlib.Path(self.data)
     if not folder.is_dir():
-      raise FileNotFoundError(f"--data must be world:heldout, world:SEED or a folder; got '{self.data}'.")
+      raise FileNotFoundError(
+        f"--data must be synthetic:heldout, synthetic:SEED or a folder; got '{self.data}'."
+      )
     if self.clips_per_scene is not None:
       raise ValueError(
-        f"--clips-per-scene needs clips of the synthetic set, --data world:SEED; '{self.data}' is a folder."
+        '--clips-per-scene needs clips of the synthetic set, --data synthetic:SEED; '
+        f"'{self.data}' is a folder."
       )
     folder_examples.search(folder)
 

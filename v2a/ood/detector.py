@@ -31,7 +31,7 @@ import numpy as np
 from v2a import files
 from v2a import shapes
 
-FILE = 'gauge.npz'
+FILE = 'ood_detector.npz'
 _ARRAYS = ('mean_F', 'direction_KF', 'variance_K')
 NUM_DIRECTIONS = 32
 # Below this share of the largest eigenvalue a direction is rounding, not spread.

@@ -6,11 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
+from v2a import execution
 from v2a import flops
 from v2a.conditioning import condition as condition_lib
 from v2a.config import schema
-from v2a.models import attention
-from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 
 
@@ -81,7 +80,7 @@ def test_a_model_counts_as_the_compiler_counts_it_written_out():
   def gradient(state, z_BTC, t_B, condition):
     return jax.grad(lambda state: nnx.merge(graphdef, state).velocity(z_BTC, t_B, condition).sum())(state)
 
-  with attention.force_kernel('einsum'), layers.unrolled():
+  with execution.use(attention_kernel='einsum', unrolled=True):
     cost = jax.jit(gradient).lower(*arguments).compile().cost_analysis()
     written_out = flops.count(jax.make_jaxpr(gradient)(*arguments))
   scanned = flops.count(jax.make_jaxpr(lambda *all_of: gradient(*all_of))(*arguments))

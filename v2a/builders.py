@@ -21,6 +21,7 @@ from v2a.conditioning import video
 from v2a.config import schema
 from v2a.models import layers
 from v2a.models import mmdit
+from v2a.models import stack
 from v2a.models import token_decoder
 
 # config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
@@ -169,7 +170,7 @@ class SyncModel(nnx.Module):
     )
     self.video_out = layers.Linear(width, c.sync.width, ('embed', None), rngs=rngs)
     self.audio_in = layers.Linear(c.codec.num_latent_channels, width, ('latent', 'embed'), rngs=rngs)
-    self.audio_blocks = layers.stack(
+    self.audio_blocks = stack.make(
       lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype(c)),
       c.sync.num_audio_layers,
       rngs,
@@ -184,7 +185,7 @@ class SyncModel(nnx.Module):
 
   def embed_audio(self, latent_BTC: jax.Array) -> jax.Array:
     """Returns unit vectors BSD, one a segment, of normalised latents."""
-    x_BTD = layers.layer_norm(layers.scan(self.audio_blocks, self.audio_in(latent_BTC)))
+    x_BTD = layers.layer_norm(stack.scan(self.audio_blocks, self.audio_in(latent_BTC)))
     return self._segments(self.audio_out(x_BTD), latent_rate(self.spec))
 
   def _segments(self, x_BTD: jax.Array, rate_hz: int | fractions.Fraction) -> jax.Array:

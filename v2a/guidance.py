@@ -94,7 +94,10 @@ def combine(prediction: jax.Array, weights_G: Sequence[float] | jax.Array) -> ja
     return prediction
   by_branch = prediction.astype(jnp.float32).reshape((num_branches, -1) + prediction.shape[1:])
   # A sum, not a matrix product, which some devices compute in bfloat16.
-  return sum(weights_G[g] * by_branch[g] for g in range(num_branches))
+  total = weights_G[0] * by_branch[0]
+  for g in range(1, num_branches):
+    total += weights_G[g] * by_branch[g]
+  return total
 
 
 def guided(predict_fn: Callable, weights_G: Sequence[float] | jax.Array) -> Callable:

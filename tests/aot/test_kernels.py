@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a import execution
 from v2a.aot import topologies
 from v2a.models import attention
 from v2a.sharding import mesh as mesh_lib
@@ -37,7 +38,7 @@ def test_the_fused_kernel_compiles_for_a_tpu(chip, sizes, num_queries, num_keys,
   heads = lambda num: jax.ShapeDtypeStruct((B, num, H, E), jnp.bfloat16, sharding=place)
   mask_BS = jax.ShapeDtypeStruct((B, num_keys), bool, sharding=place)
   mask_QS = np.tri(num_queries, dtype=bool) if is_causal else None
-  with mesh_lib.use(mesh):
+  with execution.use(mesh=mesh):
     gradient = jax.jit(lambda *x: jax.grad(of_attention, argnums=(0, 1, 2))(*x, mask_QS))
     compiled = gradient.lower(heads(num_queries), heads(num_keys), heads(num_keys), mask_BS).compile()
   assert compiled.as_text().count('tpu_custom_call') >= 2

@@ -13,6 +13,7 @@ ROWS = (
     'shapes',
     'clip',
     'chips',
+    'execution',
     'guidance',
     'input_errors',
     'files',

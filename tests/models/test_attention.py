@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a import execution
 from v2a.models import attention
 from v2a.sharding import mesh as mesh_lib
 
@@ -87,7 +88,7 @@ def test_a_kernel_may_be_the_only_one(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: [Device('gpu', 'NVIDIA H200')])
   (q, k, v), _ = case(6, 6, 64, jnp.bfloat16)
   traced = lambda: str(jax.make_jaxpr(attention.attend)(q, k, v))
-  with attention.force_kernel('einsum'):
+  with execution.use(attention_kernel='einsum'):
     assert 'dot_general' in traced() and 'fused' not in traced()
   assert attention._fastest(q, None) == 'cudnn'
 
@@ -148,7 +149,7 @@ def test_sequences_may_lie_in_parts(sizes):
   (q, k, v), mask_BS = case(64, 80, 16)
 
   def attend(q, k, v):
-    with mesh_lib.use(mesh):
+    with execution.use(mesh=mesh):
       return attention.attend(q, k, v, mask_BS)
 
   compiled = jax.jit(attend).lower(q, k, v).compile()

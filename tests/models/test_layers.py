@@ -1,16 +1,14 @@
-"""Layers: rotary times, convolution, stacking."""
+"""Layers: rotary embedding, convolution, norms, mixed-precision linear maps, resampling."""
 
 import re
-import types
 
 from flax import nnx
 import jax
-from jax.ad_checkpoint import checkpoint_name
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from v2a.models import attention
+from v2a import execution
 from v2a.models import layers
 from v2a.models import vit
 from v2a.sharding import mesh as mesh_lib
@@ -60,72 +58,6 @@ def test_a_constant_is_normalised_to_zero():
   )
 
 
-@pytest.mark.parametrize('remat', sorted(layers.REMAT_POLICIES))
-def test_scan_is_the_loop_over_layers(remat):
-  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 3, nnx.Rngs(0))
-  x_BTD = jax.random.normal(jax.random.key(0), (1, 6, 8))
-  graphdef, state = nnx.split(blocks)
-  wanted = x_BTD
-  for layer in range(3):
-    wanted = nnx.merge(graphdef, jax.tree.map(lambda leaf, layer=layer: leaf[layer], state))(wanted)
-  np.testing.assert_allclose(layers.scan(blocks, x_BTD), wanted, atol=1e-5)
-
-  # What is kept and what is computed again shows in the gradient's program, not in its values.
-  def gradient(remat):
-    def total(x_BTD):
-      with layers.remat(remat):
-        return jnp.sum(jnp.sin(layers.scan(blocks, x_BTD)))
-
-    return jax.grad(total)
-
-  np.testing.assert_allclose(gradient(remat)(x_BTD), gradient('none')(x_BTD), atol=1e-5)
-  program = str(jax.make_jaxpr(gradient(remat))(x_BTD))
-  plain = str(jax.make_jaxpr(gradient('none'))(x_BTD))
-  assert (program.count('rsqrt') > plain.count('rsqrt')) == (remat != 'none')
-  assert ('<host>' in program or 'host' in program) == (remat == 'offload')
-  assert (program.count('dot_general') > plain.count('dot_general')) == (remat == 'full')
-  kernels = np.asarray(blocks.up.kernel_IO[...])
-  assert not np.allclose(kernels[0], kernels[1])
-
-
-def test_a_scan_stacks_what_costs_and_no_more(monkeypatch):
-  blocks = layers.stack(lambda rngs: layers.EncoderBlock(8, 2, rngs=rngs), 3, nnx.Rngs(0))
-  costly = 'dot_general', 'exp', 'rsqrt', 'reduce_sum', 'reduce_max'
-
-  def found():
-    total = lambda x_BTD: jnp.sum(layers.scan(blocks, x_BTD))  # anew, since what was traced is remembered
-    jaxpr = jax.make_jaxpr(jax.grad(total))(jnp.ones((1, 6, 8)))
-    forward = next(eqn for eqn in jaxpr.eqns if eqn.primitive.name == 'scan')
-    return (
-      sum(out.aval.size for out in forward.outvars),
-      {name: len(re.findall(rf'= {name}\b', str(jaxpr))) for name in costly},
-    )
-
-  num_kept, num_costly = found()
-  monkeypatch.setitem(layers.REMAT_POLICIES, 'none', jax.checkpoint_policies.everything_saveable)
-  assert num_kept < 0.8 * found()[0] and num_costly == found()[1]
-  assert all(num_costly.values())
-
-
-def test_layers_written_out_give_the_same_without_a_loop():
-  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 3, nnx.Rngs(0))
-  x_BTD = jax.random.normal(jax.random.key(0), (1, 6, 8))
-  run = lambda: jax.jit(lambda x_BTD: layers.scan(blocks, x_BTD)).lower(x_BTD)
-  scanned = run()
-  with layers.unrolled():
-    written_out = run()
-  assert 'while' in scanned.as_text() and 'while' not in written_out.as_text()
-  np.testing.assert_allclose(written_out.compile()(x_BTD), scanned.compile()(x_BTD), atol=1e-6)
-
-
-def test_scan_holds_clips_to_the_devices_of_the_batch():
-  blocks = layers.stack(lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs), 2, nnx.Rngs(0))
-  x_BTD = jnp.ones((8, 6, 8))
-  with mesh_lib.use(mesh_lib.make({'data': 2, 'fsdp': 4})):
-    found = jax.jit(lambda x_BTD: layers.scan(blocks, x_BTD))(x_BTD)
-  assert found.sharding.shard_shape(found.shape) == (1, 6, 8)
-
-
 def test_resampling_keeps_straight_lines():
   ramp_BSD = jnp.asarray(layers.grid_times(50, 25.0))[None, :, None]
   found = layers.resample_time(ramp_BSD, 25.0, 86, 43.0)
@@ -143,25 +75,6 @@ def test_patches_keep_their_place():
 def test_widths_that_do_not_divide_are_named():
   with pytest.raises(ValueError, match='even whole number; got 10 / 4'):
     layers.EncoderBlock(10, 4, rngs=nnx.Rngs(0))
-
-
-def test_what_a_fused_kernel_read_is_kept_where_products_are():
-  kernel = lambda x: jnp.sin(checkpoint_name(jnp.sin(x), attention.RESIDUAL))
-  grad = lambda remat: str(
-    jax.make_jaxpr(
-      jax.grad(lambda x: jax.checkpoint(lambda x: kernel(x).sum(), policy=layers.REMAT_POLICIES[remat])(x))
-    )(jnp.ones(3))
-  )
-  assert grad('dots').count('sin ') < grad('full').count('sin ')
-
-
-def test_a_gpu_is_told_to_store_features_innermost(monkeypatch):
-  block = lambda rngs: layers.ConvNeXtBlock(8, rngs=rngs)
-  blocks, x_BTD = layers.stack(block, 3, nnx.Rngs(0)), jnp.ones((1, 6, 8))
-  traced = lambda: str(jax.make_jaxpr(lambda x_BTD: layers.scan(blocks, x_BTD))(x_BTD))
-  assert 'layout_constraint' not in traced()
-  monkeypatch.setattr(attention, 'device', lambda: types.SimpleNamespace(platform='gpu'))
-  assert 'layout_constraint' in traced()
 
 
 @pytest.mark.parametrize('shape', [(3, 64), (2, 5, 64)])
@@ -207,7 +120,7 @@ def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient
   places = rules.shardings(params, mesh)
 
   def total(params, x_BF):
-    with mesh_lib.use(mesh):
+    with execution.use(mesh=mesh):
       return jnp.sum(nnx.merge(graphdef, layers.cast(params, gradient_dtype))(x_BF).astype(jnp.float32) ** 2)
 
   step = jax.jit(jax.grad(total), in_shardings=(places, mesh_lib.batch_sharding(mesh)), out_shardings=places)

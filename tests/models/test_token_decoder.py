@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a import execution
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
 from v2a.conditioning import condition as condition_lib
-from v2a.models import layers
 from v2a.models import token_decoder
 from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
@@ -176,7 +176,7 @@ def _gradient(remat='none'):
   graphdef, _ = _drawn()
 
   def loss(state, condition):
-    with layers.remat(remat):
+    with execution.use(remat=remat):
       return jnp.sum(jnp.square(nnx.merge(graphdef, state)(_codes(), condition)))
 
   return jax.jit(jax.grad(loss))

@@ -3,6 +3,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from v2a import execution
 from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
@@ -126,6 +127,6 @@ def test_activations_are_held_to_the_table_of_the_mesh_in_use():
   x_BTD = jnp.zeros((4, 6, 3))
   assert rules.constrain(x_BTD, 'batch', 'time', None) is x_BTD  # no mesh: as it is
   run = jax.jit(lambda x_BTD: rules.constrain(x_BTD, 'batch', 'time', None))
-  with mesh_lib.use(mesh_lib.make({'data': 4, 'context': 2})):
+  with execution.use(mesh=mesh_lib.make({'data': 4, 'context': 2})):
     assert run(x_BTD).sharding.shard_shape(x_BTD.shape) == (1, 3, 3)
-  assert mesh_lib.current() is None
+  assert execution.current().mesh is None

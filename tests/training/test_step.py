@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import toy
 
+from v2a import execution
 from v2a.aot import program
 from v2a.config import files
 from v2a.config import schema
@@ -250,7 +251,7 @@ def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
   decoder.padding_token = 9
   code_BSK = jnp.arange(2 * 51 * 2).reshape(2, 51, 2)
   for context, wanted in ((1, 51), (2, 52), (4, 52)):
-    with mesh_lib.use(mesh_lib.make({'data': -1, 'context': context})):
+    with execution.use(mesh=mesh_lib.make({'data': -1, 'context': context})):
       np.testing.assert_array_equal(tokens._logits(decoder, code_BSK, None), code_BSK)
     assert seen[-1].shape[1] == wanted and (seen[-1][:, 51:] == 9).all()
 

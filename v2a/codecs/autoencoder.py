@@ -25,6 +25,7 @@ from v2a.codecs import griffin_lim
 from v2a.codecs import quantizer
 from v2a.codecs import stft
 from v2a.models import layers
+from v2a.models import stack
 
 BOTTLENECKS = ('kl', 'rvq')
 MAGNITUDE_FLOOR = 1e-3
@@ -89,7 +90,7 @@ class Autoencoder(nnx.Module):
     features = spec.patch_frames * self.num_bins + self.num_channel_level_bands
     make_block = lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, dtype=dtype)
     self.patch_in = layers.Linear(features, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
-    self.encoder = layers.stack(make_block, num_encoder_layers, rngs)
+    self.encoder = stack.make(make_block, num_encoder_layers, rngs)
     num_out = 2 * num_latent_channels if bottleneck == 'kl' else num_latent_channels
     self.to_latent = layers.Linear(width, num_out, ('embed', 'latent'), rngs=rngs, dtype=dtype)
     if bottleneck == 'rvq':
@@ -97,7 +98,7 @@ class Autoencoder(nnx.Module):
         num_codebooks, codebook_size, num_latent_channels, rngs=rngs
       )
     self.from_latent = layers.Linear(num_latent_channels, width, ('latent', 'embed'), rngs=rngs, dtype=dtype)
-    self.decoder = layers.stack(make_block, num_decoder_layers, rngs)
+    self.decoder = stack.make(make_block, num_decoder_layers, rngs)
     self.head = layers.Linear(width, features, ('embed', 'patch'), rngs=rngs, dtype=dtype, scale=0.3)
     self.latent_mean_C = LatentStatistic(jnp.zeros(num_latent_channels))
     self.latent_std_C = LatentStatistic(jnp.ones(num_latent_channels))
@@ -134,7 +135,7 @@ class Autoencoder(nnx.Module):
       B, J // self.spec.patch_frames, -1
     )
     x_BTD = self.patch_in(jnp.concatenate([patch_BTI, features.channel_level_BTR], axis=-1))
-    return self.to_latent(layers.layer_norm(layers.scan(self.encoder, x_BTD)))
+    return self.to_latent(layers.layer_norm(stack.scan(self.encoder, x_BTD)))
 
   def posterior(self, features: SpectralFeatures) -> tuple[jax.Array, jax.Array]:
     """Returns mean and log standard deviation before normalisation (each BTC; kl bottleneck)."""
@@ -173,7 +174,7 @@ class Autoencoder(nnx.Module):
 
   def decode_features(self, latent_BTC: jax.Array) -> SpectralFeatures:
     """Returns the levels of latents before normalisation."""
-    x_BTD = layers.scan(self.decoder, self.from_latent(latent_BTC))
+    x_BTD = stack.scan(self.decoder, self.from_latent(latent_BTC))
     x_BTI = self.head(layers.layer_norm(x_BTD)).astype(jnp.float32)
     B, T, _ = x_BTI.shape
     num_levels = self.spec.patch_frames * self.num_bins

@@ -11,6 +11,7 @@ import numpy as np
 
 from v2a import shapes
 from v2a.models import layers
+from v2a.models import stack
 
 
 def to_bytes(texts: list[str], num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,7 +50,7 @@ class TextEncoder(nnx.Module):
     self.position_SD = nnx.Param(
       0.3 * jax.random.normal(rngs.params(), (num_bytes // bytes_per_token, width)), axes=(None, 'embed')
     )
-    self.blocks = layers.stack(
+    self.blocks = stack.make(
       lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs
     )
 
@@ -66,5 +67,5 @@ class TextEncoder(nnx.Module):
     x_BUD = jnp.where(is_text_BU[..., None], self.byte_VD[...][byte_BU.astype(jnp.int32)], 0.0)
     x_BSD = self.fold(self.context(x_BUD).reshape(B, U // self.bytes_per_token, -1))
     mask_BS = is_text_BU[:, :: self.bytes_per_token]
-    x_BSD = layers.scan(self.blocks, x_BSD + self.position_SD[...][None], mask_BS)
+    x_BSD = stack.scan(self.blocks, x_BSD + self.position_SD[...][None], mask_BS)
     return layers.layer_norm(x_BSD), mask_BS

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from v2a.models import layers
+from v2a.models import stack
 from v2a.models import vit
 
 
@@ -63,11 +64,11 @@ class SyncEncoder(nnx.Module):
       0.3 * jax.random.normal(rngs.params(), (num_patches, patch_width)), axes=(None, 'embed')
     )
     num_heads = max(1, patch_width // 32)
-    self.patch_blocks = layers.stack(
+    self.patch_blocks = stack.make(
       lambda rngs: layers.EncoderBlock(patch_width, num_heads, rngs=rngs, dtype=dtype), num_patch_layers, rngs
     )
     self.gather = layers.Linear(num_patches * patch_width, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)
-    self.blocks = layers.stack(
+    self.blocks = stack.make(
       lambda rngs: layers.ConvNeXtBlock(width, rngs=rngs, mlp_ratio=2.0, dtype=dtype), num_layers, rngs
     )
 
@@ -80,5 +81,5 @@ class SyncEncoder(nnx.Module):
     x_BLPD = self.embed(jnp.concatenate([patch_BLPI, 4 * before, 4 * after], axis=-1))
     B, L, P, _ = x_BLPD.shape
     x_BPD = x_BLPD.reshape(B * L, P, -1) + self.position_PD[...][None]
-    x_BPD = layers.layer_norm(layers.scan(self.patch_blocks, x_BPD))
-    return layers.scan(self.blocks, self.gather(x_BPD.reshape(B, L, -1)))
+    x_BPD = layers.layer_norm(stack.scan(self.patch_blocks, x_BPD))
+    return stack.scan(self.blocks, self.gather(x_BPD.reshape(B, L, -1)))

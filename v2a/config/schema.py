@@ -219,7 +219,7 @@ def _training() -> ml_collections.ConfigDict:
   # kernels of products that run in bfloat16, and halves what gradients send between devices.
   c.gradient_dtype = 'float32'
   c.unroll = False  # layers written out, not scanned: faster on CPUs and GPUs, longer to compile
-  c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.layers)
+  c.remat = 'none'  # what the backward pass computes again: none | dots | full | offload (see models.stack)
   c.log_every_steps = 20
   c.evaluate_every_steps = 0  # 0 for never
   c.checkpoint_every_steps = 500

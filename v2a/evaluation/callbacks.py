@@ -25,6 +25,7 @@ import ml_collections
 import numpy as np
 
 from v2a import clip
+from v2a import execution
 from v2a import weights
 from v2a.config import schema
 from v2a.data import examples as examples_lib
@@ -39,7 +40,6 @@ from v2a.metrics import registry
 from v2a.metrics import spectra
 from v2a.sampling import bundle
 from v2a.sampling import samplers
-from v2a.sharding import mesh as mesh_lib
 from v2a.training import logger
 from v2a.training import task as task_lib
 
@@ -93,7 +93,7 @@ class ValidationLoss:
       self._run = jax.jit(lambda state, batch, key, step: task_lib.sampled_loss(
         self._task, nnx.merge(graphdef, state), batch, key, step).loss)  # fmt: skip
     keys = jax.random.split(jax.random.key(0), len(self._batches))
-    with mesh_lib.use(jax.tree.leaves(state)[0].sharding.mesh):
+    with execution.use(mesh=jax.tree.leaves(state)[0].sharding.mesh):
       values = [float(self._run(state, batch, key, step)) for batch, key in zip(self._batches, keys)]
     return {'loss': float(np.mean(values))}
 

@@ -11,22 +11,18 @@ clips and heads lie apart and need nothing of each other; where `context` splits
 member reads all keys and values.
 """
 
-from collections.abc import Iterator
-import contextlib
-import contextvars
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import execution
 from v2a import shapes
-from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 RESIDUAL = 'attention'  # name of what splash keeps for its backward pass, for policies of what to keep
 _LANES = 128  # of a TPU: the least a block and a head of the fused kernel can be
-_ONLY: contextvars.ContextVar[str | None] = contextvars.ContextVar('kernel', default=None)
 _BLOCK = 512  # positions a block, where a sequence is longer than two of them
 
 
@@ -44,7 +40,8 @@ def attend(
     q_BQHE, k_BSHE, v_BSHE: queries, keys, values.
     mask_BS: which positions are read, at least one a clip; None for all.
     mask_QS: which positions a query reads (causality), of all clips.
-    kernel: einsum | cudnn | splash; None for the fastest that platform, types and sizes allow.
+    kernel: einsum | cudnn | splash; None for that of `execution.current()`, and else for the
+      fastest that platform, types and sizes allow.
   """
   shapes.check(q_BQHE=q_BQHE, k_BSHE=k_BSHE, v_BSHE=v_BSHE, mask_BS=mask_BS, mask_QS=mask_QS)
   if mask_BS is not None:
@@ -53,31 +50,15 @@ def attend(
     v_BSHE = jnp.where(keep_BS11, v_BSHE, 0)
   q_BQHE = rules.constrain(q_BQHE, 'batch', 'time', 'heads', None)
   k_BSHE, v_BSHE = (rules.constrain(x_BSHE, 'batch', None, 'heads', None) for x_BSHE in (k_BSHE, v_BSHE))
-  kernel = kernel or _ONLY.get() or _fastest(q_BQHE, mask_QS)
+  kernel = kernel or execution.current().attention_kernel or _fastest(q_BQHE, mask_QS)
   return {'einsum': _einsum, 'cudnn': _cudnn, 'splash': _splash}[kernel](
     q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS
   )
 
 
-@contextlib.contextmanager
-def force_kernel(kernel: str) -> Iterator[None]:
-  """Makes a kernel the one of all attention that is traced inside and names none."""
-  token = _ONLY.set(kernel)
-  try:
-    yield
-  finally:
-    _ONLY.reset(token)
-
-
-def device() -> jax.Device:
-  """Returns one of those that the program is traced for."""
-  mesh = mesh_lib.current()
-  return mesh.devices.flat[0] if mesh is not None else jax.devices()[0]
-
-
 def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
-  mesh, chip = mesh_lib.current(), device()
-  is_split = mesh is not None and mesh.shape['context'] > 1
+  config = execution.current()
+  chip, is_split = config.device(), config.mesh_size('context') > 1
   num_queries, head_size = q_BQHE.shape[1], q_BQHE.shape[3]
   if chip.device_kind.startswith('NVIDIA'):
     is_half = q_BQHE.dtype in (jnp.bfloat16, jnp.float16)
@@ -86,7 +67,7 @@ def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
   if chip.platform == 'tpu' and num_queries >= _LANES and not head_size % _LANES:
     # XLA cannot split a kernel over a mesh that is not named, nor has each part of a split sequence its own
     # causal mask.
-    is_named = mesh is not None or len(jax.devices()) == 1
+    is_named = config.mesh is not None or len(jax.devices()) == 1
     return 'splash' if is_named and not (is_split and mask_QS is not None) else 'einsum'
   return 'einsum'
 
@@ -140,7 +121,7 @@ def _splash(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   if mask_BS is None:
     mask_BS = jnp.ones(k_BSHE.shape[:2], bool)
   part = functools.partial(_splash_part, mask_QS=mask_QS)
-  mesh = mesh_lib.current()
+  mesh = execution.current().mesh
   if mesh is None or mesh.size == 1:
     return part(q_BQHE, k_BSHE, v_BSHE, mask_BS)
   # XLA cannot split a kernel of its own accord.
@@ -187,7 +168,7 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
       block_kv_dq=block_kv,
     ),
     residual_checkpoint_name=RESIDUAL,
-    interpret=device().platform == 'cpu',
+    interpret=execution.current().device().platform == 'cpu',
   )
   y_BHQE = jax.vmap(kernel)(
     padded(q_BQHE * head_size**-0.5, more_q), padded(k_BSHE, more_kv), padded(v_BSHE, more_kv), segments

@@ -10,60 +10,21 @@ where s is a time in seconds and the periods are spaced geometrically, so that s
 rates line up by construction (Su et al. 2021, arXiv 2104.09864, eq. 34, with s for the index).
 """
 
-from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
-import contextvars
 from typing import NamedTuple
 
 from flax import nnx
 import jax
 from jax import ad_checkpoint
-from jax.experimental import layout
 import jax.numpy as jnp
 import numpy as np
 
 from v2a.models import attention
-from v2a.sharding import mesh as mesh_lib
-from v2a.sharding import rules
 
 ROPE_MIN_PERIOD_S = 0.16
 ROPE_MAX_PERIOD_S = 80.0
 
 
-def _is_attention(primitive, *_, **params) -> bool:
-  """Whether the backward pass of a fused kernel of attention wants this: its result and its sums."""
-  return (
-    primitive.name.startswith('dot_product_attention_fwd')  # cuDNN's, which has no name of ours
-    or primitive.name == 'name'
-    and params['name'] == attention.RESIDUAL
-  )
-
-
-_CONV = 'depthwise_conv'
-_COSTLY = ('dot_general', 'conv_general_dilated', 'exp', 'rsqrt', 'reduce_sum', 'reduce_max')
-
-
-def _costs(primitive, *_, **params) -> bool:
-  """Whether the backward pass had better read this than compute it again.
-
-  Functions of single values, exponentials of attention apart, fuse with the product or sum that reads them.
-  """
-  return primitive.name in _COSTLY or primitive.name == 'name' and params['name'] == _CONV
-
-
-REMAT_POLICIES = {
-  # Left to itself, a scan stacks all that the backward pass reads, even what is a sum of two others.
-  'none': jax.checkpoint_policies.save_from_both_policies(_costs, _is_attention),
-  # Products, and what attention read: kernels that are bound by memory are computed again.
-  'dots': jax.checkpoint_policies.save_from_both_policies(
-    jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_attention
-  ),
-  'full': jax.checkpoint_policies.nothing_saveable,
-  'offload': jax.checkpoint_policies.offload_dot_with_no_batch_dims('device', 'pinned_host'),
-}
-_IS_WRITTEN_OUT: contextvars.ContextVar[bool] = contextvars.ContextVar('is_written_out', default=False)
-_REMAT: contextvars.ContextVar[str] = contextvars.ContextVar('remat', default='none')
+DEPTHWISE_CONV_OUTPUT = 'depthwise_conv'  # checkpoint name, for remat policies
 
 
 class Linear(nnx.Module):
@@ -226,7 +187,7 @@ def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
   padded = jnp.pad(x_BTD, ((0, 0), (left, size - 1 - left), (0, 0)))
   num_steps = x_BTD.shape[1]
   y_BTD = sum(padded[:, s : s + num_steps] * _spread(kernel_SD[s], x_BTD) for s in range(size))
-  return ad_checkpoint.checkpoint_name(y_BTD, _CONV)
+  return ad_checkpoint.checkpoint_name(y_BTD, DEPTHWISE_CONV_OUTPUT)
 
 
 class DepthwiseConv(nnx.Module):
@@ -331,130 +292,6 @@ class ConvNeXtBlock(nnx.Module):
   def __call__(self, x_BTD: jax.Array) -> jax.Array:
     y_BTD = self.down(jax.nn.gelu(self.up(layer_norm(self.conv(x_BTD)))))
     return x_BTD + self.scale_D[...][None, None] * y_BTD
-
-
-def stack(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nnx.Rngs) -> nnx.Module | None:
-  """Returns `num_layers` blocks as one module whose parameters have a leading layer axis; None for none."""
-  if not num_layers:
-    return None
-
-  @nnx.split_rngs(splits=num_layers)
-  @nnx.vmap(in_axes=(0,), out_axes=0)
-  def make(rngs):
-    return make_block(rngs)
-
-  return make(rngs)
-
-
-def scan(blocks: nnx.Module | None, carry, *args):
-  """Applies stacked blocks one after the other: carry = block(carry, *args).
-
-  Scanned, so that compile time does not grow with depth.
-
-  Args:
-    blocks: what `stack` returned.
-    carry: the residual stream (any pytree); float32 from here on, whatever type products run in.
-    *args: given to every block.
-  """
-  carry = jax.tree.map(lambda x: x.astype(jnp.float32), carry)
-  apply = lambda block, carry, _: (block(carry, *args), None)
-  return scan_with(apply, blocks, carry)[0]
-
-
-def scan_with(apply: Callable, blocks: nnx.Module | None, carry, xs=None):
-  """Applies stacked blocks one after the other: carry, y = apply(block, carry, x).
-
-  Args:
-    apply: see above.
-    blocks: what `stack` returned.
-    carry: any pytree; its types must not change on the way.
-    xs: what each layer is given of its own: a pytree with a leading layer axis, or None.
-
-  Returns:
-    The last carry, and every layer's y stacked along a leading layer axis; None for y without layers.
-  """
-  if blocks is None:
-    return carry, None
-  body, state = _body(apply, blocks)
-  remat, is_written_out = _REMAT.get(), _IS_WRITTEN_OUT.get()
-  if remat != 'none' or not is_written_out:  # written out, XLA itself finds what is cheap to compute again
-    # Inside a loop XLA cannot take the second computation for the first; written out it can.
-    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat], prevent_cse=is_written_out)
-  return jax.lax.scan(body, carry, (state, xs), unroll=is_written_out or 1)
-
-
-def apply_one(apply: Callable, block: nnx.Module, carry, x=None):
-  """Applies a block that differs from those of the stack before it, as `scan_with` applies each of them.
-
-  Args:
-    apply, carry: see scan_with.
-    block: a single one.
-    x: what it is given of its own.
-
-  Returns:
-    carry, y = apply(block, carry, x).
-  """
-  body, state = _body(apply, block)
-  if (remat := _REMAT.get()) != 'none':
-    body = jax.checkpoint(body, policy=REMAT_POLICIES[remat])
-  return body(carry, (state, x))
-
-
-def _body(apply: Callable, blocks: nnx.Module):
-  """Returns (carry, (state of a layer, x)) -> (carry, y), and the state of all layers."""
-  graphdef, state = nnx.split(blocks)
-
-  def body(carry, layer):
-    layer_state, x = layer
-    # Left to itself, XLA may gather the clips where parameters are stored in parts. BSD: a sequence.
-    carry = jax.tree.map(_constrain, carry)
-    return apply(nnx.merge(graphdef, layer_state), carry, x)
-
-  return body, state
-
-
-@contextlib.contextmanager
-def unrolled(enabled: bool = True) -> Iterator[None]:
-  """Has the layers that are traced inside written out one after the other, rather than scanned.
-
-  The values do not change. Parameters and what the backward pass reads then need not be cut out of stacks;
-  where remat is none, XLA decides what that computes again. Compile time grows with depth.
-  """
-  token = _IS_WRITTEN_OUT.set(enabled)
-  try:
-    yield
-  finally:
-    _IS_WRITTEN_OUT.reset(token)
-
-
-@contextlib.contextmanager
-def remat(remat: str) -> Iterator[None]:
-  """Has the backward pass of stacked layers that are traced inside compute a part of them again.
-
-  Args:
-    remat: a key of REMAT_POLICIES.
-  """
-  token = _REMAT.set(remat)
-  try:
-    yield
-  finally:
-    _REMAT.reset(token)
-
-
-def _constrain(x: jax.Array) -> jax.Array:
-  if x.ndim != 3:  # caches, which no pass but their own reads
-    return x
-  if attention.device().platform == 'gpu' and not _is_gathered_by_layout():
-    # Left to itself, XLA may store time innermost, and transpose whatever a product reads: 19 % of a step of
-    # flow_0.6b on an H200 (docs/scaling.md).
-    x = layout.with_layout_constraint(x, layout.Layout((0, 1, 2)))
-  return rules.constrain(x, 'batch', 'time', None)
-
-
-def _is_gathered_by_layout() -> bool:
-  """Whether XLA would gather on every device what is given a layout, as it did before jax 0.11."""
-  mesh = mesh_lib.current()
-  return mesh is not None and mesh.size > 1 and jax.__version_info__ < (0, 11)
 
 
 def masked_mean(x_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:

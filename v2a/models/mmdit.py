@@ -21,10 +21,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import execution
 from v2a import shapes
 from v2a.models import attention
 from v2a.models import layers
-from v2a.sharding import mesh as mesh_lib
+from v2a.models import stack
 from v2a.sharding import rules
 
 STREAMS = ('audio', 'video', 'text', 'transcript')
@@ -110,8 +111,7 @@ def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Arr
   """Returns what the positions of each stream that has queries read of all."""
   if not queries:
     return {}
-  mesh = mesh_lib.current()
-  if mesh is not None and mesh.shape['context'] > 1:
+  if execution.current().mesh_size('context') > 1:
     # Parts of single streams; of all in a row the parts would not lie where the streams' own do.
     return {name: attention.attend(q_BQHE, k_BSHE, v_BSHE, mask_BS) for name, q_BQHE in queries.items()}
   q_BQHE = jnp.concatenate(list(queries.values()), axis=1)
@@ -208,11 +208,11 @@ class MMDiT(nnx.Module):
     self.time_in, self.time_out = linear(width, width), linear(width, width)
     self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
     block = (width, num_heads, mlp_ratio, conv_size)
-    self.joint_blocks = layers.stack(
+    self.joint_blocks = stack.make(
       lambda rngs: JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs
     )
     self.last_joint_block = JointBlock(*block, is_last=True, rngs=rngs, dtype=dtype)
-    self.audio_blocks = layers.stack(
+    self.audio_blocks = stack.make(
       lambda rngs: AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs
     )
     self.final_modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
@@ -277,10 +277,10 @@ class MMDiT(nnx.Module):
     )
     c_BTD = c_B1D + self.sync_out(sync_BTD)
     conditions = {name: c_BTD if name == 'audio' else c_B1D for name in STREAMS}
-    streams = layers.scan(self.joint_blocks, streams, conditions, times, masks)
+    streams = stack.scan(self.joint_blocks, streams, conditions, times, masks)
     joint = lambda block, streams, _: (block(streams, conditions, times, masks), None)
-    streams, _ = layers.apply_one(joint, self.last_joint_block, streams)
-    x_BTD = layers.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'])
+    streams, _ = stack.apply_one(joint, self.last_joint_block, streams)
+    x_BTD = stack.scan(self.audio_blocks, streams['audio'], c_BTD, times['audio'])
     shift, scale = self.final_modulation(c_BTD)
     return self.final(layers.layer_norm(x_BTD) * (1 + scale) + shift)
 

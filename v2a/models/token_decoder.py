@@ -30,6 +30,7 @@ from v2a import shapes
 from v2a.models import attention
 from v2a.models import layers
 from v2a.models import mmdit
+from v2a.models import stack
 
 PREFIX = mmdit.STREAMS[1:]
 
@@ -114,11 +115,11 @@ class TokenDecoder(nnx.Module):
     self.pool_in, self.pool_out = linear(3 * width, width), linear(width, width)
     # No convolution: it would look ahead, and a step would need more than its cache.
     block = (width, num_heads, mlp_ratio, 0)
-    self.joint_blocks = layers.stack(
+    self.joint_blocks = stack.make(
       lambda rngs: mmdit.JointBlock(*block, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs
     )
     self.last_joint_block = mmdit.JointBlock(*block, is_last=True, rngs=rngs, dtype=dtype)
-    self.audio_blocks = layers.stack(
+    self.audio_blocks = stack.make(
       lambda rngs: mmdit.AudioBlock(*block, rngs=rngs, dtype=dtype), num_audio_layers, rngs
     )
     self.final_modulation = mmdit.Modulation(width, 2, rngs=rngs, dtype=dtype)
@@ -160,17 +161,17 @@ class TokenDecoder(nnx.Module):
       alone_QS = None if mask_QS is None else mask_QS[:, num_prefix:]
       return block.audio.post_attention(x_BTD, attention.attend(*qkv, None, alone_QS), rest), None
 
-    carry, _ = layers.scan_with(joint, self.joint_blocks, (prefix.streams, self._embed(code_BTK)))
-    (_, x_BTD), _ = layers.apply_one(joint, self.last_joint_block, carry)
-    x_BTD, _ = layers.scan_with(alone, self.audio_blocks, x_BTD)
+    carry, _ = stack.scan_with(joint, self.joint_blocks, (prefix.streams, self._embed(code_BTK)))
+    (_, x_BTD), _ = stack.apply_one(joint, self.last_joint_block, carry)
+    x_BTD, _ = stack.scan_with(alone, self.audio_blocks, x_BTD)
     return self._logits(x_BTD, c_BTD)
 
   def prefill(self, condition, num_steps: int) -> Cache:
     """Returns the cache for up to `num_steps` steps: conditions read, no step yet."""
     prefix = self._prefix(condition)
     read = lambda block, streams, _: _read_itself(block, streams, prefix)
-    streams, kv = layers.scan_with(read, self.joint_blocks, prefix.streams)
-    _, last_kv = layers.apply_one(read, self.last_joint_block, streams)
+    streams, kv = stack.scan_with(read, self.joint_blocks, prefix.streams)
+    _, last_kv = stack.apply_one(read, self.last_joint_block, streams)
     last_kv = tuple(x_BSHE[None] for x_BSHE in last_kv)
     kv = last_kv if kv is None else [jnp.concatenate(pair) for pair in zip(kv, last_kv)]
     room = ((0, 0), (0, 0), (0, num_steps), (0, 0), (0, 0))
@@ -232,9 +233,9 @@ class TokenDecoder(nnx.Module):
         return (block.audio.post_attention(x_BTD, y_BTHE, rest), *kv), None
 
       num_stacked = kv[0].shape[0] - (last_block is not None)
-      carry, _ = layers.scan_with(layer, blocks, (x_BTD, *kv), jnp.arange(num_stacked))
+      carry, _ = stack.scan_with(layer, blocks, (x_BTD, *kv), jnp.arange(num_stacked))
       if last_block is not None:
-        carry, _ = layers.apply_one(layer, last_block, carry, num_stacked)
+        carry, _ = stack.apply_one(layer, last_block, carry, num_stacked)
       x_BTD, *kv = carry
       return x_BTD, tuple(kv)
 

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from v2a.models import layers
+from v2a.models import stack
 
 
 def patchify(frame_BLYX3: jax.Array, patch: int) -> jax.Array:
@@ -41,7 +42,7 @@ class VisionTransformer(nnx.Module):
     self.position_PD = nnx.Param(
       0.3 * jax.random.normal(rngs.params(), (num_patches, width)), axes=(None, 'embed')
     )
-    self.blocks = layers.stack(
+    self.blocks = stack.make(
       lambda rngs: layers.EncoderBlock(width, num_heads, rngs=rngs, dtype=dtype), num_layers, rngs
     )
     self.out = layers.Linear(width, out_features, ('embed', None), rngs=rngs, dtype=dtype)
@@ -51,6 +52,6 @@ class VisionTransformer(nnx.Module):
     patch_BMPI = patchify(frame_BMYX3, self.patch)
     B, M, P, _ = patch_BMPI.shape
     x_BPD = self.embed(patch_BMPI).reshape(B * M, P, -1) + self.position_PD[...][None]
-    x_BPD = layers.scan(self.blocks, x_BPD)
+    x_BPD = stack.scan(self.blocks, x_BPD)
     pooled_BD = jnp.mean(layers.layer_norm(x_BPD), axis=1)
     return self.out(pooled_BD).reshape(B, M, -1)

@@ -19,6 +19,7 @@ import numpy as np
 
 from v2a import builders
 from v2a import clip
+from v2a import execution
 from v2a import file_names
 from v2a import files
 from v2a import weights
@@ -252,7 +253,7 @@ class Bundle:
     def run(state, inputs, weights_G, *, generator, branches, settings):
       def sample_slots(state, inputs, weights_G):
         network = self.merge(generator, state)
-        with mesh_lib.use(shared):
+        with execution.use(mesh=shared):
           condition = samplers.conditions(network, inputs, branches)
           return self.generator(generator).sample(network, condition, inputs, weights_G, **dict(settings))
 

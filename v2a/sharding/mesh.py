@@ -13,15 +13,12 @@ What crosses which wire, a step:
            forward and backward, and what modulates a layer is gathered once, so this axis wants the fastest
            links (one host, or one torus axis).
 
-Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. What is traced inside
-`use(mesh)` may ask for the mesh by `current()`, as constraints of activations do.
+Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. The mesh in use is
+part of `execution.ExecutionConfig`.
 """
 
-from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
-import contextlib
-import contextvars
 import math
 
 import jax
@@ -30,8 +27,6 @@ from jax.experimental import mesh_utils
 AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
 BATCH_AXES = ('replica', 'data', 'fsdp')  # the axes whose members see different clips
 _TYPES = (jax.sharding.AxisType.Auto,) * len(AXES)
-_CURRENT: contextvars.ContextVar[jax.sharding.Mesh | None] = contextvars.ContextVar('mesh', default=None)
-_TAKEN: contextvars.ContextVar[tuple[str, ...]] = contextvars.ContextVar('taken', default=())
 
 
 def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> dict[str, int]:
@@ -122,33 +117,6 @@ def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
 def single() -> jax.sharding.Mesh:
   """Returns the mesh of this process' first device."""
   return make({}, jax.local_devices()[:1])
-
-
-@contextlib.contextmanager
-def use(mesh: jax.sharding.Mesh, manual_axes: tuple[str, ...] = ()) -> Generator[None]:
-  """Makes a mesh the current one of what is traced inside.
-
-  Args:
-    mesh: see the module.
-    manual_axes: axes over which it is mapped from outside (jax.vmap with spmd_axis_name): inside, nothing is
-      split over them.
-  """
-  tokens = _CURRENT.set(mesh), _TAKEN.set(manual_axes)
-  try:
-    yield
-  finally:
-    _CURRENT.reset(tokens[0])
-    _TAKEN.reset(tokens[1])
-
-
-def current() -> jax.sharding.Mesh | None:
-  """Returns the mesh that is in use, or None."""
-  return _CURRENT.get()
-
-
-def manual_axes() -> tuple[str, ...]:
-  """Returns the axes of the mesh in use that are not for what is traced here, see `use`."""
-  return _TAKEN.get()
 
 
 def check_context(num_steps: int, mesh: jax.sharding.Mesh, what: str = 'audio steps of a clip') -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from flax import nnx
 import jax
 
+from v2a import execution
 from v2a.sharding import mesh as mesh_lib
 
 RULES = {
@@ -55,7 +56,7 @@ def partition_spec(
     if name is not None and name not in RULES:
       raise ValueError(f'Unknown logical axis {name!r} in axes={tuple(axes)}; known are {tuple(RULES)}.')
     mesh_axes = RULES[name] if name is not None else ()
-    mesh_axes = tuple(mesh_axis for mesh_axis in mesh_axes if mesh_axis not in mesh_lib.manual_axes())
+    mesh_axes = tuple(axis for axis in mesh_axes if axis not in execution.current().manual_axes)
     for mesh_axis in mesh_axes:
       if mesh_axis in taken:
         raise ValueError(
@@ -77,7 +78,7 @@ def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
     x: any array.
     *axes: one logical name a dimension, None for one that is whole.
   """
-  mesh = mesh_lib.current()
+  mesh = execution.current().mesh
   if mesh is None or mesh.size == 1:
     return x
   spec = partition_spec(axes, x.shape, mesh)

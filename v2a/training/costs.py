@@ -9,9 +9,9 @@ import ml_collections
 import numpy as np
 
 from v2a import chips
+from v2a import execution
 from v2a import flops
 from v2a.data import loader
-from v2a.models import attention
 from v2a.training import task as task_lib
 from v2a.training import tasks
 
@@ -30,7 +30,7 @@ def task_flops(task: task_lib.Task, batch: dict) -> int:
     model = nnx.merge(graphdef, params, rest)
     return task_lib.sampled_loss(task, model, batch, jax.random.key(0), jnp.zeros((), jnp.int32)).loss
 
-  with attention.force_kernel('einsum'):  # fused kernels do not show their products
+  with execution.use(attention_kernel='einsum'):  # fused kernels do not show their products
     return flops.count(jax.make_jaxpr(jax.grad(loss))(params, rest, batch))
 
 

@@ -19,15 +19,15 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from v2a import execution
 from v2a import keys
+from v2a import workarounds
 from v2a.models import layers
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import state as state_lib
 from v2a.training import task as task_lib
 
-# XLA options by platform. With Triton GEMMs, residuals are stored with time innermost and transposed back.
-COMPILER_OPTIONS = {'gpu': {'xla_gpu_enable_triton_gemm': False}}
 GROUP_AXES = 'replica', 'data'  # mesh axes whose members hold the same parameters and get different clips
 
 
@@ -74,7 +74,7 @@ def make(
     in_shardings=(leaf_shardings, mesh_lib.batch_sharding(mesh)),
     out_shardings=(leaf_shardings, mesh_lib.replicated(mesh)),
     donate_argnums=0,
-    compiler_options=COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
+    compiler_options=workarounds.COMPILER_OPTIONS.get(mesh.devices.flat[0].platform),
   )
 
 
@@ -124,7 +124,7 @@ class _Step:
   def _gradients(self, state: state_lib.State, batch: dict) -> tuple[nnx.State, dict[str, Any], Any]:
     """Returns the mean gradient, metrics (scalars, or a value for each clip), and the loss's stats."""
     if self.c.training.microbatches == 1:
-      with mesh_lib.use(self.mesh):
+      with execution.use(mesh=self.mesh):
         (_, (metrics, stats)), grads = jax.value_and_grad(self._loss, has_aux=True)(
           state.params, state.frozen, batch, state.step
         )
@@ -137,7 +137,7 @@ class _Step:
     training = self.c.training
     # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
     cast = layers.cast(params, gradient_dtype=training.gradient_dtype)
-    with layers.unrolled(training.unroll), layers.remat(training.remat):
+    with execution.use(unrolled=training.unroll, remat=training.remat):
       output = self.task.loss(nnx.merge(self.graphdef, cast, frozen), batch, step)
     return output.loss, ({'loss': output.loss, **output.metrics}, output.stats)
 
@@ -186,7 +186,7 @@ def _accumulated(
     return grads, aux
 
   def add(total, part):
-    with mesh_lib.use(mesh, manual_axes=groups):
+    with execution.use(mesh=mesh, manual_axes=groups):
       grads, aux = jax.vmap(one, spmd_axis_name=groups or None)(part)
     return hold(jax.tree.map(jnp.add, total, grads)), aux
 

@@ -12,12 +12,12 @@ import ml_collections
 import numpy as np
 
 from v2a import builders
+from v2a import execution
 from v2a import keys
 from v2a.autoregressive import loss
 from v2a.autoregressive import masking
 from v2a.autoregressive import patterns
 from v2a.data import records
-from v2a.sharding import mesh as mesh_lib
 from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 from v2a.training.tasks import conditioning
@@ -116,7 +116,7 @@ def _logits(decoder, code_BSK: jax.Array, condition) -> jax.Array:
   A delay makes the steps of a clip more than its latents: 384 become 391, which nothing divides. What is
   appended comes after all other steps, and is read by none of them.
   """
-  mesh, num_steps = mesh_lib.current(), code_BSK.shape[1]
-  more = -num_steps % (1 if mesh is None else mesh.shape['context'])
+  num_steps = code_BSK.shape[1]
+  more = -num_steps % execution.current().mesh_size('context')
   padded_BSK = jnp.pad(code_BSK, ((0, 0), (0, more), (0, 0)), constant_values=decoder.padding_token)
   return decoder(padded_BSK, condition)[:, :num_steps]

@@ -104,7 +104,7 @@ class FlowModel(nnx.Module):
 
   def velocity(self, z_BTC: jax.Array, t_B: jax.Array, condition: condition_lib.Condition) -> jax.Array:
     """Returns the predicted velocity BTC at times t_B in [0, 1]."""
-    return self.transformer(z_BTC, t_B, **vars(condition))
+    return self.transformer(z_BTC, t_B, condition)
 
 
 class TokensModel(nnx.Module):

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a.conditioning import condition as condition_lib
+from v2a.models import condition_projection
 from v2a.models import mmdit
 
 SIZES = {
@@ -34,7 +36,7 @@ def _model():
 
   @jax.jit
   def velocity(z_BTC, t_B, condition):
-    return nnx.merge(graphdef, state)(z_BTC, t_B, **condition)
+    return nnx.merge(graphdef, state)(z_BTC, t_B, condition)
 
   return velocity
 
@@ -56,7 +58,9 @@ def _inputs():
 
 def _velocity(inputs):
   condition = dict(inputs)
-  return np.asarray(_model()(condition.pop('z_BTC'), condition.pop('t_B'), condition))
+  return np.asarray(
+    _model()(condition.pop('z_BTC'), condition.pop('t_B'), condition_lib.Condition(**condition))
+  )
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,6 @@ def test_other_lengths_than_in_training():
 
 def test_transcript_is_spread_over_the_clip():
   mask_BW = jnp.arange(4)[None] < jnp.array([[1], [4]])
-  times_BW = mmdit.spread_times(mask_BW, 2.0)
+  times_BW = condition_projection.spread_times(mask_BW, 2.0)
   np.testing.assert_allclose(times_BW[0, 0], 1.0)
   np.testing.assert_allclose(times_BW[1], [0.25, 0.75, 1.25, 1.75])

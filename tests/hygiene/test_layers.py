@@ -19,6 +19,7 @@ ROWS = (
     'files',
     'flops',
     'keys',
+    'mel',
     'termination',
     'workarounds',
   ),

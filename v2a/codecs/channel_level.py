@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import mel
 from v2a import shapes
-from v2a.codecs import mel
 
 QUIET = 1e-6
 
@@ -26,9 +26,10 @@ QUIET = 1e-6
 @functools.lru_cache(maxsize=32)
 def band_weights(sample_rate_hz: int, num_bins: int, num_bands: int) -> np.ndarray:
   """Returns weight_FR of bins to bands; every row sums to 1."""
-  bins_mel = mel.hz_to_mel(np.linspace(0, sample_rate_hz / 2, num_bins))
-  place_F = bins_mel / bins_mel[-1] * (num_bands - 1)
-  return np.maximum(0, 1 - np.abs(place_F[:, None] - np.arange(num_bands))).astype(np.float32)
+  bin_mel_F = mel.from_hz(np.linspace(0, sample_rate_hz / 2, num_bins))
+  # In bands: 0 Hz is the centre of the first, half the sample rate that of the last.
+  position_F = bin_mel_F / bin_mel_F[-1] * (num_bands - 1)
+  return mel.triangles(position_F, np.arange(-1.0, num_bands + 1)).astype(np.float32)
 
 
 def from_power(power_BAJF: jax.Array, weight_FR: np.ndarray, patch_frames: int) -> jax.Array:

@@ -89,7 +89,7 @@ def discriminator_loss(real: list, fake: list, num_valid_B: jax.Array | None = N
     masks.clip_mean(jax.nn.relu(1 - x[-1]) + jax.nn.relu(1 + y[-1]), is_valid_BJ)
     for x, y, is_valid_BJ in zip(real, fake, _valid(real, num_valid_B))
   ]
-  return sum(terms) / len(terms)
+  return sum(terms, start=jnp.zeros(())) / len(terms)
 
 
 def generator_loss(
@@ -97,10 +97,11 @@ def generator_loss(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns L_G of eq. 1 and L_fm of eq. 2 of each clip (B); see `discriminator_loss`."""
   valid = _valid(real, num_valid_B)
-  adversarial_B = -sum(masks.clip_mean(y[-1], mask) for y, mask in zip(fake, valid)) / len(fake)
+  scores = [masks.clip_mean(y[-1], mask) for y, mask in zip(fake, valid)]
+  adversarial_B = -sum(scores, start=jnp.zeros(())) / len(fake)
   matching = [
     masks.clip_mean(jnp.abs(x - y), mask) / (masks.clip_mean(jnp.abs(x), mask) + 1e-6)
     for real_layers, fake_layers, mask in zip(real, fake, valid)
     for x, y in zip(real_layers[:-1], fake_layers[:-1])
   ]
-  return adversarial_B, sum(matching) / len(matching)
+  return adversarial_B, sum(matching, start=jnp.zeros(())) / len(matching)

@@ -21,8 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import masks
+from v2a import mel
 from v2a import shapes
-from v2a.codecs import mel
 from v2a.codecs import stft
 
 RESOLUTIONS = ((2048, 512), (512, 128), (128, 32))
@@ -80,7 +80,7 @@ def spectral(
     difference_B = masks.clip_mean(jnp.abs(x_BJAF - y_BJAF), is_valid_BJ)
     stft_terms.append(log_B + difference_B / (masks.clip_mean(x_BJAF, is_valid_BJ) + MAGNITUDE_FLOOR))
     if n_fft in MEL_BANDS:
-      mel_FR = mel.filterbank(sample_rate_hz, n_fft, MEL_BANDS[n_fft])
+      mel_FR = mel.area_normalized(sample_rate_hz, n_fft, MEL_BANDS[n_fft])
       weight_FR = jnp.asarray(mel_FR / mel_FR.sum(axis=0, keepdims=True).clip(1e-6))
       mel_terms.append(
         masks.clip_mean(
@@ -105,7 +105,7 @@ def log_magnitude(
   """
   shapes.check(target_BJF=target_BJF, output_BJF=output_BJF, is_valid_BJ=is_valid_BJ)
   frequency_hz = np.linspace(0, sample_rate_hz / 2, target_BJF.shape[-1])
-  weight_F = np.sqrt(np.gradient(mel.hz_to_mel(frequency_hz)))
+  weight_F = np.sqrt(np.gradient(mel.from_hz(frequency_hz)))
   weight_11F = jnp.asarray((weight_F / weight_F.mean())[None, None], jnp.float32)
   x_BJF, y_BJF = jnp.exp(target_BJF) * weight_11F, jnp.exp(output_BJF) * weight_11F
   # Clips of which nothing counts have a mean of 0; all others are above the floor of levels.

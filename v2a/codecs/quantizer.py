@@ -70,7 +70,8 @@ class ResidualQuantizer(nnx.Module):
   def decode(self, codes_BTK: jax.Array) -> jax.Array:
     """Returns latents BTC, the sum of the named entries."""
     codebook_KVC = self.codebook_KVC[...]
-    return sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0]))
+    entries = [codebook_KVC[k][codes_BTK[..., k]] for k in range(codebook_KVC.shape[0])]
+    return sum(entries, start=jnp.zeros(()))
 
   def __call__(
     self, latent_BTC: jax.Array, num_codebooks_B: jax.Array | None = None, weight_BT: jax.Array | None = None

@@ -50,7 +50,8 @@ def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   window = hann(n_fft)
   frames = jnp.fft.irfft(spec_BAJF, n=n_fft, axis=-1) * window[None, None, None]
   pieces = frames.reshape(B, A, J, folds, hop_samples)
-  total = sum(jnp.pad(pieces[:, :, :, i], ((0, 0), (0, 0), (i, folds - 1 - i), (0, 0))) for i in range(folds))
+  shifted = [jnp.pad(pieces[:, :, :, i], ((0, 0), (0, 0), (i, folds - 1 - i), (0, 0))) for i in range(folds)]
+  total = sum(shifted, start=jnp.zeros(()))
   wave_BAN = total.reshape(B, A, -1)[..., pad : pad + J * hop_samples]
   envelope_N = _envelope(J, window, hop_samples)[pad : pad + J * hop_samples]
   return (wave_BAN / jnp.asarray(envelope_N)[None, None]).transpose(0, 2, 1)

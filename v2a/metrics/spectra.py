@@ -10,6 +10,8 @@ import functools
 import numpy as np
 import soxr
 
+from v2a import mel
+
 RATE_HZ = 16000
 HOP_SAMPLES = 160
 WINDOW_SAMPLES = 512
@@ -58,20 +60,16 @@ def mel_matrix(
   low_hz: float = 60.0,
   high_hz: float = 7600.0,
 ) -> np.ndarray:
-  """Returns triangles of unit sum on the HTK mel scale, from STFT bins to bands, as matrix_FR."""
-
-  def to_mel(hz):
-    return 1127.0 * np.log1p(hz / 700.0)
-
-  edge_R = np.linspace(to_mel(low_hz), to_mel(high_hz), num_mels + 2)
-  bin_F = to_mel(np.arange(window_samples // 2 + 1) * RATE_HZ / window_samples)
-  rise_FR = (bin_F[:, None] - edge_R[:-2]) / (edge_R[1:-1] - edge_R[:-2])
-  fall_FR = (edge_R[2:] - bin_F[:, None]) / (edge_R[2:] - edge_R[1:-1])
-  matrix_FR = np.clip(np.minimum(rise_FR, fall_FR), 0.0, None)
-  # The lowest triangles are narrower than a bin; one that catches none takes the bin nearest to its peak.
-  empty_R = np.flatnonzero(matrix_FR.sum(axis=0) == 0)
-  matrix_FR[np.abs(bin_F[:, None] - edge_R[1:-1]).argmin(axis=0)[empty_R], empty_R] = 1.0
-  return matrix_FR / matrix_FR.sum(axis=0)
+  """Returns triangles of unit sum on the HTK mel scale, from STFT bins to bands, as weight_FR."""
+  weight_FR = mel.filterbank(
+    RATE_HZ, window_samples, num_mels, low_hz, high_hz, scale='htk', is_linear_in_mel=True
+  ).copy()
+  # The lowest triangles are narrower than a bin; one that contains none takes the bin nearest to its peak.
+  empty_R = np.flatnonzero(weight_FR.sum(axis=0) == 0)
+  bin_mel_F = mel.from_hz(np.arange(window_samples // 2 + 1) * RATE_HZ / window_samples, 'htk')
+  peak_R = mel.band_edges(num_mels, low_hz, high_hz, 'htk')[1:-1]
+  weight_FR[np.abs(bin_mel_F[:, None] - peak_R).argmin(axis=0)[empty_R], empty_R] = 1.0
+  return weight_FR / weight_FR.sum(axis=0)
 
 
 def log_mel(wave_N: np.ndarray) -> np.ndarray:

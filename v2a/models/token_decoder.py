@@ -20,6 +20,8 @@ Copet et al. 2023, arXiv 2306.05284, sec. 2 (summed embeddings, one head per cod
 arXiv 2202.04200, sec. 3 (eq. 2).
 """
 
+import dataclasses
+
 from flax import nnx
 from flax import struct
 import jax
@@ -164,14 +166,14 @@ class TokenDecoder(condition_projection.ConditionProjection):
       streams, x_BTD = carry
       streams, prefix_kv = _attend_prefix(block, streams, prefix)
       (q_BTHE, *kv), modulation = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
-      kv = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, kv))
-      y_BTHE = attention.attend(q_BTHE, *kv, mask_BS, mask_QS)
+      k_BSHE, v_BSHE = (jnp.concatenate(pair, axis=1) for pair in zip(prefix_kv, kv))
+      y_BTHE = attention.attend(q_BTHE, k_BSHE, v_BSHE, mask_BS, mask_QS)
       return (streams, block.audio.post_attention(x_BTD, y_BTHE, modulation)), None
 
     def audio_only(block, x_BTD, _):
-      qkv, modulation = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
+      (q_BTHE, k_BTHE, v_BTHE), modulation = block.audio.pre_attention(x_BTD, c_BTD, time_1T)
       step_mask_QS = None if mask_QS is None else mask_QS[:, num_prefix:]
-      y_BTHE = attention.attend(*qkv, None, step_mask_QS)
+      y_BTHE = attention.attend(q_BTHE, k_BTHE, v_BTHE, mask_QS=step_mask_QS)
       return block.audio.post_attention(x_BTD, y_BTHE, modulation), None
 
     carry, _ = stack.scan_with(joint, self.joint_blocks, (prefix.streams, self._embed(code_BTK)))
@@ -188,12 +190,12 @@ class TokenDecoder(condition_projection.ConditionProjection):
     last_kv = tuple(x_BSHE[None] for x_BSHE in last_kv)
     kv = last_kv if kv is None else [jnp.concatenate(pair) for pair in zip(kv, last_kv)]
     widths = ((0, 0), (0, 0), (0, num_steps), (0, 0), (0, 0))
-    joint_kv = tuple(jnp.pad(x_ZBSHE, widths) for x_ZBSHE in kv)
+    k_ZBSHE, v_ZBSHE = (jnp.pad(x_ZBSHE, widths) for x_ZBSHE in kv)
     num_layers = jax.tree.leaves(nnx.state(self.audio_blocks))[0].shape[0]
-    _, batch_size, _, *head_shape = joint_kv[0].shape
-    empty_ZBSHE = jnp.zeros((num_layers, batch_size, num_steps, *head_shape), joint_kv[0].dtype)
+    _, batch_size, _, *head_shape = k_ZBSHE.shape
+    empty_ZBSHE = jnp.zeros((num_layers, batch_size, num_steps, *head_shape), k_ZBSHE.dtype)
     return Cache(
-      joint_kv,
+      (k_ZBSHE, v_ZBSHE),
       (empty_ZBSHE, empty_ZBSHE),
       _append_steps(prefix.mask_BS, num_steps),
       self.step_modulation(condition, prefix.c_B1D, num_steps),
@@ -254,7 +256,7 @@ class TokenDecoder(condition_projection.ConditionProjection):
           jax.lax.dynamic_update_slice(old_ZBSHE, new_BTHE[None], (depth, 0, position, 0, 0))
           for old_ZBSHE, new_BTHE in zip(kv, new_kv)
         ]
-        y_BTHE = attention.attend(q_BTHE, *(x_ZBSHE[depth] for x_ZBSHE in kv), mask_BS)
+        y_BTHE = attention.attend(q_BTHE, kv[0][depth], kv[1][depth], mask_BS)
         return (block.audio.post_attention(x_BTD, y_BTHE, modulation), *kv), None
 
       num_stacked = kv[0].shape[0] - (last_block is not None)
@@ -273,7 +275,7 @@ class TokenDecoder(condition_projection.ConditionProjection):
       self.last_joint_block,
     )
     x_BTD, audio_kv = apply_layers(self.audio_blocks, x_BTD, cache.audio_kv, index, step_mask_BS)
-    return self._logits(x_BTD, c_BTD), cache.replace(joint_kv=joint_kv, audio_kv=audio_kv)
+    return self._logits(x_BTD, c_BTD), dataclasses.replace(cache, joint_kv=joint_kv, audio_kv=audio_kv)
 
   def _embed(self, code_BTK: jax.Array) -> jax.Array:
     table_KVD = self.table_KVD[...]

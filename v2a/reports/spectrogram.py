@@ -4,16 +4,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import signal
 
+from v2a import mel
 from v2a import shapes
 
 FLOOR_DB = -80.0
 MAX_COLUMNS = 1200
 WINDOW_S = 0.032
-
-
-def _mel(frequency_hz):
-  """Returns mel of frequencies in hertz (O'Shaughnessy 1987)."""
-  return 2595.0 * np.log10(1.0 + np.asarray(frequency_hz) / 700.0)
 
 
 def mel_filters(num_bands: int, frequency_F: np.ndarray) -> np.ndarray:
@@ -23,10 +19,8 @@ def mel_filters(num_bands: int, frequency_F: np.ndarray) -> np.ndarray:
     num_bands: number of triangles.
     frequency_F: frequency of every bin in hertz, ascending.
   """
-  edge = np.linspace(_mel(frequency_F[1]), _mel(frequency_F[-1]), num_bands + 2)
-  step = edge[1] - edge[0]
-  distance_RF = np.abs(_mel(frequency_F)[None, :] - edge[1:-1, None]) / step
-  return np.clip(1.0 - distance_RF, 0.0, None)
+  edge_R = mel.band_edges(num_bands, frequency_F[1], frequency_F[-1], 'htk')
+  return mel.triangles(mel.from_hz(frequency_F, 'htk'), edge_R).T
 
 
 def mel_spectrogram(wave_NA: np.ndarray, sample_rate_hz: int, num_bands: int = 96) -> np.ndarray:

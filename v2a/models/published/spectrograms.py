@@ -1,12 +1,14 @@
 """Audio front ends of published networks: framing, mel filter banks, Kaldi's filter bank, MFCC.
 
 Each network defines its own spectrogram, and its differences are part of its protocol; the spectrograms of
-this project's own networks are elsewhere. Mel is 1127 ln(1 + f / 700) throughout.
+this project's own networks are elsewhere. All use the HTK mel scale (`v2a.mel` eq. 2).
 """
 
 import functools
 
 import numpy as np
+
+from v2a import mel
 
 
 def frames(wave_N: np.ndarray, size: int, hop: int) -> np.ndarray:
@@ -21,7 +23,6 @@ def hann(size: int, is_periodic: bool) -> np.ndarray:
   return np.hanning(size + 1)[:-1] if is_periodic else np.hanning(size)
 
 
-@functools.lru_cache(maxsize=16)
 def mel_matrix(
   num_fft: int, rate_hz: float, num_mels: int, low_hz: float, high_hz: float, is_linear_in_mel: bool
 ) -> np.ndarray:
@@ -34,19 +35,9 @@ def mel_matrix(
     low_hz, high_hz: lower edge of the first band and upper edge of the last.
     is_linear_in_mel: whether the sides are linear over mel (Kaldi, VGGish) or over Hz (torchaudio).
   """
-  edge_R = np.linspace(_mel(low_hz), _mel(high_hz), num_mels + 2)
-  bin_F = np.arange(num_fft // 2 + 1) * rate_hz / num_fft
-  if is_linear_in_mel:
-    bin_F = _mel(bin_F)
-  else:
-    edge_R = 700.0 * np.expm1(edge_R / 1127.0)
-  rise_FR = (bin_F[:, None] - edge_R[:-2]) / (edge_R[1:-1] - edge_R[:-2])
-  fall_FR = (edge_R[2:] - bin_F[:, None]) / (edge_R[2:] - edge_R[1:-1])
-  return np.clip(np.minimum(rise_FR, fall_FR), 0.0, None)
-
-
-def _mel(hz):
-  return 1127.0 * np.log1p(np.asarray(hz) / 700.0)
+  return mel.filterbank(
+    rate_hz, num_fft, num_mels, low_hz, high_hz, scale='htk', is_linear_in_mel=is_linear_in_mel
+  )
 
 
 def kaldi_fbank(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray:
@@ -99,9 +90,5 @@ def mfcc(wave_N: np.ndarray) -> np.ndarray:
 @functools.lru_cache(maxsize=1)
 def _mfcc_filter_bank(num_mels: int) -> np.ndarray:
   """Returns matrix_FR for a 512-point FFT at 16 kHz, 0 to 8000 Hz; corners are rounded down to whole bins."""
-  edge_R = np.linspace(0.0, _mel(8000.0), num_mels + 2)
-  corner_R = np.floor(513 * 700.0 * np.expm1(edge_R / 1127.0) / 16000 + 1e-9)
-  bin_F1 = np.arange(257)[:, None]
-  rise_FR = (bin_F1 - corner_R[:-2]) / (corner_R[1:-1] - corner_R[:-2])
-  fall_FR = (corner_R[2:] - bin_F1) / (corner_R[2:] - corner_R[1:-1])
-  return np.clip(np.minimum(rise_FR, fall_FR), 0.0, None)
+  edge_hz_R = mel.to_hz(mel.band_edges(num_mels, 0.0, 8000.0, 'htk'), 'htk')
+  return mel.triangles(np.arange(257), np.floor(513 * edge_hz_R / 16000 + 1e-9))

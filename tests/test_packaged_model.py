@@ -121,15 +121,15 @@ def network_inputs(spec):
   """Returns random pictures and fixed texts of two clips."""
   rng = np.random.default_rng(0)
   frames = lambda num: rng.integers(0, 256, (2, num, spec.frame_size, spec.frame_size, 3)).astype(np.uint8)
-  text_BU, text_length_B = text.to_bytes(['a glass ball', ''], spec.num_text_bytes)
-  transcript_BW, transcript_length_B = text.to_bytes(['', 'the blue boat'], spec.num_transcript_bytes)
+  text_byte_BU, text_length_B = text.to_bytes(['a glass ball', ''], spec.num_text_bytes)
+  transcript_byte_BW, transcript_length_B = text.to_bytes(['', 'the blue boat'], spec.num_transcript_bytes)
   return {
     'semantic_frame_BMYX3': frames(spec.num_semantic_frames),
     'sync_frame_BLYX3': frames(spec.num_sync_frames),
     'has_video_B': np.ones(2, bool),
-    'text_BU': text_BU,
+    'text_byte_BU': text_byte_BU,
     'text_length_B': text_length_B,
-    'transcript_BW': transcript_BW,
+    'transcript_byte_BW': transcript_byte_BW,
     'transcript_length_B': transcript_length_B,
   }
 

@@ -1,7 +1,7 @@
 """Whole models from a configuration: codec, sync model, flow model, token model.
 
-Networks and encoders come from rooms that never import each other; here they are put together, for
-training and generation alike.
+Networks and encoders come from packages that do not import each other; here they are combined, for training
+and generation alike.
 """
 
 import fractions
@@ -24,7 +24,7 @@ from v2a.models import mmdit
 from v2a.models import stack
 from v2a.models import token_decoder
 
-# config.codec keys that are the autoencoder's own arguments; the others tell how it is trained.
+# Keys of config.codec that are arguments of the autoencoder; the others are settings of its training.
 _CODEC_ARGUMENTS = (
   'n_fft',
   'num_latent_channels',
@@ -39,29 +39,29 @@ _CODEC_ARGUMENTS = (
 )
 
 
-def dtype(c: ml_collections.ConfigDict) -> jnp.dtype:
-  """Returns the type that products run in."""
+def dtype(c: ml_collections.ConfigDict):
+  """Returns the type of matrix products."""
   return jnp.dtype(c.training.compute_dtype)
 
 
 def codec(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> autoencoder.Autoencoder:
-  """Returns a fresh codec."""
+  """Returns a codec with initial weights."""
   arguments = {key: c.codec[key] for key in _CODEC_ARGUMENTS}
   return autoencoder.Autoencoder(schema.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
 
 
 def flow(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'FlowModel':
-  """Returns a fresh flow model."""
+  """Returns a flow model with initial weights."""
   return FlowModel(c, rngs=rngs)
 
 
 def tokens(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'TokensModel':
-  """Returns a fresh token model."""
+  """Returns a token model with initial weights."""
   return TokensModel(c, rngs=rngs)
 
 
 def sync(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'SyncModel':
-  """Returns a fresh audio-video sync model."""
+  """Returns an audio-video sync model with initial weights."""
   return SyncModel(c, rngs=rngs)
 
 
@@ -81,7 +81,7 @@ def _conditioner(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> condition_lib.
 
 
 class FlowModel(nnx.Module):
-  """Conditioner and joint-attention transformer: velocities of noisy latents under conditions."""
+  """Conditioner and MMDiT: predicts velocities of noisy latents from conditions."""
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
     spec = schema.clip_spec(c)
@@ -108,10 +108,10 @@ class FlowModel(nnx.Module):
 
 
 class TokensModel(nnx.Module):
-  """Conditioner and decoder: codec tokens, told one after the other or masked ones at once.
+  """Conditioner and token decoder: predicts codec tokens from conditions, causally or masked.
 
   Attributes:
-    delays: by how many steps each book is told later (autoregressive.patterns); no steps where not causal.
+    delays: of each codebook in steps (autoregressive.patterns); all 0 where masked.
   """
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
@@ -139,26 +139,31 @@ class TokensModel(nnx.Module):
 
 
 def latent_rate(spec: clip.ClipSpec) -> fractions.Fraction:
-  """Returns the latent steps a second, exactly."""
+  """Returns the exact number of latent steps per second."""
   return fractions.Fraction(spec.sample_rate_hz, spec.latent_hop_samples)
 
 
 def segment_edges(spec: clip.ClipSpec, segment_s: float, rate_hz: int | fractions.Fraction) -> list[int]:
-  """Returns where the segments of a sync model begin, and where the last ends, in steps of a stream.
+  """Returns the first step of each segment of a sync model, and the end of the last.
 
-  A segment has the steps whose middle lies in it.
+  A segment has the steps whose centre lies in it.
+
+  Args:
+    spec: of the clips.
+    segment_s: length of a segment in seconds.
+    rate_hz: steps per second.
   """
   length_s = fractions.Fraction(segment_s).limit_denominator(10**6)
-  num_segments = spec.duration_s // length_s  # of picture and sound alike
+  num_segments = spec.duration_s // length_s  # the same for video and audio
   half = fractions.Fraction(1, 2)
   return [math.ceil(index * length_s * rate_hz - half) for index in range(num_segments + 1)]
 
 
 class SyncModel(nnx.Module):
-  """Two towers that meet in one embedding, a vector a segment: what moves, and what sounds.
+  """Two encoders, of video and audio, into one embedding space, with one vector per segment.
 
-  Trained by contrast (audio of the same instant against all other segments of the batch), it gives
-  the flow model's sync encoder its start, and ranks soundtracks by how well they fit the picture.
+  Trained contrastively (audio of the same segment against all other segments of the batch). Its video encoder
+  initializes the sync encoder of generators, and its similarity ranks samples.
   """
 
   def __init__(self, c: ml_collections.ConfigDict, *, rngs: nnx.Rngs):
@@ -179,17 +184,17 @@ class SyncModel(nnx.Module):
     self.log_scale = nnx.Param(jnp.asarray(2.3, jnp.float32), axes=())
 
   def embed_video(self, sync_frame_BLYX3: jax.Array) -> jax.Array:
-    """Returns unit vectors BSD, one a segment, of frames at the sync rate."""
+    """Returns unit vectors BSD, one per segment, of frames at the sync rate."""
     x_BLD = layers.layer_norm(self.video(sync_frame_BLYX3))
     return self._segments(self.video_out(x_BLD), self.spec.sync_fps)
 
   def embed_audio(self, latent_BTC: jax.Array) -> jax.Array:
-    """Returns unit vectors BSD, one a segment, of normalised latents."""
+    """Returns unit vectors BSD, one per segment, of normalised latents."""
     x_BTD = layers.layer_norm(stack.scan(self.audio_blocks, self.audio_in(latent_BTC)))
     return self._segments(self.audio_out(x_BTD), latent_rate(self.spec))
 
   def _segments(self, x_BTD: jax.Array, rate_hz: int | fractions.Fraction) -> jax.Array:
-    """Returns unit vectors BSD: of each segment the mean of the steps whose middle lies in it."""
+    """Returns unit vectors BSD: of each segment the mean of the steps whose centre lies in it."""
     edges = segment_edges(self.spec, self.segment_s, rate_hz)
     num_segments, steps = len(edges) - 1, set(np.diff(edges).tolist())
     if not num_segments or 0 in steps or edges[-1] > x_BTD.shape[1]:
@@ -201,10 +206,10 @@ class SyncModel(nnx.Module):
     return x_BSD / jnp.sqrt(jnp.sum(jnp.square(x_BSD), axis=-1, keepdims=True) + 1e-6)
 
   def similarity(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
-    """Returns the mean cosine of picture and sound over all segments, in [-1, 1]; more is better."""
+    """Returns the mean cosine similarity of video and audio (B) over all segments, in [-1, 1]."""
     return jnp.mean(jnp.sum(self.embed_video(sync_frame_BLYX3) * self.embed_audio(latent_BTC), -1), -1)
 
 
 def num_parameters(model: nnx.Module) -> int:
-  """Returns how many trained numbers a model has."""
+  """Returns the number of trained parameters of a model."""
   return sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param)))

@@ -1,8 +1,8 @@
-"""Accelerators: what a chip can do at most, by the name that JAX gives it.
+"""Peak rates and memory of accelerators, by the name that JAX gives them.
 
-TPUs: Google's published figures as gathered in "How to Scale Your Model" (jax-ml/scaling-book, chapter on
-TPUs); rates are a chip's own: bfloat16 products, memory, one link of the torus in one direction, and its
-share of the host's way into the data-centre network. GPUs: NVIDIA's data sheets, dense products.
+TPUs: Google's published values as gathered in "How to Scale Your Model" (jax-ml/scaling-book, chapter on
+TPUs); rates are per chip: dense bfloat16 products, memory, one link of the torus in one direction, and its
+share of the host's bandwidth into the data-centre network. GPUs: NVIDIA's data sheets, dense products.
 """
 
 import dataclasses
@@ -14,12 +14,12 @@ class Chip:
 
   Attributes:
     name: as in a topology, such as v5e.
-    device_kind: as JAX calls it.
+    device_kind: the name in JAX.
     peak_flops_per_s: dense products in bfloat16.
-    hbm_bytes: memory that a program may use, as the compiler says where it runs out; the rest is reserved.
-    hbm_bytes_per_s: its rate.
-    ici_bytes_per_s: of one link, one direction.
-    dcn_bytes_per_s: to other slices.
+    hbm_bytes: memory that a program may use, as the compiler reports it; the rest is reserved.
+    hbm_bytes_per_s: bandwidth of that memory.
+    ici_bytes_per_s: bandwidth of one link, in one direction.
+    dcn_bytes_per_s: bandwidth to other slices.
   """
 
   name: str
@@ -39,8 +39,8 @@ CHIPS = {
     Chip('v6e', 'TPU v6 lite', 9.2e14, int(31.25 * 2**30), 1.6e12, 9e10, 1.25e10),
   )
 }
-# Others: how device_kind begins -> dense products in bfloat16 a second.
-_PEAKS = {
+# Other chips: prefix of device_kind -> dense bfloat16 operations per second.
+_PEAK_FLOPS_PER_S = {
   'NVIDIA A100': 3.12e14,
   'NVIDIA H100 80GB HBM3': 9.89e14,
   'NVIDIA H100 PCIe': 7.56e14,
@@ -53,8 +53,8 @@ _PEAKS = {
 
 
 def peak_flops_per_s(device_kind: str) -> float | None:
-  """Returns the most that a device can do, dense in bfloat16; None where the table does not know it."""
+  """Returns the peak rate of dense bfloat16 operations of a device; None where it is not in the tables."""
   for chip in CHIPS.values():
     if chip.device_kind == device_kind:
       return chip.peak_flops_per_s
-  return next((peak for name, peak in _PEAKS.items() if device_kind.startswith(name)), None)
+  return next((peak for name, peak in _PEAK_FLOPS_PER_S.items() if device_kind.startswith(name)), None)

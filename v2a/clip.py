@@ -1,12 +1,13 @@
-"""ClipSpec: rates in, whole-number lengths out. The only place that knows lengths.
+"""ClipSpec: rates in, whole-number lengths out. The only module that computes lengths.
 
 A latent step covers a whole number of samples, and a clip is a whole number of latent steps:
 
   latent i begins at sample i h, at i h / f seconds                                                 (1)
   T = ceil(s f / h),  N = T h,  D = N / f                                                           (2)
 
-with h = `latent_hop_samples`, f = `sample_rate_hz` and s = `clip_s`; D, not s, is how long the clip is. Times
-are fractions or whole numbers of `ticks_hz` a second, so that nothing drifts where f / h is no whole number.
+with h = `latent_hop_samples`, f = `sample_rate_hz` and s = `clip_s`; D, not s, is the length of the clip.
+Times are fractions, or whole numbers of ticks (`ticks_hz`), so that nothing drifts where f / h is no whole
+number.
 """
 
 import dataclasses
@@ -15,10 +16,10 @@ import math
 
 import numpy as np
 
-# Beyond all that is recorded; a larger value is a slip, and would fill the memory.
-_MOST = {'clip_s': 86_400, 'sample_rate_hz': 768_000, 'frame_size': 8192}
+# Beyond any recording: a larger value is a mistake, and would exhaust memory.
+_MAX = {'clip_s': 86_400, 'sample_rate_hz': 768_000, 'frame_size': 8192}
 
-# Of lengths that come as floats: beyond any rate, so that the length of eq. 2 as a float is itself again.
+# For lengths given as floats. Larger than any rate, so that D as a float gives D again.
 _DENOMINATOR = 10**6
 _HALF = fractions.Fraction(1, 2)
 
@@ -28,14 +29,15 @@ class ClipSpec:
   """Rates and sizes of one training or generation window.
 
   Attributes:
-    clip_s: wanted length of the window in seconds; it lasts `duration_s`, at most a latent step longer.
-    sample_rate_hz: audio samples a second and channel.
+    clip_s: nominal length of the window in seconds; its exact length is `duration_s`, at most a latent step
+      longer.
+    sample_rate_hz: audio samples per second and channel.
     num_channels: audio channels, 1 or 2.
     hop_samples: samples between two STFT frames of the codec.
     patch_frames: STFT frames folded into one latent step.
-    semantic_fps: frames a second that the semantic encoder sees.
-    sync_fps: frames a second that the sync encoder sees.
-    frame_size: height and width in pixels of the square frames that both encoders see.
+    semantic_fps: frames per second of the semantic encoder.
+    sync_fps: frames per second of the sync encoder.
+    frame_size: height and width in pixels of the square frames of both encoders.
     num_text_bytes: bytes of a prompt or annotation that the model reads.
     num_transcript_bytes: bytes of a transcript that the model reads.
   """
@@ -56,8 +58,8 @@ class ClipSpec:
       value = getattr(self, field.name)
       if not 0 < value < math.inf:
         raise ValueError(f'{field.name} must be positive; got {value}.')
-      if value > _MOST.get(field.name, math.inf):
-        raise ValueError(f'{field.name} must be at most {_MOST[field.name]}; got {value}.')
+      if value > _MAX.get(field.name, math.inf):
+        raise ValueError(f'{field.name} must be at most {_MAX[field.name]}; got {value}.')
     if self.num_channels not in (1, 2):
       raise ValueError(f'num_channels must be 1 or 2; got {self.num_channels}.')
     if not self.num_latents:
@@ -70,12 +72,12 @@ class ClipSpec:
 
   @property
   def latent_rate_hz(self) -> float:
-    """Latent steps a second, rounded as any float: for networks, never for placing (eq. 1)."""
+    """Latent steps per second as a float: for networks, not for the times of steps (eq. 1)."""
     return self.sample_rate_hz / self.latent_hop_samples
 
   @property
   def latents_per_block(self) -> int:
-    """Latent steps of a block, the whole number that is nearest to a second; windows begin on blocks."""
+    """Latent steps of a block, the whole number nearest to a second; windows begin on blocks."""
     return max(1, math.floor(fractions.Fraction(self.sample_rate_hz, self.latent_hop_samples) + _HALF))
 
   @property
@@ -85,7 +87,7 @@ class ClipSpec:
 
   @property
   def num_samples(self) -> int:
-    """Audio samples of a window, a channel: N of eq. 2."""
+    """Audio samples of a window, per channel: N of eq. 2."""
     return self.num_latents * self.latent_hop_samples
 
   @property
@@ -95,39 +97,39 @@ class ClipSpec:
 
   @property
   def num_semantic_frames(self) -> int:
-    """Frames of a window that the semantic encoder sees: those whose time lies in it."""
+    """Frames of a window at the semantic rate: those whose time lies in it."""
     return math.ceil(self.duration_s * self.semantic_fps)
 
   @property
   def num_sync_frames(self) -> int:
-    """Frames of a window that the sync encoder sees: those whose time lies in it."""
+    """Frames of a window at the sync rate: those whose time lies in it."""
     return math.ceil(self.duration_s * self.sync_fps)
 
   @property
   def semantic_of_sync_M(self) -> np.ndarray:
-    """For each semantic frame of a window the index of the sync frame that is on screen then."""
+    """For each semantic frame of a window, the index of the last sync frame that is not later."""
     return np.arange(self.num_semantic_frames) * self.sync_fps // self.semantic_fps
 
   @property
   def ticks_hz(self) -> int:
-    """Ticks a second: samples and frames of both encoders all begin on one."""
+    """Ticks per second, the least common multiple: samples and frames of both encoders begin on ticks."""
     return math.lcm(self.sample_rate_hz, self.semantic_fps, self.sync_fps)
 
   def time_s(self, latent: int) -> fractions.Fraction:
-    """Returns where a latent step of a clip begins (eq. 1), in seconds."""
+    """Returns the time in seconds at which a latent step of a clip begins (eq. 1)."""
     return fractions.Fraction(latent * self.latent_hop_samples, self.sample_rate_hz)
 
   def latents_in(self, length_s: float) -> int:
-    """Returns how many latent steps cover a length in seconds: the next whole number."""
+    """Returns the number of latent steps that cover a length in seconds, rounded up."""
     exact_s = fractions.Fraction(length_s).limit_denominator(_DENOMINATOR)
     return math.ceil(exact_s * self.sample_rate_hz / self.latent_hop_samples)
 
   def sync_ticks(self, latent: int = 0) -> np.ndarray:
-    """Returns tick_L, int64: when a window that begins at a latent step shows its sync frames."""
+    """Returns tick_L, int64: times of the sync frames of a window that begins at a latent step."""
     begin = latent * self.latent_hop_samples * (self.ticks_hz // self.sample_rate_hz)
     return begin + np.arange(self.num_sync_frames, dtype=np.int64) * (self.ticks_hz // self.sync_fps)
 
   def semantic_ticks(self, latent: int = 0) -> np.ndarray:
-    """Returns tick_M, int64: when a window that begins at a latent step shows its semantic frames."""
+    """Returns tick_M, int64: times of the semantic frames of a window that begins at a latent step."""
     begin = latent * self.latent_hop_samples * (self.ticks_hz // self.sample_rate_hz)
     return begin + np.arange(self.num_semantic_frames, dtype=np.int64) * (self.ticks_hz // self.semantic_fps)

@@ -1,10 +1,11 @@
-"""Floating-point operations, counted in the traced computation.
+"""Floating-point operations of a traced computation.
 
-Not in the compiled one, whose own count takes the body of a loop once: twice the multiply-adds of every
-matrix product and convolution, those inside a scan times its length, those of one device times the devices.
-What is not a product is not counted; in these networks that is a few per cent. Of a loop without a known
-length the body counts once, and the count is a lower bound. A kernel of Pallas counts as often as its grid
-has places, those that it skips included; one of cuDNN does not show what it does.
+Counted are two operations per multiply-add of every matrix product and convolution: those inside a scan times
+its length, those of one device times the number of devices. (The cost analysis of XLA counts the body of a
+loop once.) Other operations are not counted; in these networks they are a few per cent. The body of a loop
+without a known length counts once, so that the count is a lower bound. The body of a Pallas kernel counts
+once per point of its grid, including those that it skips; a cuDNN kernel counts nothing, since its operations
+are not in the trace.
 """
 
 import math
@@ -13,10 +14,10 @@ from typing import Any
 import jax
 
 
-def count(jaxpr: Any) -> int:
-  """Returns the operations of an open or closed jaxpr."""
+def count(jaxpr) -> int:
+  """Returns the number of floating-point operations of an open or closed jaxpr."""
   jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
-  # A function whose results a policy has kept leaves one without results to be computed again: XLA drops it.
+  # Where a remat policy saved all results of a function, an equation without results remains: XLA removes it.
   return sum(_of_equation(equation) for equation in jaxpr.eqns if equation.outvars or equation.effects)
 
 
@@ -38,7 +39,7 @@ def _of_equation(equation) -> int:
 
 
 def _times(name: str, params: dict) -> int:
-  """How often an equation does what is inside it."""
+  """Returns how often an equation executes the jaxprs inside it."""
   if name == 'shard_map':
     return params['mesh'].size
   if name == 'pallas_call':

@@ -1,7 +1,8 @@
 """PRNG keys by name.
 
-`jax.random.fold_in(key, i)` equals `jax.random.split(key)[i]`: a key that is split and folded gives one key
-twice. Keys derived here depend on a name, and never equal one that is split off or folded with a count.
+`jax.random.fold_in(key, i)` equals `jax.random.split(key)[i]`: a key that is both split and folded gives the
+same key twice. Keys derived here depend on a name, and never equal one from a split or from folding in a
+count.
 """
 
 import hashlib
@@ -10,12 +11,12 @@ import jax
 
 
 def derive(key: jax.Array, name: str) -> jax.Array:
-  """Returns the key that a name has under another key.
+  """Returns the key of a name, derived from another key.
 
   Args:
     key: PRNG key.
-    name: what the key is for, such as 'noise'; unique among those derived from `key`.
+    name: what the key is for, such as 'noise'; unique among the names derived from `key`.
   """
   number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], 'big')
-  # Steps, indices and the places of a split are all below.
+  # Training steps, sample indices and positions in a split are all smaller.
   return jax.random.fold_in(key, number | 1 << 31)

@@ -1,7 +1,7 @@
-"""The legend of axis letters, and a check that names do not lie.
+"""The legend of axis letters, and a check of array shapes against array names.
 
 The suffix of an array's name lists its axes, one letter each: `latent_BTC` has a batch, latent
-steps and channels. A digit is a literal size: `frame_LYX3` ends in three colours. Scalars,
+steps and channels. A digit is a literal size: `frame_LYX3` ends in three colour channels. Scalars,
 pytrees and structs carry no suffix.
 """
 
@@ -22,18 +22,18 @@ LEGEND = {
   'K': 'codebooks',
   'L': 'video frames at the sync rate',
   'M': 'video frames at the semantic rate',
-  'N': 'wave samples in time, or members of a set that is measured',
+  'N': 'waveform samples in time, or members of an evaluated set',
   'O': 'output features of a linear map',
-  'P': 'patches of one picture',
+  'P': 'patches of one image',
   'Q': 'query positions',
   'R': 'mel bands',
   'S': 'key positions, or tokens of any sequence',
   'T': 'latent steps',
-  'U': 'bytes of a text',
+  'U': 'bytes or tokens of a prompt',
   'V': 'entries of a codebook or a vocabulary',
-  'W': 'words or phonemes',
-  'X': 'picture columns',
-  'Y': 'picture rows',
+  'W': 'bytes or tokens of a transcript, words or phonemes',
+  'X': 'image columns',
+  'Y': 'image rows',
   'Z': 'layers',
 }
 
@@ -50,7 +50,7 @@ def check(**arrays: Any) -> dict[str, int]:
   """Checks ranks and sizes of arrays against the axes in their names.
 
   Args:
-    **arrays: arrays by the name they carry in the caller; None is skipped.
+    **arrays: arrays by their names in the caller; None is skipped.
 
   Returns:
     The size of every axis letter.

@@ -1,7 +1,7 @@
-"""Weights for use: one .safetensors file with flat names, beside the configuration that built the model.
+"""Exported models: one .safetensors file of weights with flat names, and the configuration of the model.
 
 A name is the path of a variable in its module, joined by dots: `blocks.attention.query.kernel`. The folder
-holds `model.safetensors` and `config.json`; unlike a checkpoint it has no optimizer state, and knows no mesh.
+holds `model.safetensors` and `config.json`; unlike a checkpoint it has no optimizer state and no sharding.
 """
 
 from collections.abc import Mapping
@@ -26,23 +26,23 @@ WEIGHTS = 'model.safetensors'
 CONFIG = 'config.json'
 DTYPES = ('float16', 'float32')
 
-# Of a configuration, what decides a codec's latents beside its weights.
+# Configuration keys that determine a codec's latents, together with its weights.
 _CODEC_RATES = ('sample_rate_hz', 'num_channels', 'hop_samples', 'patch_frames')
 _CODEC_SIZES = ('bottleneck', 'n_fft', 'num_latent_channels', 'num_codebooks', 'codebook_size')
 
-# Where a training folder keeps its exported model.
+# The exported model in a training folder.
 EXPORT_FOLDER = 'model'
 
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-  """What `load_export` read.
+  """An exported model.
 
   Attributes:
     arrays: float32 (and integer) NumPy arrays by flat name.
     config: the configuration that the model was trained with.
-    about: notes that were saved with it.
-    folder: where they lie; None for what was never written.
+    about: metadata that was saved with it.
+    folder: that it was read from; None for a model in memory.
   """
 
   arrays: dict[str, np.ndarray]
@@ -59,14 +59,19 @@ def _value(leaf):
   return leaf.get_value() if _is_variable(leaf) else leaf
 
 
-def flatten(tree: Any) -> dict:
-  """Returns the arrays of a pytree by dotted name; an nnx.Variable counts as its value."""
+def flatten(tree) -> dict:
+  """Returns the arrays of a pytree by flat name; of an nnx.Variable its value."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)
   return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
-def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> Any:
-  """Returns `arrays` (see `flatten`) in the structure of `like`; `source` names them in errors.
+def unflatten(arrays: Mapping, like, source: str | pathlib.Path = ''):
+  """Returns arrays in the structure of a pytree: the inverse of `flatten`.
+
+  Args:
+    arrays: by flat name.
+    like: a pytree with the same names and shapes.
+    source: where the arrays come from, for errors.
 
   Raises:
     ValueError: names or shapes differ from those of `like`.
@@ -82,7 +87,16 @@ def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> An
 
 
 def check(arrays: Mapping, wanted: Mapping, source: str | pathlib.Path = '') -> None:
-  """Raises ValueError where names or shapes of two flat sets of arrays differ."""
+  """Checks that two sets of arrays have the same names and shapes.
+
+  Args:
+    arrays: by flat name.
+    wanted: by flat name.
+    source: where the arrays come from, for errors.
+
+  Raises:
+    ValueError: they differ.
+  """
   what = f'The weights of {source} do' if source else 'The weights do'
   missing, extra = [n for n in wanted if n not in arrays], [n for n in arrays if n not in wanted]
   if missing or extra:
@@ -110,10 +124,10 @@ def export(
 
   Args:
     tree: an nnx.Module, nnx.State or any pytree of arrays.
-    path: folder, made where it is absent; files of these names in it are replaced.
-    c: the configuration that builds the model.
+    path: folder, created if it does not exist; files of an earlier export are replaced.
+    c: the configuration of the model.
     dtype: of floating-point arrays in the file, float16 or float32.
-    about: JSON-able notes (step, data, figures).
+    about: metadata that can be written as JSON (step, data, metrics).
 
   Raises:
     ValueError: a weight is not finite, or too large for float16.
@@ -135,13 +149,16 @@ def export(
   path = pathlib.Path(path)
   path.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path / WEIGHTS) as partial:
-    # Not save_file, which writes files that nobody but their owner may read.
+    # Not save_file, which writes files that only their owner may read.
     partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
   files_lib.save(c, path / CONFIG)
 
 
 def locate(path: str | pathlib.Path) -> pathlib.Path:
-  """Returns the folder of weights at a path: the folder itself, or the exported model of a training folder.
+  """Returns the folder of an exported model.
+
+  Args:
+    path: that folder, or the training folder that it belongs to.
 
   Raises:
     FileNotFoundError: there is none.
@@ -155,7 +172,10 @@ def locate(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def load_export(path: str | pathlib.Path) -> Export:
-  """Reads what `export` wrote, from its folder or from a training folder.
+  """Reads an exported model.
+
+  Args:
+    path: see `locate`.
 
   Raises:
     FileNotFoundError: there is no model.
@@ -185,9 +205,9 @@ def array_hash(*arrays: np.ndarray) -> str:
 
 
 def codec_digest(export: Export) -> str:
-  """Returns the SHA-256 of what decides the latents or codes of a codec.
+  """Returns the SHA-256 of all that determines the latents or codes of a codec.
 
-  Of weights rounded to float16, so that a codec and its copy in a packed model have one digest.
+  Weights are rounded to float16, so that a codec and its copy in a bundle have the same digest.
   """
   rates = {key: export.config.clip[key] for key in _CODEC_RATES}
   sizes = {key: export.config.codec[key] for key in _CODEC_SIZES}
@@ -206,9 +226,10 @@ def assign(module: nnx.Module, arrays: Mapping, prefix: str = '', source: str | 
 
   Args:
     module: changed in place.
-    arrays: by flat name; with a prefix, only those under it count, and the rest is left alone.
-    prefix: such as 'codec', where the arrays are those of a larger model.
-    source: where they come from, for errors.
+    arrays: by flat name.
+    prefix: selects arrays by the beginning of their names, such as 'codec' in a larger model; others are
+      ignored.
+    source: where the arrays come from, for errors.
 
   Raises:
     ValueError: names or shapes differ.

@@ -34,8 +34,8 @@ def pin_row_major(x: 'jax.Array', platform: str, num_devices: int) -> 'jax.Array
   """Returns an activation that XLA must store with its last axis innermost.
 
   jax 0.11.2: on GPUs XLA may store time innermost, and transpose it for every matrix product: 19 % of a step
-  of flow_0.6b on an H200 (docs/scaling.md). Before jax 0.11, XLA gathers an array with a layout constraint on
-  every device, so those versions get none where several devices compute together.
+  of flow_0.6b on an H200 (docs/results/scaling.md). Before jax 0.11, XLA gathers an array with a layout
+  constraint on every device, so those versions get none where several devices compute together.
 
   Args:
     x: any array.

@@ -28,7 +28,7 @@ def test_cross_entropy_by_numpy():
   assert float(value) == pytest.approx(np.mean(clips), rel=1e-5)
   for b, k in np.ndindex(3, 2):
     wanted = nats_BTK[b, :, k][np.asarray(counted_BTK)[b, :, k]].mean()
-    assert float(books[f'loss_book{k}'][b]) == pytest.approx(wanted, rel=1e-5)
+    assert float(books[f'loss_codebook{k}'][b]) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_of_nothing_it_is_the_logarithm_of_the_vocabulary_and_of_the_truth_zero():
@@ -50,7 +50,7 @@ def test_what_does_not_count_leaks_neither_into_the_loss_nor_its_gradient():
 
 def test_a_clip_in_which_nothing_counts_is_no_accident():
   value, books = loss.cross_entropy(jnp.ones((1, 6, 2, V)), _codes()[:1], jnp.zeros((1, 6, 2), bool))
-  assert float(value) == 0 and np.isnan(books['loss_book0']).all()
+  assert float(value) == 0 and np.isnan(books['loss_codebook0']).all()
 
 
 def _seen_by_the_network(key, code_BTK, counted_BTK=None):

@@ -141,7 +141,7 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
     jnp.float32,
   )
   metrics = _absorbed(model, latent_BTC)
-  assert float(metrics['use_book0']) == 6 / 8
+  assert float(metrics['usage_codebook0']) == 6 / 8
   entry_VC, share_V = np.asarray(model.codebook_KVC[0]), np.asarray(model.share_KV[0])
   spread = quantizer.RESET_NOISE_SCALE * codebook_1VC[0, :, 0].std()
   for child, parent in ((2, 7), (5, 3)):
@@ -159,8 +159,8 @@ def test_books_that_collapsed_come_to_life_again():
   before = float(model(_latents(4, 50))[2])
   for index in range(500):
     metrics = _absorbed(model, _latents(4, 50, seed=index), index)
-  assert float(metrics['use_book0']) == float(metrics['use_book1']) == 1
-  assert float(metrics['perplexity_book0']) > 0.8 * V
+  assert float(metrics['usage_codebook0']) == float(metrics['usage_codebook1']) == 1
+  assert float(metrics['perplexity_codebook0']) > 0.8 * V
   assert float(model(_latents(4, 50))[2]) < 0.6 * before
 
 
@@ -169,8 +169,8 @@ def test_usage_counts_the_living_and_how_even_they_are():
   model.share_KV.set_value(jnp.asarray([[0.5, 0.5, 0.0, 0.0]]))
   model.codebook_KVC.set_value(jnp.asarray([[[0.0] * C, [1.0] * C, [90.0] * C, [99.0] * C]]))
   metrics = _absorbed(model, jnp.asarray([[[0.0] * C, [1.0] * C]]))
-  assert float(metrics['use_book0']) == 0.5
-  assert float(metrics['perplexity_book0']) == pytest.approx(2, rel=1e-5)
+  assert float(metrics['usage_codebook0']) == 0.5
+  assert float(metrics['perplexity_codebook0']) == pytest.approx(2, rel=1e-5)
 
 
 def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():

@@ -33,8 +33,8 @@ def _model():
 
 
 def _inputs(texts=('wood hits', ''), transcripts=('hello you', ''), has_video=(True, True)):
-  text_BU, text_length_B = text.to_bytes(list(texts), SPEC.num_text_bytes)
-  transcript_BW, transcript_length_B = text.to_bytes(list(transcripts), SPEC.num_transcript_bytes)
+  text_byte_BU, text_length_B = text.to_bytes(list(texts), SPEC.num_text_bytes)
+  transcript_byte_BW, transcript_length_B = text.to_bytes(list(transcripts), SPEC.num_transcript_bytes)
   rng = np.random.default_rng(0)
   shape = (len(texts), SPEC.num_sync_frames, SPEC.frame_size, SPEC.frame_size, 3)
   sync_frame_BLYX3 = rng.integers(0, 256, shape, dtype=np.uint8)
@@ -42,9 +42,9 @@ def _inputs(texts=('wood hits', ''), transcripts=('hello you', ''), has_video=(T
     'semantic_frame_BMYX3': sync_frame_BLYX3[:, : SPEC.num_semantic_frames],
     'sync_frame_BLYX3': sync_frame_BLYX3,
     'has_video_B': np.array(has_video),
-    'text_BU': text_BU,
+    'text_byte_BU': text_byte_BU,
     'text_length_B': text_length_B,
-    'transcript_BW': transcript_BW,
+    'transcript_byte_BW': transcript_byte_BW,
     'transcript_length_B': transcript_length_B,
   }
 
@@ -61,7 +61,7 @@ def _velocity(condition):
 def test_bytes_beyond_the_length_change_nothing():
   inputs = _inputs()
   dirty = dict(inputs)
-  for name, length in (('text_BU', 'text_length_B'), ('transcript_BW', 'transcript_length_B')):
+  for name, length in (('text_byte_BU', 'text_length_B'), ('transcript_byte_BW', 'transcript_length_B')):
     positions = np.arange(inputs[name].shape[1])[None]
     dirty[name] = np.where(positions < inputs[length][:, None], inputs[name], 77).astype(np.uint8)
   np.testing.assert_allclose(_velocity(_condition(inputs)), _velocity(_condition(dirty)), atol=1e-6)
@@ -98,7 +98,7 @@ def test_without_video_the_pictures_do_not_matter():
 def test_every_modality_reaches_the_velocity():
   inputs = _inputs(texts=('wood hits', 'rain'), transcripts=('hello you', 'come'))
   base = _velocity(_condition(inputs))
-  for name in ('text_BU', 'transcript_BW', 'sync_frame_BLYX3', 'semantic_frame_BMYX3'):
+  for name in ('text_byte_BU', 'transcript_byte_BW', 'sync_frame_BLYX3', 'semantic_frame_BMYX3'):
     changed = inputs | {name: (inputs[name].astype(int) + 40).astype(np.uint8)}
     assert float(jnp.abs(_velocity(_condition(changed)) - base).max()) > 1e-4, name
 

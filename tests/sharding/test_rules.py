@@ -43,7 +43,7 @@ def test_table(mesh, axes, shape, wanted):
   ('axes', 'shape', 'message'),
   [
     (('embed', 'mpl'), (16, 32), "Unknown logical axis 'mpl'"),
-    (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both split over mesh axis 'fsdp'"),
+    (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both sharded over mesh axis 'fsdp'"),
     (('mlp', 'heads'), (15, 15), 'both split'),  # whatever the sizes, so that it is seen on one device
     (('embed',), (2, 3, 16), 'names 1 dimensions'),
     (('embed', 'mlp'), (16,), 'names 2 dimensions'),
@@ -119,7 +119,7 @@ def test_meshes_that_do_not_fit(sizes, message):
 
 
 def test_slices_are_not_cut():
-  with pytest.raises(ValueError, match='multiple of the 3 slices, which it alone connects; got 2'):
+  with pytest.raises(ValueError, match='multiple of the 3 slices, which only it connects; got 2'):
     mesh_lib.resolve({'replica': 2, 'data': -1}, 12, 3)
 
 

@@ -179,7 +179,7 @@ def test_clips_without_sound_take_no_part_in_sync():
   assert before == pytest.approx(after, rel=1e-6)
 
 
-@pytest.mark.parametrize('kind', [('flow', 'loss_t3'), ('tokens', 'loss_book1')])
+@pytest.mark.parametrize('kind', [('flow', 'loss_t3'), ('tokens', 'loss_codebook1')])
 @pytest.mark.parametrize('name', ['sync_frame_BLYX3', 'semantic_frame_BMYX3'])
 def test_generators_read_pictures_unless_there_are_none(kind, name):
   task, c = _task(kind[0])
@@ -212,7 +212,7 @@ def test_tokens_of_a_stranger_are_as_likely_as_any_other(is_causal):
   model, batch = task.build(jax.random.key(0)), _batch(task, c)
   run = nnx.jit(lambda model, key: task_lib.sampled_loss(task, model, batch, key, jnp.zeros((), int)))
   output = run(model, jax.random.key(1))
-  books = [float(output.metrics[f'loss_book{k}'].mean()) for k in range(c.codec.num_codebooks)]
+  books = [float(output.metrics[f'loss_codebook{k}'].mean()) for k in range(c.codec.num_codebooks)]
   assert [float(output.loss), *books] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
 
 
@@ -275,8 +275,8 @@ def test_every_task_computes_again_what_it_is_told_to(name):
 
 _INPUTS = {
   'drop_video': ('semantic_frame_BMYX3', 'sync_frame_BLYX3'),
-  'drop_text': ('text_BU',),
-  'drop_transcript': ('transcript_BW',),
+  'drop_text': ('text_byte_BU',),
+  'drop_transcript': ('transcript_byte_BW',),
 }
 
 

@@ -1,1 +1,1 @@
-"""Token generators: codebook patterns, losses, sampling. Knows no network: takes a predict_fn or step_fn."""
+"""Token generation: codebook patterns, losses, sampling. Independent of the network: takes functions."""

@@ -1,10 +1,10 @@
-"""Codebook patterns: which tokens are told at once.
+"""Codebook patterns: which tokens are predicted in the same step.
 
-Book k is told delays[k] steps late: pattern step s holds, of book k, the token of step s - delays[k], or
-padding where the clip has no such step.
+Codebook k is delayed by delays[k] steps: pattern step s holds, of codebook k, the token of step
+s - delays[k], or padding where the clip has no such step.
 
-  parallel:  delays[k] = 0: the books of a step are told at once, each blind to the others            (1)
-  delay:     delays[k] = k: each book of a step knows the books before it, for K - 1 steps more       (2)
+  parallel:  delays[k] = 0: all codebooks of a step are predicted at once, independently              (1)
+  delay:     delays[k] = k: each codebook is conditioned on those before it, at K - 1 more steps      (2)
 
 Copet et al. 2023, arXiv 2306.05284, sec. 2.2.
 """
@@ -19,7 +19,11 @@ PATTERNS = {'parallel': lambda k: 0, 'delay': lambda k: k}
 
 
 def codebook_delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
-  """Returns by how many steps each book is late.
+  """Returns the delay of each codebook in steps.
+
+  Args:
+    pattern: a key of PATTERNS.
+    num_codebooks: K.
 
   Raises:
     ValueError: an unknown pattern.
@@ -29,31 +33,35 @@ def codebook_delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
   return tuple(PATTERNS[pattern](k) for k in range(num_codebooks))
 
 
-def build(code_BTK: jax.Array, delays: tuple[int, ...], padding: npt.ArrayLike) -> jax.Array:
-  """Returns code_BSK of the pattern's steps, T + max(late) of them.
+def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
+  """Returns code_BSK in pattern steps, of which there are T + max(delays).
 
   Args:
-    code_BTK: tokens; or what goes with them, such as which are known.
+    code_BTK: tokens, or values that belong to them, such as a mask.
     delays: see `codebook_delays`.
-    padding: what stands where there is no token.
+    padding: value where there is no token.
   """
   _check(code_BTK, delays)
-  rows = ((0, 0), (0, max(delays)))
-  padded_BSK = jnp.pad(code_BTK, (*rows, (0, 0)), constant_values=padding)
+  widths = ((0, 0), (0, max(delays)), (0, 0))
+  padded_BSK = jnp.pad(code_BTK, widths, constant_values=padding)
   return jnp.stack([_shifted(padded_BSK[..., k], delay, padding) for k, delay in enumerate(delays)], axis=-1)
 
 
 def revert(code_BSK: jax.Array, delays: tuple[int, ...]) -> jax.Array:
-  """Returns code_BTK of the steps of a pattern: the inverse of `build`.
+  """Returns code_BTK of pattern steps: the inverse of `build`.
+
+  Args:
+    code_BSK: tokens in pattern steps.
+    delays: see `codebook_delays`.
 
   Raises:
-    ValueError: there are too few steps for these delays.
+    ValueError: there are no more steps than the largest delay, or not as many codebooks as delays.
   """
   _check(code_BSK, delays)
   num_steps = code_BSK.shape[1] - max(delays)
   if num_steps < 1:
     raise ValueError(
-      f'a pattern of delays {delays} has more than {max(delays)} steps; got {code_BSK.shape[1]}.'
+      f'a pattern with delays {delays} has more than {max(delays)} steps; got {code_BSK.shape[1]}.'
     )
   return jnp.stack([code_BSK[:, delay : delay + num_steps, k] for k, delay in enumerate(delays)], axis=-1)
 
@@ -63,7 +71,7 @@ def _shifted(code_BS: jax.Array, delay: int, padding) -> jax.Array:
   return jnp.pad(code_BS, ((0, 0), (delay, 0)), constant_values=padding)[:, :num_steps]
 
 
-def _check(code_BTK: jax.Array, late: tuple[int, ...]) -> None:
+def _check(code_BTK: jax.Array, delays: tuple[int, ...]) -> None:
   shapes.check(code_BTK=code_BTK)
-  if code_BTK.shape[-1] != len(late):
-    raise ValueError(f'delays {late} are of {len(late)} books; got {code_BTK.shape[-1]} books.')
+  if code_BTK.shape[-1] != len(delays):
+    raise ValueError(f'delays {delays} are of {len(delays)} codebooks; got {code_BTK.shape[-1]} codebooks.')

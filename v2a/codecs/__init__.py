@@ -1,1 +1,1 @@
-"""Waves to latents and codes, and back."""
+"""Codecs: waveforms to latents or codes, and back."""

@@ -1,16 +1,17 @@
 """The codec: one STFT-domain trunk, two bottlenecks.
 
-wave -> log-magnitudes (and stereo balance) -> patches of `patch_frames` frames -> ConvNeXt blocks at the
-latent rate -> bottleneck (kl | rvq) -> ConvNeXt blocks -> log-magnitudes -> phases -> inverse STFT -> wave.
+waveform -> log-magnitudes (and channel level differences) -> patches of `patch_frames` frames -> ConvNeXt
+blocks at the latent rate -> bottleneck (kl | rvq) -> ConvNeXt blocks -> log-magnitudes -> phases -> inverse
+STFT -> waveform.
 
-  level = log(|X| 4 / n_fft + 0.001),   |X| the root of the mean power of the channels     (1)
+  log_magnitude = log(|X| 4 / n_fft + 0.001),   |X| the root of the mean power of the channels     (1)
 
-so that a full-scale sine is near 0 and silence is -6.9. What tells left from right is coded beside it,
-see `codecs.channel_level`. Everything the network does is matrix multiplication at the latent rate. Phases
-are not coded but made consistent afterwards, see `codecs.griffin_lim`: a head that predicts them (Siuzdak
-2023, arXiv 2306.00814) was tried first, and after 1,500 steps lost two thirds of the energy of tonal sounds
-to frames that cancel each other. Log-magnitudes of both channels were tried, too: after 2,400 steps every
-sound came from the middle, since where it comes from is so little of the loss.
+so that a full-scale sine is near 0 and silence is -6.9. Stereo is coded as level differences in bands, see
+`codecs.channel_level`. The network consists of matrix products at the latent rate. Phases are not coded but
+reconstructed, see `codecs.griffin_lim`: a head that predicts them (Siuzdak 2023, arXiv 2306.00814) was tried
+first, and after 1,500 steps lost two thirds of the energy of tonal sounds to frames that cancel each other.
+Log-magnitudes of both channels were tried, too: after 2,400 steps every sound was in the centre, since
+panning is so small a part of the loss.
 """
 
 from flax import nnx
@@ -36,11 +37,12 @@ LOG_STD_RANGE = (-6.0, 2.0)
 
 @struct.dataclass
 class SpectralFeatures:
-  """What the codec keeps of a sound.
+  """The features that the codec encodes and decodes.
 
   Attributes:
     log_magnitude_BJF: log-magnitudes (eq. 1).
-    channel_level_BTR: share of left and right in bands (balance eq. 1); no bands in a mono codec.
+    channel_level_BTR: level differences of left and right in bands (`channel_level` eq. 1); no bands in a
+      mono codec.
   """
 
   log_magnitude_BJF: jax.Array
@@ -48,11 +50,11 @@ class SpectralFeatures:
 
 
 class LatentStatistic(nnx.Variable):
-  """Stored mean or standard deviation of latents; data, not trained."""
+  """Mean or standard deviation of latents, measured on data; not trained."""
 
 
 class Autoencoder(nnx.Module):
-  """Waves to normalised latents and back, at the rates of a ClipSpec."""
+  """Encodes waveforms as normalised latents or codes, and decodes them, at the rates of a ClipSpec."""
 
   def __init__(
     self,
@@ -71,7 +73,20 @@ class Autoencoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
-    """Args: the spec; STFT window; latent channels; trunk size; bottleneck and its books; bands; phases.
+    """Makes the codec.
+
+    Args:
+      spec: rates and lengths of a clip.
+      n_fft: STFT window in samples.
+      num_latent_channels: C.
+      width: of the trunk.
+      num_encoder_layers, num_decoder_layers: ConvNeXt blocks.
+      bottleneck: one of BOTTLENECKS.
+      num_codebooks, codebook_size: of the rvq bottleneck.
+      num_channel_level_bands: in which channel levels are coded, in stereo.
+      num_griffin_lim_iterations: of phase reconstruction.
+      rngs: for initial weights.
+      dtype: of products.
 
     Raises:
       ValueError: an unknown bottleneck.
@@ -104,18 +119,18 @@ class Autoencoder(nnx.Module):
     self.latent_std_C = LatentStatistic(jnp.ones(num_latent_channels))
 
   def spectral_features(self, spec_BAJF: jax.Array) -> SpectralFeatures:
-    """Returns what the codec keeps of a complex spectrogram."""
+    """Returns the features of a complex spectrogram."""
     power_BAJF = (jnp.square(spec_BAJF.real) + jnp.square(spec_BAJF.imag)) * (4 / self.n_fft) ** 2
-    level_BJF = jnp.log(jnp.sqrt(jnp.mean(power_BAJF, axis=1)) + MAGNITUDE_FLOOR)
+    log_magnitude_BJF = jnp.log(jnp.sqrt(jnp.mean(power_BAJF, axis=1)) + MAGNITUDE_FLOOR)
     B, _, J, _ = spec_BAJF.shape
     if not self.num_channel_level_bands:
-      return SpectralFeatures(level_BJF, jnp.zeros((B, J // self.spec.patch_frames, 0)))
+      return SpectralFeatures(log_magnitude_BJF, jnp.zeros((B, J // self.spec.patch_frames, 0)))
     return SpectralFeatures(
-      level_BJF, channel_level.from_power(power_BAJF, self._band_weights(), self.spec.patch_frames)
+      log_magnitude_BJF, channel_level.from_power(power_BAJF, self._band_weights(), self.spec.patch_frames)
     )
 
   def band_magnitude(self, features: SpectralFeatures) -> jax.Array:
-    """Returns how loud each band of each latent step is (BTR, linear)."""
+    """Returns the linear magnitude of each band in each latent step (BTR)."""
     amplitude_BJF = jnp.exp(features.log_magnitude_BJF) - MAGNITUDE_FLOOR
     B, J, F = amplitude_BJF.shape
     amplitude_BTF = amplitude_BJF.reshape(B, -1, self.spec.patch_frames, F).mean(axis=2)
@@ -125,11 +140,11 @@ class Autoencoder(nnx.Module):
     return channel_level.band_weights(self.spec.sample_rate_hz, self.num_bins, self.num_channel_level_bands)
 
   def spectrogram(self, wave_BNA: jax.Array) -> jax.Array:
-    """Returns the complex spectrogram BAJF that the codec works on."""
+    """Returns the complex spectrogram BAJF of a waveform, on the grid of the codec."""
     return stft.forward(wave_BNA, self.n_fft, self.spec.hop_samples)
 
   def trunk(self, features: SpectralFeatures) -> jax.Array:
-    """Returns what the bottleneck receives: mean and log std (kl) or latents (rvq), BTC."""
+    """Returns the input of the bottleneck, BTC: mean and log std (kl), or latents (rvq)."""
     B, J, _ = features.log_magnitude_BJF.shape
     patch_BTI = ((features.log_magnitude_BJF - LOG_MAGNITUDE_MEAN) / LOG_MAGNITUDE_STD).reshape(
       B, J // self.spec.patch_frames, -1
@@ -160,7 +175,7 @@ class Autoencoder(nnx.Module):
 
     Args:
       latent_BTC: the latents.
-      prefix_BNA: begin of the wave, where one was decoded already: the result continues its phases.
+      prefix_BNA: beginning of the waveform, if it was decoded before: the result continues its phases.
     """
     shapes.check(latent_BTC=latent_BTC)
     mean_C, std_C = self.latent_mean_C[...], self.latent_std_C[...]
@@ -173,17 +188,19 @@ class Autoencoder(nnx.Module):
     return self.to_waveform(self.decode_features(self.quantizer.decode(codes_BTK)), prefix_BNA)
 
   def decode_features(self, latent_BTC: jax.Array) -> SpectralFeatures:
-    """Returns the levels of latents before normalisation."""
+    """Returns the features of latents that are not normalised."""
     x_BTD = stack.scan(self.decoder, self.from_latent(latent_BTC))
     x_BTI = self.head(layers.layer_norm(x_BTD)).astype(jnp.float32)
     B, T, _ = x_BTI.shape
-    num_levels = self.spec.patch_frames * self.num_bins
-    level_BJF = x_BTI[..., :num_levels].reshape(B, T * self.spec.patch_frames, self.num_bins)
-    level_BJF = jnp.minimum(level_BJF * LOG_MAGNITUDE_STD + LOG_MAGNITUDE_MEAN, MAX_LOG_MAGNITUDE)
-    return SpectralFeatures(level_BJF, jnp.tanh(x_BTI[..., num_levels:]))
+    num_magnitudes = self.spec.patch_frames * self.num_bins
+    log_magnitude_BJF = x_BTI[..., :num_magnitudes].reshape(B, T * self.spec.patch_frames, self.num_bins)
+    log_magnitude_BJF = log_magnitude_BJF * LOG_MAGNITUDE_STD + LOG_MAGNITUDE_MEAN
+    return SpectralFeatures(
+      jnp.minimum(log_magnitude_BJF, MAX_LOG_MAGNITUDE), jnp.tanh(x_BTI[..., num_magnitudes:])
+    )
 
   def magnitude(self, features: SpectralFeatures) -> jax.Array:
-    """Returns |STFT| BAJF; levels at or below the floor are silence."""
+    """Returns |STFT| BAJF of features; log-magnitudes at or below the floor are silence."""
     magnitude_BJF = jax.nn.relu(jnp.exp(features.log_magnitude_BJF) - MAGNITUDE_FLOOR) * (self.n_fft / 4)
     if not self.num_channel_level_bands:
       return magnitude_BJF[:, None]
@@ -191,20 +208,25 @@ class Autoencoder(nnx.Module):
     return magnitude_BJF[:, None] * gain_BAJF
 
   def to_waveform(self, features: SpectralFeatures, prefix_BNA: jax.Array | None = None) -> jax.Array:
-    """Returns wave_BNA of levels, with consistent phases."""
+    """Returns wave_BNA of features, with reconstructed phases; see `decode`."""
     hop = self.spec.hop_samples
-    known_BJF = None
+    prefix_BJF = None
     if prefix_BNA is not None:
-      # The last frames of the known wave look past its end; their phases are not known.
+      # The last frames of the prefix extend past its end; their phases are not known.
       reach = -(-(self.n_fft - hop) // (2 * hop))
       spec_BAJF = self.spectrogram(prefix_BNA)[:, :, :-reach]
-      known_BJF = griffin_lim.unit_phasor(jnp.mean(spec_BAJF, axis=1))
+      prefix_BJF = griffin_lim.unit_phasor(jnp.mean(spec_BAJF, axis=1))
     return griffin_lim.reconstruct(
-      self.magnitude(features), self.n_fft, hop, self.num_griffin_lim_iterations, known_BJF
+      self.magnitude(features), self.n_fft, hop, self.num_griffin_lim_iterations, prefix_BJF
     )
 
   def to_waveform_with_phases(self, features: SpectralFeatures, spec_BAJF: jax.Array) -> jax.Array:
-    """Returns wave_BNA of levels with the phases of another spectrogram; differentiable."""
+    """Returns wave_BNA of features with the phases of a spectrogram; differentiable.
+
+    Args:
+      features: give the magnitudes.
+      spec_BAJF: gives the phases.
+    """
     return stft.inverse(
       self.magnitude(features) * griffin_lim.unit_phasor(spec_BAJF), self.n_fft, self.spec.hop_samples
     )

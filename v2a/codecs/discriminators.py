@@ -1,12 +1,12 @@
 """Multi-resolution spectrogram discriminators, for adversarial codec training.
 
-Each looks at the log-magnitude spectrogram of one resolution with strided 2-D convolutions and
-scores patches (Jang et al. 2021, arXiv 2106.07889, sec. 2.3). Hinge losses:
+Each applies strided 2-D convolutions to the log-magnitude spectrogram of one resolution, and scores patches
+(Jang et al. 2021, arXiv 2106.07889, sec. 2.3). Hinge losses:
 
   L_D = mean max(0, 1 - D(x)) + mean max(0, 1 + D(y)),      L_G = -mean D(y)            (1)
   L_fm = mean over layers of |D_l(x) - D_l(y)| / mean |D_l(x)|                           (2)
 
-each of one clip, over the frames that count (`v2a.masks`).
+each of one clip, over its valid frames (`v2a.masks`).
 """
 
 from flax import nnx
@@ -22,7 +22,7 @@ NUM_LAYERS = 4
 
 
 class Conv2D(nnx.Module):
-  """A 2-D convolution over time and frequency with a leaky rectifier."""
+  """A 2-D convolution over time and frequency, without bias."""
 
   def __init__(self, in_features: int, out_features: int, strides: tuple[int, int], *, rngs: nnx.Rngs):
     std = 1 / np.sqrt(9 * in_features)
@@ -48,7 +48,7 @@ class Discriminator(nnx.Module):
     self.score = Conv2D(width, 1, (1, 1), rngs=rngs)
 
   def __call__(self, wave_BNA: jax.Array) -> list[jax.Array]:
-    """Returns the activations of every layer; the last are the scores."""
+    """Returns the activations of every layer; the last ones are the scores."""
     x = jnp.log(loss.magnitude(wave_BNA, self.n_fft, self.hop_samples) + loss.MAGNITUDE_FLOOR)
     x = x.transpose(0, 2, 3, 1)
     activations = []
@@ -59,7 +59,7 @@ class Discriminator(nnx.Module):
 
 
 class Discriminators(nnx.Module):
-  """One discriminator a resolution."""
+  """One discriminator per resolution."""
 
   def __init__(self, num_channels: int, width: int, *, rngs: nnx.Rngs):
     self.members = nnx.List(
@@ -67,12 +67,12 @@ class Discriminators(nnx.Module):
     )
 
   def __call__(self, wave_BNA: jax.Array) -> list[list[jax.Array]]:
-    """Returns the activations of every member."""
+    """Returns the activations of every discriminator."""
     return [member(wave_BNA) for member in self.members]
 
 
 def _valid(real: list, num_valid_B: jax.Array | None) -> list[jax.Array | None]:
-  """Returns which frames count for each member; layers keep the frames of the spectrogram."""
+  """Returns the valid frames for each discriminator; all of its layers have the frames of its spectrogram."""
   return [
     loss.valid_frames(num_valid_B, layers[-1].shape[1], hop) for layers, (_, hop) in zip(real, RESOLUTIONS)
   ]
@@ -82,8 +82,8 @@ def discriminator_loss(real: list, fake: list, num_valid_B: jax.Array | None = N
   """Returns L_D of eq. 1 of each clip (B).
 
   Args:
-    real, fake: what Discriminators returned for true and made waves.
-    num_valid_B: samples that count, from the start; all where None.
+    real, fake: activations (`Discriminators`) of real and of generated waveforms.
+    num_valid_B: number of valid samples, from the start; None for all.
   """
   terms = [
     masks.clip_mean(jax.nn.relu(1 - x[-1]) + jax.nn.relu(1 + y[-1]), is_valid_BJ)

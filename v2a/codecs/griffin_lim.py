@@ -1,9 +1,9 @@
-"""Phases for magnitudes: integration along time, then Griffin-Lim.
+"""Phase reconstruction: integration along time, then Griffin-Lim.
 
-A generator can know how loud each frequency is at each instant; which phase it has, nobody can hear
-and nothing in the picture tells. So latents carry magnitudes, and phases are made consistent here.
+Absolute phases are hardly audible and do not follow from the video. So latents code magnitudes only, and
+phases that are consistent with them are reconstructed here.
 
-Start, for magnitude M at frame j, bin m, hop a, window length n (Hann, c = 0.25645):
+Initial phases, for magnitude M at frame j, bin m, hop a, window length n (Hann, c = 0.25645):
 
   phi(j + 1, m) = phi(j, m) + 2 pi a m / n + a / (c n) d/dm log M                        (1)
 
@@ -12,8 +12,8 @@ Start, for magnitude M at frame j, bin m, hop a, window length n (Hann, c = 0.25
   c_{k+1} = S(M e^(i arg c_k))                                                            (2)
 
 where S is the inverse STFT followed by the STFT (Griffin and Lim 1984, eq. 8). The accelerated form
-(Perraudin et al. 2013) came no closer after 24 rounds on predicted magnitudes (relative error 0.14
-against 0.13), and carried rounding errors ten times further.
+(Perraudin et al. 2013) was no better after 24 iterations on predicted magnitudes (relative error 0.14 against
+0.13), and amplified rounding errors ten times as much.
 """
 
 import jax
@@ -31,7 +31,7 @@ def integrate(magnitude_BJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Arr
   padded = jnp.pad(level_BJF, ((0, 0), (0, 0), (1, 1)), mode='edge')
   slope_BJF = (padded[..., 2:] - padded[..., :-2]) / 2
   centre_F = 2 * np.pi * hop_samples * np.arange(level_BJF.shape[-1]) / n_fft
-  # The centre advances by whole turns and a rest; the rest alone keeps float32 exact over long clips.
+  # Modulo 2 pi, since only the remainder matters, and small values keep float32 accurate over long clips.
   centre_F = np.mod(centre_F, 2 * np.pi).astype(np.float32)
   advance_BJF = centre_F[None, None] + slope_BJF * (hop_samples / (HANN_WIDTH * n_fft))
   advance_BJF = (advance_BJF[:, 1:] + advance_BJF[:, :-1]) / 2
@@ -48,14 +48,14 @@ def reconstruct(
 ) -> jax.Array:
   """Returns wave_BNA whose spectrogram has (nearly) the given magnitudes.
 
-  All channels share the phases of their mean, so that a source keeps its place between them.
+  All channels share the phases of their mean, so that a source keeps its panning.
 
   Args:
     magnitude_BAJF: |STFT| of every channel.
     n_fft, hop_samples: of the transform.
     num_iterations: of eq. 2.
-    prefix_BJF: unit complex phases of the first frames, of a wave that this one continues: they are
-      where eq. 1 starts from, and eq. 2 leaves them as they are.
+    prefix_BJF: phasors of the first frames, of a waveform that this one continues: eq. 1 starts from the last
+      of them, and eq. 2 does not change them.
   """
   mean_BJF = jnp.mean(magnitude_BAJF, axis=1)
   phase_BJF = integrate(mean_BJF, n_fft, hop_samples)
@@ -64,20 +64,20 @@ def reconstruct(
     phase_BJF = phase_BJF - phase_BJF[:, last : last + 1] + jnp.angle(prefix_BJF[:, last:])
   unit_BJF = jax.lax.complex(jnp.cos(phase_BJF), jnp.sin(phase_BJF))
 
-  def hold(unit_BJF):
+  def keep_prefix(unit_BJF):
     if prefix_BJF is None:
       return unit_BJF
     return unit_BJF.at[:, : prefix_BJF.shape[1]].set(prefix_BJF)
 
   def step(unit_BJF, _):
     wave = stft.inverse((mean_BJF * unit_BJF)[:, None], n_fft, hop_samples)
-    return hold(unit_phasor(stft.forward(wave, n_fft, hop_samples)[:, 0])), None
+    return keep_prefix(unit_phasor(stft.forward(wave, n_fft, hop_samples)[:, 0])), None
 
-  unit_BJF, _ = jax.lax.scan(step, hold(unit_BJF), None, length=num_iterations)
+  unit_BJF, _ = jax.lax.scan(step, keep_prefix(unit_BJF), None, length=num_iterations)
   return stft.inverse(magnitude_BAJF * unit_BJF[:, None], n_fft, hop_samples)
 
 
 def unit_phasor(spec: jax.Array) -> jax.Array:
-  """Returns a complex array at magnitude 1 (1 where it is zero)."""
+  """Returns a complex array scaled to magnitude 1 (1 where it is zero)."""
   size = jnp.sqrt(jnp.square(spec.real) + jnp.square(spec.imag))
   return jnp.where(size > 1e-12, spec / jnp.maximum(size, 1e-12), 1.0)

@@ -1,18 +1,19 @@
-"""What a codec is trained to keep.
+"""Reconstruction losses of codecs, and the KL divergence.
 
-  L_level = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x   of levels (autoencoder eq. 1)   (0)
-  L_balance = sum a |b - b'| / sum a                             of balances (balance eq. 1)     (4)
-  L_stft = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1    (1)
-  L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                               (2)
-  L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                               (3)
+  L_magnitude = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x
+                of log-magnitudes (`autoencoder` eq. 1)                                         (0)
+  L_stft  = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1  (1)
+  L_mel   = mean over resolutions of  mean |log mel X - log mel Y|                              (2)
+  L_kl    = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                              (3)
+  L_level = sum a |b - b'| / sum a   of channel levels (`channel_level` eq. 1)                  (4)
 
-with w the root of the density of the mel scale at each bin, and a how loud a latent step is in each band.
-Each is the value of a clip, over its frames or steps that count (`v2a.masks`). Ratios are of sums over one
-clip: those of sums over a batch would not be the means of those of its microbatches.
-Squares, not magnitudes, in eq. 0: a partial is a few bins that stand far out of many. Under |x - y| and the
-density itself, 7,000 steps gave up the partials above 2 kHz and reached a lower loss on the noise between.
-L_stft and L_mel are taken on the channels and, for stereo, on their sum and difference, so that the two
-sides keep their phase relation. Yamamoto et al. 2020, arXiv 1910.11480, eq. 6 (multi-resolution STFT);
+with w the square root of the density of the mel scale at each bin, and a the magnitude of a latent step in
+each band. Each is the value of a clip, over its valid frames or steps (`v2a.masks`). Ratios are of sums over
+one clip: the ratio of sums over a batch would not be the mean of those of its microbatches.
+Eq. 0 has squares, not absolute values, since a partial is a few bins far above the others: with |x - y| and
+the density itself, training for 7,000 steps lost the partials above 2 kHz in favour of the noise between.
+L_stft and L_mel are computed on the channels and, for stereo, on their sum and difference, so that the phase
+between the channels is kept. Yamamoto et al. 2020, arXiv 1910.11480, eq. 6 (multi-resolution STFT);
 Kumar et al. 2023, arXiv 2306.06546, sec. 3.5 (multi-scale mel).
 """
 
@@ -50,9 +51,9 @@ def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: in
   """Returns is_valid_BJ: the frames whose centre lies within the first samples of each clip; None for all.
 
   Args:
-    num_valid_B: samples of each clip that count; None for all.
+    num_valid_B: number of valid samples of each clip, from the start; None for all.
     num_frames: of a spectrogram on the grid of `codecs.stft`.
-    hop_samples: between two of them.
+    hop_samples: between frames.
   """
   if num_valid_B is None:
     return None
@@ -65,9 +66,9 @@ def spectral(
   """Returns eq. 1 and 2 of each clip (B), named stft and mel.
 
   Args:
-    target_BNA, output_BNA: waves; zeros beyond what counts.
+    target_BNA, output_BNA: waveforms; zeros beyond the valid samples.
     sample_rate_hz: of both.
-    num_valid_B: samples that count, from the start; all where None.
+    num_valid_B: number of valid samples, from the start; None for all.
   """
   target_BNA, output_BNA = views(target_BNA), views(output_BNA)
   stft_terms, mel_terms = [], []
@@ -96,49 +97,49 @@ def spectral(
 def log_magnitude(
   target_BJF: jax.Array, output_BJF: jax.Array, sample_rate_hz: int, is_valid_BJ: jax.Array | None = None
 ) -> jax.Array:
-  """Returns eq. 0 of each clip (B): half for what is heard, half for what is loud.
+  """Returns eq. 0 of each clip (B): a loss of log-magnitudes and one of magnitudes.
 
   Args:
-    target_BJF, output_BJF: levels.
-    sample_rate_hz: of the waves.
-    is_valid_BJ: which frames count; all where None.
+    target_BJF, output_BJF: log-magnitudes.
+    sample_rate_hz: of the waveforms.
+    is_valid_BJ: which frames are valid; None for all.
   """
   shapes.check(target_BJF=target_BJF, output_BJF=output_BJF, is_valid_BJ=is_valid_BJ)
   frequency_hz = np.linspace(0, sample_rate_hz / 2, target_BJF.shape[-1])
   weight_F = np.sqrt(np.gradient(mel.from_hz(frequency_hz)))
   weight_11F = jnp.asarray((weight_F / weight_F.mean())[None, None], jnp.float32)
   x_BJF, y_BJF = jnp.exp(target_BJF) * weight_11F, jnp.exp(output_BJF) * weight_11F
-  # Clips of which nothing counts have a mean of 0; all others are above the floor of levels.
+  # Clips without valid frames have a mean of 0; all others are above the floor of magnitudes.
   x_B = jnp.maximum(masks.clip_mean(x_BJF, is_valid_BJ), 1e-9)
-  loud_B = masks.clip_mean(jnp.abs(x_BJF - y_BJF), is_valid_BJ) / x_B
-  return masks.clip_mean(weight_11F * jnp.square(target_BJF - output_BJF), is_valid_BJ) / 2 + loud_B
+  magnitude_B = masks.clip_mean(jnp.abs(x_BJF - y_BJF), is_valid_BJ) / x_B
+  return masks.clip_mean(weight_11F * jnp.square(target_BJF - output_BJF), is_valid_BJ) / 2 + magnitude_B
 
 
 def channel_level(
-  target_BTR: jax.Array, output_BTR: jax.Array, loudness_BTR: jax.Array, is_valid_BT: jax.Array | None = None
+  target_BTR: jax.Array, output_BTR: jax.Array, magnitude_BTR: jax.Array, is_valid_BT: jax.Array | None = None
 ) -> jax.Array:
   """Returns eq. 4 of each clip (B).
 
   Args:
-    target_BTR, output_BTR: balances.
-    loudness_BTR: a.
-    is_valid_BT: which steps count; all where None.
+    target_BTR, output_BTR: channel levels.
+    magnitude_BTR: a.
+    is_valid_BT: which steps are valid; None for all.
   """
   shapes.check(
-    target_BTR=target_BTR, output_BTR=output_BTR, loudness_BTR=loudness_BTR, is_valid_BT=is_valid_BT
+    target_BTR=target_BTR, output_BTR=output_BTR, magnitude_BTR=magnitude_BTR, is_valid_BT=is_valid_BT
   )
   if is_valid_BT is not None:
-    loudness_BTR = jnp.where(is_valid_BT[..., None], loudness_BTR, 0.0)
-  error_BTR = loudness_BTR * jnp.abs(target_BTR - output_BTR)
-  return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(loudness_BTR, axis=(1, 2)) + MAGNITUDE_FLOOR)
+    magnitude_BTR = jnp.where(is_valid_BT[..., None], magnitude_BTR, 0.0)
+  error_BTR = magnitude_BTR * jnp.abs(target_BTR - output_BTR)
+  return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(magnitude_BTR, axis=(1, 2)) + MAGNITUDE_FLOOR)
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array, is_valid_BT: jax.Array | None = None) -> jax.Array:
-  """Returns eq. 3 of each clip (B): the divergence from a standard normal, a latent value.
+  """Returns eq. 3 of each clip (B): the divergence from a standard normal, per latent value.
 
   Args:
     mean_BTC, log_std_BTC: of the posterior.
-    is_valid_BT: which steps count; all where None.
+    is_valid_BT: which steps are valid; None for all.
   """
   divergence_BTC = 0.5 * (jnp.square(mean_BTC) + jnp.exp(2 * log_std_BTC) - 1 - 2 * log_std_BTC)
   return masks.clip_mean(divergence_BTC, is_valid_BT)

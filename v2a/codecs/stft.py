@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its inverse, on a grid that latents share.
+"""Short-time Fourier transform and its inverse, on a grid aligned with latents.
 
 Frame j is centred at (j + 0.5) * hop, so N samples give exactly N / hop frames, and frames
 [p * T, p * (T + 1)) belong to latent step T. Hann windows; the inverse adds overlapping frames and
@@ -11,7 +11,7 @@ import numpy as np
 
 
 def hann(size: int) -> np.ndarray:
-  """The periodic Hann window."""
+  """Returns the periodic Hann window."""
   return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
 
 
@@ -27,16 +27,19 @@ def forward(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   """Returns the complex spectrogram spec_BAJF, F = n_fft / 2 + 1.
 
   Args:
-    wave_BNA: waves; N a multiple of hop_samples.
+    wave_BNA: waveforms; N a multiple of hop_samples.
     n_fft: window length, a multiple of hop_samples.
     hop_samples: samples between frames.
+
+  Raises:
+    ValueError: N or n_fft is no multiple of hop_samples, or n_fft - hop_samples is odd.
   """
   B, N, A = wave_BNA.shape
   _check(N, n_fft, hop_samples)
   pad = (n_fft - hop_samples) // 2
   wave_BAN = jnp.pad(wave_BNA.transpose(0, 2, 1), ((0, 0), (0, 0), (pad, pad)))
   num_frames, folds = N // hop_samples, n_fft // hop_samples
-  # n_fft = folds * hop: frames are neighbouring hop-sized pieces side by side (no gather).
+  # n_fft = folds * hop: a frame is a concatenation of neighbouring hop-sized pieces, without a gather.
   tail = (num_frames + folds - 1) * hop_samples - wave_BAN.shape[-1]
   pieces = jnp.pad(wave_BAN, ((0, 0), (0, 0), (0, tail))).reshape(B, A, -1, hop_samples)
   frames = jnp.concatenate([pieces[:, :, i : i + num_frames] for i in range(folds)], axis=-1)
@@ -44,7 +47,7 @@ def forward(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
 
 
 def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
-  """Returns wave_BNA of a complex spectrogram on the same grid."""
+  """Returns wave_BNA of a complex spectrogram; see `forward`."""
   B, A, J, _ = spec_BAJF.shape
   folds, pad = n_fft // hop_samples, (n_fft - hop_samples) // 2
   window = hann(n_fft)
@@ -58,7 +61,7 @@ def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
 
 
 def _envelope(num_frames: int, window: np.ndarray, hop_samples: int) -> np.ndarray:
-  """The summed squared windows of all frames, floored where only window tails reach."""
+  """Returns the sum of squared windows of all frames, with a floor where only tails of windows overlap."""
   total = np.zeros((num_frames - 1) * hop_samples + len(window), np.float32)
   for j in range(num_frames):
     total[j * hop_samples : j * hop_samples + len(window)] += np.square(window)

@@ -1,1 +1,1 @@
-"""Video, text and transcript to one Condition."""
+"""Encoders of video, text and transcript, and the Condition that they make."""

@@ -1,7 +1,7 @@
-"""Condition: everything a generator may be guided by, and what stands in for what is missing.
+"""Condition: the encoded video, text and transcript of a batch, any of which may be absent.
 
-Video, text and transcript are optional and independent: each has a learned null, and `drop` puts it
-in place of what is absent or left out in training (classifier-free guidance).
+The modalities are optional and independent: each has a learned null embedding, and `drop` puts it in place of
+what is absent or dropped in training (for classifier-free guidance).
 """
 
 from flax import nnx
@@ -14,17 +14,17 @@ from v2a import shapes
 from v2a.conditioning import text
 from v2a.conditioning import video
 
-# What a model can be trained without, to see what it is worth: features of motion, their times (each step is
-# given the mean over the clip), and features of what is seen.
+# What a model can be trained without: sync features, their times (each step gets the mean over the clip), and
+# semantic features.
 ABLATIONS = ('sync', 'sync_times', 'semantic')
-# What a Conditioner reads of a batch.
+# Entries of a batch that a Conditioner reads.
 INPUTS = (
   'semantic_frame_BMYX3',
   'sync_frame_BLYX3',
   'has_video_B',
-  'text_BU',
+  'text_byte_BU',
   'text_length_B',
-  'transcript_BW',
+  'transcript_byte_BW',
   'transcript_length_B',
 )
 
@@ -34,7 +34,7 @@ class Condition:
   """Encoded conditions of a batch.
 
   Attributes:
-    semantic_BMD: picture features at the semantic rate.
+    semantic_BMD: frame features at the semantic rate.
     sync_BLD: motion features at the sync rate.
     text_BUD, text_mask_BU: prompt tokens and which of them hold text.
     transcript_BWD, transcript_mask_BW: dialogue tokens and which of them hold text.
@@ -49,12 +49,12 @@ class Condition:
 
 
 def concatenate(conditions: list[Condition]) -> Condition:
-  """Returns the conditions one after the other along the batch."""
+  """Returns the conditions concatenated along the batch."""
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *conditions)
 
 
 class Conditioner(nnx.Module):
-  """The encoders and the learned nulls."""
+  """The encoders of all modalities, and their null embeddings."""
 
   def __init__(
     self,
@@ -69,10 +69,18 @@ class Conditioner(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
-    """Args: the spec; the common width of all features; each encoder's own arguments; ABLATIONS to leave out.
+    """Makes the encoders.
+
+    Args:
+      spec: rates and lengths of a clip.
+      width: of all features.
+      semantic, sync, text_encoder, transcript_encoder: further arguments of each encoder.
+      ablate: some of ABLATIONS, which the model is trained without.
+      rngs: for initial weights.
+      dtype: of products.
 
     Raises:
-      ValueError: an unknown part.
+      ValueError: an unknown ablation.
     """
     if unknown := sorted(set(ablate) - set(ABLATIONS)):
       raise ValueError(f'conditioning.ablate must be some of {ABLATIONS}; got {unknown}.')
@@ -93,7 +101,12 @@ class Conditioner(nnx.Module):
     self.text_null_D, self.transcript_null_D = null(), null()
 
   def encode_text(self, byte_BU: jax.Array, length_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns prompt tokens and mask; an empty prompt is the null text."""
+    """Returns prompt tokens BUD and their mask BU; the null embedding for an empty prompt.
+
+    Args:
+      byte_BU: bytes of the prompts.
+      length_B: number of bytes of each.
+    """
     return _or_null(*self.text(byte_BU, length_B), length_B > 0, self.text_null_D[...])
 
   def encode_video(
@@ -115,24 +128,31 @@ class Conditioner(nnx.Module):
     semantic_frame_BMYX3: jax.Array,
     sync_frame_BLYX3: jax.Array,
     has_video_B: jax.Array,
-    text_BU: jax.Array,
+    text_byte_BU: jax.Array,
     text_length_B: jax.Array,
-    transcript_BW: jax.Array,
+    transcript_byte_BW: jax.Array,
     transcript_length_B: jax.Array,
   ) -> Condition:
-    """Encodes a batch; where has_video_B is False, and for empty texts, the null stands in."""
+    """Returns the encoded condition of a batch.
+
+    Args:
+      semantic_frame_BMYX3, sync_frame_BLYX3: uint8 frames at both rates.
+      has_video_B: False gives the null embeddings of the video.
+      text_byte_BU, text_length_B: see `text.to_bytes`; length 0 gives the null embedding.
+      transcript_byte_BW, transcript_length_B: likewise.
+    """
     shapes.check(
       semantic_frame_BMYX3=semantic_frame_BMYX3,
       has_video_B=has_video_B,
-      text_BU=text_BU,
+      text_byte_BU=text_byte_BU,
       text_length_B=text_length_B,
-      transcript_BW=transcript_BW,
+      transcript_byte_BW=transcript_byte_BW,
       transcript_length_B=transcript_length_B,
     )
     semantic_BMD, sync_BLD = self.encode_video(semantic_frame_BMYX3, sync_frame_BLYX3)
-    text_BUD, text_mask_BU = self.encode_text(text_BU, text_length_B)
+    text_BUD, text_mask_BU = self.encode_text(text_byte_BU, text_length_B)
     transcript_BWD, transcript_mask_BW = _or_null(
-      *self.transcript(transcript_BW, transcript_length_B),
+      *self.transcript(transcript_byte_BW, transcript_length_B),
       transcript_length_B > 0,
       self.transcript_null_D[...],
     )
@@ -143,7 +163,12 @@ class Conditioner(nnx.Module):
   def drop(
     self, condition: Condition, keep_video_B: jax.Array, keep_text_B: jax.Array, keep_transcript_B: jax.Array
   ) -> Condition:
-    """Returns the condition with the null in place of every modality that is not kept."""
+    """Returns the condition with null embeddings in place of modalities that are not kept.
+
+    Args:
+      condition: of a batch.
+      keep_video_B, keep_text_B, keep_transcript_B: False drops a modality.
+    """
     shapes.check(keep_video_B=keep_video_B, keep_text_B=keep_text_B, keep_transcript_B=keep_transcript_B)
     keep_B11 = keep_video_B[:, None, None]
     text_BUD, text_mask_BU = _or_null(
@@ -163,7 +188,7 @@ class Conditioner(nnx.Module):
 
 
 def _or_null(token_BSD, mask_BS, keep_B, null_D):
-  """Tokens and mask where kept; else the null at the first position alone."""
+  """Returns tokens and mask where kept; else the null embedding with a mask of the first position only."""
   first_BS = jnp.broadcast_to(jnp.arange(mask_BS.shape[1])[None] == 0, mask_BS.shape)
   return (
     jnp.where(keep_B[:, None, None], token_BSD, null_D[None, None]),

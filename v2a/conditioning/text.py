@@ -1,7 +1,7 @@
 """Byte-level text encoder: UTF-8 bytes -> tokens, with padding masks.
 
-No vocabulary to keep, any language, nothing to download (Xue et al. 2021, arXiv 2105.13626). Prompts
-fold several bytes into a token to stay short (Clark et al. 2021, arXiv 2103.06874, sec. 3.2).
+Needs no vocabulary and handles any language (Xue et al. 2021, arXiv 2105.13626). Several bytes are folded
+into one token to keep sequences short (Clark et al. 2021, arXiv 2103.06874, sec. 3.2).
 """
 
 from flax import nnx
@@ -15,7 +15,12 @@ from v2a.models import stack
 
 
 def to_bytes(texts: list[str], num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
-  """Returns byte values byte_BU (0 padded) and lengths length_B of texts, cut to num_bytes."""
+  """Returns UTF-8 bytes byte_BU of texts, zero-padded, and their lengths length_B.
+
+  Args:
+    texts: any texts; white space around them is removed.
+    num_bytes: U, to which longer texts are truncated.
+  """
   byte_BU = np.zeros((len(texts), num_bytes), np.uint8)
   length_B = np.zeros(len(texts), np.int32)
   for row, text in enumerate(texts):
@@ -26,7 +31,7 @@ def to_bytes(texts: list[str], num_bytes: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class TextEncoder(nnx.Module):
-  """Bytes to contextual tokens."""
+  """Encodes bytes as contextual tokens."""
 
   def __init__(
     self,
@@ -55,10 +60,10 @@ class TextEncoder(nnx.Module):
     )
 
   def __call__(self, byte_BU: jax.Array, length_B: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns tokens BSD and their mask BS (True: holds text).
+    """Returns tokens BSD and their mask BS (True where a token holds text).
 
     Args:
-      byte_BU: byte values; what lies beyond the length is ignored.
+      byte_BU: byte values; those beyond the length are ignored.
       length_B: bytes of each text; 0 gives an all-False mask.
     """
     shapes.check(byte_BU=byte_BU, length_B=length_B)

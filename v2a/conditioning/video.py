@@ -1,4 +1,4 @@
-"""Pictures to features: what is seen (semantic, 8 Hz) and when it moves (sync, 25 Hz)."""
+"""Video encoders: semantic features (what is in the frames) and sync features (motion, at a higher rate)."""
 
 from flax import nnx
 import jax
@@ -15,7 +15,7 @@ def scale_pixels(frame_BLYX3: jax.Array) -> jax.Array:
 
 
 class SemanticEncoder(nnx.Module):
-  """A picture transformer on each frame; one token a frame."""
+  """A vision transformer on each frame; one token per frame."""
 
   def __init__(
     self,
@@ -34,15 +34,19 @@ class SemanticEncoder(nnx.Module):
     )
 
   def __call__(self, frame_BMYX3: jax.Array) -> jax.Array:
-    """Args: frame_BMYX3: uint8 frames. Returns tokens BMD."""
+    """Returns tokens BMD.
+
+    Args:
+      frame_BMYX3: uint8 frames at the semantic rate.
+    """
     return self.picture(scale_pixels(frame_BMYX3))
 
 
 class SyncEncoder(nnx.Module):
-  """Space-time patches -> spatial transformer -> all places side by side -> temporal blocks.
+  """Space-time patches -> spatial transformer -> concatenation over patches -> temporal blocks.
 
-  A patch covers three neighbouring frames. Places are concatenated, not averaged, before the
-  temporal blocks: where something moves decides the panning.
+  A patch covers three neighbouring frames. Patches are concatenated, not averaged, before the temporal
+  blocks, since the position of what moves decides the panning.
   """
 
   def __init__(
@@ -73,12 +77,16 @@ class SyncEncoder(nnx.Module):
     )
 
   def __call__(self, frame_BLYX3: jax.Array) -> jax.Array:
-    """Args: frame_BLYX3: uint8 frames at the sync rate. Returns features BLD."""
+    """Returns features BLD.
+
+    Args:
+      frame_BLYX3: uint8 frames at the sync rate.
+    """
     patch_BLPI = vit.patchify(scale_pixels(frame_BLYX3), self.patch)
-    held = jnp.concatenate([patch_BLPI[:, :1], patch_BLPI, patch_BLPI[:, -1:]], axis=1)
-    # Differences to both neighbours beside the frame itself: motion is what this encoder is for.
-    before, after = patch_BLPI - held[:, :-2], held[:, 2:] - patch_BLPI
-    x_BLPD = self.embed(jnp.concatenate([patch_BLPI, 4 * before, 4 * after], axis=-1))
+    padded = jnp.concatenate([patch_BLPI[:, :1], patch_BLPI, patch_BLPI[:, -1:]], axis=1)
+    # Inputs are the frame and its differences to both neighbours, scaled up: this encoder is for motion.
+    difference_before, difference_after = patch_BLPI - padded[:, :-2], padded[:, 2:] - patch_BLPI
+    x_BLPD = self.embed(jnp.concatenate([patch_BLPI, 4 * difference_before, 4 * difference_after], axis=-1))
     B, L, P, _ = x_BLPD.shape
     x_BPD = x_BLPD.reshape(B * L, P, -1) + self.position_PD[...][None]
     x_BPD = layers.layer_norm(stack.scan(self.patch_blocks, x_BPD))

@@ -8,7 +8,7 @@ Time runs from t=0 (data x) to t=1 (noise e ~ N(0, I)); here and everywhere.
   t_i = sigmoid(m + s n_i),  n_i ~ N(0, 1)    (logit-normal training times) (4)
   n_i = P^-1((i + u) / B),   u ~ U(0, 1), i = 0 .. B - 1, P the normal cdf  (5)
 
-Each time of eq. 5 is normal on its own, but a batch covers the distribution evenly.
+Each n_i of eq. 5 is standard normal, but a batch covers the distribution evenly (stratified sampling).
 Liu et al. 2022, arXiv 2209.03003, eq. 1 (with t reversed); Esser et al. 2024, arXiv 2403.03206,
 sec. 3.1 for eq. 4; Kingma et al. 2021, arXiv 2107.00630, app. I.1 for eq. 5.
 """
@@ -39,19 +39,19 @@ def velocity(x_BTC: jax.Array, e_BTC: jax.Array) -> jax.Array:
 
 
 def data(z_BTC: jax.Array, v_BTC: jax.Array, t_B: jax.Array) -> jax.Array:
-  """Returns the data that a velocity points at (eq. 3)."""
+  """Returns the data predicted by a velocity (eq. 3)."""
   shapes.check(z_BTC=z_BTC, v_BTC=v_BTC, t_B=t_B)
   return z_BTC - t_B[:, None, None].astype(z_BTC.dtype) * v_BTC
 
 
 def noise(z_BTC: jax.Array, v_BTC: jax.Array, t_B: jax.Array) -> jax.Array:
-  """Returns the noise that a velocity comes from (eq. 3)."""
+  """Returns the noise predicted by a velocity (eq. 3)."""
   shapes.check(z_BTC=z_BTC, v_BTC=v_BTC, t_B=t_B)
   return z_BTC + (1 - t_B[:, None, None].astype(z_BTC.dtype)) * v_BTC
 
 
 def sample_times(key: jax.Array, num: int, mean: float, std: float) -> jax.Array:
-  """Returns t_B of eq. 4 and 5, in random order.
+  """Returns training times t_B of eq. 4 and 5, in random order.
 
   Args:
     key: PRNG key.
@@ -61,6 +61,6 @@ def sample_times(key: jax.Array, num: int, mean: float, std: float) -> jax.Array
   """
   offset_key, order_key = jax.random.split(key)
   quantile_B = (jax.random.permutation(order_key, num) + jax.random.uniform(offset_key)) / num
-  # The ends would be infinite.
+  # ppf is infinite at 0 and 1.
   normal_B = jax.scipy.stats.norm.ppf(jnp.clip(quantile_B, 1e-6, 1 - 1e-6))
   return jax.nn.sigmoid(mean + std * normal_B)

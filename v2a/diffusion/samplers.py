@@ -1,4 +1,4 @@
-"""Solvers that carry noise (t=1) to data (t=0) along the learned velocity.
+"""ODE solvers from noise (t=1) to data (t=0) along the learned velocity.
 
   Euler:  z' = z + (t' - t) v(z, t)                                                        (1)
   Heun:   z' = z + (t' - t) (v(z, t) + v(z + (t' - t) v(z, t), t')) / 2                    (2)
@@ -7,7 +7,7 @@
           z' = (s' / s) z - a' (exp(-h) - 1) D                                             (3)
 
 Karras et al. 2022, arXiv 2206.00364, alg. 1 (Heun); Lu et al. 2022, arXiv 2211.01095, alg. 2 (2M).
-Steps lie on a uniform grid, optionally warped towards noise: t -> w t / (1 + (w - 1) t)     (4)
+Steps lie on a uniform grid with a timestep shift w towards noise: t -> w t / (1 + (w - 1) t)     (4)
 (Esser et al. 2024, arXiv 2403.03206, eq. 23). The last step is Euler's (first order) in (2), (3).
 """
 
@@ -19,12 +19,16 @@ import numpy as np
 
 from v2a.diffusion import process
 
-# 2M works on log((1 - t) / t), infinite at both ends; steps that touch an end fall back to eq. 1.
+# 2M uses log((1 - t) / t), infinite at both ends; steps that touch an end fall back to eq. 1.
 _EDGE = 1e-4
 
 
 def time_grid(num_steps: int, timestep_shift: float = 1.0) -> np.ndarray:
   """Returns num_steps + 1 times from 1 to 0 (eq. 4).
+
+  Args:
+    num_steps: steps of the solver.
+    timestep_shift: w; 1 for a uniform grid.
 
   Raises:
     ValueError: num_steps below 1 or timestep_shift not positive.
@@ -42,7 +46,7 @@ def _full(t: jax.Array, z_BTC: jax.Array) -> jax.Array:
 
 
 def euler(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Eq. 1 along `times`; one evaluation a step."""
+  """Solves by eq. 1 along `times`; one evaluation per step."""
 
   def step(z_BTC, pair):
     t, next_t = pair
@@ -52,7 +56,7 @@ def euler(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Arra
 
 
 def heun(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Eq. 2 along `times`; two evaluations a step, one in the last."""
+  """Solves by eq. 2 along `times`; two evaluations per step, one in the last."""
 
   def step(z_BTC, pair):
     t, next_t = pair
@@ -66,13 +70,13 @@ def heun(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array
 
 
 def dpmpp2m(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Eq. 3 along `times`; one evaluation a step, second order."""
+  """Solves by eq. 3 along `times`; one evaluation per step, second order."""
   times = np.asarray(times, np.float64)
   inner = np.clip(times, _EDGE, 1 - _EDGE)
   log_snr = np.log((1 - inner) / inner)
   h = np.diff(log_snr)
-  # Weight of the last data estimate: none in the first step, which has no last one, and none where
-  # one of the two steps touches an end, where the log-SNR is infinite and its length means nothing.
+  # Weight of the previous data estimate: 0 in the first step, which has none, and 0 where one of the two
+  # steps touches an end, where the log-SNR is infinite.
   extra = np.zeros(len(h))
   extra[1:] = h[1:] / (2 * h[:-1])
   touches_end = (times[:-1] > 1 - _EDGE) | (times[1:] < _EDGE)
@@ -109,7 +113,7 @@ def num_evaluations(solver: str, num_steps: int) -> int:
 def sample(
   predict_fn: Callable, noise_BTC: jax.Array, *, solver: str, num_steps: int, timestep_shift: float = 1.0
 ) -> jax.Array:
-  """Returns data latents drawn from noise.
+  """Returns data latents, sampled from noise.
 
   Args:
     predict_fn: (z_BTC, t_B) -> velocity BTC.

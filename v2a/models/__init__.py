@@ -1,1 +1,1 @@
-"""Networks and their layers; they name logical axes only and know no mesh."""
+"""Networks and their layers. Parameters name logical axes; the mesh in use comes from `execution`."""

@@ -1,14 +1,15 @@
-"""Softmax attention, by the kernel that the platform has.
+"""Softmax attention, by one of three kernels.
 
-  einsum  plain products; every platform. On CPUs twice as fast as `jax.nn.dot_product_attention` (29 against
-          61 ms for 12 heads, 512 tokens).
-  cudnn   NVIDIA's fused kernel, which never writes the logits; bfloat16 or float16, heads of up to 128, no
-          sequence in parts.
-  splash  the fused kernel for TPUs (jax.experimental.pallas.ops.tpu.splash_attention); heads of 128.
+  einsum  plain matrix products; every platform. On CPUs twice as fast as `jax.nn.dot_product_attention` (29
+          against 61 ms for 12 heads, 512 tokens).
+  cudnn   NVIDIA's fused kernel, which does not write logits to memory; bfloat16 or float16, heads of up to
+          128, no sharded sequence.
+  splash  the fused kernel for TPUs (jax.experimental.pallas.ops.tpu.splash_attention); head sizes that are
+          multiples of 128.
 
-All compute the same (Vaswani et al. 2017, arXiv 1706.03762, eq. 1); sums are kept in float32. On a mesh,
-clips and heads lie apart and need nothing of each other; where `context` splits the queries' sequence, every
-member reads all keys and values.
+All compute the same (Vaswani et al. 2017, arXiv 1706.03762, eq. 1), with sums in float32. On a mesh, the
+batch and the heads are sharded without communication; where `context` shards the sequence of the queries,
+every device reads all keys and values.
 """
 
 import functools
@@ -21,9 +22,9 @@ from v2a import execution
 from v2a import shapes
 from v2a.sharding import rules
 
-RESIDUAL = 'attention'  # name of what splash keeps for its backward pass, for policies of what to keep
-_LANES = 128  # of a TPU: the least a block and a head of the fused kernel can be
-_BLOCK = 512  # positions a block, where a sequence is longer than two of them
+RESIDUAL = 'attention'  # checkpoint name of the residuals of splash, for remat policies
+_LANES = 128  # of a TPU: the smallest block and head size of its fused kernel
+_BLOCK = 512  # positions in a block, where a sequence is longer than two blocks
 
 
 def attend(
@@ -34,12 +35,12 @@ def attend(
   mask_QS: np.ndarray | None = None,
   kernel: str | None = None,
 ) -> jax.Array:
-  """Returns attended values BQHE; positions where mask_BS is False are never read, even if they hold NaN.
+  """Returns attended values BQHE.
 
   Args:
     q_BQHE, k_BSHE, v_BSHE: queries, keys, values.
-    mask_BS: which positions are read, at least one a clip; None for all.
-    mask_QS: which positions a query reads (causality), of all clips.
+    mask_BS: which keys and values are read, at least one per row; None for all. Others may even hold NaN.
+    mask_QS: which positions each query reads (causality), the same for all rows; None for all.
     kernel: einsum | cudnn | splash; None for that of `execution.current()`, and else for the
       fastest that platform, types and sizes allow.
   """
@@ -58,17 +59,16 @@ def attend(
 
 def _fastest(q_BQHE: jax.Array, mask_QS: np.ndarray | None) -> str:
   config = execution.current()
-  chip, is_split = config.device(), config.mesh_size('context') > 1
+  chip, is_sharded = config.device(), config.mesh_size('context') > 1
   num_queries, head_size = q_BQHE.shape[1], q_BQHE.shape[3]
   if chip.device_kind.startswith('NVIDIA'):
     is_half = q_BQHE.dtype in (jnp.bfloat16, jnp.float16)
-    fits = is_half and num_queries > 1 and head_size <= 128 and not head_size % 8 and not is_split
+    fits = is_half and num_queries > 1 and head_size <= 128 and not head_size % 8 and not is_sharded
     return 'cudnn' if fits else 'einsum'
   if chip.platform == 'tpu' and num_queries >= _LANES and not head_size % _LANES:
-    # XLA cannot split a kernel over a mesh that is not named, nor has each part of a split sequence its own
-    # causal mask.
-    is_named = config.mesh is not None or len(jax.devices()) == 1
-    return 'splash' if is_named and not (is_split and mask_QS is not None) else 'einsum'
+    # shard_map needs the mesh; and the kernel has one causal mask, not one for each shard of a sequence.
+    has_mesh = config.mesh is not None or len(jax.devices()) == 1
+    return 'splash' if has_mesh and not (is_sharded and mask_QS is not None) else 'einsum'
   return 'einsum'
 
 
@@ -85,10 +85,10 @@ def _einsum(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 
 def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   num_queries, num_keys = q_BQHE.shape[1], k_BSHE.shape[1]
-  # Its backward pass wants even lengths.
+  # The backward pass of cuDNN requires even lengths.
   more_q, more_kv = num_queries % 2, num_keys % 2
   padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0)))
-  # Of square masks alone: a key that fills up an odd length would be read by queries after it.
+  # Only square masks: under others, a key that pads an odd length would be read by later queries.
   is_causal = num_queries == num_keys and mask_QS is not None and bool((mask_QS == np.tri(num_keys)).all())
   if mask_BS is None and (is_causal or mask_QS is None and not more_kv):
     y_BQHE = jax.nn.dot_product_attention(
@@ -120,16 +120,16 @@ def _cudnn(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 def _splash(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   if mask_BS is None:
     mask_BS = jnp.ones(k_BSHE.shape[:2], bool)
-  part = functools.partial(_splash_part, mask_QS=mask_QS)
+  kernel = functools.partial(_splash_shard, mask_QS=mask_QS)
   mesh = execution.current().mesh
   if mesh is None or mesh.size == 1:
-    return part(q_BQHE, k_BSHE, v_BSHE, mask_BS)
-  # XLA cannot split a kernel of its own accord.
+    return kernel(q_BQHE, k_BSHE, v_BSHE, mask_BS)
+  # XLA cannot shard a Pallas kernel by itself.
   spec = lambda x, *axes: rules.partition_spec(axes, x.shape, mesh)
   q_spec = spec(q_BQHE, 'batch', 'time', 'heads', None)
   kv_spec = spec(k_BSHE, 'batch', None, 'heads', None)
   return jax.shard_map(
-    part,
+    kernel,
     mesh=mesh,
     in_specs=(q_spec, kv_spec, kv_spec, spec(mask_BS, 'batch', None)),
     out_specs=q_spec,
@@ -137,15 +137,15 @@ def _splash(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   )(q_BQHE, k_BSHE, v_BSHE, mask_BS)
 
 
-def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
-  # Pallas takes half a second to import.
+def _splash_shard(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
+  # Imported here: Pallas takes half a second.
   from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_kernel
   from jax.experimental.pallas.ops.tpu.splash_attention import splash_attention_mask
 
   (_, num_queries, num_heads, head_size), num_keys = q_BQHE.shape, k_BSHE.shape[1]
   (block_q, more_q), (block_kv, more_kv) = _blocks(num_queries), _blocks(num_keys)
   padded = lambda x_BSHE, more: jnp.pad(x_BSHE, ((0, 0), (0, more), (0, 0), (0, 0))).swapaxes(1, 2)
-  # Positions read each other within a segment: 0 is what is read, 1 the rest. All queries are in 0.
+  # Tokens attend within their segment: 0 for queries and for keys that are read, 1 for masked keys.
   segments = splash_attention_kernel.SegmentIds(
     q=jnp.zeros((q_BQHE.shape[0], num_queries + more_q), jnp.int32),
     kv=jnp.pad(1 - mask_BS.astype(jnp.int32), ((0, 0), (0, more_kv)), constant_values=1),
@@ -153,7 +153,7 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
   shape = num_queries + more_q, num_keys + more_kv
   mask = splash_attention_mask.FullMask(shape)
   if mask_QS is not None:
-    # Padded queries read the first position, since a softmax over nothing is NaN.
+    # Padded queries read the first position, since a softmax over no position is NaN.
     whole = np.pad(np.asarray(mask_QS), ((0, more_q), (0, more_kv)))
     whole[num_queries:, 0] = True
     mask = splash_attention_mask.NumpyMask(whole)
@@ -177,7 +177,7 @@ def _splash_part(q_BQHE, k_BSHE, v_BSHE, mask_BS, mask_QS):
 
 
 def _blocks(num: int) -> tuple[int, int]:
-  """Returns the size of the blocks of a sequence, and how many positions it lacks for whole ones."""
+  """Returns the block size for a sequence, and the padding that makes it a multiple of the blocks."""
   whole = -(-num // _LANES) * _LANES
   if whole <= 2 * _BLOCK:
     return whole, whole - num

@@ -1,10 +1,10 @@
 """Layers shared by every network.
 
-Parameters are `nnx.Param(value, axes=(...))`: one logical axis name (or None) a dimension, which
-`sharding.rules` maps to mesh axes. Parameters are float32; products run in the `dtype` a layer was
+Parameters are `nnx.Param(value, axes=(...))`: one logical axis name (or None) per dimension, which
+`sharding.rules` maps to mesh axes. Parameters are float32; matrix products run in the `dtype` a layer was
 built with. Residual streams, norms and softmax statistics stay float32.
 
-  rope(x, s): pairs (x_2i, x_2i+1) turned by the angle  2 pi s / period_i           (1)
+  rope(x, s): pairs (x_i, x_{i + E / 2}) rotated by the angle  2 pi s / period_i           (1)
 
 where s is a time in seconds and the periods are spaced geometrically, so that streams of different
 rates line up by construction (Su et al. 2021, arXiv 2104.09864, eq. 34, with s for the index).
@@ -41,7 +41,16 @@ class Linear(nnx.Module):
     scale: float = 1.0,
     dtype=jnp.float32,
   ):
-    """Args: sizes; logical axes of (in, out); `scale` of the initial kernel."""
+    """Makes the layer.
+
+    Args:
+      in_features, out_features: sizes of the last axis before and after.
+      axes: logical axes of (in, out).
+      rngs: for initial weights.
+      use_bias: whether to add a bias, 0 at initialization.
+      scale: of the initial kernel, whose standard deviation is scale / sqrt(in_features) before truncation.
+      dtype: of the product.
+    """
     std = scale / np.sqrt(in_features)
     kernel_IO = std * jax.random.truncated_normal(
       rngs.params(), -2, 2, (in_features, out_features), jnp.float32
@@ -52,12 +61,12 @@ class Linear(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     x, kernel = x.astype(self.dtype), self.kernel_IO.get_value()
-    y = _product(x, *kernel) if isinstance(kernel, Cast) else x @ kernel.astype(self.dtype)
-    return y if self.bias_O is None else y + _spread(self.bias_O[...], y)
+    y = _product(x, *kernel) if isinstance(kernel, CastKernel) else x @ kernel.astype(self.dtype)
+    return y if self.bias_O is None else y + _broadcast_last(self.bias_O[...], y)
 
 
-class Cast(NamedTuple):
-  """A kernel in the type of its products, and the one it was cast from, which receives the gradient."""
+class CastKernel(NamedTuple):
+  """A kernel in the type of its products, and the kernel it was cast from, which receives the gradient."""
 
   rounded_IO: jax.Array
   kernel_IO: jax.Array
@@ -65,20 +74,20 @@ class Cast(NamedTuple):
 
 @jax.custom_vjp
 def _product(x: jax.Array, rounded_IO: jax.Array, kernel_IO: jax.Array) -> jax.Array:
-  """Returns x @ rounded_IO; its gradient is that of kernel_IO, summed and returned in kernel_IO's type."""
+  """Returns x @ rounded_IO; the gradient goes to kernel_IO, and is summed in the type of kernel_IO."""
   del kernel_IO
   return x @ rounded_IO
 
 
 def _product_forward(x, rounded_IO, kernel_IO):
-  # Of the kernel no more than an empty array is kept, for its type: not read, it is not gathered. Where x
-  # needs no gradient, as data, no product makes one.
-  kept_IO = rounded_IO.value if x.perturbed else None
-  return x.value @ rounded_IO.value, (x.value, kept_IO, jnp.zeros((0,), kernel_IO.value.dtype))
+  # Residuals hold only the type of kernel_IO, as an empty array: it is not read, so it need not be gathered.
+  # Where x needs no gradient, because it is data, the product for it is left out.
+  saved_IO = rounded_IO.value if x.perturbed else None
+  return x.value @ rounded_IO.value, (x.value, saved_IO, jnp.zeros((0,), kernel_IO.value.dtype))
 
 
-def _product_gradient(kept, dy):
-  x, rounded_IO, empty = kept
+def _product_gradient(residuals, dy):
+  x, rounded_IO, empty = residuals
   if isinstance(dy, jax.custom_derivatives.SymbolicZero):
     dy = jnp.zeros(dy.shape, dy.dtype)
   positions = tuple(range(x.ndim - 1))
@@ -92,18 +101,18 @@ def _product_gradient(kept, dy):
 _product.defvjp(_product_forward, _product_gradient, symbolic_zeros=True)
 
 
-def _spread(x_D: jax.Array, like: jax.Array) -> jax.Array:
-  """A vector along the last axis of `like` in its shape and type; the gradient keeps its own type."""
+def _broadcast_last(x_D: jax.Array, like: jax.Array) -> jax.Array:
+  """Returns a vector along the last axis of `like`, in its shape and type; the gradient keeps x_D's type."""
   return jnp.broadcast_to(x_D.reshape((1,) * (like.ndim - 1) + x_D.shape), like.shape).astype(like.dtype)
 
 
 def cast(params: nnx.State, gradient_dtype: str = 'float32') -> nnx.State:
-  """Returns parameters with the kernels of `Linear` in the type in which their products run.
+  """Returns parameters with the kernels of `Linear` cast to the type in which their products run.
 
   Args:
-    params: float32.
-    gradient_dtype: of sums in the kernels' gradients, over positions, clips and devices: float32, or bfloat16
-      for the type of the products.
+    params: float32 parameters.
+    gradient_dtype: type in which gradients of kernels are summed over positions, clips and devices: float32,
+      or bfloat16 for the type of the products.
   """
 
   def one(leaf):
@@ -111,7 +120,9 @@ def cast(params: nnx.State, gradient_dtype: str = 'float32') -> nnx.State:
     if name is None or jnp.dtype(name) == leaf.get_value().dtype:
       return leaf
     rounded_IO = leaf.get_value().astype(name)
-    return leaf.replace(rounded_IO if gradient_dtype != 'float32' else Cast(rounded_IO, leaf.get_value()))
+    return leaf.replace(
+      rounded_IO if gradient_dtype != 'float32' else CastKernel(rounded_IO, leaf.get_value())
+    )
 
   return jax.tree.map(one, params, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
@@ -131,38 +142,40 @@ class RMSNorm(nnx.Module):
 
 @jax.custom_vjp
 def layer_norm(x: jax.Array) -> jax.Array:
-  """Zero mean and unit variance over the last axis, without parameters; float32 inside.
+  """Returns x with zero mean and unit variance over the last axis; no parameters, float32 inside.
 
-  Variance is E[x^2] - E[x]^2, and the gradient is by hand: so both directions read x twice, where two means
-  one after the other would read it three times. A GPU spends half of a step on reading (docs/scaling.md).
+  The variance is E[x^2] - E[x]^2, and the gradient is written by hand: so forward and backward read x twice,
+  where two means in turn would read it three times. A GPU spends half of a step on reading memory
+  (docs/results/scaling.md).
   """
-  return _normalised(x)[0]
+  return _layer_norm_forward(x)[0]
 
 
-def _normalised(x: jax.Array):
+def _layer_norm_forward(x: jax.Array):
   x32 = x.astype(jnp.float32)
   mean = jnp.mean(x32, axis=-1, keepdims=True)
   variance = jnp.maximum(jnp.mean(jnp.square(x32), axis=-1, keepdims=True) - jnp.square(mean), 0.0)
-  rate = jax.lax.rsqrt(variance + 1e-6)
-  return ((x32 - mean) * rate).astype(x.dtype), (x, mean, rate)
+  inverse_std = jax.lax.rsqrt(variance + 1e-6)
+  return ((x32 - mean) * inverse_std).astype(x.dtype), (x, mean, inverse_std)
 
 
-def _normalised_gradient(kept, dy: jax.Array):
-  x, mean, rate = kept
-  dy32, y32 = dy.astype(jnp.float32), (x.astype(jnp.float32) - mean) * rate
-  along = jnp.mean(dy32 * y32, axis=-1, keepdims=True)
-  return ((rate * (dy32 - jnp.mean(dy32, axis=-1, keepdims=True) - y32 * along)).astype(x.dtype),)
+def _layer_norm_gradient(residuals, dy: jax.Array):
+  x, mean, inverse_std = residuals
+  dy32, y32 = dy.astype(jnp.float32), (x.astype(jnp.float32) - mean) * inverse_std
+  projection = jnp.mean(dy32 * y32, axis=-1, keepdims=True)
+  dx32 = inverse_std * (dy32 - jnp.mean(dy32, axis=-1, keepdims=True) - y32 * projection)
+  return (dx32.astype(x.dtype),)
 
 
-layer_norm.defvjp(_normalised, _normalised_gradient)
+layer_norm.defvjp(_layer_norm_forward, _layer_norm_gradient)
 
 
 def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
-  """Turns pairs of features by angles that are proportional to time (eq. 1).
+  """Returns queries or keys with rotary embedding: pairs of features rotated in proportion to time (eq. 1).
 
   Args:
     x_BSHE: queries or keys.
-    time_BS: seconds of every position; one row for all where B is 1.
+    time_BS: position of every token in seconds; with B = 1, of all rows.
   """
   assert time_BS.ndim == 2 and time_BS.shape[0] in (1, x_BSHE.shape[0]), time_BS.shape
   num_pairs = x_BSHE.shape[-1] // 2
@@ -171,27 +184,28 @@ def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
   cos_BS1E, sin_BS1E = jnp.cos(angle_BSE)[:, :, None], jnp.sin(angle_BSE)[:, :, None]
   x32 = x_BSHE.astype(jnp.float32)
   first, second = x32[..., :num_pairs], x32[..., num_pairs:]
-  turned = jnp.concatenate(
+  rotated = jnp.concatenate(
     [first * cos_BS1E - second * sin_BS1E, first * sin_BS1E + second * cos_BS1E], axis=-1
   )
-  return turned.astype(x_BSHE.dtype)
+  return rotated.astype(x_BSHE.dtype)
 
 
 def depthwise_conv(x_BTD: jax.Array, kernel_SD: jax.Array) -> jax.Array:
-  """A centred convolution over T, channel by channel, zeros outside.
+  """Returns a centred convolution over T, channel by channel, with zero padding.
 
-  A sum of shifted products: XLA has no fast depthwise convolution for CPUs, and a TPU fuses this.
+  It is a sum of shifted products: XLA has no fast depthwise convolution for CPUs, and on TPUs it fuses the
+    sum.
   """
   size = kernel_SD.shape[0]
   left = size // 2
   padded = jnp.pad(x_BTD, ((0, 0), (left, size - 1 - left), (0, 0)))
   num_steps = x_BTD.shape[1]
-  y_BTD = sum(padded[:, s : s + num_steps] * _spread(kernel_SD[s], x_BTD) for s in range(size))
+  y_BTD = sum(padded[:, s : s + num_steps] * _broadcast_last(kernel_SD[s], x_BTD) for s in range(size))
   return ad_checkpoint.checkpoint_name(y_BTD, DEPTHWISE_CONV_OUTPUT)
 
 
 class DepthwiseConv(nnx.Module):
-  """A learned `depthwise_conv`, near the identity at first."""
+  """A learned `depthwise_conv`, near the identity at initialization."""
 
   def __init__(self, width: int, size: int, *, rngs: nnx.Rngs):
     kernel_SD = 0.1 * jax.random.normal(rngs.params(), (size, width))
@@ -202,7 +216,7 @@ class DepthwiseConv(nnx.Module):
 
 
 class Mlp(nnx.Module):
-  """SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6), with an optional local convolution inside."""
+  """SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6), after an optional depthwise convolution."""
 
   def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, conv_size: int = 0, dtype=jnp.float32):
     self.gate = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
@@ -217,21 +231,21 @@ class Mlp(nnx.Module):
 
 
 class SelfAttentionProjections(nnx.Module):
-  """Queries, keys, values with q/k RMS norm, and the projection back."""
+  """Projections to queries, keys and values, with RMS norm of queries and keys, and the output projection."""
 
   def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
     if width % num_heads or (width // num_heads) % 2:
       raise ValueError(f'width / num_heads must be an even whole number; got {width} / {num_heads}.')
     head_size = width // num_heads
     self.num_heads = num_heads
-    # Columns lie head by head (query, key and value of one, then of the next): a part of them is whole heads.
+    # Columns are ordered head by head (query, key and value of each), so that shards of them are whole heads.
     self.qkv_by_head = Linear(width, 3 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
     self.query_norm = RMSNorm(head_size)
     self.key_norm = RMSNorm(head_size)
     self.out = Linear(width, width, ('heads', 'embed'), rngs=rngs, dtype=dtype)
 
   def project(self, x_BSD: jax.Array, time_BS: jax.Array | None) -> tuple[jax.Array, ...]:
-    """Returns q, k, v (each BSHE); positions in seconds turn q and k where given."""
+    """Returns q, k, v (each BSHE), with rotary embedding of q and k where positions in seconds are given."""
     by_head = self.qkv_by_head(x_BSD).reshape(x_BSD.shape[:2] + (self.num_heads, -1))
     q_BSHE, k_BSHE, v_BSHE = jnp.split(by_head, 3, axis=-1)
     q_BSHE, k_BSHE = self.query_norm(q_BSHE), self.key_norm(k_BSHE)
@@ -245,7 +259,7 @@ class SelfAttentionProjections(nnx.Module):
 
 
 class KeyValueProjections(nnx.Module):
-  """Keys and values alone, of what is read and reads nothing; see SelfAttentionProjections."""
+  """Projections to keys and values, for tokens without queries; see SelfAttentionProjections."""
 
   def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
     self.num_heads = num_heads
@@ -253,7 +267,7 @@ class KeyValueProjections(nnx.Module):
     self.key_norm = RMSNorm(width // num_heads)
 
   def project(self, x_BSD: jax.Array, time_BS: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-    """Returns k and v (each BSHE); positions in seconds turn k where given."""
+    """Returns k and v (each BSHE), with rotary embedding of k where positions in seconds are given."""
     by_head = self.kv_by_head(x_BSD).reshape(x_BSD.shape[:2] + (self.num_heads, -1))
     k_BSHE, v_BSHE = jnp.split(by_head, 2, axis=-1)
     k_BSHE = self.key_norm(k_BSHE)
@@ -261,7 +275,7 @@ class KeyValueProjections(nnx.Module):
 
 
 class EncoderBlock(nnx.Module):
-  """A pre-norm transformer block that attends to every unmasked position."""
+  """A pre-norm transformer block with bidirectional attention."""
 
   def __init__(
     self, width: int, num_heads: int, *, rngs: nnx.Rngs, mlp_ratio: float = 2.0, dtype=jnp.float32
@@ -278,7 +292,7 @@ class EncoderBlock(nnx.Module):
 
 
 class ConvNeXtBlock(nnx.Module):
-  """Depthwise convolution over time, norm, two-layer MLP, layer scale (arXiv 2201.03545)."""
+  """Depthwise convolution over time, norm, two-layer MLP, layer scale (Liu et al. 2022, arXiv 2201.03545)."""
 
   def __init__(
     self, width: int, *, rngs: nnx.Rngs, mlp_ratio: float = 3.0, conv_size: int = 7, dtype=jnp.float32
@@ -295,26 +309,26 @@ class ConvNeXtBlock(nnx.Module):
 
 
 def masked_mean(x_BSD: jax.Array, mask_BS: jax.Array) -> jax.Array:
-  """Returns the mean over the positions of a mask (BD); zero where there are none."""
+  """Returns the mean over the positions of a mask (BD); 0 where a mask is empty."""
   mask_BS1 = mask_BS[..., None]
   total_BD = jnp.sum(jnp.where(mask_BS1, x_BSD, 0), axis=1)
   return total_BD / jnp.maximum(jnp.sum(mask_BS1, axis=1), 1)
 
 
 def timestep_features(t_B: jax.Array, width: int) -> jax.Array:
-  """Returns cosines and sines of a diffusion time in [0, 1] at geometric frequencies (BD)."""
+  """Returns sinusoidal features (BD) of diffusion times in [0, 1], at geometric frequencies."""
   frequency_D = jnp.asarray(2 * np.pi * np.geomspace(0.25, 250.0, width // 2), jnp.float32)
   angle_BD = t_B.astype(jnp.float32)[:, None] * frequency_D[None]
   return jnp.concatenate([jnp.cos(angle_BD), jnp.sin(angle_BD)], axis=-1)
 
 
 def grid_times(num_steps: int, rate_hz: float) -> np.ndarray:
-  """Returns the centre of every step in seconds: (k + 0.5) / rate."""
+  """Returns time_T, the centre of every step in seconds: (k + 0.5) / rate."""
   return ((np.arange(num_steps) + 0.5) / rate_hz).astype(np.float32)
 
 
 def resample_time(x_BSD: jax.Array, rate_hz: float, num_steps: int, step_rate_hz: float) -> jax.Array:
-  """Linear interpolation of features onto another grid of step centres, held at the ends.
+  """Returns features linearly interpolated at the centres of another grid of steps, constant beyond the ends.
 
   Args:
     x_BSD: features at (k + 0.5) / rate_hz seconds.

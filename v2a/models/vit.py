@@ -1,4 +1,4 @@
-"""A vision transformer over the patches of one picture (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
+"""A vision transformer over the patches of one image (Dosovitskiy et al. 2020, arXiv 2010.11929)."""
 
 from flax import nnx
 import jax
@@ -11,18 +11,22 @@ from v2a.models import stack
 def patchify(frame_BLYX3: jax.Array, patch: int) -> jax.Array:
   """Returns non-overlapping square patches (BLPI, I = patch * patch * 3).
 
+  Args:
+    frame_BLYX3: images.
+    patch: side of a patch in pixels.
+
   Raises:
-    ValueError: the picture's sides are no multiple of `patch`.
+    ValueError: the sides of the images are no multiples of `patch`.
   """
   B, L, Y, X, _ = frame_BLYX3.shape
   if Y % patch or X % patch:
-    raise ValueError(f'picture sides must be multiples of patch={patch}; got {Y}x{X}.')
+    raise ValueError(f'image sides must be multiples of patch={patch}; got {Y}x{X}.')
   split = frame_BLYX3.reshape(B, L, Y // patch, patch, X // patch, patch, 3)
   return split.transpose(0, 1, 2, 4, 3, 5, 6).reshape(B, L, (Y // patch) * (X // patch), -1)
 
 
 class VisionTransformer(nnx.Module):
-  """Patches -> transformer -> one feature vector a picture (mean over its patches)."""
+  """Patches -> transformer -> one feature vector per image (mean over its patches)."""
 
   def __init__(
     self,
@@ -48,7 +52,11 @@ class VisionTransformer(nnx.Module):
     self.out = layers.Linear(width, out_features, ('embed', None), rngs=rngs, dtype=dtype)
 
   def __call__(self, frame_BMYX3: jax.Array) -> jax.Array:
-    """Args: frame_BMYX3: float frames in about [-1, 1]. Returns features BMD."""
+    """Returns features BMD.
+
+    Args:
+      frame_BMYX3: images, in about [-1, 1].
+    """
     patch_BMPI = patchify(frame_BMYX3, self.patch)
     B, M, P, _ = patch_BMPI.shape
     x_BPD = self.embed(patch_BMPI).reshape(B * M, P, -1) + self.position_PD[...][None]

@@ -231,7 +231,7 @@ def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> 
     condition = network.conditioner.drop(full, *keep)
     if 'text' in dropped:
       text_BUD, text_mask_BU = network.conditioner.encode_text(
-        inputs['negative_BU'], inputs['negative_length_B']
+        inputs['negative_byte_BU'], inputs['negative_length_B']
       )
       condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
     found.append(condition)

@@ -1,1 +1,1 @@
-"""Devices as a mesh, and one table of what is split over which of its axes."""
+"""The device mesh, and one table of what is sharded over which of its axes."""

@@ -1,17 +1,18 @@
-"""The mesh: every device has a place along five axes. One device is the mesh whose sizes are all 1.
+"""The device mesh: five axes. A single device is the mesh whose sizes are all 1.
 
-What crosses which wire, a step:
+Communication of each axis, per step:
   replica  each slice (of a TPU pod; or node) holds the model and sees other clips: gradients are summed once
-           (all-reduce). This alone crosses the data-centre network; every other axis stays inside a slice.
-  data     each member holds the model and sees other clips: gradients are summed once (all-reduce).
-  fsdp     each member stores a part of every parameter and sees other clips: a layer's parameters are
-           gathered before their use, forward and backward, and their gradients are reduced and scattered.
-  context  members see the same clips, each a part of the audio steps (`check_context`): an attention gathers
-           keys and values (all-gather), a convolution reads the edges of the parts beside it
+           (all-reduce). Only this axis crosses the data-centre network; every other stays inside a slice.
+  data     each device holds the model and sees other clips: gradients are summed once (all-reduce).
+  fsdp     each device stores a shard of every parameter and sees other clips: the parameters of a layer are
+           gathered before their use, forward and backward (all-gather), and their gradients are
+           reduce-scattered.
+  context  devices see the same clips, each a shard of the audio steps (`check_context`): attention gathers
+           keys and values (all-gather), convolutions read the edges of neighbouring shards
            (collective-permute), and gradients are summed as over `data`. For clips of minutes.
-  tensor   members see the same clips and split heads and hidden units: activations are summed twice a layer,
-           forward and backward, and what modulates a layer is gathered once, so this axis wants the fastest
-           links (one host, or one torus axis).
+  tensor   devices see the same clips and shard heads and hidden units: activations are summed twice per
+           layer, forward and backward, and the modulation of a layer is gathered once, so this axis needs the
+           fastest links (one host, or one torus axis).
 
 Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. The mesh in use is
 part of `execution.ExecutionConfig`.
@@ -25,7 +26,7 @@ import jax
 from jax.experimental import mesh_utils
 
 AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
-BATCH_AXES = ('replica', 'data', 'fsdp')  # the axes whose members see different clips
+BATCH_AXES = ('replica', 'data', 'fsdp')  # the axes whose devices see different clips
 _TYPES = (jax.sharding.AxisType.Auto,) * len(AXES)
 
 
@@ -33,13 +34,13 @@ def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> 
   """Returns the size of every axis.
 
   Args:
-    sizes: devices along axes; an axis that is not named has 1. `replica` may be -1: the slices there are. One
-      of the others may be -1: what is left.
+    sizes: devices along axes; 1 for an axis that is not named. `replica` may be -1: the number of slices. One
+      of the others may be -1: the devices that remain.
     num_devices: of all slices together.
     num_slices: groups of devices that only the data-centre network connects.
 
   Raises:
-    ValueError: unknown axes, sizes whose product is not the number of devices, or slices that are cut.
+    ValueError: unknown axes, sizes whose product is not the number of devices, or slices that would be split.
   """
   if unknown := sorted(set(sizes) - set(AXES)):
     raise ValueError(f'A mesh has the axes {AXES}; got {unknown}.')
@@ -51,7 +52,7 @@ def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> 
     raise ValueError(f'Mesh sizes must be at least 1, and one at most -1 (the rest); got {shown}.')
   if sizes['replica'] % num_slices:
     raise ValueError(
-      f'mesh.replica must be a multiple of the {num_slices} slices, which it alone connects; '
+      f'mesh.replica must be a multiple of the {num_slices} slices, which only it connects; '
       f'got {sizes["replica"]}.'
     )
   known = math.prod(size for size in sizes.values() if size != -1)
@@ -64,7 +65,7 @@ def resolve(sizes: Mapping[str, int], num_devices: int, num_slices: int = 1) -> 
 
 
 def num_slices(devices: Sequence[jax.Device]) -> int:
-  """Returns how many groups of devices there are that only the data-centre network connects."""
+  """Returns the number of slices: groups of devices that only the data-centre network connects."""
   return len({_slice_of(device) for device in devices})
 
 
@@ -78,7 +79,7 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
 
   Args:
     sizes: devices along `AXES`, see `resolve`.
-    devices: those to use, in order; None for all of all hosts.
+    devices: the devices to use, in order; None for all of all hosts.
 
   Raises:
     ValueError: the sizes do not fit, or an axis would have to split an axis of the torus.
@@ -89,7 +90,7 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
   shape = tuple(found.values())
   try:
     if slices == 1 and torus_shape(devices):
-      # jax.make_mesh would split an axis of the torus, whose neighbours then send through others' links.
+      # jax.make_mesh may split an axis of the torus, so that neighbours in the mesh are none in the torus.
       return jax.sharding.Mesh(mesh_utils.create_device_mesh(shape, devices), AXES, axis_types=_TYPES)
     if slices == 1:
       return jax.make_mesh(shape, AXES, axis_types=_TYPES, devices=devices)
@@ -102,12 +103,12 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
     torus = 'x'.join(str(size) for size in torus_shape(devices))
     raise ValueError(
       f'A mesh of {shown} splits an axis of the {torus} torus; each size must be a product of '
-      'whole axes of it.'
+      'whole axes of the torus.'
     ) from error
 
 
 def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
-  """Returns the sizes of the torus that a slice of TPUs is, without axes of 1; empty for other devices."""
+  """Returns the sizes of the torus of a TPU slice, without axes of size 1; empty for other devices."""
   coordinates = [getattr(device, 'coords', None) for device in devices]
   if None in coordinates:
     return ()
@@ -115,17 +116,20 @@ def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
 
 
 def single() -> jax.sharding.Mesh:
-  """Returns the mesh of this process' first device."""
+  """Returns the mesh of the first device of this process."""
   return make({}, jax.local_devices()[:1])
 
 
 def check_context(num_steps: int, mesh: jax.sharding.Mesh, what: str = 'audio steps of a clip') -> None:
-  """Raises ValueError where `context` does not divide the steps of a sequence, which would stay whole.
+  """Checks that `context` divides the steps of a sequence, which else would not be sharded.
 
   Args:
     num_steps: of the sequence.
     mesh: see the module.
     what: the steps, as the message names them.
+
+  Raises:
+    ValueError: it does not.
   """
   size = mesh.shape['context']
   if num_steps % size:
@@ -137,7 +141,7 @@ def check_context(num_steps: int, mesh: jax.sharding.Mesh, what: str = 'audio st
 
 
 def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-  """Returns how arrays with a leading batch axis lie."""
+  """Returns the sharding of arrays with a leading batch axis."""
   return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(BATCH_AXES))
 
 
@@ -147,5 +151,5 @@ def replicated(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
 
 
 def num_batch_shards(mesh: jax.sharding.Mesh) -> int:
-  """Returns into how many parts a batch is split."""
+  """Returns into how many shards a batch is split."""
   return math.prod(mesh.shape[name] for name in BATCH_AXES)

@@ -1,8 +1,8 @@
 """One table: logical axis of a parameter or an activation -> axes of the mesh.
 
 A parameter names the logical axes of its dimensions: `nnx.Param(value, axes=('embed', 'mlp'))`, with None for
-a dimension that is never split. A stack of layers (vmapped initialisation) has one more dimension in front
-than its `axes` name; that one is 'layers'. Activations are held to the table by `constrain`.
+a dimension that is never sharded. A stack of layers (`models.stack`) has one more dimension in front than its
+`axes` name; that one is 'layers'. `constrain` applies the table to activations.
 """
 
 from collections.abc import Sequence
@@ -15,16 +15,16 @@ from v2a import execution
 from v2a.sharding import mesh as mesh_lib
 
 RULES = {
-  'batch': mesh_lib.BATCH_AXES,  # clips: each member sees its own
-  'time': ('context',),  # steps of the audio sequence: shared out where clips are long
-  'embed': ('fsdp',),  # model width: where parameters are stored in parts
-  'mlp': ('tensor',),  # hidden units of a feed-forward layer: each member computes its own
+  'batch': mesh_lib.BATCH_AXES,  # clips: each device sees other ones
+  'time': ('context',),  # steps of the audio sequence: sharded where clips are long
+  'embed': ('fsdp',),  # model width: parameters are stored sharded
+  'mlp': ('tensor',),  # hidden units of a feed-forward layer: each device computes its own
   'heads': ('tensor',),  # attention heads: likewise
   'vocab': ('tensor',),  # rows of an embedding table or a codebook, columns of logits
-  'head': (),  # inside one head: a split would cut the attention product
+  'head': (),  # inside one head: sharding it would split the attention product
   'latent': (),  # latent channels: too few
-  'patch': (),  # values of one picture or spectrum patch: the input side of a small matrix
-  'layers': (),  # stacked layers: the scan walks along it
+  'patch': (),  # values of one image or spectrum patch: the input side of a small matrix
+  'layers': (),  # stacked layers: the scan iterates over it
   'channels': (),  # audio channels and other small counts
   'kernel': (),  # taps of a convolution
 }
@@ -36,9 +36,9 @@ def partition_spec(
   """Returns the PartitionSpec of one parameter.
 
   Args:
-    axes: logical names of the last dimensions, None for one that is never split; a single dimension more in
+    axes: logical names of the last dimensions, None for one that is never sharded; a single dimension more in
       front is 'layers'.
-    shape: of the parameter. A dimension that the mesh axes do not divide stays whole.
+    shape: of the parameter. A dimension that the mesh axes do not divide is not sharded.
     mesh: see `v2a.sharding.mesh`.
 
   Raises:
@@ -51,32 +51,32 @@ def partition_spec(
     raise ValueError(
       f'axes={tuple(axes)} names {len(axes)} dimensions of a parameter of shape {tuple(shape)}.'
     )
-  entries, taken = [], {}
+  entries, used_by = [], {}
   for name, size in zip(names, shape):
     if name is not None and name not in RULES:
       raise ValueError(f'Unknown logical axis {name!r} in axes={tuple(axes)}; known are {tuple(RULES)}.')
     mesh_axes = RULES[name] if name is not None else ()
     mesh_axes = tuple(axis for axis in mesh_axes if axis not in execution.current().manual_axes)
     for mesh_axis in mesh_axes:
-      if mesh_axis in taken:
+      if mesh_axis in used_by:
         raise ValueError(
-          f'axes={tuple(axes)}: {taken[mesh_axis]!r} and {name!r} are both split over mesh '
+          f'axes={tuple(axes)}: {used_by[mesh_axis]!r} and {name!r} are both sharded over mesh '
           f'axis {mesh_axis!r}; name one of them None.'
         )
-      taken[mesh_axis] = name
-    num_parts = 1
+      used_by[mesh_axis] = name
+    num_shards = 1
     for mesh_axis in mesh_axes:
-      num_parts *= mesh.shape[mesh_axis]
-    entries.append(mesh_axes if mesh_axes and size % num_parts == 0 else None)
+      num_shards *= mesh.shape[mesh_axis]
+    entries.append(mesh_axes if mesh_axes and size % num_shards == 0 else None)
   return jax.sharding.PartitionSpec(*[entry[0] if entry and len(entry) == 1 else entry for entry in entries])
 
 
 def constrain(x: jax.Array, *axes: str | None) -> jax.Array:
-  """Returns an activation held to the table on the mesh that is in use; as it is where there is none.
+  """Returns an activation with a sharding constraint for the mesh in use (see `execution`), if there is one.
 
   Args:
     x: any array.
-    *axes: one logical name a dimension, None for one that is whole.
+    *axes: one logical name per dimension, None for one that is not sharded.
   """
   mesh = execution.current().mesh
   if mesh is None or mesh.size == 1:

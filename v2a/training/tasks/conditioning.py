@@ -41,8 +41,8 @@ class Conditioning:
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns frames and bytes of both texts."""
-    text_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
-    transcript_BW, transcript_length_B = text.to_bytes(
+    text_byte_BU, text_length_B = text.to_bytes([r['text'] for r in items], self.spec.num_text_bytes)
+    transcript_byte_BW, transcript_length_B = text.to_bytes(
       [r['transcript'] for r in items], self.spec.num_transcript_bytes
     )
     semantic_frames, sync_frames = zip(*(self._frames(record, rng) for record in items))
@@ -50,9 +50,9 @@ class Conditioning:
       'semantic_frame_BMYX3': np.stack(semantic_frames),
       'sync_frame_BLYX3': np.stack(sync_frames),
       'has_video_B': np.array([record['has_video'] for record in items]),
-      'text_BU': text_BU,
+      'text_byte_BU': text_byte_BU,
       'text_length_B': text_length_B,
-      'transcript_BW': transcript_BW,
+      'transcript_byte_BW': transcript_byte_BW,
       'transcript_length_B': transcript_length_B,
     }
 

@@ -1,4 +1,4 @@
-"""Lengths and places are exact whatever the latent rate: nothing drifts over five minutes."""
+"""Lengths and times are exact whatever the latent rate: nothing drifts over five minutes."""
 
 from fractions import Fraction
 import math
@@ -22,7 +22,7 @@ each_spec = pytest.mark.parametrize('spec', SPECS, ids=lambda spec: f'{spec.late
 
 
 @each_spec
-def test_a_clip_is_the_next_whole_number_of_latents(spec):
+def test_clip_lengths_are_rounded_up_to_whole_latents(spec):
   exact = Fraction(spec.clip_s) * spec.sample_rate_hz / spec.latent_hop_samples
   assert spec.num_latents == math.ceil(exact)
   assert spec.num_samples == spec.num_latents * spec.latent_hop_samples
@@ -41,7 +41,7 @@ def test_345_latents_of_1024_samples_last_8_011_s():
 
 
 @each_spec
-def test_windows_lie_where_they_are_seen_and_heard(spec):
+def test_window_times_of_frames_and_audio_agree(spec):
   num_samples = LONG_S * spec.sample_rate_hz
   starts = windows.starts(spec, num_samples, 1.0)
   assert starts[0] == 0 and (starts[-1] + spec.num_latents) * spec.latent_hop_samples >= num_samples
@@ -54,11 +54,13 @@ def test_windows_lie_where_they_are_seen_and_heard(spec):
       (spec.sync_ticks(first), spec.sync_fps),
       (spec.semantic_ticks(first), spec.semantic_fps),
     ):
-      seen = [Fraction(int(tick), spec.ticks_hz) for tick in tick_L]
-      assert seen == [begin_s + Fraction(k, fps) for k in range(len(seen))]
+      times = [Fraction(int(tick), spec.ticks_hz) for tick in tick_L]
+      assert times == [begin_s + Fraction(k, fps) for k in range(len(times))]
     # A semantic frame is the sync frame on screen at its time.
-    late = [Fraction(m, spec.semantic_fps) - Fraction(int(k), spec.sync_fps) for m, k in enumerate(shown_M)]
-    assert all(0 <= each < Fraction(1, spec.sync_fps) for each in late)
+    offsets = [
+      Fraction(m, spec.semantic_fps) - Fraction(int(k), spec.sync_fps) for m, k in enumerate(shown_M)
+    ]
+    assert all(0 <= each < Fraction(1, spec.sync_fps) for each in offsets)
 
 
 @each_spec

@@ -1,4 +1,4 @@
-"""Operations counted where the answer is known."""
+"""Counts of operations against known ones."""
 
 from flax import nnx
 import jax
@@ -18,7 +18,7 @@ def count(function, *shapes):
   return flops.count(jax.make_jaxpr(function)(*(np.zeros(shape, np.float32) for shape in shapes)))
 
 
-def test_products_count_twice_their_multiply_adds():
+def test_products_count_two_operations_per_multiply_add():
   assert count(lambda a, b: a @ b, (3, 5), (5, 7)) == 2 * 3 * 5 * 7
   assert count(lambda a, b: jnp.einsum('bij,bjk->bik', a, b), (2, 3, 5), (2, 5, 7)) == 2 * 2 * 3 * 5 * 7
   assert count(lambda a, b: jnp.tanh(a) + b, (3, 5), (3, 5)) == 0
@@ -34,7 +34,7 @@ def test_convolutions_count_by_outputs():
   assert count(lambda x, k: convolve(x, k, 3), (2, 10, 3), (5, 1, 3)) == 2 * 5 * 2 * 10 * 3
 
 
-def test_loops_count_by_their_length_and_branches_by_the_dearer_one():
+def test_loops_count_by_length_and_branches_by_the_larger_one():
   def scanned(a, b):
     return jax.lax.scan(lambda carry, _: (carry @ b, None), a, None, length=11)[0]
 
@@ -45,23 +45,23 @@ def test_loops_count_by_their_length_and_branches_by_the_dearer_one():
   assert count(branch, (3, 5), (5, 5)) == 2 * 150
 
 
-def test_what_gives_no_result_counts_nothing():
+def test_equations_without_results_count_nothing():
   nothing = jax.jit(lambda x: (x @ x, ())[1])
   jaxpr = jax.make_jaxpr(lambda x: (nothing(x), x @ x)[1])(jnp.ones((4, 4)))
   assert any(not equation.outvars for equation in jaxpr.eqns)
   assert flops.count(jaxpr) == 2 * 4**3
 
 
-def test_devices_count_together():
+def test_operations_of_all_devices_are_counted():
   mesh = mesh_lib.make({'data': 4}, jax.devices()[:4])
   spec = jax.sharding.PartitionSpec
   run = jax.shard_map(lambda a, b: a @ b, mesh=mesh, in_specs=(spec('data'), spec()), out_specs=spec('data'))
   assert count(run, (8, 5), (5, 7)) == 2 * 8 * 5 * 7
 
 
-def test_a_model_counts_as_the_compiler_counts_it_written_out():
+def test_counts_of_a_model_match_the_compiler():
   c = schema.tiny(schema.base()).unlock()
-  # Wide, so that products outweigh what the compiler counts beside them: sums, norms, softmax.
+  # Wide, so that products outweigh the other operations that the compiler counts: sums, norms, softmax.
   c.flow.update(width=256, num_joint_layers=2, num_audio_layers=2)
   spec, width = schema.clip_spec(c), c.conditioning.width
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
@@ -82,7 +82,7 @@ def test_a_model_counts_as_the_compiler_counts_it_written_out():
 
   with execution.use(attention_kernel='einsum', unrolled=True):
     cost = jax.jit(gradient).lower(*arguments).compile().cost_analysis()
-    written_out = flops.count(jax.make_jaxpr(gradient)(*arguments))
+    unrolled = flops.count(jax.make_jaxpr(gradient)(*arguments))
   scanned = flops.count(jax.make_jaxpr(lambda *all_of: gradient(*all_of))(*arguments))
-  assert scanned == written_out
-  assert 0.95 * cost['flops'] < written_out <= cost['flops']
+  assert scanned == unrolled
+  assert 0.95 * cost['flops'] < unrolled <= cost['flops']

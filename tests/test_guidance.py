@@ -9,7 +9,7 @@ from v2a import guidance
 ALL = ('video', 'text', 'transcript')
 
 
-def test_scale_one_is_a_single_conditional_evaluation():
+def test_scale_one_costs_a_single_conditional_evaluation():
   branches = guidance.branches(guidance.Scales(), ALL)
   assert [branch.dropped for branch in branches] == [()]
   assert branches[0].weight == 1
@@ -46,7 +46,7 @@ def test_combine_weighs_rows_of_the_same_clip():
   np.testing.assert_array_equal(guidance.combine(logit_BKV, (1.0,)), logit_BKV)
 
 
-def test_errors_name_what_is_wrong():
+def test_wrong_arguments_are_errors():
   with pytest.raises(ValueError, match='guidance text must lie in'):
     guidance.Scales(text=-1.0)
   with pytest.raises(ValueError, match='modalities must be among'):

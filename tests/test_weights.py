@@ -32,7 +32,7 @@ def test_round_trip(tmp_path, dtype, tolerance):
   assert sorted(path.name for path in (tmp_path / 'a').iterdir()) == ['config.json', 'model.safetensors']
 
 
-def test_a_part_of_a_larger_model():
+def test_assign_selects_a_part_of_a_larger_model():
   model = Model()
   arrays = {'part.1.kernel': np.ones((3, 1)), 'part.1.bias': np.ones(1), 'part.10.bias': np.ones(1)}
   weights.assign(model.part[1], arrays, 'part.1')
@@ -47,7 +47,7 @@ def test_a_part_of_a_larger_model():
     ({'mean': None}, 'missing mean, unknown none'),
   ],
 )
-def test_weights_of_another_model_are_refused(change, message):
+def test_weights_of_another_model_are_errors(change, message):
   arrays = dict(weights.flatten(nnx.state(Model()))) | change
   arrays = {name: array for name, array in arrays.items() if array is not None}
   with pytest.raises(ValueError, match=message):
@@ -65,7 +65,7 @@ def test_only_finite_weights_are_written(tmp_path, value, dtype):
   assert not (tmp_path / 'a').exists()
 
 
-def test_files_that_are_missing_or_damaged(tmp_path):
+def test_missing_or_damaged_files_are_errors(tmp_path):
   with pytest.raises(FileNotFoundError, match='No model at'):
     weights.load_export(tmp_path)
   weights.export(Model(), tmp_path / 'model', schema.base())

@@ -1,4 +1,4 @@
-"""Losses: closed forms, and padding that never reaches them."""
+"""Losses and masks: closed forms, and invalid tokens."""
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,11 @@ def _codes(shape=(3, 6, 2)):
   return jax.random.randint(jax.random.key(0), shape, 0, V)
 
 
-def test_cross_entropy_by_numpy():
+def test_cross_entropy_equals_numpy():
   code_BTK = _codes()
   logit_BTKV = jax.random.normal(jax.random.key(1), (*code_BTK.shape, V))
   counted_BTK = jax.random.bernoulli(jax.random.key(2), 0.6, code_BTK.shape)
-  value, books = loss.cross_entropy(logit_BTKV, code_BTK, counted_BTK)
+  value, metrics = loss.cross_entropy(logit_BTKV, code_BTK, counted_BTK)
   p_BTKV = np.exp(np.asarray(logit_BTKV, np.float64))
   p_BTKV /= p_BTKV.sum(-1, keepdims=True)
   nats_BTK = -np.log(np.take_along_axis(p_BTKV, np.asarray(code_BTK)[..., None], -1)[..., 0])
@@ -28,16 +28,16 @@ def test_cross_entropy_by_numpy():
   assert float(value) == pytest.approx(np.mean(clips), rel=1e-5)
   for b, k in np.ndindex(3, 2):
     wanted = nats_BTK[b, :, k][np.asarray(counted_BTK)[b, :, k]].mean()
-    assert float(books[f'loss_codebook{k}'][b]) == pytest.approx(wanted, rel=1e-5)
+    assert float(metrics[f'loss_codebook{k}'][b]) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_of_nothing_it_is_the_logarithm_of_the_vocabulary_and_of_the_truth_zero():
+def test_cross_entropy_of_uniform_and_of_perfect_predictions():
   code_BTK = _codes()
   assert float(loss.cross_entropy(jnp.zeros((*code_BTK.shape, V)), code_BTK)[0]) == pytest.approx(np.log(V))
   assert float(loss.cross_entropy(100.0 * jax.nn.one_hot(code_BTK, V), code_BTK)[0]) < 1e-6
 
 
-def test_what_does_not_count_leaks_neither_into_the_loss_nor_its_gradient():
+def test_invalid_tokens_reach_neither_the_loss_nor_its_gradient():
   counted_BTK = jnp.zeros((3, 6, 2), bool).at[:, :4, 1].set(True)
   code_BTK = jnp.where(counted_BTK, _codes(), V)
   logit_BTKV = jnp.where(counted_BTK[..., None], 0.5, jnp.nan) * jnp.ones((1, 1, 1, V))
@@ -48,41 +48,41 @@ def test_what_does_not_count_leaks_neither_into_the_loss_nor_its_gradient():
   assert not grad_BTKV[~counted_BTK].any() and np.abs(grad_BTKV[counted_BTK]).min() > 0
 
 
-def test_a_clip_in_which_nothing_counts_is_no_accident():
-  value, books = loss.cross_entropy(jnp.ones((1, 6, 2, V)), _codes()[:1], jnp.zeros((1, 6, 2), bool))
-  assert float(value) == 0 and np.isnan(books['loss_codebook0']).all()
+def test_a_clip_without_valid_tokens_has_a_finite_loss():
+  value, metrics = loss.cross_entropy(jnp.ones((1, 6, 2, V)), _codes()[:1], jnp.zeros((1, 6, 2), bool))
+  assert float(value) == 0 and np.isnan(metrics['loss_codebook0']).all()
 
 
 def _seen_by_the_network(key, code_BTK, counted_BTK=None):
-  """Returns what the loss shows the network and the loss of a network that knows nothing."""
-  seen = []
+  """Returns the input that the loss gives to the network, and the loss of a network with constant logits."""
+  inputs = []
 
   def predict(code_BTK):
-    seen.append(code_BTK)
+    inputs.append(code_BTK)
     return jnp.zeros((*code_BTK.shape, V))
 
   is_masked_BTK = masking.sample_mask(
     key, jnp.ones(code_BTK.shape, bool) if counted_BTK is None else counted_BTK
   )
   value, _ = loss.masked_cross_entropy(predict, code_BTK, is_masked_BTK, mask_token=MASK)
-  assert len(seen) == 1
-  return np.asarray(seen[0]), float(value)
+  assert len(inputs) == 1
+  return np.asarray(inputs[0]), float(value)
 
 
-def test_masked_tokens_alone_are_hidden_and_counted():
+def test_only_masked_tokens_are_replaced_and_count():
   code_BTK = _codes()
   seen_BTK, value = _seen_by_the_network(jax.random.key(3), code_BTK)
   is_masked_BTK = seen_BTK == MASK
   assert is_masked_BTK.any(axis=(1, 2)).all() and not is_masked_BTK.all()
   np.testing.assert_array_equal(seen_BTK[~is_masked_BTK], code_BTK[~is_masked_BTK])
   assert value == pytest.approx(np.log(V), rel=1e-6)
-  # A network that is right wherever it is not asked gains nothing by it.
+  # Correct predictions of tokens that are not masked do not lower the loss.
   copy = lambda seen_BTK: jnp.where((seen_BTK < V)[..., None], 50.0 * jax.nn.one_hot(seen_BTK, V), 0.0)
   copied, _ = loss.masked_cross_entropy(copy, code_BTK, jnp.asarray(is_masked_BTK), mask_token=MASK)
   assert float(copied) == pytest.approx(np.log(V), rel=1e-6)
 
 
-def test_tokens_that_do_not_count_are_never_masked():
+def test_invalid_tokens_are_never_masked():
   counted_BTK = jnp.arange(6)[None, :, None] < jnp.array([6, 3, 0])[:, None, None]
   counted_BTK = jnp.broadcast_to(counted_BTK, (3, 6, 2))
   for i in range(8):
@@ -90,7 +90,7 @@ def test_tokens_that_do_not_count_are_never_masked():
     assert not (seen_BTK == MASK)[~np.asarray(counted_BTK)].any()
 
 
-def test_shares_follow_the_cosine():
+def test_masked_fractions_follow_the_cosine():
   code_BTK = _codes((2000, 25, 2))
   seen_BTK, _ = _seen_by_the_network(jax.random.key(4), code_BTK)
   share_B = (seen_BTK == MASK).mean(axis=(1, 2))
@@ -100,7 +100,7 @@ def test_shares_follow_the_cosine():
   assert np.abs((seen_BTK == MASK).mean(axis=0) - 2 / np.pi).max() < 0.07
 
 
-def test_cosine_by_hand_and_lowest_of_equals():
+def test_mask_schedule_by_hand_and_lowest_k_with_ties():
   share_N = masking.mask_schedule(jnp.array([0, 1 / 3, 2 / 3, 1]))
   np.testing.assert_allclose(share_N, [1, 0.75**0.5, 0.5, 0], atol=1e-6)
   assert float(masking.mask_schedule(jnp.array(1.0))) == 0
@@ -108,11 +108,11 @@ def test_cosine_by_hand_and_lowest_of_equals():
   np.testing.assert_array_equal(found_BTK, [[[True, True], [True, False]], np.zeros((2, 2), bool)])
 
 
-def test_steps_are_hidden_in_a_share_of_clips_by_odds_of_their_own():
+def test_token_dropout_has_a_rate_per_clip():
   hidden_BS = np.asarray(masking.sample_dropped_steps(jax.random.key(0), 4000, 50, 0.4))
   share_B = hidden_BS.mean(axis=1)
   some_B = share_B > 0
-  # A clip whose odds are tiny may hide none: 1 / 51 of those drawn.
+  # A clip with a very small rate may drop none: 1 / 51 of those with dropout.
   assert some_B.mean() == pytest.approx(0.4 * 50 / 51, abs=0.025)
   assert np.quantile(share_B[some_B], (0.1, 0.5, 0.9)) == pytest.approx((0.12, 0.51, 0.9), abs=0.05)
   assert (hidden_BS[some_B][:, 0] == hidden_BS[some_B][:, 1]).mean() < 0.75

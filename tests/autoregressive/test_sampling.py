@@ -1,4 +1,4 @@
-"""Sampling: of known distributions, with known tokens, under guidance; rows that mind their own business."""
+"""Sampling: known distributions, prefixes, guidance, independence of rows."""
 
 import functools
 
@@ -18,7 +18,7 @@ TABLE_SKVV = 1.5 * np.random.default_rng(0).standard_normal((1, K, V + 2, V)).as
 
 
 def _chain(code_BK, cache, index):
-  """A step of a chain: each book's logits are those of its own last token. The cache counts steps."""
+  """A step of a chain: the logits of each codebook depend on its own last token. The cache counts steps."""
   logits = [jnp.asarray(TABLE_SKVV[0, k])[code_BK[:, k]] for k in range(K)]
   return jnp.stack(logits, axis=1) + 0.1 * index, cache + 1
 
@@ -27,14 +27,14 @@ def _keys(*seeds):
   return jnp.stack([jax.random.key(seed) for seed in seeds])
 
 
-def _nothing_known(num_rows, num_steps):
+def _empty_prefix(num_rows, num_steps):
   return jnp.zeros((num_rows, num_steps, K), int), jnp.zeros((num_rows, num_steps, K), bool)
 
 
-def _sample(num_rows=2, num_steps=6, step_fn=_chain, known=None, key_B=None, **settings):
+def _sample(num_rows=2, num_steps=6, step_fn=_chain, prefix=None, key_B=None, **settings):
   key_B = _keys(*range(num_rows)) if key_B is None else key_B
-  known = known or _nothing_known(num_rows, num_steps)
-  run = jax.jit(lambda key_B: sampling.sample(step_fn, 0, key_B, *known, padding_token=PADDING, **settings))
+  prefix = prefix or _empty_prefix(num_rows, num_steps)
+  run = jax.jit(lambda key_B: sampling.sample(step_fn, 0, key_B, *prefix, padding_token=PADDING, **settings))
   return np.asarray(run(key_B))
 
 
@@ -53,7 +53,7 @@ def _fit(counts_V, p_V):
   return scipy.stats.chisquare(counts_V, counts_V.sum() * p_V / p_V.sum()).pvalue
 
 
-def test_top_k_keeps_k_even_of_equals():
+def test_top_k_keeps_k_of_equal_logits():
   assert _kept([1, 3, 2, 5, 4], top_k=2).nonzero()[0].tolist() == [3, 4]
   assert _kept([0, 0, 0, 0], top_k=2).sum() == 2
   assert _kept([1, 2], top_k=5).all() and _kept([1, 2, 3]).all()
@@ -67,7 +67,7 @@ def test_top_p_keeps_the_smallest_set(top_p, wanted):
   assert _kept(np.log([0.3, 0.05, 0.5, 0.15]), top_p=top_p).nonzero()[0].tolist() == wanted
 
 
-def test_top_p_is_of_what_top_k_leaves_and_after_the_temperature():
+def test_top_p_applies_after_top_k_and_temperature():
   p = np.log([0.3, 0.05, 0.5, 0.15])
   assert _kept(p, top_k=2, top_p=0.6).nonzero()[0].tolist() == [2]  # 0.625 of the two
   assert _kept(p, top_p=0.6).nonzero()[0].tolist() == [0, 2]
@@ -117,7 +117,7 @@ def test_the_first_steps_of_a_chain_follow_its_distribution():
     assert _fit(*both) > 0.01
 
 
-def test_one_of_one_is_greedy():
+def test_top_k_of_one_is_greedy():
   code_BTK = _sample(settings=sampling.Settings(top_k=1, temperature=5.0))
   wanted, code_K = [], np.full(K, PADDING)
   for _ in range(6):
@@ -126,36 +126,36 @@ def test_one_of_one_is_greedy():
   np.testing.assert_array_equal(code_BTK, np.stack([wanted, wanted]))
 
 
-def test_known_tokens_stay_and_are_read():
-  known_BTK = jax.random.randint(jax.random.key(1), (2, 6, K), 0, V)
-  is_known_BTK = jnp.arange(6)[None, :, None] < jnp.array([3, 0])[:, None, None]
-  known = known_BTK, jnp.broadcast_to(is_known_BTK, known_BTK.shape)
+def test_prefix_tokens_are_kept_and_conditioned_on():
+  prefix_BTK = jax.random.randint(jax.random.key(1), (2, 6, K), 0, V)
+  prefix_mask_BTK = jnp.arange(6)[None, :, None] < jnp.array([3, 0])[:, None, None]
+  prefix = prefix_BTK, jnp.broadcast_to(prefix_mask_BTK, prefix_BTK.shape)
   greedy = sampling.Settings(top_k=1)
-  code_BTK = _sample(known=known, settings=greedy)
-  np.testing.assert_array_equal(code_BTK[0, :3], known_BTK[0, :3])
-  wanted_K = [TABLE_SKVV[0, k, known_BTK[0, 2, k]].argmax() for k in range(K)]
+  code_BTK = _sample(prefix=prefix, settings=greedy)
+  np.testing.assert_array_equal(code_BTK[0, :3], prefix_BTK[0, :3])
+  wanted_K = [TABLE_SKVV[0, k, prefix_BTK[0, 2, k]].argmax() for k in range(K)]
   np.testing.assert_array_equal(code_BTK[0, 3], wanted_K)
   np.testing.assert_array_equal(code_BTK[1], _sample(settings=greedy)[1])
 
 
-def test_a_window_continued_is_the_window_itself():
-  """Tokens that are given instead of drawn change nothing of what comes after them."""
+def test_continuing_a_prefix_gives_the_same_window():
+  """A prefix of sampled tokens gives the tokens that were sampled after it."""
   whole_BTK = _sample(num_steps=8)
-  is_known_BTK = jnp.broadcast_to(jnp.arange(8)[None, :, None] < 5, whole_BTK.shape)
-  np.testing.assert_array_equal(_sample(known=(jnp.asarray(whole_BTK), is_known_BTK)), whole_BTK)
+  prefix_mask_BTK = jnp.broadcast_to(jnp.arange(8)[None, :, None] < 5, whole_BTK.shape)
+  np.testing.assert_array_equal(_sample(prefix=(jnp.asarray(whole_BTK), prefix_mask_BTK)), whole_BTK)
 
 
-def test_a_pattern_comes_back_without_padding():
-  late = patterns.codebook_delays('delay', K)
-  known = _nothing_known(2, 5)
-  known = patterns.build(known[0], late, PADDING), patterns.build(known[1], late, True)
-  code_BSK = _sample(known=known)
+def test_a_sampled_pattern_reverts_without_padding():
+  delays = patterns.codebook_delays('delay', K)
+  prefix = _empty_prefix(2, 5)
+  prefix = patterns.build(prefix[0], delays, PADDING), patterns.build(prefix[1], delays, True)
+  code_BSK = _sample(prefix=prefix)
   assert (code_BSK[:, 0, 1] == PADDING).all() and (code_BSK[:, -1, 0] == PADDING).all()
-  code_BTK = patterns.revert(jnp.asarray(code_BSK), late)
+  code_BTK = patterns.revert(jnp.asarray(code_BSK), delays)
   assert code_BTK.shape == (2, 5, K) and int(code_BTK.max()) < V
 
 
-def test_a_row_is_the_same_alone_and_in_company():
+def test_a_row_does_not_depend_on_the_batch():
   together = _sample(key_B=_keys(7, 8, 9), num_rows=3, num_steps=12)
   np.testing.assert_array_equal(_sample(key_B=_keys(8), num_rows=1, num_steps=12)[0], together[1])
   assert not np.array_equal(together[0], together[1])
@@ -165,7 +165,7 @@ def test_a_row_is_the_same_alone_and_in_company():
 
 
 def _branched(rows, code_BK, cache, index):
-  """`_chain`, with other logits for each branch; tells how many rows it was asked for."""
+  """`_chain`, with other logits for each branch; appends the number of its rows to `rows`."""
   rows.append(len(code_BK))
   logit_BKV, cache = _chain(code_BK, cache, index)
   branch_B = jnp.arange(len(code_BK)) // 2
@@ -181,7 +181,7 @@ def _branched(rows, code_BK, cache, index):
     ({'joint': 3.0, 'text': 2.0}, 3, 1 + 2 * 0.4 + 1 * 0.8),
   ],
 )
-def test_guidance_is_that_of_diffusion_and_scale_one_costs_one_evaluation(scales, num_branches, factor):
+def test_guidance_scales_logits_and_scale_one_costs_one_evaluation(scales, num_branches, factor):
   branches = guidance.branches(guidance.Scales(**scales), ('video', 'text'))
   assert len(branches) == num_branches
   rows = []
@@ -199,103 +199,103 @@ def _independent(code_BTK):
 
 
 def _decode(
-  num_rows=2, num_steps=5, predict_fn=_independent, known=None, key_B=None, num_passes=4, **settings
+  num_rows=2, num_steps=5, predict_fn=_independent, prefix=None, key_B=None, num_iterations=4, **settings
 ):
   key_B = _keys(*range(num_rows)) if key_B is None else key_B
-  known = known or _nothing_known(num_rows, num_steps)
+  prefix = prefix or _empty_prefix(num_rows, num_steps)
   run = jax.jit(
     lambda key_B: sampling.decode_masked(
-      predict_fn, key_B, *known, mask_token=MASK, num_iterations=num_passes, **settings
+      predict_fn, key_B, *prefix, mask_token=MASK, num_iterations=num_iterations, **settings
     )
   )
   return np.asarray(run(key_B))
 
 
-def _counting(passes, code_BTK):
-  """`_independent`, and the number of masked tokens of each row goes to `passes`."""
+def _counting(iterations, code_BTK):
+  """`_independent`, and the number of masked tokens of each row goes to `iterations`."""
   jax.debug.callback(
-    lambda code_BTK: passes.append((code_BTK == MASK).sum((1, 2)).tolist()), code_BTK, ordered=True
+    lambda code_BTK: iterations.append((code_BTK == MASK).sum((1, 2)).tolist()), code_BTK, ordered=True
   )
   return _independent(code_BTK)
 
 
-def test_fewer_tokens_are_masked_in_every_pass_by_the_cosine():
-  is_known_BTK = jnp.zeros((2, 50, K), bool).at[1, :25].set(True)
-  passes = []
+def test_masked_tokens_per_iteration_follow_the_cosine():
+  prefix_mask_BTK = jnp.zeros((2, 50, K), bool).at[1, :25].set(True)
+  iterations = []
   code_BTK = _decode(
-    known=(jnp.zeros((2, 50, K), int), is_known_BTK), predict_fn=functools.partial(_counting, passes)
+    prefix=(jnp.zeros((2, 50, K), int), prefix_mask_BTK), predict_fn=functools.partial(_counting, iterations)
   )
   jax.effects_barrier()
   # 100 and 50 times 1, cos 22.5, cos 45, cos 67.5 degrees, rounded down.
-  assert passes == [[100, 50], [92, 46], [70, 35], [38, 19]]
+  assert iterations == [[100, 50], [92, 46], [70, 35], [38, 19]]
   assert code_BTK.max() < V
 
 
-@pytest.mark.parametrize('num_passes', [1, 3, 40])
-def test_decoding_ends_with_every_token_told_and_the_known_kept(num_passes):
-  known_BTK = jax.random.randint(jax.random.key(1), (2, 5, K), 0, V)
-  is_known_BTK = jax.random.bernoulli(jax.random.key(2), 0.4, known_BTK.shape)
-  code_BTK = _decode(known=(known_BTK, is_known_BTK), num_passes=num_passes)
+@pytest.mark.parametrize('num_iterations', [1, 3, 40])
+def test_masked_decoding_ends_without_masks_and_keeps_the_prefix(num_iterations):
+  prefix_BTK = jax.random.randint(jax.random.key(1), (2, 5, K), 0, V)
+  prefix_mask_BTK = jax.random.bernoulli(jax.random.key(2), 0.4, prefix_BTK.shape)
+  code_BTK = _decode(prefix=(prefix_BTK, prefix_mask_BTK), num_iterations=num_iterations)
   assert code_BTK.max() < V
-  np.testing.assert_array_equal(code_BTK[is_known_BTK], known_BTK[is_known_BTK])
+  np.testing.assert_array_equal(code_BTK[prefix_mask_BTK], prefix_BTK[prefix_mask_BTK])
 
 
-def test_the_most_certain_tokens_are_told_first():
-  seen = []
+def test_tokens_of_high_confidence_are_decoded_first():
+  inputs = []
 
   def predict(code_BTK):
-    jax.debug.callback(lambda code_BTK: seen.append(np.array(code_BTK)), code_BTK, ordered=True)
+    jax.debug.callback(lambda code_BTK: inputs.append(np.array(code_BTK)), code_BTK, ordered=True)
     logit_TV = jnp.array([0.0, 9.0, 1.0, 5.0])[:, None] * jax.nn.one_hot(3, V)[None]
     return jnp.broadcast_to(logit_TV[None, :, None], (*code_BTK.shape, V))
 
-  _decode(1, 4, predict, num_passes=3, choice_temperature=0.0, settings=sampling.Settings(top_k=1))
+  _decode(1, 4, predict, num_iterations=3, choice_temperature=0.0, settings=sampling.Settings(top_k=1))
   jax.effects_barrier()
-  told = [(code_BTK[0] != MASK).sum(-1).tolist() for code_BTK in seen]
-  # Of 8 tokens 6 and then 4 are masked again: 2 and then 4 of the most certain are told.
-  assert told == [[0, 0, 0, 0], [0, 2, 0, 0], [0, 2, 0, 2]]
+  num_decoded = [(code_BTK[0] != MASK).sum(-1).tolist() for code_BTK in inputs]
+  # Of 8 tokens 6 and then 4 are masked again: 2 and then 4 of highest confidence are decoded.
+  assert num_decoded == [[0, 0, 0, 0], [0, 2, 0, 0], [0, 2, 0, 2]]
 
 
-def test_noise_on_certainty_changes_the_order_and_fades():
+def test_choice_temperature_changes_the_order_and_falls_to_zero():
   orders = set()
   for seed in range(5):
-    passes = []
+    iterations = []
     _decode(
       1,
       6,
-      functools.partial(_watched, passes),
+      functools.partial(_watched, iterations),
       key_B=_keys(seed),
-      num_passes=2,
+      num_iterations=2,
       settings=sampling.Settings(top_k=1),
       choice_temperature=50.0,
     )
     jax.effects_barrier()
-    orders.add(passes[1])
+    orders.add(iterations[1])
   assert len(orders) > 1
 
 
-def _watched(passes, code_BTK):
+def _watched(iterations, code_BTK):
   jax.debug.callback(
-    lambda code_BTK: passes.append(np.asarray(code_BTK == MASK).tobytes()), code_BTK, ordered=True
+    lambda code_BTK: iterations.append(np.asarray(code_BTK == MASK).tobytes()), code_BTK, ordered=True
   )
   return _independent(code_BTK)
 
 
-def test_one_pass_follows_the_softmax():
+def test_one_iteration_follows_the_softmax():
   num = 4000
-  code_BTK = _decode(num, 1, num_passes=1, key_B=jax.random.split(jax.random.key(0), num))
+  code_BTK = _decode(num, 1, num_iterations=1, key_B=jax.random.split(jax.random.key(0), num))
   p_KV = _softmax(_independent(jnp.zeros((1, 1, K), int)))[0, 0]
   for k in range(K):
     counts_V = np.bincount(code_BTK[:, 0, k], minlength=V)
     assert _fit(counts_V, p_KV[k]) > 0.01
 
 
-def test_a_decoded_row_is_the_same_alone_and_in_company():
+def test_a_masked_decoded_row_does_not_depend_on_the_batch():
   together = _decode(3, key_B=_keys(7, 8, 9))
   np.testing.assert_array_equal(_decode(1, key_B=_keys(8))[0], together[1])
   assert not np.array_equal(together[0], together[1])
 
 
-def test_guided_decoding_weighs_branches():
+def test_guided_masked_decoding_weighs_branches():
   rows = []
 
   def branched(code_BTK):
@@ -317,13 +317,13 @@ def test_guided_decoding_weighs_branches():
     ({'top_p': 1.5}, 'top_p must lie in'),
   ],
 )
-def test_wrong_settings_say_what_was_wanted(change, wanted):
+def test_wrong_settings_are_errors(change, wanted):
   with pytest.raises(ValueError, match=wanted):
     sampling.Settings(**change)
 
 
-def test_wrong_passes_say_what_was_wanted():
+def test_wrong_numbers_of_iterations_are_errors():
   with pytest.raises(
     ValueError, match='num_iterations must be at least 1 and choice_temperature at least 0; got 0'
   ):
-    _decode(num_passes=0)
+    _decode(num_iterations=0)

@@ -1,4 +1,4 @@
-"""The codec: lengths, gradients that stay apart, round trips."""
+"""The codec: lengths, independent gradients, round trips."""
 
 import dataclasses
 
@@ -84,7 +84,7 @@ def test_tokens_round_trip():
   assert again_BNA.shape == wave_BNA.shape
 
 
-def test_statistics_normalise_latents():
+def test_latent_statistics_normalise_latents():
   codec = _codec()
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (1, SPEC.num_samples, 2))
   encode = lambda codec, wave_BNA: codec.encode(wave_BNA)[0]
@@ -122,7 +122,7 @@ def test_silence_has_finite_gradients_and_decodes_to_silence():
   assert float(jnp.abs(_run(codec, lambda codec, floor: codec.to_waveform(floor), floor)).max()) == 0
 
 
-def test_stereo_position_survives_shared_phases():
+def test_panning_is_kept_with_shared_phases():
   # Low noise from the left, high noise from the right, one louder than the other.
   noise_N2 = np.random.default_rng(1).standard_normal((SPEC.num_samples, 2))
   low_N, high_N = np.cumsum(noise_N2[:, 0]) * 0.05, np.diff(noise_N2[:, 1], prepend=0)
@@ -141,14 +141,14 @@ def test_stereo_position_survives_shared_phases():
     np.testing.assert_allclose(got.sum(), wanted.sum(), rtol=0.15)
 
 
-def test_mono_has_no_balance():
+def test_mono_has_no_channel_levels():
   spec = dataclasses.replace(SPEC, num_channels=1)
   codec = _codec(spec=spec)
   levels = codec.spectral_features(codec.spectrogram(jnp.zeros((1, spec.num_samples, 1))))
   assert levels.channel_level_BTR.shape == (1, spec.num_latents, 0)
 
 
-def test_discriminators_tell_apart_by_hinge():
+def test_discriminator_losses_are_hinge_losses():
   ones, minus = [[jnp.ones((1, 2, 2, 1))]], [[-jnp.ones((1, 2, 2, 1))]]
   assert discriminators.discriminator_loss(ones, minus).tolist() == [0]
   assert discriminators.discriminator_loss(minus, ones).tolist() == [4]
@@ -156,6 +156,6 @@ def test_discriminators_tell_apart_by_hinge():
   assert len(model(jnp.zeros((1, 4096, 2)))) == len(discriminators.RESOLUTIONS)
 
 
-def test_unknown_bottleneck_is_named():
+def test_unknown_bottleneck_is_an_error():
   with pytest.raises(ValueError, match="codec.bottleneck must be one of .* got 'vq'"):
     _codec('vq')

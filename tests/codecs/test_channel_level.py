@@ -1,4 +1,4 @@
-"""Balance of channels: bands that sum to one, gains that undo the analysis."""
+"""Channel levels: bands that sum to one, gains that invert the analysis."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +17,7 @@ def test_bands_sum_to_one_and_follow_the_scale():
 
 
 @pytest.mark.parametrize('share', [0.0, 0.2, 0.5, 1.0])
-def test_gains_give_back_the_power_of_both_channels(share):
+def test_gains_restore_the_power_of_both_channels(share):
   power_BAJF = np.broadcast_to(np.array([share, 1 - share])[None, :, None, None], (1, 2, 8, 481))
   balance_BTR = channel_level.from_power(jnp.asarray(power_BAJF, jnp.float32), WEIGHT_FR, 4)
   assert balance_BTR.shape == (1, 2, 16)
@@ -26,5 +26,5 @@ def test_gains_give_back_the_power_of_both_channels(share):
   np.testing.assert_allclose(np.square(gain_BAJF) / 2, power_BAJF, atol=1e-4)
 
 
-def test_silence_is_in_the_middle():
+def test_silence_is_centred():
   assert float(jnp.abs(channel_level.from_power(jnp.zeros((1, 2, 4, 481)), WEIGHT_FR, 4)).max()) == 0

@@ -1,4 +1,4 @@
-"""The quantizer: its equations, books that follow what they code, dead entries, k-means."""
+"""The quantizer: its equations, codebook updates, dead entries, k-means."""
 
 import functools
 
@@ -19,8 +19,8 @@ def _model(num_codebooks=K, size=V):
   return quantizer.ResidualQuantizer(num_codebooks, size, C, rngs=nnx.Rngs(0))
 
 
-def _absorbed(model, latent_BTC, key=0):
-  """Lets the model absorb what it sees in latents, compiled; returns the metrics."""
+def _update(model, latent_BTC, key=0):
+  """Updates the codebooks from latents, compiled, and returns the metrics."""
   graphdef, state = nnx.split(model)
   state, metrics = _step(graphdef)(state, latent_BTC, jax.random.key(key))
   nnx.update(model, state)
@@ -42,23 +42,23 @@ def _latents(*shape, seed=0):
   return jax.random.normal(jax.random.key(seed), (*shape, C))
 
 
-def test_fewer_books_leave_the_later_ones_out_and_change_no_choice():
+def test_fewer_codebooks_leave_out_the_later_ones_and_change_no_code():
   model = _model(4, 64)
   latent_BTC = 0.5 * _latents(4, 50)
-  whole_BTC, codes_BTK, loss, seen = model(latent_BTC)
+  whole_BTC, codes_BTK, loss, statistics = model(latent_BTC)
   np.testing.assert_allclose(model.decode(codes_BTK), whole_BTC, atol=1e-5)
   np.testing.assert_array_equal(model.encode(latent_BTC), codes_BTK)
   codebook_KVC = model.codebook_KVC[...]
   for num in (1, 2):
-    part_BTC, part_BTK, part_loss, part_seen = model(latent_BTC, jnp.full(4, num))
+    part_BTC, part_BTK, part_loss, part_statistics = model(latent_BTC, jnp.full(4, num))
     wanted_BTC = sum(codebook_KVC[k][codes_BTK[..., k]] for k in range(num))
     np.testing.assert_allclose(part_BTC, wanted_BTC, atol=1e-5)
     np.testing.assert_array_equal(part_BTK, codes_BTK)
     assert float(part_loss) == float(loss)
-    jax.tree.map(np.testing.assert_array_equal, part_seen, seen)
+    jax.tree.map(np.testing.assert_array_equal, part_statistics, statistics)
 
 
-def test_every_book_chooses_what_is_nearest_to_what_is_left():
+def test_every_codebook_quantizes_to_the_entry_nearest_to_the_residual():
   model = _model()
   residual_BTC = _latents(3, 20)
   codes_BTK, codebook_KVC, wanted_loss = model.encode(residual_BTC), model.codebook_KVC[...], 0.0
@@ -70,7 +70,7 @@ def test_every_book_chooses_what_is_nearest_to_what_is_left():
   assert float(model(_latents(3, 20))[2]) == pytest.approx(wanted_loss, rel=1e-5)
 
 
-def test_gradients_pass_straight_through_and_none_reaches_the_books():
+def test_gradients_pass_straight_through_and_none_reaches_the_codebooks():
   model = _model()
   latent_BTC = _latents(1, 3)
   slope_BTC = jax.grad(lambda x_BTC: jnp.sum(model(x_BTC)[0]))(latent_BTC)
@@ -100,26 +100,26 @@ def _by_hand(codebook_KVC, share_KV, latent_BTC):
   return codebook_KVC, share_KV
 
 
-def test_living_entries_are_moving_averages_of_what_chose_them():
+def test_entries_are_moving_averages_of_their_residuals():
   model = _model()
   codebook_KVC, share_KV = model.codebook_KVC[...], model.share_KV[...]
   for seed in range(2):
     latent_BTC = _latents(4, 25, seed=seed)
     codebook_KVC, share_KV = _by_hand(codebook_KVC, share_KV, latent_BTC)
-    _absorbed(model, latent_BTC)
+    _update(model, latent_BTC)
   np.testing.assert_allclose(model.codebook_KVC[...], codebook_KVC, atol=1e-5)
   np.testing.assert_allclose(model.share_KV[...], share_KV, atol=1e-6)
   np.testing.assert_allclose(jnp.sum(model.share_KV[...], axis=1), 1, atol=1e-6)
 
 
-def test_parts_of_a_batch_have_seen_what_the_batch_has():
+def test_statistics_of_parts_of_a_batch_average_to_those_of_the_batch():
   model, latent_BTC = _model(), _latents(6, 10)
   parts = [model(part_BTC)[3] for part_BTC in jnp.split(latent_BTC, 3)]
   mean = jax.tree.map(lambda *leaves: sum(leaves) / 3, *parts)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), mean, model(latent_BTC)[3])
 
 
-def test_a_dead_entry_moves_beside_that_of_the_largest_error():
+def test_dead_entries_are_reset_near_the_entry_with_the_largest_error():
   model = _model(1)
   codebook_1VC = np.zeros((1, V, C), np.float32)
   codebook_1VC[0, :, 0] = 10 * np.arange(V)
@@ -127,7 +127,7 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
   share_1V[0, [2, 5]] = 0.0
   model.codebook_KVC.set_value(jnp.asarray(codebook_1VC))
   model.share_KV.set_value(jnp.asarray(share_1V))
-  # Near every living entry, furthest from 7, then from 3; from 0 nothing, however often it is chosen.
+  # Latents near every entry that is not dead, farthest from 7, then from 3; those of 0 equal it.
   offset_V = np.array([0, 0.1, 0, 2, 0.1, 0, 0.1, 4])
   alive = [v for v in range(V) if v not in (2, 5)]
   latent_BTC = jnp.asarray(
@@ -140,7 +140,7 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
     ],
     jnp.float32,
   )
-  metrics = _absorbed(model, latent_BTC)
+  metrics = _update(model, latent_BTC)
   assert float(metrics['usage_codebook0']) == 6 / 8
   entry_VC, share_V = np.asarray(model.codebook_KVC[0]), np.asarray(model.share_KV[0])
   spread = quantizer.RESET_NOISE_SCALE * codebook_1VC[0, :, 0].std()
@@ -152,28 +152,28 @@ def test_a_dead_entry_moves_beside_that_of_the_largest_error():
   np.testing.assert_allclose(entry_VC[alive], codebook_1VC[0][alive], atol=0.01)
 
 
-def test_books_that_collapsed_come_to_life_again():
+def test_collapsed_codebooks_recover():
   model = _model()
   model.codebook_KVC.set_value(jnp.zeros((K, V, C)))
 
   before = float(model(_latents(4, 50))[2])
   for index in range(500):
-    metrics = _absorbed(model, _latents(4, 50, seed=index), index)
+    metrics = _update(model, _latents(4, 50, seed=index), index)
   assert float(metrics['usage_codebook0']) == float(metrics['usage_codebook1']) == 1
   assert float(metrics['perplexity_codebook0']) > 0.8 * V
   assert float(model(_latents(4, 50))[2]) < 0.6 * before
 
 
-def test_usage_counts_the_living_and_how_even_they_are():
+def test_usage_and_perplexity_by_hand():
   model = _model(1, 4)
   model.share_KV.set_value(jnp.asarray([[0.5, 0.5, 0.0, 0.0]]))
   model.codebook_KVC.set_value(jnp.asarray([[[0.0] * C, [1.0] * C, [90.0] * C, [99.0] * C]]))
-  metrics = _absorbed(model, jnp.asarray([[[0.0] * C, [1.0] * C]]))
+  metrics = _update(model, jnp.asarray([[[0.0] * C, [1.0] * C]]))
   assert float(metrics['usage_codebook0']) == 0.5
   assert float(metrics['perplexity_codebook0']) == pytest.approx(2, rel=1e-5)
 
 
-def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():
+def test_kmeans_entries_are_the_means_of_their_residuals():
   latent_SC = jnp.sign(_latents(400)) * jnp.arange(1.0, C + 1)[None] + 0.2 * _latents(400, seed=1)
   model = _model()
   model.init_kmeans(latent_SC, jax.random.key(0))
@@ -185,12 +185,12 @@ def test_books_start_as_the_means_of_what_chooses_them_of_what_is_left():
     np.testing.assert_allclose(codebook_KVC[k], mean_VC, atol=0.1)
     np.testing.assert_allclose(share_KV[k], np.bincount(codes_S) / 400, atol=0.02)
     residual_SC = residual_SC - codebook_KVC[k][codes_S]
-  # The eight best entries tell the signs of three of four channels: of 1 + 4 + 9 + 16 the 1 is left, and
-  # noise, for the second book.
+  # The eight best entries code the signs of three of four channels: of 1 + 4 + 9 + 16 the 1 remains, and
+  # noise, for the second codebook.
   assert np.square(residual_SC).sum(axis=1).mean() < 1.0
 
 
-def test_fewer_latents_than_entries_are_enough_to_start():
+def test_kmeans_with_fewer_latents_than_entries():
   model = _model()
   model.init_kmeans(_latents(5), jax.random.key(0))
   assert np.isfinite(model.codebook_KVC[...]).all()
@@ -198,10 +198,10 @@ def test_fewer_latents_than_entries_are_enough_to_start():
 
 
 @pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}])
-def test_every_mesh_absorbs_what_one_device_absorbs(sizes):
+def test_ema_update_on_a_mesh_equals_one_device(sizes):
   mesh = mesh_lib.make(sizes)
   model, latent_BTC = _model(), _latents(8, 25)
-  model.share_KV.set_value(model.share_KV[...].at[:, 3].set(0.0))  # something to revive
+  model.share_KV.set_value(model.share_KV[...].at[:, 3].set(0.0))  # a dead entry
   graphdef, state = nnx.split(model)
   specs = rules.shardings(state, mesh)
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)

@@ -17,13 +17,13 @@ def _noise(num_samples=3200, num_channels=2):
 
 
 @pytest.mark.parametrize('n_fft, hop', [(960, 160), (640, 160), (512, 128), (128, 32)])
-def test_inverse_undoes_forward(n_fft, hop):
+def test_inverse_of_forward_is_the_identity(n_fft, hop):
   wave_BNA = _noise()[:, : 3200 - 3200 % hop]
   again_BNA = stft.inverse(stft.forward(wave_BNA, n_fft, hop), n_fft, hop)
   np.testing.assert_allclose(again_BNA, wave_BNA, atol=2e-5)
 
 
-def test_forward_is_scipys():
+def test_forward_equals_scipy():
   wave_BNA = _noise()
   ours_JF = np.asarray(stft.forward(wave_BNA, 640, 160))[0, 1]
   padded_N = np.pad(np.asarray(wave_BNA)[0, :, 1], 240)
@@ -38,7 +38,7 @@ def test_frames_are_centred_on_the_latent_grid():
   assert int(jnp.argmax(energy_J)) == 5  # frame j is centred at (j + 0.5) * 160
 
 
-def test_phases_of_a_chord_and_a_click_are_found():
+def test_griffin_lim_reconstructs_a_chord_and_a_click():
   t_N = np.arange(RATE_HZ) / RATE_HZ
   wave_N = 0.2 * np.sin(2 * np.pi * 440 * t_N) + 0.1 * np.sin(2 * np.pi * 1333 * t_N)
   wave_N[8000] += 0.8
@@ -51,7 +51,7 @@ def test_phases_of_a_chord_and_a_click_are_found():
   assert abs(int(jnp.argmax(jnp.abs(found_BNA[0, :, 0]))) - 8000) < 80
 
 
-def test_a_wave_is_continued_in_phase():
+def test_griffin_lim_continues_the_phases_of_a_prefix():
   t_N = np.arange(2 * RATE_HZ) / RATE_HZ
   wave_BNA = jnp.asarray(0.5 * np.sin(2 * np.pi * 523.25 * t_N)[None, :, None], jnp.float32)
   spec_BAJF = stft.forward(wave_BNA, 960, 160)
@@ -62,6 +62,6 @@ def test_a_wave_is_continued_in_phase():
   assert correlation > 0.98
 
 
-def test_wrong_lengths_are_named():
+def test_wrong_lengths_are_errors():
   with pytest.raises(ValueError, match='multiples of hop_samples'):
     stft.forward(_noise(1601), 640, 160)

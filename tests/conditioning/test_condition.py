@@ -1,4 +1,4 @@
-"""Conditions: padding that never leaks, nulls that stand in, independence of the modalities."""
+"""Conditions: padding, null embeddings, independence of the modalities."""
 
 import functools
 
@@ -18,11 +18,11 @@ SPEC = schema.clip_spec(schema.tiny(schema.base()))
 
 @functools.cache
 def _model():
-  """The state of a model whose every weight is drawn, and its conditioner and velocity, compiled."""
+  """Returns the state of a model with random weights, and its conditioner and velocity, compiled."""
   c = schema.tiny(schema.base())
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
   rng = np.random.default_rng(1)
-  # Training starts many at zero, which would hide what they carry.
+  # Many are zero at initialization, which would hide their effect.
   state = jax.tree.map(lambda leaf: jnp.asarray(0.2 * rng.standard_normal(leaf.shape), jnp.float32), state)
   merge = functools.partial(nnx.merge, graphdef, state)
   return (
@@ -75,7 +75,7 @@ def test_nan_in_masked_tokens_never_leaks():
   np.testing.assert_array_equal(_velocity(poisoned), _velocity(condition))
 
 
-def test_an_empty_text_is_the_dropped_text():
+def test_an_empty_text_equals_a_dropped_text():
   full = _condition(_inputs())
   keep, drop = jnp.array([True, True]), jnp.array([False, True])
   dropped = _model()[0].conditioner.drop(full, keep, drop, keep)
@@ -84,7 +84,7 @@ def test_an_empty_text_is_the_dropped_text():
     np.testing.assert_allclose(np.asarray(mine, np.float32), np.asarray(theirs, np.float32), atol=1e-6)
 
 
-def test_without_video_the_pictures_do_not_matter():
+def test_frames_are_ignored_without_video():
   inputs = _inputs(has_video=(False, False))
   black = inputs | {
     'sync_frame_BLYX3': 0 * inputs['sync_frame_BLYX3'],
@@ -95,7 +95,7 @@ def test_without_video_the_pictures_do_not_matter():
   np.testing.assert_array_equal(first.semantic_BMD, second.semantic_BMD)
 
 
-def test_every_modality_reaches_the_velocity():
+def test_every_modality_changes_the_velocity():
   inputs = _inputs(texts=('wood hits', 'rain'), transcripts=('hello you', 'come'))
   base = _velocity(_condition(inputs))
   for name in ('text_byte_BU', 'transcript_byte_BW', 'sync_frame_BLYX3', 'semantic_frame_BMYX3'):
@@ -113,7 +113,7 @@ def _videos(without):
   return condition.semantic_BMD, condition.sync_BLD
 
 
-def test_parts_left_out_tell_nothing_and_the_others_stay():
+def test_ablations_remove_their_features_only():
   semantic_BMD, sync_BLD = _videos(())
   same = lambda a, b: bool(jnp.array_equal(a, b))
   for part in condition_lib.ABLATIONS:
@@ -125,6 +125,6 @@ def test_parts_left_out_tell_nothing_and_the_others_stay():
   np.testing.assert_allclose(steady_BLD, jnp.mean(sync_BLD, 1, keepdims=True) + 0 * sync_BLD, atol=1e-5)
 
 
-def test_an_unknown_part_is_named():
+def test_an_unknown_ablation_is_an_error():
   with pytest.raises(ValueError, match=r"ablate must be some of .*; got \['sound'\]"):
     _videos(('sound',))

@@ -1,4 +1,4 @@
-"""The text encoder: what a token knows of its place, and of padding."""
+"""The text encoder: positions, context, padding."""
 
 from flax import nnx
 import jax
@@ -30,26 +30,26 @@ def test_padding_is_never_read():
   np.testing.assert_array_equal(poisoned_SD[:3], clean_SD[:3])
 
 
-def test_tokens_know_their_place():
+def test_tokens_depend_on_their_position():
   token_SD, _ = _tokens(_encoder(), 8 * 'tick')
   assert float(jnp.abs(token_SD[3] - token_SD[4]).max()) > 0.05
 
 
-def test_tokens_know_the_words_around_them():
+def test_tokens_depend_on_other_words():
   encoder = _encoder()
-  # Blocks start near the identity; what they carry must show.
+  # Blocks are near the identity at initialization, so their weights are increased.
   encoder.blocks = jax.tree.map(lambda leaf: leaf + 0.3, encoder.blocks)
   rain_SD, _ = _tokens(encoder, 'soft music and then the rain')
   wind_SD, _ = _tokens(encoder, 'soft music and then the wind')
   assert float(jnp.abs(rain_SD[0] - wind_SD[0]).max()) > 1e-4
 
 
-def test_an_empty_text_has_no_token():
+def test_an_empty_text_has_no_unmasked_token():
   token_SD, mask_S = _tokens(_encoder(), '')
   assert not mask_S.any() and bool(jnp.isfinite(token_SD).all())
 
 
-def test_texts_are_cut_at_whole_lengths():
+def test_texts_are_truncated_to_num_bytes():
   byte_BU, length_B = text.to_bytes(['abc', ' x ' * 50, ''], 8)
   assert length_B.tolist() == [3, 8, 0]
   assert byte_BU[0].tolist() == [97, 98, 99, 0, 0, 0, 0, 0]

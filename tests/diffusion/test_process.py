@@ -1,4 +1,4 @@
-"""Equations of the process against autodiff and each other."""
+"""Equations of the process, against autodiff and each other."""
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ def test_derivative_of_corrupt_is_the_velocity():
   np.testing.assert_allclose(slope_BTC, process.velocity(x_BTC, e_BTC), atol=1e-6)
 
 
-def test_data_and_noise_come_back_from_the_velocity():
+def test_data_and_noise_from_the_velocity():
   x_BTC, e_BTC = _pair()
   t_B = jnp.array([0.0, 0.3, 1.0])
   z_BTC, v_BTC = process.corrupt(x_BTC, e_BTC, t_B), process.velocity(x_BTC, e_BTC)
@@ -32,7 +32,7 @@ def _times(num_batches, num):
   return jax.vmap(lambda key: process.sample_times(key, num, 0.5, 0.8))(keys)
 
 
-def test_the_time_of_one_clip_is_logit_normal():
+def test_the_time_of_each_clip_is_logit_normal():
   t_N = _times(20_000, 8)[:, 3]
   logit_N = jnp.log(t_N / (1 - t_N))
   assert abs(float(logit_N.mean()) - 0.5) < 0.03
@@ -45,7 +45,7 @@ def test_the_times_of_a_batch_cover_the_distribution_evenly():
   np.testing.assert_array_equal(jnp.sort(jnp.floor(8 * quantile_NB), axis=1), np.tile(np.arange(8), (50, 1)))
 
 
-def test_loss_of_the_true_velocity_is_zero_and_of_nothing_is_two():
+def test_loss_of_the_true_velocity_is_zero_and_of_a_zero_velocity_is_two():
   x_BTC, e_BTC = jax.random.normal(jax.random.key(2), (2, 64, 50, 4))
   t_B = process.sample_times(jax.random.key(0), 64, 0.0, 1.0)
   exact = lambda z_BTC, t_B: (z_BTC - x_BTC) / t_B[:, None, None]
@@ -54,7 +54,7 @@ def test_loss_of_the_true_velocity_is_zero_and_of_nothing_is_two():
   assert abs(float(loss.flow_matching(nothing, x_BTC, e_BTC, t_B)[0]) - 2) < 0.1
 
 
-def test_nan_under_the_mask_never_reaches_the_loss():
+def test_nan_in_invalid_steps_never_reaches_the_loss():
   x_BTC = jax.random.normal(jax.random.key(2), (2, 6, 4)).at[:, 4:].set(jnp.nan)
   mask_BT = jnp.arange(6)[None] < jnp.array([[4], [4]])
   e_BTC, t_B = jax.random.normal(jax.random.key(3), x_BTC.shape), jnp.array([0.3, 0.8])

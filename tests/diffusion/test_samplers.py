@@ -1,4 +1,4 @@
-"""Solvers with the exact velocity of a Gaussian: where they land, and how fast the error falls."""
+"""Solvers with the exact velocity of a Gaussian: final distribution, and order of convergence."""
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,7 @@ def _landed(solver, num_steps, timestep_shift=1.0):
 @pytest.mark.parametrize(
   'solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)]
 )
-def test_solvers_land_on_the_known_distribution(solver, steps, bound):
+def test_solvers_end_at_the_known_distribution(solver, steps, bound):
   assert _landed(solver, steps) < bound
 
 
@@ -50,18 +50,18 @@ def test_order_of_convergence(solver, order):
 
 
 @pytest.mark.parametrize('solver', sorted(samplers.SOLVERS))
-def test_one_step_is_eulers(solver):
+def test_one_step_equals_euler(solver):
   noise_BTC = jnp.ones((1, 3, 2))
   drawn_BTC = samplers.sample(exact_velocity, noise_BTC, solver=solver, num_steps=1)
   np.testing.assert_allclose(drawn_BTC, noise_BTC - exact_velocity(noise_BTC, jnp.ones(1)), atol=1e-5)
 
 
-def test_grids_by_hand():
+def test_time_grids_by_hand():
   np.testing.assert_allclose(samplers.time_grid(4), [1, 0.75, 0.5, 0.25, 0])
   np.testing.assert_allclose(samplers.time_grid(2, timestep_shift=3.0), [1, 0.75, 0])
 
 
-def test_known_part_stays_on_its_straight_path():
+def test_an_inpainted_part_stays_on_its_straight_path():
   known_BTC = jnp.full((1, 4, 2), 0.7)
   noise_BTC = jax.random.normal(jax.random.key(3), (1, 4, 2))
   for solver in samplers.SOLVERS:
@@ -78,13 +78,13 @@ def test_known_part_stays_on_its_straight_path():
     ({'timestep_shift': 0.0}, 'timestep_shift must be positive'),
   ],
 )
-def test_wrong_settings_say_what_was_wanted(change, wanted):
+def test_wrong_settings_are_errors(change, wanted):
   settings = {'solver': 'euler', 'num_steps': 2, 'timestep_shift': 1.0} | change
   with pytest.raises(ValueError, match=wanted):
     samplers.sample(exact_velocity, jnp.ones((1, 2, 2)), **settings)
 
 
-def test_the_second_order_step_weighs_the_last_estimate_by_the_ratio_of_the_steps():
+def test_the_second_order_step_weighs_the_previous_estimate_by_the_ratio_of_steps():
   # Eq. 3 by hand over steps whose lengths in log-SNR differ by a factor of 3.
   log_snr = np.array([-1.0, -0.5, 1.0])
   times = 1 / (1 + np.exp(log_snr))

@@ -38,7 +38,7 @@ def by_hand(q, k, v, mask_BS, mask_QS):
 @pytest.mark.parametrize('causal', [False, True])
 @pytest.mark.parametrize('masked', [False, True])
 @pytest.mark.parametrize(('kernel', 'head_size'), [('einsum', 16), ('splash', 128)])
-def test_kernels_are_attention(kernel, head_size, masked, causal):
+def test_kernels_equal_plain_attention(kernel, head_size, masked, causal):
   (q, k, v), mask_BS = case(40, 53, head_size)
   mask_BS = mask_BS if masked else None
   mask_QS = np.tri(40, 53, 13, dtype=bool) if causal else None
@@ -46,7 +46,7 @@ def test_kernels_are_attention(kernel, head_size, masked, causal):
   np.testing.assert_allclose(found, by_hand(q, k, v, mask_BS, mask_QS), atol=2e-5)
 
 
-def test_gradients_of_the_fused_kernel():
+def test_gradients_of_the_splash_kernel():
   qkv, mask_BS = case(1100, 140, 128, num_clips=1, num_heads=1)  # several blocks of queries
   loss = lambda qkv, kernel: jnp.sum(jnp.sin(attention.attend(*qkv, mask_BS, kernel=kernel)))
   wanted, found = (jax.grad(loss)(qkv, kernel) for kernel in ('einsum', 'splash'))
@@ -54,7 +54,7 @@ def test_gradients_of_the_fused_kernel():
     np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-5)
 
 
-def test_what_is_masked_may_be_nan():
+def test_masked_positions_may_be_nan():
   (q, k, v), mask_BS = case(4, 8, 16)
   hurt = lambda x: jnp.where(mask_BS[:, :, None, None], x, jnp.nan)
   found = attention.attend(q, hurt(k), hurt(v), mask_BS)
@@ -79,12 +79,12 @@ class Device:
     (('cpu', 'cpu'), 128, jnp.bfloat16, 300, 'einsum'),
   ],
 )
-def test_each_platform_has_its_kernel(monkeypatch, device, head_size, dtype, num_queries, kernel):
+def test_fastest_kernel_of_each_platform(monkeypatch, device, head_size, dtype, num_queries, kernel):
   monkeypatch.setattr(jax, 'devices', lambda: [Device(*device)])
   assert attention._fastest(jnp.zeros((1, num_queries, 2, head_size), dtype), None) == kernel
 
 
-def test_a_kernel_may_be_the_only_one(monkeypatch):
+def test_execution_config_sets_the_kernel(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: [Device('gpu', 'NVIDIA H200')])
   (q, k, v), _ = case(6, 6, 64, jnp.bfloat16)
   traced = lambda: str(jax.make_jaxpr(attention.attend)(q, k, v))
@@ -110,25 +110,25 @@ def cudnn_case(num_queries, num_keys, causal, masked, head_size, dtype):
 
 
 @pytest.mark.parametrize('sizes', CUDNN_CASES)
-def test_what_cudnn_is_asked_for_is_attention(monkeypatch, sizes):
+def test_arguments_of_cudnn_equal_plain_attention(monkeypatch, sizes):
   original = jax.nn.dot_product_attention
-  asked = []
+  calls = []
 
   def plain(q, k, v, *, mask=None, is_causal=False, implementation):
-    asked.append((q.shape[1], k.shape[1], implementation))
+    calls.append((q.shape[1], k.shape[1], implementation))
     return original(q, k, v, mask=mask, is_causal=is_causal)
 
   monkeypatch.setattr(jax.nn, 'dot_product_attention', plain)
   qkv, mask_BS, mask_QS = cudnn_case(*sizes, 16, jnp.float32)
   found = attention.attend(*qkv, mask_BS, mask_QS, kernel='cudnn')
   np.testing.assert_allclose(found, by_hand(*qkv, mask_BS, mask_QS), atol=2e-5)
-  [(num_queries, num_keys, implementation)] = asked
+  [(num_queries, num_keys, implementation)] = calls
   assert implementation == 'cudnn' and num_queries % 2 == num_keys % 2 == 0
 
 
 @pytest.mark.skipif(jax.default_backend() != 'gpu', reason='wants an NVIDIA GPU')
 @pytest.mark.parametrize('sizes', CUDNN_CASES)
-def test_cudnn_and_its_gradient_are_attention(sizes):
+def test_cudnn_and_its_gradient_equal_plain_attention(sizes):
   qkv, mask_BS, mask_QS = cudnn_case(*sizes, 128, jnp.bfloat16)
 
   def loss(qkv, kernel):
@@ -144,7 +144,7 @@ def test_cudnn_and_its_gradient_are_attention(sizes):
 
 
 @pytest.mark.parametrize('sizes', [{'data': 2, 'tensor': 2, 'context': 2}, {'data': 1, 'context': 8}])
-def test_sequences_may_lie_in_parts(sizes):
+def test_sharded_sequences_equal_plain_attention(sizes):
   mesh = mesh_lib.make(sizes)
   (q, k, v), mask_BS = case(64, 80, 16)
 

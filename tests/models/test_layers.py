@@ -15,7 +15,7 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.sharding import rules
 
 
-def test_rope_depends_on_time_differences_alone():
+def test_rope_depends_only_on_time_differences():
   q, k = (jax.random.normal(jax.random.key(i), (1, 6, 2, 8)) for i in range(2))
   time_BS = jnp.array([[0.0, 0.04, 0.5, 1.0, 2.5, 4.0]])
   product = lambda shift_s: jnp.einsum(
@@ -24,7 +24,7 @@ def test_rope_depends_on_time_differences_alone():
   np.testing.assert_allclose(product(0.0), product(3.2), atol=1e-3)
 
 
-def test_depthwise_convolution_is_numpys():
+def test_depthwise_convolution_equals_numpy():
   x_BTD = jax.random.normal(jax.random.key(0), (1, 12, 3))
   kernel_SD = jax.random.normal(jax.random.key(1), (5, 3))
   found = np.asarray(layers.depthwise_conv(x_BTD, kernel_SD))[0]
@@ -34,7 +34,7 @@ def test_depthwise_convolution_is_numpys():
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
-def test_layer_norm_and_its_gradient_by_hand(dtype):
+def test_layer_norm_and_its_gradient_equal_autodiff(dtype):
   x_BSD = (3 + 2 * jax.random.normal(jax.random.key(0), (2, 5, 64))).astype(dtype)
 
   def plain(x_BSD):
@@ -58,13 +58,13 @@ def test_a_constant_is_normalised_to_zero():
   )
 
 
-def test_resampling_keeps_straight_lines():
+def test_resampling_is_exact_on_straight_lines():
   ramp_BSD = jnp.asarray(layers.grid_times(50, 25.0))[None, :, None]
   found = layers.resample_time(ramp_BSD, 25.0, 86, 43.0)
   np.testing.assert_allclose(found[0, 2:-2, 0], layers.grid_times(86, 43.0)[2:-2], atol=1e-5)
 
 
-def test_patches_keep_their_place():
+def test_patches_are_ordered_by_row_and_column():
   frame_BLYX3 = jnp.arange(8 * 8 * 3.0).reshape(1, 1, 8, 8, 3)
   patch_BLPI = vit.patchify(frame_BLYX3, 4)
   np.testing.assert_array_equal(patch_BLPI[0, 0, 1].reshape(4, 4, 3), frame_BLYX3[0, 0, :4, 4:])
@@ -72,13 +72,13 @@ def test_patches_keep_their_place():
     vit.patchify(frame_BLYX3, 3)
 
 
-def test_widths_that_do_not_divide_are_named():
+def test_width_not_divisible_by_heads_is_an_error():
   with pytest.raises(ValueError, match='even whole number; got 10 / 4'):
     layers.EncoderBlock(10, 4, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize('shape', [(3, 64), (2, 5, 64)])
-def test_a_kernel_that_is_cast_gets_the_gradient_of_its_products_in_float32(shape):
+def test_cast_kernels_get_float32_gradients(shape):
   layer = layers.Linear(64, 16, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
   graphdef, params = nnx.split(layer)
   x = jax.random.normal(jax.random.key(1), shape)
@@ -100,7 +100,7 @@ def test_a_kernel_that_is_cast_gets_the_gradient_of_its_products_in_float32(shap
   assert not is_rounded(exact['bias_O'].get_value())
 
 
-def test_rope_turns_a_pair_once_in_its_period():
+def test_rope_rotates_a_pair_once_per_period():
   # The first pair's period is the shortest: a quarter of it takes (1, 0) to (0, 1).
   x_BSHE = jnp.zeros((1, 3, 1, 8)).at[..., 0].set(1.0)
   time_BS = layers.ROPE_MIN_PERIOD_S * jnp.array([[0.0, 0.25, 1.0]])
@@ -113,7 +113,7 @@ def test_rope_turns_a_pair_once_in_its_period():
 
 
 @pytest.mark.parametrize('gradient_dtype', ['float32', 'bfloat16'])
-def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient_dtype):
+def test_devices_sum_kernel_gradients_in_the_gradient_dtype(gradient_dtype):
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
   layer = layers.Linear(64, 32, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
   graphdef, params = nnx.split(layer)
@@ -130,7 +130,7 @@ def test_devices_sum_the_gradient_of_a_kernel_in_the_type_that_is_named(gradient
   assert sums and any('promoted' in line or 'bf16' in line for line in sums) == (gradient_dtype == 'bfloat16')
 
 
-def test_data_that_need_no_gradient_cost_no_product():
+def test_inputs_without_gradient_cost_no_product():
   graphdef, params = nnx.split(layers.Linear(8, 4, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16))
   total = lambda params, x: nnx.merge(graphdef, layers.cast(params))(x).astype(jnp.float32).sum()
   for argnums, num_products in ((0, 2), ((0, 1), 3)):

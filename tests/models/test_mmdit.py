@@ -1,4 +1,4 @@
-"""The transformer: what is masked is never read, sync acts where it happens, clips are apart."""
+"""MMDiT: masks, effects of every input, independence of clips."""
 
 import functools
 
@@ -29,7 +29,7 @@ SIZES = {
 
 @functools.cache
 def _model():
-  # Gates and the last layer start at zero, which would hide everything: every weight is drawn.
+  # Gates and the last layer are zero at initialization, so all weights are replaced by random ones.
   graphdef, state = nnx.split(nnx.eval_shape(lambda: mmdit.MMDiT(**SIZES, rngs=nnx.Rngs(0))))
   rng = np.random.default_rng(1)
   state = jax.tree.map(lambda leaf: jnp.asarray(0.25 * rng.standard_normal(leaf.shape), jnp.float32), state)
@@ -43,15 +43,15 @@ def _model():
 
 def _inputs():
   keys = iter(jax.random.split(jax.random.key(2), 5))
-  draw = lambda *shape: jax.random.normal(next(keys), shape)
+  normal = lambda *shape: jax.random.normal(next(keys), shape)
   return {
-    'z_BTC': draw(2, 50, 4),
+    'z_BTC': normal(2, 50, 4),
     't_B': jnp.array([0.2, 0.9]),
-    'semantic_BMD': draw(2, 16, 8),
-    'sync_BLD': draw(2, 50, 8),
-    'text_BUD': draw(2, 6, 8),
+    'semantic_BMD': normal(2, 16, 8),
+    'sync_BLD': normal(2, 50, 8),
+    'text_BUD': normal(2, 6, 8),
     'text_mask_BU': jnp.arange(6)[None] < jnp.array([[6], [2]]),
-    'transcript_BWD': draw(2, 5, 8),
+    'transcript_BWD': normal(2, 5, 8),
     'transcript_mask_BW': jnp.arange(5)[None] < jnp.array([[1], [4]]),
   }
 
@@ -76,14 +76,14 @@ def test_masked_tokens_are_never_read(tokens, mask):
   assert (np.abs(changed - wanted).max(axis=(1, 2)) > 1e-3).all()
 
 
-def test_padding_is_as_good_as_absent():
+def test_padding_changes_nothing():
   inputs = {name: value[1:] for name, value in _inputs().items()}
   short = inputs | {'text_BUD': inputs['text_BUD'][:, :2], 'text_mask_BU': inputs['text_mask_BU'][:, :2]}
   assert inputs['text_mask_BU'].sum() == 2
   np.testing.assert_allclose(_velocity(short), _velocity(inputs), atol=1e-5)
 
 
-def test_sync_features_act_at_their_instant():
+def test_sync_features_act_at_their_time():
   inputs = _inputs()
   changed = _velocity(inputs | {'sync_BLD': inputs['sync_BLD'].at[:, 30].add(3.0)})
   difference_BT = np.abs(changed - _velocity(inputs)).mean(axis=-1)
@@ -91,7 +91,7 @@ def test_sync_features_act_at_their_instant():
   assert (difference_BT[:, 30] > 5 * np.median(difference_BT, axis=1)).all()
 
 
-def test_every_input_matters():
+def test_every_input_changes_the_velocity():
   inputs = _inputs()
   wanted = _velocity(inputs)
   for name in ('z_BTC', 't_B', 'semantic_BMD', 'sync_BLD', 'text_BUD', 'transcript_BWD'):
@@ -104,7 +104,7 @@ def test_clips_of_a_batch_are_independent():
   np.testing.assert_allclose(alone[0], _velocity(inputs)[1], atol=1e-5)
 
 
-def test_other_lengths_than_in_training():
+def test_other_lengths_than_in_training_run():
   inputs = _inputs()
   longer = inputs | {
     'z_BTC': jnp.ones((2, 75, 4)),

@@ -1,4 +1,4 @@
-"""The decoder: step by step as all at once; blind to the future and to padding; led by every condition."""
+"""The token decoder: cached steps equal the full pass; causality, masks, effects of every condition."""
 
 import functools
 
@@ -33,8 +33,8 @@ SIZES = {
 
 
 @functools.cache
-def _drawn(**settings):
-  """Returns graph and state of a decoder whose every weight is drawn: some start at zero, which hides all."""
+def _random_decoder(**settings):
+  """Returns graph and state of a decoder with random weights: at initialization, some are zero."""
   graphdef, state = nnx.split(
     nnx.eval_shape(lambda: token_decoder.TokenDecoder(**SIZES, **settings, rngs=nnx.Rngs(0)))
   )
@@ -45,7 +45,7 @@ def _drawn(**settings):
 
 
 def _model(**settings):
-  return nnx.merge(*_drawn(**settings))
+  return nnx.merge(*_random_decoder(**settings))
 
 
 @functools.cache
@@ -74,13 +74,13 @@ def _stepwise(**settings):
 
 def _condition():
   keys = iter(jax.random.split(jax.random.key(2), 4))
-  draw = lambda *shape: jax.random.normal(next(keys), shape)
+  normal = lambda *shape: jax.random.normal(next(keys), shape)
   return condition_lib.Condition(
-    semantic_BMD=draw(2, 8, 8),
-    sync_BLD=draw(2, 10, 8),
-    text_BUD=draw(2, 6, 8),
+    semantic_BMD=normal(2, 8, 8),
+    sync_BLD=normal(2, 10, 8),
+    text_BUD=normal(2, 6, 8),
     text_mask_BU=jnp.arange(6)[None] < jnp.array([[6], [2]]),
-    transcript_BWD=draw(2, 5, 8),
+    transcript_BWD=normal(2, 5, 8),
     transcript_mask_BW=jnp.arange(5)[None] < jnp.array([[1], [4]]),
   )
 
@@ -103,17 +103,17 @@ def _codes():
 
 
 @pytest.mark.parametrize('is_dropped', [False, True])
-def test_step_by_step_is_all_at_once(is_dropped):
+def test_cached_steps_equal_the_full_pass(is_dropped):
   condition = _dropped(_condition()) if is_dropped else _condition()
-  late = patterns.codebook_delays('delay', K)
-  code_BSK = patterns.build(_codes()[:, : T - 2], late, V)  # with padding at both ends
+  delays = patterns.codebook_delays('delay', K)
+  code_BSK = patterns.build(_codes()[:, : T - 2], delays, V)  # with padding at both ends
   wanted_BTKV = _full()(code_BSK, condition)
   assert float(jnp.abs(wanted_BTKV).max()) > 0.5
   np.testing.assert_allclose(_stepwise()(code_BSK, condition, T), wanted_BTKV, atol=1e-4)
   np.testing.assert_allclose(_stepwise()(code_BSK, condition, T + 7), wanted_BTKV, atol=1e-4)
 
 
-def test_revising_is_all_at_once():
+def test_predict_masked_equals_the_full_pass():
   code_BTK = jnp.where(jax.random.bernoulli(jax.random.key(0), 0.5, (2, T, K)), V + 1, _codes())
   model = _model(is_causal=False)
   revise = jax.jit(lambda code_BTK, condition: model.predict_masked(code_BTK, model.prefill(condition, T)))
@@ -121,7 +121,7 @@ def test_revising_is_all_at_once():
   np.testing.assert_allclose(revise(code_BTK, _condition()), wanted_BTKV, atol=1e-4)
 
 
-def test_bfloat16_steps_stay_near():
+def test_bfloat16_steps_are_close_to_float32():
   settings = {'dtype': jnp.bfloat16}
   found_BTKV = _stepwise(**settings)(_codes(), _condition(), T)
   assert found_BTKV.dtype == jnp.float32
@@ -130,7 +130,7 @@ def test_bfloat16_steps_stay_near():
 
 
 @pytest.mark.parametrize('is_causal', [True, False])
-def test_a_token_tells_of_later_steps_alone_unless_all_are_seen(is_causal):
+def test_causal_decoders_see_only_earlier_tokens(is_causal):
   full = _full(is_causal=is_causal)
   code_BTK = _codes()
   for k in range(K):
@@ -140,7 +140,7 @@ def test_a_token_tells_of_later_steps_alone_unless_all_are_seen(is_causal):
     assert (change_BT[:, :13] == 0).all() if is_causal else (change_BT[:, :13] > 1e-5).all()
 
 
-def test_every_condition_reaches_every_step():
+def test_every_condition_changes_every_step():
   condition = _condition()
   wanted_BTKV = _full()(_codes(), condition)
   for name in ('semantic_BMD', 'sync_BLD', 'text_BUD', 'transcript_BWD'):
@@ -160,20 +160,20 @@ def test_masked_tokens_are_never_read():
       np.testing.assert_array_equal(run(_codes(), poisoned), wanted_BTKV)
 
 
-def test_masked_tokens_leave_gradients_finite():
+def test_nan_in_masked_tokens_leaves_gradients_finite():
   condition = _condition()
   keep_BU1, keep_BW1 = condition.text_mask_BU[..., None], condition.transcript_mask_BW[..., None]
   poisoned = condition.replace(
     text_BUD=jnp.where(keep_BU1, condition.text_BUD, jnp.nan),
     transcript_BWD=jnp.where(keep_BW1, condition.transcript_BWD, jnp.nan),
   )
-  for leaf in jax.tree.leaves(_gradient()(_drawn()[1], poisoned)):
+  for leaf in jax.tree.leaves(_gradient()(_random_decoder()[1], poisoned)):
     assert jnp.isfinite(leaf).all()
 
 
 @functools.cache
 def _gradient(remat='none'):
-  graphdef, _ = _drawn()
+  graphdef, _ = _random_decoder()
 
   def loss(state, condition):
     with execution.use(remat=remat):
@@ -186,14 +186,14 @@ def _run_steps(code_BTK, condition):
   return _stepwise()(code_BTK, condition, T)
 
 
-def test_padding_is_as_good_as_absent():
+def test_padding_changes_nothing():
   condition = jax.tree.map(lambda x: x[1:], _condition())
   short = condition.replace(text_BUD=condition.text_BUD[:, :2], text_mask_BU=condition.text_mask_BU[:, :2])
   wanted_BTKV = _full()(_codes()[1:], condition)
   np.testing.assert_allclose(_full()(_codes()[1:], short), wanted_BTKV, atol=1e-5)
 
 
-def test_sync_features_act_at_their_instant():
+def test_sync_features_act_at_their_time():
   condition = _condition()
   # Frame 6 of 10 at 12.5 Hz lasts from 0.48 to 0.56 s, steps 12 and 13 at 25 Hz.
   moved = condition.replace(sync_BLD=condition.sync_BLD.at[:, 6].add(3.0))
@@ -202,7 +202,7 @@ def test_sync_features_act_at_their_instant():
   assert (change_BT[:, 12:14].min(axis=1) > 5 * np.median(change_BT[:, :9], axis=1)).all()
 
 
-def test_books_are_told_apart():
+def test_codebooks_have_their_own_embeddings():
   change_BTKV = np.abs(_full()(_codes()[..., ::-1], _condition()) - _full()(_codes(), _condition()))
   assert change_BTKV[:, 1:].max() > 1e-3
 
@@ -212,7 +212,7 @@ def _swapped(x, first=3):
   return x.at[:, first].set(x[:, first + 1]).at[:, first + 1].set(x[:, first])
 
 
-def test_all_but_the_text_have_their_place_in_time():
+def test_all_streams_but_text_have_positions():
   # Without causality and motion, nothing but a position tells one step from another.
   condition = _condition()
   condition = condition.replace(sync_BLD=jnp.ones_like(condition.sync_BLD))
@@ -233,12 +233,12 @@ def test_clips_of_a_batch_are_independent():
   np.testing.assert_allclose(alone_BTKV[0], _full()(_codes(), _condition())[1], atol=1e-5)
 
 
-def test_a_fresh_decoder_knows_nothing():
+def test_initial_logits_are_zero():
   run = jax.jit(lambda: token_decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
   assert not run().any()
 
 
-def test_all_steps_are_one_program():
+def test_steps_compile_once():
   model, traces = _model(), []
 
   @jax.jit
@@ -255,7 +255,7 @@ def test_all_steps_are_one_program():
 
 
 def test_remat_changes_no_gradient():
-  state = _drawn()[1]
+  state = _random_decoder()[1]
   wanted, found = _gradient()(state, _condition()), _gradient('full')(state, _condition())
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3), wanted, found)
   # What no gradient reaches would never be trained; the mask token's rows are of no use to a causal decoder.
@@ -264,9 +264,9 @@ def test_remat_changes_no_gradient():
 
 
 @pytest.mark.parametrize('sizes', [{'data': 8}, {'fsdp': 8}, {'data': 2, 'fsdp': 2, 'tensor': 2}])
-def test_parts_on_eight_devices_make_the_whole(sizes):
+def test_sharded_decoder_equals_one_device(sizes):
   mesh = mesh_lib.make(sizes)
-  graphdef, state = _drawn()
+  graphdef, state = _random_decoder()
   specs = rules.shardings(state, mesh)
   place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
@@ -281,46 +281,46 @@ def test_parts_on_eight_devices_make_the_whole(sizes):
   np.testing.assert_allclose(run(spread, _codes(), _condition()), _full()(_codes(), _condition()), atol=1e-4)
 
 
-def _greedy(condition, weights_G, known_BTK, is_known_BTK):
-  """Returns the likeliest tokens of a causal decoder in the delay pattern, drawn in one program."""
-  late = patterns.codebook_delays('delay', K)
+def _greedy(condition, weights_G, prefix_BTK, prefix_mask_BTK):
+  """Returns the likeliest tokens of a causal decoder in the delay pattern, sampled in one program."""
+  delays = patterns.codebook_delays('delay', K)
   model, settings = _model(), sampling.Settings(top_k=1)
 
   @jax.jit
-  def run(condition, known_BTK, is_known_BTK):
-    known_BSK = patterns.build(known_BTK, late, model.padding_token)
-    is_known_BSK = patterns.build(is_known_BTK, late, True)
-    key_B = jax.random.split(jax.random.key(0), len(known_BTK))
+  def run(condition, prefix_BTK, prefix_mask_BTK):
+    prefix_BSK = patterns.build(prefix_BTK, delays, model.padding_token)
+    prefix_mask_BSK = patterns.build(prefix_mask_BTK, delays, True)
+    key_B = jax.random.split(jax.random.key(0), len(prefix_BTK))
     return sampling.sample(
       model.step,
-      model.prefill(condition, known_BSK.shape[1]),
+      model.prefill(condition, prefix_BSK.shape[1]),
       key_B,
-      known_BSK,
-      is_known_BSK,
+      prefix_BSK,
+      prefix_mask_BSK,
       padding_token=model.padding_token,
       weights_G=weights_G,
       settings=settings,
     )
 
-  return run(condition, known_BTK, is_known_BTK)
+  return run(condition, prefix_BTK, prefix_mask_BTK)
 
 
 @pytest.mark.parametrize('weights_G', [(1.0,), (2.5, -1.5)])
-def test_greedy_tokens_are_the_likeliest_of_the_full_pass(weights_G):
-  condition, num_known = _condition(), 5
+def test_greedy_sampling_takes_the_likeliest_tokens_of_the_full_pass(weights_G):
+  condition, num_prefix_steps = _condition(), 5
   branches = [condition, _dropped(condition)][: len(weights_G)]
-  is_known_BTK = jnp.broadcast_to(jnp.arange(T - 2)[None, :, None] < num_known, (2, T - 2, K))
-  code_BSK = _greedy(condition_lib.concatenate(branches), weights_G, _codes()[:, : T - 2], is_known_BTK)
+  prefix_mask_BTK = jnp.broadcast_to(jnp.arange(T - 2)[None, :, None] < num_prefix_steps, (2, T - 2, K))
+  code_BSK = _greedy(condition_lib.concatenate(branches), weights_G, _codes()[:, : T - 2], prefix_mask_BTK)
   logit_BSKV = sum(weight * _full()(code_BSK, branch) for weight, branch in zip(weights_G, branches))
-  late = patterns.codebook_delays('delay', K)
-  code_BTK = patterns.revert(code_BSK, late)
-  wanted_BTK = patterns.revert(jnp.argmax(logit_BSKV, axis=-1), late)
-  np.testing.assert_array_equal(code_BTK[:, :num_known], _codes()[:, :num_known])
-  np.testing.assert_array_equal(code_BTK[:, num_known:], wanted_BTK[:, num_known:])
+  delays = patterns.codebook_delays('delay', K)
+  code_BTK = patterns.revert(code_BSK, delays)
+  wanted_BTK = patterns.revert(jnp.argmax(logit_BSKV, axis=-1), delays)
+  np.testing.assert_array_equal(code_BTK[:, :num_prefix_steps], _codes()[:, :num_prefix_steps])
+  np.testing.assert_array_equal(code_BTK[:, num_prefix_steps:], wanted_BTK[:, num_prefix_steps:])
   assert len(np.unique(code_BTK)) > 4
 
 
-def test_masked_decoding_is_the_same_with_and_without_a_cache():
+def test_masked_decoding_with_a_cache_equals_the_full_pass():
   model = _model(is_causal=False)
   nothing = jnp.zeros((2, T, K), int), jnp.zeros((2, T, K), bool)
   key_B = jax.random.split(jax.random.key(0), 2)
@@ -331,11 +331,11 @@ def test_masked_decoding_is_the_same_with_and_without_a_cache():
   cached = jax.jit(
     lambda condition: run(functools.partial(model.predict_masked, cache=model.prefill(condition, T)))
   )(_condition())
-  anew = jax.jit(lambda condition: run(lambda code_BTK: model(code_BTK, condition)))(_condition())
-  np.testing.assert_array_equal(cached, anew)
+  uncached = jax.jit(lambda condition: run(lambda code_BTK: model(code_BTK, condition)))(_condition())
+  np.testing.assert_array_equal(cached, uncached)
 
 
-def test_errors_name_what_is_wrong():
+def test_wrong_arguments_are_errors():
   with pytest.raises(ValueError, match='tokens must be of num_codebooks=3; got 2'):
     _model()(_codes()[..., :2], _condition())
   with pytest.raises(ValueError, match='is_causal=False has no steps; use predict_masked'):

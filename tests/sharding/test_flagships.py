@@ -1,4 +1,4 @@
-"""Where every parameter of the large configurations lies. After a change that is meant:
+"""Shardings of all parameters of the large configurations. After an intended change:
 
 python tests/sharding/test_flagships.py
 """
@@ -32,7 +32,7 @@ def abstract_state(name):
   return state_lib.abstract(tasks.make(c), optimizer_lib.make(c.training), mesh_lib.make(SIZES))
 
 
-def places(state):
+def specs(state):
   """Returns path -> [shape, spec] of every trained parameter."""
   return {
     name: [list(leaf.shape), str(tuple(leaf.sharding.spec))]
@@ -41,14 +41,14 @@ def places(state):
 
 
 @pytest.mark.parametrize('name', FLAGSHIPS)
-def test_parameters_lie_where_they_did(name):
+def test_shardings_of_parameters_are_unchanged(name):
   state = abstract_state(name)
-  wanted, found = json.loads((GOLDENS / f'{name}.json').read_text()), places(state)
+  wanted, found = json.loads((GOLDENS / f'{name}.json').read_text()), specs(state)
   changed = [path for path in {*wanted, *found} if wanted.get(path) != found.get(path)]
-  assert not changed, f'{len(changed)} differ, {changed[0]} for one; if that is meant: {__doc__}'
+  assert not changed, f'{len(changed)} differ, for instance {changed[0]}; {__doc__}'
   billions = state_lib.num_parameters(state.params) / 1e9
   assert round(billions, 2) == FLAGSHIPS[name]
-  # The average and both moments lie as the parameters do; nothing large lies whole on every device.
+  # EMA and both moments are sharded as the parameters; nothing large is replicated.
   shardings = [leaf.sharding for leaf in jax.tree.leaves(state.params)]
   assert [leaf.sharding for leaf in jax.tree.leaves(state.ema)] == shardings
   large = [leaf for leaf in jax.tree.leaves(state) if leaf.size * leaf.dtype.itemsize > 4 << 20]
@@ -80,15 +80,15 @@ def shapes(make, c):
 
 
 @pytest.mark.parametrize('name', FLAGSHIPS)
-def test_a_codec_and_a_sync_model_prepare_it(name):
+def test_codec_and_sync_configs_fit_the_generator(name):
   c, sync = files.find(name), files.find('sync_48k')
   codec = files.find(CODECS[c.codec.bottleneck])
   if name == 'flow_0.15b':
     sync = files.override(sync, [f'--config.conditioning.width={c.conditioning.width}'])
-  assert not c.init_from.codec, 'a codec is named where it lies'
+  assert not c.init_from.codec, 'the codec is chosen on the command line'
   specs = {schema.clip_spec(each) for each in (c, codec, sync)}
   assert len(specs) == 1, 'records, latent rate and length are the same'
-  # What the generator and the sync model read is what the codecs make.
+  # Latents or codes of the codecs are those of the generator and the sync model.
   read = ('num_codebooks', 'codebook_size') if c.task == 'tokens' else ('num_latent_channels',)
   assert [c.codec[key] for key in read] == [codec.codec[key] for key in read]
   assert sync.codec.num_latent_channels == files.find('codec_48k').codec.num_latent_channels
@@ -99,11 +99,11 @@ def test_a_codec_and_a_sync_model_prepare_it(name):
   assert video == {key.removeprefix(prefix): shape for key, shape in own.items() if key.startswith(prefix)}
 
 
-def test_the_codec_of_codes_has_the_trunk_of_that_of_latents():
+def test_the_rvq_codec_has_the_trunk_of_the_kl_codec():
   trunk, codes = (shapes(builders.codec, files.find(name)) for name in CODECS.values())
-  made = {key for key in codes if key.startswith('quantizer.')}
-  apart = {key for key in codes.keys() - made if codes[key] != trunk.get(key)}
-  assert made and apart == {'to_latent.kernel_IO', 'to_latent.bias_O'}
+  quantizer = {key for key in codes if key.startswith('quantizer.')}
+  different = {key for key in codes.keys() - quantizer if codes[key] != trunk.get(key)}
+  assert quantizer and different == {'to_latent.kernel_IO', 'to_latent.bias_O'}
   c = files.find('sync_48k')
   edges = builders.segment_edges(schema.clip_spec(c), c.sync.segment_s, 48)
   assert np.unique(np.diff(edges)).tolist() == [16] and edges[-1] == 384
@@ -115,6 +115,6 @@ if __name__ == '__main__':
   for flagship in FLAGSHIPS:
     lines = ',\n'.join(
       f'{json.dumps(path)}: {json.dumps(place)}'
-      for path, place in sorted(places(abstract_state(flagship)).items())
+      for path, place in sorted(specs(abstract_state(flagship)).items())
     )
     (GOLDENS / f'{flagship}.json').write_text(f'{{\n{lines}\n}}\n')

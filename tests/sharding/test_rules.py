@@ -35,7 +35,7 @@ def mesh():
     ((), (), P()),
   ],
 )
-def test_table(mesh, axes, shape, wanted):
+def test_partition_spec_follows_the_table(mesh, axes, shape, wanted):
   assert rules.partition_spec(axes, shape, mesh) == wanted
 
 
@@ -44,17 +44,17 @@ def test_table(mesh, axes, shape, wanted):
   [
     (('embed', 'mpl'), (16, 32), "Unknown logical axis 'mpl'"),
     (('embed', 'embed'), (16, 16), "'embed' and 'embed' are both sharded over mesh axis 'fsdp'"),
-    (('mlp', 'heads'), (15, 15), 'both split'),  # whatever the sizes, so that it is seen on one device
+    (('mlp', 'heads'), (15, 15), 'both sharded'),  # whatever the sizes, so that one device raises it, too
     (('embed',), (2, 3, 16), 'names 1 dimensions'),
     (('embed', 'mlp'), (16,), 'names 2 dimensions'),
   ],
 )
-def test_mistakes(mesh, axes, shape, message):
+def test_wrong_axes_are_errors(mesh, axes, shape, message):
   with pytest.raises(ValueError, match=message):
     rules.partition_spec(axes, shape, mesh)
 
 
-def test_specs_of_a_state_name_the_path(mesh):
+def test_shardings_of_a_state_name_the_path_in_errors(mesh):
   state = nnx.State(
     {'a': {'w': nnx.Param(jnp.zeros((16, 32)), axes=('embed', 'mlp'))}, 'count': nnx.Variable(jnp.zeros(()))}
   )
@@ -68,7 +68,7 @@ def test_specs_of_a_state_name_the_path(mesh):
 
 
 @pytest.mark.parametrize('sizes', SIZES)
-def test_mesh_has_the_sizes(sizes):
+def test_meshes_have_the_given_sizes(sizes):
   mesh = mesh_lib.make(sizes)
   assert dict(mesh.shape) == sizes
   assert set(mesh.axis_types) == {jax.sharding.AxisType.Auto}
@@ -89,11 +89,11 @@ ONES = dict.fromkeys(mesh_lib.AXES, 1)
     ({'replica': -1, 'fsdp': 8}, 8, 1, {'fsdp': 8}),
   ],
 )
-def test_the_rest_is_filled(sizes, num_devices, num_slices, wanted):
+def test_minus_one_is_resolved(sizes, num_devices, num_slices, wanted):
   assert mesh_lib.resolve(sizes, num_devices, num_slices) == ONES | wanted
 
 
-def test_one_device_is_a_mesh():
+def test_a_single_device_is_a_mesh():
   assert dict(mesh_lib.single().shape) == ONES
 
 
@@ -113,17 +113,17 @@ def test_one_device_is_a_mesh():
     ({'data': 8, 'model': 1}, r"got \['model'\]"),
   ],
 )
-def test_meshes_that_do_not_fit(sizes, message):
+def test_meshes_that_do_not_fit_are_errors(sizes, message):
   with pytest.raises(ValueError, match=message):
     mesh_lib.make(sizes)
 
 
-def test_slices_are_not_cut():
+def test_slices_are_not_split():
   with pytest.raises(ValueError, match='multiple of the 3 slices, which only it connects; got 2'):
     mesh_lib.resolve({'replica': 2, 'data': -1}, 12, 3)
 
 
-def test_activations_are_held_to_the_table_of_the_mesh_in_use():
+def test_activations_are_constrained_on_the_mesh_in_use():
   x_BTD = jnp.zeros((4, 6, 3))
   assert rules.constrain(x_BTD, 'batch', 'time', None) is x_BTD  # no mesh: as it is
   run = jax.jit(lambda x_BTD: rules.constrain(x_BTD, 'batch', 'time', None))

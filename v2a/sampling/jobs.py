@@ -154,11 +154,13 @@ def stack(
     rows: of one batch key.
   """
   spec, generator = bundle.clip_spec, bundle.generator(resolved.static['generator'])
-  text_BU, text_length_B = text_lib.to_bytes([row.request.prompt or '' for row in rows], spec.num_text_bytes)
-  negative_BU, negative_length_B = text_lib.to_bytes(
+  text_byte_BU, text_length_B = text_lib.to_bytes(
+    [row.request.prompt or '' for row in rows], spec.num_text_bytes
+  )
+  negative_byte_BU, negative_length_B = text_lib.to_bytes(
     [request_lib.negative_prompt(bundle, row.request) for row in rows], spec.num_text_bytes
   )
-  transcript_BW, transcript_length_B = text_lib.to_bytes(
+  transcript_byte_BW, transcript_length_B = text_lib.to_bytes(
     [row.transcript for row in rows], spec.num_transcript_bytes
   )
   return {
@@ -170,11 +172,11 @@ def stack(
     **generator.initial_noise(
       [row.request.seed for row in rows], [row.sample for row in rows], [row.first for row in rows]
     ),
-    'text_BU': text_BU,
+    'text_byte_BU': text_byte_BU,
     'text_length_B': text_length_B,
-    'negative_BU': negative_BU,
+    'negative_byte_BU': negative_byte_BU,
     'negative_length_B': negative_length_B,
-    'transcript_BW': transcript_BW,
+    'transcript_byte_BW': transcript_byte_BW,
     'transcript_length_B': transcript_length_B,
   }
 

@@ -39,7 +39,7 @@ _CODEC_ARGUMENTS = (
 )
 
 
-def dtype(c: ml_collections.ConfigDict):
+def dtype(c: ml_collections.ConfigDict) -> jnp.dtype:
   """Returns the type of matrix products."""
   return jnp.dtype(c.training.compute_dtype)
 

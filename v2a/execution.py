@@ -14,6 +14,7 @@ from collections.abc import Generator
 import contextlib
 import contextvars
 import dataclasses
+from typing import Any
 
 import jax
 
@@ -59,7 +60,7 @@ def current() -> ExecutionConfig:
 
 
 @contextlib.contextmanager
-def use(**changes) -> Generator[ExecutionConfig, None, None]:
+def use(**changes: Any) -> Generator[ExecutionConfig, None, None]:
   """Changes the config for what is traced inside.
 
   Args:

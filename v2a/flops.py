@@ -12,9 +12,10 @@ import math
 from typing import Any
 
 import jax
+from jax.extend import core as jex_core
 
 
-def count(jaxpr) -> int:
+def count(jaxpr: jex_core.Jaxpr | jex_core.ClosedJaxpr) -> int:
   """Returns the number of floating-point operations of an open or closed jaxpr."""
   jaxpr = getattr(jaxpr, 'jaxpr', jaxpr)
   # Where a remat policy saved all results of a function, an equation without results remains: XLA removes it.

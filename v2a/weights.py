@@ -59,13 +59,13 @@ def _value(leaf):
   return leaf.get_value() if _is_variable(leaf) else leaf
 
 
-def flatten(tree) -> dict:
+def flatten(tree: Any) -> dict:
   """Returns the arrays of a pytree by flat name; of an nnx.Variable its value."""
   leaves, _ = jax.tree_util.tree_flatten_with_path(tree, is_leaf=_is_variable)
   return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
-def unflatten(arrays: Mapping, like, source: str | pathlib.Path = ''):
+def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> Any:
   """Returns arrays in the structure of a pytree: the inverse of `flatten`.
 
   Args:
@@ -172,7 +172,7 @@ def locate(path: str | pathlib.Path) -> pathlib.Path:
 
 
 def load_export(path: str | pathlib.Path) -> Export:
-  """Reads an exported model.
+  """Returns an exported model, read from its folder.
 
   Args:
     path: see `locate`.

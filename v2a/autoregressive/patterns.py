@@ -33,7 +33,7 @@ def codebook_delays(pattern: str, num_codebooks: int) -> tuple[int, ...]:
   return tuple(PATTERNS[pattern](k) for k in range(num_codebooks))
 
 
-def build(code_BTK: jax.Array, delays: tuple[int, ...], padding) -> jax.Array:
+def build(code_BTK: jax.Array, delays: tuple[int, ...], padding: int | bool) -> jax.Array:
   """Returns code_BSK in pattern steps, of which there are T + max(delays).
 
   Args:

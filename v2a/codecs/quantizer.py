@@ -97,7 +97,7 @@ class ResidualQuantizer(nnx.Module):
     stop = jax.lax.stop_gradient
     latent_BTC = residual_BTC = latent_BTC.astype(jnp.float32)
     quantized_BTC = jnp.zeros_like(latent_BTC)
-    loss, codes, statistics = 0.0, [], []
+    loss, codes, statistics = jnp.zeros(()), [], []
     for k, entry_VC in enumerate(self.codebook_KVC[...]):
       code_BT = _nearest(residual_BTC, entry_VC)
       nearest_BTC = entry_VC[code_BT]

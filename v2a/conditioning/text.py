@@ -44,6 +44,19 @@ class TextEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the encoder.
+
+    Args:
+      num_bytes: U, bytes of a text.
+      bytes_per_token: bytes folded into a token.
+      width: of tokens.
+      num_layers, num_heads: of the transformer.
+      rngs: for initial weights.
+      dtype: of products.
+
+    Raises:
+      ValueError: bytes_per_token does not divide num_bytes.
+    """
     if num_bytes % bytes_per_token:
       raise ValueError(
         f'the number of bytes must be a multiple of bytes_per_token={bytes_per_token}; got {num_bytes}.'

@@ -86,7 +86,7 @@ class ConditionProjection(nnx.Module):
     semantic_rate_hz: float,
     sync_rate_hz: float,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Makes all layers but those of `add_pooling`.
 
@@ -107,7 +107,7 @@ class ConditionProjection(nnx.Module):
     self.sync_in = layers.Mlp(condition_width, 2 * width, rngs=rngs, conv_size=3, dtype=dtype)
     self.sync_out = linear()
 
-  def add_pooling(self, width: int, *, rngs: nnx.Rngs, dtype=jnp.float32) -> None:
+  def add_pooling(self, width: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32) -> None:
     """Makes the layers of eq. 1; on its own, since a subclass may initialize others before."""
     linear = lambda num_in: layers.Linear(num_in, width, ('latent', 'embed'), rngs=rngs, dtype=dtype)
     self.pool_in, self.pool_out = linear(len(STREAMS) * width), linear(width)

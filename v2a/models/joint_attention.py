@@ -24,7 +24,7 @@ STREAMS = ('audio', *condition_projection.STREAMS)
 class Modulation(nnx.Module):
   """adaLN: projects a condition to shifts, scales and gates, all zero at initialization."""
 
-  def __init__(self, width: int, num: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(self, width: int, num: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32):
     """Args: width of the stream; number of vectors; see the module for the rest."""
     self.num = num
     self.linear = layers.Linear(width, num * width, ('embed', 'mlp'), rngs=rngs, scale=0.0, dtype=dtype)
@@ -40,13 +40,22 @@ class Stream(nnx.Module):
   """One stream of a block: projections, MLP and their modulation."""
 
   def __init__(
-    self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs, dtype=jnp.float32
+    self,
+    width: int,
+    num_heads: int,
+    mlp_ratio: float,
+    conv_size: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     self.modulation = Modulation(width, 6, rngs=rngs, dtype=dtype)
     self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
 
-  def pre_attention(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
+  def pre_attention(
+    self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None
+  ) -> tuple[tuple[jax.Array, ...], list[jax.Array]]:
     """Returns (q, k, v), each BSHE, and the modulation that `post_attention` needs."""
     shift, scale, *modulation = self.modulation(c_BSD)
     return self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS), modulation
@@ -61,11 +70,15 @@ class Stream(nnx.Module):
 class KeyValueStream(nnx.Module):
   """One stream of the last joint block that has no queries: it is attended to and does not change."""
 
-  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32
+  ):
     self.modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.attention = layers.KeyValueProjections(width, num_heads, rngs=rngs, dtype=dtype)
 
-  def pre_attention(self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None):
+  def pre_attention(
+    self, x_BSD: jax.Array, c_BSD: jax.Array, time_BS: jax.Array | None
+  ) -> tuple[tuple[jax.Array | None, ...], None]:
     """Returns as Stream.pre_attention does, with None for q and for the modulation."""
     shift, scale = self.modulation(c_BSD)
     return (None, *self.attention.project(layers.layer_norm(x_BSD) * (1 + scale) + shift, time_BS)), None
@@ -76,7 +89,9 @@ def present(streams: dict) -> list[str]:
   return [name for name in STREAMS if name in streams]
 
 
-def pre_attention(block: nnx.Module, streams: dict, conditions: dict, times: dict):
+def pre_attention(
+  block: nnx.Module, streams: dict, conditions: dict, times: dict
+) -> tuple[tuple[dict, jax.Array, jax.Array], dict]:
   """Applies `pre_attention` of each stream of a block.
 
   Returns:
@@ -134,7 +149,7 @@ class JointBlock(nnx.Module):
     *,
     is_last: bool = False,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     for name in STREAMS:
       size = conv_size if name in ('audio', 'video') else 0
@@ -157,7 +172,14 @@ class AudioBlock(nnx.Module):
   """The audio attends to itself."""
 
   def __init__(
-    self, width: int, num_heads: int, mlp_ratio: float, conv_size: int, *, rngs: nnx.Rngs, dtype=jnp.float32
+    self,
+    width: int,
+    num_heads: int,
+    mlp_ratio: float,
+    conv_size: int,
+    *,
+    rngs: nnx.Rngs,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
 

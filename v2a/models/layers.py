@@ -39,7 +39,7 @@ class Linear(nnx.Module):
     rngs: nnx.Rngs,
     use_bias: bool = True,
     scale: float = 1.0,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Makes the layer.
 
@@ -218,7 +218,15 @@ class DepthwiseConv(nnx.Module):
 class Mlp(nnx.Module):
   """SwiGLU (Shazeer 2020, arXiv 2002.05202, eq. 6), after an optional depthwise convolution."""
 
-  def __init__(self, width: int, hidden: int, *, rngs: nnx.Rngs, conv_size: int = 0, dtype=jnp.float32):
+  def __init__(
+    self,
+    width: int,
+    hidden: int,
+    *,
+    rngs: nnx.Rngs,
+    conv_size: int = 0,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+  ):
     self.gate = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.down = Linear(hidden, width, ('mlp', 'embed'), rngs=rngs, dtype=dtype)
@@ -233,7 +241,20 @@ class Mlp(nnx.Module):
 class SelfAttentionProjections(nnx.Module):
   """Projections to queries, keys and values, with RMS norm of queries and keys, and the output projection."""
 
-  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32
+  ):
+    """Makes the projections.
+
+    Args:
+      width: of the stream.
+      num_heads: heads, each of width / num_heads features.
+      rngs: for initial weights.
+      dtype: of products.
+
+    Raises:
+      ValueError: the size of a head is not an even whole number.
+    """
     if width % num_heads or (width // num_heads) % 2:
       raise ValueError(f'width / num_heads must be an even whole number; got {width} / {num_heads}.')
     head_size = width // num_heads
@@ -261,7 +282,9 @@ class SelfAttentionProjections(nnx.Module):
 class KeyValueProjections(nnx.Module):
   """Projections to keys and values, for tokens without queries; see SelfAttentionProjections."""
 
-  def __init__(self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype=jnp.float32):
+  def __init__(
+    self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32
+  ):
     self.num_heads = num_heads
     self.kv_by_head = Linear(width, 2 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
     self.key_norm = RMSNorm(width // num_heads)
@@ -278,7 +301,13 @@ class EncoderBlock(nnx.Module):
   """A pre-norm transformer block with bidirectional attention."""
 
   def __init__(
-    self, width: int, num_heads: int, *, rngs: nnx.Rngs, mlp_ratio: float = 2.0, dtype=jnp.float32
+    self,
+    width: int,
+    num_heads: int,
+    *,
+    rngs: nnx.Rngs,
+    mlp_ratio: float = 2.0,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     self.attention = SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = Mlp(width, int(width * mlp_ratio), rngs=rngs, dtype=dtype)
@@ -295,7 +324,13 @@ class ConvNeXtBlock(nnx.Module):
   """Depthwise convolution over time, norm, two-layer MLP, layer scale (Liu et al. 2022, arXiv 2201.03545)."""
 
   def __init__(
-    self, width: int, *, rngs: nnx.Rngs, mlp_ratio: float = 3.0, conv_size: int = 7, dtype=jnp.float32
+    self,
+    width: int,
+    *,
+    rngs: nnx.Rngs,
+    mlp_ratio: float = 3.0,
+    conv_size: int = 7,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     hidden = int(width * mlp_ratio)
     self.conv = DepthwiseConv(width, conv_size, rngs=rngs)

@@ -39,7 +39,7 @@ class MMDiT(condition_projection.ConditionProjection):
     mlp_ratio: float,
     conv_size: int,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Makes the network.
 

@@ -6,6 +6,7 @@ here; where they are None, those of `execution.current()` apply.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 from flax import nnx
 import jax
@@ -71,7 +72,13 @@ def make(make_block: Callable[[nnx.Rngs], nnx.Module], num_layers: int, rngs: nn
   return make_all(rngs)
 
 
-def scan(blocks: nnx.Module | None, carry, *args, unrolled: bool | None = None, remat: str | None = None):
+def scan(
+  blocks: nnx.Module | None,
+  carry: Any,
+  *args: Any,
+  unrolled: bool | None = None,
+  remat: str | None = None,
+) -> Any:
   """Applies stacked layers one after the other: carry = block(carry, *args).
 
   Args:
@@ -91,12 +98,12 @@ def scan(blocks: nnx.Module | None, carry, *args, unrolled: bool | None = None, 
 def scan_with(
   apply: Callable,
   blocks: nnx.Module | None,
-  carry,
-  xs=None,
+  carry: Any,
+  xs: Any = None,
   *,
   unrolled: bool | None = None,
   remat: str | None = None,
-):
+) -> tuple[Any, Any]:
   """Applies stacked layers one after the other: carry, y = apply(block, carry, x).
 
   Args:
@@ -124,7 +131,9 @@ def scan_with(
   return jax.lax.scan(body, carry, (state, xs), unroll=unrolled or 1)
 
 
-def apply_one(apply: Callable, block: nnx.Module, carry, x=None, *, remat: str | None = None):
+def apply_one(
+  apply: Callable, block: nnx.Module, carry: Any, x: Any = None, *, remat: str | None = None
+) -> tuple[Any, Any]:
   """Applies a single layer that differs from those of a stack, as `scan_with` applies each of them.
 
   Args:

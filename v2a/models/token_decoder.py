@@ -97,7 +97,7 @@ class TokenDecoder(condition_projection.ConditionProjection):
     mlp_ratio: float,
     is_causal: bool = True,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     """Makes the network.
 

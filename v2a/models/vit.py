@@ -38,7 +38,7 @@ class VisionTransformer(nnx.Module):
     out_features: int,
     *,
     rngs: nnx.Rngs,
-    dtype=jnp.float32,
+    dtype: jax.typing.DTypeLike = jnp.float32,
   ):
     num_patches = (frame_size // patch) ** 2
     self.patch = patch

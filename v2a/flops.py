@@ -9,7 +9,6 @@ are not in the trace.
 """
 
 import math
-from typing import Any
 
 import jax
 from jax.extend import core as jex_core

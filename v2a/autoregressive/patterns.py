@@ -11,7 +11,6 @@ Copet et al. 2023, arXiv 2306.05284, sec. 2.2.
 
 import jax
 import jax.numpy as jnp
-import numpy.typing as npt
 
 from v2a import shapes
 

@@ -2,8 +2,8 @@ import itertools
 
 import numpy as np
 import pytest
-import toy
 
+from tests.training import toy
 from v2a import clip
 from v2a.config import files
 from v2a.config import schema

@@ -10,6 +10,7 @@ from v2a import weights
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
+from v2a.config import validation
 from v2a.data import records
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
@@ -73,7 +74,7 @@ def test_there_are_configs_for_every_task():
 
 @pytest.mark.parametrize('name', NAMES)
 def test_config_is_valid_and_trains(name, trained):
-  schema.validate(files.find(name))
+  validation.validate(files.find(name))
   export = weights.load_export(trained[name])
   assert export.about['step'] == 4
   assert all(np.isfinite(array).all() for array in export.arrays.values())
@@ -82,7 +83,7 @@ def test_config_is_valid_and_trains(name, trained):
 @pytest.mark.slow
 @pytest.mark.parametrize('name', FOR_PODS)
 def test_config_for_pods_is_valid_and_trains(name, tmp_path):
-  schema.validate(files.find(name))
+  validation.validate(files.find(name))
   export = weights.load_export(_train(name, tmp_path))
   assert export.about['step'] == 4
   assert all(np.isfinite(array).all() for array in export.arrays.values())

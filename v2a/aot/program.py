@@ -25,7 +25,7 @@ import ml_collections
 from v2a import flops
 from v2a.aot import hlo
 from v2a.aot import topologies
-from v2a.config import schema
+from v2a.config import validation
 from v2a.data import loader
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import compiled_step
@@ -106,7 +106,7 @@ def compile_step(
   Raises:
     ValueError: the mesh does not fit the topology, or the batch the mesh.
   """
-  schema.validate(c)
+  validation.validate(c)
   sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
   _check_batch(c, sizes)
   mesh = mesh_lib.make(sizes, topologies.devices(topology))

@@ -71,7 +71,7 @@ def check(args: argparse.Namespace) -> None:
 
 def _config(args: argparse.Namespace, report: Callable[[str], object] = lambda line: None):
   from v2a.config import files as files_lib
-  from v2a.config import schema
+  from v2a.config import validation
 
   c = files_lib.find(args.config)
   if args.tiny:
@@ -81,7 +81,7 @@ def _config(args: argparse.Namespace, report: Callable[[str], object] = lambda l
     c.training.update(PROFILED)
     c = c.lock()
   c = files_lib.override(c, args.overrides, report)
-  schema.validate(c)
+  validation.validate(c)
   return c
 
 

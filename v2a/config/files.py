@@ -8,6 +8,7 @@ import importlib.util
 import json
 import pathlib
 import re
+from typing import Any
 
 import ml_collections
 
@@ -15,7 +16,7 @@ from v2a import files
 from v2a import flags
 from v2a.config import schema
 
-# Where `find` looks for a name: the checkout, then the package.
+# Where `find` searches for a name: the checkout, then the package.
 _FOLDERS = (
   pathlib.Path(__file__).resolve().parents[2] / 'configs',
   pathlib.Path(__file__).resolve().parents[1] / 'assets' / 'configs',
@@ -25,7 +26,12 @@ _PLAIN_NAME = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_.]*')
 
 
 def tiny(c: ml_collections.ConfigDict, arguments: Iterable[str]) -> ml_collections.ConfigDict:
-  """Returns `config.tiny`, with the clips of `c` where the arguments of `override` name records."""
+  """Returns `schema.tiny` of a configuration.
+
+  Args:
+    c: a configuration of any size.
+    arguments: of `override`. If they name records to train on, the clip sizes of `c` are kept.
+  """
   is_train = lambda argument: argument.startswith('--config.data.train=')
   return schema.tiny(c, bool(override(schema.base(), filter(is_train, arguments)).data.train))
 
@@ -35,18 +41,18 @@ def override(
 ) -> ml_collections.ConfigDict:
   """Returns a copy with `--config.a.b=V` arguments applied, each V read by the type of the default.
 
-  Booleans are true or false. Tuples have commas between their parts, and blanks around a part do not count:
-  `--config.data.train=a,b`. What begins with "[" or "(" is a list as a whole: JSON, or parts between a pair
-  of brackets, `(0.9, 0.99)`. A part that holds a comma, or begins with a bracket, is written in a JSON list
+  Booleans are true or false. Items of tuples are separated by commas, and blanks around an item are ignored:
+  `--config.data.train=a,b`. A value that begins with "[" or "(" is a list: JSON, or items between a pair of
+  brackets, `(0.9, 0.99)`. An item that contains a comma, or begins with a bracket, is written in a JSON list
   of strings, `--config.data.train='["a,b", "[c]"]'`.
 
-  Where training.num_steps is given alone and leaves no room for the warm-up of `c`, the warm-up becomes a
+  If training.num_steps is overridden alone and is too small for the warm-up of `c`, the warm-up is set to a
   tenth of the steps.
 
   Args:
-    c: the defaults.
+    c: the configuration to change.
     arguments: see above.
-    report: is given a line on what else has changed.
+    report: takes a line for each value that is changed without an argument.
 
   Raises:
     ValueError: an unknown key (with the nearest one), or a value of another type.
@@ -64,18 +70,19 @@ def override(
     parent = schema.section(c, '.'.join(sections)) if sections else c
     parent[key] = _parse(name, text, parent[key])
     given.add(name)
+  if 'training.num_steps' in given and 'training.warmup_steps' not in given:
+    _shorten_warmup(c, report)
+  return c.lock()
+
+
+def _shorten_warmup(c: ml_collections.ConfigDict, report: Callable[[str], object]) -> None:
   training = c.training
-  if (
-    'training.num_steps' in given
-    and 'training.warmup_steps' not in given
-    and (training.warmup_steps >= training.num_steps > 0)
-  ):
+  if training.warmup_steps >= training.num_steps > 0:
     default, training.warmup_steps = training.warmup_steps, training.num_steps // 10
     report(
       f'config.training.warmup_steps is {training.warmup_steps}, a tenth of num_steps='
       f'{training.num_steps}: the {default} of {c.name} do not fit.'
     )
-  return c.lock()
 
 
 def _suggestion(name: str, names: list[str]) -> str:
@@ -87,7 +94,7 @@ def _suggestion(name: str, names: list[str]) -> str:
   return f' Did you mean config.{close[0]}?' if close else ''
 
 
-def _parse(name: str, text: str, default):
+def _parse(name: str, text: str, default: Any) -> Any:
   kind = type(default)
   if kind is str:
     return text
@@ -96,16 +103,16 @@ def _parse(name: str, text: str, default):
       raise ValueError(f'config.{name} must be true or false; got {text!r}.')
     return text.lower() in ('true', '1')
   if kind is tuple:
-    example = default[0] if default else ''
-    return tuple(_parse(name, part, example) for part in _parts(name, text.strip()))
+    item = default[0] if default else ''
+    return tuple(_parse(name, part, item) for part in _split_items(name, text.strip()))
   try:
     return flags.parse_number(kind, text.strip())
   except ValueError as error:
     raise ValueError(f'config.{name} must be of type {kind.__name__}: {error}.') from None
 
 
-def _parts(name: str, text: str) -> list[str]:
-  """Returns the parts of a tuple, see `override`."""
+def _split_items(name: str, text: str) -> list[str]:
+  """Returns the items of a tuple, see `override`."""
   close = {'[': ']', '(': ')'}.get(text[:1])
   if close == ']':
     try:
@@ -131,7 +138,7 @@ def find(name_or_path: str) -> ml_collections.ConfigDict:
   """Returns a configuration by the name of a file in `configs/`, or by the path of a .py or .json file.
 
   Raises:
-    FileNotFoundError: there is none; the message lists the names there are.
+    FileNotFoundError: there is none; the message lists the available names.
     ValueError: the file does not define get_config().
   """
   path = pathlib.Path(name_or_path)
@@ -146,6 +153,7 @@ def find(name_or_path: str) -> ml_collections.ConfigDict:
       f'No configuration {name_or_path!r}: neither a .py or .json file nor one of: {known}.'
     )
   spec = importlib.util.spec_from_file_location(f'_v2a_config_{path.stem}', path)
+  assert spec is not None and spec.loader is not None  # the suffix .py decides the loader
   module = importlib.util.module_from_spec(spec)
   spec.loader.exec_module(module)
   if not hasattr(module, 'get_config'):
@@ -216,7 +224,7 @@ def _fill(c: ml_collections.ConfigDict, values: dict, prefix: str, source: str) 
       _fill(c[key], value, f'{prefix}{key}.', source)
       continue
     value = tuple(value) if isinstance(value, list) else value
-    number = isinstance(c[key], float) and type(value) is int
-    if is_section or (type(value) is not type(c[key]) and not number):
+    is_float = isinstance(c[key], float) and type(value) is int
+    if is_section or (type(value) is not type(c[key]) and not is_float):
       raise ValueError(f'{source}: {prefix}{key} must be of type {type(c[key]).__name__}; got {value!r}.')
     c[key] = value

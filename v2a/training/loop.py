@@ -21,6 +21,7 @@ from v2a import keys
 from v2a import weights
 from v2a.config import files
 from v2a.config import schema
+from v2a.config import validation
 from v2a.data import corrupt_records
 from v2a.data import loader
 from v2a.data import records
@@ -108,7 +109,7 @@ def train(
     stopping.Interrupted: a signal came; the state was saved.
     stopping.StorageError: a file could not be read or written after training had begun.
   """
-  schema.validate(c)
+  validation.validate(c)
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
   loader.local_rows(mesh, c.training.batch_size)  # which checks that it divides, before shards are hashed
   workdir = pathlib.Path(workdir)

@@ -1,0 +1,38 @@
+"""Invalid configurations."""
+
+import pytest
+
+from v2a.config import files
+from v2a.config import schema
+from v2a.config import validation
+
+
+@pytest.fixture
+def c():
+  return schema.base()
+
+
+@pytest.mark.parametrize(
+  'arguments',
+  [
+    ['--config.task=melody'],
+    ['--config.training.batch_size=0'],
+    ['--config.training.microbatches=3'],
+    ['--config.training.schedule=linear'],
+    ['--config.training.betas=0.9'],
+    ['--config.training.betas=0.9,1.0'],
+    ['--config.training.compute_dtype=float64'],
+    ['--config.seed=2147483648'],
+    ['--config.training.warmup_steps=1000'],
+    ['--config.training.num_steps=60', '--config.training.warmup_steps=60'],
+    ['--config.training.local_checkpoint_every_steps=5'],
+    ['--config.mesh.data=-1', '--config.mesh.fsdp=-1'],
+    ['--config.mesh.tensor=0'],
+    ['--config.clip.clip_s=0'],
+    ['--config.training.learning_rate=nan'],
+    ['--config.data.train=a', '--config.data.num_fake_records=3'],
+  ],
+)
+def test_invalid_values_are_refused(c, arguments):
+  with pytest.raises(ValueError, match='config|must be'):
+    validation.validate(files.override(c, arguments))

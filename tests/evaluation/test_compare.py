@@ -23,6 +23,7 @@ from v2a.data import record_schema
 from v2a.data import synthetic_examples
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import scoring
+from v2a.metrics import bootstrap
 from v2a.metrics import registry
 from v2a.metrics import signal_metrics
 from v2a.metrics import synthetic
@@ -106,7 +107,9 @@ def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
     assert late[name]['p'] <= late[name]['p_corrected'] < 0.001
   assert late['true_peak_error_db']['value'] == pytest.approx(6.0, abs=0.3)
   assert late['clipping_error']['mark'] == '' and late['clipping_error']['p'] == 1.0
-  assert late['onset_flux_f1']['mark'].startswith('worse') and late['onset_flux_f1']['value'] < 0
+  # Fewer than ten clips have an onset.
+  near, late = (result['models'][name]['signal']['onset_flux_f1'] for name in ('near', 'late <b>'))
+  assert near['n'] < bootstrap.MIN_TEST_CLIPS and near['value'] > 0.9 > late['value'] + 0.3
 
 
 def test_marks_know_which_way_is_up():
@@ -137,7 +140,7 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
       row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
       num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
       if num_had:
-        assert row.count('floor') == row.count('ceiling') == num_had
+        assert row.count('; floor') == row.count('ceiling') == num_had
       else:
         # What nobody has stands in one line a reason.
         assert row is None and name in notes and entry['reason'].rstrip('.') in notes, name

@@ -89,8 +89,8 @@ def test_tolerance_is_about_matching_alone():
 def test_silence_finds_nothing():
   quiet_NA = np.zeros((RATE_HZ, 2))
   assert signal.onset_metrics([0.3, 0.6], quiet_NA, RATE_HZ) == signal.OnsetMetrics(False, 0.0, 0.0, 0.0)
-  assert signal.onset_metrics([], quiet_NA, RATE_HZ) == signal.OnsetMetrics(True, None, None, 1.0)
-  assert signal.onset_metrics([], bursts([0.5]), RATE_HZ) == signal.OnsetMetrics(False, None, None, 0.0)
+  assert signal.onset_metrics([], quiet_NA, RATE_HZ) == signal.OnsetMetrics(True, None, None, None)
+  assert signal.onset_metrics([], bursts([0.5]), RATE_HZ) == signal.OnsetMetrics(False, None, None, None)
 
 
 def test_an_onset_at_the_edge_is_no_error():

@@ -94,6 +94,13 @@ def test_silence_is_no_success(waves, known):
   assert silent['stereo_correlation_error']['mean'] == 0.0
 
 
+def test_silence_earns_nothing_where_the_true_sound_has_no_onsets(waves, known):
+  quiet = dataclasses.replace(known[0], sound=metric_lib.Sound(np.zeros_like(waves[0]), RATE_HZ))
+  references = [quiet, *known[1:]]
+  silent = figures([np.zeros_like(wave_NA) for wave_NA in waves], references)['onset_flux_f1']
+  assert (silent['value'], silent['n']) == (0.0, 2)
+
+
 def test_clips_are_scored_alone_and_in_order(waves, known):
   samples = [
     metric_lib.Sample(metric_lib.Sound(wave_NA, RATE_HZ), each) for wave_NA, each in zip(waves[::-1], known)

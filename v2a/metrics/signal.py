@@ -61,13 +61,13 @@ class OnsetMetrics:
     accuracy: share of the known onsets that were found; None where none is known.
     average_precision: mean over known onsets of the precision among the detections that are at least as
       loud as its own, 0 for a missed one; None where none is known.
-    f1: of the matched pairs; 1 where nothing was to be found and nothing was.
+    f1: of the matched pairs; None where none is known, since silence would be perfect there.
   """
 
   is_count_correct: bool
   accuracy: float | None
   average_precision: float | None
-  f1: float
+  f1: float | None
 
 
 def onset_metrics(
@@ -97,7 +97,7 @@ def onset_metrics(
     is_count_correct=len(known_s) == len(detected_s),
     accuracy=len(pairs) / len(known_s) if len(known_s) else None,
     average_precision=_average_precision(np.array(confidences), hits, len(known_s)),
-    f1=onsets.f1(len(pairs), len(known_s), len(detected_s)),
+    f1=onsets.f1(len(pairs), len(known_s), len(detected_s)) if len(known_s) else None,
   )
 
 

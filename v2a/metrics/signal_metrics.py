@@ -163,7 +163,7 @@ _WITH_FRAMES: tuple[metric.Need, ...] = ('reference_sound', 'frames')
 _ALL = (
   SignalMetric(
     name='onset_flux_f1',
-    description='onsets within 100 ms of those of the true sound, F1',
+    description='onsets within 100 ms of those of the true sound, F1; clips without true onsets are left out',
     direction='higher',
     measure=lambda sample: _onset_metrics(sample).f1,
   ),

@@ -94,6 +94,17 @@ def test_silence_is_no_success(waves, known):
   assert silent['stereo_correlation_error']['mean'] == 0.0
 
 
+def test_onsets_are_shifted_within_the_clip(waves, known):
+  reference = dataclasses.replace(known[0], onset_shift_s=1.0)
+  time_s = np.array([0.5, 3.5])
+  assert reference.shift_onsets(time_s).tolist() == pytest.approx([0.5, 1.5])
+  assert known[0].shift_onsets(time_s) is time_s
+  late = metric_lib.Sound(np.roll(waves[0], RATE_HZ, axis=0), RATE_HZ)
+  metric = registry.get('onset_accuracy')
+  assert metric.score(metric_lib.Sample(late, reference)) > 0.8
+  assert metric.score(metric_lib.Sample(late, known[0])) < 0.8
+
+
 def test_silence_earns_nothing_where_the_true_sound_has_no_onsets(waves, known):
   quiet = dataclasses.replace(known[0], sound=metric_lib.Sound(np.zeros_like(waves[0]), RATE_HZ))
   references = [quiet, *known[1:]]

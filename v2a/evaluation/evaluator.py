@@ -1,7 +1,8 @@
 """Generates the soundtracks that the metrics need, and computes value, floor and ceiling of each metric.
 
   value    the system given this clip's picture, annotation and transcript
-  floor    mismatched-condition baseline: the same system given another clip's, measured against this clip
+  floor    mismatched-condition baseline: the same system given another clip's, measured against this clip;
+           of onset metrics also a time-shifted one (v2a.evaluation.scoring)
   ceiling  codec upper bound: the true sound through the system's codec
 
 The floor needs no soundtracks of its own: those of other clips are there already. The other clip is the next
@@ -232,6 +233,10 @@ def evaluate(
     report_progress('computing metrics')
     samples = {variant: scoring.Samples(each, references) for variant, each in sounds.items()}
     upper = {} if number else {key: scoring.Samples(each, references) for key, each in ceilings.items()}
+    clean = sounds[metric_lib.CLEAN_VARIANT]
+    shifted = (
+      [] if number else [scoring.Samples(clean, each) for each in scoring.shift_references(references)]
+    )
     parts.append(
       {
         metric.name: scoring.score_metric(
@@ -242,6 +247,7 @@ def evaluate(
           samples[metric_lib.CLEAN_VARIANT],
           upper.get(metric.variant.negative_text),
           reasons.get(metric.variant, ''),
+          shifted,
         )
         for metric in measured
       }

@@ -3,9 +3,11 @@
   value    of the soundtracks of a system
   floor    mismatched-condition baseline: of the soundtracks of other examples, see metric.Floor
   ceiling  codec upper bound: of the true sounds through the system's codec
+  shifted  time-shifted floor, of onset metrics: of the same soundtracks, with the known onsets shifted
+           circularly by multiples of 1 / (NUM_SHIFTS + 1) of the clip
 
-Each is a matrix of scores, a row a seed, a column an example that the metric selects; values are averaged
-over seeds. Intervals and paired tests resample those scores (v2a.metrics.bootstrap).
+Each is a matrix of scores, a row a seed (of `shifted` a shift), a column an example that the metric selects;
+values are averaged over rows. Intervals and paired tests resample those scores (v2a.metrics.bootstrap).
 """
 
 from collections.abc import Iterable
@@ -26,6 +28,7 @@ SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
 NO_TRUTH = 'no clip of the set has the truth that this metric needs'
 NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
 KINDS = ('value', 'floor', 'ceiling')
+NUM_SHIFTS = 5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +41,7 @@ class MetricScores:
     floor: the same of the soundtracks of other examples, or None.
     ceiling: one row: of the true sounds through the codec, or None.
     unavailable_reason: why there is no value; '' where there is one.
+    shifted: one row a shift: of the first seed's soundtracks, or None.
   """
 
   example_indices: list[int]
@@ -45,6 +49,7 @@ class MetricScores:
   floor: Rows | None
   ceiling: Rows | None
   unavailable_reason: str = ''
+  shifted: Rows | None = None
 
 
 def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
@@ -74,6 +79,17 @@ def floor_indices(
   return selected[1:] + selected[:1] if len(selected) > 1 else None
 
 
+def shift_references(references: Sequence[metric_lib.Reference]) -> list[list[metric_lib.Reference]]:
+  """Returns for each shift the references with shifted onsets."""
+  return [
+    [
+      dataclasses.replace(reference, onset_shift_s=k * reference.duration_s / (NUM_SHIFTS + 1))
+      for reference in references
+    ]
+    for k in range(1, NUM_SHIFTS + 1)
+  ]
+
+
 class Samples:
   """The samples of one set of soundtracks, made once, so that metrics share what is computed of them."""
 
@@ -97,6 +113,7 @@ def score_metric(
   clean: Samples,
   ceiling: Samples | None,
   unavailable_reason: str = '',
+  shifted: Sequence[Samples] = (),
 ) -> MetricScores:
   """Returns the scores of a metric under one seed.
 
@@ -108,6 +125,7 @@ def score_metric(
     clean: those of the clean pictures, for the floor where `value` lacks the other example.
     ceiling: the true sounds through the codec; None where they are not wanted or cannot be had.
     unavailable_reason: why `value` cannot be had.
+    shifted: the soundtracks of the clean pictures with each of `shift_references`.
   """
   if value is None:
     ceiling_row = None if ceiling is None else [ceiling.score(metric, selected, selected)]
@@ -120,6 +138,9 @@ def score_metric(
     None if others is None else [floor.score(metric, selected, others)],
     None if ceiling is None else [ceiling.score(metric, selected, selected)],
     metric.unavailable_reason,
+    [each.score(metric, selected, selected) for each in shifted]
+    if metric.has_shifted_floor and shifted
+    else None,
   )
 
 
@@ -147,6 +168,8 @@ def observed_scores(
       continue
     whole = None if denominator is None else bootstrap.ObservedScores(metric.combine, rows)
     found[kind] = bootstrap.ObservedScores(metric.combine, own, whole)
+  if scores.shifted is not None:
+    found['shifted'] = bootstrap.ObservedScores(metric.combine, scores.shifted)
   return found
 
 
@@ -160,7 +183,7 @@ def _value(observed: bootstrap.ObservedScores | None) -> float | None:
 def entry(
   metric: metric_lib.Metric, scores: MetricScores, observed: Mapping[str, bootstrap.ObservedScores]
 ) -> dict:
-  """Returns one metric's object: value, floor, ceiling, n, a 95 % interval, and a note or a reason.
+  """Returns one metric's object: value, floors, ceiling, n, a 95 % interval, and a note or a reason.
 
   Args:
     metric: which.
@@ -169,6 +192,8 @@ def entry(
   """
   values = {kind: _value(observed.get(kind)) for kind in KINDS}
   found = {**values, 'n': len(observed['value'].clips) if 'value' in observed else 0, 'interval': None}
+  if metric.has_shifted_floor:
+    found['shifted_floor'] = _value(observed.get('shifted'))
   known = [score for row in scores.value or () for score in row if score is not None]
   found |= metric.extra_values(known)
   if values['value'] is None:

@@ -81,6 +81,7 @@ class Reference(_Memo):
     frame_LYX3: the picture.
     fps: its rate.
     video: the file whose first seconds the clip is; None where there is none.
+    onset_shift_s: by how much the known onsets are shifted, circularly; for the time-shifted floor.
   """
 
   sound: Sound | None = None
@@ -88,6 +89,7 @@ class Reference(_Memo):
   frame_LYX3: np.ndarray | None = None
   fps: float | None = None
   video: pathlib.Path | None = None
+  onset_shift_s: float = 0.0
 
   @classmethod
   def of_example(cls, example: examples.Example, sample_rate_hz: int) -> 'Reference':
@@ -106,6 +108,10 @@ class Reference(_Memo):
   def duration_s(self) -> float:
     """Length of the true sound in seconds."""
     return len(self.sound.wave_NA) / self.sound.sample_rate_hz
+
+  def shift_onsets(self, time_s: np.ndarray) -> np.ndarray:
+    """Returns known times of onsets with the shift of this reference, ascending."""
+    return np.sort((time_s + self.onset_shift_s) % self.duration_s) if self.onset_shift_s else time_s
 
   def native_sound(self) -> Sound:
     """Returns the true sound at its own rate: of a video read from the file, since resampling changes it."""
@@ -157,6 +163,8 @@ class Metric:
     variant: the soundtracks that it is measured on.
     relative_to: name of the metric by whose value it is divided; None for none.
     floor: see Floor.
+    has_shifted_floor: whether it is also measured against onsets at shifted times: any regular sound matches
+      some of them.
     is_per_seed: whether each seed is measured, or the first alone.
     unavailable_reason: why it cannot be computed, such as missing weights; '' where it can.
     scores: what `update` and `merge` collected.
@@ -172,6 +180,7 @@ class Metric:
   variant: Variant = CLEAN_VARIANT
   relative_to: str | None = None
   floor: Floor = 'next'
+  has_shifted_floor: bool = False
   is_per_seed: bool = True
   unavailable_reason: str = ''
   scores: list[Score | None] = dataclasses.field(default_factory=list, repr=False)

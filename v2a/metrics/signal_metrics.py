@@ -59,9 +59,9 @@ def _wave(sound: metric.Sound) -> np.ndarray:
 
 
 def _onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
-  known_s = sample.reference.memo(
-    'onsets', lambda: onsets.detect(_wave(sample.reference.sound), spectra.RATE_HZ)
-  )
+  reference = sample.reference
+  detect = lambda sound: onsets.detect(_wave(sound), spectra.RATE_HZ)
+  known_s = reference.shift_onsets(reference.sound.memo('onsets', lambda: detect(reference.sound)))
   return sample.memo(
     'onset_metrics', lambda: signal.onset_metrics(known_s, _wave(sample.sound), spectra.RATE_HZ)
   )
@@ -165,18 +165,21 @@ _ALL = (
     name='onset_flux_f1',
     description='onsets within 100 ms of those of the true sound, F1; clips without true onsets are left out',
     direction='higher',
+    has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).f1,
   ),
   SignalMetric(
     name='onset_accuracy',
     description='share of the true onsets that are found',
     direction='higher',
+    has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).accuracy,
   ),
   SignalMetric(
     name='onset_average_precision',
     description='mean precision at the true onsets, loudest first',
     direction='higher',
+    has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).average_precision,
   ),
   SignalMetric(

@@ -105,8 +105,10 @@ def _html_cell(result: Mapping, model: str, key: str, name: str) -> str:
   mark = report.significance_mark(result, model, key, name)
   mark_html = f' <i class="{mark.rstrip("*")}">{mark}</i>' if mark else ''
   edges = f'<span>{metric_text.format_interval(entry["interval"])}</span>' if entry['interval'] else ''
-  value, floor, ceiling = (metric_text.format_value(entry[kind]) for kind in ('value', 'floor', 'ceiling'))
-  bounds = f'floor {floor}, ceiling {ceiling}, n {entry["n"]}'
+  value, bounds = (
+    metric_text.format_value(entry['value']),
+    f'{metric_text.format_bounds(entry)}, n {entry["n"]}',
+  )
   return f'<td><b>{value}</b>{mark_html}{edges}<small>{bounds}</small></td>'
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
 from v2a.metrics import registry
 from v2a.reports import metric_text
@@ -90,8 +91,7 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str) -> str:
   # Stars would make Markdown bold.
   value = f'**{metric_text.format_value(entry["value"])}**' + (f' {mark}'.replace('*', '\\*') if mark else '')
   edges = f' ({metric_text.format_interval(entry["interval"])})' if entry['interval'] else ''
-  floor, ceiling = metric_text.format_value(entry['floor']), metric_text.format_value(entry['ceiling'])
-  return f'{value}{edges}; floor {floor}, ceiling {ceiling}, n {entry["n"]}'
+  return f'{value}{edges}; {metric_text.format_bounds(entry)}, n {entry["n"]}'
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -122,8 +122,9 @@ def facts(result: Mapping) -> list[str]:
     f'{result["num_clips"]} clips of {protocol["clip_s"]:g} s, {seeds}, '
     f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}.',
     'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed); floor '
-    '(mismatched-condition baseline): the same soundtracks against other clips; ceiling (codec upper bound): '
-    'the true sound through the codec, or itself where there is none.',
+    '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against '
+    f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts; ceiling (codec upper bound): the true '
+    'sound through the codec, or itself where there is none.',
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics '
     '(Holm): * below 0.05, ** below 0.01, *** below 0.001; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '

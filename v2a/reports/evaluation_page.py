@@ -119,6 +119,7 @@ def _tables(result: Mapping) -> str:
   """Returns a table for each group of metrics."""
   parts = [
     '<p>Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
+    'Shifted floor: the same soundtracks against onsets at shifted times. '
     "Ceiling: codec upper bound, the true sound through the model's codec. n: clips with a score.</p>"
   ]
   for group, title in registry.GROUPS.items():
@@ -135,15 +136,16 @@ def _table(entries: Mapping[str, dict]) -> str:
   for name, entry in entries.items():
     head = f'<th scope="row">{_text(name)}<small>{_text(metric_text.describe(name))}</small></th>'
     if entry['value'] is None:
-      rows.append(f'<tr>{head}<td class="reason" colspan="5">{_text(entry["reason"])}</td></tr>')
+      rows.append(f'<tr>{head}<td class="reason" colspan="6">{_text(entry["reason"])}</td></tr>')
       continue
     interval = '-' if entry['interval'] is None else ' .. '.join(cell(edge) for edge in entry['interval'])
-    others = ''.join(f'<td>{cell(entry[key])}</td>' for key in ('floor', 'ceiling'))
+    others = ''.join(f'<td>{cell(entry.get(key))}</td>' for key in ('floor', 'shifted_floor', 'ceiling'))
     rows.append(
       f'<tr>{head}<td><b>{cell(entry["value"])}</b></td><td>{interval}</td>{others}<td>{entry["n"]}</td></tr>'
     )
   heads = ''.join(
-    f'<th scope="col">{name}</th>' for name in ('metric', 'value', '95 % interval', 'floor', 'ceiling', 'n')
+    f'<th scope="col">{name}</th>'
+    for name in ('metric', 'value', '95 % interval', 'floor', 'shifted floor', 'ceiling', 'n')
   )
   return (
     '<div class="scroll" role="region" aria-label="Metrics" tabindex="0"><table>'

@@ -29,12 +29,13 @@ def _cell(value: float | None) -> str:
 
 
 def _lines(entries: Mapping[str, dict]) -> list[str]:
-  lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"ceiling":>9}{"n":>6}  95 % interval']
+  lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"shifted":>9}{"ceiling":>9}{"n":>6}  95 % interval']
   for name, entry in entries.items():
     interval = '' if entry['interval'] is None else ' .. '.join(_cell(edge) for edge in entry['interval'])
     note = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
     lines.append(
-      f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}{_cell(entry["ceiling"]):>9}'
+      f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}'
+      f'{_cell(entry.get("shifted_floor")):>9}{_cell(entry["ceiling"]):>9}'
       f'{entry["n"]:>6}  {entry.get("reason", interval)}{note}'
     )
   return lines

@@ -1,5 +1,7 @@
 """How reports name metrics and print their values."""
 
+from collections.abc import Mapping
+
 from v2a.metrics import registry
 
 _ARROWS = {'higher': 'higher is better', 'lower': 'lower is better'}
@@ -18,6 +20,12 @@ def format_value(value: float | None) -> str:
   if value is None:
     return '-'
   return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}' if abs(value) < 1000 else f'{value:.0f}'
+
+
+def format_bounds(entry: Mapping, separator: str = ', ') -> str:
+  """Returns floors and ceiling of an entry."""
+  names = {'floor': 'floor', 'shifted_floor': 'shifted floor', 'ceiling': 'ceiling'}
+  return separator.join(f'{name} {format_value(entry[key])}' for key, name in names.items() if key in entry)
 
 
 def format_interval(interval: list[float] | None) -> str:

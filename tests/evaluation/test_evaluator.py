@@ -324,6 +324,7 @@ def test_report_is_written_whole(cases, outcome, tmp_path):
   text = evaluation_report.format_table(outcome.result)
   lines = text.splitlines()
   names = [name for group in registry.GROUPS for name in outcome.result[group]]
-  assert len(lines) == 1 + 3 * len(registry.GROUPS) + len(names)
+  notes = [line for line in lines if line.startswith('[')]
+  assert notes and len(lines) == 1 + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes)
   assert all(any(line.startswith(f'{name} ') for line in lines) for name in names)
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

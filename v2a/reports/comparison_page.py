@@ -59,11 +59,12 @@ def render(comparison: compare.Comparison, command: str) -> str:
   parts = [
     _html_table(['', *result['models']], [_cost_cells(row) for row in report.cost_rows(result['models'])])
   ]
+  footnotes = metric_text.Footnotes()
   for key, heading, names in report.tables(result):
     rows = [
       [
         f'<th scope="row">{_text(name)}<small>{_text(metric_text.describe(name))}</small></th>',
-        *(_html_cell(result, model, key, name) for model in result['models']),
+        *(_html_cell(result, model, key, name, footnotes) for model in result['models']),
       ]
       for name in names
     ]
@@ -72,7 +73,7 @@ def render(comparison: compare.Comparison, command: str) -> str:
     style=evaluation_page.STYLE.read_text(encoding='utf-8'),
     title=_text(report.title(result)),
     facts=''.join(f'<li>{_text(fact)}</li>' for fact in report.facts(result)),
-    notes=''.join(f'<li>{_text(note)}</li>' for note in report.notes(result)),
+    notes=''.join(f'<li>{_text(note)}</li>' for note in [*report.notes(result), *footnotes.lines()]),
     command=_text(command),
     tables=''.join(parts),
     plots=_plots(result),
@@ -98,7 +99,7 @@ def _cost_cells(row: Sequence[str]) -> list[str]:
   return [f'<th scope="row">{_text(row[0])}</th>', *(f'<td>{_text(cell)}</td>' for cell in row[1:])]
 
 
-def _html_cell(result: Mapping, model: str, key: str, name: str) -> str:
+def _html_cell(result: Mapping, model: str, key: str, name: str, footnotes: metric_text.Footnotes) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
     return f'<td class="reason">{_text(entry.get("reason", "-"))}</td>'
@@ -109,7 +110,9 @@ def _html_cell(result: Mapping, model: str, key: str, name: str) -> str:
     metric_text.format_value(entry['value']),
     f'{metric_text.format_bounds(entry)}, n {entry["n"]}',
   )
-  return f'<td><b>{value}</b>{mark_html}{edges}<small>{bounds}</small></td>'
+  noted = footnotes.mark(entry)
+  note = f' <sup>{noted}</sup>' if noted else ''
+  return f'<td><b>{value}</b>{note}{mark_html}{edges}<small>{bounds}</small></td>'
 
 
 def _plots(result: Mapping) -> str:

@@ -70,26 +70,29 @@ def markdown(result: Mapping) -> str:
   models = result['models']
   lines = [f'# {title(result)}', '', *(f'- {fact}' for fact in facts(result)), '']
   lines += _markdown_table(['', *models], cost_rows(models))
+  footnotes = metric_text.Footnotes()
   for key, heading, names in tables(result):
     lines += ['', f'## {heading}', '']
     rows = []
     for name in names:
-      cells = [_markdown_cell(result, model, key, name) for model in models]
+      cells = [_markdown_cell(result, model, key, name, footnotes) for model in models]
       rows.append([f'`{name}`: {metric_text.describe(name)}', *cells])
     lines += _markdown_table(['metric', *models], rows)
-  noted = notes(result)
-  if noted:
-    lines += ['', '## Notes', '', *(f'- {note}' for note in noted)]
+  listed = [*notes(result), *footnotes.lines()]
+  if listed:
+    lines += ['', '## Notes', '', *(f'- {note}' for note in listed)]
   return '\n'.join(lines) + '\n'
 
 
-def _markdown_cell(result: Mapping, model: str, key: str, name: str) -> str:
+def _markdown_cell(result: Mapping, model: str, key: str, name: str, footnotes: metric_text.Footnotes) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
     return entry.get('reason', '-')
   mark = significance_mark(result, model, key, name)
   # Stars would make Markdown bold.
   value = f'**{metric_text.format_value(entry["value"])}**' + (f' {mark}'.replace('*', '\\*') if mark else '')
+  noted = footnotes.mark(entry)
+  value += f' {noted}' if noted else ''
   edges = f' ({metric_text.format_interval(entry["interval"])})' if entry['interval'] else ''
   return f'{value}{edges}; {metric_text.format_bounds(entry)}, n {entry["n"]}'
 
@@ -123,8 +126,8 @@ def facts(result: Mapping) -> list[str]:
     f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}.',
     'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed); floor '
     '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against '
-    f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts; ceiling (codec upper bound): the true '
-    'sound through the codec, or itself where there is none.',
+    f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts; ceiling (codec upper bound): '
+    'the true sound through the codec, or itself where there is none.',
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics '
     '(Holm): * below 0.05, ** below 0.01, *** below 0.001; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '

@@ -122,13 +122,15 @@ def _tables(result: Mapping) -> str:
     'Shifted floor: the same soundtracks against onsets at shifted times. '
     "Ceiling: codec upper bound, the true sound through the model's codec. n: clips with a score.</p>"
   ]
+  footnotes = metric_text.Footnotes()
   for group, title in registry.GROUPS.items():
     if group in result:
-      parts.append(f'<h3>{_text(title)}</h3>{_table(result[group])}')
+      parts.append(f'<h3>{_text(title)}</h3>{_table(result[group], footnotes)}')
+  parts += [f'<p>{_text(line)}</p>' for line in footnotes.lines()]
   return ''.join(parts)
 
 
-def _table(entries: Mapping[str, dict]) -> str:
+def _table(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> str:
   def cell(value: float | None) -> str:
     return '-' if value is None else f'{value:.2f}' if abs(value) < 10 else f'{value:.0f}'
 
@@ -140,8 +142,10 @@ def _table(entries: Mapping[str, dict]) -> str:
       continue
     interval = '-' if entry['interval'] is None else ' .. '.join(cell(edge) for edge in entry['interval'])
     others = ''.join(f'<td>{cell(entry.get(key))}</td>' for key in ('floor', 'shifted_floor', 'ceiling'))
+    mark = footnotes.mark(entry)
+    note = f' <sup>{mark}</sup>' if mark else ''
     rows.append(
-      f'<tr>{head}<td><b>{cell(entry["value"])}</b></td><td>{interval}</td>{others}<td>{entry["n"]}</td></tr>'
+      f'<tr>{head}<td><b>{cell(entry["value"])}</b>{note}</td><td>{interval}</td>{others}<td>{entry["n"]}</td></tr>'
     )
   heads = ''.join(
     f'<th scope="col">{name}</th>'

@@ -18,6 +18,7 @@ from v2a.evaluation import evaluator
 from v2a.metrics import registry
 from v2a.reports import example_plot
 from v2a.reports import gallery_plot
+from v2a.reports import metric_text
 
 CLIPS_PER_SCENE = 4
 JSON = 'report.json'
@@ -28,15 +29,16 @@ def _cell(value: float | None) -> str:
   return '-' if value is None else f'{value:.3f}' if abs(value) < 1000 else f'{value:.0f}'
 
 
-def _lines(entries: Mapping[str, dict]) -> list[str]:
+def _lines(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> list[str]:
   lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"shifted":>9}{"ceiling":>9}{"n":>6}  95 % interval']
   for name, entry in entries.items():
     interval = '' if entry['interval'] is None else ' .. '.join(_cell(edge) for edge in entry['interval'])
-    note = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
+    means = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
+    mark = footnotes.mark(entry)
     lines.append(
       f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}'
       f'{_cell(entry.get("shifted_floor")):>9}{_cell(entry["ceiling"]):>9}'
-      f'{entry["n"]:>6}  {entry.get("reason", interval)}{note}'
+      f'{entry["n"]:>6}  {entry.get("reason", interval)}{means}{mark and f"  {mark}"}'
     )
   return lines
 
@@ -45,8 +47,12 @@ def format_table(result: dict) -> str:
   """Returns the metrics of all groups as lines of text."""
   seeds = f', {result["num_seeds"]} seeds' if result['num_seeds'] > 1 else ''
   head = f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips{seeds}'
-  groups = [['', title, *_lines(result[key])] for key, title in registry.GROUPS.items() if key in result]
-  return '\n'.join([head, *(line for group in groups for line in group)])
+  footnotes = metric_text.Footnotes()
+  groups = [
+    ['', title, *_lines(result[key], footnotes)] for key, title in registry.GROUPS.items() if key in result
+  ]
+  notes = ['', *footnotes.lines()] if footnotes.notes else []
+  return '\n'.join([head, *(line for group in groups for line in group), *notes])
 
 
 def paths(folder: pathlib.Path, examples: Sequence[examples_lib.Example]) -> dict[str, pathlib.Path]:

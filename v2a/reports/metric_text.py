@@ -4,14 +4,34 @@ from collections.abc import Mapping
 
 from v2a.metrics import registry
 
-_ARROWS = {'higher': 'higher is better', 'lower': 'lower is better'}
+_DIRECTIONS = {'higher': 'higher is better', 'lower': 'lower is better'}
+
+
+class Footnotes:
+  """Numbers notes, so that each stands once in a report, with its number beside the values."""
+
+  def __init__(self):
+    self.notes: list[str] = []
+
+  def mark(self, entry: Mapping) -> str:
+    """Returns the mark of the note of a metric's entry, '' where it has none."""
+    note = entry.get('note', '')
+    if not note:
+      return ''
+    if note not in self.notes:
+      self.notes.append(note)
+    return f'[{self.notes.index(note) + 1}]'
+
+  def lines(self) -> list[str]:
+    """Returns the notes with their marks."""
+    return [f'[{k}] {note}' for k, note in enumerate(self.notes, 1)]
 
 
 def describe(name: str) -> str:
   """Returns what a metric measures, its unit and its direction."""
   metric = registry.get(name)
   unit = f' in {metric.unit}' if metric.unit else ''
-  direction = f'; {_ARROWS[metric.direction]}' if metric.direction else ''
+  direction = f'; {_DIRECTIONS[metric.direction]}' if metric.direction else ''
   return f'{metric.description}{unit}{direction}'
 
 

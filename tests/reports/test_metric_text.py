@@ -1,0 +1,65 @@
+"""Notes of metrics stand beside their values in every report; units and directions in their descriptions."""
+
+from v2a.evaluation import compare
+from v2a.reports import comparison_page
+from v2a.reports import comparison_report
+from v2a.reports import evaluation_page
+from v2a.reports import evaluation_report
+from v2a.reports import metric_text
+
+FEW = '24 rows cannot fill a covariance: mostly bias.'
+REFUSED = '1 of 12 generated clips refused: silence has no bands.'
+
+
+def entry(value, note=''):
+  """Returns the entry of a metric."""
+  found = {'value': value, 'floor': None, 'ceiling': 0.5, 'n': 24, 'num_true': 24, 'interval': [0.5, 1.5]}
+  return found | ({'note': note} if note else {})
+
+
+def entries(*notes):
+  """Returns entries of distribution metrics with these notes."""
+  return {
+    'distribution': dict(zip(('fd_panns', 'fd_passt', 'kl_panns'), (entry(1.0, note) for note in notes)))
+  }
+
+
+def comparison():
+  """Returns the result of a comparison of two external systems."""
+  protocol = {
+    'set_hash': 'a' * 64, 'clip_s': 4.0, 'measured_at_hz': 16000, 'resampler': 'soxr HQ',
+    'versions': {'v2a': '0', 'jax': '0'}}  # fmt: skip
+  shared = {'costs': None, 'series': 'x', 'held_out': True, 'silent': [], 'protocol': protocol}
+  models = {'a': entries(FEW, FEW, '') | shared, 'b': entries(REFUSED, FEW, '') | shared}
+  return {
+    'data': 'd', 'num_clips': 12, 'seed': 0, 'num_seeds': 1, 'captions': True, 'reference': 'a',
+    'left_out': {}, 'models': models, 'differences': {}}  # fmt: skip
+
+
+def test_the_terminal_shows_notes_beside_the_values():
+  head = {'model': 'm', 'data': 'd', 'num_clips': 12, 'num_seeds': 1}
+  lines = evaluation_report.format_table(head | entries(FEW, REFUSED, FEW)).splitlines()
+  marks = {line.split()[0]: line.rstrip()[-3:] for line in lines if line.startswith(('fd_', 'kl_'))}
+  assert marks == {'fd_panns': '[1]', 'fd_passt': '[2]', 'kl_panns': '[1]'}
+  assert lines[-2:] == [f'[1] {FEW}', f'[2] {REFUSED}']
+
+
+def test_a_comparison_in_markdown_shows_notes_beside_the_values():
+  text = comparison_report.markdown(comparison())
+  rows = {line.split('`')[1]: line for line in text.splitlines() if line.startswith('| `')}
+  assert '**1.000** [1] (0.500 .. 1.500)' in rows['fd_panns'] and '**1.000** [2] (' in rows['fd_panns']
+  assert rows['fd_passt'].count('[1]') == 2 and '[' not in rows['kl_panns']
+  assert f'- [1] {FEW}' in text and f'- [2] {REFUSED}' in text
+
+
+def test_pages_show_notes_beside_the_values():
+  page = comparison_page.render(compare.Comparison(comparison(), []), 'x')
+  assert page.count('<b>1.000</b> <sup>[1]</sup>') == 3 and page.count('<b>1.000</b> <sup>[2]</sup>') == 1
+  assert f'<li>[1] {FEW}</li>' in page and f'<li>[2] {REFUSED}</li>' in page
+  tables = evaluation_page._tables(entries(FEW, REFUSED, ''))
+  assert '<b>1.00</b> <sup>[2]</sup>' in tables and f'<p>[2] {REFUSED}</p>' in tables
+
+
+def test_descriptions_hold_unit_and_direction():
+  assert metric_text.describe('lip_lag_ms').endswith(' in ms; lower is better')
+  assert metric_text.describe('onset_f1').endswith('; higher is better')

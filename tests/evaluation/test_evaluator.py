@@ -88,7 +88,11 @@ def test_report_is_the_contract(outcome):
 
 def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outcome):
   for name, entry in outcome.result['synthetic'].items():
-    assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
+    if name == 'panning_correlation':
+      # The ceiling has no music that the annotation leaves open, which blurs positions.
+      assert entry['value'] < entry['ceiling'] < entry['value'] + 0.1
+    else:
+      assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
   result = outcome.result['synthetic']
   assert result['onset_f1']['value'] > 0.95 and result['onset_f1']['floor'] < 0.6
   assert result['material_accuracy']['value'] > 0.9 and result['material_accuracy']['floor'] < 0.6
@@ -126,6 +130,27 @@ def test_soundtracks_of_every_pass_are_kept(cases, outcome):
       sound = sounds[score.index]
       assert sound.sample_rate_hz == SPEC.sample_rate_hz
       np.testing.assert_allclose(sound.wave_NA, record_schema.wave_to_float(true_NA), atol=1e-6)
+
+
+def test_the_panning_ceiling_has_no_music_that_the_annotation_leaves_open(cases):
+  chosen = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES]
+  mixed = next(case for case in chosen if synthetic.has_unnamed_music(case.truth))
+  chosen = [mixed, *(case for case in chosen if not synthetic.has_unnamed_music(case.truth))][:4]
+  dry_NA = record_schema.wave_to_float(mixed.no_music_wave_NA)
+  seen = []
+
+  def reconstruct(wave_BNA):
+    seen.extend(wave_BNA)
+    return wave_BNA
+
+  model = dataclasses.replace(truth_model(cases), reconstruct=reconstruct)
+  found = evaluator.evaluate(model, chosen, 'x', **QUICK)
+  assert any(np.array_equal(wave_NA, dry_NA) for wave_NA in seen)
+  ceiling = found.scores['panning_correlation'][0].ceiling
+  np.testing.assert_allclose(ceiling, synthetic.panning_score(dry_NA.astype(np.float64), mixed.truth, None))
+  unknown = [dataclasses.replace(case, no_music_wave_NA=None) for case in chosen]
+  scores = evaluator.evaluate(truth_model(cases), unknown, 'x', **QUICK).scores['panning_correlation']
+  assert scores[0].ceiling is None and all(score.ceiling is not None for score in scores[1:])
 
 
 def test_a_regular_sound_has_a_shifted_floor_and_the_truth_lies_above_it(cases, outcome):

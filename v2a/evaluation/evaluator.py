@@ -38,6 +38,7 @@ from v2a.metrics import distribution
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import spectra
+from v2a.metrics import synthetic
 
 GenerateFn = Callable[[Sequence[examples_lib.GenerationInputs]], np.ndarray]
 ReconstructFn = Callable[[np.ndarray], np.ndarray]
@@ -245,7 +246,7 @@ def evaluate(
           selected[metric.name],
           samples.get(metric.variant),
           samples[metric_lib.CLEAN_VARIANT],
-          upper.get(metric.variant.negative_text),
+          upper.get(metric.ceiling),
           reasons.get(metric.variant, ''),
           shifted,
         )
@@ -277,7 +278,7 @@ def evaluate(
     ],
   }
   clip_scores = {name: _clip_scores(each) for name, each in scores.items()}
-  return EvalResult(result, clip_scores, sounds_by_variant, ceilings.get('', {}), references, observed)
+  return EvalResult(result, clip_scores, sounds_by_variant, ceilings.get('codec', {}), references, observed)
 
 
 class _Generator:
@@ -323,17 +324,22 @@ class _Generator:
 
   def codec_sounds(
     self, selected: dict[str, list[int]], metrics: Sequence[metric_lib.Metric]
-  ) -> dict[str, Sounds]:
-    """Returns the true sounds through the codec by negative prompt: for 'music' those without that music."""
-    everything = range(len(self._examples))
-    found = {
-      '': self._reconstruct(everything, [each.wave_NA for each in self._examples], 'codec round trips')
+  ) -> dict[metric_lib.Ceiling, Sounds]:
+    """Returns the true sounds through the codec, by kind of ceiling.
+
+    Without music only those that a metric needs; none where the sound without music is not known.
+    """
+    examples = self._examples
+    whole = self._reconstruct(range(len(examples)), [each.wave_NA for each in examples], 'codec round trips')
+    wanted = {
+      i for metric in metrics if metric.ceiling == 'codec_without_music' for i in selected[metric.name]
     }
-    indices = sorted({i for metric in metrics if metric.variant.negative_text for i in selected[metric.name]})
-    waves = [self._examples[i].no_music_wave_NA for i in indices]
-    if indices and not any(wave_NA is None for wave_NA in waves):
-      found['music'] = self._reconstruct(indices, waves, 'codec, without music')
-    return found
+    is_mixed = lambda i: synthetic.has_unnamed_music(examples[i].truth)
+    indices = sorted(i for i in wanted if is_mixed(i) and examples[i].no_music_wave_NA is not None)
+    waves = [examples[i].no_music_wave_NA for i in indices]
+    dry = self._reconstruct(indices, waves, 'codec, without music') if indices else {}
+    dry |= {i: whole[i] for i in wanted if not is_mixed(i)}
+    return {'codec': whole, 'codec_without_music': dry}
 
   def _generate(self, indices: Sequence[int], variant: metric_lib.Variant, seed: int) -> Sounds:
     system, examples = self._system, self._examples

@@ -98,11 +98,17 @@ class Samples:
     self._made: dict[tuple[int, int], metric_lib.Sample] = {}
 
   def score(self, metric: metric_lib.Metric, indices: Sequence[int], sources: Sequence[int]) -> list:
-    """Returns the scores of the soundtracks of `sources` against the references of `indices`."""
-    for pair in zip(indices, sources):
+    """Returns the scores of the soundtracks of `sources` against the references of `indices`.
+
+    None where there is no such soundtrack.
+    """
+    pairs = list(zip(indices, sources))
+    known = [pair for pair in pairs if pair[1] in self.sounds]
+    for pair in known:
       if pair not in self._made:
         self._made[pair] = metric_lib.Sample(self.sounds[pair[1]], self._references[pair[0]])
-    return metric.score_all([self._made[pair] for pair in zip(indices, sources)])
+    scores = dict(zip(known, metric.score_all([self._made[pair] for pair in known])))
+    return [scores.get(pair) for pair in pairs]
 
 
 def score_metric(

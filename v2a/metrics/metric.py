@@ -34,6 +34,9 @@ Direction = Literal['higher', 'lower']
 # What a floor (mismatched-condition baseline) is measured on: the soundtrack of the next example that the
 # metric selects, or of the next one whose true sound has no music; a metric of a set has none.
 Floor = Literal['next', 'without_music', 'none']
+# What a ceiling (codec upper bound) is measured on: the true sounds through the codec, as they are or without
+# off-screen music that the annotation leaves open, which no system has to generate.
+Ceiling = Literal['codec', 'codec_without_music']
 
 
 class NotComputableError(ValueError):
@@ -163,6 +166,7 @@ class Metric:
     variant: the soundtracks that it is measured on.
     relative_to: name of the metric by whose value it is divided; None for none.
     floor: see Floor.
+    ceiling: see Ceiling.
     has_shifted_floor: whether it is also measured against onsets at shifted times: any regular sound matches
       some of them.
     is_per_seed: whether each seed is measured, or the first alone.
@@ -180,6 +184,7 @@ class Metric:
   variant: Variant = CLEAN_VARIANT
   relative_to: str | None = None
   floor: Floor = 'next'
+  ceiling: Ceiling = 'codec'
   has_shifted_floor: bool = False
   is_per_seed: bool = True
   unavailable_reason: str = ''

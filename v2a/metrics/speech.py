@@ -36,6 +36,7 @@ from v2a.models.published import checkpoints
 METRIC = 'wer'
 INSTALL_COMMAND = "pip install 'v2a[speech]'"
 WHISPER_MODELS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
+_DESCRIPTIONS = {'world': 'the recognizer of the synthetic voice, which is no evidence of intelligibility'}
 _APOSTROPHES = str.maketrans('\u2018\u2019\u02bc\u00b4`', "'''''")
 _CHARACTER_WORDS = re.compile('([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])')
 
@@ -222,7 +223,7 @@ def make_metric(recognizer: str | Recognizer | embedder_lib.Missing) -> WordErro
   is_missing = isinstance(recognizer, embedder_lib.Missing)
   return WordErrorRate(
     name=f'{METRIC}_{name}',
-    description=f'word error rate by {name}',
+    description=f'word error rate by {_DESCRIPTIONS.get(name, name)}',
     recognizer=name if is_missing else recognizer,
     unavailable_reason=recognizer.note if is_missing else '',
   )

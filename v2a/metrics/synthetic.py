@@ -26,6 +26,12 @@ PASS_SCENE = 'pass'
 # Music is the sound of the scene itself: there is no off-screen music to remove.
 MUSIC_SCENES = ('keys', 'score')
 
+# Clarity of curves.pitch above which a frame has a pitch.
+MIN_CLARITY = 0.15
+# Square root of the energy at an event, in samples at spectra.RATE_HZ, below which it is silent: 1 % of the
+# events of true sounds are.
+MIN_PANNING_WEIGHT = 0.01
+
 # A few numbers a clip; an array where a clip has several spots.
 Score = tuple | np.ndarray
 Measure = Callable[[np.ndarray, dict, classifiers_lib.Classifiers], Score | None]
@@ -97,18 +103,22 @@ def envelope_score(
 
 
 def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score | None:
-  """Returns the correlation of tracked and known pitch over the frames in which both are voiced."""
+  """Returns the correlation of generated and known pitch where both are voiced, times the share of that.
+
+  The share, of the frames with a known pitch, is the penalty for sound that is missing.
+  """
   del classifiers
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
   pitch_J, clarity_J = curves.pitch(wave_NA, len(known_J))
   is_known_J = known_J > 0
   if is_known_J.sum() < curves.CURVE_HZ or np.ptp(known_J[is_known_J]) < 0.05 * known_J[is_known_J].mean():
     return None
-  is_voiced_J = is_known_J & (clarity_J > 0.15)
-  # A sound that is not a tone for at least half a second has no pitch to speak of.
+  is_voiced_J = is_known_J & (clarity_J > MIN_CLARITY)
+  # Less than half a second with a pitch is too short for a correlation.
   if is_voiced_J.sum() < curves.CURVE_HZ // 2:
     return (0.0,)
-  return (curves.correlate(np.log(pitch_J[is_voiced_J]), np.log(known_J[is_voiced_J])) or 0.0,)
+  correlation = curves.correlate(np.log(pitch_J[is_voiced_J]), np.log(known_J[is_voiced_J])) or 0.0
+  return (correlation * float(is_voiced_J.sum() / is_known_J.sum()),)
 
 
 def material_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
@@ -145,9 +155,13 @@ def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib
 
 
 def combine_panning(scores: Sequence[Score]) -> float | None:
-  """Returns the weighted correlation of position and balance over all clips together."""
+  """Returns the weighted correlation of position and balance over all clips, times the share that sounds.
+
+  Silence has no weight in the correlation; the share of positions with at least MIN_PANNING_WEIGHT is the
+  penalty for sound that is missing.
+  """
   x_N, place_N, weight_N = np.concatenate(scores).T
-  # Silence sits nowhere, and follows nothing.
+  share = float((weight_N >= MIN_PANNING_WEIGHT).mean())
   if weight_N.sum() < 1e-3:
     return 0.0
   weight_N = weight_N / weight_N.sum()
@@ -155,7 +169,7 @@ def combine_panning(scores: Sequence[Score]) -> float | None:
   spread = np.sqrt((weight_N @ x_N**2) * (weight_N @ place_N**2))
   if weight_N @ x_N**2 < 1e-9:
     return None
-  return float(weight_N @ (x_N * place_N) / spread) if spread > 1e-9 else 0.0
+  return share * float(weight_N @ (x_N * place_N) / spread) if spread > 1e-9 else 0.0
 
 
 def word_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
@@ -252,7 +266,7 @@ def _make_metrics() -> tuple[SyntheticMetric, ...]:
     SyntheticMetric(
       name='pitch_correlation',
       label='pitch',
-      description='correlation of the pitch of the engine and its speed',
+      description='correlation of the pitch of the engine and its speed, times the share with a pitch',
       direction='higher',
       measure=pitch_score,
       aggregate=combine_mean,
@@ -270,10 +284,11 @@ def _make_metrics() -> tuple[SyntheticMetric, ...]:
     SyntheticMetric(
       name='panning_correlation',
       label='panning',
-      description='correlation of stereo position and position in the picture',
+      description='correlation of stereo position and position in the picture, times the share that sounds',
       direction='higher',
       measure=panning_score,
       aggregate=combine_panning,
+      ceiling='codec_without_music',
       applies_to=_has_position,
     ),
     music_of(
@@ -288,6 +303,7 @@ def _make_metrics() -> tuple[SyntheticMetric, ...]:
       description='the same with the negative prompt "music"',
       direction='lower',
       variant=metric.Variant(negative_text='music'),
+      ceiling='codec_without_music',
     ),
     SyntheticMetric(
       name='word_error_rate',

@@ -36,8 +36,8 @@ MAX_SHIFT_S = 0.15
 # width.
 _CORRELATION_STEP, _LAG_STEP_MS, _POSITION_STEP = 0.005, 1000.0 / curves.CURVE_HZ, 0.05
 _NUM_TIMES = 3
-# As in synthetic.pitch_score and synthetic.lip_score.
-_CLARITY, _LIP_SMOOTH_S = 0.15, 0.06
+# As in synthetic.lip_score.
+_LIP_SMOOTH_S = 0.06
 # Of full scale, and of the loudest moment.
 _SILENCE, _QUIET = 1e-3, 0.05
 
@@ -231,7 +231,7 @@ def _pitch_description(wave_NA: np.ndarray, truth: dict, classifiers: classifier
   score = synthetic.pitch_score(wave_NA, truth, classifiers)
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
   pitch_J, clarity_J = curves.pitch(wave_NA, len(known_J))
-  is_voiced_J = (known_J > 0) & (clarity_J > _CLARITY)
+  is_voiced_J = (known_J > 0) & (clarity_J > synthetic.MIN_CLARITY)
   true = 'true pitch {:.0f} to {:.0f} Hz'.format(*np.quantile(known_J[known_J > 0], (0, 1)))
   if is_voiced_J.sum() < curves.CURVE_HZ // 2 or score is None:
     return f'no lasting pitch, {true}'

@@ -19,6 +19,7 @@ from v2a.metrics import set_distances
 from v2a.metrics.embedders import cache as cache_lib
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
+from v2a.synthetic import truth as truth_lib
 
 NUM = 24
 
@@ -218,6 +219,22 @@ def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
   assert result['protocol']['embedders'] == {
     'witness': {'digest': witness.digest, 'reads': ['audio', 'video']}
   }
+
+
+def test_networks_of_the_synthetic_set_have_no_values_for_other_clips():
+  true, generated = bands.noise_clips(0, 12, num_samples=16000), bands.noise_clips(1, 12, num_samples=16000)
+  of_video = metric_lib.Reference(sound_of(true[0]), {'annotation': 'x', 'scene': truth_lib.VIDEO_SCENE})
+  assert not of_video.is_synthetic
+  for name in ('fd_world', 'kl_world', 'wer_world'):
+    metric = registry.get(name)
+    assert scoring.select(metric, [of_video]) == []
+    synthetic = dataclasses.replace(of_video, truth={'annotation': 'x', 'scene': 'strike'})
+    assert scoring.select(metric, [of_video, synthetic]) == [1]
+    samples = scoring.Samples({i: sound_of(clip) for i, clip in enumerate(generated)}, [of_video] * 12)
+    scores = scoring.score_metric(metric, [of_video] * 12, [], samples, samples, None)
+    entry = scoring.entry(metric, scores, scoring.observed_scores(metric, scores))
+    assert entry['value'] is None and entry['reason'] == 'defined for clips of the synthetic set alone'
+  assert scoring.select(registry.get('fd_panns'), [of_video]) == [0]
 
 
 def test_another_file_or_length_is_another_picture(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from v2a.evaluation import check_classifiers
+from v2a.evaluation import scoring
 from v2a.media import read
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
@@ -86,6 +87,14 @@ def test_rates_are_of_all_words_together():
 
 def test_clips_without_a_transcript_have_no_score():
   assert rates([Fixed()], [np.ones((4000, 1))], [None]) == {'wer_fixed': None}
+
+
+def test_clips_without_a_transcript_are_the_reason():
+  metric, reference = speech.make_metric(Fixed()), metric_lib.Reference(truth={'transcript': ''})
+  samples = scoring.Samples({0: metric_lib.Sound(np.ones((4000, 1)), 16000)}, [reference])
+  scores = scoring.score_metric(metric, [reference], [0], samples, samples, None)
+  entry = scoring.entry(metric, scores, scoring.observed_scores(metric, scores))
+  assert entry['value'] is None and entry['reason'] == 'no clip of the set has a transcript'
 
 
 def test_a_recognizer_is_loaded_on_first_use(spoken):

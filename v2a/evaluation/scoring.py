@@ -26,7 +26,7 @@ Sounds = Mapping[int, metric_lib.Sound]
 # Corrected p below which a difference gets a star more.
 SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
 NO_TRUTH = 'no clip of the set has the truth that this metric needs'
-NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
+OUT_OF_DOMAIN = 'defined for clips of the synthetic set alone'
 KINDS = ('value', 'floor', 'ceiling')
 NUM_SHIFTS = 5
 
@@ -64,7 +64,11 @@ def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
 
 def select(metric: metric_lib.Metric, references: Sequence[metric_lib.Reference]) -> list[int]:
   """Returns the indices of the examples that a metric selects."""
-  return [i for i, reference in enumerate(references) if metric.selects(reference.truth)]
+  return [
+    i
+    for i, reference in enumerate(references)
+    if (metric.domain == 'any' or reference.is_synthetic) and metric.selects(reference.truth)
+  ]
 
 
 def floor_indices(
@@ -212,11 +216,11 @@ def entry(
 def _reason(metric: metric_lib.Metric, scores: MetricScores, observed: Mapping, known: list) -> str:
   """Returns why there is no value."""
   if not scores.example_indices:
-    return NO_TRUTH
+    return OUT_OF_DOMAIN if metric.domain == 'synthetic' else NO_TRUTH
   if scores.unavailable_reason:
     return scores.unavailable_reason
   if not known:
-    return NO_MEASUREMENT
+    return metric.no_score_reason
   try:
     observed['value'].value()
   except metric_lib.NotComputableError as error:

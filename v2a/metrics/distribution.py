@@ -29,6 +29,7 @@ from v2a.metrics.embedders import cache as cache_lib
 from v2a.metrics.embedders import catalog
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
+from v2a.metrics.embedders import synthetic
 
 EMBEDDING_KINDS = ('fd', 'fd_inf', 'kid', 'kad')
 # Whose value depends on the number of rows.
@@ -264,6 +265,7 @@ def make_metrics(
       unit=_UNITS.get(kind, ''),
       direction='lower' if kind in _LOWER_IS_BETTER else 'higher',
       kind=kind,
+      domain='synthetic' if name == synthetic.NAME else 'any',
       embedder=name if is_missing else embedder,
       cache=cache or cache_lib.EmbeddingCache(None),
       unavailable_reason=embedder.note if is_missing else '',

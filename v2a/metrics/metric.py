@@ -28,8 +28,10 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.metrics import bootstrap
 from v2a.metrics import spectra
+from v2a.synthetic import truth as truth_lib
 
 Score = Any
+NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
 Direction = Literal['higher', 'lower']
 # What a floor (mismatched-condition baseline) is measured on: the soundtrack of the next example that the
 # metric selects, or of the next one whose true sound has no music; a metric of a set has none.
@@ -108,6 +110,11 @@ class Reference(_Memo):
     return cls(sound, example.truth, frame_LYX3, fps, example.video)
 
   @property
+  def is_synthetic(self) -> bool:
+    """Whether the clip is one of the synthetic set."""
+    return (self.truth or {}).get('scene', truth_lib.VIDEO_SCENE) != truth_lib.VIDEO_SCENE
+
+  @property
   def duration_s(self) -> float:
     """Length of the true sound in seconds."""
     return len(self.sound.wave_NA) / self.sound.sample_rate_hz
@@ -163,6 +170,7 @@ class Metric:
     unit: of the value; '' for a plain ratio.
     direction: which values are better; None where neither is.
     needs: what it reads besides the soundtrack.
+    domain: the clips for which it is defined: networks that were trained on the synthetic set have no other.
     variant: the soundtracks that it is measured on.
     relative_to: name of the metric by whose value it is divided; None for none.
     floor: see Floor.
@@ -171,6 +179,7 @@ class Metric:
       some of them.
     is_per_seed: whether each seed is measured, or the first alone.
     unavailable_reason: why it cannot be computed, such as missing weights; '' where it can.
+    no_score_reason: why no clip has a score, where it selects some.
     scores: what `update` and `merge` collected.
   """
 
@@ -181,6 +190,7 @@ class Metric:
   unit: str = ''
   direction: Direction | None = 'lower'
   needs: tuple[Need, ...] = ()
+  domain: Literal['any', 'synthetic'] = 'any'
   variant: Variant = CLEAN_VARIANT
   relative_to: str | None = None
   floor: Floor = 'next'
@@ -188,6 +198,7 @@ class Metric:
   has_shifted_floor: bool = False
   is_per_seed: bool = True
   unavailable_reason: str = ''
+  no_score_reason: str = NO_MEASUREMENT
   scores: list[Score | None] = dataclasses.field(default_factory=list, repr=False)
 
   def __post_init__(self):

@@ -34,6 +34,7 @@ from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.models.published import checkpoints
 
 METRIC = 'wer'
+NO_TRANSCRIPT = 'no clip of the set has a transcript'
 INSTALL_COMMAND = "pip install 'v2a[speech]'"
 WHISPER_MODELS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
 _DESCRIPTIONS = {'world': 'the recognizer of the synthetic voice, which is no evidence of intelligibility'}
@@ -199,6 +200,7 @@ class WordErrorRate(metric.Metric):
 
   group: str = 'speech'
   needs: tuple[metric.Need, ...] = ('truth', 'transcript', 'recognizer')
+  no_score_reason: str = NO_TRANSCRIPT
   recognizer: str | Recognizer
 
   def score(self, sample: metric.Sample) -> tuple[int, int] | None:
@@ -225,5 +227,6 @@ def make_metric(recognizer: str | Recognizer | embedder_lib.Missing) -> WordErro
     name=f'{METRIC}_{name}',
     description=f'word error rate by {_DESCRIPTIONS.get(name, name)}',
     recognizer=name if is_missing else recognizer,
+    domain='synthetic' if name == SyntheticRecognizer.name else 'any',
     unavailable_reason=recognizer.note if is_missing else '',
   )

@@ -28,7 +28,7 @@ def test_clip_lengths_are_rounded_up_to_whole_latents(spec):
   assert spec.num_samples == spec.num_latents * spec.latent_hop_samples
   assert spec.duration_s == Fraction(spec.num_samples, spec.sample_rate_hz)
   again = clip.ClipSpec(**vars(spec) | {'clip_s': float(spec.duration_s)})
-  assert again.num_latents == spec.num_latents, 'the true length asks for itself'
+  assert again.num_latents == spec.num_latents, 'the exact length has the same number of latents'
   counts = (spec.num_sync_frames, spec.sync_fps), (spec.num_semantic_frames, spec.semantic_fps)
   for num_frames, fps in counts:
     assert Fraction(num_frames - 1, fps) < spec.duration_s <= Fraction(num_frames, fps)
@@ -67,13 +67,13 @@ def test_window_times_of_frames_and_audio_agree(spec):
 def test_a_long_clip_is_decoded_to_its_samples(spec):
   hop, num_samples = spec.latent_hop_samples, LONG_S * spec.sample_rate_hz
 
-  def decode(sound_BTC, known_BNA=None):
-    place_N = np.add.outer(sound_BTC[0, :, 0] * hop, np.arange(hop)).ravel() / num_samples
-    return np.repeat(place_N[None, :, None], spec.num_channels, axis=2).astype(np.float32)
+  def decode(encoded_BTC, prefix_BNA=None):
+    position_N = np.add.outer(encoded_BTC[0, :, 0] * hop, np.arange(hop)).ravel() / num_samples
+    return np.repeat(position_N[None, :, None], spec.num_channels, axis=2).astype(np.float32)
 
   model = types.SimpleNamespace(clip_spec=spec, decode=decode)
-  place_TC = np.arange(-(-num_samples // hop), dtype=np.float64)[:, None]
-  wave_NA = windows.decode(model, place_TC, num_samples)
+  position_TC = np.arange(-(-num_samples // hop), dtype=np.float64)[:, None]
+  wave_NA = windows.decode(model, position_TC, num_samples)
   wanted_N = np.arange(num_samples) / num_samples
   # One sample in 300 s is 7e-8 of the clip, the step of float32 about as much.
   assert len(wave_NA) == num_samples and np.abs(wave_NA[:, 0] - wanted_N).max() < 1.5e-7

@@ -146,7 +146,7 @@ def latent_rate(spec: clip.ClipSpec) -> fractions.Fraction:
 def segment_edges(spec: clip.ClipSpec, segment_s: float, rate_hz: int | fractions.Fraction) -> list[int]:
   """Returns the first step of each segment of a sync model, and the end of the last.
 
-  A segment has the steps whose centre lies in it.
+  A segment has the steps whose centre is inside.
 
   Args:
     spec: of the clips.
@@ -194,7 +194,7 @@ class SyncModel(nnx.Module):
     return self._segments(self.audio_out(x_BTD), latent_rate(self.spec))
 
   def _segments(self, x_BTD: jax.Array, rate_hz: int | fractions.Fraction) -> jax.Array:
-    """Returns unit vectors BSD: of each segment the mean of the steps whose centre lies in it."""
+    """Returns unit vectors BSD: of each segment the mean of the steps whose centre is inside."""
     edges = segment_edges(self.spec, self.segment_s, rate_hz)
     num_segments, steps = len(edges) - 1, set(np.diff(edges).tolist())
     if not num_segments or 0 in steps or edges[-1] > x_BTD.shape[1]:

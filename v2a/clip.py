@@ -97,12 +97,12 @@ class ClipSpec:
 
   @property
   def num_semantic_frames(self) -> int:
-    """Frames of a window at the semantic rate: those whose time lies in it."""
+    """Frames of a window at the semantic rate: those whose time is inside."""
     return math.ceil(self.duration_s * self.semantic_fps)
 
   @property
   def num_sync_frames(self) -> int:
-    """Frames of a window at the sync rate: those whose time lies in it."""
+    """Frames of a window at the sync rate: those whose time is inside."""
     return math.ceil(self.duration_s * self.sync_fps)
 
   @property

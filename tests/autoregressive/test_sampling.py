@@ -38,7 +38,7 @@ def _sample(num_rows=2, num_steps=6, step_fn=_chain, prefix=None, key_B=None, **
   return np.asarray(run(key_B))
 
 
-def _kept(logits, **settings):
+def _passes(logits, **settings):
   logit_BSV = jnp.asarray(logits, jnp.float32)[None, None]
   return np.isfinite(np.asarray(sampling.filter_logits(logit_BSV, sampling.Settings(**settings)))[0, 0])
 
@@ -49,14 +49,14 @@ def _softmax(logits):
 
 
 def _fit(counts_V, p_V):
-  """Returns the chance that draws from p_V are as far from it as these."""
+  """Returns the p-value of counts of samples from p_V (chi-square test)."""
   return scipy.stats.chisquare(counts_V, counts_V.sum() * p_V / p_V.sum()).pvalue
 
 
 def test_top_k_keeps_k_of_equal_logits():
-  assert _kept([1, 3, 2, 5, 4], top_k=2).nonzero()[0].tolist() == [3, 4]
-  assert _kept([0, 0, 0, 0], top_k=2).sum() == 2
-  assert _kept([1, 2], top_k=5).all() and _kept([1, 2, 3]).all()
+  assert _passes([1, 3, 2, 5, 4], top_k=2).nonzero()[0].tolist() == [3, 4]
+  assert _passes([0, 0, 0, 0], top_k=2).sum() == 2
+  assert _passes([1, 2], top_k=5).all() and _passes([1, 2, 3]).all()
 
 
 @pytest.mark.parametrize(
@@ -64,14 +64,14 @@ def test_top_k_keeps_k_of_equal_logits():
   [(0.05, [2]), (0.49, [2]), (0.51, [0, 2]), (0.79, [0, 2]), (0.81, [0, 2, 3]), (0.999, [0, 1, 2, 3])],
 )
 def test_top_p_keeps_the_smallest_set(top_p, wanted):
-  assert _kept(np.log([0.3, 0.05, 0.5, 0.15]), top_p=top_p).nonzero()[0].tolist() == wanted
+  assert _passes(np.log([0.3, 0.05, 0.5, 0.15]), top_p=top_p).nonzero()[0].tolist() == wanted
 
 
 def test_top_p_applies_after_top_k_and_temperature():
   p = np.log([0.3, 0.05, 0.5, 0.15])
-  assert _kept(p, top_k=2, top_p=0.6).nonzero()[0].tolist() == [2]  # 0.625 of the two
-  assert _kept(p, top_p=0.6).nonzero()[0].tolist() == [0, 2]
-  assert _kept(p, top_p=0.6, temperature=0.25).nonzero()[0].tolist() == [2]
+  assert _passes(p, top_k=2, top_p=0.6).nonzero()[0].tolist() == [2]  # 0.625 of the two
+  assert _passes(p, top_p=0.6).nonzero()[0].tolist() == [0, 2]
+  assert _passes(p, top_p=0.6, temperature=0.25).nonzero()[0].tolist() == [2]
 
 
 @pytest.mark.parametrize(
@@ -93,13 +93,13 @@ def test_frequencies_follow_the_softmax(settings):
   code_BS = np.asarray(jax.jit(sampling.sample_from_logits, static_argnums=2)(key_B, logit_BSV, settings))
   order = np.argsort(-logit_V)
   p_V = _softmax(logit_V / settings.temperature)
-  num_kept = settings.top_k or int(np.searchsorted(np.cumsum(p_V[order]), settings.top_p) + 1)
-  p_V[order[num_kept:]] = 0
+  num_passed = settings.top_k or int(np.searchsorted(np.cumsum(p_V[order]), settings.top_p) + 1)
+  p_V[order[num_passed:]] = 0
   p_V /= p_V.sum()
   counts_V = np.bincount(code_BS.ravel(), minlength=V)
   assert not counts_V[p_V == 0].any()
-  is_drawn_V = p_V > 0
-  assert _fit(counts_V[is_drawn_V], p_V[is_drawn_V]) > 0.01
+  is_possible_V = p_V > 0
+  assert _fit(counts_V[is_possible_V], p_V[is_possible_V]) > 0.01
   assert not np.array_equal(code_BS[:, 0], code_BS[:, 1])
 
 
@@ -126,7 +126,7 @@ def test_top_k_of_one_is_greedy():
   np.testing.assert_array_equal(code_BTK, np.stack([wanted, wanted]))
 
 
-def test_prefix_tokens_are_kept_and_conditioned_on():
+def test_prefix_tokens_are_preserved_and_conditioned_on():
   prefix_BTK = jax.random.randint(jax.random.key(1), (2, 6, K), 0, V)
   prefix_mask_BTK = jnp.arange(6)[None, :, None] < jnp.array([3, 0])[:, None, None]
   prefix = prefix_BTK, jnp.broadcast_to(prefix_mask_BTK, prefix_BTK.shape)

@@ -122,7 +122,7 @@ def test_silence_has_finite_gradients_and_decodes_to_silence():
   assert float(jnp.abs(_run(codec, lambda codec, floor: codec.to_waveform(floor), floor)).max()) == 0
 
 
-def test_panning_is_kept_with_shared_phases():
+def test_shared_phases_preserve_panning():
   # Low noise from the left, high noise from the right, one louder than the other.
   noise_N2 = np.random.default_rng(1).standard_normal((SPEC.num_samples, 2))
   low_N, high_N = np.cumsum(noise_N2[:, 0]) * 0.05, np.diff(noise_N2[:, 1], prepend=0)

@@ -205,9 +205,9 @@ def test_ema_update_on_a_mesh_equals_one_device(sizes):
   graphdef, state = nnx.split(model)
   specs = rules.shardings(state, mesh)
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
-  place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
+  put = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
 
-  spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
+  spread = jax.tree.map(put, state, specs, is_leaf=is_leaf)
   run, key = _step(graphdef), jax.random.key(0)
   found = run(spread, jax.device_put(latent_BTC, mesh_lib.batch_sharding(mesh)), key)
   wanted = run(state, latent_BTC, key)

@@ -60,6 +60,6 @@ def test_nan_in_invalid_steps_never_reaches_the_loss():
   e_BTC, t_B = jax.random.normal(jax.random.key(3), x_BTC.shape), jnp.array([0.3, 0.8])
   value, bands = loss.flow_matching(lambda z_BTC, t_B: z_BTC * 0.5, x_BTC, e_BTC, t_B, mask_BT=mask_BT)
   assert np.isfinite(float(value))
-  # Clip 0 lies in the second band of time and clip 1 in the last.
+  # Clip 0 is in the second band of time and clip 1 in the last.
   finite = [np.isfinite(bands[f'loss_t{band}']).tolist() for band in range(4)]
   assert finite == [[False, False], [True, False], [False, False], [False, True]]

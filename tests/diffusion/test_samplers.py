@@ -18,20 +18,20 @@ def exact_velocity(z_BTC, t_B):
   return (t - (1 - t) * STD**2) / variance * centred - MEAN
 
 
-def _landed(solver, num_steps, timestep_shift=1.0):
+def _error_at_the_end(solver, num_steps, timestep_shift=1.0):
   noise_BTC = jax.random.normal(jax.random.key(0), (1, 500, 4))
-  drawn_BTC = samplers.sample(
+  found_BTC = samplers.sample(
     exact_velocity, noise_BTC, solver=solver, num_steps=num_steps, timestep_shift=timestep_shift
   )
   # The flow of a Gaussian is affine: noise e ends at MEAN + STD e.
-  return float(jnp.max(jnp.abs(drawn_BTC - (MEAN + STD * noise_BTC))))
+  return float(jnp.max(jnp.abs(found_BTC - (MEAN + STD * noise_BTC))))
 
 
 @pytest.mark.parametrize(
   'solver, steps, bound', [('euler', 400, 0.02), ('heun', 60, 0.01), ('dpmpp2m', 60, 0.02)]
 )
 def test_solvers_end_at_the_known_distribution(solver, steps, bound):
-  assert _landed(solver, steps) < bound
+  assert _error_at_the_end(solver, steps) < bound
 
 
 def _error_between(solver, num_steps):
@@ -39,8 +39,8 @@ def _error_between(solver, num_steps):
   times = 1 / (1 + np.exp(np.linspace(-3, 3, num_steps + 1)))
   noise_BTC = jax.random.normal(jax.random.key(0), (1, 100, 2))
   on_path = lambda t: (1 - t) * MEAN + np.sqrt((1 - t) ** 2 * STD**2 + t**2) * noise_BTC
-  drawn_BTC = samplers.SOLVERS[solver](exact_velocity, on_path(times[0]), times)
-  return float(jnp.max(jnp.abs(drawn_BTC - on_path(times[-1]))))
+  found_BTC = samplers.SOLVERS[solver](exact_velocity, on_path(times[0]), times)
+  return float(jnp.max(jnp.abs(found_BTC - on_path(times[-1]))))
 
 
 @pytest.mark.parametrize('solver, order', [('euler', 1), ('heun', 2), ('dpmpp2m', 2)])
@@ -52,8 +52,8 @@ def test_order_of_convergence(solver, order):
 @pytest.mark.parametrize('solver', sorted(samplers.SOLVERS))
 def test_one_step_equals_euler(solver):
   noise_BTC = jnp.ones((1, 3, 2))
-  drawn_BTC = samplers.sample(exact_velocity, noise_BTC, solver=solver, num_steps=1)
-  np.testing.assert_allclose(drawn_BTC, noise_BTC - exact_velocity(noise_BTC, jnp.ones(1)), atol=1e-5)
+  found_BTC = samplers.sample(exact_velocity, noise_BTC, solver=solver, num_steps=1)
+  np.testing.assert_allclose(found_BTC, noise_BTC - exact_velocity(noise_BTC, jnp.ones(1)), atol=1e-5)
 
 
 def test_time_grids_by_hand():
@@ -66,8 +66,8 @@ def test_an_inpainted_part_stays_on_its_straight_path():
   noise_BTC = jax.random.normal(jax.random.key(3), (1, 4, 2))
   for solver in samplers.SOLVERS:
     predict = lambda z_BTC, t_B: noise_BTC - known_BTC
-    drawn_BTC = samplers.sample(predict, noise_BTC, solver=solver, num_steps=7)
-    np.testing.assert_allclose(drawn_BTC, known_BTC, atol=1e-5)
+    found_BTC = samplers.sample(predict, noise_BTC, solver=solver, num_steps=7)
+    np.testing.assert_allclose(found_BTC, known_BTC, atol=1e-5)
 
 
 @pytest.mark.parametrize(

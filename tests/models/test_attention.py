@@ -8,7 +8,7 @@ from v2a.models import attention
 from v2a.sharding import mesh as mesh_lib
 
 
-def case(num_queries, num_keys, head_size, dtype=jnp.float32, num_clips=2, num_heads=2):
+def inputs(num_queries, num_keys, head_size, dtype=jnp.float32, num_clips=2, num_heads=2):
   keys, sizes = jax.random.split(jax.random.key(0), 3), (num_queries, num_keys, num_keys)
   qkv = [
     jax.random.normal(key, (num_clips, size, num_heads, head_size), dtype) for key, size in zip(keys, sizes)
@@ -39,7 +39,7 @@ def by_hand(q, k, v, mask_BS, mask_QS):
 @pytest.mark.parametrize('masked', [False, True])
 @pytest.mark.parametrize(('kernel', 'head_size'), [('einsum', 16), ('splash', 128)])
 def test_kernels_equal_plain_attention(kernel, head_size, masked, causal):
-  (q, k, v), mask_BS = case(40, 53, head_size)
+  (q, k, v), mask_BS = inputs(40, 53, head_size)
   mask_BS = mask_BS if masked else None
   mask_QS = np.tri(40, 53, 13, dtype=bool) if causal else None
   found = attention.attend(q, k, v, mask_BS, mask_QS, kernel=kernel)
@@ -47,7 +47,7 @@ def test_kernels_equal_plain_attention(kernel, head_size, masked, causal):
 
 
 def test_gradients_of_the_splash_kernel():
-  qkv, mask_BS = case(1100, 140, 128, num_clips=1, num_heads=1)  # several blocks of queries
+  qkv, mask_BS = inputs(1100, 140, 128, num_clips=1, num_heads=1)  # several blocks of queries
   loss = lambda qkv, kernel: jnp.sum(jnp.sin(attention.attend(*qkv, mask_BS, kernel=kernel)))
   wanted, found = (jax.grad(loss)(qkv, kernel) for kernel in ('einsum', 'splash'))
   for a, b in zip(wanted, found):
@@ -55,7 +55,7 @@ def test_gradients_of_the_splash_kernel():
 
 
 def test_masked_positions_may_be_nan():
-  (q, k, v), mask_BS = case(4, 8, 16)
+  (q, k, v), mask_BS = inputs(4, 8, 16)
   hurt = lambda x: jnp.where(mask_BS[:, :, None, None], x, jnp.nan)
   found = attention.attend(q, hurt(k), hurt(v), mask_BS)
   np.testing.assert_array_equal(found, attention.attend(q, k, v, mask_BS))
@@ -86,7 +86,7 @@ def test_fastest_kernel_of_each_platform(monkeypatch, device, head_size, dtype, 
 
 def test_execution_config_sets_the_kernel(monkeypatch):
   monkeypatch.setattr(jax, 'devices', lambda: [Device('gpu', 'NVIDIA H200')])
-  (q, k, v), _ = case(6, 6, 64, jnp.bfloat16)
+  (q, k, v), _ = inputs(6, 6, 64, jnp.bfloat16)
   traced = lambda: str(jax.make_jaxpr(attention.attend)(q, k, v))
   with execution.use(attention_kernel='einsum'):
     assert 'dot_general' in traced() and 'fused' not in traced()
@@ -94,7 +94,7 @@ def test_execution_config_sets_the_kernel(monkeypatch):
 
 
 # Queries, keys, whether causal, whether masked.
-CUDNN_CASES = [
+CUDNN_SIZES = [
   (320, 448, False, True),
   (384, 384, False, False),
   (391, 391, True, False),
@@ -103,13 +103,13 @@ CUDNN_CASES = [
 ]
 
 
-def cudnn_case(num_queries, num_keys, causal, masked, head_size, dtype):
-  qkv, mask_BS = case(num_queries, num_keys, head_size, dtype)
+def cudnn_inputs(num_queries, num_keys, causal, masked, head_size, dtype):
+  qkv, mask_BS = inputs(num_queries, num_keys, head_size, dtype)
   mask_QS = np.tri(num_queries, num_keys, num_keys - num_queries, bool) if causal else None
   return qkv, mask_BS if masked else None, mask_QS
 
 
-@pytest.mark.parametrize('sizes', CUDNN_CASES)
+@pytest.mark.parametrize('sizes', CUDNN_SIZES)
 def test_arguments_of_cudnn_equal_plain_attention(monkeypatch, sizes):
   original = jax.nn.dot_product_attention
   calls = []
@@ -119,17 +119,17 @@ def test_arguments_of_cudnn_equal_plain_attention(monkeypatch, sizes):
     return original(q, k, v, mask=mask, is_causal=is_causal)
 
   monkeypatch.setattr(jax.nn, 'dot_product_attention', plain)
-  qkv, mask_BS, mask_QS = cudnn_case(*sizes, 16, jnp.float32)
+  qkv, mask_BS, mask_QS = cudnn_inputs(*sizes, 16, jnp.float32)
   found = attention.attend(*qkv, mask_BS, mask_QS, kernel='cudnn')
   np.testing.assert_allclose(found, by_hand(*qkv, mask_BS, mask_QS), atol=2e-5)
   [(num_queries, num_keys, implementation)] = calls
   assert implementation == 'cudnn' and num_queries % 2 == num_keys % 2 == 0
 
 
-@pytest.mark.skipif(jax.default_backend() != 'gpu', reason='wants an NVIDIA GPU')
-@pytest.mark.parametrize('sizes', CUDNN_CASES)
+@pytest.mark.skipif(jax.default_backend() != 'gpu', reason='needs an NVIDIA GPU')
+@pytest.mark.parametrize('sizes', CUDNN_SIZES)
 def test_cudnn_and_its_gradient_equal_plain_attention(sizes):
-  qkv, mask_BS, mask_QS = cudnn_case(*sizes, 128, jnp.bfloat16)
+  qkv, mask_BS, mask_QS = cudnn_inputs(*sizes, 128, jnp.bfloat16)
 
   def loss(qkv, kernel):
     y = attention.attend(*qkv, mask_BS, mask_QS, kernel=kernel)
@@ -146,7 +146,7 @@ def test_cudnn_and_its_gradient_equal_plain_attention(sizes):
 @pytest.mark.parametrize('sizes', [{'data': 2, 'tensor': 2, 'context': 2}, {'data': 1, 'context': 8}])
 def test_sharded_sequences_equal_plain_attention(sizes):
   mesh = mesh_lib.make(sizes)
-  (q, k, v), mask_BS = case(64, 80, 16)
+  (q, k, v), mask_BS = inputs(64, 80, 16)
 
   def attend(q, k, v):
     with execution.use(mesh=mesh):

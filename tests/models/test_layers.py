@@ -117,13 +117,15 @@ def test_devices_sum_kernel_gradients_in_the_gradient_dtype(gradient_dtype):
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
   layer = layers.Linear(64, 32, ('embed', 'mlp'), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
   graphdef, params = nnx.split(layer)
-  places = rules.shardings(params, mesh)
+  shardings = rules.shardings(params, mesh)
 
   def total(params, x_BF):
     with execution.use(mesh=mesh):
       return jnp.sum(nnx.merge(graphdef, layers.cast(params, gradient_dtype))(x_BF).astype(jnp.float32) ** 2)
 
-  step = jax.jit(jax.grad(total), in_shardings=(places, mesh_lib.batch_sharding(mesh)), out_shardings=places)
+  step = jax.jit(
+    jax.grad(total), in_shardings=(shardings, mesh_lib.batch_sharding(mesh)), out_shardings=shardings
+  )
   text = step.lower(params, jnp.ones((16, 64))).compile().as_text()
   sums = [line for line in text.splitlines() if re.search(r' (all-reduce|reduce-scatter)\(', line)]
   # CPUs sum bfloat16 in float32, and name that sum "promoted".

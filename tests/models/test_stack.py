@@ -57,9 +57,9 @@ def test_scan_saves_only_costly_residuals(monkeypatch):
       {name: len(re.findall(rf'= {name}\b', str(jaxpr))) for name in costly},
     )
 
-  num_kept, num_costly = found()
+  num_saved, num_costly = found()
   monkeypatch.setitem(stack.REMAT_POLICIES, 'none', jax.checkpoint_policies.everything_saveable)
-  assert num_kept < 0.8 * found()[0] and num_costly == found()[1]
+  assert num_saved < 0.8 * found()[0] and num_costly == found()[1]
   assert all(num_costly.values())
 
 

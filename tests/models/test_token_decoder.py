@@ -86,7 +86,7 @@ def _condition():
 
 
 def _dropped(condition):
-  """Returns the condition with something constant in place of all; of texts the first position is read."""
+  """Returns the condition with something constant in put of all; of texts the first position is read."""
   first = lambda mask_BS: jnp.broadcast_to(jnp.arange(mask_BS.shape[1])[None] == 0, mask_BS.shape)
   return condition_lib.Condition(
     0 * condition.semantic_BMD + 0.3,
@@ -208,7 +208,7 @@ def test_codebooks_have_their_own_embeddings():
 
 
 def _swapped(x, first=3):
-  """Returns the array with two neighbours along its second axis in each other's place."""
+  """Returns the array with two neighbours along its second axis in each other's put."""
   return x.at[:, first].set(x[:, first + 1]).at[:, first + 1].set(x[:, first])
 
 
@@ -268,9 +268,9 @@ def test_sharded_decoder_equals_one_device(sizes):
   mesh = mesh_lib.make(sizes)
   graphdef, state = _random_decoder()
   specs = rules.shardings(state, mesh)
-  place = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
+  put = lambda leaf, spec: leaf.replace(jax.device_put(leaf.get_value(), spec.get_value()))
   is_leaf = lambda leaf: isinstance(leaf, nnx.Variable)
-  spread = jax.tree.map(place, state, specs, is_leaf=is_leaf)
+  spread = jax.tree.map(put, state, specs, is_leaf=is_leaf)
   table_KVD = spread['table_KVD'].get_value()
   assert table_KVD.sharding.shard_shape(table_KVD.shape) == (
     K,

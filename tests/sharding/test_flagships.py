@@ -114,7 +114,7 @@ if __name__ == '__main__':
   GOLDENS.mkdir(exist_ok=True)
   for flagship in FLAGSHIPS:
     lines = ',\n'.join(
-      f'{json.dumps(path)}: {json.dumps(place)}'
-      for path, place in sorted(specs(abstract_state(flagship)).items())
+      f'{json.dumps(path)}: {json.dumps(spec)}'
+      for path, spec in sorted(specs(abstract_state(flagship)).items())
     )
     (GOLDENS / f'{flagship}.json').write_text(f'{{\n{lines}\n}}\n')

@@ -48,7 +48,7 @@ def magnitude(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
 
 
 def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: int) -> jax.Array | None:
-  """Returns is_valid_BJ: the frames whose centre lies within the first samples of each clip; None for all.
+  """Returns is_valid_BJ, the frames whose centre is before the end of the valid samples; None for all.
 
   Args:
     num_valid_B: number of valid samples of each clip, from the start; None for all.

@@ -36,8 +36,8 @@ class Condition:
   Attributes:
     semantic_BMD: frame features at the semantic rate.
     sync_BLD: motion features at the sync rate.
-    text_BUD, text_mask_BU: prompt tokens and which of them hold text.
-    transcript_BWD, transcript_mask_BW: dialogue tokens and which of them hold text.
+    text_BUD, text_mask_BU: prompt tokens, and which hold text.
+    transcript_BWD, transcript_mask_BW: dialogue tokens, and which hold text.
   """
 
   semantic_BMD: jax.Array

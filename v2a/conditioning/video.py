@@ -29,6 +29,7 @@ class SemanticEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    # The name is in the paths of stored weights.
     self.picture = vit.VisionTransformer(
       frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
     )

@@ -7,7 +7,7 @@
           z' = (s' / s) z - a' (exp(-h) - 1) D                                             (3)
 
 Karras et al. 2022, arXiv 2206.00364, alg. 1 (Heun); Lu et al. 2022, arXiv 2211.01095, alg. 2 (2M).
-Steps lie on a uniform grid with a timestep shift w towards noise: t -> w t / (1 + (w - 1) t)     (4)
+Times form a uniform grid with a timestep shift w towards noise: t -> w t / (1 + (w - 1) t)     (4)
 (Esser et al. 2024, arXiv 2403.03206, eq. 23). The last step is Euler's (first order) in (2), (3).
 """
 

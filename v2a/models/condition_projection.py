@@ -4,7 +4,7 @@
   c_BT = c_B + sync features on the latent grid                              (2)
 
 Video positions are seconds. A transcript does not say when its words are spoken; its tokens are spread evenly
-over the clip, which is where attention starts to look for them. Text has no positions.
+over the clip, which is where attention expects them at first. Text has no positions.
 """
 
 from typing import Protocol

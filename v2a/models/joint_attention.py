@@ -116,7 +116,7 @@ def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Arr
   Args:
     queries: q_BQHE by stream.
     k_BSHE, v_BSHE: keys and values of all positions.
-    mask_BS: which of them are read.
+    mask_BS: which positions are read.
   """
   if not queries:
     return {}

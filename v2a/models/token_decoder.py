@@ -77,8 +77,8 @@ class TokenDecoder(condition_projection.ConditionProjection):
   """Predicts tokens from conditions and other tokens.
 
   Attributes:
-    padding_token: stands where there is no token (patterns), and in the step before the first.
-    mask_token: stands for tokens to be predicted (eq. 2).
+    padding_token: where a pattern has no token, and in the step before the first.
+    mask_token: in place of tokens to be predicted (eq. 2).
   """
 
   def __init__(
@@ -128,7 +128,7 @@ class TokenDecoder(condition_projection.ConditionProjection):
       dtype=dtype,
     )
     self.add_pooling(width, rngs=rngs, dtype=dtype)
-    # No convolution: it would look ahead, and a step would need more than its cache.
+    # No convolution: it would see later steps, and a step would need more than its cache.
     sizes = (width, num_heads, mlp_ratio, 0)
     self.joint_blocks = stack.make(
       lambda rngs: joint_attention.JointBlock(*sizes, rngs=rngs, dtype=dtype), num_joint_layers - 1, rngs

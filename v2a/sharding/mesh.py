@@ -96,8 +96,8 @@ def make(sizes: Mapping[str, int], devices: Sequence[jax.Device] | None = None) 
       return jax.make_mesh(shape, AXES, axis_types=_TYPES, devices=devices)
     inside = (found['replica'] // slices, *shape[1:])
     across = (slices, *[1] * (len(AXES) - 1))
-    places = mesh_utils.create_hybrid_device_mesh(inside, across, devices)
-    return jax.sharding.Mesh(places, AXES, axis_types=_TYPES)
+    grid = mesh_utils.create_hybrid_device_mesh(inside, across, devices)
+    return jax.sharding.Mesh(grid, AXES, axis_types=_TYPES)
   except NotImplementedError as error:
     shown = ' x '.join(f'{name} {size}' for name, size in found.items() if size > 1)
     torus = 'x'.join(str(size) for size in torus_shape(devices))
@@ -112,7 +112,7 @@ def torus_shape(devices: Sequence[jax.Device]) -> tuple[int, ...]:
   coordinates = [getattr(device, 'coords', None) for device in devices]
   if None in coordinates:
     return ()
-  return tuple(size for size in (len(set(places)) for places in zip(*coordinates)) if size > 1)
+  return tuple(size for size in (len(set(values)) for values in zip(*coordinates)) if size > 1)
 
 
 def single() -> jax.sharding.Mesh:

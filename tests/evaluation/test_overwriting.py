@@ -34,7 +34,7 @@ def test_files_of_the_user_stay(words, file, tmp_path, capsys):
   assert [path.read_text() for path in tmp_path.iterdir()] == ['{"mine": 1}']
 
 
-@pytest.mark.parametrize('template', ['reports/page', 'evaluation/page', 'evaluation/comparison'])
+@pytest.mark.parametrize('template', ['gallery_page', 'evaluation_page', 'comparison_page'])
 def test_pages_are_marked(template):
-  text = (pathlib.Path(files.__file__).parent / f'{template}.html').read_text()
+  text = (pathlib.Path(files.__file__).parent / 'reports' / f'{template}.html').read_text()
   assert files.MARK in text[:1000]

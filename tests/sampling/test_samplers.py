@@ -1,4 +1,4 @@
-"""Each generator against its network asked all at once: what is known, what is padded, which branch leads."""
+"""Each sampler against a single evaluation of its network: prefix, padding, branches of guidance."""
 
 import functools
 
@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from v2a import builders
+from v2a.conditioning import text as text_lib
 from v2a.config import schema
-from v2a.sampling import request
 from v2a.sampling import samplers
 
-NUM_KNOWN = 20
+NUM_PREFIX = 20
 GREEDY = {'temperature': 1.0, 'top_k': 1, 'top_p': 1.0}
 BRANCHES = (), ('text',), ('video', 'text', 'transcript')
 WEIGHTS_G = 4.0, -1.0, -2.0
@@ -26,36 +26,31 @@ def _network(is_causal):
   c.tokens.is_causal = is_causal
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.tokens(c, nnx.Rngs(0))))
   rng = np.random.default_rng(0)
-  draw = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)
-  return c, graphdef, jax.tree.map(draw, state)
+  random = lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return c, graphdef, jax.tree.map(random, state)
 
 
 def _inputs(generator, spec):
-  """Returns what two rows of a window are drawn from."""
-  rng, size = np.random.default_rng(1), (spec.frame_size, spec.frame_size, 3)
-  frames = lambda num: rng.integers(0, 256, (num, *size), np.uint8)
-  num_codes = generator.config.codec.num_codebooks
-  rows = [
-    request.text_inputs(spec, 'wood', 'music', 'hello')
-    | generator.initial_noise(3, sample, 0)
-    | {
-      'semantic_frame_MYX3': frames(spec.num_semantic_frames),
-      'sync_frame_LYX3': frames(spec.num_sync_frames),
-      'has_video': np.array(True),
-      'known_TC': rng.integers(0, 16, (spec.num_latents, num_codes)),
-      'is_known_T': np.arange(spec.num_latents) < NUM_KNOWN,
-    }
-    for sample in range(2)
-  ]
-  return {_batched(name): np.stack([row[name] for row in rows]) for name in rows[0]}
+  """Returns the inputs of two rows of a window that begins with a prefix."""
+  rng, size = np.random.default_rng(1), (2, spec.frame_size, spec.frame_size, 3)
+  frames = lambda num: rng.integers(0, 256, (2, num, *size[1:]), np.uint8)
+  inputs = {
+    'semantic_frame_BMYX3': frames(spec.num_semantic_frames),
+    'sync_frame_BLYX3': frames(spec.num_sync_frames),
+    'has_video_B': np.ones(2, bool),
+    'prefix_BTC': rng.integers(0, 16, (2, spec.num_latents, generator.config.codec.num_codebooks)),
+    'prefix_mask_BT': np.tile(np.arange(spec.num_latents) < NUM_PREFIX, (2, 1)),
+  }
+  for name, length, text, num_bytes in (
+    ('text_byte_BU', 'text_length_B', 'wood', spec.num_text_bytes),
+    ('negative_byte_BU', 'negative_length_B', 'music', spec.num_text_bytes),
+    ('transcript_byte_BW', 'transcript_length_B', 'hello', spec.num_transcript_bytes),
+  ):
+    inputs[name], inputs[length] = text_lib.to_bytes([text] * 2, num_bytes)
+  return inputs | generator.initial_noise([3, 3], [0, 1], [0, 0])
 
 
-def _batched(name):
-  head, _, tail = name.rpartition('_')
-  return f'{head}_B{tail}' if tail and tail[0].isupper() else f'{name}_B'
-
-
-def _asked(is_causal, likeliest):
+def _check(is_causal, likeliest):
   """Returns what a generator draws greedily, and the likeliest tokens of the network asked all at once.
 
   Args:
@@ -65,13 +60,13 @@ def _asked(is_causal, likeliest):
   c, graphdef, state = _network(is_causal)
   generator = samplers.GENERATORS['tokens' if is_causal else 'masked'](c)
   inputs = _inputs(generator, generator.spec)
-  told = GREEDY if is_causal else GREEDY | {'steps': 1, 'choice_temperature': 0.0}
+  settings = GREEDY if is_causal else GREEDY | {'steps': 1, 'choice_temperature': 0.0}
 
   @jax.jit
   def run(state, inputs):
     network = nnx.merge(graphdef, state)
     condition = samplers.conditions(network, inputs, BRANCHES)
-    found_BTK = generator.sample(network, condition, inputs, jnp.asarray(WEIGHTS_G), **told)
+    found_BTK = generator.sample(network, condition, inputs, jnp.asarray(WEIGHTS_G), **settings)
 
     def logits(code_BSK):
       each = network.decoder(jnp.tile(code_BSK, (3, 1, 1)), condition)
@@ -81,12 +76,12 @@ def _asked(is_causal, likeliest):
     return found_BTK, likeliest(network, found_BTK, inputs, logits)
 
   found_BTK, wanted_BTK = map(np.asarray, run(state, inputs))
-  np.testing.assert_array_equal(found_BTK[:, :NUM_KNOWN], inputs['known_BTC'][:, :NUM_KNOWN])
-  np.testing.assert_array_equal(found_BTK[:, NUM_KNOWN:], wanted_BTK[:, NUM_KNOWN:])
-  assert len(np.unique(found_BTK[:, NUM_KNOWN:])) > 4
+  np.testing.assert_array_equal(found_BTK[:, :NUM_PREFIX], inputs['prefix_BTC'][:, :NUM_PREFIX])
+  np.testing.assert_array_equal(found_BTK[:, NUM_PREFIX:], wanted_BTK[:, NUM_PREFIX:])
+  assert len(np.unique(found_BTK[:, NUM_PREFIX:])) > 4
 
 
-def test_tokens_follow_what_is_known_with_padding_as_in_training():
+def test_tokens_continue_the_prefix_with_padding_as_in_training():
 
   def likeliest(network, found_BTK, inputs, logits):
     T, K = found_BTK.shape[1:]
@@ -94,20 +89,20 @@ def test_tokens_follow_what_is_known_with_padding_as_in_training():
     code_BSK = jnp.full((2, T + K - 1, K), network.decoder.padding_token)
     for k in range(K):
       code_BSK = code_BSK.at[:, k : k + T, k].set(found_BTK[..., k])
-    told_BSK = jnp.argmax(logits(code_BSK), axis=-1)
-    return jnp.stack([told_BSK[:, k : k + T, k] for k in range(K)], axis=-1)
+    predicted_BSK = jnp.argmax(logits(code_BSK), axis=-1)
+    return jnp.stack([predicted_BSK[:, k : k + T, k] for k in range(K)], axis=-1)
 
-  _asked(True, likeliest)
+  _check(True, likeliest)
 
 
-def test_masked_tokens_are_told_from_what_is_known():
+def test_masked_tokens_are_predicted_from_the_prefix():
 
   def likeliest(network, found_BTK, inputs, logits):
-    is_known_BT1 = inputs['is_known_BT'][..., None]
-    code_BTK = jnp.where(is_known_BT1, inputs['known_BTC'], network.decoder.mask_token)
+    prefix_mask_BT1 = inputs['prefix_mask_BT'][..., None]
+    code_BTK = jnp.where(prefix_mask_BT1, inputs['prefix_BTC'], network.decoder.mask_token)
     return jnp.argmax(logits(code_BTK), axis=-1)
 
-  _asked(False, likeliest)
+  _check(False, likeliest)
 
 
 def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
@@ -117,7 +112,7 @@ def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
   @jax.jit
   def run(state, inputs):
     network = nnx.merge(graphdef, state)
-    text = lambda name: network.conditioner.encode_text(inputs[f'{name}_BU'], inputs[f'{name}_length_B'])
+    text = lambda name: network.conditioner.encode_text(inputs[f'{name}_byte_BU'], inputs[f'{name}_length_B'])
     nulls = network.conditioner.sync_null_D[...]
     return samplers.conditions(network, inputs, BRANCHES), text('text'), text('negative'), nulls
 
@@ -133,21 +128,19 @@ def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
 
 
 @pytest.mark.parametrize('name', samplers.GENERATORS)
-def test_randomness_is_that_of_seed_sample_and_block(name):
+def test_noise_depends_on_seed_sample_and_block_alone(name):
   c = schema.tiny(schema.base())
   generator = samplers.GENERATORS[name](c)
   block = generator.spec.latents_per_block
-  base = generator.initial_noise(3, 1, 2 * block)
+  noise = lambda *rows: generator.initial_noise(*zip(*rows))
+  base = noise((3, 1, 2 * block))
   for other in ((4, 1, 2 * block), (3, 2, 2 * block), (3, 1, 3 * block)):
-    assert any(not np.array_equal(base[key], value) for key, value in generator.initial_noise(*other).items())
+    assert any(not np.array_equal(base[key], value) for key, value in noise(other).items())
   if name == 'flow':
-    for step in (7, block):  # noise belongs to a place in the clip, whatever window it lies in
-      later_TC = generator.initial_noise(3, 1, 2 * block + step)['noise_TC']
-      np.testing.assert_array_equal(base['noise_TC'][step:], later_TC[:-step])
+    for step in (7, block):  # the noise of a step of the clip is the same in every window
+      later_TC = noise((3, 1, 2 * block + step))['noise_BTC'][0]
+      np.testing.assert_array_equal(base['noise_BTC'][0, step:], later_TC[:-step])
   else:
-    drawn = lambda triples, key: jnp.asarray([generator.initial_noise(*triple)[key] for triple in triples])
-    keys = lambda *triples: jax.random.key_data(
-      samplers._keys({f'{key}_B': drawn(triples, key) for key in base})
-    )
-    places = (3, 1, 2 * block), (4, 1, 2 * block), (3, 2, 2 * block), (3, 1, 3 * block)
-    assert len(np.unique(keys(*places), axis=0)) == 4
+    keys = lambda *rows: jax.random.key_data(samplers._keys(jax.tree.map(jnp.asarray, noise(*rows))))
+    positions = (3, 1, 2 * block), (4, 1, 2 * block), (3, 2, 2 * block), (3, 1, 3 * block)
+    assert len(np.unique(keys(*positions), axis=0)) == 4

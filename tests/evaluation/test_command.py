@@ -104,7 +104,7 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert 's left' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert report == {'about': 'Written by v2a evaluate.', **result}
-  assert set(result['speech']) >= {'wer_world', 'wer_pocketsphinx'}
+  assert set(result['speech']) >= {'wer_synthetic', 'wer_pocketsphinx'}
   assert result['distribution']['fd_vggish']['reason'].startswith(
     'not computed: weights vggish-10086976.pth missing'
   )

@@ -74,7 +74,7 @@ def test_report_is_the_contract(outcome):
   assert result['num_clips'] == 36
   assert list(result['signal']) == list(signal_metrics.METRICS) and result['protocol']['captions']
   words = {metric.name: metric for metric in registry.load(('speech',))}
-  assert list(result['speech']) == list(words) and result['speech']['wer_world']['value'] < 0.1
+  assert list(result['speech']) == list(words) and result['speech']['wer_synthetic']['value'] < 0.1
   assert set(result['protocol']['scored']) == set(NAMES) | set(signal_metrics.METRICS) | set(words)
   assert list(result['distribution']) == registry.names(('distribution',))
   for name, metric in words.items():

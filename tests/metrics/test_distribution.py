@@ -225,7 +225,7 @@ def test_networks_of_the_synthetic_set_have_no_values_for_other_clips():
   true, generated = bands.noise_clips(0, 12, num_samples=16000), bands.noise_clips(1, 12, num_samples=16000)
   of_video = metric_lib.Reference(sound_of(true[0]), {'annotation': 'x', 'scene': truth_lib.VIDEO_SCENE})
   assert not of_video.is_synthetic
-  for name in ('fd_world', 'kl_world', 'wer_world'):
+  for name in ('fd_synthetic', 'kl_synthetic', 'wer_synthetic'):
     metric = registry.get(name)
     assert scoring.select(metric, [of_video]) == []
     synthetic = dataclasses.replace(of_video, truth={'annotation': 'x', 'scene': 'strike'})
@@ -245,12 +245,12 @@ def test_another_file_or_length_is_another_picture(tmp_path):
 
 
 def test_directions():
-  for name in ('is_world', 'clap_clap', 'ib_imagebind', 'lse_c_syncnet'):
+  for name in ('is_synthetic', 'clap_clap', 'ib_imagebind', 'lse_c_syncnet'):
     assert registry.get(name).direction == 'higher', name
   errors = ('desync_synchformer', 'lse_d_syncnet')
-  for name in ('fd_world', 'fd_inf_world', 'kid_world', 'kad_world', 'kl_panns', *errors):
+  for name in ('fd_synthetic', 'fd_inf_synthetic', 'kid_synthetic', 'kad_synthetic', 'kl_panns', *errors):
     assert registry.get(name).direction == 'lower', name
-  assert registry.get('fd_inf_world').description == distribution.DESCRIPTIONS['fd_inf']
+  assert registry.get('fd_inf_synthetic').description == distribution.DESCRIPTIONS['fd_inf']
   own = {metric.kind: metric for metric in distribution.make_metrics(bands.FakeEmbedder())}
   assert own['lowness'].direction == 'higher'
 

@@ -63,9 +63,9 @@ def test_errors_by_hand():
 
 def test_the_world_is_heard(spoken):
   waves, transcripts = spoken
-  recognizers = speech.load(['world'])
-  assert rates(recognizers, waves, transcripts)['wer_world'] < 0.1
-  assert rates(recognizers, [*waves[1:], waves[0]], transcripts)['wer_world'] > 0.7
+  recognizers = speech.load(['synthetic'])
+  assert rates(recognizers, waves, transcripts)['wer_synthetic'] < 0.1
+  assert rates(recognizers, [*waves[1:], waves[0]], transcripts)['wer_synthetic'] > 0.7
 
 
 class Fixed:
@@ -99,9 +99,9 @@ def test_clips_without_a_transcript_are_the_reason():
 
 def test_a_recognizer_is_loaded_on_first_use(spoken):
   waves, transcripts = spoken
-  metric = registry.get('wer_world')
-  assert metric.recognizer == 'world'
-  assert rates(['world'], waves, transcripts)['wer_world'] < 0.1
+  metric = registry.get('wer_synthetic')
+  assert metric.recognizer == 'synthetic'
+  assert rates(['synthetic'], waves, transcripts)['wer_synthetic'] < 0.1
 
 
 def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
@@ -113,7 +113,7 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
   metrics = {metric.name: metric for metric in registry.load(('speech',))}
   package = "not computed: package {} missing (pip install 'v2a[speech]')"
   assert {name: figure.unavailable_reason for name, figure in metrics.items()} == {
-    'wer_world': '',
+    'wer_synthetic': '',
     'wer_pocketsphinx': package.format('pocketsphinx'),
     'wer_whisper-large-v3-turbo': package.format('faster-whisper')
     + ', weights faster-whisper-large-v3-turbo missing',
@@ -128,7 +128,7 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
 
 
 def test_an_unknown_recognizer_is_refused():
-  with pytest.raises(ValueError, match='must be of world, pocketsphinx, whisper-tiny.en.*; got ears'):
+  with pytest.raises(ValueError, match='must be of synthetic, pocketsphinx, whisper-tiny.en.*; got ears'):
     speech.load(['ears'])
 
 

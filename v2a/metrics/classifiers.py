@@ -1,7 +1,7 @@
 """The learned measuring tools: when did something hit, what material, is there music, which words.
 
-Small networks on windows of log mel, trained on the world's own truth by `python -m
-scripts.train_classifiers` and shipped in `v2a/assets/classifiers/`. They know this world's sounds only:
+Small networks on windows of log mel, trained on the ground truth of the synthetic set by `python -m
+scripts.train_classifiers` and shipped in `v2a/assets/classifiers/`. They know its sounds only:
 their scores on held-out truth stand in `docs/evaluation.md`, and on other recordings they say nothing.
 """
 
@@ -28,7 +28,7 @@ WINDOW_FRAMES = {'onset': 15, 'music': 25, 'words': 13}
 STRIDE_FRAMES = {'onset': 1, 'music': 4, 'words': 2}
 # A blow is heard from 20 ms before its onset, the quiet that it is set against, to 300 ms after it.
 FRAMES_BEFORE_ONSET, FRAMES_AFTER_ONSET = 2, 30
-# Two impacts of the world are at least 125 ms apart; a second peak within this is the same one.
+# Two impacts of the synthetic set are at least 125 ms apart; a second peak within this is the same one.
 MIN_ONSET_GAP_S = 0.08
 ONSET_THRESHOLD = 0.5
 

@@ -1,4 +1,4 @@
-"""The world's own speech recognizer: words as chains of states, a network that hears them, one best path.
+"""Recognizer of the synthetic voice: words as chains of HMM states, a network for their posteriors, Viterbi.
 
 Each word of the dialogue's vocabulary is a chain of states of about STATE_S each; one more state is anything
 else. The network gives posteriors p(s | x_t) at FRAME_HZ; with the priors p(s) of the training set the best
@@ -8,7 +8,7 @@ path maximises
 
 over paths that stay in a state, go on to the next of the word, or leave a word's last state for any word or
 silence (a hybrid hidden Markov model: Bourlard and Morgan 1994, "Connectionist speech recognition"). The
-vocabulary is closed and the voice is one: the recognizer measures dialogue of the world and no other speech.
+vocabulary is closed and the voice is one: the recognizer measures the synthetic voice and no other speech.
 """
 
 import dataclasses

@@ -154,7 +154,7 @@ def av_offset_s(
 
   The lag of the best correlation between motion and onset strength, in steps of 10 ms. The onset strength is
   smoothed to the width of a picture, since a picture says no closer when it happened. Rough where the picture
-  moves most at other times than it sounds: 12 clips of the world's blows, all in time, gave -0.22 to 0.13 s
+  moves most at other times than it sounds: 12 clips of synthetic impacts, all in time, gave -0.22 to 0.13 s
   and one the limit.
 
   Args:

@@ -7,7 +7,7 @@ anything but letters, digits and apostrophes within words a space; every Chinese
 word. Numbers are not spelled out: "20" and "twenty" are different words, here as in jiwer and unlike
 Whisper's normalizer. Clips in which nothing is spoken are not counted.
 
-  world          the project's own, for the world's voice and vocabulary alone
+  synthetic      the project's own, for the synthetic voice and its vocabulary alone
   pocketsphinx   English, with the model of its package
   whisper-NAME   faster-whisper with the folder faster-whisper-NAME of the weights, see embedders.checkpoints
 """
@@ -37,7 +37,9 @@ METRIC = 'wer'
 NO_TRANSCRIPT = 'no clip of the set has a transcript'
 INSTALL_COMMAND = "pip install 'v2a[speech]'"
 WHISPER_MODELS = ('tiny.en', 'base.en', 'small.en', 'medium.en', 'large-v3', 'large-v3-turbo')
-_DESCRIPTIONS = {'world': 'the recognizer of the synthetic voice, which is no evidence of intelligibility'}
+_DESCRIPTIONS = {
+  'synthetic': 'the recognizer of the synthetic voice, which is no evidence of intelligibility'
+}
 _APOSTROPHES = str.maketrans('\u2018\u2019\u02bc\u00b4`', "'''''")
 _CHARACTER_WORDS = re.compile('([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])')
 
@@ -65,13 +67,13 @@ class Recognizer(Protocol):
 class SyntheticRecognizer(Recognizer):
   """The project's own, see v2a.metrics.recognizer."""
 
-  name = 'world'
+  name = 'synthetic'
 
   def __init__(self):
     self._tools = classifiers.load_some(classifiers.FOLDER, ('words',))
 
   def transcribe(self, wave_N: np.ndarray) -> str:
-    """Returns the words of the world's vocabulary that are heard."""
+    """Returns the recognized words, all of the synthetic vocabulary."""
     return ' '.join(self._tools.words(wave_N[:, None]))
 
 
@@ -133,7 +135,7 @@ def _whisper(path, name: str) -> Recognizer | str:
 
 # From the folder of weights to a recognizer, or to what is missing.
 RECOGNIZERS: dict[str, Callable[[pathlib.Path | None], Recognizer | str]] = {
-  'world': lambda path: SyntheticRecognizer(),
+  'synthetic': lambda path: SyntheticRecognizer(),
   'pocketsphinx': _pocketsphinx,
   **{f'whisper-{name}': functools.partial(_whisper, name=name) for name in WHISPER_MODELS},
 }

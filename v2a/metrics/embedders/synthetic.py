@@ -28,7 +28,7 @@ from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.synthetic import modal
 
 FILE = pathlib.Path(__file__).parents[2] / 'assets' / 'embedders' / 'synthetic.npz'
-NAME = 'world'
+NAME = 'synthetic'
 VERSION = 1
 METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'kl', 'is')
 WINDOW_FRAMES, STRIDE_FRAMES = 32, 16

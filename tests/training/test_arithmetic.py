@@ -100,7 +100,7 @@ def test_sync_loss_is_the_same_in_both_directions():
 def test_quantizer_dropout_uses_all_books_for_half_of_the_clips_and_any_number_for_the_others():
   task, batch = make_task(1, task='codec', codec__bottleneck='rvq')
   many = {name: np.repeat(array, 4096, axis=0) for name, array in batch.items() if len(array) == 1}
-  found_B = np.asarray(task.sample_random_inputs(many, jax.random.key(0))['num_books_B'])
+  found_B = np.asarray(task.sample_random_inputs(many, jax.random.key(0))['num_codebooks_B'])
   num = task.c.codec.num_codebooks
   shares = [float(np.mean(found_B == used)) for used in range(1, num + 1)]
   assert num > 1 and sum(shares) == 1

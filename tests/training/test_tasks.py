@@ -72,7 +72,7 @@ def _loss(task, c, **change):
 def test_codec_losses_are_finite(change):
   task, c = _task('codec', **change)
   _, metrics = _loss(task, c)
-  assert float(metrics['level']) > 0 and float(metrics['balance']) > 0
+  assert float(metrics['log_magnitude']) > 0 and float(metrics['channel_level']) > 0
 
 
 def test_generator_and_discriminators_never_pull_on_each_other():

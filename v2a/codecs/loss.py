@@ -1,11 +1,11 @@
 """Reconstruction losses of codecs, and the KL divergence.
 
-  L_magnitude = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x
-                of log-magnitudes (`autoencoder` eq. 1)                                         (0)
-  L_stft  = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1  (1)
-  L_mel   = mean over resolutions of  mean |log mel X - log mel Y|                              (2)
-  L_kl    = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                              (3)
-  L_level = sum a |b - b'| / sum a   of channel levels (`channel_level` eq. 1)                  (4)
+  L_log_magnitude = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x
+                    of log-magnitudes (`autoencoder` eq. 1)                                        (0)
+  L_stft = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1      (1)
+  L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                                  (2)
+  L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                                  (3)
+  L_channel_level = sum a |b - b'| / sum a   of channel levels (`channel_level` eq. 1)             (4)
 
 with w the square root of the density of the mel scale at each bin, and a the magnitude of a latent step in
 each band. Each is the value of a clip, over its valid frames or steps (`v2a.masks`). Ratios are of sums over

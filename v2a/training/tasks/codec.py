@@ -1,7 +1,7 @@
 """Trains the codec: random crops of waves through the trunk and back.
 
-  L = w_level L_level + w_balance L_balance + w_stft L_stft + w_mel L_mel + (w_kl L_kl | w_q L_q)
-    (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
+  L = w_log_magnitude L_log_magnitude + w_channel_level L_channel_level + w_stft L_stft + w_mel L_mel
+    + (w_kl L_kl | w_q L_q)  (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
 
 Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
 (stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
@@ -141,7 +141,9 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     # Half of the clips use all books, the others a random number of the first ones.
     count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
-    return audio_masks.clip_weights(batch) | {'num_books_B': jnp.where(has_all_B, c.num_codebooks, count_B)}
+    return audio_masks.clip_weights(batch) | {
+      'num_codebooks_B': jnp.where(has_all_B, c.num_codebooks, count_B)
+    }
 
   def loss(self, model: autoencoder.Autoencoder, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns the loss of the module and its parts."""
@@ -157,25 +159,25 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       total = c.kl_weight * parts['kl']
     else:
       latent_BTC, _, quantizer_loss, stats = model.quantizer(
-        model.trunk(levels), batch['num_books_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
+        model.trunk(levels), batch['num_codebooks_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
       )
       parts = {'quantizer': quantizer_loss}
       total = c.commitment_weight * parts['quantizer']
     output = model.decode_features(latent_BTC)
     is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
-    parts['level'] = mean(
+    parts['log_magnitude'] = mean(
       loss.log_magnitude(
         levels.log_magnitude_BJF, output.log_magnitude_BJF, self.spec.sample_rate_hz, is_valid_BJ
       )
     )
-    total += c.log_magnitude_weight * parts['level']
+    total += c.log_magnitude_weight * parts['log_magnitude']
     if model.num_channel_level_bands:
-      parts['balance'] = mean(
+      parts['channel_level'] = mean(
         loss.channel_level(
           levels.channel_level_BTR, output.channel_level_BTR, model.band_magnitude(levels), is_valid_BT
         )
       )
-      total += c.channel_level_weight * parts['balance']
+      total += c.channel_level_weight * parts['channel_level']
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
       hop = self.spec.latent_hop_samples
       num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)

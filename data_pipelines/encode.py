@@ -54,7 +54,7 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
     wave_BNA = np.stack([record_schema.wave_to_float(item['wave_NA']) for item in items])
     padded_BNA = np.concatenate([wave_BNA, np.zeros((BATCH - len(items),) + wave_BNA.shape[1:], np.float32)])
     fields = encode(state, padded_BNA)
-    fields = {name: np.asarray(rows, record_schema.FIELDS[name][0]) for name, rows in fields.items()}
+    fields = {name: np.asarray(rows, record_schema.NOT_ENCODED[name].dtype) for name, rows in fields.items()}
     for row, item in enumerate(items):
       yield item | {name: rows[row] for name, rows in fields.items()}
 

@@ -103,7 +103,7 @@ def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
 
 def bytes_by_axes(found: list[Collective]) -> dict[str, float]:
   """Returns the bytes that a device sends in a step, by the axes it sends along."""
-  totals = collections.Counter()
+  totals: dict[str, float] = collections.defaultdict(float)
   for each in found:
     totals['+'.join(each.axes)] += each.num_bytes * each.num_executions
   return dict(totals)
@@ -139,7 +139,7 @@ def _trips(line: str, computations: dict[str, list[str]]) -> int:
     return 1
   # Programs for TPUs do not tell; loops of scans count from 0.
   condition = computations.get(loop.group(1), [])
-  constants = dict(match.groups() for line in condition if (match := _CONSTANT.search(line)))
+  constants = {match[1]: match[2] for line in condition if (match := _CONSTANT.search(line))}
   limits = [match.group(1) for line in condition if (match := _COMPARED.search(line))]
   return int(constants.get(limits[0], 1)) if limits else 1
 

@@ -18,6 +18,7 @@ import dataclasses
 import math
 import pathlib
 import time
+from typing import Any
 
 import jax
 import ml_collections
@@ -113,7 +114,7 @@ def compile_step(
   traced, abstract = trace(c, mesh)
   num_flops = flops.count(traced.jaxpr)
   start = time.perf_counter()
-  about = {
+  about: dict[str, Any] = {
     'config': c.name,
     'topology': topology.name,
     'mesh': sizes,
@@ -184,7 +185,7 @@ def _report(
   inside = {axes: amount for axes, amount in sent.items() if not _crosses(axes, topology)}
   times['ICI'] = max([amount / _rate(axes, topology, mesh) for axes, amount in inside.items()], default=0.0)
   times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
-  bound = max(times, key=times.get)
+  bound = max(times, key=lambda name: times[name])
   useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
   report = Report(
     **about,
@@ -228,5 +229,6 @@ def _has_wraparound(size: int, topology: topologies.Topology) -> bool:
 def used_bytes(report: Report) -> int:
   """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
   held = report.memory_bytes
+  assert held is not None, 'the report is of a program that did not compile'
   kinds = 'arguments', 'results', 'temporaries', 'program', 'waiting'
   return sum(held[kind] for kind in kinds) - held['aliased']

@@ -68,7 +68,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Compares, writes the reports and prints where they are; 1 where clips could not be read."""
+  """Compares, writes the reports and prints where they are; 1 where clips could not be read.
+
+  Raises:
+    FileNotFoundError: there is no such model or data.
+    ValueError: a flag is not valid, or an output exists.
+  """
   if args.output.exists() and not args.output.is_dir():
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and errors of the parser should not wait for JAX and SciPy.

@@ -49,7 +49,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Compiles, and prints a line a topology and batch; 1 where one does not fit."""
+  """Compiles, and prints a line a topology and batch; 1 where one does not fit.
+
+  Raises:
+    FileNotFoundError: there is no such configuration.
+    ValueError: a flag is not valid, or the batch does not fit the mesh.
+  """
   # Compiled for, not run on: this machine's own accelerators stay untouched.
   os.environ['JAX_PLATFORMS'] = 'cpu'
   from v2a import files

@@ -55,7 +55,11 @@ def requests(folder: pathlib.Path = FOLDER) -> list[dict]:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Generates, writes the page, and prints where it is."""
+  """Generates, writes the page, and prints where it is.
+
+  Raises:
+    ValueError: the output folder cannot be used.
+  """
   from v2a.cli import generate as generate_command
 
   generate_command.check_output(args.output)

@@ -69,7 +69,7 @@ def _codecs() -> dict[str, bool]:
 def _formats() -> dict[str, bool]:
   from PIL import features
 
-  return {f'read {name}': features.check(name) for name in FORMATS}
+  return {f'read {name}': bool(features.check(name)) for name in FORMATS}
 
 
 def _espeak() -> str | None:

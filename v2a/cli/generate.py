@@ -10,6 +10,7 @@ import pathlib
 import re
 import stat
 import sys
+from typing import Any
 
 from v2a import file_names
 from v2a import flags
@@ -84,11 +85,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   out.add_argument('--quiet', action='store_true', help='no progress')
 
 
-def transcript_of(text: str):
+def transcript_of(text: str) -> Any:
   """Returns the Transcript of --transcript: what a file of that name holds, else the text itself.
 
   Raises:
-    ValueError: the file holds no transcript, or is not there though the text looks like the name of one.
+    FileNotFoundError: the text looks like the name of a file that is not there.
+    ValueError: the file holds no transcript.
   """
   from v2a.media import transcript
 
@@ -165,7 +167,7 @@ def expand(videos: Iterable[str]) -> list[pathlib.Path]:
 
 
 def check_output(folder: pathlib.Path) -> None:
-  """Raises ValueError where a folder of that name cannot be made or written."""
+  """Raises ValueError or PermissionError where a folder of that name cannot be made or written."""
   if folder.exists() and not folder.is_dir():
     raise ValueError(f'--output must be a folder; {folder} is a file.')
   nearest = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
@@ -194,7 +196,7 @@ def _request(args: argparse.Namespace):
   from v2a.sampling import request as request_lib
 
   spoken = transcript_of(args.transcript or '')
-  given = {**vars(args), 'transcript': spoken.text or None, 'word_times_s': spoken.times_s}
+  given: dict[str, Any] = {**vars(args), 'transcript': spoken.text or None, 'word_times_s': spoken.times_s}
   fields = dataclasses.fields(request_lib.Request)
   request = request_lib.Request(**{field.name: given[field.name] for field in fields})
   request.validate()
@@ -251,7 +253,7 @@ def _unspoken_words(source, manifest: dict) -> list[str]:
 def run(args: argparse.Namespace) -> int:
   """Generates and writes the soundtracks; returns 1 where some inputs failed, 2 where all did."""
   _check(args)
-  paths = expand(args.videos) or [None]
+  paths: list[pathlib.Path | None] = [*expand(args.videos)] or [None]
   request = _request(args)
   failures = _unreadable(paths)
   try:

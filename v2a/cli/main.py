@@ -4,9 +4,11 @@ import argparse
 import contextlib
 import difflib
 import importlib
+import io
 import logging
 import os
 import sys
+from typing import Any
 
 import v2a
 from v2a import file_names
@@ -43,7 +45,7 @@ def _top() -> flags.Parser:
   return parser
 
 
-def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, Any]:
   """Returns the parsed flags and the module of the sub-command."""
   command = argv[0]
   if command not in COMMANDS:
@@ -69,8 +71,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, object]:
 
 def error_message(error: BaseException) -> str:
   """Returns an error as one line: for files the name and the reason, else its message."""
-  path = error.filename if isinstance(error, OSError) else None
-  text = f'{path}: {error.strerror}' if path and error.strerror else str(error) or type(error).__name__
+  path, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
+  text = f'{path}: {reason}' if path and reason else str(error) or type(error).__name__
   text = file_names.one_line(text, path)
   return text if len(text) <= MAX_MESSAGE else text[: MAX_MESSAGE - 3] + '...'
 
@@ -92,7 +94,8 @@ def main(argv: list[str] | None = None) -> int:
   argv = sys.argv[1:] if argv is None else argv
   for stream in (sys.stdout, sys.stderr):
     # A file name that the encoding of the terminal lacks must not end a run.
-    stream.reconfigure(errors='backslashreplace')
+    if isinstance(stream, io.TextIOWrapper):
+      stream.reconfigure(errors='backslashreplace')
   # Before NumPy is imported: the threads of its BLAS spin while they wait, and the matrices that it is given
   # (covariances in evaluation) are small. JAX has its own threads.
   os.environ.setdefault('OPENBLAS_NUM_THREADS', '1')

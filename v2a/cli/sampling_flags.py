@@ -10,7 +10,7 @@ MAX_DEVICES = 2**20
 AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a generator or a clip
 
 
-def add_flags(group, is_compared: bool = False) -> None:
+def add_flags(group: argparse._ActionsContainer, is_compared: bool = False) -> None:
   """Adds --generator and the flags of requests.OPTIONAL_SETTINGS to a parser or a group of one.
 
   Args:
@@ -65,7 +65,11 @@ def add_flags(group, is_compared: bool = False) -> None:
 
 
 def axes(text: str) -> str:
-  """Returns a flag's text: axes of the mesh and their sizes, each once."""
+  """Returns a flag's text: axes of the mesh and their sizes, each once.
+
+  Raises:
+    ArgumentTypeError: the text has another form.
+  """
   parts = [part.partition('=') for part in text.split(',')]
   is_right = all(name in AXES for name, _, _ in parts)
   try:
@@ -81,7 +85,7 @@ def axes(text: str) -> str:
   return text
 
 
-def add_mesh_flag(group) -> None:
+def add_mesh_flag(group: argparse._ActionsContainer) -> None:
   """Adds the flag that shards one model over several devices."""
   group.add_argument(
     '--mesh',

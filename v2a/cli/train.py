@@ -86,7 +86,11 @@ def _config(args: argparse.Namespace, report: Callable[[str], object] = lambda l
 
 
 def run(args: argparse.Namespace) -> int:
-  """Trains, and returns the exit code."""
+  """Trains, and returns the exit code.
+
+  Raises:
+    FileNotFoundError: there is no such configuration or executable.
+  """
   notes: list[str] = []
   c, workdir = _config(args, notes.append), args.workdir
   _check_workdir(workdir)

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 import scipy.ndimage
 
-_GREY_3 = np.float32([0.3, 0.59, 0.11])
+_GREY_3 = np.array([0.3, 0.59, 0.11], np.float32)
 _TABLE = np.random.default_rng(0).standard_normal(1 << 20).astype(np.float32)
 
 

@@ -63,7 +63,7 @@ class Shard:
     """Returns the bytes of a record.
 
     Raises:
-      CorruptError: the file does not hold it.
+      CorruptRecordError: the file does not hold it.
       OSError: the storage fails.
     """
     try:
@@ -142,7 +142,7 @@ class VerificationCache:
   def __init__(self, folder: pathlib.Path | None = None, process: int = 0):
     """Args: folder: holds the files; need not be there. None keeps nothing. process: number of this one."""
     self._file = folder / f'{process}.json' if folder else None
-    self._own: dict[str, list] = self._read(self._file) if folder and self._file.is_file() else {}
+    self._own: dict[str, list] = self._read(self._file) if self._file and self._file.is_file() else {}
     self._all = dict(self._own)
     for file in sorted(folder.glob('*.json')) if folder else ():
       self._all |= self._read(file)

@@ -10,6 +10,7 @@ threshold is the distance that tells clips under harmful damage best from clean 
 which MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -45,7 +46,9 @@ def ood_scores(
   }
 
 
-def ood_features(model: bundle.Bundle, generator: str | None, pairs) -> np.ndarray:
+def ood_features(
+  model: bundle.Bundle, generator: str | None, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
+) -> np.ndarray:
   """Returns feature_NF of pairs of semantic and sync frames, a pair a window; see Bundle.ood_features."""
   found, waiting = [], list(pairs)
   for first in range(0, len(waiting), _BATCH):
@@ -139,7 +142,11 @@ def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_c
 
 
 def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
-  """Calibrates the detector of a model, writes it in its place, and returns its path."""
+  """Calibrates the detector of a model, writes it in its place, and returns its path.
+
+  Raises:
+    ValueError: the model has no OOD detector yet.
+  """
   model = bundle.load(name, generator=generator)
   found = model.ood_detector(generator)
   if found is None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 import dataclasses
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def split_generator(word: str) -> tuple[str, str | None]:
   return name, generator
 
 
-def make_request(model: bundle.Bundle, generator: str | None, **settings) -> request_lib.Request:
+def make_request(model: bundle.Bundle, generator: str | None, **settings: Any) -> request_lib.Request:
   """Returns a request for a named generator.
 
   Args:

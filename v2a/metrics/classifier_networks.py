@@ -10,6 +10,8 @@ Since a decision reads one window and nothing else, training needs only the wind
 tenth of what a convolution over whole clips would compute.
 """
 
+from typing import Any
+
 import numpy as np
 
 Params = dict[str, np.ndarray]
@@ -36,7 +38,7 @@ def init_params(seed: int, window_BSR: np.ndarray, widths: tuple[int, ...]) -> P
   return params
 
 
-def apply(params: Params, window_BSR, xp):
+def apply(params: Params, window_BSR: Any, xp: Any) -> Any:
   """Returns the outputs of eq. 2 as y_BO; xp is numpy or jax.numpy."""
   window_BSR = (window_BSR - params['mean_R'][None, None]) / params['std_R'][None, None]
   x_BI = window_BSR.reshape(len(window_BSR), -1)

@@ -143,7 +143,7 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
   return Classifiers(loaded)
 
 
-def save(folder: pathlib.Path, name: str, params: classifier_networks.Params, about: dict):
+def save(folder: pathlib.Path, name: str, params: classifier_networks.Params, about: dict) -> None:
   """Writes one network in half precision.
 
   Args:

@@ -14,7 +14,11 @@ _PITCHES_AN_OCTAVE = 48
 
 
 def correlate(a_N: np.ndarray, b_N: np.ndarray) -> float | None:
-  """Returns Pearson's correlation, or None where a side is constant or has fewer than three values."""
+  """Returns Pearson's correlation, or None where a side is constant or has fewer than three values.
+
+  Raises:
+    ValueError: their lengths differ.
+  """
   a_N, b_N = np.asarray(a_N, np.float64), np.asarray(b_N, np.float64)
   if a_N.shape != b_N.shape:
     raise ValueError(f'a correlation needs two tracks of one length; got {a_N.shape} and {b_N.shape}.')
@@ -118,6 +122,9 @@ def pan_position(
     duration_s: its length.
     background_s: above 0, the power of so many seconds right before the stretch is taken off each channel,
       so that music or wind that goes on does not pull a blow to the middle.
+
+  Raises:
+    ValueError: the waveform does not have two channels.
   """
   if wave_NA.shape[1] != 2:
     raise ValueError(f'a balance needs two channels; got {wave_NA.shape[1]}.')

@@ -40,7 +40,7 @@ _FLOOR = 1e-6
 _STILL = 1e-4
 _LARGEST, _LAGS = 0.99, (1, 2, 3, 4)
 NUM_APPEARANCE_FEATURES = 14 + len(_LAGS)
-_GREY_3 = np.float32([0.299, 0.587, 0.114])
+_GREY_3 = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

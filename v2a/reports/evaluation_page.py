@@ -279,9 +279,8 @@ def _picture(
   sheet = mpl_figure.Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, facecolor=example_plot.BACKGROUND_COLOR)
   axes, top_in = [], height_in - _TOP_IN
   for row_in in [_CURVE_IN] + [_ROW_IN] * len(sounds):
-    box_in = (_LEFT_IN, top_in - row_in, _WIDTH_IN - _LEFT_IN - _RIGHT_IN, row_in)
-    scale = (_WIDTH_IN, height_in, _WIDTH_IN, height_in)
-    axes.append(sheet.add_axes([part / whole for part, whole in zip(box_in, scale)]))
+    left, width = _LEFT_IN / _WIDTH_IN, (_WIDTH_IN - _LEFT_IN - _RIGHT_IN) / _WIDTH_IN
+    axes.append(sheet.add_axes((left, (top_in - row_in) / height_in, width, row_in / height_in)))
     top_in -= row_in + _GAP_IN
   example_plot.plot(axes, example, sounds, frame_LYX3)
   for axis in axes[:-1]:

@@ -96,7 +96,7 @@ def write(
     )
     axes_RB = sheet.subplots(len(example_plot.ROWS) + 1, len(shown), squeeze=False, sharex='col')
     for column, i in enumerate(shown):
-      example_plot.plot(axes_RB[:, column], examples[i], example_plot.waves(eval_result, examples, i))
+      example_plot.plot(list(axes_RB[:, column]), examples[i], example_plot.waves(eval_result, examples, i))
       title = file_names.printable(f'{examples[i].name}  {(examples[i].truth["annotation"] or "")[:44]}')
       axes_RB[0, column].set_title(title, color=example_plot.FOREGROUND_COLOR, fontsize=8, parse_math=False)
     backend_agg.FigureCanvasAgg(sheet)

@@ -83,7 +83,7 @@ def _input(
     'duration_s': duration_s,
     'requested_duration_s': source.duration_s,
   }
-  if info is None:
+  if info is None or source.path is None or fingerprint is None:
     return {'path': None, 'uri': None, 'sha256': None, **part}
   return {
     'path': str(source.path),
@@ -266,6 +266,8 @@ def write_outputs(
     if content:
       content.check()
     guard = guard or outputs.OverwriteGuard([source.path], request.num_samples)
-    earlier = guard.check(stem, source.path, manifests.request_fields(manifest), content and content.sha256)
+    earlier = guard.check(
+      stem, source.path, manifests.request_fields(manifest), content.sha256 if content else None
+    )
     outputs.publish(folder, stem, earlier)
   return WrittenOutputs(manifest, path, entry)

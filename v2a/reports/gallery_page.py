@@ -43,6 +43,7 @@ def _spectrogram(level_RJ: np.ndarray) -> str:
 
 def _poster(entry: gallery_entries.Entry) -> str:
   """Returns the first thumbnail in its own shape."""
+  assert entry.thumbnail_MYX3 is not None
   columns = max(8, round(POSTER_ROWS * entry.aspect))
   return _jpeg(filmstrip.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
 

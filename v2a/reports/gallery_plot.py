@@ -88,6 +88,7 @@ def _height_in(entry: gallery_entries.Entry, num_samples: int) -> float:
 
 
 def _film(axes, entry: gallery_entries.Entry) -> None:
+  assert entry.thumbnail_MYX3 is not None
   columns = round((WIDTH_IN - 2 * MARGIN_IN) * DPI)
   strip_YX3 = filmstrip.strip(entry.thumbnail_MYX3, entry.aspect, round(FILM_IN * DPI), columns)
   axes.imshow(strip_YX3, aspect='auto', extent=(0.0, entry.duration_s, 0.0, 1.0))

@@ -8,13 +8,16 @@ Beside the weights of a generator may lie its out-of-distribution detector (v2a.
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Sequence
 import functools
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 from flax import nnx
 import jax
+import ml_collections
 import numpy as np
 
 from v2a import builders
@@ -61,7 +64,7 @@ class Bundle:
     self,
     name: str,
     exports: Mapping[str, weights.Export],
-    devices=None,
+    devices: Sequence[jax.Device] | None = None,
     generator: str | None = None,
     mesh_sizes: Mapping[str, int] | None = None,
   ):
@@ -159,7 +162,7 @@ class Bundle:
     place = jax.tree.map(lambda leaf: leaf.sharding, state)
     self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
 
-  def merge(self, part: str, state) -> nnx.Module:
+  def merge(self, part: str, state: Any) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
     return nnx.merge(self._part(part)[0], state)
 
@@ -221,7 +224,12 @@ class Bundle:
       self._digests[chosen.name] = digest.hexdigest()
     return self._digests[chosen.name]
 
-  def ood_features(self, semantic_frame_BMYX3, sync_frame_BLYX3, generator: str | None = None) -> jax.Array:
+  def ood_features(
+    self,
+    semantic_frame_BMYX3: np.ndarray | jax.Array,
+    sync_frame_BLYX3: np.ndarray | jax.Array,
+    generator: str | None = None,
+  ) -> jax.Array:
     """Returns feature_BF of a window by a generator, None for the first (v2a.ood.detector eq. 1)."""
     name = self.generator(generator).name
     if name not in self._features:
@@ -303,7 +311,7 @@ class Exports(Mapping):
     return self._read[part]
 
 
-def part_name(c) -> str:
+def part_name(c: ml_collections.ConfigDict) -> str:
   """Returns the part that a trained model is."""
   if c.task == 'codec':
     return 'codec' if c.codec.bottleneck == 'kl' else 'codec_rvq'
@@ -322,7 +330,7 @@ def _kind(c) -> str:
 
 def load(
   name_or_dir: str | pathlib.Path,
-  devices=None,
+  devices: Sequence[jax.Device] | None = None,
   generator: str | None = None,
   mesh_sizes: Mapping[str, int] | None = None,
 ) -> Bundle:

@@ -1,6 +1,6 @@
 """Bundles on disk: written as one folder of float16 weights, and extended by further generators."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 import contextlib
 import os
 import pathlib
@@ -84,7 +84,7 @@ def _is_same(folder: pathlib.Path, other: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def _written(model: bundle.Bundle, path: pathlib.Path) -> Iterator[pathlib.Path]:
+def _written(model: bundle.Bundle, path: pathlib.Path) -> Generator[pathlib.Path]:
   """Writes a model to a temporary bundle in the folder of a path; what is not moved is removed."""
   partial = files.partial_path(path)
   try:

@@ -377,9 +377,10 @@ def similarity(
 
 def _ranks(scores: list[float | None]) -> list[int | None]:
   """Returns the rank of each score, 1 for the highest; None where there are no scores."""
-  if None in scores:
+  known = [score for score in scores if score is not None]
+  if len(known) < len(scores):
     return [None] * len(scores)
-  best_first = sorted(range(len(scores)), key=lambda index: -scores[index])
+  best_first = sorted(range(len(known)), key=lambda index: -known[index])
   return [best_first.index(index) + 1 for index in range(len(scores))]
 
 

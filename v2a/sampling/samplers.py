@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
+from v2a import builders
 from v2a import guidance
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
@@ -73,7 +74,7 @@ class FlowSampler:
 
   def sample(
     self,
-    network,
+    network: builders.FlowModel,
     condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
@@ -134,7 +135,7 @@ class TokenSampler:
 
   def sample(
     self,
-    network,
+    network: builders.TokensModel,
     condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
@@ -184,7 +185,7 @@ class MaskedSampler(TokenSampler):
 
   def sample(
     self,
-    network,
+    network: builders.TokensModel,
     condition: condition_lib.Condition,
     inputs: dict,
     weights_G: jax.Array,
@@ -215,7 +216,9 @@ class MaskedSampler(TokenSampler):
 GENERATORS = {kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)}
 
 
-def conditions(network, inputs: dict, branches: tuple[tuple[str, ...], ...]) -> condition_lib.Condition:
+def conditions(
+  network: builders.FlowModel | builders.TokensModel, inputs: dict, branches: tuple[tuple[str, ...], ...]
+) -> condition_lib.Condition:
   """Returns the conditions of all branches of guidance, one after the other along the batch.
 
   Args:

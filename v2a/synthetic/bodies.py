@@ -44,8 +44,10 @@ def random_body(
   """Samples a body of a material."""
   shape = shape or random_streams.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
-  tint = tuple(value * rng.uniform(0.95, 1.05) for _ in range(3))
-  return Body(material, shape, rng.uniform(MIN_RADIUS, MAX_RADIUS), is_hidden, tint, rng.uniform(0, 6.28))
+  red, green, blue = (value * rng.uniform(0.95, 1.05) for _ in range(3))
+  return Body(
+    material, shape, rng.uniform(MIN_RADIUS, MAX_RADIUS), is_hidden, (red, green, blue), rng.uniform(0, 6.28)
+  )
 
 
 def _texture(body: Body, u, v, spun_u, spun_v, depth):

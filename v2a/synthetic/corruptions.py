@@ -85,7 +85,7 @@ def _blur(plane_LYX: np.ndarray, sigma: float) -> np.ndarray:
 
 def _archive(streams, severity, source_time_L, pixels_3LYX):
   size = pixels_3LYX.shape[-1]
-  gray_LYX = np.tensordot(np.float32([0.3, 0.59, 0.11]), pixels_3LYX, axes=1)
+  gray_LYX = np.tensordot(np.array([0.3, 0.59, 0.11], np.float32), pixels_3LYX, axes=1)
   gray_LYX = _blur(gray_LYX, size * (0.004 + 0.011 * severity))
   weave_L2 = (_per_time(streams, 'weave', source_time_L, 2) - 0.5) * (0.05 * severity * size)
   for frame, (down, right) in enumerate(np.round(weave_L2).astype(int)):

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 import itertools
+from typing import Any
 
 import numpy as np
 
@@ -82,7 +83,7 @@ class BouncingBody:
     self.end_s = time_s + (flight_s if self._leaves else rng.uniform(0.25, 0.6))
     self.turn = self.vx / body.radius if body.shape == 'disc' else self.vx * 4
 
-  def x(self, time: np.ndarray) -> float | np.ndarray:
+  def x(self, time: float | np.ndarray) -> Any:
     """Returns the horizontal position at times in seconds."""
     return self.x0 + self.vx * (time - self.start_s)
 

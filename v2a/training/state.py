@@ -7,6 +7,7 @@ average follows the trained parameters alone.
 
 from collections.abc import Callable
 import dataclasses
+from typing import Any
 
 from flax import nnx
 import jax
@@ -126,6 +127,6 @@ def _placed(new: nnx.State, old: nnx.State) -> nnx.State:
   return jax.tree.map(lambda leaf, like: jax.device_put(jnp.array(leaf, like.dtype), like.sharding), new, old)
 
 
-def num_parameters(tree) -> int:
+def num_parameters(tree: Any) -> int:
   """Returns the number of values in a pytree of arrays."""
   return sum(leaf.size for leaf in jax.tree.leaves(tree))

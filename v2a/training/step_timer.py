@@ -22,7 +22,7 @@ class StepTimer:
     Args:
       clips_per_step: of the global batch.
       tokens_per_clip: steps of the codec that a clip lasts.
-      least_step_s: what a step would take if all devices ran at their peak; None where that is unknown.
+      min_step_s: what a step would take if all devices ran at their peak; None where that is unknown.
     """
     self._clips_per_step, self._tokens_per_clip = clips_per_step, tokens_per_clip
     self._least_step_s = min_step_s

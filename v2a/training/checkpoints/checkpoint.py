@@ -50,7 +50,7 @@ class Checkpoints:
       workdir: training folder.
       keep_latest: newest ones kept.
       keep_every_steps: multiples that are kept for good; 0 for none.
-      patience_s: how long processes wait for one that does not end its part of a save.
+      timeout_s: how long processes wait for one that does not end its part of a save.
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
     self._patience_s = timeout_s

@@ -7,7 +7,6 @@ note, prompt, negative_prompt, transcript, event_times_s (of visible events). A 
 requests. Existing files are not overwritten. The seed is used for nothing else.
 """
 
-import argparse
 import fractions
 import json
 import pathlib
@@ -118,7 +117,7 @@ def write(output: pathlib.Path) -> None:
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
+  parser = flags.Parser(prog='python -m data_pipelines.demo', description=__doc__.split('\n')[0])
   parser.add_argument(
     '--output', type=flags.local_path, required=True, metavar='DIR', help='folder of the clips'
   )

@@ -9,7 +9,6 @@ second measures metrics and OOD scores on degraded clips; the third sets the thr
 v2a.evaluation.ood_calibration.
 """
 
-import argparse
 import sys
 
 from data_pipelines import command
@@ -20,7 +19,7 @@ NUM_CLIPS = 2000
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='scripts.fit_ood', description=__doc__.splitlines()[0])
+  parser = flags.Parser(prog='scripts.fit_ood', description=__doc__.splitlines()[0])
   parser.add_argument('--model', required=True, help='a packaged model, or a bundle')
   parser.add_argument('--generator', help='a generator of the model (default: its first)')
   source = parser.add_mutually_exclusive_group(required=True)

@@ -9,7 +9,6 @@ v2a.evaluation.check_classifiers are never used here. The same arguments on the 
 weights.
 """
 
-import argparse
 import pathlib
 import sys
 import time
@@ -289,7 +288,7 @@ def train(output: pathlib.Path, names: tuple[str, ...], scale: float = 1.0) -> N
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='scripts.train_classifiers', description=__doc__.splitlines()[0])
+  parser = flags.Parser(prog='scripts.train_classifiers', description=__doc__.splitlines()[0])
   parser.add_argument(
     '--output', type=flags.local_path, default=classifiers.FOLDER, help='folder to write the weights to'
   )

@@ -8,7 +8,6 @@ measures how far generated audio is from real audio must not become invariant to
 same arguments on the same machine give the same weights.
 """
 
-import argparse
 from collections.abc import Callable
 import pathlib
 import sys
@@ -131,7 +130,7 @@ def train(output: pathlib.Path, scale: float = 1.0, report: Callable[[str], obje
 
 
 def _run(argv: list[str] | None) -> int:
-  parser = argparse.ArgumentParser(prog='scripts.train_embedder', description=__doc__.splitlines()[0])
+  parser = flags.Parser(prog='scripts.train_embedder', description=__doc__.splitlines()[0])
   parser.add_argument(
     '--output', type=flags.local_path, default=synthetic.FILE, help='file to write the weights to'
   )

@@ -23,7 +23,7 @@ class Names:
   def collate(self, items, rng):
     return {
       'id_B': np.array([record['id'] for record in items]),
-      'draw_B': np.array([rng.random() for _ in items]),
+      'random_B': np.array([rng.random() for _ in items]),
     }
 
 
@@ -50,12 +50,12 @@ def test_a_batch_is_a_function_of_seed_and_step(items):
     again = batches(items)[step]
     assert all(np.array_equal(first[step][key], again[key]) for key in again)
   assert not np.array_equal(first[0]['id_B'], batches(items, seed=1)[0]['id_B'])
-  draws = np.concatenate([first[step]['draw_B'] for step in range(20)])
-  assert len(np.unique(draws)) == len(draws)
+  random_N = np.concatenate([first[step]['random_B'] for step in range(20)])
+  assert len(np.unique(random_N)) == len(random_N)
 
 
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_the_number_of_hosts_changes_nothing(items, num_processes):
+def test_batches_do_not_depend_on_the_number_of_hosts(items, num_processes):
   whole, size = batches(items)[3], 4 // num_processes
   parts = [batches(items, rows=range(i * size, (i + 1) * size))[3] for i in range(num_processes)]
   for key, value in whole.items():
@@ -63,7 +63,7 @@ def test_the_number_of_hosts_changes_nothing(items, num_processes):
 
 
 @pytest.mark.parametrize('sizes', [{'data': 8}, {'data': 2, 'tensor': 4}, {'fsdp': 2, 'context': 4}])
-def test_batches_lie_on_the_mesh_in_order(sizes):
+def test_batches_are_on_the_mesh_in_order(sizes):
   mesh = mesh_lib.make(sizes)
   assert loader.local_rows(mesh, 16) == tuple(range(16))  # one process holds them all
   batch = {'x_B3': np.arange(48).reshape(16, 3)}
@@ -75,7 +75,7 @@ def test_batches_lie_on_the_mesh_in_order(sizes):
 
 
 @pytest.mark.parametrize('start', [0, 5, 19])
-def test_iteration_starts_anywhere(items, start):
+def test_iteration_may_start_at_any_step(items, start):
   sequence = batches(items)
   got = list(loader.iterate(sequence, start, 2, 3))
   assert len(got) == 20 - start
@@ -83,7 +83,7 @@ def test_iteration_starts_anywhere(items, start):
     assert np.array_equal(batch['id_B'], sequence[step]['id_B'])
 
 
-def test_a_fault_in_a_thread_reaches_the_loop(items):
+def test_an_error_in_a_thread_is_raised_in_the_loop(items):
   task = Names()
   task.collate = lambda items, rng: {}['missing']
   with pytest.raises(KeyError, match='missing'):
@@ -103,15 +103,15 @@ def test_source(tmp_path):
   shard = tmp_path / 'a' / 'records-00000.array_record'
   data = shard.read_bytes()
   shard.write_bytes(data[:99] + bytes([data[99] ^ 1]) + data[100:])
-  with pytest.raises(ValueError, match='is not as it was written'):
+  with pytest.raises(ValueError, match='has changed since it was written'):
     loader.verify(loader.source(c), tmp_path / 'run', print)
   shard.write_bytes(data)
   with pytest.raises(ValueError, match='config.clip.num_channels is 1, but the records'):
     loader.source(files.override(c, ['--config.clip.num_channels=1']))
-  with pytest.raises(ValueError, match='clip asks for 9 s, but the records'):
+  with pytest.raises(ValueError, match='clip needs 9 s, but the records'):
     loader.source(files.override(c, ['--config.clip.clip_s=9']))
   records.write(tmp_path / 'b', [], spec)
-  with pytest.raises(ValueError, match='are none'):
+  with pytest.raises(ValueError, match='hold no records'):
     loader.source(files.override(c, [f'--config.data.train={tmp_path / "b"}']))
 
 
@@ -130,20 +130,20 @@ def damaged(tmp_path):
   return records.open(tmp_path / 'data')
 
 
-def test_other_records_stand_in_for_corrupt_ones(damaged):
+def test_corrupt_records_are_replaced_by_others(damaged):
   reported = []
   items = corrupt_records.FaultTolerantSource(damaged, 0.2, reported.append)
   ids = [items[k]['id'] for k in range(20)]
   assert [k for k in range(20) if ids[k] != f'fake/{k}'] == [4, 5, 14]
   assert items.num_corrupt == len(reported) == 3 and '3 of at most 4 so far' in reported[-1]
-  # In whatever order, by whatever process they are asked for.
+  # In any order, in any process.
   again = corrupt_records.FaultTolerantSource(damaged, 0.2)
   assert [again[k]['id'] for k in reversed(range(20))] == ids[::-1]
   assert (items.hash, items.spec, len(items)) == (damaged.hash, damaged.spec, 20)
 
 
 @pytest.mark.parametrize('num_processes', [2, 4])
-def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_processes):
+def test_replacements_do_not_depend_on_the_number_of_hosts(damaged, num_processes):
   whole, size = batches(corrupt_records.FaultTolerantSource(damaged, 0.2)), 4 // num_processes
   parts = [
     batches(corrupt_records.FaultTolerantSource(damaged, 0.2), rows=range(i * size, (i + 1) * size))
@@ -153,7 +153,7 @@ def test_corrupt_records_change_no_batch_by_the_number_of_hosts(damaged, num_pro
     assert np.array_equal(np.concatenate([part[step]['id_B'] for part in parts]), whole[step]['id_B'])
 
 
-def test_too_many_corrupt_records_are_bad_input(damaged):
+def test_too_many_corrupt_records_are_an_error(damaged):
   items = corrupt_records.FaultTolerantSource(damaged, 0.1)
   with pytest.raises(
     shards.CorruptRecordError, match='corrupt record 3 of 20; wanted at most 2 .*max_corrupt'

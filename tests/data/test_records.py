@@ -48,7 +48,7 @@ def test_encode_round_trip(sizes):
   assert record_schema.encode(again) == record_schema.encode(record)
 
 
-def test_records_of_before_there_were_codes_open_and_have_none(monkeypatch):
+def test_records_older_than_codes_have_none(monkeypatch):
   record = fake_records.make(SPEC, 3, 4)
   older = {key: wanted for key, wanted in record_schema.FIELDS.items() if key != 'codes_TK'}
   with monkeypatch.context() as context:
@@ -59,7 +59,7 @@ def test_records_of_before_there_were_codes_open_and_have_none(monkeypatch):
   assert same(record_schema.decode(data), record) and record_schema.decode(data)['codes_TK'].shape == (0, 0)
 
 
-def test_records_of_before_there_was_padding_to_tell_are_whole(monkeypatch):
+def test_records_older_than_padding_have_none(monkeypatch):
   record = fake_records.make(SPEC, 3, 4)
   older = {key: wanted for key, wanted in record_schema.FIELDS.items() if key != 'num_valid_samples'}
   data = record_schema.encode(record | {'num_valid_samples': 9})
@@ -74,7 +74,7 @@ def test_records_of_before_there_was_padding_to_tell_are_whole(monkeypatch):
   )
 
 
-def test_fake_is_a_function_of_its_seed():
+def test_fake_records_are_a_function_of_the_seed():
   assert same(fake_records.make(SPEC, 5), fake_records.make(SPEC, 5))
   assert not same(fake_records.make(SPEC, 5), fake_records.make(SPEC, 6))
 
@@ -123,12 +123,12 @@ def test_validate_says_what_is_wrong(change, message):
     (lambda data: data.replace(b'"version":1', b'"version":9'), 'another version'),
   ],
 )
-def test_decode_refuses_damage(damage, message):
+def test_decode_refuses_damaged_bytes(damage, message):
   with pytest.raises(ValueError, match=message):
     record_schema.decode(damage(record_schema.encode(fake_records.make(SPEC))))
 
 
-def test_folder_gives_what_was_written(folder):
+def test_a_folder_holds_the_written_records(folder):
   source = records.open(folder)
   assert len(source) == 8 and source.spec == SPEC
   assert len(list(folder.glob('*.array_record'))) == 3
@@ -138,14 +138,14 @@ def test_folder_gives_what_was_written(folder):
     source[8]
 
 
-def test_hash_names_the_content(folder, tmp_path):
+def test_the_hash_is_of_the_content(folder, tmp_path):
   items = [fake_records.make(SPEC, seed, 4) for seed in range(8)]
   assert records.open(folder).hash == records.InMemorySource(items, SPEC).hash
   records.write(tmp_path / 'b', items[::-1], SPEC)
   assert records.open(tmp_path / 'b').hash != records.open(folder).hash
 
 
-def test_chain_is_one_after_the_other(folder, tmp_path):
+def test_several_folders_are_concatenated(folder, tmp_path):
   records.write(tmp_path / 'b', [fake_records.make(SPEC, 20, 4)], SPEC)
   source = records.open(folder, tmp_path / 'b')
   assert len(source) == 9
@@ -156,13 +156,13 @@ def test_chain_is_one_after_the_other(folder, tmp_path):
     records.open(folder, tmp_path / 'c')
 
 
-def test_a_broken_write_leaves_nothing(tmp_path):
+def test_a_failed_write_leaves_no_files(tmp_path):
   with pytest.raises(ValueError, match='occurs twice'):
     records.write(tmp_path / 'a', [fake_records.make(SPEC), fake_records.make(SPEC)], SPEC)
   assert not list(tmp_path.iterdir())
 
 
-def test_an_old_folder_is_not_written_over(folder):
+def test_an_existing_folder_is_not_overwritten(folder):
   with pytest.raises(FileExistsError, match='exists already'):
     records.Writer(folder, SPEC)
 
@@ -183,7 +183,7 @@ def test_open_says_what_is_missing(folder, tmp_path):
 
 
 @pytest.mark.parametrize('harm', ['cut', 'damaged', 'written so'])
-def test_a_record_that_is_not_as_written_is_corrupt(folder, tmp_path, harm):
+def test_a_record_that_has_changed_is_corrupt(folder, tmp_path, harm):
   shutil.copytree(folder, tmp_path / 'data')
   shard = tmp_path / 'data' / 'records-00000.array_record'
   opened, content = records.open(tmp_path / 'data'), shard.read_bytes()
@@ -204,7 +204,7 @@ def test_a_record_that_is_not_as_written_is_corrupt(folder, tmp_path, harm):
 
 
 @pytest.mark.parametrize('harm', ['gone', 'unreadable'])
-def test_storage_that_fails_is_no_corrupt_record(folder, tmp_path, harm):
+def test_failing_storage_is_no_corrupt_record(folder, tmp_path, harm):
   shutil.copytree(folder, tmp_path / 'data')
   shard = tmp_path / 'data' / 'records-00000.array_record'
   opened = records.open(tmp_path / 'data')
@@ -215,7 +215,7 @@ def test_storage_that_fails_is_no_corrupt_record(folder, tmp_path, harm):
     opened[0]
 
 
-def test_a_failure_that_has_passed_is_none(folder, monkeypatch):
+def test_a_temporary_failure_is_retried(folder, monkeypatch):
   shard, read = records.open(folder).shards[0], shards.Shard._read
   attempts = []
 
@@ -268,7 +268,7 @@ def test_samples_are_spread_over_all_records():
   assert records.sample_indices(7, 100, 3) == list(range(7))
 
 
-def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
+def test_verification_finds_a_changed_shard(folder, tmp_path):
   copy = tmp_path / 'copy'
   shutil.copytree(folder, copy)
   shards.verify(records.open(copy).shards)
@@ -278,7 +278,7 @@ def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
   shard.write_bytes(data)
   for part in (0, 2):
     shards.verify(records.open(copy).shards[part::3])  # shares of other processes
-  with pytest.raises(ValueError, match='records-00001.array_record is not as it was written'):
+  with pytest.raises(ValueError, match='records-00001.array_record has changed since it was written'):
     shards.verify(records.open(copy).shards[1::3])
   shard.write_bytes(data[:-8])
   with pytest.raises(ValueError, match='records-00001.array_record has .* bytes; wanted'):
@@ -286,7 +286,7 @@ def test_what_has_changed_since_it_was_written_is_found(folder, tmp_path):
 
 
 @pytest.mark.parametrize('method', ['write', 'close'])
-def test_a_full_disk_is_one_line_and_leaves_nothing(method, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_one_line_error_and_leaves_no_files(method, tmp_path, monkeypatch):
   class Full:
     def __init__(self, path, options):
       pathlib.Path(path).touch()
@@ -307,13 +307,13 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(method, tmp_path, monkeypatc
   assert not list(tmp_path.iterdir())
 
 
-def test_records_are_kept_where_their_folder_is_taken_meanwhile(tmp_path):
+def test_records_are_not_deleted_if_their_folder_appears_meanwhile(tmp_path):
   with pytest.raises(OSError, match='is there by now .* the records are in') as caught:
     with records.Writer(tmp_path / 'new', SPEC) as writer:
       writer.add(fake_records.make(SPEC))
-      (tmp_path / 'new').write_text('of somebody else')
-  (kept,) = [path for path in tmp_path.iterdir() if path.name != 'new']
-  assert str(kept) in str(caught.value) and len(records.open(kept)) == 1
+      (tmp_path / 'new').write_text('another file')
+  (partial,) = [path for path in tmp_path.iterdir() if path.name != 'new']
+  assert str(partial) in str(caught.value) and len(records.open(partial)) == 1
 
 
 def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
@@ -342,7 +342,7 @@ def test_a_shard_is_verified_once(folder, tmp_path, monkeypatch):
   assert names[0] in hashed
 
 
-def test_verifying_shows_how_far_it_is(folder, monkeypatch):
+def test_verification_reports_progress(folder, monkeypatch):
   monkeypatch.setattr(shards, '_REPORT_EVERY_S', -1.0)
   reported = []
   shards.verify(records.open(folder).shards, None, reported.append)

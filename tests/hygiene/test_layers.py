@@ -13,6 +13,7 @@ ROWS = (
     'shapes',
     'clip',
     'chips',
+    'degradations',
     'execution',
     'guidance',
     'input_errors',

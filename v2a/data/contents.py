@@ -1,4 +1,4 @@
-"""What a set of records holds, counted: how many have sound, and how long their texts are."""
+"""Statistics of a set of records: how many have audio, and how long their texts are."""
 
 import collections
 from collections.abc import Mapping
@@ -10,10 +10,10 @@ class Contents:
   """Counts of records; those of several sets are added by `+`.
 
   Attributes:
-    num_records: that were counted.
-    num_with_audio: those of them that have sound.
-    text_bytes: length of an annotation in bytes of UTF-8 -> how many are as long.
-    transcript_bytes: likewise of transcripts.
+    num_records: number of counted records.
+    num_with_audio: number of records with audio.
+    text_bytes: length of an annotation in bytes of UTF-8 -> number of records.
+    transcript_bytes: likewise for transcripts.
   """
 
   num_records: int = 0
@@ -25,7 +25,7 @@ class Contents:
     """Counts a record."""
     self.num_records += 1
     self.num_with_audio += record['has_audio']
-    # As models read them: see conditioning.text.to_bytes.
+    # As in conditioning.text.to_bytes.
     self.text_bytes[len(record['text'].strip().encode())] += 1
     self.transcript_bytes[len(record['transcript'].strip().encode())] += 1
 
@@ -56,10 +56,10 @@ class Contents:
     return cls(found['num_records'], found['num_with_audio'], *counters)
 
   def truncation_notes(self, num_text_bytes: int, num_transcript_bytes: int) -> list[str]:
-    """Returns a line a kind of text of which some are longer than a model reads.
+    """Returns a line for each kind of text of which some are longer than a model reads.
 
     Args:
-      num_text_bytes, num_transcript_bytes: that it reads, see clip.ClipSpec.
+      num_text_bytes, num_transcript_bytes: limits of the model, see clip.ClipSpec.
     """
     lines = []
     for what, sizes, key, limit in (

@@ -1,4 +1,4 @@
-"""Corrupt records: a few are left out and others stand in for them, so that a long training survives them."""
+"""Corrupt records: a few are replaced by other records, so that they do not end a long training."""
 
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ _NUM_REPORTED, _REPORT_EVERY = 10, 100
 class FaultTolerantSource:
   """A source of which a few records may be corrupt.
 
-  In place of a corrupt record stands another, which depends on its index and on which records are corrupt
-  alone: all processes that read the same storage get the same.
+  A corrupt record is replaced by another, which depends only on its index and on which records are corrupt:
+  all processes that read the same storage get the same.
   """
 
   def __init__(
@@ -31,8 +31,8 @@ class FaultTolerantSource:
 
     Args:
       source: of records.
-      max_corrupt_record_share: of its records, how many may be corrupt.
-      report: is given a line for each of the first, and then for every hundredth.
+      max_corrupt_record_share: share of its records that may be corrupt, 0..1.
+      report: takes a line for each of the first ten, and then for every hundredth.
     """
     self._source, self._report = source, report
     self.spec, self.hash, self.folders = source.spec, source.hash, source.folders
@@ -42,26 +42,26 @@ class FaultTolerantSource:
 
   @property
   def num_corrupt(self) -> int:
-    """How many different records were found corrupt so far."""
+    """Number of different records found corrupt so far."""
     return len(self._corrupt)
 
   def __len__(self) -> int:
     return len(self._source)
 
   def __getitem__(self, index: int) -> dict:
-    """Returns a record, or the one in its place.
+    """Returns a record, or its replacement.
 
     Raises:
       shards.CorruptRecordError: too many are corrupt.
     """
-    for candidate in itertools.chain([index], _substitutes(index, len(self))):
+    for candidate in itertools.chain([index], _replacements(index, len(self))):
       if candidate in self._corrupt:
         continue
       try:
         return self._source[candidate]
       except shards.CorruptRecordError as error:
         self._count(candidate, error)
-    raise AssertionError('unreachable: there are endless substitutes')
+    raise AssertionError('unreachable: the replacements do not end')
 
   def _count(self, index: int, error: shards.CorruptRecordError) -> None:
     with self._lock:
@@ -78,8 +78,8 @@ class FaultTolerantSource:
       self._report(f'{error}. Another takes its place; {count} of at most {self.max_corrupt} so far.')
 
 
-def _substitutes(index: int, num_records: int) -> Iterator[int]:
-  """Yields records that may stand in place of one, in an order of its own; those of one shard differ."""
+def _replacements(index: int, num_records: int) -> Iterator[int]:
+  """Yields indices of replacements, in a random order that differs between the records of one shard."""
   rng = np.random.default_rng((index, 0xC0B7))
   while True:
     yield int(rng.integers(num_records))

@@ -22,8 +22,8 @@ from v2a.media import read as media_read
 from v2a.media import sidecar
 from v2a.synthetic import truth as truth_lib
 
-# Why a clip of a folder is skipped.
-OVER_NUM_CLIPS = 'more clips than were asked for'
+# Reasons for skipping a clip of a folder.
+OVER_NUM_CLIPS = 'more clips than requested'
 _UNREADABLE = 'the video or its sidecar cannot be read'
 _END_SLACK_S = 0.1  # by which a video may be shorter than its frame rate says
 
@@ -44,7 +44,7 @@ def read(
     spec: rates and lengths.
     skipped: counts the clips that are not yielded, by reason.
     report: takes a line where the folder holds files that are no videos, and one for each video that fails.
-    failures: takes a line for each video that cannot be read, or whose sidecar cannot; the others go on.
+    failures: takes a line for each video that cannot be read, or whose sidecar cannot.
 
   Raises:
     FileNotFoundError: the folder is missing.

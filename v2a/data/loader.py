@@ -1,10 +1,10 @@
-"""Batches from records: the global batch of step s is a pure function of (manifest, seed, s).
+"""Batches of records: the global batch of step s is a pure function of (manifest, seed, s).
 
-Row j of step s is record order(s * batch_size + j), where `order` shuffles the whole source anew for every
-epoch. Its random generator is seeded by (seed, s, j). Nothing depends on the number of hosts, and resuming is
-arithmetic: there is no iterator state to save. Another record stands in place of a corrupt one, in all
-processes the same (`corrupt.FaultTolerantSource`). Each process reads the rows that its devices hold; where
-an axis of the mesh whose members see the same clips spans processes, they read the same rows.
+Row j of step s is record order(s * batch_size + j), where `order` is a new permutation of the whole source in
+each epoch. The random generator of the row is seeded by (seed, s, j). Nothing depends on the number of hosts,
+and resuming needs no iterator state. A corrupt record is replaced by another, the same one in all processes
+(`corrupt_records.FaultTolerantSource`). Each process reads the rows that its devices hold; processes along an
+axis of the mesh whose members need the same clips read the same rows.
 """
 
 from collections.abc import Callable
@@ -26,10 +26,9 @@ from v2a.data import shards
 from v2a.sharding import mesh as mesh_lib
 
 VERIFIED = 'verified_records'  # folder of the workdir, see shards.VerificationCache
-NUM_PREFETCHED_ON_DEVICE = (
-  3  # batches on the devices beside the one in use: of the next step, ready, on its way
-)
-# Rates and sizes that records must share with the configuration; clips may be cut shorter by the task.
+# Batches on the devices beside the one in use: of the next step, ready, in transfer.
+NUM_PREFETCHED_ON_DEVICE = 3
+# Rates and sizes that records must share with the configuration; the task may crop clips.
 _SHARED = ('sample_rate_hz', 'num_channels', 'semantic_fps', 'sync_fps', 'frame_size')
 
 
@@ -58,7 +57,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.Record
   folders = c.data[split]
   if not folders:
     raise ValueError(
-      f'config.data.{split} names no folder of records; make some by data_pipelines, or pass --tiny.'
+      f'config.data.{split} names no folder of records; create some with data_pipelines, or pass --tiny.'
     )
   found = records.open(*folders)
   for name in _SHARED:
@@ -67,29 +66,29 @@ def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.Record
       raise ValueError(f'config.clip.{name} is {wanted}, but the records of {folders} have {got}.')
   if found.spec.num_samples < spec.num_samples:
     raise ValueError(
-      f'config.clip asks for {float(spec.duration_s):g} s, but the records of {folders} last '
+      f'config.clip needs {float(spec.duration_s):g} s, but the records of {folders} last '
       f'{float(found.spec.duration_s):g} s.'
     )
   if not len(found):
-    raise ValueError(f'The records of {folders} are none.')
+    raise ValueError(f'{folders} hold no records.')
   return found
 
 
 def verify(
   items: records.RecordSource, workdir: pathlib.Path, report: Callable[[str], None]
 ) -> shards.VerificationCache:
-  """Reads the shards that the workdir does not know as verified; of several processes each its share.
+  """Checks the digests of shards that were not verified before; with several processes each its share.
 
   Args:
     items: records in files, or in memory.
-    workdir: training folder; need not be there.
-    report: is given lines of progress.
+    workdir: training folder, where earlier results are read; need not exist.
+    report: takes lines of progress.
 
   Returns:
-    What is known now, to be saved.
+    The results, to be saved.
 
   Raises:
-    ValueError: a shard is not as it was written.
+    ValueError: a shard has changed since it was written.
   """
   known = shards.VerificationCache(workdir / VERIFIED, jax.process_index())
   found = [shard for folder in items.folders for shard in folder.shards]
@@ -98,7 +97,7 @@ def verify(
 
 
 def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
-  """Returns a made-up record of a configuration's sizes."""
+  """Returns a fake record with the sizes of a configuration."""
   num_codebooks = c.codec.num_codebooks if c.codec.bottleneck == 'rvq' else 0
   return fake_records.make(
     schema.clip_spec(c), seed, c.codec.num_latent_channels, num_codebooks, c.codec.codebook_size
@@ -108,17 +107,17 @@ def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
 def abstract_batch(
   c: ml_collections.ConfigDict, task: Collator, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns shapes, types and shardings of a task's batches."""
-  one, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
+  """Returns shapes, types and shardings of the global batches of a task."""
+  single, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
   shape = lambda value: (c.training.batch_size, *value.shape[1:])
   return {
-    name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding) for name, value in one.items()
+    name: jax.ShapeDtypeStruct(shape(value), value.dtype, sharding=sharding) for name, value in single.items()
   }
 
 
 @functools.lru_cache
 def local_rows(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
-  """Returns which rows of a global batch the devices of this process hold, in order.
+  """Returns the rows of a global batch that the devices of this process hold, in order.
 
   Raises:
     ValueError: the batch does not divide over the mesh.
@@ -129,8 +128,9 @@ def local_rows(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
       f'config.training.batch_size must be a multiple of the {num_shards} parts that the mesh '
       f'splits it in; got {batch_size}.'
     )
-  held = mesh_lib.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
-  return tuple(sorted({row for (rows,) in held for row in range(*rows.indices(batch_size))}))
+  indices = mesh_lib.batch_sharding(mesh).addressable_devices_indices_map((batch_size,)).values()
+  slices = [index[0] for index in indices if index is not None]
+  return tuple(sorted({row for each in slices for row in range(*each.indices(batch_size))}))
 
 
 class Batches:
@@ -148,12 +148,12 @@ class Batches:
     """Describes the batches; nothing is read yet.
 
     Args:
-      task: makes parts of batches of records.
+      task: turns records into rows of batches.
       items: source of records.
-      batch_size: of all processes together.
-      num_steps: length of the sequence.
-      seed: of order and crops.
-      rows: of the global batch, those wanted here; None for all.
+      batch_size: of the global batch.
+      num_steps: number of batches.
+      seed: of the order of records, and of crops.
+      rows: rows of the global batch to return; None for all.
     """
     self._task = task
     self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
@@ -182,14 +182,14 @@ def iterate(
   num_prefetched: int,
   put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None,
 ) -> Iterator[dict]:
-  """Yields `batches[start]`, `batches[start + 1]`, ... prepared ahead by threads.
+  """Yields `batches[start]`, `batches[start + 1]`, ..., read ahead by threads.
 
   Args:
     batches: of the run.
     start: first step.
-    num_threads: that read and prepare.
-    num_prefetched: batches that lie ready on the host.
-    put: brings a batch to the devices, while the step before runs; None leaves it on the host.
+    num_threads: number of threads.
+    num_prefetched: batches that are ready on the host.
+    put: transfers a batch to the devices, while the step before runs; None leaves it on the host.
   """
   dataset = grain.MapDataset.source(batches)[start:]
   options = grain.ReadOptions(num_threads=num_threads, prefetch_buffer_size=num_prefetched)
@@ -214,14 +214,14 @@ def to_devices(
   sharding = mesh_lib.batch_sharding(mesh)
   if jax.process_count() == 1:
     return jax.device_put(batch, sharding)
-  place = {row: index for index, row in enumerate(local_rows(mesh, batch_size))}
+  position = {row: index for index, row in enumerate(local_rows(mesh, batch_size))}
 
   def whole(value: np.ndarray) -> jax.Array:
     shape = (batch_size, *value.shape[1:])
 
     def part(index: tuple) -> np.ndarray:
       begin, end, _ = index[0].indices(batch_size)
-      return value[place[begin] : place[begin] + end - begin]
+      return value[position[begin] : position[begin] + end - begin]
 
     return jax.make_array_from_callback(shape, sharding, part)
 

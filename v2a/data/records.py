@@ -51,11 +51,17 @@ class Writer:
     about: dict | None = None,
     records_per_shard: int = 512,
   ):
-    """Args: path: folder to make. spec: lengths of every record. about: JSON-able notes for the manifest.
+    """Prepares writing; the folder is created on entering the context.
+
+    Args:
+      path: of the folder.
+      spec: lengths of every record.
+      about: JSON-able notes for the manifest.
+      records_per_shard: number of records in each shard but the last.
 
     Raises:
-      FileExistsError: the folder is there already.
-      ValueError: its path is no UTF-8.
+      FileExistsError: the folder exists.
+      ValueError: its path is not UTF-8.
     """
     self.path = _checked(path)
     if self.path.exists():
@@ -68,14 +74,14 @@ class Writer:
     self._shard = None
     self._hash = hashlib.sha256()
     self._ids: set[str] = set()
-    self.contents = contents_lib.Contents()  # of the records that were added
+    self.contents = contents_lib.Contents()  # of the records written so far
 
   def __enter__(self) -> 'Writer':
     self._partial.mkdir(parents=True)
     return self
 
   def add(self, record: dict) -> None:
-    """Appends one record. Raises ValueError where it breaks the schema or repeats an id."""
+    """Appends one record. Raises ValueError if it does not fit the schema or repeats an id."""
     record_schema.validate(record, self._spec)
     if record['id'] in self._ids:
       raise ValueError(f'Record id {record["id"]!r} occurs twice in {self.path}.')
@@ -92,7 +98,7 @@ class Writer:
     self._hash.update(struct.pack('<Q', len(data)) + data)
 
   def _checked(self, work: Callable, *args) -> None:
-    """Calls a method of a shard, whose faults are those of its file (a full disk)."""
+    """Calls a method of a shard, which raises RuntimeError where its file cannot be written."""
     try:
       work(*args)
     except RuntimeError as error:
@@ -114,7 +120,7 @@ class Writer:
         is_whole = True
     finally:
       if not is_whole:
-        self._shard = None  # to close it is not worth another error
+        self._shard = None  # closing it could raise another error
         shutil.rmtree(self._partial, ignore_errors=True)
     if is_whole:
       try:
@@ -138,7 +144,7 @@ class Writer:
 
 
 def _checked(path: str | pathlib.Path) -> pathlib.Path:
-  """Returns the path of a folder of records. Raises ValueError where ArrayRecord cannot open it."""
+  """Returns the path of a folder of records. Raises ValueError if ArrayRecord cannot open it."""
   files.check_local('the folder of records', path)
   if file_names.utf8(str(path)) != str(path):
     raise ValueError(
@@ -161,8 +167,8 @@ class RecordSource(Protocol):
 
   Attributes:
     spec: ClipSpec of all records.
-    hash: identifies the content.
-    folders: that the records are in; () where they are in memory.
+    hash: SHA-256 of the content.
+    folders: of the records; () if they are in memory.
   """
 
   spec: clip.ClipSpec
@@ -182,13 +188,13 @@ class FolderSource:
   """Random access to the records of one folder: `len(folder)`, `folder[3]`.
 
   Attributes:
-    path: where it lies.
-    manifest: the dict of manifest.json.
-    spec: ClipSpec of all its records.
-    hash: identifies the content.
-    shards: its files, in order.
-    codecs: of the codecs that have encoded them, by bottleneck: a dict of path and digest
-      (weights.codec_digest); {} where it was not noted.
+    path: of the folder.
+    manifest: content of manifest.json.
+    spec: ClipSpec of all records.
+    hash: SHA-256 of the content.
+    shards: files of the folder, in order.
+    codecs: bottleneck -> path and digest (weights.codec_digest) of the codec that encoded the records; {} if
+      the manifest does not have them.
   """
 
   def __init__(self, path: str | pathlib.Path):
@@ -214,7 +220,7 @@ class FolderSource:
     return self.manifest['num_records']
 
   def __getitem__(self, index: int) -> dict:
-    """Raises CorruptError where a record is not as it was written, and OSError where the storage fails."""
+    """Returns a record. Raises CorruptRecordError if it has changed, and OSError if the storage fails."""
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
     which = bisect.bisect_right(self._ends, index)
@@ -251,17 +257,15 @@ class InMemorySource:
 
 
 class ConcatSource:
-  """Several sources one after the other."""
+  """Concatenation of several sources."""
 
   def __init__(self, sources: Sequence[RecordSource]):
     if not sources:
-      raise ValueError('At least one source of records is wanted; got none.')
+      raise ValueError('At least one source of records is required; got none.')
     self.spec = sources[0].spec
     for source in sources:
       if source.spec != self.spec:
-        raise ValueError(
-          f'Records chained together must share one ClipSpec; got {self.spec} and {source.spec}.'
-        )
+        raise ValueError(f'Records of one source must share one ClipSpec; got {self.spec} and {source.spec}.')
     self.sources = tuple(sources)
     self._ends = list(itertools.accumulate(len(source) for source in sources))
     self.hash = hashlib.sha256(' '.join(source.hash for source in sources).encode()).hexdigest()
@@ -292,7 +296,7 @@ def open(*paths: str | pathlib.Path) -> ConcatSource:
   """Opens one or several folders of records as one source.
 
   Raises:
-    FileNotFoundError: a folder or its manifest is not there.
+    FileNotFoundError: a folder or its manifest does not exist.
     ValueError: a manifest is damaged, or the folders differ in ClipSpec.
   """
   return ConcatSource([FolderSource(path) for path in paths])
@@ -306,9 +310,9 @@ def sample_indices(num_records: int, count: int, seed: int) -> list[int]:
 
 
 def contents(source: RecordSource) -> contents_lib.Contents:
-  """Returns what a source holds. Of folders whose manifest does not tell, a sample is counted.
+  """Returns statistics of a source, of a sample of records where a manifest does not have them.
 
-  All of such a folder where nothing in the sample has sound, since it may hold little.
+  If no record of the sample has audio, all records are counted.
   """
   if isinstance(source, ConcatSource):
     return sum(map(contents, source.sources), contents_lib.Contents())

@@ -1,11 +1,10 @@
-"""Shards: ArrayRecord files of a folder of records, read at random with a bounded number of open files.
+"""Shards: ArrayRecord files of a folder of records, with random access and a bounded number of open files.
 
-A shard is opened when a record of it is asked for. All folders of a process share one cache of open shards;
-of more than `max_open` the one that was used longest ago is dropped, and closed once no thread reads it.
+A shard is opened when one of its records is read. All folders of a process share one cache of open shards; of
+more than `max_open` the least recently used one is dropped, and closed once no thread reads it.
 
-A record that cannot be read is one of two things. Where the system reads all bytes of its shard, it is
-corrupt, and another attempt would end the same (`CorruptRecordError`). Where it does not, the storage
-fails, which may pass (OSError).
+If a record cannot be read although all bytes of its shard can, it is corrupt, and reading it again does not
+help (`CorruptRecordError`). Otherwise the storage fails, which may be temporary (OSError).
 """
 
 import collections
@@ -26,14 +25,14 @@ from v2a import files
 from v2a import input_errors
 
 _MAX_OPEN = 1024
-_SHARE_OF_DESCRIPTORS = 4  # one in so many may be a shard: sockets, logs and checkpoints want some, too
-# Records are read at random: what follows a record in its file is not wanted next.
+_SHARE_OF_DESCRIPTORS = 4  # shards may use 1 / this of the file descriptors; sockets and logs need some, too
+# Records are read at random: the next record of the file is not needed next.
 _READER_OPTIONS = 'readahead_buffer_size:0'
 _REPORT_EVERY_S = 10.0
 
 
 class CorruptRecordError(ValueError):
-  """A record whose bytes are not those that were written; reading it again does not help."""
+  """A record has other bytes than were written; reading it again does not help."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Shard:
 
   Attributes:
     path: of the file.
-    num_records: that it holds.
-    num_bytes, sha256: of the file as it was written; None in folders of before.
+    num_records: number of records in it.
+    num_bytes, sha256: of the file as it was written; None in older folders.
   """
 
   path: pathlib.Path
@@ -68,10 +67,10 @@ class Shard:
     """
     try:
       return self._read(position)
-    except RuntimeError as error:  # whatever befalls ArrayRecord, a disk that fails included
+    except RuntimeError as error:  # raised by ArrayRecord for everything, including failing storage
       if input_errors.is_out_of_memory(error):
         raise
-      _OPEN.drop(self.path)  # its reader may hold on to what has passed
+      _OPEN.drop(self.path)  # its reader may have stored a temporary failure
       _check_readable(self.path, self.path.stat().st_mtime_ns)
     try:
       return self._read(position)
@@ -86,7 +85,7 @@ class Shard:
 
 
 class _OpenShards:
-  """Readers of the shards that were used last; threads share them."""
+  """Readers of the most recently used shards, shared by threads."""
 
   def __init__(self):
     self._readers: collections.OrderedDict[pathlib.Path, object] = collections.OrderedDict()
@@ -99,14 +98,14 @@ class _OpenShards:
         self._readers.move_to_end(path)
         return self._readers[path]
       while len(self._readers) >= max_open():
-        # Not closed here: a thread may be reading. The last one that lets go of it closes it.
+        # Not closed here: a thread may be reading. It is closed with the last reference.
         self._readers.popitem(last=False)
       # Under the lock, or threads would open one shard several times.
       reader = self._readers[path] = array_record_module.ArrayRecordReader(str(path), _READER_OPTIONS)
       return reader
 
   def drop(self, path: pathlib.Path) -> None:
-    """Forgets a reader, which may hold what it has read of a file that has changed."""
+    """Drops the reader of a shard, which may have cached bytes of a file that has changed."""
     with self._lock:
       self._readers.pop(path, None)
 
@@ -118,7 +117,7 @@ _OPEN = _OpenShards()
 
 
 def max_open() -> int:
-  """Returns how many shards may be open at once: a part of what the system allows this process."""
+  """Returns how many shards may be open at once: a part of the file descriptors of this process."""
   limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
   if limit == resource.RLIM_INFINITY:
     return _MAX_OPEN
@@ -127,24 +126,31 @@ def max_open() -> int:
 
 @functools.lru_cache(maxsize=4096)
 def _check_readable(path: pathlib.Path, mtime_ns: int) -> None:
-  """Raises OSError where the system does not read a file; asked once, not for every corrupt record of it."""
-  del mtime_ns  # part of the key of the cache
+  """Raises OSError if a file cannot be read; cached, since each corrupt record of it asks."""
+  del mtime_ns  # part of the cache's key
   files.sha256(path)
 
 
 class VerificationCache:
-  """What is known of shards that were read whole: path -> size, time of change and digest.
+  """Shards whose digest was verified: path -> size, modification time and digest.
 
-  Kept in a file, so that a restart reads no shard again that has not changed since. Of several processes each
-  keeps a file of its own, and reads those of all.
+  Stored in files, so that a restart does not read unchanged shards again. Each process writes its own file,
+  and reads those of all.
   """
 
   def __init__(self, folder: pathlib.Path | None = None, process: int = 0):
-    """Args: folder: holds the files; need not be there. None keeps nothing. process: number of this one."""
-    self._file = folder / f'{process}.json' if folder else None
-    self._own: dict[str, list] = self._read(self._file) if self._file and self._file.is_file() else {}
+    """Reads earlier results.
+
+    Args:
+      folder: of the files; need not exist. None stores nothing.
+      process: index of this process.
+    """
+    self._file = None if folder is None else folder / f'{process}.json'
+    self._own: dict[str, list] = {}
+    if self._file is not None and self._file.is_file():
+      self._own = self._read(self._file)
     self._all = dict(self._own)
-    for file in sorted(folder.glob('*.json')) if folder else ():
+    for file in () if folder is None else sorted(folder.glob('*.json')):
       self._all |= self._read(file)
 
   @staticmethod
@@ -152,7 +158,7 @@ class VerificationCache:
     try:
       found = json.loads(file.read_text())
     except (OSError, ValueError):
-      return {}  # torn or gone: the shards are read again
+      return {}  # incomplete or deleted: the shards are read again
     return found if isinstance(found, dict) else {}
 
   def has(self, shard: Shard) -> bool:
@@ -160,7 +166,7 @@ class VerificationCache:
     return self._all.get(str(shard.path.absolute())) == self._state(shard)
 
   def add(self, shard: Shard) -> None:
-    """Notes a shard that was verified."""
+    """Adds a verified shard."""
     self._own[str(shard.path.absolute())] = self._state(shard)
 
   @staticmethod
@@ -178,12 +184,12 @@ class VerificationCache:
 def verify(
   wanted: Iterable[Shard], known: VerificationCache | None = None, report: Callable[[str], None] | None = None
 ) -> None:
-  """Reads shards whole, but for those that are known to be as they were written.
+  """Checks the digests of shards.
 
   Args:
-    wanted: shards; those without a digest are left out.
-    known: shards that need not be read; those that were read are added.
-    report: is given a line every few seconds, and one at the end where anything was read.
+    wanted: shards; those without a digest are skipped.
+    known: shards that were verified before and are skipped; the others are added.
+    report: takes a line every few seconds, and one at the end if any shard was read.
 
   Raises:
     ValueError: a shard has changed since it was written.
@@ -206,8 +212,8 @@ def verify(
         )
     if files.sha256(shard.path) != shard.sha256:
       raise ValueError(
-        f'{shard.path} is not as it was written: its SHA-256 is not that of the manifest. '
-        'Restore it, or go without its corrupt records by config.data.verify=false and '
+        f'{shard.path} has changed since it was written: its SHA-256 is not that of the manifest. '
+        'Restore it, or skip its corrupt records with config.data.verify=false and '
         'config.data.max_corrupt_record_share.'
       )
     known.add(shard)

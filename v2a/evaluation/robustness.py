@@ -14,9 +14,9 @@ import dataclasses
 import pathlib
 
 import numpy as np
-import scipy.ndimage
 
 from v2a import clip as clip_lib
+from v2a import degradations
 from v2a.data import examples as examples_lib
 from v2a.evaluation import evaluator
 from v2a.evaluation import ood_calibration
@@ -62,8 +62,7 @@ def _noise(frame_LYX3, fps, severity, rng):
 def _blur(frame_LYX3, fps, severity, rng):
   del fps, rng
   sigma = severity * frame_LYX3.shape[1]
-  return _to_uint8(scipy.ndimage.gaussian_filter(
-    frame_LYX3.astype(np.float32), (0, sigma, sigma, 0), mode='nearest'))  # fmt: skip
+  return _to_uint8(degradations.blur(frame_LYX3.astype(np.float32), sigma))
 
 
 def _drop(frame_LYX3, fps, severity, rng):

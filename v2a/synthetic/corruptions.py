@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import scipy.fft
-import scipy.ndimage
 
+from v2a import degradations
 from v2a.synthetic import random_streams
 
 CORRUPTIONS = ('clean', 'archive', 'degraded')
@@ -70,52 +70,40 @@ def _grain(streams, name: str, source_time_L: np.ndarray, size: int) -> np.ndarr
   """Returns noise of unit variance (L, Y, X), equal for frames of equal source time."""
   rng = streams.rng(name)
   stored = rng.standard_normal((3, size * size + 8191), dtype=np.float32)
-  start_L = (_per_time(streams, name + ' start', source_time_L, 2) * (3, 8191)).astype(np.int64)
-  out = np.empty((len(source_time_L), size, size), np.float32)
-  for frame, (row, start) in enumerate(start_L):
-    out[frame] = stored[row, start : start + size * size].reshape(size, size)
-  return out
-
-
-def _blur(plane_LYX: np.ndarray, sigma: float) -> np.ndarray:
-  return scipy.ndimage.gaussian_filter1d(
-    scipy.ndimage.gaussian_filter1d(plane_LYX, sigma, axis=1, mode='nearest'), sigma, axis=2, mode='nearest'
-  )
+  start_L2 = (_per_time(streams, name + ' start', source_time_L, 2) * (3, 8191)).astype(np.int64)
+  row_L, start_L = start_L2.T
+  return degradations.grain(stored.reshape(-1), row_L * stored.shape[1] + start_L, size, size)
 
 
 def _archive(streams, severity, source_time_L, pixels_3LYX):
   size = pixels_3LYX.shape[-1]
-  gray_LYX = np.tensordot(np.array([0.3, 0.59, 0.11], np.float32), pixels_3LYX, axes=1)
-  gray_LYX = _blur(gray_LYX, size * (0.004 + 0.011 * severity))
+  gray_LYX = np.tensordot(degradations.GREY_3, pixels_3LYX, axes=1)
+  gray_LYX = degradations.blur(gray_LYX, size * (0.004 + 0.011 * severity))
   weave_L2 = (_per_time(streams, 'weave', source_time_L, 2) - 0.5) * (0.05 * severity * size)
-  for frame, (down, right) in enumerate(np.round(weave_L2).astype(int)):
-    if down or right:
-      gray_LYX[frame] = np.roll(gray_LYX[frame], (down, right), axis=(0, 1))
+  degradations.shift(gray_LYX, np.round(weave_L2).astype(int))
   flicker_L = 1 + 0.3 * severity * (_per_time(streams, 'flicker', source_time_L, 1)[:, 0] - 0.5)
   gray_LYX = 0.5 + (gray_LYX - 0.45) * (1.05 + 0.25 * severity)
   gray_LYX *= flicker_L[:, None, None]
   gray_LYX += (0.02 + 0.06 * severity) * _grain(streams, 'grain', source_time_L, size)
   _scratch(streams, severity, source_time_L, gray_LYX)
-  centre_X = np.linspace(-1, 1, size, dtype=np.float32)
-  gray_LYX *= 1 - 0.25 * severity * (centre_X[:, None] ** 2 + centre_X[None, :] ** 2)
+  gray_LYX *= degradations.vignette_gain(size, 0.25 * severity)
   warm = (1.0, 0.96, 0.88) if streams.rng('warm').random() < 0.4 else (1.0, 1.0, 1.0)
   return np.stack([gray_LYX * np.float32(share) for share in warm])
 
 
 def _scratch(streams, severity, source_time_L, gray_LYX):
   size = gray_LYX.shape[-1]
-  thickness = max(1, round(size / 90))
   random_LS = _per_time(streams, 'scratches', source_time_L, 12)
   lines = streams.rng('lines').random(3)
   for frame, row in enumerate(random_LS):
     for number in range(3):
       if row[number] < 0.5 * severity:
         column = int(size * (lines[number] + 0.02 * (row[number + 3] - 0.5))) % size
-        gray_LYX[frame, :, column : column + thickness] += 0.3 + 0.2 * row[number + 6]
+        degradations.add_line(gray_LYX[frame], column, 0.3 + 0.2 * row[number + 6])
     for number in range(2):
       if row[9 + number] < 0.6 * severity:
         y, x = int(97 * row[number] * size) % size, int(89 * row[number + 3] * size) % size
-        gray_LYX[frame, y : y + 2 * thickness, x : x + 2 * thickness] = 0.05 if number else 0.95
+        degradations.add_speck(gray_LYX[frame], y, x, 0.05 if number else 0.95)
 
 
 def _degrade(streams, severity, source_time_L, pixels_3LYX):
@@ -123,7 +111,7 @@ def _degrade(streams, severity, source_time_L, pixels_3LYX):
   pixels_3LYX = pixels_3LYX + (0.01 + 0.045 * severity) * _grain(streams, 'sensor', source_time_L, size)
   sigma = size * 0.009 * severity
   if sigma > 0.15:
-    pixels_3LYX = np.stack([_blur(plane, sigma) for plane in pixels_3LYX])
+    pixels_3LYX = degradations.blur(pixels_3LYX, sigma, axes=(2, 3))
   # As in JPEG and MPEG, the DCT coefficients of every block of 8 by 8 pixels are quantized.
   whole = -(-size // 8) * 8
   padded = np.pad(pixels_3LYX, ((0, 0), (0, 0), (0, whole - size), (0, whole - size)), mode='edge')

@@ -119,6 +119,8 @@ def test_marks_know_which_way_is_up():
   assert scoring.significance_mark(-0.1, 0.002, None) == 'different**'
   assert scoring.significance_mark(0.1, 0.05, 'higher') == ''
   assert scoring.significance_mark(0.0, 0.0, 'higher') == ''
+  assert scoring.significance_mark(0.1, 0.0, 'higher', smallest_effect=0.1) == 'better***'
+  assert scoring.significance_mark(0.1, 0.0, 'higher', smallest_effect=0.11) == ''
   directions = {
     'word_error_rate': 'lower',
     'onset_f1': 'higher',

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from v2a.metrics import bootstrap
+from v2a.metrics import set_distances
 
 
 def mean(scores):
@@ -18,21 +19,74 @@ def sample(scores, base=None):
 
 def test_the_interval_of_a_mean_is_that_of_the_central_limit():
   value_N = np.random.default_rng(0).normal(3.0, 2.0, 400)
-  low, high = bootstrap.interval(sample(value_N), num_draws=2000)
+  low, high = bootstrap.interval(sample(value_N), num_resamples=2000)
   half = 1.96 * value_N.std() / np.sqrt(400)
   assert low == pytest.approx(value_N.mean() - half, abs=0.02)
   assert high == pytest.approx(value_N.mean() + half, abs=0.02)
 
 
 def test_seeds_widen_the_interval_where_they_differ():
-  clip_N = np.random.default_rng(1).normal(0.0, 0.1, 200)
+  rng = np.random.default_rng(1)
+  clip_N = rng.normal(0.0, 0.1, 200)
   calm = sample(np.stack([clip_N] * 8))
-  noisy = sample(np.stack([clip_N + shift for shift in np.linspace(-1, 1, 8)]))
-  assert calm.value() == pytest.approx(clip_N.mean()) == noisy.value()
+  noise_SN = rng.normal(0.0, 1.0, (8, 200))
+  noisy = sample(clip_N + noise_SN)
   widths = [np.ptp(bootstrap.interval(chosen)) for chosen in (calm, noisy)]
   assert widths[0] < 0.05
-  # Eight seeds from -1 to 1 spread by 0.65; their mean by 0.65 / sqrt(8).
-  assert widths[1] == pytest.approx(2 * 1.96 * np.linspace(-1, 1, 8).std() / np.sqrt(8), rel=0.15)
+  # Each clip has noise of its own under each seed, so that its mean over seeds is what varies.
+  assert widths[1] == pytest.approx(2 * 1.97 * (clip_N + noise_SN.mean(axis=0)).std() / np.sqrt(200), rel=0.1)
+
+
+@pytest.mark.parametrize(('clip_std', 'seed_std'), [(1.0, 0.2), (0.3, 1.0)])
+def test_intervals_hold_the_mean_19_times_in_20_whether_clips_or_seeds_differ(clip_std, seed_std):
+  rng, held = np.random.default_rng(5), []
+  for _ in range(160):
+    score_SN = clip_std * rng.normal(size=12) + seed_std * rng.normal(size=(3, 12))
+    low, high = bootstrap.interval(sample(score_SN), num_resamples=200)
+    held.append(low < 0.0 < high)
+  # Seeds as crossed with clips, or resampled within them, hold it 0.99 times.
+  assert 0.90 < np.mean(held) < 0.985
+
+
+def test_intervals_of_few_clips_are_as_wide_as_students():
+  rng = np.random.default_rng(6)
+  widths, held = [], []
+  for _ in range(150):
+    value_N = rng.normal(size=6)
+    low, high = bootstrap.interval(sample(value_N), num_resamples=200)
+    widths.append((high - low) / (2 * value_N.std(ddof=1) / np.sqrt(6)))
+    held.append(low < 0.0 < high)
+  # Plain percentiles: 0.87 of the intervals hold the mean, and the half width is 1.96 sqrt(5 / 6) = 1.79.
+  assert np.mean(held) > 0.90 and np.mean(widths) > 2.1
+
+
+def test_the_interval_of_a_bounded_value_keeps_its_bounds():
+  low, high = bootstrap.interval(sample([1.0, 1.0, 1.0, 0.9, 1.0]))
+  assert 0.9 <= low < high <= 1.0
+
+
+def frechet(scores):
+  """Returns the Frechet distance of pairs of rows."""
+  true, generated = (np.stack(side) for side in zip(*scores))
+  return set_distances.frechet(true, generated)
+
+
+def test_the_interval_of_a_set_distance_has_the_spread_of_new_sets():
+  rng = np.random.default_rng(7)
+
+  def pairs():
+    true_NF = rng.normal(size=(64, 24))
+    return list(zip(true_NF, 0.5 + 0.8 * true_NF + 0.9 * rng.normal(size=true_NF.shape)))
+
+  spread = np.std([frechet(pairs()) for _ in range(100)])
+  half_widths = []
+  for _ in range(8):
+    observed = bootstrap.ObservedScores(frechet, [pairs()], is_set_statistic=True)
+    low, high = bootstrap.interval(observed, num_resamples=100)
+    assert low < observed.value() < high
+    half_widths.append((high - low) / 2)
+  # With replacement it is twice the spread.
+  assert 0.8 < np.mean(half_widths) / (1.96 * spread) < 1.45
 
 
 def test_a_clip_without_a_score_is_left_out():
@@ -47,7 +101,7 @@ def test_a_ratio_is_of_the_same_clips_and_seed():
   base = bootstrap.ObservedScores(mean, [[2.0, 4.0], [1.0, 1.0]])
   chosen = bootstrap.ObservedScores(mean, [[1.0, 2.0], [1.0, 1.0]], base)
   assert chosen.value() == pytest.approx((0.5 + 1.0) / 2)
-  assert chosen.value([1], [0]) == pytest.approx(0.5)
+  assert chosen.value([1]) == pytest.approx((0.5 + 1.0) / 2)
   # Every clip is half of its base, so that no draw of clips changes the ratio; unpaired ones would.
   half = sample(np.arange(1.0, 31.0) / 2, sample(np.arange(1.0, 31.0)))
   assert bootstrap.interval(half) == pytest.approx([0.5, 0.5])

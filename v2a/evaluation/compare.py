@@ -209,13 +209,10 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
     observed[system.name] = found.observed_scores
     for index, example in shown.items():
       example.sounds[system.name] = found.sounds[index]
-  first, *others = systems
+  first = systems[0]
   distribution.drop_incomparable({name: entry['distribution'] for name, entry in entries.items()}, first.name)
-  directions = {metric.name: metric.direction for metric in metrics}
-  differences = {}
-  for other in others:
-    report(f'paired tests: {other.name}')
-    differences[other.name] = scoring.differences(observed[other.name], observed[first.name], directions)
+  report('paired tests')
+  differences = scoring.differences(observed, first.name, metrics)
   result = {
     'data': file_names.printable(config.data),
     'num_clips': len(clips(spec)),

@@ -177,7 +177,7 @@ def observed_scores(
     if own is None or (denominator is not None and rows is None):
       continue
     whole = None if denominator is None else bootstrap.ObservedScores(metric.combine, rows)
-    found[kind] = bootstrap.ObservedScores(metric.combine, own, whole)
+    found[kind] = bootstrap.ObservedScores(metric.combine, own, whole, metric.is_set_statistic)
   if scores.shifted is not None:
     found['shifted'] = bootstrap.ObservedScores(metric.combine, scores.shifted)
   return found
@@ -256,40 +256,59 @@ def entries(
 
 
 def differences(
-  mine: Observed, other: Observed, directions: Mapping[str, metric_lib.Direction | None]
-) -> Entries:
-  """Returns by group and metric the difference of two systems, with corrected p and a mark.
+  systems: Mapping[str, Observed], reference: str, metrics: Iterable[metric_lib.Metric]
+) -> dict[str, Entries]:
+  """Returns by system, group and metric the difference to a reference system, with corrected p and a mark.
 
   Args:
-    mine, other: of `entries`, on the same examples.
-    directions: by the name of a metric, which values are better.
+    systems: by name, of `entries`, on the same examples; with the reference.
+    reference: name of the system that the others are compared with.
+    metrics: of all groups.
   """
   found = {}
-  for group, metrics in mine.items():
-    for name, observed in metrics.items():
-      if name in other.get(group, {}):
-        difference = bootstrap.paired_difference(observed, other[group][name])
-        if difference is not None:
-          found[group, name] = difference
+  for system, observed in systems.items():
+    for group, named in observed.items() if system != reference else ():
+      for name, each in named.items():
+        if name in systems[reference].get(group, {}):
+          difference = bootstrap.paired_difference(each, systems[reference][group][name])
+          if difference is not None:
+            found[system, group, name] = difference
+  # One family of tests: all metrics of all systems.
   corrected = bootstrap.holm({key: difference.p for key, difference in found.items()})
-  tested: Entries = {group: {} for group in mine}
-  for (group, name), difference in found.items():
-    p = corrected[group, name]
-    tested[group][name] = {
+  by_name = {metric.name: metric for metric in metrics}
+  tested: dict[str, Entries] = {
+    system: {group: {} for group in observed} for system, observed in systems.items() if system != reference
+  }
+  for (system, group, name), difference in found.items():
+    p, metric = corrected[system, group, name], by_name[name]
+    smallest = metric.smallest_effect
+    if smallest is None:
+      smallest = metric_lib.SMALLEST_RELATIVE_EFFECT * abs(systems[reference][group][name].value() or 0.0)
+    tested[system][group][name] = {
       'value': difference.value,
       'interval': difference.interval,
       'p': difference.p,
       'p_corrected': p,
-      'mark': significance_mark(difference.value, p, directions[name]),
+      'smallest_effect': smallest,
+      'mark': significance_mark(difference.value, p, metric.direction, smallest),
       'num_clips': difference.num_clips,
     }
   return tested
 
 
-def significance_mark(difference: float, p: float, direction: metric_lib.Direction | None) -> str:
-  """Returns better, worse or different, a star for each of SIGNIFICANCE_LEVELS above p; '' for no mark."""
+def significance_mark(
+  difference: float, p: float, direction: metric_lib.Direction | None, smallest_effect: float = 0.0
+) -> str:
+  """Returns better, worse or different, and a star for each of SIGNIFICANCE_LEVELS above p; '' for no mark.
+
+  Args:
+    difference: of two systems.
+    p: corrected for the number of tests.
+    direction: which values are better.
+    smallest_effect: a smaller difference has no mark.
+  """
   stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
-  if not stars or not difference or math.isnan(difference):
+  if not stars or not difference or math.isnan(difference) or abs(difference) < smallest_effect:
     return ''
   if direction is None:
     return f'different{stars}'

@@ -1,19 +1,24 @@
-"""How sure a figure is, and whether two models differ in it: by drawing clips and seeds anew.
+"""Intervals of metrics, and paired tests of two systems, by resampling clips.
 
-A figure has one score a clip and seed, and a function that makes one number of the scores of all clips; over
-seeds those numbers are averaged. Clips are drawn with replacement, the same ones for every seed and, where
-two models are compared, for both, since what is hard about a clip is hard for each of them. Seeds are drawn
-with replacement too, for each model by itself, since noise of one number means nothing in another model.
+A metric has one score for each clip and seed, and a function that combines the scores of all clips into a
+value; over seeds those values are averaged. Seeds are nested in clips: the noise of two clips under one seed
+is independent. Clips are therefore resampled with the scores of all their seeds, which accounts for both; to
+resample seeds, too, would count their variance twice. Both systems of a test get the same clips, since a clip
+may be difficult for both.
 
-  interval   the 2.5 and 97.5 percentiles of the figure over draws
-  s          = sd(draws) sqrt(n / (n - 1)), of a difference d over n clips: draws of few clips spread too
-             little, and would find differences where there are none                                (1)
-  p          = 2 P(T_(n-1) > |d| / s), T of Student's distribution; the interval of d is d -+ t_(n-1) s  (2)
-  holm       p_(k) times the number of tests that are left, never falling; of several tests         (3)
+  interval   quantiles a and 1 - a of the resampled values, a = N(-sqrt(n / (n - 1)) t), t of Student's
+             distribution with n - 1 degrees of freedom at 0.975: percentiles of n clips are too narrow    (1)
+  s          = sd(resampled differences) sqrt(n / (n - 1))                                                 (2)
+  p          = 2 P(T_(n-1) > |d| / s); the interval of the difference d is d -+ t s                        (3)
+  holm       p_(k) times the number of tests that are left, never falling; of several tests                (4)
 
-A share of draws beyond 0 would do for p as well, but thousands of draws are needed before many tests in one
-table can find anything. (1, 2) Hesterberg 2015, "What teachers should know about the bootstrap", arXiv
-1411.5279, sections 4.4 and 5.1; (3) Holm 1979.
+Statistics of sets such as Frechet distances (`is_set_statistic`) are not resampled with replacement, since
+repeated clips make a set look farther away than it is. Instead, m = n // 2 of the n clips are drawn without
+replacement (half-sampling): the spread of their values, times sqrt(m / (n - m)), is that of the value. Their
+intervals are centred at the value.
+
+(1-3) Hesterberg 2015, "What teachers should know about the bootstrap", arXiv 1411.5279, sections 4.4, 5.1 and
+5.3 (expanded percentiles); (4) Holm 1979; half-sampling: Politis, Romano and Wolf 1999, "Subsampling".
 """
 
 from collections.abc import Callable
@@ -27,71 +32,95 @@ from scipy import special
 
 NUM_RESAMPLES = 500
 NUM_TEST_RESAMPLES = 1000
-# Below this a bootstrap of differences says 'significant' far too easily.
+# With fewer clips the test is not reliable.
 MIN_TEST_CLIPS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class ObservedScores:
-  """What one figure measured of one model.
+  """The scores of one metric of one system.
 
   Attributes:
-    combine: scores of clips to the figure; None where they allow none.
+    combine: scores of clips to the value; None where they allow none.
     scores: a row a seed, a column a clip; None where a clip allows no score.
-    base: the figure that this one is divided by, on the same clips; None for none.
+    denominator: the metric by which this one is divided, on the same clips and seeds; None for none.
+    is_set_statistic: whether the value is a statistic of the set of clips, not of each, see the module.
   """
 
   combine: Callable[[Sequence], float | None]
   scores: Sequence[Sequence]
   denominator: 'ObservedScores | None' = None
+  is_set_statistic: bool = False
 
   @functools.cached_property
   def clips(self) -> list[int]:
     """The clips that have a score under some seed."""
     return [k for k in range(len(self.scores[0])) if any(row[k] is not None for row in self.scores)]
 
-  def value(self, clips: Sequence[int] | None = None, seeds: Sequence[int] | None = None) -> float | None:
-    """Returns the figure over clips, those with a score by default, averaged over seeds; None for none."""
+  def value(self, clips: Sequence[int] | None = None) -> float | None:
+    """Returns the value over clips, averaged over seeds; None where the scores allow none.
+
+    Args:
+      clips: their indices; None is all that have a score.
+    """
     clips = self.clips if clips is None else clips
-    seeds = range(len(self.scores)) if seeds is None else seeds
-    values = [self._of_seed(clips, seed) for seed in seeds]
+    values = [self._of_seed(clips, seed) for seed in range(len(self.scores))]
     values = [value for value in values if value is not None]
     return float(np.mean(values)) if values else None
 
   def _of_seed(self, clips: Sequence[int], seed: int) -> float | None:
     row = self.scores[seed]
-    kept = [row[k] for k in clips if row[k] is not None]
-    value = self.combine(kept) if kept else None
+    known = [row[k] for k in clips if row[k] is not None]
+    value = self.combine(known) if known else None
     if value is None or self.denominator is None:
       return value
     whole = self.denominator._of_seed(clips, seed)
     return value / whole if whole else None
 
-  def resample_seeds(self, rng: np.random.Generator) -> Sequence[int]:
-    """Returns as many seeds as there are, drawn anew."""
-    num_seeds = len(self.scores)
-    return (0,) if num_seeds == 1 else rng.integers(num_seeds, size=num_seeds)
+
+def _resample(clips: Sequence[int], is_set_statistic: bool, rng: np.random.Generator) -> np.ndarray:
+  if is_set_statistic:
+    return rng.choice(clips, len(clips) // 2, replace=False)
+  return rng.choice(clips, len(clips))
 
 
-def interval(sample: ObservedScores, num_draws: int = NUM_RESAMPLES) -> list[float] | None:
-  """Returns the 95 % interval of a figure over clips and seeds; None where fewer than two clips count."""
-  kept = sample.clips
-  if len(kept) < 2 or sample.value() is None:
+def _spread_factor(num_clips: int, is_set_statistic: bool) -> float:
+  """Returns by what the deviation of resampled values is multiplied."""
+  half = num_clips // 2
+  return float(np.sqrt(half / (num_clips - half) if is_set_statistic else num_clips / (num_clips - 1)))
+
+
+def interval(observed: ObservedScores, num_resamples: int = NUM_RESAMPLES) -> list[float] | None:
+  """Returns the 95 % interval of a value over clips and seeds; None where fewer than two clips have a score.
+
+  Args:
+    observed: the scores.
+    num_resamples: how often clips are resampled.
+  """
+  clips, value = observed.clips, observed.value()
+  num_clips = len(clips)
+  if num_clips < (4 if observed.is_set_statistic else 2) or value is None:
     return None
   rng = np.random.default_rng(0)
-  draws = [sample.value(rng.choice(kept, len(kept)), sample.resample_seeds(rng)) for _ in range(num_draws)]
-  draws = [draw for draw in draws if draw is not None]
-  return [float(edge) for edge in np.quantile(draws, (0.025, 0.975))] if draws else None
+  values = [observed.value(_resample(clips, observed.is_set_statistic, rng)) for _ in range(num_resamples)]
+  known = np.array([each for each in values if each is not None])
+  if not len(known):
+    return None
+  if observed.is_set_statistic:
+    edges = np.quantile(known - known.mean(), (0.025, 0.975)) * _spread_factor(num_clips, True)
+    return [float(value + edge) for edge in edges]
+  tail = special.ndtr(-_spread_factor(num_clips, False) * special.stdtrit(num_clips - 1, 0.975))
+  return [float(edge) for edge in np.quantile(known, (tail, 1.0 - tail))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-  """How far one model's figure lies above another's, on the same clips.
+  """The difference of two systems in one metric, on the same clips.
 
   Attributes:
     value: the difference over the clips that both have a score for.
     interval: its 95 % interval.
-    p: chance of a difference at least as far from 0 were there none (2); for one test alone.
+    p: probability of a difference at least as far from 0 if there were none (3); for one test alone.
     num_clips: the clips that both have a score for.
   """
 
@@ -102,13 +131,14 @@ class Difference:
 
 
 def paired_difference(
-  mine: ObservedScores, other: ObservedScores, num_draws: int = NUM_TEST_RESAMPLES
+  mine: ObservedScores, other: ObservedScores, num_resamples: int = NUM_TEST_RESAMPLES
 ) -> Difference | None:
-  """Returns the paired difference of one figure of two models; None where too few clips have both.
+  """Returns the paired difference of one metric of two systems; None where too few clips have both scores.
 
   Args:
-    mine, other: the same figure on the same clips, in the same order; their seeds may differ.
-    num_draws: of clips.
+    mine: the scores of one system.
+    other: the same metric on the same clips, in the same order; the seeds may differ.
+    num_resamples: how often clips are resampled.
 
   Raises:
     ValueError: the numbers of clips differ.
@@ -117,34 +147,31 @@ def paired_difference(
     raise ValueError(
       f'a paired test needs the same clips; got {len(mine.scores[0])} and {len(other.scores[0])}.'
     )
-  kept = sorted(set(mine.clips) & set(other.clips))
-  if len(kept) < MIN_TEST_CLIPS:
+  clips = sorted(set(mine.clips) & set(other.clips))
+  num_clips = len(clips)
+  if num_clips < MIN_TEST_CLIPS:
     return None
   rng = np.random.default_rng(0)
 
-  def apart(clips: Sequence[int], *seeds: Sequence[int] | None) -> float | None:
-    a, b = mine.value(clips, seeds[0]), other.value(clips, seeds[1])
+  def difference(chosen: Sequence[int]) -> float | None:
+    a, b = mine.value(chosen), other.value(chosen)
     return None if a is None or b is None else a - b
 
-  value = apart(kept, None, None)
-  draws = [
-    apart(rng.choice(kept, len(kept)), mine.resample_seeds(rng), other.resample_seeds(rng))
-    for _ in range(num_draws)
-  ]
-  draws = np.array([draw for draw in draws if draw is not None])
-  if value is None or not len(draws):
+  value = difference(clips)
+  differences = [difference(_resample(clips, mine.is_set_statistic, rng)) for _ in range(num_resamples)]
+  known = np.array([each for each in differences if each is not None])
+  if value is None or not len(known):
     return None
-  num_clips = len(kept)
-  spread = float(draws.std() * np.sqrt(num_clips / (num_clips - 1)))
+  spread = float(known.std()) * _spread_factor(num_clips, mine.is_set_statistic)
   half = spread * float(special.stdtrit(num_clips - 1, 0.975))
-  # Equal scores give no spread, and then 0 lies 0 away; another constant difference lies infinitely far.
-  away = abs(value) / spread if spread else (np.inf if value else 0.0)
-  p = 2.0 * float(special.stdtr(num_clips - 1, -away))
+  # Equal scores have no spread; then a difference of 0 has p = 1, any other p = 0.
+  distance = abs(value) / spread if spread else (np.inf if value else 0.0)
+  p = 2.0 * float(special.stdtr(num_clips - 1, -distance))
   return Difference(value, [value - half, value + half], p, num_clips)
 
 
 def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
-  """Returns each p with the others of its family accounted for (3)."""
+  """Returns each p corrected for the number of tests (4)."""
   corrected, least = {}, 0.0
   for rank, name in enumerate(sorted(p_by_name, key=p_by_name.get)):
     least = max(least, min(1.0, (len(p_by_name) - rank) * p_by_name[name]))

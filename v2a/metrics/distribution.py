@@ -7,11 +7,12 @@ A metric is named KIND_EMBEDDER; its score of a sample is a pair of embeddings, 
   is                     of the classes of the soundtracks alone
   others                 the mean over soundtracks of a network's own score, such as similarity to the picture
 
-Rows (of embeddings) are resampled by clip, since the rows of one clip belong together. `kid` and `fd_inf` are
-means over random subsets themselves: their intervals are of fewer resamples, of `kid` with fewer subsets, and
-of `fd_inf` only where there are few features, since elsewhere an interval takes hours. A floor has no
-meaning, since the same soundtracks in another order are the same set. Only the first seed is measured: a
-distance shrinks as a set grows.
+Embeddings are resampled by clip, since the rows of one clip belong together, and halves of the clips are
+drawn for statistics of sets (v2a.metrics.bootstrap). `kid` and `fd_inf` are means over random subsets
+themselves: their intervals are of fewer resamples, of `kid` with fewer subsets, and of `fd_inf` only where
+there are few features, since elsewhere an interval takes hours. A floor has no meaning, since the same
+soundtracks in another order are the same set. Only the first seed is measured: a distance shrinks as a set
+grows.
 """
 
 from collections.abc import Iterable
@@ -50,6 +51,8 @@ DESCRIPTIONS = {
 _LOWER_IS_BETTER = (*EMBEDDING_KINDS, 'kl', 'desync', 'lse_d')
 _UNITS = {'desync': 's'}
 NUM_RESAMPLES = 200
+# Statistics of the whole set, for which half-samples are drawn.
+SET_KINDS = (*EMBEDDING_KINDS, 'is')
 # Means over random subsets themselves.
 SUBSET_KINDS = ('kid', 'fd_inf')
 NUM_SUBSET_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
@@ -171,32 +174,23 @@ class DistributionMetric(metric.Metric):
     return np.array([self.embedder.scores(arrays)[self.kind] for arrays in clips], np.float64)
 
   def interval(self, observed: bootstrap.ObservedScores) -> list[float] | None:
-    """Returns the 95 % interval of the value over clips; None where it would take too long."""
-    scores = [score for score in observed.scores[0] if score is not None]
+    """Returns the 95 % interval of the value over clips; None where it takes too long, or for few clips."""
+    if self.kind in SUBSET_KINDS:
+      return self._subset_interval([score for score in observed.scores[0] if score is not None])
+    try:
+      return bootstrap.interval(observed, NUM_RESAMPLES)
+    except metric.NotComputableError:
+      return None  # too few clips in half of them
+
+  def _subset_interval(self, scores: Sequence[EmbeddedPair]) -> list[float] | None:
     true, generated = (_supported(scores, side) for side in ('true', 'generated'))
-    num_resamples = NUM_RESAMPLES
-    if self.kind in EMBEDDING_KINDS:
-      if self.kind == 'fd_inf' and _rows(true).shape[1] > MAX_FD_INF_FEATURES:
-        return None
-      num_resamples = NUM_SUBSET_RESAMPLES if self.kind in SUBSET_KINDS else NUM_RESAMPLES
-      sizes = [len(true), len(generated)]
-      statistic = lambda i, j: _STATISTICS[self.kind](
-        _rows([true[k] for k in i]), _rows([generated[k] for k in j])
-      )
-    elif self.kind == 'kl':
-      target_NO, predicted_NO = _pair_logits(scores)
-      sizes, statistic = [len(target_NO)], lambda i: set_distances.kl(target_NO[i], predicted_NO[i])
-    elif self.kind == 'is':
-      logits_NO = _logits(generated)
-      sizes, statistic = [len(logits_NO)], lambda i: set_distances.inception_score(logits_NO[i])[0]
-    else:
-      value_N = self._own_scores(generated)
-      sizes, statistic = [len(value_N)], lambda i: value_N[i].mean()
-    return list(
-      set_distances.bootstrap_interval(
-        statistic, *(np.arange(size) for size in sizes), num_resamples=num_resamples
-      )
+    if self.kind == 'fd_inf' and _rows(true).shape[1] > MAX_FD_INF_FEATURES:
+      return None
+    statistic = lambda i, j: _STATISTICS[self.kind](
+      _rows([true[k] for k in i]), _rows([generated[k] for k in j])
     )
+    indices = np.arange(len(true)), np.arange(len(generated))
+    return list(set_distances.bootstrap_interval(statistic, *indices, num_resamples=NUM_SUBSET_RESAMPLES))
 
   def extra_values(self, scores: Sequence[EmbeddedPair]) -> dict[str, float]:
     """Returns how many rows (of embeddings, logits or scores) are behind the value on either side."""
@@ -265,6 +259,7 @@ def make_metrics(
       unit=_UNITS.get(kind, ''),
       direction='lower' if kind in _LOWER_IS_BETTER else 'higher',
       kind=kind,
+      is_set_statistic=kind in SET_KINDS,
       domain='synthetic' if name == synthetic.NAME else 'any',
       embedder=name if is_missing else embedder,
       cache=cache or cache_lib.EmbeddingCache(None),

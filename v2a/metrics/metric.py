@@ -31,6 +31,7 @@ from v2a.metrics import spectra
 from v2a.synthetic import truth as truth_lib
 
 Score = Any
+SMALLEST_RELATIVE_EFFECT = 0.02
 NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
 Direction = Literal['higher', 'lower']
 # What a floor (mismatched-condition baseline) is measured on: the soundtrack of the next example that the
@@ -177,6 +178,9 @@ class Metric:
     ceiling: see Ceiling.
     has_shifted_floor: whether it is also measured against onsets at shifted times: any regular sound matches
       some of them.
+    is_set_statistic: whether the value is a statistic of the set of clips, not an average over them.
+    smallest_effect: the smallest difference of two systems that matters, in the unit; None is
+      SMALLEST_RELATIVE_EFFECT of the value of the system that is compared with.
     is_per_seed: whether each seed is measured, or the first alone.
     unavailable_reason: why it cannot be computed, such as missing weights; '' where it can.
     no_score_reason: why no clip has a score, where it selects some.
@@ -196,6 +200,8 @@ class Metric:
   floor: Floor = 'next'
   ceiling: Ceiling = 'codec'
   has_shifted_floor: bool = False
+  is_set_statistic: bool = False
+  smallest_effect: float | None = None
   is_per_seed: bool = True
   unavailable_reason: str = ''
   no_score_reason: str = NO_MEASUREMENT

@@ -165,6 +165,7 @@ _ALL = (
     name='onset_flux_f1',
     description='onsets within 100 ms of those of the true sound, F1; clips without true onsets are left out',
     direction='higher',
+    smallest_effect=0.02,
     has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).f1,
   ),
@@ -172,6 +173,7 @@ _ALL = (
     name='onset_accuracy',
     description='share of the true onsets that are found',
     direction='higher',
+    smallest_effect=0.02,
     has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).accuracy,
   ),
@@ -179,6 +181,7 @@ _ALL = (
     name='onset_average_precision',
     description='mean precision at the true onsets, loudest first',
     direction='higher',
+    smallest_effect=0.02,
     has_shifted_floor=True,
     measure=lambda sample: _onset_metrics(sample).average_precision,
   ),
@@ -186,12 +189,14 @@ _ALL = (
     name='onset_count_accuracy',
     description='share of clips with as many onsets as the true sound',
     direction='higher',
+    smallest_effect=0.02,
     measure=lambda sample: float(_onset_metrics(sample).is_count_correct),
   ),
   SignalMetric(
     name='av_align',
     description='matched peaks of motion and onsets over all of both',
     direction='higher',
+    smallest_effect=0.02,
     needs=_WITH_FRAMES,
     measure=_av_align,
   ),
@@ -199,6 +204,7 @@ _ALL = (
     name='av_offset_ms',
     description='median offset at which sound and motion correlate best',
     unit='ms',
+    smallest_effect=10.0,
     needs=_WITH_FRAMES,
     measure=_av_offset_ms,
     aggregate=_median,
@@ -224,17 +230,38 @@ _ALL = (
     description='distance of log mel magnitudes',
     measure=lambda sample: signal.log_mel_distance(*_pair(sample), spectra.RATE_HZ),
   ),
-  StatisticError(name='loudness_error_lu', description='error of the loudness (ITU-R BS.1770)', unit='LU'),
-  StatisticError(name='true_peak_error_db', description='error of the true peak', unit='dB'),
-  StatisticError(name='clipping_error', description='error of the share of clipped samples'),
-  StatisticError(name='silence_error', description='error of the share of silent frames'),
   StatisticError(
-    name='rolloff_error_hz', description='error of the bandwidth of 99 % of the energy', unit='Hz'
+    name='loudness_error_lu',
+    smallest_effect=0.5,
+    description='error of the loudness (ITU-R BS.1770)',
+    unit='LU',
   ),
-  StatisticError(name='dc_error', description='error of the DC offset'),
-  StatisticError(name='stereo_correlation_error', description='error of the correlation of left and right'),
   StatisticError(
-    name='level_difference_error_db', description='error of the level of right over left', unit='dB'
+    name='true_peak_error_db', smallest_effect=0.5, description='error of the true peak', unit='dB'
+  ),
+  StatisticError(
+    name='clipping_error', smallest_effect=0.001, description='error of the share of clipped samples'
+  ),
+  StatisticError(
+    name='silence_error', smallest_effect=0.02, description='error of the share of silent frames'
+  ),
+  StatisticError(
+    name='rolloff_error_hz',
+    smallest_effect=100.0,
+    description='error of the bandwidth of 99 % of the energy',
+    unit='Hz',
+  ),
+  StatisticError(name='dc_error', smallest_effect=0.001, description='error of the DC offset'),
+  StatisticError(
+    name='stereo_correlation_error',
+    smallest_effect=0.02,
+    description='error of the correlation of left and right',
+  ),
+  StatisticError(
+    name='level_difference_error_db',
+    smallest_effect=0.5,
+    description='error of the level of right over left',
+    unit='dB',
   ),
 )
 METRICS = {each.name: each for each in _ALL}

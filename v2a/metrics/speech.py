@@ -203,6 +203,7 @@ class WordErrorRate(metric.Metric):
   group: str = 'speech'
   needs: tuple[metric.Need, ...] = ('truth', 'transcript', 'recognizer')
   no_score_reason: str = NO_TRANSCRIPT
+  smallest_effect: float | None = 0.02
   recognizer: str | Recognizer
 
   def score(self, sample: metric.Sample) -> tuple[int, int] | None:

@@ -49,6 +49,7 @@ class SyntheticMetric(metric.Metric):
 
   group: str = 'synthetic'
   needs: tuple[metric.Need, ...] = ('truth', 'classifiers')
+  smallest_effect: float | None = 0.02
   measure: Measure
   aggregate: Callable[[Sequence[Score]], float | None]
   applies_to: Callable[[Mapping], bool]
@@ -319,6 +320,7 @@ def _make_metrics() -> tuple[SyntheticMetric, ...]:
       label='lips',
       description='median lag between mouth and sound',
       unit='ms',
+      smallest_effect=10.0,
       direction='lower',
       measure=lip_score,
       aggregate=combine_median,

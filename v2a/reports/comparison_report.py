@@ -128,8 +128,9 @@ def facts(result: Mapping) -> list[str]:
     '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against '
     f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts; ceiling (codec upper bound): '
     'the true sound through the codec, or itself where there is none.',
-    f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics '
-    '(Holm): * below 0.05, ** below 0.01, *** below 0.001; fewer than '
+    f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics and '
+    'systems (Holm): * below 0.05, ** below 0.01, *** below 0.001; differences below the smallest effect of '
+    'the metric (smallest_effect in report.json) have no mark; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '
     'Frechet distances of up to 256 features are.',
     f'Measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '

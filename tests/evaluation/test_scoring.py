@@ -1,0 +1,50 @@
+"""Differences of several systems: one family of tests, and the smallest effect that gets a mark."""
+
+import numpy as np
+import pytest
+
+from v2a.evaluation import scoring
+from v2a.metrics import bootstrap
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
+
+NUM = 40
+NAMES = ('onset_f1', 'log_mel_distance')
+
+
+def observed(shift, seed):
+  """Returns what two metrics of a system are computed from, all scores shifted."""
+  rng = np.random.default_rng(seed)
+  mean = lambda scores: float(np.mean(scores))
+  base_N = np.random.default_rng(0).random(NUM)
+  scores = {name: (base_N + shift + 0.002 * rng.normal(size=NUM)).tolist() for name in NAMES}
+  samples = {name: bootstrap.ObservedScores(mean, [row]) for name, row in scores.items()}
+  return {
+    'synthetic': {'onset_f1': samples['onset_f1']},
+    'signal': {'log_mel_distance': samples['log_mel_distance']},
+  }
+
+
+def differences(**shifts):
+  """Returns the differences of systems with these shifts to the first."""
+  systems = {name: observed(shift, k) for k, (name, shift) in enumerate(shifts.items())}
+  return scoring.differences(systems, next(iter(shifts)), [registry.get(name) for name in NAMES])
+
+
+def test_all_systems_are_one_family_of_tests():
+  two, six = differences(a=0.0, b=0.0008), differences(a=0.0, b=0.0008, c=0.1, d=0.1, e=0.1, f=0.0)
+  one, of_six = (found['b']['synthetic']['onset_f1'] for found in (two, six))
+  assert set(six) == set('bcdef')
+  assert one['p'] == of_six['p'] < one['p_corrected'] < of_six['p_corrected'] <= 1.0
+  assert one['p_corrected'] <= 2 * one['p'] + 1e-12
+
+
+def test_differences_that_do_not_matter_have_no_mark():
+  found = differences(a=0.0, small=0.01, large=0.03)
+  small, large = (found[name]['synthetic']['onset_f1'] for name in ('small', 'large'))
+  assert small['p_corrected'] < 1e-3 and small['smallest_effect'] == 0.02 and small['mark'] == ''
+  assert large['mark'] == 'better***'
+  # Of a distance it is a share of the value of the reference, of about 0.5.
+  small, large = (found[name]['signal']['log_mel_distance'] for name in ('small', 'large'))
+  assert small['smallest_effect'] == pytest.approx(metric_lib.SMALLEST_RELATIVE_EFFECT * 0.5, rel=0.2)
+  assert large['mark'] == 'worse***'

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tests.media import films
 from v2a import clip as clip_lib
+from v2a.data import folder_examples
 from v2a.data import record_schema
 from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
@@ -121,6 +123,24 @@ def test_clips_are_scored_alone_and_in_order(waves, known):
     for k, sample in enumerate(samples):
       alone = metric_lib.Sample(metric_lib.Sound(sample.sound.wave_NA, RATE_HZ), sample.reference)
       assert metric.score(alone) == together[k], metric.name
+
+
+def test_errors_are_against_the_sound_of_the_file_at_its_own_rate(tmp_path):
+  rate_hz = 48000
+  noise_NA = 0.1 * np.random.default_rng(0).standard_normal((3 * rate_hz, 2), np.float32)
+  films.make(tmp_path / 'a', 'mov', duration_s=3.0, fps=30, wave_NA=noise_NA)
+  spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=8, sample_rate_hz=RATE_HZ)
+  (reference,) = evaluator.make_references(list(folder_examples.read(tmp_path, None, spec)), RATE_HZ)
+  true = reference.native_sound()
+  assert true.sample_rate_hz == rate_hz and reference.sound.sample_rate_hz == RATE_HZ
+  copy = metric_lib.Sound(true.resampled_NA, RATE_HZ)
+  errors = {}
+  for name, sound in (('true', true), ('copy', copy)):
+    metric = registry.get('rolloff_error_hz')
+    metric.update([metric_lib.Sample(sound, reference)])
+    errors[name] = metric.compute()
+  # The clips of the evaluation are at 16 kHz, the file at 48 kHz: the copy lacks what lies above 8 kHz.
+  assert errors['true'] == 0.0 and errors['copy'] > 10_000
 
 
 def test_one_channel_has_no_stereo(waves, known):

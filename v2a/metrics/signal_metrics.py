@@ -7,8 +7,9 @@ The measurements are those of `v2a.metrics.signal`, one score a clip. Three grou
   errors      |f(soundtrack) - f(true sound)| of a statistic f of one sound: level, bandwidth, channels;
               `mean` and `mean_truth` are the means of f over soundtracks and over true sounds
 
-Times and distances are measured at spectra.RATE_HZ, so that they mean the same for every system; statistics
-at the sound's own rate, since resampling hides clipping and bandwidth.
+Times and distances are measured at spectra.RATE_HZ, so that they mean the same for every system. Statistics
+are measured at the sound's own rate, that of the file for the true sound of a video, since resampling hides
+clipping and bandwidth.
 """
 
 from collections.abc import Callable
@@ -129,9 +130,10 @@ class StatisticError(metric.Metric):
 
   def score(self, sample: metric.Sample) -> tuple[float, float] | None:
     """Returns the statistic of the soundtrack and of the true sound; None where one has none."""
-    statistic = lambda sound: STATISTICS[self.name](sound.wave_NA, sound.sample_rate_hz)
-    true = sample.reference.memo(self.name, lambda: statistic(sample.reference.sound))
-    found = statistic(sample.sound)
+    true = sample.reference.memo('statistics', lambda: _statistics(sample.reference.native_sound()))[
+      self.name
+    ]
+    found = STATISTICS[self.name](sample.sound.wave_NA, sample.sound.sample_rate_hz)
     return None if found is None or true is None else (found, true)
 
   def score_all(self, samples: Sequence[metric.Sample]) -> list[tuple[float, float] | None]:
@@ -149,6 +151,10 @@ class StatisticError(metric.Metric):
       return {}
     found_N, true_N = np.transpose(scores)
     return {'mean': float(found_N.mean()), 'mean_truth': float(true_N.mean())}
+
+
+def _statistics(sound: metric.Sound) -> dict[str, float | None]:
+  return {name: statistic(sound.wave_NA, sound.sample_rate_hz) for name, statistic in STATISTICS.items()}
 
 
 def _in_threads(

@@ -200,7 +200,7 @@ _ALL = (
   ),
   SignalMetric(
     name='av_align',
-    description='matched peaks of motion and onsets over all of both',
+    description='matched peaks of motion and onsets over all of both (does not order real clips)',
     direction='higher',
     smallest_effect=0.02,
     needs=_WITH_FRAMES,
@@ -208,7 +208,7 @@ _ALL = (
   ),
   SignalMetric(
     name='av_offset_ms',
-    description='median offset at which sound and motion correlate best',
+    description='median offset at which sound and motion correlate best (does not order real clips)',
     unit='ms',
     smallest_effect=10.0,
     needs=_WITH_FRAMES,

@@ -51,5 +51,5 @@ def test_missing_package_is_named_with_its_install_command(monkeypatch):
 
 
 def test_unknown_name_is_refused():
-  with pytest.raises(ValueError, match='embedders must be of world.*; got wurld'):
+  with pytest.raises(ValueError, match='embedders must be of synthetic.*; got wurld'):
     catalog.load(['wurld'])

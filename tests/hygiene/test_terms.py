@@ -11,12 +11,16 @@ import pytest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Paths that are checked; others still have terms of the list. Add a path once it is clean, never remove one.
 CLEAN = (
+  'CONTRIBUTING.md',
+  'README.md',
   'benchmarks',
   'configs',
   'data_pipelines',
+  'docs/concepts',
   'docs/howto',
   'docs/index.md',
   'docs/reference',
+  'examples',
   'launch',
   'scripts',
   'tests/autoregressive',
@@ -48,6 +52,7 @@ CLEAN = (
   'v2a/autoregressive',
   'v2a/builders.py',
   'v2a/chips.py',
+  'v2a/cli',
   'v2a/clip.py',
   'v2a/codecs',
   'v2a/conditioning/condition.py',
@@ -69,6 +74,7 @@ CLEAN = (
   'v2a/mel.py',
   'v2a/metrics/embedders',
   'v2a/models',
+  'v2a/sampling',
   'v2a/shapes.py',
   'v2a/sharding',
   'v2a/synthetic',

@@ -1,9 +1,9 @@
 """Keeps freed memory in the process, where the C library allows it.
 
-XLA on a CPU asks for its large buffers anew in every step. glibc gives such memory back to the
+XLA on a CPU allocates its large buffers in every step. glibc gives such memory back to the
 system at once, and the system clears every page again before the next step: on two cores a codec
-step spent a third of its time there. Threads have heaps of their own, of which the C library gives back
-whole ones whatever it is told, so all share one (flow and token steps: a tenth of the time).
+step spent a third of its time there. Threads have heaps of their own, and the C library
+always gives back whole heaps, so all threads share one (flow and token steps: a tenth of the time).
 """
 
 import ctypes

@@ -65,7 +65,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--sweep',
     choices=('corruption',),
-    help='instead, metrics on corrupted pictures; continues where it stopped in --output',
+    help='instead, metrics on corrupted video; continues where it stopped in --output',
   )
   parser.add_argument(
     '--page',
@@ -128,7 +128,7 @@ def _check(args: argparse.Namespace) -> None:
   if args.sweep and args.output is None:
     raise ValueError('--sweep needs --output, the folder for its soundtracks.')
   if args.sweep and args.clip_seconds is not None:
-    raise ValueError('--sweep corrupts the pictures of one window; leave out --clip-seconds.')
+    raise ValueError('--sweep corrupts the video of one window; leave out --clip-seconds.')
   if args.sweep and (args.page is not None or args.num_seeds > 1):
     raise ValueError(
       '--sweep generates each soundtrack once and writes no page; leave out --num-seeds and --page.'

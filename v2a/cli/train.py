@@ -55,7 +55,7 @@ def _check_workdir(workdir: pathlib.Path) -> None:
   """Raises where no training can be written to a folder, or would replace files that no training wrote."""
   if workdir.exists() and not workdir.is_dir():
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  there = next(place for place in (workdir, *workdir.absolute().parents) if place.exists())
+  there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
   if not os.access(there, os.W_OK | os.X_OK):
     raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
   # A training makes its folder of checkpoints first.

@@ -151,16 +151,17 @@ class Bundle:
       graph, state = nnx.split(nnx.eval_shape(lambda: PART_BUILDERS[part](export.config, nnx.Rngs(0))))
       # The slots of a generator are sharded; codecs and sync model work on one clip at a time, on one device.
       is_generator = part in samplers.GENERATORS
-      place = rules.shardings(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
+      sharding = rules.shardings(state, self.mesh) if is_generator else self.mesh.devices.flat[0]
       arrays = weights.unflatten(dict(export.arrays), state, f'{self.name}/{part}')
-      self._parts[part] = graph, jax.device_put(arrays, place)
+      self._parts[part] = graph, jax.device_put(arrays, sharding)
     return self._parts[part]
 
   def replace_weights(self, part: str, arrays: Mapping) -> None:
     """Gives a part other weights, by flat name; compiled functions stay. ValueError where they do not fit."""
     graph, state = self._part(part)
-    place = jax.tree.map(lambda leaf: leaf.sharding, state)
-    self._parts[part] = graph, jax.device_put(weights.unflatten(arrays, state, f'{self.name}/{part}'), place)
+    sharding = jax.tree.map(lambda leaf: leaf.sharding, state)
+    new = weights.unflatten(arrays, state, f'{self.name}/{part}')
+    self._parts[part] = graph, jax.device_put(new, sharding)
 
   def merge(self, part: str, state: Any) -> nnx.Module:
     """Returns a part as a module, from its (traced) state."""
@@ -285,7 +286,7 @@ def _plain(value):
 
 
 class Exports(Mapping):
-  """The exports of folders by part, each read and checked when it is first asked for."""
+  """The exports of folders by part, each read and checked on first use."""
 
   def __init__(self, folders: dict[str, pathlib.Path]):
     self._folders, self._read = folders, {}

@@ -212,7 +212,7 @@ def _duration_of_part(source: request_lib.Input) -> float:
     return source.duration_s
   info = probe_lib.probe(source.path)
   if not info.has_video:
-    raise errors.MediaError(f'{source.path}: has no video stream; wanted a video or a picture.')
+    raise errors.MediaError(f'{source.path}: has no video stream; wanted a video or an image.')
   if info.is_image:
     if source.duration_s is None:
       raise ValueError(f'{source.path}: is a still image; wanted a duration with it.')

@@ -1,4 +1,4 @@
-"""Every file in configs/, shrunk: trained, taken up again, exported, and put to use."""
+"""Every file in configs/, shrunk: trained, resumed, exported, and used."""
 
 import pathlib
 import shutil
@@ -20,7 +20,7 @@ from v2a.training import tasks
 from v2a.training.checkpoints import checkpoint
 
 ALL = sorted(files.available(), key=lambda name: schema.TASKS.index(files.find(name).task))
-# Those for pods are of other rates, and so compiled anew.
+# Those for pods are of other rates, so they are compiled again.
 FOR_PODS = [name for name in ALL if files.find(name).clip.sample_rate_hz == 48000]
 NAMES = [name for name in ALL if name not in FOR_PODS]
 
@@ -62,10 +62,10 @@ def root(tmp_path_factory):
 @pytest.fixture(scope='module')
 def trained(root):
   """The exported model of every config."""
-  made = {}
+  exports = {}
   for name in NAMES:
-    made[name] = _train(name, root / name, **_starts(name, made))
-  return made
+    exports[name] = _train(name, root / name, **_starts(name, exports))
+  return exports
 
 
 def test_there_are_configs_for_every_task():
@@ -114,23 +114,23 @@ def test_a_trained_generator_generates(generator, trained):
   assert [each.waveform.shape for each in result.soundtracks] == [(40000, 2)] * 2
 
 
-def _soundtracks(model, **asked):
-  request = request_lib.Request(num_samples=2, prompt='rain', **asked)
+def _soundtracks(model, **settings):
+  request = request_lib.Request(num_samples=2, prompt='rain', **settings)
   return next(pipeline.Pipeline(model).run([(request_lib.Input(None, 0.0, 2.5), request)]))
 
 
-def test_generators_are_packed_together_and_draw_as_alone(trained, tmp_path, capsys):
+def test_generators_are_packed_together_and_generate_as_alone(trained, tmp_path, capsys):
   runs = [str(trained[name]) for name in GENERATED.values()]
   assert main.main(['models', '--pack', *runs, '--output', str(tmp_path / 'all')]) == 0
   assert 'MB' in capsys.readouterr().out
   together = bundle.load(tmp_path / 'all')
   assert together.generator_names == tuple(GENERATED) and 'sync' in together.exports
   assert all(not any(export.config.init_from.values()) for export in together.exports.values())
-  alone, drawn = (
+  alone, packed = (
     _soundtracks(model, generator='masked', top_k=1).soundtracks[0].waveform
     for model in (bundle.load(trained['tokens_masked_synthetic']), together)
   )
-  assert np.sqrt(np.mean((alone - drawn) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
+  assert np.sqrt(np.mean((alone - packed) ** 2)) < 0.3 * np.sqrt(np.mean(alone**2)), 'but for half precision'
 
 
 def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tmp_path):
@@ -148,15 +148,15 @@ def test_the_sync_encoder_of_a_flow_model_starts_from_the_sync_model(trained, tm
 def test_a_latent_rate_that_is_no_whole_number_is_trained_and_generates(tmp_path):
   """At 31.25 Hz: codec and flow are trained, and five seconds in several windows are five seconds."""
   rates = {'sample_rate_hz': 8000, 'hop_samples': 64, 'patch_frames': 4}
-  made = {}
+  exports = {}
   for name in ('codec_synthetic', 'flow_synthetic'):
     c = schema.tiny(files.find(name)).unlock()
     c.clip.update(rates)
     c.codec.n_fft = 256
     c.training.update(num_steps=2, checkpoint_every_steps=2)
-    c.init_from.codec = str(made['codec_synthetic']) if made else ''
-    made[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
-  model = bundle.load(made['flow_synthetic'])
+    c.init_from.codec = str(exports['codec_synthetic']) if exports else ''
+    exports[name] = loop.train(c.lock(), tmp_path / name, tasks.make(c))
+  model = bundle.load(exports['flow_synthetic'])
   assert model.clip_spec.num_latents == 63 and float(model.clip_spec.duration_s) == 2.016
   path = pathlib.Path(__file__).parents[1] / 'v2a/assets/demo/ball.mp4'
   source = request_lib.Input(path, 0.0, 3.0)

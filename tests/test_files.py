@@ -72,7 +72,7 @@ def test_what_is_replaceable(tmp_path):
 
 
 @pytest.mark.parametrize('path', ['gs://bucket/run', 's3://a', pathlib.Path('gs://a/b'), 'HTTPS://a/b'])
-def test_paths_with_a_scheme_are_told(path):
+def test_paths_with_a_scheme_are_recognized(path):
   with pytest.raises(ValueError, match='--workdir must be a path in the file system; got .*mount it'):
     files.check_local('--workdir', path)
 

@@ -30,7 +30,7 @@ def test_what_is_none(kind, text):
   assert str(caught.value).endswith(f'; got {text!r}')
 
 
-def test_what_is_allowed_is_said():
+def test_allowed_values_are_listed():
   for bounds, words in [((), 'wanted a number'), ((0, 2.5), 'wanted a number in 0..2.5'),
                         ((1,), 'wanted a number of at least 1'),
                         ((1, 2, True), 'wanted a number above 1 and of at most 2'),

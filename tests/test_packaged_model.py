@@ -118,7 +118,7 @@ def model():
 
 
 def network_inputs(spec):
-  """Returns random pictures and fixed texts of two clips."""
+  """Returns random frames and fixed texts of two clips."""
   rng = np.random.default_rng(0)
   frames = lambda num: rng.integers(0, 256, (2, num, spec.frame_size, spec.frame_size, 3)).astype(np.uint8)
   text_byte_BU, text_length_B = text.to_bytes(['a glass ball', ''], spec.num_text_bytes)
@@ -164,9 +164,9 @@ def outputs(generator):
 
 @functools.cache
 def soundtracks():
-  """Returns clips of the world, and what the flow model makes of them."""
+  """Returns synthetic clips, and the audio that the flow model generates for them."""
   found = list(synthetic_examples.render(SEED, 3, model().clip_spec, SCENES))
-  conditions = [examples.generation_inputs(case, 'clean', '', seed) for seed, case in enumerate(found)]
+  conditions = [examples.generation_inputs(example, 'clean', '', seed) for seed, example in enumerate(found)]
   return found, systems.adapt(model(), request.Request()).generate(conditions)
 
 
@@ -192,10 +192,10 @@ def test_a_soundtrack_sounds_as_it_did():
   np.testing.assert_allclose(levels(wave_BNA[0]), LEVELS_DB, atol=1.0)
 
 
-def test_impacts_are_heard_when_they_are_seen():
+def test_onsets_match_visible_impacts():
   found, wave_BNA = soundtracks()
   tools = classifiers.load_some(classifiers.FOLDER, ('onset',))
-  scores = [synthetic.onset_score(wave_NA, case.truth, tools) for case, wave_NA in zip(found, wave_BNA)]
+  scores = [synthetic.onset_score(wave_NA, example.truth, tools) for example, wave_NA in zip(found, wave_BNA)]
   assert synthetic.combine_f1(scores) >= 0.8, scores
 
 
@@ -205,4 +205,4 @@ if __name__ == '__main__':
   shown, waves = soundtracks()
   print([levels(wave_NA) for wave_NA in waves][0])
   measuring = classifiers.load_some(classifiers.FOLDER, ('onset',))
-  print([synthetic.onset_score(wave_NA, case.truth, measuring) for case, wave_NA in zip(shown, waves)])
+  print([synthetic.onset_score(wave_NA, example.truth, measuring) for example, wave_NA in zip(shown, waves)])

@@ -115,11 +115,11 @@ def test_training_on_own_videos(make_videos, tmp_path):
   follow(shell, lines)
   model = bundle.load(shell.folder / 'my_model')
   assert model.generator_names == ('flow', 'tokens') and 'sync' in model.exports
-  made = [path for path in shell.folder.rglob('clip*.mp4') if path.name != 'clip.mp4']
-  assert len(made) == sum(line.startswith('v2a generate') for line in lines) == 2
-  for path in made:
+  outputs = [path for path in shell.folder.rglob('clip*.mp4') if path.name != 'clip.mp4']
+  assert len(outputs) == sum(line.startswith('v2a generate') for line in lines) == 2
+  for path in outputs:
     assert probe.probe(path).duration_s == pytest.approx(probe.probe(clip).duration_s, abs=0.1)
-  # Once more: done already, or refused in one line, with all files as they were.
+  # Again: already done, or refused in one line, with all files as they were.
   for line in lines:
     code, output = shell(line)
     is_refused = code == 2 and len(output.splitlines()) == 1 and 'exists already' in output

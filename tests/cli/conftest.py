@@ -1,4 +1,4 @@
-"""A whole model of the smallest size with random weights, and small videos to draw for."""
+"""A whole model of the smallest size with random weights, and small videos to generate for."""
 
 import fractions
 import pathlib

@@ -1,4 +1,4 @@
-"""Faulty and unusual files of other programs, all in one batch: each done or refused in one line."""
+"""Faulty and unusual files of other programs, all in one batch: each succeeds or is refused in one line."""
 
 import contextlib
 import json
@@ -9,9 +9,9 @@ import pytest
 
 from tests.cli import test_generate
 
-CASES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
+FILES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
 
-# File -> (ending of what is written, seconds of its picture, frames of it).
+# File -> (suffix of the output, seconds of video, number of frames).
 DONE = {
   'anim.avif': ('.mp4', 1.2, None),
   'anim.webp': ('.mp4', 1.2, None),
@@ -44,12 +44,12 @@ STILLS = ('alpha.png', 'grid.avif', 'photo.heic', 'still.avif', 'still.png', 'se
 
 pytestmark = [
   pytest.mark.slow,
-  pytest.mark.skipif(not CASES.is_dir(), reason='no ../shared/cases beside the checkout'),
+  pytest.mark.skipif(not FILES.is_dir(), reason='no ../shared/cases beside the checkout'),
 ]
 
 
-def shown(path: pathlib.Path) -> tuple[float, int]:
-  """Returns seconds and frames of a picture, as FFmpeg decodes it; what is damaged shows nothing."""
+def decoded_length(path: pathlib.Path) -> tuple[float, int]:
+  """Returns the seconds and frames of a video that FFmpeg decodes; damaged packets give no frame."""
   frames = []
   with av.open(str(path)) as container:
     for packet in container.demux(video=0):
@@ -60,15 +60,15 @@ def shown(path: pathlib.Path) -> tuple[float, int]:
 
 
 def test_all_at_once(run_generate, tmp_path):
-  """What cannot be done without a duration is said; all the rest is done, and nothing is lost."""
-  code, out, err = run_generate(*(CASES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
+  """Stills without a duration are refused in one line each; all videos get soundtracks and lose nothing."""
+  code, out, err = run_generate(*(FILES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
   manifests = [json.loads(line) for line in out.splitlines()]
   assert code == 1 and [pathlib.Path(each['input']['path']).name for each in manifests] == list(DONE)
   faults = [line for line in err if 'wanted a duration' in line]
   assert len(faults) == len(STILLS) and all(any(name in line for line in faults) for name in STILLS)
   for manifest, (name, (suffix, length_s, num_frames)) in zip(manifests, DONE.items()):
     video = tmp_path / 'out' / manifest['samples'][0]['video']
-    got_s, got_frames = shown(video)
+    got_s, got_frames = decoded_length(video)
     assert (name, video.suffix) == (name, suffix) and manifest['not_copied'] == []
     assert (name, got_s) == (name, pytest.approx(length_s, abs=0.05))
     assert num_frames in (None, got_frames), name
@@ -76,13 +76,13 @@ def test_all_at_once(run_generate, tmp_path):
 
 def test_stills(run_generate, tmp_path):
   code, out, err = run_generate(
-    *(CASES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
+    *(FILES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
   )
-  # What is transparent is said to be white.
+  # A warning says that transparency became white.
   assert code == 0 and all(line.endswith('transparency of the image (replaced by white).') for line in err)
   assert len(out.splitlines()) == len(STILLS)
   for line in out.splitlines():
     manifest = json.loads(line)
     video = tmp_path / 'out' / manifest['samples'][0]['video']
-    assert shown(video)[0] == pytest.approx(2.5, abs=0.01)
+    assert decoded_length(video)[0] == pytest.approx(2.5, abs=0.01)
     assert manifest['input']['is_image']

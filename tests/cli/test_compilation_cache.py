@@ -53,7 +53,7 @@ def test_without_a_home_folder_there_is_no_cache(monkeypatch, capsys):
   monkeypatch.setenv('V2A_CACHE', '~/here')
   with pytest.raises(ValueError, match='V2A_CACHE=~/here: unknown home folder'):
     compilation_cache.folder()
-  monkeypatch.setenv('V2A_CACHE', '~nobody-of-this-name/here')
+  monkeypatch.setenv('V2A_CACHE', '~no-user-of-this-name/here')
   with pytest.raises(ValueError, match='unknown home folder'):
     compilation_cache.folder()
 
@@ -67,7 +67,7 @@ def test_a_user_without_entry_or_home():
       [sys.executable, '-m', 'v2a', 'doctor'], env={**environment, 'PYTHONPATH': str(ROOT)}, cwd=ROOT,
       user=54321, group=54321, extra_groups=[], capture_output=True, text=True)  # fmt: skip
   except PermissionError:
-    pytest.skip("this Python lies in the superuser's home folder")
+    pytest.skip("this Python is in the superuser's home folder")
   assert 'Traceback' not in ran.stderr
   assert 'cache     off (no home folder; V2A_CACHE names another)' in ran.stdout
 

@@ -1,4 +1,4 @@
-"""`v2a demo`: the bundled clips are whole, and the page and the picture come out of them."""
+"""`v2a demo`: the bundled clips are complete, and the page and the plot are written."""
 
 import json
 
@@ -18,7 +18,7 @@ def test_the_clips_are_whole():
   assert sum(path.stat().st_size for path in demo.FOLDER.iterdir()) <= 1.5e6
 
 
-def test_page_and_picture(bundle, tmp_path, monkeypatch, capsys):
+def test_page_and_plot(bundle, tmp_path, monkeypatch, capsys):
   # The model of the tests reads 16 bytes of text.
   short = [{**request, 'prompt': request['prompt'][:8], 'transcript': ''} for request in demo.requests()[1:3]]
   monkeypatch.setattr(demo, 'requests', lambda: short)

@@ -221,7 +221,7 @@ def test_closed_doors(run_generate, video, tmp_path):
 def test_transcript_of_a_file(tmp_path):
   (tmp_path / 'words.txt').write_text('\ufeff guten Tag, Björn\n', encoding='utf-8')
   assert generate.transcript_of(str(tmp_path / 'words.txt')).text == 'guten Tag, Björn'
-  sentences = 'hello there', 'a' * 300, 'Yes.', 'and/or', 'v2.0', 'He said: go on/off.', 'No... yes'
+  sentences = 'hello there', 'a' * 300, 'Yes.', 'and/or', 'v2.0', 'He said: switch on/off.', 'No... yes'
   for text in (*sentences, tmp_path.name):
     assert generate.transcript_of(text).text == text
   cue = '1\n00:00:01,000 --> 00:00:02,000\n<i>hello</i>\n'
@@ -235,7 +235,7 @@ def test_transcript_of_a_file(tmp_path):
     generate.transcript_of(f'1\n00:00:01 --> 00:00:02,000\n\n{cue}')
 
 
-def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
+def test_text_that_resembles_a_file_name(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   pathlib.Path('words.txt').write_text('hello')
   pathlib.Path('bad.txt').write_bytes(b'caf\xe9')
@@ -256,8 +256,8 @@ def test_what_looks_like_a_file_and_is_none(tmp_path, monkeypatch):
     assert words in str(caught.value)
 
 
-def test_words_that_are_not_said_are_told(run_generate, video, tmp_path):
-  """Of words with times those outside of the clip are reported, but not where a part was asked for."""
+def test_words_outside_of_the_clip_are_reported(run_generate, video, tmp_path):
+  """Timed words outside of the clip are reported, but not where the request is for a part of the video."""
   words = tmp_path / 's.srt'
   words.write_text('1\n00:00:00,100 --> 00:00:00,300\nhello\n\n2\n00:01:00,000 --> 00:01:01,000\nbye\n')
   code, out, err = run_generate(video, '--transcript', words, *QUICK, '--json')
@@ -292,7 +292,7 @@ def test_folders_are_searched(tmp_path, video, capsys):
 
 
 def packets(path: pathlib.Path) -> list[bytes]:
-  """Returns the coded pictures of a video."""
+  """Returns the encoded frames of a video."""
   with av.open(str(path)) as container:
     return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
@@ -377,13 +377,13 @@ def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
   assert not out and (re.search(words, err) and err.count('\n') == 1 if words else not err)
 
 
-def test_a_video_that_ends_before_the_duration_is_said(run_generate, video):
+def test_a_video_that_ends_before_the_duration_is_reported(run_generate, video):
   code, _, err = run_generate(video, '--duration', '5', *QUICK)
   assert code == 0
   assert err[0].endswith('film.mp4: lasts 1.00 s, to the end of the video; --duration 5 is longer.')
 
 
-def test_what_the_video_lacks_is_said(capsys):
+def test_missing_streams_are_reported(capsys):
   losses = ['subtitle track 3 (srt)', 'tag mood']
   manifest = {'ood': None, 'samples': [], 'not_copied': losses, 'word_times_s': None}
   generate._warn(request_lib.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})
@@ -391,9 +391,7 @@ def test_what_the_video_lacks_is_said(capsys):
   assert capsys.readouterr().err == wanted
 
 
-def test_what_can_be_seen_to_fail_is_told_before_a_model_is_loaded(
-  run_generate, video, tmp_path, monkeypatch
-):
+def test_faults_of_inputs_are_reported_before_a_model_is_loaded(run_generate, video, tmp_path, monkeypatch):
   monkeypatch.setattr(bundle_lib, 'load', lambda *args, **kwargs: pytest.fail('a model is loaded'))
   code, out, err = run_generate(tmp_path / 'none.mp4', damaged('empty.mp4', tmp_path, video))
   assert (code, out, len(err)) == (2, '', 2)
@@ -419,7 +417,7 @@ def test_a_clip_that_cannot_be_written_costs_the_others_nothing(
   assert out.startswith(str(tmp_path / 'out' / 'film.0.mp4'))
 
 
-def test_what_is_known_is_told_whatever_ends_the_batch(run_generate, video, tmp_path, monkeypatch):
+def test_results_so_far_are_reported_whatever_ends_the_batch(run_generate, video, tmp_path, monkeypatch):
   bad = damaged('text.mp4', tmp_path, video)
 
   def run(self, jobs, progress):

@@ -176,7 +176,7 @@ def test_doctor_as_json(capsys):
   'variables', [{'JAX_NUM_CPU_DEVICES': '2'}, {'XLA_FLAGS': '--xla_force_host_platform_device_count=2'}]
 )
 def test_cpu_devices_run_collectives_in_one_order(variables, monkeypatch, capsys):
-  """Else they wait for each other for ever, now and then."""
+  """Otherwise devices occasionally deadlock."""
   monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
   monkeypatch.setenv('JAX_NUM_CPU_DEVICES', '1')
   monkeypatch.setenv('XLA_FLAGS', '')

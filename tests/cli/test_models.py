@@ -1,4 +1,4 @@
-"""Packaged models are listed by what lies in their folder."""
+"""Packaged models are listed by the contents of their folder."""
 
 import shutil
 
@@ -14,17 +14,17 @@ from v2a.sampling import bundle
 
 
 def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True, has_weights=True):
-  """Makes the folder of a model."""
-  place = folder / name
-  place.mkdir(parents=True)
+  """Creates the folder of a model."""
+  path = folder / name
+  path.mkdir(parents=True)
   if readme is not None:
-    (place / 'README.md').write_text(readme)
+    (path / 'README.md').write_text(readme)
   for part in ('codec', 'flow'):
-    (place / part).mkdir()
+    (path / part).mkdir()
     if has_config:
-      (place / part / 'config.json').write_text('{}')
+      (path / part / 'config.json').write_text('{}')
     if has_weights:
-      (place / part / 'model.safetensors').write_bytes(bytes(750))
+      (path / part / 'model.safetensors').write_bytes(bytes(750))
 
 
 def test_only_whole_models_are_listed(tmp_path):

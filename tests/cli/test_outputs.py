@@ -22,7 +22,7 @@ QUICK = ('--steps', '1', '--solver', 'euler')
 
 
 def content(folder: pathlib.Path) -> dict[str, bytes]:
-  """Returns what lies in a folder, hidden files included."""
+  """Returns the files of a folder, hidden ones included."""
   return {os.fsdecode(path.name): path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
@@ -35,7 +35,7 @@ def no_plots(request, monkeypatch):
 
 @pytest.fixture
 def refused(run_generate, monkeypatch):
-  """Returns a function that runs the program, which must refuse before it draws, and gives its one line."""
+  """Returns a function that runs the program, which must refuse early, and returns its one line."""
 
   def no_work(*args, **kwargs):
     raise AssertionError('soundtracks were generated')
@@ -54,8 +54,8 @@ def refused(run_generate, monkeypatch):
 
 
 def taken(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
-  """Puts a file of the user in the place of an output for a.mp4; returns the input."""
-  path, place = folder / 'a.mp4', folder / name
+  """Writes a file of the user where an output for a.mp4 would be; returns the input."""
+  path, output = folder / 'a.mp4', folder / name
   shutil.copy(video, path)
   if name == 'folder':
     (folder / 'a.0.wav').mkdir()
@@ -66,7 +66,7 @@ def taken(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
   elif name == 'broken':
     (folder / 'a.json').write_text('{"about": "Written by v2a generate.", ')
   else:
-    place.write_text('{"annotation": "a ball"}')
+    output.write_text('{"annotation": "a ball"}')
   return path
 
 
@@ -260,7 +260,7 @@ def test_a_name_that_begins_with_a_dash(run_generate, video, tmp_path, monkeypat
   assert (code, err, out) == (0, [], '-a.0.mp4  rank 1\n')
 
 
-def test_names_that_differ_by_case_are_numbered(run_generate, video, tmp_path):
+def test_names_that_differ_in_capitals_are_numbered(run_generate, video, tmp_path):
   for name in ('A.MP4', 'a.mp4'):
     shutil.copy(video, tmp_path / name)
   code, out, err = run_generate(tmp_path / 'A.MP4', tmp_path / 'a.mp4', *QUICK)

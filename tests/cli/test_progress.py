@@ -1,4 +1,4 @@
-"""Progress: what a line says, when it is drawn, and that it leaves nothing behind."""
+"""Progress: the text of the line, when it is printed, and that none is left behind."""
 
 import io
 
@@ -8,7 +8,7 @@ from v2a.cli import progress
 
 
 class Terminal(io.StringIO):
-  """A stream that says it is a terminal."""
+  """A stream that claims to be a terminal."""
 
   def isatty(self):
     """Returns True."""
@@ -21,32 +21,32 @@ def test_clock(seconds, text):
 
 
 def test_line_has_rate_and_time_left():
-  text = progress.line('drawing', 25, 100, 'steps', 10.0)
-  assert text == 'drawing ██████░░░░░░░░░░░░░░░░░░ 25/100 steps, 2.5 steps/s, 0:30 left'
-  assert 'left' not in progress.line('drawing', 0, 100, 'steps', 0.0)
+  text = progress.line('sampling', 25, 100, 'steps', 10.0)
+  assert text == 'sampling ██████░░░░░░░░░░░░░░░░░░ 25/100 steps, 2.5 steps/s, 0:30 left'
+  assert 'left' not in progress.line('sampling', 0, 100, 'steps', 0.0)
 
 
 def test_terminal_is_left_clean():
   stream = Terminal()
-  with progress.Progress('drawing', 'steps', stream=stream) as bar:
+  with progress.Progress('sampling', 'steps', stream=stream) as bar:
     for done in range(1, 11):
       bar.update(done, 10)
-  drawn = stream.getvalue()
-  assert '1/10' in drawn and '10/10' in drawn
-  assert drawn.endswith('\r') and drawn.rsplit('\r', 2)[1].strip() == ''
+  printed = stream.getvalue()
+  assert '1/10' in printed and '10/10' in printed
+  assert printed.endswith('\r') and printed.rsplit('\r', 2)[1].strip() == ''
 
 
 @pytest.mark.parametrize(('stream', 'is_quiet'), [(io.StringIO(), False), (Terminal(), True)])
 def test_silent(stream, is_quiet):
-  with progress.Progress('drawing', 'steps', is_quiet=is_quiet, stream=stream) as bar:
+  with progress.Progress('sampling', 'steps', is_quiet=is_quiet, stream=stream) as bar:
     bar.update(1, 2)
     bar.update(2, 2)
   assert stream.getvalue() == ''
 
 
-def test_redraws_are_rare():
+def test_updates_are_rare():
   stream = Terminal()
-  with progress.Progress('drawing', 'steps', stream=stream) as bar:
+  with progress.Progress('sampling', 'steps', stream=stream) as bar:
     for done in range(1, 10_000):
       bar.update(done, 10_000)
   assert stream.getvalue().count('steps/s') < 100

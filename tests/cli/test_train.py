@@ -56,7 +56,7 @@ def test_files_that_no_training_wrote_stay(name, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-  ('words', 'told'),
+  ('words', 'message'),
   [
     (['--config.mesh.data=3'], 'A mesh of .*data.* does not fit 8 devices'),
     (['--config.training.batch_size=12'], 'batch_size must be a multiple of the 8 parts .*; got 12'),
@@ -69,9 +69,9 @@ def test_files_that_no_training_wrote_stay(name, tmp_path, capsys):
   ],
 )
 @pytest.mark.usefixtures('no_device_work')
-def test_what_is_refused_leaves_nothing(words, told, tmp_path, capsys):
+def test_what_is_refused_leaves_nothing(words, message, tmp_path, capsys):
   line = refused(['--workdir', str(tmp_path / 'run'), *words], capsys)
-  assert re.search(told, line), line
+  assert re.search(message, line), line
   assert not (tmp_path / 'run').exists()
 
 

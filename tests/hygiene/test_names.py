@@ -106,7 +106,7 @@ def misdocumented(tree: ast.Module) -> list[str]:
   """Returns what is wrong with the sections of public docstrings.
 
   Several arguments may share a line ("a_NA, b_NA: two waveforms"). A section of arguments names all of them
-  and nothing else, and comes with a word on what is returned; what is raised is listed.
+  and nothing else, and is followed by what is returned; what is raised is listed.
   """
   found = []
   for name, function, is_method in public_functions(tree):

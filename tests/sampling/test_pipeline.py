@@ -111,21 +111,21 @@ SPLITS = {'data': 2, 'fsdp': 2, 'tensor': 2}, {'fsdp': 8}, {'context': 2, 'fsdp'
 @each_generator
 @pytest.mark.parametrize('sizes', SPLITS)
 def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator, sizes):
-  decode, drawn = windows.decode, []
+  decode, decoded = windows.decode, []
 
-  def decode_telling(model, encoded_TC, num_samples):
-    drawn.append(encoded_TC)
+  def decode_recorded(model, encoded_TC, num_samples):
+    decoded.append(encoded_TC)
     return decode(model, encoded_TC, num_samples)
 
-  monkeypatch.setattr(windows, 'decode', decode_telling)
+  monkeypatch.setattr(windows, 'decode', decode_recorded)
   split = bundle.load(folder, jax.devices()[:8], mesh_sizes=sizes)
   found = [_waves(_generate(each, 3, 3.0, generator=generator)) for each in (model, split)]
   if generator == 'tokens':
-    # Sums in another order tip a draw now and then, and what follows it: of chance, a sixteenth were equal.
-    assert np.mean([mine == theirs for mine, theirs in zip(drawn[:3], drawn[3:])]) > 0.5
+    # Sums in another order may change a sampled token and all after it; by chance 1/16 are equal.
+    assert np.mean([mine == theirs for mine, theirs in zip(decoded[:3], decoded[3:])]) > 0.5
   elif generator == 'flow':
-    # Latents: phases that are found from them in rounds carry rounding far.
-    for mine, theirs in zip(drawn[:3], drawn[3:], strict=True):
+    # Latents: Griffin-Lim amplifies rounding errors.
+    for mine, theirs in zip(decoded[:3], decoded[3:], strict=True):
       np.testing.assert_allclose(mine, theirs, atol=1e-5)
   else:
     for mine, theirs in zip(*found, strict=True):
@@ -223,8 +223,8 @@ def test_windows_cover_the_clip_and_overlap():
 
 
 def test_words_fall_into_their_windows():
-  said = windows.transcript_in_window('one two three four', 0.0, 4.0, 8.0)
-  assert said == 'one two'
+  words = windows.transcript_in_window('one two three four', 0.0, 4.0, 8.0)
+  assert words == 'one two'
   assert windows.transcript_in_window('one two three four', 4.0, 8.0, 8.0) == 'three four'
   times_s = (-0.5, 3.9, 4.0, 8.5)
   assert windows.transcript_in_window('one two three four', 0.0, 4.0, 8.0, times_s) == 'two'
@@ -234,8 +234,8 @@ def test_words_fall_into_their_windows():
   )  # not after the end
 
 
-def test_words_with_times_are_said_then(model):
-  """Times count from the begin of the video, whatever the part; every word is in the windows that hold it."""
+def test_words_with_times_are_in_their_windows(model):
+  """Times count from the start of the video; a word is in all windows that contain it."""
   times_s = (0.5, 2.0, 3.5, 5.5)
   request = _ask(transcript='one two three four', word_times_s=times_s)
   job = _job(model, request_lib.Input(None, 0.0, 4.4), request)
@@ -243,7 +243,9 @@ def test_words_with_times_are_said_then(model):
   for first, spoken in zip(job.starts, job.transcripts):
     start_s = first / 25
     inside = [start_s <= time_s < min(4.4, start_s + model.clip_spec.clip_s) for time_s in times_s]
-    assert spoken == ' '.join(word for word, is_said in zip(request.transcript.split(), inside) if is_said)
+    assert spoken == ' '.join(
+      word for word, is_inside in zip(request.transcript.split(), inside) if is_inside
+    )
   part = dataclasses.replace(job.source, start_s=1.5)
   assert _job(model, part, request).transcripts[0] == 'two'
   with pytest.raises(ValueError, match='a time for each of the 2 words of the transcript; got 4'):
@@ -272,11 +274,11 @@ def test_too_many_words_for_a_window_name_the_file_and_the_time(model, tmp_path)
 )
 def test_guidance_negative_prompts_and_settings_change_the_sound(model, generator, settings):
   # Strong guidance: the logits of a model that has learned nothing differ little, and tokens not at all.
-  asked = {'generator': generator, 'guidance': 30.0}
-  base = _waves(_generate(model, 1, **asked))[0]
+  request = {'generator': generator, 'guidance': 30.0}
+  base = _waves(_generate(model, 1, **request))[0]
   guidance = {'guidance': 4.0}, {'negative_prompt': 'music'}, {'guidance_text': 50.0}
   for change in (*guidance, *settings):
-    assert np.abs(_waves(_generate(model, 1, **(asked | change)))[0] - base).max() > 1e-5, change
+    assert np.abs(_waves(_generate(model, 1, **(request | change)))[0] - base).max() > 1e-5, change
 
 
 @pytest.mark.parametrize(
@@ -294,16 +296,19 @@ def test_guidance_negative_prompts_and_settings_change_the_sound(model, generato
 def test_frames_in_memory_give_the_soundtrack_of_the_video(folder, model, tmp_path, generator, duration_s):
   """What evaluation generates from frames is what a user gets for the video, in as many windows."""
   spec, path = model.clip_spec, films.make(tmp_path / 'film', duration_s=duration_s)
-  asked = dataclasses.replace(_ask(), generator=generator, transcript='one two six ten')
+  request = dataclasses.replace(_ask(), generator=generator, transcript='one two six ten')
   source = request_lib.Input(path, 0.0, duration_s)
-  wanted_NA = _waves(_run(model, [source], asked)[0])[0]
+  wanted_NA = _waves(_run(model, [source], request)[0])[0]
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, duration_s)
   num = math.ceil(duration_s * spec.semantic_fps)
   shown_M = np.arange(num) * spec.sync_fps // spec.semantic_fps
   frames = frame_LYX3[shown_M], frame_LYX3
   jobs = [
-    (request_lib.FrameInput(*frames), asked),
-    (request_lib.FrameInput(*(each[::-1] for each in frames)), dataclasses.replace(asked, transcript='one')),
+    (request_lib.FrameInput(*frames), request),
+    (
+      request_lib.FrameInput(*(each[::-1] for each in frames)),
+      dataclasses.replace(request, transcript='one'),
+    ),
   ]
   mine_NA, other_NA = (_waves(result)[0] for result in pipeline.Pipeline(model, num_slots=2).run(jobs))
   assert mine_NA.shape == (round(duration_s * model.sample_rate_hz), spec.num_channels)
@@ -344,8 +349,8 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
     ),
   )
   monkeypatch.setitem(model.__dict__, 'similarity', lambda *arrays: np.zeros(1))
-  asked = request_lib.Request(generator='flow', steps=2, **settings)
-  _run(model, [request_lib.Input(path)], dataclasses.replace(asked, seed=5, **texts))
+  request = request_lib.Request(generator='flow', steps=2, **settings)
+  _run(model, [request_lib.Input(path)], dataclasses.replace(request, seed=5, **texts))
   frame_LYX3 = read.frames(path, spec.sync_fps, spec.frame_size, 0.0, 2.0)
   given = {
     'text': texts.get('prompt', ''),
@@ -357,7 +362,7 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
   )
   # The other row has every text, whatever this one has.
   other = dataclasses.replace(mine, text='wind', negative_text='hum', transcript='three')
-  assert systems.adapt(model, asked).generate([mine, other]).shape == (2, spec.num_samples, 2)
+  assert systems.adapt(model, request).generate([mine, other]).shape == (2, spec.num_samples, 2)
   user, *evaluated = calls
   found = [
     call
@@ -428,7 +433,7 @@ def test_the_sample_that_agrees_best_has_the_first_rank(model, monkeypatch):
 
 
 def test_motion_is_that_of_the_part_alone(model):
-  """Not of the window that holds its last picture, which would move all before it on a plot's time axis."""
+  """Not that of the whole last window, which would shift the motion on a plot's time axis."""
   path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
   for duration_s in (0.4, 1.52):
     result = _run(model, [request_lib.Input(path, 0.0, duration_s)], _ask())[0]
@@ -440,17 +445,17 @@ def test_a_video_is_the_same_beside_a_prompt_alone(folder, model):
   inputs = [request_lib.Input(None, 0.0, 2.0), request_lib.Input(path, 0.0, 2.0)]
   spread = bundle.load(folder, jax.devices())
   # Scales under which the two need other branches.
-  asked = _ask(guidance_video=2.0)
-  together = _run(spread, inputs, asked)
+  request = _ask(guidance_video=2.0)
+  together = _run(spread, inputs, request)
   for source, result in zip(inputs, together):
-    alone = _run(model, [source], asked)[0]
+    alone = _run(model, [source], request)[0]
     np.testing.assert_allclose(_waves(result)[0], _waves(alone)[0], atol=1e-4)
     assert result.motion_L.dtype == np.float32
   without_L, moving_L = (result.motion_L for result in together)
   assert not len(without_L) and 0.0 < moving_L.max() < 1.0
 
 
-def test_a_negative_prompt_brings_its_own_guidance_unless_told_otherwise(model, monkeypatch):
+def test_a_negative_prompt_brings_its_own_guidance_unless_given_otherwise(model, monkeypatch):
   c = model.config.copy_and_resolve_references()
   c.generation.guidance_negative = 3.0
   monkeypatch.setattr(model.generator(), 'config', c)
@@ -581,12 +586,12 @@ def test_parts_of_several_models_make_one(folder, tmp_path):
     bundle.join([bundle.load(tmp_path / name) for name in 'ab'])
 
 
-def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_path):
-  shutil.copytree(folder, tmp_path / 'gauged')
+def test_an_ood_detector_beside_the_weights_scores_videos(folder, tmp_path):
+  shutil.copytree(folder, tmp_path / 'with_detector')
   path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
-  model = bundle.load(tmp_path / 'gauged', jax.devices()[:1])
-  draw = lambda model, path: _run(model, [request_lib.Input(path, 0.0, 1.0)], _ask())[0]
-  assert model.ood_detector() is None and draw(model, path).ood is None
+  model = bundle.load(tmp_path / 'with_detector', jax.devices()[:1])
+  generate = lambda model, path: _run(model, [request_lib.Input(path, 0.0, 1.0)], _ask())[0]
+  assert model.ood_detector() is None and generate(model, path).ood is None
   spec, rng = model.clip_spec, np.random.default_rng(0)
   size = (spec.frame_size, spec.frame_size, 3)
   frames = [
@@ -594,13 +599,15 @@ def test_a_gauge_beside_the_weights_tells_how_unusual_a_picture_is(folder, tmp_p
     for num in (spec.num_semantic_frames, spec.num_sync_frames)
   ]
   fitted = detector.fit(np.asarray(model.ood_features(*frames)), 2)
-  detector.save(dataclasses.replace(fitted, threshold=1.25), tmp_path / 'gauged' / 'flow' / detector.FILE)
-  model = bundle.load(tmp_path / 'gauged', jax.devices()[:1])
-  distance, threshold = draw(model, path).ood
-  # A film of noise is nothing like a ball.
+  detector.save(
+    dataclasses.replace(fitted, threshold=1.25), tmp_path / 'with_detector' / 'flow' / detector.FILE
+  )
+  model = bundle.load(tmp_path / 'with_detector', jax.devices()[:1])
+  distance, threshold = generate(model, path).ood
+  # A video of noise differs more from a ball than from noise.
   known_B = model.ood_detector().score(np.asarray(model.ood_features(*frames)))
   assert threshold == 1.25 and distance > 2 > known_B.max()
-  assert draw(model, None).ood is None and model.ood_detector('tokens') is None
+  assert generate(model, None).ood is None and model.ood_detector('tokens') is None
   bundle_files.save(model, tmp_path / 'copy')
   assert bundle.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25
 

@@ -21,7 +21,7 @@ WEIGHTS_G = 4.0, -1.0, -2.0
 
 @functools.cache
 def _network(is_causal):
-  """Returns the configuration, graph and state of a token model whose every weight is drawn."""
+  """Returns the configuration, graph and state of a token model with random weights."""
   c = schema.tiny(schema.base()).unlock()
   c.tokens.is_causal = is_causal
   graphdef, state = nnx.split(nnx.eval_shape(lambda: builders.tokens(c, nnx.Rngs(0))))
@@ -51,11 +51,11 @@ def _inputs(generator, spec):
 
 
 def _check(is_causal, likeliest):
-  """Returns what a generator draws greedily, and the likeliest tokens of the network asked all at once.
+  """Returns greedy samples of a generator, and the likeliest tokens of one call on all steps.
 
   Args:
     is_causal: which generator.
-    likeliest: (network, what was drawn, inputs, logits of codes) -> codes of the two rows.
+    likeliest: (network, what was sampled, inputs, logits of codes) -> codes of the two rows.
   """
   c, graphdef, state = _network(is_causal)
   generator = samplers.GENERATORS['tokens' if is_causal else 'masked'](c)
@@ -105,7 +105,7 @@ def test_masked_tokens_are_predicted_from_the_prefix():
   _check(False, likeliest)
 
 
-def test_the_negative_prompt_takes_the_place_of_the_text_that_is_dropped():
+def test_the_negative_prompt_replaces_the_dropped_text():
   c, graphdef, state = _network(True)
   generator = samplers.TokenSampler(c)
 

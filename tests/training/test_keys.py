@@ -13,6 +13,7 @@ from v2a import keys
 from v2a.config import schema
 from v2a.data import loader
 from v2a.training import loop
+from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import tasks
 
@@ -101,8 +102,8 @@ def test_a_step_uses_every_key_once(given, used, task, bottleneck, is_causal):
 
 def test_weights_do_not_start_from_the_keys_of_steps(monkeypatch, tmp_path):
   """nnx.Rngs folds counts into its key, as a step does into the run's."""
-  found, init = [], loop.state_lib.init
-  monkeypatch.setattr(loop.state_lib, 'init', lambda *args: found.append(args[-1]) or init(*args))
+  found, init = [], state_lib.init
+  monkeypatch.setattr(state_lib, 'init', lambda *args: found.append(args[-1]) or init(*args))
   c = toy.configuration(num_steps=1, warmup_steps=0)
   loop.train(c, tmp_path, toy.Task())
   rngs = nnx.Rngs(found[0])

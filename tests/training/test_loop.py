@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 import types
 
 import jax
@@ -32,7 +31,9 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.training import history
 from v2a.training import logger as logger_lib
 from v2a.training import loop
+from v2a.training import metrics_reader
 from v2a.training import optimizer as optimizer_lib
+from v2a.training import saving
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training.checkpoints import checkpoint
@@ -131,9 +132,7 @@ def test_a_torn_checkpoint_is_ignored(four, tmp_path):
 
 def test_checkpoints_by_the_clock_of_process_0(tmp_path, monkeypatch):
   ticks = itertools.count()  # a second each time that the loop looks
-  monkeypatch.setattr(
-    loop, 'time', types.SimpleNamespace(monotonic=lambda: next(ticks), perf_counter=time.perf_counter)
-  )
+  monkeypatch.setattr(saving, 'time', types.SimpleNamespace(monotonic=lambda: next(ticks)))
   c = toy.configuration(num_steps=7, log_every_steps=1, keep_latest=9, checkpoint_every_s=1.5)
   loop.train(c, tmp_path, toy.Task(), **ONE)
   # Looked at: at the start, in each step that logs, and once more where that saves.
@@ -216,7 +215,7 @@ def test_a_task_may_initialise(tmp_path):
 def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
   before = signal.getsignal(signal.SIGTERM)
   c = toy.configuration(num_steps=9, checkpoint_every_steps=2, keep_latest=9)
-  with pytest.raises(loop.NonFiniteError) as error:
+  with pytest.raises(metrics_reader.NonFiniteError) as error:
     loop.train(c, tmp_path, toy.Task(nan_from=nan_from), **ONE)
   assert error.value.code == 3 and signal.getsignal(signal.SIGTERM) is before
   assert f'stopped in step {nan_from}: the loss is nan' in capsys.readouterr().err
@@ -304,7 +303,7 @@ def test_a_profile_is_written_of_steps_counted_from_where_the_process_began(tmp_
 
 
 def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path, monkeypatch):
-  done, make, read = [], step_lib.make, loop._Reader._read
+  done, make, read = [], step_lib.make, metrics_reader.MetricsReader._read
 
   def make_telling(*args):
     step_fn = make(*args)
@@ -321,7 +320,7 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
     read(reader, step, values)
 
   monkeypatch.setattr(step_lib, 'make', make_telling)
-  monkeypatch.setattr(loop._Reader, '_read', read_telling)
+  monkeypatch.setattr(metrics_reader.MetricsReader, '_read', read_telling)
   loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
   assert done == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
 

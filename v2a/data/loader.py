@@ -8,7 +8,6 @@ axis of the mesh whose members need the same clips read the same rows.
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import functools
 import pathlib
@@ -181,7 +180,7 @@ def iterate(
   num_threads: int,
   num_prefetched: int,
   put: Callable[[dict[str, np.ndarray]], dict[str, jax.Array]] | None = None,
-) -> Iterator[dict]:
+) -> grain.DatasetIterator[dict]:
   """Yields `batches[start]`, `batches[start + 1]`, ..., read ahead by threads.
 
   Args:

@@ -1,4 +1,4 @@
-"""The one network, in NumPy and in JAX."""
+"""The network of the classifiers, in NumPy and in JAX."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""The shipped instruments on truth that none of them was trained on, and their training in small."""
+"""The shipped classifiers on held-out clips, and a small training."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from v2a.evaluation import check_classifiers
 from v2a.metrics import classifiers
 
 
-def test_seeds_are_apart():
+def test_seeds_are_distinct():
   assert len({pipeline.TRAIN_SEED, synthetic_examples.HELDOUT_SEED, check_classifiers.CHECK_SEED, 0}) == 4
 
 
@@ -17,7 +17,7 @@ def test_shipped_weights_are_small():
   assert sum(path.stat().st_size for path in classifiers.FOLDER.glob('*.npz')) < 1_000_000
 
 
-def test_tools_on_a_few_held_out_clips():
+def test_classifiers_on_a_few_held_out_clips():
   impacts = check_classifiers.render_ground_truth(
     check_classifiers.CHECK_SEED + 1, 16, ('bounce', 'collide', 'strike', 'hidden')
   )
@@ -30,7 +30,7 @@ def test_tools_on_a_few_held_out_clips():
 
 
 @pytest.mark.slow
-def test_tools_on_many_held_out_clips():
+def test_classifiers_on_many_held_out_clips():
   result = check_classifiers.measure(check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED, 400))
   assert result['onset_f1']['truth'] >= 0.98
   assert result['material_accuracy']['truth'] >= 0.98
@@ -40,16 +40,16 @@ def test_tools_on_many_held_out_clips():
   assert result['lip_lag_ms']['truth'] <= 20
 
 
-def test_silence_has_nothing_in_it():
-  tools = classifiers.load()
+def test_nothing_is_detected_in_silence():
+  loaded = classifiers.load()
   silence_NA = np.zeros((64000, 2))
-  assert len(tools.onsets(silence_NA)) == 0
-  assert tools.material(silence_NA) is None
-  assert tools.words(silence_NA) == []
-  assert not tools.has_music(silence_NA)
+  assert len(loaded.onsets(silence_NA)) == 0
+  assert loaded.material(silence_NA) is None
+  assert loaded.words(silence_NA) == []
+  assert not loaded.has_music(silence_NA)
 
 
-def test_words_are_normalised():
+def test_words_are_normalized():
   assert classifiers.split_words("  Mary's dog, RUNS home! ") == ["mary's", 'dog', 'runs', 'home']
 
 
@@ -58,11 +58,11 @@ def test_missing_weights_are_named(tmp_path):
     classifiers.load(tmp_path)
 
 
-def test_training_in_small_learns(tmp_path):
+def test_small_training_learns_and_is_deterministic(tmp_path):
   pipeline.train(tmp_path, ('onset',), scale=0.06)
-  tools = classifiers.load_some(tmp_path, ('onset',))
-  heard = check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 2, 4, ('strike',))
-  found = [len(tools.onsets(wave_NA)) for wave_NA, _ in heard]
+  loaded = classifiers.load_some(tmp_path, ('onset',))
+  clips = check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 2, 4, ('strike',))
+  found = [len(loaded.onsets(wave_NA)) for wave_NA, _ in clips]
   assert sum(found) > 0
   again = tmp_path / 'again'
   pipeline.train(again, ('onset',), scale=0.06)

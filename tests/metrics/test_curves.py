@@ -1,4 +1,4 @@
-"""Level, pitch, balance and lag against sounds whose answer is known."""
+"""Level, pitch, stereo position and lag of sounds with known values."""
 
 import numpy as np
 import pytest
@@ -26,7 +26,7 @@ def test_pitch_of_a_steady_tone(pitch_hz):
   assert clarity_J[inner].min() > 0.4
 
 
-def test_pitch_follows_a_glide_and_is_unsure_of_noise():
+def test_pitch_follows_a_glide_and_noise_has_low_clarity():
   glide_N = 80 + 120 * TIME_N / SECONDS
   pitch_J, _ = curves.pitch(harmonic(glide_N), NUM_FRAMES)
   known_J = glide_N[:: spectra.RATE_HZ // curves.CURVE_HZ]
@@ -36,15 +36,15 @@ def test_pitch_follows_a_glide_and_is_unsure_of_noise():
 
 
 @pytest.mark.parametrize('x', [-1.0, -0.4, 0.0, 0.7, 1.0])
-def test_balance_gives_back_a_constant_power_pan(x):
+def test_pan_position_inverts_constant_power_panning(x):
   angle = (x + 1) * np.pi / 4
   wave_NA = np.random.default_rng(1).standard_normal(8000)[:, None] * [np.cos(angle), np.sin(angle)]
-  place, energy = curves.pan_position(wave_NA, 0.1, 0.2)
-  assert place == pytest.approx(x, abs=1e-6)
+  position, energy = curves.pan_position(wave_NA, 0.1, 0.2)
+  assert position == pytest.approx(x, abs=1e-6)
   assert energy > 0
 
 
-def test_balance_takes_off_what_went_on_before():
+def test_pan_position_subtracts_the_background():
   rng = np.random.default_rng(4)
   wave_NA = rng.standard_normal((16000, 2)) * [0.3, 0.1]
   wave_NA[8000:9600] += 0.4 * rng.standard_normal(1600)[:, None] * [0.0, 1.0]
@@ -62,14 +62,14 @@ def test_level_follows_an_amplitude():
 
 
 @pytest.mark.parametrize('lag_s', [-0.2, -0.03, 0.0, 0.05, 0.31])
-def test_lag_is_what_it_was_shifted_by(lag_s):
+def test_lag_is_the_shift(lag_s):
   rng = np.random.default_rng(3)
   curve_J = np.convolve(rng.standard_normal(600), np.hanning(15), mode='same')
   shift = round(lag_s * curves.CURVE_HZ)
   assert curves.lag(curve_J[100:500], curve_J[100 - shift : 500 - shift]) == pytest.approx(lag_s)
 
 
-def test_lag_of_silence_is_the_limit():
+def test_lag_of_a_constant_is_the_limit():
   assert curves.lag(np.sin(np.arange(100.0)), np.zeros(100)) == 0.5
 
 
@@ -79,11 +79,11 @@ def test_correlation_of_a_constant_is_none_and_lengths_must_agree():
     curves.correlate(np.ones(5), np.ones(6))
 
 
-def test_prepare_resamples_and_refuses_what_is_no_sound():
+def test_resample_checks_its_input():
   wave_NA = np.sin(2 * np.pi * 440 * np.arange(48000) / 48000)[:, None].repeat(2, axis=1)
-  heard_NA = spectra.resample(wave_NA, 48000)
-  assert heard_NA.shape == (16000, 2)
-  spectrum_F = np.abs(np.fft.rfft(heard_NA[:, 0]))
+  resampled_NA = spectra.resample(wave_NA, 48000)
+  assert resampled_NA.shape == (16000, 2)
+  spectrum_F = np.abs(np.fft.rfft(resampled_NA[:, 0]))
   assert spectrum_F.argmax() == 440
   with pytest.raises(ValueError, match='finite'):
     spectra.resample(np.full((10, 2), np.nan), 16000)

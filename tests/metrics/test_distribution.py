@@ -1,4 +1,4 @@
-"""Distribution metrics: against the distances themselves; entries, refusals, and what videos they embed."""
+"""Distribution metrics: their distances, report entries, unsupported clips, and the inputs of embedders."""
 
 import dataclasses
 
@@ -30,7 +30,7 @@ def sound_of(clip):
 
 
 def evaluate(true, generated, metrics, coded=None):
-  """Returns entries by name, and what tested metrics are computed from."""
+  """Returns entries by name, and the observed scores of metrics with paired tests."""
   references = [metric_lib.Reference(sound_of(clip), {'annotation': 'x'}) for clip in true]
   value, ceiling = (
     None
@@ -77,7 +77,7 @@ def test_values_are_those_of_the_distances():
 
 
 @pytest.mark.slow
-def test_values_that_want_a_thousand_rows():
+def test_values_that_need_a_thousand_rows():
   true, generated = bands.noise_clips(0, 500), bands.noise_clips(1, 500, tilt=1.0)
   embedder = bands.FakeEmbedder(metrics=('kid', 'fd_inf'))
   entries = entries_of(true, generated, embedder)
@@ -89,8 +89,8 @@ def test_values_that_want_a_thousand_rows():
     assert low < entry['value'] < high
 
 
-def test_an_interval_is_over_clips_not_rows():
-  # Clips whose rows are all one row: a bootstrap over rows would take them for fifty times as many.
+def test_intervals_resample_clips_not_rows():
+  # Clips with 50 equal rows, which a bootstrap over rows would count as independent.
   class Repeated(bands.FakeEmbedder):
     def embed(self, clip):
       arrays = super().embed(clip)
@@ -126,22 +126,24 @@ def test_a_missing_embedder_has_a_reason():
   }
 
 
-def test_refused_clips_are_counted_and_their_pairs_left_out():
+def test_unsupported_clips_are_counted_and_their_pairs_excluded():
   silent = embedder_lib.Clip(np.zeros((256, 1), np.float32), 16000)
   true, generated, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
   entries = entries_of(true, [*generated[:5], silent, *generated[6:]], embedder)
   assert entries['fd']['n'] == 22
-  assert entries['fd']['note'] == '1 of 12 generated clips refused: silence has no bands.'
-  kept = [k for k in range(12) if k != 5]
-  logits = [np.stack([embedder.embed(clips[k])['logits_O'] for k in kept]) for clips in (true, generated)]
+  assert entries['fd']['note'] == '1 of 12 generated clips not supported: silence has no bands.'
+  supported = [k for k in range(12) if k != 5]
+  logits = [
+    np.stack([embedder.embed(clips[k])['logits_O'] for k in supported]) for clips in (true, generated)
+  ]
   assert entries['kl']['value'] == set_distances.kl(*logits)
   entries = entries_of(true, [silent] * 12, embedder)
   for entry in entries.values():
     assert entry['value'] is None and entry['reason'].startswith('not computed: ')
-    assert entry['reason'].endswith('12 of 12 generated clips refused: silence has no bands.')
+    assert entry['reason'].endswith('12 of 12 generated clips not supported: silence has no bands.')
 
 
-def test_ceilings_are_of_the_sounds_of_the_codec():
+def test_ceilings_are_of_reconstructions_by_the_codec():
   true, generated, coded = (
     bands.noise_clips(seed, NUM, tilt=tilt) for seed, tilt in ((0, 0.0), (1, 1.5), (0, 0.2))
   )
@@ -151,14 +153,14 @@ def test_ceilings_are_of_the_sounds_of_the_codec():
   assert 0 <= entry['ceiling'] < entry['value'] and entry['floor'] is None
   assert entry['interval'][0] < entry['value'] < entry['interval'][1]
   assert entry['n'] == entry['num_true'] == 2 * NUM
-  # Only cheap statistics are tested.
+  # Only fast statistics have paired tests.
   assert set(observed) == {'fd_bands', 'kl_bands'}
   for name, each in observed.items():
     assert each.value() == entries[name]['value'], name
   pairs = observed['fd_bands'].scores[0]
-  right = [dataclasses.replace(pair, generated=pair.true) for pair in pairs]
+  perfect = [dataclasses.replace(pair, generated=pair.true) for pair in pairs]
   found = bootstrap.paired_difference(
-    observed['fd_bands'], bootstrap.ObservedScores(observed['fd_bands'].combine, [right]), 50
+    observed['fd_bands'], bootstrap.ObservedScores(observed['fd_bands'].combine, [perfect]), 50
   )
   assert found.value == pytest.approx(entry['value'], rel=1e-6) and found.p < 0.05
 
@@ -166,8 +168,8 @@ def test_ceilings_are_of_the_sounds_of_the_codec():
 def test_metrics_of_processes_merge():
   true, generated, embedder = bands.noise_clips(0, 12), bands.noise_clips(1, 12), bands.FakeEmbedder()
   samples = [
-    metric_lib.Sample(sound_of(made), metric_lib.Reference(sound_of(clip)))
-    for clip, made in zip(true, generated)
+    metric_lib.Sample(sound_of(sample), metric_lib.Reference(sound_of(clip)))
+    for clip, sample in zip(true, generated)
   ]
   whole, first, second = (distribution.make_metrics(embedder)[0] for _ in range(3))
   whole.update(samples)
@@ -179,11 +181,11 @@ def test_metrics_of_processes_merge():
     first.merge(distribution.make_metrics(embedder)[3])
 
 
-class Witness(bands.FakeEmbedder):
-  """Keeps what it is given."""
+class RecordingEmbedder(bands.FakeEmbedder):
+  """Records the clips that it embeds."""
 
   def __init__(self):
-    super().__init__(name='witness', reads=('audio', 'video'))
+    super().__init__(name='recording', reads=('audio', 'video'))
     self.clips = []
 
   def embed(self, clip):
@@ -191,37 +193,37 @@ class Witness(bands.FakeEmbedder):
     return super().embed(clip)
 
 
-def test_of_a_video_its_own_pictures_and_sound_are_embedded(tmp_path):
+def test_frames_and_audio_of_the_video_file_are_embedded(tmp_path):
   spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=8, sample_rate_hz=16000)
   sound_NA = films.clicks(3.0, 48000)
   for name in 'ab':
     films.make(tmp_path / name, 'mov', duration_s=3.0, fps=30, wave_NA=sound_NA)
-  found, witness = list(folder_examples.read(tmp_path, None, spec)), Witness()
+  found, embedder = list(folder_examples.read(tmp_path, None, spec)), RecordingEmbedder()
   waves = [np.random.default_rng(k).normal(size=(32000, 2)).astype(np.float32) for k in range(2)]
   system = evaluator.System(
     'noise', lambda conditions: np.stack(waves), lambda wave_BNA: np.stack(waves), 16000
   )
   result = evaluator.evaluate(
     system, found, '', batch_size=2, report_progress=lambda line: None,
-    metrics=distribution.make_metrics(witness, cache_lib.EmbeddingCache(tmp_path / 'kept')),
+    metrics=distribution.make_metrics(embedder, cache_lib.EmbeddingCache(tmp_path / 'cache')),
   ).result  # fmt: skip
-  true, first = witness.clips[0], witness.clips[1]
-  # Both videos are the same, and the codec's sounds are the soundtracks: each is embedded once.
-  assert len(witness.clips) == 3 and result['distribution']['kl_witness']['n'] == 2
+  true, first = embedder.clips[0], embedder.clips[1]
+  # Both videos are equal, and reconstructions equal soundtracks: each is embedded once.
+  assert len(embedder.clips) == 3 and result['distribution']['kl_recording']['n'] == 2
   assert (true.sample_rate_hz, true.wave_NA.shape) == (48000, (96000, 2))
   assert abs(films.lag_s(true.wave_NA[:, 0], sound_NA[:96000, 0], 48000)) < 1e-3
   assert (first.sample_rate_hz, first.wave_NA.shape) == (16000, (32000, 2))
-  for clip in witness.clips:
+  for clip in embedder.clips:
     shown = list(clip.frames.frames_at_fps(25, 50))
     assert clip.frames.duration_s == 2.0
     assert {each.shape for each in shown} == {(films.HEIGHT, films.WIDTH, 3)}
     assert [films.frame_number(each) for each in shown[:7]] == [0, 1, 2, 4, 5, 6, 7]
   assert result['protocol']['embedders'] == {
-    'witness': {'digest': witness.digest, 'reads': ['audio', 'video']}
+    'recording': {'digest': embedder.digest, 'reads': ['audio', 'video']}
   }
 
 
-def test_networks_of_the_synthetic_set_have_no_values_for_other_clips():
+def test_networks_of_the_synthetic_set_select_synthetic_clips_only():
   true, generated = bands.noise_clips(0, 12, num_samples=16000), bands.noise_clips(1, 12, num_samples=16000)
   of_video = metric_lib.Reference(sound_of(true[0]), {'annotation': 'x', 'scene': truth_lib.VIDEO_SCENE})
   assert not of_video.is_synthetic
@@ -237,7 +239,7 @@ def test_networks_of_the_synthetic_set_have_no_values_for_other_clips():
   assert scoring.select(registry.get('fd_panns'), [of_video]) == [0]
 
 
-def test_another_file_or_length_is_another_picture(tmp_path):
+def test_digest_of_a_video_depends_on_file_and_duration(tmp_path):
   path = films.make(tmp_path / 'a', duration_s=0.4)
   digests = [frames.Video(path, 0.2).digest(), frames.Video(path, 0.4).digest()]
   films.make(tmp_path / 'a', duration_s=0.8)
@@ -255,7 +257,7 @@ def test_directions():
   assert own['lowness'].direction == 'higher'
 
 
-def test_distances_of_other_numbers_of_rows_are_refused():
+def test_distances_of_other_numbers_of_rows_are_dropped():
   entry = lambda num: {'value': 1.0, 'interval': [0.5, 1.5], 'n': num, 'num_true': 100}
   models = {name: {'fd_x': entry(num), 'kad_x': entry(num)} for name, num in (('a', 100), ('b', 99))}
   distribution.drop_incomparable(models, 'a')

@@ -1,4 +1,4 @@
-"""Onset matching against an exhaustive assignment, and the weightless detector on clicks and on truth."""
+"""Onset matching against the Hungarian algorithm, and the spectral flux detector on noise bursts."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from v2a.metrics import spectra
 
 
 @pytest.mark.parametrize('seed', range(20))
-def test_match_is_a_largest_assignment(seed):
+def test_match_is_a_maximum_matching(seed):
   rng = np.random.default_rng(seed)
   known_s, detected_s = np.sort(rng.uniform(0, 1, 12)), np.sort(rng.uniform(0, 1, 15))
   is_near = np.abs(known_s[:, None] - detected_s) <= onsets.TOLERANCE_S
@@ -37,7 +37,7 @@ def decays(times_s, shift_s=0.0, channel=0):
   return wave_NA
 
 
-def test_flux_detector_hears_bursts_where_they_are():
+def test_flux_detector_finds_bursts():
   times_s = np.array([0.2, 0.45, 0.9, 1.3, 1.7])
   for channel in (0, 1):
     detected_s = onsets.detect(decays(times_s, channel=channel), spectra.RATE_HZ)
@@ -45,7 +45,7 @@ def test_flux_detector_hears_bursts_where_they_are():
     np.testing.assert_allclose(detected_s, times_s, atol=0.015)
 
 
-def test_flux_detector_follows_a_shift_and_hears_nothing_in_silence():
+def test_flux_detector_follows_a_shift_and_finds_nothing_in_silence():
   times_s = np.array([0.3, 0.8, 1.4])
   late_s = onsets.detect(decays(times_s, shift_s=0.1), spectra.RATE_HZ)
   assert not onsets.match(times_s, late_s)

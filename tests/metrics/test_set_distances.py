@@ -1,4 +1,4 @@
-"""Distances of embeddings against the published code's numbers, closed forms and definitions spelled out."""
+"""Set distances against values of published code, closed forms, and naive implementations."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,8 @@ from v2a.metrics import set_distances
 
 
 @pytest.fixture(scope='module')
-def drawn():
-  """Returns the arrays that the reference numbers below belong to, and the generator behind them."""
+def arrays():
+  """Returns the arrays of the reference values below, and the generator that sampled them."""
   rng = np.random.RandomState(0)
   return {
     'a': rng.randn(300, 16).astype(np.float32),
@@ -30,18 +30,18 @@ def gaussian(seed, num, mean_F, root_FF):
   return np.asarray(mean_F) + x_NF @ np.asarray(root_FF).T
 
 
-# Numbers of hkchengrex/av-benchmark and of its float64 re-derivation.
+# Values of hkchengrex/av-benchmark, and of the same computation in float64.
 
 
-def test_frechet_of_the_reference_sets(drawn):
-  assert set_distances.frechet(drawn['a'], drawn['b']) == pytest.approx(2.734573657489, abs=1e-12)
-  assert set_distances.frechet(drawn['a'], drawn['b']) == pytest.approx(2.7345737036136555, rel=2e-8)
-  # Rank-deficient: what is right is right to 1e-8, by eigenvalues and by sqrtm alike.
-  assert set_distances.frechet(drawn['c'], drawn['d']) == pytest.approx(81.20748069910876, rel=2e-9)
-  assert set_distances.frechet(drawn['c'], drawn['d']) == pytest.approx(81.20748008789572, rel=2e-8)
+def test_frechet_of_the_reference_sets(arrays):
+  assert set_distances.frechet(arrays['a'], arrays['b']) == pytest.approx(2.734573657489, abs=1e-12)
+  assert set_distances.frechet(arrays['a'], arrays['b']) == pytest.approx(2.7345737036136555, rel=2e-8)
+  # Rank-deficient: both eigenvalues and sqrtm are accurate to 1e-8 only.
+  assert set_distances.frechet(arrays['c'], arrays['d']) == pytest.approx(81.20748069910876, rel=2e-9)
+  assert set_distances.frechet(arrays['c'], arrays['d']) == pytest.approx(81.20748008789572, rel=2e-8)
 
 
-def test_frechet_of_few_rows_of_many_features_is_the_same():
+def test_frechet_without_covariance_is_equal():
   rng = np.random.default_rng(0)
   a_NF, b_NF = rng.standard_normal((20, 300)), 1.1 * rng.standard_normal((31, 300)) + 0.1
   moments = set_distances._root_moments(a_NF)
@@ -49,8 +49,8 @@ def test_frechet_of_few_rows_of_many_features_is_the_same():
   assert set_distances.frechet(a_NF, a_NF[::-1]) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_kl_and_inception_score_of_the_reference_logits(drawn):
-  target, predicted = drawn['logits_b'], drawn['logits_a']
+def test_kl_and_inception_score_of_the_reference_logits(arrays):
+  target, predicted = arrays['logits_b'], arrays['logits_a']
   assert set_distances.kl(target, predicted) == pytest.approx(3.767312295777, abs=1e-12)
   assert set_distances.kl(target, predicted, 'softmax_eps') == pytest.approx(3.745047163873, abs=1e-12)
   assert set_distances.kl(target, predicted, 'sigmoid') == pytest.approx(158.414437798698, abs=1e-11)
@@ -59,18 +59,18 @@ def test_kl_and_inception_score_of_the_reference_logits(drawn):
   assert deviation == pytest.approx(0.28183449156515905, abs=1e-14)
 
 
-def test_kid_of_the_reference_sets(drawn):
-  mean, deviation = set_distances.kid(drawn['a'], drawn['b'], subset_rows=200)
-  # The reference multiplies in float32: that is its distance from this.
+def test_kid_of_the_reference_sets(arrays):
+  mean, deviation = set_distances.kid(arrays['a'], arrays['b'], subset_rows=200)
+  # The reference multiplies in float32, hence the tolerance.
   assert mean == pytest.approx(0.2225317096710205, abs=2e-8)
   assert mean == pytest.approx(0.22253168, abs=2e-8)
   assert deviation == pytest.approx(0.02615334729434814, abs=2e-8)
 
 
-def test_frechet_of_equal_gaussians_shrinks_with_rows_as_measured(drawn):
-  # Draws go on where the other arrays ended, so on a copy.
+def test_frechet_bias_of_equal_gaussians(arrays):
+  # The random stream continues after the other arrays; a copy leaves it unchanged.
   rng = np.random.RandomState()
-  rng.set_state(drawn['rng'].get_state())
+  rng.set_state(arrays['rng'].get_state())
   for num, known in ((100, 56.744), (250, 18.856), (500, 9.305), (1000, 4.780)):
     assert set_distances.frechet(rng.randn(num, 128), rng.randn(10000, 128)) == pytest.approx(known, abs=5e-4)
 
@@ -78,7 +78,7 @@ def test_frechet_of_equal_gaussians_shrinks_with_rows_as_measured(drawn):
 # Frechet.
 
 
-def test_frechet_of_gaussians_with_a_known_answer():
+def test_frechet_of_gaussians_in_closed_form():
   a_NF = gaussian(0, 40, [0.0, 1.0, -2.0], np.diag([1.0, 2.0, 0.5]))
   b_NF = gaussian(1, 60, [3.0, 1.0, -1.0], np.diag([1.5, 2.0, 0.1]))
   assert set_distances.frechet(a_NF, b_NF) == pytest.approx(9.0 + 1.0 + 0.25 + 0.16, abs=1e-12)
@@ -95,8 +95,8 @@ def test_frechet_of_covariances_that_do_not_commute():
   assert got == pytest.approx(known, rel=1e-10)
 
 
-def test_frechet_is_symmetric_blind_to_order_and_zero_for_equal_sets(drawn):
-  a_NF, b_NF = drawn['a'], drawn['b']
+def test_frechet_is_symmetric_invariant_to_order_and_zero_for_equal_sets(arrays):
+  a_NF, b_NF = arrays['a'], arrays['b']
   value = set_distances.frechet(a_NF, b_NF)
   assert set_distances.frechet(b_NF, a_NF) == pytest.approx(value, rel=1e-12)
   assert set_distances.frechet(a_NF[::-1], np.roll(b_NF, 7, axis=0)) == pytest.approx(value, rel=1e-12)
@@ -104,28 +104,28 @@ def test_frechet_is_symmetric_blind_to_order_and_zero_for_equal_sets(drawn):
   assert set_distances.frechet(a_NF[:, :1], b_NF[:, :1]) > 0.0
 
 
-def test_frechet_of_fewer_rows_than_features(drawn):
-  # The same trace by singular values of the centred rows, which needs no root of a singular matrix.
-  c_NF, d_NF = drawn['c'], drawn['d']
+def test_frechet_of_fewer_rows_than_features(arrays):
+  # The trace by singular values of the centred rows, without the square root of a singular matrix.
+  c_NF, d_NF = arrays['c'], arrays['d']
   product_NN = (c_NF - c_NF.mean(axis=0)) @ (d_NF - d_NF.mean(axis=0)).T / 19
-  shared = np.linalg.svd(product_NN, compute_uv=False).sum()
-  apart = ((c_NF.mean(axis=0) - d_NF.mean(axis=0)) ** 2).sum()
-  known = apart + np.trace(np.cov(c_NF.T)) + np.trace(np.cov(d_NF.T)) - 2.0 * shared
+  cross_trace = np.linalg.svd(product_NN, compute_uv=False).sum()
+  mean_distance = ((c_NF.mean(axis=0) - d_NF.mean(axis=0)) ** 2).sum()
+  known = mean_distance + np.trace(np.cov(c_NF.T)) + np.trace(np.cov(d_NF.T)) - 2.0 * cross_trace
   assert set_distances.frechet(c_NF, d_NF) == pytest.approx(known, rel=1e-7)
   assert 0.0 <= set_distances.frechet(c_NF, c_NF) < 1e-5
   assert '20 rows cannot fill a covariance of 64 features' in set_distances.frechet_caveat(c_NF, d_NF)
-  assert set_distances.frechet_caveat(drawn['a'][:16], drawn['b']) is not None
-  assert set_distances.frechet_caveat(drawn['a'][:17], drawn['b']) is None
+  assert set_distances.frechet_caveat(arrays['a'][:16], arrays['b']) is not None
+  assert set_distances.frechet_caveat(arrays['a'][:17], arrays['b']) is None
 
 
-def test_frechet_at_different_numbers_of_rows_is_not_compared():
+def test_frechet_of_different_numbers_of_rows_is_not_comparable():
   set_distances.check_comparable()
   set_distances.check_comparable((300, 280), (300, 280))
   with pytest.raises(ValueError, match=r'\(300, 280\), \(300, 100\)'):
     set_distances.check_comparable((300, 280), (300, 100), (300, 280))
 
 
-def test_frechet_infinity_takes_the_bias_off_only_without_replacement():
+def test_frechet_infinity_removes_the_bias_only_without_replacement():
   rng = np.random.default_rng(5)
   a_NF, b_NF = rng.standard_normal((20000, 16)), rng.standard_normal((1500, 16))
   biased = set_distances.frechet(a_NF, b_NF)
@@ -137,8 +137,8 @@ def test_frechet_infinity_takes_the_bias_off_only_without_replacement():
   assert shifted == pytest.approx(16 * 4.0, rel=0.03)
 
 
-def test_frechet_infinity_is_seeded(drawn):
-  a_NF, b_NF = drawn['a'], drawn['b']
+def test_frechet_infinity_is_seeded(arrays):
+  a_NF, b_NF = arrays['a'], arrays['b']
   first = set_distances.frechet_infinity(a_NF, b_NF, min_rows=100, seed=3)
   assert first == set_distances.frechet_infinity(a_NF, b_NF, min_rows=100, seed=3)
   assert first != set_distances.frechet_infinity(a_NF, b_NF, min_rows=100, seed=4)
@@ -150,7 +150,7 @@ def test_frechet_infinity_is_seeded(drawn):
 
 
 def mmd_by_definition(kernel, a_NF, b_NF):
-  """Returns the unbiased squared discrepancy, pair by pair."""
+  """Returns the unbiased squared maximum mean discrepancy, pair by pair."""
 
   def within(x_NF):
     pairs = [(i, j) for i in range(len(x_NF)) for j in range(len(x_NF)) if i != j]
@@ -160,28 +160,28 @@ def mmd_by_definition(kernel, a_NF, b_NF):
   return within(a_NF) + within(b_NF) - 2.0 * across
 
 
-def test_kid_by_definition(drawn):
-  a_NF, b_NF = drawn['a'][:12].astype(np.float64), drawn['b'][:12].astype(np.float64)
+def test_kid_by_definition(arrays):
+  a_NF, b_NF = arrays['a'][:12].astype(np.float64), arrays['b'][:12].astype(np.float64)
   known = mmd_by_definition(lambda x_F, y_F: (x_F @ y_F / 16 + 1.0) ** 3, a_NF, b_NF)
-  # A subset of all rows is the set in another order.
+  # Subsets of all rows are permutations of the set.
   mean, deviation = set_distances.kid(a_NF, b_NF, num_subsets=3, subset_rows=12)
   assert mean == pytest.approx(known, rel=1e-12)
   assert deviation == pytest.approx(0.0, abs=1e-12)
 
 
 @pytest.mark.parametrize('num_b', [11, 12])
-def test_kad_by_definition_with_the_width_of_the_second_set(drawn, num_b):
-  a_NF, b_NF = drawn['a'][:9].astype(np.float64), drawn['b'][:num_b].astype(np.float64)
+def test_kad_by_definition_with_the_bandwidth_of_the_second_set(arrays, num_b):
+  a_NF, b_NF = arrays['a'][:9].astype(np.float64), arrays['b'][:num_b].astype(np.float64)
   lengths = sorted(np.linalg.norm(b_NF[i] - b_NF[j]) for i in range(num_b) for j in range(i))
-  width = lengths[(len(lengths) - 1) // 2]
+  bandwidth = lengths[(len(lengths) - 1) // 2]
   known = mmd_by_definition(
-    lambda x_F, y_F: np.exp(-((x_F - y_F) @ (x_F - y_F)) / (2 * width**2 + 1e-8)), a_NF, b_NF
+    lambda x_F, y_F: np.exp(-((x_F - y_F) @ (x_F - y_F)) / (2 * bandwidth**2 + 1e-8)), a_NF, b_NF
   )
   assert set_distances.kad(a_NF, b_NF) == pytest.approx(100.0 * known, rel=1e-10)
   assert set_distances.kad(b_NF, a_NF) != pytest.approx(100.0 * known, rel=1e-3)
 
 
-def test_kernel_distances_are_zero_on_average_for_one_distribution_and_blind_to_order():
+def test_kernel_distances_are_unbiased_and_invariant_to_order():
   rng = np.random.default_rng(6)
   sets = [rng.standard_normal((2, 60, 8)) for _ in range(200)]
   kads = np.array([set_distances.kad(*pair) for pair in sets])
@@ -196,7 +196,7 @@ def test_kernel_distances_are_zero_on_average_for_one_distribution_and_blind_to_
   assert set_distances.kid(a_NF + 1.0, b_NF, subset_rows=50)[0] > 10.0 * kids.std()
 
 
-def test_kad_of_a_set_without_any_width_is_finite():
+def test_kad_of_a_set_with_zero_bandwidth_is_finite():
   assert set_distances.kad(np.zeros((3, 2)), np.zeros((4, 2))) == 0.0
   assert set_distances.kad(np.ones((3, 2)), np.zeros((4, 2))) == pytest.approx(200.0)
 
@@ -210,15 +210,15 @@ def test_kl_by_hand():
   assert set_distances.kl(np.log(target), np.log(predicted) + 3.0) == pytest.approx(known, rel=1e-12)
   assert set_distances.kl(np.log(predicted), np.log(target)) == pytest.approx(np.log(4 / 3) / 4, rel=1e-12)
   assert set_distances.kl(np.log(target), np.log(target)) == 0.0
-  # The target with 1/4 and 1/2, twice the class, against 1/2 everywhere.
+  # Targets of 1/4 and 1/2 for both classes, against 1/2.
   logits = np.log([[1 / 3, 1 / 3], [1.0, 1.0]])
   known = 2 * 0.25 * np.log(0.25 / 0.5) / 2
   assert set_distances.kl(logits, np.zeros((2, 2)), 'sigmoid') == pytest.approx(known, rel=1e-12)
 
 
 @pytest.mark.parametrize('kind', set_distances.KL_KINDS)
-def test_kl_of_pairs_is_blind_to_their_order_and_finite_for_certain_classifiers(drawn, kind):
-  target, predicted = drawn['logits_b'], drawn['logits_a']
+def test_kl_is_invariant_to_the_order_of_pairs_and_finite_for_saturated_logits(arrays, kind):
+  target, predicted = arrays['logits_b'], arrays['logits_a']
   value = set_distances.kl(target, predicted, kind)
   assert set_distances.kl(target[::-1], predicted[::-1], kind) == pytest.approx(value, rel=1e-12)
   assert set_distances.kl(target, predicted[::-1], kind) != pytest.approx(value, rel=1e-6)
@@ -229,27 +229,27 @@ def test_inception_score_by_hand():
   one_hot = 1000.0 * np.eye(7)
   assert set_distances.inception_score(one_hot, num_splits=1) == pytest.approx((7.0, 0.0))
   assert set_distances.inception_score(np.repeat(one_hot[:1], 20, axis=0)) == pytest.approx((1.0, 0.0))
-  # Parts of one row each know one class each.
+  # Splits of one row have one class each.
   assert set_distances.inception_score(one_hot, num_splits=7) == pytest.approx((1.0, 0.0))
 
 
 # Intervals.
 
 
-def test_bootstrap_of_a_mean_holds_the_mean_19_times_in_20():
+def test_bootstrap_interval_of_a_mean_has_95_percent_coverage():
   rng = np.random.default_rng(7)
   samples = rng.standard_normal((200, 40)) + 5.0
   intervals = [
     set_distances.bootstrap_interval(np.mean, sample, num_resamples=150, seed=k)
     for k, sample in enumerate(samples)
   ]
-  held = np.mean([low < 5.0 < high for low, high in intervals])
-  assert 0.90 < held < 0.98
+  coverage = np.mean([low < 5.0 < high for low, high in intervals])
+  assert 0.90 < coverage < 0.98
   width = np.mean([high - low for low, high in intervals])
   assert width == pytest.approx(2 * 1.96 / np.sqrt(40), rel=0.1)
 
 
-def test_bootstrap_of_a_distance_holds_the_distance():
+def test_bootstrap_interval_contains_the_distance():
   rng = np.random.default_rng(8)
   a_NF, b_NF = rng.standard_normal((60, 16)), rng.standard_normal((60, 16))
   low, high = set_distances.bootstrap_interval(set_distances.frechet, a_NF, b_NF, num_resamples=200)
@@ -260,26 +260,26 @@ def test_bootstrap_of_a_distance_holds_the_distance():
   )
 
 
-def test_bootstrap_of_pairs_keeps_them_together():
+def test_bootstrap_resamples_pairs_together():
   x_N = np.random.default_rng(9).standard_normal(50)
 
-  def gap(a_N, b_N):
+  def difference(a_N, b_N):
     return (a_N - b_N).mean()
 
   assert set_distances.bootstrap_interval(
-    gap, x_N, x_N - 2.0, num_resamples=50, is_paired=True
+    difference, x_N, x_N - 2.0, num_resamples=50, is_paired=True
   ) == pytest.approx((2.0, 2.0))
-  low, high = set_distances.bootstrap_interval(gap, x_N, x_N - 2.0, num_resamples=50)
+  low, high = set_distances.bootstrap_interval(difference, x_N, x_N - 2.0, num_resamples=50)
   assert high - low > 0.3
   with pytest.raises(ValueError, match=r'\[50, 49\]'):
-    set_distances.bootstrap_interval(gap, x_N, x_N[1:], is_paired=True)
+    set_distances.bootstrap_interval(difference, x_N, x_N[1:], is_paired=True)
   with pytest.raises(ValueError, match='finite'):
     set_distances.bootstrap_interval(lambda a_N: np.nan, x_N, num_resamples=2)
   with pytest.raises(ValueError, match='rows'):
     set_distances.bootstrap_interval(np.mean, x_N[:0])
 
 
-# What is refused.
+# Invalid input.
 
 PAIRS = {
   'frechet': set_distances.frechet,
@@ -291,7 +291,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize('name', PAIRS)
-def test_bad_sets_are_refused_in_one_line(name):
+def test_invalid_sets_raise_with_one_line(name):
   good = np.random.default_rng(0).standard_normal((1001, 4))
   bad = good.copy()
   bad[3, 1], bad[7, 2] = np.nan, np.inf
@@ -307,7 +307,7 @@ def test_bad_sets_are_refused_in_one_line(name):
     assert '\n' not in str(caught.value)
 
 
-def test_too_few_rows_and_unknown_kinds_are_refused():
+def test_too_few_rows_and_unknown_kinds_raise():
   x_NF = np.ones((999, 4))
   for call, message in (
     (lambda: set_distances.frechet(x_NF[:1], x_NF), 'at least 2 rows; got 1'),

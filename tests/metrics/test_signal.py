@@ -1,4 +1,4 @@
-"""Figures of sounds and pictures whose answer is known in advance."""
+"""Signal metrics of sounds and frames with known values."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def bursts(times_s, amplitudes=None, seconds=2.0, rate_hz=RATE_HZ):
 
 
 def flashes(times_s, seconds=2.0, size=8):
-  """Returns a grey picture that changes for one frame at times, which are whole frames."""
+  """Returns grey frames that are inverted at times, which are multiples of the frame period."""
   frame_LYX3 = np.full((round(seconds * FPS), size, size, 3), 100, np.uint8)
   for time_s in times_s:
     frame_LYX3[round(time_s * FPS) :] = 255 - frame_LYX3[round(time_s * FPS) :]
@@ -48,24 +48,24 @@ def flashes(times_s, seconds=2.0, size=8):
 # Onsets.
 
 
-def test_onsets_that_agree():
+def test_onsets_that_match():
   times_s = [0.2, 0.6, 1.1, 1.5]
-  agreement = signal.onset_metrics(times_s[::-1], bursts(times_s), RATE_HZ)
-  assert agreement == signal.OnsetMetrics(True, 1.0, 1.0, 1.0)
+  metrics = signal.onset_metrics(times_s[::-1], bursts(times_s), RATE_HZ)
+  assert metrics == signal.OnsetMetrics(True, 1.0, 1.0, 1.0)
 
 
-def test_precision_counts_misses_as_never_found():
-  # Heard, from loud to soft: 0.2 right, 0.6 wrong, 1.1 right; 1.7 is missed.
+def test_missed_onsets_have_zero_precision():
+  # Detections by loudness: 0.2 matches, 0.6 does not, 1.1 matches; 1.7 is missed.
   wave_NA = bursts([0.2, 0.6, 1.1], [0.9, 0.6, 0.3])
-  agreement = signal.onset_metrics([0.2, 1.1, 1.7], wave_NA, RATE_HZ)
-  assert agreement.is_count_correct
-  assert agreement.accuracy == pytest.approx(2 / 3)
-  assert agreement.average_precision == pytest.approx((1 / 1 + 2 / 3) / 3)
-  assert agreement.f1 == pytest.approx(2 / 3)
+  metrics = signal.onset_metrics([0.2, 1.1, 1.7], wave_NA, RATE_HZ)
+  assert metrics.is_count_correct
+  assert metrics.accuracy == pytest.approx(2 / 3)
+  assert metrics.average_precision == pytest.approx((1 / 1 + 2 / 3) / 3)
+  assert metrics.f1 == pytest.approx(2 / 3)
 
 
-def test_confidence_is_loudness_whatever_its_sign_and_the_wave_around():
-  # The loudest is wrong and points down, so the right one has half the precision.
+def test_confidence_is_the_absolute_peak():
+  # The loudest detection is negative and has no match, so the matched one has half the precision.
   wave_NA = np.abs(bursts([0.3], [0.4])) - np.abs(bursts([1.2], [0.8]))
   for sound_NA in (wave_NA, -wave_NA, 0.1 * wave_NA):
     assert signal.onset_metrics([0.3], sound_NA, RATE_HZ).average_precision == pytest.approx(1 / 2)
@@ -77,7 +77,7 @@ def test_equal_confidences_share_their_precision():
   assert signal._average_precision(np.array([1.0, 1.0, 2.0]), [0, 1], 2) == pytest.approx(2 / 3)
 
 
-def test_tolerance_is_about_matching_alone():
+def test_tolerance_affects_only_matching():
   wave_NA = bursts([0.5, 1.0])
   late = signal.onset_metrics([0.58, 1.08], wave_NA, RATE_HZ)
   strict = signal.onset_metrics([0.58, 1.08], wave_NA, RATE_HZ, tolerance_s=0.05)
@@ -86,21 +86,21 @@ def test_tolerance_is_about_matching_alone():
   assert late.is_count_correct and strict.is_count_correct
 
 
-def test_silence_finds_nothing():
+def test_silence_has_no_matches():
   quiet_NA = np.zeros((RATE_HZ, 2))
   assert signal.onset_metrics([0.3, 0.6], quiet_NA, RATE_HZ) == signal.OnsetMetrics(False, 0.0, 0.0, 0.0)
   assert signal.onset_metrics([], quiet_NA, RATE_HZ) == signal.OnsetMetrics(True, None, None, None)
   assert signal.onset_metrics([], bursts([0.5]), RATE_HZ) == signal.OnsetMetrics(False, None, None, None)
 
 
-def test_an_onset_at_the_edge_is_no_error():
-  # The right ones are the louder ones.
+def test_onsets_at_the_edges():
+  # The known onsets are the louder ones.
   wave_NA = bursts([0.02, 1.0, 1.97], [0.8, 0.3, 0.8])
-  agreement = signal.onset_metrics([0.02, 1.97], wave_NA, RATE_HZ)
-  assert (agreement.accuracy, agreement.average_precision) == (1.0, 1.0)
+  metrics = signal.onset_metrics([0.02, 1.97], wave_NA, RATE_HZ)
+  assert (metrics.accuracy, metrics.average_precision) == (1.0, 1.0)
 
 
-# Sound and picture.
+# Audio and video.
 
 
 def test_motion_peaks_by_hand():
@@ -114,7 +114,7 @@ def test_motion_peaks_by_hand():
 def test_av_align_by_hand():
   both_s = [0.4, 0.8, 1.2]
   assert signal.av_align(bursts(both_s), RATE_HZ, flashes(both_s), FPS) == 1.0
-  # Two of three sounds and two of four pictures agree: 2 / (3 + 4 - 2).
+  # Two of three audio onsets and two of four motion peaks match: 2 / (3 + 4 - 2).
   assert signal.av_align(bursts(both_s), RATE_HZ, flashes([0.4, 0.6, 1.2, 1.6]), FPS) == pytest.approx(2 / 5)
   assert signal.av_align(bursts([0.5, 0.9]), RATE_HZ, flashes([0.4, 0.8]), FPS) == 0.0
   quiet_NA = np.zeros((RATE_HZ, 2))
@@ -130,7 +130,7 @@ def test_offset_of_shifted_beeps(offset_s):
   assert offset == pytest.approx(offset_s, abs=0.011)
 
 
-def test_offset_of_nothing_is_none_and_of_a_short_clip_no_error():
+def test_offset_without_onsets_or_motion_is_none():
   frame_LYX3 = flashes([0.4])
   assert signal.av_offset_s(np.zeros((2 * RATE_HZ, 2)), RATE_HZ, frame_LYX3, FPS) is None
   assert signal.av_offset_s(bursts([0.4]), RATE_HZ, flashes([]), FPS) is None
@@ -156,13 +156,13 @@ def test_distances_are_zero_for_equal_waves_and_symmetric(name):
   assert distance(a_NA, a_NA) == 0.0
   assert distance(a_NA, b_NA) > 0.0
   assert distance(a_NA, b_NA) == pytest.approx(distance(b_NA, a_NA), rel=1e-12)
-  # Opposite channels vanish in a mono mix, not here.
+  # Opposite phases, which cancel in a mono mix.
   assert distance(a_NA[:, :1] * [1, -1], 0.0 * a_NA) > 0.0
 
 
 def test_distances_of_a_scaled_wave():
   wave_NA, gain = noise(), 0.25
-  # Bins of noise that lie below the floor are too few to be seen.
+  # Few bins of the noise are below the floor.
   assert signal.log_spectral_distance(wave_NA, gain * wave_NA) == pytest.approx(2 * np.log10(4), rel=2e-3)
   assert signal.stft_distance(wave_NA, gain * wave_NA) == pytest.approx(0.75 + np.log(4), rel=2e-3)
   # log_mel adds its floor, and bands of noise are near 1e-3.
@@ -171,7 +171,7 @@ def test_distances_of_a_scaled_wave():
   assert signal.envelope_l1(wave_NA, gain * wave_NA, RATE_HZ) == pytest.approx(known, rel=1e-9)
 
 
-def test_log_mel_distance_of_mono_is_that_of_the_neighbours():
+def test_log_mel_distance_of_mono_is_that_of_retrieval():
   a_NA, b_NA = noise(channels=1), noise(channels=1, seed=4)
   known = retrieval.pairwise_distances([a_NA], [b_NA])[0, 0]
   assert signal.log_mel_distance(a_NA, b_NA, spectra.RATE_HZ) == pytest.approx(known, rel=1e-12)
@@ -188,7 +188,7 @@ def test_envelope_by_definition():
   assert signal.envelope_l1(loud_NA, soft_NA, 16000) == pytest.approx(0.3)
 
 
-def test_distances_refuse_waves_of_different_shapes():
+def test_distances_of_different_shapes_raise():
   for distance in DISTANCES.values():
     with pytest.raises(ValueError, match='N=48000'):
       distance(noise(), noise()[:100])
@@ -200,19 +200,19 @@ def test_distances_refuse_waves_of_different_shapes():
 
 
 @pytest.mark.parametrize('rate_hz', [16000, 44100, 48000])
-def test_loudness_of_the_calibrating_sine(rate_hz):
+def test_loudness_of_the_calibration_sine(rate_hz):
   wave_NA = np.sin(2 * np.pi * 997.0 * np.arange(3 * rate_hz) / rate_hz)[:, None] * np.ones(2)
   assert signal.loudness_lufs(wave_NA, rate_hz) == pytest.approx(0.0, abs=0.1)
   assert signal.loudness_lufs(wave_NA[:, :1], rate_hz) == pytest.approx(-3.01, abs=0.1)
   assert signal.loudness_lufs(wave_NA * [0.1, 0.0], rate_hz) == pytest.approx(-23.01, abs=0.1)
 
 
-def test_loudness_passes_over_silence_and_hears_the_heights():
+def test_loudness_is_gated_and_weights_high_frequencies():
   wave_NA = sine(997.0)
   padded_NA = np.concatenate([wave_NA, np.zeros_like(wave_NA), wave_NA])
   alone, padded = (signal.loudness_lufs(each_NA, RATE_HZ) for each_NA in (wave_NA, padded_NA))
   assert padded == pytest.approx(alone, abs=1.0)
-  # The standard's filter lifts heights by 4 dB, and 997 Hz by 0.7.
+  # K-weighting raises high frequencies by 4 dB, and 997 Hz by 0.7.
   assert signal.loudness_lufs(sine(6000.0), RATE_HZ) == pytest.approx(alone + 3.3, abs=0.1)
   assert signal.loudness_lufs(np.zeros((RATE_HZ, 2)), RATE_HZ) == signal.SILENCE_LUFS
   assert signal.loudness_lufs(wave_NA[: RATE_HZ // 4], RATE_HZ) is None
@@ -290,10 +290,10 @@ def test_level_difference_of_one_channel_alone_is_finite():
     signal.stereo_correlation(sine(440.0))
 
 
-# What every function bears and refuses.
+# Edge cases of every function.
 
-ONE = {
-  'onset_agreement': lambda wave_NA: signal.onset_metrics([0.1], wave_NA, RATE_HZ).average_precision,
+METRICS = {
+  'onset_metrics': lambda wave_NA: signal.onset_metrics([0.1], wave_NA, RATE_HZ).average_precision,
   'av_align': lambda wave_NA: signal.av_align(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'av_offset_s': lambda wave_NA: signal.av_offset_s(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'envelope': lambda wave_NA: signal.envelope(wave_NA, RATE_HZ).sum(),
@@ -316,9 +316,9 @@ SHORT = {
 
 @pytest.mark.filterwarnings('error')
 @pytest.mark.parametrize('wave_NA', SHORT.values(), ids=SHORT)
-def test_silence_and_single_samples_have_figures(wave_NA):
-  for name, figure in ONE.items():
-    value = figure(wave_NA)
+def test_silence_and_single_samples_have_finite_values(wave_NA):
+  for name, metric in METRICS.items():
+    value = metric(wave_NA)
     assert value is None or np.isfinite(value), name
   for name, distance in DISTANCES.items():
     assert distance(wave_NA, wave_NA) == 0.0, name
@@ -327,13 +327,13 @@ def test_silence_and_single_samples_have_figures(wave_NA):
 
 
 @pytest.mark.parametrize('wave_NA', [np.zeros((0, 2)), np.zeros(9), np.full((9, 2), np.nan)])
-def test_what_is_no_sound_is_refused(wave_NA):
-  for name, figure in (ONE | {name: lambda x, f=f: f(x, x) for name, f in DISTANCES.items()}).items():
+def test_invalid_waveforms_raise(wave_NA):
+  for name, metric in (METRICS | {name: lambda x, f=f: f(x, x) for name, f in DISTANCES.items()}).items():
     with pytest.raises(ValueError, match='a wave to measure'):
-      figure(wave_NA)
+      metric(wave_NA)
       pytest.fail(name)
 
 
-def test_what_are_no_times_is_refused():
+def test_invalid_times_raise():
   with pytest.raises(ValueError, match='known onset times'):
     signal.onset_metrics([np.nan], np.zeros((9, 1)), RATE_HZ)

@@ -1,4 +1,4 @@
-"""Figures without learned weights: the truth scores as the truth, and faults show where they belong."""
+"""Signal metrics: perfect values of the true sounds, and the metric that each degradation changes."""
 
 import dataclasses
 
@@ -22,33 +22,34 @@ PERFECT = dict.fromkeys(('onset_flux_f1', 'onset_accuracy', 'onset_count_accurac
 
 
 @pytest.fixture(scope='module')
-def cases():
+def examples():
   return list(synthetic_examples.render(31_000_006, 3, SPEC, scenes=('strike',)))
 
 
 @pytest.fixture(scope='module')
-def waves(cases):
-  return [record_schema.wave_to_float(case.wave_NA).astype(np.float64) for case in cases]
+def waves(examples):
+  return [record_schema.wave_to_float(example.wave_NA).astype(np.float64) for example in examples]
 
 
 @pytest.fixture(scope='module')
-def known(cases):
-  return evaluator.make_references(cases, RATE_HZ)
+def references(examples):
+  return evaluator.make_references(examples, RATE_HZ)
 
 
-def figures(waves, known):
+def evaluate(waves, references):
   """Returns the entry of every metric."""
   sounds = {i: metric_lib.Sound(wave_NA, RATE_HZ) for i, wave_NA in enumerate(waves)}
-  samples, everything = scoring.Samples(sounds, known), list(range(len(waves)))
+  samples, everything = scoring.Samples(sounds, references), list(range(len(waves)))
   metrics = registry.load(('signal',))
   scores = {
-    metric.name: scoring.score_metric(metric, known, everything, samples, samples, None) for metric in metrics
+    metric.name: scoring.score_metric(metric, references, everything, samples, samples, None)
+    for metric in metrics
   }
   return scoring.entries(metrics, scores)[0]['signal']
 
 
-def test_the_truth_is_perfect(waves, known):
-  entries = figures(waves, known)
+def test_true_sounds_have_perfect_values(waves, references):
+  entries = evaluate(waves, references)
   assert list(entries) == list(signal_metrics.METRICS)
   for name, entry in entries.items():
     if name.startswith('av_') or name == 'onset_average_precision':
@@ -61,9 +62,9 @@ def test_the_truth_is_perfect(waves, known):
   assert peak['mean'] == pytest.approx(peak['mean_truth']) and peak['mean'] < 0.0
 
 
-def test_each_fault_shows_in_its_figure(waves, known):
+def test_each_degradation_changes_its_metric(waves, references):
   def of(change):
-    return figures([change(wave_NA) for wave_NA in waves], known)
+    return evaluate([change(wave_NA) for wave_NA in waves], references)
 
   quiet = of(lambda wave_NA: 0.5 * wave_NA)
   assert quiet['true_peak_error_db']['value'] == pytest.approx(6.02, abs=0.05)
@@ -85,38 +86,39 @@ def test_each_fault_shows_in_its_figure(waves, known):
   assert dull['log_spectral_distance']['value'] > 0.5
 
 
-def test_silence_is_no_success(waves, known):
-  silent = figures([np.zeros_like(wave_NA) for wave_NA in waves], known)
+def test_silence_has_bad_values(waves, references):
+  silent = evaluate([np.zeros_like(wave_NA) for wave_NA in waves], references)
   assert silent['onset_accuracy']['value'] == 0.0 and silent['onset_flux_f1']['value'] == 0.0
   assert silent['silence_error']['mean'] == 1.0
-  # And is excluded from nothing.
-  loud = figures(waves, known)
+  # Silent clips are not excluded.
+  loud = evaluate(waves, references)
   assert [entry['n'] for entry in silent.values()] == [entry['n'] for entry in loud.values()]
   assert silent['av_offset_ms']['value'] == 500.0 > loud['av_offset_ms']['value']
   assert silent['stereo_correlation_error']['mean'] == 0.0
 
 
-def test_onsets_are_shifted_within_the_clip(waves, known):
-  reference = dataclasses.replace(known[0], onset_shift_s=1.0)
+def test_onsets_are_shifted_within_the_clip(waves, references):
+  reference = dataclasses.replace(references[0], onset_shift_s=1.0)
   time_s = np.array([0.5, 3.5])
   assert reference.shift_onsets(time_s).tolist() == pytest.approx([0.5, 1.5])
-  assert known[0].shift_onsets(time_s) is time_s
+  assert references[0].shift_onsets(time_s) is time_s
   late = metric_lib.Sound(np.roll(waves[0], RATE_HZ, axis=0), RATE_HZ)
   metric = registry.get('onset_accuracy')
   assert metric.score(metric_lib.Sample(late, reference)) > 0.8
-  assert metric.score(metric_lib.Sample(late, known[0])) < 0.8
+  assert metric.score(metric_lib.Sample(late, references[0])) < 0.8
 
 
-def test_silence_earns_nothing_where_the_true_sound_has_no_onsets(waves, known):
-  quiet = dataclasses.replace(known[0], sound=metric_lib.Sound(np.zeros_like(waves[0]), RATE_HZ))
-  references = [quiet, *known[1:]]
-  silent = figures([np.zeros_like(wave_NA) for wave_NA in waves], references)['onset_flux_f1']
+def test_clips_whose_true_sound_has_no_onsets_are_excluded(waves, references):
+  quiet = dataclasses.replace(references[0], sound=metric_lib.Sound(np.zeros_like(waves[0]), RATE_HZ))
+  with_quiet = [quiet, *references[1:]]
+  silent = evaluate([np.zeros_like(wave_NA) for wave_NA in waves], with_quiet)['onset_flux_f1']
   assert (silent['value'], silent['n']) == (0.0, 2)
 
 
-def test_clips_are_scored_alone_and_in_order(waves, known):
+def test_clips_are_scored_independently_and_in_order(waves, references):
   samples = [
-    metric_lib.Sample(metric_lib.Sound(wave_NA, RATE_HZ), each) for wave_NA, each in zip(waves[::-1], known)
+    metric_lib.Sample(metric_lib.Sound(wave_NA, RATE_HZ), each)
+    for wave_NA, each in zip(waves[::-1], references)
   ]
   for metric in registry.load(('signal',)):
     together = metric.score_all(samples)
@@ -139,15 +141,16 @@ def test_errors_are_against_the_sound_of_the_file_at_its_own_rate(tmp_path):
     metric = registry.get('rolloff_error_hz')
     metric.update([metric_lib.Sample(sound, reference)])
     errors[name] = metric.compute()
-  # The clips of the evaluation are at 16 kHz, the file at 48 kHz: the copy lacks what lies above 8 kHz.
+  # The clips of the evaluation are at 16 kHz, the file at 48 kHz: the copy has nothing above 8 kHz.
   assert errors['true'] == 0.0 and errors['copy'] > 10_000
 
 
-def test_one_channel_has_no_stereo(waves, known):
+def test_one_channel_has_no_stereo(waves, references):
   mono = [wave_NA[:, :1] for wave_NA in waves]
   truths = [
-    dataclasses.replace(each, sound=metric_lib.Sound(wave_NA, RATE_HZ)) for wave_NA, each in zip(mono, known)
+    dataclasses.replace(each, sound=metric_lib.Sound(wave_NA, RATE_HZ))
+    for wave_NA, each in zip(mono, references)
   ]
-  assert figures(mono, truths)['level_difference_error_db']['value'] is None
+  assert evaluate(mono, truths)['level_difference_error_db']['value'] is None
   with pytest.raises(ValueError, match='A=1'):
-    registry.get('stft_distance').score(metric_lib.Sample(metric_lib.Sound(mono[0], RATE_HZ), known[0]))
+    registry.get('stft_distance').score(metric_lib.Sample(metric_lib.Sound(mono[0], RATE_HZ), references[0]))

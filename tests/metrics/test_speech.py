@@ -1,4 +1,4 @@
-"""Word error rates by recognizers that are there, and what is said of those that are not."""
+"""Word error rates by installed recognizers, and the reasons of missing ones."""
 
 import importlib.metadata
 import pathlib
@@ -15,12 +15,12 @@ from v2a.metrics import spectra
 from v2a.metrics import speech
 from v2a.models.published import checkpoints
 
-SPOKEN = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbwe5n.mpg'
+SPEECH_CLIP = pathlib.Path(__file__).resolve().parents[2] / '../shared/clips/grid_sbwe5n.mpg'
 
 
 @pytest.fixture(scope='module')
 def spoken():
-  """Returns sounds of the world's dialogue and what is said in them."""
+  """Returns waveforms of synthetic dialogue and their transcripts."""
   known = check_classifiers.render_ground_truth(check_classifiers.CHECK_SEED + 4, 3, ('dialogue',))
   return [wave_NA for wave_NA, _ in known], [truth['transcript'] for _, truth in known]
 
@@ -61,7 +61,7 @@ def test_errors_by_hand():
   assert speech.count_word_errors('come here', '') == (2, 2)
 
 
-def test_the_world_is_heard(spoken):
+def test_synthetic_recognizer_on_synthetic_dialogue(spoken):
   waves, transcripts = spoken
   recognizers = speech.load(['synthetic'])
   assert rates(recognizers, waves, transcripts)['wer_synthetic'] < 0.1
@@ -69,18 +69,18 @@ def test_the_world_is_heard(spoken):
 
 
 class Fixed:
-  """Hears an 'a' in what is above zero."""
+  """Recognizes an 'a' where the first sample is above zero."""
 
   name = 'fixed'
 
   def transcribe(self, wave_N):
-    """Returns what it hears."""
+    """Returns the transcription."""
     return 'a' if wave_N[0] > 0 else ''
 
 
 def test_rates_are_of_all_words_together():
   waves = [np.full((4000, 1), sign) for sign in (0.5, -0.5, 0.5)]
-  # In the last clip nothing is spoken: what is heard there is not counted.
+  # The last clip has no words, so that insertions in it are not counted.
   assert rates([Fixed()], waves, ['a', 'b c d', '...'])['wer_fixed'] == pytest.approx((0 + 3) / 4)
   assert rates([Fixed()], waves, ['', '', '']) == {'wer_fixed': None}
 
@@ -89,7 +89,7 @@ def test_clips_without_a_transcript_have_no_score():
   assert rates([Fixed()], [np.ones((4000, 1))], [None]) == {'wer_fixed': None}
 
 
-def test_clips_without_a_transcript_are_the_reason():
+def test_reason_where_no_clip_has_a_transcript():
   metric, reference = speech.make_metric(Fixed()), metric_lib.Reference(truth={'transcript': ''})
   samples = scoring.Samples({0: metric_lib.Sound(np.ones((4000, 1)), 16000)}, [reference])
   scores = scoring.score_metric(metric, [reference], [0], samples, samples, None)
@@ -104,7 +104,7 @@ def test_a_recognizer_is_loaded_on_first_use(spoken):
   assert rates(['synthetic'], waves, transcripts)['wer_synthetic'] < 0.1
 
 
-def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
+def test_missing_recognizers_have_a_reason(tmp_path, monkeypatch):
   def absent(package):
     raise importlib.metadata.PackageNotFoundError(package)
 
@@ -112,7 +112,7 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
   monkeypatch.delenv(checkpoints.ENV_VARIABLE, raising=False)
   metrics = {metric.name: metric for metric in registry.load(('speech',))}
   package = "not computed: package {} missing (pip install 'v2a[speech]')"
-  assert {name: figure.unavailable_reason for name, figure in metrics.items()} == {
+  assert {name: metric.unavailable_reason for name, metric in metrics.items()} == {
     'wer_synthetic': '',
     'wer_pocketsphinx': package.format('pocketsphinx'),
     'wer_whisper-large-v3-turbo': package.format('faster-whisper')
@@ -127,23 +127,23 @@ def test_what_is_missing_is_in_the_table(tmp_path, monkeypatch):
   assert missing.note == 'not computed: weights faster-whisper-large-v3 missing'
 
 
-def test_an_unknown_recognizer_is_refused():
+def test_an_unknown_recognizer_raises():
   with pytest.raises(ValueError, match='must be of synthetic, pocketsphinx, whisper-tiny.en.*; got ears'):
     speech.load(['ears'])
 
 
-def test_pocketsphinx_hears_english():
+def test_pocketsphinx_recognizes_english():
   pytest.importorskip('pocketsphinx', reason='the extra speech is not installed')
-  if not SPOKEN.is_file():
+  if not SPEECH_CLIP.is_file():
     pytest.skip('no ../shared/clips beside the checkout')
   (recognizer,) = speech.load(['pocketsphinx'])
-  wave_N, silent_N = read.wave(SPOKEN, 16000, 1)[:, 0], np.zeros(16000, np.float32)
-  # The man says: set blue with E five now.
-  heard = [speech.normalize(recognizer.transcribe(each_N)) for each_N in (wave_N, silent_N, wave_N)]
-  assert heard[0][-2:] == ['five', 'now'] and heard[1] == [] and heard[2] == heard[0]
+  wave_N, silent_N = read.wave(SPEECH_CLIP, 16000, 1)[:, 0], np.zeros(16000, np.float32)
+  # The speaker says: set blue with E five now.
+  recognized = [speech.normalize(recognizer.transcribe(each_N)) for each_N in (wave_N, silent_N, wave_N)]
+  assert recognized[0][-2:] == ['five', 'now'] and recognized[1] == [] and recognized[2] == recognized[0]
 
 
-def test_whisper_hears_english(spoken):
+def test_whisper_recognizes_english(spoken):
   pytest.importorskip('faster_whisper', reason='the extra speech is not installed')
   found = [
     got

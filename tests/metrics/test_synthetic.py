@@ -1,4 +1,4 @@
-"""Metrics of the synthetic set: missing sound is penalized where a correlation alone would leave it out."""
+"""Metrics of the synthetic set: missing sound is penalized, which a correlation alone would not do."""
 
 import functools
 
@@ -32,7 +32,7 @@ def test_silent_clips_lower_the_panning_correlation():
   assert panning(lambda k, wave_NA: 0.1 * wave_NA) == pytest.approx(whole, abs=0.03)
 
 
-def test_a_sound_that_ends_early_has_a_lower_pitch_correlation():
+def test_truncated_sound_has_a_lower_pitch_correlation():
   wave_NA, truth = next(pair for pair in clips('engine') if synthetic.pitch_score(*pair, None))
   (whole,) = synthetic.pitch_score(wave_NA, truth, None)
   cut_NA = np.where(np.arange(len(wave_NA))[:, None] < 0.6 * len(wave_NA), wave_NA, 0.0)

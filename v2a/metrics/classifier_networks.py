@@ -1,13 +1,13 @@
-"""A small network that slides along a spectrogram; the same code for NumPy (hearing) and JAX (training).
+"""A small multilayer perceptron on windows of a spectrogram, for NumPy (inference) and JAX (training).
 
-The instruments have to start fast and to hear without a compiler, and to be trained with gradients; both
-want the same function, so it is written once over the array module `xp` that the caller passes.
+Classifiers must load fast and run without compilation, and must be trained with gradients. The network is
+therefore written once over the array module `xp` that the caller passes.
 
-  x_0 = ((window - mean) / std), flattened                                                             (1)
+  x_0 = (window - mean) / std, flattened                                                               (1)
   x_i = relu(x_{i-1} weight_i + bias_i)           the last layer without relu                          (2)
 
-Since a decision reads one window and nothing else, training needs only the windows that teach something, a
-tenth of what a convolution over whole clips would compute.
+An output depends on one window alone, so training computes only the windows that have labels, a tenth of
+what a convolution over whole clips would compute.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ Params = dict[str, np.ndarray]
 
 
 def init_params(seed: int, window_BSR: np.ndarray, widths: tuple[int, ...]) -> Params:
-  """Returns He-normal weights, zero biases, and the mean and deviation of the bands.
+  """Returns He-normal weights, zero biases, and the mean and standard deviation of the bands.
 
   Args:
-    seed: seed of the draw.
-    window_BSR: examples, for their shape and statistics.
-    widths: outputs of each layer.
+    seed: of the weights.
+    window_BSR: training examples, for their shape and statistics.
+    widths: number of outputs of each layer.
   """
   rng = np.random.default_rng(seed)
   params = {'mean_R': window_BSR.mean(axis=(0, 1)), 'std_R': window_BSR.std(axis=(0, 1)) + 0.1}

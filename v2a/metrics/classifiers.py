@@ -1,8 +1,8 @@
-"""The learned measuring tools: when did something hit, what material, is there music, which words.
+"""Classifiers behind the metrics of the synthetic set: onsets of impacts, material, music, words.
 
 Small networks on windows of log mel, trained on the ground truth of the synthetic set by `python -m
-scripts.train_classifiers` and shipped in `v2a/assets/classifiers/`. They know its sounds only:
-their scores on held-out truth stand in `docs/evaluation.md`, and on other recordings they say nothing.
+scripts.train_classifiers` and shipped in `v2a/assets/classifiers/`. They are valid for sounds of the
+synthetic set only; `docs/evaluation.md` has their accuracy on held-out clips.
 """
 
 import dataclasses
@@ -23,19 +23,19 @@ from v2a.metrics import spectra
 FOLDER = pathlib.Path(__file__).parents[1] / 'assets' / 'classifiers'
 NAMES = ('onset', 'material', 'music', 'words')
 FRAME_HZ = spectra.RATE_HZ / spectra.HOP_SAMPLES
-# Frames that one decision reads, and frames from one decision to the next.
+# Length and stride of the windows that a network classifies, in frames.
 WINDOW_FRAMES = {'onset': 15, 'music': 25, 'words': 13}
 STRIDE_FRAMES = {'onset': 1, 'music': 4, 'words': 2}
-# A blow is heard from 20 ms before its onset, the quiet that it is set against, to 300 ms after it.
+# The window of an impact: 20 ms before its onset, for the background level, to 300 ms after it.
 FRAMES_BEFORE_ONSET, FRAMES_AFTER_ONSET = 2, 30
-# Two impacts of the synthetic set are at least 125 ms apart; a second peak within this is the same one.
+# Impacts of the synthetic set are at least 125 ms apart; peaks closer than this are one onset.
 MIN_ONSET_GAP_S = 0.08
 ONSET_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """One trained network: its weights, and what is known of its outputs (see `scripts.train_classifiers`)."""
+  """One trained network: weights, and metadata such as labels (see `scripts.train_classifiers`)."""
 
   params: classifier_networks.Params
   about: dict
@@ -47,61 +47,63 @@ class Network:
 
 @dataclasses.dataclass(frozen=True)
 class Classifiers:
-  """The learned tools; every method takes a wave at spectra.RATE_HZ."""
+  """The trained classifiers; every method takes a waveform at spectra.RATE_HZ."""
 
   networks: dict[str, Network]
 
   def onset_frames(self, mel_JR: np.ndarray) -> np.ndarray:
-    """Returns the frames of a log mel at which something hits, ascending."""
+    """Returns the frames of a log mel at which impacts begin, ascending."""
     logit_J = self.networks['onset'](classifier_networks.windows(mel_JR, WINDOW_FRAMES['onset']))[:, 0]
-    # A mean over three frames: the targets are three frames wide, so the middle of a plateau is the onset.
-    chance_J = np.convolve(np.pad(special.expit(logit_J), 1, mode='edge'), np.full(3, 1 / 3), mode='valid')
-    peak_J = ndimage.maximum_filter1d(chance_J, int(2 * MIN_ONSET_GAP_S * FRAME_HZ) | 1, mode='nearest')
-    # Where it is quite sure, several frames tie; the middle one stands for all.
-    group_J, num_groups = ndimage.label((chance_J == peak_J) & (chance_J > ONSET_THRESHOLD))
+    # A mean over three frames: the targets are three frames wide, so the onset is the middle of a plateau.
+    probability_J = np.convolve(
+      np.pad(special.expit(logit_J), 1, mode='edge'), np.full(3, 1 / 3), mode='valid'
+    )
+    peak_J = ndimage.maximum_filter1d(probability_J, int(2 * MIN_ONSET_GAP_S * FRAME_HZ) | 1, mode='nearest')
+    # Saturated outputs tie over several frames, of which the middle one is taken.
+    group_J, num_groups = ndimage.label((probability_J == peak_J) & (probability_J > ONSET_THRESHOLD))
     return np.array([int(np.flatnonzero(group_J == group).mean()) for group in range(1, num_groups + 1)], int)
 
   def onsets(self, wave_NA: np.ndarray) -> np.ndarray:
-    """Returns the times in seconds of the impacts heard, ascending; notes of music and gusts are none."""
+    """Returns the times in seconds of detected impacts, ascending; music and wind have none."""
     return self.onset_frames(log_mel(wave_NA)) / FRAME_HZ
 
   def material(self, wave_NA: np.ndarray) -> str | None:
-    """Returns the material heard at the onsets of the sound, or None where there is no onset."""
+    """Returns the material classified from the windows at all onsets; None where there is no onset."""
     mel_JR = log_mel(wave_NA)
     window_BSR = impact_windows(mel_JR, self.onset_frames(mel_JR))
     if not len(window_BSR):
       return None
     network = self.networks['material']
-    share_O = np.log(classifier_networks.softmax(network(window_BSR)) + 1e-4).mean(axis=0)
-    return network.about['labels'][int(share_O.argmax())]
+    log_probability_O = np.log(classifier_networks.softmax(network(window_BSR)) + 1e-4).mean(axis=0)
+    return network.about['labels'][int(log_probability_O.argmax())]
 
   def music_score(self, wave_NA: np.ndarray) -> float:
-    """Returns the mean over the sound of the log odds for music."""
+    """Returns the log odds of music, averaged over windows."""
     window_BSR = classifier_networks.windows(log_mel(wave_NA), WINDOW_FRAMES['music'], STRIDE_FRAMES['music'])
     return float(self.networks['music'](window_BSR)[:, 0].mean())
 
   def has_music(self, wave_NA: np.ndarray) -> bool:
-    """Returns whether music sounds."""
+    """Returns whether music is detected."""
     return self.music_score(wave_NA) > self.networks['music'].about['threshold']
 
   def words(self, wave_NA: np.ndarray) -> list[str]:
-    """Returns the words heard, in their order."""
+    """Returns the recognized words in order."""
     network = self.networks['words']
     logits_JS = network(
       classifier_networks.windows(log_mel(wave_NA), WINDOW_FRAMES['words'], STRIDE_FRAMES['words'])
     )
-    chains = recognizer.HmmTopology(tuple(network.about['words']), tuple(network.about['num_states']))
+    topology = recognizer.HmmTopology(tuple(network.about['words']), tuple(network.about['num_states']))
     score_JS = np.log(classifier_networks.softmax(logits_JS) + 1e-6) - network.params['log_prior_S']
-    return recognizer.decode(chains, score_JS)
+    return recognizer.decode(topology, score_JS)
 
 
 def log_mel(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns mel_JR of the sum of the channels, what every network reads."""
+  """Returns mel_JR of the mean of the channels, the input of every network."""
   return spectra.log_mel(wave_NA.mean(axis=1))
 
 
 def impact_windows(mel_JR: np.ndarray, frames: np.ndarray) -> np.ndarray:
-  """Returns windows of a log mel at the given frames as window_BSR, each less its own highest level."""
+  """Returns windows of a log mel at the given frames as window_BSR, each minus its maximum."""
   padded_JR = np.pad(mel_JR, ((FRAMES_BEFORE_ONSET, FRAMES_AFTER_ONSET), (0, 0)), mode='edge')
   num_frames = FRAMES_BEFORE_ONSET + FRAMES_AFTER_ONSET
   if not len(frames):
@@ -117,15 +119,15 @@ def split_words(text: str) -> list[str]:
 
 @functools.lru_cache(maxsize=4)
 def load(folder: pathlib.Path = FOLDER) -> Classifiers:
-  """Returns the trained instruments of a folder; see `load_some`."""
+  """Returns the trained classifiers of a folder; see `load_some`."""
   return load_some(folder, NAMES)
 
 
 def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
-  """Returns the trained instruments of these names.
+  """Returns some of the trained classifiers.
 
   Args:
-    folder: holds one NAME.npz each.
+    folder: contains NAME.npz for each name.
     names: some of NAMES.
 
   Raises:
@@ -135,7 +137,7 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
   for name in names:
     path = pathlib.Path(folder) / f'{name}.npz'
     if not path.is_file():
-      raise FileNotFoundError(f'no instrument at {path}; `python -m scripts.train_classifiers` trains it.')
+      raise FileNotFoundError(f'no classifier at {path}; `python -m scripts.train_classifiers` trains it.')
     with np.load(path) as archive:
       about = json.loads(str(archive['about']))
       params = {key: archive[key].astype(np.float32) for key in archive.files if key != 'about'}
@@ -144,13 +146,13 @@ def load_some(folder: pathlib.Path, names: tuple[str, ...]) -> Classifiers:
 
 
 def save(folder: pathlib.Path, name: str, params: classifier_networks.Params, about: dict) -> None:
-  """Writes one network in half precision.
+  """Writes one network in float16.
 
   Args:
-    folder: made where it is absent.
+    folder: created if it does not exist.
     name: one of NAMES.
     params: its weights.
-    about: JSON-able; what its outputs stand for.
+    about: JSON-able metadata, such as the labels of its outputs.
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)

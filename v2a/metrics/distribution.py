@@ -5,14 +5,13 @@ A metric is named KIND_EMBEDDER; its score of a sample is a pair of embeddings, 
   fd, fd_inf, kid, kad   distances of the two sets of embeddings, see v2a.metrics.set_distances
   kl                     of the classes of the soundtrack and of the true sound, clip by clip
   is                     of the classes of the soundtracks alone
-  others                 the mean over soundtracks of a network's own score, such as similarity to the picture
+  others                 the mean over soundtracks of a network's own score, such as audio-video similarity
 
-Embeddings are resampled by clip, since the rows of one clip belong together, and halves of the clips are
-drawn for statistics of sets (v2a.metrics.bootstrap). `kid` and `fd_inf` are means over random subsets
-themselves: their intervals are of fewer resamples, of `kid` with fewer subsets, and of `fd_inf` only where
-there are few features, since elsewhere an interval takes hours. A floor has no meaning, since the same
-soundtracks in another order are the same set. Only the first seed is measured: a distance shrinks as a set
-grows.
+Embeddings are resampled by clip, since the rows of one clip belong together, and statistics of sets by
+half-sampling (v2a.metrics.bootstrap). `kid` and `fd_inf` are means over random subsets themselves: their
+intervals use fewer resamples, that of `kid` fewer subsets, and `fd_inf` has one only for few features, since
+it would take hours otherwise. There is no floor, since the same soundtracks in another order are the same
+set. Only the first seed is measured, since the distance depends on the size of the set.
 """
 
 from collections.abc import Iterable
@@ -33,7 +32,7 @@ from v2a.metrics.embedders import frames
 from v2a.metrics.embedders import synthetic
 
 EMBEDDING_KINDS = ('fd', 'fd_inf', 'kid', 'kad')
-# Whose value depends on the number of rows.
+# Kinds whose value depends on the number of rows.
 BIASED_KINDS = ('fd', 'fd_inf')
 DESCRIPTIONS = {
   'fd': 'Frechet distance of the embeddings',
@@ -42,23 +41,23 @@ DESCRIPTIONS = {
   'kad': 'kernel distance, Gaussian kernel, times 100',
   'kl': 'KL divergence of the classes of soundtrack and true sound, clip by clip',
   'is': 'inception score: confidence and variety of the classes',
-  'clap': 'similarity of prompt and sound, a cosine',
-  'ib': 'similarity of picture and sound, a cosine',
-  'desync': 'mean size of the most likely offset of sound and picture',
-  'lse_c': 'confidence of the best offset of sound and lips',
-  'lse_d': 'distance of sound and lips at the best offset',
+  'clap': 'similarity of prompt and audio, a cosine',
+  'ib': 'similarity of video and audio, a cosine',
+  'desync': 'mean absolute value of the most likely offset of audio and video',
+  'lse_c': 'confidence of the best offset of audio and lips',
+  'lse_d': 'distance of audio and lips at the best offset',
 }
 _LOWER_IS_BETTER = (*EMBEDDING_KINDS, 'kl', 'desync', 'lse_d')
 _UNITS = {'desync': 's'}
 NUM_RESAMPLES = 200
-# Statistics of the whole set, for which half-samples are drawn.
+# Statistics of the whole set, resampled by half-sampling.
 SET_KINDS = (*EMBEDDING_KINDS, 'is')
-# Means over random subsets themselves.
+# Kinds that are means over random subsets themselves.
 SUBSET_KINDS = ('kid', 'fd_inf')
 NUM_SUBSET_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
-# Paired tests resample a metric a thousand times; what takes long or is a mean over random subsets has none.
+# Paired tests resample a metric a thousand times: only kinds that are fast have them.
 _TESTED_KINDS, _MAX_TESTED_FEATURES = ('fd', 'kl'), 256
-# What is computed again for an interval.
+# Statistics of two sets of embeddings; `kid` with the subsets of an interval.
 _STATISTICS = {
   'fd': set_distances.frechet,
   'fd_inf': set_distances.frechet_infinity,
@@ -66,13 +65,13 @@ _STATISTICS = {
   'kad': set_distances.kad,
 }
 
-# What a network computed of a clip, or why it refused it.
+# The arrays of a clip, or why the embedder does not support it.
 Embedded = embedder_lib.Arrays | str
 
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedPair:
-  """The score of a sample: what an embedder computed of the true sound and of the soundtrack."""
+  """The score of a sample: the arrays of the true sound and of the soundtrack."""
 
   true: Embedded
   generated: Embedded
@@ -108,7 +107,7 @@ class DistributionMetric(metric.Metric):
   """One metric of one embedder.
 
   Attributes:
-    kind: see the module.
+    kind: see the module docstring.
     embedder: a name of catalog.EMBEDDERS, loaded on first use, or an embedder.
     cache: of embeddings.
   """
@@ -155,7 +154,7 @@ class DistributionMetric(metric.Metric):
     try:
       return self._value(scores)
     except ValueError as error:
-      raise metric.NotComputableError(' '.join([str(error), *_refusals(scores)])) from error
+      raise metric.NotComputableError(' '.join([str(error), *_unsupported_notes(scores)])) from error
 
   def _value(self, scores: Sequence[EmbeddedPair]) -> float:
     if self.kind in EMBEDDING_KINDS:
@@ -180,7 +179,7 @@ class DistributionMetric(metric.Metric):
     try:
       return bootstrap.interval(observed, NUM_RESAMPLES)
     except metric.NotComputableError:
-      return None  # too few clips in half of them
+      return None  # half of the clips are too few
 
   def _subset_interval(self, scores: Sequence[EmbeddedPair]) -> list[float] | None:
     true, generated = (_supported(scores, side) for side in ('true', 'generated'))
@@ -193,7 +192,7 @@ class DistributionMetric(metric.Metric):
     return list(set_distances.bootstrap_interval(statistic, *indices, num_resamples=NUM_SUBSET_RESAMPLES))
 
   def extra_values(self, scores: Sequence[EmbeddedPair]) -> dict[str, float]:
-    """Returns how many rows (of embeddings, logits or scores) are behind the value on either side."""
+    """Returns the number of rows (of embeddings, logits or scores) of either side."""
     true, generated = (_supported(scores, side) for side in ('true', 'generated'))
     if self.kind in EMBEDDING_KINDS and scores:
       return {'n': len(_rows(generated)), 'num_true': len(_rows(true))}
@@ -203,7 +202,7 @@ class DistributionMetric(metric.Metric):
     return {'n': len(generated), 'num_true': 0 if self.kind == 'is' else len(true)}
 
   def note(self, scores: Sequence[EmbeddedPair]) -> str:
-    """Returns what limits the value: few rows, its deviation, refused clips."""
+    """Returns caveats of the value: few rows, its standard deviation, unsupported clips."""
     notes, generated = [], _supported(scores, 'generated')
     if self.kind in EMBEDDING_KINDS:
       sets = _rows(_supported(scores, 'true')), _rows(generated)
@@ -213,7 +212,7 @@ class DistributionMetric(metric.Metric):
         notes.append(set_distances.frechet_caveat(*sets) or '')
     if self.kind == 'is':
       notes.append(f'deviation {set_distances.inception_score(_logits(generated))[1]:.3g} over ten parts.')
-    return ' '.join(note for note in [*notes, *_refusals(scores)] if note)
+    return ' '.join(note for note in [*notes, *_unsupported_notes(scores)] if note)
 
   def has_paired_test(self, scores: Sequence[EmbeddedPair]) -> bool:
     """Returns whether differences of two systems are tested: of cheap statistics alone."""
@@ -224,12 +223,12 @@ class DistributionMetric(metric.Metric):
     return pairs[0].true[array].shape[-1] <= _MAX_TESTED_FEATURES
 
 
-def _refusals(scores: Sequence[EmbeddedPair]) -> list[str]:
+def _unsupported_notes(scores: Sequence[EmbeddedPair]) -> list[str]:
   found = []
   for side in ('true', 'generated'):
     reasons = [reason for reason in (getattr(score, side) for score in scores) if isinstance(reason, str)]
     if reasons:
-      found.append(f'{len(reasons)} of {len(scores)} {side} clips refused: {reasons[0]}.')
+      found.append(f'{len(reasons)} of {len(scores)} {side} clips not supported: {reasons[0]}.')
   return found
 
 
@@ -246,9 +245,8 @@ def make_metrics(
   """Returns the metrics of an embedder.
 
   Args:
-    embedder: a name of catalog.EMBEDDERS, to load it on first use; an embedder; or what stands for a missing
-      one.
-    cache: of embeddings; None keeps none.
+    embedder: a name of catalog.EMBEDDERS, to load it on first use; an embedder; or a missing one.
+    cache: of embeddings; None caches nothing.
   """
   is_name, is_missing = isinstance(embedder, str), isinstance(embedder, embedder_lib.Missing)
   name = embedder if is_name else embedder.name
@@ -270,10 +268,10 @@ def make_metrics(
 
 
 def load(folder: pathlib.Path | None = None, names: Iterable[str] | None = None) -> list[DistributionMetric]:
-  """Returns the metrics of embedders, in their order; those of missing ones say what is missing.
+  """Returns the metrics of embedders, in their order; those of missing ones with the reason.
 
   Args:
-    folder: where embeddings are kept, and found again; None for nowhere.
+    folder: of the cache of embeddings; None caches nothing.
     names: of catalog.EMBEDDERS; None for all.
 
   Raises:
@@ -281,11 +279,11 @@ def load(folder: pathlib.Path | None = None, names: Iterable[str] | None = None)
   """
   cache = cache_lib.EmbeddingCache(folder)
   embedders = catalog.load(catalog.EMBEDDERS if names is None else names)
-  return [made for embedder in embedders for made in make_metrics(embedder, cache)]
+  return [each for embedder in embedders for each in make_metrics(embedder, cache)]
 
 
 def describe_embedders(metrics: Iterable[metric.Metric]) -> dict[str, dict]:
-  """Returns, JSON-able, what the embedder of each distribution metric is, or what is missing."""
+  """Returns the digest and inputs of each embedder, or why it is missing, by name; JSON-able."""
   found = {}
   for each in metrics:
     if not isinstance(each, DistributionMetric):
@@ -299,11 +297,11 @@ def describe_embedders(metrics: Iterable[metric.Metric]) -> dict[str, dict]:
 
 
 def drop_incomparable(entries: Mapping[str, Mapping[str, dict]], reference: str) -> None:
-  """Takes away biased distances of other numbers of rows than the reference's, in place, and says why.
+  """Removes, in place, biased distances with other numbers of rows than the reference's, and adds the reason.
 
   Args:
     entries: by system, entries by metric.
-    reference: the system that the others are compared with.
+    reference: the system with which the others are compared.
   """
   for found in entries.values():
     for name, entry in found.items():

@@ -1,9 +1,9 @@
-"""What a metric is: a number for a set of soundtracks, made of one score for each of them.
+"""The interface of metrics: one score per sample, and one value of all scores.
 
-A metric maps a sample (a soundtrack and what it is measured against) to a score, and the scores of all
-samples to its value. A score is a small tuple, a number, or whatever `combine` reads; None where the sample
-allows no measurement. Since a value depends on scores alone, intervals and paired tests resample scores and
-measure nothing again, and scores of several processes are merged by joining them:
+A metric maps a sample (a soundtrack and its reference) to a score, and the scores of all samples to its
+value. A score is a number, a small tuple, or whatever `combine` reads; None where the metric is not defined
+for the sample. Since a value depends on scores alone, intervals and paired tests resample scores without
+measuring again, and scores of several processes are merged by concatenation:
 
   metric = registry.get('onset_flux_f1')
   metric.update(samples)
@@ -34,27 +34,27 @@ Score = Any
 SMALLEST_RELATIVE_EFFECT = 0.02
 NO_MEASUREMENT = 'the sounds allow no measurement (one channel, or a truth without variation)'
 Direction = Literal['higher', 'lower']
-# What a floor (mismatched-condition baseline) is measured on: the soundtrack of the next example that the
-# metric selects, or of the next one whose true sound has no music; a metric of a set has none.
+# The floor (mismatched-condition baseline) is measured on the soundtrack of the next example that the metric
+# selects, or of the next one whose true sound has no music; statistics of sets have none.
 Floor = Literal['next', 'without_music', 'none']
-# What a ceiling (codec upper bound) is measured on: the true sounds through the codec, as they are or without
-# off-screen music that the annotation leaves open, which no system has to generate.
+# The ceiling (codec upper bound) is measured on the true sounds through the codec, as they are or without
+# off-screen music that the annotation does not mention, which no system has to generate.
 Ceiling = Literal['codec', 'codec_without_music']
 
 
 class NotComputableError(ValueError):
-  """The scores do not allow a value; the message is the reason."""
+  """The value is not defined for the scores; the message is the reason."""
 
 
 class _Memo:
-  """Keeps what was computed of an object, so that several metrics share it."""
+  """Caches values that are computed from an object, so that several metrics share them."""
 
   def memo(self, key: Any, compute: Callable[[], Any]) -> Any:
     """Returns what `compute` returned on the first call with this key."""
-    known = self.__dict__.setdefault('_memo', {})
-    if key not in known:
-      known[key] = compute()
-    return known[key]
+    cached = self.__dict__.setdefault('_memo', {})
+    if key not in cached:
+      cached[key] = compute()
+    return cached[key]
 
 
 @dataclasses.dataclass(eq=False)
@@ -62,8 +62,8 @@ class Sound(_Memo):
   """A waveform.
 
   Attributes:
-    wave_NA: samples, full scale 1.
-    sample_rate_hz: their rate.
+    wave_NA: the waveform, full scale 1.
+    sample_rate_hz: its rate.
   """
 
   wave_NA: np.ndarray
@@ -71,7 +71,7 @@ class Sound(_Memo):
 
   @functools.cached_property
   def resampled_NA(self) -> np.ndarray:
-    """The samples at spectra.RATE_HZ, float32."""
+    """The waveform at spectra.RATE_HZ, float32."""
     if self.sample_rate_hz == spectra.RATE_HZ:
       return self.wave_NA.astype(np.float32, copy=False)
     return spectra.resample(self.wave_NA, self.sample_rate_hz).astype(np.float32)
@@ -79,15 +79,15 @@ class Sound(_Memo):
 
 @dataclasses.dataclass(eq=False)
 class Reference(_Memo):
-  """What soundtracks of one clip are measured against; a metric that needs a part that is None is an error.
+  """The reference of the soundtracks of one clip; a metric that needs a field that is None is an error.
 
   Attributes:
     sound: the true sound.
-    truth: as v2a.synthetic.clips.SyntheticClip.truth; of a video with what its sidecar holds.
-    frame_LYX3: the picture.
-    fps: its rate.
-    video: the file whose first seconds the clip is; None where there is none.
-    onset_shift_s: by how much the known onsets are shifted, circularly; for the time-shifted floor.
+    truth: as v2a.synthetic.clips.SyntheticClip.truth; for a video, the fields of its sidecar.
+    frame_LYX3: the frames of the video.
+    fps: their rate.
+    video: the video file that starts with the clip; None where there is no file.
+    onset_shift_s: circular shift of the known onsets, for the time-shifted floor.
   """
 
   sound: Sound | None = None
@@ -99,11 +99,11 @@ class Reference(_Memo):
 
   @classmethod
   def of_example(cls, example: examples.Example, sample_rate_hz: int) -> 'Reference':
-    """Returns what soundtracks of an example are measured against.
+    """Returns the reference of an example.
 
     Args:
       example: the clip.
-      sample_rate_hz: rate of its wave.
+      sample_rate_hz: rate of its waveform.
     """
     frame_LYX3 = example.frames[1]
     fps = len(frame_LYX3) * sample_rate_hz / len(example.wave_NA)
@@ -121,11 +121,11 @@ class Reference(_Memo):
     return len(self.sound.wave_NA) / self.sound.sample_rate_hz
 
   def shift_onsets(self, time_s: np.ndarray) -> np.ndarray:
-    """Returns known times of onsets with the shift of this reference, ascending."""
+    """Returns times of onsets with the shift of this reference, ascending."""
     return np.sort((time_s + self.onset_shift_s) % self.duration_s) if self.onset_shift_s else time_s
 
   def native_sound(self) -> Sound:
-    """Returns the true sound at its own rate: of a video read from the file, since resampling changes it."""
+    """Returns the true sound at its own rate; that of a video is read from the file, without resampling."""
     if self.video is None:
       return self.sound
     found = probe.probe(self.video)
@@ -135,13 +135,13 @@ class Reference(_Memo):
 
 @dataclasses.dataclass(eq=False)
 class Sample(_Memo):
-  """A soundtrack, and what it is measured against."""
+  """A soundtrack and its reference."""
 
   sound: Sound
   reference: Reference
 
 
-# What a metric may need, and the field of a Reference that holds it; the others are loaded by the metric.
+# Needs that are fields of a Reference; the metric loads the others itself.
 _REFERENCE_FIELDS = {'reference_sound': 'sound', 'truth': 'truth', 'frames': 'frame_LYX3'}
 Need = Literal[
   'reference_sound', 'truth', 'frames', 'transcript', 'prompt', 'classifiers', 'recognizer', 'embedder'
@@ -150,7 +150,7 @@ Need = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-  """Which soundtracks a metric is measured on: those of a picture corruption and a negative prompt."""
+  """The condition of the soundtracks of a metric: a corruption of the video, and a negative prompt."""
 
   corruption: str = 'clean'
   negative_text: str = ''
@@ -164,27 +164,27 @@ class Metric:
   """One metric.
 
   Attributes:
-    name: its key in the registry and in reports.
+    name: key in the registry and in reports.
     group: of registry.GROUPS.
-    description: what it measures, a few words.
-    label: a short name for pages.
-    unit: of the value; '' for a plain ratio.
-    direction: which values are better; None where neither is.
-    needs: what it reads besides the soundtrack.
-    domain: the clips for which it is defined: networks that were trained on the synthetic set have no other.
-    variant: the soundtracks that it is measured on.
-    relative_to: name of the metric by whose value it is divided; None for none.
+    description: what it measures, in a few words.
+    label: a short name for pages; '' for the name.
+    unit: of the value; '' where it has none.
+    direction: whether higher or lower values are better; None where neither is.
+    needs: its inputs besides the soundtrack.
+    domain: clips for which it is defined; 'synthetic' where it uses a network trained on the synthetic set.
+    variant: condition of the soundtracks on which it is measured.
+    relative_to: name of the metric by whose value it is divided; None for no ratio.
     floor: see Floor.
     ceiling: see Ceiling.
-    has_shifted_floor: whether it is also measured against onsets at shifted times: any regular sound matches
-      some of them.
+    has_shifted_floor: whether it is also measured against onsets at shifted times, some of which any regular
+      sound matches.
     is_set_statistic: whether the value is a statistic of the set of clips, not an average over them.
-    smallest_effect: the smallest difference of two systems that matters, in the unit; None is
-      SMALLEST_RELATIVE_EFFECT of the value of the system that is compared with.
-    is_per_seed: whether each seed is measured, or the first alone.
+    smallest_effect: smallest difference of two systems that matters, in the unit; None is
+      SMALLEST_RELATIVE_EFFECT of the value of the reference system.
+    is_per_seed: whether each seed is measured, or only the first.
     unavailable_reason: why it cannot be computed, such as missing weights; '' where it can.
-    no_score_reason: why no clip has a score, where it selects some.
-    scores: what `update` and `merge` collected.
+    no_score_reason: the reason to report where none of the selected clips has a score.
+    scores: those added by `update` and `merge`.
   """
 
   name: str
@@ -216,14 +216,14 @@ class Metric:
     return True
 
   def score(self, sample: Sample) -> Score | None:
-    """Returns the score of one sample; None where it allows none."""
+    """Returns the score of one sample; None where the metric is not defined for it."""
     raise NotImplementedError
 
   def combine(self, scores: Sequence[Score]) -> float | None:
-    """Returns the value of scores that are not None; None where they allow none.
+    """Returns the value of scores that are not None; None where it is not defined.
 
     Raises:
-      NotComputableError: they allow none, for a reason that a report should state.
+      NotComputableError: it is not defined, for a reason that a report should state.
     """
     raise NotImplementedError
 
@@ -231,7 +231,7 @@ class Metric:
     """Returns the score of each sample.
 
     Raises:
-      ValueError: a sample lacks what the metric needs.
+      ValueError: a reference lacks a field that the metric needs.
     """
     for sample in samples:
       for need, field in _REFERENCE_FIELDS.items():
@@ -240,12 +240,12 @@ class Metric:
     return [self.score(sample) for sample in samples]
 
   def extra_values(self, scores: Sequence[Score]) -> dict[str, float]:
-    """Returns further numbers that stand in the report's entry, by key."""
+    """Returns further numbers for the entry of the report, by key."""
     del scores
     return {}
 
   def note(self, scores: Sequence[Score]) -> str:
-    """Returns what a reader must know to believe the value, '' for nothing."""
+    """Returns caveats of the value for the report; '' for none."""
     del scores
     return ''
 
@@ -273,6 +273,6 @@ class Metric:
     self.scores += other.scores
 
   def compute(self) -> float | None:
-    """Returns the value of all scores; None where there are none."""
-    known = [score for score in self.scores if score is not None]
-    return self.combine(known) if known else None
+    """Returns the value of all scores; None without scores."""
+    valid = [score for score in self.scores if score is not None]
+    return self.combine(valid) if valid else None

@@ -1,12 +1,12 @@
-"""Sharp onsets in a wave, and their agreement with known times.
+"""Onset detection in a waveform, and matching of detected with known onsets.
 
-Detector: the spectral flux of the compressed magnitude spectrum, differences taken against a local maximum
-  over neighbouring bins so that vibrato and gliding tones do not count (Boeck and Widmer 2013, "Maximum
-  filter vibrato suppression for onset detection"). A contact is broadband: the flux is a mean over bands of
-  equal width in mel, and a note, which rises in few bands, stays below the threshold. No learned weights.
+Detection: spectral flux of the log mel spectrum, with differences to the maximum over neighbouring bands, so
+  that vibrato and gliding tones do not count (SuperFlux: Boeck and Widmer 2013, "Maximum filter vibrato
+  suppression for onset detection"). Impacts are broadband: the flux is averaged over bands, and a musical
+  note, which rises in few bands, stays below the threshold. No learned weights.
 
-Agreement: the largest one-to-one assignment between detected and known times in which no pair is farther
-  apart than the tolerance; on a line the earliest-first greedy assignment is one of the largest.
+Matching: a maximum one-to-one matching of detected and known times within a tolerance; for sorted times the
+  greedy matching from the earliest on is a maximum one.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ _BANDS = 40
 
 
 def onset_strength(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns the onset strength as flux_J, one value every HOP_SAMPLES of a wave at spectra.RATE_HZ."""
+  """Returns the onset strength as flux_J, one value every HOP_SAMPLES of a waveform at spectra.RATE_HZ."""
   matrix_FR = spectra.mel_matrix(_BANDS, WINDOW_SAMPLES, 150.0, 7600.0)
   level_JR = np.zeros(())
   for wave_N in wave_NA.T:
@@ -35,12 +35,12 @@ def onset_strength(wave_NA: np.ndarray) -> np.ndarray:
 
 
 def detect(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float = 3.0) -> np.ndarray:
-  """Returns the times in seconds of the sharp onsets, ascending.
+  """Returns the times of onsets in seconds, ascending.
 
   Args:
-    wave_NA: the sound; channels are summed in magnitude, so that opposite channels do not cancel.
+    wave_NA: the sound; the magnitudes of channels are added, so that opposite phases do not cancel.
     sample_rate_hz: its rate.
-    threshold_db: the mean rise over bands, above the local median, that counts as an onset.
+    threshold_db: threshold of the flux above its local median.
   """
   flux_J = onset_strength(spectra.resample(wave_NA, sample_rate_hz))
   rate_hz = spectra.RATE_HZ / HOP_SAMPLES
@@ -54,12 +54,12 @@ def detect(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float = 3.0) 
 def match(
   known_s: np.ndarray, detected_s: np.ndarray, tolerance_s: float = TOLERANCE_S
 ) -> list[tuple[int, int]]:
-  """Returns the index pairs (known, detected) of a largest one-to-one assignment within the tolerance.
+  """Returns the index pairs (known, detected) of a maximum one-to-one matching within the tolerance.
 
   Args:
     known_s: ascending times.
     detected_s: ascending times.
-    tolerance_s: the largest distance of a pair; a pair at exactly this distance counts.
+    tolerance_s: largest distance of a pair, inclusive.
   """
   pairs = []
   i = j = 0
@@ -76,6 +76,6 @@ def match(
 
 
 def f1(num_matched: float, num_known: float, num_detected: float) -> float:
-  """Returns the F1 score; 1 where nothing was to be found and nothing was."""
+  """Returns the F1 score; 1 where there are neither known nor detected onsets."""
   total = num_known + num_detected
   return 2.0 * num_matched / total if total else 1.0

@@ -1,14 +1,14 @@
-"""Recognizer of the synthetic voice: words as chains of HMM states, a network for their posteriors, Viterbi.
+"""Speech recognizer of the synthetic voice: a hybrid of a neural network and a hidden Markov model (HMM).
 
-Each word of the dialogue's vocabulary is a chain of states of about STATE_S each; one more state is anything
-else. The network gives posteriors p(s | x_t) at FRAME_HZ; with the priors p(s) of the training set the best
-path maximises
+Each word of the vocabulary is a left-to-right HMM with states of about STATE_S each; one more state is
+silence and anything else. The network gives posteriors p(s | x_t) at FRAME_HZ; with the priors p(s) of the
+training set the Viterbi path maximises
 
   sum_t [log p(s_t | x_t) - log p(s_t)] - penalty * (number of words)                                  (1)
 
-over paths that stay in a state, go on to the next of the word, or leave a word's last state for any word or
-silence (a hybrid hidden Markov model: Bourlard and Morgan 1994, "Connectionist speech recognition"). The
-vocabulary is closed and the voice is one: the recognizer measures the synthetic voice and no other speech.
+over paths that stay in a state, continue to the next state of the word, or leave the last state of a word
+for any word or silence (Bourlard and Morgan 1994, "Connectionist speech recognition"). With a closed
+vocabulary and a single voice, the recognizer is valid for the synthetic voice only.
 """
 
 import dataclasses
@@ -18,13 +18,13 @@ import numpy as np
 STATE_S = 0.06
 FRAME_HZ = 50
 WORD_INSERTION_PENALTY = 6.0
-# What is likely in the whole training set must not drown what is rare.
+# Scale of the log priors in eq. 1.
 PRIOR_SCALE = 0.7
 
 
 @dataclasses.dataclass(frozen=True)
 class HmmTopology:
-  """The states of all words, one after the other; state 0 is silence and all that is no word.
+  """The states of all words, concatenated; state 0 is silence and anything that is not a word.
 
   Attributes:
     words: in the order of their states.
@@ -45,7 +45,7 @@ class HmmTopology:
     return 1 + sum(self.num_states)
 
   def state_labels(self, spoken: list[dict], time_J: np.ndarray) -> np.ndarray:
-    """Returns the state at each time, from words with start_s and end_s: a word's time is cut evenly."""
+    """Returns the state at each time; the interval of a word, start_s to end_s, is split evenly."""
     state_J = np.zeros(len(time_J), np.int32)
     for entry in spoken:
       word = self.words.index(entry['word'])
@@ -56,7 +56,7 @@ class HmmTopology:
 
 
 def estimate_topology(spoken: list[dict]) -> HmmTopology:
-  """Returns chains as long as the words are spoken on average.
+  """Returns the topology with as many states per word as its mean duration takes.
 
   Args:
     spoken: words with start_s and end_s.
@@ -68,25 +68,25 @@ def estimate_topology(spoken: list[dict]) -> HmmTopology:
   return HmmTopology(names, tuple(max(2, round(float(np.mean(lengths[name])) / STATE_S)) for name in names))
 
 
-def decode(chains: HmmTopology, score_JS: np.ndarray, penalty: float = WORD_INSERTION_PENALTY) -> list[str]:
+def decode(topology: HmmTopology, score_JS: np.ndarray, penalty: float = WORD_INSERTION_PENALTY) -> list[str]:
   """Returns the words of the best path of eq. 1.
 
   Args:
-    chains: the states.
+    topology: of the states.
     score_JS: log p(s | x) - log p(s) of each frame and state.
-    penalty: cost of a word.
+    penalty: word insertion penalty.
   """
-  starts_W = chains.first_states_W
-  ends_W = starts_W + np.array(chains.num_states) - 1
-  is_start_S = np.zeros(chains.num_states_total, bool)
+  starts_W = topology.first_states_W
+  ends_W = starts_W + np.array(topology.num_states) - 1
+  is_start_S = np.zeros(topology.num_states_total, bool)
   is_start_S[starts_W] = True
-  best_S = np.full(chains.num_states_total, -np.inf)
+  best_S = np.full(topology.num_states_total, -np.inf)
   best_S[0] = score_JS[0, 0]
   best_S[starts_W] = score_JS[0, starts_W] - penalty
-  came_JS = np.zeros(score_JS.shape, np.int32)
-  state_S = np.arange(chains.num_states_total)
+  backpointer_JS = np.zeros(score_JS.shape, np.int32)
+  state_S = np.arange(topology.num_states_total)
   for j in range(1, len(score_JS)):
-    # Everything that may begin now comes from silence or from the best finished word.
+    # A word or silence starts from silence or from the best last state of a word.
     last = ends_W[best_S[ends_W].argmax()]
     exit_state = last if best_S[last] > best_S[0] else 0
     step_S = np.concatenate([[-np.inf], best_S[:-1]])
@@ -94,15 +94,15 @@ def decode(chains: HmmTopology, score_JS: np.ndarray, penalty: float = WORD_INSE
     step_S[0] = best_S[exit_state]
     from_S = np.where(is_start_S | (state_S == 0), exit_state, state_S - 1)
     stays_S = best_S >= step_S
-    came_JS[j] = np.where(stays_S, state_S, from_S)
+    backpointer_JS[j] = np.where(stays_S, state_S, from_S)
     best_S = np.where(stays_S, best_S, step_S) + score_JS[j]
-  # The clip may end within a word; a word cut off halfway is no word.
+  # The path must end in silence or in the last state of a word: truncated words do not count.
   finals = np.concatenate([[0], ends_W])
   state = int(finals[best_S[finals].argmax()])
   path = [state]
   for j in range(len(score_JS) - 1, 0, -1):
-    state = int(came_JS[j, state])
+    state = int(backpointer_JS[j, state])
     path.append(state)
   path.reverse()
   entered = [s for j, s in enumerate(path) if is_start_S[s] and (j == 0 or path[j - 1] != s)]
-  return [chains.words[int(np.flatnonzero(starts_W == s)[0])] for s in entered]
+  return [topology.words[int(np.flatnonzero(starts_W == s)[0])] for s in entered]

@@ -1,7 +1,7 @@
-"""All metrics by name: the one place that evaluation and reports ask for them.
+"""All metrics by name; evaluation and reports get them from here.
 
   registry.get('onset_f1')                    one metric, whose network is loaded on first use
-  registry.load(('synthetic', 'signal'))      all of some groups, with their networks, for an evaluation
+  registry.load(('synthetic', 'signal'))      all of some groups, with their networks loaded
 
 To add a metric, make a `metric.Metric` (score of a sample, combination of scores, unit, direction,
 description) and name it here.
@@ -31,7 +31,7 @@ GROUPS = {
 def _all() -> dict[str, metric.Metric]:
   found = [*synthetic.METRICS.values(), *signal_metrics.METRICS.values()]
   found += [speech.make_metric(name) for name in speech.RECOGNIZERS]
-  found += [made for name in catalog.EMBEDDERS for made in distribution.make_metrics(name)]
+  found += [each for name in catalog.EMBEDDERS for each in distribution.make_metrics(name)]
   return {each.name: each for each in found}
 
 
@@ -53,16 +53,16 @@ def get(name: str) -> metric.Metric:
 
 
 def load(groups: Iterable[str] = GROUPS, embeddings: pathlib.Path | None = None) -> list[metric.Metric]:
-  """Returns the metrics of some groups in their order, with what they need loaded.
+  """Returns the metrics of some groups in their order, with their networks loaded.
 
-  Metrics of missing networks are among them, with the reason; of recognizers one of each kind.
+  Metrics of missing networks are included, with the reason; of missing recognizers one of each kind.
 
   Args:
     groups: some of GROUPS.
-    embeddings: folder in which embeddings are kept; None for nowhere.
+    embeddings: folder of the cache of embeddings; None caches nothing.
 
   Raises:
-    ValueError: an unknown group, or weights that are not what was published.
+    ValueError: an unknown group, or weights that are not the published ones.
   """
   groups = tuple(groups)
   unknown = [group for group in groups if group not in GROUPS]

@@ -1,9 +1,10 @@
-"""Which sound of a set another one is nearest to: do drawn sounds belong to their own clips?
+"""Retrieval by spectral distance: whether the true sound nearest to a generated one is that of its clip.
 
   d(a, b) = mean over frames j and bands r of |log_mel(a)_jr - log_mel(b)_jr|            (1)
 
-with spectra.log_mel of the mono mix. Frames are compared at equal times and level counts, so (1) hears when
-and how loud as well as what. Nothing is learned: it serves any sound. All waves at spectra.RATE_HZ.
+with spectra.log_mel of the mono mix. Frames are compared at equal times and without level normalization, so
+that (1) depends on timing and level as well as on timbre. No learned weights. All waveforms are at
+spectra.RATE_HZ.
 """
 
 from collections.abc import Sequence
@@ -15,10 +16,10 @@ from v2a.metrics import spectra
 
 
 def pairwise_distances(a_waves: Sequence[np.ndarray], b_waves: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns eq. 1 of every pair: a row for each sound of `a_waves`, a column for each of `b_waves`.
+  """Returns eq. 1 of every pair: a row per sound of `a_waves`, a column per sound of `b_waves`.
 
   Args:
-    a_waves, b_waves: at least one wave_NA each, all of one length; channels may differ, see the module.
+    a_waves, b_waves: at least one wave_NA each, all of the same length; the numbers of channels may differ.
 
   Raises:
     ValueError: the lengths differ.
@@ -27,7 +28,7 @@ def pairwise_distances(a_waves: Sequence[np.ndarray], b_waves: Sequence[np.ndarr
   if len(lengths) > 1:
     raise ValueError(f'sounds to compare must have one length; got {sorted(lengths)} samples.')
   b_NJR = np.stack([_mel(wave_NA) for wave_NA in b_waves])
-  # A row at a time: all pairs at once are a thousand spectrograms for forty clips.
+  # One row at a time, for memory: all pairs of forty clips are 1600 spectrograms.
   return np.stack([np.abs(b_NJR - _mel(wave_NA)).mean(axis=(1, 2)) for wave_NA in a_waves])
 
 
@@ -36,10 +37,10 @@ def _mel(wave_NA: np.ndarray) -> np.ndarray:
 
 
 def top1_retrieval_accuracy(distance_NN: np.ndarray) -> float:
-  """Returns the share of rows whose smallest distance is on the diagonal; 1 / N is what chance is worth.
+  """Returns the share of rows whose smallest distance is on the diagonal; the chance level is 1 / N.
 
   Args:
-    distance_NN: row k and column k belong to one clip, see `distances`.
+    distance_NN: row k and column k are of the same clip, see `pairwise_distances`.
   """
   shapes.check(distance_NN=distance_NN)
   return float((distance_NN.argmin(axis=1) == np.arange(len(distance_NN))).mean())

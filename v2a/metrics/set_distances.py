@@ -1,22 +1,22 @@
 """Distances between two sets of embeddings, and between the classifications of two sets; float64 throughout.
 
-Nothing here knows which network made the numbers: a figure is a pair of this module and an embedding.
+The functions are independent of the network that computed the embeddings.
 
   frechet  |m_a - m_b|^2 + Tr(S_a + S_b) - 2 Tr((S_a^1/2 S_b S_a^1/2)^1/2)                        (1)
   mmd      mean_{i != j} k(a_i, a_j) + mean_{i != j} k(b_i, b_j) - 2 mean_{i, j} k(a_i, b_j)        (2)
   kid      eq. 2 of subsets with k(x, y) = (x.y / F + 1)^3                                          (3)
   kad      100 times eq. 2 with k(x, y) = exp(-|x - y|^2 / (2 s^2 + 1e-8)), s of the second set     (4)
   kl       mean over rows of sum_o p_o (log p_o - log q_o), in nats                                 (5)
-  is       exp(mean over rows of KL(p_i || mean p)) of each part of the rows                        (6)
+  is       exp(mean over rows of KL(p_i || mean p)) of each split of the rows                       (6)
 
-Axis O is the classes of a classifier. Sources, each with the version of it that published figures use:
+Axis O is the classes of a classifier. Sources, each with the implementation that published values use:
 (1) Heusel et al. 2017, arXiv 1706.08500, as hkchengrex/av-benchmark computes it, by eigenvalues in place of
 `sqrtm`; its extrapolation, Chong and Forsyth 2020, arXiv 1911.07023, as microsoft/fadtk; (3) Binkowski et al.
 2018, arXiv 1801.01401, as haoheliu/audioldm_eval; (4) Chung et al. 2025, arXiv 2502.15602, as
 YoonjinXD/kadtk; (5, 6) av-benchmark, the variants of (5) audioldm_eval.
 
-Eq. 1 of finite sets is too large by about a constant / rows: figures of different numbers of rows must not
-be compared (check_comparable), and one of fewer rows than features says little (frechet_caveat).
+Eq. 1 of finite sets has a bias of about a constant / rows: values of different numbers of rows must not be
+compared (check_comparable), and with fewer rows than features it is mostly bias (frechet_caveat).
 """
 
 from collections.abc import Callable
@@ -33,10 +33,10 @@ def _log_softmax_eps(logits_NO: np.ndarray) -> np.ndarray:
   return np.log(special.softmax(logits_NO, axis=1) + 1e-6)
 
 
-# Below, the eigenvalues that published code takes cost little, and their rounding is part of known figures.
+# Up to this, eigenvalues are computed as in published code, since their rounding is part of published values.
 _MANY_FEATURES = 256
 
-# From logits to log p and log q of eq. 5.
+# Functions from logits to log p and log q of eq. 5.
 KL_KINDS = {
   'softmax': (_log_softmax, _log_softmax),
   'softmax_eps': (_log_softmax, _log_softmax_eps),
@@ -53,28 +53,28 @@ def frechet(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
     a_NF, b_NF: at least two rows each; their numbers may differ.
 
   Raises:
-    ValueError: a set is too small, is no matrix or holds NaN, or the features differ.
+    ValueError: a set is too small, is no matrix or contains NaN, or the features differ.
   """
   a_NF, b_NF = _pair(a_NF, b_NF, min_rows=2)
   if a_NF.shape[1] > max(_MANY_FEATURES, 2 * min(len(a_NF), len(b_NF))):
-    return _frechet_of_few(a_NF, b_NF)
+    return _frechet_without_covariance(a_NF, b_NF)
   return _frechet(_root_moments(a_NF), b_NF)
 
 
-def _frechet_of_few(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
-  """Returns eq. 1 without any covariance, which for 2048 features costs a hundred times as much.
+def _frechet_without_covariance(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
+  """Returns eq. 1 without covariances, which for 2048 features would take a hundred times as long.
 
-  With the centred rows A and B, divided by the roots of rows - 1, the last trace of eq. 1 is the sum of the
-  singular values of A B^T.
+  With the centred rows A and B, divided by sqrt(rows - 1), the last trace of eq. 1 is the sum of the singular
+  values of A B^T.
   """
   a_part_NF, b_part_NF = ((x_NF - x_NF.mean(axis=0)) / np.sqrt(len(x_NF) - 1) for x_NF in (a_NF, b_NF))
-  shared = np.linalg.svd(a_part_NF @ b_part_NF.T, compute_uv=False).sum()
-  apart = ((a_NF.mean(axis=0) - b_NF.mean(axis=0)) ** 2).sum()
-  return max(0.0, float(apart + (a_part_NF**2).sum() + (b_part_NF**2).sum() - 2.0 * shared))
+  cross_trace = np.linalg.svd(a_part_NF @ b_part_NF.T, compute_uv=False).sum()
+  mean_distance = ((a_NF.mean(axis=0) - b_NF.mean(axis=0)) ** 2).sum()
+  return max(0.0, float(mean_distance + (a_part_NF**2).sum() + (b_part_NF**2).sum() - 2.0 * cross_trace))
 
 
 def _root_moments(a_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the mean and the symmetric root of the covariance."""
+  """Returns the mean and the symmetric square root of the covariance."""
   value_F, vector_FF = np.linalg.eigh(_covariance(a_NF))
   return a_NF.mean(axis=0), (vector_FF * np.sqrt(np.maximum(value_F, 0.0))) @ vector_FF.T
 
@@ -82,10 +82,10 @@ def _root_moments(a_NF: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _frechet(a_root_moments: tuple[np.ndarray, np.ndarray], b_NF: np.ndarray) -> float:
   a_mean_F, a_root_FF = a_root_moments
   b_FF = _covariance(b_NF)
-  shared = np.sqrt(np.maximum(np.linalg.eigvalsh(a_root_FF @ b_FF @ a_root_FF), 0.0)).sum()
-  apart = ((a_mean_F - b_NF.mean(axis=0)) ** 2).sum()
-  # Rounding leaves equal sets a little below zero.
-  return max(0.0, float(apart + (a_root_FF**2).sum() + np.trace(b_FF) - 2.0 * shared))
+  cross_trace = np.sqrt(np.maximum(np.linalg.eigvalsh(a_root_FF @ b_FF @ a_root_FF), 0.0)).sum()
+  mean_distance = ((a_mean_F - b_NF.mean(axis=0)) ** 2).sum()
+  # Rounding may give a negative value for equal sets.
+  return max(0.0, float(mean_distance + (a_root_FF**2).sum() + np.trace(b_FF) - 2.0 * cross_trace))
 
 
 def _covariance(a_NF: np.ndarray) -> np.ndarray:
@@ -102,21 +102,21 @@ def frechet_infinity(
 ) -> float:
   """Returns eq. 1 extrapolated to infinitely many rows of `b_NF`: FAD-inf.
 
-  Distances to draws of n rows of `b_NF`, for `num_steps` n's from `min_rows` to all, are fitted by a line
-  over 1/n; its intercept is the figure, which may be below zero. The bias that comes of the rows of `a_NF`
-  stays, so that wants to be the large set.
+  The distances to random subsets of n rows of `b_NF`, for `num_steps` values of n from `min_rows` to all, are
+  fitted by a line over 1/n; the result is its intercept, which may be negative. The bias due to the number of
+  rows of `a_NF` remains, so `a_NF` should be the larger set.
 
-  As fadtk does it, rows are drawn with replacement, and then the line leads back to frechet(a, b) itself,
-  whose bias it was to remove: two sets of one Gaussian of 32 features, 50,000 and 1,000 rows, lie 0.30 apart
-  by eq. 1, 0.30 with replacement and -0.01 without (mean of 4). Published figures are the former.
+  fadtk samples rows with replacement, which extrapolates to frechet(a, b) itself and removes no bias: for two
+  sets of one Gaussian of 32 features, with 50,000 and 1,000 rows, eq. 1 is 0.30, and the extrapolation 0.30
+  with replacement and -0.01 without (mean of 4). Published values are with replacement.
 
   Args:
-    a_NF: the set that stays whole: the true sounds.
-    b_NF: the set that is drawn from, at least twice `min_rows` rows: over less a line's intercept is noise.
-    min_rows: smallest draw, at least 2.
-    num_steps: number of draws, at least 2.
-    seed: of the draws.
-    use_replacement: True as fadtk and as published; False to extrapolate in fact.
+    a_NF: the set that is used whole: the true sounds.
+    b_NF: the set that is subsampled, at least twice `min_rows` rows: with fewer the intercept is noise.
+    min_rows: rows of the smallest subset, at least 2.
+    num_steps: number of subsets, at least 2.
+    seed: of the subsets.
+    use_replacement: True as in fadtk and published values; False to remove the bias.
 
   Raises:
     ValueError: as frechet, or `b_NF` has less than twice `min_rows` rows.
@@ -128,14 +128,14 @@ def frechet_infinity(
       f'got min_rows={min_rows}, {len(b_NF)} rows and num_steps={num_steps}.'
     )
   rng, a_root_moments = np.random.default_rng(seed), _root_moments(a_NF)
-  nums = [int(num) for num in np.linspace(min_rows, len(b_NF), num_steps)]
-  picks = (rng.choice(len(b_NF), num, replace=use_replacement) for num in nums)
-  values = [_frechet(a_root_moments, b_NF[pick]) for pick in picks]
-  return float(np.polyfit(1.0 / np.array(nums), values, 1)[1])
+  sizes = [int(size) for size in np.linspace(min_rows, len(b_NF), num_steps)]
+  subsets = (rng.choice(len(b_NF), size, replace=use_replacement) for size in sizes)
+  values = [_frechet(a_root_moments, b_NF[indices]) for indices in subsets]
+  return float(np.polyfit(1.0 / np.array(sizes), values, 1)[1])
 
 
 def frechet_caveat(a_NF: np.ndarray, b_NF: np.ndarray) -> str | None:
-  """Returns what to print beside a Frechet distance whose covariances have no full rank, else None."""
+  """Returns a caveat for a Frechet distance of covariances without full rank; None for full rank."""
   num_rows, num_features = min(len(a_NF), len(b_NF)), a_NF.shape[1]
   if num_rows > num_features:
     return None
@@ -146,10 +146,10 @@ def frechet_caveat(a_NF: np.ndarray, b_NF: np.ndarray) -> str | None:
 
 
 def check_comparable(*nums: tuple[int, int]) -> None:
-  """Refuses to set Frechet distances of different numbers of rows beside each other.
+  """Checks that Frechet distances are of equal numbers of rows.
 
   Args:
-    *nums: the rows of a and of b behind each distance.
+    *nums: the rows of a and of b of each distance.
 
   Raises:
     ValueError: they differ.
@@ -164,21 +164,21 @@ def check_comparable(*nums: tuple[int, int]) -> None:
 def kid(
   a_NF: np.ndarray, b_NF: np.ndarray, num_subsets: int = 100, subset_rows: int = 1000, seed: int = 2020
 ) -> tuple[float, float]:
-  """Returns the kernel distance of eq. 3: mean and population deviation over subsets.
+  """Returns the kernel distance of eq. 3: mean and population standard deviation over subsets.
 
-  Unbiased, so that equal distributions give 0 on average, and a single figure may be below 0.
+  Unbiased: equal distributions give 0 on average, and a single value may be negative.
 
   Args:
     a_NF, b_NF: at least `subset_rows` rows each.
-    num_subsets: how many pairs of subsets are drawn.
-    subset_rows: rows of each, drawn without replacement, from `a_NF` first.
-    seed: of the draws.
+    num_subsets: number of pairs of subsets.
+    subset_rows: rows of each, sampled without replacement, from `a_NF` first.
+    seed: of the subsets.
 
   Raises:
-    ValueError: a set has too few rows, is no matrix or holds NaN, or the features differ.
+    ValueError: a set has too few rows, is no matrix or contains NaN, or the features differ.
   """
   a_NF, b_NF = _pair(a_NF, b_NF, min_rows=max(2, subset_rows))
-  # Not default_rng: the draws are part of the protocol.
+  # Not default_rng: the random stream is part of the protocol.
   rng = np.random.RandomState(seed)
   values = []
   for _ in range(num_subsets):
@@ -189,19 +189,19 @@ def kid(
 
 
 def kad(a_NF: np.ndarray, b_NF: np.ndarray) -> float:
-  """Returns the kernel audio distance, eq. 4: unbiased at any number of rows, and so also below 0.
+  """Returns the kernel audio distance, eq. 4: unbiased for any number of rows, so it may be negative.
 
-  The width s of the kernel is the median distance between rows of `b_NF` (of two in the middle the lower,
-  as torch has it), so the distance is not symmetric. kadtk's score puts the true sounds first and the drawn
-  ones second; another version of it (commit 7ec65d7) takes s of the first: for that swap the arguments.
-  Takes memory of rows squared.
+  The bandwidth s of the kernel is the median distance between rows of `b_NF` (the lower one of two, as in
+  torch), so the distance is not symmetric. kadtk takes the true sounds first and the generated ones second;
+  another version (commit 7ec65d7) computes s from the first set: for that, swap the arguments. Memory grows
+  with the square of the rows.
 
   Args:
     a_NF: at least two rows.
-    b_NF: at least two rows; gives the width.
+    b_NF: at least two rows; determines the bandwidth.
 
   Raises:
-    ValueError: a set is too small, is no matrix or holds NaN, or the features differ.
+    ValueError: a set is too small, is no matrix or contains NaN, or the features differ.
   """
   a_NF, b_NF = _pair(a_NF, b_NF, min_rows=2)
   square = np.sort(_squared_distance(b_NF, b_NF)[np.triu_indices(len(b_NF), 1)])
@@ -233,10 +233,10 @@ def kl(target_NO: np.ndarray, predicted_NO: np.ndarray, kind: str = 'softmax') -
 
   Args:
     target_NO: logits of the true sounds.
-    predicted_NO: logits of the drawn ones, row by row.
-    kind: of KL_KINDS. 'softmax' as av-benchmark; 'softmax_eps' with 1e-6 beside the predicted probability,
-      as audioldm_eval and audiocraft; 'sigmoid' for classes that do not exclude each other, of which only
-      the part of presence is summed.
+    predicted_NO: logits of the generated ones, row by row.
+    kind: of KL_KINDS. 'softmax' as av-benchmark; 'softmax_eps' with 1e-6 added to the predicted probability,
+      as audioldm_eval and audiocraft; 'sigmoid' for multi-label classes, where only the term of the present
+      class is summed.
 
   Raises:
     ValueError: an unknown kind, no rows, NaN, or the shapes differ.
@@ -252,11 +252,11 @@ def kl(target_NO: np.ndarray, predicted_NO: np.ndarray, kind: str = 'softmax') -
 
 
 def inception_score(logits_NO: np.ndarray, num_splits: int = 10, seed: int = 2020) -> tuple[float, float]:
-  """Returns eq. 6: mean and population deviation over parts of the rows; 1 is the least, O the most.
+  """Returns eq. 6: mean and population standard deviation over splits of the rows; between 1 and O.
 
   Args:
-    logits_NO: logits of the drawn sounds, at least `num_splits` rows.
-    num_splits: parts that the shuffled rows are cut into.
+    logits_NO: logits of the generated sounds, at least `num_splits` rows.
+    num_splits: number of splits of the shuffled rows.
     seed: of the shuffle.
 
   Raises:
@@ -264,7 +264,7 @@ def inception_score(logits_NO: np.ndarray, num_splits: int = 10, seed: int = 202
   """
   logits_NO = _matrix(logits_NO, 'logits', num_splits)
   log_p_NO = _log_softmax(logits_NO)
-  # Not default_rng: the order is part of the protocol.
+  # Not default_rng: the permutation is part of the protocol.
   log_p_NO = log_p_NO[np.random.RandomState(seed).permutation(len(log_p_NO))]
   edges = [k * len(log_p_NO) // num_splits for k in range(num_splits + 1)]
   scores = [_inception_score(log_p_NO[first:last]) for first, last in zip(edges, edges[1:])]
@@ -283,37 +283,37 @@ def bootstrap_interval(
   seed: int = 0,
   is_paired: bool = False,
 ) -> tuple[float, float]:
-  """Returns the 95 % interval of statistic(*samples), by drawing rows anew with replacement.
+  """Returns the 95 % bootstrap interval of statistic(*samples), by resampling rows with replacement.
 
-  The quantiles are those of the draws about their own mean, set at the value itself. A distance of sets in
-  which rows repeat is larger than that of the sets, and the plain quantiles would lie beside the value; as
-  it is, the interval is of the figure at this number of rows, and its bias is no part of it.
+  The quantiles of the resampled values are centred at the value itself: repeated rows increase the distance
+  of sets, so that plain quantiles might not contain the value. The interval is that of the value for this
+  number of rows, and does not include its bias.
 
   Args:
     statistic: maps samples to one number.
     *samples: arrays or sequences of rows.
-    num_resamples: how often rows are drawn; the cost is so many calls of `statistic`.
-    seed: of the draws.
-    is_paired: whether row k of all samples belongs together and is drawn together, as for kl.
+    num_resamples: number of resamples; each is one call of `statistic`.
+    seed: of the resamples.
+    is_paired: whether row k of all samples is resampled together, as for kl.
 
   Raises:
     ValueError: no sample, an empty one, paired ones of different lengths, or a value that is not finite.
   """
-  samples = [np.asarray(sample) for sample in samples]
-  nums = [len(sample) for sample in samples]
-  if not nums or 0 in nums or (is_paired and len(set(nums)) > 1):
-    raise ValueError(f'bootstrap needs samples with rows, of one length where paired; got {nums} rows.')
+  arrays = [np.asarray(sample) for sample in samples]
+  sizes = [len(array) for array in arrays]
+  if not sizes or 0 in sizes or (is_paired and len(set(sizes)) > 1):
+    raise ValueError(f'bootstrap needs samples with rows, of one length where paired; got {sizes} rows.')
   rng = np.random.default_rng(seed)
 
-  def draw() -> float:
-    picks = [rng.integers(rows, size=rows) for rows in (nums[:1] if is_paired else nums)]
-    picks = picks * len(nums) if is_paired else picks
-    return float(statistic(*(sample[pick] for sample, pick in zip(samples, picks))))
+  def resample() -> float:
+    indices = [rng.integers(size, size=size) for size in (sizes[:1] if is_paired else sizes)]
+    indices = indices * len(sizes) if is_paired else indices
+    return float(statistic(*(array[rows] for array, rows in zip(arrays, indices))))
 
-  value, draws = float(statistic(*samples)), np.array([draw() for _ in range(num_resamples)])
-  if not np.isfinite([value, *draws]).all():
-    raise ValueError('the statistic of bootstrap must be finite on every draw; got NaN or infinity.')
-  low, high = value + np.quantile(draws - draws.mean(), (0.025, 0.975))
+  value, values = float(statistic(*arrays)), np.array([resample() for _ in range(num_resamples)])
+  if not np.isfinite([value, *values]).all():
+    raise ValueError('the statistic of bootstrap must be finite on every resample; got NaN or infinity.')
+  low, high = value + np.quantile(values - values.mean(), (0.025, 0.975))
   return float(low), float(high)
 
 

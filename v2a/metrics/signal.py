@@ -1,25 +1,25 @@
-"""Figures of a sound by signal processing alone: its timing, level and channels, its distance to another.
+"""Metrics of a sound by signal processing: timing, level, channels, and distances to another sound.
 
-No learned weights, so every figure serves any sound, and means the same for each model. Where two sounds are
-compared, each channel is compared with its like and the channels are averaged: a mono mix would let opposite
-channels vanish. One number a clip, None where a clip allows none.
+No learned weights, so the metrics are valid for any sound and comparable between models. Distances of two
+sounds are averaged over channels, since opposite phases would cancel in a mono mix. Each function returns one
+number per clip, or None where it is not defined.
 
-Every function that takes a wave raises ValueError where it is empty, has no channel axis or holds NaN or
-infinity; every distance also where the two shapes differ.
+Every function that takes a waveform raises ValueError if it is empty, has no channel axis or contains NaN or
+infinity; every distance also if the two shapes differ.
 
-Timing follows published protocols and departs from them where they miscount:
+Timing follows published protocols, with these corrections:
 
-- Onset figures, after XYPB/CondFoleyGen `predict_onset.py`. There and in its descendants a known onset that
-  was missed enters the average precision as found with confidence 0, so that silence scores 1; matching ends
-  when the detections run out and forgets the rest; signed waves make silence half confident; one `delta` is
-  both the detector's threshold and the tolerance; confidences are read at the wrong index; and no sound, or
-  an onset near t=0, is an error. Here the detector is the project's own, see v2a.metrics.onsets, the
-  tolerance is its own argument, matching is a largest assignment, and a missed onset is never found.
+- Onset metrics, after XYPB/CondFoleyGen `predict_onset.py`. There and in code derived from it a missed onset
+  enters the average precision as detected with confidence 0, so that silence scores 1; matching ends with the
+  last detection and ignores the remaining onsets; confidences of signed waveforms give silence one half; one
+  `delta` is both the detector's threshold and the tolerance; confidences are read at the wrong index; and a
+  silent sound, or an onset near t=0, is an error. Here the detector is v2a.metrics.onsets, the tolerance is
+  a separate argument, the matching is a maximum one, and a missed onset never counts as detected.
 - AV-Align, after guyyariv/TempoTokens `av_align.py` (Yariv et al. 2023, arXiv 2309.16429), with that detector
   in place of librosa's, the mean change between frames in place of optical flow, peaks of at least a tenth of
-  the largest change in place of 0.1 pixels, and each peak of the picture used once.
+  the largest change in place of 0.1 pixels, and each motion peak matched once.
 
-Clocks: sample n is at n / rate, picture l at l / fps, and a change belongs to the picture that shows it.
+Times: sample n is at n / rate, frame l at l / fps, and a change between two frames is at the later one.
 """
 
 import dataclasses
@@ -36,11 +36,11 @@ from v2a.metrics import onsets
 from v2a.metrics import retrieval
 from v2a.metrics import spectra
 
-# Levels below count as this: quieter than the last bit of 16, so that silence has a number.
+# Lower limit of levels, below 16-bit quantization noise, so that silence has a finite level.
 FLOOR_DB = -120.0
-# The largest lag between sound and picture that is looked for.
+# The largest lag between audio and video that is searched.
 OFFSET_LIMIT_S = 0.5
-# What is quieter does not count as sound in ITU-R BS.1770.
+# Absolute gate of ITU-R BS.1770.
 SILENCE_LUFS = -70.0
 # Full scale of 16-bit samples.
 CLIPPING = 32767.0 / 32768.0
@@ -48,20 +48,20 @@ _CONFIDENCE_S = 0.05
 _ENVELOPE_FRAME_SAMPLES, _ENVELOPE_HOP_SAMPLES = 512, 128
 _STFT_WINDOWS = (512, 1024, 2048)
 _LSD_WINDOW, _LSD_HOP = 2048, 512
-# Of a sine at -94 dB of full scale; what is below is not compared.
+# Peak magnitude of a sine at -94 dBFS; lower magnitudes are raised to it.
 _MAGNITUDE_FLOOR = 1e-5
 
 
 @dataclasses.dataclass(frozen=True)
 class OnsetMetrics:
-  """How the onsets of a sound agree with the known ones.
+  """Metrics of the onsets of a sound against known onsets.
 
   Attributes:
-    is_count_right: whether there are as many; its mean over clips is the onset count accuracy.
-    accuracy: share of the known onsets that were found; None where none is known.
+    is_count_correct: whether their numbers are equal; the mean over clips is the onset count accuracy.
+    accuracy: share of the known onsets that were detected; None without known onsets.
     average_precision: mean over known onsets of the precision among the detections that are at least as
-      loud as its own, 0 for a missed one; None where none is known.
-    f1: of the matched pairs; None where none is known, since silence would be perfect there.
+      loud as the matched one, 0 for a missed onset; None without known onsets.
+    f1: of the matched pairs; None without known onsets, since silence would score 1.
   """
 
   is_count_correct: bool
@@ -73,15 +73,15 @@ class OnsetMetrics:
 def onset_metrics(
   known_s: np.ndarray, wave_NA: np.ndarray, sample_rate_hz: int, tolerance_s: float = 0.1
 ) -> OnsetMetrics:
-  """Returns the agreement of a sound's onsets with known times, see the module for the protocol.
+  """Returns the metrics of a sound's onsets against known times, see the module docstring.
 
   The confidence of an onset is the largest absolute sample within 50 ms of it.
 
   Args:
-    known_s: known times in seconds, any order: annotated, or onsets.detect of the true sound.
-    wave_NA: the sound to judge.
+    known_s: known times in seconds, in any order: annotated, or onsets.detect of the true sound.
+    wave_NA: the sound to evaluate.
     sample_rate_hz: its rate.
-    tolerance_s: the largest distance that counts as found; 0.1 as CondFoleyGen.
+    tolerance_s: largest distance of a matched pair; 0.1 as in CondFoleyGen.
 
   Raises:
     ValueError: a known time is not finite.
@@ -91,7 +91,7 @@ def onset_metrics(
     raise ValueError('known onset times must be finite; got NaN or infinity.')
   detected_s = onsets.detect(wave_NA, sample_rate_hz)
   pairs = onsets.match(known_s, detected_s, tolerance_s)
-  confidences = [_loudest(wave_NA, sample_rate_hz, time_s) for time_s in detected_s]
+  confidences = [_peak_amplitude(wave_NA, sample_rate_hz, time_s) for time_s in detected_s]
   hits = [j for _, j in pairs]
   return OnsetMetrics(
     is_count_correct=len(known_s) == len(detected_s),
@@ -101,7 +101,7 @@ def onset_metrics(
   )
 
 
-def _loudest(wave_NA: np.ndarray, sample_rate_hz: int, time_s: float) -> float:
+def _peak_amplitude(wave_NA: np.ndarray, sample_rate_hz: int, time_s: float) -> float:
   first = max(0, int((time_s - _CONFIDENCE_S) * sample_rate_hz))
   return float(np.abs(wave_NA[first : int((time_s + _CONFIDENCE_S) * sample_rate_hz) + 1]).max(initial=0.0))
 
@@ -123,23 +123,23 @@ def motion_peaks(motion_L: np.ndarray, fps: float) -> np.ndarray:
 
 
 def av_align(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float) -> float | None:
-  """Returns AV-Align, 0 to 1: matched peaks of sound and picture over all peaks, see the module.
+  """Returns AV-Align, 0 to 1: intersection over union of audio onsets and motion peaks, see the module.
 
-  A weak figure: clips that are truly in time score 0 to 0.5.
+  A weak metric: clips with synchronized audio score 0 to 0.5.
 
   Args:
     wave_NA: the sound.
     sample_rate_hz: its rate.
-    frame_LYX3: the pictures.
-    fps: their rate; peaks no farther apart than one picture match.
+    frame_LYX3: the frames of the video.
+    fps: their rate; the tolerance of a match is one frame.
 
   Returns:
-    The share; None where neither side has a peak.
+    The ratio; None without any onset or peak.
   """
   sound_s = onsets.detect(_sound(wave_NA), sample_rate_hz)
-  picture_s = motion_peaks(motion.curve(frame_LYX3), fps)
-  num_matched = len(onsets.match(picture_s, sound_s, 1.0 / fps))
-  num_all = len(sound_s) + len(picture_s) - num_matched
+  motion_s = motion_peaks(motion.curve(frame_LYX3), fps)
+  num_matched = len(onsets.match(motion_s, sound_s, 1.0 / fps))
+  num_all = len(sound_s) + len(motion_s) - num_matched
   return num_matched / num_all if num_all else None
 
 
@@ -150,46 +150,45 @@ def av_offset_s(
   fps: float,
   limit_s: float = OFFSET_LIMIT_S,
 ) -> float | None:
-  """Returns by how many seconds the sound comes after the picture; below 0 the sound is early.
+  """Returns the delay of the audio to the video in seconds; below 0 the audio is early.
 
-  The lag of the best correlation between motion and onset strength, in steps of 10 ms. The onset strength is
-  smoothed to the width of a picture, since a picture says no closer when it happened. Rough where the picture
-  moves most at other times than it sounds: 12 clips of synthetic impacts, all in time, gave -0.22 to 0.13 s
-  and one the limit.
+  The lag of the maximum cross-correlation of motion and onset strength, in steps of 10 ms. The onset strength
+  is smoothed to the duration of a frame, the resolution of the motion. Inaccurate where most motion makes no
+  sound: 12 clips of synthetic impacts, all synchronized, gave -0.22 to 0.13 s, and one the limit.
 
   Args:
     wave_NA: the sound.
     sample_rate_hz: its rate.
-    frame_LYX3: the pictures.
+    frame_LYX3: the frames of the video.
     fps: their rate.
-    limit_s: the largest lag that is looked for; at most half of the clip.
+    limit_s: the largest lag that is searched; at most half of the clip.
 
   Returns:
-    The lag; None where the sound has no onsets or the picture stands still.
+    The lag; None where the onset strength or the motion is constant.
   """
   motion_L, flux_J = (
     motion.curve(frame_LYX3),
-    onsets.onset_strength(_at_measuring_rate(wave_NA, sample_rate_hz)),
+    onsets.onset_strength(_resampled(wave_NA, sample_rate_hz)),
   )
   flux_hz = spectra.RATE_HZ / onsets.HOP_SAMPLES
   num = int(min(len(motion_L) / fps, len(flux_J) / flux_hz) * curves.CURVE_HZ)
   time_N = np.arange(num) / curves.CURVE_HZ
   smooth_J = ndimage.gaussian_filter1d(flux_J, 0.5 * flux_hz / fps, mode='constant')
-  picture_N = np.interp(time_N, np.arange(len(motion_L)) / fps, motion_L)
+  motion_N = np.interp(time_N, np.arange(len(motion_L)) / fps, motion_L)
   sound_N = np.interp(time_N, np.arange(len(flux_J)) / flux_hz, smooth_J)
-  if num < 4 or np.ptp(picture_N) < 1e-9 or np.ptp(sound_N) < 1e-9:
+  if num < 4 or np.ptp(motion_N) < 1e-9 or np.ptp(sound_N) < 1e-9:
     return None
-  return curves.lag(picture_N, sound_N, min(limit_s, num / 2 / curves.CURVE_HZ))
+  return curves.lag(motion_N, sound_N, min(limit_s, num / 2 / curves.CURVE_HZ))
 
 
 def envelope(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the RMS amplitude over channels, in frames of 512 samples every 128 at 16 kHz, as level_J.
+  """Returns the RMS amplitude over channels, in frames of 512 samples, hop 128, at 16 kHz, as level_J.
 
   Args:
-    wave_NA: the sound; mirrored by 192 samples at its ends, as jnwnlee/video-foley.
+    wave_NA: the sound; padded by reflection of 192 samples, as in jnwnlee/video-foley.
     sample_rate_hz: its rate.
   """
-  power_N = (_at_measuring_rate(wave_NA, sample_rate_hz) ** 2).mean(axis=1)
+  power_N = (_resampled(wave_NA, sample_rate_hz) ** 2).mean(axis=1)
   edge = (_ENVELOPE_FRAME_SAMPLES - _ENVELOPE_HOP_SAMPLES) // 2
   power_N = np.pad(power_N, edge, mode='reflect')
   power_N = np.pad(power_N, (0, max(0, _ENVELOPE_FRAME_SAMPLES - len(power_N))))
@@ -211,13 +210,13 @@ def envelope_l1(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) -> floa
 
 
 def stft_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:
-  """Returns the multi-resolution STFT distance: mean over windows of convergence and log magnitude.
+  """Returns the multi-resolution STFT distance: spectral convergence plus log magnitude, mean over windows.
 
     | |A| - |B| |_2 / max(|A|_2, |B|_2)  +  mean | ln |A| - ln |B| |
 
   Yamamoto et al. 2020, "Parallel WaveGAN", arXiv 1910.11480, with windows of 512, 1024 and 2048
-  samples and a quarter of them as hop, at the sounds' own rate, and the larger of both norms below the line:
-  the first alone makes a silent truth infinitely far, and the distance asymmetric.
+  samples and hops of a quarter of the window, at the sounds' own rate. The denominator is the larger norm:
+  with that of the reference, the distance is asymmetric, and infinite for a silent reference.
 
   Args:
     a_NA, b_NA: sounds of one shape and rate.
@@ -238,9 +237,9 @@ def _convergence(a_JF: np.ndarray, b_JF: np.ndarray) -> float:
 def log_spectral_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:
   """Returns LSD: mean over frames of the root mean square over bins of log10 |A|^2 - log10 |B|^2.
 
-  In bels, as the literature on super-resolution prints it; ten times that is in dB. Gray and Markel 1976,
-  "Distance measures for speech processing"; windows of 2048 samples every 512, at the sounds' own rate, so
-  that missing heights count.
+  In bels, as in the literature on super-resolution; ten times that is in dB. Gray and Markel 1976,
+  "Distance measures for speech processing"; windows of 2048 samples with a hop of 512, at the sounds' own
+  rate, so that missing high frequencies count.
 
   Args:
     a_NA, b_NA: sounds of one shape and rate.
@@ -263,7 +262,7 @@ def log_mel_distance(a_NA: np.ndarray, b_NA: np.ndarray, sample_rate_hz: int) ->
     a_NA, b_NA: sounds of one shape.
     sample_rate_hz: their rate.
   """
-  a_NA, b_NA = (_at_measuring_rate(wave_NA, sample_rate_hz) for wave_NA in _pair(a_NA, b_NA))
+  a_NA, b_NA = (_resampled(wave_NA, sample_rate_hz) for wave_NA in _pair(a_NA, b_NA))
   channels = [slice(k, k + 1) for k in range(a_NA.shape[1])]
   return float(np.mean([retrieval.pairwise_distances([a_NA[:, k]], [b_NA[:, k]]) for k in channels]))
 
@@ -273,14 +272,14 @@ def _magnitude(wave_N: np.ndarray, window_samples: int, hop_samples: int) -> np.
 
 
 def loudness_lufs(wave_NA: np.ndarray, sample_rate_hz: int) -> float | None:
-  """Returns the integrated loudness by ITU-R BS.1770-4: a sine of 997 Hz in both channels is at its dB.
+  """Returns the integrated loudness by ITU-R BS.1770-4; a 997 Hz sine in both channels reads its dBFS.
 
   Args:
     wave_NA: one to five channels.
     sample_rate_hz: their rate.
 
   Returns:
-    Not below SILENCE_LUFS, the gate of the standard; None for a sound shorter than its 0.4 s blocks.
+    At least SILENCE_LUFS, the gate of the standard; None for a sound shorter than one block of 0.4 s.
   """
   wave_NA = _sound(wave_NA)
   meter = pyloudnorm.Meter(sample_rate_hz)
@@ -297,15 +296,15 @@ def true_peak_db(wave_NA: np.ndarray) -> float:
   the annex's example of 48. Never below the sample peak; silence is FLOOR_DB.
 
   Args:
-    wave_NA: the sound at 44.1 kHz or more; at lower rates the peak may be missed by more.
+    wave_NA: the sound at 44.1 kHz or more; at lower rates the error is larger.
   """
-  # Every fourth of the new samples is an old one, up to 0.006 dB.
+  # Every fourth output sample is an input sample, up to 0.006 dB.
   peak = np.abs(scipy_signal.resample_poly(_sound(wave_NA), 4, 1, axis=0)).max()
   return float(20.0 * np.log10(max(peak, 10.0 ** (FLOOR_DB / 20.0))))
 
 
 def clipping_share(wave_NA: np.ndarray) -> float:
-  """Returns the share of samples, over all channels, that lie at or beyond full scale (CLIPPING)."""
+  """Returns the share of samples, over all channels, with an absolute value of at least CLIPPING."""
   return float((np.abs(_sound(wave_NA)) >= CLIPPING).mean())
 
 
@@ -315,7 +314,7 @@ def silence_share(wave_NA: np.ndarray, sample_rate_hz: int, threshold_db: float 
 
 
 def rolloff_hz(wave_NA: np.ndarray, sample_rate_hz: int, share: float = 0.99) -> float:
-  """Returns the bandwidth: the frequency below which `share` of the energy lies; 0 for silence.
+  """Returns the spectral roll-off: the frequency below which is `share` of the energy; 0 for silence.
 
   Args:
     wave_NA: the sound; energies of channels and frames (2048 samples) are added.
@@ -335,7 +334,7 @@ def dc_offset(wave_NA: np.ndarray) -> float:
 
 
 def stereo_correlation(wave_NA: np.ndarray) -> float | None:
-  """Returns Pearson's correlation of left and right, -1 to 1; None where a channel does not vary.
+  """Returns Pearson's correlation of left and right, -1 to 1; None where a channel is constant.
 
   Raises:
     ValueError: not two channels.
@@ -344,9 +343,9 @@ def stereo_correlation(wave_NA: np.ndarray) -> float | None:
 
 
 def level_difference_db(wave_NA: np.ndarray) -> float:
-  """Returns ILD, the level of the right channel over that of the left in dB: above 0 it sounds on the right.
+  """Returns the interchannel level difference (ILD), right over left, in dB.
 
-  Channels below FLOOR_DB count as FLOOR_DB, so silence is in the middle.
+  Levels below FLOOR_DB count as FLOOR_DB, so that silence has 0 dB.
 
   Raises:
     ValueError: not two channels.
@@ -358,7 +357,7 @@ def level_difference_db(wave_NA: np.ndarray) -> float:
 def _stereo(wave_NA: np.ndarray) -> np.ndarray:
   wave_NA = _sound(wave_NA)
   if wave_NA.shape[1] != 2:
-    raise ValueError(f'a figure of left and right needs two channels; got {wave_NA.shape[1]}.')
+    raise ValueError(f'a stereo metric needs two channels; got {wave_NA.shape[1]}.')
   return wave_NA
 
 
@@ -369,11 +368,11 @@ def _pair(a_NA: np.ndarray, b_NA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sound(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns a checked wave as float64; at the rate of spectra.prepare there is nothing to resample."""
+  """Returns a checked waveform as float64, at its own rate."""
   return spectra.resample(wave_NA, spectra.RATE_HZ)
 
 
-def _at_measuring_rate(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+def _resampled(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   wave_NA = spectra.resample(wave_NA, sample_rate_hz)
-  # A sample or two of a higher rate leave none at this one.
+  # Resampling one or two samples of a higher rate leaves none.
   return wave_NA if len(wave_NA) else np.zeros((1, wave_NA.shape[1]))

@@ -1,14 +1,14 @@
-"""Metrics that need no learned weights: against the true sound and the picture, by signal processing.
+"""Metrics without learned weights: signal processing on a soundtrack, the true sound and the video.
 
-The measurements are those of `v2a.metrics.signal`, one score a clip. Three groups:
+They compute `v2a.metrics.signal`, one score per clip, in three kinds:
 
-  in time     onsets against those of the true sound (`onset_*`), and against the picture (`av_*`)
-  distances   to the true sound: of envelopes and of spectra
+  timing      onsets against those of the true sound (`onset_*`), and against the motion (`av_*`)
+  distances   of envelopes and of spectra to those of the true sound
   errors      |f(soundtrack) - f(true sound)| of a statistic f of one sound: level, bandwidth, channels;
               `mean` and `mean_truth` are the means of f over soundtracks and over true sounds
 
-Times and distances are measured at spectra.RATE_HZ, so that they mean the same for every system. Statistics
-are measured at the sound's own rate, that of the file for the true sound of a video, since resampling hides
+Timing and distances are measured at spectra.RATE_HZ, so that all systems are comparable. Statistics are
+measured at the sound's own rate, that of the file for the true sound of a video, since resampling changes
 clipping and bandwidth.
 """
 
@@ -26,7 +26,7 @@ from v2a.metrics import spectra
 
 _NUM_THREADS = 2
 
-# A statistic of one sound, by the name of the metric that is its error; None where the sound has none.
+# A statistic of one sound, (wave_NA, rate in Hz) -> value; None where it is not defined.
 StatisticFn = Callable[[np.ndarray, int], float | None]
 
 
@@ -41,7 +41,7 @@ STATISTICS: dict[str, StatisticFn] = {
   'silence_error': signal.silence_share,
   'rolloff_error_hz': signal.rolloff_hz,
   'dc_error': lambda wave_NA, rate_hz: signal.dc_offset(wave_NA),
-  # A constant channel is uncorrelated with the other.
+  # The correlation with a constant channel counts as 0.
   'stereo_correlation_error': _of_stereo(lambda wave_NA: signal.stereo_correlation(wave_NA) or 0.0),
   'level_difference_error_db': _of_stereo(signal.level_difference_db),
 }
@@ -78,7 +78,7 @@ def _av_offset_ms(sample: metric.Sample) -> float | None:
   offset_s = lambda sound: signal.av_offset_s(
     _wave(sound), spectra.RATE_HZ, reference.frame_LYX3, reference.fps
   )
-  # Measured where the true sound has an offset to the picture.
+  # Defined only where the true sound has an offset to the video.
   if reference.memo('av_offset_s', lambda: offset_s(reference.sound)) is None:
     return None
   found_s = offset_s(sample.sound)
@@ -95,8 +95,8 @@ class SignalMetric(metric.Metric):
   """A metric by signal processing.
 
   Attributes:
-    measure: a sample to its score; None where it allows none.
-    aggregate: scores of all samples to the value.
+    measure: sample -> score; None where it is not defined.
+    aggregate: scores of all samples -> value.
   """
 
   group: str = 'signal'
@@ -108,7 +108,7 @@ class SignalMetric(metric.Metric):
     """Returns the score of one sample.
 
     Raises:
-      ValueError: the soundtrack is longer or shorter than the true sound, has other channels, or is no sound.
+      ValueError: the soundtrack differs from the true sound in length or channels, or is empty or not finite.
     """
     return self.measure(sample)
 
@@ -123,13 +123,13 @@ class SignalMetric(metric.Metric):
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class StatisticError(metric.Metric):
-  """The mean absolute error of a statistic of STATISTICS; a score is (soundtrack's, true sound's)."""
+  """The mean absolute error of a statistic of STATISTICS; a score is (of soundtrack, of true sound)."""
 
   group: str = 'signal'
   needs: tuple[metric.Need, ...] = ('reference_sound',)
 
   def score(self, sample: metric.Sample) -> tuple[float, float] | None:
-    """Returns the statistic of the soundtrack and of the true sound; None where one has none."""
+    """Returns the statistic of the soundtrack and of the true sound; None where one is not defined."""
     true = sample.reference.memo('statistics', lambda: _statistics(sample.reference.native_sound()))[
       self.name
     ]
@@ -146,7 +146,7 @@ class StatisticError(metric.Metric):
     return float(np.abs(found_N - true_N).mean())
 
   def extra_values(self, scores: Sequence[tuple[float, float]]) -> dict[str, float]:
-    """Returns the means of both sides."""
+    """Returns the means of the statistic over soundtracks and over true sounds."""
     if not scores:
       return {}
     found_N, true_N = np.transpose(scores)
@@ -160,7 +160,7 @@ def _statistics(sound: metric.Sound) -> dict[str, float | None]:
 def _in_threads(
   score_all: Callable[[Sequence[metric.Sample]], list], samples: Sequence[metric.Sample]
 ) -> list:
-  # NumPy's transforms release the interpreter lock.
+  # NumPy's FFTs release the global interpreter lock.
   with futures.ThreadPoolExecutor(_NUM_THREADS) as pool:
     return [score for part in pool.map(score_all, ([sample] for sample in samples)) for score in part]
 

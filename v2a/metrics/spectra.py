@@ -1,8 +1,8 @@
-"""Spectra for the measuring tools: one rate, one frame clock, NumPy only.
+"""Spectrograms for metrics, NumPy only.
 
-Every tool hears at RATE_HZ, whatever the model's rate is, so that a figure means the same for each model.
-Frame j of a spectrogram is centred on sample j * hop_samples; the wave is zero-padded on both sides, so
-frame 0 is centred on t=0 and J = N // hop_samples + 1.
+Metrics are computed at RATE_HZ, whatever the rate of the model, so that values of different models are
+comparable. Frame j of a spectrogram is centred on sample j * hop_samples; the waveform is zero-padded on both
+sides, so frame 0 is centred on t=0 and J = N // hop_samples + 1.
 """
 
 import functools
@@ -20,14 +20,14 @@ _FLOOR = 1e-5
 
 
 def resample(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the wave as float64 at RATE_HZ, channels kept.
+  """Returns a waveform as float64 at RATE_HZ.
 
   Args:
-    wave_NA: samples; full scale is 1.
+    wave_NA: full scale 1.
     sample_rate_hz: its rate.
 
   Raises:
-    ValueError: the wave has no channel axis, is empty, or holds NaN or infinity.
+    ValueError: the waveform has no channel axis, is empty, or contains NaN or infinity.
   """
   wave_NA = np.asarray(wave_NA)
   if wave_NA.ndim != 2 or 0 in wave_NA.shape:
@@ -60,11 +60,11 @@ def mel_matrix(
   low_hz: float = 60.0,
   high_hz: float = 7600.0,
 ) -> np.ndarray:
-  """Returns triangles of unit sum on the HTK mel scale, from STFT bins to bands, as weight_FR."""
+  """Returns a triangular HTK mel filterbank, each filter with sum 1, as weight_FR."""
   weight_FR = mel.filterbank(
     RATE_HZ, window_samples, num_mels, low_hz, high_hz, scale='htk', is_linear_in_mel=True
   ).copy()
-  # The lowest triangles are narrower than a bin; one that contains none takes the bin nearest to its peak.
+  # The lowest filters are narrower than a bin; one that contains no bin gets the bin nearest to its peak.
   empty_R = np.flatnonzero(weight_FR.sum(axis=0) == 0)
   bin_mel_F = mel.from_hz(np.arange(window_samples // 2 + 1) * RATE_HZ / window_samples, 'htk')
   peak_R = mel.band_edges(num_mels, low_hz, high_hz, 'htk')[1:-1]
@@ -78,7 +78,7 @@ def log_mel(wave_N: np.ndarray) -> np.ndarray:
 
 
 def spectrogram_image(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns the log mel of a sound as a picture, low sounds at the bottom, as pixels_YX3 uint8."""
+  """Returns the log mel spectrogram of a sound as a uint8 image pixels_YX3, low frequencies at the bottom."""
   from matplotlib import colormaps
 
   mel_JR = log_mel(resample(wave_NA, sample_rate_hz).mean(axis=1))

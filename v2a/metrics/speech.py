@@ -1,13 +1,13 @@
-"""Words in a sound: recognizers behind one protocol, and the word error rate of a set of clips.
+"""Speech recognizers, and the word error rate of a set of clips.
 
   WER = (substitutions + deletions + insertions) / words of the references,  all clips together       (1)
 
-by jiwer, on words as `normalize` leaves them: Unicode NFKC, lower case, curly apostrophes straight,
-anything but letters, digits and apostrophes within words a space; every Chinese or Japanese character is a
-word. Numbers are not spelled out: "20" and "twenty" are different words, here as in jiwer and unlike
-Whisper's normalizer. Clips in which nothing is spoken are not counted.
+by jiwer, on normalized words (`normalize`): Unicode NFKC, lower case, straight apostrophes, everything but
+letters, digits and apostrophes within words replaced by spaces; each Chinese or Japanese character is a word.
+Numbers are not spelled out: "20" and "twenty" are different words, as in jiwer and unlike Whisper's
+normalizer. Clips without speech are not counted.
 
-  synthetic      the project's own, for the synthetic voice and its vocabulary alone
+  synthetic      the project's own, only for the synthetic voice and its vocabulary
   pocketsphinx   English, with the model of its package
   whisper-NAME   faster-whisper with the folder faster-whisper-NAME of the weights, see embedders.checkpoints
 """
@@ -45,7 +45,7 @@ _CHARACTER_WORDS = re.compile('([\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])')
 
 
 def normalize(text: str) -> list[str]:
-  """Returns the words of a text, see the module."""
+  """Returns the normalized words of a text, see the module docstring."""
   text = unicodedata.normalize('NFKC', text.translate(_APOSTROPHES)).lower()
   text = re.sub(r"[^\w']|_", ' ', _CHARACTER_WORDS.sub(r' \1 ', text))
   return [word for word in (part.strip("'") for part in text.split()) if word]
@@ -61,24 +61,24 @@ class Recognizer(Protocol):
   name: str
 
   def transcribe(self, wave_N: np.ndarray) -> str:
-    """Returns the words heard in a mono wave at spectra.RATE_HZ, as the recognizer writes them."""
+    """Returns the transcription of a mono waveform at spectra.RATE_HZ, not normalized."""
 
 
 class SyntheticRecognizer(Recognizer):
-  """The project's own, see v2a.metrics.recognizer."""
+  """The project's own recognizer, see v2a.metrics.recognizer."""
 
   name = 'synthetic'
 
   def __init__(self):
-    self._tools = classifiers.load_some(classifiers.FOLDER, ('words',))
+    self._classifiers = classifiers.load_some(classifiers.FOLDER, ('words',))
 
   def transcribe(self, wave_N: np.ndarray) -> str:
     """Returns the recognized words, all of the synthetic vocabulary."""
-    return ' '.join(self._tools.words(wave_N[:, None]))
+    return ' '.join(self._classifiers.words(wave_N[:, None]))
 
 
 class Pocketsphinx(Recognizer):
-  """CMU Sphinx with the English model that its package carries; words must be in its dictionary."""
+  """CMU Sphinx with the English model of its package; it recognizes only words of its dictionary."""
 
   name = 'pocketsphinx'
 
@@ -87,12 +87,12 @@ class Pocketsphinx(Recognizer):
     self._decoder = package.Decoder(samprate=float(spectra.RATE_HZ), loglevel='FATAL')
 
   def transcribe(self, wave_N: np.ndarray) -> str:
-    """Returns the best path through the package's language model."""
-    # Dither of one step, the same each time: in exact zeros the decoder hears words, and not always the same.
+    """Returns the best hypothesis."""
+    # Dither of one quantization step, with a fixed seed: on digital silence the decoder outputs random words.
     dither_N = np.random.default_rng(0).uniform(-1.0, 1.0, len(wave_N))
     sample_N = np.rint(np.clip(wave_N, -1.0, 1.0) * 32766 + dither_N).astype('<i2')
     self._decoder.start_utt()
-    # The whole at once: its levels are its own, not those of what was heard before.
+    # As a full utterance, so that levels are normalized over it and not by earlier utterances.
     self._decoder.process_raw(sample_N.tobytes(), full_utt=True)
     self._decoder.end_utt()
     found = self._decoder.hyp()
@@ -100,7 +100,7 @@ class Pocketsphinx(Recognizer):
 
 
 class Whisper(Recognizer):
-  """Whisper by faster-whisper: English, beams of 5, no temperature, every clip by itself."""
+  """Whisper by faster-whisper: English, beam size 5, temperature 0, no context from other segments."""
 
   def __init__(self, name: str, folder: pathlib.Path):
     package = importlib.import_module('faster_whisper')
@@ -133,7 +133,7 @@ def _whisper(path, name: str) -> Recognizer | str:
   return ', '.join(reasons) or Whisper(name, folder)
 
 
-# From the folder of weights to a recognizer, or to what is missing.
+# Functions from the folder of weights to a recognizer, or to what is missing.
 RECOGNIZERS: dict[str, Callable[[pathlib.Path | None], Recognizer | str]] = {
   'synthetic': lambda path: SyntheticRecognizer(),
   'pocketsphinx': _pocketsphinx,
@@ -144,7 +144,7 @@ RECOGNIZERS: dict[str, Callable[[pathlib.Path | None], Recognizer | str]] = {
 def load(
   names: Iterable[str], path: pathlib.Path | str | None = None
 ) -> list[Recognizer | embedder_lib.Missing]:
-  """Returns recognizers in the order of their names, a Missing for each that cannot be had.
+  """Returns recognizers in the order of their names, a `Missing` for each that is not installed.
 
   Args:
     names: some of RECOGNIZERS.
@@ -157,15 +157,18 @@ def load(
   unknown = [name for name in names if name not in RECOGNIZERS]
   if unknown:
     raise ValueError(f'recognizers must be of {", ".join(RECOGNIZERS)}; got {", ".join(unknown)}.')
-  made = [(name, RECOGNIZERS[name](path)) for name in names]
-  return [embedder_lib.Missing(name, got, (METRIC,)) if isinstance(got, str) else got for name, got in made]
+  loaded = [(name, RECOGNIZERS[name](path)) for name in names]
+  return [
+    embedder_lib.Missing(name, found, (METRIC,)) if isinstance(found, str) else found
+    for name, found in loaded
+  ]
 
 
 def load_one(name: str) -> Recognizer:
   """Returns a recognizer.
 
   Raises:
-    ValueError: an unknown name, or it cannot be had.
+    ValueError: an unknown name, or it is not installed.
   """
   (found,) = load([name])
   if isinstance(found, embedder_lib.Missing):
@@ -174,7 +177,7 @@ def load_one(name: str) -> Recognizer:
 
 
 def load_available() -> list[Recognizer | embedder_lib.Missing]:
-  """Returns all recognizers that can be had, and what lacks to one where none of its kind can."""
+  """Returns all installed recognizers, and one `Missing` for each kind of which none is installed."""
   found = load(RECOGNIZERS)
   has_whisper = any(isinstance(each, Whisper) for each in found)
   hidden = set(WHISPER_MODELS) if has_whisper else set(WHISPER_MODELS[:-1])
@@ -185,16 +188,16 @@ def load_available() -> list[Recognizer | embedder_lib.Missing]:
   ]
 
 
-def count_word_errors(spoken: str, heard: str) -> tuple[int, int]:
-  """Returns the errors of what was heard, and the words of what was spoken, both normalized."""
-  known, found = normalize(spoken), normalize(heard)
-  result = jiwer.process_words(' '.join(known), ' '.join(found))
-  return result.substitutions + result.deletions + result.insertions, len(known)
+def count_word_errors(reference: str, hypothesis: str) -> tuple[int, int]:
+  """Returns the errors of a hypothesis, and the words of the reference, both normalized."""
+  reference_words, hypothesis_words = normalize(reference), normalize(hypothesis)
+  result = jiwer.process_words(' '.join(reference_words), ' '.join(hypothesis_words))
+  return result.substitutions + result.deletions + result.insertions, len(reference_words)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class WordErrorRate(metric.Metric):
-  """Word error rate over the clips in which something is spoken; a score is (errors, words).
+  """Word error rate over the clips with speech; a score is (errors, words).
 
   Attributes:
     recognizer: a name of RECOGNIZERS, loaded on first use, or a recognizer.
@@ -207,17 +210,17 @@ class WordErrorRate(metric.Metric):
   recognizer: str | Recognizer
 
   def score(self, sample: metric.Sample) -> tuple[int, int] | None:
-    """Returns errors and words; None where nothing is spoken or the recognizer is missing."""
+    """Returns errors and words; None without speech, or where the recognizer is missing."""
     text = sample.reference.truth['transcript'] or ''
     if self.unavailable_reason or not normalize(text):
       return None
     if isinstance(self.recognizer, str):
       self.recognizer = load_one(self.recognizer)
-    heard_N = sample.sound.memo('mono', lambda: sample.sound.resampled_NA.astype(np.float64).mean(axis=1))
-    return count_word_errors(text, self.recognizer.transcribe(heard_N))
+    mono_N = sample.sound.memo('mono', lambda: sample.sound.resampled_NA.astype(np.float64).mean(axis=1))
+    return count_word_errors(text, self.recognizer.transcribe(mono_N))
 
   def combine(self, scores: Sequence[tuple[int, int]]) -> float | None:
-    """Returns eq. 1; None where no word is spoken."""
+    """Returns eq. 1; None without words."""
     num_errors, num_words = np.sum(scores, axis=0)
     return float(num_errors / num_words) if num_words else None
 

@@ -75,7 +75,7 @@ def test_lag_of_a_constant_is_the_limit():
 
 def test_correlation_of_a_constant_is_none_and_lengths_must_agree():
   assert curves.correlate(np.ones(5), np.arange(5.0)) is None
-  with pytest.raises(ValueError, match='one length'):
+  with pytest.raises(ValueError, match='same length'):
     curves.correlate(np.ones(5), np.ones(6))
 
 

@@ -26,10 +26,12 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import functools
+from typing import TypeVar
 
 import numpy as np
 from scipy import special
 
+Name = TypeVar('Name')
 NUM_RESAMPLES = 500
 NUM_TEST_RESAMPLES = 1000
 # Paired tests on fewer clips are not reliable.
@@ -78,10 +80,10 @@ class ObservedScores:
     return value / divisor if divisor else None
 
 
-def _resample(clips: Sequence[int], is_set_statistic: bool, rng: np.random.Generator) -> np.ndarray:
+def _resample(clips: Sequence[int], is_set_statistic: bool, rng: np.random.Generator) -> list[int]:
   if is_set_statistic:
-    return rng.choice(clips, len(clips) // 2, replace=False)
-  return rng.choice(clips, len(clips))
+    return rng.choice(clips, len(clips) // 2, replace=False).tolist()
+  return rng.choice(clips, len(clips)).tolist()
 
 
 def _deviation_factor(num_clips: int, is_set_statistic: bool) -> float:
@@ -170,10 +172,10 @@ def paired_difference(
   return Difference(value, [value - half_width, value + half_width], p, num_clips)
 
 
-def holm(p_by_name: Mapping[str, float]) -> dict[str, float]:
+def holm(p_by_name: Mapping[Name, float]) -> dict[Name, float]:
   """Returns each p-value corrected for the number of tests, eq. 4."""
   corrected, running_max = {}, 0.0
-  for rank, name in enumerate(sorted(p_by_name, key=p_by_name.get)):
+  for rank, name in enumerate(sorted(p_by_name, key=lambda name: p_by_name[name])):
     running_max = max(running_max, min(1.0, (len(p_by_name) - rank) * p_by_name[name]))
     corrected[name] = running_max
   return {name: corrected[name] for name in p_by_name}

@@ -10,6 +10,7 @@ import functools
 import json
 import pathlib
 import re
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -156,6 +157,7 @@ def save(folder: pathlib.Path, name: str, params: classifier_networks.Params, ab
   """
   folder = pathlib.Path(folder)
   folder.mkdir(parents=True, exist_ok=True)
-  halves = {key: np.asarray(value, np.float16) for key, value in params.items()}
+  arrays: dict[str, Any] = {'about': json.dumps(about)}
+  arrays |= {key: np.asarray(value, np.float16) for key, value in params.items()}
   with files.atomic_write(folder / f'{name}.npz') as partial:
-    np.savez_compressed(partial, about=json.dumps(about), **halves)
+    np.savez_compressed(partial, **arrays)

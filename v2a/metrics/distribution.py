@@ -81,10 +81,16 @@ def _supported(scores: Sequence[EmbeddedPair], side: str) -> list[embedder_lib.A
   return [arrays for arrays in (getattr(score, side) for score in scores) if not isinstance(arrays, str)]
 
 
-def _supported_pairs(scores: Sequence[EmbeddedPair]) -> list[EmbeddedPair]:
-  return [
-    score for score in scores if not isinstance(score.true, str) and not isinstance(score.generated, str)
-  ]
+def _supported_pairs(
+  scores: Sequence[EmbeddedPair],
+) -> tuple[list[embedder_lib.Arrays], list[embedder_lib.Arrays]]:
+  """Returns the arrays of the true sounds and of the soundtracks, where both are supported."""
+  true, generated = [], []
+  for score in scores:
+    if not isinstance(score.true, str) and not isinstance(score.generated, str):
+      true.append(score.true)
+      generated.append(score.generated)
+  return true, generated
 
 
 def _rows(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
@@ -95,11 +101,6 @@ def _rows(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
 def _logits(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
   found = [arrays[embedder_lib.LOGITS] for arrays in clips]
   return np.stack(found) if found else np.zeros((0, 1))
-
-
-def _pair_logits(scores: Sequence[EmbeddedPair]) -> list[np.ndarray]:
-  pairs = _supported_pairs(scores)
-  return [_logits(_supported(pairs, side)) for side in ('true', 'generated')]
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -124,23 +125,27 @@ class DistributionMetric(metric.Metric):
     """Returns the embeddings of the true sound and of the soundtrack; None where the embedder is missing."""
     if self.unavailable_reason:
       return None
-    if isinstance(self.embedder, str):
-      self.embedder = _load_one(self.embedder)
-    reference, name = sample.reference, self.embedder.name
+    reference, name = sample.reference, self._load().name
     true = reference.memo(('embedder', name), lambda: self._embed(reference.native_sound(), reference))
     return EmbeddedPair(true, sample.memo(('embedder', name), lambda: self._embed(sample.sound, reference)))
 
+  def _load(self) -> embedder_lib.Embedder:
+    if isinstance(self.embedder, str):
+      self.embedder = _load_one(self.embedder)
+    return self.embedder
+
   def _embed(self, sound: metric.Sound, reference: metric.Reference) -> Embedded:
-    source, text = None, None
+    source: frames.FrameSource | None = None
+    text = None
     if reference.video is not None:
       source = frames.Video(reference.video, reference.duration_s)
     elif reference.frame_LYX3 is not None:
-      source = frames.Frames(reference.frame_LYX3, reference.fps)
+      source = frames.Frames(*reference.frames_and_fps)
     if reference.truth is not None:
       text = reference.truth['annotation']
     try:
       return self.cache.embed(
-        self.embedder, embedder_lib.Clip(sound.wave_NA, sound.sample_rate_hz, source, text)
+        self._load(), embedder_lib.Clip(sound.wave_NA, sound.sample_rate_hz, source, text)
       )
     except embedder_lib.UnsupportedClipError as error:
       return str(error)
@@ -158,10 +163,13 @@ class DistributionMetric(metric.Metric):
 
   def _value(self, scores: Sequence[EmbeddedPair]) -> float:
     if self.kind in EMBEDDING_KINDS:
-      sets = [_rows(_supported(scores, side)) for side in ('true', 'generated')]
-      return set_distances.kid(*sets)[0] if self.kind == 'kid' else _STATISTICS[self.kind](*sets)
+      true_NF, generated_NF = (_rows(_supported(scores, side)) for side in ('true', 'generated'))
+      if self.kind == 'kid':
+        return set_distances.kid(true_NF, generated_NF)[0]
+      return _STATISTICS[self.kind](true_NF, generated_NF)
     if self.kind == 'kl':
-      return set_distances.kl(*_pair_logits(scores))
+      true, generated = _supported_pairs(scores)
+      return set_distances.kl(_logits(true), _logits(generated))
     generated = _supported(scores, 'generated')
     if self.kind == 'is':
       return set_distances.inception_score(_logits(generated))[0]
@@ -170,7 +178,7 @@ class DistributionMetric(metric.Metric):
     return float(self._own_scores(generated).mean())
 
   def _own_scores(self, clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
-    return np.array([self.embedder.scores(arrays)[self.kind] for arrays in clips], np.float64)
+    return np.array([self._load().scores(arrays)[self.kind] for arrays in clips], np.float64)
 
   def interval(self, observed: bootstrap.ObservedScores) -> list[float] | None:
     """Returns the 95 % interval of the value over clips; None where it takes too long, or for few clips."""
@@ -197,7 +205,7 @@ class DistributionMetric(metric.Metric):
     if self.kind in EMBEDDING_KINDS and scores:
       return {'n': len(_rows(generated)), 'num_true': len(_rows(true))}
     if self.kind == 'kl':
-      num_pairs = len(_supported_pairs(scores))
+      num_pairs = len(_supported_pairs(scores)[0])
       return {'n': num_pairs, 'num_true': num_pairs}
     return {'n': len(generated), 'num_true': 0 if self.kind == 'is' else len(true)}
 
@@ -216,11 +224,11 @@ class DistributionMetric(metric.Metric):
 
   def has_paired_test(self, scores: Sequence[EmbeddedPair]) -> bool:
     """Returns whether differences of two systems are tested: of cheap statistics alone."""
-    pairs = _supported_pairs(scores)
-    if self.kind not in _TESTED_KINDS or not pairs:
+    true, _ = _supported_pairs(scores)
+    if self.kind not in _TESTED_KINDS or not true:
       return False
     array = embedder_lib.EMBEDDINGS if self.kind == 'fd' else embedder_lib.LOGITS
-    return pairs[0].true[array].shape[-1] <= _MAX_TESTED_FEATURES
+    return true[0][array].shape[-1] <= _MAX_TESTED_FEATURES
 
 
 def _unsupported_notes(scores: Sequence[EmbeddedPair]) -> list[str]:
@@ -248,8 +256,14 @@ def make_metrics(
     embedder: a name of catalog.EMBEDDERS, to load it on first use; an embedder; or a missing one.
     cache: of embeddings; None caches nothing.
   """
-  is_name, is_missing = isinstance(embedder, str), isinstance(embedder, embedder_lib.Missing)
-  name = embedder if is_name else embedder.name
+  unavailable_reason = ''
+  if isinstance(embedder, str):
+    name, source, kinds = embedder, embedder, catalog.EMBEDDERS[embedder].metrics
+  elif isinstance(embedder, embedder_lib.Missing):
+    name, source, kinds = embedder.name, embedder.name, embedder.metrics
+    unavailable_reason = embedder.note
+  else:
+    name, source, kinds = embedder.name, embedder, embedder.metrics
   return [
     DistributionMetric(
       name=f'{kind}_{name}',
@@ -259,11 +273,11 @@ def make_metrics(
       kind=kind,
       is_set_statistic=kind in SET_KINDS,
       domain='synthetic' if name == synthetic.NAME else 'any',
-      embedder=name if is_missing else embedder,
+      embedder=source,
       cache=cache or cache_lib.EmbeddingCache(None),
-      unavailable_reason=embedder.note if is_missing else '',
+      unavailable_reason=unavailable_reason,
     )
-    for kind in (catalog.EMBEDDERS[name] if is_name else embedder).metrics
+    for kind in kinds
   ]
 
 

@@ -111,6 +111,27 @@ class Reference(_Memo):
     return cls(sound, example.truth, frame_LYX3, fps, example.video)
 
   @property
+  def true_sound(self) -> Sound:
+    """The true sound; raises ValueError where there is none."""
+    if self.sound is None:
+      raise ValueError('the reference has no true sound.')
+    return self.sound
+
+  @property
+  def ground_truth(self) -> Mapping:
+    """The truth; raises ValueError where there is none."""
+    if self.truth is None:
+      raise ValueError('the reference has no truth.')
+    return self.truth
+
+  @property
+  def frames_and_fps(self) -> tuple[np.ndarray, float]:
+    """The frames of the video and their rate; raises ValueError where either is missing."""
+    if self.frame_LYX3 is None or self.fps is None:
+      raise ValueError('the reference has no frames, or no frame rate.')
+    return self.frame_LYX3, self.fps
+
+  @property
   def is_synthetic(self) -> bool:
     """Whether the clip is one of the synthetic set."""
     return (self.truth or {}).get('scene', truth_lib.VIDEO_SCENE) != truth_lib.VIDEO_SCENE
@@ -118,7 +139,7 @@ class Reference(_Memo):
   @property
   def duration_s(self) -> float:
     """Length of the true sound in seconds."""
-    return len(self.sound.wave_NA) / self.sound.sample_rate_hz
+    return len(self.true_sound.wave_NA) / self.true_sound.sample_rate_hz
 
   def shift_onsets(self, time_s: np.ndarray) -> np.ndarray:
     """Returns times of onsets with the shift of this reference, ascending."""
@@ -127,7 +148,7 @@ class Reference(_Memo):
   def native_sound(self) -> Sound:
     """Returns the true sound at its own rate; that of a video is read from the file, without resampling."""
     if self.video is None:
-      return self.sound
+      return self.true_sound
     found = probe.probe(self.video)
     rate_hz, num_channels = found.audio_sample_rate_hz, min(found.audio_channels, 2)
     return Sound(read.wave(self.video, rate_hz, num_channels, 0.0, self.duration_s), rate_hz)

@@ -29,7 +29,7 @@ GROUPS = {
 
 
 def _all() -> dict[str, metric.Metric]:
-  found = [*synthetic.METRICS.values(), *signal_metrics.METRICS.values()]
+  found: list[metric.Metric] = [*synthetic.METRICS.values(), *signal_metrics.METRICS.values()]
   found += [speech.make_metric(name) for name in speech.RECOGNIZERS]
   found += [each for name in catalog.EMBEDDERS for each in distribution.make_metrics(name)]
   return {each.name: each for each in found}

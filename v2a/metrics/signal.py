@@ -231,7 +231,7 @@ def stft_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:
 
 
 def _convergence(a_JF: np.ndarray, b_JF: np.ndarray) -> float:
-  return np.linalg.norm(a_JF - b_JF) / max(np.linalg.norm(a_JF), np.linalg.norm(b_JF))
+  return float(np.linalg.norm(a_JF - b_JF) / max(np.linalg.norm(a_JF), np.linalg.norm(b_JF)))
 
 
 def log_spectral_distance(a_NA: np.ndarray, b_NA: np.ndarray) -> float:

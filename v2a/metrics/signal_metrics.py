@@ -62,24 +62,21 @@ def _wave(sound: metric.Sound) -> np.ndarray:
 def _onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
   reference = sample.reference
   detect = lambda sound: onsets.detect(_wave(sound), spectra.RATE_HZ)
-  known_s = reference.shift_onsets(reference.sound.memo('onsets', lambda: detect(reference.sound)))
+  known_s = reference.shift_onsets(reference.true_sound.memo('onsets', lambda: detect(reference.true_sound)))
   return sample.memo(
     'onset_metrics', lambda: signal.onset_metrics(known_s, _wave(sample.sound), spectra.RATE_HZ)
   )
 
 
 def _av_align(sample: metric.Sample) -> float | None:
-  reference = sample.reference
-  return signal.av_align(_wave(sample.sound), spectra.RATE_HZ, reference.frame_LYX3, reference.fps)
+  return signal.av_align(_wave(sample.sound), spectra.RATE_HZ, *sample.reference.frames_and_fps)
 
 
 def _av_offset_ms(sample: metric.Sample) -> float | None:
   reference = sample.reference
-  offset_s = lambda sound: signal.av_offset_s(
-    _wave(sound), spectra.RATE_HZ, reference.frame_LYX3, reference.fps
-  )
+  offset_s = lambda sound: signal.av_offset_s(_wave(sound), spectra.RATE_HZ, *reference.frames_and_fps)
   # Defined only where the true sound has an offset to the video.
-  if reference.memo('av_offset_s', lambda: offset_s(reference.sound)) is None:
+  if reference.memo('av_offset_s', lambda: offset_s(reference.true_sound)) is None:
     return None
   found_s = offset_s(sample.sound)
   # A sound without onsets, such as silence, counts as the largest offset.
@@ -87,7 +84,7 @@ def _av_offset_ms(sample: metric.Sample) -> float | None:
 
 
 def _pair(sample: metric.Sample) -> tuple[np.ndarray, np.ndarray]:
-  return _wave(sample.sound), _wave(sample.reference.sound)
+  return _wave(sample.sound), _wave(sample.reference.true_sound)
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)

@@ -119,22 +119,21 @@ class Whisper(Recognizer):
     return ' '.join(segment.text.strip() for segment in segments)
 
 
-def _pocketsphinx(path) -> Recognizer | str:
+def _pocketsphinx(path: pathlib.Path | str | None) -> Recognizer | str:
   del path
   return ', '.join(checkpoints.missing_package('pocketsphinx', INSTALL_COMMAND)) or Pocketsphinx()
 
 
-def _whisper(path, name: str) -> Recognizer | str:
-  where = checkpoints.folder(path)
-  folder = where / f'faster-whisper-{name}' if where else None
+def _whisper(path: pathlib.Path | str | None, name: str) -> Recognizer | str:
   reasons = checkpoints.missing_package('faster-whisper', INSTALL_COMMAND)
-  if not folder or not (folder / 'model.bin').is_file():
-    reasons.append(f'weights faster-whisper-{name} missing')
-  return ', '.join(reasons) or Whisper(name, folder)
+  weights = checkpoints.folder(path)
+  if weights is None or not (weights / f'faster-whisper-{name}' / 'model.bin').is_file():
+    return ', '.join([*reasons, f'weights faster-whisper-{name} missing'])
+  return ', '.join(reasons) or Whisper(name, weights / f'faster-whisper-{name}')
 
 
 # Functions from the folder of weights to a recognizer, or to what is missing.
-RECOGNIZERS: dict[str, Callable[[pathlib.Path | None], Recognizer | str]] = {
+RECOGNIZERS: dict[str, Callable[[pathlib.Path | str | None], Recognizer | str]] = {
   'synthetic': lambda path: SyntheticRecognizer(),
   'pocketsphinx': _pocketsphinx,
   **{f'whisper-{name}': functools.partial(_whisper, name=name) for name in WHISPER_MODELS},
@@ -211,7 +210,7 @@ class WordErrorRate(metric.Metric):
 
   def score(self, sample: metric.Sample) -> tuple[int, int] | None:
     """Returns errors and words; None without speech, or where the recognizer is missing."""
-    text = sample.reference.truth['transcript'] or ''
+    text = sample.reference.ground_truth['transcript'] or ''
     if self.unavailable_reason or not normalize(text):
       return None
     if isinstance(self.recognizer, str):

@@ -34,7 +34,7 @@ MIN_PANNING_WEIGHT = 0.01
 
 # A few numbers per clip; an array with a row per event where a clip has several.
 Score = tuple | np.ndarray
-Measure = Callable[[np.ndarray, dict, classifiers_lib.Classifiers], Score | None]
+Measure = Callable[[np.ndarray, Mapping, classifiers_lib.Classifiers], Score | None]
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -60,7 +60,7 @@ class SyntheticMetric(metric.Metric):
 
   def score(self, sample: metric.Sample) -> Score | None:
     """Returns the score of one sample, by the packaged classifiers."""
-    wave_NA, truth = sample.sound.resampled_NA.astype(np.float64), sample.reference.truth
+    wave_NA, truth = sample.sound.resampled_NA.astype(np.float64), sample.reference.ground_truth
     if sample.reference.onset_shift_s:
       time_s = np.array([event['time_s'] for event in truth['events']])
       shifted_s = (time_s + sample.reference.onset_shift_s) % sample.reference.duration_s
@@ -75,7 +75,7 @@ class SyntheticMetric(metric.Metric):
     return self.aggregate(scores)
 
 
-def onset_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
+def onset_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score:
   """Returns the numbers of matched, known and detected onsets; those of invisible impacts do not count."""
   detected_s = classifiers.onsets(wave_NA)
   known_s = np.array(sorted(event['time_s'] for event in truth['events'] if event['visible']))
@@ -93,7 +93,7 @@ def combine_f1(scores: Sequence[Score]) -> float | None:
 
 
 def envelope_score(
-  wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers
+  wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers
 ) -> Score | None:
   """Returns the correlation of the level with the true envelope: 0 for a constant level.
 
@@ -106,7 +106,9 @@ def envelope_score(
   return (curves.correlate(curves.level(wave_NA, len(known_J)), known_J) or 0.0,)
 
 
-def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score | None:
+def pitch_score(
+  wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers
+) -> Score | None:
   """Returns the correlation of log pitch over voiced frames, times the share of voiced frames.
 
   The share is that of the frames with a known pitch, and penalizes missing sound.
@@ -125,18 +127,20 @@ def pitch_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.C
   return (correlation * float(is_voiced_J.sum() / is_known_J.sum()),)
 
 
-def material_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
+def material_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score:
   """Returns whether the classified material is the true one."""
   return (float(classifiers.material(wave_NA) == truth['material']),)
 
 
-def music_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
+def music_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score:
   """Returns whether music is detected."""
   del truth
   return (float(classifiers.has_music(wave_NA)),)
 
 
-def panning_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score | None:
+def panning_score(
+  wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers
+) -> Score | None:
   """Returns rows of (true position, stereo position, weight): at events, or twice a second of a passing body.
 
   Measured on the first difference of the waveform, which attenuates the low frequencies of music and wind
@@ -177,7 +181,7 @@ def combine_panning(scores: Sequence[Score]) -> float | None:
   return share * float(weight_N @ (x_N * position_N) / spread) if spread > 1e-9 else 0.0
 
 
-def word_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score:
+def word_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score:
   """Returns the number of word errors and of reference words, lower case and without punctuation."""
   reference = classifiers_lib.split_words(truth['transcript'])
   hypothesis = classifiers.words(wave_NA)
@@ -191,7 +195,7 @@ def combine_ratio(scores: Sequence[Score]) -> float | None:
   return float(numerator / denominator) if denominator else None
 
 
-def lip_score(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> Score | None:
+def lip_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score | None:
   """Returns the absolute lag of level and mouth opening in milliseconds, by cross-correlation."""
   del classifiers
   mouth_J = np.asarray(truth['mouth'], np.float64)
@@ -211,24 +215,24 @@ def combine_median(scores: Sequence[Score]) -> float | None:
   return float(np.median(scores)) if len(scores) else None
 
 
-def _is_impact(truth: dict) -> bool:
+def _is_impact(truth: Mapping) -> bool:
   return truth['scene'] in IMPACT_SCENES and any(event['visible'] for event in truth['events'])
 
 
-def _has_material(truth: dict) -> bool:
+def _has_material(truth: Mapping) -> bool:
   return truth['material'] is not None and bool(truth['events'])
 
 
-def _has_position(truth: dict) -> bool:
+def _has_position(truth: Mapping) -> bool:
   return _is_impact(truth) or (truth['scene'] == PASS_SCENE and bool(truth['x']))
 
 
-def has_off_screen_music(truth: dict) -> bool:
+def has_off_screen_music(truth: Mapping) -> bool:
   """Returns whether music without a visible source was added to a scene with another sound."""
   return bool(truth['has_music']) and truth['scene'] not in MUSIC_SCENES
 
 
-def has_unnamed_music(truth: dict) -> bool:
+def has_unnamed_music(truth: Mapping) -> bool:
   """Returns whether there is off-screen music that the annotation does not mention.
 
   Music that the annotation mentions is part of the prompt, which a negative prompt would contradict.
@@ -236,7 +240,7 @@ def has_unnamed_music(truth: dict) -> bool:
   return has_off_screen_music(truth) and not truth.get('is_music_named')
 
 
-def has_any_music(truth: dict) -> bool:
+def has_any_music(truth: Mapping) -> bool:
   """Returns whether there is any music, on or off screen."""
   return bool(truth['has_music']) or truth['scene'] in MUSIC_SCENES or bool(truth.get('notes'))
 

@@ -19,13 +19,12 @@ from v2a.media import read
 
 
 class FrameSource(Protocol):
-  """A source of video frames.
+  """A source of video frames."""
 
-  Attributes:
-    duration_s: duration of the video.
-  """
-
-  duration_s: float
+  @property
+  def duration_s(self) -> float:
+    """Duration of the video."""
+    ...
 
   def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """Yields num_frames frame_YX3, uint8 RGB, at a frame rate, as FFmpeg's filter `fps` selects them."""

@@ -1,6 +1,6 @@
 """Compares two systems on the same clips: metrics with intervals, and paired tests of their differences.
 
-  python examples/compare_systems.py world default:tokens --num-clips 16
+  python examples/compare_systems.py default default:tokens --num-clips 16
   python examples/compare_systems.py my_model other_system_wavs/ --data videos/
 
 A system is a model by name or folder, with :GENERATOR for another generator than its first, or a folder of

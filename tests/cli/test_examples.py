@@ -1,8 +1,10 @@
-"""The scripts in examples/ run, on models of the smallest size."""
+"""The scripts in examples/ run, on models of the smallest size; the notebook, on the packaged one."""
 
 import importlib.util
 import pathlib
 
+import nbclient
+import nbformat
 import pytest
 
 from tests.media import films
@@ -65,3 +67,21 @@ def test_train_on_folder(tmp_path):
     films.make(videos / f'{index}', 'mp4', duration_s=4.0, wave_NA=wave_NA)
   trained = load('train_on_folder').main([str(videos), str(tmp_path / 'runs'), '--tiny'])
   assert weights.load_export(trained).config.task == 'flow'
+
+
+@pytest.mark.slow
+def test_notebook(monkeypatch):
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.setenv('PYTHONPATH', str(EXAMPLES.parent))
+  notebook = nbformat.read(EXAMPLES / 'tour.ipynb', as_version=4)
+  nbformat.validate(notebook)
+  assert not any(cell.get('outputs') for cell in notebook.cells), 'commit it without outputs'
+  for cell in notebook.cells:
+    cell.source = cell.source.replace('NUM_SAMPLES = 2', 'NUM_SAMPLES = 1').replace(
+      'NUM_CLIPS = 4', 'NUM_CLIPS = 2'
+    )
+  nbclient.NotebookClient(notebook, timeout=1200, kernel_name='python3').execute()
+  outputs = [output for cell in notebook.cells for output in cell.get('outputs', [])]
+  plots = [output for output in outputs if 'image/png' in output.get('data', {})]
+  text = ''.join(output.get('text', '') for output in outputs)
+  assert len(plots) == 6 and text.count('onset F1') == 2

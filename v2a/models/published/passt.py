@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import mel
 from v2a.models.published import checkpoints
 from v2a.models.published import layers
 from v2a.models.published import spectrograms
@@ -41,7 +42,7 @@ def log_mel(wave_N: np.ndarray) -> np.ndarray:
   window_N = np.pad(spectrograms.hann(WINDOW_SAMPLES, is_periodic=False), edge)
   frame_JN = spectrograms.frames(np.pad(wave_N, NUM_FFT // 2, mode='reflect'), NUM_FFT, HOP_SAMPLES)
   power_JF = np.abs(np.fft.rfft(frame_JN * window_N)) ** 2
-  matrix_FR = spectrograms.mel_matrix(NUM_FFT, RATE_HZ, NUM_MELS, 0.0, 15000.0, is_linear_in_mel=True)
+  matrix_FR = mel.filterbank(RATE_HZ, NUM_FFT, NUM_MELS, 0.0, 15000.0, scale='htk', is_linear_in_mel=True)
   return ((np.log(power_JF @ matrix_FR + 1e-5) + 4.5) / 5.0).T
 
 

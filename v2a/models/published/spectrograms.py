@@ -1,4 +1,4 @@
-"""Audio front ends of published networks: framing, mel filter banks, Kaldi's filter bank, MFCC.
+"""Audio front ends of published networks: framing, Kaldi's filter bank, MFCC.
 
 Each network defines its own spectrogram, and its differences are part of its protocol; the spectrograms of
 this project's own networks are elsewhere. All use the HTK mel scale (`v2a.mel` eq. 2).
@@ -23,23 +23,6 @@ def hann(size: int, is_periodic: bool) -> np.ndarray:
   return np.hanning(size + 1)[:-1] if is_periodic else np.hanning(size)
 
 
-def mel_matrix(
-  num_fft: int, rate_hz: float, num_mels: int, low_hz: float, high_hz: float, is_linear_in_mel: bool
-) -> np.ndarray:
-  """Returns a mel filter bank: triangles of height 1, evenly spaced in mel, as matrix_FR.
-
-  Args:
-    num_fft: size of the Fourier transform; the result has num_fft // 2 + 1 rows.
-    rate_hz: sample rate.
-    num_mels: number of bands.
-    low_hz, high_hz: lower edge of the first band and upper edge of the last.
-    is_linear_in_mel: whether the sides are linear over mel (Kaldi, VGGish) or over Hz (torchaudio).
-  """
-  return mel.filterbank(
-    rate_hz, num_fft, num_mels, low_hz, high_hz, scale='htk', is_linear_in_mel=is_linear_in_mel
-  )
-
-
 def kaldi_fbank(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.ndarray:
   """Returns Kaldi's log-mel filter bank mel_JR: 25 ms every 10 ms, Hann window, 20 Hz to half the rate.
 
@@ -58,7 +41,9 @@ def kaldi_fbank(wave_N: np.ndarray, num_mels: int, rate_hz: int = 16000) -> np.n
   frame_JN = frame_JN - 0.97 * np.concatenate([frame_JN[:, :1], frame_JN[:, :-1]], axis=1)
   power_JF = np.abs(np.fft.rfft(frame_JN * hann(size, is_periodic=False), num_fft)) ** 2
   # Kaldi's filter bank leaves out the bin at half the rate.
-  matrix_FR = mel_matrix(num_fft, rate_hz, num_mels, 20.0, rate_hz / 2, True)[:-1]
+  matrix_FR = mel.filterbank(
+    rate_hz, num_fft, num_mels, 20.0, rate_hz / 2, scale='htk', is_linear_in_mel=True
+  )[:-1]
   return np.log(np.maximum(power_JF[:, :-1] @ matrix_FR, np.finfo(np.float32).eps))
 
 

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import mel
 from v2a.models.published import checkpoints
 from v2a.models.published import layers
 from v2a.models.published import resizing
@@ -58,7 +59,7 @@ def center_crops(images: Iterable[np.ndarray]) -> np.ndarray:
 def log_mels(wave_N: np.ndarray) -> np.ndarray:
   """Returns mel_GRJ of each segment of a mono waveform at RATE_HZ."""
   window_N = np.pad(spectrograms.hann(400, is_periodic=True), 312)
-  matrix_FR = spectrograms.mel_matrix(1024, RATE_HZ, NUM_MELS, 0.0, RATE_HZ / 2, is_linear_in_mel=False)
+  matrix_FR = mel.filterbank(RATE_HZ, 1024, NUM_MELS, 0.0, RATE_HZ / 2, scale='htk')
   mels = []
   for segment_N in spectrograms.frames(wave_N, SEGMENT_SAMPLES, STEP_SAMPLES):
     frame_JN = spectrograms.frames(np.pad(segment_N, 512, mode='reflect'), 1024, 160)

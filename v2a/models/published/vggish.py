@@ -11,6 +11,7 @@ import pathlib
 import jax
 import numpy as np
 
+from v2a import mel
 from v2a.models.published import checkpoints
 from v2a.models.published import layers
 from v2a.models.published import spectrograms
@@ -37,7 +38,7 @@ def log_mel_examples(wave_N: np.ndarray) -> np.ndarray:
   """
   frame_JN = spectrograms.frames(np.asarray(wave_N, np.float64), 400, 160)
   magnitude_JF = np.abs(np.fft.rfft(frame_JN * spectrograms.hann(400, is_periodic=True), 512))
-  matrix_FR = spectrograms.mel_matrix(512, RATE_HZ, NUM_MELS, 125.0, 7500.0, is_linear_in_mel=True)
+  matrix_FR = mel.filterbank(RATE_HZ, 512, NUM_MELS, 125.0, 7500.0, scale='htk', is_linear_in_mel=True)
   mel_JR = np.log(magnitude_JF @ matrix_FR + 0.01)
   num = len(mel_JR) // EXAMPLE_FRAMES
   return mel_JR[: num * EXAMPLE_FRAMES].reshape(num, EXAMPLE_FRAMES, NUM_MELS)

@@ -114,8 +114,8 @@ def test_training_is_repeatable_and_scales_features_to_unit_variance(tmp_path):
 
 def test_missing_file_and_other_tags_are_refused(tmp_path, monkeypatch):
   with pytest.raises(FileNotFoundError, match=r'scripts\.train_embedder` trains it'):
-    synthetic.load(tmp_path / 'world.npz')
-  synthetic.save(tmp_path / 'world.npz', {'bias_0_O': np.zeros(1)})
+    synthetic.load(tmp_path / 'synthetic.npz')
+  synthetic.save(tmp_path / 'synthetic.npz', {'bias_0_O': np.zeros(1)})
   monkeypatch.setattr(synthetic, 'TAGS', ('one',))
   with pytest.raises(ValueError, match='was trained for the tags wood, .*; wanted one'):
-    synthetic.load(tmp_path / 'world.npz')
+    synthetic.load(tmp_path / 'synthetic.npz')

@@ -1,4 +1,4 @@
-"""The public functions: the same numbers as the command line, without files."""
+"""The public functions return the same values as the command line, without files."""
 
 import json
 import shutil
@@ -40,12 +40,12 @@ def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_pat
   assert found['models']['copy']['signal'] == found['models']['untrained']['signal']
 
 
-def test_bad_arguments_are_errors_before_a_model_is_loaded(tmp_path):
+def test_invalid_arguments_raise_before_a_model_is_loaded(tmp_path):
   with pytest.raises(FileNotFoundError, match='must be synthetic:heldout, synthetic:SEED or a folder'):
     v2a.evaluate('no such model', tmp_path / 'nowhere')
   with pytest.raises(ValueError, match='groups of metrics must be of'):
     v2a.metrics.load(('colour',))
-  with pytest.raises(AttributeError, match="no attribute 'draw'"):
-    v2a.draw  # noqa: B018
+  with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    v2a.nothing  # noqa: B018
   with pytest.raises(ValueError, match="no metric 'colour'"):
     v2a.metrics.get('colour')

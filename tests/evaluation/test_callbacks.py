@@ -1,4 +1,4 @@
-"""Trainings that are looked at while they run: figures, sounds and pictures in the event file."""
+"""Evaluation during training: metrics, audio and images in the event file."""
 
 import dataclasses
 import io
@@ -18,7 +18,7 @@ from v2a.training import tasks
 
 
 def train(name, workdir, validation=(), **init_from):
-  """Trains a tiny model for two steps, looking at it after each, and returns the workdir and its events."""
+  """Trains a tiny model for two steps, evaluates it after each, and returns the workdir and its events."""
   c = schema.tiny(files.find(name)).unlock()
   c.training.update(num_steps=2, evaluate_every_steps=1, checkpoint_every_steps=2)
   c.init_from.update(init_from)
@@ -30,18 +30,18 @@ def train(name, workdir, validation=(), **init_from):
   return workdir, events
 
 
-def check(events, figures, prefix='procedural/'):
-  """Checks that figures, sounds and pictures are there under their prefix, once a step."""
+def check(events, metrics, prefix='procedural/'):
+  """Checks that metrics, audio and images are logged with the prefix, once per step."""
   tags = events.Tags()
-  for name in figures:
+  for name in metrics:
     assert [event.step for event in events.Scalars(f'evaluation/{prefix}{name}')] == [1, 2], name
   sounds = [tag for tag in tags['audio'] if tag.startswith(f'evaluation/{prefix}sound/')]
-  pictures = [tag for tag in tags['images'] if tag.startswith(f'evaluation/{prefix}spectrogram/')]
-  assert len(sounds) == len(pictures) == callbacks.NUM_SHOWN
+  images = [tag for tag in tags['images'] if tag.startswith(f'evaluation/{prefix}spectrogram/')]
+  assert len(sounds) == len(images) == callbacks.NUM_SHOWN
   wave_NA, rate_hz = soundfile.read(io.BytesIO(events.Audio(sounds[0])[-1].encoded_audio_string))
   assert wave_NA.shape == (2 * rate_hz, 2)
-  picture = Image.open(io.BytesIO(events.Images(pictures[0])[-1].encoded_image_string))
-  assert picture.size == (201, 128)
+  image = Image.open(io.BytesIO(events.Images(images[0])[-1].encoded_image_string))
+  assert image.size == (201, 128)
 
 
 @pytest.fixture(scope='module')
@@ -50,19 +50,19 @@ def codec(tmp_path_factory):
 
 
 @pytest.mark.slow  # compiles a codec three times
-def test_a_codec_is_heard(codec):
+def test_evaluation_of_a_codec(codec):
   check(codec[1], ('log_mel_distance', 'envelope_l1'))
 
 
-@pytest.mark.slow  # compiles a whole model for eight devices
-def test_a_generator_is_heard_and_measured(codec, tmp_path):
+@pytest.mark.slow  # compiles a complete model for eight devices
+def test_evaluation_of_a_generator(codec, tmp_path):
   _, events = train('flow_synthetic', tmp_path / 'flow', codec=str(codec[0]))
   check(events, ('log_mel_distance', 'panning_correlation'))
 
 
 @pytest.fixture(scope='module')
 def validation(tmp_path_factory):
-  """Own clips, longer than those of the training; the first three have no sound."""
+  """Validation clips, longer than those of the training; the first three have no audio."""
   path = tmp_path_factory.mktemp('data') / 'validation'
   c = schema.tiny(files.find('flow_synthetic'))
   spec = dataclasses.replace(schema.clip_spec(c), clip_s=4.0)
@@ -73,13 +73,13 @@ def validation(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_own_clips_are_evaluated_where_some_are_named(codec, tmp_path, validation):
+def test_validation_clips_are_used_where_they_are_set(codec, tmp_path, validation):
   _, events = train('flow_synthetic', tmp_path / 'flow', (validation,), codec=str(codec[0]))
   check(events, ('loss', 'log_mel_distance'), '')
   assert 'procedural' not in str(events.Tags())
 
 
-def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation, monkeypatch):
+def test_validation_clips_are_evenly_spread_and_only_those_are_read(validation, monkeypatch):
   read, get = [], records.FolderSource.__getitem__
   monkeypatch.setattr(records.FolderSource, '__getitem__', lambda self, k: read.append(k) or get(self, k))
   c = schema.tiny(files.find('flow_synthetic')).unlock()
@@ -87,14 +87,14 @@ def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation,
   callbacks.ValidationLoss(c, tasks.make(c))
   assert len(read) == callbacks.NUM_LOSS_CLIPS and max(read) > 90 and len(set(read)) == len(read)
   read.clear()
-  prefix, cases = callbacks._examples(c)
-  assert prefix == '' and len(cases) == callbacks.NUM_CLIPS and len(read) < 20
-  assert cases[0].wave_NA.shape == (schema.clip_spec(c).num_samples, 2)
-  assert [case.name for case in callbacks._examples(c)[1]] == [case.name for case in cases]
+  prefix, examples = callbacks._examples(c)
+  assert prefix == '' and len(examples) == callbacks.NUM_CLIPS and len(read) < 20
+  assert examples[0].wave_NA.shape == (schema.clip_spec(c).num_samples, 2)
+  assert [example.name for example in callbacks._examples(c)[1]] == [example.name for example in examples]
 
 
 @pytest.mark.parametrize(
-  ('asked', 'wanted'),
+  ('mesh', 'expected'),
   [
     ({}, {'data': -1, 'tensor': 1, 'fsdp': 1}),
     ({'fsdp': 16}, {'data': -1, 'tensor': 1, 'fsdp': 8}),
@@ -102,15 +102,15 @@ def test_validation_clips_are_spread_and_no_more_are_read_than_taken(validation,
     ({'data': 2, 'fsdp': -1}, {'data': -1, 'tensor': 1, 'fsdp': 8}),
   ],
 )
-def test_weights_lie_in_parts_where_they_do_in_training(asked, wanted):
+def test_weights_are_sharded_as_in_training(mesh, expected):
   c = schema.base().unlock()
-  c.mesh.update(asked)
-  assert callbacks._mesh_sizes(c) == wanted
+  c.mesh.update(mesh)
+  assert callbacks._mesh_sizes(c) == expected
 
 
-def test_who_is_looked_at_how(tmp_path):
+def test_evaluators_of_a_configuration(tmp_path):
   c = schema.tiny(files.find('flow_synthetic')).unlock()
   c.training.evaluate_every_steps = 0
   assert callbacks.make(c, tasks.make(c)) == []
   c.training.evaluate_every_steps = 5
-  assert callbacks.make(c, tasks.make(c)) == [], 'without a codec there is no sound'
+  assert callbacks.make(c, tasks.make(c)) == [], 'without a codec there is no audio'

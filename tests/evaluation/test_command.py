@@ -1,4 +1,4 @@
-"""`v2a evaluate`: its faults, each one line on stderr with exit code 2, and its one object of JSON."""
+"""`v2a evaluate`: errors in one line on stderr with exit code 2, and the JSON report."""
 
 import argparse
 import json
@@ -47,7 +47,7 @@ from v2a.metrics import synthetic
     (['--page', 'no/such/folder/page.html'], 'there is no no/such/folder'),
   ],
 )
-def test_faults_are_one_line(flags, words, capsys):
+def test_errors_are_one_line(flags, words, capsys):
   assert main.main(['evaluate', *flags]) == 2
   out, err = capsys.readouterr()
   assert not out
@@ -60,7 +60,7 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   assert '--output must be a folder' in capsys.readouterr().err
 
 
-def test_the_command_line_can_be_read_again():
+def test_command_line_round_trip():
   parser = argparse.ArgumentParser()
   evaluate.add_flags(parser)
   words = ['--data', 'synthetic:7', '--clips-per-scene', '3', '--guidance-text', '2.5', '--json']
@@ -72,8 +72,8 @@ def test_the_command_line_can_be_read_again():
   assert sorted(flags) == sorted(words)
 
 
-@pytest.mark.slow  # compiles a whole model for eight devices
-def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow  # compiles a complete model for eight devices
+def test_report_with_all_metrics_is_printed(tiny_bundle, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('V2A_CACHE', '')
   flags = [
     '--model',
@@ -108,8 +108,8 @@ def test_one_object_with_all_figures_is_printed(tiny_bundle, tmp_path, capsys, m
   assert result['distribution']['fd_vggish']['reason'].startswith(
     'not computed: weights vggish-10086976.pth missing'
   )
-  drawn = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')}
-  assert len(drawn) >= 2 * 7
+  generated = {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')}
+  assert len(generated) >= 2 * 7
   assert main.main(['evaluate', *flags, '--json', '--output', str(tmp_path / 'out')]) == 0
   assert json.loads(capsys.readouterr().out) == result
-  assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')} == drawn
+  assert {path: path.stat().st_mtime_ns for path in (tmp_path / 'out').rglob('*.wav')} == generated

@@ -1,4 +1,4 @@
-"""Sounds made elsewhere, and models, side by side: through the command, to the page as a browser shows it."""
+"""`v2a compare` of external soundtracks and models, up to the page in a browser."""
 
 import base64
 import copy
@@ -33,27 +33,27 @@ from v2a.reports import comparison_report
 SEED, NUM_CLIPS = 31_000_011, 12
 SPEC = clip_lib.ClipSpec()
 CHROMIUM = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium to look at the page with')
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason='there is no Chromium to render the page')
 
 
 @functools.cache
-def world():
+def examples():
   """Returns the clips."""
   return tuple(synthetic_examples.render(SEED, NUM_CLIPS, SPEC))
 
 
 def write(folder, change):
-  """Writes changed true sounds as another system would deliver them."""
+  """Writes modified true sounds as the soundtracks of another system."""
   folder.mkdir()
-  for case in world():
-    wave_NA = change(record_schema.wave_to_float(case.wave_NA))
-    soundfile.write(folder / f'{case.name}.wav', wave_NA, SPEC.sample_rate_hz)
+  for example in examples():
+    wave_NA = change(record_schema.wave_to_float(example.wave_NA))
+    soundfile.write(folder / f'{example.name}.wav', wave_NA, SPEC.sample_rate_hz)
   return str(folder)
 
 
 @pytest.fixture(scope='module')
 def folders(tmp_path_factory):
-  """Returns folders of sounds: all but right, late and half as loud, and silent."""
+  """Returns folders of soundtracks: true sounds with noise, delayed and quieter ones, and silence."""
   root = tmp_path_factory.mktemp('systems')
   noise_NA = 1e-4 * np.random.default_rng(0).standard_normal((SPEC.num_samples, 2))
   return [
@@ -72,7 +72,7 @@ def compare(*flags):
 
 @pytest.fixture(scope='module')
 def output(folders, tmp_path_factory):
-  """Returns the folder of a comparison of them."""
+  """Returns the output folder of a comparison of these folders."""
   folder = tmp_path_factory.mktemp('out') / 'compared'
   assert compare('--models', *folders, '--output', folder) == 0
   return folder
@@ -83,7 +83,7 @@ def result(output):
   return json.loads((output / 'report.json').read_text())
 
 
-def test_everybody_is_measured_alike(result):
+def test_all_systems_have_all_metrics(result):
   assert list(result['models']) == ['near', 'late <b>', 'silent'] and result['reference'] == 'near'
   assert result['num_clips'] == NUM_CLIPS
   hashes = {entry['protocol']['set_hash'] for entry in result['models'].values()}
@@ -99,7 +99,7 @@ def test_everybody_is_measured_alike(result):
   assert result['models']['silent']['signal']['silence_error']['n'] == NUM_CLIPS
 
 
-def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
+def test_only_significant_differences_have_a_mark(result):
   late = result['differences']['late <b>']['signal']
   assert set(result['differences']) == {'late <b>', 'silent'}
   for name in ('log_mel_distance', 'stft_distance', 'true_peak_error_db'):
@@ -107,12 +107,12 @@ def test_what_is_worse_is_marked_and_what_is_not_is_not(result):
     assert late[name]['p'] <= late[name]['p_corrected'] < 0.001
   assert late['true_peak_error_db']['value'] == pytest.approx(6.0, abs=0.3)
   assert late['clipping_error']['mark'] == '' and late['clipping_error']['p'] == 1.0
-  # Fewer than ten clips have an onset.
+  # Too few clips have onsets for a paired test.
   near, late = (result['models'][name]['signal']['onset_flux_f1'] for name in ('near', 'late <b>'))
   assert near['n'] < bootstrap.MIN_TEST_CLIPS and near['value'] > 0.9 > late['value'] + 0.3
 
 
-def test_marks_know_which_way_is_up():
+def test_marks_follow_the_direction_of_the_metric():
   assert scoring.significance_mark(0.1, 0.02, 'higher') == 'better*'
   assert scoring.significance_mark(0.1, 0.02, 'lower') == 'worse*'
   assert scoring.significance_mark(-0.1, 0.002, 'lower') == 'better**'
@@ -130,7 +130,7 @@ def test_marks_know_which_way_is_up():
   assert {name: registry.get(name).direction for name in directions} == directions
 
 
-def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
+def test_markdown_has_every_metric_with_floor_and_ceiling(output, result):
   text = (output / 'report.md').read_text()
   assert text == f'<!-- Written by v2a compare. -->\n\n{comparison_report.markdown(result)}'
   rows = [line for line in text.splitlines() if line.startswith('|')]
@@ -140,31 +140,31 @@ def test_markdown_holds_every_figure_with_floor_and_ceiling(output, result):
   for key in registry.GROUPS:
     for name, entry in near[key].items():
       row = next((line for line in rows if line.startswith(f'| `{name}`')), None)
-      num_had = sum(model[key][name]['value'] is not None for model in result['models'].values())
-      if num_had:
-        assert row.count('; floor') == row.count('ceiling') == num_had
+      num_available = sum(model[key][name]['value'] is not None for model in result['models'].values())
+      if num_available:
+        assert row.count('; floor') == row.count('ceiling') == num_available
       else:
-        # What nobody has stands in one line a reason.
+        # Metrics that no system has are listed in the notes, by reason.
         assert row is None and name in notes and entry['reason'].rstrip('.') in notes, name
   for name in comparison_report.COSTS:
     assert f'| {name} | external | external | external |' in text
   assert '12 silent soundtracks' in text and r' worse\*\*\* (' in text
 
 
-class Sounds(html.parser.HTMLParser):
-  """Collects what players play and pictures show."""
+class MediaSources(html.parser.HTMLParser):
+  """Collects the sources of audio players and images."""
 
   def __init__(self):
     super().__init__()
     self.sources = {'audio': [], 'img': []}
 
   def handle_starttag(self, tag, attributes):
-    """Notes a source."""
+    """Adds the source of a tag."""
     if tag in self.sources:
       self.sources[tag].append(dict(attributes)['src'])
 
 
-def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
+def test_page_is_self_contained_and_plays_the_evaluated_audio(output, result):
   path = output / 'report.html'
   reader, content = pages.read(path), path.read_text()
   assert 'http' not in content and not [tag for tag, _ in reader.tags if tag in ('script', 'link', 'b>')]
@@ -173,41 +173,41 @@ def test_the_page_stands_alone_and_plays_what_was_measured(output, result):
   for name in ('onset_f1', 'log_mel_distance'):
     assert registry.get(name).description in reader.text, name
   assert 'v2a compare --models' in reader.text
-  sounds = Sounds()
-  sounds.feed(content)
-  shown = compare_lib._choose(world(), SPEC.sample_rate_hz)
-  assert len(sounds.sources['audio']) == 4 * len(shown) == 4 * compare_lib.NUM_SHOWN
+  media = MediaSources()
+  media.feed(content)
+  shown = compare_lib._select_shown(examples(), SPEC.sample_rate_hz)
+  assert len(media.sources['audio']) == 4 * len(shown) == 4 * compare_lib.NUM_SHOWN
   true_NA = next(iter(shown.values())).true.wave_NA
-  heard_NA, rate_hz = soundfile.read(io.BytesIO(decoded(sounds.sources['audio'][0], 'audio/flac')))
+  decoded_NA, rate_hz = soundfile.read(io.BytesIO(decoded(media.sources['audio'][0], 'audio/flac')))
   assert rate_hz == SPEC.sample_rate_hz
-  np.testing.assert_allclose(heard_NA, true_NA, atol=2 / 32767)
-  near_NA, _ = soundfile.read(io.BytesIO(decoded(sounds.sources['audio'][1], 'audio/flac')))
+  np.testing.assert_allclose(decoded_NA, true_NA, atol=2 / 32767)
+  near_NA, _ = soundfile.read(io.BytesIO(decoded(media.sources['audio'][1], 'audio/flac')))
   np.testing.assert_allclose(near_NA, true_NA, atol=1e-3)
-  for source in sounds.sources['img']:
+  for source in media.sources['img']:
     kind = re.match(r'data:(image/\w+)', source).group(1)
     with Image.open(io.BytesIO(decoded(source, kind))) as image:
       assert image.size[0] > 100
 
 
 def test_plots_show_models_without_steps(result):
-  drawn = copy.deepcopy(result)
+  report = copy.deepcopy(result)
   for name, settings in (('near', {'steps': 8}), ('late <b>', {'temperature': 1.0})):
-    drawn['models'][name] |= {'settings': settings, 'costs': {'wall_s': 0.5, 'flops': 2e9}}
-  one, both = copy.deepcopy(drawn), drawn
+    report['models'][name] |= {'settings': settings, 'costs': {'wall_s': 0.5, 'flops': 2e9}}
+  one, both = copy.deepcopy(report), report
   one['models']['late <b>'] |= {'settings': None, 'costs': None}
   images = [comparison_page._plots(each) for each in (one, both)]
   assert all(image.startswith('<img') for image in images) and images[0] != images[1]
 
 
 def decoded(source, kind):
-  """Returns the bytes of a data address."""
+  """Returns the bytes of a data URL."""
   head, code = source.split(',', 1)
   assert head == f'data:{kind};base64'
   return base64.b64decode(code)
 
 
 def screenshot(page: pathlib.Path, path: pathlib.Path, height: int) -> np.ndarray:
-  """Returns what headless Chromium shows of a page, without network, as pixels_YX3."""
+  """Returns a screenshot of a page by headless Chromium, without network, as pixels_YX3."""
   command = [
     CHROMIUM,
     '--headless=new',
@@ -226,12 +226,12 @@ def screenshot(page: pathlib.Path, path: pathlib.Path, height: int) -> np.ndarra
 
 @needs_chromium
 @pytest.mark.slow  # starts a browser
-def test_a_browser_shows_the_page(output, tmp_path):
+def test_page_is_rendered_by_a_browser(output, tmp_path):
   pixels_YX3 = screenshot(output / 'report.html', tmp_path / 'page.png', 9000)
   assert pixels_YX3.shape == (9000, 1400, 3)
   back_3 = np.array([0x0D, 0x0F, 0x14])
   assert (pixels_YX3[:40] == back_3).all()
-  # Text in the tables' colours, and in the lower part the colours of spectrograms.
+  # Text in the colours of the tables, and further down the colour map of spectrograms.
   accent = (np.abs(pixels_YX3.astype(int) - [0xFF, 0xB4, 0x54]).max(axis=-1) < 40).sum()
   assert accent > 2000
   bad = (np.abs(pixels_YX3.astype(int) - [0xFF, 0x8F, 0x8F]).max(axis=-1) < 40).sum()
@@ -257,7 +257,7 @@ def test_a_browser_shows_the_page(output, tmp_path):
     (['--modles', 'a'], 'the following arguments are required: --models'),
   ],
 )
-def test_faults_are_one_line(flags, words, tmp_path, capsys):
+def test_errors_are_one_line(flags, words, tmp_path, capsys):
   assert main.main(['compare', '--num-clips', '2', '--output', str(tmp_path / 'x'), *flags]) == 2
   out, err = capsys.readouterr()
   line = err.strip().splitlines()[-1]
@@ -265,23 +265,25 @@ def test_faults_are_one_line(flags, words, tmp_path, capsys):
   assert not (tmp_path / 'x').exists()
 
 
-def test_a_folder_that_lacks_a_clip_is_refused_before_anything_is_measured(folders, tmp_path, capsys):
+def test_a_missing_soundtrack_raises_before_metrics_are_computed(folders, tmp_path, capsys):
   cut = tmp_path / 'cut'
   shutil.copytree(folders[0], cut)
-  (cut / f'{world()[3].name}.wav').unlink()
+  (cut / f'{examples()[3].name}.wav').unlink()
   assert compare('--models', folders[1], cut, '--output', tmp_path / 'x') == 2
   err = capsys.readouterr().err
-  assert f'lacks 1 of 12 soundtracks: wanted {world()[3].name}.' in err.splitlines()[-1]
+  assert f'lacks 1 of 12 soundtracks: wanted {examples()[3].name}.' in err.splitlines()[-1]
   assert 'computing metrics' not in err
 
 
-@pytest.mark.slow  # compiles a whole model for eight devices
-def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, capsys, monkeypatch):
+@pytest.mark.slow  # compiles a complete model for eight devices
+def test_soundtracks_are_cached_and_a_second_call_continues(tiny_bundle, tmp_path, capsys, monkeypatch):
   monkeypatch.setenv('V2A_CACHE', '')
   spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
   (tmp_path / 'truth').mkdir()
-  for case in synthetic_examples.render(SEED, 10, spec):
-    soundfile.write(tmp_path / 'truth' / f'{case.name}.wav', record_schema.wave_to_float(case.wave_NA), 16000)
+  for example in synthetic_examples.render(SEED, 10, spec):
+    soundfile.write(
+      tmp_path / 'truth' / f'{example.name}.wav', record_schema.wave_to_float(example.wave_NA), 16000
+    )
   flags = ['--models', tiny_bundle, tmp_path / 'truth', '--data', f'synthetic:{SEED}', '--num-clips', '10']
   flags += ['--num-seeds', '2', '--steps', '1', '2', '--guidance', '1', '--json']
 
@@ -304,14 +306,14 @@ def test_a_model_is_drawn_once_and_a_second_call_goes_on(tiny_bundle, tmp_path, 
   waves = sorted((tmp_path / 'out').rglob('*.wav'))
   assert len(waves) > 40
   times = {path: path.stat().st_mtime_ns for path in waves}
-  lost = waves[5]
-  kept = lost.read_bytes()
-  lost.unlink()
+  removed = waves[5]
+  content = removed.read_bytes()
+  removed.unlink()
   second = run('out')
-  assert lost.read_bytes() == kept
-  again = [path for path in times if path.stat().st_mtime_ns != times[path]]
-  # The batch that the lost one was drawn in, and no other.
-  assert lost in again and len(again) <= 8
+  assert removed.read_bytes() == content
+  rewritten = [path for path in times if path.stat().st_mtime_ns != times[path]]
+  # Only the batch of the removed soundtrack was generated again.
+  assert removed in rewritten and len(rewritten) <= 8
   for name, entry in first['models'].items():
     assert second['models'][name]['synthetic'] == entry['synthetic'], name
     assert second['models'][name]['signal'] == entry['signal'], name

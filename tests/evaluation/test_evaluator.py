@@ -1,4 +1,4 @@
-"""The runner with the truth itself as the model, with another clip's truth, and with faults put in."""
+"""The evaluator on the true sounds, on those of other clips, and on invalid output."""
 
 import dataclasses
 import json
@@ -37,38 +37,38 @@ NAMES = (
 
 
 @pytest.fixture(scope='module')
-def cases():
+def examples():
   return list(synthetic_examples.render(SEED, 36, SPEC))
 
 
-def truth_model(cases, delay_samples=0, shift=0):
-  """Returns a model that knows each clip's sound by its picture, or that of the clip `shift` places on."""
-  known = {case.frames[0].tobytes(): k for k, case in enumerate(cases)}
-  for k, case in enumerate(cases):
+def true_sounds(examples, delay_samples=0):
+  """Returns a system that returns the true sound of a clip, which it finds by its frames."""
+  known = {example.frames[0].tobytes(): k for k, example in enumerate(examples)}
+  for k, example in enumerate(examples):
     known |= {
-      case.paired_variant(look)[0].tobytes(): k
-      for look in ('archive', 'degraded')
-      if case.truth['scene'] in synthetic.IMPACT_SCENES
+      example.paired_variant(corruption)[0].tobytes(): k
+      for corruption in ('archive', 'degraded')
+      if example.truth['scene'] in synthetic.IMPACT_SCENES
     }
 
-  def draw(conditions):
+  def generate(conditions):
     waves = []
     for condition in conditions:
-      case = cases[(known[condition.semantic_frame_MYX3.tobytes()] + shift) % len(cases)]
-      wave_NA = case.no_music_wave_NA if condition.negative_text == 'music' else case.wave_NA
+      example = examples[known[condition.semantic_frame_MYX3.tobytes()]]
+      wave_NA = example.no_music_wave_NA if condition.negative_text == 'music' else example.wave_NA
       waves.append(np.roll(record_schema.wave_to_float(wave_NA), delay_samples, axis=0))
     return np.stack(waves)
 
-  return evaluator.System('truth', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  return evaluator.System('truth', generate, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
 
 
 @pytest.fixture(scope='module')
-def outcome(cases):
-  return evaluator.evaluate(truth_model(cases), cases, 'synthetic:test', batch_size=5, **QUIET)
+def evaluated(examples):
+  return evaluator.evaluate(true_sounds(examples), examples, 'synthetic:test', batch_size=5, **QUIET)
 
 
-def test_report_is_the_contract(outcome):
-  result = json.loads(json.dumps(outcome.result))
+def test_report_has_all_keys(evaluated):
+  result = json.loads(json.dumps(evaluated.result))
   assert {'model', 'data', 'num_clips', 'synthetic'} <= set(result)
   assert tuple(result['synthetic']) == NAMES
   assert result['num_clips'] == 36
@@ -86,14 +86,14 @@ def test_report_is_the_contract(outcome):
     assert (entry['value'] is None) == ('reason' in entry)
 
 
-def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outcome):
-  for name, entry in outcome.result['synthetic'].items():
+def test_true_sounds_are_at_the_ceiling_and_those_of_other_clips_at_the_floor(evaluated):
+  for name, entry in evaluated.result['synthetic'].items():
     if name == 'panning_correlation':
-      # The ceiling has no music that the annotation leaves open, which blurs positions.
+      # The ceiling has no music that the annotation omits, which makes positions less accurate.
       assert entry['value'] < entry['ceiling'] < entry['value'] + 0.1
     else:
       assert entry['value'] == pytest.approx(entry['ceiling'], abs=1e-9), name
-  result = outcome.result['synthetic']
+  result = evaluated.result['synthetic']
   assert result['onset_f1']['value'] > 0.95 and result['onset_f1']['floor'] < 0.6
   assert result['material_accuracy']['value'] > 0.9 and result['material_accuracy']['floor'] < 0.6
   assert result['panning_correlation']['value'] > 0.8 and abs(result['panning_correlation']['floor']) < 0.6
@@ -105,56 +105,56 @@ def test_the_truth_reaches_its_ceiling_and_other_truths_stay_near_the_floor(outc
   assert low <= result['onset_f1']['value'] <= high
 
 
-def test_scores_of_clips_make_up_the_figures(cases, outcome):
-  for name, figure in synthetic.METRICS.items():
-    scores, entry = outcome.scores[name], outcome.result['synthetic'][name]
+def test_metrics_are_combined_from_scores_of_clips(examples, evaluated):
+  for name, metric in synthetic.METRICS.items():
+    scores, entry = evaluated.scores[name], evaluated.result['synthetic'][name]
     assert [score.index for score in scores] == [
-      i for i, case in enumerate(cases) if figure.selects(case.truth)
+      i for i, example in enumerate(examples) if metric.selects(example.truth)
     ]
     assert sum(score.value is not None for score in scores) == entry['n']
-    if figure.relative_to:
+    if metric.relative_to:
       continue
     for kind in ('value', 'floor', 'ceiling'):
-      kept = [getattr(score, kind) for score in scores if getattr(score, kind) is not None]
-      assert figure.combine(kept) == pytest.approx(entry[kind]), (name, kind)
+      valid = [getattr(score, kind) for score in scores if getattr(score, kind) is not None]
+      assert metric.combine(valid) == pytest.approx(entry[kind]), (name, kind)
 
 
-def test_soundtracks_of_every_pass_are_kept(cases, outcome):
-  assert set(outcome.sounds_by_variant) == {metric.variant for metric in synthetic.METRICS.values()}
-  assert sorted(outcome.sounds) == list(range(len(cases)))
+def test_soundtracks_of_every_variant_are_returned(examples, evaluated):
+  assert set(evaluated.sounds_by_variant) == {metric.variant for metric in synthetic.METRICS.values()}
+  assert sorted(evaluated.sounds) == list(range(len(examples)))
   for metric in synthetic.METRICS.values():
-    sounds = outcome.sounds_by_variant[metric.variant]
-    for score in outcome.scores[metric.name]:
-      case = cases[score.index]
-      true_NA = case.no_music_wave_NA if metric.variant.negative_text else case.wave_NA
+    sounds = evaluated.sounds_by_variant[metric.variant]
+    for score in evaluated.scores[metric.name]:
+      example = examples[score.index]
+      true_NA = example.no_music_wave_NA if metric.variant.negative_text else example.wave_NA
       sound = sounds[score.index]
       assert sound.sample_rate_hz == SPEC.sample_rate_hz
       np.testing.assert_allclose(sound.wave_NA, record_schema.wave_to_float(true_NA), atol=1e-6)
 
 
-def test_the_panning_ceiling_has_no_music_that_the_annotation_leaves_open(cases):
-  chosen = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES]
-  mixed = next(case for case in chosen if synthetic.has_unnamed_music(case.truth))
-  chosen = [mixed, *(case for case in chosen if not synthetic.has_unnamed_music(case.truth))][:4]
+def test_panning_ceiling_has_no_music_that_the_annotation_omits(examples):
+  selected = [example for example in examples if example.truth['scene'] in synthetic.IMPACT_SCENES]
+  mixed = next(example for example in selected if synthetic.has_unnamed_music(example.truth))
+  selected = [mixed, *(example for example in selected if not synthetic.has_unnamed_music(example.truth))][:4]
   dry_NA = record_schema.wave_to_float(mixed.no_music_wave_NA)
-  seen = []
+  reconstructed = []
 
   def reconstruct(wave_BNA):
-    seen.extend(wave_BNA)
+    reconstructed.extend(wave_BNA)
     return wave_BNA
 
-  model = dataclasses.replace(truth_model(cases), reconstruct=reconstruct)
-  found = evaluator.evaluate(model, chosen, 'x', **QUICK)
-  assert any(np.array_equal(wave_NA, dry_NA) for wave_NA in seen)
+  model = dataclasses.replace(true_sounds(examples), reconstruct=reconstruct)
+  found = evaluator.evaluate(model, selected, 'x', **QUICK)
+  assert any(np.array_equal(wave_NA, dry_NA) for wave_NA in reconstructed)
   ceiling = found.scores['panning_correlation'][0].ceiling
   np.testing.assert_allclose(ceiling, synthetic.panning_score(dry_NA.astype(np.float64), mixed.truth, None))
-  unknown = [dataclasses.replace(case, no_music_wave_NA=None) for case in chosen]
-  scores = evaluator.evaluate(truth_model(cases), unknown, 'x', **QUICK).scores['panning_correlation']
+  unknown = [dataclasses.replace(example, no_music_wave_NA=None) for example in selected]
+  scores = evaluator.evaluate(true_sounds(examples), unknown, 'x', **QUICK).scores['panning_correlation']
   assert scores[0].ceiling is None and all(score.ceiling is not None for score in scores[1:])
 
 
-def test_a_regular_sound_has_a_shifted_floor_and_the_truth_lies_above_it(cases, outcome):
-  entries = outcome.result['synthetic'] | outcome.result['signal']
+def test_shifted_floor_of_a_regular_sound_and_of_true_sounds(examples, evaluated):
+  entries = evaluated.result['synthetic'] | evaluated.result['signal']
   names = ('onset_f1', 'onset_flux_f1', 'onset_accuracy', 'onset_average_precision')
   assert {name for name, entry in entries.items() if 'shifted_floor' in entry} == set(names)
   for name in names:
@@ -166,30 +166,30 @@ def test_a_regular_sound_has_a_shifted_floor_and_the_truth_lies_above_it(cases, 
   ticking = evaluator.System(
     'ticking', lambda part: np.stack([wave_NA] * len(part)), lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz
   )
-  found = evaluator.evaluate(ticking, cases[:6], 'x', **QUIET | {'metrics': registry.load(('signal',))})
+  found = evaluator.evaluate(ticking, examples[:6], 'x', **QUIET | {'metrics': registry.load(('signal',))})
   entry = found.result['signal']['onset_accuracy']
   assert entry['value'] > 0.5 and entry['shifted_floor'] == pytest.approx(entry['value'], abs=0.25)
 
 
-def test_a_delay_is_seen(cases, outcome):
-  impacts = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES][:6]
-  late = evaluator.evaluate(truth_model(impacts, delay_samples=1600), impacts, 'late', **QUICK)
+def test_delay_lowers_onset_f1(examples, evaluated):
+  impacts = [example for example in examples if example.truth['scene'] in synthetic.IMPACT_SCENES][:6]
+  late = evaluator.evaluate(true_sounds(impacts, delay_samples=1600), impacts, 'late', **QUICK)
   assert (
-    late.result['synthetic']['onset_f1']['value'] < 0.3 < outcome.result['synthetic']['onset_f1']['value']
+    late.result['synthetic']['onset_f1']['value'] < 0.3 < evaluated.result['synthetic']['onset_f1']['value']
   )
   assert late.result['synthetic']['onset_f1']['ceiling'] > 0.9
 
 
-def test_what_cannot_be_had_is_null_with_a_reason(cases):
-  stills = [
-    dataclasses.replace(case, paired_variant=None, no_music_wave_NA=None)
-    for case in cases
-    if case.truth['scene'] in ('bounce', 'collide')
+def test_unavailable_metrics_are_null_with_a_reason(examples):
+  without_variants = [
+    dataclasses.replace(example, paired_variant=None, no_music_wave_NA=None)
+    for example in examples
+    if example.truth['scene'] in ('bounce', 'collide')
   ][:2]
-  outcome = evaluator.evaluate(truth_model(cases), stills, 'two', **QUICK)
-  entries = outcome.result['synthetic']
-  assert not outcome.scores['word_error_rate']
-  assert [score.value for score in outcome.scores['onset_f1_archive_ratio']] == [None, None]
+  evaluated = evaluator.evaluate(true_sounds(examples), without_variants, 'two', **QUICK)
+  entries = evaluated.result['synthetic']
+  assert not evaluated.scores['word_error_rate']
+  assert [score.value for score in evaluated.scores['onset_f1_archive_ratio']] == [None, None]
   assert entries['word_error_rate'] == {
     'value': None,
     'floor': None,
@@ -202,15 +202,15 @@ def test_what_cannot_be_had_is_null_with_a_reason(cases):
   assert entries['onset_f1']['value'] is not None
 
 
-def test_mono_has_no_panning(cases):
+def test_mono_has_no_panning_correlation(examples):
   mono = [
     dataclasses.replace(
-      case,
-      wave_NA=case.wave_NA.mean(axis=1, keepdims=True).astype(np.int16),
+      example,
+      wave_NA=example.wave_NA.mean(axis=1, keepdims=True).astype(np.int16),
       no_music_wave_NA=None,
       paired_variant=None,
     )
-    for case in cases[:6]
+    for example in examples[:6]
   ]
   model = evaluator.System(
     'mono',
@@ -223,52 +223,54 @@ def test_mono_has_no_panning(cases):
   assert entry['value'] is None and 'one channel' in entry['reason']
 
 
-def test_faults_of_a_model_are_named(cases):
-  def faulty(made):
-    return evaluator.System('broken', lambda conditions: made, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+def test_invalid_output_raises(examples):
+  def returning(output):
+    return evaluator.System(
+      'broken', lambda conditions: output, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz
+    )
 
   with pytest.raises(ValueError, match='NaN or infinity'):
-    evaluator.evaluate(faulty(np.full((8, 64000, 2), np.nan)), cases[:2], '', **QUIET)
+    evaluator.evaluate(returning(np.full((8, 64000, 2), np.nan)), examples[:2], '', **QUIET)
   with pytest.raises(ValueError, match=r'must return \(8, samples, channels\); got \(3, 5\)'):
-    evaluator.evaluate(faulty(np.zeros((3, 5))), cases[:2], '', **QUIET)
+    evaluator.evaluate(returning(np.zeros((3, 5))), examples[:2], '', **QUIET)
   with pytest.raises(ValueError, match='at least 2 clips'):
-    evaluator.evaluate(faulty(None), cases[:1], '')
+    evaluator.evaluate(returning(None), examples[:1], '')
 
 
 @pytest.mark.parametrize(('num', 'batch_size'), [(5, 2), (4, 2), (1, 3), (7, 3), (0, 2)])
-def test_batches_are_whole_in_order_and_drop_their_filling(num, batch_size):
-  batches, ticks = [], []
+def test_batches_are_in_order_and_padding_is_dropped(num, batch_size):
+  batches, progress = [], []
 
   def run(rows):
     batches.append(rows)
     return np.stack([np.full((4, 1), float(row)) for row in rows])
 
   rows = iter(range(num))
-  made = list(evaluator.in_batches(run, rows, batch_size, spectra.RATE_HZ, ticks.append))
-  assert [wave_NA.tolist() for wave_NA in made] == [[[float(row)]] * 4 for row in range(num)]
+  waves = list(evaluator.in_batches(run, rows, batch_size, spectra.RATE_HZ, progress.append))
+  assert [wave_NA.tolist() for wave_NA in waves] == [[[float(row)]] * 4 for row in range(num)]
   assert all(len(batch) == batch_size for batch in batches) and len(batches) == -(-num // batch_size)
   assert sum(batches, [])[num:] == [num - 1] * (len(batches) * batch_size - num)
-  assert ticks == [min(batch_size * (k + 1), num) for k in range(len(batches))]
+  assert progress == [min(batch_size * (k + 1), num) for k in range(len(batches))]
 
 
-def test_batches_are_brought_to_the_measuring_rate():
+def test_batches_are_resampled():
   run = lambda rows: np.zeros((len(rows), spectra.RATE_HZ // 2, 2))
-  made = evaluator.in_batches(run, range(3), 2, spectra.RATE_HZ // 2)
-  assert [wave_NA.shape for wave_NA in made] == [(spectra.RATE_HZ, 2)] * 3
+  waves = evaluator.in_batches(run, range(3), 2, spectra.RATE_HZ // 2)
+  assert [wave_NA.shape for wave_NA in waves] == [(spectra.RATE_HZ, 2)] * 3
 
 
-def test_seeds_are_averaged_and_resampled_with_their_clips(cases):
-  impacts = [case for case in cases if case.truth['scene'] in synthetic.IMPACT_SCENES][:5]
-  impacts = [dataclasses.replace(case, paired_variant=None) for case in impacts]
+def test_seeds_are_averaged_and_resampled_with_their_clips(examples):
+  impacts = [example for example in examples if example.truth['scene'] in synthetic.IMPACT_SCENES][:5]
+  impacts = [dataclasses.replace(example, paired_variant=None) for example in impacts]
   seeds = {evaluator.noise_seed(7 + number, i): number for number in range(2) for i in range(5)}
 
-  def draw(conditions):
-    # The truth under the first seed, silence under the second.
-    known = {case.frames[0].tobytes(): case for case in impacts}
+  def generate(conditions):
+    # The true sound with the first seed, silence with the second.
+    known = {example.frames[0].tobytes(): example for example in impacts}
     waves = [record_schema.wave_to_float(known[c.semantic_frame_MYX3.tobytes()].wave_NA) for c in conditions]
     return np.stack([wave_NA * (seeds[c.seed] == 0) for c, wave_NA in zip(conditions, waves)])
 
-  model = evaluator.System('half', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  model = evaluator.System('half', generate, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
   both = evaluator.evaluate(model, impacts, 'x', seed=7, num_seeds=2, **QUIET)
   first = evaluator.evaluate(model, impacts, 'x', seed=7, **QUICK)
   assert (both.result['num_seeds'], first.result['num_seeds']) == (2, 1)
@@ -277,81 +279,84 @@ def test_seeds_are_averaged_and_resampled_with_their_clips(cases):
     mean, alone = both.result['synthetic'][name], first.result['synthetic'][name]
     assert mean['value'] == pytest.approx(alone['value'] / 2), name
     assert mean['ceiling'] == alone['ceiling'] and mean['n'] == alone['n'] == 5
-    # The second seed is worth nothing on any clip, and clips are resampled with both of their seeds.
+    # The second seed scores 0 on every clip, and clips are resampled with both of their seeds.
     half = [edge / 2 for edge in alone['interval']]
     assert mean['interval'][1] == pytest.approx(half[1]) and mean['interval'][0] <= half[0] + 1e-9
-    # Where all positions of a resample are equal, only silence has a value of the panning correlation.
+    # The panning correlation of a resample with equal positions is defined only for silence.
     assert name == 'panning_correlation' or mean['interval'][0] == pytest.approx(half[0])
   assert both.result['signal']['silence_error']['mean'] > 0.5
   np.testing.assert_array_equal(both.sounds[0].wave_NA, first.sounds[0].wave_NA)
 
 
-def test_soundtracks_made_beforehand_serve_the_clean_picture_alone(cases):
-  chosen = [case for case in cases if synthetic.has_unnamed_music(case.truth)][:3]
-  model = dataclasses.replace(truth_model(cases), is_external=True)
-  outcome = evaluator.evaluate(model, chosen, 'x', num_seeds=3, **QUICK)
-  assert outcome.result['num_seeds'] == 1 and set(outcome.sounds_by_variant) == {metric_lib.CLEAN_VARIANT}
-  entry = outcome.result['synthetic']['music_rate_negative']
+def test_external_soundtracks_are_for_clean_video_only(examples):
+  selected = [example for example in examples if synthetic.has_unnamed_music(example.truth)][:3]
+  model = dataclasses.replace(true_sounds(examples), is_external=True)
+  evaluated = evaluator.evaluate(model, selected, 'x', num_seeds=3, **QUICK)
+  assert evaluated.result['num_seeds'] == 1 and set(evaluated.sounds_by_variant) == {metric_lib.CLEAN_VARIANT}
+  entry = evaluated.result['synthetic']['music_rate_negative']
   assert entry['value'] is None and 'generated beforehand' in entry['reason']
-  told = outcome.result['protocol']['scored']['music_rate_negative']
-  assert told['num_scored'] == 0 and sum(told['not_scored'].values()) == 3
-  assert outcome.result['synthetic']['music_rate']['value'] is not None
+  protocol = evaluated.result['protocol']['scored']['music_rate_negative']
+  assert protocol['num_scored'] == 0 and sum(protocol['not_scored'].values()) == 3
+  assert evaluated.result['synthetic']['music_rate']['value'] is not None
 
 
-def test_a_model_of_another_rate_keeps_its_own_sound():
+def test_a_system_with_another_sample_rate():
   spec = dataclasses.replace(SPEC, clip_s=2.0, sample_rate_hz=32000)
-  cases = list(synthetic_examples.render(SEED, 2, spec, scenes=('strike',)))
-  known = {case.frames[0].tobytes(): record_schema.wave_to_float(case.wave_NA) for case in cases}
+  examples = list(synthetic_examples.render(SEED, 2, spec, scenes=('strike',)))
+  known = {example.frames[0].tobytes(): record_schema.wave_to_float(example.wave_NA) for example in examples}
   model = evaluator.System(
     'truth',
     lambda conditions: np.stack([known[c.semantic_frame_MYX3.tobytes()] for c in conditions]),
     lambda wave_BNA: wave_BNA,
     32000,
   )
-  outcome = evaluator.evaluate(
-    model, [dataclasses.replace(case, paired_variant=None) for case in cases], 'x', report_progress=print
+  evaluated = evaluator.evaluate(
+    model,
+    [dataclasses.replace(example, paired_variant=None) for example in examples],
+    'x',
+    report_progress=print,
   )
-  for sound in (outcome.sounds[0], outcome.codec_sounds[1]):
+  for sound in (evaluated.sounds[0], evaluated.codec_sounds[1]):
     assert sound.wave_NA.shape == (64000, 2) and sound.resampled_NA.shape == (32000, 2)
-  assert outcome.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
-  assert outcome.result['protocol']['sample_rate_hz'] == 32000
+  assert evaluated.result['signal']['rolloff_error_hz']['value'] == pytest.approx(0.0, abs=1e-6)
+  assert evaluated.result['protocol']['sample_rate_hz'] == 32000
 
 
-def test_the_prompt_may_be_kept_from_the_model(cases):
-  told = []
+def test_evaluation_without_captions(examples):
+  prompts = []
 
-  def draw(conditions):
-    told.extend(condition.text for condition in conditions)
+  def generate(conditions):
+    prompts.extend(condition.text for condition in conditions)
     return np.zeros((len(conditions), SPEC.num_samples, 2))
 
-  model = evaluator.System('deaf', draw, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
-  chosen = [dataclasses.replace(case, paired_variant=None) for case in cases[:2]]
-  outcome = evaluator.evaluate(model, chosen, 'x', has_captions=False, **QUICK)
-  assert set(told) == {''} and not outcome.result['protocol']['captions']
+  model = evaluator.System('silent', generate, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  selected = [dataclasses.replace(example, paired_variant=None) for example in examples[:2]]
+  evaluated = evaluator.evaluate(model, selected, 'x', has_captions=False, **QUICK)
+  assert set(prompts) == {''} and not evaluated.result['protocol']['captions']
 
 
-def test_seeds_of_the_noise_differ():
+def test_noise_seeds_are_distinct():
   seeds = {evaluator.noise_seed(seed, index) for seed in range(4) for index in range(200)}
   assert len(seeds) == 800 and max(seeds) < 2**31
 
 
-def test_report_is_written_whole(cases, outcome, tmp_path):
-  shown = cases[:3]
-  evaluation_report.write(tmp_path / 'out', outcome, shown)
+def test_report_files(examples, evaluated, tmp_path):
+  shown = examples[:3]
+  evaluation_report.write(tmp_path / 'out', evaluated, shown)
   written = json.loads((tmp_path / 'out' / 'report.json').read_text())
-  assert written == {'about': 'Written by v2a evaluate.', **json.loads(json.dumps(outcome.result))}
-  scenes = {case.truth['scene'] for case in shown}
+  assert written == {'about': 'Written by v2a evaluate.', **json.loads(json.dumps(evaluated.result))}
+  scenes = {example.truth['scene'] for example in shown}
   assert {path.stem for path in (tmp_path / 'out').glob('*.png')} == scenes
   assert all(path.stat().st_size > 20_000 for path in (tmp_path / 'out').glob('*.png'))
   assert not list((tmp_path / 'out').glob('.*'))
-  evaluation_report.write(tmp_path / 'out', outcome, shown)  # what is its own it replaces
+  evaluation_report.write(tmp_path / 'out', evaluated, shown)  # replaces its own files
   mine = tmp_path / 'out' / f'{shown[0].truth["scene"]}.png'
   mine.write_text('mine')
   with pytest.raises(FileExistsError, match='exists and was not written by v2a'):
-    evaluation_report.write(tmp_path / 'out', outcome, shown)
-  text = evaluation_report.format_table(outcome.result)
+    evaluation_report.write(tmp_path / 'out', evaluated, shown)
+  text = evaluation_report.format_table(evaluated.result)
   lines = text.splitlines()
-  names = [name for group in registry.GROUPS for name in outcome.result[group]]
+  names = [name for group in registry.GROUPS for name in evaluated.result[group]]
   notes = [line for line in lines if line.startswith('[')]
   assert notes and len(lines) == 1 + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes)
   assert all(any(line.startswith(f'{name} ') for line in lines) for name in names)

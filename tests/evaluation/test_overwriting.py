@@ -1,4 +1,4 @@
-"""Evaluations replace reports of their own, and no other file."""
+"""Evaluations overwrite only files that v2a wrote."""
 
 import pathlib
 
@@ -26,7 +26,7 @@ from v2a.cli import main
   ],
   ids=lambda value: value if isinstance(value, str) else value[0],
 )
-def test_files_of_the_user_stay(words, file, tmp_path, capsys):
+def test_files_of_the_user_are_not_overwritten(words, file, tmp_path, capsys):
   (tmp_path / file).write_text('{"mine": 1}')
   assert main.main([word.replace('DIR', str(tmp_path)) for word in words]) == 2
   out, err = capsys.readouterr()

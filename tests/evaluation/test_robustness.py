@@ -1,4 +1,4 @@
-"""Damage does what its severity says; a sweep measures each kind, and calibrates a gauge."""
+"""Corruptions and their severities, calibration of an OOD detector by a sweep, and the report of a sweep."""
 
 import dataclasses
 import json
@@ -17,47 +17,47 @@ SPEC = clip_lib.ClipSpec(clip_s=2.0, frame_size=16)
 
 
 @pytest.fixture(scope='module')
-def cases():
+def examples():
   return list(synthetic_examples.render(31_000_021, 2, SPEC, scenes=('bounce',)))
 
 
-def damaged(cases, kind, severity):
-  """Returns the sync frames of the first clip under damage."""
-  return robustness.corrupt_examples(cases, kind, severity, SPEC)[0].frames[1]
+def corrupted(examples, kind, severity):
+  """Returns the corrupted sync frames of the first clip."""
+  return robustness.corrupt_examples(examples, kind, severity, SPEC)[0].frames[1]
 
 
 @pytest.mark.parametrize('kind', list(robustness.CORRUPTIONS))
-def test_every_kind_gets_worse_with_its_severity_and_repeats(cases, kind):
-  clean_LYX3 = cases[0].frames[1].astype(float)
-  found = [damaged(cases, kind, severity) for severity in robustness.CORRUPTIONS[kind].severities]
+def test_errors_increase_with_severity_and_corruptions_are_deterministic(examples, kind):
+  clean_LYX3 = examples[0].frames[1].astype(float)
+  found = [corrupted(examples, kind, severity) for severity in robustness.CORRUPTIONS[kind].severities]
   errors = [np.abs(frame_LYX3 - clean_LYX3).mean() for frame_LYX3 in found]
   assert errors[0] > 0 and errors == sorted(errors) and errors[-1] > 1.3 * errors[0]
   assert all(frame_LYX3.dtype == np.uint8 and frame_LYX3.shape == clean_LYX3.shape for frame_LYX3 in found)
-  again = damaged(cases, kind, robustness.CORRUPTIONS[kind].severities[0])
+  again = corrupted(examples, kind, robustness.CORRUPTIONS[kind].severities[0])
   np.testing.assert_array_equal(again, found[0])
 
 
-def test_severities_mean_what_they_say(cases):
+def test_severities_have_their_documented_meaning(examples):
   changes = lambda frame_LYX3: 1 + (np.abs(np.diff(frame_LYX3.astype(int), axis=0)).sum((1, 2, 3)) > 0).sum()
   ramp_LYX3 = np.broadcast_to(np.arange(50, dtype=np.uint8)[:, None, None, None], (50, 16, 16, 3))
-  ramp = [dataclasses.replace(cases[0], frames=(ramp_LYX3[::3], ramp_LYX3))]
-  assert changes(damaged(ramp, 'frame_rate', 5)) == 10
-  assert 8 <= changes(damaged(ramp, 'dropped', 0.75)) <= 19
-  grey_LYX3 = damaged(cases, 'grey', 1.0).astype(int)
+  ramp = [dataclasses.replace(examples[0], frames=(ramp_LYX3[::3], ramp_LYX3))]
+  assert changes(corrupted(ramp, 'frame_rate', 5)) == 10
+  assert 8 <= changes(corrupted(ramp, 'dropped', 0.75)) <= 19
+  grey_LYX3 = corrupted(examples, 'grey', 1.0).astype(int)
   assert np.ptp(grey_LYX3, axis=-1).max() <= 1
-  noise_LYX3 = damaged([dataclasses.replace(cases[0], frames=(None, ramp_LYX3 * 0 + 128))], 'noise', 0.1)
+  noise_LYX3 = corrupted([dataclasses.replace(examples[0], frames=(None, ramp_LYX3 * 0 + 128))], 'noise', 0.1)
   assert noise_LYX3.std() == pytest.approx(25.5, rel=0.05)
-  semantic_MYX3, sync_LYX3 = robustness.corrupt_examples(cases, 'grey', 1.0, SPEC)[0].frames
+  semantic_MYX3, sync_LYX3 = robustness.corrupt_examples(examples, 'grey', 1.0, SPEC)[0].frames
   np.testing.assert_array_equal(semantic_MYX3[3], sync_LYX3[9])
   with pytest.raises(ValueError, match="one of compression, .* got 'rust'"):
-    robustness.corrupt_examples(cases, 'rust', 1, SPEC)
+    robustness.corrupt_examples(examples, 'rust', 1, SPEC)
 
 
 def point(value, distances, **more):
   """Returns one severity of a sweep."""
-  figures = {'onset_f1': {'value': value, 'interval': [value - 0.1, value + 0.1], 'n': 9}}
-  gauge = {'median': float(np.median(distances)), 'share_above_threshold': 0.0, 'distances': distances}
-  return {'synthetic': figures, 'ood': gauge, **more}
+  metrics = {'onset_f1': {'value': value, 'interval': [value - 0.1, value + 0.1], 'n': 9}}
+  scores = {'median': float(np.median(distances)), 'share_above_threshold': 0.0, 'distances': distances}
+  return {'synthetic': metrics, 'ood': scores, **more}
 
 
 SWEEP = {
@@ -68,7 +68,7 @@ SWEEP = {
 }  # fmt: skip
 
 
-def test_the_threshold_parts_harmful_damage_from_the_rest():
+def test_threshold_separates_harmful_corruptions():
   rng = np.random.default_rng(0)
   fitted = detector.fit(rng.standard_normal((64, 6)), 2)
   found = ood_calibration.calibrate(fitted, SWEEP)
@@ -83,14 +83,14 @@ def test_the_threshold_parts_harmful_damage_from_the_rest():
     ood_calibration.calibrate(fitted, mild)
 
 
-def test_the_report_has_a_row_a_severity(tmp_path):
+def test_report_has_a_row_per_severity(tmp_path):
   paths = robustness_report.write(tmp_path / 'out', SWEEP)
   assert [path.name for path in paths] == ['sweep.json', 'sweep.md', 'sweep.png']
   assert json.loads(paths[0].read_text()) == {'about': 'Written by v2a evaluate.', **SWEEP}
   rows = [line for line in paths[1].read_text().splitlines() if line.startswith('|')]
   assert len(rows) == 2 + 3 and '| blur | 0.2 | 0.40 (0.30 .. 0.50) | 2.25 | 0.00 |' in rows
   assert paths[2].stat().st_size > 5000 and not list((tmp_path / 'out').glob('.*'))
-  robustness_report.write(tmp_path / 'out', SWEEP)  # what is its own it replaces
+  robustness_report.write(tmp_path / 'out', SWEEP)  # replaces its own files
   for path in paths:
     path.write_text('mine')
     with pytest.raises(FileExistsError, match=f'{path.name}: exists and was not written by v2a'):

@@ -1,4 +1,4 @@
-"""Differences of several systems: one family of tests, and the smallest effect that gets a mark."""
+"""Differences of several systems: correction for all tests, and the smallest effect with a mark."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NAMES = ('onset_f1', 'log_mel_distance')
 
 
 def observed(shift, seed):
-  """Returns what two metrics of a system are computed from, all scores shifted."""
+  """Returns the observed scores of two metrics of a system, shifted by a constant."""
   rng = np.random.default_rng(seed)
   mean = lambda scores: float(np.mean(scores))
   base_N = np.random.default_rng(0).random(NUM)
@@ -44,7 +44,7 @@ def test_differences_that_do_not_matter_have_no_mark():
   small, large = (found[name]['synthetic']['onset_f1'] for name in ('small', 'large'))
   assert small['p_corrected'] < 1e-3 and small['smallest_effect'] == 0.02 and small['mark'] == ''
   assert large['mark'] == 'better***'
-  # Of a distance it is a share of the value of the reference, of about 0.5.
+  # For a distance it is relative to the value of the reference, about 0.5.
   small, large = (found[name]['signal']['log_mel_distance'] for name in ('small', 'large'))
   assert small['smallest_effect'] == pytest.approx(metric_lib.SMALLEST_RELATIVE_EFFECT * 0.5, rel=0.2)
   assert large['mark'] == 'worse***'

@@ -98,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
   config = compare.CompareConfig(
     models=args.models,
     data=args.data,
-    num_clips=args.num_clips or (None if synthetic_seed is None else evaluate.NUM_CLIPS),
+    num_clips=args.num_clips,
     seed=args.seed,
     num_seeds=args.num_seeds,
     steps=settings.pop('steps') or (),

@@ -32,15 +32,15 @@ def evaluate(
   Args:
     model: a pipeline, the name of a packaged model, or a folder.
     data: the synthetic set, or a folder of records or of videos; see evaluate.EvaluateConfig.
-    num_clips: how many clips; None is evaluate.NUM_CLIPS of the synthetic set, all of a folder.
+    num_clips: number of clips; None is evaluate.NUM_CLIPS of the synthetic set, all of a folder.
     clip_s: length of the clips in seconds; None is one window of the model.
     seed: first seed of the noise.
-    num_seeds: soundtracks per clip, each with a seed of its own.
+    num_seeds: soundtracks per clip, each with its own seed.
     has_captions: whether the model is given the annotations of the clips as prompts.
     generator: 'flow', 'tokens' or 'masked'; None is the model's first.
     groups: groups of metrics, see `v2a.metrics.GROUPS`.
     batch_size: soundtracks generated at once.
-    output: folder that caches soundtracks and embeddings; None is none.
+    output: folder that caches soundtracks and embeddings; None caches nothing.
     report_progress: receives one line at a time.
     **settings: sampling settings of request.Request, such as steps=25.
 
@@ -72,6 +72,7 @@ def compare(
   clip_s: float | None = None,
   seed: int = 0,
   num_seeds: int = 1,
+  steps: int | None = None,
   has_captions: bool = True,
   batch_size: int = 8,
   output: str | pathlib.Path | None = None,
@@ -88,11 +89,12 @@ def compare(
     clip_s: see `evaluate`.
     seed: see `evaluate`.
     num_seeds: see `evaluate`.
+    steps: sampling steps of the generators that have them; None for each model's default.
     has_captions: see `evaluate`.
     batch_size: see `evaluate`.
     output: folder that caches soundtracks and embeddings; None is a temporary one.
     report_progress: receives one line at a time.
-    **settings: sampling settings of request.Request, for the generators that have them.
+    **settings: other sampling settings of request.Request, for the generators that have them.
 
   Returns:
     The content of report.json (docs/howto/compare.md): 'models' by name, and 'differences' to the first.
@@ -101,11 +103,7 @@ def compare(
     FileNotFoundError: there is no such model or data.
     ValueError: a model, a setting or the data is not valid.
   """
-  steps = settings.pop('steps', None)
-  chosen = evaluate_lib.EvaluateConfig(str(data), num_clips)
-  chosen.check()
-  if num_clips is None and chosen.synthetic_seed is not None:
-    num_clips = evaluate_lib.NUM_CLIPS
+  evaluate_lib.EvaluateConfig(str(data)).check()
   config = compare_lib.CompareConfig(
     models=[str(model) for model in models],
     data=str(data),

@@ -1,16 +1,16 @@
-"""Evaluates a model in training, every config.training.evaluate_every_steps.
+"""Evaluates a model during training, every config.training.evaluate_every_steps.
 
   loss     of the task on the clips of config.data.validation, with the same noise each time
   metrics  of soundtracks generated for clips, for generators whose codec is available; for codecs, the
            distance of reconstructions to the true sounds
-  sounds   and spectrograms of some of those clips
+  audio    of some of those clips, and their spectrograms
 
-The clips are some of config.data.validation, spread over it. Where that names none, they are synthetic ones
-that nothing is trained on, and every name begins with "procedural/": for models of other videos these say
-little.
+The clips are an evenly spread subset of config.data.validation. Without it, they are synthetic clips on which
+nothing is trained, and every name begins with "procedural/": these are not representative for models of
+other videos.
 
-Every process of a pod evaluates the averaged model on its own devices, with the same result; the first logs.
-Weights that training shards (fsdp, tensor) are sharded here, too, over the devices of one process.
+Every process evaluates the averaged model on its own devices, with the same result; the first one logs.
+Weights that are sharded in training (fsdp, tensor) are sharded here, too, over the devices of one process.
 """
 
 from collections.abc import Callable
@@ -45,10 +45,10 @@ from v2a.training import task as task_lib
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
-SYNTHETIC_PREFIX = 'procedural/'  # begins the names of metrics of procedural clips
+SYNTHETIC_PREFIX = 'procedural/'  # of the names of metrics on synthetic clips
 NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
 _BATCH = 8
-# Lengths that the synthetic set renders; of models of other clips only the loss is evaluated.
+# Lengths that the synthetic set renders; for other lengths only the loss is evaluated.
 SYNTHETIC_CLIP_S = 2.0, 30.0
 
 Evaluator = Callable[[nnx.Module, int], dict]
@@ -58,8 +58,8 @@ def make(c: ml_collections.ConfigDict, task: task_lib.Task) -> list[Evaluator]:
   """Returns the evaluators of a training; none where config.training.evaluate_every_steps is 0.
 
   Args:
-    c: of the training.
-    task: that is trained.
+    c: configuration of the training.
+    task: the task that is trained.
   """
   if not c.training.evaluate_every_steps:
     return []
@@ -104,7 +104,7 @@ class GenerationMetrics:
   def __init__(self, c: ml_collections.ConfigDict):
     self._c, self._model = c, None
     self._part = bundle.part_name(c)
-    self._codec = weights.load_export(c.init_from.codec)  # now, so that a wrong path fails before training
+    self._codec = weights.load_export(c.init_from.codec)  # here, so that a wrong path raises before training
     self._prefix, self._examples = _examples(c)
 
   def __call__(self, model: nnx.Module, step: int) -> dict:
@@ -144,7 +144,7 @@ class ReconstructionMetrics:
     if self._run is None:
       self._run = jax.jit(lambda state, wave_BNA: self._reconstruct(nnx.merge(graphdef, state), wave_BNA))
     references = evaluator.make_references(self._examples, self._rate_hz)
-    true_BNA = np.stack([reference.sound.wave_NA for reference in references])
+    true_BNA = np.stack([reference.true_sound.wave_NA for reference in references])
     wave_BNA = np.asarray(self._run(state, true_BNA), np.float32)
     sounds = [metric_lib.Sound(wave_NA, self._rate_hz) for wave_NA in wave_BNA]
     samples = [metric_lib.Sample(*pair) for pair in zip(sounds, references)]
@@ -189,18 +189,18 @@ def _validation_examples(c: ml_collections.ConfigDict) -> list[examples_lib.Exam
   return found
 
 
-def _crop(record: dict, own: clip.ClipSpec, wanted: clip.ClipSpec) -> dict:
-  """Returns the beginning of a record, where the clips of the training are shorter."""
-  if own == wanted:
+def _crop(record: dict, source: clip.ClipSpec, target: clip.ClipSpec) -> dict:
+  """Returns the first part of a record, where the clips of the training are shorter."""
+  if source == target:
     return record
   return (
     record
     | record_schema.NOT_ENCODED
     | {
-      'wave_NA': record['wave_NA'][: wanted.num_samples],
-      'num_valid_samples': min(record['num_valid_samples'], wanted.num_samples),
-      'semantic_frame_MYX3': record['semantic_frame_MYX3'][: wanted.num_semantic_frames],
-      'sync_frame_LYX3': record['sync_frame_LYX3'][: wanted.num_sync_frames],
+      'wave_NA': record['wave_NA'][: target.num_samples],
+      'num_valid_samples': min(record['num_valid_samples'], target.num_samples),
+      'semantic_frame_MYX3': record['semantic_frame_MYX3'][: target.num_semantic_frames],
+      'sync_frame_LYX3': record['sync_frame_LYX3'][: target.num_sync_frames],
       'truth': '',  # of the whole clip
     }
   )
@@ -211,7 +211,7 @@ def _with_prefix(prefix: str, values: dict) -> dict:
 
 
 def _mesh_sizes(c: ml_collections.ConfigDict) -> dict[str, int]:
-  """Returns the mesh of one process' devices, with weights sharded as in training where they allow it."""
+  """Returns the mesh of the devices of one process, with weights sharded as in training if they divide."""
   num_left, sizes = jax.local_device_count(), {'data': -1}
   for name in ('tensor', 'fsdp'):
     sizes[name] = math.gcd(num_left, num_left if c.mesh[name] == -1 else c.mesh[name])
@@ -227,7 +227,7 @@ def _gathered(model: nnx.Module) -> dict[str, np.ndarray]:
 
 
 def _shown(examples: Sequence[examples_lib.Example], sounds: Sequence[metric_lib.Sound]) -> dict:
-  """Returns summaries of some sounds, and of spectrograms of the true sound above the system's."""
+  """Returns summaries of some soundtracks, and of their spectrograms below those of the true sounds."""
   found = {}
   for example, sound in list(zip(examples, sounds))[:NUM_SHOWN]:
     found[f'sound/{example.name}'] = logger.AudioSummary(sound.wave_NA, sound.sample_rate_hz)

@@ -1,9 +1,9 @@
-"""Evaluates the classifiers behind the metrics on true sounds that none of them was trained on.
+"""Evaluates the classifiers behind the metrics on held-out true sounds.
 
   python -m v2a.evaluation.check_classifiers [--num-clips N] [--seed S]
 
-Prints each metric of the true sounds themselves, and of the true sounds of other clips (chance level). The
-results of a full run are in `docs/evaluation.md`.
+Prints each metric of the true sounds, and of those of other clips (chance level). The results of a full run
+are in `docs/evaluation.md`.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from v2a.metrics import spectra
 from v2a.metrics import synthetic
 from v2a.synthetic import clips
 
-# Neither a seed of any training nor one that models are evaluated on.
+# Neither a seed of any training nor one on which models are evaluated.
 CHECK_SEED = 9_000_001
 NUM_CLIPS = 600
 
@@ -30,20 +30,20 @@ WaveAndTruth = tuple[np.ndarray, dict]
 
 
 def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None = None) -> list[WaveAndTruth]:
-  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with tiny pictures."""
-  made = (
+  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with tiny frames."""
+  rendered = (
     clips.render(
       seed, index, scenes=scenes, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ
     )
     for index in range(num_clips)
   )
-  return [(clip.wave_NA.astype(np.float64), clip.truth) for clip in made]
+  return [(clip.wave_NA.astype(np.float64), clip.truth) for clip in rendered]
 
 
 def measure(known: Sequence[WaveAndTruth]) -> dict[str, dict]:
   """Returns for each metric its value on the true sounds, on those of other clips, and the number of clips.
 
-  Metrics that differ from others in what the model is given, not in what is measured, are left out.
+  Metrics that differ from others only in the inputs of the model are excluded.
   """
   references = [metric_lib.Reference(truth=truth) for _, truth in known]
   sounds = {i: metric_lib.Sound(wave_NA, spectra.RATE_HZ) for i, (wave_NA, _) in enumerate(known)}
@@ -60,7 +60,7 @@ def measure(known: Sequence[WaveAndTruth]) -> dict[str, dict]:
 
 
 def measure_flux(known: Sequence[WaveAndTruth]) -> dict[str, float]:
-  """Returns the F1 of onsets.detect, which has no weights, with and without music or wind in the mix."""
+  """Returns the F1 of onsets.detect, with and without music or wind in the mix."""
   counts = {'alone': np.zeros(3), 'mixed': np.zeros(3)}
   for wave_NA, truth in known:
     if truth['scene'] not in synthetic.IMPACT_SCENES:

@@ -1,9 +1,9 @@
-"""Compares several models, and soundtracks of other systems, on the same clips: metrics, costs, differences.
+"""Compares models, and soundtracks of other systems, on the same clips: metrics, costs, paired tests.
 
-All systems get the same clips, seeds and metrics, one system after the other, so that no two models share
-memory. Soundtracks are kept (`sample_cache`), and a second call with the same folder continues where the
-first ended. Differences are to the first system, paired by clip (`bootstrap`), each p corrected for the
-number of tests (Holm).
+All systems are evaluated on the same clips, seeds and metrics, one after the other, so that only one model is
+in memory. Soundtracks are cached (`sample_cache`), and a second call with the same folder continues an
+interrupted one. Differences are to the first system, paired by clip (`bootstrap`), with p-values corrected
+for the number of tests (Holm).
 """
 
 from collections.abc import Callable
@@ -17,6 +17,7 @@ from v2a.data import examples as examples_lib
 from v2a.data import folder_examples
 from v2a.data import synthetic_examples
 from v2a.evaluation import costs
+from v2a.evaluation import evaluate
 from v2a.evaluation import evaluator
 from v2a.evaluation import held_out
 from v2a.evaluation import sample_cache
@@ -34,21 +35,21 @@ NUM_SHOWN = 6
 
 @dataclasses.dataclass(frozen=True)
 class CompareConfig:
-  """What is compared with what, and how.
+  """Systems, data and settings of a comparison.
 
   Attributes:
-    models: names or folders of models, with ':GENERATOR' for another generator than the model's own; or
-      folders of wav files. Differences are to the first.
+    models: names or folders of models, with ':GENERATOR' for another generator than the model's first; or
+      folders of WAV files. Differences are to the first one.
     data: as `v2a evaluate --data`.
-    num_clips: how many; None for all of a folder.
+    num_clips: number of clips; None is evaluate.NUM_CLIPS of the synthetic set, all of a folder.
     seed: first seed of the noise.
-    num_seeds: soundtracks generated for each clip, each with a seed of its own.
-    steps: each model is evaluated with each of these numbers of sampling steps; () for its own number.
-    settings: of generate.Request, None for the model's own; without steps.
+    num_seeds: soundtracks per clip, each with its own seed.
+    steps: each model is evaluated with each of these numbers of sampling steps; () for its default.
+    settings: of request.Request except steps; None for the model's default.
     has_captions: whether models are given the annotations.
     batch_size: soundtracks generated at once.
     clip_s: length of the clips; None is one window of the models.
-    mesh_sizes: how models lie on the devices, see v2a.sampling.bundle.Bundle.
+    mesh_sizes: sharding of models over devices, see v2a.sampling.bundle.Bundle.
   """
 
   models: Sequence[str]
@@ -78,8 +79,8 @@ class Comparison:
   """The result of a comparison.
 
   Attributes:
-    result: JSON-able; all of it.
-    shown: some clips, of different scenes as far as there are any.
+    result: the report, JSON-able.
+    shown: some clips, of different scenes if there are several.
     failures: one line for each clip that could not be read.
   """
 
@@ -90,7 +91,7 @@ class Comparison:
 
 @dataclasses.dataclass(frozen=True)
 class _SystemSpec:
-  """One column of the report: a model at one number of steps, or a folder of soundtracks."""
+  """One column of the report: a model with a number of steps, or a folder of soundtracks."""
 
   name: str
   series: str
@@ -127,9 +128,9 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
       label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
       found.append(_SystemSpec(label, name, path, generator, steps, False))
   labels = [each.name for each in found]
-  twice = sorted({label for label in labels if labels.count(label) > 1})
-  if twice:
-    raise ValueError(f'each model may be named once; got {", ".join(twice)} more than once.')
+  repeated = sorted({label for label in labels if labels.count(label) > 1})
+  if repeated:
+    raise ValueError(f'each model may be named once; got {", ".join(repeated)} more than once.')
   if len(found) < 2:
     raise ValueError(
       f'a comparison needs at least two models, folders or numbers of steps; got {len(found)}.'
@@ -157,7 +158,7 @@ class _Clips:
     self.failures: list[str] = []
 
   def __call__(self, spec: clip_lib.ClipSpec) -> list[examples_lib.Example]:
-    """Returns the clips at the rates of a ClipSpec. Raises ValueError where its duration is another."""
+    """Returns the clips at the rates of a ClipSpec; raises ValueError if its duration differs from others."""
     if spec not in self._by_spec:
       if any(known.duration_s != spec.duration_s for known in self._by_spec):
         known = next(iter(self._by_spec))
@@ -169,16 +170,18 @@ class _Clips:
       if self.seed is None:
         self.left_out, self.failures = {}, []
         folder = pathlib.Path(self._config.data)
-        # Progress of the first reading alone, whatever the number of models.
+        # Progress is reported for the first model only.
         report = None if self._by_spec else self._report
         found = folder_examples.read(folder, num_clips, spec, self.left_out, report, self.failures)
       else:
-        found = synthetic_examples.render(self.seed, num_clips, spec, report=self._report)
+        found = synthetic_examples.render(
+          self.seed, num_clips or evaluate.NUM_CLIPS, spec, report=self._report
+        )
       self._by_spec[spec] = list(found)
     return self._by_spec[spec]
 
   def references(self, spec: clip_lib.ClipSpec) -> list[metric_lib.Reference]:
-    """Returns what soundtracks of the clips are measured against, shared by systems of the same rates."""
+    """Returns the references of the clips, shared by systems of the same rates."""
     if spec not in self._references:
       self._references[spec] = evaluator.make_references(self(spec), spec.sample_rate_hz)
     return self._references[spec]
@@ -189,18 +192,18 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
 
   Args:
     config: the systems and the settings.
-    folder: where generated soundtracks are kept, and found again.
+    folder: of the cache of soundtracks and embeddings.
     report: receives one line of progress at a time.
 
   Raises:
     FileNotFoundError: there is no such model or data.
-    ValueError: a model, a request, a folder of sounds or the data is not valid; before anything is generated.
+    ValueError: a model, a request, a folder of soundtracks or the data is not valid; before generation.
   """
   systems = system_specs(config)
   clips = _Clips(config, report)
   spec = _check(systems, config, clips)
   metrics = registry.load(embeddings=folder / registry.EMBEDDINGS_FOLDER)
-  entries, observed, shown = {}, {}, _choose(clips(spec), spec.sample_rate_hz)
+  entries, observed, shown = {}, {}, _select_shown(clips(spec), spec.sample_rate_hz)
   for number, system in enumerate(systems, 1):
     report_system = lambda line, number=number, system=system: report(
       f'{number}/{len(systems)} {system.name}: {line}'
@@ -228,7 +231,7 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
 
 
 def _check(systems: Sequence[_SystemSpec], config: CompareConfig, clips: _Clips) -> clip_lib.ClipSpec:
-  """Returns the ClipSpec of the first model; finds faults of all systems before anything is generated."""
+  """Returns the ClipSpec of the first model; raises the errors of all systems before generation."""
   specs = {}
   for system in systems:
     if not system.is_external:
@@ -242,7 +245,7 @@ def _check(systems: Sequence[_SystemSpec], config: CompareConfig, clips: _Clips)
   return spec
 
 
-def _choose(examples: Sequence[examples_lib.Example], sample_rate_hz: int) -> dict[int, ShownExample]:
+def _select_shown(examples: Sequence[examples_lib.Example], sample_rate_hz: int) -> dict[int, ShownExample]:
   """Returns clips for the page, by index: the first of each scene, then the second, and so on."""
   rank: dict[str, int] = {}
   order = []
@@ -250,9 +253,11 @@ def _choose(examples: Sequence[examples_lib.Example], sample_rate_hz: int) -> di
     scene = example.truth['scene']
     rank[scene] = rank.get(scene, -1) + 1
     order.append((rank[scene], i))
-  chosen = sorted(i for _, i in sorted(order)[:NUM_SHOWN])
-  references = evaluator.make_references([examples[i] for i in chosen], sample_rate_hz)
-  return {i: ShownExample(examples[i], made.sound, {}) for i, made in zip(chosen, references)}
+  selected = sorted(i for _, i in sorted(order)[:NUM_SHOWN])
+  references = evaluator.make_references([examples[i] for i in selected], sample_rate_hz)
+  return {
+    i: ShownExample(examples[i], reference.true_sound, {}) for i, reference in zip(selected, references)
+  }
 
 
 def _evaluate(
@@ -265,7 +270,7 @@ def _evaluate(
   report: ProgressFn,
 ) -> tuple[dict, evaluator.EvalResult]:
   """Returns the entry of one system, and its evaluation."""
-  evaluate = lambda evaluated, spec, **more: evaluator.evaluate(
+  run = lambda evaluated, spec, **more: evaluator.evaluate(
     evaluated, clips(spec), file_names.printable(config.data), config.seed, metrics=metrics,
     report_progress=report, num_seeds=config.num_seeds, has_captions=config.has_captions,
     references=clips.references(spec), **more)  # fmt: skip
@@ -273,7 +278,7 @@ def _evaluate(
     samples = sample_cache.read_folder(
       pathlib.Path(system.path), clips(spec), spec.sample_rate_hz, system.name
     )
-    found = evaluate(samples.system, spec, clip_rate_hz=spec.sample_rate_hz)
+    found = run(samples.system, spec, clip_rate_hz=spec.sample_rate_hz)
     entry = _entry(system, found) | {
       'held_out': None, 'settings': None, 'costs': None, 'length_adjusted': samples.length_adjusted,
       'num_unused_files': samples.num_unused}  # fmt: skip
@@ -286,7 +291,7 @@ def _evaluate(
     folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
   )
   adapted = dataclasses.replace(cache.wrap(systems_lib.adapt(model, request)), name=system.name)
-  found = evaluate(adapted, spec, batch_size=batch_size)
+  found = run(adapted, spec, batch_size=batch_size)
   entry = _entry(system, found) | {
     'held_out': None if trained_on is None else not trained_on,
     'settings': systems_lib.resolve(model, request, config.has_captions),
@@ -308,7 +313,7 @@ def _costs(
   measured: sample_cache.MeasuredCosts,
   report: ProgressFn,
 ) -> dict:
-  report('counting operations')
+  report('counting FLOPs')
   num_windows = systems_lib.num_windows(model, request, spec.num_samples)
   sampling, exports = costs.sampling_costs(model, request), costs.sampling_parts(model, request.generator)
   return {

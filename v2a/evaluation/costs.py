@@ -1,4 +1,4 @@
-"""What a model costs: parameters, floating-point operations (v2a.flops), network evaluations, memory."""
+"""Costs of a model: parameters, floating-point operations (v2a.flops), network evaluations, memory."""
 
 from collections.abc import Mapping
 import dataclasses
@@ -17,23 +17,23 @@ from v2a.training import costs as training_costs
 
 
 def sampling_parts(model: bundle.Bundle, generator: str | None = None) -> dict[str, weights.Export]:
-  """Returns the parts of a model that draw: a generator, None for the first, and its codec."""
+  """Returns the parts of a model that sample: a generator, None for the first, and its codec."""
   chosen = model.generator(generator)
   return {part: model.exports[part] for part in (chosen.codec, chosen.name)}
 
 
 def num_parameters(exports: Mapping[str, weights.Export]) -> dict[str, int]:
-  """Returns how many numbers each part has learned, and all of them together."""
+  """Returns the number of parameters of each part, and their sum."""
   found = {part: sum(array.size for array in export.arrays.values()) for part, export in exports.items()}
   return {**found, 'all': sum(found.values())}
 
 
 def training_flops(exports: Mapping[str, weights.Export]) -> dict[str, int | None]:
-  """Returns the operations that the last training of each part took, and their sum; None where not known.
+  """Returns the FLOPs of the last training of each part, and their sum; None where they are not known.
 
-  Optimizer steps times clips a step times the operations of a clip, forward and backward: those that the
-  training recorded in the export (`flops_per_clip`), else those of the traced loss of the export's
-  configuration. What a part was initialised from is not counted.
+  Optimizer steps times batch size times the FLOPs of a clip, forward and backward: those recorded in the
+  export (`flops_per_clip`), else those of the traced loss of the export's configuration. The training of
+  initial weights is not counted.
 
   Args:
     exports: by part.
@@ -44,13 +44,13 @@ def training_flops(exports: Mapping[str, weights.Export]) -> dict[str, int | Non
     is_known = 'step' in about and 'batch_size' in about
     each = about.get('flops_per_clip') or (training_costs.flops_per_clip(export.config) if is_known else None)
     found[part] = int(about['step'] * about['batch_size'] * each) if is_known else None
-  total = None if None in found.values() else sum(found.values())
-  return {**found, 'all': total}
+  known = [value for value in found.values() if value is not None]
+  return {**found, 'all': sum(known) if len(known) == len(found) else None}
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplingCosts:
-  """What one soundtrack of one window costs.
+  """Costs of one soundtrack of one window.
 
   Attributes:
     network_evaluations: of the generator, all branches of guidance counted.
@@ -62,7 +62,7 @@ class SamplingCosts:
 
 
 def sampling_costs(model: bundle.Bundle, request: request_lib.Request) -> SamplingCosts:
-  """Returns what a soundtrack costs that is drawn from a picture and a prompt.
+  """Returns the costs of a soundtrack that is generated from video and a prompt.
 
   Args:
     model: see v2a.sampling.bundle.load.
@@ -72,10 +72,10 @@ def sampling_costs(model: bundle.Bundle, request: request_lib.Request) -> Sampli
   num_rows = model.num_shards
   spec = model.clip_spec
   size = spec.frame_size, spec.frame_size, 3
-  counts = spec.num_semantic_frames, spec.num_sync_frames
-  frames = [np.zeros((num, *size), np.uint8) for num in counts]
+  semantic_frame_MYX3 = np.zeros((spec.num_semantic_frames, *size), np.uint8)
+  sync_frame_LYX3 = np.zeros((spec.num_sync_frames, *size), np.uint8)
   empty_TC = model.generator(request.generator).initial_canvas(spec.num_latents)
-  row = jobs.Row(request, 0, 0, '', True, *frames, empty_TC)
+  row = jobs.Row(request, 0, 0, '', True, semantic_frame_MYX3, sync_frame_LYX3, empty_TC)
   run = lambda inputs, weights_G: model.sample(inputs, weights_G, **resolved.static)
   inputs = jobs.stack(model, resolved, [row] * num_rows)
   traced, sound = jax.make_jaxpr(run, return_shape=True)(inputs, resolved.weights_G)
@@ -90,16 +90,16 @@ _STATUS = pathlib.Path('/proc/self/status')
 
 
 class PeakMemory:
-  """The most memory that was held since this was made: of a device that keeps count, else of this process.
+  """The peak memory since construction: of the device if it reports it, else of this process.
 
-  A device counts from the start of the process, and so never less than for the models before. On a CPU it is
-  the resident size of the whole process, the clips and the interpreter included.
+  A device reports the peak since the start of the process, which includes earlier models. On a CPU it is the
+  resident set size of the process, which includes the clips and the interpreter.
   """
 
   def __init__(self):
     self._has_reset = False
     try:
-      # 5 resets the peak of the resident size (man 5 proc); absent outside Linux.
+      # 5 resets the peak of the resident set size (man 5 proc); Linux only.
       _CLEAR_PEAK.write_text('5')
       self._has_reset = True
     except OSError:

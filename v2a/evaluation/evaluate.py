@@ -24,15 +24,15 @@ ProgressFn = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class EvaluateConfig:
-  """What to evaluate on, and how.
+  """Data and settings of an evaluation.
 
   Attributes:
     data: the synthetic set as 'synthetic:SEED' or 'synthetic:heldout', or a folder of records or of videos.
-    num_clips: how many; None is NUM_CLIPS of the synthetic set, all of a folder.
+    num_clips: number of clips; None is NUM_CLIPS of the synthetic set, all of a folder.
     clips_per_scene: of the synthetic set, instead of num_clips.
     clip_s: length of the clips; None is one window of the model.
     seed: first seed of the noise.
-    num_seeds: soundtracks per clip, each with a seed of its own; metrics are averaged over them.
+    num_seeds: soundtracks per clip, each with its own seed; metrics are averaged over them.
     has_captions: whether the model is given the annotations of the clips as prompts.
     batch_size: soundtracks generated at once.
     groups: groups of metrics, of registry.GROUPS.
@@ -54,7 +54,7 @@ class EvaluateConfig:
     return synthetic_examples.parse_seed(self.data)
 
   def check(self) -> None:
-    """Raises FileNotFoundError or ValueError where the data is not there; before a model is loaded."""
+    """Raises FileNotFoundError or ValueError if there is no such data; before a model is loaded."""
     if self.synthetic_seed is not None:
       return
     folder = pathlib.Path(self.data)
@@ -77,7 +77,7 @@ class LoadedExamples:
   Attributes:
     examples: the clips.
     trained_on: names of those that the model was trained on; None where that is not known.
-    left_out: how many clips of a folder were left out, by reason.
+    left_out: number of excluded clips of a folder, by reason.
     failures: one line for each clip that could not be read.
   """
 
@@ -94,11 +94,11 @@ def load_examples(
 
   Args:
     bundle: the model.
-    config: names the data.
+    config: of the data.
     report_progress: receives one line at a time.
 
   Raises:
-    FileNotFoundError, ValueError: the data is not there or not valid.
+    FileNotFoundError, ValueError: there is no such data, or it is not valid.
   """
   spec, seed = systems.clip_spec(bundle, config.clip_s), config.synthetic_seed
   left_out: dict[str, int] = {}
@@ -144,13 +144,13 @@ def evaluate(
     request: its generator and sampling settings.
     loaded: the clips, see `load_examples`.
     config: how to evaluate.
-    output: folder that caches soundtracks and embeddings, so that a second call continues; None is none.
+    output: folder that caches soundtracks and embeddings; None caches nothing.
     report_progress: receives one line at a time.
 
   Raises:
-    ValueError: fewer than two clips, or weights of a measuring network that cannot be read.
+    ValueError: fewer than two clips, or weights of a metric's network that cannot be read.
   """
-  # Before anything is generated: unreadable weights are an error at once.
+  # Before generation, so that unreadable weights raise early.
   metrics = registry.load(config.groups, output and output / registry.EMBEDDINGS_FOLDER)
   system, batch_size = systems.adapt(bundle, request), systems.batch_size(bundle, config.batch_size)
   if output is not None:

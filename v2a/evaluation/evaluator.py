@@ -1,27 +1,27 @@
-"""Generates the soundtracks that the metrics need, and computes value, floor and ceiling of each metric.
+"""Generates soundtracks for the metrics, and computes value, floor and ceiling of each metric.
 
-  value    the system given this clip's picture, annotation and transcript
-  floor    mismatched-condition baseline: the same system given another clip's, measured against this clip;
-           of onset metrics also a time-shifted one (v2a.evaluation.scoring)
+  value    the system with the frames, annotation and transcript of this clip
+  floor    mismatched-condition baseline: the same system with those of another clip, measured against this
+           clip; for onset metrics also a time-shifted one (v2a.evaluation.scoring)
   ceiling  codec upper bound: the true sound through the system's codec
 
-The floor needs no soundtracks of its own: those of other clips are there already. The other clip is the next
-one of those that the metric selects, so that the floor is the value of the right kind of sound at the wrong
-times; for music it is the next clip without music. The ceiling of `music_rate_negative` is the true sound
-without its off-screen music. A ratio is divided by the value, the floor by the same value, the ceiling by the
-ceiling.
+The floor uses the soundtracks of other clips. The other clip is the next one that the metric selects, so that
+the floor is the value of the right kind of sound at the wrong times; for music it is the next clip without
+music. The ceiling of `music_rate_negative` is the true sound without its off-screen music. A ratio and its
+floor are divided by the value of the denominator, its ceiling by the ceiling.
 
-With several seeds every soundtrack is generated several times: a value is the mean over seeds, its interval
-covers clips and seeds (v2a.metrics.bootstrap). Metrics with a variant (a corrupted picture, a negative
-prompt) are measured on soundtracks of their own, all others on those of the clean pictures.
+With several seeds every soundtrack is generated once per seed: a value is the mean over seeds, and its
+interval covers clips and seeds (v2a.metrics.bootstrap). Metrics with a variant (corrupted video, a negative
+prompt) are measured on soundtracks of that variant, all others on those of clean video.
 
-A system is a callable, so that the true sounds, or those of other clips, can be measured as if a model had
-generated them, see `tests/evaluation`.
+A system is a callable, so that the true sounds, or those of other clips, can be evaluated like those of a
+model, see `tests/evaluation`.
 """
 
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import itertools
@@ -48,16 +48,16 @@ Sounds = dict[int, metric_lib.Sound]
 
 @dataclasses.dataclass(frozen=True)
 class System:
-  """What is evaluated.
+  """A system to evaluate.
 
   Attributes:
-    name: how the report calls it.
-    generate: conditions to wave_BNA at `sample_rate_hz`, in the same order.
-    reconstruct: wave_BNA at the clips' rate to wave_BNA, the round trip through the codec.
-    sample_rate_hz: rate of what both return.
-    is_external: whether its soundtracks were generated beforehand, once, for the clean pictures: no
-      corruption, negative prompt or seed changes them.
-    no_negative_prompt_reason: why it cannot be given a negative prompt; '' where it can.
+    name: its name in the report.
+    generate: conditions -> wave_BNA at `sample_rate_hz`, in the same order.
+    reconstruct: wave_BNA at the clips' rate -> wave_BNA, the round trip through the codec.
+    sample_rate_hz: rate of the outputs of both.
+    is_external: whether its soundtracks were generated beforehand, once, for clean video, so that they do not
+      depend on corruption, negative prompt or seed.
+    no_negative_prompt_reason: why it does not support a negative prompt; '' where it does.
   """
 
   name: str
@@ -74,7 +74,7 @@ class ClipScore:
 
   Attributes:
     index: of the clip among the examples.
-    value: score of the system; None where the sound allows none, or there is no soundtrack.
+    value: score of the system; None where the metric is not defined, or without a soundtrack.
     floor: score of the other clip's soundtrack, or None.
     ceiling: score of the true sound through the codec, or None.
   """
@@ -87,16 +87,16 @@ class ClipScore:
 
 @dataclasses.dataclass(frozen=True)
 class EvalResult:
-  """The report's object, and what it was computed from.
+  """The report, and the scores and soundtracks from which it was computed.
 
   Attributes:
-    result: JSON-able; all metrics.
-    scores: by the name of a metric, one of each clip that it selects, in the order of the examples; first
-      seed.
+    result: the report, JSON-able.
+    scores: by the name of a metric, the score of each clip that it selects, in the order of the examples;
+      first seed.
     sounds_by_variant: the soundtracks by the index of their clip; first seed.
     codec_sounds: the true sounds through the codec by the index of their clip; {} without ceilings.
-    references: what the soundtracks were measured against, in the order of the examples.
-    observed_scores: by group and name of a metric, what its value is computed from, for paired tests.
+    references: of the examples, in their order.
+    observed_scores: by group and name of a metric, the scores of its value, for paired tests.
   """
 
   result: dict
@@ -108,12 +108,12 @@ class EvalResult:
 
   @property
   def sounds(self) -> Sounds:
-    """The soundtracks of the clean pictures by the index of their clip; first seed."""
+    """The soundtracks of clean video by the index of their clip; first seed."""
     return self.sounds_by_variant[metric_lib.CLEAN_VARIANT]
 
 
 class _Progress:
-  """Reports how far a stage has come and how long it will take."""
+  """Reports the progress of a stage and the remaining time."""
 
   def __init__(self, stage: str, total: int, report_progress: ProgressFn):
     self._stage, self._total, self._report = stage, total, report_progress
@@ -144,15 +144,15 @@ def in_batches(
 ) -> Iterator[np.ndarray]:
   """Yields the wave_NA that `run` returns for each row, in the order of the rows, at spectra.RATE_HZ.
 
-  The last batch is padded with its last row, so that one compiled program serves all; the waves of the
-  padding are dropped. Rows are read, and waves computed, a batch at a time.
+  The last batch is padded with its last row, so that there is one batch size and one compilation; the waves
+  of the padding are dropped. Rows are read, and waves computed, one batch at a time.
 
   Args:
-    run: rows to wave_BNA, in the same order; always given `batch_size` rows.
-    rows: one a wave; may be lazy.
-    batch_size: rows at once.
-    sample_rate_hz: of what `run` returns.
-    on_batch: called after each batch with how many rows are done.
+    run: rows -> wave_BNA, in the same order; always called with `batch_size` rows.
+    rows: one per waveform; may be lazy.
+    batch_size: rows per batch.
+    sample_rate_hz: of the waveforms that `run` returns.
+    on_batch: called after each batch with the number of processed rows.
   """
   for wave_NA in _in_batches(run, rows, batch_size, on_batch):
     yield spectra.resample(wave_NA, sample_rate_hz)
@@ -172,7 +172,7 @@ def _in_batches(
 def make_references(
   examples: Sequence[examples_lib.Example], sample_rate_hz: int
 ) -> list[metric_lib.Reference]:
-  """Returns what soundtracks of each example are measured against.
+  """Returns the reference of each example.
 
   Args:
     examples: the clips.
@@ -199,21 +199,21 @@ def evaluate(
   """Returns all metrics of a system on a set of clips.
 
   Args:
-    system: what is evaluated.
+    system: the system.
     examples: the clips; at least two, for the floor.
-    data: how the report calls them.
+    data: their name in the report.
     seed: first seed of the initial noise.
-    batch_size: soundtracks generated at once; the last batch is padded, so that one program serves all.
-    metrics: see registry.load; None for all. Those that others are relative to must be among them.
+    batch_size: soundtracks generated at once; the last batch is padded.
+    metrics: see registry.load; None for all. Those to which others are relative must be included.
     report_progress: receives one line at a time.
-    num_seeds: how often every soundtrack is generated, under the seeds from `seed` on.
+    num_seeds: number of soundtracks of each clip, with the seeds from `seed` on.
     has_captions: whether the system is given the annotations of the clips.
-    has_ceilings: whether the true sounds are measured through the codec.
+    has_ceilings: whether ceilings are computed.
     clip_rate_hz: rate of the clips' sounds; None is the system's.
-    references: of `make_references`, where several systems share them; None makes them.
+    references: of `make_references`, where several systems share them; None computes them.
 
   Raises:
-    ValueError: fewer than two clips, or the system returned what is no sound.
+    ValueError: fewer than two clips, or the system returned an invalid waveform.
   """
   if len(examples) < 2:
     raise ValueError(
@@ -225,43 +225,21 @@ def evaluate(
   references = make_references(examples, clip_rate_hz) if references is None else references
   generator = _Generator(system, examples, batch_size, has_captions, report_progress)
   selected = {metric.name: scoring.select(metric, references) for metric in metrics}
-  ceilings = generator.codec_sounds(selected, metrics) if has_ceilings else {}
-  parts, sounds_by_variant = [], {}
+  codec_sounds = generator.codec_sounds(selected, metrics) if has_ceilings else {}
+  scores_by_seed, sounds_by_variant = [], {}
   for number in range(num_seeds):
     measured = [metric for metric in metrics if metric.is_per_seed or not number]
     sounds, reasons = generator.sounds(measured, selected, seed + number)
     sounds_by_variant = sounds_by_variant or sounds
     report_progress('computing metrics')
-    samples = {variant: scoring.Samples(each, references) for variant, each in sounds.items()}
-    upper = {} if number else {key: scoring.Samples(each, references) for key, each in ceilings.items()}
-    clean = sounds[metric_lib.CLEAN_VARIANT]
-    shifted = (
-      [] if number else [scoring.Samples(clean, each) for each in scoring.shift_references(references)]
-    )
-    parts.append(
-      {
-        metric.name: scoring.score_metric(
-          metric,
-          references,
-          selected[metric.name],
-          samples.get(metric.variant),
-          samples[metric_lib.CLEAN_VARIANT],
-          upper.get(metric.ceiling),
-          reasons.get(metric.variant, ''),
-          shifted,
-        )
-        for metric in measured
-      }
-    )
+    # Ceilings and time-shifted floors are of the first seed alone.
+    ceilings, shifted = ({}, []) if number else (codec_sounds, scoring.shift_references(references))
+    scores_by_seed.append(_score_seed(measured, references, selected, sounds, reasons, ceilings, shifted))
   scores = {
-    metric.name: scoring.merge_seeds([part[metric.name] for part in parts if metric.name in part])
+    metric.name: scoring.merge_seeds([each[metric.name] for each in scores_by_seed if metric.name in each])
     for metric in metrics
   }
   entries, observed = scoring.entries(metrics, scores)
-  # Notes of distribution metrics count their refused clips.
-  counted = {metric.name: scores[metric.name] for metric in metrics if metric.group != 'distribution'}
-  protocol = provenance.describe(examples, clip_rate_hz, has_captions, counted)
-  embedders = distribution.describe_embedders(metrics)
   result = {
     'model': system.name,
     'data': data,
@@ -269,16 +247,61 @@ def evaluate(
     'seed': seed,
     'num_seeds': num_seeds,
     **entries,
-    'protocol': protocol | ({'embedders': embedders} if embedders else {}),
-    # Silent soundtracks count in every metric; a reader of the metrics should know of them.
-    'silent': [
-      examples[i].name
-      for i, sound in sounds_by_variant[metric_lib.CLEAN_VARIANT].items()
-      if not np.any(sound.wave_NA)
-    ],
+    'protocol': _protocol(examples, clip_rate_hz, has_captions, metrics, scores),
+    # Silent soundtracks count in every metric, so the report lists them.
+    'silent': _silent_names(examples, sounds_by_variant[metric_lib.CLEAN_VARIANT]),
   }
   clip_scores = {name: _clip_scores(each) for name, each in scores.items()}
-  return EvalResult(result, clip_scores, sounds_by_variant, ceilings.get('codec', {}), references, observed)
+  return EvalResult(
+    result, clip_scores, sounds_by_variant, codec_sounds.get('codec', {}), references, observed
+  )
+
+
+def _score_seed(
+  metrics: Sequence[metric_lib.Metric],
+  references: Sequence[metric_lib.Reference],
+  selected: Mapping[str, list[int]],
+  sounds: Mapping[metric_lib.Variant, Sounds],
+  reasons: Mapping[metric_lib.Variant, str],
+  ceilings: Mapping[metric_lib.Ceiling, Sounds],
+  shifted: Sequence[Sequence[metric_lib.Reference]],
+) -> dict[str, scoring.MetricScores]:
+  """Returns the scores of metrics under one seed by name, see `scoring.score_metric`."""
+  samples = {variant: scoring.Samples(each, references) for variant, each in sounds.items()}
+  clean = sounds[metric_lib.CLEAN_VARIANT]
+  ceiling_samples = {kind: scoring.Samples(each, references) for kind, each in ceilings.items()}
+  shifted_samples = [scoring.Samples(clean, each) for each in shifted]
+  return {
+    metric.name: scoring.score_metric(
+      metric,
+      references,
+      selected[metric.name],
+      samples.get(metric.variant),
+      samples[metric_lib.CLEAN_VARIANT],
+      ceiling_samples.get(metric.ceiling),
+      reasons.get(metric.variant, ''),
+      shifted_samples,
+    )
+    for metric in metrics
+  }
+
+
+def _protocol(
+  examples: Sequence[examples_lib.Example],
+  clip_rate_hz: int,
+  has_captions: bool,
+  metrics: Sequence[metric_lib.Metric],
+  scores: Mapping[str, scoring.MetricScores],
+) -> dict:
+  # Notes of distribution metrics count their unsupported clips.
+  counted = {metric.name: scores[metric.name] for metric in metrics if metric.group != 'distribution'}
+  protocol = provenance.describe(examples, clip_rate_hz, has_captions, counted)
+  embedders = distribution.describe_embedders(metrics)
+  return protocol | ({'embedders': embedders} if embedders else {})
+
+
+def _silent_names(examples: Sequence[examples_lib.Example], sounds: Sounds) -> list[str]:
+  return [examples[i].name for i, sound in sounds.items() if not np.any(sound.wave_NA)]
 
 
 class _Generator:
@@ -298,7 +321,7 @@ class _Generator:
   def sounds(
     self, metrics: Sequence[metric_lib.Metric], selected: dict[str, list[int]], seed: int
   ) -> tuple[dict[metric_lib.Variant, Sounds], dict[metric_lib.Variant, str]]:
-    """Returns the soundtracks of one seed by variant, and why those of other variants cannot be had."""
+    """Returns the soundtracks of one seed by variant, and the reasons of unavailable variants."""
     everything = range(len(self._examples))
     found = {metric_lib.CLEAN_VARIANT: self._generate(everything, metric_lib.CLEAN_VARIANT, seed)}
     reasons: dict[metric_lib.Variant, str] = {}
@@ -315,7 +338,7 @@ class _Generator:
 
   def _unavailable_reason(self, variant: metric_lib.Variant, indices: Sequence[int]) -> str:
     if self._system.is_external:
-      return 'the soundtracks were generated beforehand, for the clean pictures'
+      return 'the soundtracks were generated beforehand, for clean video'
     if variant.negative_text and self._system.no_negative_prompt_reason:
       return self._system.no_negative_prompt_reason
     if variant.corruption != 'clean' and any(self._examples[i].paired_variant is None for i in indices):
@@ -327,23 +350,27 @@ class _Generator:
   ) -> dict[metric_lib.Ceiling, Sounds]:
     """Returns the true sounds through the codec, by kind of ceiling.
 
-    Without music only those that a metric needs; none where the sound without music is not known.
+    Those without music only where a metric needs them and the sound without music is known.
     """
     examples = self._examples
-    whole = self._reconstruct(range(len(examples)), [each.wave_NA for each in examples], 'codec round trips')
-    wanted = {
+    with_music = self._reconstruct(
+      range(len(examples)), [each.wave_NA for each in examples], 'codec round trips'
+    )
+    needed = {
       i for metric in metrics if metric.ceiling == 'codec_without_music' for i in selected[metric.name]
     }
     is_mixed = lambda i: synthetic.has_unnamed_music(examples[i].truth)
-    indices = sorted(i for i in wanted if is_mixed(i) and examples[i].no_music_wave_NA is not None)
-    waves = [examples[i].no_music_wave_NA for i in indices]
-    dry = self._reconstruct(indices, waves, 'codec, without music') if indices else {}
-    dry |= {i: whole[i] for i in wanted if not is_mixed(i)}
-    return {'codec': whole, 'codec_without_music': dry}
+    waves = {i: examples[i].no_music_wave_NA for i in sorted(needed) if is_mixed(i)}
+    waves = {i: wave_NA for i, wave_NA in waves.items() if wave_NA is not None}
+    without_music = (
+      self._reconstruct(list(waves), list(waves.values()), 'codec, without music') if waves else {}
+    )
+    without_music |= {i: with_music[i] for i in needed if not is_mixed(i)}
+    return {'codec': with_music, 'codec_without_music': without_music}
 
   def _generate(self, indices: Sequence[int], variant: metric_lib.Variant, seed: int) -> Sounds:
     system, examples = self._system, self._examples
-    # Dialogue last: a batch without any transcript needs one network evaluation less.
+    # Dialogue last: a batch without transcripts needs one network evaluation less.
     indices = sorted(indices, key=lambda i: bool(examples[i].truth['transcript']))
     stage = 'soundtracks' + (f' ({variant.corruption})' if variant.corruption != 'clean' else '')
     stage += f' without {variant.negative_text}' if variant.negative_text else ''
@@ -383,5 +410,5 @@ def _checked(wave_BNA: np.ndarray, batch_size: int, name: str) -> np.ndarray:
   if wave_BNA.ndim != 3 or len(wave_BNA) != batch_size:
     raise ValueError(f"model '{name}' must return ({batch_size}, samples, channels); got {wave_BNA.shape}.")
   if not np.isfinite(wave_BNA).all():
-    raise ValueError(f"model '{name}' returned NaN or infinity; wanted sound.")
+    raise ValueError(f"model '{name}' returned NaN or infinity.")
   return wave_BNA

@@ -1,4 +1,4 @@
-"""Which clips of an evaluation a model was trained on: those are not held out."""
+"""Finds the clips of an evaluation on which a model was trained, which are not held out."""
 
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -14,37 +14,40 @@ from v2a.synthetic import record_ids
 
 
 def trained_seeds(model: bundle.Bundle) -> set[int] | None:
-  """Returns the seeds of the synthetic clips that any part was trained on; None where that is not known.
+  """Returns the seeds of the synthetic clips on which any part was trained; None where that is not known.
 
-  The configuration of a packed model lists them; else the training records must be on this machine.
+  The configuration of a packaged model lists them; otherwise the training records must be available.
   """
   seeds: set[int] = set()
   for export in model.exports.values():
     data = export.config.data
-    folders = _present(set(data.train))
-    if not data.synthetic_seeds and folders is None:
+    folders = _all_present(set(data.train))
+    if data.synthetic_seeds:
+      seeds.update(data.synthetic_seeds)
+    elif folders is None:
       return None
-    seeds.update(data.synthetic_seeds or record_ids.seeds(records.sample_ids(folders)))
+    else:
+      seeds.update(record_ids.seeds(records.sample_ids(folders)))
   return seeds
 
 
 def _training_folders(model: bundle.Bundle) -> list[str] | None:
-  """Returns the folders of records that any part was trained on; None where some are missing."""
-  return _present({folder for export in model.exports.values() for folder in export.config.data.train})
+  """Returns the folders of records on which any part was trained; None where some are missing."""
+  return _all_present({folder for export in model.exports.values() for folder in export.config.data.train})
 
 
-def _present(folders: set[str]) -> list[str] | None:
-  is_here = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in folders]
-  return sorted(folders) if folders and all(is_here) else None
+def _all_present(folders: set[str]) -> list[str] | None:
+  is_present = [(pathlib.Path(folder) / records.MANIFEST).is_file() for folder in folders]
+  return sorted(folders) if folders and all(is_present) else None
 
 
 def trained_on(
   model: bundle.Bundle,
-  chosen: Sequence[examples.Example],
+  evaluated: Sequence[examples.Example],
   seed: int | None,
   report: Callable[[str], None] = lambda line: None,
 ) -> list[str] | None:
-  """Returns the names of the clips that any part of a model was trained on; None where that is not known.
+  """Returns the names of the clips on which any part of a model was trained; None where that is not known.
 
   Clips of the synthetic set are not held out where any clip of their seed was trained on. Clips of a folder
   are compared with every training clip by id, audio and frames, so that neither another name nor other frames
@@ -53,7 +56,7 @@ def trained_on(
 
   Args:
     model: see v2a.sampling.bundle.load.
-    chosen: the clips that are evaluated.
+    evaluated: the clips.
     seed: of the synthetic set; None for clips of a folder.
     report: receives one line of progress at a time.
 
@@ -62,7 +65,7 @@ def trained_on(
   """
   if seed is not None:
     seeds = trained_seeds(model)
-    return None if seeds is None else [example.name for example in chosen if seed in seeds]
+    return None if seeds is None else [example.name for example in evaluated if seed in seeds]
   folders = _training_folders(model)
   if folders is None:
     return None
@@ -70,10 +73,10 @@ def trained_on(
   spec = model.clip_spec
 
   def hashes_of(wave_NA: np.ndarray, sync_frame_LYX3: np.ndarray) -> list[str]:
-    # Of the first window, since clips that are evaluated may be longer than those trained on, or shorter.
+    # Of the first window, since evaluated clips and training clips may differ in length.
     return _hashes(wave_NA[: spec.num_samples], sync_frame_LYX3[: spec.num_sync_frames])
 
-  for example in chosen:
+  for example in evaluated:
     hashes = {example.name, *hashes_of(example.wave_NA, example.frames[1])}
     if {'seed', 'index'} <= set(example.truth):
       hashes.add(record_ids.make(example.truth['seed'], example.truth['index']))
@@ -92,5 +95,5 @@ def trained_on(
 
 
 def _hashes(*arrays: np.ndarray) -> list[str]:
-  """Returns the hashes of those arrays that vary in time."""
+  """Returns the hashes of the arrays that are not constant in time."""
   return [weights.array_hash(array) for array in arrays if len(array) and (array != array[:1]).any()]

@@ -1,13 +1,13 @@
 """Fits the OOD detector of a generator (v2a.ood.detector) to its training clips, and calibrates it.
 
-The training statistics are those of training clips without degradation: as they were recorded, not augmented
-(config.data.augment_probability), and synthetic clips without corruption. Results on augmented pictures are
-worse than on others, and a detector that takes them for in-distribution warns of nothing.
+The training statistics are those of clean training clips: recordings without augmentation
+(config.data.augment_probability), and synthetic clips without corruption. Metrics are lower on augmented
+video, and a detector that was fitted to it would not detect such video.
 
-A corruption is harmful where a metric falls below HARMFUL_RATIO times what it is on the clean clips. The
-threshold is the distance that tells clips under harmful damage best from clean and harmlessly damaged ones
-(largest share caught minus largest share of false alarms, Youden's index), but never below the distance of
-which MAX_FALSE_POSITIVE_RATE of the clean clips lie above.
+A corruption is harmful where a metric is below HARMFUL_RATIO times its value on the clean clips. The
+threshold is the distance that best separates clips with harmful corruptions from clean and harmlessly
+corrupted ones (the maximum of true positive rate minus false positive rate, Youden's index), but at least the
+distance that MAX_FALSE_POSITIVE_RATE of the clean clips exceed.
 """
 
 from collections.abc import Iterable
@@ -33,7 +33,7 @@ _BATCH = 16
 def ood_scores(
   model: bundle.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
 ) -> dict | None:
-  """Returns, JSON-able, the OOD scores of the pictures of clips; None where the generator has no detector."""
+  """Returns, JSON-able, the OOD scores of the video of clips; None if the generator has no detector."""
   found = model.ood_detector(generator)
   if found is None:
     return None
@@ -49,13 +49,13 @@ def ood_scores(
 def ood_features(
   model: bundle.Bundle, generator: str | None, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
-  """Returns feature_NF of pairs of semantic and sync frames, a pair a window; see Bundle.ood_features."""
-  found, waiting = [], list(pairs)
-  for first in range(0, len(waiting), _BATCH):
-    part = waiting[first : first + _BATCH]
-    # Padded with the last, so that one compiled program serves all.
-    whole = part + part[-1:] * (_BATCH - len(part))
-    frames = (np.stack([pair[k] for pair in whole]) for k in (0, 1))
+  """Returns feature_NF of pairs of semantic and sync frames, one per window; see Bundle.ood_features."""
+  found, remaining = [], list(pairs)
+  for first in range(0, len(remaining), _BATCH):
+    part = remaining[first : first + _BATCH]
+    # Padded with the last pair, so that there is one batch size and one compilation.
+    padded = part + part[-1:] * (_BATCH - len(part))
+    frames = (np.stack([pair[k] for pair in padded]) for k in (0, 1))
     found.append(np.asarray(model.ood_features(*frames, generator))[: len(part)])
   return np.concatenate(found)
 
@@ -68,22 +68,22 @@ def fit(
   Args:
     model: see v2a.sampling.bundle.load.
     generator: None for the first.
-    folders: of records that it was trained on.
-    num_clips: how many of them are read, evenly spread; corrupted ones are left out.
+    folders: of records on which it was trained.
+    num_clips: number of clips that are read, evenly spaced; corrupted ones are skipped.
 
   Raises:
-    ValueError: there are too few clips with pictures.
+    ValueError: no clip has clean video, or there are too few.
   """
   part, pairs = model.generator(generator), []
   for folder in folders:
     source = records.open(folder)
-    wanted = -(-num_clips // len(folders))
-    for k in np.unique(np.linspace(0, len(source) - 1, min(wanted, len(source))).astype(int)):
+    num_per_folder = -(-num_clips // len(folders))
+    for k in np.unique(np.linspace(0, len(source) - 1, min(num_per_folder, len(source))).astype(int)):
       record = source[int(k)]
       if record['has_video'] and _is_clean(record):
         pairs.append((record['semantic_frame_MYX3'], record['sync_frame_LYX3']))
   if not pairs:
-    raise ValueError(f'{", ".join(folders)}: no clip has a clean picture.')
+    raise ValueError(f'{", ".join(folders)}: no clip has clean video.')
   found = detector_lib.fit(
     ood_features(model, generator, pairs), sizes=(detector_lib.NUM_APPEARANCE_FEATURES,)
   )
@@ -95,12 +95,12 @@ def _is_clean(record: Mapping) -> bool:
 
 
 def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = METRIC) -> detector_lib.Detector:
-  """Returns the detector with the threshold that the module describes, and its error rates in its notes.
+  """Returns the detector with the threshold of the module docstring, and its error rates in `about`.
 
   Args:
-    detector: the one that the sweep was run with.
-    sweep: what robustness.sweep returned.
-    metric: by which harm is measured.
+    detector: the detector with which the sweep was run.
+    sweep: the result of robustness.sweep.
+    metric: that decides which corruptions are harmful.
 
   Raises:
     ValueError: the sweep lacks OOD scores or the metric, or no corruption in it is harmful.
@@ -108,24 +108,26 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
   clean = sweep['clean']
   if clean['ood'] is None or metric not in clean['synthetic']:
     raise ValueError(f'the sweep must hold OOD scores and {metric}; run it with a model that has a detector.')
-  whole = clean['synthetic'][metric]['value']
+  clean_value = clean['synthetic'][metric]['value']
   harmless, harmful = list(clean['ood']['distances']), []
   for kind in sweep['corruptions'].values():
     for point in kind['points']:
       value = point['synthetic'].get(metric, {'value': 0.0})['value']
-      (harmful if value < HARMFUL_RATIO * whole else harmless).extend(point['ood']['distances'])
+      (harmful if value < HARMFUL_RATIO * clean_value else harmless).extend(point['ood']['distances'])
   if not harmful:
-    raise ValueError(f'no corruption of the sweep brings {metric} below {HARMFUL_RATIO:g} of {whole:.3f}.')
-  least = float(np.quantile(clean['ood']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
-  candidates = [value for value in sorted({*harmless, *harmful}) if value >= least] or [least]
-  shares = lambda value: tuple(float((np.array(side) > value).mean()) for side in (harmful, harmless))
-  threshold = max(candidates, key=lambda value: np.subtract(*shares(value)))
-  caught, alarms = shares(threshold)
+    raise ValueError(
+      f'no corruption of the sweep brings {metric} below {HARMFUL_RATIO:g} of {clean_value:.3f}.'
+    )
+  min_threshold = float(np.quantile(clean['ood']['distances'], 1 - MAX_FALSE_POSITIVE_RATE))
+  candidates = [value for value in sorted({*harmless, *harmful}) if value >= min_threshold] or [min_threshold]
+  true_positive_rate = lambda threshold: float((np.array(harmful) > threshold).mean())
+  false_positive_rate = lambda threshold: float((np.array(harmless) > threshold).mean())
+  threshold = max(candidates, key=lambda value: true_positive_rate(value) - false_positive_rate(value))
   notes = {
     'metric': metric,
     'harmful_ratio': HARMFUL_RATIO,
-    'caught': round(caught, 3),
-    'false_alarms': round(alarms, 3),
+    'caught': round(true_positive_rate(threshold), 3),
+    'false_alarms': round(false_positive_rate(threshold), 3),
     'clean_false_alarms': round(float((np.array(clean['ood']['distances']) > threshold).mean()), 3),
     'sweep': {key: sweep[key] for key in ('data', 'num_clips', 'seed')},
   }
@@ -135,14 +137,14 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
 
 
 def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_clips: int) -> pathlib.Path:
-  """Fits the detector of a model, writes it beside the generator's weights, and returns its path."""
+  """Fits the detector of a model, writes it next to the generator's weights, and returns its path."""
   model = bundle.load(name, generator=generator)
   found = fit(model, generator, folders, num_clips)
   return _write(model, generator, found)
 
 
 def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
-  """Calibrates the detector of a model, writes it in its place, and returns its path.
+  """Calibrates the detector of a model, overwrites its file, and returns the path.
 
   Raises:
     ValueError: the model has no OOD detector yet.
@@ -155,6 +157,9 @@ def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> p
 
 
 def _write(model: bundle.Bundle, generator: str | None, found: detector_lib.Detector) -> pathlib.Path:
-  path = model.exports[model.generator(generator).name].folder / detector_lib.FILE
+  folder = model.exports[model.generator(generator).name].folder
+  if folder is None:
+    raise ValueError(f'the model {model.name} has no folder to which its OOD detector could be written.')
+  path = folder / detector_lib.FILE
   detector_lib.save(found, path)
   return path

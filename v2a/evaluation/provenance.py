@@ -1,6 +1,6 @@
-"""The protocol of an evaluation, written into its result, which tells whether two results are comparable.
+"""The protocol of an evaluation, part of its report, by which two results are known to be comparable.
 
-Hashes are of content alone: two sets with the same hash hold the same clips (sounds, pictures, truths),
+Hashes are of content alone: two sets with the same hash contain the same clips (audio, frames, truth),
 whatever their folder, names and order.
 """
 
@@ -28,7 +28,7 @@ NOT_APPLICABLE = 'the metric does not select clips of this kind'
 
 
 def clip_hash(example: examples_lib.Example) -> str:
-  """Returns the hash of a clip: its sound, its clean pictures and its truth."""
+  """Returns the hash of a clip: its audio, clean frames and truth."""
   truth = json.dumps(example.truth, sort_keys=True, separators=(',', ':'))
   parts = (weights.array_hash(example.wave_NA, *example.frames), truth)
   return hashlib.sha256(' '.join(parts).encode()).hexdigest()
@@ -40,7 +40,7 @@ def set_hash(examples: Iterable[examples_lib.Example]) -> str:
 
 
 def versions() -> dict[str, str]:
-  """Returns the versions of what an evaluation runs on, by name."""
+  """Returns the versions of this package, Python, and packages that change results, by name."""
   return {
     'v2a': v2a.__version__,
     'python': platform.python_version(),
@@ -54,7 +54,7 @@ def describe(
   has_captions: bool,
   scores: Mapping[str, scoring.MetricScores],
 ) -> dict:
-  """Returns the protocol's object.
+  """Returns the protocol, JSON-able.
 
   Args:
     examples: the clips.
@@ -84,7 +84,7 @@ def describe(
 
 
 def _scored(scores: scoring.MetricScores, num_clips: int) -> dict:
-  """Returns how many clips a metric scored, and by reason how many it did not."""
+  """Returns the number of clips that a metric scored, and of those that it did not, by reason."""
   num_selected = len(scores.example_indices)
   rows = scores.value or [[None] * num_selected]
   num_scored = sum(any(row[k] is not None for row in rows) for k in range(num_selected))

@@ -1,10 +1,10 @@
-"""Robustness: metrics of a model on corrupted pictures, each corruption at rising severity.
+"""Robustness: metrics of a model on corrupted video, each corruption at increasing severities.
 
-Every clip is corrupted at the size and rate at which the model reads it, so that a severity means the same
-for videos of any size; the sound, the truth and the initial noise stay the same. The corruption of a clip
-depends on its index alone.
+Clips are corrupted at the size and rate of the model's input, so that severities are comparable for videos of
+any size; the audio, the truth and the initial noise stay the same. The corruption of a clip depends on its
+index alone.
 
-Soundtracks are kept in a folder, and an interrupted sweep continues where it stopped.
+Soundtracks are cached in a folder, so that an interrupted sweep can be continued.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ from v2a.sampling import request as request_lib
 
 ProgressFn = Callable[[str], None]
 ApplyFn = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
-_GREY_3 = np.float32([0.299, 0.587, 0.114])
+_GREY_3 = np.array([0.299, 0.587, 0.114], np.float32)
 _NO_NEGATIVE_PROMPT = 'a sweep generates without negative prompts'
 
 
@@ -38,8 +38,8 @@ class Corruption:
   """One corruption.
 
   Attributes:
-    about: what a severity is, with its unit.
-    severities: rising.
+    about: meaning and unit of a severity.
+    severities: increasing.
     apply: (frame_LYX3 uint8, frames a second, severity, rng) -> corrupted frame_LYX3 uint8.
   """
 
@@ -96,10 +96,10 @@ def _to_uint8(pixels_LYX3: np.ndarray) -> np.ndarray:
 CORRUPTIONS: dict[str, Corruption] = {
   'compression': Corruption('constant rate factor of x264', (30, 38, 44, 51), _compress),
   'noise': Corruption(
-    'standard deviation of each colour of a pixel, of white', (0.05, 0.1, 0.2, 0.4), _noise
+    'standard deviation of each colour channel, as a share of full scale', (0.05, 0.1, 0.2, 0.4), _noise
   ),
   'blur': Corruption(
-    "standard deviation of a Gaussian, of the picture's height", (0.02, 0.04, 0.08, 0.16), _blur
+    'standard deviation of a Gaussian, as a share of the frame height', (0.02, 0.04, 0.08, 0.16), _blur
   ),
   'dropped': Corruption('share of frames replaced by the last shown one', (0.1, 0.25, 0.5, 0.75), _drop),
   'frame_rate': Corruption('frames a second', (12.5, 8, 5, 2.5), _slow),
@@ -110,7 +110,7 @@ CORRUPTIONS: dict[str, Corruption] = {
 def corrupt_examples(
   examples: Sequence[examples_lib.Example], corruption: str, severity: float, spec: clip_lib.ClipSpec
 ) -> list[examples_lib.Example]:
-  """Returns the clips with corrupted pictures and without variants.
+  """Returns the clips with corrupted frames, without paired variants.
 
   Args:
     examples: the clips.
@@ -145,15 +145,15 @@ def sweep(
   has_captions: bool = True,
   corruptions: Mapping[str, Sequence[float]] | None = None,
 ) -> dict:
-  """Returns, JSON-able, the metrics on clean pictures and on each corruption and severity.
+  """Returns, JSON-able, the metrics on clean video and on each corruption and severity.
 
   Args:
     model: see v2a.sampling.bundle.load.
-    request: how it generates.
+    request: its generator and sampling settings.
     examples: the clips, at least two.
-    folder: where soundtracks are kept, and found again.
+    folder: of the cache of soundtracks.
     report: receives one line of progress at a time.
-    data: how the report calls the clips.
+    data: name of the clips in the report.
     seed: of the noise.
     batch_size: soundtracks generated at once.
     has_captions: whether the model is given the annotations.

@@ -1,13 +1,13 @@
-"""From soundtracks to the entries of a report: the one place where metrics are computed.
+"""Computes the metrics of soundtracks: scores, and the entries of a report.
 
   value    of the soundtracks of a system
   floor    mismatched-condition baseline: of the soundtracks of other examples, see metric.Floor
   ceiling  codec upper bound: of the true sounds through the system's codec
-  shifted  time-shifted floor, of onset metrics: of the same soundtracks, with the known onsets shifted
+  shifted  time-shifted floor of onset metrics: of the same soundtracks, with the known onsets shifted
            circularly by multiples of 1 / (NUM_SHIFTS + 1) of the clip
 
-Each is a matrix of scores, a row a seed (of `shifted` a shift), a column an example that the metric selects;
-values are averaged over rows. Intervals and paired tests resample those scores (v2a.metrics.bootstrap).
+Each is a matrix of scores with a row per seed (`shifted`: per shift) and a column per example that the metric
+selects; values are averaged over rows. Intervals and paired tests resample scores (v2a.metrics.bootstrap).
 """
 
 from collections.abc import Iterable
@@ -21,9 +21,9 @@ from v2a.metrics import metric as metric_lib
 from v2a.metrics import synthetic
 
 Rows = list[list]
-# By index of the example.
+# By the index of their example.
 Sounds = Mapping[int, metric_lib.Sound]
-# Corrected p below which a difference gets a star more.
+# Thresholds of the corrected p-value; a difference gets a star for each.
 SIGNIFICANCE_LEVELS = (0.05, 0.01, 0.001)
 NO_TRUTH = 'no clip of the set has the truth that this metric needs'
 OUT_OF_DOMAIN = 'defined for clips of the synthetic set alone'
@@ -37,11 +37,11 @@ class MetricScores:
 
   Attributes:
     example_indices: the examples that it selects.
-    value: scores of the system; None where there are no soundtracks.
-    floor: the same of the soundtracks of other examples, or None.
-    ceiling: one row: of the true sounds through the codec, or None.
+    value: of the system, a row per seed; None without soundtracks.
+    floor: of the soundtracks of other examples, a row per seed; or None.
+    ceiling: of the true sounds through the codec, one row; or None.
     unavailable_reason: why there is no value; '' where there is one.
-    shifted: one row a shift: of the first seed's soundtracks, or None.
+    shifted: of the first seed's soundtracks, a row per shift; or None.
   """
 
   example_indices: list[int]
@@ -53,7 +53,7 @@ class MetricScores:
 
 
 def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
-  """Returns the scores of several seeds as one; the ceiling is the first's, since no seed changes it."""
+  """Returns the concatenated scores of several seeds; the ceiling does not depend on the seed."""
 
   def rows(kind: str) -> Rows | None:
     found = [getattr(part, kind) for part in parts]
@@ -64,22 +64,28 @@ def merge_seeds(parts: Sequence[MetricScores]) -> MetricScores:
 
 def select(metric: metric_lib.Metric, references: Sequence[metric_lib.Reference]) -> list[int]:
   """Returns the indices of the examples that a metric selects."""
-  return [
-    i
-    for i, reference in enumerate(references)
-    if (metric.domain == 'any' or reference.is_synthetic) and metric.selects(reference.truth)
-  ]
+
+  def is_selected(reference: metric_lib.Reference) -> bool:
+    if metric.domain == 'synthetic' and not reference.is_synthetic:
+      return False
+    if reference.truth is None:
+      return 'truth' not in metric.needs
+    return metric.selects(reference.truth)
+
+  return [i for i, reference in enumerate(references) if is_selected(reference)]
 
 
 def floor_indices(
   metric: metric_lib.Metric, references: Sequence[metric_lib.Reference], selected: list[int]
 ) -> list[int] | None:
-  """Returns for each selected example the other one whose soundtrack is its floor, or None."""
+  """Returns for each selected example the index of the one whose soundtrack is its floor, or None."""
   if metric.floor == 'none':
     return None
   if metric.floor == 'without_music':
-    dry = [i for i, reference in enumerate(references) if not synthetic.has_any_music(reference.truth)]
-    return [dry[k % len(dry)] for k in range(len(selected))] if dry else None
+    without_music = [
+      i for i, reference in enumerate(references) if not synthetic.has_any_music(reference.ground_truth)
+    ]
+    return [without_music[k % len(without_music)] for k in range(len(selected))] if without_music else None
   return selected[1:] + selected[:1] if len(selected) > 1 else None
 
 
@@ -95,23 +101,23 @@ def shift_references(references: Sequence[metric_lib.Reference]) -> list[list[me
 
 
 class Samples:
-  """The samples of one set of soundtracks, made once, so that metrics share what is computed of them."""
+  """The samples of one set of soundtracks, cached so that metrics share intermediate results."""
 
   def __init__(self, sounds: Sounds, references: Sequence[metric_lib.Reference]):
     self.sounds, self._references = sounds, references
-    self._made: dict[tuple[int, int], metric_lib.Sample] = {}
+    self._samples: dict[tuple[int, int], metric_lib.Sample] = {}
 
   def score(self, metric: metric_lib.Metric, indices: Sequence[int], sources: Sequence[int]) -> list:
     """Returns the scores of the soundtracks of `sources` against the references of `indices`.
 
-    None where there is no such soundtrack.
+    A score is None where there is no such soundtrack.
     """
     pairs = list(zip(indices, sources))
-    known = [pair for pair in pairs if pair[1] in self.sounds]
-    for pair in known:
-      if pair not in self._made:
-        self._made[pair] = metric_lib.Sample(self.sounds[pair[1]], self._references[pair[0]])
-    scores = dict(zip(known, metric.score_all([self._made[pair] for pair in known])))
+    present = [pair for pair in pairs if pair[1] in self.sounds]
+    for pair in present:
+      if pair not in self._samples:
+        self._samples[pair] = metric_lib.Sample(self.sounds[pair[1]], self._references[pair[0]])
+    scores = dict(zip(present, metric.score_all([self._samples[pair] for pair in present])))
     return [scores.get(pair) for pair in pairs]
 
 
@@ -128,14 +134,14 @@ def score_metric(
   """Returns the scores of a metric under one seed.
 
   Args:
-    metric: which.
+    metric: the metric.
     references: of the examples.
     selected: the examples that the metric selects.
-    value: the soundtracks of the metric's variant; None where they cannot be had.
-    clean: those of the clean pictures, for the floor where `value` lacks the other example.
-    ceiling: the true sounds through the codec; None where they are not wanted or cannot be had.
-    unavailable_reason: why `value` cannot be had.
-    shifted: the soundtracks of the clean pictures with each of `shift_references`.
+    value: the soundtracks of the metric's variant; None where they are not available.
+    clean: those of clean video, for the floor where `value` lacks the other example.
+    ceiling: the true sounds through the codec; None for no ceiling.
+    unavailable_reason: why `value` is not available.
+    shifted: the soundtracks of clean video with each of `shift_references`.
   """
   if value is None:
     ceiling_row = None if ceiling is None else [ceiling.score(metric, selected, selected)]
@@ -157,27 +163,27 @@ def score_metric(
 def observed_scores(
   metric: metric_lib.Metric, scores: MetricScores, denominator: MetricScores | None = None
 ) -> dict[str, bootstrap.ObservedScores]:
-  """Returns what value, floor and ceiling are computed from; those that cannot be had are left out.
+  """Returns the observed scores of those of value, floor, ceiling and shifted floor that are available.
 
   Args:
-    metric: which.
+    metric: the metric.
     scores: of the metric.
-    denominator: of the metric by which it is divided, on the same examples: value and floor by its value.
+    denominator: scores of the metric by which it is divided, on the same examples; its value divides value
+      and floor, its ceiling the ceiling.
   """
   if denominator is not None and denominator.value is None:
     return {}
-  divisors = {
-    'value': denominator and denominator.value,
-    'floor': denominator and denominator.value,
-    'ceiling': denominator and denominator.ceiling,
-  }
   found = {}
-  for kind, rows in divisors.items():
-    own = getattr(scores, kind)
-    if own is None or (denominator is not None and rows is None):
+  for kind in KINDS:
+    rows, divisor = getattr(scores, kind), None
+    if rows is None:
       continue
-    whole = None if denominator is None else bootstrap.ObservedScores(metric.combine, rows)
-    found[kind] = bootstrap.ObservedScores(metric.combine, own, whole, metric.is_set_statistic)
+    if denominator is not None:
+      divisor_rows = denominator.ceiling if kind == 'ceiling' else denominator.value
+      if divisor_rows is None:
+        continue
+      divisor = bootstrap.ObservedScores(metric.combine, divisor_rows)
+    found[kind] = bootstrap.ObservedScores(metric.combine, rows, divisor, metric.is_set_statistic)
   if scores.shifted is not None:
     found['shifted'] = bootstrap.ObservedScores(metric.combine, scores.shifted)
   return found
@@ -193,39 +199,39 @@ def _value(observed: bootstrap.ObservedScores | None) -> float | None:
 def entry(
   metric: metric_lib.Metric, scores: MetricScores, observed: Mapping[str, bootstrap.ObservedScores]
 ) -> dict:
-  """Returns one metric's object: value, floors, ceiling, n, a 95 % interval, and a note or a reason.
+  """Returns the entry of a metric: value, floors, ceiling, n, a 95 % interval, and a note or a reason.
 
   Args:
-    metric: which.
+    metric: the metric.
     scores: of the metric.
     observed: see `observed_scores`.
   """
   values = {kind: _value(observed.get(kind)) for kind in KINDS}
-  found = {**values, 'n': len(observed['value'].clips) if 'value' in observed else 0, 'interval': None}
+  found: dict = {**values, 'n': len(observed['value'].clips) if 'value' in observed else 0, 'interval': None}
   if metric.has_shifted_floor:
     found['shifted_floor'] = _value(observed.get('shifted'))
-  known = [score for row in scores.value or () for score in row if score is not None]
-  found |= metric.extra_values(known)
+  valid = [score for row in scores.value or () for score in row if score is not None]
+  found |= metric.extra_values(valid)
   if values['value'] is None:
-    return found | {'reason': _reason(metric, scores, observed, known)}
+    return found | {'reason': _reason(metric, scores, observed, valid)}
   found['interval'] = metric.interval(observed['value'])
-  note = metric.note(known)
+  note = metric.note(valid)
   return found | {'note': note} if note else found
 
 
-def _reason(metric: metric_lib.Metric, scores: MetricScores, observed: Mapping, known: list) -> str:
+def _reason(metric: metric_lib.Metric, scores: MetricScores, observed: Mapping, valid: list) -> str:
   """Returns why there is no value."""
   if not scores.example_indices:
     return OUT_OF_DOMAIN if metric.domain == 'synthetic' else NO_TRUTH
   if scores.unavailable_reason:
     return scores.unavailable_reason
-  if not known:
+  if not valid:
     return metric.no_score_reason
   try:
     observed['value'].value()
   except metric_lib.NotComputableError as error:
     return f'not computed: {error}'
-  return f'too little to combine, or nothing to divide by, in {len(known)} clips'
+  return f'too little to combine, or nothing to divide by, in {len(valid)} clips'
 
 
 Entries = dict[str, dict[str, dict]]
@@ -235,7 +241,7 @@ Observed = dict[str, dict[str, bootstrap.ObservedScores]]
 def entries(
   metrics: Iterable[metric_lib.Metric], scores: Mapping[str, MetricScores]
 ) -> tuple[Entries, Observed]:
-  """Returns the objects of all metrics by group and name, and what tested values are computed from.
+  """Returns the entries of all metrics by group and name, and the observed scores for paired tests.
 
   Args:
     metrics: in the order of the report.
@@ -244,9 +250,11 @@ def entries(
   found: Entries = {}
   tested: Observed = {}
   for metric in metrics:
-    mine = scores[metric.name]
-    observed = observed_scores(metric, mine, scores[metric.relative_to] if metric.relative_to else None)
-    found.setdefault(metric.group, {})[metric.name] = entry(metric, mine, observed)
+    metric_scores = scores[metric.name]
+    observed = observed_scores(
+      metric, metric_scores, scores[metric.relative_to] if metric.relative_to else None
+    )
+    found.setdefault(metric.group, {})[metric.name] = entry(metric, metric_scores, observed)
     group = tested.setdefault(metric.group, {})
     if 'value' in observed and metric.has_paired_test(
       [score for score in observed['value'].scores[0] if score is not None]
@@ -261,8 +269,8 @@ def differences(
   """Returns by system, group and metric the difference to a reference system, with corrected p and a mark.
 
   Args:
-    systems: by name, of `entries`, on the same examples; with the reference.
-    reference: name of the system that the others are compared with.
+    systems: observed scores by name of the system, see `entries`, on the same examples; with the reference.
+    reference: name of the reference system.
     metrics: of all groups.
   """
   found = {}
@@ -303,9 +311,9 @@ def significance_mark(
 
   Args:
     difference: of two systems.
-    p: corrected for the number of tests.
-    direction: which values are better.
-    smallest_effect: a smaller difference has no mark.
+    p: p-value, corrected for the number of tests.
+    direction: whether higher or lower values are better; None for neither.
+    smallest_effect: smaller differences have no mark.
   """
   stars = '*' * sum(p < limit for limit in SIGNIFICANCE_LEVELS)
   if not stars or not difference or math.isnan(difference) or abs(difference) < smallest_effect:

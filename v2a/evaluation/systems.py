@@ -1,4 +1,4 @@
-"""A model as a system to evaluate, and the clips that it was trained on."""
+"""Models as systems to evaluate."""
 
 from collections.abc import Sequence
 import dataclasses
@@ -37,16 +37,16 @@ def make_request(model: bundle.Bundle, generator: str | None, **settings: Any) -
 
   Args:
     model: see v2a.sampling.bundle.load.
-    generator: of generators.GENERATORS; None for the model's first.
-    **settings: of request.Request; those that do not apply to this generator are left out, so that several
-      generators can be compared under the same settings.
+    generator: of samplers.GENERATORS; None for the model's first.
+    **settings: of request.Request; those that do not apply to this generator are ignored, so that several
+      generators can be compared with the same settings.
 
   Raises:
     ValueError: the model has no such generator, or a value has no meaning.
   """
   unknown = set(request_lib.SAMPLER_SETTINGS) - set(model.generator(generator).request_settings)
-  asked = {name: value for name, value in settings.items() if name not in unknown}
-  found = request_lib.Request(generator=generator, **asked)
+  applicable = {name: value for name, value in settings.items() if name not in unknown}
+  found = request_lib.Request(generator=generator, **applicable)
   found.validate()
   return found
 
@@ -54,7 +54,7 @@ def make_request(model: bundle.Bundle, generator: str | None, **settings: Any) -
 def resolve(model: bundle.Bundle, request: request_lib.Request, has_captions: bool = True) -> dict:
   """Returns the settings of a request for a video, with prompts or without; defaults resolved."""
   conditions = request_lib.Conditions(video=True, text=has_captions)
-  # Where there are prompts the default negative prompt is not used, whatever they are.
+  # With any prompt the default negative prompt is not used.
   request = dataclasses.replace(request, prompt='' if has_captions else None)
   return request_lib.resolve(model, request, conditions).settings
 
@@ -62,7 +62,7 @@ def resolve(model: bundle.Bundle, request: request_lib.Request, has_captions: bo
 def request_for_inputs(
   request: request_lib.Request, inputs: examples.GenerationInputs
 ) -> request_lib.Request:
-  """Returns the request of a user who has the texts and the seed of an example."""
+  """Returns a request with the texts and the seed of an example."""
   return dataclasses.replace(
     request,
     num_samples=1,
@@ -90,7 +90,7 @@ def adapt(model: bundle.Bundle, request: request_lib.Request) -> evaluator.Syste
       )
       for each in batch
     ]
-    # As many slots as the batch is large: the results depend on the number of slots by rounding.
+    # One slot per example, since results depend on the number of slots by rounding.
     runner = pipeline.Pipeline(model, num_slots=len(batch))
     waves = []
     for result in runner.run(jobs, is_ranked=False, truncate_texts=True):
@@ -111,10 +111,10 @@ def adapt(model: bundle.Bundle, request: request_lib.Request) -> evaluator.Syste
 
 
 def clip_spec(model: bundle.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
-  """Returns the rates and lengths of clips that last so many seconds; None is the model's window.
+  """Returns the rates and lengths of clips of a duration; None is that of the model's window.
 
   Raises:
-    ValueError: they are shorter than a window.
+    ValueError: the clips are shorter than a window.
   """
   spec = model.clip_spec
   if seconds is None:
@@ -129,11 +129,11 @@ def clip_spec(model: bundle.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
 
 
 def num_windows(model: bundle.Bundle, request: request_lib.Request, num_samples: int) -> int:
-  """Returns how many windows a clip of so many samples takes."""
+  """Returns the number of windows of a clip with a number of samples."""
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 
 
-def batch_size(model: bundle.Bundle, wanted: int) -> int:
-  """Returns the smallest number of soundtracks of at least `wanted` that the model's devices share evenly."""
-  return -(-wanted // model.num_shards) * model.num_shards
+def batch_size(model: bundle.Bundle, min_size: int) -> int:
+  """Returns the smallest multiple of the model's number of shards that is at least `min_size`."""
+  return -(-min_size // model.num_shards) * model.num_shards

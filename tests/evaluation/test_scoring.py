@@ -48,3 +48,11 @@ def test_differences_that_do_not_matter_have_no_mark():
   small, large = (found[name]['signal']['log_mel_distance'] for name in ('small', 'large'))
   assert small['smallest_effect'] == pytest.approx(metric_lib.SMALLEST_RELATIVE_EFFECT * 0.5, rel=0.2)
   assert large['mark'] == 'worse***'
+
+
+def test_references_without_truth_are_selected_only_by_metrics_that_need_none():
+  reference = metric_lib.Reference(sound=metric_lib.Sound(np.zeros((16000, 2)), 16000))
+  assert scoring.select(registry.get('onset_f1'), [reference]) == []
+  assert scoring.select(registry.get('log_mel_distance'), [reference]) == [0]
+  with pytest.raises(ValueError, match='the reference has no truth'):
+    registry.get('onset_f1').score(metric_lib.Sample(reference.true_sound, reference))

@@ -1,4 +1,4 @@
-"""`v2a compile`: what is at fault is said in one line before any device work; tiny steps compile for TPUs."""
+"""`v2a compile`: invalid input is reported in one line, before any device work; steps compile for TPUs."""
 
 import importlib.util
 import json
@@ -30,14 +30,14 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
     (['--topology', 'v5e:4x4', '--output', 'nowhere/x'], 'there is no folder nowhere'),
   ],
 )
-def test_faults_are_one_line_and_exit_code_2(arguments, message, capsys):
+def test_invalid_input_is_one_line_and_exit_code_2(arguments, message, capsys):
   assert main.main(['compile', '--config', 'sync_synthetic', '--tiny', *arguments]) == 2
   error = capsys.readouterr().err
   assert message in error and error.count('\n') == 1
 
 
 def compile_for(topology, *flags):
-  """Returns what `v2a compile` reports, in a process of its own: libtpu lets no other live beside it."""
+  """Returns the report of `v2a compile`, run in a new process: only one process can use libtpu."""
   ran = subprocess.run(
     [sys.executable, '-m', 'v2a', 'compile', '--topology', topology, '--json', *flags],
     cwd=ROOT,
@@ -112,7 +112,8 @@ def test_a_shallow_flagship_compiles_for_a_tpu_and_gathers_in_bfloat16():
     '16',
   )
   assert report['fits'] and report['mesh']['fsdp'] == 16
-  # A parameter is gathered forward and backward, 2 bytes each; its gradient is summed in float32, by an
-  # all-reduce (4 + 4) where fsdp lies along both axes of a torus, as here. Gathered in float32 it were 16.
-  most = 15 / 16 * 12 * report['num_parameters']
-  assert 0.4 * most < report['sent_bytes']['fsdp'] < 1.05 * most, report
+  # A parameter is gathered in the forward and the backward pass, 2 bytes each; its gradient is summed in
+  # float32, by an all-reduce (4 + 4) if fsdp is along both axes of a torus, as here. With float32 gathers it
+  # would be 16.
+  expected = 15 / 16 * 12 * report['num_parameters']
+  assert 0.4 * expected < report['sent_bytes']['fsdp'] < 1.05 * expected, report

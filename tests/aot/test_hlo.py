@@ -1,4 +1,4 @@
-"""Collectives of compiled programs: kind, axes, bytes and how often."""
+"""Collectives of compiled programs: kind, axes, bytes and number of executions."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ P = jax.sharding.PartitionSpec
 
 
 def compiled(run, mesh, specs, *shapes):
-  """Returns the text of a program for a mesh, with arguments of shapes laid out by specs."""
+  """Returns the text of a program for a mesh, with arguments of these shapes and partition specs."""
   arguments = [
     jax.ShapeDtypeStruct(shape, jnp.float32, sharding=jax.sharding.NamedSharding(mesh, spec))
     for shape, spec in zip(shapes, specs)
@@ -28,7 +28,7 @@ def test_a_sum_over_clips_is_one_all_reduce_along_data():
   assert hlo.bytes_by_axes(found) == {'data': 36.0}
 
 
-def test_a_collective_in_a_loop_counts_by_its_length():
+def test_a_collective_in_a_loop_is_multiplied_by_the_trip_count():
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
 
   def run(x_BD, w_ZDD):
@@ -40,7 +40,7 @@ def test_a_collective_in_a_loop_counts_by_its_length():
   assert sorted(each.num_executions for each in found) == [1, 5]  # each layer, and the result once
 
 
-def test_a_loop_whose_program_does_not_tell_its_length():
+def test_trip_count_of_a_loop_without_annotation():
   mesh = mesh_lib.make({'data': 2, 'fsdp': 2, 'tensor': 2})
   text = """
 %cond.1 (wide.param.4: (s32[], f32[8])) -> pred[] {
@@ -61,7 +61,7 @@ ENTRY %main (p: f32[8]) -> f32[8] {
   assert [each.num_executions for each in hlo.collectives(text, mesh)] == [4]
 
 
-def test_what_is_sent_beside_several_products_counts_once():
+def test_a_collective_overlapped_with_several_matmuls_counts_once():
   mesh = mesh_lib.make({'data': 2, 'fsdp': 4})
   part = (
     '%a = bf16[8,4]{{1,0}} all-gather(%p), replica_groups=[2,4]<=[8], frontend_attributes={{chain_id="{}"}}'
@@ -104,7 +104,7 @@ def test_lines(line, axes, num_bytes):
     ('REDUCE_SCATTER', 'reduce-scatter', 24 * 3 / 4),
   ],
 )
-def test_what_slices_send_each_other_goes_along_replica(transfer, kind, num_bytes):
+def test_traffic_between_slices_is_along_replica(transfer, kind, num_bytes):
   line = (
     '%send = (f32[1,6]{1,0:T(8,128)}, u32[], token[]) send(%x, %after), channel_id=8, '
     'frontend_attributes={_xla_host_transfer_handler_name="xla_megascale_runtime",_xla_megascale_target="{1,2}x{0:15}",'
@@ -126,7 +126,7 @@ def test_what_slices_send_each_other_goes_along_replica(transfer, kind, num_byte
     ('v5e:4x4', 0, 'at least 1; got 0'),
   ],
 )
-def test_topologies_there_are_not(text, slices, message):
+def test_unknown_topologies_are_refused(text, slices, message):
   with pytest.raises(ValueError, match=message):
     topologies.parse(text, slices)
 

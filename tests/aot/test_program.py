@@ -1,4 +1,4 @@
-"""The roofline of a compiled step, by hand."""
+"""The roofline of a compiled step, against hand calculations."""
 
 import types
 
@@ -10,7 +10,7 @@ from v2a.aot import program
 from v2a.aot import topologies
 from v2a.sharding import mesh as mesh_lib
 
-# Of all devices, the step; what remat computes again makes a fifth of it.
+# FLOPs are of all devices; rematerialization is a fifth of them.
 ABOUT = {
   'config': 'c',
   'topology': 't',
@@ -33,7 +33,7 @@ def pod(num_slices, x, y):
 
 
 def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporaries=0, batch_bytes=0):
-  """Returns the report of a step that sends these bytes a chip, by axes."""
+  """Returns the report of a step that sends these bytes per chip, by axes."""
   sizes = {'argument': 410, 'output': 10, 'alias': 10, 'temp': temporaries}
   memory = types.SimpleNamespace(
     **{f'{name}_size_in_bytes': size for name, size in sizes.items()},
@@ -49,7 +49,7 @@ def report(monkeypatch, sent, *, num_slices=1, x=16, y=16, flops=0.0, temporarie
   return program._report(compiled, about, topology, pod(num_slices, x, y), batch_bytes)
 
 
-def test_products_bound_a_step_that_sends_little(monkeypatch):
+def test_a_step_with_little_traffic_is_compute_bound(monkeypatch):
   found = report(monkeypatch, {'fsdp': 9e6}, flops=256 * 1.97e14, temporaries=100)
   assert found.times_s['compute'] == pytest.approx(1.0)
   assert found.times_s['HBM'] == pytest.approx((410 + 10 + 2 * 100) / 8.2e11)
@@ -57,11 +57,11 @@ def test_products_bound_a_step_that_sends_little(monkeypatch):
   assert program.used_bytes(found) == 410 + 10 - 10 + 100 + 5
 
 
-def test_batches_that_wait_take_room(monkeypatch):
+def test_prefetched_batches_take_memory(monkeypatch):
   left = topologies.parse('v5e:16x16').chip.hbm_bytes - (410 + 10 - 10 + 100 + 5)
   assert report(monkeypatch, {}, temporaries=100, batch_bytes=left // 3).fits
   found = report(monkeypatch, {}, temporaries=100, batch_bytes=left // 3 + 1)
-  assert not found.fits and found.reason == '15.75 GiB are used, 15.75 of them by batches that wait'
+  assert not found.fits and found.reason == '15.75 GiB are used, 15.75 of them by prefetched batches'
 
 
 @pytest.mark.parametrize(
@@ -74,16 +74,14 @@ def test_batches_that_wait_take_room(monkeypatch):
     ('data', 16, 2, 2),
   ],
 )
-def test_an_axis_has_the_links_along_which_it_lies_both_ways_where_the_torus_closes(
-  monkeypatch, axes, x, y, num_links
-):
+def test_a_mesh_axis_has_one_link_per_torus_axis_and_two_with_wraparound(monkeypatch, axes, x, y, num_links):
   found = report(monkeypatch, {axes: 4.5e10}, x=x, y=y, flops=x * y * 1.97e13)
   assert found.times_s['ICI'] == pytest.approx(1 / num_links)
   assert found.bound == 'ICI' and found.highest_mfu == pytest.approx(0.08 * num_links)
 
 
 @pytest.mark.parametrize(
-  ('name', 'size', 'is_closed'),
+  ('name', 'size', 'has_wraparound'),
   [
     ('v5p:4x4x4', 4, True),
     ('v5p:4x4x8', 8, True),
@@ -92,11 +90,11 @@ def test_an_axis_has_the_links_along_which_it_lies_both_ways_where_the_torus_clo
     ('v6e:8x16', 8, False),
   ],
 )
-def test_a_torus_of_three_axes_closes_where_it_is_of_whole_cubes(name, size, is_closed):
-  assert program._has_wraparound(size, topologies.parse(name)) == is_closed
+def test_a_3d_torus_of_whole_cubes_has_wraparound(name, size, has_wraparound):
+  assert program._has_wraparound(size, topologies.parse(name)) == has_wraparound
 
 
-def test_what_replica_sends_crosses_to_other_slices_where_there_are_some(monkeypatch):
+def test_traffic_along_replica_is_between_slices_if_there_are_several(monkeypatch):
   sent = {'replica': 3.125e9, 'data+replica': 6.25e9, 'fsdp': 9e9}
   found = report(monkeypatch, sent, num_slices=2)
   assert found.times_s['DCN'] == pytest.approx(3.0) and found.times_s['ICI'] == pytest.approx(0.1)

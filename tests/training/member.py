@@ -1,10 +1,11 @@
-"""One process of a training of the toy task: what `v2a train` is, with a task that a test can hurt.
+"""One process of a training of the toy task, like `v2a train`, with fault injection.
 
   python member.py WORKDIR SETTINGS [--coordinator HOST:PORT --num-processes N --process-id I]
 
-SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, `linger_s` by which all but
-process 0 leave later than they could, and `hurt`, a list of {how, at: step, process}. `records` are folders
-to train on; `unshared`, 'workdir' or 'records', is what each process has for itself.
+SETTINGS is JSON: values of config.training, `mesh`, `pause_s` between two steps, `linger_s` by which all
+processes but 0 delay their exit, and `faults`, a list of {kind, at: step, process}. `records` are folders to
+train on; `unshared`, 'workdir' or 'records', is what each process has for itself; the clock of process
+`fast_clock` runs fast.
 """
 
 import argparse
@@ -32,8 +33,8 @@ from v2a.training import task as task_lib
 from v2a.training.distributed import processes
 
 
-class Seen(toy.Task):
-  """The toy task, which tells what it has seen: the sum of the clips' numbers, and of their squares."""
+class LoggedTask(toy.Task):
+  """The toy task, which logs the sum of the clips' numbers, and of their squares."""
 
   def __init__(self, hang_at: int | None = None):
     super().__init__()
@@ -58,18 +59,18 @@ class Seen(toy.Task):
     return np.float32(0)
 
 
-def hurt(how: str):
-  """Does harm to this process, now."""
-  match how:
+def inject(kind: str):
+  """Causes a fault of this process."""
+  match kind:
     case 'terminate':
       os.kill(os.getpid(), signal.SIGTERM)
     case 'kill':
       os.kill(os.getpid(), signal.SIGKILL)
     case 'bug':
-      raise ZeroDivisionError(how)
+      raise ZeroDivisionError(kind)
     case 'hang':
       time.sleep(3600)
-    case 'die while saving':  # the kernel ends whoever writes beyond the limit
+    case 'die while saving':  # the kernel ends a process that writes beyond the limit
       signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
       resource.setrlimit(resource.RLIMIT_FSIZE, (8000, resource.RLIM_INFINITY))
     case 'disk full':
@@ -77,7 +78,7 @@ def hurt(how: str):
     case 'disk free':
       resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     case _:
-      raise ValueError(how)
+      raise ValueError(kind)
 
 
 def main() -> int:
@@ -92,44 +93,44 @@ def main() -> int:
   processes.join(args.coordinator, args.num_processes, args.process_id)
   index = jax.process_index()
   match args.settings.pop('unshared', None):
-    case 'workdir':  # each machine has a disk of its own under one name
+    case 'workdir':  # each machine has its own disk at the same path
       args.workdir /= str(index)
     case 'records':
       os.chdir(args.workdir.parent / f'machine{index}')
   folders = tuple(args.settings.pop('records', ()))
-  mesh, harms = args.settings.pop('mesh', {}), args.settings.pop('hurt', [])
+  mesh, faults = args.settings.pop('mesh', {}), args.settings.pop('faults', [])
   pause_s, linger_s = args.settings.pop('pause_s', 0), args.settings.pop('linger_s', 0)
-  late = args.settings.pop('late', None)  # the process whose clock runs
-  harms = {harm['at']: harm['how'] for harm in harms if harm.get('process', 0) == jax.process_index()}
+  fast_clock = args.settings.pop('fast_clock', None)
+  faults = {fault['at']: fault['kind'] for fault in faults if fault.get('process', 0) == jax.process_index()}
   c = toy.configuration(**args.settings, evaluate_every_steps=1).unlock()
   if folders:
     c.data.update(train=folders, num_fake_records=0)
   c.mesh.update(mesh)
-  if late is not None:
+  if fast_clock is not None:
     c.training.checkpoint_every_s = 1e9
-    if late == jax.process_index():
+    if fast_clock == jax.process_index():
       clock = itertools.count(0, 1e10)
       saving.time = types.SimpleNamespace(monotonic=lambda: next(clock))
   read = loader.Batches.__getitem__
 
-  def read_or_not(batches, step):
-    if harms.get(step) == 'hang in the input':
+  def read_with_faults(batches, step):
+    if faults.get(step) == 'hang in the input':
       time.sleep(3600)
-    if harms.get(step) == 'fault in the input':
+    if faults.get(step) == 'fault in the input':
       raise OSError(errno.EIO, 'Input/output error')
     return read(batches, step)
 
   def evaluate(model, step):
-    if step in harms and ' in ' not in harms[step]:
-      hurt(harms[step])
+    if step in faults and ' in ' not in faults[step]:
+      inject(faults[step])
     time.sleep(pause_s)
     return {}
 
-  loader.Batches.__getitem__ = read_or_not
-  hang_at = next((step for step, how in harms.items() if how == 'hang in a step'), None)
+  loader.Batches.__getitem__ = read_with_faults
+  hang_at = next((step for step, kind in faults.items() if kind == 'hang in a step'), None)
   try:
     with processes.exit_on_own_error():
-      loop.train(c, args.workdir, Seen(hang_at), [evaluate])
+      loop.train(c, args.workdir, LoggedTask(hang_at), [evaluate])
   except ValueError as error:
     print(f'member: {error}', file=sys.stderr, flush=True)
     return 2

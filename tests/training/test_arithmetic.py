@@ -1,4 +1,4 @@
-"""Numbers of a training step by hand: what runs on without a fault when they are wrong, and trains worse."""
+"""Values of a training step against hand calculations: errors in them raise nothing and only train worse."""
 
 import types
 
@@ -28,7 +28,7 @@ CONSUMERS = (
   'randint',
   'split',
   'uniform',
-)  # of a key; fold_in alone may take one several times
+)  # functions that consume a key; only fold_in may use a key several times
 
 
 def make_task(num, **changes):
@@ -40,7 +40,7 @@ def make_task(num, **changes):
   return task, task.collate(items, np.random.default_rng(0))
 
 
-def test_a_gradient_below_the_clip_norm_stays_as_it_is():
+def test_a_gradient_below_the_clip_norm_is_not_changed():
   moments = [
     jax.tree.leaves(
       test_step.run(toy.configuration(batch_size=16, clip_norm=clip_norm), num_steps=1)[0].opt_state
@@ -51,7 +51,7 @@ def test_a_gradient_below_the_clip_norm_stays_as_it_is():
     np.testing.assert_allclose(clipped, unclipped, rtol=1e-6)
 
 
-def test_without_a_gradient_matrices_alone_decay():
+def test_with_zero_gradients_only_matrices_decay():
   c = toy.configuration(learning_rate=0.5, warmup_steps=0, schedule='constant', weight_decay=0.1).training
   params = nnx.State(
     {
@@ -73,10 +73,10 @@ def test_each_condition_is_dropped_independently_of_the_others():
     conditioning__drop_text=0.5,
     conditioning__drop_transcript=0.5,
   )
-  drawn = task.sample_random_inputs(batch, jax.random.key(0))
-  kept_KB = np.stack([drawn[name] for name in ('keep_video_B', 'keep_text_B', 'keep_transcript_B')])
-  assert len(np.unique(kept_KB, axis=1).T) == 8  # every combination
-  assert (np.abs(kept_KB.mean(axis=1) - 0.5) < 0.25).all()
+  masks = task.sample_random_inputs(batch, jax.random.key(0))
+  keep_KB = np.stack([masks[name] for name in ('keep_video_B', 'keep_text_B', 'keep_transcript_B')])
+  assert len(np.unique(keep_KB, axis=1).T) == 8  # every combination
+  assert (np.abs(keep_KB.mean(axis=1) - 0.5) < 0.25).all()
 
 
 def test_sync_loss_is_the_same_in_both_directions():
@@ -97,18 +97,18 @@ def test_sync_loss_is_the_same_in_both_directions():
   assert value(video_BSD, audio_BSD) == pytest.approx(np.mean(by_axis), rel=1e-5)
 
 
-def test_quantizer_dropout_uses_all_books_for_half_of_the_clips_and_any_number_for_the_others():
+def test_quantizer_dropout_uses_all_codebooks_for_half_of_the_clips_and_any_number_for_the_others():
   task, batch = make_task(1, task='codec', codec__bottleneck='rvq')
-  many = {name: np.repeat(array, 4096, axis=0) for name, array in batch.items() if len(array) == 1}
-  found_B = np.asarray(task.sample_random_inputs(many, jax.random.key(0))['num_codebooks_B'])
+  large = {name: np.repeat(array, 4096, axis=0) for name, array in batch.items() if len(array) == 1}
+  num_used_B = np.asarray(task.sample_random_inputs(large, jax.random.key(0))['num_codebooks_B'])
   num = task.c.codec.num_codebooks
-  shares = [float(np.mean(found_B == used)) for used in range(1, num + 1)]
+  shares = [float(np.mean(num_used_B == used)) for used in range(1, num + 1)]
   assert num > 1 and sum(shares) == 1
   assert shares == pytest.approx([0.5 / num] * (num - 1) + [0.5 + 0.5 / num], abs=0.05)
 
 
 @pytest.mark.parametrize('num_counted', [(5, 5), (2, 4), (1, 5)])
-def test_a_masked_loss_is_the_mean_over_what_counts(num_counted):
+def test_a_masked_loss_is_the_mean_over_counted_steps(num_counted):
   x_BTC, e_BTC = (jax.random.normal(jax.random.key(seed), (2, 5, 3)) for seed in range(2))
   mask_BT = jnp.arange(5)[None] < jnp.array(num_counted)[:, None]
   predict = lambda z_BTC, t_B: process.velocity(x_BTC, e_BTC) + 2.0  # off by 2 everywhere

@@ -1,4 +1,4 @@
-"""Records without sound, and padding, take no part in the losses on sound."""
+"""Losses on audio exclude records without audio, and padding."""
 
 import functools
 
@@ -31,7 +31,7 @@ ALL_LOSSES = {
     'feature_matching',
   )
 }
-CASES = {
+CONFIGS = {
   'codec': {'task': 'codec', **ALL_LOSSES, 'clip.clip_s': 1.0, 'codec.crop_s': 1.0},
   'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq', 'codec.crop_s': 2.0},
   'sync': {'task': 'sync'},
@@ -41,8 +41,8 @@ CASES = {
 }
 
 
-def configuration(case):
-  return _tiny(**CASES[case])
+def configuration(name):
+  return _tiny(**CONFIGS[name])
 
 
 def _tiny(**changes):
@@ -51,14 +51,14 @@ def _tiny(**changes):
 
 
 def items(c):
-  """Returns four records: whole, without sound, three quarters of a clip, whole."""
+  """Returns four records: full length, without audio, three quarters of a clip, full length."""
   spec = schema.clip_spec(c)
-  made = [_fake(c, seed) for seed in range(4)]
-  made[1] |= {'has_audio': False, 'wave_NA': 0 * made[1]['wave_NA']}
-  made[2] |= {'num_valid_samples': spec.num_samples * 3 // 4}
-  made[2]['wave_NA'] = made[2]['wave_NA'] * (np.arange(spec.num_samples) < spec.num_samples * 3 // 4)[:, None]
-  made[2]['wave_NA'] = made[2]['wave_NA'].astype(np.int16)
-  return made
+  found = [_fake(c, seed) for seed in range(4)]
+  found[1] |= {'has_audio': False, 'wave_NA': 0 * found[1]['wave_NA']}
+  num_valid = spec.num_samples * 3 // 4
+  wave_NA = found[2]['wave_NA'] * (np.arange(spec.num_samples) < num_valid)[:, None]
+  found[2] |= {'num_valid_samples': num_valid, 'wave_NA': wave_NA.astype(np.int16)}
+  return found
 
 
 def _fake(c, seed):
@@ -67,9 +67,9 @@ def _fake(c, seed):
 
 
 @functools.cache
-def _gradient(case):
-  """Returns (task, batch -> (loss, gradient))."""
-  c = configuration(case)
+def _gradient(name):
+  """Returns (task, batch -> (loss, metrics, gradient))."""
+  c = configuration(name)
   task = tasks.make(c)
   graphdef, state = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))))
   rng = np.random.default_rng(0)
@@ -89,12 +89,12 @@ def _gradient(case):
   return task, run
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_records_without_sound_and_padding_teach_nothing(case):
-  c = configuration(case)
-  task, run = _gradient(case)
-  made = items(c)
-  value, metrics, gradient = run(task.collate(made, np.random.default_rng(0)))
+@pytest.mark.parametrize('name', CONFIGS)
+def test_padding_and_records_without_audio_do_not_change_loss_and_gradient(name):
+  c = configuration(name)
+  task, run = _gradient(name)
+  changed = items(c)
+  value, metrics, gradient = run(task.collate(changed, np.random.default_rng(0)))
   assert float(metrics['with_sound']) == 0.75
   assert np.isfinite(float(value)) and float(jnp.abs(gradient).max()) > 0
   spec = schema.clip_spec(c)
@@ -103,51 +103,51 @@ def test_records_without_sound_and_padding_teach_nothing(case):
     keeps_N = np.repeat(keeps_T, spec.latent_hop_samples)
     other = _fake(c, 20 + index)
     for key, keeps in (('wave_NA', keeps_N), ('latent_mean_TC', keeps_T), ('codes_TK', keeps_T)):
-      # Generators read latents and codes of padding, though none is asked of them.
+      # Latents and codes of padding are inputs of generators, though not targets.
       if key == 'wave_NA' or index == 1:
-        made[index][key] = np.where(keeps[:, None], made[index][key], other[key])
-  again, _, same = run(task.collate(made, np.random.default_rng(0)))
+        changed[index][key] = np.where(keeps[:, None], changed[index][key], other[key])
+  again, _, same = run(task.collate(changed, np.random.default_rng(0)))
   assert float(again) == pytest.approx(float(value), rel=1e-5)
   np.testing.assert_allclose(same, gradient, rtol=1e-4, atol=1e-6 * float(jnp.abs(gradient).max()))
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_a_batch_without_sound_moves_nothing(case):
-  task, run = _gradient(case)
-  silent = [record | {'has_audio': False} for record in items(configuration(case))]
+@pytest.mark.parametrize('name', CONFIGS)
+def test_a_batch_without_audio_has_no_gradient(name):
+  task, run = _gradient(name)
+  silent = [record | {'has_audio': False} for record in items(configuration(name))]
   value, metrics, gradient = run(task.collate(silent, np.random.default_rng(0)))
   assert float(value) == 0 and not gradient.any() and float(metrics['with_sound']) == 0
 
 
-@pytest.mark.parametrize('case', ['flow', 'tokens', 'masked tokens'])
-def test_a_generator_is_not_asked_for_padding(case, monkeypatch):
-  c = configuration(case)
+@pytest.mark.parametrize('name', ['flow', 'tokens', 'masked tokens'])
+def test_padding_is_no_target_of_a_generator(name, monkeypatch):
+  c = configuration(name)
   task = tasks.make(c)
   batch = task.collate(items(c), np.random.default_rng(0))
   is_valid_T = batch['is_valid_BT'][2]
   assert is_valid_T.sum() == schema.clip_spec(c).num_latents * 3 // 4
-  asked = {}
-  if case == 'flow':
-    monkeypatch.setattr(loss, 'flow_matching', lambda *arrays, **named: (asked.update(named), {}))
+  arguments = {}
+  if name == 'flow':
+    monkeypatch.setattr(loss, 'flow_matching', lambda *arrays, **named: (arguments.update(named), {}))
   else:
     monkeypatch.setattr(
       tokens_loss,
       'cross_entropy',
       lambda logit_BTKV, code_BTK, counted_BTK, weight_B: (
-        asked.update(mask_BT=counted_BTK[..., 0], weight_B=weight_B),
+        arguments.update(mask_BT=counted_BTK[..., 0], weight_B=weight_B),
         {},
       ),
     )
   model = task.build(jax.random.key(0))
   task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
-  np.testing.assert_allclose(asked['weight_B'], np.array([4, 0, 4, 4]) / 3, rtol=1e-6)
-  asked_BT = np.asarray(asked['mask_BT'])[:, : len(is_valid_T)]
-  assert not asked_BT[1].any() and not asked_BT[2][~is_valid_T].any() and asked_BT[0].any()
-  if case != 'masked tokens':
-    np.testing.assert_array_equal(asked_BT, batch['is_valid_BT'])
+  np.testing.assert_allclose(arguments['weight_B'], np.array([4, 0, 4, 4]) / 3, rtol=1e-6)
+  counted_BT = np.asarray(arguments['mask_BT'])[:, : len(is_valid_T)]
+  assert not counted_BT[1].any() and not counted_BT[2][~is_valid_T].any() and counted_BT[0].any()
+  if name != 'masked tokens':
+    np.testing.assert_array_equal(counted_BT, batch['is_valid_BT'])
 
 
-def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
+def test_the_last_latent_step_of_a_short_clip_counts_if_it_is_complete():
   c = configuration('flow')
   hop, num_steps = schema.clip_spec(c).latent_hop_samples, schema.clip_spec(c).num_latents
   item = fake_records.make(schema.clip_spec(c))
@@ -156,7 +156,7 @@ def test_the_last_latent_step_of_a_short_clip_counts_where_it_is_whole():
     assert is_valid_BT.sum() == wanted and is_valid_BT[0, :wanted].all()
 
 
-def test_crops_lie_within_what_counts_of_a_record():
+def test_crops_are_within_the_valid_part_of_a_record():
   c = _tiny(**{'task': 'codec', 'codec.crop_s': 0.4})
   task, spec = tasks.make(c), schema.clip_spec(c)
   item = fake_records.make(spec) | {'num_valid_samples': spec.num_samples // 2}
@@ -167,21 +167,21 @@ def test_crops_lie_within_what_counts_of_a_record():
 
 
 @pytest.mark.parametrize('bottleneck', ['kl', 'rvq'])
-def test_statistics_and_codebooks_come_from_sound_alone(bottleneck):
+def test_statistics_and_codebooks_ignore_records_without_audio(bottleneck):
   c = _tiny(**{'task': 'codec', 'codec.bottleneck': bottleneck})
   task, spec = tasks.make(c), schema.clip_spec(c)
 
-  def made(items):
+  def statistics(items):
     model, source = task.build(jax.random.key(0)), records.InMemorySource(items, spec)
     if bottleneck == 'kl':
       return task.finalize(model, source).latent_std_C[...]
     return np.unique(task._latents(model, source), axis=0)
 
-  heard = [fake_records.make(spec, seed) for seed in range(4)]
+  audible = [fake_records.make(spec, seed) for seed in range(4)]
   silent = [fake_records.make(spec, 9 + seed) | {'has_audio': False} for seed in range(4)]
-  np.testing.assert_allclose(made(heard), made(heard + silent), rtol=1e-5)
+  np.testing.assert_allclose(statistics(audible), statistics(audible + silent), rtol=1e-5)
 
 
 def test_codes_are_exported_with_the_encoder_that_they_were_trained_with():
-  of = lambda bottleneck: tasks.make(_tiny(**{'task': 'codec', 'codec.bottleneck': bottleneck}))
-  assert of('kl').use_ema and not of('rvq').use_ema
+  task = lambda bottleneck: tasks.make(_tiny(**{'task': 'codec', 'codec.bottleneck': bottleneck}))
+  assert task('kl').use_ema and not task('rvq').use_ema

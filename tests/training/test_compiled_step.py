@@ -20,7 +20,7 @@ DEVICES = jax.devices()[:2]
 
 @contextlib.contextmanager
 def uncached():
-  """On CPUs what came from the cache cannot be written again."""
+  """Disables the compilation cache: on CPUs, an executable from the cache cannot be serialized again."""
   folder = jax.config.jax_compilation_cache_dir
   jax.config.update('jax_compilation_cache_dir', None)
   compilation_cache.reset_cache()
@@ -30,25 +30,25 @@ def uncached():
 
 
 @pytest.fixture(scope='module')
-def program(tmp_path_factory):
-  """The file of the toy task's step on two devices."""
+def executable_path(tmp_path_factory):
+  """The compiled step of the toy task on two devices."""
   c, task = toy.configuration(), toy.Task()
   optimizer, mesh = optimizer_lib.make(c.training), mesh_lib.make(c.mesh.to_dict(), DEVICES)
   abstract = state_lib.abstract(task, optimizer, mesh)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   lowered = step.lower(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh))
-  path = tmp_path_factory.mktemp('program') / 'step'
+  path = tmp_path_factory.mktemp('executable') / 'step'
   with uncached():
     compiled_step.save(lowered, lowered.compile(), path)
   return path
 
 
-def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys):
+def test_training_loads_a_compiled_step(executable_path, tmp_path, monkeypatch, capsys):
   compiled = loop.train(toy.configuration(), tmp_path / 'a', toy.Task(), devices=DEVICES)
   make = step_lib.make
 
   class Uncompiled:
-    """A step that can be lowered and nothing else."""
+    """A step that can be lowered, but not called."""
 
     def __init__(self, *arguments):
       self.lower = make(*arguments).lower
@@ -56,7 +56,7 @@ def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys
   monkeypatch.setattr(step_lib, 'make', Uncompiled)
   assert 'Compiled in' in capsys.readouterr().out
   loaded = loop.train(
-    toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, executable_path=program
+    toy.configuration(), tmp_path / 'b', toy.Task(), devices=DEVICES, executable_path=executable_path
   )
   assert 'Compil' not in capsys.readouterr().out
   wanted, found = (weights.load_export(path).arrays for path in (compiled, loaded))
@@ -67,14 +67,15 @@ def test_training_loads_what_was_compiled(program, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize(
   'other', [{'learning_rate': 0.5}, {'batch_size': 16}, {'devices': jax.devices()[:4]}]
 )
-def test_a_program_of_another_step_is_refused(program, tmp_path, other):
+def test_an_executable_of_another_step_is_refused(executable_path, tmp_path, other):
   settings = dict(other)
   devices = settings.pop('devices', DEVICES)
-  with pytest.raises(ValueError, match='was made for another step'):
-    loop.train(toy.configuration(**settings), tmp_path, toy.Task(), devices=devices, executable_path=program)
+  c = toy.configuration(**settings)
+  with pytest.raises(ValueError, match='was compiled for another step'):
+    loop.train(c, tmp_path, toy.Task(), devices=devices, executable_path=executable_path)
 
 
-def test_what_is_no_program_is_refused(tmp_path):
+def test_a_file_that_is_no_executable_is_refused(tmp_path):
   path = tmp_path / 'text'
   path.write_bytes(b'no pickle')
   with pytest.raises(ValueError, match='holds no executable'):

@@ -1,4 +1,4 @@
-"""Trainings of one or several processes that are stopped, killed, hung or kept from saving, and come back."""
+"""Trainings of one or several processes that are stopped or killed, hang or cannot save, and are resumed."""
 
 import json
 import pathlib
@@ -22,8 +22,8 @@ from v2a.data import records
 MEMBER = pathlib.Path(__file__).parent / 'member.py'
 LINE = re.compile(r'step (\d+)/\d+ loss ([\d.e-]+), .*numbers ([\d.]+), squares ([\d.]+)')
 NUM_STEPS = 8
-# Compiled as the tests are, and kept for the next process.
-CHEAP = {
+# Compiled like the tests, with a compilation cache for the next process.
+FAST_COMPILE = {
   'JAX_DISABLE_MOST_OPTIMIZATIONS': '1',
   'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
   'JAX_COMPILATION_CACHE_DIR': jax.config.jax_compilation_cache_dir,
@@ -31,21 +31,21 @@ CHEAP = {
 
 
 class Run:
-  """What one attempt left: its exit code, that of each process, its seconds and what it printed."""
+  """One attempt: its exit code, those of its processes, its duration in seconds and its output."""
 
-  def __init__(self, workdir, num_processes=1, num_devices=1, leave_s=90, **settings):
+  def __init__(self, workdir, num_processes=1, num_devices=1, exit_timeout_s=90, **settings):
     settings = {'num_steps': NUM_STEPS, 'checkpoint_every_steps': 2, 'keep_latest': 2} | settings
-    words = [str(workdir), json.dumps(settings)]
-    lines = local.commands(num_processes, local._free_port(), words, [sys.executable, str(MEMBER)])
-    printed, begin_s = [], time.monotonic()
-    group = local.ProcessGroup(lines, local.environment(num_devices) | CHEAP, show=printed.append)
-    self.code = group.wait(leave_s)  # what stays so much longer than the first is killed: 137
-    self.each = [exit_codes.from_returncode(process.returncode) for process in group.processes]
+    arguments = [str(workdir), json.dumps(settings)]
+    lines = local.commands(num_processes, local._free_port(), arguments, [sys.executable, str(MEMBER)])
+    output, begin_s = [], time.monotonic()
+    group = local.ProcessGroup(lines, local.environment(num_devices) | FAST_COMPILE, show=output.append)
+    self.code = group.wait(exit_timeout_s)  # processes that exit so much later than the first are killed: 137
+    self.codes = [exit_codes.from_returncode(process.returncode) for process in group.processes]
     self.seconds = time.monotonic() - begin_s
-    self.text = ''.join(printed)
+    self.text = ''.join(output)
 
-  def seen(self):
-    """Returns step -> (loss, what the clips' numbers sum up to)."""
+  def logged(self):
+    """Returns step -> (loss, sums of the clips' numbers)."""
     return {
       int(step): (float(loss), (numbers, squares)) for step, loss, numbers, squares in LINE.findall(self.text)
     }
@@ -65,25 +65,25 @@ def arrays(workdir):
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-  """A run that nothing disturbs: its folder, and what it has seen."""
-  workdir = tmp_path_factory.mktemp('whole')
+def uninterrupted(tmp_path_factory):
+  """The folder of an uninterrupted run, and what it logged."""
+  workdir = tmp_path_factory.mktemp('uninterrupted')
   run = Run(workdir, num_devices=4)
   assert run.code == 0, run.text
-  assert set(run.seen()) == set(range(1, NUM_STEPS + 1))
-  return workdir, run.seen()
+  assert set(run.logged()) == set(range(1, NUM_STEPS + 1))
+  return workdir, run.logged()
 
 
-def check_as_whole(whole, workdir, *runs):
-  """Every attempt saw the batches it should, none was left out, and the end is that of the whole run."""
-  folder, seen = whole
-  together = {}
+def check_same(uninterrupted, workdir, *runs):
+  """Checks that the attempts together trained on the batches of the uninterrupted run, and gave its model."""
+  folder, logged = uninterrupted
+  steps = set()
   for run in runs:
-    for step, (loss, clips) in run.seen().items():
-      assert clips == seen[step][1], f'other clips in step {step}'
-      assert loss == pytest.approx(seen[step][0], rel=2e-3), step  # as many digits as are printed
-      together[step] = loss
-  assert set(together) == set(seen)
+    for step, (loss, clips) in run.logged().items():
+      assert clips == logged[step][1], f'other clips in step {step}'
+      assert loss == pytest.approx(logged[step][0], rel=2e-3), step  # as many digits as are printed
+      steps.add(step)
+  assert steps == set(logged)
   found = arrays(workdir)
   assert {name: value.shape for name, value in found.items()} == {
     name: value.shape for name, value in arrays(folder).items()
@@ -92,31 +92,31 @@ def check_as_whole(whole, workdir, *runs):
     np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-6, err_msg=name)
 
 
-def test_one_is_terminated_and_both_save_the_same_step(whole, tmp_path):
-  # The notice takes a moment to reach the other process; steps of milliseconds would all be done by then.
-  first = Run(tmp_path, 2, 2, pause_s=1, hurt=[{'how': 'terminate', 'at': 3, 'process': 1}])
-  assert first.each == [143, 143], first.text
+def test_a_signal_to_one_process_makes_both_save_the_same_step(uninterrupted, tmp_path):
+  # The signal takes a moment to reach the other process, longer than all steps without pauses.
+  first = Run(tmp_path, 2, 2, pause_s=1, faults=[{'kind': 'terminate', 'at': 3, 'process': 1}])
+  assert first.codes == [143, 143], first.text
   at = int(re.search(r'saved at step (\d+)', first.text).group(1))
   assert [path.name for path in (tmp_path / 'checkpoints').iterdir()].count(str(at)) == 1
   second = Run(tmp_path, 2, 2)
   assert second.code == 0, second.text
-  assert min(second.seen()) == at + 1
-  check_as_whole(whole, tmp_path, first, second)
+  assert min(second.logged()) == at + 1
+  check_same(uninterrupted, tmp_path, first, second)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('at', [NUM_STEPS - 1, NUM_STEPS])
-def test_a_signal_in_the_last_moment_does_no_harm(whole, tmp_path, at):
-  run = Run(tmp_path, 2, 2, linger_s=1.5, hurt=[{'how': 'terminate', 'at': at, 'process': 1}])
-  if run.each == [143, 143] and at < NUM_STEPS:
+def test_a_signal_before_the_last_step_or_after_it_is_ignored(uninterrupted, tmp_path, at):
+  run = Run(tmp_path, 2, 2, linger_s=1.5, faults=[{'kind': 'terminate', 'at': at, 'process': 1}])
+  if run.codes == [143, 143] and at < NUM_STEPS:
     pytest.skip('The signal was noticed before the last step.')
-  assert run.each == [0, 0], run.text
-  check_as_whole(whole, tmp_path, run)
+  assert run.codes == [0, 0], run.text
+  check_same(uninterrupted, tmp_path, run)
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_changes_nothing(whole, tmp_path):
-  reference = losses(whole[0])
+def test_the_result_does_not_depend_on_the_number_of_processes(uninterrupted, tmp_path):
+  reference = losses(uninterrupted[0])
   for folder, num_processes in (('two', 2), ('again', 2), ('four', 4)):
     run = Run(tmp_path / folder, num_processes, 4 // num_processes)
     assert run.code == 0, run.text
@@ -129,19 +129,19 @@ def test_the_number_of_processes_changes_nothing(whole, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('process', [0, 1])
-def test_one_is_killed_and_the_other_leaves(whole, tmp_path, process):
-  first = Run(tmp_path, 2, 2, leave_s=30, hurt=[{'how': 'kill', 'at': 5, 'process': process}])
-  assert first.each[process] == 137 and first.each[1 - process] == 134, first.text
+def test_one_process_is_killed_and_the_other_exits(uninterrupted, tmp_path, process):
+  first = Run(tmp_path, 2, 2, exit_timeout_s=30, faults=[{'kind': 'kill', 'at': 5, 'process': process}])
+  assert first.codes[process] == 137 and first.codes[1 - process] == 134, first.text
   assert exit_codes.is_retriable(first.code)
   second = Run(tmp_path, 2, 2)
   assert second.code == 0, second.text
   assert 'Resuming from step' in second.text
-  check_as_whole(whole, tmp_path, first, second)
+  check_same(uninterrupted, tmp_path, first, second)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(('late', 'saved'), [(0, {'3', '6', str(NUM_STEPS)}), (1, {str(NUM_STEPS)})])
-def test_two_save_together_by_the_clock_of_the_first(tmp_path, late, saved):
+@pytest.mark.parametrize(('fast_clock', 'saved'), [(0, {'3', '6', str(NUM_STEPS)}), (1, {str(NUM_STEPS)})])
+def test_two_processes_save_together_by_the_clock_of_process_0(tmp_path, fast_clock, saved):
   run = Run(
     tmp_path,
     num_processes=2,
@@ -149,116 +149,118 @@ def test_two_save_together_by_the_clock_of_the_first(tmp_path, late, saved):
     checkpoint_every_steps=100,
     keep_latest=9,
     log_every_steps=3,
-    late=late,
+    fast_clock=fast_clock,
   )
-  assert run.each == [0, 0], run.text
+  assert run.codes == [0, 0], run.text
   assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == saved
 
 
 @pytest.mark.slow
-def test_a_bug_of_one_is_told_as_such(tmp_path):
-  run = Run(tmp_path, 2, 2, hurt=[{'how': 'bug', 'at': 5, 'process': 1}])
-  assert run.each == [134, 1] and run.code == 1, run.text
+def test_a_bug_of_one_process_is_reported_as_a_bug(tmp_path):
+  run = Run(tmp_path, 2, 2, faults=[{'kind': 'bug', 'at': 5, 'process': 1}])
+  assert run.codes == [134, 1] and run.code == 1, run.text
   assert 'ZeroDivisionError: bug' in run.text
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('is_replaced', [False, True])
-def test_local_checkpoints_serve_unless_a_machine_was_replaced(whole, tmp_path, is_replaced):
+def test_local_checkpoints_are_used_unless_a_machine_was_replaced(uninterrupted, tmp_path, is_replaced):
   workdir, folder = tmp_path / 'run', tmp_path / 'local'
   own = {
     'checkpoint_every_steps': 3,
     'local_checkpoint_every_steps': 1,
     'local_checkpoint_folder': str(folder),
   }
-  first = Run(workdir, 2, 2, hurt=[{'how': 'kill', 'at': 6, 'process': 1}], **own)
+  first = Run(workdir, 2, 2, faults=[{'kind': 'kill', 'at': 6, 'process': 1}], **own)
   assert exit_codes.is_retriable(first.code), first.text
   if is_replaced:
     shutil.rmtree(next(folder.glob('v2a-*')) / '1')
   second = Run(workdir, 2, 2, **own)
   assert second.code == 0, second.text
-  begun_at = min(second.seen())
-  assert begun_at == 4 if is_replaced else begun_at > 4
-  check_as_whole(whole, workdir, first, second)
+  first_step = min(second.logged())
+  assert first_step == 4 if is_replaced else first_step > 4
+  check_same(uninterrupted, workdir, first, second)
   assert not list(folder.glob('*/*'))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('how', ['hang', 'hang in a step', 'hang in the input'])
-def test_what_hangs_is_ended(whole, tmp_path, how):
-  first = Run(tmp_path, watchdog_s=40, hurt=[{'how': how, 'at': 5}])
+@pytest.mark.parametrize('kind', ['hang', 'hang in a step', 'hang in the input'])
+def test_the_watchdog_ends_a_hang(uninterrupted, tmp_path, kind):
+  first = Run(tmp_path, watchdog_s=40, faults=[{'kind': kind, 'at': 5}])
   assert first.code == 42, first.text
-  assert 'nothing was done for' in first.text and 'Thread 0x' in first.text
-  waited_in = {'hang': 'evaluate', 'hang in a step': '_hang', 'hang in the input': 'read_or_not'}[how]
-  assert waited_in in first.text
+  assert 'no progress for' in first.text and 'Thread 0x' in first.text
+  functions = {'hang': 'evaluate', 'hang in a step': '_hang', 'hang in the input': 'read_with_faults'}
+  assert functions[kind] in first.text
   second = Run(tmp_path)
   assert second.code == 0, second.text
-  check_as_whole(whole, tmp_path, first, second)
+  check_same(uninterrupted, tmp_path, first, second)
 
 
 @pytest.mark.slow
-def test_a_crash_while_saving_leaves_the_checkpoint_before(whole, tmp_path):
-  first = Run(tmp_path, hurt=[{'how': 'die while saving', 'at': 6}])
+def test_a_crash_while_saving_leaves_the_previous_checkpoint(uninterrupted, tmp_path):
+  first = Run(tmp_path, faults=[{'kind': 'die while saving', 'at': 6}])
   assert exit_codes.is_retriable(first.code) and first.code == 153, first.text
   names = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
   complete = {int(name) for name in names if name.isdigit()}
-  assert '6' not in names and len(names) > len(complete), 'nothing was torn'
+  assert '6' not in names and len(names) > len(complete), 'no checkpoint is incomplete'
   second = Run(tmp_path)
   assert second.code == 0 and f'Resuming from step {max(complete)}' in second.text, second.text
   assert not any('tmp' in path.name for path in (tmp_path / 'checkpoints').iterdir())
-  check_as_whole(whole, tmp_path, first, second)
+  check_same(uninterrupted, tmp_path, first, second)
 
 
 @pytest.mark.slow
-def test_a_full_disk_does_not_stop_training(whole, tmp_path):
-  # Three seconds a step: what was begun is written, or has failed, before the disk changes.
-  run = Run(tmp_path, pause_s=3, hurt=[{'how': 'disk full', 'at': 4}, {'how': 'disk free', 'at': 6}])
+def test_a_full_disk_does_not_stop_training(uninterrupted, tmp_path):
+  # With three seconds per step, a save has ended before the disk changes.
+  run = Run(tmp_path, pause_s=3, faults=[{'kind': 'disk full', 'at': 4}, {'kind': 'disk free', 'at': 6}])
   assert run.code == 0, run.text
   assert 'the checkpoint of step 4 could not be written' in run.text
   assert sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir()) == [6, 8]
-  check_as_whole(whole, tmp_path, run)
+  check_same(uninterrupted, tmp_path, run)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('fulls', [(0,), (0, 1)])
-def test_nor_does_one_of_several_processes(whole, tmp_path, fulls):
-  hurt = [
-    {'how': f'disk {how}', 'at': at, 'process': index}
-    for how, at in (('full', 4), ('free', 6))
-    for index in fulls
+@pytest.mark.parametrize('indices', [(0,), (0, 1)])
+def test_a_full_disk_of_one_of_several_processes_does_not_stop_training(uninterrupted, tmp_path, indices):
+  faults = [
+    {'kind': f'disk {state}', 'at': at, 'process': index}
+    for state, at in (('full', 4), ('free', 6))
+    for index in indices
   ]
-  run = Run(tmp_path, 2, 2, pause_s=3, checkpoint_timeout_s=10.0, hurt=hurt)
-  assert run.each == [0, 0], run.text
+  run = Run(tmp_path, 2, 2, pause_s=3, checkpoint_timeout_s=10.0, faults=faults)
+  assert run.codes == [0, 0], run.text
   assert re.search('the checkpoint of step 4 could not be written.*File too large', run.text), run.text
   assert sorted(int(path.name) for path in (tmp_path / 'checkpoints').iterdir()) == [6, 8]
-  check_as_whole(whole, tmp_path, run)
+  check_same(uninterrupted, tmp_path, run)
 
 
 @pytest.mark.slow
-def test_storage_that_fails_while_clips_are_read_is_tried_again(whole, tmp_path):
-  first = Run(tmp_path, 2, 2, pause_s=1, hurt=[{'how': 'fault in the input', 'at': 5, 'process': 1}])
-  assert 75 in first.each and first.code == 75 and exit_codes.is_retriable(75), first.text
+def test_a_storage_error_while_reading_clips_is_retriable(uninterrupted, tmp_path):
+  first = Run(tmp_path, 2, 2, pause_s=1, faults=[{'kind': 'fault in the input', 'at': 5, 'process': 1}])
+  assert 75 in first.codes and first.code == 75 and exit_codes.is_retriable(75), first.text
   assert first.text.count('Traceback') == 0 and first.seconds < 60, first.text
   second = Run(tmp_path, 2, 2)
-  assert second.code == 0 and min(second.seen()) == 5, second.text
-  check_as_whole(whole, tmp_path, first, second)
+  assert second.code == 0 and min(second.logged()) == 5, second.text
+  check_same(uninterrupted, tmp_path, first, second)
 
 
 @pytest.mark.slow
-def test_a_disk_that_stays_full_is_told_at_the_end(tmp_path):
-  run = Run(tmp_path, pause_s=3, hurt=[{'how': 'disk full', 'at': 4}])
+def test_a_disk_that_stays_full_is_an_error_at_the_end(tmp_path):
+  run = Run(tmp_path, pause_s=3, faults=[{'kind': 'disk full', 'at': 4}])
   assert run.code == 75, run.text
   assert re.search('v2a: training stopped, .*: the checkpoint of step 8 could not', run.text), run.text
-  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} <= {'2'}, 'what is torn is cleared away'
+  assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} <= {'2'}, (
+    'incomplete checkpoints are deleted'
+  )
 
 
 @pytest.mark.slow
 def test_a_workdir_that_is_not_shared_is_refused(tmp_path):
   run = Run(tmp_path / 'run', 2, 2, unshared='workdir', shared_workdir_timeout_s=3.0)
-  assert run.each == [2, 2], run.text
+  assert run.codes == [2, 2], run.text
   lines = [line for line in run.text.splitlines() if 'member: ' in line]
   assert len(lines) == 2 and all('must be on storage that all processes share' in line for line in lines)
-  assert 'process [0, 1] of 2 did not see there in 3 s what the others had written' in lines[0]
+  assert 'process [0, 1] of 2 did not see the files of the others within 3 s' in lines[0]
   assert not [path for path in (tmp_path / 'run').rglob('*') if path.is_file()], 'nothing was trained'
 
 
@@ -269,21 +271,21 @@ def test_records_that_differ_between_machines_are_refused(tmp_path):
     items = [fake_records.make(spec, seed + index) for seed in range(8)]
     records.write(tmp_path / f'machine{index}' / 'data', items, spec)
   run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
-  assert run.each == [2, 2], run.text
+  assert run.codes == [2, 2], run.text
   assert run.text.count('must be the same in all processes; process [1] of 2 and process 0 differ') == 2
   shutil.rmtree(tmp_path / 'machine1' / 'data')
   run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
-  assert run.each == [2, 2], run.text
+  assert run.codes == [2, 2], run.text
   assert 'data is no folder of records' in run.text
   assert 'config.data.train: process [1] of 2 cannot use it' in run.text
   assert not (tmp_path / 'run').exists()
 
 
 @pytest.mark.slow
-def test_four_go_on_as_two_on_another_mesh(whole, tmp_path):
-  # A second a step: the signal reaches all before the last.
-  first = Run(tmp_path, 4, 1, pause_s=1, hurt=[{'how': 'terminate', 'at': 2, 'process': 3}])
-  assert first.each == [143] * 4, first.text
+def test_four_processes_resume_as_two_on_another_mesh(uninterrupted, tmp_path):
+  # With a second per step, the signal reaches all processes before the last step.
+  first = Run(tmp_path, 4, 1, pause_s=1, faults=[{'kind': 'terminate', 'at': 2, 'process': 3}])
+  assert first.codes == [143] * 4, first.text
   second = Run(tmp_path, 2, 2, mesh={'data': 1, 'fsdp': 2, 'tensor': 2})
   assert second.code == 0, second.text
-  check_as_whole(whole, tmp_path, first, second)
+  check_same(uninterrupted, tmp_path, first, second)

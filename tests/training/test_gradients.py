@@ -1,4 +1,4 @@
-"""Every trained parameter of every task changes its loss: what has no gradient is only stored and decayed."""
+"""Every trained parameter of every task has a gradient: one without is only stored and decayed."""
 
 from flax import nnx
 import jax
@@ -13,7 +13,7 @@ from v2a.data import fake_records
 from v2a.training import task as task_lib
 from v2a.training import tasks
 
-CASES = {
+CONFIGS = {
   'codec': {'task': 'codec'},
   'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
@@ -24,11 +24,11 @@ CASES = {
 LAYERS = 'blocks'  # parameters of a stack have a leading axis of layers
 
 
-def gradients(case, num_layers):
-  """Returns the loss's gradient by dotted name; all weights are random, since fresh ones hold zeros."""
-  changes = [f'--config.{key}={value}' for key, value in CASES[case].items()]
+def gradients(task_name, num_layers):
+  """Returns the loss's gradient by dotted name; with random weights, since some are zero-initialised."""
+  changes = [f'--config.{key}={value}' for key, value in CONFIGS[task_name].items()]
   c = files.override(schema.tiny(schema.base()), changes).unlock()
-  # Of a few clips some shall lack each condition, whose null is trained then.
+  # Each condition is dropped for some clips, which trains its null.
   c.conditioning.update(drop_video=0.5, drop_text=0.5, drop_transcript=0.5)
   for section in (c.flow, c.tokens):
     section.update(num_joint_layers=num_layers, num_audio_layers=num_layers)
@@ -53,16 +53,16 @@ def gradients(case, num_layers):
   return weights.flatten(gradient(params, rest, batch))
 
 
-def untrained(case, num_layers):
+def untrained(task_name, num_layers):
   """Returns the names of parameters, or layers of them, whose gradient is exactly zero."""
   found = []
-  for name, gradient in gradients(case, num_layers).items():
+  for name, gradient in gradients(task_name, num_layers).items():
     is_stack = any(part.endswith(LAYERS) for part in name.split('.'))
     layers = enumerate(np.asarray(gradient)) if is_stack else [('', np.asarray(gradient))]
     found += [f'{name}[{index}]' if is_stack else name for index, own in layers if not own.any()]
   return found
 
 
-@pytest.mark.parametrize('case', CASES)
-def test_no_parameter_is_without_a_gradient(case):
-  assert untrained(case, 2) == []
+@pytest.mark.parametrize('task_name', CONFIGS)
+def test_every_parameter_has_a_gradient(task_name):
+  assert untrained(task_name, 2) == []

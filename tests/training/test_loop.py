@@ -63,27 +63,27 @@ def assert_same(a, b):
 
 @pytest.fixture(scope='module')
 def four(tmp_path_factory):
-  """A run of four steps in one go."""
+  """An uninterrupted run of four steps."""
   workdir = tmp_path_factory.mktemp('four')
-  task, seen = toy.Task(), []
+  task, steps = toy.Task(), []
 
   def evaluate(model, step):
-    seen.append(step)
+    steps.append(step)
     return {'validation_error': float(model.scale[...])}
 
   c = toy.configuration(evaluate_every_steps=3, keep_latest=5)
   path = loop.train(c, workdir, task, [evaluate], **ONE)
-  assert path == workdir / 'model' and seen == [3, 4] and task.num_finalized == 1
+  assert path == workdir / 'model' and steps == [3, 4] and task.num_finalized == 1
   return workdir
 
 
-def test_two_and_two_are_four_bit_for_bit(four, tmp_path, capsys):
+def test_two_steps_resumed_for_two_equal_four_steps_bit_for_bit(four, tmp_path, capsys):
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   two = state_of(tmp_path, 2)
   capsys.readouterr()
   loop.train(toy.configuration(num_steps=4), tmp_path, toy.Task(), **ONE)
-  printed = capsys.readouterr().out
-  assert 'step 3/4' in printed and 'step 2/4' not in printed, 'it started anew'
+  output = capsys.readouterr().out
+  assert 'step 3/4' in output and 'step 2/4' not in output, 'training was not resumed'
   assert_same(state_of(tmp_path, 4), state_of(four, 4))
   assert any(not np.array_equal(two[name], value) for name, value in state_of(four, 4).items())
 
@@ -92,12 +92,12 @@ def test_restored_to_another_mesh(four):
   assert_same(state_of(four, 4, data=2, fsdp=2, tensor=2), state_of(four, 4))
 
 
-def test_what_a_run_leaves(four, capsys):
+def test_files_of_a_finished_run(four, capsys):
   assert files_lib.load(four / 'config.json') == toy.configuration(evaluate_every_steps=3, keep_latest=5)
   assert 'inner' in (four / 'parameters.txt').read_text()
   export = weights.load_export(four)
   assert export.about['step'] == 4 and export.about['batch_size'] == 8
-  # The task's last touch is in the model, and not in the checkpoint that training goes on from.
+  # `Task.finalize` changes the exported model, and not the checkpoint that training resumes from.
   state = state_of(four, 4)
   assert export.arrays['scale'] == 16.0 and state['frozen.scale'] == 2.0
   np.testing.assert_array_equal(export.arrays['inner'], state['ema.inner'])
@@ -120,7 +120,7 @@ def test_what_a_run_leaves(four, capsys):
   } <= tags
 
 
-def test_a_torn_checkpoint_is_ignored(four, tmp_path):
+def test_an_incomplete_checkpoint_is_ignored(four, tmp_path):
   shutil.copytree(four, tmp_path / 'run')
   folder = tmp_path / 'run' / checkpoint.FOLDER
   (folder / '4').rename(folder / '4.orbax-checkpoint-tmp')
@@ -131,15 +131,15 @@ def test_a_torn_checkpoint_is_ignored(four, tmp_path):
 
 
 def test_checkpoints_by_the_clock_of_process_0(tmp_path, monkeypatch):
-  ticks = itertools.count()  # a second each time that the loop looks
+  ticks = itertools.count()  # a second per reading of the clock
   monkeypatch.setattr(saving, 'time', types.SimpleNamespace(monotonic=lambda: next(ticks)))
   c = toy.configuration(num_steps=7, log_every_steps=1, keep_latest=9, checkpoint_every_s=1.5)
   loop.train(c, tmp_path, toy.Task(), **ONE)
-  # Looked at: at the start, in each step that logs, and once more where that saves.
+  # The clock is read at the start, in each step that logs, and again after a save.
   assert sorted(int(path.name) for path in (tmp_path / checkpoint.FOLDER).iterdir()) == [2, 4, 6, 7]
 
 
-def test_checkpoints_that_are_kept(tmp_path):
+def test_the_newest_checkpoints_and_multiples_are_not_deleted(tmp_path):
   c = toy.configuration(num_steps=6, checkpoint_every_steps=1, keep_latest=2, keep_every_steps=3)
   loop.train(c, tmp_path, toy.Task(), **ONE)
   checkpoints = checkpoint.Checkpoints(tmp_path, 2, 3)
@@ -164,7 +164,7 @@ def test_another_run_in_the_folder_is_refused(four, change):
     loop.train(c, four, toy.Task(), **ONE)
 
 
-def test_a_folder_whose_groups_of_parameters_were_others_is_refused_in_a_line(four):
+def test_a_folder_with_other_parameter_groups_is_refused_in_one_line(four):
   task = toy.Task()
   task.param_groups = {'outer': {'clip_norm': 0.5}}
   message = 'Checkpoint .*/4 is of another model .* does not fit; .*opt_state'
@@ -173,17 +173,18 @@ def test_a_folder_whose_groups_of_parameters_were_others_is_refused_in_a_line(fo
   assert '\n' not in str(caught.value)
 
 
-def test_raw_parameters_are_evaluated_and_exported_where_the_task_wants_no_average(tmp_path):
-  seen = []
+def test_raw_parameters_are_evaluated_and_exported_if_the_task_uses_no_ema(tmp_path):
+  evaluated = []
   for is_averaged in (True, False):
     task, workdir = toy.Task(), tmp_path / str(is_averaged)
     task.use_ema = is_averaged
-    look = lambda model, step: {'outer': seen.append(np.asarray(model.outer[...])) or 0.0}
-    path = loop.train(toy.configuration(num_steps=2, evaluate_every_steps=5), workdir, task, [look], **ONE)
+    evaluate = lambda model, step: {'outer': evaluated.append(np.asarray(model.outer[...])) or 0.0}
+    c = toy.configuration(num_steps=2, evaluate_every_steps=5)
+    path = loop.train(c, workdir, task, [evaluate], **ONE)
     state, exported = state_of(workdir, 2), weights.load_export(path).arrays['outer']
-    mine, other = ('ema', 'params')[:: 1 if is_averaged else -1]
-    np.testing.assert_array_equal(exported, state[f'{mine}.outer'])
-    np.testing.assert_array_equal(exported, seen[-1])
+    used, other = ('ema', 'params')[:: 1 if is_averaged else -1]
+    np.testing.assert_array_equal(exported, state[f'{used}.outer'])
+    np.testing.assert_array_equal(exported, evaluated[-1])
     assert not np.array_equal(exported, state[f'{other}.outer'])
 
 
@@ -211,8 +212,8 @@ def test_a_task_may_initialise(tmp_path):
   assert weights.load_export(tmp_path).arrays['gain'] == 16.0
 
 
-@pytest.mark.parametrize(('nan_from', 'kept'), [(3, (2,)), (4, (2, 4))])
-def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
+@pytest.mark.parametrize(('nan_from', 'saved_steps'), [(3, (2,)), (4, (2, 4))])
+def test_a_loss_that_is_not_finite_stops_training(tmp_path, capsys, nan_from, saved_steps):
   before = signal.getsignal(signal.SIGTERM)
   c = toy.configuration(num_steps=9, checkpoint_every_steps=2, keep_latest=9)
   with pytest.raises(metrics_reader.NonFiniteError) as error:
@@ -221,20 +222,20 @@ def test_a_loss_that_is_not_finite_stops(tmp_path, capsys, nan_from, kept):
   assert f'stopped in step {nan_from}: the loss is nan' in capsys.readouterr().err
   assert not (tmp_path / 'model').exists()
   checkpoints = checkpoint.Checkpoints(tmp_path)
-  # Checkpoint 4 holds what steps 0 to 3 made, so that a NaN in step 3 spoils it, and one in step 4 does not.
-  assert checkpoints.steps() == kept
+  # Checkpoint 4 has the state after steps 0 to 3, so a NaN in step 3 affects it, and one in step 4 does not.
+  assert checkpoints.steps() == saved_steps
   checkpoints.close()
-  state = state_of(tmp_path, kept[-1])
+  state = state_of(tmp_path, saved_steps[-1])
   assert all(np.isfinite(value).all() for value in state.values())
 
 
 @pytest.mark.parametrize(('number', 'code'), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
+def test_a_signal_saves_and_exits(tmp_path, number, code, four, capsys):
   before = signal.getsignal(number)
 
   def send(model, step):
     os.kill(os.getpid(), number)
-    assert signal.getsignal(number) is before, 'a second signal must act at once'
+    assert signal.getsignal(number) is before, 'a second signal must have its previous effect'
     return {}
 
   c = toy.configuration(evaluate_every_steps=2)
@@ -247,7 +248,7 @@ def test_a_signal_saves_and_leaves(tmp_path, number, code, four, capsys):
   assert_same(state_of(tmp_path, 4), state_of(four, 4))
 
 
-def test_a_signal_leaves_as_a_signal_even_where_nothing_can_be_saved(tmp_path, capsys, monkeypatch):
+def test_the_exit_code_is_that_of_the_signal_even_if_nothing_can_be_saved(tmp_path, capsys, monkeypatch):
   def send(model, step):
     os.kill(os.getpid(), signal.SIGTERM)
     return {}
@@ -262,7 +263,7 @@ def test_a_signal_leaves_as_a_signal_even_where_nothing_can_be_saved(tmp_path, c
   assert 'not all of step 2 could be saved ([Errno 28] No space left on device)' in capsys.readouterr().out
 
 
-def test_storage_that_fails_in_training_is_worth_another_start(tmp_path, capsys, monkeypatch):
+def test_a_storage_error_in_training_is_retriable(tmp_path, capsys, monkeypatch):
   def fail(batches, step):
     raise OSError(errno.EIO, 'Input/output error')
 
@@ -279,10 +280,10 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
       sys.path.insert(0, sys.argv[1])
       import toy
       from v2a.training import loop
-      def end(model, step):
+      def terminate(model, step):
         os.kill(os.getpid(), signal.SIGTERM)
         return {}
-      loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [end])
+      loop.train(toy.configuration(evaluate_every_steps=1), sys.argv[2], toy.Task(), [terminate])
       """)
   environment = os.environ | {
     'PYTHONPATH': str(HERE.parents[1]),
@@ -296,33 +297,33 @@ def test_a_process_that_is_terminated_exits_with_143(tmp_path):
   assert 'Stopped by SIGTERM; saved at step 1' in ran.stdout
 
 
-def test_a_profile_is_written_of_steps_counted_from_where_the_process_began(tmp_path):
+def test_steps_of_the_profile_are_counted_from_the_first_of_the_process(tmp_path):
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   loop.train(toy.configuration(num_steps=4, profile_at_step=1, profile_steps=1), tmp_path, toy.Task(), **ONE)
   assert list((tmp_path / 'profile').rglob('*.xplane.pb'))
 
 
 def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path, monkeypatch):
-  done, make, read = [], step_lib.make, metrics_reader.MetricsReader._read
+  events, make, read = [], step_lib.make, metrics_reader.MetricsReader._read
 
-  def make_telling(*args):
+  def make_recorded(*args):
     step_fn = make(*args)
 
     def step(leaves, batch):
-      done.append('step')
-      assert all(isinstance(value, jax.Array) for value in batch.values()), 'put ahead of the step'
+      events.append('step')
+      assert all(isinstance(value, jax.Array) for value in batch.values()), 'transferred before the step'
       return step_fn(leaves, batch)
 
     return step
 
-  def read_telling(reader, step, values):
-    done.append(f'read {step}')
+  def read_recorded(reader, step, values):
+    events.append(f'read {step}')
     read(reader, step, values)
 
-  monkeypatch.setattr(step_lib, 'make', make_telling)
-  monkeypatch.setattr(metrics_reader.MetricsReader, '_read', read_telling)
+  monkeypatch.setattr(step_lib, 'make', make_recorded)
+  monkeypatch.setattr(metrics_reader.MetricsReader, '_read', read_recorded)
   loop.train(toy.configuration(), tmp_path, toy.Task(), **ONE)
-  assert done == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
+  assert events == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
 
 
 @pytest.mark.parametrize(
@@ -333,29 +334,29 @@ def test_durations(seconds, text):
   assert logger_lib.format_duration(seconds) == text
 
 
-def test_a_window_gives_means():
-  window = logger_lib.MetricAccumulator()
-  window.add({'loss': 1.0, 'b': 5.0})
-  window.add({'loss': 3.0, 'b': math.nan, 'c': math.nan})
-  assert window.flush() == {'loss': 2.0, 'b': 5.0}
-  assert window.flush() == {}
+def test_metrics_are_averaged_without_nan():
+  accumulator = logger_lib.MetricAccumulator()
+  accumulator.add({'loss': 1.0, 'b': 5.0})
+  accumulator.add({'loss': 3.0, 'b': math.nan, 'c': math.nan})
+  assert accumulator.flush() == {'loss': 2.0, 'b': 5.0}
+  assert accumulator.flush() == {}
   assert logger_lib.format_metrics({'a': 1.0, 'loss': 2.0}) == 'loss 2, a 1'
 
 
-class _DeadPipe(io.StringIO):
-  """A pipe whose reader has left."""
+class _ClosedPipe(io.StringIO):
+  """A pipe without a reader."""
 
   def write(self, text):
     raise BrokenPipeError(errno.EPIPE, 'Broken pipe')
 
 
-def test_a_dead_pipe_loses_no_state(tmp_path, monkeypatch):
-  """Ctrl-C on `v2a train | tee log`: the reader is gone, and nothing can be printed from then on."""
+def test_a_closed_pipe_loses_no_state(tmp_path, monkeypatch):
+  """Ctrl-C on `v2a train | tee log`: the reader has exited, and nothing can be printed from then on."""
 
   def evaluate(model, step):
     if step == 2:
-      monkeypatch.setattr(sys, 'stdout', _DeadPipe())
-      monkeypatch.setattr(sys, 'stderr', _DeadPipe())
+      monkeypatch.setattr(sys, 'stdout', _ClosedPipe())
+      monkeypatch.setattr(sys, 'stderr', _ClosedPipe())
       os.kill(os.getpid(), signal.SIGINT)
     return {}
 
@@ -386,13 +387,13 @@ def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch)
   with pytest.raises(stopping.Interrupted):
     loop.train(c, tmp_path, toy.Task(), [evaluate], **ONE)
   after = order[order.index('signal') + 1 :]
-  # The evaluation under way tells its result; the step's line waits.
+  # The evaluation in progress prints its result; the line of the step comes after the save.
   assert after[0].startswith('step 2 evaluation') and after[1] == 'saved', after
   assert after[2].startswith('step 2/6 loss'), after
   assert after[-1].startswith('Stopped by SIGINT; saved at step 2')
 
 
-def test_the_first_steps_are_told(tmp_path, capsys):
+def test_the_first_steps_are_reported(tmp_path, capsys):
   loop.train(toy.configuration(num_steps=6, log_every_steps=5), tmp_path, toy.Task(), **ONE)
   lines = [line for line in capsys.readouterr().out.splitlines() if 'annotations are longer' not in line]
   header, compiling, compiled, first, second, metrics = lines[:6]
@@ -403,31 +404,31 @@ def test_the_first_steps_are_told(tmp_path, capsys):
   assert metrics.startswith('step 5/6 loss')
 
 
-def test_compilation_is_told_where_every_step_is_logged_and_on_resuming(tmp_path, capsys):
+def test_compilation_is_reported_if_every_step_is_logged_and_on_resuming(tmp_path, capsys):
   for begin, end in ((0, 2), (2, 4)):
     loop.train(toy.configuration(num_steps=end, log_every_steps=1), tmp_path, toy.Task(), **ONE)
     lines = capsys.readouterr().out.splitlines()
-    place = lines.index(f'Compiling step {begin + 1}; that may take minutes.')
-    assert re.fullmatch(r'Compiled in \S+s\.', lines[place + 1])
-    assert lines[place + 2].startswith(f'step {begin + 1}/{end} loss'), lines
-    assert re.fullmatch(rf'step {end}/{end} loss .* \d+s left', lines[place + 3]), lines
+    index = lines.index(f'Compiling step {begin + 1}; that may take minutes.')
+    assert re.fullmatch(r'Compiled in \S+s\.', lines[index + 1])
+    assert lines[index + 2].startswith(f'step {begin + 1}/{end} loss'), lines
+    assert re.fullmatch(rf'step {end}/{end} loss .* \d+s left', lines[index + 3]), lines
 
 
-def test_what_changes_on_resuming_is_told_and_kept(tmp_path, capsys):
+def test_changes_on_resuming_are_reported_and_recorded(tmp_path, capsys):
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   loop.train(toy.configuration(num_steps=2), tmp_path, toy.Task(), **ONE)
   assert not (tmp_path / history.HISTORY).exists() and 'From step' not in capsys.readouterr().out
   c = toy.configuration(num_steps=3, learning_rate=1e-3)
   loop.train(c, tmp_path, toy.Task(), **ONE)
-  printed = capsys.readouterr().out
-  assert 'From step 2 on: ' in printed and 'config.training.learning_rate=0.001 (was 0.01)' in printed
-  assert 'config.training.num_steps=3 (was 2)' in printed
+  output = capsys.readouterr().out
+  assert 'From step 2 on: ' in output and 'config.training.learning_rate=0.001 (was 0.01)' in output
+  assert 'config.training.num_steps=3 (was 2)' in output
   assert files_lib.load(tmp_path / 'config.json') == c
-  (kept,) = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
-  assert kept['until_step'] == 2 and kept['config']['training']['learning_rate'] == 1e-2
+  (previous,) = map(json.loads, (tmp_path / history.HISTORY).read_text().splitlines())
+  assert previous['until_step'] == 2 and previous['config']['training']['learning_rate'] == 1e-2
 
 
-def test_shards_are_verified_once_a_workdir(tmp_path, monkeypatch, capsys):
+def test_shards_are_verified_once_per_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
   spec = schema.clip_spec(c)
   records.write(tmp_path / 'data', [fake_records.make(spec, seed) for seed in range(8)], spec)

@@ -1,4 +1,4 @@
-"""Every task's first step, with random weights, on one device and on meshes over all axes, and in parts."""
+"""Every task's first step, with random weights: one device, meshes over all axes, and microbatches agree."""
 
 import dataclasses
 import functools
@@ -19,7 +19,7 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import tasks
 
-CASES = {
+CONFIGS = {
   'codec': {'task': 'codec'},
   'codec with every loss': {
     'task': 'codec',
@@ -35,7 +35,7 @@ MESHES = ({'replica': 2, 'fsdp': 2, 'context': 2}, {'data': 2, 'fsdp': 2, 'tenso
 
 
 def source(c):
-  """Returns records of which some have no sound, or padding, at various places in a batch."""
+  """Returns records, some of which have no audio, or padding, at various positions in a batch."""
   spec, items = schema.clip_spec(c), []
   for seed in range(c.training.batch_size):
     record = loader.fake(c, seed)
@@ -50,9 +50,9 @@ def source(c):
   return records.InMemorySource(items, spec)
 
 
-def first_step(case, sizes, microbatches=1):
+def first_step(name, sizes, microbatches=1):
   """Returns the metrics of a step on a mesh, and Adam's first moments."""
-  changes = CASES[case] | {'training.microbatches': microbatches}
+  changes = CONFIGS[name] | {'training.microbatches': microbatches}
   c = files.override(
     schema.tiny(schema.base()), [f'--config.{key}={value}' for key, value in changes.items()]
   )
@@ -62,9 +62,9 @@ def first_step(case, sizes, microbatches=1):
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(0))
   rng = np.random.default_rng(0)
-  # Fresh models have heads of zeros, behind which nothing is seen.
-  drawn = lambda leaf: jax.device_put(0.1 * rng.standard_normal(leaf.shape, np.float32), leaf.sharding)
-  params = jax.tree.map(drawn, state.params)
+  # Output layers are initialised with zeros, which would hide differences before them.
+  sample = lambda leaf: jax.device_put(0.1 * rng.standard_normal(leaf.shape, np.float32), leaf.sharding)
+  params = jax.tree.map(sample, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
   batch = loader.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
   leaves, metrics = step(
@@ -77,8 +77,8 @@ def first_step(case, sizes, microbatches=1):
 
 
 @functools.cache
-def reference(case):
-  return first_step(case, {})
+def reference(name):
+  return first_step(name, {})
 
 
 def assert_same(step, wanted):
@@ -89,7 +89,7 @@ def assert_same(step, wanted):
     np.testing.assert_allclose(step[1][name], leaf, rtol=5e-3, atol=1e-4 * largest, err_msg=name)
 
 
-def test_microbatches_change_nothing_of_a_codec_with_every_loss():
+def test_microbatches_do_not_change_a_codec_with_every_loss():
   wanted = reference('codec with every loss')
   assert wanted[0]['grad_norm_discriminators'] > 0 and wanted[0]['with_sound'] == 0.75
   for microbatches in (2, 4):
@@ -97,18 +97,18 @@ def test_microbatches_change_nothing_of_a_codec_with_every_loss():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', [case for case in CASES if case != 'sync'])
+@pytest.mark.parametrize('name', [name for name in CONFIGS if name != 'sync'])
 @pytest.mark.parametrize(
   ('sizes', 'microbatches'), [({}, 4), ({'data': 2, 'fsdp': 2}, 2), ({'fsdp': 2, 'tensor': 2}, 4)]
 )
-def test_microbatches_change_nothing_on_any_mesh(case, sizes, microbatches):
-  assert_same(first_step(case, sizes, microbatches), reference(case))
+def test_microbatches_do_not_change_a_step_on_any_mesh(name, sizes, microbatches):
+  assert_same(first_step(name, sizes, microbatches), reference(name))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('case', CASES)
-def test_every_task_is_the_same_on_every_mesh(case):
-  wanted = reference(case)
+@pytest.mark.parametrize('name', CONFIGS)
+def test_every_task_is_the_same_on_every_mesh(name):
+  wanted = reference(name)
   assert wanted[0]['grad_norm'] > 0
   for sizes in MESHES:
-    assert_same(first_step(case, sizes), wanted)
+    assert_same(first_step(name, sizes), wanted)

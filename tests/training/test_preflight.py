@@ -1,4 +1,4 @@
-"""What a training says or refuses at its start: codecs that do not fit, records without sound, cut texts."""
+"""Checks at the start of training: codecs that do not fit, records without audio, truncated texts."""
 
 from flax import nnx
 import jax
@@ -38,7 +38,7 @@ def _encode(source, codec, output):
 
 @pytest.fixture(scope='module')
 def root(tmp_path_factory):
-  """A codec, another one, one of codes, and the records that the first has encoded."""
+  """A codec, another one, one of codes, and records with latents of the first."""
   root, spec = tmp_path_factory.mktemp('start'), schema.clip_spec(schema.tiny(schema.base()))
   for name, changes in {'codec': {}, 'other': {'seed': 1}, 'codes': {'codec.bottleneck': 'rvq'}}.items():
     _codec(root / name, **changes)
@@ -56,13 +56,13 @@ def _configuration(root, data='of_codec', codec='codec', **changes):
 
 
 @pytest.mark.parametrize(
-  ('given', 'message'),
+  ('changes', 'message'),
   [
-    ({'codec': ''}, 'config.init_from.codec must name the codec that made the latents of the records'),
-    ({'codec': '', 'task': 'tokens', 'codec.bottleneck': 'rvq'}, 'the codec that made the codes'),
-    ({'codec': 'other'}, 'than config.init_from.codec=.*other: they were made by .*codec, whose digest is'),
+    ({'codec': ''}, 'config.init_from.codec must name the codec that encoded the latents of the records'),
+    ({'codec': '', 'task': 'tokens', 'codec.bottleneck': 'rvq'}, 'the codec that encoded the codes'),
+    ({'codec': 'other'}, 'than config.init_from.codec=.*other: they were encoded by .*codec with digest'),
     ({'codec': 'other', 'task': 'sync'}, 'holds latents of another codec'),
-    ({'codec': 'codes'}, "must have the kl bottleneck where config.task is 'flow'; got 'rvq'"),
+    ({'codec': 'codes'}, "must have the kl bottleneck for config.task='flow'; got 'rvq'"),
     ({'task': 'tokens', 'codec.bottleneck': 'rvq'}, "must have the rvq bottleneck .* got 'kl'"),
     ({'codec': 'nowhere'}, 'No model at .*nowhere'),
     ({'data': 'plain'}, 'has no latents; encode the records by data_pipelines.encode with --codec .*codec'),
@@ -80,14 +80,14 @@ def _configuration(root, data='of_codec', codec='codec', **changes):
     ),
   ],
 )
-def test_a_codec_that_does_not_fit_is_refused_before_anything_is_trained(root, tmp_path, given, message):
-  c = _configuration(root, **given)
+def test_a_codec_that_does_not_fit_is_refused_before_anything_is_trained(root, tmp_path, changes, message):
+  c = _configuration(root, **changes)
   with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
     loop.train(c, tmp_path / 'run', tasks.make(c))
   assert '\n' not in str(caught.value) and not (tmp_path / 'run').exists()
 
 
-def test_records_remember_the_codec_of_latents_and_of_codes(root):
+def test_records_store_the_codec_of_latents_and_of_codes(root):
   (folder,) = records.open(root / 'of_codes').folders
   digests = {
     name: weights.codec_digest(weights.load_export(root / name)) for name in ('codec', 'codes', 'other')
@@ -113,19 +113,19 @@ def test_a_copy_in_half_precision_is_the_same_codec(root, tmp_path):
   assert weights.codec_digest(weights.load_export(tmp_path / 'half')) == weights.codec_digest(export)
 
 
-def test_records_of_before_do_not_tell_their_codec(root, tmp_path, monkeypatch):
+def test_records_of_older_versions_do_not_store_their_codec(root, tmp_path, monkeypatch):
   source = records.open(root / 'of_codec')
   records.write(tmp_path / 'older', [source[index] for index in range(8)], source.spec)
   c = _configuration(tmp_path, 'older', root / 'codec')
   _, notes = preflight.check_codec(c, 'kl', records.open(*c.data.train))
-  assert len(notes) == 1 and 'does not tell which codec made its latents' in notes[0]
+  assert len(notes) == 1 and 'does not record which codec encoded its latents' in notes[0]
 
 
-def test_sync_without_a_codec_wants_latents_of_one(root, tmp_path):
+def test_sync_without_a_codec_requires_latents_of_one_codec(root, tmp_path):
   _encode(root / 'plain', root / 'other', tmp_path / 'of_other')
   c = _configuration(root, codec='', task='sync')
   assert preflight.check_codec(c, 'kl', records.open(*c.data.train)) == (None, [])
-  with pytest.raises(ValueError, match='holds latents of 2 codecs; wanted those of one'):
+  with pytest.raises(ValueError, match='holds latents of 2 codecs; expected one codec'):
     preflight.check_codec(c, 'kl', records.open(*c.data.train, tmp_path / 'of_other'))
 
 
@@ -138,14 +138,14 @@ def _contents(tmp_path, items, spec, is_older=False):
 
 
 @pytest.mark.parametrize('is_older', [False, True])
-def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
+def test_records_without_audio_and_truncated_texts_are_counted(tmp_path, is_older):
   c = files.override(schema.tiny(schema.base()), ['--config.clip.num_text_bytes=16'])
   spec = schema.clip_spec(c)
   texts = lambda seed: {'text': 'ä' * seed, 'transcript': 'b' * 9 * seed}
   items = [fake_records.make(spec, seed) | {'has_audio': seed > 2} | texts(seed) for seed in range(12)]
   source = _contents(tmp_path, items, spec, is_older)
   assert preflight.check_contents(c, source) == [
-    '3 of 12 records have no sound; they take no part in the loss.',
+    '3 of 12 records have no audio; the loss excludes them.',
     '3 of 12 annotations are longer than the 16 bytes that the model reads (config.clip.num_text_bytes), '
     'the longest 22; their ends are not read.',
     '10 of 12 transcripts are longer than the 16 bytes that the model reads '
@@ -155,24 +155,22 @@ def test_what_has_no_sound_and_what_is_cut_is_counted(tmp_path, is_older):
   assert len(preflight.check_contents(c, source)) == 1, 'codecs read no texts'
 
 
-def test_a_folder_of_before_is_counted_by_a_sample(tmp_path, monkeypatch):
+def test_records_of_older_versions_are_counted_in_a_sample(tmp_path, monkeypatch):
   monkeypatch.setattr(records, '_NUM_COUNTED', 4)
   c = schema.tiny(schema.base())
   items = [
     fake_records.make(schema.clip_spec(c), seed) | {'has_audio': seed == 7, 'text': ''} for seed in range(12)
   ]
   source = _contents(tmp_path, items, schema.clip_spec(c), is_older=True)
-  assert preflight.check_contents(c, source) == [
-    '11 of 12 records have no sound; they take no part in the loss.'
-  ]
+  assert preflight.check_contents(c, source) == ['11 of 12 records have no audio; the loss excludes them.']
   items = [item | {'has_audio': True, 'text': 'a' * 99} for item in items]
   source = _contents(tmp_path / 'b', items, schema.clip_spec(c), is_older=True)
   notes = preflight.check_contents(c, source)
-  assert notes[0].startswith('4 of 4 annotations') and 'of a sample of the 12 records' in notes[1]
+  assert notes[0].startswith('4 of 4 annotations') and 'Counted in a sample of the 12 records' in notes[1]
 
 
 @pytest.mark.parametrize('is_older', [False, True])
-def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
+def test_records_without_any_audio_are_bad_input(tmp_path, capsys, is_older):
   c = files.override(schema.tiny(schema.base()), ['--config.task=codec'])
   spec = schema.clip_spec(c)
   silent = [fake_records.make(spec, seed) | {'has_audio': False} for seed in range(3)]
@@ -194,5 +192,5 @@ def test_a_set_without_sound_is_bad_input(tmp_path, capsys, is_older):
   ]
   assert main.main(['train', *words]) == 2
   (line,) = capsys.readouterr().err.splitlines()
-  assert 'None of the 3 records of config.data.train' in line and 'has sound' in line
+  assert 'None of the 3 records of config.data.train' in line and 'has audio' in line
   assert not (tmp_path / 'run').exists()

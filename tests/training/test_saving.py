@@ -21,7 +21,7 @@ def resident_mb():
 
 
 class Large(toy.Task):
-  """The toy task with a weight of 8 MB more."""
+  """The toy task with an additional weight of 8 MB."""
 
   def build(self, key):
     model = super().build(key)
@@ -35,12 +35,12 @@ def test_memory_does_not_grow_over_fifty_saves(tmp_path):
   optimizer = optimizer_lib.make(c.training)
   state = state_lib.init(task, optimizer, state_lib.abstract(task, optimizer, mesh), jax.random.key(0))
   checkpoints = checkpoint.Checkpoints(tmp_path, keep_latest=1)
-  used = []
+  used_mb = []
   for step in range(50):
     checkpoints.save(dataclasses.replace(state, step=jnp.asarray(step, jnp.int32)), c, {})
     checkpoints.wait()
     gc.collect()
-    used.append(resident_mb())
+    used_mb.append(resident_mb())
   checkpoints.close()
-  # A state is 34 MB (weight, average, two moments). The first saves fill pools that are used again.
-  assert max(used[-10:]) - max(used[5:15]) < 34, used
+  # A state has 34 MB (weight, EMA, two moments). The first saves fill pools that later ones use again.
+  assert max(used_mb[-10:]) - max(used_mb[5:15]) < 34, used_mb

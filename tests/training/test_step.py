@@ -40,9 +40,9 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   batches = loader.Batches(task, loader.source(c), c.training.batch_size, num_steps, c.seed)
   leaves, tree = jax.tree.flatten(state)
   for index in range(num_steps):
-    given = leaves
-    leaves, metrics = step(given, loader.to_devices(batches[index], mesh, c.training.batch_size))
-    assert all(leaf.is_deleted() for leaf in given), 'the step makes the new state where the old one lay'
+    previous = leaves
+    leaves, metrics = step(previous, loader.to_devices(batches[index], mesh, c.training.batch_size))
+    assert all(leaf.is_deleted() for leaf in previous), 'the step donates the state'
   return jax.tree.unflatten(tree, leaves), {name: float(value) for name, value in metrics.items()}
 
 
@@ -57,7 +57,7 @@ def single():
 
 
 @pytest.mark.parametrize('sizes', MESHES)
-def test_every_mesh_gives_what_one_device_gives(single, sizes):
+def test_every_mesh_has_the_result_of_one_device(single, sizes):
   state, metrics = run(toy.configuration(batch_size=16, clip_norm=0.1), sizes)
   for name in ('params', 'ema', 'frozen', 'opt_state', 'step'):
     assert_close(getattr(state, name), getattr(single[0], name))
@@ -77,31 +77,31 @@ def test_microbatches_sum_to_the_batch_on_every_mesh(single, sizes):
   assert metrics == pytest.approx(single[1], rel=1e-5)
 
 
-class Ranked(toy.Task):
-  """The toy task, whose loss compares the clips that it is given with each other."""
+class BatchVariance(toy.Task):
+  """The toy task, whose loss depends on all clips of a batch together."""
 
   has_per_clip_loss = False
 
   def loss(self, model, batch, step):
     output = super().loss(model, batch, step)
-    guess_B = model(batch['x_BF'])
-    told_B = jnp.where(batch['x_BF'][:, 0] > 0, batch['y_B'], jnp.nan)
-    metrics = {'num_clips': jnp.float32(guess_B.size), 'told': told_B}
-    return task_lib.LossOutput(output.loss + jnp.var(guess_B), output.metrics | metrics)
+    output_B = model(batch['x_BF'])
+    target_B = jnp.where(batch['x_BF'][:, 0] > 0, batch['y_B'], jnp.nan)
+    metrics = {'num_clips': jnp.float32(output_B.size), 'target': target_B}
+    return task_lib.LossOutput(output.loss + jnp.var(output_B), output.metrics | metrics)
 
 
-def test_clips_that_need_each_other_stay_together_and_a_metric_tells_of_some_clips():
+def test_dependent_clips_share_a_microbatch_and_metrics_may_cover_some_clips():
   c = toy.configuration(batch_size=16, microbatches=2)
-  one, metrics = run(c, make_task=Ranked)
-  eight, same = run(c, MESHES[2], make_task=Ranked)
+  one, metrics = run(c, make_task=BatchVariance)
+  eight, same = run(c, MESHES[2], make_task=BatchVariance)
   assert_close(eight.params, one.params)
   assert same == pytest.approx(metrics, rel=1e-5)
   assert metrics['num_clips'] == 8
   batch = loader.Batches(toy.Task(), loader.source(c), 16, 3, c.seed)[2]
-  assert metrics['told'] == pytest.approx(batch['y_B'][batch['x_BF'][:, 0] > 0].mean(), rel=1e-6)
+  assert metrics['target'] == pytest.approx(batch['y_B'][batch['x_BF'][:, 0] > 0].mean(), rel=1e-6)
 
 
-def test_kernels_are_cast_before_anything_else():
+def test_kernels_are_cast_and_biases_are_not():
   class Cast(nnx.Module):
     def __init__(self):
       self.layer = layers.Linear(16, 1, ('embed', None), rngs=nnx.Rngs(0), dtype=jnp.bfloat16)
@@ -114,7 +114,7 @@ def test_kernels_are_cast_before_anything_else():
     assert cast['layer']['bias_O'].get_value().dtype == jnp.float32
 
 
-def test_frozen_parts_stay_and_have_no_moments(single):
+def test_frozen_parameters_do_not_change_and_have_no_moments(single):
   state, _ = single
   assert set(state.params) == {'inner', 'bias', 'layers', 'outer'}
   assert set(state.opt_state[0].mu) == set(state.params)
@@ -123,7 +123,7 @@ def test_frozen_parts_stay_and_have_no_moments(single):
 
 
 @pytest.mark.parametrize(('sizes', 'microbatches'), [({}, 1), ({}, 4), (MESHES[2], 4)])
-def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch(sizes, microbatches):
+def test_ema_statistics_are_updated_once_per_step_with_means_over_the_batch(sizes, microbatches):
   c = toy.configuration(batch_size=16, microbatches=microbatches)
   state, metrics = run(c, sizes, num_steps=2, make_task=toy.EmaTask)
   batches = loader.Batches(toy.Task(), loader.source(c), 16, 2, c.seed)
@@ -134,7 +134,7 @@ def test_what_the_loss_has_seen_is_absorbed_once_a_step_as_a_mean_over_the_batch
   assert float(state.frozen['gain'][0]) == 1.0
 
 
-def test_a_change_of_the_model_leaves_the_state_alone(single):
+def test_changing_the_model_does_not_change_the_state(single):
   state, _ = single
   model = state_lib.model(state_lib.graph(toy.Task()), state)
   model.scale[...] = model.scale[...] * 3
@@ -144,7 +144,7 @@ def test_a_change_of_the_model_leaves_the_state_alone(single):
 
 
 def test_the_gradient_is_clipped():
-  # Adam forgets the scale of gradients; its first moment after one step, (1 - b1) g, does not.
+  # Adam's updates do not depend on the scale of gradients; its first moment after one step, (1 - b1) g, does.
   c = toy.configuration(batch_size=16, clip_norm=0.01)
   state, metrics = run(c, num_steps=1)
   assert metrics['grad_norm'] > 0.1
@@ -152,7 +152,7 @@ def test_the_gradient_is_clipped():
   assert float(first) == pytest.approx((1 - c.training.betas[0]) * 0.01, rel=1e-3)
 
 
-def test_the_average_follows_its_equation():
+def test_ema_follows_its_equation():
   c = toy.configuration(batch_size=16, ema_decay=0.5)
   before, _ = run(c, num_steps=1)
   after, _ = run(c, num_steps=2)
@@ -215,11 +215,11 @@ def test_nothing_to_train_is_an_error():
     ({'task': 'codec'}, 4, '10 audio steps of a crop of config.codec.crop_s; got 4. .* 1, 2'),
     ({'task': 'codec', 'codec.bottleneck': 'kl', 'codec.crop_s': 1.0}, 2, '25 audio steps of a crop .* 1'),
     ({'task': 'sync'}, 4, '50 audio steps of a clip; got 4. .* 1, 2'),
-    ({'task': 'sync', 'clip.sync_fps': 24}, 5, '48 pictures of a clip; got 5. .* 1, 2, 3, 4'),
-    ({'task': 'sync'}, 5, '4 patches of a picture; got 5. .* 1, 2, 4'),
+    ({'task': 'sync', 'clip.sync_fps': 24}, 5, '48 frames of a clip; got 5. .* 1, 2, 3, 4'),
+    ({'task': 'sync'}, 5, '4 patches of a frame; got 5. .* 1, 2, 4'),
   ],
 )
-def test_context_must_divide_what_a_task_splits(change, context, wanted):
+def test_context_must_divide_the_sequences_of_a_task(change, context, wanted):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
   c = files.override(schema.tiny(schema.base()), [f'--config.{k}={v}' for k, v in change.items()])
   with pytest.raises(ValueError, match=f'must divide the {wanted}[.]$'):
@@ -233,19 +233,19 @@ def test_context_splits_a_codec_and_a_sync_model(change):
   change = {'codec.bottleneck': 'rvq', 'training.batch_size': 8} | change
   c = files.override(schema.tiny(schema.base()), [f'--config.{k}={v}' for k, v in change.items()])
 
-  def flops_a_device(context):
+  def flops_per_device(context):
     traced, _ = program.trace(c, mesh_lib.make({'context': context}, jax.devices()[:context]))
     return traced.lower().compile().cost_analysis()['flops']
 
-  # All but the STFT of a codec, and the products between all segments of a sync model, lies in parts.
-  assert flops_a_device(2) < 0.8 * flops_a_device(1)
+  # Everything is split but the STFT of a codec, and the products of all segments of a sync model.
+  assert flops_per_device(2) < 0.8 * flops_per_device(1)
 
 
-def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
-  seen = []
+def test_steps_of_the_delay_pattern_are_padded_to_a_multiple_of_context():
+  inputs = []
 
   def decoder(code_BSK, condition):
-    seen.append(np.asarray(code_BSK))
+    inputs.append(np.asarray(code_BSK))
     return code_BSK
 
   decoder.padding_token = 9
@@ -253,31 +253,31 @@ def test_steps_that_a_delay_adds_are_padded_to_what_context_divides():
   for context, wanted in ((1, 51), (2, 52), (4, 52)):
     with execution.use(mesh=mesh_lib.make({'data': -1, 'context': context})):
       np.testing.assert_array_equal(tokens._logits(decoder, code_BSK, None), code_BSK)
-    assert seen[-1].shape[1] == wanted and (seen[-1][:, 51:] == 9).all()
+    assert inputs[-1].shape[1] == wanted and (inputs[-1][:, 51:] == 9).all()
 
 
 class Grouped(toy.Task):
-  """The toy task, whose last layer has an optimizer of its own."""
+  """The toy task, whose last layer has its own optimizer."""
 
   param_groups = {'outer': {'learning_rate': 0.5, 'clip_norm': 0.02}}
 
 
 @pytest.mark.parametrize('sizes', [{}, MESHES[2]])
-def test_a_group_of_parameters_has_an_optimizer_and_a_clip_norm_of_its_own(sizes):
+def test_a_group_of_parameters_has_its_own_optimizer_and_clip_norm(sizes):
   c = toy.configuration(batch_size=16, clip_norm=0.01, learning_rate=1e-3, warmup_steps=0, weight_decay=0.0)
   state, metrics = run(c, sizes, num_steps=1, make_task=Grouped)
   assert set(state.opt_state) == {'model', 'outer'}
-  lengths = {}
+
   for name, wanted in (('model', 0.01), ('outer', 0.02)):
     moments = state.opt_state[name][0].mu
     assert set(moments) == ({'outer'} if name == 'outer' else {'inner', 'bias', 'layers'})
-    lengths[name] = float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(moments))))
-    assert lengths[name] == pytest.approx((1 - c.training.betas[0]) * wanted, rel=1e-3), name
+    norm = float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(moments))))
+    assert norm == pytest.approx((1 - c.training.betas[0]) * wanted, rel=1e-3), name
     assert metrics[f'grad_norm_{name}'] > wanted
-  together = math.hypot(metrics['grad_norm_model'], metrics['grad_norm_outer'])
-  assert metrics['grad_norm'] == pytest.approx(together, rel=1e-5)
-  # A first step of Adam moves each parameter by its rate.
+  total_norm = math.hypot(metrics['grad_norm_model'], metrics['grad_norm_outer'])
+  assert metrics['grad_norm'] == pytest.approx(total_norm, rel=1e-5)
+  # The first step of Adam changes each parameter by the learning rate.
   start = nnx.split(Grouped().build(jax.random.key(c.seed)), nnx.Param, ...)[1]
   for name, rate in (('inner', 1e-3), ('outer', 0.5)):
-    moved = jnp.abs(state.params[name].get_value() - start[name].get_value())
-    assert float(jnp.median(moved)) == pytest.approx(rate, rel=1e-2), name
+    change = jnp.abs(state.params[name].get_value() - start[name].get_value())
+    assert float(jnp.median(change)) == pytest.approx(rate, rel=1e-2), name

@@ -11,14 +11,14 @@ from v2a.training import tasks
 
 
 class Clock:
-  """Time that a test makes."""
+  """A clock that tests set."""
 
   def __init__(self, monkeypatch):
     self.now_s = 1000.0
     monkeypatch.setattr(time, 'perf_counter', lambda: self.now_s)
     monkeypatch.setattr(time, 'time', lambda: self.now_s)
 
-  def pass_by(self, seconds):
+  def advance(self, seconds):
     self.now_s += seconds
 
 
@@ -27,28 +27,28 @@ def clock(monkeypatch):
   return Clock(monkeypatch)
 
 
-def steps(clock, timed, *seconds):
+def run_steps(clock, timer, *seconds):
   for each in seconds:
-    clock.pass_by(each)
-    timed.step()
+    clock.advance(each)
+    timer.step()
 
 
 def test_rates(clock):
-  timed = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=0.5)
-  steps(clock, timed, 60.0)  # the first compiles
-  assert timed.flush() == ({}, 0.0)
-  timed.add_data_wait(0.5)
-  steps(clock, timed, *[1.0] * 9, 11.0)
-  rates, seconds = timed.flush()
+  timer = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=0.5)
+  run_steps(clock, timer, 60.0)  # the first compiles
+  assert timer.flush() == ({}, 0.0)
+  timer.add_data_wait(0.5)
+  run_steps(clock, timer, *[1.0] * 9, 11.0)
+  rates, seconds = timer.flush()
   assert seconds == 20.0
   assert rates['steps_per_s'] == 0.5 and rates['clips_per_s'] == 4.0 and rates['tokens_per_s'] == 400.0
   assert rates['step_s_p50'] == 1.0 and rates['step_s_p99'] == pytest.approx(10.1)
   assert rates['data_wait'] == 0.025 and rates['mfu'] == 0.25
-  clock.pass_by(500)
-  timed.pause()
-  timed.add_data_wait(3.0)  # of a step that is not timed
-  steps(clock, timed, 5.0, 2.0)
-  rates, seconds = timed.flush()
+  clock.advance(500)
+  timer.pause()
+  timer.add_data_wait(3.0)  # of a step that is not timed
+  run_steps(clock, timer, 5.0, 2.0)
+  rates, seconds = timer.flush()
   assert seconds == 2.0 and rates['data_wait'] == 0.0
 
 
@@ -57,51 +57,51 @@ def test_memory_is_that_of_the_first_device(clock, monkeypatch):
     def memory_stats(self):
       return {'bytes_in_use': 2e9, 'peak_bytes_in_use': 3e9, 'num_allocs': 1}
 
-  timed = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=None)
-  steps(clock, timed, 60.0, 1.0)
+  timer = step_timer.StepTimer(clips_per_step=8, tokens_per_clip=100, min_step_s=None)
+  run_steps(clock, timer, 60.0, 1.0)
   monkeypatch.setattr(step_timer.jax, 'local_devices', lambda: [Device()])
-  rates, _ = timed.flush()
+  rates, _ = timer.flush()
   assert (rates['memory_gb'], rates['memory_peak_gb']) == (2.0, 3.0)
 
 
 def test_goodput_counts_every_step_once_and_all_time_since_the_first_start(clock, tmp_path):
   path = tmp_path / 'goodput.jsonl'
   first = step_timer.Goodput(path, 0)
-  clock.pass_by(20)
+  clock.advance(20)
   assert first.add(10, 10.0) == 0.5
-  clock.pass_by(10)
+  clock.advance(10)
   assert first.add(20, 10.0) == pytest.approx(20 / 30)
-  # A crash, half an hour, and again from step 15.
-  clock.pass_by(1800)
+  # A crash; half an hour later training resumes from step 15.
+  clock.advance(1800)
   second = step_timer.Goodput(path, 15)
-  clock.pass_by(10)
+  clock.advance(10)
   assert second.add(25, 10.0) == pytest.approx((10 + 5 + 10) / 1840)
-  # The folder is taken up once more where it ended: nothing is lost, and nothing counts twice.
+  # Resumed where it stopped: no step is lost, and none counts twice.
   third = step_timer.Goodput(path, 25)
-  clock.pass_by(10)
+  clock.advance(10)
   assert third.add(30, 10.0) == pytest.approx((25 + 10) / 1850)
 
 
-def test_a_line_that_was_cut_short_does_no_harm(clock, tmp_path):
+def test_a_truncated_line_is_ignored(clock, tmp_path):
   path = tmp_path / 'goodput.jsonl'
   first = step_timer.Goodput(path, 0)
-  clock.pass_by(10)
+  clock.advance(10)
   first.add(10, 10.0)
   path.write_text(path.read_text() + '{"from": 10, "to')
-  clock.pass_by(10)
+  clock.advance(10)
   second = step_timer.Goodput(path, 10)
   assert second.add(20, 0.0) == 0.5
-  whole = path.read_text().splitlines()
-  assert [json.loads(line) for line in whole if not line.endswith('"to')] and len(whole) == 5
+  lines = path.read_text().splitlines()
+  assert [json.loads(line) for line in lines if not line.endswith('"to')] and len(lines) == 5
 
 
-def test_the_peak_of_devices():
+def test_peak_flops_of_devices():
   assert chips.peak_flops_per_s('TPU v5 lite') == 1.97e14 and chips.peak_flops_per_s('TPU v5') == 4.59e14
   assert chips.peak_flops_per_s('NVIDIA H100 80GB HBM3') == 9.89e14
   assert chips.peak_flops_per_s('cpu') is None
 
 
-def test_the_least_time_of_a_step(monkeypatch):
+def test_minimum_time_of_a_step(monkeypatch):
   class Device:
     device_kind = 'TPU v5 lite'
 

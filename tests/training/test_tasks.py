@@ -1,4 +1,4 @@
-"""The tasks: what they prepare, and what their losses see."""
+"""The tasks: their batches, and the inputs of their losses."""
 
 import functools
 
@@ -40,18 +40,18 @@ def _batch(task, c, num=4):
   return task.collate(_items(c, num), np.random.default_rng(0))
 
 
-def _drawn(task):
-  """Returns graph and state of the task's model, every weight drawn: zeros would hide what is read."""
+def _random(task):
+  """Returns graph and state of the task's model with random weights: zeros would hide effects of inputs."""
   graphdef, state = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))))
   rng = np.random.default_rng(0)
-  draw = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
-  return graphdef, jax.tree.map(draw, state)
+  sample = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return graphdef, jax.tree.map(sample, state)
 
 
 @functools.cache
 def _program(task):
-  """Returns a batch -> the task's loss and metrics, compiled once a task."""
-  graphdef, state = _drawn(task)
+  """Returns batch -> the task's loss and metrics, compiled once per task."""
+  graphdef, state = _random(task)
   run = jax.jit(
     lambda state, batch: task_lib.sampled_loss(
       task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int)
@@ -75,12 +75,12 @@ def test_codec_losses_are_finite(change):
   assert float(metrics['log_magnitude']) > 0 and float(metrics['channel_level']) > 0
 
 
-def test_generator_and_discriminators_never_pull_on_each_other():
+def test_losses_of_codec_and_discriminators_have_separate_gradients():
   task, c = _task('codec', adversarial_weight=1.0, log_magnitude_weight=0.0, kl_weight=0.0)
-  graphdef, state = _drawn(task)
+  graphdef, state = _random(task)
   batch = _batch(task, c)
 
-  def only(name):
+  def gradient_sizes(name):
     def value(state):
       model = nnx.merge(graphdef, state)
       output = task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
@@ -88,11 +88,11 @@ def test_generator_and_discriminators_never_pull_on_each_other():
 
     grads = jax.jit(jax.grad(value))(state)
     size = lambda tree: sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
-    inside = size(grads['discriminators'])
-    return inside, size(grads) - inside
+    of_discriminators = size(grads['discriminators'])
+    return of_discriminators, size(grads) - of_discriminators
 
   for name, owner in (('adversarial', 1), ('judged', 0)):
-    sizes = only(name)
+    sizes = gradient_sizes(name)
     assert sizes[owner] > 0 and sizes[1 - owner] == pytest.approx(0, abs=1e-6), name
 
 
@@ -107,7 +107,7 @@ def test_codec_statistics_are_those_of_the_latents():
   np.testing.assert_allclose((mean_BTC**2 + std_BTC**2).mean((0, 1)), 1, atol=1e-2)
 
 
-def test_codebooks_start_from_the_data():
+def test_codebooks_are_initialised_from_the_data():
   task, c = _task('codec', bottleneck='rvq')
   spec = schema.clip_spec(c)
   source = records.InMemorySource([fake_records.make(spec, seed) for seed in range(16)], spec)
@@ -129,9 +129,9 @@ def test_codebooks_start_from_the_data():
   np.testing.assert_array_equal(again.quantizer.codebook_KVC[...], model.quantizer.codebook_KVC[...])
 
 
-def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
+def test_an_rvq_codec_is_initialised_from_the_trunk_of_a_kl_codec(tmp_path):
   kl_task, kl_c = _task('codec')
-  kl = nnx.merge(*_drawn(kl_task))
+  kl = nnx.merge(*_random(kl_task))
   weights.export(kl, tmp_path / 'kl', kl_c.copy_and_resolve_references(), 'float32')
   c = schema.tiny(schema.base()).unlock()
   c.task, c.codec.bottleneck, c.codec.adversarial_weight = 'codec', 'rvq', 1.0
@@ -149,14 +149,14 @@ def test_a_codec_with_codes_starts_from_the_trunk_of_one_without(tmp_path):
   np.testing.assert_array_equal(
     model.decode_features(latent_BTC).log_magnitude_BJF, kl.decode_features(latent_BTC).log_magnitude_BJF
   )
-  # A codec of the same kind gives everything but the books.
+  # From a codec of the same kind, everything is loaded but the codebooks.
   c.codec.bottleneck, c.codec.adversarial_weight = 'kl', 0.0
   task = tasks.make(c)
   mine, theirs = nnx.state(task.initialise(task.build(jax.random.key(0)), source)), nnx.state(kl)
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
-def test_sync_loss_of_a_stranger_is_that_of_chance():
+def test_sync_loss_of_an_untrained_model_is_that_of_chance():
   task, c = _task('sync')
   model = task.build(jax.random.key(0))
   model.log_scale.set_value(jnp.asarray(-20.0))
@@ -169,7 +169,7 @@ def test_sync_loss_of_a_stranger_is_that_of_chance():
   assert float(value) == pytest.approx(np.log(num_segments), rel=1e-4)
 
 
-def test_clips_without_sound_take_no_part_in_sync():
+def test_the_sync_loss_excludes_clips_without_audio():
   task, c = _task('sync')
   some = np.repeat([[True], [True], [False], [True]], c.clip.clip_s * 25, axis=1)
   changed = _batch(task, c)['latent_BTC'].copy()
@@ -181,7 +181,7 @@ def test_clips_without_sound_take_no_part_in_sync():
 
 @pytest.mark.parametrize('kind', [('flow', 'loss_t3'), ('tokens', 'loss_codebook1')])
 @pytest.mark.parametrize('name', ['sync_frame_BLYX3', 'semantic_frame_BMYX3'])
-def test_generators_read_pictures_unless_there_are_none(kind, name):
+def test_generators_read_frames_unless_there_is_no_video(kind, name):
   task, c = _task(kind[0])
   other = 255 - _batch(task, c)[name]
   value, metrics = _loss(task, c)
@@ -192,13 +192,13 @@ def test_generators_read_pictures_unless_there_are_none(kind, name):
 
 
 def test_records_without_latents_are_refused():
-  for name, what in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
+  for name, missing in (('sync', 'latents'), ('flow', 'latents'), ('tokens', 'codes')):
     task, c = _task(name)
-    with pytest.raises(ValueError, match=f'has no {what}; encode the records by data_pipelines.encode'):
+    with pytest.raises(ValueError, match=f'has no {missing}; encode the records by data_pipelines.encode'):
       task.collate([fake_records.make(schema.clip_spec(c))], np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 books'), ((2, 900), '2 books up to 8')])
+@pytest.mark.parametrize(('sizes', 'got'), [((3, 16), '3 codebooks'), ((2, 900), '2 codebooks up to 8')])
 def test_codes_of_another_codec_are_refused(sizes, got):
   task, c = _task('tokens')
   wanted = 'wanted config.codec.num_codebooks=2 of codebook_size=16'
@@ -207,13 +207,13 @@ def test_codes_of_another_codec_are_refused(sizes, got):
 
 
 @pytest.mark.parametrize('is_causal', [True, False])
-def test_tokens_of_a_stranger_are_as_likely_as_any_other(is_causal):
+def test_an_untrained_model_gives_all_tokens_the_same_probability(is_causal):
   task, c = _tokens(is_causal)
   model, batch = task.build(jax.random.key(0)), _batch(task, c)
   run = nnx.jit(lambda model, key: task_lib.sampled_loss(task, model, batch, key, jnp.zeros((), int)))
   output = run(model, jax.random.key(1))
-  books = [float(output.metrics[f'loss_codebook{k}'].mean()) for k in range(c.codec.num_codebooks)]
-  assert [float(output.loss), *books] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
+  by_codebook = [float(output.metrics[f'loss_codebook{k}'].mean()) for k in range(c.codec.num_codebooks)]
+  assert [float(output.loss), *by_codebook] == pytest.approx([np.log(c.codec.codebook_size)] * 3, rel=1e-5)
 
 
 def _tokens(is_causal):
@@ -223,14 +223,14 @@ def _tokens(is_causal):
 
 
 @pytest.mark.parametrize('token_dropout_probability', [0.0, 0.9])
-def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not_hidden(
+def test_a_causal_model_predicts_each_token_once_codebook_k_with_delay_k_from_steps_not_dropped(
   token_dropout_probability,
 ):
   task, c = _tokens(True)
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0))
   c.tokens.token_dropout_probability = token_dropout_probability
   task = tasks.make(c)
-  batch, model = _batch(task, c), nnx.merge(*_drawn(task))
+  batch, model = _batch(task, c), nnx.merge(*_random(task))
   B, T, K = batch['code_BTK'].shape
   code_BSK = np.full((B, T + K - 1, K), model.decoder.padding_token)
   for k in range(K):
@@ -238,17 +238,17 @@ def test_a_causal_model_tells_each_token_once_book_k_k_steps_late_from_steps_not
 
   @nnx.jit
   def run(model):
-    drawn = task.sample_random_inputs(batch, jax.random.key(1))
-    condition = task.conditioning.encode(model, batch | drawn)
-    value = task.loss(model, batch | drawn, jnp.zeros((), int)).loss
-    is_hidden_BS = drawn.get('is_hidden_BS', jnp.zeros(code_BSK.shape[:2], bool))
-    seen_BSK = jnp.where(is_hidden_BS[..., None], model.decoder.mask_token, code_BSK)
-    return value, jax.nn.log_softmax(model.decoder(seen_BSK, condition)), is_hidden_BS
+    inputs = batch | task.sample_random_inputs(batch, jax.random.key(1))
+    condition = task.conditioning.encode(model, inputs)
+    value = task.loss(model, inputs, jnp.zeros((), int)).loss
+    is_dropped_BS = inputs.get('is_dropped_BS', jnp.zeros(code_BSK.shape[:2], bool))
+    input_BSK = jnp.where(is_dropped_BS[..., None], model.decoder.mask_token, code_BSK)
+    return value, jax.nn.log_softmax(model.decoder(input_BSK, condition)), is_dropped_BS
 
-  value, log_p_BSKV, is_hidden_BS = map(np.asarray, run(model))
-  assert is_hidden_BS.any() == (token_dropout_probability > 0)
-  told = [log_p_BSKV[b, t + k, k, batch['code_BTK'][b, t, k]] for b, t, k in np.ndindex(B, T, K)]
-  assert float(value) == pytest.approx(-np.mean(told), rel=1e-5)
+  value, log_p_BSKV, is_dropped_BS = map(np.asarray, run(model))
+  assert is_dropped_BS.any() == (token_dropout_probability > 0)
+  log_p = [log_p_BSKV[b, t + k, k, batch['code_BTK'][b, t, k]] for b, t, k in np.ndindex(B, T, K)]
+  assert float(value) == pytest.approx(-np.mean(log_p), rel=1e-5)
 
 
 @pytest.mark.parametrize('name', schema.TASKS)
@@ -263,7 +263,7 @@ def test_bfloat16_stays_close_to_float32(name):
 
 
 @pytest.mark.parametrize('name', schema.TASKS)
-def test_every_task_computes_again_what_it_is_told_to(name):
+def test_every_task_rematerializes_with_remat_full(name):
   def num_flops(remat):
     c = schema.tiny(schema.base()).unlock()
     c.task, c.training.remat = name, remat
@@ -282,14 +282,14 @@ _INPUTS = {
 
 @pytest.mark.parametrize('name', ['flow', 'tokens'])
 @pytest.mark.parametrize('dropped', _INPUTS)
-def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name):
+def test_a_dropped_condition_has_no_effect_and_the_others_have(dropped, name):
   c = schema.tiny(schema.base()).unlock()
   c.task = name
   c.conditioning.update(dict.fromkeys(_INPUTS, 0.0) | {dropped: 1 - 1e-9})
   task = tasks.make(c.lock())
   batch = _batch(task, c)
   batch |= {'text_length_B': np.full(4, 6, np.int32), 'transcript_length_B': np.full(4, 6, np.int32)}
-  graphdef, state = _drawn(task)
+  graphdef, state = _random(task)
   run = functools.partial(
     jax.jit(
       lambda state, batch: (
@@ -306,7 +306,7 @@ def test_a_modality_that_is_dropped_is_not_seen_and_the_others_are(dropped, name
     assert (other == base) == (drop == dropped), drop
 
 
-def test_latents_are_drawn_from_their_distribution():
+def test_latents_are_sampled_from_their_distribution():
   shape = (200, 50)
   item = {
     'id': 'a',
@@ -319,9 +319,9 @@ def test_latents_are_drawn_from_their_distribution():
 
 
 @pytest.mark.parametrize('name', ['flow', 'tokens'])
-def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
+def test_the_sync_encoder_is_initialised_from_the_sync_model(name, tmp_path):
   sync_task, sync_c = _task('sync')
-  trained = nnx.merge(*_drawn(sync_task))
+  trained = nnx.merge(*_random(sync_task))
   weights.export(trained, tmp_path / 'sync', sync_c.copy_and_resolve_references(), 'float32')
   c = schema.tiny(schema.base()).unlock()
   c.task, c.init_from.sync = name, str(tmp_path / 'sync')
@@ -331,25 +331,27 @@ def test_the_sync_encoder_starts_from_the_sync_model(name, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, mine, theirs)
 
 
-def test_worn_clips_look_different_at_every_visit_and_sound_the_same():
+def test_augmentation_differs_at_every_visit_and_leaves_audio_unchanged():
   c = schema.tiny(schema.base()).unlock()
   item = fake_records.make(schema.clip_spec(c), 0, c.codec.num_latent_channels)
-  prepare = lambda share, seed: _flow_with_wear(c, share).collate([item], np.random.default_rng(seed))
-  np.testing.assert_array_equal(prepare(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
-  worn = [prepare(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
-  assert len(set(worn)) == 8
+  collate = lambda probability, seed: _flow_with_augmentation(c, probability).collate(
+    [item], np.random.default_rng(seed)
+  )
+  np.testing.assert_array_equal(collate(0.0, 0)['sync_frame_BLYX3'][0], item['sync_frame_LYX3'])
+  augmented = [collate(1.0, seed)['sync_frame_BLYX3'].tobytes() for seed in range(8)]
+  assert len(set(augmented)) == 8
   item['latent_std_TC'] = 0 * item['latent_std_TC']
-  np.testing.assert_array_equal(prepare(1.0, 3)['latent_BTC'], prepare(0.0, 4)['latent_BTC'])
+  np.testing.assert_array_equal(collate(1.0, 3)['latent_BTC'], collate(0.0, 4)['latent_BTC'])
 
 
-def _flow_with_wear(c, share):
+def _flow_with_augmentation(c, probability):
   c = c.copy_and_resolve_references().unlock()
-  c.data.augment_probability = share
+  c.data.augment_probability = probability
   return tasks.make(c.lock())
 
 
-class _Counted(records.InMemorySource):
-  """Records that remember which of them were read."""
+class _RecordingSource(records.InMemorySource):
+  """Records the indices that are read."""
 
   def __init__(self, items, spec):
     super().__init__(items, spec)
@@ -360,17 +362,17 @@ class _Counted(records.InMemorySource):
     return super().__getitem__(index)
 
 
-def test_latent_statistics_come_from_all_over_the_set(monkeypatch):
+def test_records_of_latent_statistics_are_spread_over_the_set(monkeypatch):
   monkeypatch.setattr(codec_task.CodecTask, '__init__', lambda self, c: setattr(self, 'c', c))
   monkeypatch.setattr(codec_task, 'NUM_STATISTIC_RECORDS', 8)
   c = schema.tiny(files.find('codec_synthetic'))
   spec = schema.clip_spec(c)
   items = [fake_records.make(spec, seed) | {'has_audio': seed % 2 == 0} for seed in range(40)]
-  source = _Counted(items, spec)
+  source = _RecordingSource(items, spec)
   found = [index for index, _ in codec_task.CodecTask(c)._sample(source)]
   assert len(source.read) == 8 and max(source.read) > 25 and min(source.read) < 15
-  assert found == [index for index in source.read if index % 2 == 0], 'silence is no statistic'
+  assert found == [index for index in source.read if index % 2 == 0], 'records without audio are left out'
   assert found == [index for index, _ in codec_task.CodecTask(c)._sample(source)]
-  with pytest.raises(ValueError, match='none of the 40 records has sound'):
+  with pytest.raises(ValueError, match='none of the 40 records has audio'):
     silent = records.InMemorySource([record | {'has_audio': False} for record in items], spec)
     list(codec_task.CodecTask(c)._sample(silent))

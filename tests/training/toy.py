@@ -1,4 +1,4 @@
-"""A task small enough for every test: tells the mean colour of a clip's frames from its wave."""
+"""A task small enough for every test: predicts the mean color of a clip's frames from its waveform."""
 
 import dataclasses
 
@@ -13,16 +13,16 @@ from v2a.training import task as task_lib
 
 
 class Model(nnx.Module):
-  """Two stacked hidden layers between wave features and one number; a frozen gain and a statistic."""
+  """Two stacked hidden layers between waveform features and one number; a frozen gain and a statistic."""
 
   def __init__(self, rngs: nnx.Rngs):
-    def make(*shape):
+    def sample(*shape):
       return jax.random.normal(rngs.params(), shape) / np.sqrt(shape[-2])
 
-    self.inner = nnx.Param(make(16, 32), axes=('embed', 'mlp'))
+    self.inner = nnx.Param(sample(16, 32), axes=('embed', 'mlp'))
     self.bias = nnx.Param(jnp.zeros(32), axes=('mlp',))
-    self.layers = nnx.Param(make(2, 32, 32), axes=('embed', 'mlp'))
-    self.outer = nnx.Param(make(32, 1), axes=('mlp', None))
+    self.layers = nnx.Param(sample(2, 32, 32), axes=('embed', 'mlp'))
+    self.outer = nnx.Param(sample(32, 1), axes=('mlp', None))
     self.gain = nnx.Param(jnp.ones(1), axes=(None,))
     self.scale = nnx.Variable(jnp.full((), 2.0))
 
@@ -34,7 +34,7 @@ class Model(nnx.Module):
 
 
 class Task(task_lib.Task[Model]):
-  """The toy task. Of `noise` above 0 each clip draws its own; from `nan_from` on the data hold NaN."""
+  """The toy task, with independent noise for each clip; from step `nan_from` on the loss is NaN."""
 
   def __init__(self, noise: float = 0.1, nan_from: int | None = None):
     self.noise = noise
@@ -72,7 +72,7 @@ class Task(task_lib.Task[Model]):
 
 
 class EmaTask(Task):
-  """The toy task, whose untrained scale moves a tenth of the way to the mean target that the loss saw."""
+  """The toy task, whose untrained scale is a moving average, with weight 0.1, of the mean target."""
 
   def loss(self, model, batch, step):
     stats = {'target': jnp.mean(batch['y_B'])}

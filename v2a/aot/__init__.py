@@ -1,1 +1,1 @@
-"""Training steps compiled ahead of time for chips that are not here: does it fit, and what bounds it."""
+"""Ahead-of-time compilation of training steps for TPUs that are not present: memory, traffic, roofline."""

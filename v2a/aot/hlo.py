@@ -1,18 +1,18 @@
-"""What a compiled program sends between devices, read from its text.
+"""Collectives of a compiled program and the bytes that they send, read from its HLO text.
 
-A collective inside a loop counts as often as the loop runs: as the program tells, or up to the constant that
-the loop's condition compares its counter with. Bytes are those that one device sends around a ring of the n
-members of its group, for an array of s bytes in whole:
+A collective inside a loop is multiplied by the trip count: the annotated one, or the constant that the loop's
+condition compares its counter with. Bytes are those that one device sends in a ring over the n members of its
+group, for an array of s bytes in total:
 
   all-gather, reduce-scatter, all-to-all   s (n - 1) / n                       (1)
   all-reduce                               2 s (n - 1) / n                     (2)
   collective-permute                       s                                   (3)
 
-What TPUs send while they multiply stands in the text once for every product beside it, with the same
-chain_id, and counts once.
+A collective that a TPU overlaps with matmuls appears in the text once per matmul, with the same chain_id, and
+counts once.
 
-Between slices of TPUs the compiler has turned collectives into sends to a runtime on the hosts (megascale);
-they name what they were, and are counted along `replica`, the one axis between slices.
+Between TPU slices the compiler replaces collectives with sends to a runtime on the hosts (megascale); these
+name the collective, and are counted along `replica`, the only axis between slices.
 """
 
 import collections
@@ -48,26 +48,26 @@ _CALLED = re.compile(r'(?:calls|to_apply|condition|body|called_computations)=\{?
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CONDITION = re.compile(r' while\(.*condition=%?([\w.\-]+)')
 _CONSTANT = re.compile(r'%?([\w.\-]+) = s32\[\]\S* constant\((\d+)\)')
-_COMPARED = re.compile(r'ROOT .* compare\([^,]*?%?[\w.\-]+, [^,%]*%?([\w.\-]+)\), direction=LT')
-_LISTED = re.compile(r'replica_groups=\{(\{[\d,{} ]*\})\}')
+_TRIP_LIMIT = re.compile(r'ROOT .* compare\([^,]*?%?[\w.\-]+, [^,%]*%?([\w.\-]+)\), direction=LT')
+_LIST = re.compile(r'replica_groups=\{(\{[\d,{} ]*\})\}')
 _IOTA = re.compile(r'replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?')
 _MESH = re.compile(
   r'replica_groups=mesh\[([^\]]*)\]'
   r'(?:, device_ids=\(\[([\d,]+)\](?:T\(([\d,]+)\))?\))? \{([^}]*)\}'
 )
-_PART = re.compile(r"'(\w+)'(?::\((\d+)\)(\d+))?")
+_MESH_AXIS = re.compile(r"'(\w+)'(?::\((\d+)\)(\d+))?")
 _PAIRS = re.compile(r'source_target_pairs=\{(\{[\d,{} ]*\})\}')
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-  """One instruction.
+  """One collective instruction.
 
   Attributes:
-    kind: of KINDS.
-    axes: of the mesh, along which its members lie.
-    num_bytes: that a device sends, each time (eq. 1 to 3).
-    num_executions: it runs in a step.
+    kind: one of KINDS.
+    axes: mesh axes along which the members of a group differ.
+    num_bytes: bytes that a device sends per execution (eq. 1 to 3).
+    num_executions: number of executions per step.
   """
 
   kind: str
@@ -81,28 +81,28 @@ def collectives(text: str, mesh: jax.sharding.Mesh) -> list[Collective]:
 
   Args:
     text: of the compiled program (`compiled.as_text()`).
-    mesh: that it was compiled for.
+    mesh: the mesh it was compiled for.
   """
   computations = _computations(text)
-  times = _times(computations)
+  counts = _execution_counts(computations)
   found, chains = [], set()
   for name, lines in computations.items():
     for line in lines:
-      if not times[name]:
+      if not counts[name]:
         continue
       if match := _COLLECTIVE.search(line):
         chain = _CHAIN.search(line)
         if chain is None or chain.group(1) not in chains:
-          found.append(_collective(name, line, match, mesh, times[name]))
+          found.append(_collective(name, line, match, mesh, counts[name]))
         if chain is not None:
           chains.add(chain.group(1))
       elif match := _BETWEEN_SLICES.search(line):
-        found.append(_between_slices(match, mesh, times[name]))
+        found.append(_between_slices(match, mesh, counts[name]))
   return [each for each in found if each.axes]
 
 
 def bytes_by_axes(found: list[Collective]) -> dict[str, float]:
-  """Returns the bytes that a device sends in a step, by the axes it sends along."""
+  """Returns the bytes that a device sends per step, by mesh axes, such as 'data+fsdp'."""
   totals: dict[str, float] = collections.defaultdict(float)
   for each in found:
     totals['+'.join(each.axes)] += each.num_bytes * each.num_executions
@@ -110,6 +110,7 @@ def bytes_by_axes(found: list[Collective]) -> dict[str, float]:
 
 
 def _computations(text: str) -> dict[str, list[str]]:
+  """Returns the lines of each computation by name; that of the entry computation is 'ENTRY'."""
   found, current = {}, None
   for line in text.splitlines():
     if match := _COMPUTATION.match(line):
@@ -120,66 +121,67 @@ def _computations(text: str) -> dict[str, list[str]]:
   return found
 
 
-def _times(computations: dict[str, list[str]]) -> collections.Counter:
-  """How often each computation runs; callees are printed before their callers."""
-  times = collections.Counter({'ENTRY': 1})
+def _execution_counts(computations: dict[str, list[str]]) -> collections.Counter:
+  """Returns how often each computation runs; callees are printed before their callers."""
+  counts = collections.Counter({'ENTRY': 1})
   for name in reversed(list(computations)):
     for line in computations[name]:
-      trips = _trips(line, computations)
+      trips = _trip_count(line, computations)
       for called in _CALLED.findall(line):
-        times[called] += times[name] * trips
-  return times
+        counts[called] += counts[name] * trips
+  return counts
 
 
-def _trips(line: str, computations: dict[str, list[str]]) -> int:
-  """How often an instruction runs what it calls; once where the program does not tell."""
-  if told := _TRIPS.search(line):
-    return int(told.group(1))
+def _trip_count(line: str, computations: dict[str, list[str]]) -> int:
+  """Returns how often an instruction runs the computations it calls; 1 if that is unknown."""
+  if annotated := _TRIPS.search(line):
+    return int(annotated.group(1))
   if not (loop := _CONDITION.search(line)):
     return 1
-  # Programs for TPUs do not tell; loops of scans count from 0.
+  # Programs for TPUs have no annotation; loops of scans count from 0.
   condition = computations.get(loop.group(1), [])
   constants = {match[1]: match[2] for line in condition if (match := _CONSTANT.search(line))}
-  limits = [match.group(1) for line in condition if (match := _COMPARED.search(line))]
+  limits = [match.group(1) for line in condition if (match := _TRIP_LIMIT.search(line))]
   return int(constants.get(limits[0], 1)) if limits else 1
 
 
 def _collective(
-  computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh, times: int
+  computation: str, line: str, match: re.Match, mesh: jax.sharding.Mesh, num_executions: int
 ) -> Collective:
-  result, kind, is_started = match.groups()
+  result, kind, is_start = match.groups()
   sizes, group = _sizes(result), _group(line, mesh.size)
-  # What is started returns its operands too, but for an all-reduce; whole is the larger half.
-  whole = sum(sizes) if not is_started or kind == 'all-reduce' else max(sizes, default=0)
+  # A -start instruction returns its operands, too, except for all-reduce: the larger one is the whole array.
+  num_bytes = sum(sizes) if not is_start or kind == 'all-reduce' else max(sizes, default=0)
   if kind == 'reduce-scatter':
-    whole *= len(group)
+    num_bytes *= len(group)
   if kind == 'all-reduce' and computation.startswith('all-reduce-scatter'):
     kind = 'reduce-scatter'
-  return Collective(kind, _axes(group, mesh), _sent(kind, whole, len(group)), times)
+  return Collective(kind, _axes(group, mesh), _sent_bytes(kind, num_bytes, len(group)), num_executions)
 
 
-def _between_slices(match: re.Match, mesh: jax.sharding.Mesh, times: int) -> Collective:
+def _between_slices(match: re.Match, mesh: jax.sharding.Mesh, num_executions: int) -> Collective:
   operand, transfer = match.groups()
   kind, num_members = transfer.lower().replace('_', '-'), mesh.shape['replica']
-  own = sum(_sizes(operand))
-  whole = own * num_members if kind == 'all-gather' else own
-  return Collective(kind, ('replica',), _sent(kind, whole, num_members), times)
+  own_bytes = sum(_sizes(operand))
+  num_bytes = own_bytes * num_members if kind == 'all-gather' else own_bytes
+  return Collective(kind, ('replica',), _sent_bytes(kind, num_bytes, num_members), num_executions)
 
 
 def _sizes(arrays: str) -> list[int]:
+  """Returns the bytes of each array in a type such as (f32[8,4]{1,0}, bf16[2])."""
   return [
     _SIZES[dtype] * math.prod(int(n) for n in dims.split(',') if n) for dtype, dims in _ARRAY.findall(arrays)
   ]
 
 
-def _sent(kind: str, whole: float, num_members: int) -> float:
-  """Eq. 1 to 3."""
+def _sent_bytes(kind: str, num_bytes: float, num_members: int) -> float:
+  """Returns eq. 1, 2 or 3 for an array of `num_bytes` in total."""
   ring = (num_members - 1) / max(1, num_members)
-  return {'all-reduce': 2 * whole * ring, 'collective-permute': whole}.get(kind, whole * ring)
+  return {'all-reduce': 2 * num_bytes * ring, 'collective-permute': num_bytes}.get(kind, num_bytes * ring)
 
 
 def _group(line: str, num_devices: int) -> list[int]:
-  """The members of one group, as places in the flat mesh; of a permutation, the ends of one way."""
+  """Returns the members of one group as indices into the flat mesh; a source and target of a permutation."""
   if match := _IOTA.search(line):
     rows, columns, dims, order = match.groups()
     grid = np.arange(int(rows) * int(columns)).reshape([int(n) for n in dims.split(',')])
@@ -188,7 +190,7 @@ def _group(line: str, num_devices: int) -> list[int]:
     return grid.reshape(int(rows), int(columns))[0].tolist()
   if match := _MESH.search(line):
     return _named_group(*match.groups())
-  if match := _LISTED.search(line):
+  if match := _LIST.search(line):
     return [int(n) for n in match.group(1)[1:].split('}')[0].split(',') if n]
   if match := _PAIRS.search(line):
     pairs = re.findall(r'\{(\d+),(\d+)\}', match.group(1))
@@ -197,24 +199,25 @@ def _group(line: str, num_devices: int) -> list[int]:
 
 
 def _named_group(sizes: str, dims: str | None, order: str | None, along: str) -> list[int]:
-  """The first group along axes (or parts of them, 'name':(before)size) of a mesh in XLA's own names."""
+  """Returns the first group along axes (or parts of them, 'name':(before)size) of a mesh with XLA's names."""
   shape = {name: int(size) for name, size in re.findall(r"'(\w+)'=(\d+)", sizes)}
   grid = np.arange(math.prod(shape.values()))
   if dims:
     grid = grid.reshape([int(n) for n in dims.split(',')])
     grid = grid.transpose([int(n) for n in order.split(',')]) if order else grid
-  cut, taken = [], []
-  parts = {name: (before, size) for name, before, size in _PART.findall(along)}
+  split_shape, index = [], []
+  parts = {name: (before, size) for name, before, size in _MESH_AXIS.findall(along)}
   for name, size in shape.items():
     before, part = parts.get(name, ('', ''))
     before, part = (int(before), int(part)) if part else (1, size)
-    cut += [before, part, size // before // part]
-    taken += [0, slice(None) if name in parts else 0, 0]
-  return grid.reshape(cut)[tuple(taken)].reshape(-1).tolist()
+    split_shape += [before, part, size // before // part]
+    index += [0, slice(None) if name in parts else 0, 0]
+  return grid.reshape(split_shape)[tuple(index)].reshape(-1).tolist()
 
 
 def _axes(group: list[int], mesh: jax.sharding.Mesh) -> tuple[str, ...]:
+  """Returns the mesh axes along which the members of a group differ."""
   if len(group) < 2:
     return ()
-  places = np.stack(np.unravel_index(np.array(group), mesh.devices.shape))
-  return tuple(name for name, along in zip(mesh.axis_names, places) if len(set(along.tolist())) > 1)
+  coordinates = np.unravel_index(np.array(group), mesh.devices.shape)
+  return tuple(name for name, along in zip(mesh.axis_names, coordinates) if len(set(along.tolist())) > 1)

@@ -1,17 +1,17 @@
-"""The step that `v2a train` runs, compiled for a topology, and what it will cost there.
+"""The step that `v2a train` runs, compiled for a topology, with its memory use and roofline.
 
-With F the operations of the whole step (v2a.flops), n chips of peak P, memory rate M and D bytes a chip to
-other slices, a step takes at least
+With F the FLOPs of the whole step (v2a.flops), n chips of peak P FLOP/s, memory bandwidth M, and D bytes/s
+per chip to other slices, a step takes at least
 
   compute = F / (n P)                                                            (1)
   HBM     = (arguments + results + 2 temporaries) / M                             (2)
-  ICI     = the most, over axes of the mesh, of bytes / rate of the axis          (3)
+  ICI     = the maximum, over mesh axes, of bytes / bandwidth of the axis         (3)
   DCN     = bytes along replica / D                                              (4)
 
-Eq. 2 is a lower bound: each byte that the program holds moves at least so often. The rate of an axis is that
-of a link, for each axis of the torus that it lies along, in both directions where the torus closes.
-The highest reachable MFU is (F without what remat computes again) / (n P) over the largest of the four: all
-overlap, and products run at the peak.
+Eq. 2 is a lower bound on the traffic: each byte moves at least so often. The bandwidth of a mesh axis is that
+of one link for each torus axis along it, or of two links if the torus axis has wraparound. The highest
+reachable MFU is (F without rematerialization) / (n P), divided by the largest of the four: it assumes that
+all four overlap, and that matmuls run at the peak.
 """
 
 import dataclasses
@@ -36,29 +36,29 @@ from v2a.training import state as state_lib
 from v2a.training import step as step_lib
 from v2a.training import tasks
 
-_CLOSED_FROM = 16  # chips along an axis of a flat torus (v5e, v6e) from which it closes
-_CUBE = 4  # a torus of three axes (v5p) is made of cubes of 4 x 4 x 4, and closes where it is of whole ones
+_MIN_WRAPAROUND = 16  # chips along an axis of a 2D torus (v5e, v6e) from which it has wraparound
+_CUBE = 4  # a 3D torus (v5p) has wraparound if it consists of whole cubes of 4 x 4 x 4 chips
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-  """What a compiled step costs; a line of the table.
+  """Memory use and roofline of a compiled step; one row of the table of `v2a compile`.
 
   Attributes:
     config, topology, mesh, batch_size, remat, microbatches: what was compiled.
-    fits: False where the compiler ran out of the chip's memory, when all below but `reason` is None; or where
-      no room is left for the batches that wait.
-    reason: why it does not fit, in the compiler's words or ours.
-    memory_bytes: of a device, by kind; 'waiting' are the batches after this one. And 'host': what remat put
-      there.
-    hbm_bytes: that a chip has.
-    num_parameters: trained.
-    flops, model_flops: of a step over all devices, with and without what is computed again.
-    sent_bytes: by a device in a step, by axes of the mesh.
+    fits: False if the compiler ran out of the chip's memory, and all fields after `reason` are None; or if no
+      memory is left for prefetched batches.
+    reason: why it does not fit, by the compiler's message or ours.
+    memory_bytes: memory of a device, by kind; 'waiting' are prefetched batches, 'host' is what remat offloads
+      to the host.
+    hbm_bytes: memory of a chip.
+    num_parameters: number of trained parameters.
+    flops, model_flops: of a step over all devices, with and without rematerialization.
+    sent_bytes: bytes that a device sends per step, by mesh axes.
     times_s: by bound, eq. 1 to 4.
     bound: the largest of them.
     highest_mfu: see the module.
-    compile_s: how long it took.
+    compile_s: compilation time.
   """
 
   config: str
@@ -82,7 +82,7 @@ class Report:
 
 
 def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> tuple[jax.stages.Traced, state_lib.State]:
-  """Returns the traced step and its abstract state for a mesh; nothing is run.
+  """Returns the traced step and its abstract state for a mesh; runs nothing.
 
   Raises:
     ValueError: the batch does not divide over the mesh.
@@ -97,12 +97,12 @@ def trace(c: ml_collections.ConfigDict, mesh: jax.sharding.Mesh) -> tuple[jax.st
 def compile_step(
   c: ml_collections.ConfigDict, topology: topologies.Topology, output: pathlib.Path | None = None
 ) -> Report:
-  """Returns what a configuration's step costs on a topology.
+  """Compiles a configuration's step for a topology, and returns its memory use and roofline.
 
   Args:
     c: the whole configuration.
-    topology: of chips that need not be there.
-    output: where the executable is written, see `training.executable`; None for nowhere.
+    topology: of chips that need not be present.
+    output: file for the executable, see `training.compiled_step`; None to write none.
 
   Raises:
     ValueError: the mesh does not fit the topology, or the batch the mesh.
@@ -143,13 +143,13 @@ def compile_step(
 
 
 def min_batch_size(c: ml_collections.ConfigDict, topology: topologies.Topology) -> int:
-  """Returns the clips of the smallest batch that divides over a topology: one a device and microbatch."""
+  """Returns the smallest batch size that divides over a topology: one clip per device and microbatch."""
   sizes = mesh_lib.resolve(c.mesh.to_dict(), topology.num_chips, topology.num_slices)
   return c.training.microbatches * math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
 
 
 def _check_batch(c: ml_collections.ConfigDict, sizes: dict[str, int]) -> None:
-  # Before libtpu is even looked for; the step checks it again.
+  # Checked before libtpu is loaded; the step checks it again.
   num_shards = math.prod(sizes[name] for name in mesh_lib.BATCH_AXES)
   if c.training.batch_size % (c.training.microbatches * num_shards):
     raise ValueError(
@@ -167,7 +167,7 @@ def _report(
   compiled, about: dict, topology: topologies.Topology, mesh: jax.sharding.Mesh, batch_bytes: int
 ) -> Report:
   chip, memory = topology.chip, compiled.memory_analysis()
-  held = {
+  memory_bytes = {
     'arguments': memory.argument_size_in_bytes,
     'results': memory.output_size_in_bytes,
     'aliased': memory.alias_size_in_bytes,
@@ -177,20 +177,22 @@ def _report(
     'host': memory.host_temp_size_in_bytes,
   }
   sent = hlo.bytes_by_axes(hlo.collectives(compiled.as_text(), mesh))
-  moved = held['arguments'] + held['results'] + 2 * held['temporaries']
+  moved_bytes = memory_bytes['arguments'] + memory_bytes['results'] + 2 * memory_bytes['temporaries']
   times = {
     'compute': about['flops'] / topology.num_chips / chip.peak_flops_per_s,
-    'HBM': moved / chip.hbm_bytes_per_s,
+    'HBM': moved_bytes / chip.hbm_bytes_per_s,
   }
-  inside = {axes: amount for axes, amount in sent.items() if not _crosses(axes, topology)}
-  times['ICI'] = max([amount / _rate(axes, topology, mesh) for axes, amount in inside.items()], default=0.0)
-  times['DCN'] = sum(sent[axes] for axes in sent if axes not in inside) / chip.dcn_bytes_per_s
+  ici = {axes: num_bytes for axes, num_bytes in sent.items() if not _is_between_slices(axes, topology)}
+  times['ICI'] = max(
+    [num_bytes / _ici_bytes_per_s(axes, topology, mesh) for axes, num_bytes in ici.items()], default=0.0
+  )
+  times['DCN'] = sum(sent[axes] for axes in sent if axes not in ici) / chip.dcn_bytes_per_s
   bound = max(times, key=lambda name: times[name])
   useful_s = about['model_flops'] / topology.num_chips / chip.peak_flops_per_s
   report = Report(
     **about,
     fits=True,
-    memory_bytes=held,
+    memory_bytes=memory_bytes,
     sent_bytes=sent,
     times_s=times,
     bound=bound,
@@ -199,23 +201,23 @@ def _report(
   if used_bytes(report) <= chip.hbm_bytes:
     return report
   reason = (
-    f'{used_bytes(report) / 2**30:.2f} GiB are used, {held["waiting"] / 2**30:.2f} of them by '
-    'batches that wait'
+    f'{used_bytes(report) / 2**30:.2f} GiB are used, {memory_bytes["waiting"] / 2**30:.2f} of them by '
+    'prefetched batches'
   )
   return dataclasses.replace(report, fits=False, reason=reason)
 
 
-def _crosses(axes: str, topology: topologies.Topology) -> bool:
+def _is_between_slices(axes: str, topology: topologies.Topology) -> bool:
   return topology.num_slices > 1 and 'replica' in axes.split('+')
 
 
-def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> float:
-  """Bytes a second that a chip sends along axes of the mesh."""
+def _ici_bytes_per_s(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> float:
+  """Returns the bandwidth of a chip along mesh axes."""
   devices = mesh.devices
   for axis, name in reversed(list(enumerate(mesh.axis_names))):
     if name not in axes.split('+'):
       devices = devices.take(0, axis=axis)
-  sizes = [len(set(places)) for places in zip(*(device.coords for device in devices.flat))]
+  sizes = [len(set(coordinates)) for coordinates in zip(*(device.coords for device in devices.flat))]
   links = sum(2 if _has_wraparound(size, topology) else 1 for size in sizes if size > 1)
   return topology.chip.ici_bytes_per_s * links
 
@@ -223,12 +225,12 @@ def _rate(axes: str, topology: topologies.Topology, mesh: jax.sharding.Mesh) -> 
 def _has_wraparound(size: int, topology: topologies.Topology) -> bool:
   if len(topology.shape) == 3:
     return not any(along % _CUBE for along in topology.shape)
-  return size >= _CLOSED_FROM
+  return size >= _MIN_WRAPAROUND
 
 
 def used_bytes(report: Report) -> int:
-  """Returns the bytes that training holds on a device at once: results lie where donated arguments lay."""
-  held = report.memory_bytes
-  assert held is not None, 'the report is of a program that did not compile'
+  """Returns the memory that training uses on a device; results alias donated arguments."""
+  memory_bytes = report.memory_bytes
+  assert memory_bytes is not None, 'the report is of a program that did not compile'
   kinds = 'arguments', 'results', 'temporaries', 'program', 'waiting'
-  return sum(held[kind] for kind in kinds) - held['aliased']
+  return sum(memory_bytes[kind] for kind in kinds) - memory_bytes['aliased']

@@ -1,6 +1,6 @@
-"""Topologies by name, such as v5e:16x16 or 4*v5e:16x16: devices of slices of TPUs that need not be there.
+"""Topologies by name, such as v5e:16x16 or 4*v5e:16x16: devices of TPU slices that need not be present.
 
-libtpu describes them and compiles for them; it is a package of its own (`pip install 'v2a[tpu]'`).
+libtpu describes them and compiles for them; it is a separate package (`pip install 'v2a[tpu]'`).
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from v2a import chips
 
 _NAME = re.compile(r'(?:(\d+)\*)?([a-z0-9]+):(\d+(?:x\d+){1,2})')
 _NUM_AXES = {'v5e': 2, 'v6e': 2, 'v5p': 3}
-_LARGEST = {'v5e': 256, 'v6e': 256, 'v5p': 8960}
-# No TPU is asked for here: neither its metadata nor the lock that lets one process alone hold it.
+_MAX_CHIPS = {'v5e': 256, 'v6e': 256, 'v5p': 8960}
+# No TPU is accessed: no query of its metadata, and no lock for one process alone.
 _ENVIRONMENT = {
   'TPU_SKIP_MDS_QUERY': '1',
   'ALLOW_MULTIPLE_LIBTPU_LOAD': '1',
@@ -29,12 +29,12 @@ _ENVIRONMENT = {
 
 @dataclasses.dataclass(frozen=True)
 class Topology:
-  """Slices of one shape.
+  """TPU slices of one shape.
 
   Attributes:
-    chip: of which all are made.
+    chip: kind of all chips.
     shape: chips along each axis of a slice.
-    num_slices: connected by the data-centre network alone.
+    num_slices: number of slices, connected by the data center network.
   """
 
   chip: chips.Chip
@@ -43,18 +43,18 @@ class Topology:
 
   @property
   def name(self) -> str:
-    """As `parse` reads it, with the number of slices in front where it is not 1."""
+    """The name that `parse` reads, with the number of slices in front unless it is 1."""
     slice_name = f'{self.chip.name}:{"x".join(map(str, self.shape))}'
     return slice_name if self.num_slices == 1 else f'{self.num_slices}*{slice_name}'
 
   @property
   def num_chips(self) -> int:
-    """Of all slices together."""
+    """Number of chips of all slices."""
     return self.num_slices * math.prod(self.shape)
 
 
 def parse(text: str, num_slices: int = 1) -> Topology:
-  """Returns the topology of a name; of `num_slices` where the name says none.
+  """Returns the topology of a name; `num_slices` is used if the name has no number of slices.
 
   Raises:
     ValueError: there is no such topology.
@@ -68,9 +68,9 @@ def parse(text: str, num_slices: int = 1) -> Topology:
   num_slices = num_slices if match.group(1) is None else int(match.group(1))
   if len(shape) != _NUM_AXES[name]:
     raise ValueError(f'{name} is a torus of {_NUM_AXES[name]} axes; got {text!r}.')
-  if any(size % 2 for size in shape[:2]) or not 0 < math.prod(shape) <= _LARGEST[name]:
+  if any(size % 2 for size in shape[:2]) or not 0 < math.prod(shape) <= _MAX_CHIPS[name]:
     raise ValueError(
-      f'a slice of {name} has hosts of 2x2 chips and at most {_LARGEST[name]} chips; got {text!r}.'
+      f'a slice of {name} has hosts of 2x2 chips and at most {_MAX_CHIPS[name]} chips; got {text!r}.'
     )
   if num_slices < 1:
     raise ValueError(f'--num-slices must be at least 1; got {num_slices}.')
@@ -78,14 +78,16 @@ def parse(text: str, num_slices: int = 1) -> Topology:
 
 
 def devices(topology: Topology) -> Sequence[jax.Device]:
-  """Returns devices that programs can be compiled for, but not run on.
+  """Returns devices to compile programs for, which cannot run them.
 
   Raises:
     FileNotFoundError: libtpu is not installed.
     ValueError: libtpu knows no such topology.
   """
   if importlib.util.find_spec('libtpu') is None:
-    raise FileNotFoundError("libtpu is not installed, which compiles for TPUs: pip install 'v2a[tpu]'.")
+    raise FileNotFoundError(
+      "Compiling for TPUs needs libtpu, which is not installed: pip install 'v2a[tpu]'."
+    )
   for name, value in _ENVIRONMENT.items():
     os.environ.setdefault(name, value)
   several = {'num_slices': topology.num_slices} if topology.num_slices > 1 else {}
@@ -95,4 +97,4 @@ def devices(topology: Topology) -> Sequence[jax.Device]:
       platform='tpu', topology_name=f'{topology.chip.name}:{shape}', **several
     ).devices
   except jax.errors.JaxRuntimeError as error:
-    raise ValueError(f'libtpu knows no topology {topology.name}: {error}') from error
+    raise ValueError(f'libtpu has no topology {topology.name}: {error}') from error

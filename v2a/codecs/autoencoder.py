@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from v2a import clip
 from v2a import shapes
 from v2a.codecs import channel_level
+from v2a.codecs import discriminators as discriminators_lib
 from v2a.codecs import griffin_lim
 from v2a.codecs import quantizer
 from v2a.codecs import stft
@@ -54,7 +55,13 @@ class LatentStatistic(nnx.Variable):
 
 
 class Autoencoder(nnx.Module):
-  """Encodes waveforms as normalised latents or codes, and decodes them, at the rates of a ClipSpec."""
+  """Encodes waveforms as normalised latents or codes, and decodes them, at the rates of a ClipSpec.
+
+  Attributes:
+    discriminators: set by adversarial training alone, and removed from the exported model.
+  """
+
+  discriminators: discriminators_lib.Discriminators
 
   def __init__(
     self,

@@ -29,7 +29,7 @@ class SemanticEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
-    # The name is in the paths of stored weights.
+    # The name `picture` is in the paths of stored weights.
     self.picture = vit.VisionTransformer(
       frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
     )
@@ -47,7 +47,7 @@ class SyncEncoder(nnx.Module):
   """Space-time patches -> spatial transformer -> concatenation over patches -> temporal blocks.
 
   A patch covers three neighbouring frames. Patches are concatenated, not averaged, before the temporal
-  blocks, since the position of what moves decides the panning.
+  blocks, since the position of moving objects determines the stereo panning.
   """
 
   def __init__(
@@ -85,7 +85,7 @@ class SyncEncoder(nnx.Module):
     """
     patch_BLPI = vit.patchify(scale_pixels(frame_BLYX3), self.patch)
     padded = jnp.concatenate([patch_BLPI[:, :1], patch_BLPI, patch_BLPI[:, -1:]], axis=1)
-    # Inputs are the frame and its differences to both neighbours, scaled up: this encoder is for motion.
+    # Inputs are the frame and its differences to both neighbours, scaled up to emphasize motion.
     difference_before, difference_after = patch_BLPI - padded[:, :-2], padded[:, 2:] - patch_BLPI
     x_BLPD = self.embed(jnp.concatenate([patch_BLPI, 4 * difference_before, 4 * difference_after], axis=-1))
     B, L, P, _ = x_BLPD.shape

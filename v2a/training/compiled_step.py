@@ -1,8 +1,8 @@
-"""A compiled step as a file: made once by `v2a compile`, loaded by every process of a pod.
+"""A compiled step as a file: written once by `v2a compile`, loaded by every process of a pod.
 
-The file is made for one traced step, that is for one configuration, mesh and kind of chips, and for the
-versions of JAX and of the compiler that made it. Its fingerprint is that of the traced step's text. Loading
-it runs code that is in it, as unpickling does: load none that others made.
+The file is valid for one traced step, that is for one configuration, mesh and kind of chips, and for the
+versions of JAX and of the compiler that wrote it. Its fingerprint is the hash of the traced step's text.
+Loading runs code of the file, as unpickling does: do not load files from untrusted sources.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ def save(lowered: jax.stages.Lowered, compiled: jax.stages.Compiled, path: str |
   """Writes an executable."""
   payload, _, _ = serialize_executable.serialize(compiled)  # the trees are those of the lowered step
   content = {
-    'about': f'{files.MARK} compile.',  # first, so that it stands near the begin of the file
+    'about': f'{files.MARK} compile.',  # first, since it is searched near the beginning of the file
     'fingerprint': fingerprint(lowered),
     'jax': jax.__version__,
     'payload': payload,
@@ -41,11 +41,11 @@ def load(
 
   Raises:
     FileNotFoundError: there is no such file.
-    ValueError: it is none, or was made for another step or by another version.
+    ValueError: it is not such a file, or was compiled for another step or by another version.
   """
   try:
     content = pickle.loads(pathlib.Path(path).read_bytes())
-    made, version, kind = content['fingerprint'], content['jax'], content['device_kind']
+    saved_fingerprint, version, kind = content['fingerprint'], content['jax'], content['device_kind']
   except (
     pickle.UnpicklingError,
     EOFError,
@@ -57,11 +57,12 @@ def load(
   ) as error:
     raise ValueError(f'{path} holds no executable of `v2a compile --output`: {error}.') from error
   if version != jax.__version__:
-    raise ValueError(f'{path} was made by jax {version}; this is {jax.__version__}.')
+    raise ValueError(f'{path} was compiled by jax {version}; this is {jax.__version__}.')
   if kind != mesh.devices.flat[0].device_kind:
-    raise ValueError(f'{path} was made for devices of {kind}; these are {mesh.devices.flat[0].device_kind}.')
-  if made != fingerprint(lowered):
-    raise ValueError(f'{path} was made for another step: configuration, mesh or devices differ.')
+    device_kind = mesh.devices.flat[0].device_kind
+    raise ValueError(f'{path} was compiled for devices of kind {kind}; these are {device_kind}.')
+  if saved_fingerprint != fingerprint(lowered):
+    raise ValueError(f'{path} was compiled for another step: configuration, mesh or devices differ.')
   in_tree, out_tree = jax.tree.structure(lowered.args_info), lowered.out_tree
   try:
     return serialize_executable.deserialize_and_load(
@@ -77,5 +78,5 @@ def _device_kind(shardings) -> str:
 
 
 def fingerprint(lowered: jax.stages.Lowered) -> str:
-  """Returns the SHA-256 of a step's text, without where in the source it comes from."""
+  """Returns the SHA-256 of a step's text, without source locations."""
   return hashlib.sha256(lowered.as_text().encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""Lines for whoever watches a training; that nobody reads them any more never ends it."""
+"""Progress lines on stdout and stderr; a closed pipe or a full disk never stops training."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from typing import TextIO
 
 
 def line(text: str, stream: TextIO | None = None) -> None:
-  """Prints one line at once; where that fails, the line is lost and nothing else.
+  """Prints one line and flushes; if that fails, only the line is lost.
 
-  Ctrl-C on `v2a train | tee log` ends `tee` first. What is written to a pipe whose reader has left raises, in
-  Python also at the end of the process; so the stream is pointed to nowhere.
+  Ctrl-C on `v2a train | tee log` ends `tee` first. Writing to a pipe without a reader raises, and Python
+  raises again when it flushes at exit; so the stream is redirected to /dev/null.
 
   Args:
-    text: without the line's end.
+    text: the line, without a line break.
     stream: None for stdout.
   """
   stream = sys.stdout if stream is None else stream
@@ -22,12 +22,12 @@ def line(text: str, stream: TextIO | None = None) -> None:
     try:
       descriptor = stream.fileno()
     except (OSError, ValueError):
-      return  # a stream of Python's own, such as a test's
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+      return  # a stream without a file descriptor, such as io.StringIO
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
   except OSError:
-    return  # a full disk under a log, a terminal that was closed
+    return  # such as a full disk or a closed terminal
 
 
 def error(text: str) -> None:

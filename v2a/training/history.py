@@ -1,8 +1,8 @@
-"""The configuration of a training folder, and those that it replaced.
+"""The configuration of a training folder, and earlier ones that it replaced.
 
-`config.json` is what the training runs by now. A run may be resumed with other values (a learning rate, more
-steps): each config.json that was replaced is a line of `config_history.jsonl`,
-`{"until_step": s, "replaced_at_s": t, "config": {...}}`, t in Unix time.
+`config.json` is the configuration in use. A run may be resumed with other values (a learning rate, more
+steps): each config.json that was replaced becomes a line of `config_history.jsonl`,
+`{"until_step": s, "replaced_at_s": t, "config": {...}}`, with t in Unix time.
 """
 
 import json
@@ -20,12 +20,12 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
   """Writes a configuration, and appends the one that it replaces to the history.
 
   Args:
-    c: the configuration from now on.
+    c: the new configuration.
     path: of config.json.
-    step: from which training goes on.
+    step: first step with the new configuration.
 
   Returns:
-    A line that says what has changed, None where nothing has.
+    A line that lists the changes, None if there are none.
   """
   before, now = _read(path), json.loads(files.dumps(c))
   if before in (None, now):
@@ -39,14 +39,15 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
     f'config.{key}={json.dumps(new)} (was {json.dumps(old)})'
     for key, (old, new) in files.differences(before, now).items()
   ]
-  return f'From step {step} on: {", ".join(changes)}. What was before is kept in {path.with_name(HISTORY)}.'
+  previous = path.with_name(HISTORY)
+  return f'From step {step} on: {", ".join(changes)}. The previous configuration is in {previous}.'
 
 
 def _read(path: pathlib.Path) -> dict | None:
   try:
-    found = json.loads(path.read_text(encoding='utf-8'))
+    values = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
     return None
   except ValueError:
-    return {}  # torn by a crash of an older version
-  return found if isinstance(found, dict) else {}
+    return {}  # truncated by a crash of an older version
+  return values if isinstance(values, dict) else {}

@@ -1,6 +1,6 @@
-"""Metrics of training: averaged between two lines, printed, and written to TensorBoard files.
+"""Metrics of training: averaged between two log lines, printed, and written to TensorBoard files.
 
-TensorBoard's own event writer does it without TensorFlow, which clu.metric_writers would need.
+TensorBoard's own event writer needs no TensorFlow, unlike clu.metric_writers.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ from v2a.training import console
 
 @dataclasses.dataclass(frozen=True)
 class AudioSummary:
-  """A sound to listen to: samples at full scale 1, and their rate."""
+  """An audio clip: samples at full scale 1, and their rate."""
 
   wave_NA: np.ndarray
   sample_rate_hz: int
@@ -33,7 +33,7 @@ class AudioSummary:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSummary:
-  """A picture to look at, uint8 RGB."""
+  """An image, uint8 RGB."""
 
   pixels_YX3: np.ndarray
 
@@ -42,46 +42,46 @@ _SHARES = {'data_wait': 'data', 'mfu': 'MFU', 'goodput': 'goodput'}
 
 
 class MetricAccumulator:
-  """Metrics of the steps since the last line, on the host."""
+  """Metrics of the steps since the last log line, on the host."""
 
   def __init__(self):
     self._values: dict[str, list[float]] = {}
 
   def add(self, values: dict[str, float]) -> None:
-    """Adds one step's."""
+    """Adds the metrics of one step."""
     for name, value in values.items():
       self._values.setdefault(name, []).append(value)
 
   def flush(self) -> dict[str, float]:
-    """Returns the means of what is not NaN, and starts anew."""
-    kept = {
+    """Returns the means of values that are not NaN, and resets."""
+    valid = {
       name: [value for value in values if not math.isnan(value)] for name, values in self._values.items()
     }
-    means = {name: float(np.mean(values)) for name, values in kept.items() if values}
+    means = {name: float(np.mean(values)) for name, values in valid.items() if values}
     self._values = {}
     return means
 
 
 class Log:
-  """Writes scalars to a TensorBoard file and lines to stdout; silent but on the first process."""
+  """Writes scalars to a TensorBoard file and lines to stdout, on process 0 alone."""
 
   def __init__(self, workdir: str | pathlib.Path, num_steps: int, stream: TextIO | None = None):
-    """Opens no file yet: a run that is refused leaves none.
+    """The file is created with the first event, so that a run that is refused leaves none.
 
     Args:
       workdir: training folder.
       num_steps: of the run.
-      stream: where lines go; None for stdout.
+      stream: for the lines; None for stdout.
     """
     self._is_silent = jax.process_index() != 0
     self._num_steps = num_steps
     self._stream = stream
-    self._is_told = False
+    self._has_reported = False
     self._folder = pathlib.Path(workdir) / 'tensorboard'
     self._writer = None
 
   def line(self, text: str) -> None:
-    """Prints one line at once; see `console.line`."""
+    """Prints one line; see `console.line`."""
     if not self._is_silent:
       console.line(text, self._stream)
 
@@ -97,29 +97,29 @@ class Log:
     self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
   def write_media(self, step: int, values: Mapping[str, AudioSummary | ImageSummary]) -> None:
-    """Writes sounds and pictures of a step to the TensorBoard file."""
+    """Writes audio clips and images of a step to the TensorBoard file."""
     if self._is_silent:
       return
-    summary = summary_pb2.Summary(value=[_shown_value(name, value) for name, value in sorted(values.items())])
+    summary = summary_pb2.Summary(value=[_media_value(name, value) for name, value in sorted(values.items())])
     self._add(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
 
   def _add(self, event: event_pb2.Event) -> None:
-    # The writer's thread tells of a full disk with the next event, and with each after it.
+    # The writer's thread raises on a full disk with the next event, and with each later one.
     try:
       if self._writer is None:
         self._writer = event_file_writer.EventFileWriter(str(self._folder))
       self._writer.add_event(event)
     except OSError as error:
-      if not self._is_told:
-        self.line(f'TensorBoard files cannot be written ({error}); training goes on without them.')
-      self._is_told = True
+      if not self._has_reported:
+        self.line(f'TensorBoard files cannot be written ({error}); training continues without them.')
+      self._has_reported = True
 
   def progress(self, step: int, values: dict[str, float], rates: dict[str, float]) -> None:
     """Prints and writes the mean metrics of the last steps, rates (see `step_timer`) and the time left."""
     self.scalars(step, values | rates)
-    self.line(f'step {step}/{self._num_steps} {format_metrics(values)} | {self._pace(step, rates)}')
+    self.line(f'step {step}/{self._num_steps} {format_metrics(values)} | {self._format_rates(step, rates)}')
 
-  def _pace(self, step: int, rates: dict[str, float]) -> str:
+  def _format_rates(self, step: int, rates: dict[str, float]) -> str:
     if not rates:
       return 'not timed'
     shares = ', '.join(f'{label} {rates[name]:.0%}' for name, label in _SHARES.items() if name in rates)
@@ -136,7 +136,7 @@ class Log:
         self._writer.close()
 
 
-def _shown_value(name: str, value: AudioSummary | ImageSummary) -> summary_pb2.Summary.Value:
+def _media_value(name: str, value: AudioSummary | ImageSummary) -> summary_pb2.Summary.Value:
   buffer = io.BytesIO()
   if isinstance(value, AudioSummary):
     wave_NA = np.clip(value.wave_NA, -1.0, 1.0)

@@ -107,7 +107,7 @@ class MetricsReader:
     )
     message = (
       f'Training stopped in step {step}: the loss is {metrics["loss"]}, the norm of its gradient '
-      f'{metrics["grad_norm"]}; {left}. Lower config.training.learning_rate or look at the data.'
+      f'{metrics["grad_norm"]}; {left}. Lower config.training.learning_rate or check the data.'
     )
     console.error(f'v2a: {message}')
     raise NonFiniteError(message)

@@ -1,4 +1,4 @@
-"""What is checked of codec and records before a training starts: else its end would show it, or nothing."""
+"""Checks of codec and records before training starts, of faults that nothing would report later."""
 
 from typing import Literal
 
@@ -8,17 +8,17 @@ from v2a import weights
 from v2a.config import schema
 from v2a.data import records
 
-# Rates that a codec shares with the clips of the model that makes its latents.
+# Rates and sizes that a codec must share with the configuration.
 _RATES = ('sample_rate_hz', 'num_channels', 'hop_samples', 'patch_frames')
 _SIZES = {'kl': ('num_latent_channels',), 'rvq': ('num_codebooks', 'codebook_size')}
 _ENCODED = {'kl': 'latent_mean_TC', 'rvq': 'codes_TK'}
-_DEMANDING = ('flow', 'tokens')
+_GENERATORS = ('flow', 'tokens')
 
 
 def check_codec(
   c: ml_collections.ConfigDict, bottleneck: Literal['kl', 'rvq'], items: records.RecordSource
 ) -> tuple[str | None, list[str]]:
-  """Checks that config.init_from.codec has made the records' latents or codes, and fits the configuration.
+  """Checks that config.init_from.codec encoded the records' latents or codes, and fits the configuration.
 
   Args:
     c: the whole configuration.
@@ -26,28 +26,29 @@ def check_codec(
     items: records, see `records.open`.
 
   Returns:
-    The codec's digest (None where none is named), and lines to log.
+    The codec's digest (None if no codec is named), and lines to log.
 
   Raises:
     FileNotFoundError: there is no such codec.
-    ValueError: none is named where one is needed, or it is another than records or configuration want.
+    ValueError: no codec is named, but the task needs one; or it is not that of the records, or does not fit
+      the configuration.
   """
   kind, notes = {'kl': 'latents', 'rvq': 'codes'}[bottleneck], []
-  made = {
+  digests = {
     folder.path: folder.codecs[bottleneck]['digest']
     for folder in items.folders
     if bottleneck in folder.codecs
   }
   if not c.init_from.codec:
-    if c.task in _DEMANDING:
+    if c.task in _GENERATORS:
       raise ValueError(
-        f'config.init_from.codec must name the codec that made the {kind} of the records, a '
+        f'config.init_from.codec must name the codec that encoded the {kind} of the records, a '
         "training folder or an exported model; got ''."
       )
-    if len(set(made.values())) > 1:
+    if len(set(digests.values())) > 1:
       raise ValueError(
-        f'config.data.train={c.data.train} holds {kind} of {len(set(made.values()))} codecs; '
-        'wanted those of one.'
+        f'config.data.train={c.data.train} holds {kind} of {len(set(digests.values()))} codecs; '
+        'expected one codec.'
       )
     return None, notes
   export = weights.load_export(c.init_from.codec)
@@ -62,16 +63,16 @@ def check_codec(
         f'{folder.path} has no {kind}; encode the records by data_pipelines.encode with '
         f'--codec {c.init_from.codec}.'
       )
-    if folder.path not in made:
+    if folder.path not in digests:
       notes.append(
-        f'{folder.path} does not tell which codec made its {kind}; that it was '
-        f'{c.init_from.codec} is not checked.'
+        f'{folder.path} does not record which codec encoded its {kind}; not checked that it was '
+        f'{c.init_from.codec}.'
       )
-    elif made[folder.path] != digest:
-      maker = folder.codecs[bottleneck]['path']
+    elif digests[folder.path] != digest:
+      codec_path = folder.codecs[bottleneck]['path']
       raise ValueError(
         f'{folder.path} holds {kind} of another codec than config.init_from.codec={c.init_from.codec}: '
-        f'they were made by {maker}, whose digest is {made[folder.path][:12]}; got one of {digest[:12]}.'
+        f'they were encoded by {codec_path} with digest {digests[folder.path][:12]}; got {digest[:12]}.'
       )
   return digest, notes
 
@@ -82,7 +83,7 @@ def _check_fit(c: ml_collections.ConfigDict, bottleneck: str, export: weights.Ex
     raise ValueError(f'{where} must be a codec; got a model of task {export.config.task!r}.')
   if export.config.codec.bottleneck != bottleneck:
     raise ValueError(
-      f'{where} must have the {bottleneck} bottleneck where config.task is {c.task!r}; got '
+      f'{where} must have the {bottleneck} bottleneck for config.task={c.task!r}; got '
       f'{export.config.codec.bottleneck!r}.'
     )
   for section, keys in (('clip', _RATES), ('codec', _SIZES[bottleneck])):
@@ -93,26 +94,26 @@ def _check_fit(c: ml_collections.ConfigDict, bottleneck: str, export: weights.Ex
 
 
 def check_contents(c: ml_collections.ConfigDict, items: records.RecordSource) -> list[str]:
-  """Returns lines to log: how many records have no sound, how many texts are longer than the model reads.
+  """Returns lines to log: how many records have no audio, and how many texts are truncated.
 
   Args:
     c: the whole configuration.
     items: records.
 
   Raises:
-    ValueError: no record has sound.
+    ValueError: no record has audio.
   """
   found, spec = records.contents(items), schema.clip_spec(c)
   if not found.num_with_audio:
     raise ValueError(
-      f'None of the {len(items)} records of config.data.train={c.data.train} has sound; '
-      'wanted some to train on.'
+      f'None of the {len(items)} records of config.data.train={c.data.train} has audio; '
+      'training needs records with audio.'
     )
   notes, num_silent = [], found.num_records - found.num_with_audio
   if num_silent:
-    notes.append(f'{num_silent} of {found.num_records} records have no sound; they take no part in the loss.')
-  if c.task in _DEMANDING:  # the others read no texts
+    notes.append(f'{num_silent} of {found.num_records} records have no audio; the loss excludes them.')
+  if c.task in _GENERATORS:  # other tasks read no texts
     notes += found.truncation_notes(spec.num_text_bytes, spec.num_transcript_bytes)
   if notes and found.num_records < len(items):
-    notes.append(f'These numbers are of a sample of the {len(items)} records, whose manifests do not tell.')
+    notes.append(f'Counted in a sample of the {len(items)} records: their manifests have no counts.')
   return notes

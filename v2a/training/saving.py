@@ -55,10 +55,10 @@ class Saver:
       self._saved_at_s = time.monotonic()
 
   def report_errors(self, step: int) -> None:
-    """Prints why saves of this process failed since the last call; training goes on."""
+    """Prints why saves of this process failed since the last call; training continues."""
     for target in filter(None, (self._run.checkpoints, self._run.local)):
       if error := target.pop_error():
         where = f'Process {jax.process_index()}, step' if jax.process_count() > 1 else 'Step'
         console.error(
-          f'{where} {step}: {error}; training goes on, the next checkpoint is tried when it is due.'
+          f'{where} {step}: {error}; training continues, and tries the next checkpoint when it is due.'
         )

@@ -1,8 +1,8 @@
-"""What a training step changes, as one pytree that lies on the mesh.
+"""Training state: one pytree, sharded over the mesh.
 
-A model is split in three: the graph definition (static), the parameters that are trained, and the rest
-(frozen parameters and stored statistics), which no optimizer sees, though the task may change it. The moving
-average follows the trained parameters alone.
+A model is split in three: the graph definition (static), the trained parameters, and the rest (frozen
+parameters and stored statistics), which has no optimizer, but which the task may update. The EMA covers the
+trained parameters alone.
 """
 
 from collections.abc import Callable
@@ -17,20 +17,20 @@ import optax
 from v2a.sharding import rules
 from v2a.training import task as task_lib
 
-# Initialisation runs once and is all random bits, whose code is long: on a CPU its time is compilation.
+# Initialisation runs once and is mostly random number generation: on a CPU, compilation dominates its time.
 _FAST_COMPILE = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """Step counter and weights.
+  """Training state.
 
   Attributes:
-    step: int32, optimizer steps done.
+    step: int32, number of optimizer steps done.
     params: trained parameters.
-    frozen: everything else that the model holds; constant, unless the task absorbs (`training.loop`).
-    ema: moving average of `params`.
+    frozen: all other variables of the model; constant, unless the task defines `update_ema`.
+    ema: exponential moving average of `params`.
     opt_state: of the optimizer.
   """
 
@@ -42,17 +42,14 @@ class State:
 
 
 def trainable_filter(task: task_lib.Task) -> Callable:
-  """Returns the filter of trained variables: nnx.Param, but for what the task freezes by path."""
+  """Returns the filter of trained variables: nnx.Param, except those that the task freezes by path."""
   return lambda path, variable: isinstance(variable, nnx.Param) and task.is_trainable(path)
 
 
 def graph(task: task_lib.Task) -> nnx.GraphDef:
-  """Returns the static part of a task's model without making its arrays."""
-  return nnx.split(_abstract(task), trainable_filter(task), ...)[0]
-
-
-def _abstract(task: task_lib.Task) -> nnx.Module:
-  return nnx.eval_shape(lambda: task.build(jax.random.key(0)))
+  """Returns the graph definition of a task's model without allocating its arrays."""
+  model = nnx.eval_shape(lambda: task.build(jax.random.key(0)))
+  return nnx.split(model, trainable_filter(task), ...)[0]
 
 
 def _new(task: task_lib.Task, optimizer: optax.GradientTransformation, key: jax.Array) -> State:
@@ -61,7 +58,7 @@ def _new(task: task_lib.Task, optimizer: optax.GradientTransformation, key: jax.
 
 
 def abstract(task: task_lib.Task, optimizer: optax.GradientTransformation, mesh: jax.sharding.Mesh) -> State:
-  """Returns shapes, types and shardings of a task's state on a mesh; makes no arrays.
+  """Returns shapes, dtypes and shardings of a task's state on a mesh; allocates no arrays.
 
   Raises:
     ValueError: the task trains nothing, or a parameter's `axes` break the table of `sharding.rules`.
@@ -82,48 +79,43 @@ def shardings(state: State) -> State:
 
 
 def init(
-  task: task_lib.Task, optimizer: optax.GradientTransformation, wanted: State, key: jax.Array
+  task: task_lib.Task, optimizer: optax.GradientTransformation, abstract_state: State, key: jax.Array
 ) -> State:
-  """Returns a fresh state; each device makes its own part, so that no host ever holds the whole.
+  """Returns a randomly initialised state; each device computes its own shards, so no host holds all of it.
 
   Args:
     task, optimizer: of the state.
-    wanted: what `abstract` returned for them.
-    key: of the weights.
+    abstract_state: what `abstract` returned for them.
+    key: PRNG key of the weights.
   """
   # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
-  is_cpu = all(device.platform == 'cpu' for device in wanted.step.sharding.device_set)
+  is_cpu = all(device.platform == 'cpu' for device in abstract_state.step.sharding.device_set)
   return jax.jit(
     lambda key: _new(task, optimizer, key),
-    out_shardings=shardings(wanted),
+    out_shardings=shardings(abstract_state),
     compiler_options=_FAST_COMPILE if is_cpu else None,
   )(key)
 
 
 def model(graphdef: nnx.GraphDef, state: State, use_ema: bool = True) -> nnx.Module:
-  """Returns the model of a state, with averaged weights or with the raw ones."""
+  """Returns the model of a state, with EMA weights or raw ones."""
   params = state.ema if use_ema else state.params
-  # New variables around the same arrays: nnx.merge would share them, and who changes the model the state.
+  # New variables around the same arrays: nnx.merge would share the variables, so that changing the model
+  # would change the state.
   return nnx.merge(graphdef, *jax.tree.map(lambda leaf: leaf, (params, state.frozen)))
 
 
 def replace(task: task_lib.Task, state: State, module: nnx.Module) -> State:
-  """Returns the state with all weights of `module`, the average included; the optimizer starts afresh."""
+  """Returns the state with all weights of `module`, as its EMA too; the optimizer state is unchanged."""
   _, params, frozen = nnx.split(module, trainable_filter(task), ...)
-  params, frozen = _placed(params, state.params), _placed(frozen, state.frozen)
+  params, frozen = _resharded(params, state.params), _resharded(frozen, state.frozen)
   return dataclasses.replace(state, params=params, frozen=frozen, ema=jax.tree.map(jnp.copy, params))
 
 
-def replace_frozen(task: task_lib.Task, state: State, module: nnx.Module) -> State:
-  """Returns the state with the untrained variables of `module`, as when statistics were measured."""
-  _, _, frozen = nnx.split(module, trainable_filter(task), ...)
-  return dataclasses.replace(state, frozen=_placed(frozen, state.frozen))
-
-
-def _placed(new: nnx.State, old: nnx.State) -> nnx.State:
+def _resharded(new: nnx.State, old: nnx.State) -> nnx.State:
   if jax.tree.structure(new) != jax.tree.structure(old):
     raise ValueError("The new weights belong to another model: their tree differs from the state's.")
-  # A copy, since the step donates the state and would take the caller's arrays with it.
+  # A copy, since the step donates the state and would delete the caller's arrays.
   return jax.tree.map(lambda leaf, like: jax.device_put(jnp.array(leaf, like.dtype), like.sharding), new, old)
 
 

@@ -2,9 +2,9 @@
 
 Random inputs are sampled for the whole batch before the loss, so neither mesh nor microbatches change them.
 
-With microbatches, each group of devices along `replica` and `data` sums the gradients of its own clips, and
-the sums are added over the groups once, after the last microbatch. Each microbatch still gathers parameters
-and reduce-scatters gradients over `fsdp`, since parameters are stored in parts there.
+With microbatches, each group of devices along `replica` and `data` accumulates the gradients of its own
+clips, and one all-reduce sums them over the groups after the last microbatch. Each microbatch still
+all-gathers parameters and reduce-scatters gradients over `fsdp`, since parameters are sharded along it.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ GROUP_AXES = 'replica', 'data'  # mesh axes whose members hold the same paramete
 
 
 def step_key(seed: int, step: jax.Array) -> jax.Array:
-  """Returns the key of all noise in a step, a function of (seed, step) alone."""
+  """Returns the PRNG key of a step, a function of (seed, step) alone."""
   return jax.random.fold_in(keys.derive(jax.random.key(seed), 'steps'), step)
 
 
@@ -44,14 +44,14 @@ def make(
   mesh: jax.sharding.Mesh,
   abstract: state_lib.State,
 ) -> stages.Wrapped:
-  """Returns `step(leaves, batch) -> (leaves, metrics)`, compiled; it consumes the leaves that it is given.
+  """Returns the jitted `step(leaves, batch) -> (leaves, metrics)`, which donates the leaves.
 
-  They are the leaves of the state (jax.tree.leaves): flattening and rebuilding hundreds of variables at each
-  step would cost the host longer than a small step takes.
+  The leaves are those of the state (jax.tree.leaves): flattening and rebuilding hundreds of variables in each
+  step would take the host longer than a small step takes.
 
   Args:
     c: the whole configuration.
-    task: whose loss is minimized.
+    task: the task, whose loss is minimized.
     graphdef: of the task's model.
     optimizer: see `training.optimizer`.
     mesh: of the devices.
@@ -65,12 +65,12 @@ def make(
   tree, leaf_shardings = jax.tree.structure(abstract), jax.tree.leaves(shardings)
   step = _Step(c, task, graphdef, optimizer, mesh, shardings.params)
 
-  def of_leaves(leaves, batch):
+  def step_on_leaves(leaves, batch):
     state, metrics = step(jax.tree.unflatten(tree, leaves), batch)
     return jax.tree.leaves(state), metrics
 
   return jax.jit(
-    of_leaves,
+    step_on_leaves,
     in_shardings=(leaf_shardings, mesh_lib.batch_sharding(mesh)),
     out_shardings=(leaf_shardings, mesh_lib.replicated(mesh)),
     donate_argnums=0,
@@ -85,8 +85,8 @@ def _check_divides(c: ml_collections.ConfigDict, task: task_lib.Task, mesh: jax.
       f'config.training.batch_size must be a multiple of microbatches x replica x data x fsdp = '
       f'{training.microbatches} x {num_shards}; got {training.batch_size}.'
     )
-  for what, num_steps in task.sequence_lengths.items():
-    mesh_lib.check_context(num_steps, mesh, what)
+  for description, num_steps in task.sequence_lengths.items():
+    mesh_lib.check_context(num_steps, mesh, description)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,7 +122,7 @@ class _Step:
     return state, metrics
 
   def _gradients(self, state: state_lib.State, batch: dict) -> tuple[nnx.State, dict[str, Any], Any]:
-    """Returns the mean gradient, metrics (scalars, or a value for each clip), and the loss's stats."""
+    """Returns the mean gradient, metrics (scalars, or one value for each clip), and the loss's stats."""
     if self.c.training.microbatches == 1:
       with execution.use(mesh=self.mesh):
         (_, (metrics, stats)), grads = jax.value_and_grad(self._loss, has_aux=True)(
@@ -130,12 +130,12 @@ class _Step:
         )
       return grads, metrics, stats
     groups = GROUP_AXES if self.task.has_per_clip_loss else ()
-    return _accumulated(self._loss, state, batch, self.c.training.microbatches, groups, self.param_shardings)
+    return _accumulate(self._loss, state, batch, self.c.training.microbatches, groups, self.param_shardings)
 
   def _loss(self, params: nnx.State, frozen: nnx.State, batch: dict, step: jax.Array):
     """Returns the scalar loss, and (metrics, stats)."""
     training = self.c.training
-    # Cast before the layers are taken apart, so that `fsdp` gathers what products need and no more.
+    # Cast before layers are split from their stack, so that `fsdp` gathers the compute dtype.
     cast = layers.cast(params, gradient_dtype=training.gradient_dtype)
     with execution.use(unrolled=training.unroll, remat=training.remat):
       output = self.task.loss(nnx.merge(self.graphdef, cast, frozen), batch, step)
@@ -151,7 +151,7 @@ class _Step:
     return nnx.split(model, state_lib.trainable_filter(self.task), ...)[2], metrics
 
 
-def _accumulated(
+def _accumulate(
   loss: Callable,
   state: state_lib.State,
   batch: dict,
@@ -163,38 +163,39 @@ def _accumulated(
 
   Args:
     loss: `_Step._loss`.
-    state: of training.
+    state: training state.
     batch: arrays with a leading axis of clips.
     num_parts: microbatches in each group of devices.
-    groups: axes of the mesh whose members sum gradients of their own; () where clips depend on each other.
+    groups: mesh axes along which each member accumulates its own gradients; () if the losses of clips depend
+      on each other.
     shardings: of the parameters.
   """
   mesh = jax.tree.leaves(shardings)[0].mesh
   num_groups = math.prod(mesh.shape[name] for name in groups)
   others = tuple(name for name in mesh_lib.BATCH_AXES if name not in groups)
-  place = lambda leaf, *spec: jax.lax.with_sharding_constraint(
+  constrain = lambda leaf, *spec: jax.lax.with_sharding_constraint(
     leaf, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(*spec))
   )
 
   def split(leaf):
-    # Part a of a group takes its rows a, a + num_parts, ...: each device then splits the rows it holds.
+    # Microbatch i of a group has its rows i, i + num_parts, ...: each device then splits the rows it holds.
     leaf = leaf.reshape(num_groups, -1, num_parts, *leaf.shape[1:])
-    return place(jnp.moveaxis(leaf, 2, 0), None, groups, others)
+    return constrain(jnp.moveaxis(leaf, 2, 0), None, groups, others)
 
-  def one(part):
+  def gradients(part):
     (_, aux), grads = jax.value_and_grad(loss, has_aux=True)(state.params, state.frozen, part, state.step)
     return grads, aux
 
   def add(total, part):
     with execution.use(mesh=mesh, manual_axes=groups):
-      grads, aux = jax.vmap(one, spmd_axis_name=groups or None)(part)
-    return hold(jax.tree.map(jnp.add, total, grads)), aux
+      grads, aux = jax.vmap(gradients, spmd_axis_name=groups or None)(part)
+    return shard(jax.tree.map(jnp.add, total, grads)), aux
 
-  hold = lambda grads: jax.tree.map(lambda leaf, own: place(leaf, groups, *own.spec), grads, shardings)
+  shard = lambda grads: jax.tree.map(lambda leaf, own: constrain(leaf, groups, *own.spec), grads, shardings)
   zeros = jax.tree.map(lambda leaf: jnp.zeros((num_groups, *leaf.shape), leaf.dtype), state.params)
-  grads, (metrics, stats) = jax.lax.scan(add, hold(zeros), jax.tree.map(split, batch))
+  grads, (metrics, stats) = jax.lax.scan(add, shard(zeros), jax.tree.map(split, batch))
   grads = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0) / (num_groups * num_parts), grads)
   mean = lambda leaf: jnp.mean(leaf, axis=(0, 1))  # over microbatches and groups
-  # Scalars have two axes here; what has more is a value for each clip.
+  # Scalars have two axes here; metrics with more have one value for each clip.
   metrics = {name: mean(leaf) if leaf.ndim == 2 else leaf for name, leaf in metrics.items()}
   return grads, metrics, jax.tree.map(mean, stats)

@@ -1,7 +1,6 @@
-"""What the training loop needs of a task: the interface, and what a loss returns.
+"""Interface of a training task: the model, how records become batches, and the loss.
 
-A task says what is trained: its model, how records become batches, and the loss. The tasks of v2a are in
-`training.tasks`; others subclass `Task`, which has defaults for all that is optional.
+The tasks of v2a are in `training.tasks`; others subclass `Task`, which has defaults for all optional methods.
 """
 
 import abc
@@ -25,13 +24,12 @@ Batch = dict[str, Any]  # arrays with a leading axis of clips, by name
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class LossOutput:
-  """What a task's loss returns.
+  """Loss of a task and its by-products.
 
   Attributes:
     loss: scalar, the mean over the batch.
-    metrics: values to log, by name: means over the batch, or one value for each clip, NaN where a clip has
-      none.
-    stats: pytree of other means over the batch, for `Task.update_ema`; None where there are none.
+    metrics: values to log, by name: means over the batch, or one value for each clip, NaN if a clip has none.
+    stats: pytree of other means over the batch, for `Task.update_ema`; None if there are none.
   """
 
   loss: jax.Array
@@ -40,20 +38,20 @@ class LossOutput:
 
 
 class Task(Protocol[Model]):
-  """A kind of training.
+  """A training task.
 
-  Methods that are traced run inside `jax.jit`, so they read no files and depend on their arguments alone.
+  Methods marked as traced run inside `jax.jit`, so they read no files and depend on their arguments alone.
 
   Attributes:
     codec_bottleneck: bottleneck of the codec whose latents (kl) or codes (rvq) the task reads from records;
-      None where it reads neither.
-    has_per_clip_loss: whether the loss is a mean over clips that do not depend on each other. Where it is
-      not, microbatches are not split further over groups of devices.
-    use_ema: whether the averaged parameters are evaluated and exported, not the raw ones.
+      None if it reads neither.
+    has_per_clip_loss: whether the loss is a mean of independent losses of clips. If it is not, microbatches
+      are not split further over groups of devices.
+    use_ema: whether the averaged parameters are evaluated and exported instead of the raw ones.
     param_groups: top-level module of the model -> keys of `config.training` that differ for its parameters,
-      which then have an optimizer and a clip norm of their own.
-    sequence_lengths: description, for messages -> number of steps of a sequence that the mesh axis `context`
-      must divide.
+      which then have their own optimizer and clip norm.
+    sequence_lengths: description for messages -> length of a sequence, which the mesh axis `context` must
+      divide.
   """
 
   codec_bottleneck: Literal['kl', 'rvq'] | None = None
@@ -73,9 +71,8 @@ class Task(Protocol[Model]):
     Called from several threads.
 
     Args:
-      items: see `record_schema.FIELDS`.
-      rng: of all that is random on the host, such as crops.
-
+      items: records, see `record_schema.FIELDS`.
+      rng: source of all randomness on the host, such as crops.
     """
 
   @abc.abstractmethod
@@ -83,46 +80,45 @@ class Task(Protocol[Model]):
     """Returns the loss on a batch. Traced.
 
     Args:
-      model: with parameters cast to what layers compute in.
-      batch: of `collate` and `sample_random_inputs`.
-      step: optimizer steps done.
+      model: with parameters cast to the compute dtype.
+      batch: output of `collate` and `sample_random_inputs`.
+      step: number of optimizer steps done.
     """
 
   def sample_random_inputs(self, batch: Batch, key: jax.Array) -> Batch:
-    """Returns all that is random in the loss, to be added to the batch. Traced.
+    """Returns the random inputs of the loss, such as noise and timesteps, to be added to the batch. Traced.
 
-    It is sampled for the whole batch at once, so that neither mesh nor microbatches change it.
+    They are sampled for the whole batch at once, so that neither mesh nor microbatches change them.
 
     Args:
       batch: the whole batch of `collate`.
-      key: of this step.
-
+      key: PRNG key of the step.
     """
     del batch, key
     return {}
 
   def is_trainable(self, path: tuple) -> bool:
-    """Returns whether the parameter of a path is trained."""
+    """Returns whether the parameter at a path is trained."""
     del path
     return True
 
   def initialise(self, model: Model, source: records.RecordSource) -> Model:
-    """Returns a fresh model with weights from elsewhere, where training starts from nothing.
+    """Returns the model with pretrained weights, when training starts from random parameters.
 
     Args:
-      model: of `build`; may be changed.
+      model: of `build`; may be modified.
       source: the training records.
     """
     del source
     return model
 
   def update_ema(self, model: Model, stats: Any, key: jax.Array) -> dict[str, jax.Array]:
-    """Updates variables that no optimizer trains, such as codebooks, once in a step. Traced.
+    """Updates variables that no optimizer trains, such as codebooks, once per step. Traced.
 
     Args:
-      model: changed in place.
+      model: modified in place.
       stats: of `LossOutput`, means over the whole batch.
-      key: of this step.
+      key: PRNG key of the step.
 
     Returns:
       More scalars to log.
@@ -133,10 +129,10 @@ class Task(Protocol[Model]):
     return {}
 
   def finalize(self, model: Model, source: records.RecordSource) -> Model:
-    """Returns the model as it is exported.
+    """Returns the model to export.
 
     Args:
-      model: trained; may be changed.
+      model: trained; may be modified.
       source: the training records.
     """
     del source

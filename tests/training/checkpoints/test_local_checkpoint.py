@@ -1,4 +1,4 @@
-"""Checkpoints on a machine's own storage: taken up where they are newer, left where they do not fit."""
+"""Checkpoints on a machine's own storage: used if they are newer than shared ones and fit the mesh."""
 
 import os
 
@@ -14,18 +14,18 @@ STEPS = {'num_steps': 6, 'evaluate_every_steps': 1, 'keep_latest': 5}
 DEVICES = jax.devices()[:2]
 
 
-class Ended(Exception):
-  """What ends a run in these tests, as a crash does."""
+class CrashError(Exception):
+  """Ends a run, as a crash does."""
 
 
 def run(workdir, folder, end_at=None, mesh=None, every=2, **training):
-  """Trains the toy; returns the steps before which it evaluated, and the weights where it came to the end."""
-  seen = []
+  """Trains the toy task; returns the steps before which it evaluated, and the weights if it finished."""
+  steps = []
 
   def evaluate(model, step):
-    seen.append(step)
+    steps.append(step)
     if step == end_at:
-      raise Ended
+      raise CrashError
     return {}
 
   c = toy.configuration(
@@ -34,15 +34,15 @@ def run(workdir, folder, end_at=None, mesh=None, every=2, **training):
   c.mesh.update(mesh or {'data': 1, 'fsdp': 2})
   try:
     path = loop.train(c.lock(), workdir, toy.Task(), [evaluate], DEVICES)
-  except Ended:
-    return seen, None
-  return seen, weights.load_export(path).arrays
+  except CrashError:
+    return steps, None
+  return steps, weights.load_export(path).arrays
 
 
 @pytest.fixture(scope='module')
-def whole(tmp_path_factory):
-  """The weights of a run that nothing disturbs and that keeps nothing nearby."""
-  return run(tmp_path_factory.mktemp('whole'), '', every=0)[1]
+def uninterrupted(tmp_path_factory):
+  """The weights of an uninterrupted run without local checkpoints."""
+  return run(tmp_path_factory.mktemp('uninterrupted'), '', every=0)[1]
 
 
 def assert_same(a, b):
@@ -51,52 +51,52 @@ def assert_same(a, b):
     np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
-def kept(folder):
+def saved_files(folder):
   return sorted(file.name for file in folder.glob('v2a-*/0/*'))
 
 
-def test_the_newest_is_taken_up_bit_for_bit_and_nothing_stays_at_the_end(whole, tmp_path):
+def test_training_resumes_from_the_newest_bit_for_bit_and_deletes_them_at_the_end(uninterrupted, tmp_path):
   folder = tmp_path / 'local'
   run(tmp_path / 'run', folder, end_at=5)
-  assert kept(folder) == ['2.safetensors', '4.safetensors']
-  seen, arrays = run(tmp_path / 'run', folder)
-  assert seen == [5, 6]
-  assert_same(arrays, whole)
+  assert saved_files(folder) == ['2.safetensors', '4.safetensors']
+  steps, arrays = run(tmp_path / 'run', folder)
+  assert steps == [5, 6]
+  assert_same(arrays, uninterrupted)
   assert not list(folder.iterdir())
 
 
-def test_a_shared_checkpoint_that_is_newer_is_taken_up(whole, tmp_path):
+def test_a_newer_shared_checkpoint_is_used(uninterrupted, tmp_path):
   run(tmp_path / 'run', tmp_path / 'local', end_at=5, checkpoint_every_steps=3, every=2)
   for file in (tmp_path / 'local').glob('v2a-*/0/4.safetensors'):
     file.unlink()
-  seen, arrays = run(tmp_path / 'run', tmp_path / 'local')
-  assert seen[0] == 4
-  assert_same(arrays, whole)
+  steps, arrays = run(tmp_path / 'run', tmp_path / 'local')
+  assert steps[0] == 4
+  assert_same(arrays, uninterrupted)
 
 
-def test_another_mesh_begins_from_what_all_share_and_forgets_the_rest(tmp_path):
+def test_another_mesh_resumes_from_the_shared_checkpoint_and_deletes_later_local_ones(tmp_path):
   workdir, folder = tmp_path / 'run', tmp_path / 'local'
   run(workdir, folder, end_at=5, checkpoint_every_steps=3)
-  assert kept(folder) == ['2.safetensors', '4.safetensors']
+  assert saved_files(folder) == ['2.safetensors', '4.safetensors']
   assert run(workdir, folder, end_at=5, mesh={'data': 2}, checkpoint_every_steps=3, every=1)[0] == [4, 5]
-  assert kept(folder) == ['2.safetensors', '4.safetensors']
-  # What the first mesh had kept of step 4 is another's past.
+  assert saved_files(folder) == ['2.safetensors', '4.safetensors']
+  # The first mesh' checkpoint of step 4 was deleted: step 4 was repeated on the second mesh.
   assert run(workdir, folder, checkpoint_every_steps=3)[0][0] == 4
 
 
-def test_a_torn_file_is_ignored(tmp_path):
+def test_a_truncated_file_is_ignored(tmp_path):
   run(tmp_path / 'run', tmp_path / 'local', end_at=5)
   (file,) = (tmp_path / 'local').glob('v2a-*/0/4.safetensors')
   os.truncate(file, file.stat().st_size - 100)
   assert run(tmp_path / 'run', tmp_path / 'local')[0][0] == 3
 
 
-def test_what_a_crash_cut_short_is_cleared_away(tmp_path):
+def test_incomplete_files_of_a_crash_are_deleted(tmp_path):
   run(tmp_path / 'run', tmp_path / 'local', end_at=5)
-  place = next((tmp_path / 'local').glob('v2a-*/0'))
-  (place / '.6.12345678.partial.safetensors').write_bytes(b'half')
+  folder = next((tmp_path / 'local').glob('v2a-*/0'))
+  (folder / '.6.12345678.partial.safetensors').write_bytes(b'half')
   run(tmp_path / 'run', tmp_path / 'local', end_at=5)
-  assert not list(place.glob('.*'))
+  assert not list(folder.glob('.*'))
 
 
 def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
     run(tmp_path / 'run', tmp_path / 'local')
 
 
-def test_an_emptied_training_folder_begins_anew(tmp_path):
+def test_local_checkpoints_of_a_deleted_training_folder_are_not_used(tmp_path):
   run(tmp_path / 'run', tmp_path / 'local', end_at=5)
   assert run(tmp_path / 'again', tmp_path / 'local')[0][0] == 1
 
@@ -116,11 +116,11 @@ def test_another_configuration_is_refused(tmp_path):
     run(tmp_path / 'run', tmp_path / 'local', batch_size=4)
 
 
-def test_what_cannot_be_written_is_told_and_training_goes_on(whole, tmp_path, capsys, monkeypatch):
+def test_write_errors_are_reported_and_training_continues(uninterrupted, tmp_path, capsys, monkeypatch):
   def fail(*args):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr('safetensors.numpy.save_file', fail)
-  assert_same(run(tmp_path / 'run', tmp_path / 'local')[1], whole)
-  said = capsys.readouterr().err
-  assert 'the checkpoint of step 2 could not be written' in said and 'No space left on device' in said
+  assert_same(run(tmp_path / 'run', tmp_path / 'local')[1], uninterrupted)
+  errors = capsys.readouterr().err
+  assert 'the checkpoint of step 2 could not be written' in errors and 'No space left on device' in errors

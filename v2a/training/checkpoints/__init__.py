@@ -1,1 +1,1 @@
-"""Checkpoints on shared storage and on each machine's own."""
+"""Checkpoints on shared storage and on each machine's own storage."""

@@ -1,9 +1,9 @@
-"""Checkpoints: the whole training state, by Orbax, written while training goes on.
+"""Checkpoints of the whole training state, written asynchronously by Orbax.
 
-A checkpoint of step s holds the state after s steps, the resolved configuration and the position in the data,
-so that training resumes bit for bit. Orbax writes beside and renames: what a crash cut short has no final
-name, and `latest_step` does not see it. The arrays lie under flat names (see `v2a.weights`), so that they can
-be restored to any mesh.
+A checkpoint of step s holds the state after s steps, the resolved configuration and the data position, so
+that training resumes bit for bit. Orbax writes to a temporary folder and renames it: `latest_step` ignores
+checkpoints that a crash left incomplete. The arrays have flat names (see `v2a.weights`), so that they can be
+restored to any mesh.
 """
 
 import json
@@ -23,15 +23,15 @@ from v2a.training import state as state_lib
 from v2a.training.distributed import processes
 
 FOLDER = 'checkpoints'
-# What comes of storage: of the system, of TensorStore, of processes that wait for another that failed.
-_FAULTS = (OSError, ValueError, RuntimeError)
-_UNFINISHED = '.orbax-checkpoint-tmp'  # what Orbax adds to a name until the rename
+# Errors of storage: of the system, of TensorStore, and of processes waiting for one that failed.
+_STORAGE_ERRORS = (OSError, ValueError, RuntimeError)
+_UNFINISHED = '.orbax-checkpoint-tmp'  # Orbax' suffix until the rename
 
 
-def _is_news(record: logging.LogRecord) -> bool:
+def _is_not_orbax_error(record: logging.LogRecord) -> bool:
   """False for the hundreds of lines of Orbax's threads on one failed save, which `pop_error` returns."""
-  is_of_orbax = 'orbax' in record.pathname or 'never retrieved' in record.getMessage()
-  return record.levelno < logging.ERROR or not is_of_orbax
+  is_from_orbax = 'orbax' in record.pathname or 'never retrieved' in record.getMessage()
+  return record.levelno < logging.ERROR or not is_from_orbax
 
 
 class Checkpoints:
@@ -44,23 +44,23 @@ class Checkpoints:
     keep_every_steps: int = 0,
     timeout_s: float = 600.0,
   ):
-    """Opens the folder, and clears away what a crash cut short.
+    """Opens the folder, and deletes checkpoints that a crash left incomplete.
 
     Args:
       workdir: training folder.
-      keep_latest: newest ones kept.
-      keep_every_steps: multiples that are kept for good; 0 for none.
-      timeout_s: how long processes wait for one that does not end its part of a save.
+      keep_latest: number of newest checkpoints that are kept.
+      keep_every_steps: checkpoints of multiples of it are never deleted; 0 for none.
+      timeout_s: how long processes wait for one that does not complete its part of a save.
     """
     self.path = pathlib.Path(workdir).resolve() / FOLDER
-    self._patience_s = timeout_s
+    self._timeout_s = timeout_s
     self._saving: int | None = None
-    self._faults: list[str] = []
-    self._last_fault: str | None = None
+    self._errors: list[str] = []
+    self._last_error: str | None = None
     if os.environ.get('V2A_DEBUG') != '1':
       for name in ('absl', 'asyncio'):
-        logging.getLogger(name).addFilter(_is_news)
-    # Replicas need not share the writing: with it, the first save of replicated arrays blocks for seconds.
+        logging.getLogger(name).addFilter(_is_not_orbax_error)
+    # With use_replica_parallel, the first save of replicated arrays blocks for seconds.
     arrays = ocp.type_handlers.ArrayHandler(use_replica_parallel=False)
     registry = ocp.type_handlers.create_type_handler_registry((jax.Array, arrays))
     self._manager = ocp.CheckpointManager(
@@ -85,25 +85,25 @@ class Checkpoints:
   def latest_step(self) -> int | None:
     """Returns the step of the newest complete checkpoint as process 0 sees it, or None."""
     step = self._manager.latest_step()
-    # Another may not see at once what was written last, and would go on from elsewhere.
+    # Another process may not see the newest checkpoint at once, and would resume from an older one.
     step = processes.broadcast_from_process_0(-1 if step is None else step)
     return None if step < 0 else step
 
   def save(self, state: state_lib.State, c: ml_collections.ConfigDict, position: dict) -> None:
-    """Copies a state to the host and writes it in the background; a step that is there already is left alone.
+    """Copies a state to the host and writes it in the background; does nothing if its step was saved before.
 
-    What goes wrong, here or later, `pop_error` tells.
+    Errors, here or later, are returned by `pop_error`.
 
     Args:
-      state: of training; may be consumed by the next step once this returns.
+      state: training state; its arrays may be donated once this returns.
       c: the resolved configuration.
-      position: JSON-able, in the data.
+      position: JSON-able data position.
     """
     step = int(jax.device_get(state.step))
     if step in self._manager.all_steps():
       return
     self._settle()
-    self._saving, self._last_fault = step, None
+    self._saving, self._last_error = step, None
     try:
       self._manager.save(
         step,
@@ -114,45 +114,45 @@ class Checkpoints:
           position=ocp.args.JsonSave(position),
         ),
       )
-    except _FAULTS as error:
-      self._failed(error)
+    except _STORAGE_ERRORS as error:
+      self._handle_failure(error)
 
   def pop_error(self, wait: bool = False) -> str | None:
-    """Returns in a line why a save failed, once; None where none did, or the last is still being written.
+    """Returns the reason of a failed save in one line, once; None if none failed or one is in progress.
 
-    What it left is cleared away, so that another finds the room.
+    Files of the failed save are deleted to free disk space.
 
     Args:
-      wait: until the last is written.
+      wait: whether to wait until the last save is written.
     """
     if wait or not self._manager.is_saving_in_progress():
       self._settle()
-    return self._faults.pop(0) if self._faults else None
+    return self._errors.pop(0) if self._errors else None
 
   def _settle(self) -> None:
-    """Waits for the save that is under way."""
+    """Waits for the save in progress."""
     if self._saving is None:
       return
     try:
       self._manager.wait_until_finished()
-    except _FAULTS as error:
-      self._failed(error)
+    except _STORAGE_ERRORS as error:
+      self._handle_failure(error)
     self._saving = None
 
-  def _failed(self, error: Exception) -> None:
-    # Orbax has forgotten what it was about to replace.
+  def _handle_failure(self, error: BaseException) -> None:
+    # Orbax no longer lists the checkpoint that it was about to replace.
     self._manager.reload()
     if jax.process_index() == 0:
       for path in self.path.glob(f'{self._saving}{_UNFINISHED}*'):
         shutil.rmtree(path, ignore_errors=True)
-    while error.__context__:  # what came first: the others' waiting fails, too
+    while error.__context__:  # the first error is the cause: threads that wait for the failed one raise, too
       error = error.__context__
-    # TensorStore tells all that it was about to do before the reason, and its specification after it.
+    # TensorStore's message has the operation before the reason, and its specification after it.
     reason = getattr(error, 'strerror', None) or str(error).split(' [')[0].split(': ')[-1].strip()
     if 'DEADLINE_EXCEEDED' in str(error):
-      reason = f'another process did not end its part in {self._patience_s:g} s'
-    self._last_fault = f'the checkpoint of step {self._saving} could not be written to {self.path}: {reason}'
-    self._faults.append(self._last_fault)
+      reason = f'another process did not complete its part in {self._timeout_s:g} s'
+    self._last_error = f'the checkpoint of step {self._saving} could not be written to {self.path}: {reason}'
+    self._errors.append(self._last_error)
     self._saving = None
 
   def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
@@ -160,22 +160,22 @@ class Checkpoints:
     items = self._manager.restore(
       step, args=ocp.args.Composite(config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore())
     )
-    return files.loads(json.dumps(items.config), f'checkpoint {self.path / str(step)}'), items.position
+    return files.loads(json.dumps(items['config']), f'checkpoint {self.path / str(step)}'), items['position']
 
   def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
     """Returns the state of a checkpoint.
 
     Args:
       step: of the checkpoint.
-      abstract: shapes, types and shardings that are wanted, on whatever mesh.
+      abstract: shapes, dtypes and shardings to restore to, on any mesh.
 
     Raises:
       ValueError: the checkpoint is of another model.
     """
-    wanted = weights.flatten(abstract)
+    leaves = weights.flatten(abstract)
     saved = self._manager.item_metadata(step).state.tree
     try:
-      weights.check(saved, wanted)
+      weights.check(saved, leaves)
     except ValueError as error:
       raise ValueError(
         f'Checkpoint {self.path / str(step)} is of another model or optimizer, or of another version of '
@@ -183,20 +183,20 @@ class Checkpoints:
       ) from error
     restore_args = {
       name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)
-      for name, leaf in wanted.items()
+      for name, leaf in leaves.items()
     }
     items = self._manager.restore(
-      step, args=ocp.args.Composite(state=ocp.args.PyTreeRestore(wanted, restore_args=restore_args))
+      step, args=ocp.args.Composite(state=ocp.args.PyTreeRestore(leaves, restore_args=restore_args))
     )
-    return weights.unflatten(items.state, abstract)
+    return weights.unflatten(items['state'], abstract)
 
   def wait(self) -> None:
-    """Returns when everything is written. Raises OSError where the last save could not be."""
+    """Waits until everything is written. Raises OSError if the last save failed."""
     self._settle()
-    if self._last_fault:
-      raise OSError(self._last_fault)
+    if self._last_error:
+      raise OSError(self._last_error)
 
   def close(self) -> None:
-    """Waits, then frees the threads. A save that failed is known from `pop_error` and raises nothing here."""
+    """Waits, then stops the threads. Raises nothing for a failed save, which `pop_error` reports."""
     self._settle()
     self._manager.close()

@@ -1,1 +1,1 @@
-"""Several processes as one training: joining, stopping together, ending what hangs."""
+"""Training over several processes: joining, stopping together, a watchdog for hangs."""

@@ -1,7 +1,7 @@
 """Ends a training that hangs: in a step, in the input, in a save, in an evaluation.
 
-Not while it joins other processes, verifies its records or leaves, and not where C code holds on to Python's
-lock, since the watchdog is a thread of Python.
+It does not cover joining other processes, verifying records and shutting down, nor C code that holds the GIL,
+since the watchdog is a Python thread.
 """
 
 import faulthandler
@@ -12,28 +12,28 @@ import time
 
 from v2a.training import console
 
-EXIT_CODE = 42  # the table in README.md; whatever started the training may start it again
+EXIT_CODE = 42  # see launch/exit_codes.py; the launcher may restart the training
 
 
 class Watchdog:
-  """Leaves the process when nothing has been done for too long.
+  """Exits the process if `reset` is not called within a time limit.
 
-  A process that sleeps or waits is alive to every heartbeat of the cluster, since a thread of its own sends
-  those; that steps come to their end only training itself can tell. The stacks of all threads go to stderr
-  first, for they show what it waited for.
+  Heartbeats of the cluster do not show that a process hangs, since a thread of their own sends them; only the
+  training loop knows that steps end. The stacks of all threads are written to stderr first, to show where it
+  hangs.
 
   ```
   with watchdog.Watchdog(limit_s) as dog:
     for step in steps:
       work()
-      dog.done()
+      dog.reset()
   ```
   """
 
   def __init__(self, limit_s: float):
-    """Args: limit_s: how long one piece of work may take; 0 for any time."""
+    """Args: limit_s: time limit of one piece of work; 0 for none."""
     self._limit_s = limit_s
-    self._done_s = time.monotonic()
+    self._reset_at_s = time.monotonic()
     self._closed = threading.Event()
     self._thread = threading.Thread(target=self._watch, name='watchdog', daemon=True)
 
@@ -47,17 +47,18 @@ class Watchdog:
     self._closed.set()
 
   def reset(self) -> None:
-    """Says that a piece of work is done; the next has the whole limit."""
-    self._done_s = time.monotonic()
+    """Restarts the time limit, after a piece of work."""
+    self._reset_at_s = time.monotonic()
 
   def _watch(self) -> None:
     while not self._closed.wait(min(1.0, self._limit_s / 4)):
-      waited_s = time.monotonic() - self._done_s
+      waited_s = time.monotonic() - self._reset_at_s
       if waited_s > self._limit_s:
         console.error(
-          f'v2a: nothing was done for {waited_s:.0f} s (config.training.watchdog_s='
+          f'v2a: no progress for {waited_s:.0f} s (config.training.watchdog_s='
           f'{self._limit_s:g}); stacks of all threads follow.'
         )
-        faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
-        # Not sys.exit: it would wait for the threads that hang.
+        if sys.__stderr__ is not None:
+          faulthandler.dump_traceback(file=sys.__stderr__, all_threads=True)
+        # Not sys.exit: it would wait for the hanging threads.
         os._exit(EXIT_CODE)

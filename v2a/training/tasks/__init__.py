@@ -1,4 +1,4 @@
-"""What can be trained; each task is built from a configuration. The interface: `training.task`."""
+"""Training tasks, each built from a configuration; see `training.task` for their interface."""
 
 import ml_collections
 

@@ -1,17 +1,17 @@
-"""Trains the codec: random crops of waves through the trunk and back.
+"""Codec training: reconstruction of random crops of waveforms.
 
   L = w_log_magnitude L_log_magnitude + w_channel_level L_channel_level + w_stft L_stft + w_mel L_mel
     + (w_kl L_kl | w_q L_q)  (+ w_adv L_G + w_fm L_fm + L_D, where training is adversarial)
 
-Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`. The losses on waves
-(stft, mel, adversarial) hear the output with the phases of the target; where their weights are 0 no
-wave is made. Discriminators are trained in the same step, by an optimizer and with a clip norm of their own;
-stop-gradients keep the two sides apart.
+Terms: `codecs.loss` eq. 0-4, `codecs.quantizer` eq. 2, `codecs.discriminators`. The waveform losses (stft,
+mel, adversarial) use the phases of the target; if their weights are 0, no waveform is synthesized.
+Discriminators are trained in the same step, with their own optimizer and clip norm; stop-gradients separate
+the two sides.
 
-Codebooks (rvq) start from the latents of up to 512 crops, of records spread over the whole set, and then
-follow what they code (`codecs.quantizer` eq. 3). They follow the raw parameters, not their average over the
-last steps, so the raw ones are exported with them. With config.init_from.codec all else starts from that
-codec, be its bottleneck kl or rvq.
+Codebooks (rvq) are initialised by k-means on the latents of up to 512 crops, of records spread over the whole
+set, and then updated as moving averages (`codecs.quantizer` eq. 3). They follow the raw parameters, not their
+EMA, so the raw parameters are exported with them. With config.init_from.codec everything else is initialised
+from that codec, with a kl or an rvq bottleneck.
 """
 
 from collections.abc import Iterator
@@ -40,7 +40,7 @@ NUM_STATISTIC_RECORDS = 512
 
 
 class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
-  """See the module."""
+  """Trains the codec; see the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
@@ -59,7 +59,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     self.sequence_lengths = {'audio steps of a crop of config.codec.crop_s': self.num_crop_steps}
 
   def build(self, key: jax.Array) -> autoencoder.Autoencoder:
-    """Returns a fresh codec; with discriminators inside where training is adversarial."""
+    """Returns a codec with random parameters, and with discriminators if training is adversarial."""
     rngs = nnx.Rngs(key)
     model = builders.codec(self.c, rngs)
     if self.c.codec.adversarial_weight:
@@ -71,15 +71,15 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def initialise(
     self, model: autoencoder.Autoencoder, source: records.RecordSource
   ) -> autoencoder.Autoencoder:
-    """Gives the trunk the weights of config.init_from.codec, and the codebooks a start from the data."""
+    """Loads the trunk from config.init_from.codec, and initialises the codebooks by k-means."""
     path = self.c.init_from.codec
     if path:
       own, arrays = weights.flatten(nnx.state(model)), dict(weights.load_export(path).arrays)
       for name in ('to_latent.kernel_IO', 'to_latent.bias_O'):
-        # A kl bottleneck tells means and then deviations; rvq wants the means.
+        # A kl bottleneck outputs means, then log standard deviations; rvq has the means only.
         arrays[name] = arrays[name][..., : own[name].shape[-1]]
-      kept = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
-      weights.assign(model, arrays | kept, source=path)
+      not_loaded = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
+      weights.assign(model, arrays | not_loaded, source=path)
     if self.c.codec.bottleneck == 'rvq':
       key = keys.derive(jax.random.key(self.c.seed), 'codebooks')
       model.quantizer.init_kmeans(self._latents(model, source), key)
@@ -90,15 +90,15 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.spectral_features(model.spectrogram(wave_BNA))))
     found = []
     for index, record in self._sample(source):
-      # More words, since (seed, index) is the generator of row 0 of that step (training.input.Batches).
+      # Not (seed, index), which also seeds row 0 of step `index` (`loader.Batches`).
       batch = self.collate([record], np.random.default_rng((self.c.seed, index, 0, 1)))
       found.append(trunk(model, batch['wave_BNA'])[0][batch['is_valid_BT'][0]])
     return jnp.concatenate(found)
 
   def _sample(self, source: records.RecordSource) -> Iterator[tuple[int, dict]]:
-    """Yields up to 512 records with sound, and their indices; spread, as neighbours come from one video."""
+    """Yields up to 512 records with audio, and their indices; spread, since neighbours are from one video."""
     found = 0
-    # All of them, where the sample has no sound: a set may hold little.
+    # All records, if the sample has no audio.
     for indices in (
       records.sample_indices(len(source), NUM_STATISTIC_RECORDS, self.c.seed),
       range(len(source)),
@@ -110,12 +110,12 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
           yield index, record
       if found:
         return
-    raise ValueError(f'none of the {len(source)} records has sound; wanted some to train on.')
+    raise ValueError(f'none of the {len(source)} records has audio; training needs records with audio.')
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns a random crop of each wave, at a random gain of -12..0 dB, and which of its steps count.
+    """Returns a random crop of each waveform, at a random gain of -12..0 dB, and which of its steps count.
 
-    Crops lie within what counts of a record where that is long enough, else start with it.
+    Crops are within the valid part of a record if it is long enough, else they start with it.
     """
     crops, valid_steps = [], []
     hop = self.spec.latent_hop_samples
@@ -131,14 +131,14 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     return {'wave_BNA': np.stack(crops), 'is_valid_BT': np.stack(valid_steps)}
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns noise of the latents or the number of books that code a clip, and the weights of clips."""
+    """Returns noise of the latents or the number of codebooks of each clip, and the weights of clips."""
     c, (B, num_samples, _) = self.c.codec, batch['wave_BNA'].shape
     if c.bottleneck == 'kl':
       size = (B, num_samples // self.spec.latent_hop_samples, c.num_latent_channels)
       return audio_masks.clip_weights(batch) | {
         'noise_BTC': jax.random.normal(keys.derive(key, 'noise'), size)
       }
-    # Half of the clips use all books, the others a random number of the first ones.
+    # Quantizer dropout: half of the clips use all codebooks, the others a random number of the first ones.
     count_B = jax.random.randint(keys.derive(key, 'num_books'), (B,), 1, c.num_codebooks + 1)
     has_all_B = jax.random.bernoulli(keys.derive(key, 'has_all_books'), 0.5, (B,))
     return audio_masks.clip_weights(batch) | {
@@ -181,7 +181,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     if c.stft_weight or c.mel_weight or c.adversarial_weight:
       hop = self.spec.latent_hop_samples
       num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
-      # What is made of padding is not heard, as that of the target is not.
+      # Output from padding is silenced, as the target's is.
       output_BNA = jnp.where(
         jnp.repeat(is_valid_BT, hop, axis=1)[..., None], model.to_waveform_with_phases(output, spec_BAJF), 0.0
       )
@@ -196,7 +196,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def update_ema(
     self, model: autoencoder.Autoencoder, stats: quantizer.CodebookStatistics, key: jax.Array
   ) -> dict[str, jax.Array]:
-    """Moves the codebooks; returns their usage."""
+    """Updates the codebooks; returns their usage."""
     return model.quantizer.update_ema(stats, key)
 
   def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
@@ -217,7 +217,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     return is_on * generator + judged, {'adversarial': adversarial, 'matching': matching, 'judged': judged}
 
   def finalize(self, model: autoencoder.Autoencoder, source: records.RecordSource) -> autoencoder.Autoencoder:
-    """Stores mean and standard deviation of the latents of a sample of records; drops discriminators."""
+    """Stores mean and standard deviation of the latents of a sample of records; removes discriminators."""
     if hasattr(model, 'discriminators'):
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':

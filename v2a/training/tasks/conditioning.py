@@ -1,7 +1,8 @@
-"""What the tasks of all generators share: pictures and texts of a batch, and what the model makes of them.
+"""Conditioning in the tasks of all generators: frames and texts of a batch, and their encoding.
 
-Each condition is dropped on its own (config.conditioning.drop_*), which trains the nulls that guidance needs.
-The sync encoder starts from the contrastive sync model where one is given.
+Each condition is dropped independently (config.conditioning.drop_*), which trains the nulls for
+classifier-free guidance. The sync encoder is initialised from the contrastive sync model, if one is
+configured.
 """
 
 from typing import TypeVar
@@ -19,21 +20,19 @@ from v2a.config import schema
 from v2a.data import augment
 from v2a.training.tasks import audio_masks
 
-_KEPT = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
-
-
-# What a task of a generator trains.
+_KEEP_MASKS = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
+# The model of a generator.
 Model = TypeVar('Model', builders.FlowModel, builders.TokensModel)
 
 
 class Conditioning:
-  """See the module."""
+  """Conditions of a generator in training; see the module."""
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
 
   def initialise(self, model: Model) -> Model:
-    """Gives the sync encoder the weights of config.init_from.sync."""
+    """Loads the sync encoder from config.init_from.sync."""
     if self.c.init_from.sync:
       export = weights.load_export(self.c.init_from.sync)
       weights.assign(model.conditioner.sync, export.arrays, 'video', self.c.init_from.sync)
@@ -57,30 +56,30 @@ class Conditioning:
     }
 
   def valid_steps(self, items: list[dict], num_steps: int) -> np.ndarray:
-    """Returns is_valid_BT: which of the latent steps of records count (see tasks.valid)."""
+    """Returns is_valid_BT: which latent steps of records count in the loss (see `audio_masks`)."""
     return audio_masks.valid_steps(items, self.spec.latent_hop_samples, num_steps)
 
   def _frames(self, record: dict, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Returns semantic and sync frames, some of them worn."""
+    """Returns semantic and sync frames, augmented with probability config.data.augment_probability."""
     semantic_frame_MYX3, sync_frame_LYX3 = record['semantic_frame_MYX3'], record['sync_frame_LYX3']
     if not self.c.data.augment_probability or rng.random() >= self.c.data.augment_probability:
       return semantic_frame_MYX3, sync_frame_LYX3
-    worn = augment.random_augmentation(rng)
+    augmentation = augment.random_augmentation(rng)
     return (
-      augment.apply(worn, semantic_frame_MYX3, self.spec.semantic_fps, rng),
-      augment.apply(worn, sync_frame_LYX3, self.spec.sync_fps, rng),
+      augment.apply(augmentation, semantic_frame_MYX3, self.spec.semantic_fps, rng),
+      augment.apply(augmentation, sync_frame_LYX3, self.spec.sync_fps, rng),
     )
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions of a clip are kept."""
+    """Returns masks of the conditions that are not dropped."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)
     return {
       name: jax.random.bernoulli(keys.derive(key, name), 1 - share, size)
-      for name, share in zip(_KEPT, shares)
+      for name, share in zip(_KEEP_MASKS, shares)
     }
 
   def encode(self, model: builders.FlowModel | builders.TokensModel, batch: dict) -> condition.Condition:
-    """Returns the conditions that are left."""
-    whole = model.conditioner(**{name: batch[name] for name in condition.INPUTS})
-    return model.conditioner.drop(whole, *(batch[name] for name in _KEPT))
+    """Returns the encoded conditions, with dropped ones replaced by their nulls."""
+    encoded = model.conditioner(**{name: batch[name] for name in condition.INPUTS})
+    return model.conditioner.drop(encoded, *(batch[name] for name in _KEEP_MASKS))

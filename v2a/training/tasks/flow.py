@@ -1,4 +1,4 @@
-"""Trains the diffusion transformer and its conditioner (see tasks.conditions) by flow matching on latents."""
+"""Trains the diffusion transformer and its conditioner (`tasks.conditioning`) by flow matching on latents."""
 
 from flax import nnx
 import jax
@@ -18,7 +18,7 @@ from v2a.training.tasks import latents
 
 
 class FlowTask(task_lib.Task[builders.FlowModel]):
-  """See the module."""
+  """Trains the flow model; see the module."""
 
   codec_bottleneck = 'kl'
 
@@ -27,26 +27,26 @@ class FlowTask(task_lib.Task[builders.FlowModel]):
     self.sequence_lengths = {'audio steps of a clip': self.conditioning.spec.num_latents}
 
   def build(self, key: jax.Array) -> builders.FlowModel:
-    """Returns a fresh flow model."""
+    """Returns a flow model with random parameters."""
     return builders.flow(self.c, nnx.Rngs(key))
 
   def initialise(self, model: builders.FlowModel, source: records.RecordSource) -> builders.FlowModel:
-    """Gives the sync encoder its start."""
+    """Loads the sync encoder."""
     del source
     return self.conditioning.initialise(model)
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns what conditions are made of, a sample of each clip's latents, and which steps count."""
+    """Returns the inputs of conditions, a sample of each clip's latents, and which steps count."""
     inputs, latent_BTC = self.conditioning.collate(items, rng), latents.sample(items, rng)
     is_valid_BT = self.conditioning.valid_steps(items, latent_BTC.shape[1])
     return inputs | {'latent_BTC': latent_BTC, 'is_valid_BT': is_valid_BT}
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions are kept, times, noise, and the weights of clips."""
+    """Returns masks of conditions, timesteps, noise, and the weights of clips."""
     latent_BTC, c, time_key = batch['latent_BTC'], self.c.flow, keys.derive(key, 'times')
-    kept = self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions'))
+    keep_masks = self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions'))
     return (
-      kept
+      keep_masks
       | audio_masks.clip_weights(batch)
       | {
         't_B': process.sample_times(time_key, latent_BTC.shape[0], c.logit_normal_mean, c.logit_normal_std),
@@ -55,7 +55,7 @@ class FlowTask(task_lib.Task[builders.FlowModel]):
     )
 
   def loss(self, model: builders.FlowModel, batch: dict, step: jax.Array) -> task_lib.LossOutput:
-    """Returns the loss of the module, and it in bands of time."""
+    """Returns the flow matching loss, with its means in bands of timesteps as metrics."""
     del step
     condition = self.conditioning.encode(model, batch)
     predict = lambda z_BTC, t_B: model.velocity(z_BTC, t_B, condition)

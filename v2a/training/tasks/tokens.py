@@ -1,8 +1,8 @@
-"""Trains the token decoder with its conditioner (see tasks.conditions) on the codes that records carry.
+"""Trains the token decoder and its conditioner (`tasks.conditioning`) on the codes of records.
 
-Causal: every token from those before it, in the order of config.tokens.pattern; in some clips a part of those
-is hidden (`masking.sample_dropped_steps`). Else: masked tokens from the others. Both losses:
-`autoregressive.loss` eq. 1, in nats a token.
+A causal decoder predicts each token from those before it, in the order of config.tokens.pattern, with token
+dropout on its input in some clips (`masking.sample_dropped_steps`). Otherwise masked tokens are predicted
+from the others. Both losses: `autoregressive.loss` eq. 1, in nats per token.
 """
 
 from flax import nnx
@@ -24,7 +24,7 @@ from v2a.training.tasks import conditioning
 
 
 class TokensTask(task_lib.Task[builders.TokensModel]):
-  """See the module."""
+  """Trains the token model; see the module."""
 
   codec_bottleneck = 'rvq'
 
@@ -36,22 +36,22 @@ class TokensTask(task_lib.Task[builders.TokensModel]):
     )
 
   def build(self, key: jax.Array) -> builders.TokensModel:
-    """Returns a fresh token model."""
+    """Returns a token model with random parameters."""
     return builders.tokens(self.c, nnx.Rngs(key))
 
   def initialise(self, model: builders.TokensModel, source: records.RecordSource) -> builders.TokensModel:
-    """Gives the sync encoder its start."""
+    """Loads the sync encoder."""
     del source
     return self.conditioning.initialise(model)
 
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Returns what conditions are made of, each clip's codes, and which steps count."""
+    """Returns the inputs of conditions, each clip's codes, and which steps count."""
     inputs, code_BTK = self.conditioning.collate(items, rng), np.stack([self._codes(item) for item in items])
     is_valid_BT = self.conditioning.valid_steps(items, code_BTK.shape[1])
     return inputs | {'code_BTK': code_BTK, 'is_valid_BT': is_valid_BT}
 
   def _codes(self, record: dict) -> np.ndarray:
-    """Returns the codes of a record. Raises ValueError where they are none, or of another codec."""
+    """Returns the codes of a record. Raises ValueError if there are none, or they are of another codec."""
     codes_TK, c = record['codes_TK'], self.c.codec
     if not codes_TK.size:
       raise ValueError(
@@ -60,35 +60,33 @@ class TokensTask(task_lib.Task[builders.TokensModel]):
       )
     if codes_TK.shape[1] != c.num_codebooks or codes_TK.max() >= c.codebook_size:
       raise ValueError(
-        f'record {record["id"]!r} has codes of {codes_TK.shape[1]} books up to {codes_TK.max()}; wanted '
+        f'record {record["id"]!r} has codes of {codes_TK.shape[1]} codebooks up to {codes_TK.max()}; wanted '
         f'config.codec.num_codebooks={c.num_codebooks} of codebook_size={c.codebook_size}.'
       )
     return codes_TK.astype(np.int32)
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns which conditions are kept, the weights of clips, and which tokens are masked or hidden."""
-    kept, tokens = (
-      self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions')),
-      self.c.tokens,
-    )
-    drawn = kept | audio_masks.clip_weights(batch)
+    """Returns masks of conditions, the weights of clips, and which tokens are masked or dropped."""
+    tokens = self.c.tokens
+    keep_masks = self.conditioning.sample_random_inputs(batch, keys.derive(key, 'conditions'))
+    inputs = keep_masks | audio_masks.clip_weights(batch)
     mask_key = keys.derive(key, 'masks')
-    num_clips, num_steps, num_books = batch['code_BTK'].shape
+    num_clips, num_steps, num_codebooks = batch['code_BTK'].shape
     if not tokens.is_causal:
-      drawn['is_masked_BTK'] = masking.sample_mask(mask_key, self._counted(batch))
+      inputs['is_masked_BTK'] = masking.sample_mask(mask_key, self._counted(batch))
     elif tokens.token_dropout_probability:
-      num_steps += max(patterns.codebook_delays(tokens.pattern, num_books))
-      drawn['is_hidden_BS'] = masking.sample_dropped_steps(
+      num_steps += max(patterns.codebook_delays(tokens.pattern, num_codebooks))
+      inputs['is_dropped_BS'] = masking.sample_dropped_steps(
         mask_key, num_clips, num_steps, tokens.token_dropout_probability
       )
-    return drawn
+    return inputs
 
   def _counted(self, batch: dict) -> jax.Array:
-    """Returns counted_BTK: which tokens a loss may count."""
+    """Returns counted_BTK: which tokens count in the loss."""
     return jnp.broadcast_to(batch['is_valid_BT'][..., None], batch['code_BTK'].shape)
 
   def loss(self, model: builders.TokensModel, batch: dict, step: jax.Array) -> task_lib.LossOutput:
-    """Returns the loss of the module, and that of each book."""
+    """Returns the cross entropy, with that of each codebook as metrics."""
     del step
     value, metrics = self._loss(model, batch)
     return task_lib.LossOutput(value, metrics | audio_masks.metrics(batch))
@@ -99,10 +97,10 @@ class TokensTask(task_lib.Task[builders.TokensModel]):
     if decoder.is_causal:
       code_BSK = patterns.build(code_BTK, model.delays, decoder.padding_token)
       counted_BSK = patterns.build(self._counted(batch), model.delays, False)
-      seen_BSK = code_BSK
-      if 'is_hidden_BS' in batch:
-        seen_BSK = jnp.where(batch['is_hidden_BS'][..., None], decoder.mask_token, code_BSK)
-      logit_BSKV = _logits(decoder, seen_BSK, condition)
+      input_BSK = code_BSK
+      if 'is_dropped_BS' in batch:
+        input_BSK = jnp.where(batch['is_dropped_BS'][..., None], decoder.mask_token, code_BSK)
+      logit_BSKV = _logits(decoder, input_BSK, condition)
       return loss.cross_entropy(logit_BSKV, code_BSK, counted_BSK, batch['weight_B'])
     predict = lambda code_BTK: decoder(code_BTK, condition)
     return loss.masked_cross_entropy(
@@ -111,12 +109,12 @@ class TokensTask(task_lib.Task[builders.TokensModel]):
 
 
 def _logits(decoder, code_BSK: jax.Array, condition) -> jax.Array:
-  """Returns logit_BSKV of a causal decoder, run on as many steps as the mesh's `context` divides.
+  """Returns logit_BSKV of a causal decoder, padded to a number of steps that the mesh's `context` divides.
 
-  A delay makes the steps of a clip more than its latents: 384 become 391, which nothing divides. What is
-  appended comes after all other steps, and is read by none of them.
+  The delay pattern adds steps to the latents of a clip: 384 become 391, which `context` may not divide.
+  Padding comes after all other steps, and no other step attends to it.
   """
   num_steps = code_BSK.shape[1]
-  more = -num_steps % execution.current().mesh_size('context')
-  padded_BSK = jnp.pad(code_BSK, ((0, 0), (0, more), (0, 0)), constant_values=decoder.padding_token)
+  num_padding = -num_steps % execution.current().mesh_size('context')
+  padded_BSK = jnp.pad(code_BSK, ((0, 0), (0, num_padding), (0, 0)), constant_values=decoder.padding_token)
   return decoder(padded_BSK, condition)[:, :num_steps]

@@ -26,6 +26,7 @@ CLEAN = (
   'examples',
   'launch',
   'scripts',
+  'tests/aot',
   'tests/autoregressive',
   'tests/cli',
   'tests/codecs',
@@ -43,6 +44,7 @@ CLEAN = (
   'tests/media',
   'tests/metrics',
   'tests/models',
+  'tests/ood',
   'tests/pages.py',
   'tests/sampling',
   'tests/sharding',
@@ -66,16 +68,17 @@ CLEAN = (
   'tests/test_termination.py',
   'tests/test_training_howto.py',
   'tests/test_weights.py',
+  'tests/training',
   'v2a/__init__.py',
   'v2a/__main__.py',
+  'v2a/aot',
   'v2a/autoregressive',
   'v2a/builders.py',
   'v2a/chips.py',
   'v2a/cli',
   'v2a/clip.py',
   'v2a/codecs',
-  'v2a/conditioning/condition.py',
-  'v2a/conditioning/text.py',
+  'v2a/conditioning',
   'v2a/config',
   'v2a/data',
   'v2a/degradations.py',
@@ -94,10 +97,12 @@ CLEAN = (
   'v2a/mel.py',
   'v2a/metrics',
   'v2a/models',
+  'v2a/ood',
   'v2a/sampling',
   'v2a/shapes.py',
   'v2a/sharding',
   'v2a/synthetic',
+  'v2a/training',
   'v2a/weights.py',
   'v2a/workarounds.py',
 )
@@ -152,6 +157,8 @@ NOT_DIALECT = (
   re.compile(r'look up|a still picture, no sound'),
   re.compile(r'matplotlib\.figure|</?figure|figcaption|ImageDraw'),
   re.compile(r'gauge\.npz'),
+  re.compile(r"""^(['"])draw\1$"""),
+  re.compile('`picture`'),
 )
 # Lines on which matplotlib names its figures.
 MATPLOTLIB = re.compile('matplotlib|mpl_figure|pyplot')
@@ -185,14 +192,22 @@ def phrases(text: str) -> Iterator[str]:
       yield f'"{match.group()}"; write: {term}'
 
 
+def is_foreign(token: tokenize.TokenInfo) -> bool:
+  """Whether an identifier is a name of a library, a parameter path of packaged weights, or a keyword."""
+  before = token.line[: token.start[1]]
+  is_of_matplotlib = 'figure' in token.string.lower() and MATPLOTLIB.search(token.line)
+  is_parameter_path = token.string == 'picture' and before.endswith('self.')
+  is_keyword = token.string == 'case' and re.match(r'\s*case [^=]*:', token.line) and not before.strip()
+  return bool(token.string == 'ImageDraw' or is_of_matplotlib or is_parameter_path or is_keyword)
+
+
 def texts(source: str) -> Iterator[tuple[int, str, bool]]:
   """Yields (line number, text, whether it is an identifier) of identifiers, comments and strings."""
   strings = (tokenize.STRING, getattr(tokenize, 'FSTRING_MIDDLE', tokenize.STRING))
   for token in tokenize.generate_tokens(io.StringIO(source).readline):
     if token.type == tokenize.NAME:
-      if token.string == 'ImageDraw' or (MATPLOTLIB.search(token.line) and 'figure' in token.string.lower()):
-        continue
-      yield token.start[0], token.string, True
+      if not is_foreign(token):
+        yield token.start[0], token.string, True
     elif token.type == tokenize.COMMENT or token.type in strings:
       yield token.start[0], token.string, False
 
@@ -235,6 +250,10 @@ def test_paths_exist():
     ("rng = streams.rng('look times')", True, 0),
     ('from matplotlib.figure import Figure', True, 0),
     ('from PIL import ImageDraw', True, 0),
+    ("key = keys.derive(key, 'draw')", True, 0),
+    ("raise ValueError('cannot draw')", True, 1),
+    ('self.picture = encode(picture)', True, 1),
+    ('match kind:\n  case 1:\n    case = 2', True, 1),
     ('"""Uses matplotlib.figure; withdrawn, worldwide, a topology looks like 4x4."""', True, 0),
     ('samples = sample(key)  # one per clip', True, 0),
   ],

@@ -24,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     required=True,
     metavar='DIR',
     type=flags.local_path,
-    help='training folder; taken up where it stopped',
+    help='training folder; a run that it holds is resumed',
   )
   parser.add_argument(
     '--tiny',

@@ -26,9 +26,9 @@ def join(coordinator: str | None, num_processes: int | None, process_id: int | N
   """Joins this process to the others; must be called before any use of a device.
 
   Args:
-    coordinator: HOST:PORT of process 0; 'auto' if JAX detects it (Slurm, TPU, GKE); None for a single
-    process. num_processes: number of processes; None if `coordinator` is 'auto' or None. process_id: 0 ..
-    num_processes - 1; None likewise.
+    coordinator: HOST:PORT of process 0; 'auto' if JAX detects it (Slurm, TPU, GKE); None for one process.
+    num_processes: number of processes; None if `coordinator` is 'auto' or None.
+    process_id: 0 .. num_processes - 1; None likewise.
 
   Raises:
     ValueError: the arguments do not fit together, or the host has no address.

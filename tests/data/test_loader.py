@@ -115,6 +115,19 @@ def test_source(tmp_path):
     loader.source(files.override(c, [f'--config.data.train={tmp_path / "b"}']))
 
 
+def test_each_process_verifies_its_share_of_the_shards(tmp_path, monkeypatch):
+  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+    for seed in range(5):
+      writer.add(fake_records.make(SPEC, seed))
+  hashed, digest = [], shards.files.sha256
+  monkeypatch.setattr(shards.files, 'sha256', lambda path: hashed.append(path.name) or digest(path))
+  monkeypatch.setattr(loader.jax, 'process_count', lambda: 2)
+  for process in range(2):
+    monkeypatch.setattr(loader.jax, 'process_index', lambda process=process: process)
+    loader.verify(records.open(tmp_path / 'data'), tmp_path / 'run', print)
+  assert sorted(hashed) == [f'records-{shard:05d}.array_record' for shard in range(5)]
+
+
 @pytest.fixture
 def damaged(tmp_path):
   """Twenty records in shards of two, of which records 4, 5 and 14 cannot be read."""

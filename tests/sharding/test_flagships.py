@@ -69,6 +69,11 @@ def test_sizes_fit_the_chips(name):
   assert not int(part.width * part.mlp_ratio) % 128 and not c.conditioning.width % 128
 
 
+@pytest.mark.parametrize('name', FLAGSHIPS)
+def test_prompts_of_512_bytes_are_read_whole(name):
+  assert schema.clip_spec(files.find(name)).num_text_bytes >= 512
+
+
 # Bottleneck -> the configuration of its codec.
 CODECS = {'kl': 'codec_48k', 'rvq': 'codec_48k_rvq'}
 

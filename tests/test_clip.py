@@ -4,10 +4,13 @@ from fractions import Fraction
 import math
 import types
 
+from flax import nnx
 import numpy as np
 import pytest
 
+from v2a import builders
 from v2a import clip
+from v2a.config import schema
 from v2a.sampling import windows
 
 LONG_S = 300
@@ -77,3 +80,26 @@ def test_a_long_clip_is_decoded_to_its_samples(spec):
   wanted_N = np.arange(num_samples) / num_samples
   # One sample in 300 s is 7e-8 of the clip, the step of float32 about as much.
   assert len(wave_NA) == num_samples and np.abs(wave_NA[:, 0] - wanted_N).max() < 1.5e-7
+
+
+@each_spec
+def test_latent_times_of_networks_are_exact(spec):
+  c = schema.tiny(schema.base()).unlock()
+  rates = 'sample_rate_hz', 'hop_samples', 'patch_frames', 'sync_fps'
+  c.clip.update({name: getattr(spec, name) for name in rates})
+  num_latents = spec.latents_in(LONG_S)
+  wanted = [float(spec.time_s(index) + spec.time_s(1) / 2) for index in range(num_latents)]
+  for make, network in ((builders.flow, 'transformer'), (builders.tokens, 'decoder')):
+    model = nnx.eval_shape(lambda make=make: make(c, nnx.Rngs(0)))
+    np.testing.assert_allclose(getattr(model, network).latent_times(num_latents)[0], wanted, rtol=1e-6)
+
+
+@each_spec
+def test_sync_segments_have_the_latents_of_their_time(spec):
+  edges = builders.segment_edges(spec, 0.5, builders.latent_rate(spec))
+  centres = [spec.time_s(index) + spec.time_s(1) / 2 for index in range(edges[-1] + 1)]
+  num_segments = len(edges) - 1
+  assert num_segments == spec.duration_s // Fraction(1, 2) and edges[0] == 0
+  assert centres[edges[-1]] >= Fraction(num_segments, 2), 'the last segment is whole'
+  for index, (first, last) in enumerate(zip(edges, edges[1:])):
+    assert all(Fraction(index, 2) <= centre < Fraction(index + 1, 2) for centre in centres[first:last])

@@ -12,6 +12,7 @@ from v2a.config import files
 from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import records
+from v2a.data import synthetic_examples
 from v2a.evaluation import callbacks
 from v2a.training import loop
 from v2a.training import tasks
@@ -91,6 +92,13 @@ def test_validation_clips_are_evenly_spread_and_only_those_are_read(validation, 
   assert prefix == '' and len(examples) == callbacks.NUM_CLIPS and len(read) < 20
   assert examples[0].wave_NA.shape == (schema.clip_spec(c).num_samples, 2)
   assert [example.name for example in callbacks._examples(c)[1]] == [example.name for example in examples]
+
+
+def test_metrics_of_synthetic_clips_are_labelled(monkeypatch):
+  monkeypatch.setattr(synthetic_examples, 'render', lambda *args: [])
+  c = schema.tiny(files.find('flow_synthetic'))
+  prefix, _ = callbacks._examples(c)
+  assert callbacks._with_prefix(prefix, {'onset_f1': 0.5}) == {'procedural/onset_f1': 0.5}
 
 
 @pytest.mark.parametrize(

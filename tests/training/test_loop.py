@@ -371,11 +371,16 @@ def test_a_closed_pipe_loses_no_state(tmp_path, monkeypatch):
   loop.train(c, tmp_path, toy.Task(), **ONE)
 
 
-def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch):
-  order, save = [], checkpoint.Checkpoints.wait
-  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', lambda self: (save(self), order.append('saved')))
-  line = logger_lib.Log.line
-  monkeypatch.setattr(logger_lib.Log, 'line', lambda self, text: (order.append(text), line(self, text)))
+@pytest.fixture
+def order(monkeypatch):
+  """What a training prints and when it has saved, in order."""
+  found, wait, line = [], checkpoint.Checkpoints.wait, logger_lib.Log.line
+  monkeypatch.setattr(checkpoint.Checkpoints, 'wait', lambda self: (wait(self), found.append('saved')))
+  monkeypatch.setattr(logger_lib.Log, 'line', lambda self, text: (found.append(text), line(self, text)))
+  return found
+
+
+def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, order):
 
   def evaluate(model, step):
     if step == 2:
@@ -391,6 +396,22 @@ def test_nothing_is_printed_between_a_signal_and_the_save(tmp_path, monkeypatch)
   assert after[0].startswith('step 2 evaluation') and after[1] == 'saved', after
   assert after[2].startswith('step 2/6 loss'), after
   assert after[-1].startswith('Stopped by SIGINT; saved at step 2')
+
+
+def test_a_signal_during_a_step_saves_before_metrics_are_printed(tmp_path, monkeypatch, order):
+  push = metrics_reader.MetricsReader.push
+
+  def push_and_stop(self, step, values):
+    push(self, step, values)
+    if step == 2:
+      os.kill(os.getpid(), signal.SIGINT)
+      order.append('signal')
+
+  monkeypatch.setattr(metrics_reader.MetricsReader, 'push', push_and_stop)
+  with pytest.raises(stopping.Interrupted):
+    loop.train(toy.configuration(num_steps=6), tmp_path, toy.Task(), **ONE)
+  after = order[order.index('signal') + 1 :]
+  assert after[0] == 'saved' and after[1].startswith('step 2/6 loss'), after
 
 
 def test_the_first_steps_are_reported(tmp_path, capsys):

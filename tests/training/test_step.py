@@ -114,6 +114,29 @@ def test_kernels_are_cast_and_biases_are_not():
     assert cast['layer']['bias_O'].get_value().dtype == jnp.float32
 
 
+class HalfPrecision(toy.Task):
+  """The toy task with a linear model whose product runs in bfloat16."""
+
+  class Model(nnx.Module):
+    def __init__(self, rngs):
+      self.layer = layers.Linear(16, 1, ('embed', None), rngs=rngs, dtype=jnp.bfloat16)
+
+    def __call__(self, x_BF):
+      return self.layer(x_BF)[:, 0].astype(jnp.float32)
+
+  def build(self, key):
+    return self.Model(nnx.Rngs(key))
+
+
+def test_gradients_are_summed_in_float32_by_default_and_in_bfloat16_where_named():
+  # Without a memory, Adam's first moment is the gradient.
+  settings = {'batch_size': 16, 'clip_norm': 0.0, 'betas': (0.0, 0.95)}
+  for named, is_rounded in (({}, False), ({'gradient_dtype': 'bfloat16'}, True)):
+    state, _ = run(toy.configuration(**settings, **named), num_steps=1, make_task=HalfPrecision)
+    gradient_IO = state.opt_state[0].mu['layer']['kernel_IO'].get_value()
+    assert bool((gradient_IO == gradient_IO.astype(jnp.bfloat16)).all()) == is_rounded
+
+
 def test_frozen_parameters_do_not_change_and_have_no_moments(single):
   state, _ = single
   assert set(state.params) == {'inner', 'bias', 'layers', 'outer'}

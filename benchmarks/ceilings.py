@@ -125,11 +125,13 @@ def _metrics(networks: classifiers.Classifiers, fps: float) -> dict[str, tuple[C
   )
   names = 'panning_correlation', 'onset_f1', 'material_accuracy', 'envelope_correlation'
   select_all = lambda truth: True
-  av_align = lambda wave_NA, clip: signal.av_align(wave_NA, spectra.RATE_HZ, clip.frames[1], fps)
+  motion_onset_iou = lambda wave_NA, clip: signal.motion_onset_iou(
+    wave_NA, spectra.RATE_HZ, clip.frames[1], fps
+  )
   return {name: of_synthetic(synthetic.METRICS[name]) for name in names} | {
     'onset flux recall': (select_all, flux_counts, recall),
     'onset flux precision': (select_all, flux_counts, precision),
-    'av_align': (select_all, av_align, synthetic.combine_mean),
+    'motion_onset_iou': (select_all, motion_onset_iou, synthetic.combine_mean),
   }
 
 

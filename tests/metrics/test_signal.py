@@ -111,15 +111,17 @@ def test_motion_peaks_by_hand():
     assert not len(signal.motion_peaks(still_L, 10))
 
 
-def test_av_align_by_hand():
+def test_motion_onset_iou_by_hand():
   both_s = [0.4, 0.8, 1.2]
-  assert signal.av_align(bursts(both_s), RATE_HZ, flashes(both_s), FPS) == 1.0
+  assert signal.motion_onset_iou(bursts(both_s), RATE_HZ, flashes(both_s), FPS) == 1.0
   # Two of three audio onsets and two of four motion peaks match: 2 / (3 + 4 - 2).
-  assert signal.av_align(bursts(both_s), RATE_HZ, flashes([0.4, 0.6, 1.2, 1.6]), FPS) == pytest.approx(2 / 5)
-  assert signal.av_align(bursts([0.5, 0.9]), RATE_HZ, flashes([0.4, 0.8]), FPS) == 0.0
+  assert signal.motion_onset_iou(
+    bursts(both_s), RATE_HZ, flashes([0.4, 0.6, 1.2, 1.6]), FPS
+  ) == pytest.approx(2 / 5)
+  assert signal.motion_onset_iou(bursts([0.5, 0.9]), RATE_HZ, flashes([0.4, 0.8]), FPS) == 0.0
   quiet_NA = np.zeros((RATE_HZ, 2))
-  assert signal.av_align(quiet_NA, RATE_HZ, flashes([0.4]), FPS) == 0.0
-  assert signal.av_align(quiet_NA, RATE_HZ, flashes([]), FPS) is None
+  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, flashes([0.4]), FPS) == 0.0
+  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, flashes([]), FPS) is None
 
 
 @pytest.mark.parametrize('offset_s', [-0.3, -0.08, 0.0, 0.04, 0.2, 0.45])
@@ -294,7 +296,7 @@ def test_level_difference_of_one_channel_alone_is_finite():
 
 METRICS = {
   'onset_metrics': lambda wave_NA: signal.onset_metrics([0.1], wave_NA, RATE_HZ).average_precision,
-  'av_align': lambda wave_NA: signal.av_align(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
+  'motion_onset_iou': lambda wave_NA: signal.motion_onset_iou(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'av_offset_s': lambda wave_NA: signal.av_offset_s(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'envelope': lambda wave_NA: signal.envelope(wave_NA, RATE_HZ).sum(),
   'true_peak_db': signal.true_peak_db,

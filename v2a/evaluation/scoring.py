@@ -92,10 +92,7 @@ def floor_indices(
 def shift_references(references: Sequence[metric_lib.Reference]) -> list[list[metric_lib.Reference]]:
   """Returns for each shift the references with shifted onsets."""
   return [
-    [
-      dataclasses.replace(reference, onset_shift_s=k * reference.duration_s / (NUM_SHIFTS + 1))
-      for reference in references
-    ]
+    [reference.with_onset_shift(k * reference.duration_s / (NUM_SHIFTS + 1)) for reference in references]
     for k in range(1, NUM_SHIFTS + 1)
   ]
 

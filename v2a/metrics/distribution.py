@@ -28,7 +28,6 @@ from v2a.metrics import set_distances
 from v2a.metrics.embedders import cache as cache_lib
 from v2a.metrics.embedders import catalog
 from v2a.metrics.embedders import embedder as embedder_lib
-from v2a.metrics.embedders import frames
 from v2a.metrics.embedders import synthetic
 
 EMBEDDING_KINDS = ('fd', 'fd_inf', 'kid', 'kad')
@@ -135,18 +134,10 @@ class DistributionMetric(metric.Metric):
     return self.embedder
 
   def _embed(self, sound: metric.Sound, reference: metric.Reference) -> Embedded:
-    source: frames.FrameSource | None = None
-    text = None
-    if reference.video is not None:
-      source = frames.Video(reference.video, reference.duration_s)
-    elif reference.frame_LYX3 is not None:
-      source = frames.Frames(*reference.frames_and_fps)
-    if reference.truth is not None:
-      text = reference.truth['annotation']
+    text = None if reference.truth is None else reference.truth['annotation']
+    clip = embedder_lib.Clip(sound.wave_NA, sound.sample_rate_hz, reference.frame_source(), text)
     try:
-      return self.cache.embed(
-        self._load(), embedder_lib.Clip(sound.wave_NA, sound.sample_rate_hz, source, text)
-      )
+      return self.cache.embed(self._load(), clip)
     except embedder_lib.UnsupportedClipError as error:
       return str(error)
 

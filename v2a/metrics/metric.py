@@ -28,6 +28,7 @@ from v2a.media import probe
 from v2a.media import read
 from v2a.metrics import bootstrap
 from v2a.metrics import spectra
+from v2a.metrics.embedders import frames as frames_lib
 from v2a.synthetic import truth as truth_lib
 
 Score = Any
@@ -87,7 +88,7 @@ class Reference(_Memo):
     frame_LYX3: the frames of the video.
     fps: their rate.
     video: the video file that starts with the clip; None where there is no file.
-    onset_shift_s: circular shift of the known onsets, for the time-shifted floor.
+    onset_shift_s: circular shift of the known onsets or motion peaks, for the time-shifted floor.
   """
 
   sound: Sound | None = None
@@ -145,6 +146,18 @@ class Reference(_Memo):
     """Returns times of onsets with the shift of this reference, ascending."""
     return np.sort((time_s + self.onset_shift_s) % self.duration_s) if self.onset_shift_s else time_s
 
+  def with_onset_shift(self, onset_shift_s: float) -> 'Reference':
+    """Returns this reference with onsets at shifted times; both share what is computed of the clip."""
+    found = dataclasses.replace(self, onset_shift_s=onset_shift_s)
+    found.__dict__['_memo'] = self.__dict__.setdefault('_memo', {})
+    return found
+
+  def frame_source(self) -> frames_lib.FrameSource | None:
+    """Returns the frames: of a video those of the file, at their own size and rate; None without any."""
+    if self.video is not None:
+      return frames_lib.Video(self.video, self.duration_s)
+    return None if self.frame_LYX3 is None else frames_lib.Frames(*self.frames_and_fps)
+
   def native_sound(self) -> Sound:
     """Returns the true sound at its own rate; that of a video is read from the file, without resampling."""
     if self.video is None:
@@ -197,8 +210,8 @@ class Metric:
     relative_to: name of the metric by whose value it is divided; None for no ratio.
     floor: see Floor.
     ceiling: see Ceiling.
-    has_shifted_floor: whether it is also measured against onsets at shifted times, some of which any regular
-      sound matches.
+    has_shifted_floor: whether it is also measured against onsets or motion at shifted times, some of which
+      any regular sound matches.
     is_set_statistic: whether the value is a statistic of the set of clips, not an average over them.
     smallest_effect: smallest difference of two systems that matters, in the unit; None is
       SMALLEST_RELATIVE_EFFECT of the value of the reference system.

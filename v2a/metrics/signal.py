@@ -15,9 +15,9 @@ Timing follows published protocols, with these corrections:
   `delta` is both the detector's threshold and the tolerance; confidences are read at the wrong index; and a
   silent sound, or an onset near t=0, is an error. Here the detector is v2a.metrics.onsets, the tolerance is
   a separate argument, the matching is a maximum one, and a missed onset never counts as detected.
-- AV-Align, after guyyariv/TempoTokens `av_align.py` (Yariv et al. 2023, arXiv 2309.16429), with that detector
-  in place of librosa's, the mean change between frames in place of optical flow, peaks of at least a tenth of
-  the largest change in place of 0.1 pixels, and each motion peak matched once.
+- Motion-onset IoU, the idea of AV-Align (v2a.metrics.av_align) with that detector in place of librosa's, the
+  mean change between frames in place of optical flow, peaks of at least a tenth of the largest change in
+  place of 0.1 pixels, and a maximum matching.
 
 Times: sample n is at n / rate, frame l at l / fps, and a change between two frames is at the later one.
 """
@@ -122,10 +122,12 @@ def motion_peaks(motion_L: np.ndarray, fps: float) -> np.ndarray:
   return (np.flatnonzero(is_peak_L) + 1) / fps
 
 
-def av_align(wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float) -> float | None:
-  """Returns AV-Align, 0 to 1: intersection over union of audio onsets and motion peaks, see the module.
+def motion_onset_iou(
+  wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float
+) -> float | None:
+  """Returns the intersection over union of audio onsets and motion peaks, 0 to 1, see the module.
 
-  A weak metric: clips with synchronized audio score 0 to 0.5.
+  It does not order real clips; `v2a.metrics.av_align` does.
 
   Args:
     wave_NA: the sound.

@@ -2,7 +2,7 @@
 
 They compute `v2a.metrics.signal`, one score per clip, in three kinds:
 
-  timing      onsets against those of the true sound (`onset_*`), and against the motion (`av_*`)
+  timing      onsets against those of the true sound (`onset_*`), and against motion (`av_*`, `motion_*`)
   distances   of envelopes and of spectra to those of the true sound
   errors      |f(soundtrack) - f(true sound)| of a statistic f of one sound: level, bandwidth, channels;
               `mean` and `mean_truth` are the means of f over soundtracks and over true sounds
@@ -19,6 +19,7 @@ import dataclasses
 
 import numpy as np
 
+from v2a.metrics import av_align
 from v2a.metrics import metric
 from v2a.metrics import onsets
 from v2a.metrics import signal
@@ -68,8 +69,19 @@ def _onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
   )
 
 
-def _av_align(sample: metric.Sample) -> float | None:
-  return signal.av_align(_wave(sample.sound), spectra.RATE_HZ, *sample.reference.frames_and_fps)
+def _av_align(sample: metric.Sample) -> float:
+  sound, reference = sample.sound, sample.reference
+  source = reference.frame_source()
+  if source is None:
+    raise ValueError('AV-Align needs frames; the reference has none.')
+  onset_s = sound.memo('av_align', lambda: av_align.onset_times(sound.wave_NA, sound.sample_rate_hz))
+  motion_L = reference.memo('av_align', lambda: av_align.motion(source))
+  peak_s = reference.shift_onsets(av_align.motion_peaks(motion_L, source.fps))
+  return av_align.score(onset_s, peak_s, source.fps)
+
+
+def _motion_onset_iou(sample: metric.Sample) -> float | None:
+  return signal.motion_onset_iou(_wave(sample.sound), spectra.RATE_HZ, *sample.reference.frames_and_fps)
 
 
 def _av_offset_ms(sample: metric.Sample) -> float | None:
@@ -197,11 +209,21 @@ _ALL = (
   ),
   SignalMetric(
     name='av_align',
-    description='matched peaks of motion and onsets over all of both (does not order real clips)',
+    description='AV-Align: peaks of optical flow and onsets within a frame, over all of both',
     direction='higher',
     smallest_effect=0.02,
     needs=_WITH_FRAMES,
+    has_shifted_floor=True,
     measure=_av_align,
+  ),
+  SignalMetric(
+    name='motion_onset_iou',
+    description='peaks of frame differences and onsets by spectral flux within a frame, over all of both '
+    '(does not order real clips)',
+    direction='higher',
+    smallest_effect=0.02,
+    needs=_WITH_FRAMES,
+    measure=_motion_onset_iou,
   ),
   SignalMetric(
     name='av_offset_ms',

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from v2a.media import probe
 from v2a.media import read
 
 
@@ -24,6 +25,11 @@ class FrameSource(Protocol):
   @property
   def duration_s(self) -> float:
     """Duration of the video."""
+    ...
+
+  @property
+  def fps(self) -> float:
+    """Its own frame rate."""
     ...
 
   def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
@@ -83,6 +89,11 @@ class Video:
 
   path: pathlib.Path
   duration_s: float
+
+  @functools.cached_property
+  def fps(self) -> float:
+    """See FrameSource."""
+    return probe.probe(self.path).fps
 
   def frames_at_fps(self, fps: float, num_frames: int) -> Iterator[np.ndarray]:
     """See FrameSource."""

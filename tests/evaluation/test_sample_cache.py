@@ -228,7 +228,7 @@ def test_soundtrack_of_a_longer_video_is_truncated(examples, tmp_path):
     ),
     (
       lambda folder, name: soundfile.write(folder / f'{name}.wav', np.zeros((48000, 2)), 24000),
-      'has 24000 samples a second; the files before it have 16000',
+      'of one sample rate; got 16000 Hz in 4 (such as {first}.wav), 24000 Hz in 1 (such as {name}.wav).',
     ),
   ],
 )
@@ -238,5 +238,14 @@ def test_errors_name_the_file(examples, tmp_path, change, words):
   with pytest.raises(ValueError) as error:
     sample_cache.read_folder(folder, examples, RATE_HZ)
   message = str(error.value)
-  assert words.format(name=examples[3].name) in message and '\n' not in message
+  assert words.format(name=examples[3].name, first=examples[0].name) in message and '\n' not in message
   assert str(folder) in message
+
+
+def test_different_sample_rates_are_found_before_any_file_is_read(examples, tmp_path, monkeypatch):
+  folder = write_folder(tmp_path / 'x', examples)
+  soundfile.write(folder / f'{examples[3].name}.wav', np.zeros((96000, 2)), 48000)
+  soundfile.write(folder / 'unused.wav', np.zeros((8, 2)), 8000)
+  monkeypatch.setattr(sample_cache.soundfile, 'read', lambda *args, **kwargs: pytest.fail('was read'))
+  with pytest.raises(ValueError, match=r'got 16000 Hz in 4 \(such as [^)]*\), 48000 Hz in 1'):
+    sample_cache.read_folder(folder, examples, RATE_HZ)

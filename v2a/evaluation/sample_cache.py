@@ -8,8 +8,10 @@ A folder of another system contains one WAV file per clip, NAME.wav for the clip
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -195,8 +197,8 @@ def read_folder(
     name: of the system in reports; '' is the folder's name.
 
   Raises:
-    ValueError: a soundtrack is missing, unreadable, too long or too short, or has another rate than
-      others; the message names the file.
+    ValueError: a soundtrack is missing, unreadable, too long or too short, or sample rates differ; the
+      message names the file.
   """
   path, name = pathlib.Path(path), name or pathlib.Path(path).name
   wavs = {file_names.printable(file.stem): file for file in _wavs(path)}
@@ -209,14 +211,10 @@ def read_folder(
     )
   waves: dict[str, np.ndarray] = {}
   silent, length_adjusted = [], []
-  _, rate_hz = _read(wavs[examples[0].name])
+  rate_hz = _common_rate_hz(path, [wavs[example.name] for example in examples])
   num_samples, num_channels = examples[0].wave_NA.shape
   for example in examples:
-    wave_NA, found_hz = _read(wavs[example.name])
-    if found_hz != rate_hz:
-      raise ValueError(
-        f'{wavs[example.name]} has {found_hz} samples a second; the files before it have {rate_hz}.'
-      )
+    wave_NA = _read(wavs[example.name])
     num_expected = round(num_samples / clip_rate_hz * rate_hz)
     # Only the first seconds of a video and its soundtrack are evaluated.
     too_long = example.video is None and len(wave_NA) - num_expected > LENGTH_TOLERANCE_S * rate_hz
@@ -249,14 +247,37 @@ def _read_wav(path: pathlib.Path) -> tuple[np.ndarray, int]:
     return soundfile.read(file, dtype='float32', always_2d=True)
 
 
-def _read(file: pathlib.Path) -> tuple[np.ndarray, int]:
+@contextlib.contextmanager
+def _unreadable_is_value_error(path: pathlib.Path) -> Iterator[None]:
   try:
-    wave_NA, rate_hz = _read_wav(file)
+    yield
   except (soundfile.SoundFileError, OSError) as error:
-    raise ValueError(f'{file} cannot be read as a wav file: {" ".join(str(error).split())}') from error
+    raise ValueError(f'{path} cannot be read as a wav file: {" ".join(str(error).split())}') from error
+
+
+def _common_rate_hz(folder: pathlib.Path, paths: Sequence[pathlib.Path]) -> int:
+  """Returns the sample rate of all files, from their headers.
+
+  A system has one rate: level and bandwidth are measured at it, and depend on it.
+  """
+  by_rate: dict[int, list[pathlib.Path]] = {}
+  for path in paths:
+    with _unreadable_is_value_error(path), path.open('rb') as file:
+      by_rate.setdefault(soundfile.info(file).samplerate, []).append(path)
+  if len(by_rate) > 1:
+    counts = ', '.join(
+      f'{rate_hz} Hz in {len(found)} (such as {found[0].name})' for rate_hz, found in sorted(by_rate.items())
+    )
+    raise ValueError(f'{folder} must hold wav files of one sample rate; got {counts}.')
+  return next(iter(by_rate))
+
+
+def _read(path: pathlib.Path) -> np.ndarray:
+  with _unreadable_is_value_error(path):
+    wave_NA, _ = _read_wav(path)
   if not wave_NA.size or not np.isfinite(wave_NA).all():
-    raise ValueError(f'{file} holds no sound, or NaN or infinity.')
-  return wave_NA, rate_hz
+    raise ValueError(f'{path} holds no sound, or NaN or infinity.')
+  return wave_NA
 
 
 def _some(names: Sequence[str]) -> str:

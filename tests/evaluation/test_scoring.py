@@ -7,6 +7,7 @@ from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
+from v2a.metrics import synthetic
 
 NUM = 40
 NAMES = ('onset_f1', 'log_mel_distance')
@@ -56,3 +57,26 @@ def test_references_without_truth_are_selected_only_by_metrics_that_need_none():
   assert scoring.select(registry.get('log_mel_distance'), [reference]) == [0]
   with pytest.raises(ValueError, match='the reference has no truth'):
     registry.get('onset_f1').score(metric_lib.Sample(reference.true_sound, reference))
+
+
+def test_music_floor_is_of_clips_without_any_music():
+  def reference(**truth):
+    return metric_lib.Reference(truth={'has_music': False, 'scene': 'strike', 'notes': []} | truth)
+
+  references = [
+    reference(has_music=True),
+    reference(),
+    reference(has_music=True),
+    reference(notes=[{'time_s': 0.5}]),
+    reference(scene=synthetic.MUSIC_SCENES[0]),
+    reference(has_music=True),
+    reference(),
+  ]
+  for name in ('music_rate', 'music_rate_negative'):
+    metric = registry.get(name)
+    selected = scoring.select(metric, references)
+    assert selected == [0, 2, 5]
+    assert scoring.floor_indices(metric, references, selected) == [1, 6, 1]
+    # Without a clip that has no music there is no floor.
+    assert scoring.floor_indices(metric, [references[0], references[3]], [0]) is None
+  assert scoring.floor_indices(registry.get('onset_f1'), references, [0, 2, 5]) == [2, 5, 0]

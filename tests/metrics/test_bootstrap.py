@@ -60,6 +60,22 @@ def test_intervals_of_few_clips_are_as_wide_as_those_of_students_t():
   assert np.mean(is_covered) > 0.90 and np.mean(widths) > 2.1
 
 
+def test_spread_of_few_clips_has_no_bias():
+  rng = np.random.default_rng(8)
+  ratios, half_widths = [], []
+  for _ in range(20):
+    value_N = rng.normal(size=10)
+    error = value_N.std(ddof=1) / np.sqrt(10)
+    found = bootstrap.paired_difference(observe(value_N), observe(np.zeros(10)), num_resamples=500)
+    ratios.append((found.interval[1] - found.value) / error)
+    low, high = bootstrap.interval(observe(value_N), num_resamples=2000)
+    half_widths.append((high - low) / 2 / error)
+  # Student's t with 9 degrees of freedom; without the factor sqrt(10 / 9) of the deviation, 2.15.
+  assert np.mean(ratios) == pytest.approx(2.262, abs=0.05)
+  # Percentiles of the same number of deviations; without the factor they are 2.10.
+  assert np.mean(half_widths) == pytest.approx(2.25, abs=0.1)
+
+
 def test_interval_of_a_bounded_value_is_within_its_bounds():
   low, high = bootstrap.interval(observe([1.0, 1.0, 1.0, 0.9, 1.0]))
   assert 0.9 <= low < high <= 1.0

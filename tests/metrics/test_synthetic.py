@@ -1,6 +1,7 @@
 """Metrics of the synthetic set: missing sound is penalized, which a correlation alone would not do."""
 
 import functools
+import types
 
 import numpy as np
 import pytest
@@ -38,3 +39,19 @@ def test_truncated_sound_has_a_lower_pitch_correlation():
   cut_NA = np.where(np.arange(len(wave_NA))[:, None] < 0.6 * len(wave_NA), wave_NA, 0.0)
   (cut,) = synthetic.pitch_score(cut_NA, truth, None)
   assert whole > 0.9 and cut < 0.75
+
+
+def test_detected_onsets_of_invisible_impacts_do_not_count():
+  events = [
+    {'time_s': t, 'visible': is_visible} for t, is_visible in ((0.5, True), (1.0, False), (1.5, True))
+  ]
+  counts = lambda *detected_s: synthetic.onset_score(
+    np.zeros((1, 1)), {'events': events}, types.SimpleNamespace(onsets=lambda wave_NA: np.array(detected_s))
+  )
+  # (matched, known, detected): a hit at an invisible impact is neither wanted nor wrong.
+  assert counts(0.5, 1.5) == counts(0.5, 1.0, 1.5) == (2, 2, 2)
+  assert counts(1.0) == (0, 2, 0)
+  # One impact excuses one onset, and none that is far from it.
+  assert counts(0.5, 0.99, 1.01, 1.5) == (2, 2, 3)
+  assert counts(0.5, 1.2, 1.5) == (2, 2, 3)
+  assert synthetic.combine_f1([counts(0.5, 1.0, 1.5)]) == 1.0

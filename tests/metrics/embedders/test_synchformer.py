@@ -1,5 +1,6 @@
 """The Synchformer embedder: offset logits against values of av-benchmark, DeSync, short clips."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,6 +29,30 @@ def test_clips_under_4_8_seconds_are_not_supported():
     embedder_lib.UnsupportedClipError, match='needs 4.8 s of audio and video; the clip has 4.000 s'
   ):
     synchformer.Synchformer({}, 'd').embed(clip)
+
+
+def test_longer_clips_are_measured_at_both_ends(monkeypatch):
+  # The networks return the numbers of the frames and of the mel segments that they are given.
+  net = synchformer.synchformer
+  monkeypatch.setattr(
+    net,
+    'center_crops',
+    lambda images: np.array([image_YX3[:1, :1].transpose(2, 0, 1) for image_YX3 in images]),
+  )
+  monkeypatch.setattr(net, 'log_mels', lambda wave_N: np.arange(30.0)[:, None, None] * np.ones((1, 2, 2)))
+  monkeypatch.setattr(net, 'encode_video', lambda weights, frame_G3LYX: frame_G3LYX[:, :1, :, 0, 0] * 1.0)
+  monkeypatch.setattr(net, 'encode_audio', lambda weights, mel_GRJ: mel_GRJ[:, :1, :1])
+  monkeypatch.setattr(
+    net,
+    'predict_offset',
+    lambda weights, video_GSF, audio_GSF: jnp.stack([video_GSF[0, :, 0], audio_GSF[0, :, 0]])[None],
+  )
+  frame_LYX3 = np.arange(160, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+  clip = embedder_lib.Clip(reference.wave(102400), 16000, frames.Frames(frame_LYX3, 25.0))
+  first, last = synchformer.Synchformer({}, 'd').embed(clip)['offset_logits_NO']
+  # 6.4 s are 19 segments of 16 frames, one every 8 frames: the first 14 and the last 14.
+  np.testing.assert_allclose(first, [8 * np.arange(14), np.arange(14)])
+  np.testing.assert_allclose(last, [8 * np.arange(5, 19), np.arange(5, 19)])
 
 
 @pytest.mark.slow

@@ -1,0 +1,56 @@
+"""Metrics order systems that get worse by construction; on real clips only where there are any."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from benchmarks import metric_order
+from v2a import clip
+from v2a.data import synthetic_examples
+from v2a.evaluation import evaluator
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
+
+CLIPS = pathlib.Path(__file__).resolve().parents[1] / '../shared/clips'
+# Metrics that claim to measure the time of sounds; docs/evaluation.md marks the others.
+TIMING = ('onset_flux_f1', 'onset_accuracy', 'onset_average_precision', 'av_align')
+
+
+def test_systems_are_what_their_names_say():
+  rng = np.random.default_rng(0)
+  true = [metric_lib.Sound(scale * rng.standard_normal((2000, 2)), 1000) for scale in (0.1, 0.01)]
+  sounds = metric_order.make_sounds(true)
+  assert tuple(sounds) == metric_order.SYSTEMS
+  waves = {name: [sound.wave_NA for sound in row] for name, row in sounds.items()}
+  for k, sound in enumerate(true):
+    assert waves['true'][k] is sound.wave_NA and waves['other clip'][k] is true[1 - k].wave_NA
+    for name, num_samples in (('+100 ms', 100), ('+300 ms', 300)):
+      assert waves[name][k].shape == (2000, 2) and not waves[name][k][:num_samples].any()
+      np.testing.assert_array_equal(waves[name][k][num_samples:], sound.wave_NA[:-num_samples])
+    assert waves['noise'][k].std() == pytest.approx(sound.wave_NA.std(), rel=0.05)
+
+
+def test_order_by_hand():
+  f1, distance = registry.get('onset_flux_f1'), registry.get('stft_distance')
+  assert metric_order.order(f1, [1.0, 0.9, 0.4, 0.3, 0.0]) == 'yes'
+  assert metric_order.order(f1, [1.0, 0.9, 0.4, 0.3, 0.3]) == 'but for noise'
+  assert metric_order.order(f1, [1.0, 0.9, 0.9, 0.3, 0.0]) == 'no'
+  assert metric_order.order(distance, [0.0, 1.0, 2.0, 4.0, 3.0]) == 'but for noise'
+  assert metric_order.order(distance, [1.0, 0.9, 0.4, 0.3, 0.0]) == 'no'
+
+
+def test_timing_metrics_order_synthetic_impacts():
+  spec = clip.ClipSpec(frame_size=32)
+  examples = list(synthetic_examples.render(31_000_050, 16, spec, scenes=('bounce', 'strike', 'collide')))
+  references = evaluator.make_references(examples, spec.sample_rate_hz)
+  for name, (values, chance) in metric_order.measure(TIMING, references).items():
+    assert values[0] > values[2] and values[0] > max(values[3:]) and values[0] > 1.2 * chance, name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CLIPS.is_dir(), reason='no ../shared/clips beside the checkout')
+def test_timing_metrics_order_real_clips():
+  references = metric_order.read_references(CLIPS, 4.0)
+  for name, (values, _) in metric_order.measure(TIMING, references).items():
+    assert metric_order.order(registry.get(name), values) == 'yes', name

@@ -69,15 +69,18 @@ def _onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
   )
 
 
-def _av_align(sample: metric.Sample) -> float:
-  sound, reference = sample.sound, sample.reference
+def _flow_peaks(reference: metric.Reference) -> tuple[np.ndarray, float]:
   source = reference.frame_source()
   if source is None:
     raise ValueError('AV-Align needs frames; the reference has none.')
+  return av_align.motion_peaks(av_align.motion(source), source.fps), source.fps
+
+
+def _av_align(sample: metric.Sample) -> float:
+  sound, reference = sample.sound, sample.reference
   onset_s = sound.memo('av_align', lambda: av_align.onset_times(sound.wave_NA, sound.sample_rate_hz))
-  motion_L = reference.memo('av_align', lambda: av_align.motion(source))
-  peak_s = reference.shift_onsets(av_align.motion_peaks(motion_L, source.fps))
-  return av_align.score(onset_s, peak_s, source.fps)
+  peak_s, fps = reference.memo('av_align', lambda: _flow_peaks(reference))
+  return av_align.score(onset_s, reference.shift_onsets(peak_s), fps)
 
 
 def _motion_onset_iou(sample: metric.Sample) -> float | None:

@@ -8,7 +8,7 @@ A folder of another system contains one WAV file per clip, NAME.wav for the clip
 """
 
 from collections.abc import Callable
-from collections.abc import Iterator
+from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
@@ -248,7 +248,7 @@ def _read_wav(path: pathlib.Path) -> tuple[np.ndarray, int]:
 
 
 @contextlib.contextmanager
-def _unreadable_is_value_error(path: pathlib.Path) -> Iterator[None]:
+def _unreadable_is_value_error(path: pathlib.Path) -> Generator[None]:
   try:
     yield
   except (soundfile.SoundFileError, OSError) as error:

@@ -127,7 +127,7 @@ def motion_onset_iou(
 ) -> float | None:
   """Returns the intersection over union of audio onsets and motion peaks, 0 to 1, see the module.
 
-  It does not order real clips; `v2a.metrics.av_align` does.
+  It does not order real clips. The published metric is `v2a.metrics.av_align`.
 
   Args:
     wave_NA: the sound.

@@ -1,7 +1,6 @@
-"""Notes of metrics stand beside their values in every report; units and directions in their descriptions."""
+"""Reports print notes of metrics beside their values, and units and directions in their descriptions."""
 
-from v2a.evaluation import compare
-from v2a.reports import comparison_page
+from v2a.metrics import registry
 from v2a.reports import comparison_report
 from v2a.reports import evaluation_page
 from v2a.reports import evaluation_report
@@ -52,14 +51,35 @@ def test_a_comparison_in_markdown_shows_notes_beside_the_values():
   assert f'- [1] {FEW}' in text and f'- [2] {REFUSED}' in text
 
 
-def test_pages_show_notes_beside_the_values():
-  page = comparison_page.render(compare.Comparison(comparison(), []), 'x')
-  assert page.count('<b>1.000</b> <sup>[1]</sup>') == 3 and page.count('<b>1.000</b> <sup>[2]</sup>') == 1
-  assert f'<li>[1] {FEW}</li>' in page and f'<li>[2] {REFUSED}</li>' in page
+def test_the_page_of_an_evaluation_shows_notes_beside_the_values():
   tables = evaluation_page._tables(entries(FEW, REFUSED, ''))
-  assert '<b>1.00</b> <sup>[2]</sup>' in tables and f'<p>[2] {REFUSED}</p>' in tables
+  assert f'<b>1.000</b><small class="note">{REFUSED}</small>' in tables
+
+
+def test_columns_and_tables_without_values_are_left_out():
+  head = lambda **more: evaluation_page._tables(entries('', '', '') | more)
+  missing = {
+    'onset_f1': entry(None) | {'reason': 'no truth.'},
+    'lip_lag_ms': entry(None) | {'reason': 'no truth'},
+  }
+  page = head(synthetic=missing, signal={'av_align': entry(0.5) | {'floor': 0.1}})
+  titles = registry.GROUPS
+  assert page.count('<table>') == 2 and titles['synthetic'] not in page
+  assert titles['signal'] in page and titles['distribution'] in page
+  assert '<li>onset_f1, lip_lag_ms: no truth.</li>' in page
+  signal = page[page.index(titles['signal']) : page.index(titles['distribution'])]
+  assert '>floor<' in signal and '>floor<' not in page.replace(signal, '')
+  assert '>shifted floor<' not in page and '>ceiling<' in page
+  assert '\u2191 higher is better, \u2193 lower is better' in page and '\u2248' not in page
+  assert evaluation_page._tables({}) == ''
 
 
 def test_descriptions_hold_unit_and_direction():
   assert metric_text.describe('lip_lag_ms').endswith(' in ms; lower is better')
   assert metric_text.describe('onset_f1').endswith('; higher is better')
+
+
+def test_values_have_the_decimals_that_they_need():
+  values = (None, 0.0, 0.00034, -0.00002, 0.25, 1.0, 12.345, 4567.8)
+  words = ('-', '0.000', '0.00034', '-0.00002', '0.250', '1.000', '12.3', '4568')
+  assert tuple(map(metric_text.format_value, values)) == words

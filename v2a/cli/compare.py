@@ -87,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
+  comparison_page.check(paths['html'])
   synthetic_seed = synthetic_examples.parse_seed(args.data)
   if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
     raise FileNotFoundError(

@@ -1,7 +1,9 @@
 """A comparison as Markdown, and the rows of its tables."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 
 from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
@@ -9,6 +11,13 @@ from v2a.metrics import registry
 from v2a.reports import metric_text
 
 UNKNOWN = 'not known'
+MAX_TITLE_MODELS = 3  # that a title names
+_BOUNDS = (
+  'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed). Floor '
+  '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against onsets '
+  f'shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts. Ceiling (codec upper bound): the true '
+  'sound through the codec, or itself where there is none. n: clips with a score.'
+)
 
 
 def _large(value: float | None, unit: str = '') -> str:
@@ -39,24 +48,35 @@ COSTS = {
 }
 
 
-def tables(result: Mapping) -> list[tuple[str, str, list[str]]]:
-  """Returns key, title and names of the metrics of every group.
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """The part of a group of metrics that has values.
 
-  Metrics that no model has for the same reason are left to `notes`.
+  Attributes:
+    group: of registry.GROUPS.
+    title: its heading.
+    metrics: names of those that a system has.
+    models: names of the systems that have any of them.
   """
-  first = next(iter(result['models'].values()))
-  return [
-    (group, title, [name for name in first[group] if _missing_reason(result, group, name) is None])
-    for group, title in registry.GROUPS.items()
-    if group in first
-  ]
+
+  group: str
+  title: str
+  metrics: list[str]
+  models: list[str]
 
 
-def _missing_reason(result: Mapping, key: str, name: str) -> str | None:
-  """Returns why no model has a metric, None where one has it or their reasons differ."""
-  entries = [entry[key][name] for entry in result['models'].values()]
-  reasons = {entry.get('reason') for entry in entries}
-  return reasons.pop() if len(reasons) == 1 and all(entry['value'] is None for entry in entries) else None
+def tables(result: Mapping) -> list[Table]:
+  """Returns a table for each group of metrics that has values; `notes` tells what is left out."""
+  models = result['models']
+  found = []
+  for group, title in registry.GROUPS.items():
+    first = next(iter(models.values())).get(group, {})
+    has_value = lambda model, name, group=group: models[model][group][name]['value'] is not None
+    metrics = [name for name in first if any(has_value(model, name) for model in models)]
+    if metrics:
+      measured = [model for model in models if any(has_value(model, name) for name in metrics)]
+      found.append(Table(group, title, metrics, measured))
+  return found
 
 
 def significance_mark(result: Mapping, model: str, key: str, metric: str) -> str:
@@ -68,16 +88,18 @@ def significance_mark(result: Mapping, model: str, key: str, metric: str) -> str
 def markdown(result: Mapping) -> str:
   """Returns the comparison as Markdown."""
   models = result['models']
-  lines = [f'# {title(result)}', '', *(f'- {fact}' for fact in facts(result)), '']
-  lines += _markdown_table(['', *models], cost_rows(models))
+  lines = [f'# {title(result)}', '', *(f'- {fact}' for fact in facts(result))]
+  costs, priced = cost_rows(models)
+  if costs:
+    lines += ['', '## Costs', '', *_markdown_table(['', *priced], costs)]
   footnotes = metric_text.Footnotes()
-  for key, heading, names in tables(result):
-    lines += ['', f'## {heading}', '']
+  for table in tables(result):
+    lines += ['', f'## {table.title}', '']
     rows = []
-    for name in names:
-      cells = [_markdown_cell(result, model, key, name, footnotes) for model in models]
+    for name in table.metrics:
+      cells = [_markdown_cell(result, model, table.group, name, footnotes) for model in table.models]
       rows.append([f'`{name}`: {metric_text.describe(name)}', *cells])
-    lines += _markdown_table(['metric', *models], rows)
+    lines += _markdown_table(['metric', *table.models], rows)
   listed = [*notes(result), *footnotes.lines()]
   if listed:
     lines += ['', '## Notes', '', *(f'- {note}' for note in listed)]
@@ -94,7 +116,8 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str, footnotes: 
   noted = footnotes.mark(entry)
   value += f' {noted}' if noted else ''
   edges = f' ({metric_text.format_interval(entry["interval"])})' if entry['interval'] else ''
-  return f'{value}{edges}; {metric_text.format_bounds(entry)}, n {entry["n"]}'
+  bounds = ', '.join([*metric_text.bounds(entry), f'n {entry["n"]}'])
+  return f'{value}{edges}; {bounds}'
 
 
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -102,17 +125,18 @@ def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[
   return [lines[0], '|' + '---|' * len(head), *lines[1:]]
 
 
-def cost_rows(models: Mapping[str, Mapping]) -> list[list[str]]:
-  """Returns the costs of each model, a row for each kind of cost, its name first."""
-  return [
-    [name, *('external' if entry['costs'] is None else text_of(entry['costs']) for entry in models.values())]
-    for name, text_of in COSTS.items()
-  ]
+def cost_rows(models: Mapping[str, Mapping]) -> tuple[list[list[str]], list[str]]:
+  """Returns a row for each kind of cost, its name first, and the systems whose costs are known."""
+  priced = {name: entry['costs'] for name, entry in models.items() if entry['costs'] is not None}
+  rows = [[name, *(text_of(costs) for costs in priced.values())] for name, text_of in COSTS.items()]
+  return [row for row in rows if set(row[1:]) - {UNKNOWN}], list(priced)
 
 
 def title(result: Mapping) -> str:
   """Returns what is compared on what."""
-  return f'{" against ".join(result["models"])} on {result["data"]}'
+  models = list(result['models'])
+  named = ' and '.join(models) if len(models) <= MAX_TITLE_MODELS else f'{len(models)} systems'
+  return f'{named} on {result["data"]}'
 
 
 def facts(result: Mapping) -> list[str]:
@@ -121,32 +145,45 @@ def facts(result: Mapping) -> list[str]:
   seeds = f'seeds {result["seed"]} to {result["seed"] + result["num_seeds"] - 1}'
   if result['num_seeds'] == 1:
     seeds = f'seed {result["seed"]}'
-  return [
+  measured = (
     f'{result["num_clips"]} clips of {protocol["clip_s"]:g} s, {seeds}, '
-    f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}.',
-    'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed); floor '
-    '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against '
-    f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts; ceiling (codec upper bound): '
-    'the true sound through the codec, or itself where there is none.',
+    f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}; '
+    f'measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
+    f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
+  )
+  return [measured, _BOUNDS, _tests(result)]
+
+
+def _tests(result: Mapping) -> str:
+  """Returns how differences were tested, and what their marks mean."""
+  if not any(tested for groups in result['differences'].values() for tested in groups.values()):
+    return f'Differences are not tested: no metric has the {bootstrap.MIN_TEST_CLIPS} clips that tests need.'
+  return (
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics and '
     'systems (Holm): * below 0.05, ** below 0.01, *** below 0.001; differences below the smallest effect of '
     'the metric (smallest_effect in report.json) have no mark; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '
-    'Frechet distances of up to 256 features are.',
-    f'Measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
-    f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.',
-  ]
+    'Frechet distances of up to 256 features are.'
+  )
 
 
 def notes(result: Mapping) -> list[str]:
   """Returns what a reader must know of each model to interpret its metrics."""
   found = []
-  hashes = {name: entry['protocol']['set_hash'] for name, entry in result['models'].items()}
-  for name, entry in result['models'].items():
-    if entry['held_out'] is False:
-      found.append(f'{name} was trained on clips of this set: its metrics are not held-out ones.')
-    elif entry['held_out'] is None:
-      found.append(f'{name}: it is not known whether it was trained on clips of this set.')
+  models = result['models']
+  hashes = {name: entry['protocol']['set_hash'] for name, entry in models.items()}
+  trained = [name for name, entry in models.items() if entry['held_out'] is False]
+  unknown = [name for name, entry in models.items() if entry['held_out'] is None]
+  if trained:
+    found.append(
+      f'Trained on clips of this set, so that metrics are not held-out ones: {", ".join(trained)}.'
+    )
+  if unknown:
+    found.append(f'Not known whether trained on clips of this set: {", ".join(unknown)}.')
+  external = [name for name, entry in models.items() if entry['costs'] is None]
+  if external:
+    found.append(f'Folders of audio, without known costs: {", ".join(external)}.')
+  for name, entry in models.items():
     if hashes[name] != hashes[result['reference']]:
       found.append(f'{name} is given these clips at other rates or sizes than {result["reference"]}.')
     if entry['silent']:
@@ -162,11 +199,36 @@ def notes(result: Mapping) -> list[str]:
     if entry.get('num_unused_files'):
       found.append(f'{name}: {entry["num_unused_files"]} files belong to no clip of the set.')
   found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]
-  missing: dict[str, list[str]] = {}
-  first = result['models'][result['reference']]
-  for group in registry.GROUPS:
-    for name in first.get(group, {}):
-      reason = _missing_reason(result, group, name)
-      if reason is not None:
-        missing.setdefault(reason, []).append(name)
-  return found + [f'{", ".join(names)}: {reason.rstrip(".")}.' for reason, names in missing.items()]
+  return found + _missing(result)
+
+
+def _missing(result: Mapping) -> list[str]:
+  """Returns which metrics and systems are in no table, a line for each reason."""
+  models = result['models']
+  by_group = {table.group: table for table in tables(result)}
+  metrics: dict[str, list[str]] = {}
+  systems = []
+  for group, title in registry.GROUPS.items():
+    table = by_group.get(group)
+    for name in models[result['reference']].get(group, {}):
+      if table is None or name not in table.metrics:
+        for reason, names in _by_reason(models, group, [name], models).items():
+          without = '' if len(names) == len(models) else f' ({", ".join(names)})'
+          metrics.setdefault(reason, []).append(name + without)
+    for model in models if table else ():
+      if table and model not in table.models:
+        reasons = ', '.join(_by_reason(models, group, table.metrics, [model]))
+        systems.append(f'{title}: none of {model}: {reasons}.')
+  return systems + [f'{", ".join(names)}: {reason}.' for reason, names in metrics.items()]
+
+
+def _by_reason(
+  models: Mapping[str, Mapping], group: str, metrics: Iterable[str], systems: Iterable[str]
+) -> dict[str, list[str]]:
+  """Returns which systems lack metrics, by the reason."""
+  found: dict[str, list[str]] = {}
+  for system in systems:
+    for name in metrics:
+      reason = models[system][group][name].get('reason', 'no value').rstrip('.')
+      found.setdefault(reason, []).append(system)
+  return found

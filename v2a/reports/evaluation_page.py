@@ -1,11 +1,13 @@
 """An evaluation as one web page.
 
-For every scene its clips, each with a plot (`example_plot`) and its scores in words, and for every metric the
-clips with the worst scores, each with its likely cause (`error_analysis`). The page is one file: style and
-images are inside, nothing is loaded from elsewhere, and no script runs.
+For every scene its clips, each with players (`players`), a plot (`example_plot`) and its scores in words, and
+for every metric the clips with the worst scores, each with its likely cause (`error_analysis`). Style and
+images are inside, videos and sounds in a folder beside the page; nothing is loaded from elsewhere, and no
+script runs.
 """
 
 import base64
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import html
@@ -14,7 +16,6 @@ import pathlib
 import string
 
 from matplotlib import figure as mpl_figure
-from matplotlib.backends import backend_agg
 import numpy as np
 from PIL import Image
 
@@ -28,6 +29,7 @@ from v2a.metrics import synthetic
 from v2a.reports import error_analysis
 from v2a.reports import example_plot
 from v2a.reports import metric_text
+from v2a.reports import players
 
 NUM_WORST = 10
 TEMPLATE = pathlib.Path(__file__).parent / 'evaluation_page.html'
@@ -36,6 +38,16 @@ STYLE = pathlib.Path(__file__).parent / 'style.css'
 _WIDTH_IN, _CURVE_IN, _ROW_IN, _DPI = 4.8, 0.62, 0.78, 100
 _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN, _GAP_IN = 0.24, 0.08, 0.05, 0.22, 0.05
 _QUALITY = 50
+_WORST_LEAD = (
+  'The soundtrack that was scored, with the frames that it was generated for and their motion: for '
+  'corruptions and the negative prompt those of that variant. The cause is the first of a fixed list that '
+  'applies to the clip; it is not proven.'
+)
+_BOUNDS = (
+  'Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
+  'Shifted floor: the same soundtracks against onsets at shifted times. '
+  "Ceiling: codec upper bound, the true sound through the model's codec. n: clips with a score."
+)
 
 
 def check(path: pathlib.Path) -> None:
@@ -44,13 +56,14 @@ def check(path: pathlib.Path) -> None:
   Raises:
     ValueError: the path is a folder.
     FileNotFoundError: its folder is missing.
-    FileExistsError: a file of the user is in the way.
+    FileExistsError: a file of the user is in the way, or in the folder of the players.
   """
   if path.is_dir():
     raise ValueError(f'--page must be a file; {path} is a folder.')
   if not path.parent.is_dir():
     raise FileNotFoundError(f'--page needs an existing folder; there is no {path.parent}.')
   files.check_replaceable(path)
+  players.check(path)
 
 
 def worst_scores(
@@ -59,7 +72,7 @@ def worst_scores(
   examples: Sequence[examples_lib.Example],
 ) -> list[evaluator.ClipScore]:
   """Returns the scores that are not perfect, the worst first; equals take turns by scene."""
-  place = {i: k for indices in example_plot.by_scene(examples).values() for k, i in enumerate(indices)}
+  rank = {i: k for indices in example_plot.by_scene(examples).values() for k, i in enumerate(indices)}
   faulty = [
     score
     for score in scores
@@ -67,7 +80,7 @@ def worst_scores(
   ]
   return sorted(
     faulty,
-    key=lambda score: (-error_analysis.score_error(metric, score.value), place[score.index], score.index),
+    key=lambda score: (-error_analysis.score_error(metric, score.value), rank[score.index], score.index),
   )
 
 
@@ -77,7 +90,7 @@ def write(
   examples: Sequence[examples_lib.Example],
   command: str,
 ) -> None:
-  """Writes the page; it appears under its name only when it is whole.
+  """Writes the page and what it plays; they appear under their names only when they are complete.
 
   Args:
     path: the file to write.
@@ -85,20 +98,21 @@ def write(
     examples: the clips, in the order of the evaluation.
     command: the command line that makes the page again.
   """
-  text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
-    style=STYLE.read_text(encoding='utf-8'),
-    title=_text(f'Evaluation: {eval_result.result["model"]} on {eval_result.result["data"]}'),
-    metrics=_tables(eval_result.result),
-    command=_text(command),
-    facts=_facts(eval_result.result),
-    contents=_contents(eval_result, examples),
-    scenes='\n'.join(
-      _scene(number, scene, indices, eval_result, examples)
-      for number, (scene, indices) in enumerate(example_plot.by_scene(examples).items())
-    ),
-    worst='\n'.join(_worst_section(metric, eval_result, examples) for metric in _scored_metrics(eval_result)),
-    version=_text(v2a.__version__),
-  )
+  with players.writer(path) as media:
+    text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
+      style=STYLE.read_text(encoding='utf-8'),
+      title=_text(f'Evaluation: {eval_result.result["model"]} on {eval_result.result["data"]}'),
+      metrics=_tables(eval_result.result),
+      command=_text(command),
+      facts=_facts(eval_result.result),
+      contents=_contents(eval_result, examples),
+      scenes='\n'.join(
+        _scene(number, scene, indices, eval_result, examples, media)
+        for number, (scene, indices) in enumerate(example_plot.by_scene(examples).items())
+      ),
+      worst=_worst(eval_result, examples, media),
+      version=_text(v2a.__version__),
+    )
   files.write_text(path, text)
 
 
@@ -116,45 +130,61 @@ def _scored_metrics(eval_result: evaluator.EvalResult) -> list[synthetic.Synthet
 
 
 def _tables(result: Mapping) -> str:
-  """Returns a table for each group of metrics."""
-  parts = [
-    '<p>Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
-    'Shifted floor: the same soundtracks against onsets at shifted times. '
-    "Ceiling: codec upper bound, the true sound through the model's codec. n: clips with a score.</p>"
-  ]
-  footnotes = metric_text.Footnotes()
-  for group, title in registry.GROUPS.items():
-    if group in result:
-      parts.append(f'<h3>{_text(title)}</h3>{_table(result[group], footnotes)}')
-  parts += [f'<p>{_text(line)}</p>' for line in footnotes.lines()]
+  """Returns a table for each group of metrics that has values, and below them what has none."""
+  groups = {group: result[group] for group in registry.GROUPS if group in result}
+  measured = {
+    group: {name: entry for name, entry in entries.items() if entry['value'] is not None}
+    for group, entries in groups.items()
+  }
+  missing: dict[str, list[str]] = {}
+  for entries in groups.values():
+    for name, entry in entries.items():
+      if entry['value'] is None:
+        missing.setdefault(entry['reason'].rstrip('.'), []).append(name)
+  names = [name for entries in measured.values() for name in entries]
+  parts = [f'<p class="legend">{_text(metric_text.legend(names))}</p><p>{_BOUNDS}</p>'] if names else []
+  for group, entries in measured.items():
+    if entries:
+      parts.append(f'<h3>{_text(registry.GROUPS[group])}</h3>{_table(entries)}')
+  if missing:
+    lines = ''.join(f'<li>{_text(", ".join(each))}: {_text(why)}.</li>' for why, each in missing.items())
+    parts.append(f'<h3>Without a value</h3><ul class="missing">{lines}</ul>')
   return ''.join(parts)
 
 
-def _table(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> str:
-  def cell(value: float | None) -> str:
-    return '-' if value is None else f'{value:.2f}' if abs(value) < 10 else f'{value:.0f}'
-
+def _table(entries: Mapping[str, dict]) -> str:
+  """Returns a table of metrics with values; columns that none of them has are left out."""
+  columns = [name for name, read in _COLUMNS.items() if any(read(entry) for entry in entries.values())]
   rows = []
   for name, entry in entries.items():
-    head = f'<th scope="row">{_text(name)}<small>{_text(metric_text.describe(name))}</small></th>'
-    if entry['value'] is None:
-      rows.append(f'<tr>{head}<td class="reason" colspan="6">{_text(entry["reason"])}</td></tr>')
-      continue
-    interval = '-' if entry['interval'] is None else ' .. '.join(cell(edge) for edge in entry['interval'])
-    others = ''.join(f'<td>{cell(entry.get(key))}</td>' for key in ('floor', 'shifted_floor', 'ceiling'))
-    mark = footnotes.mark(entry)
-    note = f' <sup>{mark}</sup>' if mark else ''
+    mark, meaning = metric_text.arrow(name)
+    note = f'<small class="note">{_text(entry["note"])}</small>' if entry.get('note') else ''
+    cells = ''.join(f'<td>{_COLUMNS[column](entry)}</td>' for column in columns)
     rows.append(
-      f'<tr>{head}<td><b>{cell(entry["value"])}</b>{note}</td><td>{interval}</td>{others}<td>{entry["n"]}</td></tr>'
+      f'<tr><th scope="row"><abbr title="{meaning}">{mark}</abbr> {_text(name)}'
+      f'<small>{_text(metric_text.quantity(name))}</small></th>'
+      f'<td><b>{metric_text.format_value(entry["value"])}</b>{note}</td>{cells}</tr>'
     )
-  heads = ''.join(
-    f'<th scope="col">{name}</th>'
-    for name in ('metric', 'value', '95 % interval', 'floor', 'shifted floor', 'ceiling', 'n')
-  )
+  heads = ''.join(f'<th scope="col">{name}</th>' for name in ('metric', 'value', *columns))
   return (
     '<div class="scroll" role="region" aria-label="Metrics" tabindex="0"><table>'
     f'<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
   )
+
+
+def _optional(key: str) -> Callable[[Mapping], str]:
+  """Returns what formats a value of an entry, '' where there is none."""
+  return lambda entry: '' if entry.get(key) is None else metric_text.format_value(entry[key])
+
+
+# Text of a column of the tables, by its name, from the entry of a metric.
+_COLUMNS: dict[str, Callable[[Mapping], str]] = {
+  '95 % interval': lambda entry: metric_text.format_interval(entry['interval']),
+  'floor': _optional('floor'),
+  'shifted floor': _optional('shifted_floor'),
+  'ceiling': _optional('ceiling'),
+  'n': lambda entry: str(entry['n']),
+}
 
 
 def _facts(result: Mapping) -> str:
@@ -178,7 +208,9 @@ def _contents(eval_result: evaluator.EvalResult, examples: Sequence[examples_lib
     f'<li><a href="#worst-{metric.name}">{_text(metric.label)}</a></li>'
     for metric in _scored_metrics(eval_result)
   )
-  return f'<b>scenes</b><ul>{scenes}</ul><b>worst clips by metric</b><ul>{worst}</ul>'
+  return f'<b>scenes</b><ul>{scenes}</ul>' + (
+    f'<b>worst clips by metric</b><ul>{worst}</ul>' if worst else ''
+  )
 
 
 def _scene(
@@ -187,14 +219,21 @@ def _scene(
   indices: Sequence[int],
   eval_result: evaluator.EvalResult,
   examples: Sequence[examples_lib.Example],
+  media: players.Writer,
 ) -> str:
   cards = []
   for i in indices:
     sounds = example_plot.waves(eval_result, examples, i)
     alt = f'{examples[i].name}: motion, and spectrograms of {", ".join(sounds)}'
+    played = {'model': eval_result.sounds[i], 'truth': eval_result.references[i].sound}
+    elements = ''.join(
+      _labelled(label, media.player(examples[i], sound, label))
+      for label, sound in played.items()
+      if sound is not None
+    )
     cards.append(
-      f'<figure id="clip-{i}">{_picture(examples[i], sounds, alt)}<figcaption>{_names(examples[i])}'
-      f'{_scores(i, eval_result)}</figcaption></figure>'
+      f'<figure id="clip-{i}"><div class="players">{elements}</div>{_plot(examples[i], sounds, alt)}'
+      f'<figcaption>{_names(examples[i])}{_scores(i, eval_result)}</figcaption></figure>'
     )
   return (
     f'<section aria-labelledby="scene-{number}"><h3 id="scene-{number}">{_text(scene)}</h3>'
@@ -202,10 +241,15 @@ def _scene(
   )
 
 
+def _labelled(label: str, player: players.Player) -> str:
+  return f'<div class="player"><p><span>{_text(label)}</span>{player.download}</p>{player.element}</div>'
+
+
 def _names(example: examples_lib.Example, address: str = '') -> str:
   name = f'<a href="{address}">{_text(example.name)}</a>' if address else _text(example.name)
-  annotation = example.truth['annotation'] or 'no annotation'
-  words = f'<p class="name">{name}</p><p class="words">{_text(annotation)}</p>'
+  words = f'<p class="name">{name}</p>'
+  if example.truth['annotation']:
+    words += f'<p class="words">{_text(example.truth["annotation"])}</p>'
   if example.truth['transcript']:
     words += f'<p>says: {_text(example.truth["transcript"])}</p>'
   return words
@@ -221,10 +265,21 @@ def _scores(index: int, eval_result: evaluator.EvalResult) -> str:
   return f'<ul>{"".join(lines)}</ul>' if lines else ''
 
 
+def _worst(
+  eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example], media: players.Writer
+) -> str:
+  """Returns the worst clips by each metric of the synthetic set, '' where none of them scored a clip."""
+  sections = '\n'.join(
+    _worst_section(metric, eval_result, examples, media) for metric in _scored_metrics(eval_result)
+  )
+  return f'<h2 id="worst">Worst clips by metric</h2><p>{_WORST_LEAD}</p>{sections}' if sections else ''
+
+
 def _worst_section(
   metric: synthetic.SyntheticMetric,
   eval_result: evaluator.EvalResult,
   examples: Sequence[examples_lib.Example],
+  media: players.Writer,
 ) -> str:
   scores = eval_result.scores[metric.name]
   faulty = worst_scores(metric, scores, examples)
@@ -234,7 +289,7 @@ def _worst_section(
   head = f'<h3 id="{label}">{_text(metric.label)}</h3><p>{_text(description)}. '
   head += f'Not perfect: {len(faulty)} of {num_measured}'
   head += f', of which the worst {NUM_WORST} are shown.</p>' if len(faulty) > NUM_WORST else '.</p>'
-  cards = ''.join(_worst_card(metric, score, eval_result, examples) for score in faulty[:NUM_WORST])
+  cards = ''.join(_worst_card(metric, score, eval_result, examples, media) for score in faulty[:NUM_WORST])
   grid = f'<div class="grid">{cards}</div>' if cards else ''
   return f'<section aria-labelledby="{label}">{head}{grid}</section>'
 
@@ -244,13 +299,15 @@ def _worst_card(
   score: evaluator.ClipScore,
   eval_result: evaluator.EvalResult,
   examples: Sequence[examples_lib.Example],
+  media: players.Writer,
 ) -> str:
   example, clean = examples[score.index], None
   if metric.relative_to:
     same = (other.value for other in eval_result.scores[metric.relative_to] if other.index == score.index)
     clean = next(same, None)
   variant = metric.variant
-  wave_NA = eval_result.sounds_by_variant[variant][score.index].resampled_NA
+  sound = eval_result.sounds_by_variant[variant][score.index]
+  wave_NA = sound.resampled_NA
   explanation = error_analysis.explain(
     metric, example.truth, score.value, score.ceiling, wave_NA, classifiers.load(), clean
   )
@@ -261,14 +318,15 @@ def _worst_card(
     name = f'no {variant.negative_text}'
   alt = f'{example.name}: motion, and spectrogram of the soundtrack'
   return (
-    f'<figure>{_picture(example, {name: wave_NA}, alt, frame_LYX3)}<figcaption>'
+    f'<figure>{_labelled(name, media.player(example, sound, name, variant.corruption))}'
+    f'{_plot(example, {name: wave_NA}, alt, frame_LYX3)}<figcaption>'
     f'{_names(example, f"#clip-{score.index}")}<p>{_text(metric.label)}: '
     f'{_text(error_analysis.format_score(metric, score.value))}</p>'
     f'<p class="words">{_text(explanation)}</p></figcaption></figure>'
   )
 
 
-def _picture(
+def _plot(
   example: examples_lib.Example,
   sounds: Mapping[str, np.ndarray],
   alt: str,
@@ -285,9 +343,7 @@ def _picture(
   example_plot.plot(axes, example, sounds, frame_LYX3)
   for axis in axes[:-1]:
     axis.tick_params(labelbottom=False, bottom=False)
-  canvas = backend_agg.FigureCanvasAgg(sheet)
-  canvas.draw()
-  pixels_YX3 = np.asarray(canvas.buffer_rgba())[..., :3]
+  pixels_YX3 = example_plot.to_pixels(sheet)
   buffer = io.BytesIO()
   Image.fromarray(pixels_YX3).save(buffer, 'WEBP', quality=_QUALITY, method=4)
   code = base64.b64encode(buffer.getvalue()).decode()

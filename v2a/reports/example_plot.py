@@ -1,6 +1,6 @@
 """Plot of one example: curves of motion, and spectrograms, over one time axis.
 
-The curves show how much the picture changes from frame to frame, and mouth opening or level where the truth
+The curves show how much the video changes from frame to frame, and mouth opening or level where the truth
 has them; lines mark the known events. Below are spectrograms of the true sound, its round trip through the
 codec, the system's soundtrack, and that of the floor, which is the system's soundtrack of another clip.
 """
@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from matplotlib import figure as mpl_figure
+from matplotlib.backends import backend_agg
 import numpy as np
 
 from v2a.data import examples as examples_lib
@@ -68,7 +70,7 @@ def plot(
     axes: one more than there are sounds.
     example: the clip.
     sounds: waves at spectra.RATE_HZ by their label.
-    frame_LYX3: the picture whose motion is shown; the clean one by default.
+    frame_LYX3: the frames whose motion is shown; the clean one by default.
   """
   duration_s = len(next(iter(sounds.values()))) / spectra.RATE_HZ
   _curves(axes[0], example, example.frames[1] if frame_LYX3 is None else frame_LYX3, duration_s)
@@ -103,3 +105,9 @@ def _curves(axis, example: examples_lib.Example, frame_LYX3: np.ndarray, duratio
     if curve:
       axis.plot(np.arange(len(curve)) * duration_s / len(curve), curve, color=TRUTH_COLOR, linewidth=1)
   axis.set_ylim(0, 1.05)
+
+
+def to_pixels(sheet: mpl_figure.Figure) -> np.ndarray:
+  """Returns pixels_YX3 of a plot."""
+  rgba, (width, height) = backend_agg.FigureCanvasAgg(sheet).print_to_buffer()
+  return np.frombuffer(rgba, np.uint8).reshape(height, width, 4)[..., :3]

@@ -1,14 +1,21 @@
 """How reports name metrics and print their values."""
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 
 from v2a.metrics import registry
 
 _DIRECTIONS = {'higher': 'higher is better', 'lower': 'lower is better'}
+# Direction of a metric -> its arrow on pages, and what that means.
+_ARROWS = {
+  'higher': ('\u2191', 'higher is better'),
+  'lower': ('\u2193', 'lower is better'),
+  None: ('\u2248', 'closer to the reference is better'),
+}
 
 
 class Footnotes:
-  """Numbers notes, so that each stands once in a report, with its number beside the values."""
+  """Numbers notes, so that each is printed once in a report, with its number beside the values."""
 
   def __init__(self):
     self.notes: list[str] = []
@@ -30,22 +37,41 @@ class Footnotes:
 def describe(name: str) -> str:
   """Returns what a metric measures, its unit and its direction."""
   metric = registry.get(name)
-  unit = f' in {metric.unit}' if metric.unit else ''
   direction = f'; {_DIRECTIONS[metric.direction]}' if metric.direction else ''
-  return f'{metric.description}{unit}{direction}'
+  return f'{quantity(name)}{direction}'
+
+
+def quantity(name: str) -> str:
+  """Returns what a metric measures, and its unit."""
+  metric = registry.get(name)
+  return f'{metric.description} in {metric.unit}' if metric.unit else metric.description
+
+
+def arrow(name: str) -> tuple[str, str]:
+  """Returns the arrow of a metric's direction, and what it means."""
+  return _ARROWS[registry.get(name).direction]
+
+
+def legend(names: Iterable[str]) -> str:
+  """Returns what the arrows of some metrics mean."""
+  used = {registry.get(name).direction for name in names}
+  return ', '.join(f'{mark} {words}' for direction, (mark, words) in _ARROWS.items() if direction in used)
 
 
 def format_value(value: float | None) -> str:
-  """Returns a value with three significant places, '-' for none."""
+  """Returns a value with three decimals, fewer for large and five for small ones; '-' for none."""
   if value is None:
     return '-'
+  if 1e-5 <= abs(value) < 1e-3:
+    return f'{value:.5f}'
   return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}' if abs(value) < 1000 else f'{value:.0f}'
 
 
-def format_bounds(entry: Mapping, separator: str = ', ') -> str:
-  """Returns floors and ceiling of an entry."""
+def bounds(entry: Mapping) -> list[str]:
+  """Returns the floors and the ceiling that an entry has, by name and value."""
   names = {'floor': 'floor', 'shifted_floor': 'shifted floor', 'ceiling': 'ceiling'}
-  return separator.join(f'{name} {format_value(entry[key])}' for key, name in names.items() if key in entry)
+  known = {key: entry[key] for key in names if entry.get(key) is not None}
+  return [f'{names[key]} {format_value(value)}' for key, value in known.items()]
 
 
 def format_interval(interval: list[float] | None) -> str:

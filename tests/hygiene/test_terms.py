@@ -46,6 +46,7 @@ CLEAN = (
   'tests/models',
   'tests/ood',
   'tests/pages.py',
+  'tests/reports',
   'tests/sampling',
   'tests/sharding',
   'tests/synthetic',
@@ -98,6 +99,7 @@ CLEAN = (
   'v2a/metrics',
   'v2a/models',
   'v2a/ood',
+  'v2a/reports',
   'v2a/sampling',
   'v2a/shapes.py',
   'v2a/sharding',
@@ -161,7 +163,7 @@ NOT_DIALECT = (
   re.compile('`picture`'),
 )
 # Lines on which matplotlib names its figures.
-MATPLOTLIB = re.compile('matplotlib|mpl_figure|pyplot')
+MATPLOTLIB = re.compile('matplotlib|mpl_figure|pyplot|backend_agg')
 FILES = sorted(
   path
   for top in CLEAN

@@ -1,4 +1,4 @@
-"""The page and the picture: what they hold, where their links lead, and that text cannot break them."""
+"""The page and the plot: what they hold, where their links lead, and that text cannot break them."""
 
 import pathlib
 import urllib.parse
@@ -15,7 +15,7 @@ from v2a.reports import gallery_plot
 
 
 def entry(
-  folder: pathlib.Path, title: str = 'A ball', num_samples: int = 2, has_picture: bool = True
+  folder: pathlib.Path, title: str = 'A ball', num_samples: int = 2, has_video: bool = True
 ) -> gallery_entries.Entry:
   """Returns an entry whose files exist."""
   rng = np.random.default_rng(0)
@@ -23,15 +23,15 @@ def entry(
   for index in range(num_samples):
     wav = folder / f'a #{index}?.wav'
     wav.write_bytes(b'RIFF')
-    video = folder / f'a #{index}?.mp4' if has_picture else None
+    video = folder / f'a #{index}?.mp4' if has_video else None
     if video:
       video.write_bytes(b'mp4')
     level_RJ = -80 * rng.random((8, 100))
     samples.append(
       gallery_entries.Sample(index, level_RJ, wav, video, 0.1 * index, num_samples - index, -20.0)
     )
-  frame_MYX3 = rng.integers(0, 255, (6, 32, 32, 3)).astype(np.uint8) if has_picture else None
-  motion_L = rng.random(25).astype(np.float32) if has_picture else np.zeros(0, np.float32)
+  frame_MYX3 = rng.integers(0, 255, (6, 32, 32, 3)).astype(np.uint8) if has_video else None
+  motion_L = rng.random(25).astype(np.float32) if has_video else np.zeros(0, np.float32)
   return gallery_entries.Entry(
     title,
     1.0,
@@ -87,13 +87,13 @@ def test_the_best_sample_is_shown(tmp_path):
 
 
 def test_sound_alone(tmp_path):
-  gallery_page.write(tmp_path / 'index.html', [entry(tmp_path, num_samples=1, has_picture=False)], 'Title')
+  gallery_page.write(tmp_path / 'index.html', [entry(tmp_path, num_samples=1, has_video=False)], 'Title')
   tags = [tag for tag, _ in pages.read(tmp_path / 'index.html').tags]
   assert 'audio' in tags and 'video' not in tags and 'svg' not in tags
-  gallery_plot.write(tmp_path / 'index.png', [entry(tmp_path, num_samples=1, has_picture=False)])
+  gallery_plot.write(tmp_path / 'index.png', [entry(tmp_path, num_samples=1, has_video=False)])
 
 
-def test_picture_grows_with_what_it_shows(tmp_path):
+def test_the_plot_grows_with_what_it_shows(tmp_path):
   heights = []
   for shown, max_samples in (([entry(tmp_path)], 1), ([entry(tmp_path)], 2), ([entry(tmp_path)] * 2, 2)):
     gallery_plot.write(tmp_path / 'x.png', shown, 'Title $x$', max_samples)

@@ -54,6 +54,6 @@ def test_any_length(num_samples):
 def test_envelope_keeps_peaks():
   track = np.zeros(1000)
   track[777] = 3.0
-  kept = spectrogram.envelope(track, 50)
-  assert len(kept) == 50 and kept.max() == 3.0 and kept.argmax() == 777 // 20
+  reduced = spectrogram.envelope(track, 50)
+  assert len(reduced) == 50 and reduced.max() == 3.0 and reduced.argmax() == 777 // 20
   assert list(spectrogram.envelope([1.0, 2.0], 50)) == [1.0, 2.0]

@@ -1,1 +1,1 @@
-"""The gallery: results as a web page with players, and as one picture."""
+"""Reports: tables, plots, and web pages with players."""

@@ -4,13 +4,13 @@ All statements are measured. A cause is a property of the clip that may explain 
 the first that applies of
 
   1. the codec's round trip of the true sound fails in the same way: the codec or the classifier is the cause;
-  2. neither picture nor text determines the sound, or the text describes another sound;
+  2. neither video nor text determines the sound, or the text describes another sound;
   3. impacts are less than MIN_CLEAR_GAP_S apart;
   4. music or wind masks the sound;
-  5. the corruption of the picture, with its severity;
+  5. the corruption of the video, with its severity;
   6. none of these: an error of the model.
 
-A corruption can be tested, since a soundtrack was generated for the clean picture of the same clip with the
+A corruption can be tested, since a soundtrack was generated for the clean video of the same clip with the
 same noise. Where that has a better score, causes 1 to 4 were present as well and did no harm: the cause is 5.
 Where it has not, the corruption is not the cause.
 """
@@ -32,7 +32,7 @@ from v2a.synthetic import random_streams
 MIN_CLEAR_GAP_S = 0.12
 # A missed onset and an extra one that are this close are one onset at the wrong time.
 MAX_SHIFT_S = 0.15
-# What counts as a perfect score: half of the second decimal, one step of a curve, a fortieth of the picture's
+# What counts as a perfect score: half of the second decimal, one step of a curve, a fortieth of the frame's
 # width.
 _CORRELATION_STEP, _LAG_STEP_MS, _POSITION_STEP = 0.005, 1000.0 / curves.CURVE_HZ, 0.05
 _NUM_TIMES = 3
@@ -62,7 +62,7 @@ def explain(
     ceiling_score: of the true sound through the codec, or None.
     wave_NA: the soundtrack at spectra.RATE_HZ.
     classifiers: of the metrics.
-    clean_score: for a metric of a corrupted variant, the score of the same clip with the clean picture.
+    clean_score: for a metric of a corrupted variant, the score of the same clip with the clean video.
   """
   error = _kind(metric).describe(wave_NA.astype(np.float64), truth, classifiers)
   if np.abs(wave_NA).max() < _SILENCE:
@@ -71,7 +71,7 @@ def explain(
   if is_corrupted and score_error(metric, clean_score) < score_error(metric, score):
     return _sentences(error, _corruption_cause(metric, truth, clean_score))
   if is_corrupted:
-    error += '; no better with the clean picture'
+    error += '; no better with the clean video'
   cause = (
     _codec_cause(metric, score, ceiling_score)
     or _condition_cause(metric, truth)
@@ -95,7 +95,7 @@ def format_score(metric: synthetic.SyntheticMetric, score: Score) -> str:
 def severity(truth: dict, corruption: str) -> float | None:
   """Returns the severity of a clip's corrupted variant, 0.15..1; None for a clip that is not synthetic.
 
-  truth['severity'] is that of the clean picture; variants are rendered on demand.
+  truth['severity'] is that of the clean video; variants are rendered on demand.
   """
   if 'seed' not in truth or 'index' not in truth:
     return None
@@ -112,7 +112,7 @@ def _corruption_cause(metric: synthetic.SyntheticMetric, truth: dict, clean_scor
   corruption = metric.variant.corruption
   known = severity(truth, corruption)
   words = '' if known is None else f' has severity {known:.2f} of 1'
-  return f'the {corruption} corruption{words}; with the clean picture: {format_score(metric, clean_score)}'
+  return f'the {corruption} corruption{words}; with the clean video: {format_score(metric, clean_score)}'
 
 
 def _codec_cause(metric: synthetic.SyntheticMetric, score: Score, ceiling_score: Score | None) -> str | None:
@@ -136,11 +136,11 @@ def _codec_cause(metric: synthetic.SyntheticMetric, score: Score, ceiling_score:
 
 def _condition_cause(metric: synthetic.SyntheticMetric, truth: dict) -> str | None:
   if metric.measure is synthetic.music_score:
-    return None if metric.variant.negative_text else 'neither picture nor text tells that there is music'
+    return None if metric.variant.negative_text else 'neither video nor text tells that there is music'
   if metric.measure is synthetic.material_score and not names_material(truth):
     if truth.get('is_material_hidden'):
-      return 'neither picture nor text tells the material'
-    return 'the text does not name the material, only the picture shows it'
+      return 'neither video nor text tells the material'
+    return 'the text does not name the material, only the video shows it'
   text = (truth['annotation'] or '').lower().strip(' .')
   if text in annotations.MUSIC_PHRASES:
     return 'the text describes music alone'
@@ -249,29 +249,29 @@ def _material_description(wave_NA: np.ndarray, truth: dict, classifiers: classif
 
 
 def _panning_error(score: Score) -> float:
-  x_N, place_N, weight_N = score.T
+  x_N, position_N, weight_N = score.T
   # As in synthetic.combine_panning: silence has no position.
   if weight_N.sum() < 1e-3:
     return 1.0
-  distance = float(weight_N @ np.abs(place_N - x_N) / weight_N.sum())
+  distance = float(weight_N @ np.abs(position_N - x_N) / weight_N.sum())
   return distance if distance >= _POSITION_STEP else 0.0
 
 
 def _panning_words(score: Score) -> str:
-  x_N, place_N, weight_N = score.T
+  x_N, position_N, weight_N = score.T
   if weight_N.sum() < 1e-3:
     return 'silence at the events'
-  return f'{weight_N @ np.abs(place_N - x_N) / weight_N.sum():.2f} off on average'
+  return f'{weight_N @ np.abs(position_N - x_N) / weight_N.sum():.2f} off on average'
 
 
 def _panning_description(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> str:
   score = synthetic.panning_score(wave_NA, truth, classifiers)
-  x_N, place_N, weight_N = score.T
+  x_N, position_N, weight_N = score.T
   if weight_N.sum() < 1e-3:
     return _panning_words(score)
   is_loud_N = weight_N > 0.1 * weight_N.max()
-  visible, found = (_span(values_N[is_loud_N]) for values_N in (x_N, place_N))
-  return f'{_panning_words(score)}, in the picture {visible}, in the sound {found} (-1 left, 1 right)'
+  visible, found = (_span(values_N[is_loud_N]) for values_N in (x_N, position_N))
+  return f'{_panning_words(score)}, in the frames {visible}, in the sound {found} (-1 left, 1 right)'
 
 
 def _span(values_N: np.ndarray) -> str:

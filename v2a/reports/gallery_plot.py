@@ -38,10 +38,10 @@ def no_glyph_warnings() -> Generator[None]:
 
 
 class _Layout:
-  """Places axes from the top of a figure down, in inches."""
+  """Positions axes from the top of a sheet down, in inches."""
 
   def __init__(self, height_in: float):
-    self.figure = mpl_figure.Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=BACKGROUND_COLOR)
+    self.sheet = mpl_figure.Figure(figsize=(WIDTH_IN, height_in), dpi=DPI, facecolor=BACKGROUND_COLOR)
     self._height_in = height_in
     self._top_in = 0.0
 
@@ -52,7 +52,7 @@ class _Layout:
   def text(self, words: str, size: float, colour: str, **more) -> None:
     """Writes a line at the left margin."""
     y = 1.0 - self._top_in / self._height_in
-    self.figure.text(
+    self.sheet.text(
       MARGIN_IN / WIDTH_IN, y, words, size=size, color=colour, va='top', parse_math=False, **more
     )
 
@@ -65,7 +65,7 @@ class _Layout:
       1 - 2 * MARGIN_IN / WIDTH_IN,
       height_in / self._height_in,
     )
-    axes = self.figure.add_axes(box, facecolor=BACKGROUND_COLOR)
+    axes = self.sheet.add_axes(box, facecolor=BACKGROUND_COLOR)
     axes.set_xlim(0.0, duration_s)
     axes.set_xticks([])
     axes.set_yticks([])
@@ -176,4 +176,4 @@ def write(
   for entry, samples in zip(entries, chosen):
     _entry(layout, entry, samples)
   with files.atomic_write(path) as partial, no_glyph_warnings():
-    backend_agg.FigureCanvasAgg(layout.figure).print_png(str(partial), metadata={'Software': files.MARK})
+    backend_agg.FigureCanvasAgg(layout.sheet).print_png(str(partial), metadata={'Software': files.MARK})

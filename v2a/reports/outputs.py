@@ -172,9 +172,9 @@ def publish(folder: pathlib.Path, stem: pathlib.Path, earlier: Iterable[pathlib.
   for name in new:
     if name != manifest:
       (folder / name).replace(stem.with_name(name))
-  kept = {_identity(path) for path in map(stem.with_name, new) if path.exists()}
+  current = {_identity(path) for path in map(stem.with_name, new) if path.exists()}
   for path in earlier:
-    if path.exists() and _identity(path) not in kept:
+    if path.exists() and _identity(path) not in current:
       path.unlink()
   (folder / manifest).replace(stem.with_name(manifest))
 

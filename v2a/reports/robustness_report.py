@@ -23,7 +23,7 @@ PLOTTED_METRICS = (
 
 
 def plotted_metrics(result: Mapping) -> list[str]:
-  """Returns the metrics of the table: those of PLOTTED_METRICS that the clean pictures have."""
+  """Returns the metrics of the table: those of PLOTTED_METRICS that the clean videos have."""
   return [name for name in PLOTTED_METRICS if name in result['clean']['synthetic']]
 
 
@@ -72,8 +72,8 @@ def plot(result: Mapping) -> mpl_figure.Figure:
     ticks = ['clean', *(f'{point["severity"]:g}' for point in found['points'])]
     for name in names:
       values = [point['synthetic'].get(name, {'value': None})['value'] for point in points]
-      places = [k for k, value in enumerate(values) if value is not None]
-      axis.plot(places, [values[k] for k in places], 'o-', markersize=4, linewidth=1.4, label=name)
+      positions = [k for k, value in enumerate(values) if value is not None]
+      axis.plot(positions, [values[k] for k in positions], 'o-', markersize=4, linewidth=1.4, label=name)
     axis.set_xticks(range(len(ticks)), ticks)
     axis.set_title(kind, color=example_plot.FOREGROUND_COLOR, fontsize=10)
     axis.set_xlabel(found['about'], color=example_plot.FOREGROUND_COLOR, fontsize=8)

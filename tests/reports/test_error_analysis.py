@@ -125,15 +125,21 @@ def test_materials_words_and_music_are_those_detected():
   )
   assert 'No impact, named wood.' in explain('material_accuracy', truth_of(0.5), FakeClassifiers())
   spoken = truth_of(scene='dialogue', transcript='Ba du')
-  assert "Transcript 'ba du', recognized 'ba'." in explain('word_error_rate', spoken, FakeClassifiers(detected_words=('ba',)))
+  assert "Transcript 'ba du', recognized 'ba'." in explain(
+    'word_error_rate', spoken, FakeClassifiers(detected_words=('ba',))
+  )
   assert 'recognized nothing' in explain('word_error_rate', spoken, FakeClassifiers())
   assert 'No music, the true sound has some' in explain('music_rate', truth_of(), FakeClassifiers())
-  assert 'in spite of the negative prompt' in explain('music_rate_negative', truth_of(), FakeClassifiers(is_music=True))
+  assert 'in spite of the negative prompt' in explain(
+    'music_rate_negative', truth_of(), FakeClassifiers(is_music=True)
+  )
 
 
 def test_a_nearly_constant_level_is_described():
   known = (0.5 + 0.095 * np.sin(np.arange(200) / 20)).tolist()
-  text = explain('envelope_correlation', truth_of(scene='rain', annotation='rain', envelope=known), FakeClassifiers())
+  text = explain(
+    'envelope_correlation', truth_of(scene='rain', annotation='rain', envelope=known), FakeClassifiers()
+  )
   score = curves.correlate(curves.level(SOUND_NA, 200), np.array(known))
   assert f'level {score:.2f}, range of the true level only 0.19 of full scale' in text
 
@@ -147,7 +153,9 @@ def test_pitch_position_and_lips_are_measured():
   text = explain('pitch_correlation', engine, FakeClassifiers(), wave_NA=tone_NA)
   assert 'true pitch 80 to 160 Hz, generated 100 to 10' in text
   is_blow_N = (time_N > 0.5) & (time_N < 0.6)
-  text = explain('panning_correlation', truth_of(0.5, 1.0), FakeClassifiers(), wave_NA=tone_NA * is_blow_N[:, None])
+  text = explain(
+    'panning_correlation', truth_of(0.5, 1.0), FakeClassifiers(), wave_NA=tone_NA * is_blow_N[:, None]
+  )
   assert '1.00 off on average, in the frames at 0.00, in the sound at -1.00' in text
   mouth_J = np.exp(-((np.arange(200) - 80) ** 2) / 50)
   late_N = np.interp(time_N, np.arange(200) / 100 + 0.2, mouth_J)
@@ -164,13 +172,20 @@ def test_silence_is_stated():
 
 
 def test_the_codec_comes_first_where_it_fails_likewise():
-  truth, classifiers = truth_of(0.5, 1.0, 1.1, 1.5, has_wind=True), FakeClassifiers(onsets_s=(0.5, 1.0), is_music=True)
+  truth, classifiers = (
+    truth_of(0.5, 1.0, 1.1, 1.5, has_wind=True),
+    FakeClassifiers(onsets_s=(0.5, 1.0), is_music=True),
+  )
   assert 'codec' in explain('onset_f1', truth, classifiers, ceiling=(3, 4, 3))
   assert 'codec' not in explain('onset_f1', truth, classifiers, ceiling=(4, 4, 4))
   # Extra onsets of the codec do not explain missed impacts.
   assert 'codec' not in explain('onset_f1', truth, classifiers, ceiling=(4, 4, 9))
-  assert 'codec' in explain('material_accuracy', truth, FakeClassifiers(detected_material='metal'), ceiling=(0.0,))
-  assert 'codec' not in explain('material_accuracy', truth, FakeClassifiers(detected_material='metal'), ceiling=(1.0,))
+  assert 'codec' in explain(
+    'material_accuracy', truth, FakeClassifiers(detected_material='metal'), ceiling=(0.0,)
+  )
+  assert 'codec' not in explain(
+    'material_accuracy', truth, FakeClassifiers(detected_material='metal'), ceiling=(1.0,)
+  )
 
 
 def test_undetermined_sound_comes_second():

@@ -65,6 +65,21 @@ class Example:
   paired_variant: Callable[[str], FramePair] | None
   video: pathlib.Path | None = None
 
+  def corrupted_frames(self, corruption: str) -> FramePair:
+    """Returns the frames of a paired variant, or the clean ones.
+
+    Args:
+      corruption: 'clean', or that of a paired variant.
+
+    Raises:
+      ValueError: the example has no paired variants.
+    """
+    if corruption == 'clean':
+      return self.frames
+    if self.paired_variant is None:
+      raise ValueError(f'example {self.name!r} has no paired variants; got corruption={corruption!r}.')
+    return self.paired_variant(corruption)
+
 
 def generation_inputs(
   example: Example, corruption: str, negative_text: str, seed: int, has_caption: bool = True
@@ -81,12 +96,7 @@ def generation_inputs(
   Raises:
     ValueError: the example has no paired variants.
   """
-  if corruption == 'clean':
-    semantic_frame_MYX3, sync_frame_LYX3 = example.frames
-  elif example.paired_variant is None:
-    raise ValueError(f'example {example.name!r} has no paired variants; got corruption={corruption!r}.')
-  else:
-    semantic_frame_MYX3, sync_frame_LYX3 = example.paired_variant(corruption)
+  semantic_frame_MYX3, sync_frame_LYX3 = example.corrupted_frames(corruption)
   return GenerationInputs(
     semantic_frame_MYX3,
     sync_frame_LYX3,

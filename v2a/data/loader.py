@@ -164,11 +164,11 @@ class Batches:
   def __len__(self) -> int:
     return self._num_steps
 
-  def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     parts = []
     for row in self._rows:
-      rng = np.random.default_rng((self._seed, step, row))
-      record = self._order[step * self._batch_size + row]
+      rng = np.random.default_rng((self._seed, index, row))
+      record = self._order[index * self._batch_size + row]
       assert record is not None  # nothing is filtered out
       parts.append(self._task.collate([record], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
@@ -218,8 +218,8 @@ def to_devices(
   def whole(value: np.ndarray) -> jax.Array:
     shape = (batch_size, *value.shape[1:])
 
-    def part(index: tuple) -> np.ndarray:
-      begin, end, _ = index[0].indices(batch_size)
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+      begin, end, _ = (slice(None) if index is None else index[0]).indices(batch_size)
       return value[position[begin] : position[begin] + end - begin]
 
     return jax.make_array_from_callback(shape, sharding, part)

@@ -254,4 +254,4 @@ def _template() -> av.container.InputContainer:
     output.mux(stream.encode(av.VideoFrame(16, 16, 'yuv420p')))
     output.mux(stream.encode(None))
   buffer.seek(0)
-  return av.open(buffer)
+  return av.open(buffer, 'r')

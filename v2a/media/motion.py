@@ -23,10 +23,10 @@ def curve(frame_LYX3: np.ndarray, frame_index_L: np.ndarray | None = None) -> np
   shapes.check(frame_LYX3=frame_LYX3)
   if not frame_LYX3.size:
     raise ValueError(f'motion needs at least one frame; got shape {frame_LYX3.shape}.')
-  frame_index_L = range(len(frame_LYX3)) if frame_index_L is None else frame_index_L
-  motion_L = np.zeros(len(frame_index_L))
-  for index in range(1, len(frame_index_L)):
-    frame_YX3, previous_YX3 = frame_LYX3[frame_index_L[index]], frame_LYX3[frame_index_L[index - 1]]
+  used_L = np.arange(len(frame_LYX3)) if frame_index_L is None else frame_index_L
+  motion_L = np.zeros(len(used_L))
+  for index in range(1, len(used_L)):
+    frame_YX3, previous_YX3 = frame_LYX3[used_L[index]], frame_LYX3[used_L[index - 1]]
     # float32 represents differences of integers exactly; their sum needs float64.
     change_YX3 = np.subtract(frame_YX3, previous_YX3, dtype=np.float32)
     motion_L[index] = np.abs(change_YX3).mean(dtype=np.float64)

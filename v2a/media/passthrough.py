@@ -256,6 +256,7 @@ def packets(
       shifted_s = _shift(packet, shift_s, segment.duration_s)
       if shifted_s is None:
         continue
+      assert packet.pts is not None and packet.dts is not None  # set by _shift
       index = packet.stream.index
       if packet.dts <= last_dts.get(index, packet.dts - 1):
         packet.dts = last_dts[index] + 1

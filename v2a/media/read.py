@@ -27,7 +27,7 @@ _CHUNK_FRAMES = 64
 _SEEK_FROM_S = 2.0
 # (start of a frame, start of the segment, rounding error of the container), in seconds on the container's
 # clock -> number of requested frames before that frame.
-_Due = Callable[[fractions.Fraction, fractions.Fraction, fractions.Fraction], float]
+_Due = Callable[[fractions.Fraction, fractions.Fraction, fractions.Fraction], float | fractions.Fraction]
 
 
 def frames(
@@ -138,14 +138,15 @@ def iterate_full_size_frames(path: str | os.PathLike, fps: float, num_frames: in
   Raises:
     MediaError: the file cannot be read, or has no video.
   """
-  frame_YX3, previous, orient = None, None, orientation.UPRIGHT
+  frame_YX3, previous, orient = np.empty((0, 0, 3), np.uint8), None, orientation.UPRIGHT
   for frame in _shown(pathlib.Path(path), _on_rounded_grid(fps), 0.0, num_frames):
-    if frame is not previous and isinstance(frame, np.ndarray):
-      frame_YX3, previous = frame, frame
-    elif frame is not previous:
-      if previous is None:
-        orient = orientation.from_frame(frame)
-      frame_YX3, previous = orient.apply(frame.to_ndarray(format='rgb24')), frame
+    if frame is not previous:
+      if isinstance(frame, np.ndarray):
+        frame_YX3 = frame
+      else:
+        orient = orientation.from_frame(frame) if previous is None else orient
+        frame_YX3 = orient.apply(frame.to_ndarray(format='rgb24'))
+      previous = frame
     yield frame_YX3
 
 
@@ -214,12 +215,13 @@ def _chunks(
   for index, frame in enumerate(shown):
     if chunk_LYX3 is None:
       chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
-    if frame is not previous and isinstance(frame, np.ndarray):
-      square_YX3, previous = stills.resize_square(frame, size), frame
-    elif frame is not previous:
-      if previous is None:
-        orient = orientation.from_frame(frame)
-      square_YX3, previous = orient.apply(_square(reformatter, frame, size)), frame
+    if frame is not previous:
+      if isinstance(frame, np.ndarray):
+        square_YX3 = stills.resize_square(frame, size)
+      else:
+        orient = orientation.from_frame(frame) if previous is None else orient
+        square_YX3 = orient.apply(_square(reformatter, frame, size))
+      previous = frame
     chunk_LYX3[filled] = square_YX3
     filled += 1
     if filled == len(chunk_LYX3):

@@ -97,7 +97,7 @@ def packets(
 def _encoded(segment: remux.Segment, codec: av.VideoCodecContext) -> Iterator[av.Packet]:
   previous_YX3 = frame = None
   for time_s, image_YX3 in _changes(segment):
-    if image_YX3 is not previous_YX3:
+    if frame is None or image_YX3 is not previous_YX3:
       frame, previous_YX3 = _converted(image_YX3, codec), image_YX3
     frame.pts = round(time_s / TICK_S)
     yield from codec.encode(frame)
@@ -125,6 +125,8 @@ def _changes(segment: remux.Segment) -> Iterator[tuple[fractions.Fraction, np.nd
     if begin_s > time_s and current_YX3 is not None:
       yield time_s, current_YX3
     time_s, current_YX3 = max(fractions.Fraction(0), begin_s), image_YX3
+  if current_YX3 is None:
+    raise errors.MediaError(f'{segment.info.path}: no frame can be decoded.')
   while time_s < segment.duration_s:
     yield time_s, current_YX3
     time_s += _STILL_S

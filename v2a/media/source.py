@@ -302,7 +302,7 @@ def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
     context = stream.codec_context
     return fractions.Fraction(context.frame_size or 1024, context.sample_rate or 48000)
   rate = stream.average_rate or stream.guessed_rate
-  return 1 / rate if rate else fractions.Fraction(1, 25)
+  return fractions.Fraction(1) / rate if rate else fractions.Fraction(1, 25)
 
 
 def rounding_s(stream: av.stream.Stream) -> fractions.Fraction:

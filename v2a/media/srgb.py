@@ -32,7 +32,9 @@ def convert(image: Image.Image, size: tuple[int, int]) -> Image.Image:
   icc = image.info.get('icc_profile')
   transform = _transform(icc, small.mode) if icc else None
   if transform is not None:
-    return ImageCms.applyTransform(small, transform)
+    converted = ImageCms.applyTransform(small, transform)
+    assert converted is not None  # only with inPlace
+    return converted
   return small.convert('RGB')
 
 

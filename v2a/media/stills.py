@@ -143,16 +143,18 @@ def inspect(path: str | os.PathLike) -> Info:
 def _inspected(path: pathlib.Path, size_bytes: int, modified_ns: int) -> Info:
   """Returns the Info of a file; cached, because decoding animations is slow."""
   del size_bytes, modified_ns  # They are part of the cache key.
-  num_frames, duration_s, info, is_transparent = 0, fractions.Fraction(0), None, False
+  num_frames, duration_s, first, is_transparent = 0, fractions.Fraction(0), None, False
   for name, image, length_s in _frames(path):
-    if info is None:
+    if first is None:
       rotation_deg = _ORIENTATIONS.get(_orientation(image), (None, 0))[1]
       width, height = _full_size(image)
-      info = (name, *((height, width) if rotation_deg in (90, 270) else (width, height)), rotation_deg)
+      width, height = (height, width) if rotation_deg in (90, 270) else (width, height)
+      first = name, width, height, rotation_deg
     num_frames, duration_s = num_frames + 1, duration_s + length_s
     with _media_errors(path):
       is_transparent = is_transparent or srgb.is_transparent(image)
-  return Info(*info, num_frames, duration_s, is_transparent)
+  assert first is not None  # _frames raises where there is no frame
+  return Info(*first, num_frames, duration_s, is_transparent)
 
 
 def frames(path: str | os.PathLike) -> Iterator[tuple[fractions.Fraction, fractions.Fraction, np.ndarray]]:
@@ -208,12 +210,16 @@ def _frames(path: pathlib.Path) -> Iterator[tuple[str, Image.Image, fractions.Fr
     if image.width * image.height > MAX_PIXELS:
       raise too_large(path, *image.size)
     with _media_errors(path):
-      if name == 'tiff' and (image.tag_v2.get(_SUBFILE_TAG, 0) & 1 or _DNG_TAG in image.tag_v2):
+      is_tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+      if is_tiff and (image.tag_v2.get(_SUBFILE_TAG, 0) & 1 or _DNG_TAG in image.tag_v2):
         raise errors.MediaError(f'{path}: is a raw camera file; wanted an image converted from it.')
       if name == 'jpeg':
         _draft(image)
       # The default image of an APNG is for viewers without support for animations.
-      first, last = int(getattr(image, 'default_image', False)), image.n_frames if name in _ANIMATED else 1
+      first, last = (
+        int(getattr(image, 'default_image', False)),
+        getattr(image, 'n_frames', 1) if name in _ANIMATED else 1,
+      )
       is_animated = last - first > 1
     end_ms, size = fractions.Fraction(0), None
     for index in range(first, last) if is_animated else (0,):

@@ -249,7 +249,7 @@ def _material_description(wave_NA: np.ndarray, truth: dict, classifiers: classif
 
 
 def _panning_error(score: Score) -> float:
-  x_N, position_N, weight_N = score.T
+  x_N, position_N, weight_N = np.asarray(score).T
   # As in synthetic.combine_panning: silence has no position.
   if weight_N.sum() < 1e-3:
     return 1.0
@@ -258,7 +258,7 @@ def _panning_error(score: Score) -> float:
 
 
 def _panning_words(score: Score) -> str:
-  x_N, position_N, weight_N = score.T
+  x_N, position_N, weight_N = np.asarray(score).T
   if weight_N.sum() < 1e-3:
     return 'silence at the events'
   return f'{weight_N @ np.abs(position_N - x_N) / weight_N.sum():.2f} off on average'
@@ -266,7 +266,9 @@ def _panning_words(score: Score) -> str:
 
 def _panning_description(wave_NA: np.ndarray, truth: dict, classifiers: classifiers_lib.Classifiers) -> str:
   score = synthetic.panning_score(wave_NA, truth, classifiers)
-  x_N, position_N, weight_N = score.T
+  if score is None:
+    return 'no position of a sound is known'
+  x_N, position_N, weight_N = np.asarray(score).T
   if weight_N.sum() < 1e-3:
     return _panning_words(score)
   is_loud_N = weight_N > 0.1 * weight_N.max()
@@ -314,7 +316,7 @@ def _correlation_words(score: Score) -> str:
   return f'correlation {score[0]:.2f}'
 
 
-_KINDS = {
+_KINDS: dict[synthetic.Measure, _Kind] = {
   synthetic.onset_score: _Kind(lambda score: 1.0 - onsets.f1(*score), _onset_words, _onset_description),
   synthetic.envelope_score: _Kind(_correlation_error, _correlation_words, _envelope_description),
   synthetic.pitch_score: _Kind(_correlation_error, _correlation_words, _pitch_description),

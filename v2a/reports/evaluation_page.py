@@ -73,15 +73,12 @@ def worst_scores(
 ) -> list[evaluator.ClipScore]:
   """Returns the scores that are not perfect, the worst first; equals take turns by scene."""
   rank = {i: k for indices in example_plot.by_scene(examples).values() for k, i in enumerate(indices)}
-  faulty = [
-    score
-    for score in scores
-    if score.value is not None and error_analysis.score_error(metric, score.value) > 0
-  ]
-  return sorted(
-    faulty,
-    key=lambda score: (-error_analysis.score_error(metric, score.value), rank[score.index], score.index),
-  )
+  faulty = []
+  for score in scores:
+    error = 0.0 if score.value is None else error_analysis.score_error(metric, score.value)
+    if error > 0:
+      faulty.append((-error, rank[score.index], score.index, score))
+  return [score for *_, score in sorted(faulty, key=lambda row: row[:3])]
 
 
 def write(
@@ -225,11 +222,9 @@ def _scene(
   for i in indices:
     sounds = example_plot.waves(eval_result, examples, i)
     alt = f'{examples[i].name}: motion, and spectrograms of {", ".join(sounds)}'
-    played = {'model': eval_result.sounds[i], 'truth': eval_result.references[i].sound}
+    played = {'model': eval_result.sounds[i], 'truth': eval_result.references[i].true_sound}
     elements = ''.join(
-      _labelled(label, media.player(examples[i], sound, label))
-      for label, sound in played.items()
-      if sound is not None
+      _labelled(label, media.player(examples[i], sound, label)) for label, sound in played.items()
     )
     cards.append(
       f'<figure id="clip-{i}"><div class="players">{elements}</div>{_plot(examples[i], sounds, alt)}'
@@ -301,6 +296,7 @@ def _worst_card(
   examples: Sequence[examples_lib.Example],
   media: players.Writer,
 ) -> str:
+  assert score.value is not None  # by worst_scores
   example, clean = examples[score.index], None
   if metric.relative_to:
     same = (other.value for other in eval_result.scores[metric.relative_to] if other.index == score.index)
@@ -313,7 +309,7 @@ def _worst_card(
   )
   name, frame_LYX3 = 'model', None
   if variant.corruption != 'clean':
-    name, frame_LYX3 = variant.corruption, example.paired_variant(variant.corruption)[1]
+    name, frame_LYX3 = variant.corruption, example.corrupted_frames(variant.corruption)[1]
   elif variant.negative_text:
     name = f'no {variant.negative_text}'
   alt = f'{example.name}: motion, and spectrogram of the soundtrack'

@@ -50,7 +50,7 @@ def waves(
   """
   sounds = eval_result.sounds
   shown = (
-    eval_result.references[index].sound,
+    eval_result.references[index].true_sound,
     eval_result.codec_sounds[index],
     sounds[index],
     sounds[floor_index(examples, index)],

@@ -185,12 +185,9 @@ def _frames(
   example: examples_lib.Example, corruption: str, duration_s: fractions.Fraction
 ) -> Iterator[preview.TimedFrame] | None:
   """Returns the frames of a clip, those of its file where there is one; None where there are none."""
-  if corruption != 'clean' and example.paired_variant is not None:
-    frame_LYX3 = example.paired_variant(corruption)[1]
-  elif example.video is not None:
+  if corruption == 'clean' and example.video is not None:
     return preview.read_frames(example.video, duration_s)
-  else:
-    frame_LYX3 = example.frames[1]
+  frame_LYX3 = example.corrupted_frames(corruption)[1]
   # Zeros stand for the frames of a record without video.
   return preview.array_frames(frame_LYX3, len(frame_LYX3) / duration_s) if frame_LYX3.any() else None
 

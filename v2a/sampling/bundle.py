@@ -101,7 +101,7 @@ class Bundle:
     """Number of batch shards; the number of batch slots must be a multiple of it."""
     return mesh_lib.num_batch_shards(self.mesh)
 
-  def generator(self, name: str | None = None) -> samplers.FlowSampler | samplers.TokenSampler:
+  def generator(self, name: str | None = None) -> samplers.Sampler:
     """Returns a generator; None for the first.
 
     Raises:
@@ -163,8 +163,8 @@ class Bundle:
     new = weights.unflatten(arrays, state, f'{self.name}/{part}')
     self._parts[part] = graph, jax.device_put(new, sharding)
 
-  def merge(self, part: str, state: Any) -> nnx.Module:
-    """Returns a part as a module, from its (traced) state."""
+  def merge(self, part: str, state: Any) -> Any:
+    """Returns a part as a module, whose class depends on the part, from its (traced) state."""
     return nnx.merge(self._part(part)[0], state)
 
   def _compiled(self, part: str, run: Callable) -> Callable:

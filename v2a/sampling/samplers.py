@@ -11,6 +11,7 @@ fold_in(fold_in(key(seed), i), block), tokens from such a key of their window's 
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import functools
 
 import jax
@@ -103,11 +104,13 @@ class FlowSampler:
     return samplers.sample(predict, noise_BTC, solver=solver, num_steps=steps, timestep_shift=timestep_shift)
 
 
-class TokenSampler:
-  """Samples tokens autoregressively: `autoregressive.sampling.sample`. See FlowSampler."""
+_LOGIT_SETTINGS = ('temperature', 'top_k', 'top_p')
 
-  name, codec = 'tokens', 'codec_rvq'
-  request_settings, config_settings = ('temperature', 'top_k', 'top_p'), ()
+
+class _CodeSampler:
+  """What samplers of codes share. See FlowSampler."""
+
+  codec = 'codec_rvq'
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.config, self.spec = c, schema.clip_spec(c)
@@ -126,6 +129,13 @@ class TokenSampler:
       'sample_B': np.asarray(samples, np.int32),
       'block_B': block_B,
     }
+
+
+class TokenSampler(_CodeSampler):
+  """Samples tokens autoregressively: `autoregressive.sampling.sample`. See FlowSampler."""
+
+  name = 'tokens'
+  request_settings, config_settings = _LOGIT_SETTINGS, ()
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated by each branch; with its KV cache, a step at a time."""
@@ -170,14 +180,11 @@ class TokenSampler:
     return patterns.revert(code_BSK, delays)
 
 
-class MaskedSampler(TokenSampler):
+class MaskedSampler(_CodeSampler):
   """Samples all tokens in parallel by masked decoding: `sampling.decode_masked`. See FlowSampler."""
 
-  name, request_settings, config_settings = (
-    'masked',
-    ('steps', *TokenSampler.request_settings),
-    ('choice_temperature',),
-  )
+  name = 'masked'
+  request_settings, config_settings = ('steps', *_LOGIT_SETTINGS), ('choice_temperature',)
 
   def num_evaluations(self, settings: Mapping) -> int:
     """Returns how often the network is evaluated, by each branch."""
@@ -212,8 +219,11 @@ class MaskedSampler(TokenSampler):
     )
 
 
+Sampler = FlowSampler | TokenSampler | MaskedSampler
 # In order of preference of a model that has several.
-GENERATORS = {kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)}
+GENERATORS: dict[str, type[Sampler]] = {
+  kind.name: kind for kind in (FlowSampler, TokenSampler, MaskedSampler)
+}
 
 
 def conditions(
@@ -236,7 +246,7 @@ def conditions(
       text_BUD, text_mask_BU = network.conditioner.encode_text(
         inputs['negative_byte_BU'], inputs['negative_length_B']
       )
-      condition = condition.replace(text_BUD=text_BUD, text_mask_BU=text_mask_BU)
+      condition = dataclasses.replace(condition, text_BUD=text_BUD, text_mask_BU=text_mask_BU)
     found.append(condition)
   return condition_lib.concatenate(found)
 

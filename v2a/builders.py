@@ -206,7 +206,7 @@ class SyncModel(nnx.Module):
     return x_BSD / jnp.sqrt(jnp.sum(jnp.square(x_BSD), axis=-1, keepdims=True) + 1e-6)
 
   def similarity(self, sync_frame_BLYX3: jax.Array, latent_BTC: jax.Array) -> jax.Array:
-    """Returns the mean cosine similarity of video and audio (B) over all segments, in [-1, 1]."""
+    """Returns the mean cosine similarity of video and audio (B) over all segments, used for ranking."""
     return jnp.mean(jnp.sum(self.embed_video(sync_frame_BLYX3) * self.embed_audio(latent_BTC), -1), -1)
 
 

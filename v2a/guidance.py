@@ -6,8 +6,8 @@ where v is what a network predicts (a velocity in diffusion, logits of tokens), 
 g acts on all of them at once and g_m on modality m alone (video, text, transcript). A negative prompt takes
 the place of the text in `none` and in `c without text`: the model is led away from it. A term whose scale
 is 1, or whose modality was not given, is not evaluated; with all scales 1 a step costs a single evaluation.
-Ho and Salimans 2022, arXiv 2207.12598, eq. 6; Brooks et al. 2023, arXiv 2211.09800, eq. 3 for one scale per
-modality.
+Ho and Salimans 2022, arXiv 2207.12598, eq. 6; one scale per modality after Brooks et al. 2023,
+arXiv 2211.09800, eq. 3, which nests the conditions; here each modality is left out on its own.
 
 The evaluations of eq. 1 are called branches. They are batched: a batch of B rows becomes one of G * B rows,
 branch by branch, the conditional one first.

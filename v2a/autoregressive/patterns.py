@@ -1,4 +1,4 @@
-"""Codebook patterns: which tokens are predicted in the same step.
+"""Codebook patterns, such as the delay pattern: which tokens are predicted in the same step.
 
 Codebook k is delayed by delays[k] steps: pattern step s holds, of codebook k, the token of step
 s - delays[k], or padding where the clip has no such step.

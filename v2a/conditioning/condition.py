@@ -163,7 +163,7 @@ class Conditioner(nnx.Module):
   def drop(
     self, condition: Condition, keep_video_B: jax.Array, keep_text_B: jax.Array, keep_transcript_B: jax.Array
   ) -> Condition:
-    """Returns the condition with null embeddings in place of modalities that are not kept.
+    """Condition dropout: returns the condition with null embeddings for modalities that are not kept.
 
     Args:
       condition: of a batch.

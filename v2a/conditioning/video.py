@@ -1,4 +1,4 @@
-"""Video encoders: semantic features (what is in the frames) and sync features (motion, at a higher rate)."""
+"""Video encoders: semantic encoder (what is in the frames) and sync encoder (motion, at a higher rate)."""
 
 from flax import nnx
 import jax

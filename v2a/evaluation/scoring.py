@@ -1,8 +1,8 @@
 """Computes the metrics of soundtracks: scores, and the entries of a report.
 
   value    of the soundtracks of a system
-  floor    mismatched-condition baseline: of the soundtracks of other examples, see metric.Floor
-  ceiling  codec upper bound: of the true sounds through the system's codec
+  floor    mismatched-condition baseline: each example scored with the soundtrack of another, see metric.Floor
+  ceiling  codec upper bound: of the ground-truth audio after encoding and decoding by the system's codec
   shifted  time-shifted floor of onset metrics: of the same soundtracks, with the known onsets shifted
            circularly by multiples of 1 / (NUM_SHIFTS + 1) of the clip
 
@@ -78,7 +78,11 @@ def select(metric: metric_lib.Metric, references: Sequence[metric_lib.Reference]
 def floor_indices(
   metric: metric_lib.Metric, references: Sequence[metric_lib.Reference], selected: list[int]
 ) -> list[int] | None:
-  """Returns for each selected example the index of the one whose soundtrack is its floor, or None."""
+  """Returns for each selected example that whose soundtrack is its mismatched baseline; None for no floor.
+
+  The baseline of an example is the next selected one, the first for the last; that of music metrics are
+  examples without music.
+  """
   if metric.floor == 'none':
     return None
   if metric.floor == 'without_music':
@@ -135,8 +139,9 @@ def score_metric(
     references: of the examples.
     selected: the examples that the metric selects.
     value: the soundtracks of the metric's variant; None where they are not available.
-    clean: those of clean video, for the floor where `value` lacks the other example.
-    ceiling: the true sounds through the codec; None for no ceiling.
+    clean: the soundtracks of clean video. They are the floor where `value` lacks the soundtrack of another
+      example.
+    ceiling: the ground-truth audio after the codec; None for no ceiling.
     unavailable_reason: why `value` is not available.
     shifted: the soundtracks of clean video with each of `shift_references`.
   """
@@ -160,7 +165,7 @@ def score_metric(
 def observed_scores(
   metric: metric_lib.Metric, scores: MetricScores, denominator: MetricScores | None = None
 ) -> dict[str, bootstrap.ObservedScores]:
-  """Returns the observed scores of those of value, floor, ceiling and shifted floor that are available.
+  """Returns observed scores by kind (value, floor, ceiling, shifted floor), where there are any.
 
   Args:
     metric: the metric.
@@ -228,7 +233,7 @@ def _reason(metric: metric_lib.Metric, scores: MetricScores, observed: Mapping, 
     observed['value'].value()
   except metric_lib.NotComputableError as error:
     return f'not computed: {error}'
-  return f'too little to combine, or nothing to divide by, in {len(valid)} clips'
+  return f'undefined for these {len(valid)} clips (too few events, or a denominator of zero)'
 
 
 Entries = dict[str, dict[str, dict]]

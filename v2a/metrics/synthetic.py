@@ -28,8 +28,8 @@ MUSIC_SCENES = ('keys', 'score')
 
 # Clarity of curves.pitch above which a frame has a pitch.
 MIN_CLARITY = 0.15
-# Square root of the energy at an event, in samples at spectra.RATE_HZ, below which it counts as silent: that
-# of 1 % of the events of true sounds.
+# Square root of the energy at an event, in samples at spectra.RATE_HZ, below which it counts as silent: the
+# first percentile over events of ground-truth audio.
 MIN_PANNING_WEIGHT = 0.01
 
 # A few numbers per clip; an array with a row per event where a clip has several.
@@ -76,7 +76,7 @@ class SyntheticMetric(metric.Metric):
 
 
 def onset_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score:
-  """Returns the numbers of matched, known and detected onsets; those of invisible impacts do not count."""
+  """Returns numbers of matched, reference and detected onsets; those of invisible impacts do not count."""
   detected_s = classifiers.onsets(wave_NA)
   known_s = np.array(sorted(event['time_s'] for event in truth['events'] if event['visible']))
   invisible_s = np.array(sorted(event['time_s'] for event in truth['events'] if not event['visible']))
@@ -109,9 +109,9 @@ def envelope_score(
 def pitch_score(
   wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers
 ) -> Score | None:
-  """Returns the correlation of log pitch over voiced frames, times the share of voiced frames.
+  """Returns the correlation of log pitch over voiced frames, times the recall of voiced frames.
 
-  The share is that of the frames with a known pitch, and penalizes missing sound.
+  The recall is over the frames with a reference pitch, and penalizes missing sound.
   """
   del classifiers
   known_J = np.array([hz or 0.0 for hz in truth['pitch_hz']], np.float64)
@@ -164,7 +164,7 @@ def panning_score(
 
 
 def combine_panning(scores: Sequence[Score]) -> float | None:
-  """Returns the weighted correlation of true and stereo position over all clips, times the audible share.
+  """Returns the weighted correlation of true and stereo position, times the share of audible events.
 
   Silence has no weight in the correlation; the share of rows with at least MIN_PANNING_WEIGHT penalizes
   missing sound.
@@ -196,7 +196,7 @@ def combine_ratio(scores: Sequence[Score]) -> float | None:
 
 
 def lip_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_lib.Classifiers) -> Score | None:
-  """Returns the absolute lag of level and mouth opening in milliseconds, by cross-correlation."""
+  """Returns the absolute audio-video offset of level and mouth opening in ms, by cross-correlation."""
   del classifiers
   mouth_J = np.asarray(truth['mouth'], np.float64)
   if np.ptp(mouth_J) < 0.05:

@@ -1,9 +1,9 @@
 """An evaluation as one web page.
 
-For every scene its clips, each with players (`players`), a plot (`example_plot`) and its scores in words, and
-for every metric the clips with the worst scores, each with its likely cause (`error_analysis`). Style and
-images are inside, videos and sounds in a folder beside the page; nothing is loaded from elsewhere, and no
-script runs.
+The page shows the clips of each scene, with players (`players`), a plot (`example_plot`) and scores; and for
+each metric the clips with the worst scores, with their likely cause (`error_analysis`). Style and images are
+inlined, videos and audio are in a folder beside the page; nothing is loaded from elsewhere, and there are no
+scripts.
 """
 
 import base64
@@ -39,9 +39,9 @@ _WIDTH_IN, _CURVE_IN, _ROW_IN, _DPI = 4.8, 0.62, 0.78, 100
 _LEFT_IN, _RIGHT_IN, _TOP_IN, _BOTTOM_IN, _GAP_IN = 0.24, 0.08, 0.05, 0.22, 0.05
 _QUALITY = 50
 _WORST_LEAD = (
-  'The soundtrack that was scored, with the frames that it was generated for and their motion: for '
-  'corruptions and the negative prompt those of that variant. The cause is the first of a fixed list that '
-  'applies to the clip; it is not proven.'
+  'Each card has the soundtrack that was scored, the frames that it was generated for, and their motion. '
+  'Metrics of a corruption or of the negative prompt show the soundtrack of that variant. '
+  'The cause is the first of a fixed list that applies to the clip; it is not proven.'
 )
 _BOUNDS = (
   'Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
@@ -71,7 +71,7 @@ def worst_scores(
   scores: Sequence[evaluator.ClipScore],
   examples: Sequence[examples_lib.Example],
 ) -> list[evaluator.ClipScore]:
-  """Returns the scores that are not perfect, the worst first; equals take turns by scene."""
+  """Returns the scores that are not perfect, the worst first; ties alternate between scenes."""
   rank = {i: k for indices in example_plot.by_scene(examples).values() for k, i in enumerate(indices)}
   faulty = []
   for score in scores:
@@ -87,7 +87,7 @@ def write(
   examples: Sequence[examples_lib.Example],
   command: str,
 ) -> None:
-  """Writes the page and what it plays; they appear under their names only when they are complete.
+  """Writes the page and its media files, atomically: they appear under their names when they are complete.
 
   Args:
     path: the file to write.
@@ -170,7 +170,7 @@ def _table(entries: Mapping[str, dict]) -> str:
 
 
 def _optional(key: str) -> Callable[[Mapping], str]:
-  """Returns what formats a value of an entry, '' where there is none."""
+  """Returns a formatter of a value of an entry; a missing value gives ''."""
   return lambda entry: '' if entry.get(key) is None else metric_text.format_value(entry[key])
 
 
@@ -328,7 +328,7 @@ def _plot(
   alt: str,
   frame_LYX3: np.ndarray | None = None,
 ) -> str:
-  """Returns an image element. The layout is fixed: finding one for every clip would take longest of all."""
+  """Returns an image element. The layout is fixed, since computing it takes longer than plotting."""
   height_in = _TOP_IN + _CURVE_IN + len(sounds) * (_GAP_IN + _ROW_IN) + _BOTTOM_IN
   sheet = mpl_figure.Figure(figsize=(_WIDTH_IN, height_in), dpi=_DPI, facecolor=example_plot.BACKGROUND_COLOR)
   axes, top_in = [], height_in - _TOP_IN

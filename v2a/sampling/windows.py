@@ -1,4 +1,4 @@
-"""Windows of a clip of any length: where they begin, their words, and how the whole is decoded."""
+"""Windows of a clip of any length: their starts, their words, and decoding of the whole clip in chunks."""
 
 import math
 
@@ -13,7 +13,7 @@ FADE_S = 0.02
 
 
 def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]:
-  """Returns the first latent step of every window: all begin on blocks, and overlap by at least overlap_s.
+  """Returns the first latent step of each window, a multiple of a block; overlaps are overlap_s or more.
 
   Args:
     spec: of a window; see its latents_per_block.
@@ -43,7 +43,7 @@ def transcript_in_window(
     transcript: of the clip.
     start_s, end_s: the window; its end is left out.
     duration_s: of the clip.
-    times_s: of the words, on the window's clock; None spreads them evenly over the clip.
+    times_s: of the words, from the same origin as start_s and end_s; None spreads them evenly over the clip.
   """
   words = transcript.split()
   if times_s is None:
@@ -53,10 +53,10 @@ def transcript_in_window(
 
 
 def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np.ndarray:
-  """Returns wave_NA of latents or codes of any length, in memory that does not grow beyond the wave itself.
+  """Returns wave_NA of latents or codes of any length, in constant memory besides the waveform.
 
-  Pieces of DECODE_S seconds are decoded with CONTEXT_S of context on both sides; each continues the phases of
-  the piece before it, and is faded in within FADE_S.
+  Chunks of DECODE_S seconds are decoded with CONTEXT_S of context on both sides. Each chunk continues the
+  phases of the one before it, with a linear cross-fade of FADE_S.
 
   Args:
     model: with the codec.

@@ -1,6 +1,6 @@
 """The training loop.
 
-run             what a training works with, opened and checked
+run             the context of a training run: mesh, step, data, logger, checkpoints; opened and checked
 resuming        the state to start from
 metrics_reader  metrics to the host, one step late
 saving          when the state is saved, and where
@@ -51,7 +51,7 @@ def train(
       (`v2a.weights`).
     task: what is trained.
     evaluators: each `f(model, step) -> dict` of floats and of logger.AudioSummary and logger.ImageSummary,
-      given the averaged model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
+      given the EMA model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
       'evaluation/'.
     devices: None for all.
     executable_path: compiled step (see `compiled_step`), in place of compiling it; None for none.
@@ -87,13 +87,13 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
   batches = _batches(run, start)
   reader, profiler = metrics_reader.MetricsReader(run, start), profiler_lib.Profiler(run)
   leaves, tree = jax.tree.flatten(state)
-  del state  # the step consumes its leaves
+  del state  # the step donates the buffers of its leaves
   current_state = lambda: jax.tree.unflatten(tree, leaves)
   saver = saving.Saver(run, start)
   with contextlib.closing(batches), stopping.Signals() as signals:
     for step in range(start, training.num_steps):
-      # The order is fixed: evaluate(state) -> save(state, position, config) -> next batch -> step -> the
-      # previous step's metrics to the host (so that the device never waits) -> stop on what is not finite.
+      # The order is fixed: evaluate(state) -> save(state, step, config) -> next batch -> step -> metrics of
+      # the previous step to the host (so that the device never waits) -> stop if they are NaN or infinite.
       # After a signal, the save comes first: its sender may not wait for an evaluation, and stdout may block
       # or have lost its reader, so lines are printed after the save.
       received = signals.stop_signal(step)
@@ -120,7 +120,7 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
       begin_s = time.perf_counter()
       with jax.transfer_guard('disallow'):  # a transfer to the host would make the device wait
         leaves, metrics = run.step_fn(leaves, batch)
-      if is_compiling:  # the call returns once the step is compiled and started
+      if is_compiling:  # dispatch is asynchronous: the call returns once the step is compiled and started
         run.log.line(f'Compiled in {logger_lib.format_duration(time.perf_counter() - begin_s)}.')
       reader.push(step, metrics)
       run.watchdog.reset()
@@ -131,7 +131,7 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
 
 
 def _batches(run: run_lib.Run, start: int) -> grain.DatasetIterator[dict]:
-  """Returns the batches from step `start` on, put on the mesh ahead of their step."""
+  """Returns the batches from step `start` on, prefetched to the devices of the mesh."""
   training, data = run.c.training, run.c.data
   rows = loader.local_rows(run.mesh, training.batch_size)
   batches = loader.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)

@@ -71,7 +71,7 @@ class Conditioning:
     )
 
   def sample_random_inputs(self, batch: dict, key: jax.Array) -> dict[str, jax.Array]:
-    """Returns masks of the conditions that are not dropped."""
+    """Returns random masks for condition dropout: False drops a modality of a clip."""
     c, size = self.c.conditioning, batch['has_video_B'].shape
     shares = (c.drop_video, c.drop_text, c.drop_transcript)
     return {
@@ -80,6 +80,6 @@ class Conditioning:
     }
 
   def encode(self, model: builders.FlowModel | builders.TokensModel, batch: dict) -> condition.Condition:
-    """Returns the encoded conditions, with dropped ones replaced by their nulls."""
+    """Returns the encoded conditions, with dropped ones replaced by null embeddings."""
     encoded = model.conditioner(**{name: batch[name] for name in condition.INPUTS})
     return model.conditioner.drop(encoded, *(batch[name] for name in _KEEP_MASKS))

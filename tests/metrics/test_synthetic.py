@@ -54,4 +54,6 @@ def test_detected_onsets_of_invisible_impacts_do_not_count():
   # One impact excuses one onset, and none that is far from it.
   assert counts(0.5, 0.99, 1.01, 1.5) == (2, 2, 3)
   assert counts(0.5, 1.2, 1.5) == (2, 2, 3)
+  # A visible impact excuses none: the second onset at it is wrong.
+  assert counts(0.49, 0.51, 1.5) == (2, 2, 3)
   assert synthetic.combine_f1([counts(0.5, 1.0, 1.5)]) == 1.0

@@ -2,8 +2,9 @@
 
   python benchmarks/metric_order.py --clips clips [--seconds 4] [--metrics av_align onset_flux_f1]
 
-The systems return the true sound of each clip, the same delayed by 100 and by 300 ms (silence before it), the
-sound of the next clip, and white noise of the clip's level. Prints the value of each system in each metric
+The systems return the true sound of each clip, the same shifted circularly by 100 and by 300 ms (silence
+before a delayed sound would end in a step louder than any onset), the sound of the next clip, and white noise
+of the clip's level. Prints the value of each system in each metric
 that compares a soundtrack with the true sound or with the video, and the chance level of timing metrics: the
 true sound against onsets, or motion, at circularly shifted times. Clips without audible sound are left out.
 """
@@ -27,8 +28,8 @@ from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import signal_metrics
 
-DELAYS_S = 0.1, 0.3
-SYSTEMS = ('true', *(f'+{1000 * delay_s:.0f} ms' for delay_s in DELAYS_S), 'other clip', 'noise')
+SHIFTS_S = 0.1, 0.3
+SYSTEMS = ('true', *(f'+{1000 * shift_s:.0f} ms' for shift_s in SHIFTS_S), 'other clip', 'noise')
 SILENCE = 1e-4  # of full scale: audio with a lower peak counts as silent
 METRICS = tuple(
   name for name in registry.names(('signal',)) if isinstance(registry.get(name), signal_metrics.SignalMetric)
@@ -52,11 +53,6 @@ def read_references(folder: pathlib.Path, seconds: float) -> list[metric_lib.Ref
   return evaluator.make_references(found, spec.sample_rate_hz)
 
 
-def delay(wave_NA: np.ndarray, num_samples: int) -> np.ndarray:
-  """Returns a waveform of the same length that starts with silence."""
-  return np.concatenate([np.zeros_like(wave_NA[:num_samples]), wave_NA])[: len(wave_NA)]
-
-
 def make_sounds(true: Sequence[metric_lib.Sound]) -> dict[str, list[metric_lib.Sound]]:
   """Returns the soundtracks of each of SYSTEMS.
 
@@ -69,8 +65,10 @@ def make_sounds(true: Sequence[metric_lib.Sound]) -> dict[str, list[metric_lib.S
   noise = [
     np.sqrt((wave_NA**2).mean()) * rng.standard_normal(wave_NA.shape).astype(np.float32) for wave_NA in waves
   ]
-  delayed = [[delay(wave_NA, round(delay_s * rate_hz)) for wave_NA in waves] for delay_s in DELAYS_S]
-  found = dict(zip(SYSTEMS, (waves, *delayed, [*waves[1:], waves[0]], noise)))
+  shifted = [
+    [np.roll(wave_NA, round(shift_s * rate_hz), axis=0) for wave_NA in waves] for shift_s in SHIFTS_S
+  ]
+  found = dict(zip(SYSTEMS, (waves, *shifted, [*waves[1:], waves[0]], noise)))
   return {name: [metric_lib.Sound(each, rate_hz) for each in row] for name, row in found.items()}
 
 

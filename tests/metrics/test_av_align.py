@@ -44,11 +44,12 @@ def test_flow_of_a_shift_is_the_shift():
   np.testing.assert_allclose(np.median(flow_YX2[12:-12, 12:-12], axis=(0, 1)), [2.0, 1.0], atol=0.1)
 
 
-def test_onsets_are_those_of_librosa(expected):
-  wave_NA = golden.sound()
+@pytest.mark.parametrize(('name', 'wave_NA'), [('', golden.sound()), ('noisy_', golden.noisy_sound())])
+def test_onsets_are_those_of_librosa(expected, name, wave_NA):
   strength_J = av_align.onset_strength(wave_NA, golden.RATE_HZ)
-  np.testing.assert_allclose(strength_J, expected['strength_J'], atol=1e-3)
-  np.testing.assert_allclose(av_align.onset_times(wave_NA, golden.RATE_HZ), expected['onset_s'], atol=1e-9)
+  np.testing.assert_allclose(strength_J, expected[f'{name}strength_J'], atol=1e-3)
+  onset_s = av_align.onset_times(wave_NA, golden.RATE_HZ)
+  np.testing.assert_allclose(onset_s, expected[f'{name}onset_s'], atol=1e-9)
 
 
 def test_silence_and_a_constant_have_no_onsets():

@@ -14,7 +14,7 @@ rate. There, a clip without peaks and onsets is a division by zero; here it scor
 Onsets (3) follow librosa 0.11.0, `onset.onset_strength` and `onset.onset_detect`: Hann windows of 2048
 samples every 512, 128 Slaney mel bands of power in dB, at most 80 below the loudest; the mean rise over bands
 from one window to the next, scaled to 0 to 1; a peak is at least the value before it and exceeds the mean of
-the four values before, itself and the five after by 0.07. The value after a peak is never one.
+the four values before, itself and the four after by 0.07. The value after a peak is never one.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ HOP_SAMPLES = 512
 MIN_MOTION_PIXELS = 0.1
 _WINDOW_SAMPLES, _NUM_MELS = 2048, 128
 _POWER_FLOOR, _RANGE_DB = 1e-10, 80.0
-_MAX_BEFORE, _MEAN_BEFORE, _MEAN_AFTER = 1, 4, 5
+_MAX_BEFORE, _MEAN_BEFORE, _MEAN_AFTER = 1, 4, 4
 _THRESHOLD = 0.07
 
 

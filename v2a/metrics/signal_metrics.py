@@ -212,7 +212,8 @@ _ALL = (
   ),
   SignalMetric(
     name='av_align',
-    description='AV-Align: peaks of optical flow and onsets within a frame, over all of both',
+    description='AV-Align: peaks of optical flow and onsets within a frame, over all of both '
+    '(does not order real clips)',
     direction='higher',
     smallest_effect=0.02,
     needs=_WITH_FRAMES,

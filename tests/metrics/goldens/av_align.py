@@ -43,6 +43,13 @@ def sound() -> np.ndarray:
   return wave_NA.astype(np.float32)
 
 
+def noisy_sound() -> np.ndarray:
+  """Returns wave_NA: noise whose level wavers, with many onsets near the threshold of the detector."""
+  rng = np.random.default_rng(0)
+  level_N = np.repeat(10.0 ** rng.uniform(-1.3, -0.7, 200), RATE_HZ // 50)
+  return (level_N[:, None] * rng.uniform(-1, 1, (len(level_N), 2))).astype(np.float32)
+
+
 def main() -> None:
   """Writes the file."""
   import cv2
@@ -55,15 +62,17 @@ def main() -> None:
       for previous_YX, next_YX in zip(grey_LYX, grey_LYX[1:])
     ]
   )
-  wave_N = librosa.resample(sound().mean(axis=1), orig_sr=RATE_HZ, target_sr=22050)
-  strength_J = librosa.onset.onset_strength(y=wave_N, sr=22050)
-  onset_J = librosa.onset.onset_detect(onset_envelope=strength_J, sr=22050)
+  sounds = {}
+  for name, wave_NA in (('', sound()), ('noisy_', noisy_sound())):
+    wave_N = librosa.resample(wave_NA.mean(axis=1), orig_sr=RATE_HZ, target_sr=22050)
+    strength_J = librosa.onset.onset_strength(y=wave_N, sr=22050)
+    onset_J = librosa.onset.onset_detect(onset_envelope=strength_J, sr=22050)
+    sounds |= {f'{name}strength_J': strength_J, f'{name}onset_s': librosa.frames_to_time(onset_J, sr=22050)}
   np.savez_compressed(
     FILE,
     flow_LYX2=flow_LYX2[:NUM_FLOWS, ::STRIDE, ::STRIDE],
     mean_magnitude_L=[cv2.mean(cv2.magnitude(each[..., 0], each[..., 1]))[0] for each in flow_LYX2],
-    strength_J=strength_J,
-    onset_s=librosa.frames_to_time(onset_J, sr=22050),
+    **sounds,
   )
 
 

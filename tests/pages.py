@@ -66,7 +66,6 @@ def measure(path: pathlib.Path, width: int) -> dict:
     '--host-resolver-rules=MAP * ~NOTFOUND',
     f'--user-data-dir={path.parent / "profile"}',
     f'--window-size={width},900',
-    '--virtual-time-budget=20000',
     '--dump-dom',
     path.as_uri(),
   ]

@@ -118,6 +118,19 @@ def test_a_sound_that_is_played_twice_is_written_once(tmp_path):
   assert len(set(sources(reader, page, 'video'))) == 2 < len(sources(reader, page, 'video'))
 
 
+def test_clips_of_one_name_have_their_own_frames(tmp_path):
+  page, other_LYX3 = (
+    tmp_path / 'page.html',
+    np.stack([films.numbered_frame(100 + k, 32, 32) for k in range(25)]),
+  )
+  reader = write(page, (example('a'), sound(), 'x'), (example('a', other_LYX3), sound(), 'x'))
+  numbers = []
+  for path in sources(reader, page, 'video'):
+    with av.open(str(path)) as container:
+      numbers.append(films.frame_number(next(container.decode(video=0)).to_ndarray(format='rgb24')))
+  assert numbers == [0, 100]
+
+
 def test_a_later_run_replaces_its_own_files_alone(tmp_path):
   page = tmp_path / 'page.html'
   write(page, (example('a'), sound(), 'x'), (example('b'), sound(), 'x'))

@@ -87,8 +87,9 @@ class Writer:
   def __init__(self, folder: pathlib.Path, url: str):
     """Args: folder: to write into. url: of the folder, relative to the page."""
     self._folder, self._url = folder, url
-    self._silent: dict[tuple[str, str], _SilentVideo | None] = {}
-    self._players: dict[tuple[str, str, int], tuple[metric_lib.Sound, Player]] = {}
+    # By identity, since videos of a folder may share a name; with the objects, so that no other gets an id.
+    self._silent: dict[tuple[int, str], tuple[examples_lib.Example, _SilentVideo | None]] = {}
+    self._players: dict[tuple[int, str, int], tuple[metric_lib.Sound, Player]] = {}
     self._names: list[str] = []
 
   def player(
@@ -104,9 +105,8 @@ class Writer:
       label: what it is, such as the name of a system.
       corruption: of the frames: 'clean', or that of a paired variant.
     """
-    key = example.name, corruption, id(sound)
+    key = id(example), corruption, id(sound)
     if key not in self._players:
-      # With the sound, so that no other one gets its id.
       self._players[key] = sound, self._write(example, sound, label, corruption)
     return self._players[key][1]
 
@@ -131,7 +131,7 @@ class Writer:
 
   def publish(self, folder: pathlib.Path) -> None:
     """Puts the files in place of those of an earlier run; without any, removes those."""
-    for silent in self._silent.values():
+    for _, silent in self._silent.values():
       if silent is not None:
         silent.path.unlink()
     if folder.exists():
@@ -153,10 +153,10 @@ class Writer:
   def _silent_video(
     self, example: examples_lib.Example, sound: metric_lib.Sound, corruption: str
   ) -> _SilentVideo | None:
-    key = example.name, corruption
+    key = id(example), corruption
     if key not in self._silent:
-      self._silent[key] = self._encode(example, sound, corruption)
-    return self._silent[key]
+      self._silent[key] = example, self._encode(example, sound, corruption)
+    return self._silent[key][1]
 
   def _encode(
     self, example: examples_lib.Example, sound: metric_lib.Sound, corruption: str

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import html
 import io
 import pathlib
-import re
 import string
 from typing import Any
 
@@ -87,13 +86,8 @@ def _text(words: str) -> str:
   return html.escape(str(words), quote=True)
 
 
-def _breakable(name: str) -> str:
-  """Returns a name that may be broken after its separators."""
-  return re.sub(r'([_/:,.-])', r'\1<wbr>', _text(name))
-
-
 def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-  heads = ''.join(f'<th scope="col">{_breakable(name)}</th>' for name in head)
+  heads = ''.join(f'<th scope="col">{metric_text.breakable(name)}</th>' for name in head)
   body = ''.join(f'<tr>{"".join(row)}</tr>' for row in rows)
   return (
     '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table>'
@@ -125,7 +119,7 @@ def _metric_row(result: Mapping, table: report.Table, name: str) -> list[str]:
   lines += [f'<small class="note">{_text(shared["note"])}</small>'] if shared['note'] else []
   mark, meaning = metric_text.arrow(name)
   arrow = f'<abbr title="{meaning}">{mark}</abbr>'
-  head = f'<th scope="row">{arrow} {_breakable(name)}{"".join(lines)}</th>'
+  head = f'<th scope="row">{arrow} {metric_text.breakable(name)}{"".join(lines)}</th>'
   own = {key for key, value in shared.items() if value is None}
   return [
     head,
@@ -287,7 +281,7 @@ def _card(example: examples_lib.Example, name: str, sound: metric_lib.Sound, med
   player = media.player(example, sound, name)
   image_YX3 = spectra.spectrogram_image(sound.wave_NA, sound.sample_rate_hz)
   image = _image(image_YX3, f'{example.name}, {name}: spectrogram', quality=60)
-  caption = f'<span>{_breakable(name)}</span>{player.download}'
+  caption = f'<span>{metric_text.breakable(name)}</span>{player.download}'
   return f'<figure><figcaption>{caption}</figcaption>{player.element}{image}</figure>'
 
 

@@ -158,7 +158,7 @@ def _table(entries: Mapping[str, dict]) -> str:
     note = f'<small class="note">{_text(entry["note"])}</small>' if entry.get('note') else ''
     cells = ''.join(f'<td>{_COLUMNS[column](entry)}</td>' for column in columns)
     rows.append(
-      f'<tr><th scope="row"><abbr title="{meaning}">{mark}</abbr> {_text(name)}'
+      f'<tr><th scope="row"><abbr title="{meaning}">{mark}</abbr> {metric_text.breakable(name)}'
       f'<small>{_text(metric_text.quantity(name))}</small></th>'
       f'<td><b>{metric_text.format_value(entry["value"])}</b>{note}</td>{cells}</tr>'
     )
@@ -187,7 +187,7 @@ _COLUMNS: dict[str, Callable[[Mapping], str]] = {
 def _facts(result: Mapping) -> str:
   """Returns how the evaluation was run."""
   groups = (*registry.GROUPS, 'settings', 'protocol')
-  facts = {name: value for name, value in result.items() if name not in groups}
+  facts = {name: value for name, value in result.items() if name not in groups and value != []}
   facts |= {name: value for name, value in result['protocol'].items() if not isinstance(value, dict)}
   settings = result.get('settings', {})
   rows = [(name, 'not known' if value is None else value) for name, value in facts.items()]

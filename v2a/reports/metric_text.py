@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import html
+import re
 
 from v2a.metrics import registry
 
@@ -50,6 +52,11 @@ def quantity(name: str) -> str:
 def arrow(name: str) -> tuple[str, str]:
   """Returns the arrow of a metric's direction, and what it means."""
   return _ARROWS[registry.get(name).direction]
+
+
+def breakable(name: str) -> str:
+  """Returns the HTML of a name that may be broken after its separators."""
+  return re.sub(r'([_/:,.-])', r'\1<wbr>', html.escape(name, quote=True))
 
 
 def legend(names: Iterable[str]) -> str:

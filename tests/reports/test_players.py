@@ -146,6 +146,17 @@ def test_a_later_run_replaces_its_own_files_alone(tmp_path):
   assert not folder.exists()
 
 
+def test_a_file_that_appears_meanwhile_stays(tmp_path):
+  page = tmp_path / 'page.html'
+  write(page, (example('a'), sound(), 'x'))
+  folder = players.folder_of(page)
+  with pytest.raises(FileExistsError, match='mine.wav: exists'), players.writer(page) as media:
+    media.player(example('b'), sound(), 'x')
+    (folder / 'mine.wav').write_text('mine')
+  assert (folder / 'mine.wav').read_text() == 'mine' and len(list(folder.iterdir())) == 5
+  assert sorted(path.name for path in tmp_path.iterdir()) == ['page.html', 'page_media']
+
+
 @pytest.mark.parametrize('listing', [None, '{}', 'no JSON', json.dumps({'files': ['mine.wav']})])
 def test_a_folder_of_the_user_stays(listing, tmp_path):
   folder = tmp_path / 'page_media'

@@ -40,7 +40,10 @@ def folder_of(page: pathlib.Path) -> pathlib.Path:
 
 def check(page: pathlib.Path) -> None:
   """Raises FileExistsError where the folder of a page's players holds anything that v2a did not write."""
-  folder = folder_of(page)
+  _check_folder(folder_of(page))
+
+
+def _check_folder(folder: pathlib.Path) -> None:
   if not folder.exists() and not folder.is_symlink():
     return
   if not folder.is_dir() or folder.is_symlink():
@@ -130,10 +133,15 @@ class Writer:
     return Player(element, download)
 
   def publish(self, folder: pathlib.Path) -> None:
-    """Puts the files in place of those of an earlier run; without any, removes those."""
+    """Puts the files in place of those of an earlier run; without any, removes those.
+
+    Raises:
+      FileExistsError: the folder holds files that v2a did not write.
+    """
     for _, silent in self._silent.values():
       if silent is not None:
         silent.path.unlink()
+    _check_folder(folder)  # again: rendering takes long, and files may have appeared meanwhile
     if folder.exists():
       shutil.rmtree(folder)
     if self._names:

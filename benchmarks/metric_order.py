@@ -4,9 +4,9 @@
 
 The systems return the true sound of each clip, the same shifted circularly by 100 and by 300 ms (silence
 before a delayed sound would end in a step louder than any onset), the sound of the next clip, and white noise
-of the clip's level. Prints the value of each system in each metric
-that compares a soundtrack with the true sound or with the video, and the chance level of timing metrics: the
-true sound against onsets, or motion, at circularly shifted times. Clips without audible sound are left out.
+of the clip's level. Prints the value of each system in each metric that compares a soundtrack with the true
+sound or with the video, and the chance level of timing metrics: the true sound against onsets, or motion, at
+circularly shifted times. Clips without audible sound are left out.
 """
 
 import argparse

@@ -18,7 +18,6 @@ the four values before, itself and the four after by 0.07. The value after a pea
 """
 
 import numpy as np
-import soxr
 
 from v2a import mel
 from v2a.metrics import optical_flow
@@ -44,9 +43,7 @@ def onset_strength(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
   Raises:
     ValueError: the wave has no channel axis, is empty, or holds NaN or infinity.
   """
-  wave_N = spectra.resample(wave_NA, spectra.RATE_HZ).mean(axis=1)  # checked, at its own rate
-  if sample_rate_hz != RATE_HZ:
-    wave_N = soxr.resample(wave_N, sample_rate_hz, RATE_HZ)
+  wave_N = spectra.resample(wave_NA, sample_rate_hz, RATE_HZ).mean(axis=1)
   # spectra.stft divides by the sum of the window.
   magnitude_JF = np.abs(spectra.stft(wave_N, _WINDOW_SAMPLES, HOP_SAMPLES)) * (_WINDOW_SAMPLES / 2)
   power_JR = magnitude_JF**2 @ mel.area_normalized(RATE_HZ, _WINDOW_SAMPLES, _NUM_MELS)

@@ -11,6 +11,7 @@ measuring again, and scores of several processes are merged by concatenation:
   metric.compute()
 """
 
+import abc
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -194,7 +195,7 @@ CLEAN_VARIANT = Variant()
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class Metric:
+class Metric(abc.ABC):
   """One metric.
 
   Attributes:
@@ -249,17 +250,17 @@ class Metric:
     del truth
     return True
 
+  @abc.abstractmethod
   def score(self, sample: Sample) -> Score | None:
     """Returns the score of one sample; None where the metric is not defined for it."""
-    raise NotImplementedError
 
+  @abc.abstractmethod
   def combine(self, scores: Sequence[Score]) -> float | None:
     """Returns the value of scores that are not None; None where it is not defined.
 
     Raises:
       NotComputableError: it is not defined, for a reason that a report should state.
     """
-    raise NotImplementedError
 
   def score_all(self, samples: Sequence[Sample]) -> list[Score | None]:
     """Returns the score of each sample.

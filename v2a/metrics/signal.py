@@ -371,7 +371,7 @@ def _pair(a_NA: np.ndarray, b_NA: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _sound(wave_NA: np.ndarray) -> np.ndarray:
   """Returns a checked waveform as float64, at its own rate."""
-  return spectra.resample(wave_NA, spectra.RATE_HZ)
+  return spectra.checked(wave_NA)
 
 
 def _resampled(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:

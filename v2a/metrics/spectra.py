@@ -19,12 +19,8 @@ NUM_MELS = 64
 _FLOOR = 1e-5
 
 
-def resample(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-  """Returns a waveform as float64 at RATE_HZ.
-
-  Args:
-    wave_NA: full scale 1.
-    sample_rate_hz: its rate.
+def checked(wave_NA: np.ndarray) -> np.ndarray:
+  """Returns a waveform as float64.
 
   Raises:
     ValueError: the waveform has no channel axis, is empty, or contains NaN or infinity.
@@ -37,9 +33,24 @@ def resample(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     raise ValueError(
       f'a wave to measure must be finite; got {int((~np.isfinite(wave_NA)).sum())} bad samples.'
     )
-  if sample_rate_hz == RATE_HZ:
+  return wave_NA
+
+
+def resample(wave_NA: np.ndarray, sample_rate_hz: int, target_rate_hz: int = RATE_HZ) -> np.ndarray:
+  """Returns a waveform as float64 at another rate.
+
+  Args:
+    wave_NA: full scale 1.
+    sample_rate_hz: its rate.
+    target_rate_hz: rate of the result.
+
+  Raises:
+    ValueError: see `checked`.
+  """
+  wave_NA = checked(wave_NA)
+  if sample_rate_hz == target_rate_hz:
     return wave_NA
-  return soxr.resample(wave_NA, sample_rate_hz, RATE_HZ)
+  return soxr.resample(wave_NA, sample_rate_hz, target_rate_hz)
 
 
 def stft(

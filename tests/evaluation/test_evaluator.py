@@ -64,7 +64,10 @@ def true_sounds(examples, delay_samples=0):
 
 @pytest.fixture(scope='module')
 def evaluated(examples):
-  return evaluator.evaluate(true_sounds(examples), examples, 'synthetic:test', batch_size=5, **QUIET)
+  metrics = registry.load(use_optical_flow=True)
+  return evaluator.evaluate(
+    true_sounds(examples), examples, 'synthetic:test', batch_size=5, metrics=metrics, **QUIET
+  )
 
 
 def test_report_has_all_keys(evaluated):

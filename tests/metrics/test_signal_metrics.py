@@ -36,16 +36,24 @@ def references(examples):
   return evaluator.make_references(examples, RATE_HZ)
 
 
-def evaluate(waves, references):
+def evaluate(waves, references, use_optical_flow=True):
   """Returns the entry of every metric."""
   sounds = {i: metric_lib.Sound(wave_NA, RATE_HZ) for i, wave_NA in enumerate(waves)}
   samples, everything = scoring.Samples(sounds, references), list(range(len(waves)))
-  metrics = registry.load(('signal',))
+  metrics = registry.load(('signal',), use_optical_flow=use_optical_flow)
   scores = {
     metric.name: scoring.score_metric(metric, references, everything, samples, samples, None)
     for metric in metrics
   }
   return scoring.entries(metrics, scores)[0]['signal']
+
+
+def test_optical_flow_is_computed_on_request(waves, references, monkeypatch):
+  monkeypatch.setattr(signal_metrics.av_align, 'motion', lambda source: pytest.fail('computed'))
+  entries = evaluate(waves, references, use_optical_flow=False)
+  assert entries['av_align']['value'] is entries['av_align']['floor'] is None
+  assert entries['av_align']['reason'] == registry.NO_OPTICAL_FLOW
+  assert all('reason' not in entry for name, entry in entries.items() if name != 'av_align')
 
 
 def test_true_sounds_have_perfect_values(waves, references):
@@ -120,7 +128,7 @@ def test_clips_are_scored_independently_and_in_order(waves, references):
     metric_lib.Sample(metric_lib.Sound(wave_NA, RATE_HZ), each)
     for wave_NA, each in zip(waves[::-1], references)
   ]
-  for metric in registry.load(('signal',)):
+  for metric in registry.load(('signal',), use_optical_flow=True):
     together = metric.score_all(samples)
     for k, sample in enumerate(samples):
       alone = metric_lib.Sample(metric_lib.Sound(sample.sound.wave_NA, RATE_HZ), sample.reference)

@@ -49,6 +49,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--no-captions', action='store_true', help='generate without the annotations of the clips'
   )
+  evaluate.add_optical_flow_flag(parser)
   sampling_flags.add_flags(parser, is_compared=True)
   sampling_flags.add_mesh_flag(parser)
   parser.add_argument(
@@ -108,6 +109,7 @@ def run(args: argparse.Namespace) -> int:
     batch_size=args.batch_size,
     clip_s=args.clip_seconds,
     mesh_sizes=sampling_flags.mesh_sizes(args),
+    use_optical_flow=args.optical_flow,
   )
   compilation_cache.enable()
 

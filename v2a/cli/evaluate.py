@@ -50,6 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--no-captions', action='store_true', help='generate without the annotations of the clips'
   )
+  add_optical_flow_flag(parser)
   sampling_flags.add_flags(parser)
   sampling_flags.add_mesh_flag(parser)
   parser.add_argument(
@@ -87,6 +88,15 @@ def add_clip_seconds_flag(parser: argparse.ArgumentParser) -> None:
     metavar='S',
     help="length of the clips; longer ones than a model's window are generated window by window (one window; "
     'published protocols use 8)',
+  )
+
+
+def add_optical_flow_flag(parser: argparse.ArgumentParser) -> None:
+  """Adds the flag for metrics that read all frames at full size."""
+  parser.add_argument(
+    '--optical-flow',
+    action='store_true',
+    help='also compute AV-Align, which takes about 0.3 s of one core per megapixel of video',
   )
 
 
@@ -129,9 +139,10 @@ def _check(args: argparse.Namespace) -> None:
     raise ValueError('--sweep needs --output, the folder for its soundtracks.')
   if args.sweep and args.clip_seconds is not None:
     raise ValueError('--sweep corrupts the video of one window; leave out --clip-seconds.')
-  if args.sweep and (args.page is not None or args.num_seeds > 1):
+  if args.sweep and (args.page is not None or args.num_seeds > 1 or args.optical_flow):
     raise ValueError(
-      '--sweep generates each soundtrack once and writes no page; leave out --num-seeds and --page.'
+      '--sweep generates each soundtrack once, computes metrics of the synthetic set and writes no page; '
+      'leave out --num-seeds, --optical-flow and --page.'
     )
 
 
@@ -147,6 +158,7 @@ def _config(args: argparse.Namespace):
     num_seeds=args.num_seeds,
     has_captions=not args.no_captions,
     batch_size=args.batch_size,
+    use_optical_flow=args.optical_flow,
   )
 
 

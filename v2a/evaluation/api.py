@@ -23,6 +23,7 @@ def evaluate(
   generator: str | None = None,
   groups: Sequence[str] = evaluate_lib.EvaluateConfig.groups,
   batch_size: int = 8,
+  use_optical_flow: bool = False,
   output: str | pathlib.Path | None = None,
   report_progress: Callable[[str], None] = lambda line: None,
   **settings: float | int | str | None,
@@ -40,6 +41,7 @@ def evaluate(
     generator: 'flow', 'tokens' or 'masked'; None is the model's first.
     groups: groups of metrics, see `v2a.metrics.GROUPS`.
     batch_size: soundtracks generated at once.
+    use_optical_flow: whether to compute AV-Align, see evaluate.EvaluateConfig.
     output: folder that caches soundtracks and embeddings; None caches nothing.
     report_progress: receives one line at a time.
     **settings: sampling settings of request.Request, such as steps=25.
@@ -53,7 +55,15 @@ def evaluate(
     ValueError: a setting or the data is not valid.
   """
   config = evaluate_lib.EvaluateConfig(
-    str(data), num_clips, None, clip_s, seed, num_seeds, has_captions, batch_size, tuple(groups)
+    data=str(data),
+    num_clips=num_clips,
+    clip_s=clip_s,
+    seed=seed,
+    num_seeds=num_seeds,
+    has_captions=has_captions,
+    batch_size=batch_size,
+    groups=tuple(groups),
+    use_optical_flow=use_optical_flow,
   )
   config.check()
   runner = model if isinstance(model, pipeline_lib.Pipeline) else pipeline_lib.load(model)
@@ -75,6 +85,7 @@ def compare(
   steps: int | None = None,
   has_captions: bool = True,
   batch_size: int = 8,
+  use_optical_flow: bool = False,
   output: str | pathlib.Path | None = None,
   report_progress: Callable[[str], None] = lambda line: None,
   **settings: float | int | str | None,
@@ -92,6 +103,7 @@ def compare(
     steps: sampling steps of the generators that have them; None for each model's default.
     has_captions: see `evaluate`.
     batch_size: see `evaluate`.
+    use_optical_flow: see `evaluate`.
     output: folder that caches soundtracks and embeddings; None is a temporary one.
     report_progress: receives one line at a time.
     **settings: other sampling settings of request.Request, for the generators that have them.
@@ -115,6 +127,7 @@ def compare(
     has_captions=has_captions,
     batch_size=batch_size,
     clip_s=clip_s,
+    use_optical_flow=use_optical_flow,
   )
   with tempfile.TemporaryDirectory() as folder:
     found = compare_lib.compare(config, pathlib.Path(output or folder), report_progress)

@@ -50,6 +50,7 @@ class CompareConfig:
     batch_size: soundtracks generated at once.
     clip_s: length of the clips; None is one window of the models.
     mesh_sizes: sharding of models over devices, see v2a.sampling.bundle.Bundle.
+    use_optical_flow: see evaluate.EvaluateConfig.
   """
 
   models: Sequence[str]
@@ -63,6 +64,7 @@ class CompareConfig:
   batch_size: int = 8
   clip_s: float | None = None
   mesh_sizes: dict[str, int] | None = None
+  use_optical_flow: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,7 +204,9 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
   systems = system_specs(config)
   clips = _Clips(config, report)
   spec = _check(systems, config, clips)
-  metrics = registry.load(embeddings=folder / registry.EMBEDDINGS_FOLDER)
+  metrics = registry.load(
+    embeddings=folder / registry.EMBEDDINGS_FOLDER, use_optical_flow=config.use_optical_flow
+  )
   entries, observed, shown = {}, {}, _select_shown(clips(spec), spec.sample_rate_hz)
   for number, system in enumerate(systems, 1):
     report_system = lambda line, number=number, system=system: report(

@@ -19,6 +19,7 @@ from v2a.metrics import synthetic
 from v2a.metrics.embedders import catalog
 
 EMBEDDINGS_FOLDER = 'embeddings'  # in the folder of an evaluation
+NO_OPTICAL_FLOW = 'not computed: optical flow takes long; --optical-flow'
 # Title of each group of metrics, by its key in report.json.
 GROUPS = {
   'synthetic': 'Metrics of the synthetic set',
@@ -52,7 +53,9 @@ def get(name: str) -> metric.Metric:
   return dataclasses.replace(found, scores=[])
 
 
-def load(groups: Iterable[str] = GROUPS, embeddings: pathlib.Path | None = None) -> list[metric.Metric]:
+def load(
+  groups: Iterable[str] = GROUPS, embeddings: pathlib.Path | None = None, use_optical_flow: bool = False
+) -> list[metric.Metric]:
   """Returns the metrics of some groups in their order, with their networks loaded.
 
   Metrics of missing networks are included, with the reason; of missing recognizers one of each kind.
@@ -60,6 +63,7 @@ def load(groups: Iterable[str] = GROUPS, embeddings: pathlib.Path | None = None)
   Args:
     groups: some of GROUPS.
     embeddings: folder of the cache of embeddings; None caches nothing.
+    use_optical_flow: whether metrics that need the optical flow of the video are available.
 
   Raises:
     ValueError: an unknown group, or weights that are not the published ones.
@@ -74,6 +78,13 @@ def load(groups: Iterable[str] = GROUPS, embeddings: pathlib.Path | None = None)
       found += [get(name) for name in synthetic.METRICS]
     elif group == 'signal':
       found += [get(name) for name in signal_metrics.METRICS]
+      if not use_optical_flow:
+        found = [
+          dataclasses.replace(each, unavailable_reason=NO_OPTICAL_FLOW)
+          if each.name in signal_metrics.BY_OPTICAL_FLOW
+          else each
+          for each in found
+        ]
     elif group == 'speech':
       found += [speech.make_metric(each) for each in speech.load_available()]
     else:

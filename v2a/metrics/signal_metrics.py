@@ -117,12 +117,12 @@ class SignalMetric(metric.Metric):
   aggregate: Callable[[Sequence[float]], float] = _mean
 
   def score(self, sample: metric.Sample) -> float | None:
-    """Returns the score of one sample.
+    """Returns the score of one sample; None where it is not defined, or the metric is not available.
 
     Raises:
       ValueError: the soundtrack differs from the true sound in length or channels, or is empty or not finite.
     """
-    return self.measure(sample)
+    return None if self.unavailable_reason else self.measure(sample)
 
   def score_all(self, samples: Sequence[metric.Sample]) -> list[float | None]:
     """Returns the score of each sample."""
@@ -177,6 +177,8 @@ def _in_threads(
     return [score for part in pool.map(score_all, ([sample] for sample in samples)) for score in part]
 
 
+# Metrics that read all frames of a video at full size, which takes about 0.3 s of one core per megapixel.
+BY_OPTICAL_FLOW = ('av_align',)
 _WITH_FRAMES: tuple[metric.Need, ...] = ('reference_sound', 'frames')
 _ALL = (
   SignalMetric(

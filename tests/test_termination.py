@@ -69,6 +69,29 @@ def test_handlers_are_put_back(tmp_path):
   assert [signal.getsignal(number) for number in termination.SIGNALS] == before
 
 
+class SignalledWhenFinalized:
+  """An object in whose finalizer a signal arrives; Python ignores the exception that its handler raises."""
+
+  def __init__(self, number):
+    self.number = number
+
+  def __del__(self):
+    os.kill(os.getpid(), self.number)
+    time.sleep(0.5)
+
+
+@pytest.mark.parametrize(
+  ('number', 'error'), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, termination.Terminated)]
+)
+def test_a_signal_in_a_finalizer_is_not_lost(number, error, capsys):
+  hook = sys.unraisablehook
+  with pytest.raises(error), termination.raise_on_signals():
+    SignalledWhenFinalized(number)
+    time.sleep(5)
+    pytest.fail('the signal was lost')
+  assert sys.unraisablehook is hook and 'ignored' not in capsys.readouterr().err
+
+
 def test_other_threads_change_nothing():
   found = []
 

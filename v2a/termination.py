@@ -1,11 +1,14 @@
 """SIGTERM and SIGHUP as exceptions, so that what is half-written is removed on the way out.
 
-Ctrl-C raises KeyboardInterrupt anyway.
+Ctrl-C raises KeyboardInterrupt anyway. Python ignores exceptions in finalizers and in callbacks of the
+garbage collector, of which JAX has one; a signal that arrives there is sent again.
 """
 
+import _thread
 from collections.abc import Generator
 import contextlib
 import signal
+import sys
 import threading
 import time
 
@@ -14,6 +17,10 @@ SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasat
 # Whoever signals a process and then its group (timeout, srun) signals it twice; the second shall not
 # interrupt the cleaning up. After this long, a further signal is another request.
 _ONCE_WITHIN_S = 10.0
+# A signal whose exception was ignored is sent again after this long.
+_AGAIN_AFTER_S = 0.05
+# Time of the first signal that asked to end.
+_since_s: list[float] = []
 
 
 class Terminated(SystemExit):
@@ -22,6 +29,7 @@ class Terminated(SystemExit):
   def __init__(self, number: int):
     super().__init__(128 + number)
     self.exit_code = 128 + number
+    self.number = number
     self.name = signal.Signals(number).name
 
 
@@ -29,19 +37,35 @@ class Terminated(SystemExit):
 def raise_on_signals() -> Generator[None]:
   """Lets SIGTERM and SIGHUP raise Terminated in the main thread meanwhile, see `install_handlers`.
 
-  In other threads than the main one nothing is changed, since Python does not allow it.
+  Their exceptions, and KeyboardInterrupt, are raised again where Python ignores them. In other threads than
+  the main one nothing is changed, since Python does not allow it.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
     return
-  previous = install_handlers()
+  previous, previous_hook = install_handlers(), sys.unraisablehook
+  sys.unraisablehook = lambda unraisable: _send_again(unraisable.exc_value) or previous_hook(unraisable)
   try:
     yield
   finally:
+    sys.unraisablehook = previous_hook
     for number, handler in previous.items():
       # None: a handler that Python did not install, and cannot.
       if handler is not None:
         signal.signal(number, handler)
+
+
+def _send_again(ignored: BaseException | None) -> bool:
+  """Sends a signal again if its exception was ignored, and returns whether it was one."""
+  if not isinstance(ignored, KeyboardInterrupt | Terminated):
+    return False
+  number = ignored.number if isinstance(ignored, Terminated) else signal.SIGINT
+  _since_s.clear()
+  # Later and from another thread: the caller of this function ignores exceptions, too.
+  timer = threading.Timer(_AGAIN_AFTER_S, _thread.interrupt_main, (number,))
+  timer.daemon = True
+  timer.start()
+  return True
 
 
 def install_handlers() -> dict:
@@ -50,14 +74,14 @@ def install_handlers() -> dict:
   Returns:
     The handlers of before, by the signal's number.
   """
-  since_s: list[float] = []
+  _since_s.clear()
 
   def stop(number: int, frame) -> None:
     del frame
     now_s = time.monotonic()
-    if since_s and now_s - since_s[0] < _ONCE_WITHIN_S:
+    if _since_s and now_s - _since_s[0] < _ONCE_WITHIN_S:
       return
-    since_s[:] = [now_s]
+    _since_s[:] = [now_s]
     raise Terminated(number)
 
   previous = {number: signal.getsignal(number) for number in SIGNALS}

@@ -152,6 +152,13 @@ def test_names_that_are_not_utf_8(examples, tmp_path):
   assert samples.num_unused == 0 and samples.system.generate(conditions(named[:1])).any()
 
 
+def test_a_soundtrack_belongs_to_one_clip(tmp_path, examples):
+  folder = write_folder(tmp_path / 'x', examples)
+  twice = [examples[0], examples[1], dataclasses.replace(examples[2], name=examples[0].name)]
+  with pytest.raises(ValueError, match=f'several clips share the name {examples[0].name}; a soundtrack must'):
+    sample_cache.read_folder(folder, twice, RATE_HZ)
+
+
 def test_folder_of_true_sounds(examples, tmp_path):
   folder = write_folder(tmp_path / 'other', examples)
   assert sample_cache.is_wav_folder(folder) and not sample_cache.is_wav_folder(tmp_path)

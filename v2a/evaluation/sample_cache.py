@@ -7,6 +7,7 @@ file, so that a continued comparison gives the same result as an uninterrupted o
 A folder of another system contains one WAV file per clip, NAME.wav for the clip NAME.
 """
 
+import collections
 from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Mapping
@@ -202,6 +203,11 @@ def read_folder(
   """
   path, name = pathlib.Path(path), name or pathlib.Path(path).name
   wavs = {file_names.printable(file.stem): file for file in _wavs(path)}
+  num_named = collections.Counter(example.name for example in examples)
+  if shared := sorted(name for name, num in num_named.items() if num > 1):
+    raise ValueError(
+      f'{path}: several clips share the name {_some(shared)}; a soundtrack must belong to one clip.'
+    )
   missing = [example.name for example in examples if example.name not in wavs]
   unused = sorted(set(wavs) - {example.name for example in examples})
   if missing:

@@ -1,0 +1,1 @@
+"""Sources of training data: readers of folders, manifests and public data sets."""

@@ -12,6 +12,8 @@ from v2a.data import record_schema
 from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
 from v2a.evaluation import scoring
+from v2a.media import probe
+from v2a.media import read
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import signal_metrics
@@ -151,6 +153,22 @@ def test_errors_are_against_the_sound_of_the_file_at_its_own_rate(tmp_path):
     errors[name] = metric.compute()
   # The clips of the evaluation are at 16 kHz, the file at 48 kHz: the copy has nothing above 8 kHz.
   assert errors['true'] == 0.0 and errors['copy'] > 10_000
+
+
+def test_a_mono_file_and_its_copy_in_two_channels_have_no_error(tmp_path):
+  rate_hz, stereo = 48000, ('stereo_correlation_error', 'level_difference_error_db')
+  noise_NA = 0.1 * np.random.default_rng(0).standard_normal((2 * rate_hz, 1), np.float32)
+  path = films.make(tmp_path / 'a', 'mov', duration_s=2.0, fps=30, wave_NA=noise_NA, layout='mono')
+  assert probe.probe(path).audio_channels == 1
+  mono_NA = read.wave(path, rate_hz, 1, 0.0, 2.0)
+  for num_channels in (1, 2):
+    spec = clip_lib.ClipSpec(clip_s=2.0, frame_size=8, sample_rate_hz=RATE_HZ, num_channels=num_channels)
+    (reference,) = evaluator.make_references(list(folder_examples.read(tmp_path, None, spec)), RATE_HZ)
+    copy = metric_lib.Sound(np.repeat(mono_NA, num_channels, axis=1), rate_hz)
+    for name in signal_metrics.STATISTICS:
+      metric = registry.get(name)
+      metric.update([metric_lib.Sample(copy, reference)])
+      assert metric.compute() == (None if num_channels == 1 and name in stereo else 0.0), (name, num_channels)
 
 
 def test_one_channel_has_no_stereo(waves, references):

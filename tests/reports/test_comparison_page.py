@@ -88,7 +88,9 @@ def test_costs_have_columns_for_models_and_rows_with_values(tmp_path):
   )
   costs |= {'num_parameters': {'all': 5}, 'training_flops': {'all': None}, 'device': 'cpu', 'wall_s': None}
   compared['models']['b'] |= {'costs': costs, 'settings': {'steps': 8}}
-  metrics, prices = tables(write(tmp_path, compared))
+  reader = write(tmp_path, compared)
+  metrics, prices = tables(reader)
+  assert 'true sound through the codec of the model. Folders of audio have none' in reader.text
   assert metrics[0] == ['metric', 'a', 'b'] and prices[0] == ['', 'b']
   assert ['parameters', '5'] in prices and 'wall time a soundtrack' not in [row[0] for row in prices]
 

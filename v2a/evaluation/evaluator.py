@@ -3,7 +3,7 @@
   value    the system with the frames, annotation and transcript of this clip
   floor    mismatched-condition baseline: the same system with those of another clip, measured against this
            clip; for onset metrics also a time-shifted one (v2a.evaluation.scoring)
-  ceiling  codec upper bound: the true sound through the system's codec
+  ceiling  codec upper bound: the true sound through the system's codec; none where it has no codec
 
 The floor uses the soundtracks of other clips. The other clip is the next one that the metric selects, so that
 the floor is the value of the right kind of sound at the wrong times; for music it is the next clip without
@@ -53,7 +53,8 @@ class System:
   Attributes:
     name: its name in the report.
     generate: conditions -> wave_BNA at `sample_rate_hz`, in the same order.
-    reconstruct: wave_BNA at the clips' rate -> wave_BNA, the round trip through the codec.
+    reconstruct: wave_BNA at the clips' rate -> wave_BNA, the round trip through the codec; None where there
+      is no codec, and thus no ceiling.
     sample_rate_hz: rate of the outputs of both.
     is_external: whether its soundtracks were generated beforehand, once, for clean video, so that they do not
       depend on corruption, negative prompt or seed.
@@ -62,7 +63,7 @@ class System:
 
   name: str
   generate: GenerateFn
-  reconstruct: ReconstructFn
+  reconstruct: ReconstructFn | None
   sample_rate_hz: int
   is_external: bool = False
   no_negative_prompt_reason: str = ''
@@ -208,7 +209,7 @@ def evaluate(
     report_progress: receives one line at a time.
     num_seeds: number of soundtracks of each clip, with the seeds from `seed` on.
     has_captions: whether the system is given the annotations of the clips.
-    has_ceilings: whether ceilings are computed.
+    has_ceilings: whether ceilings are computed, where the system has a codec.
     clip_rate_hz: rate of the clips' sounds; None is the system's.
     references: of `make_references`, where several systems share them; None computes them.
 
@@ -225,7 +226,8 @@ def evaluate(
   references = make_references(examples, clip_rate_hz) if references is None else references
   generator = _Generator(system, examples, batch_size, has_captions, report_progress)
   selected = {metric.name: scoring.select(metric, references) for metric in metrics}
-  codec_sounds = generator.codec_sounds(selected, metrics) if has_ceilings else {}
+  reconstruct = system.reconstruct if has_ceilings else None
+  codec_sounds = {} if reconstruct is None else generator.codec_sounds(reconstruct, selected, metrics)
   scores_by_seed, sounds_by_variant = [], {}
   for number in range(num_seeds):
     measured = [metric for metric in metrics if metric.is_per_seed or not number]
@@ -346,25 +348,29 @@ class _Generator:
     return ''
 
   def codec_sounds(
-    self, selected: dict[str, list[int]], metrics: Sequence[metric_lib.Metric]
+    self,
+    reconstruct: ReconstructFn,
+    selected: dict[str, list[int]],
+    metrics: Sequence[metric_lib.Metric],
   ) -> dict[metric_lib.Ceiling, Sounds]:
     """Returns the true sounds through the codec, by kind of ceiling.
 
     Those without music only where a metric needs them and the sound without music is known.
     """
     examples = self._examples
-    with_music = self._reconstruct(
-      range(len(examples)), [each.wave_NA for each in examples], 'codec round trips'
-    )
+
+    def round_trips(indices: Sequence[int], waves: Sequence[np.ndarray], stage: str) -> Sounds:
+      run = lambda part: reconstruct(np.stack(part))
+      return self._run(run, map(record_schema.wave_to_float, waves), indices, stage)
+
+    with_music = round_trips(range(len(examples)), [each.wave_NA for each in examples], 'codec round trips')
     needed = {
       i for metric in metrics if metric.ceiling == 'codec_without_music' for i in selected[metric.name]
     }
     is_mixed = lambda i: synthetic.has_unnamed_music(examples[i].truth)
     waves = {i: examples[i].no_music_wave_NA for i in sorted(needed) if is_mixed(i)}
     waves = {i: wave_NA for i, wave_NA in waves.items() if wave_NA is not None}
-    without_music = (
-      self._reconstruct(list(waves), list(waves.values()), 'codec, without music') if waves else {}
-    )
+    without_music = round_trips(list(waves), list(waves.values()), 'codec, without music') if waves else {}
     without_music |= {i: with_music[i] for i in needed if not is_mixed(i)}
     return {'codec': with_music, 'codec_without_music': without_music}
 
@@ -381,10 +387,6 @@ class _Generator:
       for i in indices
     )
     return self._run(system.generate, conditions, indices, f'{stage}, seed {seed}' if seed else stage)
-
-  def _reconstruct(self, indices: Sequence[int], waves: Sequence[np.ndarray], stage: str) -> Sounds:
-    run = lambda part: self._system.reconstruct(np.stack(part))
-    return self._run(run, map(record_schema.wave_to_float, waves), indices, stage)
 
   def _run(self, run: Callable, rows: Iterable, indices: Sequence[int], stage: str) -> Sounds:
     """Returns what `run` returns for each row, at the system's rate, by index, ascending."""

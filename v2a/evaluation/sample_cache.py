@@ -8,7 +8,6 @@ A folder of another system contains one WAV file per clip, NAME.wav for the clip
 """
 
 import collections
-from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ import time
 
 import numpy as np
 import soundfile
-import soxr
 
 import v2a
 from v2a import file_names
@@ -236,15 +234,8 @@ def read_folder(
       wave_NA = np.repeat(wave_NA.mean(axis=1, keepdims=True), num_channels, axis=1)
     waves[example.name] = wave_NA
   generate = lambda conditions: np.stack([waves[condition.name] for condition in conditions])
-  system = evaluator.System(name, generate, _resample(clip_rate_hz, rate_hz), rate_hz, is_external=True)
+  system = evaluator.System(name, generate, None, rate_hz, is_external=True)
   return ExternalSamples(system, silent, length_adjusted, len(unused))
-
-
-def _resample(from_hz: int, to_hz: int) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns the reconstruction of a system without a codec: the sound itself, at another rate."""
-  if from_hz == to_hz:
-    return lambda wave_BNA: wave_BNA
-  return lambda wave_BNA: np.stack([soxr.resample(wave_NA, from_hz, to_hz) for wave_NA in wave_BNA])
 
 
 def _read_wav(path: pathlib.Path) -> tuple[np.ndarray, int]:

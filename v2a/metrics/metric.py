@@ -160,11 +160,15 @@ class Reference(_Memo):
     return None if self.frame_LYX3 is None else frames_lib.Frames(*self.frames_and_fps)
 
   def native_sound(self) -> Sound:
-    """Returns the true sound at its own rate; that of a video is read from the file, without resampling."""
+    """Returns the true sound at its own rate; that of a video is read from the file, without resampling.
+
+    It has as many channels as the clip, which soundtracks have, too: the same sound in two channels is 3 LU
+    louder than in one.
+    """
     if self.video is None:
       return self.true_sound
-    found = probe.probe(self.video)
-    rate_hz, num_channels = found.audio_sample_rate_hz, min(found.audio_channels, 2)
+    rate_hz = probe.probe(self.video).audio_sample_rate_hz
+    num_channels = self.true_sound.wave_NA.shape[1]
     return Sound(read.wave(self.video, rate_hz, num_channels, 0.0, self.duration_s), rate_hz)
 
 

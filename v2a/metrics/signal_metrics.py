@@ -9,7 +9,7 @@ They compute `v2a.metrics.signal`, one score per clip, in three kinds:
 
 Timing and distances are measured at spectra.RATE_HZ, so that all systems are comparable. Statistics are
 measured at the sound's own rate, that of the file for the true sound of a video, since resampling changes
-clipping and bandwidth.
+clipping and bandwidth; both sounds have as many channels as the clips of the evaluation.
 """
 
 from collections.abc import Callable

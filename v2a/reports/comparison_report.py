@@ -15,9 +15,10 @@ MAX_TITLE_MODELS = 3  # that a title names
 _BOUNDS = (
   'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed). Floor '
   '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against onsets '
-  f'shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts. Ceiling (codec upper bound): the true '
-  'sound through the codec, or itself where there is none. n: clips with a score.'
+  f'shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts. n: clips with a score.'
 )
+_CEILING = 'Ceiling (codec upper bound): the true sound through the codec of the model.'
+_FOLDERS = 'Folders of audio have none, since their codec is not known.'
 
 
 def _large(value: float | None, unit: str = '') -> str:
@@ -151,7 +152,15 @@ def facts(result: Mapping) -> list[str]:
     f'measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
     f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
   )
-  return [measured, _BOUNDS, _tests(result)]
+  return [measured, *_bounds(result), _tests(result)]
+
+
+def _bounds(result: Mapping) -> list[str]:
+  """Returns what the numbers beside a value are."""
+  is_model = [entry['costs'] is not None for entry in result['models'].values()]
+  if not any(is_model):
+    return [_BOUNDS]
+  return [_BOUNDS, _CEILING if all(is_model) else f'{_CEILING} {_FOLDERS}']
 
 
 def _tests(result: Mapping) -> str:

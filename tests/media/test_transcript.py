@@ -133,6 +133,8 @@ def test_a_cue_across_windows_is_split_by_time():
   assert found.text == 'a b c three d four'
   assert found.within(0.0, 4.0) == transcript.Transcript('a b', (3.25, 3.75))
   assert found.within(4.0, 8.0) == transcript.Transcript('c three d four', (0.25, 0.5, 0.75, 1.5))
+  with pytest.raises(ValueError, match="must have the times of its words; got 'two words' without"):
+    transcript.Transcript('two words').within(0.0, 4.0)
 
 
 def test_precedence_of_sidecars(tmp_path):

@@ -3,27 +3,31 @@
 from collections.abc import Iterator
 import fractions
 import itertools
+from typing import Literal
 
 import av
+import av.stream
 import numpy as np
 import soxr
 
 from v2a.media import audio_reader
 from v2a.media import remux
+from v2a.media import timestamps
 
+Codec = Literal['aac', 'libopus', 'pcm_s16le']
 # A mix peaks at most here: 1 dB below full scale, because lossy codecs overshoot.
 _MIX_PEAK = 10 ** (-1 / 20)
 _BLOCK_S = 1
-_RATES_HZ = {
+_RATES_HZ: dict[Codec, tuple[int, ...]] = {
   'aac': (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350),
   'libopus': (48000, 24000, 16000, 12000, 8000),
 }
 # For codecs without a fixed frame length.
 _PCM_FRAME_SAMPLES = 1024
-_FORMATS = {'aac': 'fltp', 'libopus': 'flt', 'pcm_s16le': 's16'}
+_FORMATS: dict[Codec, str] = {'aac': 'fltp', 'libopus': 'flt', 'pcm_s16le': 's16'}
 # At these bit rates the fast coder is as good as the default one or better (SNR 32 against 26 dB on a
 # recording of the sea), and takes a third of the time.
-_OPTIONS = {'aac': {'aac_coder': 'fast'}}
+_OPTIONS: dict[Codec, dict[str, str]] = {'aac': {'aac_coder': 'fast'}}
 _FALLBACK_RATE_HZ = 48000
 # Bits per second and channel; an AAC frame holds at most 6144 bits per channel, 6 per sample.
 _BIT_RATE_HZ = 96000
@@ -104,13 +108,13 @@ class OutputAudio:
 class Encoder:
   """Encodes an OutputAudio into packets of an output's audio stream; sample 0 has timestamp 0."""
 
-  def __init__(self, output: av.container.OutputContainer, wave: OutputAudio, codec: str):
+  def __init__(self, output: av.container.OutputContainer, wave: OutputAudio, codec: Codec):
     """Adds the stream.
 
     Args:
       output: opened for writing, header not yet written.
       wave: the audio to encode.
-      codec: FFmpeg's name of an encoder, one of _FORMATS.
+      codec: FFmpeg's name of an encoder.
     """
     self._wave = wave
     is_native = codec not in _RATES_HZ or wave.sample_rate_hz in _RATES_HZ[codec]
@@ -139,7 +143,7 @@ class Encoder:
   def _encode(self, frame: av.AudioFrame | None) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
     for packet in self._stream.codec_context.encode(frame):
       packet.stream = self._stream
-      yield packet.dts * packet.time_base, packet
+      yield timestamps.dts(packet) * packet.time_base, packet
 
   def _frame(self, block_NA: np.ndarray, start: int) -> av.AudioFrame:
     name = self._stream.codec_context.format.name

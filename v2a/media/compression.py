@@ -36,6 +36,6 @@ def h264_round_trip(frame_LYX3: np.ndarray, fps: float, crf: int) -> np.ndarray:
       out.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
     out.mux(stream.encode(None))
   buffer.seek(0)
-  with av.open(buffer) as source:
+  with av.open(buffer, 'r') as source:
     decoded = [frame.to_ndarray(format='rgb24') for frame in source.decode(video=0)]
   return np.stack(decoded)

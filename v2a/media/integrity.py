@@ -9,6 +9,7 @@ import av
 
 from v2a.media import errors
 from v2a.media import source
+from v2a.media import timestamps
 from v2a.media import truncation
 
 # A header may state slightly more than the packets hold; beyond this the file counts as truncated.
@@ -71,7 +72,7 @@ def check_length(opened: source.Source, start_s: fractions.Fraction, end_s: frac
   for packet in opened.packets(None):
     time_s = opened.time_s(packet)
     if time_s is not None and packet.size:
-      end_s = max(end_s, time_s + (packet.duration or 0) * packet.time_base)
+      end_s = max(end_s, time_s + timestamps.duration_s(packet))
       start_s = min(start_s, time_s)
   if end_s - start_s < least_s:
     raise errors.MediaError(
@@ -117,7 +118,7 @@ class TimestampChecker:
     Args:
       end_s: where the last packet ends.
     """
-    if end_s - self._latest_s > _MAX_GAP_S:
+    if self._latest_s is not None and end_s - self._latest_s > _MAX_GAP_S:
       self._gaps.append((self._latest_s, end_s))
     if not self._gaps:
       return

@@ -23,6 +23,7 @@ import struct
 import av
 
 from v2a.media import source
+from v2a.media import timestamps
 
 _PLACEHOLDER_ID = b'V_MPEG4/ISO/ASP'
 _CODEC_ID = b'V_MS/VFW/FOURCC'
@@ -114,7 +115,7 @@ def with_vfw_timestamps(
 
   for time_s, packet in packets:
     waiting.append((time_s, packet))
-    heapq.heappush(times, packet.pts)
+    heapq.heappush(times, timestamps.pts(packet))
     if len(waiting) > _MAX_REORDER_PACKETS:
       yield pop()
   while waiting:

@@ -11,12 +11,19 @@ import dataclasses
 import fractions
 import io
 import pathlib
+from typing import TYPE_CHECKING
 
 import av
+import av.stream
 
 from v2a.media import boxes
+from v2a.media import errors
 from v2a.media import remux
 from v2a.media import source
+from v2a.media import timestamps
+
+if TYPE_CHECKING:
+  from av.container.core import Chapter  # only in the type stubs
 
 # FFmpeg's MP4 muxer writes Dolby Vision and spherical mapping only with this setting. Edit lists count in
 # ticks of the movie; the default of 1 ms would round the start of a track.
@@ -100,6 +107,7 @@ def plan(opened: source.Source, segment: remux.Segment, container: str, video_ta
     video_tag: result of `compatible_codec_tag` for the video stream.
   """
   codec_tags, losses = {}, []
+  video = opened.require_video_stream()
   # QuickTime stores chapter titles in a track; they are copied as chapters.
   is_mov = 'mov' in opened.container.format.name.split(',')
   chapter_ids = boxes.chapter_tracks(opened.path) if is_mov else set()
@@ -112,16 +120,14 @@ def plan(opened: source.Source, segment: remux.Segment, container: str, video_ta
     else:
       codec_tags[stream.index] = tag
   cost, timecode = len(losses), _timecode(opened)
-  if _tag(opened.video_stream.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
+  if _tag(video.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the video')
     cost += 2
   is_exact = segment.lead_in_s <= source.MAX_ROUNDING_S or container not in ('matroska', 'webm')
   if not is_exact:
     early_s = float(segment.lead_in_s)
     losses.append(f'the exact start ({container} begins with a keyframe, {early_s:.2f} s earlier)')
-  if timecode and (
-    segment.start_s or not _accepts_timecode(container, opened.video_stream, video_tag, timecode)
-  ):
+  if timecode and (segment.start_s or not _accepts_timecode(container, video, video_tag, timecode)):
     losses.append(_TIMECODE)
     timecode = None
   return Plan(container, codec_tags, tuple(losses), cost, is_exact, timecode)
@@ -187,9 +193,10 @@ def add_copy(output: av.container.OutputContainer, stream: av.stream.Stream, tag
   added.metadata.update(tags(stream.metadata))
   if added.codec_context is not None:
     added.codec_context.codec_tag = tag
-    if stream.type == 'video':
-      added.codec_context.framerate = stream.average_rate or 0
-      added.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio or 0
+    if isinstance(stream, av.VideoStream) and isinstance(added, av.VideoStream):
+      unknown = fractions.Fraction(0)
+      added.codec_context.framerate = stream.average_rate or unknown
+      added.codec_context.sample_aspect_ratio = stream.sample_aspect_ratio or unknown
   return added
 
 
@@ -221,13 +228,17 @@ def copy_metadata(
     output.streams.video[0].metadata[_TIMECODE] = timecode
 
 
-def _chapters(opened: source.Source, segment: remux.Segment) -> list[dict]:
+def _chapters(opened: source.Source, segment: remux.Segment) -> list['Chapter']:
   """Returns the chapters of a segment, with times from its start."""
-  found, shift_s = [], segment.clock_origin_s + segment.start_s
+  found: list[Chapter] = []
+  shift_s = segment.clock_origin_s + segment.start_s
   for chapter in opened.container.chapters():
+    tick_s = chapter['time_base']
+    if tick_s is None:
+      raise errors.MediaError(f'{opened.path}: a chapter has no time base; the file is damaged.')
     begin_s, end_s = (
-      max(0, min(chapter[edge] * chapter['time_base'] - shift_s, segment.duration_s))
-      for edge in ('start', 'end')
+      max(0, min(ticks * tick_s - shift_s, segment.duration_s))
+      for ticks in (chapter['start'], chapter['end'])
     )
     if end_s > begin_s:
       unit_s = fractions.Fraction(1, 1000)
@@ -280,8 +291,8 @@ def _shift(
   packet.dts = packet.pts if packet.dts is None else packet.dts
   packet.pts = packet.dts if packet.pts is None else packet.pts
   shift = round(shift_s / packet.time_base)
-  packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-  begin_s, length_s = packet.pts * packet.time_base, packet.duration * packet.time_base
+  packet.pts, packet.dts = timestamps.pts(packet) - shift, timestamps.dts(packet) - shift
+  begin_s, length_s = packet.pts * packet.time_base, timestamps.duration_s(packet)
   if begin_s >= duration_s or begin_s + length_s < 0:
     return None
   if packet.stream.type == 'subtitle' and begin_s < 0:
@@ -310,7 +321,7 @@ def _is_copied(name: str, has: set[str]) -> bool:
 
 def _timecode(opened: source.Source) -> str | None:
   """Returns the timecode of the first frame of a file."""
-  streams: Sequence[av.stream.Stream] = [opened.video_stream, *others(opened)]
+  streams: Sequence[av.stream.Stream] = [opened.require_video_stream(), *others(opened)]
   found = (_tag(stream.metadata, _TIMECODE) for stream in streams)
   return next((text for text in found if text), _tag(opened.container.metadata, _TIMECODE))
 

@@ -11,6 +11,7 @@ import os
 import pathlib
 
 import av
+import av.video.reformatter
 import numpy as np
 
 from v2a import shapes

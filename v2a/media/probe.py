@@ -6,12 +6,14 @@ import os
 import pathlib
 
 import av
+import av.stream
 
 from v2a.media import errors
 from v2a.media import integrity
 from v2a.media import orientation
 from v2a.media import source
 from v2a.media import stills
+from v2a.media import timestamps
 
 # FFmpeg's codec names of image formats.
 _STILL_CODECS = {
@@ -92,8 +94,9 @@ def probe(path: str | os.PathLike) -> Probe:
     index = stream.index
     opened.select_stream(stream)
     zero_s, frame = opened.first_frame(stream)
-    orient = orientation.from_frame(frame) if video else orientation.UPRIGHT
-    width, height = (frame.width, frame.height) if video else (0, 0)
+    width, height, orient = 0, 0, orientation.UPRIGHT
+    if isinstance(frame, av.VideoFrame):
+      width, height, orient = frame.width, frame.height, orientation.from_frame(frame)
     container = opened.container.format.name
     is_still = opened.is_still and video is not None
     if is_still and width * height > stills.MAX_PIXELS:
@@ -173,11 +176,11 @@ def _scan(path: str | os.PathLike, index: int) -> _Extent:
       start_s = time_s if start_s is None else min(start_s, time_s)
       end_s = next_s if end_s is None else max(end_s, next_s)
       num_frames += not is_hidden(packet, stream)
-    shown_s = (stream.duration or 0) * stream.time_base
+    shown_s = (stream.duration or 0) * timestamps.time_base(stream)
     # An edit list may end within the last frame.
     if is_mov and end_s and default_s >= end_s - shown_s > 0:
       end_s = shown_s
-  if start_s is None:
+  if start_s is None or end_s is None:
     raise errors.MediaError(
       f'{path}: its {stream.type} stream has no packets; the file is empty or truncated.'
     )

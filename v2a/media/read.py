@@ -13,6 +13,7 @@ import os
 import pathlib
 
 import av
+import av.video.reformatter
 import numpy as np
 
 from v2a.media import audio_reader

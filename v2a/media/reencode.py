@@ -20,6 +20,7 @@ from v2a.media import probe
 from v2a.media import remux
 from v2a.media import source
 from v2a.media import stills
+from v2a.media import timestamps
 
 STILL_FPS = 5
 _STILL_S = fractions.Fraction(1, STILL_FPS)
@@ -89,7 +90,7 @@ def packets(
 ) -> Iterator[tuple[fractions.Fraction, av.Packet]]:
   """Yields (decoding time in seconds from the start of the segment, packet)."""
   for packet in _encoded(segment, codec):
-    time_s = packet.dts * packet.time_base
+    time_s = timestamps.dts(packet) * packet.time_base
     packet.duration = round(min(_STILL_S, segment.duration_s - time_s) / packet.time_base)
     yield time_s, packet
 
@@ -143,4 +144,6 @@ def _images(segment: remux.Segment) -> Iterator[tuple[fractions.Fraction, np.nda
     stream = opened.require_video_stream()
     opened.select_stream(stream)
     for begin_s, frame in opened.decoded(stream):
+      if not isinstance(frame, av.VideoFrame):
+        continue
       yield begin_s - first_s, orientation.from_frame(frame).apply(frame.to_ndarray(format='rgb24'))

@@ -20,6 +20,7 @@ from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import source
+from v2a.media import timestamps
 
 # Minimum difference of decoding times; short compared with any frame.
 MIN_STEP_S = fractions.Fraction(1, 10000)
@@ -190,7 +191,7 @@ def _order(info: probe.Probe) -> dict[fractions.Fraction, fractions.Fraction] | 
       packet.opaque = packet.dts
       times += [packet.dts] if packet.size else []
       for frame in source.decode(packet):
-        if frame.opaque is not None and len(order) < len(times):
+        if isinstance(frame.opaque, int) and frame.time_base is not None and len(order) < len(times):
           order[frame.opaque * frame.time_base] = times[len(order)] * frame.time_base
   return order
 
@@ -279,7 +280,11 @@ def _filled(
       previous_s = item[1]
       yield item
     waiting = []
-    decode_s = packet.dts * packet.time_base if packet.dts is not None else previous_s + usual_s
+    if packet.dts is not None:
+      decode_s = packet.dts * packet.time_base
+    else:
+      assert previous_s is not None  # of an earlier packet, or of the last one in `waiting`
+      decode_s = previous_s + usual_s
     previous_s = decode_s
     time_s = opened.time_s(packet)
     yield packet, decode_s, decode_s if time_s is None else time_s
@@ -297,7 +302,8 @@ def _extrapolated(waiting: list[av.Packet], known: av.Packet, usual_s: fractions
 
 def packet_time_base(stream: av.VideoStream) -> fractions.Fraction:
   """Returns the time base of copied packets: that of the container, subdivided if above MIN_STEP_S."""
-  return stream.time_base / math.ceil(stream.time_base / MIN_STEP_S)
+  unit_s = timestamps.time_base(stream)
+  return unit_s / math.ceil(unit_s / MIN_STEP_S)
 
 
 def packets(
@@ -316,7 +322,7 @@ def packets(
       return
     if index >= segment.first:
       # The last packet of a transport stream has no duration, but its frame is shown as long as any other.
-      shown_s = packet.duration * packet.time_base or source.default_frame_duration_s(stream)
+      shown_s = timestamps.duration_s(packet) or source.default_frame_duration_s(stream)
       if show_s == segment.first_frame_s and show_s < shift_s:
         show_s, shown_s = shift_s, max(MIN_STEP_S, shown_s - (shift_s - show_s))
       packet.time_base = unit_s

@@ -15,12 +15,16 @@ import itertools
 import math
 import os
 import pathlib
+from typing import TypeVar
 
 import av
+import av.frame
+import av.stream
 
 from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import timeline
+from v2a.media import timestamps
 
 # FFmpeg also supports text art, playlists that open other files, and devices; these are not accepted.
 _CONTAINERS = (
@@ -48,6 +52,8 @@ _SETTLE_S = 3
 _MAX_DELAY_PACKETS = 256
 # Packets of earlier frames may follow a later one by this much.
 _MAX_REORDER_S = 2
+
+_StreamT = TypeVar('_StreamT', bound=av.stream.Stream)
 
 
 class Source:
@@ -88,12 +94,12 @@ class Source:
       0 if use_edit_lists and 'mov' in self.container.format.name.split(',') else -math.inf
     )
     streams = [s for s in self.container.streams if s.codec_context is not None]
-    videos = [s for s in streams if s.type == 'video' and not s.disposition & _ATTACHED]
+    videos = [s for s in streams if isinstance(s, av.VideoStream) and not s.disposition & _ATTACHED]
     # The cover image of an AVIF or HEIC sequence is a stream without a duration.
     is_mov = 'mov' in self.container.format.name.split(',')
     self.video_stream = _best([s for s in videos if s.duration or not is_mov] or videos)
-    self.audio_stream = _best([s for s in streams if s.type == 'audio'])
-    self._correction = None
+    self.audio_stream = _best([s for s in streams if isinstance(s, av.AudioStream)])
+    self._correction: timeline.Correction | None = None
     self._late_s = fractions.Fraction(0)
     if is_mov and use_edit_lists and self.video_stream is not None:
       status = self.path.stat()
@@ -154,7 +160,7 @@ class Source:
     if self.container.format.name in _JUMPING_CONTAINERS:
       status = self.path.stat()
       found = _timeline(self.path.absolute(), status.st_size, status.st_mtime_ns)
-    self._correction = found and timeline.Correction(found)
+    self._correction = None if found is None else timeline.Correction(found)
     return found is not None
 
   def packets(self, stream: av.stream.Stream | None) -> Iterator[av.Packet]:
@@ -181,13 +187,14 @@ class Source:
         packet.dts = None if packet.dts is None else packet.dts + ticks
       yield packet
 
-  def _demuxed(self, streams: list[av.stream.Stream]) -> Iterator[av.Packet]:
+  def _demuxed(self, streams: list[av.stream.Stream] | None) -> Iterator[av.Packet]:
+    """Yields the packets of streams (None: of all) with the times of the file."""
     next_s = fractions.Fraction(0)
     try:
       for packet in self.container.demux(streams):
         if self.has_only_dts and packet.size and packet.dts is None:
           packet.dts = round(next_s / packet.time_base)
-          next_s += packet.duration * packet.time_base or default_frame_duration_s(packet.stream)
+          next_s += timestamps.duration_s(packet) or default_frame_duration_s(packet.stream)
         yield packet
     except av.error.FFmpegError as error:
       raise errors.MediaError(f'{self.path}: reading fails: {explain(error)}.') from error
@@ -208,7 +215,7 @@ class Source:
       if packet.dts is not None and packet.size and (is_unordered or packet.pts is None):
         packet_times.append(packet.dts * packet.time_base)
       for frame in decode(packet):
-        if frame.pts is not None and not is_unordered:
+        if frame.pts is not None and frame.time_base is not None and not is_unordered:
           time_s = frame.pts * frame.time_base
         else:
           time_s = packet_times.popleft() if packet_times else next_s
@@ -231,11 +238,12 @@ class Source:
   ) -> Iterator[tuple[fractions.Fraction, av.frame.Frame]]:
     """Like `decoded`, but begins shortly before or at `time_s` (seconds on the container's clock)."""
     settle_s = _SETTLE_S if self.container.format.name in _UNSETTLED_CONTAINERS else 0
-    begin_s = (stream.start_time or 0) * stream.time_base
+    unit_s = timestamps.time_base(stream)
+    begin_s = (stream.start_time or 0) * unit_s
     margin_s = settle_s
     while not self.has_discontinuities and time_s - margin_s > begin_s:
       try:
-        self.container.seek(int((time_s - margin_s) / stream.time_base), stream=stream)
+        self.container.seek(int((time_s - margin_s) / unit_s), stream=stream)
       except av.error.FFmpegError:
         break
       frames = self.decoded(stream)
@@ -282,23 +290,23 @@ def clock_origin_s(path: pathlib.Path) -> fractions.Fraction:
     MediaError: the file cannot be decoded.
   """
   with Source(path) as source:
-    stream = source.video_stream or source.audio_stream
-    if stream is None:
-      source.require_video_stream()
+    stream = source.video_stream or source.audio_stream or source.require_video_stream()
     source.select_stream(stream)
     return source.first_frame(stream)[0]
 
 
 def frame_duration_s(frame: av.frame.Frame, stream: av.stream.Stream) -> fractions.Fraction:
   """Returns the duration of a frame in seconds."""
-  if stream.type == 'audio':
+  if isinstance(frame, av.AudioFrame):
     return fractions.Fraction(frame.samples, frame.sample_rate)
-  return frame.duration * frame.time_base if frame.duration else default_frame_duration_s(stream)
+  if frame.duration and frame.time_base is not None:
+    return frame.duration * frame.time_base
+  return default_frame_duration_s(stream)
 
 
 def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
   """Returns the duration in seconds of a frame that states none."""
-  if stream.type == 'audio':
+  if isinstance(stream, av.AudioStream):
     context = stream.codec_context
     return fractions.Fraction(context.frame_size or 1024, context.sample_rate or 48000)
   rate = stream.average_rate or stream.guessed_rate
@@ -307,7 +315,7 @@ def default_frame_duration_s(stream: av.stream.Stream) -> fractions.Fraction:
 
 def rounding_s(stream: av.stream.Stream) -> fractions.Fraction:
   """Returns the largest rounding error of timestamps in a container, in seconds."""
-  return min(stream.time_base / 2, MAX_ROUNDING_S) + _EPSILON_S
+  return min(timestamps.time_base(stream) / 2, MAX_ROUNDING_S) + _EPSILON_S
 
 
 def codec_tag(stream: av.stream.Stream) -> str:
@@ -348,18 +356,19 @@ def _partial_frame_s(
   start_s, first_s = starts_s[0], None
   with Source(path, use_edit_lists=False) as opened:
     stream = opened.container.streams[index]
+    tick_s = timestamps.time_base(stream)
     for packet in opened.packets(stream):
       time_s = opened.time_s(packet)
-      if time_s is None or time_s < start_s - stream.time_base:
+      if time_s is None or time_s < start_s - tick_s:
         continue
       first_s = time_s if first_s is None else min(first_s, time_s)
-      if first_s <= start_s + stream.time_base or time_s > start_s + _MAX_REORDER_S:
+      if first_s <= start_s + tick_s or time_s > start_s + _MAX_REORDER_S:
         break
   late_s = fractions.Fraction(0) if first_s is None else first_s - start_s
-  return late_s if late_s > stream.time_base else fractions.Fraction(0)
+  return late_s if late_s > tick_s else fractions.Fraction(0)
 
 
-def _best(streams: list[av.stream.Stream]) -> av.stream.Stream | None:
+def _best(streams: list[_StreamT]) -> _StreamT | None:
   marked = [s for s in streams if s.disposition & av.stream.Disposition.default]
   return (marked or streams or [None])[0]
 

@@ -49,7 +49,7 @@ def is_transparent(image: Image.Image) -> bool:
   if not image.has_transparency_data:
     return False
   image = image if image.mode in ('RGBA', 'LA') else image.convert('RGBA')
-  return image.getchannel('A').getextrema()[0] < 255
+  return bool(np.asarray(image.getchannel('A')).min() < 255)
 
 
 def _downscaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -83,7 +83,7 @@ class _Track:
   @property
   def end_s(self) -> float:
     """Corrected end time of the last packet."""
-    return self.next_s + self.section.offset_s
+    return self.next_s + (0.0 if self.section is None else self.section.offset_s)
 
   def enter(self, section: _Section) -> None:
     """Enters a section with the next packet."""
@@ -95,10 +95,13 @@ class _Track:
 
   def move_back(self, time_s: float, length_s: float) -> bool:
     """Returns whether `time_s` shows that recent packets wrongly jumped ahead, and moves them back if so."""
+    current = self.section
+    if current is None:
+      return False
     for (_, before_s), (number, after_s) in itertools.pairwise(self.recent):
       if before_s <= time_s < after_s and after_s - before_s > 2 * length_s + _SLACK_S:
-        self.changes.append((number, _Section(self.section.offset_s + before_s + length_s - after_s)))
-        self.changes.append((self.num_packets, self.section))
+        self.changes.append((number, _Section(current.offset_s + before_s + length_s - after_s)))
+        self.changes.append((self.num_packets, current))
         self.recent.clear()
         return True
     return False
@@ -127,8 +130,9 @@ class DiscontinuityScan:
     else:
       time_s = ticks * unit_s
       is_leading = packet.stream.type in ('video', 'audio')
-      track.enter(self._section_of(track, index, time_s, length_s, is_leading))
-      track.section.last_s[index] = time_s
+      section = self._section_of(track, index, time_s, length_s, is_leading)
+      track.enter(section)
+      section.last_s[index] = time_s
       track.recent.append((track.num_packets, time_s))
       track.next_s = time_s + length_s
     if packet.pts is not None and packet.dts is not None:

@@ -57,7 +57,13 @@ class Transcript:
   times_s: tuple[float, ...] | None = None
 
   def within(self, start_s: float, end_s: float) -> 'Transcript':
-    """Returns the words in [start_s, end_s) with times relative to start_s; times_s must not be None."""
+    """Returns the words in [start_s, end_s) with times relative to start_s.
+
+    Raises:
+      ValueError: the times of the words are unknown.
+    """
+    if self.times_s is None:
+      raise ValueError(f'a transcript must have the times of its words; got {self.text[:40]!r} without.')
     spoken = zip(self.text.split(), self.times_s, strict=True)
     inside = [(word, time_s - start_s) for word, time_s in spoken if start_s <= time_s < end_s]
     return Transcript(' '.join(word for word, _ in inside), tuple(time_s for _, time_s in inside))
@@ -143,7 +149,7 @@ def _cues(text: str, form: str) -> Iterator[tuple[str, float, float]]:
     if _NEARLY_TIMING.match(line) and not _TIMING.match(line):
       raise ValueError(f'line {number} must be like 00:00:01,000 --> 00:00:02,500; got {line.strip()[:60]!r}')
   try:
-    captions = list(webvtt.from_buffer(io.StringIO(text), form))
+    captions = webvtt.from_buffer(io.StringIO(text), form).captions
   except (webvtt_errors.MalformedFileError, webvtt_errors.MalformedCaptionError) as error:
     raise ValueError(f'is no {form.upper()}: {error}') from error
   previous, is_rolling = [], any(_WORD_TIME.search(caption.raw_text) for caption in captions)

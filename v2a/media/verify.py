@@ -12,6 +12,7 @@ import av
 
 from v2a.media import errors
 from v2a.media import source
+from v2a.media import timestamps
 
 # Packets decoded per group of pictures (GOP), at most; some files have a single GOP of many minutes.
 _MAX_GOP_PACKETS = 24
@@ -42,7 +43,7 @@ class PacketLog:
     """Records a video packet."""
     if packet.is_keyframe or not self.groups:
       self.groups = [*self.groups[:1], (len(self.times_s), [])]
-    self.times_s.append(packet.pts * packet.time_base)
+    self.times_s.append(timestamps.pts(packet) * packet.time_base)
     if len(self.groups[-1][1]) < _MAX_GOP_PACKETS:
       self.groups[-1][1].append(packet)
 
@@ -102,10 +103,11 @@ def _read(
 def _check_times(found: list[fractions.Fraction | None], wanted: list[fractions.Fraction]) -> None:
   if len(found) != len(wanted):
     raise _mismatch(f'{len(found)} packets in the video, {len(wanted)} were written')
+  first_s = next(iter(found), None)
   for index, (found_s, wanted_s) in enumerate(zip(found, wanted)):
-    if found_s is None or abs((found_s - found[0]) - (wanted_s - wanted[0])) > _SLACK_S:
+    if found_s is None or first_s is None or abs((found_s - first_s) - (wanted_s - wanted[0])) > _SLACK_S:
       raise _mismatch(
-        f'packet {index} of the video is at {_seconds(found_s, found[0])}, was written at '
+        f'packet {index} of the video is at {_seconds(found_s, first_s)}, was written at '
         f'{_seconds(wanted_s, wanted[0])}'
       )
 

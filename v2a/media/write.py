@@ -16,6 +16,7 @@ import os
 import pathlib
 
 import av
+import av.stream
 import numpy as np
 import soundfile
 
@@ -37,7 +38,12 @@ CONTAINERS = {'.mp4': 'mp4', '.m4v': 'mp4', '.mov': 'mov', '.mkv': 'matroska', '
 # Tried if neither the requested container nor that of the source can carry everything, best first.
 _FALLBACK_SUFFIXES = ('.mkv', '.mov')
 _MATROSKA = ('matroska', 'webm')
-_AUDIO_CODECS = {'mp4': 'aac', 'mov': 'aac', 'matroska': 'aac', 'webm': 'libopus'}
+_AUDIO_CODECS: dict[str, audio_encoder.Codec] = {
+  'mp4': 'aac',
+  'mov': 'aac',
+  'matroska': 'aac',
+  'webm': 'libopus',
+}
 # Errors of the operating system, for which trying another container is useless.
 _STORAGE_ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 _CHECK_SAMPLES = 2**16
@@ -168,24 +174,22 @@ def _targets(out_path: pathlib.Path, segment: remux.Segment) -> list[_Target]:
     ]
   found = []
   with source.Source(segment.info.path) as opened:
+    stream = opened.require_video_stream()
     for container, suffix in by_container.items():
       # Only MP4 and MOV can hide sections in the middle of a track.
       if segment.media_origin_s is not None and container not in ('mp4', 'mov'):
         continue
-      tag = passthrough.compatible_codec_tag(container, opened.video_stream)
-      if tag is None and not _needs_placeholder(container, opened.video_stream):
+      tag = passthrough.compatible_codec_tag(container, stream)
+      if tag is None and not _needs_placeholder(container, stream):
         continue
-      plan, aspect = (
-        passthrough.plan(opened, segment, container, tag),
-        opened.video_stream.sample_aspect_ratio,
-      )
+      plan, aspect = passthrough.plan(opened, segment, container, tag), stream.sample_aspect_ratio
       found.append(_Target(suffix, plan, tag, aspect))
       if plan.codec_tags:
         # Some streams are rejected only when their packets are written.
         lost = tuple(
-          passthrough.stream_description(stream)
-          for stream in opened.container.streams
-          if stream.index in plan.codec_tags
+          passthrough.stream_description(other)
+          for other in opened.container.streams
+          if other.index in plan.codec_tags
         )
         found.append(
           _Target(
@@ -231,8 +235,10 @@ def _write(
         with segment.open() as original:
           verify.check(partial, log, original)
           losses = passthrough.lost_metadata(original, segment, partial)
-    except (av.error.FFmpegError, verify.MismatchError) as error:
-      if getattr(error, 'errno', None) in _STORAGE_ERRNOS:
+    except verify.MismatchError as error:
+      raise _UnwritableError(source.explain(error)) from error
+    except av.error.FFmpegError as error:
+      if error.errno is not None and error.errno in _STORAGE_ERRNOS:
         raise OSError(error.errno, os.strerror(error.errno), str(out_path)) from error
       raise _UnwritableError(source.explain(error)) from error
   return losses
@@ -338,15 +344,25 @@ def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
       raise ValueError('wave_NA must be finite; got NaN or infinity.')
 
 
+class _BytesPath(os.PathLike[bytes]):
+  """A path as bytes: soundfile accepts names that are not UTF-8 only as such, but its types lack `bytes`."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+
+  def __fspath__(self) -> bytes:
+    return os.fsencode(self._path)
+
+
 def _audio_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
   _check(wave_NA, sample_rate_hz)
-  pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path) as partial:
     if container == 'WAV' and wave_NA.size * 2 > _MAX_WAV_BYTES:
       container = 'RF64'
     try:
-      # soundfile accepts names that are not UTF-8 only as bytes.
-      soundfile.write(os.fsencode(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
+      soundfile.write(_BytesPath(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
     except soundfile.LibsndfileError as error:
       raise _write_error(partial, error) from error
 

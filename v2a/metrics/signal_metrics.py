@@ -207,7 +207,7 @@ _ALL = (
   ),
   SignalMetric(
     name='onset_count_accuracy',
-    description='share of clips with as many onsets as the true sound',
+    description='share of clips with as many onsets as the true sound (does not order real clips)',
     direction='higher',
     smallest_effect=0.02,
     measure=lambda sample: float(_onset_metrics(sample).is_count_correct),

@@ -60,4 +60,6 @@ def test_metrics_that_do_not_order_real_clips_say_so():
 def test_metrics_order_real_clips():
   references = metric_order.read_references(CLIPS, 4.0)
   found = metric_order.measure(tuple(ORDERS), references)
-  assert {name: metric_order.order(registry.get(name), values) for name, (values, _) in found.items()} == ORDERS
+  assert {
+    name: metric_order.order(registry.get(name), values) for name, (values, _) in found.items()
+  } == ORDERS

@@ -22,6 +22,8 @@ import time
 import jax
 import numpy as np
 
+from v2a import entry_point
+from v2a import flags
 from v2a import weights
 from v2a.cli import compilation_cache
 from v2a.config import files
@@ -156,7 +158,7 @@ def training(args: argparse.Namespace) -> None:
     if args.only not in name:
       continue
     workdir = args.workdir / name.replace(' ', '_')
-    flags = [
+    overrides = [
       f'--config.{key}={",".join(value) if isinstance(value, tuple) else value}'
       for key, value in (SHORT_RUN | changes).items()
     ]
@@ -164,7 +166,7 @@ def training(args: argparse.Namespace) -> None:
     log = args.workdir / f'{workdir.name}.log'
     args.workdir.mkdir(parents=True, exist_ok=True)
     with log.open('a') as file:
-      if subprocess.run(command + flags, stdout=file, stderr=subprocess.STDOUT).returncode:
+      if subprocess.run(command + overrides, stdout=file, stderr=subprocess.STDOUT).returncode:
         raise SystemExit(f'training failed; see {log}')
     model = bundle.load(str(workdir))
     if model.clip_spec.clip_s != 4:
@@ -232,23 +234,34 @@ def _linear_probe(feature_NLD: np.ndarray, level_NL: np.ndarray, other_NLD: np.n
   return (other_NLD - mean_D) / std_D @ slope_D
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Prints a table."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--num-clips', type=int, default=64)
+  parser = flags.Parser(prog='ablations.py', description=__doc__.splitlines()[0])
+  parser.add_argument(
+    '--num-clips',
+    type=flags.number(int, 2, flags.MAX_COUNT),
+    default=64,
+    help='clips to evaluate on (%(default)s)',
+  )
   commands = parser.add_subparsers(dest='command', required=True)
-  commands.add_parser('sampling').add_argument('--model', default='default')
+  flags.add_model(commands.add_parser('sampling'))
   commands.choices['sampling'].add_argument('--only', default='', help='guidance or steps')
-  commands.add_parser('features').add_argument('--model', default='default')
+  flags.add_model(commands.add_parser('features'))
   for name in ('training', 'average'):
-    commands.add_parser(name).add_argument('--workdir', type=pathlib.Path, required=True)
+    commands.add_parser(name).add_argument('--workdir', type=flags.local_path, required=True)
   commands.choices['training'].add_argument('--only', default='', help='runs whose name contains this')
-  args = parser.parse_args()
+  args = parser.parse_args(argv)
   compilation_cache.enable()
   print(f'{args.num_clips} clips of seed {SEED}', flush=True)
   run = {'sampling': sampling, 'training': training, 'average': average, 'features': features}
   run[args.command](args)
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('ablations.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

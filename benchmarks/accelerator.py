@@ -15,7 +15,9 @@ import argparse
 import collections
 from concurrent import futures
 import glob
+import pathlib
 import statistics
+import sys
 import time
 
 import jax
@@ -23,6 +25,8 @@ import ml_collections
 import numpy as np
 
 from v2a import chips
+from v2a import entry_point
+from v2a import flags
 from v2a.conditioning import condition
 from v2a.config import files
 from v2a.config import schema
@@ -121,7 +125,7 @@ class Program:
       flush=True,
     )
 
-  def run(self, num_steps: int, profile: str | None) -> None:
+  def run(self, num_steps: int, profile: pathlib.Path | None) -> None:
     """Prints the time and FLOPs of a step and, if `profile` names a folder, its most expensive kernels."""
     state = state_lib.init(self.task, self.optimizer, self.abstract, jax.random.key(0))
     num_parameters, leaves = state_lib.num_parameters(state.params), jax.tree.leaves(state)
@@ -143,7 +147,7 @@ class Program:
       statistics.median(seconds[1:]),
     )
     if profile:
-      folder = f'{profile}/{self.c.name}'
+      folder = str(profile / self.c.name)
       with jax.profiler.trace(folder):
         for _ in range(NUM_PROFILED):
           leaves, metrics = self.step(leaves, batch)
@@ -184,14 +188,16 @@ def print_step_time(name: str, kind: str, c, num_parameters: int, num_flops: flo
 
 
 def parse_arguments(
-  parser: argparse.ArgumentParser,
+  parser: argparse.ArgumentParser, argv: list[str] | None
 ) -> tuple[argparse.Namespace, list[ml_collections.ConfigDict]]:
   """Parses the flags of the accelerator benchmarks; returns them and the configurations."""
   parser.add_argument('--config', nargs='+', default=['flow_0.6b'])
-  parser.add_argument('--batch-size', type=int, nargs='+', default=[64], help='one, or one per configuration')
-  parser.add_argument('--num-steps', type=int, default=8, help='steps per round')
-  parser.add_argument('--tiny', action='store_true')
-  args = parser.parse_args()
+  parser.add_argument(
+    '--batch-size', type=flags.count, nargs='+', default=[64], help='one, or one per configuration'
+  )
+  parser.add_argument('--num-steps', type=flags.count, default=8, help='steps per round (%(default)s)')
+  parser.add_argument('--tiny', action='store_true', help='shrunk configurations')
+  args = parser.parse_args(argv)
   sizes = args.batch_size * len(args.config) if len(args.batch_size) == 1 else args.batch_size
   if len(sizes) != len(args.config):
     parser.error(f'wanted one batch size, or one per configuration; got {len(sizes)} for {len(args.config)}')
@@ -204,13 +210,13 @@ def parse_arguments(
   return args, found
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Times the steps."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = flags.Parser(prog='accelerator.py', description=__doc__.splitlines()[0])
   parser.add_argument('--remat', default='none', choices=schema.REMATS)
   parser.add_argument('--unroll', action='store_true', help='unroll layers')
-  parser.add_argument('--profile', help='folder to write traces to')
-  args, found = parse_arguments(parser)
+  parser.add_argument('--profile', type=flags.local_path, metavar='DIR', help='folder to write traces to')
+  args, found = parse_arguments(parser, argv)
   for c in found:
     with c.unlocked():
       c.training.update(remat=args.remat, unroll=args.unroll)
@@ -221,7 +227,13 @@ def main():
   for program in programs:
     program.run(args.num_steps, args.profile)
     program.step = None  # frees its memory
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('accelerator.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -11,7 +11,7 @@ its latents from a standard normal, (nats per latent value) x channels x steps p
 upper bounds of the information in the latents.
 """
 
-import argparse
+import sys
 
 from flax import nnx
 import jax
@@ -20,6 +20,8 @@ import numpy as np
 
 from v2a import builders
 from v2a import clip
+from v2a import entry_point
+from v2a import flags
 from v2a import weights
 from v2a.codecs import loss
 from v2a.config import schema
@@ -63,13 +65,17 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
   return {name: float(np.mean([each[name] for each in found])) for name in found[0]}, counts
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Prints one paragraph per codec."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('codecs', nargs='+')
-  parser.add_argument('--num-clips', type=int, default=64)
-  parser.add_argument('--seed', type=int, default=synthetic_examples.HELDOUT_SEED)
-  args = parser.parse_args()
+  parser = flags.Parser(prog='codecs.py', description=__doc__.splitlines()[0])
+  parser.add_argument('codecs', nargs='+', metavar='DIR', help='training folder or exported model of a codec')
+  parser.add_argument(
+    '--num-clips', type=flags.count, default=64, help='clips of the synthetic set (%(default)s)'
+  )
+  parser.add_argument(
+    '--seed', type=flags.seed, default=synthetic_examples.HELDOUT_SEED, help='seed of the clips (%(default)s)'
+  )
+  args = parser.parse_args(argv)
   exports = {path: weights.load_export(path) for path in args.codecs}
   spec = schema.clip_spec(exports[args.codecs[0]].config)
   waves = [example.wave_NA for example in synthetic_examples.render(args.seed, args.num_clips, spec)]
@@ -96,7 +102,13 @@ def main():
         f'  codebook {k}: {np.mean(count_V > 0):.3f} of {len(count_V)} entries in use, perplexity '
         f'{np.exp(-np.sum(p_V * np.log(p_V))):.0f}, the first entry has {p_V.max():.3f} of the steps'
       )
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('codecs.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -9,20 +9,23 @@ wind and fly-past scenes, and word error rate of dialogue, with the number of cl
 trained" has 25 frames per second, 64 pixels, 4 s.
 """
 
-import argparse
 from collections.abc import Callable
+from collections.abc import Iterator
 import dataclasses
 import fractions
 import functools
 import pathlib
+import sys
 import tempfile
 
 import av
 import numpy as np
 
+from v2a import entry_point
+from v2a import flags
 from v2a.cli import compilation_cache
-from v2a.metrics import classifiers
-from v2a.metrics import spectra
+from v2a.metrics import metric as metric_lib
+from v2a.metrics import registry
 from v2a.metrics import synthetic
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
@@ -31,7 +34,8 @@ from v2a.synthetic import clips
 from v2a.synthetic import impacts
 
 SEED = 5_000_001
-GROUPS = {
+# By metric, the scenes on which it is measured.
+SCENES = {
   'onset_f1': synthetic.IMPACT_SCENES,
   'envelope_correlation': synthetic.ENVELOPE_SCENES,
   'word_error_rate': (synthetic.DIALOGUE_SCENE,),
@@ -93,7 +97,7 @@ def write_video(path: pathlib.Path, change: Change, index: int, scenes: tuple[st
 
 def _scenes(change: Change, metric: str) -> tuple[str, ...]:
   if change.num_bodies is None:
-    return GROUPS[metric]
+    return SCENES[metric]
   if metric != 'onset_f1':
     return ()
   name = f'{change.num_bodies} bodies'
@@ -102,13 +106,15 @@ def _scenes(change: Change, metric: str) -> tuple[str, ...]:
   return (name,)
 
 
-def score(
-  model: bundle.Bundle, networks: classifiers.Classifiers, change: Change, metric: str, num_clips: int
-) -> tuple[float | None, int]:
-  """Returns the value of a metric for a change, and the number of scored clips."""
-  scenes, measured = _scenes(change, metric), synthetic.METRICS[metric]
-  scores = []
-  for index in range(num_clips if scenes else 0):
+def generate(
+  model: bundle.Bundle, change: Change, scenes: tuple[str, ...], num_clips: int
+) -> Iterator[metric_lib.Sample]:
+  """Yields the soundtracks of the changed videos of some scenes, with their ground truth.
+
+  Raises:
+    ValueError: a video cannot be read.
+  """
+  for index in range(num_clips):
     with tempfile.TemporaryDirectory() as folder:
       path = pathlib.Path(folder) / 'clip.mp4'
       truth = write_video(path, change, index, scenes)
@@ -117,38 +123,57 @@ def score(
       )
       (result,) = pipeline.Pipeline(model).run([(request_lib.Input(path), request)])
     if result.error:
-      raise SystemExit(f'{change.name}: {result.error}')
-    wave_NA = spectra.resample(result.soundtracks[0].waveform, model.sample_rate_hz).astype(np.float64)
-    found = measured.measure(wave_NA, truth, networks)
-    scores += [] if found is None else [found]
-  return (measured.combine(scores) if scores else None), len(scores)
+      raise ValueError(f'{change.name}: {result.error}')
+    sound = metric_lib.Sound(result.soundtracks[0].waveform, model.sample_rate_hz)
+    yield metric_lib.Sample(sound, metric_lib.Reference(truth=truth))
 
 
-def main():
+def measure(model: bundle.Bundle, change: Change, name: str, num_clips: int) -> tuple[float | None, int]:
+  """Returns the value of a metric for a change, and the number of scored clips."""
+  metric, scenes = registry.get(name), _scenes(change, name)
+  # Every clip counts: the scenes are chosen, and those of a number of bodies are unknown to the metric.
+  metric.update(list(generate(model, change, scenes, num_clips if scenes else 0)))
+  return metric.compute(), sum(score is not None for score in metric.scores)
+
+
+def _run(argv: list[str] | None) -> int:
   """Prints the table, one row at a time."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--model', default='default')
+  parser = flags.Parser(prog='generalization.py', description=__doc__.splitlines()[0])
+  flags.add_model(parser)
   parser.add_argument(
-    '--num-clips', type=int, default=16, help='clips of impacts; half as many of other scenes'
+    '--num-clips',
+    type=flags.count,
+    default=16,
+    metavar='N',
+    help='clips of impacts; half as many of other scenes (%(default)s)',
   )
-  parser.add_argument('--only', default='', help='changes whose name contains this')
-  args = parser.parse_args()
+  parser.add_argument('--only', default='', metavar='WORD', help='changes whose name contains this')
+  args = parser.parse_args(argv)
+  changes = [change for change in CHANGES if args.only in change.name]
+  if not changes:
+    parser.error(
+      f'--only must be part of a name ({", ".join(each.name for each in CHANGES)}); got {args.only!r}'
+    )
   compilation_cache.enable()
-  model, networks = bundle.load(args.model), classifiers.load()
+  model = bundle.load(args.model)
   print(f'{args.model}, seed {SEED}\n')
-  print('| change | ' + ' | '.join(f'`{name}`' for name in GROUPS) + ' |\n|---|' + '---|' * len(GROUPS))
-  for change in CHANGES:
-    if args.only not in change.name:
-      continue
+  print('| change | ' + ' | '.join(f'`{name}`' for name in SCENES) + ' |\n|---|' + '---|' * len(SCENES))
+  for change in changes:
     # Long clips have more events, so fewer of them suffice.
     share = min(1.0, 8.0 / change.clip_s)
     cells = []
-    for metric in GROUPS:
-      num = max(2, round(args.num_clips * share * (1 if metric == 'onset_f1' else 0.5)))
-      value, num_scored = score(model, networks, change, metric, num)
+    for name in SCENES:
+      num_clips = max(2, round(args.num_clips * share * (1 if name == 'onset_f1' else 0.5)))
+      value, num_scored = measure(model, change, name, num_clips)
       cells.append('-' if value is None else f'{value:.2f} ({num_scored})')
     print(f'| {change.name} | ' + ' | '.join(cells) + ' |', flush=True)
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('generalization.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

@@ -7,7 +7,6 @@ uses the compilation cache. Prints for the second run: wall time of the process,
 decoding and ranking (warm), and the peak of resident memory.
 """
 
-import argparse
 import fractions
 import json
 import os
@@ -19,6 +18,8 @@ import time
 
 import av
 
+from v2a import entry_point
+from v2a import flags
 from v2a.synthetic import clips
 
 FPS, SIZE = 25, 256
@@ -42,8 +43,8 @@ def write_video(path: pathlib.Path, duration_s: float) -> None:
 
 def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
   """Returns wall time, peak memory and the manifest of one process."""
-  flags = ['--model', model, '--output', str(output), '--json']
-  command = [sys.executable, '-m', 'v2a', 'generate', str(path), *flags]
+  command = [sys.executable, '-m', 'v2a', 'generate', str(path)]
+  command += ['--model', model, '--output', str(output), '--json']
   start_s = time.perf_counter()
   process = subprocess.Popen(command, stdout=subprocess.PIPE)
   out = process.stdout.read()
@@ -54,12 +55,14 @@ def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
   return {'wall_s': wall_s, 'peak_mb': usage.ru_maxrss / 1024, 'manifest': json.loads(out)}
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Prints one line per duration."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--model', default='default')
-  parser.add_argument('--seconds', type=float, nargs='+', default=[8, 300])
-  args = parser.parse_args()
+  parser = flags.Parser(prog='generate.py', description=__doc__.splitlines()[0])
+  flags.add_model(parser)
+  parser.add_argument(
+    '--seconds', type=flags.duration_s, nargs='+', default=[8, 300], metavar='S', help='durations (8 300)'
+  )
+  args = parser.parse_args(argv)
   with tempfile.TemporaryDirectory() as folder:
     root = pathlib.Path(folder)
     for seconds in args.seconds:
@@ -74,7 +77,13 @@ def main():
         f'({", ".join(f"{name} {value:.2f}" for name, value in timings.items())}), '
         f'peak {found["peak_mb"]:.0f} MB'
       )
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('generate.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

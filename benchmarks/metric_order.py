@@ -9,7 +9,6 @@ sound or with the video, and the chance level of timing metrics: the true sound 
 circularly shifted times. Clips without audible sound are left out.
 """
 
-import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
 import pathlib
@@ -18,9 +17,9 @@ import sys
 import numpy as np
 
 from v2a import clip as clip_lib
+from v2a import entry_point
 from v2a import flags
 from v2a.cli import compilation_cache
-from v2a.cli import main as program
 from v2a.data import folder_examples
 from v2a.evaluation import evaluator
 from v2a.evaluation import scoring
@@ -30,24 +29,19 @@ from v2a.metrics import signal_metrics
 
 SHIFTS_S = 0.1, 0.3
 SYSTEMS = ('true', *(f'+{1000 * shift_s:.0f} ms' for shift_s in SHIFTS_S), 'other clip', 'noise')
-SILENCE = 1e-4  # of full scale: audio with a lower peak counts as silent
 METRICS = tuple(
   name for name in registry.names(('signal',)) if isinstance(registry.get(name), signal_metrics.SignalMetric)
 )
 
 
 def read_references(folder: pathlib.Path, seconds: float) -> list[metric_lib.Reference]:
-  """Returns the references of the videos of a folder that are long enough and not silent.
+  """Returns the references of the clips of a folder on which `v2a evaluate` would evaluate.
 
   Raises:
     ValueError: there are fewer than two.
   """
   spec = clip_lib.ClipSpec(clip_s=seconds)
-  found = [
-    example
-    for example in folder_examples.read(folder, None, spec, report=lambda line: print(line, file=sys.stderr))
-    if np.abs(example.wave_NA).max() / np.iinfo(np.int16).max >= SILENCE
-  ]
+  found = list(folder_examples.read(folder, None, spec, report=lambda line: print(line, file=sys.stderr)))
   if len(found) < 2:
     raise ValueError(f'{folder} must hold at least 2 videos of {seconds:g} s with sound; got {len(found)}.')
   return evaluator.make_references(found, spec.sample_rate_hz)
@@ -85,10 +79,11 @@ def order(metric: metric_lib.Metric, values: Sequence[float]) -> str:
 
 
 def _value(
-  metric: metric_lib.Metric, row: Sequence[metric_lib.Sound], references: Sequence[metric_lib.Reference]
-) -> float:
-  scores = metric.score_all(list(map(metric_lib.Sample, row, references)))
-  return metric.combine([score for score in scores if score is not None])
+  name: str, sounds: Sequence[metric_lib.Sound], references: Sequence[metric_lib.Reference]
+) -> float | None:
+  metric = registry.get(name)
+  metric.update(list(map(metric_lib.Sample, sounds, references)))
+  return metric.compute()
 
 
 def measure(
@@ -99,11 +94,10 @@ def measure(
   shifts = scoring.shift_references(references)
   found = {}
   for name in names:
-    metric = registry.get(name)
-    values = [_value(metric, sounds[system], references) for system in SYSTEMS]
+    values = [_value(name, sounds[system], references) for system in SYSTEMS]
     chance = None
-    if metric.has_shifted_floor:
-      chance = float(np.mean([_value(metric, sounds['true'], each) for each in shifts]))
+    if registry.get(name).has_shifted_floor:
+      chance = float(np.mean([_value(name, sounds['true'], each) for each in shifts]))
     found[name] = values, chance
     print(f'{name}: {values}, chance {chance}', file=sys.stderr, flush=True)
   return found
@@ -120,10 +114,11 @@ def table(found: Mapping[str, tuple[Sequence[float], float | None]]) -> str:
   return '\n'.join(lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Prints the table; returns the exit code."""
+def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='metric_order.py', description=__doc__.splitlines()[0])
-  parser.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
+  parser.add_argument(
+    '--clips', type=flags.local_path, required=True, metavar='DIR', help='folder of the videos'
+  )
   parser.add_argument(
     '--seconds',
     type=flags.number(float, 1.0, 60.0),
@@ -134,16 +129,17 @@ def main(argv: list[str] | None = None) -> int:
   parser.add_argument(
     '--metrics', nargs='+', choices=METRICS, default=METRICS, metavar='NAME', help='which (default: all)'
   )
-  try:
-    args: argparse.Namespace = parser.parse_args(argv)
-    compilation_cache.enable()
-    references = read_references(args.clips, args.seconds)
-    print(f'{len(references)} clips, the first {args.seconds:g} s\n')
-    print(table(measure(args.metrics, references)))
-  except (ValueError, OSError) as error:
-    print(f'metric_order.py: {program.error_message(error)}', file=sys.stderr)
-    return 2
+  args = parser.parse_args(argv)
+  compilation_cache.enable()
+  references = read_references(args.clips, args.seconds)
+  print(f'{len(references)} clips, the first {args.seconds:g} s\n')
+  print(table(measure(args.metrics, references)))
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('metric_order.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -19,36 +19,33 @@ only and not valid for other recordings (docs/evaluation.md). Spectral flux has 
 hits of the anvil and the 2 barks of the dog exactly. It also detects echoes, and hardly any onset in the
 clipped drumming of specvqgan_vas_drum_dense. The table states the number of detected onsets.
 
-`codec`: encodes and decodes the first seconds of every video of --clips that is long enough and has audio
-there, without generation. Prints the log-spectral distance, the change of the level over all frequencies and
-from 4 to 8 kHz, and the correlation of left and right before and after, all at the sample rate of the model.
+`codec`: encodes and decodes the first seconds of every video of --clips on which `v2a evaluate` would
+evaluate (long enough, with audio there), without generation. Prints the log-spectral distance, the change of
+the level over all frequencies and from 4 to 8 kHz, and the correlation of left and right before and after,
+all at the sample rate of the model.
 """
 
 import argparse
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import json
-import pathlib
 import sys
 
 import numpy as np
 
+from v2a import entry_point
 from v2a import flags
 from v2a.cli import compilation_cache
-from v2a.cli import main as program
 from v2a.cli import progress
-from v2a.data import examples
-from v2a.data import record_schema
+from v2a.data import folder_examples
 from v2a.data import records
 from v2a.evaluation import evaluator
 from v2a.evaluation import systems
-from v2a.media import folder as folder_lib
-from v2a.media import probe
 from v2a.media import read
 from v2a.metrics import onsets
 from v2a.metrics import retrieval
 from v2a.metrics import signal
-from v2a.metrics import spectra
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
@@ -67,7 +64,6 @@ CLIPS = (
 )
 BATCH_SIZE = 8
 TREBLE_HZ = 4000.0, 8000.0
-SILENCE = 1e-4  # of full scale: audio with a lower peak counts as silent
 # Spectral flux often detects the start of a file as an onset, in true and generated audio, and these would
 # match.
 EDGE_S = 0.05
@@ -125,26 +121,25 @@ def run_nearest(args: argparse.Namespace) -> None:
   if len(windows) < 2:
     raise ValueError(f'{args.records} must hold at least 2 videos with sound; got {len(windows)}.')
   model = bundle.load(args.model)
-  for record in windows.values():
-    record_schema.validate(record, model.clip_spec)
-  adapted, size = systems.adapt(model, request_lib.Request()), systems.batch_size(model, BATCH_SIZE)
-  conditions = [
-    examples.GenerationInputs(
-      record['semantic_frame_MYX3'],
-      record['sync_frame_LYX3'],
-      '',
-      '',
-      '',
-      evaluator.noise_seed(args.seed, index),
-    )
-    for index, record in enumerate(windows.values())
+  # From the frames alone.
+  clips = [
+    folder_examples.from_record(record | {'text': '', 'transcript': '', 'truth': ''}, model.clip_spec)
+    for record in windows.values()
   ]
-  waves = [record_schema.wave_to_float(record['wave_NA']) for record in windows.values()]
-  rate_hz = model.sample_rate_hz
-  generated = list(evaluator.in_batches(adapted.generate, conditions, size, rate_hz))
-  reconstruct = lambda batch: adapted.reconstruct(np.stack(batch))
-  codec = list(evaluator.in_batches(reconstruct, waves, size, rate_hz))
-  true = [spectra.resample(wave_NA, rate_hz) for wave_NA in waves]
+  found = evaluator.evaluate(
+    systems.adapt(model, request_lib.Request()),
+    clips,
+    str(args.records),
+    args.seed,
+    systems.batch_size(model, BATCH_SIZE),
+    metrics=(),
+    report_progress=lambda line: print(line, file=sys.stderr, flush=True),
+  )
+  true = (reference.true_sound for reference in found.references)
+  generated, codec, true = (
+    [sound.resampled_NA for sound in sounds]
+    for sounds in (found.sounds.values(), found.codec_sounds.values(), true)
+  )
   about = {'model': model.name, 'records': str(args.records), 'seed': args.seed}
   result = {**about, **compare(list(windows), generated, codec, true)}
   print(json.dumps(result) if args.json else format_accuracies(result))
@@ -202,33 +197,30 @@ def next_clip_onsets(
   ]
 
 
-def count_onsets(known_s: np.ndarray, found: Sequence[np.ndarray]) -> np.ndarray:
-  """Returns the numbers of (matched, true, generated) onsets, summed over samples.
+def count_onsets(known_s: np.ndarray, found: Sequence[np.ndarray]) -> onsets.Counts:
+  """Returns the numbers of onsets, summed over samples.
 
   Args:
     known_s: onset times of the true audio.
     found: onset times of each generated sample.
   """
-  return np.sum([(len(onsets.match(known_s, found_s)), len(known_s), len(found_s)) for found_s in found], 0)
+  return onsets.total(onsets.count(known_s, found_s) for found_s in found)
 
 
 def format_onset_table(
-  names: Sequence[str], value: Sequence[np.ndarray], floor: Sequence[np.ndarray], num_samples: int
+  names: Sequence[str], value: Sequence[onsets.Counts], floor: Sequence[onsets.Counts], num_samples: int
 ) -> str:
-  """Returns the Markdown table of `onsets`; value, floor: rows of `count_onsets`."""
+  """Returns the Markdown table of `onsets`; value, floor: of `count_onsets`, by clip."""
   lines = [
     '| clip | true onsets | generated | precision | recall | floor precision | floor recall |',
     '|---|---|---|---|---|---|---|',
   ]
-  for name, value_counts, floor_counts in zip((*names, 'all'), (*value, sum(value)), (*floor, sum(floor))):
-    # Relative to generated onsets (precision), and to true onsets (recall).
-    ratios = [
-      f'{matched / total:.2f}' if total else '-'
-      for matched, known, found in (value_counts, floor_counts)
-      for total in (found, known)
-    ]
-    known, found = value_counts[1] // num_samples, value_counts[2] / num_samples
-    lines.append(f'| {name} | {known} | {found:g} | {" | ".join(ratios)} |')
+  all_counts = (*value, onsets.total(value)), (*floor, onsets.total(floor))
+  for name, *pair in zip((*names, 'all'), *all_counts):
+    ratios = [ratio for counts in pair for ratio in (counts.precision, counts.recall)]
+    cells = ' | '.join('-' if ratio is None else f'{ratio:.2f}' for ratio in ratios)
+    num_known, num_detected = pair[0].num_known // num_samples, pair[0].num_detected / num_samples
+    lines.append(f'| {name} | {num_known} | {num_detected:g} | {cells} |')
   return '\n'.join(lines)
 
 
@@ -303,26 +295,20 @@ def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
 
 def run_codec(args: argparse.Namespace) -> None:
   """Prints the changes of each clip by the codec."""
-  paths = folder_lib.search(args.clips, folder_lib.VIDEO_SUFFIXES).paths
-  found, model = {}, bundle.load(args.model)
-  rate_hz, spec = model.sample_rate_hz, model.clip_spec
-  num_samples = round(args.seconds * rate_hz) // spec.latent_hop_samples * spec.latent_hop_samples
-  for path in paths:
-    info = probe.probe(path)
-    if not info.has_audio or info.duration_s < args.seconds:
-      continue
-    wave_NA = read.wave(path, rate_hz, spec.num_channels, 0.0, args.seconds)[:num_samples]
-    if np.abs(wave_NA).max() >= SILENCE:
-      output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
-      found[path.name] = round_trip_changes(wave_NA, output_NA, rate_hz)
-  if not found:
-    raise ValueError(
-      f'no video in {args.clips} has {args.seconds:g} s with audio; wanted the folder of real '
-      'clips as --clips.'
-    )
+  model = bundle.load(args.model)
+  spec, skipped = dataclasses.replace(model.clip_spec, clip_s=args.seconds), {}
+  report = lambda line: print(line, file=sys.stderr, flush=True)
+  found = {}
+  for clip in folder_examples.read(args.clips, None, spec, skipped, report):
+    if clip.video is None:
+      raise ValueError(f'--clips must be a folder of videos; {args.clips} has records.')
+    # Not the 16 bits of the example, which clip and round.
+    wave_NA = read.wave(clip.video, spec.sample_rate_hz, spec.num_channels, 0.0, float(spec.duration_s))
+    output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
+    found[clip.video.name] = round_trip_changes(wave_NA, output_NA, spec.sample_rate_hz)
   print(
     f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with audio there, of '
-    f'{len(paths)}\n'
+    f'{len(found) + sum(skipped.values())}\n'
   )
   print(format_round_trip_table(found))
 
@@ -331,11 +317,12 @@ def _flags() -> flags.Parser:
   parser = flags.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
   commands = parser.add_subparsers(dest='command', required=True)
   nearest = commands.add_parser('nearest', help='top-1 retrieval accuracy among true soundtracks')
-  nearest.add_argument('--records', type=pathlib.Path, required=True, metavar='DIR', help='folder of records')
+  nearest.add_argument(
+    '--records', type=flags.local_path, required=True, metavar='DIR', help='folder of records'
+  )
   nearest.add_argument('--json', action='store_true', help='print one JSON object')
   nearest.set_defaults(run=run_nearest)
   onset = commands.add_parser('onsets', help='precision and recall of onsets')
-  onset.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
   onset.add_argument(
     '--num-samples',
     type=flags.number(int, 1),
@@ -345,7 +332,6 @@ def _flags() -> flags.Parser:
   )
   onset.set_defaults(run=run_onsets)
   codec = commands.add_parser('codec', help='changes of true audio by the codec')
-  codec.add_argument('--clips', type=pathlib.Path, required=True, metavar='DIR', help='folder of the videos')
   codec.add_argument(
     '--seconds',
     type=flags.number(float, 0.5, 60.0),
@@ -360,24 +346,26 @@ def _flags() -> flags.Parser:
     help='generator whose codec is used (default: the first of the model)',
   )
   codec.set_defaults(run=run_codec)
-  for command in (nearest, onset, codec):
+  for command in (onset, codec):
     command.add_argument(
-      '--model', default='default', metavar='NAME-or-DIR', help='a packaged model or a folder (%(default)s)'
+      '--clips', type=flags.local_path, required=True, metavar='DIR', help='folder of the videos'
     )
+  for command in (nearest, onset, codec):
+    flags.add_model(command)
     command.add_argument('--seed', type=flags.seed, default=0, help='seed of the noise (%(default)s)')
   return parser
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs a sub-command; returns the exit code."""
-  try:
-    args = _flags().parse_args(argv)
-    compilation_cache.enable()
-    args.run(args)
-  except (ValueError, OSError) as error:
-    print(f'real_clips.py: {program.error_message(error)}', file=sys.stderr)
-    return 2
+def _run(argv: list[str] | None) -> int:
+  args = _flags().parse_args(argv)
+  compilation_cache.enable()
+  args.run(args)
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('real_clips.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':

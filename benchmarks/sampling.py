@@ -5,8 +5,8 @@ and without the cache; both sample the same tokens. Prints wall time and CPU tim
 ratios matter.
 """
 
-import argparse
 import functools
+import sys
 import time
 
 from flax import nnx
@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from v2a import builders
+from v2a import entry_point
+from v2a import flags
 from v2a.autoregressive import patterns
 from v2a.autoregressive import sampling
 from v2a.conditioning import condition as condition_lib
@@ -52,12 +54,16 @@ def seconds(run, *arrays) -> tuple[np.ndarray, np.ndarray]:
   return np.min(times, axis=0), np.asarray(found)
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Prints both times and their ratio."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument('--config', default='tokens_synthetic', help='configuration of a causal token model')
-  parser.add_argument('--clip-s', type=float, default=8.0, help='duration in seconds')
-  args = parser.parse_args()
+  parser = flags.Parser(prog='sampling.py', description=__doc__.splitlines()[0])
+  parser.add_argument(
+    '--config', default='tokens_synthetic', help='configuration of a causal token model (%(default)s)'
+  )
+  parser.add_argument(
+    '--clip-s', type=flags.duration_s, default=8.0, help='duration in seconds (%(default)s)'
+  )
+  args = parser.parse_args(argv)
   c = files.find(args.config).unlock()
   c.clip.clip_s = args.clip_s
   spec, model = schema.clip_spec(c), random_model(c)
@@ -94,7 +100,13 @@ def main():
   print(f'{args.config}, {args.clip_s:g} s, {num_steps} steps; {same:.1%} of the tokens agree')
   for name, with_s, without_s in zip(('wall time', 'CPU time'), cached_s, recomputed_s):
     print(f'{name}: {with_s:.2f} s with the cache, {without_s:.2f} s without, {without_s / with_s:.1f} times')
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('sampling.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

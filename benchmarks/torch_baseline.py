@@ -10,8 +10,8 @@ Requires torch, unlike everything else in this repository. Loss and gradient are
 FLOPs are counted by torch's own counter.
 """
 
-import argparse
 import statistics
+import sys
 import time
 
 import accelerator
@@ -19,6 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils import flop_counter
+
+from v2a import entry_point
+from v2a import flags
 
 STREAMS = ('audio', 'video', 'text', 'transcript')
 
@@ -225,12 +228,14 @@ class Step:
     return value
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Times the training step."""
-  args, found = accelerator.parse_arguments(argparse.ArgumentParser(description=__doc__.splitlines()[0]))
+  parser = flags.Parser(prog='torch_baseline.py', description=__doc__.splitlines()[0])
+  args, found = accelerator.parse_arguments(parser, argv)
   device = torch.device('cuda' if torch.cuda.is_available() else 'cpu')
   for c in found:
     measure(c, args.num_steps, device)
+  return 0
 
 
 def measure(c, num_steps: int, device) -> None:
@@ -254,5 +259,10 @@ def measure(c, num_steps: int, device) -> None:
   accelerator.print_step_time('torch', kind, c, num_parameters, num_flops, statistics.median(seconds[1:]))
 
 
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('torch_baseline.py', lambda: _run(argv))
+
+
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

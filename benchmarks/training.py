@@ -6,9 +6,9 @@ python benchmarks/training.py input --data data/synthetic_latents   # input comp
 python benchmarks/training.py microbatches                    # a whole batch compared with microbatches
 """
 
-import argparse
 import random
 import statistics
+import sys
 import tempfile
 import time
 from unittest import mock
@@ -16,6 +16,8 @@ from unittest import mock
 import jax
 import numpy as np
 
+from v2a import entry_point
+from v2a import flags
 from v2a.cli import allocator
 from v2a.config import files
 from v2a.config import schema
@@ -176,13 +178,15 @@ def input_rate(name: str, data: str, num_batches: int = 100) -> None:
   )
 
 
-def main():
+def _run(argv: list[str] | None) -> int:
   """Prints one measurement."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = flags.Parser(prog='training.py', description=__doc__.splitlines()[0])
   parser.add_argument('measurement', choices=('loop', 'scan', 'input', 'microbatches'))
-  parser.add_argument('--config', default='flow_synthetic')
-  parser.add_argument('--data', default='data/synthetic_latents')
-  args = parser.parse_args()
+  parser.add_argument('--config', default='flow_synthetic', help='configuration (%(default)s)')
+  parser.add_argument(
+    '--data', default='data/synthetic_latents', metavar='DIR', help='records, for input (%(default)s)'
+  )
+  args = parser.parse_args(argv)
   allocator.keep_freed_pages()  # as `v2a train` does
   if args.measurement == 'loop':
     loop_overhead(args.config)
@@ -192,7 +196,13 @@ def main():
     compare_microbatches(args.config)
   else:
     input_rate(args.config, args.data)
+  return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('training.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':
-  main()
+  sys.exit(main())

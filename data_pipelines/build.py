@@ -32,9 +32,9 @@ import time
 
 import numpy as np
 
-from data_pipelines import command
 from data_pipelines import omissions
 from v2a import clip
+from v2a import entry_point
 from v2a import file_names
 from v2a import flags
 from v2a import input_errors
@@ -385,7 +385,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code; see the module."""
-  return command.run('data_pipelines.build', lambda: _run(argv), 'interrupted; nothing was written')
+  return entry_point.run('data_pipelines.build', lambda: _run(argv), 'interrupted; nothing was written')
 
 
 if __name__ == '__main__':

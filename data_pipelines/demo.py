@@ -15,7 +15,7 @@ import sys
 import av
 import numpy as np
 
-from data_pipelines import command
+from v2a import entry_point
 from v2a import file_names
 from v2a import files
 from v2a import flags
@@ -131,7 +131,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
-  return command.run('data_pipelines.demo', lambda: _run(argv))
+  return entry_point.run('data_pipelines.demo', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -14,8 +14,8 @@ from flax import nnx
 import jax
 import numpy as np
 
-from data_pipelines import command
 from v2a import builders
+from v2a import entry_point
 from v2a import files
 from v2a import flags
 from v2a import weights
@@ -98,7 +98,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
-  return command.run('data_pipelines.encode', lambda: _run(argv), 'interrupted; nothing was written')
+  return entry_point.run('data_pipelines.encode', lambda: _run(argv), 'interrupted; nothing was written')
 
 
 if __name__ == '__main__':

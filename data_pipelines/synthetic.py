@@ -30,8 +30,8 @@ import uuid
 import av
 import numpy as np
 
-from data_pipelines import command
 from v2a import clip
+from v2a import entry_point
 from v2a import files
 from v2a import flags
 from v2a import termination
@@ -290,7 +290,7 @@ def _render(args: argparse.Namespace) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
-  return command.run('data_pipelines.synthetic', lambda: _render(_parse(argv)))
+  return entry_point.run('data_pipelines.synthetic', lambda: _render(_parse(argv)))
 
 
 if __name__ == '__main__':

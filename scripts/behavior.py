@@ -9,7 +9,6 @@ of their soundtracks (demo clips, a prompt alone, several windows), metrics of 1
 and the losses of five steps of each tiny training. Takes some 15 minutes on 2 cores.
 """
 
-import argparse
 from collections.abc import Iterator
 import itertools
 import json
@@ -25,6 +24,8 @@ from tensorboard.backend.event_processing import event_file_loader
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 from tests import test_packaged_model as packaged  # noqa: E402 (not a package that is installed)
+from v2a import entry_point  # noqa: E402
+from v2a import flags  # noqa: E402
 
 GENERATORS = ('flow', 'tokens', 'masked')
 TRAININGS = (
@@ -150,18 +151,23 @@ def compare(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> bool:
   return is_same
 
 
-def main() -> int:
+def _run(argv: list[str] | None) -> int:
   """Records or compares; 1 where something differs."""
-  parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+  parser = flags.Parser(prog='behavior.py', description=__doc__.splitlines()[0])
   parser.add_argument('action', choices=('record', 'compare'))
-  parser.add_argument('file', type=pathlib.Path)
-  args = parser.parse_args()
+  parser.add_argument('file', type=flags.local_path)
+  args = parser.parse_args(argv)
   if args.action == 'record':
     np.savez_compressed(args.file, **{name.replace('/', '|'): value for name, value in measure().items()})
     return 0
   with np.load(args.file) as stored:
     old = {name.replace('|', '/'): stored[name] for name in stored.files}
   return int(not compare(old, measure()))
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run('behavior.py', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -11,7 +11,7 @@ v2a.evaluation.ood_calibration.
 
 import sys
 
-from data_pipelines import command
+from v2a import entry_point
 from v2a import flags
 from v2a.evaluation import ood_calibration
 
@@ -42,7 +42,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
-  return command.run('scripts.fit_ood', lambda: _run(argv))
+  return entry_point.run('scripts.fit_ood', lambda: _run(argv))
 
 
 if __name__ == '__main__':

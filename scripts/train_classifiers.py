@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from data_pipelines import command
+from v2a import entry_point
 from v2a import files
 from v2a import flags
 from v2a.metrics import classifier_networks
@@ -307,7 +307,7 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command; returns its exit code."""
-  return command.run('scripts.train_classifiers', lambda: _run(argv))
+  return entry_point.run('scripts.train_classifiers', lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -1,14 +1,14 @@
 """The benchmarks of ceilings and bit rates, on audio and codecs with known results."""
 
-import types
-
 import numpy as np
 import pytest
 
 from benchmarks import ceilings
 from benchmarks import codecs
 from v2a import clip
-from v2a.data import record_schema
+from v2a.evaluation import scoring
+from v2a.metrics import metric
+from v2a.metrics import signal_metrics
 from v2a.synthetic import clips
 
 
@@ -28,9 +28,9 @@ def test_off_screen_sounds_are_removed():
   assert {(False, False), (True, False)} <= kinds
 
 
-def example(has_music, wave_NA):
+def reference(has_music, wave_NA):
   truth = {'scene': 'bounce', 'has_music': has_music, 'has_wind': False}
-  return types.SimpleNamespace(truth=truth, wave_NA=record_schema.wave_to_int16(wave_NA))
+  return metric.Reference(metric.Sound(wave_NA, 16000), truth)
 
 
 def clicks(*times_s):
@@ -45,33 +45,36 @@ def clicks(*times_s):
 
 
 def test_flux_onsets_are_matched_with_those_of_the_truth():
-  truth = example(False, clicks(0.5, 1.0, 1.5))
-  assert ceilings.flux_counts(clicks(0.55, 1.2), truth) == (1, 3, 2)
-  scores = [(1, 3, 2), (0, 1, 0)]
-  assert ceilings.recall(scores) == 1 / 4 and ceilings.precision(scores) == 1 / 2
-  assert ceilings.recall([(0, 0, 2)]) is None and ceilings.precision([(0, 2, 0)]) is None
+  metrics = {each.name: each for each in ceilings.make_metrics()}
+  known, none = reference(False, clicks(0.5, 1.0, 1.5)), reference(False, clicks())
+  sounds = (clicks(0.55, 1.2), known), (clicks(), known), (clicks(0.5, 1.0), none)
+  samples = [metric.Sample(metric.Sound(wave_NA, 16000), each) for wave_NA, each in sounds]
+  for name, expected in (('recall', 1 / 6), ('precision', 1 / 4)):
+    each = metrics[f'onset flux {name}']
+    each.update(samples)
+    assert each.scores == [(1, 3, 2), (0, 3, 0), (0, 0, 2)]
+    assert each.compute() == pytest.approx(expected)
+    # Without known, or without detected onsets.
+    assert each.combine([(0, 0, 2) if name == 'recall' else (0, 2, 0)]) is None
 
 
 def test_rows_are_all_clips_those_with_music_and_the_others():
-  selected = [example(False, clicks()), example(True, clicks()), example(True, clicks())]
-  waves = {
-    sound: [np.full((4, 2), k + value) for value in (1.0, 2.0, np.nan)]
+  references = [reference(has_music, clicks()) for has_music in (False, True, True)]
+  samples = {
+    sound: scoring.Samples(
+      {i: metric.Sound(np.full((4, 2), k + value), 16000) for i, value in enumerate((1.0, 2.0, np.nan))},
+      references,
+    )
     for k, sound in enumerate(ceilings.SOUNDS)
   }
-  measure = lambda wave_NA, clip: None if np.isnan(wave_NA).any() else (wave_NA[0, 0],)
-  found = ceilings.rows(selected, waves, measure, lambda scores: float(np.mean(scores)))
+  first = lambda sample: None if np.isnan(sample.sound.wave_NA).any() else sample.sound.wave_NA[0, 0]
+  mean = signal_metrics.SignalMetric(name='x', description='first sample', measure=first)
+  found = ceilings.rows(mean, references, samples)
   assert [row['num_clips'] for row in found.values()] == [3, 2, 1]
   assert [row['ceiling'] for row in found.values()] == [2.5, 3.0, 2.0]
   lines = ceilings.table({'x': found}).splitlines()
   assert lines[0] == '| metric | clips | n | truth | ceiling | alone | alone, codec | generated |'
   assert lines[3] == '| `x` | with music or wind | 2 | 2.00 | 3.00 | 4.00 | 5.00 | 6.00 |'
-
-
-def test_bad_arguments_are_one_line(capsys, monkeypatch):
-  monkeypatch.setattr(ceilings.compilation_cache, 'enable', lambda: None)
-  assert ceilings.main(['--num-clips', '1']) == 2
-  out, err = capsys.readouterr()
-  assert not out and 'a whole number of at least 2' in err and err.count('\n') == 1
 
 
 def test_bit_rates_by_hand():

@@ -105,7 +105,7 @@ def test_precision_and_recall_by_hand():
   known_s = np.array([1.0, 2.0, 3.0, 4.0])
   counts = real_clips.count_onsets(known_s, [np.array([1.04, 2.06]), np.array([4.0])])
   np.testing.assert_array_equal(counts, [2, 8, 3])
-  none = np.array([0, 4, 0])
+  none = real_clips.onsets.Counts(0, 4, 0)
   rows = real_clips.format_onset_table(['x', 'y'], [counts, none], [none, none], num_samples=2).splitlines()
   assert rows[2] == '| x | 4 | 1.5 | 0.67 | 0.25 | - | 0.00 |'
   assert rows[3] == '| y | 2 | 0 | - | 0.00 | - | 0.00 |'
@@ -164,7 +164,7 @@ def test_codec_command_uses_videos_that_are_long_enough_and_have_audio(tmp_path,
   assert out.startswith('codec of default, 1 clips of at least 0.8 s with audio there, of 3\n')
   assert '| long.mp4 |' in out and '| 1.00 | 1.00 |' in out
   assert real_clips.main(['codec', '--clips', str(tmp_path)]) == 2
-  assert 'has 4 s with audio' in capsys.readouterr().err
+  assert '3 x the video is shorter than 4 s' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

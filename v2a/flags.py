@@ -1,4 +1,4 @@
-"""Values from text: the one parser behind every numeric flag and configuration override, and local paths."""
+"""The parser of all commands; values from text: numbers of flags and of configuration keys, local paths."""
 
 import argparse
 from collections.abc import Callable
@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from v2a import files
 
+DEFAULT_MODEL = 'default'
 MAX_SEED = 2**31 - 1
 MAX_WORKERS = 1024  # threads or processes
 MAX_COUNT = 10**6  # of clips, seeds and soundtracks that one command takes on
@@ -31,6 +32,20 @@ class Parser(argparse.ArgumentParser):
   def error(self, message: str) -> NoReturn:
     """Raises ValueError with argparse's message."""
     raise ValueError(f'{message} (see {self.prog} --help)')
+
+
+def add_model(group: argparse._ActionsContainer) -> None:
+  """Adds --model, a packaged model or a folder of one.
+
+  Args:
+    group: parser or group.
+  """
+  group.add_argument(
+    '--model',
+    default=DEFAULT_MODEL,
+    metavar='NAME-or-DIR',
+    help='a packaged model or a folder (%(default)s)',
+  )
 
 
 def parse_number(

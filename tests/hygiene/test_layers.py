@@ -24,7 +24,7 @@ ROWS = (
     'termination',
     'workarounds',
   ),
-  ('manifests', 'flags', 'masks'),
+  ('entry_point', 'flags', 'manifests', 'masks'),
   ('config', 'media', 'synthetic', 'sharding'),
   ('data', 'models', 'weights', 'ood'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
@@ -71,7 +71,7 @@ def faults(top: str, package: str, names: set[str]) -> list[str]:
   wrong = []
   for name in sorted(names):
     head, *rest = name.split('.')
-    if head in OUTSIDE and head != top and (top, head) != ('scripts', 'data_pipelines'):
+    if head in OUTSIDE and head != top:
       wrong.append(name)
     if head in ('jax', 'jaxlib', 'flax') and top == 'v2a' and package in NO_JAX:
       wrong.append(name)

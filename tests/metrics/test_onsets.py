@@ -21,9 +21,17 @@ def test_match_is_a_maximum_matching(seed):
 
 
 def test_f1_by_hand():
-  assert onsets.f1(3, 4, 5) == pytest.approx(2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4))
-  assert onsets.f1(0, 0, 0) == 1.0
-  assert onsets.f1(0, 4, 0) == 0.0
+  assert onsets.Counts(3, 4, 5).f1 == pytest.approx(2 * (3 / 5) * (3 / 4) / (3 / 5 + 3 / 4))
+  assert onsets.Counts(0, 0, 0).f1 == 1.0
+  assert onsets.Counts(0, 4, 0).f1 == 0.0
+
+
+def test_recall_and_precision_by_hand():
+  assert onsets.count(np.array([0.5, 1.0, 1.5]), np.array([0.54, 1.2])) == (1, 3, 2)
+  counts = onsets.total([(1, 3, 2), (0, 1, 0)])
+  assert counts == (1, 4, 2) and counts.recall == 1 / 4 and counts.precision == 1 / 2
+  assert onsets.Counts(0, 0, 2).recall is None and onsets.Counts(0, 2, 0).precision is None
+  assert onsets.total([]) == (0, 0, 0)
 
 
 def decays(times_s, shift_s=0.0, channel=0):

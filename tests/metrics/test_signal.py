@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from v2a.metrics import onsets
 from v2a.metrics import retrieval
 from v2a.metrics import signal
 from v2a.metrics import spectra
@@ -51,7 +52,8 @@ def flashes(times_s, seconds=2.0, size=8):
 def test_onsets_that_match():
   times_s = [0.2, 0.6, 1.1, 1.5]
   metrics = signal.onset_metrics(times_s[::-1], bursts(times_s), RATE_HZ)
-  assert metrics == signal.OnsetMetrics(True, 1.0, 1.0, 1.0)
+  assert metrics == signal.OnsetMetrics(onsets.Counts(4, 4, 4), 1.0)
+  assert (metrics.is_count_correct, metrics.accuracy, metrics.f1) == (True, 1.0, 1.0)
 
 
 def test_missed_onsets_have_zero_precision():
@@ -88,9 +90,14 @@ def test_tolerance_affects_only_matching():
 
 def test_silence_has_no_matches():
   quiet_NA = np.zeros((RATE_HZ, 2))
-  assert signal.onset_metrics([0.3, 0.6], quiet_NA, RATE_HZ) == signal.OnsetMetrics(False, 0.0, 0.0, 0.0)
-  assert signal.onset_metrics([], quiet_NA, RATE_HZ) == signal.OnsetMetrics(True, None, None, None)
-  assert signal.onset_metrics([], bursts([0.5]), RATE_HZ) == signal.OnsetMetrics(False, None, None, None)
+  for known_s, wave_NA, counts, expected in (
+    ([0.3, 0.6], quiet_NA, (0, 2, 0), (False, 0.0, 0.0, 0.0)),
+    ([], quiet_NA, (0, 0, 0), (True, None, None, None)),
+    ([], bursts([0.5]), (0, 0, 1), (False, None, None, None)),
+  ):
+    metrics = signal.onset_metrics(known_s, wave_NA, RATE_HZ)
+    assert metrics.counts == counts
+    assert (metrics.is_count_correct, metrics.accuracy, metrics.average_precision, metrics.f1) == expected
 
 
 def test_onsets_at_the_edges():

@@ -19,17 +19,10 @@ TITLE = 'Soundtracks for silent clips'
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
-  from v2a.cli import generate
-
   parser.add_argument(
     '--output', type=flags.local_path, default=pathlib.Path(OUTPUT), metavar='DIR', help=f'folder ({OUTPUT})'
   )
-  parser.add_argument(
-    '--model',
-    default=generate.MODEL,
-    metavar='NAME-or-DIR',
-    help=f'a packaged model or a folder ({generate.MODEL})',
-  )
+  flags.add_model(parser)
   parser.add_argument(
     '--num-samples', type=flags.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
   )

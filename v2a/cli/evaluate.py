@@ -10,7 +10,6 @@ from v2a import flags
 from v2a.cli import command
 from v2a.cli import sampling_flags
 
-MODEL = 'default'
 DATA = 'synthetic:heldout'
 NUM_CLIPS = 256
 NUM_REPORTED_SEEDS = 3  # of published results
@@ -18,7 +17,7 @@ NUM_REPORTED_SEEDS = 3  # of published results
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
-  parser.add_argument('--model', default=MODEL, metavar='M', help=f'a packaged model or a folder ({MODEL})')
+  flags.add_model(parser)
   parser.add_argument(
     '--data',
     default=DATA,

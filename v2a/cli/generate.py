@@ -17,7 +17,6 @@ from v2a import flags
 from v2a import input_errors
 from v2a.cli import sampling_flags
 
-MODEL = 'default'
 OUTPUT = 'out'
 MAX_PATH = 4096
 # A separator and a suffix, without blanks: a file name, not a sentence.
@@ -64,9 +63,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='seconds (to the end; needed for stills and for a prompt alone)',
   )
   how = parser.add_argument_group('sampling')
-  how.add_argument(
-    '--model', default=MODEL, metavar='NAME-or-DIR', help=f'a packaged model or a folder ({MODEL})'
-  )
+  flags.add_model(how)
   sampling_flags.add_flags(how)
   sampling_flags.add_mesh_flag(how)
   out = parser.add_argument_group('output')

@@ -6,13 +6,13 @@ Prints each metric of the true sounds, and of those of other clips (chance level
 are in `docs/evaluation.md`.
 """
 
-import argparse
 from collections.abc import Sequence
 import json
 import sys
 
 import numpy as np
 
+from v2a import entry_point
 from v2a import flags
 from v2a.evaluation import scoring
 from v2a.metrics import metric as metric_lib
@@ -25,6 +25,7 @@ from v2a.synthetic import clips
 # Neither a seed of any training nor one on which models are evaluated.
 CHECK_SEED = 9_000_001
 NUM_CLIPS = 600
+_NAME = 'v2a.evaluation.check_classifiers'
 
 WaveAndTruth = tuple[np.ndarray, dict]
 
@@ -61,22 +62,20 @@ def measure(known: Sequence[WaveAndTruth]) -> dict[str, dict]:
 
 def measure_flux(known: Sequence[WaveAndTruth]) -> dict[str, float]:
   """Returns the F1 of onsets.detect, with and without music or wind in the mix."""
-  counts = {'alone': np.zeros(3), 'mixed': np.zeros(3)}
+  counts: dict[str, list[onsets.Counts]] = {'alone': [], 'mixed': []}
   for wave_NA, truth in known:
     if truth['scene'] not in synthetic.IMPACT_SCENES:
       continue
     known_s = np.array([event['time_s'] for event in truth['events']])
     detected_s = onsets.detect(wave_NA, spectra.RATE_HZ)
     mix = 'mixed' if truth['has_music'] or truth['has_wind'] else 'alone'
-    counts[mix] += (len(onsets.match(known_s, detected_s)), len(known_s), len(detected_s))
-  return {f'onset_f1_flux_{mix}': onsets.f1(*count) for mix, count in counts.items() if count[1]}
+    counts[mix].append(onsets.count(known_s, detected_s))
+  totals = {mix: onsets.total(each) for mix, each in counts.items()}
+  return {f'onset_f1_flux_{mix}': each.f1 for mix, each in totals.items() if each.num_known}
 
 
-def main(argv: list[str] | None = None) -> int:
-  """Runs the command; returns its exit code."""
-  parser = argparse.ArgumentParser(
-    prog='v2a.evaluation.check_classifiers', description=__doc__.splitlines()[0]
-  )
+def _run(argv: list[str] | None) -> int:
+  parser = flags.Parser(prog=_NAME, description=__doc__.splitlines()[0])
   parser.add_argument(
     '--num-clips',
     type=flags.count,
@@ -94,6 +93,11 @@ def main(argv: list[str] | None = None) -> int:
   result = {'seed': args.seed, 'num_clips': args.num_clips, 'metrics': measure(known), **measure_flux(known)}
   print(json.dumps(result, indent=2))
   return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+  """Runs the command; returns its exit code."""
+  return entry_point.run(_NAME, lambda: _run(argv))
 
 
 if __name__ == '__main__':

@@ -9,6 +9,9 @@ Matching: a maximum one-to-one matching of detected and known times within a tol
   greedy matching from the earliest on is a maximum one.
 """
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 import numpy as np
 from scipy import ndimage
 
@@ -75,7 +78,41 @@ def match(
   return pairs
 
 
-def f1(num_matched: float, num_known: float, num_detected: float) -> float:
-  """Returns the F1 score; 1 where there are neither known nor detected onsets."""
-  total = num_known + num_detected
-  return 2.0 * num_matched / total if total else 1.0
+class Counts(NamedTuple):
+  """Numbers of onsets, of one sound or of several together.
+
+  Attributes:
+    num_matched: pairs of `match`.
+    num_known: known onsets.
+    num_detected: detected onsets.
+  """
+
+  num_matched: int
+  num_known: int
+  num_detected: int
+
+  @property
+  def recall(self) -> float | None:
+    """The share of the known onsets that were detected; None without known onsets."""
+    return self.num_matched / self.num_known if self.num_known else None
+
+  @property
+  def precision(self) -> float | None:
+    """The share of the detected onsets that are known; None without detected onsets."""
+    return self.num_matched / self.num_detected if self.num_detected else None
+
+  @property
+  def f1(self) -> float:
+    """The F1 score; 1 where there are neither known nor detected onsets."""
+    total = self.num_known + self.num_detected
+    return 2.0 * self.num_matched / total if total else 1.0
+
+
+def count(known_s: np.ndarray, detected_s: np.ndarray, tolerance_s: float = TOLERANCE_S) -> Counts:
+  """Returns the numbers of onsets of a matching, see `match`."""
+  return Counts(len(match(known_s, detected_s, tolerance_s)), len(known_s), len(detected_s))
+
+
+def total(counts: Iterable[Iterable[int]]) -> Counts:
+  """Returns the sums of the numbers of onsets of several sounds."""
+  return Counts(*(sum(column) for column in zip(*counts, (0, 0, 0))))

@@ -57,17 +57,28 @@ class OnsetMetrics:
   """Metrics of the onsets of a sound against known onsets.
 
   Attributes:
-    is_count_correct: whether their numbers are equal; the mean over clips is the onset count accuracy.
-    accuracy: share of the known onsets that were detected; None without known onsets.
+    counts: their numbers.
     average_precision: mean over known onsets of the precision among the detections that are at least as
       loud as the matched one, 0 for a missed onset; None without known onsets.
-    f1: of the matched pairs; None without known onsets, since silence would score 1.
   """
 
-  is_count_correct: bool
-  accuracy: float | None
+  counts: onsets.Counts
   average_precision: float | None
-  f1: float | None
+
+  @property
+  def is_count_correct(self) -> bool:
+    """Whether their numbers are equal; the mean over clips is the onset count accuracy."""
+    return self.counts.num_known == self.counts.num_detected
+
+  @property
+  def accuracy(self) -> float | None:
+    """The share of the known onsets that were detected; None without known onsets."""
+    return self.counts.recall
+
+  @property
+  def f1(self) -> float | None:
+    """The F1 of the matched pairs; None without known onsets, since silence would score 1."""
+    return self.counts.f1 if self.counts.num_known else None
 
 
 def onset_metrics(
@@ -94,10 +105,8 @@ def onset_metrics(
   confidences = [_peak_amplitude(wave_NA, sample_rate_hz, time_s) for time_s in detected_s]
   hits = [j for _, j in pairs]
   return OnsetMetrics(
-    is_count_correct=len(known_s) == len(detected_s),
-    accuracy=len(pairs) / len(known_s) if len(known_s) else None,
-    average_precision=_average_precision(np.array(confidences), hits, len(known_s)),
-    f1=onsets.f1(len(pairs), len(known_s), len(detected_s)) if len(known_s) else None,
+    onsets.Counts(len(pairs), len(known_s), len(detected_s)),
+    _average_precision(np.array(confidences), hits, len(known_s)),
   )
 
 

@@ -60,7 +60,8 @@ def _wave(sound: metric.Sound) -> np.ndarray:
   return sound.resampled_NA.astype(np.float64)
 
 
-def _onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
+def onset_metrics(sample: metric.Sample) -> signal.OnsetMetrics:
+  """Returns the metrics of the onsets of a sample against those of its true sound."""
   reference = sample.reference
   detect = lambda sound: onsets.detect(_wave(sound), spectra.RATE_HZ)
   known_s = reference.shift_onsets(reference.true_sound.memo('onsets', lambda: detect(reference.true_sound)))
@@ -187,7 +188,7 @@ _ALL = (
     direction='higher',
     smallest_effect=0.02,
     has_shifted_floor=True,
-    measure=lambda sample: _onset_metrics(sample).f1,
+    measure=lambda sample: onset_metrics(sample).f1,
   ),
   SignalMetric(
     name='onset_accuracy',
@@ -195,7 +196,7 @@ _ALL = (
     direction='higher',
     smallest_effect=0.02,
     has_shifted_floor=True,
-    measure=lambda sample: _onset_metrics(sample).accuracy,
+    measure=lambda sample: onset_metrics(sample).accuracy,
   ),
   SignalMetric(
     name='onset_average_precision',
@@ -203,14 +204,14 @@ _ALL = (
     direction='higher',
     smallest_effect=0.02,
     has_shifted_floor=True,
-    measure=lambda sample: _onset_metrics(sample).average_precision,
+    measure=lambda sample: onset_metrics(sample).average_precision,
   ),
   SignalMetric(
     name='onset_count_accuracy',
     description='share of clips with as many onsets as the true sound (does not order real clips)',
     direction='higher',
     smallest_effect=0.02,
-    measure=lambda sample: float(_onset_metrics(sample).is_count_correct),
+    measure=lambda sample: float(onset_metrics(sample).is_count_correct),
   ),
   SignalMetric(
     name='av_align',

@@ -83,13 +83,13 @@ def onset_score(wave_NA: np.ndarray, truth: Mapping, classifiers: classifiers_li
   matched = {j for _, j in onsets.match(known_s, detected_s)}
   unmatched_s = np.array([time_s for j, time_s in enumerate(detected_s) if j not in matched])
   num_ignored = len(onsets.match(invisible_s, unmatched_s))
-  return len(matched), len(known_s), len(detected_s) - num_ignored
+  return onsets.Counts(len(matched), len(known_s), len(detected_s) - num_ignored)
 
 
 def combine_f1(scores: Sequence[Score]) -> float | None:
   """Returns F1 over the onsets of all clips together."""
-  matched, known, detected = np.sum(scores, axis=0)
-  return onsets.f1(matched, known, detected) if known else None
+  counts = onsets.total(scores)
+  return counts.f1 if counts.num_known else None
 
 
 def envelope_score(

@@ -317,7 +317,9 @@ def _correlation_words(score: Score) -> str:
 
 
 _KINDS: dict[synthetic.Measure, _Kind] = {
-  synthetic.onset_score: _Kind(lambda score: 1.0 - onsets.f1(*score), _onset_words, _onset_description),
+  synthetic.onset_score: _Kind(
+    lambda score: 1.0 - onsets.Counts(*score).f1, _onset_words, _onset_description
+  ),
   synthetic.envelope_score: _Kind(_correlation_error, _correlation_words, _envelope_description),
   synthetic.pitch_score: _Kind(_correlation_error, _correlation_words, _pitch_description),
   synthetic.material_score: _Kind(

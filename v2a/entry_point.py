@@ -1,4 +1,4 @@
-"""Exit codes and one-line error messages of the data pipeline commands."""
+"""Exit codes and one-line error messages of commands besides `v2a`: data pipelines, scripts, benchmarks."""
 
 from collections.abc import Callable
 import os

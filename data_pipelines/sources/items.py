@@ -52,28 +52,51 @@ class Event:
   Attributes:
     start_s, end_s: in the media, in seconds; equal for an instant.
     label: what is heard.
+    origin, confidence: see `Caption`.
   """
 
   start_s: float
   end_s: float
   label: str
+  origin: str = 'human'
+  confidence: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Provenance:
+  """Who wrote a field that has no origin of its own.
+
+  Attributes:
+    field: 'transcript' (its words), 'transcript.times', or 'tags.' and the name of a tag.
+    origin, confidence: see `Caption`.
+  """
+
+  field: str
+  origin: str
+  confidence: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Annotations:
-  """What a data set says about a clip. Times are seconds in the media, not in the segment.
+  """What is known about a clip. Times are seconds in the media, not in the segment.
 
   Attributes:
     captions: texts about the sound.
     transcript: spoken words, with times where they are known.
     events: sounds with their times.
     tags: further values by name, such as 'quality'.
+    provenance: of the transcript and the tags; what it does not name is by humans.
   """
 
   captions: tuple[Caption, ...] = ()
   transcript: transcript_lib.Transcript = transcript_lib.Transcript()
   events: tuple[Event, ...] = ()
   tags: tuple[tuple[str, str], ...] = ()
+  provenance: tuple[Provenance, ...] = ()
+
+  def provenance_of(self, field: str) -> Provenance:
+    """Returns who wrote a field, see `Provenance.field`."""
+    return next((each for each in self.provenance if each.field == field), Provenance(field, 'human'))
 
 
 class Media(Protocol):

@@ -1,0 +1,1 @@
+"""Annotators of clips: captions, transcripts and tags, cached on disk, with origin and confidence."""

@@ -1,0 +1,225 @@
+"""From rows of metadata to items and problems: what all readers of data sets share.
+
+A reader turns a row into an `Entry`, or raises `UnusableError`. `checked` then yields its item, unless
+
+  an earlier entry has the same id ('duplicate');
+  its segment overlaps an earlier segment of the same group in another split ('duplicate'): the same seconds
+    would be trained on and tested. The later one is refused, whichever split it is in, since a source is read
+    once and in order; move it to the split that it should be in, or remove one of the two lines.
+
+Segments of a group that overlap within a split are usable, and so are those that do not overlap but are in
+two splits. Both give a note.
+
+Notes are tags ('note', text) of the item's annotations, and name the line.
+"""
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Iterator
+import dataclasses
+import functools
+import math
+import os
+import pathlib
+import re
+
+from data_pipelines.sources import items
+from data_pipelines.sources import tables
+
+NOTE = 'note'
+_OF_SPLIT = {
+  'train': 'train',
+  'training': 'train',
+  'val': 'validation',
+  'valid': 'validation',
+  'validation': 'validation',
+  'dev': 'validation',
+  'test': 'test',
+  'testing': 'test',
+  'eval': 'test',
+  'evaluation': 'test',
+}
+
+
+class UnusableError(ValueError):
+  """A clip of a data set that cannot be used.
+
+  Attributes:
+    kind: see `items.Problem`.
+    id: of the clip; '' if it is not known.
+    reason: what was got, and what was wanted.
+  """
+
+  def __init__(self, kind: items.ProblemKind, reason: str, clip_id: str = ''):
+    super().__init__(reason)
+    self.kind: items.ProblemKind = kind
+    self.id, self.reason = clip_id, reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+  """An item and where it was found.
+
+  Attributes:
+    item: the item.
+    where: see `items.Problem`.
+    start_s, end_s: its segment in what its group names, such as the video from which the media was cut;
+      equal where a group has no time of its own, such as all clips of a speaker.
+  """
+
+  item: items.Item
+  where: str
+  start_s: float = 0.0
+  end_s: float = math.inf
+
+
+def of_item(item: items.Item, where: str) -> Entry:
+  """Returns the entry of an item whose group is its media."""
+  return Entry(item, where, item.start_s, math.inf if item.end_s is None else item.end_s)
+
+
+def of_rows(
+  table: tables.Table, convert: Callable[[tables.Row, str], Entry]
+) -> Iterator[Entry | items.Problem]:
+  """Yields an entry or a problem for each row of a table.
+
+  Args:
+    table: the table.
+    convert: from a row and its `Problem.where` to its entry; may raise UnusableError, and ValueError for a
+      row that is malformed.
+  """
+  for row in table:
+    if isinstance(row, items.Problem):
+      yield row
+    else:
+      yield attempt(functools.partial(convert, row), table.where(row.line))
+
+
+def attempt(convert: Callable[[str], Entry], where: str) -> Entry | items.Problem:
+  """Returns convert(where), or the problem if it raises UnusableError or ValueError."""
+  try:
+    return convert(where)
+  except UnusableError as error:
+    return items.Problem(error.kind, error.id, where, error.reason)
+  except ValueError as error:
+    return items.Problem('malformed', '', where, str(error))
+
+
+class _Group:
+  """The earlier segments of a group."""
+
+  def __init__(self):
+    self._spans: list[tuple[float, float, str | None, str]] = []
+    self._first_of_split: dict[str | None, str] = {}
+
+  def leak(self, entry: Entry) -> str:
+    """Returns which segment of another split an entry overlaps; '' if none."""
+    for start_s, end_s, split, what in self._spans:
+      if split != entry.item.split and entry.start_s < end_s and start_s < entry.end_s:
+        return f'{_span(start_s, end_s)} in split {split} ({what})'
+    return ''
+
+  def note(self, entry: Entry) -> str:
+    """Returns what is worth a note about an entry; '' if nothing is."""
+    for start_s, end_s, split, what in self._spans:
+      if split == entry.item.split and entry.start_s < end_s and start_s < entry.end_s:
+        return f'overlaps {what}'
+    for split, what in self._first_of_split.items():
+      if split != entry.item.split:
+        return f'{what} of the same source is in split {split}'
+    return ''
+
+  def add(self, entry: Entry) -> None:
+    """Adds an entry."""
+    what = f'{entry.item.id} of {entry.where}'
+    self._first_of_split.setdefault(entry.item.split, what)
+    if entry.start_s < entry.end_s:
+      self._spans.append((entry.start_s, entry.end_s, entry.item.split, what))
+
+
+def checked(found: Iterable[Entry | items.Problem]) -> Iterator[items.Item | items.Problem]:
+  """Yields the item or problem of each entry, in order; see the module."""
+  where_of: dict[str, str] = {}
+  groups: dict[str, _Group] = {}
+  for entry in found:
+    if isinstance(entry, items.Problem):
+      yield entry
+      continue
+    item, group = entry.item, groups.setdefault(entry.item.group, _Group())
+    if item.id in where_of:
+      reason = f'its id is already used in {where_of[item.id]}'
+      yield items.Problem('duplicate', item.id, entry.where, reason)
+    elif leak := group.leak(entry):
+      span = f'{_span(entry.start_s, entry.end_s)} of {item.group} in split {item.split}'
+      yield items.Problem('duplicate', item.id, entry.where, f'{span} overlaps {leak}')
+    else:
+      note = group.note(entry)
+      where_of[item.id] = entry.where
+      group.add(entry)
+      yield with_notes(item, note and f'{entry.where}: {note}')
+
+
+def with_notes(item: items.Item, *notes: str) -> items.Item:
+  """Returns an item with further notes; empty ones are left out."""
+  added = tuple((NOTE, note) for note in notes if note)
+  if not added:
+    return item
+  annotations = dataclasses.replace(item.annotations, tags=item.annotations.tags + added)
+  return dataclasses.replace(item, annotations=annotations)
+
+
+def number(text: object, name: str) -> float:
+  """Returns a number of a cell.
+
+  Args:
+    text: the cell.
+    name: of its column, for the message.
+
+  Raises:
+    ValueError: it is no finite number.
+  """
+  try:
+    value = float(str(text))
+  except ValueError as error:
+    raise ValueError(f'{name} must be a number of seconds; got {text!r}') from error
+  if not math.isfinite(value):
+    raise ValueError(f'{name} must be a finite number of seconds; got {text!r}')
+  return value
+
+
+def check_segment(start_s: float, end_s: float | None) -> None:
+  """Checks a segment.
+
+  Args:
+    start_s, end_s: the segment in seconds; end_s None is the end of the media.
+
+  Raises:
+    ValueError: it begins before 0, or is empty.
+  """
+  if start_s < 0:
+    raise ValueError(f'a segment must begin at 0 s or later; got {start_s:g} s')
+  if end_s is not None and end_s <= start_s:
+    raise ValueError(f'a segment must end after its start; got {start_s:g} s to {end_s:g} s')
+
+
+def split_of(text: str) -> str | None:
+  """Returns 'train', 'validation' or 'test' for a usual name of a split, other names as they are."""
+  return _OF_SPLIT.get(text.lower(), text) or None
+
+
+def split_of_file(path: str | os.PathLike) -> str | None:
+  """Returns the split that the name of a file states, such as 'vgg-test.tsv' or 'trainSet.txt', or None."""
+  stem = pathlib.Path(path).stem
+  words = [word for form in ('[a-z]+', '[A-Z][a-z]+', '[A-Z]+') for word in re.findall(form, stem)]
+  found = {_OF_SPLIT[word.lower()] for word in words if word.lower() in _OF_SPLIT}
+  return found.pop() if len(found) == 1 else None
+
+
+def label_captions(*labels: str) -> tuple[items.Caption, ...]:
+  """Returns a caption for the labels that are not empty, in one text."""
+  text = ', '.join(' '.join(label.split()) for label in labels if label.strip())
+  return (items.Caption(text, 'label'),) if text else ()
+
+
+def _span(start_s: float, end_s: float) -> str:
+  return f'{start_s:g} s to ' + ('the end' if math.isinf(end_s) else f'{end_s:g} s')

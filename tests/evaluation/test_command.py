@@ -11,6 +11,7 @@ from v2a.cli import evaluate
 from v2a.cli import main
 from v2a.metrics import signal_metrics
 from v2a.metrics import synthetic
+from v2a.reports import evaluation_page
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,19 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   (tmp_path / 'file').write_text('')
   assert main.main(['evaluate', '--output', str(tmp_path / 'file')]) == 2
   assert '--output must be a folder' in capsys.readouterr().err
+
+
+def test_page_may_be_in_the_output_folder_that_will_be_made(tmp_path, capsys):
+  output = tmp_path / 'out' / 'eval'
+  evaluation_page.check(output / 'page.html', created=output)
+  with pytest.raises(FileNotFoundError, match='--page needs an existing folder'):
+    evaluation_page.check(output / 'pages' / 'page.html', created=output)
+  with pytest.raises(FileNotFoundError, match='--page needs an existing folder'):
+    evaluation_page.check(output / 'page.html')
+  # The command passes its output folder: the next error is of the model.
+  flags = ['--output', str(output), '--page', str(output / 'page.html'), '--model', 'no-such-model']
+  assert main.main(['evaluate', *flags]) == 2
+  assert "no model 'no-such-model'" in capsys.readouterr().err
 
 
 def test_command_line_round_trip():

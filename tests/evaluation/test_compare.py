@@ -17,6 +17,7 @@ import pytest
 import soundfile
 
 from tests import pages
+from tests.media import films
 from v2a import clip as clip_lib
 from v2a.cli import main
 from v2a.data import record_schema
@@ -246,6 +247,7 @@ def test_page_is_rendered_by_a_browser(output, tmp_path):
     (['--models', 'default', '--steps', '4', '0'], 'whole number of at least 1'),
     (['--models', 'a', 'b', '--data', 'nowhere'], "got 'nowhere'"),
     (['--models', 'a', 'b', '--data', 'synthetic:x'], "got 'synthetic:x'"),
+    (['--models', 'tests/evaluation', 'default'], 'tests/evaluation holds no wav files either (NAME.wav for'),
     (['--models'], 'expected at least one argument'),
     (['--modles', 'a'], 'the following arguments are required: --models'),
   ],
@@ -256,6 +258,34 @@ def test_errors_are_one_line(flags, words, tmp_path, capsys):
   line = err.strip().splitlines()[-1]
   assert not out and words in line and line.startswith('v2a: ')
   assert not (tmp_path / 'x').exists()
+
+
+def test_one_folder_by_two_names_is_one_system(folders, tmp_path, monkeypatch):
+  near = pathlib.Path(folders[0])
+  (tmp_path / 'link').symlink_to(near)
+  monkeypatch.chdir(near.parent)
+  for other in ('near/', './near', str(near), str(tmp_path / 'link')):
+    with pytest.raises(ValueError, match='each model may be named once; got near.* and .*more than once'):
+      compare_lib.system_specs(compare_lib.CompareConfig(['near', other], f'synthetic:{SEED}', 2))
+  # Two folders of one name are two systems.
+  shutil.copytree(near, tmp_path / 'near')
+  config = compare_lib.CompareConfig([str(near), str(tmp_path / 'near')], f'synthetic:{SEED}', 2)
+  assert [spec.name for spec in compare_lib.system_specs(config)] == list(config.models)
+
+
+def test_too_few_clips_are_explained(folders, tmp_path, capsys):
+  videos = tmp_path / 'videos'
+  videos.mkdir()
+  films.make(videos / 'loud', duration_s=4.5, wave_NA=films.clicks(4.5, 44100))
+  films.make(videos / 'short', duration_s=1.0, wave_NA=films.clicks(1.0, 44100))
+  films.make(videos / 'silent', duration_s=4.5)
+  flags = ['--data', videos, '--output', tmp_path / 'x']
+  assert main.main(['compare', '--models', *folders[:2], *map(str, flags)]) == 2
+  assert (
+    capsys.readouterr()
+    .err.splitlines()[-1]
+    .endswith('got 1; left out: 1 x the video is shorter than 4 s, 1 x no sound in the video.')
+  )
 
 
 def test_a_missing_soundtrack_raises_before_metrics_are_computed(folders, tmp_path, capsys):

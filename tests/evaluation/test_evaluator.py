@@ -359,8 +359,15 @@ def test_report_files(examples, evaluated, tmp_path):
     evaluation_report.write(tmp_path / 'out', evaluated, shown)
   text = evaluation_report.format_table(evaluated.result)
   lines = text.splitlines()
-  names = [name for group in registry.GROUPS for name in evaluated.result[group]]
+  entries = {name: entry for group in registry.GROUPS for name, entry in evaluated.result[group].items()}
+  names = [name for name, entry in entries.items() if entry['value'] is not None]
   notes = [line for line in lines if line.startswith('[')]
-  assert notes and len(lines) == 1 + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes)
+  last = lines.index('Without a value')
+  assert notes and last == 1 + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes) + 1
   assert all(any(line.startswith(f'{name} ') for line in lines) for name in names)
+  # Those without a value are below, once for each reason.
+  missing = ' '.join(' '.join(lines[last:]).split())
+  assert all(name in missing for name in set(entries) - set(names)) and max(map(len, lines[last:])) <= 100
+  reasons = {entry['reason'].rstrip('.') for entry in entries.values() if entry['value'] is None}
+  assert len(reasons) > 1 and all(missing.count(f': {reason}.') == 1 for reason in reasons)
   assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)

@@ -22,6 +22,10 @@ PROTOCOL = {
   'set_hash': 'a' * 64, 'clip_s': 4.0, 'measured_at_hz': 16000, 'resampler': 'soxr HQ',
   'versions': {'v2a': '0', 'jax': '0'}}  # fmt: skip
 
+COSTS = dict.fromkeys(
+  ('network_evaluations', 'flops', 'wall_s', 'real_time_factor', 'peak_memory_bytes', 'num_devices'), 2
+) | {'num_parameters': {'all': 5}, 'training_flops': {'all': None}, 'device': 'cpu', 'wall_s': None}
+
 
 def entry(value: float | None = 0.5, **more) -> dict:
   """Returns the entry of a metric."""
@@ -81,13 +85,34 @@ def test_empty_tables_and_columns_are_left_out_with_the_reason(tmp_path):
   assert all(f'## {registry.GROUPS[group]}' not in markdown for group in ('synthetic', 'speech'))
 
 
+def test_seeds_and_captions_are_those_of_models():
+  folders = result(2, signal={'log_mel_distance': entry()})
+  text = comparison_report.markdown(folders)
+  assert '12 clips of 4 s; content hash' in text and 'interval over clips. Floor' in text
+  assert not any(word in text for word in ('seed', 'captions', 'ceiling (codec'))
+  models = folders | {'num_seeds': 3}
+  models['models'] = {name: each | {'costs': COSTS} for name, each in folders['models'].items()}
+  text = comparison_report.markdown(models)
+  assert '12 clips of 4 s, seeds 0 to 2, captions given; content' in text and 'over clips and seeds' in text
+  assert '4 s, seed 0, captions given;' in comparison_report.markdown(models | {'num_seeds': 1})
+
+
+def test_notes_name_the_soundtracks_and_count_in_words():
+  compared = result(2, signal={'log_mel_distance': entry()}) | {'left_out': {'no sound': 1, 'too short': 2}}
+  compared['models']['a'] |= {'silent': ['x'], 'length_adjusted': [f'c{k}' for k in range(10)]}
+  compared['models']['b'] |= {'silent': ['x', 'y'], 'length_adjusted': ['z'], 'num_unused_files': 1}
+  notes = comparison_report.notes(compared)
+  assert '1 clip left out: no sound.' in notes and '2 clips left out: too short.' in notes
+  assert 'a: 1 silent soundtrack, counted like all others: x.' in notes
+  assert 'b: 2 silent soundtracks, counted like all others: x, y.' in notes
+  cut = 'cut to the length of the clip, or padded by at most 50 ms'
+  assert f'a: 10 soundtracks {cut}: c0, c1, c2, c3, c4, c5, c6, c7 and 2 more.' in notes
+  assert f'b: 1 soundtrack {cut}: z.' in notes and 'b: 1 wav file of no clip of the set.' in notes
+
+
 def test_costs_have_columns_for_models_and_rows_with_values(tmp_path):
   compared = result(2, signal={'log_mel_distance': entry()})
-  costs = dict.fromkeys(
-    ('network_evaluations', 'flops', 'wall_s', 'real_time_factor', 'peak_memory_bytes', 'num_devices'), 2
-  )
-  costs |= {'num_parameters': {'all': 5}, 'training_flops': {'all': None}, 'device': 'cpu', 'wall_s': None}
-  compared['models']['b'] |= {'costs': costs, 'settings': {'steps': 8}}
+  compared['models']['b'] |= {'costs': COSTS, 'settings': {'steps': 8}}
   reader = write(tmp_path, compared)
   metrics, prices = tables(reader)
   assert 'true sound through the codec of the model. Folders of audio have none' in reader.text

@@ -11,6 +11,7 @@ import pytest
 
 from tests import pages
 from v2a import clip as clip_lib
+from v2a.data import examples as examples_lib
 from v2a.data import record_schema
 from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
@@ -20,6 +21,7 @@ from v2a.metrics import synthetic
 from v2a.reports import evaluation_page
 from v2a.reports import example_plot
 from v2a.reports import players
+from v2a.synthetic import truth as truth_lib
 
 SPEC = clip_lib.ClipSpec(frame_size=16)
 NASTY = '</p><script>alert(1)</script> & $x$ ${title} "a"'
@@ -90,7 +92,8 @@ def test_every_clip_and_every_metric_is_there(path, examples, eval_result):
 def test_command_and_settings_are_there(path):
   text = pages.read(path).text
   assert "v2a evaluate --page 'a <b>.html'" in text
-  assert 'steps 7' in text and "guidance the model's own" in text and 'num clips 8' in text
+  assert 'steps 7' in text and 'defaults of the model guidance' in text and ' clips 8 ' in text
+  assert 'length of a clip 4.0 s' in text and 'captions given yes' in text and 'clip s' not in text
 
 
 def test_every_clip_is_played_as_generated_and_as_recorded(path, examples):
@@ -186,6 +189,34 @@ def test_the_floor_is_another_clip(examples):
   others = [example_plot.floor_index(examples, i) for i in range(len(examples))]
   assert others == [1, 0, 3, 2, 5, 4, 7, 6]
   assert example_plot.floor_index(examples[:3], 2) == 0
+
+
+def test_videos_are_in_the_order_of_their_distance_with_scores(tmp_path):
+  rng = np.random.default_rng(0)
+  waves = [0.1 * rng.standard_normal((SPEC.num_samples, 2)) for _ in range(3)]
+  frames = np.zeros((SPEC.num_semantic_frames, 16, 16, 3), np.uint8), np.zeros((100, 16, 16, 3), np.uint8)
+  videos = [
+    examples_lib.Example(
+      f'clip {k}', truth_lib.text_only('', ''), record_schema.wave_to_int16(wave_NA), None, frames, None
+    )
+    for k, wave_NA in enumerate(waves)
+  ]
+  gains = {'clip 0': 0.5, 'clip 1': 1.0, 'clip 2': 0.1}
+  generate = lambda conditions: np.stack(
+    [gains[each.name] * waves[int(each.name[-1])] for each in conditions]
+  )
+  model = evaluator.System('quiet', generate, lambda wave_BNA: wave_BNA, SPEC.sample_rate_hz)
+  metrics = registry.load(('synthetic', 'signal'))
+  found = evaluator.evaluate(model, videos, 'clips', report_progress=lambda line: None, metrics=metrics)
+  evaluation_page.write(tmp_path / 'page.html', found, videos, 'x')
+  reader = pages.read(tmp_path / 'page.html')
+  cards = [each['id'] for tag, each in reader.tags if tag == 'figure']
+  assert cards == ['clip-2', 'clip-0', 'clip-1']
+  assert 'loudness_error_lu: 20.0' in reader.text and 'log_mel_distance: ' in reader.text
+  # The page promises what it has: there are no scenes, known events and worst clips, and one part.
+  for words in ('worst', 'each scene', 'thin curve', 'Contents'):
+    assert words not in reader.text, words
+  assert 'those that differ most from the true sound first' in reader.text
 
 
 def test_nothing_half_written_is_left(examples, eval_result, tmp_path):

@@ -71,7 +71,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--page',
     type=flags.local_path,
     metavar='FILE.html',
-    help='web page with clips of each scene, and the worst clips by each metric with likely causes',
+    help='web page with the clips and their scores, videos in the order of their distance to the true sound; '
+    'of the synthetic set also the worst clips by each metric with likely causes',
   )
   add_fetch_flag(parser)
   parser.add_argument(
@@ -177,7 +178,7 @@ def run(args: argparse.Namespace) -> int:
   config.check()  # before the model, which takes longer to load
   _check(args)
   if args.page is not None:
-    evaluation_page.check(args.page)
+    evaluation_page.check(args.page, created=args.output)
   if args.output is not None:
     (robustness_report if args.sweep else evaluation_report).check(args.output)
 

@@ -129,10 +129,7 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
     for steps in all_steps:
       label = name if len(all_steps) < 2 else f'{name}, {steps} steps'
       found.append(_SystemSpec(label, name, path, generator, steps, False))
-  labels = [each.name for each in found]
-  repeated = sorted({label for label in labels if labels.count(label) > 1})
-  if repeated:
-    raise ValueError(f'each model may be named once; got {", ".join(repeated)} more than once.')
+  _check_distinct(found)
   if len(found) < 2:
     raise ValueError(
       f'a comparison needs at least two models, folders or numbers of steps; got {len(found)}.'
@@ -140,9 +137,30 @@ def system_specs(config: CompareConfig) -> list[_SystemSpec]:
   return found
 
 
+def _check_distinct(specs: Sequence[_SystemSpec]) -> None:
+  """Raises ValueError where two systems are the same, also by different names of one folder."""
+  names_by_system: dict[tuple, list[str]] = {}
+  for spec in specs:
+    path = pathlib.Path(spec.path)
+    place = path.resolve() if path.exists() else spec.path
+    names_by_system.setdefault((place, spec.generator, spec.steps), []).append(spec.name)
+  repeated = sorted(
+    ' and '.join(dict.fromkeys(names)) for names in names_by_system.values() if len(names) > 1
+  )
+  if repeated:
+    raise ValueError(f'each model may be named once; got {", ".join(repeated)} more than once.')
+
+
 def _load(spec: _SystemSpec, config: CompareConfig) -> tuple[bundle.Bundle, request_lib.Request]:
-  """Returns a model and its request; raises ValueError where either is not valid."""
-  model = bundle.load(spec.path, generator=spec.generator, mesh_sizes=config.mesh_sizes)
+  """Returns a model and its request; raises an error of the input where either is not valid."""
+  try:
+    model = bundle.load(spec.path, generator=spec.generator, mesh_sizes=config.mesh_sizes)
+  except FileNotFoundError as error:
+    if not pathlib.Path(spec.path).is_dir():
+      raise
+    raise FileNotFoundError(
+      f'{error} {spec.path} holds no wav files either (NAME.wav for each clip NAME).'
+    ) from error
   request = systems_lib.make_request(model, spec.generator, **{**config.settings, 'steps': spec.steps})
   systems_lib.resolve(model, request)
   return model, request
@@ -198,7 +216,7 @@ def compare(config: CompareConfig, folder: pathlib.Path, report: ProgressFn) -> 
     report: receives one line of progress at a time.
 
   Raises:
-    FileNotFoundError: there is no such model or data.
+    FileNotFoundError: there is no such model or data, or a folder holds neither a model nor WAV files.
     ValueError: a model, a request, a folder of soundtracks or the data is not valid; before generation.
   """
   systems = system_specs(config)
@@ -242,7 +260,7 @@ def _check(systems: Sequence[_SystemSpec], config: CompareConfig, clips: _Clips)
       specs[system.name] = systems_lib.clip_spec(_load(system, config)[0], config.clip_s)
   spec = next(iter(specs.values()), clip_lib.ClipSpec(clip_s=config.clip_s or clip_lib.ClipSpec.clip_s))
   for known in (spec, *specs.values()):
-    clips(known)
+    evaluate.check_num_clips(clips(known), clips.left_out)
   for system in systems:
     if system.is_external:
       sample_cache.read_folder(pathlib.Path(system.path), clips(spec), spec.sample_rate_hz)

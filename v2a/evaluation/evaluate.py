@@ -1,6 +1,7 @@
 """Evaluates a model on a data set: loads the clips, generates, computes metrics, checks held-out clips."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
@@ -89,6 +90,24 @@ class LoadedExamples:
   failures: list[str]
 
 
+def check_num_clips(examples: Sequence[examples_lib.Example], left_out: Mapping[str, int]) -> None:
+  """Checks that there are two clips, since the floor of a clip needs the soundtrack of another.
+
+  Args:
+    examples: the clips.
+    left_out: number of excluded clips, by reason.
+
+  Raises:
+    ValueError: there are fewer; the message has the reasons.
+  """
+  if len(examples) < 2:
+    reasons = ', '.join(f'{num} x {reason}' for reason, num in left_out.items())
+    others = f'; left out: {reasons}' if reasons else ''
+    raise ValueError(
+      f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(examples)}{others}.'
+    )
+
+
 def load_examples(
   bundle: bundle_lib.Bundle, config: EvaluateConfig, report_progress: ProgressFn
 ) -> LoadedExamples:
@@ -100,14 +119,15 @@ def load_examples(
     report_progress: receives one line at a time.
 
   Raises:
-    FileNotFoundError, ValueError: there is no such data, or it is not valid.
+    FileNotFoundError, ValueError: there is no such data, or it is not valid, or fewer than two clips.
   """
   spec, seed = systems.clip_spec(bundle, config.clip_s), config.synthetic_seed
   left_out: dict[str, int] = {}
   failures: list[str] = []
   examples = list(_examples(config, spec, left_out, failures, report_progress))
   for reason, num in left_out.items():
-    report_progress(f'note: {num} clips of the folder left out: {reason}')
+    report_progress(f'note: {num} {"clip" if num == 1 else "clips"} of the folder left out: {reason}')
+  check_num_clips(examples, left_out)
   trained_on = held_out.trained_on(bundle, examples, seed, report_progress)
   if trained_on:
     num = len(trained_on)

@@ -12,10 +12,12 @@ from v2a.reports import metric_text
 
 UNKNOWN = 'not known'
 MAX_TITLE_MODELS = 3  # that a title names
+_NUM_NAMED = 8  # clips in a note
+_INTERVAL = 'Value with its 95 % interval over clips.'
+_INTERVAL_OF_SEEDS = 'Value with its 95 % interval over clips and seeds (distribution metrics: first seed).'
 _BOUNDS = (
-  'Value with its 95 % interval over clips and seeds (distribution metrics: over clips, first seed). Floor '
-  '(mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against onsets '
-  f'shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts. n: clips with a score.'
+  'Floor (mismatched-condition baseline): the same soundtracks against other clips; shifted floor: against '
+  f'onsets shifted in time, mean of {scoring.NUM_SHIFTS} circular shifts. n: clips with a score.'
 )
 _CEILING = 'Ceiling (codec upper bound): the true sound through the codec of the model.'
 _FOLDERS = 'Folders of audio have none, since their codec is not known.'
@@ -143,24 +145,35 @@ def title(result: Mapping) -> str:
 def facts(result: Mapping) -> list[str]:
   """Returns sentences on how the comparison was run."""
   protocol = next(iter(result['models'].values()))['protocol']
-  seeds = f'seeds {result["seed"]} to {result["seed"] + result["num_seeds"] - 1}'
-  if result['num_seeds'] == 1:
-    seeds = f'seed {result["seed"]}'
   measured = (
-    f'{result["num_clips"]} clips of {protocol["clip_s"]:g} s, {seeds}, '
-    f'captions {"given" if result["captions"] else "not given"}; content hash {protocol["set_hash"][:16]}; '
-    f'measured at {protocol["measured_at_hz"]} Hz ({protocol["resampler"]}), v2a '
-    f'{protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
+    f'{metric_text.count(result["num_clips"], "clip")} of {protocol["clip_s"]:g} s{_generated(result)}; '
+    f'content hash {protocol["set_hash"][:16]}; measured at {protocol["measured_at_hz"]} Hz '
+    f'({protocol["resampler"]}), v2a {protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
   )
   return [measured, *_bounds(result), _tests(result)]
 
 
+def _generated(result: Mapping) -> str:
+  """Returns the seeds and whether captions were given, '' where no system is a model."""
+  if not _has_models(result):
+    return ''
+  seeds = f'seed {result["seed"]}'
+  if result['num_seeds'] > 1:
+    seeds = f'seeds {result["seed"]} to {result["seed"] + result["num_seeds"] - 1}'
+  return f', {seeds}, captions {"given" if result["captions"] else "not given"}'
+
+
+def _has_models(result: Mapping) -> bool:
+  return any(entry['costs'] is not None for entry in result['models'].values())
+
+
 def _bounds(result: Mapping) -> list[str]:
   """Returns what the numbers beside a value are."""
-  is_model = [entry['costs'] is not None for entry in result['models'].values()]
-  if not any(is_model):
-    return [_BOUNDS]
-  return [_BOUNDS, _CEILING if all(is_model) else f'{_CEILING} {_FOLDERS}']
+  if not _has_models(result):
+    return [f'{_INTERVAL} {_BOUNDS}']
+  interval = _INTERVAL if result['num_seeds'] == 1 else _INTERVAL_OF_SEEDS
+  is_each_model = all(entry['costs'] is not None for entry in result['models'].values())
+  return [f'{interval} {_BOUNDS}', _CEILING if is_each_model else f'{_CEILING} {_FOLDERS}']
 
 
 def _tests(result: Mapping) -> str:
@@ -196,26 +209,32 @@ def notes(result: Mapping) -> list[str]:
     if hashes[name] != hashes[result['reference']]:
       found.append(f'{name} is given these clips at other rates or sizes than {result["reference"]}.')
     if entry['silent']:
-      listed = ', '.join(entry['silent'][:8])
+      num = metric_text.count(len(entry['silent']), 'silent soundtrack')
+      found.append(f'{name}: {num}, counted like all others: {_some(entry["silent"])}.')
+    if adjusted := entry.get('length_adjusted'):
+      num = metric_text.count(len(adjusted), 'soundtrack')
       found.append(
-        f'{name}: {len(entry["silent"])} silent soundtracks, which count like all others: {listed}.'
-      )
-    if entry.get('length_adjusted'):
-      found.append(
-        f'{name}: {len(entry["length_adjusted"])} soundtracks were cut to the length of their clips, or '
-        'padded by at most 50 ms.'
+        f'{name}: {num} cut to the length of the clip, or padded by at most 50 ms: {_some(adjusted)}.'
       )
     if entry.get('num_unused_files'):
-      found.append(f'{name}: {entry["num_unused_files"]} files belong to no clip of the set.')
-  found += [f'{num} clips left out: {reason}.' for reason, num in result['left_out'].items()]
+      num = metric_text.count(entry['num_unused_files'], 'wav file')
+      found.append(f'{name}: {num} of no clip of the set.')
+  found += [
+    f'{metric_text.count(num, "clip")} left out: {reason}.' for reason, num in result['left_out'].items()
+  ]
   return found + _missing(result)
+
+
+def _some(names: Sequence[str]) -> str:
+  more = len(names) - _NUM_NAMED
+  return ', '.join(names[:_NUM_NAMED]) + (f' and {more} more' if more > 0 else '')
 
 
 def _missing(result: Mapping) -> list[str]:
   """Returns which metrics and systems are in no table, a line for each reason."""
   models = result['models']
   by_group = {table.group: table for table in tables(result)}
-  metrics: dict[str, list[str]] = {}
+  metrics: list[tuple[str, str]] = []
   systems = []
   for group, title in registry.GROUPS.items():
     table = by_group.get(group)
@@ -223,12 +242,12 @@ def _missing(result: Mapping) -> list[str]:
       if table is None or name not in table.metrics:
         for reason, names in _by_reason(models, group, [name], models).items():
           without = '' if len(names) == len(models) else f' ({", ".join(names)})'
-          metrics.setdefault(reason, []).append(name + without)
+          metrics.append((name + without, reason))
     for model in models if table else ():
       if table and model not in table.models:
         reasons = ', '.join(_by_reason(models, group, table.metrics, [model]))
         systems.append(f'{title}: none of {model}: {reasons}.')
-  return systems + [f'{", ".join(names)}: {reason}.' for reason, names in metrics.items()]
+  return systems + metric_text.by_reason(metrics)
 
 
 def _by_reason(

@@ -1,9 +1,10 @@
 """An evaluation as one web page.
 
-The page shows the clips of each scene, with players (`players`), a plot (`example_plot`) and scores; and for
-each metric the clips with the worst scores, with their likely cause (`error_analysis`). Style and images are
-inlined, videos and audio are in a folder beside the page; nothing is loaded from elsewhere, and there are no
-scripts.
+The page shows the clips of each scene, with players (`players`), a plot (`example_plot`) and scores; those of
+videos, whose events are not known, in the order of their distance to the true sound. Of the synthetic set it
+shows for each metric the clips with the worst scores, with their likely cause (`error_analysis`). Style and
+images are inlined, videos and audio are in a folder beside the page; nothing is loaded from elsewhere, and
+there are no scripts.
 """
 
 import base64
@@ -12,8 +13,10 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import html
 import io
+import math
 import pathlib
 import string
+from typing import Any
 
 from matplotlib import figure as mpl_figure
 import numpy as np
@@ -30,6 +33,7 @@ from v2a.reports import error_analysis
 from v2a.reports import example_plot
 from v2a.reports import metric_text
 from v2a.reports import players
+from v2a.synthetic import truth as truth_lib
 
 NUM_WORST = 10
 TEMPLATE = pathlib.Path(__file__).parent / 'evaluation_page.html'
@@ -43,6 +47,36 @@ _WORST_LEAD = (
   'Metrics of a corruption or of the negative prompt show the soundtrack of that variant. '
   'The cause is the first of a fixed list that applies to the clip; it is not proven.'
 )
+# Scores on the cards of videos; their cards are ordered by ORDERED_BY, the worst first.
+ORDERED_BY = 'log_mel_distance'
+_VIDEO_METRICS = ('onset_flux_f1', ORDERED_BY, 'loudness_error_lu')
+_CURVES_LEAD = (
+  'The <i class="motion">filled curve</i> is how much the video changes from frame to frame{known}. Below it,'
+  " over seconds, low sounds at the bottom: the true sound, its round trip through the codec, the model's "
+  "soundtrack, and as the floor the model's soundtrack for another clip."
+)
+_KNOWN = (
+  '; the <i class="known">thin curve</i> is the known mouth opening or level, and <i class="known">lines</i> '
+  'are the known impacts or notes'
+)
+# Label and unit of a setting or a property of the clips, by its key in the report.
+_LABELS = {
+  'num_clips': ('clips', ''),
+  'seed': ('first seed', ''),
+  'num_seeds': ('seeds', ''),
+  'silent': ('silent soundtracks', ''),
+  'num_trained_on': ('clips that the model was trained on', ''),
+  'set_hash': ('content hash of the clips', ''),
+  'clip_s': ('length of a clip', ' s'),
+  'sample_rate_hz': ('sample rate', ' Hz'),
+  'num_channels': ('channels', ''),
+  'measured_at_hz': ('metrics are computed at', ' Hz'),
+  'semantic_fps': ('semantic frames', ' per second'),
+  'sync_fps': ('sync frames', ' per second'),
+  'frame_size': ('frame size', ' pixels'),
+  'captions': ('captions given', ''),
+  'transcripts': ('transcripts given', ''),
+}
 _BOUNDS = (
   'Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
   'Shifted floor: the same soundtracks against onsets at shifted times. '
@@ -50,8 +84,12 @@ _BOUNDS = (
 )
 
 
-def check(path: pathlib.Path) -> None:
+def check(path: pathlib.Path, created: pathlib.Path | None = None) -> None:
   """Checks that a page can be written there, before an evaluation is spent on it.
+
+  Args:
+    path: the file.
+    created: a folder that will exist when the page is written; None for none.
 
   Raises:
     ValueError: the path is a folder.
@@ -60,7 +98,8 @@ def check(path: pathlib.Path) -> None:
   """
   if path.is_dir():
     raise ValueError(f'--page must be a file; {path} is a folder.')
-  if not path.parent.is_dir():
+  is_created = created is not None and path.parent.resolve() == created.resolve()
+  if not is_created and not path.parent.is_dir():
     raise FileNotFoundError(f'--page needs an existing folder; there is no {path.parent}.')
   files.check_replaceable(path)
   players.check(path)
@@ -95,6 +134,9 @@ def write(
     examples: the clips, in the order of the evaluation.
     command: the command line that makes the page again.
   """
+  scenes = example_plot.by_scene(examples)
+  if truth_lib.VIDEO_SCENE in scenes:
+    scenes[truth_lib.VIDEO_SCENE] = _in_order(scenes[truth_lib.VIDEO_SCENE], eval_result)
   with players.writer(path) as media:
     text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
       style=STYLE.read_text(encoding='utf-8'),
@@ -102,11 +144,9 @@ def write(
       metrics=_tables(eval_result.result),
       command=_text(command),
       facts=_facts(eval_result.result),
-      contents=_contents(eval_result, examples),
-      scenes='\n'.join(
-        _scene(number, scene, indices, eval_result, examples, media)
-        for number, (scene, indices) in enumerate(example_plot.by_scene(examples).items())
-      ),
+      lead=_lead(scenes, eval_result),
+      contents=_contents(scenes, eval_result),
+      scenes=_scenes(scenes, eval_result, examples, media),
       worst=_worst(eval_result, examples, media),
       version=_text(v2a.__version__),
     )
@@ -133,18 +173,14 @@ def _tables(result: Mapping) -> str:
     group: {name: entry for name, entry in entries.items() if entry['value'] is not None}
     for group, entries in groups.items()
   }
-  missing: dict[str, list[str]] = {}
-  for entries in groups.values():
-    for name, entry in entries.items():
-      if entry['value'] is None:
-        missing.setdefault(entry['reason'].rstrip('.'), []).append(name)
+  missing = metric_text.without_value(groups)
   names = [name for entries in measured.values() for name in entries]
   parts = [f'<p class="legend">{_text(metric_text.legend(names))}</p><p>{_BOUNDS}</p>'] if names else []
   for group, entries in measured.items():
     if entries:
       parts.append(f'<h3>{_text(registry.GROUPS[group])}</h3>{_table(entries)}')
   if missing:
-    lines = ''.join(f'<li>{_text(", ".join(each))}: {_text(why)}.</li>' for why, each in missing.items())
+    lines = ''.join(f'<li>{_text(line)}</li>' for line in missing)
     parts.append(f'<h3>Without a value</h3><ul class="missing">{lines}</ul>')
   return ''.join(parts)
 
@@ -190,24 +226,85 @@ def _facts(result: Mapping) -> str:
   facts = {name: value for name, value in result.items() if name not in groups and value != []}
   facts |= {name: value for name, value in result['protocol'].items() if not isinstance(value, dict)}
   settings = result.get('settings', {})
-  rows = [(name, 'not known' if value is None else value) for name, value in facts.items()]
-  rows += [(name, "the model's own" if value is None else value) for name, value in settings.items()]
-  cells = (f'<dt>{_text(name.replace("_", " "))}</dt><dd>{_text(value)}</dd>' for name, value in rows)
-  return f'<dl>{"".join(cells)}</dl>'
+  facts |= {name: value for name, value in settings.items() if value is not None}
+  defaults = [name.replace('_', ' ') for name, value in settings.items() if value is None]
+  rows = [
+    (_LABELS.get(name, (name.replace('_', ' '),))[0], _fact(name, value)) for name, value in facts.items()
+  ]
+  rows += [('defaults of the model', ', '.join(defaults))] if defaults else []
+  return f'<dl>{"".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows)}</dl>'
 
 
-def _contents(eval_result: evaluator.EvalResult, examples: Sequence[examples_lib.Example]) -> str:
-  scenes = ''.join(
-    f'<li><a href="#scene-{number}">{_text(scene)}</a></li>'
-    for number, scene in enumerate(example_plot.by_scene(examples))
+def _fact(name: str, value: Any) -> str:
+  """Returns a value of the report as text, with its unit."""
+  if value is None:
+    return 'not known'
+  if isinstance(value, bool):
+    return 'yes' if value else 'no'
+  words = ', '.join(map(str, value)) if isinstance(value, list) else str(value)
+  return words + _LABELS.get(name, ('', ''))[1]
+
+
+def _lead(scenes: Mapping[str, Sequence[int]], eval_result: evaluator.EvalResult) -> str:
+  """Returns what the page shows."""
+  shown = []
+  if set(scenes) - {truth_lib.VIDEO_SCENE}:
+    shown.append('the clips of each scene with their scores')
+  if truth_lib.VIDEO_SCENE in scenes:
+    shown.append('all videos with their scores, those that differ most from the true sound first')
+  if _scored_metrics(eval_result):
+    shown.append('for each metric of the synthetic set the clips with the worst scores and the likely cause')
+  return f'Soundtracks that a model generated for silent clips: {"; ".join(shown)}.'
+
+
+def _contents(scenes: Mapping[str, Sequence[int]], eval_result: evaluator.EvalResult) -> str:
+  """Returns links to the parts of the page, '' where there is a single one."""
+  metrics = _scored_metrics(eval_result)
+  if len(scenes) + len(metrics) < 2:
+    return ''
+  links = ''.join(
+    f'<li><a href="#scene-{number}">{_text(scene)}</a></li>' for number, scene in enumerate(scenes)
   )
-  worst = ''.join(
-    f'<li><a href="#worst-{metric.name}">{_text(metric.label)}</a></li>'
-    for metric in _scored_metrics(eval_result)
+  worst = ''.join(f'<li><a href="#worst-{metric.name}">{_text(metric.label)}</a></li>' for metric in metrics)
+  worst = f'<b>worst clips by metric</b><ul>{worst}</ul>' if worst else ''
+  return (
+    f'<h2 id="contents">Contents</h2><nav aria-label="Contents"><b>scenes</b><ul>{links}</ul>{worst}</nav>'
   )
-  return f'<b>scenes</b><ul>{scenes}</ul>' + (
-    f'<b>worst clips by metric</b><ul>{worst}</ul>' if worst else ''
-  )
+
+
+def _clip_value(name: str, index: int, eval_result: evaluator.EvalResult) -> float | None:
+  """Returns the value of a metric on one clip alone; None where it has none."""
+  for score in eval_result.scores.get(name, ()):
+    if score.index == index and score.value is not None:
+      return registry.get(name).combine([score.value])
+  return None
+
+
+def _in_order(indices: Sequence[int], eval_result: evaluator.EvalResult) -> list[int]:
+  """Returns clips by ORDERED_BY, the worst first, and those without a value last."""
+
+  def distance(index: int) -> float:
+    value = _clip_value(ORDERED_BY, index, eval_result)
+    return -math.inf if value is None else value
+
+  return sorted(indices, key=distance, reverse=True)
+
+
+def _scenes(
+  scenes: Mapping[str, Sequence[int]],
+  eval_result: evaluator.EvalResult,
+  examples: Sequence[examples_lib.Example],
+  media: players.Writer,
+) -> str:
+  """Returns the clips of all scenes."""
+  has_known = set(scenes) != {truth_lib.VIDEO_SCENE}
+  lead = _CURVES_LEAD.format(known=_KNOWN if has_known else '')
+  if truth_lib.VIDEO_SCENE in scenes:
+    lead += f' Videos are ordered by {ORDERED_BY} ({_text(metric_text.quantity(ORDERED_BY))}), largest first.'
+  parts = [f'<h2 id="scenes">{"Scenes" if has_known else "Clips"}</h2><p>{lead}</p>']
+  for number, (scene, indices) in enumerate(scenes.items()):
+    parts.append(_scene(number, scene, indices, eval_result, examples, media))
+  return '\n'.join(parts)
 
 
 def _scene(
@@ -257,6 +354,13 @@ def _scores(index: int, eval_result: evaluator.EvalResult) -> str:
       if score.index == index:
         words = 'no score' if score.value is None else error_analysis.format_score(metric, score.value)
         lines.append(f'<li>{_text(metric.label)}: {_text(words)}</li>')
+  if not eval_result.references[index].is_synthetic:
+    values = {name: _clip_value(name, index, eval_result) for name in _VIDEO_METRICS}
+    lines += [
+      f'<li>{name}: {metric_text.format_value(value)}</li>'
+      for name, value in values.items()
+      if value is not None
+    ]
   return f'<ul>{"".join(lines)}</ul>' if lines else ''
 
 

@@ -29,30 +29,36 @@ def _cell(value: float | None) -> str:
   return '-' if value is None else f'{value:.3f}' if abs(value) < 1000 else f'{value:.0f}'
 
 
-def _lines(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> list[str]:
+def _rows(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> list[str]:
   lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"shifted":>9}{"ceiling":>9}{"n":>6}  95 % interval']
   for name, entry in entries.items():
+    if entry['value'] is None:
+      continue
     interval = '' if entry['interval'] is None else ' .. '.join(_cell(edge) for edge in entry['interval'])
     means = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
     mark = footnotes.mark(entry)
     lines.append(
       f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}'
       f'{_cell(entry.get("shifted_floor")):>9}{_cell(entry["ceiling"]):>9}'
-      f'{entry["n"]:>6}  {entry.get("reason", interval)}{means}{mark and f"  {mark}"}'
+      f'{entry["n"]:>6}  {interval}{means}{mark and f"  {mark}"}'
     )
   return lines
 
 
 def format_table(result: dict) -> str:
-  """Returns the metrics of all groups as lines of text."""
+  """Returns the metrics of all groups as lines of text; those without a value below, by reason."""
   seeds = f', {result["num_seeds"]} seeds' if result['num_seeds'] > 1 else ''
-  head = f'{result["model"]} on {result["data"]}, {result["num_clips"]} clips{seeds}'
+  head = f'{result["model"]} on {result["data"]}, {metric_text.count(result["num_clips"], "clip")}{seeds}'
   footnotes = metric_text.Footnotes()
-  groups = [
-    ['', title, *_lines(result[key], footnotes)] for key, title in registry.GROUPS.items() if key in result
-  ]
-  notes = ['', *footnotes.lines()] if footnotes.notes else []
-  return '\n'.join([head, *(line for group in groups for line in group), *notes])
+  groups = {key: result[key] for key in registry.GROUPS if key in result}
+  lines = [head]
+  for key, entries in groups.items():
+    if any(entry['value'] is not None for entry in entries.values()):
+      lines += ['', registry.GROUPS[key], *_rows(entries, footnotes)]
+  lines += ['', *footnotes.lines()] if footnotes.notes else []
+  missing = metric_text.without_value(groups)
+  lines += ['', 'Without a value', *map(metric_text.wrap, missing)] if missing else []
+  return '\n'.join(lines)
 
 
 def paths(folder: pathlib.Path, examples: Sequence[examples_lib.Example]) -> dict[str, pathlib.Path]:

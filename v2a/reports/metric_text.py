@@ -4,9 +4,11 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import html
 import re
+import textwrap
 
 from v2a.metrics import registry
 
+LINE_WIDTH = 100  # of text for a terminal
 _DIRECTIONS = {'higher': 'higher is better', 'lower': 'lower is better'}
 # Direction of a metric -> its arrow on pages, and what that means.
 _ARROWS = {
@@ -57,6 +59,44 @@ def arrow(name: str) -> tuple[str, str]:
 def breakable(name: str) -> str:
   """Returns the HTML of a name that may be broken after its separators."""
   return re.sub(r'([_/:,.-])', r'\1<wbr>', html.escape(name, quote=True))
+
+
+def count(num: int, noun: str) -> str:
+  """Returns a number with its noun: '1 clip', '2 clips'."""
+  return f'{num} {noun}' if num == 1 else f'{num} {noun}s'
+
+
+def by_reason(missing: Iterable[tuple[str, str]]) -> list[str]:
+  """Returns a line for each reason, with the metrics that have no value for it.
+
+  Args:
+    missing: metrics without a value, and why.
+  """
+  names_by_reason: dict[str, list[str]] = {}
+  for name, reason in missing:
+    names_by_reason.setdefault(reason.rstrip('.'), []).append(name)
+  return [f'{", ".join(names)}: {reason}.' for reason, names in names_by_reason.items()]
+
+
+def without_value(groups: Mapping[str, Mapping[str, Mapping]]) -> list[str]:
+  """Returns which metrics of an evaluation have no value, a line for each reason.
+
+  Args:
+    groups: entries of metrics by group and name.
+  """
+  return by_reason(
+    (name, entry['reason'])
+    for entries in groups.values()
+    for name, entry in entries.items()
+    if entry['value'] is None
+  )
+
+
+def wrap(line: str) -> str:
+  """Returns a line for a terminal, continued on indented lines of at most LINE_WIDTH characters."""
+  return textwrap.fill(
+    line, LINE_WIDTH, subsequent_indent='  ', break_long_words=False, break_on_hyphens=False
+  )
 
 
 def legend(names: Iterable[str]) -> str:

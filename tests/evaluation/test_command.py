@@ -61,7 +61,7 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   assert '--output must be a folder' in capsys.readouterr().err
 
 
-def test_page_may_be_in_the_output_folder_that_will_be_made(tmp_path, capsys):
+def test_page_may_be_in_the_output_folder_that_does_not_exist_yet(tmp_path, capsys):
   output = tmp_path / 'out' / 'eval'
   evaluation_page.check(output / 'page.html', created=output)
   with pytest.raises(FileNotFoundError, match='--page needs an existing folder'):

@@ -142,8 +142,8 @@ def _check_distinct(specs: Sequence[_SystemSpec]) -> None:
   names_by_system: dict[tuple, list[str]] = {}
   for spec in specs:
     path = pathlib.Path(spec.path)
-    place = path.resolve() if path.exists() else spec.path
-    names_by_system.setdefault((place, spec.generator, spec.steps), []).append(spec.name)
+    folder = path.resolve() if path.exists() else spec.path
+    names_by_system.setdefault((folder, spec.generator, spec.steps), []).append(spec.name)
   repeated = sorted(
     ' and '.join(dict.fromkeys(names)) for names in names_by_system.values() if len(names) > 1
   )

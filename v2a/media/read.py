@@ -79,7 +79,7 @@ def iterate_frames_at(
   path: str | os.PathLike,
   tick_L: np.ndarray,
   ticks_hz: int,
-  size: int,
+  size: int | tuple[int, int],
   start_s: float = 0.0,
   chunk_frames: int = _CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
@@ -89,7 +89,7 @@ def iterate_frames_at(
     path: a video or an image.
     tick_L: frame l is the one on screen at start_s + tick_L[l] / ticks_hz; integers in ascending order.
     ticks_hz: ticks per second.
-    size: see `frames`.
+    size: see `frames`; or height and width in pixels, such as those of `fitted_size`.
     start_s: seconds, >= 0.
     chunk_frames: frames per chunk; the last may be shorter.
 
@@ -190,12 +190,16 @@ def _rest_s(info: probe.Probe, start_s: float) -> float:
 
 
 def _length_s(
-  path: str | os.PathLike, fps: float, size: int, start_s: float, duration_s: float | None
+  path: str | os.PathLike,
+  fps: float,
+  size: int | tuple[int, int],
+  start_s: float,
+  duration_s: float | None,
 ) -> float:
   """Checks the arguments and returns the duration, that of the file if duration_s is None."""
   if not 0 < fps < math.inf:
     raise ValueError(f'fps must be positive; got {fps}.')
-  if size < 1:
+  if min(_height_and_width(size)) < 1:
     raise ValueError(f'size must be at least 1 pixel; got {size}.')
   if not 0 <= start_s < math.inf:
     raise ValueError(f'start_s must be at least 0 s; got {start_s}.')
@@ -206,34 +210,73 @@ def _length_s(
   return duration_s
 
 
+def fitted_size(path: str | os.PathLike, side: int, is_short: bool = False) -> tuple[int, int]:
+  """Returns the height and width of a video with square pixels at its aspect ratio.
+
+  Args:
+    path: a video or an image.
+    side: pixels of the longer side, which is never enlarged.
+    is_short: whether `side` is the shorter side instead, which may be enlarged.
+
+  Raises:
+    MediaError: the file cannot be read, or has no video.
+  """
+  if stills.image_format(path) is not None:
+    info = stills.inspect(path)
+    width, height = fractions.Fraction(info.width), fractions.Fraction(info.height)
+  else:
+    with source.Source(path) as opened:
+      stream = opened.require_video_stream()
+      opened.select_stream(stream)
+      _, frame = opened.first_frame(stream)
+      assert isinstance(frame, av.VideoFrame)
+      width = frame.width * fractions.Fraction(stream.sample_aspect_ratio or 1)
+      height = fractions.Fraction(frame.height)
+      if orientation.from_frame(frame).is_sideways:
+        width, height = height, width
+  scale = side / min(width, height) if is_short else min(fractions.Fraction(1), side / max(width, height))
+  return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+  return (size, size) if isinstance(size, int) else size
+
+
 def _chunks(
-  path: pathlib.Path, due: _Due, size: int, start_s: float, num_frames: int, chunk_frames: int
+  path: pathlib.Path,
+  due: _Due,
+  size: int | tuple[int, int],
+  start_s: float,
+  num_frames: int,
+  chunk_frames: int,
 ) -> Iterator[np.ndarray]:
   chunk_LYX3, filled = None, 0
+  height, width = _height_and_width(size)
   shown = _shown(path, due, start_s, num_frames)
   reformatter = av.video.reformatter.VideoReformatter()
-  square_YX3, previous, orient = None, None, orientation.UPRIGHT
+  resized_YX3, previous, orient = None, None, orientation.UPRIGHT
   for index, frame in enumerate(shown):
     if chunk_LYX3 is None:
-      chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), size, size, 3), np.uint8)
+      chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), height, width, 3), np.uint8)
     if frame is not previous:
       if isinstance(frame, np.ndarray):
-        square_YX3 = stills.resize_square(frame, size)
+        resized_YX3 = stills.resize(frame, height, width)
       else:
         orient = orientation.from_frame(frame) if previous is None else orient
-        square_YX3 = orient.apply(_square(reformatter, frame, size))
+        coded_size = (width, height) if orient.is_sideways else (height, width)
+        resized_YX3 = orient.apply(_resized(reformatter, frame, *coded_size))
       previous = frame
-    chunk_LYX3[filled] = square_YX3
+    chunk_LYX3[filled] = resized_YX3
     filled += 1
     if filled == len(chunk_LYX3):
       yield chunk_LYX3
       chunk_LYX3, filled = None, 0
 
 
-def _square(
-  reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame, size: int
+def _resized(
+  reformatter: av.video.reformatter.VideoReformatter, frame: av.VideoFrame, height: int, width: int
 ) -> np.ndarray:
-  small = reformatter.reformat(frame, size, size, 'rgb24', interpolation='AREA', threads=1)
+  small = reformatter.reformat(frame, width, height, 'rgb24', interpolation='AREA', threads=1)
   return small.to_ndarray()
 
 

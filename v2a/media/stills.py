@@ -193,11 +193,11 @@ def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> error
   )
 
 
-def resize_square(frame_YX3: np.ndarray, size: int) -> np.ndarray:
-  """Returns a frame resized to size times size pixels, by area averaging or (to enlarge) bilinearly."""
-  is_smaller = min(frame_YX3.shape[:2]) >= size
+def resize(frame_YX3: np.ndarray, height: int, width: int) -> np.ndarray:
+  """Returns a frame resized to height times width pixels, by area averaging or (to enlarge) bilinearly."""
+  is_smaller = frame_YX3.shape[0] >= height and frame_YX3.shape[1] >= width
   method = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
-  return np.asarray(Image.fromarray(frame_YX3).resize((size, size), method))
+  return np.asarray(Image.fromarray(frame_YX3).resize((width, height), method))
 
 
 def _frames(path: pathlib.Path) -> Iterator[tuple[str, Image.Image, fractions.Fraction]]:

@@ -100,7 +100,7 @@ class Cutting:
       raise ValueError("cutting by 'scenes' needs the scenes of the item.")
     else:
       parts = [part for scene in scenes for part in self._equal_parts(*scene)]
-    kept, omitted = [], []
+    selected, omitted = [], []
     for part_start_s, part_end_s in parts:
       length_s = part_end_s - part_start_s
       if length_s < self.min_s - _SLACK_S:
@@ -108,10 +108,10 @@ class Cutting:
       elif length_s > self.max_s + _SLACK_S:
         reason = f'lasts {length_s:.2f} s; wanted at most {self.max_s:g} s'
       else:
-        kept.append((part_start_s, part_end_s))
+        selected.append((part_start_s, part_end_s))
         continue
       omitted.append(Omitted(part_start_s, part_end_s, reason))
-    return Cut(tuple(kept), tuple(omitted))
+    return Cut(tuple(selected), tuple(omitted))
 
   def _equal_parts(self, start_s: float, end_s: float) -> list[decode.Segment]:
     num_parts = max(1, math.ceil((end_s - start_s - _SLACK_S) / self.max_s))

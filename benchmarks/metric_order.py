@@ -80,10 +80,12 @@ def order(metric: metric_lib.Metric, values: Sequence[float]) -> str:
 
 def _value(
   name: str, sounds: Sequence[metric_lib.Sound], references: Sequence[metric_lib.Reference]
-) -> float | None:
+) -> float:
+  """Returns the value of a metric; NaN where it is not defined for any clip."""
   metric = registry.get(name)
   metric.update(list(map(metric_lib.Sample, sounds, references)))
-  return metric.compute()
+  value = metric.compute()
+  return np.nan if value is None else value
 
 
 def measure(

@@ -18,6 +18,28 @@ NUM_REPORTED_SEEDS = 3  # of published results
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   flags.add_model(parser)
+  _add_data_flags(parser)
+  parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
+  parser.add_argument(
+    '--num-seeds',
+    type=flags.count,
+    default=1,
+    metavar='N',
+    help='number of seeds; metrics are averaged over them (1)',
+  )
+  parser.add_argument(
+    '--no-captions', action='store_true', help='generate without the annotations of the clips'
+  )
+  add_optical_flow_flag(parser)
+  sampling_flags.add_flags(parser)
+  sampling_flags.add_mesh_flag(parser)
+  parser.add_argument(
+    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks generated at once (8)'
+  )
+  _add_report_flags(parser)
+
+
+def _add_data_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--data',
     default=DATA,
@@ -38,23 +60,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='clips of each scene of the synthetic set, instead of --num-clips',
   )
   add_clip_seconds_flag(parser)
-  parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='first seed of the noise (0)')
-  parser.add_argument(
-    '--num-seeds',
-    type=flags.count,
-    default=1,
-    metavar='N',
-    help='number of seeds; metrics are averaged over them (1)',
-  )
-  parser.add_argument(
-    '--no-captions', action='store_true', help='generate without the annotations of the clips'
-  )
-  add_optical_flow_flag(parser)
-  sampling_flags.add_flags(parser)
-  sampling_flags.add_mesh_flag(parser)
-  parser.add_argument(
-    '--batch-size', type=flags.count, default=8, metavar='N', help='soundtracks generated at once (8)'
-  )
+
+
+def _add_report_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--output',
     type=flags.local_path,

@@ -152,6 +152,38 @@ def _describe(sample: gallery_entries.Sample, peak: float) -> dict:
   }
 
 
+def _entry(
+  title: str,
+  source: request_lib.Input,
+  request: request_lib.Request,
+  result: pipeline.Result,
+  info: probe.Probe | None,
+  duration_s: float,
+  samples: Iterable[gallery_entries.Sample],
+) -> gallery_entries.Entry:
+  return gallery_entries.Entry(
+    title=title,
+    duration_s=duration_s,
+    samples=tuple(samples),
+    prompt=request.prompt or '',
+    negative_prompt=request.negative_prompt or '',
+    transcript=request.transcript or '',
+    motion_L=np.asarray(result.motion_L, np.float32),
+    thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
+    aspect=info.width / info.height if info and info.has_video else 1.0,
+  )
+
+
+def _request_fields(request: request_lib.Request) -> dict:
+  return {
+    'seed': request.seed,
+    'prompt': request.prompt,
+    'negative_prompt': request.negative_prompt,
+    'transcript': request.transcript,
+    'word_times_s': request.word_times_s and list(request.word_times_s),
+  }
+
+
 def _ood(result: pipeline.Result) -> dict | None:
   if result.ood is None:
     return None
@@ -227,17 +259,8 @@ def write_outputs(
   duration_s = result.soundtracks[0].duration_s
   with outputs.staging_folder(stem) as folder:
     samples, described, losses = _samples(result, source, info, folder, stem, sample_rate_hz, audio)
-    entry = gallery_entries.Entry(
-      title=title or file_names.printable(source.path.stem if source.path else stem.name),
-      duration_s=duration_s,
-      samples=tuple(samples),
-      prompt=request.prompt or '',
-      negative_prompt=request.negative_prompt or '',
-      transcript=request.transcript or '',
-      motion_L=np.asarray(result.motion_L, np.float32),
-      thumbnail_MYX3=thumbnails(info, source.start_s, duration_s) if info else None,
-      aspect=info.width / info.height if info and info.has_video else 1.0,
-    )
+    title = title or file_names.printable(source.path.stem if source.path else stem.name)
+    entry = _entry(title, source, request, result, info, duration_s, samples)
     write_s = time.perf_counter() - start_s
     gallery_plot.write(folder / f'{stem.name}.png', [entry])
     plot_s = time.perf_counter() - start_s - write_s
@@ -247,11 +270,7 @@ def write_outputs(
       'model': model.name,
       'model_digest': model.digest(request.generator),
       'input': _input(source, info, content, duration_s),
-      'seed': request.seed,
-      'prompt': request.prompt,
-      'negative_prompt': request.negative_prompt,
-      'transcript': request.transcript,
-      'word_times_s': request.word_times_s and list(request.word_times_s),
+      **_request_fields(request),
       'settings': {**result.settings, 'num_samples': request.num_samples, 'audio': audio},
       'ood': _ood(result),
       'timings_s': {name: round(value, 4) for name, value in timings_s.items()},

@@ -232,38 +232,9 @@ def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
     canvas.ellipse(x_L, 0.95, 0.12 * grow_L, 0.02, (0, 0, 0), 0.35, 0.02)
     blur_L = 0.35 + 0.25 * np.cos(2 * np.pi * 11.3 * time_L)
     if is_bee:
-      for way in (-1, 1):
-        canvas.ellipse(
-          x_L + way * 0.07 * grow_L,
-          y_L - 0.13 * grow_L,
-          0.06 * grow_L,
-          0.09 * grow_L,
-          (0.95, 0.97, 1.0),
-          blur_L,
-          0.01,
-        )
-      canvas.ellipse(x_L, y_L, 0.17 * grow_L, 0.11 * grow_L, (0.96, 0.76, 0.1))
-      for way in (-0.55, 0.05, 0.6):
-        canvas.box(
-          x_L + way * 0.17 * grow_L, y_L, 0.022 * grow_L, (0.1 - 0.05 * abs(way)) * grow_L, (0.1, 0.08, 0.05)
-        )
-      canvas.disc(x_L - 0.16 * grow_L, y_L - 0.01 * grow_L, 0.065 * grow_L, (0.15, 0.11, 0.06))
+      _bee(canvas, x_L, y_L, grow_L, blur_L)
     else:
-      for way in (-1, 1):
-        canvas.line(
-          x_L, y_L, x_L + way * 0.2 * grow_L, y_L - 0.06 * grow_L, 0.014 * grow_L, (0.15, 0.15, 0.17)
-        )
-        canvas.ellipse(
-          x_L + way * 0.2 * grow_L,
-          y_L - 0.09 * grow_L,
-          0.13 * grow_L,
-          0.018 * grow_L,
-          (0.85, 0.9, 0.95),
-          0.3 + blur_L,
-          0.01,
-        )
-      canvas.ellipse(x_L, y_L, 0.13 * grow_L, 0.075 * grow_L, color)
-      canvas.disc(x_L, y_L + 0.03 * grow_L, 0.035 * grow_L, (0.9, 0.2, 0.15))
+      _drone(canvas, x_L, y_L, grow_L, blur_L, color)
     return canvas.pixels_3LYX
 
   truth = {'envelope': _sampled(spec, level), 'x': _sampled(spec, side)}
@@ -275,3 +246,40 @@ def fly_past(streams: random_streams.RandomStreams, spec: scene.SceneSpec) -> sc
     'speed': float(np.abs(np.diff(x_S)).sum() / spec.clip_s),
   }
   return scene.Scene(render, {'effects': wave_NA}, truth, facts)
+
+
+def _bee(canvas, x_L, y_L, grow_L, blur_L):
+  """Renders a bee of a size `grow_L` whose wings have an opacity `blur_L`."""
+  for way in (-1, 1):
+    canvas.ellipse(
+      x_L + way * 0.07 * grow_L,
+      y_L - 0.13 * grow_L,
+      0.06 * grow_L,
+      0.09 * grow_L,
+      (0.95, 0.97, 1.0),
+      blur_L,
+      0.01,
+    )
+  canvas.ellipse(x_L, y_L, 0.17 * grow_L, 0.11 * grow_L, (0.96, 0.76, 0.1))
+  for way in (-0.55, 0.05, 0.6):
+    canvas.box(
+      x_L + way * 0.17 * grow_L, y_L, 0.022 * grow_L, (0.1 - 0.05 * abs(way)) * grow_L, (0.1, 0.08, 0.05)
+    )
+  canvas.disc(x_L - 0.16 * grow_L, y_L - 0.01 * grow_L, 0.065 * grow_L, (0.15, 0.11, 0.06))
+
+
+def _drone(canvas, x_L, y_L, grow_L, blur_L, color):
+  """Renders a drone of a size `grow_L`; `blur_L` changes the opacity of its rotors."""
+  for way in (-1, 1):
+    canvas.line(x_L, y_L, x_L + way * 0.2 * grow_L, y_L - 0.06 * grow_L, 0.014 * grow_L, (0.15, 0.15, 0.17))
+    canvas.ellipse(
+      x_L + way * 0.2 * grow_L,
+      y_L - 0.09 * grow_L,
+      0.13 * grow_L,
+      0.018 * grow_L,
+      (0.85, 0.9, 0.95),
+      0.3 + blur_L,
+      0.01,
+    )
+  canvas.ellipse(x_L, y_L, 0.13 * grow_L, 0.075 * grow_L, color)
+  canvas.disc(x_L, y_L + 0.03 * grow_L, 0.035 * grow_L, (0.9, 0.2, 0.15))

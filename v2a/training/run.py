@@ -131,18 +131,10 @@ def open(
     lowered = step_fn.lower(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh))
     step_fn = compiled_step.load(lowered, mesh, executable_path)
   items = _prepare_workdir(c, workdir, items)
-  training = c.training
   with contextlib.ExitStack() as stack:
-    watchdog = stack.enter_context(watchdog_lib.Watchdog(training.watchdog_s))
-    checkpoints = checkpoint.Checkpoints(
-      workdir, training.keep_latest, training.keep_every_steps, training.checkpoint_timeout_s
-    )
-    stack.callback(checkpoints.close)
-    local = None
-    if training.local_checkpoint_every_steps:
-      local = local_checkpoint.LocalCheckpoints(training.local_checkpoint_folder, workdir)
-      stack.callback(local.close)
-    log = logger_lib.Log(workdir, training.num_steps)
+    watchdog = stack.enter_context(watchdog_lib.Watchdog(c.training.watchdog_s))
+    checkpoints, local = _open_checkpoints(c.training, workdir, stack)
+    log = logger_lib.Log(workdir, c.training.num_steps)
     stack.callback(log.close)
     yield (
       Run(
@@ -164,6 +156,21 @@ def open(
       ),
       notes,
     )
+
+
+def _open_checkpoints(
+  training: ml_collections.ConfigDict, workdir: pathlib.Path, stack: contextlib.ExitStack
+) -> tuple[checkpoint.Checkpoints, local_checkpoint.LocalCheckpoints | None]:
+  """Returns `Run.checkpoints` and `Run.local`; the stack closes both."""
+  checkpoints = checkpoint.Checkpoints(
+    workdir, training.keep_latest, training.keep_every_steps, training.checkpoint_timeout_s
+  )
+  stack.callback(checkpoints.close)
+  if not training.local_checkpoint_every_steps:
+    return checkpoints, None
+  local = local_checkpoint.LocalCheckpoints(training.local_checkpoint_folder, workdir)
+  stack.callback(local.close)
+  return checkpoints, local
 
 
 def _open_records(

@@ -256,6 +256,16 @@ def test_batches_are_in_order_and_padding_is_dropped(num, batch_size):
   assert progress == [min(batch_size * (k + 1), num) for k in range(len(batches))]
 
 
+def test_a_finished_stage_says_how_long_it_took(monkeypatch):
+  clock, lines = iter([0.0, 5.0, 6.0, 10.0]), []
+  monkeypatch.setattr(evaluator.time, 'monotonic', lambda: next(clock))
+  progress = evaluator._Progress('soundtracks', 8, lines.append)
+  for done in (4, 5, 8):
+    progress.update(done)
+  words = '0.80 clips/s, 5 s left', '0.80 clips/s, took 10 s'
+  assert lines == [f'soundtracks: 4 of 8, {words[0]}', f'soundtracks: 8 of 8, {words[1]}']
+
+
 def test_batches_are_resampled():
   run = lambda rows: np.zeros((len(rows), spectra.RATE_HZ // 2, 2))
   waves = evaluator.in_batches(run, range(3), 2, spectra.RATE_HZ // 2)

@@ -110,6 +110,25 @@ def test_notes_name_the_soundtracks_and_count_in_words():
   assert f'b: 1 soundtrack {cut}: z.' in notes and 'b: 1 wav file of no clip of the set.' in notes
 
 
+def test_text_for_a_terminal_is_narrow_and_has_all_values():
+  compared = result(7, signal={'log_mel_distance': entry(), 'onset_flux_f1': entry(0.25)})
+  compared['models']['b']['signal']['onset_flux_f1'] = entry(None, reason='no true onsets')
+  mark = {'mark': 'worse***', 'value': 0.1}
+  compared['differences'] = {'d': {'signal': {'log_mel_distance': mark}}}
+  lines = comparison_report.format_table(compared).splitlines()
+  assert max(map(len, lines)) <= 100 and not any('|' in line for line in lines)
+  assert f'(3): {SYSTEMS[2]}' in lines and lines[0] == '7 systems on videos'
+  values = [line for line in lines if line.startswith('log_mel_distance')]
+  assert ' '.join(values).count('0.500') == 7 and ' '.join(values).count('0.500 worse***') == 1
+  onsets = ' '.join(line for line in lines if line.startswith('onset_flux_f1'))
+  assert onsets.count('0.250') == 6 and onsets.count('- [1]') == 1 and '- [1] no true onsets' in lines
+  assert any('p corrected' in line for line in lines)
+  too_few = comparison_report.format_table(compared | {'differences': {}})
+  assert 'Differences are not tested: no metric has the 10 clips that tests need.' in too_few
+  costs = {name: each | {'costs': COSTS} for name, each in compared['models'].items()}
+  assert 'parameters' in comparison_report.format_table(compared | {'models': costs})
+
+
 def test_costs_have_columns_for_models_and_rows_with_values(tmp_path):
   compared = result(2, signal={'log_mel_distance': entry()})
   compared['models']['b'] |= {'costs': COSTS, 'settings': {'steps': 8}}

@@ -1,5 +1,6 @@
 """The page and the plot: what they hold, where their links lead, and that text cannot break them."""
 
+import dataclasses
 import pathlib
 import urllib.parse
 
@@ -151,7 +152,9 @@ def test_a_sample_in_words(tmp_path):
   sample = gallery_entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav', None, 0.25, 3, -66.98)
   assert sample.details == ['rank 3', 'score 0.250', '-67 dB RMS']
   assert gallery_entries.Sample(0, np.zeros((8, 100)), tmp_path / 'a.wav').details == []
-  gallery_page.write(
-    tmp_path / 'index.html', [gallery_entries.Entry('A ball', 1.0, (sample,))], 'Title', 'Lead'
-  )
-  assert 'rank 3 · score 0.250 · -67 dB RMS' in (tmp_path / 'index.html').read_text()
+  others = dataclasses.replace(sample, index=1, rank=1), dataclasses.replace(sample, index=2, rank=2)
+  for samples, words in (((sample, *others), '>rank 3 · score'), ((sample,), '>score')):
+    entry = gallery_entries.Entry('A ball', 1.0, samples)
+    gallery_page.write(tmp_path / 'index.html', [entry], 'Title', 'Lead')
+    # A single sample has no rank.
+    assert f'{words} 0.250 · -67 dB RMS' in (tmp_path / 'index.html').read_text()

@@ -130,6 +130,8 @@ def run(args: argparse.Namespace) -> int:
   if args.json:
     print(json.dumps(file_names.utf8(comparison.result)))
   else:
-    print(comparison_report.markdown(comparison.result))
+    print(comparison_report.format_table(comparison.result))
+    print('\nWith intervals, floors and ceilings:')
+    print(file_names.printable(str(paths['md'])))
     print(file_names.printable(str(paths['html'])))
   return int(bool(comparison.failures))

@@ -205,8 +205,9 @@ def _report(written, args: argparse.Namespace) -> None:
   if args.json:
     print(json.dumps(written.manifest), flush=True)
     return
-  for sample in written.manifest['samples']:
-    rank = '' if sample['rank'] is None else f'  rank {sample["rank"]}'
+  samples = written.manifest['samples']
+  for sample in samples:
+    rank = '' if sample['rank'] is None or len(samples) == 1 else f'  rank {sample["rank"]}'
     print(file_names.printable(str(written.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
 
 

@@ -114,7 +114,7 @@ class EvalResult:
 
 
 class _Progress:
-  """Reports the progress of a stage and the remaining time."""
+  """Reports the progress of a stage: the remaining time, at its end the time that it took."""
 
   def __init__(self, stage: str, total: int, report_progress: ProgressFn):
     self._stage, self._total, self._report = stage, total, report_progress
@@ -127,8 +127,10 @@ class _Progress:
       return
     self._last = now
     rate = done / max(now - self._start, 1e-9)
-    left_s = (self._total - done) / rate
-    self._report(f'{self._stage}: {done} of {self._total}, {rate:.2f} clips/s, {left_s:.0f} s left')
+    duration = f'{(self._total - done) / rate:.0f} s left'
+    if done >= self._total:
+      duration = f'took {now - self._start:.0f} s'
+    self._report(f'{self._stage}: {done} of {self._total}, {rate:.2f} clips/s, {duration}')
 
 
 def noise_seed(seed: int, index: int) -> int:

@@ -13,6 +13,7 @@ from v2a.reports import metric_text
 UNKNOWN = 'not known'
 MAX_TITLE_MODELS = 3  # that a title names
 _NUM_NAMED = 8  # clips in a note
+_LABEL_WIDTH = 24  # of a column of text; systems with longer names are numbered
 _INTERVAL = 'Value with its 95 % interval over clips.'
 _INTERVAL_OF_SEEDS = 'Value with its 95 % interval over clips and seeds (distribution metrics: first seed).'
 _BOUNDS = (
@@ -109,6 +110,57 @@ def markdown(result: Mapping) -> str:
   return '\n'.join(lines) + '\n'
 
 
+def format_table(result: Mapping) -> str:
+  """Returns the values and marks of all systems, costs and notes as lines of text for a terminal.
+
+  Intervals, floors and ceilings are left out; `markdown` has them.
+  """
+  labels = {
+    name: name if len(name) <= _LABEL_WIDTH else f'({number})'
+    for number, name in enumerate(result['models'], 1)
+  }
+  lines = [title(result), metric_text.wrap(_measured(result)), metric_text.wrap(_tests(result))]
+  lines += [f'{label}: {name}' for name, label in labels.items() if label != name]
+  costs, priced = cost_rows(result['models'])
+  if costs:
+    lines += ['', 'Costs', *_text_table(['', *(labels[name] for name in priced)], costs)]
+  footnotes = metric_text.Footnotes()
+  for table in tables(result):
+    rows = [
+      [name, *(_text_cell(result, model, table.group, name, footnotes) for model in table.models)]
+      for name in table.metrics
+    ]
+    lines += ['', table.title, *_text_table(['metric', *(labels[model] for model in table.models)], rows)]
+  listed = [*notes(result), *footnotes.lines()]
+  lines += ['', 'Notes', *(metric_text.wrap(f'- {note}') for note in listed)] if listed else []
+  return '\n'.join(lines)
+
+
+def _text_cell(result: Mapping, model: str, key: str, name: str, footnotes: metric_text.Footnotes) -> str:
+  entry = result['models'][model][key][name]
+  if entry['value'] is None:
+    return f'- {footnotes.mark({"note": entry.get("reason", "")})}'.strip()
+  words = metric_text.format_value(entry['value']), significance_mark(result, model, key, name)
+  return ' '.join(filter(None, (*words, footnotes.mark(entry))))
+
+
+def _text_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+  """Returns lines of at most metric_text.LINE_WIDTH characters; further columns are in a table below."""
+  widths = [max(map(len, column)) + 2 for column in zip(head, *rows)]
+  blocks: list[list[int]] = [[]]
+  for column in range(1, len(head)):
+    used = widths[0] + sum(widths[k] for k in blocks[-1])
+    if blocks[-1] and used + widths[column] > metric_text.LINE_WIDTH:
+      blocks.append([])
+    blocks[-1].append(column)
+  lines = []
+  for block in blocks:
+    lines += [''] if lines else []
+    for row in (head, *rows):
+      lines.append(''.join(f'{row[k]:<{widths[k]}}' for k in (0, *block)).rstrip())
+  return lines
+
+
 def _markdown_cell(result: Mapping, model: str, key: str, name: str, footnotes: metric_text.Footnotes) -> str:
   entry = result['models'][model][key][name]
   if entry['value'] is None:
@@ -144,13 +196,17 @@ def title(result: Mapping) -> str:
 
 def facts(result: Mapping) -> list[str]:
   """Returns sentences on how the comparison was run."""
+  return [_measured(result), *_bounds(result), _tests(result)]
+
+
+def _measured(result: Mapping) -> str:
+  """Returns on what the systems were measured, and by what."""
   protocol = next(iter(result['models'].values()))['protocol']
-  measured = (
+  return (
     f'{metric_text.count(result["num_clips"], "clip")} of {protocol["clip_s"]:g} s{_generated(result)}; '
     f'content hash {protocol["set_hash"][:16]}; measured at {protocol["measured_at_hz"]} Hz '
     f'({protocol["resampler"]}), v2a {protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
   )
-  return [measured, *_bounds(result), _tests(result)]
 
 
 def _generated(result: Mapping) -> str:

@@ -303,13 +303,17 @@ def _scenes(
     lead += f' Videos are ordered by {ORDERED_BY} ({_text(metric_text.quantity(ORDERED_BY))}), largest first.'
   parts = [f'<h2 id="scenes">{"Scenes" if has_known else "Clips"}</h2><p>{lead}</p>']
   for number, (scene, indices) in enumerate(scenes.items()):
-    parts.append(_scene(number, scene, indices, eval_result, examples, media))
+    cards = f'<div class="grid">{_cards(indices, eval_result, examples, media)}</div>'
+    label = f'scene-{number}'
+    parts.append(
+      f'<section aria-labelledby="{label}"><h3 id="{label}">{_text(scene)}</h3>{cards}</section>'
+      if has_known
+      else f'<section aria-labelledby="scenes">{cards}</section>'
+    )
   return '\n'.join(parts)
 
 
-def _scene(
-  number: int,
-  scene: str,
+def _cards(
   indices: Sequence[int],
   eval_result: evaluator.EvalResult,
   examples: Sequence[examples_lib.Example],
@@ -327,10 +331,7 @@ def _scene(
       f'<figure id="clip-{i}"><div class="players">{elements}</div>{_plot(examples[i], sounds, alt)}'
       f'<figcaption>{_names(examples[i])}{_scores(i, eval_result)}</figcaption></figure>'
     )
-  return (
-    f'<section aria-labelledby="scene-{number}"><h3 id="scene-{number}">{_text(scene)}</h3>'
-    f'<div class="grid">{"".join(cards)}</div></section>'
-  )
+  return ''.join(cards)
 
 
 def _labelled(label: str, player: players.Player) -> str:

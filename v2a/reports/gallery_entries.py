@@ -80,6 +80,10 @@ class Entry:
     """The sample of rank 1; the first where nothing was ranked."""
     return min(self.samples, key=lambda sample: (sample.rank or 0, sample.index))
 
+  def details_of(self, sample: Sample) -> list[str]:
+    """Returns `Sample.details` of one of the samples; a single one has no rank."""
+    return sample.details if len(self.samples) > 1 else dataclasses.replace(sample, rank=None).details
+
   @property
   def details(self) -> list[tuple[str, str]]:
     """The texts of the request as (name, text), without empty ones."""

@@ -92,7 +92,7 @@ def _player(
     files = f'<a href="{_link(sample.video, folder)}" download>video</a> {files}'
   return (
     f'<div class="player" data-sample="{sample.index}"{hidden}>{media}'
-    f'<p class="files"><span>{" · ".join(sample.details)}</span><span>{files}</span></p></div>'
+    f'<p class="files"><span>{" · ".join(entry.details_of(sample))}</span><span>{files}</span></p></div>'
   )
 
 

@@ -115,7 +115,7 @@ def _sound(axes, entry: gallery_entries.Entry, sample: gallery_entries.Sample) -
     extent=(0.0, entry.duration_s, 0.0, 1.0),
     interpolation='bilinear',
   )
-  words = '   '.join((f'sample {sample.index}', *sample.details))
+  words = '   '.join((f'sample {sample.index}', *entry.details_of(sample)))
   dark = {
     'facecolor': BACKGROUND_COLOR,
     'alpha': 0.6,

@@ -7,7 +7,7 @@ import pathlib
 import av
 import pytest
 
-from tests.cli import test_generate
+from tests.cli import inputs
 
 FILES = pathlib.Path(__file__).resolve().parents[2] / '../shared/cases'
 
@@ -61,7 +61,7 @@ def decoded_length(path: pathlib.Path) -> tuple[float, int]:
 
 def test_all_at_once(run_generate, tmp_path):
   """Stills without a duration are refused in one line each; all videos get soundtracks and lose nothing."""
-  code, out, err = run_generate(*(FILES / name for name in (*DONE, *STILLS)), '--json', *test_generate.QUICK)
+  code, out, err = run_generate(*(FILES / name for name in (*DONE, *STILLS)), '--json', *inputs.QUICK)
   manifests = [json.loads(line) for line in out.splitlines()]
   assert code == 1 and [pathlib.Path(each['input']['path']).name for each in manifests] == list(DONE)
   faults = [line for line in err if 'wanted a duration' in line]
@@ -76,7 +76,7 @@ def test_all_at_once(run_generate, tmp_path):
 
 def test_stills(run_generate, tmp_path):
   code, out, err = run_generate(
-    *(FILES / name for name in STILLS), '--json', '--duration', '2.5', *test_generate.QUICK
+    *(FILES / name for name in STILLS), '--json', '--duration', '2.5', *inputs.QUICK
   )
   # A warning says that transparency became white.
   assert code == 0 and all(line.endswith('transparency of the image (replaced by white).') for line in err)

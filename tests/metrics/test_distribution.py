@@ -102,6 +102,45 @@ def test_intervals_resample_clips_not_rows():
   assert (often[1] - often[0]) > 0.5 * (once[1] - once[0])
 
 
+def pairs_of(true_NF, generated_NF):
+  """Returns scores with one row per clip."""
+  embeddings = embedder_lib.EMBEDDINGS
+  return [
+    distribution.EmbeddedPair({embeddings: true_NF[k : k + 1]}, {embeddings: generated_NF[k : k + 1]})
+    for k in range(len(true_NF))
+  ]
+
+
+@pytest.mark.parametrize('kind', ['fd_inf', pytest.param('kid', marks=pytest.mark.slow)])
+def test_intervals_of_means_over_subsets_are_as_wide_as_their_values_vary(kind):
+  # Soundtracks that resemble their true sounds: clips must be resampled as pairs, and without repetition.
+  def sets(seed):
+    rng = np.random.default_rng(seed)
+    true_NF = rng.standard_normal((1000, 8))
+    return true_NF, 1.05 * true_NF + 0.2 * rng.standard_normal((1000, 8)) + 0.1
+
+  # One subset of all rows, since a thousand rows have no other subset of a thousand.
+  statistic = {
+    'fd_inf': set_distances.frechet_infinity,
+    'kid': lambda a_NF, b_NF: set_distances.kid(a_NF, b_NF, 1)[0],
+  }[kind]
+  deviation = np.std([statistic(*sets(seed)) for seed in range(50)], ddof=1)
+  (metric,) = distribution.make_metrics(bands.FakeEmbedder(metrics=(kind,)))
+  observed = bootstrap.ObservedScores(metric.combine, [pairs_of(*sets(99))], None, metric.is_set_statistic)
+  low, high = metric.interval(observed)
+  assert low < statistic(*sets(99)) < high
+  assert (high - low) / (2 * 1.96 * deviation) == pytest.approx(1.0, abs=0.25)
+
+
+def test_fd_inf_of_many_features_says_why_it_has_no_interval():
+  rng = np.random.default_rng(0)
+  for num_features, is_noted in ((distribution.MAX_FD_INF_FEATURES, False), (257, True)):
+    scores = pairs_of(*rng.standard_normal((2, 300, num_features)))
+    (metric,) = distribution.make_metrics(bands.FakeEmbedder(metrics=('fd_inf',)))
+    assert ('no interval: 257 features (more than 256)' in metric.note(scores)) == is_noted
+  assert metric.interval(bootstrap.ObservedScores(metric.combine, [scores], None, True)) is None
+
+
 def test_few_clips_are_noted():
   entries = entries_of(bands.noise_clips(0, 2), bands.noise_clips(1, 2), bands.FakeEmbedder())
   assert entries['fd']['note'].startswith('4 rows cannot fill a covariance of 4 features')

@@ -233,52 +233,6 @@ def test_inception_score_by_hand():
   assert set_distances.inception_score(one_hot, num_splits=7) == pytest.approx((1.0, 0.0))
 
 
-# Intervals.
-
-
-def test_bootstrap_interval_of_a_mean_has_95_percent_coverage():
-  rng = np.random.default_rng(7)
-  samples = rng.standard_normal((200, 40)) + 5.0
-  intervals = [
-    set_distances.bootstrap_interval(np.mean, sample, num_resamples=150, seed=k)
-    for k, sample in enumerate(samples)
-  ]
-  coverage = np.mean([low < 5.0 < high for low, high in intervals])
-  assert 0.90 < coverage < 0.98
-  width = np.mean([high - low for low, high in intervals])
-  assert width == pytest.approx(2 * 1.96 / np.sqrt(40), rel=0.1)
-
-
-def test_bootstrap_interval_contains_the_distance():
-  rng = np.random.default_rng(8)
-  a_NF, b_NF = rng.standard_normal((60, 16)), rng.standard_normal((60, 16))
-  low, high = set_distances.bootstrap_interval(set_distances.frechet, a_NF, b_NF, num_resamples=200)
-  assert low < set_distances.frechet(a_NF, b_NF) < high
-  assert (low, high) == set_distances.bootstrap_interval(set_distances.frechet, a_NF, b_NF, num_resamples=200)
-  assert (low, high) != set_distances.bootstrap_interval(
-    set_distances.frechet, a_NF, b_NF, num_resamples=200, seed=1
-  )
-
-
-def test_bootstrap_resamples_pairs_together():
-  x_N = np.random.default_rng(9).standard_normal(50)
-
-  def difference(a_N, b_N):
-    return (a_N - b_N).mean()
-
-  assert set_distances.bootstrap_interval(
-    difference, x_N, x_N - 2.0, num_resamples=50, is_paired=True
-  ) == pytest.approx((2.0, 2.0))
-  low, high = set_distances.bootstrap_interval(difference, x_N, x_N - 2.0, num_resamples=50)
-  assert high - low > 0.3
-  with pytest.raises(ValueError, match=r'\[50, 49\]'):
-    set_distances.bootstrap_interval(difference, x_N, x_N[1:], is_paired=True)
-  with pytest.raises(ValueError, match='finite'):
-    set_distances.bootstrap_interval(lambda a_N: np.nan, x_N, num_resamples=2)
-  with pytest.raises(ValueError, match='rows'):
-    set_distances.bootstrap_interval(np.mean, x_N[:0])
-
-
 # Invalid input.
 
 PAIRS = {

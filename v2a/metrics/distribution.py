@@ -8,12 +8,18 @@ A metric is named KIND_EMBEDDER; its score of a sample is a pair of embeddings, 
   others                 the mean over soundtracks of a network's own score, such as audio-video similarity
 
 Embeddings are resampled by clip, since the rows of one clip belong together, and statistics of sets by
-half-sampling (v2a.metrics.bootstrap). `kid` and `fd_inf` are means over random subsets themselves: their
-intervals use fewer resamples, that of `kid` fewer subsets, and `fd_inf` has one only for few features, since
-it would take hours otherwise. There is no floor, since the same soundtracks in another order are the same
-set. Only the first seed is measured, since the distance depends on the size of the set.
+half-sampling (v2a.metrics.bootstrap). `kid` and `fd_inf` are estimated from random subsets of rows, so that
+their variance is that of the distance of all rows over clips (half-sampling) plus that over subsets:
+
+  (half width)^2 = (half width for the distance of all rows)^2 + (1.96 deviation over subsets)^2         (1)
+
+The distance of all rows is `fd` for `fd_inf` (see set_distances.frechet_infinity), and eq. 3 of set_distances
+with a single subset for `kid`. `fd_inf` has no interval for many features, since it would take hours. There
+is no floor, since the same soundtracks in another order are the same set. Only the first seed is measured,
+since the distance depends on the size of the set.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -51,17 +57,22 @@ _UNITS = {'desync': 's'}
 NUM_RESAMPLES = 200
 # Statistics of the whole set, resampled by half-sampling.
 SET_KINDS = (*EMBEDDING_KINDS, 'is')
-# Kinds that are means over random subsets themselves.
+# Kinds that are estimated from random subsets of rows.
 SUBSET_KINDS = ('kid', 'fd_inf')
-NUM_SUBSET_RESAMPLES, NUM_KID_SUBSETS, MAX_FD_INF_FEATURES = 40, 10, 256
+NUM_KID_SUBSETS, NUM_FD_INF_SEEDS, MAX_FD_INF_FEATURES = 100, 20, 256
 # Paired tests resample a metric a thousand times: only kinds that are fast have them.
 _TESTED_KINDS, _MAX_TESTED_FEATURES = ('fd', 'kl'), 256
-# Statistics of two sets of embeddings; `kid` with the subsets of an interval.
+# Statistics of two sets of embeddings.
 _STATISTICS = {
   'fd': set_distances.frechet,
   'fd_inf': set_distances.frechet_infinity,
   'kid': lambda a_NF, b_NF: set_distances.kid(a_NF, b_NF, NUM_KID_SUBSETS)[0],
   'kad': set_distances.kad,
+}
+# The distances of all rows to which the means of SUBSET_KINDS converge.
+_STATISTICS_OF_ALL_ROWS = {
+  'fd_inf': set_distances.frechet,
+  'kid': lambda a_NF, b_NF: set_distances.kid(a_NF, b_NF, 1, min(len(a_NF), len(b_NF)))[0],
 }
 
 # The arrays of a clip, or why the embedder does not support it.
@@ -95,6 +106,11 @@ def _supported_pairs(
 def _rows(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
   found = [arrays[embedder_lib.EMBEDDINGS] for arrays in clips]
   return np.concatenate(found) if found else np.zeros((0, 1))
+
+
+def _sets(scores: Sequence[EmbeddedPair]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the rows of the true sounds and of the soundtracks."""
+  return _rows(_supported(scores, 'true')), _rows(_supported(scores, 'generated'))
 
 
 def _logits(clips: Sequence[embedder_lib.Arrays]) -> np.ndarray:
@@ -147,17 +163,11 @@ class DistributionMetric(metric.Metric):
     Raises:
       NotComputableError: too few clips, or none that the embedder supports.
     """
-    try:
-      return self._value(scores)
-    except ValueError as error:
-      raise metric.NotComputableError(' '.join([str(error), *_unsupported_notes(scores)])) from error
+    return _computed(lambda: self._value(scores), scores)
 
   def _value(self, scores: Sequence[EmbeddedPair]) -> float:
     if self.kind in EMBEDDING_KINDS:
-      true_NF, generated_NF = (_rows(_supported(scores, side)) for side in ('true', 'generated'))
-      if self.kind == 'kid':
-        return set_distances.kid(true_NF, generated_NF)[0]
-      return _STATISTICS[self.kind](true_NF, generated_NF)
+      return _STATISTICS[self.kind](*_sets(scores))
     if self.kind == 'kl':
       true, generated = _supported_pairs(scores)
       return set_distances.kl(_logits(true), _logits(generated))
@@ -173,22 +183,38 @@ class DistributionMetric(metric.Metric):
 
   def interval(self, observed: bootstrap.ObservedScores) -> list[float] | None:
     """Returns the 95 % interval of the value over clips; None where it takes too long, or for few clips."""
-    if self.kind in SUBSET_KINDS:
-      return self._subset_interval([score for score in observed.scores[0] if score is not None])
     try:
+      if self.kind in SUBSET_KINDS:
+        return self._subset_interval(observed)
       return bootstrap.interval(observed, NUM_RESAMPLES)
     except metric.NotComputableError:
       return None  # half of the clips are too few
 
-  def _subset_interval(self, scores: Sequence[EmbeddedPair]) -> list[float] | None:
-    true, generated = (_supported(scores, side) for side in ('true', 'generated'))
-    if self.kind == 'fd_inf' and _rows(true).shape[1] > MAX_FD_INF_FEATURES:
+  def _subset_interval(self, observed: bootstrap.ObservedScores) -> list[float] | None:
+    """Returns eq. 1."""
+    sets = _sets([score for score in observed.scores[0] if score is not None])
+    if self._no_interval_reason(sets[0]):
       return None
-    statistic = lambda i, j: _STATISTICS[self.kind](
-      _rows([true[k] for k in i]), _rows([generated[k] for k in j])
+    statistic = _STATISTICS_OF_ALL_ROWS[self.kind]
+    of_all = dataclasses.replace(
+      observed, combine=lambda scores: _computed(lambda: statistic(*_sets(scores)), scores)
     )
-    indices = np.arange(len(true)), np.arange(len(generated))
-    return list(set_distances.bootstrap_interval(statistic, *indices, num_resamples=NUM_SUBSET_RESAMPLES))
+    edges, centre = bootstrap.interval(of_all, NUM_RESAMPLES), of_all.value()
+    if edges is None or centre is None:
+      return None
+    if self.kind == 'kid':
+      value, deviation = set_distances.kid(*sets, NUM_KID_SUBSETS)
+      deviation /= np.sqrt(NUM_KID_SUBSETS)
+    else:
+      values = [set_distances.frechet_infinity(*sets, seed=k) for k in range(NUM_FD_INF_SEEDS)]
+      value, deviation = values[0], np.std(values)
+    below, above = (float(np.hypot(edge - centre, 1.96 * deviation)) for edge in edges)
+    return [value - below, value + above]
+
+  def _no_interval_reason(self, true_NF: np.ndarray) -> str:
+    if self.kind != 'fd_inf' or true_NF.shape[1] <= MAX_FD_INF_FEATURES:
+      return ''
+    return f'no interval: {true_NF.shape[1]} features (more than {MAX_FD_INF_FEATURES}) would take hours.'
 
   def extra_values(self, scores: Sequence[EmbeddedPair]) -> dict[str, float]:
     """Returns the number of rows (of embeddings, logits or scores) of either side."""
@@ -204,9 +230,10 @@ class DistributionMetric(metric.Metric):
     """Returns caveats of the value: few rows, its standard deviation, unsupported clips."""
     notes, generated = [], _supported(scores, 'generated')
     if self.kind in EMBEDDING_KINDS:
-      sets = _rows(_supported(scores, 'true')), _rows(generated)
+      sets = _sets(scores)
       if self.kind == 'kid':
-        notes.append(f'deviation {set_distances.kid(*sets)[1]:.3g} over subsets.')
+        notes.append(f'deviation {set_distances.kid(*sets, NUM_KID_SUBSETS)[1]:.3g} over subsets.')
+      notes.append(self._no_interval_reason(sets[0]))
       if self.kind in BIASED_KINDS:
         notes.append(set_distances.frechet_caveat(*sets) or '')
     if self.kind == 'is':
@@ -220,6 +247,14 @@ class DistributionMetric(metric.Metric):
       return False
     array = embedder_lib.EMBEDDINGS if self.kind == 'fd' else embedder_lib.LOGITS
     return true[0][array].shape[-1] <= _MAX_TESTED_FEATURES
+
+
+def _computed(compute: Callable[[], float], scores: Sequence[EmbeddedPair]) -> float:
+  """Returns a value of scores; raises NotComputableError where its computation raises ValueError."""
+  try:
+    return compute()
+  except ValueError as error:
+    raise metric.NotComputableError(' '.join([str(error), *_unsupported_notes(scores)])) from error
 
 
 def _unsupported_notes(scores: Sequence[EmbeddedPair]) -> list[str]:

@@ -276,47 +276,6 @@ def _inception_score(log_p_NO: np.ndarray) -> float:
   return float(np.exp((np.exp(log_p_NO) * (log_p_NO - log_mean_O)).sum(axis=1).mean()))
 
 
-def bootstrap_interval(
-  statistic: Callable[..., float],
-  *samples: np.ndarray,
-  num_resamples: int = 1000,
-  seed: int = 0,
-  is_paired: bool = False,
-) -> tuple[float, float]:
-  """Returns the 95 % bootstrap interval of statistic(*samples), by resampling rows with replacement.
-
-  The quantiles of the resampled values are centred at the value itself: repeated rows increase the distance
-  of sets, so that plain quantiles might not contain the value. The interval is that of the value for this
-  number of rows, and does not include its bias.
-
-  Args:
-    statistic: maps samples to one number.
-    *samples: arrays or sequences of rows.
-    num_resamples: number of resamples; each is one call of `statistic`.
-    seed: of the resamples.
-    is_paired: whether row k of all samples is resampled together, as for kl.
-
-  Raises:
-    ValueError: no sample, an empty one, paired ones of different lengths, or a value that is not finite.
-  """
-  arrays = [np.asarray(sample) for sample in samples]
-  sizes = [len(array) for array in arrays]
-  if not sizes or 0 in sizes or (is_paired and len(set(sizes)) > 1):
-    raise ValueError(f'bootstrap needs samples with rows, of one length where paired; got {sizes} rows.')
-  rng = np.random.default_rng(seed)
-
-  def resample() -> float:
-    indices = [rng.integers(size, size=size) for size in (sizes[:1] if is_paired else sizes)]
-    indices = indices * len(sizes) if is_paired else indices
-    return float(statistic(*(array[rows] for array, rows in zip(arrays, indices))))
-
-  value, values = float(statistic(*arrays)), np.array([resample() for _ in range(num_resamples)])
-  if not np.isfinite([value, *values]).all():
-    raise ValueError('the statistic of bootstrap must be finite on every resample; got NaN or infinity.')
-  low, high = value + np.quantile(values - values.mean(), (0.025, 0.975))
-  return float(low), float(high)
-
-
 def _pair(a_NF: np.ndarray, b_NF: np.ndarray, min_rows: int = 1) -> tuple[np.ndarray, np.ndarray]:
   a_NF, b_NF = _matrix(a_NF, 'the first set', min_rows), _matrix(b_NF, 'the second set', min_rows)
   if a_NF.shape[1] != b_NF.shape[1]:

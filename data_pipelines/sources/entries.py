@@ -120,9 +120,9 @@ class _Group:
     return ''
 
   def note(self, entry: Entry) -> str:
-    """Returns what is worth a note about an entry; '' if nothing is."""
-    for start_s, end_s, split, what in self._spans:
-      if split == entry.item.split and entry.start_s < end_s and start_s < entry.end_s:
+    """Returns what is worth a note about an entry without a leak; '' if nothing is."""
+    for start_s, end_s, _, what in self._spans:
+      if entry.start_s < end_s and start_s < entry.end_s:
         return f'overlaps {what}'
     for split, what in self._first_of_split.items():
       if split != entry.item.split:
@@ -133,7 +133,7 @@ class _Group:
     """Adds an entry."""
     what = f'{entry.item.id} of {entry.where}'
     self._first_of_split.setdefault(entry.item.split, what)
-    if entry.start_s < entry.end_s:
+    if entry.start_s < entry.end_s:  # else it overlaps nothing, and a speaker has a thousand of them
       self._spans.append((entry.start_s, entry.end_s, entry.item.split, what))
 
 

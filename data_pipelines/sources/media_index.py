@@ -1,8 +1,7 @@
 """Media on disk by id, under every naming that downloaders of public data sets use.
 
-A folder is listed once, with its subfolders (of classes or splits); no file is opened, and none has its
-status read.
-For the video with the id ID, these are found (any suffix of a video or sound):
+A folder is listed once, with its subfolders (of classes or splits); no file is opened or has its status
+read. For the video with the id ID, these are found (any suffix of a video or sound):
 
   ID, YID, 'Title [ID]'           the whole video (YID: AudioSet's sound files; the last: yt-dlp)
   ID_000030, ID_30                cut from second 30 on (VGGSound)

@@ -112,7 +112,7 @@ class Table:
     num, names = len(self.columns), self.columns
     text_index = names.index(self.text_column) if self.text_column in names else None
     for line, cells, fault in _cells(_lines(self.path), self.delimiter, self.skip_blanks):
-      if line <= self.num_head_lines or (not fault and not any(cells)):
+      if line <= self.num_head_lines or (not fault and not any(map(str.strip, cells))):
         continue
       note = ''
       if not fault and len(cells) > num and text_index is not None:
@@ -222,6 +222,24 @@ def open_table(
   return Table(path, tuple(headerless[known[0]]), best, num_comments, text_column, skip_blanks)
 
 
+def text_rows(path: str | os.PathLike) -> Iterator[Row | items.Problem]:
+  """Yields a row with the one column 'text', or a problem, for each line of a text that is not blank.
+
+  Raises:
+    OSError: the file cannot be read.
+  """
+  for line, text in enumerate(_lines(pathlib.Path(path)), 1):
+    if fault := _text_fault(text):
+      yield items.Problem('malformed', '', items.where(path, line), fault)
+    elif text.strip():
+      yield Row(line, {'text': text.strip()})
+
+
+def is_error_value(text: str) -> bool:
+  """Whether a cell is an error of a spreadsheet, such as '#NAME?', in place of what it held."""
+  return _SPREADSHEET[0][0].fullmatch(text) is not None
+
+
 def spreadsheet_fault(text: str) -> str:
   """Returns what a spreadsheet or an editor made of an id, such as 'a date'; '' if nothing is known."""
   return next((fault for pattern, fault in _SPREADSHEET if pattern.fullmatch(text)), '')
@@ -265,8 +283,7 @@ def _text_fault(line: str) -> str:
 def _parsed(text: str, delimiter: str, skip_blanks: bool) -> list[str] | None:
   """Returns the cells of a row; None if its quotes are not closed, or not alone in their cell."""
   if '"' not in text:
-    cells = text.rstrip('\r\n').split(delimiter)
-    return [cell.lstrip(' ') for cell in cells] if skip_blanks else cells
+    return text.rstrip('\r\n').split(delimiter)
   try:
     return next(csv.reader([text], delimiter=delimiter, skipinitialspace=skip_blanks, strict=True))
   except csv.Error:

@@ -60,6 +60,7 @@ def test_the_cut_is_preferred_to_the_whole_video_and_video_to_sound(tmp_path):
 def test_other_cuts_and_other_files_are_not_the_segment(tmp_path):
   index = index_of(tmp_path, f'{VIDEO}_000090.mp4', f'{VIDEO}_35_45.mp4', f'{VIDEO}.txt', f'.{VIDEO}.mp4')
   assert index.find(VIDEO, 30.0, 40.0) is None
+  assert index.named(f'.{VIDEO}') is None
 
 
 def test_an_id_like_the_name_of_a_cut_is_an_id(tmp_path):

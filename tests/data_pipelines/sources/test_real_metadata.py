@@ -2,15 +2,22 @@
 
 import collections
 import csv
+import json
 import pathlib
+import shutil
+import tarfile
 
 import pytest
 
 from data_pipelines.sources import audiocaps
 from data_pipelines.sources import audioset
 from data_pipelines.sources import ave
+from data_pipelines.sources import greatest_hits
+from data_pipelines.sources import grid
 from data_pipelines.sources import items
+from data_pipelines.sources import manifest
 from data_pipelines.sources import media_index
+from data_pipelines.sources import moviegen
 from data_pipelines.sources import vggsound
 
 META = pathlib.Path(__file__).resolve().parents[3] / '../shared/meta'
@@ -89,3 +96,45 @@ def test_ave():
   assert [each.where.rpartition(':')[2] for each in problems] == ['27']
   num_events = sum(len(item.annotations.events) for item in found if isinstance(item, items.Item))
   assert num_events == num_lines('ave_Annotations.txt') - 1 and len(found) == 4097
+
+
+@pytest.mark.parametrize(
+  'name, num_headers, num_captions',
+  [
+    ('moviegen_AudioBenchSfx.jsonl', 0, 1),
+    ('moviegen_AudioBenchSfxMusic.jsonl', 0, 2),
+    ('moviegen_VideoBench.txt', 0, 0),
+    ('moviegen_VideoBenchWithTag.csv', 1, 0),
+    ('hunyuanfoley_test.csv', 1, 1),
+  ],
+)
+def test_moviegen(name, num_headers, num_captions):
+  found = list(moviegen.MovieGen(META / name))
+  assert len(found) == num_lines(name) - num_headers
+  assert {len(item.annotations.captions) for item in found} == {num_captions}
+
+
+def test_greatest_hits(tmp_path):
+  with tarfile.open(META / 'greatesthits_meta_info.tar.gz') as archive:
+    archive.extractall(tmp_path, filter='data')
+  splits = tmp_path / 'splits'
+  splits.mkdir()
+  for path in META.glob('greatesthits_video_*.json'):
+    shutil.copy(path, splits)
+  found = list(greatest_hits.GreatestHits(tmp_path, splits=splits))
+  assert collections.Counter(item.split for item in found) == {'train': 830, 'validation': 50, 'test': 97}
+  assert sum(len(item.annotations.events) for item in found) == sum(
+    len(json.loads(path.read_text())) for path in tmp_path.rglob('hit_record.json')
+  )
+  assert not any(item.annotations.tags for item in found)
+
+
+def test_grid(tmp_path):
+  shutil.copy(META / 'grid_swwp2s.align', tmp_path / 'swwp2s.align')
+  (tmp_path / 'swwp2s.mpg').touch()
+  (item,) = grid.Grid(tmp_path)
+  assert item.annotations.transcript.text == 'set white with p two soon'
+
+
+def test_a_manifest_of_sounds():
+  assert counts(manifest.Manifest(META / 'mmaudio_example_audio.tsv')) == {'item': 2}

@@ -35,7 +35,7 @@ def values(rows: list) -> list[dict]:
     'id;label\na;dog\nb;cat, loud\n',
     'id\tlabel\na\tdog\nb\tcat, loud\n',
     ' ID , Label \n a , dog \n b ,"cat, loud"',
-    '\n\nid,label\n,\na,dog\n\n,\nb,"cat, loud"\n,\n\n',
+    '\n\nid,label\n , \na,dog\n\n,\nb,"cat, loud"\n,\n\n',
     'id,label,\na,dog,\nb,"cat, loud",\n',
     'id,label\na,dog\nb,"cat, loud"\n'.encode('utf-16'),
   ],
@@ -58,6 +58,13 @@ def test_a_table_without_a_header_has_the_columns_of_its_number(tmp_path):
   assert four.columns == ('id', 'start', 'label', 'split') and four.delimiter == ';'
   with pytest.raises(ValueError, match=r"c\.csv: wanted a header with id, .* or 2 columns .*; got 'x,y,z'"):
     opened(tmp_path / 'c.csv', 'x,y,z\n', headerless=headerless)
+
+
+def test_the_last_comment_may_be_the_header(tmp_path):
+  content = '# made today\n# label, ID\ndog, "a, b"\n# cat, c\n'
+  rows = read(tmp_path / 'a.csv', content, comment='# ', skip_blanks=True)
+  assert values(rows) == [{'label': 'dog', 'id': 'a, b'}, {'label': '# cat', 'id': 'c'}]
+  assert [row.line for row in rows] == [3, 4]
 
 
 def test_a_text_with_unquoted_commas_is_joined_where_all_else_is_fixed(tmp_path):

@@ -1,0 +1,38 @@
+"""Sounds without video, for text-to-audio training: a folder or a manifest of them.
+
+The layouts are those of `folder` and `manifest`, with files of sounds only. MMAudio's audio sets
+(github.com/hkchengrex/MMAudio, tables with the columns id and caption) are manifests.
+"""
+
+import pathlib
+
+from data_pipelines.sources import folder
+from data_pipelines.sources import items
+from data_pipelines.sources import manifest
+from data_pipelines.sources import media_index
+
+
+def open_audio(
+  path: pathlib.Path,
+  media: pathlib.Path | None = None,
+  licence: str | None = None,
+  split: str | None = None,
+  name: str = 'audio_only',
+) -> items.Source:
+  """Returns the source of a folder or manifest of sounds.
+
+  Args:
+    path: the folder or manifest.
+    media: folder of the media of a manifest; None for that of the manifest.
+    licence, split: of items that name none.
+    name: of the data set.
+
+  Raises:
+    ValueError: media is given for a folder.
+  """
+  suffixes = media_index.AUDIO_SUFFIXES
+  if not path.is_dir():
+    return manifest.Manifest(path, media, suffixes, licence, split, name)
+  if media is not None:
+    raise ValueError(f'{path} is a folder of media; media={media} is for manifests.')
+  return folder.Folder(path, suffixes, licence, split, name)

@@ -1,0 +1,85 @@
+"""All sources by name.
+
+open_source('vggsound:meta/vggsound.csv', media='videos')
+open_source('folder:videos')
+open_source('tfds:my_dataset', split='train', features={'video': 'video', 'caption': 'text'})
+"""
+
+from collections.abc import Callable
+import difflib
+import inspect
+import os
+import pathlib
+from typing import Any
+
+from data_pipelines.sources import audio_only
+from data_pipelines.sources import audiocaps
+from data_pipelines.sources import audioset
+from data_pipelines.sources import ave
+from data_pipelines.sources import folder
+from data_pipelines.sources import greatest_hits
+from data_pipelines.sources import grid
+from data_pipelines.sources import items
+from data_pipelines.sources import manifest
+from data_pipelines.sources import moviegen
+from data_pipelines.sources import tfds
+from data_pipelines.sources import vggsound
+from data_pipelines.sources import webdataset
+
+# What each name opens. The first argument is what follows the colon: a path, for tfds the name of a data set.
+SOURCES: dict[str, Callable[..., items.Source]] = {
+  'audio_only': audio_only.open_audio,
+  'audiocaps': audiocaps.AudioCaps,
+  'audioset': audioset.AudioSet,
+  'ave': ave.Ave,
+  'folder': folder.Folder,
+  'greatest_hits': greatest_hits.GreatestHits,
+  'grid': grid.Grid,
+  'manifest': manifest.Manifest,
+  'moviegen': moviegen.MovieGen,
+  'tfds': tfds.Tfds,
+  'vggsound': vggsound.VggSound,
+  'webdataset': webdataset.WebDataset,
+}
+_PATHS = ('media', 'classes', 'splits', 'data_dir')
+
+
+def open_source(spec: str, **settings: Any) -> items.Source:
+  """Returns a source.
+
+  Args:
+    spec: name of the source, a colon, and its path, such as 'vggsound:meta/vggsound.csv'.
+    **settings: of the source, such as media, licence or split; paths may be strings, and settings that are
+      None are left out.
+
+  Raises:
+    FileNotFoundError: a path does not exist.
+    ValueError: there is no source of that name, or it has no such setting.
+  """
+  name, colon, path = spec.partition(':')
+  if name not in SOURCES:
+    raise ValueError(f'unknown source {name!r} in {spec!r}; {_hint(name, tuple(SOURCES))}')
+  if not colon or not path:
+    raise ValueError(f'source {spec!r} wants a path after the name, such as {name}:PATH.')
+  first, *known = inspect.signature(SOURCES[name]).parameters
+  given = {key: value for key, value in settings.items() if value is not None}
+  for key, value in given.items():
+    if key not in known:
+      raise ValueError(f'source {name} has no setting {key!r}; {_hint(key, tuple(known))}')
+    if key in _PATHS:
+      given[key] = _existing(value, f'{key} of source {name}')
+  return SOURCES[name](path if first == 'dataset' else _existing(path, f'source {name}'), **given)
+
+
+def _existing(path: str | os.PathLike, what: str) -> pathlib.Path:
+  """Returns a path that exists, or a pattern."""
+  found = pathlib.Path(path).expanduser()
+  if '*' not in found.name and not found.exists():
+    raise FileNotFoundError(f'{what}: {found} does not exist.')
+  return found
+
+
+def _hint(name: str, known: tuple[str, ...]) -> str:
+  """Returns what may have been meant by a name."""
+  close = difflib.get_close_matches(name, known, 1)
+  return f'did you mean {close[0]}?' if close else f'known are {", ".join(known)}.'

@@ -1,0 +1,75 @@
+"""A folder of videos or sounds, each with texts beside it.
+
+Beside a.mp4: a.txt, a description of its sound; a.srt or a.vtt, subtitles of its speech; and a.json, with the
+keys annotation, transcript and words (see `v2a.media.sidecar`), and label, licence and split. Subfolders are
+searched; hidden files and what `v2a generate` wrote are left out (see `v2a.media.folder`).
+"""
+
+from collections.abc import Iterator
+import dataclasses
+import pathlib
+
+from data_pipelines.sources import entries
+from data_pipelines.sources import items
+from data_pipelines.sources import media_index
+from v2a import file_names
+from v2a.media import folder as folder_lib
+from v2a.media import sidecar
+
+_KEYS = ('label', 'licence', 'split')
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder:
+  """A folder of media with texts beside them; see the module.
+
+  Attributes:
+    path: the folder.
+    suffixes: of the files that are items.
+    licence, split: of items whose .json names none.
+    name: of the data set.
+  """
+
+  path: pathlib.Path
+  suffixes: tuple[str, ...] = media_index.SUFFIXES
+  licence: str | None = None
+  split: str | None = None
+  name: str = 'folder'
+
+  def __iter__(self) -> Iterator[items.Item | items.Problem]:
+    """Yields an item for each file, or a problem if a text beside it is malformed; in the order of names.
+
+    Raises:
+      OSError: the folder cannot be read.
+      ValueError: it has no such files.
+    """
+    found = folder_lib.search(self.path, self.suffixes, is_recursive=True)
+    if not found.paths:
+      skipped = f' ({found.skipped_summary})' if found.skipped_summary else ''
+      raise ValueError(f'{self.path}: has no video or sound{skipped}; wanted {", ".join(self.suffixes)}.')
+    yield from entries.checked(
+      entries.attempt(lambda where, path=path: self._entry(path, where), items.where(path))
+      for path in found.paths
+    )
+
+  def _entry(self, path: pathlib.Path, where: str) -> entries.Entry:
+    name = file_names.printable(path.relative_to(self.path).as_posix())
+    try:
+      texts, content = sidecar.read(path), sidecar.read_json(path)
+      for key in _KEYS:
+        if not isinstance(content.get(key) or '', str):
+          raise ValueError(f'{path.with_suffix(".json")}: {key} must be a string; got {content[key]!r}.')
+    except ValueError as error:
+      raise entries.UnusableError('malformed', str(error), name) from error
+    captions = (items.Caption(texts.annotation, 'short'),) if texts.annotation else ()
+    item = items.Item(
+      name,
+      items.LocalFile(path),
+      name,
+      annotations=items.Annotations(
+        entries.label_captions(content.get('label') or '') + captions, texts.transcript
+      ),
+      licence=content.get('licence') or self.licence,
+      split=entries.split_of(content.get('split') or '') or self.split,
+    )
+    return entries.of_item(item, where)

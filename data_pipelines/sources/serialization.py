@@ -6,11 +6,13 @@ from typing import Any
 
 from data_pipelines.annotate import cache
 from data_pipelines.sources import items
+from data_pipelines.sources import tfds
 
 # Kinds of media by their name in JSON.
-MEDIA: dict[str, type[items.LocalFile] | type[items.FileRange]] = {
+MEDIA: dict[str, type[items.LocalFile] | type[items.FileRange] | type[tfds.TfdsMedia]] = {
   'file': items.LocalFile,
   'range': items.FileRange,
+  'tfds': tfds.TfdsMedia,
 }
 
 

@@ -1,6 +1,7 @@
 """Data sets of TFDS: lossless media; and reading a real one where TFDS is installed."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import pickle
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines.sources import items
+from data_pipelines.sources import serialization
 from data_pipelines.sources import tfds
 
 PROGRAM = pathlib.Path(__file__).with_name('read_tfds.py')
@@ -113,6 +116,8 @@ def test_a_prepared_data_set_is_read(tmp_path):
   assert ran.returncode == 0 and ran.stdout.endswith('read\n'), ran.stderr[-3000:]
 
 
-def test_media_is_pickled_by_its_position():
+def test_media_is_stored_by_its_position():
   media = tfds.TfdsMedia('tiny', None, 'train', 3, 'video', '', 25.0, None)
+  item = items.Item('x', media, 'x')
+  assert serialization.item_from_json(json.loads(json.dumps(serialization.item_to_json(item)))) == item
   assert pickle.loads(pickle.dumps(media)) == media and media.name == 'tiny/train[3]'

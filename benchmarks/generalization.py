@@ -12,18 +12,17 @@ trained" has 25 frames per second, 64 pixels, 4 s.
 from collections.abc import Callable
 from collections.abc import Iterator
 import dataclasses
-import fractions
 import functools
 import pathlib
 import sys
 import tempfile
 
-import av
 import numpy as np
 
 from v2a import entry_point
 from v2a import flags
 from v2a.cli import compilation_cache
+from v2a.media import frame_encoder
 from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import synthetic
@@ -85,13 +84,7 @@ def write_video(path: pathlib.Path, change: Change, index: int, scenes: tuple[st
   if change.recolour:
     pixels_LYX3 = change.recolour(frame_LYX3.astype(np.float32) / 255)
     frame_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255).astype(np.uint8)
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('libx264', rate=fractions.Fraction(change.fps), options={'crf': '16'})
-    stream.width = stream.height = change.size
-    stream.pix_fmt = 'yuv420p'
-    for frame_YX3 in frame_LYX3:
-      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
-    container.mux(stream.encode(None))
+  frame_encoder.write(path, frame_LYX3, change.fps, {'crf': '16'})
   return clip.truth
 
 

@@ -7,7 +7,7 @@ uses the compilation cache. Prints for the second run: wall time of the process,
 decoding and ranking (warm), and the peak of resident memory.
 """
 
-import fractions
+from collections.abc import Iterator
 import json
 import os
 import pathlib
@@ -16,29 +16,24 @@ import sys
 import tempfile
 import time
 
-import av
+import numpy as np
 
 from v2a import entry_point
 from v2a import flags
+from v2a.media import frame_encoder
 from v2a.synthetic import clips
 
 FPS, SIZE = 25, 256
 
 
-def write_video(path: pathlib.Path, duration_s: float) -> None:
-  """Writes a video of consecutive synthetic clips of the given duration."""
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options={'preset': 'ultrafast'})
-    stream.width = stream.height = SIZE
-    stream.pix_fmt = 'yuv420p'
-    left, index = round(duration_s * FPS), 0
-    while left:
-      clip = clips.render(99, index, ('bounce', 'strike', 'engine', 'dialogue'), 'clean', 4.0, FPS, SIZE)
-      for frame_YX3 in clip.frame_LYX3[:left]:
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
-      left -= min(left, len(clip.frame_LYX3))
-      index += 1
-    container.mux(stream.encode(None))
+def render(duration_s: float) -> Iterator[np.ndarray]:
+  """Yields the frames of consecutive synthetic clips of the given duration."""
+  left, index = round(duration_s * FPS), 0
+  while left:
+    clip = clips.render(99, index, ('bounce', 'strike', 'engine', 'dialogue'), 'clean', 4.0, FPS, SIZE)
+    yield from clip.frame_LYX3[:left]
+    left -= min(left, len(clip.frame_LYX3))
+    index += 1
 
 
 def run(path: pathlib.Path, model: str, output: pathlib.Path) -> dict:
@@ -67,7 +62,7 @@ def _run(argv: list[str] | None) -> int:
     root = pathlib.Path(folder)
     for seconds in args.seconds:
       path = root / f'{seconds:g}s.mp4'
-      write_video(path, seconds)
+      frame_encoder.write(path, render(seconds), FPS, {'preset': 'ultrafast'})
       run(path, args.model, root / 'first')
       found = run(path, args.model, root / 'second')
       timings = found['manifest']['timings_s']

@@ -7,18 +7,16 @@ note, prompt, negative_prompt, transcript, event_times_s (of visible events). A 
 requests. Existing files are not overwritten. The seed is used for nothing else.
 """
 
-import fractions
 import json
 import pathlib
 import sys
 
-import av
 import numpy as np
 
 from v2a import entry_point
-from v2a import file_names
 from v2a import files
 from v2a import flags
+from v2a.media import frame_encoder
 from v2a.synthetic import clips
 
 SEED = 9077
@@ -80,13 +78,8 @@ def _encode(path: pathlib.Path, frame_LYX3: np.ndarray) -> None:
   """Writes frames as H.264; the final name never holds a partial file."""
   options = {'crf': '20', 'preset': 'veryslow', 'threads': '1'}
   muxer_options = {'movflags': 'faststart'}
-  with files.atomic_write(path) as partial, av.open(str(partial), 'w', options=muxer_options) as container:
-    stream = container.add_stream('libx264', rate=fractions.Fraction(FPS), options=options)
-    stream.height, stream.width = frame_LYX3.shape[1:3]
-    stream.pix_fmt = 'yuv420p'
-    for frame_YX3 in frame_LYX3:
-      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
-    container.mux(stream.encode(None))
+  with files.atomic_write(path) as partial:
+    frame_encoder.write(partial, frame_LYX3, FPS, options, muxer_options)
 
 
 def write(output: pathlib.Path) -> None:
@@ -121,11 +114,7 @@ def _run(argv: list[str] | None) -> int:
   parser.add_argument(
     '--output', type=flags.local_path, required=True, metavar='DIR', help='folder of the clips'
   )
-  try:
-    write(parser.parse_args(argv).output)
-  except OSError as error:
-    print(f'data_pipelines.demo: {file_names.one_line(str(error))}', file=sys.stderr)
-    return 2
+  write(parser.parse_args(argv).output)
   return 0
 
 

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import concurrent.futures
 import concurrent.futures.process
-import fractions
 import functools
 import itertools
 import json
@@ -27,7 +26,6 @@ import time
 from typing import Any
 import uuid
 
-import av
 import numpy as np
 
 from v2a import clip
@@ -37,11 +35,13 @@ from v2a import flags
 from v2a import termination
 from v2a.data import record_schema
 from v2a.data import records
+from v2a.media import frame_encoder
 from v2a.media import write
 from v2a.synthetic import clips
 from v2a.synthetic import record_ids
 
 FILE_SIZE, FILE_RATE_HZ = 256, 48000
+_ENCODER_OPTIONS = {'crf': '16', 'preset': 'fast', 'threads': '1'}
 PENDING_PER_WORKER = 16  # finished clips that may wait for the writer; bounds memory
 
 
@@ -139,19 +139,6 @@ def make_record(
   }
 
 
-def _encode_video(path: pathlib.Path, frame_LYX3: np.ndarray, fps: float):
-  rate = fractions.Fraction(fps).limit_denominator(1001)
-  with av.open(str(path), 'w') as container:
-    stream = container.add_stream(
-      'libx264', rate=rate, options={'crf': '16', 'preset': 'fast', 'threads': '1'}
-    )
-    stream.height, stream.width = frame_LYX3.shape[1:3]
-    stream.pix_fmt = 'yuv420p'
-    for frame_YX3 in frame_LYX3:
-      container.mux(stream.encode(av.VideoFrame.from_ndarray(frame_YX3, format='rgb24')))
-    container.mux(stream.encode(None))
-
-
 def _stem(seed: int, index: int) -> str:
   """Returns the prefix of the file name of a clip; its scene, known after rendering, follows."""
   return f'{seed}-{index:05d}-'
@@ -182,7 +169,7 @@ def write_file(
   silent_video = output / f'.{path.stem}.{uuid.uuid4().hex[:8]}.mp4'
   truth = silent_video.with_suffix('.json')
   try:
-    _encode_video(silent_video, rendered.frame_LYX3, fps)
+    frame_encoder.write(silent_video, rendered.frame_LYX3, fps, _ENCODER_OPTIONS)
     truth.write_text(json.dumps(rendered.truth, indent=1) + '\n')
     write.mux(silent_video, rendered.wave_NA, sample_rate_hz, path)
     truth.rename(path.with_suffix('.json'))

@@ -278,6 +278,39 @@ def test_networks_of_the_synthetic_set_select_synthetic_clips_only():
   assert scoring.select(registry.get('fd_panns'), [of_video]) == [0]
 
 
+def test_needs_follow_from_the_kind_and_from_what_the_embedder_reads():
+  expected = {
+    **dict.fromkeys(('fd_vggish', 'kad_panns', 'kl_passt', 'fd_inf_synthetic'), {'reference_sound'}),
+    **dict.fromkeys(('is_panns', 'is_synthetic'), set()),
+    **dict.fromkeys(('desync_synchformer', 'ib_imagebind', 'lse_c_syncnet', 'lse_d_syncnet'), {'frames'}),
+    'clap_clap': {'prompt'},
+    'kid_clap': {'reference_sound', 'prompt'},
+  }
+  for name, needs in expected.items():
+    assert set(registry.get(name).needs) == {'embedder'} | needs, name
+
+
+def test_metrics_are_refused_without_what_they_need_and_nothing_else():
+  (sound,) = map(sound_of, bands.noise_clips(1, 1))
+  true = sound_of(bands.noise_clips(0, 1)[0])
+  reads_all = bands.FakeEmbedder(reads=('audio', 'video', 'text'), metrics=('is', 'fd'))
+  inception, frechet = distribution.make_metrics(reads_all)
+  frame_LYX3 = np.zeros((3, 8, 8, 3), np.uint8)
+  without_sound = metric_lib.Reference(None, {'annotation': 'x'}, frame_LYX3, 25.0)
+  inception.update([metric_lib.Sample(sound, without_sound)])
+  assert reads_all.num_calls == 1 and inception.scores[0].true is None
+  with pytest.raises(ValueError, match='metric fd_bands needs reference_sound; a reference has none'):
+    frechet.update([metric_lib.Sample(sound, without_sound)])
+  for reference, need in (
+    (dataclasses.replace(without_sound, truth=None, sound=true), 'prompt'),
+    (dataclasses.replace(without_sound, frame_LYX3=None, sound=true), 'frames'),
+  ):
+    with pytest.raises(ValueError, match=f'metric is_bands needs {need}; a reference has none'):
+      inception.update([metric_lib.Sample(sound, reference)])
+  references = [dataclasses.replace(without_sound, truth=None), without_sound]
+  assert scoring.select(inception, references) == [1]
+
+
 def test_digest_of_a_video_depends_on_file_and_duration(tmp_path):
   path = films.make(tmp_path / 'a', duration_s=0.4)
   digests = [frames.Video(path, 0.2).digest(), frames.Video(path, 0.4).digest()]

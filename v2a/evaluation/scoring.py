@@ -69,7 +69,7 @@ def select(metric: metric_lib.Metric, references: Sequence[metric_lib.Reference]
     if metric.domain == 'synthetic' and not reference.is_synthetic:
       return False
     if reference.truth is None:
-      return 'truth' not in metric.needs
+      return not {'truth', 'prompt'} & set(metric.needs)
     return metric.selects(reference.truth)
 
   return [i for i, reference in enumerate(references) if is_selected(reference)]

@@ -37,6 +37,14 @@ from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import synthetic
 
 EMBEDDING_KINDS = ('fd', 'fd_inf', 'kid', 'kad')
+# Kinds that compare soundtracks with true sounds.
+COMPARED_KINDS = (*EMBEDDING_KINDS, 'kl')
+# What a metric needs besides the sounds, by what its embedder reads.
+_NEEDS_BY_INPUT: dict[str, tuple[metric.Need, ...]] = {
+  'audio': (),
+  'video': ('frames',),
+  'text': ('prompt',),
+}
 # Kinds whose value depends on the number of rows.
 BIASED_KINDS = ('fd', 'fd_inf')
 DESCRIPTIONS = {
@@ -81,14 +89,17 @@ Embedded = embedder_lib.Arrays | str
 
 @dataclasses.dataclass(frozen=True)
 class EmbeddedPair:
-  """The score of a sample: the arrays of the true sound and of the soundtrack."""
+  """The score of a sample: the arrays of the true sound and of the soundtrack.
 
-  true: Embedded
+  The former is None where the metric compares nothing with it (not one of COMPARED_KINDS).
+  """
+
+  true: Embedded | None
   generated: Embedded
 
 
 def _supported(scores: Sequence[EmbeddedPair], side: str) -> list[embedder_lib.Arrays]:
-  return [arrays for arrays in (getattr(score, side) for score in scores) if not isinstance(arrays, str)]
+  return [arrays for arrays in (getattr(score, side) for score in scores) if isinstance(arrays, dict)]
 
 
 def _supported_pairs(
@@ -97,7 +108,7 @@ def _supported_pairs(
   """Returns the arrays of the true sounds and of the soundtracks, where both are supported."""
   true, generated = [], []
   for score in scores:
-    if not isinstance(score.true, str) and not isinstance(score.generated, str):
+    if isinstance(score.true, dict) and isinstance(score.generated, dict):
       true.append(score.true)
       generated.append(score.generated)
   return true, generated
@@ -129,7 +140,6 @@ class DistributionMetric(metric.Metric):
   """
 
   group: str = 'distribution'
-  needs: tuple[metric.Need, ...] = ('reference_sound', 'embedder')
   floor: metric.Floor = 'none'
   is_per_seed: bool = False
   kind: str
@@ -141,7 +151,9 @@ class DistributionMetric(metric.Metric):
     if self.unavailable_reason:
       return None
     reference, name = sample.reference, self._load().name
-    true = reference.memo(('embedder', name), lambda: self._embed(reference.native_sound(), reference))
+    true = None
+    if self.kind in COMPARED_KINDS:
+      true = reference.memo(('embedder', name), lambda: self._embed(reference.native_sound(), reference))
     return EmbeddedPair(true, sample.memo(('embedder', name), lambda: self._embed(sample.sound, reference)))
 
   def _load(self) -> embedder_lib.Embedder:
@@ -218,13 +230,13 @@ class DistributionMetric(metric.Metric):
 
   def extra_values(self, scores: Sequence[EmbeddedPair]) -> dict[str, float]:
     """Returns the number of rows (of embeddings, logits or scores) of either side."""
-    true, generated = (_supported(scores, side) for side in ('true', 'generated'))
     if self.kind in EMBEDDING_KINDS and scores:
-      return {'n': len(_rows(generated)), 'num_true': len(_rows(true))}
+      true_NF, generated_NF = _sets(scores)
+      return {'n': len(generated_NF), 'num_true': len(true_NF)}
     if self.kind == 'kl':
       num_pairs = len(_supported_pairs(scores)[0])
       return {'n': num_pairs, 'num_true': num_pairs}
-    return {'n': len(generated), 'num_true': 0 if self.kind == 'is' else len(true)}
+    return {'n': len(_supported(scores, 'generated')), 'num_true': 0}
 
   def note(self, scores: Sequence[EmbeddedPair]) -> str:
     """Returns caveats of the value: few rows, its standard deviation, unsupported clips."""
@@ -273,6 +285,11 @@ def _load_one(name: str) -> embedder_lib.Embedder:
   return found
 
 
+def _needs(kind: str, reads: Iterable[str]) -> tuple[metric.Need, ...]:
+  reference: tuple[metric.Need, ...] = ('reference_sound',) if kind in COMPARED_KINDS else ()
+  return (*reference, *(need for name in reads for need in _NEEDS_BY_INPUT[name]), 'embedder')
+
+
 def make_metrics(
   embedder: str | embedder_lib.Embedder | embedder_lib.Missing, cache: cache_lib.EmbeddingCache | None = None
 ) -> list[DistributionMetric]:
@@ -284,18 +301,19 @@ def make_metrics(
   """
   unavailable_reason = ''
   if isinstance(embedder, str):
-    name, source, kinds = embedder, embedder, catalog.EMBEDDERS[embedder].metrics
+    name, source, described = embedder, embedder, catalog.EMBEDDERS[embedder]
   elif isinstance(embedder, embedder_lib.Missing):
-    name, source, kinds = embedder.name, embedder.name, embedder.metrics
+    name, source, described = embedder.name, embedder.name, catalog.EMBEDDERS[embedder.name]
     unavailable_reason = embedder.note
   else:
-    name, source, kinds = embedder.name, embedder, embedder.metrics
+    name, source, described = embedder.name, embedder, embedder
   return [
     DistributionMetric(
       name=f'{kind}_{name}',
       description=DESCRIPTIONS.get(kind, 'mean over the soundtracks'),
       unit=_UNITS.get(kind, ''),
       direction='lower' if kind in _LOWER_IS_BETTER else 'higher',
+      needs=_needs(kind, described.reads),
       kind=kind,
       is_set_statistic=kind in SET_KINDS,
       domain='synthetic' if name == synthetic.NAME else 'any',
@@ -303,7 +321,7 @@ def make_metrics(
       cache=cache or cache_lib.EmbeddingCache(None),
       unavailable_reason=unavailable_reason,
     )
-    for kind in kinds
+    for kind in (embedder if isinstance(embedder, embedder_lib.Missing) else described).metrics
   ]
 
 

@@ -180,11 +180,16 @@ class Sample(_Memo):
   reference: Reference
 
 
-# Needs that are fields of a Reference; the metric loads the others itself.
-_REFERENCE_FIELDS = {'reference_sound': 'sound', 'truth': 'truth', 'frames': 'frame_LYX3'}
 Need = Literal[
   'reference_sound', 'truth', 'frames', 'transcript', 'prompt', 'classifiers', 'recognizer', 'embedder'
 ]
+# Whether a reference has what a metric needs; the metric loads the other needs itself.
+_HAS_NEED: dict[Need, Callable[[Reference], bool]] = {
+  'reference_sound': lambda reference: reference.sound is not None,
+  'truth': lambda reference: reference.truth is not None,
+  'prompt': lambda reference: reference.truth is not None,
+  'frames': lambda reference: reference.frame_LYX3 is not None or reference.video is not None,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,8 +278,8 @@ class Metric(abc.ABC):
       ValueError: a reference lacks a field that the metric needs.
     """
     for sample in samples:
-      for need, field in _REFERENCE_FIELDS.items():
-        if need in self.needs and getattr(sample.reference, field) is None:
+      for need, is_met in _HAS_NEED.items():
+        if need in self.needs and not is_met(sample.reference):
           raise ValueError(f'metric {self.name} needs {need}; a reference has none.')
     return [self.score(sample) for sample in samples]
 

@@ -5,7 +5,15 @@ import hashlib
 import pytest
 
 from v2a.metrics.embedders import catalog
+from v2a.metrics.embedders import clap
 from v2a.metrics.embedders import embedder as embedder_lib
+from v2a.metrics.embedders import imagebind
+from v2a.metrics.embedders import panns
+from v2a.metrics.embedders import passt
+from v2a.metrics.embedders import synchformer
+from v2a.metrics.embedders import syncnet
+from v2a.metrics.embedders import synthetic
+from v2a.metrics.embedders import vggish
 from v2a.models.published import checkpoints
 
 CONTENT = b'weights'
@@ -18,7 +26,7 @@ def test_fetch_downloads_verifiable_files_and_logs_the_addresses_of_others(tmp_p
     'net.pth', source.as_uri(), f'md5:{hashlib.md5(CONTENT).hexdigest()}', 'MIT'
   )
   unverifiable = checkpoints.Checkpoint('other.pth', 'https://publisher/other.pth', None, 'MIT')
-  spec = catalog.EmbedderSpec(None, ('fd',), (verifiable, unverifiable))
+  spec = catalog.EmbedderSpec(None, ('fd',), files=(verifiable, unverifiable))
   monkeypatch.setattr(catalog, 'EMBEDDERS', {'one': spec, 'two': spec})
   lines = []
   catalog.fetch(lines.append, tmp_path / 'mine')
@@ -37,14 +45,31 @@ def test_every_embedder_is_loaded_or_names_its_missing_files(tmp_path):
   for embedder in loaded:
     spec = catalog.EMBEDDERS[embedder.name]
     assert embedder.metrics == spec.metrics
+    assert isinstance(embedder, embedder_lib.Missing) or embedder.reads == spec.reads
     assert isinstance(embedder, embedder_lib.Missing) == bool(spec.files)
     for file in spec.files:
       assert embedder.note.startswith('not computed: ') and f'weights {file.file} missing' in embedder.note
       assert file.checksum is None or file.checksum.split(':')[0] in ('md5', 'sha256')
 
 
+def test_the_catalog_knows_what_the_classes_read():
+  classes = {
+    'vggish': vggish.Vggish,
+    'panns': panns.Panns,
+    'passt': passt.Passt,
+    'synchformer': synchformer.Synchformer,
+    'clap': clap.Clap,
+    'syncnet': syncnet.SyncNet,
+    'imagebind': imagebind.ImageBind,
+    'synthetic': synthetic.SyntheticEmbedder,
+  }
+  assert {name: spec.reads for name, spec in catalog.EMBEDDERS.items()} == {
+    name: each.reads for name, each in classes.items()
+  }
+
+
 def test_missing_package_is_named_with_its_install_command(monkeypatch):
-  spec = catalog.EmbedderSpec(None, ('fd',), (), {'no_such_package': 'pip install it'})
+  spec = catalog.EmbedderSpec(None, ('fd',), packages={'no_such_package': 'pip install it'})
   monkeypatch.setitem(catalog.EMBEDDERS, 'x', spec)
   expected = embedder_lib.Missing('x', 'package no_such_package missing (pip install it)', ('fd',))
   assert catalog.load(['x']) == [expected]

@@ -24,26 +24,27 @@ class EmbedderSpec:
 
   Attributes:
     load: loads it from the paths of its files, in their order.
-    metrics: see embedder.Embedder.
+    metrics, reads: see embedder.Embedder.
     files: published weights that it needs.
     packages: optional packages that it needs, with the command that installs each.
   """
 
   load: Callable[..., embedder_lib.Embedder]
   metrics: tuple[str, ...]
+  reads: tuple[str, ...] = ('audio',)
   files: tuple[checkpoints.Checkpoint, ...] = ()
   packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 EMBEDDERS = {
   synthetic.NAME: EmbedderSpec(synthetic.load, synthetic.METRICS),
-  vggish.NAME: EmbedderSpec(vggish.load, vggish.METRICS, vggish.FILES),
-  panns.NAME: EmbedderSpec(panns.load, panns.METRICS, panns.FILES),
-  passt.NAME: EmbedderSpec(passt.load, passt.METRICS, passt.FILES),
-  synchformer.NAME: EmbedderSpec(synchformer.load, synchformer.METRICS, synchformer.FILES),
-  clap.NAME: EmbedderSpec(clap.load, clap.METRICS, clap.FILES, clap.PACKAGES),
-  syncnet.NAME: EmbedderSpec(syncnet.load, syncnet.METRICS, syncnet.FILES),
-  imagebind.NAME: EmbedderSpec(imagebind.load, imagebind.METRICS, imagebind.FILES),
+  vggish.NAME: EmbedderSpec(vggish.load, vggish.METRICS, files=vggish.FILES),
+  panns.NAME: EmbedderSpec(panns.load, panns.METRICS, files=panns.FILES),
+  passt.NAME: EmbedderSpec(passt.load, passt.METRICS, files=passt.FILES),
+  synchformer.NAME: EmbedderSpec(synchformer.load, synchformer.METRICS, synchformer.READS, synchformer.FILES),
+  clap.NAME: EmbedderSpec(clap.load, clap.METRICS, clap.READS, clap.FILES, clap.PACKAGES),
+  syncnet.NAME: EmbedderSpec(syncnet.load, syncnet.METRICS, syncnet.READS, syncnet.FILES),
+  imagebind.NAME: EmbedderSpec(imagebind.load, imagebind.METRICS, imagebind.READS, imagebind.FILES),
 }
 
 

@@ -20,6 +20,7 @@ from v2a.models.published import waveforms
 NAME = 'clap'
 VERSION = 1
 METRICS = ('fd', 'fd_inf', 'kid', 'kad', 'clap')
+READS = ('audio', 'text')
 FILES = (clap.CHECKPOINT, clap.TOKENIZER)
 PACKAGES = {'tokenizers': "pip install 'v2a[clap]'"}
 TEXT = 'text_F'
@@ -28,7 +29,7 @@ TEXT = 'text_F'
 class Clap(embedder_lib.Embedder):
   """LAION-CLAP under av-benchmark's protocol; see the module."""
 
-  name, reads, metrics = NAME, ('audio', 'text'), METRICS
+  name, reads, metrics = NAME, READS, METRICS
 
   def __init__(self, weights: layers.Weights, tokenize: clap.Tokenize, digest: str):
     self.digest = digest

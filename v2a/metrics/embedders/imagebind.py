@@ -18,6 +18,7 @@ from v2a.models.published import waveforms
 NAME = 'imagebind'
 VERSION = 1
 METRICS = ('ib',)
+READS = ('audio', 'video')
 FILES = (imagebind.CHECKPOINT,)
 VIDEO, AUDIO = 'seen_F', 'heard_F'
 
@@ -25,7 +26,7 @@ VIDEO, AUDIO = 'seen_F', 'heard_F'
 class ImageBind(embedder_lib.Embedder):
   """ImageBind under av-benchmark's protocol; see the module."""
 
-  name, reads, metrics = NAME, ('audio', 'video'), METRICS
+  name, reads, metrics = NAME, READS, METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest

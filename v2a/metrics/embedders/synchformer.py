@@ -18,6 +18,7 @@ from v2a.models.published import waveforms
 NAME = 'synchformer'
 VERSION = 1
 METRICS = ('desync',)
+READS = ('audio', 'video')
 FILES = (synchformer.CHECKPOINT,)
 OFFSET_LOGITS = 'offset_logits_NO'
 
@@ -25,7 +26,7 @@ OFFSET_LOGITS = 'offset_logits_NO'
 class Synchformer(embedder_lib.Embedder):
   """Synchformer under av-benchmark's protocol; see the module."""
 
-  name, reads, metrics = NAME, ('audio', 'video'), METRICS
+  name, reads, metrics = NAME, READS, METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest

@@ -23,6 +23,7 @@ from v2a.models.published import waveforms
 NAME = 'syncnet'
 VERSION = 1
 METRICS = ('lse_c', 'lse_d')
+READS = ('audio', 'video')
 FILES = (syncnet.CHECKPOINT,)
 DISTANCES = 'distance_NG'
 # Windows in one batch.
@@ -32,7 +33,7 @@ _BATCH_SIZE = 16
 class SyncNet(embedder_lib.Embedder):
   """SyncNet under syncnet_python's protocol; see the module."""
 
-  name, reads, metrics = NAME, ('audio', 'video'), METRICS
+  name, reads, metrics = NAME, READS, METRICS
 
   def __init__(self, weights: layers.Weights, digest: str):
     self.digest = digest

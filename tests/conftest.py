@@ -35,7 +35,12 @@ with pytest.MonkeyPatch.context() as patch:
   jax.devices()
 
 # The files that take longest. One that starts last keeps a process busy when the others have nothing left.
-LONGEST = ('test_end_to_end.py', 'test_generate.py', 'training/test_tasks.py', 'models/test_token_decoder.py')
+LONGEST = (
+  'test_end_to_end.py',
+  'sampling/test_pipeline.py',
+  'training/test_tasks.py',
+  'models/test_token_decoder.py',
+)
 
 
 def pytest_configure(config):
@@ -47,4 +52,5 @@ def pytest_configure(config):
 def pytest_collection_modifyitems(items):
   """Puts the longest files first."""
   rank = {pathlib.Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
+  assert all(path.is_file() for path in rank), 'LONGEST must name files that are there'
   items.sort(key=lambda item: rank.get(item.path, len(rank)))

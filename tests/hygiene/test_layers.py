@@ -1,6 +1,8 @@
 """A package imports only packages in rows above its own, and itself."""
 
 import ast
+from collections.abc import Set
+import functools
 import graphlib
 import pathlib
 
@@ -66,7 +68,13 @@ def imports(tree: ast.AST) -> set[str]:
   return names
 
 
-def faults(top: str, package: str, names: set[str]) -> list[str]:
+@functools.cache
+def imports_of(path: pathlib.Path) -> frozenset[str]:
+  """Returns the dotted names that a file imports; parsed once for all tests."""
+  return frozenset(imports(ast.parse(path.read_text())))
+
+
+def faults(top: str, package: str, names: Set[str]) -> list[str]:
   """Returns the imports that go the wrong way, for a file of a package."""
   wrong = []
   for name in sorted(names):
@@ -90,7 +98,7 @@ def faults(top: str, package: str, names: set[str]) -> list[str]:
 def test_imports_point_up(path):
   top, package = path.relative_to(ROOT).with_suffix('').parts[:2]
   assert top != 'v2a' or package in ROW_OF or package == '__init__', f'{package} has no row'
-  wrong = faults(top, package, imports(ast.parse(path.read_text())))
+  wrong = faults(top, package, imports_of(path))
   assert not wrong, f'{path.relative_to(ROOT)} must not import {", ".join(wrong)}'
 
 
@@ -113,27 +121,29 @@ def test_wrong_way_is_seen(top, package, name):
   assert faults(top, package, {name}) == [name]
 
 
-def import_graph(trees: dict[str, ast.AST]) -> dict[str, set[str]]:
-  """Returns the modules that each module imports, among those given by their dotted names."""
+def import_graph(imported: dict[str, Set[str]]) -> dict[str, set[str]]:
+  """Returns the modules that each module imports, among those given by their dotted names.
+
+  Args:
+    imported: names that each module imports.
+  """
   graph = {}
-  for module, tree in trees.items():
+  for module, names in imported.items():
     # `from package import name` imports the module package.name, or a name of the module package.
-    names = {name if name in trees else name.rpartition('.')[0] for name in imports(tree)}
-    graph[module] = (names & set(trees)) - {module}
+    modules = {name if name in imported else name.rpartition('.')[0] for name in names}
+    graph[module] = (modules & set(imported)) - {module}
   return graph
 
 
 def test_modules_have_no_import_cycles():
   """Imports within functions count, too."""
-  trees = {
-    '.'.join(path.relative_to(ROOT).with_suffix('').parts): ast.parse(path.read_text()) for path in FILES
-  }
-  graphlib.TopologicalSorter(import_graph(trees)).prepare()
+  imported = {'.'.join(path.relative_to(ROOT).with_suffix('').parts): imports_of(path) for path in FILES}
+  graphlib.TopologicalSorter(import_graph(imported)).prepare()
 
 
 def test_an_import_cycle_is_found():
   sources = {'a.b': 'from a import c', 'a.c': 'def f():\n  import a.b', 'a.d': 'from a.c import f'}
-  graph = import_graph({module: ast.parse(text) for module, text in sources.items()})
+  graph = import_graph({module: imports(ast.parse(text)) for module, text in sources.items()})
   assert graph['a.d'] == {'a.c'}
   with pytest.raises(graphlib.CycleError):
     graphlib.TopologicalSorter(graph).prepare()
@@ -142,7 +152,7 @@ def test_an_import_cycle_is_found():
 def test_no_other_framework():
   banned = {'tensorflow', 'torch', 'torchaudio', 'librosa'}
   for path in FILES:
-    heads = {name.split('.')[0] for name in imports(ast.parse(path.read_text()))}
+    heads = {name.split('.')[0] for name in imports_of(path)}
     # One benchmark compares frameworks.
     heads -= {'torch'} if path == ROOT / 'benchmarks' / 'torch_baseline.py' else set()
     assert not heads & banned, f'{path.relative_to(ROOT)} imports {heads & banned}'

@@ -1,5 +1,6 @@
 """Every test runs on eight fake CPU devices, and no array is broadcast to another rank by accident."""
 
+import gc
 import os
 import pathlib
 
@@ -54,3 +55,10 @@ def pytest_collection_modifyitems(items):
   rank = {pathlib.Path(__file__).parent / name: number for number, name in enumerate(LONGEST)}
   assert all(path.is_file() for path in rank), 'LONGEST must name files that are there'
   items.sort(key=lambda item: rank.get(item.path, len(rank)))
+
+
+def pytest_collection_finish():
+  """Runs the garbage collector less often, without what was imported: tracing creates many small objects."""
+  gc.collect()
+  gc.freeze()
+  gc.set_threshold(50_000, 20, 20)

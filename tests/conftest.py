@@ -41,6 +41,13 @@ LONGEST = (
   'sampling/test_pipeline.py',
   'training/test_tasks.py',
   'models/test_token_decoder.py',
+  'cli/test_generate.py',
+  'training/test_loop.py',
+  'training/test_stopping.py',
+  'training/test_step.py',
+  'training/test_meshes.py',
+  'training/test_audio_masks.py',
+  'training/test_gradients.py',
 )
 
 

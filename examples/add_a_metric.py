@@ -4,7 +4,7 @@
 
 A metric scores one sample at a time; `combine` turns the scores of all clips into the value. Intervals,
 floors, ceilings and paired tests are computed from the scores, so a metric does not deal with them. To make
-it part of `v2a evaluate`, add it to v2a/metrics/registry.py.
+it part of `v2a evaluate`, add it to the list in `_all` of v2a/metrics/registry.py.
 """
 
 import argparse

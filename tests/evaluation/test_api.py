@@ -5,8 +5,11 @@ import shutil
 
 import pytest
 
+from examples import add_a_metric
 import v2a
 from v2a.cli import main
+from v2a.metrics import registry
+from v2a.reports import evaluation_report
 
 DATA = 'synthetic:77'
 
@@ -31,6 +34,20 @@ def test_evaluate_returns_the_report_of_the_command(tiny_bundle, capsys):
   for group in ('synthetic', 'signal'):
     assert found[group] == printed[group]
   assert found['settings'] == printed['settings']
+
+
+def test_a_metric_of_the_registry_reaches_result_and_reports(tiny_bundle, tmp_path, monkeypatch):
+  registered, added = registry._all(), add_a_metric.make()
+  monkeypatch.setattr(registry, '_all', lambda: registered | {added.name: added})
+  found = v2a.evaluate(tiny_bundle, DATA, num_clips=2, groups=('signal',), batch_size=2, steps=1)
+  assert list(found['signal'])[-1] == added.name and found['signal'][added.name]['n'] == 2
+  assert added.name in evaluation_report.format_table(found)
+  assert added.scores == []  # an evaluation scores copies
+  words = ['evaluate', '--model', tiny_bundle, '--data', DATA, '--num-clips', 2, '--batch-size', 2]
+  words += ['--steps', 1, '--output', tmp_path / 'out', '--page', tmp_path / 'page.html']
+  assert main.main([str(word) for word in words]) == 0
+  assert added.name in json.loads((tmp_path / 'out' / 'report.json').read_text())['signal']
+  assert 'correlation of loudness curves' in (tmp_path / 'page.html').read_text()
 
 
 def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_path):

@@ -17,6 +17,7 @@ from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 from v2a.metrics import set_distances
 from v2a.metrics.embedders import cache as cache_lib
+from v2a.metrics.embedders import catalog
 from v2a.metrics.embedders import embedder as embedder_lib
 from v2a.metrics.embedders import frames
 from v2a.synthetic import truth as truth_lib
@@ -151,11 +152,13 @@ def test_few_clips_are_noted():
   assert 'needs at least 1000 rows; got 4' in entries['kid']['reason']
 
 
-def test_a_missing_embedder_has_a_reason():
+def test_a_missing_embedder_has_a_reason(monkeypatch):
   missing = embedder_lib.Missing('vggish', 'weights x.pth missing', ('fd', 'kad'))
-  metrics = [*distribution.make_metrics(missing), *distribution.make_metrics(bands.FakeEmbedder())]
+  monkeypatch.setattr(catalog, 'load', lambda names: [missing])
+  metrics = [each.load(metric_lib.LoadContext()) for each in distribution.make_metrics('vggish')]
+  metrics += distribution.make_metrics(bands.FakeEmbedder())
   entries, _ = evaluate(bands.noise_clips(0, 12), bands.noise_clips(1, 12), metrics)
-  assert list(entries)[:3] == ['fd_vggish', 'kad_vggish', 'fd_bands']
+  assert list(entries)[:5] == ['fd_vggish', 'fd_inf_vggish', 'kid_vggish', 'kad_vggish', 'fd_bands']
   assert entries['fd_vggish'] == {
     'value': None, 'floor': None, 'ceiling': None, 'n': 0, 'num_true': 0, 'interval': None,
     'reason': 'not computed: weights x.pth missing'}  # fmt: skip

@@ -54,7 +54,7 @@ def test_optical_flow_is_computed_on_request(waves, references, monkeypatch):
   monkeypatch.setattr(signal_metrics.av_align, 'motion', lambda source: pytest.fail('computed'))
   entries = evaluate(waves, references, use_optical_flow=False)
   assert entries['av_align']['value'] is entries['av_align']['floor'] is None
-  assert entries['av_align']['reason'] == registry.NO_OPTICAL_FLOW
+  assert entries['av_align']['reason'] == signal_metrics.NO_OPTICAL_FLOW
   assert all('reason' not in entry for name, entry in entries.items() if name != 'av_align')
 
 

@@ -24,7 +24,6 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
-import pathlib
 
 import numpy as np
 
@@ -145,6 +144,20 @@ class DistributionMetric(metric.Metric):
   kind: str
   embedder: str | embedder_lib.Embedder
   cache: cache_lib.EmbeddingCache = dataclasses.field(default_factory=lambda: cache_lib.EmbeddingCache(None))
+
+  def load(self, context: metric.LoadContext) -> 'DistributionMetric':
+    """Returns a copy with its embedder loaded, or with the reason why that is missing."""
+    embedder, unavailable_reason = self.embedder, ''
+    if isinstance(embedder, str):
+      (found,) = context.memo(('embedder', embedder), lambda: catalog.load([embedder]))
+      if isinstance(found, embedder_lib.Missing):
+        unavailable_reason = found.note
+      else:
+        embedder = found
+    cache = context.memo('embeddings', lambda: cache_lib.EmbeddingCache(context.embeddings))
+    return dataclasses.replace(
+      self, embedder=embedder, cache=cache, unavailable_reason=unavailable_reason, scores=[]
+    )
 
   def score(self, sample: metric.Sample) -> EmbeddedPair | None:
     """Returns the embeddings of the true sound and of the soundtrack; None where the embedder is missing."""
@@ -291,22 +304,16 @@ def _needs(kind: str, reads: Iterable[str]) -> tuple[metric.Need, ...]:
 
 
 def make_metrics(
-  embedder: str | embedder_lib.Embedder | embedder_lib.Missing, cache: cache_lib.EmbeddingCache | None = None
+  embedder: str | embedder_lib.Embedder, cache: cache_lib.EmbeddingCache | None = None
 ) -> list[DistributionMetric]:
   """Returns the metrics of an embedder.
 
   Args:
-    embedder: a name of catalog.EMBEDDERS, to load it on first use; an embedder; or a missing one.
+    embedder: an embedder, or a name of catalog.EMBEDDERS, which is loaded on first use.
     cache: of embeddings; None caches nothing.
   """
-  unavailable_reason = ''
-  if isinstance(embedder, str):
-    name, source, described = embedder, embedder, catalog.EMBEDDERS[embedder]
-  elif isinstance(embedder, embedder_lib.Missing):
-    name, source, described = embedder.name, embedder.name, catalog.EMBEDDERS[embedder.name]
-    unavailable_reason = embedder.note
-  else:
-    name, source, described = embedder.name, embedder, embedder
+  name = embedder if isinstance(embedder, str) else embedder.name
+  described = catalog.EMBEDDERS[embedder] if isinstance(embedder, str) else embedder
   return [
     DistributionMetric(
       name=f'{kind}_{name}',
@@ -317,27 +324,11 @@ def make_metrics(
       kind=kind,
       is_set_statistic=kind in SET_KINDS,
       domain='synthetic' if name == synthetic.NAME else 'any',
-      embedder=source,
+      embedder=embedder,
       cache=cache or cache_lib.EmbeddingCache(None),
-      unavailable_reason=unavailable_reason,
     )
-    for kind in (embedder if isinstance(embedder, embedder_lib.Missing) else described).metrics
+    for kind in described.metrics
   ]
-
-
-def load(folder: pathlib.Path | None = None, names: Iterable[str] | None = None) -> list[DistributionMetric]:
-  """Returns the metrics of embedders, in their order; those of missing ones with the reason.
-
-  Args:
-    folder: of the cache of embeddings; None caches nothing.
-    names: of catalog.EMBEDDERS; None for all.
-
-  Raises:
-    ValueError: an unknown name, or a file that is not what was published.
-  """
-  cache = cache_lib.EmbeddingCache(folder)
-  embedders = catalog.load(catalog.EMBEDDERS if names is None else names)
-  return [each for embedder in embedders for each in make_metrics(embedder, cache)]
 
 
 def describe_embedders(metrics: Iterable[metric.Metric]) -> dict[str, dict]:

@@ -192,6 +192,19 @@ _HAS_NEED: dict[Need, Callable[[Reference], bool]] = {
 }
 
 
+@dataclasses.dataclass(eq=False)
+class LoadContext(_Memo):
+  """How metrics load their networks; those of one network share it by `memo`.
+
+  Attributes:
+    embeddings: folder of the cache of embeddings; None caches nothing.
+    use_optical_flow: whether metrics that need the optical flow of the video are available.
+  """
+
+  embeddings: pathlib.Path | None = None
+  use_optical_flow: bool = False
+
+
 @dataclasses.dataclass(frozen=True)
 class Variant:
   """The condition of the soundtracks of a metric: a corruption of the video, and a negative prompt."""
@@ -253,6 +266,23 @@ class Metric(abc.ABC):
 
   def __post_init__(self):
     self.label = self.label or self.name
+
+  def load(self, context: LoadContext) -> 'Metric | None':
+    """Returns a copy without scores for an evaluation, with its networks loaded.
+
+    A metric that cannot be computed has the reason in `unavailable_reason`.
+
+    Args:
+      context: see there.
+
+    Returns:
+      The copy; None where an evaluation leaves the metric out.
+
+    Raises:
+      ValueError: weights that are not the published ones.
+    """
+    del context
+    return dataclasses.replace(self, scores=[])
 
   def selects(self, truth: Mapping) -> bool:
     """Returns whether a clip with this truth counts."""

@@ -4,7 +4,7 @@
   registry.load(('synthetic', 'signal'))      all of some groups, with their networks loaded
 
 To add a metric, make a `metric.Metric` (score of a sample, combination of scores, unit, direction,
-description) and name it here.
+description) and add it to the list in `_all`.
 """
 
 from collections.abc import Iterable
@@ -19,7 +19,6 @@ from v2a.metrics import synthetic
 from v2a.metrics.embedders import catalog
 
 EMBEDDINGS_FOLDER = 'embeddings'  # in the folder of an evaluation
-NO_OPTICAL_FLOW = 'not computed: optical flow takes long; --optical-flow'
 # Title of each group of metrics, by its key in report.json.
 GROUPS = {
   'synthetic': 'Metrics of the synthetic set',
@@ -72,21 +71,7 @@ def load(
   unknown = [group for group in groups if group not in GROUPS]
   if unknown:
     raise ValueError(f'groups of metrics must be of {", ".join(GROUPS)}; got {", ".join(unknown)}.')
-  found: list[metric.Metric] = []
-  for group in groups:
-    if group == 'synthetic':
-      found += [get(name) for name in synthetic.METRICS]
-    elif group == 'signal':
-      found += [get(name) for name in signal_metrics.METRICS]
-      if not use_optical_flow:
-        found = [
-          dataclasses.replace(each, unavailable_reason=NO_OPTICAL_FLOW)
-          if each.name in signal_metrics.BY_OPTICAL_FLOW
-          else each
-          for each in found
-        ]
-    elif group == 'speech':
-      found += [speech.make_metric(each) for each in speech.load_available()]
-    else:
-      found += distribution.load(embeddings)
-  return found
+  context = metric.LoadContext(embeddings, use_optical_flow)
+  metrics = _all().values()
+  loaded = [each.load(context) for group in groups for each in metrics if each.group == group]
+  return [each for each in loaded if each is not None]

@@ -26,6 +26,7 @@ from v2a.metrics import signal
 from v2a.metrics import spectra
 
 _NUM_THREADS = 2
+NO_OPTICAL_FLOW = 'not computed: optical flow takes long; --optical-flow'
 
 # A statistic of one sound, (wave_NA, rate in Hz) -> value; None where it is not defined.
 StatisticFn = Callable[[np.ndarray, int], float | None]
@@ -110,12 +111,21 @@ class SignalMetric(metric.Metric):
   Attributes:
     measure: sample -> score; None where it is not defined.
     aggregate: scores of all samples -> value.
+    uses_optical_flow: whether it reads all frames of a video at full size, which takes about 0.3 s of one
+      core per megapixel.
   """
 
   group: str = 'signal'
   needs: tuple[metric.Need, ...] = ('reference_sound',)
   measure: Callable[[metric.Sample], float | None]
   aggregate: Callable[[Sequence[float]], float] = _mean
+  uses_optical_flow: bool = False
+
+  def load(self, context: metric.LoadContext) -> 'SignalMetric':
+    """Returns a copy without scores; unavailable where it needs optical flow that is not wanted."""
+    is_available = context.use_optical_flow or not self.uses_optical_flow
+    reason = self.unavailable_reason if is_available else NO_OPTICAL_FLOW
+    return dataclasses.replace(self, unavailable_reason=reason, scores=[])
 
   def score(self, sample: metric.Sample) -> float | None:
     """Returns the score of one sample; None where it is not defined, or the metric is not available.
@@ -178,8 +188,6 @@ def _in_threads(
     return [score for part in pool.map(score_all, ([sample] for sample in samples)) for score in part]
 
 
-# Metrics that read all frames of a video at full size, which takes about 0.3 s of one core per megapixel.
-BY_OPTICAL_FLOW = ('av_align',)
 _WITH_FRAMES: tuple[metric.Need, ...] = ('reference_sound', 'frames')
 _ALL = (
   SignalMetric(
@@ -221,6 +229,7 @@ _ALL = (
     smallest_effect=0.02,
     needs=_WITH_FRAMES,
     has_shifted_floor=True,
+    uses_optical_flow=True,
     measure=_av_align,
   ),
   SignalMetric(

@@ -208,6 +208,19 @@ class WordErrorRate(metric.Metric):
   smallest_effect: float | None = 0.02
   recognizer: str | Recognizer
 
+  def load(self, context: metric.LoadContext) -> 'WordErrorRate | None':
+    """Returns a copy with its recognizer loaded; None where `load_available` leaves it out."""
+    recognizer, unavailable_reason = self.recognizer, ''
+    if isinstance(recognizer, str):
+      found = context.memo('recognizers', lambda: {each.name: each for each in load_available()})
+      if recognizer not in found:
+        return None
+      if isinstance(found[recognizer], embedder_lib.Missing):
+        unavailable_reason = found[recognizer].note
+      else:
+        recognizer = found[recognizer]
+    return dataclasses.replace(self, recognizer=recognizer, unavailable_reason=unavailable_reason, scores=[])
+
   def score(self, sample: metric.Sample) -> tuple[int, int] | None:
     """Returns errors and words; None without speech, or where the recognizer is missing."""
     text = sample.reference.ground_truth['transcript'] or ''
@@ -224,14 +237,12 @@ class WordErrorRate(metric.Metric):
     return float(num_errors / num_words) if num_words else None
 
 
-def make_metric(recognizer: str | Recognizer | embedder_lib.Missing) -> WordErrorRate:
-  """Returns the metric of a recognizer, a name of RECOGNIZERS (loaded on first use) or a missing one."""
+def make_metric(recognizer: str | Recognizer) -> WordErrorRate:
+  """Returns the metric of a recognizer, or of a name of RECOGNIZERS, which is loaded on first use."""
   name = recognizer if isinstance(recognizer, str) else recognizer.name
-  is_missing = isinstance(recognizer, embedder_lib.Missing)
   return WordErrorRate(
     name=f'{METRIC}_{name}',
     description=f'word error rate by {_DESCRIPTIONS.get(name, name)}',
-    recognizer=name if is_missing else recognizer,
+    recognizer=recognizer,
     domain='synthetic' if name == SyntheticRecognizer.name else 'any',
-    unavailable_reason=recognizer.note if is_missing else '',
   )

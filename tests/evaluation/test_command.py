@@ -115,7 +115,7 @@ def test_report_with_all_metrics_is_printed(tiny_bundle, tmp_path, capsys, monke
   assert set(result['signal']) == set(signal_metrics.METRICS)
   assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
   assert set(result['synthetic']) == set(synthetic.METRICS)
-  assert 'soundtracks: 7 of 7, ' in err and ' s left' not in err
+  assert 'soundtracks: 7 of 7, ' in err and ' clips/s, took ' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())
   assert report == {'about': 'Written by v2a evaluate.', **result}
   assert set(result['speech']) >= {'wer_synthetic', 'wer_pocketsphinx'}

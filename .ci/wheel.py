@@ -1,14 +1,13 @@
-"""Checks the wheel as a user gets it: builds it without network, looks inside, installs and runs it.
+"""Checks the wheel as a user gets it: builds it, looks inside, installs it and runs it.
 
-The fresh environment takes its dependencies from the one that runs this script, by a path file, so
-that nothing is downloaded again; v2a itself comes from the wheel alone.
+The environment is empty but for the wheel and requirements/run.txt, so a dependency that only developers have
+is missed. In it, a soundtrack is generated, two clips are evaluated, and records are built.
 """
 
 import json
 import pathlib
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import venv
 import zipfile
@@ -42,27 +41,41 @@ def faults_of(names: list[str], wanted: set[str]) -> list[str]:
   faults = [f'the wheel lacks {name}' for name in sorted(wanted - set(names))]
   if not any(name.endswith('licenses/LICENSE') for name in names):
     faults.append('the wheel lacks LICENSE')
-  strangers = sorted(name for name in names if not name.startswith(('v2a/', 'v2a-')))
+  strangers = sorted(name for name in names if not name.startswith(('v2a/', 'data_pipelines/', 'v2a-')))
   return faults + [f'the wheel holds {name}' for name in strangers]
 
 
 def contents(wheel: pathlib.Path) -> list[str]:
   """Returns what is wrong with the wheel's list of files."""
-  sources = [name for name in tracked('v2a', 'configs') if (ROOT / name).exists()]
-  wanted = {name if name.startswith('v2a/') else f'v2a/assets/{name}' for name in sources}
+  sources = [name for name in tracked('v2a', 'data_pipelines', 'configs') if (ROOT / name).exists()]
+  wanted = {f'v2a/assets/{name}' if name.startswith('configs/') else name for name in sources}
   with zipfile.ZipFile(wheel) as archive:
     return faults_of(archive.namelist(), wanted)
 
 
 def install(wheel: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
-  """Installs the wheel into a fresh environment and returns the folder of its programs."""
+  """Installs the wheel and its pinned requirements into an empty environment; returns its folder bin."""
   venv.create(folder, with_pip=True)
   programs = folder / 'bin'
-  offline = ['--quiet', '--no-deps', '--no-index']
-  subprocess.run([programs / 'python', '-m', 'pip', 'install', *offline, wheel], check=True)
-  site = pathlib.Path(sysconfig.get_path('purelib', vars={'base': str(folder)}))
-  (site / 'dependencies.pth').write_text(sysconfig.get_path('purelib') + '\n')
+  pip = [programs / 'python', '-m', 'pip', 'install', '--quiet', '--disable-pip-version-check']
+  subprocess.run([*pip, '--require-hashes', '-r', ROOT / 'requirements/run.txt'], check=True)
+  subprocess.run([*pip, '--no-deps', '--no-index', wheel], check=True)
   return programs
+
+
+def commands(programs: pathlib.Path, videos: pathlib.Path, folder: pathlib.Path) -> list[list[str]]:
+  """Returns what a user runs: commands, their outputs in a folder."""
+  v2a, python = str(programs / 'v2a'), str(programs / 'python')
+  quick, records = ['--steps', '2'], str(folder / 'records')
+  evaluated = ['--num-clips', '2', '--data', 'synthetic:5', '--output', str(folder / 'evaluation')]
+  return [
+    [v2a, '--help'],
+    [v2a, 'models'],
+    [v2a, 'doctor'],
+    [v2a, 'generate', str(videos / 'ball.mp4'), *quick, '--output', str(folder / 'generated')],
+    [v2a, 'evaluate', '--model', 'default', *quick, *evaluated],
+    [python, '-m', 'data_pipelines.build', '--source', str(videos), '--output', records],
+  ]
 
 
 def run(programs: pathlib.Path, folder: pathlib.Path) -> list[str]:
@@ -76,13 +89,12 @@ def run(programs: pathlib.Path, folder: pathlib.Path) -> list[str]:
     faults.append(f'the environment imports v2a from {seen["file"]}')
   if seen['heavy']:
     faults.append(f'import v2a loads {", ".join(seen["heavy"])}')
-  for arguments in (['--help'], ['models'], ['doctor']):
-    called = subprocess.run([programs / 'v2a', *arguments], cwd=folder, capture_output=True, text=True)
+  for arguments in commands(programs, pathlib.Path(seen['file']).parent / 'assets/demo', folder):
+    called = subprocess.run(arguments, cwd=folder, capture_output=True, text=True)
     if called.returncode:
-      faults.append(
-        f'v2a {" ".join(arguments)} exits with {called.returncode}: {called.stderr.strip()[-300:]}'
-      )
-  return faults
+      faults.append(f'{" ".join(arguments)} exits with {called.returncode}: {called.stderr.strip()[-300:]}')
+  outputs = 'generated/ball.0.mp4', 'evaluation/report.json', 'records/manifest.json'
+  return faults + [f'{name} was not written' for name in outputs if not (folder / name).is_file()]
 
 
 def main() -> int:

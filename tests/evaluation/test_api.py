@@ -1,17 +1,21 @@
 """The public functions return the same values as the command line, without files."""
 
 import json
+import pathlib
 import shutil
 
+import numpy as np
 import pytest
 
 from examples import add_a_metric
 import v2a
 from v2a.cli import main
+from v2a.media import write
 from v2a.metrics import registry
 from v2a.reports import evaluation_report
 
 DATA = 'synthetic:77'
+ASSETS = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 
 
 def test_evaluate_returns_the_report_of_the_command(tiny_bundle, capsys):
@@ -57,9 +61,29 @@ def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_pat
   assert found['models']['copy']['signal'] == found['models']['untrained']['signal']
 
 
+def test_settings_of_clips_without_annotations_are_those_of_a_user_without_a_prompt(tiny_bundle, tmp_path):
+  noise_NA = 0.1 * np.random.default_rng(0).standard_normal((64000, 1)).astype(np.float32)
+  for name in ('ball', 'engine'):
+    write.mux(ASSETS / f'{name}.mp4', noise_NA, 16000, tmp_path / f'{name}.mp4')
+  pipeline = v2a.load(tiny_bundle)
+  found = v2a.evaluate(pipeline, tmp_path, num_clips=2, groups=('signal',), batch_size=2, steps=1)
+  default = pipeline.bundle.generator(None).config.generation.negative_prompt
+  assert found['settings']['negative_prompt_used'] == default == 'silence'
+
+
 def test_invalid_arguments_raise_before_a_model_is_loaded(tmp_path):
   with pytest.raises(FileNotFoundError, match='must be synthetic:heldout, synthetic:SEED or a folder'):
     v2a.evaluate('no such model', tmp_path / 'nowhere')
+  with pytest.raises(ValueError, match='the number of clips must be at least 2'):
+    v2a.evaluate('no such model', DATA, num_clips=0)
+  with pytest.raises(ValueError, match='the number of clips must be at least 2'):
+    v2a.compare(['no such model', 'nor this'], DATA, num_clips=0)
+  with pytest.raises(ValueError, match='the number of seeds must be at least 1'):
+    v2a.evaluate('no such model', DATA, num_seeds=0)
+  with pytest.raises(ValueError, match='steps must lie in 1'):
+    v2a.evaluate('no such model', DATA, steps=0)
+  with pytest.raises(TypeError, match="unexpected keyword argument 'prompt'"):
+    v2a.evaluate('no such model', DATA, prompt='rain')  # ty: ignore[unknown-argument]
   with pytest.raises(ValueError, match='groups of metrics must be of'):
     v2a.metrics.load(('colour',))
   with pytest.raises(AttributeError, match="no attribute 'nothing'"):

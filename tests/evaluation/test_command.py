@@ -35,7 +35,7 @@ from v2a.reports import evaluation_page
     (['--clips-per-scene', '2', '--num-clips', '9'], 'not allowed with argument'),
     (
       ['--clips-per-scene', '2', '--data', 'tests'],
-      "--clips-per-scene needs clips of the synthetic set, --data synthetic:SEED; 'te",
+      "a number of clips per scene needs the synthetic set, synthetic:SEED; 'tests' is",
     ),
     (['--clip-seconds', '0'], "wanted a number in 0.001..86400; got '0'"),
     (['--clip-seconds', '2'], "at least a window of model 'default', 4 s; got 2 s"),
@@ -113,7 +113,8 @@ def test_report_with_all_metrics_is_printed(tiny_bundle, tmp_path, capsys, monke
   assert result['num_seeds'] == 2 and result['protocol']['captions'] is False
   assert result['protocol']['left_out'] == {} and len(result['protocol']['set_hash']) == 64
   assert set(result['signal']) == set(signal_metrics.METRICS)
-  assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] is None
+  assert result['settings']['steps'] == 1 and result['settings']['guidance_text'] == 1.0
+  assert result['settings']['negative_prompt_used'] == 'silence'  # without captions there is no prompt
   assert set(result['synthetic']) == set(synthetic.METRICS)
   assert 'soundtracks: 7 of 7, ' in err and ' clips/s, took ' in err
   report = json.loads((tmp_path / 'out' / 'report.json').read_text())

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import pathlib
 import sys
 
 from v2a import file_names
@@ -79,8 +78,6 @@ def run(args: argparse.Namespace) -> int:
     raise ValueError(f'--output must be a folder; {args.output} is a file.')
   # Not at the top: help and errors of the parser should not wait for JAX and SciPy.
   from v2a.cli import compilation_cache
-  from v2a.data import folder_examples
-  from v2a.data import synthetic_examples
   from v2a.evaluation import compare
   from v2a.metrics.embedders import catalog
   from v2a.reports import comparison_page
@@ -89,13 +86,6 @@ def run(args: argparse.Namespace) -> int:
   paths = {kind: args.output / f'report.{kind}' for kind in ('json', 'md', 'html')}
   files.check_replaceable(*paths.values())
   comparison_page.check(paths['html'])
-  synthetic_seed = synthetic_examples.parse_seed(args.data)
-  if synthetic_seed is None and not pathlib.Path(args.data).is_dir():
-    raise FileNotFoundError(
-      f"--data must be synthetic:heldout, synthetic:SEED or a folder; got '{args.data}'."
-    )
-  if synthetic_seed is None:
-    folder_examples.search(pathlib.Path(args.data))  # before the models, which take longer to load
   settings = sampling_flags.settings(args)
   config = compare.CompareConfig(
     models=args.models,
@@ -111,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
     mesh_sizes=sampling_flags.mesh_sizes(args),
     use_optical_flow=args.optical_flow,
   )
+  config.check()  # before the models, which take longer to load
   compilation_cache.enable()
 
   def report(line: str) -> None:

@@ -119,6 +119,7 @@ def add_fetch_flag(parser: argparse.ArgumentParser) -> None:
 
 
 def _sweep(args: argparse.Namespace, model, request, examples: list, report: Callable[[str], None]) -> None:
+  from v2a.data import examples as examples_lib
   from v2a.evaluation import robustness
   from v2a.evaluation import systems
   from v2a.reports import robustness_report
@@ -134,7 +135,8 @@ def _sweep(args: argparse.Namespace, model, request, examples: list, report: Cal
     batch_size=systems.batch_size(model, args.batch_size),
     has_captions=not args.no_captions,
   )
-  result['settings'] = systems.resolve(model, request, not args.no_captions)
+  has_prompts = not args.no_captions and examples_lib.have_annotations(examples)
+  result['settings'] = systems.resolve(model, request, has_prompts)
   for path in robustness_report.write(args.output, result):
     report(f'writing {path}')
   print(json.dumps(result) if args.json else robustness_report.format_table(result))

@@ -5,6 +5,7 @@ memory of a small machine.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import dataclasses
 import fractions
 import pathlib
@@ -22,9 +23,9 @@ class GenerationInputs:
 
   Attributes:
     semantic_frame_MYX3, sync_frame_LYX3: uint8 RGB frames at the model's two rates.
-    text: prompt; '' for an empty one.
-    negative_text: negative prompt; '' for an empty one.
-    transcript: spoken words, or ''.
+    text: prompt; '' if there is none.
+    negative_text: negative prompt; '' if there is none.
+    transcript: spoken words; '' if there are none.
     seed: of the initial noise.
     name: of the example, by which ready-made soundtracks are found.
     word_times_s: start of each word of the transcript; None spreads the words evenly.
@@ -81,6 +82,11 @@ class Example:
     return self.paired_variant(corruption)
 
 
+def have_annotations(examples: Iterable[Example]) -> bool:
+  """Returns whether any example has an annotation, which may be its prompt."""
+  return any(example.truth['annotation'] for example in examples)
+
+
 def generation_inputs(
   example: Example, corruption: str, negative_text: str, seed: int, has_caption: bool = True
 ) -> GenerationInputs:
@@ -91,7 +97,7 @@ def generation_inputs(
     corruption: 'clean', or that of a paired variant.
     negative_text: negative prompt, or ''.
     seed: of the initial noise.
-    has_caption: whether the annotation is the prompt; else the prompt is empty.
+    has_caption: whether the annotation is the prompt; else there is none.
 
   Raises:
     ValueError: the example has no paired variants.

@@ -34,7 +34,7 @@ def parse_seed(data: str) -> int | None:
     return flags.parse_number(int, split, 0, flags.MAX_SEED)
   except ValueError:
     raise ValueError(
-      f'--data must be {PREFIX}{_HELDOUT}, {PREFIX}SEED with a whole number in 0..{flags.MAX_SEED}, or a '
+      f'the data must be {PREFIX}{_HELDOUT}, {PREFIX}SEED with a whole number in 0..{flags.MAX_SEED}, or a '
       f"folder; got '{data}'."
     ) from None
 

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import pathlib
 import tempfile
+from typing import Any
 
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import evaluate as evaluate_lib
-from v2a.evaluation import systems
 from v2a.sampling import pipeline as pipeline_lib
+from v2a.sampling import request as request_lib
 
 
 def evaluate(
@@ -21,13 +22,21 @@ def evaluate(
   num_seeds: int = 1,
   has_captions: bool = True,
   generator: str | None = None,
+  steps: int | None = None,
+  solver: str | None = None,
+  temperature: float | None = None,
+  top_k: int | None = None,
+  top_p: float | None = None,
+  guidance: float | None = None,
+  guidance_video: float | None = None,
+  guidance_text: float | None = None,
+  guidance_transcript: float | None = None,
   groups: Sequence[str] = evaluate_lib.EvaluateConfig.groups,
   batch_size: int = 8,
   use_optical_flow: bool = False,
   output: str | pathlib.Path | None = None,
   report_progress: Callable[[str], None] = lambda line: None,
-  **settings: float | int | str | None,
-) -> dict:
+) -> dict[str, Any]:
   """Returns the metrics of a model on a data set.
 
   Args:
@@ -39,12 +48,13 @@ def evaluate(
     num_seeds: soundtracks per clip, each with its own seed.
     has_captions: whether the model is given the annotations of the clips as prompts.
     generator: 'flow', 'tokens' or 'masked'; None is the model's first.
+    steps, solver, temperature, top_k, top_p: of the sampler, see `Pipeline.generate`; None is the model's.
+    guidance, guidance_video, guidance_text, guidance_transcript: scales, see `Pipeline.generate`.
     groups: groups of metrics, see `v2a.metrics.GROUPS`.
     batch_size: soundtracks generated at once.
     use_optical_flow: whether to compute AV-Align, see evaluate.EvaluateConfig.
     output: folder that caches soundtracks and embeddings; None caches nothing.
     report_progress: receives one line at a time.
-    **settings: sampling settings of request.Request, such as steps=25.
 
   Returns:
     The content of report.json (docs/howto/evaluate.md): each group of metrics by its name, each metric with
@@ -66,8 +76,20 @@ def evaluate(
     use_optical_flow=use_optical_flow,
   )
   config.check()
+  request = request_lib.Request(
+    generator=generator,
+    steps=steps,
+    solver=solver,
+    temperature=temperature,
+    top_k=top_k,
+    top_p=top_p,
+    guidance=guidance,
+    guidance_video=guidance_video,
+    guidance_text=guidance_text,
+    guidance_transcript=guidance_transcript,
+  )
+  request.validate()
   runner = model if isinstance(model, pipeline_lib.Pipeline) else pipeline_lib.load(model)
-  request = systems.make_request(runner.bundle, generator, **settings)
   loaded = evaluate_lib.load_examples(runner.bundle, config, report_progress)
   folder = None if output is None else pathlib.Path(output)
   found = evaluate_lib.evaluate(runner.bundle, request, loaded, config, folder, report_progress)
@@ -83,13 +105,20 @@ def compare(
   seed: int = 0,
   num_seeds: int = 1,
   steps: int | None = None,
+  solver: str | None = None,
+  temperature: float | None = None,
+  top_k: int | None = None,
+  top_p: float | None = None,
+  guidance: float | None = None,
+  guidance_video: float | None = None,
+  guidance_text: float | None = None,
+  guidance_transcript: float | None = None,
   has_captions: bool = True,
   batch_size: int = 8,
   use_optical_flow: bool = False,
   output: str | pathlib.Path | None = None,
   report_progress: Callable[[str], None] = lambda line: None,
-  **settings: float | int | str | None,
-) -> dict:
+) -> dict[str, Any]:
   """Returns metrics and costs of several systems on the same clips, with paired tests against the first.
 
   Args:
@@ -100,13 +129,14 @@ def compare(
     clip_s: see `evaluate`.
     seed: see `evaluate`.
     num_seeds: see `evaluate`.
-    steps: sampling steps of the generators that have them; None for each model's default.
+    steps, solver, temperature, top_k, top_p: of the sampler, see `Pipeline.generate`;
+      settings that a generator does not have are ignored for it; None is the model's.
+    guidance, guidance_video, guidance_text, guidance_transcript: scales, see `Pipeline.generate`.
     has_captions: see `evaluate`.
     batch_size: see `evaluate`.
     use_optical_flow: see `evaluate`.
     output: folder that caches soundtracks and embeddings; None is a temporary one.
     report_progress: receives one line at a time.
-    **settings: other sampling settings of request.Request, for the generators that have them.
 
   Returns:
     The content of report.json (docs/howto/compare.md): 'models' by name, and 'differences' to the first.
@@ -115,7 +145,16 @@ def compare(
     FileNotFoundError: there is no such model or data.
     ValueError: a model, a setting or the data is not valid.
   """
-  evaluate_lib.EvaluateConfig(str(data)).check()
+  settings = {
+    'solver': solver,
+    'temperature': temperature,
+    'top_k': top_k,
+    'top_p': top_p,
+    'guidance': guidance,
+    'guidance_video': guidance_video,
+    'guidance_text': guidance_text,
+    'guidance_transcript': guidance_transcript,
+  }
   config = compare_lib.CompareConfig(
     models=[str(model) for model in models],
     data=str(data),
@@ -129,6 +168,7 @@ def compare(
     clip_s=clip_s,
     use_optical_flow=use_optical_flow,
   )
+  config.check()
   with tempfile.TemporaryDirectory() as folder:
     found = compare_lib.compare(config, pathlib.Path(output or folder), report_progress)
   return found.result | {'failures': found.failures}

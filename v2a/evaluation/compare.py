@@ -66,6 +66,12 @@ class CompareConfig:
   mesh_sizes: dict[str, int] | None = None
   use_optical_flow: bool = False
 
+  def check(self) -> None:
+    """Raises FileNotFoundError or ValueError if there is no such data, or a number has no meaning."""
+    evaluate.EvaluateConfig(
+      self.data, self.num_clips, num_seeds=self.num_seeds, batch_size=self.batch_size
+    ).check()
+
 
 @dataclasses.dataclass(frozen=True)
 class ShownExample:
@@ -195,7 +201,7 @@ class _Clips:
         found = folder_examples.read(folder, num_clips, spec, self.left_out, report, self.failures)
       else:
         found = synthetic_examples.render(
-          self.seed, num_clips or evaluate.NUM_CLIPS, spec, report=self._report
+          self.seed, evaluate.NUM_CLIPS if num_clips is None else num_clips, spec, report=self._report
         )
       self._by_spec[spec] = list(found)
     return self._by_spec[spec]
@@ -314,9 +320,10 @@ def _evaluate(
   )
   adapted = dataclasses.replace(cache.wrap(systems_lib.adapt(model, request)), name=system.name)
   found = run(adapted, spec, batch_size=batch_size)
+  has_prompts = config.has_captions and examples_lib.have_annotations(clips(spec))
   entry = _entry(system, found) | {
     'held_out': None if trained_on is None else not trained_on,
-    'settings': systems_lib.resolve(model, request, config.has_captions),
+    'settings': systems_lib.resolve(model, request, has_prompts),
     'costs': _costs(model, request, spec, cache.measured_costs, report),
   }
   return entry, found

@@ -57,20 +57,36 @@ class EvaluateConfig:
     return synthetic_examples.parse_seed(self.data)
 
   def check(self) -> None:
-    """Raises FileNotFoundError or ValueError if there is no such data; before a model is loaded."""
+    """Raises FileNotFoundError or ValueError if there is no such data, or a number has no meaning.
+
+    Cheap: to be called before a model is loaded.
+    """
+    check_counts(self.num_clips, self.num_seeds, self.batch_size)
+    if self.clips_per_scene is not None and self.clips_per_scene < 1:
+      raise ValueError(f'the number of clips per scene must be at least 1; got {self.clips_per_scene}.')
     if self.synthetic_seed is not None:
       return
     folder = pathlib.Path(self.data)
     if not folder.is_dir():
       raise FileNotFoundError(
-        f"--data must be synthetic:heldout, synthetic:SEED or a folder; got '{self.data}'."
+        f"the data must be synthetic:heldout, synthetic:SEED or a folder; got '{self.data}'."
       )
     if self.clips_per_scene is not None:
       raise ValueError(
-        '--clips-per-scene needs clips of the synthetic set, --data synthetic:SEED; '
-        f"'{self.data}' is a folder."
+        f"a number of clips per scene needs the synthetic set, synthetic:SEED; '{self.data}' is a folder."
       )
     folder_examples.search(folder)
+
+
+def check_counts(num_clips: int | None, num_seeds: int, batch_size: int) -> None:
+  """Raises ValueError where a number of an evaluation has no meaning; see EvaluateConfig."""
+  if num_clips is not None and num_clips < 2:
+    raise ValueError(
+      f'the number of clips must be at least 2, since the floor needs another; got {num_clips}.'
+    )
+  for name, number in (('seeds', num_seeds), ('soundtracks in a batch', batch_size)):
+    if number < 1:
+      raise ValueError(f'the number of {name} must be at least 1; got {number}.')
 
 
 @dataclasses.dataclass
@@ -148,7 +164,9 @@ def _examples(
     return folder_examples.read(folder, config.num_clips, spec, left_out, report, failures)
   if config.clips_per_scene is not None:
     return synthetic_examples.render_every_scene(seed, config.clips_per_scene, spec, report)
-  return synthetic_examples.render(seed, config.num_clips or NUM_CLIPS, spec, report=report)
+  return synthetic_examples.render(
+    seed, NUM_CLIPS if config.num_clips is None else config.num_clips, spec, report=report
+  )
 
 
 def evaluate(
@@ -190,8 +208,8 @@ def evaluate(
     num_seeds=config.num_seeds,
     has_captions=config.has_captions,
   )
-  settings = {name: getattr(request, name) for name in request_lib.OPTIONAL_SETTINGS}
-  found.result['settings'] = {'generator': request.generator, **settings}
+  has_prompts = config.has_captions and examples_lib.have_annotations(loaded.examples)
+  found.result['settings'] = systems.resolve(bundle, request, has_prompts)
   found.result['held_out'] = None if loaded.trained_on is None else not loaded.trained_on
   found.result['num_trained_on'] = None if loaded.trained_on is None else len(loaded.trained_on)
   found.result['protocol']['left_out'] = loaded.left_out

@@ -51,11 +51,11 @@ def make_request(model: bundle.Bundle, generator: str | None, **settings: Any) -
   return found
 
 
-def resolve(model: bundle.Bundle, request: request_lib.Request, has_captions: bool = True) -> dict:
+def resolve(model: bundle.Bundle, request: request_lib.Request, has_prompts: bool = True) -> dict:
   """Returns the settings of a request for a video, with prompts or without; defaults resolved."""
-  conditions = request_lib.Conditions(video=True, text=has_captions)
+  conditions = request_lib.Conditions(video=True, text=has_prompts)
   # With any prompt the default negative prompt is not used.
-  request = dataclasses.replace(request, prompt='' if has_captions else None)
+  request = dataclasses.replace(request, prompt='' if has_prompts else None)
   return request_lib.resolve(model, request, conditions).settings
 
 

@@ -74,6 +74,7 @@ CLEAN = (
   'v2a/__init__.py',
   'v2a/__main__.py',
   'v2a/aot',
+  'v2a/assets/README.md',
   'v2a/autoregressive',
   'v2a/builders.py',
   'v2a/chips.py',

@@ -33,7 +33,7 @@ ALL_LOSSES = {
 }
 CONFIGS = {
   'codec': {'task': 'codec', **ALL_LOSSES, 'clip.clip_s': 1.0, 'codec.crop_s': 1.0},
-  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq', 'codec.crop_s': 2.0},
+  'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq', 'codec.crop_s': 2.0},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
   'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq'},

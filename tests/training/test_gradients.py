@@ -15,7 +15,7 @@ from v2a.training import tasks
 
 CONFIGS = {
   'codec': {'task': 'codec'},
-  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
   'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},

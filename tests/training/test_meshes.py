@@ -25,7 +25,7 @@ CONFIGS = {
     'task': 'codec',
     **{f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'feature_matching')},
   },
-  'codec of codes': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
   'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},

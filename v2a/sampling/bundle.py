@@ -186,7 +186,7 @@ class Bundle:
 
   @functools.cached_property
   def encode(self) -> Callable:
-    """wave_BNA -> latent_BTC, the means of the codec of latents, compiled."""
+    """wave_BNA -> latent_BTC, the means of the KL codec, compiled."""
     return self._compiled('codec', lambda codec, wave_BNA: codec.encode(wave_BNA)[0])
 
   @functools.cached_property
@@ -338,7 +338,7 @@ def load(
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
-  names codec and sync. To a codec of codes belongs, for ranking, the codec of latents whose trunk it started
+  names codec and sync. To an RVQ codec belongs, for ranking, the KL codec whose trunk it started
   from.
 
   Args:

@@ -15,6 +15,8 @@ import pytest
 
 from v2a import workarounds
 
+# Collecting tests and tracing create many small objects, few of which are garbage.
+gc.set_threshold(50_000, 20, 20)
 # Grain reads absl flags, which only an absl main would parse.
 flags.FLAGS.mark_as_parsed()
 jax.config.update('jax_num_cpu_devices', 8)
@@ -65,7 +67,5 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish():
-  """Runs the garbage collector less often, without what was imported: tracing creates many small objects."""
-  gc.collect()
+  """Leaves modules and tests out of garbage collections."""
   gc.freeze()
-  gc.set_threshold(50_000, 20, 20)

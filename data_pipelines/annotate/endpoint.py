@@ -45,7 +45,7 @@ class EndpointConfig:
   """An endpoint and how it may be used.
 
   Attributes:
-    base_url: such as http://localhost:8000/v1.
+    base_url: such as http://HOST:8000/v1.
     model: its name at the endpoint.
     api_key_env: environment variable that holds the API key; None where the endpoint needs none.
     requests_per_minute: over all processes of this machine; None does not limit them.

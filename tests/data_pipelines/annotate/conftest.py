@@ -116,7 +116,7 @@ class Server:
     self.http = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Handler)
     self.http.daemon_threads = True
     self.http.owner = self
-    self.url = f'http://127.0.0.1:{self.http.server_port}/v1'
+    self.url = 'http://{}:{}/v1'.format(*self.http.server_address)
     self.thread = threading.Thread(target=self.http.serve_forever, args=(0.01,), daemon=True)
     self.thread.start()
 

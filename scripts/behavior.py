@@ -5,8 +5,8 @@
 
 For changes of names and structure, which must change no result. On one machine only: another CPU rounds
 otherwise. Recorded are velocities and logits of the packaged generators on fixed inputs, log-mel spectrograms
-of their soundtracks (demo clips, a prompt alone, several windows), metrics of 16 clips of the synthetic set,
-and the losses of five steps of each tiny training. Takes some 15 minutes on 2 cores.
+of their soundtracks (demo clips with and without their texts, a prompt alone, several windows), metrics of 16
+clips of the synthetic set, and the losses of five steps of each tiny training.
 """
 
 from collections.abc import Iterator
@@ -56,14 +56,24 @@ def run_v2a(*words: str) -> str:
 
 
 def log_mel_db(path: pathlib.Path) -> np.ndarray:
-  """Returns levels of the frames of a sound file in triangular mel bands, at least -60 dB."""
+  """Returns levels of the frames of each channel in triangular mel bands, at least -60 dB."""
   wave_NA, sample_rate_hz = soundfile.read(path, always_2d=True)
-  frames = np.lib.stride_tricks.sliding_window_view(wave_NA.mean(1), FFT_SIZE)[::HOP] * np.hanning(FFT_SIZE)
+  windows = np.lib.stride_tricks.sliding_window_view(wave_NA, FFT_SIZE, axis=0)[::HOP]
+  frames = windows * np.hanning(FFT_SIZE)
   power = np.abs(np.fft.rfft(frames)) ** 2
   mel = lambda hz: 2595 * np.log10(1 + hz / 700)
   position = mel(np.fft.rfftfreq(FFT_SIZE, 1 / sample_rate_hz)) / mel(sample_rate_hz / 2) * (NUM_BANDS + 1)
   weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(1, NUM_BANDS + 1)))
   return np.maximum(10 * np.log10(power @ weights + 1e-12), -60)
+
+
+def demo_requests(folder: pathlib.Path) -> Iterator[list[str]]:
+  """Yields the arguments of the requests of demo.json that have any text."""
+  for entry in json.loads((folder / 'demo.json').read_text()):
+    texts = {name: entry[name] for name in ('prompt', 'negative_prompt', 'transcript') if entry[name]}
+    flags_of_texts = [[f'--{name.replace("_", "-")}', text] for name, text in texts.items()]
+    if texts:
+      yield [str(folder / entry['video']), *itertools.chain(*flags_of_texts)]
 
 
 def soundtracks(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -72,8 +82,9 @@ def soundtracks(folder: pathlib.Path) -> Iterator[tuple[str, np.ndarray]]:
   for generator in GENERATORS:
     requests = {
       'demo': [str(demo)],
+      **{f'request{index}': words for index, words in enumerate(demo_requests(demo))},
       'prompt': ['--prompt', 'heavy rain', '--duration', '3'],
-      'windows': [str(demo / 'engine.mp4'), '--duration', '10', '--negative-prompt', 'music'],
+      'windows': ['--prompt', 'an engine', '--duration', '10', '--negative-prompt', 'music'],
     }
     for name, words in requests.items():
       output = folder / generator / name
@@ -87,9 +98,10 @@ def metrics() -> Iterator[tuple[str, np.ndarray]]:
   result = json.loads(
     run_v2a('evaluate', '--data', 'synthetic:72942', '--num-clips', str(NUM_CLIPS), '--json')
   )
-  for name, entry in result['synthetic'].items():
-    values = [entry.get(key) for key in ('value', 'floor', 'ceiling')]
-    yield f'metric/{name}', np.array([np.nan if value is None else value for value in values])
+  for group in ('synthetic', 'signal', 'speech', 'distribution'):
+    for name, entry in result[group].items():
+      values = [entry.get(key) for key in ('value', 'floor', 'ceiling')]
+      yield f'metric/{name}', np.array([np.nan if value is None else value for value in values])
 
 
 def logged_losses(workdir: pathlib.Path) -> Iterator[tuple[int, float]]:

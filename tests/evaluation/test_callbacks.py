@@ -31,7 +31,7 @@ def train(name, workdir, validation=(), **init_from):
   return workdir, events
 
 
-def check(events, metrics, prefix='procedural/'):
+def check(events, metrics, prefix='synthetic/'):
   """Checks that metrics, audio and images are logged with the prefix, once per step."""
   tags = events.Tags()
   for name in metrics:
@@ -77,7 +77,7 @@ def validation(tmp_path_factory):
 def test_validation_clips_are_used_where_they_are_set(codec, tmp_path, validation):
   _, events = train('flow_synthetic', tmp_path / 'flow', (validation,), codec=str(codec[0]))
   check(events, ('loss', 'log_mel_distance'), '')
-  assert 'procedural' not in str(events.Tags())
+  assert 'synthetic/' not in str(events.Tags())
 
 
 def test_validation_clips_are_evenly_spread_and_only_those_are_read(validation, monkeypatch):
@@ -98,7 +98,7 @@ def test_metrics_of_synthetic_clips_are_labelled(monkeypatch):
   monkeypatch.setattr(synthetic_examples, 'render', lambda *args: [])
   c = schema.tiny(files.find('flow_synthetic'))
   prefix, _ = callbacks._examples(c)
-  assert callbacks._with_prefix(prefix, {'onset_f1': 0.5}) == {'procedural/onset_f1': 0.5}
+  assert callbacks._with_prefix(prefix, {'onset_f1': 0.5}) == {'synthetic/onset_f1': 0.5}
 
 
 @pytest.mark.parametrize(

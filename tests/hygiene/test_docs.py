@@ -13,6 +13,8 @@ PAGES = [ROOT / 'README.md', ROOT / 'launch' / 'README.md', *sorted((ROOT / 'doc
 PLACEHOLDER = re.compile(r'[A-Z]+$|\.\.\.$')  # NAME, N, ...
 # Of a package that is no subject of the reference: the command line has --help, assets are no code.
 UNDOCUMENTED = {'assets', 'cli'}
+# Parts of the programs: arguments, exit codes, texts of errors.
+PROGRAM_MODULES = {'entry_point', 'file_names', 'flags', 'input_errors', 'manifests', 'termination'}
 
 
 def commands(text: str) -> list[list[str]]:
@@ -57,6 +59,13 @@ def test_every_package_has_a_page():
   pages = {path.stem for path in (ROOT / 'docs' / 'reference').glob('*.md')}
   packages = {path.parent.name for path in (ROOT / 'v2a').glob('*/__init__.py')}
   assert packages - UNDOCUMENTED <= pages
+
+
+def test_every_module_has_an_entry():
+  page = (ROOT / 'docs' / 'reference' / 'modules.md').read_text()
+  documented = set(re.findall(r'^::: v2a\.(\w+)$', page, re.MULTILINE))
+  modules = {path.stem for path in (ROOT / 'v2a').glob('*.py') if not path.stem.startswith('__')}
+  assert documented == modules - PROGRAM_MODULES
 
 
 def test_every_page_is_in_the_navigation():

@@ -6,7 +6,7 @@
   audio    of some of those clips, and their spectrograms
 
 The clips are an evenly spread subset of config.data.validation. Without it, they are synthetic clips on which
-nothing is trained, and every name begins with "procedural/": these are not representative for models of
+nothing is trained, and every name begins with "synthetic/": these are not representative for models of
 other videos.
 
 Every process evaluates the averaged model on its own devices, with the same result; the first one logs.
@@ -45,7 +45,7 @@ from v2a.training import task as task_lib
 
 # Neither trained on nor held out for reports.
 SEED = 30_500_001
-SYNTHETIC_PREFIX = 'procedural/'  # of the names of metrics on synthetic clips
+SYNTHETIC_PREFIX = 'synthetic/'  # of the names of metrics on synthetic clips
 NUM_CLIPS, NUM_SHOWN, NUM_LOSS_CLIPS = 8, 2, 64
 _BATCH = 8
 # Lengths that the synthetic set renders; for other lengths only the loss is evaluated.

@@ -48,11 +48,12 @@ def test_order_by_hand():
   assert metric_order.order(distance, [1.0, 0.9, 0.4, 0.3, 0.0]) == 'no'
 
 
-def test_metrics_that_do_not_order_real_clips_say_so():
+def test_metrics_that_do_not_order_real_clips_or_noise_say_so():
   assert set(ORDERS) | {'av_align'} == set(metric_order.METRICS)
   for name in metric_order.METRICS:
-    is_marked = 'does not order real clips' in registry.get(name).description
-    assert is_marked == (name == 'av_align' or ORDERS[name] == 'no'), name
+    description, order = registry.get(name).description, ORDERS.get(name, 'no')
+    assert ('does not order real clips' in description) == (order == 'no'), name
+    assert ('ranks noise above another clip' in description) == (order == 'but for noise'), name
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from v2a.media import motion
 from v2a.metrics import onsets
 from v2a.metrics import retrieval
 from v2a.metrics import signal
@@ -118,17 +119,22 @@ def test_motion_peaks_by_hand():
     assert not len(signal.motion_peaks(still_L, 10))
 
 
+def peaks_of(frame_LYX3):
+  """Returns the times of the motion peaks of frames."""
+  return signal.motion_peaks(motion.curve(frame_LYX3), FPS)
+
+
 def test_motion_onset_iou_by_hand():
   both_s = [0.4, 0.8, 1.2]
-  assert signal.motion_onset_iou(bursts(both_s), RATE_HZ, flashes(both_s), FPS) == 1.0
+  assert signal.motion_onset_iou(bursts(both_s), RATE_HZ, peaks_of(flashes(both_s)), FPS) == 1.0
   # Two of three audio onsets and two of four motion peaks match: 2 / (3 + 4 - 2).
   assert signal.motion_onset_iou(
-    bursts(both_s), RATE_HZ, flashes([0.4, 0.6, 1.2, 1.6]), FPS
+    bursts(both_s), RATE_HZ, peaks_of(flashes([0.4, 0.6, 1.2, 1.6])), FPS
   ) == pytest.approx(2 / 5)
-  assert signal.motion_onset_iou(bursts([0.5, 0.9]), RATE_HZ, flashes([0.4, 0.8]), FPS) == 0.0
+  assert signal.motion_onset_iou(bursts([0.5, 0.9]), RATE_HZ, peaks_of(flashes([0.4, 0.8])), FPS) == 0.0
   quiet_NA = np.zeros((RATE_HZ, 2))
-  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, flashes([0.4]), FPS) == 0.0
-  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, flashes([]), FPS) is None
+  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, peaks_of(flashes([0.4])), FPS) == 0.0
+  assert signal.motion_onset_iou(quiet_NA, RATE_HZ, peaks_of(flashes([])), FPS) is None
 
 
 @pytest.mark.parametrize('offset_s', [-0.3, -0.08, 0.0, 0.04, 0.2, 0.45])
@@ -303,7 +309,9 @@ def test_level_difference_of_one_channel_alone_is_finite():
 
 METRICS = {
   'onset_metrics': lambda wave_NA: signal.onset_metrics([0.1], wave_NA, RATE_HZ).average_precision,
-  'motion_onset_iou': lambda wave_NA: signal.motion_onset_iou(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
+  'motion_onset_iou': lambda wave_NA: signal.motion_onset_iou(
+    wave_NA, RATE_HZ, peaks_of(flashes([0.4, 1.0])), FPS
+  ),
   'av_offset_s': lambda wave_NA: signal.av_offset_s(wave_NA, RATE_HZ, flashes([0.4, 1.0]), FPS),
   'envelope': lambda wave_NA: signal.envelope(wave_NA, RATE_HZ).sum(),
   'true_peak_db': signal.true_peak_db,

@@ -118,6 +118,20 @@ def test_onsets_are_shifted_within_the_clip(waves, references):
   assert metric.score(metric_lib.Sample(late, references[0])) < 0.8
 
 
+def test_motion_peaks_are_shifted_for_the_floor():
+  frame_LYX3 = np.zeros((100, 8, 8, 3), np.uint8)
+  frame_LYX3[25:], frame_LYX3[60:] = 100, 200  # motion at 1.0 and 2.4 s of 4 s
+  wave_NA = np.zeros((4 * RATE_HZ, 1))
+  for time_s in (1.0, 2.4):
+    first = round(time_s * RATE_HZ)
+    wave_NA[first : first + 400] = np.random.default_rng(0).standard_normal((400, 1))
+  sound, metric = metric_lib.Sound(wave_NA, RATE_HZ), registry.get('motion_onset_iou')
+  reference = metric_lib.Reference(sound, None, frame_LYX3, 25.0)
+  shifted = [row[0] for row in scoring.shift_references([reference])]
+  assert metric.score(metric_lib.Sample(sound, reference)) > 0.0
+  assert [metric.score(metric_lib.Sample(sound, each)) for each in shifted] == [0.0] * scoring.NUM_SHIFTS
+
+
 def test_clips_whose_true_sound_has_no_onsets_are_excluded(waves, references):
   quiet = dataclasses.replace(references[0], sound=metric_lib.Sound(np.zeros_like(waves[0]), RATE_HZ))
   with_quiet = [quiet, *references[1:]]

@@ -132,7 +132,7 @@ def motion_peaks(motion_L: np.ndarray, fps: float) -> np.ndarray:
 
 
 def motion_onset_iou(
-  wave_NA: np.ndarray, sample_rate_hz: int, frame_LYX3: np.ndarray, fps: float
+  wave_NA: np.ndarray, sample_rate_hz: int, motion_s: np.ndarray, fps: float
 ) -> float | None:
   """Returns the intersection over union of audio onsets and motion peaks, 0 to 1, see the module.
 
@@ -141,14 +141,13 @@ def motion_onset_iou(
   Args:
     wave_NA: the sound.
     sample_rate_hz: its rate.
-    frame_LYX3: the frames of the video.
-    fps: their rate; the tolerance of a match is one frame.
+    motion_s: ascending times of the motion peaks of the video, see `motion_peaks`.
+    fps: its frame rate; the tolerance of a match is one frame.
 
   Returns:
     The ratio; None without any onset or peak.
   """
   sound_s = onsets.detect(_sound(wave_NA), sample_rate_hz)
-  motion_s = motion_peaks(motion.curve(frame_LYX3), fps)
   num_matched = len(onsets.match(motion_s, sound_s, 1.0 / fps))
   num_all = len(sound_s) + len(motion_s) - num_matched
   return num_matched / num_all if num_all else None

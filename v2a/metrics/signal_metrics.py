@@ -19,6 +19,7 @@ import dataclasses
 
 import numpy as np
 
+from v2a.media import motion
 from v2a.metrics import av_align
 from v2a.metrics import metric
 from v2a.metrics import onsets
@@ -86,7 +87,10 @@ def _av_align(sample: metric.Sample) -> float:
 
 
 def _motion_onset_iou(sample: metric.Sample) -> float | None:
-  return signal.motion_onset_iou(_wave(sample.sound), spectra.RATE_HZ, *sample.reference.frames_and_fps)
+  reference = sample.reference
+  frame_LYX3, fps = reference.frames_and_fps
+  peak_s = reference.memo('motion_peaks', lambda: signal.motion_peaks(motion.curve(frame_LYX3), fps))
+  return signal.motion_onset_iou(_wave(sample.sound), spectra.RATE_HZ, reference.shift_onsets(peak_s), fps)
 
 
 def _av_offset_ms(sample: metric.Sample) -> float | None:
@@ -239,6 +243,7 @@ _ALL = (
     direction='higher',
     smallest_effect=0.02,
     needs=_WITH_FRAMES,
+    has_shifted_floor=True,
     measure=_motion_onset_iou,
   ),
   SignalMetric(
@@ -252,7 +257,7 @@ _ALL = (
   ),
   SignalMetric(
     name='envelope_l1',
-    description='distance of RMS envelopes',
+    description='distance of RMS envelopes (ranks noise above another clip)',
     measure=lambda sample: signal.envelope_l1(*_pair(sample), spectra.RATE_HZ),
   ),
   SignalMetric(
@@ -268,7 +273,7 @@ _ALL = (
   ),
   SignalMetric(
     name='log_mel_distance',
-    description='distance of log mel magnitudes',
+    description='distance of log mel magnitudes (ranks noise above another clip)',
     measure=lambda sample: signal.log_mel_distance(*_pair(sample), spectra.RATE_HZ),
   ),
   StatisticError(

@@ -15,10 +15,10 @@ COMPILER ?= .libtpu
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-slow test-tpu test-python test-newest lint types docs wheel pins clean
 
-help:  ## what can be made
+help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-# Pins first, with their hashes; then the project itself, editable and without looking for anything.
+# Pins first, with their hashes; then the project itself, editable and without network.
 $(STAMP): requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "v2a needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
@@ -41,7 +41,7 @@ test: $(STAMP)  ## the tests
 test-slow: $(STAMP)  ## the tests that take long
 	$(BIN)/python -m pytest -q -m "slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
 
-# The compiler lies in a folder of its own (684 MB), which only this target looks into.
+# The compiler (684 MB) has a folder of its own, which only this target uses.
 $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
 	  --target $(COMPILER) -r requirements/compiler.txt
@@ -71,7 +71,7 @@ lint: $(STAMP)  ## ruff (format and faults), and hadolint for the Dockerfiles
 types: $(STAMP)  ## the type checker
 	$(BIN)/ty check --python $(VENV)
 
-# The tools of the site, beside everything else; the build itself needs no network.
+# The tools of the site, in the same environment; the build itself needs no network.
 $(VENV)/.docs-stamp: requirements/docs.txt $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/docs.txt
 	@touch $@
@@ -85,7 +85,7 @@ wheel: $(STAMP)  ## the wheel, in dist/, built without network
 # Every version for every supported Python at once; only this target needs uv.
 PIN := uv pip compile --universal --fork-strategy fewest --python-version 3.11 --generate-hashes \
        --no-emit-index-url --no-annotate --custom-compile-command "make pins" --quiet
-pins: pyproject.toml  ## requirements/*.txt anew, from pyproject.toml
+pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt

@@ -1,4 +1,4 @@
-"""Checks the wheel as a user gets it: builds it, looks inside, installs it and runs it.
+"""Checks the wheel as a user gets it: builds it, checks its contents, installs it and runs it.
 
 The environment is empty but for the wheel and requirements/run.txt, so a dependency that only developers have
 is missed. In it, a soundtrack is generated, two clips are evaluated, and records are built.

@@ -1,4 +1,4 @@
-"""The boundary around one input of many: what it raises becomes one line about it, and the others go on."""
+"""Errors of one input among many as one line of text, so that the other inputs are still processed."""
 
 import errno
 import os
@@ -19,11 +19,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def format_error(error: Exception, path: str | os.PathLike | None = None) -> str:
-  """Returns what an input raised as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
+  """Returns the error of an input as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
 
   Args:
-    error: of reading, generating or writing for the input. What libraries raise for damaged files is of any
-      kind (PyAV: IndexError), so a fault of this program looks alike; the line says how to tell.
+    error: raised while reading, generating or writing for the input. Libraries raise errors of any type for
+      damaged files (PyAV: IndexError), so it may also be a bug of v2a; the line then names V2A_DEBUG=1.
     path: the input's file; None where it has none.
   """
   if os.environ.get('V2A_DEBUG') == '1':

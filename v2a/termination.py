@@ -14,8 +14,8 @@ import time
 
 # Others than SIGINT that ask a program to end; Windows has no SIGHUP.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name))
-# Whoever signals a process and then its group (timeout, srun) signals it twice; the second shall not
-# interrupt the cleaning up. After this long, a further signal is another request.
+# Programs that signal a process and then its group (timeout, srun) signal it twice; the second must not
+# interrupt the clean-up. After this long, a further signal is a new request.
 _ONCE_WITHIN_S = 10.0
 # A signal whose exception was ignored is sent again after this long.
 _AGAIN_AFTER_S = 0.05

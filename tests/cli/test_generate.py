@@ -150,15 +150,15 @@ def test_faults_of_inputs_are_reported_before_a_model_is_loaded(run_generate, vi
 
 
 @pytest.mark.parametrize('fault', [OSError(28, 'No space left', 'x.mp4'), MemoryError(), IndexError('x')])
-def test_a_clip_that_cannot_be_written_costs_the_others_nothing(
+def test_a_clip_that_cannot_be_written_does_not_affect_the_others(
   fault, run_generate, video, tmp_path, monkeypatch
 ):
-  deliver = export.write_outputs
+  write_outputs = export.write_outputs
 
   def full(model, source, *args, **kwargs):
     if source.path.stem == 'first':
       raise fault
-    return deliver(model, source, *args, **kwargs)
+    return write_outputs(model, source, *args, **kwargs)
 
   monkeypatch.setattr(export, 'write_outputs', full)
   first = tmp_path / 'first.mp4'

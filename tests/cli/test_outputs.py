@@ -53,7 +53,7 @@ def refused(run_generate, monkeypatch):
   return run
 
 
-def taken(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
+def occupy(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
   """Writes a file of the user where an output for a.mp4 would be; returns the input."""
   path, output = folder / 'a.mp4', folder / name
   shutil.copy(video, path)
@@ -84,7 +84,7 @@ def taken(name: str, folder: pathlib.Path, video: pathlib.Path) -> pathlib.Path:
   ],
 )
 def test_what_is_the_users_stays(name, words, refused, video, tmp_path):
-  path = taken(name, tmp_path, video)
+  path = occupy(name, tmp_path, video)
   for more in ((), ('--overwrite',)):
     assert words in refused(path, '--output', tmp_path, *more)
 

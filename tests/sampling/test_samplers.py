@@ -85,7 +85,7 @@ def test_tokens_continue_the_prefix_with_padding_as_in_training():
 
   def likeliest(network, found_BTK, inputs, logits):
     T, K = found_BTK.shape[1:]
-    # As training builds the pattern: padding before the first and after the last token of a book.
+    # As training builds the pattern: padding before the first and after the last token of a codebook.
     code_BSK = jnp.full((2, T + K - 1, K), network.decoder.padding_token)
     for k in range(K):
       code_BSK = code_BSK.at[:, k : k + T, k].set(found_BTK[..., k])

@@ -28,6 +28,15 @@ class Backdrop:
     is_busy: bool = True,
     value: tuple[float, float] = (0.3, 0.85),
   ):
+    """Samples colours and objects.
+
+    Args:
+      rng: source of colours and objects.
+      floor: y of the edge of the floor in frame heights; None for no floor.
+      is_busy: whether there may be silent objects: up to four at rest, and one that moves with probability
+        0.25.
+      value: range of the brightness (HSV value) of the upper edge, 0..1.
+    """
     self.floor = floor
     hue = rng.random()
     bright = rng.uniform(*value)

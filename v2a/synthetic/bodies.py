@@ -41,7 +41,14 @@ class Body:
 def random_body(
   rng: np.random.Generator, material: str, is_hidden: bool = False, shape: str | None = None
 ) -> Body:
-  """Samples a body of a material."""
+  """Returns a random body of a material.
+
+  Args:
+    rng: source of its shape, radius, tint and grain.
+    material: a key of modal.MATERIALS.
+    is_hidden: whether the body is rendered in uniform grey.
+    shape: 'disc' or 'box'; None samples one, a disc twice as often.
+  """
   shape = shape or random_streams.pick(rng, ('disc', 'disc', 'box'))
   value = rng.uniform(0.88, 1.12)
   red, green, blue = (value * rng.uniform(0.95, 1.05) for _ in range(3))
@@ -136,7 +143,15 @@ def render_shadow(
   floor: float,
   alpha: canvases.PerFrame = 1.0,
 ) -> None:
-  """Renders the soft shadow of a body on the floor."""
+  """Renders the soft shadow of a body on the floor.
+
+  Args:
+    canvas: the canvas to render on.
+    body: its radius is read.
+    x, y: position of the centre of the body, in frame widths; the shadow is wider and darker near the floor.
+    floor: y of the floor in frame widths.
+    alpha: opacity 0..1 of the body; the shadow has at most half of it.
+  """
   height = np.clip((floor - y) / 0.8, 0, 1)
   canvas.ellipse(
     x,

@@ -40,7 +40,12 @@ class Canvas:
     return view
 
   def window(self, x: PerFrame, y: PerFrame, reach_x: PerFrame, reach_y: PerFrame) -> tuple[slice, slice]:
-    """Returns slices of the rows and columns within reach of the positions in any frame."""
+    """Returns slices of the rows and columns within reach of the positions in any frame.
+
+    Args:
+      x, y: positions in frame widths.
+      reach_x, reach_y: reach to either side of them, in frame widths.
+    """
     spans = []
     for centre, reach in ((y, reach_y), (x, reach_x)):
       low = (np.min(np.asarray(centre) - reach)) * self.size - 1
@@ -61,7 +66,14 @@ class Canvas:
   def paint(
     self, window: tuple[slice, slice], cover: np.ndarray, color: Sequence, alpha: PerFrame = 1.0
   ) -> None:
-    """Blends a colour (three numbers, or three arrays that broadcast to (L, Y, X)) over the window."""
+    """Blends a colour (three numbers, or three arrays that broadcast to (L, Y, X)) over the window.
+
+    Args:
+      window: slices of rows and columns.
+      cover: coverage 0..1 of the pixels of the window, (L, Y, X).
+      color: red, green, blue in 0..1.
+      alpha: opacity 0..1, a factor of the coverage.
+    """
     rows, columns = window
     if not isinstance(alpha, float) or alpha != 1.0:
       cover = cover * _column(alpha)
@@ -79,7 +91,15 @@ class Canvas:
     alpha: PerFrame = 1.0,
     softness: float = 0.0,
   ) -> None:
-    """Fills an upright ellipse."""
+    """Fills an upright ellipse.
+
+    Args:
+      x, y: position of its centre, in frame widths.
+      radius_x, radius_y: half axes in frame widths.
+      color: red, green, blue in 0..1.
+      alpha: opacity 0..1.
+      softness: width of the edge beyond one pixel, in frame widths.
+    """
     window = self.window(x, y, np.max(radius_x) + softness, np.max(radius_y) + softness)
     u, v = self.offsets(window, x, y)
     radius_x, radius_y = _column(np.maximum(radius_x, 1e-4)), _column(np.maximum(radius_y, 1e-4))
@@ -95,7 +115,15 @@ class Canvas:
     alpha: PerFrame = 1.0,
     softness: float = 0.0,
   ) -> None:
-    """Fills a disc."""
+    """Fills a disc.
+
+    Args:
+      x, y: position of its centre, in frame widths.
+      radius: in frame widths.
+      color: red, green, blue in 0..1.
+      alpha: opacity 0..1.
+      softness: width of the edge beyond one pixel, in frame widths.
+    """
     self.ellipse(x, y, radius, radius, color, alpha, softness)
 
   def box(
@@ -110,7 +138,17 @@ class Canvas:
     corner: float = 0.0,
     softness: float = 0.0,
   ) -> None:
-    """Fills a box of half extents, turned by an angle in radians, with rounded corners."""
+    """Fills a box of half extents, rotated by an angle, with rounded corners.
+
+    Args:
+      x, y: position of its centre, in frame widths.
+      half_x, half_y: half extents before rotation, in frame widths.
+      color: red, green, blue in 0..1.
+      alpha: opacity 0..1.
+      angle: clockwise rotation in radians; None for none.
+      corner: radius of the corners in frame widths, at most the smaller half extent.
+      softness: width of the edge beyond one pixel, in frame widths.
+    """
     reach_x, reach_y = np.max(half_x) + softness, np.max(half_y) + softness
     if angle is not None:
       reach_x = reach_y = float(np.hypot(reach_x, reach_y))
@@ -131,7 +169,15 @@ class Canvas:
     alpha: PerFrame = 1.0,
     softness: float = 0.0,
   ) -> None:
-    """Renders a stroke with round ends from (x0, y0) to (x1, y1)."""
+    """Renders a stroke with round ends from (x0, y0) to (x1, y1).
+
+    Args:
+      x0, y0, x1, y1: positions of the two ends, in frame widths.
+      radius: half the thickness, and the radius of the ends, in frame widths.
+      color: red, green, blue in 0..1.
+      alpha: opacity 0..1.
+      softness: width of the edge beyond one pixel, in frame widths.
+    """
     x0, y0, x1, y1 = (np.atleast_1d(np.asarray(value, np.float32)) for value in (x0, y0, x1, y1))
     reach = np.max(radius) + softness
     rows, columns = self.window(np.concatenate([x0, x1]), np.concatenate([y0, y1]), reach, reach)
@@ -182,7 +228,14 @@ def box_distance(
   angle: PerFrame | None = None,
   corner: float = 0.0,
 ) -> np.ndarray:
-  """Returns signed distances to a box; u and v are offsets from its centre."""
+  """Returns signed distances to a box in frame widths, negative inside.
+
+  Args:
+    u, v: offsets from the centre, in frame widths.
+    half_x, half_y: half extents before rotation, in frame widths.
+    angle: clockwise rotation in radians; None for none.
+    corner: radius of the corners in frame widths, at most the smaller half extent.
+  """
   if angle is not None:
     cosine, sine = _column(np.cos(angle)), _column(np.sin(angle))
     u, v = u * cosine + v * sine, v * cosine - u * sine

@@ -102,7 +102,19 @@ def check(
   frame_size: int,
   sample_rate_hz: int,
 ) -> None:
-  """Checks the arguments of `render`. Raises ValueError if one is out of range."""
+  """Checks the arguments of `render`.
+
+  Args:
+    scenes: names of SCENES; None means all.
+    corruption: a name of CORRUPTIONS; None means a random one.
+    clip_s: length in seconds, 2..30.
+    fps: frames per second, 1..60.
+    frame_size: height and width in pixels, 4..1080.
+    sample_rate_hz: samples per second, 8,000..96,000.
+
+  Raises:
+    ValueError: an unknown scene or corruption, or a number out of range.
+  """
   names = tuple(SCENES) if scenes is None else tuple(scenes)
   unknown = sorted(set(names) - set(SCENES))
   if unknown or not names:

@@ -18,7 +18,15 @@ GAP_S = 0.125  # minimum distance of the events of a clip, so that a detector ca
 
 
 def event(time_s: float, kind: str, material: str | None, speed: float, x: float) -> dict:
-  """Returns one entry of truth['events']; x: position in frame widths."""
+  """Returns one entry of truth['events'].
+
+  Args:
+    time_s: seconds from the start of the clip.
+    kind: 'bounce', 'collision', 'wall', 'strike' or 'key'.
+    material: a key of modal.MATERIALS; None for keys.
+    speed: of the impact, 0..1.
+    x: horizontal position in frame widths, 0..1; the entry has it as stereo position in -1..1.
+  """
   return {
     'time_s': round(float(time_s), 5),
     'kind': kind,
@@ -53,6 +61,15 @@ class BouncingBody:
   def __init__(
     self, rng: np.random.Generator, start_s: float, body: bodies.Body, floor: float, gravity: float
   ):
+    """Computes the trajectory.
+
+    Args:
+      rng: source of the throw: from above or from a side.
+      start_s: time at which the body appears, in seconds; may be negative.
+      body: its radius, shape and material (for the restitution) are read.
+      floor: y of the floor in frame widths.
+      gravity: in frame widths per second squared.
+    """
     self.start_s, self.gravity, self.body = start_s, gravity, body
     self.rest_y = floor - body.radius * (1.0 if body.shape == 'disc' else 0.92)
     restitution = modal.MATERIALS[body.material].restitution * rng.uniform(0.92, 1.06)
@@ -184,7 +201,14 @@ def bounce(
   is_hidden: bool = False,
   num_bodies: int | None = None,
 ) -> scene_lib.Scene:
-  """One or two bodies, or num_bodies of them, fall and bounce."""
+  """Returns a scene in which bodies fall and bounce.
+
+  Args:
+    streams: random streams of the clip.
+    spec: duration and sample rate.
+    is_hidden: whether the material is not visible; then there is one body, unless num_bodies is given.
+    num_bodies: number of bodies that fall at the same time; None samples 1 or 2.
+  """
   rng = streams.rng('bounce')
   floor = rng.uniform(0.82, 0.92)
   names = ('wood', 'metal', 'glass') if is_hidden else modal.MATERIAL_NAMES

@@ -16,7 +16,15 @@ def pan(x: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def add_panned(wave_NA: np.ndarray, mono_N: np.ndarray, start: int, x: float, gain: float = 1.0) -> None:
-  """Adds a mono sound at sample `start`, panned to x, in place; samples outside the waveform are cut."""
+  """Adds a mono sound at sample `start`, panned to x, in place; samples outside the waveform are cut.
+
+  Args:
+    wave_NA: stereo waveform that is changed.
+    mono_N: the sound, at the same sample rate.
+    start: sample of the waveform at which the sound begins; may be negative.
+    x: stereo position, -1 (left) to 1 (right).
+    gain: linear factor.
+  """
   skip = max(0, -start)
   length = min(len(mono_N) - skip, len(wave_NA) - start - skip)
   if length <= 0:
@@ -37,7 +45,13 @@ def add_early_reflections(wave_NA: np.ndarray, sample_rate_hz: int) -> np.ndarra
 
 
 def fade(wave_NA: np.ndarray, start: int, end: int, length: int) -> None:
-  """Silences everything outside samples start..end, with ramps of `length` samples, in place."""
+  """Silences everything outside samples start..end, with ramps of `length` samples, in place.
+
+  Args:
+    wave_NA: waveform that is changed.
+    start, end: first sample that is kept, and the one after the last; no ramp at an end of the waveform.
+    length: samples of each ramp, which lie inside start..end.
+  """
   gain_N = np.zeros(len(wave_NA), np.float32)
   gain_N[max(start, 0) : max(end, 0)] = 1
   if length > 1:

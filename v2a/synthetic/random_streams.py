@@ -40,6 +40,14 @@ class RandomCurve:
   def __init__(
     self, rng: np.random.Generator, low: float, high: float, spacing_s: tuple[float, float], until_s: float
   ):
+    """Samples the knots of the curve.
+
+    Args:
+      rng: source of times and values.
+      low, high: range of the values, which are uniform in it.
+      spacing_s: least and largest time between two knots, in seconds.
+      until_s: the knots begin at or before 0 and end after this time, in seconds.
+    """
     time_s, times, values = -float(rng.random()) * spacing_s[0], [], []
     while True:
       times.append(time_s)

@@ -24,7 +24,14 @@ def oscillate(pitch_hz_N: np.ndarray, sample_rate_hz: int, gains: tuple[float, .
 
 @functools.lru_cache(maxsize=12)
 def band(length: int, sample_rate_hz: int, low_hz: float, high_hz: float, stream: int) -> np.ndarray:
-  """Returns band-pass noise of unit variance, the same for every clip; callers use different offsets."""
+  """Returns band-pass noise of unit variance, the same for every clip; callers use different offsets.
+
+  Args:
+    length: number of samples.
+    sample_rate_hz: samples per second.
+    low_hz, high_hz: edges of the band; the upper one is at most 0.49 of the sample rate.
+    stream: number of the white noise that is filtered (mixing.noise).
+  """
   high_hz = min(high_hz, 0.49 * sample_rate_hz)
   sos = scipy.signal.butter(2, (low_hz, high_hz), 'bandpass', fs=sample_rate_hz, output='sos')
   noise_N = scipy.signal.sosfilt(sos, mixing.noise(length, stream)).astype(np.float32)

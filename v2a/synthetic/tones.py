@@ -27,7 +27,16 @@ def note(
   attack_s: float = 0.002,
   decay_s: float = 0.5,
 ) -> np.ndarray:
-  """Returns mono_N of peak about 1: attack, exponential decay (inf holds), release of 50 ms at the end."""
+  """Returns mono_N of peak about 1: attack, exponential decay, release of 50 ms at the end.
+
+  Args:
+    pitch_hz: fundamental frequency.
+    duration_s: length in seconds, with the release.
+    sample_rate_hz: samples per second.
+    gains: of the harmonics, from the fundamental on; the table is scaled to a peak of 1.
+    attack_s: length of the linear rise from 0, in seconds.
+    decay_s: time in which the level falls by a factor e, in seconds; inf for a constant level.
+  """
   length = int(duration_s * sample_rate_hz)
   time_N = np.arange(length, dtype=np.float32) / sample_rate_hz
   index_N = (np.arange(length) * (pitch_hz * 4096 / sample_rate_hz)).astype(np.int64) & 4095
@@ -38,7 +47,15 @@ def note(
 
 
 def compose(rng: np.random.Generator, clip_s: float, mode: str, tempo_bpm: float, style: str) -> list[dict]:
-  """Composes music as long as the clip; returns notes (time_s, duration_s, pitch_hz, x, gain, held)."""
+  """Composes music as long as the clip; returns notes (time_s, duration_s, pitch_hz, x, gain, held).
+
+  Args:
+    rng: source of key, progression and pattern.
+    clip_s: length of the clip in seconds.
+    mode: scale, a key of MODES.
+    tempo_bpm: beats per minute; a bar has 2 below 100, else 4.
+    style: 'chords' (held), 'arpeggio' (eighths of a chord), or anything else for both.
+  """
   root = int(rng.integers(53, 63))
   scale = MODES[mode]
   progression = random_streams.pick(rng, PROGRESSIONS)
@@ -80,7 +97,14 @@ def compose(rng: np.random.Generator, clip_s: float, mode: str, tempo_bpm: float
 
 
 def synthesize(notes: list[dict], num_samples: int, sample_rate_hz: int, level: float) -> np.ndarray:
-  """Synthesizes notes with soft attacks as wave_NA; level is the peak of one note of gain 1."""
+  """Returns wave_NA, notes synthesized with soft attacks.
+
+  Args:
+    notes: of `compose`.
+    num_samples: length of the waveform; notes are cut at its end.
+    sample_rate_hz: samples per second.
+    level: peak of one note of gain 1, full scale 1.
+  """
   wave_NA = np.zeros((num_samples, 2), np.float32)
   for played in notes:
     if played['held']:

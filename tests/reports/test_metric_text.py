@@ -1,6 +1,12 @@
 """Reports print notes of metrics beside their values, and units and directions in their descriptions."""
 
+import pathlib
+import re
+
 from v2a.metrics import registry
+from v2a.metrics import signal_metrics
+from v2a.metrics import synthetic
+from v2a.reports import comparison_page
 from v2a.reports import comparison_report
 from v2a.reports import evaluation_page
 from v2a.reports import evaluation_report
@@ -83,3 +89,32 @@ def test_values_have_the_decimals_that_they_need():
   values = (None, 0.0, 0.00034, -0.00002, 0.25, 1.0, 12.345, 4567.8)
   words = ('-', '0.000', '0.00034', '-0.00002', '0.250', '1.000', '12.3', '4568')
   assert tuple(map(metric_text.format_value, values)) == words
+
+
+def test_documentation_states_the_smallest_effects():
+  page = (pathlib.Path(__file__).resolve().parents[2] / 'docs' / 'evaluation.md').read_text()
+  stated = {}
+  for table in page.split('\n\n'):
+    head, *rows = table.strip().split('\n')
+    if head.startswith('| metric |') and head.endswith('| smallest effect |'):
+      for row in rows[1:]:
+        cells = [cell.strip() for cell in row.strip('|').split('|')]
+        names, effects = re.findall(r'`(\w+)`', cells[0]), cells[-1].split(', ')
+        stated |= dict(zip(names, effects * len(names) if len(effects) == 1 else effects, strict=True))
+  assert set(stated) == {*synthetic.METRICS, *signal_metrics.METRICS}
+  assert stated == {name: metric_text.smallest_effect(name) for name in stated}
+
+
+def test_smallest_effects_stand_beside_tested_metrics():
+  assert metric_text.smallest_effect('lip_lag_ms') == '10 ms'
+  assert metric_text.smallest_effect('stft_distance') == '2 % of the reference'
+  tested = {'b': {'distribution': {'kl_panns': {'mark': ''}}}}
+  compared = comparison() | {'differences': tested}
+  rows = [line for line in comparison_report.markdown(compared).splitlines() if line.startswith('| `')]
+  assert {row.split('`')[1]: 'is better; smallest effect 2 % of the reference |' in row for row in rows} == {
+    'fd_panns': False,
+    'fd_passt': False,
+    'kl_panns': True,
+  }
+  page = comparison_page._metric_tables(compared)
+  assert page.count('smallest effect 2 % of the reference') == 1

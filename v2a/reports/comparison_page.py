@@ -114,6 +114,8 @@ def _metric_row(result: Mapping, table: report.Table, name: str) -> list[str]:
   shared = {key: _shared_value(entries.values(), key) for key in ('n', 'ceiling', 'note')}
   facts = [f'ceiling {metric_text.format_value(shared["ceiling"])}'] if shared['ceiling'] is not None else []
   facts += [f'n {shared["n"]}'] if shared['n'] is not None else []
+  effect = report.smallest_effect(result, table.group, name)
+  facts += [effect] if effect else []
   lines = [f'<small>{_text(metric_text.quantity(name))}</small>']
   lines += [f'<small>{", ".join(facts)}</small>'] if facts else []
   lines += [f'<small class="note">{_text(shared["note"])}</small>'] if shared['note'] else []

@@ -102,7 +102,8 @@ def markdown(result: Mapping) -> str:
     rows = []
     for name in table.metrics:
       cells = [_markdown_cell(result, model, table.group, name, footnotes) for model in table.models]
-      rows.append([f'`{name}`: {metric_text.describe(name)}', *cells])
+      effect = smallest_effect(result, table.group, name)
+      rows.append([f'`{name}`: {metric_text.describe(name)}{effect and f"; {effect}"}', *cells])
     lines += _markdown_table(['metric', *table.models], rows)
   listed = [*notes(result), *footnotes.lines()]
   if listed:
@@ -175,6 +176,12 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str, footnotes: 
   return f'{value}{edges}; {bounds}'
 
 
+def smallest_effect(result: Mapping, group: str, name: str) -> str:
+  """Returns from which difference on a metric has marks; '' where it is not tested."""
+  is_tested = any(name in tested.get(group, {}) for tested in result['differences'].values())
+  return f'smallest effect {metric_text.smallest_effect(name)}' if is_tested else ''
+
+
 def _markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
   lines = ['| ' + ' | '.join(cell.replace('|', '\\|') for cell in row) + ' |' for row in (head, *rows)]
   return [lines[0], '|' + '---|' * len(head), *lines[1:]]
@@ -239,7 +246,7 @@ def _tests(result: Mapping) -> str:
   return (
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics and '
     'systems (Holm): * below 0.05, ** below 0.01, *** below 0.001; differences below the smallest effect of '
-    'the metric (smallest_effect in report.json) have no mark; fewer than '
+    'the metric (beside its name) have no mark; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '
     'Frechet distances of up to 256 features are.'
   )

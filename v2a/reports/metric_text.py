@@ -6,6 +6,7 @@ import html
 import re
 import textwrap
 
+from v2a.metrics import metric as metric_lib
 from v2a.metrics import registry
 
 LINE_WIDTH = 100  # of text for a terminal
@@ -49,6 +50,14 @@ def quantity(name: str) -> str:
   """Returns what a metric measures, and its unit."""
   metric = registry.get(name)
   return f'{metric.description} in {metric.unit}' if metric.unit else metric.description
+
+
+def smallest_effect(name: str) -> str:
+  """Returns the smallest difference of two systems in a metric that has a mark, with its unit."""
+  metric = registry.get(name)
+  if metric.smallest_effect is None:
+    return f'{100 * metric_lib.SMALLEST_RELATIVE_EFFECT:g} % of the reference'
+  return f'{metric.smallest_effect:g} {metric.unit}'.strip()
 
 
 def arrow(name: str) -> tuple[str, str]:

@@ -72,7 +72,13 @@ def parse_number(
 
 
 def number(kind: type, least: float = -math.inf, most: float = math.inf, is_open: bool = False) -> Callable:
-  """Returns an argparse type that parses a number, see `parse_number`."""
+  """Returns an argparse type that parses a number, see `parse_number`.
+
+  Args:
+    kind: int or float.
+    least, most: bounds, included.
+    is_open: whether `least` itself is left out.
+  """
 
   def convert(text: str):
     try:

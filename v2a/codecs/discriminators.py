@@ -25,6 +25,13 @@ class Conv2D(nnx.Module):
   """A 2-D convolution over time and frequency, without bias."""
 
   def __init__(self, in_features: int, out_features: int, strides: tuple[int, int], *, rngs: nnx.Rngs):
+    """Makes the layer, with a kernel of 3 x 3.
+
+    Args:
+      in_features, out_features: channels before and after.
+      strides: steps over time and frequency.
+      rngs: for initial weights.
+    """
     std = 1 / np.sqrt(9 * in_features)
     self.kernel_YXIO = nnx.Param(
       std * jax.random.normal(rngs.params(), (3, 3, in_features, out_features)),
@@ -42,6 +49,15 @@ class Discriminator(nnx.Module):
   """Scores patches of the spectrogram of one resolution."""
 
   def __init__(self, num_channels: int, width: int, n_fft: int, hop_samples: int, *, rngs: nnx.Rngs):
+    """Makes the network.
+
+    Args:
+      num_channels: audio channels.
+      width: channels of the hidden layers.
+      n_fft: window of the STFT in samples.
+      hop_samples: hop of the STFT.
+      rngs: for initial weights.
+    """
     self.n_fft, self.hop_samples = n_fft, hop_samples
     sizes = [num_channels] + [width] * NUM_LAYERS
     self.convs = nnx.List([Conv2D(sizes[i], sizes[i + 1], (1, 2), rngs=rngs) for i in range(NUM_LAYERS)])

@@ -61,6 +61,14 @@ class ResidualQuantizer(nnx.Module):
   """K codebooks of V entries over latents of C channels."""
 
   def __init__(self, num_codebooks: int, codebook_size: int, num_channels: int, *, rngs: nnx.Rngs):
+    """Makes random codebooks.
+
+    Args:
+      num_codebooks: K.
+      codebook_size: V, the entries of each codebook.
+      num_channels: C, the channels of the latents.
+      rngs: for the initial entries, which `init_kmeans` replaces.
+    """
     shape = (num_codebooks, codebook_size, num_channels)
     self.codebook_KVC = Codebook(
       0.5 * jax.random.normal(rngs.params(), shape), axes=(None, 'vocab', 'latent')

@@ -29,6 +29,18 @@ class SemanticEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the encoder.
+
+    Args:
+      frame_size: height and width of frames in pixels, a multiple of `patch`.
+      patch: side of a patch in pixels.
+      width: of the tokens of patches.
+      num_layers: number of transformer blocks.
+      num_heads: heads of attention, each of width / num_heads features.
+      out_features: size of a token of a frame.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     # The name `picture` is in the paths of stored weights.
     self.picture = vit.VisionTransformer(
       frame_size, patch, width, num_layers, num_heads, out_features, rngs=rngs, dtype=dtype
@@ -62,6 +74,18 @@ class SyncEncoder(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the encoder.
+
+    Args:
+      frame_size: height and width of frames in pixels, a multiple of `patch`.
+      patch: side of a patch in pixels.
+      patch_width: width of the tokens of patches; a head of their attention has about 32 features.
+      num_patch_layers: number of transformer blocks over the patches of a frame.
+      width: of the features of a frame.
+      num_layers: number of ConvNeXt blocks over time.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     num_patches = (frame_size // patch) ** 2
     self.patch = patch
     self.embed = layers.Linear(3 * patch * patch * 3, patch_width, ('patch', 'embed'), rngs=rngs, dtype=dtype)

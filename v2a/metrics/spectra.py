@@ -71,7 +71,13 @@ def mel_matrix(
   low_hz: float = 60.0,
   high_hz: float = 7600.0,
 ) -> np.ndarray:
-  """Returns a triangular HTK mel filterbank, each filter with sum 1, as weight_FR."""
+  """Returns a triangular HTK mel filterbank, each filter with sum 1, as weight_FR.
+
+  Args:
+    num_mels: number of filters.
+    window_samples: window of the spectrogram in samples at RATE_HZ; F = window_samples // 2 + 1.
+    low_hz, high_hz: lower edge of the lowest and upper edge of the highest filter.
+  """
   weight_FR = mel.filterbank(
     RATE_HZ, window_samples, num_mels, low_hz, high_hz, scale='htk', is_linear_in_mel=True
   ).copy()

@@ -25,7 +25,14 @@ class Modulation(nnx.Module):
   """adaLN: projects a condition to shifts, scales and gates, all zero at initialization."""
 
   def __init__(self, width: int, num: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32):
-    """Args: width of the stream; number of vectors; see the module for the rest."""
+    """Makes the projection.
+
+    Args:
+      width: of the stream and of its condition.
+      num: number of vectors.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     self.num = num
     self.linear = layers.Linear(width, num * width, ('embed', 'mlp'), rngs=rngs, scale=0.0, dtype=dtype)
 
@@ -49,6 +56,16 @@ class Stream(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the stream.
+
+    Args:
+      width: of the stream.
+      num_heads: heads of attention, each of width / num_heads features.
+      mlp_ratio: hidden width of the MLP, relative to the width.
+      conv_size: steps or tokens of the depthwise convolution before the MLP; 0 for no convolution.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     self.modulation = Modulation(width, 6, rngs=rngs, dtype=dtype)
     self.attention = layers.SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = layers.Mlp(width, int(width * mlp_ratio), rngs=rngs, conv_size=conv_size, dtype=dtype)
@@ -73,6 +90,14 @@ class KeyValueStream(nnx.Module):
   def __init__(
     self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32
   ):
+    """Makes the stream.
+
+    Args:
+      width: of the stream.
+      num_heads: heads of attention, each of width / num_heads features.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     self.modulation = Modulation(width, 2, rngs=rngs, dtype=dtype)
     self.attention = layers.KeyValueProjections(width, num_heads, rngs=rngs, dtype=dtype)
 
@@ -93,6 +118,12 @@ def pre_attention(
   block: nnx.Module, streams: dict, conditions: dict, times: dict
 ) -> tuple[tuple[dict, jax.Array, jax.Array], dict]:
   """Applies `pre_attention` of each stream of a block.
+
+  Args:
+    block: has a Stream or KeyValueStream for each stream, under its name.
+    streams: x_BSD by name of the stream.
+    conditions: c_BSD by name, the input of the modulation; S may be 1.
+    times: positions time_BS in seconds by name; None for a stream without rotary embedding.
 
   Returns:
     (queries by stream, keys of all positions, values of all positions), and modulations by stream for
@@ -130,7 +161,14 @@ def attend(queries: dict, k_BSHE: jax.Array, v_BSHE: jax.Array, mask_BS: jax.Arr
 
 
 def post_attention(block: nnx.Module, streams: dict, attended: dict, modulations: dict) -> dict:
-  """Returns the streams that have queries after the block; see `attend` and `pre_attention`."""
+  """Returns the streams that have queries, after the block.
+
+  Args:
+    block: see `pre_attention`.
+    streams: x_BSD by name before the block.
+    attended: of `attend`.
+    modulations: of `pre_attention`.
+  """
   return {
     name: getattr(block, name).post_attention(streams[name], attended[name], modulations[name])
     for name in present(attended)
@@ -151,6 +189,17 @@ class JointBlock(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the block.
+
+    Args:
+      width: of the streams.
+      num_heads: heads of attention, each of width / num_heads features.
+      mlp_ratio: hidden width of the MLP, relative to the width.
+      conv_size: steps of the depthwise convolution before the MLPs of audio and video; 0 for no convolution.
+      is_last: whether it is the last joint block, in which only the audio has queries.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     for name in STREAMS:
       size = conv_size if name in ('audio', 'video') else 0
       setattr(
@@ -162,7 +211,14 @@ class JointBlock(nnx.Module):
       )
 
   def __call__(self, streams: dict, conditions: dict, times: dict, masks: dict) -> dict:
-    """Returns the streams after the block; of the last block only the audio."""
+    """Returns the streams after the block; of the last block only the audio.
+
+    Args:
+      streams: x_BSD by name of the stream.
+      conditions: c_BSD by name, the input of the modulation; S may be 1.
+      times: positions time_BS in seconds by name; None for a stream without rotary embedding.
+      masks: mask_BS by name, which positions are read.
+    """
     qkv, modulations = pre_attention(self, streams, conditions, times)
     mask_BS = jnp.concatenate([masks[name] for name in present(streams)], axis=1)
     return post_attention(self, streams, attend(*qkv, mask_BS), modulations)
@@ -181,6 +237,16 @@ class AudioBlock(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the block.
+
+    Args:
+      width: of the stream.
+      num_heads: heads of attention, each of width / num_heads features.
+      mlp_ratio: hidden width of the MLP, relative to the width.
+      conv_size: latent steps of the depthwise convolution before the MLP; 0 for no convolution.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     self.audio = Stream(width, num_heads, mlp_ratio, conv_size, rngs=rngs, dtype=dtype)
 
   def __call__(self, x_BTD: jax.Array, c_BTD: jax.Array, time_BT: jax.Array) -> jax.Array:

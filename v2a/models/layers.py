@@ -227,6 +227,15 @@ class Mlp(nnx.Module):
     conv_size: int = 0,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the network.
+
+    Args:
+      width: of input and output.
+      hidden: width of the hidden layer.
+      rngs: for initial weights.
+      conv_size: steps of the depthwise convolution; 0 for no convolution.
+      dtype: of products.
+    """
     self.gate = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)
     self.down = Linear(hidden, width, ('mlp', 'embed'), rngs=rngs, dtype=dtype)
@@ -285,6 +294,14 @@ class KeyValueProjections(nnx.Module):
   def __init__(
     self, width: int, num_heads: int, *, rngs: nnx.Rngs, dtype: jax.typing.DTypeLike = jnp.float32
   ):
+    """Makes the projections.
+
+    Args:
+      width: of the stream.
+      num_heads: heads, each of width / num_heads features.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     self.num_heads = num_heads
     self.kv_by_head = Linear(width, 2 * width, ('embed', 'heads'), rngs=rngs, use_bias=False, dtype=dtype)
     self.key_norm = RMSNorm(width // num_heads)
@@ -309,6 +326,15 @@ class EncoderBlock(nnx.Module):
     mlp_ratio: float = 2.0,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the block.
+
+    Args:
+      width: of input and output.
+      num_heads: heads of attention, each of width / num_heads features.
+      rngs: for initial weights.
+      mlp_ratio: hidden width of the MLP, relative to the width.
+      dtype: of products.
+    """
     self.attention = SelfAttentionProjections(width, num_heads, rngs=rngs, dtype=dtype)
     self.mlp = Mlp(width, int(width * mlp_ratio), rngs=rngs, dtype=dtype)
 
@@ -332,6 +358,15 @@ class ConvNeXtBlock(nnx.Module):
     conv_size: int = 7,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the block.
+
+    Args:
+      width: of input and output.
+      rngs: for initial weights.
+      mlp_ratio: hidden width of the MLP, relative to the width.
+      conv_size: steps of the depthwise convolution.
+      dtype: of products.
+    """
     hidden = int(width * mlp_ratio)
     self.conv = DepthwiseConv(width, conv_size, rngs=rngs)
     self.up = Linear(width, hidden, ('embed', 'mlp'), rngs=rngs, dtype=dtype)

@@ -40,6 +40,18 @@ class VisionTransformer(nnx.Module):
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
   ):
+    """Makes the network.
+
+    Args:
+      frame_size: height and width of the images in pixels, a multiple of `patch`.
+      patch: side of a patch in pixels.
+      width: of the tokens of the patches.
+      num_layers: number of transformer blocks.
+      num_heads: heads of attention, each of width / num_heads features.
+      out_features: size of the feature vector.
+      rngs: for initial weights.
+      dtype: of products.
+    """
     num_patches = (frame_size // patch) ** 2
     self.patch = patch
     self.embed = layers.Linear(patch * patch * 3, width, ('patch', 'embed'), rngs=rngs, dtype=dtype)

@@ -84,7 +84,14 @@ def tables(result: Mapping) -> list[Table]:
 
 
 def significance_mark(result: Mapping, model: str, key: str, metric: str) -> str:
-  """Returns the mark of a model's metric against the reference, '' for none."""
+  """Returns the mark of a model's metric against the reference, '' for none.
+
+  Args:
+    result: of a comparison.
+    model: name of the system.
+    key: group of metrics, of registry.GROUPS.
+    metric: name of the metric.
+  """
   difference = result['differences'].get(model, {}).get(key, {}).get(metric)
   return '' if difference is None else difference['mark']
 

@@ -111,7 +111,15 @@ def open(
   devices: Sequence[jax.Device] | None = None,
   executable_path: str | pathlib.Path | None = None,
 ) -> Generator[tuple[Run, list[str]]]:
-  """Checks the input of a training, and opens what it works with; arguments as of `loop.train`.
+  """Checks the input of a training, and opens what it works with.
+
+  Args:
+    c: the resolved configuration.
+    workdir: training folder; created if it does not exist.
+    task: what is trained.
+    evaluators: see `loop.train`.
+    devices: of the mesh; None for all.
+    executable_path: compiled step (see `compiled_step`), in place of compiling it; None for none.
 
   Yields:
     The run, and lines to log on its records.

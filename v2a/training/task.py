@@ -140,5 +140,13 @@ class Task(Protocol[Model]):
 
 
 def sampled_loss(task: Task, model: nnx.Module, batch: Batch, key: jax.Array, step: jax.Array) -> LossOutput:
-  """Returns the loss on a batch of `Task.collate`, with random inputs sampled from `key`."""
+  """Returns the loss on a batch of `Task.collate`, with random inputs sampled from `key`.
+
+  Args:
+    task: the task.
+    model: with parameters cast to the compute dtype.
+    batch: output of `Task.collate`.
+    key: PRNG key of the step.
+    step: number of optimizer steps done.
+  """
   return task.loss(model, batch | task.sample_random_inputs(batch, key), step)

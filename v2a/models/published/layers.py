@@ -55,14 +55,28 @@ def convolve(weights: Weights, name: str, x: jax.Array, stride: Sizes = 1, paddi
 
 
 def batch_norm(weights: Weights, name: str, x: jax.Array, axis: int = 1) -> jax.Array:
-  """Returns x normalised along an axis by the stored running statistics (batch norm in inference)."""
+  """Returns x normalised along an axis by the stored running statistics (batch norm in inference).
+
+  Args:
+    weights: holds weight, bias, running_mean and running_var under NAME.
+    name: of the layer.
+    x: (batch, channels, ...) if `axis` is 1.
+    axis: of x, along which the statistics are.
+  """
   scale = weights[f'{name}.weight'] / jnp.sqrt(weights[f'{name}.running_var'] + 1e-5)
   shift = weights[f'{name}.bias'] - scale * weights[f'{name}.running_mean']
   return add_bias(x * _shaped(scale, x.ndim, axis), shift, axis)
 
 
 def layer_norm(weights: Weights, name: str, x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
-  """Returns x normalised over its last axis."""
+  """Returns x normalised over its last axis.
+
+  Args:
+    weights: holds NAME.weight and NAME.bias.
+    name: of the layer.
+    x: of any rank.
+    epsilon: added to the variance.
+  """
   x = x - x.mean(axis=-1, keepdims=True)
   x = x * jax.lax.rsqrt((x**2).mean(axis=-1, keepdims=True) + epsilon)
   return add_bias(x * _shaped(weights[f'{name}.weight'], x.ndim, -1), weights[f'{name}.bias'], -1)

@@ -31,7 +31,7 @@ class Aligner:
   """See the module.
 
   Attributes:
-    min_confidence: times below it are not added; a tag `alignment_rejected` says so.
+    min_confidence: times below it are not added; a tag `alignment_rejected` says why.
     decoders: of this process.
   """
 
@@ -66,13 +66,16 @@ class Aligner:
     """See `Annotator`: adds times to a transcript that has none.
 
     Raises:
-      AnnotationError: the sound cannot be these words, or a word has no pronunciation.
+      AnnotationError: the transcript has no words, or a word has no pronunciation.
     """
     spoken = known.transcript
     if not spoken.text or spoken.times_s is not None or not clip.has_audio:
       return items.Annotations()
     wave_NA = spectra.resample(clip.mono_N[:, None], clip.sample_rate_hz)
-    times_s, confidence = align(self.decoders, wave_NA[:, 0], spoken.text)
+    found = align(self.decoders, wave_NA[:, 0], spoken.text)
+    if found is None:
+      return annotator.tags(self, [('alignment_rejected', 'the sound cannot be these words', 0.0)])
+    times_s, confidence = found
     if confidence < self.min_confidence:
       text = f'confidence {confidence:.2f} below {self.min_confidence:g}'
       return annotator.tags(self, [('alignment_rejected', text, confidence)])
@@ -80,8 +83,10 @@ class Aligner:
     return annotator.transcript(self, timed, confidence)
 
 
-def align(decoders: sphinx.Decoders, wave_N: np.ndarray, text: str) -> tuple[list[float], float]:
+def align(decoders: sphinx.Decoders, wave_N: np.ndarray, text: str) -> tuple[list[float], float] | None:
   """Returns the time of the middle of each word of a text, and the confidence of eq. 1.
+
+  None where the sound cannot be these words.
 
   A word such as "twenty-one" is aligned in parts. A sign without words, such as a dash, has the time of the
   word before it, or 0.
@@ -92,7 +97,7 @@ def align(decoders: sphinx.Decoders, wave_N: np.ndarray, text: str) -> tuple[lis
     text: words, separated by blanks.
 
   Raises:
-    AnnotationError: the sound cannot be these words, a word has no pronunciation, or there is none.
+    AnnotationError: there are no words, or one has no pronunciation.
   """
   parts = [speech.normalize(word) for word in text.split()]
   words = [part for each in parts for part in each]
@@ -105,7 +110,7 @@ def align(decoders: sphinx.Decoders, wave_N: np.ndarray, text: str) -> tuple[lis
   decoders.add_words({word: found for word, found in phones.items() if found is not None})
   aligned = decoders.align(wave_N, words)
   if aligned is None:
-    raise annotator.AnnotationError(f'the sound cannot be aligned with the transcript {text[:60]!r}')
+    return None
   times_s, index, time_s = [], 0, 0.0
   for each in parts:
     if each:

@@ -101,6 +101,7 @@ def analyse_item(
 
   Raises:
     MediaError: the media cannot be decoded.
+    ValueError: the segment of the item starts after the end of the media.
     OSError: it cannot be read.
   """
   with item.media.as_file() as path:

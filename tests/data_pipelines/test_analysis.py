@@ -52,7 +52,7 @@ def test_every_item_has_an_entry(planned: pathlib.Path, tmp_path: pathlib.Path):
   assert found['short'][0].reason == 'lasts 0.50 s; wanted at least 1 s'
 
 
-def test_an_analysis_is_not_made_twice(planned: pathlib.Path, tmp_path: pathlib.Path):
+def test_an_analysed_shard_is_not_analysed_again(planned: pathlib.Path, tmp_path: pathlib.Path):
   first = analysis.analyse_shard(planned, 'train', 0, tmp_path, SETTINGS)
   path = analysis.shard_path(tmp_path, 'train', 0)
   before = path.stat().st_mtime_ns

@@ -162,7 +162,18 @@ def write_file(
   scenes: tuple[str, ...] | None = None,
   corruption: str | None = None,
 ) -> pathlib.Path:
-  """Writes one clip as .mp4 with its ground truth as .json, and returns the path of the .mp4."""
+  """Writes one clip as .mp4 with its ground truth as .json, and returns the path of the .mp4.
+
+  Args:
+    index: index of the clip.
+    seed: seed of the set.
+    output: existing folder.
+    size: height and width in pixels, even.
+    fps: frames per second.
+    clip_s: length in seconds.
+    sample_rate_hz: samples per second.
+    scenes, corruption: see `clips.render`.
+  """
   rendered = clips.render(seed, index, scenes, corruption, clip_s, fps, size, sample_rate_hz)
   path = output / f'{_stem(seed, index)}{rendered.truth["scene"]}.mp4'
   files.check_new(path, path.with_suffix('.json'))

@@ -49,7 +49,14 @@ def _free_port() -> int:
 def commands(
   num_processes: int, port: int, v2a_argv: Sequence[str], program: Sequence[str]
 ) -> list[list[str]]:
-  """Returns the command line of each process."""
+  """Returns the command line of each process.
+
+  Args:
+    num_processes: number of processes; one alone is not connected to a coordinator.
+    port: TCP port of the coordinator, which is process 0.
+    v2a_argv: sub-command of v2a and its flags.
+    program: command line that runs v2a.
+  """
   if num_processes == 1:
     return [[*program, *v2a_argv]]
   distributed = ['--coordinator', f'127.0.0.1:{port}', '--num-processes', str(num_processes)]

@@ -186,7 +186,14 @@ def loss(
   window_BSR: jax.Array,
   label_B: jax.Array,
 ) -> jax.Array:
-  """Returns the mean cross entropy: binary for one output, otherwise over as many classes as outputs."""
+  """Returns the mean cross entropy: binary for one output, otherwise over as many classes as outputs.
+
+  Args:
+    params: weights that are trained.
+    fixed: other weights of the network, such as the normalization of its input.
+    window_BSR: log mels.
+    label_B: classes, or 0 and 1 for one output.
+  """
   logits_BO = classifier_networks.apply({**params, **fixed}, window_BSR, jnp)
   if logits_BO.shape[1] == 1:
     return optax.sigmoid_binary_cross_entropy(logits_BO[:, 0], label_B.astype(jnp.float32)).mean()

@@ -69,7 +69,14 @@ def initialise(window_BSJR: np.ndarray, seed: int = 0) -> synthetic.Params:
 def loss(
   params: synthetic.Params, fixed: synthetic.Params, window_BSJR: jax.Array, tag_BO: jax.Array
 ) -> jax.Array:
-  """Returns the mean binary cross entropy of the tags."""
+  """Returns the mean binary cross entropy of the tags.
+
+  Args:
+    params: weights that are trained.
+    fixed: mean and standard deviation of the mel bands.
+    window_BSJR: log mels of the windows of each clip.
+    tag_BO: 0 or 1 for each tag.
+  """
   _, logits_BO = synthetic.apply({**params, **fixed}, window_BSJR, jnp)
   return optax.sigmoid_binary_cross_entropy(logits_BO, tag_BO).mean()
 
@@ -77,7 +84,14 @@ def loss(
 def fit(
   window_BSJR: np.ndarray, tag_BO: np.ndarray, num_steps: int, report: Callable[[str], object] | None = None
 ) -> synthetic.Params:
-  """Returns the weights after training by AdamW with a cosine schedule, each clip at a random gain."""
+  """Returns the weights after training by AdamW with a cosine schedule, each clip at a random gain.
+
+  Args:
+    window_BSJR: log mels of the windows of each clip.
+    tag_BO: 0 or 1 for each tag.
+    num_steps: number of steps.
+    report: called with progress messages, or None.
+  """
   params = initialise(window_BSJR)
   fixed = {name: params.pop(name) for name in ('mean_R', 'std_R')}
   schedule = optax.warmup_cosine_decay_schedule(0.0, 2e-3, num_steps // 20, num_steps, 1e-5)

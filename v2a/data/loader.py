@@ -106,7 +106,13 @@ def fake(c: ml_collections.ConfigDict, seed: int = 0) -> dict:
 def abstract_batch(
   c: ml_collections.ConfigDict, task: Collator, mesh: jax.sharding.Mesh
 ) -> dict[str, jax.ShapeDtypeStruct]:
-  """Returns shapes, types and shardings of the global batches of a task."""
+  """Returns shapes, types and shardings of the global batches of a task.
+
+  Args:
+    c: the whole configuration.
+    task: makes the batches.
+    mesh: over which batches are sharded.
+  """
   single, sharding = task.collate([fake(c)], np.random.default_rng(0)), mesh_lib.batch_sharding(mesh)
   shape = lambda value: (c.training.batch_size, *value.shape[1:])
   return {

@@ -156,7 +156,14 @@ def _checked(path: str | pathlib.Path) -> pathlib.Path:
 def write(
   path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec, about: dict | None = None
 ) -> None:
-  """Writes all records of an iterable to a new folder; see `Writer`."""
+  """Writes all records of an iterable to a new folder; see `Writer`.
+
+  Args:
+    path: of the folder.
+    items: the records, written in this order.
+    spec: lengths of every record.
+    about: JSON-able notes for the manifest.
+  """
   with Writer(path, spec, about) as writer:
     for record in items:
       writer.add(record)
@@ -303,7 +310,13 @@ def open(*paths: str | pathlib.Path) -> ConcatSource:
 
 
 def sample_indices(num_records: int, count: int, seed: int) -> list[int]:
-  """Returns up to `count` different indices of records, spread at random over all, in order."""
+  """Returns up to `count` different indices of records, spread at random over all, in order.
+
+  Args:
+    num_records: number of records to sample from.
+    count: how many indices; all if there are no more records.
+    seed: the same seed gives the same indices.
+  """
   if count >= num_records:
     return list(range(num_records))
   return sorted(np.random.default_rng((seed, 0x5A3B)).choice(num_records, count, replace=False).tolist())

@@ -39,13 +39,25 @@ def velocity(x_BTC: jax.Array, e_BTC: jax.Array) -> jax.Array:
 
 
 def data(z_BTC: jax.Array, v_BTC: jax.Array, t_B: jax.Array) -> jax.Array:
-  """Returns the data predicted by a velocity (eq. 3)."""
+  """Returns the data predicted by a velocity (eq. 3).
+
+  Args:
+    z_BTC: noisy latents at the times t_B.
+    v_BTC: velocity there.
+    t_B: times in [0, 1]; float32 even when the latents are bfloat16.
+  """
   shapes.check(z_BTC=z_BTC, v_BTC=v_BTC, t_B=t_B)
   return z_BTC - t_B[:, None, None].astype(z_BTC.dtype) * v_BTC
 
 
 def noise(z_BTC: jax.Array, v_BTC: jax.Array, t_B: jax.Array) -> jax.Array:
-  """Returns the noise predicted by a velocity (eq. 3)."""
+  """Returns the noise predicted by a velocity (eq. 3).
+
+  Args:
+    z_BTC: noisy latents at the times t_B.
+    v_BTC: velocity there.
+    t_B: times in [0, 1]; float32 even when the latents are bfloat16.
+  """
   shapes.check(z_BTC=z_BTC, v_BTC=v_BTC, t_B=t_B)
   return z_BTC + (1 - t_B[:, None, None].astype(z_BTC.dtype)) * v_BTC
 

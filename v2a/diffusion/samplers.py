@@ -46,7 +46,13 @@ def _full(t: jax.Array, z_BTC: jax.Array) -> jax.Array:
 
 
 def euler(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Solves by eq. 1 along `times`; one evaluation per step."""
+  """Returns the solution at the last of `times` by eq. 1; one evaluation per step.
+
+  Args:
+    predict_fn: (z_BTC, t_B) -> velocity BTC.
+    z_BTC: latents at the first of `times`.
+    times: in descending order, such as those of `time_grid`.
+  """
 
   def step(z_BTC, pair):
     t, next_t = pair
@@ -56,7 +62,13 @@ def euler(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Arra
 
 
 def heun(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Solves by eq. 2 along `times`; two evaluations per step, one in the last."""
+  """Returns the solution at the last of `times` by eq. 2; two evaluations per step, one in the last.
+
+  Args:
+    predict_fn: (z_BTC, t_B) -> velocity BTC.
+    z_BTC: latents at the first of `times`.
+    times: in descending order, such as those of `time_grid`.
+  """
 
   def step(z_BTC, pair):
     t, next_t = pair
@@ -70,7 +82,13 @@ def heun(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array
 
 
 def dpmpp2m(predict_fn: Callable, z_BTC: jax.Array, times: np.ndarray) -> jax.Array:
-  """Solves by eq. 3 along `times`; one evaluation per step, second order."""
+  """Returns the solution at the last of `times` by eq. 3; one evaluation per step, second order.
+
+  Args:
+    predict_fn: (z_BTC, t_B) -> velocity BTC.
+    z_BTC: latents at the first of `times`.
+    times: in descending order, such as those of `time_grid`.
+  """
   times = np.asarray(times, np.float64)
   inner = np.clip(times, _EDGE, 1 - _EDGE)
   log_snr = np.log((1 - inner) / inner)

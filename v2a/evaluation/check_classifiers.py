@@ -31,7 +31,13 @@ WaveAndTruth = tuple[np.ndarray, dict]
 
 
 def render_ground_truth(seed: int, num_clips: int, scenes: Sequence[str] | None = None) -> list[WaveAndTruth]:
-  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with tiny frames."""
+  """Returns waves at spectra.RATE_HZ and truths of clips, rendered with tiny frames.
+
+  Args:
+    seed: of the set of clips, >= 0.
+    num_clips: clips 0 .. num_clips - 1 are rendered.
+    scenes: see v2a.synthetic.clips.render; None means all.
+  """
   rendered = (
     clips.render(
       seed, index, scenes=scenes, corruption='clean', fps=1, frame_size=16, sample_rate_hz=spectra.RATE_HZ

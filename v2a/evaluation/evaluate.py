@@ -79,7 +79,13 @@ class EvaluateConfig:
 
 
 def check_counts(num_clips: int | None, num_seeds: int, batch_size: int) -> None:
-  """Raises ValueError where a number of an evaluation has no meaning; see EvaluateConfig."""
+  """Raises ValueError where a number of an evaluation has no meaning; see EvaluateConfig.
+
+  Args:
+    num_clips: number of clips, at least 2; None for all.
+    num_seeds: number of seeds, at least 1.
+    batch_size: soundtracks in a batch, at least 1.
+  """
   if num_clips is not None and num_clips < 2:
     raise ValueError(
       f'the number of clips must be at least 2, since the floor needs another; got {num_clips}.'

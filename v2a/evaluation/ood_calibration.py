@@ -33,7 +33,13 @@ _BATCH = 16
 def ood_scores(
   model: bundle.Bundle, generator: str | None, examples: Sequence[examples_lib.Example]
 ) -> dict | None:
-  """Returns, JSON-able, the OOD scores of the video of clips; None if the generator has no detector."""
+  """Returns, JSON-able, the OOD scores of the video of clips; None if the generator has no detector.
+
+  Args:
+    model: see v2a.sampling.bundle.load.
+    generator: name of one of its generators; None for the first.
+    examples: the clips.
+  """
   found = model.ood_detector(generator)
   if found is None:
     return None
@@ -49,7 +55,13 @@ def ood_scores(
 def ood_features(
   model: bundle.Bundle, generator: str | None, pairs: Iterable[tuple[np.ndarray, np.ndarray]]
 ) -> np.ndarray:
-  """Returns feature_NF of pairs of semantic and sync frames, one per window; see Bundle.ood_features."""
+  """Returns feature_NF of pairs of semantic and sync frames; see Bundle.ood_features.
+
+  Args:
+    model: see v2a.sampling.bundle.load.
+    generator: name of one of its generators; None for the first.
+    pairs: semantic_frame_MYX3 and sync_frame_LYX3 of one window each; at least one pair.
+  """
   found, remaining = [], list(pairs)
   for first in range(0, len(remaining), _BATCH):
     part = remaining[first : first + _BATCH]
@@ -137,7 +149,14 @@ def calibrate(detector: detector_lib.Detector, sweep: Mapping, metric: str = MET
 
 
 def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_clips: int) -> pathlib.Path:
-  """Fits the detector of a model, writes it next to the generator's weights, and returns its path."""
+  """Fits the detector of a model, writes it next to the generator's weights, and returns its path.
+
+  Args:
+    name: a packaged model or a folder; see v2a.sampling.bundle.load.
+    generator: name of one of its generators; None for the first.
+    folders: of records on which it was trained.
+    num_clips: number of clips that are read, evenly spaced; corrupted ones are skipped.
+  """
   model = bundle.load(name, generator=generator)
   found = fit(model, generator, folders, num_clips)
   return _write(model, generator, found)
@@ -145,6 +164,11 @@ def write_fitted(name: str, generator: str | None, folders: Sequence[str], num_c
 
 def write_calibrated(name: str, generator: str | None, sweep: pathlib.Path) -> pathlib.Path:
   """Calibrates the detector of a model, overwrites its file, and returns the path.
+
+  Args:
+    name: a packaged model or a folder; see v2a.sampling.bundle.load.
+    generator: name of one of its generators; None for the first.
+    sweep: JSON file with the result of robustness.sweep.
 
   Raises:
     ValueError: the model has no OOD detector yet.

@@ -82,6 +82,11 @@ def floor_indices(
 
   The baseline of an example is the next selected one, the first for the last; that of music metrics are
   examples without music.
+
+  Args:
+    metric: its `floor` selects the kind of baseline.
+    references: of all examples.
+    selected: indices of the examples that the metric measures.
   """
   if metric.floor == 'none':
     return None
@@ -112,6 +117,11 @@ class Samples:
     """Returns the scores of the soundtracks of `sources` against the references of `indices`.
 
     A score is None where there is no such soundtrack.
+
+    Args:
+      metric: the metric.
+      indices: of the references.
+      sources: of the soundtracks, one for each reference.
     """
     pairs = list(zip(indices, sources))
     present = [pair for pair in pairs if pair[1] in self.sounds]

@@ -52,7 +52,13 @@ def make_request(model: bundle.Bundle, generator: str | None, **settings: Any) -
 
 
 def resolve(model: bundle.Bundle, request: request_lib.Request, has_prompts: bool = True) -> dict:
-  """Returns the settings of a request for a video, with prompts or without; defaults resolved."""
+  """Returns the settings of a request for a video, with prompts or without; defaults resolved.
+
+  Args:
+    model: see v2a.sampling.bundle.load.
+    request: generator, its settings and guidance; None is replaced by the model's default.
+    has_prompts: whether the clips have prompts; without any, the default negative prompt is used.
+  """
   conditions = request_lib.Conditions(video=True, text=has_prompts)
   # With any prompt the default negative prompt is not used.
   request = dataclasses.replace(request, prompt='' if has_prompts else None)
@@ -129,7 +135,13 @@ def clip_spec(model: bundle.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
 
 
 def num_windows(model: bundle.Bundle, request: request_lib.Request, num_samples: int) -> int:
-  """Returns the number of windows of a clip with a number of samples."""
+  """Returns the number of windows of a clip with a number of samples.
+
+  Args:
+    model: see v2a.sampling.bundle.load.
+    request: its generator determines the overlap of windows.
+    num_samples: audio samples of the clip, at the model's sample rate.
+  """
   overlap_s = model.generator(request.generator).config.generation.overlap_s
   return len(windows.starts(model.clip_spec, num_samples, overlap_s))
 

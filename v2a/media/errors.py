@@ -8,5 +8,11 @@ class MediaError(ValueError):
 
 
 def starts_too_late(path: str | os.PathLike, length_s: float, start_s: float) -> MediaError:
-  """Returns the error for a start time after the end of the file."""
+  """Returns the error for a start time after the end of the file.
+
+  Args:
+    path: the file.
+    length_s: its duration in seconds.
+    start_s: the requested start in seconds.
+  """
   return MediaError(f'{path}: lasts {length_s:.3f} s; wanted a start before that, got {start_s} s.')

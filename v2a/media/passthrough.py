@@ -182,7 +182,12 @@ _UNNAMED_HEVC = (source.NO_CODEC_TAG, 'HEVC', 'hevc', '$\0\0\0')
 
 
 def add_copy(output: av.container.OutputContainer, stream: av.stream.Stream, tag: str) -> av.stream.Stream:
-  """Adds a stream for copied packets, with its metadata.
+  """Returns a new stream for copied packets, with the metadata of its source.
+
+  Args:
+    output: the container that is written.
+    stream: stream of the source.
+    tag: four-character code of the codec in the output.
 
   Raises:
     ValueError: the container does not accept its codec.
@@ -221,7 +226,14 @@ def tags(metadata: dict[str, str]) -> dict[str, str]:
 def copy_metadata(
   output: av.container.OutputContainer, opened: source.Source, segment: remux.Segment, timecode: str | None
 ) -> None:
-  """Copies the tags and chapters of a file to an output, and sets the timecode of its video."""
+  """Copies the tags and chapters of a file to an output, and sets the timecode of its video.
+
+  Args:
+    output: the container that is written, with its video stream added.
+    opened: the source.
+    segment: the part that is copied; chapters are cut to it and their times count from its start.
+    timecode: HH:MM:SS:FF of the first frame; None for no timecode.
+  """
   output.metadata.update(tags(opened.container.metadata))
   output.set_chapters(_chapters(opened, segment))
   if timecode:
@@ -301,7 +313,13 @@ def _shift(
 
 
 def lost_metadata(opened: source.Source, segment: remux.Segment, path: pathlib.Path) -> list[str]:
-  """Returns descriptions of tags, chapters and video records of the source that a finished copy lacks."""
+  """Returns descriptions of tags, chapters and video records of the source that a finished copy lacks.
+
+  Args:
+    opened: the source.
+    segment: the part that was copied; chapters outside it are not expected.
+    path: the finished copy.
+  """
   source_tags = tags(opened.container.metadata)
   with av.open(f'file:{path.absolute()}', metadata_errors='replace') as written:
     has = {name.lower() for name in written.metadata}

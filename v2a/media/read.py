@@ -64,7 +64,15 @@ def iterate_frames(
   duration_s: float | None = None,
   chunk_frames: int = _CHUNK_FRAMES,
 ) -> Iterator[np.ndarray]:
-  """Returns an iterator over the result of `frames` in chunks of chunk_frames (the last may be shorter).
+  """Returns an iterator over the result of `frames` in chunks.
+
+  Args:
+    path: a video or an image.
+    fps: frames per second of the result, > 0.
+    size: height and width in pixels; see `frames`.
+    start_s: seconds, >= 0.
+    duration_s: seconds; None means to the end of the video.
+    chunk_frames: frames per chunk, >= 1; the last may be shorter.
 
   Raises:
     ValueError: chunk_frames is below 1, or `frames` would raise it.

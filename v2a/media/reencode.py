@@ -34,7 +34,12 @@ def is_needed(info: probe.Probe) -> bool:
 
 
 def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> remux.Segment:
-  """Returns the segment from start_s for duration_s (None: to the end of an animation).
+  """Returns the segment to encode.
+
+  Args:
+    info: of the file.
+    start_s: start of the segment in seconds, >= 0; has no effect on a still image.
+    duration_s: seconds, > 0, cut at the end of an animation; None means to its end.
 
   Raises:
     MediaError: an animation ends before start_s, or a still image has no duration.

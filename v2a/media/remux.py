@@ -82,7 +82,12 @@ class _Range:
 
 
 def find_segment(info: probe.Probe, start_s: float, duration_s: float | None) -> Segment:
-  """Finds the packets of the segment from start_s for duration_s (None: to the end).
+  """Returns the segment with the packets to copy.
+
+  Args:
+    info: of the file.
+    start_s: start of the segment in seconds, >= 0.
+    duration_s: seconds, > 0, cut at the end of the video; None means to its end.
 
   Raises:
     MediaError: the video ends before start_s, or has no keyframe.
@@ -151,7 +156,12 @@ def _sections(
 def extent(
   info: probe.Probe, start_s: float, duration_s: float | None
 ) -> tuple[fractions.Fraction, fractions.Fraction, fractions.Fraction]:
-  """Returns the start and the duration of a segment, and the time from its start to the end of the video.
+  """Returns start and duration of a segment, and the time from its start to the end of the video, in seconds.
+
+  Args:
+    info: of the file.
+    start_s: start of the segment in seconds, >= 0.
+    duration_s: seconds, > 0, cut at the end of the video; None means to its end.
 
   Raises:
     MediaError: the video ends before start_s.
@@ -241,6 +251,11 @@ def timed(
 
   Decoding times are strictly increasing: of two packets with the same one (VP8 reference frames that are
   never shown), the first is moved earlier by MIN_STEP_S.
+
+  Args:
+    opened: the file.
+    stream: its video stream.
+    order: decoding time -> presentation time, if the container only stores the former; see Segment.
   """
   pending, previous_s = None, None
   offset_s = max((decode_s - show_s for decode_s, show_s in order.items()), default=0) if order else 0

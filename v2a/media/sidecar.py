@@ -16,7 +16,12 @@ class Sidecar:
   transcript: transcript_lib.Transcript = transcript_lib.Transcript()
 
   def transcript_in_window(self, start_s: float, clip_s: float, is_whole: bool) -> transcript_lib.Transcript:
-    """Returns the transcript of a window; is_whole: the window covers the whole video."""
+    """Returns the transcript of a window.
+
+    Args:
+      start_s, clip_s: start and length of the window in seconds.
+      is_whole: whether the window covers the whole video; if not, words without times are left out.
+    """
     if self.transcript.times_s is not None:
       return self.transcript.within(start_s, start_s + clip_s)
     return self.transcript if is_whole else transcript_lib.Transcript()

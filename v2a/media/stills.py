@@ -186,7 +186,12 @@ def fitted_size(width: int, height: int) -> tuple[int, int]:
 
 
 def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> errors.MediaError:
-  """Returns the error for an image of more than MAX_PIXELS, with its size if known."""
+  """Returns the error for an image of more than MAX_PIXELS, with its size if known.
+
+  Args:
+    path: the file.
+    width, height: size in pixels; 0 where it is not known.
+  """
   size = f' ({width} x {height})' if width else ''
   return errors.MediaError(
     f'{path}: has too many pixels{size}; wanted an image of at most {MAX_PIXELS // 10**6} million.'
@@ -194,7 +199,12 @@ def too_large(path: str | os.PathLike, width: int = 0, height: int = 0) -> error
 
 
 def resize(frame_YX3: np.ndarray, height: int, width: int) -> np.ndarray:
-  """Returns a frame resized to height times width pixels, by area averaging or (to enlarge) bilinearly."""
+  """Returns a resized frame, by area averaging or (to enlarge) bilinearly.
+
+  Args:
+    frame_YX3: uint8 RGB.
+    height, width: size of the result in pixels.
+  """
   is_smaller = frame_YX3.shape[0] >= height and frame_YX3.shape[1] >= width
   method = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
   return np.asarray(Image.fromarray(frame_YX3).resize((width, height), method))

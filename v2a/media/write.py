@@ -52,12 +52,32 @@ _MAX_WAV_BYTES = 2**32 - 2**16
 
 
 def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a waveform as 16-bit WAV; values outside [-1, 1] are clipped."""
+  """Writes a waveform as 16-bit WAV; values outside [-1, 1] are clipped.
+
+  Args:
+    path: file to write; one that exists is overwritten.
+    wave_NA: full scale 1; mono or stereo.
+    sample_rate_hz: samples per second.
+
+  Raises:
+    ValueError: the waveform is empty, not finite, not of floats, or has more than two channels.
+    OSError: the file cannot be written.
+  """
   _audio_file(path, wave_NA, sample_rate_hz, 'WAV')
 
 
 def flac(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a waveform as 16-bit FLAC; values outside [-1, 1] are clipped."""
+  """Writes a waveform as 16-bit FLAC; values outside [-1, 1] are clipped.
+
+  Args:
+    path: file to write; one that exists is overwritten.
+    wave_NA: full scale 1; mono or stereo.
+    sample_rate_hz: samples per second.
+
+  Raises:
+    ValueError: the waveform is empty, not finite, not of floats, or has more than two channels.
+    OSError: the file cannot be written.
+  """
   _audio_file(path, wave_NA, sample_rate_hz, 'FLAC')
 
 

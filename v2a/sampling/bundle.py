@@ -231,7 +231,12 @@ class Bundle:
     sync_frame_BLYX3: np.ndarray | jax.Array,
     generator: str | None = None,
   ) -> jax.Array:
-    """Returns feature_BF of a window by a generator, None for the first (v2a.ood.detector eq. 1)."""
+    """Returns feature_BF of windows by a generator (v2a.ood.detector eq. 1).
+
+    Args:
+      semantic_frame_BMYX3, sync_frame_BLYX3: uint8 frames of one window per row.
+      generator: name of the generator whose video encoders are used; None for the first.
+    """
     name = self.generator(generator).name
     if name not in self._features:
 

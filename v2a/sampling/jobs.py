@@ -32,6 +32,20 @@ class Job:
     resolved: request_lib.ResolvedRequest,
     truncate_texts: bool = False,
   ):
+    """Reads the frames, and cuts the transcript into windows.
+
+    Args:
+      bundle: the model.
+      index: number of the job in the order of requests.
+      source: video, frames, or a duration alone.
+      request: prompts, transcript, seed and number of samples.
+      resolved: settings of the request for this model, with defaults filled in.
+      truncate_texts: whether a transcript longer than the model reads is cut, instead of being an error.
+
+    Raises:
+      MediaError: the file cannot be read, or has no video.
+      ValueError: the duration is unknown or out of range, or a transcript is too long.
+    """
     start = time.perf_counter()
     spec, generator = bundle.clip_spec, bundle.generator(request.generator)
     self.index, self.source, self.request, self.resolved = index, source, request, resolved

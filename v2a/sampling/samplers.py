@@ -203,7 +203,17 @@ class MaskedSampler(_CodeSampler):
     top_p: float,
     choice_temperature: float,
   ) -> jax.Array:
-    """Returns encoded_BTC; see TokenSampler.sample, and sampling.decode_masked for the settings."""
+    """Returns encoded_BTC.
+
+    Args:
+      network: a builders.TokensModel.
+      condition: of G * B rows.
+      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
+      weights_G: of the branches.
+      steps: iterations, each with one evaluation of the network per branch.
+      temperature, top_k, top_p: see autoregressive.sampling.Settings.
+      choice_temperature: see autoregressive.sampling.decode_masked.
+    """
     decoder = network.decoder
     cache = decoder.prefill(condition, inputs['prefix_BTC'].shape[1])
     return sampling.decode_masked(

@@ -34,23 +34,33 @@ class RateLimit:
   @contextlib.contextmanager
   def request(self) -> Generator[None]:
     """Waits until a request may be sent, and holds a slot while it runs."""
-    self.folder.mkdir(parents=True, exist_ok=True)
+    self._make_folder()
     with self._slot():
       self._wait_for_turn()
       yield
 
   def postpone(self, delay_s: float) -> None:
     """Lets no request of any process start for a time."""
-    self.folder.mkdir(parents=True, exist_ok=True)
+    self._make_folder()
     with self._state() as file:
       next_s, blocked_until_s = _read(file)
       _write(file, next_s, max(blocked_until_s, time.time() + delay_s))
+
+  def _make_folder(self) -> None:
+    """Makes the folder; its name is known, so in a folder of all users it may belong to another user.
+
+    Raises:
+      PermissionError: it is.
+    """
+    self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if self.folder.is_symlink() or self.folder.stat().st_uid != os.getuid():
+      raise PermissionError(f'{self.folder}: belongs to another user; remove it, or set TMPDIR.')
 
   @contextlib.contextmanager
   def _slot(self) -> Generator[None]:
     while True:
       for index in range(self.concurrency):
-        with open(self.folder / f'slot-{index}', 'wb') as file:
+        with open(self.folder / f'slot-{index}', 'ab') as file:
           try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
           except BlockingIOError:

@@ -199,7 +199,11 @@ class FasterWhisper:
       raise annotator.ServiceError(f'transcripts by {self.name}: {", ".join(reasons)}.')
 
   def recognize(self, clip: decoded.DecodedClip) -> Recognized:
-    """See `Recognizer`."""
+    """See `Recognizer`.
+
+    Raises:
+      AnnotationError: words with impossible times.
+    """
     segments, _ = _whisper(os.getpid(), self.folder).transcribe(
       _mono(clip).astype(np.float32),
       language='en',
@@ -211,7 +215,10 @@ class FasterWhisper:
     cues, scores, weights = [], [], []
     for segment in segments:
       for word in segment.words or ():
-        cues.append(_cue(word.word, word.start, word.end, clip.duration_s))
+        try:
+          cues.append(_cue(word.word, word.start, word.end, clip.duration_s))
+        except ValueError as error:
+          raise annotator.AnnotationError(f'{self.name}: {error}') from error
         scores.append(word.probability * (1.0 - segment.no_speech_prob))
         weights.append(max(word.end - word.start, 1e-3))
     return Recognized(tuple(cues), float(np.average(scores, weights=weights)) if cues else None)

@@ -134,6 +134,51 @@ def test_what_is_missing_is_reported(tmp_path, monkeypatch):
     transcriber.load('siri')
 
 
+@dataclasses.dataclass
+class WhisperWord:
+  """The fields of faster_whisper.transcribe.Word that are read."""
+
+  start: float
+  end: float
+  word: str
+  probability: float
+
+
+@dataclasses.dataclass
+class WhisperSegment:
+  """The fields of faster_whisper.transcribe.Segment that are read."""
+
+  words: list[WhisperWord] | None
+  no_speech_prob: float
+
+
+class WhisperModel:
+  """Answers as faster_whisper.WhisperModel."""
+
+  def __init__(self, *segments: WhisperSegment):
+    self.segments, self.requests = segments, []
+
+  def transcribe(self, wave_N, **settings):
+    self.requests.append((wave_N, settings))
+    return iter(self.segments), None
+
+
+def test_words_of_whisper_get_times_and_confidences(clip, monkeypatch, tmp_path):
+  words = [WhisperWord(0.0, 0.5, ' Set', 0.9), WhisperWord(0.5, 1.5, ' blue', 0.6)]
+  model = WhisperModel(WhisperSegment(words, 0.1), WhisperSegment(None, 0.9))
+  monkeypatch.setattr(transcriber, '_whisper', lambda process, folder: model)
+  found = transcriber.FasterWhisper('base.en', tmp_path).recognize(clip)
+  assert found.cues == (('Set', 0.0, 0.5), ('blue', 0.5, 1.5))
+  assert found.confidence == pytest.approx(0.9 * (0.5 * 0.9 + 1.0 * 0.6) / 1.5)
+  ((wave_N, settings),) = model.requests
+  assert wave_N.shape == (32000,) and wave_N.dtype == np.float32 and settings['word_timestamps']
+  words[1].end = 9.0
+  with pytest.raises(annotator.AnnotationError, match=r"whisper-base.en: ' blue' must be within the clip"):
+    transcriber.FasterWhisper('base.en', tmp_path).recognize(clip)
+  monkeypatch.setattr(transcriber, '_whisper', lambda process, folder: WhisperModel())
+  assert transcriber.FasterWhisper('base.en', tmp_path).recognize(clip) == transcriber.Recognized((), None)
+
+
 def test_the_endpoint_gets_the_sound_and_gives_words(server, clip):
   server.default = server.json(ANSWER)
   each = remote(server.url, language='en')

@@ -6,6 +6,15 @@ import scipy.ndimage
 from v2a import degradations
 
 
+def test_color_is_removed_in_shares():
+  frame_LYX3 = np.random.default_rng(0).random((2, 4, 4, 3), np.float32)
+  grey_LYX = frame_LYX3 @ degradations.GREY_3
+  np.testing.assert_array_equal(degradations.remove_color(frame_LYX3), np.stack([grey_LYX] * 3, axis=-1))
+  half_LYX3 = degradations.remove_color(frame_LYX3, 0.25)
+  np.testing.assert_allclose(half_LYX3, 0.75 * frame_LYX3 + 0.25 * grey_LYX[..., None], rtol=1e-6)
+  np.testing.assert_array_equal(degradations.remove_color(frame_LYX3, 0.0), frame_LYX3)
+
+
 def test_blur_is_a_gaussian_filter_of_height_and_width():
   frame_LYX3 = np.random.default_rng(0).random((3, 9, 9, 3), np.float32)
   expected_LYX3 = scipy.ndimage.gaussian_filter(frame_LYX3, (0, 1.5, 1.5, 0), mode='nearest')

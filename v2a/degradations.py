@@ -1,4 +1,4 @@
-"""Operations on frames that degradations are made of: blur, shifts, vignette, grain, scratches.
+"""Operations on frames that degradations are made of: grey, blur, shifts, vignette, grain, scratches.
 
 Augmentation in training (`data.augment`), corruptions of the synthetic set (`synthetic.corruptions`) and
 robustness tests (`evaluation.robustness`) combine them; each chooses strengths and random numbers itself.
@@ -11,6 +11,16 @@ import numpy as np
 import scipy.ndimage
 
 GREY_3 = np.array([0.3, 0.59, 0.11], np.float32)  # weights of red, green and blue in a grey image
+
+
+def remove_color(frames: np.ndarray, share: float = 1.0) -> np.ndarray:
+  """Returns frames without a share of their color; the brightness stays.
+
+  Args:
+    frames: with red, green and blue on the last axis, of any rank and scale.
+    share: 0 changes nothing, 1 leaves grey.
+  """
+  return (1 - share) * frames + share * (frames @ GREY_3)[..., None]
 
 
 def blur(frames: np.ndarray, sigma: float, axes: tuple[int, int] = (1, 2)) -> np.ndarray:

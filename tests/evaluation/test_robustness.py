@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from v2a import clip as clip_lib
+from v2a.data import augment
 from v2a.data import synthetic_examples
 from v2a.evaluation import ood_calibration
 from v2a.evaluation import robustness
@@ -51,6 +52,16 @@ def test_severities_have_their_documented_meaning(examples):
   np.testing.assert_array_equal(semantic_MYX3[3], sync_LYX3[9])
   with pytest.raises(ValueError, match="one of compression, .* got 'rust'"):
     robustness.corrupt_examples(examples, 'rust', 1, SPEC)
+
+
+@pytest.mark.parametrize(('channel', 'brightness'), [(0, 60), (1, 118), (2, 22)])
+def test_grey_frames_are_those_of_augmentation(examples, channel, brightness):
+  frame_LYX3 = np.zeros((50, 16, 16, 3), np.uint8)
+  frame_LYX3[..., channel] = 200
+  colored = [dataclasses.replace(examples[0], frames=(None, frame_LYX3))]
+  grey = dataclasses.replace(augment.IDENTITY, is_grey=True)
+  augmented_LYX3 = augment.apply(grey, frame_LYX3, SPEC.sync_fps, np.random.default_rng(0))
+  assert set(np.unique(corrupted(colored, 'grey', 1.0))) == set(np.unique(augmented_LYX3)) == {brightness}
 
 
 def point(value, distances, **more):

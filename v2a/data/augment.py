@@ -87,7 +87,7 @@ def apply(
   source_L = _source_frames(num_frames, augmentation.source_fps, fps, rng)
   pixels_LYX3 = frame_LYX3.astype(np.float32) / 255
   if augmentation.is_grey:
-    pixels_LYX3 = np.repeat((pixels_LYX3 @ degradations.GREY_3)[..., None], 3, axis=-1)
+    pixels_LYX3 = degradations.remove_color(pixels_LYX3)
   if augmentation.is_negative:
     pixels_LYX3 = 1 - pixels_LYX3
   pixels_LYX3 = augmentation.exposure * (0.5 + augmentation.contrast * (pixels_LYX3 - 0.5))

@@ -315,10 +315,8 @@ def _evaluate(
   spec = systems_lib.clip_spec(model, config.clip_s)
   batch_size = systems_lib.batch_size(model, config.batch_size)
   trained_on = held_out.trained_on(model, clips(spec), clips.seed, report)
-  cache = sample_cache.SampleCache(
-    folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
-  )
-  adapted = dataclasses.replace(cache.wrap(systems_lib.adapt(model, request)), name=system.name)
+  adapted, cache = sample_cache.adapt(model, request, batch_size, folder)
+  adapted = dataclasses.replace(adapted, name=system.name)
   found = run(adapted, spec, batch_size=batch_size)
   has_prompts = config.has_captions and examples_lib.have_annotations(clips(spec))
   entry = _entry(system, found) | {

@@ -199,10 +199,11 @@ def evaluate(
   # Before generation, so that unreadable weights raise early.
   embeddings = output and output / registry.EMBEDDINGS_FOLDER
   metrics = registry.load(config.groups, embeddings, config.use_optical_flow)
-  system, batch_size = systems.adapt(bundle, request), systems.batch_size(bundle, config.batch_size)
-  if output is not None:
-    key = sample_cache.cache_key(bundle, request, batch_size)
-    system = sample_cache.SampleCache(output / sample_cache.FOLDER, key).wrap(system)
+  batch_size = systems.batch_size(bundle, config.batch_size)
+  if output is None:
+    system = systems.adapt(bundle, request)
+  else:
+    system, _ = sample_cache.adapt(bundle, request, batch_size, output)
   found = evaluator.evaluate(
     system,
     loaded.examples,

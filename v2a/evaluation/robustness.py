@@ -21,7 +21,6 @@ from v2a.data import examples as examples_lib
 from v2a.evaluation import evaluator
 from v2a.evaluation import ood_calibration
 from v2a.evaluation import sample_cache
-from v2a.evaluation import systems
 from v2a.media import compression
 from v2a.metrics import registry
 from v2a.sampling import bundle
@@ -29,7 +28,6 @@ from v2a.sampling import request as request_lib
 
 ProgressFn = Callable[[str], None]
 ApplyFn = Callable[[np.ndarray, float, float, np.random.Generator], np.ndarray]
-_GREY_3 = np.array([0.299, 0.587, 0.114], np.float32)
 _NO_NEGATIVE_PROMPT = 'a sweep generates without negative prompts'
 
 
@@ -53,6 +51,8 @@ def _compress(frame_LYX3, fps, severity, rng):
   return compression.h264_round_trip(frame_LYX3, fps, int(severity))
 
 
+# Noise and frame rates are not those of augmentation (film grain, equal in all channels and from a table; a
+# random phase): here a severity is a plain statistic of the frames, so that it can be read off a table.
 def _noise(frame_LYX3, fps, severity, rng):
   del fps
   noise_LYX3 = 255 * severity * rng.standard_normal(frame_LYX3.shape, np.float32)
@@ -80,8 +80,7 @@ def _slow(frame_LYX3, fps, severity, rng):
 
 def _grey(frame_LYX3, fps, severity, rng):
   del fps, rng
-  grey_LYX1 = (frame_LYX3 @ _GREY_3)[..., None]
-  return _to_uint8((1 - severity) * frame_LYX3 + severity * grey_LYX1)
+  return _to_uint8(degradations.remove_color(frame_LYX3, severity))
 
 
 def _repeat_last_shown(frame_LYX3: np.ndarray, is_shown_L: np.ndarray) -> np.ndarray:
@@ -161,12 +160,8 @@ def sweep(
   """
   if corruptions is None:
     corruptions = {name: kind.severities for name, kind in CORRUPTIONS.items()}
-  cache = sample_cache.SampleCache(
-    folder / sample_cache.FOLDER, sample_cache.cache_key(model, request, batch_size)
-  )
-  system = dataclasses.replace(
-    cache.wrap(systems.adapt(model, request)), no_negative_prompt_reason=_NO_NEGATIVE_PROMPT
-  )
+  adapted, _ = sample_cache.adapt(model, request, batch_size, folder)
+  system = dataclasses.replace(adapted, no_negative_prompt_reason=_NO_NEGATIVE_PROMPT)
   metrics = registry.load(('synthetic',))
 
   def point(corrupted: Sequence[examples_lib.Example], report_point: ProgressFn) -> dict:

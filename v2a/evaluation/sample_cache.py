@@ -29,6 +29,7 @@ from v2a import weights
 from v2a.data import examples as examples_lib
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
+from v2a.evaluation import systems
 from v2a.media import level
 from v2a.media import write
 from v2a.sampling import bundle
@@ -69,6 +70,21 @@ def cache_key(model: bundle.Bundle, request: request_lib.Request, batch_size: in
     'platform': platform,
     **({'mesh': sharding} if sharding else {}),
   }
+
+
+def adapt(
+  model: bundle.Bundle, request: request_lib.Request, batch_size: int, folder: pathlib.Path
+) -> tuple[evaluator.System, 'SampleCache']:
+  """Returns a model as a system whose soundtracks are cached, see `systems.adapt`, and the cache.
+
+  Args:
+    model: see v2a.sampling.bundle.load.
+    request: its generator and sampling settings.
+    batch_size: soundtracks generated at once.
+    folder: of an evaluation; soundtracks are in FOLDER below it.
+  """
+  cache = SampleCache(folder / FOLDER, cache_key(model, request, batch_size))
+  return cache.wrap(systems.adapt(model, request)), cache
 
 
 def inputs_hash(condition: examples_lib.GenerationInputs) -> str:

@@ -238,7 +238,7 @@ def test_any_name(name, stem, shown, run_generate, video, tmp_path):
   code, out, err = run_generate(path, *QUICK)
   assert (code, err) == (0, [])
   (manifest,) = (tmp_path / 'out').glob('*.json')
-  assert manifest.stem.startswith(stem) and out == f'{manifest.with_suffix("")}.0.mp4  rank 1\n'
+  assert manifest.stem.startswith(stem) and out == f'{manifest.with_suffix("")}.0.mp4\n'
   found = json.loads(manifest.read_bytes().decode())
   json.dumps(found, ensure_ascii=False).encode()  # no lone surrogates
   assert found['input']['path'].replace('\n', '\\n').replace('\x1b', '\\x1b').endswith(f'/{shown}')
@@ -257,7 +257,7 @@ def test_a_name_that_begins_with_a_dash(run_generate, video, tmp_path, monkeypat
   monkeypatch.chdir(tmp_path)
   shutil.copy(video, '-a.mp4')
   code, out, err = run_generate('--output', '.', *QUICK, '--', '-a.mp4')
-  assert (code, err, out) == (0, [], '-a.0.mp4  rank 1\n')
+  assert (code, err, out) == (0, [], '-a.0.mp4\n')
 
 
 def test_names_that_differ_in_capitals_are_numbered(run_generate, video, tmp_path):

@@ -35,7 +35,10 @@ WITHOUT_V2A = ('queues',)
 
 
 class Parser(argparse.ArgumentParser):
-  """An argument parser that raises ValueError instead of printing its usage and exiting."""
+  """An argument parser that raises ValueError instead of printing its usage and exiting.
+
+  A copy of v2a.flags.Parser: launchers import nothing of v2a, so that they run without its dependencies.
+  """
 
   def error(self, message: str) -> NoReturn:
     """Raises ValueError with argparse's message."""

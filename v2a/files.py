@@ -90,7 +90,7 @@ def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Generator[None]
 
 
 def write_text(path: str | pathlib.Path, text: str) -> None:
-  """Writes UTF-8 text, see `atomic_write`; bytes of names that are no UTF-8 are escaped (`names.utf8`)."""
+  """Writes UTF-8 text, see `atomic_write`; other bytes of file names are escaped (`file_names.utf8`)."""
   with atomic_write(path) as partial:
     partial.write_text(file_names.utf8(text), encoding='utf-8')
 

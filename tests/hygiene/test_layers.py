@@ -31,12 +31,10 @@ ROWS = (
   ('data', 'models', 'weights', 'ood'),
   ('codecs', 'conditioning', 'diffusion', 'autoregressive'),
   ('builders',),
-  ('pretrained',),
   ('sampling', 'training'),
   ('metrics',),
   ('evaluation', 'aot'),
   ('reports',),
-  ('serve',),
   ('cli',),
   ('__main__',),
 )
@@ -54,6 +52,11 @@ NO_JAX = ('synthetic', 'media', 'reports')
 FILES = sorted(
   path for top in ('v2a', *OUTSIDE) for path in (ROOT / top).rglob('*.py') if 'assets' not in path.parts
 )
+
+
+def test_rows_list_all_modules_and_packages():
+  listing = {path.stem for path in (ROOT / 'v2a').iterdir() if path.suffix == '.py' or any(path.glob('*.py'))}
+  assert set(ROW_OF) == listing - {'__init__'}
 
 
 def imports(tree: ast.AST) -> set[str]:

@@ -11,7 +11,7 @@ AXES = ('fsdp', 'context', 'tensor')  # of sharding.mesh, those that split a gen
 
 
 def add_flags(group: argparse._ActionsContainer, is_compared: bool = False) -> None:
-  """Adds --generator and the flags of requests.OPTIONAL_SETTINGS to a parser or a group of one.
+  """Adds --generator and the flags of sampling.request.OPTIONAL_SETTINGS to a parser or a group of one.
 
   Args:
     group: parser or group.

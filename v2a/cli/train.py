@@ -8,7 +8,7 @@ import pathlib
 from v2a import files
 from v2a import flags
 
-CHECKPOINTS = 'checkpoints'  # that of training.checkpoint, which is slow to import
+CHECKPOINTS = 'checkpoints'  # training.checkpoints.checkpoint.FOLDER; that module is slow to import
 WRITTEN = ('config.json', 'parameters.txt', 'model')
 # Of config.training: steps that neither compile nor wait for the first batches.
 PROFILED = {'profile_at_step': 3, 'profile_steps': 5}

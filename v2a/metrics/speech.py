@@ -9,7 +9,7 @@ normalizer. Clips without speech are not counted.
 
   synthetic      the project's own, only for the synthetic voice and its vocabulary
   pocketsphinx   English, with the model of its package
-  whisper-NAME   faster-whisper with the folder faster-whisper-NAME of the weights, see embedders.checkpoints
+  whisper-NAME   faster-whisper with the folder faster-whisper-NAME of the weights, see `checkpoints.folder`
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
 """A whole model: codecs, generators and sync model with their compiled functions.
 
 A packaged model is a folder (bundle) of parts, each with weights and configuration: one or more generators
-(flow/, tokens/, masked/), the codec of each (codec/ of latents, codec_rvq/ of codes) and, for ranking, sync/.
-Beside the weights of a generator may lie its out-of-distribution detector (v2a.ood.detector).
+(flow/, tokens/, masked/), the codec of each (codec/ for latents, codec_rvq/ for codes) and, for ranking,
+sync/.
+The folder of a generator may also hold its out-of-distribution detector (v2a.ood.detector).
 """
 
 from collections.abc import Callable
@@ -57,7 +58,7 @@ class Bundle:
     config: of the first generator.
     clip_spec: rates and the length of one window.
     mesh: that the weights of a generator and the batch slots are sharded over.
-    num_slots: batch slots that the devices are used best with.
+    num_slots: batch slots for the best throughput of the devices.
   """
 
   def __init__(
@@ -68,11 +69,13 @@ class Bundle:
     generator: str | None = None,
     mesh_sizes: Mapping[str, int] | None = None,
   ):
-    """Args:
+    """Builds the mesh; networks are built when first used.
+
+    Args:
       name: of the model.
       exports: by part.
       devices: that it works on; None for all.
-      generator: the default; None for the first of generators.GENERATORS.
+      generator: the default; None for the first of samplers.GENERATORS.
       mesh_sizes: see `sharding.mesh`; None replicates the weights, and gives every device batch slots.
 
     Raises:
@@ -343,8 +346,7 @@ def load(
   """Returns a packaged model by name, or one from a folder.
 
   A folder is either a bundle (see the module) or a training folder of a generator, whose config.init_from
-  names codec and sync. To an RVQ codec belongs, for ranking, the KL codec whose trunk it started
-  from.
+  names codec and sync. For ranking, an RVQ codec also needs the KL codec whose trunk it was initialized from.
 
   Args:
     name_or_dir: see above.

@@ -13,6 +13,7 @@ two splits. Both give a note.
 Notes are tags ('note', text) of the item's annotations, and name the line.
 """
 
+import array
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ import os
 import pathlib
 import re
 
+from data_pipelines.sources import hash_index
 from data_pipelines.sources import items
 from data_pipelines.sources import tables
 
@@ -105,57 +107,96 @@ def attempt(convert: Callable[[str], Entry], where: str) -> Entry | items.Proble
     return items.Problem('malformed', '', where, str(error))
 
 
-class _Group:
-  """The earlier segments of a group."""
+class _Segments:
+  """The segments of all earlier entries, in about 100 bytes each; those of a group are linked."""
 
   def __init__(self):
-    self._spans: list[tuple[float, float, str | None, str]] = []
-    self._first_of_split: dict[str | None, str] = {}
+    self._of_id, self._of_group = hash_index.HashIndex(), hash_index.HashIndex()
+    self._start_s, self._end_s = array.array('d'), array.array('d')
+    self._split, self._file, self._line = array.array('I'), array.array('I'), array.array('q')
+    self._previous = array.array('q')  # of the same group; -1 for none
+    self._splits: dict[str | None, int] = {}
+    self._files: dict[str, int] = {}
 
-  def leak(self, entry: Entry) -> str:
-    """Returns which segment of another split an entry overlaps; '' if none."""
-    for start_s, end_s, split, what in self._spans:
-      if split != entry.item.split and entry.start_s < end_s and start_s < entry.end_s:
-        return f'{_span(start_s, end_s)} in split {split} ({what})'
+  def where(self, number: int) -> str:
+    """Returns where an entry was found."""
+    file = list(self._files)[self._file[number]]
+    return f'{file}:{self._line[number]}' if self._line[number] else file
+
+  def same_id(self, entry: Entry) -> int:
+    """Returns the number of the entry with the same id; -1 for none."""
+    return self._of_id.get(entry.item.id)
+
+  def last_of(self, group: str) -> int:
+    """Returns the number of the last entry of a group; -1 for none."""
+    return self._of_group.get(group)
+
+  def leak(self, entry: Entry, last: int) -> str:
+    """Returns which segment of another split an entry overlaps; '' if none. last: see `last_of`."""
+    split = self._splits.get(entry.item.split, -1)
+    for number in self._linked(last):
+      if self._split[number] != split and self._overlaps(number, entry):
+        of_split = list(self._splits)[self._split[number]]
+        span = _span(self._start_s[number], self._end_s[number])
+        return f'{span} in split {of_split} ({self.where(number)})'
     return ''
 
-  def note(self, entry: Entry) -> str:
-    """Returns what is worth a note about an entry without a leak; '' if nothing is."""
-    for start_s, end_s, _, what in self._spans:
-      if entry.start_s < end_s and start_s < entry.end_s:
-        return f'overlaps {what}'
-    for split, what in self._first_of_split.items():
-      if split != entry.item.split:
-        return f'{what} of the same source is in split {split}'
-    return ''
+  def note(self, entry: Entry, last: int) -> str:
+    """Returns what is worth a note about an entry without a leak; '' if nothing is. last: see `last_of`."""
+    split, other = self._splits.get(entry.item.split, -1), -1
+    for number in self._linked(last):
+      if self._overlaps(number, entry):
+        return f'overlaps {self.where(number)}'
+      if self._split[number] != split:
+        other = number
+    if other < 0:
+      return ''
+    return f'{self.where(other)} of the same source is in split {list(self._splits)[self._split[other]]}'
 
-  def add(self, entry: Entry) -> None:
-    """Adds an entry."""
-    what = f'{entry.item.id} of {entry.where}'
-    self._first_of_split.setdefault(entry.item.split, what)
-    if entry.start_s < entry.end_s:  # else it overlaps nothing, and a speaker has a thousand of them
-      self._spans.append((entry.start_s, entry.end_s, entry.item.split, what))
+  def add(self, entry: Entry, last: int) -> None:
+    """Adds an entry. last: see `last_of`."""
+    number, split = len(self._line), entry.item.split
+    file, colon, line = entry.where.rpartition(':')
+    if not (colon and line.isdecimal()):
+      file, line = entry.where, '0'
+    self._of_id.set(entry.item.id, number)
+    self._start_s.append(entry.start_s)
+    self._end_s.append(entry.end_s)
+    self._split.append(self._splits.setdefault(split, len(self._splits)))
+    self._file.append(self._files.setdefault(file, len(self._files)))
+    self._line.append(int(line))
+    self._previous.append(last)
+    # Of entries without a time one a split is enough: a speaker may have a thousand.
+    has_time = entry.start_s < entry.end_s
+    if has_time or last < 0 or self._split[last] != self._split[number]:
+      self._of_group.set(entry.item.group, number)
+
+  def _linked(self, number: int) -> Iterator[int]:
+    while number >= 0:
+      yield number
+      number = self._previous[number]
+
+  def _overlaps(self, number: int, entry: Entry) -> bool:
+    return entry.start_s < self._end_s[number] and self._start_s[number] < entry.end_s
 
 
 def checked(found: Iterable[Entry | items.Problem]) -> Iterator[items.Item | items.Problem]:
   """Yields the item or problem of each entry, in order; see the module."""
-  where_of: dict[str, str] = {}
-  groups: dict[str, _Group] = {}
+  segments = _Segments()
   for entry in found:
     if isinstance(entry, items.Problem):
       yield entry
       continue
-    item, group = entry.item, groups.setdefault(entry.item.group, _Group())
-    if item.id in where_of:
-      reason = f'its id is already used in {where_of[item.id]}'
+    item, last = entry.item, segments.last_of(entry.item.group)
+    if (number := segments.same_id(entry)) >= 0:
+      reason = f'its id is already used in {segments.where(number)}'
       yield items.Problem('duplicate', item.id, entry.where, reason)
-    elif leak := group.leak(entry):
+    elif leak := segments.leak(entry, last):
       span = f'{_span(entry.start_s, entry.end_s)} of {item.group} in split {item.split}'
       yield items.Problem('duplicate', item.id, entry.where, f'{span} overlaps {leak}')
     else:
-      note = group.note(entry)
-      where_of[item.id] = entry.where
-      group.add(entry)
+      note = segments.note(entry, last)
+      segments.add(entry, last)
       yield with_notes(item, note and f'{entry.where}: {note}')
 
 

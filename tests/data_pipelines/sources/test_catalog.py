@@ -19,6 +19,8 @@ def test_sources_are_opened_by_name(tmp_path: pathlib.Path):
   assert source.name == 'vggsound'
   (item,) = pickle.loads(pickle.dumps(source))
   assert isinstance(item, items.Item) and (item.licence, item.split) == ('X', 'test')
+  by_default = catalog.open_source(f'vggsound:{tmp_path}/test.csv', media=tmp_path / 'media', licence=None)
+  assert next(iter(by_default)).licence.startswith('CC-BY-4.0')
   (item,) = catalog.open_source(f'folder:{tmp_path}/media')
   assert item.id == '-0BIyqJj9ZU_000030.mp4'
 

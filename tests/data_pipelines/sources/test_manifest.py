@@ -108,7 +108,7 @@ def test_faults_name_their_line(media):
     ('a.mp4', 'x', '0', '10', 'train'),
     ('a.mp4', 'x', '20', '30', 'train'),
     ('a.mp4', 'y', '9', '12', 'test'),
-    ('./a.mp4', 'z', '10', '12', 'test'),
+    ('./a.mp4', 'z', '9', '12', 'test'),
     ('', f'{VIDEO}_000090', '1', '', ''),
   ]
   content = 'path,id,start_s,end_s,split\n' + ''.join(','.join(row) + '\n' for row in rows)
@@ -119,6 +119,7 @@ def test_faults_name_their_line(media):
     5: 'missing',
     10: 'duplicate',
     11: 'duplicate',
+    12: 'duplicate',
   }
   assert 'got -1 s' in problems[2].reason and "got 'x'" in problems[4].reason
   assert "'c.txt' must end in" in problems[6].reason and 'both are empty' in problems[7].reason

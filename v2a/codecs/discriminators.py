@@ -1,4 +1,4 @@
-"""Multi-resolution spectrogram discriminators, for adversarial codec training.
+"""Multi-resolution spectrogram discriminators; adversarial and feature matching losses of codec training.
 
 Each applies strided 2-D convolutions to the log-magnitude spectrogram of one resolution, and scores patches
 (Jang et al. 2021, arXiv 2106.07889, sec. 2.3). Hinge losses:

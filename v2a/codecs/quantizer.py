@@ -1,20 +1,19 @@
 """Residual vector quantization: each codebook quantizes the residual of those before it.
 
   r_0 = z,   c_k = argmin_v || r_k - e_kv ||,   r_{k+1} = r_k - e_{k, c_k}              (1)
-  loss = beta sum_k || r_k - sg(e_{k, c_k}) ||^2                                        (2)
+  loss = beta sum_k || r_k - sg(e_{k, c_k}) ||^2, the commitment loss                   (2)
 
-Gradients pass straight through, and none reaches the codebooks: an entry is the exponential moving average of
-the residuals assigned to it,
+Gradients use the straight-through estimator, and none reaches the codebooks: an entry is the exponential
+moving average of the residuals assigned to it,
 
   P'_v = g P_v + (1 - g) p_v,      e'_v = (g P_v e_v + (1 - g) m_v) / P'_v              (3)
 
 where p_v is the fraction of the residuals of a batch assigned to v, and m_v is their sum over the number of
 all residuals. Both are means over valid steps (`v2a.masks`), so that parts of a batch, on several devices or
-in microbatches, give the same as the batch. An entry with P_v < 0.2 / V is dead, and is reset: to a point
+in microbatches, give the same as the batch. Dead-code reset: an entry with P_v < 0.2 / V is reset to a point
 near the entry with the largest summed error, whose P is divided among the two. (A random residual, the usual
 choice, is often silence, which an entry codes without error already.) Codebooks are initialized by k-means
-over a set of
-latents: iterations of eq. 3 with g = 0, and the same reset of empty clusters.
+over a set of latents: iterations of eq. 3 with g = 0, and the same reset of empty clusters.
 
 Zeghidour et al. 2021, arXiv 2107.03312, sec. III-C; van den Oord et al. 2017, arXiv 1711.00937, app. A.1.
 """

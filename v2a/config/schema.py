@@ -209,15 +209,15 @@ def _training() -> ml_collections.ConfigDict:
 def _add_optimization(c: ml_collections.ConfigDict) -> None:
   c.batch_size = 16  # clips per step, over all devices and microbatches
   c.num_steps = 1000  # optimizer steps
-  c.microbatches = 1  # parts of a batch whose gradients are accumulated, to save memory
+  c.microbatches = 1  # gradient accumulation: parts of a batch, to save memory
   c.learning_rate = 3e-4  # peak
-  c.schedule = 'cosine'  # after warm-up: constant | cosine (to `final_learning_rate_ratio`)
+  c.schedule = 'cosine'  # after warmup: constant | cosine (to `final_learning_rate_ratio`)
   c.final_learning_rate_ratio = 0.05  # of the peak, reached at num_steps
   c.warmup_steps = 100  # linear from 0
   c.weight_decay = 0.01  # decoupled (AdamW); on parameters of two or more dimensions only
   c.betas = (0.9, 0.99)  # of Adam
   c.epsilon = 1e-8  # of Adam
-  c.clip_norm = 1.0  # global norm of the gradient; 0 for no clipping
+  c.clip_norm = 1.0  # gradient clipping by global norm; 0 for no clipping
   c.ema_decay = 0.999  # of the averaged weights, reached by min(decay, (1 + step) / (10 + step))
 
 

@@ -3,7 +3,7 @@
 All systems are evaluated on the same clips, seeds and metrics, one after the other, so that only one model is
 in memory. Soundtracks are cached (`sample_cache`), and a second call with the same folder continues an
 interrupted one. Differences are to the first system, paired by clip (`bootstrap`), with p-values corrected
-for the number of tests (Holm).
+for the number of tests (Holm-Bonferroni).
 """
 
 from collections.abc import Callable

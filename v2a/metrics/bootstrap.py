@@ -1,4 +1,4 @@
-"""Intervals of metrics, and paired tests of two systems, by resampling clips.
+"""Bootstrap confidence intervals of metrics, and paired tests of two systems, by resampling clips.
 
 A metric has one score for each clip and seed, and a function that combines the scores of all clips into a
 value; over seeds those values are averaged. Seeds are nested in clips: the noise of two clips under one seed
@@ -18,7 +18,8 @@ replacement (half-sampling): the standard deviation of their values, times sqrt(
 value. Their intervals are centred at the value.
 
 (1-3) Hesterberg 2015, "What teachers should know about the bootstrap", arXiv 1411.5279, sections 4.4, 5.1 and
-5.3 (expanded percentiles); (4) Holm 1979; half-sampling: Politis, Romano and Wolf 1999, "Subsampling".
+5.3 (expanded percentiles); (4) Holm 1979, the Holm-Bonferroni correction; half-sampling: Politis, Romano and
+Wolf 1999, "Subsampling".
 """
 
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def paired_difference(
 
 
 def holm(p_by_name: Mapping[Name, float]) -> dict[Name, float]:
-  """Returns each p-value corrected for the number of tests, eq. 4."""
+  """Returns p-values after the Holm-Bonferroni correction for the number of tests, eq. 4."""
   corrected, running_max = {}, 0.0
   for rank, name in enumerate(sorted(p_by_name, key=lambda name: p_by_name[name])):
     running_max = max(running_max, min(1.0, (len(p_by_name) - rank) * p_by_name[name]))

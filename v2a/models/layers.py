@@ -4,6 +4,8 @@ Parameters are `nnx.Param(value, axes=(...))`: one logical axis name (or None) p
 `sharding.rules` maps to mesh axes. Parameters are float32; matrix products run in the `dtype` a layer was
 built with. Residual streams, norms and softmax statistics stay float32.
 
+Rotary position embedding (RoPE):
+
   rope(x, s): pairs (x_i, x_{i + E / 2}) rotated by the angle  2 pi s / period_i           (1)
 
 where s is a time in seconds and the periods are spaced geometrically, so that streams of different
@@ -171,7 +173,7 @@ layer_norm.defvjp(_layer_norm_forward, _layer_norm_gradient)
 
 
 def rope(x_BSHE: jax.Array, time_BS: jax.Array) -> jax.Array:
-  """Returns queries or keys with rotary embedding: pairs of features rotated in proportion to time (eq. 1).
+  """Returns queries or keys with rotary position embedding (RoPE), by time: eq. 1.
 
   Args:
     x_BSHE: queries or keys.

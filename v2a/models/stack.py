@@ -1,7 +1,8 @@
 """Stacks of equal layers: one module whose parameters have a leading layer axis.
 
 Layers are applied by a scan, so that compile time does not grow with depth, or unrolled. A remat policy
-decides what the backward pass reads from memory and what it recomputes. Both are arguments of the functions
+(rematerialization, activation checkpointing) decides what the backward pass reads from memory and what it
+recomputes. Both are arguments of the functions
 here; where they are None, those of `execution.current()` apply.
 """
 

@@ -252,8 +252,8 @@ def _tests(result: Mapping) -> str:
     return f'Differences are not tested: no metric has the {bootstrap.MIN_TEST_CLIPS} clips that tests need.'
   return (
     f'Marks: difference to {result["reference"]}, paired by clip, p corrected for the number of metrics and '
-    'systems (Holm): * below 0.05, ** below 0.01, *** below 0.001; differences below the smallest effect of '
-    'the metric (beside its name) have no mark; fewer than '
+    'systems (Holm-Bonferroni): * below 0.05, ** below 0.01, *** below 0.001; differences below the smallest '
+    'effect of the metric (beside its name) have no mark; fewer than '
     f'{bootstrap.MIN_TEST_CLIPS} clips are not tested; of distribution metrics only KL divergences and '
     'Frechet distances of up to 256 features are.'
   )

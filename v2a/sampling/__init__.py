@@ -1,1 +1,1 @@
-"""Sampling: requests, windows, samplers, the model bundle and the pipeline that joins them."""
+"""Sampling: requests, windows, samplers, the model bundle, and the pipeline, which also ranks samples."""

@@ -1,18 +1,20 @@
 """The device mesh: five axes. A single device is the mesh whose sizes are all 1.
 
-Communication of each axis, per step:
-  replica  each slice (of a TPU pod; or node) holds the model and sees other clips: gradients are summed once
-           (all-reduce). Only this axis crosses the data-centre network; every other stays inside a slice.
-  data     each device holds the model and sees other clips: gradients are summed once (all-reduce).
-  fsdp     each device stores a shard of every parameter and sees other clips: the parameters of a layer are
-           gathered before their use, forward and backward (all-gather), and their gradients are
-           reduce-scattered.
-  context  devices see the same clips, each a shard of the audio steps (`check_context`): attention gathers
-           keys and values (all-gather), convolutions read the edges of neighbouring shards
-           (collective-permute), and gradients are summed as over `data`. For clips of minutes.
-  tensor   devices see the same clips and shard heads and hidden units: activations are summed twice per
-           layer, forward and backward, and the modulation of a layer is gathered once, so this axis needs the
-           fastest links (one host, or one torus axis).
+Parallelism and communication of each axis, per step:
+  replica  data parallelism between slices (of a TPU pod; or nodes): each slice holds the model and sees other
+           clips; gradients are summed once (all-reduce). Only this axis crosses the data-centre network.
+  data     data parallelism: each device holds the model and sees other clips; gradients are summed once
+           (all-reduce).
+  fsdp     fully sharded data parallelism: each device stores a shard of every parameter and sees other clips;
+           the parameters of a layer are gathered before their use, forward and backward (all-gather), and
+           their gradients are reduce-scattered.
+  context  context parallelism (sequence parallelism): devices see the same clips, each a shard of the audio
+           steps (`check_context`); attention gathers keys and values (all-gather), convolutions read the
+           edges of neighbouring shards (collective-permute), and gradients are summed as over `data`. For clips of
+           minutes.
+  tensor   tensor parallelism: devices see the same clips and shard heads and hidden units; activations are
+           summed twice per layer, forward and backward, and the modulation of a layer is gathered once, so
+           this axis needs the fastest links (one host, or one torus axis).
 
 Axes are of type Auto: modules name logical axes (see `rules`) and XLA places the rest. The mesh in use is
 part of `execution.ExecutionConfig`.

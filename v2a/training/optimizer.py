@@ -1,4 +1,4 @@
-"""AdamW with linear warm-up, by Optax.
+"""AdamW with linear warmup and gradient clipping by global norm, by Optax.
 
   rate(s) = peak * min(1, (s + 1) / warmup) * decay(s)                                    (1)
   EMA weight of the old average in step s: min(decay, (1 + s) / (10 + s))                 (2)

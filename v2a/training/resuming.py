@@ -1,4 +1,4 @@
-"""The state that training starts from.
+"""Resumption: the state that training starts from or resumes from.
 
 Order of sources: the newest checkpoint of the training folder (of the same step, the shared one before the
 local one), the model that config.init_from.model names, weights that the task initialises from elsewhere,

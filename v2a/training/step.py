@@ -1,10 +1,11 @@
-"""One training step, compiled for a mesh: loss, gradient, clipping, AdamW, EMA of parameters and codebooks.
+"""One training step, compiled for a mesh: loss, gradient accumulation and clipping, AdamW, EMA, codebooks.
 
 Random inputs are sampled for the whole batch before the loss, so neither mesh nor microbatches change them.
 
-With microbatches, each group of devices along `replica` and `data` accumulates the gradients of its own
-clips, and one all-reduce sums them over the groups after the last microbatch. Each microbatch still
-all-gathers parameters and reduce-scatters gradients over `fsdp`, since parameters are sharded along it.
+Gradient accumulation: with microbatches, each group of devices along `replica` and `data` accumulates the
+gradients of its own clips, and one all-reduce sums them over the groups after the last microbatch. Each
+microbatch still all-gathers parameters and reduce-scatters gradients over `fsdp`, since parameters are
+sharded along it.
 """
 
 from collections.abc import Callable

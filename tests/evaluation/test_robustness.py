@@ -6,10 +6,10 @@ import json
 import numpy as np
 import pytest
 
+from scripts import fit_ood
 from v2a import clip as clip_lib
 from v2a.data import augment
 from v2a.data import synthetic_examples
-from v2a.evaluation import ood_calibration
 from v2a.evaluation import robustness
 from v2a.ood import detector
 from v2a.reports import robustness_report
@@ -82,7 +82,7 @@ SWEEP = {
 def test_threshold_separates_harmful_corruptions():
   rng = np.random.default_rng(0)
   fitted = detector.fit(rng.standard_normal((64, 6)), 2)
-  found = ood_calibration.calibrate(fitted, SWEEP)
+  found = fit_ood.calibrate(fitted, SWEEP)
   assert found.threshold == 1.3
   notes = found.about['calibration']
   assert (notes['caught'], notes['false_alarms'], notes['clean_false_alarms']) == (1.0, 0.125, 0.0)
@@ -91,7 +91,7 @@ def test_threshold_separates_harmful_corruptions():
     'corruptions': {'blur': {'about': 'b', 'points': SWEEP['corruptions']['blur']['points'][:1]}},
   }
   with pytest.raises(ValueError, match='no corruption of the sweep brings onset_f1 below 0.8 of 0.900'):
-    ood_calibration.calibrate(fitted, mild)
+    fit_ood.calibrate(fitted, mild)
 
 
 def test_report_has_a_row_per_severity(tmp_path):

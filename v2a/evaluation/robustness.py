@@ -19,7 +19,7 @@ from v2a import clip as clip_lib
 from v2a import degradations
 from v2a.data import examples as examples_lib
 from v2a.evaluation import evaluator
-from v2a.evaluation import ood_calibration
+from v2a.evaluation import ood_scores
 from v2a.evaluation import sample_cache
 from v2a.media import compression
 from v2a.metrics import registry
@@ -172,7 +172,7 @@ def sweep(
       name: {key: entry[key] for key in ('value', 'interval', 'n')}
       for name, entry in found.result['synthetic'].items() if entry['value'] is not None
     }  # fmt: skip
-    return {'synthetic': values, 'ood': ood_calibration.ood_scores(model, request.generator, corrupted)}
+    return {'synthetic': values, 'ood': ood_scores.score_examples(model, request.generator, corrupted)}
 
   clean = [dataclasses.replace(example, paired_variant=None) for example in examples]
   result = {

@@ -13,8 +13,7 @@ Two groups of features x of a window:
 with the mean mu and the K leading eigenvectors u_k of the covariance of x over training clips, their
 eigenvalues l_k, and v, the mean of the F - K others: a Mahalanobis distance under probabilistic PCA (Tipping
 and Bishop 1999). g^2 is 1 on average over the clips that it was fitted to. The score is the larger g of the
-two groups. Scores above `threshold` go with lower quality of the generated audio, see
-v2a.evaluation.ood_calibration.
+two groups. Scores above `threshold` go with lower quality of the generated audio, see scripts.fit_ood.
 
 Eq. 1 is needed because content features alone do not show degradation: a generator trained with augmentation
 has nearly the same features for degraded frames.

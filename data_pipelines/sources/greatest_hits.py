@@ -103,16 +103,11 @@ class GreatestHits:
 
 def _records(folder: pathlib.Path) -> Iterator[tuple[str, pathlib.Path]]:
   """Yields the name of each video and the file of its hits."""
-
-  def reraise(error: OSError):
-    raise error
-
-  for parent, _, names in os.walk(folder, onerror=reraise):
-    for name in names:
-      if name == _RECORD:
-        yield os.path.basename(parent), pathlib.Path(parent, name)
-      elif name.endswith(_TIMES):
-        yield name.removesuffix(_TIMES), pathlib.Path(parent, name)
+  for parent, name in media_index.walk(folder):
+    if name == _RECORD:
+      yield os.path.basename(parent), pathlib.Path(parent, name)
+    elif name.endswith(_TIMES):
+      yield name.removesuffix(_TIMES), pathlib.Path(parent, name)
 
 
 def _read_splits(folder: pathlib.Path) -> dict[str, tuple[str, str]]:

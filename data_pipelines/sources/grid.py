@@ -12,7 +12,6 @@ without an alignment is an item with a note; an alignment without media is a pro
 
 from collections.abc import Iterator
 import dataclasses
-import os
 import pathlib
 import re
 
@@ -114,20 +113,17 @@ def read_alignment(path: pathlib.Path) -> transcript_lib.Transcript:
 
 def _by_clip(folder: pathlib.Path, suffixes: tuple[str, ...]) -> dict[str, pathlib.Path]:
   """Returns the files of each clip, such as 's1/bbaf2n', or 'bbaf2n' outside of a speaker's folder."""
-
-  def reraise(error: OSError):
-    raise error
-
   found: dict[str, pathlib.Path] = {}
   order = {suffix: index for index, suffix in enumerate(suffixes)}
-  for parent, _, names in os.walk(folder, onerror=reraise):
-    speakers = [part for part in pathlib.Path(parent).parts if _SPEAKER.fullmatch(part)]
-    for name in names:
-      path = pathlib.Path(parent, name)
-      if path.suffix.lower() not in order:
-        continue
-      clip = f'{speakers[-1]}/{path.stem}' if speakers else path.stem
-      other = found.get(clip)
-      if other is None or (order[path.suffix.lower()], path) < (order[other.suffix.lower()], other):
-        found[clip] = path
+  for parent, name in media_index.walk(folder):
+    path = pathlib.Path(parent, name)
+    if path.suffix.lower() not in order:
+      continue
+    # Folders above the given one do not count: a mounted bucket may be named s3.
+    parts = (folder.name, *path.relative_to(folder).parts[:-1])
+    speakers = [part for part in parts if _SPEAKER.fullmatch(part)]
+    clip = f'{speakers[-1]}/{path.stem}' if speakers else path.stem
+    other = found.get(clip)
+    if other is None or (order[path.suffix.lower()], path) < (order[other.suffix.lower()], other):
+      found[clip] = path
   return found

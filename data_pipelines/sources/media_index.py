@@ -75,7 +75,7 @@ class MediaIndex:
     self.folder = pathlib.Path(folder)
     order = {suffix: index for index, suffix in enumerate(suffixes)}
     listed = []
-    for parent, name in _names(self.folder):
+    for parent, name in walk(self.folder):
       stem, suffix = os.path.splitext(name)
       if suffix.lower() in order:
         listed.append((order[suffix.lower()], parent, stem, name))
@@ -144,6 +144,26 @@ class Listings:
     return path.name in self._names[parent]
 
 
+def walk(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
+  """Yields (folder, name) of all files below a folder, without hidden ones; follows links, each folder once.
+
+  Raises:
+    OSError: a folder cannot be read.
+  """
+
+  def reraise(error: OSError):
+    raise error
+
+  seen = set()
+  for parent, folders, names in os.walk(folder, onerror=reraise, followlinks=True):
+    status = os.stat(parent)
+    is_new = (status.st_dev, status.st_ino) not in seen
+    seen.add((status.st_dev, status.st_ino))
+    folders[:] = [name for name in folders if not name.startswith('.')] if is_new else []
+    if is_new:
+      yield from ((parent, name) for name in names if not name.startswith('.'))
+
+
 def parse(stem: str) -> tuple[str, float | None, float | None] | None:
   """Returns (id of the video, start_s, end_s) of the name of a file; times are None if the name has none."""
   for pattern in _NAMES:
@@ -161,19 +181,3 @@ def _is_segment(cut: _Cut, start_s: float, end_s: float | None) -> bool:
   if abs(cut.start_s - start_s) >= _TOLERANCE_S:
     return False
   return end_s is None or cut.end_s is None or abs(cut.end_s - end_s) < _TOLERANCE_S
-
-
-def _names(folder: pathlib.Path) -> Iterator[tuple[str, str]]:
-  """Yields (folder, name) of all files below a folder, without hidden ones."""
-
-  def reraise(error: OSError):
-    raise error
-
-  seen = set()
-  for parent, folders, names in os.walk(folder, onerror=reraise, followlinks=True):
-    status = os.stat(parent)
-    is_new = (status.st_dev, status.st_ino) not in seen
-    seen.add((status.st_dev, status.st_ino))
-    folders[:] = [name for name in folders if not name.startswith('.')] if is_new else []
-    if is_new:
-      yield from ((parent, name) for name in names if not name.startswith('.'))

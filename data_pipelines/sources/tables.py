@@ -35,7 +35,6 @@ from typing import NamedTuple
 
 from data_pipelines.sources import items
 
-SUFFIXES = ('.csv', '.tsv', '.txt', '.jsonl', '.ndjson', '.parquet')
 _JSON_LINES = ('.jsonl', '.ndjson')
 _DELIMITERS = (',', '\t', ';')
 _HEAD_LINES = 20  # decide the delimiter
@@ -166,7 +165,8 @@ def open_table(
   """Returns a table after its first lines were read.
 
   Args:
-    path: file with one of SUFFIXES.
+    path: the file; its suffix decides whether it has JSON lines (.jsonl, .ndjson), Parquet, or cells with
+      delimiters (any other).
     columns: names of columns that are known; a first line with one of them is a header.
     headerless: names of the columns of tables without a header, by their number.
     delimiter: between cells; None to find it.
@@ -192,34 +192,7 @@ def open_table(
     if first is None:
       raise ValueError(f'{path}: has no line with a JSON object.')
     return Table(path, tuple(first.values))
-  head = list(itertools.islice(enumerate(_lines(path), 1), _HEAD_LINES + 3))
-  num_comments = 0
-  if comment:
-    num_comments = sum(1 for _ in itertools.takewhile(lambda item: item[1].startswith(comment), head))
-    # The last comment may be the header.
-    if num_comments and _names(head[num_comments - 1][1].lstrip('# '), ',', True, columns):
-      num_comments -= 1
-      head[num_comments] = (head[num_comments][0], head[num_comments][1].lstrip('# '))
-  head = [(line, text) for line, text in head[num_comments:] if text.strip(' \t\r\n,;')]
-  if not head:
-    raise ValueError(f'{path}: has no rows.')
-  default = '\t' if suffix in ('.tsv', '.tab') else ','
-  candidates = [delimiter] if delimiter else [default, *(each for each in _DELIMITERS if each != default)]
-  lines = [text for _, text in head]
-  best = max(candidates, key=lambda each: _score(lines, each, skip_blanks, columns, headerless))
-  names = _names(lines[0], best, skip_blanks, columns)
-  if names:
-    repeated = [name for name, num in collections.Counter(names).items() if num > 1 and name]
-    if repeated:
-      raise ValueError(f'{path}: its header has the column {repeated[0]!r} twice.')
-    return Table(path, names, best, head[0][0], text_column, skip_blanks)
-  counts = collections.Counter(_num_cells(text, best, skip_blanks) for text in lines)
-  known = [num for num, _ in counts.most_common() if num in headerless]
-  if not known:
-    wanted = [f'a header with {", ".join(columns)}'] if columns else []
-    wanted += [f'{num} columns ({", ".join(each)})' for num, each in headerless.items()]
-    raise ValueError(f'{path}: wanted {" or ".join(wanted)}; got {_shown(lines[0])}.')
-  return Table(path, tuple(headerless[known[0]]), best, num_comments, text_column, skip_blanks)
+  return _open_text(path, columns, headerless, delimiter, text_column, comment, skip_blanks)
 
 
 def text_rows(path: str | os.PathLike) -> Iterator[Row | items.Problem]:
@@ -243,6 +216,54 @@ def is_error_value(text: str) -> bool:
 def spreadsheet_fault(text: str) -> str:
   """Returns what a spreadsheet or an editor made of an id, such as 'a date'; '' if nothing is known."""
   return next((fault for pattern, fault in _SPREADSHEET if pattern.fullmatch(text)), '')
+
+
+def _head(
+  path: pathlib.Path, columns: Collection[str], comment: str | None
+) -> tuple[list[tuple[int, str]], int]:
+  """Returns the first lines that are not blank, with their numbers, and the number of comments above them."""
+  head = list(itertools.islice(enumerate(_lines(path), 1), _HEAD_LINES))
+  num_comments = 0
+  if comment:
+    num_comments = sum(1 for _ in itertools.takewhile(lambda item: item[1].startswith(comment), head))
+    # The last comment may be the header.
+    if num_comments and _names(head[num_comments - 1][1].lstrip('# '), ',', True, columns):
+      num_comments -= 1
+      head[num_comments] = (head[num_comments][0], head[num_comments][1].lstrip('# '))
+  head = [(line, text) for line, text in head[num_comments:] if text.strip(' \t\r\n,;')]
+  if not head:
+    raise ValueError(f'{path}: has no rows.')
+  return head, num_comments
+
+
+def _open_text(
+  path: pathlib.Path,
+  columns: Collection[str],
+  headerless: Mapping[int, Sequence[str]],
+  delimiter: str | None,
+  text_column: str | None,
+  comment: str | None,
+  skip_blanks: bool,
+) -> Table:
+  """Returns a table of cells with delimiters; see `open_table`."""
+  head, num_comments = _head(path, columns, comment)
+  default = '\t' if path.suffix.lower() == '.tsv' else ','
+  candidates = [delimiter] if delimiter else [default, *(each for each in _DELIMITERS if each != default)]
+  lines = [text for _, text in head]
+  best = max(candidates, key=lambda each: _score(lines, each, skip_blanks, columns, headerless))
+  names = _names(lines[0], best, skip_blanks, columns)
+  if names:
+    repeated = [name for name, num in collections.Counter(names).items() if num > 1 and name]
+    if repeated:
+      raise ValueError(f'{path}: its header has the column {repeated[0]!r} twice.')
+    return Table(path, names, best, head[0][0], text_column, skip_blanks)
+  counts = collections.Counter(_num_cells(text, best, skip_blanks) for text in lines)
+  known = [num for num, _ in counts.most_common() if num in headerless]
+  if not known:
+    wanted = [f'a header with {", ".join(columns)}'] if columns else []
+    wanted += [f'{num} columns ({", ".join(each)})' for num, each in headerless.items()]
+    raise ValueError(f'{path}: wanted {" or ".join(wanted)}; got {_shown(lines[0])}.')
+  return Table(path, tuple(headerless[known[0]]), best, num_comments, text_column, skip_blanks)
 
 
 def _parquet(path: pathlib.Path) -> Any:

@@ -56,6 +56,16 @@ def test_a_malformed_line_is_a_problem_of_its_clip(folder, line, reason):
   assert reason in problem.reason
 
 
+def test_folders_above_are_no_speakers(tmp_path):
+  root = tmp_path / 's3' / 'grid'
+  root.mkdir(parents=True)
+  (root / 'swwp2s.mpg').touch()
+  (item,) = grid.Grid(root)
+  assert (item.id, item.group) == ('swwp2s', 'swwp2s')
+  (tmp_path / 's3' / 'x.mpg').touch()
+  assert [item.id for item in grid.Grid(tmp_path / 's3')] == ['s3/swwp2s', 's3/x']
+
+
 def test_other_folders_are_refused(tmp_path):
   with pytest.raises(ValueError, match='has no media of GRID'):
     list(grid.Grid(tmp_path))

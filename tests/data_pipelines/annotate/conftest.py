@@ -7,6 +7,7 @@ from email import message_from_bytes
 import http.server
 import json
 import socket
+import tempfile
 import threading
 import time
 
@@ -45,6 +46,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
   """Answers by the next reply of the server's script, or by its default."""
 
   protocol_version = 'HTTP/1.1'
+  is_running = False
 
   def setup(self):
     super().setup()
@@ -68,13 +70,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
       reply = server.script.pop(0) if server.script else server.default
       server.num_running += 1
       server.max_running = max(server.max_running, server.num_running)
+      self.is_running = True
     try:
       reply(self)
     except (BrokenPipeError, ConnectionResetError):
       pass
     finally:
-      with server.lock:
-        server.num_running -= 1
+      self.leave()
+
+  def leave(self):
+    """Counts the request as done, before its last byte: the client may send the next one at once."""
+    with self.server.owner.lock:
+      self.server.owner.num_running -= self.is_running
+      self.is_running = False
 
   def parse(self, content: bytes) -> dict:
     kind = self.headers['Content-Type']
@@ -89,6 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
   def reply_json(self, value, status: int = 200, headers: dict | None = None, cut: int = 0):
     body = json.dumps(value).encode()
+    self.leave()
     self.send_response(status)
     for name, text in {'Content-Type': 'application/json', **(headers or {})}.items():
       self.send_header(name, text)
@@ -170,7 +179,9 @@ class Server:
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(monkeypatch, tmp_path):
+  # Limits of earlier servers on the same port do not hold for this one.
+  monkeypatch.setattr(tempfile, 'tempdir', str(tmp_path))
   monkeypatch.setenv('OPENAI_API_KEY', KEY)
   monkeypatch.setenv('NO_PROXY', '*')
   found = Server()

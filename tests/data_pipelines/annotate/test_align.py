@@ -75,6 +75,15 @@ def test_another_text_gets_no_times(aligner):
 
 
 @no_sphinx
+def test_a_search_that_ends_before_the_last_word_is_no_alignment(monkeypatch):
+  # As of quiet water noise: one word over all of the sound.
+  reached = [sphinx.Word('set', 0.72, 3.16, 1.0, -0.24)]
+  monkeypatch.setattr(sphinx, '_decode', lambda decoder, wave_N: reached)
+  assert sphinx.Decoders().align(np.zeros(48000), ['set', 'blue', 'now']) is None
+  assert sphinx.Decoders().align(np.zeros(48000), ['set']) == reached
+
+
+@no_sphinx
 def test_the_confidence_gates_the_times(aligner):
   clip, _ = spoken_clip(TEXT)
   strict = dataclasses.replace(aligner, min_confidence=0.99)

@@ -7,6 +7,7 @@ import io
 import json
 import pickle
 import re
+import threading
 import time
 
 import numpy as np
@@ -20,6 +21,7 @@ from data_pipelines.annotate import cache
 from data_pipelines.annotate import captioner
 from data_pipelines.annotate import endpoint
 from data_pipelines.annotate import media_parts
+from data_pipelines.annotate import rate_limit
 from data_pipelines.annotate import usage
 from data_pipelines.sources import items
 
@@ -167,7 +169,7 @@ def faults(server) -> dict:
     'no json': server.raw(b'{"choices": [{"mess'),
     'text': server.raw(b'<html>proxy</html>', 'text/html'),
     'empty': server.json({}),
-    'slow': server.answer(json.dumps(valid()), delay_s=0.6),
+    'slow': server.answer(json.dumps(valid()), delay_s=4.0),
   }
 
 
@@ -177,7 +179,7 @@ FAULTS = ('429', '500', '503', 'half', 'no json', 'text', 'empty', 'slow')
 @pytest.mark.parametrize('name', FAULTS)
 def test_a_passing_fault_is_overcome(server, clip, name):
   server.script = [faults(server)[name]] * 2
-  each = make(server.url, {'timeout_s': 0.3})
+  each = make(server.url, {'timeout_s': 1.0 if name == 'slow' else 30.0})
   assert each.annotate(clip, HUMAN).captions[0].text == 'dog barking'
   found = each.endpoint.usage
   assert (
@@ -194,12 +196,12 @@ def test_a_passing_fault_is_overcome(server, clip, name):
     ('half', r'connection lost \(\w+: .*\); gave up'),
     ('no json', r'answer is not of the protocol'),
     ('text', r"answer is not of the protocol \(wanted a chat completion; got '<html>proxy</html>'\)"),
-    ('slow', r'no answer within 0.3 s; gave up'),
+    ('slow', r'no answer within 1 s; gave up'),
   ],
 )
 def test_a_lasting_fault_rejects_the_clip_but_not_the_build(server, clip, name, reason):
   server.script = [faults(server)[name]] * 3
-  each = make(server.url, {'timeout_s': 0.3})
+  each = make(server.url, {'timeout_s': 1.0 if name == 'slow' else 30.0})
   other = dataclasses.replace(clip, id='other', start_s=1.0)
   first, second = apply.annotate_all([(clip, HUMAN), (other, HUMAN)], [each])
   (failure,) = first.failures
@@ -218,15 +220,20 @@ def test_an_error_of_the_request_is_not_repeated(server, clip):
   ('make_value', 'seconds'),
   [
     (lambda: '0.5', 0.5),
-    (lambda: email.utils.formatdate(time.time() + 4, usegmt=True), 1.0),
+    (lambda: email.utils.formatdate(time.time() + 2, usegmt=True), 1.0),
     (lambda: 'soon', 0.0),
   ],
 )
 def test_retry_after_is_honoured(server, clip, make_value, seconds):
-  server.script = [server.error(429, Retry_After=make_value())]
+  server.script = [lambda handler: server.error(429, Retry_After=make_value())(handler)]
   make(server.url).annotate(clip, HUMAN)
   first, second = server.requests
-  assert seconds <= second.time_s - first.time_s < seconds + 3.5
+  assert seconds <= second.time_s - first.time_s < seconds + 30.0
+
+
+def is_postponed(each: captioner.Captioner) -> bool:
+  with each.endpoint._limit._state() as file:
+    return rate_limit._read(file)[1] > time.time()
 
 
 def test_retry_after_holds_for_every_process(server, clip):
@@ -236,36 +243,39 @@ def test_retry_after_holds_for_every_process(server, clip):
   server.script = [server.error(429, Retry_After='1.5')]
   with apply.futures.ThreadPoolExecutor() as pool:
     refused = pool.submit(first.annotate, clip, HUMAN)
-    while len(server.requests) < 3:
+    deadline_s = time.monotonic() + 5.0
+    while not is_postponed(first) and time.monotonic() < deadline_s:
       time.sleep(0.01)
-    time.sleep(0.2)
     second.annotate(clip, HUMAN)
     refused.result()
   times_s = [request.time_s for request in server.requests[2:]]
   assert len(times_s) == 3 and min(times_s[1:]) - times_s[0] >= 1.4
 
 
-@pytest.mark.parametrize(
-  ('settings', 'first', 'longest'), [({'first_backoff_s': 0.1, 'max_backoff_s': 0.2}, 0.1, 0.2)]
-)
-def test_backoff_grows_to_its_limit(server, clip, settings, first, longest):
+def test_backoff_grows_to_its_limit_with_jitter(server, clip):
+  settings = {'first_backoff_s': 0.1, 'max_backoff_s': 0.3, 'max_attempts': 5}
   server.script = [server.error(500)] * 4
-  make(server.url, {**settings, 'max_attempts': 5}).annotate(clip, HUMAN)
-  steps_s = np.diff([request.time_s for request in server.requests])
-  assert 0.5 * first <= steps_s[0] <= first + 0.1
-  assert all(0.5 * longest <= step_s <= longest + 0.2 for step_s in steps_s[1:])
   each = make(server.url, settings)
-  delays_s = {each.endpoint._delay_s(ValueError(), 5) for _ in range(20)}
-  assert len(delays_s) == 20 and all(0.5 * longest <= delay_s <= longest for delay_s in delays_s)
+  each.annotate(clip, HUMAN)
+  steps_s = np.diff([request.time_s for request in server.requests])
+  for attempt, longest_s in enumerate([0.1, 0.2, 0.3, 0.3], 1):
+    assert steps_s[attempt - 1] >= 0.5 * longest_s
+    delays_s = [each.endpoint._delay_s(ValueError(), attempt) for _ in range(200)]
+    assert 0.5 * longest_s <= min(delays_s) < 0.6 * longest_s
+    assert 0.9 * longest_s < max(delays_s) <= longest_s
 
 
 def test_requests_per_minute_hold_over_processes(server, clip):
   pair = [make(server.url, {'requests_per_minute': 300.0}) for _ in range(2)]
   pair[1] = pickle.loads(pickle.dumps(pair[1]))
+  for each in pair:
+    each.annotate(clip, HUMAN)  # makes its client, which takes time
+  start_s = time.monotonic()
   with apply.futures.ThreadPoolExecutor(6) as pool:
     list(pool.map(lambda index: pair[index % 2].annotate(clip, HUMAN), range(6)))
-  steps_s = np.diff(sorted(request.time_s for request in server.requests))
-  assert sum(steps_s) >= 5 * 0.2 - 0.1 and min(steps_s) > 0.1
+  times_s = sorted(request.time_s for request in server.requests[2:])
+  # Turn k is not before k intervals; a busy machine may delay what follows.
+  assert all(time_s - start_s >= 0.2 * k - 0.01 for k, time_s in enumerate(times_s))
 
 
 def test_concurrency_holds_over_processes(server, clip):
@@ -277,10 +287,16 @@ def test_concurrency_holds_over_processes(server, clip):
 
 
 def test_several_clips_are_sent_at_once(server, clip):
-  server.default = server.answer(json.dumps(valid()), delay_s=0.3)
+  barrier, answer = threading.Barrier(4, timeout=20.0), server.default
+
+  def reply(handler):
+    barrier.wait()  # raises unless four requests wait
+    answer(handler)
+
+  server.default = reply
   clips = [(dataclasses.replace(clip, start_s=float(index)), HUMAN) for index in range(4)]
-  list(apply.annotate_all(clips, [make(server.url)], None, num_threads=4))
-  assert server.max_running >= 3
+  results = apply.annotate_all(clips, [make(server.url, {'max_attempts': 1})], None, num_threads=4)
+  assert not any(each.failures for each in results)
 
 
 @pytest.mark.parametrize(

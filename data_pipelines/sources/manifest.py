@@ -64,7 +64,7 @@ class Manifest:
     yield from entries.checked(entries.of_rows(table, lambda row, where: self._entry(row, where, media)))
 
   def _entry(self, row: tables.Row, where: str, media: '_Media') -> entries.Entry:
-    values = {name: value for name, value in row.values.items() if value not in (None, '', [])}
+    values = {name: value for name, value in row.values.items() if not _is_empty(value)}
     name = str(values.get('id', ''))
     try:
       _check_columns(tuple(row.values))
@@ -157,6 +157,11 @@ def _check_columns(names: tuple[str, ...], path: pathlib.Path | None = None) -> 
       raise ValueError(f'{prefix}unknown column {name!r}; {hint}')
   if 'path' not in names and 'id' not in names:
     raise ValueError(f'{prefix}wanted a column path or id; got {", ".join(names)}.')
+
+
+def _is_empty(value: Any) -> bool:
+  """Whether a cell holds nothing: JSON and Parquet have null, and NaN where pandas wrote them."""
+  return value in (None, '', []) or (isinstance(value, float) and math.isnan(value))
 
 
 def _text(values: dict[str, Any], name: str) -> str:

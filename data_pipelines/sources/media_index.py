@@ -12,6 +12,7 @@ The first that fits is used: the cut that begins where the segment does (within 
 contains the segment, the whole video. In the latter two the times of the segment apply.
 """
 
+import bisect
 from collections.abc import Iterator
 import os
 import pathlib
@@ -51,16 +52,8 @@ class Found(NamedTuple):
   is_segment: bool
 
 
-class _Cut(NamedTuple):
-  """A file that was cut from a video; end_s is None if it is not known."""
-
-  path: str
-  start_s: float
-  end_s: float | None
-
-
 class MediaIndex:
-  """The media below a folder."""
+  """The media below a folder, in about 250 bytes a file."""
 
   def __init__(self, folder: str | os.PathLike, suffixes: tuple[str, ...] = SUFFIXES):
     """Lists the folder.
@@ -74,24 +67,14 @@ class MediaIndex:
     """
     self.folder = pathlib.Path(folder)
     order = {suffix: index for index, suffix in enumerate(suffixes)}
-    listed = []
+    # (id of the video or else the name, order of the suffix, folder, name of the file)
+    self._files: list[tuple[str, int, str, str]] = []
     for parent, name in walk(self.folder):
       stem, suffix = os.path.splitext(name)
       if suffix.lower() in order:
-        listed.append((order[suffix.lower()], parent, stem, name))
-    listed.sort()
-    self._by_stem: dict[str, list[str]] = {}
-    self._cuts: dict[str, list[_Cut]] = {}
-    self._whole: dict[str, str] = {}
-    for _, parent, stem, name in listed:
-      path = os.path.join(parent, name)
-      self._by_stem.setdefault(stem, []).append(path)
-      if parsed := parse(stem):
-        video, start_s, end_s = parsed
-        if start_s is None:
-          self._whole.setdefault(video, path)
-        else:
-          self._cuts.setdefault(video, []).append(_Cut(path, start_s, end_s))
+        parsed = parse(stem)
+        self._files.append((parsed[0] if parsed else stem, order[suffix.lower()], parent, name))
+    self._files.sort()
 
   def named(self, stem: str, folder: str | None = None) -> pathlib.Path | None:
     """Returns the file with a name (without suffix), or None.
@@ -100,9 +83,11 @@ class MediaIndex:
       stem: the name.
       folder: name of one of the folders in which the file is; None for any.
     """
-    for path in self._by_stem.get(stem, ()):
-      if folder is None or folder in pathlib.Path(path).relative_to(self.folder).parts[:-1]:
-        return pathlib.Path(path)
+    parsed = parse(stem)
+    for parent, name in self._of_video(parsed[0] if parsed else stem):
+      path = pathlib.Path(parent, name)
+      if path.stem == stem and (folder is None or folder in path.relative_to(self.folder).parts[:-1]):
+        return path
     return None
 
   def find(self, video: str, start_s: float = 0.0, end_s: float | None = None) -> Found | None:
@@ -115,16 +100,27 @@ class MediaIndex:
     Returns:
       The file and the segment in it; None if there is none.
     """
-    cuts = self._cuts.get(video, ())
-    exact = [cut for cut in cuts if _is_segment(cut, start_s, end_s)]
-    if exact:
-      nearest = min(exact, key=lambda cut: abs(cut.start_s - start_s))
-      return Found(pathlib.Path(nearest.path), 0.0, None, True)
-    for cut in cuts:
-      if end_s is not None and cut.end_s is not None and cut.start_s <= start_s and end_s <= cut.end_s:
-        return Found(pathlib.Path(cut.path), start_s - cut.start_s, end_s - cut.start_s, False)
-    whole = self._whole.get(video) or next(iter(self._by_stem.get(video, ())), None)
-    return Found(pathlib.Path(whole), start_s, end_s, False) if whole else None
+    nearest, longer, whole, nearest_s = None, None, None, _TOLERANCE_S
+    for parent, name in self._of_video(video):
+      _, cut_start_s, cut_end_s = parse(os.path.splitext(name)[0]) or (name, None, None)
+      if cut_start_s is None:
+        whole = whole or Found(pathlib.Path(parent, name), start_s, end_s, False)
+        continue
+      distance_s = abs(cut_start_s - start_s)
+      if distance_s < nearest_s and _is_end(cut_end_s, end_s):
+        nearest, nearest_s = Found(pathlib.Path(parent, name), 0.0, None, True), distance_s
+      elif end_s is not None and cut_end_s is not None and cut_start_s <= start_s and end_s <= cut_end_s:
+        path = pathlib.Path(parent, name)
+        longer = longer or Found(path, start_s - cut_start_s, end_s - cut_start_s, False)
+    return nearest or longer or whole
+
+  def _of_video(self, key: str) -> Iterator[tuple[str, str]]:
+    """Yields (folder, name) of the files of a video, or with a name."""
+    for at in range(bisect.bisect_left(self._files, (key,)), len(self._files)):
+      found, _, parent, name = self._files[at]
+      if found != key:
+        return
+      yield parent, name
 
 
 class Listings:
@@ -176,8 +172,6 @@ def parse(stem: str) -> tuple[str, float | None, float | None] | None:
   return None
 
 
-def _is_segment(cut: _Cut, start_s: float, end_s: float | None) -> bool:
-  """Whether a file holds a segment and nothing else."""
-  if abs(cut.start_s - start_s) >= _TOLERANCE_S:
-    return False
-  return end_s is None or cut.end_s is None or abs(cut.end_s - end_s) < _TOLERANCE_S
+def _is_end(cut_end_s: float | None, end_s: float | None) -> bool:
+  """Whether a cut may end where a segment does."""
+  return end_s is None or cut_end_s is None or abs(cut_end_s - end_s) < _TOLERANCE_S

@@ -94,7 +94,7 @@ class VggSound:
       start_s = entries.number(cells.pop(column), column)
     of_row = next((cells.pop(name) for name in ('split', 'set') if name in cells), '')
     labels = [cells.pop(name) for name in _CAPTIONS if name in cells]
-    clip_id = f'{video}_{start_s:06.0f}'
+    clip_id = youtube.clip_name(video, start_s)
     return youtube.entry(
       index,
       where,

@@ -53,6 +53,11 @@ def clip(text: object) -> tuple[str, float | None, float | None]:
   return video_id(stem), None, None
 
 
+def clip_name(video: str, start_s: float) -> str:
+  """Returns the id of a clip as in VGGSound, such as 'ID_000030'; 'ID_30.5' for parts of a second."""
+  return f'{video}_{start_s:06.0f}' if start_s == round(start_s) else f'{video}_{start_s:g}'
+
+
 def entry(
   index: media_index.MediaIndex,
   where: str,
@@ -81,7 +86,7 @@ def entry(
   Raises:
     UnusableError: the segment is empty or begins before 0, or there is no media.
   """
-  clip_id = clip_id or f'{video}_{start_s:06.0f}'
+  clip_id = clip_id or clip_name(video, start_s)
   try:
     entries.check_segment(start_s, end_s)
     entries.check_segment(offset_s, end_s - start_s)
@@ -91,7 +96,7 @@ def entry(
   if found is None:
     raise entries.UnusableError(
       'missing',
-      f'{index.folder} has no media of it; wanted {video}.mp4, {video}_{start_s:06.0f}.mp4 or '
+      f'{index.folder} has no media of it; wanted {video}.mp4, {clip_name(video, start_s)}.mp4 or '
       f'{video}_{1000 * start_s:.0f}_{1000 * end_s:.0f}.mp4, or with another suffix',
       clip_id,
     )

@@ -71,7 +71,7 @@ def test_parquet(media):
   pyarrow = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
   from pyarrow import parquet
 
-  columns = {'path': ['a.mp4', 'no.mp4'], 'start_s': [2.0, None], 'caption': [['one', 'two'], None]}
+  columns = {'path': ['a.mp4', 'no.mp4'], 'start_s': [2.0, float('nan')], 'caption': [['one', 'two'], None]}
   parquet.write_table(pyarrow.table(columns), media / 'clips.parquet')
   item, missing = manifest.Manifest(media / 'clips.parquet')
   assert (item.id, item.start_s, len(item.annotations.captions)) == ('a.mp4@2', 2.0, 2)

@@ -57,6 +57,24 @@ def test_the_cut_is_preferred_to_the_whole_video_and_video_to_sound(tmp_path):
   assert index.find(VIDEO, 50.0, 60.0).path.name == f'{VIDEO}.mp4'
 
 
+def test_files_of_other_videos_and_cuts_with_another_end_are_not_the_segment(tmp_path):
+  index = index_of(tmp_path, f'{VIDEO}_30_35.mp4', 'zzzzzzzzzzz_000030.mp4', '-----------_000030.mp4')
+  assert index.find(VIDEO, 30.0, 40.0) is None
+  index = index_of(tmp_path, f'{VIDEO}_30_60.mp4')
+  assert index.find(VIDEO, 30.0, 40.0) == (tmp_path / f'{VIDEO}_30_60.mp4', 0.0, 10.0, False)
+
+
+def test_a_name_is_that_of_the_whole_file(tmp_path):
+  index = index_of(tmp_path, f'{VIDEO}.mp4', f'{VIDEO}_000030.mp4')
+  assert index.named(f'{VIDEO}_000030') == tmp_path / f'{VIDEO}_000030.mp4'
+  assert index.named(VIDEO) == tmp_path / f'{VIDEO}.mp4' and index.named(f'{VIDEO}_000031') is None
+
+
+def test_of_several_cuts_the_nearest_is_used(tmp_path):
+  index = index_of(tmp_path, f'{VIDEO}_30.4.mp4', f'{VIDEO}_30.1.mp4', f'{VIDEO}_29.7.mp4')
+  assert index.find(VIDEO, 30.0, 40.0).path.name == f'{VIDEO}_30.1.mp4'
+
+
 def test_other_cuts_and_other_files_are_not_the_segment(tmp_path):
   index = index_of(tmp_path, f'{VIDEO}_000090.mp4', f'{VIDEO}_35_45.mp4', f'{VIDEO}.txt', f'.{VIDEO}.mp4')
   assert index.find(VIDEO, 30.0, 40.0) is None

@@ -118,3 +118,15 @@ def test_events_of_ave_belong_to_one_item(header, folder):
   ]
   lines = [int(each.where.rpartition(':')[2]) - first_line for each in (empty, short, repeated, missing)]
   assert lines == [2, 4, 5, 3]
+
+
+def test_segments_within_a_second_have_ids_of_their_own(folder):
+  write(folder / 'class_labels_indices.csv', INDICES)
+  path = write(
+    folder / 'train.csv', f'{FIRST},30.25,40.25,"/m/3"\n{FIRST},30.5,40.5,"/m/3"\n{FIRST},30,40,"/m/3"\n'
+  )
+  assert [item.id for item in audioset.AudioSet(path)] == [
+    f'{FIRST}_30.25',
+    f'{FIRST}_30.5',
+    f'{FIRST}_000030',
+  ]

@@ -12,6 +12,7 @@ import pathlib
 
 from data_pipelines import decoded
 from data_pipelines.filters import filter as filter_lib
+from v2a.media import motion
 from v2a.metrics import signal
 from v2a.models.published import checkpoints
 
@@ -77,7 +78,8 @@ def motion_onset_iou(clip: decoded.DecodedClip) -> float | str:
   """Returns the intersection over union of audio onsets and motion peaks."""
   if len(clip.frame_MYX3) < 3:
     return 'the video has fewer than three frames at 8 Hz'
-  found = signal.motion_onset_iou(clip.wave_NA, clip.sample_rate_hz, clip.frame_MYX3, decoded.FRAMES_PER_S)
+  peak_s = signal.motion_peaks(motion.curve(clip.frame_MYX3), decoded.FRAMES_PER_S)
+  found = signal.motion_onset_iou(clip.wave_NA, clip.sample_rate_hz, peak_s, decoded.FRAMES_PER_S)
   return 'no onset and no motion peak' if found is None else found
 
 

@@ -24,6 +24,7 @@ from data_pipelines import decode
 from data_pipelines import plan
 from data_pipelines.annotate import cache
 from data_pipelines.filters import filter as filter_lib
+from data_pipelines.filters import fingerprints
 from data_pipelines.filters import registry
 from data_pipelines.sources import items
 from v2a import files
@@ -62,6 +63,7 @@ class Entry:
     has_video, has_audio: of the clip.
     sample_rate_hz: of its sound.
     measured: by name of the filter.
+    fingerprint: of the clip, by which duplicates are found; None without a clip.
   """
 
   item: str
@@ -75,17 +77,21 @@ class Entry:
   has_audio: bool = False
   sample_rate_hz: int = 0
   measured: Mapping[str, filter_lib.Measurement] = dataclasses.field(default_factory=dict)
+  fingerprint: fingerprints.Fingerprint | None = None
 
   def to_json(self) -> dict[str, Any]:
     """Returns the entry as values of JSON."""
     measured = {name: each.to_json() for name, each in self.measured.items()}
-    return {**vars(self), 'measured': measured}
+    fingerprint = self.fingerprint and self.fingerprint.to_json()
+    return {**vars(self), 'measured': measured, 'fingerprint': fingerprint}
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> 'Entry':
     """Returns the entry of `to_json`."""
     measured = {name: filter_lib.Measurement.from_json(each) for name, each in values['measured'].items()}
-    fields: dict[str, Any] = dict(values, measured=measured)
+    found = values['fingerprint']
+    fingerprint = None if found is None else fingerprints.Fingerprint.from_json(found)
+    fields: dict[str, Any] = dict(values, measured=measured, fingerprint=fingerprint)
     return cls(**fields)
 
 
@@ -126,6 +132,7 @@ def analyse_item(
         has_audio=clip.has_audio,
         sample_rate_hz=clip.sample_rate_hz,
         measured=filter_lib.measure_all(clip, filters),
+        fingerprint=fingerprints.make(clip),
       )
 
 

@@ -70,13 +70,13 @@ def test_window_times_of_frames_and_audio_agree(spec):
 def test_a_long_clip_is_decoded_to_its_samples(spec):
   hop, num_samples = spec.latent_hop_samples, LONG_S * spec.sample_rate_hz
 
-  def decode(encoded_BTC, prefix_BNA=None):
-    position_N = np.add.outer(encoded_BTC[0, :, 0] * hop, np.arange(hop)).ravel() / num_samples
+  def decode(encoded_BTF, prefix_BNA=None):
+    position_N = np.add.outer(encoded_BTF[0, :, 0] * hop, np.arange(hop)).ravel() / num_samples
     return np.repeat(position_N[None, :, None], spec.num_channels, axis=2).astype(np.float32)
 
   model = types.SimpleNamespace(clip_spec=spec, decode=decode)
-  position_TC = np.arange(-(-num_samples // hop), dtype=np.float64)[:, None]
-  wave_NA = windows.decode(model, position_TC, num_samples)
+  position_TF = np.arange(-(-num_samples // hop), dtype=np.float64)[:, None]
+  wave_NA = windows.decode(model, position_TF, num_samples)
   wanted_N = np.arange(num_samples) / num_samples
   # One sample in 300 s is 7e-8 of the clip, the step of float32 about as much.
   assert len(wave_NA) == num_samples and np.abs(wave_NA[:, 0] - wanted_N).max() < 1.5e-7

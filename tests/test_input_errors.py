@@ -28,7 +28,7 @@ LINES = [
 
 
 @pytest.mark.parametrize(('error', 'line'), LINES, ids=lambda value: type(value).__name__)
-def test_lines(error, line, capsys):
+def test_an_error_becomes_one_line_that_names_the_input(error, line, capsys):
   assert input_errors.format_error(error, 'a.ts') == line
   assert capsys.readouterr().err == ''
 

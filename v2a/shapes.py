@@ -14,7 +14,7 @@ LEGEND = {
   'C': 'latent channels',
   'D': 'model width',
   'E': 'size of one attention head',
-  'F': 'features, or frequency bins of a spectrum',
+  'F': 'features, frequency bins of a spectrum, or encoded audio of either kind (C or K)',
   'G': 'guidance branches, or grouped items',
   'H': 'attention heads',
   'I': 'input features of a linear map',

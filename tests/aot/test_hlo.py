@@ -90,7 +90,7 @@ def test_a_collective_overlapped_with_several_matmuls_counts_once():
     ('%a = f32[8]{0} collective-permute(%p), source_target_pairs={{0,1},{1,0}}', ('tensor',), 32.0),
   ],
 )
-def test_lines(line, axes, num_bytes):
+def test_collectives_have_axes_and_bytes(line, axes, num_bytes):
   mesh = mesh_lib.make({'data': 2, 'fsdp': 2, 'tensor': 2})
   found = hlo.collectives(f'ENTRY %main (p: f32[8]) -> f32[8] {{\n  {line}\n}}\n', mesh)
   assert [(each.axes, each.num_bytes, each.num_executions) for each in found] == [(axes, num_bytes, 1)]

@@ -96,7 +96,7 @@ def test_a_prompt_alone(run_generate, tmp_path):
   assert soundfile.info(tmp_path / 'out' / 'soundtrack.0.wav').frames == inputs.RATE_HZ // 2
 
 
-def test_a_still(run_generate, video, tmp_path):
+def test_a_still_image_with_a_duration_becomes_a_video_of_that_length(run_generate, video, tmp_path):
   code, out, err = run_generate(
     inputs.damaged('still.png', tmp_path, video), '--duration', '1', *inputs.QUICK
   )
@@ -106,7 +106,7 @@ def test_a_still(run_generate, video, tmp_path):
     assert container.duration / av.time_base == pytest.approx(1.0, abs=0.1)
 
 
-def test_all_bad(run_generate, video, tmp_path):
+def test_each_bad_video_has_one_line_and_the_exit_code_is_2(run_generate, video, tmp_path):
   names = ('text.mp4', 'empty.mp4')
   code, out, err = run_generate(*(inputs.damaged(name, tmp_path, video) for name in names))
   assert (code, out, len(err)) == (2, '', 2)
@@ -120,7 +120,7 @@ def test_all_bad(run_generate, video, tmp_path):
    r'a.mp4: out-of-distribution score 2.30 \(threshold 1.50\): expect lower quality on this video'),
   (None, [0.9, 0.0007, 0.0], r'a.mp4: nearly silent: sample 1 \(peak 0.0007\), 2 \(peak 0\)'),
 ])  # fmt: skip
-def test_what_may_disappoint_is_worth_one_line(found, peaks, words, capsys):
+def test_unfamiliar_video_or_silence_is_a_warning_of_one_line(found, peaks, words, capsys):
   samples = [{'index': index, 'peak': peak} for index, peak in enumerate(peaks)]
   manifest = {'ood': found, 'samples': samples, 'not_copied': [], 'word_times_s': None}
   generate._warn(request_lib.Input(pathlib.Path('a.mp4')), {**manifest, 'input': LENGTH})

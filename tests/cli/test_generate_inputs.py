@@ -26,7 +26,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(('name', 'words'), FILES.items(), ids=FILES)
-def test_bad_files(name, words, run_generate, video, tmp_path):
+def test_a_bad_file_is_one_line_with_its_name_and_no_output(name, words, run_generate, video, tmp_path):
   path = inputs.damaged(name, tmp_path, video)
   code, out, err = run_generate(path)
   assert (code, out, len(err)) == (2, '', 1)
@@ -168,7 +168,7 @@ def test_bad_models(fault, words, run_generate, bundle, video, tmp_path):
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='the superuser may read and write everything')
-def test_closed_doors(run_generate, video, tmp_path):
+def test_folders_without_permission_are_one_line(run_generate, video, tmp_path):
   for name in ('input', 'output'):
     (tmp_path / name).mkdir()
   (tmp_path / 'input').chmod(0)

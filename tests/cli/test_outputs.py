@@ -136,7 +136,7 @@ def test_the_same_request_may_run_again(run_generate, video, tmp_path):
   ],
   ids=lambda value: ' '.join(value) if isinstance(value, tuple) else None,
 )
-def test_another_request_needs_leave(
+def test_outputs_of_another_request_need_overwrite(
   change, words, run_generate, refused, video, tmp_path, bundle, monkeypatch
 ):
   path = tmp_path / 'film.mp4'
@@ -232,7 +232,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize(('name', 'stem', 'shown'), NAMES.values(), ids=NAMES)
-def test_any_name(name, stem, shown, run_generate, video, tmp_path):
+def test_outputs_of_unusual_file_names_have_valid_manifests(name, stem, shown, run_generate, video, tmp_path):
   path = pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b'/' + name))
   shutil.copy(video, path)
   code, out, err = run_generate(path, *QUICK)

@@ -37,7 +37,7 @@ def test_terminal_is_left_clean():
 
 
 @pytest.mark.parametrize(('stream', 'is_quiet'), [(io.StringIO(), False), (Terminal(), True)])
-def test_silent(stream, is_quiet):
+def test_no_progress_is_printed_without_a_terminal_or_when_quiet(stream, is_quiet):
   with progress.Progress('sampling', 'steps', is_quiet=is_quiet, stream=stream) as bar:
     bar.update(1, 2)
     bar.update(2, 2)

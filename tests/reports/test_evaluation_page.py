@@ -111,7 +111,7 @@ def test_every_clip_is_played_as_generated_and_as_recorded(path, examples):
   assert len(set(videos.values())) < [tag for tag, _ in reader.tags].count('video')
 
 
-def test_text_is_text(path):
+def test_markup_in_texts_is_escaped(path):
   reader = pages.read(path)
   assert not [tag for tag, _ in reader.tags if tag in ('script', 'b>')]
   assert ' '.join(NASTY.split()) in reader.text and 'truth <i>' in reader.text

@@ -66,7 +66,7 @@ def test_nothing_is_loaded_from_elsewhere(tmp_path):
   assert 'http' not in (tmp_path / 'index.html').read_text(encoding='utf-8')
 
 
-def test_text_is_text(tmp_path):
+def test_markup_in_texts_is_escaped(tmp_path):
   title = '</article><script>alert(1)</script> $lead'
   gallery_page.write(tmp_path / 'index.html', [entry(tmp_path, title)], 'Title', 'Lead')
   reader = pages.read(tmp_path / 'index.html')
@@ -125,17 +125,17 @@ def test_empty_is_refused(tmp_path):
     (300.0, [0, 60, 120, 180, 240, 300]),
   ],
 )
-def test_ticks(duration_s, wanted):
+def test_ticks_are_at_round_times(duration_s, wanted):
   assert gallery_entries.ticks(duration_s) == wanted
 
 
 @pytest.mark.parametrize(('time_s', 'words'), [(0.5, '0.5'), (2.0, '2'), (90, '1:30')])
-def test_label(time_s, words):
+def test_tick_labels_are_seconds_or_minutes(time_s, words):
   assert gallery_entries.tick_label(time_s) == words
 
 
 @pytest.mark.parametrize('aspect', [0.5, 1.0, 2.4, 3.8])
-def test_film_never_stretches(aspect):
+def test_a_film_strip_keeps_the_aspect_ratio(aspect):
   frame_YX3 = np.zeros((60, 60, 3), np.uint8)
   frame_YX3[20:40, 20:40] = 255
   strip_YX3 = filmstrip.strip(np.stack([frame_YX3] * 9), aspect, 60, 600)

@@ -48,9 +48,9 @@ SPLITS = {'data': 2, 'fsdp': 2, 'tensor': 2}, {'fsdp': 8}, {'context': 2, 'fsdp'
 def test_a_model_may_be_split_over_devices(folder, model, monkeypatch, generator, sizes):
   decode, decoded = windows.decode, []
 
-  def decode_recorded(model, encoded_TC, num_samples):
-    decoded.append(encoded_TC)
-    return decode(model, encoded_TC, num_samples)
+  def decode_recorded(model, encoded_TF, num_audio_samples):
+    decoded.append(encoded_TF)
+    return decode(model, encoded_TF, num_audio_samples)
 
   monkeypatch.setattr(windows, 'decode', decode_recorded)
   split = bundle.load(folder, jax.devices()[:8], mesh_sizes=sizes)
@@ -145,7 +145,7 @@ def test_codes_are_ranked_by_the_latents_of_their_sound(model, generator):
   job = runs.job(model, request_lib.Input(path, 0.0, 1.0), runs.request())
   codes_TK = np.arange(100).reshape(50, 2) % 16
   latent_BTC = model.encode(model.decode(codes_TK[None]))
-  of = lambda encoded_TC: pipeline.similarity(model, job.frames, job.starts, encoded_TC)
+  of = lambda encoded_TF: pipeline.similarity(model, job.frames, job.starts, encoded_TF)
   assert of(codes_TK) == of(latent_BTC[0])
 
 

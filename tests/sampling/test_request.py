@@ -41,8 +41,8 @@ def test_evaluation_samples_as_a_user_with_the_same_texts(model, monkeypatch, tm
   monkeypatch.setitem(
     model.__dict__,
     'decode',
-    lambda encoded_BTC, prefix_BNA=None: np.zeros(
-      (len(encoded_BTC), encoded_BTC.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
+    lambda encoded_BTF, prefix_BNA=None: np.zeros(
+      (len(encoded_BTF), encoded_BTF.shape[1] * spec.latent_hop_samples, spec.num_channels), np.float32
     ),
   )
   monkeypatch.setitem(model.__dict__, 'similarity', lambda *arrays: np.zeros(1))

@@ -38,7 +38,7 @@ def _inputs(generator, spec):
     'semantic_frame_BMYX3': frames(spec.num_semantic_frames),
     'sync_frame_BLYX3': frames(spec.num_sync_frames),
     'has_video_B': np.ones(2, bool),
-    'prefix_BTC': rng.integers(0, 16, (2, spec.num_latents, generator.config.codec.num_codebooks)),
+    'prefix_BTF': rng.integers(0, 16, (2, spec.num_latents, generator.config.codec.num_codebooks)),
     'prefix_mask_BT': np.tile(np.arange(spec.num_latents) < NUM_PREFIX, (2, 1)),
   }
   for name, length, text, num_bytes in (
@@ -76,7 +76,7 @@ def _check(is_causal, likeliest):
     return found_BTK, likeliest(network, found_BTK, inputs, logits)
 
   found_BTK, wanted_BTK = map(np.asarray, run(state, inputs))
-  np.testing.assert_array_equal(found_BTK[:, :NUM_PREFIX], inputs['prefix_BTC'][:, :NUM_PREFIX])
+  np.testing.assert_array_equal(found_BTK[:, :NUM_PREFIX], inputs['prefix_BTF'][:, :NUM_PREFIX])
   np.testing.assert_array_equal(found_BTK[:, NUM_PREFIX:], wanted_BTK[:, NUM_PREFIX:])
   assert len(np.unique(found_BTK[:, NUM_PREFIX:])) > 4
 
@@ -99,7 +99,7 @@ def test_masked_tokens_are_predicted_from_the_prefix():
 
   def likeliest(network, found_BTK, inputs, logits):
     prefix_mask_BT1 = inputs['prefix_mask_BT'][..., None]
-    code_BTK = jnp.where(prefix_mask_BT1, inputs['prefix_BTC'], network.decoder.mask_token)
+    code_BTK = jnp.where(prefix_mask_BT1, inputs['prefix_BTF'], network.decoder.mask_token)
     return jnp.argmax(logits(code_BTK), axis=-1)
 
   _check(False, likeliest)

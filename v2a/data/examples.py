@@ -29,7 +29,7 @@ class GenerationInputs:
     seed: of the initial noise.
     name: of the example, by which ready-made soundtracks are found.
     word_times_s: start of each word of the transcript; None spreads the words evenly.
-    num_samples: length of the soundtrack at the model's sample rate; None for the length of the frames.
+    num_audio_samples: length of the soundtrack at the model's sample rate; None for the length of the frames.
   """
 
   semantic_frame_MYX3: np.ndarray
@@ -40,7 +40,7 @@ class GenerationInputs:
   seed: int
   name: str = ''
   word_times_s: tuple[float, ...] | None = None
-  num_samples: int | None = None
+  num_audio_samples: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ def adapt(
 def inputs_hash(condition: examples_lib.GenerationInputs) -> str:
   """Returns the hash of the condition of one soundtrack."""
   texts = (condition.text, condition.negative_text, condition.transcript, condition.seed,
-           condition.word_times_s, condition.num_samples)  # fmt: skip
+           condition.word_times_s, condition.num_audio_samples)  # fmt: skip
   frames = weights.array_hash(condition.semantic_frame_MYX3, condition.sync_frame_LYX3)
   return hashlib.sha256(json.dumps([*texts, frames]).encode()).hexdigest()
 

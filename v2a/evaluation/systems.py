@@ -91,7 +91,7 @@ def adapt(model: bundle.Bundle, request: request_lib.Request) -> evaluator.Syste
   def generate(batch: Sequence[examples.GenerationInputs]) -> np.ndarray:
     jobs = [
       (
-        request_lib.FrameInput(each.semantic_frame_MYX3, each.sync_frame_LYX3, each.num_samples),
+        request_lib.FrameInput(each.semantic_frame_MYX3, each.sync_frame_LYX3, each.num_audio_samples),
         request_for_inputs(request, each),
       )
       for each in batch
@@ -134,16 +134,16 @@ def clip_spec(model: bundle.Bundle, seconds: float | None) -> clip_lib.ClipSpec:
   return found
 
 
-def num_windows(model: bundle.Bundle, request: request_lib.Request, num_samples: int) -> int:
-  """Returns the number of windows of a clip with a number of samples.
+def num_windows(model: bundle.Bundle, request: request_lib.Request, num_audio_samples: int) -> int:
+  """Returns the number of windows of a clip of some length.
 
   Args:
     model: see v2a.sampling.bundle.load.
     request: its generator determines the overlap of windows.
-    num_samples: audio samples of the clip, at the model's sample rate.
+    num_audio_samples: of the clip, at the model's sample rate.
   """
   overlap_s = model.generator(request.generator).config.generation.overlap_s
-  return len(windows.starts(model.clip_spec, num_samples, overlap_s))
+  return len(windows.starts(model.clip_spec, num_audio_samples, overlap_s))
 
 
 def batch_size(model: bundle.Bundle, min_size: int) -> int:

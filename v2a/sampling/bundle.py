@@ -181,9 +181,9 @@ class Bundle:
     of_latents = self._compiled('codec', lambda codec, *arrays: codec.decode(*arrays))
     of_codes = self._compiled('codec_rvq', lambda codec, *arrays: codec.decode_tokens(*arrays))
 
-    def run(encoded_BTC, prefix_BNA=None):
-      is_codes = np.issubdtype(encoded_BTC.dtype, np.integer)
-      return (of_codes if is_codes else of_latents)(encoded_BTC, prefix_BNA)
+    def run(encoded_BTF, prefix_BNA=None):
+      is_codes = np.issubdtype(encoded_BTF.dtype, np.integer)
+      return (of_codes if is_codes else of_latents)(encoded_BTF, prefix_BNA)
 
     return run
 
@@ -256,7 +256,7 @@ class Bundle:
 
   @functools.cached_property
   def sample(self) -> Callable:
-    """(inputs, weights_G, *, generator, branches, settings) -> encoded_BTC: one window in every batch slot.
+    """(inputs, weights_G, *, generator, branches, settings) -> encoded_BTF: one window in every batch slot.
 
     inputs: see samplers.conditions, and `sample` of the generator; weights_G, branches: of guidance;
     settings: of `sample`, in pairs. Compiled once for each set of generator, branches and settings.

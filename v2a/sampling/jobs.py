@@ -51,11 +51,11 @@ class Job:
     self.index, self.source, self.request, self.resolved = index, source, request, resolved
     self.batch_key = resolved.batch_key
     self.duration_s = _duration(source, spec)
-    self.num_samples = round(self.duration_s * spec.sample_rate_hz)
+    self.num_audio_samples = round(self.duration_s * spec.sample_rate_hz)
     path = source.path if isinstance(source, request_lib.Input) else None
     # Before the frames are read, so that a later change of the file is noticed.
     self.input_fingerprint = None if path is None else files.fingerprint(path)
-    self.starts = windows.starts(spec, self.num_samples, generator.config.generation.overlap_s)
+    self.starts = windows.starts(spec, self.num_audio_samples, generator.config.generation.overlap_s)
     self.transcripts = self._window_transcripts(spec)
     if not truncate_texts:
       self._check_transcripts(spec)
@@ -142,7 +142,7 @@ class Row:
     transcript: words of the window; what is longer than the model reads is cut.
     has_video: whether the frames are a condition.
     semantic_frame_MYX3, sync_frame_LYX3: frames of the window.
-    prefix_TC: the window as far as it is sampled.
+    prefix_TF: the window as far as it is sampled.
     num_prefix: steps of it that are.
   """
 
@@ -153,7 +153,7 @@ class Row:
   has_video: bool
   semantic_frame_MYX3: np.ndarray
   sync_frame_LYX3: np.ndarray
-  prefix_TC: np.ndarray
+  prefix_TF: np.ndarray
   num_prefix: int = 0
 
 
@@ -181,7 +181,7 @@ def stack(
     'semantic_frame_BMYX3': np.stack([row.semantic_frame_MYX3 for row in rows]),
     'sync_frame_BLYX3': np.stack([row.sync_frame_LYX3 for row in rows]),
     'has_video_B': np.array([row.has_video for row in rows]),
-    'prefix_BTC': np.stack([row.prefix_TC for row in rows]),
+    'prefix_BTF': np.stack([row.prefix_TF for row in rows]),
     'prefix_mask_BT': np.stack([np.arange(spec.num_latents) < row.num_prefix for row in rows]),
     **generator.initial_noise(
       [row.request.seed for row in rows], [row.sample for row in rows], [row.first for row in rows]
@@ -202,9 +202,9 @@ def _duration(source: request_lib.AnyInput, spec: clip.ClipSpec) -> float:
     ValueError: it is not defined, or not within flags.MIN_DURATION_S and MAX_DURATION_S.
   """
   if isinstance(source, request_lib.FrameInput):
-    if source.num_samples is None:
+    if source.num_audio_samples is None:
       return len(source.sync_frame_LYX3) / spec.sync_fps
-    return source.num_samples / spec.sample_rate_hz
+    return source.num_audio_samples / spec.sample_rate_hz
   duration_s = _duration_of_part(source)
   if not flags.MIN_DURATION_S <= duration_s + _CLOCK_ERROR_S or not duration_s <= flags.MAX_DURATION_S:
     name = '' if source.path is None else f'{source.path}: '

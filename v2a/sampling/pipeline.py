@@ -266,10 +266,10 @@ class Pipeline:
     rows = [slot.row(num_latents) for slot in slots]
     rows += rows[-1:] * (self.num_slots - len(rows))
     inputs = jobs_lib.stack(self.bundle, resolved, rows)
-    encoded_BTC = np.asarray(self.bundle.sample(inputs, resolved.weights_G, **resolved.static))
-    for slot, encoded_TC in zip(slots, encoded_BTC):
+    encoded_BTF = np.asarray(self.bundle.sample(inputs, resolved.weights_G, **resolved.static))
+    for slot, encoded_TF in zip(slots, encoded_BTF):
       first = slot.job.starts[slot.window]
-      slot.job.encoded[slot.sample][first : first + num_latents] = encoded_TC
+      slot.job.encoded[slot.sample][first : first + num_latents] = encoded_TF
       slot.window += 1
       slot.job.timings_s['sample'] += (time.perf_counter() - start) / len(slots)
 
@@ -297,7 +297,7 @@ class Pipeline:
   def _similarities(self, job: jobs_lib.Job) -> list[float | None]:
     if not {'sync', 'codec'} <= set(self.bundle.exports):
       return [None] * len(job.encoded)
-    return [similarity(self.bundle, job.frames, job.starts, encoded_TC) for encoded_TC in job.encoded]
+    return [similarity(self.bundle, job.frames, job.starts, encoded_TF) for encoded_TF in job.encoded]
 
   def _ood_score(self, job: jobs_lib.Job) -> tuple[float, float] | None:
     """Returns the out-of-distribution score of the most unusual window, and the threshold of a warning."""
@@ -318,7 +318,7 @@ class Pipeline:
     is_whole = isinstance(job.source, request_lib.Input) and job.source.duration_s is None
     soundtracks = [
       soundtrack_lib.Soundtrack(
-        _limited(windows.decode(self.bundle, encoded_TC, job.num_samples)),
+        _limited(windows.decode(self.bundle, encoded_TF, job.num_audio_samples)),
         self.sample_rate_hz,
         job.request.seed,
         index,
@@ -327,7 +327,7 @@ class Pipeline:
         start_s=job.start_s,
         is_whole=is_whole,
       )
-      for index, (encoded_TC, rank) in enumerate(zip(job.encoded, _ranks(scores), strict=True))
+      for index, (encoded_TF, rank) in enumerate(zip(job.encoded, _ranks(scores), strict=True))
     ]
     job.timings_s['decode'] = time.perf_counter() - start
     return soundtracks
@@ -355,7 +355,7 @@ def load(
 
 
 def similarity(
-  bundle: bundle_lib.Bundle, frames: frames_lib.Frames, starts: Sequence[int], encoded_TC: np.ndarray
+  bundle: bundle_lib.Bundle, frames: frames_lib.Frames, starts: Sequence[int], encoded_TF: np.ndarray
 ) -> float:
   """Returns the audio-video similarity of a clip in [-1, 1], the mean over its windows.
 
@@ -363,15 +363,15 @@ def similarity(
     bundle: a model with a sync model.
     frames: of the clip.
     starts: first latent steps of the windows.
-    encoded_TC: latents or codes of the clip.
+    encoded_TF: latents or codes of the clip.
   """
   spec, values = bundle.clip_spec, []
   for window, first in enumerate(starts):
-    window_BTC = encoded_TC[None, first : first + spec.num_latents]
-    if np.issubdtype(encoded_TC.dtype, np.integer):
-      # The sync model reads latents: those of the waveform that the codes decode to.
-      window_BTC = bundle.encode(bundle.decode(window_BTC))
-    values.append(float(bundle.similarity(frames.window(window)[1][None], window_BTC)[0]))
+    window_BTF = encoded_TF[None, first : first + spec.num_latents]
+    is_codes = np.issubdtype(encoded_TF.dtype, np.integer)
+    # The sync model reads latents; for codes, those of the waveform that they decode to.
+    latent_BTC = bundle.encode(bundle.decode(window_BTF)) if is_codes else window_BTF
+    values.append(float(bundle.similarity(frames.window(window)[1][None], latent_BTC)[0]))
   return float(np.mean(values))
 
 

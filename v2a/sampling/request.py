@@ -47,12 +47,12 @@ class FrameInput:
   Attributes:
     semantic_frame_MYX3, sync_frame_LYX3: uint8 at the model's rates and size. The last frame is repeated to
       the end of the last window.
-    num_samples: length of the clip in audio samples; None is the length of the sync frames.
+    num_audio_samples: length of the clip in audio samples; None is the length of the sync frames.
   """
 
   semantic_frame_MYX3: np.ndarray
   sync_frame_LYX3: np.ndarray
-  num_samples: int | None = None
+  num_audio_samples: int | None = None
 
 
 AnyInput = Input | FrameInput

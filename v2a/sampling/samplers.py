@@ -1,8 +1,9 @@
 """Samplers: one window of latents by a flow, of tokens autoregressively, or of tokens by masked decoding.
 
-The encoded sound is called encoded_BTC: latents (float) or codes (whole numbers), T steps of C each. Its
-first steps may be a prefix, the end of the window before: it stays as it is, and the new steps continue it
-(inpainting). Conditions come branch by branch of guidance (v2a.guidance eq. 1).
+Encoded audio is latents (latent_BTC, float) or codes (code_BTK, whole numbers); where it may be either, F
+stands for C or K (encoded_BTF, prefix_BTF). Its first steps may be a prefix, the end of the window before: it
+stays as it is, and the new steps continue it (inpainting). Conditions come branch by branch of guidance
+(v2a.guidance eq. 1).
 
 The noise of sample i depends on (seed, i) and the position in the clip alone, counted in blocks of about a
 second (clip.ClipSpec.latents_per_block): a flow's noise of each block comes from
@@ -47,7 +48,7 @@ class FlowSampler:
     self.config, self.spec = c, schema.clip_spec(c)
 
   def initial_canvas(self, num_steps: int) -> np.ndarray:
-    """Returns encoded_TC of a clip before its first window."""
+    """Returns latent_TC of a clip before its first window."""
     return np.zeros((num_steps, self.config.codec.num_latent_channels), np.float32)
 
   def initial_noise(
@@ -84,16 +85,16 @@ class FlowSampler:
     steps: int,
     timestep_shift: float,
   ) -> jax.Array:
-    """Returns encoded_BTC.
+    """Returns latent_BTC.
 
     Args:
       network: a builders.FlowModel.
       condition: of G * B rows.
-      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
+      inputs: `initial_noise`, prefix_BTF, and prefix_mask_BT: which of its steps are the prefix.
       weights_G: of the branches.
       solver, steps, timestep_shift: see diffusion.samplers.
     """
-    noise_BTC, prefix_BTC = inputs['noise_BTC'], inputs['prefix_BTC']
+    noise_BTC, prefix_BTC = inputs['noise_BTC'], inputs['prefix_BTF']
     guided = guidance.guided(lambda z_BTC, t_B: network.velocity(z_BTC, t_B, condition), weights_G)
 
     def predict(z_BTC, t_B):
@@ -116,7 +117,7 @@ class _CodeSampler:
     self.config, self.spec = c, schema.clip_spec(c)
 
   def initial_canvas(self, num_steps: int) -> np.ndarray:
-    """Returns encoded_TC of a clip before its first window."""
+    """Returns code_TK of a clip before its first window."""
     return np.zeros((num_steps, self.config.codec.num_codebooks), np.int32)
 
   def initial_noise(
@@ -154,17 +155,17 @@ class TokenSampler(_CodeSampler):
     top_k: int,
     top_p: float,
   ) -> jax.Array:
-    """Returns encoded_BTC.
+    """Returns code_BTK.
 
     Args:
       network: a builders.TokensModel.
       condition: of G * B rows.
-      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
+      inputs: `initial_noise`, prefix_BTF, and prefix_mask_BT: which of its steps are the prefix.
       weights_G: of the branches.
       temperature, top_k, top_p: see autoregressive.sampling.Settings.
     """
     decoder, delays = network.decoder, network.delays
-    prefix_BSK = patterns.build(inputs['prefix_BTC'], delays, decoder.padding_token)
+    prefix_BSK = patterns.build(inputs['prefix_BTF'], delays, decoder.padding_token)
     prefix_mask_BSK = patterns.build(_code_mask(inputs), delays, True)
     cache = decoder.prefill(condition, prefix_BSK.shape[1])
     code_BSK = sampling.sample(
@@ -203,23 +204,23 @@ class MaskedSampler(_CodeSampler):
     top_p: float,
     choice_temperature: float,
   ) -> jax.Array:
-    """Returns encoded_BTC.
+    """Returns code_BTK.
 
     Args:
       network: a builders.TokensModel.
       condition: of G * B rows.
-      inputs: `initial_noise`, prefix_BTC, and prefix_mask_BT: which of its steps are the prefix.
+      inputs: `initial_noise`, prefix_BTF, and prefix_mask_BT: which of its steps are the prefix.
       weights_G: of the branches.
       steps: iterations, each with one evaluation of the network per branch.
       temperature, top_k, top_p: see autoregressive.sampling.Settings.
       choice_temperature: see autoregressive.sampling.decode_masked.
     """
     decoder = network.decoder
-    cache = decoder.prefill(condition, inputs['prefix_BTC'].shape[1])
+    cache = decoder.prefill(condition, inputs['prefix_BTF'].shape[1])
     return sampling.decode_masked(
       functools.partial(decoder.predict_masked, cache=cache),
       _keys(inputs),
-      inputs['prefix_BTC'],
+      inputs['prefix_BTF'],
       _code_mask(inputs),
       mask_token=decoder.mask_token,
       num_iterations=steps,
@@ -276,4 +277,4 @@ def _keys(inputs: dict) -> jax.Array:
 
 def _code_mask(inputs: dict) -> jax.Array:
   """Returns which codes are the prefix: all codebooks of a step, or none."""
-  return jnp.broadcast_to(inputs['prefix_mask_BT'][..., None], inputs['prefix_BTC'].shape)
+  return jnp.broadcast_to(inputs['prefix_mask_BT'][..., None], inputs['prefix_BTF'].shape)

@@ -12,12 +12,12 @@ CONTEXT_S = 1
 FADE_S = 0.02
 
 
-def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]:
+def starts(spec: clip.ClipSpec, num_audio_samples: int, overlap_s: float) -> list[int]:
   """Returns the first latent step of each window, a multiple of a block; overlaps are overlap_s or more.
 
   Args:
     spec: of a window; see its latents_per_block.
-    num_samples: length of the clip, which the windows cover.
+    num_audio_samples: length of the clip, which the windows cover.
     overlap_s: seconds.
 
   Raises:
@@ -29,7 +29,7 @@ def starts(spec: clip.ClipSpec, num_samples: int, overlap_s: float) -> list[int]
     raise ValueError(
       f'generation.overlap_s={overlap_s} leaves no room in windows of {float(spec.duration_s):g} s.'
     )
-  num_missing = -(-num_samples // spec.latent_hop_samples) - num_latents
+  num_missing = -(-num_audio_samples // spec.latent_hop_samples) - num_latents
   last = max(0, -(-num_missing // block) * block)
   return [*range(0, last, stride), last]
 
@@ -52,7 +52,7 @@ def transcript_in_window(
   return ' '.join(word for word, time_s in spoken if start_s <= time_s < min(end_s, duration_s))
 
 
-def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np.ndarray:
+def decode(model: bundle.Bundle, encoded_TF: np.ndarray, num_audio_samples: int) -> np.ndarray:
   """Returns wave_NA of latents or codes of any length, in constant memory besides the waveform.
 
   Chunks of DECODE_S seconds are decoded with CONTEXT_S of context on both sides. Each chunk continues the
@@ -60,29 +60,29 @@ def decode(model: bundle.Bundle, encoded_TC: np.ndarray, num_samples: int) -> np
 
   Args:
     model: with the codec.
-    encoded_TC: normalised latents, or codes.
-    num_samples: length of the wave wanted.
+    encoded_TF: normalised latents, or codes.
+    num_audio_samples: length of the wave wanted.
   """
   spec = model.clip_spec
   hop, fade = spec.latent_hop_samples, round(FADE_S * spec.sample_rate_hz)
   piece, context = spec.latents_in(DECODE_S), spec.latents_in(CONTEXT_S)
-  num_pieces = max(1, math.ceil(num_samples / (piece * hop)))
-  missing = num_pieces * piece + context - len(encoded_TC)
-  encoded_TC = np.pad(encoded_TC, ((0, max(0, missing)), (0, 0)), mode='edge')
+  num_pieces = max(1, math.ceil(num_audio_samples / (piece * hop)))
+  missing = num_pieces * piece + context - len(encoded_TF)
+  encoded_TF = np.pad(encoded_TF, ((0, max(0, missing)), (0, 0)), mode='edge')
   wave_NA = np.zeros((num_pieces * piece * hop, spec.num_channels), np.float32)
   rising_N1 = np.linspace(0, 1, fade, dtype=np.float32)[:, None]
   tail_NA = None
   for begin in range(0, num_pieces * piece, piece):
     end = begin + piece
     if not begin:
-      part_NA = np.asarray(model.decode(encoded_TC[None, : end + context]))[0]
+      part_NA = np.asarray(model.decode(encoded_TF[None, : end + context]))[0]
     else:
       first = begin - context
       prefix_BNA = wave_NA[None, first * hop : begin * hop]
-      part_NA = np.array(model.decode(encoded_TC[None, first : end + context], prefix_BNA))[0][
+      part_NA = np.array(model.decode(encoded_TF[None, first : end + context], prefix_BNA))[0][
         context * hop :
       ]
       part_NA[:fade] = rising_N1 * part_NA[:fade] + (1 - rising_N1) * tail_NA
     wave_NA[begin * hop : end * hop] = part_NA[: piece * hop]
     tail_NA = part_NA[piece * hop : piece * hop + fade]
-  return wave_NA[:num_samples]
+  return wave_NA[:num_audio_samples]

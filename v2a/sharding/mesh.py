@@ -10,8 +10,8 @@ Parallelism and communication of each axis, per step:
            their gradients are reduce-scattered.
   context  context parallelism (sequence parallelism): devices see the same clips, each a shard of the audio
            steps (`check_context`); attention gathers keys and values (all-gather), convolutions read the
-           edges of neighbouring shards (collective-permute), and gradients are summed as over `data`. For clips of
-           minutes.
+           edges of neighbouring shards (collective-permute), and gradients are summed as over `data`. For
+           clips of minutes.
   tensor   tensor parallelism: devices see the same clips and shard heads and hidden units; activations are
            summed twice per layer, forward and backward, and the modulation of a layer is gathered once, so
            this axis needs the fastest links (one host, or one torus axis).

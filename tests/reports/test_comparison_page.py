@@ -76,7 +76,7 @@ def test_empty_tables_and_columns_are_left_out_with_the_reason(tmp_path):
   assert signal[0] == ['metric', 'a', SYSTEMS[2]] and len(signal) == 2 and 'av_align' in signal[1][0]
   assert registry.GROUPS['signal'] in reader.text and registry.GROUPS['synthetic'] not in reader.text
   assert 'onset_f1, dc_error: no weights.' in reader.text
-  assert f'{registry.GROUPS["signal"]}: none of b: refused.' in reader.text
+  assert f'{registry.GROUPS["signal"]}: b has no values: refused.' in reader.text
   # Folders have no costs, and without costs there is nothing to plot against.
   assert not {'costs', 'plots'} & {attributes.get('id') for _, attributes in reader.tags}
   assert 'without known costs: a, b' in reader.text
@@ -103,11 +103,11 @@ def test_notes_name_the_soundtracks_and_count_in_words():
   compared['models']['b'] |= {'silent': ['x', 'y'], 'length_adjusted': ['z'], 'num_unused_files': 1}
   notes = comparison_report.notes(compared)
   assert '1 clip left out: no sound.' in notes and '2 clips left out: too short.' in notes
-  assert 'a: 1 silent soundtrack, counted like all others: x.' in notes
-  assert 'b: 2 silent soundtracks, counted like all others: x, y.' in notes
+  assert 'a: 1 silent soundtrack, included in all metrics: x.' in notes
+  assert 'b: 2 silent soundtracks, included in all metrics: x, y.' in notes
   cut = 'cut to the length of the clip, or padded by at most 50 ms'
   assert f'a: 10 soundtracks {cut}: c0, c1, c2, c3, c4, c5, c6, c7 and 2 more.' in notes
-  assert f'b: 1 soundtrack {cut}: z.' in notes and 'b: 1 wav file of no clip of the set.' in notes
+  assert f'b: 1 soundtrack {cut}: z.' in notes and 'b: 1 wav file without a clip in the set.' in notes
 
 
 def test_text_for_a_terminal_is_narrow_and_has_all_values():

@@ -120,10 +120,11 @@ class GenerationMetrics:
       self._model = bundle.Bundle('in training', exports, jax.local_devices(), None, _mesh_sizes(self._c))
     self._model.replace_weights(self._part, arrays)
     system = systems.adapt(self._model, systems.make_request(self._model, self._part))
+    system = dataclasses.replace(system, negative_prompt_unavailable='not in training')
     found = evaluator.evaluate(
-      dataclasses.replace(system, no_negative_prompt_reason='not in training'), self._examples, 'validation',
-      batch_size=systems.batch_size(self._model, _BATCH), metrics=registry.load(('synthetic', 'signal')),
-      has_ceilings=False, report_progress=lambda line: None)  # fmt: skip
+      system, self._examples, 'validation', batch_size=systems.batch_size(self._model, _BATCH),
+      metrics=registry.load(('synthetic', 'signal')), has_ceilings=False,
+      report_progress=lambda line: None)  # fmt: skip
     entries = {**found.result['synthetic'], **found.result['signal']}
     values = {name: entry['value'] for name, entry in entries.items() if entry['value'] is not None}
     return _with_prefix(self._prefix, values | _shown(self._examples, list(found.sounds.values())))

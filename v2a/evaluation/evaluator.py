@@ -5,10 +5,11 @@
            clip; for onset metrics also a time-shifted one (v2a.evaluation.scoring)
   ceiling  codec upper bound: the true sound through the system's codec; none where it has no codec
 
-The floor uses the soundtracks of other clips. The other clip is the next one that the metric selects, so that
-the floor is the value of the right kind of sound at the wrong times; for music it is the next clip without
-music. The ceiling of `music_rate_negative` is the true sound without its off-screen music. A ratio and its
-floor are divided by the value of the denominator, its ceiling by the ceiling.
+The floor uses the soundtracks of other clips. The other clip is the next one that the metric selects: its
+soundtrack has sounds of the same kind, but at times that do not match this clip. For music it is the next
+clip without music. The ceiling of `music_rate_negative` is the true sound without its off-screen music. A
+metric that is a ratio (`relative_to`) has, with d the metric in the denominator: value / value of d, floor /
+value of d, and ceiling / ceiling of d.
 
 With several seeds every soundtrack is generated once per seed: a value is the mean over seeds, and its
 interval covers clips and seeds (v2a.metrics.bootstrap). Metrics with a variant (corrupted video, a negative
@@ -58,7 +59,7 @@ class System:
     sample_rate_hz: rate of the outputs of both.
     is_external: whether its soundtracks were generated beforehand, once, for clean video, so that they do not
       depend on corruption, negative prompt or seed.
-    no_negative_prompt_reason: why it does not support a negative prompt; '' where it does.
+    negative_prompt_unavailable: why negative prompts are not evaluated; '' where they are.
   """
 
   name: str
@@ -66,7 +67,7 @@ class System:
   reconstruct: ReconstructFn | None
   sample_rate_hz: int
   is_external: bool = False
-  no_negative_prompt_reason: str = ''
+  negative_prompt_unavailable: str = ''
 
 
 @dataclasses.dataclass(frozen=True)
@@ -343,8 +344,8 @@ class _Generator:
   def _unavailable_reason(self, variant: metric_lib.Variant, indices: Sequence[int]) -> str:
     if self._system.is_external:
       return 'the soundtracks were generated beforehand, for clean video'
-    if variant.negative_text and self._system.no_negative_prompt_reason:
-      return self._system.no_negative_prompt_reason
+    if variant.negative_text and self._system.negative_prompt_unavailable:
+      return self._system.negative_prompt_unavailable
     if variant.corruption != 'clean' and any(self._examples[i].paired_variant is None for i in indices):
       return f"the set has no '{variant.corruption}' variants of its clips"
     return ''

@@ -161,7 +161,7 @@ def sweep(
   if corruptions is None:
     corruptions = {name: kind.severities for name, kind in CORRUPTIONS.items()}
   adapted, _ = sample_cache.adapt(model, request, batch_size, folder)
-  system = dataclasses.replace(adapted, no_negative_prompt_reason=_NO_NEGATIVE_PROMPT)
+  system = dataclasses.replace(adapted, negative_prompt_unavailable=_NO_NEGATIVE_PROMPT)
   metrics = registry.load(('synthetic',))
 
   def point(corrupted: Sequence[examples_lib.Example], report_point: ProgressFn) -> dict:

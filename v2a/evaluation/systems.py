@@ -112,7 +112,7 @@ def adapt(model: bundle.Bundle, request: request_lib.Request) -> evaluator.Syste
     no_negative = str(error)
   reconstruct = lambda wave_BNA: np.asarray(model.reconstruct(wave_BNA, request.generator))
   return evaluator.System(
-    model.name, generate, reconstruct, model.sample_rate_hz, no_negative_prompt_reason=no_negative
+    model.name, generate, reconstruct, model.sample_rate_hz, negative_prompt_unavailable=no_negative
   )
 
 

@@ -81,7 +81,7 @@ class Sound(_Memo):
 
 @dataclasses.dataclass(eq=False)
 class Reference(_Memo):
-  """The reference of the soundtracks of one clip; a metric that needs a field that is None is an error.
+  """The reference of the soundtracks of one clip. Scoring raises where a metric needs a field that is None.
 
   Attributes:
     sound: the true sound.
@@ -148,7 +148,7 @@ class Reference(_Memo):
     return np.sort((time_s + self.onset_shift_s) % self.duration_s) if self.onset_shift_s else time_s
 
   def with_onset_shift(self, onset_shift_s: float) -> 'Reference':
-    """Returns this reference with onsets at shifted times; both share what is computed of the clip."""
+    """Returns this reference with onsets at shifted times; both share the cached results of the clip."""
     found = dataclasses.replace(self, onset_shift_s=onset_shift_s)
     found.__dict__['_memo'] = self.__dict__.setdefault('_memo', {})
     return found
@@ -162,8 +162,8 @@ class Reference(_Memo):
   def native_sound(self) -> Sound:
     """Returns the true sound at its own rate; that of a video is read from the file, without resampling.
 
-    It has as many channels as the clip, which soundtracks have, too: the same sound in two channels is 3 LU
-    louder than in one.
+    It has the number of channels of the clip, as soundtracks do, since a sound is 3 LU louder in two channels
+    than in one.
     """
     if self.video is None:
       return self.true_sound
@@ -230,12 +230,12 @@ class Metric(abc.ABC):
     needs: its inputs besides the soundtrack.
     domain: clips for which it is defined; 'synthetic' where it uses a network trained on the synthetic set.
     variant: condition of the soundtracks on which it is measured.
-    relative_to: name of the metric by whose value it is divided; None for no ratio.
+    relative_to: of a ratio, the name of the metric in the denominator; None for others.
     floor: see Floor.
     ceiling: see Ceiling.
-    has_shifted_floor: whether it is also measured against onsets or motion at shifted times, some of which
-      any regular sound matches.
-    is_set_statistic: whether the value is a statistic of the set of clips, not an average over them.
+    has_shifted_floor: whether it also has a floor against onsets or motion peaks shifted in time: a
+      regular sound matches some by chance.
+    is_set_statistic: whether the value is a statistic of the set of clips, not a mean of scores.
     smallest_effect: smallest difference of two systems that matters, in the unit; None is
       SMALLEST_RELATIVE_EFFECT of the value of the reference system.
     is_per_seed: whether each seed is measured, or only the first.
@@ -273,7 +273,7 @@ class Metric(abc.ABC):
     A metric that cannot be computed has the reason in `unavailable_reason`.
 
     Args:
-      context: see there.
+      context: see LoadContext.
 
     Returns:
       The copy; None where an evaluation leaves the metric out.

@@ -70,7 +70,7 @@ class Table:
 
 
 def tables(result: Mapping) -> list[Table]:
-  """Returns a table for each group of metrics that has values; `notes` tells what is left out."""
+  """Returns a table for each group of metrics that has values; `notes` lists what is left out."""
   models = result['models']
   found = []
   for group, title in registry.GROUPS.items():
@@ -184,7 +184,7 @@ def _markdown_cell(result: Mapping, model: str, key: str, name: str, footnotes: 
 
 
 def smallest_effect(result: Mapping, group: str, name: str) -> str:
-  """Returns from which difference on a metric has marks; '' where it is not tested."""
+  """Returns the smallest difference of a metric that can be significant; '' where it is not tested."""
   is_tested = any(name in tested.get(group, {}) for tested in result['differences'].values())
   return f'smallest effect {metric_text.smallest_effect(name)}' if is_tested else ''
 
@@ -214,7 +214,7 @@ def facts(result: Mapping) -> list[str]:
 
 
 def _measured(result: Mapping) -> str:
-  """Returns on what the systems were measured, and by what."""
+  """Returns a sentence on clips, protocol and versions of the measurement."""
   protocol = next(iter(result['models'].values()))['protocol']
   return (
     f'{metric_text.count(result["num_clips"], "clip")} of {protocol["clip_s"]:g} s{_generated(result)}; '
@@ -238,7 +238,7 @@ def _has_models(result: Mapping) -> bool:
 
 
 def _bounds(result: Mapping) -> list[str]:
-  """Returns what the numbers beside a value are."""
+  """Returns the legend of interval, floor and ceiling."""
   if not _has_models(result):
     return [f'{_INTERVAL} {_BOUNDS}']
   interval = _INTERVAL if result['num_seeds'] == 1 else _INTERVAL_OF_SEEDS
@@ -247,7 +247,7 @@ def _bounds(result: Mapping) -> list[str]:
 
 
 def _tests(result: Mapping) -> str:
-  """Returns how differences were tested, and what their marks mean."""
+  """Returns a sentence on the significance tests and their marks."""
   if not any(tested for groups in result['differences'].values() for tested in groups.values()):
     return f'Differences are not tested: no metric has the {bootstrap.MIN_TEST_CLIPS} clips that tests need.'
   return (
@@ -260,16 +260,14 @@ def _tests(result: Mapping) -> str:
 
 
 def notes(result: Mapping) -> list[str]:
-  """Returns what a reader must know of each model to interpret its metrics."""
+  """Returns caveats of the metrics of each system, and what is left out."""
   found = []
   models = result['models']
   hashes = {name: entry['protocol']['set_hash'] for name, entry in models.items()}
   trained = [name for name, entry in models.items() if entry['held_out'] is False]
   unknown = [name for name, entry in models.items() if entry['held_out'] is None]
   if trained:
-    found.append(
-      f'Trained on clips of this set, so that metrics are not held-out ones: {", ".join(trained)}.'
-    )
+    found.append(f'Trained on clips of this set, which is therefore not held out: {", ".join(trained)}.')
   if unknown:
     found.append(f'Not known whether trained on clips of this set: {", ".join(unknown)}.')
   external = [name for name, entry in models.items() if entry['costs'] is None]
@@ -280,7 +278,7 @@ def notes(result: Mapping) -> list[str]:
       found.append(f'{name} is given these clips at other rates or sizes than {result["reference"]}.')
     if entry['silent']:
       num = metric_text.count(len(entry['silent']), 'silent soundtrack')
-      found.append(f'{name}: {num}, counted like all others: {_some(entry["silent"])}.')
+      found.append(f'{name}: {num}, included in all metrics: {_some(entry["silent"])}.')
     if adjusted := entry.get('length_adjusted'):
       num = metric_text.count(len(adjusted), 'soundtrack')
       found.append(
@@ -288,7 +286,7 @@ def notes(result: Mapping) -> list[str]:
       )
     if entry.get('num_unused_files'):
       num = metric_text.count(entry['num_unused_files'], 'wav file')
-      found.append(f'{name}: {num} of no clip of the set.')
+      found.append(f'{name}: {num} without a clip in the set.')
   found += [
     f'{metric_text.count(num, "clip")} left out: {reason}.' for reason, num in result['left_out'].items()
   ]
@@ -316,7 +314,7 @@ def _missing(result: Mapping) -> list[str]:
     for model in models if table else ():
       if table and model not in table.models:
         reasons = ', '.join(_by_reason(models, group, table.metrics, [model]))
-        systems.append(f'{title}: none of {model}: {reasons}.')
+        systems.append(f'{title}: {model} has no values: {reasons}.')
   return systems + metric_text.by_reason(metrics)
 
 

@@ -4,14 +4,15 @@
   for soundtrack in pipeline.generate('film.mp4', prompt='rain on a tin roof', num_samples=3):
     soundtrack.mux('film.mp4', f'film.{soundtrack.index}.mp4')
 
-A clip is sampled window by window, latents or codes by whichever generator (`v2a.sampling.samplers`). A
-window begins whole blocks of latent steps after the last (`windows.starts`) and shares `overlap_s` with it;
-the shared part is the prefix of the new window, which continues it without a seam. The whole is decoded in
-pieces with context on both sides.
+A clip is sampled window by window: latents by a flow, codes by a token generator (`v2a.sampling.samplers`).
+Windows start at multiples of a block of latent steps (`windows.starts`) and overlap by at least `overlap_s`;
+the overlap is the prefix of the next window, which is inpainted from it. After the last window the latents or
+codes of the clip are decoded in chunks, each with context on both sides (`windows.decode`).
 
-The noise of sample i depends on (seed, i) alone: the same soundtrack whatever the batch, the devices or the
-other samples. Samples and clips take turns in the batch slots of one compiled program. Matmul results depend
-on the batch size, so the number of slots is fixed.
+The noise of sample i depends on (seed, i) alone, so batch size, number of devices and other samples do not
+change a soundtrack. Continuous batching: a compiled program has a fixed number of batch slots, each with the
+current window of one sample; a finished sample is replaced by the next one, of the same or another clip. The
+number of slots is fixed since matmul results depend on the batch size.
 
 The command line, evaluation, training callbacks and the Python API all run `Pipeline.run`.
 """
@@ -51,15 +52,15 @@ class Result:
   """What was generated for one input.
 
   Attributes:
-    soundtracks: one a sample, in the order of their numbers.
+    soundtracks: one per sample, by index.
     motion_L: mean absolute change of the frames in 0..1 at the sync rate, for plots; empty without video.
     timings_s: seconds by stage.
     settings: everything that was used, defaults resolved.
     exception: why the input could not be used; everything else is empty then.
-    error: that in one line.
-    ood: out-of-distribution score of the video, and the threshold above which it is worth a warning
+    error: its message in one line.
+    ood: out-of-distribution score of the video, and the threshold above which a warning is printed
       (v2a.ood.detector); None without video or detector.
-    input_fingerprint: of the input, before it was read; None without one.
+    input_fingerprint: of the input file, computed before it was read; None without a file.
   """
 
   soundtracks: list[soundtrack_lib.Soundtrack]
@@ -77,7 +78,7 @@ class Pipeline:
 
   Attributes:
     bundle: the model.
-    num_slots: windows that are sampled at once.
+    num_slots: batch size: windows that are sampled together.
   """
 
   def __init__(self, bundle: bundle_lib.Bundle, num_slots: int | None = None):
@@ -85,7 +86,7 @@ class Pipeline:
 
     Args:
       bundle: see `bundle.load`.
-      num_slots: a multiple of bundle.num_shards; None is what the devices are used best with.
+      num_slots: a multiple of bundle.num_shards; None is the bundle's default.
 
     Raises:
       ValueError: it is no such multiple.
@@ -155,10 +156,10 @@ class Pipeline:
       cancel: an event that ends generation before its next window when it is set.
 
     Returns:
-      One Soundtrack a sample, in the order of their numbers.
+      One Soundtrack per sample, by index.
 
     Raises:
-      ValueError: an argument has no meaning for this model.
+      ValueError: an argument is invalid, or not an option of this generator.
       MediaError: the video cannot be read.
       Cancelled: `cancel` was set.
     """
@@ -187,7 +188,7 @@ class Pipeline:
     return result.soundtracks
 
   def resolve(self, request: request_lib.Request, has_video: bool) -> request_lib.ResolvedRequest:
-    """Returns a request with the model's defaults filled in. Raises ValueError where it has no meaning."""
+    """Returns a request with the model's defaults filled in. Raises ValueError where it is invalid."""
     return request_lib.resolve(self.bundle, request, request_lib.conditions_of(request, has_video))
 
   def run(
@@ -202,16 +203,16 @@ class Pipeline:
     """Yields the result of every input, in order.
 
     Args:
-      jobs: inputs, each with its request. An input that cannot be used costs the others nothing: see
-        Result.exception.
+      jobs: inputs, each with its request. An input that cannot be used does not stop the run: its result has
+        the error, see Result.exception.
       progress: called with (windows done, windows known so far).
       cancel: ends the run before the next window when it is set.
-      is_ranked: whether soundtracks are scored by their similarity to the video, and videos by how usual they
-        are; costs a pass of the sync model and of the conditioner.
+      is_ranked: whether soundtracks are ranked by their audio-video similarity, and videos get an
+        out-of-distribution score; this evaluates the sync model and the conditioner on each window.
       truncate_texts: whether texts longer than the model reads are cut, instead of being an error.
 
     Raises:
-      ValueError: a request has no meaning for this model.
+      ValueError: a request is invalid for this model.
       Cancelled: see cancel.
     """
     resolved = [self._resolved(*job, truncate_texts) for job in jobs]
@@ -235,12 +236,12 @@ class Pipeline:
         index, ((source, request), resolved) = waiting.pop(0)
         try:
           job = jobs_lib.Job(self.bundle, index, source, request, resolved, truncate_texts)
-        except Exception as error:  # noqa: BLE001 the boundary of one input
+        except Exception as error:  # noqa: BLE001 an error of one input must not stop the others
           finished[index] = _failed(error, source)
           continue
         total += len(job.starts) * request.num_samples
         slots += [jobs_lib.Slot(job, sample) for sample in range(request.num_samples)]
-      # Requests with other branches of guidance or other settings are other programs, so they run apart.
+      # A compiled program has fixed guidance branches and settings: a batch has slots of one program only.
       active = [slot for slot in slots if slot.job.batch_key == slots[0].job.batch_key][: self.num_slots]
       if active:
         if cancel is not None and cancel.is_set():
@@ -283,7 +284,7 @@ class Pipeline:
       motion_L = job.frames.motion() if uses_frames else np.zeros(0, np.float32)
       job.timings_s['rank'] = time.perf_counter() - start
       soundtracks = self._decode(job, scores)
-    except Exception as error:  # noqa: BLE001 the boundary of one input
+    except Exception as error:  # noqa: BLE001 an error of one input must not stop the others
       return _failed(error, job.source)
     return Result(
       soundtracks,
@@ -300,7 +301,7 @@ class Pipeline:
     return [similarity(self.bundle, job.frames, job.starts, encoded_TF) for encoded_TF in job.encoded]
 
   def _ood_score(self, job: jobs_lib.Job) -> tuple[float, float] | None:
-    """Returns the out-of-distribution score of the most unusual window, and the threshold of a warning."""
+    """Returns the largest out-of-distribution score of all windows, and the threshold of a warning."""
     found = self.bundle.ood_detector(job.request.generator)
     if found is None:
       return None
@@ -313,7 +314,7 @@ class Pipeline:
 
   def _decode(self, job: jobs_lib.Job, scores: list[float | None]) -> list[soundtrack_lib.Soundtrack]:
     start = time.perf_counter()
-    # The frames of a long clip are as large as its waveforms.
+    # Frees memory: the frames of a long clip are as large as its waveforms.
     job.frames = frames_lib.NoFrames(self.bundle.clip_spec)
     is_whole = isinstance(job.source, request_lib.Input) and job.source.duration_s is None
     soundtracks = [
@@ -390,7 +391,7 @@ def _failed(error: Exception, source: request_lib.AnyInput) -> Result:
 
 
 def _limited(wave_NA: np.ndarray) -> np.ndarray:
-  """Returns the waveform, attenuated in place as a whole where its peak would clip."""
+  """Returns the waveform, scaled down (in place) to a peak of MAX_PEAK where it exceeds that."""
   peak = level.peak(wave_NA)
   if peak > MAX_PEAK:
     wave_NA *= np.float32(MAX_PEAK / peak)

@@ -62,8 +62,8 @@ def train(
 
   Raises:
     ValueError: the configuration is wrong, or the folder holds another run.
-    metrics_reader.NonFiniteError: loss or gradient became NaN or infinite; the last good checkpoint stays.
-    stopping.Interrupted: a signal came; the state was saved.
+    metrics_reader.NonFiniteError: loss or gradient became NaN or infinite; earlier checkpoints are kept.
+    stopping.Interrupted: a signal asked to stop; the state was saved.
     stopping.StorageError: a file could not be read or written after training had begun.
   """
   workdir = pathlib.Path(workdir)
@@ -86,16 +86,16 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
   is_compiled = isinstance(run.step_fn, jax.stages.Compiled)
   batches = _batches(run, start)
   reader, profiler = metrics_reader.MetricsReader(run, start), profiler_lib.Profiler(run)
-  leaves, tree = jax.tree.flatten(state)
-  del state  # the step donates the buffers of its leaves
-  current_state = lambda: jax.tree.unflatten(tree, leaves)
+  state_leaves, state_treedef = jax.tree.flatten(state)
+  del state  # the step donates the buffers of these arrays
+  current_state = lambda: jax.tree.unflatten(state_treedef, state_leaves)
   saver = saving.Saver(run, start)
   with contextlib.closing(batches), stopping.Signals() as signals:
     for step in range(start, training.num_steps):
       # The order is fixed: evaluate(state) -> save(state, step, config) -> next batch -> step -> metrics of
       # the previous step to the host (so that the device never waits) -> stop if they are NaN or infinite.
-      # After a signal, the save comes first: its sender may not wait for an evaluation, and stdout may block
-      # or have lost its reader, so lines are printed after the save.
+      # After a signal to stop, the state is saved first, without evaluation and before anything is printed:
+      # a scheduler kills the process after a short time, and printing blocks if nothing reads stdout.
       received = signals.stop_signal(step)
       if not received:
         reader.log()
@@ -119,7 +119,7 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
       reader.timer.add_data_wait(time.perf_counter() - begin_s)
       begin_s = time.perf_counter()
       with jax.transfer_guard('disallow'):  # a transfer to the host would make the device wait
-        leaves, metrics = run.step_fn(leaves, batch)
+        state_leaves, metrics = run.step_fn(state_leaves, batch)
       if is_compiling:  # dispatch is asynchronous: the call returns once the step is compiled and started
         run.log.line(f'Compiled in {logger_lib.format_duration(time.perf_counter() - begin_s)}.')
       reader.push(step, metrics)

@@ -4,7 +4,6 @@ Ctrl-C raises KeyboardInterrupt anyway. Python ignores exceptions in finalizers 
 garbage collector, of which JAX has one; a signal that arrives there is sent again.
 """
 
-import _thread
 from collections.abc import Generator
 import contextlib
 import signal
@@ -61,8 +60,11 @@ def _send_again(ignored: BaseException | None) -> bool:
     return False
   number = ignored.number if isinstance(ignored, Terminated) else signal.SIGINT
   _since_s.clear()
-  # Later and from another thread: the caller of this function ignores exceptions, too.
-  timer = threading.Timer(_AGAIN_AFTER_S, _thread.interrupt_main, (number,))
+  # Later and from another thread: the caller of this function ignores exceptions, too. A real signal, since it
+  # interrupts a system call that the main thread waits for.
+  main_thread = threading.main_thread().ident
+  assert main_thread is not None  # it runs
+  timer = threading.Timer(_AGAIN_AFTER_S, signal.pthread_kill, (main_thread, number))
   timer.daemon = True
   timer.start()
   return True

@@ -148,6 +148,18 @@ def test_a_clip_remains_if_only_a_rejected_one_matches():
   assert list(duplicates.find(chain[1:])) == ['c']
 
 
+def test_a_common_title_frame_makes_no_duplicate():
+  rng = np.random.default_rng(0)
+  one_M, other_M = rng.integers(0, 2**64, (2, 10), dtype=np.uint64)
+  one_M[:2] = other_M[:2]
+  none = np.zeros(0, np.uint32)
+  entries = [
+    duplicates.Entry(name, 'train', name, fingerprints.Fingerprint(hash_M, np.arange(10), none))
+    for name, hash_M in (('a', one_M), ('b', other_M))
+  ]
+  assert duplicates.find(entries) == {}
+
+
 def test_ids_must_be_unique():
   with pytest.raises(ValueError, match='unique'):
     duplicates.find([entry(clip(0), 'a'), entry(clip(1), 'a')])
@@ -190,3 +202,11 @@ def test_many_copies_of_one_clip_take_linear_time():
   entries = [duplicates.Entry(f'{k:05}', 'train', f'{k}', fingerprint) for k in range(1000)]
   found = duplicates.find(entries)
   assert len(found) == 999 and {each.of for each in found.values()} == {'00000'}
+
+
+def test_a_bucket_gives_a_bounded_number_of_pairs():
+  key_M, owner_M = np.full(500, 7, np.uint64), np.repeat(np.arange(250, dtype=np.uint32), 2)
+  pair_N = duplicates._candidates(key_M, owner_M)
+  assert len(pair_N) <= 250 * 8
+  # Each clip is compared with the first one.
+  assert set(pair_N[pair_N < 1 << 32].tolist()) == set(range(1, 250))

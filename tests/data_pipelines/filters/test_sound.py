@@ -64,6 +64,12 @@ def test_the_bandwidth_of_upsampled_sound_is_that_of_its_source(low_hz):
   assert sound.bandwidth_hz(clip(0.01 * upsampled_N)) == pytest.approx(low_hz / 2, rel=0.07)
 
 
+def test_faint_noise_is_no_bandwidth():
+  upsampled_N = 3 * soxr.resample(noise(rate_hz=8000), 8000, RATE_HZ)
+  dithered_N = upsampled_N + 5e-4 * noise(1)
+  assert sound.bandwidth_hz(clip(dithered_N)) == pytest.approx(4000, rel=0.07)
+
+
 def test_silence_has_no_bandwidth():
   assert sound.bandwidth_hz(clip(0 * noise())) == sound.SILENT
 

@@ -21,11 +21,11 @@ from v2a import files, termination
 try:
   with termination.raise_on_signals(), files.atomic_write(sys.argv[1]) as partial:
     partial.write_text('half')
-    print('ready', flush=True)
     try:
+      print('ready', flush=True)
       time.sleep(float(sys.argv[2]))
     finally:
-      time.sleep(2)  # the second signal arrives meanwhile, also on a busy machine
+      time.sleep(1)  # the second signal arrives meanwhile, also on a busy machine
 except termination.Terminated as stop:
   print(stop.name, flush=True)
   raise

@@ -4,12 +4,15 @@ Ctrl-C raises KeyboardInterrupt anyway. Python ignores exceptions in finalizers 
 garbage collector, of which JAX has one; a signal that arrives there is sent again.
 """
 
+from collections.abc import Callable
 from collections.abc import Generator
 import contextlib
+import functools
 import signal
 import sys
 import threading
 import time
+from typing import Any
 
 # Others than SIGINT that ask a program to end; Windows has no SIGHUP.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -43,7 +46,7 @@ def raise_on_signals() -> Generator[None]:
     yield
     return
   previous, previous_hook = install_handlers(), sys.unraisablehook
-  sys.unraisablehook = lambda unraisable: _send_again(unraisable.exc_value) or previous_hook(unraisable)
+  sys.unraisablehook = functools.partial(_handle_unraisable, previous_hook)
   try:
     yield
   finally:
@@ -54,20 +57,30 @@ def raise_on_signals() -> Generator[None]:
         signal.signal(number, handler)
 
 
-def _send_again(ignored: BaseException | None) -> bool:
-  """Sends a signal again if its exception was ignored, and returns whether it was one."""
+def _handle_unraisable(previous_hook: Callable, unraisable: Any) -> None:
+  """Sends a signal again if Python ignored its exception; passes other exceptions to the previous hook."""
+  ignored = unraisable.exc_value
   if not isinstance(ignored, KeyboardInterrupt | Terminated):
-    return False
+    previous_hook(unraisable)
+    return
   number = ignored.number if isinstance(ignored, Terminated) else signal.SIGINT
   _since_s.clear()
-  # Later and from another thread: the caller of this function ignores exceptions, too. A real signal, since it
-  # interrupts a system call that the main thread waits for.
+  threading.Thread(target=_send_again, args=(number,), daemon=True).start()
+
+
+def _send_again(number: int) -> None:
+  """Sends a signal to the main thread when it has left the hook, in which exceptions are ignored, too."""
   main_thread = threading.main_thread().ident
   assert main_thread is not None  # it runs
-  timer = threading.Timer(_AGAIN_AFTER_S, signal.pthread_kill, (main_thread, number))
-  timer.daemon = True
-  timer.start()
-  return True
+  is_in_hook = True
+  while is_in_hook:
+    time.sleep(_AGAIN_AFTER_S)
+    frame = sys._current_frames().get(main_thread)
+    while frame is not None and frame.f_code is not _handle_unraisable.__code__:
+      frame = frame.f_back
+    is_in_hook = frame is not None
+  # A real signal: it interrupts a system call that the main thread waits for.
+  signal.pthread_kill(main_thread, number)
 
 
 def install_handlers() -> dict:

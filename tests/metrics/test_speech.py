@@ -143,6 +143,17 @@ def test_pocketsphinx_recognizes_english():
   assert recognized[0][-2:] == ['five', 'now'] and recognized[1] == [] and recognized[2] == recognized[0]
 
 
+def test_a_transcript_does_not_depend_on_earlier_utterances(spoken):
+  pytest.importorskip('pocketsphinx', reason='the extra speech is not installed')
+  waves, _ = spoken
+  (reused,) = speech.load(['pocketsphinx'])
+  for wave_NA in waves[:3]:
+    wave_N = wave_NA.mean(axis=1)
+    (fresh,) = speech.load(['pocketsphinx'])
+    reused.transcribe(np.random.default_rng(0).uniform(-1, 1, 16000).astype(np.float32))
+    assert reused.transcribe(wave_N) == fresh.transcribe(wave_N)
+
+
 def test_whisper_recognizes_english(spoken):
   pytest.importorskip('faster_whisper', reason='the extra speech is not installed')
   found = [

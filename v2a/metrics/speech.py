@@ -91,8 +91,9 @@ class Pocketsphinx(Recognizer):
     # Dither of one quantization step, with a fixed seed: on digital silence the decoder outputs random words.
     dither_N = np.random.default_rng(0).uniform(-1.0, 1.0, len(wave_N))
     sample_N = np.rint(np.clip(wave_N, -1.0, 1.0) * 32766 + dither_N).astype('<i2')
+    # Features are normalized by statistics of earlier utterances, unless these are reset.
+    self._decoder.reinit_feat()
     self._decoder.start_utt()
-    # As a full utterance, so that levels are normalized over it and not by earlier utterances.
     self._decoder.process_raw(sample_N.tobytes(), full_utt=True)
     self._decoder.end_utt()
     found = self._decoder.hyp()

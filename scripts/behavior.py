@@ -148,7 +148,7 @@ def difference(name: str, old: np.ndarray, new: np.ndarray) -> tuple[float, floa
   kind = name.split('/')[0]
   if kind == 'spectrogram':
     return distance, SPECTROGRAM_DB
-  return distance / max(np.nanmax(np.abs(old)), 1e-9), RELATIVE[kind]
+  return distance / max(np.nanmax(np.abs(old), initial=0.0), 1e-9), RELATIVE[kind]
 
 
 def compare(old: dict[str, np.ndarray], new: dict[str, np.ndarray]) -> bool:

@@ -149,17 +149,6 @@ def analyse_items(planned: Sequence[items.Item], settings: Settings) -> Iterator
       yield Entry(item.id, item.id, 'failed', reason=reason)
 
 
-def shard_path(folder: pathlib.Path, split: str, index: int) -> pathlib.Path:
-  """Returns the file of the analysis of a shard.
-
-  Args:
-    folder: of the analysis.
-    split: name of the split.
-    index: of the shard.
-  """
-  return folder / split / f'{index:05d}.jsonl'
-
-
 def analyse_shard(
   plan_folder: pathlib.Path, split: str, index: int, folder: pathlib.Path, settings: Settings
 ) -> dict[str, int]:
@@ -175,7 +164,7 @@ def analyse_shard(
   Raises:
     OSError: the analysis cannot be written.
   """
-  path = shard_path(folder, split, index)
+  path = plan.shard_path(folder, split, index)
   if not path.exists():
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.atomic_write(path) as partial, open(partial, 'w', encoding='utf-8') as file:
@@ -200,7 +189,7 @@ def read_shard(folder: pathlib.Path, split: str, index: int) -> Iterator[Entry]:
     FileNotFoundError: the shard was not analysed.
     ValueError: the file is of another format.
   """
-  path = shard_path(folder, split, index)
+  path = plan.shard_path(folder, split, index)
   with open(path, encoding='utf-8') as file:
     header = json.loads(next(file, '{}'))
     if header.get('format') != FORMAT:

@@ -14,7 +14,6 @@ same key; the last one stays. Only results are cached: a clip that failed is tri
 """
 
 from collections.abc import Callable
-import dataclasses
 import hashlib
 import json
 import pathlib
@@ -28,7 +27,6 @@ from data_pipelines import decoded
 from data_pipelines.annotate import annotator as annotator_lib
 from data_pipelines.sources import items
 from v2a import files
-from v2a.media import transcript as transcript_lib
 
 FORMAT = 1
 
@@ -42,31 +40,6 @@ def content_hash(clip: decoded.DecodedClip) -> str:
     found.update(np.ascontiguousarray(array).data)
   found.update(json.dumps(header).encode())
   return found.hexdigest()
-
-
-def to_json(annotations: items.Annotations) -> dict[str, Any]:
-  """Returns annotations as values of JSON."""
-  return dataclasses.asdict(annotations)
-
-
-def from_json(value: Any) -> items.Annotations:
-  """Returns the annotations of `to_json`.
-
-  Raises:
-    ValueError: the value is not that of annotations.
-  """
-  try:
-    spoken = dict(value['transcript'])
-    times_s = spoken.pop('times_s')
-    return items.Annotations(
-      captions=tuple(items.Caption(**each) for each in value['captions']),
-      transcript=transcript_lib.Transcript(times_s=None if times_s is None else tuple(times_s), **spoken),
-      events=tuple(items.Event(**each) for each in value['events']),
-      tags=tuple((str(name), str(text)) for name, text in value['tags']),
-      provenance=tuple(items.Provenance(**each) for each in value['provenance']),
-    )
-  except (TypeError, KeyError, AttributeError) as error:
-    raise ValueError(f'wanted annotations as JSON; got {str(value)[:80]!r} ({error}).') from error
 
 
 class Cache:
@@ -98,7 +71,7 @@ class Cache:
       clip: the decoded clip.
       known: annotations in the fields that the annotator reads.
     """
-    parts = [content_hash(clip), annotator.name, annotator.version, to_json(known)]
+    parts = [content_hash(clip), annotator.name, annotator.version, known.to_json()]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     group = re.sub(r'[^\w.@-]', '_', annotator_lib.origin(annotator))[:100]
     return self.folder / group / key[:2] / f'{key}.json'
@@ -133,7 +106,7 @@ class Cache:
       'format': FORMAT,
       'annotator': annotator_lib.origin(annotator),
       'clip': clip.id,
-      'added': to_json(added),
+      'added': added.to_json(),
     }
     files.write_text(path, json.dumps(entry, ensure_ascii=False) + '\n')
     return added
@@ -143,7 +116,7 @@ class Cache:
       entry = json.loads(path.read_text(encoding='utf-8'))
       if entry['format'] != FORMAT:
         return None
-      return from_json(entry['added'])
+      return items.Annotations.from_json(entry['added'])
     except FileNotFoundError:
       return None
     except (ValueError, KeyError, TypeError):  # a full disk or a power failure

@@ -60,11 +60,7 @@ class AudioCaps:
     index = media_index.MediaIndex(self.media or self.path.parent)
     clips: dict[tuple[str, float], _Clip] = {}
     where_of: dict[str, str] = {}
-    for row in table:
-      if isinstance(row, items.Problem):
-        yield row
-      elif problem := _add(row, table.where(row.line), clips, where_of):
-        yield problem
+    yield from entries.collect(table, lambda row, where: _add(row, where, clips, where_of))
     split = self.split or entries.split_of_file(self.path)
     yield from entries.checked(
       entries.attempt(lambda where, key=key, clip=clip: self._entry(key, clip, index, split), clip.where)

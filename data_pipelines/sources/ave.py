@@ -56,11 +56,7 @@ class Ave:
     table = tables.open_table(self.path, _COLUMNS, {5: _COLUMNS}, delimiter='&')
     index = media_index.MediaIndex(self.media or self.path.parent)
     clips: dict[str, _Clip] = {}
-    for row in table:
-      if isinstance(row, items.Problem):
-        yield row
-      elif problem := _add(row, table.where(row.line), clips):
-        yield problem
+    yield from entries.collect(table, lambda row, where: _add(row, where, clips))
     split = self.split or entries.split_of_file(self.path)
     yield from entries.checked(
       entries.attempt(

@@ -97,6 +97,21 @@ def of_rows(
       yield attempt(functools.partial(convert, row), table.where(row.line))
 
 
+def collect(
+  table: tables.Table, add: Callable[[tables.Row, str], items.Problem | None]
+) -> Iterator[items.Problem]:
+  """Yields a problem for each row that cannot be used; for tables whose items have several rows.
+
+  Args:
+    table: the table.
+    add: adds a row, given with its `Problem.where`, to its item; returns the problem if it cannot be used.
+  """
+  for row in table:
+    problem = row if isinstance(row, items.Problem) else add(row, table.where(row.line))
+    if problem is not None:
+      yield problem
+
+
 def attempt(convert: Callable[[str], Entry], where: str) -> Entry | items.Problem:
   """Returns convert(where), or the problem if it raises UnusableError or ValueError."""
   try:

@@ -16,6 +16,7 @@ import dataclasses
 import os
 import pathlib
 import tempfile
+from typing import Any
 from typing import Literal
 from typing import Protocol
 
@@ -97,6 +98,30 @@ class Annotations:
   def provenance_of(self, field: str) -> Provenance:
     """Returns who wrote a field, see `Provenance.field`."""
     return next((each for each in self.provenance if each.field == field), Provenance(field, 'human'))
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns the annotations as values of JSON."""
+    return dataclasses.asdict(self)
+
+  @classmethod
+  def from_json(cls, value: Any) -> 'Annotations':
+    """Returns the annotations of `to_json`.
+
+    Raises:
+      ValueError: the value is not that of annotations.
+    """
+    try:
+      spoken = dict(value['transcript'])
+      times_s = spoken.pop('times_s')
+      return cls(
+        captions=tuple(Caption(**each) for each in value['captions']),
+        transcript=transcript_lib.Transcript(times_s=None if times_s is None else tuple(times_s), **spoken),
+        events=tuple(Event(**each) for each in value['events']),
+        tags=tuple((str(name), str(text)) for name, text in value['tags']),
+        provenance=tuple(Provenance(**each) for each in value['provenance']),
+      )
+    except (TypeError, KeyError, AttributeError) as error:
+      raise ValueError(f'wanted annotations as JSON; got {str(value)[:80]!r} ({error}).') from error
 
 
 class Media(Protocol):

@@ -4,7 +4,6 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from data_pipelines.annotate import cache
 from data_pipelines.sources import items
 from data_pipelines.sources import tfds
 
@@ -38,7 +37,7 @@ def item_to_json(item: items.Item) -> dict[str, Any]:
     'split': item.split,
   }
   if item.annotations != items.Annotations():
-    found['annotations'] = cache.to_json(item.annotations)
+    found['annotations'] = item.annotations.to_json()
   return {name: value for name, value in found.items() if value is not None}
 
 
@@ -61,7 +60,7 @@ def item_from_json(value: Any) -> items.Item:
       group=value['group'],
       start_s=value['start_s'],
       end_s=value.get('end_s'),
-      annotations=items.Annotations() if annotations is None else cache.from_json(annotations),
+      annotations=items.Annotations() if annotations is None else items.Annotations.from_json(annotations),
       licence=value.get('licence'),
       split=value.get('split'),
     )

@@ -54,7 +54,7 @@ def test_every_item_has_an_entry(planned: pathlib.Path, tmp_path: pathlib.Path):
 
 def test_an_analysed_shard_is_not_analysed_again(planned: pathlib.Path, tmp_path: pathlib.Path):
   first = analysis.analyse_shard(planned, 'train', 0, tmp_path, SETTINGS)
-  path = analysis.shard_path(tmp_path, 'train', 0)
+  path = plan.shard_path(tmp_path, 'train', 0)
   before = path.stat().st_mtime_ns
   assert analysis.analyse_shard(planned, 'train', 0, tmp_path, SETTINGS) == first
   assert path.stat().st_mtime_ns == before
@@ -63,7 +63,7 @@ def test_an_analysed_shard_is_not_analysed_again(planned: pathlib.Path, tmp_path
 def test_equal_input_gives_equal_bytes(planned: pathlib.Path, tmp_path: pathlib.Path):
   for name in ('a', 'b'):
     analysis.analyse_shard(planned, 'train', 0, tmp_path / name, SETTINGS)
-  paths = [analysis.shard_path(tmp_path / name, 'train', 0) for name in ('a', 'b')]
+  paths = [plan.shard_path(tmp_path / name, 'train', 0) for name in ('a', 'b')]
   assert paths[0].read_bytes() == paths[1].read_bytes()
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_analysis_leaves_no_file(
 
 
 def test_another_format_is_refused(tmp_path: pathlib.Path):
-  path = analysis.shard_path(tmp_path, 'train', 0)
+  path = plan.shard_path(tmp_path, 'train', 0)
   path.parent.mkdir()
   path.write_text(json.dumps({'format': 99}) + '\n')
   with pytest.raises(ValueError, match='wanted an analysis of format 1; got'):

@@ -66,9 +66,9 @@ def test_annotations_survive_json():
     provenance=(items.Provenance('tags.mood', 'a@1', 1.0),),
   )
   for each in (annotations, items.Annotations()):
-    assert cache.from_json(json.loads(json.dumps(cache.to_json(each)))) == each
+    assert items.Annotations.from_json(json.loads(json.dumps(each.to_json()))) == each
   with pytest.raises(ValueError, match='wanted annotations as JSON'):
-    cache.from_json({'captions': []})
+    items.Annotations.from_json({'captions': []})
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_processes_that_are_killed_leave_whole_entries(tmp_path, calls):
   entries = [path for path in (tmp_path / 'cache').rglob('*.json') if not path.name.startswith('.')]
   assert len(entries) >= 40
   for path in entries:
-    cache.from_json(json.loads(path.read_text())['added'])
+    items.Annotations.from_json(json.loads(path.read_text())['added'])
   store, before = cache.Cache(tmp_path / 'cache'), num_calls(calls)
   for index in range(20):
     apply.annotate(make_clip(index / 1000), items.Annotations(), [Counting(str(calls))], store)

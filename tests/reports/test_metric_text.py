@@ -8,8 +8,8 @@ from v2a.metrics import signal_metrics
 from v2a.metrics import synthetic
 from v2a.reports import comparison_page
 from v2a.reports import comparison_report
-from v2a.reports import evaluation_page
 from v2a.reports import evaluation_report
+from v2a.reports import evaluation_tables
 from v2a.reports import metric_text
 
 FEW = '24 rows cannot fill a covariance: mostly bias.'
@@ -58,12 +58,12 @@ def test_a_comparison_in_markdown_shows_notes_beside_the_values():
 
 
 def test_the_page_of_an_evaluation_shows_notes_beside_the_values():
-  tables = evaluation_page._tables(entries(FEW, REFUSED, ''))
+  tables = evaluation_tables.metric_tables(entries(FEW, REFUSED, ''))
   assert f'<b>1.000</b><small class="note">{REFUSED}</small>' in tables
 
 
 def test_columns_and_tables_without_values_are_left_out():
-  head = lambda **more: evaluation_page._tables(entries('', '', '') | more)
+  head = lambda **more: evaluation_tables.metric_tables(entries('', '', '') | more)
   missing = {
     'onset_f1': entry(None) | {'reason': 'no truth.'},
     'lip_lag_ms': entry(None) | {'reason': 'no truth'},
@@ -77,7 +77,7 @@ def test_columns_and_tables_without_values_are_left_out():
   assert '>floor<' in signal and '>floor<' not in page.replace(signal, '')
   assert '>shifted floor<' not in page and '>ceiling<' in page
   assert '\u2191 higher is better, \u2193 lower is better' in page and '\u2248' not in page
-  assert evaluation_page._tables({}) == ''
+  assert evaluation_tables.metric_tables({}) == ''
 
 
 def test_descriptions_hold_unit_and_direction():

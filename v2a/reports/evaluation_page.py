@@ -8,7 +8,6 @@ there are no scripts.
 """
 
 import base64
-from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import html
@@ -16,7 +15,6 @@ import io
 import math
 import pathlib
 import string
-from typing import Any
 
 from matplotlib import figure as mpl_figure
 import numpy as np
@@ -30,6 +28,7 @@ from v2a.metrics import classifiers
 from v2a.metrics import registry
 from v2a.metrics import synthetic
 from v2a.reports import error_analysis
+from v2a.reports import evaluation_tables
 from v2a.reports import example_plot
 from v2a.reports import metric_text
 from v2a.reports import players
@@ -58,29 +57,6 @@ _CURVES_LEAD = (
 _KNOWN = (
   '; the <i class="known">thin curve</i> is the known mouth opening or level, and <i class="known">lines</i> '
   'are the known impacts or notes'
-)
-# Label and unit of a setting or a property of the clips, by its key in the report.
-_LABELS = {
-  'num_clips': ('clips', ''),
-  'seed': ('first seed', ''),
-  'num_seeds': ('seeds', ''),
-  'silent': ('silent soundtracks', ''),
-  'num_trained_on': ('clips that the model was trained on', ''),
-  'set_hash': ('content hash of the clips', ''),
-  'clip_s': ('length of a clip', ' s'),
-  'sample_rate_hz': ('sample rate', ' Hz'),
-  'num_channels': ('channels', ''),
-  'measured_at_hz': ('metrics are computed at', ' Hz'),
-  'semantic_fps': ('semantic frames', ' per second'),
-  'sync_fps': ('sync frames', ' per second'),
-  'frame_size': ('frame size', ' pixels'),
-  'captions': ('captions given', ''),
-  'transcripts': ('transcripts given', ''),
-}
-_BOUNDS = (
-  'Floor: mismatched-condition baseline, the same model given another clip, measured against this clip. '
-  'Shifted floor: the same soundtracks against onsets at shifted times. '
-  "Ceiling: codec upper bound, the true sound through the model's codec. n: clips with a score."
 )
 
 
@@ -140,21 +116,17 @@ def write(
   with players.writer(path) as media:
     text = string.Template(TEMPLATE.read_text(encoding='utf-8')).substitute(
       style=STYLE.read_text(encoding='utf-8'),
-      title=_text(f'Evaluation: {eval_result.result["model"]} on {eval_result.result["data"]}'),
-      metrics=_tables(eval_result.result),
-      command=_text(command),
-      facts=_facts(eval_result.result),
+      title=html.escape(f'Evaluation: {eval_result.result["model"]} on {eval_result.result["data"]}'),
+      metrics=evaluation_tables.metric_tables(eval_result.result),
+      command=html.escape(command),
+      facts=evaluation_tables.facts(eval_result.result),
       lead=_lead(scenes, eval_result),
       contents=_contents(scenes, eval_result),
       scenes=_scenes(scenes, eval_result, examples, media),
       worst=_worst(eval_result, examples, media),
-      version=_text(v2a.__version__),
+      version=html.escape(v2a.__version__),
     )
   files.write_text(path, text)
-
-
-def _text(words: str) -> str:
-  return html.escape(str(words), quote=True)
 
 
 def _scored_metrics(eval_result: evaluator.EvalResult) -> list[synthetic.SyntheticMetric]:
@@ -164,85 +136,6 @@ def _scored_metrics(eval_result: evaluator.EvalResult) -> list[synthetic.Synthet
     for name, metric in synthetic.METRICS.items()
     if any(score.value is not None for score in eval_result.scores.get(name, ()))
   ]
-
-
-def _tables(result: Mapping) -> str:
-  """Returns a table for each group of metrics that has values, and below them what has none."""
-  groups = {group: result[group] for group in registry.GROUPS if group in result}
-  measured = {
-    group: {name: entry for name, entry in entries.items() if entry['value'] is not None}
-    for group, entries in groups.items()
-  }
-  missing = metric_text.without_value(groups)
-  names = [name for entries in measured.values() for name in entries]
-  parts = [f'<p class="legend">{_text(metric_text.legend(names))}</p><p>{_BOUNDS}</p>'] if names else []
-  for group, entries in measured.items():
-    if entries:
-      parts.append(f'<h3>{_text(registry.GROUPS[group])}</h3>{_table(entries)}')
-  if missing:
-    lines = ''.join(f'<li>{_text(line)}</li>' for line in missing)
-    parts.append(f'<h3>Without a value</h3><ul class="missing">{lines}</ul>')
-  return ''.join(parts)
-
-
-def _table(entries: Mapping[str, dict]) -> str:
-  """Returns a table of metrics with values; columns that none of them has are left out."""
-  columns = [name for name, read in _COLUMNS.items() if any(read(entry) for entry in entries.values())]
-  rows = []
-  for name, entry in entries.items():
-    mark, meaning = metric_text.arrow(name)
-    note = f'<small class="note">{_text(entry["note"])}</small>' if entry.get('note') else ''
-    cells = ''.join(f'<td>{_COLUMNS[column](entry)}</td>' for column in columns)
-    rows.append(
-      f'<tr><th scope="row"><abbr title="{meaning}">{mark}</abbr> {metric_text.breakable(name)}'
-      f'<small>{_text(metric_text.quantity(name))}</small></th>'
-      f'<td><b>{metric_text.format_value(entry["value"])}</b>{note}</td>{cells}</tr>'
-    )
-  heads = ''.join(f'<th scope="col">{name}</th>' for name in ('metric', 'value', *columns))
-  return (
-    '<div class="scroll" role="region" aria-label="Metrics" tabindex="0"><table>'
-    f'<thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-  )
-
-
-def _optional(key: str) -> Callable[[Mapping], str]:
-  """Returns a formatter of a value of an entry; a missing value gives ''."""
-  return lambda entry: '' if entry.get(key) is None else metric_text.format_value(entry[key])
-
-
-# Text of a column of the tables, by its name, from the entry of a metric.
-_COLUMNS: dict[str, Callable[[Mapping], str]] = {
-  '95 % interval': lambda entry: metric_text.format_interval(entry['interval']),
-  'floor': _optional('floor'),
-  'shifted floor': _optional('shifted_floor'),
-  'ceiling': _optional('ceiling'),
-  'n': lambda entry: str(entry['n']),
-}
-
-
-def _facts(result: Mapping) -> str:
-  """Returns how the evaluation was run."""
-  groups = (*registry.GROUPS, 'settings', 'protocol')
-  facts = {name: value for name, value in result.items() if name not in groups and value != []}
-  facts |= {name: value for name, value in result['protocol'].items() if not isinstance(value, dict)}
-  settings = result.get('settings', {})
-  facts |= {name: value for name, value in settings.items() if value is not None}
-  defaults = [name.replace('_', ' ') for name, value in settings.items() if value is None]
-  rows = [
-    (_LABELS.get(name, (name.replace('_', ' '),))[0], _fact(name, value)) for name, value in facts.items()
-  ]
-  rows += [('defaults of the model', ', '.join(defaults))] if defaults else []
-  return f'<dl>{"".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in rows)}</dl>'
-
-
-def _fact(name: str, value: Any) -> str:
-  """Returns a value of the report as text, with its unit."""
-  if value is None:
-    return 'not known'
-  if isinstance(value, bool):
-    return 'yes' if value else 'no'
-  words = ', '.join(map(str, value)) if isinstance(value, list) else str(value)
-  return words + _LABELS.get(name, ('', ''))[1]
 
 
 def _lead(scenes: Mapping[str, Sequence[int]], eval_result: evaluator.EvalResult) -> str:
@@ -263,9 +156,11 @@ def _contents(scenes: Mapping[str, Sequence[int]], eval_result: evaluator.EvalRe
   if len(scenes) + len(metrics) < 2:
     return ''
   links = ''.join(
-    f'<li><a href="#scene-{number}">{_text(scene)}</a></li>' for number, scene in enumerate(scenes)
+    f'<li><a href="#scene-{number}">{html.escape(scene)}</a></li>' for number, scene in enumerate(scenes)
   )
-  worst = ''.join(f'<li><a href="#worst-{metric.name}">{_text(metric.label)}</a></li>' for metric in metrics)
+  worst = ''.join(
+    f'<li><a href="#worst-{metric.name}">{html.escape(metric.label)}</a></li>' for metric in metrics
+  )
   worst = f'<b>worst clips by metric</b><ul>{worst}</ul>' if worst else ''
   return (
     f'<h2 id="contents">Contents</h2><nav aria-label="Contents"><b>scenes</b><ul>{links}</ul>{worst}</nav>'
@@ -300,13 +195,15 @@ def _scenes(
   has_known = set(scenes) != {truth_lib.VIDEO_SCENE}
   lead = _CURVES_LEAD.format(known=_KNOWN if has_known else '')
   if truth_lib.VIDEO_SCENE in scenes:
-    lead += f' Videos are ordered by {ORDERED_BY} ({_text(metric_text.quantity(ORDERED_BY))}), largest first.'
+    lead += (
+      f' Videos are ordered by {ORDERED_BY} ({html.escape(metric_text.quantity(ORDERED_BY))}), largest first.'
+    )
   parts = [f'<h2 id="scenes">{"Scenes" if has_known else "Clips"}</h2><p>{lead}</p>']
   for number, (scene, indices) in enumerate(scenes.items()):
     cards = f'<div class="grid">{_cards(indices, eval_result, examples, media)}</div>'
     label = f'scene-{number}'
     parts.append(
-      f'<section aria-labelledby="{label}"><h3 id="{label}">{_text(scene)}</h3>{cards}</section>'
+      f'<section aria-labelledby="{label}"><h3 id="{label}">{html.escape(scene)}</h3>{cards}</section>'
       if has_known
       else f'<section aria-labelledby="scenes">{cards}</section>'
     )
@@ -335,16 +232,18 @@ def _cards(
 
 
 def _labelled(label: str, player: players.Player) -> str:
-  return f'<div class="player"><p><span>{_text(label)}</span>{player.download}</p>{player.element}</div>'
+  return (
+    f'<div class="player"><p><span>{html.escape(label)}</span>{player.download}</p>{player.element}</div>'
+  )
 
 
 def _names(example: examples_lib.Example, address: str = '') -> str:
-  name = f'<a href="{address}">{_text(example.name)}</a>' if address else _text(example.name)
+  name = f'<a href="{address}">{html.escape(example.name)}</a>' if address else html.escape(example.name)
   words = f'<p class="name">{name}</p>'
   if example.truth['annotation']:
-    words += f'<p class="words">{_text(example.truth["annotation"])}</p>'
+    words += f'<p class="words">{html.escape(example.truth["annotation"])}</p>'
   if example.truth['transcript']:
-    words += f'<p>says: {_text(example.truth["transcript"])}</p>'
+    words += f'<p>says: {html.escape(example.truth["transcript"])}</p>'
   return words
 
 
@@ -354,7 +253,7 @@ def _scores(index: int, eval_result: evaluator.EvalResult) -> str:
     for score in eval_result.scores[metric.name]:
       if score.index == index:
         words = 'no score' if score.value is None else error_analysis.format_score(metric, score.value)
-        lines.append(f'<li>{_text(metric.label)}: {_text(words)}</li>')
+        lines.append(f'<li>{html.escape(metric.label)}: {html.escape(words)}</li>')
   if not eval_result.references[index].is_synthetic:
     values = {name: _clip_value(name, index, eval_result) for name in _VIDEO_METRICS}
     lines += [
@@ -386,7 +285,7 @@ def _worst_section(
   num_measured = sum(score.value is not None for score in scores)
   label = f'worst-{metric.name}'
   description = metric_text.describe(metric.name)
-  head = f'<h3 id="{label}">{_text(metric.label)}</h3><p>{_text(description)}. '
+  head = f'<h3 id="{label}">{html.escape(metric.label)}</h3><p>{html.escape(description)}. '
   head += f'Not perfect: {len(faulty)} of {num_measured}'
   head += f', of which the worst {NUM_WORST} are shown.</p>' if len(faulty) > NUM_WORST else '.</p>'
   cards = ''.join(_worst_card(metric, score, eval_result, examples, media) for score in faulty[:NUM_WORST])
@@ -421,9 +320,9 @@ def _worst_card(
   return (
     f'<figure>{_labelled(name, media.player(example, sound, name, variant.corruption))}'
     f'{_plot(example, {name: wave_NA}, alt, frame_LYX3)}<figcaption>'
-    f'{_names(example, f"#clip-{score.index}")}<p>{_text(metric.label)}: '
-    f'{_text(error_analysis.format_score(metric, score.value))}</p>'
-    f'<p class="words">{_text(explanation)}</p></figcaption></figure>'
+    f'{_names(example, f"#clip-{score.index}")}<p>{html.escape(metric.label)}: '
+    f'{html.escape(error_analysis.format_score(metric, score.value))}</p>'
+    f'<p class="words">{html.escape(explanation)}</p></figcaption></figure>'
   )
 
 
@@ -451,5 +350,5 @@ def _plot(
   height, width = pixels_YX3.shape[:2]
   return (
     f'<img src="data:image/webp;base64,{code}" width="{width}" height="{height}" loading="lazy" '
-    f'alt="{_text(alt)}">'
+    f'alt="{html.escape(alt)}">'
   )

@@ -18,7 +18,7 @@ from data_pipelines import decoded
 from data_pipelines.annotate import annotator
 from data_pipelines.annotate import pronunciation
 from data_pipelines.annotate import sphinx
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 from v2a.metrics import spectra
 from v2a.metrics import speech
@@ -62,7 +62,9 @@ class Aligner:
     if reason := sphinx.missing():
       raise annotator.ServiceError(f'forced alignment: {reason}.')
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """See `Annotator`: adds times to a transcript that has none.
 
     Raises:
@@ -70,7 +72,7 @@ class Aligner:
     """
     spoken = known.transcript
     if not spoken.text or spoken.times_s is not None or not clip.has_audio:
-      return items.Annotations()
+      return annotations_lib.Annotations()
     wave_NA = spectra.resample(clip.mono_N[:, None], clip.sample_rate_hz)
     found = align(self.decoders, wave_NA[:, 0], spoken.text)
     if found is None:

@@ -20,7 +20,7 @@ import dataclasses
 from typing import Protocol
 
 from data_pipelines import decoded
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
 HUMAN = 'human'
@@ -44,7 +44,7 @@ class Annotator(Protocol):
   Attributes:
     name: such as 'pocketsphinx'; without '@'.
     version: changes whenever its results may change: with a prompt, with weights, with settings.
-    reads: fields of `items.Annotations` that its results depend on; `annotate` gets the others empty.
+    reads: fields of `Annotations` that its results depend on; `annotate` gets the others empty.
   """
 
   @property
@@ -70,7 +70,9 @@ class Annotator(Protocol):
     """
     ...
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """Returns what the annotator adds.
 
     Args:
@@ -89,7 +91,9 @@ def origin(annotator: Annotator) -> str:
   return f'{annotator.name}@{annotator.version}'
 
 
-def tags(annotator: Annotator, values: Iterable[tuple[str, str, float | None]]) -> items.Annotations:
+def tags(
+  annotator: Annotator, values: Iterable[tuple[str, str, float | None]]
+) -> annotations_lib.Annotations:
   """Returns annotations of tags only.
 
   Args:
@@ -97,33 +101,35 @@ def tags(annotator: Annotator, values: Iterable[tuple[str, str, float | None]]) 
     values: name, value and confidence of each tag.
   """
   found, by = list(values), origin(annotator)
-  return items.Annotations(
+  return annotations_lib.Annotations(
     tags=tuple((name, value) for name, value, _ in found),
-    provenance=tuple(items.Provenance(f'tags.{name}', by, confidence) for name, _, confidence in found),
+    provenance=tuple(
+      annotations_lib.Provenance(f'tags.{name}', by, confidence) for name, _, confidence in found
+    ),
   )
 
 
 def transcript(
   annotator: Annotator, spoken: transcript_lib.Transcript, confidence: float | None
-) -> items.Annotations:
+) -> annotations_lib.Annotations:
   """Returns annotations of a transcript only, whose times are by the annotator, too."""
   fields = (TRANSCRIPT,) if spoken.times_s is None else (TRANSCRIPT, TIMES)
   by = origin(annotator)
-  return items.Annotations(
-    transcript=spoken, provenance=tuple(items.Provenance(field, by, confidence) for field in fields)
+  return annotations_lib.Annotations(
+    transcript=spoken, provenance=tuple(annotations_lib.Provenance(field, by, confidence) for field in fields)
   )
 
 
-def readable(annotator: Annotator, known: items.Annotations) -> items.Annotations:
+def readable(annotator: Annotator, known: annotations_lib.Annotations) -> annotations_lib.Annotations:
   """Returns annotations with only the fields that an annotator reads, and their provenance."""
   kinds = annotator.reads
-  return items.Annotations(
+  return annotations_lib.Annotations(
     **{kind: getattr(known, kind) for kind in kinds if kind != 'provenance'},
     provenance=tuple(each for each in known.provenance if each.field.partition('.')[0] in kinds),
   )
 
 
-def check_additions(annotator: Annotator, added: items.Annotations) -> None:
+def check_additions(annotator: Annotator, added: annotations_lib.Annotations) -> None:
   """Checks that every field that an annotator adds names it as the origin.
 
   Raises:
@@ -142,7 +148,9 @@ def check_additions(annotator: Annotator, added: items.Annotations) -> None:
     raise ValueError(f'annotator {annotator.name}: {", ".join(wrong)} must have the origin {by!r}.')
 
 
-def merge(known: items.Annotations, added: items.Annotations) -> items.Annotations:
+def merge(
+  known: annotations_lib.Annotations, added: annotations_lib.Annotations
+) -> annotations_lib.Annotations:
   """Returns what is known together with what an annotator adds.
 
   What is by humans always stays as it is. Earlier additions of the same annotator, of whatever version, are
@@ -165,7 +173,7 @@ def merge(known: items.Annotations, added: items.Annotations) -> items.Annotatio
     field = f'tags.{name}'
     if name not in tag_values or _is_better(added.provenance_of(field), by_field[field]):
       tag_values[name], by_field[field] = value, added.provenance_of(field)
-  return items.Annotations(
+  return annotations_lib.Annotations(
     captions=_merge_lists(known.captions, added.captions, is_stale),
     transcript=spoken,
     events=_merge_lists(known.events, added.events, is_stale),
@@ -178,7 +186,7 @@ def _name(by: str) -> str:
   return by.partition('@')[0]
 
 
-def _is_better(new: items.Provenance, old: items.Provenance) -> bool:
+def _is_better(new: annotations_lib.Provenance, old: annotations_lib.Provenance) -> bool:
   return old.origin != HUMAN and (new.confidence or 0.0) > (old.confidence or 0.0)
 
 
@@ -187,8 +195,8 @@ def _merge_lists(known: tuple, added: tuple, is_stale) -> tuple:
 
 
 def _merge_transcripts(
-  known: items.Annotations, added: items.Annotations, is_stale
-) -> tuple[transcript_lib.Transcript, dict[str, items.Provenance]]:
+  known: annotations_lib.Annotations, added: annotations_lib.Annotations, is_stale
+) -> tuple[transcript_lib.Transcript, dict[str, annotations_lib.Provenance]]:
   """Returns the transcript, and the provenance of its words and times."""
   old, words, times = known.transcript, known.provenance_of(TRANSCRIPT), known.provenance_of(TIMES)
   if is_stale(words.origin):

@@ -10,8 +10,8 @@ import dataclasses
 from data_pipelines import decoded
 from data_pipelines.annotate import annotator as annotator_lib
 from data_pipelines.annotate import cache as cache_lib
-from data_pipelines.sources import items
 from v2a import file_names
+from v2a.data import annotations as annotations_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,13 +25,13 @@ class Result:
   """
 
   id: str
-  annotations: items.Annotations
+  annotations: annotations_lib.Annotations
   failures: tuple[annotator_lib.Failure, ...] = ()
 
 
 def annotate(
   clip: decoded.DecodedClip,
-  known: items.Annotations,
+  known: annotations_lib.Annotations,
   annotators: Sequence[annotator_lib.Annotator],
   cache: cache_lib.Cache | None = None,
 ) -> Result:
@@ -63,7 +63,7 @@ def annotate(
 
 
 def annotate_all(
-  clips: Iterable[tuple[decoded.DecodedClip, items.Annotations]],
+  clips: Iterable[tuple[decoded.DecodedClip, annotations_lib.Annotations]],
   annotators: Sequence[annotator_lib.Annotator],
   cache: cache_lib.Cache | None = None,
   num_threads: int = 1,
@@ -98,8 +98,8 @@ def annotate_all(
 
 
 def _checked(
-  each: annotator_lib.Annotator, clip: decoded.DecodedClip, known: items.Annotations
-) -> items.Annotations:
+  each: annotator_lib.Annotator, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+) -> annotations_lib.Annotations:
   added = each.annotate(clip, known)
   annotator_lib.check_additions(each, added)
   return added

@@ -25,8 +25,8 @@ import numpy as np
 
 from data_pipelines import decoded
 from data_pipelines.annotate import annotator as annotator_lib
-from data_pipelines.sources import items
 from v2a import files
+from v2a.data import annotations as annotations_lib
 
 FORMAT = 1
 
@@ -62,7 +62,7 @@ class Cache:
     self.__dict__.update(state, _lock=threading.Lock())
 
   def path(
-    self, annotator: annotator_lib.Annotator, clip: decoded.DecodedClip, known: items.Annotations
+    self, annotator: annotator_lib.Annotator, clip: decoded.DecodedClip, known: annotations_lib.Annotations
   ) -> pathlib.Path:
     """Returns the path of the entry of a clip.
 
@@ -80,9 +80,9 @@ class Cache:
     self,
     annotator: annotator_lib.Annotator,
     clip: decoded.DecodedClip,
-    known: items.Annotations,
-    compute: Callable[[], items.Annotations],
-  ) -> items.Annotations:
+    known: annotations_lib.Annotations,
+    compute: Callable[[], annotations_lib.Annotations],
+  ) -> annotations_lib.Annotations:
     """Returns what an annotator adds to a clip, from the cache or by computing it.
 
     Args:
@@ -111,12 +111,12 @@ class Cache:
     files.write_text(path, json.dumps(entry, ensure_ascii=False) + '\n')
     return added
 
-  def _read(self, path: pathlib.Path) -> items.Annotations | None:
+  def _read(self, path: pathlib.Path) -> annotations_lib.Annotations | None:
     try:
       entry = json.loads(path.read_text(encoding='utf-8'))
       if entry['format'] != FORMAT:
         return None
-      return items.Annotations.from_json(entry['added'])
+      return annotations_lib.Annotations.from_json(entry['added'])
     except FileNotFoundError:
       return None
     except (ValueError, KeyError, TypeError):  # a full disk or a power failure

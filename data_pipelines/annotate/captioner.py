@@ -23,7 +23,7 @@ from data_pipelines.annotate import annotator
 from data_pipelines.annotate import endpoint as endpoint_lib
 from data_pipelines.annotate import media_parts
 from data_pipelines.annotate import usage as usage_lib
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 ResponseFormat = Literal['json_schema', 'json_object', 'text']
 PROMPT = """You describe the sound of a video clip, to train a model that generates sound from video. You \
@@ -45,7 +45,7 @@ _TEXTS = {'short': 300, 'detailed': 2000, 'mood': 200, 'music': 300, 'negative':
 _OPTIONAL = ('mood', 'music')
 _LISTS = ('sources', 'order')
 _MAX_ENTRIES, _MAX_ENTRY = 30, 200
-_CAPTIONS: tuple[items.CaptionStyle, ...] = ('label', 'short', 'detailed', 'negative')
+_CAPTIONS: tuple[annotations_lib.CaptionStyle, ...] = ('label', 'short', 'detailed', 'negative')
 _TAGS = ('sources', 'order', 'mood', 'music')
 _STRING: dict[str, Any] = {'type': 'string'}
 SCHEMA: dict[str, Any] = {
@@ -122,10 +122,12 @@ class Captioner:
     """See `Annotator`: sends one request with a grey frame and half a second of silence."""
     frame_MYX3 = np.full((int(self.config.num_frames > 0), 64, 64, 3), 128, np.uint8)
     clip = decoded.DecodedClip('check', frame_MYX3, np.zeros((8000, 1), np.float32), 16000, 0.0, 0.5)
-    messages = self._messages(clip, items.Annotations())
+    messages = self._messages(clip, annotations_lib.Annotations())
     self.endpoint.check(lambda client: self._send(client, messages, max_tokens=16))
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """See `Annotator`; nothing is added to a clip without sound.
 
     Raises:
@@ -133,7 +135,7 @@ class Captioner:
       ServiceError: see `Endpoint.call`.
     """
     if not clip.has_audio:
-      return items.Annotations()
+      return annotations_lib.Annotations()
     messages, reason = self._messages(clip, known), ''
     for _ in range(self.config.max_answers):
       text, reason = self.endpoint.call(functools.partial(self._send, messages=messages))
@@ -163,7 +165,7 @@ class Captioner:
       output_tokens=num_clips * _ANSWER_TOKENS,
     )
 
-  def _messages(self, clip: decoded.DecodedClip, known: items.Annotations) -> list[dict[str, Any]]:
+  def _messages(self, clip: decoded.DecodedClip, known: annotations_lib.Annotations) -> list[dict[str, Any]]:
     """Returns the conversation that requests a description."""
     parts: list[dict[str, Any]] = []
     for content in media_parts.jpegs(clip, self.config.num_frames):
@@ -219,9 +221,9 @@ class Captioner:
       )
     )
 
-  def _annotations(self, answer: dict[str, Any]) -> items.Annotations:
+  def _annotations(self, answer: dict[str, Any]) -> annotations_lib.Annotations:
     by, confidence = annotator.origin(self), float(answer['confidence'])
-    captions = tuple(items.Caption(answer[style], style, by, confidence) for style in _CAPTIONS)
+    captions = tuple(annotations_lib.Caption(answer[style], style, by, confidence) for style in _CAPTIONS)
     values = {name: '; '.join(answer[name]) if name in _LISTS else answer[name] for name in _TAGS}
     found = annotator.tags(self, [(name, value, confidence) for name, value in values.items() if value])
     return dataclasses.replace(found, captions=captions)

@@ -4,7 +4,7 @@ Tags: loudness_lufs, onsets, pitch_hz, brightness_hz, silent_share, and the like
 noise of `data_pipelines.filters.content`, which are no probabilities. Events: onsets. Captions: 'short' and
 'detailed', composed from these numbers and, where there is one, from a label (`zero_shot`, or by humans) and
 the transcript. They say how something sounds, and without a label hardly what it is. Their confidence is 0.2,
-with a label 0.3, so that those of a model outweigh them where a clip has both (`choose`).
+with a label 0.3, so that those of a model outweigh them where a clip has both (v2a.data.caption_choice).
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ import numpy as np
 from data_pipelines import decoded
 from data_pipelines.annotate import annotator
 from data_pipelines.filters import content
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import audio_reader
 from v2a.metrics import curves
 from v2a.metrics import onsets
@@ -227,32 +227,36 @@ class Tagger:
   def check(self) -> None:
     """See `Annotator`; nothing is needed."""
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """See `Annotator`; a clip without sound gets nothing, a silent one says so."""
     if not clip.has_audio:
-      return items.Annotations()
+      return annotations_lib.Annotations()
     found, by = analyse(clip.wave_NA, clip.sample_rate_hz), annotator.origin(self)
     if found is None:
       is_silent = audio_reader.is_silent(clip.wave_NA)
       texts = (('short', 'Silence.'), ('detailed', 'Nothing is audible.')) if is_silent else ()
-      return items.Annotations(captions=tuple(items.Caption(text, style, by, 0.9) for style, text in texts))
+      return annotations_lib.Annotations(
+        captions=tuple(annotations_lib.Caption(text, style, by, 0.9) for style, text in texts)
+      )
     label = _best_label(known)
     confidence = LABELLED_CONFIDENCE if label else CONFIDENCE
     short, detailed = compose(found, label, known.transcript.text)
     return dataclasses.replace(
       annotator.tags(self, _tags(found)),
       captions=(
-        items.Caption(short, 'short', by, confidence),
-        items.Caption(detailed, 'detailed', by, confidence),
+        annotations_lib.Caption(short, 'short', by, confidence),
+        annotations_lib.Caption(detailed, 'detailed', by, confidence),
       ),
       events=tuple(
-        items.Event(clip.start_s + time_s, clip.start_s + time_s, ONSET, by, _ESTIMATED)
+        annotations_lib.Event(clip.start_s + time_s, clip.start_s + time_s, ONSET, by, _ESTIMATED)
         for time_s in found.onset_s
       ),
     )
 
 
-def _best_label(known: items.Annotations) -> str:
+def _best_label(known: annotations_lib.Annotations) -> str:
   """Returns the label by humans, or the most confident one, or ''."""
   labels = [each for each in known.captions if each.style == 'label']
   order = lambda each: (each.origin == annotator.HUMAN, each.confidence or 0.0)

@@ -33,7 +33,7 @@ from data_pipelines.annotate import endpoint as endpoint_lib
 from data_pipelines.annotate import media_parts
 from data_pipelines.annotate import sphinx
 from data_pipelines.annotate import usage as usage_lib
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import audio_reader
 from v2a.media import transcript as transcript_lib
 from v2a.metrics import spectra
@@ -115,14 +115,16 @@ class Transcriber:
     """See `Annotator`."""
     self.recognizer.check()
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """See `Annotator`."""
     is_human = bool(known.transcript.text) and known.provenance_of('transcript').origin == annotator.HUMAN
     if is_human or not clip.has_audio or audio_reader.is_silent(clip.wave_NA):
-      return items.Annotations()
+      return annotations_lib.Annotations()
     found = self.recognizer.recognize(clip)
     if not found.cues:
-      return items.Annotations()
+      return annotations_lib.Annotations()
     if found.confidence is not None and found.confidence < self.min_confidence:
       text = f'confidence {found.confidence:.2f} below {self.min_confidence:g}'
       return annotator.tags(self, [('transcript_rejected', text, found.confidence)])

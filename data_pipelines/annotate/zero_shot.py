@@ -18,7 +18,7 @@ import numpy as np
 
 from data_pipelines import decoded
 from data_pipelines.annotate import annotator
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import audio_reader
 from v2a.metrics.embedders import clap as clap_embedder
 from v2a.metrics.embedders import embedder as embedder_lib
@@ -95,7 +95,9 @@ class ZeroShot:
     if reason := missing(self.weights):
       raise annotator.ServiceError(f'labels by CLAP: {reason}.')
 
-  def annotate(self, clip: decoded.DecodedClip, known: items.Annotations) -> items.Annotations:
+  def annotate(
+    self, clip: decoded.DecodedClip, known: annotations_lib.Annotations
+  ) -> annotations_lib.Annotations:
     """See `Annotator`: adds a label, and the three most probable ones as a tag.
 
     Raises:
@@ -103,7 +105,7 @@ class ZeroShot:
     """
     del known
     if not clip.has_audio or audio_reader.is_silent(clip.wave_NA):
-      return items.Annotations()
+      return annotations_lib.Annotations()
     try:
       similarity_O = _load(os.getpid(), self.weights).similarities(clip, self.labels)
     except embedder_lib.UnsupportedClipError as error:
@@ -115,7 +117,7 @@ class ZeroShot:
     added = annotator.tags(self, [('clap_labels', text, best)])
     if best < self.min_probability:
       return added
-    label = items.Caption(self.labels[order[0]], 'label', annotator.origin(self), best)
+    label = annotations_lib.Caption(self.labels[order[0]], 'label', annotator.origin(self), best)
     return dataclasses.replace(added, captions=(label,))
 
 

@@ -15,6 +15,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a.data import annotations as annotations_lib
 
 CLIP_S = 10.0
 _COLUMNS = ('audiocap_id', 'youtube_id', 'start_time', 'caption')
@@ -25,7 +26,7 @@ class _Clip:
   """What the lines of a clip say."""
 
   where: str
-  captions: list[items.Caption]
+  captions: list[annotations_lib.Caption]
   notes: list[str]
 
 
@@ -71,7 +72,7 @@ class AudioCaps:
     self, key: tuple[str, float], clip: _Clip, index: media_index.MediaIndex, split: str | None
   ) -> entries.Entry:
     (video, start_s), tags = key, tuple((entries.NOTE, note) for note in clip.notes)
-    annotations = items.Annotations(tuple(clip.captions), tags=tags)
+    annotations = annotations_lib.Annotations(tuple(clip.captions), tags=tags)
     return youtube.entry(
       index, clip.where, video, start_s, start_s + CLIP_S, annotations, split, self.licence
     )
@@ -97,7 +98,7 @@ def _add(
     return items.Problem('malformed', '', where, str(error))
   where_of[caption_id] = where
   clip = clips.setdefault((video, start_s), _Clip(where, [], []))
-  clip.captions.append(items.Caption(caption, 'short'))
+  clip.captions.append(annotations_lib.Caption(caption, 'short'))
   if row.note:
     clip.notes.append(f'{where}: {row.note}')
   return None

@@ -23,6 +23,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('ytid', 'start_seconds', 'end_seconds', 'positive_labels')
 
@@ -149,7 +150,7 @@ class AudioSet:
       video,
       entries.number(row.values['start_seconds'], 'start_seconds'),
       entries.number(row.values['end_seconds'], 'end_seconds'),
-      items.Annotations(entries.label_captions(*names), tags=tuple(tags)),
+      annotations_lib.Annotations(entries.label_captions(*names), tags=tuple(tags)),
       split,
       self.licence,
     )

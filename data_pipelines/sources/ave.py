@@ -15,6 +15,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('category', 'videoid', 'quality', 'starttime', 'endtime')
 
@@ -25,7 +26,7 @@ class _Clip:
 
   where: str
   quality: str
-  events: list[items.Event]
+  events: list[annotations_lib.Event]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Ave:
     if path is None:
       raise entries.UnusableError('missing', f'{index.folder} has no media of it; wanted {video}.mp4', video)
     labels = dict.fromkeys(event.label for event in clip.events)
-    annotations = items.Annotations(
+    annotations = annotations_lib.Annotations(
       entries.label_captions(*labels), events=tuple(clip.events), tags=(('quality', clip.quality),)
     )
     item = items.Item(
@@ -91,7 +92,7 @@ def _add(row: tables.Row, where: str, clips: dict[str, _Clip]) -> items.Problem 
     entries.check_segment(start_s, end_s)
   except ValueError as error:
     return items.Problem('malformed', video, where, str(error))
-  event = items.Event(start_s, end_s, row.values['category'])
+  event = annotations_lib.Event(start_s, end_s, row.values['category'])
   clip = clips.setdefault(video, _Clip(where, row.values['quality'], []))
   if event in clip.events:
     return items.Problem(

@@ -27,6 +27,7 @@ import re
 from data_pipelines.sources import hash_index
 from data_pipelines.sources import items
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 
 NOTE = 'note'
 _OF_SPLIT = {
@@ -271,10 +272,10 @@ def split_of_file(path: str | os.PathLike) -> str | None:
   return found.pop() if len(found) == 1 else None
 
 
-def label_captions(*labels: str) -> tuple[items.Caption, ...]:
+def label_captions(*labels: str) -> tuple[annotations_lib.Caption, ...]:
   """Returns a caption for the labels that are not empty, in one text."""
   text = ', '.join(' '.join(label.split()) for label in labels if label.strip())
-  return (items.Caption(text, 'label'),) if text else ()
+  return (annotations_lib.Caption(text, 'label'),) if text else ()
 
 
 def _span(start_s: float, end_s: float) -> str:

@@ -13,6 +13,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from v2a import file_names
+from v2a.data import annotations as annotations_lib
 from v2a.media import folder as folder_lib
 from v2a.media import sidecar
 
@@ -61,12 +62,12 @@ class Folder:
           raise ValueError(f'{path.with_suffix(".json")}: {key} must be a string; got {content[key]!r}.')
     except ValueError as error:
       raise entries.UnusableError('malformed', str(error), name) from error
-    captions = (items.Caption(texts.annotation, 'short'),) if texts.annotation else ()
+    captions = (annotations_lib.Caption(texts.annotation, 'short'),) if texts.annotation else ()
     item = items.Item(
       name,
       items.LocalFile(path),
       name,
-      annotations=items.Annotations(
+      annotations=annotations_lib.Annotations(
         entries.label_captions(content.get('label') or '') + captions, texts.transcript
       ),
       licence=content.get('licence') or self.licence,

@@ -22,6 +22,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 
 _TIMES = '_times.txt'
 _RECORD = 'hit_record.json'
@@ -94,7 +95,7 @@ class GreatestHits:
       name,
       items.LocalFile(path),
       name,
-      annotations=items.Annotations(entries.label_captions(*labels), events=tuple(events)),
+      annotations=annotations_lib.Annotations(entries.label_captions(*labels), events=tuple(events)),
       licence=self.licence,
       split=split_of[name][0] if name in split_of else None,
     )
@@ -133,7 +134,7 @@ def _read_splits(folder: pathlib.Path) -> dict[str, tuple[str, str]]:
   return found
 
 
-def _read_json(path: pathlib.Path) -> list[items.Event]:
+def _read_json(path: pathlib.Path) -> list[annotations_lib.Event]:
   hits = json.loads(path.read_text(encoding='utf-8'))
   if not isinstance(hits, list) or not all(isinstance(hit, list) and len(hit) == 2 for hit in hits):
     raise ValueError(f'{path}: wanted a list of [time, "material action"]')
@@ -151,7 +152,7 @@ def _duration_s(path: pathlib.Path) -> float:
     raise ValueError(f'{path}: wanted {{frame_num, frame_rate}}: {error!r}') from error
 
 
-def _read_times(path: pathlib.Path) -> list[items.Event]:
+def _read_times(path: pathlib.Path) -> list[annotations_lib.Event]:
   events = []
   for row in tables.text_rows(path):
     if isinstance(row, items.Problem):
@@ -164,9 +165,9 @@ def _read_times(path: pathlib.Path) -> list[items.Event]:
   return events
 
 
-def _event(time: object, words: list[str]) -> items.Event:
+def _event(time: object, words: list[str]) -> annotations_lib.Event:
   """Returns the event of a hit: an instant with its material and action."""
   time_s = entries.number(time, 'the time of a hit')
   if time_s < 0:
     raise ValueError(f'the time of a hit must be at least 0 s; got {time_s:g} s')
-  return items.Event(time_s, time_s, ' '.join(word for word in words if word != 'None') or _UNKNOWN)
+  return annotations_lib.Event(time_s, time_s, ' '.join(word for word in words if word != 'None') or _UNKNOWN)

@@ -19,6 +19,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
 UNITS_PER_S = 25_000
@@ -76,7 +77,7 @@ class Grid:
       clip,
       items.LocalFile(path),
       clip.rpartition('/')[0] or clip,
-      annotations=items.Annotations(transcript=transcript),
+      annotations=annotations_lib.Annotations(transcript=transcript),
       licence=self.licence,
       split=self.split,
     )

@@ -27,6 +27,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
 COLUMNS = ('path', 'id', 'start_s', 'end_s', 'caption', 'label', 'transcript', 'licence', 'split')
@@ -179,8 +180,8 @@ def _texts(values: dict[str, Any], name: str) -> list[str]:
   return [' '.join(text.split()) for text in texts if text.strip()]
 
 
-def _annotations(values: dict[str, Any]) -> items.Annotations:
-  captions = tuple(items.Caption(text, 'short') for text in _texts(values, 'caption'))
+def _annotations(values: dict[str, Any]) -> annotations_lib.Annotations:
+  captions = tuple(annotations_lib.Caption(text, 'short') for text in _texts(values, 'caption'))
   words = values.get('transcript', '')
   if isinstance(words, list):
     try:
@@ -191,4 +192,4 @@ def _annotations(values: dict[str, Any]) -> items.Annotations:
       raise ValueError(f'transcript must be a list of {{word, start_s, end_s}}; got {error!r}') from error
   else:
     transcript = transcript_lib.parse(_text(values, 'transcript'))
-  return items.Annotations(entries.label_captions(*_texts(values, 'label')) + captions, transcript)
+  return annotations_lib.Annotations(entries.label_captions(*_texts(values, 'label')) + captions, transcript)

@@ -20,6 +20,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('id', 'index', 'video', 'prompt', 'audio_prompt', 'music_prompt', 'video_prompt', 'concept')
 
@@ -78,9 +79,9 @@ class MovieGen:
     is_of_sound = 'video' in values
     sound = values.get('audio_prompt') or (values.get('prompt', '') if is_of_sound else '')
     music = values.get('music_prompt', '')
-    captions = [items.Caption(sound, 'short')] if sound else []
+    captions = [annotations_lib.Caption(sound, 'short')] if sound else []
     if sound and music:
-      captions.append(items.Caption(f'{sound} {music}', 'detailed'))
+      captions.append(annotations_lib.Caption(f'{sound} {music}', 'detailed'))
     tags = {
       'video_prompt': values.get('video_prompt') or values.get('text') or values.get('prompt', ''),
       'concept': values.get('concept', ''),
@@ -92,7 +93,7 @@ class MovieGen:
       name,
       items.LocalFile(path),
       name,
-      annotations=items.Annotations(
+      annotations=annotations_lib.Annotations(
         tuple(captions), tags=tuple((key, tags[key]) for key in tags if tags[key])
       ),
       licence=self.licence,

@@ -6,6 +6,7 @@ from typing import Any
 
 from data_pipelines.sources import items
 from data_pipelines.sources import tfds
+from v2a.data import annotations as annotations_lib
 
 # Kinds of media by their name in JSON.
 MEDIA: dict[str, type[items.LocalFile] | type[items.FileRange] | type[tfds.TfdsMedia]] = {
@@ -36,7 +37,7 @@ def item_to_json(item: items.Item) -> dict[str, Any]:
     'licence': item.licence,
     'split': item.split,
   }
-  if item.annotations != items.Annotations():
+  if item.annotations != annotations_lib.Annotations():
     found['annotations'] = item.annotations.to_json()
   return {name: value for name, value in found.items() if value is not None}
 
@@ -60,7 +61,9 @@ def item_from_json(value: Any) -> items.Item:
       group=value['group'],
       start_s=value['start_s'],
       end_s=value.get('end_s'),
-      annotations=items.Annotations() if annotations is None else items.Annotations.from_json(annotations),
+      annotations=annotations_lib.Annotations()
+      if annotations is None
+      else annotations_lib.Annotations.from_json(annotations),
       licence=value.get('licence'),
       split=value.get('split'),
     )

@@ -36,6 +36,7 @@ import soundfile
 
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
 KEYS = ('video', 'audio', 'caption', 'label', 'transcript', 'id', 'group', 'licence')
@@ -184,7 +185,9 @@ class Tfds:
     first = {key: texts[0].strip() for key, texts in values.items() if texts}
     name = first.get('id') or f'{self.split}-{media.index:08d}'
     captions = tuple(
-      items.Caption(' '.join(text.split()), 'short') for text in values.get('caption', ()) if text.strip()
+      annotations_lib.Caption(' '.join(text.split()), 'short')
+      for text in values.get('caption', ())
+      if text.strip()
     )
     try:
       transcript = transcript_lib.parse(first.get('transcript', ''))
@@ -194,7 +197,9 @@ class Tfds:
       name,
       media,
       first.get('group') or name,
-      annotations=items.Annotations(entries.label_captions(*values.get('label', ())) + captions, transcript),
+      annotations=annotations_lib.Annotations(
+        entries.label_captions(*values.get('label', ())) + captions, transcript
+      ),
       licence=first.get('licence') or self.licence,
       split=entries.split_of(self.split),
     )

@@ -29,6 +29,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a.data import annotations as annotations_lib
 
 CLIP_S = 10.0
 _COLUMNS = ('id', 'file', 'video_id', 'ytid', 'label', 'label_l0', 'start_sec', 'vstart_sec', 'start_time')
@@ -101,7 +102,7 @@ class VggSound:
       video,
       start_s,
       start_s + CLIP_S,
-      items.Annotations(entries.label_captions(*labels), tags=tuple(cells.items())),
+      annotations_lib.Annotations(entries.label_captions(*labels), tags=tuple(cells.items())),
       entries.split_of(of_row) or split,
       self.licence,
       clip_id if offset_s is None else f'{clip_id}@{offset_s:g}',

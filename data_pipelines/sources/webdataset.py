@@ -23,6 +23,7 @@ import tarfile
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
 _MAX_TEXT_BYTES = 1 << 20
@@ -158,7 +159,7 @@ def _read(path: pathlib.Path, member: tarfile.TarInfo) -> str:
       raise ValueError(f'{member.name} is no UTF-8 text: {error}') from error
 
 
-def _annotations(texts: dict[str, str]) -> tuple[items.Annotations, dict[str, str]]:
+def _annotations(texts: dict[str, str]) -> tuple[annotations_lib.Annotations, dict[str, str]]:
   """Returns the annotations in the texts of a clip by suffix, and the texts in its .json by key."""
   try:
     content = json.loads(texts.get('.json', '{}'))
@@ -171,8 +172,8 @@ def _annotations(texts: dict[str, str]) -> tuple[items.Annotations, dict[str, st
   labels = entries.label_captions(values.get('label') or texts.get('.cls', ''))
   spoken = texts.get('.srt') or texts.get('.vtt') or values.get('transcript', '')
   return (
-    items.Annotations(
-      labels + ((items.Caption(caption, 'short'),) if caption else ()), transcript_lib.parse(spoken)
+    annotations_lib.Annotations(
+      labels + ((annotations_lib.Caption(caption, 'short'),) if caption else ()), transcript_lib.parse(spoken)
     ),
     values,
   )

@@ -11,6 +11,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a.data import annotations as annotations_lib
 
 # The metadata of these sets has a licence; each video has that of its uploader.
 OF_UPLOADERS = 'CC-BY-4.0 AND LicenseRef-media-of-their-uploaders'
@@ -64,7 +65,7 @@ def entry(
   video: str,
   start_s: float,
   end_s: float,
-  annotations: items.Annotations,
+  annotations: annotations_lib.Annotations,
   split: str | None,
   licence: str | None,
   clip_id: str | None = None,

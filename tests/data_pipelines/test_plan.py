@@ -10,6 +10,7 @@ import pytest
 from data_pipelines import plan
 from data_pipelines.sources import items
 from data_pipelines.sources import serialization
+from v2a.data import annotations as annotations_lib
 
 
 @dataclasses.dataclass
@@ -117,8 +118,8 @@ def test_shares_that_are_none_are_refused(text: str):
 
 
 def test_an_item_survives_json():
-  annotations = items.Annotations(
-    (items.Caption('a dog barks', 'short'),), events=(items.Event(1.0, 2.0, 'bark'),)
+  annotations = annotations_lib.Annotations(
+    (annotations_lib.Caption('a dog barks', 'short'),), events=(annotations_lib.Event(1.0, 2.0, 'bark'),)
   )
   for media in (
     items.LocalFile(pathlib.Path('a.mp4')),

@@ -12,7 +12,7 @@ from data_pipelines.annotate import annotator
 from data_pipelines.annotate import apply
 from data_pipelines.annotate import pronunciation
 from data_pipelines.annotate import sphinx
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript
 from v2a.synthetic import speech
 
@@ -35,8 +35,8 @@ def spoken_clip(text: str) -> tuple[decoded.DecodedClip, list[tuple[str, float, 
   return clip, [(word, offset_s + start_s, offset_s + end_s) for word, start_s, end_s in words]
 
 
-def known(text: str, **changes) -> items.Annotations:
-  return items.Annotations(transcript=transcript.Transcript(text, **changes))
+def known(text: str, **changes) -> annotations_lib.Annotations:
+  return annotations_lib.Annotations(transcript=transcript.Transcript(text, **changes))
 
 
 @pytest.fixture(scope='module')
@@ -95,11 +95,13 @@ def test_the_confidence_gates_the_times(aligner):
 
 @no_sphinx
 @pytest.mark.parametrize(
-  'annotations', [items.Annotations(), known('set blue', times_s=(0.1, 0.2))], ids=['no words', 'times']
+  'annotations',
+  [annotations_lib.Annotations(), known('set blue', times_s=(0.1, 0.2))],
+  ids=['no words', 'times'],
 )
 def test_nothing_is_added_where_nothing_is_missing(aligner, annotations):
   clip, _ = spoken_clip('blue')
-  assert aligner.annotate(clip, annotations) == items.Annotations()
+  assert aligner.annotate(clip, annotations) == annotations_lib.Annotations()
 
 
 @no_sphinx

@@ -10,14 +10,14 @@ import pytest
 from data_pipelines import decoded
 from data_pipelines.annotate import annotator
 from data_pipelines.annotate import apply
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript
 
 HUMAN_WORDS = transcript.Transcript('set blue now')
-KNOWN = items.Annotations(
-  captions=(items.Caption('a dog barks', 'short'),),
+KNOWN = annotations_lib.Annotations(
+  captions=(annotations_lib.Caption('a dog barks', 'short'),),
   transcript=HUMAN_WORDS,
-  events=(items.Event(0.5, 0.6, 'bark'),),
+  events=(annotations_lib.Event(0.5, 0.6, 'bark'),),
   tags=(('quality', 'good'),),
 )
 
@@ -33,7 +33,7 @@ def make_clip(name: str = 'a', **changes) -> decoded.DecodedClip:
 class Fixed:
   """An annotator that adds given annotations, under its own origin."""
 
-  added: items.Annotations = items.Annotations()
+  added: annotations_lib.Annotations = annotations_lib.Annotations()
   name: str = 'fixed'
   version: str = '1'
   reads: tuple[str, ...] = ()
@@ -51,24 +51,24 @@ class Fixed:
     return self.added
 
 
-def caption(text: str, by: str, style='short', confidence: float | None = 0.5) -> items.Annotations:
-  return items.Annotations(captions=(items.Caption(text, style, by, confidence),))
+def caption(text: str, by: str, style='short', confidence: float | None = 0.5) -> annotations_lib.Annotations:
+  return annotations_lib.Annotations(captions=(annotations_lib.Caption(text, style, by, confidence),))
 
 
-def spoken(text: str, by: str, confidence: float | None, times_s=None) -> items.Annotations:
+def spoken(text: str, by: str, confidence: float | None, times_s=None) -> annotations_lib.Annotations:
   source = dataclasses.replace(Fixed(), name=by.partition('@')[0], version=by.partition('@')[2])
   return annotator.transcript(source, transcript.Transcript(text, times_s), confidence)
 
 
 def test_annotations_by_humans_are_never_overwritten():
   by = 'fixed@1'
-  added = items.Annotations(
-    captions=(items.Caption('a cat', 'short', by, 1.0),),
+  added = annotations_lib.Annotations(
+    captions=(annotations_lib.Caption('a cat', 'short', by, 1.0),),
     transcript=transcript.Transcript('set red now', (0.1, 0.2, 0.3)),
-    events=(items.Event(0.5, 0.6, 'meow', by, 1.0),),
+    events=(annotations_lib.Event(0.5, 0.6, 'meow', by, 1.0),),
     tags=(('quality', 'bad'), ('mood', 'calm')),
     provenance=tuple(
-      items.Provenance(field, by, 1.0)
+      annotations_lib.Provenance(field, by, 1.0)
       for field in ('transcript', 'transcript.times', 'tags.quality', 'tags.mood')
     ),
   )
@@ -77,7 +77,7 @@ def test_annotations_by_humans_are_never_overwritten():
   assert merged.events == KNOWN.events + added.events
   assert merged.transcript == HUMAN_WORDS
   assert dict(merged.tags) == {'quality': 'good', 'mood': 'calm'}
-  assert merged.provenance == (items.Provenance('tags.mood', by, 1.0),)
+  assert merged.provenance == (annotations_lib.Provenance('tags.mood', by, 1.0),)
   assert merged.provenance_of('transcript').origin == merged.provenance_of('tags.quality').origin == 'human'
 
 
@@ -89,7 +89,7 @@ def test_a_new_version_replaces_what_the_old_one_added():
   new = annotator.tags(Fixed(name='t', version='2'), [('mood', 'tense', 0.1)])
   merged = annotator.merge(annotator.merge(KNOWN, old), new)
   assert dict(merged.tags) == {'quality': 'good', 'mood': 'tense'}
-  assert merged.provenance == (items.Provenance('tags.mood', 't@2', 0.1),)
+  assert merged.provenance == (annotations_lib.Provenance('tags.mood', 't@2', 0.1),)
 
 
 @pytest.mark.parametrize(
@@ -103,19 +103,21 @@ def test_a_new_version_replaces_what_the_old_one_added():
   ],
 )
 def test_the_more_confident_transcript_stays(first, second, text):
-  known = annotator.merge(items.Annotations(), spoken(*first))
+  known = annotator.merge(annotations_lib.Annotations(), spoken(*first))
   merged = annotator.merge(known, spoken(*second))
   chosen = first if text == 'one' else second
   assert merged.transcript.text == text
-  assert merged.provenance == (items.Provenance('transcript', chosen[1], chosen[2]),)
+  assert merged.provenance == (annotations_lib.Provenance('transcript', chosen[1], chosen[2]),)
 
 
 def test_times_are_added_to_the_words_of_humans():
   times_s = (0.1, 0.2, 0.3)
   merged = annotator.merge(KNOWN, spoken('set blue now', 'align@1', 0.8, times_s))
   assert merged.transcript == transcript.Transcript('set blue now', times_s)
-  assert merged.provenance_of('transcript') == items.Provenance('transcript', 'human')
-  assert merged.provenance_of('transcript.times') == items.Provenance('transcript.times', 'align@1', 0.8)
+  assert merged.provenance_of('transcript') == annotations_lib.Provenance('transcript', 'human')
+  assert merged.provenance_of('transcript.times') == annotations_lib.Provenance(
+    'transcript.times', 'align@1', 0.8
+  )
   other_s = (0.2, 0.3, 0.4)
   again = annotator.merge(merged, spoken('set blue now', 'align@2', 0.1, other_s))
   assert again.transcript == transcript.Transcript('set blue now', other_s)
@@ -124,15 +126,19 @@ def test_times_are_added_to_the_words_of_humans():
 
 
 def test_a_field_without_its_annotator_as_the_origin_is_a_fault():
-  added = items.Annotations(
-    captions=(items.Caption('a', 'short'),), tags=(('mood', 'calm'),), events=(items.Event(0, 1, 'b', 'x@1'),)
+  added = annotations_lib.Annotations(
+    captions=(annotations_lib.Caption('a', 'short'),),
+    tags=(('mood', 'calm'),),
+    events=(annotations_lib.Event(0, 1, 'b', 'x@1'),),
   )
   with pytest.raises(
     ValueError, match=r"fixed: tags.mood, captions.short, events.b must have the origin 'fixed@1'"
   ):
     apply.annotate(make_clip(), KNOWN, [Fixed(added)])
   with pytest.raises(ValueError, match=r'fixed: transcript must have the origin'):
-    apply.annotate(make_clip(), KNOWN, [Fixed(items.Annotations(transcript=transcript.Transcript('a')))])
+    apply.annotate(
+      make_clip(), KNOWN, [Fixed(annotations_lib.Annotations(transcript=transcript.Transcript('a')))]
+    )
 
 
 def test_an_annotator_gets_only_what_it_reads_and_what_those_before_it_added():
@@ -141,7 +147,7 @@ def test_an_annotator_gets_only_what_it_reads_and_what_those_before_it_added():
   class Reader(Fixed):
     def annotate(self, clip, known):
       seen.append(known)
-      return items.Annotations()
+      return annotations_lib.Annotations()
 
   first = Fixed(spoken('hello', 'fixed@1', 0.5))
   apply.annotate(
@@ -152,10 +158,10 @@ def test_an_annotator_gets_only_what_it_reads_and_what_those_before_it_added():
     dataclasses.replace(KNOWN, transcript=transcript.Transcript()),
     [first, Reader(reads=('transcript',))],
   )
-  assert seen[0] == items.Annotations()
-  assert seen[1] == items.Annotations(
+  assert seen[0] == annotations_lib.Annotations()
+  assert seen[1] == annotations_lib.Annotations(
     transcript=transcript.Transcript('hello'),
-    provenance=(items.Provenance('transcript', 'fixed@1', 0.5),),
+    provenance=(annotations_lib.Provenance('transcript', 'fixed@1', 0.5),),
   )
 
 

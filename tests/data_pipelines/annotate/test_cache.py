@@ -15,7 +15,7 @@ from data_pipelines import decoded
 from data_pipelines.annotate import annotator
 from data_pipelines.annotate import apply
 from data_pipelines.annotate import cache
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript
 
 
@@ -58,38 +58,41 @@ def num_calls(calls) -> int:
 
 
 def test_annotations_survive_json():
-  annotations = items.Annotations(
-    captions=(items.Caption('Élan "x"', 'detailed', 'a@1', 0.25), items.Caption('b', 'label')),
+  annotations = annotations_lib.Annotations(
+    captions=(
+      annotations_lib.Caption('Élan "x"', 'detailed', 'a@1', 0.25),
+      annotations_lib.Caption('b', 'label'),
+    ),
     transcript=transcript.Transcript('one two', (0.1, 0.30000000000000004)),
-    events=(items.Event(0.5, 0.6, 'bark', 'b@1', None),),
+    events=(annotations_lib.Event(0.5, 0.6, 'bark', 'b@1', None),),
     tags=(('mood', 'calm'),),
-    provenance=(items.Provenance('tags.mood', 'a@1', 1.0),),
+    provenance=(annotations_lib.Provenance('tags.mood', 'a@1', 1.0),),
   )
-  for each in (annotations, items.Annotations()):
-    assert items.Annotations.from_json(json.loads(json.dumps(each.to_json()))) == each
+  for each in (annotations, annotations_lib.Annotations()):
+    assert annotations_lib.Annotations.from_json(json.loads(json.dumps(each.to_json()))) == each
   with pytest.raises(ValueError, match='wanted annotations as JSON'):
-    items.Annotations.from_json({'captions': []})
+    annotations_lib.Annotations.from_json({'captions': []})
 
 
 @pytest.mark.parametrize(
   ('clip', 'changes', 'known', 'is_hit'),
   [
-    (make_clip(id='renamed'), {}, items.Annotations(), True),
-    (make_clip(), {}, items.Annotations(tags=(('not', 'read'),)), True),
-    (make_clip(0.25), {}, items.Annotations(), False),
-    (make_clip(frame_MYX3=np.ones((2, 8, 8, 3), np.uint8)), {}, items.Annotations(), False),
-    (make_clip(frame_MYX3=np.zeros((2, 4, 16, 3), np.uint8)), {}, items.Annotations(), False),
-    (make_clip(sample_rate_hz=16000), {}, items.Annotations(), False),
-    (make_clip(start_s=2.0), {}, items.Annotations(), False),
-    (make_clip(), {'version': '2'}, items.Annotations(), False),
-    (make_clip(), {'name': 'other'}, items.Annotations(), False),
-    (make_clip(), {}, items.Annotations(transcript=transcript.Transcript('read')), False),
+    (make_clip(id='renamed'), {}, annotations_lib.Annotations(), True),
+    (make_clip(), {}, annotations_lib.Annotations(tags=(('not', 'read'),)), True),
+    (make_clip(0.25), {}, annotations_lib.Annotations(), False),
+    (make_clip(frame_MYX3=np.ones((2, 8, 8, 3), np.uint8)), {}, annotations_lib.Annotations(), False),
+    (make_clip(frame_MYX3=np.zeros((2, 4, 16, 3), np.uint8)), {}, annotations_lib.Annotations(), False),
+    (make_clip(sample_rate_hz=16000), {}, annotations_lib.Annotations(), False),
+    (make_clip(start_s=2.0), {}, annotations_lib.Annotations(), False),
+    (make_clip(), {'version': '2'}, annotations_lib.Annotations(), False),
+    (make_clip(), {'name': 'other'}, annotations_lib.Annotations(), False),
+    (make_clip(), {}, annotations_lib.Annotations(transcript=transcript.Transcript('read')), False),
   ],
 )
 def test_what_a_result_depends_on(tmp_path, calls, clip, changes, known, is_hit):
   first = Counting(str(calls), reads=('transcript',))
   store = cache.Cache(tmp_path / 'cache')
-  before = apply.annotate(make_clip(), items.Annotations(), [first], store)
+  before = apply.annotate(make_clip(), annotations_lib.Annotations(), [first], store)
   after = apply.annotate(clip, known, [dataclasses.replace(first, **changes)], store)
   assert num_calls(calls) == (1 if is_hit else 2)
   assert (store.num_hits, store.num_misses) == ((1, 1) if is_hit else (0, 2))
@@ -101,29 +104,29 @@ def test_failures_are_not_cached(tmp_path, calls):
   store = cache.Cache(tmp_path / 'cache')
   failing = Counting(str(calls), is_failing=True)
   for _ in range(2):
-    assert apply.annotate(make_clip(), items.Annotations(), [failing], store).failures
+    assert apply.annotate(make_clip(), annotations_lib.Annotations(), [failing], store).failures
   assert num_calls(calls) == 2
   works = dataclasses.replace(failing, is_failing=False)
   for _ in range(2):
-    assert not apply.annotate(make_clip(), items.Annotations(), [works], store).failures
+    assert not apply.annotate(make_clip(), annotations_lib.Annotations(), [works], store).failures
   assert num_calls(calls) == 3
 
 
 @pytest.mark.parametrize('damage', [b'', b'{"format": 1', b'{"format": 1, "added": 3}', b'[]', b'\xff'])
 def test_a_damaged_entry_is_computed_again(tmp_path, calls, damage: bytes):
   store, each = cache.Cache(tmp_path / 'cache'), Counting(str(calls))
-  expected = apply.annotate(make_clip(), items.Annotations(), [each], store)
+  expected = apply.annotate(make_clip(), annotations_lib.Annotations(), [each], store)
   (path,) = (tmp_path / 'cache').rglob('*.json')
   path.write_bytes(damage)
   for _ in range(2):
-    assert apply.annotate(make_clip(), items.Annotations(), [each], store) == expected
+    assert apply.annotate(make_clip(), annotations_lib.Annotations(), [each], store) == expected
   assert num_calls(calls) == 2 and store.num_damaged == 1
 
 
 def annotate_forever(folder: str, calls: str):
   store = cache.Cache(folder)
   for index in range(100_000):
-    apply.annotate(make_clip(index / 1000), items.Annotations(), [Counting(calls)], store)
+    apply.annotate(make_clip(index / 1000), annotations_lib.Annotations(), [Counting(calls)], store)
 
 
 def test_processes_that_are_killed_leave_whole_entries(tmp_path, calls):
@@ -139,10 +142,10 @@ def test_processes_that_are_killed_leave_whole_entries(tmp_path, calls):
   entries = [path for path in (tmp_path / 'cache').rglob('*.json') if not path.name.startswith('.')]
   assert len(entries) >= 40
   for path in entries:
-    items.Annotations.from_json(json.loads(path.read_text())['added'])
+    annotations_lib.Annotations.from_json(json.loads(path.read_text())['added'])
   store, before = cache.Cache(tmp_path / 'cache'), num_calls(calls)
   for index in range(20):
-    apply.annotate(make_clip(index / 1000), items.Annotations(), [Counting(str(calls))], store)
+    apply.annotate(make_clip(index / 1000), annotations_lib.Annotations(), [Counting(str(calls))], store)
   assert num_calls(calls) == before and store.num_hits == 20
 
 

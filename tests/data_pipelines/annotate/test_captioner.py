@@ -23,10 +23,10 @@ from data_pipelines.annotate import endpoint
 from data_pipelines.annotate import media_parts
 from data_pipelines.annotate import rate_limit
 from data_pipelines.annotate import usage
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 pytest.importorskip('openai', reason="package openai missing (pip install 'v2a[data]')")
-HUMAN = items.Annotations(captions=(items.Caption('dog barking', 'label'),))
+HUMAN = annotations_lib.Annotations(captions=(annotations_lib.Caption('dog barking', 'label'),))
 FAST = {'first_backoff_s': 0.02, 'max_backoff_s': 0.05, 'timeout_s': 5.0, 'max_attempts': 3}
 
 
@@ -87,7 +87,7 @@ def test_what_a_model_does_not_take_is_not_sent(server, clip):
 
 def test_a_clip_without_sound_sends_nothing(server, clip):
   silent = dataclasses.replace(clip, wave_NA=np.zeros((0, 1), np.float32))
-  assert make(server.url).annotate(silent, HUMAN) == items.Annotations()
+  assert make(server.url).annotate(silent, HUMAN) == annotations_lib.Annotations()
   assert not server.requests
 
 

@@ -10,12 +10,12 @@ from data_pipelines import decoded
 from data_pipelines.annotate import annotator
 from data_pipelines.annotate import apply
 from data_pipelines.annotate import tagger
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript
 from v2a.synthetic import speech
 
 RATE_HZ = 44100
-NOTHING = items.Annotations()
+NOTHING = annotations_lib.Annotations()
 
 
 def make_clip(wave_N: np.ndarray, start_s: float = 0.0) -> decoded.DecodedClip:
@@ -43,7 +43,7 @@ def noise(amplitude: float, seconds: float = 4.0) -> np.ndarray:
   return amplitude * np.random.default_rng(0).uniform(-1, 1, round(seconds * RATE_HZ))
 
 
-def texts(wave_N: np.ndarray, known: items.Annotations = NOTHING) -> tuple[str, str]:
+def texts(wave_N: np.ndarray, known: annotations_lib.Annotations = NOTHING) -> tuple[str, str]:
   added = tagger.Tagger().annotate(make_clip(wave_N), known)
   by_style = {each.style: each.text for each in added.captions}
   return by_style['short'], by_style['detailed']
@@ -128,11 +128,11 @@ def test_silence_is_described_and_a_clip_without_sound_gets_nothing():
 
 def test_labels_and_words_are_part_of_the_captions():
   labels = (
-    items.Caption('cat meowing', 'label', 'clap@1', 0.9),
-    items.Caption('dog barking', 'label'),
-    items.Caption('A dog.', 'short'),
+    annotations_lib.Caption('cat meowing', 'label', 'clap@1', 0.9),
+    annotations_lib.Caption('dog barking', 'label'),
+    annotations_lib.Caption('A dog.', 'short'),
   )
-  known = items.Annotations(captions=labels, transcript=transcript.Transcript('sit down ' * 10))
+  known = annotations_lib.Annotations(captions=labels, transcript=transcript.Transcript('sit down ' * 10))
   clip = make_clip(clicks([0.5, 1.5]))
   result = apply.annotate(clip, known, [tagger.Tagger()])
   short, detailed = (each for each in result.annotations.captions if each.origin == 'signal-analysis@1')

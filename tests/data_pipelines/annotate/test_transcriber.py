@@ -12,13 +12,13 @@ from data_pipelines.annotate import apply
 from data_pipelines.annotate import endpoint
 from data_pipelines.annotate import sphinx
 from data_pipelines.annotate import transcriber
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 from v2a.media import transcript
 from v2a.metrics.embedders import embedder
 from v2a.synthetic import speech
 
 no_sphinx = pytest.mark.skipif(bool(sphinx.missing()), reason=sphinx.missing() or 'pocketsphinx is installed')
-NOTHING = items.Annotations()
+NOTHING = annotations_lib.Annotations()
 ANSWER = {
   'task': 'transcribe',
   'language': 'english',
@@ -69,8 +69,8 @@ def test_words_get_times_in_the_media(clip):
   assert added.transcript == transcript.Transcript('hello there', (7.2, 7.7))
   by = 'fixed@1-1-0.5'
   assert added.provenance == (
-    items.Provenance('transcript', by, 0.5),
-    items.Provenance('transcript.times', by, 0.5),
+    annotations_lib.Provenance('transcript', by, 0.5),
+    annotations_lib.Provenance('transcript.times', by, 0.5),
   )
 
 
@@ -85,7 +85,9 @@ def test_the_confidence_gates_the_transcript(clip):
 @pytest.mark.parametrize('sound', ['none', 'silent', 'transcribed'])
 def test_what_is_not_transcribed(clip, sound):
   known = (
-    items.Annotations(transcript=transcript.Transcript('by a human')) if sound == 'transcribed' else NOTHING
+    annotations_lib.Annotations(transcript=transcript.Transcript('by a human'))
+    if sound == 'transcribed'
+    else NOTHING
   )
   if sound == 'none':
     clip = dataclasses.replace(clip, wave_NA=np.zeros((0, 1), np.float32))

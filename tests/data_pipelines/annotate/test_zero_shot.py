@@ -7,11 +7,11 @@ import pytest
 
 from data_pipelines.annotate import annotator
 from data_pipelines.annotate import zero_shot
-from data_pipelines.sources import items
 from tests.models.published import clap_weights
+from v2a.data import annotations as annotations_lib
 from v2a.models.published import clap as network
 
-NOTHING = items.Annotations()
+NOTHING = annotations_lib.Annotations()
 LABELS = ('A', 'B', 'C', 'D')
 
 

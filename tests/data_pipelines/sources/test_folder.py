@@ -7,6 +7,7 @@ import pytest
 from data_pipelines.sources import audio_only
 from data_pipelines.sources import folder
 from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 
 def write(root: pathlib.Path, **contents: str) -> None:
@@ -23,7 +24,7 @@ def test_texts_beside_the_media_are_its_annotations(tmp_path):
   first, second = folder.Folder(tmp_path, licence='CC-BY-4.0', split='train')
   assert (first.id, first.group, first.licence, first.split) == ('a.mp4', 'a.mp4', 'CC-BY-4.0', 'train')
   assert first.media == items.LocalFile(tmp_path / 'a.mp4') and first.end_s is None
-  assert first.annotations.captions == (items.Caption('A dog barks', 'short'),)
+  assert first.annotations.captions == (annotations_lib.Caption('A dog barks', 'short'),)
   assert first.annotations.transcript.text == 'hello there'
   assert first.annotations.transcript.times_s == (1.5, 2.5)
   assert (second.id, second.licence, second.split) == ('sub/b.flac', 'CC0-1.0', 'validation')
@@ -72,5 +73,5 @@ def test_audio_only_reads_folders_and_manifests_of_sounds(tmp_path):
   path.write_text('id\tcaption\n00008004\tsomething\n00008009\tsomething else\n')
   item, missing = audio_only.open_audio(path, tmp_path / 'sounds')
   assert (item.id, item.media.path.name) == ('00008004', '00008004.flac')
-  assert item.annotations.captions == (items.Caption('something', 'short'),)
+  assert item.annotations.captions == (annotations_lib.Caption('something', 'short'),)
   assert (missing.kind, missing.id, missing.where) == ('missing', '00008009', f'{path}:3')

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from data_pipelines.sources import greatest_hits
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 HITS = [[2.6667, 'ceramic hit'], [5.6, 'None None'], [6.5, 'metal scratch'], [9.0, 'ceramic hit']]
 
@@ -34,10 +34,10 @@ def test_condfoley(folder):
   assert (item.id, item.group, item.split) == ('2015-02-16', '2015-02-16', 'train')
   assert item.media.path.name == '2015-02-16_denoised.mp4'
   assert item.annotations.events[:2] == (
-    items.Event(2.6667, 2.6667, 'ceramic hit'),
-    items.Event(5.6, 5.6, 'unknown hit'),
+    annotations_lib.Event(2.6667, 2.6667, 'ceramic hit'),
+    annotations_lib.Event(5.6, 5.6, 'unknown hit'),
   )
-  assert item.annotations.captions == (items.Caption('ceramic hit, metal scratch', 'label'),)
+  assert item.annotations.captions == (annotations_lib.Caption('ceramic hit, metal scratch', 'label'),)
   assert 'has a hit at 9 s of 8 s' in dict(item.annotations.tags)['note']
   assert (missing.kind, missing.id) == ('missing', '2015-02-17')
   assert 'at least 0 s; got -1 s' in negative.reason and 'wanted a list of [time' in malformed.reason

@@ -8,6 +8,7 @@ import pytest
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import manifest
+from v2a.data import annotations as annotations_lib
 
 VIDEO = '-0BIyqJj9ZU'
 
@@ -45,7 +46,7 @@ def test_csv(media):
     items.LocalFile(media / 'sub/b.flac'),
     None,
   )
-  assert second.annotations == items.Annotations() and second.split is None
+  assert second.annotations == annotations_lib.Annotations() and second.split is None
   assert (third.id, third.annotations.captions[1].text) == ('a.mp4@5', 'Rain, falling')
   notes = [text for name, text in third.annotations.tags if name == entries.NOTE]
   assert any('clips.csv:4: caption' in note for note in notes)

@@ -5,8 +5,8 @@ import pathlib
 
 import pytest
 
-from data_pipelines.sources import items
 from data_pipelines.sources import moviegen
+from v2a.data import annotations as annotations_lib
 
 
 @pytest.fixture
@@ -31,17 +31,17 @@ def test_audio_bench(folder):
   first, second, missing = read(folder / 'AudioBench.jsonl', '\n'.join(map(json.dumps, rows)))
   assert (first.id, first.media.path.name, first.split) == ('0', '0.mp4', 'test')
   assert first.annotations.captions == (
-    items.Caption('barking', 'short'),
-    items.Caption('barking piano', 'detailed'),
+    annotations_lib.Caption('barking', 'short'),
+    annotations_lib.Caption('barking piano', 'detailed'),
   )
   assert first.annotations.tags == (('video_prompt', 'A dog'),) and first.licence == 'CC-BY-NC-4.0'
-  assert second.annotations.captions == (items.Caption('barking', 'short'),)
+  assert second.annotations.captions == (annotations_lib.Caption('barking', 'short'),)
   assert (missing.kind, missing.id, missing.where) == ('missing', '2', f'{folder}/AudioBench.jsonl:3')
 
 
 def test_prompts_of_videos_are_no_captions(folder):
   first, second = read(folder / 'VideoBench.txt', 'A "dog, barking\nA cat\n')
-  assert first.annotations == items.Annotations(tags=(('video_prompt', 'A "dog, barking'),))
+  assert first.annotations == annotations_lib.Annotations(tags=(('video_prompt', 'A "dog, barking'),))
   assert (second.id, second.media.path.name) == ('1', '1.mp4')
   (item,) = read(folder / 'WithTag.csv', 'prompt,concept,motion_level\n"A dog, barking",animal,low\n')
   assert item.annotations.captions == ()
@@ -56,7 +56,7 @@ def test_prompts_of_hunyuan_are_of_sounds(folder):
   content = 'index,video,prompt\n7,assets/video_with_audio/1.mp4,"dogs, barking"\n'
   (item,) = read(folder / 'test.csv', content)
   assert (item.id, item.media.path.name) == ('7', '1.mp4')
-  assert item.annotations == items.Annotations((items.Caption('dogs, barking', 'short'),))
+  assert item.annotations == annotations_lib.Annotations((annotations_lib.Caption('dogs, barking', 'short'),))
 
 
 def test_other_tables_are_refused(folder):

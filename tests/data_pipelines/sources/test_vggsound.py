@@ -8,6 +8,7 @@ import pytest
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import vggsound
+from v2a.data import annotations as annotations_lib
 
 FIRST, SECOND = '---g-f_I2yQ', '--U7joUcTCo'
 
@@ -48,7 +49,7 @@ def test_each_table_gives_the_same_items(name, tmp_path, media):
   assert (first.id, first.group, first.split) == (f'{FIRST}_000030', FIRST, 'test')
   assert first.media == items.LocalFile(media / f'{FIRST}_000030.mp4')
   assert (first.start_s, first.end_s) == (0.0, None)
-  assert first.annotations.captions == (items.Caption('dog barking', 'label'),)
+  assert first.annotations.captions == (annotations_lib.Caption('dog barking', 'label'),)
   # Of the second, the whole video is there: its times apply.
   assert (second.id, second.start_s, second.end_s) == (f'{SECOND}_000000', 0.0, 10.0)
   assert second.annotations.captions[0].text == SPEECH

@@ -9,6 +9,7 @@ import pytest
 
 from data_pipelines.sources import items
 from data_pipelines.sources import webdataset
+from v2a.data import annotations as annotations_lib
 
 SRT = '1\n00:00:01,000 --> 00:00:03,000\nhello there\n'
 
@@ -38,7 +39,7 @@ def test_members_with_one_key_are_an_item(tmp_path):
     pickle.dumps(list(webdataset.WebDataset(path, licence='CC-BY-4.0', split='train')))
   )
   assert (first.id, first.licence, first.split) == ('a/0001', 'CC0-1.0', 'validation')
-  assert first.annotations.captions == (items.Caption('A dog barks', 'short'),)
+  assert first.annotations.captions == (annotations_lib.Caption('A dog barks', 'short'),)
   assert first.annotations.transcript.times_s == (1.5, 2.5)
   assert (second.id, second.licence, second.split) == ('a/0002', 'CC-BY-4.0', 'train')
   assert [(each.style, each.text) for each in second.annotations.captions] == [

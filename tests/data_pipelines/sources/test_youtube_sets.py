@@ -7,7 +7,7 @@ import pytest
 from data_pipelines.sources import audiocaps
 from data_pipelines.sources import audioset
 from data_pipelines.sources import ave
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 FIRST, SECOND = '--PJHxphWEs', '-0FHUc78Gqo'
 ONTOLOGY = """[
@@ -51,7 +51,7 @@ def test_audioset(header, between, folder):
   write(folder / 'ontology.json', ONTOLOGY)
   first, second, mangled = audioset.AudioSet(path)
   assert (first.id, first.start_s, first.end_s, first.split) == (f'{FIRST}_000030', 30.0, 40.0, 'test')
-  assert first.annotations.captions == (items.Caption('Bark, howl, Dog', 'label'),)
+  assert first.annotations.captions == (annotations_lib.Caption('Bark, howl, Dog', 'label'),)
   assert first.annotations.tags == (('class', 'Bark, howl'), ('class', 'Dog'), ('ancestor', 'Animal'))
   assert (second.media.path.suffix, second.start_s, second.end_s) == ('.flac', 0.0, None)
   assert mangled.kind == 'malformed' and mangled.where.endswith(f':{content.count(chr(10))}')
@@ -106,8 +106,8 @@ def test_events_of_ave_belong_to_one_item(header, folder):
   empty, short, repeated, item, missing = ave.Ave(path)
   assert (item.id, item.media.path.name, item.split) == (SECOND, f'{SECOND}.mp4', 'train')
   assert item.annotations.events == (
-    items.Event(5.0, 10.0, 'Male speech, man speaking'),
-    items.Event(0.0, 10.0, 'Female speech, woman speaking'),
+    annotations_lib.Event(5.0, 10.0, 'Male speech, man speaking'),
+    annotations_lib.Event(0.0, 10.0, 'Female speech, woman speaking'),
   )
   assert item.annotations.captions[0].text == 'Male speech, man speaking, Female speech, woman speaking'
   assert [each.kind for each in (empty, short, repeated, missing)] == [

@@ -5,21 +5,21 @@ import itertools
 
 import pytest
 
-from data_pipelines.annotate import choose
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
+from v2a.data import caption_choice
 
 CAPTIONS = (
-  items.Caption('dog', 'label'),
-  items.Caption('A dog barks.', 'short', 'a@1', 0.9),
-  items.Caption('A cat meows.', 'short', 'b@1', 0.3),
-  items.Caption('A small dog barks twice', 'detailed', 'a@1', None),
-  items.Caption('No music.', 'negative', 'a@1', 0.9),
+  annotations_lib.Caption('dog', 'label'),
+  annotations_lib.Caption('A dog barks.', 'short', 'a@1', 0.9),
+  annotations_lib.Caption('A cat meows.', 'short', 'b@1', 0.3),
+  annotations_lib.Caption('A small dog barks twice', 'detailed', 'a@1', None),
+  annotations_lib.Caption('No music.', 'negative', 'a@1', 0.9),
 )
 KEYS = [(seed, step, position) for seed in range(2) for step in range(200) for position in range(5)]
 
 
 def shares(captions=CAPTIONS, keys=KEYS, **changes) -> dict[str, float]:
-  texts = collections.Counter(choose.choose(captions, key, **changes).text for key in keys)
+  texts = collections.Counter(caption_choice.choose(captions, key, **changes).text for key in keys)
   return {text: count / len(keys) for text, count in texts.items()}
 
 
@@ -35,15 +35,15 @@ def test_the_shares_are_those_of_the_styles_and_confidences():
 
 
 def test_the_choice_depends_on_every_part_of_the_key_and_on_nothing_else():
-  first = [choose.choose(CAPTIONS, key) for key in KEYS]
-  assert first == [choose.choose(CAPTIONS, key) for key in KEYS]
+  first = [caption_choice.choose(CAPTIONS, key) for key in KEYS]
+  assert first == [caption_choice.choose(CAPTIONS, key) for key in KEYS]
   for order in itertools.permutations(CAPTIONS):
-    assert [choose.choose(order, key) for key in KEYS[:20]] == first[:20]
+    assert [caption_choice.choose(order, key) for key in KEYS[:20]] == first[:20]
   for part in range(3):
     keys = [tuple(value if index == part else 1 for index in range(3)) for value in range(50)]
-    assert len({choose.choose(CAPTIONS, key).text for key in keys}) >= 4
-  weights = dict(reversed(choose.STYLE_WEIGHTS.items()))
-  assert [choose.choose(CAPTIONS, key, weights) for key in KEYS] == first
+    assert len({caption_choice.choose(CAPTIONS, key).text for key in keys}) >= 4
+  weights = dict(reversed(caption_choice.STYLE_WEIGHTS.items()))
+  assert [caption_choice.choose(CAPTIONS, key, weights) for key in KEYS] == first
 
 
 # Golden: a change of these changes the captions of every training that is resumed.
@@ -61,7 +61,7 @@ EXPECTED = [
 
 def test_choices_of_a_release_stay():
   keys = [(0, step, 0) for step in range(8)]
-  assert [choose.choose(CAPTIONS, key, negative_share=0.5).text for key in keys] == EXPECTED
+  assert [caption_choice.choose(CAPTIONS, key, negative_share=0.5).text for key in keys] == EXPECTED
 
 
 def test_negative_captions_are_appended_to_a_share():
@@ -75,14 +75,14 @@ def test_negative_captions_are_appended_to_a_share():
 
 
 def test_what_a_clip_lacks_is_not_chosen():
-  assert choose.choose((), (0, 0, 0)) is None
-  assert choose.choose(CAPTIONS[4:], (0, 0, 0)) is None
+  assert caption_choice.choose((), (0, 0, 0)) is None
+  assert caption_choice.choose(CAPTIONS[4:], (0, 0, 0)) is None
   assert set(shares(CAPTIONS[:1])) == {'dog'}
   assert set(shares(negative_share=0.0, style_weights={'label': 0.0, 'short': 1.0})) == {
     'A dog barks.',
     'A cat meows.',
   }
-  assert choose.choose(CAPTIONS, (0, 0, 0), {'label': 0.0}) is None
+  assert caption_choice.choose(CAPTIONS, (0, 0, 0), {'label': 0.0}) is None
 
 
 def test_captions_of_low_confidence_can_be_left_out():
@@ -92,7 +92,10 @@ def test_captions_of_low_confidence_can_be_left_out():
     'A small dog barks twice',
   }
   assert set(shares(negative_share=1.0, min_confidence=0.95)) == {'dog'}
-  zero = (items.Caption('a', 'short', 'x@1', 0.0), items.Caption('b', 'short', 'x@1', 0.0))
+  zero = (
+    annotations_lib.Caption('a', 'short', 'x@1', 0.0),
+    annotations_lib.Caption('b', 'short', 'x@1', 0.0),
+  )
   assert shares(zero) == pytest.approx({'a': 0.5, 'b': 0.5}, abs=0.03)
 
 
@@ -101,4 +104,4 @@ def test_captions_of_low_confidence_can_be_left_out():
 )
 def test_shares_that_cannot_be(changes):
   with pytest.raises(ValueError, match='weights must not be negative'):
-    choose.choose(CAPTIONS, (0, 0, 0), **changes)
+    caption_choice.choose(CAPTIONS, (0, 0, 0), **changes)

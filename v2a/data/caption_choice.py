@@ -12,10 +12,10 @@ import dataclasses
 import hashlib
 import types
 
-from data_pipelines.sources import items
+from v2a.data import annotations as annotations_lib
 
 Key = tuple[int, int, int]  # seed, step, position in the global batch
-STYLE_WEIGHTS: Mapping[items.CaptionStyle, float] = types.MappingProxyType(
+STYLE_WEIGHTS: Mapping[annotations_lib.CaptionStyle, float] = types.MappingProxyType(
   {'label': 0.2, 'short': 0.4, 'detailed': 0.4}
 )
 # Of a caption of unknown confidence by an annotator; captions by humans have 1.
@@ -24,12 +24,12 @@ _BITS = 64
 
 
 def choose(
-  captions: Iterable[items.Caption],
+  captions: Iterable[annotations_lib.Caption],
   key: Key,
-  style_weights: Mapping[items.CaptionStyle, float] = STYLE_WEIGHTS,
+  style_weights: Mapping[annotations_lib.CaptionStyle, float] = STYLE_WEIGHTS,
   negative_share: float = 0.1,
   min_confidence: float = 0.0,
-) -> items.Caption | None:
+) -> annotations_lib.Caption | None:
   """Returns the caption for a training step; None where the clip has none, so that the null text trains.
 
   Args:
@@ -46,7 +46,7 @@ def choose(
     raise ValueError(
       f'weights must not be negative and a share in [0, 1]; got {dict(style_weights)} and {negative_share}.'
     )
-  by_style: dict[str, list[items.Caption]] = {}
+  by_style: dict[str, list[annotations_lib.Caption]] = {}
   for each in sorted(set(captions), key=lambda each: (each.style, each.text, each.origin, _weight(each))):
     if each.origin == 'human' or _weight(each) >= min_confidence:
       by_style.setdefault(each.style, []).append(each)
@@ -63,13 +63,13 @@ def choose(
   return chosen
 
 
-def _weight(caption: items.Caption) -> float:
+def _weight(caption: annotations_lib.Caption) -> float:
   if caption.origin == 'human':
     return 1.0
   return UNKNOWN_CONFIDENCE if caption.confidence is None else caption.confidence
 
 
-def _pick(captions: list[items.Caption], uniform: float) -> items.Caption:
+def _pick(captions: list[annotations_lib.Caption], uniform: float) -> annotations_lib.Caption:
   weights = [_weight(each) for each in captions]
   return captions[_index(weights if sum(weights) > 0 else [1.0] * len(captions), uniform)]
 

@@ -11,9 +11,11 @@ PYTHONS ?= python3.11 python3.12 python3.13
 STAMP := $(VENV)/.stamp
 # Where libtpu goes.
 COMPILER ?= .libtpu
+# Where the servers and clients of object stores go.
+STORES ?= .stores
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tpu test-python test-newest lint types docs wheel pins clean
+.PHONY: help setup demo test test-slow test-tpu test-stores test-python test-newest lint types docs wheel pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -36,10 +38,10 @@ demo: $(STAMP)  ## soundtracks for the bundled clips, with the default model, an
 	$(BIN)/v2a demo
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -m "not slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
 
 test-slow: $(STAMP)  ## the tests that take long
-	$(BIN)/python -m pytest -q -m "slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -m "slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
 
 # The compiler (684 MB) has a folder of its own, which only this target uses.
 $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
@@ -49,6 +51,15 @@ $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
 
 test-tpu: $(COMPILER)/.stamp  ## tiny steps, compiled for TPUs that are not here (Linux, x86-64)
 	PYTHONPATH=$(COMPILER) $(BIN)/python -m pytest -q -m tpu -n $(JOBS)
+
+# They require another python-dateutil than the rest, so they have a folder of their own, which comes first.
+$(STORES)/.stamp: requirements/stores.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+	  --target $(STORES) -r requirements/stores.txt
+	@touch $@
+
+test-stores: $(STORES)/.stamp  ## paths of object stores, with servers that run here
+	PYTHONPATH=$(STORES) $(BIN)/python -m pytest -q -m stores -n $(JOBS) --dist loadfile
 
 # Each interpreter has an environment of its own, with the pinned versions.
 test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that is found
@@ -61,7 +72,7 @@ test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that
 test-newest:  ## the tests with the newest releases that pyproject.toml allows, instead of the pinned ones
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	.venv-newest/bin/python -m pytest -q -m "not slow and not tpu" -n $(JOBS) --dist loadfile $(TESTS)
+	.venv-newest/bin/python -m pytest -q -m "not slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
 
 lint: $(STAMP)  ## ruff (format and faults), and hadolint for the Dockerfiles
 	$(BIN)/ruff format --check .
@@ -90,6 +101,7 @@ pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
+	$(PIN) --group pyproject.toml:stores -o requirements/stores.txt
 
 clean:  ## remove what was built, the environment included
-	rm -rf $(VENV) .venv-* $(COMPILER) build dist site demo_out .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* $(COMPILER) $(STORES) build dist site demo_out .pytest_cache .ruff_cache

@@ -13,6 +13,7 @@ from absl import flags
 import jax
 import pytest
 
+from tests import stores
 from v2a import workarounds
 
 # Collecting tests and tracing create many small objects, few of which are garbage.
@@ -69,3 +70,33 @@ def pytest_collection_modifyitems(items):
 def pytest_collection_finish():
   """Leaves modules and tests out of garbage collections."""
   gc.freeze()
+
+
+@pytest.fixture(scope='session')
+def s3_address():
+  with stores.serve_s3() as address:
+    yield address
+
+
+@pytest.fixture
+def s3(s3_address, monkeypatch):
+  """A new bucket of a server on this machine."""
+  return stores.connect('s3', s3_address, monkeypatch)
+
+
+@pytest.fixture(scope='session')
+def gs_address():
+  with stores.serve_gs() as address:
+    yield address
+
+
+@pytest.fixture
+def gs(gs_address, monkeypatch):
+  """A new bucket of a server on this machine."""
+  return stores.connect('gs', gs_address, monkeypatch)
+
+
+@pytest.fixture(params=['s3', 'gs'])
+def bucket(request):
+  """A new bucket of each kind of store."""
+  return request.getfixturevalue(request.param)

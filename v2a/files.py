@@ -1,6 +1,7 @@
 """Writing and identifying files: atomic writes, digests, and marks of what v2a wrote.
 
-A file is whole or not there: it is written under a temporary name in its folder, then renamed.
+A file is whole or not there: it is written under a temporary name in its folder, then renamed. One in an
+object store is written on this machine, then uploaded (`v2a.storage`).
 """
 
 from collections.abc import Generator
@@ -11,12 +12,13 @@ import functools
 import hashlib
 import os
 import pathlib
-import re
 import stat
+import tempfile
 import uuid
 import zipfile
 
 from v2a import file_names
+from v2a import storage
 
 # Whatever v2a writes to a place of the user's choice, and may replace, holds this text near its begin.
 MARK = 'Written by v2a'
@@ -24,11 +26,9 @@ _MARK_WITHIN_BYTES = 4096
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 # A name on a file system has at most 255 bytes; this leaves room for the rest of a temporary name.
 _NAME_BYTES = 80
-# Two letters at least: C:/ is a drive.
-_SCHEME = re.compile(r'([A-Za-z][A-Za-z0-9+.-]+):/')
 
 
-def check_local(name: str, path: str | pathlib.Path) -> None:
+def check_local(name: str, path: str | storage.Path) -> None:
   """Raises ValueError where a path has a scheme, such as gs:// or s3://.
 
   Without this, `gs://bucket/run` would be a folder `gs:` in the working directory.
@@ -37,10 +37,10 @@ def check_local(name: str, path: str | pathlib.Path) -> None:
     name: of the flag or key that gave the path.
     path: pathlib has dropped one of the two slashes already.
   """
-  if scheme := _SCHEME.match(str(path)):
+  if scheme := storage.scheme(path):
     raise ValueError(
       f'{name} must be a path in the file system; got {str(path)!r}. Storage behind '
-      f'{scheme[1]}:// is not read or written directly: mount it, or copy the files.'
+      f'{scheme}:// is not read or written directly here: mount it, or copy the files.'
     )
 
 
@@ -52,10 +52,11 @@ def partial_path(path: str | pathlib.Path, suffix: str = '') -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | pathlib.Path) -> Generator[pathlib.Path]:
+def atomic_write(path: str | storage.Path) -> Generator[pathlib.Path]:
   """Gives a new name in the folder of a file; renames it to the file on success and removes it on failure.
 
-  Every writer has a name of its own, so that two may write one file at once: the last one's stays.
+  Every writer has a name of its own, so that two may write one file at once: the last one's stays. Of a file
+  in an object store the name is in the temporary folder of this machine; it is uploaded on success.
 
   Args:
     path: of the file, whose folder is there. Its suffix is kept, by which libraries tell formats.
@@ -63,6 +64,12 @@ def atomic_write(path: str | pathlib.Path) -> Generator[pathlib.Path]:
   Raises:
     OSError: it cannot be written; named is the file, not the temporary name.
   """
+  if storage.is_remote(path):
+    with tempfile.TemporaryDirectory(prefix='v2a-') as folder:
+      partial = pathlib.Path(folder) / storage.parse(path).name
+      yield partial
+      storage.upload(partial, storage.parse(path))
+    return
   path = pathlib.Path(path)
   partial = partial_path(path.with_suffix(''), path.suffix)
   try:
@@ -89,10 +96,23 @@ def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Generator[None]
     raise
 
 
-def write_text(path: str | pathlib.Path, text: str) -> None:
+def write_text(path: str | storage.Path, text: str) -> None:
   """Writes UTF-8 text, see `atomic_write`; other bytes of file names are escaped (`file_names.utf8`)."""
+  text = file_names.utf8(text)
+  if storage.is_remote(path):
+    storage.write_object(storage.parse(path), text.encode())
+    return
   with atomic_write(path) as partial:
-    partial.write_text(file_names.utf8(text), encoding='utf-8')
+    partial.write_text(text, encoding='utf-8')
+
+
+def append_text(path: storage.Path, text: str) -> None:
+  """Appends UTF-8 text to a small file; one in an object store is rewritten, by one process at a time."""
+  if not isinstance(path, pathlib.Path):
+    storage.write_object(path, (storage.read_bytes(path) if storage.exists(path) else b'') + text.encode())
+    return
+  with path.open('a', encoding='utf-8') as file:
+    file.write(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,10 +162,10 @@ def check_replaceable(*paths: pathlib.Path) -> None:
       raise FileExistsError(f'{path}: exists and was not written by v2a; nothing is overwritten.')
 
 
-def check_new(*paths: pathlib.Path) -> None:
+def check_new(*paths: storage.Path) -> None:
   """Raises FileExistsError where a path is taken."""
   for path in paths:
-    if os.path.lexists(path):
+    if storage.exists(path):
       raise FileExistsError(f'{path}: exists already; nothing is overwritten.')
 
 

@@ -1,4 +1,4 @@
-"""The parser of all commands; values from text: numbers of flags and of configuration keys, local paths."""
+"""The parser of all commands; values from text: numbers of flags and of configuration keys, paths."""
 
 import argparse
 from collections.abc import Callable
@@ -9,6 +9,7 @@ from typing import Any
 from typing import NoReturn
 
 from v2a import files
+from v2a import storage
 
 DEFAULT_MODEL = 'default'
 MAX_SEED = 2**31 - 1
@@ -103,6 +104,14 @@ def local_path(text: str) -> pathlib.Path:
   except ValueError as error:
     raise argparse.ArgumentTypeError(str(error)) from None
   return pathlib.Path(text)
+
+
+def path(text: str) -> storage.Path:
+  """An argparse type: a path in the file system, or with gs:// or s3://; else raises ArgumentTypeError."""
+  try:
+    return storage.parse(text, 'it')
+  except ValueError as error:
+    raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _bounds(least: float, most: float, is_open: bool) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
-  ('file_names',),
+  ('file_names', 'storage'),
   (
     'shapes',
     'clip',

@@ -62,11 +62,7 @@ def decide(
   """
   if folder.exists():
     raise FileExistsError(f'{folder} exists already; decisions are written to a new folder.')
-  shards = [
-    (split, index)
-    for split, count in json.loads((plan_folder / plan.PLAN).read_text())['num_shards'].items()
-    for index in range(count)
-  ]
+  shards = plan.shards(plan_folder)
   copies = duplicates.find(_candidates(plan_folder, analysis_folder, shards, thresholds))
   counts: dict[str, collections.Counter[str]] = collections.defaultdict(collections.Counter)
   partial = files.partial_path(folder)

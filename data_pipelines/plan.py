@@ -230,6 +230,12 @@ def shard_path(folder: pathlib.Path, split: str, index: int) -> pathlib.Path:
   return folder / split / f'{index:05d}.jsonl'
 
 
+def shards(folder: pathlib.Path) -> list[tuple[str, int]]:
+  """Returns split and index of all shards of a plan."""
+  content = json.loads((folder / PLAN).read_text(encoding='utf-8'))
+  return [(split, index) for split, count in content['num_shards'].items() for index in range(count)]
+
+
 def read_shard(folder: pathlib.Path, split: str, index: int) -> list[items.Item]:
   """Returns the items of a shard in their order; none if no group has its hash.
 

@@ -80,6 +80,27 @@ class Annotations:
     """Returns who wrote a field, see `Provenance.field`."""
     return next((each for each in self.provenance if each.field == field), Provenance(field, 'human'))
 
+  def within(self, start_s: float, end_s: float) -> 'Annotations':
+    """Returns what belongs to a segment, with times relative to its start.
+
+    Words outside the segment are left out, and events are cut to it. A transcript whose words have no times
+    is left as it is: those spoken in the segment are not known.
+
+    Args:
+      start_s, end_s: the segment in the media.
+    """
+    spoken = self.transcript
+    if spoken.times_s is not None:
+      spoken = spoken.within(start_s, end_s)
+    events = (
+      dataclasses.replace(
+        each, start_s=max(each.start_s, start_s) - start_s, end_s=min(each.end_s, end_s) - start_s
+      )
+      for each in self.events
+      if each.start_s < end_s and (each.end_s > start_s or each.start_s >= start_s)
+    )
+    return dataclasses.replace(self, transcript=spoken, events=tuple(events))
+
   def to_json(self) -> dict[str, Any]:
     """Returns the annotations as values of JSON."""
     return dataclasses.asdict(self)

@@ -87,6 +87,7 @@ class Plan:
     cost: total cost of the losses, for comparing containers: a whole track counts 1, transparency 2.
     is_exact: whether the video starts exactly at the requested time.
     timecode: timecode of the first frame, if there is one and the container supports it.
+    has_metadata: whether tags and chapters are copied.
   """
 
   container: str
@@ -95,6 +96,12 @@ class Plan:
   cost: int
   is_exact: bool = True
   timecode: str | None = None
+  has_metadata: bool = True
+
+
+def is_exact(segment: remux.Segment, container: str) -> bool:
+  """Returns whether a copy of a segment starts exactly at the requested time in a container."""
+  return segment.lead_in_s <= source.MAX_ROUNDING_S or container not in ('matroska', 'webm')
 
 
 def plan(opened: source.Source, segment: remux.Segment, container: str, video_tag: str | None) -> Plan:
@@ -123,14 +130,14 @@ def plan(opened: source.Source, segment: remux.Segment, container: str, video_ta
   if _tag(video.metadata, _ALPHA) not in (None, '0') and container not in ('matroska', 'webm'):
     losses.append('transparency of the video')
     cost += 2
-  is_exact = segment.lead_in_s <= source.MAX_ROUNDING_S or container not in ('matroska', 'webm')
-  if not is_exact:
+  is_exact_start = is_exact(segment, container)
+  if not is_exact_start:
     early_s = float(segment.lead_in_s)
     losses.append(f'the exact start ({container} begins with a keyframe, {early_s:.2f} s earlier)')
   if timecode and (segment.start_s or not _accepts_timecode(container, video, video_tag, timecode)):
     losses.append(_TIMECODE)
     timecode = None
-  return Plan(container, codec_tags, tuple(losses), cost, is_exact, timecode)
+  return Plan(container, codec_tags, tuple(losses), cost, is_exact_start, timecode)
 
 
 def others(opened: source.Source) -> list[av.stream.Stream]:

@@ -158,6 +158,62 @@ def mux(
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class VideoCopy:
+  """Result of `copy_video`.
+
+  Attributes:
+    path: the file that was written.
+    start_s: time in it at which the segment starts; above 0 where no container hides what precedes it.
+  """
+
+  path: pathlib.Path
+  start_s: float
+
+
+def copy_video(
+  source_path: str | os.PathLike,
+  out_path: pathlib.Path,
+  start_s: float = 0.0,
+  duration_s: float | None = None,
+) -> VideoCopy:
+  """Writes the video of a segment without sound, tags and other tracks, as small as a copy can be.
+
+  As in `mux`, packets are copied byte for byte, animations are encoded as H.264, and the file is verified.
+  MP4 and MOV show exactly the segment; Matroska, tried last, also shows what precedes it from a keyframe on.
+
+  Args:
+    source_path: the video.
+    out_path: the file to write, without its suffix, which is that of the container.
+    start_s: start of the segment in seconds.
+    duration_s: duration of the segment in seconds; None means to the end.
+
+  Returns:
+    The file, and where the segment starts in it.
+
+  Raises:
+    MediaError: the source cannot be read, is a still image, or no container can carry its video.
+    OSError: the file cannot be written.
+    ValueError: a number is out of range.
+  """
+  info = probe.probe(source_path)
+  if not info.has_video or info.is_image:
+    raise errors.MediaError(f'{source_path}: has no video stream of several frames; wanted a video.')
+  segment = (reencode if reencode.is_needed(info) else remux).find_segment(info, start_s, duration_s)
+  failures = []
+  for target in _video_targets(segment):
+    path = out_path.with_name(out_path.name + target.suffix)
+    try:
+      _write(path, target, segment, None)
+    except _UnwritableError as error:
+      failures.append(f'{target.suffix} ({error})')
+      continue
+    return VideoCopy(path, 0.0 if target.plan.is_exact else float(segment.lead_in_s))
+  raise errors.MediaError(
+    f'{source_path}: no container can carry its video ({info.video_codec}); tried {", ".join(failures)}.'
+  )
+
+
 class _UnwritableError(Exception):
   """A container cannot carry the streams, or the written file failed verification."""
 
@@ -226,6 +282,26 @@ def _targets(out_path: pathlib.Path, segment: remux.Segment) -> list[_Target]:
   return sorted(found, key=lambda target: target.plan.cost + inexact(target))
 
 
+def _video_targets(segment: remux.Segment) -> list[_Target]:
+  """Returns the containers that can carry the video alone, those that show exactly the segment first."""
+  suffixes = {'mp4': '.mp4', 'mov': '.mov', 'matroska': '.mkv'}
+  if reencode.is_needed(segment.info):
+    return [_Target('.mp4', passthrough.Plan('mp4', {}, (), 0))]
+  found = []
+  with source.Source(segment.info.path) as opened:
+    stream = opened.require_video_stream()
+    for container, suffix in suffixes.items():
+      if segment.media_origin_s is not None and container == 'matroska':
+        continue
+      tag = passthrough.compatible_codec_tag(container, stream)
+      if tag is None and not _needs_placeholder(container, stream):
+        continue
+      is_exact = passthrough.is_exact(segment, container)
+      plan = passthrough.Plan(container, {}, (), 0, is_exact, has_metadata=False)
+      found.append(_Target(suffix, plan, tag, stream.sample_aspect_ratio))
+  return sorted(found, key=lambda target: not target.plan.is_exact)
+
+
 def _needs_placeholder(container: str, stream: av.VideoStream) -> bool:
   """Returns whether a video that PyAV cannot mux is written with a placeholder codec."""
   if container == 'matroska':
@@ -234,7 +310,7 @@ def _needs_placeholder(container: str, stream: av.VideoStream) -> bool:
 
 
 def _write(
-  out_path: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio
+  out_path: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio | None
 ) -> list[str]:
   """Writes a temporary file, verifies and renames it, so that the final name never holds a partial file.
 
@@ -254,7 +330,8 @@ def _write(
         _patch(partial, target, segment)
         with segment.open() as original:
           verify.check(partial, log, original)
-          losses = passthrough.lost_metadata(original, segment, partial)
+          if target.plan.has_metadata:
+            losses = passthrough.lost_metadata(original, segment, partial)
     except verify.MismatchError as error:
       raise _UnwritableError(source.explain(error)) from error
     except av.error.FFmpegError as error:
@@ -265,26 +342,37 @@ def _write(
 
 
 def _mux(
-  partial: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio
+  partial: pathlib.Path, target: _Target, segment: remux.Segment, wave: audio_encoder.OutputAudio | None
 ) -> verify.PacketLog:
   container, log = target.plan.container, verify.PacketLog()
   options = passthrough.MUXER_OPTIONS[container] | (
     matroska.CONTAINER_OPTIONS if container in _MATROSKA else {}
   )
+  if not target.plan.has_metadata:
+    options = options | {'fflags': '+bitexact'}  # no random numbers: equal videos give equal bytes
   with contextlib.ExitStack() as stack:
     output = stack.enter_context(av.open(f'file:{partial}', 'w', format=container, container_options=options))
     if reencode.is_needed(segment.info):
       packets = reencode.packets(segment, reencode.add_stream(output, segment.info))
-      encoder, others = audio_encoder.Encoder(output, wave, _AUDIO_CODECS[container]), {}
+      encoder, others = _add_audio(output, wave, container), {}
     else:
       opened = stack.enter_context(segment.open())
       packets = _add_video(output, opened, target, segment)
-      encoder = audio_encoder.Encoder(output, wave, _AUDIO_CODECS[container])
+      encoder = _add_audio(output, wave, container)
       others = _add_others(output, opened, target.plan)
-      passthrough.copy_metadata(output, opened, segment, target.plan.timecode)
+      if target.plan.has_metadata:
+        passthrough.copy_metadata(output, opened, segment, target.plan.timecode)
     output.start_encoding()
-    _interleave(output, log, packets, encoder.packets(), passthrough.packets(segment, others))
+    encoded = encoder.packets() if encoder else ()
+    _interleave(output, log, packets, encoded, passthrough.packets(segment, others))
   return log
+
+
+def _add_audio(
+  output: av.container.OutputContainer, wave: audio_encoder.OutputAudio | None, container: str
+) -> audio_encoder.Encoder | None:
+  """Adds the track of the new audio, if there is any."""
+  return None if wave is None else audio_encoder.Encoder(output, wave, _AUDIO_CODECS[container])
 
 
 def _patch(path: pathlib.Path, target: _Target, segment: remux.Segment) -> None:

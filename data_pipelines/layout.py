@@ -1,0 +1,77 @@
+"""Where a build stores what: the folder of a data set.
+
+OUTPUT/manifest.json                     the set: settings, counts, licences; written last
+OUTPUT/rejected.jsonl                    every clip that is in no record, with the reason and its numbers
+OUTPUT/train/manifest.json               the records of a split, see `v2a.data.media_folder`
+OUTPUT/train/records-00012.array_record  a shard of it
+OUTPUT/build/                            what a build that is resumed does not repeat, and the report reads
+"""
+
+import dataclasses
+import pathlib
+
+MANIFEST = 'manifest.json'
+REJECTED = 'rejected.jsonl'
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+  """Paths of a data set.
+
+  Attributes:
+    output: its folder.
+  """
+
+  output: pathlib.Path
+
+  @property
+  def build(self) -> pathlib.Path:
+    """Intermediate results."""
+    return self.output / 'build'
+
+  @property
+  def settings(self) -> pathlib.Path:
+    """Settings of the build, by which one that is resumed is compared."""
+    return self.build / 'settings.json'
+
+  @property
+  def plan(self) -> pathlib.Path:
+    """See `plan.make`."""
+    return self.build / 'plan'
+
+  @property
+  def analysis(self) -> pathlib.Path:
+    """See `analysis.analyse_shard`."""
+    return self.build / 'analysis'
+
+  @property
+  def decisions(self) -> pathlib.Path:
+    """See `decisions.decide`."""
+    return self.build / 'decisions'
+
+  @property
+  def annotations(self) -> pathlib.Path:
+    """Cache of annotations, see `annotate.cache`."""
+    return self.build / 'annotations'
+
+  @property
+  def manifest(self) -> pathlib.Path:
+    """Manifest of the set."""
+    return self.output / MANIFEST
+
+  @property
+  def rejected(self) -> pathlib.Path:
+    """Clips that are in no record."""
+    return self.output / REJECTED
+
+  def split(self, split: str) -> pathlib.Path:
+    """Returns the folder of records of a split."""
+    return self.output / split
+
+  def shard(self, split: str, index: int) -> pathlib.Path:
+    """Returns the file of the records of a shard."""
+    return self.split(split) / f'records-{index:05d}.array_record'
+
+  def shard_summary(self, split: str, index: int) -> pathlib.Path:
+    """Returns the file that says what is in a shard; it is written after the shard."""
+    return self.build / 'shards' / split / f'{index:05d}.json'

@@ -1,0 +1,207 @@
+"""The build of a data set: every clip is accounted for, and what is interrupted or torn is made again."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+from data_pipelines import analysis
+from data_pipelines import cut
+from data_pipelines import layout as layout_lib
+from data_pipelines import pipeline
+from data_pipelines import plan
+from data_pipelines import runner
+from data_pipelines.annotate import catalog
+from v2a import files
+from v2a.data import media_folder
+from v2a.data import shards
+from v2a.media import read
+from v2a.media import write
+
+ASSETS = pathlib.Path(pipeline.__file__).parents[1] / 'v2a/assets/demo'
+
+
+def make_settings(videos: pathlib.Path, **changes) -> pipeline.Settings:
+  values = {
+    'planning': plan.Settings(items_per_shard=2, shares={'train': 0.7, 'test': 0.3}),
+    'analysing': analysis.Settings(cut.Cutting('windows', 1.0, 2.5), ('peak', 'still_share')),
+    'annotating': catalog.Settings(('signal',)),
+  }
+  return pipeline.Settings(f'folder:{videos}', **values | changes)
+
+
+@pytest.fixture(name='videos', scope='module')
+def make_videos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """Returns videos: with a tone, a copy of it, silent ones, a quiet one, a damaged one and a short sound."""
+  folder = tmp_path_factory.mktemp('videos')
+  noise_NA = 0.1 * np.random.default_rng(0).standard_normal((4 * 16000, 2)).astype(np.float32)
+  write.mux(ASSETS / 'ball.mp4', noise_NA, 16000, folder / 'noise.mp4')
+  shutil.copy(folder / 'noise.mp4', folder / 'noise_again.mp4')
+  write.mux(ASSETS / 'keys.mp4', 1e-4 * noise_NA, 16000, folder / 'quiet.mp4')
+  shutil.copy(ASSETS / 'rain.mp4', folder / 'silent.mp4')
+  (folder / 'noise.txt').write_text('Noise of a machine.')
+  (folder / 'damaged.mp4').write_bytes(b'no video' * 1000)
+  write.flac(folder / 'short.flac', noise_NA[:8000], 16000)
+  return folder
+
+
+@pytest.fixture(name='built', scope='module')
+def make_built(videos: pathlib.Path, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """Returns a finished data set."""
+  output = tmp_path_factory.mktemp('sets') / 'set'
+  pipeline.build(make_settings(videos), output, report=lambda line: None)
+  return output
+
+
+def digests(output: pathlib.Path) -> dict[str, str]:
+  return {
+    path.relative_to(output).as_posix(): files.sha256(path)
+    for path in sorted(output.rglob('*'))
+    if path.is_file() and 'annotations' not in path.parts
+  }
+
+
+def test_every_clip_is_accounted_for(built):
+  manifest = pipeline.read_manifest(built)
+  totals: dict[str, int] = {}
+  for counts in manifest['counts'].values():
+    for name, count in counts.items():
+      totals[name] = totals.get(name, 0) + count
+  # Windows of 2.5 s and the rest of 1.5 s, of four videos of 4 s.
+  assert totals == {'accepted': 4, 'duplicate': 2, 'filter:peak': 2, 'failed': 1, 'omitted': 1}
+  rejected = [json.loads(line) for line in (built / 'rejected.jsonl').read_text().splitlines()]
+  assert sorted(each['outcome'] for each in rejected) == sorted(
+    ['duplicate'] * 2 + ['filter:peak'] * 2 + ['failed', 'omitted']
+  )
+  assert all(each['reason'] for each in rejected)
+  assert sum(pipeline.verify(built, lambda line: None).values()) == 4
+
+
+def test_a_record_decodes_as_its_source(built, videos):
+  found = {}
+  for split in pipeline.read_manifest(built)['splits']:
+    folder = media_folder.MediaFolder(built / split)
+    found |= {record.id: record for record in (folder[index] for index in range(len(folder)))}
+  name = next(each for each in found if each.startswith('noise') and each.endswith('@2.500'))
+  record, source = found[name], videos / name.partition('@')[0]
+  (built.parent / 'a.mp4').write_bytes(record.video)
+  (built.parent / 'a.flac').write_bytes(record.audio)
+  wave_NA = read.wave(built.parent / 'a.flac', 16000, 2)
+  assert np.abs(wave_NA - read.wave(source, 16000, 2, 2.5, 1.5)[: len(wave_NA)]).max() < 1e-4
+  assert (record.duration_s, len(wave_NA)) == (1.5, 24000)
+  assert list(record.measured) == ['peak', 'still_share']
+  ticks, size = np.arange(12) * 125, (48, 64)
+  frame_MYX3, wanted_MYX3 = (
+    np.concatenate(list(read.iterate_frames_at(path, ticks, 1000, size, start_s, 16)))
+    for path, start_s in ((built.parent / 'a.mp4', record.video_start_s), (source, 2.5))
+  )
+  np.testing.assert_array_equal(frame_MYX3, wanted_MYX3)
+
+
+def test_records_have_the_words_of_the_source_and_of_the_annotator(built):
+  captions = []
+  for split in pipeline.read_manifest(built)['splits']:
+    folder = media_folder.MediaFolder(built / split)
+    captions += [caption for index in range(len(folder)) for caption in folder[index].annotations.captions]
+  assert {caption.origin.partition('@')[0] for caption in captions} >= {'signal-analysis'}
+
+
+@pytest.mark.parametrize('fault', ['records', 'summary', 'torn', 'analysis', 'manifest', 'partial'])
+def test_a_build_that_is_resumed_gives_the_same_bytes(built, videos, tmp_path, fault):
+  output = tmp_path / 'set'
+  shutil.copytree(built, output)
+  layout, shard = layout_lib.Layout(output), next(output.glob('*/records-*.array_record'))
+  split, index = shard.parent.name, int(shard.stem.partition('-')[2])
+  if fault == 'records':
+    shard.unlink()
+  elif fault == 'summary':
+    layout.shard_summary(split, index).unlink()
+  elif fault == 'torn':
+    shard.write_bytes(shard.read_bytes()[:-1])
+  elif fault == 'analysis':
+    shutil.rmtree(layout.decisions)
+    plan.shard_path(layout.analysis, split, index).unlink()
+  elif fault == 'manifest':
+    layout.manifest.unlink()
+  else:
+    (shard.parent / '.records.1234.partial.array_record').write_bytes(b'half')
+  pipeline.build(make_settings(videos), output, is_resumed=True, report=lambda line: None)
+  assert digests(output) == digests(built)
+
+
+def test_a_folder_is_not_overwritten_and_settings_are_not_mixed(built, videos):
+  before = digests(built)
+  with pytest.raises(FileExistsError, match='--resume'):
+    pipeline.build(make_settings(videos), built, report=lambda line: None)
+  other = make_settings(videos, annotating=catalog.Settings(()))
+  with pytest.raises(ValueError, match=r'other settings: annotating was .*signal'):
+    pipeline.build(other, built, is_resumed=True, report=lambda line: None)
+  (built.parent / 'mine').mkdir(exist_ok=True)
+  with pytest.raises(ValueError, match='cannot be resumed'):
+    pipeline.build(make_settings(videos), built.parent / 'mine', is_resumed=True, report=lambda line: None)
+  assert digests(built) == before
+
+
+def test_verification_finds_what_has_changed(built, tmp_path):
+  output = tmp_path / 'set'
+  shutil.copytree(built, output)
+  lines = (output / 'rejected.jsonl').read_text().splitlines(keepends=True)
+  (output / 'rejected.jsonl').write_text(''.join(lines[:-1]))
+  with pytest.raises(ValueError, match=r'rejected.jsonl has 5 lines; the manifest counts 6'):
+    pipeline.verify(output, lambda line: None)
+  (output / 'rejected.jsonl').write_text(''.join(lines))
+  shard = next(output.glob('*/records-*.array_record'))
+  shard.write_bytes(shard.read_bytes()[:-1])
+  with pytest.raises(ValueError, match=shard.name):
+    pipeline.verify(output, lambda line: None)
+  with pytest.raises(FileNotFoundError, match='no finished data set'):
+    pipeline.verify(tmp_path)
+
+
+def test_media_that_cannot_be_written_are_counted(videos, tmp_path):
+  """A video that disappears after the analysis."""
+  copies = tmp_path / 'videos'
+  shutil.copytree(videos, copies)
+  settings, output = make_settings(copies), tmp_path / 'set'
+  pipeline.build(settings, output, report=lambda line: None)
+  for path in output.glob('*/records-*'):
+    path.unlink()
+  (copies / 'silent.mp4').unlink()
+  manifest = pipeline.build(settings, output, is_resumed=True, report=lambda line: None)
+  assert sum(counts.get('accepted', 0) for counts in manifest['counts'].values()) == 2
+  assert sum(counts.get('failed', 0) for counts in manifest['counts'].values()) == 3
+  assert sum(pipeline.verify(output, lambda line: None).values()) == 2
+  assert 'silent.mp4' in (output / 'rejected.jsonl').read_text()
+
+
+def fail_or_write(folder: pathlib.Path, split: str, index: int) -> None:
+  if index == 1:
+    raise shards.CorruptRecordError('the shard is bad')
+  (folder / f'{split}{index}').touch()
+
+
+def test_a_shard_that_fails_does_not_stop_the_others(tmp_path):
+  stage = runner.Stage(
+    'analysis',
+    lambda split, index: fail_or_write(tmp_path, split, index),
+    lambda split, index: (tmp_path / f'{split}{index}').exists(),
+    tmp_path / 'errors',
+  )
+  with pytest.raises(
+    runner.ShardError, match=r'1 of 3 shards failed in the analysis; train-00001: the shard is bad'
+  ):
+    runner.run(stage, [('train', index) for index in range(3)], runner.LOCAL)
+  assert (tmp_path / 'train0').exists() and (tmp_path / 'train2').exists()
+
+
+def test_settings_are_checked_before_anything_is_written(videos, tmp_path):
+  output = tmp_path / 'set'
+  with pytest.raises(FileNotFoundError, match='nothing'):
+    pipeline.build(pipeline.Settings('folder:nothing'), output)
+  with pytest.raises(ValueError, match='no filter'):
+    pipeline.build(make_settings(videos, thresholds={'loud': pipeline.filter_lib.Threshold()}), output)
+  with pytest.raises(ValueError, match='runner must be one of'):
+    runner.Options('slurm')
+  assert not output.exists()

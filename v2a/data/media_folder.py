@@ -1,0 +1,145 @@
+"""Folders of media records on disk: manifest, random access, verification.
+
+  folder/manifest.json                 format, number of records, shards with bytes, SHA-256 and ids
+  folder/records-00012.array_record    a shard
+
+Opening reads the manifest alone: a set of 10,000 shards opens in a second, and a file that is missing or has
+another size is found when it is read, or by `verify`, which rereads everything.
+"""
+
+import bisect
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
+import hashlib
+import itertools
+import json
+import pathlib
+from typing import Any
+
+from v2a import files
+from v2a.data import media_records
+from v2a.data import shards
+
+MANIFEST = 'manifest.json'
+FORMAT = 'v2a media records 1'
+
+
+class MediaFolder:
+  """Random access to the media records of a folder: `len(folder)`, `folder[3]`.
+
+  Attributes:
+    path: of the folder.
+    manifest: content of manifest.json.
+    shards: files of the folder, in order.
+    hash: SHA-256 of the digests of all shards: two folders with one hash hold the same records.
+  """
+
+  def __init__(self, path: str | pathlib.Path):
+    """Reads the manifest.
+
+    Raises:
+      FileNotFoundError: the folder has no manifest.
+      ValueError: it is none of media records.
+    """
+    self.path = pathlib.Path(path)
+    self.manifest = read_manifest(self.path)
+    self.shards = shards.from_manifest(self.path, self.manifest['shards'])
+    self.hash = self.manifest['hash']
+    self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
+
+  def __len__(self) -> int:
+    return self._ends[-1] if self._ends else 0
+
+  def __getitem__(self, index: int) -> media_records.MediaRecord:
+    """Returns a record.
+
+    Raises:
+      CorruptRecordError: it has changed since it was written.
+      OSError: the storage fails.
+    """
+    if not 0 <= index < len(self):
+      raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
+    which = bisect.bisect_right(self._ends, index)
+    shard, position = self.shards[which], index - (self._ends[which - 1] if which else 0)
+    data = shard.read(position)
+    try:
+      return media_records.MediaRecord.from_bytes(data)
+    except ValueError as error:
+      raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
+
+
+def is_media_folder(path: str | pathlib.Path) -> bool:
+  """Returns whether the manifest of a folder is one of media records."""
+  try:
+    found = json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding='utf-8'))
+  except (OSError, ValueError):
+    return False
+  return isinstance(found, dict) and found.get('format') == FORMAT
+
+
+def read_manifest(path: pathlib.Path) -> dict[str, Any]:
+  """Returns the manifest of a folder of media records.
+
+  Raises:
+    FileNotFoundError: there is none.
+    ValueError: it is another one.
+  """
+  file = path / MANIFEST
+  if not file.is_file():
+    raise FileNotFoundError(f'{path} is no folder of media records: {file} does not exist.')
+  try:
+    found = json.loads(file.read_text(encoding='utf-8'))
+  except ValueError as error:
+    raise ValueError(f'{file} is no JSON: {error}.') from error
+  if not isinstance(found, dict) or found.get('format') != FORMAT:
+    raise ValueError(f'{file} must be a manifest of {FORMAT!r}; got {str(found)[:80]}.')
+  if missing := [key for key in ('hash', 'shards', 'num_records') if key not in found]:
+    raise ValueError(f'{file} lacks {", ".join(missing)}.')
+  return found
+
+
+def write_manifest(
+  path: pathlib.Path, entries: Iterable[Mapping[str, Any]], about: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Writes the manifest of a folder whose shards are there, and returns its content.
+
+  Args:
+    path: of the folder.
+    entries: name, num_records, num_bytes, sha256, first_id and last_id of each shard, in order.
+    about: further values.
+  """
+  found = [dict(entry) for entry in entries]
+  digest = hashlib.sha256(' '.join(entry['sha256'] for entry in found).encode()).hexdigest()
+  num_records = sum(entry['num_records'] for entry in found)
+  manifest = {'format': FORMAT, 'num_records': num_records, 'hash': digest, **about, 'shards': found}
+  files.write_text(path / MANIFEST, json.dumps(manifest, indent=2) + '\n')
+  return manifest
+
+
+def verify(folder: MediaFolder, report: Callable[[str], None] | None = None) -> int:
+  """Rereads all shards and records of a folder, and returns the number of records.
+
+  Args:
+    folder: to verify.
+    report: takes lines of progress.
+
+  Raises:
+    FileNotFoundError: a shard is missing.
+    ValueError: a shard or a record has changed, an id occurs twice, or the manifest does not fit.
+  """
+  for shard in folder.shards:
+    shard.check_present()
+  shards.verify(folder.shards, report=report)
+  if len(folder) != folder.manifest['num_records']:
+    raise ValueError(
+      f'{folder.path} holds {len(folder)} records in its shards; {MANIFEST} says '
+      f'{folder.manifest["num_records"]}.'
+    )
+  seen: set[str] = set()
+  for index in range(len(folder)):
+    name = folder[index].id
+    if name in seen:
+      raise ValueError(f'{folder.path}: the id {name!r} occurs twice.')
+    seen.add(name)
+  return len(seen)

@@ -272,8 +272,14 @@ def _finish_split(
     'num_with_transcript': total('num_with_transcript'),
     'licences': _sum(summary.licences for _, summary in found),
   }
+  contents = {
+    'num_records': total('num_records'),
+    'num_with_audio': total('num_with_audio'),
+    'text_bytes': _sum(summary.text_bytes for _, summary in found),
+    'transcript_bytes': _sum(summary.transcript_bytes for _, summary in found),
+  }
   layout.split(split).mkdir(parents=True, exist_ok=True)
-  manifest = media_folder.write_manifest(layout.split(split), entries, about)
+  manifest = media_folder.write_manifest(layout.split(split), entries, {**about, 'contents': contents})
   return {'num_records': manifest['num_records'], 'hash': manifest['hash'], **about}
 
 

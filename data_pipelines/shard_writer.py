@@ -48,6 +48,7 @@ class Summary:
     duration_s: of all clips.
     num_with_video, num_with_audio, num_with_captions, num_with_transcript: numbers of records.
     licences: licence -> number of records.
+    text_bytes, transcript_bytes: length of the longest caption and of the transcript -> number of records.
     failures: clips that were accepted and could not be written, with the reason.
     annotation_failures: annotators that added nothing to a clip because of an error.
   """
@@ -63,6 +64,8 @@ class Summary:
   num_with_captions: int = 0
   num_with_transcript: int = 0
   licences: dict[str, int] = dataclasses.field(default_factory=dict)
+  text_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
+  transcript_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
   failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
   annotation_failures: list[dict[str, str]] = dataclasses.field(default_factory=list)
 
@@ -76,8 +79,15 @@ class Summary:
     self.num_with_audio += bool(record.audio)
     self.num_with_captions += bool(record.annotations.captions)
     self.num_with_transcript += bool(record.annotations.transcript.text)
-    licence = record.licence or UNKNOWN_LICENCE
-    self.licences[licence] = self.licences.get(licence, 0) + 1
+    captions = [caption.text for caption in record.annotations.captions]
+    longest = max((len(text.encode()) for text in captions), default=0)
+    _count(self.text_bytes, str(longest))
+    _count(self.transcript_bytes, str(len(record.annotations.transcript.text.encode())))
+    _count(self.licences, record.licence or UNKNOWN_LICENCE)
+
+
+def _count(counts: dict[str, int], name: str) -> None:
+  counts[name] = counts.get(name, 0) + 1
 
 
 def read_summary(layout: layout_lib.Layout, split: str, index: int) -> Summary | None:

@@ -54,11 +54,22 @@ class FaultTolerantSource:
     Raises:
       shards.CorruptRecordError: too many are corrupt.
     """
+    return self._get(index, self._source.__getitem__)
+
+  def read(self, index: int, key: records.Key) -> dict:
+    """Returns a record, or its replacement, see `records.RecordSource.read`.
+
+    Raises:
+      shards.CorruptRecordError: too many are corrupt.
+    """
+    return self._get(index, lambda candidate: self._source.read(candidate, key))
+
+  def _get(self, index: int, get: Callable[[int], dict]) -> dict:
     for candidate in itertools.chain([index], _replacements(index, len(self))):
       if candidate in self._corrupt:
         continue
       try:
-        return self._source[candidate]
+        return get(candidate)
       except shards.CorruptRecordError as error:
         self._count(candidate, error)
     raise AssertionError('unreachable: the replacements do not end')

@@ -1,7 +1,8 @@
 """Batches of records: the global batch of step s is a pure function of (manifest, seed, s).
 
 Row j of step s is record order(s * batch_size + j), where `order` is a new permutation of the whole source in
-each epoch. The random generator of the row is seeded by (seed, s, j). Nothing depends on the number of hosts,
+each epoch. The random generator of the row is seeded by (seed, s, j), and so are segment and caption of
+media records. Nothing depends on the number of hosts,
 and resuming needs no iterator state. A corrupt record is replaced by another, the same one in all processes
 (`corrupt_records.FaultTolerantSource`). Each process reads the rows that its devices hold; processes along an
 axis of the mesh whose members need the same clips read the same rows.
@@ -58,7 +59,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.Record
     raise ValueError(
       f'config.data.{split} names no folder of records; create some with data_pipelines, or pass --tiny.'
     )
-  found = records.open(*folders)
+  found = records.open(*folders, spec=spec)
   for name in _SHARED:
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:
@@ -161,7 +162,8 @@ class Batches:
       rows: rows of the global batch to return; None for all.
     """
     self._task = task
-    self._order = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
+    self._items = items
+    self._order = grain.MapDataset.range(len(items)).seed(seed).shuffle().repeat()
     self._batch_size = batch_size
     self._num_steps = num_steps
     self._seed = seed
@@ -173,9 +175,11 @@ class Batches:
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     parts = []
     for row in self._rows:
-      rng = np.random.default_rng((self._seed, index, row))
-      record = self._order[index * self._batch_size + row]
-      assert record is not None  # nothing is filtered out
+      key = (self._seed, index, row)
+      rng = np.random.default_rng(key)
+      position = self._order[index * self._batch_size + row]
+      assert position is not None  # nothing is filtered out
+      record = self._items.read(int(position), key)
       parts.append(self._task.collate([record], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 

@@ -25,10 +25,14 @@ import numpy as np
 from v2a import clip
 from v2a import file_names
 from v2a import files
+from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
+from v2a.data import media_folder
+from v2a.data import media_source
 from v2a.data import record_schema
 from v2a.data import shards
 
+Key = caption_choice.Key  # seed, step, position in the batch
 MANIFEST = 'manifest.json'
 _NUM_COUNTED = 512  # records counted of a folder whose manifest has no contents
 _NUM_SAMPLED_IDS = 64  # at least, of a folder that has as many
@@ -182,13 +186,17 @@ class RecordSource(Protocol):
   hash: str
 
   @property
-  def folders(self) -> tuple['FolderSource', ...]:
+  def folders(self) -> tuple['FolderSource | media_source.MediaSource', ...]:
     """See the class."""
     ...
 
   def __len__(self) -> int: ...
 
   def __getitem__(self, index: int) -> dict: ...
+
+  def read(self, index: int, key: Key) -> dict:
+    """Returns a record; what is random in it is a function of seed, step and position in the batch."""
+    ...
 
 
 class FolderSource:
@@ -238,11 +246,16 @@ class FolderSource:
     except (ValueError, KeyError) as error:
       raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
+  def read(self, index: int, key: Key) -> dict:
+    """Returns a record; nothing is random in it."""
+    del key
+    return self[index]
+
 
 class InMemorySource:
   """Records held in memory."""
 
-  folders: tuple[FolderSource, ...] = ()
+  folders: tuple['FolderSource | media_source.MediaSource', ...] = ()
 
   def __init__(self, items: Sequence[dict], spec: clip.ClipSpec):
     self._data = [record_schema.encode(record) for record in items]
@@ -262,6 +275,11 @@ class InMemorySource:
       raise IndexError(f'Record {index} of {len(self)}.')
     return record_schema.decode(self._data[index])
 
+  def read(self, index: int, key: Key) -> dict:
+    """Returns a record; nothing is random in it."""
+    del key
+    return self[index]
+
 
 class ConcatSource:
   """Concatenation of several sources."""
@@ -280,7 +298,7 @@ class ConcatSource:
       self.hash = sources[0].hash
 
   @property
-  def folders(self) -> tuple[FolderSource, ...]:
+  def folders(self) -> tuple[FolderSource | media_source.MediaSource, ...]:
     """The folders of all sources, in order."""
     return tuple(folder for source in self.sources for folder in source.folders)
 
@@ -293,20 +311,45 @@ class ConcatSource:
     return self._ends[-1]
 
   def __getitem__(self, index: int) -> dict:
+    source, position = self._locate(index)
+    return source[position]
+
+  def read(self, index: int, key: Key) -> dict:
+    """See `RecordSource.read`."""
+    source, position = self._locate(index)
+    return source.read(position, key)
+
+  def _locate(self, index: int) -> tuple[RecordSource, int]:
+    """Returns the source of a record, and its index there."""
     if not 0 <= index < len(self):
       raise IndexError(f'Record {index} of {len(self)}.')
     which = bisect.bisect_right(self._ends, index)
-    return self.sources[which][index - (self._ends[which - 1] if which else 0)]
+    return self.sources[which], index - (self._ends[which - 1] if which else 0)
 
 
-def open(*paths: str | pathlib.Path) -> ConcatSource:
+def open(*paths: str | pathlib.Path, spec: clip.ClipSpec | None = None) -> ConcatSource:
   """Opens one or several folders of records as one source.
+
+  Args:
+    *paths: folders of records, or of media records.
+    spec: lengths and rates at which media records are read; other records have their own.
+
+  Returns:
+    Their concatenation.
 
   Raises:
     FileNotFoundError: a folder or its manifest does not exist.
-    ValueError: a manifest is damaged, or the folders differ in ClipSpec.
+    ValueError: a manifest is damaged, the folders differ in ClipSpec, or media records are read without one.
   """
-  return ConcatSource([FolderSource(path) for path in paths])
+  return ConcatSource([_open(path, spec) for path in paths])
+
+
+def _open(path: str | pathlib.Path, spec: clip.ClipSpec | None) -> 'FolderSource | media_source.MediaSource':
+  if not media_folder.is_media_folder(path):
+    return FolderSource(path)
+  if spec is None:
+    raise ValueError(f'{path} holds media records; wanted records of one length, with frames and waveforms.')
+  return media_source.MediaSource(path, spec)
 
 
 def sample_indices(num_records: int, count: int, seed: int) -> list[int]:
@@ -329,6 +372,8 @@ def contents(source: RecordSource) -> contents_lib.Contents:
   """
   if isinstance(source, ConcatSource):
     return sum(map(contents, source.sources), contents_lib.Contents())
+  if isinstance(source, media_source.MediaSource):
+    return source.contents()
   if isinstance(source, FolderSource) and 'contents' in source.manifest:
     return contents_lib.Contents.from_json(source.manifest['contents'])
   for indices in (sample_indices(len(source), _NUM_COUNTED, 0), range(len(source))):
@@ -345,9 +390,17 @@ def sample_ids(paths: Iterable[str | pathlib.Path]) -> list[str]:
   """Returns ids of records at even distances in each of several folders."""
   ids = []
   for path in paths:
-    source = open(path)
-    ids += [source[k]['id'] for k in range(0, len(source), max(1, len(source) // _NUM_SAMPLED_IDS))]
+    if media_folder.is_media_folder(path):
+      folder = media_folder.MediaFolder(path)
+      ids += [folder[index].id for index in _even_indices(len(folder))]
+    else:
+      source = open(path)
+      ids += [source[index]['id'] for index in _even_indices(len(source))]
   return ids
+
+
+def _even_indices(num_records: int) -> range:
+  return range(0, num_records, max(1, num_records // _NUM_SAMPLED_IDS))
 
 
 def _read_manifest(path: pathlib.Path) -> dict:

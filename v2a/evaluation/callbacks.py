@@ -78,7 +78,7 @@ class ValidationLoss:
   """The task's loss on validation clips."""
 
   def __init__(self, c: ml_collections.ConfigDict, task: task_lib.Task):
-    source = records.open(*c.data.validation)
+    source = records.open(*c.data.validation, spec=schema.clip_spec(c))
     items = [source[k] for k in records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)]
     size = min(_BATCH, len(items))
     rng = np.random.default_rng(0)
@@ -174,7 +174,8 @@ def _examples(c: ml_collections.ConfigDict) -> tuple[str, list[examples_lib.Exam
 
 
 def _validation_examples(c: ml_collections.ConfigDict) -> list[examples_lib.Example]:
-  spec, source, found = schema.clip_spec(c), records.open(*c.data.validation), []
+  spec = schema.clip_spec(c)
+  source, found = records.open(*c.data.validation, spec=spec), []
   order = records.sample_indices(len(source), NUM_LOSS_CLIPS, SEED)
   for index in np.random.default_rng(SEED).permutation(order):
     record = source[int(index)]

@@ -1,0 +1,196 @@
+"""Records for training from media records: decoded when they are read, at the rates of a configuration.
+
+Of a clip that is longer than `config.clip` a segment is read, and one of its captions; both are a function of
+(seed, step, position in the batch), so that a step that is repeated reads the same. A clip that is shorter is
+padded, and the padding does not train. A clip without sound or without video has none, see `record_schema`.
+"""
+
+import fractions
+import io
+import pathlib
+import tempfile
+
+import numpy as np
+import soundfile
+import soxr
+
+from v2a import clip as clip_lib
+from v2a.data import annotations as annotations_lib
+from v2a.data import caption_choice
+from v2a.data import contents as contents_lib
+from v2a.data import media_folder
+from v2a.data import media_records
+from v2a.data import record_schema
+from v2a.data import shards
+from v2a.media import audio_reader
+from v2a.media import errors
+from v2a.media import read
+
+_FIRST: caption_choice.Key = (0, 0, 0)
+
+
+class MediaSource:
+  """Random access to the records of a folder of media records, see `records.RecordSource`.
+
+  Attributes:
+    folder: of the media records.
+    path: of the folder.
+    spec: lengths and rates of the records.
+    hash: SHA-256 of the media records.
+    shards: files of the folder, in order.
+    codecs: {}: media records have no latents.
+  """
+
+  def __init__(self, path: str | pathlib.Path, spec: clip_lib.ClipSpec):
+    """Opens a folder.
+
+    Args:
+      path: of the folder.
+      spec: wanted lengths and rates.
+
+    Raises:
+      FileNotFoundError: the folder has no manifest.
+      ValueError: its manifest is damaged.
+    """
+    self.folder = media_folder.MediaFolder(path)
+    self.path, self.spec = self.folder.path, spec
+    self.hash, self.shards = self.folder.hash, self.folder.shards
+    self.codecs: dict[str, dict] = {}
+
+  @property
+  def folders(self) -> tuple['MediaSource', ...]:
+    """This folder."""
+    return (self,)
+
+  def __len__(self) -> int:
+    return len(self.folder)
+
+  def __getitem__(self, index: int) -> dict:
+    """Returns the record at the start of a clip, see `read`."""
+    return self._decode(self.folder[index], 0.0, _FIRST)
+
+  def read(self, index: int, key: caption_choice.Key) -> dict:
+    """Returns a record.
+
+    Args:
+      index: of the clip.
+      key: seed, step and position, by which a segment and a caption are chosen.
+
+    Raises:
+      CorruptRecordError: the record has changed, or its media cannot be decoded.
+      OSError: the storage fails.
+    """
+    media = self.folder[index]
+    return self._decode(media, random_start_s(media.duration_s, self.spec, key), key)
+
+  def _decode(self, media: media_records.MediaRecord, start_s: float, key: caption_choice.Key) -> dict:
+    try:
+      return decode(media, self.spec, start_s, key)
+    except (errors.MediaError, soundfile.LibsndfileError) as error:
+      raise shards.CorruptRecordError(
+        f'record {media.id!r} of {self.path} cannot be decoded: {error}'
+      ) from error
+
+  def contents(self) -> contents_lib.Contents:
+    """Returns the statistics of the manifest."""
+    return contents_lib.Contents.from_json(self.folder.manifest['contents'])
+
+
+def random_start_s(duration_s: float, spec: clip_lib.ClipSpec, key: caption_choice.Key) -> float:
+  """Returns the start of a segment, on the grid of the latents; 0 for a clip that is not longer.
+
+  Args:
+    duration_s: of the clip.
+    spec: length of a segment, and duration of a latent step.
+    key: seed, step and position.
+  """
+  step_s = spec.latent_hop_samples / spec.sample_rate_hz
+  num_starts = int((duration_s - float(spec.duration_s)) / step_s) + 1
+  if num_starts < 2:
+    return 0.0
+  return float(np.random.default_rng((*key, 0xC409)).integers(num_starts)) * step_s
+
+
+def decode(
+  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float, key: caption_choice.Key
+) -> dict:
+  """Returns a segment of a clip as a record of `record_schema.FIELDS`.
+
+  Args:
+    media: the clip.
+    spec: lengths and rates.
+    start_s: start of the segment.
+    key: by which a caption is chosen.
+
+  Raises:
+    MediaError: the video cannot be decoded.
+    soundfile.LibsndfileError: the sound cannot be decoded.
+  """
+  wave_NA, num_valid = _wave(media, spec, start_s)
+  semantic_frame_MYX3, sync_frame_LYX3 = _frames(media, spec, start_s)
+  caption = caption_choice.choose(media.annotations.captions, key)
+  return {
+    'id': media.id,
+    'wave_NA': record_schema.wave_to_int16(wave_NA),
+    'semantic_frame_MYX3': semantic_frame_MYX3,
+    'sync_frame_LYX3': sync_frame_LYX3,
+    'text': '' if caption is None else caption.text,
+    'transcript': _spoken(media.annotations, media.duration_s, start_s, float(spec.duration_s)),
+    'truth': '',
+    'has_video': bool(media.video),
+    'has_audio': bool(media.audio) and not audio_reader.is_silent(wave_NA[:num_valid]),
+    'num_valid_samples': num_valid,
+    **record_schema.NOT_ENCODED,
+  }
+
+
+def _wave(
+  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
+) -> tuple[np.ndarray, int]:
+  """Returns the sound of a segment, padded with silence, and the number of samples before the padding."""
+  rest_s = min(float(spec.duration_s), media.duration_s - start_s)
+  num_valid = min(spec.num_samples, max(1, round(rest_s * spec.sample_rate_hz)))
+  wave_NA = np.zeros((spec.num_samples, spec.num_channels), np.float32)
+  if media.audio:
+    whole_NA, rate_hz = soundfile.read(io.BytesIO(media.audio), dtype='float32', always_2d=True)
+    if whole_NA.shape[1] != spec.num_channels:  # mono and stereo only, see `media_records`
+      whole_NA = whole_NA.mean(axis=1, keepdims=True).repeat(spec.num_channels, axis=1)
+    if rate_hz != spec.sample_rate_hz:
+      whole_NA = soxr.resample(whole_NA, rate_hz, spec.sample_rate_hz)
+    first = round(start_s * spec.sample_rate_hz)
+    found_NA = whole_NA[first : first + num_valid]
+    wave_NA[: len(found_NA)] = found_NA
+  return wave_NA, num_valid
+
+
+def _frames(
+  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns semantic and sync frames of a segment; zeros without video. Both are decoded in one pass."""
+  size = spec.frame_size
+  if not media.video:
+    shapes = ((count, size, size, 3) for count in (spec.num_semantic_frames, spec.num_sync_frames))
+    semantic_frame_MYX3, sync_frame_LYX3 = (np.zeros(shape, np.uint8) for shape in shapes)
+    return semantic_frame_MYX3, sync_frame_LYX3
+  tick_F, inverse_F = np.unique(
+    np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True
+  )
+  with tempfile.NamedTemporaryFile(suffix=media.video_suffix) as file:
+    file.write(media.video)
+    file.flush()
+    chunks = read.iterate_frames_at(
+      file.name, tick_F, spec.ticks_hz, size, media.video_start_s + start_s, len(tick_F)
+    )
+    frame_FYX3 = next(chunks)
+  return frame_FYX3[inverse_F[: spec.num_semantic_frames]], frame_FYX3[inverse_F[spec.num_semantic_frames :]]
+
+
+def _spoken(
+  annotations: annotations_lib.Annotations, duration_s: float, start_s: float, length_s: float
+) -> str:
+  """Returns the words of a segment; none where the clip is longer and its words have no times."""
+  spoken = annotations.transcript
+  if spoken.times_s is None:
+    is_whole = not start_s and fractions.Fraction(duration_s) <= fractions.Fraction(length_s)
+    return spoken.text if is_whole else ''
+  return spoken.within(start_s, start_s + length_s).text

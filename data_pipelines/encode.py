@@ -1,8 +1,11 @@
-"""Adds latents or codes to records: python -m data_pipelines.encode --records DIR --codec MODEL --output DIR.
+"""Adds latents or codes to records: python -m data_pipelines.encode --records DIR --codec MODEL.
 
 The flow and sync tasks train on latents (kl bottleneck), the tokens task on codes (rvq); encoding every clip
 once avoids running the codec in each step. MODEL is the training folder or the exported model of a codec.
-Fields added by another codec are preserved, so that records may contain both.
+
+To media records a column is added beside them, which the next training reads; an interrupted run continues,
+and --replace computes a column again by another codec. Records of fixed length (those of the synthetic set)
+are copied with the new fields to the new folder --output. Both latents and codes may be added.
 """
 
 from collections.abc import Iterator
@@ -14,13 +17,14 @@ from flax import nnx
 import jax
 import numpy as np
 
+from data_pipelines import encode_column
 from v2a import builders
 from v2a import entry_point
 from v2a import files
 from v2a import flags
 from v2a import weights
-from v2a.codecs import autoencoder
 from v2a.config import schema
+from v2a.data import media_folder
 from v2a.data import record_schema
 from v2a.data import records
 
@@ -48,7 +52,7 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
   model = builders.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=export.folder or '')
   graphdef, state = nnx.split(model)
-  encode = jax.jit(lambda state, wave_BNA: _fields(nnx.merge(graphdef, state), wave_BNA))
+  encode = jax.jit(lambda state, wave_BNA: encode_column.encoded_fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
     items = [source[index] for index in range(start, min(start + BATCH, len(source)))]
     wave_BNA = np.stack([record_schema.wave_to_float(item['wave_NA']) for item in items])
@@ -59,21 +63,23 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
       yield item | {name: rows[row] for name, rows in fields.items()}
 
 
-def _fields(codec: autoencoder.Autoencoder, wave_BNA: jax.Array) -> dict[str, jax.Array]:
-  """Returns the fields to store, by name, with a leading batch axis."""
-  if codec.bottleneck == 'rvq':
-    return {'codes_TK': codec.encode_tokens(wave_BNA)}
-  mean_BTC, std_BTC = codec.encode(wave_BNA)
-  return {'latent_mean_TC': mean_BTC, 'latent_std_TC': std_BTC}
-
-
 def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='python -m data_pipelines.encode', description=__doc__)
   parser.add_argument('--records', required=True, type=flags.local_path, help='folder of records')
   parser.add_argument('--codec', required=True, help='training folder or exported model of a codec')
-  parser.add_argument('--output', required=True, type=flags.local_path, help='new folder of records')
+  parser.add_argument('--output', type=flags.local_path, help='new folder of records; not for media records')
+  parser.add_argument('--replace', action='store_true', help='replace the column of another codec')
   args = parser.parse_args(argv)
   files.check_local('--codec', args.codec)
+  if media_folder.is_media_folder(args.records):
+    if args.output:
+      parser.error(f'--output: the column is added to the media records in {args.records}.')
+    encode_column.encode(
+      media_folder.MediaFolder(args.records), weights.load_export(args.codec), args.replace
+    )
+    return 0
+  if not args.output or args.replace:
+    parser.error(f'{args.records} holds records of fixed length: wanted --output, without --replace.')
   source = records.open(args.records)
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
@@ -98,7 +104,9 @@ def _run(argv: list[str] | None) -> int:
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code."""
-  return entry_point.run('data_pipelines.encode', lambda: _run(argv), 'interrupted; nothing was written')
+  return entry_point.run(
+    'data_pipelines.encode', lambda: _run(argv), 'interrupted; nothing half-written remains'
+  )
 
 
 if __name__ == '__main__':

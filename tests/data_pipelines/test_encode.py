@@ -62,7 +62,7 @@ def test_a_model_that_is_not_a_codec_is_refused(codecs, tmp_path, capsys):
 @pytest.mark.parametrize(
   ('fault', 'code', 'line'),
   [
-    (KeyboardInterrupt(), 130, 'interrupted; nothing was written'),
+    (KeyboardInterrupt(), 130, 'interrupted; nothing half-written remains'),
     (MemoryError(), 2, 'out of memory'),
     (OSError(28, 'No space left on device'), 2, 'No space left on device'),
   ],

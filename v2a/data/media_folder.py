@@ -58,15 +58,24 @@ class MediaFolder:
       CorruptRecordError: it has changed since it was written.
       OSError: the storage fails.
     """
-    if not 0 <= index < len(self):
-      raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
-    which = bisect.bisect_right(self._ends, index)
-    shard, position = self.shards[which], index - (self._ends[which - 1] if which else 0)
+    which, position = self.locate(index)
+    shard = self.shards[which]
     data = shard.read(position)
     try:
       return media_records.MediaRecord.from_bytes(data)
     except ValueError as error:
       raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
+
+  def locate(self, index: int) -> tuple[int, int]:
+    """Returns the index of the shard of a record, and its position there. Raises IndexError."""
+    if not 0 <= index < len(self):
+      raise IndexError(f'Record {index} of {self.path}, which has {len(self)}.')
+    which = bisect.bisect_right(self._ends, index)
+    return which, index - (self._ends[which - 1] if which else 0)
+
+  def indices(self, shard: int) -> range:
+    """Returns the indices of the records of a shard."""
+    return range(self._ends[shard - 1] if shard else 0, self._ends[shard])
 
 
 def is_media_folder(path: str | pathlib.Path) -> bool:

@@ -18,6 +18,7 @@ from v2a import clip as clip_lib
 from v2a.data import annotations as annotations_lib
 from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
+from v2a.data import feature_columns
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import record_schema
@@ -26,6 +27,8 @@ from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import read
 
+# Bottleneck of a codec -> the column of its latents or codes.
+COLUMNS = {'kl': 'latents', 'rvq': 'codes'}
 _FIRST: caption_choice.Key = (0, 0, 0)
 
 
@@ -38,7 +41,7 @@ class MediaSource:
     spec: lengths and rates of the records.
     hash: SHA-256 of the media records.
     shards: files of the folder, in order.
-    codecs: {}: media records have no latents.
+    codecs: bottleneck -> path and digest of the codec of the latents or codes, see `feature_columns`.
   """
 
   def __init__(self, path: str | pathlib.Path, spec: clip_lib.ClipSpec):
@@ -56,6 +59,13 @@ class MediaSource:
     self.path, self.spec = self.folder.path, spec
     self.hash, self.shards = self.folder.hash, self.folder.shards
     self.codecs: dict[str, dict] = {}
+    self._columns = {}
+    for name in feature_columns.names(self.folder):
+      if name in COLUMNS.values():
+        self._columns[name] = feature_columns.Column(self.folder, name)
+    for bottleneck, name in COLUMNS.items():
+      if name in self._columns:
+        self.codecs[bottleneck] = self._columns[name].about
 
   @property
   def folders(self) -> tuple['MediaSource', ...]:
@@ -67,7 +77,7 @@ class MediaSource:
 
   def __getitem__(self, index: int) -> dict:
     """Returns the record at the start of a clip, see `read`."""
-    return self._decode(self.folder[index], 0.0, _FIRST)
+    return self._decode(index, self.folder[index], 0.0, _FIRST)
 
   def read(self, index: int, key: caption_choice.Key) -> dict:
     """Returns a record.
@@ -81,11 +91,19 @@ class MediaSource:
       OSError: the storage fails.
     """
     media = self.folder[index]
-    return self._decode(media, random_start_s(media.duration_s, self.spec, key), key)
+    return self._decode(index, media, random_start_s(media.duration_s, self.spec, key), key)
 
-  def _decode(self, media: media_records.MediaRecord, start_s: float, key: caption_choice.Key) -> dict:
+  def _decode(
+    self, index: int, media: media_records.MediaRecord, start_s: float, key: caption_choice.Key
+  ) -> dict:
+    first = round(start_s * self.spec.sample_rate_hz) // self.spec.latent_hop_samples
+    encoded = {
+      name: _segment(array, first, self.spec.num_latents)
+      for column in self._columns.values()
+      for name, array in column.read(*self.folder.locate(index), media.id).items()
+    }
     try:
-      return decode(media, self.spec, start_s, key)
+      return decode(media, self.spec, start_s, key) | encoded
     except (errors.MediaError, soundfile.LibsndfileError) as error:
       raise shards.CorruptRecordError(
         f'record {media.id!r} of {self.path} cannot be decoded: {error}'
@@ -94,6 +112,12 @@ class MediaSource:
   def contents(self) -> contents_lib.Contents:
     """Returns the statistics of the manifest."""
     return contents_lib.Contents.from_json(self.folder.manifest['contents'])
+
+
+def _segment(array: np.ndarray, first: int, length: int) -> np.ndarray:
+  """Returns `length` steps of the first axis, padded with zeros after the end."""
+  found = array[first : first + length]
+  return np.concatenate([found, np.zeros((length - len(found), *array.shape[1:]), array.dtype)])
 
 
 def random_start_s(duration_s: float, spec: clip_lib.ClipSpec, key: caption_choice.Key) -> float:
@@ -126,7 +150,7 @@ def decode(
     MediaError: the video cannot be decoded.
     soundfile.LibsndfileError: the sound cannot be decoded.
   """
-  wave_NA, num_valid = _wave(media, spec, start_s)
+  wave_NA, num_valid = _padded_wave(media, spec, start_s)
   semantic_frame_MYX3, sync_frame_LYX3 = _frames(media, spec, start_s)
   caption = caption_choice.choose(media.annotations.captions, key)
   return {
@@ -144,22 +168,35 @@ def decode(
   }
 
 
-def _wave(
+def wave(media: media_records.MediaRecord, sample_rate_hz: int, num_channels: int) -> np.ndarray:
+  """Returns the sound wave_NA of a clip, float32; (0, num_channels) without sound.
+
+  Args:
+    media: the clip.
+    sample_rate_hz: wanted samples per second.
+    num_channels: 1 or 2.
+
+  Raises:
+    soundfile.LibsndfileError: the sound cannot be decoded.
+  """
+  if not media.audio:
+    return np.zeros((0, num_channels), np.float32)
+  wave_NA, rate_hz = soundfile.read(io.BytesIO(media.audio), dtype='float32', always_2d=True)
+  if wave_NA.shape[1] != num_channels:  # mono and stereo only, see `media_records`
+    wave_NA = wave_NA.mean(axis=1, keepdims=True).repeat(num_channels, axis=1)
+  return wave_NA if rate_hz == sample_rate_hz else soxr.resample(wave_NA, rate_hz, sample_rate_hz)
+
+
+def _padded_wave(
   media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
 ) -> tuple[np.ndarray, int]:
   """Returns the sound of a segment, padded with silence, and the number of samples before the padding."""
   rest_s = min(float(spec.duration_s), media.duration_s - start_s)
   num_valid = min(spec.num_samples, max(1, round(rest_s * spec.sample_rate_hz)))
   wave_NA = np.zeros((spec.num_samples, spec.num_channels), np.float32)
-  if media.audio:
-    whole_NA, rate_hz = soundfile.read(io.BytesIO(media.audio), dtype='float32', always_2d=True)
-    if whole_NA.shape[1] != spec.num_channels:  # mono and stereo only, see `media_records`
-      whole_NA = whole_NA.mean(axis=1, keepdims=True).repeat(spec.num_channels, axis=1)
-    if rate_hz != spec.sample_rate_hz:
-      whole_NA = soxr.resample(whole_NA, rate_hz, spec.sample_rate_hz)
-    first = round(start_s * spec.sample_rate_hz)
-    found_NA = whole_NA[first : first + num_valid]
-    wave_NA[: len(found_NA)] = found_NA
+  first = round(start_s * spec.sample_rate_hz)
+  found_NA = wave(media, spec.sample_rate_hz, spec.num_channels)[first : first + num_valid]
+  wave_NA[: len(found_NA)] = found_NA
   return wave_NA, num_valid
 
 

@@ -1,0 +1,204 @@
+"""Columns of media records: what an encoder computed of each clip, stored beside the records.
+
+  folder/columns/latents/manifest.json               of which records, by which encoder; written last
+  folder/columns/latents/records-00012.array_record  one row per record of the shard of that name
+
+A row is a map of MessagePack, {'version': 1, 'id': ..., 'arrays': {name: {'dtype', 'shape', 'data'}}}, whose
+arrays are little endian. Rows and records are joined by position, and their ids are compared. Another encoder
+replaces its column alone; records and other columns are not touched.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+import json
+import pathlib
+from typing import Any
+
+from array_record.python import array_record_module
+import msgpack
+import numpy as np
+
+from v2a import files
+from v2a.data import media_folder
+from v2a.data import shards
+
+COLUMNS = 'columns'
+MANIFEST, SETTINGS = 'manifest.json', 'settings.json'
+FORMAT = 'v2a column 1'
+VERSION = 1
+_WRITER_OPTIONS = 'group_size:1,zstd:1'
+
+
+def path_of(folder: media_folder.MediaFolder, name: str) -> pathlib.Path:
+  """Returns the folder of a column."""
+  return folder.path / COLUMNS / name
+
+
+class Column:
+  """Random access to the rows of a column.
+
+  Attributes:
+    name: such as 'latents'.
+    about: what computed it.
+  """
+
+  def __init__(self, folder: media_folder.MediaFolder, name: str):
+    """Opens a column.
+
+    Raises:
+      FileNotFoundError: the folder has no such column, or it was not finished.
+      ValueError: it is of other records.
+    """
+    path = path_of(folder, name)
+    try:
+      manifest = json.loads((path / MANIFEST).read_text(encoding='utf-8'))
+    except FileNotFoundError:
+      raise FileNotFoundError(f'{folder.path} has no finished column {name!r}.') from None
+    except ValueError as error:
+      raise ValueError(f'{path / MANIFEST} is no JSON: {error}.') from error
+    if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
+      raise ValueError(f'{path / MANIFEST} must be a manifest of {FORMAT!r}; got {str(manifest)[:80]}.')
+    if manifest['records'] != folder.hash:
+      raise ValueError(f'{path} is a column of other records than those of {folder.path}; encode them again.')
+    self.name, self.about = name, manifest['about']
+    self._shards = shards.from_manifest(path, manifest['shards'])
+
+  def read(self, shard: int, position: int, record_id: str) -> dict[str, np.ndarray]:
+    """Returns the arrays of a record.
+
+    Args:
+      shard: index of its shard.
+      position: of the record in the shard.
+      record_id: its id.
+
+    Raises:
+      CorruptRecordError: the row is corrupt, or belongs to another record.
+      OSError: the storage fails.
+    """
+    found = self._shards[shard]
+    try:
+      name, arrays = decode_row(found.read(position))
+    except ValueError as error:
+      raise shards.CorruptRecordError(f'row {position} of {found.path} is corrupt: {error}') from error
+    if name != record_id:
+      raise shards.CorruptRecordError(
+        f'row {position} of {found.path} belongs to record {name!r}; wanted {record_id!r}.'
+      )
+    return arrays
+
+  def verify(self) -> None:
+    """Raises ValueError or FileNotFoundError if a shard is missing or has changed."""
+    for shard in self._shards:
+      shard.check_present()
+    shards.verify(self._shards)
+
+
+def names(folder: media_folder.MediaFolder) -> list[str]:
+  """Returns the names of the finished columns of a folder."""
+  return sorted(path.parent.name for path in (folder.path / COLUMNS).glob(f'*/{MANIFEST}'))
+
+
+class Writer:
+  """Writes a column shard by shard; one that was interrupted continues after its last whole shard.
+
+  ```
+  writer = feature_columns.Writer(folder, 'latents', {'digest': ...})
+  for shard in writer.missing():
+    writer.write(shard, rows)
+  writer.finish()
+  ```
+  """
+
+  def __init__(self, folder: media_folder.MediaFolder, name: str, about: Mapping[str, Any]):
+    """Begins or continues a column.
+
+    Args:
+      folder: of the media records.
+      name: of the column.
+      about: what computes it, as values of JSON; 'digest' identifies it.
+
+    Raises:
+      FileExistsError: the column is there, of another encoder.
+    """
+    self._folder, self.path, self._about = folder, path_of(folder, name), dict(about)
+    wanted = {'records': folder.hash, 'digest': about['digest']}
+    settings = self.path / SETTINGS
+    if settings.exists():
+      found = json.loads(settings.read_text(encoding='utf-8'))
+      if found != wanted:
+        raise FileExistsError(
+          f'{self.path} was computed by another encoder, or of other records; delete that folder, or choose '
+          'to replace it.'
+        )
+    else:
+      self.path.mkdir(parents=True, exist_ok=True)
+      files.write_text(settings, json.dumps(wanted, indent=2) + '\n')
+
+  def missing(self) -> list[int]:
+    """Returns the indices of the shards that are not written yet."""
+    return [index for index in range(len(self._folder.shards)) if not self._shard(index).exists()]
+
+  def _shard(self, index: int) -> pathlib.Path:
+    return self.path / self._folder.shards[index].path.name
+
+  def write(self, index: int, rows: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+    """Writes a shard; the file appears under its name when it is complete.
+
+    Args:
+      index: of the shard.
+      rows: id and arrays of each of its records, in their order.
+
+    Raises:
+      OSError: the file cannot be written.
+      ValueError: the number of rows is not that of the records.
+    """
+    path, wanted, count = self._shard(index), self._folder.shards[index].num_records, 0
+    with files.atomic_write(path) as partial:
+      writer = array_record_module.ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
+      try:
+        for name, arrays in rows:
+          writer.write(encode_row(name, arrays))
+          count += 1
+        writer.close()
+      except RuntimeError as error:
+        raise OSError(f'{path} cannot be written: {error}') from error
+      if count != wanted:
+        raise ValueError(f'{path}: wanted {wanted} rows, one per record; got {count}.')
+
+  def finish(self) -> None:
+    """Writes the manifest; without it the column is not read."""
+    entries = []
+    for index, shard in enumerate(self._folder.shards):
+      path = self._shard(index)
+      entry = {'name': path.name, 'num_records': shard.num_records, 'num_bytes': path.stat().st_size}
+      entries.append(entry | {'sha256': files.sha256(path)})
+    manifest = {'format': FORMAT, 'records': self._folder.hash, 'about': self._about, 'shards': entries}
+    files.write_text(self.path / MANIFEST, json.dumps(manifest, indent=2) + '\n')
+
+
+def encode_row(record_id: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+  """Returns a row as MessagePack. Equal rows give equal bytes."""
+  packed = {}
+  for name, array in sorted(arrays.items()):
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder('<'))
+    packed[name] = {'dtype': array.dtype.name, 'shape': list(array.shape), 'data': little.tobytes()}
+  return msgpack.packb({'version': VERSION, 'id': record_id, 'arrays': packed}, use_bin_type=True)
+
+
+def decode_row(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
+  """Returns id and arrays of `encode_row`; the arrays are read-only views of the bytes.
+
+  Raises:
+    ValueError: the bytes are no row, or of another version.
+  """
+  try:
+    values: Any = msgpack.unpackb(data, raw=False)
+    if values['version'] != VERSION:
+      raise ValueError(f'version {values["version"]!r}; wanted {VERSION}')
+    arrays = {
+      name: np.frombuffer(each['data'], np.dtype(each['dtype']).newbyteorder('<')).reshape(each['shape'])
+      for name, each in values['arrays'].items()
+    }
+    return values['id'], arrays
+  except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
+    raise ValueError(f'it is no row of a column ({error})') from error

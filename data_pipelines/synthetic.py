@@ -41,7 +41,8 @@ from v2a.synthetic import clips
 from v2a.synthetic import record_ids
 
 FILE_SIZE, FILE_RATE_HZ = 256, 48000
-_ENCODER_OPTIONS = {'crf': '16', 'preset': 'fast', 'threads': '1'}
+# With its macroblock tree, the bytes that x264 writes depend on what else is in memory, even on one thread.
+_ENCODER_OPTIONS = {'crf': '16', 'preset': 'fast', 'threads': '1', 'x264-params': 'mbtree=0'}
 PENDING_PER_WORKER = 16  # finished clips that may wait for the writer; bounds memory
 
 
@@ -190,8 +191,17 @@ def write_file(
   return path
 
 
-def _parallel_map(work: Callable[[int], Any], indices: range, num_workers: int) -> Iterator[Any]:
-  """Yields work(index) in order, computed by num_workers processes, with bounded pending results."""
+def parallel_map(work: Callable[[int], Any], indices: range, num_workers: int) -> Iterator[Any]:
+  """Yields work(index) in order, computed by num_workers processes, with bounded pending results.
+
+  Args:
+    work: picklable; called in this process if there is one only.
+    indices: its arguments.
+    num_workers: number of processes.
+
+  Raises:
+    OSError: a process died.
+  """
   num_workers = min(num_workers, len(indices))
   if num_workers == 1:
     yield from map(work, indices)
@@ -267,7 +277,7 @@ def _render(args: argparse.Namespace) -> int:
       scenes=scenes,
       corruption=args.corruption,
     )
-    for done, _ in enumerate(_parallel_map(work, indices, args.num_workers)):
+    for done, _ in enumerate(parallel_map(work, indices, args.num_workers)):
       _report(done + 1, len(indices), start_s)
     return 0
   spec = spec_of(args.clip_seconds, args.size, args.sample_rate)
@@ -280,7 +290,7 @@ def _render(args: argparse.Namespace) -> int:
     'corruption': args.corruption,
   }
   with records.Writer(args.output, spec, about) as writer:
-    for done, record in enumerate(_parallel_map(work, indices, args.num_workers)):
+    for done, record in enumerate(parallel_map(work, indices, args.num_workers)):
       writer.add(record)
       _report(done + 1, len(indices), start_s)
   return 0

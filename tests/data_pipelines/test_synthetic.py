@@ -11,6 +11,7 @@ import pytest
 
 from data_pipelines import synthetic
 from v2a.data import records
+from v2a.media import frame_encoder
 from v2a.synthetic import clips
 
 BASE = ['--seed', '4', '--num-workers', '1']
@@ -45,6 +46,17 @@ def test_files_contain_the_rendered_clip(tmp_path):
     lags = range(-96, 97, 4)
     correlation = [float(wave_NA[at + lag : at + lag + 2000].sum(1) @ expected) for lag in lags]
     assert abs(lags[int(np.argmax(correlation))]) <= 48  # within a millisecond
+
+
+def test_bytes_of_a_video_do_not_depend_on_the_content_of_memory(tmp_path):
+  rendered = clips.render(5, 2, ('bounce', 'dialogue'), None, 2.0, 10.0, 64, 16000)
+  rng, path, found = np.random.default_rng(0), tmp_path / 'a.mp4', set()
+  for _ in range(8):
+    freed = [rng.integers(0, 256, int(size), np.uint8) for size in 2 ** rng.uniform(6, 22, 200)]
+    del freed
+    frame_encoder.write(path, rendered.frame_LYX3, 10.0, synthetic._ENCODER_OPTIONS)
+    found.add(path.read_bytes())
+  assert len(found) == 1
 
 
 def test_records_contain_the_clips_for_any_number_of_processes(tmp_path):
@@ -109,7 +121,7 @@ def test_existing_records_are_not_overwritten(tmp_path, capsys):
 
 def test_a_dead_worker_is_reported():
   with pytest.raises(OSError, match='a worker process died'):
-    list(synthetic._parallel_map(os._exit, range(1, 4), 2))
+    list(synthetic.parallel_map(os._exit, range(1, 4), 2))
 
 
 @pytest.mark.parametrize('more', [(), ('--records',)])

@@ -13,9 +13,11 @@ STAMP := $(VENV)/.stamp
 COMPILER ?= .libtpu
 # Where the servers and clients of object stores go.
 STORES ?= .stores
+# Where TensorFlow goes.
+TENSORFLOW ?= .tensorflow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tpu test-stores test-python test-newest lint types docs wheel pins clean
+.PHONY: help setup demo test test-slow test-tpu test-stores test-tfds test-python test-newest lint types docs wheel pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,10 +40,10 @@ demo: $(STAMP)  ## soundtracks for the bundled clips, with the default model, an
 	$(BIN)/v2a demo
 
 test: $(STAMP)  ## the tests
-	$(BIN)/python -m pytest -q -m "not slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -m "not slow and not tpu and not stores and not tfds" -n $(JOBS) --dist loadfile $(TESTS)
 
 test-slow: $(STAMP)  ## the tests that take long
-	$(BIN)/python -m pytest -q -m "slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -q -m "slow and not tpu and not stores and not tfds" -n $(JOBS) --dist loadfile $(TESTS)
 
 # The compiler (684 MB) has a folder of its own, which only this target uses.
 $(COMPILER)/.stamp: requirements/compiler.txt $(STAMP)
@@ -61,6 +63,16 @@ $(STORES)/.stamp: requirements/stores.txt $(STAMP)
 test-stores: $(STORES)/.stamp  ## paths of object stores, with servers that run here
 	PYTHONPATH=$(STORES) $(BIN)/python -m pytest -q -m stores -n $(JOBS) --dist loadfile
 
+# TensorFlow (1.6 GB) has one, too, with what it needs and the environment lacks. One package is a source archive, built
+# with the setuptools of the environment.
+$(TENSORFLOW)/.stamp: requirements/tfds.txt $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --upgrade \
+	  --no-build-isolation --target $(TENSORFLOW) -r requirements/tfds.txt
+	@touch $@
+
+test-tfds: $(TENSORFLOW)/.stamp  ## data sets of TFDS: their builders, and reading them
+	PYTHONPATH=$(TENSORFLOW) $(BIN)/python -m pytest -q -m tfds -n $(JOBS) --dist loadfile tests/data_pipelines
+
 # Each interpreter has an environment of its own, with the pinned versions.
 test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that is found
 	@status=0; for python in $(PYTHONS); do \
@@ -72,7 +84,7 @@ test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that
 test-newest:  ## the tests with the newest releases that pyproject.toml allows, instead of the pinned ones
 	$(PYTHON) -m venv --clear .venv-newest
 	.venv-newest/bin/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
-	.venv-newest/bin/python -m pytest -q -m "not slow and not tpu and not stores" -n $(JOBS) --dist loadfile $(TESTS)
+	.venv-newest/bin/python -m pytest -q -m "not slow and not tpu and not stores and not tfds" -n $(JOBS) --dist loadfile $(TESTS)
 
 lint: $(STAMP)  ## ruff (format and faults), and hadolint for the Dockerfiles
 	$(BIN)/ruff format --check .
@@ -102,6 +114,8 @@ pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 	$(PIN) --group pyproject.toml:stores -o requirements/stores.txt
+	$(PIN) pyproject.toml --extra tfds --group pyproject.toml:tfds-tests -c requirements/dev.txt \
+	  $$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' requirements/dev.txt) -o requirements/tfds.txt
 
 clean:  ## remove what was built, the environment included
-	rm -rf $(VENV) .venv-* $(COMPILER) $(STORES) build dist site demo_out .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venv-* $(COMPILER) $(STORES) $(TENSORFLOW) build dist site demo_out .pytest_cache .ruff_cache

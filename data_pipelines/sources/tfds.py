@@ -2,21 +2,26 @@
 
 tensorflow.org/datasets. A data set is named as for `tfds.load`, such as 'my_dataset:1.0.0', and must have
 been prepared (`tfds build`). A map says which of its features hold what, with a '/' between the
-parts of nested ones:
+parts of nested ones; without a map, the features have these names, as in the data sets that
+`data_pipelines.tfds` builds:
 
   video        frames as uint8 (tfds.features.Video), or bytes of a video file
   audio        samples (tfds.features.Audio), or bytes of a sound file
+  media        bytes of a file with video, sound or both
+  suffix       of the file, such as '.mp4'; by default found from its first bytes
+  start_us, end_us   segment of the media in microseconds; end_us -1 is its end; the whole media by default
   caption      text, or a sequence of texts
   label        class label or text
   transcript   text, SRT or WebVTT
+  annotations  all annotations as JSON (see `v2a.data.annotations`), in place of the three above
   id, group    texts or integers; the position in the split by default
   licence      text
 
-TensorFlow is imported when a data set is read, not before. The media of an item is decoded when it is opened:
-bytes are written as they are, arrays losslessly (FFV1 and PCM in NUT, or WAV). TFDS does not know the frame
-rate of its videos; it is a setting.
+The media of an item is decoded when it is opened: bytes are written as they are, arrays losslessly (FFV1 and
+PCM in NUT, or WAV). TFDS does not know the frame rate of its videos; it is a setting.
 """
 
+from collections.abc import Callable
 from collections.abc import Generator
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -25,8 +30,9 @@ import dataclasses
 import difflib
 import fractions
 import functools
-import importlib
+import json
 import pathlib
+import re
 import tempfile
 from typing import Any
 
@@ -36,11 +42,13 @@ import soundfile
 
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
+from data_pipelines.sources import tfds_reader
 from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
-KEYS = ('video', 'audio', 'caption', 'label', 'transcript', 'id', 'group', 'licence')
-_MEDIA = ('video', 'audio')
+_MEDIA = ('video', 'audio', 'media')
+_TEXTS = ('caption', 'label', 'transcript', 'annotations', 'id', 'group', 'licence')
+KEYS = (*_MEDIA, 'suffix', 'start_us', 'end_us', *_TEXTS)
 # Beginnings of files: (offset, bytes, suffix).
 _MAGIC = (
   (4, b'ftyp', '.mp4'),
@@ -51,6 +59,7 @@ _MAGIC = (
   (0, b'OggS', '.ogg'),
   (0, b'ID3', '.mp3'),
 )
+_SUFFIX = re.compile(r'\.\w{1,8}')
 _LAYOUTS = {1: 'mono', 2: 'stereo', 6: '5.1', 8: '7.1'}
 
 
@@ -60,9 +69,10 @@ class TfdsMedia:
 
   Attributes:
     dataset, data_dir, split, index: the example.
-    video, audio: its features; '' for none.
+    video, audio: its features; '' for none. A file with both is a video.
     frames_per_s: of the video.
     sample_rate_hz: of the sound.
+    suffix: of the file whose bytes a feature holds; '' to find it from its first bytes.
   """
 
   dataset: str
@@ -73,11 +83,12 @@ class TfdsMedia:
   audio: str
   frames_per_s: float | None
   sample_rate_hz: int | None
+  suffix: str = ''
 
   @property
   def name(self) -> str:
     """See `items.Media`."""
-    return f'{self.dataset}/{self.split}[{self.index}]'
+    return f'{self.dataset}/{self.split}[{self.index}]{self.suffix}'
 
   @contextlib.contextmanager
   def as_file(self) -> Generator[pathlib.Path]:
@@ -86,18 +97,18 @@ class TfdsMedia:
     Raises:
       OSError: the example is not there, or has neither frames nor samples.
     """
-    split = f'{self.split}[{self.index}:{self.index + 1}]'
-    builder = _builder(self.dataset, self.data_dir)
-    example = next(iter(_load().as_numpy(builder.as_dataset(split=split))), None)
+    example = tfds_reader.example(tfds_reader.builder(self.dataset, self.data_dir), self.split, self.index)
     if example is None:
       raise OSError(f'{self.name}: is not there.')
-    video = _value(example, self.video) if self.video else None
-    audio = _value(example, self.audio) if self.audio else None
+    video = tfds_reader.value(example, self.video) if self.video else None
+    audio = tfds_reader.value(example, self.audio) if self.audio else None
+    rates = self.frames_per_s, self.sample_rate_hz
     with tempfile.TemporaryDirectory(prefix='v2a-') as folder:
       try:
-        yield write_media(pathlib.Path(folder), video, audio, self.frames_per_s, self.sample_rate_hz)
+        path = write_media(pathlib.Path(folder), video, audio, *rates, self.suffix)
       except ValueError as error:
         raise OSError(f'{self.name}: {error}') from error
+      yield path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +117,7 @@ class Tfds:
 
   Attributes:
     dataset: name, for `tfds.load`.
-    features: name of the feature by each of KEYS that the data set has.
+    features: name of the feature by each of KEYS that the data set has; None for features of these names.
     split: name of the split, without a slice.
     data_dir: folder of the prepared data sets; None for that of TFDS.
     frames_per_s: of the videos.
@@ -116,7 +127,7 @@ class Tfds:
   """
 
   dataset: str
-  features: Mapping[str, str]
+  features: Mapping[str, str] | None = None
   split: str = 'train'
   data_dir: pathlib.Path | None = None
   frames_per_s: float | None = None
@@ -130,76 +141,77 @@ class Tfds:
     Raises:
       ValueError: TFDS is not installed, the data set is not prepared, or lacks a split or feature.
     """
-    self._check_keys()
+    _check_keys(self.dataset, self.features)
     data_dir = None if self.data_dir is None else str(self.data_dir)
-    builder = _builder(self.dataset, data_dir)
+    builder = tfds_reader.builder(self.dataset, data_dir)
     if self.split not in builder.info.splits:
       raise ValueError(
         f'{self.dataset}: has no split {self.split!r}; known are {", ".join(builder.info.splits)}.'
       )
+    path_of = self.features or {key: key for key in KEYS if key in builder.info.features}
+    _check_keys(self.dataset, path_of)
     feature_of = {
-      key: _feature(builder.info.features, self.features[key], self.dataset) for key in self.features
+      key: tfds_reader.feature(builder.info.features, path, self.dataset) for key, path in path_of.items()
     }
-    media = {key: self.features[key] for key in self.features if key in _MEDIA}
-    texts = {key: self.features[key] for key in self.features if key not in _MEDIA}
-    rate_hz = self.sample_rate_hz or getattr(feature_of.get('audio'), 'sample_rate', None)
-    is_array = {key: feature_of[key].shape != () for key in media}
-    if is_array.get('video') and not self.frames_per_s:
-      raise ValueError(f'{self.dataset}: the setting frames_per_s is missing; TFDS does not know it.')
-    if is_array.get('audio') and not rate_hz:
-      raise ValueError(
-        f'{self.dataset}: the setting sample_rate_hz is missing; feature {media["audio"]} has none.'
-      )
-    make = functools.partial(
-      TfdsMedia,
-      self.dataset,
-      data_dir,
-      self.split,
-      video=media.get('video', ''),
-      audio=media.get('audio', ''),
-      frames_per_s=self.frames_per_s,
-      sample_rate_hz=rate_hz,
-    )
+    make = self._make_media(data_dir, path_of, feature_of)
+    texts = {key: path for key, path in path_of.items() if key not in _MEDIA}
     yield from entries.checked(
       entries.attempt(
         lambda where, index=index, example=example: self._entry(
-          make(index=index),
-          {key: _text(feature_of[key], _value(example, texts[key])) for key in texts},
+          functools.partial(make, index=index),
+          {key: tfds_reader.texts(feature_of[key], tfds_reader.value(example, texts[key])) for key in texts},
+          index,
           where,
         ),
         f'{self.dataset}/{self.split}[{index}]',
       )
-      for index, example in enumerate(_examples(builder, self.split, list(texts.values())))
+      for index, example in enumerate(tfds_reader.examples(builder, self.split, list(texts.values())))
     )
 
-  def _check_keys(self) -> None:
-    for key in self.features:
-      if key not in KEYS:
-        close = difflib.get_close_matches(key, KEYS, 1)
-        hint = f'did you mean {close[0]}?' if close else f'known are {", ".join(KEYS)}.'
-        raise ValueError(f'{self.dataset}: features has the unknown key {key!r}; {hint}')
-    if not set(_MEDIA) & set(self.features):
-      raise ValueError(f'{self.dataset}: features must name video or audio; got {dict(self.features)}.')
+  def _make_media(
+    self, data_dir: str | None, path_of: Mapping[str, str], feature_of: Mapping[str, Any]
+  ) -> Callable[..., TfdsMedia]:
+    """Returns what makes the media of an example from its index and suffix."""
+    rate_hz = self.sample_rate_hz or getattr(feature_of.get('audio'), 'sample_rate', None)
+    is_array = {key: feature_of[key].shape != () for key in path_of if key in _MEDIA}
+    if is_array.get('video') and not self.frames_per_s:
+      raise ValueError(f'{self.dataset}: the setting frames_per_s is missing; TFDS does not know it.')
+    if is_array.get('audio') and not rate_hz:
+      raise ValueError(
+        f'{self.dataset}: the setting sample_rate_hz is missing; feature {path_of["audio"]} has none.'
+      )
+    if is_array.get('media'):
+      raise ValueError(f'{self.dataset}: feature {path_of["media"]} must be the bytes of a file.')
+    return functools.partial(
+      TfdsMedia,
+      self.dataset,
+      data_dir,
+      self.split,
+      video=path_of.get('media') or path_of.get('video', ''),
+      audio=path_of.get('audio', ''),
+      frames_per_s=self.frames_per_s,
+      sample_rate_hz=rate_hz,
+    )
 
-  def _entry(self, media: TfdsMedia, values: dict[str, list[str]], where: str) -> entries.Entry:
+  def _entry(
+    self, make: Callable[..., TfdsMedia], values: dict[str, list[str]], index: int, where: str
+  ) -> entries.Entry:
     first = {key: texts[0].strip() for key, texts in values.items() if texts}
-    name = first.get('id') or f'{self.split}-{media.index:08d}'
-    captions = tuple(
-      annotations_lib.Caption(' '.join(text.split()), 'short')
-      for text in values.get('caption', ())
-      if text.strip()
-    )
+    name = first.get('id') or f'{self.split}-{index:08d}'
+    suffix, end_us = first.get('suffix', ''), int(first.get('end_us', -1))
     try:
-      transcript = transcript_lib.parse(first.get('transcript', ''))
+      if suffix and not _SUFFIX.fullmatch(suffix):
+        raise ValueError(f"suffix must be like '.mp4'; got {suffix!r}")
+      annotations = _annotations(values, first)
     except ValueError as error:
-      raise entries.UnusableError('malformed', f'transcript: {error}', name) from error
+      raise entries.UnusableError('malformed', str(error), name) from error
     item = items.Item(
       name,
-      media,
+      make(suffix=suffix),
       first.get('group') or name,
-      annotations=annotations_lib.Annotations(
-        entries.label_captions(*values.get('label', ())) + captions, transcript
-      ),
+      start_s=int(first.get('start_us', 0)) / 1e6,
+      end_s=None if end_us < 0 else end_us / 1e6,
+      annotations=annotations,
       licence=first.get('licence') or self.licence,
       split=entries.split_of(self.split),
     )
@@ -207,8 +219,54 @@ class Tfds:
     return entries.Entry(item, where, 0.0, 0.0)
 
 
+def _check_keys(dataset: str, features: Mapping[str, str] | None) -> None:
+  """Raises ValueError if features have an unknown key, or none of the media; None is unknown yet."""
+  if features is None:
+    return
+  for key in features:
+    if key not in KEYS:
+      close = difflib.get_close_matches(key, KEYS, 1)
+      hint = f'did you mean {close[0]}?' if close else f'known are {", ".join(KEYS)}.'
+      raise ValueError(f'{dataset}: features has the unknown key {key!r}; {hint}')
+  media = [key for key in _MEDIA if key in features]
+  if not media or ('media' in media and len(media) > 1):
+    raise ValueError(f'{dataset}: features must name media, or video or audio or both; got {dict(features)}.')
+
+
+def _annotations(values: Mapping[str, list[str]], first: Mapping[str, str]) -> annotations_lib.Annotations:
+  """Returns the annotations of an example.
+
+  Args:
+    values: texts by key.
+    first: the first of each.
+
+  Raises:
+    ValueError: a text is malformed.
+  """
+  if text := first.get('annotations'):
+    try:
+      return annotations_lib.Annotations.from_json(json.loads(text))
+    except ValueError as error:
+      raise ValueError(f'annotations: {error}') from error
+  captions = tuple(
+    annotations_lib.Caption(' '.join(text.split()), 'short')
+    for text in values.get('caption', ())
+    if text.strip()
+  )
+  try:
+    transcript = transcript_lib.parse(first.get('transcript', ''))
+  except ValueError as error:
+    raise ValueError(f'transcript: {error}') from error
+  return annotations_lib.Annotations(entries.label_captions(*values.get('label', ())) + captions, transcript)
+
+
 def write_media(
-  folder: pathlib.Path, video: Any, audio: Any, frames_per_s: float | None, sample_rate_hz: int | None
+  folder: pathlib.Path,
+  video: Any,
+  audio: Any,
+  frames_per_s: float | None,
+  sample_rate_hz: int | None,
+  suffix: str = '',
 ) -> pathlib.Path:
   """Writes video and sound to one file, losslessly.
 
@@ -217,6 +275,7 @@ def write_media(
     video: frames (frames, height, width, 1 or 3) as uint8, bytes of a file, or None.
     audio: samples (samples,) or (samples, channels), bytes of a file, or None.
     frames_per_s, sample_rate_hz: of arrays.
+    suffix: of the file if it is given as bytes; '' to find it from its first bytes.
 
   Returns:
     The path of the file.
@@ -228,8 +287,8 @@ def write_media(
   if whole is not None:
     if video is not None and audio is not None:
       raise ValueError('wanted video and audio as arrays, or one of them as the bytes of a file with both.')
-    suffix = next((suffix for at, magic, suffix in _MAGIC if whole[at : at + len(magic)] == magic), '')
-    path = folder / f'media{suffix}'
+    found = next((suffix for at, magic, suffix in _MAGIC if whole[at : at + len(magic)] == magic), '')
+    path = folder / f'media{suffix or found}'
     path.write_bytes(whole)
     return path
   wave_NA = None if audio is None else _samples(np.asarray(audio))
@@ -304,80 +363,3 @@ def _write_nut(
     if sound is not None:
       container.mux(sound.encode(block))
       container.mux(sound.encode(None))
-
-
-@functools.cache
-def _load() -> Any:
-  """Returns the module of TFDS, and keeps TensorFlow off the accelerators."""
-  try:
-    module = importlib.import_module('tensorflow_datasets')
-    tensorflow = importlib.import_module('tensorflow')
-  except ImportError as error:
-    raise ValueError(
-      f"data sets of TFDS need tensorflow-datasets and tensorflow; pip install 'v2a[tfds]' ({error})."
-    ) from error
-  tensorflow.config.set_visible_devices([], 'GPU')
-  return module
-
-
-@functools.lru_cache(maxsize=8)
-def _builder(dataset: str, data_dir: str | None) -> Any:
-  """Returns the builder of a prepared data set."""
-  module = _load()
-  try:
-    builder = module.builder(dataset, data_dir=data_dir)
-  except (module.core.DatasetNotFoundError, AssertionError) as error:
-    raise ValueError(f'{dataset}: TFDS knows no such data set: {str(error).splitlines()[0]}') from error
-  if not builder.info.splits:
-    raise ValueError(f'{dataset}: is not prepared in {builder.data_dir}; run: tfds build {dataset}')
-  return builder
-
-
-def _examples(builder: Any, split: str, features: list[str]) -> Iterator[Mapping[str, Any]]:
-  """Yields the examples of a split with some features only, in the order of their positions."""
-  if not features:
-    yield from ({} for _ in range(builder.info.splits[split].num_examples))
-    return
-  module, wanted = _load(), {}
-  for path in features:
-    *parents, last = path.split('/')
-    inner = wanted
-    for part in parents:
-      inner = inner.setdefault(part, {})
-    inner[last] = True
-  # One file after the other: several at a time would be in another order than the positions.
-  data = builder.as_dataset(
-    split=split,
-    decoders=module.decode.PartialDecoding(wanted),
-    read_config=module.ReadConfig(interleave_cycle_length=1),
-    shuffle_files=False,
-  )
-  yield from module.as_numpy(data)
-
-
-def _feature(features: Any, path: str, dataset: str) -> Any:
-  """Returns a feature by its path."""
-  found = features
-  for part in path.split('/'):
-    if part not in found:
-      raise ValueError(f'{dataset}: has no feature {path!r}; known are {", ".join(found)}.')
-    found = found[part]
-  return found
-
-
-def _value(example: Mapping[str, Any], path: str) -> Any:
-  for part in path.split('/'):
-    example = example[part]
-  return example
-
-
-def _text(feature: Any, value: Any) -> list[str]:
-  """Returns the texts of a feature; class labels become their names."""
-  to_name = getattr(getattr(feature, 'feature', feature), 'int2str', None)
-  texts = []
-  for each in np.atleast_1d(np.asarray(value, dtype=object)):
-    if isinstance(each, bytes):
-      texts.append(each.decode('utf-8', 'replace'))
-    else:
-      texts.append(to_name(int(each)) if to_name else str(each))
-  return texts

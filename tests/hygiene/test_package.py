@@ -71,14 +71,22 @@ def test_no_large_or_derived_files():
     assert path.stat().st_size <= 50e6, f'{path} has {path.stat().st_size / 1e6:.0f} MB'
 
 
+def pinned(requirements: str) -> set[str]:
+  """Returns the names of packages in a file of requirements."""
+  return set(re.findall(r'^([a-z0-9-]+)==', requirements, re.MULTILINE))
+
+
 def test_pins_have_hashes():
   for path in sorted((ROOT / 'requirements').glob('*.txt')):
     blocks = re.split(r'\n(?=[a-z])', path.read_text().split('\n', 2)[2])
     for block in blocks:
       assert re.match(r'[a-z0-9-]+==\S+', block) and '--hash=sha256:' in block, f'{path.name}: {block[:60]}'
-    names = {re.match(r'[a-z0-9-]+', block).group() for block in blocks}
-    wanted = {'libtpu'} if path.stem == 'compiler' else set()
+    names = pinned(path.read_text())
+    assert len(names) == len(blocks)
+    wanted = {'compiler': {'libtpu'}, 'tfds': {'tensorflow', 'tensorflow-cpu'}}.get(path.stem, set())
     assert names & {'tensorflow', 'tensorflow-cpu', 'torch', 'jax-cuda13-plugin', 'libtpu'} == wanted
+    # These are installed beside the environment, and must not replace any of its packages.
+    assert path.stem != 'tfds' or not names & pinned((ROOT / 'requirements' / 'dev.txt').read_text())
 
 
 def _fresh(code: str, *arguments: str) -> subprocess.CompletedProcess:

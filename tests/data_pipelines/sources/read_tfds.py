@@ -1,4 +1,4 @@
-"""Prepares a tiny data set of TFDS in a folder, and reads it as a source; prints 'read'. See test_tfds.py."""
+"""Prepares a tiny data set of TFDS in two formats, and reads it as a source; prints 'read'. See test_tfds."""
 
 import pathlib
 import pickle
@@ -64,7 +64,7 @@ def check(item: items.Item) -> None:
   np.testing.assert_array_equal(wave[0], WAVES[n])
 
 
-def message(dataset: str, features: dict, **settings) -> str:
+def message(dataset: str, features: dict | None, **settings) -> str:
   """Returns the message with which a data set is refused."""
   try:
     list(tfds.Tfds(dataset, features, data_dir=FOLDER, **settings))
@@ -73,24 +73,36 @@ def message(dataset: str, features: dict, **settings) -> str:
   return ''
 
 
-def main() -> None:
-  """Runs the program."""
+def read(folder: pathlib.Path, file_format: str) -> None:
+  """Prepares the data set in a folder, and checks what is read.
+
+  Args:
+    folder: new folder.
+    file_format: 'tfrecord', which tf.data reads, or 'array_record'.
+  """
   config = tensorflow_datasets.download.DownloadConfig(num_shards=3)
-  builder = Tiny(data_dir=str(FOLDER))
+  builder = Tiny(data_dir=str(folder), file_format=file_format)
   builder.download_and_prepare(download_config=config)
   assert len(builder.info.splits['train'].shard_lengths) == 3
-  source = tfds.Tfds('tiny', FEATURES, data_dir=FOLDER, frames_per_s=25.0)
+  source = tfds.Tfds('tiny', FEATURES, data_dir=folder, frames_per_s=25.0)
   found = pickle.loads(pickle.dumps(list(source)))
   assert sorted(int(item.id) for item in found) == list(range(60))
   for item in found[::13] + found[-1:]:
     check(item)
-  sounds = list(tfds.Tfds('tiny', {'audio': 'sound'}, data_dir=FOLDER))
+  sounds = list(tfds.Tfds('tiny', {'audio': 'sound'}, data_dir=folder))
   assert [item.id for item in sounds[:2]] == ['train-00000000', 'train-00000001'] and len(sounds) == 60
   with sounds[3].media.as_file() as path:
     assert path.suffix == '.wav'
+
+
+def main() -> None:
+  """Runs the program."""
+  read(FOLDER, 'tfrecord')
+  read(FOLDER / 'random_access', 'array_record')
   assert 'frames_per_s is missing' in message('tiny', {'video': 'clip/frames'})
   assert "has no feature 'clip/x'; known are" in message('tiny', {'video': 'clip/x'})
   assert "has no split 'test'; known are train" in message('tiny', {'audio': 'sound'}, split='test')
+  assert 'features must name media' in message('tiny', None)
   assert 'knows no such data set' in message('nothing_of_this_name', {'audio': 'sound'})
   print('read')
 

@@ -1,5 +1,6 @@
 """Data sets of TFDS: lossless media; and reading a real one where TFDS is installed."""
 
+import functools
 import importlib.util
 import json
 import os
@@ -13,9 +14,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import serialization
 from data_pipelines.sources import tfds
+from v2a.data import annotations as annotations_lib
 
 PROGRAM = pathlib.Path(__file__).with_name('read_tfds.py')
 ROOT = pathlib.Path(__file__).resolve().parents[3]
@@ -91,8 +94,42 @@ def test_other_arrays_are_refused(video, audio, message, tmp_path):
 def test_unknown_features_are_refused():
   with pytest.raises(ValueError, match=r"features has the unknown key 'vidoe'; did you mean video\?"):
     list(tfds.Tfds('x', {'vidoe': 'video'}))
-  with pytest.raises(ValueError, match='features must name video or audio'):
-    list(tfds.Tfds('x', {'caption': 'text'}))
+  for features in ({'caption': 'text'}, {'media': 'file', 'audio': 'sound'}):
+    with pytest.raises(ValueError, match='features must name media, or video or audio or both'):
+      list(tfds.Tfds('x', features))
+
+
+def entry(**values: str) -> items.Item:
+  """Returns the item of an example whose features have one text each."""
+  listed = {key: [text] for key, text in values.items()}
+  make = functools.partial(tfds.TfdsMedia, 'x', None, 'train', 7, 'media', '', None, None)
+  return tfds.Tfds('x')._entry(make, listed, 7, 'x/train[7]').item
+
+
+def test_segments_and_annotations_of_an_example():
+  annotations = annotations_lib.Annotations((annotations_lib.Caption('dog', 'label', 'tagger', 0.5),))
+  texts = {'label': 'cat', 'annotations': json.dumps(annotations.to_json())}
+  item = entry(**texts, start_us='1500000', end_us='3000001', suffix='.mp4')
+  assert (item.id, item.start_s, item.end_s) == ('train-00000007', 1.5, 3.000001)
+  assert item.annotations == annotations and item.media.name == 'x/train[7].mp4'
+  whole = entry(label='cat', end_us='-1')
+  assert (whole.start_s, whole.end_s, whole.annotations.captions[0].text) == (0.0, None, 'cat')
+
+
+@pytest.mark.parametrize(
+  'values, message',
+  [
+    ({'suffix': '/../x'}, "suffix must be like '.mp4'; got '/../x'"),
+    ({'annotations': '{'}, 'annotations: '),
+    ({'annotations': '[]'}, 'annotations: wanted annotations as JSON'),
+    ({'transcript': 'WEBVTT\n\n00:00:01 --> x'}, 'transcript: '),
+  ],
+)
+def test_malformed_examples_are_refused(values, message):
+  with pytest.raises(entries.UnusableError) as refused:
+    entry(**values)
+  assert refused.value.kind == 'malformed' and refused.value.id == 'train-00000007'
+  assert refused.value.reason.startswith(message)
 
 
 @pytest.mark.skipif(INSTALLED, reason='TFDS is installed')
@@ -101,7 +138,7 @@ def test_without_tfds_the_message_names_the_extra():
     list(tfds.Tfds('x', {'video': 'video'}))
 
 
-@pytest.mark.slow
+@pytest.mark.tfds
 @pytest.mark.skipif(not INSTALLED, reason='tensorflow-datasets and tensorflow are not installed')
 def test_a_prepared_data_set_is_read(tmp_path):
   # In a process of its own, since TensorFlow must not be imported beside the other tests.

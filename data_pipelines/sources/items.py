@@ -22,7 +22,7 @@ from typing import Protocol
 from v2a.data import annotations as annotations_lib
 
 # What happened to a clip of a data set.
-ProblemKind = Literal['missing', 'malformed', 'duplicate']
+ProblemKind = Literal['missing', 'malformed', 'duplicate', 'unreadable']
 _COPY_BYTES = 1 << 20
 
 
@@ -141,7 +141,7 @@ class Problem:
 
   Attributes:
     kind: 'missing': its media is not on disk; 'malformed': its metadata cannot be used; 'duplicate': an
-      earlier clip has its id.
+      earlier clip has its id; 'unreadable': its media cannot be read as a whole, which a source does not try.
     id: of the clip; '' if it is not known.
     where: file of the metadata and line (counted from 1), such as 'train.csv:17'.
     reason: what was got, and what was wanted.

@@ -5,6 +5,8 @@ from collections.abc import Set
 import functools
 import graphlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -153,9 +155,40 @@ def test_an_import_cycle_is_found():
 
 
 def test_no_other_framework():
-  banned = {'tensorflow', 'torch', 'torchaudio', 'librosa'}
+  banned = {'tensorflow', 'tensorflow_datasets', 'torch', 'torchaudio', 'librosa'}
   for path in FILES:
     heads = {name.split('.')[0] for name in imports_of(path)}
-    # One benchmark compares frameworks.
+    # One benchmark compares frameworks; builders of TFDS data sets are subclasses of those of TFDS.
     heads -= {'torch'} if path == ROOT / 'benchmarks' / 'torch_baseline.py' else set()
+    heads -= {'tensorflow_datasets'} if path.parent == ROOT / 'data_pipelines' / 'tfds' else set()
     assert not heads & banned, f'{path.relative_to(ROOT)} imports {heads & banned}'
+
+
+def test_nothing_imports_the_builders_of_tfds():
+  """But its command, by name; so TensorFlow is loaded where it is used, and nowhere else."""
+  folder = ROOT / 'data_pipelines' / 'tfds'
+  for path in FILES:
+    if path.parent != folder or path.stem in ('__init__', '__main__'):
+      wrong = {name for name in imports_of(path) if f'{name}.'.startswith('data_pipelines.tfds.')}
+      assert not wrong, f'{path.relative_to(ROOT)} imports {wrong}'
+
+
+def test_importing_all_modules_does_not_load_tensorflow():
+  """Where it is installed; where it is not, this shows that all modules can be imported without it."""
+  modules = [
+    '.'.join(path.relative_to(ROOT).with_suffix('').parts)
+    for path in FILES
+    if path.relative_to(ROOT).parts[0] in ('v2a', 'data_pipelines') and path.stem != '__main__'
+  ]
+  builders = [name for name in modules if name.startswith('data_pipelines.tfds.')]
+  assert 'data_pipelines.tfds.vggsound' in builders and 'data_pipelines.sources.tfds' in modules
+  code = (
+    'import importlib, sys\n'
+    'for name in sys.argv[1:]:\n'
+    '  importlib.import_module(name)\n'
+    "print(sorted({'tensorflow', 'tensorflow_datasets'} & set(sys.modules)))"
+  )
+  others = [name for name in modules if name not in builders]
+  command = [sys.executable, '-c', code, *others, 'data_pipelines.tfds.__main__']
+  ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+  assert ran.returncode == 0 and ran.stdout == '[]\n', ran.stdout + ran.stderr[-3000:]

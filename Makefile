@@ -61,7 +61,7 @@ $(STORES)/.stamp: requirements/stores.txt $(STAMP)
 	@touch $@
 
 test-stores: $(STORES)/.stamp  ## paths of object stores, with servers that run here
-	PYTHONPATH=$(STORES) $(BIN)/python -m pytest -q -m stores -n $(JOBS) --dist loadfile
+	PYTHONPATH=$(STORES) $(BIN)/python -m pytest -q -m "stores and not slow" -n $(JOBS) --dist loadfile
 
 # TensorFlow (1.6 GB) has one, too, with what it needs and the environment lacks. One package is a source archive, built
 # with the setuptools of the environment.

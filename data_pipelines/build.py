@@ -38,6 +38,7 @@ from v2a import entry_point
 from v2a import file_names
 from v2a import flags
 from v2a import input_errors
+from v2a import storage
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import record_schema
@@ -277,7 +278,7 @@ class _NoRecordsError(ValueError):
   """No video gave a record."""
 
 
-def build(folder: pathlib.Path, output: pathlib.Path, spec: clip.ClipSpec, num_workers: int = 1) -> list[str]:
+def build(folder: pathlib.Path, output: storage.Path, spec: clip.ClipSpec, num_workers: int = 1) -> list[str]:
   """Writes a folder of records from a folder of videos.
 
   Args:
@@ -342,7 +343,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   )
   default = clip.ClipSpec()
   parser.add_argument('--source', type=flags.local_path, required=True, help='folder of videos')
-  parser.add_argument('--output', type=flags.local_path, required=True, help='new folder of records')
+  parser.add_argument('--output', type=flags.path, required=True, help='new folder of records')
   parser.add_argument('--config', help='configuration whose clip duration and rates are used')
   parser.add_argument(
     '--clip-seconds',

@@ -20,7 +20,6 @@ import numpy as np
 from data_pipelines import encode_column
 from v2a import builders
 from v2a import entry_point
-from v2a import files
 from v2a import flags
 from v2a import weights
 from v2a.config import schema
@@ -65,12 +64,13 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
 
 def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='python -m data_pipelines.encode', description=__doc__)
-  parser.add_argument('--records', required=True, type=flags.local_path, help='folder of records')
-  parser.add_argument('--codec', required=True, help='training folder or exported model of a codec')
-  parser.add_argument('--output', type=flags.local_path, help='new folder of records; not for media records')
+  parser.add_argument('--records', required=True, type=flags.path, help='folder of records')
+  parser.add_argument(
+    '--codec', required=True, type=flags.path, help='training folder or exported model of a codec'
+  )
+  parser.add_argument('--output', type=flags.path, help='new folder of records; not for media records')
   parser.add_argument('--replace', action='store_true', help='replace the column of another codec')
   args = parser.parse_args(argv)
-  files.check_local('--codec', args.codec)
   if media_folder.is_media_folder(args.records):
     if args.output:
       parser.error(f'--output: the column is added to the media records in {args.records}.')

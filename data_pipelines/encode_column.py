@@ -11,7 +11,7 @@ Only the sound is decoded. A shard appears when it is complete; what was interru
 
 from collections.abc import Callable
 from collections.abc import Iterator
-import shutil
+import contextlib
 import sys
 import time
 
@@ -21,6 +21,7 @@ import numpy as np
 
 from v2a import builders
 from v2a import clip as clip_lib
+from v2a import storage
 from v2a import weights
 from v2a.codecs import autoencoder
 from v2a.config import schema
@@ -58,7 +59,8 @@ def encode(
   name = media_source.COLUMNS[export.config.codec.bottleneck]
   about = {'path': str(export.folder), 'digest': weights.codec_digest(export)}
   if is_replaced and not _is_of(folder, name, about['digest']):
-    shutil.rmtree(feature_columns.path_of(folder, name), ignore_errors=True)
+    with contextlib.suppress(FileNotFoundError):
+      storage.remove_folder(feature_columns.path_of(folder, name))
   writer, encoder = feature_columns.Writer(folder, name, about), _Encoder(export)
   missing, start_s, done = writer.missing(), time.monotonic(), 0
   total = sum(folder.shards[shard].num_records for shard in missing)

@@ -61,7 +61,7 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     choices=clips.CORRUPTIONS,
     help='corruption of all clips; sampled per clip by default',
   )
-  parser.add_argument('--output', type=flags.local_path, required=True, help='folder to write')
+  parser.add_argument('--output', type=flags.path, required=True, help='folder to write')
   parser.add_argument('--records', action='store_true', help='write records for training, not video files')
   parser.add_argument(
     '--size',
@@ -83,6 +83,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   args = parser.parse_args(argv)
   if args.records and args.fps is not None:
     parser.error('--fps is only for video files; the frame rates of records come from ClipSpec')
+  if not args.records:
+    files.check_local('--output without --records', args.output)
   if not args.records and args.size is not None and args.size % 2:
     parser.error(f'--size must be even for H.264; got {args.size}')
   return args

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 import pathlib
 
+_STORES = ('gs://', 's3://')  # object stores, whose paths v2a reads and writes
+
 
 def check_mounts(mounts: Sequence[str], flag: str) -> list[str]:
   """Returns the paths of mounts inside the container.
@@ -28,13 +30,15 @@ def check_mounts(mounts: Sequence[str], flag: str) -> list[str]:
 def check_workdir(v2a_argv: Sequence[str], inside: Sequence[str], flag: str) -> None:
   """Raises ValueError if --workdir of `v2a train` is only inside a container: neither persistent nor shared.
 
+  One in an object store is both.
+
   Args:
     v2a_argv: arguments of v2a.
     inside: mounted folders of the container.
     flag: the flag that adds a mount, for messages.
   """
   workdir = flag_value(v2a_argv, '--workdir')
-  if workdir is None:
+  if workdir is None or workdir.startswith(_STORES):
     return
   path = pathlib.PurePosixPath(workdir)
   if not any(path.is_relative_to(folder) for folder in inside):

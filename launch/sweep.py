@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
 import itertools
-import pathlib
+import posixpath
 import re
 import shlex
 
@@ -69,9 +69,9 @@ def cell_argv(cell: dict[str, str], v2a_argv: Sequence[str]) -> list[str]:
     raise ValueError('a sweep needs exactly one --workdir DIR, in which each cell gets a folder')
   index = positions[0]
   if v2a_argv[index] == '--workdir':
-    v2a_argv[index + 1] = str(pathlib.PurePath(v2a_argv[index + 1]) / name(cell))
+    v2a_argv[index + 1] = posixpath.join(v2a_argv[index + 1], name(cell))
   else:
-    v2a_argv[index] = f'--workdir={pathlib.PurePath(v2a_argv[index].split("=", 1)[1]) / name(cell)}'
+    v2a_argv[index] = posixpath.join(v2a_argv[index], name(cell))
   return v2a_argv + [f'--config.{key}={value}' for key, value in cell.items()]
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 import contextlib
+import importlib
 import logging
 import socket
 import uuid
@@ -31,6 +32,7 @@ def serve_gs() -> Generator[str]:
   """Runs a server that speaks the JSON protocol of Google Cloud Storage, and gives its address."""
   server = pytest.importorskip('gcp_storage_emulator.server', reason=REASON)
   pytest.importorskip('gcsfs', reason=REASON)
+  _add_generations(server)
   with socket.socket() as free:
     free.bind((HOST, 0))
     port = free.getsockname()[1]
@@ -38,6 +40,25 @@ def serve_gs() -> Generator[str]:
   running.start()
   yield f'http://{HOST}:{port}'
   running.stop()
+
+
+def _add_generations(server) -> None:
+  """Lets the emulator say which generation of an object it sends, as the real store does.
+
+  TensorStore needs it where an object is replaced while it reads.
+  """
+  objects = importlib.import_module('gcp_storage_emulator.handlers.objects')
+  download = objects.download
+
+  def download_with_generation(request, response, store, *args, **kwargs):
+    download(request, response, store, *args, **kwargs)
+    if response.status < 300:
+      found = store.get_file_obj(request.params['bucket_name'], request.params['object_id'])
+      response['x-goog-generation'] = found['generation']
+
+  for _, handlers in server.HANDLERS:
+    for method, handler in handlers.items():
+      handlers[method] = download_with_generation if handler is download else handler
 
 
 def connect(scheme: str, address: str, monkeypatch) -> storage.Path:

@@ -19,8 +19,11 @@ import logging
 import os
 import pathlib
 import re
+import shutil
+import tempfile
 from typing import TYPE_CHECKING
 from typing import Any
+import uuid
 
 if TYPE_CHECKING:
   from etils import epath
@@ -49,6 +52,18 @@ def is_remote(path: str | os.PathLike) -> bool:
   return scheme(path) in PACKAGES
 
 
+def check(path: str | os.PathLike, name: str = 'a path') -> None:
+  """Raises ValueError where a path has a scheme that is not read here, or names no bucket; see `parse`."""
+  found = _SCHEME.match(str(path))
+  if found and scheme(path) not in PACKAGES:
+    raise ValueError(
+      f'{name} must be a path in the file system, or begin with gs:// or s3://; got {str(path)!r}. Storage '
+      f'behind {found[1]}:// is not read or written directly: mount it, or copy the files.'
+    )
+  if found and not str(path)[found.end() :]:
+    raise ValueError(f'{name} must name a bucket; got {str(path)!r}.')
+
+
 def parse(path: str | os.PathLike, name: str = 'a path') -> Path:
   """Returns the path object of a text: of pathlib, or of epath where it begins with gs:// or s3://.
 
@@ -59,22 +74,15 @@ def parse(path: str | os.PathLike, name: str = 'a path') -> Path:
   Raises:
     ValueError: it has another scheme, or names no bucket.
   """
+  check(path, name)
   found = _SCHEME.match(str(path))
   if found is None:
     return pathlib.Path(path)
-  if scheme(path) not in PACKAGES:
-    raise ValueError(
-      f'{name} must be a path in the file system, or begin with gs:// or s3://; got {str(path)!r}. Storage '
-      f'behind {found[1]}:// is not read or written directly: mount it, or copy the files.'
-    )
-  rest = str(path)[found.end() :]
-  if not rest:
-    raise ValueError(f'{name} must name a bucket; got {str(path)!r}.')
   from etils import epath
 
   # TensorFlow, where it is installed, would be used in place of fsspec; it cannot read s3:// by itself.
   os.environ.setdefault('EPATH_USE_TF', 'false')
-  return epath.Path(f'{scheme(path)}://{rest}')
+  return epath.Path(f'{scheme(path)}://{str(path)[found.end() :]}')
 
 
 def absolute(path: str | os.PathLike) -> Path:
@@ -91,6 +99,13 @@ def exists(path: Path) -> bool:
 def is_file(path: Path) -> bool:
   """Whether there is a file. Raises OSError where the store cannot be reached."""
   return _call(path, lambda store: store.isfile(str(path))) if is_remote(path) else path.is_file()
+
+
+def size(path: Path) -> int | None:
+  """Returns the bytes of a file, None where there is none. Raises as `is_file`."""
+  if isinstance(path, pathlib.Path):
+    return path.stat().st_size if path.is_file() else None
+  return _call(path, lambda store: store.size(str(path))) if is_file(path) else None
 
 
 def is_folder(path: Path) -> bool:
@@ -114,9 +129,27 @@ def read_text(path: Path) -> str:
   return read_bytes(path).decode('utf-8')
 
 
-def write_object(path: Path, data: bytes) -> None:
-  """Writes an object of a store, whole or not at all. Raises OSError."""
-  _call(path, lambda store: store.pipe_file(str(path), data))
+def write_object(path: Path, data: bytes, is_new: bool = False) -> None:
+  """Writes an object of a store, whole or not at all.
+
+  Args:
+    path: of the object.
+    data: its content.
+    is_new: whether there must be no object by that name.
+
+  Raises:
+    FileExistsError: there is one.
+    OSError: it could not be written.
+  """
+  mode = 'create' if is_new else 'overwrite'
+  _call(path, lambda store: store.pipe_file(str(path), data, mode=mode))
+
+
+def check_writable(folder: Path) -> None:
+  """Writes an object to a folder of a store and deletes it. Raises OSError where that fails."""
+  probe = folder / f'.v2a-{uuid.uuid4().hex}'
+  write_object(probe, b'')
+  remove(probe)
 
 
 def upload(local: pathlib.Path, path: Path) -> None:
@@ -126,7 +159,7 @@ def upload(local: pathlib.Path, path: Path) -> None:
     OSError: it could not be written, or has another size than the file.
   """
   _call(path, lambda store: store.put_file(str(local), str(path)))
-  got, wanted = _call(path, lambda store: store.size(str(path))), local.stat().st_size
+  got, wanted = size(path), local.stat().st_size
   if got != wanted:
     raise OSError(f'{path} has {got} bytes after its upload; wanted {wanted}.')
 
@@ -134,6 +167,22 @@ def upload(local: pathlib.Path, path: Path) -> None:
 def download(path: Path, local: pathlib.Path) -> None:
   """Writes an object to a file on this machine, under a name that the caller renames. Raises OSError."""
   _call(path, lambda store: store.get_file(str(path), str(local)))
+
+
+@contextlib.contextmanager
+def local_file(path: Path) -> Generator[pathlib.Path]:
+  """Gives a file on this machine with the content of a file: itself, or a copy that is deleted in the end.
+
+  Raises:
+    OSError: it could not be read.
+  """
+  if isinstance(path, pathlib.Path):
+    yield path
+    return
+  with tempfile.TemporaryDirectory(prefix='v2a-') as folder:
+    copy = pathlib.Path(folder) / path.name
+    download(path, copy)
+    yield copy
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:
@@ -144,6 +193,14 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
   found = _call(folder, lambda store: store.find(str(folder), detail=True))
   prefix = str(folder).split('://', 1)[1].rstrip('/') + '/'
   return {name.removeprefix(prefix): about for name, about in sorted(found.items()) if name != prefix}
+
+
+def list_folder(folder: Path) -> list[Path]:
+  """Returns what is directly in a folder, sorted; [] where there is none. Raises OSError."""
+  if not is_remote(folder):
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+  names = sorted({name.split('/')[0] for name in list_files(folder)})
+  return [folder / name for name in names]
 
 
 def upload_folder(local: pathlib.Path, folder: Path, last: Collection[str] = ()) -> None:
@@ -184,7 +241,10 @@ def remove(path: Path) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-  """Deletes all objects below a folder. Raises OSError."""
+  """Deletes a folder with all that is in it. Raises OSError."""
+  if isinstance(folder, pathlib.Path):
+    shutil.rmtree(folder)
+    return
   with contextlib.suppress(FileNotFoundError):
     _call(folder, lambda store: store.rm(str(folder), recursive=True))
 
@@ -201,7 +261,11 @@ def errors_of(path: Path) -> Generator[None]:
   except OSError as error:
     if str(path) in str(error):
       raise
-    kind = next(kind for kind in (FileNotFoundError, PermissionError, OSError) if isinstance(error, kind))
+    kind = next(
+      kind
+      for kind in (FileNotFoundError, FileExistsError, PermissionError, OSError)
+      if isinstance(error, kind)
+    )
     reason = _one_line(error.strerror or str(error) or type(error).__name__)
     # Of a missing object, libraries say its name alone.
     reason = 'does not exist' if str(path).split('://')[-1] in reason else reason

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import dataclasses
 import hashlib
 import json
-import pathlib
 from typing import Any
 
 from flax import nnx
@@ -20,6 +19,7 @@ import safetensors
 import safetensors.numpy
 
 from v2a import files
+from v2a import storage
 from v2a.config import files as files_lib
 
 WEIGHTS = 'model.safetensors'
@@ -48,7 +48,7 @@ class Export:
   arrays: dict[str, np.ndarray]
   config: ml_collections.ConfigDict
   about: dict
-  folder: pathlib.Path | None = None
+  folder: storage.Path | None = None
 
 
 def _is_variable(leaf) -> bool:
@@ -65,7 +65,7 @@ def flatten(tree: Any) -> dict:
   return {jax.tree_util.keystr(path, simple=True, separator='.'): _value(leaf) for path, leaf in leaves}
 
 
-def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> Any:
+def unflatten(arrays: Mapping, like: Any, source: str | storage.Path = '') -> Any:
   """Returns arrays in the structure of a pytree: the inverse of `flatten`.
 
   Args:
@@ -86,7 +86,7 @@ def unflatten(arrays: Mapping, like: Any, source: str | pathlib.Path = '') -> An
   )
 
 
-def check(arrays: Mapping, wanted: Mapping, source: str | pathlib.Path = '') -> None:
+def check(arrays: Mapping, wanted: Mapping, source: str | storage.Path = '') -> None:
   """Checks that two sets of arrays have the same names and shapes.
 
   Args:
@@ -115,7 +115,7 @@ def _some(names: list[str]) -> str:
 
 def export(
   tree: Any,
-  path: str | pathlib.Path,
+  path: str | storage.Path,
   c: ml_collections.ConfigDict,
   dtype: str = 'float16',
   about: dict | None = None,
@@ -146,15 +146,15 @@ def export(
           f'{name} holds values that are not finite in {dtype}; nothing was written to {path}.'
         )
     arrays[name] = np.asarray(array, order='C')
-  path = pathlib.Path(path)
-  path.mkdir(parents=True, exist_ok=True)
+  path = storage.parse(path)
+  storage.make_folder(path)
   with files.atomic_write(path / WEIGHTS) as partial:
     # Not save_file, which writes files that only their owner may read.
     partial.write_bytes(safetensors.numpy.save(arrays, metadata={'about': json.dumps(about or {})}))
   files_lib.save(c, path / CONFIG)
 
 
-def locate(path: str | pathlib.Path) -> pathlib.Path:
+def locate(path: str | storage.Path) -> storage.Path:
   """Returns the folder of an exported model.
 
   Args:
@@ -163,15 +163,14 @@ def locate(path: str | pathlib.Path) -> pathlib.Path:
   Raises:
     FileNotFoundError: there is none.
   """
-  files.check_local('a model', path)
-  path = pathlib.Path(path)
+  path = storage.parse(path, 'a model')
   for folder in (path, path / EXPORT_FOLDER):
-    if (folder / WEIGHTS).is_file() and (folder / CONFIG).is_file():
+    if storage.is_file(folder / WEIGHTS) and storage.is_file(folder / CONFIG):
       return folder
   raise FileNotFoundError(f'No model at {path}: wanted {WEIGHTS} and {CONFIG} in it or in {EXPORT_FOLDER}/.')
 
 
-def load_export(path: str | pathlib.Path) -> Export:
+def load_export(path: str | storage.Path) -> Export:
   """Returns an exported model, read from its folder.
 
   Args:
@@ -184,7 +183,10 @@ def load_export(path: str | pathlib.Path) -> Export:
   folder = locate(path)
   file = folder / WEIGHTS
   try:
-    with safetensors.safe_open(file, framework='numpy') as handle:
+    with (
+      storage.local_file(file) as local,
+      safetensors.safe_open(local, framework='numpy') as handle,
+    ):
       about = json.loads((handle.metadata() or {}).get('about', '{}'))
       arrays = {name: handle.get_tensor(name) for name in handle.keys()}
   except safetensors.SafetensorError as error:
@@ -221,7 +223,7 @@ def codec_digest(export: Export) -> str:
   return digest.hexdigest()
 
 
-def assign(module: nnx.Module, arrays: Mapping, prefix: str = '', source: str | pathlib.Path = '') -> None:
+def assign(module: nnx.Module, arrays: Mapping, prefix: str = '', source: str | storage.Path = '') -> None:
   """Sets the variables of a module from flat arrays.
 
   Args:

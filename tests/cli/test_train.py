@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from v2a import storage
 from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
@@ -155,14 +156,36 @@ def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm
 @pytest.mark.parametrize(
   'words',
   [
-    ['--workdir', 'gs://bucket/run'],
-    ['--workdir', 'run', '--config.data.validation=s3://bucket/data'],
-    ['--workdir', 'run', '--config.data.num_fake_records=0', '--config.data.train=a,gs://bucket/b'],
-    *(['--workdir', 'run', f'--config.init_from.{part}=gs://bucket/a'] for part in ('model', 'codec')),
+    ['--workdir', 'hdfs://bucket/run'],
+    ['--workdir', 'run', '--config.data.validation=http://bucket/data'],
+    ['--workdir', 'run', '--config.data.num_fake_records=0', '--config.data.train=a,hdfs://bucket/b'],
+    *(['--workdir', 'run', f'--config.init_from.{part}=hdfs://bucket/a'] for part in ('model', 'codec')),
+    ['--workdir', 'run', '--config.training.local_checkpoint_folder=gs://bucket/a'],
   ],
 )
-def test_paths_with_a_scheme_are_refused(words, tmp_path, capsys, monkeypatch):
+def test_paths_of_other_schemes_are_refused(words, tmp_path, capsys, monkeypatch):
   monkeypatch.chdir(tmp_path)
   line = refused(words, capsys)
-  assert 'must be a path in the file system; got' in line and '://bucket' in line
+  assert 'must be a path in the file system' in line and "got '" in line and '://bucket' in line
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures('no_device_work')
+@pytest.mark.parametrize(
+  'words',
+  [
+    ['--workdir', 'gs://bucket/run'],
+    [
+      '--workdir',
+      'run',
+      '--config.data.num_fake_records=0',
+      '--config.data.train=gs://bucket/a,gs://bucket/b',
+    ],
+  ],
+)
+def test_a_missing_package_of_a_store_is_named(words, tmp_path, capsys, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setitem(storage.PACKAGES, 'gs', 'v2a_has_no_such_package')
+  line = refused(words, capsys)
+  assert line.endswith("gs:// needs v2a_has_no_such_package, which is not installed: pip install 'v2a[gs]'.")
   assert not list(tmp_path.iterdir())

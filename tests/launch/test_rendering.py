@@ -232,7 +232,7 @@ INVALID_ARGUMENTS = [
   ([*SLURM, '--', 'train', '--config', 'flow_synthetic', '--worker', 'a'], '--workdir'),
   ([*SLURM, *V2A_ARGV, '--config.training.batch_sise=4'], 'Did you mean config.training.batch_size?'),
   ([*SLURM, *V2A_ARGV, '--config.training.num_steps=0'], 'config.training.num_steps must be above 0; got 0'),
-  ([*SLURM, *V2A_ARGV, '--config.init_from.codec=gs://a/b'], 'must be a path in the file'),
+  ([*SLURM, *V2A_ARGV, '--config.init_from.codec=hdfs://a/b'], 'must be a path in the file'),
   (['sweep', '--by', 'slurm --name a', '--grid', 'seed=1,-1', *V2A_ARGV], 'config.seed must be in 0..'),
   ([*GKE, '--accelerator', 'v6e', '--nodes', '2', *V2A_ARGV], 'by --topology and --num-slices, not --nodes'),
   ([*GKE, '--accelerator', 'h100', '--topology', '4x4', *V2A_ARGV], 'counted by --nodes'),
@@ -269,6 +269,14 @@ def test_images_copy_existing_files_and_pin_requirements(kind):
         assert (ROOT / source).exists(), source
     for install in re.findall(r'pip install [^&]*', line):
       assert '--require-hashes' in install or '--no-deps' in install or '==' in install
+
+
+def test_a_workdir_in_an_object_store_needs_no_mount(capsys):
+  argv = ['--', 'train', '--config', 'flow_synthetic', '--workdir=s3://bucket/run']
+  topology = ('--accelerator', 'v6e', '--topology', '4x4')
+  assert '--workdir=s3://bucket/run' in rendered(capsys, *GKE, *topology, v2a_argv=argv)
+  text = rendered(capsys, 'sweep', '--by', 'slurm --name=lr --nodes 1', '--grid', 'seed=1', v2a_argv=argv)
+  assert '--workdir=s3://bucket/run/seed=1' in text
 
 
 def test_slurm_renders_container_mounts(capsys, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 
 from tests.sampling import runs
+from v2a import storage
 from v2a import weights
 from v2a.ood import detector
 from v2a.sampling import bundle
@@ -129,3 +130,25 @@ def test_an_ood_detector_beside_the_weights_scores_videos(folder, tmp_path):
   assert generate(model, None).ood is None and model.ood_detector('tokens') is None
   bundle_files.save(model, tmp_path / 'copy')
   assert bundle.load(tmp_path / 'copy', jax.devices()[:1]).ood_detector().threshold == 1.25
+
+
+@pytest.mark.stores
+def test_a_model_in_an_object_store(folder, s3, tmp_path):
+  shutil.copytree(folder, tmp_path / 'tiny')
+  local, rng = bundle.load(tmp_path / 'tiny', jax.devices()[:1]), np.random.default_rng(0)
+  found = detector.fit(rng.standard_normal((8, 3)), 2)
+  detector.save(dataclasses.replace(found, threshold=1.25), tmp_path / 'tiny' / 'flow' / detector.FILE)
+  storage.upload_folder(tmp_path / 'tiny', s3 / 'models' / 'tiny')
+  model = bundle.load(f'{s3}/models/tiny', jax.devices()[:1])
+  assert (model.name, model.generator_names) == ('tiny', local.generator_names)
+  assert model.digest() == local.digest() and model.ood_detector().threshold == 1.25
+  with pytest.raises(FileNotFoundError, match="no model 's3://.*/models/none': wanted a folder"):
+    bundle.load(f'{s3}/models/none')
+  # The training folder of a generator, whose codec is named by its configuration.
+  for part in ('flow', 'codec'):
+    export = weights.load_export(s3 / 'models' / 'tiny' / part)
+    c = export.config.copy_and_resolve_references().unlock()
+    c.init_from.codec = f'{s3}/runs/codec' if part == 'flow' else ''
+    weights.export(export.arrays, s3 / 'runs' / part / weights.EXPORT_FOLDER, c.lock(), 'float32')
+  trained = bundle.load(s3 / 'runs' / 'flow', jax.devices()[:1])
+  assert trained.digest() == local.digest('flow') and trained.name == 'flow'

@@ -7,6 +7,7 @@ import pathlib
 
 from v2a import files
 from v2a import flags
+from v2a import storage
 
 CHECKPOINTS = 'checkpoints'  # training.checkpoints.checkpoint.FOLDER; that module is slow to import
 WRITTEN = ('config.json', 'parameters.txt', 'model')
@@ -23,7 +24,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     '--workdir',
     required=True,
     metavar='DIR',
-    type=flags.local_path,
+    type=flags.path,
     help='training folder; a run that it holds is resumed',
   )
   parser.add_argument(
@@ -51,15 +52,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument('--process-id', type=flags.number(int, 0, flags.MAX_COUNT), metavar='I')
 
 
-def _check_workdir(workdir: pathlib.Path) -> None:
+def _check_workdir(workdir: storage.Path) -> None:
   """Raises where no training can be written to a folder, or would replace files that no training wrote."""
-  if workdir.exists() and not workdir.is_dir():
+  if storage.exists(workdir) and not storage.is_folder(workdir):
     raise ValueError(f'--workdir must be a folder; {workdir} is a file.')
-  there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
-  if not os.access(there, os.W_OK | os.X_OK):
-    raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
+  if isinstance(workdir, pathlib.Path):
+    there = next(path for path in (workdir, *workdir.absolute().parents) if path.exists())
+    if not os.access(there, os.W_OK | os.X_OK):
+      raise PermissionError(f'--workdir {workdir}: {there} cannot be written to.')
+  else:
+    storage.check_writable(workdir)
   # A training makes its folder of checkpoints first.
-  if not (workdir / CHECKPOINTS).is_dir():
+  if not storage.is_folder(workdir / CHECKPOINTS):
     files.check_new(*(workdir / name for name in WRITTEN))
 
 

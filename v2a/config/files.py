@@ -14,6 +14,7 @@ import ml_collections
 
 from v2a import files
 from v2a import flags
+from v2a import storage
 from v2a.config import schema
 
 # Where `find` searches for a name: the checkout, then the package.
@@ -166,7 +167,7 @@ def available() -> tuple[str, ...]:
   return tuple(sorted({path.stem for folder in _FOLDERS for path in folder.glob('*.py')} - {'__init__'}))
 
 
-def save(c: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
+def save(c: ml_collections.ConfigDict, path: str | storage.Path) -> None:
   """Writes a configuration as JSON."""
   files.write_text(path, dumps(c))
 
@@ -176,12 +177,12 @@ def dumps(c: ml_collections.ConfigDict) -> str:
   return json.dumps(c.to_dict(), indent=2) + '\n'
 
 
-def load(path: str | pathlib.Path) -> ml_collections.ConfigDict:
+def load(path: str | storage.Path) -> ml_collections.ConfigDict:
   """Reads what `save` wrote. Raises FileNotFoundError, or ValueError for what is no configuration."""
-  path = pathlib.Path(path)
-  if not path.is_file():
+  path = storage.parse(path, 'a configuration')
+  if not storage.is_file(path):
     raise FileNotFoundError(f'No configuration at {path}.')
-  return loads(path.read_text(), str(path))
+  return loads(storage.read_text(path), str(path))
 
 
 def loads(text: str, source: str = 'text') -> ml_collections.ConfigDict:

@@ -6,6 +6,7 @@ from typing import Any
 import ml_collections
 
 from v2a import files
+from v2a import storage
 from v2a.config import schema
 
 
@@ -86,15 +87,9 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   },
 }
 
-# Keys of paths, each a string or a tuple of strings.
-_PATHS = (
-  'data.train',
-  'data.validation',
-  'init_from.model',
-  'init_from.codec',
-  'init_from.sync',
-  'training.local_checkpoint_folder',
-)
+# Keys of paths, each a string or a tuple of strings; they may be in object stores, but for the last.
+_PATHS = ('data.train', 'data.validation', 'init_from.model', 'init_from.codec', 'init_from.sync')
+_LOCAL_PATH = 'training.local_checkpoint_folder'
 
 
 def validate(c: ml_collections.ConfigDict) -> None:
@@ -110,7 +105,8 @@ def validate(c: ml_collections.ConfigDict) -> None:
   for key in _PATHS:
     value = schema.section(c, key)
     for path in (value,) if isinstance(value, str) else value:
-      files.check_local(f'config.{key}', path)
+      storage.check(path, f'config.{key}')
+  files.check_local(f'config.{_LOCAL_PATH}', schema.section(c, _LOCAL_PATH))
   schema.clip_spec(c)  # which checks the section `clip`
   _check_training(c.training)
   if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:

@@ -11,7 +11,6 @@ replaces its column alone; records and other columns are not touched.
 from collections.abc import Iterable
 from collections.abc import Mapping
 import json
-import pathlib
 from typing import Any
 
 from array_record.python import array_record_module
@@ -19,6 +18,7 @@ import msgpack
 import numpy as np
 
 from v2a import files
+from v2a import storage
 from v2a.data import media_folder
 from v2a.data import shards
 
@@ -29,7 +29,7 @@ VERSION = 1
 _WRITER_OPTIONS = 'group_size:1,zstd:1'
 
 
-def path_of(folder: media_folder.MediaFolder, name: str) -> pathlib.Path:
+def path_of(folder: media_folder.MediaFolder, name: str) -> storage.Path:
   """Returns the folder of a column."""
   return folder.path / COLUMNS / name
 
@@ -51,7 +51,7 @@ class Column:
     """
     path = path_of(folder, name)
     try:
-      manifest = json.loads((path / MANIFEST).read_text(encoding='utf-8'))
+      manifest = json.loads(storage.read_text(path / MANIFEST))
     except FileNotFoundError:
       raise FileNotFoundError(f'{folder.path} has no finished column {name!r}.') from None
     except ValueError as error:
@@ -95,7 +95,9 @@ class Column:
 
 def names(folder: media_folder.MediaFolder) -> list[str]:
   """Returns the names of the finished columns of a folder."""
-  return sorted(path.parent.name for path in (folder.path / COLUMNS).glob(f'*/{MANIFEST}'))
+  return [
+    path.name for path in storage.list_folder(folder.path / COLUMNS) if storage.is_file(path / MANIFEST)
+  ]
 
 
 class Writer:
@@ -123,22 +125,24 @@ class Writer:
     self._folder, self.path, self._about = folder, path_of(folder, name), dict(about)
     wanted = {'records': folder.hash, 'digest': about['digest']}
     settings = self.path / SETTINGS
-    if settings.exists():
-      found = json.loads(settings.read_text(encoding='utf-8'))
+    self._states: dict[int, dict[str, Any]] = {}  # size and digest of the shards that were written here
+    if storage.exists(settings):
+      found = json.loads(storage.read_text(settings))
       if found != wanted:
         raise FileExistsError(
           f'{self.path} was computed by another encoder, or of other records; delete that folder, or choose '
           'to replace it.'
         )
     else:
-      self.path.mkdir(parents=True, exist_ok=True)
+      storage.make_folder(self.path)
       files.write_text(settings, json.dumps(wanted, indent=2) + '\n')
 
   def missing(self) -> list[int]:
     """Returns the indices of the shards that are not written yet."""
-    return [index for index in range(len(self._folder.shards)) if not self._shard(index).exists()]
+    there = {path.name for path in storage.list_folder(self.path)}
+    return [index for index in range(len(self._folder.shards)) if self._shard(index).name not in there]
 
-  def _shard(self, index: int) -> pathlib.Path:
+  def _shard(self, index: int) -> storage.Path:
     return self.path / self._folder.shards[index].path.name
 
   def write(self, index: int, rows: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
@@ -164,14 +168,18 @@ class Writer:
         raise OSError(f'{path} cannot be written: {error}') from error
       if count != wanted:
         raise ValueError(f'{path}: wanted {wanted} rows, one per record; got {count}.')
+      state = {'num_bytes': partial.stat().st_size, 'sha256': files.sha256(partial)}
+    self._states[index] = state
 
   def finish(self) -> None:
     """Writes the manifest; without it the column is not read."""
     entries = []
     for index, shard in enumerate(self._folder.shards):
       path = self._shard(index)
-      entry = {'name': path.name, 'num_records': shard.num_records, 'num_bytes': path.stat().st_size}
-      entries.append(entry | {'sha256': files.sha256(path)})
+      if index not in self._states:  # written before an interruption
+        with storage.local_file(path) as file:
+          self._states[index] = {'num_bytes': file.stat().st_size, 'sha256': files.sha256(file)}
+      entries.append({'name': path.name, 'num_records': shard.num_records, **self._states[index]})
     manifest = {'format': FORMAT, 'records': self._folder.hash, 'about': self._about, 'shards': entries}
     files.write_text(self.path / MANIFEST, json.dumps(manifest, indent=2) + '\n')
 

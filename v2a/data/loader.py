@@ -11,7 +11,6 @@ axis of the mesh whose members need the same clips read the same rows.
 from collections.abc import Callable
 from collections.abc import Sequence
 import functools
-import pathlib
 from typing import Protocol
 
 import grain
@@ -19,6 +18,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from v2a import storage
 from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import records
@@ -75,7 +75,7 @@ def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.Record
 
 
 def verify(
-  items: records.RecordSource, workdir: pathlib.Path, report: Callable[[str], None]
+  items: records.RecordSource, workdir: storage.Path, report: Callable[[str], None]
 ) -> shards.VerificationCache:
   """Checks the digests of shards that were not verified before; with several processes each its share.
 

@@ -1,4 +1,4 @@
-"""Folders of media records on disk: manifest, random access, verification.
+"""Folders of media records, on disk or in an object store: manifest, random access, verification.
 
   folder/manifest.json                 format, number of records, shards with bytes, SHA-256 and ids
   folder/records-00012.array_record    a shard
@@ -14,10 +14,10 @@ from collections.abc import Mapping
 import hashlib
 import itertools
 import json
-import pathlib
 from typing import Any
 
 from v2a import files
+from v2a import storage
 from v2a.data import media_records
 from v2a.data import shards
 
@@ -35,14 +35,14 @@ class MediaFolder:
     hash: SHA-256 of the digests of all shards: two folders with one hash hold the same records.
   """
 
-  def __init__(self, path: str | pathlib.Path):
+  def __init__(self, path: str | storage.Path):
     """Reads the manifest.
 
     Raises:
       FileNotFoundError: the folder has no manifest.
       ValueError: it is none of media records.
     """
-    self.path = pathlib.Path(path)
+    self.path = storage.parse(path, 'the folder of media records')
     self.manifest = read_manifest(self.path)
     self.shards = shards.from_manifest(self.path, self.manifest['shards'])
     self.hash = self.manifest['hash']
@@ -78,16 +78,16 @@ class MediaFolder:
     return range(self._ends[shard - 1] if shard else 0, self._ends[shard])
 
 
-def is_media_folder(path: str | pathlib.Path) -> bool:
+def is_media_folder(path: str | storage.Path) -> bool:
   """Returns whether the manifest of a folder is one of media records."""
   try:
-    found = json.loads((pathlib.Path(path) / MANIFEST).read_text(encoding='utf-8'))
+    found = json.loads(storage.read_text(storage.parse(path) / MANIFEST))
   except (OSError, ValueError):
     return False
   return isinstance(found, dict) and found.get('format') == FORMAT
 
 
-def read_manifest(path: pathlib.Path) -> dict[str, Any]:
+def read_manifest(path: storage.Path) -> dict[str, Any]:
   """Returns the manifest of a folder of media records.
 
   Raises:
@@ -95,10 +95,10 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
     ValueError: it is another one.
   """
   file = path / MANIFEST
-  if not file.is_file():
+  if not storage.is_file(file):
     raise FileNotFoundError(f'{path} is no folder of media records: {file} does not exist.')
   try:
-    found = json.loads(file.read_text(encoding='utf-8'))
+    found = json.loads(storage.read_text(file))
   except ValueError as error:
     raise ValueError(f'{file} is no JSON: {error}.') from error
   if not isinstance(found, dict) or found.get('format') != FORMAT:
@@ -109,7 +109,7 @@ def read_manifest(path: pathlib.Path) -> dict[str, Any]:
 
 
 def write_manifest(
-  path: pathlib.Path, entries: Iterable[Mapping[str, Any]], about: Mapping[str, Any]
+  path: storage.Path, entries: Iterable[Mapping[str, Any]], about: Mapping[str, Any]
 ) -> dict[str, Any]:
   """Writes the manifest of a folder whose shards are there, and returns its content.
 

@@ -7,7 +7,6 @@ padded, and the padding does not train. A clip without sound or without video ha
 
 import fractions
 import io
-import pathlib
 import tempfile
 
 import numpy as np
@@ -15,6 +14,7 @@ import soundfile
 import soxr
 
 from v2a import clip as clip_lib
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
@@ -44,7 +44,7 @@ class MediaSource:
     codecs: bottleneck -> path and digest of the codec of the latents or codes, see `feature_columns`.
   """
 
-  def __init__(self, path: str | pathlib.Path, spec: clip_lib.ClipSpec):
+  def __init__(self, path: str | storage.Path, spec: clip_lib.ClipSpec):
     """Opens a folder.
 
     Args:

@@ -3,6 +3,9 @@
 A folder holds shards (ArrayRecord files) and `manifest.json`. The manifest's hash is the SHA-256 of all
 encoded records in order: two folders with one hash hold the same data. The manifest also has size and SHA-256
 of every shard, by which `shards.verify` finds what has changed since.
+
+A folder may be in an object store (`v2a.storage`). There it is complete when its manifest is written, which
+is last; its shards are written on this machine first, one at a time, and read by way of `shard_cache`.
 """
 
 import bisect
@@ -17,6 +20,7 @@ import json
 import pathlib
 import shutil
 import struct
+import tempfile
 from typing import Protocol
 
 from array_record.python import array_record_module
@@ -25,6 +29,7 @@ import numpy as np
 from v2a import clip
 from v2a import file_names
 from v2a import files
+from v2a import storage
 from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
 from v2a.data import media_folder
@@ -50,7 +55,7 @@ class Writer:
 
   def __init__(
     self,
-    path: str | pathlib.Path,
+    path: str | storage.Path,
     spec: clip.ClipSpec,
     about: dict | None = None,
     records_per_shard: int = 512,
@@ -65,15 +70,21 @@ class Writer:
 
     Raises:
       FileExistsError: the folder exists.
+      OSError: its store cannot be reached.
       ValueError: its path is not UTF-8.
     """
     self.path = _checked(path)
-    if self.path.exists():
-      raise FileExistsError(f'{self.path} exists already; records are written to a new folder.')
+    self._is_remote = storage.is_remote(self.path)
+    if storage.exists(self.path):
+      is_whole = not self._is_remote or storage.is_file(self.path / MANIFEST)
+      state = 'exists already' if is_whole else f'has files but no {MANIFEST}: its writer did not finish'
+      raise FileExistsError(f'{self.path} {state}; records are written to a new folder.')
     self._spec = spec
     self._about = dict(about or {})
     self._records_per_shard = records_per_shard
-    self._partial = files.partial_path(self.path)
+    # Of a store, in the temporary folder of this machine.
+    beside = self.path if isinstance(self.path, pathlib.Path) else f'{tempfile.gettempdir()}/v2a-records'
+    self._partial = files.partial_path(beside)
     self._shards: list[dict] = []
     self._shard = None
     self._hash = hashlib.sha256()
@@ -114,6 +125,9 @@ class Writer:
       self._shard = None
       file = self._partial / self._shards[-1]['name']
       self._shards[-1] |= {'num_bytes': file.stat().st_size, 'sha256': files.sha256(file)}
+      if self._is_remote:
+        storage.upload(file, self.path / file.name)
+        file.unlink()
 
   def __exit__(self, error_type, error, traceback) -> None:
     is_whole = False
@@ -125,14 +139,21 @@ class Writer:
     finally:
       if not is_whole:
         self._shard = None  # closing it could raise another error
+        self._remove_uploaded()
+      if not is_whole or self._is_remote:
         shutil.rmtree(self._partial, ignore_errors=True)
-    if is_whole:
+    if is_whole and not self._is_remote:
       try:
         self._partial.rename(self.path)
       except OSError as fault:
         raise OSError(
           f'{self.path} is there by now ({fault.strerror}); the records are in {self._partial}.'
         ) from fault
+
+  def _remove_uploaded(self) -> None:
+    for shard in self._shards if self._is_remote else ():
+      with contextlib.suppress(OSError):
+        storage.remove(self.path / shard['name'])
 
   def _write_manifest(self) -> None:
     manifest = {
@@ -144,21 +165,24 @@ class Writer:
       'contents': self.contents.to_json(),
       'shards': self._shards,
     }
-    (self._partial / MANIFEST).write_text(json.dumps(manifest, indent=2) + '\n')
+    text = json.dumps(manifest, indent=2) + '\n'
+    if self._is_remote:
+      storage.write_object(self.path / MANIFEST, text.encode(), is_new=True)
+    else:
+      (self._partial / MANIFEST).write_text(text)
 
 
-def _checked(path: str | pathlib.Path) -> pathlib.Path:
+def _checked(path: str | storage.Path) -> storage.Path:
   """Returns the path of a folder of records. Raises ValueError if ArrayRecord cannot open it."""
-  files.check_local('the folder of records', path)
   if file_names.utf8(str(path)) != str(path):
     raise ValueError(
       f'{file_names.printable(str(path))}: the path of records must be UTF-8; got other bytes.'
     )
-  return pathlib.Path(path)
+  return storage.parse(path, 'the folder of records')
 
 
 def write(
-  path: str | pathlib.Path, items: Iterable[dict], spec: clip.ClipSpec, about: dict | None = None
+  path: str | storage.Path, items: Iterable[dict], spec: clip.ClipSpec, about: dict | None = None
 ) -> None:
   """Writes all records of an iterable to a new folder; see `Writer`.
 
@@ -212,15 +236,14 @@ class FolderSource:
       the manifest does not have them.
   """
 
-  def __init__(self, path: str | pathlib.Path):
+  def __init__(self, path: str | storage.Path):
     self.path = _checked(path)
     self.manifest = _read_manifest(self.path)
     self.spec = clip.ClipSpec(**self.manifest['spec'])
     self.hash = self.manifest['hash']
     self.codecs = self.manifest.get('about', {}).get('codecs', {})
     self.shards = shards.from_manifest(self.path, self.manifest['shards'])
-    for shard in self.shards:
-      shard.check_present()
+    shards.check_present(self.path, self.shards)
     self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
     num_held = self._ends[-1] if self._ends else 0
     if num_held != len(self):
@@ -327,7 +350,7 @@ class ConcatSource:
     return self.sources[which], index - (self._ends[which - 1] if which else 0)
 
 
-def open(*paths: str | pathlib.Path, spec: clip.ClipSpec | None = None) -> ConcatSource:
+def open(*paths: str | storage.Path, spec: clip.ClipSpec | None = None) -> ConcatSource:
   """Opens one or several folders of records as one source.
 
   Args:
@@ -344,7 +367,7 @@ def open(*paths: str | pathlib.Path, spec: clip.ClipSpec | None = None) -> Conca
   return ConcatSource([_open(path, spec) for path in paths])
 
 
-def _open(path: str | pathlib.Path, spec: clip.ClipSpec | None) -> 'FolderSource | media_source.MediaSource':
+def _open(path: str | storage.Path, spec: clip.ClipSpec | None) -> 'FolderSource | media_source.MediaSource':
   if not media_folder.is_media_folder(path):
     return FolderSource(path)
   if spec is None:
@@ -386,7 +409,7 @@ def contents(source: RecordSource) -> contents_lib.Contents:
   return found
 
 
-def sample_ids(paths: Iterable[str | pathlib.Path]) -> list[str]:
+def sample_ids(paths: Iterable[str | storage.Path]) -> list[str]:
   """Returns ids of records at even distances in each of several folders."""
   ids = []
   for path in paths:
@@ -403,12 +426,12 @@ def _even_indices(num_records: int) -> range:
   return range(0, num_records, max(1, num_records // _NUM_SAMPLED_IDS))
 
 
-def _read_manifest(path: pathlib.Path) -> dict:
+def _read_manifest(path: storage.Path) -> dict:
   file = path / MANIFEST
-  if not file.is_file():
+  if not storage.is_file(file):
     raise FileNotFoundError(f'{path} is no folder of records: {file} does not exist.')
   try:
-    manifest = json.loads(file.read_text())
+    manifest = json.loads(storage.read_text(file))
   except ValueError as error:
     raise ValueError(f'{file} is no JSON: {error}.') from error
   if not isinstance(manifest, dict) or manifest.get('version') != record_schema.VERSION:

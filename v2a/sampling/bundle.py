@@ -25,7 +25,7 @@ from v2a import builders
 from v2a import clip
 from v2a import execution
 from v2a import file_names
-from v2a import files
+from v2a import storage
 from v2a import weights
 from v2a.config import schema
 from v2a.ood import detector
@@ -207,8 +207,10 @@ class Bundle:
     name = self.generator(generator).name
     if name not in self._detectors:
       folder = self.exports[name].folder
-      path = None if folder is None else folder / detector.FILE
-      self._detectors[name] = detector.load(path) if path and path.is_file() else None
+      self._detectors[name] = None
+      if folder is not None and storage.is_file(folder / detector.FILE):
+        with storage.local_file(folder / detector.FILE) as path:
+          self._detectors[name] = detector.load(path)
     return self._detectors[name]
 
   def digest(self, generator: str | None = None) -> str:
@@ -296,7 +298,7 @@ def _plain(value):
 class Exports(Mapping):
   """The exports of folders by part, each read and checked on first use."""
 
-  def __init__(self, folders: dict[str, pathlib.Path]):
+  def __init__(self, folders: Mapping[str, str | storage.Path]):
     self._folders, self._read = folders, {}
 
   def __iter__(self) -> Iterator[str]:
@@ -338,7 +340,7 @@ def _kind(c) -> str:
 
 
 def load(
-  name_or_dir: str | pathlib.Path,
+  name_or_dir: str | storage.Path,
   devices: Sequence[jax.Device] | None = None,
   generator: str | None = None,
   mesh_sizes: Mapping[str, int] | None = None,
@@ -349,7 +351,7 @@ def load(
   names codec and sync. For ranking, an RVQ codec also needs the KL codec whose trunk it was initialized from.
 
   Args:
-    name_or_dir: see above.
+    name_or_dir: see above; a folder may be in an object store.
     devices: that it works on; None for all.
     generator: the default; None for the model's first.
     mesh_sizes: how weights and batch slots are sharded over the devices, see Bundle.
@@ -358,25 +360,25 @@ def load(
     FileNotFoundError: there is no such model.
     ValueError: the folder holds something else or not that generator, or weights that are not finite.
   """
-  files.check_local('a model', name_or_dir)
-  path = pathlib.Path(name_or_dir)
-  if not path.exists() and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
+  path = storage.parse(name_or_dir, 'a model')
+  if not storage.exists(path) and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
     path = MODELS_FOLDER / str(name_or_dir)
-  if not path.is_dir():
+  if not storage.is_folder(path):
     known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
     raise FileNotFoundError(
       f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.'
     )
-  if any((path / part).is_dir() for part in samplers.GENERATORS):
-    folders = {part: path / part for part in PART_BUILDERS if (path / part).is_dir()}
+  if any(storage.is_folder(path / part) for part in samplers.GENERATORS):
+    folders = {part: path / part for part in PART_BUILDERS if storage.is_folder(path / part)}
   else:
     folders = _of_training(path)
-  model = Bundle(file_names.printable(path.resolve().name), Exports(folders), devices, generator, mesh_sizes)
+  name = file_names.printable(storage.absolute(path).name)
+  model = Bundle(name, Exports(folders), devices, generator, mesh_sizes)
   model.preload()
   return model
 
 
-def _of_training(path: pathlib.Path) -> dict[str, pathlib.Path]:
+def _of_training(path: storage.Path) -> dict[str, str | storage.Path]:
   """Returns the folders of the parts of a model, from the training folder of its generator."""
   trained = weights.load_export(path).config
   part = part_name(trained)

@@ -1,6 +1,5 @@
 """How training ends: the last checkpoint, the last evaluation, the exported model."""
 
-import pathlib
 import signal
 from typing import NoReturn
 
@@ -9,6 +8,7 @@ import jax
 from jax.experimental import multihost_utils
 import numpy as np
 
+from v2a import storage
 from v2a import weights
 from v2a.training import evaluators
 from v2a.training import metrics_reader
@@ -17,7 +17,7 @@ from v2a.training import state as state_lib
 from v2a.training.distributed import stopping
 
 
-def finish(run: run_lib.Run, state: state_lib.State) -> pathlib.Path:
+def finish(run: run_lib.Run, state: state_lib.State) -> storage.Path:
   """Saves, evaluates and exports the state after the last step; returns the folder of the exported model.
 
   Raises:
@@ -66,7 +66,7 @@ def stop_on_signal(
   raise stopping.Interrupted(signal_number)
 
 
-def export(run: run_lib.Run, state: state_lib.State) -> pathlib.Path:
+def export(run: run_lib.Run, state: state_lib.State) -> storage.Path:
   """Writes the finalized model (`v2a.weights`), and returns its folder."""
   model = run.task.finalize(run.model(state), run.items)
   path = run.workdir / weights.EXPORT_FOLDER

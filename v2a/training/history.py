@@ -6,17 +6,18 @@ steps): each config.json that was replaced becomes a line of `config_history.jso
 """
 
 import json
-import pathlib
 import time
 
 import ml_collections
 
+from v2a import files as files_lib
+from v2a import storage
 from v2a.config import files
 
 HISTORY = 'config_history.jsonl'
 
 
-def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | None:
+def save(c: ml_collections.ConfigDict, path: storage.Path, step: int) -> str | None:
   """Writes a configuration, and appends the one that it replaces to the history.
 
   Args:
@@ -31,9 +32,8 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
   if before in (None, now):
     files.save(c, path)
     return None
-  with path.with_name(HISTORY).open('a', encoding='utf-8') as file:
-    replaced = {'until_step': step, 'replaced_at_s': round(time.time()), 'config': before}
-    file.write(json.dumps(replaced) + '\n')
+  replaced = {'until_step': step, 'replaced_at_s': round(time.time()), 'config': before}
+  files_lib.append_text(path.with_name(HISTORY), json.dumps(replaced) + '\n')
   files.save(c, path)
   changes = [
     f'config.{key}={json.dumps(new)} (was {json.dumps(old)})'
@@ -43,9 +43,9 @@ def save(c: ml_collections.ConfigDict, path: pathlib.Path, step: int) -> str | N
   return f'From step {step} on: {", ".join(changes)}. The previous configuration is in {previous}.'
 
 
-def _read(path: pathlib.Path) -> dict | None:
+def _read(path: storage.Path) -> dict | None:
   try:
-    values = json.loads(path.read_text(encoding='utf-8'))
+    values = json.loads(storage.read_text(path))
   except FileNotFoundError:
     return None
   except ValueError:

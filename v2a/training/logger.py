@@ -65,11 +65,11 @@ class MetricAccumulator:
 class Log:
   """Writes scalars to a TensorBoard file and lines to stdout, on process 0 alone."""
 
-  def __init__(self, workdir: str | pathlib.Path, num_steps: int, stream: TextIO | None = None):
+  def __init__(self, folder: str | pathlib.Path, num_steps: int, stream: TextIO | None = None):
     """The file is created with the first event, so that a run that is refused leaves none.
 
     Args:
-      workdir: training folder.
+      folder: of logs, see `log_folder`.
       num_steps: of the run.
       stream: for the lines; None for stdout.
     """
@@ -77,7 +77,7 @@ class Log:
     self._num_steps = num_steps
     self._stream = stream
     self._has_reported = False
-    self._folder = pathlib.Path(workdir) / 'tensorboard'
+    self._folder = pathlib.Path(folder) / 'tensorboard'
     self._writer = None
 
   def line(self, text: str) -> None:

@@ -18,6 +18,7 @@ import grain
 import jax
 import ml_collections
 
+from v2a import storage
 from v2a.data import loader
 from v2a.training import console
 from v2a.training import evaluators as evaluators_lib
@@ -36,19 +37,19 @@ from v2a.training.distributed import stopping
 
 def train(
   c: ml_collections.ConfigDict,
-  workdir: str | pathlib.Path,
+  workdir: str | storage.Path,
   task: task_lib.Task,
   evaluators: Sequence[run_lib.Evaluator] = (),
   devices: Sequence[jax.Device] | None = None,
   executable_path: str | pathlib.Path | None = None,
   notes: Sequence[str] = (),
-) -> pathlib.Path:
+) -> storage.Path:
   """Trains a task to `config.training.num_steps`, resuming from what the folder already holds.
 
   Args:
     c: the resolved configuration.
-    workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/, and in the end model/
-      (`v2a.weights`).
+    workdir: training folder: config.json and its `history`, checkpoints/, tensorboard/ (`log_folder`), and in
+      the end model/ (`v2a.weights`).
     task: what is trained.
     evaluators: each `f(model, step) -> dict` of floats and of logger.AudioSummary and logger.ImageSummary,
       given the EMA model on the mesh, every `training.evaluate_every_steps` and at the end; logged under
@@ -66,7 +67,7 @@ def train(
     stopping.Interrupted: a signal asked to stop; the state was saved.
     stopping.StorageError: a file could not be read or written after training had begun.
   """
-  workdir = pathlib.Path(workdir)
+  workdir = storage.parse(workdir, '--workdir')
   with run_lib.open(c, workdir, task, evaluators, devices, executable_path) as (run, record_notes):
     state = resuming.start(run)
     run.watchdog.reset()

@@ -43,8 +43,9 @@ class MetricsReader:
     self.timer = step_timer_lib.StepTimer(
       run.c.training.batch_size, schema.clip_spec(run.c).num_latents, costs.min_step_s(run.c, devices)
     )
-    is_first = jax.process_index() == 0
-    self._goodput = step_timer_lib.Goodput(run.workdir / 'goodput.jsonl', start) if is_first else None
+    self._goodput = None
+    if jax.process_index() == 0:
+      self._goodput = step_timer_lib.Goodput(run.logs.path / step_timer_lib.GOODPUT_FILE, start)
 
   def push(self, step: int, values: dict[str, jax.Array]) -> None:
     """Takes the metrics of a step that was just started, and reads those of the step before.

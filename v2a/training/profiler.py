@@ -12,7 +12,7 @@ class Profiler:
     training = run.c.training
     self._begin, self._end = training.profile_at_step, training.profile_at_step + training.profile_steps
     self._is_enabled = bool(training.profile_steps) and jax.process_index() == 0
-    self._folder = run.workdir / 'profile'
+    self._folder = run.logs.path / 'profile'
     self._is_running = False
 
   def before_step(self, step: int) -> None:

@@ -17,6 +17,8 @@ import jax
 import ml_collections
 import optax
 
+from v2a import files as files_lib
+from v2a import storage
 from v2a import weights
 from v2a.config import files
 from v2a.config import validation
@@ -27,14 +29,17 @@ from v2a.sharding import mesh as mesh_lib
 from v2a.training import compiled_step
 from v2a.training import console
 from v2a.training import history
+from v2a.training import log_folder
 from v2a.training import logger as logger_lib
 from v2a.training import optimizer as optimizer_lib
 from v2a.training import preflight
 from v2a.training import state as state_lib
 from v2a.training import step as step_lib
+from v2a.training import step_timer
 from v2a.training import task as task_lib
 from v2a.training.checkpoints import checkpoint
 from v2a.training.checkpoints import local_checkpoint
+from v2a.training.checkpoints import staged_checkpoint
 from v2a.training.distributed import shared_storage
 from v2a.training.distributed import watchdog as watchdog_lib
 
@@ -49,6 +54,7 @@ class Run:
   Attributes:
     c: the resolved configuration.
     workdir: training folder.
+    logs: its files that grow during training.
     task: what is trained.
     evaluators: see `loop.train`.
     items: the training records.
@@ -65,7 +71,8 @@ class Run:
   """
 
   c: ml_collections.ConfigDict
-  workdir: pathlib.Path
+  workdir: storage.Path
+  logs: log_folder.LogFolder
   task: task_lib.Task
   evaluators: Sequence[Evaluator]
   items: records.RecordSource
@@ -97,7 +104,7 @@ class Run:
     )
     if jax.process_index() == 0:
       table = parameter_overview.get_parameter_overview(weights.flatten(state.params), include_stats=False)
-      (self.workdir / 'parameters.txt').write_text(table + '\n')
+      files_lib.write_text(self.workdir / 'parameters.txt', table + '\n')
     for note in notes:
       self.log.line(note)
 
@@ -105,7 +112,7 @@ class Run:
 @contextlib.contextmanager
 def open(
   c: ml_collections.ConfigDict,
-  workdir: pathlib.Path,
+  workdir: storage.Path,
   task: task_lib.Task,
   evaluators: Sequence[Evaluator] = (),
   devices: Sequence[jax.Device] | None = None,
@@ -142,12 +149,15 @@ def open(
   with contextlib.ExitStack() as stack:
     watchdog = stack.enter_context(watchdog_lib.Watchdog(c.training.watchdog_s))
     checkpoints, local = _open_checkpoints(c.training, workdir, stack)
-    log = logger_lib.Log(workdir, c.training.num_steps)
+    logs = log_folder.LogFolder(workdir, (step_timer.GOODPUT_FILE,))
+    stack.callback(logs.close)
+    log = logger_lib.Log(logs.path, c.training.num_steps)
     stack.callback(log.close)
     yield (
       Run(
         c=c,
         workdir=workdir,
+        logs=logs,
         task=task,
         evaluators=evaluators,
         items=items,
@@ -167,12 +177,13 @@ def open(
 
 
 def _open_checkpoints(
-  training: ml_collections.ConfigDict, workdir: pathlib.Path, stack: contextlib.ExitStack
+  training: ml_collections.ConfigDict, workdir: storage.Path, stack: contextlib.ExitStack
 ) -> tuple[checkpoint.Checkpoints, local_checkpoint.LocalCheckpoints | None]:
   """Returns `Run.checkpoints` and `Run.local`; the stack closes both."""
-  checkpoints = checkpoint.Checkpoints(
-    workdir, training.keep_latest, training.keep_every_steps, training.checkpoint_timeout_s
-  )
+  # Orbax writes to the file system and to gs://.
+  is_staged = storage.scheme(workdir) == 's3'
+  kind = staged_checkpoint.StagedCheckpoints if is_staged else checkpoint.Checkpoints
+  checkpoints = kind(workdir, training.keep_latest, training.keep_every_steps, training.checkpoint_timeout_s)
   stack.callback(checkpoints.close)
   if not training.local_checkpoint_every_steps:
     return checkpoints, None
@@ -209,7 +220,7 @@ def _check_records(
 
 
 def _prepare_workdir(
-  c: ml_collections.ConfigDict, workdir: pathlib.Path, items: records.RecordSource
+  c: ml_collections.ConfigDict, workdir: storage.Path, items: records.RecordSource
 ) -> records.RecordSource:
   """Creates the training folder, verifies the shards, and returns the records with tolerance of faults."""
   if jax.process_count() > 1:  # before shards are hashed, which takes long
@@ -217,7 +228,7 @@ def _prepare_workdir(
   report = console.line if jax.process_index() == 0 else lambda line: None
   verify = lambda: loader.verify(items, workdir, report)
   verified = shared_storage.call_on_all_processes('config.data.train', verify) if c.data.verify else None
-  workdir.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(workdir)
   if verified:
     verified.save()
   return corrupt_records.FaultTolerantSource(items, c.data.max_corrupt_record_share, console.error)

@@ -8,6 +8,8 @@ import time
 import jax
 import numpy as np
 
+GOODPUT_FILE = 'goodput.jsonl'
+
 
 class StepTimer:
   """Times of the steps since the last log line.

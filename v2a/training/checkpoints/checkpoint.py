@@ -2,27 +2,28 @@
 
 A checkpoint of step s holds the state after s steps, the resolved configuration and the data position, so
 that training resumes bit for bit. Orbax writes to a temporary folder and renames it: `latest_step` ignores
-checkpoints that a crash left incomplete. The arrays have flat names (see `v2a.weights`), so that they can be
-restored to any mesh.
+checkpoints that a crash left incomplete. In gs:// it writes `commit_success.txt` last instead. The arrays
+have flat names (see `v2a.weights`), so that they can be restored to any mesh.
 """
 
+import contextlib
 import json
 import logging
 import math
 import os
-import pathlib
-import shutil
 
 import jax
 import ml_collections
 import orbax.checkpoint as ocp
 
+from v2a import storage
 from v2a import weights
 from v2a.config import files
 from v2a.training import state as state_lib
 from v2a.training.distributed import processes
 
 FOLDER = 'checkpoints'
+COMPLETE = 'commit_success.txt'  # object that marks a checkpoint complete where there is no rename
 # Errors of storage: of the system, of TensorStore, and of processes waiting for one that failed.
 _STORAGE_ERRORS = (OSError, ValueError, RuntimeError)
 _UNFINISHED = '.orbax-checkpoint-tmp'  # Orbax' suffix until the rename
@@ -35,11 +36,16 @@ def _is_not_orbax_error(record: logging.LogRecord) -> bool:
 
 
 class Checkpoints:
-  """The checkpoints of one training folder."""
+  """The checkpoints of one training folder.
+
+  Attributes:
+    path: of the folder that Orbax writes to.
+    destination: of the folder that they end up in, for messages.
+  """
 
   def __init__(
     self,
-    workdir: str | pathlib.Path,
+    workdir: str | storage.Path,
     keep_latest: int = 1,
     keep_every_steps: int = 0,
     timeout_s: float = 600.0,
@@ -52,7 +58,7 @@ class Checkpoints:
       keep_every_steps: checkpoints of multiples of it are never deleted; 0 for none.
       timeout_s: how long processes wait for one that does not complete its part of a save.
     """
-    self.path = pathlib.Path(workdir).resolve() / FOLDER
+    self.path = self.destination = storage.absolute(workdir) / FOLDER
     self._timeout_s = timeout_s
     self._saving: int | None = None
     self._errors: list[str] = []
@@ -104,16 +110,14 @@ class Checkpoints:
       return
     self._settle()
     self._saving, self._last_error = step, None
+    items = ocp.args.Composite(
+      state=ocp.args.PyTreeSave(weights.flatten(state)),
+      config=ocp.args.JsonSave(c.to_dict()),
+      position=ocp.args.JsonSave(position),
+    )
     try:
-      self._manager.save(
-        step,
-        force=True,
-        args=ocp.args.Composite(
-          state=ocp.args.PyTreeSave(weights.flatten(state)),
-          config=ocp.args.JsonSave(c.to_dict()),
-          position=ocp.args.JsonSave(position),
-        ),
-      )
+      with storage.errors_of(self.path):
+        self._manager.save(step, force=True, args=items)
     except _STORAGE_ERRORS as error:
       self._handle_failure(error)
 
@@ -134,7 +138,8 @@ class Checkpoints:
     if self._saving is None:
       return
     try:
-      self._manager.wait_until_finished()
+      with storage.errors_of(self.path):
+        self._manager.wait_until_finished()
     except _STORAGE_ERRORS as error:
       self._handle_failure(error)
     self._saving = None
@@ -143,8 +148,7 @@ class Checkpoints:
     # Orbax no longer lists the checkpoint that it was about to replace.
     self._manager.reload()
     if jax.process_index() == 0:
-      for path in self.path.glob(f'{self._saving}{_UNFINISHED}*'):
-        shutil.rmtree(path, ignore_errors=True)
+      self._remove_unfinished()
     while error.__context__:  # the first error is the cause: threads that wait for the failed one raise, too
       error = error.__context__
     # TensorStore's message has the operation before the reason, and its specification after it.
@@ -155,12 +159,23 @@ class Checkpoints:
     self._errors.append(self._last_error)
     self._saving = None
 
+  def _remove_unfinished(self) -> None:
+    """Deletes files of the failed save; in gs:// they have the name of a complete one."""
+    is_remote = storage.is_remote(self.path)
+    for path in storage.list_folder(self.path):
+      is_unfinished = is_remote and path.name == str(self._saving) and not storage.exists(path / COMPLETE)
+      if is_unfinished or path.name.startswith(f'{self._saving}{_UNFINISHED}'):
+        with contextlib.suppress(OSError):
+          storage.remove_folder(path)
+
   def read(self, step: int) -> tuple[ml_collections.ConfigDict, dict]:
     """Returns the configuration and the data position of a checkpoint."""
     items = self._manager.restore(
       step, args=ocp.args.Composite(config=ocp.args.JsonRestore(), position=ocp.args.JsonRestore())
     )
-    return files.loads(json.dumps(items['config']), f'checkpoint {self.path / str(step)}'), items['position']
+    return files.loads(json.dumps(items['config']), f'checkpoint {self.destination / str(step)}'), items[
+      'position'
+    ]
 
   def restore(self, step: int, abstract: state_lib.State) -> state_lib.State:
     """Returns the state of a checkpoint.
@@ -178,8 +193,8 @@ class Checkpoints:
       weights.check(saved, leaves)
     except ValueError as error:
       raise ValueError(
-        f'Checkpoint {self.path / str(step)} is of another model or optimizer, or of another version of '
-        f'v2a, and does not fit; use another --workdir. {error}'
+        f'Checkpoint {self.destination / str(step)} is of another model or optimizer, or of another version '
+        f'of v2a, and does not fit; use another --workdir. {error}'
       ) from error
     restore_args = {
       name: ocp.ArrayRestoreArgs(sharding=leaf.sharding, global_shape=leaf.shape, dtype=leaf.dtype)

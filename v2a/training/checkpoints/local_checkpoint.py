@@ -24,6 +24,7 @@ import safetensors
 import safetensors.numpy
 
 from v2a import files
+from v2a import storage
 from v2a import weights
 from v2a.config import files as files_lib
 from v2a.training import state as state_lib
@@ -39,7 +40,7 @@ _STORAGE_ERRORS = (OSError, safetensors.SafetensorError)
 class LocalCheckpoints:
   """Checkpoints of one process of a training."""
 
-  def __init__(self, folder: str | pathlib.Path, workdir: pathlib.Path):
+  def __init__(self, folder: str | pathlib.Path, workdir: storage.Path):
     """Creates the folder, and deletes files that a crash left incomplete.
 
     Args:
@@ -158,12 +159,12 @@ class LocalCheckpoints:
       return set()
 
 
-def _shared_id(workdir: pathlib.Path) -> str:
+def _shared_id(workdir: storage.Path) -> str:
   """Returns the identifier in the training folder, which is created if there is none."""
   file, identifier = workdir / ID, uuid.uuid4().hex
   if jax.process_index() == 0:
-    if file.exists():
-      identifier = file.read_text(encoding='utf-8')
+    if storage.exists(file):
+      identifier = storage.read_text(file)
     else:
       files.write_text(file, identifier)
   # That of process 0: other processes may not see a new file at once.

@@ -5,6 +5,7 @@ its own disk.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import contextlib
 import hashlib
 import pathlib
@@ -16,13 +17,14 @@ import uuid
 import jax
 import numpy as np
 
+from v2a import storage
 from v2a.training.distributed import processes
 
 Value = TypeVar('Value')
 _POLL_S = 0.2
 
 
-def check_workdir(workdir: pathlib.Path, timeout_s: float) -> None:
+def check_workdir(workdir: storage.Path, timeout_s: float) -> None:
   """Creates the workdir, and checks that files of each process are visible to the others.
 
   Args:
@@ -33,11 +35,11 @@ def check_workdir(workdir: pathlib.Path, timeout_s: float) -> None:
     ValueError: a process does not see it, or cannot write; raised in all processes.
   """
   if jax.process_count() == 1:
-    workdir.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(workdir)
     return
   # A new name: network file systems cache for a while that a file does not exist.
   token = processes.all_gather(np.frombuffer(uuid.uuid4().bytes, np.uint8))[0].tobytes().hex()
-  index, folder, is_new = jax.process_index(), workdir / f'.shared-{token}', not workdir.exists()
+  index, folder, is_new = jax.process_index(), workdir / f'.shared-{token}', not storage.exists(workdir)
   own = folder / str(index)
   try:
     call_on_all_processes('--workdir', lambda: _write(own, token))
@@ -53,25 +55,31 @@ def check_workdir(workdir: pathlib.Path, timeout_s: float) -> None:
       )
   except ValueError:
     _remove(own)
-    if is_new:
+    if is_new and isinstance(workdir, pathlib.Path):
       with contextlib.suppress(OSError):
         workdir.rmdir()
     raise
   _remove(own)
 
 
-def _write(file: pathlib.Path, text: str) -> None:
+def _write(file: storage.Path, text: str) -> None:
+  if not isinstance(file, pathlib.Path):
+    storage.write_object(file, text.encode())
+    return
   file.parent.mkdir(parents=True, exist_ok=True)
   file.write_text(text)
 
 
-def _remove(file: pathlib.Path) -> None:
+def _remove(file: storage.Path) -> None:
   with contextlib.suppress(OSError):
+    if not isinstance(file, pathlib.Path):
+      storage.remove(file)
+      return
     file.unlink()
     file.parent.rmdir()  # succeeds for the last process
 
 
-def _wait_for(paths: list[pathlib.Path], text: str, timeout_s: float) -> bool:
+def _wait_for(paths: Sequence[storage.Path], text: str, timeout_s: float) -> bool:
   """Whether all files have this text before the timeout."""
   deadline_s, missing = time.monotonic() + timeout_s, list(paths)
   while True:
@@ -81,9 +89,9 @@ def _wait_for(paths: list[pathlib.Path], text: str, timeout_s: float) -> bool:
     time.sleep(_POLL_S)
 
 
-def _has_text(path: pathlib.Path, text: str) -> bool:
+def _has_text(path: storage.Path, text: str) -> bool:
   try:
-    return path.read_text() == text
+    return storage.read_text(path) == text
   except OSError:
     return False
 

@@ -5,22 +5,17 @@ the reader's light or dark setting, and works without a script (players and plot
 not).
 """
 
-import base64
 from collections.abc import Sequence
 import html
-import io
 import os
 import pathlib
 import string
 import urllib.parse
 
-from matplotlib import colormaps
-import numpy as np
-from PIL import Image
-
 from v2a import files
 from v2a.reports import filmstrip
 from v2a.reports import gallery_entries
+from v2a.reports import inline_images
 from v2a.reports import spectrogram
 
 FILM_ROWS, FILM_COLUMNS = 112, 1160
@@ -29,23 +24,11 @@ CURVE_WIDTH, CURVE_HEIGHT = 1000, 100
 TEMPLATE = pathlib.Path(__file__).parent / 'gallery_page.html'
 
 
-def _jpeg(image_YX3: np.ndarray, quality: int = 82) -> str:
-  """Returns an image as a data URL."""
-  buffer = io.BytesIO()
-  Image.fromarray(image_YX3).save(buffer, 'JPEG', quality=quality, optimize=True)
-  return 'data:image/jpeg;base64,' + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _spectrogram(level_RJ: np.ndarray) -> str:
-  unit_RJ = 1.0 - level_RJ[::-1] / spectrogram.FLOOR_DB
-  return _jpeg((colormaps['magma'](unit_RJ)[..., :3] * 255).astype(np.uint8))
-
-
 def _poster(entry: gallery_entries.Entry) -> str:
   """Returns the first thumbnail in its own shape."""
   assert entry.thumbnail_MYX3 is not None
   columns = max(8, round(POSTER_ROWS * entry.aspect))
-  return _jpeg(filmstrip.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
+  return inline_images.jpeg(filmstrip.strip(entry.thumbnail_MYX3[:1], entry.aspect, POSTER_ROWS, columns))
 
 
 def _curve(entry: gallery_entries.Entry) -> str:
@@ -112,7 +95,9 @@ def _plots(entry: gallery_entries.Entry, shown: gallery_entries.Sample) -> str:
   rows = []
   if entry.thumbnail_MYX3 is not None:
     strip_YX3 = filmstrip.strip(entry.thumbnail_MYX3, entry.aspect, FILM_ROWS, FILM_COLUMNS)
-    rows.append(f'<img class="film" alt="frames of the clip over time" src="{_jpeg(strip_YX3)}">')
+    rows.append(
+      f'<img class="film" alt="frames of the clip over time" src="{inline_images.jpeg(strip_YX3)}">'
+    )
   if len(entry.motion_L):
     rows.append(f'<div class="row"><span class="name">motion</span>{_curve(entry)}</div>')
   for sample in entry.samples:
@@ -120,7 +105,7 @@ def _plots(entry: gallery_entries.Entry, shown: gallery_entries.Sample) -> str:
     rows.append(
       f'<div class="row" data-sample="{sample.index}"{hidden}><span class="name light">sound</span>'
       f'<img class="sound" alt="spectrogram of sample {sample.index}" '
-      f'src="{_spectrogram(sample.mel_db_RJ)}"></div>'
+      f'src="{inline_images.spectrogram(sample.mel_db_RJ)}"></div>'
     )
   times = ''.join(
     f'<span style="left:{100 * time_s / entry.duration_s:.2f}%">{gallery_entries.tick_label(time_s)}</span>'

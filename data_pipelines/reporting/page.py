@@ -241,7 +241,7 @@ def _filter(found: statistics.FilterStatistics, about: filter_lib.Filter | None)
     for reason, count in found.reasons.most_common()
   )
   return (
-    f'<figure id="filter-{_text(found.name)}"><h3>{_text(found.name)} <small>{_text(unit)}</small></h3>'
+    f'<figure class="card" id="filter-{_text(found.name)}"><h3>{_text(found.name)} <small>{_text(unit)}</small></h3>'
     f'<p>{_text(about.description if about else "")}</p>'
     f'{filter_plot.render(found.name, counted, found.threshold)}{missed}{summary}'
     f'{f"<ul>{reasons}</ul>" if reasons else ""}</figure>'
@@ -264,7 +264,7 @@ def _card(number: int, card: cards_lib.Card, found: statistics.Statistics) -> st
   facts += [] if player.has_audio else ['no sound']
   notes = ''.join(f'<b>{_text(note)}</b>' for note in card.notes)
   return (
-    f'<figure class="clip" id="clip-{number}">{_media(player, record.id)}'
+    f'<figure class="card clip" id="clip-{number}">{_media(player, record.id)}'
     f'<h3>{metric_text.breakable(file_names.printable(record.id)[:_MAX_CHARACTERS])}</h3>'
     f'<p class="facts">{_text(" · ".join(facts))}</p>{f"<p class=notes>{notes}</p>" if notes else ""}'
     f'{_annotations(card)}{_measured(record.measured, found)}</figure>'

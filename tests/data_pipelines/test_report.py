@@ -208,7 +208,7 @@ def test_failures_of_annotators_are_listed(built, tmp_path):
 
 
 @pytest.mark.parametrize('damage', ['records', 'record', 'media'])
-def test_what_cannot_be_read_is_said(built, tmp_path, damage, capsys):
+def test_what_cannot_be_read_is_reported(built, tmp_path, damage, capsys):
   output = tmp_path / 'set'
   shutil.copytree(built, output)
   layout = layout_lib.Layout(output)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import time
 
 from data_pipelines import layout as layout_lib
 from data_pipelines.reporting import players
@@ -51,7 +52,7 @@ def make(
     ValueError: records are not those of the analysis, or have changed.
   """
   folders: dict[str, media_folder.MediaFolder] = {}
-  cards, left = [], max_media_characters
+  cards, left, start_s = [], max_media_characters, time.monotonic()
   for count, (clip, notes) in enumerate(shown, 1):
     if clip.split not in folders:
       folders[clip.split] = media_folder.MediaFolder(layout.split(clip.split))
@@ -59,7 +60,8 @@ def make(
     player = players.make(record, left)
     left -= len(player.media)
     cards.append(Card(_without_media(record), clip, notes, player))
-    report(f'clips: {count} of {len(shown)}')
+    left_s = (time.monotonic() - start_s) * (len(shown) - count) / count
+    report(f'clips: {count} of {len(shown)}, about {left_s:.0f} s left')
   return cards
 
 

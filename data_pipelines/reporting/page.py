@@ -241,7 +241,8 @@ def _filter(found: statistics.FilterStatistics, about: filter_lib.Filter | None)
     for reason, count in found.reasons.most_common()
   )
   return (
-    f'<figure class="card" id="filter-{_text(found.name)}"><h3>{_text(found.name)} <small>{_text(unit)}</small></h3>'
+    f'<figure class="card" id="filter-{_text(found.name)}">'
+    f'<h3>{_text(found.name)} <small>{_text(unit)}</small></h3>'
     f'<p>{_text(about.description if about else "")}</p>'
     f'{filter_plot.render(found.name, counted, found.threshold)}{missed}{summary}'
     f'{f"<ul>{reasons}</ul>" if reasons else ""}</figure>'

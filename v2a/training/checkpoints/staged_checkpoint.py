@@ -120,8 +120,8 @@ class StagedCheckpoints(checkpoint.Checkpoints):
 
   def _upload(self, step: int) -> set[int]:
     """Uploads a checkpoint, deletes older ones, and returns the steps that are complete then."""
-    storage.upload_folder(self._folder / str(step), self._remote / str(step))
-    storage.write_object(self._remote / str(step) / checkpoint.COMPLETE, b'')
+    names = (checkpoint.COMPLETE,)  # which Orbax writes here, too
+    storage.upload_folder(self._folder / str(step), self._remote / str(step), last=names)
     steps = sorted(self._complete | {step})
     stale = {
       old for old in steps[: -self._keep_latest] if not self._keep_every_steps or old % self._keep_every_steps
@@ -149,7 +149,6 @@ class StagedCheckpoints(checkpoint.Checkpoints):
       return
     partial = pathlib.Path(self._scratch.name) / 'download'
     storage.download_folder(self._remote / str(step), partial)
-    (partial / checkpoint.COMPLETE).unlink()
     partial.rename(self._folder / str(step))
     self._manager.reload()
 

@@ -17,7 +17,7 @@ STORES ?= .stores
 TENSORFLOW ?= .tensorflow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow test-tpu test-stores test-tfds test-python test-newest lint types docs wheel pins clean
+.PHONY: help setup demo test test-slow test-tpu test-stores test-tfds test-data test-python test-newest lint types docs wheel pins clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -73,6 +73,18 @@ $(TENSORFLOW)/.stamp: requirements/tfds.txt $(STAMP)
 test-tfds: $(TENSORFLOW)/.stamp  ## data sets of TFDS: their builders, and reading them
 	PYTHONPATH=$(TENSORFLOW) $(BIN)/python -m pytest -q -m tfds -n $(JOBS) --dist loadfile tests/data_pipelines
 
+# Apache Beam requires older releases of several packages, so the extra `data` has an environment of its own.
+DATA_TESTS := tests/data_pipelines/test_runner.py tests/data_pipelines/test_cut.py tests/data_pipelines/annotate \
+              tests/data_pipelines/sources/test_tables.py
+.venv-data/.stamp: requirements/data.txt pyproject.toml
+	$(PYTHON) -m venv .venv-data
+	.venv-data/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/data.txt
+	.venv-data/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+	@touch $@
+
+test-data: .venv-data/.stamp  ## builds of data sets with the packages of the extra data: Beam, OpenAI's client, ...
+	.venv-data/bin/python -m pytest -q -m "not slow" -n $(JOBS) --dist loadfile $(DATA_TESTS)
+
 # Each interpreter has an environment of its own, with the pinned versions.
 test-python:  ## the tests on each of python3.11, python3.12 and python3.13 that is found
 	@status=0; for python in $(PYTHONS); do \
@@ -112,6 +124,7 @@ pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
+	$(PIN) pyproject.toml --extra dev --extra data --extra speech -o requirements/data.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 	$(PIN) --group pyproject.toml:stores -o requirements/stores.txt
 	$(PIN) pyproject.toml --extra tfds --group pyproject.toml:tfds-tests -c requirements/dev.txt \

@@ -75,6 +75,7 @@ def commands(programs: pathlib.Path, videos: pathlib.Path, folder: pathlib.Path)
     [v2a, 'generate', str(videos / 'ball.mp4'), *quick, '--output', str(folder / 'generated')],
     [v2a, 'evaluate', '--model', 'default', *quick, *evaluated],
     [python, '-m', 'data_pipelines.build', '--source', str(videos), '--output', records],
+    [v2a, 'data', 'verify', records],
   ]
 
 

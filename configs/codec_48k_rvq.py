@@ -14,7 +14,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'codec_48k_rvq'
   c.task = 'codec'
-  c.data.train = ('data/videos_48k',)
+  c.data.train = ('data/videos/train',)
   c.init_from.codec = 'runs/codec_48k'
   c.codec.bottleneck = 'rvq'
   c.training.update(batch_size=256, num_steps=50_000, learning_rate=8e-4, weight_decay=1e-3)

@@ -1,6 +1,6 @@
 """The codec of a small model of real videos: that of the default model, fine-tuned.
 
-python -m data_pipelines.build --source clips --output data/clips
+python -m data_pipelines.clip_records --source clips --output data/clips
 v2a train --config codec_clips --workdir runs/codec_clips
 
 Then run configs/flow_clips.py, which has the result.

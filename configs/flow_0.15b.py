@@ -17,7 +17,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'flow_0.15b'
   c.task = 'flow'
-  c.data.train = ('data/videos_48k_latents',)
+  c.data.train = ('data/videos/train',)
   c.conditioning.width = 512
   c.conditioning.text_encoder.num_heads = 4
   c.conditioning.transcript_encoder.num_heads = 4

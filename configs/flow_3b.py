@@ -16,7 +16,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'flow_3b'
   c.task = 'flow'
-  c.data.train = ('data/videos_48k_latents',)
+  c.data.train = ('data/videos/train',)
   c.flow.update(width=2048, num_heads=16, num_joint_layers=4, num_audio_layers=25)
   c.flow.update(mlp_ratio=2.5, conv_size=3)
   c.training.learning_rate = 0.00015

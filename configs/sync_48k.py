@@ -1,7 +1,6 @@
 """The sync model of the large models: contrastive training on frames and audio of the same instant at 48 kHz.
 
-python -m data_pipelines.encode --records data/videos_48k --codec runs/codec_48k \
-    --output data/videos_48k_latents
+python -m data_pipelines.encode --records data/videos/train --codec runs/codec_48k
 v2a train --config sync_48k --workdir runs/sync_48k
 
 Then train the flow models, and tokens_1b on codes. The sync encoder of flow_0.15b is narrower and needs a
@@ -16,7 +15,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'sync_48k'
   c.task = 'sync'
-  c.data.train = ('data/videos_48k_latents',)
+  c.data.train = ('data/videos/train',)
   c.sync.update(width=256, segment_s=1 / 3)  # 8 frames, 16 latent steps
   c.training.update(batch_size=512, num_steps=20_000, warmup_steps=1000, learning_rate=5e-4)
   c.training.ema_decay = 0.999

@@ -1,7 +1,6 @@
 """A causal token transformer of 1.07 B parameters: 48 kHz stereo, clips of 8 s (`schema.base_48k`).
 
-python -m data_pipelines.encode --records data/videos_48k_latents --codec runs/codec_48k_rvq \
-    --output data/videos_48k_codes
+python -m data_pipelines.encode --records data/videos/train --codec runs/codec_48k_rvq
 v2a train --config tokens_1b --workdir runs/tokens_1b \
     --config.init_from.codec=runs/codec_48k_rvq --config.init_from.sync=runs/sync_48k
 
@@ -18,7 +17,7 @@ def get_config():
   c = schema.base_48k()
   c.name = 'tokens_1b'
   c.task = 'tokens'
-  c.data.train = ('data/videos_48k_codes',)
+  c.data.train = ('data/videos/train',)
   c.codec.bottleneck = 'rvq'
   c.tokens.update(width=1280, num_heads=10, num_joint_layers=4, num_audio_layers=19, mlp_ratio=2.5)
   c.training.learning_rate = 2e-4

@@ -1,392 +1,246 @@
-"""Builds records from a folder of videos.
+"""Builds a data set of media records: filtered, annotated, checksummed; see `pipeline`.
 
-  python -m data_pipelines.build --source videos/ --output records/
-  python -m data_pipelines.build --source videos/ --output records/ --config flow_base --clip-seconds 8
+  python -m data_pipelines.build --source videos/ --output data/mine
+  python -m data_pipelines.build --source vggsound:vggsound.csv --media videos/ --output data/vggsound \
+      --cut scenes --split train=0.98,validation=0.01,test=0.01 --annotate pocketsphinx,signal --num-workers 8
+  python -m data_pipelines.build --output data/mine --verify
 
-Every video in the folder is cut into consecutive windows. A remainder of at least half a window gives one
-more window that ends with the video. A video of at least half a window but less than one is padded by its
-last frame and silence.
+A set has a folder of records for each split, which training reads: --config.data.train=data/mine/train.
+Every clip that is in no record is in rejected.jsonl, with the reason and its numbers.
 
-Optional sidecars of `a.mp4`: `a.txt`, a description of its sound; `a.srt` or `a.vtt`, subtitles of its
-speech; and `a.json` with the keys `annotation`, `transcript` and `words` (a list of {word, start_s, end_s}).
-The annotation in `a.json` takes precedence over `a.txt`, its words over subtitles, and subtitles over its
-transcript. Every word is assigned to the window in which it is spoken. A transcript without times is used
-only if the video has a single window. Notes report what is not in the records: such transcripts, ends of
-videos, unknown keys, and texts longer than the model input.
-
-Records are in the order of the sorted file names, whatever the number of workers. The exit code is 0; 1 if
-files were skipped (each is reported); 2 if nothing could be done. Ctrl-C (130), SIGTERM (143) and SIGHUP
-(129) leave no partial output.
+The exit code is 0; 2 if the input is wrong or a shard failed. What is finished stays, and --resume continues
+a build that was interrupted or failed.
 """
 
 import argparse
-from collections.abc import Iterator
-import dataclasses
-import fractions
-import math
-import pathlib
-import queue
+from collections.abc import Mapping
 import sys
-import threading
 import time
+from typing import Any
 
-import numpy as np
-
-from data_pipelines import omissions
-from v2a import clip
+from data_pipelines import analysis
+from data_pipelines import cut
+from data_pipelines import pipeline
+from data_pipelines import plan
+from data_pipelines import runner
+from data_pipelines import size_estimate
+from data_pipelines.annotate import catalog as annotators_lib
+from data_pipelines.annotate import endpoint
+from data_pipelines.annotate import usage
+from data_pipelines.filters import filter as filter_lib
+from data_pipelines.filters import registry
+from data_pipelines.sources import catalog as sources_lib
 from v2a import entry_point
-from v2a import file_names
 from v2a import flags
-from v2a import input_errors
-from v2a import storage
-from v2a.config import files
-from v2a.config import schema
-from v2a.data import record_schema
-from v2a.data import records
-from v2a.media import audio_reader
-from v2a.media import errors
-from v2a.media import folder as folder_lib
-from v2a.media import probe
-from v2a.media import read
-from v2a.media import sidecar
-
-_MIN_WINDOW_FRACTION = 0.5
-_SLACK_S = 0.1  # shorter ends of videos are not reported, since containers round
-_PENDING_PER_WORKER = 4
-_POLL_S = 0.2
-# A worker that still waits for its file (on a network) after this time is abandoned.
-_STOP_S = 10.0
-
-
-def find(folder: pathlib.Path) -> folder_lib.SearchResult:
-  """Returns the videos under a folder, and a count of other files (v2a.media.folder.search).
-
-  Raises:
-    ValueError: the folder does not exist, or has no videos.
-  """
-  if not folder.is_dir():
-    raise ValueError(f'--source must be a folder; got {folder}.')
-  found = folder_lib.search(folder, folder_lib.VIDEO_SUFFIXES, is_recursive=True)
-  if not found.paths:
-    skipped = f' ({found.skipped_summary})' if found.skipped_summary else ''
-    suffixes = ', '.join(folder_lib.VIDEO_SUFFIXES)
-    raise ValueError(f'--source {folder} has no video{skipped}; wanted files that end in {suffixes}.')
-  return found
-
-
-def window_starts(duration_s: float, clip_s: fractions.Fraction) -> list[fractions.Fraction | float]:
-  """Returns the start times of the windows of a video in seconds; empty if it is too short for one."""
-  # Containers round: the last window may exceed the end of the video by a tick.
-  whole = math.floor(duration_s / float(clip_s) + 1e-3)
-  rest_s = duration_s - float(whole * clip_s)
-  starts_s: list[fractions.Fraction | float] = [index * clip_s for index in range(whole)]
-  if rest_s >= _MIN_WINDOW_FRACTION * clip_s:
-    starts_s.append(max(0.0, duration_s - float(clip_s)))
-  return starts_s
-
-
-def make_records(
-  path: pathlib.Path, name: str, spec: clip.ClipSpec, omitted: omissions.Omissions | None = None
-) -> Iterator[dict]:
-  """Yields the records of one video, in bounded memory.
-
-  Args:
-    path: the video.
-    name: prefix of the record ids.
-    spec: durations, rates and frame size.
-    omitted: collects content of the video that is not in the records.
-
-  Raises:
-    MediaError: the file has no video stream, or cannot be read.
-    ValueError: the video is too short, or a sidecar is malformed.
-  """
-  info, sidecars = probe.probe(path), sidecar.read(path)
-  if not info.has_video or info.is_image:
-    raise errors.MediaError(f'{path}: has no video stream of several frames; wanted a video.')
-  starts_s = window_starts(info.duration_s, spec.duration_s)
-  if not starts_s:
-    raise errors.MediaError(
-      f'{path}: lasts {info.duration_s:.2f} s; wanted at least '
-      f'{_MIN_WINDOW_FRACTION * float(spec.duration_s):g} s.'
-    )
-  clip_s = float(spec.duration_s)
-  if omitted is not None:
-    omitted.add_sidecars(path, name, sidecars, len(starts_s))
-    tail_s = info.duration_s - float(starts_s[-1]) - clip_s
-    if tail_s > _SLACK_S:
-      omitted.add_tail(name, tail_s)
-  for start_s, frames, wave_NA in _windows(path, starts_s, spec):
-    num_valid = min(spec.num_samples, round((info.duration_s - start_s) * spec.sample_rate_hz))
-    yield _record(
-      f'{name}@{start_s:.3f}',
-      frames,
-      wave_NA,
-      sidecars.annotation,
-      sidecars.transcript_in_window(start_s, clip_s, len(starts_s) == 1).text,
-      num_valid,
-    )
-
-
-def _windows(
-  path: pathlib.Path, starts_s: list[fractions.Fraction | float], spec: clip.ClipSpec
-) -> Iterator[tuple[float, tuple[np.ndarray, np.ndarray], np.ndarray]]:
-  """Yields (start_s, semantic and sync frames, wave_NA)."""
-  # Decode once for both encoders: the union of their frame times.
-  num_semantic, rate_hz, size = spec.num_semantic_frames, spec.ticks_hz, spec.frame_size
-  tick_F, inverse_F = np.unique(
-    np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True
-  )
-  split = lambda frame_FYX3: (frame_FYX3[inverse_F[:num_semantic]], frame_FYX3[inverse_F[num_semantic:]])
-  clip_s = spec.duration_s
-  consecutive_s = [start_s for index, start_s in enumerate(starts_s) if start_s == index * clip_s]
-  if consecutive_s:
-    blocks = audio_reader.iterate_blocks(
-      path, spec.sample_rate_hz, spec.num_channels, 0.0, float(len(consecutive_s) * clip_s)
-    )
-    waves = _regrouped(blocks, spec.num_samples)
-    all_ticks = np.concatenate([tick_F + int(start_s * rate_hz) for start_s in consecutive_s])
-    frames = read.iterate_frames_at(path, all_ticks, rate_hz, size, 0.0, len(tick_F))
-    yield from zip(map(float, consecutive_s), map(split, frames), waves)
-  for start_s in map(float, starts_s[len(consecutive_s) :]):
-    frame_FYX3 = next(read.iterate_frames_at(path, tick_F, rate_hz, size, start_s, len(tick_F)))
-    yield (
-      start_s,
-      split(frame_FYX3),
-      read.wave(path, spec.sample_rate_hz, spec.num_channels, start_s, float(clip_s)),
-    )
-
-
-def _regrouped(blocks: Iterator[np.ndarray], num_samples: int) -> Iterator[np.ndarray]:
-  """Yields the same samples in blocks of num_samples."""
-  rest: list[np.ndarray] = []
-  for block_NA in blocks:
-    rest.append(block_NA)
-    if sum(map(len, rest)) >= num_samples:
-      wave_NA = np.concatenate(rest)
-      whole = len(wave_NA) // num_samples * num_samples
-      for start in range(0, whole, num_samples):
-        yield wave_NA[start : start + num_samples]
-      rest = [wave_NA[whole:]]
-
-
-def _record(
-  name: str,
-  frames: tuple[np.ndarray, np.ndarray],
-  wave_NA: np.ndarray,
-  text: str,
-  transcript: str,
-  num_valid: int,
-) -> dict:
-  return {
-    'id': name,
-    'wave_NA': record_schema.wave_to_int16(wave_NA),
-    'semantic_frame_MYX3': frames[0],
-    'sync_frame_LYX3': frames[1],
-    'text': text,
-    'transcript': transcript,
-    'truth': '',
-    'has_video': True,
-    'has_audio': not audio_reader.is_silent(wave_NA[:num_valid]),
-    'num_valid_samples': num_valid,
-    **record_schema.NOT_ENCODED,
-  }
-
-
-def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
-  """Returns the name of a video in its folder as unique printable text, whatever bytes it contains."""
-  return file_names.printable(path.relative_to(folder).as_posix().replace('\\', '\\\\'))
-
-
-@dataclasses.dataclass(frozen=True)
-class _End:
-  """Marks the end of the records of a video; failure: one line if reading failed."""
-
-  failure: str = ''
-
-
-class _Reader:
-  """Reads several videos ahead in threads, and yields their records in the order of the videos.
-
-  FFmpeg releases the global interpreter lock, so threads suffice. The queue of each video is short, so memory
-  is bounded.
-  """
-
-  def __init__(self, paths: list[pathlib.Path], folder: pathlib.Path, spec: clip.ClipSpec, num_workers: int):
-    self._paths, self._folder, self._spec, self.omitted = paths, folder, spec, omissions.Omissions()
-    self._queues = [queue.Queue(_PENDING_PER_WORKER) for _ in paths]
-    self._next, self._lock, self._is_stopped = 0, threading.Lock(), threading.Event()
-    num_workers = min(num_workers, len(paths))
-    self._threads = [threading.Thread(target=self._work, daemon=True) for _ in range(num_workers)]
-    for thread in self._threads:
-      thread.start()
-
-  def _work(self):
-    while True:
-      with self._lock:
-        index, self._next = self._next, self._next + 1
-      if index >= len(self._paths) or self._is_stopped.is_set():
-        return
-      path = self._paths[index]
-      # The queue of a video must always end with a mark, otherwise its reader would wait forever.
-      end = _End(f'{path}: its worker failed')
-      try:
-        for record in make_records(path, _name(path, self._folder), self._spec, self.omitted):
-          if not self._put(index, record):
-            return
-        end = _End()
-      except Exception as error:  # noqa: BLE001 the boundary of one input
-        end = _End(input_errors.format_error(error, path))
-      finally:
-        self._put(index, end)
-
-  def _put(self, index: int, item) -> bool:
-    """Puts an item into the queue of a video when it has room; returns False if the reader was stopped."""
-    while not self._is_stopped.is_set():
-      try:
-        self._queues[index].put(item, timeout=_POLL_S)
-        return True
-      except queue.Full:
-        continue
-    return False
-
-  def records_of(self, index: int, failures: list[str]) -> Iterator[dict]:
-    """Yields the records of one video; if reading fails, appends one line to failures."""
-    while not isinstance(item := self._get(index), _End):
-      yield item
-    if item.failure:
-      failures.append(item.failure)
-
-  def _get(self, index: int):
-    """Returns the next item of a video; an _End if no worker is alive to provide one."""
-    while True:
-      is_served = any(thread.is_alive() for thread in self._threads)
-      try:
-        return self._queues[index].get(timeout=_POLL_S)
-      except queue.Empty:
-        if not is_served:
-          return _End(f'{self._paths[index]}: its worker failed')
-
-  def stop(self):
-    """Stops the threads; those that do not stop in time are daemons, so that the program can exit."""
-    self._is_stopped.set()
-    end_s = time.monotonic() + _STOP_S
-    for thread in self._threads:
-      thread.join(max(0.0, end_s - time.monotonic()))
-
-
-class _NoRecordsError(ValueError):
-  """No video gave a record."""
-
-
-def build(folder: pathlib.Path, output: storage.Path, spec: clip.ClipSpec, num_workers: int = 1) -> list[str]:
-  """Writes a folder of records from a folder of videos.
-
-  Args:
-    folder: folder of videos, searched recursively.
-    output: new folder; appears under its name only when complete.
-    spec: durations, rates and frame size of the records.
-    num_workers: number of videos read concurrently.
-
-  Returns:
-    One line for each video that was skipped or only partly read, with the reason.
-
-  Raises:
-    ValueError: the folder has no usable video.
-    FileExistsError: output exists.
-  """
-  found, failures, start_s, num_records = find(folder), [], time.monotonic(), 0
-  paths = found.paths
-  _note([f'{folder}: {found.skipped_summary}'] if found.skipped_summary else [])
-  _note(omissions.shared_sidecars(paths))
-  with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
-    reader = _Reader(paths, folder, spec, num_workers)
-    try:
-      for index in range(len(paths)):
-        for record in reader.records_of(index, failures):
-          writer.add(record)
-          num_records += 1
-        _report(index + 1, len(paths), num_records, start_s)
-    finally:
-      reader.stop()
-    if not num_records:
-      raise _NoRecordsError(f'none of the {len(paths)} videos in {folder} can be used: {failures[0]}')
-    _note(
-      reader.omitted.notes()
-      + writer.contents.truncation_notes(spec.num_text_bytes, spec.num_transcript_bytes)
-    )
-  return failures
-
-
-def _note(lines: list[str]) -> None:
-  for line in lines:
-    print(f'data_pipelines.build: note: {file_names.printable(line)}', file=sys.stderr, flush=True)
-
-
-def _report(num_done: int, total: int, num_records: int, start_s: float):
-  """Updates the progress line on a terminal; in a log, writes a line for every tenth of the work."""
-  rate = num_done / max(time.monotonic() - start_s, 1e-9)
-  minutes, seconds = divmod(int((total - num_done) / rate), 60)
-  text = (
-    f'{num_done}/{total} videos, {num_records} records, {rate:.1f} videos/s, {minutes}:{seconds:02d} left'
-  )
-  if sys.stderr.isatty():
-    sys.stderr.write(f'\r{text:<76}' + ('\n' if num_done == total else ''))
-  elif num_done == total or num_done % max(total // 10, 1) == 0:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
   parser = flags.Parser(
     prog='python -m data_pipelines.build',
-    description='Builds records from a folder of videos.',
+    description=__doc__,
+    formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  default = clip.ClipSpec()
-  parser.add_argument('--source', type=flags.local_path, required=True, help='folder of videos')
-  parser.add_argument('--output', type=flags.path, required=True, help='new folder of records')
-  parser.add_argument('--config', help='configuration whose clip duration and rates are used')
-  parser.add_argument(
-    '--clip-seconds',
+  parser.add_argument('--output', type=flags.local_path, required=True, help='folder of the data set')
+  what = parser.add_mutually_exclusive_group()
+  what.add_argument('--resume', action='store_true', help='continue the build in the folder')
+  what.add_argument('--verify', action='store_true', help='reread a finished set, and do nothing else')
+  what.add_argument(
+    '--dry-run', action='store_true', help='print clips, bytes, hours and costs; write nothing'
+  )
+  _add_source_flags(parser.add_argument_group('source'))
+  _add_clip_flags(parser.add_argument_group('clips and filters'))
+  _add_annotation_flags(parser.add_argument_group('annotation'))
+  _add_runner_flags(parser.add_argument_group('workers'))
+  args = parser.parse_args(argv)
+  if not args.verify and not args.source:
+    parser.error('the following arguments are required: --source')
+  return args
+
+
+def _add_source_flags(group: argparse._ArgumentGroup) -> None:
+  names = ', '.join(sources_lib.SOURCES)
+  group.add_argument('--source', metavar='NAME:PATH', help=f'a folder, or a source and its path: {names}')
+  group.add_argument('--media', help='folder of the media of a source of metadata')
+  group.add_argument('--licence', help='of all clips, where the source does not say it')
+  group.add_argument(
+    '--source-setting', metavar='KEY=VALUE', action='append', default=[], help='further setting of the source'
+  )
+  group.add_argument(
+    '--split',
+    metavar='NAME=SHARE,...',
+    help='such as train=0.98,test=0.02, by hash of the source video; default: as the source says',
+  )
+  group.add_argument('--ignore-source-splits', action='store_true', help='use --split for all clips')
+  group.add_argument(
+    '--clips-per-shard', type=flags.number(int, 1), default=512, help='mean number of items; default 512'
+  )
+
+
+def _add_clip_flags(group: argparse._ArgumentGroup) -> None:
+  default = cut.Cutting()
+  group.add_argument('--cut', choices=cut.MODES, default='windows', help='into segments; default windows')
+  seconds = flags.number(float, 0, is_open=True)
+  group.add_argument(
+    '--min-seconds', type=seconds, default=default.min_s, help=f'shortest segment; default {default.min_s:g}'
+  )
+  group.add_argument(
+    '--max-seconds', type=seconds, default=default.max_s, help=f'longest segment; default {default.max_s:g}'
+  )
+  group.add_argument('--filters', help='names, separated by commas; default all')
+  group.add_argument(
+    '--threshold',
+    metavar='NAME=MIN:MAX',
+    action='append',
+    default=[],
+    help='accepted values of a filter, either side may be empty; added to the default ones',
+  )
+  group.add_argument('--no-thresholds', action='store_true', help='without the default ones')
+  group.add_argument('--weights', help='folder of published weights; default $V2A_WEIGHTS')
+
+
+def _add_annotation_flags(group: argparse._ArgumentGroup) -> None:
+  names = ', '.join(annotators_lib.NAMES)
+  group.add_argument('--annotate', metavar='NAMES', default='', help=f'separated by commas: {names}')
+  group.add_argument('--captioner', metavar='MODEL@URL', help='model of an OpenAI-compatible endpoint')
+  group.add_argument('--transcriber', metavar='MODEL@URL', help='likewise, for transcripts')
+  group.add_argument('--api-key-env', metavar='NAME', help='variable with the API key; default: no key')
+  group.add_argument(
+    '--requests-per-minute',
     type=flags.number(float, 0, is_open=True),
-    help=f'duration of a window; default {default.clip_s:g}',
+    help='of an endpoint; default: no limit',
   )
-  parser.add_argument(
-    '--size', type=flags.number(int, 1), help=f'height and width of a frame; default {default.frame_size}'
+  group.add_argument(
+    '--num-threads',
+    type=flags.number(int, 1),
+    default=1,
+    help='clips annotated at once by a worker; default 1',
   )
-  parser.add_argument(
-    '--sample-rate', type=flags.number(int, 1), help=f'samples per second; default {default.sample_rate_hz}'
-  )
-  parser.add_argument(
-    '--num-channels', type=flags.number(int, 1, 2), help=f'1 mono, 2 stereo; default {default.num_channels}'
-  )
-  parser.add_argument(
-    '--num-workers', type=flags.num_workers, default=2, help='number of videos read concurrently; default 2'
-  )
-  return parser.parse_args(argv)
+  price = flags.number(float, 0)
+  group.add_argument('--usd-per-m-input', type=price, default=0.0, help='price of a million input tokens')
+  group.add_argument('--usd-per-m-output', type=price, default=0.0, help='price of a million output tokens')
+  group.add_argument('--usd-per-minute', type=price, default=0.0, help='price of a minute to transcribe')
 
 
-def _spec_of(args: argparse.Namespace) -> clip.ClipSpec:
-  spec = schema.clip_spec(files.find(args.config)) if args.config else clip.ClipSpec()
-  overrides = {
-    'clip_s': args.clip_seconds,
-    'frame_size': args.size,
-    'sample_rate_hz': args.sample_rate,
-    'num_channels': args.num_channels,
-  }
-  return dataclasses.replace(spec, **{name: value for name, value in overrides.items() if value is not None})
+def _add_runner_flags(group: argparse._ArgumentGroup) -> None:
+  group.add_argument('--runner', choices=runner.NAMES, default='local', help='default local')
+  group.add_argument(
+    '--num-workers', type=flags.num_workers, default=1, help='processes of the local runner; default 1'
+  )
+  group.add_argument(
+    '--beam-option', metavar='--NAME=VALUE', action='append', default=[], help='passed to Apache Beam'
+  )
+
+
+def settings_of(args: argparse.Namespace) -> pipeline.Settings:
+  """Returns the settings of a command line.
+
+  Raises:
+    ValueError: a value is wrong.
+  """
+  filters = tuple(args.filters.split(',')) if args.filters else None
+  shares = plan.parse_shares(args.split) if args.split else plan.Settings().shares
+  return pipeline.Settings(
+    source=args.source if ':' in args.source else f'folder:{args.source}',
+    source_settings=_source_settings(args),
+    planning=plan.Settings(args.clips_per_shard, shares, args.ignore_source_splits),
+    analysing=analysis.Settings(
+      cut.Cutting(args.cut, args.min_seconds, args.max_seconds), filters, args.weights
+    ),
+    thresholds=_thresholds(args.threshold, args.no_thresholds, filters, args.weights),
+    annotating=annotators_lib.Settings(
+      names=tuple(name for name in args.annotate.split(',') if name),
+      captioner=_endpoint(args.captioner, '--captioner', args),
+      transcriber=_endpoint(args.transcriber, '--transcriber', args),
+      weights=args.weights,
+    ),
+    num_threads=args.num_threads,
+  )
+
+
+def _source_settings(args: argparse.Namespace) -> Mapping[str, Any]:
+  found = {'media': args.media, 'licence': args.licence}
+  for text in args.source_setting:
+    key, sign, value = text.partition('=')
+    if not sign or not key.isidentifier():
+      raise ValueError(f'--source-setting must be KEY=VALUE; got {text!r}.')
+    found[key] = value
+  return {key: value for key, value in found.items() if value is not None}
+
+
+def _thresholds(
+  texts: list[str], is_empty: bool, filters: tuple[str, ...] | None, weights: str | None
+) -> dict[str, filter_lib.Threshold]:
+  """Returns the default thresholds, unless they are not wanted, with those of the texts."""
+  loaded = registry.load(filters, weights)
+  found = {} if is_empty else registry.default_thresholds(loaded)
+  for text in texts:
+    name, sign, limits = text.partition('=')
+    least, colon, most = limits.partition(':')
+    if not sign or not colon:
+      raise ValueError(f'--threshold must be NAME=MIN:MAX, such as loudness=-40:; got {text!r}.')
+    limit = lambda part: flags.parse_number(float, part) if part else None
+    try:
+      found[name] = filter_lib.Threshold(limit(least), limit(most))
+    except ValueError as error:
+      raise ValueError(f'--threshold {text}: {error}') from error
+  filter_lib.check(found, loaded)
+  return found
+
+
+def _endpoint(text: str | None, flag: str, args: argparse.Namespace) -> endpoint.EndpointConfig | None:
+  if text is None:
+    return None
+  model, sign, url = text.rpartition('@')
+  if not sign:
+    raise ValueError(f'{flag} must be MODEL@URL; got {text!r}.')
+  return endpoint.EndpointConfig(
+    url, model, api_key_env=args.api_key_env, requests_per_minute=args.requests_per_minute
+  )
+
+
+def summary_lines(manifest: Mapping[str, Any]) -> list[str]:
+  """Returns what a build wrote: records by split, and clips by outcome."""
+  lines = []
+  for split, about in manifest['splits'].items():
+    lines.append(
+      f'{split}: {about["num_records"]} records, {about["duration_s"] / 3600:.2f} h, '
+      f'{about["num_bytes"] / 1e6:.1f} MB; {about["num_with_audio"]} with sound, '
+      f'{about["num_with_captions"]} with captions, {about["num_with_transcript"]} with a transcript'
+    )
+  totals: dict[str, int] = {}
+  for counts in manifest['counts'].values():
+    for name, count in counts.items():
+      totals[name] = totals.get(name, 0) + count
+  lines.append('clips: ' + ', '.join(f'{count} {name}' for name, count in sorted(totals.items())))
+  for name, count in manifest['annotation_failures'].items():
+    lines.append(f'{count} clips could not be annotated by {name}')
+  return lines
 
 
 def _run(argv: list[str] | None) -> int:
-  args = _parse(argv)
-  failures = build(args.source, args.output, _spec_of(args), args.num_workers)
-  for failure in failures:
-    print(f'data_pipelines.build: skipped: {failure}', file=sys.stderr)
-  return 1 if failures else 0
+  args, start_s = _parse(argv), time.monotonic()
+  if args.verify:
+    for split, count in pipeline.verify(args.output).items():
+      print(f'{split}: {count} records are as they were written')
+    return 0
+  settings = settings_of(args)
+  options = runner.Options(args.runner, tuple(args.beam_option), args.num_workers)
+  if args.dry_run:
+    prices = usage.Prices(args.usd_per_m_input, args.usd_per_m_output, args.usd_per_minute)
+    print('\n'.join(size_estimate.estimate(settings, options.num_workers, prices).lines()))
+    return 0
+  manifest = pipeline.build(settings, args.output, options, args.resume)
+  print('\n'.join(summary_lines(manifest)))
+  print(f'{args.output}: written in {time.monotonic() - start_s:.0f} s')
+  return 0
 
 
 def main(argv: list[str] | None = None) -> int:
   """Runs the command and returns its exit code; see the module."""
-  return entry_point.run('data_pipelines.build', lambda: _run(argv), 'interrupted; nothing was written')
+  return entry_point.run(
+    'data_pipelines.build', lambda: _run(argv), 'interrupted; --resume continues the build'
+  )
 
 
 if __name__ == '__main__':

@@ -187,7 +187,8 @@ def _prepared(
   accepted = set(decisions.read_accepted(layout.decisions, split, index))
   by_item: dict[str, list[analysis.Entry]] = {}
   for entry in analysis.read_shard(layout.analysis, split, index):
-    if entry.id in accepted:
+    # A part that is omitted has the id of its item, and so has the only clip of an item.
+    if entry.id in accepted and entry.outcome == 'measured':
       by_item.setdefault(entry.item, []).append(entry)
   for item in plan.read_shard(layout.plan, split, index):
     left = by_item.get(item.id, [])

@@ -28,24 +28,23 @@ def main(argv: Sequence[str] | None = None) -> pathlib.Path:
   parser.add_argument('output', type=pathlib.Path)
   parser.add_argument('--tiny', action='store_true', help='a shrunk model and four steps, to try the path')
   args = parser.parse_args(argv)
-  clips, latents = args.output / 'clips', args.output / 'latents'
+  data = args.output / 'data'
+  records = data / 'train'
   codec, sync, flow = (args.output / name for name in ('codec', 'sync', 'flow'))
   tiny = ['--tiny'] if args.tiny else []
 
-  def train(config: str, workdir: pathlib.Path, records: pathlib.Path, *overrides: str) -> None:
+  def train(config: str, workdir: pathlib.Path, *overrides: str) -> None:
     command = ['train', '--config', config, '--workdir', str(workdir), f'--config.data.train={records}']
     run(cli.main([*command, *overrides, *tiny]))
 
-  # 1. Cut the videos into windows, and store frames and audio.
-  run(build.main(['--source', str(args.videos), '--output', str(clips)]))
-  # 2. Train the codec, and store the latents of every window.
-  train('codec_synthetic', codec, clips)
-  run(encode.main(['--records', str(clips), '--codec', str(codec), '--output', str(latents)]))
+  # 1. Cut the videos, filter the clips, and store compressed video and sound.
+  run(build.main(['--source', str(args.videos), '--output', str(data)]))
+  # 2. Train the codec, and store the latents of every clip beside the records.
+  train('codec_synthetic', codec)
+  run(encode.main(['--records', str(records), '--codec', str(codec)]))
   # 3. Train the sync model on video and latents, then the generator, which starts from both.
-  train('sync_synthetic', sync, latents)
-  train(
-    'flow_synthetic', flow, latents, f'--config.init_from.codec={codec}', f'--config.init_from.sync={sync}'
-  )
+  train('sync_synthetic', sync)
+  train('flow_synthetic', flow, f'--config.init_from.codec={codec}', f'--config.init_from.sync={sync}')
   return flow
 
 

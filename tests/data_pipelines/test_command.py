@@ -3,6 +3,7 @@
 import pytest
 
 from data_pipelines import build
+from data_pipelines import clip_records
 from data_pipelines import demo
 from data_pipelines import encode
 from data_pipelines import synthetic
@@ -11,7 +12,7 @@ from scripts import train_classifiers
 from scripts import train_embedder
 from v2a import termination
 
-COMMANDS = (build, demo, train_embedder, encode, fit_ood, train_classifiers, synthetic)
+COMMANDS = (build, clip_records, demo, train_embedder, encode, fit_ood, train_classifiers, synthetic)
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda module: module.__name__)

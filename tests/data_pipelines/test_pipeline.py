@@ -79,6 +79,19 @@ def test_every_clip_is_accounted_for(built):
   assert sum(pipeline.verify(built, lambda line: None).values()) == 4
 
 
+def test_a_part_that_is_omitted_is_no_record(videos, tmp_path):
+  """It has the id of its item, as the only clip of the item has."""
+  cutting = cut.Cutting('windows', 2.0, 2.5)
+  settings = make_settings(videos, analysing=analysis.Settings(cutting, ('peak', 'still_share')))
+  manifest = pipeline.build(settings, tmp_path / 'set', report=lambda line: None)
+  totals: dict[str, int] = {}
+  for counts in manifest['counts'].values():
+    for name, count in counts.items():
+      totals[name] = totals.get(name, 0) + count
+  assert totals == {'accepted': 2, 'duplicate': 1, 'filter:peak': 1, 'failed': 1, 'omitted': 5}
+  assert sum(pipeline.verify(tmp_path / 'set', lambda line: None).values()) == 2
+
+
 def test_a_record_decodes_as_its_source(built, videos):
   found = {}
   for split in pipeline.read_manifest(built)['splits']:

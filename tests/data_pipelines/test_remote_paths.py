@@ -5,7 +5,7 @@ import jax
 import numpy as np
 import pytest
 
-from data_pipelines import build
+from data_pipelines import clip_records
 from data_pipelines import encode
 from data_pipelines import synthetic
 from tests.media import films
@@ -20,8 +20,8 @@ from v2a.data import records
 @pytest.mark.parametrize(
   ('tool', 'argv'),
   [
-    (build, ['--source', '.', '--output', 'hdfs://bucket/records']),
-    (build, ['--source', 'gs://bucket/videos', '--output', 'records']),
+    (clip_records, ['--source', '.', '--output', 'hdfs://bucket/records']),
+    (clip_records, ['--source', 'gs://bucket/videos', '--output', 'records']),
     (encode, ['--records', 'az://bucket/records', '--codec', 'codec', '--output', 'latents']),
     (encode, ['--records', 'records', '--codec', 'http://bucket/codec', '--output', 'latents']),
     (encode, ['--records', 'records', '--codec', 'codec', '--output', 'hdfs://bucket/latents']),
@@ -57,7 +57,7 @@ def test_readers_and_writers_refuse_other_paths(use, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
   ('tool', 'argv'),
   [
-    (build, ['--source', '.', '--output', 'gs://bucket/records']),
+    (clip_records, ['--source', '.', '--output', 'gs://bucket/records']),
     (encode, ['--records', 'gs://bucket/records', '--codec', 'codec', '--output', 'latents']),
     (encode, ['--records', 'records', '--codec', 'gs://bucket/codec', '--output', 'latents']),
     (synthetic, ['--num-clips', '1', '--records', '--output', 'gs://bucket/records']),
@@ -90,7 +90,7 @@ def test_records_are_built_and_encoded_in_a_store(s3, tmp_path, monkeypatch):
   sizes += ['--sample-rate', f'{spec.sample_rate_hz}', '--num-channels', f'{spec.num_channels}']
   for root in (s3, tmp_path):
     argv = ['--source', str(tmp_path / 'videos'), '--output', str(root / 'records'), *sizes]
-    assert build.main(argv) == 0
+    assert clip_records.main(argv) == 0
     argv = ['--records', str(root / 'records'), '--codec', str(s3 / 'codec')]
     assert encode.main([*argv, '--output', str(root / 'latents')]) == 0
     found = records.open(root / 'latents')

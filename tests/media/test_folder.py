@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
-from data_pipelines import build
+from data_pipelines import clip_records
 from v2a import clip
 from v2a import manifests
 from v2a.data import folder_examples
@@ -160,7 +160,7 @@ def test_commands_report_skipped_files(tmp_path, capsys):
   expected = '(2 files skipped (.docx 1, .tmp 1))'
   spec = clip.ClipSpec()
   with pytest.raises(ValueError) as caught:
-    build.find(tmp_path)
+    clip_records.find(tmp_path)
   assert expected in str(caught.value)
   with pytest.raises(ValueError) as caught:
     list(folder_examples.read(tmp_path, None, spec))
@@ -171,6 +171,6 @@ def test_commands_report_skipped_files(tmp_path, capsys):
     list(folder_examples.read(tmp_path, None, spec, report=lines.append))
   assert lines[0] == f'note: {tmp_path}: 2 files skipped (.docx 1, .tmp 1)'
   argv = ['--source', str(tmp_path), '--output', str(tmp_path / 'out')]
-  assert build.main(argv) == 2
-  assert capsys.readouterr().err.splitlines()[0] == f'data_pipelines.build: {lines[0]}'
+  assert clip_records.main(argv) == 2
+  assert capsys.readouterr().err.splitlines()[0] == f'data_pipelines.clip_records: {lines[0]}'
   assert not (tmp_path / 'out').exists()

@@ -2,7 +2,7 @@
 
 The reference audio of a video is its own. Beside `a.mp4` may be `a.json` with the ground truth of a synthetic
 clip, or `a.txt`, `a.json` and subtitles with annotation and transcript, as for training
-(data_pipelines.build). The first seconds of a video are used, as long as the clips of the model.
+(data_pipelines.clip_records). The first seconds of a video are used, as long as the clips of the model.
 """
 
 from collections.abc import Callable

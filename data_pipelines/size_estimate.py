@@ -1,0 +1,136 @@
+"""What a build will take, before anything is written: clips, bytes, requests, hours and costs.
+
+The source is read whole; a few items, spread over it, are decoded and measured:
+
+  hours = items x mean seconds of a sampled item / workers / 3600                                       (1)
+
+Annotation by endpoints waits and costs in addition: one request per clip and endpoint, priced by the tokens
+that one request of the captioner takes, and by the minutes that are transcribed.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import time
+
+from data_pipelines import analysis
+from data_pipelines import pipeline
+from data_pipelines.annotate import captioner
+from data_pipelines.annotate import endpoint
+from data_pipelines.annotate import usage as usage_lib
+from data_pipelines.sources import catalog
+from data_pipelines.sources import items
+
+NUM_SAMPLED = 4
+# Decoding again for the records, the copy and the checksums, relative to the analysis.
+_RECORDS_SHARE = 0.3
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """See the module.
+
+  Attributes:
+    num_items: of the source.
+    problems: kind -> number of clips that the source cannot use.
+    num_bytes: of the media that are files of their own.
+    num_sampled: items that were measured.
+    clips_per_item, seconds_per_item, item_s: of the sampled items: clips, duration of them, time to analyse.
+    num_workers: processes.
+    num_requests: to endpoints.
+    cost_usd: of the requests.
+  """
+
+  num_items: int
+  problems: dict[str, int]
+  num_bytes: int
+  num_sampled: int
+  clips_per_item: float
+  seconds_per_item: float
+  item_s: float
+  num_workers: int
+  num_requests: int
+  cost_usd: float
+
+  @property
+  def hours(self) -> float:
+    """Time of the build without waiting for endpoints (eq. 1)."""
+    return self.num_items * self.item_s * (1 + _RECORDS_SHARE) / self.num_workers / 3600
+
+  def lines(self) -> list[str]:
+    """Returns the estimate as text."""
+    problems = ', '.join(f'{count} {kind}' for kind, count in sorted(self.problems.items())) or 'none'
+    duration_h = self.num_items * self.seconds_per_item / 3600
+    return [
+      f'items:    {self.num_items}, {self.num_bytes / 1e9:.3g} GB; problems: {problems}',
+      f'clips:    about {self.num_items * self.clips_per_item:.0f}, {duration_h:.3g} h, before filters '
+      f'(of {self.num_sampled} sampled items)',
+      f'time:     about {self.hours:.3g} h with {self.num_workers} workers like this one',
+      f'requests: about {self.num_requests} to endpoints, {self.cost_usd:.2f} USD by the stated prices',
+    ]
+
+
+def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Prices) -> Estimate:
+  """Returns the estimate of a build; nothing is written.
+
+  Args:
+    settings: what is built.
+    num_workers: processes.
+    prices: of the endpoints.
+
+  Raises:
+    FileNotFoundError: the source is not there.
+    ValueError: it has no item.
+  """
+  source = catalog.open_source(settings.source, **settings.source_settings)
+  count, num_bytes, sampled = 0, 0, []
+  problems: collections.Counter[str] = collections.Counter()
+  for entry in source:
+    if isinstance(entry, items.Problem):
+      problems[entry.kind] += 1
+      continue
+    if count & (count - 1) == 0:  # spread over the source, whatever its length: item 0, 1, 2, 4, 8, ...
+      sampled.append(entry)
+    count += 1
+    if isinstance(entry.media, items.LocalFile):
+      with contextlib.suppress(OSError):
+        num_bytes += entry.media.path.stat().st_size
+  if not count:
+    raise ValueError(f'{source.name} has no item that can be used ({dict(problems)}).')
+  sampled = sampled[-NUM_SAMPLED:]
+  start_s = time.perf_counter()
+  found = list(analysis.analyse_items(sampled, settings.analysing))
+  item_s = (time.perf_counter() - start_s) / len(sampled)
+  clips = [entry for entry in found if entry.outcome == 'measured']
+  seconds = sum(entry.end_s - entry.start_s for entry in clips) / len(sampled)
+  num_clips = count * len(clips) / len(sampled)
+  requests, used = _requests(settings, num_clips, count * seconds)
+  return Estimate(
+    num_items=count,
+    problems=dict(problems),
+    num_bytes=num_bytes,
+    num_sampled=len(sampled),
+    clips_per_item=len(clips) / len(sampled),
+    seconds_per_item=seconds,
+    item_s=item_s,
+    num_workers=num_workers,
+    num_requests=requests,
+    cost_usd=prices.cost_usd(used),
+  )
+
+
+def _requests(
+  settings: pipeline.Settings, num_clips: float, duration_s: float
+) -> tuple[int, usage_lib.Usage]:
+  """Returns the number of requests to endpoints, and what they use."""
+  requests, used = 0, usage_lib.Usage()
+  if settings.annotating.captioner is not None:
+    model = captioner.Captioner(
+      endpoint.Endpoint(settings.annotating.captioner), settings.annotating.captioner_config
+    )
+    used += model.estimate(round(num_clips), duration_s / max(num_clips, 1.0))
+    requests += round(num_clips)
+  if settings.annotating.transcriber is not None:
+    used += usage_lib.Usage(audio_s=duration_s)
+    requests += round(num_clips)
+  return requests, used

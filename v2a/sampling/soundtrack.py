@@ -7,6 +7,8 @@ import numpy as np
 
 from v2a.media import write
 
+WRITERS = {'.wav': write.wav, '.flac': write.flac}  # by the suffix of a file
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Soundtrack:
@@ -37,13 +39,22 @@ class Soundtrack:
     return len(self.waveform) / self.sample_rate_hz
 
   def save(self, path: str | pathlib.Path) -> pathlib.Path:
-    """Writes a 16-bit WAV file and returns its path; values outside [-1, 1] are clipped.
+    """Writes a 16-bit WAV or FLAC file and returns its path; values outside [-1, 1] are clipped.
+
+    Args:
+      path: of the new file. Its suffix, .wav or .flac, selects the format; missing folders are created.
 
     Raises:
+      ValueError: the suffix is another one.
       FileExistsError: the file exists.
     """
-    path = _new(path)
-    write.wav(path, self.waveform, self.sample_rate_hz)
+    path = pathlib.Path(path)
+    writer = WRITERS.get(path.suffix.lower())
+    if writer is None:
+      raise ValueError(
+        f'{path}: the name of an audio file must end in {" or ".join(WRITERS)}; got {path.suffix!r}.'
+      )
+    writer(_new(path), self.waveform, self.sample_rate_hz)
     return path
 
   def mux(self, video: str | pathlib.Path, path: str | pathlib.Path, audio: str = 'replace') -> pathlib.Path:

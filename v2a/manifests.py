@@ -1,8 +1,9 @@
 """The manifest of the outputs of one input: it names every file, so that a later run knows what is ours.
 
 A file is ours only if a manifest beside it names it and it is unchanged since: by its SHA-256, not by its
-times, so that copied folders stay ours and edited files are the user's. The manifest holds a digest of itself
-for the same reason: JSON that is broken, edited, or of another program or version is the user's.
+times, so that copied folders stay ours and edited files are the user's. A manifest cannot hold the SHA-256 of
+its own file; for the same purpose it holds its name and a digest of its content (`manifest`, see
+`with_digests`): JSON that is broken, edited, renamed, or of another program or version is the user's.
 """
 
 from collections.abc import Mapping
@@ -19,15 +20,17 @@ _MAX_BYTES = 1 << 24
 
 
 def with_digests(manifest: Mapping, name: str, digests: Mapping[str, str]) -> dict:
-  """Returns a manifest that names all files with their digests, its own included.
+  """Returns a manifest that names the files with their digests (`files`), and itself (`manifest`).
+
+  Its own digest is that of its content without this digest, as JSON with sorted keys.
 
   Args:
-    manifest: JSON-able, without `files`.
+    manifest: JSON-able, without `files` and `manifest`.
     name: of the manifest's file.
     digests: SHA-256 of the other files, by name.
   """
-  sealed = file_names.utf8({'about': ABOUT, **manifest, 'files': dict(digests)})
-  return {**sealed, 'files': {**sealed['files'], name: _digest(sealed)}}
+  sealed = file_names.utf8({'about': ABOUT, **manifest, 'files': dict(digests), 'manifest': {'name': name}})
+  return {**sealed, 'manifest': {**sealed['manifest'], 'content_sha256': _content_sha256(sealed)}}
 
 
 def read(path: pathlib.Path) -> dict | None:
@@ -40,16 +43,16 @@ def read(path: pathlib.Path) -> dict | None:
     return None
   if not isinstance(found, dict) or found.get('about') != ABOUT or not isinstance(found.get('files'), dict):
     return None
-  digests = dict(found['files'])
-  own = digests.pop(path.name, None)
-  if own is None or own != _digest({**found, 'files': digests}):
+  own = found.get('manifest')
+  name = file_names.utf8(path.name)
+  if own != {'name': name, 'content_sha256': _content_sha256({**found, 'manifest': {'name': name}})}:
     return None
   try:
     request_fields(found)
   except (KeyError, TypeError, ValueError):  # of a version that wrote something else
     return None
   # Whatever it says, no other file is touched.
-  are_its = all(name.startswith(f'{path.stem}.') and os.sep not in name for name in digests)
+  are_its = all(name.startswith(f'{path.stem}.') and os.sep not in name for name in found['files'])
   return found if are_its else None
 
 
@@ -63,5 +66,5 @@ def request_fields(manifest: Mapping) -> dict:
   return {'input': source['sha256'], 'model': manifest['model_digest'], **part, **texts, **settings}
 
 
-def _digest(sealed: Mapping) -> str:
+def _content_sha256(sealed: Mapping) -> str:
   return hashlib.sha256(json.dumps(sealed, sort_keys=True).encode()).hexdigest()

@@ -1,5 +1,6 @@
 """What `v2a generate` may overwrite, and what the names of files may hold."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -114,7 +115,9 @@ def test_the_same_request_may_run_again(run_generate, video, tmp_path):
   names = {'film.json', 'film.png', *(f'film.{k}.{kind}' for k in (0, 1) for kind in ('mp4', 'wav'))}
   assert set(first) == {'film.mp4', *names}
   found = manifests.read(tmp_path / 'film.json')
-  assert set(found['files']) == names and len(found['model_digest']) == 64
+  assert found['manifest']['name'] == 'film.json' and len(found['model_digest']) == 64
+  digests = {name: hashlib.sha256(first[name]).hexdigest() for name in names - {'film.json'}}
+  assert found['files'] == digests
   # The folder is searched again, and its own outputs are no inputs; a sample fewer goes.
   code, _, err = run_generate(*words, '--num-samples', '1')
   assert (code, err) == (0, [])
@@ -244,7 +247,8 @@ def test_outputs_of_unusual_file_names_have_valid_manifests(name, stem, shown, r
   assert found['input']['path'].replace('\n', '\\n').replace('\x1b', '\\x1b').endswith(f'/{shown}')
   assert urllib.parse.urlsplit(found['input']['uri']).scheme == 'file'
   assert urllib.parse.unquote_to_bytes(found['input']['uri'])[7:] == os.fsencode(path)
-  assert set(found['files']) == {each.name for each in (tmp_path / 'out').iterdir()}
+  names = {*found['files'], found['manifest']['name']}
+  assert names == {each.name for each in (tmp_path / 'out').iterdir()}
   # A fault names the file, readably and on one line.
   path.write_text('This is no video.\n')
   code, out, err = run_generate(path, '--json', *QUICK, '--output', tmp_path / 'other')

@@ -107,8 +107,8 @@ def _walk(folder: pathlib.Path, is_recursive: bool) -> Iterator[tuple[pathlib.Pa
 
 def _outputs(folder: pathlib.Path, names: list[str]) -> set[str]:
   """Returns the names of the files in a folder that are listed in manifests of v2a generate."""
-  found = (manifests.read(folder / name) for name in names if name.endswith('.json'))
-  return {name for manifest in found if manifest for name in manifest['files']}
+  found = {name: manifests.read(folder / name) for name in names if name.endswith('.json')}
+  return {each for name, manifest in found.items() if manifest for each in (name, *manifest['files'])}
 
 
 def _files(num: int) -> str:

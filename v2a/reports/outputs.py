@@ -103,12 +103,14 @@ class OverwriteGuard:
     return [each for each, is_unchanged in own.values() if is_unchanged and each.is_file()]
 
   def _written_by_v2a(self, path: pathlib.Path, earlier: dict | None) -> dict:
-    """Returns (path, whether it is unchanged) of what a manifest names, by the identity of the file."""
+    """Returns (path, whether it is unchanged) of a manifest and its files, by the identity of the file."""
     found = {}
-    for name, digest in (earlier or {'files': {}})['files'].items():
+    # `manifests.read` has checked the manifest itself.
+    digests = {} if earlier is None else {**earlier['files'], path.name: None}
+    for name, digest in digests.items():
       file = path.with_name(name)
       if file.is_file() and not file.is_symlink() and _identity(file) not in self._inputs:
-        is_unchanged = file == path or files.fingerprint(file).sha256 == digest
+        is_unchanged = digest is None or files.fingerprint(file).sha256 == digest
         found[_identity(file)] = file, is_unchanged
     return found
 

@@ -41,7 +41,14 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  parser.add_argument('--output', type=flags.local_path, required=True, help='folder of the data set')
+  parser.add_argument('--output', type=flags.path, required=True, help='folder of the data set')
+  parser.add_argument(
+    '--work',
+    type=flags.local_path,
+    metavar='DIR',
+    help='folder of intermediate results, on storage that all workers share; default: build in the output, '
+    'unless that is s3:// or gs://',
+  )
   what = parser.add_mutually_exclusive_group()
   what.add_argument('--resume', action='store_true', help='continue the build in the folder')
   what.add_argument('--verify', action='store_true', help='reread a finished set, and do nothing else')
@@ -230,7 +237,7 @@ def _run(argv: list[str] | None) -> int:
     prices = usage.Prices(args.usd_per_m_input, args.usd_per_m_output, args.usd_per_minute)
     print('\n'.join(size_estimate.estimate(settings, options.num_workers, prices).lines()))
     return 0
-  manifest = pipeline.build(settings, args.output, options, args.resume)
+  manifest = pipeline.build(settings, args.output, options, args.resume, work=args.work)
   print('\n'.join(summary_lines(manifest)))
   print(f'{args.output}: written in {time.monotonic() - start_s:.0f} s')
   return 0

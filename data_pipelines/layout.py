@@ -5,10 +5,15 @@ OUTPUT/rejected.jsonl                    every clip that is in no record, with t
 OUTPUT/train/manifest.json               the records of a split, see `v2a.data.media_folder`
 OUTPUT/train/records-00012.array_record  a shard of it
 OUTPUT/build/                            what a build that is resumed does not repeat, and the report reads
+
+OUTPUT may be in an object store. Then `build` is a folder elsewhere, on storage that all workers share: with
+the local runner, on this machine.
 """
 
 import dataclasses
 import pathlib
+
+from v2a import storage
 
 MANIFEST = 'manifest.json'
 REJECTED = 'rejected.jsonl'
@@ -20,13 +25,19 @@ class Layout:
 
   Attributes:
     output: its folder.
+    work: folder of intermediate results; None is `build` in the output, unless that is in an object store.
   """
 
-  output: pathlib.Path
+  output: storage.Path
+  work: pathlib.Path | None = None
 
   @property
   def build(self) -> pathlib.Path:
-    """Intermediate results."""
+    """Intermediate results. Raises ValueError where they would be in an object store."""
+    if self.work is not None:
+      return self.work
+    if not isinstance(self.output, pathlib.Path):
+      raise ValueError(f'{self.output} is in an object store: --work must name a folder of this machine.')
     return self.output / 'build'
 
   @property
@@ -55,20 +66,20 @@ class Layout:
     return self.build / 'annotations'
 
   @property
-  def manifest(self) -> pathlib.Path:
+  def manifest(self) -> storage.Path:
     """Manifest of the set."""
     return self.output / MANIFEST
 
   @property
-  def rejected(self) -> pathlib.Path:
+  def rejected(self) -> storage.Path:
     """Clips that are in no record."""
     return self.output / REJECTED
 
-  def split(self, split: str) -> pathlib.Path:
+  def split(self, split: str) -> storage.Path:
     """Returns the folder of records of a split."""
     return self.output / split
 
-  def shard(self, split: str, index: int) -> pathlib.Path:
+  def shard(self, split: str, index: int) -> storage.Path:
     """Returns the file of the records of a shard."""
     return self.split(split) / f'records-{index:05d}.array_record'
 

@@ -35,6 +35,7 @@ from data_pipelines.sources import catalog as sources_lib
 from data_pipelines.sources import items
 import v2a
 from v2a import files
+from v2a import storage
 from v2a.data import media_folder
 
 FORMAT = 'v2a data set 1'
@@ -92,10 +93,11 @@ class Settings:
 
 def build(
   settings: Settings,
-  output: pathlib.Path,
+  output: storage.Path,
   options: runner.Options = runner.LOCAL,
   is_resumed: bool = False,
   report: Callable[[str], None] = runner.stderr,
+  work: pathlib.Path | None = None,
 ) -> dict[str, Any]:
   """Builds a data set, and returns the content of its manifest.
 
@@ -105,15 +107,16 @@ def build(
     options: where the work is done.
     is_resumed: whether output may exist; what is finished in it is not done again.
     report: takes lines of progress.
+    work: folder of intermediate results, see `layout`.
 
   Raises:
-    FileExistsError: output exists, and the build is not resumed.
+    FileExistsError: output or work exists, and the build is not resumed.
     FileNotFoundError: the source is not there.
     ShardError: a shard failed; what is finished stays finished.
     ServiceError: an annotator cannot be used.
     ValueError: a setting is wrong, or output was built with other settings.
   """
-  layout = layout_lib.Layout(output)
+  layout = layout_lib.Layout(output, work)
   options.check()
   thresholds = settings.resolved_thresholds()
   for annotator in annotators_lib.open_all(settings.annotating):
@@ -133,16 +136,20 @@ def build(
 def _open_output(layout: layout_lib.Layout, settings: Settings, is_resumed: bool) -> None:
   """Makes the folder of a new build, or checks that of a resumed one."""
   wanted = settings.to_json()
-  if not layout.output.exists():
+  existing = [path for path in (layout.output, layout.build) if storage.exists(path)]
+  if not existing:
     layout.build.mkdir(parents=True)
     files.write_text(layout.settings, json.dumps(wanted, indent=2) + '\n')
     return
   if not is_resumed:
-    raise FileExistsError(f'{layout.output} exists already; --resume continues a build in it.')
+    raise FileExistsError(f'{existing[0]} exists already; --resume continues a build in it.')
   if not layout.settings.is_file():
-    raise ValueError(f'{layout.output} cannot be resumed: it has no {layout.settings.name} of a build.')
-  for partial in layout.output.rglob('.*.partial*'):  # of workers that were killed
-    shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+    raise ValueError(f'{layout.output} cannot be resumed: there is no {layout.settings} of a build.')
+  for folder in {layout.output, layout.build}:
+    if isinstance(folder, pathlib.Path) and folder.is_dir():
+      _remove_partials(folder)
+  if storage.is_remote(layout.output):
+    _discard_lost_shards(layout)
   found = json.loads(layout.settings.read_text(encoding='utf-8'))
   for key, value in wanted.items():
     if found.get(key) != value:
@@ -150,6 +157,22 @@ def _open_output(layout: layout_lib.Layout, settings: Settings, is_resumed: bool
         f'{layout.output} was built with other settings: {key} was {_shown(found.get(key))}; '
         f'got {_shown(value)}. Build into a new folder.'
       )
+
+
+def _remove_partials(folder: pathlib.Path) -> None:
+  """Deletes files of workers that were killed."""
+  for partial in folder.rglob('.*.partial*'):
+    shutil.rmtree(partial) if partial.is_dir() else partial.unlink()
+
+
+def _discard_lost_shards(layout: layout_lib.Layout) -> None:
+  """Deletes the summaries of shards that are missing or torn in an object store, so that they are redone."""
+  listed = storage.list_files(layout.output)
+  for split, index in plan.shards(layout.plan) if layout.plan.exists() else ():
+    found = shard_writer.read_summary(layout, split, index)
+    name = f'{split}/{layout.shard(split, index).name}'
+    if found is not None and found.num_records and listed.get(name, {}).get('size') != found.num_bytes:
+      layout.shard_summary(split, index).unlink()
 
 
 def _shown(value: Any) -> str:
@@ -278,7 +301,7 @@ def _finish_split(
     'text_bytes': _sum(summary.text_bytes for _, summary in found),
     'transcript_bytes': _sum(summary.transcript_bytes for _, summary in found),
   }
-  layout.split(split).mkdir(parents=True, exist_ok=True)
+  storage.make_folder(layout.split(split))
   manifest = media_folder.write_manifest(layout.split(split), entries, {**about, 'contents': contents})
   return {'num_records': manifest['num_records'], 'hash': manifest['hash'], **about}
 
@@ -291,7 +314,7 @@ def _sum(counts) -> dict[str, int]:
   return dict(sorted(total.items()))
 
 
-def verify(output: pathlib.Path, report: Callable[[str], None] = runner.stderr) -> dict[str, int]:
+def verify(output: storage.Path, report: Callable[[str], None] = runner.stderr) -> dict[str, int]:
   """Rereads a data set whole, and returns the number of records by split.
 
   Args:
@@ -316,14 +339,13 @@ def verify(output: pathlib.Path, report: Callable[[str], None] = runner.stderr) 
   wanted = sum(
     count for each in manifest['counts'].values() for name, count in each.items() if name != 'accepted'
   )
-  with open(layout.rejected, encoding='utf-8') as file:
-    num_rejected = sum(1 for _ in file)
+  num_rejected = len(storage.read_text(layout.rejected).splitlines())
   if num_rejected != wanted:
     raise ValueError(f'{layout.rejected} has {num_rejected} lines; the manifest counts {wanted} clips.')
   return counts
 
 
-def read_manifest(output: pathlib.Path) -> dict[str, Any]:
+def read_manifest(output: storage.Path) -> dict[str, Any]:
   """Returns the manifest of a data set.
 
   Raises:
@@ -331,10 +353,10 @@ def read_manifest(output: pathlib.Path) -> dict[str, Any]:
     ValueError: it is another one.
   """
   path = layout_lib.Layout(output).manifest
-  if not path.is_file():
+  if not storage.is_file(path):
     raise FileNotFoundError(f'{output} is no finished data set: {path} does not exist.')
   try:
-    found = json.loads(path.read_text(encoding='utf-8'))
+    found = json.loads(storage.read_text(path))
   except ValueError as error:
     raise ValueError(f'{path} is no JSON: {error}.') from error
   if not isinstance(found, dict) or found.get('format') != FORMAT:

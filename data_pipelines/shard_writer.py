@@ -29,6 +29,7 @@ from data_pipelines.annotate import cache as cache_lib
 from data_pipelines.sources import items
 from v2a import files
 from v2a import input_errors
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.data import media_records
 from v2a.media import write as media_write
@@ -101,7 +102,9 @@ def read_summary(layout: layout_lib.Layout, split: str, index: int) -> Summary |
   path, shard = layout.shard_summary(split, index), layout.shard(split, index)
   try:
     found = Summary(**json.loads(path.read_text(encoding='utf-8')))
-    size = shard.stat().st_size if found.num_records else 0
+    # Of a store, the sizes of all shards are compared when the build is resumed (`pipeline`).
+    is_local = isinstance(shard, pathlib.Path)
+    size = shard.stat().st_size if found.num_records and is_local else found.num_bytes
   except (OSError, ValueError, TypeError):
     return None
   return found if size == found.num_bytes else None
@@ -131,7 +134,7 @@ def write(
   if found is not None:
     return found
   summary, path = Summary(), layout.shard(split, index)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  storage.make_folder(path.parent)
   layout.shard_summary(split, index).parent.mkdir(parents=True, exist_ok=True)
   with files.atomic_write(path) as partial:
     writer = array_record_module.ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
@@ -147,7 +150,7 @@ def write(
       raise OSError(f'{path} cannot be written: {error}') from error
     summary.num_bytes, summary.sha256 = partial.stat().st_size, files.sha256(partial)
   if not summary.num_records:
-    path.unlink()
+    storage.remove(path)
     summary.num_bytes, summary.sha256 = 0, ''
   text = json.dumps(dataclasses.asdict(summary), indent=2) + '\n'
   files.write_text(layout.shard_summary(split, index), text)

@@ -56,6 +56,7 @@ def _add_generations(server) -> None:
       found = store.get_file_obj(request.params['bucket_name'], request.params['object_id'])
       response['x-goog-generation'] = found['generation']
 
+  objects.download = download_with_generation  # called by another handler, too
   for _, handlers in server.HANDLERS:
     for method, handler in handlers.items():
       handlers[method] = download_with_generation if handler is download else handler

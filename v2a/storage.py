@@ -235,7 +235,10 @@ def download_folder(folder: Path, local: pathlib.Path) -> None:
 
 
 def remove(path: Path) -> None:
-  """Deletes an object, where it is there. Raises OSError."""
+  """Deletes a file, where it is there. Raises OSError."""
+  if isinstance(path, pathlib.Path):
+    path.unlink(missing_ok=True)
+    return
   with contextlib.suppress(FileNotFoundError):
     _call(path, lambda store: store.rm_file(str(path)))
 

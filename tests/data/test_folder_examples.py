@@ -8,11 +8,13 @@ import pytest
 
 from tests.media import films
 from v2a import clip as clip_lib
+from v2a import files
 from v2a.data import examples
 from v2a.data import fake_records
 from v2a.data import folder_examples
 from v2a.data import record_schema
 from v2a.data import records
+from v2a.evaluation import evaluate
 from v2a.metrics import synthetic
 from v2a.synthetic import clips
 from v2a.synthetic import truth as truth_lib
@@ -160,3 +162,17 @@ def test_any_error_of_a_decoder_skips_one_video_only(tmp_path, monkeypatch):
   failures = []
   assert [example.name for example in folder_examples.read(tmp_path, None, SPEC, failures=failures)] == ['b']
   assert failures == [f'{tmp_path}/a.mp4: IndexError: list index out of range (V2A_DEBUG=1 shows where)']
+
+
+@pytest.mark.stores
+def test_records_of_an_object_store_become_examples(s3, tmp_path, monkeypatch):
+  monkeypatch.setenv('V2A_CACHE', str(tmp_path))
+  records.write(s3 / 'data', [fake_records.make(SPEC, seed) | {'truth': ''} for seed in range(3)], SPEC)
+  evaluate.EvaluateConfig(f'{s3}/data').check()
+  found = list(folder_examples.read(f'{s3}/data', 2, SPEC))
+  assert [example.name for example in found] == ['fake/0', 'fake/1']
+  with pytest.raises(FileNotFoundError, match="got 's3://.*/none'"):
+    evaluate.EvaluateConfig(f'{s3}/none').check()
+  files.write_text(s3 / 'videos' / 'a.mp4', '')
+  with pytest.raises(ValueError, match='holds no records .*; videos are read from local folders'):
+    evaluate.EvaluateConfig(f'{s3}/videos').check()

@@ -15,6 +15,7 @@ from data_pipelines import plan
 from data_pipelines import runner
 from data_pipelines.annotate import catalog
 from v2a import files
+from v2a import storage
 from v2a.data import media_folder
 from v2a.data import shards
 from v2a.media import read
@@ -218,3 +219,48 @@ def test_settings_are_checked_before_anything_is_written(videos, tmp_path):
   with pytest.raises(ValueError, match='runner must be one of'):
     runner.Options('slurm')
   assert not output.exists()
+
+
+@pytest.fixture(name='cache')
+def make_cache(tmp_path, monkeypatch):
+  """Downloaded shards do not outlive a test."""
+  monkeypatch.setenv('V2A_CACHE', str(tmp_path / 'cache'))
+
+
+@pytest.mark.stores
+@pytest.mark.usefixtures('cache')
+def test_a_data_set_in_an_object_store_has_the_same_bytes(built, videos, bucket, tmp_path):
+  output, quiet = bucket / 'sets' / 'a', lambda line: None
+  with pytest.raises(ValueError, match='is in an object store: --work must name a folder of this machine'):
+    pipeline.build(make_settings(videos), output, report=quiet)
+  pipeline.build(make_settings(videos), output, report=quiet, work=tmp_path / 'work')
+  storage.download_folder(output, tmp_path / 'copy')
+  # Settings, plan, analysis, decisions and annotations are elsewhere.
+  wanted = {name: digest for name, digest in digests(built).items() if not name.startswith('build/')}
+  assert digests(tmp_path / 'copy') == wanted and 'manifest.json' in wanted
+  assert pipeline.verify(output, quiet) == pipeline.verify(built, quiet)
+  for work in (tmp_path / 'work', tmp_path / 'other'):
+    with pytest.raises(FileExistsError, match='exists already; --resume continues a build in it'):
+      pipeline.build(make_settings(videos), output, report=quiet, work=work)
+  with pytest.raises(ValueError, match='/sets/a cannot be resumed: there is no .*/other/settings.json'):
+    pipeline.build(make_settings(videos), output, report=quiet, work=tmp_path / 'other', is_resumed=True)
+
+
+@pytest.mark.stores
+@pytest.mark.usefixtures('cache')
+@pytest.mark.parametrize('fault', ['missing', 'torn', 'empty'])
+def test_a_build_in_an_object_store_is_resumed(built, videos, s3, tmp_path, fault):
+  output, quiet = s3 / 'a', lambda line: None
+  pipeline.build(make_settings(videos), output, report=quiet, work=tmp_path / 'work')
+  name = next(name for name in storage.list_files(output) if name.endswith('.array_record'))
+  if fault == 'missing':
+    storage.remove(output / name)
+  elif fault == 'torn':
+    storage.write_object(output / name, storage.read_bytes(output / name)[:-1])
+  else:  # as a worker that was killed before its first shard was uploaded
+    storage.remove_folder(output)
+  pipeline.build(make_settings(videos), output, report=quiet, work=tmp_path / 'work', is_resumed=True)
+  storage.download_folder(output, tmp_path / 'copy')
+  assert digests(tmp_path / 'copy') == {
+    name: digest for name, digest in digests(built).items() if not name.startswith('build/')
+  }

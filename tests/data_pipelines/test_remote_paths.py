@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+from data_pipelines import build
 from data_pipelines import clip_records
 from data_pipelines import encode
 from data_pipelines import synthetic
@@ -20,6 +21,7 @@ from v2a.data import records
 @pytest.mark.parametrize(
   ('tool', 'argv'),
   [
+    (build, ['--source', '.', '--output', 'hdfs://bucket/records']),
     (clip_records, ['--source', '.', '--output', 'hdfs://bucket/records']),
     (clip_records, ['--source', 'gs://bucket/videos', '--output', 'records']),
     (encode, ['--records', 'az://bucket/records', '--codec', 'codec', '--output', 'latents']),
@@ -72,6 +74,24 @@ def test_a_missing_package_is_one_line(tool, argv, tmp_path, monkeypatch, capsys
   *_, line = capsys.readouterr().err.splitlines()
   assert "gs:// needs v2a_has_no_such_package, which is not installed: pip install 'v2a[gs]'." in line
   assert {path.name for path in tmp_path.iterdir()} == {'a.mp4', 'records'}
+
+
+@pytest.mark.stores
+def test_a_data_set_is_built_and_verified_in_a_store(s3, tmp_path, monkeypatch, capsys):
+  monkeypatch.setenv('V2A_CACHE', str(tmp_path / 'cache'))
+  (tmp_path / 'videos').mkdir()
+  films.make(tmp_path / 'videos' / 'a')
+  argv = ['--source', str(tmp_path / 'videos'), '--output', f'{s3}/set', '--no-thresholds']
+  argv += ['--filters', 'peak', '--min-seconds', '1']
+  assert build.main(argv) == 2
+  assert 'is in an object store: --work must name a folder' in capsys.readouterr().err
+  assert storage.list_files(s3 / 'set') == {}
+  assert build.main([*argv, '--work', str(tmp_path / 'work')]) == 0
+  assert f'{s3}/set: written in' in capsys.readouterr().out
+  assert build.main(['--verify', '--output', f'{s3}/set']) == 0
+  assert 'train: 1 records are as they were written' in capsys.readouterr().out
+  assert build.main([*argv, '--work', 's3://bucket/work']) == 2
+  assert 'must be a path in the file system; got' in capsys.readouterr().err
 
 
 @pytest.mark.stores

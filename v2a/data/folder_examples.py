@@ -12,6 +12,7 @@ import pathlib
 from v2a import clip as clip_lib
 from v2a import file_names
 from v2a import input_errors
+from v2a import storage
 from v2a.data import examples
 from v2a.data import record_schema
 from v2a.data import records
@@ -29,7 +30,7 @@ _END_SLACK_S = 0.1  # by which a video may be shorter than its frame rate says
 
 
 def read(
-  folder: pathlib.Path,
+  folder: str | storage.Path,
   num_clips: int | None,
   spec: clip_lib.ClipSpec,
   skipped: dict[str, int] | None = None,
@@ -39,7 +40,7 @@ def read(
   """Yields the clips of a folder.
 
   Args:
-    folder: of records or videos.
+    folder: of records or videos; only records may be in an object store.
     num_clips: at most this many, the first ones; None for all.
     spec: rates and lengths.
     skipped: counts the clips that are not yielded, by reason.
@@ -50,7 +51,7 @@ def read(
     FileNotFoundError: the folder is missing.
     ValueError: it holds neither records nor videos, or none that can be evaluated on.
   """
-  folder = pathlib.Path(folder)
+  folder = storage.parse(folder, 'the data')
   videos = search(folder)
   skipped = {} if skipped is None else skipped
   if videos is None:
@@ -76,20 +77,22 @@ def read(
     )
 
 
-def search(folder: pathlib.Path) -> folder_lib.SearchResult | None:
+def search(folder: str | storage.Path) -> folder_lib.SearchResult | None:
   """Returns the videos of a folder; None where it holds records.
 
   Raises:
     FileNotFoundError: the folder is missing.
-    ValueError: it holds neither.
+    ValueError: it holds neither, or is in an object store and holds no records.
   """
-  folder = pathlib.Path(folder)
-  if not folder.is_dir():
+  folder = storage.parse(folder, 'the data')
+  if not storage.is_folder(folder):
     raise FileNotFoundError(
       f"no folder '{folder}' to evaluate on; wanted synthetic:heldout, synthetic:SEED or a folder."
     )
-  if (folder / records.MANIFEST).is_file():
+  if storage.is_file(folder / records.MANIFEST):
     return None
+  if not isinstance(folder, pathlib.Path):
+    raise ValueError(f"'{folder}' holds no records ({records.MANIFEST}); videos are read from local folders.")
   found = folder_lib.search(folder, folder_lib.VIDEO_SUFFIXES)
   if not found.paths:
     besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
@@ -180,7 +183,7 @@ def _read_truth(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
 
 
 def _read_records(
-  folder: pathlib.Path, num_clips: int | None, spec: clip_lib.ClipSpec, skipped: dict[str, int]
+  folder: storage.Path, num_clips: int | None, spec: clip_lib.ClipSpec, skipped: dict[str, int]
 ) -> Iterator[examples.Example]:
   source = records.open(folder)
   if source.spec.duration_s != spec.duration_s:

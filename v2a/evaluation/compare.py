@@ -195,10 +195,9 @@ class _Clips:
       num_clips = self._config.num_clips
       if self.seed is None:
         self.left_out, self.failures = {}, []
-        folder = pathlib.Path(self._config.data)
         # Progress is reported for the first model only.
         report = None if self._by_spec else self._report
-        found = folder_examples.read(folder, num_clips, spec, self.left_out, report, self.failures)
+        found = folder_examples.read(self._config.data, num_clips, spec, self.left_out, report, self.failures)
       else:
         found = synthetic_examples.render(
           self.seed, evaluate.NUM_CLIPS if num_clips is None else num_clips, spec, report=self._report

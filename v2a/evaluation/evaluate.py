@@ -8,6 +8,7 @@ import pathlib
 
 from v2a import clip as clip_lib
 from v2a import file_names
+from v2a import storage
 from v2a.data import examples as examples_lib
 from v2a.data import folder_examples
 from v2a.data import synthetic_examples
@@ -66,8 +67,8 @@ class EvaluateConfig:
       raise ValueError(f'the number of clips per scene must be at least 1; got {self.clips_per_scene}.')
     if self.synthetic_seed is not None:
       return
-    folder = pathlib.Path(self.data)
-    if not folder.is_dir():
+    folder = storage.parse(self.data, 'the data')
+    if not storage.is_folder(folder):
       raise FileNotFoundError(
         f"the data must be synthetic:heldout, synthetic:SEED or a folder; got '{self.data}'."
       )
@@ -166,8 +167,7 @@ def _examples(
 ):
   seed = config.synthetic_seed
   if seed is None:
-    folder = pathlib.Path(config.data)
-    return folder_examples.read(folder, config.num_clips, spec, left_out, report, failures)
+    return folder_examples.read(config.data, config.num_clips, spec, left_out, report, failures)
   if config.clips_per_scene is not None:
     return synthetic_examples.render_every_scene(seed, config.clips_per_scene, spec, report)
   return synthetic_examples.render(

@@ -14,7 +14,6 @@ a build that was interrupted or failed.
 
 import argparse
 from collections.abc import Mapping
-import sys
 import time
 from typing import Any
 
@@ -32,6 +31,7 @@ from data_pipelines.filters import registry
 from data_pipelines.sources import catalog as sources_lib
 from v2a import entry_point
 from v2a import flags
+from v2a import termination
 
 
 def _parse(argv: list[str] | None) -> argparse.Namespace:
@@ -251,4 +251,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

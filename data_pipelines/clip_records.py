@@ -42,6 +42,7 @@ from v2a import file_names
 from v2a import flags
 from v2a import input_errors
 from v2a import storage
+from v2a import termination
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import record_schema
@@ -395,4 +396,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

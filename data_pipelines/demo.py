@@ -9,13 +9,13 @@ requests. Existing files are not overwritten. The seed is used for nothing else.
 
 import json
 import pathlib
-import sys
 
 import numpy as np
 
 from v2a import entry_point
 from v2a import files
 from v2a import flags
+from v2a import termination
 from v2a.media import frame_encoder
 from v2a.synthetic import clips
 
@@ -124,4 +124,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

@@ -21,6 +21,7 @@ from data_pipelines import encode_column
 from v2a import builders
 from v2a import entry_point
 from v2a import flags
+from v2a import termination
 from v2a import weights
 from v2a.config import schema
 from v2a.data import media_folder
@@ -110,4 +111,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

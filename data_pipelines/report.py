@@ -9,7 +9,6 @@ number of clips.
 
 from collections.abc import Callable
 import pathlib
-import sys
 
 from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
@@ -20,6 +19,7 @@ from data_pipelines.reporting import statistics
 from v2a import entry_point
 from v2a import files
 from v2a import flags
+from v2a import termination
 
 PAGE = 'report.html'
 NUM_CLIPS = 24
@@ -79,4 +79,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from tests import test_packaged_model as packaged  # noqa: E402 (not a package that is installed)
 from v2a import entry_point  # noqa: E402
 from v2a import flags  # noqa: E402
+from v2a import termination  # noqa: E402
 
 GENERATORS = ('flow', 'tokens', 'masked')
 TRAININGS = (
@@ -183,4 +184,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

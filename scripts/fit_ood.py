@@ -22,12 +22,12 @@ from collections.abc import Sequence
 import dataclasses
 import json
 import pathlib
-import sys
 
 import numpy as np
 
 from v2a import entry_point
 from v2a import flags
+from v2a import termination
 from v2a.data import records
 from v2a.evaluation import ood_scores
 from v2a.ood import detector as detector_lib
@@ -184,4 +184,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

@@ -21,6 +21,7 @@ import optax
 from v2a import entry_point
 from v2a import files
 from v2a import flags
+from v2a import termination
 from v2a.metrics import classifier_networks
 from v2a.metrics import classifiers
 from v2a.metrics import onsets
@@ -318,4 +319,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

@@ -104,3 +104,18 @@ def test_other_threads_change_nothing():
   thread.start()
   thread.join()
   assert found == [signal.getsignal(signal.SIGTERM)]
+
+
+@pytest.mark.parametrize(('code', 'is_awaited'), [(130, False), (0, True)])
+def test_a_program_that_was_interrupted_does_not_wait_for_threads(code, is_awaited):
+  """XLA's still ran when the interpreter ended, for half a minute, and then crashed."""
+  text = f"""
+import threading, time
+from v2a import termination
+threading.Thread(target=lambda: (time.sleep(3), print('thread', end=''))).start()
+print('main ', end='')
+termination.exit_program({code})
+"""
+  found = subprocess.run([sys.executable, '-c', text], capture_output=True, text=True)
+  assert found.returncode == code
+  assert found.stdout == ('main thread' if is_awaited else 'main ')

@@ -1,8 +1,6 @@
 """Runs `python -m v2a` as the program `v2a`."""
 
-import sys
-
 from v2a.cli import main
 
 if __name__ == '__main__':
-  sys.exit(main.main())
+  main.program()

@@ -8,11 +8,14 @@ from collections.abc import Callable
 from collections.abc import Generator
 import contextlib
 import functools
+import multiprocessing
+import os
 import signal
 import sys
 import threading
 import time
 from typing import Any
+from typing import NoReturn
 
 # Others than SIGINT that ask a program to end; Windows has no SIGHUP.
 SIGNALS = tuple(getattr(signal, name) for name in ('SIGTERM', 'SIGHUP') if hasattr(signal, name))
@@ -23,6 +26,9 @@ _ONCE_WITHIN_S = 10.0
 _AGAIN_AFTER_S = 0.05
 # Time of the first signal that asked to end.
 _since_s: list[float] = []
+
+
+_EXIT_CODES = tuple(128 + number for number in (signal.SIGINT, *SIGNALS))
 
 
 class Terminated(SystemExit):
@@ -104,3 +110,20 @@ def install_handlers() -> dict:
     if handler is not signal.SIG_IGN:
       signal.signal(number, stop)
   return previous
+
+
+def exit_program(code: int) -> NoReturn:
+  """Ends the program with an exit code; after a signal at once.
+
+  XLA may still compile or run what is not needed any longer. The end of an interpreter waits for its
+  threads, for half a minute, and then destroys what they use: some programs ended with a segmentation fault.
+  What is half-written was removed when the exception of the signal passed.
+  """
+  if code in _EXIT_CODES:
+    for child in multiprocessing.active_children():
+      child.terminate()
+    for stream in (sys.stdout, sys.stderr):
+      with contextlib.suppress(OSError, ValueError):  # closed, or a pipe without a reader
+        stream.flush()
+    os._exit(code)
+  sys.exit(code)

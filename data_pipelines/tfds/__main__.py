@@ -11,11 +11,11 @@ build`, the command does not need Apache Beam.
 import importlib
 import json
 import pathlib
-import sys
 from typing import Any
 
 from v2a import entry_point
 from v2a import flags
+from v2a import termination
 
 # Module and class of the builder of each data set; imported when it is built, as TFDS is an extra.
 BUILDERS = {
@@ -97,4 +97,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-  sys.exit(main())
+  termination.exit_program(main())

@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from typing import Any
+from typing import NoReturn
 
 import v2a
 from v2a import file_names
@@ -152,5 +153,10 @@ def check(argv: list[str]) -> int:
   return 0
 
 
+def program() -> NoReturn:
+  """Runs the command line of this process, and ends it."""
+  termination.exit_program(main())
+
+
 if __name__ == '__main__':
-  sys.exit(main())
+  program()

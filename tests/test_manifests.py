@@ -57,3 +57,15 @@ def test_a_manifest_with_another_name_is_not_read(path):
   copy = path.with_name('a.json')
   copy.write_bytes(path.read_bytes())
   assert manifests.read(copy) is None and manifests.read(path) is not None
+
+
+def test_a_manifest_of_version_0_1_0_is_read_in_the_present_form(path):
+  """It listed the digest of its content in `files`."""
+  present = json.loads(path.read_text())
+  old = {name: value for name, value in present.items() if name != 'manifest'}
+  digest = hashlib.sha256(json.dumps(old, sort_keys=True).encode()).hexdigest()
+  old = {**old, 'files': {**old['files'], path.name: digest}}
+  path.write_text(json.dumps(old))
+  assert manifests.read(path) == present
+  path.write_text(json.dumps({**old, 'prompt': 'wind'}))
+  assert manifests.read(path) is None

@@ -43,9 +43,8 @@ def read(path: pathlib.Path) -> dict | None:
     return None
   if not isinstance(found, dict) or found.get('about') != ABOUT or not isinstance(found.get('files'), dict):
     return None
-  own = found.get('manifest')
-  name = file_names.utf8(path.name)
-  if own != {'name': name, 'content_sha256': _content_sha256({**found, 'manifest': {'name': name}})}:
+  found = _with_manifest(found, file_names.utf8(path.name))
+  if found is None:
     return None
   try:
     request_fields(found)
@@ -54,6 +53,17 @@ def read(path: pathlib.Path) -> dict | None:
   # Whatever it says, no other file is touched.
   are_its = all(name.startswith(f'{path.stem}.') and os.sep not in name for name in found['files'])
   return found if are_its else None
+
+
+def _with_manifest(found: dict, name: str) -> dict | None:
+  """Returns a manifest whose own name and digest are right; that of version 0.1.0 in the present form."""
+  digests = dict(found['files'])
+  digest = digests.pop(name, None)
+  if digest is not None:  # 0.1.0 listed the digest of the content among those of the files
+    is_right = digest == _content_sha256({**found, 'files': digests})
+    return with_digests(found, name, digests) if is_right else None
+  own = {'name': name, 'content_sha256': _content_sha256({**found, 'manifest': {'name': name}})}
+  return found if found.get('manifest') == own else None
 
 
 def request_fields(manifest: Mapping) -> dict:

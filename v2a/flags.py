@@ -15,6 +15,7 @@ DEFAULT_MODEL = 'default'
 MAX_SEED = 2**31 - 1
 MAX_WORKERS = 1024  # threads or processes
 MAX_COUNT = 10**6  # of clips, seeds and soundtracks that one command takes on
+MAX_SAMPLES = 1000  # soundtracks of one input
 # Of one soundtrack or clip. Shorter ones are less than a frame and a few samples.
 MIN_DURATION_S, MAX_DURATION_S = 0.001, 86_400.0
 MAX_START_S = 1e6

@@ -82,6 +82,8 @@ def test_invalid_arguments_raise_before_a_model_is_loaded(tmp_path):
     v2a.evaluate('no such model', DATA, num_seeds=0)
   with pytest.raises(ValueError, match='steps must lie in 1'):
     v2a.evaluate('no such model', DATA, steps=0)
+  with pytest.raises(ValueError, match='steps must lie in 1'):
+    v2a.compare(['no such model', 'nor this'], DATA, steps=0)
   with pytest.raises(TypeError, match="unexpected keyword argument 'prompt'"):
     v2a.evaluate('no such model', DATA, prompt='rain')  # ty: ignore[unknown-argument]
   with pytest.raises(ValueError, match='groups of metrics must be of'):
@@ -90,3 +92,41 @@ def test_invalid_arguments_raise_before_a_model_is_loaded(tmp_path):
     v2a.nothing  # noqa: B018
   with pytest.raises(ValueError, match="no metric 'colour'"):
     v2a.metrics.get('colour')
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (
+      {'models': 'default'},
+      "models must be a list (each element a str or pathlib.Path); got 'default' (str).",
+    ),
+    ({'models': ['default', 3]}, 'models[1] must be a str or pathlib.Path; got 3 (int).'),
+    ({'num_clips': '2'}, "num_clips must be a whole number or None; got '2' (str)."),
+    ({'clip_s': '2'}, "clip_s must be a number or None; got '2' (str)."),
+    ({'steps': 1.5}, 'steps must be a whole number or None; got 1.5 (float).'),
+    ({'guidance': 'x'}, "guidance must be a number or None; got 'x' (str)."),
+  ],
+  ids=lambda value: '+'.join(value) if isinstance(value, dict) else '',
+)
+def test_compare_names_an_argument_of_another_type(arguments, message):
+  with pytest.raises(TypeError) as caught:
+    v2a.compare(**{'models': ['no such model', 'nor this'], 'data': DATA, **arguments})
+  assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    ({'model': None}, 'model must be a str or pathlib.Path; got None.'),
+    ({'groups': 'signal'}, "groups must be a list (each element a str); got 'signal' (str)."),
+    ({'num_seeds': 1.5}, 'num_seeds must be a whole number; got 1.5 (float).'),
+    ({'seed': '1'}, "seed must be a whole number; got '1' (str)."),
+    ({'temperature': 'x'}, "temperature must be a number or None; got 'x' (str)."),
+  ],
+  ids=lambda value: '+'.join(value) if isinstance(value, dict) else '',
+)
+def test_evaluate_names_an_argument_of_another_type(arguments, message):
+  with pytest.raises(TypeError) as caught:
+    v2a.evaluate(**{'model': 'no such model', 'data': DATA, **arguments})
+  assert str(caught.value) == message

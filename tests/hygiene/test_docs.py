@@ -14,7 +14,15 @@ PLACEHOLDER = re.compile(r'[A-Z]+$|\.\.\.$')  # NAME, N, ...
 # Of a package that is no subject of the reference: the command line has --help, assets are no code.
 UNDOCUMENTED = {'assets', 'cli'}
 # Parts of the programs: arguments, exit codes, texts of errors.
-PROGRAM_MODULES = {'entry_point', 'file_names', 'flags', 'input_errors', 'manifests', 'termination'}
+PROGRAM_MODULES = {
+  'arguments',
+  'entry_point',
+  'file_names',
+  'flags',
+  'input_errors',
+  'manifests',
+  'termination',
+}
 
 
 def commands(text: str) -> list[list[str]]:

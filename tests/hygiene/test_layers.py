@@ -14,6 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
   ('file_names', 'storage'),
   (
+    'arguments',
     'shapes',
     'clip',
     'chips',

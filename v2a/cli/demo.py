@@ -24,7 +24,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
   )
   flags.add_model(parser)
   parser.add_argument(
-    '--num-samples', type=flags.number(int, 1), default=3, metavar='N', help='soundtracks a clip (3)'
+    '--num-samples',
+    type=flags.number(int, 1, flags.MAX_SAMPLES),
+    default=3,
+    metavar='N',
+    help=f'soundtracks per clip, 1..{flags.MAX_SAMPLES} (3)',
   )
   parser.add_argument('--seed', type=flags.seed, default=0, metavar='S', help='seed (0)')
   parser.add_argument(

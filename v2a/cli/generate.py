@@ -39,7 +39,11 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     help='words of the dialogue, or a text file; SRT and WebVTT give the times, too',
   )
   texts.add_argument(
-    '--num-samples', type=flags.number(int, 1), default=1, metavar='N', help='soundtracks per clip (1)'
+    '--num-samples',
+    type=flags.number(int, 1, flags.MAX_SAMPLES),
+    default=1,
+    metavar='N',
+    help=f'soundtracks per clip, 1..{flags.MAX_SAMPLES} (1)',
   )
   texts.add_argument(
     '--seed',

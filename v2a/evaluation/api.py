@@ -6,6 +6,7 @@ import pathlib
 import tempfile
 from typing import Any
 
+from v2a import arguments
 from v2a.evaluation import compare as compare_lib
 from v2a.evaluation import evaluate as evaluate_lib
 from v2a.sampling import pipeline as pipeline_lib
@@ -61,9 +62,13 @@ def evaluate(
     value, interval, floor and ceiling.
 
   Raises:
+    TypeError: an argument has another type.
     FileNotFoundError: there is no such model or data.
     ValueError: a setting or the data is not valid.
   """
+  if not isinstance(model, pipeline_lib.Pipeline):
+    arguments.check('model', model, pathlib.Path)
+  arguments.check('groups', groups, Sequence[str])
   config = evaluate_lib.EvaluateConfig(
     data=str(data),
     num_clips=num_clips,
@@ -142,10 +147,12 @@ def compare(
     The content of report.json (docs/howto/compare.md): 'models' by name, and 'differences' to the first.
 
   Raises:
+    TypeError: an argument has another type.
     FileNotFoundError: there is no such model or data.
     ValueError: a model, a setting or the data is not valid.
   """
-  settings = {
+  arguments.check('models', models, Sequence[pathlib.Path])
+  settings: dict[str, Any] = {
     'solver': solver,
     'temperature': temperature,
     'top_k': top_k,
@@ -155,6 +162,7 @@ def compare(
     'guidance_text': guidance_text,
     'guidance_transcript': guidance_transcript,
   }
+  request_lib.Request(steps=steps, **settings).validate()
   config = compare_lib.CompareConfig(
     models=[str(model) for model in models],
     data=str(data),

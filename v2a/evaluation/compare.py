@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+from v2a import arguments
 from v2a import clip as clip_lib
 from v2a import file_names
 from v2a.data import examples as examples_lib
@@ -67,7 +68,8 @@ class CompareConfig:
   use_optical_flow: bool = False
 
   def check(self) -> None:
-    """Raises FileNotFoundError or ValueError if there is no such data, or a number has no meaning."""
+    """Raises FileNotFoundError, TypeError or ValueError if there is no such data, or a value is invalid."""
+    arguments.check_fields(self)
     evaluate.EvaluateConfig(
       self.data, self.num_clips, num_seeds=self.num_seeds, batch_size=self.batch_size
     ).check()

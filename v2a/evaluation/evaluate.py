@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+from v2a import arguments
 from v2a import clip as clip_lib
 from v2a import file_names
 from v2a import storage
@@ -58,10 +59,11 @@ class EvaluateConfig:
     return synthetic_examples.parse_seed(self.data)
 
   def check(self) -> None:
-    """Raises FileNotFoundError or ValueError if there is no such data, or a number has no meaning.
+    """Raises FileNotFoundError, TypeError or ValueError if there is no such data, or a value is invalid.
 
     Cheap: to be called before a model is loaded.
     """
+    arguments.check_fields(self)
     check_counts(self.num_clips, self.num_seeds, self.batch_size)
     if self.clips_per_scene is not None and self.clips_per_scene < 1:
       raise ValueError(f'the number of clips per scene must be at least 1; got {self.clips_per_scene}.')

@@ -21,6 +21,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from v2a import arguments
 from v2a import builders
 from v2a import clip
 from v2a import execution
@@ -357,12 +358,20 @@ def load(
     mesh_sizes: how weights and batch slots are sharded over the devices, see Bundle.
 
   Raises:
+    TypeError: `name_or_dir` is no path.
     FileNotFoundError: there is no such model.
     ValueError: the folder holds something else or not that generator, or weights that are not finite.
   """
+  arguments.check('name_or_dir', name_or_dir, pathlib.Path)
   path = storage.parse(name_or_dir, 'a model')
   if not storage.exists(path) and (MODELS_FOLDER / str(name_or_dir)).is_dir() and len(path.parts) == 1:
     path = MODELS_FOLDER / str(name_or_dir)
+  model_name, _, suffix = str(name_or_dir).rpartition(':')
+  if model_name and suffix in samplers.GENERATORS and not storage.exists(path):
+    raise FileNotFoundError(
+      f'no model {str(name_or_dir)!r}: a generator is given apart from the model {model_name!r}, by '
+      f'generator={suffix!r} or --generator {suffix}.'
+    )
   if not storage.is_folder(path):
     known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
     raise FileNotFoundError(

@@ -222,7 +222,7 @@ def _duration_of_part(source: request_lib.Input) -> float:
     raise ValueError(f'start must be at least 0 s; got {source.start_s} s.')
   if source.path is None:
     if source.duration_s is None:
-      raise ValueError('without a video, a duration is needed.')
+      raise ValueError('without a video, a duration is needed: duration_s.')
     return source.duration_s
   info = probe_lib.probe(source.path)
   if not info.has_video:

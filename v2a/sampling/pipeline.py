@@ -28,6 +28,7 @@ import time
 
 import numpy as np
 
+from v2a import arguments
 from v2a import files
 from v2a import input_errors
 from v2a.media import level
@@ -142,7 +143,7 @@ class Pipeline:
         either, '' is none.
       transcript: words of the dialogue.
       word_times_s: time of each word in seconds of the video; None spreads them evenly.
-      num_samples: how many soundtracks.
+      num_samples: how many soundtracks, 1..1000.
       seed: of the noise; the same seed gives the same soundtracks.
       start_s: begin of the part of the video, in seconds.
       duration_s: length of the part; None is to the end. Needed for still images and without video.
@@ -159,10 +160,14 @@ class Pipeline:
       One Soundtrack per sample, by index.
 
     Raises:
+      TypeError: an argument has another type.
       ValueError: an argument is invalid, or not an option of this generator.
       MediaError: the video cannot be read.
       Cancelled: `cancel` was set.
     """
+    # These two are converted; all other types are checked by `run`.
+    arguments.check('video', video, pathlib.Path | None)
+    arguments.check('word_times_s', word_times_s, Sequence[float] | None)
     request = request_lib.Request(
       num_samples=num_samples,
       seed=seed,
@@ -212,9 +217,12 @@ class Pipeline:
       truncate_texts: whether texts longer than the model reads are cut, instead of being an error.
 
     Raises:
+      TypeError: an argument, or a field of an input or a request, has another type.
       ValueError: a request is invalid for this model.
       Cancelled: see cancel.
     """
+    arguments.check('progress', progress, Callable | None)
+    arguments.check('cancel', cancel, threading.Event | None)
     resolved = [self._resolved(*job, truncate_texts) for job in jobs]
     progress = progress or (lambda done, total: None)
     return self._run([*zip(jobs, resolved)], progress, cancel, is_ranked, truncate_texts)
@@ -222,6 +230,9 @@ class Pipeline:
   def _resolved(
     self, source: request_lib.AnyInput, request: request_lib.Request, truncate_texts: bool
   ) -> request_lib.ResolvedRequest:
+    if isinstance(source, request_lib.Input):
+      source.check_types()
+    request.validate()
     if not truncate_texts:
       request_lib.check_texts(self.bundle, request)
     return self.resolve(request, isinstance(source, request_lib.FrameInput) or source.path is not None)
@@ -349,6 +360,7 @@ def load(
     mesh_sizes: how weights and batch slots are split over the devices; None replicates the weights.
 
   Raises:
+    TypeError: `name_or_dir` is no path.
     FileNotFoundError: there is no such model.
     ValueError: the folder holds something else, or weights that are not finite.
   """

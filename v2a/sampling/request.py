@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from v2a import arguments
 from v2a import flags
 from v2a import guidance
 from v2a.autoregressive import sampling
@@ -17,7 +18,6 @@ from v2a.diffusion import samplers
 from v2a.sampling import bundle as bundle_lib
 from v2a.sampling import samplers as samplers_lib
 
-MAX_SAMPLES = 1000
 MAX_STEPS = 1000
 # What a request may leave to the model.
 GUIDANCE_SCALES = ('guidance', 'guidance_video', 'guidance_text', 'guidance_transcript')
@@ -38,6 +38,10 @@ class Input:
   path: pathlib.Path | None
   start_s: float = 0.0
   duration_s: float | None = None
+
+  def check_types(self) -> None:
+    """Raises TypeError where a field has another type; the file is not opened."""
+    arguments.check_fields(self)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +67,7 @@ class Request:
   """How to generate; None takes the model's default.
 
   Attributes:
-    num_samples: soundtracks per input.
+    num_samples: soundtracks per input, 1..flags.MAX_SAMPLES.
     seed: of the noise, at least 0.
     generator: of samplers.GENERATORS; None for the model's first.
     steps, solver: see diffusion.samplers; steps are the decoding iterations of masked decoding, too.
@@ -94,9 +98,10 @@ class Request:
   word_times_s: tuple[float, ...] | None = None
 
   def validate(self) -> None:
-    """Raises ValueError where a value has no meaning for any model."""
-    if not 1 <= self.num_samples <= MAX_SAMPLES:
-      raise ValueError(f'the number of samples must lie in 1..{MAX_SAMPLES}; got {self.num_samples}.')
+    """Raises TypeError for a field of another type, ValueError for one without a meaning for any model."""
+    arguments.check_fields(self)
+    if not 1 <= self.num_samples <= flags.MAX_SAMPLES:
+      raise ValueError(f'num_samples must lie in 1..{flags.MAX_SAMPLES}; got {self.num_samples}.')
     if not 0 <= self.seed <= flags.MAX_SEED:
       raise ValueError(f'seed must lie in 0..{flags.MAX_SEED}; got {self.seed}.')
     if self.steps is not None and not 1 <= self.steps <= MAX_STEPS:

@@ -15,13 +15,13 @@ from v2a.reports import outputs
 FILES = {
   'missing.mp4': 'does not exist',
   'empty.mp4': 'empty',
-  'text.mp4': '',
+  'text.mp4': 'is not a media file; wanted a video or an image.',
   'cut.mp4': '',
   'random.mp4': '',
   'sound.wav': 'no video stream',
   'dangling.mp4': '',
-  'folder.mp4': 'the folder holds no videos or stills',
-  'still.png': 'is a still image; wanted a duration',
+  'folder.mp4': 'the folder holds no videos or stills; wanted files directly in it with a suffix such as',
+  'still.png': 'is a still image; wanted its duration in seconds, --duration.',
 }
 
 
@@ -72,8 +72,11 @@ FLAGS = [
   (('FILM', '--solver', 'rk4'), "argument --solver: invalid choice: 'rk4'"),
   (('FILM', '--generator', 'organ'), "argument --generator: invalid choice: 'organ'"),
   (('FILM', '--generator', 'masked'), "model untrained has no generator 'masked'; it has flow, tokens."),
-  (('FILM', '--generator', 'tokens', '--solver', 'heun'), "solver does not apply to the generator 'tokens'"),
-  (('FILM', '--temperature', '0.9'), "temperature does not apply to the generator 'flow'"),
+  (
+    ('FILM', '--generator', 'tokens', '--solver', 'heun'),
+    "--solver does not apply to the generator 'tokens', which has --temperature, --top-k, ",
+  ),
+  (('FILM', '--temperature', '0.9'), "--temperature does not apply to the generator 'flow'"),
   (('FILM', '--temperature', '0'), "argument --temperature: wanted a number above 0; got '0'"),
   (('FILM', '--generator', 'tokens', '--temperature', '1e-300'), 'temperature must lie in 0.001..100'),
   (('FILM', '--generator', 'tokens', '--top-k', '9' * 30), 'top_k must lie in 0..2147483647'),
@@ -94,11 +97,11 @@ FLAGS = [
   (('FILM', '--prompt', '\udcff'), '--prompt must be UTF-8 text'),
   (
     ('FILM', '--negative-prompt', 'wind', '--guidance', '1', '--guidance-text', '1'),
-    'a negative prompt needs guidance',
+    'a negative prompt needs guidance: set --guidance or --guidance-text above 1.',
   ),
   (('FILM', '--promt', 'x'), 'unrecognized arguments: --promt x. Did you mean --prompt?'),
   (('FILM', '--config.training.seed=1'), 'unrecognized arguments: --config.training.seed=1'),
-  (('FILM', '--model', 'nonesuch'), "no model 'nonesuch': wanted a folder or one of"),
+  (('FILM', '--model', 'nonesuch'), "there is no model 'nonesuch'; wanted a packaged model (default"),
   (('FILM', '--output', 'FILM'), '--output must be a folder'),
 ]
 

@@ -90,6 +90,35 @@ def test_what_is_the_users_stays(name, words, refused, video, tmp_path):
     assert words in refused(path, '--output', tmp_path, *more)
 
 
+def test_several_files_of_the_user_are_named(refused, video, tmp_path):
+  shutil.copy(video, tmp_path / 'a.mp4')
+  for name in ('a.json', 'a.png', 'a.0.wav', 'a.0.mkv'):
+    (tmp_path / name).write_text('mine')
+  line = refused(tmp_path / 'a.mp4', '--output', tmp_path)
+  assert all(f'{tmp_path / name}' in line for name in ('a.json', 'a.png', 'a.0.wav'))
+  assert ' and 1 more: these 4 files exist and are not what an earlier run wrote' in line
+
+
+@pytest.mark.parametrize(
+  ('words', 'wanted'),
+  [
+    (('--model', 'nope'), 'nope'),
+    (('--model', 'EMPTY'), 'EMPTY'),
+    (('--start', '100'), 'lasts 1.000 s'),
+    (('--generator', 'tokens'), 'does not apply to the generator'),
+    (('--temperature', '0.5'), 'does not apply to the generator'),
+    (('--prompt', 'x' * 5000), 'must have at most'),
+  ],
+  ids=lambda value: ' '.join(value)[:20] if isinstance(value, tuple) else '',
+)
+def test_an_invalid_request_is_not_another_request(words, wanted, run_generate, refused, video, tmp_path):
+  assert run_generate(video, *QUICK)[0] == 0
+  (tmp_path / 'EMPTY').mkdir()
+  words = (tmp_path / word if word == 'EMPTY' else word for word in words)
+  line = refused(video, '--seed', '1', *words)
+  assert wanted in line and 'another request' not in line
+
+
 def test_a_still_is_not_replaced_by_its_plot(refused, tmp_path):
   Image.new('RGB', (32, 24), 'red').save(tmp_path / 'photo.png')
   line = refused(tmp_path / 'photo.png', '--output', tmp_path, '--duration', '1')
@@ -179,7 +208,7 @@ def test_an_output_that_was_edited_is_the_users(name, run_generate, refused, vid
     path.write_text(json.dumps({**json.loads(path.read_text()), 'annotation': 'a ball'}))
   else:
     path.write_bytes(path.read_bytes() + b'!')
-  assert f'{name}: ' in refused(video, '--output', tmp_path / 'out', '--overwrite')
+  assert name in refused(video, '--output', tmp_path / 'out', '--overwrite')
 
 
 def test_an_output_that_is_an_input_stays(run_generate, refused, video, tmp_path):

@@ -61,15 +61,12 @@ def test_output_must_be_a_folder(tmp_path, capsys):
   assert '--output must be a folder' in capsys.readouterr().err
 
 
-def test_page_may_be_in_the_output_folder_that_does_not_exist_yet(tmp_path, capsys):
-  output = tmp_path / 'out' / 'eval'
-  evaluation_page.check(output / 'page.html', created=output)
-  with pytest.raises(FileNotFoundError, match='--page needs an existing folder'):
-    evaluation_page.check(output / 'pages' / 'page.html', created=output)
-  with pytest.raises(FileNotFoundError, match='--page needs an existing folder'):
-    evaluation_page.check(output / 'page.html')
-  # The command passes its output folder: the next error is of the model.
-  flags = ['--output', str(output), '--page', str(output / 'page.html'), '--model', 'no-such-model']
+def test_page_may_be_in_a_folder_that_does_not_exist_yet(tmp_path, capsys):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(ValueError, match='--page must be in a folder; .*file is a file'):
+    evaluation_page.check(tmp_path / 'file' / 'pages' / 'page.html')
+  # The next error is of the model.
+  flags = ['--page', str(tmp_path / 'new' / 'page.html'), '--model', 'no-such-model']
   assert main.main(['evaluate', *flags]) == 2
   assert "no model 'no-such-model'" in capsys.readouterr().err
 

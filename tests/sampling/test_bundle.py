@@ -142,7 +142,7 @@ def test_a_model_in_an_object_store(folder, s3, tmp_path):
   model = bundle.load(f'{s3}/models/tiny', jax.devices()[:1])
   assert (model.name, model.generator_names) == ('tiny', local.generator_names)
   assert model.digest() == local.digest() and model.ood_detector().threshold == 1.25
-  with pytest.raises(FileNotFoundError, match="no model 's3://.*/models/none': wanted a folder"):
+  with pytest.raises(FileNotFoundError, match="no model 's3://.*/models/none'; wanted a packaged model"):
     bundle.load(f'{s3}/models/none')
   # The training folder of a generator, whose codec is named by its configuration.
   for part in ('flow', 'codec'):

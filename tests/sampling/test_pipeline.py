@@ -230,7 +230,7 @@ def test_generate_raises_what_is_wrong_with_its_input(model, tmp_path):
   runner = pipeline.Pipeline(model)
   with pytest.raises(errors.MediaError, match='does not exist'):
     runner.generate(tmp_path / 'none.mp4')
-  with pytest.raises(ValueError, match='without a video, a duration is needed'):
+  with pytest.raises(ValueError, match='without a video, a duration is needed: duration_s.'):
     runner.generate(prompt='rain')
   with pytest.raises(ValueError, match='seed must lie in'):
     runner.generate(prompt='rain', duration_s=1.0, seed=-1)

@@ -81,16 +81,14 @@ def run(args: argparse.Namespace) -> int:
   ]
   guard = outputs.OverwriteGuard(paths, args.num_samples, args.overwrite)
 
-  def check(model: bundle.Bundle | None = None) -> None:
-    files.check_replaceable(args.output / PAGE, args.output / PLOT)
-    for source, stem, request in zip(sources, stems, requested):
-      export.check(guard, [source], [stem], request, 'replace', model)
-
-  check()  # before the model, which takes longer to load
+  # Before the model, which takes longer to load.
+  files.check_replaceable(args.output / PAGE, args.output / PLOT)
+  guard.check_files(stems)
   compilation_cache.enable()
   start_s = time.perf_counter()
   model = bundle.load(args.model)
-  check(model)
+  for source, stem, request in zip(sources, stems, requested):
+    export.check(guard, [source], [stem], request, 'replace', model)
   entries = []
   for number, (source, stem, request, each) in enumerate(zip(sources, stems, requested, wanted)):
     with progress.Progress(f'{number + 1}/{len(wanted)} {each["title"]}', 'windows', args.quiet) as bar:

@@ -73,7 +73,8 @@ def _add_report_flags(parser: argparse.ArgumentParser) -> None:
   parser.add_argument(
     '--sweep',
     choices=('corruption',),
-    help='instead, metrics on corrupted video; continues where it stopped in --output',
+    help='do not write a report, but compute metrics on videos with corruption of growing severity, and '
+    'write a table and plots to --output; a second call continues there',
   )
   parser.add_argument(
     '--page',
@@ -188,7 +189,7 @@ def run(args: argparse.Namespace) -> int:
   config.check()  # before the model, which takes longer to load
   _check(args)
   if args.page is not None:
-    evaluation_page.check(args.page, created=args.output)
+    evaluation_page.check(args.page)
   if args.output is not None:
     (robustness_report if args.sweep else evaluation_report).check(args.output)
 

@@ -19,6 +19,7 @@ from v2a.cli import sampling_flags
 
 OUTPUT = 'out'
 MAX_PATH = 4096
+_COMMON_SUFFIXES = ('.mp4', '.mov', '.mkv', '.webm', '.avi', '.mpg', '.png', '.jpg', '.webp', '.heic')
 # A separator and a suffix, without blanks: a file name, not a sentence.
 _LIKE_A_PATH = re.compile(r'\S*[/\\]\S*\.[A-Za-z0-9]{1,5}')
 # Shorter than --duration by about a frame: no warning.
@@ -160,7 +161,10 @@ def expand(videos: Iterable[str]) -> list[pathlib.Path]:
     found = folder.search(path, (*folder.VIDEO_SUFFIXES, *folder.STILL_SUFFIXES))
     if not found.paths:
       besides = f' ({found.skipped_summary})' if found.skipped_summary else ''
-      raise ValueError(f'{path}: the folder holds no videos or stills{besides}.')
+      raise ValueError(
+        f'{path}: the folder holds no videos or stills{besides}; wanted files directly in it with a suffix '
+        f'such as {", ".join(_COMMON_SUFFIXES)}.'
+      )
     if found.note:
       print(f'v2a: note: {file_names.one_line(found.note, path)}', file=sys.stderr, flush=True)
     paths.extend(found.paths)
@@ -284,6 +288,19 @@ def _unreadable(paths: list[pathlib.Path | None]) -> dict[int, str]:
   return failures
 
 
+def _invalid_parts(inputs: dict, spec) -> dict[int, str]:
+  """Returns the errors of inputs without a soundtrack of a valid length, by the number of the input."""
+  from v2a.sampling import jobs
+
+  failures = {}
+  for number, source in inputs.items():
+    try:
+      jobs.soundtrack_duration_s(source, spec)
+    except Exception as error:  # noqa: BLE001 the boundary of one input
+      failures[number] = input_errors.format_error(error, source.path, use_flags=True)
+  return failures
+
+
 def _generate(
   args: argparse.Namespace, paths: list[pathlib.Path | None], request, failures: dict[int, str]
 ) -> None:
@@ -296,14 +313,24 @@ def _generate(
   from v2a.sampling import pipeline
   from v2a.sampling import request as request_lib
 
-  numbers = [number for number in range(len(paths)) if number not in failures]
-  inputs = [request_lib.Input(paths[number], args.start, args.duration) for number in numbers]
-  all_stems = outputs.stems(paths, args.output)
-  stems = [all_stems[number] for number in numbers]
+  stems = outputs.stems(paths, args.output)
   guard = outputs.OverwriteGuard(paths, request.num_samples, args.overwrite)
-  export.check(guard, inputs, stems, request, args.audio)  # before the model, which takes longer to load
+  # Before the model, which takes longer to load.
+  guard.check_files(stem for number, stem in enumerate(stems) if number not in failures)
   compilation_cache.enable()
   model = bundle.load(args.model, generator=args.generator, mesh_sizes=sampling_flags.mesh_sizes(args))
+  # What is invalid is reported as such, not as another request than that of earlier outputs.
+  request_lib.check_texts(model, request)
+  inputs = {
+    number: request_lib.Input(path, args.start, args.duration)
+    for number, path in enumerate(paths)
+    if number not in failures
+  }
+  failures.update(_invalid_parts(inputs, model.clip_spec))
+  numbers = [number for number in inputs if number not in failures]
+  if not numbers:
+    return
+  inputs, stems = [inputs[number] for number in numbers], [stems[number] for number in numbers]
   export.check(guard, inputs, stems, request, args.audio, model)
   with progress.Progress('generating', 'windows', args.json or args.quiet) as bar:
     jobs = [(source, request) for source in inputs]

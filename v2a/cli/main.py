@@ -73,6 +73,8 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, Any]:
 
 def error_message(error: BaseException) -> str:
   """Returns an error as one line: for files the name and the reason, else its message."""
+  if isinstance(error, input_errors.ArgumentError):
+    return file_names.one_line(error.flag_message, None)
   path, reason = (error.filename, error.strerror) if isinstance(error, OSError) else (None, None)
   text = f'{path}: {reason}' if path and reason else str(error) or type(error).__name__
   text = file_names.one_line(text, path)

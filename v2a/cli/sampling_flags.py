@@ -21,46 +21,50 @@ def add_flags(group: argparse._ActionsContainer, is_compared: bool = False) -> N
     group.add_argument(
       '--generator',
       choices=GENERATORS,
-      help="flow (diffusion), tokens (autoregressive) or masked (masked decoding) (the model's)",
+      help='flow (diffusion), tokens (autoregressive) or masked (masked decoding) '
+      '(default: that of the model)',
     )
   group.add_argument(
     '--steps',
     type=flags.number(int, 1),
     nargs='+' if is_compared else None,
     metavar='N',
-    help=f"flow: steps; masked: decoding iterations{', all of these' if is_compared else ''} (the model's)",
+    help=f'flow: steps; masked: decoding iterations{", all of these" if is_compared else ""} '
+    '(default: that of the model)',
   )
-  group.add_argument('--solver', choices=('euler', 'heun', 'dpmpp2m'), help="flow: the solver (the model's)")
+  group.add_argument(
+    '--solver', choices=('euler', 'heun', 'dpmpp2m'), help='flow: the solver (default: that of the model)'
+  )
   group.add_argument(
     '--temperature',
     type=flags.number(float, 0, is_open=True),
     metavar='T',
-    help="tokens, masked: sampling temperature (the model's)",
+    help='tokens, masked: sampling temperature (default: that of the model)',
   )
   group.add_argument(
     '--top-k',
     type=flags.number(int, 0),
     metavar='K',
-    help="tokens, masked: top-k sampling; 0 is off (the model's)",
+    help='tokens, masked: top-k sampling; 0 is off (default: that of the model)',
   )
   group.add_argument(
     '--top-p',
     type=flags.number(float, 0, is_open=True),
     metavar='P',
-    help="tokens, masked: nucleus sampling; 1 is off (the model's)",
+    help='tokens, masked: nucleus sampling; 1 is off (default: that of the model)',
   )
   group.add_argument(
     '--guidance',
     type=flags.number(float, 0),
     metavar='G',
-    help="guidance scale of all conditions together (the model's); 1 is none",
+    help='guidance scale of all conditions together; 1 is none (default: that of the model)',
   )
   for name in ('video', 'text', 'transcript'):
     group.add_argument(
       f'--guidance-{name}',
       type=flags.number(float, 0),
       metavar='G',
-      help=f"guidance scale of the {name} (the model's); 1 is none",
+      help=f'guidance scale of the {name}; 1 is none (default: that of the model)',
     )
 
 

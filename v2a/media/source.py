@@ -76,6 +76,7 @@ class Source:
 
     Raises:
       MediaError: the file cannot be read as media.
+      FormatError: it is in no format that is read.
     """
     self.path = pathlib.Path(path)
     check_file(self.path)
@@ -86,9 +87,7 @@ class Source:
       options |= {} if use_edit_lists else {'ignore_editlist': '1'}
       self.container = av.open(f'file:{self.path.absolute()}', options=options, metadata_errors='replace')
     except (av.error.FFmpegError, OSError, ValueError) as error:
-      raise errors.MediaError(
-        f'{self.path}: {_open_error(self.path, error)}; wanted a video, audio or image file.'
-      ) from error
+      raise errors.FormatError(self.path, _open_error(self.path, error)) from error
     # FFmpeg puts the start of an edit list at 0, but may output a frame before it when it parses (MPEG-1).
     self._hidden_before_s = (
       0 if use_edit_lists and 'mov' in self.container.format.name.split(',') else -math.inf

@@ -60,23 +60,18 @@ _KNOWN = (
 )
 
 
-def check(path: pathlib.Path, created: pathlib.Path | None = None) -> None:
+def check(path: pathlib.Path) -> None:
   """Checks that a page can be written there, before an evaluation is spent on it.
 
-  Args:
-    path: the file.
-    created: a folder that will exist when the page is written; None for none.
-
   Raises:
-    ValueError: the path is a folder.
-    FileNotFoundError: its folder is missing.
+    ValueError: the path is a folder, or its folder is a file.
     FileExistsError: a file of the user is in the way, or in the folder of the players.
   """
   if path.is_dir():
     raise ValueError(f'--page must be a file; {path} is a folder.')
-  is_created = created is not None and path.parent.resolve() == created.resolve()
-  if not is_created and not path.parent.is_dir():
-    raise FileNotFoundError(f'--page needs an existing folder; there is no {path.parent}.')
+  nearest = next(parent for parent in path.absolute().parents if parent.exists())
+  if not nearest.is_dir():
+    raise ValueError(f'--page must be in a folder; {nearest} is a file.')
   files.check_replaceable(path)
   players.check(path)
 

@@ -199,7 +199,7 @@ def check(
   stems: Iterable[pathlib.Path],
   request: request_lib.Request,
   audio: str,
-  model: bundle.Bundle | None = None,
+  model: bundle.Bundle,
 ) -> None:
   """Raises FileExistsError where an output of a run would replace what it may not, see `outputs`.
 
@@ -209,17 +209,16 @@ def check(
     stems: folder and name of the files of each.
     request: of all inputs.
     audio: see `write_outputs`.
-    model: that will generate; None compares only what does not depend on it.
+    model: that will generate.
   """
   names = 'seed', 'prompt', 'negative_prompt', 'transcript', 'word_times_s'
   texts = {name: getattr(request, name) for name in names}
   for source, stem in zip(inputs, stems, strict=True):
     known = {**texts, 'audio': audio}
     known |= {'start_s': source.start_s, 'requested_duration_s': source.duration_s}
-    if model:
-      conditions = request_lib.conditions_of(request, has_video=source.path is not None)
-      settings = request_lib.resolve(model, request, conditions).settings
-      known |= {**settings, 'model': model.digest(request.generator)}
+    conditions = request_lib.conditions_of(request, has_video=source.path is not None)
+    settings = request_lib.resolve(model, request, conditions).settings
+    known |= {**settings, 'model': model.digest(request.generator)}
     guard.check(stem, source.path, known)
 
 

@@ -29,6 +29,7 @@ PROMPT_NAME = 'soundtrack'
 # What is appended to a stem is at most `.999.webm`, and a name has at most 255 bytes.
 MAX_STEM_BYTES = 255 - len('.999.webm')
 _HINT = 'choose another --output'
+_NUM_NAMED = 3  # files in a message
 
 
 def stems(paths: Iterable[pathlib.Path | None], folder: pathlib.Path) -> list[pathlib.Path]:
@@ -91,16 +92,34 @@ class OverwriteGuard:
     Raises:
       FileExistsError: a file is in the way that may not be replaced.
     """
+    self.check_files([stem])
     path = stem.with_name(f'{stem.name}.json')
     earlier = manifests.read(path)
-    own = self._written_by_v2a(path, earlier)
-    for name in planned(stem.name, self._num_samples):
-      self._check_name(stem.with_name(name), own)
     if earlier is None:
       return []
     if not self._overwrite:
       self._check_request(path, earlier, source, request, sha256)
+    own = self._written_by_v2a(path, earlier)
     return [each for each, is_unchanged in own.values() if is_unchanged and each.is_file()]
+
+  def check_files(self, stems: Iterable[pathlib.Path]) -> None:
+    """Raises FileExistsError where files are in the way that no request may replace, whatever it is.
+
+    Args:
+      stems: folder and name of the outputs of each input, without endings.
+    """
+    foreign = []
+    for stem in stems:
+      manifest = stem.with_name(f'{stem.name}.json')
+      own = self._written_by_v2a(manifest, manifests.read(manifest))
+      paths = [stem.with_name(name) for name in planned(stem.name, self._num_samples)]
+      foreign += [path for path in paths if self._is_foreign(path, own)]
+    if foreign:
+      named = ', '.join(map(str, foreign[:_NUM_NAMED]))
+      if len(foreign) > _NUM_NAMED:
+        named += f' and {len(foreign) - _NUM_NAMED} more'
+      verbs = 'exists and is' if len(foreign) == 1 else f'these {len(foreign)} files exist and are'
+      raise FileExistsError(f'{named}: {verbs} not what an earlier run wrote; {_HINT}.')
 
   def _written_by_v2a(self, path: pathlib.Path, earlier: dict | None) -> dict:
     """Returns (path, whether it is unchanged) of a manifest and its files, by the identity of the file."""
@@ -114,19 +133,19 @@ class OverwriteGuard:
         found[_identity(file)] = file, is_unchanged
     return found
 
-  def _check_name(self, path: pathlib.Path, own: dict) -> None:
+  def _is_foreign(self, path: pathlib.Path, own: dict) -> bool:
+    """Returns whether a file is there that no earlier run wrote; raises FileExistsError for other clashes."""
     if not os.path.lexists(path):
-      return
+      return False
     if path.exists() and _identity(path) in self._inputs:
       raise FileExistsError(f'{path}: is an input of this run, and an output would replace it; {_HINT}.')
     if not stat.S_ISREG(path.lstat().st_mode):
       kind = 'a folder' if path.is_dir() and not path.is_symlink() else 'not a regular file'
       raise FileExistsError(f'{path}: is {kind}, where an output belongs; {_HINT}.')
     file, is_unchanged = own.get(_identity(path), (None, False))
-    if file is None:
-      raise FileExistsError(f'{path}: exists and is not what an earlier run wrote; {_HINT}.')
-    if not is_unchanged:
+    if file is not None and not is_unchanged:
       raise FileExistsError(f'{path}: has changed since an earlier run wrote it; move it, or {_HINT}.')
+    return file is None
 
   def _check_request(self, path, earlier: dict, source, request: Mapping, sha256: str | None) -> None:
     if sha256 is None and source is not None:

@@ -374,8 +374,9 @@ def load(
     )
   if not storage.is_folder(path):
     known = sorted(child.name for child in MODELS_FOLDER.glob('*') if child.is_dir())
+    packaged = f'a packaged model ({", ".join(known)})' if known else 'a packaged model (there is none)'
     raise FileNotFoundError(
-      f'no model {str(name_or_dir)!r}: wanted a folder or one of {", ".join(known) or "(none packaged)"}.'
+      f'there is no model {str(name_or_dir)!r}; wanted {packaged} or the folder of a model.'
     )
   if any(storage.is_folder(path / part) for part in samplers.GENERATORS):
     folders = {part: path / part for part in PART_BUILDERS if storage.is_folder(path / part)}

@@ -9,6 +9,7 @@ import numpy as np
 from v2a import clip
 from v2a import files
 from v2a import flags
+from v2a import input_errors
 from v2a.conditioning import text as text_lib
 from v2a.media import errors
 from v2a.media import probe as probe_lib
@@ -50,7 +51,7 @@ class Job:
     spec, generator = bundle.clip_spec, bundle.generator(request.generator)
     self.index, self.source, self.request, self.resolved = index, source, request, resolved
     self.batch_key = resolved.batch_key
-    self.duration_s = _duration(source, spec)
+    self.duration_s = soundtrack_duration_s(source, spec)
     self.num_audio_samples = round(self.duration_s * spec.sample_rate_hz)
     path = source.path if isinstance(source, request_lib.Input) else None
     # Before the frames are read, so that a later change of the file is noticed.
@@ -195,10 +196,11 @@ def stack(
   }
 
 
-def _duration(source: request_lib.AnyInput, spec: clip.ClipSpec) -> float:
+def soundtrack_duration_s(source: request_lib.AnyInput, spec: clip.ClipSpec) -> float:
   """Returns the length of the soundtrack in seconds.
 
   Raises:
+    MediaError: the file cannot be read, or has no video.
     ValueError: it is not defined, or not within flags.MIN_DURATION_S and MAX_DURATION_S.
   """
   if isinstance(source, request_lib.FrameInput):
@@ -222,14 +224,19 @@ def _duration_of_part(source: request_lib.Input) -> float:
     raise ValueError(f'start must be at least 0 s; got {source.start_s} s.')
   if source.path is None:
     if source.duration_s is None:
-      raise ValueError('without a video, a duration is needed: duration_s.')
+      raise input_errors.ArgumentError('without a video, a duration is needed: {duration_s}.', 'duration_s')
     return source.duration_s
-  info = probe_lib.probe(source.path)
+  try:
+    info = probe_lib.probe(source.path)
+  except errors.FormatError as error:
+    raise errors.MediaError(f'{source.path}: {error.reason}; wanted a video or an image.') from error
   if not info.has_video:
     raise errors.MediaError(f'{source.path}: has no video stream; wanted a video or an image.')
   if info.is_image:
     if source.duration_s is None:
-      raise ValueError(f'{source.path}: is a still image; wanted a duration with it.')
+      raise input_errors.ArgumentError(
+        f'{source.path}: is a still image; wanted its duration in seconds, {{duration_s}}.', 'duration_s'
+      )
     return source.duration_s
   left_s = info.duration_s - source.start_s
   if left_s <= 0:

@@ -13,6 +13,7 @@ import numpy as np
 from v2a import arguments
 from v2a import flags
 from v2a import guidance
+from v2a import input_errors
 from v2a.autoregressive import sampling
 from v2a.diffusion import samplers
 from v2a.sampling import bundle as bundle_lib
@@ -169,16 +170,19 @@ def resolve(bundle: bundle_lib.Bundle, request: Request, conditions: Conditions)
     conditions: which conditions there are; see `conditions_of`.
 
   Raises:
-    ValueError: the model has no such generator, a setting does not apply to it, or a negative prompt has no
-      effect.
+    ValueError: the model has no such generator.
+    ArgumentError: a setting does not apply to it, or a negative prompt has no effect.
   """
   request.validate()
   generator = bundle.generator(request.generator)
   defaults = generator.config.generation
   for name in SAMPLER_SETTINGS:
     if getattr(request, name) is not None and name not in generator.request_settings:
-      has = ', '.join(generator.request_settings)
-      raise ValueError(f'{name} does not apply to the generator {generator.name!r}, which has {has}.')
+      has = ', '.join(f'{{{setting}}}' for setting in generator.request_settings)
+      raise input_errors.ArgumentError(
+        f'{{{name}}} does not apply to the generator {generator.name!r}, which has {has}.',
+        *(name, *generator.request_settings),
+      )
   chosen = {
     name: getattr(defaults, name) if getattr(request, name) is None else getattr(request, name)
     for name in (*generator.request_settings, *GUIDANCE_SCALES)
@@ -187,7 +191,10 @@ def resolve(bundle: bundle_lib.Bundle, request: Request, conditions: Conditions)
     chosen['guidance_text'] = max(defaults.guidance_text, defaults.guidance_negative)
   scales = guidance.Scales(*(chosen[name] for name in GUIDANCE_SCALES))
   if conditions.negative_text and scales.joint == 1 and scales.text == 1:
-    raise ValueError('a negative prompt needs guidance: set guidance or guidance_text above 1.')
+    raise input_errors.ArgumentError(
+      'a negative prompt needs guidance: set {guidance} or {guidance_text} above 1.',
+      *('guidance', 'guidance_text'),
+    )
   has_text = conditions.text or conditions.negative_text
   given = {'video': conditions.video, 'text': has_text, 'transcript': conditions.transcript}
   branches = guidance.branches(scales, tuple(name for name, is_given in given.items() if is_given))

@@ -308,7 +308,7 @@ def run_codec(args: argparse.Namespace) -> None:
     found[clip.video.name] = round_trip_changes(wave_NA, output_NA, spec.sample_rate_hz)
   print(
     f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with audio there, of '
-    f'{len(found) + sum(skipped.values())}\n'
+    f'{len(found) + sum(map(len, skipped.values()))}\n'
   )
   print(format_round_trip_table(found))
 

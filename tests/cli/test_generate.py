@@ -90,7 +90,8 @@ def test_another_generator_of_the_same_model(run_generate, video, tmp_path):
 def test_a_prompt_alone(run_generate, tmp_path):
   code, out, err = run_generate('--prompt', 'wood', '--duration', '0.5', *inputs.QUICK)
   assert (code, err) == (0, [])
-  assert out == f'{tmp_path / "out" / "soundtrack.0.wav"}\n'
+  stem = tmp_path / 'out' / 'soundtrack'
+  assert out == f'{stem}.0.wav\n{stem}.json  settings and scores; plot: soundtrack.png\n'
   manifest = json.loads((tmp_path / 'out' / 'soundtrack.json').read_text())
   assert manifest['input']['path'] is None and manifest['samples'][0]['video'] is None
   assert soundfile.info(tmp_path / 'out' / 'soundtrack.0.wav').frames == inputs.RATE_HZ // 2
@@ -101,7 +102,7 @@ def test_a_still_image_with_a_duration_becomes_a_video_of_that_length(run_genera
     inputs.damaged('still.png', tmp_path, video), '--duration', '1', *inputs.QUICK
   )
   assert (code, err) == (0, [])
-  assert out == f'{tmp_path / "out" / "still.0.mp4"}\n'
+  assert re.match(rf'{tmp_path / "out" / "still.0.mp4"}  score -?[01][.]\d\d\d\n', out)
   with av.open(str(tmp_path / 'out' / 'still.0.mp4')) as container:
     assert container.duration / av.time_base == pytest.approx(1.0, abs=0.1)
 

@@ -40,7 +40,7 @@ BAD = [
   (['trian'], "v2a: no command 'trian'. Did you mean train?"),
   (
     ['xyzzy'],
-    "v2a: no command 'xyzzy'. There are generate, train, compile, evaluate, compare, demo, models, doctor.",
+    "v2a: no command 'xyzzy'. There are generate, data, train, compile, evaluate, compare, demo, models, doctor.",
   ),
   (['--nope'], 'v2a: unrecognized arguments: --nope (see v2a --help)'),
   (['models', '--jsn'], 'v2a: unrecognized arguments: --jsn. Did you mean --json? (see v2a models --help)'),
@@ -170,6 +170,14 @@ def test_doctor_as_json(capsys):
   assert code == bool(found['missing'])
   assert found['devices'] and found['espeak'] and all(found['codecs'].values())
   assert found['versions']['jax']
+  assert 'whisper-large-v3-turbo' in found['missing_for_metrics']
+
+
+def test_doctor_tells_what_metrics_lack_from_what_is_required(monkeypatch, capsys):
+  monkeypatch.delenv('V2A_WEIGHTS', raising=False)
+  assert main.main(['doctor']) == 0
+  out = capsys.readouterr().out
+  assert 'panns: weights Cnn14' in out and out.endswith('\nmissing   nothing required is missing\n')
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,7 @@ def test_names_that_are_not_utf_8(examples, tmp_path):
   # As folder_examples.read names it.
   named = [dataclasses.replace(examples[0], name='caf\\xe9'), *examples[1:]]
   samples = sample_cache.read_folder(folder, named, RATE_HZ)
-  assert samples.num_unused == 0 and samples.system.generate(conditions(named[:1])).any()
+  assert not samples.unused and samples.system.generate(conditions(named[:1])).any()
 
 
 def test_a_soundtrack_belongs_to_one_clip(tmp_path, examples):
@@ -165,10 +165,10 @@ def test_folder_of_true_sounds(examples, tmp_path):
   assert sample_cache.is_wav_folder(folder) and not sample_cache.is_wav_folder(tmp_path)
   soundfile.write(folder / 'unused.wav', np.zeros((8, 2)), RATE_HZ)
   samples = sample_cache.read_folder(folder, examples, RATE_HZ)
-  assert (samples.silent, samples.length_adjusted, samples.num_unused, samples.system.name) == (
+  assert (samples.silent, samples.length_adjusted, samples.unused, samples.system.name) == (
     [],
     [],
-    1,
+    ['unused'],
     'other',
   )
   evaluated = evaluator.evaluate(

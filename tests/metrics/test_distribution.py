@@ -145,11 +145,13 @@ def test_fd_inf_of_many_features_says_why_it_has_no_interval():
 def test_few_clips_are_noted():
   entries = entries_of(bands.noise_clips(0, 2), bands.noise_clips(1, 2), bands.FakeEmbedder())
   assert entries['fd']['note'].startswith('4 rows cannot fill a covariance of 4 features')
-  assert 'not computed: frechet_infinity needs' in entries['fd_inf']['reason']
-  assert 'needs at least 10 rows; got 2' in entries['is']['reason']
+  assert (
+    'fd_inf needs at least 1000 embeddings, of about 500 clips; got 4 embe' in entries['fd_inf']['reason']
+  )
+  assert 'is needs at least 10 clips; got 2.' in entries['is']['reason']
   assert entries['kid']['value'] is None
   assert entries['kid']['reason'].startswith('not computed: ')
-  assert 'needs at least 1000 rows; got 4' in entries['kid']['reason']
+  assert 'kid needs at least 1000 embeddings, of about 500 clips; got 4 embe' in entries['kid']['reason']
 
 
 def test_a_missing_embedder_has_a_reason(monkeypatch):

@@ -37,7 +37,16 @@ def entry(value: float | None = 0.5, **more) -> dict:
 
 def result(num_systems: int = 7, **groups) -> dict:
   """Returns the result of a comparison of folders of audio; every system has the same entries."""
-  own = {'costs': None, 'series': 'x', 'held_out': True, 'silent': [], 'protocol': PROTOCOL, 'settings': None}
+  own = {
+    'costs': None,
+    'sample_rate_hz': 16000,
+    'num_channels': [1],
+    'series': 'x',
+    'held_out': True,
+    'silent': [],
+    'protocol': PROTOCOL,
+    'settings': None,
+  }
   models = {name: copy.deepcopy(groups) | own for name in SYSTEMS[:num_systems]}
   return {
     'data': 'videos', 'num_clips': 12, 'seed': 0, 'num_seeds': 1, 'captions': True, 'reference': 'a',
@@ -98,16 +107,38 @@ def test_seeds_and_captions_are_those_of_models():
 
 
 def test_notes_name_the_soundtracks_and_count_in_words():
-  compared = result(2, signal={'log_mel_distance': entry()}) | {'left_out': {'no sound': 1, 'too short': 2}}
+  compared = result(2, signal={'log_mel_distance': entry()}) | {
+    'left_out': {'no sound': ['s'], 'too short': [*'tuvw']}
+  }
   compared['models']['a'] |= {'silent': ['x'], 'length_adjusted': [f'c{k}' for k in range(10)]}
-  compared['models']['b'] |= {'silent': ['x', 'y'], 'length_adjusted': ['z'], 'num_unused_files': 1}
+  compared['models']['b'] |= {
+    'silent': ['x', 'y'],
+    'length_adjusted': ['z'],
+    'num_unused_files': 1,
+    'num_files_of_left_out_clips': 2,
+  }
   notes = comparison_report.notes(compared)
-  assert '1 clip left out: no sound.' in notes and '2 clips left out: too short.' in notes
+  assert (
+    '1 clip left out (s): no sound.' in notes and '4 clips left out (t, u, v and 1 more): too short.' in notes
+  )
   assert 'a: 1 silent soundtrack, included in all metrics: x.' in notes
   assert 'b: 2 silent soundtracks, included in all metrics: x, y.' in notes
   cut = 'cut to the length of the clip, or padded by at most 50 ms'
   assert f'a: 10 soundtracks {cut}: c0, c1, c2, c3, c4, c5, c6, c7 and 2 more.' in notes
   assert f'b: 1 soundtrack {cut}: z.' in notes and 'b: 1 wav file without a clip in the set.' in notes
+  assert 'b: 2 wav files not evaluated, since the clip was left out.' in notes
+
+
+def test_notes_name_systems_of_other_sample_rates_and_channels():
+  compared = result(2, signal={'log_mel_distance': entry()})
+  assert not any('differ' in note for note in comparison_report.notes(compared))
+  compared['models']['b'] |= {'sample_rate_hz': 44100, 'num_channels': [1, 2]}
+  notes = comparison_report.notes(compared)
+  assert 'Sample rates differ, which level and bandwidth depend on: a 16000 Hz, b 44100 Hz.' in notes
+  assert 'Numbers of channels differ; files are mixed to that of the clips: a 1, b 1 and 2.' in notes
+  assert '(soxr HQ; level and bandwidth at the own rate of each sound)' in comparison_report.markdown(
+    compared
+  )
 
 
 def test_text_for_a_terminal_is_narrow_and_has_all_values():

@@ -34,7 +34,15 @@ def comparison():
   protocol = {
     'set_hash': 'a' * 64, 'clip_s': 4.0, 'measured_at_hz': 16000, 'resampler': 'soxr HQ',
     'versions': {'v2a': '0', 'jax': '0'}}  # fmt: skip
-  shared = {'costs': None, 'series': 'x', 'held_out': True, 'silent': [], 'protocol': protocol}
+  shared = {
+    'costs': None,
+    'series': 'x',
+    'sample_rate_hz': 16000,
+    'num_channels': [1],
+    'held_out': True,
+    'silent': [],
+    'protocol': protocol,
+  }
   models = {'a': entries(FEW, FEW, '') | shared, 'b': entries(REFUSED, FEW, '') | shared}
   return {
     'data': 'd', 'num_clips': 12, 'seed': 0, 'num_seeds': 1, 'captions': True, 'reference': 'a',
@@ -44,9 +52,14 @@ def comparison():
 def test_the_terminal_shows_notes_beside_the_values():
   head = {'model': 'm', 'data': 'd', 'num_clips': 12, 'num_seeds': 1}
   lines = evaluation_report.format_table(head | entries(FEW, REFUSED, FEW)).splitlines()
-  marks = {line.split()[0]: line.rstrip()[-3:] for line in lines if line.startswith(('fd_', 'kl_'))}
+  marks = {
+    line.split()[1]: line.rstrip()[-3:]
+    for line in lines
+    if line.startswith('\u2193 ') and '_' in line.split()[1]
+  }
   assert marks == {'fd_panns': '[1]', 'fd_passt': '[2]', 'kl_panns': '[1]'}
   assert lines[-2:] == [f'[1] {FEW}', f'[2] {REFUSED}']
+  assert lines[1].startswith('\u2193 lower is better; floor: given another clip;')
 
 
 def test_a_comparison_in_markdown_shows_notes_beside_the_values():

@@ -82,6 +82,15 @@ def _espeak() -> str | None:
   return str(path) if path.exists() else None
 
 
+def _missing_for_metrics() -> dict[str, list[str]]:
+  """Returns the optional networks that metrics of v2a evaluate lack, with the reasons."""
+  from v2a.metrics import speech
+  from v2a.metrics.embedders import catalog
+
+  embedders = {name: catalog.missing(name) for name in catalog.EMBEDDERS}
+  return {name: reasons for name, reasons in embedders.items() if reasons} | speech.missing()
+
+
 def _devices() -> list[str]:
   import jax
 
@@ -121,6 +130,7 @@ def examine() -> dict:
     'devices': _devices() if versions['jax'] else [],
     'versions': versions,
     'optional': {name: _version(name) for name in OPTIONAL},
+    'missing_for_metrics': _missing_for_metrics() if versions['jax'] else {},
     'codecs': codecs,
     'espeak': espeak,
     'models': [model['name'] for model in packaged],
@@ -150,10 +160,13 @@ def _print(found: dict) -> None:
   ]
   for name, text in rows:
     print(f'{name:<9} {text}')
+  if found['missing_for_metrics']:
+    lines = (f'{name}: {", ".join(reasons)}' for name, reasons in found['missing_for_metrics'].items())
+    print('metrics   v2a evaluate leaves out those of\n          ' + '\n          '.join(lines))
   if found['missing']:
     print('missing   ' + '\n          '.join(found['missing']))
   else:
-    print('missing   nothing')
+    print('missing   nothing required is missing')
 
 
 def run(args: argparse.Namespace) -> int:

@@ -216,7 +216,11 @@ def _report(written, args: argparse.Namespace) -> None:
   samples = written.manifest['samples']
   for sample in samples:
     rank = '' if sample['rank'] is None or len(samples) == 1 else f'  rank {sample["rank"]}'
-    print(file_names.printable(str(written.path.with_name(sample['video'] or sample['wav']))), rank, sep='')
+    score = '' if sample['score'] is None else f'  score {sample["score"]:.3f}'
+    path = written.path.with_name(sample['video'] or sample['wav'])
+    print(file_names.printable(str(path)), rank, score, sep='')
+  plot = written.path.with_name(written.manifest['plot'])
+  print(file_names.printable(f'{written.path}  settings and scores; plot: {plot.name}'))
 
 
 def _warn(source, manifest: dict) -> None:

@@ -33,7 +33,7 @@ def read(
   folder: str | storage.Path,
   num_clips: int | None,
   spec: clip_lib.ClipSpec,
-  skipped: dict[str, int] | None = None,
+  skipped: dict[str, list[str]] | None = None,
   report: Callable[[str], None] | None = None,
   failures: list[str] | None = None,
 ) -> Iterator[examples.Example]:
@@ -43,7 +43,7 @@ def read(
     folder: of records or videos; only records may be in an object store.
     num_clips: at most this many, the first ones; None for all.
     spec: rates and lengths.
-    skipped: counts the clips that are not yielded, by reason.
+    skipped: takes the names of clips that are not yielded, by reason.
     report: takes a line where the folder holds files that are no videos, and one for each video that fails.
     failures: takes a line for each video that cannot be read, or whose sidecar cannot.
 
@@ -62,16 +62,16 @@ def read(
   num_used = 0
   for k, path in enumerate(videos.paths):
     if num_clips is not None and num_used >= num_clips:
-      _count(skipped, OVER_NUM_CLIPS, len(videos.paths) - k)
+      _skip(skipped, OVER_NUM_CLIPS, *map(_name, videos.paths[k:]))
       return
     found = _try_video(path, spec, report, failures)
     if isinstance(found, str):
-      _count(skipped, found)
+      _skip(skipped, found, _name(path))
       continue
     num_used += 1
     yield found
   if not num_used:
-    reasons = ', '.join(f'{num} x {reason}' for reason, num in skipped.items())
+    reasons = ', '.join(f'{len(names)} x {reason}' for reason, names in skipped.items())
     raise ValueError(
       f"'{folder}' holds {len(videos.paths)} videos, none of which can be evaluated on: {reasons}."
     )
@@ -115,9 +115,14 @@ def from_record(record: dict, spec: clip_lib.ClipSpec) -> examples.Example:
   return examples.Example(record['id'], truth, record['wave_NA'], None, frames, None)
 
 
-def _count(skipped: dict[str, int], reason: str, num: int = 1) -> None:
-  if num:
-    skipped[reason] = skipped.get(reason, 0) + num
+def _skip(skipped: dict[str, list[str]], reason: str, *names: str) -> None:
+  if names:
+    skipped.setdefault(reason, []).extend(names)
+
+
+def _name(path: pathlib.Path) -> str:
+  """Returns the name of the clip of a video."""
+  return file_names.printable(path.stem)
 
 
 def _try_video(
@@ -159,7 +164,7 @@ def _read_video(path: pathlib.Path, spec: clip_lib.ClipSpec) -> examples.Example
   )
   wave_NA = media_read.wave(path, spec.sample_rate_hz, spec.num_channels, 0.0, clip_s)
   return examples.Example(
-    file_names.printable(path.stem),
+    _name(path),
     truth,
     record_schema.wave_to_int16(wave_NA),
     None,
@@ -183,7 +188,7 @@ def _read_truth(path: pathlib.Path, clip_s: float, is_whole: bool) -> dict:
 
 
 def _read_records(
-  folder: storage.Path, num_clips: int | None, spec: clip_lib.ClipSpec, skipped: dict[str, int]
+  folder: storage.Path, num_clips: int | None, spec: clip_lib.ClipSpec, skipped: dict[str, list[str]]
 ) -> Iterator[examples.Example]:
   source = records.open(folder)
   if source.spec.duration_s != spec.duration_s:
@@ -194,11 +199,11 @@ def _read_records(
   num_used = 0
   for k in range(len(source)):
     if num_clips is not None and num_used >= num_clips:
-      _count(skipped, OVER_NUM_CLIPS, len(source) - k)
+      _skip(skipped, OVER_NUM_CLIPS, *(f'record {i}' for i in range(k, len(source))))
       return
     record = source[k]
     if not record['has_audio']:
-      _count(skipped, 'no sound in the record')
+      _skip(skipped, 'no sound in the record', record['id'])
       continue
     num_used += 1
     yield from_record(record, spec)

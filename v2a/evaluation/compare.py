@@ -182,7 +182,7 @@ class _Clips:
     self._by_spec: dict[clip_lib.ClipSpec, list[examples_lib.Example]] = {}
     self._references: dict[clip_lib.ClipSpec, list[metric_lib.Reference]] = {}
     self.seed = synthetic_examples.parse_seed(config.data)
-    self.left_out: dict[str, int] = {}
+    self.left_out: dict[str, list[str]] = {}
     self.failures: list[str] = []
 
   def __call__(self, spec: clip_lib.ClipSpec) -> list[examples_lib.Example]:
@@ -308,9 +308,12 @@ def _evaluate(
       pathlib.Path(system.path), clips(spec), spec.sample_rate_hz, system.name
     )
     found = run(samples.system, spec, clip_rate_hz=spec.sample_rate_hz)
+    left_out = {name for names in clips.left_out.values() for name in names}
+    num_left_out = sum(name in left_out for name in samples.unused)
     entry = _entry(system, found) | {
       'held_out': None, 'settings': None, 'costs': None, 'length_adjusted': samples.length_adjusted,
-      'num_unused_files': samples.num_unused}  # fmt: skip
+      'num_files_of_left_out_clips': num_left_out, 'num_unused_files': len(samples.unused) - num_left_out,
+      'sample_rate_hz': samples.system.sample_rate_hz, 'num_channels': samples.num_channels}  # fmt: skip
     return entry, found
   model, request = _load(system, config)
   spec = systems_lib.clip_spec(model, config.clip_s)
@@ -324,6 +327,8 @@ def _evaluate(
     'held_out': None if trained_on is None else not trained_on,
     'settings': systems_lib.resolve(model, request, has_prompts),
     'costs': _costs(model, request, spec, cache.measured_costs, report),
+    'sample_rate_hz': spec.sample_rate_hz,
+    'num_channels': [spec.num_channels],
   }
   return entry, found
 

@@ -22,6 +22,7 @@ from v2a.sampling import bundle as bundle_lib
 from v2a.sampling import request as request_lib
 
 NUM_CLIPS = 256  # of the synthetic set
+NUM_NAMED = 3  # left-out clips in a message
 ProgressFn = Callable[[str], None]
 
 
@@ -105,28 +106,34 @@ class LoadedExamples:
   Attributes:
     examples: the clips.
     trained_on: names of those that the model was trained on; None where that is not known.
-    left_out: number of excluded clips of a folder, by reason.
+    left_out: names of excluded clips of a folder, by reason.
     failures: one line for each clip that could not be read.
   """
 
   examples: list[examples_lib.Example]
   trained_on: list[str] | None
-  left_out: dict[str, int]
+  left_out: dict[str, list[str]]
   failures: list[str]
 
 
-def check_num_clips(examples: Sequence[examples_lib.Example], left_out: Mapping[str, int]) -> None:
+def some(names: Sequence[str]) -> str:
+  """Returns the first NUM_NAMED names, and how many more there are."""
+  more = len(names) - NUM_NAMED
+  return ', '.join(names[:NUM_NAMED]) + (f' and {more} more' if more > 0 else '')
+
+
+def check_num_clips(examples: Sequence[examples_lib.Example], left_out: Mapping[str, Sequence[str]]) -> None:
   """Checks that there are two clips, since the floor of a clip needs the soundtrack of another.
 
   Args:
     examples: the clips.
-    left_out: number of excluded clips, by reason.
+    left_out: names of excluded clips, by reason.
 
   Raises:
     ValueError: there are fewer; the message has the reasons.
   """
   if len(examples) < 2:
-    reasons = ', '.join(f'{num} x {reason}' for reason, num in left_out.items())
+    reasons = ', '.join(f'{len(names)} x {reason}' for reason, names in left_out.items())
     others = f'; left out: {reasons}' if reasons else ''
     raise ValueError(
       f'an evaluation needs at least 2 clips, since the floor needs another one; got {len(examples)}{others}.'
@@ -147,11 +154,12 @@ def load_examples(
     FileNotFoundError, ValueError: there is no such data, or it is not valid, or fewer than two clips.
   """
   spec, seed = systems.clip_spec(bundle, config.clip_s), config.synthetic_seed
-  left_out: dict[str, int] = {}
+  left_out: dict[str, list[str]] = {}
   failures: list[str] = []
   examples = list(_examples(config, spec, left_out, failures, report_progress))
-  for reason, num in left_out.items():
-    report_progress(f'note: {num} {"clip" if num == 1 else "clips"} of the folder left out: {reason}')
+  for reason, names in left_out.items():
+    clips = 'clip' if len(names) == 1 else 'clips'
+    report_progress(f'note: {len(names)} {clips} of the folder left out ({some(names)}): {reason}')
   check_num_clips(examples, left_out)
   trained_on = held_out.trained_on(bundle, examples, seed, report_progress)
   if trained_on:
@@ -163,7 +171,7 @@ def load_examples(
 def _examples(
   config: EvaluateConfig,
   spec: clip_lib.ClipSpec,
-  left_out: dict[str, int],
+  left_out: dict[str, list[str]],
   failures: list[str],
   report: ProgressFn,
 ):

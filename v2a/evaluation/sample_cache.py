@@ -180,13 +180,15 @@ class ExternalSamples:
     system: for `evaluator.evaluate`.
     silent: names of clips with a silent soundtrack; they are evaluated like others.
     length_adjusted: names of clips whose soundtrack was truncated, or padded by at most LENGTH_TOLERANCE_S.
-    num_unused: number of files in the folder without an evaluated clip.
+    unused: names of files in the folder without an evaluated clip.
+    num_channels: numbers of channels of the files, ascending; mixed to that of the clips.
   """
 
   system: evaluator.System
   silent: list[str]
   length_adjusted: list[str]
-  num_unused: int
+  unused: list[str]
+  num_channels: list[int]
 
 
 def is_wav_folder(path: pathlib.Path) -> bool:
@@ -230,11 +232,12 @@ def read_folder(
       f'{path} lacks {len(missing)} of {len(examples)} soundtracks: wanted {_some(missing)}{others}.'
     )
   waves: dict[str, np.ndarray] = {}
-  silent, length_adjusted = [], []
+  silent, length_adjusted, nums_channels = [], [], set()
   rate_hz = _common_rate_hz(path, [wavs[example.name] for example in examples])
   num_samples, num_channels = examples[0].wave_NA.shape
   for example in examples:
     wave_NA = _read(wavs[example.name])
+    nums_channels.add(wave_NA.shape[1])
     num_expected = round(num_samples / clip_rate_hz * rate_hz)
     # Only the first seconds of a video and its soundtrack are evaluated.
     too_long = example.video is None and len(wave_NA) - num_expected > LENGTH_TOLERANCE_S * rate_hz
@@ -251,7 +254,7 @@ def read_folder(
     waves[example.name] = wave_NA
   generate = lambda conditions: np.stack([waves[condition.name] for condition in conditions])
   system = evaluator.System(name, generate, None, rate_hz, is_external=True)
-  return ExternalSamples(system, silent, length_adjusted, len(unused))
+  return ExternalSamples(system, silent, length_adjusted, unused, sorted(nums_channels))
 
 
 def _read_wav(path: pathlib.Path) -> tuple[np.ndarray, int]:

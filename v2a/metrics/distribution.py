@@ -69,6 +69,12 @@ SUBSET_KINDS = ('kid', 'fd_inf')
 NUM_KID_SUBSETS, NUM_FD_INF_SEEDS, MAX_FD_INF_FEATURES = 100, 20, 256
 # Paired tests resample a metric a thousand times: only kinds that are fast have them.
 _TESTED_KINDS, _MAX_TESTED_FEATURES = ('fd', 'kl'), 256
+# Kinds that need many rows, and how many.
+_MIN_ROWS = {
+  'fd_inf': 2 * set_distances.FRECHET_INFINITY_MIN_ROWS,
+  'kid': set_distances.KID_SUBSET_ROWS,
+  'is': set_distances.INCEPTION_NUM_SPLITS,
+}
 # Statistics of two sets of embeddings.
 _STATISTICS = {
   'fd': set_distances.frechet,
@@ -190,7 +196,24 @@ class DistributionMetric(metric.Metric):
     """
     return _computed(lambda: self._value(scores), scores)
 
+  def _check_num_clips(self, scores: Sequence[EmbeddedPair]) -> None:
+    """Raises ValueError where there are too few clips, each of which has one or more embeddings."""
+    wanted = _MIN_ROWS.get(self.kind, 0)
+    # Only the generated set is subsampled for fd_inf.
+    for side in ('true', 'generated') if self.kind == 'kid' else ('generated',):
+      clips = _supported(scores, side)
+      num_rows = len(clips) if self.kind == 'is' else len(_rows(clips))
+      if num_rows >= wanted or not num_rows:
+        continue
+      if num_rows == len(clips):
+        raise ValueError(f'{self.kind} needs at least {wanted} clips; got {len(clips)}.')
+      raise ValueError(
+        f'{self.kind} needs at least {wanted} embeddings, of about {-(-wanted * len(clips) // num_rows)} '
+        f'clips; got {num_rows} embeddings of {len(clips)} clips.'
+      )
+
   def _value(self, scores: Sequence[EmbeddedPair]) -> float:
+    self._check_num_clips(scores)
     if self.kind in EMBEDDING_KINDS:
       return _STATISTICS[self.kind](*_sets(scores))
     if self.kind == 'kl':

@@ -24,6 +24,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import special
 
+# The numbers of rows that published values use: smallest subset, subsets, splits.
+FRECHET_INFINITY_MIN_ROWS, KID_SUBSET_ROWS, INCEPTION_NUM_SPLITS = 500, 1000, 10
+
 
 def _log_softmax(logits_NO: np.ndarray) -> np.ndarray:
   return special.log_softmax(logits_NO, axis=1)
@@ -95,7 +98,7 @@ def _covariance(a_NF: np.ndarray) -> np.ndarray:
 def frechet_infinity(
   a_NF: np.ndarray,
   b_NF: np.ndarray,
-  min_rows: int = 500,
+  min_rows: int = FRECHET_INFINITY_MIN_ROWS,
   num_steps: int = 25,
   seed: int = 0,
   use_replacement: bool = True,
@@ -162,7 +165,11 @@ def check_comparable(*nums: tuple[int, int]) -> None:
 
 
 def kid(
-  a_NF: np.ndarray, b_NF: np.ndarray, num_subsets: int = 100, subset_rows: int = 1000, seed: int = 2020
+  a_NF: np.ndarray,
+  b_NF: np.ndarray,
+  num_subsets: int = 100,
+  subset_rows: int = KID_SUBSET_ROWS,
+  seed: int = 2020,
 ) -> tuple[float, float]:
   """Returns the kernel distance of eq. 3: mean and population standard deviation over subsets.
 
@@ -251,7 +258,9 @@ def kl(target_NO: np.ndarray, predicted_NO: np.ndarray, kind: str = 'softmax') -
   return float((np.exp(log_p_NO) * (log_p_NO - log_q_NO)).sum() / len(log_p_NO))
 
 
-def inception_score(logits_NO: np.ndarray, num_splits: int = 10, seed: int = 2020) -> tuple[float, float]:
+def inception_score(
+  logits_NO: np.ndarray, num_splits: int = INCEPTION_NUM_SPLITS, seed: int = 2020
+) -> tuple[float, float]:
   """Returns eq. 6: mean and population standard deviation over splits of the rows; between 1 and O.
 
   Args:

@@ -122,15 +122,27 @@ class Whisper(Recognizer):
 
 def _pocketsphinx(path: pathlib.Path | str | None) -> Recognizer | str:
   del path
-  return ', '.join(checkpoints.missing_package('pocketsphinx', INSTALL_COMMAND)) or Pocketsphinx()
+  return ', '.join(_missing_pocketsphinx()) or Pocketsphinx()
+
+
+def _missing_pocketsphinx() -> list[str]:
+  return checkpoints.missing_package('pocketsphinx', INSTALL_COMMAND)
 
 
 def _whisper(path: pathlib.Path | str | None, name: str) -> Recognizer | str:
+  if reasons := _missing_whisper(path, name):
+    return ', '.join(reasons)
+  weights = checkpoints.folder(path)
+  assert weights is not None  # else they are missing
+  return Whisper(name, weights / f'faster-whisper-{name}')
+
+
+def _missing_whisper(path: pathlib.Path | str | None, name: str) -> list[str]:
   reasons = checkpoints.missing_package('faster-whisper', INSTALL_COMMAND)
   weights = checkpoints.folder(path)
   if weights is None or not (weights / f'faster-whisper-{name}' / 'model.bin').is_file():
-    return ', '.join([*reasons, f'weights faster-whisper-{name} missing'])
-  return ', '.join(reasons) or Whisper(name, weights / f'faster-whisper-{name}')
+    reasons = [*reasons, f'weights faster-whisper-{name} missing']
+  return reasons
 
 
 # Functions from the folder of weights to a recognizer, or to what is missing.
@@ -162,6 +174,21 @@ def load(
     embedder_lib.Missing(name, found, (METRIC,)) if isinstance(found, str) else found
     for name, found in loaded
   ]
+
+
+def missing(path: pathlib.Path | str | None = None) -> dict[str, list[str]]:
+  """Returns what recognizers lack, without loading them; of Whisper the largest model, if none is there.
+
+  Args:
+    path: folder of weights, see checkpoints.folder.
+  """
+  of_whisper = {name: _missing_whisper(path, name) for name in WHISPER_MODELS}
+  has_whisper = not all(of_whisper.values())
+  found = {
+    'pocketsphinx': _missing_pocketsphinx(),
+    f'whisper-{WHISPER_MODELS[-1]}': [] if has_whisper else of_whisper[WHISPER_MODELS[-1]],
+  }
+  return {name: reasons for name, reasons in found.items() if reasons}
 
 
 def load_one(name: str) -> Recognizer:

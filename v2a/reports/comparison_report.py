@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
+from v2a.evaluation import evaluate
 from v2a.evaluation import scoring
 from v2a.metrics import bootstrap
 from v2a.metrics import registry
@@ -219,7 +220,8 @@ def _measured(result: Mapping) -> str:
   return (
     f'{metric_text.count(result["num_clips"], "clip")} of {protocol["clip_s"]:g} s{_generated(result)}; '
     f'content hash {protocol["set_hash"][:16]}; measured at {protocol["measured_at_hz"]} Hz '
-    f'({protocol["resampler"]}), v2a {protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
+    f'({protocol["resampler"]}; level and bandwidth at the own rate of each sound), '
+    f'v2a {protocol["versions"]["v2a"]}, JAX {protocol["versions"]["jax"]}.'
   )
 
 
@@ -287,10 +289,29 @@ def notes(result: Mapping) -> list[str]:
     if entry.get('num_unused_files'):
       num = metric_text.count(entry['num_unused_files'], 'wav file')
       found.append(f'{name}: {num} without a clip in the set.')
+    if entry.get('num_files_of_left_out_clips'):
+      num = metric_text.count(entry['num_files_of_left_out_clips'], 'wav file')
+      found.append(f'{name}: {num} not evaluated, since the clip was left out.')
+  found += _formats(models)
   found += [
-    f'{metric_text.count(num, "clip")} left out: {reason}.' for reason, num in result['left_out'].items()
+    f'{metric_text.count(len(names), "clip")} left out ({evaluate.some(names)}): {reason}.'
+    for reason, names in result['left_out'].items()
   ]
   return found + _missing(result)
+
+
+def _formats(models: Mapping[str, Mapping]) -> list[str]:
+  """Returns notes where the sounds of the systems differ in sample rate or number of channels."""
+  found = []
+  rates_hz = {name: entry['sample_rate_hz'] for name, entry in models.items()}
+  channels = {name: ' and '.join(map(str, entry['num_channels'])) for name, entry in models.items()}
+  if len(set(rates_hz.values())) > 1:
+    listed = ', '.join(f'{name} {rate_hz} Hz' for name, rate_hz in rates_hz.items())
+    found.append(f'Sample rates differ, which level and bandwidth depend on: {listed}.')
+  if len(set(channels.values())) > 1:
+    listed = ', '.join(f'{name} {num}' for name, num in channels.items())
+    found.append(f'Numbers of channels differ; files are mixed to that of the clips: {listed}.')
+  return found
 
 
 def _some(names: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from v2a.reports import gallery_plot
 from v2a.reports import metric_text
 
 CLIPS_PER_SCENE = 4
+_BOUNDS = "floor: given another clip; shifted: onsets at shifted times; ceiling: the codec's true sound."
 JSON = 'report.json'
 _SCENE_BYTES = 200
 
@@ -30,7 +31,7 @@ def _cell(value: float | None) -> str:
 
 
 def _rows(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> list[str]:
-  lines = [f'{"metric":<26}{"value":>9}{"floor":>9}{"shifted":>9}{"ceiling":>9}{"n":>6}  95 % interval']
+  lines = [f'{"metric":<28}{"value":>9}{"floor":>9}{"shifted":>9}{"ceiling":>9}{"n":>6}  95 % interval']
   for name, entry in entries.items():
     if entry['value'] is None:
       continue
@@ -38,7 +39,7 @@ def _rows(entries: Mapping[str, dict], footnotes: metric_text.Footnotes) -> list
     means = f'  (mean {_cell(entry["mean"])}, truth {_cell(entry["mean_truth"])})' if 'mean' in entry else ''
     mark = footnotes.mark(entry)
     lines.append(
-      f'{name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}'
+      f'{metric_text.arrow(name)[0]} {name:<26}{_cell(entry["value"]):>9}{_cell(entry["floor"]):>9}'
       f'{_cell(entry.get("shifted_floor")):>9}{_cell(entry["ceiling"]):>9}'
       f'{entry["n"]:>6}  {interval}{means}{mark and f"  {mark}"}'
     )
@@ -51,7 +52,10 @@ def format_table(result: dict) -> str:
   head = f'{result["model"]} on {result["data"]}, {metric_text.count(result["num_clips"], "clip")}{seeds}'
   footnotes = metric_text.Footnotes()
   groups = {key: result[key] for key in registry.GROUPS if key in result}
-  lines = [head]
+  names = [
+    name for entries in groups.values() for name, entry in entries.items() if entry['value'] is not None
+  ]
+  lines = [head, *map(metric_text.wrap, [f'{metric_text.legend(names)}; {_BOUNDS}'] if names else [])]
   for key, entries in groups.items():
     if any(entry['value'] is not None for entry in entries.values()):
       lines += ['', registry.GROUPS[key], *_rows(entries, footnotes)]

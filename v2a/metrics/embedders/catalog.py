@@ -87,12 +87,22 @@ def fetch(log: Callable[[str], None], path: pathlib.Path | str | None = None) ->
       checkpoints.fetch(file, path, log)
 
 
+def missing(name: str, path: pathlib.Path | str | None = None) -> list[str]:
+  """Returns what an embedder lacks, without loading it.
+
+  Args:
+    name: a key of EMBEDDERS.
+    path: folder of published weights, see `checkpoints.folder`.
+  """
+  spec = EMBEDDERS[name]
+  found = [file.missing_reason for file in spec.files if checkpoints.find(file, path) is None]
+  for package, command in spec.packages.items():
+    found += checkpoints.missing_package(package, command)
+  return found
+
+
 def _load(name: str, path: pathlib.Path | str | None) -> embedder_lib.Embedder | embedder_lib.Missing:
   spec = EMBEDDERS[name]
-  paths = [checkpoints.find(file, path) for file in spec.files]
-  missing = [file.missing_reason for file, found in zip(spec.files, paths) if found is None]
-  for package, command in spec.packages.items():
-    missing += checkpoints.missing_package(package, command)
-  if missing:
-    return embedder_lib.Missing(name, ', '.join(missing), spec.metrics)
-  return spec.load(*paths)
+  if reasons := missing(name, path):
+    return embedder_lib.Missing(name, ', '.join(reasons), spec.metrics)
+  return spec.load(*(checkpoints.find(file, path) for file in spec.files))

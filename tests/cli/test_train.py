@@ -189,3 +189,16 @@ def test_a_missing_package_of_a_store_is_named(words, tmp_path, capsys, monkeypa
   line = refused(words, capsys)
   assert line.endswith("gs:// needs v2a_has_no_such_package, which is not installed: pip install 'v2a[gs]'.")
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.stores
+@pytest.mark.usefixtures('no_device_work')
+def test_a_bucket_that_cannot_be_written_to_is_found_before_training(s3, capsys, monkeypatch):
+  def deny(path, data, is_new=False):
+    raise PermissionError(f'{path}: Access Denied')
+
+  with monkeypatch.context() as patch:
+    patch.setattr(storage, 'write_object', deny)
+    assert refused(['--workdir', f'{s3}/run'], capsys).endswith('Access Denied')
+  storage.check_writable(s3 / 'run')
+  assert storage.list_files(s3) == {}

@@ -120,9 +120,11 @@ def test_retention_and_restoration_of_staged_checkpoints(s3):
   opened = staged_checkpoint.StagedCheckpoints(s3 / 'run', keep_latest=2, keep_every_steps=4)
   for step in (6, 4):
     abstract, state = state_at(step)
-    c, position = opened.read(step)
-    assert (c, position) == (toy.configuration(), {'step': step})
     assert_same(weights.flatten(opened.restore(step, abstract)), weights.flatten(state))
+    assert opened.read(step) == (toy.configuration(), {'step': step})
+  opened.close()
+  opened = staged_checkpoint.StagedCheckpoints(s3 / 'run', keep_latest=2, keep_every_steps=4)
+  assert opened.read(6)[1] == {'step': 6}
   save(opened, 7, 8)
   opened.close()
   assert steps_in(s3 / 'run') == [4, 7, 8]

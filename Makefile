@@ -76,9 +76,10 @@ test-tfds: $(TENSORFLOW)/.stamp  ## data sets of TFDS: their builders, and readi
 # Apache Beam requires older releases of several packages, so the extra `data` has an environment of its own.
 DATA_TESTS := tests/data_pipelines/test_runner.py tests/data_pipelines/test_cut.py tests/data_pipelines/annotate \
               tests/data_pipelines/sources/test_tables.py
-.venv-data/.stamp: requirements/data.txt pyproject.toml
+.venv-data/.stamp: requirements/data_tests.txt pyproject.toml
 	$(PYTHON) -m venv .venv-data
-	.venv-data/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/data.txt
+	.venv-data/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+	  -r requirements/data_tests.txt
 	.venv-data/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
 	@touch $@
 
@@ -124,7 +125,8 @@ pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
-	$(PIN) pyproject.toml --extra dev --extra data --extra speech -o requirements/data.txt
+	$(PIN) pyproject.toml --extra data --extra speech -o requirements/data.txt
+	$(PIN) pyproject.toml --extra dev --extra data --extra speech -c requirements/data.txt -o requirements/data_tests.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 	$(PIN) --group pyproject.toml:stores -o requirements/stores.txt
 	$(PIN) pyproject.toml --extra tfds --group pyproject.toml:tfds-tests -c requirements/dev.txt \

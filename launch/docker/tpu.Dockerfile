@@ -6,11 +6,14 @@ FROM python:3.12-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /v2a
 # Requirements first: they change less often than the code, so the layer is cached.
-COPY requirements/run.txt requirements/run.txt
-RUN pip install --no-cache-dir --require-hashes --requirement requirements/run.txt \
+# --build-arg PINS=data adds what `v2a data build` needs, Apache Beam among it.
+ARG PINS=run
+COPY requirements/${PINS}.txt requirements/pins.txt
+RUN pip install --no-cache-dir --require-hashes --requirement requirements/pins.txt \
  && pip install --no-cache-dir "jax[tpu]==$(pip show jax | sed -n 's/^Version: //p')"
 COPY pyproject.toml README.md LICENSE ./
 COPY configs configs
+COPY data_pipelines data_pipelines
 COPY v2a v2a
 RUN pip install --no-cache-dir --no-deps . \
  && python -c 'import v2a.training.loop'

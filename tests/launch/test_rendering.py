@@ -262,13 +262,17 @@ def test_a_value_without_a_placeholder_is_refused():
 
 @pytest.mark.parametrize('kind', ['tpu', 'gpu'])
 def test_images_copy_existing_files_and_pin_requirements(kind):
-  text = (ROOT / 'launch' / 'docker' / f'{kind}.Dockerfile').read_text()
+  text, copied = (ROOT / 'launch' / 'docker' / f'{kind}.Dockerfile').read_text(), set()
   for line in re.sub(r'\\\n', ' ', text).splitlines():
     if line.startswith('COPY'):
-      for source in line.split()[1:-1]:
-        assert (ROOT / source).exists(), source
+      copied.update(source for source in line.split()[1:-1])
     for install in re.findall(r'pip install [^&]*', line):
       assert '--require-hashes' in install or '--no-deps' in install or '==' in install
+  for source in copied:
+    for pins in ('run', 'data') if '${PINS}' in source else ('',):
+      assert (ROOT / source.replace('${PINS}', pins)).exists(), source
+  # All that the wheel packs.
+  assert copied >= {'v2a', 'data_pipelines', 'configs', 'pyproject.toml', 'requirements/${PINS}.txt'}
 
 
 def test_a_workdir_in_an_object_store_needs_no_mount(capsys):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dataclasses
 import multiprocessing
 import pathlib
+import re
 import threading
 
 import numpy as np
@@ -31,7 +32,7 @@ FLOATS = Sequence[float] | None
     ({}, dict),
     ({'data': 2}, dict[str, int] | None),
   ],
-  ids=repr,
+  ids=lambda value: re.sub(r' at 0x[0-9a-f]+', '', repr(value)),  # the same in every process
 )
 def test_right_types_pass(value, wanted):
   arguments.check('x', value, wanted)
@@ -58,7 +59,7 @@ def test_right_types_pass(value, wanted):
     (True, threading.Event | None, 'x must be a threading.Event or None; got True (bool).'),
     ([], dict, 'x must be a dict; got [] (list).'),
   ],
-  ids=repr,
+  ids=lambda value: re.sub(r' at 0x[0-9a-f]+', '', repr(value)),  # the same in every process
 )
 def test_other_types_are_refused_in_one_line(value, wanted, message):
   with pytest.raises(TypeError) as caught:

@@ -173,13 +173,14 @@ def test_results_so_far_are_reported_whatever_ends_the_batch(run_generate, video
   bad = inputs.damaged('text.mp4', tmp_path, video)
 
   def run(self, jobs, progress):
-    yield pipeline.Result([], None, {}, {}, error=f'{bad}: is no media file')
+    yield pipeline.Result([], None, {}, {}, error=f'{video}: cannot be decoded')
     raise KeyboardInterrupt
 
   monkeypatch.setattr(pipeline.Pipeline, 'run', run)
   code, out, err = run_generate(bad, video, tmp_path / 'none.mp4')
   assert (code, out) == (130, '')
-  assert [line.split(': ')[1] for line in err] == [str(bad), str(tmp_path / 'none.mp4'), 'interrupted']
+  named = [str(bad), str(video), str(tmp_path / 'none.mp4')]  # each once
+  assert [line.split(': ')[1] for line in err] == [*named, 'interrupted']
 
 
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP])

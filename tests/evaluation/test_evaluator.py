@@ -374,8 +374,10 @@ def test_report_files(examples, evaluated, tmp_path):
   names = [name for name, entry in entries.items() if entry['value'] is not None]
   notes = [line for line in lines if line.startswith('[')]
   last = lines.index('Without a value')
-  assert notes and last == 1 + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes) + 1
-  assert all(any(line.startswith(f'{name} ') for line in lines) for name in names)
+  legend = 2  # lines on arrows, floor, shifted and ceiling
+  assert notes and last == 1 + legend + 3 * len(registry.GROUPS) + len(names) + 1 + len(notes) + 1
+  # Behind the arrow of the better direction.
+  assert all(any(line[2:].startswith(f'{name} ') for line in lines) for name in names)
   # Those without a value are below, once for each reason.
   missing = ' '.join(' '.join(lines[last:]).split())
   assert all(name in missing for name in set(entries) - set(names)) and max(map(len, lines[last:])) <= 100

@@ -383,4 +383,4 @@ def test_report_files(examples, evaluated, tmp_path):
   assert all(name in missing for name in set(entries) - set(names)) and max(map(len, lines[last:])) <= 100
   reasons = {entry['reason'].rstrip('.') for entry in entries.values() if entry['value'] is None}
   assert len(reasons) > 1 and all(missing.count(f': {reason}.') == 1 for reason in reasons)
-  assert any(line.startswith('true_peak_error_db') and '(mean -' in line for line in lines)
+  assert any(line[2:].startswith('true_peak_error_db') and '(mean -' in line for line in lines)

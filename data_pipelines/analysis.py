@@ -143,7 +143,7 @@ def analyse_items(planned: Sequence[items.Item], settings: Settings) -> Iterator
     try:
       yield from analyse_item(item, settings.cutting, filters)
     except Exception as error:
-      if input_errors.is_out_of_memory(error) or files.is_full_disk(error):
+      if input_errors.is_of_machine(error):
         raise
       reason = input_errors.format_error(error, item.media.name)
       yield Entry(item.id, item.id, 'failed', reason=reason)
@@ -151,8 +151,8 @@ def analyse_items(planned: Sequence[items.Item], settings: Settings) -> Iterator
 
 def analyse_shard(
   plan_folder: pathlib.Path, split: str, index: int, folder: pathlib.Path, settings: Settings
-) -> dict[str, int]:
-  """Writes the analysis of a shard unless it is there, and returns the number of entries by outcome.
+) -> None:
+  """Writes the analysis of a shard unless it is there.
 
   Args:
     plan_folder: see `plan.make`.
@@ -171,10 +171,6 @@ def analyse_shard(
       file.write(json.dumps({'format': FORMAT}) + '\n')
       for entry in analyse_items(plan.read_shard(plan_folder, split, index), settings):
         file.write(json.dumps(entry.to_json(), ensure_ascii=True) + '\n')
-  counts: dict[str, int] = {}
-  for entry in read_shard(folder, split, index):
-    counts[entry.outcome] = counts.get(entry.outcome, 0) + 1
-  return counts
 
 
 def read_shard(folder: pathlib.Path, split: str, index: int) -> Iterator[Entry]:

@@ -86,7 +86,9 @@ def _add_source_flags(group: argparse._ArgumentGroup) -> None:
 
 def _add_clip_flags(group: argparse._ArgumentGroup) -> None:
   default = cut.Cutting()
-  group.add_argument('--cut', choices=cut.MODES, default='windows', help='into segments; default windows')
+  group.add_argument(
+    '--cut', choices=cut.MODES, default=default.mode, help=f'into segments; default {default.mode}'
+  )
   seconds = flags.number(float, 0, is_open=True)
   group.add_argument(
     '--min-seconds', type=seconds, default=default.min_s, help=f'shortest segment; default {default.min_s:g}'

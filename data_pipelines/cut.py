@@ -70,7 +70,7 @@ class Cutting:
     min_s, max_s: shortest and longest segment in seconds; what is outside is omitted.
   """
 
-  mode: Mode = 'whole'
+  mode: Mode = 'windows'
   min_s: float = 2.0
   max_s: float = 30.0
 

@@ -36,6 +36,7 @@ from data_pipelines.sources import items
 import v2a
 from v2a import files
 from v2a import storage
+from v2a.data import manifest_file
 from v2a.data import media_folder
 
 FORMAT = 'v2a data set 1'
@@ -258,15 +259,14 @@ def _finish(layout: layout_lib.Layout, settings: Settings, shards: list[runner.S
     'splits': splits,
     'licences': _sum(each['licences'] for each in splits.values()),
     'annotation_failures': _sum(
-      {failure['annotator']: 1} for _, summary in _all(summaries) for failure in summary.annotation_failures
+      {failure['annotator']: 1}
+      for found in summaries.values()
+      for _, summary in found
+      for failure in summary.annotation_failures
     ),
   }
   files.write_text(layout.manifest, json.dumps(manifest, indent=2) + '\n')
   return manifest
-
-
-def _all(summaries: Mapping[str, list[tuple[int, shard_writer.Summary]]]) -> list:
-  return [each for found in summaries.values() for each in found]
 
 
 def _finish_split(
@@ -353,12 +353,4 @@ def read_manifest(output: storage.Path) -> dict[str, Any]:
     ValueError: it is another one.
   """
   path = layout_lib.Layout(output).manifest
-  if not storage.is_file(path):
-    raise FileNotFoundError(f'{output} is no finished data set: {path} does not exist.')
-  try:
-    found = json.loads(storage.read_text(path))
-  except ValueError as error:
-    raise ValueError(f'{path} is no JSON: {error}.') from error
-  if not isinstance(found, dict) or found.get('format') != FORMAT:
-    raise ValueError(f'{path} must be a manifest of {FORMAT!r}; got {str(found)[:80]}.')
-  return found
+  return manifest_file.read(path, f'{output} is no finished data set', ('format', FORMAT))

@@ -32,6 +32,7 @@ from v2a import input_errors
 from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.data import media_records
+from v2a.media import audio_file
 from v2a.media import write as media_write
 
 # Media are compressed already.
@@ -200,7 +201,7 @@ def _prepared(
         left = left[1:]
         yield clip, record
     except Exception as error:
-      if input_errors.is_out_of_memory(error) or files.is_full_disk(error):
+      if input_errors.is_of_machine(error):
         raise
       reason = input_errors.format_error(error, item.media.name)
       summary.failures += [{'id': entry.id, 'reason': reason} for entry in left]
@@ -229,7 +230,7 @@ def _clips(
           video=video,
           video_suffix=suffix,
           video_start_s=start_s,
-          audio=media_records.flac_bytes(clip.wave_NA, clip.sample_rate_hz) if clip.has_audio else b'',
+          audio=audio_file.flac_bytes(clip.wave_NA, clip.sample_rate_hz) if clip.has_audio else b'',
           annotations=item.annotations,
           licence=item.licence,
           measured={name: each.value for name, each in entry.measured.items()},

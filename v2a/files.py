@@ -96,11 +96,6 @@ def renamed_errors(partial: pathlib.Path, path: pathlib.Path) -> Generator[None]
     raise
 
 
-def is_full_disk(error: BaseException) -> bool:
-  """Whether a file could not be written for lack of space."""
-  return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-
-
 def write_text(path: str | storage.Path, text: str) -> None:
   """Writes UTF-8 text, see `atomic_write`; other bytes of file names are escaped (`file_names.utf8`)."""
   text = file_names.utf8(text)

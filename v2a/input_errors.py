@@ -45,6 +45,12 @@ def is_out_of_memory(error: BaseException) -> bool:
   return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
+def is_of_machine(error: BaseException) -> bool:
+  """Whether the machine lacks memory or space on a disk, so that other inputs would fail as well."""
+  is_full_disk = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+  return is_full_disk or is_out_of_memory(error)
+
+
 def format_error(error: Exception, path: str | os.PathLike | None = None, use_flags: bool = False) -> str:
   """Returns the error of an input as one line that names it. With V2A_DEBUG=1 its traceback goes to stderr.
 

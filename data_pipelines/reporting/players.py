@@ -18,7 +18,6 @@ from PIL import Image
 import soundfile
 import soxr
 
-from v2a import files
 from v2a import input_errors
 from v2a.data import media_records
 from v2a.data import media_source
@@ -44,7 +43,7 @@ class Player:
   Attributes:
     duration_s: of what is played: the clip, or its first PREVIEW_S.
     has_video, has_audio: of the clip.
-    media: data URL of a video or a sound; '' if it cannot be decoded, or the page has no room for it.
+    media: data URL of a video or a sound; '' if it cannot be decoded, or the page would be too large.
     poster: data URL of the frame in the middle; '' without video.
     spectrogram: data URL; '' without sound.
     width, height: of the video; 0 without.
@@ -74,7 +73,7 @@ def make(record: media_records.MediaRecord, max_characters: int) -> Player:
   try:
     player = _make(record, player)
   except Exception as error:
-    if input_errors.is_out_of_memory(error) or files.is_full_disk(error):
+    if input_errors.is_of_machine(error):
       raise
     return dataclasses.replace(player, problem=f'cannot be decoded: {input_errors.format_error(error)}')
   if len(player.media) > max_characters:

@@ -9,8 +9,8 @@ import pytest
 
 from tests.media import films
 from v2a import weights
+from v2a.media import audio_file
 from v2a.media import probe
-from v2a.media import write
 
 EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / 'examples'
 
@@ -43,8 +43,8 @@ def test_compare_audio_of_two_systems(tmp_path, capsys):
   waves = [films.clicks(4.0, 44100, seed=index) for index in range(3)]
   for index, wave_NA in enumerate(waves):
     films.make(videos / f'{index}', 'mp4', duration_s=4.0, wave_NA=wave_NA)
-    write.wav(true / f'{index}.wav', wave_NA, 44100)
-    write.wav(other / f'{index}.wav', waves[index - 1], 44100)
+    audio_file.wav(true / f'{index}.wav', wave_NA, 44100)
+    audio_file.wav(other / f'{index}.wav', waves[index - 1], 44100)
   result = load('compare_systems').main([str(true), str(other), '--data', str(videos), '--num-clips', '3'])
   values = [system['signal']['onset_flux_f1']['value'] for system in result['models'].values()]
   assert values[0] > 0.9 > values[1] and 'onset_flux_f1' in capsys.readouterr().out

@@ -12,6 +12,7 @@ from v2a.data import annotations as annotations_lib
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import shards
+from v2a.media import audio_file
 from v2a.media import transcript
 
 ANNOTATIONS = annotations_lib.Annotations(
@@ -70,7 +71,7 @@ def test_a_record_without_content_is_refused(changes):
 
 def test_flac_holds_the_waveform_at_its_own_rate(tmp_path):
   wave_NA = np.random.default_rng(0).uniform(-1, 1, (1000, 2)).astype(np.float32)
-  (tmp_path / 'a.flac').write_bytes(media_records.flac_bytes(wave_NA, 44100))
+  (tmp_path / 'a.flac').write_bytes(audio_file.flac_bytes(wave_NA, 44100))
   found_NA, rate_hz = soundfile.read(tmp_path / 'a.flac', dtype='float32')
   assert rate_hz == 44100 and np.abs(found_NA - wave_NA).max() < 2 / 32768
 

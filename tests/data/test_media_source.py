@@ -16,6 +16,7 @@ from v2a.data import media_source
 from v2a.data import record_schema
 from v2a.data import records
 from v2a.data import shards
+from v2a.media import audio_file
 from v2a.media import transcript
 
 SPEC = clip_lib.ClipSpec(clip_s=1.0)
@@ -64,7 +65,7 @@ def write_folder(folder: pathlib.Path, items: list[media_records.MediaRecord]) -
 def make_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """Returns records: long, short, without sound, without video."""
   folder, make = tmp_path_factory.mktemp('set'), media_records.MediaRecord
-  audio = {duration_s: media_records.flac_bytes(ramp(duration_s), RATE_HZ) for duration_s in (4.0, 0.5)}
+  audio = {duration_s: audio_file.flac_bytes(ramp(duration_s), RATE_HZ) for duration_s in (4.0, 0.5)}
   video = {duration_s: video_bytes(folder, duration_s) for duration_s in (4.0, 0.52)}
   long = make('long', 'a', 4.0, video[4.0], '.mp4', 0.0, audio[4.0], ANNOTATIONS)
   short = make('short', 'b', 0.5, video[0.52], '.mp4', 0.0, audio[0.5])
@@ -124,7 +125,7 @@ def test_a_clip_without_sound_or_video_is_empty(folder):
 
 def test_mono_is_read_as_stereo_and_stereo_as_mono(folder, tmp_path):
   mono_NA = ramp(2.0)[:, :1]
-  media = media_records.MediaRecord('mono', 'a', 2.0, audio=media_records.flac_bytes(mono_NA, 16000))
+  media = media_records.MediaRecord('mono', 'a', 2.0, audio=audio_file.flac_bytes(mono_NA, 16000))
   source = media_source.MediaSource(write_folder(tmp_path, [media]), SPEC)
   wave_NA = source[0]['wave_NA']
   assert np.array_equal(wave_NA[:, 0], wave_NA[:, 1]) and np.any(wave_NA)

@@ -8,6 +8,7 @@ import pytest
 from data_pipelines import cut
 from data_pipelines import decode
 from tests.media import films
+from v2a.media import audio_file
 
 needs_scenedetect = pytest.mark.skipif(not cut.is_installed(), reason='scenedetect-headless is not installed')
 
@@ -94,9 +95,8 @@ def test_no_scene_has_a_frame_of_its_neighbour(tmp_path: pathlib.Path):
 
 
 def test_a_file_without_video_is_one_scene(tmp_path: pathlib.Path):
-  from v2a.media import write
 
-  write.wav(tmp_path / 'a.wav', films.clicks(2.0, 8000, 1), 8000)
+  audio_file.wav(tmp_path / 'a.wav', films.clicks(2.0, 8000, 1), 8000)
   assert cut.find_scenes(decode.open_file(tmp_path / 'a.wav'), 0.5, 2.0) == [(0.5, 2.0)]
 
 

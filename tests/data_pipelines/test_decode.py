@@ -10,8 +10,8 @@ import pytest
 from data_pipelines import decode
 from data_pipelines import decoded
 from tests.media import films
+from v2a.media import audio_file
 from v2a.media import errors
-from v2a.media import write
 
 
 @pytest.fixture(scope='module')
@@ -90,7 +90,7 @@ def test_frames_for_synchformer_on_request(film):
 
 
 def test_sound_alone_and_video_alone(tmp_path):
-  write.wav(tmp_path / 'sound.wav', films.clicks(2.0, 22050, 1), 22050)
+  audio_file.wav(tmp_path / 'sound.wav', films.clicks(2.0, 22050, 1), 22050)
   (sound,) = one(tmp_path / 'sound.wav')
   assert not sound.has_video and sound.frame_MYX3.shape == (0, 0, 0, 3) and sound.alignment is None
   assert sound.sample_rate_hz == 22050 and sound.wave_NA.shape == (44100, 1)

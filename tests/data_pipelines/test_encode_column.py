@@ -21,6 +21,7 @@ from v2a.data import media_records
 from v2a.data import media_source
 from v2a.data import records
 from v2a.data import shards
+from v2a.media import audio_file
 
 LENGTHS_S = (2.5, 0.7, 3.1)
 
@@ -47,7 +48,7 @@ def make_folder(tmp_path: pathlib.Path) -> pathlib.Path:
     writer = shards.array_record_module.ArrayRecordWriter(str(path), 'group_size:1,uncompressed')
     for duration_s in lengths_s:
       wave_NA = rng.uniform(-0.5, 0.5, (round(duration_s * 22050), 2)).astype(np.float32)
-      audio = media_records.flac_bytes(wave_NA, 22050)
+      audio = audio_file.flac_bytes(wave_NA, 22050)
       writer.write(media_records.MediaRecord(f'{duration_s}', 'a', duration_s, audio=audio).to_bytes())
     writer.close()
     entry = {'name': path.name, 'num_records': len(lengths_s), 'num_bytes': path.stat().st_size}

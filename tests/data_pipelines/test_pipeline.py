@@ -14,10 +14,13 @@ from data_pipelines import pipeline
 from data_pipelines import plan
 from data_pipelines import runner
 from data_pipelines.annotate import catalog
+from v2a import clip as clip_lib
 from v2a import files
 from v2a import storage
 from v2a.data import media_folder
+from v2a.data import records
 from v2a.data import shards
+from v2a.media import audio_file
 from v2a.media import read
 from v2a.media import write
 
@@ -44,7 +47,7 @@ def make_videos(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   shutil.copy(ASSETS / 'rain.mp4', folder / 'silent.mp4')
   (folder / 'noise.txt').write_text('Noise of a machine.')
   (folder / 'damaged.mp4').write_bytes(b'no video' * 1000)
-  write.flac(folder / 'short.flac', noise_NA[:8000], 16000)
+  audio_file.flac(folder / 'short.flac', noise_NA[:8000], 16000)
   return folder
 
 
@@ -78,6 +81,14 @@ def test_every_clip_is_accounted_for(built):
   )
   assert all(each['reason'] for each in rejected)
   assert sum(pipeline.verify(built, lambda line: None).values()) == 4
+
+
+def test_the_records_of_a_set_are_those_of_its_splits(built):
+  spec = clip_lib.ClipSpec(clip_s=1.0)
+  with pytest.raises(ValueError, match=r'set is a data set; wanted the records of a split of it: .*/train'):
+    records.open(built, spec=spec)
+  splits = pipeline.read_manifest(built)['splits']
+  assert len(records.open(*(built / split for split in splits), spec=spec)) == 4
 
 
 def test_a_part_that_is_omitted_is_no_record(videos, tmp_path):

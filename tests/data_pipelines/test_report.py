@@ -26,6 +26,7 @@ from data_pipelines.reporting import players
 from data_pipelines.reporting import statistics
 from tests import pages
 from v2a.data import media_folder
+from v2a.media import audio_file
 from v2a.media import write
 
 ASSETS = pathlib.Path(pipeline.__file__).parents[1] / 'v2a/assets/demo'
@@ -50,7 +51,7 @@ def make_built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   shutil.copy(ASSETS / 'rain.mp4', videos / 'silent.mp4')
   (videos / 'damaged.mp4').write_bytes(b'no video' * 1000)
   long_NA = 0.05 * np.random.default_rng(1).standard_normal((12 * 7000, 1)).astype(np.float32)
-  write.flac(videos / 'long.flac', long_NA, 7000)
+  audio_file.flac(videos / 'long.flac', long_NA, 7000)
   settings = pipeline.Settings(
     f'folder:{videos}',
     planning=plan.Settings(items_per_shard=3),
@@ -251,7 +252,7 @@ def test_equal_sets_have_equal_pages(built, tmp_path):
   [
     (None, [], 'is no finished data set'),
     ('no JSON', [], 'is no JSON'),
-    ('{"format": "v2a media records 1"}', [], "must be a manifest of 'v2a data set 1'"),
+    ('{"format": "v2a media records 1"}', [], "must be a manifest of format 'v2a data set 1'"),
     (None, ['--clips', '1000'], '--clips'),
   ],
 )

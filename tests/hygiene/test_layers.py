@@ -12,7 +12,7 @@ import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 ROWS = (
-  ('file_names', 'storage'),
+  ('file_names', 'storage', 'cache_folder'),
   (
     'arguments',
     'shapes',

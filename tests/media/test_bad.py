@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.media import films
+from v2a.media import audio_file
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
@@ -66,7 +67,7 @@ def _blank_packets(folder: pathlib.Path) -> pathlib.Path:
 
 
 def _audio_only(folder: pathlib.Path) -> pathlib.Path:
-  write.wav(folder / 'audio.wav', films.clicks(0.5, 16000), 16000)
+  audio_file.wav(folder / 'audio.wav', films.clicks(0.5, 16000), 16000)
   return (folder / 'audio.wav').rename(folder / 'audio.mp4')
 
 
@@ -188,7 +189,7 @@ def test_unusual_file_names(tmp_path):
 
 def test_an_impossible_sample_rate_is_refused(tmp_path):
   path = tmp_path / 'fast.wav'
-  write.wav(path, films.clicks(0.5, 16000), 16000)
+  audio_file.wav(path, films.clicks(0.5, 16000), 16000)
   data = bytearray(path.read_bytes())
   data[24:28] = (1_073_785_924).to_bytes(4, 'little')
   path.write_bytes(data)

@@ -7,6 +7,7 @@ import pytest
 
 from tests.media import copies
 from tests.media import films
+from v2a.media import audio_file
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
@@ -55,7 +56,7 @@ def test_equal_videos_give_equal_bytes(tmp_path, name, codec, pix_fmt):
 
 
 def test_a_sound_file_has_no_video(tmp_path):
-  write.flac(tmp_path / 'a.flac', films.clicks(1.0, 16000), 16000)
+  audio_file.flac(tmp_path / 'a.flac', films.clicks(1.0, 16000), 16000)
   with pytest.raises(errors.MediaError, match='no video stream'):
     write.copy_video(tmp_path / 'a.flac', tmp_path / 'copy')
   assert [path.name for path in tmp_path.iterdir()] == ['a.flac']

@@ -12,6 +12,7 @@ import soundfile
 
 from tests.media import films
 from v2a import files
+from v2a.media import audio_file
 from v2a.media import write
 from v2a.reports import gallery_entries
 from v2a.reports import gallery_plot
@@ -46,8 +47,8 @@ def write_plot(path: pathlib.Path, video: pathlib.Path) -> None:
 
 
 WRITERS = {
-  'a.wav': lambda path, video: write.wav(path, WAVE_NA, RATE_HZ),
-  'a.flac': lambda path, video: write.flac(path, WAVE_NA, RATE_HZ),
+  'a.wav': lambda path, video: audio_file.wav(path, WAVE_NA, RATE_HZ),
+  'a.flac': lambda path, video: audio_file.flac(path, WAVE_NA, RATE_HZ),
   'a.mp4': lambda path, video: write.mux(video, WAVE_NA, RATE_HZ, path),
   'a.mkv': lambda path, video: write.mux(video, WAVE_NA, RATE_HZ, path),
   'a.png': write_plot,
@@ -92,14 +93,14 @@ def test_a_full_disk_leaves_no_partial_file(name, video, full):
 def test_a_full_disk_names_the_folder_of_the_outputs(video, full):
   with pytest.raises(OSError, match='No space left') as caught:
     with outputs.staging_folder(full / 'clip') as folder:
-      write.wav(folder / 'clip.0.wav', WAVE_NA, RATE_HZ)
+      audio_file.wav(folder / 'clip.0.wav', WAVE_NA, RATE_HZ)
   assert caught.value.filename == str(full)
   assert [each.name for each in full.iterdir()] == ['fill']
 
 
 def test_audio_beyond_the_size_limit_of_wav_is_rf64(tmp_path, monkeypatch):
-  monkeypatch.setattr(write, '_MAX_WAV_BYTES', WAVE_NA.size * 2 - 1)
-  write.wav(tmp_path / 'a.wav', WAVE_NA, RATE_HZ)
+  monkeypatch.setattr(audio_file, '_MAX_WAV_BYTES', WAVE_NA.size * 2 - 1)
+  audio_file.wav(tmp_path / 'a.wav', WAVE_NA, RATE_HZ)
   assert (tmp_path / 'a.wav').read_bytes()[:4] == b'RF64'
   found_NA, _ = soundfile.read(tmp_path / 'a.wav', always_2d=True)
   np.testing.assert_allclose(found_NA, WAVE_NA, atol=1e-4)

@@ -12,11 +12,11 @@ from PIL import Image as image
 import pytest
 
 from tests.media import films
+from v2a.media import audio_file
 from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
-from v2a.media import write
 
 
 @pytest.fixture(scope='module')
@@ -295,7 +295,7 @@ def test_an_animation_has_frames_and_a_duration(tmp_path):
 def test_an_audio_file_has_its_own_clock(folder):
   path = films.make(folder / 'audio', 'mkv', wave_NA=films.clicks(1.0, 48000))
   alone = folder / 'alone.wav'
-  write.wav(alone, films.clicks(1.0, 48000), 48000)
+  audio_file.wav(alone, films.clicks(1.0, 48000), 48000)
   info = probe.probe(alone)
   assert not info.has_video and info.has_audio and info.duration_s == 1.0
   np.testing.assert_allclose(read.wave(alone, 48000, 2), films.clicks(1.0, 48000), atol=1e-4)

@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 from tests.media import films
+from v2a.media import audio_file
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
@@ -254,7 +255,7 @@ def test_a_codec_without_mp4_support_is_written_to_matroska(tmp_path):
 
 def test_wav_and_flac_round_trip(tmp_path):
   wave_NA = films.clicks(1.0, 44100)
-  for name, writer in (('a.wav', write.wav), ('a.flac', write.flac)):
+  for name, writer in (('a.wav', audio_file.wav), ('a.flac', audio_file.flac)):
     writer(tmp_path / name, 2 * wave_NA, 44100)
     got_NA, rate_hz = soundfile.read(tmp_path / name)
     assert rate_hz == 44100

@@ -4,27 +4,12 @@ import os
 import pathlib
 import sys
 
+from v2a import cache_folder
+
 
 def folder() -> pathlib.Path | None:
-  """Returns the folder of the cache.
-
-  V2A_CACHE names the folder, an empty V2A_CACHE turns the cache off; without it, v2a/jax in
-  XDG_CACHE_HOME or ~/.cache. None where it is off, or none is named and the user has no home folder.
-
-  Raises:
-    ValueError: V2A_CACHE begins with an unknown home folder.
-  """
-  named = os.environ.get('V2A_CACHE')
-  if named == '':
-    return None
-  try:
-    if named is not None:
-      return pathlib.Path(named).expanduser() / 'jax'
-    return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'v2a' / 'jax'
-  except RuntimeError as error:  # containers run as users without an entry, and without HOME
-    if named is not None:
-      raise ValueError(f'V2A_CACHE={named}: unknown home folder; wanted a whole path.') from error
-    return None
+  """Returns the folder of the cache, see `cache_folder.find`; an empty V2A_CACHE turns the cache off."""
+  return cache_folder.find('jax')
 
 
 def enable() -> pathlib.Path | None:

@@ -19,6 +19,7 @@ import numpy as np
 
 from v2a import files
 from v2a import storage
+from v2a.data import manifest_file
 from v2a.data import media_folder
 from v2a.data import shards
 
@@ -50,14 +51,8 @@ class Column:
       ValueError: it is of other records.
     """
     path = path_of(folder, name)
-    try:
-      manifest = json.loads(storage.read_text(path / MANIFEST))
-    except FileNotFoundError:
-      raise FileNotFoundError(f'{folder.path} has no finished column {name!r}.') from None
-    except ValueError as error:
-      raise ValueError(f'{path / MANIFEST} is no JSON: {error}.') from error
-    if not isinstance(manifest, dict) or manifest.get('format') != FORMAT:
-      raise ValueError(f'{path / MANIFEST} must be a manifest of {FORMAT!r}; got {str(manifest)[:80]}.')
+    absent = f'{folder.path} has no finished column {name!r}'
+    manifest = manifest_file.read(path / MANIFEST, absent, ('format', FORMAT), ('records', 'about', 'shards'))
     if manifest['records'] != folder.hash:
       raise ValueError(f'{path} is a column of other records than those of {folder.path}; encode them again.')
     self.name, self.about = name, manifest['about']

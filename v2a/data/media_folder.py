@@ -18,6 +18,7 @@ from typing import Any
 
 from v2a import files
 from v2a import storage
+from v2a.data import manifest_file
 from v2a.data import media_records
 from v2a.data import shards
 
@@ -80,11 +81,21 @@ class MediaFolder:
 
 def is_media_folder(path: str | storage.Path) -> bool:
   """Returns whether the manifest of a folder is one of media records."""
+  return _content(path).get('format') == FORMAT
+
+
+def splits_of_set(path: str | storage.Path) -> list[str]:
+  """Returns the folders of media records in the folder of a data set; none in other folders."""
+  return [str(storage.parse(path) / split) for split in _content(path).get('splits', ())]
+
+
+def _content(path: str | storage.Path) -> Mapping[str, Any]:
+  """Returns what the manifest of a folder of any kind holds; empty if it cannot be read."""
   try:
     found = json.loads(storage.read_text(storage.parse(path) / MANIFEST))
   except (OSError, ValueError):
-    return False
-  return isinstance(found, dict) and found.get('format') == FORMAT
+    return {}
+  return found if isinstance(found, dict) else {}
 
 
 def read_manifest(path: storage.Path) -> dict[str, Any]:
@@ -94,18 +105,8 @@ def read_manifest(path: storage.Path) -> dict[str, Any]:
     FileNotFoundError: there is none.
     ValueError: it is another one.
   """
-  file = path / MANIFEST
-  if not storage.is_file(file):
-    raise FileNotFoundError(f'{path} is no folder of media records: {file} does not exist.')
-  try:
-    found = json.loads(storage.read_text(file))
-  except ValueError as error:
-    raise ValueError(f'{file} is no JSON: {error}.') from error
-  if not isinstance(found, dict) or found.get('format') != FORMAT:
-    raise ValueError(f'{file} must be a manifest of {FORMAT!r}; got {str(found)[:80]}.')
-  if missing := [key for key in ('hash', 'shards', 'num_records') if key not in found]:
-    raise ValueError(f'{file} lacks {", ".join(missing)}.')
-  return found
+  keys, kind = ('hash', 'shards', 'num_records'), ('format', FORMAT)
+  return manifest_file.read(path / MANIFEST, f'{path} is no folder of media records', kind, keys)
 
 
 def write_manifest(

@@ -14,12 +14,9 @@ clip starts at `video_start_s` of the video file, which is 0 unless its containe
 
 from collections.abc import Mapping
 import dataclasses
-import io
 from typing import Any
 
 import msgpack
-import numpy as np
-import soundfile
 
 from v2a.data import annotations as annotations_lib
 
@@ -87,15 +84,3 @@ class MediaRecord:
       return cls(**values | {'annotations': annotations_lib.Annotations.from_json(values['annotations'])})
     except (TypeError, KeyError) as error:
       raise ValueError(f'A media record has other fields than this version: {error}.') from error
-
-
-def flac_bytes(wave_NA: np.ndarray, sample_rate_hz: int) -> bytes:
-  """Returns a waveform as the content of a 16-bit FLAC file; values outside [-1, 1] are clipped.
-
-  Args:
-    wave_NA: full scale 1, mono or stereo.
-    sample_rate_hz: samples per second.
-  """
-  file = io.BytesIO()
-  soundfile.write(file, wave_NA, sample_rate_hz, format='FLAC', subtype='PCM_16')
-  return file.getvalue()

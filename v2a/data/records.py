@@ -32,6 +32,7 @@ from v2a import files
 from v2a import storage
 from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
+from v2a.data import manifest_file
 from v2a.data import media_folder
 from v2a.data import media_source
 from v2a.data import record_schema
@@ -369,6 +370,8 @@ def open(*paths: str | storage.Path, spec: clip.ClipSpec | None = None) -> Conca
 
 def _open(path: str | storage.Path, spec: clip.ClipSpec | None) -> 'FolderSource | media_source.MediaSource':
   if not media_folder.is_media_folder(path):
+    if splits := media_folder.splits_of_set(path):
+      raise ValueError(f'{path} is a data set; wanted the records of a split of it: {", ".join(splits)}.')
     return FolderSource(path)
   if spec is None:
     raise ValueError(f'{path} holds media records; wanted records of one length, with frames and waveforms.')
@@ -427,18 +430,6 @@ def _even_indices(num_records: int) -> range:
 
 
 def _read_manifest(path: storage.Path) -> dict:
-  file = path / MANIFEST
-  if not storage.is_file(file):
-    raise FileNotFoundError(f'{path} is no folder of records: {file} does not exist.')
-  try:
-    manifest = json.loads(storage.read_text(file))
-  except ValueError as error:
-    raise ValueError(f'{file} is no JSON: {error}.') from error
-  if not isinstance(manifest, dict) or manifest.get('version') != record_schema.VERSION:
-    raise ValueError(
-      f'{file} must be a manifest of version {record_schema.VERSION}; got {str(manifest)[:80]}.'
-    )
-  missing = [key for key in ('num_records', 'hash', 'spec', 'shards') if key not in manifest]
-  if missing:
-    raise ValueError(f'{file} lacks {missing}.')
-  return manifest
+  """Returns the manifest of a folder of records; see `manifest_file.read` for the errors."""
+  keys, kind = ('num_records', 'hash', 'spec', 'shards'), ('version', record_schema.VERSION)
+  return manifest_file.read(path / MANIFEST, f'{path} is no folder of records', kind, keys)

@@ -19,11 +19,11 @@ import os
 import pathlib
 import tempfile
 
+from v2a import cache_folder
 from v2a import files
 from v2a import flags
 from v2a import storage
 
-FOLDER_VARIABLE = 'V2A_CACHE'
 SIZE_VARIABLE = 'V2A_RECORDS_CACHE_GB'
 DEFAULT_GB = 200.0
 _SUFFIX = '.array_record'
@@ -33,17 +33,10 @@ _has_warned = False
 
 
 def folder() -> pathlib.Path:
-  """Returns the folder; see the module. Raises ValueError if V2A_CACHE begins with an unknown home folder."""
-  named = os.environ.get(FOLDER_VARIABLE)
-  if named:
-    try:
-      return pathlib.Path(named).expanduser() / 'records'
-    except RuntimeError as error:
-      raise ValueError(f'{FOLDER_VARIABLE}={named}: unknown home folder; wanted a whole path.') from error
-  if named is None:
-    with contextlib.suppress(RuntimeError):  # containers run as users without an entry, and without HOME
-      return pathlib.Path(os.environ.get('XDG_CACHE_HOME') or '~/.cache').expanduser() / 'v2a' / 'records'
-  return pathlib.Path(tempfile.gettempdir()) / f'v2a-{os.getuid()}' / 'records'
+  """Returns the folder, see the module. Raises ValueError if V2A_CACHE names an unknown home folder."""
+  return (
+    cache_folder.find('records') or pathlib.Path(tempfile.gettempdir()) / f'v2a-{os.getuid()}' / 'records'
+  )
 
 
 def max_bytes() -> float:
@@ -110,7 +103,7 @@ def _make_room(file: pathlib.Path, num_bytes: int) -> None:
   _warn_if_deleted(file.stem, limit)
   states = []
   for other in file.parent.glob(f'*{_SUFFIX}'):
-    with contextlib.suppress(FileNotFoundError):  # another process makes room, too
+    with contextlib.suppress(FileNotFoundError):  # another process deletes shards, too
       states.append((other.stat().st_mtime_ns, other.stat().st_size, other))
   total = sum(size for _, size, _ in states)
   for _, size, other in sorted(states):

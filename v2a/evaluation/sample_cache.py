@@ -30,8 +30,8 @@ from v2a.data import examples as examples_lib
 from v2a.evaluation import costs
 from v2a.evaluation import evaluator
 from v2a.evaluation import systems
+from v2a.media import audio_file
 from v2a.media import level
-from v2a.media import write
 from v2a.sampling import bundle
 from v2a.sampling import request as request_lib
 
@@ -145,7 +145,7 @@ class SampleCache:
       wave_BNA = self._run(system, conditions)
       self._folder.mkdir(parents=True, exist_ok=True)
       for path, wave_NA in dict(zip(paths, wave_BNA)).items():
-        write.wav(path, wave_NA, system.sample_rate_hz)
+        audio_file.wav(path, wave_NA, system.sample_rate_hz)
       self._write_costs()
     return np.stack([_read_wav(path)[0] for path in paths])
 

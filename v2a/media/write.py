@@ -1,4 +1,4 @@
-"""Writing of videos with a new audio track, and of audio files.
+"""Writing of videos with a new audio track.
 
 `mux` copies the video packets unchanged and encodes the waveform as an audio track. Its clock is that of
 `v2a.media.source`: sample 0 of the waveform is played when the first frame is shown. Encoder delay (AAC 1024
@@ -18,11 +18,10 @@ import pathlib
 import av
 import av.stream
 import numpy as np
-import soundfile
 
 from v2a import files
-from v2a import shapes
 from v2a.media import audio_encoder
+from v2a.media import audio_file
 from v2a.media import boxes
 from v2a.media import errors
 from v2a.media import matroska
@@ -46,39 +45,6 @@ _AUDIO_CODECS: dict[str, audio_encoder.Codec] = {
 }
 # Errors of the operating system, for which trying another container is useless.
 _STORAGE_ERRNOS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
-_CHECK_SAMPLES = 2**16
-# The header of a WAV file has 32-bit sizes; RF64 (EBU Tech 3306) is WAV with 64-bit sizes.
-_MAX_WAV_BYTES = 2**32 - 2**16
-
-
-def wav(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a waveform as 16-bit WAV; values outside [-1, 1] are clipped.
-
-  Args:
-    path: file to write; one that exists is overwritten.
-    wave_NA: full scale 1; mono or stereo.
-    sample_rate_hz: samples per second.
-
-  Raises:
-    ValueError: the waveform is empty, not finite, not of floats, or has more than two channels.
-    OSError: the file cannot be written.
-  """
-  _audio_file(path, wave_NA, sample_rate_hz, 'WAV')
-
-
-def flac(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  """Writes a waveform as 16-bit FLAC; values outside [-1, 1] are clipped.
-
-  Args:
-    path: file to write; one that exists is overwritten.
-    wave_NA: full scale 1; mono or stereo.
-    sample_rate_hz: samples per second.
-
-  Raises:
-    ValueError: the waveform is empty, not finite, not of floats, or has more than two channels.
-    OSError: the file cannot be written.
-  """
-  _audio_file(path, wave_NA, sample_rate_hz, 'FLAC')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +95,7 @@ def mux(
     OSError: the file cannot be written.
     ValueError: an argument is out of range.
   """
-  _check(wave_NA, sample_rate_hz)
+  audio_file.check(wave_NA, sample_rate_hz)
   if audio not in AUDIO_MODES:
     raise ValueError(f'audio must be one of {AUDIO_MODES}; got {audio!r}.')
   info = probe.probe(source_path)
@@ -437,50 +403,3 @@ def _interleave(output: av.container.OutputContainer, log: verify.PacketLog, vid
     else:
       log.add(packet)
     output.mux(packet)
-
-
-def _check(wave_NA: np.ndarray, sample_rate_hz: int) -> None:
-  shapes.check(wave_NA=wave_NA)
-  if wave_NA.shape[1] not in (1, 2) or not len(wave_NA):
-    raise ValueError(f'wave_NA must hold samples of 1 or 2 channels; got shape {wave_NA.shape}.')
-  if not np.issubdtype(wave_NA.dtype, np.floating):
-    raise ValueError(f'wave_NA must hold floats in [-1, 1]; got {wave_NA.dtype}.')
-  if sample_rate_hz < 1:
-    raise ValueError(f'sample_rate_hz must be at least 1; got {sample_rate_hz}.')
-  for start in range(0, len(wave_NA), _CHECK_SAMPLES):
-    if not np.isfinite(wave_NA[start : start + _CHECK_SAMPLES]).all():
-      raise ValueError('wave_NA must be finite; got NaN or infinity.')
-
-
-class _BytesPath(os.PathLike[bytes]):
-  """A path as bytes: soundfile accepts names that are not UTF-8 only as such, but its types lack `bytes`."""
-
-  def __init__(self, path: pathlib.Path):
-    self._path = path
-
-  def __fspath__(self) -> bytes:
-    return os.fsencode(self._path)
-
-
-def _audio_file(path: str | os.PathLike, wave_NA: np.ndarray, sample_rate_hz: int, container: str) -> None:
-  _check(wave_NA, sample_rate_hz)
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with files.atomic_write(path) as partial:
-    if container == 'WAV' and wave_NA.size * 2 > _MAX_WAV_BYTES:
-      container = 'RF64'
-    try:
-      soundfile.write(_BytesPath(partial), wave_NA, sample_rate_hz, format=container, subtype='PCM_16')
-    except soundfile.LibsndfileError as error:
-      raise _write_error(partial, error) from error
-
-
-def _write_error(path: pathlib.Path, error: soundfile.LibsndfileError) -> OSError:
-  """Returns the system error of appending to a file, since libsndfile does not report why it failed."""
-  try:
-    with path.open('ab', buffering=0) as file:
-      file.write(bytes(_CHECK_SAMPLES))
-      os.fsync(file.fileno())
-  except OSError as cause:
-    return OSError(cause.errno, cause.strerror, str(path))
-  return OSError(errno.EIO, f'cannot be written ({error.error_string})', str(path))

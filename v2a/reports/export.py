@@ -17,6 +17,7 @@ import v2a
 from v2a import file_names
 from v2a import files
 from v2a import manifests
+from v2a.media import audio_file
 from v2a.media import level
 from v2a.media import probe
 from v2a.media import read
@@ -114,7 +115,7 @@ def _samples(
     soundtrack = result.soundtracks.pop(0)
     index, wave_NA = soundtrack.index, soundtrack.waveform
     wav = folder / f'{stem.name}.{index}.wav'
-    write.wav(wav, wave_NA, sample_rate_hz)
+    audio_file.wav(wav, wave_NA, sample_rate_hz)
     video = None
     if info is not None:
       # Without --duration the whole video is written; else it ends with the soundtrack.

@@ -22,6 +22,7 @@ from PIL import Image
 from v2a import file_names
 from v2a import files
 from v2a.data import examples as examples_lib
+from v2a.media import audio_file
 from v2a.media import preview
 from v2a.media import write
 from v2a.metrics import metric as metric_lib
@@ -118,7 +119,7 @@ class Writer:
   ) -> Player:
     name, alt = f'{example.name} {label}', html.escape(f'{example.name}: {label}', quote=True)
     flac = self._new_path(name, '.flac')
-    write.flac(flac, sound.wave_NA, sound.sample_rate_hz)
+    audio_file.flac(flac, sound.wave_NA, sound.sample_rate_hz)
     download = f'<a class="download" href="{self._link(flac)}" download>FLAC</a>'
     silent = self._silent_video(example, sound, corruption)
     if silent is None:

@@ -5,9 +5,10 @@ import pathlib
 
 import numpy as np
 
+from v2a.media import audio_file
 from v2a.media import write
 
-WRITERS = {'.wav': write.wav, '.flac': write.flac}  # by the suffix of a file
+WRITERS = {'.wav': audio_file.wav, '.flac': audio_file.flac}  # by the suffix of a file
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

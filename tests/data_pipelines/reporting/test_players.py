@@ -11,6 +11,7 @@ import pytest
 from data_pipelines.reporting import players
 from tests.media import films
 from v2a.data import media_records
+from v2a.media import audio_file
 from v2a.media import preview
 
 RATE_HZ = 16000
@@ -42,7 +43,7 @@ def test_the_clip_starts_where_the_record_says(start_s, first, height, tmp_path)
     (tmp_path / 'video.mp4').read_bytes(),
     '.mp4',
     start_s,
-    media_records.flac_bytes(wave_NA, RATE_HZ),
+    audio_file.flac_bytes(wave_NA, RATE_HZ),
   )
   player = players.make(record, 10**7)
   assert (player.problem, player.height) == ('', min(height, 240)) and player.duration_s == 1.0
@@ -56,6 +57,6 @@ def test_the_clip_starts_where_the_record_says(start_s, first, height, tmp_path)
 
 def test_media_without_room_are_left_out():
   wave_NA = films.clicks(1.0, RATE_HZ, seed=0)
-  record = media_records.MediaRecord('a', 'a', 1.0, audio=media_records.flac_bytes(wave_NA, RATE_HZ))
+  record = media_records.MediaRecord('a', 'a', 1.0, audio=audio_file.flac_bytes(wave_NA, RATE_HZ))
   size = len(players.make(record, 10**7).media)
   assert players.make(record, size).media and not players.make(record, size - 1).media

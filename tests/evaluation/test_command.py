@@ -45,7 +45,6 @@ from v2a.reports import evaluation_page
     (['--mesh', 'data=2'], "got 'data=2'"),
     (['--mesh', 'fsdp=3'], 'does not fit 8 devices'),
     (['--page', 'tests'], '--page must be a file; tests is a folder'),
-    (['--page', 'no/such/folder/page.html'], 'there is no no/such/folder'),
   ],
 )
 def test_errors_are_one_line(flags, words, capsys):

@@ -21,6 +21,7 @@ from v2a import flags
 from v2a.cli import allocator
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import batch_order
 from v2a.data import loader
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import loop
@@ -44,7 +45,7 @@ class Step:
     batch = self.task.collate(
       [items[i % len(items)] for i in range(c.training.batch_size)], np.random.default_rng(0)
     )
-    self.batch = loader.to_devices(batch, mesh, c.training.batch_size)
+    self.batch = loader.to_devices(batch, mesh, [c.training.batch_size])
     self.compiled = step.lower(self.leaves, self.batch).compile()
 
   def seconds(self) -> float:
@@ -163,7 +164,7 @@ def input_rate(name: str, data: str, num_batches: int = 100) -> None:
   c = c.lock()
   step = Step(c)
   items, size = loader.source(c), c.training.batch_size
-  batches = loader.Batches(step.task, items, size, num_batches + 10, 0)
+  batches = loader.Batches(step.task, items, batch_order.single([len(items)], size, 0), num_batches + 10)
   iterator = loader.iterate(batches, 0, c.data.num_threads, c.data.num_prefetched_batches)
   for _ in range(10):
     next(iterator)

@@ -1,11 +1,16 @@
-"""Adds latents or codes to records: python -m data_pipelines.encode --records DIR --codec MODEL.
+"""Adds what encoders compute to records: latents, codes, frames.
+
+  python -m data_pipelines.encode --records DIR --codec MODEL --frames CONFIG
 
 The flow and sync tasks train on latents (kl bottleneck), the tokens task on codes (rvq); encoding every clip
 once avoids running the codec in each step. MODEL is the training folder or the exported model of a codec.
 
-To media records a column is added beside them, which the next training reads; an interrupted run continues,
-and --replace computes a column again by another codec. Records of fixed length (those of the synthetic set)
-are copied with the new fields to the new folder --output. Both latents and codes may be added.
+To media records columns are added beside them, which the next training reads; an interrupted run continues,
+and --replace computes a column again by another encoder. With --frames, frames at the size and rate of a
+configuration and the texts are stored, too: training then decodes nothing, and does not read the media.
+
+Records of fixed length (those of the synthetic set) are copied with the new fields to the new folder
+--output. Both latents and codes may be added.
 """
 
 from collections.abc import Iterator
@@ -17,14 +22,19 @@ from flax import nnx
 import jax
 import numpy as np
 
+from data_pipelines import codec_column
 from data_pipelines import encode_column
 from v2a import builders
 from v2a import entry_point
 from v2a import flags
+from v2a import storage
 from v2a import termination
 from v2a import weights
+from v2a.config import files
 from v2a.config import schema
+from v2a.data import feature_columns
 from v2a.data import media_folder
+from v2a.data import media_source
 from v2a.data import record_schema
 from v2a.data import records
 
@@ -52,7 +62,7 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
   model = builders.codec(export.config, nnx.Rngs(0))
   weights.assign(model, export.arrays, source=export.folder or '')
   graphdef, state = nnx.split(model)
-  encode = jax.jit(lambda state, wave_BNA: encode_column.encoded_fields(nnx.merge(graphdef, state), wave_BNA))
+  encode = jax.jit(lambda state, wave_BNA: codec_column.encoded_fields(nnx.merge(graphdef, state), wave_BNA))
   for start in range(0, len(source), BATCH):
     items = [source[index] for index in range(start, min(start + BATCH, len(source)))]
     wave_BNA = np.stack([record_schema.wave_to_float(item['wave_NA']) for item in items])
@@ -66,21 +76,25 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
 def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='python -m data_pipelines.encode', description=__doc__)
   parser.add_argument('--records', required=True, type=flags.path, help='folder of records')
+  parser.add_argument('--codec', type=flags.path, help='training folder or exported model of a codec')
   parser.add_argument(
-    '--codec', required=True, type=flags.path, help='training folder or exported model of a codec'
+    '--frames', metavar='CONFIG', help='configuration whose size and rate of frames are stored; media records'
   )
   parser.add_argument('--output', type=flags.path, help='new folder of records; not for media records')
-  parser.add_argument('--replace', action='store_true', help='replace the column of another codec')
+  parser.add_argument('--replace', action='store_true', help='replace columns of other encoders')
   args = parser.parse_args(argv)
   if media_folder.is_media_folder(args.records):
     if args.output:
-      parser.error(f'--output: the column is added to the media records in {args.records}.')
-    encode_column.encode(
-      media_folder.MediaFolder(args.records), weights.load_export(args.codec), args.replace
-    )
+      parser.error(f'--output: columns are added to the media records in {args.records}.')
+    if not args.codec and not args.frames:
+      parser.error('wanted --codec, --frames, or both; got neither.')
+    _add_columns(media_folder.MediaFolder(args.records), args.codec, args.frames, args.replace)
     return 0
-  if not args.output or args.replace:
-    parser.error(f'{args.records} holds records of fixed length: wanted --output, without --replace.')
+  if not args.output or not args.codec or args.frames or args.replace:
+    parser.error(
+      f'{args.records} holds records of fixed length: wanted --codec and --output, without --frames or '
+      '--replace.'
+    )
   source = records.open(args.records)
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
@@ -101,6 +115,21 @@ def _run(argv: list[str] | None) -> int:
         )
   print(file=sys.stderr)
   return 0
+
+
+def _add_columns(
+  folder: media_folder.MediaFolder, codec: storage.Path | None, config: str | None, is_replaced: bool
+) -> None:
+  """Adds the columns of a codec, and of the frames of a configuration, to media records."""
+  encoders: list[encode_column.Encoder] = []
+  if config:
+    encoders.append(encode_column.FrameEncoder(schema.clip_spec(files.find(config))))
+    if media_source.ANNOTATIONS not in feature_columns.names(folder):
+      encoders.append(encode_column.AnnotationEncoder())
+  if codec:
+    encoders.append(codec_column.CodecEncoder(weights.load_export(codec)))
+  for encoder in encoders:
+    encode_column.encode(folder, encoder, is_replaced)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -281,6 +281,7 @@ def _finish_split(
       'sha256': summary.sha256,
       'first_id': summary.first_id,
       'last_id': summary.last_id,
+      'durations_s': summary.durations_s,
     }
     for index, summary in found
     if summary.num_records
@@ -288,7 +289,7 @@ def _finish_split(
   total = lambda name: sum(getattr(summary, name) for _, summary in found)
   about = {
     'num_bytes': total('num_bytes'),
-    'duration_s': round(total('duration_s'), 3),
+    'duration_s': round(sum(duration_s for _, summary in found for duration_s in summary.durations_s), 3),
     'num_with_video': total('num_with_video'),
     'num_with_audio': total('num_with_audio'),
     'num_with_captions': total('num_with_captions'),

@@ -47,7 +47,7 @@ class Summary:
   Attributes:
     num_records, num_bytes, sha256: of the file; no file if there is no record.
     first_id, last_id: of the records; '' without.
-    duration_s: of all clips.
+    durations_s: of the clips.
     num_with_video, num_with_audio, num_with_captions, num_with_transcript: numbers of records.
     licences: licence -> number of records.
     text_bytes, transcript_bytes: length of the longest caption and of the transcript -> number of records.
@@ -60,7 +60,7 @@ class Summary:
   sha256: str = ''
   first_id: str = ''
   last_id: str = ''
-  duration_s: float = 0.0
+  durations_s: list[float] = dataclasses.field(default_factory=list)
   num_with_video: int = 0
   num_with_audio: int = 0
   num_with_captions: int = 0
@@ -76,7 +76,7 @@ class Summary:
     self.first_id = self.first_id or record.id
     self.last_id = record.id
     self.num_records += 1
-    self.duration_s += record.duration_s
+    self.durations_s.append(record.duration_s)
     self.num_with_video += bool(record.video)
     self.num_with_audio += bool(record.audio)
     self.num_with_captions += bool(record.annotations.captions)

@@ -19,8 +19,8 @@ import soundfile
 import soxr
 
 from v2a import input_errors
+from v2a.data import media_decoding
 from v2a.data import media_records
-from v2a.data import media_source
 from v2a.media import preview
 from v2a.media import write
 from v2a.reports import inline_images
@@ -114,7 +114,7 @@ def _wave(record: media_records.MediaRecord, duration_s: float) -> tuple[np.ndar
   if not record.audio:
     return np.zeros((0, 1), np.float32), 1
   info = soundfile.info(io.BytesIO(record.audio))
-  wave_NA = media_source.wave(record, info.samplerate, min(info.channels, 2))
+  wave_NA = media_decoding.wave(record, info.samplerate, min(info.channels, 2))
   return wave_NA[: math.ceil(duration_s * info.samplerate)], info.samplerate
 
 

@@ -7,6 +7,7 @@ from tests.training import toy
 from v2a import clip
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import batch_order
 from v2a.data import corrupt_records
 from v2a.data import fake_records
 from v2a.data import loader
@@ -33,7 +34,7 @@ def items():
 
 
 def batches(items, seed=0, **arguments):
-  return loader.Batches(Names(), items, 4, 20, seed, **arguments)
+  return loader.Batches(Names(), items, batch_order.single([len(items)], 4, seed), 20, **arguments)
 
 
 def test_every_epoch_holds_every_record_once_in_another_order(items):
@@ -57,7 +58,9 @@ def test_a_batch_is_a_function_of_seed_and_step(items):
 @pytest.mark.parametrize('num_processes', [2, 4])
 def test_batches_do_not_depend_on_the_number_of_hosts(items, num_processes):
   whole, size = batches(items)[3], 4 // num_processes
-  parts = [batches(items, rows=range(i * size, (i + 1) * size))[3] for i in range(num_processes)]
+  parts = [
+    batches(items, rows=lambda count, i=i: range(i * size, (i + 1) * size))[3] for i in range(num_processes)
+  ]
   for key, value in whole.items():
     assert np.array_equal(np.concatenate([part[key] for part in parts]), value)
 
@@ -67,7 +70,7 @@ def test_batches_are_on_the_mesh_in_order(sizes):
   mesh = mesh_lib.make(sizes)
   assert loader.local_rows(mesh, 16) == tuple(range(16))  # one process holds them all
   batch = {'x_B3': np.arange(48).reshape(16, 3)}
-  placed = loader.to_devices(batch, mesh, 16)['x_B3']
+  placed = loader.to_devices(batch, mesh, [16])['x_B3']
   np.testing.assert_array_equal(placed, batch['x_B3'])
   assert placed.sharding == mesh_lib.batch_sharding(mesh)
   with pytest.raises(ValueError, match='multiple of the'):
@@ -87,7 +90,7 @@ def test_an_error_in_a_thread_is_raised_in_the_loop(items):
   task = Names()
   task.collate = lambda items, rng: {}['missing']
   with pytest.raises(KeyError, match='missing'):
-    next(loader.iterate(loader.Batches(task, items, 4, 20, 0), 0, 2, 2))
+    next(loader.iterate(loader.Batches(task, items, batch_order.single([len(items)], 4, 0), 20), 0, 2, 2))
 
 
 def test_source(tmp_path):
@@ -159,7 +162,10 @@ def test_corrupt_records_are_replaced_by_others(damaged):
 def test_replacements_do_not_depend_on_the_number_of_hosts(damaged, num_processes):
   whole, size = batches(corrupt_records.FaultTolerantSource(damaged, 0.2)), 4 // num_processes
   parts = [
-    batches(corrupt_records.FaultTolerantSource(damaged, 0.2), rows=range(i * size, (i + 1) * size))
+    batches(
+      corrupt_records.FaultTolerantSource(damaged, 0.2),
+      rows=lambda count, i=i: range(i * size, (i + 1) * size),
+    )
     for i in range(num_processes)
   ]
   for step in range(10):

@@ -8,6 +8,7 @@ import pytest
 from tests.media import films
 from v2a import clip as clip_lib
 from v2a.data import annotations as annotations_lib
+from v2a.data import batch_order
 from v2a.data import corrupt_records
 from v2a.data import loader
 from v2a.data import media_folder
@@ -155,8 +156,11 @@ class _Ids:
 
 def test_batches_of_media_records_are_those_of_any_number_of_processes(folder):
   source = records.open(folder, spec=SPEC)
-  whole = loader.Batches(_Ids(), source, 4, 3, seed=7)
-  parts = [loader.Batches(_Ids(), source, 4, 3, seed=7, rows=rows) for rows in ((0, 1), (2, 3))]
+  whole = loader.Batches(_Ids(), source, batch_order.single([4], 4, 7), 3)
+  parts = [
+    loader.Batches(_Ids(), source, batch_order.single([4], 4, 7), 3, rows=lambda count, rows=rows: rows)
+    for rows in ((0, 1), (2, 3))
+  ]
   for step in range(3):
     joined = np.concatenate([part[step]['id'] for part in parts])
     assert joined.tolist() == whole[step]['id'].tolist()

@@ -254,7 +254,8 @@ def test_a_folder_of_media_records(bucket, tmp_path, cache, downloads):
   assert folder[3] == items[3] and downloads == [entries[1]['name']]
   assert media_folder.verify(folder) == 4
   column, about = feature_columns.Writer(folder, 'latents', {'digest': 'd'}), {'digest': 'd'}
-  rows = [[(item.id, {'x': np.full(2, ord(item.id))}) for item in items[k : k + 2]] for k in (0, 2)]
+  row = lambda item: feature_columns.Row(item.id, {'x': np.full(2, ord(item.id))})
+  rows = [[row(item) for item in items[k : k + 2]] for k in (0, 2)]
   column.write(0, rows[0])
   assert feature_columns.names(folder) == []
   resumed = feature_columns.Writer(folder, 'latents', about)
@@ -263,7 +264,7 @@ def test_a_folder_of_media_records(bucket, tmp_path, cache, downloads):
   resumed.finish()
   assert feature_columns.names(folder) == ['latents']
   found = feature_columns.Column(folder, 'latents')
-  assert found.about == about and found.read(1, 1, 'd')['x'].tolist() == [100, 100]
+  assert found.about == about and found.read(1, 1, 'd').arrays['x'].tolist() == [100, 100]
   found.verify()
   with pytest.raises(FileExistsError, match='was computed by another encoder'):
     feature_columns.Writer(folder, 'latents', {'digest': 'e'})

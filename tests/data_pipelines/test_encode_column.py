@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from data_pipelines import encode
-from data_pipelines import encode_column
 from tests.data import test_media_source
 from v2a import builders
 from v2a import weights
 from v2a.config import schema
 from v2a.data import feature_columns
+from v2a.data import media_decoding
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import media_source
@@ -76,7 +76,7 @@ def test_segments_have_the_latents_and_codes_of_their_sound(codecs, folder):
   }
   media = source.folders[0].folder[0]
   padded_BNA = np.zeros((1, 3 * spec.sample_rate_hz, 2), np.float32)
-  wave_NA = media_source.wave(media, spec.sample_rate_hz, 2)
+  wave_NA = media_decoding.wave(media, spec.sample_rate_hz, 2)
   padded_BNA[0, : len(wave_NA)] = wave_NA
   wanted_TC = np.asarray(nnx.jit(lambda codec, wave_BNA: codec.encode(wave_BNA)[0])(codec, padded_BNA)[0])
   for step in range(8):
@@ -156,15 +156,17 @@ def test_a_column_of_other_records_is_refused(codecs, folder, fault):
 
 def test_rows_survive_their_bytes():
   arrays = {'a': np.arange(6, dtype=np.float16).reshape(2, 3), 'b': np.zeros((0, 0), np.uint16)}
-  name, found = feature_columns.decode_row(feature_columns.encode_row('x', arrays))
-  assert name == 'x' and all(np.array_equal(found[key], arrays[key]) for key in arrays)
-  assert all(found[key].dtype == arrays[key].dtype for key in arrays)
-  for data in (b'', b'\xc0', feature_columns.encode_row('x', arrays)[:-3]):
+  row = feature_columns.Row('x', arrays, {'b': 1, 'a': {'c': [2.5, None]}})
+  found = feature_columns.decode_row(feature_columns.encode_row(row))
+  assert found.id == 'x' and found.values == row.values
+  assert all(np.array_equal(found.arrays[key], arrays[key]) for key in arrays)
+  assert all(found.arrays[key].dtype == arrays[key].dtype for key in arrays)
+  for data in (b'', b'\xc0', feature_columns.encode_row(row)[:-3]):
     with pytest.raises(ValueError, match='no row of a column'):
       feature_columns.decode_row(data)
 
 
 def test_flags_of_the_other_kind_of_records_are_refused(codecs, folder, tmp_path, capsys):
   assert run(folder, codecs / 'kl', '--output', str(tmp_path / 'new')) == 2
-  assert 'is added to the media records' in capsys.readouterr().err
-  assert encode_column.media_source.COLUMNS == {'kl': 'latents', 'rvq': 'codes'}
+  assert 'are added to the media records' in capsys.readouterr().err
+  assert media_source.CODEC_COLUMNS == {'kl': 'latents', 'rvq': 'codes'}

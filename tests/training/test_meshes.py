@@ -66,10 +66,11 @@ def first_step(name, sizes, microbatches=1):
   sample = lambda leaf: jax.device_put(0.1 * rng.standard_normal(leaf.shape, np.float32), leaf.sharding)
   params = jax.tree.map(sample, state.params)
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  batch = loader.Batches(task, source(c), c.training.batch_size, 1, c.seed)[0]
+  items = source(c)
+  batch = loader.Batches(task, items, loader.order(c, items, 1), 1)[0]
   leaves, metrics = step(
     jax.tree.leaves(dataclasses.replace(state, params=params)),
-    loader.to_devices(batch, mesh, c.training.batch_size),
+    loader.to_devices(batch, mesh, [c.training.batch_size]),
   )
   moments = weights.flatten(jax.tree.unflatten(jax.tree.structure(state), leaves).opt_state)
   moments = {name: np.asarray(leaf) for name, leaf in moments.items() if '.mu.' in name}

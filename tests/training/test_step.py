@@ -28,6 +28,11 @@ MESHES = (
 )
 
 
+def _batches(c, task, num_steps):
+  items = loader.source(c)
+  return loader.Batches(task, items, loader.order(c, items, 1), num_steps)
+
+
 def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   """Returns the state after some steps on a mesh, and the metrics of the last."""
   task = make_task(noise)
@@ -37,11 +42,11 @@ def run(c, sizes=None, num_steps=3, noise=0.1, make_task=toy.Task):
   abstract = state_lib.abstract(task, optimizer, mesh)
   state = state_lib.init(task, optimizer, abstract, jax.random.key(c.seed))
   step = step_lib.make(c, task, state_lib.graph(task), optimizer, mesh, abstract)
-  batches = loader.Batches(task, loader.source(c), c.training.batch_size, num_steps, c.seed)
+  batches = _batches(c, task, num_steps)
   leaves, tree = jax.tree.flatten(state)
   for index in range(num_steps):
     previous = leaves
-    leaves, metrics = step(previous, loader.to_devices(batches[index], mesh, c.training.batch_size))
+    leaves, metrics = step(previous, loader.to_devices(batches[index], mesh, [c.training.batch_size]))
     assert all(leaf.is_deleted() for leaf in previous), 'the step donates the state'
   return jax.tree.unflatten(tree, leaves), {name: float(value) for name, value in metrics.items()}
 
@@ -97,7 +102,7 @@ def test_dependent_clips_share_a_microbatch_and_metrics_may_cover_some_clips():
   assert_close(eight.params, one.params)
   assert same == pytest.approx(metrics, rel=1e-5)
   assert metrics['num_clips'] == 8
-  batch = loader.Batches(toy.Task(), loader.source(c), 16, 3, c.seed)[2]
+  batch = _batches(c, toy.Task(), 3)[2]
   assert metrics['target'] == pytest.approx(batch['y_B'][batch['x_BF'][:, 0] > 0].mean(), rel=1e-6)
 
 
@@ -149,7 +154,7 @@ def test_frozen_parameters_do_not_change_and_have_no_moments(single):
 def test_ema_statistics_are_updated_once_per_step_with_means_over_the_batch(sizes, microbatches):
   c = toy.configuration(batch_size=16, microbatches=microbatches)
   state, metrics = run(c, sizes, num_steps=2, make_task=toy.EmaTask)
-  batches = loader.Batches(toy.Task(), loader.source(c), 16, 2, c.seed)
+  batches = _batches(c, toy.Task(), 2)
   wanted = 2.0
   for step in range(2):
     wanted = 0.9 * wanted + 0.1 * batches[step]['y_B'].mean()

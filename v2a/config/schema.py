@@ -70,6 +70,12 @@ def base_48k() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, concatenated
+  # Share of the rows of each batch from each folder of `train`, in any unit; () for the share of its records.
+  c.weights = ()
+  # Lengths in seconds, ascending, to which clips of media records are padded or cut; a batch holds clips of
+  # one of them. Batches of longer clips have fewer rows: batch_size counts clips of clip.clip_s. Without
+  # buckets all have that length.
+  c.bucket_s = ()
   c.validation = ()  # folders of records that evaluators read
   c.synthetic_seeds = ()  # seeds of the synthetic clips that a packed model was trained on, where known
   c.augment_probability = 0.0  # share of training clips whose frames are augmented, see data.augment

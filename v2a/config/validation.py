@@ -27,6 +27,11 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'name': (bool, 'a name'),
   'task': (schema.TASKS.__contains__, f'one of {schema.TASKS}'),
   'seed': (lambda seed: 0 <= seed < 2**31, 'in 0..2147483647'),
+  'data.weights': (lambda weights: all(map(_is_positive, weights)), 'numbers above 0'),
+  'data.bucket_s': (
+    lambda lengths_s: all(map(_is_positive, lengths_s)) and list(lengths_s) == sorted(set(lengths_s)),
+    'ascending numbers above 0',
+  ),
   'data.augment_probability': (lambda share: 0 <= share <= 1, 'in 0..1'),
   'data.max_corrupt_record_share': (_is_fraction, 'in [0, 1)'),
   'data.num_fake_records': (_is_not_negative, 'at least 0'),

@@ -56,13 +56,18 @@ class FaultTolerantSource:
     """
     return self._get(index, self._source.__getitem__)
 
-  def read(self, index: int, key: records.Key) -> dict:
+  def read(self, index: int, key: records.Key, clip_s: float | None = None) -> dict:
     """Returns a record, or its replacement, see `records.RecordSource.read`.
+
+    Args:
+      index: of the record.
+      key: seed, step and position in the batch.
+      clip_s: length of media records; None for that of `spec`.
 
     Raises:
       shards.CorruptRecordError: too many are corrupt.
     """
-    return self._get(index, lambda candidate: self._source.read(candidate, key))
+    return self._get(index, lambda candidate: self._source.read(candidate, key, clip_s))
 
   def _get(self, index: int, get: Callable[[int], dict]) -> dict:
     for candidate in itertools.chain([index], _replacements(index, len(self))):

@@ -3,13 +3,18 @@
   folder/columns/latents/manifest.json               of which records, by which encoder; written last
   folder/columns/latents/records-00012.array_record  one row per record of the shard of that name
 
-A row is a map of MessagePack, {'version': 1, 'id': ..., 'arrays': {name: {'dtype', 'shape', 'data'}}}, whose
-arrays are little endian. Rows and records are joined by position, and their ids are compared. Another encoder
-replaces its column alone; records and other columns are not touched.
+A row is a map of MessagePack,
+
+  {'version': 1, 'id': ..., 'arrays': {name: {'dtype', 'shape', 'data'}}, 'values': {...}}
+
+whose arrays are little endian and whose values are those of JSON. Rows and records are joined by position,
+and their ids are compared. Another encoder replaces its column alone; records and other columns are not
+touched.
 """
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
 import json
 from typing import Any
 
@@ -28,6 +33,21 @@ MANIFEST, SETTINGS = 'manifest.json', 'settings.json'
 FORMAT = 'v2a column 1'
 VERSION = 1
 _WRITER_OPTIONS = 'group_size:1,zstd:1'
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """What a column holds of a record.
+
+  Attributes:
+    id: of the record.
+    arrays: by name.
+    values: of JSON, by name.
+  """
+
+  id: str
+  arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def path_of(folder: media_folder.MediaFolder, name: str) -> storage.Path:
@@ -58,13 +78,13 @@ class Column:
     self.name, self.about = name, manifest['about']
     self._shards = shards.from_manifest(path, manifest['shards'])
 
-  def read(self, shard: int, position: int, record_id: str) -> dict[str, np.ndarray]:
-    """Returns the arrays of a record.
+  def read(self, shard: int, position: int, record_id: str | None = None) -> Row:
+    """Returns the row of a record.
 
     Args:
       shard: index of its shard.
       position: of the record in the shard.
-      record_id: its id.
+      record_id: its id, which is compared; None where it is not known.
 
     Raises:
       CorruptRecordError: the row is corrupt, or belongs to another record.
@@ -72,14 +92,14 @@ class Column:
     """
     found = self._shards[shard]
     try:
-      name, arrays = decode_row(found.read(position))
+      row = decode_row(found.read(position))
     except ValueError as error:
       raise shards.CorruptRecordError(f'row {position} of {found.path} is corrupt: {error}') from error
-    if name != record_id:
+    if record_id not in (None, row.id):
       raise shards.CorruptRecordError(
-        f'row {position} of {found.path} belongs to record {name!r}; wanted {record_id!r}.'
+        f'row {position} of {found.path} belongs to record {row.id!r}; wanted {record_id!r}.'
       )
-    return arrays
+    return row
 
   def verify(self) -> None:
     """Raises ValueError or FileNotFoundError if a shard is missing or has changed."""
@@ -140,12 +160,12 @@ class Writer:
   def _shard(self, index: int) -> storage.Path:
     return self.path / self._folder.shards[index].path.name
 
-  def write(self, index: int, rows: Iterable[tuple[str, Mapping[str, np.ndarray]]]) -> None:
+  def write(self, index: int, rows: Iterable[Row]) -> None:
     """Writes a shard; the file appears under its name when it is complete.
 
     Args:
       index: of the shard.
-      rows: id and arrays of each of its records, in their order.
+      rows: of its records, in their order.
 
     Raises:
       OSError: the file cannot be written.
@@ -155,8 +175,8 @@ class Writer:
     with files.atomic_write(path) as partial:
       writer = array_record_module.ArrayRecordWriter(str(partial), _WRITER_OPTIONS)
       try:
-        for name, arrays in rows:
-          writer.write(encode_row(name, arrays))
+        for row in rows:
+          writer.write(encode_row(row))
           count += 1
         writer.close()
       except RuntimeError as error:
@@ -179,29 +199,32 @@ class Writer:
     files.write_text(self.path / MANIFEST, json.dumps(manifest, indent=2) + '\n')
 
 
-def encode_row(record_id: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+def encode_row(row: Row) -> bytes:
   """Returns a row as MessagePack. Equal rows give equal bytes."""
   packed = {}
-  for name, array in sorted(arrays.items()):
+  for name, array in sorted(row.arrays.items()):
     little = np.ascontiguousarray(array, array.dtype.newbyteorder('<'))
     packed[name] = {'dtype': array.dtype.name, 'shape': list(array.shape), 'data': little.tobytes()}
-  return msgpack.packb({'version': VERSION, 'id': record_id, 'arrays': packed}, use_bin_type=True)
+  values = dict(sorted(row.values.items()))
+  return msgpack.packb(
+    {'version': VERSION, 'id': row.id, 'arrays': packed, 'values': values}, use_bin_type=True
+  )
 
 
-def decode_row(data: bytes) -> tuple[str, dict[str, np.ndarray]]:
-  """Returns id and arrays of `encode_row`; the arrays are read-only views of the bytes.
+def decode_row(data: bytes) -> Row:
+  """Returns the row of `encode_row`; its arrays are read-only views of the bytes.
 
   Raises:
     ValueError: the bytes are no row, or of another version.
   """
   try:
-    values: Any = msgpack.unpackb(data, raw=False)
-    if values['version'] != VERSION:
-      raise ValueError(f'version {values["version"]!r}; wanted {VERSION}')
+    found: Any = msgpack.unpackb(data, raw=False)
+    if found['version'] != VERSION:
+      raise ValueError(f'version {found["version"]!r}; wanted {VERSION}')
     arrays = {
       name: np.frombuffer(each['data'], np.dtype(each['dtype']).newbyteorder('<')).reshape(each['shape'])
-      for name, each in values['arrays'].items()
+      for name, each in found['arrays'].items()
     }
-    return values['id'], arrays
+    return Row(found['id'], arrays, found['values'])
   except (ValueError, TypeError, KeyError, AttributeError, msgpack.UnpackException) as error:
     raise ValueError(f'it is no row of a column ({error})') from error

@@ -1,14 +1,15 @@
 """Batches of records: the global batch of step s is a pure function of (manifest, seed, s).
 
-Row j of step s is record order(s * batch_size + j), where `order` is a new permutation of the whole source in
-each epoch. The random generator of the row is seeded by (seed, s, j), and so are segment and caption of
-media records. Nothing depends on the number of hosts,
-and resuming needs no iterator state. A corrupt record is replaced by another, the same one in all processes
+Which record row j of step s is, `batch_order` says. The random generator of the row is seeded by
+(seed, s, j), and so are segment and caption of media records. Nothing depends on the number of hosts, and
+resuming needs no iterator state. A corrupt record is replaced by another, the same one in all processes
 (`corrupt_records.FaultTolerantSource`). Each process reads the rows that its devices hold; processes along an
 axis of the mesh whose members need the same clips read the same rows.
 """
 
 from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 import functools
 from typing import Protocol
@@ -20,7 +21,10 @@ import numpy as np
 
 from v2a import storage
 from v2a.config import schema
+from v2a.data import batch_order
 from v2a.data import fake_records
+from v2a.data import media_source
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.data import shards
 from v2a.sharding import mesh as mesh_lib
@@ -40,26 +44,28 @@ class Collator(Protocol):
     ...
 
 
-def source(c: ml_collections.ConfigDict, split: str = 'train') -> records.RecordSource:
-  """Returns the records that a configuration names.
+def source(
+  c: ml_collections.ConfigDict, fields: Collection[str] = tuple(record_schema.FIELDS)
+) -> records.RecordSource:
+  """Returns the training records that a configuration names.
 
   Args:
     c: the whole configuration.
-    split: 'train' or 'validation'.
+    fields: what is read of media records, see `Task.record_fields`.
 
   Raises:
     FileNotFoundError: a folder is not there.
     ValueError: no folder is named, the records do not fit `config.clip`, or are not all there.
   """
   spec = schema.clip_spec(c)
-  if split == 'train' and c.data.num_fake_records:
+  if c.data.num_fake_records:
     return records.InMemorySource([fake(c, seed) for seed in range(c.data.num_fake_records)], spec)
-  folders = c.data[split]
+  folders = c.data.train
   if not folders:
     raise ValueError(
-      f'config.data.{split} names no folder of records; create some with data_pipelines, or pass --tiny.'
+      'config.data.train names no folder of records; create some with data_pipelines, or pass --tiny.'
     )
-  found = records.open(*folders, spec=spec)
+  found = records.open(*folders, spec=spec, fields=fields)
   for name in _SHARED:
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:
@@ -139,6 +145,43 @@ def local_rows(mesh: jax.sharding.Mesh, batch_size: int) -> tuple[int, ...]:
   return tuple(sorted({row for each in slices for row in range(*each.indices(batch_size))}))
 
 
+def order(c: ml_collections.ConfigDict, items: records.RecordSource, num_shards: int) -> batch_order.Order:
+  """Returns which records make the batch of each step.
+
+  Args:
+    c: the whole configuration.
+    items: the training records.
+    num_shards: parts that the mesh splits batches in; with the microbatches, it divides all batch sizes.
+
+  Raises:
+    ValueError: the number of weights is not that of the folders, or there are buckets of records that have
+      one length.
+  """
+  data, size = c.data, c.training.batch_size
+  if data.weights and len(data.weights) != len(items.folders):
+    raise ValueError(
+      f'config.data.weights must be one number for each folder of config.data.train={data.train}; got '
+      f'{len(data.weights)}.'
+    )
+  if not data.bucket_s:
+    sizes = [len(folder) for folder in items.folders] or [len(items)]
+    return batch_order.single(sizes, size, c.seed, data.weights)
+  unit = num_shards * c.training.microbatches
+  clip_s = float(schema.clip_spec(c).duration_s)
+  sizes = [max(1, int(size * clip_s / length_s) // unit) * unit for length_s in data.bucket_s]
+  durations_s = [_durations_s(folder) for folder in items.folders]
+  return batch_order.by_length(durations_s, data.bucket_s, sizes, c.seed, data.weights)
+
+
+def _durations_s(folder: records.FolderSource | media_source.MediaSource) -> np.ndarray:
+  if not isinstance(folder, media_source.MediaSource):
+    raise ValueError(
+      'config.data.bucket_s needs media records, which have lengths of their own; '
+      f'{folder.path} holds records of one length.'
+    )
+  return folder.folder.durations_s
+
+
 class Batches:
   """The batches of a run by step: `batches[step]` holds this process' rows of the global batch."""
 
@@ -146,40 +189,32 @@ class Batches:
     self,
     task: Collator,
     items: records.RecordSource,
-    batch_size: int,
+    order: batch_order.Order,
     num_steps: int,
-    seed: int,
-    rows: Sequence[int] | None = None,
+    rows: Callable[[int], Sequence[int]] = range,
   ):
     """Describes the batches; nothing is read yet.
 
     Args:
       task: turns records into rows of batches.
       items: source of records.
-      batch_size: of the global batch.
+      order: which records make the batch of each step; its seed is that of crops, too.
       num_steps: number of batches.
-      seed: of the order of records, and of crops.
-      rows: rows of the global batch to return; None for all.
+      rows: size of a global batch -> its rows that are returned, such as `local_rows` of a mesh; all by
+        default.
     """
-    self._task = task
-    self._items = items
-    self._order = grain.MapDataset.range(len(items)).seed(seed).shuffle().repeat()
-    self._batch_size = batch_size
-    self._num_steps = num_steps
-    self._seed = seed
-    self._rows = range(batch_size) if rows is None else rows
+    self._task, self._items, self._order = task, items, order
+    self._num_steps, self._rows = num_steps, rows
 
   def __len__(self) -> int:
     return self._num_steps
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    parts = []
-    for row in self._rows:
-      key = (self._seed, index, row)
+    parts, bucket = [], self._order.bucket(index)
+    for row in self._rows(bucket.batch_size):
+      key = (self._order.seed, index, row)
       rng = np.random.default_rng(key)
-      position = self._order[index * self._batch_size + row]
-      assert position is not None  # nothing is filtered out
-      record = self._items.read(int(position), key)
+      record = self._items.read(self._order.record(index, row), key, bucket.clip_s)
       parts.append(self._task.collate([record], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 
@@ -211,18 +246,20 @@ def iterate(
 
 
 def to_devices(
-  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh, batch_size: int
+  batch: dict[str, np.ndarray], mesh: jax.sharding.Mesh, batch_sizes: Iterable[int]
 ) -> dict[str, jax.Array]:
   """Returns the global batch on the mesh.
 
   Args:
     batch: the rows of `local_rows`.
     mesh: of the devices.
-    batch_size: rows of the global batch.
+    batch_sizes: sizes that global batches may have; they differ in the number of local rows.
   """
   sharding = mesh_lib.batch_sharding(mesh)
   if jax.process_count() == 1:
     return jax.device_put(batch, sharding)
+  num_local = len(next(iter(batch.values())))
+  batch_size = next(size for size in batch_sizes if len(local_rows(mesh, size)) == num_local)
   position = {row: index for index, row in enumerate(local_rows(mesh, batch_size))}
 
   def whole(value: np.ndarray) -> jax.Array:

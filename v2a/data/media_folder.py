@@ -11,10 +11,13 @@ import bisect
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
+import functools
 import hashlib
 import itertools
 import json
 from typing import Any
+
+import numpy as np
 
 from v2a import files
 from v2a import storage
@@ -67,6 +70,15 @@ class MediaFolder:
     except ValueError as error:
       raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
+  @functools.cached_property
+  def durations_s(self) -> np.ndarray:
+    """Durations of all records, float32. Raises ValueError if the manifest lacks them."""
+    try:
+      found = [duration_s for entry in self.manifest['shards'] for duration_s in entry['durations_s']]
+    except KeyError as error:
+      raise ValueError(f'{self.path / MANIFEST} has no durations of records; build the set again.') from error
+    return np.array(found, np.float32)
+
   def locate(self, index: int) -> tuple[int, int]:
     """Returns the index of the shard of a record, and its position there. Raises IndexError."""
     if not 0 <= index < len(self):
@@ -116,7 +128,7 @@ def write_manifest(
 
   Args:
     path: of the folder.
-    entries: name, num_records, num_bytes, sha256, first_id and last_id of each shard, in order.
+    entries: name, num_records, num_bytes, sha256, first_id, last_id and durations_s of each shard, in order.
     about: further values.
   """
   found = [dict(entry) for entry in entries]

@@ -1,17 +1,27 @@
-"""Records for training from media records: decoded when they are read, at the rates of a configuration.
+"""Records for training from media records: decoded when they are read, or read from columns beside them.
 
 Of a clip that is longer than `config.clip` a segment is read, and one of its captions; both are a function of
 (seed, step, position in the batch), so that a step that is repeated reads the same. A clip that is shorter is
 padded, and the padding does not train. A clip without sound or without video has none, see `record_schema`.
+
+Only the wanted fields are read. Where columns (`feature_columns`) have all of them, the media are not even
+read from the disk:
+
+  annotations  texts, duration, whether there is video; they replace those of the records
+  frames       frames at the sync rate; a semantic frame is the last one that is not later
+  latents      posterior of a kl codec, and which of its steps are silent
+  codes        codes of an rvq codec, and which of their steps are silent
 """
 
-import fractions
-import io
-import tempfile
+from collections.abc import Collection
+import dataclasses
+import functools
+import hashlib
+import math
+from typing import Any
 
 import numpy as np
 import soundfile
-import soxr
 
 from v2a import clip as clip_lib
 from v2a import storage
@@ -19,17 +29,67 @@ from v2a.data import annotations as annotations_lib
 from v2a.data import caption_choice
 from v2a.data import contents as contents_lib
 from v2a.data import feature_columns
+from v2a.data import media_decoding
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import record_schema
 from v2a.data import shards
 from v2a.media import audio_reader
 from v2a.media import errors
-from v2a.media import read
 
 # Bottleneck of a codec -> the column of its latents or codes.
-COLUMNS = {'kl': 'latents', 'rvq': 'codes'}
+CODEC_COLUMNS = {'kl': 'latents', 'rvq': 'codes'}
+_CODEC_FIELDS = {'latents': ('latent_mean_TC', 'latent_std_TC'), 'codes': ('codes_TK',)}
+ANNOTATIONS, FRAMES = 'annotations', 'frames'
+_FRAME_FIELDS = ('semantic_frame_MYX3', 'sync_frame_LYX3')
 _FIRST: caption_choice.Key = (0, 0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipInfo:
+  """What is known about a clip without its media; the values of the column `annotations`.
+
+  Attributes:
+    id: of the record.
+    duration_s: of the clip.
+    has_video: whether there is video.
+    annotations: of the sound.
+  """
+
+  id: str
+  duration_s: float
+  has_video: bool
+  annotations: annotations_lib.Annotations
+
+  @classmethod
+  def of(cls, media: media_records.MediaRecord) -> 'ClipInfo':
+    """Returns what a media record says."""
+    return cls(media.id, media.duration_s, bool(media.video), media.annotations)
+
+  def to_row(self) -> feature_columns.Row:
+    """Returns the row of the column `annotations`."""
+    return feature_columns.Row(
+      self.id,
+      values={
+        'duration_s': self.duration_s,
+        'has_video': self.has_video,
+        'annotations': self.annotations.to_json(),
+      },
+    )
+
+  @classmethod
+  def from_row(cls, row: feature_columns.Row) -> 'ClipInfo':
+    """Returns the clip of a row.
+
+    Raises:
+      CorruptRecordError: it is none of that column.
+    """
+    try:
+      values = dict(row.values)
+      annotations = annotations_lib.Annotations.from_json(values.pop('annotations'))
+      return cls(id=row.id, annotations=annotations, **values)
+    except (KeyError, TypeError, ValueError) as error:
+      raise shards.CorruptRecordError(f'the annotations of record {row.id!r} are corrupt: {error}') from error
 
 
 class MediaSource:
@@ -39,33 +99,68 @@ class MediaSource:
     folder: of the media records.
     path: of the folder.
     spec: lengths and rates of the records.
-    hash: SHA-256 of the media records.
+    hash: SHA-256 of the media records, and of their column of annotations.
     shards: files of the folder, in order.
     codecs: bottleneck -> path and digest of the codec of the latents or codes, see `feature_columns`.
+    fields: names of the fields that are read.
+    columns: by name, those that are used.
+    notes: what is decoded at every step although a column has it, with the reason; lines to log.
   """
 
-  def __init__(self, path: str | storage.Path, spec: clip_lib.ClipSpec):
+  def __init__(
+    self,
+    path: str | storage.Path,
+    spec: clip_lib.ClipSpec,
+    fields: Collection[str] = tuple(record_schema.FIELDS),
+  ):
     """Opens a folder.
 
     Args:
       path: of the folder.
       spec: wanted lengths and rates.
+      fields: of `record_schema.FIELDS` that are wanted; records lack the other arrays.
 
     Raises:
       FileNotFoundError: the folder has no manifest.
       ValueError: its manifest is damaged.
     """
     self.folder = media_folder.MediaFolder(path)
-    self.path, self.spec = self.folder.path, spec
+    self.path, self.spec, self.fields = self.folder.path, spec, frozenset(fields)
     self.hash, self.shards = self.folder.hash, self.folder.shards
-    self.codecs: dict[str, dict] = {}
-    self._columns = {}
-    for name in feature_columns.names(self.folder):
-      if name in COLUMNS.values():
-        self._columns[name] = feature_columns.Column(self.folder, name)
-    for bottleneck, name in COLUMNS.items():
-      if name in self._columns:
-        self.codecs[bottleneck] = self._columns[name].about
+    self.columns: dict[str, feature_columns.Column] = {
+      name: feature_columns.Column(self.folder, name)
+      for name in feature_columns.names(self.folder)
+      if name in (ANNOTATIONS, FRAMES, *CODEC_COLUMNS.values())
+    }
+    self.codecs: dict[str, dict] = {
+      bottleneck: self.columns[name].about
+      for bottleneck, name in CODEC_COLUMNS.items()
+      if name in self.columns
+    }
+    if ANNOTATIONS in self.columns:
+      digest = self.columns[ANNOTATIONS].about['digest']
+      self.hash = hashlib.sha256(f'{self.hash} {digest}'.encode()).hexdigest()
+    self.notes: list[str] = []
+    self._check_frames()
+    self._step_s = spec.latent_hop_samples / spec.sample_rate_hz
+    if FRAMES in self.columns and self.has_fields(_FRAME_FIELDS):
+      self._step_s = _common_multiple_s(spec)
+
+  def has_fields(self, names: Collection[str]) -> bool:
+    """Returns whether one of several fields is wanted."""
+    return bool(self.fields.intersection(names))
+
+  def _check_frames(self) -> None:
+    """Leaves out a column of frames of another size or rate."""
+    if FRAMES not in self.columns:
+      return
+    about, spec = self.columns[FRAMES].about, self.spec
+    if (about['frame_size'], about['sync_fps']) != (spec.frame_size, spec.sync_fps):
+      del self.columns[FRAMES]
+      self.notes.append(
+        f'The column {FRAMES!r} of {self.path} has {about["frame_size"]} pixels at {about["sync_fps"]} Hz; '
+        f'config.clip wants {spec.frame_size} at {spec.sync_fps} Hz, so video is decoded at every step.'
+      )
 
   @property
   def folders(self) -> tuple['MediaSource', ...]:
@@ -77,41 +172,107 @@ class MediaSource:
 
   def __getitem__(self, index: int) -> dict:
     """Returns the record at the start of a clip, see `read`."""
-    return self._decode(index, self.folder[index], 0.0, _FIRST)
+    return _Reading(self, index, self.spec).record(0.0, _FIRST)
 
-  def read(self, index: int, key: caption_choice.Key) -> dict:
+  def read(self, index: int, key: caption_choice.Key, clip_s: float | None = None) -> dict:
     """Returns a record.
 
     Args:
       index: of the clip.
       key: seed, step and position, by which a segment and a caption are chosen.
+      clip_s: length of the record; None for that of `spec`.
 
     Raises:
       CorruptRecordError: the record has changed, or its media cannot be decoded.
       OSError: the storage fails.
     """
-    media = self.folder[index]
-    return self._decode(index, media, random_start_s(media.duration_s, self.spec, key), key)
-
-  def _decode(
-    self, index: int, media: media_records.MediaRecord, start_s: float, key: caption_choice.Key
-  ) -> dict:
-    first = round(start_s * self.spec.sample_rate_hz) // self.spec.latent_hop_samples
-    encoded = {
-      name: _segment(array, first, self.spec.num_latents)
-      for column in self._columns.values()
-      for name, array in column.read(*self.folder.locate(index), media.id).items()
-    }
-    try:
-      return decode(media, self.spec, start_s, key) | encoded
-    except (errors.MediaError, soundfile.LibsndfileError) as error:
-      raise shards.CorruptRecordError(
-        f'record {media.id!r} of {self.path} cannot be decoded: {error}'
-      ) from error
+    spec = self.spec if clip_s is None else dataclasses.replace(self.spec, clip_s=clip_s)
+    reading = _Reading(self, index, spec)
+    return reading.record(random_start_s(reading.info.duration_s, spec, key, self._step_s), key)
 
   def contents(self) -> contents_lib.Contents:
     """Returns the statistics of the manifest."""
     return contents_lib.Contents.from_json(self.folder.manifest['contents'])
+
+
+class _Reading:
+  """Reads one record of a source: each column, and the media, at most once and only if it is needed."""
+
+  def __init__(self, source: MediaSource, index: int, spec: clip_lib.ClipSpec):
+    self._source, self._index, self._spec = source, index, spec
+
+  @functools.cached_property
+  def _media(self) -> media_records.MediaRecord:
+    return self._source.folder[self._index]
+
+  @functools.cached_property
+  def info(self) -> ClipInfo:
+    """What is known without the media."""
+    if ANNOTATIONS not in self._source.columns:
+      return ClipInfo.of(self._media)
+    return ClipInfo.from_row(self._row(ANNOTATIONS))
+
+  def _row(self, column: str) -> feature_columns.Row:
+    where = self._source.folder.locate(self._index)
+    return self._source.columns[column].read(*where, None if column == ANNOTATIONS else self.info.id)
+
+  def record(self, start_s: float, key: caption_choice.Key) -> dict:
+    """Returns the record of a segment, see `MediaSource.read`."""
+    try:
+      return self._record(start_s, key)
+    except (errors.MediaError, soundfile.LibsndfileError) as error:
+      raise shards.CorruptRecordError(
+        f'record {self.info.id!r} of {self._source.path} cannot be decoded: {error}'
+      ) from error
+
+  def _record(self, start_s: float, key: caption_choice.Key) -> dict:
+    info, spec = self.info, self._spec
+    caption = caption_choice.choose(info.annotations.captions, key)
+    num_valid = media_decoding.num_valid_samples(info.duration_s, spec, start_s)
+    record: dict[str, Any] = {
+      'id': info.id,
+      'text': '' if caption is None else caption.text,
+      'transcript': media_decoding.spoken(info.annotations, info.duration_s, start_s, float(spec.duration_s)),
+      'truth': '',
+      'has_video': info.has_video,
+      'num_valid_samples': num_valid,
+    }
+    record |= self._frames(start_s) | self._encoded(start_s, num_valid)
+    wanted = self._source.fields
+    if 'wave_NA' in wanted or 'has_audio' not in record:
+      wave_NA = media_decoding.padded_wave(self._media, spec, start_s)
+      record['wave_NA'] = record_schema.wave_to_int16(wave_NA)
+      record['has_audio'] = bool(self._media.audio) and not audio_reader.is_silent(wave_NA[:num_valid])
+    return {name: value for name, value in record.items() if name in wanted}
+
+  def _frames(self, start_s: float) -> dict[str, np.ndarray]:
+    if not self._source.has_fields(_FRAME_FIELDS):
+      return {}
+    if FRAMES not in self._source.columns:
+      return dict(zip(_FRAME_FIELDS, media_decoding.frames(self._media, self._spec, start_s)))
+    found_LYX3 = self._row(FRAMES).arrays['sync_frame_LYX3']
+    first = round(start_s * self._spec.sync_fps)
+    index_L = first + np.arange(self._spec.num_sync_frames)
+    # The last frame stays, as where video is decoded; without video there are no frames.
+    if not len(found_LYX3):
+      sync_frame_LYX3 = np.zeros((len(index_L), *found_LYX3.shape[1:]), np.uint8)
+    else:
+      sync_frame_LYX3 = found_LYX3[np.minimum(index_L, len(found_LYX3) - 1)]
+    return dict(zip(_FRAME_FIELDS, (sync_frame_LYX3[self._spec.semantic_of_sync_M], sync_frame_LYX3)))
+
+  def _encoded(self, start_s: float, num_valid: int) -> dict:
+    """Returns latents, codes and `has_audio` of the columns of codecs; empty arrays where there are none."""
+    hop, num_steps = self._spec.latent_hop_samples, self._spec.num_latents
+    first = round(start_s * self._spec.sample_rate_hz / hop)
+    record: dict[str, Any] = dict(record_schema.NOT_ENCODED)
+    for name, fields in _CODEC_FIELDS.items():
+      if name not in self._source.columns or not self._source.has_fields(fields):
+        continue
+      arrays = dict(self._row(name).arrays)
+      is_silent_T = arrays.pop('is_silent_T')
+      record['has_audio'] = not is_silent_T[first : first + -(-num_valid // hop)].all()
+      record |= {key: _segment(array, first, num_steps) for key, array in arrays.items()}
+    return record
 
 
 def _segment(array: np.ndarray, first: int, length: int) -> np.ndarray:
@@ -120,114 +281,25 @@ def _segment(array: np.ndarray, first: int, length: int) -> np.ndarray:
   return np.concatenate([found, np.zeros((length - len(found), *array.shape[1:]), array.dtype)])
 
 
-def random_start_s(duration_s: float, spec: clip_lib.ClipSpec, key: caption_choice.Key) -> float:
-  """Returns the start of a segment, on the grid of the latents; 0 for a clip that is not longer.
+def _common_multiple_s(spec: clip_lib.ClipSpec) -> float:
+  """Returns the shortest time that is a whole number of latent steps and of frames at the sync rate."""
+  latent_ticks = spec.latent_hop_samples * (spec.ticks_hz // spec.sample_rate_hz)
+  return math.lcm(latent_ticks, spec.ticks_hz // spec.sync_fps) / spec.ticks_hz
+
+
+def random_start_s(
+  duration_s: float, spec: clip_lib.ClipSpec, key: caption_choice.Key, step_s: float | None = None
+) -> float:
+  """Returns the start of a segment; 0 for a clip that is not longer.
 
   Args:
     duration_s: of the clip.
     spec: length of a segment, and duration of a latent step.
     key: seed, step and position.
+    step_s: the start is a multiple of it; None for that of a latent step.
   """
-  step_s = spec.latent_hop_samples / spec.sample_rate_hz
+  step_s = step_s or spec.latent_hop_samples / spec.sample_rate_hz
   num_starts = int((duration_s - float(spec.duration_s)) / step_s) + 1
   if num_starts < 2:
     return 0.0
   return float(np.random.default_rng((*key, 0xC409)).integers(num_starts)) * step_s
-
-
-def decode(
-  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float, key: caption_choice.Key
-) -> dict:
-  """Returns a segment of a clip as a record of `record_schema.FIELDS`.
-
-  Args:
-    media: the clip.
-    spec: lengths and rates.
-    start_s: start of the segment.
-    key: by which a caption is chosen.
-
-  Raises:
-    MediaError: the video cannot be decoded.
-    soundfile.LibsndfileError: the sound cannot be decoded.
-  """
-  wave_NA, num_valid = _padded_wave(media, spec, start_s)
-  semantic_frame_MYX3, sync_frame_LYX3 = _frames(media, spec, start_s)
-  caption = caption_choice.choose(media.annotations.captions, key)
-  return {
-    'id': media.id,
-    'wave_NA': record_schema.wave_to_int16(wave_NA),
-    'semantic_frame_MYX3': semantic_frame_MYX3,
-    'sync_frame_LYX3': sync_frame_LYX3,
-    'text': '' if caption is None else caption.text,
-    'transcript': _spoken(media.annotations, media.duration_s, start_s, float(spec.duration_s)),
-    'truth': '',
-    'has_video': bool(media.video),
-    'has_audio': bool(media.audio) and not audio_reader.is_silent(wave_NA[:num_valid]),
-    'num_valid_samples': num_valid,
-    **record_schema.NOT_ENCODED,
-  }
-
-
-def wave(media: media_records.MediaRecord, sample_rate_hz: int, num_channels: int) -> np.ndarray:
-  """Returns the sound wave_NA of a clip, float32; (0, num_channels) without sound.
-
-  Args:
-    media: the clip.
-    sample_rate_hz: wanted samples per second.
-    num_channels: 1 or 2.
-
-  Raises:
-    soundfile.LibsndfileError: the sound cannot be decoded.
-  """
-  if not media.audio:
-    return np.zeros((0, num_channels), np.float32)
-  wave_NA, rate_hz = soundfile.read(io.BytesIO(media.audio), dtype='float32', always_2d=True)
-  if wave_NA.shape[1] != num_channels:  # mono and stereo only, see `media_records`
-    wave_NA = wave_NA.mean(axis=1, keepdims=True).repeat(num_channels, axis=1)
-  return wave_NA if rate_hz == sample_rate_hz else soxr.resample(wave_NA, rate_hz, sample_rate_hz)
-
-
-def _padded_wave(
-  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
-) -> tuple[np.ndarray, int]:
-  """Returns the sound of a segment, padded with silence, and the number of samples before the padding."""
-  rest_s = min(float(spec.duration_s), media.duration_s - start_s)
-  num_valid = min(spec.num_samples, max(1, round(rest_s * spec.sample_rate_hz)))
-  wave_NA = np.zeros((spec.num_samples, spec.num_channels), np.float32)
-  first = round(start_s * spec.sample_rate_hz)
-  found_NA = wave(media, spec.sample_rate_hz, spec.num_channels)[first : first + num_valid]
-  wave_NA[: len(found_NA)] = found_NA
-  return wave_NA, num_valid
-
-
-def _frames(
-  media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns semantic and sync frames of a segment; zeros without video. Both are decoded in one pass."""
-  size = spec.frame_size
-  if not media.video:
-    shapes = ((count, size, size, 3) for count in (spec.num_semantic_frames, spec.num_sync_frames))
-    semantic_frame_MYX3, sync_frame_LYX3 = (np.zeros(shape, np.uint8) for shape in shapes)
-    return semantic_frame_MYX3, sync_frame_LYX3
-  tick_F, inverse_F = np.unique(
-    np.concatenate([spec.semantic_ticks(), spec.sync_ticks()]), return_inverse=True
-  )
-  with tempfile.NamedTemporaryFile(suffix=media.video_suffix) as file:
-    file.write(media.video)
-    file.flush()
-    chunks = read.iterate_frames_at(
-      file.name, tick_F, spec.ticks_hz, size, media.video_start_s + start_s, len(tick_F)
-    )
-    frame_FYX3 = next(chunks)
-  return frame_FYX3[inverse_F[: spec.num_semantic_frames]], frame_FYX3[inverse_F[spec.num_semantic_frames :]]
-
-
-def _spoken(
-  annotations: annotations_lib.Annotations, duration_s: float, start_s: float, length_s: float
-) -> str:
-  """Returns the words of a segment; none where the clip is longer and its words have no times."""
-  spoken = annotations.transcript
-  if spoken.times_s is None:
-    is_whole = not start_s and fractions.Fraction(duration_s) <= fractions.Fraction(length_s)
-    return spoken.text if is_whole else ''
-  return spoken.within(start_s, start_s + length_s).text

@@ -10,6 +10,7 @@ is last; its shards are written on this machine first, one at a time, and read b
 
 import bisect
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
 import contextlib
@@ -219,8 +220,14 @@ class RecordSource(Protocol):
 
   def __getitem__(self, index: int) -> dict: ...
 
-  def read(self, index: int, key: Key) -> dict:
-    """Returns a record; what is random in it is a function of seed, step and position in the batch."""
+  def read(self, index: int, key: Key, clip_s: float | None = None) -> dict:
+    """Returns a record; what is random in it is a function of seed, step and position in the batch.
+
+    Args:
+      index: of the record.
+      key: seed, step and position.
+      clip_s: length to which media records are padded or cut; None for that of `spec`.
+    """
     ...
 
 
@@ -270,9 +277,15 @@ class FolderSource:
     except (ValueError, KeyError) as error:
       raise shards.CorruptRecordError(f'record {position} of {shard.path} is corrupt: {error}') from error
 
-  def read(self, index: int, key: Key) -> dict:
-    """Returns a record; nothing is random in it."""
-    del key
+  def read(self, index: int, key: Key, clip_s: float | None = None) -> dict:
+    """Returns a record; nothing is random in it, and its length is that of `spec`.
+
+    Args:
+      index: of the record.
+      key: seed, step and position in the batch.
+      clip_s: length of media records; None for that of `spec`.
+    """
+    del key, clip_s
     return self[index]
 
 
@@ -299,9 +312,15 @@ class InMemorySource:
       raise IndexError(f'Record {index} of {len(self)}.')
     return record_schema.decode(self._data[index])
 
-  def read(self, index: int, key: Key) -> dict:
-    """Returns a record; nothing is random in it."""
-    del key
+  def read(self, index: int, key: Key, clip_s: float | None = None) -> dict:
+    """Returns a record; nothing is random in it, and its length is that of `spec`.
+
+    Args:
+      index: of the record.
+      key: seed, step and position in the batch.
+      clip_s: length of media records; None for that of `spec`.
+    """
+    del key, clip_s
     return self[index]
 
 
@@ -338,10 +357,16 @@ class ConcatSource:
     source, position = self._locate(index)
     return source[position]
 
-  def read(self, index: int, key: Key) -> dict:
-    """See `RecordSource.read`."""
+  def read(self, index: int, key: Key, clip_s: float | None = None) -> dict:
+    """Returns a record, see `RecordSource.read`.
+
+    Args:
+      index: of the record.
+      key: seed, step and position in the batch.
+      clip_s: length of media records; None for that of `spec`.
+    """
     source, position = self._locate(index)
-    return source.read(position, key)
+    return source.read(position, key, clip_s)
 
   def _locate(self, index: int) -> tuple[RecordSource, int]:
     """Returns the source of a record, and its index there."""
@@ -351,12 +376,17 @@ class ConcatSource:
     return self.sources[which], index - (self._ends[which - 1] if which else 0)
 
 
-def open(*paths: str | storage.Path, spec: clip.ClipSpec | None = None) -> ConcatSource:
+def open(
+  *paths: str | storage.Path,
+  spec: clip.ClipSpec | None = None,
+  fields: Collection[str] = tuple(record_schema.FIELDS),
+) -> ConcatSource:
   """Opens one or several folders of records as one source.
 
   Args:
     *paths: folders of records, or of media records.
     spec: lengths and rates at which media records are read; other records have their own.
+    fields: what is read of media records, see `record_schema.FIELDS`; other records are read whole.
 
   Returns:
     Their concatenation.
@@ -365,17 +395,19 @@ def open(*paths: str | storage.Path, spec: clip.ClipSpec | None = None) -> Conca
     FileNotFoundError: a folder or its manifest does not exist.
     ValueError: a manifest is damaged, the folders differ in ClipSpec, or media records are read without one.
   """
-  return ConcatSource([_open(path, spec) for path in paths])
+  return ConcatSource([_open(path, spec, fields) for path in paths])
 
 
-def _open(path: str | storage.Path, spec: clip.ClipSpec | None) -> 'FolderSource | media_source.MediaSource':
+def _open(
+  path: str | storage.Path, spec: clip.ClipSpec | None, fields: Collection[str]
+) -> 'FolderSource | media_source.MediaSource':
   if not media_folder.is_media_folder(path):
     if splits := media_folder.splits_of_set(path):
       raise ValueError(f'{path} is a data set; wanted the records of a split of it: {", ".join(splits)}.')
     return FolderSource(path)
   if spec is None:
     raise ValueError(f'{path} holds media records; wanted records of one length, with frames and waveforms.')
-  return media_source.MediaSource(path, spec)
+  return media_source.MediaSource(path, spec, fields)
 
 
 def sample_indices(num_records: int, count: int, seed: int) -> list[int]:

@@ -11,6 +11,7 @@ finishing       the last checkpoint, the exported model
 
 from collections.abc import Sequence
 import contextlib
+import functools
 import pathlib
 import time
 
@@ -133,8 +134,9 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
 
 def _batches(run: run_lib.Run, start: int) -> grain.DatasetIterator[dict]:
   """Returns the batches from step `start` on, prefetched to the devices of the mesh."""
-  training, data = run.c.training, run.c.data
-  rows = loader.local_rows(run.mesh, training.batch_size)
-  batches = loader.Batches(run.task, run.items, training.batch_size, training.num_steps, run.c.seed, rows)
-  put = lambda batch: loader.to_devices(batch, run.mesh, training.batch_size)
+  data, order = run.c.data, run.order
+  rows = functools.partial(loader.local_rows, run.mesh)
+  batches = loader.Batches(run.task, run.items, order, run.c.training.num_steps, rows)
+  sizes = {bucket.batch_size for bucket in order.buckets}
+  put = lambda batch: loader.to_devices(batch, run.mesh, sizes)
   return loader.iterate(batches, start, data.num_threads, data.num_prefetched_batches, put)

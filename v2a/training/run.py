@@ -21,7 +21,9 @@ from v2a import files as files_lib
 from v2a import storage
 from v2a import weights
 from v2a.config import files
+from v2a.config import schema
 from v2a.config import validation
+from v2a.data import batch_order
 from v2a.data import corrupt_records
 from v2a.data import loader
 from v2a.data import records
@@ -58,6 +60,7 @@ class Run:
     task: what is trained.
     evaluators: see `loop.train`.
     items: the training records.
+    order: of the records, by step.
     mesh: of the devices.
     graphdef: static part of the task's model.
     optimizer: see `training.optimizer`.
@@ -76,6 +79,7 @@ class Run:
   task: task_lib.Task
   evaluators: Sequence[Evaluator]
   items: records.RecordSource
+  order: batch_order.Order
   mesh: jax.sharding.Mesh
   graphdef: nnx.GraphDef
   optimizer: optax.GradientTransformation
@@ -138,11 +142,15 @@ def open(
   mesh = mesh_lib.make(c.mesh.to_dict(), devices)
   loader.local_rows(mesh, c.training.batch_size)  # raises where the batch does not divide over the processes
   items, position, notes = _open_records(c, task)
+  order = loader.order(c, items, mesh_lib.num_batch_shards(mesh))
+  _check_buckets(c, order, mesh)
   optimizer = optimizer_lib.make(c.training, task.param_groups)
   abstract = state_lib.abstract(task, optimizer, mesh)
   graphdef = state_lib.graph(task)
   step_fn = step_lib.make(c, task, graphdef, optimizer, mesh, abstract)
   if executable_path:
+    if len(order.buckets) > 1:
+      raise ValueError('A compiled step is for batches of one length; leave out config.data.bucket_s.')
     lowered = step_fn.lower(jax.tree.leaves(abstract), loader.abstract_batch(c, task, mesh))
     step_fn = compiled_step.load(lowered, mesh, executable_path)
   items = _prepare_workdir(c, workdir, items)
@@ -161,6 +169,7 @@ def open(
         task=task,
         evaluators=evaluators,
         items=items,
+        order=order,
         mesh=mesh,
         graphdef=graphdef,
         optimizer=optimizer,
@@ -174,6 +183,14 @@ def open(
       ),
       notes,
     )
+
+
+def _check_buckets(c: ml_collections.ConfigDict, order: batch_order.Order, mesh: jax.sharding.Mesh) -> None:
+  """Raises ValueError if the clips of a bucket do not divide over the mesh axis `context`."""
+  for bucket in order.buckets:
+    if bucket.clip_s is not None:
+      spec = dataclasses.replace(schema.clip_spec(c), clip_s=bucket.clip_s)
+      mesh_lib.check_context(spec.num_latents, mesh, f'audio steps of clips of {bucket.clip_s:g} s')
 
 
 def _open_checkpoints(
@@ -197,7 +214,9 @@ def _open_records(
 ) -> tuple[records.RecordSource, dict, list[str]]:
   """Returns the training records, their `Run.position`, and lines to log; the same in all processes."""
   shared_storage.check_same('The configuration', files.dumps(c))
-  items = shared_storage.call_on_all_processes('config.data.train', lambda: loader.source(c))
+  items = shared_storage.call_on_all_processes(
+    'config.data.train', lambda: loader.source(c, task.record_fields)
+  )
   shared_storage.check_same(f'The content of config.data.train={c.data.train}', f'{items.hash} {len(items)}')
   notes, codec_digest = shared_storage.call_on_all_processes(
     'config.data.train', lambda: _check_records(c, task, items)

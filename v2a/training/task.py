@@ -4,6 +4,7 @@ The tasks of v2a are in `training.tasks`; others subclass `Task`, which has defa
 """
 
 import abc
+from collections.abc import Collection
 from collections.abc import Mapping
 import dataclasses
 from typing import Any
@@ -15,6 +16,7 @@ from flax import nnx
 import jax
 import numpy as np
 
+from v2a.data import record_schema
 from v2a.data import records
 
 Model = TypeVar('Model', bound=nnx.Module)
@@ -45,6 +47,7 @@ class Task(Protocol[Model]):
   Attributes:
     codec_bottleneck: bottleneck of the codec whose latents (kl) or codes (rvq) the task reads from records;
       None if it reads neither.
+    record_fields: fields of records that `collate` reads; others are not decoded.
     has_per_clip_loss: whether the loss is a mean of independent losses of clips. If it is not, microbatches
       are not split further over groups of devices.
     use_ema: whether the averaged parameters are evaluated and exported instead of the raw ones.
@@ -55,6 +58,7 @@ class Task(Protocol[Model]):
   """
 
   codec_bottleneck: Literal['kl', 'rvq'] | None = None
+  record_fields: Collection[str] = tuple(record_schema.FIELDS)
   has_per_clip_loss: bool = True
   use_ema: bool = True
   param_groups: Mapping[str, dict] = {}

@@ -42,6 +42,8 @@ NUM_STATISTIC_RECORDS = 512
 class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   """Trains the codec; see the module."""
 
+  record_fields = ('id', 'wave_NA', 'has_audio', 'num_valid_samples')
+
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)
     self.use_ema = c.codec.bottleneck != 'rvq'

@@ -20,6 +20,11 @@ from v2a.config import schema
 from v2a.data import augment
 from v2a.training.tasks import audio_masks
 
+# Fields of records that are read here.
+RECORD_FIELDS = (
+  *('id', 'semantic_frame_MYX3', 'sync_frame_LYX3', 'has_video', 'text', 'transcript'),
+  *('has_audio', 'num_valid_samples'),
+)
 _KEEP_MASKS = ('keep_video_B', 'keep_text_B', 'keep_transcript_B')
 # The model of a generator.
 Model = TypeVar('Model', builders.FlowModel, builders.TokensModel)

@@ -21,6 +21,7 @@ class FlowTask(task_lib.Task[builders.FlowModel]):
   """Trains the flow model; see the module."""
 
   codec_bottleneck = 'kl'
+  record_fields = (*conditioning.RECORD_FIELDS, *latents.RECORD_FIELDS)
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditioning = c, conditioning.Conditioning(c)

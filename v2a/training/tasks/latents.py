@@ -2,6 +2,8 @@
 
 import numpy as np
 
+RECORD_FIELDS = ('latent_mean_TC', 'latent_std_TC')
+
 
 def sample(items: list[dict], rng: np.random.Generator) -> np.ndarray:
   """Returns a sample of each record's latent distribution, latent_BTC = mean + std * noise.

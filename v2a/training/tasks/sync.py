@@ -26,6 +26,10 @@ class SyncTask(task_lib.Task[builders.SyncModel]):
 
   has_per_clip_loss = False
   codec_bottleneck = 'kl'
+  record_fields = (
+    *('id', 'sync_frame_LYX3', 'has_video', 'has_audio', 'num_valid_samples'),
+    *latents.RECORD_FIELDS,
+  )
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.spec = c, schema.clip_spec(c)

@@ -27,6 +27,7 @@ class TokensTask(task_lib.Task[builders.TokensModel]):
   """Trains the token model; see the module."""
 
   codec_bottleneck = 'rvq'
+  record_fields = (*conditioning.RECORD_FIELDS, 'codes_TK')
 
   def __init__(self, c: ml_collections.ConfigDict):
     self.c, self.conditioning = c, conditioning.Conditioning(c)

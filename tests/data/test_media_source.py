@@ -51,6 +51,7 @@ def write_folder(folder: pathlib.Path, items: list[media_records.MediaRecord]) -
     writer.write(item.to_bytes())
   writer.close()
   entry = {'name': path.name, 'num_records': len(items), 'num_bytes': path.stat().st_size}
+  entry['durations_s'] = [item.duration_s for item in items]
   contents = {
     'num_records': len(items),
     'num_with_audio': len(items),
@@ -64,8 +65,13 @@ def write_folder(folder: pathlib.Path, items: list[media_records.MediaRecord]) -
 
 @pytest.fixture(name='folder', scope='module')
 def make_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-  """Returns records: long, short, without sound, without video."""
-  folder, make = tmp_path_factory.mktemp('set'), media_records.MediaRecord
+  """Returns the records of `make_records`."""
+  return make_records(tmp_path_factory.mktemp('set'))
+
+
+def make_records(folder: pathlib.Path) -> pathlib.Path:
+  """Writes records: long, short, without sound, without video."""
+  make = media_records.MediaRecord
   audio = {duration_s: audio_file.flac_bytes(ramp(duration_s), RATE_HZ) for duration_s in (4.0, 0.5)}
   video = {duration_s: video_bytes(folder, duration_s) for duration_s in (4.0, 0.52)}
   long = make('long', 'a', 4.0, video[4.0], '.mp4', 0.0, audio[4.0], ANNOTATIONS)
@@ -165,3 +171,29 @@ def test_batches_of_media_records_are_those_of_any_number_of_processes(folder):
     joined = np.concatenate([part[step]['id'] for part in parts])
     assert joined.tolist() == whole[step]['id'].tolist()
   assert sorted(whole[1]['id'].tolist()) == sorted(['long', 'short', 'mute', 'blind'])
+
+
+def test_batches_of_buckets_have_the_length_of_their_clips(folder):
+  source = records.open(folder, spec=SPEC)
+  (media,) = source.folders
+  order = batch_order.by_length([media.folder.durations_s], [0.5, 2.0], [2, 1], 0)
+  batches = loader.Batches(_Shapes(), source, order, 12)
+  found = {(batch['id'][0], *batch['shape'][0].tolist()) for batch in map(batches.__getitem__, range(12))}
+  # Steps are 40 ms of 640 samples: 0.5 s are rounded up to 13.
+  assert found == {('short', 13 * 640, 13)} | {(name, 32000, 50) for name in ('long', 'mute', 'blind')}
+
+
+class _Shapes:
+  def collate(self, items, rng):
+    shape = [[len(item['wave_NA']), len(item['sync_frame_LYX3'])] for item in items]
+    return {'id': np.array([item['id'] for item in items]), 'shape': np.array(shape)}
+
+
+def test_only_wanted_fields_are_read(tmp_path, folder):
+  media = media_folder.MediaFolder(folder)[0]
+  no_video = media_records.MediaRecord('x', 'a', 4.0, b'no video', '.mp4', 0.0, media.audio)
+  path = write_folder(tmp_path, [no_video])
+  record = records.open(path, spec=SPEC, fields=('wave_NA', 'has_audio'))[0]
+  assert set(record) == {'wave_NA', 'has_audio'} and record['has_audio']
+  with pytest.raises(shards.CorruptRecordError):
+    records.open(path, spec=SPEC, fields=('sync_frame_LYX3',))[0]

@@ -13,6 +13,7 @@ from data_pipelines import encode
 from tests.data import test_media_source
 from v2a import builders
 from v2a import weights
+from v2a.config import files
 from v2a.config import schema
 from v2a.data import feature_columns
 from v2a.data import media_decoding
@@ -22,6 +23,8 @@ from v2a.data import media_source
 from v2a.data import records
 from v2a.data import shards
 from v2a.media import audio_file
+from v2a.training.tasks import conditioning
+from v2a.training.tasks import latents
 
 LENGTHS_S = (2.5, 0.7, 3.1)
 
@@ -30,6 +33,7 @@ LENGTHS_S = (2.5, 0.7, 3.1)
 def make_codecs(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   """Returns the folder of codecs with random weights: kl, other (kl), rvq."""
   root = tmp_path_factory.mktemp('codecs')
+  files.save(schema.tiny(schema.base()), root / 'tiny.json')
   for seed, (name, bottleneck) in enumerate((('kl', 'kl'), ('other', 'kl'), ('rvq', 'rvq'))):
     c, rng = schema.tiny(schema.base()).unlock(), np.random.default_rng(seed)
     c.task, c.codec.bottleneck = 'codec', bottleneck
@@ -170,3 +174,58 @@ def test_flags_of_the_other_kind_of_records_are_refused(codecs, folder, tmp_path
   assert run(folder, codecs / 'kl', '--output', str(tmp_path / 'new')) == 2
   assert 'are added to the media records' in capsys.readouterr().err
   assert media_source.CODEC_COLUMNS == {'kl': 'latents', 'rvq': 'codes'}
+
+
+FEATURES = (*conditioning.RECORD_FIELDS, *latents.RECORD_FIELDS)
+
+
+@pytest.fixture(name='films')
+def make_films(tmp_path: pathlib.Path) -> pathlib.Path:
+  """Returns the records of `test_media_source.make_records`."""
+  return test_media_source.make_records(tmp_path)
+
+
+def test_columns_give_the_records_of_the_media_without_reading_them(codecs, films):
+  spec = schema.clip_spec(weights.load_export(codecs / 'kl').config)
+  assert run(films, codecs / 'kl', '--frames', str(codecs / 'tiny.json')) == 0
+  assert {path.name for path in (films / 'columns').iterdir()} == {'latents', 'frames', 'annotations'}
+  source = records.open(films, spec=spec, fields=FEATURES)
+  keys = [(0, step, 0) for step in range(6)]
+  found = {(index, key): source.read(index, key) for index in range(4) for key in keys}
+  shutil.move(films / 'columns' / 'frames', films / 'frames')
+  decoded = records.open(films, spec=spec, fields=FEATURES)
+  assert {record['id'] for record in found.values()} == {'long', 'short', 'mute', 'blind'}
+  for (index, key), record in found.items():
+    wanted = decoded.read(index, key)
+    assert set(record) == set(wanted)
+    num_frames = -(-record['num_valid_samples'] * spec.sync_fps // spec.sample_rate_hz)
+    for name in ('sync_frame_LYX3', 'semantic_frame_MYX3'):
+      count = num_frames if name == 'sync_frame_LYX3' else 1 + num_frames * spec.semantic_fps // spec.sync_fps
+      assert record[name].shape == wanted[name].shape
+      if record['has_video']:
+        assert np.array_equal(record[name][: count - 1], wanted[name][: count - 1]), name
+    for name in set(record) - {'sync_frame_LYX3', 'semantic_frame_MYX3'}:
+      assert np.array_equal(record[name], wanted[name]), name
+  shutil.move(films / 'frames', films / 'columns' / 'frames')
+  for path in films.glob('records-*'):
+    path.unlink()
+  again = records.open(films, spec=spec, fields=FEATURES)
+  assert all(
+    np.array_equal(again.read(*where)[name], record[name])
+    for where, record in found.items()
+    for name in record
+  )
+
+
+def test_frames_of_another_size_are_decoded_and_said(codecs, films):
+  run(films, codecs / 'kl', '--frames', str(codecs / 'tiny.json'))
+  source = media_source.MediaSource(films, test_media_source.SPEC, FEATURES)
+  assert len(source.notes) == 1 and 'has 16 pixels at 25 Hz; config.clip wants 32' in source.notes[0]
+  assert source[0]['sync_frame_LYX3'].shape == (25, 32, 32, 3)
+
+
+def test_silence_is_found_in_the_latents(codecs, films):
+  run(films, codecs / 'kl')
+  spec = schema.clip_spec(weights.load_export(codecs / 'kl').config)
+  source = media_source.MediaSource(films, spec, ('has_audio', 'latent_mean_TC'))
+  assert [source[index]['has_audio'] for index in range(4)] == [True, True, False, True]

@@ -85,6 +85,28 @@ def test_a_vignette_darkens_sides_by_its_share_and_corners_by_twice_that():
   assert seen_YX[SIZE // 2, SIZE // 2] == pytest.approx(1, abs=0.01)
 
 
+def test_compression_leaves_blocks_and_more_of_it_less_detail():
+  film_LYX3 = _film()[:4]
+  errors = []
+  for compression in (0.1, 0.5, 0.98):
+    seen_LYX3 = _augmented(film_LYX3, compression=compression).astype(float)
+    errors.append(np.abs(seen_LYX3 - film_LYX3).mean())
+    assert np.abs(seen_LYX3.mean((1, 2)) - film_LYX3.mean((1, 2))).max() < 12
+  assert 0 < errors[0] < errors[1] < errors[2]
+  # Of the strongest compression, blocks of 8 pixels keep their mean only.
+  assert seen_LYX3[:, :8, :8].std(axis=(1, 2)).max() < 0.5 * film_LYX3[:, :8, :8].std(axis=(1, 2)).min()
+
+
+def test_a_crop_enlarges_the_same_part_of_all_frames():
+  ramp_X = np.linspace(0, 240, SIZE).astype(np.uint8)
+  film_LYX3 = np.tile(ramp_X[None, None, :, None], (3, SIZE, 1, 3))
+  seen_LYX3 = _augmented(film_LYX3, crop=0.25, crop_x=1.0)
+  np.testing.assert_allclose(seen_LYX3[:, :, 0, 0], np.interp(3.875, range(SIZE), ramp_X), atol=3)
+  np.testing.assert_allclose(seen_LYX3[:, :, -1, 0], 240, atol=3)
+  np.testing.assert_allclose(_augmented(film_LYX3, crop=0.25, crop_x=0.0)[:, :, 0, 0], 0, atol=3)
+  assert not np.ptp(seen_LYX3, axis=(0, 1)).any()
+
+
 def test_random_augmentations_are_sometimes_none_and_never_hide_the_frames():
   rng = np.random.default_rng(0)
   sampled = [augment.random_augmentation(rng) for _ in range(400)]
@@ -94,7 +116,9 @@ def test_random_augmentations_are_sometimes_none_and_never_hide_the_frames():
     assert least < same < most, field.name
   film_LYX3 = np.repeat(_film()[..., :1], 3, axis=-1)
   for augmentation in sampled[:60]:
-    augmentation = dataclasses.replace(augmentation, shake=0.0, source_fps=0.0, blur=0.0)
+    augmentation = dataclasses.replace(
+      augmentation, shake=0.0, source_fps=0.0, blur=0.0, crop=0.0, compression=0.0
+    )
     seen_LYX3 = augment.apply(augmentation, film_LYX3, FPS, rng)
     seen, sign = (
       np.corrcoef(seen_LYX3.ravel(), film_LYX3.ravel())[0, 1],

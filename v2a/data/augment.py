@@ -1,13 +1,16 @@
 """Augmentation: frames of training clips are degraded at random, differently in every epoch.
 
 A degradation that is rendered or recorded is the same in every epoch, and a model can memorize it.
-Augmentation moves nothing that makes a sound: it removes color, repeats frames, changes exposure and
-contrast, adds flicker, blur, vignetting, camera shake, grain and scratches, and inverts brightness.
+Augmentation removes color, repeats frames, changes exposure and contrast, adds flicker, blur, vignetting,
+camera shake, grain, scratches and blocks of compression, inverts brightness, and crops a little. What makes a
+sound stays in the frames, and about where it was.
 """
 
 import dataclasses
+import io
 
 import numpy as np
+from PIL import Image
 
 from v2a import degradations
 
@@ -30,6 +33,9 @@ class Augmentation:
     blur: standard deviation of a Gaussian, as a share of the size of a frame.
     vignette: share of the brightness that is lost in the middle of a side; twice that in a corner.
     is_negative: whether brightness is inverted.
+    compression: 0 for none, 1 for that of JPEG at its lowest quality.
+    crop: share of height and width that is cut off; the rest is enlarged to the size of the frames.
+    crop_y, crop_x: share of what is cut off that is above and left.
   """
 
   is_grey: bool
@@ -43,15 +49,19 @@ class Augmentation:
   blur: float
   vignette: float
   is_negative: bool
+  compression: float
+  crop: float
+  crop_y: float
+  crop_x: float
 
 
 # Leaves frames unchanged.
-IDENTITY = Augmentation(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, False)
+IDENTITY = Augmentation(False, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, False, 0.0, 0.0, 0.5, 0.5)
 
 
 def random_augmentation(rng: np.random.Generator) -> Augmentation:
   """Returns degradations of random strength: each kind with probability 1/2, inversion with 1/20."""
-  severity, is_used_K = rng.random(), rng.random(10) < 0.5
+  severity, is_used_K = rng.random(), rng.random(12) < 0.5
 
   def strength(kind: int, maximum: float) -> float:
     return float(is_used_K[kind] * severity * rng.random() * maximum)
@@ -68,6 +78,10 @@ def random_augmentation(rng: np.random.Generator) -> Augmentation:
     blur=strength(8, 0.02),
     vignette=strength(9, 0.3),
     is_negative=bool(rng.random() < 0.05),
+    compression=strength(10, 0.98),
+    crop=strength(11, 0.2),
+    crop_y=float(rng.random()) if is_used_K[11] else 0.5,
+    crop_x=float(rng.random()) if is_used_K[11] else 0.5,
   )
 
 
@@ -85,7 +99,7 @@ def apply(
   num_frames, size = frame_LYX3.shape[:2]
   # Before anything else is sampled. A repeated frame is degraded once and then repeated.
   source_L = _source_frames(num_frames, augmentation.source_fps, fps, rng)
-  pixels_LYX3 = frame_LYX3.astype(np.float32) / 255
+  pixels_LYX3 = _cropped(frame_LYX3, augmentation).astype(np.float32) / 255
   if augmentation.is_grey:
     pixels_LYX3 = degradations.remove_color(pixels_LYX3)
   if augmentation.is_negative:
@@ -106,7 +120,39 @@ def apply(
   if augmentation.vignette:
     pixels_LYX3 *= degradations.vignette_gain(size, augmentation.vignette)[..., None]
   pixels_LYX3 = np.clip(255 * pixels_LYX3 + 0.5, 0, 255)
-  return pixels_LYX3.astype(np.uint8)[source_L]
+  return _compressed(pixels_LYX3.astype(np.uint8), augmentation.compression)[source_L]
+
+
+def _cropped(frame_LYX3: np.ndarray, augmentation: Augmentation) -> np.ndarray:
+  """Returns a part of each frame, enlarged to its size."""
+  if not augmentation.crop:
+    return frame_LYX3
+  size = frame_LYX3.shape[1]
+  side, cut = size * (1 - augmentation.crop), size * augmentation.crop
+  left, top = cut * augmentation.crop_x, cut * augmentation.crop_y
+  box = (left, top, left + side, top + side)
+  return np.stack(
+    [
+      np.asarray(Image.fromarray(frame_YX3).resize((size, size), Image.Resampling.BILINEAR, box))
+      for frame_YX3 in frame_LYX3
+    ]
+  )
+
+
+def _compressed(frame_LYX3: np.ndarray, strength: float) -> np.ndarray:
+  """Returns frames after a round trip through JPEG.
+
+  Its blocks are those of the intra frames of all video codecs; H.264 takes ten times as long.
+  """
+  if not strength:
+    return frame_LYX3
+  found_LYX3 = np.empty_like(frame_LYX3)
+  for index, frame_YX3 in enumerate(frame_LYX3):
+    file = io.BytesIO()
+    Image.fromarray(frame_YX3).save(file, 'JPEG', quality=round(50 * (1 - strength)))
+    with Image.open(file) as image:
+      found_LYX3[index] = np.asarray(image)
+  return found_LYX3
 
 
 def _source_frames(num_frames: int, source_fps: float, fps: float, rng: np.random.Generator) -> np.ndarray:

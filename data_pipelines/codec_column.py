@@ -38,11 +38,12 @@ class CodecEncoder:
     about: path and digest of the codec.
   """
 
-  def __init__(self, export: weights.Export):
+  def __init__(self, export: weights.Export, is_mirrored: bool = False):
     """Puts the codec on the devices.
 
     Args:
       export: the codec.
+      is_mirrored: whether sound with exchanged channels is encoded, too.
 
     Raises:
       ValueError: the model is not a codec.
@@ -50,7 +51,11 @@ class CodecEncoder:
     if export.config.task != 'codec':
       raise ValueError(f'{export.folder} must be a codec; got task {export.config.task}.')
     self.name = media_source.CODEC_COLUMNS[export.config.codec.bottleneck]
-    self.about = {'path': str(export.folder), 'digest': weights.codec_digest(export)}
+    self.about = {
+      'path': str(export.folder),
+      'digest': weights.codec_digest(export),
+      'is_mirrored': is_mirrored,
+    }
     self._spec: clip_lib.ClipSpec = schema.clip_spec(export.config)
     model = builders.codec(export.config, nnx.Rngs(0))
     weights.assign(model, export.arrays, source=export.folder or '')
@@ -60,7 +65,7 @@ class CodecEncoder:
     )
     self._sharding = jax.NamedSharding(mesh, jax.P(_AXIS))
     self._state = jax.device_put(state, jax.NamedSharding(mesh, jax.P()))
-    self._run = jax.jit(lambda state, wave_BNA: encoded_fields(nnx.merge(graphdef, state), wave_BNA))
+    self._encode_batch = jax.jit(lambda state, wave_BNA: encoded_fields(nnx.merge(graphdef, state), wave_BNA))
 
   def rows(self, items: list[media_records.MediaRecord]) -> Iterator[feature_columns.Row]:
     """Yields the row of each record, in their order."""
@@ -97,12 +102,18 @@ class CodecEncoder:
       wave_BNA[row, : len(wave_NA)] = wave_NA
       num_samples = max(1, round(item.duration_s * self._spec.sample_rate_hz))
       num_steps.append(-(-num_samples // hop))
-    fields = self._run(self._state, jax.device_put(wave_BNA, self._sharding))
-    fields = {name: np.asarray(rows, record_schema.NOT_ENCODED[name].dtype) for name, rows in fields.items()}
+    fields = self._fields(wave_BNA)
+    if self.about['is_mirrored']:
+      mirrored = self._fields(wave_BNA[:, :, ::-1])
+      fields |= {media_source.MIRRORED + name: rows for name, rows in mirrored.items()}
     for row, steps in enumerate(num_steps):
       steps_TNA = wave_BNA[row, : steps * hop].reshape(steps, hop, -1)
       is_silent_T = np.array([audio_reader.is_silent(step_NA) for step_NA in steps_TNA])
       yield {'is_silent_T': is_silent_T} | {name: rows[row, :steps] for name, rows in fields.items()}
+
+  def _fields(self, wave_BNA: np.ndarray) -> dict[str, np.ndarray]:
+    fields = self._encode_batch(self._state, jax.device_put(wave_BNA, self._sharding))
+    return {name: np.asarray(rows, record_schema.NOT_ENCODED[name].dtype) for name, rows in fields.items()}
 
 
 def encoded_fields(codec: autoencoder.Autoencoder, wave_BNA: jax.Array) -> dict[str, jax.Array]:

@@ -13,6 +13,7 @@ Records of fixed length (those of the synthetic set) are copied with the new fie
 --output. Both latents and codes may be added.
 """
 
+import argparse
 from collections.abc import Iterator
 import sys
 import time
@@ -27,7 +28,6 @@ from data_pipelines import encode_column
 from v2a import builders
 from v2a import entry_point
 from v2a import flags
-from v2a import storage
 from v2a import termination
 from v2a import weights
 from v2a.config import files
@@ -80,6 +80,9 @@ def _run(argv: list[str] | None) -> int:
   parser.add_argument(
     '--frames', metavar='CONFIG', help='configuration whose size and rate of frames are stored; media records'
   )
+  parser.add_argument(
+    '--mirrored', action='store_true', help='encode sound with exchanged channels, too; media records'
+  )
   parser.add_argument('--output', type=flags.path, help='new folder of records; not for media records')
   parser.add_argument('--replace', action='store_true', help='replace columns of other encoders')
   args = parser.parse_args(argv)
@@ -88,12 +91,12 @@ def _run(argv: list[str] | None) -> int:
       parser.error(f'--output: columns are added to the media records in {args.records}.')
     if not args.codec and not args.frames:
       parser.error('wanted --codec, --frames, or both; got neither.')
-    _add_columns(media_folder.MediaFolder(args.records), args.codec, args.frames, args.replace)
+    _add_columns(media_folder.MediaFolder(args.records), args)
     return 0
-  if not args.output or not args.codec or args.frames or args.replace:
+  if not args.output or not args.codec or args.frames or args.mirrored or args.replace:
     parser.error(
-      f'{args.records} holds records of fixed length: wanted --codec and --output, without --frames or '
-      '--replace.'
+      f'{args.records} holds records of fixed length: wanted --codec and --output, without '
+      '--frames, --mirrored or --replace.'
     )
   source = records.open(args.records)
   export = weights.load_export(args.codec)
@@ -117,19 +120,17 @@ def _run(argv: list[str] | None) -> int:
   return 0
 
 
-def _add_columns(
-  folder: media_folder.MediaFolder, codec: storage.Path | None, config: str | None, is_replaced: bool
-) -> None:
+def _add_columns(folder: media_folder.MediaFolder, args: argparse.Namespace) -> None:
   """Adds the columns of a codec, and of the frames of a configuration, to media records."""
   encoders: list[encode_column.Encoder] = []
-  if config:
-    encoders.append(encode_column.FrameEncoder(schema.clip_spec(files.find(config))))
+  if args.frames:
+    encoders.append(encode_column.FrameEncoder(schema.clip_spec(files.find(args.frames))))
     if media_source.ANNOTATIONS not in feature_columns.names(folder):
       encoders.append(encode_column.AnnotationEncoder())
-  if codec:
-    encoders.append(codec_column.CodecEncoder(weights.load_export(codec)))
+  if args.codec:
+    encoders.append(codec_column.CodecEncoder(weights.load_export(args.codec), args.mirrored))
   for encoder in encoders:
-    encode_column.encode(folder, encoder, is_replaced)
+    encode_column.encode(folder, encoder, args.replace)
 
 
 def main(argv: list[str] | None = None) -> int:

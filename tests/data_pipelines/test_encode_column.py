@@ -1,5 +1,6 @@
 """Columns of latents and codes: of every clip at its own length, joined by position, replaced alone."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ from v2a import builders
 from v2a import weights
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import annotations as annotations_lib
 from v2a.data import feature_columns
 from v2a.data import media_decoding
 from v2a.data import media_folder
@@ -229,3 +231,48 @@ def test_silence_is_found_in_the_latents(codecs, films):
   spec = schema.clip_spec(weights.load_export(codecs / 'kl').config)
   source = media_source.MediaSource(films, spec, ('has_audio', 'latent_mean_TC'))
   assert [source[index]['has_audio'] for index in range(4)] == [True, True, False, True]
+
+
+def test_a_mirrored_clip_has_the_latents_of_exchanged_channels(codecs, films, tmp_path):
+  media = list(map(media_folder.MediaFolder(films).__getitem__, range(4)))
+  wave_NA = np.random.default_rng(0).uniform(-0.5, 0.5, (4 * 22050, 2)).astype(np.float32)
+  one_sided = audio_file.flac_bytes(wave_NA * [1, 0.1], 22050)
+  (tmp_path / 'one_sided').mkdir()
+  films = test_media_source.write_folder(
+    tmp_path / 'one_sided', [dataclasses.replace(media[0], audio=one_sided), *media[1:]]
+  )
+  run(films, codecs / 'kl', '--mirrored')
+  spec = schema.clip_spec(weights.load_export(codecs / 'kl').config)
+  plain = media_source.MediaSource(films, spec)
+  mirrored = media_source.MediaSource(films, spec, mirror_probability=1.0)
+  key = (0, 3, 0)
+  for index in range(4):
+    one, other = plain.read(index, key), mirrored.read(index, key)
+    assert np.array_equal(one['wave_NA'][:, ::-1], other['wave_NA'])
+    for name in ('sync_frame_LYX3', 'semantic_frame_MYX3'):
+      assert np.array_equal(one[name][:, :, ::-1], other[name])
+  row = plain.columns['latents'].read(0, 0)
+  first = round(media_source.random_start_s(4.0, spec, key) * spec.sample_rate_hz / spec.latent_hop_samples)
+  wanted_TC = row.arrays['mirrored_latent_mean_TC'][first : first + spec.num_latents]
+  assert np.array_equal(mirrored.read(0, key)['latent_mean_TC'], wanted_TC)
+  assert not np.allclose(wanted_TC, plain.read(0, key)['latent_mean_TC'], atol=1e-2)
+  half = media_source.MediaSource(films, spec, mirror_probability=0.5)
+  are_mirrored = [
+    not np.array_equal(half.read(0, (0, step, 0))['wave_NA'], plain.read(0, (0, step, 0))['wave_NA'])
+    for step in range(40)
+  ]
+  assert 10 < sum(are_mirrored) < 30
+
+
+def test_clips_are_not_mirrored_without_such_latents_or_if_a_text_names_a_side(codecs, films, tmp_path):
+  run(films, codecs / 'kl')
+  with pytest.raises(ValueError, match="needs latents of mirrored sound, which the column 'latents' of"):
+    media_source.MediaSource(films, test_media_source.SPEC, mirror_probability=0.5)
+  media = media_folder.MediaFolder(films)[0]
+  caption = annotations_lib.Caption('A car from the Left.', 'short')
+  named = dataclasses.replace(media, annotations=annotations_lib.Annotations(captions=(caption,)))
+  (tmp_path / 'named').mkdir()
+  folder = test_media_source.write_folder(tmp_path / 'named', [media, named])
+  source = media_source.MediaSource(folder, test_media_source.SPEC, mirror_probability=1.0)
+  one, other = (source.read(index, (0, 0, 0))['wave_NA'] for index in range(2))
+  assert np.array_equal(one, other[:, ::-1]) and not np.array_equal(one, other)

@@ -78,6 +78,10 @@ def _data() -> ml_collections.ConfigDict:
   c.bucket_s = ()
   c.validation = ()  # folders of records that evaluators read
   c.synthetic_seeds = ()  # seeds of the synthetic clips that a packed model was trained on, where known
+  c.mirror_probability = 0.0  # share of media records whose picture and stereo sound are mirrored
+  c.augment_sound = (
+    False  # invert the polarity of half of the crops of a codec, and exchange channels of half
+  )
   c.augment_probability = 0.0  # share of training clips whose frames are augmented, see data.augment
   # Check the SHA-256 of each shard before training; with several processes each reads its share. The result
   # is stored in the workdir, and a shard is read again only if its size or modification time has changed.

@@ -32,6 +32,7 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
     lambda lengths_s: all(map(_is_positive, lengths_s)) and list(lengths_s) == sorted(set(lengths_s)),
     'ascending numbers above 0',
   ),
+  'data.mirror_probability': (lambda share: 0 <= share <= 1, 'in 0..1'),
   'data.augment_probability': (lambda share: 0 <= share <= 1, 'in 0..1'),
   'data.max_corrupt_record_share': (_is_fraction, 'in [0, 1)'),
   'data.num_fake_records': (_is_not_negative, 'at least 0'),

@@ -138,7 +138,8 @@ class Writer:
       FileExistsError: the column is there, of another encoder.
     """
     self._folder, self.path, self._about = folder, path_of(folder, name), dict(about)
-    wanted = {'records': folder.hash, 'digest': about['digest']}
+    wanted = {'records': folder.hash, **about}
+    wanted.pop('path', None)  # the same encoder may lie elsewhere
     settings = self.path / SETTINGS
     self._states: dict[int, dict[str, Any]] = {}  # size and digest of the shards that were written here
     if storage.exists(settings):

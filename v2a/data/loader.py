@@ -65,7 +65,7 @@ def source(
     raise ValueError(
       'config.data.train names no folder of records; create some with data_pipelines, or pass --tiny.'
     )
-  found = records.open(*folders, spec=spec, fields=fields)
+  found = records.open(*folders, spec=spec, fields=fields, mirror_probability=c.data.mirror_probability)
   for name in _SHARED:
     got, wanted = getattr(found.spec, name), getattr(spec, name)
     if got != wanted:

@@ -4,6 +4,10 @@ Of a clip that is longer than `config.clip` a segment is read, and one of its ca
 (seed, step, position in the batch), so that a step that is repeated reads the same. A clip that is shorter is
 padded, and the padding does not train. A clip without sound or without video has none, see `record_schema`.
 
+A share of the clips may be mirrored: left and right of the frames are exchanged, and so are the channels of
+the sound. Latents and codes of such sound must be in the column. A clip whose texts name a side is not
+mirrored.
+
 Only the wanted fields are read. Where columns (`feature_columns`) have all of them, the media are not even
 read from the disk:
 
@@ -18,6 +22,7 @@ import dataclasses
 import functools
 import hashlib
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -41,6 +46,8 @@ from v2a.media import errors
 CODEC_COLUMNS = {'kl': 'latents', 'rvq': 'codes'}
 _CODEC_FIELDS = {'latents': ('latent_mean_TC', 'latent_std_TC'), 'codes': ('codes_TK',)}
 ANNOTATIONS, FRAMES = 'annotations', 'frames'
+MIRRORED = 'mirrored_'  # prefix of arrays of sound whose channels are exchanged
+_NAMES_A_SIDE = re.compile(r'\b(left|right)', re.IGNORECASE)
 _FRAME_FIELDS = ('semantic_frame_MYX3', 'sync_frame_LYX3')
 _FIRST: caption_choice.Key = (0, 0, 0)
 
@@ -104,6 +111,7 @@ class MediaSource:
     codecs: bottleneck -> path and digest of the codec of the latents or codes, see `feature_columns`.
     fields: names of the fields that are read.
     columns: by name, those that are used.
+    mirror_probability: share of clips that `read` mirrors.
     notes: what is decoded at every step although a column has it, with the reason; lines to log.
   """
 
@@ -112,6 +120,7 @@ class MediaSource:
     path: str | storage.Path,
     spec: clip_lib.ClipSpec,
     fields: Collection[str] = tuple(record_schema.FIELDS),
+    mirror_probability: float = 0.0,
   ):
     """Opens a folder.
 
@@ -119,10 +128,11 @@ class MediaSource:
       path: of the folder.
       spec: wanted lengths and rates.
       fields: of `record_schema.FIELDS` that are wanted; records lack the other arrays.
+      mirror_probability: share of clips that `read` mirrors.
 
     Raises:
       FileNotFoundError: the folder has no manifest.
-      ValueError: its manifest is damaged.
+      ValueError: its manifest is damaged, or clips are to be mirrored whose latents or codes are not.
     """
     self.folder = media_folder.MediaFolder(path)
     self.path, self.spec, self.fields = self.folder.path, spec, frozenset(fields)
@@ -142,6 +152,8 @@ class MediaSource:
       self.hash = hashlib.sha256(f'{self.hash} {digest}'.encode()).hexdigest()
     self.notes: list[str] = []
     self._check_frames()
+    self.mirror_probability = mirror_probability
+    self._check_mirrored()
     self._step_s = spec.latent_hop_samples / spec.sample_rate_hz
     if FRAMES in self.columns and self.has_fields(_FRAME_FIELDS):
       self._step_s = _common_multiple_s(spec)
@@ -161,6 +173,15 @@ class MediaSource:
         f'The column {FRAMES!r} of {self.path} has {about["frame_size"]} pixels at {about["sync_fps"]} Hz; '
         f'config.clip wants {spec.frame_size} at {spec.sync_fps} Hz, so video is decoded at every step.'
       )
+
+  def _check_mirrored(self) -> None:
+    for name, fields in _CODEC_FIELDS.items():
+      is_used = name in self.columns and self.has_fields(fields)
+      if self.mirror_probability and is_used and not self.columns[name].about.get('is_mirrored'):
+        raise ValueError(
+          f'config.data.mirror_probability={self.mirror_probability} needs {name} of mirrored sound, which '
+          f'the column {name!r} of {self.path} does not have; encode it with --mirrored --replace.'
+        )
 
   @property
   def folders(self) -> tuple['MediaSource', ...]:
@@ -237,13 +258,24 @@ class _Reading:
       'has_video': info.has_video,
       'num_valid_samples': num_valid,
     }
-    record |= self._frames(start_s) | self._encoded(start_s, num_valid)
+    is_mirrored = self._is_mirrored(f'{record["text"]} {record["transcript"]}', key)
+    record |= self._frames(start_s) | self._encoded(start_s, num_valid, is_mirrored)
     wanted = self._source.fields
     if 'wave_NA' in wanted or 'has_audio' not in record:
       wave_NA = media_decoding.padded_wave(self._media, spec, start_s)
       record['wave_NA'] = record_schema.wave_to_int16(wave_NA)
       record['has_audio'] = bool(self._media.audio) and not audio_reader.is_silent(wave_NA[:num_valid])
+      if is_mirrored:
+        record['wave_NA'] = record['wave_NA'][:, ::-1]
+    if is_mirrored:
+      record |= {name: record[name][:, :, ::-1] for name in _FRAME_FIELDS if name in record}
     return {name: value for name, value in record.items() if name in wanted}
+
+  def _is_mirrored(self, text: str, key: caption_choice.Key) -> bool:
+    probability = self._source.mirror_probability
+    if not probability or _NAMES_A_SIDE.search(text):
+      return False
+    return np.random.default_rng((*key, 0x3122)).random() < probability
 
   def _frames(self, start_s: float) -> dict[str, np.ndarray]:
     if not self._source.has_fields(_FRAME_FIELDS):
@@ -260,7 +292,7 @@ class _Reading:
       sync_frame_LYX3 = found_LYX3[np.minimum(index_L, len(found_LYX3) - 1)]
     return dict(zip(_FRAME_FIELDS, (sync_frame_LYX3[self._spec.semantic_of_sync_M], sync_frame_LYX3)))
 
-  def _encoded(self, start_s: float, num_valid: int) -> dict:
+  def _encoded(self, start_s: float, num_valid: int, is_mirrored: bool) -> dict:
     """Returns latents, codes and `has_audio` of the columns of codecs; empty arrays where there are none."""
     hop, num_steps = self._spec.latent_hop_samples, self._spec.num_latents
     first = round(start_s * self._spec.sample_rate_hz / hop)
@@ -268,10 +300,11 @@ class _Reading:
     for name, fields in _CODEC_FIELDS.items():
       if name not in self._source.columns or not self._source.has_fields(fields):
         continue
-      arrays = dict(self._row(name).arrays)
-      is_silent_T = arrays.pop('is_silent_T')
+      arrays = self._row(name).arrays
+      is_silent_T = arrays['is_silent_T']
       record['has_audio'] = not is_silent_T[first : first + -(-num_valid // hop)].all()
-      record |= {key: _segment(array, first, num_steps) for key, array in arrays.items()}
+      for key in fields:
+        record[key] = _segment(arrays[MIRRORED + key if is_mirrored else key], first, num_steps)
     return record
 
 

@@ -380,6 +380,7 @@ def open(
   *paths: str | storage.Path,
   spec: clip.ClipSpec | None = None,
   fields: Collection[str] = tuple(record_schema.FIELDS),
+  mirror_probability: float = 0.0,
 ) -> ConcatSource:
   """Opens one or several folders of records as one source.
 
@@ -387,27 +388,31 @@ def open(
     *paths: folders of records, or of media records.
     spec: lengths and rates at which media records are read; other records have their own.
     fields: what is read of media records, see `record_schema.FIELDS`; other records are read whole.
+    mirror_probability: share of media records that are mirrored, see `media_source`.
 
   Returns:
     Their concatenation.
 
   Raises:
     FileNotFoundError: a folder or its manifest does not exist.
-    ValueError: a manifest is damaged, the folders differ in ClipSpec, or media records are read without one.
+    ValueError: a manifest is damaged, the folders differ in ClipSpec, media records are read without one, or
+      others are to be mirrored.
   """
-  return ConcatSource([_open(path, spec, fields) for path in paths])
+  return ConcatSource([_open(path, spec, fields, mirror_probability) for path in paths])
 
 
 def _open(
-  path: str | storage.Path, spec: clip.ClipSpec | None, fields: Collection[str]
+  path: str | storage.Path, spec: clip.ClipSpec | None, fields: Collection[str], mirror_probability: float
 ) -> 'FolderSource | media_source.MediaSource':
   if not media_folder.is_media_folder(path):
     if splits := media_folder.splits_of_set(path):
       raise ValueError(f'{path} is a data set; wanted the records of a split of it: {", ".join(splits)}.')
+    if mirror_probability:
+      raise ValueError(f'config.data.mirror_probability is for media records; {path} holds other records.')
     return FolderSource(path)
   if spec is None:
     raise ValueError(f'{path} holds media records; wanted records of one length, with frames and waveforms.')
-  return media_source.MediaSource(path, spec, fields)
+  return media_source.MediaSource(path, spec, fields, mirror_probability)
 
 
 def sample_indices(num_records: int, count: int, seed: int) -> list[int]:

@@ -117,7 +117,8 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def collate(self, items: list[dict], rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Returns a random crop of each waveform, at a random gain of -12..0 dB, and which of its steps count.
 
-    Crops are within the valid part of a record if it is long enough, else they start with it.
+    Crops are within the valid part of a record if it is long enough, else they start with it. With
+    config.data.augment_sound their polarity and their channels are random, too.
     """
     crops, valid_steps = [], []
     hop = self.spec.latent_hop_samples
@@ -128,6 +129,9 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       wave_NA = record_schema.wave_to_float(record['wave_NA'][start : start + self.num_crop_samples])
       num_steps = max(0, min(self.num_crop_samples, audio_masks.num_valid_samples(record) - start)) // hop
       is_valid_T = np.arange(self.num_crop_steps) < num_steps
+      if self.c.data.augment_sound:
+        gain *= rng.choice((-1, 1))
+        wave_NA = wave_NA[:, :: rng.choice((-1, 1))]
       crops.append(wave_NA * np.repeat(is_valid_T, hop)[:, None] * np.float32(gain))
       valid_steps.append(is_valid_T)
     return {'wave_BNA': np.stack(crops), 'is_valid_BT': np.stack(valid_steps)}

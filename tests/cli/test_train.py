@@ -106,7 +106,7 @@ def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):
   write_records(tmp_path / 'data')
   words = [*TINY, '--workdir', str(tmp_path / 'run'), f'--config.data.train={tmp_path / "data"}']
   assert main.main([*words, '--config.training.num_steps=1']) == 0
-  _, header, note, *_ = capsys.readouterr().out.splitlines()
+  header, note, *_ = capsys.readouterr().out.splitlines()
   assert 'task sync' in header and '8 records' in header
   assert note.startswith('config.training.warmup_steps is 0, a tenth of num_steps=1: the 1 of sync_synthetic')
   c = files.load(tmp_path / 'run' / 'config.json')
@@ -142,6 +142,7 @@ def test_shards_that_are_not_what_was_written_are_refused(tmp_path, capsys, harm
     shard.write_bytes(data)
   line = refused(
     [
+      '--config.data.verify=true',
       '--workdir',
       str(tmp_path / 'run'),
       '--config.data.num_fake_records=0',

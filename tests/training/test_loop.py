@@ -1,6 +1,7 @@
 """The training loop: resuming, checkpoints, exports, initial weights, order of a step."""
 
 import itertools
+import json
 import os
 import shutil
 import signal
@@ -19,6 +20,7 @@ from v2a.config import files as files_lib
 from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import records
+from v2a.training import history
 from v2a.training import loop
 from v2a.training import metrics_reader
 from v2a.training import saving
@@ -136,6 +138,28 @@ def test_another_run_in_the_folder_is_refused(four, change):
     loop.train(c, four, toy.Task(), **runs.ONE)
 
 
+def test_a_run_goes_on_with_other_records_on_request(four, tmp_path, capsys):
+  shutil.copytree(four, tmp_path / 'run')
+  flags = ['--config.data.num_fake_records=17', '--config.training.num_steps=6']
+  c = files_lib.override(toy.configuration(keep_latest=5), flags)
+  with pytest.raises(
+    ValueError, match='or go on with these records by config.data.accept_other_records=true'
+  ):
+    loop.train(c, tmp_path / 'run', toy.Task(), **runs.ONE)
+  accepting = files_lib.override(c, ['--config.data.accept_other_records=true'])
+  loop.train(accepting, tmp_path / 'run', toy.Task(), **runs.ONE)
+  assert 'From step 4 on 17 records are read instead of 16' in capsys.readouterr().out
+  (line,) = (tmp_path / 'run' / history.RECORDS_HISTORY).read_text().splitlines()
+  change = json.loads(line)
+  assert (change['from_step'], change['before']['num_records'], change['after']['num_records']) == (4, 16, 17)
+  assert change['before']['records_hash'] != change['after']['records_hash']
+  # From then on they are the records of the run.
+  longer = files_lib.override(c, ['--config.training.num_steps=7'])
+  loop.train(longer, tmp_path / 'run', toy.Task(), **runs.ONE)
+  assert weights.load_export(tmp_path / 'run').about['step'] == 7
+  assert len((tmp_path / 'run' / history.RECORDS_HISTORY).read_text().splitlines()) == 1
+
+
 def test_a_folder_with_other_parameter_groups_is_refused_in_one_line(four):
   task = toy.Task()
   task.param_groups = {'outer': {'clip_norm': 0.5}}
@@ -234,13 +258,16 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   assert events == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
 
 
-def test_shards_are_verified_once_per_workdir(tmp_path, monkeypatch, capsys):
+def test_shards_are_verified_on_request_once_per_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
   spec = schema.clip_spec(c)
   records.write(tmp_path / 'data', [fake_records.make(spec, seed) for seed in range(8)], spec)
   c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
   hashed, digest = [], files.sha256
   monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path) or digest(path))
+  loop.train(c, tmp_path / 'other', toy.Task(), **runs.ONE)
+  assert not hashed
+  c.data.verify = True
   for _ in range(2):
     loop.train(c, tmp_path / 'run', toy.Task(), **runs.ONE)
   assert len(hashed) == 1 and capsys.readouterr().out.count('Verified 1 shards of records') == 1

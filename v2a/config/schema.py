@@ -70,6 +70,8 @@ def base_48k() -> ml_collections.ConfigDict:
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
   c.train = ()  # folders of records to train on, concatenated
+  # Resume a training with other records, such as more of them; from then on batches are made of those.
+  c.accept_other_records = False
   # Share of the rows of each batch from each folder of `train`, in any unit; () for the share of its records.
   c.weights = ()
   # Lengths in seconds, ascending, to which clips of media records are padded or cut; a batch holds clips of
@@ -79,13 +81,13 @@ def _data() -> ml_collections.ConfigDict:
   c.validation = ()  # folders of records that evaluators read
   c.synthetic_seeds = ()  # seeds of the synthetic clips that a packed model was trained on, where known
   c.mirror_probability = 0.0  # share of media records whose picture and stereo sound are mirrored
-  c.augment_sound = (
-    False  # invert the polarity of half of the crops of a codec, and exchange channels of half
-  )
+  # Of the crops that a codec is trained on, half have the other polarity, and half exchanged channels.
+  c.augment_sound = False
   c.augment_probability = 0.0  # share of training clips whose frames are augmented, see data.augment
   # Check the SHA-256 of each shard before training; with several processes each reads its share. The result
   # is stored in the workdir, and a shard is read again only if its size or modification time has changed.
-  c.verify = True
+  # Without it a damaged record is found when it is read, by the checksums of ArrayRecord.
+  c.verify = False
   # Share of the records that may be corrupt, 0..1, as found by each process. Others are read in their place,
   # the same ones with any number of processes. One more corrupt record ends training with exit code 2.
   c.max_corrupt_record_share = 0.001

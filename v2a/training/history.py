@@ -1,8 +1,11 @@
-"""The configuration of a training folder, and earlier ones that it replaced.
+"""The configuration and the records of a training folder, and earlier ones that they replaced.
 
 `config.json` is the configuration in use. A run may be resumed with other values (a learning rate, more
 steps): each config.json that was replaced becomes a line of `config_history.jsonl`,
 `{"until_step": s, "replaced_at_s": t, "config": {...}}`, with t in Unix time.
+
+A run that goes on with other records gets a line in `records_history.jsonl`,
+`{"from_step": s, "changed_at_s": t, "before": {...}, "after": {...}}`, with hash and number of the records.
 """
 
 import json
@@ -15,6 +18,7 @@ from v2a import storage
 from v2a.config import files
 
 HISTORY = 'config_history.jsonl'
+RECORDS_HISTORY = 'records_history.jsonl'
 
 
 def save(c: ml_collections.ConfigDict, path: storage.Path, step: int) -> str | None:
@@ -41,6 +45,18 @@ def save(c: ml_collections.ConfigDict, path: storage.Path, step: int) -> str | N
   ]
   previous = path.with_name(HISTORY)
   return f'From step {step} on: {", ".join(changes)}. The previous configuration is in {previous}.'
+
+
+def append_records(workdir: storage.Path, step: int, before: dict, after: dict) -> None:
+  """Appends a change of the records to their history.
+
+  Args:
+    workdir: training folder.
+    step: first step with the new records.
+    before, after: hash and number of the records.
+  """
+  line = {'from_step': step, 'changed_at_s': round(time.time()), 'before': before, 'after': after}
+  files_lib.append_text(workdir / RECORDS_HISTORY, json.dumps(line) + '\n')
 
 
 def _read(path: storage.Path) -> dict | None:

@@ -131,6 +131,8 @@ class _Segments:
     self._start_s, self._end_s = array.array('d'), array.array('d')
     self._split, self._file, self._line = array.array('I'), array.array('I'), array.array('q')
     self._previous = array.array('q')  # of the same group; -1 for none
+    self._last_end_s = array.array('d')  # of this entry and those before it in its group
+    self._is_uniform = array.array('b')  # whether all of those are in one split
     self._splits: dict[str | None, int] = {}
     self._files: dict[str, int] = {}
 
@@ -150,7 +152,7 @@ class _Segments:
   def leak(self, entry: Entry, last: int) -> str:
     """Returns which segment of another split an entry overlaps; '' if none. last: see `last_of`."""
     split = self._splits.get(entry.item.split, -1)
-    for number in self._linked(last):
+    for number in self._near(entry, last):
       if self._split[number] != split and self._overlaps(number, entry):
         of_split = list(self._splits)[self._split[number]]
         span = _span(self._start_s[number], self._end_s[number])
@@ -160,7 +162,7 @@ class _Segments:
   def note(self, entry: Entry, last: int) -> str:
     """Returns what is worth a note about an entry without a leak; '' if nothing is. last: see `last_of`."""
     split, other = self._splits.get(entry.item.split, -1), -1
-    for number in self._linked(last):
+    for number in self._near(entry, last):
       if self._overlaps(number, entry):
         return f'overlaps {self.where(number)}'
       if self._split[number] != split:
@@ -182,10 +184,22 @@ class _Segments:
     self._file.append(self._files.setdefault(file, len(self._files)))
     self._line.append(int(line))
     self._previous.append(last)
+    self._last_end_s.append(max(entry.end_s, self._last_end_s[last] if last >= 0 else entry.end_s))
+    self._is_uniform.append(
+      last < 0 or bool(self._is_uniform[last] and self._split[last] == self._split[number])
+    )
     # Of entries without a time one a split is enough: a speaker may have a thousand.
     has_time = entry.start_s < entry.end_s
     if has_time or last < 0 or self._split[last] != self._split[number]:
       self._of_group.set(entry.item.group, number)
+
+  def _near(self, entry: Entry, last: int) -> Iterator[int]:
+    """Yields the entries of a group; none if all are before an entry and in its split, as in a long film."""
+    if last < 0:
+      return
+    is_one_split = self._is_uniform[last] and self._split[last] == self._splits.get(entry.item.split, -1)
+    if not (is_one_split and entry.start_s >= self._last_end_s[last]):
+      yield from self._linked(last)
 
   def _linked(self, number: int) -> Iterator[int]:
     while number >= 0:

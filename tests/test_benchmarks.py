@@ -14,6 +14,7 @@ BAD = {
   'benchmarks.ceilings': (['--num-clips', '1'], 'a whole number of at least 2'),
   'benchmarks.codecs': (['--seed', '-1', 'x'], 'a whole number in 0..2147483647'),
   'benchmarks.costs': (['nothing'], 'nothing'),
+  'benchmarks.data': (['nothing'], 'invalid choice'),
   'benchmarks.generalization': (['--only', 'nothing'], '--only must be part of a name'),
   'benchmarks.generate': (['--seconds', 'x'], 'a number in'),
   'benchmarks.metric_order': (['--clips', 'nowhere'], 'nowhere'),

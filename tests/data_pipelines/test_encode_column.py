@@ -219,7 +219,7 @@ def test_columns_give_the_records_of_the_media_without_reading_them(codecs, film
   )
 
 
-def test_frames_of_another_size_are_decoded_and_said(codecs, films):
+def test_frames_of_another_size_are_decoded_with_a_note(codecs, films):
   run(films, codecs / 'kl', '--frames', str(codecs / 'tiny.json'))
   source = media_source.MediaSource(films, test_media_source.SPEC, FEATURES)
   assert len(source.notes) == 1 and 'has 16 pixels at 25 Hz; config.clip wants 32' in source.notes[0]

@@ -138,12 +138,12 @@ def test_another_run_in_the_folder_is_refused(four, change):
     loop.train(c, four, toy.Task(), **runs.ONE)
 
 
-def test_a_run_goes_on_with_other_records_on_request(four, tmp_path, capsys):
+def test_a_run_continues_with_other_records_on_request(four, tmp_path, capsys):
   shutil.copytree(four, tmp_path / 'run')
   flags = ['--config.data.num_fake_records=17', '--config.training.num_steps=6']
   c = files_lib.override(toy.configuration(keep_latest=5), flags)
   with pytest.raises(
-    ValueError, match='or go on with these records by config.data.accept_other_records=true'
+    ValueError, match='or continue with these records by config.data.accept_other_records=true'
   ):
     loop.train(c, tmp_path / 'run', toy.Task(), **runs.ONE)
   accepting = files_lib.override(c, ['--config.data.accept_other_records=true'])

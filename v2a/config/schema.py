@@ -80,7 +80,7 @@ def _data() -> ml_collections.ConfigDict:
   c.bucket_s = ()
   c.validation = ()  # folders of records that evaluators read
   c.synthetic_seeds = ()  # seeds of the synthetic clips that a packed model was trained on, where known
-  c.mirror_probability = 0.0  # share of media records whose picture and stereo sound are mirrored
+  c.mirror_probability = 0.0  # share of media records whose frames and channels are mirrored
   # Of the crops that a codec is trained on, half have the other polarity, and half exchanged channels.
   c.augment_sound = False
   c.augment_probability = 0.0  # share of training clips whose frames are augmented, see data.augment

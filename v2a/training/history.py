@@ -4,7 +4,7 @@
 steps): each config.json that was replaced becomes a line of `config_history.jsonl`,
 `{"until_step": s, "replaced_at_s": t, "config": {...}}`, with t in Unix time.
 
-A run that goes on with other records gets a line in `records_history.jsonl`,
+A run that continues with other records gets a line in `records_history.jsonl`,
 `{"from_step": s, "changed_at_s": t, "before": {...}, "after": {...}}`, with hash and number of the records.
 """
 

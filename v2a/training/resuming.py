@@ -89,7 +89,7 @@ def _check_same_run(
 
 
 def _hint(changed: list[str]) -> str:
-  """Returns how to go on where the records alone are others."""
+  """Returns how to continue where the records alone are others."""
   if set(changed) <= set(_OF_RECORDS):
-    return ', or go on with these records by config.data.accept_other_records=true'
+    return ', or continue with these records by config.data.accept_other_records=true'
   return ''

@@ -76,6 +76,8 @@ def test_an_invalid_file_is_refused(text, message):
     ('--config.training.batch_size=8', 'training.batch_size', 8),
     ('--config.training.clip_norm=2', 'training.clip_norm', 2.0),
     ('--config.training.betas=0.8,0.9', 'training.betas', (0.8, 0.9)),
+    ('--config.data.bucket_s=2,4.5', 'data.bucket_s', (2.0, 4.5)),
+    ('--config.data.synthetic_seeds=3', 'data.synthetic_seeds', (3,)),
     ('--config.data.train=(a, b)', 'data.train', ('a', 'b')),
     ('--config.data.train=', 'data.train', ()),
     ('--config.data.train=a]', 'data.train', ('a]',)),

@@ -8,17 +8,20 @@ import signal
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing import event_accumulator
 import toy
 
+from tests.data import test_media_source
 from tests.training import runs
 from v2a import files
 from v2a import weights
 from v2a.config import files as files_lib
 from v2a.config import schema
 from v2a.data import fake_records
+from v2a.data import record_schema
 from v2a.data import records
 from v2a.training import history
 from v2a.training import loop
@@ -256,6 +259,31 @@ def test_metrics_are_read_one_step_late_so_that_the_device_never_waits(tmp_path,
   monkeypatch.setattr(metrics_reader.MetricsReader, '_read', read_recorded)
   loop.train(toy.configuration(), tmp_path, toy.Task(), **runs.ONE)
   assert events == ['step', 'step', 'read 0', 'step', 'read 1', 'step', 'read 2', 'read 3']
+
+
+class Waves(toy.Task):
+  """The toy task on features of whole waveforms, of any length."""
+
+  def collate(self, items, rng):
+    waves = [record_schema.wave_to_float(record['wave_NA'][:, 0]) for record in items]
+    targets = [record['sync_frame_LYX3'].mean() / 255 for record in items]
+    return {'wave_BN': np.stack(waves), 'y_B': np.asarray(targets, np.float32)}
+
+  def sample_random_inputs(self, batch, key):
+    return {'noise_BF': self.noise * jax.random.normal(key, (len(batch['y_B']), 16))}
+
+  def loss(self, model, batch, step):
+    x_BF = jnp.mean(batch['wave_BN'].reshape(len(batch['y_B']), 16, -1), axis=-1)
+    return super().loss(model, batch | {'x_BF': x_BF}, step)
+
+
+def test_batches_of_each_length_are_compiled_once(tmp_path, capsys):
+  folder = test_media_source.make_records(tmp_path)
+  c = toy.configuration(num_steps=6, batch_size=4).unlock()
+  c.data.update(train=(str(folder),), num_fake_records=0, bucket_s=(1.0, 4.0))
+  loop.train(c.lock(), tmp_path / 'run', Waves(), **runs.ONE)
+  printed = capsys.readouterr().out
+  assert printed.count('Compiling step') == 2 and 'Done: 6 steps' in printed
 
 
 def test_shards_are_verified_on_request_once_per_workdir(tmp_path, monkeypatch, capsys):

@@ -104,7 +104,7 @@ def _parse(name: str, text: str, default: Any) -> Any:
       raise ValueError(f'config.{name} must be true or false; got {text!r}.')
     return text.lower() in ('true', '1')
   if kind is tuple:
-    item = default[0] if default else ''
+    item = default[0] if default else schema.ITEMS_OF_EMPTY.get(name, '')
     return tuple(_parse(name, part, item) for part in _split_items(name, text.strip()))
   try:
     return flags.parse_number(kind, text.strip())

@@ -20,6 +20,8 @@ DTYPES = ('float32', 'bfloat16')
 PATTERNS = ('parallel', 'delay')
 REMATS = ('none', 'dots', 'full', 'offload')
 MESH_AXES = ('replica', 'data', 'fsdp', 'context', 'tensor')
+# Dotted keys of tuples that are empty by default -> an item, for its type; others hold strings.
+ITEMS_OF_EMPTY = {'data.weights': 1.0, 'data.bucket_s': 1.0, 'data.synthetic_seeds': 0}
 
 
 def base() -> ml_collections.ConfigDict:

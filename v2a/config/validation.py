@@ -121,6 +121,11 @@ def validate(c: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got {c.codec.bottleneck!r}."
     )
+  if c.data.bucket_s and c.task not in ('flow', 'tokens'):
+    raise ValueError(
+      f'config.data.bucket_s is for generators: a model of task {c.task!r} is trained on clips or crops of '
+      f'one length; got {c.data.bucket_s}.'
+    )
   if c.data.train and c.data.num_fake_records:
     raise ValueError('config.data.train and config.data.num_fake_records exclude each other; got both.')
 

@@ -85,7 +85,9 @@ def train(
 def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
   """Returns the state after the last step."""
   training, start = run.c.training, int(jax.device_get(state.step))
+  # Batches of each length are compiled when the first of them comes.
   is_compiled = isinstance(run.step_fn, jax.stages.Compiled)
+  uncompiled = set() if is_compiled else {bucket.clip_s for bucket in run.order.buckets}
   batches = _batches(run, start)
   reader, profiler = metrics_reader.MetricsReader(run, start), profiler_lib.Profiler(run)
   state_leaves, state_treedef = jax.tree.flatten(state)
@@ -113,8 +115,10 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
         finishing.stop_on_signal(run, current_state(), received, reader)
       saver.report_errors(step)
       profiler.before_step(step - start)
-      is_compiling = step == start and not is_compiled
+      clip_s = run.order.bucket(step).clip_s
+      is_compiling = clip_s in uncompiled
       if is_compiling:
+        uncompiled.remove(clip_s)
         run.log.line(f'Compiling step {step + 1}; that may take minutes.')
       begin_s = time.perf_counter()
       batch = next(batches)
@@ -124,6 +128,7 @@ def _loop(run: run_lib.Run, state: state_lib.State) -> state_lib.State:
         state_leaves, metrics = run.step_fn(state_leaves, batch)
       if is_compiling:  # dispatch is asynchronous: the call returns once the step is compiled and started
         run.log.line(f'Compiled in {logger_lib.format_duration(time.perf_counter() - begin_s)}.')
+        reader.timer.pause()
       reader.push(step, metrics)
       run.watchdog.reset()
     reader.flush()

@@ -1,11 +1,13 @@
 """Measures reading, decoding and planning of data sets.
 
-python benchmarks/data.py read [--config flow_1b --mfu 0.48]   # feature records to batches, MB/s: have / need
-python benchmarks/data.py decode                             # 720p video to frames, compared with ffmpeg
+python benchmarks/data.py read [--config flow_1b --mfu 0.48]  # feature records to batches, MB/s: have / need
+python benchmarks/data.py decode                              # 720p video to frames, compared with ffmpeg
+python benchmarks/data.py open [--num-clips 1000000]          # opening a set, and its order
 python benchmarks/data.py plan [--num-clips 100000]           # time of planning a manifest
 """
 
 from collections.abc import Callable
+import gc
 import json
 import pathlib
 import resource
@@ -27,6 +29,7 @@ from v2a import files
 from v2a import flags
 from v2a.config import files as config_files
 from v2a.config import schema
+from v2a.data import batch_order
 from v2a.data import feature_columns
 from v2a.data import loader
 from v2a.data import media_folder
@@ -155,6 +158,51 @@ def _seconds(run: Callable[[], object]) -> float:
   return time.perf_counter() - begin_s
 
 
+def opening(num_clips: int) -> None:
+  """Prints time and memory of opening the manifest of a set, and of the first batches of its order."""
+  spec, rng = clip_lib.ClipSpec(), np.random.default_rng(0)
+  with tempfile.TemporaryDirectory(prefix='v2a-') as name:
+    folder = pathlib.Path(name)
+    entries = [
+      {
+        'name': f'records-{shard:05d}.array_record',
+        'num_records': 100,
+        'num_bytes': 10**8,
+        'sha256': f'{shard:064x}',
+        'first_id': f'{shard:05d}-000',
+        'last_id': f'{shard:05d}-099',
+        'durations_s': rng.uniform(1, 30, 100).round(3).tolist(),
+      }
+      for shard in range(num_clips // 100)
+    ]
+    media_folder.write_manifest(folder, entries, {'contents': {}})
+    size = (folder / media_folder.MANIFEST).stat().st_size
+    del entries
+    gc.collect()
+    before = _resident_mb()
+    begin_s = time.perf_counter()
+    source = media_source.MediaSource(folder, spec)
+    open_s = time.perf_counter() - begin_s
+    order = batch_order.by_length([source.folder.durations_s], (2, 4, 8, 16, 30), (64, 32, 16, 8, 4), 0)
+    rows = [order.record(step, row) for step in range(100) for row in range(4)]
+    order_s = time.perf_counter() - begin_s - open_s
+  print(
+    f'{num_clips} clips in {num_clips // 100} shards, manifest of {1e-6 * size:.1f} MB: opened in '
+    f'{open_s:.2f} s; order in buckets, and {len(rows)} rows of it, in {order_s:.2f} s; resident memory grew '
+    f'by {_resident_mb() - before:.0f} MB'
+  )
+
+
+def _resident_mb() -> float:
+  """Returns the resident memory of the process (Linux)."""
+  pages = int(pathlib.Path('/proc/self/statm').read_text().split()[1])
+  return pages * resource.getpagesize() / 2**20
+
+
+def _peak_mb() -> float:
+  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def plan_rate(num_clips: int) -> None:
   """Prints the time of planning a manifest of clips that share one file."""
   with tempfile.TemporaryDirectory(prefix='v2a-') as folder:
@@ -167,23 +215,24 @@ def plan_rate(num_clips: int) -> None:
         file.write(json.dumps(row) + '\n')
     source = catalog.open_source(f'manifest:{table}')
     seconds = _seconds(lambda: plan.make(source, pathlib.Path(folder) / 'plan', plan.Settings()))
-  print(
-    f'{num_clips} clips are planned in {seconds:.1f} s; peak memory of the process '
-    f'{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB'
-  )
+  print(f'{num_clips} clips are planned in {seconds:.1f} s; peak memory of the process {_peak_mb():.0f} MB')
 
 
 def _run(argv: list[str] | None) -> int:
   parser = flags.Parser(prog='data.py', description=__doc__.splitlines()[0])
-  parser.add_argument('measurement', choices=('read', 'decode', 'plan'))
+  parser.add_argument('measurement', choices=('read', 'decode', 'open', 'plan'))
   parser.add_argument('--config', default='flow_1b', help='configuration, for read (%(default)s)')
   parser.add_argument('--mfu', type=flags.number(float, 0), default=0.48, help='of a chip (%(default)s)')
-  parser.add_argument('--num-clips', type=flags.count, default=0, help='for read (64) and plan (100000)')
+  parser.add_argument(
+    '--num-clips', type=flags.count, default=0, help='for read (64), open (1000000), plan (100000)'
+  )
   args = parser.parse_args(argv)
   if args.measurement == 'read':
     read_rate(args.config, args.mfu, args.num_clips or 64, num_batches=30)
   elif args.measurement == 'decode':
     decode_rate(num_rounds=5, seconds=20)
+  elif args.measurement == 'open':
+    opening(args.num_clips or 1_000_000)
   else:
     plan_rate(args.num_clips or 100_000)
   return 0

@@ -170,12 +170,12 @@ def _records(
   cache = cache_lib.Cache(layout.annotations) if annotators else None
   pending: collections.deque[tuple[float, media_records.MediaRecord]] = collections.deque()
 
-  def clips() -> Iterator[tuple[decoded.DecodedClip, annotations_lib.Annotations]]:
+  def known() -> Iterator[tuple[decoded.DecodedClip, annotations_lib.Annotations]]:
     for clip, record in _prepared(layout, split, index, summary):
       pending.append((clip.start_s, record))
       yield clip, record.annotations
 
-  for result in apply.annotate_all(clips(), annotators, cache, num_threads):
+  for result in apply.annotate_all(known(), annotators, cache, num_threads):
     start_s, record = pending.popleft()
     summary.annotation_failures += [
       {'id': record.id, 'annotator': each.annotator, 'reason': each.reason} for each in result.failures
@@ -197,7 +197,7 @@ def _prepared(
   for item in plan.read_shard(layout.plan, split, index):
     left = by_item.get(item.id, [])
     try:
-      for clip, record in _clips(item, left) if left else ():
+      for clip, record in clips(item, left) if left else ():
         left = left[1:]
         yield clip, record
     except Exception as error:
@@ -207,10 +207,18 @@ def _prepared(
       summary.failures += [{'id': entry.id, 'reason': reason} for entry in left]
 
 
-def _clips(
+def clips(
   item: items.Item, entries: Sequence[analysis.Entry]
 ) -> Iterator[tuple[decoded.DecodedClip, media_records.MediaRecord]]:
-  """Yields the clips of an item, decoded, and as compressed media."""
+  """Yields the clips of an item, decoded, and as records that are not annotated.
+
+  Args:
+    item: of the plan.
+    entries: its clips, as they were analysed.
+
+  Raises:
+    MediaError: the media cannot be decoded.
+  """
   with item.media.as_file() as path, tempfile.TemporaryDirectory(prefix='v2a-') as folder:
     media = decode.open_file(path)
     segments = [(entry.start_s, entry.end_s) for entry in entries]

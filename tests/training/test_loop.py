@@ -1,5 +1,6 @@
 """The training loop: resuming, checkpoints, exports, initial weights, order of a step."""
 
+import dataclasses
 import itertools
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 from tensorboard.backend.event_processing import event_accumulator
 import toy
 
+from data_pipelines import encode_column
 from tests.data import test_media_source
 from tests.training import runs
 from v2a import files
@@ -21,6 +23,7 @@ from v2a import weights
 from v2a.config import files as files_lib
 from v2a.config import schema
 from v2a.data import fake_records
+from v2a.data import media_folder
 from v2a.data import record_schema
 from v2a.data import records
 from v2a.training import history
@@ -284,6 +287,17 @@ def test_batches_of_each_length_are_compiled_once(tmp_path, capsys):
   loop.train(c.lock(), tmp_path / 'run', Waves(), **runs.ONE)
   printed = capsys.readouterr().out
   assert printed.count('Compiling step') == 2 and 'Done: 6 steps' in printed
+
+
+def test_frames_of_a_column_that_do_not_fit_are_noted(tmp_path, capsys):
+  folder = test_media_source.make_records(tmp_path)
+  c = toy.configuration(num_steps=2, batch_size=4).unlock()
+  c.data.update(train=(str(folder),), num_fake_records=0)
+  spec = schema.clip_spec(c)
+  other = dataclasses.replace(spec, frame_size=2 * spec.frame_size)
+  encode_column.encode(media_folder.MediaFolder(folder), encode_column.FrameEncoder(other))
+  loop.train(c.lock(), tmp_path / 'run', toy.Task(), **runs.ONE)
+  assert 'so video is decoded at every step' in capsys.readouterr().out
 
 
 def test_shards_are_verified_on_request_once_per_workdir(tmp_path, monkeypatch, capsys):

@@ -242,7 +242,10 @@ class FolderSource:
     shards: files of the folder, in order.
     codecs: bottleneck -> path and digest (weights.codec_digest) of the codec that encoded the records; {} if
       the manifest does not have them.
+    notes: lines to log; none.
   """
+
+  notes: Sequence[str] = ()
 
   def __init__(self, path: str | storage.Path):
     self.path = _checked(path)

@@ -232,6 +232,8 @@ def _check_records(
 ) -> tuple[list[str], str | None]:
   """Returns lines to log on the records, and the codec's digest; raises as `preflight` does."""
   notes, digest = preflight.check_contents(c, items), None
+  for folder in items.folders:
+    notes += folder.notes
   if task.codec_bottleneck and not c.data.num_fake_records:
     digest, more = preflight.check_codec(c, task.codec_bottleneck, items)
     notes += more

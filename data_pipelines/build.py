@@ -23,9 +23,7 @@ from data_pipelines import pipeline
 from data_pipelines import plan
 from data_pipelines import runner
 from data_pipelines import size_estimate
-from data_pipelines.annotate import catalog as annotators_lib
-from data_pipelines.annotate import endpoint
-from data_pipelines.annotate import usage
+from data_pipelines.annotate import options
 from data_pipelines.filters import filter as filter_lib
 from data_pipelines.filters import registry
 from data_pipelines.sources import catalog as sources_lib
@@ -34,7 +32,8 @@ from v2a import flags
 from v2a import termination
 
 
-def _parse(argv: list[str] | None) -> argparse.Namespace:
+def parse(argv: list[str] | None) -> argparse.Namespace:
+  """Returns the flags of a command line. Raises ValueError where they are wrong."""
   parser = flags.Parser(
     prog='python -m data_pipelines.build',
     description=__doc__,
@@ -57,8 +56,8 @@ def _parse(argv: list[str] | None) -> argparse.Namespace:
   )
   _add_source_flags(parser.add_argument_group('source'))
   _add_clip_flags(parser.add_argument_group('clips and filters'))
-  _add_annotation_flags(parser.add_argument_group('annotation'))
-  _add_runner_flags(parser.add_argument_group('workers'))
+  options.add_flags(parser.add_argument_group('annotation'))
+  runner.add_flags(parser.add_argument_group('workers'))
   args = parser.parse_args(argv)
   if not args.verify and not args.source:
     parser.error('the following arguments are required: --source')
@@ -108,39 +107,6 @@ def _add_clip_flags(group: argparse._ArgumentGroup) -> None:
   group.add_argument('--weights', help='folder of published weights; default $V2A_WEIGHTS')
 
 
-def _add_annotation_flags(group: argparse._ArgumentGroup) -> None:
-  names = ', '.join(annotators_lib.NAMES)
-  group.add_argument('--annotate', metavar='NAMES', default='', help=f'separated by commas: {names}')
-  group.add_argument('--captioner', metavar='MODEL@URL', help='model of an OpenAI-compatible endpoint')
-  group.add_argument('--transcriber', metavar='MODEL@URL', help='likewise, for transcripts')
-  group.add_argument('--api-key-env', metavar='NAME', help='variable with the API key; default: no key')
-  group.add_argument(
-    '--requests-per-minute',
-    type=flags.number(float, 0, is_open=True),
-    help='of an endpoint; default: no limit',
-  )
-  group.add_argument(
-    '--num-threads',
-    type=flags.number(int, 1),
-    default=1,
-    help='clips annotated at once by a worker; default 1',
-  )
-  price = flags.number(float, 0)
-  group.add_argument('--usd-per-m-input', type=price, default=0.0, help='price of a million input tokens')
-  group.add_argument('--usd-per-m-output', type=price, default=0.0, help='price of a million output tokens')
-  group.add_argument('--usd-per-minute', type=price, default=0.0, help='price of a minute to transcribe')
-
-
-def _add_runner_flags(group: argparse._ArgumentGroup) -> None:
-  group.add_argument('--runner', choices=runner.NAMES, default='local', help='default local')
-  group.add_argument(
-    '--num-workers', type=flags.num_workers, default=1, help='processes of the local runner; default 1'
-  )
-  group.add_argument(
-    '--beam-option', metavar='--NAME=VALUE', action='append', default=[], help='passed to Apache Beam'
-  )
-
-
 def settings_of(args: argparse.Namespace) -> pipeline.Settings:
   """Returns the settings of a command line.
 
@@ -157,12 +123,7 @@ def settings_of(args: argparse.Namespace) -> pipeline.Settings:
       cut.Cutting(args.cut, args.min_seconds, args.max_seconds), filters, args.weights
     ),
     thresholds=_thresholds(args.threshold, args.no_thresholds, filters, args.weights),
-    annotating=annotators_lib.Settings(
-      names=tuple(name for name in args.annotate.split(',') if name),
-      captioner=_endpoint(args.captioner, '--captioner', args),
-      transcriber=_endpoint(args.transcriber, '--transcriber', args),
-      weights=args.weights,
-    ),
+    annotating=options.settings(args),
     num_threads=args.num_threads,
   )
 
@@ -197,17 +158,6 @@ def _thresholds(
   return found
 
 
-def _endpoint(text: str | None, flag: str, args: argparse.Namespace) -> endpoint.EndpointConfig | None:
-  if text is None:
-    return None
-  model, sign, url = text.rpartition('@')
-  if not sign:
-    raise ValueError(f'{flag} must be MODEL@URL; got {text!r}.')
-  return endpoint.EndpointConfig(
-    url, model, api_key_env=args.api_key_env, requests_per_minute=args.requests_per_minute
-  )
-
-
 def summary_lines(manifest: Mapping[str, Any]) -> list[str]:
   """Returns what a build wrote: records by split, and clips by outcome."""
   lines = []
@@ -228,18 +178,18 @@ def summary_lines(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def _run(argv: list[str] | None) -> int:
-  args, start_s = _parse(argv), time.monotonic()
+  args, start_s = parse(argv), time.monotonic()
   if args.verify:
     for split, count in pipeline.verify(args.output).items():
       print(f'{split}: {count} records are as they were written')
     return 0
   settings = settings_of(args)
-  options = runner.Options(args.runner, tuple(args.beam_option), args.num_workers)
+  workers = runner.options_of(args)
   if args.dry_run:
-    prices = usage.Prices(args.usd_per_m_input, args.usd_per_m_output, args.usd_per_minute)
-    print('\n'.join(size_estimate.estimate(settings, options.num_workers, prices).lines()))
+    estimate = size_estimate.estimate(settings, workers.num_workers, options.prices(args))
+    print('\n'.join(estimate.lines()))
     return 0
-  manifest = pipeline.build(settings, args.output, options, args.resume, work=args.work)
+  manifest = pipeline.build(settings, args.output, workers, args.resume, work=args.work)
   print('\n'.join(summary_lines(manifest)))
   print(f'{args.output}: written in {time.monotonic() - start_s:.0f} s')
   return 0

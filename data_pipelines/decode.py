@@ -12,13 +12,17 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import fractions
+import io
 import os
 import pathlib
+import tempfile
 
 import av
 import numpy as np
+import soundfile
 
 from data_pipelines import decoded
+from v2a.data import media_records
 from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import probe
@@ -119,6 +123,45 @@ def small_frames(media: MediaFile, start_s: float, end_s: float) -> Iterator[np.
   )
   for chunk_MYX3 in chunks:
     yield from chunk_MYX3
+
+
+def of_record(record: media_records.MediaRecord) -> decoded.DecodedClip:
+  """Returns the clip of a media record; but for its start it is what annotators saw in the build.
+
+  Args:
+    record: of a data set.
+
+  Raises:
+    MediaError: the video cannot be decoded.
+    soundfile.LibsndfileError: the sound cannot be decoded.
+  """
+  frame_MYX3 = np.zeros((0, 0, 0, 3), np.uint8)
+  if record.video:
+    with tempfile.NamedTemporaryFile(suffix=record.video_suffix) as file:
+      file.write(record.video)
+      file.flush()
+      height, width = read.fitted_size(file.name, decoded.MAX_SIDE)
+      tick_M = _ticks(record.duration_s)
+      chunks = read.iterate_frames_at(
+        file.name, tick_M, _TICKS_HZ, (height, width), record.video_start_s, _CHUNK_FRAMES
+      )
+      frame_MYX3 = np.concatenate(list(chunks))
+  wave_NA, sample_rate_hz = np.zeros((0, 1), np.float32), 0
+  if record.audio:
+    wave_NA, sample_rate_hz = stored_wave(record.audio)
+  return decoded.DecodedClip(record.id, frame_MYX3, wave_NA, sample_rate_hz, 0.0, record.duration_s)
+
+
+def stored_wave(audio: bytes) -> tuple[np.ndarray, int]:
+  """Returns the sound wave_NA of a record, float32, and its rate: of 16 bits, and clipped to full scale.
+
+  Args:
+    audio: content of a FLAC file.
+
+  Raises:
+    soundfile.LibsndfileError: it cannot be decoded.
+  """
+  return soundfile.read(io.BytesIO(audio), dtype='float32', always_2d=True)
 
 
 def decode(

@@ -36,12 +36,13 @@ from data_pipelines.sources import items
 import v2a
 from v2a import files
 from v2a import storage
+from v2a.data import feature_columns
 from v2a.data import manifest_file
 from v2a.data import media_folder
 
 FORMAT = 'v2a data set 1'
 # Changes whenever equal sources and settings give other records.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -316,7 +317,7 @@ def _sum(counts) -> dict[str, int]:
 
 
 def verify(output: storage.Path, report: Callable[[str], None] = runner.stderr) -> dict[str, int]:
-  """Rereads a data set whole, and returns the number of records by split.
+  """Rereads a data set whole, its columns too, and returns the number of records by split.
 
   Args:
     output: its folder.
@@ -324,7 +325,7 @@ def verify(output: storage.Path, report: Callable[[str], None] = runner.stderr) 
 
   Raises:
     FileNotFoundError: the set or a shard of it is not there.
-    ValueError: a manifest, a shard or a record is not what was written, or clips are not accounted for.
+    ValueError: a manifest, a shard or a row of it is not what was written, or clips are not accounted for.
   """
   layout = layout_lib.Layout(output)
   manifest = read_manifest(output)
@@ -333,7 +334,11 @@ def verify(output: storage.Path, report: Callable[[str], None] = runner.stderr) 
     folder = media_folder.MediaFolder(layout.split(split))
     if folder.hash != about['hash']:
       raise ValueError(f'{folder.path} has another manifest than that of the set: its hash differs.')
-    counts[split] = media_folder.verify(folder, report)
+    ids = media_folder.verify(folder, report)
+    counts[split] = len(ids)
+    for name in feature_columns.names(folder):
+      report(f'{split}: verifying the column {name}')
+      feature_columns.Column(folder, name).verify(ids)
     accepted = manifest['counts'].get(split, {}).get('accepted', 0)
     if counts[split] != accepted:
       raise ValueError(f'{folder.path} has {counts[split]} records; the manifest says {accepted} clips.')

@@ -3,8 +3,9 @@
   python -m data_pipelines.report DIR
 
 DIR is a finished data set, see `data_pipelines.pipeline`. The page is one HTML file of at most 20 MB,
-DIR/report.html by default; a file that v2a did not write is not overwritten. Memory does not depend on the
-number of clips.
+DIR/report.html by default; a file that v2a did not write is not overwritten. Annotations are those of the
+columns beside the records, where there are some (`data_pipelines.annotate_records`). Memory does not depend
+on the number of clips.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pathlib
 from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
 from data_pipelines import runner
+from data_pipelines.reporting import annotated as annotated_lib
 from data_pipelines.reporting import cards
 from data_pipelines.reporting import page
 from data_pipelines.reporting import statistics
@@ -50,8 +52,10 @@ def write(
   if not path.parent.is_dir():
     raise FileNotFoundError(f'{path.parent} is no folder; {path.name} cannot be written there.')
   layout = layout_lib.Layout(output)
-  found = statistics.read(layout, manifest, num_clips, report)
-  shown = cards.make(layout, found.shown(num_clips), report)
+  annotated = annotated_lib.read(layout, manifest)
+  manifest = annotated_lib.updated(manifest, annotated)
+  found = statistics.read(layout, manifest, num_clips, report, annotated)
+  shown = cards.make(layout, found.shown(num_clips), report, annotated=annotated)
   files.write_text(path, page.render(output.resolve().name, manifest, found, shown))
   return path
 

@@ -15,6 +15,7 @@ An error in a worker is written to a file of that storage, since engines wrap er
 other shards are finished first.
 """
 
+import argparse
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -32,6 +33,7 @@ import time
 from typing import Literal
 
 from v2a import files
+from v2a import flags
 from v2a import input_errors
 
 Name = Literal['local', 'dataflow', 'flink', 'spark']
@@ -90,6 +92,22 @@ class Options:
 
 
 LOCAL = Options()
+
+
+def add_flags(group: argparse._ArgumentGroup) -> None:
+  """Adds the flags of `Options` to a group of a parser."""
+  group.add_argument('--runner', choices=NAMES, default='local', help='default local')
+  group.add_argument(
+    '--num-workers', type=flags.num_workers, default=1, help='processes of the local runner; default 1'
+  )
+  group.add_argument(
+    '--beam-option', metavar='--NAME=VALUE', action='append', default=[], help='passed to Apache Beam'
+  )
+
+
+def options_of(args: argparse.Namespace) -> Options:
+  """Returns what the flags of `add_flags` say."""
+  return Options(args.runner, tuple(args.beam_option), args.num_workers)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -229,6 +229,11 @@ def clips(
         copy = media_write.copy_video(path, pathlib.Path(folder) / 'video', clip.start_s, clip.duration_s)
         video, suffix, start_s = copy.path.read_bytes(), copy.path.suffix, copy.start_s
         copy.path.unlink()
+      audio = b''
+      if clip.has_audio:
+        audio = audio_file.flac_bytes(clip.wave_NA, clip.sample_rate_hz)
+        # Annotators hear what is stored, so that records can be annotated later with the same results.
+        clip = dataclasses.replace(clip, wave_NA=decode.stored_wave(audio)[0])
       yield (
         clip,
         media_records.MediaRecord(
@@ -238,7 +243,7 @@ def clips(
           video=video,
           video_suffix=suffix,
           video_start_s=start_s,
-          audio=audio_file.flac_bytes(clip.wave_NA, clip.sample_rate_hz) if clip.has_audio else b'',
+          audio=audio,
           annotations=item.annotations,
           licence=item.licence,
           measured={name: each.value for name, each in entry.measured.items()},

@@ -70,7 +70,7 @@ class Estimate:
       f'clips:    about {self.num_items * self.clips_per_item:.0f}, {duration_h:.3g} h, before filters '
       f'(of {self.num_sampled} sampled items)',
       f'time:     about {self.hours:.3g} h with {self.num_workers} workers like this one',
-      f'requests: about {self.num_requests} to endpoints, {self.cost_usd:.2f} USD by the stated prices',
+      requests_line(self.num_requests, self.cost_usd),
     ]
 
 
@@ -109,7 +109,7 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
   clips = [entry for entry in found if entry.outcome == 'measured']
   seconds = sum(entry.end_s - entry.start_s for entry in clips) / len(sampled)
   num_clips = count * len(clips) / len(sampled)
-  requests, used = _requests(settings, num_clips, count * seconds)
+  num_requests, used = requests(settings.annotating, num_clips, count * seconds)
   return Estimate(
     num_items=count,
     problems=dict(problems),
@@ -119,7 +119,7 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
     seconds_per_item=seconds,
     item_s=item_s,
     num_workers=num_workers,
-    num_requests=requests,
+    num_requests=num_requests,
     cost_usd=prices.cost_usd(used),
   )
 
@@ -138,18 +138,27 @@ def _write_nothing(
         hashlib.sha256(record.to_bytes()).digest()
 
 
-def _requests(
-  settings: pipeline.Settings, num_clips: float, duration_s: float
+def requests(
+  annotating: annotators_lib.Settings, num_clips: float, duration_s: float
 ) -> tuple[int, usage_lib.Usage]:
-  """Returns the number of requests to endpoints, and what they use."""
-  requests, used = 0, usage_lib.Usage()
-  if settings.annotating.captioner is not None:
-    model = captioner.Captioner(
-      endpoint.Endpoint(settings.annotating.captioner), settings.annotating.captioner_config
-    )
+  """Returns the number of requests to endpoints, and what they use.
+
+  Args:
+    annotating: which annotators are applied.
+    num_clips: number of clips.
+    duration_s: of all clips together.
+  """
+  count, used = 0, usage_lib.Usage()
+  if annotating.captioner is not None:
+    model = captioner.Captioner(endpoint.Endpoint(annotating.captioner), annotating.captioner_config)
     used += model.estimate(round(num_clips), duration_s / max(num_clips, 1.0))
-    requests += round(num_clips)
-  if settings.annotating.transcriber is not None:
+    count += round(num_clips)
+  if annotating.transcriber is not None:
     used += usage_lib.Usage(audio_s=duration_s)
-    requests += round(num_clips)
-  return requests, used
+    count += round(num_clips)
+  return count, used
+
+
+def requests_line(count: int, cost_usd: float) -> str:
+  """Returns the line about requests to endpoints, and their costs."""
+  return f'requests: about {count} to endpoints, {cost_usd:.2f} USD by the stated prices'

@@ -25,6 +25,7 @@ from v2a.media import transcript as transcript_lib
 
 HUMAN = 'human'
 TRANSCRIPT, TIMES = 'transcript', 'transcript.times'
+HUMAN_CAPTIONS = 'captions.human'
 
 
 class AnnotationError(ValueError):
@@ -45,6 +46,7 @@ class Annotator(Protocol):
     name: such as 'pocketsphinx'; without '@'.
     version: changes whenever its results may change: with a prompt, with weights, with settings.
     reads: fields of `Annotations` that its results depend on; `annotate` gets the others empty.
+      'captions.human' are the captions by humans alone.
   """
 
   @property
@@ -121,10 +123,17 @@ def transcript(
 
 
 def readable(annotator: Annotator, known: annotations_lib.Annotations) -> annotations_lib.Annotations:
-  """Returns annotations with only the fields that an annotator reads, and their provenance."""
+  """Returns annotations with only the fields that an annotator reads, and their provenance.
+
+  What it added earlier is left out, so that it adds the same again, from the cache.
+  """
+  known = _merge(known, annotations_lib.Annotations(), {annotator.name})
   kinds = annotator.reads
+  fields = {kind: getattr(known, kind) for kind in kinds if kind not in ('provenance', HUMAN_CAPTIONS)}
+  if HUMAN_CAPTIONS in kinds:
+    fields['captions'] = tuple(each for each in known.captions if each.origin == HUMAN)
   return annotations_lib.Annotations(
-    **{kind: getattr(known, kind) for kind in kinds if kind != 'provenance'},
+    **fields,
     provenance=tuple(each for each in known.provenance if each.field.partition('.')[0] in kinds),
   )
 
@@ -162,8 +171,15 @@ def merge(
     known: annotations by humans and by annotators.
     added: additions of one annotator, see `check_additions`.
   """
-  names = {_name(each.origin) for each in (*added.captions, *added.events, *added.provenance)}
-  is_stale = lambda by: by != HUMAN and _name(by) in names
+  names = {name_of(each.origin) for each in (*added.captions, *added.events, *added.provenance)}
+  return _merge(known, added, names)
+
+
+def _merge(
+  known: annotations_lib.Annotations, added: annotations_lib.Annotations, names: set[str]
+) -> annotations_lib.Annotations:
+  """Returns `merge` where the earlier additions of annotators of these names are replaced."""
+  is_stale = lambda by: by != HUMAN and name_of(by) in names
   spoken, by_field = _merge_transcripts(known, added, is_stale)
   tag_values = {
     name: value for name, value in known.tags if not is_stale(known.provenance_of(f'tags.{name}').origin)
@@ -182,7 +198,8 @@ def merge(
   )
 
 
-def _name(by: str) -> str:
+def name_of(by: str) -> str:
+  """Returns the name of the annotator of an origin."""
   return by.partition('@')[0]
 
 

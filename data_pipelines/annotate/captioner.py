@@ -116,7 +116,7 @@ class Captioner:
   @property
   def reads(self) -> tuple[str, ...]:
     """Captions by humans are part of the request."""
-    return ('captions',)
+    return (annotator.HUMAN_CAPTIONS,)
 
   def check(self) -> None:
     """See `Annotator`: sends one request with a grey frame and half a second of silence."""
@@ -175,7 +175,7 @@ class Captioner:
       data = media_parts.base64_text(media_parts.wav(clip))
       parts.append({'type': 'input_audio', 'input_audio': {'data': data, 'format': 'wav'}})
     parts.append({'type': 'text', 'text': PROMPT})
-    written = [each.text for each in known.captions if each.origin == annotator.HUMAN]
+    written = [each.text for each in known.captions]
     if written:
       parts.append({'type': 'text', 'text': f'A person wrote about the clip: {"; ".join(written)}'})
     return [{'role': 'user', 'content': parts}]

@@ -1,11 +1,13 @@
 """The clips that a page shows: records of a sample, each with a player, within the size of a page."""
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import time
 
 from data_pipelines import layout as layout_lib
+from data_pipelines.reporting import annotated as annotated_lib
 from data_pipelines.reporting import players
 from data_pipelines.reporting import statistics
 from v2a.data import media_folder
@@ -38,6 +40,7 @@ def make(
   shown: Sequence[tuple[statistics.Clip, list[str]]],
   report: Callable[[str], None] = lambda line: None,
   max_media_characters: int = _MAX_MEDIA_CHARACTERS,
+  annotated: Mapping[str, annotated_lib.Annotated] | None = None,
 ) -> list[Card]:
   """Returns cards; one record is in memory at a time.
 
@@ -46,17 +49,23 @@ def make(
     shown: see `statistics.Statistics.shown`.
     report: takes lines of progress.
     max_media_characters: of the data URLs of all players.
+    annotated: columns of annotations by split, which replace those of the records; None for none.
 
   Raises:
     FileNotFoundError: a split or a shard of it is missing.
     ValueError: records are not those of the analysis, or have changed.
   """
   folders: dict[str, media_folder.MediaFolder] = {}
+  annotated = annotated or {}
   cards, left, start_s = [], max_media_characters, time.monotonic()
   for count, (clip, notes) in enumerate(shown, 1):
     if clip.split not in folders:
       folders[clip.split] = media_folder.MediaFolder(layout.split(clip.split))
-    record = _read(folders[clip.split], layout.shard(clip.split, clip.shard).name, clip)
+    index = _index(folders[clip.split], layout.shard(clip.split, clip.shard).name, clip)
+    record = folders[clip.split][index]
+    if clip.split in annotated:
+      found = annotated[clip.split].annotations(index, record.id)
+      record = dataclasses.replace(record, annotations=found)
     player = players.make(record, left)
     left -= len(player.media)
     cards.append(Card(_without_media(record), clip, notes, player))
@@ -65,13 +74,12 @@ def make(
   return cards
 
 
-def _read(folder: media_folder.MediaFolder, name: str, clip: statistics.Clip) -> media_records.MediaRecord:
+def _index(folder: media_folder.MediaFolder, name: str, clip: statistics.Clip) -> int:
+  """Returns the index of the record of a clip. Raises ValueError where another one is there."""
   shard = next((each for each, found in enumerate(folder.shards) if found.path.name == name), None)
   indices = range(0) if shard is None else folder.indices(shard)
-  if clip.position < len(indices):
-    record = folder[indices[clip.position]]
-    if record.id == clip.id:
-      return record
+  if clip.position < len(indices) and folder[indices[clip.position]].id == clip.id:
+    return indices[clip.position]
   raise ValueError(
     f'{folder.path / name}: wanted clip {clip.id!r} as record {clip.position}; it is not there. '
     'Build the data set with --resume.'

@@ -68,7 +68,7 @@ def render(
     clips_lead=_text(_clips_lead(cards)),
     extremes=_extremes(found, cards),
     rejected=_rejected(found),
-    failures=_annotation_failures(manifest.get('annotation_failures', {}), found),
+    failures=_annotation_failures(found),
     settings=_text(settings, _MAX_SETTINGS_CHARACTERS, is_one_line=False),
     version=_text(v2a.__version__),
   )
@@ -378,7 +378,8 @@ def _times(values: Mapping[str, Any]) -> str:
   return f'{start_s:.2f} to {end_s:.2f} s' if start_s is not None and end_s else ''
 
 
-def _annotation_failures(counts: Mapping[str, int], found: statistics.Statistics) -> str:
+def _annotation_failures(found: statistics.Statistics) -> str:
+  counts = dict(sorted(found.num_annotation_failures.items()))
   if not counts:
     return '<p>No annotator failed.</p>'
   totals = _table(['annotator', 'clips'], [[_text(name), f'{count:,}'] for name, count in counts.items()])

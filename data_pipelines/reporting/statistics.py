@@ -10,6 +10,7 @@ import collections
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
+from collections.abc import Set
 import dataclasses
 import itertools
 import json
@@ -22,7 +23,9 @@ from data_pipelines import decisions
 from data_pipelines import layout as layout_lib
 from data_pipelines import plan
 from data_pipelines import shard_writer
+from data_pipelines.annotate import annotator as annotator_lib
 from data_pipelines.filters import filter as filter_lib
+from data_pipelines.reporting import annotated as annotated_lib
 from data_pipelines.reporting import histogram
 from data_pipelines.reporting import selection
 
@@ -134,6 +137,7 @@ class Statistics:
     sample: random accepted clips.
     rejected: outcome -> examples of lines of rejected.jsonl.
     annotation_failures: examples: id, annotator, reason.
+    num_annotation_failures: origin of an annotator -> clips that it could not annotate.
   """
 
   filters: dict[str, FilterStatistics]
@@ -141,6 +145,13 @@ class Statistics:
   sample: selection.Smallest[Clip]
   rejected: dict[str, selection.Smallest[Mapping[str, Any]]]
   annotation_failures: selection.Smallest[Mapping[str, str]]
+  num_annotation_failures: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+  def add_annotation_failure(self, failure: Mapping[str, str]) -> None:
+    """Counts a clip that an annotator could not annotate."""
+    name = f'{failure["id"]} {failure["annotator"]}'
+    self.annotation_failures.add(selection.random_key(name), name, failure)
+    self.num_annotation_failures[failure['annotator']] += 1
 
   def shown(self, num_clips: int) -> list[tuple[Clip, list[str]]]:
     """Returns clips to show, with notes such as 'lowest peak'; half are random at least.
@@ -171,6 +182,7 @@ def read(
   manifest: Mapping[str, Any],
   num_clips: int,
   report: Callable[[str], None] = lambda line: None,
+  annotated: Mapping[str, annotated_lib.Annotated] | None = None,
 ) -> Statistics:
   """Returns the statistics of a finished data set.
 
@@ -179,6 +191,8 @@ def read(
     manifest: of the set.
     num_clips: size of the random sample.
     report: takes lines of progress.
+    annotated: columns of annotations by split; None for none. Failures of the build whose annotator was
+      applied again do not count.
 
   Raises:
     FileNotFoundError: what the build left for the report was removed.
@@ -191,8 +205,13 @@ def read(
       )
   thresholds = filter_lib.thresholds_from_json(manifest['settings']['thresholds'])
   found = Statistics({}, {}, selection.Smallest(num_clips), {}, selection.Smallest(NUM_EXAMPLES))
+  annotated = annotated or {}
+  for each in annotated.values():
+    for failure in each.failures:
+      found.add_annotation_failure(failure)
   for split, index in _reported(plan.shards(layout.plan), report):
-    for clip, entry in _clips(layout, split, index, thresholds, found):
+    applied_again = annotated[split].names if split in annotated else set()
+    for clip, entry in _clips(layout, split, index, thresholds, found, applied_again):
       _add(found, clip, entry, thresholds)
   with open(layout.rejected, encoding='utf-8') as file:
     for number, line in enumerate(file):
@@ -219,6 +238,7 @@ def _clips(
   index: int,
   thresholds: Mapping[str, filter_lib.Threshold],
   found: Statistics,
+  applied_again: Set[str],
 ) -> Iterator[tuple[Clip, analysis.Entry]]:
   """Yields the measured clips of a shard; failures of its annotation are added to the statistics."""
   summary = shard_writer.read_summary(layout, split, index)
@@ -227,8 +247,8 @@ def _clips(
       f'{layout.shard(split, index)} or its summary is missing or torn; build with --resume first.'
     )
   for failure in summary.annotation_failures:
-    name = f'{failure["id"]} {failure["annotator"]}'
-    found.annotation_failures.add(selection.random_key(name), name, failure)
+    if annotator_lib.name_of(failure['annotator']) not in applied_again:
+      found.add_annotation_failure(failure)
   failed = {failure['id'] for failure in summary.failures}
   written = set(decisions.read_accepted(layout.decisions, split, index)) - failed
   position = 0

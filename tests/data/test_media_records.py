@@ -96,7 +96,7 @@ def make_folder(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_records_are_read_at_random(folder):
   opened = media_folder.MediaFolder(folder)
   assert [opened[index].id for index in (2, 0, 1)] == ['c', 'a', 'b'] and len(opened) == 3
-  assert media_folder.verify(opened) == 3 and media_folder.is_media_folder(folder)
+  assert len(media_folder.verify(opened)) == 3 and media_folder.is_media_folder(folder)
   with pytest.raises(IndexError):
     opened[3]
 

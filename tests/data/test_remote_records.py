@@ -252,7 +252,7 @@ def test_a_folder_of_media_records(bucket, tmp_path, cache, downloads):
   assert media_folder.is_media_folder(bucket / 'train') and not media_folder.is_media_folder(bucket / 'test')
   folder = media_folder.MediaFolder(str(bucket / 'train'))
   assert folder[3] == items[3] and downloads == [entries[1]['name']]
-  assert media_folder.verify(folder) == 4
+  assert media_folder.verify(folder) == ['a', 'b', 'c', 'd']
   column, about = feature_columns.Writer(folder, 'latents', {'digest': 'd'}), {'digest': 'd'}
   row = lambda item: feature_columns.Row(item.id, {'x': np.full(2, ord(item.id))})
   rows = [[row(item) for item in items[k : k + 2]] for k in (0, 2)]

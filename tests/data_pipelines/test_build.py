@@ -16,7 +16,7 @@ ASSETS = ROOT / 'v2a/assets/demo'
 
 
 def settings(*flags: str) -> pipeline.Settings:
-  return build.settings_of(build._parse(['--source', str(ASSETS), '--output', 'x', *flags]))
+  return build.settings_of(build.parse(['--source', str(ASSETS), '--output', 'x', *flags]))
 
 
 def test_flags_become_settings():

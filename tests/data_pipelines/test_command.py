@@ -2,6 +2,7 @@
 
 import pytest
 
+from data_pipelines import annotate_records
 from data_pipelines import build
 from data_pipelines import clip_records
 from data_pipelines import demo
@@ -12,7 +13,17 @@ from scripts import train_classifiers
 from scripts import train_embedder
 from v2a import termination
 
-COMMANDS = (build, clip_records, demo, train_embedder, encode, fit_ood, train_classifiers, synthetic)
+COMMANDS = (
+  annotate_records,
+  build,
+  clip_records,
+  demo,
+  train_embedder,
+  encode,
+  fit_ood,
+  train_classifiers,
+  synthetic,
+)
 
 
 @pytest.mark.parametrize('command', COMMANDS, ids=lambda module: module.__name__)

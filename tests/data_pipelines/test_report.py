@@ -19,7 +19,9 @@ from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
 from data_pipelines import plan
 from data_pipelines import report
+from data_pipelines.annotate import annotator
 from data_pipelines.annotate import catalog
+from data_pipelines.annotate import column
 from data_pipelines.reporting import cards
 from data_pipelines.reporting import page
 from data_pipelines.reporting import players
@@ -27,6 +29,7 @@ from data_pipelines.reporting import statistics
 from tests import pages
 from v2a.data import media_folder
 from v2a.media import audio_file
+from v2a.media import transcript
 from v2a.media import write
 
 ASSETS = pathlib.Path(pipeline.__file__).parents[1] / 'v2a/assets/demo'
@@ -206,6 +209,35 @@ def test_failures_of_annotators_are_listed(built, tmp_path):
   shown = pages.read(report.write(output, num_clips=0, report=silent))
   assert 'captioner@1 20' in shown.text
   assert shown.text.count('<i>HTTP 500') == statistics.NUM_EXAMPLES
+
+
+def test_annotations_that_were_added_later_are_on_the_page(built, tmp_path):
+  output = tmp_path / 'set'
+  shutil.copytree(built, output)
+  path = layout_lib.Layout(output).shard_summary('train', 0)
+  failures = [{'id': 'x', 'annotator': f'{name}@1', 'reason': 'was busy'} for name in ('late', 'other')]
+  path.write_text(json.dumps(json.loads(path.read_text()) | {'annotation_failures': failures}))
+
+  @dataclasses.dataclass
+  class Late:
+    name: str = 'late'
+    version: str = '2'
+    reads: tuple[str, ...] = ()
+
+    def check(self):
+      pass
+
+    def annotate(self, clip, known):
+      if not clip.has_audio:
+        raise annotator.AnnotationError('it is mute')
+      return annotator.transcript(self, transcript.Transcript('said later'), 0.9)
+
+  column.annotate(media_folder.MediaFolder(output / 'train'), [Late()], tmp_path / 'cache', report=silent)
+  words = pages.read(report.write(output, report=silent)).text
+  assert words.count('said later') == 2, 'of the two clips with sound'
+  assert 'late@2 1' in words and 'it is mute' in words
+  assert 'late@1' not in words and 'other@1 1' in words, 'what failed in the build and was done again'
+  assert re.search(r'train 3 .* 2 66.7 % 2 66.7 % ', words), 'captions and transcripts of the column'
 
 
 @pytest.mark.parametrize('damage', ['records', 'record', 'media'])

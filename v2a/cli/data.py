@@ -6,6 +6,7 @@ import importlib
 # Name of the command -> module, and what it does.
 COMMANDS = {
   'build': ('data_pipelines.build', 'build a data set from videos and metadata, filtered and annotated'),
+  'annotate': ('data_pipelines.annotate_records', 'annotate the records of a data set, beside them'),
   'verify': ('data_pipelines.build', 'reread a data set: v2a data verify DIR'),
   'encode': ('data_pipelines.encode', 'add the latents or codes of a codec to records'),
   'report': ('data_pipelines.report', 'write a page of a data set: v2a data report DIR'),

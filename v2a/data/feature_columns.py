@@ -14,8 +14,12 @@ touched.
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+from collections.abc import Sequence
 import dataclasses
+import hashlib
 import json
+import pathlib
+import tempfile
 from typing import Any
 
 from array_record.python import array_record_module
@@ -61,6 +65,7 @@ class Column:
   Attributes:
     name: such as 'latents'.
     about: what computed it.
+    hash: SHA-256 of the digests of its shards: two columns with one hash hold the same rows.
   """
 
   def __init__(self, folder: media_folder.MediaFolder, name: str):
@@ -76,7 +81,11 @@ class Column:
     if manifest['records'] != folder.hash:
       raise ValueError(f'{path} is a column of other records than those of {folder.path}; encode them again.')
     self.name, self.about = name, manifest['about']
-    self._shards = shards.from_manifest(path, manifest['shards'])
+    self._folder, self._shards = folder, shards.from_manifest(path, manifest['shards'])
+    for shard in self._shards:
+      shard.close()  # it may be of a column that was replaced since
+    digests = ' '.join(str(shard.sha256) for shard in self._shards)
+    self.hash = hashlib.sha256(digests.encode()).hexdigest()
 
   def read(self, shard: int, position: int, record_id: str | None = None) -> Row:
     """Returns the row of a record.
@@ -101,11 +110,21 @@ class Column:
       )
     return row
 
-  def verify(self) -> None:
-    """Raises ValueError or FileNotFoundError if a shard is missing or has changed."""
+  def verify(self, ids: Sequence[str] | None = None) -> None:
+    """Rereads all shards, and all rows where the ids of the records are given.
+
+    Args:
+      ids: of the records, in order, with which those of the rows are compared.
+
+    Raises:
+      FileNotFoundError: a shard is missing.
+      ValueError: a shard or a row has changed, or belongs to another record.
+    """
     for shard in self._shards:
       shard.check_present()
     shards.verify(self._shards)
+    for index, record_id in enumerate(ids or ()):
+      self.read(*self._folder.locate(index), record_id)
 
 
 def names(folder: media_folder.MediaFolder) -> list[str]:
@@ -113,6 +132,37 @@ def names(folder: media_folder.MediaFolder) -> list[str]:
   return [
     path.name for path in storage.list_folder(folder.path / COLUMNS) if storage.is_file(path / MANIFEST)
   ]
+
+
+def replace(folder: media_folder.MediaFolder, name: str, new: str) -> None:
+  """Puts a finished column in the place of another one, or where there is none; `new` is gone then.
+
+  After an interruption at any point one of both is there whole, and calling this again completes it.
+
+  Args:
+    folder: of the media records.
+    name: of the column that is replaced.
+    new: of the column that replaces it.
+
+  Raises:
+    OSError: the storage fails.
+  """
+  source, target = path_of(folder, new), path_of(folder, name)
+  old = path_of(folder, f'{name}.old')
+  if isinstance(source, pathlib.Path) and isinstance(target, pathlib.Path):
+    if target.exists():
+      if old.exists():
+        storage.remove_folder(old)
+      target.rename(old)
+    source.rename(target)
+    if old.exists():
+      storage.remove_folder(old)
+    return
+  with tempfile.TemporaryDirectory(prefix='v2a-') as copy:  # a store has no renames
+    storage.download_folder(source, pathlib.Path(copy))
+    storage.remove_folder(target)
+    storage.upload_folder(pathlib.Path(copy), target, last=(MANIFEST,))
+  storage.remove_folder(source)
 
 
 class Writer:
@@ -187,8 +237,12 @@ class Writer:
       state = {'num_bytes': partial.stat().st_size, 'sha256': files.sha256(partial)}
     self._states[index] = state
 
-  def finish(self) -> None:
-    """Writes the manifest; without it the column is not read."""
+  def finish(self, found: Mapping[str, Any] | None = None) -> None:
+    """Writes the manifest; without it the column is not read.
+
+    Args:
+      found: further values of `about`, which are known in the end.
+    """
     entries = []
     for index, shard in enumerate(self._folder.shards):
       path = self._shard(index)
@@ -196,7 +250,12 @@ class Writer:
         with storage.local_file(path) as file:
           self._states[index] = {'num_bytes': file.stat().st_size, 'sha256': files.sha256(file)}
       entries.append({'name': path.name, 'num_records': shard.num_records, **self._states[index]})
-    manifest = {'format': FORMAT, 'records': self._folder.hash, 'about': self._about, 'shards': entries}
+    manifest = {
+      'format': FORMAT,
+      'records': self._folder.hash,
+      'about': {**self._about, **(found or {})},
+      'shards': entries,
+    }
     files.write_text(self.path / MANIFEST, json.dumps(manifest, indent=2) + '\n')
 
 

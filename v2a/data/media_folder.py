@@ -139,8 +139,8 @@ def write_manifest(
   return manifest
 
 
-def verify(folder: MediaFolder, report: Callable[[str], None] | None = None) -> int:
-  """Rereads all shards and records of a folder, and returns the number of records.
+def verify(folder: MediaFolder, report: Callable[[str], None] | None = None) -> list[str]:
+  """Rereads all shards and records of a folder, and returns the ids of the records, in order.
 
   Args:
     folder: to verify.
@@ -158,10 +158,10 @@ def verify(folder: MediaFolder, report: Callable[[str], None] | None = None) -> 
       f'{folder.path} holds {len(folder)} records in its shards; {MANIFEST} says '
       f'{folder.manifest["num_records"]}.'
     )
-  seen: set[str] = set()
+  seen: dict[str, None] = {}
   for index in range(len(folder)):
     name = folder[index].id
     if name in seen:
       raise ValueError(f'{folder.path}: the id {name!r} occurs twice.')
-    seen.add(name)
-  return len(seen)
+    seen[name] = None
+  return list(seen)

@@ -148,8 +148,8 @@ class MediaSource:
       if name in self.columns
     }
     if ANNOTATIONS in self.columns:
-      digest = self.columns[ANNOTATIONS].about['digest']
-      self.hash = hashlib.sha256(f'{self.hash} {digest}'.encode()).hexdigest()
+      of_both = f'{self.hash} {self.columns[ANNOTATIONS].hash}'
+      self.hash = hashlib.sha256(of_both.encode()).hexdigest()
     self.notes: list[str] = []
     self._check_frames()
     self.mirror_probability = mirror_probability
@@ -212,8 +212,11 @@ class MediaSource:
     return reading.record(random_start_s(reading.info.duration_s, spec, key, self._step_s), key)
 
   def contents(self) -> contents_lib.Contents:
-    """Returns the statistics of the manifest."""
-    return contents_lib.Contents.from_json(self.folder.manifest['contents'])
+    """Returns the statistics of the manifest; of texts, those of the column of annotations."""
+    found = dict(self.folder.manifest['contents'])
+    if ANNOTATIONS in self.columns:
+      found |= self.columns[ANNOTATIONS].about.get('contents', {})
+    return contents_lib.Contents.from_json(found)
 
 
 class _Reading:

@@ -106,6 +106,10 @@ class Shard:
     if path != self.path and digest != self.sha256:
       shard_cache.discard_damaged(path, str(self.sha256))
 
+  def close(self) -> None:
+    """Lets the next record be read from the file that has the path then, where the file is replaced."""
+    _OPEN.drop(self.path)
+
   def _read(self, position: int) -> bytes:
     data = _OPEN.get(self).read([position])[0]
     if not data:

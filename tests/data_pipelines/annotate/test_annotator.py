@@ -156,13 +156,21 @@ def test_an_annotator_gets_only_what_it_reads_and_what_those_before_it_added():
   apply.annotate(
     make_clip(),
     dataclasses.replace(KNOWN, transcript=transcript.Transcript()),
-    [first, Reader(reads=('transcript',))],
+    [first, Reader(name='reader', reads=('transcript',))],
   )
   assert seen[0] == annotations_lib.Annotations()
   assert seen[1] == annotations_lib.Annotations(
     transcript=transcript.Transcript('hello'),
     provenance=(annotations_lib.Provenance('transcript', 'fixed@1', 0.5),),
   )
+
+
+def test_an_annotator_does_not_read_what_it_added_earlier_nor_captions_of_others_where_humans_count():
+  caption = lambda text, origin: annotations_lib.Caption(text, 'short', origin, 0.5)
+  captions = (caption('mine', 'fixed@0'), caption('by another', 'other@1'), *KNOWN.captions)
+  known = dataclasses.replace(KNOWN, captions=captions)
+  assert annotator.readable(Fixed(reads=('captions',)), known).captions == captions[1:]
+  assert annotator.readable(Fixed(reads=(annotator.HUMAN_CAPTIONS,)), known).captions == KNOWN.captions
 
 
 @pytest.mark.parametrize('num_threads', [1, 3])

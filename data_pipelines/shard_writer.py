@@ -26,6 +26,7 @@ from data_pipelines import plan
 from data_pipelines.annotate import annotator as annotator_lib
 from data_pipelines.annotate import apply
 from data_pipelines.annotate import cache as cache_lib
+from data_pipelines.filters import video as video_filters
 from data_pipelines.sources import items
 from v2a import files
 from v2a import input_errors
@@ -247,5 +248,6 @@ def clips(
           annotations=item.annotations,
           licence=item.licence,
           measured={name: each.value for name, each in entry.measured.items()},
+          crop=video_filters.stored_box(entry.measured.get('letterbox'), clip.frame_MYX3),
         ),
       )

@@ -11,6 +11,7 @@ from data_pipelines import cut
 from data_pipelines import decoded
 from data_pipelines.filters import filter as filter_lib
 from data_pipelines.filters import memo
+from v2a.media import crop
 
 _LUMA_3 = np.array([0.299, 0.587, 0.114], np.float32)
 # A frame differs from the last one if this share of its blocks of 8 x 8 pixels changes by this many levels:
@@ -22,31 +23,6 @@ _BLACK_LEVEL, _BLACK_SHARE = 32.0, 0.98
 _BAR_LEVEL, _BAR_SHARE = 24.0, 0.05
 # A bar that is narrower than this share of the side is an artefact of scaling.
 _MIN_BAR = 0.015
-
-
-@dataclasses.dataclass(frozen=True)
-class CropBox:
-  """What remains without bars, as shares of the height and the width.
-
-  Attributes:
-    top, bottom, left, right: edges; (0, 1, 0, 1) is the whole frame.
-  """
-
-  top: float = 0.0
-  bottom: float = 1.0
-  left: float = 0.0
-  right: float = 1.0
-
-  @property
-  def bar_share(self) -> float:
-    """Share of the area outside the box."""
-    return 1.0 - (self.bottom - self.top) * (self.right - self.left)
-
-  def crop(self, frame_LYX3: np.ndarray) -> np.ndarray:
-    """Returns a view of the frames inside the box."""
-    height, width = frame_LYX3.shape[1:3]
-    rows = slice(round(self.top * height), round(self.bottom * height))
-    return frame_LYX3[:, rows, round(self.left * width) : round(self.right * width)]
 
 
 @memo.of_last_clip
@@ -90,7 +66,7 @@ def _is_black(luma_MYX: np.ndarray) -> np.ndarray:
   return (luma_MYX < _BLACK_LEVEL).mean(axis=(1, 2)) >= _BLACK_SHARE
 
 
-def crop_box(clip: decoded.DecodedClip) -> CropBox | None:
+def crop_box(clip: decoded.DecodedClip) -> crop.CropBox | None:
   """Returns the box without black bars at the edges of all frames; None where all frames are black.
 
   A bar is dark in every frame that is not black. Bars with a blurred copy of the video are not found.
@@ -105,15 +81,33 @@ def crop_box(clip: decoded.DecodedClip) -> CropBox | None:
     found, size = np.flatnonzero(is_content), len(is_content)
     low, high = (found[0] / size, (found[-1] + 1) / size) if len(found) else (0.0, 1.0)
     edges += [low if low >= _MIN_BAR else 0.0, high if 1 - high >= _MIN_BAR else 1.0]
-  return CropBox(*map(float, edges))
+  return crop.CropBox(*map(float, edges))
 
 
 def letterbox(clip: decoded.DecodedClip) -> filter_lib.Measurement:
-  """Returns the share of the area that is black bars, and the edges of the CropBox as details."""
+  """Returns the share of the area that is black bars, and the edges of the crop box as details."""
   box = crop_box(clip)
   if box is None:
     return filter_lib.Measurement(None, 'all frames are black')
   return filter_lib.Measurement(box.bar_share, details=tuple(dataclasses.asdict(box).items()))
+
+
+def stored_box(measured: filter_lib.Measurement | None, frame_MYX3: np.ndarray) -> crop.CropBox | None:
+  """Returns the crop box that is stored with a clip; None without bars, or where none were looked for.
+
+  It is smaller than that of `letterbox` by a pixel of the small frames, in which content and bar are mixed.
+
+  Args:
+    measured: of `letterbox`.
+    frame_MYX3: the small frames that were measured.
+  """
+  if measured is None or not measured.value:
+    return None
+  height, width = frame_MYX3.shape[1:3]
+  try:
+    return crop.CropBox(**dict(measured.details)).inset(1 / height, 1 / width)
+  except ValueError:  # nothing remains of a line of light
+    return None
 
 
 def scene_cuts(clip: decoded.DecodedClip) -> float:

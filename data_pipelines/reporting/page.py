@@ -263,6 +263,7 @@ def _card(number: int, card: cards_lib.Card, found: statistics.Statistics) -> st
   facts = [f'{record.duration_s:.2f} s', card.clip.split, record.licence or 'licence unknown']
   facts += [] if player.has_video else ['no video']
   facts += [] if player.has_audio else ['no sound']
+  facts += [f'without black bars ({record.crop.bar_share:.0%} of the frame)'] if record.crop else []
   notes = ''.join(f'<b>{_text(note)}</b>' for note in card.notes)
   return (
     f'<figure class="card clip" id="clip-{number}">{_media(player, record.id)}'

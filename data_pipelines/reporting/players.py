@@ -21,6 +21,7 @@ import soxr
 from v2a import input_errors
 from v2a.data import media_decoding
 from v2a.data import media_records
+from v2a.media import crop
 from v2a.media import preview
 from v2a.media import write
 from v2a.reports import inline_images
@@ -95,7 +96,7 @@ def _make(record: media_records.MediaRecord, player: Player) -> Player:
     folder = pathlib.Path(name)
     source, path = folder / f'record{record.video_suffix}', folder / 'silent.mp4'
     source.write_bytes(record.video)
-    middle_YX3 = _encode(source, path, record.video_start_s, player.duration_s)
+    middle_YX3 = _encode(source, path, record.video_start_s, player.duration_s, record.crop)
     if len(wave_NA):
       path = write.mux(path, wave_NA, rate_hz, folder / 'preview.mp4').path
     media = inline_images.url(path.read_bytes(), 'video/mp4')
@@ -132,14 +133,16 @@ def _mp3(wave_NA: np.ndarray, rate_hz: int) -> bytes:
   return file.getvalue()
 
 
-def _encode(source: pathlib.Path, path: pathlib.Path, start_s: float, duration_s: float) -> np.ndarray:
+def _encode(
+  source: pathlib.Path, path: pathlib.Path, start_s: float, duration_s: float, box: crop.CropBox | None
+) -> np.ndarray:
   """Writes a part of a video, small and without sound; returns the frame of its middle."""
   begin_s, length_s = fractions.Fraction(start_s), fractions.Fraction(duration_s)
   middle: list[np.ndarray] = []
 
   def seen() -> Iterator[preview.TimedFrame]:
     for time_s, frame_YX3 in _from(preview.read_frames(source, begin_s + length_s), begin_s):
-      small_YX3 = _resized(frame_YX3)
+      small_YX3 = _resized(frame_YX3 if box is None else np.ascontiguousarray(box.apply(frame_YX3)))
       if not middle or time_s <= length_s / 2:
         middle[:] = [small_YX3]
       yield time_s, small_YX3

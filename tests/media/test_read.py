@@ -14,6 +14,7 @@ import pytest
 from tests.media import films
 from v2a.media import audio_file
 from v2a.media import audio_reader
+from v2a.media import crop
 from v2a.media import errors
 from v2a.media import probe
 from v2a.media import read
@@ -193,6 +194,20 @@ def test_frames_are_rotated(folder, turn, size):
   turned_YX3 = read.frames(path, 25, 32, 0.0, 0.04)[0]
   # NumPy rotates counter-clockwise, like the argument of films.make.
   np.testing.assert_allclose(turned_YX3.astype(int), np.rot90(upright_YX3, turn // 90).astype(int), atol=3)
+
+
+@pytest.mark.parametrize('rotation_deg', [0, 90])
+def test_a_part_of_upright_frames_is_resized(folder, rotation_deg):
+  path = films.make(folder / f'part{rotation_deg}', rotation_deg=rotation_deg)
+  whole = films.HEIGHT, films.WIDTH
+  whole = whole[::-1] if rotation_deg else whole
+  box, tick_L = crop.CropBox(0.25, 0.75, 0.125, 1.0), np.arange(10)
+  (frame_LYX3,) = read.iterate_frames_at(path, tick_L, 25, whole)
+  wanted_LYX3 = box.apply(frame_LYX3)
+  (found_LYX3,) = read.iterate_frames_at(path, tick_L, 25, wanted_LYX3.shape[1:3], crop=box)
+  assert found_LYX3.shape == wanted_LYX3.shape
+  assert np.abs(found_LYX3.astype(int) - wanted_LYX3).max() <= 2
+  assert np.any(found_LYX3[0] != found_LYX3[9])  # of which the fourth bit differs
 
 
 def test_frames_are_resized_by_area_averaging(folder):

@@ -66,7 +66,7 @@ def padded_wave(media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start
 
 
 def sync_frames(media: media_records.MediaRecord, spec: clip_lib.ClipSpec) -> np.ndarray:
-  """Returns the frames frame_LYX3 of a whole clip with video, frame k at k / sync_fps.
+  """Returns the frames frame_LYX3 of a whole clip with video, without its bars; frame k at k / sync_fps.
 
   Args:
     media: the clip.
@@ -90,15 +90,14 @@ def _frames_at(
     file.write(media.video)
     file.flush()
     start_s += media.video_start_s
-    return next(
-      read.iterate_frames_at(file.name, tick_F, spec.ticks_hz, spec.frame_size, start_s, len(tick_F))
-    )
+    size, length = spec.frame_size, len(tick_F)
+    return next(read.iterate_frames_at(file.name, tick_F, spec.ticks_hz, size, start_s, length, media.crop))
 
 
 def frames(
   media: media_records.MediaRecord, spec: clip_lib.ClipSpec, start_s: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns semantic and sync frames of a segment; zeros without video. Both are decoded in one pass.
+  """Returns semantic and sync frames of a segment, without bars; zeros without video. In one pass.
 
   Args:
     media: the clip.

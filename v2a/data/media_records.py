@@ -10,6 +10,7 @@ around them need not compress.
 
 Times are seconds on the clock of the clip: t=0 is its start. Sample k of the sound is at k / sample rate; the
 clip starts at `video_start_s` of the video file, which is 0 unless its container cannot hide earlier frames.
+The video is stored whole; its black bars are left out when frames are read.
 """
 
 from collections.abc import Mapping
@@ -19,6 +20,7 @@ from typing import Any
 import msgpack
 
 from v2a.data import annotations as annotations_lib
+from v2a.media import crop as crop_lib
 
 VERSION = 1
 
@@ -38,6 +40,7 @@ class MediaRecord:
     annotations: what is known about the sound.
     licence: SPDX identifier or name; None if it is not known.
     measured: number of each filter by its name; None where it could not be measured.
+    crop: what is read of the frames, without black bars; None, and absent from the bytes, for all.
   """
 
   id: str
@@ -50,6 +53,7 @@ class MediaRecord:
   annotations: annotations_lib.Annotations = annotations_lib.Annotations()
   licence: str | None = None
   measured: Mapping[str, float | None] = dataclasses.field(default_factory=dict)
+  crop: crop_lib.CropBox | None = None
 
   def __post_init__(self):
     if not self.id or not self.group:
@@ -64,6 +68,9 @@ class MediaRecord:
     values = {'version': VERSION, **vars(self)}
     values['annotations'] = self.annotations.to_json()
     values['measured'] = dict(sorted(self.measured.items()))
+    box = values.pop('crop')
+    if box is not None:
+      values['crop'] = dataclasses.asdict(box)
     return msgpack.packb(values, use_bin_type=True)
 
   @classmethod
@@ -81,6 +88,8 @@ class MediaRecord:
     if version != VERSION:
       raise ValueError(f'A media record has version {version!r}; wanted {VERSION}.')
     try:
-      return cls(**values | {'annotations': annotations_lib.Annotations.from_json(values['annotations'])})
+      annotations = annotations_lib.Annotations.from_json(values['annotations'])
+      box = crop_lib.CropBox(**values['crop']) if 'crop' in values else None
+      return cls(**values | {'annotations': annotations, 'crop': box})
     except (TypeError, KeyError) as error:
       raise ValueError(f'A media record has other fields than this version: {error}.') from error

@@ -17,6 +17,7 @@ import av.video.reformatter
 import numpy as np
 
 from v2a.media import audio_reader
+from v2a.media import crop as crop_lib
 from v2a.media import errors
 from v2a.media import orientation
 from v2a.media import probe
@@ -90,6 +91,7 @@ def iterate_frames_at(
   size: int | tuple[int, int],
   start_s: float = 0.0,
   chunk_frames: int = _CHUNK_FRAMES,
+  crop: crop_lib.CropBox | None = None,
 ) -> Iterator[np.ndarray]:
   """Returns an iterator over chunks of frame_LYX3, uint8 RGB: the frames at arbitrary times.
 
@@ -100,6 +102,7 @@ def iterate_frames_at(
     size: see `frames`; or height and width in pixels, such as those of `fitted_size`.
     start_s: seconds, >= 0.
     chunk_frames: frames per chunk; the last may be shorter.
+    crop: what is resized of each frame; None for all.
 
   Raises:
     MediaError: the file cannot be read, has no video, or ends before start_s.
@@ -110,7 +113,8 @@ def iterate_frames_at(
   if not len(tick_L) or tick_L[0] < 0 or np.any(np.diff(tick_L) < 0):
     raise ValueError('tick_L must not be empty, negative or descending.')
   _length_s(path, ticks_hz, size, start_s, 1.0)
-  return _chunks(pathlib.Path(path), _at_ticks(tick_L, ticks_hz), size, start_s, len(tick_L), chunk_frames)
+  due = _at_ticks(tick_L, ticks_hz)
+  return _chunks(pathlib.Path(path), due, size, start_s, len(tick_L), chunk_frames, crop)
 
 
 def _on_grid(fps: float) -> _Due:
@@ -257,22 +261,29 @@ def _chunks(
   start_s: float,
   num_frames: int,
   chunk_frames: int,
+  crop: crop_lib.CropBox | None = None,
 ) -> Iterator[np.ndarray]:
   chunk_LYX3, filled = None, 0
   height, width = _height_and_width(size)
   shown = _shown(path, due, start_s, num_frames)
-  reformatter = av.video.reformatter.VideoReformatter()
+  reformatter, full_size = av.video.reformatter.VideoReformatter(), av.video.reformatter.VideoReformatter()
   resized_YX3, previous, orient = None, None, orientation.UPRIGHT
   for index, frame in enumerate(shown):
     if chunk_LYX3 is None:
       chunk_LYX3 = np.empty((min(chunk_frames, num_frames - index), height, width, 3), np.uint8)
     if frame is not previous:
       if isinstance(frame, np.ndarray):
-        resized_YX3 = stills.resize(frame, height, width)
+        resized_YX3 = stills.resize(crop.apply(frame) if crop else frame, height, width)
       else:
         orient = orientation.from_frame(frame) if previous is None else orient
-        coded_size = (width, height) if orient.is_sideways else (height, width)
-        resized_YX3 = orient.apply(_resized(reformatter, frame, *coded_size))
+        if crop is None:
+          coded_size = (width, height) if orient.is_sideways else (height, width)
+          resized_YX3 = orient.apply(_resized(reformatter, frame, *coded_size))
+        else:
+          whole_YX3 = orient.apply(_resized(full_size, frame, frame.height, frame.width))
+          part_YX3 = np.ascontiguousarray(crop.apply(whole_YX3))
+          part = av.VideoFrame.from_ndarray(part_YX3, 'rgb24')
+          resized_YX3 = _resized(reformatter, part, height, width)
       previous = frame
     chunk_LYX3[filled] = resized_YX3
     filled += 1

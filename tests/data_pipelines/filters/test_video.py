@@ -9,6 +9,7 @@ from data_pipelines import decoded
 from data_pipelines.filters import registry
 from data_pipelines.filters import video
 from tests.media import films
+from v2a.media import crop
 
 needs_scenedetect = pytest.mark.skipif(not cut.is_installed(), reason='scenedetect-headless is not installed')
 
@@ -80,11 +81,11 @@ def test_bars_are_found_and_cropped(bars):
   frame_MYX3[:, :, :left] = frame_MYX3[:, :, 128 - right :] = 6
   frame_MYX3[3] = 0  # a black frame says nothing
   box = video.crop_box(clip(frame_MYX3))
-  assert box == video.CropBox(top / 72, 1 - bottom / 72, left / 128, 1 - right / 128)
+  assert box == crop.CropBox(top / 72, 1 - bottom / 72, left / 128, 1 - right / 128)
   inside = (72 - top - bottom) * (128 - left - right)
   found = video.letterbox(clip(frame_MYX3))
   assert found.value == pytest.approx(1 - inside / (72 * 128)) and dict(found.details)['top'] == top / 72
-  cropped_MYX3 = box.crop(frame_MYX3)
+  cropped_MYX3 = box.apply(frame_MYX3)
   assert cropped_MYX3.shape[1:3] == (72 - top - bottom, 128 - left - right)
   assert cropped_MYX3[0].min() > 24
 

@@ -68,9 +68,9 @@ class MediaRecord:
     values = {'version': VERSION, **vars(self)}
     values['annotations'] = self.annotations.to_json()
     values['measured'] = dict(sorted(self.measured.items()))
-    box = values.pop('crop')
-    if box is not None:
-      values['crop'] = dataclasses.asdict(box)
+    del values['crop']
+    if self.crop is not None:
+      values['crop'] = dataclasses.asdict(self.crop)
     return msgpack.packb(values, use_bin_type=True)
 
   @classmethod

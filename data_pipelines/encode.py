@@ -33,6 +33,7 @@ from v2a import weights
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import feature_columns
+from v2a.data import licences
 from v2a.data import media_folder
 from v2a.data import media_source
 from v2a.data import record_schema
@@ -102,7 +103,11 @@ def _run(argv: list[str] | None) -> int:
   export = weights.load_export(args.codec)
   codec = {'path': str(args.codec), 'digest': weights.codec_digest(export)}
   (info,) = source.folders
-  about = {'records': source.hash, 'codecs': info.codecs | {export.config.codec.bottleneck: codec}}
+  about = {
+    'records': source.hash,
+    'codecs': info.codecs | {export.config.codec.bottleneck: codec},
+    'licences': licences.of_folder(info)['licences'],
+  }
   start_s = time.monotonic()
   with records.Writer(args.output, source.spec, about) as writer:
     for count, record in enumerate(encoded(source, export), 1):

@@ -32,13 +32,13 @@ from v2a import files
 from v2a import input_errors
 from v2a import storage
 from v2a.data import annotations as annotations_lib
+from v2a.data import licences
 from v2a.data import media_records
 from v2a.media import audio_file
 from v2a.media import write as media_write
 
 # Media are compressed already.
 _WRITER_OPTIONS = 'group_size:1,uncompressed'
-UNKNOWN_LICENCE = 'unknown'
 
 
 @dataclasses.dataclass
@@ -86,7 +86,7 @@ class Summary:
     longest = max((len(text.encode()) for text in captions), default=0)
     _count(self.text_bytes, str(longest))
     _count(self.transcript_bytes, str(len(record.annotations.transcript.text.encode())))
-    _count(self.licences, record.licence or UNKNOWN_LICENCE)
+    _count(self.licences, record.licence or licences.UNKNOWN)
 
 
 def _count(counts: dict[str, int], name: str) -> None:

@@ -127,7 +127,7 @@ def export(
     path: folder, created if it does not exist; files of an earlier export are replaced.
     c: the configuration of the model.
     dtype: of floating-point arrays in the file, float16 or float32.
-    about: metadata that can be written as JSON (step, data, metrics).
+    about: metadata that can be written as JSON: step, data (`data.licences`), metrics.
 
   Raises:
     ValueError: a weight is not finite, or too large for float16.
@@ -195,6 +195,16 @@ def load_export(path: str | storage.Path) -> Export:
     if array.dtype == np.float16:
       arrays[name] = array.astype(np.float32)
   return Export(arrays, files_lib.load(folder / CONFIG), about, folder)
+
+
+def read_about(path: str | storage.Path) -> dict:
+  """Returns the metadata of an exported model without its weights; see `load_export` for the errors."""
+  file = locate(path) / WEIGHTS
+  try:
+    with storage.local_file(file) as local, safetensors.safe_open(local, framework='numpy') as handle:
+      return json.loads((handle.metadata() or {}).get('about', '{}'))
+  except safetensors.SafetensorError as error:
+    raise ValueError(f'{file} is damaged: {error}.') from error
 
 
 def array_hash(*arrays: np.ndarray) -> str:

@@ -1,5 +1,7 @@
 """Packaged models are listed by the contents of their folder."""
 
+import json
+import pathlib
 import shutil
 
 from flax import nnx
@@ -11,6 +13,8 @@ from v2a.cli import main
 from v2a.cli import models
 from v2a.config import schema
 from v2a.sampling import bundle
+
+DATA = {'hash': '0123456789abcdef', 'num_records': 38, 'licences': {'CC-BY-4.0': 30, 'unknown': 8}}
 
 
 def make(folder, name, readme='# Name\n\nKnows bells.\nMore.\n', has_config=True, has_weights=True):
@@ -93,6 +97,41 @@ def test_a_packed_model_is_extended_and_nothing_in_it_replaced(parts, tmp_path, 
   assert bundle.load(output).generator_names == ('flow', 'tokens', 'masked')
   assert set(bundle.load(output).exports) == set(bundle.PART_BUILDERS)
   assert [path.name for path in output.parent.iterdir()] == ['mine'], 'nothing is left over'
+
+
+def test_the_data_of_a_model_are_packed_and_shown(parts, tmp_path, capsys):
+  source = pathlib.Path(run_of(parts, tmp_path / 'source', 'codec', 'flow'))
+  found = weights.load_export(source / 'flow')
+  about = {'name': 'mine', 'step': 7, 'data': [DATA]}
+  weights.export(found.arrays, source / 'flow', found.config, 'float32', about)
+  output = tmp_path / 'packed'
+  assert main.main(['models', '--pack', str(source), '--output', str(output)]) == 0
+  for path in (source, output):
+    capsys.readouterr()
+    assert main.main(['models', '--show', str(path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+      'codec: unnamed, step unknown',
+      '  an unknown number of records: unknown',
+      'flow: mine, step 7',
+      '  38 records (0123456789ab): CC-BY-4.0 30, unknown 8',
+    ]
+  assert main.main(['models', '--show', str(output), '--json']) == 0
+  assert json.loads(capsys.readouterr().out)['flow'] == about
+  shutil.copytree(source / 'flow', tmp_path / 'run' / 'model')  # a training folder
+  assert main.main(['models', '--show', str(tmp_path / 'run')]) == 0
+  assert capsys.readouterr().out.splitlines()[0] == 'model: mine, step 7'
+
+
+def test_what_is_no_model_has_no_data(tmp_path, capsys):
+  assert main.main(['models', '--show', 'default']) == 0
+  assert 'flow: ' in capsys.readouterr().out
+  (tmp_path / 'model').mkdir()
+  (tmp_path / 'model' / 'config.json').write_text('{}')
+  (tmp_path / 'model' / 'model.safetensors').write_bytes(b'no weights')
+  for path, message in ((tmp_path / 'absent', 'No model at'), (tmp_path, 'is damaged')):
+    assert main.main(['models', '--show', str(path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
 
 
 def test_packing_where_something_else_is_leaves_it(parts, tmp_path, capsys):

@@ -300,6 +300,33 @@ def test_frames_of_a_column_that_do_not_fit_are_noted(tmp_path, capsys):
   assert 'so video is decoded at every step' in capsys.readouterr().out
 
 
+def test_an_export_says_the_licences_of_all_that_it_was_trained_on(tmp_path):
+  (tmp_path / 'media').mkdir()
+  folder = test_media_source.make_records(tmp_path / 'media')
+  manifest = json.loads((folder / 'manifest.json').read_text())
+  counts = {'CC-BY-4.0': manifest['num_records'] - 1, 'unknown': 1}
+  (folder / 'manifest.json').write_text(json.dumps(manifest | {'licences': counts}))
+  c = toy.configuration(num_steps=2, batch_size=4).unlock()
+  spec = schema.clip_spec(c)
+  records.write(tmp_path / 'fixed', [fake_records.make(spec, seed) for seed in range(5)], spec)
+  c.data.update(train=(str(folder), str(tmp_path / 'fixed')), num_fake_records=0)
+  data_of = lambda workdir: weights.load_export(workdir).about['data']
+  loop.train(c.lock(), tmp_path / 'run', toy.Task(), **runs.ONE)
+  of_media, of_fixed = data_of(tmp_path / 'run')
+  assert of_media == {'hash': manifest['hash'], 'num_records': manifest['num_records'], 'licences': counts}
+  assert of_fixed['licences'] == {'unknown': 5} and str(tmp_path) not in json.dumps([of_media, of_fixed])
+  # Continued with other records, the earlier ones count; as do those of initial weights.
+  flags = ['--config.data.train=', '--config.data.num_fake_records=16', '--config.training.num_steps=3']
+  other = files_lib.override(c, [*flags, '--config.data.accept_other_records=true'])
+  loop.train(other, tmp_path / 'run', toy.Task(), **runs.ONE)
+  present, earlier = data_of(tmp_path / 'run')
+  assert present['licences'] == {'generated': 16}
+  assert earlier['licences'] == {'unknown': manifest['num_records'] + 5}
+  initial = files_lib.override(other, [f'--config.init_from.model={tmp_path / "run"}'])
+  loop.train(initial, tmp_path / 'further', toy.Task(), **runs.ONE)
+  assert data_of(tmp_path / 'further') == [present, earlier]
+
+
 def test_shards_are_verified_on_request_once_per_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
   spec = schema.clip_spec(c)

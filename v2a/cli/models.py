@@ -1,4 +1,4 @@
-"""`v2a models`: the models that are packaged with v2a; packing a trained one for use elsewhere."""
+"""`v2a models`: lists the packaged models, says what a model was trained on, packs one for use elsewhere."""
 
 import argparse
 import json
@@ -8,6 +8,7 @@ import pathlib
 import v2a
 from v2a import file_names
 from v2a import flags
+from v2a import storage
 
 FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
 
@@ -15,6 +16,12 @@ FOLDER = pathlib.Path(v2a.__file__).parent / 'assets' / 'models'
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags."""
   parser.add_argument('--json', action='store_true', help='print JSON instead of a table')
+  parser.add_argument(
+    '--show',
+    type=flags.path,
+    metavar='NAME-or-DIR',
+    help='print the parts of a model, and the records that each was trained on with their licences',
+  )
   parser.add_argument(
     '--pack',
     nargs='+',
@@ -58,6 +65,42 @@ def packaged(root: pathlib.Path = FOLDER) -> list[dict]:
   return found
 
 
+def parts(path: storage.Path) -> dict[str, dict]:
+  """Returns the metadata of each part of a model: its name, the step, and the data if they are recorded.
+
+  Args:
+    path: name of a packaged model, folder of a model, or training folder.
+
+  Raises:
+    FileNotFoundError: there is no model.
+    ValueError: a file is damaged.
+  """
+  from v2a import weights  # needs JAX
+
+  if not storage.exists(path) and len(path.parts) == 1 and (FOLDER / path.name).is_dir():
+    path = FOLDER / path.name
+  found = {
+    folder.name: weights.read_about(folder)
+    for folder in storage.list_folder(path)
+    if folder.name != weights.EXPORT_FOLDER and storage.is_file(folder / weights.WEIGHTS)
+  }
+  return found or {weights.locate(path).name: weights.read_about(path)}
+
+
+def show(path: storage.Path, is_json: bool) -> None:
+  """Prints the parts of a model and their data. Raises as `parts`."""
+  from v2a.data import licences
+
+  found = parts(path)
+  if is_json:
+    print(json.dumps(found, indent=2))
+    return
+  for name, about in found.items():
+    print(f'{name}: {about.get("name", "unnamed")}, step {about.get("step", "unknown")}')
+    for entry in about.get('data') or [licences.unknown(about)]:
+      print(f'  {file_names.printable(licences.line(entry))}')
+
+
 def pack(runs: list[str], output: pathlib.Path | None) -> None:
   """Writes trained generators as one folder of float16 weights that knows no other path.
 
@@ -88,6 +131,9 @@ def pack(runs: list[str], output: pathlib.Path | None) -> None:
 
 def run(args: argparse.Namespace) -> int:
   """Prints the models, or packs one."""
+  if args.show is not None:
+    show(args.show, args.json)
+    return 0
   if args.pack:
     pack(args.pack, args.output)
     return 0

@@ -14,6 +14,7 @@ from v2a.training import evaluators
 from v2a.training import metrics_reader
 from v2a.training import run as run_lib
 from v2a.training import state as state_lib
+from v2a.training import training_data
 from v2a.training.distributed import stopping
 
 
@@ -77,6 +78,7 @@ def export(run: run_lib.Run, state: state_lib.State) -> storage.Path:
   )
   if jax.process_index() == 0:
     about = {'name': run.c.name, 'step': int(jax.device_get(state.step)), **run.position}
+    about['data'] = training_data.of_run(run)
     weights.export(jax.tree.map(np.asarray, arrays), path, run.c, 'float32', about)
   if jax.process_count() > 1:
     # A process that leaves earlier is waited for, but not for long.

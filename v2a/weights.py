@@ -198,7 +198,15 @@ def load_export(path: str | storage.Path) -> Export:
 
 
 def read_about(path: str | storage.Path) -> dict:
-  """Returns the metadata of an exported model without its weights; see `load_export` for the errors."""
+  """Returns the metadata of an exported model without its weights.
+
+  Args:
+    path: see `locate`.
+
+  Raises:
+    FileNotFoundError: there is no model.
+    ValueError: its file is damaged.
+  """
   file = locate(path) / WEIGHTS
   try:
     with storage.local_file(file) as local, safetensors.safe_open(local, framework='numpy') as handle:

@@ -38,6 +38,18 @@ with pytest.MonkeyPatch.context() as patch:
   patch.setenv('XLA_FLAGS', XLA_FLAGS, prepend=' ')
   jax.devices()
 
+
+def _raise_no_sharding(tracer):
+  """Tells that a tracer has no sharding, without the equations that it comes from.
+
+  Flax asks once for each random key, and JAX prints equations for the message of an error that Flax ignores:
+  half of the time that it takes to trace the initialization of a model.
+  """
+  raise AttributeError(f'A tracer has no sharding: {type(tracer).__name__}.')
+
+
+jax.core.Tracer.sharding = property(_raise_no_sharding)
+
 # The files that take longest. One that starts last keeps a process busy when the others have nothing left.
 LONGEST = (
   'test_end_to_end.py',

@@ -103,14 +103,19 @@ def test_every_modality_changes_the_velocity():
     assert float(jnp.abs(_velocity(_condition(changed)) - base).max()) > 1e-4, name
 
 
+@functools.cache
 def _videos(without):
   """Returns semantic and sync features of a model of the same weights without some parts."""
   c = schema.tiny(schema.base()).unlock()
   c.conditioning.ablate = without
   graphdef, _ = nnx.split(nnx.eval_shape(lambda: builders.flow(c, nnx.Rngs(0))))
-  model = nnx.merge(graphdef, nnx.state(_model()[0]))
-  condition = model.conditioner(**_inputs())
-  return condition.semantic_BMD, condition.sync_BLD
+
+  @jax.jit
+  def run(state, inputs):
+    condition = nnx.merge(graphdef, state).conditioner(**inputs)
+    return condition.semantic_BMD, condition.sync_BLD
+
+  return run(nnx.state(_model()[0]), _inputs())
 
 
 def test_ablations_remove_their_features_only():

@@ -18,10 +18,15 @@ DATA = 'synthetic:77'
 ASSETS = pathlib.Path(v2a.__file__).parent / 'assets' / 'demo'
 
 
-def test_evaluate_returns_the_report_of_the_command(tiny_bundle, capsys):
+@pytest.fixture(scope='module')
+def pipeline(tiny_bundle):
+  return v2a.load(tiny_bundle)
+
+
+def test_evaluate_returns_the_report_of_the_command(pipeline, tiny_bundle, capsys):
   lines = []
   found = v2a.evaluate(
-    v2a.load(tiny_bundle),
+    pipeline,
     DATA,
     num_clips=2,
     groups=('synthetic', 'signal'),
@@ -61,11 +66,10 @@ def test_compare_tests_each_metric_against_the_first_system(tiny_bundle, tmp_pat
   assert found['models']['copy']['signal'] == found['models']['untrained']['signal']
 
 
-def test_settings_of_clips_without_annotations_are_those_of_a_user_without_a_prompt(tiny_bundle, tmp_path):
+def test_settings_of_clips_without_annotations_are_those_of_a_user_without_a_prompt(pipeline, tmp_path):
   noise_NA = 0.1 * np.random.default_rng(0).standard_normal((64000, 1)).astype(np.float32)
   for name in ('ball', 'engine'):
     write.mux(ASSETS / f'{name}.mp4', noise_NA, 16000, tmp_path / f'{name}.mp4')
-  pipeline = v2a.load(tiny_bundle)
   found = v2a.evaluate(pipeline, tmp_path, num_clips=2, groups=('signal',), batch_size=2, steps=1)
   default = pipeline.bundle.generator(None).config.generation.negative_prompt
   assert found['settings']['negative_prompt_used'] == default == 'silence'

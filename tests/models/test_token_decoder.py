@@ -234,8 +234,9 @@ def test_clips_of_a_batch_are_independent():
 
 
 def test_initial_logits_are_zero():
-  run = jax.jit(lambda: token_decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0))(_codes(), _condition()))
-  assert not run().any()
+  graphdef, state = nnx.split(token_decoder.TokenDecoder(**SIZES, rngs=nnx.Rngs(0)))
+  run = jax.jit(lambda state, *inputs: nnx.merge(graphdef, state)(*inputs))
+  assert not run(state, _codes(), _condition()).any()
 
 
 def test_steps_compile_once():

@@ -84,6 +84,14 @@ def appearance(videos):
   return feature_BF[:, : detector.NUM_APPEARANCE_FEATURES]
 
 
+@pytest.fixture(scope='module')
+def clean():
+  """Returns videos and their features."""
+  rng = np.random.default_rng(0)
+  videos = [moving_disc(rng) for _ in range(48)]
+  return videos, appearance(videos)
+
+
 @pytest.mark.parametrize(
   'degrade',
   [
@@ -95,10 +103,8 @@ def appearance(videos):
   ],
   ids=['noise', 'blur', 'halting', 'still', 'dark'],
 )
-def test_degraded_videos_score_higher(degrade):
-  rng = np.random.default_rng(0)
-  videos = [moving_disc(rng) for _ in range(48)]
-  clean_BF = appearance(videos)
+def test_degraded_videos_score_higher(degrade, clean):
+  (videos, clean_BF), rng = clean, np.random.default_rng(1)
   found = detector.fit(clean_BF[:40], detector.NUM_APPEARANCE_FEATURES - 1)
   degraded_BF = appearance([degrade(video, rng) for video in videos[40:]])
   assert found.score(degraded_BF).min() > found.score(clean_BF).max()

@@ -106,10 +106,9 @@ def test_parts_of_several_models_make_one(folder, tmp_path):
     bundle.join([bundle.load(tmp_path / name) for name in 'ab'])
 
 
-def test_an_ood_detector_beside_the_weights_scores_videos(folder, tmp_path):
+def test_an_ood_detector_beside_the_weights_scores_videos(folder, model, tmp_path):
   shutil.copytree(folder, tmp_path / 'with_detector')
   path = pathlib.Path(__file__).parents[2] / 'v2a/assets/demo/ball.mp4'
-  model = bundle.load(tmp_path / 'with_detector', jax.devices()[:1])
   generate = lambda model, path: runs.run(model, [request_lib.Input(path, 0.0, 1.0)], runs.request())[0]
   assert model.ood_detector() is None and generate(model, path).ood is None
   spec, rng = model.clip_spec, np.random.default_rng(0)

@@ -66,15 +66,20 @@ def _fake(c, seed):
   return fake_records.make(schema.clip_spec(c), seed, *sizes)
 
 
+def _random_model(task):
+  """Returns the model of a task, with weights from NumPy, which need no compilation."""
+  graphdef, state = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))))
+  rng = np.random.default_rng(0)
+  random = lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype)
+  return nnx.merge(graphdef, jax.tree.map(random, state))
+
+
 @functools.cache
 def _gradient(name):
   """Returns (task, batch -> (loss, metrics, gradient))."""
   c = configuration(name)
   task = tasks.make(c)
-  graphdef, state = nnx.split(nnx.eval_shape(lambda: task.build(jax.random.key(0))))
-  rng = np.random.default_rng(0)
-  state = jax.tree.map(lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype), state)
-  graphdef, params, rest = nnx.split(nnx.merge(graphdef, state), nnx.Param, ...)
+  graphdef, params, rest = nnx.split(_random_model(task), nnx.Param, ...)
 
   @jax.jit
   def run(batch):
@@ -138,8 +143,14 @@ def test_padding_is_no_target_of_a_generator(name, monkeypatch):
         {},
       ),
     )
-  model = task.build(jax.random.key(0))
-  task_lib.sampled_loss(task, model, batch, jax.random.key(1), jnp.zeros((), int))
+  graphdef, state = nnx.split(_random_model(task))
+
+  @jax.jit
+  def loss_arguments(batch):
+    task_lib.sampled_loss(task, nnx.merge(graphdef, state), batch, jax.random.key(1), jnp.zeros((), int))
+    return arguments
+
+  arguments = loss_arguments(batch)
   np.testing.assert_allclose(arguments['weight_B'], np.array([4, 0, 4, 4]) / 3, rtol=1e-6)
   counted_BT = np.asarray(arguments['mask_BT'])[:, : len(is_valid_T)]
   assert not counted_BT[1].any() and not counted_BT[2][~is_valid_T].any() and counted_BT[0].any()

@@ -38,7 +38,6 @@ def _train(name, workdir, **init_from):
   # The same numbers for all: four steps tell nothing of them, and models of one shape are compiled once.
   c.training.update(num_steps=4, schedule='constant', learning_rate=1e-3)
   c.training.update(weight_decay=0.01, ema_decay=0.9, checkpoint_every_steps=2, keep_latest=2)
-  c.data.augment_probability = 0.5
   c.init_from.update(init_from)
   c = c.lock()
   return loop.train(c, workdir, tasks.make(c))

@@ -299,7 +299,6 @@ _TINY = {
   'num_audio_layers': 1,
   'discriminator_width': 4,
   'steps': 2,
-  'num_griffin_lim_iterations': 2,
   'crop_s': 0.4,
 }
 _TINY_FRAMES = {'patch': 8}  # only with small frames: large ones would have too many patches

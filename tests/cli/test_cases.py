@@ -64,7 +64,7 @@ def test_all_at_once(run_generate, tmp_path):
   code, out, err = run_generate(*(FILES / name for name in (*DONE, *STILLS)), '--json', *inputs.QUICK)
   manifests = [json.loads(line) for line in out.splitlines()]
   assert code == 1 and [pathlib.Path(each['input']['path']).name for each in manifests] == list(DONE)
-  faults = [line for line in err if 'wanted a duration' in line]
+  faults = [line for line in err if 'wanted its duration in seconds' in line]
   assert len(faults) == len(STILLS) and all(any(name in line for line in faults) for name in STILLS)
   for manifest, (name, (suffix, length_s, num_frames)) in zip(manifests, DONE.items()):
     video = tmp_path / 'out' / manifest['samples'][0]['video']

@@ -28,6 +28,7 @@ from v2a import weights
 from v2a.cli import compilation_cache
 from v2a.config import files
 from v2a.config import schema
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import synthetic_examples
 from v2a.evaluation import evaluator
@@ -142,11 +143,11 @@ def _write_derived_records() -> None:
       for record in map(source.__getitem__, range(len(source)))
       if json.loads(record['truth'])['look'] == 'clean'
     )
-    records.write(CLEAN, clean, spec)
+    record_writer.write(CLEAN, clean, spec)
   if not pathlib.Path(SHORT).exists():
     c.clip.clip_s = 2.0
     short = (half for index in range(len(source)) for half in halves(source[index]))
-    records.write(SHORT, short, schema.clip_spec(c))
+    record_writer.write(SHORT, short, schema.clip_spec(c))
 
 
 def training(args: argparse.Namespace) -> None:

@@ -184,7 +184,7 @@ def opening(num_clips: int) -> None:
     source = media_source.MediaSource(folder, spec)
     open_s = time.perf_counter() - begin_s
     order = batch_order.by_length([source.folder.durations_s], (2, 4, 8, 16, 30), (64, 32, 16, 8, 4), 0)
-    rows = [order.record(step, row) for step in range(100) for row in range(4)]
+    rows = [record for step in range(100) for record in order.records(step, range(4))]
     order_s = time.perf_counter() - begin_s - open_s
   print(
     f'{num_clips} clips in {num_clips // 100} shards, manifest of {1e-6 * size:.1f} MB: opened in '

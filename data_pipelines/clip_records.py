@@ -46,7 +46,7 @@ from v2a import termination
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import record_schema
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.media import audio_reader
 from v2a.media import errors
 from v2a.media import folder as folder_lib
@@ -302,7 +302,7 @@ def build(folder: pathlib.Path, output: storage.Path, spec: clip.ClipSpec, num_w
   paths = found.paths
   _note([f'{folder}: {found.skipped_summary}'] if found.skipped_summary else [])
   _note(omissions.shared_sidecars(paths))
-  with records.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
+  with record_writer.Writer(output, spec, {'source': 'videos', 'num_videos': len(paths)}) as writer:
     reader = _Reader(paths, folder, spec, num_workers)
     try:
       for index in range(len(paths)):

@@ -37,6 +37,7 @@ from v2a.data import licences
 from v2a.data import media_folder
 from v2a.data import media_source
 from v2a.data import record_schema
+from v2a.data import record_writer
 from v2a.data import records
 
 BATCH = 16
@@ -109,7 +110,7 @@ def _run(argv: list[str] | None) -> int:
     'licences': licences.of_folder(info)['licences'],
   }
   start_s = time.monotonic()
-  with records.Writer(args.output, source.spec, about) as writer:
+  with record_writer.Writer(args.output, source.spec, about) as writer:
     for count, record in enumerate(encoded(source, export), 1):
       writer.add(record)
       if count % 64 == 0 or count == len(source):

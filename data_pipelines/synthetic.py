@@ -34,7 +34,7 @@ from v2a import files
 from v2a import flags
 from v2a import termination
 from v2a.data import record_schema
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.media import frame_encoder
 from v2a.media import write
 from v2a.synthetic import clips
@@ -291,7 +291,7 @@ def _render(args: argparse.Namespace) -> int:
     'scenes': args.scenes,
     'corruption': args.corruption,
   }
-  with records.Writer(args.output, spec, about) as writer:
+  with record_writer.Writer(args.output, spec, about) as writer:
     for done, record in enumerate(parallel_map(work, indices, args.num_workers)):
       writer.add(record)
       _report(done + 1, len(indices), start_s)

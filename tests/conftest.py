@@ -39,6 +39,7 @@ with pytest.MonkeyPatch.context() as patch:
   jax.devices()
 
 
+# jax 0.10.2, flax 0.12.8.
 def _raise_no_sharding(tracer):
   """Tells that a tracer has no sharding, without the equations that it comes from.
 

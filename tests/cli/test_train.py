@@ -11,7 +11,7 @@ from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import fake_records
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.training import state as state_lib
 
 TINY = ['train', '--config', 'sync_synthetic', '--tiny']
@@ -99,7 +99,7 @@ def write_records(folder):
   """Makes a folder of records of the sizes that sync_synthetic wants, with latents of a tiny codec."""
   c = files.find('sync_synthetic')
   spec, num_channels = schema.clip_spec(c), schema.tiny(c).codec.num_latent_channels
-  records.write(folder, (fake_records.make(spec, seed, num_channels) for seed in range(8)), spec)
+  record_writer.write(folder, (fake_records.make(spec, seed, num_channels) for seed in range(8)), spec)
 
 
 def test_tiny_trains_on_records_with_few_steps(tmp_path, capsys):

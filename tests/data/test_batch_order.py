@@ -13,7 +13,9 @@ LENGTHS_S, SIZES = (2.0, 4.0, 8.0), (16, 8, 4)
 def rows(order: batch_order.Order, num_steps: int) -> list[int]:
   """Returns the records of all rows of the first steps."""
   return [
-    order.record(step, row) for step in range(num_steps) for row in range(order.bucket(step).batch_size)
+    record
+    for step in range(num_steps)
+    for record in order.records(step, range(order.bucket(step).batch_size))
   ]
 
 
@@ -40,7 +42,7 @@ def test_clips_of_a_bucket_fit_it(weights):
   for step in range(num_steps(order)):
     bucket = order.bucket(step)
     assert bucket.batch_size == dict(zip(LENGTHS_S, SIZES))[bucket.clip_s]
-    records = [order.record(step, row) for row in range(bucket.batch_size)]
+    records = order.records(step, range(bucket.batch_size))
     found.update(records)
     shorter = [length_s for length_s in LENGTHS_S if length_s < bucket.clip_s]
     for duration_s in duration_N[records]:
@@ -68,7 +70,7 @@ def test_the_order_is_a_function_of_the_seed():
   duration_N = np.random.default_rng(1).uniform(0.5, 9, 100)
   make = lambda seed: batch_order.by_length([duration_N], LENGTHS_S, SIZES, seed)
   assert rows(make(3), 20) == rows(make(3), 20) != rows(make(4), 20)
-  assert make(3).record(17, 2) == make(3).record(17, 2)  # at any step, without those before
+  assert make(3).records(17, [2]) == make(3).records(17, [2])  # at any step, without those before
 
 
 def test_buckets_without_clips_are_left_out():

@@ -13,7 +13,7 @@ from v2a.data import examples
 from v2a.data import fake_records
 from v2a.data import folder_examples
 from v2a.data import record_schema
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.evaluation import evaluate
 from v2a.metrics import synthetic
 from v2a.synthetic import clips
@@ -35,7 +35,7 @@ def test_records_become_examples(tmp_path):
     'has_audio': True,
     'num_valid_samples': SPEC.num_samples,
   }
-  records.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
+  record_writer.write(tmp_path / 'data', [record, record | {'id': 'two', 'truth': ''}], SPEC)
   found = list(folder_examples.read(tmp_path / 'data', None, SPEC))
   assert [example.name for example in found] == ['one', 'two']
   assert found[1].truth == truth_lib.text_only(record['text'], '')
@@ -49,7 +49,7 @@ def test_skipped_records_are_counted(tmp_path):
   items = [fake_records.make(SPEC, seed) | {'truth': truth} for seed in range(5)]
   items[1]['truth'] = ''
   items[2]['has_audio'] = False
-  records.write(tmp_path / 'data', items, SPEC)
+  record_writer.write(tmp_path / 'data', items, SPEC)
   skipped = {}
   assert len(list(folder_examples.read(tmp_path / 'data', None, SPEC, skipped))) == 4
   assert [*map(len, skipped.values())] == [1] and [*skipped] == ['no sound in the record']
@@ -168,7 +168,7 @@ def test_any_error_of_a_decoder_skips_one_video_only(tmp_path, monkeypatch):
 @pytest.mark.stores
 def test_records_of_an_object_store_become_examples(s3, tmp_path, monkeypatch):
   monkeypatch.setenv('V2A_CACHE', str(tmp_path))
-  records.write(s3 / 'data', [fake_records.make(SPEC, seed) | {'truth': ''} for seed in range(3)], SPEC)
+  record_writer.write(s3 / 'data', [fake_records.make(SPEC, seed) | {'truth': ''} for seed in range(3)], SPEC)
   evaluate.EvaluateConfig(f'{s3}/data').check()
   found = list(folder_examples.read(f'{s3}/data', 2, SPEC))
   assert [example.name for example in found] == ['fake/0', 'fake/1']

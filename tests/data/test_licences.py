@@ -6,13 +6,14 @@ from data_pipelines import synthetic
 from v2a import clip
 from v2a.data import fake_records
 from v2a.data import licences
+from v2a.data import record_writer
 from v2a.data import records
 
 SPEC = clip.ClipSpec(clip_s=0.5)
 
 
 def of_folder(path, about) -> dict:
-  records.write(path, [fake_records.make(SPEC, seed) for seed in range(3)], SPEC, about)
+  record_writer.write(path, [fake_records.make(SPEC, seed) for seed in range(3)], SPEC, about)
   (found,) = licences.of_source(records.open(path))
   return found
 

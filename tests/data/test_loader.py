@@ -11,6 +11,7 @@ from v2a.data import batch_order
 from v2a.data import corrupt_records
 from v2a.data import fake_records
 from v2a.data import loader
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import shards
 from v2a.sharding import mesh as mesh_lib
@@ -100,7 +101,7 @@ def test_source(tmp_path):
   with pytest.raises(ValueError, match='config.data.train names no folder'):
     loader.source(c)
   spec = schema.clip_spec(c)
-  records.write(tmp_path / 'a', [fake_records.make(spec)], spec)
+  record_writer.write(tmp_path / 'a', [fake_records.make(spec)], spec)
   c = files.override(c, [f'--config.data.train={tmp_path / "a"}'])
   assert len(loader.source(c)) == 1
   shard = tmp_path / 'a' / 'records-00000.array_record'
@@ -113,13 +114,13 @@ def test_source(tmp_path):
     loader.source(files.override(c, ['--config.clip.num_channels=1']))
   with pytest.raises(ValueError, match='clip needs 9 s, but the records'):
     loader.source(files.override(c, ['--config.clip.clip_s=9']))
-  records.write(tmp_path / 'b', [], spec)
+  record_writer.write(tmp_path / 'b', [], spec)
   with pytest.raises(ValueError, match='hold no records'):
     loader.source(files.override(c, [f'--config.data.train={tmp_path / "b"}']))
 
 
 def test_each_process_verifies_its_share_of_the_shards(tmp_path, monkeypatch):
-  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+  with record_writer.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
     for seed in range(5):
       writer.add(fake_records.make(SPEC, seed))
   hashed, digest = [], shards.files.sha256
@@ -134,7 +135,7 @@ def test_each_process_verifies_its_share_of_the_shards(tmp_path, monkeypatch):
 @pytest.fixture
 def damaged(tmp_path):
   """Twenty records in shards of two, of which records 4, 5 and 14 cannot be read."""
-  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=2) as writer:
+  with record_writer.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=2) as writer:
     for seed in range(20):
       writer.add(fake_records.make(SPEC, seed))
   for shard, shares in ((2, (0.1, 0.4)), (7, (0.1,))):

@@ -14,6 +14,7 @@ from v2a import clip
 from v2a import files
 from v2a.data import fake_records
 from v2a.data import record_schema
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import shards
 
@@ -29,7 +30,7 @@ def same(a, b):
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   path = tmp_path_factory.mktemp('records') / 'a'
-  with records.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
+  with record_writer.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
     for seed in range(8):
       writer.add(fake_records.make(SPEC, seed, 4))
   return path
@@ -141,30 +142,30 @@ def test_a_folder_holds_the_written_records(folder):
 def test_the_hash_is_of_the_content(folder, tmp_path):
   items = [fake_records.make(SPEC, seed, 4) for seed in range(8)]
   assert records.open(folder).hash == records.InMemorySource(items, SPEC).hash
-  records.write(tmp_path / 'b', items[::-1], SPEC)
+  record_writer.write(tmp_path / 'b', items[::-1], SPEC)
   assert records.open(tmp_path / 'b').hash != records.open(folder).hash
 
 
 def test_several_folders_are_concatenated(folder, tmp_path):
-  records.write(tmp_path / 'b', [fake_records.make(SPEC, 20, 4)], SPEC)
+  record_writer.write(tmp_path / 'b', [fake_records.make(SPEC, 20, 4)], SPEC)
   source = records.open(folder, tmp_path / 'b')
   assert len(source) == 9
   assert source[8]['id'] == 'fake/20' and source[7]['id'] == 'fake/7'
   assert source.hash not in (records.open(folder).hash, records.open(tmp_path / 'b').hash)
-  records.write(tmp_path / 'c', [], clip.ClipSpec(clip_s=2.0, frame_size=16))
+  record_writer.write(tmp_path / 'c', [], clip.ClipSpec(clip_s=2.0, frame_size=16))
   with pytest.raises(ValueError, match='must share one ClipSpec'):
     records.open(folder, tmp_path / 'c')
 
 
 def test_a_failed_write_leaves_no_files(tmp_path):
   with pytest.raises(ValueError, match='occurs twice'):
-    records.write(tmp_path / 'a', [fake_records.make(SPEC), fake_records.make(SPEC)], SPEC)
+    record_writer.write(tmp_path / 'a', [fake_records.make(SPEC), fake_records.make(SPEC)], SPEC)
   assert not list(tmp_path.iterdir())
 
 
 def test_an_existing_folder_is_not_overwritten(folder):
   with pytest.raises(FileExistsError, match='exists already'):
-    records.Writer(folder, SPEC)
+    record_writer.Writer(folder, SPEC)
 
 
 def test_open_says_what_is_missing(folder, tmp_path):
@@ -240,7 +241,7 @@ print(len(shards._OPEN), shards.max_open(), len(os.listdir('/proc/self/fd')))
 
 
 def test_more_shards_than_files_may_be_open(tmp_path):
-  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+  with record_writer.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
     for seed in range(200):
       writer.add(fake_records.make(SPEC, seed))
   run = subprocess.run([sys.executable, '-c', MANY, str(tmp_path / 'data')], capture_output=True, text=True)
@@ -251,7 +252,7 @@ def test_more_shards_than_files_may_be_open(tmp_path):
 
 def test_threads_share_the_open_shards(tmp_path, monkeypatch):
   monkeypatch.setattr(shards, 'max_open', lambda: 2)
-  with records.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
+  with record_writer.Writer(tmp_path / 'data', SPEC, {}, records_per_shard=1) as writer:
     for seed in range(8):
       writer.add(fake_records.make(SPEC, seed))
   opened = records.open(tmp_path / 'data')
@@ -301,15 +302,15 @@ def test_a_full_disk_is_a_one_line_error_and_leaves_no_files(method, tmp_path, m
       if name == method:
         raise RuntimeError('write() failed: No space left on device')
 
-  monkeypatch.setattr(records.array_record_module, 'ArrayRecordWriter', Full)
+  monkeypatch.setattr(record_writer.array_record_module, 'ArrayRecordWriter', Full)
   with pytest.raises(OSError, match='new cannot be written: .* No space left'):
-    records.write(tmp_path / 'new', [fake_records.make(SPEC)], SPEC)
+    record_writer.write(tmp_path / 'new', [fake_records.make(SPEC)], SPEC)
   assert not list(tmp_path.iterdir())
 
 
 def test_records_are_not_deleted_if_their_folder_appears_meanwhile(tmp_path):
   with pytest.raises(OSError, match='is there by now .* the records are in') as caught:
-    with records.Writer(tmp_path / 'new', SPEC) as writer:
+    with record_writer.Writer(tmp_path / 'new', SPEC) as writer:
       writer.add(fake_records.make(SPEC))
       (tmp_path / 'new').write_text('another file')
   (partial,) = [path for path in tmp_path.iterdir() if path.name != 'new']

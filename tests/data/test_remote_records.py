@@ -17,6 +17,7 @@ from v2a.data import feature_columns
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import record_schema
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import shard_cache
 from v2a.data import shards
@@ -46,7 +47,7 @@ def downloads(monkeypatch):
 
 
 def write(path, num=8):
-  with records.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
+  with record_writer.Writer(path, SPEC, {'source': 'fake'}, records_per_shard=3) as writer:
     for item in ITEMS[:num]:
       writer.add(item)
 
@@ -74,14 +75,17 @@ def test_records_are_those_of_a_local_folder(bucket, tmp_path, cache, downloads)
 
 def test_a_writer_that_fails_leaves_nothing(bucket, tmp_path, monkeypatch):
   monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'scratch'))
-  with pytest.raises(ValueError, match='occurs twice'), records.Writer(bucket / 'a', SPEC, {}, 3) as writer:
+  with (
+    pytest.raises(ValueError, match='occurs twice'),
+    record_writer.Writer(bucket / 'a', SPEC, {}, 3) as writer,
+  ):
     for item in (*ITEMS[:7], ITEMS[0]):
       writer.add(item)
   assert storage.list_files(bucket / 'a') == {} and not list((tmp_path / 'scratch').iterdir())
   write(bucket / 'a')
   assert not list((tmp_path / 'scratch').iterdir())
   with pytest.raises(FileExistsError, match='/a exists already; records are written to a new folder'):
-    records.Writer(bucket / 'a', SPEC)
+    record_writer.Writer(bucket / 'a', SPEC)
 
 
 def test_a_writer_that_is_killed_leaves_no_folder_of_records(s3):
@@ -89,7 +93,7 @@ def test_a_writer_that_is_killed_leaves_no_folder_of_records(s3):
     'import os, signal, sys\n'
     'from tests.data import test_remote_records as test\n'
     'from v2a.data import records\n'
-    'with records.Writer(sys.argv[1], test.SPEC, {}, 3) as writer:\n'
+    'with record_writer.Writer(sys.argv[1], test.SPEC, {}, 3) as writer:\n'
     '  for item in test.ITEMS[:5]:\n'
     '    writer.add(item)\n'
     '  os.kill(os.getpid(), signal.SIGKILL)\n'
@@ -99,11 +103,11 @@ def test_a_writer_that_is_killed_leaves_no_folder_of_records(s3):
   with pytest.raises(FileNotFoundError, match='is no folder of records: .*manifest.json does not exist'):
     records.open(s3 / 'a')
   with pytest.raises(FileExistsError, match='has files but no manifest.json: its writer did not finish'):
-    records.Writer(s3 / 'a', SPEC)
+    record_writer.Writer(s3 / 'a', SPEC)
 
 
 def test_of_two_writers_the_second_is_refused(s3):
-  with pytest.raises(FileExistsError, match='manifest.json'), records.Writer(s3 / 'a', SPEC) as writer:
+  with pytest.raises(FileExistsError, match='manifest.json'), record_writer.Writer(s3 / 'a', SPEC) as writer:
     writer.add(ITEMS[0])
     storage.write_object(s3 / 'a' / records.MANIFEST, b'{}')
   assert storage.read_bytes(s3 / 'a' / records.MANIFEST) == b'{}'

@@ -15,6 +15,7 @@ from tests.media import films
 from v2a import clip
 from v2a import manifests
 from v2a.data import record_schema
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.media import read
 from v2a.media import sidecar
@@ -269,7 +270,7 @@ def test_an_interrupt_leaves_no_output(folder, tmp_path, monkeypatch):
       raise KeyboardInterrupt
     added.append(record)
 
-  monkeypatch.setattr(records.Writer, 'add', interrupt)
+  monkeypatch.setattr(record_writer.Writer, 'add', interrupt)
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert clip_records.main(argv) == 130
   assert len(added) == 2 and not list(tmp_path.iterdir())
@@ -281,7 +282,7 @@ def test_a_signal_leaves_no_output(number, code, folder, tmp_path, monkeypatch, 
     os.kill(os.getpid(), number)
     time.sleep(5)
 
-  monkeypatch.setattr(records.Writer, 'add', stop)
+  monkeypatch.setattr(record_writer.Writer, 'add', stop)
   argv = ['--source', str(folder), '--output', str(tmp_path / 'out'), '--clip-seconds', '1']
   assert clip_records.main(argv) == code and not list(tmp_path.iterdir())
   line = capsys.readouterr().err.splitlines()[-1]

@@ -11,6 +11,7 @@ from v2a import weights
 from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import record_schema
+from v2a.data import record_writer
 from v2a.data import records
 
 
@@ -29,7 +30,7 @@ def codecs(tmp_path_factory):
 
 def test_records_may_have_both_latents_and_codes(codecs, tmp_path):
   root, spec = codecs
-  records.write(tmp_path / 'plain', [fake_records.make(spec, seed) for seed in range(3)], spec)
+  record_writer.write(tmp_path / 'plain', [fake_records.make(spec, seed) for seed in range(3)], spec)
   for source, codec, output in (('plain', 'kl', 'latents'), ('latents', 'rvq', 'both')):
     arguments = {'records': tmp_path / source, 'codec': root / codec, 'output': tmp_path / output}
     assert encode.main([word for key, value in arguments.items() for word in (f'--{key}', str(value))]) == 0
@@ -52,7 +53,7 @@ def test_a_model_that_is_not_a_codec_is_refused(codecs, tmp_path, capsys):
   weights.export(found.arrays, tmp_path / 'other', found.config.copy_and_resolve_references().unlock())
   text = (tmp_path / 'other' / weights.CONFIG).read_text()
   (tmp_path / 'other' / weights.CONFIG).write_text(text.replace('"task": "codec"', '"task": "flow"'))
-  records.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
+  record_writer.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
   argv = ['--records', tmp_path / 'plain', '--codec', tmp_path / 'other', '--output', tmp_path / 'new']
   assert encode.main([str(word) for word in argv]) == 2
   assert 'must be a codec; got task flow' in capsys.readouterr().err
@@ -74,7 +75,7 @@ def test_an_error_leaves_no_output(fault, code, line, codecs, tmp_path, monkeypa
 
   monkeypatch.setattr(encode, 'encoded', broken)
   spec = codecs[1]
-  records.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
+  record_writer.write(tmp_path / 'plain', [fake_records.make(spec)], spec)
   argv = ['--records', tmp_path / 'plain', '--codec', codecs[0] / 'kl', '--output', tmp_path / 'new']
   assert encode.main([str(word) for word in argv]) == code
   assert capsys.readouterr().err.splitlines()[-1].endswith(f'data_pipelines.encode: {line}')

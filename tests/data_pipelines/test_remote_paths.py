@@ -15,6 +15,7 @@ from v2a import clip
 from v2a import storage
 from v2a import weights
 from v2a.config import schema
+from v2a.data import record_writer
 from v2a.data import records
 
 
@@ -43,7 +44,7 @@ def test_commands_refuse_other_paths(tool, argv, tmp_path, monkeypatch, capsys):
   'use',
   [
     lambda path: records.open(path),
-    lambda path: records.write(path, [], clip.ClipSpec()),
+    lambda path: record_writer.write(path, [], clip.ClipSpec()),
     lambda path: weights.load_export(path),
   ],
 )
@@ -68,7 +69,7 @@ def test_readers_and_writers_refuse_other_paths(use, tmp_path, monkeypatch):
 def test_a_missing_package_is_one_line(tool, argv, tmp_path, monkeypatch, capsys):
   monkeypatch.chdir(tmp_path)
   films.make(tmp_path / 'a')
-  records.write(tmp_path / 'records', [], clip.ClipSpec())
+  record_writer.write(tmp_path / 'records', [], clip.ClipSpec())
   monkeypatch.setitem(storage.PACKAGES, 'gs', 'v2a_has_no_such_package')
   assert tool.main(argv) == 2
   *_, line = capsys.readouterr().err.splitlines()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from data_pipelines import synthetic
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.media import frame_encoder
 from v2a.synthetic import clips
@@ -131,7 +132,7 @@ def test_a_signal_leaves_no_output(more, tmp_path, monkeypatch, capsys):
     time.sleep(5)
 
   monkeypatch.setattr(synthetic.write, 'mux', stop)
-  monkeypatch.setattr(records.Writer, 'add', stop)
+  monkeypatch.setattr(record_writer.Writer, 'add', stop)
   (tmp_path / 'in').mkdir()
   assert run(tmp_path / 'in' / 'out', '--num-clips', '2', '--size', '16', '--clip-seconds', '2', *more) == 143
   assert not [path for path in (tmp_path / 'in').rglob('*') if path.is_file()]

@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing import event_accumulator
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import fake_records
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import synthetic_examples
 from v2a.evaluation import callbacks
@@ -69,7 +70,7 @@ def validation(tmp_path_factory):
   spec = dataclasses.replace(schema.clip_spec(c), clip_s=4.0)
   sizes = c.codec.num_latent_channels, c.codec.num_codebooks, c.codec.codebook_size
   items = [fake_records.make(spec, seed, *sizes) | {'has_audio': seed > 2} for seed in range(100)]
-  records.write(path, items, spec)
+  record_writer.write(path, items, spec)
   return str(path)
 
 

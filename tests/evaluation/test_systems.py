@@ -13,6 +13,7 @@ from v2a import weights
 from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import folder_examples
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.data import synthetic_examples
 from v2a.evaluation import held_out
@@ -31,7 +32,7 @@ def data(tmp_path_factory):
   for name in ('wave_NA', 'sync_frame_LYX3', 'semantic_frame_MYX3'):
     items[3][name] = np.zeros_like(items[3][name])
   items[0]['id'] = 'world/77/0'
-  records.write(folder, items, SPEC)
+  record_writer.write(folder, items, SPEC)
   return folder
 
 

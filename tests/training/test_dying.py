@@ -17,7 +17,7 @@ from launch import local
 from v2a import weights
 from v2a.config import schema
 from v2a.data import fake_records
-from v2a.data import records
+from v2a.data import record_writer
 
 MEMBER = pathlib.Path(__file__).parent / 'member.py'
 LINE = re.compile(r'step (\d+)/\d+ loss ([\d.e-]+), .*numbers ([\d.]+), squares ([\d.]+)')
@@ -269,7 +269,7 @@ def test_records_that_differ_between_machines_are_refused(tmp_path):
   spec = schema.clip_spec(toy.configuration())
   for index in range(2):
     items = [fake_records.make(spec, seed + index) for seed in range(8)]
-    records.write(tmp_path / f'machine{index}' / 'data', items, spec)
+    record_writer.write(tmp_path / f'machine{index}' / 'data', items, spec)
   run = Run(tmp_path / 'run', 2, 2, unshared='records', records=['data'])
   assert run.codes == [2, 2], run.text
   assert run.text.count('must be the same in all processes; process [1] of 2 and process 0 differ') == 2

@@ -25,7 +25,7 @@ from v2a.config import schema
 from v2a.data import fake_records
 from v2a.data import media_folder
 from v2a.data import record_schema
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.training import history
 from v2a.training import loop
 from v2a.training import metrics_reader
@@ -308,7 +308,7 @@ def test_an_export_says_the_licences_of_all_that_it_was_trained_on(tmp_path):
   (folder / 'manifest.json').write_text(json.dumps(manifest | {'licences': counts}))
   c = toy.configuration(num_steps=2, batch_size=4).unlock()
   spec = schema.clip_spec(c)
-  records.write(tmp_path / 'fixed', [fake_records.make(spec, seed) for seed in range(5)], spec)
+  record_writer.write(tmp_path / 'fixed', [fake_records.make(spec, seed) for seed in range(5)], spec)
   c.data.update(train=(str(folder), str(tmp_path / 'fixed')), num_fake_records=0)
   data_of = lambda workdir: weights.load_export(workdir).about['data']
   loop.train(c.lock(), tmp_path / 'run', toy.Task(), **runs.ONE)
@@ -330,7 +330,7 @@ def test_an_export_says_the_licences_of_all_that_it_was_trained_on(tmp_path):
 def test_shards_are_verified_on_request_once_per_workdir(tmp_path, monkeypatch, capsys):
   c = toy.configuration(num_steps=2).unlock()
   spec = schema.clip_spec(c)
-  records.write(tmp_path / 'data', [fake_records.make(spec, seed) for seed in range(8)], spec)
+  record_writer.write(tmp_path / 'data', [fake_records.make(spec, seed) for seed in range(8)], spec)
   c.data.update(train=(str(tmp_path / 'data'),), num_fake_records=0)
   hashed, digest = [], files.sha256
   monkeypatch.setattr(files, 'sha256', lambda path: hashed.append(path) or digest(path))

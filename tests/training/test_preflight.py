@@ -12,6 +12,7 @@ from v2a.cli import main
 from v2a.config import files
 from v2a.config import schema
 from v2a.data import fake_records
+from v2a.data import record_writer
 from v2a.data import records
 from v2a.training import loop
 from v2a.training import preflight
@@ -42,7 +43,7 @@ def root(tmp_path_factory):
   root, spec = tmp_path_factory.mktemp('start'), schema.clip_spec(schema.tiny(schema.base()))
   for name, changes in {'codec': {}, 'other': {'seed': 1}, 'codes': {'codec.bottleneck': 'rvq'}}.items():
     _codec(root / name, **changes)
-  records.write(root / 'plain', [fake_records.make(spec, seed) for seed in range(8)], spec)
+  record_writer.write(root / 'plain', [fake_records.make(spec, seed) for seed in range(8)], spec)
   for name, source in (('codec', 'plain'), ('codes', 'of_codec')):
     _encode(root / source, root / name, root / f'of_{name}')
   return root
@@ -115,7 +116,7 @@ def test_a_copy_in_half_precision_is_the_same_codec(root, tmp_path):
 
 def test_records_of_older_versions_do_not_store_their_codec(root, tmp_path, monkeypatch):
   source = records.open(root / 'of_codec')
-  records.write(tmp_path / 'older', [source[index] for index in range(8)], source.spec)
+  record_writer.write(tmp_path / 'older', [source[index] for index in range(8)], source.spec)
   c = _configuration(tmp_path, 'older', root / 'codec')
   _, notes = preflight.check_codec(c, 'kl', records.open(*c.data.train))
   assert len(notes) == 1 and 'does not record which codec encoded its latents' in notes[0]
@@ -130,7 +131,7 @@ def test_sync_without_a_codec_requires_latents_of_one_codec(root, tmp_path):
 
 
 def _contents(tmp_path, items, spec, is_older=False):
-  records.write(tmp_path / 'data', items, spec)
+  record_writer.write(tmp_path / 'data', items, spec)
   source = records.open(tmp_path / 'data')
   if is_older:
     del source.folders[0].manifest['contents']
@@ -174,7 +175,7 @@ def test_records_without_any_audio_are_bad_input(tmp_path, capsys, is_older):
   c = files.override(schema.tiny(schema.base()), ['--config.task=codec'])
   spec = schema.clip_spec(c)
   silent = [fake_records.make(spec, seed) | {'has_audio': False} for seed in range(3)]
-  records.write(tmp_path / 'data', silent, spec)
+  record_writer.write(tmp_path / 'data', silent, spec)
   if is_older:
     source = records.open(tmp_path / 'data')
     del source.folders[0].manifest['contents']

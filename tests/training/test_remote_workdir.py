@@ -19,7 +19,7 @@ from v2a import weights
 from v2a.config import files as files_lib
 from v2a.config import schema
 from v2a.data import fake_records
-from v2a.data import records
+from v2a.data import record_writer
 from v2a.sharding import mesh as mesh_lib
 from v2a.training import log_folder
 from v2a.training import loop
@@ -87,7 +87,7 @@ def test_records_and_initial_weights_in_a_store(s3, tmp_path, monkeypatch):
   c.data.num_fake_records, found = 0, []
   items = [fake_records.make(schema.clip_spec(c), seed) for seed in range(16)]
   for root in (s3, tmp_path):
-    records.write(root / 'records', items, schema.clip_spec(c))
+    record_writer.write(root / 'records', items, schema.clip_spec(c))
     c.data.train, c.init_from.model = (str(root / 'records'),), ''
     loop.train(c, root / 'first', toy.Task(), **runs.ONE)
     c.init_from.model = str(root / 'first')

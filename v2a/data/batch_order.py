@@ -10,6 +10,7 @@ With buckets, the clips of a batch have about one length, so that little is padd
 have fewer rows. The bucket of a step follows a permutation in which each bucket has its share of steps.
 """
 
+from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import functools
@@ -107,10 +108,11 @@ class Order:
     """Returns the bucket of a step."""
     return self.buckets[self._locate(step)[0]]
 
-  def record(self, step: int, row: int) -> int:
-    """Returns the index of the record of a row of the batch of a step."""
+  def records(self, step: int, rows: Iterable[int]) -> list[int]:
+    """Returns the indices of the records of rows of the batch of a step."""
     number, before = self._locate(step)
-    return _value(self._datasets[number], before * self.buckets[number].batch_size + row)
+    first = before * self.buckets[number].batch_size
+    return [_value(self._datasets[number], first + row) for row in rows]
 
 
 def _at(index_N: np.ndarray, position: int) -> int:

@@ -44,9 +44,7 @@ class Collator(Protocol):
     ...
 
 
-def source(
-  c: ml_collections.ConfigDict, fields: Collection[str] = tuple(record_schema.FIELDS)
-) -> records.RecordSource:
+def source(c: ml_collections.ConfigDict, fields: Collection[str] = record_schema.ALL) -> records.RecordSource:
   """Returns the training records that a configuration names.
 
   Args:
@@ -211,10 +209,11 @@ class Batches:
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
     parts, bucket = [], self._order.bucket(index)
-    for row in self._rows(bucket.batch_size):
+    rows = self._rows(bucket.batch_size)
+    for row, position in zip(rows, self._order.records(index, rows), strict=True):
       key = (self._order.seed, index, row)
       rng = np.random.default_rng(key)
-      record = self._items.read(self._order.record(index, row), key, bucket.clip_s)
+      record = self._items.read(position, key, bucket.clip_s)
       parts.append(self._task.collate([record], rng))
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
 

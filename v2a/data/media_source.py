@@ -119,7 +119,7 @@ class MediaSource:
     self,
     path: str | storage.Path,
     spec: clip_lib.ClipSpec,
-    fields: Collection[str] = tuple(record_schema.FIELDS),
+    fields: Collection[str] = record_schema.ALL,
     mirror_probability: float = 0.0,
   ):
     """Opens a folder.

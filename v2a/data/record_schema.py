@@ -36,6 +36,7 @@ FIELDS: dict[str, type | tuple[np.dtype, int]] = {
   'latent_std_TC': (np.dtype('float16'), 2),
   'codes_TK': (np.dtype('uint16'), 2),  # of an rvq codec; shape (0, 0) where not encoded yet
 }
+ALL = tuple(FIELDS)
 # Fields that codecs fill in later. Older records lack some of them, and open as if they were empty.
 NOT_ENCODED = {
   'latent_mean_TC': np.zeros((0, 0), np.float16),

@@ -58,7 +58,7 @@ class Task(Protocol[Model]):
   """
 
   codec_bottleneck: Literal['kl', 'rvq'] | None = None
-  record_fields: Collection[str] = tuple(record_schema.FIELDS)
+  record_fields: Collection[str] = record_schema.ALL
   has_per_clip_loss: bool = True
   use_ema: bool = True
   param_groups: Mapping[str, dict] = {}

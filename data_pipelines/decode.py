@@ -12,16 +12,15 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import fractions
-import io
 import os
 import pathlib
 import tempfile
 
 import av
 import numpy as np
-import soundfile
 
 from data_pipelines import decoded
+from v2a.data import media_decoding
 from v2a.data import media_records
 from v2a.media import audio_reader
 from v2a.media import errors
@@ -148,20 +147,8 @@ def of_record(record: media_records.MediaRecord) -> decoded.DecodedClip:
       frame_MYX3 = np.concatenate(list(chunks))
   wave_NA, sample_rate_hz = np.zeros((0, 1), np.float32), 0
   if record.audio:
-    wave_NA, sample_rate_hz = stored_wave(record.audio)
+    wave_NA, sample_rate_hz = media_decoding.stored_wave(record.audio)
   return decoded.DecodedClip(record.id, frame_MYX3, wave_NA, sample_rate_hz, 0.0, record.duration_s)
-
-
-def stored_wave(audio: bytes) -> tuple[np.ndarray, int]:
-  """Returns the sound wave_NA of a record, float32, and its rate: of 16 bits, and clipped to full scale.
-
-  Args:
-    audio: content of a FLAC file.
-
-  Raises:
-    soundfile.LibsndfileError: it cannot be decoded.
-  """
-  return soundfile.read(io.BytesIO(audio), dtype='float32', always_2d=True)
 
 
 def decode(

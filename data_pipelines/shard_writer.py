@@ -33,6 +33,7 @@ from v2a import input_errors
 from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.data import licences
+from v2a.data import media_decoding
 from v2a.data import media_records
 from v2a.media import audio_file
 from v2a.media import write as media_write
@@ -234,7 +235,7 @@ def clips(
       if clip.has_audio:
         audio = audio_file.flac_bytes(clip.wave_NA, clip.sample_rate_hz)
         # Annotators hear what is stored, so that records can be annotated later with the same results.
-        clip = dataclasses.replace(clip, wave_NA=decode.stored_wave(audio)[0])
+        clip = dataclasses.replace(clip, wave_NA=media_decoding.stored_wave(audio)[0])
       yield (
         clip,
         media_records.MediaRecord(

@@ -104,7 +104,7 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
   sampled = sampled[-NUM_SAMPLED:]
   start_s = time.perf_counter()
   found = list(analysis.analyse_items(sampled, settings.analysing))
-  _write_nothing(sampled, found, settings)
+  _make_records(sampled, found, settings)
   item_s = (time.perf_counter() - start_s) / len(sampled)
   clips = [entry for entry in found if entry.outcome == 'measured']
   seconds = sum(entry.end_s - entry.start_s for entry in clips) / len(sampled)
@@ -124,7 +124,7 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
   )
 
 
-def _write_nothing(
+def _make_records(
   sampled: list[items.Item], found: list[analysis.Entry], settings: pipeline.Settings
 ) -> None:
   """Makes the records of items whose media can be read, which takes its time, and drops them."""

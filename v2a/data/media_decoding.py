@@ -15,6 +15,18 @@ from v2a.data import media_records
 from v2a.media import read
 
 
+def stored_wave(audio: bytes) -> tuple[np.ndarray, int]:
+  """Returns the sound wave_NA of a record, float32, and its rate: of 16 bits, and clipped to full scale.
+
+  Args:
+    audio: content of a FLAC file.
+
+  Raises:
+    soundfile.LibsndfileError: it cannot be decoded.
+  """
+  return soundfile.read(io.BytesIO(audio), dtype='float32', always_2d=True)
+
+
 def wave(media: media_records.MediaRecord, sample_rate_hz: int, num_channels: int) -> np.ndarray:
   """Returns the sound wave_NA of a clip, float32; (0, num_channels) without sound.
 
@@ -28,7 +40,7 @@ def wave(media: media_records.MediaRecord, sample_rate_hz: int, num_channels: in
   """
   if not media.audio:
     return np.zeros((0, num_channels), np.float32)
-  wave_NA, rate_hz = soundfile.read(io.BytesIO(media.audio), dtype='float32', always_2d=True)
+  wave_NA, rate_hz = stored_wave(media.audio)
   if wave_NA.shape[1] != num_channels:  # mono and stereo only, see `media_records`
     wave_NA = wave_NA.mean(axis=1, keepdims=True).repeat(num_channels, axis=1)
   return wave_NA if rate_hz == sample_rate_hz else soxr.resample(wave_NA, rate_hz, sample_rate_hz)

@@ -92,7 +92,7 @@ def test_a_writer_that_is_killed_leaves_no_folder_of_records(s3):
   code = (
     'import os, signal, sys\n'
     'from tests.data import test_remote_records as test\n'
-    'from v2a.data import records\n'
+    'from v2a.data import record_writer\n'
     'with record_writer.Writer(sys.argv[1], test.SPEC, {}, 3) as writer:\n'
     '  for item in test.ITEMS[:5]:\n'
     '    writer.add(item)\n'

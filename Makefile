@@ -125,7 +125,8 @@ pins: pyproject.toml  ## compile requirements/*.txt from pyproject.toml
 	$(PIN) pyproject.toml -o requirements/run.txt
 	$(PIN) pyproject.toml --extra dev -c requirements/run.txt -o requirements/dev.txt
 	$(PIN) pyproject.toml --extra docs -c requirements/dev.txt -o requirements/docs.txt
-	$(PIN) pyproject.toml --extra data --extra speech -o requirements/data.txt
+	$(PIN) pyproject.toml --extra s3 --extra gs -o requirements/pods.txt
+	$(PIN) pyproject.toml --extra data --extra speech --extra s3 --extra gs -o requirements/data.txt
 	$(PIN) pyproject.toml --extra dev --extra data --extra speech -c requirements/data.txt -o requirements/data_tests.txt
 	$(PIN) --group pyproject.toml:compiler -o requirements/compiler.txt
 	$(PIN) --group pyproject.toml:stores -o requirements/stores.txt

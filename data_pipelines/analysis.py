@@ -143,7 +143,7 @@ def analyse_items(planned: Sequence[items.Item], settings: Settings) -> Iterator
     try:
       yield from analyse_item(item, settings.cutting, filters)
     except Exception as error:
-      if input_errors.is_of_machine(error):
+      if items.is_of_all(error):
         raise
       reason = input_errors.format_error(error, item.media.name)
       yield Entry(item.id, item.id, 'failed', reason=reason)

@@ -29,6 +29,7 @@ from data_pipelines.filters import registry
 from data_pipelines.sources import catalog as sources_lib
 from v2a import entry_point
 from v2a import flags
+from v2a import storage
 from v2a import termination
 
 
@@ -116,7 +117,7 @@ def settings_of(args: argparse.Namespace) -> pipeline.Settings:
   filters = tuple(args.filters.split(',')) if args.filters else None
   shares = plan.parse_shares(args.split) if args.split else plan.Settings().shares
   return pipeline.Settings(
-    source=args.source if ':' in args.source else f'folder:{args.source}',
+    source=args.source if _names_a_source(args.source) else f'folder:{args.source}',
     source_settings=_source_settings(args),
     planning=plan.Settings(args.clips_per_shard, shares, args.ignore_source_splits),
     analysing=analysis.Settings(
@@ -126,6 +127,11 @@ def settings_of(args: argparse.Namespace) -> pipeline.Settings:
     annotating=options.settings(args),
     num_threads=args.num_threads,
   )
+
+
+def _names_a_source(text: str) -> bool:
+  """Whether a source and its path are given, not a folder alone."""
+  return ':' in text and not storage.is_remote(text)
 
 
 def _source_settings(args: argparse.Namespace) -> Mapping[str, Any]:

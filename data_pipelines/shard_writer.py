@@ -203,7 +203,7 @@ def _prepared(
         left = left[1:]
         yield clip, record
     except Exception as error:
-      if input_errors.is_of_machine(error):
+      if items.is_of_all(error):
         raise
       reason = input_errors.format_error(error, item.media.name)
       summary.failures += [{'id': entry.id, 'reason': reason} for entry in left]

@@ -13,6 +13,7 @@ import collections
 import contextlib
 import dataclasses
 import hashlib
+import pathlib
 import time
 
 from data_pipelines import analysis
@@ -25,6 +26,7 @@ from data_pipelines.annotate import endpoint
 from data_pipelines.annotate import usage as usage_lib
 from data_pipelines.sources import catalog
 from data_pipelines.sources import items
+from v2a import storage
 from v2a.media import errors
 
 NUM_SAMPLED = 4
@@ -96,12 +98,13 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
     if count & (count - 1) == 0:  # spread over the source, whatever its length: item 0, 1, 2, 4, 8, ...
       sampled.append(entry)
     count += 1
-    if isinstance(entry.media, items.LocalFile):
+    if isinstance(entry.media, items.MediaFile) and isinstance(entry.media.path, pathlib.Path):
       with contextlib.suppress(OSError):
         num_bytes += entry.media.path.stat().st_size
   if not count:
     raise ValueError(f'{source.name} has no item that can be used ({dict(problems)}).')
   sampled = sampled[-NUM_SAMPLED:]
+  num_bytes += _bytes_in_store(sampled, count)
   start_s = time.perf_counter()
   found = list(analysis.analyse_items(sampled, settings.analysing))
   _make_records(sampled, found, settings)
@@ -122,6 +125,13 @@ def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Pr
     num_requests=num_requests,
     cost_usd=prices.cost_usd(used),
   )
+
+
+def _bytes_in_store(sampled: list[items.Item], count: int) -> int:
+  """Returns the bytes of all media if they are in an object store, where a size is a request: by a sample."""
+  paths = [item.media.path for item in sampled if isinstance(item.media, items.MediaFile)]
+  sizes = [storage.size(path) or 0 for path in paths if storage.is_remote(path)]
+  return round(sum(sizes) / len(sampled) * count)
 
 
 def _make_records(

@@ -4,17 +4,16 @@ The layouts are those of `folder` and `manifest`, with files of sounds only. MMA
 (github.com/hkchengrex/MMAudio, tables with the columns id and caption) are manifests.
 """
 
-import pathlib
-
 from data_pipelines.sources import folder
 from data_pipelines.sources import items
 from data_pipelines.sources import manifest
 from data_pipelines.sources import media_index
+from v2a import storage
 
 
 def open_audio(
-  path: pathlib.Path,
-  media: pathlib.Path | None = None,
+  path: storage.Path,
+  media: storage.Path | None = None,
   licence: str | None = None,
   split: str | None = None,
   name: str = 'audio_only',
@@ -31,7 +30,7 @@ def open_audio(
     ValueError: media is given for a folder.
   """
   suffixes = media_index.AUDIO_SUFFIXES
-  if not path.is_dir():
+  if not storage.is_folder(path):
     return manifest.Manifest(path, media, suffixes, licence, split, name)
   if media is not None:
     raise ValueError(f'{path} is a folder of media; media={media} is for manifests.')

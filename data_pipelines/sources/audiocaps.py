@@ -15,6 +15,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 CLIP_S = 10.0
@@ -43,7 +44,7 @@ class AudioCaps:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   split: str | None = None
   licence: str | None = None
   name: str = 'audiocaps'

@@ -23,6 +23,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('ytid', 'start_seconds', 'end_seconds', 'positive_labels')
@@ -93,7 +94,7 @@ class AudioSet:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   classes: pathlib.Path | None = None
   split: str | None = None
   licence: str | None = youtube.OF_UPLOADERS

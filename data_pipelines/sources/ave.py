@@ -15,6 +15,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('category', 'videoid', 'quality', 'starttime', 'endtime')
@@ -42,7 +43,7 @@ class Ave:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   split: str | None = None
   licence: str | None = None
   name: str = 'ave'
@@ -77,7 +78,7 @@ class Ave:
       entries.label_captions(*labels), events=tuple(clip.events), tags=(('quality', clip.quality),)
     )
     item = items.Item(
-      video, items.LocalFile(path), video, annotations=annotations, licence=self.licence, split=split
+      video, items.MediaFile(path), video, annotations=annotations, licence=self.licence, split=split
     )
     return entries.of_item(item, clip.where)
 

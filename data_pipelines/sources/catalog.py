@@ -25,6 +25,7 @@ from data_pipelines.sources import moviegen
 from data_pipelines.sources import tfds
 from data_pipelines.sources import vggsound
 from data_pipelines.sources import webdataset
+from v2a import storage
 
 # What each name opens. The first argument is what follows the colon: a path, for tfds the name of a data set.
 SOURCES: dict[str, Callable[..., items.Source]] = {
@@ -42,6 +43,8 @@ SOURCES: dict[str, Callable[..., items.Source]] = {
   'webdataset': webdataset.WebDataset,
 }
 _PATHS = ('media', 'classes', 'splits', 'data_dir')
+# Sources whose path may be a folder of an object store; `media` always may.
+_IN_STORES = ('audio_only', 'folder')
 
 
 def open_source(spec: str, **settings: Any) -> items.Source:
@@ -67,12 +70,23 @@ def open_source(spec: str, **settings: Any) -> items.Source:
     if key not in known:
       raise ValueError(f'source {name} has no setting {key!r}; {_hint(key, tuple(known))}')
     if key in _PATHS:
-      given[key] = _existing(value, f'{key} of source {name}')
-  return SOURCES[name](path if first == 'dataset' else _existing(path, f'source {name}'), **given)
+      given[key] = _existing(value, f'{key} of source {name}', key == 'media')
+  if first != 'dataset':
+    path = _existing(path, f'source {name}', name in _IN_STORES)
+  return SOURCES[name](path, **given)
 
 
-def _existing(path: str | os.PathLike, what: str) -> pathlib.Path:
+def _existing(path: str | os.PathLike, what: str, may_be_remote: bool = False) -> storage.Path:
   """Returns a path that exists, or a pattern."""
+  if storage.scheme(path):
+    found = storage.parse(path, what)
+    if not may_be_remote:
+      raise ValueError(
+        f'{what} must be on this machine; got {found}. Folders and media may be in an object store.'
+      )
+    if not storage.is_folder(found):
+      raise FileNotFoundError(f'{what}: {found} has no objects.')
+    return found
   found = pathlib.Path(path).expanduser()
   if '*' not in found.name and not found.exists():
     raise FileNotFoundError(f'{what}: {found} does not exist.')

@@ -1,18 +1,22 @@
-"""A folder of videos or sounds, each with texts beside it.
+"""A folder of videos or sounds, on this machine or in an object store, each with texts beside it.
 
 Beside a.mp4: a.txt, a description of its sound; a.srt or a.vtt, subtitles of its speech; and a.json, with the
 keys annotation, transcript and words (see `v2a.media.sidecar`), and label, licence and split. Subfolders are
 searched; hidden files and what `v2a generate` wrote are left out (see `v2a.media.folder`).
 """
 
+from collections.abc import Generator
 from collections.abc import Iterator
+import contextlib
 import dataclasses
 import pathlib
+import tempfile
 
 from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from v2a import file_names
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.media import folder as folder_lib
 from v2a.media import sidecar
@@ -31,7 +35,7 @@ class Folder:
     name: of the data set.
   """
 
-  path: pathlib.Path
+  path: storage.Path
   suffixes: tuple[str, ...] = media_index.SUFFIXES
   licence: str | None = None
   split: str | None = None
@@ -48,15 +52,17 @@ class Folder:
     if not found.paths:
       skipped = f' ({found.skipped_summary})' if found.skipped_summary else ''
       raise ValueError(f'{self.path}: has no video or sound{skipped}; wanted {", ".join(self.suffixes)}.')
+    names = frozenset(storage.list_files(self.path)) if storage.is_remote(self.path) else frozenset()
     yield from entries.checked(
-      entries.attempt(lambda where, path=path: self._entry(path, where), items.where(path))
+      entries.attempt(lambda where, path=path: self._entry(path, where, names), items.where(path))
       for path in found.paths
     )
 
-  def _entry(self, path: pathlib.Path, where: str) -> entries.Entry:
+  def _entry(self, path: storage.Path, where: str, names: frozenset[str]) -> entries.Entry:
     name = file_names.printable(path.relative_to(self.path).as_posix())
     try:
-      texts, content = sidecar.read(path), sidecar.read_json(path)
+      with self._beside(path, names) as local:
+        texts, content = sidecar.read(local), sidecar.read_json(local)
       for key in _KEYS:
         if not isinstance(content.get(key) or '', str):
           raise ValueError(f'{path.with_suffix(".json")}: {key} must be a string; got {content[key]!r}.')
@@ -65,7 +71,7 @@ class Folder:
     captions = (annotations_lib.Caption(texts.annotation, 'short'),) if texts.annotation else ()
     item = items.Item(
       name,
-      items.LocalFile(path),
+      items.MediaFile(path),
       name,
       annotations=annotations_lib.Annotations(
         entries.label_captions(content.get('label') or '') + captions, texts.transcript
@@ -74,3 +80,24 @@ class Folder:
       split=entries.split_of(content.get('split') or '') or self.split,
     )
     return entries.of_item(item, where)
+
+  @contextlib.contextmanager
+  def _beside(self, path: storage.Path, names: frozenset[str]) -> Generator[pathlib.Path]:
+    """Gives the path on this machine beside which the texts of a file are: copies, if they are in a store.
+
+    Args:
+      path: of the media.
+      names: of all objects below the folder, if it is in a store.
+    """
+    if isinstance(path, pathlib.Path):
+      yield path
+      return
+    with tempfile.TemporaryDirectory(prefix='v2a-') as temporary:
+      for suffix in folder_lib.SIDECAR_SUFFIXES:
+        text = path.with_suffix(suffix)
+        if text.relative_to(self.path).as_posix() in names:
+          storage.download(text, pathlib.Path(temporary) / text.name)
+      try:
+        yield pathlib.Path(temporary) / path.name
+      except ValueError as error:
+        raise ValueError(str(error).replace(temporary, str(path.parent))) from error

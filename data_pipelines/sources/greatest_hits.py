@@ -22,6 +22,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 _TIMES = '_times.txt'
@@ -44,7 +45,7 @@ class GreatestHits:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   splits: pathlib.Path | None = None
   licence: str | None = None
   name: str = 'greatest_hits'
@@ -93,7 +94,7 @@ class GreatestHits:
     note = f'{where}: has a hit at {late[0].start_s:g} s of {duration_s:g} s' if late else ''
     item = items.Item(
       name,
-      items.LocalFile(path),
+      items.MediaFile(path),
       name,
       annotations=annotations_lib.Annotations(entries.label_captions(*labels), events=tuple(events)),
       licence=self.licence,

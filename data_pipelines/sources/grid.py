@@ -19,6 +19,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
@@ -40,7 +41,7 @@ class Grid:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   split: str | None = None
   licence: str | None = 'CC-BY-4.0'
   name: str = 'grid'
@@ -75,7 +76,7 @@ class Grid:
       raise entries.UnusableError('malformed', str(error), clip) from error
     item = items.Item(
       clip,
-      items.LocalFile(path),
+      items.MediaFile(path),
       clip.rpartition('/')[0] or clip,
       annotations=annotations_lib.Annotations(transcript=transcript),
       licence=self.licence,
@@ -112,12 +113,12 @@ def read_alignment(path: pathlib.Path) -> transcript_lib.Transcript:
   return transcript_lib.from_cues(cues)
 
 
-def _by_clip(folder: pathlib.Path, suffixes: tuple[str, ...]) -> dict[str, pathlib.Path]:
+def _by_clip(folder: storage.Path, suffixes: tuple[str, ...]) -> dict[str, storage.Path]:
   """Returns the files of each clip, such as 's1/bbaf2n', or 'bbaf2n' outside of a speaker's folder."""
-  found: dict[str, pathlib.Path] = {}
+  found: dict[str, storage.Path] = {}
   order = {suffix: index for index, suffix in enumerate(suffixes)}
   for parent, name in media_index.walk(folder):
-    path = pathlib.Path(parent, name)
+    path = storage.parse(parent) / name
     if path.suffix.lower() not in order:
       continue
     # Folders above the given one do not count: a mounted bucket may be named s3.

@@ -19,6 +19,8 @@ import tempfile
 from typing import Literal
 from typing import Protocol
 
+from v2a import input_errors
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 # What happened to a clip of a data set.
@@ -43,20 +45,45 @@ class Media(Protocol):
     ...
 
 
-@dataclasses.dataclass(frozen=True)
-class LocalFile:
-  """A media file of its own."""
+class StoreError(OSError):
+  """An object store cannot be used, so that other media would fail as well."""
 
-  path: pathlib.Path
+
+def is_of_all(error: BaseException) -> bool:
+  """Whether an error of an item would be that of other items, too: of the machine, or of an object store."""
+  return isinstance(error, StoreError) or input_errors.is_of_machine(error)
+
+
+@dataclasses.dataclass(frozen=True)
+class MediaFile:
+  """A media file of its own, on this machine or in an object store."""
+
+  path: storage.Path
 
   @property
   def name(self) -> str:
     """See `Media`."""
     return str(self.path)
 
-  def as_file(self) -> contextlib.AbstractContextManager[pathlib.Path]:
-    """See `Media`."""
-    return contextlib.nullcontext(self.path)
+  @contextlib.contextmanager
+  def as_file(self) -> Generator[pathlib.Path]:
+    """See `Media`; a file of an object store is downloaded, and is temporary.
+
+    Raises:
+      FileNotFoundError: the object is not there.
+      PermissionError: it may not be read.
+      StoreError: the store cannot be used.
+    """
+    with contextlib.ExitStack() as stack:
+      try:
+        path = stack.enter_context(storage.local_file(self.path))
+      except (FileNotFoundError, PermissionError):
+        raise
+      except OSError as error:
+        if input_errors.is_of_machine(error):
+          raise
+        raise StoreError(str(error)) from error
+      yield path
 
 
 @dataclasses.dataclass(frozen=True)

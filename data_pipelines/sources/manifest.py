@@ -27,6 +27,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.media import transcript as transcript_lib
 
@@ -46,7 +47,7 @@ class Manifest:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   suffixes: tuple[str, ...] = media_index.SUFFIXES
   licence: str | None = None
   split: str | None = None
@@ -81,7 +82,7 @@ class Manifest:
       clip = media.of_path(path, start_s, end_s) if path else media.of_id(name, start_s, end_s)
       item = items.Item(
         name,
-        items.LocalFile(clip.media.path),
+        items.MediaFile(clip.media.path),
         clip.group,
         clip.media.start_s,
         clip.media.end_s,
@@ -109,7 +110,7 @@ class _Clip(NamedTuple):
 class _Media:
   """The media of a manifest; the folder is listed only for rows without a path."""
 
-  def __init__(self, folder: pathlib.Path, suffixes: tuple[str, ...]):
+  def __init__(self, folder: storage.Path, suffixes: tuple[str, ...]):
     self._folder, self._suffixes = folder, suffixes
     self._listings = media_index.Listings()
     self._index: media_index.MediaIndex | None = None

@@ -1,7 +1,8 @@
-"""Media on disk by id, under every naming that downloaders of public data sets use.
+"""Media by id, under every naming that downloaders of public data sets use.
 
-A folder is listed once, with its subfolders (of classes or splits); no file is opened or has its status
-read. For the video with the id ID, these are found (any suffix of a video or sound):
+A folder, on this machine or in an object store, is listed once, with its subfolders (of classes or splits);
+no file is opened or has its status read. For the video with the id ID, these are found (any suffix of a video
+or sound):
 
   ID, YID, 'Title [ID]'           the whole video (YID: AudioSet's sound files; the last: yt-dlp)
   ID_000030, ID_30                cut from second 30 on (VGGSound)
@@ -15,10 +16,10 @@ contains the segment, the whole video. In the latter two the times of the segmen
 import bisect
 from collections.abc import Iterator
 import os
-import pathlib
 import re
 from typing import NamedTuple
 
+from v2a import storage
 from v2a.media import folder as folder_lib
 
 AUDIO_SUFFIXES = (
@@ -46,7 +47,7 @@ class Found(NamedTuple):
     is_segment: whether the file holds the segment and nothing else.
   """
 
-  path: pathlib.Path
+  path: storage.Path
   start_s: float
   end_s: float | None
   is_segment: bool
@@ -55,7 +56,7 @@ class Found(NamedTuple):
 class MediaIndex:
   """The media below a folder, in about 250 bytes a file."""
 
-  def __init__(self, folder: str | os.PathLike, suffixes: tuple[str, ...] = SUFFIXES):
+  def __init__(self, folder: str | storage.Path, suffixes: tuple[str, ...] = SUFFIXES):
     """Lists the folder.
 
     Args:
@@ -65,7 +66,7 @@ class MediaIndex:
     Raises:
       OSError: the folder does not exist, or cannot be read.
     """
-    self.folder = pathlib.Path(folder)
+    self.folder = storage.parse(folder)
     order = {suffix: index for index, suffix in enumerate(suffixes)}
     # (id of the video or else the name, order of the suffix, folder, name of the file)
     self._files: list[tuple[str, int, str, str]] = []
@@ -76,7 +77,7 @@ class MediaIndex:
         self._files.append((parsed[0] if parsed else stem, order[suffix.lower()], parent, name))
     self._files.sort()
 
-  def named(self, stem: str, folder: str | None = None) -> pathlib.Path | None:
+  def named(self, stem: str, folder: str | None = None) -> storage.Path | None:
     """Returns the file with a name (without suffix), or None.
 
     Args:
@@ -85,7 +86,7 @@ class MediaIndex:
     """
     parsed = parse(stem)
     for parent, name in self._of_video(parsed[0] if parsed else stem):
-      path = pathlib.Path(parent, name)
+      path = storage.parse(parent) / name
       if path.stem == stem and (folder is None or folder in path.relative_to(self.folder).parts[:-1]):
         return path
     return None
@@ -104,13 +105,13 @@ class MediaIndex:
     for parent, name in self._of_video(video):
       _, cut_start_s, cut_end_s = parse(os.path.splitext(name)[0]) or (name, None, None)
       if cut_start_s is None:
-        whole = whole or Found(pathlib.Path(parent, name), start_s, end_s, False)
+        whole = whole or Found(storage.parse(parent) / name, start_s, end_s, False)
         continue
       distance_s = abs(cut_start_s - start_s)
       if distance_s < nearest_s and _is_end(cut_end_s, end_s):
-        nearest, nearest_s = Found(pathlib.Path(parent, name), 0.0, None, True), distance_s
+        nearest, nearest_s = Found(storage.parse(parent) / name, 0.0, None, True), distance_s
       elif end_s is not None and cut_end_s is not None and cut_start_s <= start_s and end_s <= cut_end_s:
-        path = pathlib.Path(parent, name)
+        path = storage.parse(parent) / name
         longer = longer or Found(path, start_s - cut_start_s, end_s - cut_start_s, False)
     return nearest or longer or whole
 
@@ -129,23 +130,35 @@ class Listings:
   def __init__(self):
     self._names: dict[str, frozenset[str]] = {}
 
-  def __contains__(self, path: pathlib.Path) -> bool:
-    """Whether a file exists."""
+  def __contains__(self, path: storage.Path) -> bool:
+    """Whether a file exists. Raises OSError where an object store cannot be reached."""
     parent = os.fspath(path.parent)
     if parent not in self._names:
-      try:
-        self._names[parent] = frozenset(os.listdir(parent))
-      except OSError:
-        self._names[parent] = frozenset()
+      self._names[parent] = frozenset(_names(path.parent))
     return path.name in self._names[parent]
 
 
-def walk(folder: str | os.PathLike) -> Iterator[tuple[str, str]]:
+def _names(folder: storage.Path) -> list[str]:
+  if storage.is_remote(folder):
+    return [path.name for path in storage.list_folder(folder)]
+  try:
+    return os.listdir(folder)
+  except OSError:
+    return []
+
+
+def walk(folder: storage.Path) -> Iterator[tuple[str, str]]:
   """Yields (folder, name) of all files below a folder, without hidden ones; follows links, each folder once.
 
   Raises:
     OSError: a folder cannot be read.
   """
+  if storage.is_remote(folder):
+    for path in storage.list_files(folder):
+      *parents, name = path.split('/')
+      if not any(part.startswith('.') for part in (*parents, name)):
+        yield os.fspath(folder.joinpath(*parents)), name
+    return
 
   def reraise(error: OSError):
     raise error

@@ -20,6 +20,7 @@ from data_pipelines.sources import entries
 from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 _COLUMNS = ('id', 'index', 'video', 'prompt', 'audio_prompt', 'music_prompt', 'video_prompt', 'concept')
@@ -37,7 +38,7 @@ class MovieGen:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   split: str | None = 'test'
   licence: str | None = 'CC-BY-NC-4.0'
   name: str = 'moviegen'
@@ -91,7 +92,7 @@ class MovieGen:
       del tags['video_prompt']
     item = items.Item(
       name,
-      items.LocalFile(path),
+      items.MediaFile(path),
       name,
       annotations=annotations_lib.Annotations(
         tuple(captions), tags=tuple((key, tags[key]) for key in tags if tags[key])

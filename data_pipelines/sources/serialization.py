@@ -6,11 +6,12 @@ from typing import Any
 
 from data_pipelines.sources import items
 from data_pipelines.sources import tfds
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 # Kinds of media by their name in JSON.
-MEDIA: dict[str, type[items.LocalFile] | type[items.FileRange] | type[tfds.TfdsMedia]] = {
-  'file': items.LocalFile,
+MEDIA: dict[str, type[items.MediaFile] | type[items.FileRange] | type[tfds.TfdsMedia]] = {
+  'file': items.MediaFile,
   'range': items.FileRange,
   'tfds': tfds.TfdsMedia,
 }
@@ -26,7 +27,8 @@ def item_to_json(item: items.Item) -> dict[str, Any]:
   if kind is None:
     raise ValueError(f'{item.id}: media must be of {", ".join(MEDIA)}; got {type(item.media).__name__}.')
   media = {
-    name: str(value) if isinstance(value, pathlib.Path) else value for name, value in vars(item.media).items()
+    name: str(value) if isinstance(value, pathlib.PurePath) else value
+    for name, value in vars(item.media).items()
   }
   found = {
     'id': item.id,
@@ -52,8 +54,8 @@ def item_from_json(value: Any) -> items.Item:
     media = dict(value['media'])
     of_type = MEDIA[media.pop('kind')]
     for field in dataclasses.fields(of_type):
-      if field.type in (pathlib.Path, 'pathlib.Path'):
-        media[field.name] = pathlib.Path(media[field.name])
+      if field.type in (pathlib.Path, storage.Path):
+        media[field.name] = storage.parse(media[field.name])
     annotations = value.get('annotations')
     return items.Item(
       id=value['id'],

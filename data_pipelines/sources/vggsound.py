@@ -29,6 +29,7 @@ from data_pipelines.sources import items
 from data_pipelines.sources import media_index
 from data_pipelines.sources import tables
 from data_pipelines.sources import youtube
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 
 CLIP_S = 10.0
@@ -51,7 +52,7 @@ class VggSound:
   """
 
   path: pathlib.Path
-  media: pathlib.Path | None = None
+  media: storage.Path | None = None
   split: str | None = None
   licence: str | None = youtube.OF_UPLOADERS
   name: str = 'vggsound'

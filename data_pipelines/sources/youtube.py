@@ -103,7 +103,7 @@ def entry(
     )
   item = items.Item(
     clip_id,
-    items.LocalFile(found.path),
+    items.MediaFile(found.path),
     video,
     found.start_s + offset_s,
     found.end_s,

@@ -6,8 +6,8 @@ FROM python:3.12-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /v2a
 # Requirements first: they change less often than the code, so the layer is cached.
-# --build-arg PINS=data adds what `v2a data build` needs, Apache Beam among it.
-ARG PINS=run
+# `pods` has the clients of object stores; --build-arg PINS=data adds what `v2a data build` needs, Apache Beam among it.
+ARG PINS=pods
 COPY requirements/${PINS}.txt requirements/pins.txt
 RUN pip install --no-cache-dir --require-hashes --requirement requirements/pins.txt \
  && pip install --no-cache-dir "jax[cuda13]==$(pip show jax | sed -n 's/^Version: //p')"

@@ -35,7 +35,7 @@ def build_analysis(tmp_path_factory: pytest.TempPathFactory) -> tuple[pathlib.Pa
   (videos / 'damaged.mp4').write_bytes(b'no video' * 1000)
   splits = {'ball': 'test', 'copy': 'train', 'keys': 'train', 'engine': 'train', 'damaged': 'train'}
   entries = [
-    items.Item(name, items.LocalFile(videos / f'{name}.mp4'), name, split=split)
+    items.Item(name, items.MediaFile(videos / f'{name}.mp4'), name, split=split)
     for name, split in splits.items()
   ]
   problem = items.Problem('missing', 'gone', 'a.csv:7', 'no file of this id')

@@ -1,5 +1,6 @@
 """The build of a data set: every clip is accounted for, and what is interrupted or torn is made again."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -13,7 +14,10 @@ from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
 from data_pipelines import plan
 from data_pipelines import runner
+from data_pipelines import size_estimate
 from data_pipelines.annotate import catalog
+from data_pipelines.annotate import usage
+from data_pipelines.sources import catalog as catalog_of_sources
 from v2a import clip as clip_lib
 from v2a import files
 from v2a import storage
@@ -65,6 +69,10 @@ def digests(output: pathlib.Path) -> dict[str, str]:
     for path in sorted(output.rglob('*'))
     if path.is_file() and 'annotations' not in path.parts
   }
+
+
+def shard_digests(output: pathlib.Path) -> dict[str, str]:
+  return {name: each for name, each in digests(output).items() if name.endswith('.array_record')}
 
 
 def test_every_clip_is_accounted_for(built):
@@ -275,3 +283,61 @@ def test_a_build_in_an_object_store_is_resumed(built, videos, s3, tmp_path, faul
   assert digests(tmp_path / 'copy') == {
     name: digest for name, digest in digests(built).items() if not name.startswith('build/')
   }
+
+
+@pytest.mark.stores
+def test_videos_in_an_object_store_give_the_same_records(built, videos, bucket, tmp_path):
+  storage.upload_folder(videos, bucket / 'videos')
+  pipeline.build(make_settings(bucket / 'videos'), tmp_path / 'set', report=lambda line: None)
+  found = {
+    name: digest for name, digest in digests(tmp_path / 'set').items() if name.endswith('.array_record')
+  }
+  assert (
+    found == {name: digest for name, digest in digests(built).items() if name in found} and len(found) == 2
+  )
+  rejected = (tmp_path / 'set' / 'rejected.jsonl').read_text()
+  assert rejected.replace(str(bucket / 'videos'), str(videos)) == (built / 'rejected.jsonl').read_text()
+  estimates = [
+    size_estimate.estimate(make_settings(folder), 1, usage.Prices()) for folder in (videos, bucket / 'videos')
+  ]
+  assert estimates[1].num_items == estimates[0].num_items
+  assert estimates[1].num_bytes == pytest.approx(estimates[0].num_bytes, rel=0.5)
+
+
+@pytest.mark.stores
+def test_a_table_on_this_machine_may_name_media_in_an_object_store(videos, s3, tmp_path):
+  storage.upload_folder(videos, s3 / 'videos')
+  (tmp_path / 'table.csv').write_text('path,caption\nnoise.mp4,Noise.\nnone.mp4,Nothing.\n')
+  source = f'manifest:{tmp_path / "table.csv"}'
+  found = list(catalog_of_sources.open_source(source, media=str(s3 / 'videos')))
+  assert [type(each).__name__ for each in found] == ['Item', 'Problem'] and 'is not there' in str(found[1])
+  with found[0].media.as_file() as path:
+    assert path.read_bytes() == (videos / 'noise.mp4').read_bytes()
+  settings = dataclasses.replace(
+    make_settings(videos), source=source, source_settings={'media': str(s3 / 'videos')}
+  )
+  pipeline.build(settings, tmp_path / 'set', report=lambda line: None)
+  assert pipeline.read_manifest(tmp_path / 'set')['counts']['train']['accepted'] == 2
+  with pytest.raises(ValueError, match='source manifest must be on this machine; got s3://.*table.csv'):
+    catalog_of_sources.open_source(f'manifest:{s3}/table.csv')
+  with pytest.raises(FileNotFoundError, match='s3://.*none has no objects'):
+    catalog_of_sources.open_source(f'folder:{s3}/none')
+
+
+@pytest.mark.stores
+def test_an_object_store_that_fails_rejects_no_clip(built, videos, s3, tmp_path, monkeypatch):
+  storage.upload_folder(videos, s3 / 'videos')
+  settings, quiet = make_settings(s3 / 'videos'), lambda line: None
+  download = storage.download
+
+  def fail(path, local):
+    raise OSError(f'{path}: the store is not reached')
+
+  monkeypatch.setattr(
+    storage, 'download', lambda *args: (fail if args[0].suffix == '.mp4' else download)(*args)
+  )
+  with pytest.raises(runner.ShardError, match='the store is not reached'):
+    pipeline.build(settings, tmp_path / 'set', report=quiet)
+  monkeypatch.setattr(storage, 'download', download)
+  pipeline.build(settings, tmp_path / 'set', report=quiet, is_resumed=True)
+  assert shard_digests(tmp_path / 'set') == shard_digests(built)

@@ -26,7 +26,7 @@ class ListSource:
 
 def item(index: int, group: str = '', split: str | None = None) -> items.Item:
   name = f'clip{index}'
-  return items.Item(name, items.LocalFile(pathlib.Path(f'{name}.mp4')), group or name, split=split)
+  return items.Item(name, items.MediaFile(pathlib.Path(f'{name}.mp4')), group or name, split=split)
 
 
 def shards(folder: pathlib.Path) -> dict[tuple[str, int], list[items.Item]]:
@@ -122,7 +122,7 @@ def test_an_item_survives_json():
     (annotations_lib.Caption('a dog barks', 'short'),), events=(annotations_lib.Event(1.0, 2.0, 'bark'),)
   )
   for media in (
-    items.LocalFile(pathlib.Path('a.mp4')),
+    items.MediaFile(pathlib.Path('a.mp4')),
     items.FileRange(pathlib.Path('a.tar'), 'b.mp4', 512, 9),
   ):
     wanted = items.Item('a', media, 'g', 1.0, 2.5, annotations, 'CC0-1.0', 'train')

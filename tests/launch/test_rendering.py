@@ -13,6 +13,7 @@ from launch import accelerators
 from launch import command_line
 from launch import exit_codes
 from launch import render
+from v2a import storage
 from v2a.aot import topologies
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -269,8 +270,12 @@ def test_images_copy_existing_files_and_pin_requirements(kind):
     for install in re.findall(r'pip install [^&]*', line):
       assert '--require-hashes' in install or '--no-deps' in install or '==' in install
   for source in copied:
-    for pins in ('run', 'data') if '${PINS}' in source else ('',):
+    for pins in ('pods', 'data') if '${PINS}' in source else ('',):
       assert (ROOT / source.replace('${PINS}', pins)).exists(), source
+  for pins in ('pods', 'data'):
+    packages = (ROOT / 'requirements' / f'{pins}.txt').read_text()
+    for package in storage.PACKAGES.values():
+      assert f'\n{package}==' in packages, f'an image of {pins} must read and write {package}'
   # All that the wheel packs.
   assert copied >= {'v2a', 'data_pipelines', 'configs', 'pyproject.toml', 'requirements/${PINS}.txt'}
 

@@ -13,7 +13,7 @@ from data_pipelines.sources import items
 
 
 def entry(name, line, start_s=0.0, end_s=10.0, split=None, group='video') -> entries.Entry:
-  item = items.Item(name, items.LocalFile(pathlib.Path('a.mp4')), group, split=split)
+  item = items.Item(name, items.MediaFile(pathlib.Path('a.mp4')), group, split=split)
   return entries.Entry(item, f'a.csv:{line}', start_s, end_s)
 
 

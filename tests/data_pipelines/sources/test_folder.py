@@ -23,7 +23,7 @@ def test_texts_beside_the_media_are_its_annotations(tmp_path):
   write(tmp_path, sub__b_json='{"annotation": "Rain", "label": "rain", "licence": "CC0-1.0", "split": "val"}')
   first, second = folder.Folder(tmp_path, licence='CC-BY-4.0', split='train')
   assert (first.id, first.group, first.licence, first.split) == ('a.mp4', 'a.mp4', 'CC-BY-4.0', 'train')
-  assert first.media == items.LocalFile(tmp_path / 'a.mp4') and first.end_s is None
+  assert first.media == items.MediaFile(tmp_path / 'a.mp4') and first.end_s is None
   assert first.annotations.captions == (annotations_lib.Caption('A dog barks', 'short'),)
   assert first.annotations.transcript.text == 'hello there'
   assert first.annotations.transcript.times_s == (1.5, 2.5)

@@ -30,7 +30,7 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 def test_words_have_times(folder):
   first, second, missing = grid.Grid(folder)
   assert (first.id, first.group, first.licence) == ('s1/swwp2s', 's1', 'CC-BY-4.0')
-  assert first.media == items.LocalFile(folder / 's1/video/mpg_6000/swwp2s.mpg')
+  assert first.media == items.MediaFile(folder / 's1/video/mpg_6000/swwp2s.mpg')
   transcript = first.annotations.transcript
   assert transcript.text == 'set white p'
   assert transcript.times_s == pytest.approx((0.63, 0.93, 1.33))

@@ -29,4 +29,4 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: pathlib.Path):
 @pytest.mark.parametrize('start_s, end_s', [(-1.0, 2.0), (3.0, 3.0), (3.0, 1.0)])
 def test_a_segment_that_is_none_is_refused(start_s: float, end_s: float):
   with pytest.raises(ValueError, match=r'clip: a segment must be 0 <= start < end'):
-    items.Item('clip', items.LocalFile(pathlib.Path('a.mp4')), 'clip', start_s, end_s)
+    items.Item('clip', items.MediaFile(pathlib.Path('a.mp4')), 'clip', start_s, end_s)

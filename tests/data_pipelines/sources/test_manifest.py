@@ -43,7 +43,7 @@ def test_csv(media):
   assert (first.licence, first.split) == ('CC0-1.0', 'validation')
   assert (second.id, second.media, second.end_s) == (
     'sub/b.flac',
-    items.LocalFile(media / 'sub/b.flac'),
+    items.MediaFile(media / 'sub/b.flac'),
     None,
   )
   assert second.annotations == annotations_lib.Annotations() and second.split is None

@@ -47,7 +47,7 @@ DIALECTS = {
 def test_each_table_gives_the_same_items(name, tmp_path, media):
   first, second = read(tmp_path, name, DIALECTS[name], media)
   assert (first.id, first.group, first.split) == (f'{FIRST}_000030', FIRST, 'test')
-  assert first.media == items.LocalFile(media / f'{FIRST}_000030.mp4')
+  assert first.media == items.MediaFile(media / f'{FIRST}_000030.mp4')
   assert (first.start_s, first.end_s) == (0.0, None)
   assert first.annotations.captions == (annotations_lib.Caption('dog barking', 'label'),)
   # Of the second, the whole video is there: its times apply.

@@ -20,6 +20,7 @@ from data_pipelines.annotate import column
 from tests.data_pipelines.annotate import conftest
 from v2a import clip as clip_lib
 from v2a import files
+from v2a import storage
 from v2a.data import annotations as annotations_lib
 from v2a.data import feature_columns
 from v2a.data import media_folder
@@ -356,3 +357,22 @@ def test_an_endpoint_that_cannot_be_used_is_one_line(folder, server, capsys, mon
   (line,) = capsys.readouterr().err.splitlines()
   assert ('set the environment variable OPENAI_API_KEY' if fault == 'key' else 'no connection') in line
   assert content(folder) == before
+
+
+@pytest.mark.stores
+def test_records_in_an_object_store_are_annotated_as_on_this_machine(
+  folder, bucket, tmp_path, monkeypatch, capsys
+):
+  monkeypatch.setenv('V2A_CACHE', str(tmp_path / 'downloads'))
+  remote = bucket / 'set' / 'train'
+  storage.upload_folder(folder.parent, bucket / 'set')
+  assert run(remote, '--annotate', 'signal') == 2
+  assert f'{remote} is in an object store: --cache must name a folder' in capsys.readouterr().err
+  cache = ('--cache', str(tmp_path / 'cache'))
+  for where in (remote, folder):
+    assert run(where, '--annotate', 'signal', *cache) == 0
+  assert of_column(remote) == of_column(folder)
+  # Replaced as a whole, here too.
+  assert run(remote, '--annotate', 'signal', '--replace', *cache) == 0
+  assert of_column(remote) == of_column(folder)
+  assert feature_columns.names(media_folder.MediaFolder(remote)) == ['annotations']

@@ -17,7 +17,7 @@ import optax
 from v2a.sharding import rules
 from v2a.training import task as task_lib
 
-# Initialisation runs once and is mostly random number generation: on a CPU, compilation dominates its time.
+# Initialization runs once and is mostly random number generation: on a CPU, compilation dominates its time.
 _FAST_COMPILE = {'xla_backend_optimization_level': 0, 'xla_llvm_disable_expensive_passes': True}
 
 
@@ -81,18 +81,26 @@ def shardings(state: State) -> State:
 def init(
   task: task_lib.Task, optimizer: optax.GradientTransformation, abstract_state: State, key: jax.Array
 ) -> State:
-  """Returns a randomly initialised state; each device computes its own shards, so no host holds all of it.
+  """Returns a randomly initialised state.
+
+  Accelerators compute their own shards, so no host holds all of it. CPU devices of one process share its
+  memory: there the arrays are made one by one, since compilation takes far longer than the random numbers.
 
   Args:
     task, optimizer: of the state.
     abstract_state: what `abstract` returned for them.
     key: PRNG key of the weights.
   """
-  # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
+  out_shardings = shardings(abstract_state)
   is_cpu = all(device.platform == 'cpu' for device in abstract_state.step.sharding.device_set)
+  if is_cpu and jax.process_count() == 1:
+    state = jax.device_put(_new(task, optimizer, key), out_shardings)
+    # The step donates all of it: no two leaves, such as parameters and EMA, may share memory.
+    return jax.jit(lambda state: jax.tree.map(jnp.copy, state), out_shardings=out_shardings)(state)
+  # Traced rather than eager: `jax.jit(tx.init)(params)` without shardings would replicate the moments.
   return jax.jit(
     lambda key: _new(task, optimizer, key),
-    out_shardings=shardings(abstract_state),
+    out_shardings=out_shardings,
     compiler_options=_FAST_COMPILE if is_cpu else None,
   )(key)
 

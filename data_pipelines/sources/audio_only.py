@@ -4,6 +4,8 @@ The layouts are those of `folder` and `manifest`, with files of sounds only. MMA
 (github.com/hkchengrex/MMAudio, tables with the columns id and caption) are manifests.
 """
 
+import pathlib
+
 from data_pipelines.sources import folder
 from data_pipelines.sources import items
 from data_pipelines.sources import manifest
@@ -31,7 +33,7 @@ def open_audio(
   """
   suffixes = media_index.AUDIO_SUFFIXES
   if not storage.is_folder(path):
-    return manifest.Manifest(path, media, suffixes, licence, split, name)
+    return manifest.Manifest(pathlib.Path(path), media, suffixes, licence, split, name)
   if media is not None:
     raise ValueError(f'{path} is a folder of media; media={media} is for manifests.')
   return folder.Folder(path, suffixes, licence, split, name)

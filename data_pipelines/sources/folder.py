@@ -7,6 +7,7 @@ searched; hidden files and what `v2a generate` wrote are left out (see `v2a.medi
 
 from collections.abc import Generator
 from collections.abc import Iterator
+from collections.abc import Sequence
 import contextlib
 import dataclasses
 import pathlib
@@ -48,15 +49,22 @@ class Folder:
       OSError: the folder cannot be read.
       ValueError: it has no such files.
     """
-    found = folder_lib.search(self.path, self.suffixes, is_recursive=True)
-    if not found.paths:
-      skipped = f' ({found.skipped_summary})' if found.skipped_summary else ''
+    paths, names, skipped = self._search()
+    if not paths:
       raise ValueError(f'{self.path}: has no video or sound{skipped}; wanted {", ".join(self.suffixes)}.')
-    names = frozenset(storage.list_files(self.path)) if storage.is_remote(self.path) else frozenset()
     yield from entries.checked(
       entries.attempt(lambda where, path=path: self._entry(path, where, names), items.where(path))
-      for path in found.paths
+      for path in paths
     )
+
+  def _search(self) -> tuple[Sequence[storage.Path], frozenset[str], str]:
+    """Returns the media, the names of all objects where the folder is in a store, and what was skipped."""
+    if isinstance(self.path, pathlib.Path):
+      found = folder_lib.search(self.path, self.suffixes, is_recursive=True)
+      return found.paths, frozenset(), f' ({found.skipped_summary})' if found.skipped_summary else ''
+    names = frozenset(storage.list_files(self.path))
+    paths = (storage.parse(parent) / name for parent, name in media_index.walk(self.path))
+    return sorted(path for path in paths if path.suffix.lower() in self.suffixes), names, ''
 
   def _entry(self, path: storage.Path, where: str, names: frozenset[str]) -> entries.Entry:
     name = file_names.printable(path.relative_to(self.path).as_posix())

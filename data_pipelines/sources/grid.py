@@ -53,7 +53,7 @@ class Grid:
       OSError: a folder cannot be read.
       ValueError: there is neither media nor an alignment.
     """
-    alignments = _by_clip(self.path, (_SUFFIX,))
+    alignments = {clip: pathlib.Path(path) for clip, path in _by_clip(self.path, (_SUFFIX,)).items()}
     media = _by_clip(self.media or self.path, media_index.SUFFIXES)
     if not alignments and not media:
       raise ValueError(f'{self.path}: has no media of GRID; wanted folders such as s1 with .mpg and .align.')
@@ -68,7 +68,7 @@ class Grid:
       yield items.Problem('missing', clip, items.where(alignments[clip]), 'there is no media of it')
 
   def _entry(
-    self, clip: str, path: pathlib.Path, alignment: pathlib.Path | None, where: str
+    self, clip: str, path: storage.Path, alignment: pathlib.Path | None, where: str
   ) -> entries.Entry:
     try:
       transcript = read_alignment(alignment) if alignment else transcript_lib.Transcript()

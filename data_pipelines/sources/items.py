@@ -49,6 +49,23 @@ class StoreError(OSError):
   """An object store cannot be used, so that other media would fail as well."""
 
 
+@contextlib.contextmanager
+def named_in_errors(copy: pathlib.Path, name: str) -> Generator[pathlib.Path]:
+  """Gives a temporary file whose name is replaced in errors by that of the media, which stays the same.
+
+  Args:
+    copy: the temporary file.
+    name: of the media, see `Media`.
+  """
+  try:
+    yield copy
+  except Exception as error:
+    error.args = tuple(arg.replace(str(copy), name) if isinstance(arg, str) else arg for arg in error.args)
+    if isinstance(error, OSError) and error.filename == str(copy):
+      error.filename = name
+    raise
+
+
 def is_of_all(error: BaseException) -> bool:
   """Whether an error of an item would be that of other items, too: of the machine, or of an object store."""
   return isinstance(error, StoreError) or input_errors.is_of_machine(error)
@@ -83,7 +100,7 @@ class MediaFile:
         if input_errors.is_of_machine(error):
           raise
         raise StoreError(str(error)) from error
-      yield path
+      yield stack.enter_context(named_in_errors(path, self.name)) if path != self.path else path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +144,8 @@ class FileRange:
             )
           inner.write(block)
           rest -= len(block)
-      yield copy
+      with named_in_errors(copy, self.name):
+        yield copy
 
 
 @dataclasses.dataclass(frozen=True)

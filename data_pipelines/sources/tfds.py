@@ -108,7 +108,8 @@ class TfdsMedia:
         path = write_media(pathlib.Path(folder), video, audio, *rates, self.suffix)
       except ValueError as error:
         raise OSError(f'{self.name}: {error}') from error
-      yield path
+      with items.named_in_errors(path, self.name):
+        yield path
 
 
 @dataclasses.dataclass(frozen=True)

@@ -289,12 +289,7 @@ def test_a_build_in_an_object_store_is_resumed(built, videos, s3, tmp_path, faul
 def test_videos_in_an_object_store_give_the_same_records(built, videos, bucket, tmp_path):
   storage.upload_folder(videos, bucket / 'videos')
   pipeline.build(make_settings(bucket / 'videos'), tmp_path / 'set', report=lambda line: None)
-  found = {
-    name: digest for name, digest in digests(tmp_path / 'set').items() if name.endswith('.array_record')
-  }
-  assert (
-    found == {name: digest for name, digest in digests(built).items() if name in found} and len(found) == 2
-  )
+  assert shard_digests(tmp_path / 'set') == shard_digests(built) != {}
   rejected = (tmp_path / 'set' / 'rejected.jsonl').read_text()
   assert rejected.replace(str(bucket / 'videos'), str(videos)) == (built / 'rejected.jsonl').read_text()
   estimates = [
@@ -317,7 +312,8 @@ def test_a_table_on_this_machine_may_name_media_in_an_object_store(videos, s3, t
     make_settings(videos), source=source, source_settings={'media': str(s3 / 'videos')}
   )
   pipeline.build(settings, tmp_path / 'set', report=lambda line: None)
-  assert pipeline.read_manifest(tmp_path / 'set')['counts']['train']['accepted'] == 2
+  counts = pipeline.read_manifest(tmp_path / 'set')['counts'].values()
+  assert sum(each.get('accepted', 0) for each in counts) == 2
   with pytest.raises(ValueError, match='source manifest must be on this machine; got s3://.*table.csv'):
     catalog_of_sources.open_source(f'manifest:{s3}/table.csv')
   with pytest.raises(FileNotFoundError, match='s3://.*none has no objects'):

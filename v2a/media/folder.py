@@ -8,7 +8,6 @@ import os
 import pathlib
 
 from v2a import manifests
-from v2a import storage
 
 # v2a.media.source opens all of these; a test checks each.
 VIDEO_SUFFIXES = (
@@ -37,8 +36,8 @@ class SearchResult:
     num_outputs: number of files written by `v2a generate`, as listed in its manifests; counted in neither.
   """
 
-  folder: storage.Path
-  paths: list[storage.Path]
+  folder: pathlib.Path
+  paths: list[pathlib.Path]
   skipped_by_suffix: dict[str, int]
   num_outputs: int = 0
 
@@ -62,14 +61,14 @@ class SearchResult:
     return f'{self.folder}: {self.skipped_summary}' if self.skipped_by_suffix else ''
 
 
-def search(folder: storage.Path, suffixes: Iterable[str], is_recursive: bool = False) -> SearchResult:
+def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = False) -> SearchResult:
   """Returns the files of a folder that have one of the given suffixes, in upper or lower case.
 
   Hidden files and folders are ignored, and so are files that `v2a generate` wrote there. Links are
   followed; a folder that is reached by two paths is searched once.
 
   Args:
-    folder: the folder to search; also one of an object store.
+    folder: the folder to search.
     suffixes: VIDEO_SUFFIXES, STILL_SUFFIXES or both.
     is_recursive: whether to search subfolders, too.
 
@@ -77,10 +76,8 @@ def search(folder: storage.Path, suffixes: Iterable[str], is_recursive: bool = F
     OSError: a folder cannot be read.
   """
   suffix_set, paths, skipped, num_outputs = frozenset(suffixes), [], collections.Counter(), 0
-  folder = storage.parse(folder)
-  for subfolder, names in _walk(folder, is_recursive):
-    # `v2a generate` writes to this machine only.
-    outputs = _outputs(subfolder, names) if isinstance(subfolder, pathlib.Path) else ()
+  for subfolder, names in _walk(pathlib.Path(folder), is_recursive):
+    outputs = _outputs(subfolder, names)
     for name in names:
       suffix = pathlib.PurePath(name).suffix.lower()
       if name in outputs:
@@ -89,18 +86,11 @@ def search(folder: storage.Path, suffixes: Iterable[str], is_recursive: bool = F
         paths.append(subfolder / name)
       elif suffix not in SIDECAR_SUFFIXES:
         skipped[suffix] += 1
-  return SearchResult(folder, sorted(paths), dict(skipped), num_outputs)
+  return SearchResult(pathlib.Path(folder), sorted(paths), dict(skipped), num_outputs)
 
 
-def _walk(folder: storage.Path, is_recursive: bool) -> Iterator[tuple[storage.Path, list[str]]]:
+def _walk(folder: pathlib.Path, is_recursive: bool) -> Iterator[tuple[pathlib.Path, list[str]]]:
   """Yields (folder, names of its files) without hidden names."""
-  if storage.is_remote(folder):
-    for name in storage.list_files(folder):
-      path = folder / name
-      is_hidden = any(part.startswith('.') for part in name.split('/'))
-      if not is_hidden and (is_recursive or path.parent == folder):
-        yield path.parent, [path.name]
-    return
 
   def reraise(error: OSError):
     raise error

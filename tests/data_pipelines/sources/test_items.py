@@ -4,6 +4,7 @@ import pathlib
 
 import pytest
 
+from data_pipelines import decode
 from data_pipelines.sources import items
 
 
@@ -30,3 +31,18 @@ def test_a_file_that_was_cut_is_an_error(tmp_path: pathlib.Path):
 def test_a_segment_that_is_none_is_refused(start_s: float, end_s: float):
   with pytest.raises(ValueError, match=r'clip: a segment must be 0 <= start < end'):
     items.Item('clip', items.MediaFile(pathlib.Path('a.mp4')), 'clip', start_s, end_s)
+
+
+def test_errors_name_the_media_and_not_its_temporary_copy(tmp_path: pathlib.Path):
+  outer = tmp_path / 'shard.tar'
+  outer.write_bytes(b'no video' * 100)
+  media = items.FileRange(outer, 'a.mp4', 0, 800)
+  with (
+    pytest.raises(ValueError, match=rf'^{outer}/a.mp4: is not a media file; wanted'),
+    media.as_file() as path,
+  ):
+    decode.open_file(path)
+  with pytest.raises(FileNotFoundError) as caught, media.as_file() as path:
+    path.unlink()
+    path.read_bytes()
+  assert caught.value.filename == f'{outer}/a.mp4'

@@ -75,7 +75,8 @@ def encoded(source: records.ConcatSource, export: weights.Export) -> Iterator[di
       yield item | {name: rows[row] for name, rows in fields.items()}
 
 
-def _run(argv: list[str] | None) -> int:
+def parse(argv: list[str] | None) -> argparse.Namespace:
+  """Returns the flags."""
   parser = flags.Parser(prog='python -m data_pipelines.encode', description=__doc__)
   parser.add_argument('--records', required=True, type=flags.path, help='folder of records')
   parser.add_argument('--codec', type=flags.path, help='training folder or exported model of a codec')
@@ -87,16 +88,20 @@ def _run(argv: list[str] | None) -> int:
   )
   parser.add_argument('--output', type=flags.path, help='new folder of records; not for media records')
   parser.add_argument('--replace', action='store_true', help='replace columns of other encoders')
-  args = parser.parse_args(argv)
+  return parser.parse_args(argv)
+
+
+def _run(argv: list[str] | None) -> int:
+  args = parse(argv)
   if media_folder.is_media_folder(args.records):
     if args.output:
-      parser.error(f'--output: columns are added to the media records in {args.records}.')
+      raise ValueError(f'--output: columns are added to the media records in {args.records}.')
     if not args.codec and not args.frames:
-      parser.error('wanted --codec, --frames, or both; got neither.')
+      raise ValueError('wanted --codec, --frames, or both; got neither.')
     _add_columns(media_folder.MediaFolder(args.records), args)
     return 0
   if not args.output or not args.codec or args.frames or args.mirrored or args.replace:
-    parser.error(
+    raise ValueError(
       f'{args.records} holds records of fixed length: wanted --codec and --output, without '
       '--frames, --mirrored or --replace.'
     )

@@ -8,6 +8,7 @@ columns beside the records, where there are some (`data_pipelines.annotate_recor
 on the number of clips.
 """
 
+import argparse
 from collections.abc import Callable
 import pathlib
 
@@ -60,7 +61,8 @@ def write(
   return path
 
 
-def _run(argv: list[str] | None) -> int:
+def parse(argv: list[str] | None) -> argparse.Namespace:
+  """Returns the flags."""
   parser = flags.Parser(prog='python -m data_pipelines.report', description=__doc__.split('\n')[0])
   parser.add_argument('data_set', type=flags.local_path, metavar='DIR', help='folder of a data set')
   parser.add_argument('--output', type=flags.local_path, metavar='FILE', help=f'the page (DIR/{PAGE})')
@@ -71,7 +73,11 @@ def _run(argv: list[str] | None) -> int:
     metavar='N',
     help=f'clips with players, 0 to {cards.MAX_CLIPS} (%(default)s)',
   )
-  args = parser.parse_args(argv)
+  return parser.parse_args(argv)
+
+
+def _run(argv: list[str] | None) -> int:
+  args = parse(argv)
   path = write(args.data_set, args.output, args.clips)
   print(f'{path}: {path.stat().st_size / 1e6:.1f} MB')
   return 0

@@ -26,7 +26,7 @@ DEFAULT_THRESHOLDS: Mapping[str, filter_lib.Threshold] = {
   'audio_gap': filter_lib.Threshold(min=-0.5, max=0.5),
   'still_share': filter_lib.Threshold(max=0.98),
   'black_share': filter_lib.Threshold(max=0.5),
-  'letterbox': filter_lib.Threshold(max=0.6),
+  'letterbox': filter_lib.Threshold(max=0.7),  # an upright video in a wide frame has bars of 0.68
   'scene_cuts': filter_lib.Threshold(max=5.0),
 }
 

@@ -1,11 +1,13 @@
 """The documentation names commands and settings that exist; the site has a page for each package."""
 
+import importlib
 import pathlib
 import re
 import shlex
 
 import pytest
 
+from v2a.cli import data
 from v2a.cli import main
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -41,11 +43,21 @@ def checkable(words: list[str]) -> list[str] | None:
   return None
 
 
+def check_data_command(name: str, *argv: str) -> None:
+  """Parses the flags of a command of data sets, and of a build also its settings; nothing is read."""
+  module = importlib.import_module(data.COMMANDS[name][0])
+  args = module.parse([*(['--verify', '--output'] if name == 'verify' else []), *argv])
+  if name == 'build':
+    module.settings_of(args)
+
+
 @pytest.mark.parametrize('page', PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_commands_are_accepted(page, capsys):
   for words in commands(page.read_text()):
     arguments = checkable(words)
-    if arguments is not None:
+    if words[:2] == ['v2a', 'data']:
+      check_data_command(*words[2:])
+    elif arguments is not None:
       assert main.check(arguments) == 0, f'{shlex.join(words)}: {capsys.readouterr().err}'
 
 

@@ -1,8 +1,7 @@
-"""Measures a model on real videos: retrieval accuracy, onset timing, and the loss of the codec alone.
+"""Measures a model on real videos: retrieval accuracy and onset timing.
 
   python benchmarks/real_clips.py nearest --model runs/flow_clips --records data/clips_latents [--seed 0]
   python benchmarks/real_clips.py onsets --model default --clips clips [--seed 0]
-  python benchmarks/real_clips.py codec --model default --clips clips [--seconds 4] [--generator flow]
 
 `nearest`: generates one soundtrack for the first window with audio of each video of the records, from the
 frames alone, and computes its log-mel distance (metrics.retrieval) to every true soundtrack. Prints the top-1
@@ -18,17 +17,10 @@ Onsets are detected by spectral flux (onsets.detect). The onset classifier is tr
 only and not valid for other recordings (docs/evaluation.md). Spectral flux has no weights, and finds the 4
 hits of the anvil and the 2 barks of the dog exactly. It also detects echoes, and hardly any onset in the
 clipped drumming of specvqgan_vas_drum_dense. The table states the number of detected onsets.
-
-`codec`: encodes and decodes the first seconds of every video of --clips on which `v2a evaluate` would
-evaluate (long enough, with audio there), without generation. Prints the log-spectral distance, the change of
-the level over all frequencies and from 4 to 8 kHz, and the correlation of left and right before and after,
-all at the sample rate of the model.
 """
 
 import argparse
-from collections.abc import Mapping
 from collections.abc import Sequence
-import dataclasses
 import json
 import sys
 
@@ -45,11 +37,9 @@ from v2a.evaluation import systems
 from v2a.media import read
 from v2a.metrics import onsets
 from v2a.metrics import retrieval
-from v2a.metrics import signal
 from v2a.sampling import bundle
 from v2a.sampling import pipeline
 from v2a.sampling import request as request_lib
-from v2a.sampling import samplers
 
 CLIPS = (
   'specvqgan_vas_drum_dense.mp4',
@@ -63,7 +53,6 @@ CLIPS = (
   'vtaldm_squash_speech.mp4',  # squash
 )
 BATCH_SIZE = 8
-TREBLE_HZ = 4000.0, 8000.0
 # Spectral flux often detects the start of a file as an onset, in true and generated audio, and these would
 # match.
 EDGE_S = 0.05
@@ -253,66 +242,6 @@ def run_onsets(args: argparse.Namespace) -> None:
   print(format_onset_table(CLIPS, value, floor, args.num_samples))
 
 
-def band_db(wave_NA: np.ndarray, rate_hz: int, low_hz: float, high_hz: float) -> float:
-  """Returns the level of audio from `low_hz` to `high_hz`, RMS over channels in dB of full scale."""
-  power_FA = np.abs(np.fft.rfft(wave_NA, axis=0)) ** 2
-  frequency_F = np.fft.rfftfreq(len(wave_NA), 1 / rate_hz)
-  is_in_F = (frequency_F >= low_hz) & (frequency_F < high_hz)
-  power = 2 * power_FA[is_in_F].sum(axis=0).mean() / len(wave_NA) ** 2
-  return float(10 * np.log10(max(power, 10 ** (signal.FLOOR_DB / 10))))
-
-
-def round_trip_changes(true_NA: np.ndarray, output_NA: np.ndarray, rate_hz: int) -> dict[str, float]:
-  """Returns the changes of a round trip as printed by `codec`; correlations of mono audio are NaN."""
-
-  def correlation(wave_NA: np.ndarray) -> float:
-    found = signal.stereo_correlation(wave_NA) if wave_NA.shape[1] == 2 else None
-    return np.nan if found is None else found
-
-  change_db = lambda *band: band_db(output_NA, rate_hz, *band) - band_db(true_NA, rate_hz, *band)
-  return {
-    'distance_db': 10 * signal.log_spectral_distance(true_NA, output_NA),
-    'level_db': change_db(0.0, rate_hz),
-    'treble_db': change_db(*TREBLE_HZ),
-    'correlation': correlation(true_NA),
-    'correlation_after': correlation(output_NA),
-  }
-
-
-def format_round_trip_table(found: Mapping[str, Mapping[str, float]]) -> str:
-  """Returns the Markdown table of `codec`: one row per clip (see `round_trip_changes`), mean and median."""
-  lines = [
-    '| clip | log-spectral distance, dB | level, dB | 4-8 kHz, dB | left/right correlation | after |',
-    '|---|---|---|---|---|---|',
-  ]
-  values_NK = np.array([list(row.values()) for row in found.values()])
-  summary = ('mean', np.nanmean(values_NK, axis=0)), ('median', np.nanmedian(values_NK, axis=0))
-  for name, (distance_db, level_db, treble_db, *correlations) in (*zip(found, values_NK), *summary):
-    cells = ' | '.join('-' if np.isnan(value) else f'{value:.2f}' for value in correlations)
-    lines.append(f'| {name} | {distance_db:.1f} | {level_db:+.1f} | {treble_db:+.1f} | {cells} |')
-  return '\n'.join(lines)
-
-
-def run_codec(args: argparse.Namespace) -> None:
-  """Prints the changes of each clip by the codec."""
-  model = bundle.load(args.model)
-  spec, skipped = dataclasses.replace(model.clip_spec, clip_s=args.seconds), {}
-  report = lambda line: print(line, file=sys.stderr, flush=True)
-  found = {}
-  for clip in folder_examples.read(args.clips, None, spec, skipped, report):
-    if clip.video is None:
-      raise ValueError(f'--clips must be a folder of videos; {args.clips} has records.')
-    # Not the 16 bits of the example, which clip and round.
-    wave_NA = read.wave(clip.video, spec.sample_rate_hz, spec.num_channels, 0.0, float(spec.duration_s))
-    output_NA = np.asarray(model.reconstruct(wave_NA[None], args.generator))[0]
-    found[clip.video.name] = round_trip_changes(wave_NA, output_NA, spec.sample_rate_hz)
-  print(
-    f'codec of {model.name}, {len(found)} clips of at least {args.seconds:g} s with audio there, of '
-    f'{len(found) + sum(map(len, skipped.values()))}\n'
-  )
-  print(format_round_trip_table(found))
-
-
 def _flags() -> flags.Parser:
   parser = flags.Parser(prog='real_clips.py', description=__doc__.splitlines()[0])
   commands = parser.add_subparsers(dest='command', required=True)
@@ -331,26 +260,10 @@ def _flags() -> flags.Parser:
     help='soundtracks per clip (%(default)s)',
   )
   onset.set_defaults(run=run_onsets)
-  codec = commands.add_parser('codec', help='changes of true audio by the codec')
-  codec.add_argument(
-    '--seconds',
-    type=flags.number(float, 0.5, 60.0),
-    default=4.0,
-    metavar='S',
-    help='duration from the start of each clip (%(default)s)',
+  onset.add_argument(
+    '--clips', type=flags.local_path, required=True, metavar='DIR', help='folder of the videos'
   )
-  codec.add_argument(
-    '--generator',
-    choices=tuple(samplers.GENERATORS),
-    metavar='NAME',
-    help='generator whose codec is used (default: the first of the model)',
-  )
-  codec.set_defaults(run=run_codec)
-  for command in (onset, codec):
-    command.add_argument(
-      '--clips', type=flags.local_path, required=True, metavar='DIR', help='folder of the videos'
-    )
-  for command in (nearest, onset, codec):
+  for command in (nearest, onset):
     flags.add_model(command)
     command.add_argument('--seed', type=flags.seed, default=0, help='seed of the noise (%(default)s)')
   return parser

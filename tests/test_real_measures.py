@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from benchmarks import real_clips
-from tests.media import films
 from v2a import clip
 from v2a.data import fake_records
 from v2a.data import records
@@ -112,61 +111,6 @@ def test_precision_and_recall_by_hand():
   assert rows[4] == '| all | 6 | 1.5 | 0.67 | 0.17 | - | 0.00 |'
 
 
-def sine(frequency_hz, left, right, rate_hz=16000):
-  wave_N = np.sin(2 * np.pi * frequency_hz * np.arange(rate_hz) / rate_hz)
-  return np.stack([left * wave_N, right * wave_N], axis=1)
-
-
-def test_level_of_a_band_is_that_of_its_sines():
-  wave_NA = sine(5000, 1.0, 1.0) + sine(1000, 0.1, 0.1)
-  assert real_clips.band_db(wave_NA, 16000, 4000, 8000) == pytest.approx(-3.01, abs=0.01)
-  assert real_clips.band_db(wave_NA, 16000, 0, 4000) == pytest.approx(-23.01, abs=0.01)
-  # One channel alone has half of the power.
-  assert real_clips.band_db(sine(5000, 1.0, 0.0), 16000, 4000, 8000) == pytest.approx(-6.02, abs=0.01)
-  assert real_clips.band_db(0 * wave_NA, 16000, 0, 8000) == -120.0
-
-
-def test_round_trip_changes_by_hand():
-  true_NA = sine(1000, 0.5, 0.5) + sine(5000, 0.5, -0.5)
-  found = real_clips.round_trip_changes(true_NA, sine(1000, 0.5, 0.5) + sine(5000, 0.05, 0.05), 16000)
-  assert found['treble_db'] == pytest.approx(-20.0, abs=0.01)
-  assert found['level_db'] == pytest.approx(10 * np.log10(1.01 / 2), abs=0.01)
-  assert found['correlation'] == pytest.approx(0.0, abs=1e-6)
-  assert found['correlation_after'] == pytest.approx(1.0)
-  assert found['distance_db'] > 2
-  same = real_clips.round_trip_changes(true_NA, true_NA, 16000)
-  assert same['distance_db'] == same['level_db'] == same['treble_db'] == 0
-  mono = real_clips.round_trip_changes(true_NA[:, :1], true_NA[:, :1], 16000)
-  assert np.isnan(mono['correlation']) and np.isnan(mono['correlation_after'])
-
-
-def test_round_trip_table():
-  keys = 'distance_db', 'level_db', 'treble_db', 'correlation', 'correlation_after'
-  values = (10.0, -1.0, -8.0, 0.1, 0.9), (20.0, 0.0, 2.0, np.nan, 1.0), (30.0, -5.0, 0.0, 0.5, 1.0)
-  found = {name: dict(zip(keys, row)) for name, row in zip('abc', values)}
-  rows = real_clips.format_round_trip_table(found).splitlines()[2:]
-  assert rows == [
-    '| a | 10.0 | -1.0 | -8.0 | 0.10 | 0.90 |',
-    '| b | 20.0 | +0.0 | +2.0 | - | 1.00 |',
-    '| c | 30.0 | -5.0 | +0.0 | 0.50 | 1.00 |',
-    '| mean | 20.0 | -2.0 | -2.0 | 0.30 | 0.97 |',
-    '| median | 20.0 | -1.0 | +0.0 | 0.30 | 1.00 |',
-  ]
-
-
-def test_codec_command_uses_videos_that_are_long_enough_and_have_audio(tmp_path, capsys):
-  rate_hz = films.KINDS['mp4'][3]
-  for name, duration_s, has_sound in (('long', 1.0, True), ('short', 0.5, True), ('silent', 1.0, False)):
-    wave_NA = sine(1000, 0.5, 0.25, rate_hz)[: int(rate_hz * duration_s)].astype(np.float32)
-    films.make(tmp_path / name, duration_s=duration_s, wave_NA=wave_NA if has_sound else None)
-  assert real_clips.main(['codec', '--clips', str(tmp_path), '--seconds', '0.8']) == 0
-  out = capsys.readouterr().out
-  assert out.startswith('codec of default, 1 clips of at least 0.8 s with audio there, of 3\n')
-  assert '| long.mp4 |' in out and '| 1.00 | 1.00 |' in out
-  assert real_clips.main(['codec', '--clips', str(tmp_path)]) == 2
-  assert '3 x the video is shorter than 4 s' in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
   ('argv', 'message'),
   [
@@ -177,9 +121,6 @@ def test_codec_command_uses_videos_that_are_long_enough_and_have_audio(tmp_path,
     (['onsets', '--clips', 'x', '--num-samples', '2000'], 'must lie in 1..1000'),
     (['onsets', '--clips', 'x', '--seed', '-1'], 'a whole number in 0..2147483647'),
     (['onsets', '--clips', 'nowhere'], 'no clip nowhere/'),
-    (['codec', '--clips', 'nowhere'], 'nowhere'),
-    (['codec', '--clips', 'x', '--seconds', '0'], '0.5..60'),
-    (['codec', '--clips', 'x', '--generator', 'y'], 'invalid choice'),
   ],
 )
 def test_bad_arguments_are_one_line(argv, message, capsys, monkeypatch):

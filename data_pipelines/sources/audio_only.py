@@ -9,8 +9,8 @@ import pathlib
 from data_pipelines.sources import folder
 from data_pipelines.sources import items
 from data_pipelines.sources import manifest
-from data_pipelines.sources import media_index
 from v2a import storage
+from v2a.media import folder as folder_lib
 
 
 def open_audio(
@@ -31,7 +31,7 @@ def open_audio(
   Raises:
     ValueError: media is given for a folder.
   """
-  suffixes = media_index.AUDIO_SUFFIXES
+  suffixes = folder_lib.AUDIO_SUFFIXES
   if not storage.is_folder(path):
     return manifest.Manifest(pathlib.Path(path), media, suffixes, licence, split, name)
   if media is not None:

@@ -22,11 +22,7 @@ from typing import NamedTuple
 from v2a import storage
 from v2a.media import folder as folder_lib
 
-AUDIO_SUFFIXES = (
-  *('.wav', '.wave', '.flac', '.mp3', '.m4a', '.aac', '.ogg', '.oga', '.opus', '.wma', '.aif', '.aiff'),
-  *('.aifc', '.caf', '.au', '.ac3', '.eac3', '.mka', '.w64', '.rf64', '.ape', '.wv', '.amr'),
-)
-SUFFIXES = folder_lib.VIDEO_SUFFIXES + AUDIO_SUFFIXES
+SUFFIXES = folder_lib.VIDEO_SUFFIXES + folder_lib.AUDIO_SUFFIXES
 _MAX_CUT_S = 1000.0
 _TOLERANCE_S = 0.5
 _VIDEO = r'(?P<id>[A-Za-z0-9_-]{11})'  # of YouTube

@@ -10,6 +10,8 @@ import sys
 
 import pytest
 
+from v2a.cli import main
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HEAVY = ('jax', 'numpy', 'flax', 'scipy', 'av', 'matplotlib', 'ml_collections')
 # Folders of a machine and hosts of registries; written apart, so that this file does not hold them.
@@ -111,9 +113,7 @@ def test_import_is_light():
   assert elapsed_s < 0.3
 
 
-@pytest.mark.parametrize(
-  'command', ['', 'generate', 'train', 'compile', 'evaluate', 'compare', 'demo', 'models', 'doctor']
-)
+@pytest.mark.parametrize('command', ['', *main.COMMANDS])
 def test_help_is_light(command):
   if command and not (ROOT / 'v2a' / 'cli' / f'{command}.py').exists():
     pytest.fail(f'v2a {command} is promised by v2a --help, but v2a/cli/{command}.py is not there')

@@ -22,6 +22,7 @@ COMMANDS = {
   'generate': 'generate soundtracks for videos, stills or a prompt alone',
   'data': 'build, verify and encode data sets for training',
   'train': 'train a codec, a sync encoder or a generator from a config',
+  'codec': 'encode and decode sounds with a codec: what it loses',
   'compile': 'compile a training step ahead of time for TPUs: does it fit, what bounds it',
   'evaluate': 'compute metrics of a model on clips with ground truth',
   'compare': 'compare models and external soundtracks on the same clips',

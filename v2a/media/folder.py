@@ -16,6 +16,10 @@ VIDEO_SUFFIXES = (
   *('.flv', '.wmv', '.asf', '.ogv', '.ogm', '.rm', '.rmvb', '.dv', '.dif'),
   *('.h264', '.264', '.avc', '.h265', '.265', '.hevc', '.ivf', '.obu', '.mjpeg', '.mjpg'),
 )
+AUDIO_SUFFIXES = (
+  *('.wav', '.wave', '.flac', '.mp3', '.m4a', '.aac', '.ogg', '.oga', '.opus', '.wma', '.aif', '.aiff'),
+  *('.aifc', '.caf', '.au', '.ac3', '.eac3', '.mka', '.w64', '.rf64', '.ape', '.wv', '.amr'),
+)
 STILL_SUFFIXES = (
   *('.png', '.apng', '.jpg', '.jpeg', '.jpe', '.jfif', '.webp', '.gif', '.avif', '.heic', '.heif'),
   *('.bmp', '.tif', '.tiff', '.jxl', '.ppm', '.pgm'),
@@ -69,7 +73,7 @@ def search(folder: pathlib.Path, suffixes: Iterable[str], is_recursive: bool = F
 
   Args:
     folder: the folder to search.
-    suffixes: VIDEO_SUFFIXES, STILL_SUFFIXES or both.
+    suffixes: VIDEO_SUFFIXES, AUDIO_SUFFIXES, STILL_SUFFIXES, or several of them.
     is_recursive: whether to search subfolders, too.
 
   Raises:

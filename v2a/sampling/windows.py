@@ -1,11 +1,12 @@
 """Windows of a clip of any length: their starts, their words, and decoding of the whole clip in chunks."""
 
+from collections.abc import Callable
 import math
+from typing import Protocol
 
 import numpy as np
 
 from v2a import clip
-from v2a.sampling import bundle
 
 DECODE_S = 4
 CONTEXT_S = 1
@@ -52,7 +53,21 @@ def transcript_in_window(
   return ' '.join(word for word, time_s in spoken if start_s <= time_s < min(end_s, duration_s))
 
 
-def decode(model: bundle.Bundle, encoded_TF: np.ndarray, num_audio_samples: int) -> np.ndarray:
+class Decoder(Protocol):
+  """What decodes latents or codes: a bundle, or a codec by itself."""
+
+  @property
+  def clip_spec(self) -> clip.ClipSpec:
+    """Rates of the codec."""
+    ...
+
+  @property
+  def decode(self) -> Callable:
+    """(latent_BTC or codes_BTK, prefix_BNA or None) -> wave_BNA."""
+    ...
+
+
+def decode(model: Decoder, encoded_TF: np.ndarray, num_audio_samples: int) -> np.ndarray:
   """Returns wave_NA of latents or codes of any length, in constant memory besides the waveform.
 
   Chunks of DECODE_S seconds are decoded with CONTEXT_S of context on both sides. Each chunk continues the

@@ -48,7 +48,7 @@ def measured(codec: nnx.Module, waves: list[np.ndarray]) -> tuple[dict[str, floa
     codec = nnx.merge(graphdef, state)
     if codec.bottleneck == 'kl':
       codes_BTK, output_BNA = None, codec.decode(codec.encode(wave_BNA)[0])
-      rate = {'kl': loss.kl(*codec.posterior(codec.spectral_features(codec.spectrogram(wave_BNA))))}
+      rate = {'kl': loss.kl(*codec.posterior(wave_BNA))}
     else:
       codes_BTK = codec.encode_tokens(wave_BNA)
       output_BNA, rate = codec.decode_tokens(codes_BTK), {}

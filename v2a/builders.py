@@ -16,6 +16,8 @@ import numpy as np
 from v2a import clip
 from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
+from v2a.codecs import magnitude
+from v2a.codecs import phase
 from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import video
 from v2a.config import schema
@@ -24,7 +26,7 @@ from v2a.models import mmdit
 from v2a.models import stack
 from v2a.models import token_decoder
 
-# Keys of config.codec that are arguments of the autoencoder; the others are settings of its training.
+# Keys of config.codec that are arguments of all codecs, and of one; the others are settings of training.
 _CODEC_ARGUMENTS = (
   'n_fft',
   'num_latent_channels',
@@ -34,9 +36,11 @@ _CODEC_ARGUMENTS = (
   'bottleneck',
   'num_codebooks',
   'codebook_size',
-  'num_channel_level_bands',
-  'num_griffin_lim_iterations',
 )
+_CODECS = {
+  'magnitude': (magnitude.MagnitudeAutoencoder, ('num_channel_level_bands', 'num_griffin_lim_iterations')),
+  'phase': (phase.PhaseAutoencoder, ()),
+}
 
 
 def dtype(c: ml_collections.ConfigDict) -> jnp.dtype:
@@ -46,8 +50,9 @@ def dtype(c: ml_collections.ConfigDict) -> jnp.dtype:
 
 def codec(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> autoencoder.Autoencoder:
   """Returns a codec with initial weights."""
-  arguments = {key: c.codec[key] for key in _CODEC_ARGUMENTS}
-  return autoencoder.Autoencoder(schema.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
+  of_class, own = _CODECS[c.codec.architecture]
+  arguments = {key: c.codec[key] for key in (*_CODEC_ARGUMENTS, *own)}
+  return of_class(schema.clip_spec(c), rngs=rngs, dtype=dtype(c), **arguments)
 
 
 def flow(c: ml_collections.ConfigDict, rngs: nnx.Rngs) -> 'FlowModel':

@@ -61,7 +61,11 @@ def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: in
 
 
 def spectral(
-  target_BNA: jax.Array, output_BNA: jax.Array, sample_rate_hz: int, num_valid_B: jax.Array | None = None
+  target_BNA: jax.Array,
+  output_BNA: jax.Array,
+  sample_rate_hz: int,
+  num_valid_B: jax.Array | None = None,
+  floor: float = MAGNITUDE_FLOOR,
 ) -> dict[str, jax.Array]:
   """Returns eq. 1 and 2 of each clip (B), named stft and mel.
 
@@ -69,15 +73,14 @@ def spectral(
     target_BNA, output_BNA: waveforms; zeros beyond the valid samples.
     sample_rate_hz: of both.
     num_valid_B: number of valid samples, from the start; None for all.
+    floor: added to magnitudes before their logarithm; a full-scale sine is 1.
   """
   target_BNA, output_BNA = views(target_BNA), views(output_BNA)
   stft_terms, mel_terms = [], []
   for n_fft, hop in RESOLUTIONS:
     x_BJAF, y_BJAF = (magnitude(wave_BNA, n_fft, hop).swapaxes(1, 2) for wave_BNA in (target_BNA, output_BNA))
     is_valid_BJ = valid_frames(num_valid_B, x_BJAF.shape[1], hop)
-    log_B = masks.clip_mean(
-      jnp.abs(jnp.log(x_BJAF + MAGNITUDE_FLOOR) - jnp.log(y_BJAF + MAGNITUDE_FLOOR)), is_valid_BJ
-    )
+    log_B = masks.clip_mean(jnp.abs(jnp.log(x_BJAF + floor) - jnp.log(y_BJAF + floor)), is_valid_BJ)
     difference_B = masks.clip_mean(jnp.abs(x_BJAF - y_BJAF), is_valid_BJ)
     stft_terms.append(log_B + difference_B / (masks.clip_mean(x_BJAF, is_valid_BJ) + MAGNITUDE_FLOOR))
     if n_fft in MEL_BANDS:
@@ -85,9 +88,7 @@ def spectral(
       weight_FR = jnp.asarray(mel_FR / mel_FR.sum(axis=0, keepdims=True).clip(1e-6))
       mel_terms.append(
         masks.clip_mean(
-          jnp.abs(
-            jnp.log(x_BJAF @ weight_FR + MAGNITUDE_FLOOR) - jnp.log(y_BJAF @ weight_FR + MAGNITUDE_FLOOR)
-          ),
+          jnp.abs(jnp.log(x_BJAF @ weight_FR + floor) - jnp.log(y_BJAF @ weight_FR + floor)),
           is_valid_BJ,
         )
       )

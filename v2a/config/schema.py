@@ -101,6 +101,8 @@ def _data() -> ml_collections.ConfigDict:
 
 def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
+  # magnitude (STFT magnitudes, phases reconstructed) | phase (STFT with a phase head)
+  c.architecture = 'magnitude'
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
   c.num_channel_level_bands = 16  # frequency bands with their own left-right level difference, in stereo
@@ -117,6 +119,7 @@ def _codec() -> ml_collections.ConfigDict:
   c.channel_level_weight = 1.0  # left-right level difference, in stereo
   c.stft_weight = 0.0  # multi-resolution STFT of the waveform
   c.mel_weight = 0.0  # multi-resolution mel spectrogram of the waveform
+  c.magnitude_floor = 1e-3  # added to magnitudes before their logarithm in these two; a full-scale sine is 1
   c.kl_weight = 2e-3
   c.commitment_weight = 1.0
   c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators

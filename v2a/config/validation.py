@@ -67,6 +67,11 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'training.local_checkpoint_every_steps': (_is_not_negative, 'at least 0'),
   'training.profile_at_step': (_is_not_negative, 'at least 0'),
   'training.profile_steps': (_is_not_negative, 'at least 0'),
+  'codec.architecture': (
+    ('magnitude', 'phase').__contains__,
+    "one of ('magnitude', 'phase')",
+  ),
+  'codec.magnitude_floor': (_is_positive, 'above 0'),
   'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
   'codec.crop_s': (_is_positive, 'above 0'),
   'codec.discriminator_learning_rate': (_is_not_negative, 'at least 0'),

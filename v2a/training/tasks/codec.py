@@ -14,6 +14,7 @@ EMA, so the raw parameters are exported with them. With config.init_from.codec e
 from that codec, with a kl or an rvq bottleneck.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterator
 
 from flax import nnx
@@ -29,6 +30,7 @@ from v2a import weights
 from v2a.codecs import autoencoder
 from v2a.codecs import discriminators
 from v2a.codecs import loss
+from v2a.codecs import magnitude
 from v2a.codecs import quantizer
 from v2a.config import schema
 from v2a.data import record_schema
@@ -89,7 +91,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
 
   def _latents(self, model, source: records.RecordSource) -> jax.Array:
     """Returns latent_SC of one crop of each record of a sample."""
-    trunk = nnx.jit(lambda model, wave_BNA: model.trunk(model.spectral_features(model.spectrogram(wave_BNA))))
+    trunk = nnx.jit(lambda model, wave_BNA: model.trunk(wave_BNA))
     found = []
     for index, record in self._sample(source):
       # Not (seed, index), which also seeds row 0 of step `index` (`loader.Batches`).
@@ -154,29 +156,70 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def loss(self, model: autoencoder.Autoencoder, batch: dict, step: jax.Array) -> task_lib.LossOutput:
     """Returns the loss of the module and its parts."""
     c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
-    stats = None
     mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
-    spec_BAJF = model.spectrogram(wave_BNA)
-    levels = model.spectral_features(spec_BAJF)
-    if c.bottleneck == 'kl':
-      mean_BTC, log_std_BTC = model.posterior(levels)
-      latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
-      parts = {'kl': mean(loss.kl(mean_BTC, log_std_BTC, is_valid_BT))}
-      total = c.kl_weight * parts['kl']
+    latent_BTC, total, parts, stats = self._bottleneck(model, batch, mean)
+    has_waveform_loss = bool(c.stft_weight or c.mel_weight or c.adversarial_weight)
+    if isinstance(model, magnitude.MagnitudeAutoencoder):
+      output = model.decode_features(latent_BTC)
+      extra, more = self._magnitude_losses(model, output, batch, mean)
+      total, parts = total + extra, parts | more
+      synthesize = lambda: model.to_waveform_with_phases(output, model.spectrogram(wave_BNA))
     else:
-      latent_BTC, _, quantizer_loss, stats = model.quantizer(
-        model.trunk(levels), batch['num_codebooks_B'], masks.step_weights(is_valid_BT, batch['weight_B'])
-      )
-      parts = {'quantizer': quantizer_loss}
-      total = c.commitment_weight * parts['quantizer']
-    output = model.decode_features(latent_BTC)
-    is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
-    parts['log_magnitude'] = mean(
-      loss.log_magnitude(
-        levels.log_magnitude_BJF, output.log_magnitude_BJF, self.spec.sample_rate_hz, is_valid_BJ
-      )
+      synthesize = lambda: model.synthesize(latent_BTC)
+    if has_waveform_loss:
+      hop = self.spec.latent_hop_samples
+      num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
+      # Output from padding is silenced, as the target's is.
+      output_BNA = jnp.where(jnp.repeat(is_valid_BT, hop, axis=1)[..., None], synthesize(), 0.0)
+      spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B, c.magnitude_floor)
+      parts |= {name: mean(value_B) for name, value_B in spectral.items()}
+      total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
+      if c.adversarial_weight:
+        extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
+        total, parts = total + extra, parts | more
+    return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), stats)
+
+  def _bottleneck(self, model: autoencoder.Autoencoder, batch: dict, mean: Callable):
+    """Returns the latents after the bottleneck, its loss and the parts of it, and statistics of codebooks."""
+    c, is_valid_BT = self.c.codec, batch['is_valid_BT']
+    if c.bottleneck == 'kl':
+      mean_BTC, log_std_BTC = model.posterior(batch['wave_BNA'])
+      latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
+      divergence = mean(loss.kl(mean_BTC, log_std_BTC, is_valid_BT))
+      return latent_BTC, c.kl_weight * divergence, {'kl': divergence}, None
+    latent_BTC, _, commitment, stats = model.quantizer(
+      model.trunk(batch['wave_BNA']),
+      batch['num_codebooks_B'],
+      masks.step_weights(is_valid_BT, batch['weight_B']),
     )
-    total += c.log_magnitude_weight * parts['log_magnitude']
+    return latent_BTC, c.commitment_weight * commitment, {'quantizer': commitment}, stats
+
+  def _magnitude_losses(
+    self,
+    model: magnitude.MagnitudeAutoencoder,
+    output: magnitude.SpectralFeatures,
+    batch: dict,
+    mean: Callable,
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """Returns the losses of the features of a magnitude codec, weighted and summed, and by name.
+
+    Args:
+      model: the codec.
+      output: features that it decoded.
+      batch: see `collate`.
+      mean: over clips.
+    """
+    c, is_valid_BT = self.c.codec, batch['is_valid_BT']
+    levels = model.spectral_features(model.spectrogram(batch['wave_BNA']))
+    is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
+    parts = {
+      'log_magnitude': mean(
+        loss.log_magnitude(
+          levels.log_magnitude_BJF, output.log_magnitude_BJF, self.spec.sample_rate_hz, is_valid_BJ
+        )
+      )
+    }
+    total = c.log_magnitude_weight * parts['log_magnitude']
     if model.num_channel_level_bands:
       parts['channel_level'] = mean(
         loss.channel_level(
@@ -184,20 +227,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
         )
       )
       total += c.channel_level_weight * parts['channel_level']
-    if c.stft_weight or c.mel_weight or c.adversarial_weight:
-      hop = self.spec.latent_hop_samples
-      num_valid_B = hop * jnp.sum(is_valid_BT, axis=1)
-      # Output from padding is silenced, as the target's is.
-      output_BNA = jnp.where(
-        jnp.repeat(is_valid_BT, hop, axis=1)[..., None], model.to_waveform_with_phases(output, spec_BAJF), 0.0
-      )
-      spectral = loss.spectral(wave_BNA, output_BNA, self.spec.sample_rate_hz, num_valid_B)
-      parts |= {name: mean(value_B) for name, value_B in spectral.items()}
-      total += c.stft_weight * parts['stft'] + c.mel_weight * parts['mel']
-    if c.adversarial_weight:
-      extra, more = self._adversarial(model, wave_BNA, output_BNA, num_valid_B, mean, step)
-      total, parts = total + extra, parts | more
-    return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), stats)
+    return total, parts
 
   def update_ema(
     self, model: autoencoder.Autoencoder, stats: quantizer.CodebookStatistics, key: jax.Array
@@ -228,9 +258,7 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       del model.discriminators
     if self.c.codec.bottleneck != 'kl':
       return model
-    encode = nnx.jit(
-      lambda model, wave_BNA: model.posterior(model.spectral_features(model.spectrogram(wave_BNA)))
-    )
+    encode = nnx.jit(lambda model, wave_BNA: model.posterior(wave_BNA))
     totals = np.zeros((3, self.c.codec.num_latent_channels))
     for _, record in self._sample(source):
       is_valid_T = audio_masks.valid_steps([record], self.spec.latent_hop_samples, self.spec.num_latents)[0]

@@ -40,3 +40,15 @@ def c():
 def test_invalid_values_are_refused(c, arguments):
   with pytest.raises(ValueError, match='config|must be'):
     validation.validate(files.override(c, arguments))
+
+
+def test_a_codec_that_is_trained_by_its_waveform_needs_a_loss_of_it():
+  c = schema.base().unlock()
+  c.task, c.codec.architecture = 'codec', 'phase'
+  with pytest.raises(ValueError, match='architecture=phase is trained by losses of the waveform: one of'):
+    validation.validate(c)
+  c.codec.mel_weight = 1.0
+  validation.validate(c)
+  c.codec.architecture = 'none'
+  with pytest.raises(ValueError, match='codec.architecture must be one of'):
+    validation.validate(c)

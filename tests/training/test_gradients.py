@@ -16,6 +16,7 @@ from v2a.training import tasks
 CONFIGS = {
   'codec': {'task': 'codec'},
   'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'phase codec': {'task': 'codec', 'codec.architecture': 'phase', 'codec.mel_weight': 1.0},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
   'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},

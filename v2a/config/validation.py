@@ -122,6 +122,13 @@ def validate(c: ml_collections.ConfigDict) -> None:
   _check_training(c.training)
   if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:
     raise ValueError(f'Only one axis of config.mesh beside replica may be -1; got {c.mesh.to_dict()}.')
+  if c.task == 'codec' and c.codec.architecture != 'magnitude':
+    names = ('stft_weight', 'mel_weight', 'adversarial_weight')
+    if not any(c.codec[name] for name in names):
+      raise ValueError(
+        f'config.codec.architecture={c.codec.architecture} is trained by losses of the waveform: one of '
+        f'{", ".join(f"config.codec.{name}" for name in names)} must be above 0.'
+      )
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':
     raise ValueError(
       f"config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got {c.codec.bottleneck!r}."

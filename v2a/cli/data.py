@@ -5,6 +5,7 @@ import importlib
 
 # Name of the command -> module, and what it does.
 COMMANDS = {
+  'recordings': ('data_pipelines.recordings.__main__', 'fetch recorded sounds with clean licences'),
   'build': ('data_pipelines.build', 'build a data set from videos and metadata, filtered and annotated'),
   'annotate': ('data_pipelines.annotate_records', 'annotate the records of a data set, beside them'),
   'verify': ('data_pipelines.build', 'reread a data set: v2a data verify DIR'),
@@ -16,7 +17,7 @@ COMMANDS = {
 def add_flags(parser: argparse.ArgumentParser) -> None:
   """Adds the flags; those of the commands are parsed by the commands."""
   parser.formatter_class = argparse.RawDescriptionHelpFormatter
-  parser.epilog = '\n'.join(f'  {name:<8} {text}' for name, (_, text) in COMMANDS.items())
+  parser.epilog = '\n'.join(f'  {name:<10} {text}' for name, (_, text) in COMMANDS.items())
   parser.add_argument('command', choices=COMMANDS, metavar='COMMAND', help=', '.join(COMMANDS))
   parser.add_argument('arguments', nargs=argparse.REMAINDER, help='v2a data COMMAND --help shows them')
 

@@ -17,7 +17,7 @@ def test_control_and_files(tmp_path, monkeypatch, has_program, compression):
   elif deb.shutil.which('dpkg-deb') is None:
     pytest.skip('dpkg-deb is not installed')
   fields = deb.control(path)
-  assert fields['Package'] == 'sounds' and fields['Version'] == '2:3.1~a-1' and 'c' not in fields
+  assert fields['Package'] == 'sounds' and fields['Version'] == '2:3.1~a-1' and ' c' not in fields
   assert dict(deb.files(path, lambda name: name.startswith('usr/'))) == {
     name: content for name, content in FILES.items() if name.startswith('usr/')
   }

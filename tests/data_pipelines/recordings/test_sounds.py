@@ -46,6 +46,12 @@ def test_sonic_pi(tmp_path):
   assert 'neither' in omitted['not_listed.flac'] and '1969' in omitted['loop_amen.flac']
 
 
+def test_a_readme_that_states_no_licence(tmp_path, monkeypatch):
+  monkeypatch.setattr(packing, 'README', packing.README.replace('All samples', 'Some samples'))
+  _, omitted = read('sonic-pi-samples', packing.sonic_pi(tmp_path))
+  assert 'neither' in omitted['glitch_bass1.flac']
+
+
 def test_fluid(tmp_path):
   found, _ = read('fluid-soundfont-gs', packing.fluid(tmp_path))
   (sound,) = found.values()

@@ -1,0 +1,138 @@
+"""Convolutions against XLA's own, receptive fields by gradient, and pieces against the whole."""
+
+from flax import nnx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from v2a.codecs import convolutional
+from v2a.sharding import rules
+
+AXES = (None, None)
+
+
+def encoder(strides=(2, 5), num_channels=2, **options):
+  return convolutional.Encoder(
+    num_channels, 4, strides, num_latent_channels=3, rngs=nnx.Rngs(0), **{'dilations': (1, 3), **options}
+  )
+
+
+def decoder(strides=(5, 2), num_channels=2, **options):
+  return convolutional.Decoder(
+    num_channels, 16, strides, num_latent_channels=3, rngs=nnx.Rngs(1), **{'dilations': (1, 3), **options}
+  )
+
+
+def random(*shape):
+  return jax.random.normal(jax.random.key(7), shape)
+
+
+@pytest.mark.parametrize('num_samples', [40, 41, 44])
+@pytest.mark.parametrize('stride', [2, 5])
+def test_strided_convolution_is_that_of_xla(stride, num_samples):
+  layer = convolutional.Strided(3, 4, stride, AXES, rngs=nnx.Rngs(0))
+  x_BTI, half = random(2, num_samples, 3), -(-stride // 2)
+  expected_BTO = jax.lax.conv_general_dilated(
+    x_BTI, layer.kernel(), (stride,), [(half, half)], dimension_numbers=('NWC', 'WIO', 'NWC')
+  )
+  np.testing.assert_allclose(layer(x_BTI), expected_BTO, atol=1e-5)
+
+
+@pytest.mark.parametrize('stride', [2, 5])
+def test_transposed_convolution_is_the_adjoint_of_the_strided_one(stride):
+  layer = convolutional.Transposed(3, 4, stride, AXES, rngs=nnx.Rngs(0))
+  forward = convolutional.Strided(4, 3, stride, AXES, use_weight_norm=False, rngs=nnx.Rngs(0))
+  forward.kernel_SIO.set_value(layer.kernel().transpose(0, 2, 1))
+  x_BTI = random(2, 8, 3)
+  y_BTO = layer(x_BTI)
+  assert y_BTO.shape == (2, 8 * stride - stride % 2, 4)
+  _, pull = jax.vjp(forward, jnp.zeros_like(y_BTO))
+  np.testing.assert_allclose(y_BTO, pull(x_BTI)[0], atol=1e-5)
+
+
+def test_kernel_has_the_norms_of_its_scales():
+  conv = convolutional.Conv(3, 4, 7, AXES, rngs=nnx.Rngs(0))
+  before_SIO = conv.kernel()
+  conv.v_SIO.set_value(3 * conv.v_SIO[...])
+  np.testing.assert_allclose(conv.kernel(), before_SIO, rtol=1e-5)
+  conv.g_O.set_value(jnp.arange(1.0, 5))
+  np.testing.assert_allclose(jnp.linalg.norm(conv.kernel(), axis=(0, 1)), np.arange(1, 5), rtol=1e-5)
+  transposed = convolutional.Transposed(3, 4, 2, AXES, rngs=nnx.Rngs(0))
+  transposed.g_O.set_value(jnp.arange(1.0, 4))
+  np.testing.assert_allclose(jnp.linalg.norm(transposed.kernel(), axis=(0, 2)), np.arange(1, 4), rtol=1e-5)
+
+
+def test_snake_is_as_published():
+  snake = convolutional.Snake(2)
+  snake.alpha_D.set_value(jnp.array([0.5, 2.0]))
+  x_BTD = jnp.array([[[0.3, -0.7]]])
+  expected = [0.3 + np.sin(0.15) ** 2 / 0.5, -0.7 + np.sin(-1.4) ** 2 / 2]
+  np.testing.assert_allclose(snake(x_BTD)[0, 0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize('activation', convolutional.ACTIVATIONS)
+def test_steps_and_samples(activation):
+  latent_BTC = encoder(activation_name=activation)(random(2, 60, 2))
+  assert latent_BTC.shape == (2, 6, 3)
+  wave_BNA = decoder(activation_name=activation)(latent_BTC)
+  assert wave_BNA.shape == (2, 60 - 2, 2) and jnp.all(jnp.abs(wave_BNA) <= 1)
+  assert decoder(strides=(4, 2))(latent_BTC).shape == (2, 48, 2)
+
+
+def test_receptive_field_is_that_of_the_gradient():
+  network, hop = encoder(), 10
+  wave_BNA, step = random(1, 60 * hop, 2), 30
+  gradient = jax.grad(lambda wave_BNA: jnp.sum(network(wave_BNA)[:, step]))(wave_BNA)
+  read = np.flatnonzero(np.abs(gradient[0]).sum(axis=1))
+  before, after = network.receptive_field_samples
+  assert (step * hop - read[0], read[-1] - step * hop) == (before, after)
+
+  network = decoder()
+  latent_BTC = random(1, 60, 3)
+  part = slice(step * hop, (step + 1) * hop)
+  gradient = jax.grad(lambda latent_BTC: jnp.sum(network(latent_BTC)[:, part]))(latent_BTC)
+  read = np.flatnonzero(np.abs(gradient[0]).sum(axis=1))
+  before, after = network.receptive_field_steps
+  assert (step - read[0], read[-1] - step) == (before, after)
+
+
+@pytest.mark.parametrize('num_steps', [16, 40])
+def test_pieces_equal_the_whole(num_steps):
+  wave_BNA = random(1, 1000, 2)
+  latent_BTC = encoder()(wave_BNA)
+  pieces_BTC = convolutional.encode_in_pieces(encoder(), wave_BNA, num_steps)
+  np.testing.assert_allclose(pieces_BTC, latent_BTC, atol=1e-5)
+  decoded_BNA = decoder()(latent_BTC)
+  pieces_BNA = convolutional.decode_in_pieces(decoder(), latent_BTC, num_steps)
+  np.testing.assert_allclose(pieces_BNA, decoded_BNA, atol=1e-5)
+
+
+def test_bfloat16_products_are_close_and_the_output_is_float32():
+  wave_BNA = random(1, 200, 2)
+  exact_BTC = encoder()(wave_BNA)
+  rough_BTC = encoder(dtype=jnp.bfloat16)(wave_BNA)
+  assert rough_BTC.dtype == jnp.float32
+  assert 0 < jnp.linalg.norm(rough_BTC - exact_BTC) < 0.03 * jnp.linalg.norm(exact_BTC)
+
+
+def test_parameters_can_be_sharded():
+  mesh = jax.make_mesh((1, 2, 1, 2), ('data', 'fsdp', 'context', 'tensor'), devices=jax.devices()[:4])
+  for network in (encoder(), decoder()):
+    state = nnx.state(network, nnx.Param)
+    specs = {
+      '.'.join(map(str, path)): leaf.get_value().spec
+      for path, leaf in nnx.to_flat_state(rules.shardings(state, mesh))
+    }
+    assert specs['blocks.0.units.0.conv1.v_SIO'] == jax.sharding.PartitionSpec(None, 'fsdp', 'tensor')
+
+
+def test_wrong_arguments_are_named():
+  with pytest.raises(ValueError, match=r"activation must be one of .*; got 'relu'"):
+    encoder(activation_name='relu')
+  with pytest.raises(ValueError, match='width must be a multiple of 32'):
+    decoder(strides=(2,) * 5)
+  with pytest.raises(ValueError, match=r'2 audio channel\(s\); got wave_BNA of shape \(1, 40, 1\)'):
+    encoder()(jnp.zeros((1, 40, 1)))
+  with pytest.raises(ValueError, match='multiple of 10 samples; got 41'):
+    convolutional.encode_in_pieces(encoder(), jnp.zeros((1, 41, 2)), 4)

@@ -1,0 +1,1 @@
+"""Published codecs with their weights, in the layouts of their publishers."""

@@ -123,8 +123,10 @@ def _run(argv: list[str] | None) -> int:
   annotators = catalog.open_all(settings)
   cache = _cache(args, folder)
   written = column.annotate(folder, annotators, cache, args.replace, workers, args.num_threads)
-  print('\n'.join(summary_lines(folder, written.about, column.read_failures(folder))))
-  return 0
+  failures = column.read_failures(folder)
+  print('\n'.join(summary_lines(folder, written.about, failures)))
+  counts = collections.Counter(each['annotator'] for each in failures)
+  return int(any(count >= len(folder) for count in counts.values()))  # as in `build`
 
 
 def main(argv: list[str] | None = None) -> int:

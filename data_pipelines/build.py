@@ -19,6 +19,7 @@ from typing import Any
 
 from data_pipelines import analysis
 from data_pipelines import cut
+from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
 from data_pipelines import plan
 from data_pipelines import runner
@@ -179,7 +180,7 @@ def summary_lines(manifest: Mapping[str, Any]) -> list[str]:
       totals[name] = totals.get(name, 0) + count
   lines.append('clips: ' + ', '.join(f'{count} {name}' for name, count in sorted(totals.items())))
   for name, count in manifest['annotation_failures'].items():
-    lines.append(f'{count} clips could not be annotated by {name}')
+    lines.append(f'{count} clips could not be annotated by {name}: see {layout_lib.ANNOTATION_FAILURES}')
   return lines
 
 
@@ -198,7 +199,9 @@ def _run(argv: list[str] | None) -> int:
   manifest = pipeline.build(settings, args.output, workers, args.resume, work=args.work)
   print('\n'.join(summary_lines(manifest)))
   print(f'{args.output}: written in {time.monotonic() - start_s:.0f} s')
-  return 0
+  num_records = sum(about['num_records'] for about in manifest['splits'].values())
+  # An annotator that failed on every clip: its endpoint or its settings are wrong.
+  return int(any(count >= num_records for count in manifest['annotation_failures'].values()))
 
 
 def main(argv: list[str] | None = None) -> int:

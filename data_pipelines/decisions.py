@@ -70,8 +70,10 @@ def decide(
     partial.mkdir(parents=True)
     with open(partial / REJECTED, 'w', encoding='utf-8') as rejected:
       for problem in _problems(plan_folder):
-        counts['']['duplicate_id' if problem['kind'] == 'duplicate' else problem['kind']] += 1
-        rejected.write(json.dumps({'outcome': problem.pop('kind'), **problem}) + '\n')
+        kind = problem.pop('kind')
+        outcome = 'duplicate_id' if kind == 'duplicate' else kind  # 'duplicate' is a copy of another clip
+        counts[''][outcome] += 1
+        rejected.write(json.dumps({'outcome': outcome, **problem}) + '\n')
       for split, index in shards:
         accepted = []
         for entry in analysis.read_shard(analysis_folder, split, index):

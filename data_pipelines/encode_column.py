@@ -26,6 +26,7 @@ from v2a.data import media_decoding
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import media_source
+from v2a.data import shards
 
 _NUM_CLIPS_AT_ONCE = 64  # whose media are in memory
 
@@ -107,15 +108,22 @@ def encode(
 
   Raises:
     FileExistsError: there is the column of another encoder.
+    FileNotFoundError: a shard of the records is missing.
+    ValueError: a shard of the records is not that of the manifest.
   """
   name = encoder.name
+  shards.check_present(folder.path, folder.shards)
   if is_replaced and not _is_of(folder, encoder):
     with contextlib.suppress(FileNotFoundError):
       storage.remove_folder(feature_columns.path_of(folder, name))
   writer = feature_columns.Writer(folder, name, encoder.about)
+  writer.remove_partials()
   missing, start_s, done = writer.missing(), time.monotonic(), 0
   total = sum(folder.shards[shard].num_records for shard in missing)
+  if not missing:
+    report(f'{name}: all {len(folder)} clips are encoded already')
   for shard in missing:
+    media_folder.check_shard(folder, shard)
     writer.write(shard, _rows(folder, encoder, folder.indices(shard)))
     done += len(folder.indices(shard))
     passed_s = time.monotonic() - start_s

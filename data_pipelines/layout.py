@@ -2,6 +2,7 @@
 
 OUTPUT/manifest.json                     the set: settings, counts, licences; written last
 OUTPUT/rejected.jsonl                    every clip that is in no record, with the reason and its numbers
+OUTPUT/annotation_failures.jsonl         every clip that an annotator could not annotate, with the reason
 OUTPUT/train/manifest.json               the records of a split, see `v2a.data.media_folder`
 OUTPUT/train/records-00012.array_record  a shard of it
 OUTPUT/build/                            what a build that is resumed does not repeat, and the report reads
@@ -17,6 +18,7 @@ from v2a import storage
 
 MANIFEST = 'manifest.json'
 REJECTED = 'rejected.jsonl'
+ANNOTATION_FAILURES = 'annotation_failures.jsonl'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,11 @@ class Layout:
     if not isinstance(self.output, pathlib.Path):
       raise ValueError(f'{self.output} is in an object store: --work must name a folder of this machine.')
     return self.output / 'build'
+
+  @property
+  def annotation_failures(self) -> storage.Path:
+    """Clips that an annotator could not annotate, a JSON object in each line; none where there are none."""
+    return self.output / ANNOTATION_FAILURES
 
   @property
   def settings(self) -> pathlib.Path:

@@ -32,6 +32,7 @@ from data_pipelines.annotate import catalog as annotators_lib
 from data_pipelines.filters import filter as filter_lib
 from data_pipelines.filters import registry
 from data_pipelines.sources import catalog as sources_lib
+from data_pipelines.sources import folder as folder_lib
 from data_pipelines.sources import items
 import v2a
 from v2a import files
@@ -124,8 +125,13 @@ def build(
   for annotator in annotators_lib.open_all(settings.annotating):
     annotator.check()
   source = sources_lib.open_source(settings.source, **settings.source_settings)
-  _open_output(layout, settings, is_resumed)
-  _plan(layout, source, settings, report)
+  is_new = _open_output(layout, settings, is_resumed)
+  try:
+    _plan(layout, source, settings, report)
+  except (OSError, ValueError):
+    if is_new:
+      _discard(layout)
+    raise
   shards = plan.shards(layout.plan)
   runner.run(_analysis_stage(layout, settings), shards, options, report)
   if not (layout.decisions / decisions.DECISIONS).exists():
@@ -135,14 +141,22 @@ def build(
   return _finish(layout, settings, shards)
 
 
-def _open_output(layout: layout_lib.Layout, settings: Settings, is_resumed: bool) -> None:
-  """Makes the folder of a new build, or checks that of a resumed one."""
+def _discard(layout: layout_lib.Layout) -> None:
+  """Deletes the folders of a build that has nothing but its settings, so that it can be begun again."""
+  layout.settings.unlink()
+  layout.build.rmdir()
+  if isinstance(layout.output, pathlib.Path) and layout.work is None:
+    layout.output.rmdir()
+
+
+def _open_output(layout: layout_lib.Layout, settings: Settings, is_resumed: bool) -> bool:
+  """Makes the folder of a new build, or checks that of a resumed one; returns whether it is new."""
   wanted = settings.to_json()
   existing = [path for path in (layout.output, layout.build) if storage.exists(path)]
   if not existing:
     layout.build.mkdir(parents=True)
     files.write_text(layout.settings, json.dumps(wanted, indent=2) + '\n')
-    return
+    return True
   if not is_resumed:
     raise FileExistsError(f'{existing[0]} exists already; --resume continues a build in it.')
   if not layout.settings.is_file():
@@ -159,6 +173,7 @@ def _open_output(layout: layout_lib.Layout, settings: Settings, is_resumed: bool
         f'{layout.output} was built with other settings: {key} was {_shown(found.get(key))}; '
         f'got {_shown(value)}. Build into a new folder.'
       )
+  return False
 
 
 def _remove_partials(folder: pathlib.Path) -> None:
@@ -189,6 +204,8 @@ def _plan(
   if layout.plan.exists():
     return
   content = plan.make(source, layout.plan, settings.planning)
+  if isinstance(source, folder_lib.Folder) and source.skipped_note:
+    report(f'{source.path}: {source.skipped_note}')
   report(
     f'plan: {sum(content["num_items"].values())} items in {sum(content["num_shards"].values())} shards; '
     f'{sum(content["num_problems"].values())} clips cannot be used'
@@ -252,6 +269,14 @@ def _finish(layout: layout_lib.Layout, settings: Settings, shards: list[runner.S
     shutil.copyfile(layout.decisions / decisions.REJECTED, partial)
     with open(partial, 'a', encoding='utf-8') as file:
       file.writelines(json.dumps(failure) + '\n' for failure in failures)
+  not_annotated = [
+    {'split': split, **failure}
+    for split, found in summaries.items()
+    for _, summary in found
+    for failure in summary.annotation_failures
+  ]
+  if not_annotated:
+    files.write_text(layout.annotation_failures, ''.join(json.dumps(each) + '\n' for each in not_annotated))
   manifest = {
     'format': FORMAT,
     'v2a_version': v2a.__version__,
@@ -259,12 +284,7 @@ def _finish(layout: layout_lib.Layout, settings: Settings, shards: list[runner.S
     'counts': counts,
     'splits': splits,
     'licences': _sum(each['licences'] for each in splits.values()),
-    'annotation_failures': _sum(
-      {failure['annotator']: 1}
-      for found in summaries.values()
-      for _, summary in found
-      for failure in summary.annotation_failures
-    ),
+    'annotation_failures': _sum({failure['annotator']: 1} for failure in not_annotated),
   }
   files.write_text(layout.manifest, json.dumps(manifest, indent=2) + '\n')
   return manifest

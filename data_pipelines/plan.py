@@ -22,6 +22,7 @@ import collections
 from collections.abc import Mapping
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 import pathlib
@@ -74,6 +75,7 @@ def parse_shares(text: str) -> dict[str, float]:
     name, _, share = part.strip().partition('=')
     if not name.isidentifier() or name in shares:
       raise ValueError(f'--split must be like train=0.98,validation=0.01,test=0.01; got {text!r}.')
+    items.check_split(name)
     try:
       shares[name] = float(share)
     except ValueError as error:
@@ -119,7 +121,7 @@ def make(source: items.Source, folder: pathlib.Path, settings: Settings) -> dict
     raise FileExistsError(f'{folder} exists already; a plan is written to a new folder.')
   moved, num_items = _count(source, settings)
   if not num_items:
-    raise ValueError(f'{source.name} has no item that can be used; see its problems.')
+    raise ValueError(f'{source.name} has no item that can be used{_first_problem(source)}.')
   num_shards = {name: math.ceil(count / settings.items_per_shard) for name, count in num_items.items()}
   partial = files.partial_path(folder)
   try:
@@ -139,6 +141,17 @@ def make(source: items.Source, folder: pathlib.Path, settings: Settings) -> dict
   finally:
     shutil.rmtree(partial, ignore_errors=True)
   return content
+
+
+# Of a source without any item, so many entries are read for the message.
+_MAX_SHOWN = 1000
+
+
+def _first_problem(source: items.Source) -> str:
+  """Returns how many clips cannot be used, and the first reason, to end a sentence; '' without any."""
+  problems = [entry for entry in itertools.islice(source, _MAX_SHOWN) if isinstance(entry, items.Problem)]
+  count = f'{len(problems)} or more' if len(problems) == _MAX_SHOWN else str(len(problems))
+  return f'; {count} cannot, the first: {problems[0]}' if problems else ''
 
 
 def _count(source: items.Source, settings: Settings) -> tuple[dict[int, str], dict[str, int]]:
@@ -187,14 +200,14 @@ def _assign(
   for entry in source:
     if isinstance(entry, items.Problem):
       problems[entry.kind] += 1
-      lines[folder / PROBLEMS].append(json.dumps(dataclasses.asdict(entry), ensure_ascii=False))
+      lines[folder / PROBLEMS].append(json.dumps(dataclasses.asdict(entry)))
     else:
       key = group_hash(entry.group)
       split = moved.get(key) or split_of(entry, settings)
       if split not in num_shards:
         raise ValueError(f'{source.name} has changed while it was read; plan again.')
       path = shard_path(folder, split, key % num_shards[split])
-      lines[path].append(json.dumps(serialization.item_to_json(entry), ensure_ascii=False))
+      lines[path].append(json.dumps(serialization.item_to_json(entry)))
     num_lines += 1
     if num_lines % _BUFFERED_LINES == 0:
       _append(lines)
@@ -219,7 +232,7 @@ def _sort(folder: pathlib.Path, num_shards: Mapping[str, int]) -> int:
       path = shard_path(folder, split, index)
       found = sorted(read_shard(folder, split, index), key=lambda item: (group_hash(item.group), item.id))
       total += len(found)
-      rows = [json.dumps(serialization.item_to_json(item), ensure_ascii=False) + '\n' for item in found]
+      rows = [json.dumps(serialization.item_to_json(item)) + '\n' for item in found]
       path.parent.mkdir(exist_ok=True)
       path.write_text(''.join(rows), encoding='utf-8', errors='surrogateescape')
   return total

@@ -71,9 +71,17 @@ class Estimate:
       f'items:    {self.num_items}, {self.num_bytes / 1e9:.3g} GB; problems: {problems}',
       f'clips:    about {self.num_items * self.clips_per_item:.0f}, {duration_h:.3g} h, before filters '
       f'(of {self.num_sampled} sampled items)',
-      f'time:     about {self.hours:.3g} h with {self.num_workers} workers like this one',
+      f'time:     about {_duration(self.hours)} with {_workers(self.num_workers)} like this one',
       requests_line(self.num_requests, self.cost_usd),
     ]
+
+
+def _duration(hours: float) -> str:
+  return f'{hours:.3g} h' if hours >= 1 else f'{60 * hours:.2g} min'
+
+
+def _workers(count: int) -> str:
+  return '1 worker' if count == 1 else f'{count} workers'
 
 
 def estimate(settings: pipeline.Settings, num_workers: int, prices: usage_lib.Prices) -> Estimate:

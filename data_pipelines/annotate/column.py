@@ -44,6 +44,7 @@ from v2a.data import feature_columns
 from v2a.data import media_folder
 from v2a.data import media_records
 from v2a.data import media_source
+from v2a.data import shards
 
 NAME = media_source.ANNOTATIONS
 CACHE = f'{NAME}-cache'
@@ -115,6 +116,7 @@ def annotate(
     report: takes lines of progress.
 
   Raises:
+    FileNotFoundError: a shard of the records is missing.
     ServiceError: an annotator cannot be used.
     ShardError: a shard failed; what is finished stays finished.
     ValueError: there is a column of other records, or no annotator.
@@ -130,6 +132,7 @@ def annotate(
     return there
   for each in annotators:
     each.check()
+  shards.check_present(folder.path, folder.shards)
   _begin(work)
   stage = runner.Stage(
     'annotation',
@@ -153,7 +156,7 @@ def _is_done(there: feature_columns.Column, work: Work, is_replaced: bool) -> bo
 def _begin(work: Work) -> None:
   """Opens the new column; one that was begun by other annotators is deleted: its clips are in the cache."""
   try:
-    feature_columns.Writer(work.folder, _NEW, work.about)
+    feature_columns.Writer(work.folder, _NEW, work.about).remove_partials()
   except FileExistsError:
     storage.remove_folder(feature_columns.path_of(work.folder, _NEW))
     feature_columns.Writer(work.folder, _NEW, work.about)
@@ -169,6 +172,7 @@ def _is_written(work: Work, _: str, index: int) -> bool:
 
 def _write(work: Work, _: str, index: int) -> None:
   """Writes a shard of the column; before it, what could not be annotated and the lengths of its texts."""
+  media_folder.check_shard(work.folder, index)
   failures: list[annotator_lib.Failure] = []
   infos = list(_annotated(work, index, failures))
   lengths = {'text_bytes': collections.Counter(), 'transcript_bytes': collections.Counter()}

@@ -49,22 +49,29 @@ class Folder:
       OSError: the folder cannot be read.
       ValueError: it has no such files.
     """
-    paths, names, skipped = self._search()
+    paths, names = self._search()
     if not paths:
+      skipped = f' ({self.skipped_note})' if self.skipped_note else ''
       raise ValueError(f'{self.path}: has no video or sound{skipped}; wanted {", ".join(self.suffixes)}.')
     yield from entries.checked(
       entries.attempt(lambda where, path=path: self._entry(path, where, names), items.where(path))
       for path in paths
     )
 
-  def _search(self) -> tuple[Sequence[storage.Path], frozenset[str], str]:
-    """Returns the media, the names of all objects where the folder is in a store, and what was skipped."""
+  @property
+  def skipped_note(self) -> str:
+    """Files that are neither media nor texts, such as '2 files skipped (.docx 2)'; '' without any."""
+    if not isinstance(self.path, pathlib.Path):
+      return ''
+    return folder_lib.search(self.path, self.suffixes, is_recursive=True).skipped_summary
+
+  def _search(self) -> tuple[Sequence[storage.Path], frozenset[str]]:
+    """Returns the media, and the names of all objects where the folder is in a store."""
     if isinstance(self.path, pathlib.Path):
-      found = folder_lib.search(self.path, self.suffixes, is_recursive=True)
-      return found.paths, frozenset(), f' ({found.skipped_summary})' if found.skipped_summary else ''
+      return folder_lib.search(self.path, self.suffixes, is_recursive=True).paths, frozenset()
     names = frozenset(storage.list_files(self.path))
     paths = (storage.parse(parent) / name for parent, name in media_index.walk(self.path))
-    return sorted(path for path in paths if path.suffix.lower() in self.suffixes), names, ''
+    return sorted(path for path in paths if path.suffix.lower() in self.suffixes), names
 
   def _entry(self, path: storage.Path, where: str, names: frozenset[str]) -> entries.Entry:
     name = file_names.printable(path.relative_to(self.path).as_posix())

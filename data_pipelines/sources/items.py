@@ -15,6 +15,7 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import re
 import tempfile
 from typing import Literal
 from typing import Protocol
@@ -26,6 +27,18 @@ from v2a.data import annotations as annotations_lib
 # What happened to a clip of a data set.
 ProblemKind = Literal['missing', 'malformed', 'duplicate', 'unreadable']
 _COPY_BYTES = 1 << 20
+
+
+# A split is a folder of the data set, beside `build` and the files of the set.
+_SPLIT = re.compile(r'[A-Za-z0-9_][A-Za-z0-9_-]{0,63}')
+_RESERVED_SPLITS = ('build',)
+
+
+def check_split(name: str) -> None:
+  """Raises ValueError where the name of a split cannot be that of a folder of a data set."""
+  if not _SPLIT.fullmatch(name) or name.lower() in _RESERVED_SPLITS:
+    reserved = ', '.join(_RESERVED_SPLITS)
+    raise ValueError(f"a split must be named by letters, digits, '-' and '_', not {reserved}; got {name!r}")
 
 
 class Media(Protocol):
@@ -172,6 +185,8 @@ class Item:
   split: str | None = None
 
   def __post_init__(self):
+    if self.split is not None:
+      check_split(self.split)
     if not self.id or not self.group:
       raise ValueError(f'an item needs an id and a group; got id {self.id!r}, group {self.group!r}.')
     if self.start_s < 0 or (self.end_s is not None and self.end_s <= self.start_s):

@@ -91,7 +91,9 @@ class Manifest:
         entries.split_of(_text(values, 'split')) or self.split,
       )
     except FileNotFoundError as error:
-      raise entries.UnusableError('missing', str(error), name) from error
+      fault = tables.spreadsheet_fault(name)
+      reason = f'{error}; the id may be {fault} of a spreadsheet' if fault else str(error)
+      raise entries.UnusableError('missing', reason, name) from error
     except ValueError as error:
       raise entries.UnusableError('malformed', str(error), name) from error
     item = entries.with_notes(item, row.note and f'{where}: {row.note}')

@@ -88,7 +88,11 @@ class WebDataset:
     media = min(filter(_ORDER.__contains__, by_suffix), key=_ORDER.__getitem__, default=None)
     if media is None:
       got = ', '.join(by_suffix)
-      raise entries.UnusableError('missing', f'none of its members is a video or sound; got {got}', key)
+      raise entries.UnusableError(
+        'missing',
+        f'no video or sound follows it in the archive, as files of a clip must follow each other; got {got}',
+        key,
+      )
     try:
       texts = {suffix: _read(path, by_suffix[suffix]) for suffix in _TEXTS if suffix in by_suffix}
       annotations, values = _annotations(texts)

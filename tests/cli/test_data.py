@@ -26,3 +26,11 @@ def test_wrong_commands_and_flags_are_one_line(tmp_path, capsys):
     assert main.main(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
+
+
+def test_verify_has_help_and_wants_a_folder(capsys):
+  assert main.main(['data', 'verify', '--help']) == 0
+  assert capsys.readouterr().out.startswith('usage: v2a data verify DIR')
+  for argv in ([], ['a', 'b'], ['--records']):
+    assert main.main(['data', 'verify', *argv]) == 2
+    assert 'v2a data verify wants the folder of a data set alone' in capsys.readouterr().err

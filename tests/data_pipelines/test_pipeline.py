@@ -10,6 +10,7 @@ import pytest
 
 from data_pipelines import analysis
 from data_pipelines import cut
+from data_pipelines import encode_column
 from data_pipelines import layout as layout_lib
 from data_pipelines import pipeline
 from data_pipelines import plan
@@ -337,3 +338,93 @@ def test_an_object_store_that_fails_rejects_no_clip(built, videos, s3, tmp_path,
   monkeypatch.setattr(storage, 'download', download)
   pipeline.build(settings, tmp_path / 'set', report=quiet, is_resumed=True)
   assert shard_digests(tmp_path / 'set') == shard_digests(built)
+
+
+@pytest.mark.parametrize('split', ['../../precious', '.', 'a/b', 'build', 'a,b', '-x', 'rejected.jsonl', ''])
+def test_a_split_that_is_no_folder_of_the_set_is_malformed(videos, tmp_path, split):
+  precious = tmp_path / 'precious' / '00000.jsonl'
+  precious.parent.mkdir()
+  precious.write_text('mine')
+  rows = [{'path': 'noise.mp4', 'split': split}, {'path': 'quiet.mp4', 'split': 'train'}]
+  (tmp_path / 'table.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  settings = dataclasses.replace(
+    make_settings(videos, thresholds={}),
+    source=f'manifest:{tmp_path / "table.jsonl"}',
+    source_settings={'media': str(videos)},
+  )
+  pipeline.build(settings, tmp_path / 'out' / 'set', report=lambda line: None)
+  assert precious.read_text() == 'mine'
+  assert {path.name for path in tmp_path.iterdir()} == {'precious', 'table.jsonl', 'out'}
+  rejected = [json.loads(line) for line in (tmp_path / 'out/set/rejected.jsonl').read_text().splitlines()]
+  refused = [each for each in rejected if each['outcome'] == 'malformed']
+  if split:
+    (found,) = refused
+    assert found['where'].endswith('table.jsonl:1') and 'a split must be named by letters' in found['reason']
+  else:
+    assert not refused
+
+
+def test_a_build_without_items_leaves_nothing_and_says_why(videos, tmp_path):
+  (tmp_path / 'table.csv').write_text('path,caption\nnone.mp4,Nothing.\n')
+  settings = dataclasses.replace(make_settings(videos), source=f'manifest:{tmp_path / "table.csv"}')
+  with pytest.raises(ValueError, match='no item .*; 1 cannot, the first: .*none.mp4 is not there'):
+    pipeline.build(settings, tmp_path / 'set', report=lambda line: None)
+  assert not (tmp_path / 'set').exists()
+  (tmp_path / 'table.csv').write_text('path\nnoise.mp4\n')
+  settings = dataclasses.replace(settings, source_settings={'media': str(videos)})
+  pipeline.build(settings, tmp_path / 'set', report=lambda line: None)
+
+
+def test_files_that_are_no_media_are_counted(videos, tmp_path):
+  (tmp_path / 'sounds').mkdir()
+  for name in ('short.flac', 'quiet.mp4'):
+    shutil.copy(videos / name, tmp_path / 'sounds')
+  (tmp_path / 'sounds' / 'notes.docx').write_text('notes')
+  lines = []
+  settings = dataclasses.replace(make_settings(videos), source=f'audio_only:{tmp_path / "sounds"}')
+  pipeline.build(settings, tmp_path / 'set', report=lines.append)
+  assert any('2 files skipped (.docx 1, .mp4 1)' in line for line in lines)
+
+
+def test_ids_that_occur_twice_have_one_name(videos, tmp_path):
+  rows = [{'id': 'noise', 'start_s': start_s} for start_s in (0, 1)]
+  (tmp_path / 'table.jsonl').write_text('\n'.join(map(json.dumps, rows)))
+  settings = dataclasses.replace(
+    make_settings(videos),
+    source=f'manifest:{tmp_path / "table.jsonl"}',
+    source_settings={'media': str(videos)},
+  )
+  counts = pipeline.build(settings, tmp_path / 'set', report=lambda line: None)['counts']['']
+  rejected = [json.loads(line) for line in (tmp_path / 'set/rejected.jsonl').read_text().splitlines()]
+  assert counts == {'duplicate_id': 1}
+  assert [each['outcome'] for each in rejected if not each.get('split')] == ['duplicate_id']
+
+
+def test_a_replaced_shard_is_not_encoded_or_annotated(built, tmp_path):
+  shutil.copytree(built, tmp_path / 'set')
+  (path,) = (path.parent for path in (tmp_path / 'set').glob('*/records-*'))
+  manifest = json.loads((path / 'manifest.json').read_text())
+  manifest['shards'][0]['first_id'] = 'other.mp4'
+  (path / 'manifest.json').write_text(json.dumps(manifest))
+  folder = media_folder.MediaFolder(path)
+  with pytest.raises(ValueError, match="was replaced: its first_id is .*manifest.json says 'other.mp4'"):
+    encode_column.encode(folder, encode_column.AnnotationEncoder(), report=lambda line: None)
+  shard = next(path.glob('records-*'))
+  shard.write_bytes(shard.read_bytes() + b'x')
+  with pytest.raises(ValueError, match='bytes'):
+    encode_column.encode(folder, encode_column.AnnotationEncoder(), report=lambda line: None)
+  shard.unlink()
+  with pytest.raises(FileNotFoundError, match='is missing, though the manifest beside it names it'):
+    encode_column.encode(folder, encode_column.AnnotationEncoder(), report=lambda line: None)
+
+
+def test_what_a_killed_encoder_left_is_removed(built, tmp_path):
+  shutil.copytree(built, tmp_path / 'set')
+  (path,) = (path.parent for path in (tmp_path / 'set').glob('*/records-*'))
+  folder = media_folder.MediaFolder(path)
+  lines = []
+  encode_column.encode(folder, encode_column.AnnotationEncoder(), report=lines.append)
+  litter = path / 'columns/annotations/.records-00001.a23fd815.partial.array_record'
+  litter.write_bytes(b'half')
+  encode_column.encode(folder, encode_column.AnnotationEncoder(), report=lines.append)
+  assert not litter.exists() and lines[-1] == f'annotations: all {len(folder)} clips are encoded already'

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import shlex
 
 # Name of the command -> module, and what it does.
 COMMANDS = {
@@ -23,9 +24,18 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-  """Runs the command and returns its exit code."""
+  """Runs the command and returns its exit code.
+
+  Raises:
+    ValueError: `verify` was not given one folder.
+  """
   argv = list(args.arguments)
   if args.command == 'verify':
+    if argv in (['-h'], ['--help']):
+      print('usage: v2a data verify DIR\n\nRereads a data set: its shards, its columns and their checksums.')
+      return 0
+    if len(argv) != 1 or argv[0].startswith('-'):
+      raise ValueError(f'v2a data verify wants the folder of a data set alone; got {shlex.join(argv)!r}.')
     argv = ['--verify', '--output', *argv]
   module = importlib.import_module(COMMANDS[args.command][0])
   return module.main(argv)

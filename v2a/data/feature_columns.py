@@ -203,6 +203,12 @@ class Writer:
       storage.make_folder(self.path)
       files.write_text(settings, json.dumps(wanted, indent=2) + '\n')
 
+  def remove_partials(self) -> None:
+    """Deletes what a process that was killed has left; while no other process writes the column."""
+    if isinstance(self.path, pathlib.Path):
+      for partial in self.path.glob('.*.partial*'):
+        partial.unlink()
+
   def missing(self) -> list[int]:
     """Returns the indices of the shards that are not written yet."""
     there = {path.name for path in storage.list_folder(self.path)}

@@ -51,6 +51,11 @@ class MediaFolder:
     self.shards = shards.from_manifest(self.path, self.manifest['shards'])
     self.hash = self.manifest['hash']
     self._ends = list(itertools.accumulate(shard.num_records for shard in self.shards))
+    if len(self) != self.manifest['num_records']:
+      raise ValueError(
+        f'{self.path / MANIFEST} was changed: it says {self.manifest["num_records"]} records, its shards '
+        f'have {len(self)}.'
+      )
 
   def __len__(self) -> int:
     return self._ends[-1] if self._ends else 0
@@ -89,6 +94,24 @@ class MediaFolder:
   def indices(self, shard: int) -> range:
     """Returns the indices of the records of a shard."""
     return range(self._ends[shard - 1] if shard else 0, self._ends[shard])
+
+
+def check_shard(folder: MediaFolder, shard: int) -> None:
+  """Compares the ids of the first and last record of a shard with those of the manifest.
+
+  Raises:
+    CorruptRecordError: one cannot be read.
+    OSError: the storage fails.
+    ValueError: one has another id: the shard was replaced.
+  """
+  indices, entry = folder.indices(shard), folder.manifest['shards'][shard]
+  for key, index in (('first_id', indices[0]), ('last_id', indices[-1])):
+    found = folder[index].id
+    if found != entry.get(key, found):
+      raise ValueError(
+        f'{folder.shards[shard].path} was replaced: its {key} is {found!r}, {MANIFEST} says {entry[key]!r}. '
+        'Build the data set with --resume.'
+      )
 
 
 def is_media_folder(path: str | storage.Path) -> bool:
@@ -148,16 +171,11 @@ def verify(folder: MediaFolder, report: Callable[[str], None] | None = None) -> 
 
   Raises:
     FileNotFoundError: a shard is missing.
-    ValueError: a shard or a record has changed, an id occurs twice, or the manifest does not fit.
+    ValueError: a shard or a record has changed, an id occurs twice.
   """
   for shard in folder.shards:
     shard.check_present()
   shards.verify(folder.shards, report=report)
-  if len(folder) != folder.manifest['num_records']:
-    raise ValueError(
-      f'{folder.path} holds {len(folder)} records in its shards; {MANIFEST} says '
-      f'{folder.manifest["num_records"]}.'
-    )
   seen: dict[str, None] = {}
   for index in range(len(folder)):
     name = folder[index].id

@@ -33,6 +33,7 @@ _SHARE_OF_DESCRIPTORS = 4  # shards may use 1 / this of the file descriptors; so
 # Records are read at random: the next record of the file is not needed next.
 _READER_OPTIONS = 'readahead_buffer_size:0'
 _REPORT_EVERY_S = 10.0
+_MANIFEST = 'manifest.json'
 
 
 class CorruptRecordError(ValueError):
@@ -102,6 +103,8 @@ class Shard:
   def _check_readable(self) -> None:
     """Raises OSError if the file cannot be read; deletes a damaged copy of a shard in an object store."""
     path = self.local_path()
+    if not path.exists() and path.with_name(_MANIFEST).exists():
+      raise FileNotFoundError(f'{path} is missing, though the manifest beside it names it.')
     digest = _digest(path, path.stat().st_mtime_ns)
     if path != self.path and digest != self.sha256:
       shard_cache.discard_damaged(path, str(self.sha256))

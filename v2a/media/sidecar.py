@@ -1,11 +1,16 @@
 """Sidecar files of a video: description of its sound (.txt), subtitles (.srt, .vtt), or both (.json)."""
 
 import dataclasses
+import difflib
 import json
 import pathlib
 
 from v2a import manifests
 from v2a.media import transcript as transcript_lib
+
+# What is read of a .json sidecar; the last three by sources of data sets.
+KEYS = ('annotation', 'transcript', 'words', 'label', 'licence', 'split')
+_LIKE = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +36,7 @@ def read_json(path: pathlib.Path) -> dict:
   """Returns the object in the .json sidecar; {} if there is none, or if it is the manifest of a soundtrack.
 
   Raises:
-    ValueError: the file is not a JSON object.
+    ValueError: the file is not a JSON object, or a key is misspelt.
   """
   json_path = path.with_suffix('.json')
   try:
@@ -46,6 +51,10 @@ def read_json(path: pathlib.Path) -> dict:
     raise ValueError(
       f'{json_path}: wanted a JSON object with annotation, transcript; got {type(content).__name__}.'
     )
+  for key in content:
+    # Other keys may be of other programs.
+    if key not in KEYS and (near := difflib.get_close_matches(key, KEYS, 1, _LIKE)):
+      raise ValueError(f'{json_path}: unknown key {key!r}; did you mean {near[0]}?')
   return content
 
 

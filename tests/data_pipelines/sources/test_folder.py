@@ -1,5 +1,6 @@
 """Folders of media with texts beside them, and folders and manifests of sounds."""
 
+import json
 import pathlib
 
 import pytest
@@ -75,3 +76,14 @@ def test_audio_only_reads_folders_and_manifests_of_sounds(tmp_path):
   assert (item.id, item.media.path.name) == ('00008004', '00008004.flac')
   assert item.annotations.captions == (annotations_lib.Caption('something', 'short'),)
   assert (missing.kind, missing.id, missing.where) == ('missing', '00008009', f'{path}:3')
+
+
+def test_a_misspelt_key_is_malformed_and_those_of_other_programs_are_not(tmp_path):
+  for name, content in (('a', {'annotatoin': 'x'}), ('b', {'annotation': 'x', 'uploader': 'y', 'fps': 3})):
+    (tmp_path / f'{name}.mp4').touch()
+    (tmp_path / f'{name}.json').write_text(json.dumps(content))
+  problem, item = folder.Folder(tmp_path)
+  assert (
+    problem.kind == 'malformed' and "unknown key 'annotatoin'; did you mean annotation?" in problem.reason
+  )
+  assert item.annotations.captions[0].text == 'x'

@@ -7,6 +7,7 @@ import shlex
 # Name of the command -> module, and what it does.
 COMMANDS = {
   'recordings': ('data_pipelines.recordings.__main__', 'fetch recorded sounds with clean licences'),
+  'mixtures': ('data_pipelines.mixtures', 'render mixtures of recorded sounds'),
   'build': ('data_pipelines.build', 'build a data set from videos and metadata, filtered and annotated'),
   'annotate': ('data_pipelines.annotate_records', 'annotate the records of a data set, beside them'),
   'verify': ('data_pipelines.build', 'reread a data set: v2a data verify DIR'),

@@ -26,6 +26,12 @@ class LatentStatistic(nnx.Variable):
   """Mean or standard deviation of latents, measured on data; not trained."""
 
 
+def split_posterior(x_BTF: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns mean and log standard deviation (each BTC), the halves of the input of a kl bottleneck."""
+  mean_BTC, log_std_BTC = jnp.split(x_BTF.astype(jnp.float32), 2, axis=-1)
+  return mean_BTC, jnp.clip(log_std_BTC, *LOG_STD_RANGE)
+
+
 class Autoencoder(nnx.Module):
   """Encodes waveforms as normalised latents or codes, and decodes them, at the rates of a ClipSpec.
 
@@ -91,8 +97,7 @@ class Autoencoder(nnx.Module):
 
   def posterior(self, wave_BNA: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and log standard deviation before normalisation (each BTC; kl bottleneck)."""
-    mean_BTC, log_std_BTC = jnp.split(self.trunk(wave_BNA).astype(jnp.float32), 2, axis=-1)
-    return mean_BTC, jnp.clip(log_std_BTC, *LOG_STD_RANGE)
+    return split_posterior(self.trunk(wave_BNA))
 
   def encode(self, wave_BNA: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns mean and standard deviation of the normalised latents (each BTC; kl bottleneck)."""

@@ -123,7 +123,10 @@ class MagnitudeAutoencoder(autoencoder.Autoencoder):
 
   def trunk(self, wave_BNA: jax.Array) -> jax.Array:
     """See `Autoencoder`."""
-    features = self.spectral_features(self.spectrogram(wave_BNA))
+    return self.trunk_of_features(self.spectral_features(self.spectrogram(wave_BNA)))
+
+  def trunk_of_features(self, features: SpectralFeatures) -> jax.Array:
+    """Returns the input of the bottleneck, see `trunk`, of features."""
     B, J, _ = features.log_magnitude_BJF.shape
     patch_BTI = ((features.log_magnitude_BJF - LOG_MAGNITUDE_MEAN) / LOG_MAGNITUDE_STD).reshape(
       B, J // self.spec.patch_frames, -1

@@ -157,14 +157,18 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     """Returns the loss of the module and its parts."""
     c, wave_BNA, is_valid_BT = self.c.codec, batch['wave_BNA'], batch['is_valid_BT']
     mean = lambda value_B: masks.batch_mean(value_B, batch['weight_B'])
-    latent_BTC, total, parts, stats = self._bottleneck(model, batch, mean)
     has_waveform_loss = bool(c.stft_weight or c.mel_weight or c.adversarial_weight)
     if isinstance(model, magnitude.MagnitudeAutoencoder):
+      # Once: with context parallelism every device computes the whole spectrogram.
+      spec_BAJF = model.spectrogram(wave_BNA)
+      levels = model.spectral_features(spec_BAJF)
+      latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk_of_features(levels), batch, mean)
       output = model.decode_features(latent_BTC)
-      extra, more = self._magnitude_losses(model, output, batch, mean)
+      extra, more = self._magnitude_losses(model, levels, output, is_valid_BT, mean)
       total, parts = total + extra, parts | more
-      synthesize = lambda: model.to_waveform_with_phases(output, model.spectrogram(wave_BNA))
+      synthesize = lambda: model.to_waveform_with_phases(output, spec_BAJF)
     else:
+      latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk(wave_BNA), batch, mean)
       synthesize = lambda: model.synthesize(latent_BTC)
     if has_waveform_loss:
       hop = self.spec.latent_hop_samples
@@ -179,16 +183,23 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
         total, parts = total + extra, parts | more
     return task_lib.LossOutput(total, parts | audio_masks.metrics(batch), stats)
 
-  def _bottleneck(self, model: autoencoder.Autoencoder, batch: dict, mean: Callable):
-    """Returns the latents after the bottleneck, its loss and the parts of it, and statistics of codebooks."""
+  def _bottleneck(self, model: autoencoder.Autoencoder, x_BTF: jax.Array, batch: dict, mean: Callable):
+    """Returns the latents after the bottleneck, its loss and the parts of it, and statistics of codebooks.
+
+    Args:
+      model: the codec.
+      x_BTF: input of the bottleneck.
+      batch: see `collate`.
+      mean: over clips.
+    """
     c, is_valid_BT = self.c.codec, batch['is_valid_BT']
     if c.bottleneck == 'kl':
-      mean_BTC, log_std_BTC = model.posterior(batch['wave_BNA'])
+      mean_BTC, log_std_BTC = autoencoder.split_posterior(x_BTF)
       latent_BTC = mean_BTC + jnp.exp(log_std_BTC) * batch['noise_BTC']
       divergence = mean(loss.kl(mean_BTC, log_std_BTC, is_valid_BT))
       return latent_BTC, c.kl_weight * divergence, {'kl': divergence}, None
     latent_BTC, _, commitment, stats = model.quantizer(
-      model.trunk(batch['wave_BNA']),
+      x_BTF,
       batch['num_codebooks_B'],
       masks.step_weights(is_valid_BT, batch['weight_B']),
     )
@@ -197,20 +208,21 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def _magnitude_losses(
     self,
     model: magnitude.MagnitudeAutoencoder,
+    levels: magnitude.SpectralFeatures,
     output: magnitude.SpectralFeatures,
-    batch: dict,
+    is_valid_BT: jax.Array,
     mean: Callable,
   ) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the losses of the features of a magnitude codec, weighted and summed, and by name.
 
     Args:
       model: the codec.
+      levels: the true features.
       output: features that it decoded.
-      batch: see `collate`.
+      is_valid_BT: which steps count.
       mean: over clips.
     """
-    c, is_valid_BT = self.c.codec, batch['is_valid_BT']
-    levels = model.spectral_features(model.spectrogram(batch['wave_BNA']))
+    c = self.c.codec
     is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
     parts = {
       'log_magnitude': mean(

@@ -78,8 +78,10 @@ def randomize(model: torch.nn.Module, x: torch.Tensor) -> None:
   generator = torch.Generator().manual_seed(0)
   for name, value in model.state_dict().items():
     noise = torch.randn(value.shape, generator=generator)
-    if name.endswith(('alpha', 'norm.weight', 'weight_g', 'original0')):
+    if name.endswith(('alpha', 'norm.weight')):
       value.copy_(1 + 0.3 * noise)
+    elif name.endswith(('weight_g', 'original0')):
+      value.copy_(0.6 + 0.2 * noise)
     elif name.endswith('bias') or '.bias_' in name:
       value.copy_(0.03 * noise)
     elif name.endswith(('cluster_size', 'embed_avg')):

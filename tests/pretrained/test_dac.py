@@ -9,6 +9,7 @@ import pytest
 import safetensors.numpy
 
 from tests.pretrained import goldens
+from v2a.models.published import torchfile
 from v2a.pretrained import dac
 
 PATH = goldens.FOLDER / 'dac'
@@ -117,6 +118,36 @@ def test_other_configurations_are_refused(tmp_path):
     dac.load(tmp_path / 'missing')
 
 
+ORIGINAL = goldens.FOLDER / 'dac_original' / 'weights.pth'
+
+
+def test_results_of_the_original_file_are_those_of_its_code():
+  model, wanted = dac.load(ORIGINAL), goldens.expected('dac_original')
+  latent_BTC = nnx.jit(dac.Dac.encode_latents)(model, wanted['wave'])
+  goldens.assert_close(latent_BTC, wanted['latents'])
+  quantized = nnx.jit(lambda model, latent_BTC: model.quantizer(latent_BTC))(model, latent_BTC)
+  np.testing.assert_array_equal(quantized.codes_BTK, wanted['codes'])
+  goldens.assert_close(quantized.latent_BTC, wanted['quantized'])
+  goldens.assert_close(nnx.jit(dac.Dac.decode)(model, wanted['codes']), wanted['decoded'])
+  assert model.sample_rate_hz == 24000
+
+
+def test_original_file_is_written_as_it_was_read(tmp_path):
+  dac.save(dac.load(ORIGINAL), tmp_path / 'copy.pth')
+  saved, read = torchfile.load(tmp_path / 'copy.pth'), torchfile.load(ORIGINAL)
+  assert set(saved) == set(read)
+  for name, tensor in read.items():
+    np.testing.assert_array_equal(saved[name].array().view(np.int32), tensor.array().view(np.int32))
+  values = torchfile.load_values(tmp_path / 'copy.pth')
+  assert values == torchfile.load_values(ORIGINAL) and values['metadata']['kwargs']['encoder_rates'] == [2, 5]
+
+
+def test_a_torch_file_of_another_model_is_refused(tmp_path):
+  torchfile.save(tmp_path / 'other.pth', {'state_dict': {'weight': np.zeros(3, np.float32)}})
+  with pytest.raises(ValueError, match=r'other.pth: sample_rate must be a positive whole number; got None'):
+    dac.load(tmp_path / 'other.pth')
+
+
 @pytest.mark.parametrize('name', ['dac_16khz', 'dac_24khz', 'dac_44khz'])
 def test_names_and_shapes_are_those_of_the_published_models(name):
   spec = goldens.SPECS[name]
@@ -126,3 +157,11 @@ def test_names_and_shapes_are_those_of_the_published_models(name):
   assert sum(int(np.prod(slot.shape)) for slot in slots.values()) == spec['num_values']
   assert len(slots) == spec['num_tensors'] and goldens.sha256(slots) == spec['sha256']
   assert model.hop_samples == {'dac_44khz': 512}.get(name, 320)
+
+
+@pytest.mark.parametrize('name', ['dac_16khz', 'dac_24khz', 'dac_44khz'])
+def test_names_and_shapes_are_those_of_the_original_files(name):
+  spec = goldens.SPECS[f'{name}_original']
+  config = dac.config_of_file({'metadata': {'kwargs': spec['config']}}, ORIGINAL)
+  slots = dac.slots(dac.empty(config, dac.Layout(True, 'hook', '')))
+  assert len(slots) == spec['num_tensors'] and goldens.sha256(slots) == spec['sha256']

@@ -21,9 +21,12 @@ import jax.numpy as jnp
 from v2a import shapes
 from v2a.codecs import convolutional
 from v2a.codecs import factorized_quantizer
+from v2a.models.published import torchfile
 from v2a.pretrained import tensors as tensors_lib
 
 MODEL_TYPE = 'dac'
+# Where descript-audio-codec's file has the tensors.
+_STATE = 'state_dict'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +59,7 @@ class Layout:
   Attributes:
     is_original: whether in the file of descript-audio-codec, not in a folder of `transformers`.
     weight_norm: key of `tensors.WEIGHT_NORM_NAMES`; None if kernels are stored without weight normalization.
-    config: text of the configuration, JSON.
+    config: JSON text of the configuration; of what is beside the tensors in the file.
   """
 
   is_original: bool
@@ -143,7 +146,10 @@ def load(path: str | os.PathLike) -> Dac:
     config = config_of(json.loads(text), path / tensors_lib.CONFIG)
     layout = Layout(False, tensors_lib.weight_norm_of(tensors), text)
   else:
-    raise FileNotFoundError(f'{path} does not exist.')
+    tensors, values = torchfile.load(path), torchfile.load_values(path)
+    tensors = {name.removeprefix(f'{_STATE}.'): tensor for name, tensor in tensors.items()}
+    config = config_of_file(values, path)
+    layout = Layout(True, tensors_lib.weight_norm_of(tensors), json.dumps(values))
   model = empty(config, layout)
   tensors_lib.assign(model, slots(model), tensors, path)
   return model
@@ -154,9 +160,13 @@ def save(model: Dac, path: str | os.PathLike) -> None:
 
   Args:
     model: the model.
-    path: of the folder.
+    path: of the folder, or of the file.
   """
-  tensors_lib.write_folder(pathlib.Path(path), model.layout.config, slots(model))
+  if not model.layout.is_original:
+    tensors_lib.write_folder(pathlib.Path(path), model.layout.config, slots(model))
+    return
+  arrays = {name: slot.published() for name, slot in slots(model).items()}
+  torchfile.save(pathlib.Path(path), {_STATE: arrays, **json.loads(model.layout.config)})
 
 
 def empty(config: Config, layout: Layout) -> Dac:
@@ -183,6 +193,30 @@ def config_of(config: dict, source: pathlib.Path) -> Config:
     decoder_width=tensors_lib.number(config, 'decoder_hidden_size', source),
     decoder_strides=strides[::-1],
     num_latent_channels=width * 2 ** len(strides),
+    num_codebooks=tensors_lib.number(config, 'n_codebooks', source),
+    codebook_size=tensors_lib.number(config, 'codebook_size', source),
+    codebook_width=tensors_lib.number(config, 'codebook_dim', source),
+  )
+
+
+def config_of_file(values: dict, source: pathlib.Path) -> Config:
+  """Returns the sizes in a file of descript-audio-codec: the arguments of its model.
+
+  Args:
+    values: of the file, without tensors.
+    source: the file, for errors.
+
+  Raises:
+    ValueError: a value is missing or wrong.
+  """
+  config = values.get('metadata', {}).get('kwargs', {})
+  return Config(
+    sample_rate_hz=tensors_lib.number(config, 'sample_rate', source),
+    encoder_width=tensors_lib.number(config, 'encoder_dim', source),
+    encoder_strides=tensors_lib.numbers(config, 'encoder_rates', source),
+    decoder_width=tensors_lib.number(config, 'decoder_dim', source),
+    decoder_strides=tensors_lib.numbers(config, 'decoder_rates', source),
+    num_latent_channels=tensors_lib.number(config, 'latent_dim', source),
     num_codebooks=tensors_lib.number(config, 'n_codebooks', source),
     codebook_size=tensors_lib.number(config, 'codebook_size', source),
     codebook_width=tensors_lib.number(config, 'codebook_dim', source),

@@ -67,3 +67,33 @@ def test_other_and_missing_files_are_named_in_the_error(tmp_path):
     torchfile.load(tmp_path / 'x.pt')
   with pytest.raises(FileNotFoundError, match='missing.pt'):
     torchfile.load(tmp_path / 'missing.pt')
+
+
+def test_other_values_are_read_without_objects_and_tensors():
+  assert torchfile.load_values(GOLDENS / 'zip.pt') == {'iteration': 5, 'sampler': {'pointer': 4}}
+
+
+def test_written_files_are_read(tmp_path):
+  values = {
+    'sizes': {
+      'rates': [2, 5],
+      'is_odd': True,
+      'share': 0.5,
+      'name': 'a\nb',
+      'none': None,
+      'pair': (1, -70000),
+    }
+  }
+  torchfile.save(tmp_path / 'x.pth', {'state': {'whole': WHOLE, 'scalar': np.ones((), np.float32)}, **values})
+  found = torchfile.load(tmp_path / 'x.pth')
+  assert set(found) == {'state.whole', 'state.scalar'} and found['state.scalar'].shape == ()
+  np.testing.assert_array_equal(found['state.whole'].array(), WHOLE)
+  assert torchfile.load_values(tmp_path / 'x.pth') == values
+
+
+def test_other_types_are_not_written(tmp_path):
+  with pytest.raises(TypeError, match='only float32 arrays are written; got int64'):
+    torchfile.save(tmp_path / 'x.pth', {'a': np.arange(3)})
+  with pytest.raises(TypeError, match='set cannot be written'):
+    torchfile.save(tmp_path / 'x.pth', {'a': {1}})
+  assert not list(tmp_path.iterdir())

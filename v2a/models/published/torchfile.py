@@ -1,4 +1,4 @@
-"""Reader of tensors in files of torch.save, without torch; also of safetensors files.
+"""Reader and writer of tensors in files of torch.save, without torch; also a reader of safetensors files.
 
 Two formats: the zip archive (torch 1.6 and later) and the stream of pickles before it. Both hold a pickle
 of arbitrary objects, in which a tensor is a call of torch's rebuilding functions on a numbered storage.
@@ -7,6 +7,7 @@ code, and checkpoints that also hold optimizers and samplers can be read. Storag
 """
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import io
 import pathlib
@@ -18,6 +19,8 @@ import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from v2a import files
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _DTYPES = {
@@ -135,18 +138,51 @@ def load(path: pathlib.Path | str) -> dict[str, Tensor]:
     FileNotFoundError: the file does not exist.
     ValueError: it has another format, or is damaged.
   """
-  path = pathlib.Path(path)
+  return dict(_flat(_read(pathlib.Path(path)), ''))
+
+
+def load_values(path: pathlib.Path | str) -> dict:
+  """Returns what else is in a file: nested dictionaries of numbers, texts, None and lists of these.
+
+  Tensors, objects of classes and dictionaries without any values are left out.
+
+  Args:
+    path: written by torch.save.
+
+  Raises:
+    FileNotFoundError: the file does not exist.
+    ValueError: it has another format, or is damaged.
+  """
+  return _values(_read(pathlib.Path(path)))
+
+
+def _values(content) -> dict:
+  found = {}
+  for name, value in content.items() if isinstance(content, dict) else ():
+    value = _values(value) if isinstance(value, dict) else value
+    if value != {} and _is_plain(value):
+      found[name] = value
+  return found
+
+
+def _is_plain(value) -> bool:
+  if isinstance(value, list | tuple):
+    return all(map(_is_plain, value))
+  return value is None or isinstance(value, bool | int | float | str | dict)
+
+
+def _read(path: pathlib.Path):
+  """Returns the content of a file."""
   if not path.is_file():
     raise FileNotFoundError(f'{path} does not exist.')
   try:
     if path.suffix == '.safetensors':
       return _safetensors(path)
-    content = _zip(path) if zipfile.is_zipfile(path) else _stream(path)
+    return _zip(path) if zipfile.is_zipfile(path) else _stream(path)
   except (pickle.UnpicklingError, safetensors.SafetensorError, zipfile.BadZipFile, EOFError) as error:
     raise ValueError(f'{path} holds no readable weights: {error}.') from error
   except (KeyError, IndexError, AttributeError, TypeError, struct.error) as error:
     raise ValueError(f'{path} is damaged, or not a file of torch.save: {error!r}.') from error
-  return dict(_flat(content, ''))
 
 
 def _flat(content, prefix: str):
@@ -229,3 +265,55 @@ def _safetensors(path: pathlib.Path) -> dict[str, Tensor]:
       name: lazy(name, part.get_shape(), np.dtype(kinds.get(part.get_dtype(), 'u1')))
       for name, part in parts.items()
     }
+
+
+def save(path: pathlib.Path | str, content: Mapping) -> None:
+  """Writes a file that torch.load reads, with `weights_only`, too.
+
+  Args:
+    path: of the file; replaced if it exists.
+    content: nested dictionaries of float32 arrays, numbers, texts, None and lists.
+
+  Raises:
+    TypeError: it holds a value of another type.
+  """
+  storages: list[np.ndarray] = []
+  pickled = b'\x80\x02' + _pickled(content, storages) + b'.'
+  with files.atomic_write(pathlib.Path(path)) as partial, zipfile.ZipFile(partial, 'w') as archive:
+    archive.writestr('archive/data.pkl', pickled)
+    archive.writestr('archive/byteorder', 'little')
+    for i, array in enumerate(storages):
+      archive.writestr(f'archive/data/{i}', array.astype('<f4').tobytes())
+    archive.writestr('archive/version', '3\n')
+
+
+def _pickled(value, storages: list[np.ndarray]) -> bytes:
+  """Returns the instructions that build a value, in protocol 2; appends the arrays in it to `storages`.
+
+  The module pickle cannot write references to the functions of torch where torch is not installed.
+  """
+  if isinstance(value, np.ndarray):
+    return _pickled_tensor(value, storages)
+  if isinstance(value, Mapping):
+    pairs = b''.join(_pickled(part, storages) for pair in value.items() for part in pair)
+    return b'}(' + pairs + b'u'
+  if isinstance(value, list | tuple):
+    parts = b''.join(_pickled(each, storages) for each in value)
+    return b'](' + parts + b'e' if isinstance(value, list) else b'(' + parts + b't'
+  if value is None or isinstance(value, bool | int | float | str):
+    # Without the head, which states the protocol, and the stop.
+    return pickle.dumps(value, protocol=2)[2:-1]
+  raise TypeError(f'{type(value).__name__} cannot be written to a file of torch.save.')
+
+
+def _pickled_tensor(array: np.ndarray, storages: list[np.ndarray]) -> bytes:
+  if array.dtype != np.float32:
+    raise TypeError(f'only float32 arrays are written; got {array.dtype}.')
+  strides = tuple(int(np.prod(array.shape[axis + 1 :])) for axis in range(array.ndim))
+  plain = lambda *values: b''.join(_pickled(value, storages) for value in values)
+  number_of_storage = plain(str(len(storages)), 'cpu', array.size)
+  storages.append(array)
+  storage = b'(' + plain('storage') + b'ctorch\nFloatStorage\n' + number_of_storage + b'tQ'
+  hooks = b'ccollections\nOrderedDict\n)R'
+  arguments = storage + plain(0, array.shape, strides, False) + hooks
+  return b'ctorch._utils\n_rebuild_tensor_v2\n(' + arguments + b'tR'

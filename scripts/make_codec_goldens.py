@@ -59,6 +59,15 @@ PUBLISHED_DAC = {
 }
 PUBLISHED_ENCODEC = {
   'encodec_24khz': {},
+  'encodec_32khz': {
+    'num_filters': 64,
+    'sampling_rate': 32000,
+    'upsampling_ratios': [8, 5, 4, 4],
+    'codebook_size': 2048,
+    'target_bandwidths': [2.2],
+    'use_causal_conv': False,
+    'use_conv_shortcut': False,
+  },
   'encodec_48khz': {
     'audio_channels': 2,
     'sampling_rate': 48000,

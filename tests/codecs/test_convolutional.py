@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a import weights
 from v2a.codecs import convolutional
 from v2a.sharding import rules
 
@@ -120,14 +121,12 @@ def test_bfloat16_products_are_close_and_the_output_is_float32():
 
 
 def test_parameters_can_be_sharded():
-  mesh = jax.make_mesh((1, 2, 1, 2), ('data', 'fsdp', 'context', 'tensor'), devices=jax.devices()[:4])
+  sizes = {'replica': 1, 'data': 1, 'fsdp': 2, 'context': 1, 'tensor': 2}
+  mesh = jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=jax.devices()[:4])
   for network in (encoder(), decoder()):
-    state = nnx.state(network, nnx.Param)
-    specs = {
-      '.'.join(map(str, path)): leaf.get_value().spec
-      for path, leaf in nnx.to_flat_state(rules.shardings(state, mesh))
-    }
-    assert specs['blocks.0.units.0.conv1.v_SIO'] == jax.sharding.PartitionSpec(None, 'fsdp', 'tensor')
+    shardings = weights.flatten(rules.shardings(nnx.state(network), mesh))
+    spec = shardings['blocks.0.units.0.conv1.v_SIO'].spec
+    assert spec == jax.sharding.PartitionSpec(None, 'fsdp', 'tensor')
 
 
 def test_wrong_arguments_are_named():

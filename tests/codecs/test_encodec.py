@@ -6,8 +6,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from v2a import weights
 from v2a.codecs import convolutional
 from v2a.codecs import encodec
+from v2a.sharding import rules
 
 SMALL = {'width': 4, 'strides': (5, 2), 'num_latent_channels': 3}
 
@@ -74,6 +76,15 @@ def test_lstm_keeps_its_cell_where_only_the_forget_gate_is_open():
   new = np.tanh(1)
   expected = np.tanh([[0, 0], [new, 0], [new, 0], [2 * new, new]])
   np.testing.assert_allclose(lstm(x_BTD)[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize('norm', encodec.NORMS)
+def test_parameters_can_be_sharded(norm):
+  sizes = {'replica': 1, 'data': 1, 'fsdp': 2, 'context': 1, 'tensor': 2}
+  mesh = jax.make_mesh(tuple(sizes.values()), tuple(sizes), devices=jax.devices()[:4])
+  for network in networks(norm=norm):
+    shardings = weights.flatten(rules.shardings(nnx.state(network), mesh))
+    assert shardings['lstm.layers.0.hidden_IO'].spec == jax.sharding.PartitionSpec('fsdp', 'tensor')
 
 
 def test_wrong_architectures_are_refused():

@@ -1,6 +1,7 @@
-"""Tensors of published files as variables of a module, and back, bit for bit.
+"""Tensors of published files as variables of a module, and back: of float32 files bit for bit.
 
-A tensor is a variable whose axes are in another order, with axes of size 1 in between.
+A tensor is a variable whose axes are in another order, with axes of size 1 in between. Other floating-point
+types become float32.
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """Channel levels: bands that sum to one, gains that invert the analysis."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -28,3 +29,13 @@ def test_gains_restore_the_power_of_both_channels(share):
 
 def test_silence_is_centred():
   assert float(jnp.abs(channel_level.from_power(jnp.zeros((1, 2, 4, 481)), WEIGHT_FR, 4)).max()) == 0
+
+
+def test_a_source_on_one_side_alone_has_finite_gradients():
+  weight_FR = channel_level.band_weights(16000, 9, 4)
+
+  def power(level_BTR):
+    return jnp.sum(jnp.square(channel_level.gains(jnp.tanh(level_BTR), weight_FR, 1)))
+
+  gradient_BTR = jax.grad(power)(jnp.full((1, 2, 4), 20.0))
+  assert np.isfinite(gradient_BTR).all()

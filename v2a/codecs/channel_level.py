@@ -63,4 +63,7 @@ def gains(channel_level_BTR: jax.Array, weight_FR: np.ndarray, patch_frames: int
   """
   shapes.check(channel_level_BTR=channel_level_BTR, weight_FR=weight_FR)
   level_BJF = jnp.repeat(channel_level_BTR @ weight_FR.T, patch_frames, axis=1)
-  return jnp.sqrt(jnp.maximum(jnp.stack([1 + level_BJF, 1 - level_BJF], axis=1), 0.0))
+  power_BAJF = jnp.stack([1 + level_BJF, 1 - level_BJF], axis=1)
+  # The root has no gradient at 0, which a source on one side alone has.
+  is_positive_BAJF = power_BAJF > 0
+  return jnp.where(is_positive_BAJF, jnp.sqrt(jnp.where(is_positive_BAJF, power_BAJF, 1.0)), 0.0)

@@ -47,7 +47,7 @@ def magnitude(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   return jnp.sqrt(power + 1e-9) * (4.0 / n_fft)
 
 
-def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: int) -> jax.Array | None:
+def valid_frames(num_valid_B: jax.Array | None, num_frames: int, hop_samples: float) -> jax.Array | None:
   """Returns is_valid_BJ, the frames whose centre is before the end of the valid samples; None for all.
 
   Args:

@@ -124,7 +124,10 @@ def _codec() -> ml_collections.ConfigDict:
   c.commitment_weight = 1.0
   c.adversarial_weight = 0.0  # above 0: adversarial training with discriminators
   c.feature_matching_weight = 2.0  # discriminator features, in adversarial training
-  c.discriminator_width = 16
+  c.discriminator_width = 16  # of their narrowest layers
+  c.discriminator_periods = (2, 3, 5, 7, 11)  # samples
+  c.discriminator_windows = (2048, 1024, 512)  # samples of the windows of spectrograms
+  c.discriminator_band_edges = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)  # shares of half the sample rate
   c.discriminator_learning_rate = 0.0  # 0: training.learning_rate
   c.discriminator_clip_norm = 1.0  # of the discriminators' gradient; 0 for no clipping
   c.adversarial_start_step = 0
@@ -323,6 +326,9 @@ def tiny(c: ml_collections.ConfigDict, has_records: bool = False) -> ml_collecti
     c.clip.num_text_bytes = min(c.clip.num_text_bytes, 16)
     c.clip.num_transcript_bytes = min(c.clip.num_transcript_bytes, 16)
     c.clip.clip_s = 2.0  # two blocks of latent steps, so that windows can overlap
+  # Each period and each band of a window is a network of its own, which takes seconds to compile.
+  c.codec.update(discriminator_periods=(2,), discriminator_windows=(512,))
+  c.codec.discriminator_band_edges = (0.0, 1.0)
   c.data.update(train=(), validation=(), num_fake_records=0 if has_records else 16)
   training = c.training
   training.update(batch_size=8, num_steps=4, warmup_steps=1, microbatches=1, log_every_steps=1)

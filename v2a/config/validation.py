@@ -74,6 +74,15 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'codec.magnitude_floor': (_is_positive, 'above 0'),
   'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
   'codec.crop_s': (_is_positive, 'above 0'),
+  'codec.discriminator_periods': (lambda periods: all(map(_is_positive, periods)), 'numbers above 0'),
+  'codec.discriminator_windows': (
+    lambda windows: all(window > 0 and window % 4 == 0 for window in windows),
+    'multiples of 4 above 0',
+  ),
+  'codec.discriminator_band_edges': (
+    lambda edges: len(edges) > 1 and list(edges) == sorted(set(edges)) and (edges[0], edges[-1]) == (0, 1),
+    'ascending shares from 0 to 1',
+  ),
   'codec.discriminator_learning_rate': (_is_not_negative, 'at least 0'),
   'codec.discriminator_clip_norm': (_is_not_negative, 'at least 0'),
   'conditioning.drop_video': (_is_fraction, 'in [0, 1)'),

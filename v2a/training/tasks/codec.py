@@ -68,7 +68,12 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
     model = builders.codec(self.c, rngs)
     if self.c.codec.adversarial_weight:
       model.discriminators = discriminators.Discriminators(
-        self.spec.num_channels, self.c.codec.discriminator_width, rngs=rngs
+        self.spec.num_channels,
+        self.c.codec.discriminator_width,
+        periods=self.c.codec.discriminator_periods,
+        windows=self.c.codec.discriminator_windows,
+        band_edges=self.c.codec.discriminator_band_edges,
+        rngs=rngs,
       )
     return model
 
@@ -250,12 +255,16 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
   def _adversarial(self, model, wave_BNA, output_BNA, num_valid_B, mean, step):
     graphdef, state = nnx.split(model.discriminators)
     fixed = nnx.merge(graphdef, jax.tree.map(jax.lax.stop_gradient, state))
+    num_samples = wave_BNA.shape[1]
     adversarial, matching = map(
-      mean, discriminators.generator_loss(fixed(wave_BNA), fixed(output_BNA), num_valid_B)
+      mean, discriminators.generator_loss(fixed(wave_BNA), fixed(output_BNA), num_samples, num_valid_B)
     )
     judged = mean(
       discriminators.discriminator_loss(
-        model.discriminators(wave_BNA), model.discriminators(jax.lax.stop_gradient(output_BNA)), num_valid_B
+        model.discriminators(wave_BNA),
+        model.discriminators(jax.lax.stop_gradient(output_BNA)),
+        num_samples,
+        num_valid_B,
       )
     )
     is_on = (step >= self.c.codec.adversarial_start_step).astype(jnp.float32)

@@ -8,7 +8,7 @@ loss 0.15, channel level loss 0.05, KL 3.0 nats per latent value. What the codec
 "ceiling" in v2a/assets/README.md.
 
 Earlier attempts on the same machine:
-- a head that predicts phases lost two thirds of the energy of tonal sounds (see codecs.autoencoder);
+- a head that predicts phases lost two thirds of the energy of tonal sounds (see codecs.magnitude);
 - log-magnitudes of both channels without a channel level loss: panning 0.0 through the codec after 2,400
   steps;
 - |x - y| weighted by the density of the mel scale in place of squares: material 0.57 through the codec after

@@ -1,7 +1,7 @@
 """Reconstruction losses of codecs, and the KL divergence.
 
   L_log_magnitude = mean w (x - y)^2 / 2 + sum w |e^x - e^y| / sum w e^x
-                    of log-magnitudes (`autoencoder` eq. 1)                                        (0)
+                    of log-magnitudes (`magnitude` eq. 1)                                          (0)
   L_stft = mean over resolutions of  mean |log|X| - log|Y|| + || |X| - |Y| ||_1 / || |X| ||_1      (1)
   L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                                  (2)
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                                  (3)

@@ -18,6 +18,7 @@ from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
 from v2a.codecs import magnitude
 from v2a.codecs import phase
+from v2a.codecs import waveform
 from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import video
 from v2a.config import schema
@@ -27,19 +28,15 @@ from v2a.models import stack
 from v2a.models import token_decoder
 
 # Keys of config.codec that are arguments of all codecs, and of one; the others are settings of training.
-_CODEC_ARGUMENTS = (
-  'n_fft',
-  'num_latent_channels',
-  'width',
-  'num_encoder_layers',
-  'num_decoder_layers',
-  'bottleneck',
-  'num_codebooks',
-  'codebook_size',
-)
+_CODEC_ARGUMENTS = ('num_latent_channels', 'width', 'bottleneck', 'num_codebooks', 'codebook_size')
+_STFT_ARGUMENTS = ('n_fft', 'num_encoder_layers', 'num_decoder_layers')
 _CODECS = {
-  'magnitude': (magnitude.MagnitudeAutoencoder, ('num_channel_level_bands', 'num_griffin_lim_iterations')),
-  'phase': (phase.PhaseAutoencoder, ()),
+  'magnitude': (
+    magnitude.MagnitudeAutoencoder,
+    (*_STFT_ARGUMENTS, 'num_channel_level_bands', 'num_griffin_lim_iterations'),
+  ),
+  'phase': (phase.PhaseAutoencoder, _STFT_ARGUMENTS),
+  'waveform': (waveform.WaveformAutoencoder, ('strides', 'encoder_width', 'decoder_width')),
 }
 
 

@@ -17,6 +17,7 @@ CONFIGS = {
   'codec': {'task': 'codec'},
   'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'phase codec': {'task': 'codec', 'codec.architecture': 'phase', 'codec.mel_weight': 1.0},
+  'waveform codec': {'task': 'codec', 'codec.architecture': 'waveform', 'codec.mel_weight': 1.0},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},
   'tokens': {'task': 'tokens', 'codec.bottleneck': 'rvq', 'tokens.token_dropout_probability': 0.5},

@@ -2,8 +2,8 @@
 
 waveform -> `trunk` -> bottleneck -> `synthesize` -> waveform
 
-Subclasses define the two networks: `magnitude.MagnitudeAutoencoder` (STFT magnitudes, reconstructed phases)
-and `phase.PhaseAutoencoder` (STFT with a phase head).
+Subclasses define the two networks: `magnitude.MagnitudeAutoencoder` (STFT magnitudes, reconstructed phases),
+`phase.PhaseAutoencoder` (STFT with a phase head) and `waveform.WaveformAutoencoder` (convolutions).
 """
 
 import abc

@@ -101,14 +101,17 @@ def _data() -> ml_collections.ConfigDict:
 
 def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  # magnitude (STFT magnitudes, phases reconstructed) | phase (STFT with a phase head)
+  # magnitude (STFT magnitudes, phases reconstructed) | phase (STFT, phase head) | waveform (convolutions)
   c.architecture = 'magnitude'
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
   c.num_channel_level_bands = 16  # frequency bands with their own left-right level difference, in stereo
   c.num_griffin_lim_iterations = 16  # when decoding
   c.num_latent_channels = 32  # C of latent_BTC
-  c.width = 256  # of the trunk
+  c.width = 256  # of the trunk; of a waveform codec, between its networks and the bottleneck
+  c.strides = (2, 4, 8, 10)  # waveform: of the encoder; their product is the samples of a latent step
+  c.encoder_width = 16  # waveform: after the first convolution, doubled by each stride
+  c.decoder_width = 256  # waveform: before the first transposed convolution, halved by each stride
   c.num_encoder_layers = 3  # ConvNeXt blocks
   c.num_decoder_layers = 5
   c.num_codebooks = 8  # rvq
@@ -294,6 +297,8 @@ _TINY = {
   'width': 32,
   'patch_width': 32,
   'num_heads': 2,
+  'encoder_width': 2,
+  'decoder_width': 32,
   'num_latent_channels': 4,
   'num_codebooks': 2,
   'codebook_size': 16,

@@ -1,6 +1,7 @@
 """Checks of configurations: values that can be checked without a device or a file."""
 
 from collections.abc import Callable
+import math
 from typing import Any
 
 import ml_collections
@@ -68,8 +69,8 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'training.profile_at_step': (_is_not_negative, 'at least 0'),
   'training.profile_steps': (_is_not_negative, 'at least 0'),
   'codec.architecture': (
-    ('magnitude', 'phase').__contains__,
-    "one of ('magnitude', 'phase')",
+    ('magnitude', 'phase', 'waveform').__contains__,
+    "one of ('magnitude', 'phase', 'waveform')",
   ),
   'codec.magnitude_floor': (_is_positive, 'above 0'),
   'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
@@ -138,6 +139,12 @@ def validate(c: ml_collections.ConfigDict) -> None:
         f'config.codec.architecture={c.codec.architecture} is trained by losses of the waveform: one of '
         f'{", ".join(f"config.codec.{name}" for name in names)} must be above 0.'
       )
+  hop = c.clip.hop_samples * c.clip.patch_frames
+  if c.codec.architecture == 'waveform' and math.prod(c.codec.strides) != hop:
+    raise ValueError(
+      f'config.codec.strides must have the product {hop}, the samples of a latent step; got '
+      f'{c.codec.strides}.'
+    )
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':
     raise ValueError(
       f"config.codec.bottleneck must be 'rvq' where config.task is 'tokens'; got {c.codec.bottleneck!r}."

@@ -28,8 +28,8 @@ BAD = {
   'scripts.train_embedder': (['--outputs', 'x'], 'unrecognized arguments'),
   'v2a.evaluation.check_classifiers': (['--num-clips', '0'], 'a whole number in 1..'),
 }
-# Needs torch, which is no requirement.
-UNTESTED = {'benchmarks.torch_baseline'}
+# Need torch, which is no requirement.
+UNTESTED = {'benchmarks.torch_baseline', 'scripts.make_codec_goldens'}
 
 
 @pytest.mark.parametrize('name', BAD)

@@ -40,8 +40,8 @@ BAD = [
   (['trian'], "v2a: no command 'trian'. Did you mean train?"),
   (
     ['xyzzy'],
-    "v2a: no command 'xyzzy'. There are generate, data, train, compile, evaluate, compare, demo, models, "
-    'doctor.',
+    "v2a: no command 'xyzzy'. There are generate, data, train, codec, compile, evaluate, compare, demo, "
+    'models, doctor.',
   ),
   (['--nope'], 'v2a: unrecognized arguments: --nope (see v2a --help)'),
   (['models', '--jsn'], 'v2a: unrecognized arguments: --jsn. Did you mean --json? (see v2a models --help)'),

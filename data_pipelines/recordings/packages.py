@@ -2,7 +2,7 @@
 
 `apt-get download` fetches the version that the user's distribution has, and checks it by the signatures of
 the distribution; it needs no root and installs nothing. Where there is no apt, the user puts the files into a
-folder (https://packages.debian.org has them).
+folder; the pages of packages of the distributions have them.
 
 Pinned are the bytes of Debian 12. A file that claims a pinned version, and did not come from apt, must have
 these bytes. Ubuntu rebuilds packages under the same versions, so its files need `accept_rebuilt` if they come

@@ -193,7 +193,10 @@ class Strided(Conv):
     self.stride = stride
     half = -(-stride // 2)
     super().__init__(
-      *(in_channels, out_channels, 2 * stride, axes),
+      in_channels,
+      out_channels,
+      2 * stride,
+      axes,
       padding=(half, half) if padding is None else padding,
       use_weight_norm=use_weight_norm,
       rngs=rngs,
@@ -249,7 +252,10 @@ class Transposed(Conv):
     half = -(-stride // 2)
     self.cut = (half, half) if cut is None else cut
     super().__init__(
-      *(in_channels, out_channels, 2 * stride, axes),
+      in_channels,
+      out_channels,
+      2 * stride,
+      axes,
       padding=(0, 0),
       use_weight_norm=use_weight_norm,
       rngs=rngs,

@@ -180,7 +180,10 @@ class TransposedConv(nnx.Module):
     """
     after = math.ceil(stride * arch.trim_right_ratio) if arch.is_causal else stride // 2
     self.conv = convolutional.Transposed(
-      *(in_channels, out_channels, stride, ('embed', None)),
+      in_channels,
+      out_channels,
+      stride,
+      ('embed', None),
       cut=(stride - after, after),
       use_weight_norm=arch.norm == 'weight_norm',
       rngs=rngs,

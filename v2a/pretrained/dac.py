@@ -74,16 +74,23 @@ class Dac(nnx.Module):
     self.config, self.layout = config, layout
     options: dict[str, Any] = {'use_weight_norm': layout.weight_norm is not None, 'rngs': rngs}
     self.encoder = convolutional.Encoder(
-      *(1, config.encoder_width, config.encoder_strides),
+      1,
+      config.encoder_width,
+      config.encoder_strides,
       num_latent_channels=config.num_latent_channels,
       **options,
     )
     self.quantizer = factorized_quantizer.FactorizedQuantizer(
-      *(config.num_codebooks, config.codebook_size, config.codebook_width, config.num_latent_channels),
+      config.num_codebooks,
+      config.codebook_size,
+      config.codebook_width,
+      config.num_latent_channels,
       **options,
     )
     self.decoder = convolutional.Decoder(
-      *(1, config.decoder_width, config.decoder_strides),
+      1,
+      config.decoder_width,
+      config.decoder_strides,
       num_latent_channels=config.num_latent_channels,
       **options,
     )

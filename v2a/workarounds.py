@@ -48,3 +48,29 @@ def pin_row_major(x: 'jax.Array', platform: str, num_devices: int) -> 'jax.Array
   if platform != 'gpu' or (num_devices > 1 and jax.__version_info__ < (0, 11)):
     return x
   return layout.with_layout_constraint(x, layout.Layout(tuple(range(x.ndim))))
+
+
+def rfft(x: 'jax.Array') -> 'jax.Array':
+  """Returns jax.numpy.fft.rfft over the last axis, computed of a matrix.
+
+  jaxlib 0.10.2: the FFT of a CPU takes row-major arrays alone, but the layout of what reads a spectrogram of
+  several axes, such as a convolution over a mesh, is that of its gradient, too: INTERNAL: RET_CHECK failure.
+
+  Args:
+    x: real, any axes.
+  """
+  import jax.numpy as jnp
+
+  return jnp.fft.rfft(x.reshape(-1, x.shape[-1])).reshape(*x.shape[:-1], -1)
+
+
+def irfft(x: 'jax.Array', n: int) -> 'jax.Array':
+  """Returns jax.numpy.fft.irfft over the last axis, computed of a matrix; see `rfft`.
+
+  Args:
+    x: complex, any axes.
+    n: length of the last axis of the result.
+  """
+  import jax.numpy as jnp
+
+  return jnp.fft.irfft(x.reshape(-1, x.shape[-1]), n=n).reshape(*x.shape[:-1], n)

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from v2a import workarounds
+
 
 def hann(size: int) -> np.ndarray:
   """Returns the periodic Hann window."""
@@ -43,7 +45,7 @@ def forward(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   tail = (num_frames + folds - 1) * hop_samples - wave_BAN.shape[-1]
   pieces = jnp.pad(wave_BAN, ((0, 0), (0, 0), (0, tail))).reshape(B, A, -1, hop_samples)
   frames = jnp.concatenate([pieces[:, :, i : i + num_frames] for i in range(folds)], axis=-1)
-  return jnp.fft.rfft(frames * hann(n_fft)[None, None, None], axis=-1)
+  return workarounds.rfft(frames * hann(n_fft)[None, None, None])
 
 
 def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
@@ -51,7 +53,7 @@ def inverse(spec_BAJF: jax.Array, n_fft: int, hop_samples: int) -> jax.Array:
   B, A, J, _ = spec_BAJF.shape
   folds, pad = n_fft // hop_samples, (n_fft - hop_samples) // 2
   window = hann(n_fft)
-  frames = jnp.fft.irfft(spec_BAJF, n=n_fft, axis=-1) * window[None, None, None]
+  frames = workarounds.irfft(spec_BAJF, n_fft) * window[None, None, None]
   pieces = frames.reshape(B, A, J, folds, hop_samples)
   shifted = [jnp.pad(pieces[:, :, :, i], ((0, 0), (0, 0), (i, folds - 1 - i), (0, 0))) for i in range(folds)]
   total = sum(shifted, start=jnp.zeros(()))

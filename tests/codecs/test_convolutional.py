@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 from v2a import weights
+from v2a.codecs import convolution_layers
 from v2a.codecs import convolutional
+from v2a.codecs import pieces
 from v2a.sharding import rules
 
 AXES = (None, None)
@@ -36,7 +38,7 @@ def random(*shape):
 @pytest.mark.parametrize('num_samples', [40, 41, 44])
 @pytest.mark.parametrize('stride', [2, 5])
 def test_strided_convolution_is_that_of_xla(stride, num_samples):
-  layer = convolutional.Strided(3, 4, stride, AXES, rngs=nnx.Rngs(0))
+  layer = convolution_layers.Strided(3, 4, stride, AXES, rngs=nnx.Rngs(0))
   x_BTI, half = random(2, num_samples, 3), -(-stride // 2)
   expected_BTO = jax.lax.conv_general_dilated(
     x_BTI, layer.kernel(), (stride,), [(half, half)], dimension_numbers=('NWC', 'WIO', 'NWC')
@@ -46,8 +48,8 @@ def test_strided_convolution_is_that_of_xla(stride, num_samples):
 
 @pytest.mark.parametrize('stride', [2, 5])
 def test_transposed_convolution_is_the_adjoint_of_the_strided_one(stride):
-  layer = convolutional.Transposed(3, 4, stride, AXES, rngs=nnx.Rngs(0))
-  forward = convolutional.Strided(4, 3, stride, AXES, use_weight_norm=False, rngs=nnx.Rngs(0))
+  layer = convolution_layers.Transposed(3, 4, stride, AXES, rngs=nnx.Rngs(0))
+  forward = convolution_layers.Strided(4, 3, stride, AXES, use_weight_norm=False, rngs=nnx.Rngs(0))
   forward.kernel_SIO.set_value(layer.kernel().transpose(0, 2, 1))
   x_BTI = random(2, 8, 3)
   y_BTO = layer(x_BTI)
@@ -57,26 +59,26 @@ def test_transposed_convolution_is_the_adjoint_of_the_strided_one(stride):
 
 
 def test_kernel_has_the_norms_of_its_scales():
-  conv = convolutional.Conv(3, 4, 7, AXES, rngs=nnx.Rngs(0))
+  conv = convolution_layers.Conv(3, 4, 7, AXES, rngs=nnx.Rngs(0))
   before_SIO = conv.kernel()
   conv.v_SIO.set_value(3 * conv.v_SIO[...])
   np.testing.assert_allclose(conv.kernel(), before_SIO, rtol=1e-5)
   conv.g_O.set_value(jnp.arange(1.0, 5))
   np.testing.assert_allclose(jnp.linalg.norm(conv.kernel(), axis=(0, 1)), np.arange(1, 5), rtol=1e-5)
-  transposed = convolutional.Transposed(3, 4, 2, AXES, rngs=nnx.Rngs(0))
+  transposed = convolution_layers.Transposed(3, 4, 2, AXES, rngs=nnx.Rngs(0))
   transposed.g_O.set_value(jnp.arange(1.0, 4))
   np.testing.assert_allclose(jnp.linalg.norm(transposed.kernel(), axis=(0, 2)), np.arange(1, 4), rtol=1e-5)
 
 
 def test_snake_is_as_published():
-  snake = convolutional.Snake(2)
+  snake = convolution_layers.Snake(2)
   snake.alpha_D.set_value(jnp.array([0.5, 2.0]))
   x_BTD = jnp.array([[[0.3, -0.7]]])
   expected = [0.3 + np.sin(0.15) ** 2 / 0.5, -0.7 + np.sin(-1.4) ** 2 / 2]
   np.testing.assert_allclose(snake(x_BTD)[0, 0], expected, rtol=1e-6)
 
 
-@pytest.mark.parametrize('activation', convolutional.ACTIVATIONS)
+@pytest.mark.parametrize('activation', convolution_layers.ACTIVATIONS)
 def test_steps_and_samples(activation):
   latent_BTC = run(encoder(activation_name=activation), random(2, 60, 2))
   assert latent_BTC.shape == (2, 6, 3)
@@ -106,10 +108,10 @@ def test_receptive_field_is_that_of_the_gradient():
 def test_pieces_equal_the_whole(num_steps):
   wave_BNA = random(1, 1000, 2)
   latent_BTC = run(encoder(), wave_BNA)
-  pieces = nnx.jit(lambda network, x: convolutional.encode_in_pieces(network, x, num_steps))
-  np.testing.assert_allclose(pieces(encoder(), wave_BNA), latent_BTC, atol=1e-5)
-  pieces = nnx.jit(lambda network, x: convolutional.decode_in_pieces(network, x, num_steps))
-  np.testing.assert_allclose(pieces(decoder(), latent_BTC), run(decoder(), latent_BTC), atol=1e-5)
+  in_pieces = nnx.jit(lambda network, x: pieces.encode_in_pieces(network, x, num_steps))
+  np.testing.assert_allclose(in_pieces(encoder(), wave_BNA), latent_BTC, atol=1e-5)
+  in_pieces = nnx.jit(lambda network, x: pieces.decode_in_pieces(network, x, num_steps))
+  np.testing.assert_allclose(in_pieces(decoder(), latent_BTC), run(decoder(), latent_BTC), atol=1e-5)
 
 
 def test_bfloat16_products_are_close_and_the_output_is_float32():
@@ -137,4 +139,4 @@ def test_wrong_arguments_are_named():
   with pytest.raises(ValueError, match=r'2 audio channel\(s\); got wave_BNA of shape \(1, 40, 1\)'):
     encoder()(jnp.zeros((1, 40, 1)))
   with pytest.raises(ValueError, match='multiple of 10 samples; got 41'):
-    convolutional.encode_in_pieces(encoder(), jnp.zeros((1, 41, 2)), 4)
+    pieces.encode_in_pieces(encoder(), jnp.zeros((1, 41, 2)), 4)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from v2a import weights
-from v2a.codecs import convolutional
 from v2a.codecs import encodec
+from v2a.codecs import pieces
 from v2a.sharding import rules
 
 SMALL = {'width': 4, 'strides': (5, 2), 'num_latent_channels': 3}
@@ -58,10 +58,10 @@ def test_pieces_with_context_for_the_lstm_are_close_to_the_whole():
   encoder, decoder = networks()
   wave_BNA = random(1, 1200, 1)
   latent_BTC = run(encoder, wave_BNA)
-  pieces = nnx.jit(lambda network, x: convolutional.encode_in_pieces(network, x, 60, extra_steps=30))
-  np.testing.assert_allclose(pieces(encoder, wave_BNA), latent_BTC, atol=1e-5)
-  pieces = nnx.jit(lambda network, x: convolutional.decode_in_pieces(network, x, 60, extra_steps=30))
-  np.testing.assert_allclose(pieces(decoder, latent_BTC), run(decoder, latent_BTC), atol=1e-5)
+  in_pieces = nnx.jit(lambda network, x: pieces.encode_in_pieces(network, x, 60, extra_steps=30))
+  np.testing.assert_allclose(in_pieces(encoder, wave_BNA), latent_BTC, atol=1e-5)
+  in_pieces = nnx.jit(lambda network, x: pieces.decode_in_pieces(network, x, 60, extra_steps=30))
+  np.testing.assert_allclose(in_pieces(decoder, latent_BTC), run(decoder, latent_BTC), atol=1e-5)
 
 
 def test_lstm_keeps_its_cell_where_only_the_forget_gate_is_open():

@@ -1,7 +1,6 @@
 """The phase codec: lengths, mid and side, silence, and pieces that equal the whole."""
 
 import dataclasses
-import functools
 
 from flax import nnx
 import jax
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.codecs import calls
 from v2a import clip
 from v2a.codecs import loss
 from v2a.codecs import phase
@@ -32,17 +32,10 @@ def make_codec(spec=SPEC, bottleneck='kl'):
   )
 
 
-def compiled(codec):
-  """Returns (name of a method, *args) -> its result."""
-  graph, state = nnx.split(codec)
-  call = lambda name, state, *args: getattr(nnx.merge(graph, state), name)(*args)
-  return lambda name, *args: jax.jit(functools.partial(call, name))(state, *args)
-
-
 @pytest.mark.parametrize('num_channels', [1, 2])
 def test_lengths_follow_the_spec(num_channels):
   spec = dataclasses.replace(SPEC, num_channels=num_channels)
-  run = compiled(make_codec(spec))
+  run = calls.compiled(make_codec(spec))
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, spec.num_samples, num_channels))
   mean_BTC, std_BTC = run('encode', wave_BNA)
   assert mean_BTC.shape == std_BTC.shape == (2, spec.num_latents, 4)
@@ -50,7 +43,7 @@ def test_lengths_follow_the_spec(num_channels):
 
 
 def test_tokens_round_trip():
-  run = compiled(make_codec(bottleneck='rvq'))
+  run = calls.compiled(make_codec(bottleneck='rvq'))
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, SPEC.num_samples, 2))
   codes_BTK = run('encode_tokens', wave_BNA)
   assert codes_BTK.shape == (2, SPEC.num_latents, 3) and codes_BTK.dtype == jnp.int32
@@ -58,7 +51,7 @@ def test_tokens_round_trip():
 
 
 def test_the_spectrogram_is_that_of_mid_and_side():
-  run = compiled(make_codec())
+  run = calls.compiled(make_codec())
   latent_BTC = jax.random.normal(jax.random.key(2), (1, 10, 4))
   mid_and_side_BNA = stft.inverse(run('spectrogram', latent_BTC), 640, SPEC.hop_samples)
   views_BNA = loss.views(run('synthesize', latent_BTC))
@@ -66,7 +59,7 @@ def test_the_spectrogram_is_that_of_mid_and_side():
 
 
 def test_pieces_with_context_are_decoded_as_the_whole():
-  run = compiled(make_codec())
+  run = calls.compiled(make_codec())
   latent_BTC = jax.random.normal(jax.random.key(2), (1, 24, 4))
   whole_BNA = run('synthesize', latent_BTC)
   piece_BNA = run('synthesize', latent_BTC[:, 8:20])

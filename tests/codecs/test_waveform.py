@@ -1,7 +1,6 @@
 """The waveform codec: lengths, stereo, pieces that equal the whole, and learning."""
 
 import dataclasses
-import functools
 
 from flax import nnx
 import jax
@@ -10,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 
+from tests.codecs import calls
 from v2a import clip
 from v2a.codecs import waveform
 
@@ -22,17 +22,10 @@ def make_codec(spec=SPEC, bottleneck='kl', strides=(4, 8, 20), **sizes):
   return waveform.WaveformAutoencoder(spec, strides=strides, rngs=nnx.Rngs(0), **values)
 
 
-def compiled(codec):
-  """Returns (name of a method, *args) -> its result."""
-  graph, state = nnx.split(codec)
-  call = lambda name, state, *args: getattr(nnx.merge(graph, state), name)(*args)
-  return lambda name, *args: jax.jit(functools.partial(call, name))(state, *args)
-
-
 @pytest.mark.parametrize('num_channels', [1, 2])
 def test_lengths_follow_the_spec(num_channels):
   spec = dataclasses.replace(SPEC, num_channels=num_channels)
-  run = compiled(make_codec(spec))
+  run = calls.compiled(make_codec(spec))
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, spec.num_samples, num_channels))
   mean_BTC, std_BTC = run('encode', wave_BNA)
   assert mean_BTC.shape == std_BTC.shape == (2, spec.num_latents, 4)
@@ -40,7 +33,7 @@ def test_lengths_follow_the_spec(num_channels):
 
 
 def test_tokens_round_trip():
-  run = compiled(make_codec(bottleneck='rvq'))
+  run = calls.compiled(make_codec(bottleneck='rvq'))
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (2, SPEC.num_samples, 2))
   codes_BTK = run('encode_tokens', wave_BNA)
   assert codes_BTK.shape == (2, SPEC.num_latents, 3) and codes_BTK.dtype == jnp.int32
@@ -53,7 +46,7 @@ def test_pieces_with_context_are_coded_as_the_whole():
   hop = SPEC.latent_hop_samples
   context = -(-max(before, after) // hop)
   assert context < SPEC.latents_in(1.0), 'soundtracks are decoded with 1 s of context'
-  run, num = compiled(codec), 12 + 2 * context
+  run, num = calls.compiled(codec), 12 + 2 * context
   wave_BNA = 0.1 * jax.random.normal(jax.random.key(1), (1, (num + 8) * hop, 2))
   whole_BTC = run('encode', wave_BNA)[0]
   piece_BTC = run('encode', wave_BNA[:, 4 * hop : (4 + num) * hop])[0]
@@ -70,9 +63,10 @@ def test_pieces_with_context_are_coded_as_the_whole():
   )
 
 
-def test_strides_of_another_product_are_refused():
-  with pytest.raises(ValueError, match=r'the product 640, the samples of a latent step; got \(4, 8\)'):
-    make_codec(strides=(4, 8))
+@pytest.mark.parametrize('strides', [(4, 8), (5, 8, 16)])
+def test_strides_of_another_product_and_odd_ones_are_refused(strides):
+  with pytest.raises(ValueError, match='must be even and have the product 640, the samples of a latent step'):
+    make_codec(strides=strides)
 
 
 def test_it_learns_two_channels_with_their_phases():

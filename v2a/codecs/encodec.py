@@ -27,6 +27,7 @@ import jax
 import jax.numpy as jnp
 
 from v2a import shapes
+from v2a.codecs import convolution_layers
 from v2a.codecs import convolutional
 
 NORMS = ('weight_norm', 'time_group_norm')
@@ -132,9 +133,9 @@ class PaddedConv(nnx.Module):
     """
     options: dict[str, Any] = {'use_weight_norm': arch.norm == 'weight_norm', 'padding': (0, 0), 'rngs': rngs}
     if stride > 1:
-      self.conv = convolutional.Strided(in_channels, out_channels, stride, axes, **options)
+      self.conv = convolution_layers.Strided(in_channels, out_channels, stride, axes, **options)
     else:
-      self.conv = convolutional.Conv(in_channels, out_channels, size, axes, dilation=dilation, **options)
+      self.conv = convolution_layers.Conv(in_channels, out_channels, size, axes, dilation=dilation, **options)
     self.norm = TimeGroupNorm(out_channels) if arch.norm == 'time_group_norm' else None
     self.stride, self.pad_mode = stride, arch.pad_mode
     total = (size - 1) * dilation + 1 - stride
@@ -148,7 +149,7 @@ class PaddedConv(nnx.Module):
     return y_BTO if self.norm is None else self.norm(y_BTO)
 
   def inputs(self, first: int, last: int) -> tuple[int, int]:
-    """See `convolutional.Conv.inputs`."""
+    """See `convolution_layers.Conv.inputs`."""
     first, last = self.conv.inputs(first, last)
     return first - self.padding[0], last - self.padding[0]
 
@@ -179,7 +180,7 @@ class TransposedConv(nnx.Module):
       rngs: for initial weights.
     """
     after = math.ceil(stride * arch.trim_right_ratio) if arch.is_causal else stride // 2
-    self.conv = convolutional.Transposed(
+    self.conv = convolution_layers.Transposed(
       in_channels,
       out_channels,
       stride,
@@ -197,7 +198,7 @@ class TransposedConv(nnx.Module):
     return self.conv.trim(self.norm(self.conv.overlap_add(x_BTI)))
 
   def inputs(self, first: int, last: int) -> tuple[int, int]:
-    """See `convolutional.Conv.inputs`."""
+    """See `convolution_layers.Conv.inputs`."""
     return self.conv.inputs(first, last)
 
 
@@ -269,7 +270,7 @@ class ResidualUnit(nnx.Module):
     return y_BTD + (x_BTD if self.shortcut is None else self.shortcut(x_BTD))
 
   def inputs(self, first: int, last: int) -> tuple[int, int]:
-    """See `convolutional.Conv.inputs`."""
+    """See `convolution_layers.Conv.inputs`."""
     return self.conv1.inputs(first, last)
 
 
@@ -299,8 +300,8 @@ class EncoderBlock(nnx.Module):
     return self.conv(jax.nn.elu(x_BTD))
 
   def inputs(self, first: int, last: int) -> tuple[int, int]:
-    """See `convolutional.Conv.inputs`."""
-    return convolutional.chain_inputs([*self.units, self.conv], first, last)
+    """See `convolution_layers.Conv.inputs`."""
+    return convolution_layers.chain_inputs([*self.units, self.conv], first, last)
 
 
 class DecoderBlock(nnx.Module):
@@ -325,8 +326,8 @@ class DecoderBlock(nnx.Module):
     return x_BTD
 
   def inputs(self, first: int, last: int) -> tuple[int, int]:
-    """See `convolutional.Conv.inputs`."""
-    return convolutional.chain_inputs([self.conv, *self.units], first, last)
+    """See `convolution_layers.Conv.inputs`."""
+    return convolution_layers.chain_inputs([self.conv, *self.units], first, last)
 
 
 class Encoder(nnx.Module):
@@ -356,7 +357,7 @@ class Encoder(nnx.Module):
   @property
   def receptive_field_samples(self) -> tuple[int, int]:
     """How many samples before, and after, the first of its hop a step depends on, but for LSTM and norms."""
-    first, last = convolutional.chain_inputs([self.conv_in, *self.blocks, self.conv_out], 0, 0)
+    first, last = convolution_layers.chain_inputs([self.conv_in, *self.blocks, self.conv_out], 0, 0)
     return -first, max(last, 0)
 
   def __call__(self, wave_BNA: jax.Array) -> jax.Array:
@@ -404,7 +405,7 @@ class Decoder(nnx.Module):
   def receptive_field_steps(self) -> tuple[int, int]:
     """How many steps before, and after, its own the samples of a hop depend on, but for LSTM and norms."""
     layers = [self.conv_in, *self.blocks, self.conv_out]
-    first, last = convolutional.chain_inputs(layers, 0, self.hop_samples - 1)
+    first, last = convolution_layers.chain_inputs(layers, 0, self.hop_samples - 1)
     return -first, last
 
   def __call__(self, x_BTC: jax.Array) -> jax.Array:

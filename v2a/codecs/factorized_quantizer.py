@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from v2a import shapes
-from v2a.codecs import convolutional
+from v2a.codecs import convolution_layers
 
 
 @struct.dataclass
@@ -57,8 +57,8 @@ class Codebook(nnx.Module):
       rngs: for initial weights.
     """
     options: dict[str, Any] = {'use_weight_norm': use_weight_norm, 'rngs': rngs}
-    self.project_in = convolutional.Conv(num_channels, width, 1, ('latent', None), **options)
-    self.project_out = convolutional.Conv(width, num_channels, 1, (None, 'latent'), **options)
+    self.project_in = convolution_layers.Conv(num_channels, width, 1, ('latent', None), **options)
+    self.project_out = convolution_layers.Conv(width, num_channels, 1, (None, 'latent'), **options)
     self.entry_VF = nnx.Param(jax.random.normal(rngs.params(), (size, width)), axes=('vocab', None))
 
   def nearest(self, projection_BTF: jax.Array) -> jax.Array:

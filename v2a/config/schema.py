@@ -109,7 +109,7 @@ def _codec() -> ml_collections.ConfigDict:
   c.num_griffin_lim_iterations = 16  # when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk; of a waveform codec, between its networks and the bottleneck
-  c.strides = (2, 4, 8, 10)  # waveform: of the encoder; their product is the samples of a latent step
+  c.strides = (2, 4, 8, 10)  # waveform: of the encoder, even; their product is the samples of a latent step
   c.encoder_width = 16  # waveform: after the first convolution, doubled by each stride
   c.decoder_width = 256  # waveform: before the first transposed convolution, halved by each stride
   c.num_encoder_layers = 3  # ConvNeXt blocks

@@ -140,9 +140,10 @@ def validate(c: ml_collections.ConfigDict) -> None:
         f'{", ".join(f"config.codec.{name}" for name in names)} must be above 0.'
       )
   hop = c.clip.hop_samples * c.clip.patch_frames
-  if c.codec.architecture == 'waveform' and math.prod(c.codec.strides) != hop:
+  are_even = all(stride % 2 == 0 for stride in c.codec.strides)
+  if c.codec.architecture == 'waveform' and not (are_even and math.prod(c.codec.strides) == hop):
     raise ValueError(
-      f'config.codec.strides must have the product {hop}, the samples of a latent step; got '
+      f'config.codec.strides must be even and have the product {hop}, the samples of a latent step; got '
       f'{c.codec.strides}.'
     )
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from v2a import shapes
+from v2a.codecs import convolution_layers
 from v2a.codecs import convolutional
 from v2a.codecs import factorized_quantizer
 from v2a.models.published import torchfile
@@ -277,7 +278,9 @@ def _original_slots(model: Dac) -> tensors_lib.Slots:
   return found
 
 
-def _unit_slots(names: list[str], unit: convolutional.ResidualUnit, kind: str | None) -> tensors_lib.Slots:
+def _unit_slots(
+  names: list[str], unit: convolution_layers.ResidualUnit, kind: str | None
+) -> tensors_lib.Slots:
   """Returns the variables of a residual unit, by the names of its four layers."""
   return {
     **_snake(names[0], unit.activation1),

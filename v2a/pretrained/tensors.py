@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from v2a import files
 from v2a import weights
-from v2a.codecs import convolutional
+from v2a.codecs import convolution_layers
 from v2a.models.published import torchfile
 
 WEIGHTS, CONFIG = 'model.safetensors', 'config.json'
@@ -70,7 +70,7 @@ def vector(variable: nnx.Variable) -> Slot:
   return Slot(variable, tuple(range(variable.get_value().ndim)))
 
 
-def conv(name: str, module: convolutional.Conv, weight_norm: str | None) -> Slots:
+def conv(name: str, module: convolution_layers.Conv, weight_norm: str | None) -> Slots:
   """Returns the slots of a convolution under the names of torch.nn.Conv1d or ConvTranspose1d.
 
   Args:
@@ -79,7 +79,7 @@ def conv(name: str, module: convolutional.Conv, weight_norm: str | None) -> Slot
     weight_norm: key of WEIGHT_NORM_NAMES, if the kernel is normalized.
   """
   # torch has (outputs, inputs, taps), and (inputs, outputs, taps) where the convolution is transposed.
-  order = (1, 2, 0) if isinstance(module, convolutional.Transposed) else (2, 1, 0)
+  order = (1, 2, 0) if isinstance(module, convolution_layers.Transposed) else (2, 1, 0)
   if not module.use_weight_norm:
     kernels = {'weight': Slot(module.kernel_SIO, order)}
   else:

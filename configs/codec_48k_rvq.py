@@ -15,9 +15,13 @@ def get_config():
   c.name = 'codec_48k_rvq'
   c.task = 'codec'
   c.data.train = ('data/videos/train',)
+  c.data.augment_sound = True
   c.init_from.codec = 'runs/codec_48k'
+  c.codec.update(log_magnitude_weight=0.0, channel_level_weight=0.0)
+  c.codec.update(stft_weight=1.0, mel_weight=5.0, magnitude_floor=1e-5, crop_s=0.5)
+  c.codec.update(adversarial_weight=1.0, discriminator_width=32, discriminator_clip_norm=10.0)
   c.codec.bottleneck = 'rvq'
-  c.training.update(batch_size=256, num_steps=50_000, learning_rate=8e-4, weight_decay=1e-3)
-  c.training.update(compute_dtype='float32', remat='none')
+  c.training.update(batch_size=256, num_steps=200_000, learning_rate=1e-4, betas=(0.8, 0.99), clip_norm=10.0)
+  c.training.update(compute_dtype='float32', remat='none', ema_decay=0.999)
   c.mesh.fsdp = 1  # too small to be stored in parts
   return c

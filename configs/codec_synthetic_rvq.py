@@ -5,10 +5,10 @@ v2a train --config codec_synthetic_rvq --workdir runs/codec_synthetic_rvq
 Run it after the commands of codec_synthetic, whose trunk it starts from (--config.init_from.codec= for none).
 
 Result (2 cores of an AMD EPYC, 2026-11-23, stopped and resumed twice, about 8 minutes), on 128 held-out clips
-by `python benchmarks/codecs.py runs/codec_synthetic runs/codec_synthetic_rvq --num-clips 128`: STFT distance
-1.02 times and mel distance 1.05 times those of the kl codec. 93 % of the entries of the first codebook are
-used, 98 % of the second, all of the others; perplexity 103 to 159 of 256. A seventh of the steps have the
-same entry in each codebook: silence.
+by `python benchmarks/codecs.py distances runs/codec_synthetic runs/codec_synthetic_rvq --num-clips 128`: STFT
+distance 1.02 times and mel distance 1.05 times those of the kl codec. 93 % of the entries of the first
+codebook are used, 98 % of the second, all of the others; perplexity 103 to 159 of 256. A seventh of the steps
+have the same entry in each codebook: silence.
 """
 
 from v2a.config import schema

@@ -12,7 +12,7 @@ BAD = {
   'benchmarks.ablations': (['--num-clips', '1', 'sampling'], 'a whole number in 2..'),
   'benchmarks.accelerator': (['--batch-size', '1', '2'], 'wanted one batch size'),
   'benchmarks.ceilings': (['--num-clips', '1'], 'a whole number of at least 2'),
-  'benchmarks.codecs': (['--seed', '-1', 'x'], 'a whole number in 0..2147483647'),
+  'benchmarks.codecs': (['distances', '--seed', '-1', 'x'], 'a whole number in 0..2147483647'),
   'benchmarks.costs': (['nothing'], 'nothing'),
   'benchmarks.data': (['nothing'], 'invalid choice'),
   'benchmarks.generalization': (['--only', 'nothing'], '--only must be part of a name'),

@@ -18,6 +18,7 @@ from v2a.autoregressive import patterns
 from v2a.codecs import autoencoder
 from v2a.codecs import magnitude
 from v2a.codecs import phase
+from v2a.codecs import stereo_magnitude
 from v2a.codecs import waveform
 from v2a.conditioning import condition as condition_lib
 from v2a.conditioning import video
@@ -34,6 +35,10 @@ _CODECS = {
   'magnitude': (
     magnitude.MagnitudeAutoencoder,
     (*_STFT_ARGUMENTS, 'num_channel_level_bands', 'num_griffin_lim_iterations'),
+  ),
+  'stereo_magnitude': (
+    stereo_magnitude.StereoMagnitudeAutoencoder,
+    (*_STFT_ARGUMENTS, 'num_griffin_lim_iterations'),
   ),
   'phase': (phase.PhaseAutoencoder, _STFT_ARGUMENTS),
   'waveform': (waveform.WaveformAutoencoder, ('strides', 'encoder_width', 'decoder_width')),

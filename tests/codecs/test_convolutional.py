@@ -83,8 +83,9 @@ def test_steps_and_samples(activation):
   latent_BTC = run(encoder(activation_name=activation), random(2, 60, 2))
   assert latent_BTC.shape == (2, 6, 3)
   wave_BNA = run(decoder(activation_name=activation), latent_BTC)
-  assert wave_BNA.shape == (2, 60 - 2, 2) and jnp.all(jnp.abs(wave_BNA) <= 1)
-  assert run(decoder(strides=(4, 2)), latent_BTC).shape == (2, 48, 2)
+  assert wave_BNA.shape == (2, 60, 2) and jnp.all(jnp.abs(wave_BNA) <= 1)
+  assert run(decoder(activation_name=activation, keep_length=False), latent_BTC).shape == (2, 60 - 2, 2)
+  assert run(decoder(strides=(4, 2), keep_length=False), latent_BTC).shape == (2, 48, 2)
 
 
 def test_receptive_field_is_that_of_the_gradient():

@@ -49,10 +49,11 @@ def test_a_codec_that_is_trained_by_its_waveform_needs_a_loss_of_it():
     validation.validate(c)
   c.codec.mel_weight = 1.0
   validation.validate(c)
-  for strides in ((2, 4, 8), (5, 8, 16)):
-    c.codec.update(architecture='waveform', strides=strides)
-    with pytest.raises(ValueError, match=rf'must be even and have the product 640.*got .{strides[0]}, '):
-      validation.validate(c)
+  c.codec.update(architecture='waveform', strides=(5, 8, 16))
+  validation.validate(c)
+  c.codec.strides = (2, 4, 8)
+  with pytest.raises(ValueError, match=r'must have the product 640.*got \(2, 4, 8\)'):
+    validation.validate(c)
   c.codec.architecture = 'none'
   with pytest.raises(ValueError, match='codec.architecture must be one of'):
     validation.validate(c)

@@ -16,6 +16,7 @@ from v2a.config import schema
 from v2a.evaluation import round_trip
 from v2a.media import audio_file
 from v2a.media import read
+from v2a.sampling import windows
 
 
 def make_run(folder: pathlib.Path, bottleneck: str) -> pathlib.Path:
@@ -67,6 +68,30 @@ def test_pieces_are_encoded_as_the_whole(codecs, bottleneck):
   np.testing.assert_allclose(encoded_TF, whole_TF, rtol=1e-4, atol=1e-4)
   assert bits_per_s > 0
   assert codec.reconstruct(wave_NA).shape == wave_NA.shape
+
+
+@pytest.fixture(name='codec_with_phases', scope='module', params=['phase', 'waveform'])
+def make_codec_with_phases(request, tmp_path_factory):
+  c = schema.tiny(schema.base()).unlock()
+  c.task, c.codec.architecture = 'codec', request.param
+  state = nnx.state(nnx.jit(lambda: builders.codec(c, nnx.Rngs(0)))())
+  folder = tmp_path_factory.mktemp('codec') / request.param
+  weights.export(state, folder, c.lock(), 'float32')
+  return round_trip.of_run(folder)
+
+
+@pytest.mark.parametrize('duration_s', [2, 9, 61, pytest.param(300, marks=pytest.mark.slow)])
+def test_codecs_with_phases_have_no_seams(codec_with_phases, duration_s):
+  codec = codec_with_phases
+  num_latents = codec.clip_spec.latents_in(duration_s)
+  num_samples = num_latents * codec.clip_spec.latent_hop_samples
+  # The end of a sound is continued by its last step, see `windows.decode`.
+  latent_TC = np.random.default_rng(2).standard_normal((num_latents, 4)).astype(np.float32)
+  padded_TC = np.pad(latent_TC, ((0, codec.clip_spec.latents_in(windows.CONTEXT_S)), (0, 0)), mode='edge')
+  whole_NA = np.asarray(codec.decode(padded_TC[None]))[0, :num_samples]
+  wave_NA = windows.decode(codec, latent_TC, num_samples)
+  assert np.abs(whole_NA).max() > 1e-3
+  np.testing.assert_allclose(wave_NA, whole_NA, atol=1e-5 * np.abs(whole_NA).max())
 
 
 def test_the_bit_rate_of_codes_is_that_of_their_codebooks(codecs):

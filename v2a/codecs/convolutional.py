@@ -6,7 +6,7 @@
 
 of the layers in `convolution_layers`. The width doubles with each stride of the encoder, and halves with each
 of the decoder. N samples encode to N / hop steps, where hop is the product of the strides. T steps decode to
-T hop samples if all strides are even; each odd stride loses samples at the end.
+T hop samples; in DAC itself each odd stride loses samples at the end (`keep_length`).
 
 Kumar et al. 2023, arXiv 2306.06546, sec. 3 and app. A.
 """
@@ -77,6 +77,7 @@ class DecoderBlock(nnx.Module):
     *,
     dilations: Sequence[int] = layers.DILATIONS,
     activation_name: str = 'snake',
+    keep_length: bool = True,
     use_weight_norm: bool = True,
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
@@ -88,13 +89,16 @@ class DecoderBlock(nnx.Module):
       stride: of the convolution.
       dilations: one for each residual unit.
       activation_name: one of `convolution_layers.ACTIVATIONS`.
+      keep_length: whether the output has exactly `stride` times the steps of the input; without, it has one
+        sample less if the stride is odd, as in DAC.
       use_weight_norm: whether kernels have weight normalization.
       rngs: for initial weights.
       dtype: of products.
     """
     options: dict[str, Any] = {'use_weight_norm': use_weight_norm, 'rngs': rngs, 'dtype': dtype}
     self.activation = layers.activation(activation_name, width, 'embed')
-    self.conv = layers.Transposed(width, width // 2, stride, ('embed', None), **options)
+    cut = (stride // 2, stride - stride // 2) if keep_length else None
+    self.conv = layers.Transposed(width, width // 2, stride, ('embed', None), cut=cut, **options)
     self.units = nnx.List(
       [layers.ResidualUnit(width // 2, each, activation_name, **options) for each in dilations]
     )
@@ -191,6 +195,7 @@ class Decoder(nnx.Module):
     num_latent_channels: int,
     dilations: Sequence[int] = layers.DILATIONS,
     activation_name: str = 'snake',
+    keep_length: bool = True,
     use_weight_norm: bool = True,
     rngs: nnx.Rngs,
     dtype: jax.typing.DTypeLike = jnp.float32,
@@ -204,6 +209,7 @@ class Decoder(nnx.Module):
       num_latent_channels: C of the input.
       dilations: of the residual units of each block.
       activation_name: one of `convolution_layers.ACTIVATIONS`.
+      keep_length: see `DecoderBlock`.
       use_weight_norm: whether kernels have weight normalization.
       rngs: for initial weights.
       dtype: of products; the latents' type is that of everything between them.
@@ -219,8 +225,9 @@ class Decoder(nnx.Module):
     self.num_channels, self.strides = num_channels, tuple(strides)
     last_width = width // 2 ** len(strides)
     self.conv_in = layers.Conv(num_latent_channels, width, _EDGE_SIZE, ('latent', 'embed'), **options)
+    block_options: dict[str, Any] = options | {'activation_name': activation_name, 'keep_length': keep_length}
     blocks = [
-      DecoderBlock(width // 2**i, stride, dilations=dilations, activation_name=activation_name, **options)
+      DecoderBlock(width // 2**i, stride, dilations=dilations, **block_options)
       for i, stride in enumerate(strides)
     ]
     self.blocks = nnx.List(blocks)

@@ -6,6 +6,8 @@
   L_mel  = mean over resolutions of  mean |log mel X - log mel Y|                                  (2)
   L_kl   = mean of 0.5 (mu^2 + s^2 - 1 - log s^2)                                                  (3)
   L_channel_level = sum a |b - b'| / sum a   of channel levels (`channel_level` eq. 1)             (4)
+  L_levels = mean (x - y)^2 / 2 + sqrt(sum (e^x - e^y)^2 / sum e^2x)
+             of levels of all views (`codecs.log_magnitude` eq. 1)                                 (5)
 
 with w the square root of the density of the mel scale at each bin, and a the magnitude of a latent step in
 each band. Each is the value of a clip, over its valid frames or steps (`v2a.masks`). Ratios are of sums over
@@ -133,6 +135,24 @@ def channel_level(
     magnitude_BTR = jnp.where(is_valid_BT[..., None], magnitude_BTR, 0.0)
   error_BTR = magnitude_BTR * jnp.abs(target_BTR - output_BTR)
   return jnp.sum(error_BTR, axis=(1, 2)) / (jnp.sum(magnitude_BTR, axis=(1, 2)) + MAGNITUDE_FLOOR)
+
+
+def levels(target_BAJF: jax.Array, output_BAJF: jax.Array, is_valid_BJ: jax.Array | None = None) -> jax.Array:
+  """Returns eq. 5 of each clip (B).
+
+  The root of squares keeps peaks: the mean of log-magnitudes that are not certain is far below that of the
+  magnitudes, so that bands lose level.
+
+  Args:
+    target_BAJF, output_BAJF: log-magnitudes of the views.
+    is_valid_BJ: which frames are valid; None for all.
+  """
+  shapes.check(target_BAJF=target_BAJF, output_BAJF=output_BAJF, is_valid_BJ=is_valid_BJ)
+  x_BJAF, y_BJAF = target_BAJF.swapaxes(1, 2), output_BAJF.swapaxes(1, 2)
+  mean = lambda value_BJAF: masks.clip_mean(value_BJAF, is_valid_BJ)
+  error_B = mean(jnp.square(jnp.exp(x_BJAF) - jnp.exp(y_BJAF)))
+  scale_B = mean(jnp.exp(2 * x_BJAF)) + 1e-8
+  return mean(jnp.square(x_BJAF - y_BJAF)) / 2 + jnp.sqrt(error_B / scale_B + 1e-8)
 
 
 def kl(mean_BTC: jax.Array, log_std_BTC: jax.Array, is_valid_BT: jax.Array | None = None) -> jax.Array:

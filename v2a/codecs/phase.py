@@ -4,8 +4,7 @@ waveform -> log-magnitudes of left, right, mid and side -> ConvNeXt blocks at th
 `patch_frames` frames -> bottleneck (kl | rvq) -> frames -> ConvNeXt blocks -> log-magnitudes and unit phasors
 of mid and side -> inverse STFT -> waveform.
 
-  log_magnitude = log(|X| 4 / n_fft + 1e-5)                                                        (1)
-  X = exp(m) (a + i b) / sqrt(a^2 + b^2)                                                           (2)
+  X = exp(m) (a + i b) / sqrt(a^2 + b^2)                                                           (1)
 
 with m, a, b outputs of the head for each bin and view (Siuzdak 2023, "Vocos", arXiv 2306.00814, sec. 3.2;
 there the angle itself is predicted, which is not continuous at +-pi). Phases are not coded: the decoder
@@ -20,14 +19,10 @@ import jax.numpy as jnp
 
 from v2a import clip
 from v2a.codecs import autoencoder
-from v2a.codecs import loss
+from v2a.codecs import log_magnitude
 from v2a.codecs import stft
 from v2a.models import layers
 from v2a.models import stack
-
-MAGNITUDE_FLOOR = 1e-5
-LOG_MAGNITUDE_MEAN, LOG_MAGNITUDE_STD = -7.0, 2.5
-MAX_LOG_MAGNITUDE = 2.0
 
 
 class PhaseAutoencoder(autoencoder.Autoencoder):
@@ -78,29 +73,24 @@ class PhaseAutoencoder(autoencoder.Autoencoder):
     self.decoder = stack.make(make_block, num_decoder_layers, rngs)
     self.head = linear(width, 3 * spec.num_channels * self.num_bins, ('embed', 'patch'), scale=0.3)
 
-  def log_magnitudes(self, wave_BNA: jax.Array) -> jax.Array:
-    """Returns eq. 1 of left, right, mid and side, or of a mono waveform, as level_BJAF."""
-    spec_BAJF = stft.forward(loss.views(wave_BNA), self.n_fft, self.spec.hop_samples)
-    magnitude_BAJF = jnp.sqrt(jnp.square(spec_BAJF.real) + jnp.square(spec_BAJF.imag) + 1e-12)
-    return jnp.log(magnitude_BAJF * (4 / self.n_fft) + MAGNITUDE_FLOOR).swapaxes(1, 2)
-
   def trunk(self, wave_BNA: jax.Array) -> jax.Array:
     """See `Autoencoder`."""
-    level_BJAF = (self.log_magnitudes(wave_BNA) - LOG_MAGNITUDE_MEAN) / LOG_MAGNITUDE_STD
+    level_BAJF = log_magnitude.from_waveform(wave_BNA, self.n_fft, self.spec.hop_samples)
+    level_BJAF = ((level_BAJF - log_magnitude.MEAN) / log_magnitude.STD).swapaxes(1, 2)
     B, J, A, F = level_BJAF.shape
     x_BJD = stack.scan(self.encoder, self.frame_in(level_BJAF.reshape(B, J, A * F)))
     x_BTD = self.patch_in(layers.layer_norm(x_BJD).reshape(B, J // self.spec.patch_frames, -1))
     return self.to_latent(layers.layer_norm(x_BTD))
 
   def spectrogram(self, latent_BTC: jax.Array) -> jax.Array:
-    """Returns the spectrogram of mid and side, or of mono (eq. 2), as spec_BAJF, of latents as they are."""
+    """Returns the spectrogram of mid and side, or of mono (eq. 1), as spec_BAJF, of latents as they are."""
     x_BTI = self.patch_out(self.from_latent(latent_BTC))
     B, T, _ = x_BTI.shape
     x_BJD = stack.scan(self.decoder, x_BTI.reshape(B, T * self.spec.patch_frames, -1))
     x_BJI = self.head(layers.layer_norm(x_BJD)).astype(jnp.float32)
     x_BJAXF = x_BJI.reshape(B, x_BJI.shape[1], self.spec.num_channels, 3, self.num_bins)
     level_BAJF, a_BAJF, b_BAJF = (x_BJAXF[..., k, :].swapaxes(1, 2) for k in range(3))
-    level_BAJF = jnp.minimum(level_BAJF * LOG_MAGNITUDE_STD + LOG_MAGNITUDE_MEAN, MAX_LOG_MAGNITUDE)
+    level_BAJF = jnp.minimum(level_BAJF * log_magnitude.STD + log_magnitude.MEAN, log_magnitude.MAX)
     scale_BAJF = jnp.exp(level_BAJF) * (self.n_fft / 4) * jax.lax.rsqrt(a_BAJF**2 + b_BAJF**2 + 1e-12)
     return jax.lax.complex(a_BAJF * scale_BAJF, b_BAJF * scale_BAJF)
 

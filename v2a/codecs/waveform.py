@@ -41,8 +41,7 @@ class WaveformAutoencoder(autoencoder.Autoencoder):
 
     Args:
       spec: rates and lengths of a clip.
-      strides: of the encoder, from the waveform on; even, since odd ones lose samples at the end. Their
-        product is the samples of a latent step.
+      strides: of the encoder, from the waveform on; their product is the samples of a latent step.
       encoder_width: channels after the first convolution; doubled by each stride.
       decoder_width: channels before the first transposed convolution; halved by each stride.
       num_latent_channels: C.
@@ -53,13 +52,13 @@ class WaveformAutoencoder(autoencoder.Autoencoder):
       dtype: of products.
 
     Raises:
-      ValueError: an unknown bottleneck, or strides that are odd or of another product.
+      ValueError: an unknown bottleneck, or strides of another product.
     """
     super().__init__(spec, bottleneck=bottleneck, num_latent_channels=num_latent_channels)
-    if math.prod(strides) != spec.latent_hop_samples or any(stride % 2 for stride in strides):
+    if math.prod(strides) != spec.latent_hop_samples:
       raise ValueError(
-        f'codec.strides must be even and have the product {spec.latent_hop_samples}, the samples of a latent '
-        f'step; got {tuple(strides)}.'
+        f'codec.strides must have the product {spec.latent_hop_samples}, the samples of a latent step; got '
+        f'{tuple(strides)}.'
       )
     self.encoder = convolutional.Encoder(
       spec.num_channels, encoder_width, strides, num_latent_channels=width, rngs=rngs, dtype=dtype

@@ -56,8 +56,8 @@ def base_48k() -> ml_collections.ConfigDict:
   c.clip.update(clip_s=8.0, sample_rate_hz=48000, hop_samples=500, patch_frames=2)
   c.clip.update(sync_fps=24, frame_size=128, num_text_bytes=512, num_transcript_bytes=128)
   # Latents and codes that codec_48k, codec_48k_rvq and sync_48k share with the generators.
-  c.codec.update(n_fft=3000, num_latent_channels=64, num_codebooks=8, codebook_size=1024)
-  c.codec.update(width=512, num_encoder_layers=4, num_decoder_layers=8)
+  c.codec.update(architecture='waveform', num_latent_channels=64, num_codebooks=8, codebook_size=1024)
+  c.codec.update(strides=(2, 4, 5, 5, 5), encoder_width=64, decoder_width=1536, width=1024)
   c.conditioning.width = 1024
   c.conditioning.semantic.update(patch=16, width=256, num_layers=4, num_heads=2)
   c.conditioning.sync.update(patch=16, patch_width=128, num_patch_layers=1, num_layers=4)
@@ -101,7 +101,8 @@ def _data() -> ml_collections.ConfigDict:
 
 def _codec() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  # magnitude (STFT magnitudes, phases reconstructed) | phase (STFT, phase head) | waveform (convolutions)
+  # magnitude (STFT magnitudes, phases reconstructed) | stereo_magnitude (of both channels, mid and side)
+  # | phase (STFT, phase head) | waveform (convolutions)
   c.architecture = 'magnitude'
   c.bottleneck = 'kl'  # kl (continuous, for diffusion) | rvq (codes, for tokens)
   c.n_fft = 960  # samples of an STFT window, a multiple of clip.hop_samples
@@ -109,7 +110,7 @@ def _codec() -> ml_collections.ConfigDict:
   c.num_griffin_lim_iterations = 16  # when decoding
   c.num_latent_channels = 32  # C of latent_BTC
   c.width = 256  # of the trunk; of a waveform codec, between its networks and the bottleneck
-  c.strides = (2, 4, 8, 10)  # waveform: of the encoder, even; their product is the samples of a latent step
+  c.strides = (2, 4, 8, 10)  # waveform: of the encoder; their product is the samples of a latent step
   c.encoder_width = 16  # waveform: after the first convolution, doubled by each stride
   c.decoder_width = 256  # waveform: before the first transposed convolution, halved by each stride
   c.num_encoder_layers = 3  # ConvNeXt blocks

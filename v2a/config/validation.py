@@ -69,8 +69,8 @@ _CHECKS: dict[str, tuple[Callable[[Any], bool], str]] = {
   'training.profile_at_step': (_is_not_negative, 'at least 0'),
   'training.profile_steps': (_is_not_negative, 'at least 0'),
   'codec.architecture': (
-    ('magnitude', 'phase', 'waveform').__contains__,
-    "one of ('magnitude', 'phase', 'waveform')",
+    ('magnitude', 'stereo_magnitude', 'phase', 'waveform').__contains__,
+    "one of ('magnitude', 'stereo_magnitude', 'phase', 'waveform')",
   ),
   'codec.magnitude_floor': (_is_positive, 'above 0'),
   'codec.bottleneck': (('kl', 'rvq').__contains__, "one of ('kl', 'rvq')"),
@@ -132,7 +132,7 @@ def validate(c: ml_collections.ConfigDict) -> None:
   _check_training(c.training)
   if sum(size == -1 for axis, size in c.mesh.items() if axis != 'replica') > 1:
     raise ValueError(f'Only one axis of config.mesh beside replica may be -1; got {c.mesh.to_dict()}.')
-  if c.task == 'codec' and c.codec.architecture != 'magnitude':
+  if c.task == 'codec' and c.codec.architecture in ('phase', 'waveform'):
     names = ('stft_weight', 'mel_weight', 'adversarial_weight')
     if not any(c.codec[name] for name in names):
       raise ValueError(
@@ -140,10 +140,9 @@ def validate(c: ml_collections.ConfigDict) -> None:
         f'{", ".join(f"config.codec.{name}" for name in names)} must be above 0.'
       )
   hop = c.clip.hop_samples * c.clip.patch_frames
-  are_even = all(stride % 2 == 0 for stride in c.codec.strides)
-  if c.codec.architecture == 'waveform' and not (are_even and math.prod(c.codec.strides) == hop):
+  if c.codec.architecture == 'waveform' and math.prod(c.codec.strides) != hop:
     raise ValueError(
-      f'config.codec.strides must be even and have the product {hop}, the samples of a latent step; got '
+      f'config.codec.strides must have the product {hop}, the samples of a latent step; got '
       f'{c.codec.strides}.'
     )
   if c.task == 'tokens' and c.codec.bottleneck != 'rvq':

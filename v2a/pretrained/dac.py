@@ -93,6 +93,7 @@ class Dac(nnx.Module):
       config.decoder_width,
       config.decoder_strides,
       num_latent_channels=config.num_latent_channels,
+      keep_length=False,
       **options,
     )
 

@@ -32,6 +32,7 @@ from v2a.codecs import discriminators
 from v2a.codecs import loss
 from v2a.codecs import magnitude
 from v2a.codecs import quantizer
+from v2a.codecs import stereo_magnitude
 from v2a.config import schema
 from v2a.data import record_schema
 from v2a.data import records
@@ -39,6 +40,7 @@ from v2a.training import task as task_lib
 from v2a.training.tasks import audio_masks
 
 NUM_STATISTIC_RECORDS = 512
+NUM_PATCHES_PER_RECORD = 8  # of which principal components are computed
 
 
 class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
@@ -89,10 +91,25 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
         arrays[name] = arrays[name][..., : own[name].shape[-1]]
       not_loaded = {name: own[name] for name in own if name.startswith(('quantizer.', 'discriminators.'))}
       weights.assign(model, arrays | not_loaded, source=path)
+    elif isinstance(model, stereo_magnitude.StereoMagnitudeAutoencoder):
+      model.set_statistics(self._patches(model, source))
     if self.c.codec.bottleneck == 'rvq':
       key = keys.derive(jax.random.key(self.c.seed), 'codebooks')
       model.quantizer.init_kmeans(self._latents(model, source), key)
     return model
+
+  def _patches(
+    self, model: stereo_magnitude.StereoMagnitudeAutoencoder, source: records.RecordSource
+  ) -> np.ndarray:
+    """Returns patch_SI of one crop of each record of a sample."""
+    patches = nnx.jit(lambda model, wave_BNA: model.patches(model.levels(wave_BNA)))
+    found = []
+    for index, record in self._sample(source):
+      rng = np.random.default_rng((self.c.seed, index, 0, 1))  # see `_latents`
+      batch = self.collate([record], rng)
+      patch_TI = np.asarray(patches(model, batch['wave_BNA'])[0])[batch['is_valid_BT'][0]]
+      found.append(rng.permutation(patch_TI)[:NUM_PATCHES_PER_RECORD])
+    return np.concatenate(found)
 
   def _latents(self, model, source: records.RecordSource) -> jax.Array:
     """Returns latent_SC of one crop of each record of a sample."""
@@ -172,6 +189,16 @@ class CodecTask(task_lib.Task[autoencoder.Autoencoder]):
       extra, more = self._magnitude_losses(model, levels, output, is_valid_BT, mean)
       total, parts = total + extra, parts | more
       synthesize = lambda: model.to_waveform_with_phases(output, spec_BAJF)
+    elif isinstance(model, stereo_magnitude.StereoMagnitudeAutoencoder):
+      level_BAJF = model.levels(wave_BNA)
+      latent_BTC, total, parts, stats = self._bottleneck(
+        model, model.trunk_of_levels(level_BAJF), batch, mean
+      )
+      is_valid_BJ = jnp.repeat(is_valid_BT, self.spec.patch_frames, axis=1)
+      decoded_BAJF = model.decode_levels(latent_BTC)
+      parts |= {'levels': mean(loss.levels(level_BAJF, decoded_BAJF, is_valid_BJ))}
+      total += c.log_magnitude_weight * parts['levels']
+      synthesize = lambda: model.to_waveform(decoded_BAJF)
     else:
       latent_BTC, total, parts, stats = self._bottleneck(model, model.trunk(wave_BNA), batch, mean)
       synthesize = lambda: model.synthesize(latent_BTC)

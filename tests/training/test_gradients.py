@@ -16,6 +16,11 @@ from v2a.training import tasks
 CONFIGS = {
   'codec': {'task': 'codec'},
   'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
+  'stereo magnitude codec': {
+    'task': 'codec',
+    'codec.architecture': 'stereo_magnitude',
+    'codec.mel_weight': 1.0,
+  },
   'phase codec': {'task': 'codec', 'codec.architecture': 'phase', 'codec.mel_weight': 1.0},
   'waveform codec': {'task': 'codec', 'codec.architecture': 'waveform', 'codec.mel_weight': 1.0},
   'sync': {'task': 'sync'},

@@ -25,6 +25,7 @@ CONFIGS = {
     'task': 'codec',
     **{f'codec.{name}_weight': 1.0 for name in ('stft', 'mel', 'kl', 'adversarial', 'feature_matching')},
   },
+  'stereo magnitude codec': {'task': 'codec', 'codec.architecture': 'stereo_magnitude'},
   'RVQ codec': {'task': 'codec', 'codec.bottleneck': 'rvq'},
   'sync': {'task': 'sync'},
   'flow': {'task': 'flow'},

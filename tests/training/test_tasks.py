@@ -75,6 +75,30 @@ def test_codec_losses_are_finite(change):
   assert float(metrics['log_magnitude']) > 0 and float(metrics['channel_level']) > 0
 
 
+@pytest.mark.parametrize('change', [{}, {'stft_weight': 1.0}, {'bottleneck': 'rvq'}])
+def test_losses_of_a_stereo_magnitude_codec_are_finite(change):
+  task, c = _task('codec', architecture='stereo_magnitude', **change)
+  _, metrics = _loss(task, c)
+  assert float(metrics['levels']) > 0
+
+
+def test_a_stereo_magnitude_codec_begins_with_the_principal_components_of_the_data():
+  task, c = _task('codec', architecture='stereo_magnitude')
+  spec = schema.clip_spec(c)
+  source = records.InMemorySource([fake_records.make(spec, seed) for seed in range(16)], spec)
+  batch = task.collate([source[index] for index in range(16)], np.random.default_rng(0))
+
+  @nnx.jit
+  def error(model):
+    level_BAJF = model.levels(batch['wave_BNA'])
+    latent_BTC = model.trunk_of_levels(level_BAJF)[..., : c.codec.num_latent_channels]
+    return jnp.mean(jnp.square(model.decode_levels(latent_BTC) - level_BAJF))
+
+  fresh, model = (task.build(jax.random.key(0)) for _ in range(2))
+  model = task.initialise(model, source)
+  assert float(error(model)) < 0.1 * float(error(fresh))
+
+
 def test_losses_of_codec_and_discriminators_have_separate_gradients():
   task, c = _task('codec', adversarial_weight=1.0, log_magnitude_weight=0.0, kl_weight=0.0)
   graphdef, state = _random(task)

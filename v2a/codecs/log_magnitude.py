@@ -34,4 +34,4 @@ def from_waveform(wave_BNA: jax.Array, n_fft: int, hop_samples: int) -> jax.Arra
 
 def to_magnitude(level_BAJF: jax.Array, n_fft: int) -> jax.Array:
   """Returns |X| of levels (eq. 1); at or below the floor it is 0."""
-  return jax.nn.relu(jnp.exp(jnp.minimum(level_BAJF, MAX)) - FLOOR) * (n_fft / 4)
+  return jax.nn.relu(jnp.exp(level_BAJF) - FLOOR) * (n_fft / 4)

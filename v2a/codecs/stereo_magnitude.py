@@ -147,6 +147,7 @@ class StereoMagnitudeAutoencoder(autoencoder.Autoencoder):
     x_BTD = stack.scan(self.decoder, self.from_latent(z_BTC))
     nonlinear_BTI = self.head(layers.layer_norm(x_BTD)).astype(jnp.float32) * log_magnitude.STD
     patch_BTI = self.mean_I[...][None, None] + (z_BTC * std_C) @ self.basis_CI[...] + nonlinear_BTI
+    patch_BTI = jnp.minimum(patch_BTI, log_magnitude.MAX)
     B, T, _ = patch_BTI.shape
     return patch_BTI.reshape(B, T * self.spec.patch_frames, self.num_views, self.num_bins).swapaxes(1, 2)
 

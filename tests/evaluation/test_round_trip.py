@@ -94,6 +94,36 @@ def test_codecs_with_phases_have_no_seams(codec_with_phases, duration_s):
   np.testing.assert_allclose(wave_NA, whole_NA, atol=1e-5 * np.abs(whole_NA).max())
 
 
+def harmonics(num_samples):
+  """Returns a steady stereo sound of partials that are no multiples of the frame rate."""
+  time_N = np.arange(num_samples) / 16000
+  partials = [np.sin(2 * np.pi * 87.3 * k * time_N + k) / k for k in range(1, 12)]
+  return 0.1 * np.stack([sum(partials), sum(partials[::2])], axis=-1).astype(np.float32)
+
+
+@pytest.fixture(name='stereo_codec', scope='module')
+def make_stereo_codec(tmp_path_factory):
+  c = schema.tiny(schema.base()).unlock()
+  c.task = 'codec'
+  c.codec.update(architecture='stereo_magnitude', num_griffin_lim_iterations=16)
+  codec = builders.codec(c, nnx.Rngs(0))
+  codec.set_statistics(np.asarray(codec.patches(codec.levels(harmonics(64000)[None]))[0]))
+  folder = tmp_path_factory.mktemp('codec') / 'stereo'
+  weights.export(nnx.state(codec), folder, c.lock(), 'float32')
+  return round_trip.of_run(folder)
+
+
+@pytest.mark.parametrize('duration_s', [2, 9, 61, pytest.param(300, marks=pytest.mark.slow)])
+def test_reconstructed_phases_have_no_seams(stereo_codec, duration_s):
+  wave_NA = stereo_codec.reconstruct(harmonics(duration_s * 16000))
+  inner_NA = wave_NA[8000:-8000]
+  assert 0.03 < inner_NA.std() < 0.3
+  step_N = np.abs(np.diff(wave_NA, axis=0)).max(axis=1)
+  for second in range(windows.DECODE_S, duration_s - 1, windows.DECODE_S):
+    around_N = step_N[second * 16000 - 400 : second * 16000 + 800]
+    assert around_N.max() < 1.5 * np.quantile(step_N, 0.999), f'{second} s'
+
+
 def test_the_bit_rate_of_codes_is_that_of_their_codebooks(codecs):
   codec = codecs['rvq']
   _, bits_per_s = codec.encode(np.zeros((16000, 2), np.float32))
